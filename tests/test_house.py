@@ -1,0 +1,193 @@
+"""The house: what design and contracts say of the package's shape, and that each contract is seen to fail."""
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from mfa_kit.cli.main import cli
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "mfa_kit"
+CONTRACTS = {
+    contract["id"]: contract
+    for contract in tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
+}
+
+# Who may look at a bare secret, and who may make a key URI: the file and the function. A new line here is a decision.
+REVEALS: set[tuple[str, str]] = set()
+KEY_URIS: set[tuple[str, str]] = set()
+EXITS = {("cli/main.py", "main")}
+LOCAL_IMPORTS = {"cli/kit.py"}
+
+# What a reader of a help text does not wait for.
+HEAVY = {
+    "PIL",
+    "boto3",
+    "botocore",
+    "cryptography",
+    "fido2",
+    "moto",
+    "pyotp",
+    "pyrage",
+    "qrcode",
+    "rich",
+    "sqlite3",
+    "ykman",
+    "yubikit",
+    "zxingcpp",
+}
+
+# Contract, file that gets a line (made where there is none), line, and how the report names the import.
+PLANTED = [
+    ("floors", "errors.py", "import mfa_kit.otp", "mfa_kit.errors -> mfa_kit.otp"),
+    ("floors", "otp.py", "import mfa_kit.models", "mfa_kit.otp -> mfa_kit.models"),
+    ("floors", "models.py", "import mfa_kit.qr", "mfa_kit.models -> mfa_kit.qr"),
+    ("floors", "ports.py", "import mfa_kit.recovery", "mfa_kit.ports -> mfa_kit.recovery"),
+    ("floors", "recovery.py", "import mfa_kit.enrollment", "mfa_kit.recovery -> mfa_kit.enrollment"),
+    ("floors", "enrollment.py", "import mfa_kit.cli.main", "mfa_kit.enrollment -> mfa_kit.cli.main"),
+    ("floors", "attic.py", "", "attic"),
+    ("wings", "adapters/planted.py", "import mfa_kit.ports", "mfa_kit.adapters.planted -> mfa_kit.ports"),
+    ("wings", "adapters/planted.py", "import mfa_kit.lab", "mfa_kit.adapters.planted -> mfa_kit.lab"),
+    ("wings", "lab/planted.py", "import mfa_kit.adapters", "mfa_kit.lab.planted -> mfa_kit.adapters"),
+    ("wings", "lab/planted.py", "import mfa_kit.recovery", "mfa_kit.lab.planted -> mfa_kit.recovery"),
+    ("adapters", "adapters/planted.py", "import mfa_kit.adapters.iam", "mfa_kit.adapters.planted -> mfa_kit.adapters.iam"),
+    ("kit", "cli/planted.py", "import mfa_kit.adapters.iam", "mfa_kit.cli.planted -> mfa_kit.adapters.iam"),
+    ("kit", "cli/planted.py", "import mfa_kit.lab", "mfa_kit.cli.planted -> mfa_kit.lab"),
+    ("kit", "enrollment.py", "import mfa_kit.adapters", "mfa_kit.enrollment -> mfa_kit.adapters"),
+    ("pure", "models.py", "import boto3", "mfa_kit.models -> boto3"),
+    ("pure", "otp.py", "import secrets", "mfa_kit.otp -> secrets"),
+    ("pure", "enrollment.py", "import mfa_kit.qr", "mfa_kit.enrollment -> mfa_kit.qr"),
+    ("pure", "ports.py", "def late():\n    import socket", "mfa_kit.ports -> socket"),
+]
+
+
+def lint_imports(folder: Path, contract: str) -> subprocess.CompletedProcess[str]:
+    """Judge one contract of the copy in folder, not of this checkout."""
+    lint = "from importlinter.cli import lint_imports_command; lint_imports_command()"
+    return subprocess.run(
+        [sys.executable, "-c", lint, "--config", ROOT / "pyproject.toml", "--no-cache", "--contract", contract],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder), "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A folder that holds a copy of the package."""
+    shutil.copytree(PACKAGE, tmp_path / "mfa_kit", ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
+
+
+@pytest.mark.parametrize("contract", CONTRACTS)
+def test_a_copy_of_the_package_keeps_each_contract(copy: Path, contract: str) -> None:
+    """So that what is planted below is what fails."""
+    done = lint_imports(copy, contract)
+    assert done.returncode == 0, done.stdout
+    assert f"{CONTRACTS[contract]['name']} KEPT" in done.stdout
+
+
+@pytest.mark.parametrize(("contract", "file", "line", "named"), PLANTED, ids=[f"{p[0]}: {p[3]}" for p in PLANTED])
+def test_a_planted_violation_breaks_the_contract(copy: Path, contract: str, file: str, line: str, named: str) -> None:
+    """The report names the contract and the import, so the author of one finds it."""
+    with (copy / "mfa_kit" / file).open("a", encoding="utf-8") as planted:
+        planted.write(f"\n{line}\n")
+    done = lint_imports(copy, contract)
+    assert done.returncode != 0
+    assert f"{CONTRACTS[contract]['name']} BROKEN" in done.stdout
+    assert named in done.stdout
+
+
+def test_every_contract_has_a_planted_violation() -> None:
+    """A contract that nobody saw failing may hold nothing."""
+    assert {planted[0] for planted in PLANTED} == set(CONTRACTS)
+
+
+def test_every_room_that_does_no_io_is_under_the_pure_contract() -> None:
+    """A new use case is pure from its first day."""
+    rooms = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" and not path.stem.startswith("__")}
+    pure = {name.removeprefix("mfa_kit.") for name in CONTRACTS["pure"]["source_modules"]}
+    assert rooms - pure == {"keyuri", "qr"}
+
+
+def calls() -> Iterator[tuple[str, str, ast.AST]]:
+    """File, enclosing function (`<module>` outside any) and node, for each node of the package."""
+
+    def walk(node: ast.AST, file: str, function: str) -> Iterator[tuple[str, str, ast.AST]]:
+        for child in ast.iter_child_nodes(node):
+            yield file, function, child
+            named = child.name if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef) else function
+            yield from walk(child, file, named)
+
+    for path in sorted(PACKAGE.rglob("*.py")):
+        yield from walk(ast.parse(path.read_text("utf-8")), str(path.relative_to(PACKAGE)), "<module>")
+
+
+def users_of(name: str) -> set[tuple[str, str]]:
+    """Where the package speaks of a function by name: a call, or a reference that something else may call."""
+    return {
+        (file, function)
+        for file, function, node in calls()
+        if (isinstance(node, ast.Attribute) and node.attr == name) or (isinstance(node, ast.Name) and node.id == name)
+    }
+
+
+def test_a_bare_secret_is_looked_at_only_where_the_list_says() -> None:
+    """`reveal` is how a Seed, a key URI and a PNG are opened."""
+    assert users_of("reveal") == REVEALS
+
+
+def test_a_key_uri_is_made_only_where_the_list_says() -> None:
+    """The URI is the seed in other letters."""
+    assert users_of("otpauth") == KEY_URIS
+
+
+def test_one_function_ends_the_process() -> None:
+    """Everything else raises, so that what must be settled is settled."""
+    ways = {"sys.exit", "os._exit", "os.abort", "exit", "quit", "SystemExit"}
+    found = {
+        (file, function)
+        for file, function, node in calls()
+        if isinstance(node, ast.Attribute | ast.Name) and ast.unparse(node) in ways
+    }
+    assert found <= EXITS
+
+
+def test_only_the_kit_imports_inside_functions() -> None:
+    """So the import graph is what the tops of the files say."""
+    late = {
+        file for file, function, node in calls() if isinstance(node, ast.Import | ast.ImportFrom) and function != "<module>"
+    }
+    assert late <= LOCAL_IMPORTS
+
+
+def verbs(group: click.Group, *words: str) -> Iterator[tuple[str, ...]]:
+    """Each command's words, groups included."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        yield (*words, name)
+        command = group.get_command(context, name)
+        if isinstance(command, click.Group):
+            yield from verbs(command, *words, name)
+
+
+@pytest.mark.parametrize("words", [(), *verbs(cli)], ids=" ".join)
+def test_help_waits_for_no_heavy_library(words: tuple[str, ...]) -> None:
+    """Help is asked for often and answers at once; what talks to AWS, keys and databases is imported by what needs it."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "mfa_kit", *words, "--help"], capture_output=True, text=True, check=True
+    )
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    assert "Usage: " in done.stdout
+    assert {"click", "mfa_kit"} <= imported
+    assert not imported & HEAVY
