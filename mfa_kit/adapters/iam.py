@@ -1,0 +1,257 @@
+"""IAM and STS over boto3. Reads may be tried again, a write is one attempt.
+
+Here seeds are born and AWS's errors become ours.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    HTTPClientError,
+    ProxyConnectionError,
+    SSLError,
+)
+from botocore.parsers import ResponseParserError
+
+from mfa_kit import errors, keyuri, otp, qr
+from mfa_kit.errors import (
+    AccessDenied,
+    AwsFault,
+    IntegrityFault,
+    MfaKitError,
+    NoSuchEntity,
+    Throttled,
+    Unclear,
+    UsageFault,
+)
+from mfa_kit.models import RUN_TAG, Call, Caller, Device, Intent, Mark
+from mfa_kit.otp import Created, Pair, Png, Secret
+
+if TYPE_CHECKING:
+    from mypy_boto3_iam.type_defs import VirtualMFADeviceTypeDef
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+# Below this many seconds an offset is the Date header's own resolution and the time on the way.
+RESOLUTION = 2.0
+# Seconds between the tries of a read.
+READ_PAUSES = (0.5, 1, 2, 4, 8)
+
+SIGN_IN = "sign in again, or choose another --profile"
+# IAM API reference, common errors; the hint of what is not here is empty.
+CODES: dict[str, tuple[type[MfaKitError], str]] = {
+    "AccessDenied": (AccessDenied, "ask an administrator for the permission; docs/permissions.md lists what is needed"),
+    "ConcurrentModification": (errors.Busy, "wait some minutes and try again"),
+    "DeleteConflict": (errors.Conflict, "deactivate the device first"),
+    "EntityAlreadyExists": (errors.AlreadyExists, ""),
+    "EntityTemporarilyUnmodifiable": (errors.Busy, "wait some minutes and try again"),
+    "ExpiredToken": (AwsFault, SIGN_IN),
+    "InvalidAuthenticationCode": (errors.InvalidCode, "check the clock that the codes come from and try again"),
+    "InvalidClientTokenId": (AwsFault, "check the --profile; in GovCloud and China also give the --region"),
+    "LimitExceeded": (AwsFault, "raise the quota in Service Quotas, or delete what is not used"),
+    "NoSuchEntity": (NoSuchEntity, "check the name; names of users are listed by: aws iam list-users"),
+    "RequestExpired": (AwsFault, "set this machine's clock"),
+    "SignatureDoesNotMatch": (AwsFault, "check the secret access key and this machine's clock"),
+    "Throttling": (Throttled, "try again later"),
+    "ThrottlingException": (Throttled, "try again later"),
+    "TooManyRequestsException": (Throttled, "try again later"),
+}
+NOT_SENT = (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError, SSLError)
+
+
+@contextmanager
+def ours() -> Iterator[None]:
+    """Turn botocore's errors into ours. Nothing of the request or the answer's body is kept."""
+    try:
+        yield
+    except ClientError as error:
+        answer = error.response.get("Error", {})
+        code, message = answer.get("Code", "?"), answer.get("Message", "").rstrip(". ")
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        code = code.removesuffix("Exception") if code.removesuffix("Exception") in CODES else code
+        kind, hint = CODES.get(code, (AwsFault, "look the code up in the IAM API reference"))
+        if kind is AwsFault and status >= 500:  # noqa: PLR2004 - RFC 9110, 15.6
+            kind, hint = Unclear, "try again later"
+        raise kind(f"AWS answers {code}: {message or 'without a message'}", hint) from None
+    except NOT_SENT as error:
+        raise AwsFault(f"AWS cannot be reached: {error}", "check the network, the proxy and --endpoint-url") from None
+    except (HTTPClientError, ResponseParserError) as error:
+        raise Unclear(f"no answer from AWS ({type(error).__name__})", "check the network and try again") from None
+    except BotoCoreError as error:
+        raise AwsFault(
+            str(error).rstrip(". "), "check the profile and the credentials: aws sts get-caller-identity"
+        ) from None
+
+
+def _quiet() -> None:
+    """Keep botocore and urllib3 above DEBUG: there they log bodies, with the seed and both codes in them."""
+    for name in ("boto3", "botocore", "urllib3", *logging.root.manager.loggerDict):
+        logger = logging.getLogger(name)
+        if name.split(".")[0] in {"boto3", "botocore", "urllib3"} and logger.level < logging.INFO:
+            logger.setLevel(logging.INFO)
+
+
+def _loopback(host: str | None) -> bool:
+    try:
+        return host == "localhost" or ip_address(host or "").is_loopback
+    except ValueError:
+        return False
+
+
+class Iam:
+    """Inventory and Registrar over one pair of clients, for as many threads as workers.
+
+    `observe` is told of each write, whatever came of it.
+    """
+
+    def __init__(
+        self,
+        *,
+        observe: Callable[[Call], None],
+        profile: str | None = None,
+        region: str | None = None,
+        endpoint_url: str | None = None,
+        workers: int = 1,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        _quiet()
+        config = Config(
+            retries={"total_max_attempts": 1, "mode": "standard"},
+            connect_timeout=10,
+            read_timeout=30,
+            max_pool_connections=max(10, workers),
+        )
+        with ours():
+            session = boto3.Session(profile_name=profile, region_name=region)
+            place = session.region_name or "us-east-1"
+            self._iam = session.client("iam", region_name=place, endpoint_url=endpoint_url, config=config)
+            self._sts = session.client("sts", region_name=place, endpoint_url=endpoint_url, config=config)
+        for client in (self._iam, self._sts):
+            address = urlsplit(client.meta.endpoint_url)
+            if address.scheme != "https" and not _loopback(address.hostname):
+                raise UsageFault(
+                    f"{client.meta.endpoint_url} is not encrypted, and seeds would travel in the clear",
+                    "use https; plain http is for loopback only",
+                )
+            client.meta.events.register("after-call", self._answered)
+        self._observe, self._sleep = observe, sleep
+        self._offset = 0.0
+        self._last = threading.local()
+
+    @property
+    def endpoint_url(self) -> str:
+        return str(self._iam.meta.endpoint_url)
+
+    def _answered(self, *, http_response: Any, parsed: Any, model: Any, **_: object) -> None:
+        """Keep the time and the request id of each answer."""
+        metadata = parsed.get("ResponseMetadata", {})
+        self._last.request_id = metadata.get("RequestId")
+        log.debug("%s answered %s, request %s", model.name, http_response.status_code, self._last.request_id)
+        try:
+            date = parsedate_to_datetime(http_response.headers["Date"])
+        except (KeyError, ValueError):
+            return
+        offset = date.timestamp() + 0.5 - time.time()
+        self._offset = offset if abs(offset) > RESOLUTION else 0.0
+
+    def _read(self, act: Callable[[], T]) -> T:
+        """Ask, and ask again when throttled or not answered: reading twice is harmless."""
+        for pause in READ_PAUSES:
+            try:
+                with ours():
+                    return act()
+            except (Throttled, Unclear) as error:
+                log.debug("%s; asking again in %s s", error, pause)
+                self._sleep(pause)
+        with ours():
+            return act()
+
+    @contextmanager
+    def _write(self, operation: str, *, user: str | None, serial: str) -> Iterator[None]:
+        """One attempt, told to the observer with its request id."""
+        self._last.request_id = None
+        answer = "OK"
+        try:
+            with ours():
+                yield
+        except MfaKitError as error:
+            answer = type(error).__name__
+            raise
+        finally:
+            request_id = self._last.request_id
+            self._observe(Call(operation=operation, user=user, serial=serial, request_id=request_id, answer=answer))
+
+    def caller(self) -> Caller:
+        identity = self._read(self._sts.get_caller_identity)
+        return Caller(identity["Account"], identity["Arn"])
+
+    def now(self) -> float:
+        return time.time() + self._offset
+
+    def offset(self) -> float:
+        return self._offset
+
+    def devices(self, user: str) -> list[Device]:
+        pages = self._iam.get_paginator("list_mfa_devices")
+        rows = self._read(lambda: [row for page in pages.paginate(UserName=user) for row in page["MFADevices"]])
+        return [Device(row["SerialNumber"], row["UserName"], row["EnableDate"].timestamp()) for row in rows]
+
+    def run_of(self, serial: str) -> str | Mark:
+        try:
+            tags = self._read(lambda: self._iam.list_mfa_device_tags(SerialNumber=serial)["Tags"])
+        except NoSuchEntity:
+            return Mark.ABSENT
+        except AccessDenied:
+            return Mark.UNTAGGED
+        return next((tag["Value"] for tag in tags if tag["Key"] == RUN_TAG), Mark.UNTAGGED)
+
+    def create(self, intent: Intent, tags: dict[str, str]) -> Created:
+        with self._write("CreateVirtualMFADevice", user=intent.user, serial=intent.serial):
+            device = Secret(
+                self._iam.create_virtual_mfa_device(
+                    Path=intent.path,
+                    VirtualMFADeviceName=intent.name,
+                    Tags=[{"Key": key, "Value": value} for key, value in tags.items()],
+                )["VirtualMFADevice"]
+            )
+        return _created(device, label=f"{intent.name}@{intent.account}")
+
+    def enable(self, intent: Intent, codes: Callable[[], Pair]) -> None:
+        pair = codes()
+        with self._write("EnableMFADevice", user=intent.user, serial=intent.serial):
+            self._iam.enable_mfa_device(
+                UserName=intent.user,
+                SerialNumber=intent.serial,
+                AuthenticationCode1=pair.first,
+                AuthenticationCode2=pair.second,
+            )
+
+    def delete(self, serial: str) -> None:
+        with self._write("DeleteVirtualMFADevice", user=None, serial=serial):
+            self._iam.delete_virtual_mfa_device(SerialNumber=serial)
+
+
+def _created(device: Secret["VirtualMFADeviceTypeDef"], *, label: str) -> Created:
+    """Take the seed and AWS's own URI, decoded from its PNG. Raise IntegrityFault when the two differ."""
+    seed = otp.from_base32(device.reveal()["Base32StringSeed"])
+    try:
+        uri = qr.read(Png(device.reveal()["QRCodePNG"]))
+    except IntegrityFault:  # an IAM that is not AWS's may send no picture; one drawn from the seed is equivalent
+        return Created(seed, keyuri.otpauth(seed, label=label))
+    if keyuri.seed_of(uri) != seed:
+        raise IntegrityFault("AWS's QR code holds another seed than its answer", "try again; report it when it stays")
+    return Created(seed, uri)

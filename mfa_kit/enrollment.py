@@ -1,0 +1,226 @@
+"""Enroll one user: settle, look, make, confirm. `make` is also what a rollout calls for each of its rows."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import count
+
+from mfa_kit import otp
+from mfa_kit.errors import (
+    AccessDenied,
+    AlreadyExists,
+    AwsFault,
+    MfaKitError,
+    Throttled,
+    Unclear,
+    Unlisted,
+    UsageFault,
+)
+from mfa_kit.models import RUN_TAG, Caller, Enrolled, Entry, Intent, Kind, Outcome, Reached, Skipped, check_user
+from mfa_kit.otp import Created, Pair, Seed
+from mfa_kit.ports import Carrier, Desk
+from mfa_kit.recovery import delete_command, listed_soon, settle, settle_dead
+
+# IAM quotas: MFA devices of any kind a user.
+MAX_DEVICES = 8
+# Requests to create that may go unanswered before we give up.
+CREATE_TRIES = 4
+
+# IAM API reference, Tag: user names may hold a comma, tag values may not.
+TAG_VALUE = re.compile(r"[\w\s.:/=+@-]{0,256}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What was asked for, before anything was read."""
+
+    user: str
+    kind: Kind = Kind.VIRTUAL
+    name: str | None = None
+    path: str = "/"
+    add: bool = False
+
+
+def enroll(wish: Wish, carrier: Carrier, *, caller: Caller, desk: Desk, run: str) -> Outcome:
+    """One user at a desk, in the order that docs/design.md gives. Raise MfaKitError; nothing half-made stays behind."""
+    check_user(wish.user)
+    unsettled = settle_dead(caller.account, wish.user, desk=desk)
+    intent = look(wish, carrier, caller=caller, desk=desk)
+    if isinstance(intent, Skipped):
+        return intent
+    try:
+        return make(intent, carrier, desk=desk, run=run)
+    except MfaKitError as error:
+        for earlier in unsettled:
+            error.add_note(f"left from an earlier run: {earlier}; {earlier.hint}")
+        raise
+
+
+def look(wish: Wish, carrier: Carrier, *, caller: Caller, desk: Desk) -> Intent | Skipped:
+    """Read, touch nothing, and return what can be made. Raise MfaKitError when it cannot.
+
+    The device's name is not looked up: Create is the look, and it touches nothing when the name is taken.
+    """
+    devices = desk.inventory.devices(wish.user)
+    if devices and not wish.add:
+        return Skipped(
+            user=wish.user,
+            reason="has an MFA device already; --add gives one more",
+            serials=tuple(device.serial for device in devices),
+        )
+    if len(devices) >= MAX_DEVICES:
+        raise UsageFault(
+            f"{wish.user} has {len(devices)} MFA devices, the most that IAM allows",
+            f"revoke one first: mfa-kit revoke {wish.user}",
+        )
+    has = {device.serial for device in devices}
+    names = [wish.name] if wish.name else (wish.user if n == 1 else f"{wish.user}-{n}" for n in count(1))
+    intents = (
+        Intent(
+            account=caller.account,
+            partition=caller.partition,
+            user=wish.user,
+            name=name,
+            kind=wish.kind,
+            path=wish.path,
+        )
+        for name in names
+    )
+    intent = next((intent for intent in intents if intent.serial not in has), None)
+    if intent is None:
+        raise UsageFault(f"{wish.user} has a device named {wish.name} already", "choose another --name")
+    carrier.check(intent, sealed=desk.vault.place(intent, "") is not None)
+    desk.vault.check()
+    return intent
+
+
+def steps(intent: Intent, *, backup: str | None) -> list[str]:
+    """Tell what `make` would do, in order, for people who want to read it first."""
+    return [
+        f"create the virtual MFA device {intent.serial}",
+        *([f"seal its QR code in {backup}"] if backup else []),
+        f"enable it for {intent.user} with the codes of the previous and the current 30 seconds",
+        "confirm that IAM lists it",
+    ]
+
+
+def make(intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Enrolled:
+    """Create, seal, install, enable, confirm. Whatever goes wrong, the world is settled before the error goes on."""
+    entry = desk.journal.record(Entry(run=run, intent=intent, backup=desk.vault.place(intent, run)))
+    try:
+        try:
+            created = _create(entry, desk=desk)
+        except Unclear:
+            raise
+        except (AwsFault, Throttled):  # IAM said no: nothing was made
+            entry = desk.journal.record(entry.at(Reached.UNDONE))
+            raise
+        entry = replace(entry, reached=Reached.CREATED, answered_here=True)
+        desk.journal.record(entry)
+        if entry.backup:
+            desk.vault.seal(entry, created.uri)
+        carrier.install(intent, created)
+        desk.registrar.enable(intent, lambda: carrier.codes(intent))
+    except BaseException as error:
+        if entry.reached is Reached.UNDONE or not _enabled_after_all(entry, carrier, error, desk=desk):
+            raise
+        if not isinstance(error, MfaKitError):
+            error.add_note(f"{intent.serial} is enabled for {intent.user} after all")
+            raise
+        desk.progress.note(f"{error}; {intent.serial} is enabled for {intent.user} all the same")
+    return confirm(entry, desk=desk)
+
+
+def confirm(entry: Entry, *, desk: Desk) -> Enrolled:
+    """Compare with IAM's own list. The device is enabled anyway: what cannot be confirmed leaves the entry open."""
+    made = Enrolled(intent=entry.intent, run=entry.run, backup=entry.backup)
+    try:
+        if listed_soon(entry.intent, desk=desk):
+            desk.journal.record(entry.at(Reached.CONFIRMED))
+            return made
+        reason = "IAM does not list it yet"
+    except MfaKitError as error:
+        reason = str(error)
+    except BaseException as error:
+        error.add_note(f"{entry.intent.serial} is enabled for {entry.intent.user}, but was not confirmed")
+        raise
+    desk.progress.note(f"warning: {entry.intent.serial} is enabled, but not confirmed: {reason}")
+    return replace(made, listed=False)
+
+
+def _create(entry: Entry, *, desk: Desk) -> Created:
+    """Create, without tags where they are denied, and again where an answer was lost.
+
+    A name is taken by one device only, so of two requests at most one acts: trying again is the look. A device that
+    bears this run's tag was made by a request whose answer, and with it the seed, is lost: deleted, and made again.
+    Raise Unclear when a request may have acted; any other error says that nothing was made.
+    """
+    intent, lost = entry.intent, None
+    tags = {
+        key: value
+        for key, value in (
+            (RUN_TAG, entry.run),
+            ("mfa-kit:user", intent.user),
+            ("mfa-kit:kind", intent.kind),
+        )
+        if TAG_VALUE.fullmatch(value)
+    }
+    for attempt in range(CREATE_TRIES):
+        try:
+            return desk.registrar.create(intent, tags)
+        except Unclear as error:
+            lost = error
+            desk.progress.note(f"{error}; looking whether {intent.serial} was created")
+            desk.sleep(attempt + 1)
+        except (AwsFault, Throttled) as refused:
+            taken = isinstance(refused, AlreadyExists)
+            if isinstance(refused, AccessDenied) and tags:
+                tags = {}  # tags are a second permission, which lean policies leave out
+            elif lost is None and taken:
+                raise AlreadyExists(
+                    f"an MFA device named {intent.name} exists already and is not {intent.user}'s",
+                    f"choose another --name, or, when nobody uses it: {delete_command(intent.serial)}",
+                ) from None
+            elif lost is None:
+                raise
+            elif taken and desk.inventory.run_of(intent.serial) == entry.run:
+                desk.registrar.delete(intent.serial)
+            else:
+                raise lost from None
+    raise lost or AwsFault(f"IAM did not create {intent.serial}", "try again")
+
+
+def _enabled_after_all(entry: Entry, carrier: Carrier, error: BaseException, *, desk: Desk) -> bool:
+    """Settle after an error; what cannot be settled now is a note on that error."""
+    try:
+        return settle(entry, carrier, desk=desk) is Reached.CONFIRMED
+    except Unlisted:
+        return True
+    except BaseException as second:  # noqa: BLE001 - a second Ctrl-C too must not hide the first error
+        hint = getattr(second, "hint", "") or f"mfa-kit enroll {entry.intent.user} goes on from here"
+        error.add_note(f"{entry.intent.serial} is not settled yet: {str(second) or type(second).__name__}; {hint}")
+        return False
+
+
+class BackupAlone:
+    """Nobody holds the seed but the sealed backup; the codes are computed here, for AWS's time."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._seeds: dict[str, Seed] = {}
+
+    def check(self, intent: Intent, *, sealed: bool) -> None:
+        if not sealed:
+            raise UsageFault(
+                f"generated codes without a backup would leave the seed of {intent.name} nowhere",
+                "say who can open the backup: -r age1… or -R FILE",
+            )
+
+    def install(self, intent: Intent, created: Created) -> None:
+        self._seeds[intent.serial] = created.seed
+
+    def codes(self, intent: Intent) -> Pair:
+        return otp.pair(self._seeds[intent.serial], self._now())
+
+    def remove(self, entry: Entry) -> None:
+        self._seeds.pop(entry.intent.serial, None)

@@ -1,0 +1,92 @@
+"""The error tree. The sentence says what happened, the hint what to do; both stand where the fact is known.
+
+MfaKitError
+├── UsageFault (2)       the request cannot be meant like this
+├── DeviceFault (3)      a key, card or token
+├── AwsFault (4)         AWS said no, or could not be asked
+│   ├── NoSuchEntity, AlreadyExists, InvalidCode, Conflict, AccessDenied
+│   ├── Busy             another change is under way: IAM asks to wait
+│   ├── Unclear          no answer, or a 5xx: the request may have acted; look before deciding
+│   └── Unsettled        a half-made device that cannot be settled now; its journal entry stays open
+│       └── Unlisted     it is assigned, but not listed on its user: an Enable won that IAM does not show yet
+├── IntegrityFault (5)   a backup or the ledger
+├── Lockout (6)          would lock someone out
+├── Throttled (7)        try later
+└── Declined (8)         a person said no, or none may be asked
+
+A class exists only where code acts on it or where the exit code differs.
+"""
+
+
+class MfaKitError(Exception):
+    """Base of all; never raised itself."""
+
+    exit_code = 70
+
+    def __init__(self, what: str, hint: str = "") -> None:
+        super().__init__(what)
+        self.hint = hint
+
+
+class UsageFault(MfaKitError):
+    exit_code = 2
+
+
+class DeviceFault(MfaKitError):
+    exit_code = 3
+
+
+class AwsFault(MfaKitError):
+    exit_code = 4
+
+
+class NoSuchEntity(AwsFault):
+    pass
+
+
+class AlreadyExists(AwsFault):
+    pass
+
+
+class InvalidCode(AwsFault):
+    pass
+
+
+class Conflict(AwsFault):
+    """DeleteConflict: the device is assigned to a user."""
+
+
+class AccessDenied(AwsFault):
+    pass
+
+
+class Busy(AwsFault):
+    """ConcurrentModification, EntityTemporarilyUnmodifiable: the request did not act."""
+
+
+class Unclear(AwsFault):
+    """Timeout, 5xx or dropped connection: the request may have acted, or may act yet."""
+
+
+class Unsettled(AwsFault):
+    """A half-made device stays as it is for now."""
+
+
+class Unlisted(Unsettled):
+    """The device is assigned, and IAM does not list it on its user yet."""
+
+
+class IntegrityFault(MfaKitError):
+    exit_code = 5
+
+
+class Lockout(MfaKitError):
+    exit_code = 6
+
+
+class Throttled(MfaKitError):
+    exit_code = 7
+
+
+class Declined(MfaKitError):
+    exit_code = 8

@@ -1,0 +1,197 @@
+"""Values: frozen, slotted, without a secret, without behavior that touches the world."""
+
+import re
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import Enum, StrEnum, auto
+from typing import Self
+
+from mfa_kit.errors import UsageFault
+
+# IAM API reference: UserName, VirtualMFADeviceName and Path. botocore checks lengths only.
+USER_NAME = re.compile(r"[\w+=,.@-]{1,64}", re.ASCII)
+DEVICE_NAME = re.compile(r"[\w+=,.@-]{1,226}", re.ASCII)
+PATH = re.compile(r"/|/[\x21-\x7f]+/", re.ASCII)
+PATH_LENGTH = 512
+
+# The tag by which a device says which run made it.
+RUN_TAG = "mfa-kit:run"
+
+
+class Kind(StrEnum):
+    """What an MFA device is made of."""
+
+    VIRTUAL = "virtual"
+    FIDO2 = "fido2"
+    HARDWARE_TOTP = "hardware-totp"
+    SMS = "sms"
+
+    @classmethod
+    def of(cls, serial: str) -> Self:
+        """Tell the kind from a serial number (IAM user guide, "Checking MFA status"): by its ARN, else a token."""
+        if not serial.startswith("arn:"):
+            return cls("hardware-totp")
+        resource = serial.split(":", 5)[-1].partition("/")[0]
+        return cls({"mfa": "virtual", "u2f": "fido2", "sms-mfa": "sms"}.get(resource, "hardware-totp"))
+
+
+class Verb(StrEnum):
+    """What a run set out to do."""
+
+    ENROLL = "enroll"
+
+
+class Reached(StrEnum):
+    """How far a run came with one device; docs/formats.md draws the states."""
+
+    INTENT = "intent"
+    CREATED = "created"
+    CONFIRMED = "confirmed"
+    UNDONE = "undone"
+
+
+class Mark(Enum):
+    """What stands in place of a run id in a device's tags."""
+
+    UNTAGGED = auto()
+    ABSENT = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who IAM thinks we are (sts:GetCallerIdentity)."""
+
+    account: str
+    arn: str
+
+    @property
+    def partition(self) -> str:
+        return self.arn.split(":")[1]
+
+    @property
+    def user(self) -> str | None:
+        """The user's name without its path; None for a role, a federated user or root."""
+        resource = self.arn.split(":", 5)[5]
+        return resource.rpartition("/")[2] if resource.startswith("user/") else None
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """An MFA device as IAM lists it: who has it (None: unassigned) and since when, as Unix seconds."""
+
+    serial: str
+    user: str | None
+    since: float | None = None
+
+    @property
+    def kind(self) -> Kind:
+        return Kind.of(self.serial)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intent:
+    """One device to make for one user: all that is known before the world is touched.
+
+    Raise UsageFault for names that IAM would refuse.
+    """
+
+    account: str
+    partition: str
+    user: str
+    name: str
+    kind: Kind = Kind.VIRTUAL
+    path: str = "/"
+
+    def __post_init__(self) -> None:
+        check_user(self.user)
+        if not DEVICE_NAME.fullmatch(self.name):
+            raise UsageFault(
+                f"{self.name!r} is not a name that IAM takes for an MFA device",
+                "use 1 to 226 letters, digits and _+=,.@-",
+            )
+        if len(self.path) > PATH_LENGTH or not PATH.fullmatch(self.path):
+            raise UsageFault(f"{self.path!r} is not a path that IAM takes", "begin and end it with /, such as /desk/")
+
+    @property
+    def serial(self) -> str:
+        """The ARN that IAM will give the device; it is not unique over time, for names are used again."""
+        return f"arn:{self.partition}:iam::{self.account}:mfa{self.path}{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One intent of one run in the journal. `answered_here`: this very process saw the Create succeed; never stored."""
+
+    run: str
+    intent: Intent
+    verb: Verb = Verb.ENROLL
+    reached: Reached = Reached.INTENT
+    backup: str | None = None
+    answered_here: bool = False
+
+    def at(self, reached: Reached) -> "Entry":
+        return replace(self, reached=reached)
+
+    @property
+    def began(self) -> float:
+        """Unix seconds, from the run id: IAM keeps no creation date of a virtual device."""
+        return run_time(self.run)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One write to AWS, for the event log: enough to find it in CloudTrail, and no secret."""
+
+    operation: str
+    user: str | None
+    serial: str | None
+    request_id: str | None
+    answer: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enrolled:
+    """The device is enabled. `listed` is False where IAM did not list it yet; its journal entry is then still open."""
+
+    intent: Intent
+    run: str
+    backup: str | None
+    listed: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skipped:
+    user: str
+    reason: str
+    serials: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    user: str
+    reason: str
+    exit_code: int
+
+
+Outcome = Enrolled | Skipped | Failed
+
+
+def check_user(name: str) -> None:
+    """Raise UsageFault for a name that no IAM user can have."""
+    if name == "root":
+        raise UsageFault(
+            "AWS has no API to enroll root",
+            "sign in as root and add a device on the console's Security credentials page",
+        )
+    if not USER_NAME.fullmatch(name):
+        raise UsageFault(f"{name!r} is not an IAM user name", "use 1 to 64 letters, digits and _+=,.@-")
+
+
+def run_id(at: float, random: bytes) -> str:
+    """`YYYYMMDDTHHMMSSZ-xxxxxxxx`: a UTC time and eight random hex digits."""
+    return f"{datetime.fromtimestamp(at, UTC):%Y%m%dT%H%M%SZ}-{random.hex()[:8]}"
+
+
+def run_time(run: str) -> float:
+    """Return the Unix time within a run id. Raise ValueError for what is none."""
+    return datetime.strptime(run[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()

@@ -1,0 +1,118 @@
+"""What the use cases need from the world: small Protocols, and `Desk`, which bundles them."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from mfa_kit.models import Caller, Device, Entry, Intent, Mark
+from mfa_kit.otp import Created, KeyUri, Pair
+
+
+class Inventory(Protocol):
+    """Reads IAM. Reading twice is harmless, so an implementation may try again by itself."""
+
+    def caller(self) -> Caller:
+        """Who we are; sets the clock."""
+        ...
+
+    def now(self) -> float:
+        """AWS's time in Unix seconds: the local clock and the offset of the last `Date` header."""
+        ...
+
+    def offset(self) -> float:
+        """Seconds that AWS is ahead of the local clock, to about one second."""
+        ...
+
+    def devices(self, user: str) -> list[Device]:
+        """Return the devices of a user. Raise NoSuchEntity when there is no such user."""
+        ...
+
+    def run_of(self, serial: str) -> str | Mark:
+        """Tell which run made a virtual device, by its tag; UNTAGGED also where tags may not be read."""
+        ...
+
+
+class Registrar(Protocol):
+    """Writes MFA devices. Each call is one attempt: what follows from its failure is decided above.
+
+    Each raises AccessDenied, Throttled, Busy, Unclear, or an error of its own that is named.
+    """
+
+    def create(self, intent: Intent, tags: dict[str, str]) -> Created:
+        """CreateVirtualMFADevice. Raise AlreadyExists when the name is taken."""
+        ...
+
+    def enable(self, intent: Intent, codes: Callable[[], Pair]) -> None:
+        """EnableMFADevice; codes is called when the request is about to leave. Raise InvalidCode, NoSuchEntity."""
+        ...
+
+    def delete(self, serial: str) -> None:
+        """DeleteVirtualMFADevice. Raise NoSuchEntity, and Conflict while the device is assigned."""
+        ...
+
+
+class Carrier(Protocol):
+    """Where the seed goes to live and where the codes come from."""
+
+    def check(self, intent: Intent, *, sealed: bool) -> None:
+        """Raise when the seed could not live here; touches nothing."""
+        ...
+
+    def install(self, intent: Intent, created: Created) -> None: ...
+
+    def codes(self, intent: Intent) -> Pair: ...
+
+    def remove(self, entry: Entry) -> None:
+        """Forget the seed of this run, and only of this run."""
+        ...
+
+
+class Vault(Protocol):
+    """Sealed backups."""
+
+    def check(self) -> None:
+        """Raise when a backup could not be written; touches nothing that was there."""
+        ...
+
+    def place(self, intent: Intent, run: str) -> str | None:
+        """Where the backup of this run will be; None when nothing is sealed here."""
+        ...
+
+    def seal(self, entry: Entry, uri: KeyUri) -> None:
+        """Write `entry.backup` durably; never over another file."""
+        ...
+
+    def remove(self, entry: Entry) -> None:
+        """Remove `entry.backup` and what was half written of it; nothing else."""
+        ...
+
+
+class Journal(Protocol):
+    """The desk's durable memory of what it began."""
+
+    def record(self, entry: Entry) -> Entry:
+        """Durably note how far an entry came, and return it; the first note of a run takes the run's lock."""
+        ...
+
+    def dead(self, account: str, *, user: str | None = None) -> Iterator[Entry]:
+        """Half-made entries whose run lives no more; while one is yielded, its run's lock is held."""
+        ...
+
+
+class Progress(Protocol):
+    """Tells a person how it goes; never asks."""
+
+    def note(self, text: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """The ports of every use case that writes. `carrier` finds the carrier of a dead run; `sleep` waits seconds."""
+
+    inventory: Inventory
+    registrar: Registrar
+    vault: Vault
+    journal: Journal
+    progress: Progress
+    carrier: Callable[[Intent], Carrier]
+    sleep: Callable[[float], None]

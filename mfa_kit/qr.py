@@ -1,0 +1,59 @@
+"""QR symbols (ISO/IEC 18004): a key URI to a PNG that is read back before it leaves, and back. No file, no terminal."""
+
+import io
+
+import qrcode
+import zxingcpp
+from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
+
+from mfa_kit.errors import IntegrityFault
+from mfa_kit.otp import KeyUri, Png
+
+BORDER = 4
+SCALE = 8
+LINE = 16
+# Any mask is valid; choosing the best of eight costs eight drawings, and the symbol is read back anyway.
+MASK = 2
+FORMATS = zxingcpp.BarcodeFormats(zxingcpp.BarcodeFormat.QRCode)
+
+
+def modules(uri: KeyUri, *, border: int = BORDER) -> list[list[bool]]:
+    """Return the symbol's rows with its quiet zone; True is dark."""
+    symbol = qrcode.QRCode(error_correction=qrcode.ERROR_CORRECT_M, border=border, mask_pattern=MASK)
+    symbol.add_data(uri.reveal(), optimize=0)
+    symbol.make(fit=True)
+    return symbol.get_matrix()
+
+
+def png(uri: KeyUri, *, caption: str = "") -> Png:
+    """Draw the symbol with words under it. Raise IntegrityFault when a decoder does not read the same text."""
+    rows = modules(uri)
+    side = len(rows)
+    symbol = Image.frombytes("L", (side, side), bytes(0 if dark else 255 for row in rows for dark in row))
+    lines = caption.splitlines()
+    font = ImageFont.load_default_imagefont()
+    width = max([side * SCALE, *(int(font.getlength(line)) + 2 * BORDER * SCALE for line in lines)])
+    page = Image.new("1", (width, side * SCALE + LINE * len(lines) + (LINE if lines else 0)), 1)
+    page.paste(symbol.resize((side * SCALE, side * SCALE), Image.Resampling.NEAREST), ((width - side * SCALE) // 2, 0))
+    draw = ImageDraw.Draw(page)
+    for number, line in enumerate(lines):
+        draw.text((BORDER * SCALE, side * SCALE + LINE * number), line, fill=0, font=font)
+    out = io.BytesIO()
+    page.save(out, "PNG", compress_level=1)
+    drawn = Png(out.getvalue())
+    if read(drawn) != uri:
+        raise IntegrityFault("the QR code does not read back as what was drawn", "report this")
+    return drawn
+
+
+def read(image: Png) -> KeyUri:
+    """Return the text of the one QR symbol in an image. Raise IntegrityFault when there is none, or more than one."""
+    try:
+        with Image.open(io.BytesIO(image.reveal())) as page:
+            found = zxingcpp.read_barcodes(page.convert("L"), formats=FORMATS)
+    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
+        raise IntegrityFault("this is not an image that can be read", "give a PNG or JPEG of the QR code") from None
+    if len(found) != 1:
+        count = "no QR code" if not found else f"{len(found)} QR codes"
+        raise IntegrityFault(f"there is {count} in the image", "give an image with exactly one")
+    return KeyUri(found[0].text)
