@@ -1,0 +1,278 @@
+"""One AWS account of the lab: moto's IAM backend with what it lacks, the credentials that were issued, and the clock.
+
+moto keeps its backends in a dictionary of the process. An account of the lab has a backend of its own, so each lab starts
+fresh; moto's users look their tags and groups up in that dictionary, which is why ours carry them.
+"""
+
+import secrets
+import string
+import threading
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, TypeVar
+
+from moto.iam.models import AccessKey, Group, IAMBackend, User
+from moto.utilities.utils import get_partition
+
+from mfa_kit.lab.devices import BASE32, Codes, Device, Settings, Token, wall
+from mfa_kit.lab.wire import IamError
+
+ACCOUNT = "000000000000"
+ADMIN = "lab-admin"
+HOME_REGION = {"aws": "us-east-1", "aws-us-gov": "us-gov-west-1", "aws-cn": "cn-north-1"}
+ADMINISTRATOR = '{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}'
+
+V = TypeVar("V")
+
+
+class Folded(dict[str, V]):
+    """A dictionary whose keys are names of IAM, which are not distinguished by case."""
+
+    def __getitem__(self, key: str) -> V:
+        return super().__getitem__(key.lower())
+
+    def __setitem__(self, key: str, value: V) -> None:
+        super().__setitem__(key.lower(), value)
+
+    def __delitem__(self, key: str) -> None:
+        super().__delitem__(key.lower())
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str) and super().__contains__(key.lower())
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return super().get(key.lower(), default)
+
+    def pop(self, key: str, *default: Any) -> Any:
+        return super().pop(key.lower(), *default)
+
+
+def unique(prefix: str) -> str:
+    """An id as IAM gives one, such as AIDA…"""
+    return prefix + "".join(secrets.choice(BASE32) for _ in range(17))
+
+
+class Person(User):
+    """moto's user with its groups and tags at hand."""
+
+    def __init__(self, backend: "Backend", name: str, path: str) -> None:
+        super().__init__(backend.account_id, HOME_REGION[backend.partition], name, path)
+        self.id = unique("AIDA")
+        self.backend = backend
+        self.groups: dict[str, Group] = {}
+        self.password_changed: datetime | None = None
+
+    @property
+    def group_list(self) -> list[str]:
+        return [group.name for group in self.groups.values()]
+
+    @property
+    def tags(self) -> list[dict[str, str]] | None:
+        found: list[dict[str, str]] = self.backend.tagger.list_tags_for_resource(self.arn)["Tags"]
+        return found or None
+
+
+class Backend(IAMBackend):
+    """moto's backend with our users in it. Devices stay in moto's dictionaries, so that its account summary sees them."""
+
+    def __init__(self, partition: str) -> None:
+        super().__init__(partition, ACCOUNT)
+        self.users: Folded[Any] = Folded()
+        self.groups: Folded[Any] = Folded()
+        self.roles: Folded[Any] = Folded()
+        self.tokens: dict[str, Token] = {}
+
+    def create_user(
+        self, region_name: str, user_name: str, path: str | None = "/", tags: list[dict[str, str]] | None = None
+    ) -> Person:
+        if user_name in self.users:
+            raise IamError("EntityAlreadyExists", f"User with name {user_name} already exists.")
+        user = Person(self, user_name, path or "/")
+        if tags:
+            self.tagger.tag_resource(user.arn, tags)
+        self.users[user_name] = user
+        return user
+
+    def delete_user(self, user_name: str) -> None:
+        """Check what IAM checks and moto does not. Which of several conflicts IAM names first is unknown."""
+        user = self.get_user(user_name)
+        for held, first in (
+            (user.access_keys, "delete access keys"),
+            (user.mfa_devices, "delete MFA device"),
+            (user.password, "delete login profile"),
+            (user.groups, "remove users from group"),
+        ):
+            if held:
+                raise IamError("DeleteConflict", f"Cannot delete entity, must {first} first.")
+        super().delete_user(user_name)
+
+    def add_user_to_group(self, group_name: str, user_name: str) -> None:
+        user, group = self.get_user(user_name), self.get_group(group_name)
+        if group.name not in user.groups:
+            user.groups[group.name] = group
+            group.users.append(user)
+
+    def remove_user_from_group(self, group_name: str, user_name: str) -> None:
+        super().remove_user_from_group(group_name, user_name)
+        self.get_user(user_name).groups.pop(self.get_group(group_name).name)
+
+    def get_groups_for_user(self, user_name: str) -> list[Group]:
+        return list(self.get_user(user_name).groups.values())
+
+    def get_user(self, name: str) -> Any:
+        return super().get_user(name)
+
+    def get_all_access_keys_for_all_users(self) -> list[AccessKey]:
+        return [key for user in self.users.values() for key in user.access_keys]
+
+    def device(self, serial: str) -> Device:
+        found = self.virtual_mfa_devices.get(serial)
+        if not isinstance(found, Device):
+            raise IamError("NoSuchEntity", f"VirtualMFADevice with serial number {serial} does not exist.")
+        return found
+
+    def codes(self, serial: str) -> Codes:
+        """The codes of a virtual device or a hardware token."""
+        token = self.tokens.get(serial)
+        return token.codes if token else self.device(serial).codes
+
+    def holder(self, serial: str) -> Any:
+        """The user who has a device, or None."""
+        return next((user for user in self.users.values() if serial in user.mfa_devices), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who signed a request. `mfa` is None for long-term keys: the context has no such key then."""
+
+    arn: str
+    id: str
+    user: Any = None
+    mfa: bool | None = None
+    mfa_at: float | None = None
+    role: Any = None
+    policy: str | None = None
+    kind: str = "user"
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Temporary credentials."""
+
+    secret: str
+    token: str
+    expires: float
+    caller: Caller
+
+
+@dataclass(slots=True)
+class Root:
+    """The root user's posture: read in the summary and the credential report, never to be changed by the API."""
+
+    mfa: bool = True
+    keys: int = 0
+    created: datetime = field(default_factory=lambda: datetime(2020, 1, 2, 3, 4, 5, tzinfo=UTC))
+    password_last_used: datetime | None = None
+
+
+class View(NamedTuple):
+    """The listings of one moment."""
+
+    virtual: list[dict[str, Any]]
+    assigned: dict[str, dict[str, datetime]]
+
+
+def _dates(user: Any) -> dict[str, datetime]:
+    return {serial: device.enable_date for serial, device in user.mfa_devices.items()}
+
+
+class Account:
+    """The state of a lab."""
+
+    def __init__(self, *, region: str, settings: Settings) -> None:
+        self.region, self.settings = region, settings
+        self.partition = get_partition(region)
+        self.backend = Backend(self.partition)
+        self.sessions: dict[str, Session] = {}
+        self.root = Root()
+        self.lock = threading.RLock()
+        self.offset = 0.0
+        self.lag = 0.0
+        self.views: list[tuple[float, View]] = []
+
+    def now(self) -> float:
+        """AWS's time."""
+        return wall() + self.offset
+
+    def today(self) -> datetime:
+        """The same as a date; IAM counts in seconds."""
+        return datetime.fromtimestamp(int(self.now()), UTC)
+
+    def add_user(self, name: str, *, path: str = "/") -> Person:
+        return self.backend.create_user(self.region, name, path)
+
+    def add_admin(self) -> AccessKey:
+        """A user that may do everything, with keys."""
+        user = self.add_user(ADMIN)
+        user.policies["everything"] = ADMINISTRATOR
+        return self.backend.create_access_key(ADMIN)
+
+    def issue(self, caller: Caller, seconds: float) -> tuple[str, Session]:
+        """New temporary credentials."""
+        text = string.ascii_letters + string.digits
+        session = Session(
+            secret="".join(secrets.choice(text) for _ in range(40)),
+            token="lab" + "".join(secrets.choice(text) for _ in range(200)),
+            expires=self.now() + seconds,
+            caller=caller,
+        )
+        key = unique("ASIA")[:20]
+        self.sessions[key] = session
+        return key, session
+
+    def secret(self, key: str, token: str | None) -> tuple[str, Caller]:
+        """The secret and the caller of an access key. Raise as the services do when it is none that was issued here."""
+        if (session := self.sessions.get(key)) is not None and token == session.token:
+            if self.now() >= session.expires:
+                raise IamError("ExpiredToken", "The security token included in the request is expired")
+            return session.secret, session.caller
+        known = self.backend.access_keys.get(key)
+        user = known and self.backend.users.get(known.user_name or "")
+        if known is None or user is None or token or known.status != "Active":
+            raise IamError("InvalidClientTokenId", "The security token included in the request is invalid.")
+        return known.secret_access_key, Caller(arn=user.arn, id=user.id, user=user)
+
+    # what listings show: the state of `lag` seconds ago
+
+    def remember(self) -> None:
+        """Keep the present state for listings that lag."""
+        if self.lag:
+            self.views.append((time.monotonic(), self._view()))
+
+    def virtual_rows(self) -> list[dict[str, Any]]:
+        """The virtual devices as ListVirtualMFADevices shows them: never seeds, never tags."""
+        seen = self._seen()
+        return self._virtual() if seen is None else seen.virtual
+
+    def devices_of(self, user: Any) -> dict[str, datetime]:
+        """Serial and enable date of a user's devices."""
+        seen = self._seen()
+        return _dates(user) if seen is None else seen.assigned.get(user.id, {})
+
+    def _seen(self) -> View | None:
+        if not self.lag:
+            self.views.clear()
+            return None
+        due = time.monotonic() - self.lag
+        return next((view for at, view in reversed(self.views) if at <= due), self.views[0][1])
+
+    def _virtual(self) -> list[dict[str, Any]]:
+        return [
+            {"SerialNumber": serial}
+            | ({"User": device.user_attribute, "EnableDate": device.enable_date} if device.user else {})
+            for serial, device in self.backend.virtual_mfa_devices.items()
+        ]
+
+    def _view(self) -> View:
+        return View(self._virtual(), {user.id: _dates(user) for user in self.backend.users.values()})

@@ -1,0 +1,136 @@
+"""What goes wrong between a client and IAM, as rules in front of the lab: latency, throttling, lost answers, lagging lists.
+
+A rule is an operation (or `*`), when it fires, and a fault with its parameters. Nothing here knows what an operation does.
+"""
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mfa_kit.errors import UsageFault
+
+# fault: parameters that must be given
+FAULTS: Mapping[str, tuple[str, ...]] = {
+    "latency": ("seconds",),
+    "throttle": (),
+    "bucket": ("rate", "burst"),
+    "lost-before": (),
+    "lost-after": (),
+    "late": ("seconds",),
+    "lag": ("seconds",),
+    "error-before": (),
+    "error-after": (),
+    "denied": (),
+    "expired": (),
+    "clock": ("seconds",),
+}
+# These are a condition of the whole account while their rule stands, not an event of one call.
+STANDING = ("lag", "clock", "bucket")
+LISTINGS = ("ListMFADevices", "ListVirtualMFADevices")
+
+
+@dataclass(slots=True)
+class Rule:
+    """One fault and when it fires: `next`, `every`, or the nth call counted from now."""
+
+    operation: str
+    fault: str
+    at: str | int
+    parameters: dict[str, float]
+    seen: int = 0
+    spent: bool = False
+    tokens: float = 0
+    filled: float = field(default_factory=time.monotonic)
+
+    def fires(self, operation: str) -> bool:
+        if self.spent or self.operation not in ("*", operation):
+            return False
+        self.seen += 1
+        if self.at == "every":
+            return True
+        self.spent = self.seen == (1 if self.at == "next" else self.at)
+        return self.spent
+
+    def empty(self) -> bool:
+        """Take one token from the bucket; whether there was none."""
+        now = time.monotonic()
+        self.tokens = min(self.parameters["burst"], self.tokens + (now - self.filled) * self.parameters["rate"])
+        self.filled = now
+        if self.tokens < 1:
+            return True
+        self.tokens -= 1
+        return False
+
+
+class Faults:
+    """The rules of a lab."""
+
+    def __init__(self) -> None:
+        self._rules: list[Rule] = []
+        self._lock = threading.Lock()
+        self._listed = threading.Condition()
+        self._listings = 0
+
+    def add(self, operation: str, fault: str, *, at: str | int = "next", **parameters: float) -> None:
+        """Add a rule. Raise UsageFault for an unknown fault, a moment that is none, or parameters that do not fit."""
+        if fault not in FAULTS:
+            raise UsageFault(f"there is no fault {fault!r}", f"the lab plays {', '.join(FAULTS)}")
+        if at not in ("next", "every") and not (isinstance(at, int) and at > 0):
+            raise UsageFault(f"{at!r} is no moment for a fault", "give next, every, or the number of the call from 1")
+        missing = [name for name in FAULTS[fault] if name not in parameters]
+        unknown = [
+            name for name in parameters if name not in (*FAULTS[fault], *(("listings",) if fault == "late" else ()))
+        ]
+        if missing or unknown:
+            raise UsageFault(
+                f"the fault {fault} does not fit its parameters: {', '.join([*missing, *unknown])}",
+                f"{fault} takes {', '.join(FAULTS[fault]) or 'none'}",
+            )
+        with self._lock:
+            self._rules.append(
+                Rule(
+                    operation,
+                    fault,
+                    "every" if fault in STANDING else at,
+                    parameters,
+                    tokens=parameters.get("burst", 0),
+                )
+            )
+
+    def clear(self) -> None:
+        """Take all rules away."""
+        with self._lock:
+            self._rules.clear()
+
+    def rules(self) -> list[Rule]:
+        with self._lock:
+            return list(self._rules)
+
+    def standing(self, fault: str) -> float:
+        """The seconds of a standing fault, 0 without one."""
+        return next((rule.parameters["seconds"] for rule in reversed(self.rules()) if rule.fault == fault), 0.0)
+
+    def due(self, operation: str) -> list[Rule]:
+        """The rules that fire for this call, latency first."""
+        with self._lock:
+            fired = [rule for rule in self._rules if rule.fault not in ("lag", "clock") and rule.fires(operation)]
+            return sorted(
+                (rule for rule in fired if rule.fault != "bucket" or rule.empty()),
+                key=lambda rule: rule.fault != "latency",
+            )
+
+    def listed(self, operation: str) -> None:
+        """Tell those who wait that a listing was answered."""
+        if operation in LISTINGS:
+            with self._listed:
+                self._listings += 1
+                self._listed.notify_all()
+
+    def wait(self, seconds: float, listings: float) -> None:
+        """Sleep, and until this many listings were answered, counted from now."""
+        with self._listed:
+            goal = self._listings + listings
+            until = time.monotonic() + seconds
+            self._listed.wait_for(lambda: self._listings >= goal)
+        time.sleep(max(0.0, until - time.monotonic()))
