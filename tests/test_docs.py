@@ -1,0 +1,142 @@
+"""The documents: their commands run, their links resolve, and the page of commands is what the program says.
+
+A fenced block's info string says what becomes of it:
+
+    ```bash             run in an empty folder
+    ```bash lab         run with the lab as AWS; the blocks of a page share one lab, one folder and one shell
+    ```bash no: REASON  not run, and why
+    ```console          a transcript, with `lab` or `no:` as above: `$ ` starts a command, `> ` goes on with it, and the
+                        rest is what it prints, where a line `...` stands for any lines, `...` in a line for any text
+
+Other languages (text, json, ini ...) are shown, not run.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text("utf-8") for path in (ROOT / "README.md", *ROOT.glob("docs/**/*.md"))
+}
+FENCE = re.compile(r"^(?P<indent> *)```(?P<info>[^\n`]*)\n(?P<text>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL)
+RUN = {"bash": False, "bash lab": True, "console": False, "console lab": True}
+REFUSED = re.compile(r"(bash|console) no: \S.*")
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A fenced block: where it stands, what its author said of it, and its lines."""
+
+    place: str
+    info: str
+    lines: list[str]
+
+    @property
+    def script(self) -> str:
+        """The commands alone."""
+        if self.info.startswith("bash"):
+            return "\n".join(self.lines)
+        return "\n".join(line[2:] for line in self.lines if line.startswith(("$ ", "> ")))
+
+    @property
+    def printed(self) -> re.Pattern[str] | None:
+        """What a transcript has to show; None for a block that is no transcript."""
+        if self.info.startswith("bash"):
+            return None
+        shown = [line for line in self.lines if not line.startswith(("$ ", "> "))]
+        return re.compile("".join(r"(?:.*\n)*?" if line == "..." else wild(line) + r"\n" for line in shown))
+
+
+def wild(line: str) -> str:
+    """Make a pattern of a line in which `...` stands for any text."""
+    return ".*".join(re.escape(part) for part in line.split("..."))
+
+
+def blocks(page: str) -> Iterator[Block]:
+    """Yield the fenced blocks of a page that hold commands."""
+    text = PAGES[page]
+    for found in FENCE.finditer(text):
+        place = f"{page}:{text.count(chr(10), 0, found.start()) + 1}"
+        info = found["info"].strip()
+        lines = [line.removeprefix(found["indent"]) for line in found["text"].splitlines()]
+        if re.match(r"(bash|console|sh|shell|zsh)\b", info) or not info:
+            yield Block(place, info, lines)
+
+
+def slugs(text: str) -> set[str]:
+    """Return the anchors of a page's headings."""
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def broken(page: str) -> Iterator[str]:
+    """Yield the links of a page to files and headings that are not there."""
+    for target in re.findall(r"\]\(([^)\s]+)\)", FENCE.sub("", PAGES[page])):
+        if re.match(r"https?:|mailto:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        file = (ROOT / page).parent / name if name else ROOT / page
+        if not file.exists() or (anchor and anchor not in slugs(file.read_text("utf-8"))):
+            yield target
+
+
+def test_every_block_says_what_becomes_of_it() -> None:
+    """A command in the documents is run or says why not; a misspelled tag is neither."""
+    unknown = [block.place for page in PAGES for block in blocks(page) if block.info not in RUN]
+    refused = [block.place for page in PAGES for block in blocks(page) if REFUSED.fullmatch(block.info)]
+    assert unknown == refused
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("page", [page for page in PAGES if any(block.info in RUN for block in blocks(page))])
+def test_the_commands_of_a_page_run(page: str, tmp_path: Path) -> None:
+    """Each in its turn, as a reader would type them, and they print what the page shows."""
+    shown = [block for block in blocks(page) if block.info in RUN]
+    script = tmp_path / "page.sh"
+    script.write_text(
+        "set -euo pipefail\n"
+        'trap \'echo "failed in the block at $BLOCK"; cat "$PRINTED"\' ERR\n'
+        + "".join(
+            f"BLOCK={block.place} PRINTED={tmp_path}/{number}.txt\n{{\n{block.script}\n}} >$PRINTED 2>&1\n"
+            for number, block in enumerate(shown)
+        ),
+        "utf-8",
+    )
+    here = tmp_path / "here"
+    here.mkdir()
+    mfa_kit = [sys.executable, "-m", "mfa_kit", "lab", "run", "--"] if any(RUN[block.info] for block in shown) else []
+    done = subprocess.run(
+        [*mfa_kit, "bash", script],
+        cwd=here,
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    for number, block in enumerate(shown):
+        printed = (tmp_path / f"{number}.txt").read_text("utf-8")
+        assert block.printed is None or block.printed.fullmatch(printed), f"{block.place} printed\n{printed}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_between_pages_resolve(page: str) -> None:
+    """To a file of this repository, and to a heading in it where the link names one."""
+    assert list(broken(page)) == []
+
+
+def test_the_page_of_commands_is_what_the_program_says() -> None:
+    """Written by a script, so it cannot promise an option that is gone."""
+    done = subprocess.run(
+        [sys.executable, ROOT / ".ci/commands.py", "--check"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
