@@ -41,6 +41,23 @@ class Wish:
     add: bool = False
 
 
+def user_named(text: str, *, caller: Caller) -> str:
+    """Return the user that a name, an ARN or `@me` means. Raise UsageFault for anything that is not a user here."""
+    if text == "@me":
+        if caller.user is None:
+            raise UsageFault(f"you are no IAM user but {caller.arn}", "give a user name instead of @me")
+        return caller.user
+    if not text.startswith("arn:"):
+        return text
+    here = f"arn:{caller.partition}:iam::{caller.account}:"
+    if not text.startswith(here):
+        raise UsageFault(f"{text} is not of this account, {caller.account}", "choose another --profile")
+    resource = text.removeprefix(here)
+    if resource != "root" and not resource.startswith("user/"):
+        raise UsageFault(f"{text} is not a user", "only IAM users have MFA devices of their own")
+    return resource.rpartition("/")[2]
+
+
 def enroll(wish: Wish, carrier: Carrier, *, caller: Caller, desk: Desk, run: str) -> Outcome:
     """One user at a desk, in the order that docs/design.md gives. Raise MfaKitError; nothing half-made stays behind."""
     check_user(wish.user)

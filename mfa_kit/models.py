@@ -166,14 +166,7 @@ class Skipped:
     serials: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failed:
-    user: str
-    reason: str
-    exit_code: int
-
-
-Outcome = Enrolled | Skipped | Failed
+Outcome = Enrolled | Skipped
 
 
 def check_user(name: str) -> None:

@@ -1,0 +1,267 @@
+"""Sealed backups: one age file a device (age-encryption.org/v1), a picture of its QR code inside.
+
+Files are 0600, folders 0700, symlinks refused. A file appears whole under its name or not at all, never over another.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote
+
+import pyrage
+
+from mfa_kit import qr
+from mfa_kit.errors import IntegrityFault, UsageFault
+from mfa_kit.models import Entry, Intent, run_time
+from mfa_kit.otp import KeyUri, Png, Secret
+
+SUFFIX = ".png.age"
+# A sealed QR code is some kilobytes; a megabyte is no backup of ours.
+LARGEST = 1 << 20
+NAME_MAX = 255
+NAME = re.compile(r"(?P<device>.+)-(?P<run>\d{8}T\d{6}Z-[0-9a-f]{8})\.png\.age")
+
+Recipient = pyrage.x25519.Recipient | pyrage.ssh.Recipient | pyrage.tag.Recipient
+Identity = pyrage.x25519.Identity | pyrage.ssh.Identity
+
+
+def part(text: str) -> str:
+    """One safe part of a path: all but a-z, 0-9, _ and - percent-encoded, so `..` and case twins stay apart."""
+    return "".join(char if re.fullmatch(r"[a-z0-9_-]", char) else f"%{ord(char):02X}" for char in text)
+
+
+def recipients(texts: Iterable[str], files: Iterable[Path] = ()) -> list[Recipient]:
+    """Parse `-r` and `-R`. Raise UsageFault with the text, or with file and line, of the first that is none."""
+    found = [_recipient(text, where=f"-r {text}") for text in texts]
+    for file in files:
+        try:
+            lines = file.read_text("utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageFault(f"the recipients file {file} cannot be read: {_reason(error)}", "check -R") from None
+        rows = [(number, line.strip()) for number, line in enumerate(lines, 1)]
+        chosen = [(number, line) for number, line in rows if line and not line.startswith("#")]
+        if not chosen:
+            raise UsageFault(f"there is no recipient in {file}", "put one on a line: age1… or an SSH public key")
+        found += [_recipient(line, where=f"{file}, line {number}") for number, line in chosen]
+    if found and all(isinstance(one, pyrage.tag.Recipient) for one in found):
+        raise UsageFault(
+            "every recipient is of the age1tag kind, which Debian's age 1.2 cannot open",
+            "add a recipient of the age1… or SSH kind beside it",
+        )
+    return found
+
+
+def _recipient(text: str, *, where: str) -> Recipient:
+    kinds = (
+        ("age1tag1", pyrage.tag.Recipient),
+        ("age1", pyrage.x25519.Recipient),
+        ("ssh-ed25519 ", pyrage.ssh.Recipient),
+        ("ssh-rsa ", pyrage.ssh.Recipient),
+    )
+    if text.upper().startswith("AGE-SECRET-KEY-"):
+        raise UsageFault(
+            "an identity, which is secret, was given as a recipient", "give the public key: age-keygen -y FILE"
+        )
+    for prefix, kind in kinds:
+        if text.startswith(prefix):
+            try:
+                return kind.from_str(text)
+            except pyrage.RecipientError:
+                break
+    raise UsageFault(
+        f"{where} is not a recipient", "give an age recipient (age1…) or an SSH public key (ssh-ed25519, ssh-rsa)"
+    )
+
+
+def identities(files: Iterable[Path]) -> Secret[list[Identity]]:
+    """Read identity files: `AGE-SECRET-KEY-1…` lines, or one SSH private key without a passphrase. Raise UsageFault."""
+    return Secret([identity for file in files for identity in _identities(file)])
+
+
+def _identities(file: Path) -> list[Identity]:
+    try:
+        text = Secret(file.read_bytes())
+    except OSError as error:
+        raise UsageFault(f"the identity file {file} cannot be read: {_reason(error)}", "check -i") from None
+    try:
+        if b"PRIVATE KEY-----" in text.reveal():
+            return [pyrage.ssh.Identity.from_buffer(text.reveal())]
+        found: list[Identity] = [
+            pyrage.x25519.Identity.from_str(line.strip())
+            for line in text.reveal().decode().splitlines()
+            if line.strip() and not line.startswith("#")
+        ]
+    except (pyrage.IdentityError, UnicodeDecodeError):
+        found = []
+    if not found:
+        raise UsageFault(
+            f"{file} holds no identity that can be used",
+            "give a file of age-keygen, or an SSH private key without a passphrase",
+        )
+    return found
+
+
+def open_backup(path: Path, keys: Secret[list[Identity]]) -> Png:
+    """Decrypt a backup. Raise IntegrityFault when it cannot be read, or not with these identities."""
+    try:
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
+            sealed = file.read(LARGEST + 1)
+    except OSError as error:
+        raise IntegrityFault(
+            f"the backup {path} cannot be read: {_reason(error)}", "see: mfa-kit backup list"
+        ) from None
+    if len(sealed) > LARGEST or not sealed.startswith(b"age-encryption.org/v1"):
+        raise IntegrityFault(f"{path} is not a backup: it is no age file", "see: mfa-kit backup list")
+    try:
+        return Png(pyrage.decrypt(sealed, keys.reveal()))
+    except pyrage.DecryptError as error:
+        if "No matching keys" in str(error):
+            raise IntegrityFault(f"{path} is sealed for other identities", "give another one with -i") from None
+        raise IntegrityFault(f"{path} is damaged and does not open", "use another copy") from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backup:
+    """What a backup's path tells; `made` is the Unix time of its run."""
+
+    account: str
+    user: str
+    device: str
+    run: str
+    path: Path
+
+    @property
+    def made(self) -> float:
+        return run_time(self.run)
+
+
+def backups(folder: Path) -> Iterator[Backup]:
+    """Yield the backups below a folder, by account and user; files of other names are passed over."""
+    for path in sorted(folder.glob(f"*/*/*{SUFFIX}")):
+        if (name := NAME.fullmatch(path.name)) and not path.is_symlink():
+            user, account = (unquote(above.name) for above in path.parents[:2])
+            yield Backup(account=account, user=user, device=unquote(name["device"]), run=name["run"], path=path)
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """Write a file, 0600, durably and never over another. Raise IntegrityFault; nothing is left behind then."""
+    with _plain(path), _folder(path.parent) as folder:
+        _write(folder, path.name, data)
+
+
+class AgeFiles:
+    """The Vault: a folder of backups for a list of recipients. Without a recipient nothing is sealed."""
+
+    def __init__(self, folder: Path, to: list[Recipient]) -> None:
+        self._folder, self._to = folder.absolute(), to
+
+    def place(self, intent: Intent, run: str) -> str | None:
+        if not self._to:
+            return None
+        name = f"{part(intent.name)}-{run}{SUFFIX}"
+        if len(name) > NAME_MAX:
+            raise UsageFault(f"{intent.name} is too long for the name of a backup file", "choose a shorter --name")
+        return str(self._folder / part(intent.account) / part(intent.user) / name)
+
+    def check(self) -> None:
+        """Look at the nearest folder that is there: a folder of its own kind, that we may write."""
+        if not self._to:
+            return
+        nearest = next(each for each in (self._folder, *self._folder.parents) if os.path.lexists(each))
+        if self._folder.is_symlink():
+            raise UsageFault(f"the backup folder {self._folder} is a symlink", "give the folder itself: --backup-dir")
+        if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+            raise UsageFault(f"{nearest} is not a folder that you can write to", "give another one: --backup-dir")
+
+    def seal(self, entry: Entry, uri: KeyUri) -> None:
+        if entry.backup is None:
+            return
+        path, intent = Path(entry.backup), entry.intent
+        sealed = pyrage.encrypt(qr.png(uri, caption=_caption(entry)).reveal(), self._to)
+        with _plain(path), _folder(self._folder, part(intent.account), part(intent.user)) as folder:
+            _write(folder, path.name, sealed)
+
+    def remove(self, entry: Entry) -> None:
+        if entry.backup is None:
+            return
+        path = Path(entry.backup)
+        with _plain(path), suppress(FileNotFoundError):
+            folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                for name in (_partial(path.name), path.name):
+                    with suppress(FileNotFoundError):
+                        os.unlink(name, dir_fd=folder)
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+
+def _caption(entry: Entry) -> str:
+    intent = entry.intent
+    return (
+        f"AWS account {intent.account}\n"
+        f"user {intent.user}, MFA device {intent.name}\n"
+        f"made {entry.run[:4]}-{entry.run[4:6]}-{entry.run[6:8]}, run {entry.run}\n"
+        "To use it, add an account in an authenticator app and scan this.\n"
+        "Whoever can scan it can give this user's codes: keep it sealed."
+    )
+
+
+def _partial(name: str) -> str:
+    """Name a file while it is written: short enough for any file system, and told from the run alone."""
+    return f".{name[-60:]}.partial"
+
+
+@contextmanager
+def _plain(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileExistsError:
+        raise IntegrityFault(f"{path} exists already", "nothing is written over; choose another name") from None
+    except OSError as error:
+        hint = "check the folder's rights and the free space, or give another folder"
+        raise IntegrityFault(f"{path} cannot be written: {_reason(error)}", hint) from None
+
+
+@contextmanager
+def _folder(base: Path, *below: str) -> Iterator[int]:
+    """Open a folder, making what is missing of it, 0700 and durable, without following a symlink at or below base."""
+    for missing in reversed([each for each in base.parents if not each.exists()]):
+        missing.mkdir(mode=0o700, exist_ok=True)
+    above = os.open(base.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for name in (base.name, *below):
+            with suppress(FileExistsError):
+                os.mkdir(name, 0o700, dir_fd=above)
+                os.fsync(above)
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+            above, done = os.open(name, flags, dir_fd=above), above
+            os.close(done)
+        yield above
+    finally:
+        os.close(above)
+
+
+def _write(folder: int, name: str, data: bytes) -> None:
+    """Write beside the target, sync, and link: link(2) never replaces a file that is there."""
+    partial = _partial(name)
+    with suppress(FileNotFoundError):  # of an earlier try of this very run
+        os.unlink(partial, dir_fd=folder)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        with os.fdopen(os.open(partial, flags, 0o600, dir_fd=folder), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(partial, name, src_dir_fd=folder, dst_dir_fd=folder)
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(partial, dir_fd=folder)
+    os.fsync(folder)
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__

@@ -1,0 +1,198 @@
+"""The desk's own memory in SQLite: the journal of what it began, and a log of its calls. No secret enters it.
+
+docs/formats.md describes the tables. A run holds a file lock for as long as its process lives, however that ends.
+"""
+
+import fcntl
+import json
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Self
+
+from mfa_kit.errors import IntegrityFault
+from mfa_kit.models import Call, Entry, Intent, Kind, Reached, Verb
+
+# Numbered by position, never changed once released; `pragma user_version` tells how many a file has seen.
+MIGRATIONS = (
+    """
+    create table journal (
+        run text not null, serial text not null, verb text not null, reached text not null,
+        intent text not null, backup text, at real not null,
+        primary key (run, serial)
+    ) without rowid;
+    create index journal_open on journal (run) where reached in ('intent', 'created');
+    create table events (
+        id integer primary key, at real not null, operation text not null, user text, serial text,
+        request_id text, answer text not null
+    );
+    """,
+)
+OPEN = "('intent', 'created')"
+# Seconds to wait for another process that writes.
+WAIT = 10.0
+
+
+class Ledger:
+    """The Journal, and the observer of calls; safe for threads. Raise IntegrityFault when the file cannot be used."""
+
+    def __init__(self, folder: Path, *, clock: Callable[[], float] = time.time) -> None:
+        self._clock, self._lock = clock, threading.Lock()
+        self._path, self._runs = folder / "ledger.sqlite", folder / "runs"
+        self._held: dict[str, int] = {}
+        with self._plain():
+            for missing in reversed([each for each in (self._runs, *self._runs.parents) if not each.exists()]):
+                missing.mkdir(mode=0o700, exist_ok=True)
+            # sqlite gives its own files the mode of the database, so the database is made before sqlite sees it.
+            os.close(os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+            self._db = sqlite3.connect(self._path, isolation_level=None, timeout=WAIT, check_same_thread=False)
+            try:
+                self._migrate()
+            except BaseException:
+                self._db.close()
+                raise
+
+    def _migrate(self) -> None:
+        self._db.execute("pragma synchronous = full")
+        if self._version() < len(MIGRATIONS):
+            # Switching to WAL does not wait for another process that does the same, so the first opens stand in line.
+            with self._flock("migration", wait=True):
+                self._db.execute("pragma journal_mode = wal")
+                for number in range(self._version(), len(MIGRATIONS)):
+                    self._db.executescript(
+                        f"begin immediate; {MIGRATIONS[number]} pragma user_version = {number + 1}; commit"
+                    )
+        if self._version() > len(MIGRATIONS):
+            raise IntegrityFault(
+                f"{self._path} was written by a newer mfa-kit", "upgrade this one: pip install -U mfa-kit"
+            )
+
+    def _version(self) -> int:
+        return int(self._db.execute("pragma user_version").fetchone()[0])
+
+    @contextmanager
+    def _plain(self) -> Iterator[None]:
+        """Turn what SQLite and the disk say into one sentence."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            hint = f"end other mfa-kit runs, and check the disk's free space and the rights on {self._path.parent}"
+            raise IntegrityFault(f"the ledger {self._path} cannot be used: {error}", hint) from None
+        except sqlite3.DatabaseError as error:
+            hint = f"IAM still knows every device; move the file out of the way: mv {self._path} {self._path}.broken"
+            raise IntegrityFault(f"the ledger {self._path} is damaged: {error}", hint) from None
+        except OSError as error:
+            hint = "check the rights and the free space, or set MFA_KIT_HOME to another folder"
+            raise IntegrityFault(f"the ledger {self._path} cannot be used: {error.strerror}", hint) from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the runs, as the end of the process would."""
+        for run in list(self._held):
+            self._release(run)
+        self._db.close()
+
+    def record(self, entry: Entry) -> Entry:
+        with self._plain(), self._lock:
+            if entry.run not in self._held:
+                self._held[entry.run] = self._take(entry.run, wait=True)
+            self._db.execute(
+                "insert into journal values (?, ?, ?, ?, ?, ?, ?)"
+                " on conflict do update set reached = excluded.reached, at = excluded.at",
+                (
+                    entry.run,
+                    entry.intent.serial,
+                    entry.verb,
+                    entry.reached,
+                    json.dumps(asdict(entry.intent)),
+                    entry.backup,
+                    self._clock(),
+                ),
+            )
+        return entry
+
+    def dead(self, account: str, *, user: str | None = None) -> Iterator[Entry]:
+        with self._plain():
+            entries = self._open_entries("true")
+        for entry in entries:
+            if entry.intent.account == account and user in {None, entry.intent.user}:
+                with self._borrowed(entry.run) as free:
+                    if free:
+                        yield from self._open_entries("run = ? and serial = ?", entry.run, entry.intent.serial)
+
+    @contextmanager
+    def _borrowed(self, run: str) -> Iterator[bool]:
+        """Hold a run's lock as if the run were ours, unless its process lives."""
+        if run in self._held:
+            yield False
+            return
+        try:
+            self._held[run] = self._take(run, wait=False)
+        except BlockingIOError:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            self._release(run)
+
+    def _release(self, run: str) -> None:
+        """Let a run's lock go, and its file where nobody will ask for it."""
+        with suppress(sqlite3.Error, OSError):
+            if not self._open_entries("run = ?", run):
+                (self._runs / run).unlink()
+        os.close(self._held.pop(run))
+
+    def called(self, call: Call) -> None:
+        """Append a call to the event log."""
+        with self._plain(), self._lock:
+            self._db.execute(
+                "insert into events (at, operation, user, serial, request_id, answer) values (?, ?, ?, ?, ?, ?)",
+                (self._clock(), call.operation, call.user, call.serial, call.request_id, call.answer),
+            )
+
+    def _open_entries(self, where: str, *values: str) -> list[Entry]:
+        sql = f"select run, intent, verb, reached, backup from journal where reached in {OPEN} and {where}"  # noqa: S608
+        with self._lock:
+            rows = self._db.execute(sql, values).fetchall()
+        return [
+            Entry(
+                run=run,
+                intent=_intent(json.loads(intent)),
+                verb=Verb(verb),
+                reached=Reached(reached),
+                backup=backup,
+            )
+            for run, intent, verb, reached, backup in rows
+        ]
+
+    def _take(self, name: str, *, wait: bool) -> int:
+        lock = os.open(self._runs / name, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BaseException:
+            os.close(lock)
+            raise
+        return lock
+
+    @contextmanager
+    def _flock(self, name: str, *, wait: bool) -> Iterator[None]:
+        lock = self._take(name, wait=wait)
+        try:
+            yield
+        finally:
+            os.close(lock)
+
+
+def _intent(fields: dict[str, str]) -> Intent:
+    return Intent(**{**fields, "kind": Kind(fields["kind"])})  # type: ignore[arg-type]  # mypy sees str for kind

@@ -1,0 +1,113 @@
+"""`mfa-kit enroll`: the kind of device decides its options; the order of things is enrollment's."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, assert_never
+
+import click
+
+from mfa_kit import enrollment
+from mfa_kit.cli import flags, kit, report
+from mfa_kit.cli.kinds import KINDS
+from mfa_kit.models import Enrolled, Intent, Kind, Outcome, Skipped
+
+EPILOG = "USER is a name, an ARN, or @me. Kinds: " + "; ".join(f"{kind}: {row.help}" for kind, row in KINDS.items())
+
+
+class Enroll(flags.Verb):
+    """Takes the options of the kind that `--with` names, and refuses others' by name."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta["kind"] = _kind_in(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            for kind, row in KINDS.items():
+                if any(error.option_name in option.opts for option in row.options):
+                    raise click.UsageError(f"{error.option_name} belongs to --with {kind}", ctx) from None
+            raise
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        row = KINDS.get(ctx.meta.get("kind", Kind.VIRTUAL))
+        return [*(row.options if row else ()), *super().get_params(ctx)]
+
+
+def _kind_in(args: Sequence[str]) -> Kind | None:
+    values = [value for option, value in pairwise(args) if option == "--with"]
+    values += [arg.partition("=")[2] for arg in args if arg.startswith("--with=")]
+    return next((kind for kind in KINDS if values and kind == values[-1]), None)
+
+
+@click.command(cls=Enroll, epilog=EPILOG)
+@click.argument("user")
+@click.option("--with", "kind", type=click.Choice(list(KINDS)), required=True, help="Kind of device.")
+@click.option("--name", help="Name of the device in IAM [the user's, then USER-2 and so on].")
+@click.option("--path", default="/", help="IAM path of the device.")
+@click.option("--add", is_flag=True, help="Give one more to a user who has a device.")
+@click.option(
+    "-r", "--recipient", "to", multiple=True, metavar="RECIPIENT", help="Seal the backup to an age or SSH key."
+)
+@click.option(
+    "-R", "--recipients-file", "to_files", multiple=True, type=Path, metavar="FILE", help="Recipients, one a line."
+)
+@click.option("--backup-dir", type=Path, metavar="DIR", help="Where sealed backups go.")
+@click.pass_context
+def enroll(
+    ctx: click.Context,
+    user: str,
+    kind: Kind,
+    name: str | None,
+    path: str,
+    add: bool,
+    to: tuple[str, ...],
+    to_files: tuple[Path, ...],
+    backup_dir: Path | None,
+    **own: Any,
+) -> None:
+    """Give USER an MFA device."""
+    common = flags.of(ctx)
+    vault = kit.vault(to, to_files, backup_dir)
+    with kit.desk(common, vault=vault) as (desk, caller):
+        wish = enrollment.Wish(
+            user=enrollment.user_named(user, caller=caller), kind=kind, name=name, path=path, add=add
+        )
+        carrier = KINDS[kind].carrier(own, desk.inventory)
+        run = kit.run_id(desk.inventory)
+        outcome: Outcome | Intent
+        if common.dry_run:
+            outcome = enrollment.look(wish, carrier, caller=caller, desk=desk)
+        else:
+            outcome = enrollment.enroll(wish, carrier, caller=caller, desk=desk, run=run)
+        _report(
+            outcome, backup=vault.place(outcome, run) if isinstance(outcome, Intent) else None, output=common.output
+        )
+
+
+def _report(outcome: Outcome | Intent, *, backup: str | None, output: str) -> None:
+    row: dict[str, object]
+    match outcome:
+        case Enrolled(intent=intent):
+            row = {
+                "outcome": "enrolled",
+                "user": intent.user,
+                "device": intent.serial,
+                "kind": intent.kind,
+                "backup": outcome.backup,
+                "run": outcome.run,
+                "listed": outcome.listed,
+            }
+        case Skipped():
+            row = {"outcome": "skipped", "user": outcome.user, "reason": outcome.reason, "devices": outcome.serials}
+        case Intent():
+            row = {
+                "outcome": "planned",
+                "user": outcome.user,
+                "device": outcome.serial,
+                "kind": outcome.kind,
+                "backup": backup,
+                "steps": enrollment.steps(outcome, backup=backup),
+            }
+        case _:
+            assert_never(outcome)
+    report.one("enroll", row, output=output)

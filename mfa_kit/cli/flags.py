@@ -1,0 +1,86 @@
+"""The flags that every verb takes, before or after its name, and the two kinds of command that take them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import click
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flags:
+    """What the common flags say, wherever on the line they stood."""
+
+    profile: str | None = None
+    region: str | None = None
+    endpoint_url: str | None = None
+    account: str | None = None
+    output: str = "table"
+    yes: bool = False
+    no_input: bool = False
+    dry_run: bool = False
+    plain: bool = False
+    debug: bool = False
+
+
+def of(ctx: click.Context) -> Flags:
+    """Gather the flags of this call."""
+    return Flags(**ctx.find_root().ensure_object(dict))
+
+
+def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+    if value not in (None, False):
+        ctx.find_root().ensure_object(dict)[param.name] = value
+
+
+def _common() -> list[click.Parameter]:
+    def option(*names: str, **how: Any) -> click.Parameter:
+        return click.Option(names, callback=_keep, expose_value=False, **how)
+
+    return [
+        option("--profile", metavar="NAME", help="AWS profile."),
+        option("--region", metavar="NAME", help="AWS region; it also chooses the partition."),
+        option("--endpoint-url", metavar="URL", help="Another IAM, such as the lab's."),
+        option("--account", metavar="ID", help="Refuse to work on any other account."),
+        option("--output", type=click.Choice(["table", "json", "jsonl", "csv"]), help="Form of the result [table]."),
+        option("--yes", is_flag=True, help="Do not ask to confirm."),
+        option("--no-input", is_flag=True, help="Never ask anything."),
+        option("--dry-run", is_flag=True, help="Show what would be done, and do nothing."),
+        option("--plain", is_flag=True, help="No redraws and no colors, for screen readers and logs."),
+        option("--debug", is_flag=True, help="Tell each step and AWS request id on stderr."),
+    ]
+
+
+def _write_options(ctx: click.Context, formatter: click.HelpFormatter, params: Sequence[click.Parameter]) -> None:
+    """List a command's own options, then the common ones."""
+    common = {field.name for field in fields(Flags)}
+    for title, wanted in (("Options", False), ("Common options", True)):
+        rows = [row for p in params if (p.name in common) is wanted and (row := p.get_help_record(ctx))]
+        if rows:
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+
+class Verb(click.Command):
+    """A command that does something."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params += _common()
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        _write_options(ctx, formatter, self.get_params(ctx))
+
+
+class Noun(click.Group):
+    """A command that only holds verbs."""
+
+    command_class = Verb
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params += _common()
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        _write_options(ctx, formatter, self.get_params(ctx))
+        self.format_commands(ctx, formatter)

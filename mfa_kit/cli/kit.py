@@ -1,0 +1,136 @@
+"""The only place that opens adapters, and the only one that imports inside functions: a verb pays for what it uses."""
+
+import logging
+import os
+import secrets
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mfa_kit import models
+from mfa_kit.cli import terminal
+from mfa_kit.cli.flags import Flags
+from mfa_kit.enrollment import BackupAlone
+from mfa_kit.errors import UsageFault
+from mfa_kit.models import Caller
+from mfa_kit.pacing import Patient
+from mfa_kit.ports import Carrier, Desk, Inventory, Vault
+
+if TYPE_CHECKING:
+    from mfa_kit.adapters.agefile import Backup
+
+# The account of `mfa-kit lab`; AWS gives nobody this number.
+LAB_ACCOUNT = "000000000000"
+PR_SET_DUMPABLE = 4
+
+
+def home() -> Path:
+    """Return the desk's own folder: `$MFA_KIT_HOME`, or the platform's data folder."""
+    import platformdirs
+
+    return Path(os.environ.get("MFA_KIT_HOME") or platformdirs.user_data_path("mfa-kit"))
+
+
+def harden() -> None:
+    """Keep this process's memory from core dumps and from other processes of the same user, before the first secret.
+
+    setrlimit(2), prctl(2): a process that is not dumpable cannot be attached to by ptrace(2) without privileges.
+    """
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def backup_dir(given: Path | None) -> Path:
+    return given or home() / "backups"
+
+
+def vault(to: Sequence[str], to_files: Sequence[Path], folder: Path | None) -> Vault:
+    """Return the vault that seals to these recipients. Raise UsageFault for one that is none."""
+    from mfa_kit.adapters import agefile
+
+    return agefile.AgeFiles(backup_dir(folder), agefile.recipients(to, to_files))
+
+
+def backup_alone(_own: Mapping[str, Any], inventory: Inventory) -> Carrier:
+    return BackupAlone(inventory.now)
+
+
+def run_id(inventory: Inventory) -> str:
+    return models.run_id(inventory.now(), secrets.token_bytes(4))
+
+
+@contextmanager
+def desk(flags: Flags, *, vault: Vault) -> Iterator[tuple[Desk, Caller]]:
+    """Open AWS and the ledger, tell who we are, and refuse any account but the one that was asked for."""
+    from mfa_kit.adapters.iam import Iam
+    from mfa_kit.adapters.ledger import Ledger
+
+    harden()
+    talk = terminal.Talk()
+    if flags.debug:
+        logging.basicConfig(format="%(asctime)s %(name)s: %(message)s")
+        logging.getLogger("mfa_kit").setLevel(logging.DEBUG)
+    with Ledger(home()) as ledger:
+        iam = Iam(
+            observe=ledger.called,
+            profile=flags.profile,
+            region=flags.region,
+            endpoint_url=flags.endpoint_url,
+        )
+        caller = iam.caller()
+        lab = " (LAB, nothing here is real)" if caller.account == LAB_ACCOUNT else ""
+        clock = f", {_ahead(iam.offset())}" if iam.offset() else ""
+        talk.note(f"account {caller.account}{lab} as {caller.arn}{clock}")
+        if flags.account and flags.account != caller.account:
+            raise UsageFault(
+                f"these credentials are of account {caller.account}, and --account asks for {flags.account}",
+                "choose another --profile",
+            )
+        yield (
+            Desk(
+                inventory=iam,
+                registrar=Patient(iam, sleep=time.sleep, progress=talk),
+                vault=vault,
+                journal=ledger,
+                progress=talk,
+                carrier=lambda _: BackupAlone(iam.now),
+                sleep=time.sleep,
+            ),
+            caller,
+        )
+
+
+def _ahead(offset: float) -> str:
+    """Say how far the clocks are apart; codes are computed for AWS's."""
+    return f"this machine's clock is {abs(offset):.0f} s {'behind' if offset > 0 else 'ahead of'} AWS's"
+
+
+def list_backups(folder: Path | None) -> list["Backup"]:
+    from mfa_kit.adapters import agefile
+
+    return list(agefile.backups(backup_dir(folder)))
+
+
+def show_backup(file: Path, keys: Sequence[Path], out: Path) -> None:
+    """Open a backup and write its picture to a new file, 0600."""
+    from mfa_kit.adapters import agefile
+
+    harden()
+    agefile.write_new(out.absolute(), agefile.open_backup(file, agefile.identities(keys)).reveal())
+
+
+def verify_backup(file: Path, keys: Sequence[Path]) -> str:
+    """Open a backup, read its QR code, and return the label in it: proof that it can be used, and no secret."""
+    from mfa_kit import keyuri, qr
+    from mfa_kit.adapters import agefile
+
+    harden()
+    return keyuri.label_of(qr.read(agefile.open_backup(file, agefile.identities(keys))))

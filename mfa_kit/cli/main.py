@@ -1,0 +1,84 @@
+"""The command tree by name alone, and the one door out. A verb's file is imported when the verb is called."""
+
+import importlib
+import os
+import sys
+import traceback
+from pathlib import Path
+
+import click
+
+from mfa_kit import __version__
+from mfa_kit.cli import terminal
+from mfa_kit.cli.flags import Noun
+from mfa_kit.errors import MfaKitError
+
+# name -> (file in cli/, one line of help)
+VERBS = {
+    "enroll": ("enroll", "Give a user an MFA device."),
+    "backup": ("backup", "List, open and check sealed backups."),
+    "lab": ("lab", "Rehearse without AWS and without hardware."),
+}
+INTERNAL = 70
+INTERRUPTED = 130
+
+
+class Verbs(Noun):
+    """A group whose commands are files."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        command: click.Command = getattr(importlib.import_module(f"mfa_kit.cli.{VERBS[cmd_name][0]}"), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in VERBS.items()])
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="%(version)s")
+def cli() -> None:
+    """Enroll and verify MFA devices for AWS IAM users."""
+
+
+def run(args: list[str] | None = None) -> int:
+    """Run a command line and return its exit code; errors are told on stderr, in one sentence and one hint."""
+    try:
+        code = cli.main(args, prog_name="mfa-kit", standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt) as error:
+        terminal.complain("interrupted", notes=_notes(error))
+        return INTERRUPTED
+    except MfaKitError as error:
+        terminal.complain(str(error), hint=error.hint, notes=_notes(error))
+        return error.exit_code
+    except BrokenPipeError:
+        # Whoever read our result has enough of it. Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:  # noqa: BLE001 - the one door out: what we did not foresee is our bug
+        # The message may quote what it was handed, so only its kind and its place are told.
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        terminal.complain(
+            f"internal error: {type(error).__name__} at {Path(place.filename).name}:{place.lineno}",
+            hint="this is a bug of mfa-kit: please report it",
+            notes=_notes(error),
+        )
+        return INTERNAL
+    return code if isinstance(code, int) else 0
+
+
+def _notes(error: BaseException) -> list[str]:
+    return getattr(error, "__notes__", [])
+
+
+def main() -> None:
+    sys.exit(run())

@@ -1,0 +1,32 @@
+"""The talk: what is said to a person on stderr. stdout belongs to the result."""
+
+import unicodedata
+
+import click
+
+
+def printable(text: str) -> str:
+    """Text that cannot drive a terminal: control, bidi and unassigned characters are written as escapes."""
+    return "".join(
+        char
+        if char == "\n" or not unicodedata.category(char).startswith("C")
+        else char.encode("unicode_escape").decode()
+        for char in text
+    )
+
+
+def complain(what: str, *, hint: str = "", notes: list[str] | None = None) -> None:
+    """Tell what happened, then what to do, then what else is to be known."""
+    for line in (
+        f"mfa-kit: {what}",
+        *([f"  try: {hint}"] if hint else []),
+        *(f"  note: {note}" for note in notes or []),
+    ):
+        click.echo(printable(line), err=True)
+
+
+class Talk:
+    """Progress on stderr, a line at a time."""
+
+    def note(self, text: str) -> None:
+        click.echo(printable(text), err=True)
