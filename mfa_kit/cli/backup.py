@@ -27,8 +27,7 @@ def backup() -> None:
 
 @backup.command("list")
 @click.option("--backup-dir", type=Path, metavar="DIR", help="Where sealed backups are.")
-@click.pass_context
-def list_(ctx: click.Context, backup_dir: Path | None) -> None:
+def list_(*, backup_dir: Path | None) -> None:
     """List the backups of this desk."""
     rows = [
         {
@@ -41,28 +40,26 @@ def list_(ctx: click.Context, backup_dir: Path | None) -> None:
         for each in kit.list_backups(backup_dir)
     ]
     empty = f"no backups in {kit.backup_dir(backup_dir)}"
-    report.many("backup-list", rows, output=flags.of(ctx).output, empty=empty)
+    report.many("backup-list", rows, output=flags.common().output, empty=empty)
 
 
 @backup.command()
 @click.argument("file", type=Path)
 @IDENTITY
 @click.option("-o", "--out", required=True, type=Path, metavar="FILE", help="New file for the picture, made 0600.")
-@click.pass_context
-def show(ctx: click.Context, file: Path, keys: tuple[Path, ...], out: Path) -> None:
+def show(*, file: Path, keys: tuple[Path, ...], out: Path) -> None:
     """Open FILE and write the QR code in it, unencrypted, to a new file."""
     if str(out) == "-":
         raise UsageFault("a QR code is a secret and is not written to standard output", "name a new file: -o qr.png")
     kit.show_backup(file, keys, out)
     terminal.Talk().note(f"{out} holds the seed in the clear; delete it when it is scanned")
-    report.one("backup-show", {"backup": str(file), "picture": str(out)}, output=flags.of(ctx).output)
+    report.one("backup-show", {"backup": str(file), "picture": str(out)}, output=flags.common().output)
 
 
 @backup.command()
 @click.argument("files", type=Path, nargs=-1, required=True)
 @IDENTITY
-@click.pass_context
-def verify(ctx: click.Context, files: tuple[Path, ...], keys: tuple[Path, ...]) -> None:
+def verify(*, files: tuple[Path, ...], keys: tuple[Path, ...]) -> None:
     """Show that FILES open and hold a QR code for AWS."""
     rows = [{"file": str(file), "opens": True, "label": kit.verify_backup(file, keys)} for file in files]
-    report.many("backup-verify", rows, output=flags.of(ctx).output, empty="")
+    report.many("backup-verify", rows, output=flags.common().output, empty="")

@@ -12,7 +12,10 @@ from mfa_kit.cli import flags, kit, report
 from mfa_kit.cli.kinds import KINDS
 from mfa_kit.models import Enrolled, Intent, Kind, Outcome, Skipped
 
-EPILOG = "USER is a name, an ARN, or @me. Kinds: " + "; ".join(f"{kind}: {row.help}" for kind, row in KINDS.items())
+EPILOG = (
+    "USER is a name, an ARN, or @me.\n\n\b\nKinds, and `mfa-kit enroll --with KIND --help` for the options of one:\n"
+    + "\n".join(f"  {kind:<14}{row.help}" for kind, row in KINDS.items())
+)
 
 
 class Enroll(flags.Verb):
@@ -41,7 +44,9 @@ def _kind_in(args: Sequence[str]) -> Kind | None:
 
 @click.command(cls=Enroll, epilog=EPILOG)
 @click.argument("user")
-@click.option("--with", "kind", type=click.Choice(list(KINDS)), required=True, help="Kind of device.")
+@click.option(
+    "--with", "kind", type=click.Choice([kind.value for kind in KINDS]), required=True, help="Kind of device."
+)
 @click.option("--name", help="Name of the device in IAM [the user's, then USER-2 and so on].")
 @click.option("--path", default="/", help="IAM path of the device.")
 @click.option("--add", is_flag=True, help="Give one more to a user who has a device.")
@@ -52,11 +57,10 @@ def _kind_in(args: Sequence[str]) -> Kind | None:
     "-R", "--recipients-file", "to_files", multiple=True, type=Path, metavar="FILE", help="Recipients, one a line."
 )
 @click.option("--backup-dir", type=Path, metavar="DIR", help="Where sealed backups go.")
-@click.pass_context
 def enroll(
-    ctx: click.Context,
+    *,
     user: str,
-    kind: Kind,
+    kind: str,
     name: str | None,
     path: str,
     add: bool,
@@ -66,13 +70,13 @@ def enroll(
     **own: Any,
 ) -> None:
     """Give USER an MFA device."""
-    common = flags.of(ctx)
+    common = flags.common()
     vault = kit.vault(to, to_files, backup_dir)
     with kit.desk(common, vault=vault) as (desk, caller):
         wish = enrollment.Wish(
-            user=enrollment.user_named(user, caller=caller), kind=kind, name=name, path=path, add=add
+            user=enrollment.user_named(user, caller=caller), kind=Kind(kind), name=name, path=path, add=add
         )
-        carrier = KINDS[kind].carrier(own, desk.inventory)
+        carrier = KINDS[Kind(kind)].carrier(own, desk.inventory)
         run = kit.run_id(desk.inventory)
         outcome: Outcome | Intent
         if common.dry_run:

@@ -23,9 +23,9 @@ class Flags:
     debug: bool = False
 
 
-def of(ctx: click.Context) -> Flags:
-    """Gather the flags of this call."""
-    return Flags(**ctx.find_root().ensure_object(dict))
+def common() -> Flags:
+    """Gather the flags of the command line that is being run."""
+    return Flags(**click.get_current_context().find_root().ensure_object(dict))
 
 
 def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
@@ -53,9 +53,13 @@ def _common() -> list[click.Parameter]:
 
 def _write_options(ctx: click.Context, formatter: click.HelpFormatter, params: Sequence[click.Parameter]) -> None:
     """List a command's own options, then the common ones."""
-    common = {field.name for field in fields(Flags)}
+    names = {field.name for field in fields(Flags)}
     for title, wanted in (("Options", False), ("Common options", True)):
-        rows = [row for p in params if (p.name in common) is wanted and (row := p.get_help_record(ctx))]
+        rows = [
+            row
+            for p in params
+            if isinstance(p, click.Option) and (p.name in names) is wanted and (row := p.get_help_record(ctx))
+        ]
         if rows:
             with formatter.section(title):
                 formatter.write_dl(rows)
