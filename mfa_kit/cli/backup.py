@@ -5,7 +5,9 @@ from pathlib import Path
 
 import click
 
-from mfa_kit.cli import flags, kit, report, terminal
+from mfa_kit.cli import flags, report, terminal
+from mfa_kit.cli.kit import backup as kit
+from mfa_kit.cli.kit import desk
 from mfa_kit.errors import UsageFault
 
 IDENTITY = click.option(
@@ -39,7 +41,7 @@ def list_(*, backup_dir: Path | None) -> None:
         }
         for each in kit.list_backups(backup_dir)
     ]
-    empty = f"no backups in {kit.backup_dir(backup_dir)}"
+    empty = f"no backups in {desk.backup_dir(backup_dir)}"
     report.many("backup-list", rows, output=flags.common().output, empty=empty)
 
 

@@ -8,8 +8,9 @@ from typing import Any, assert_never
 import click
 
 from mfa_kit import enrollment
-from mfa_kit.cli import flags, kit, report
+from mfa_kit.cli import flags, report
 from mfa_kit.cli.kinds import KINDS
+from mfa_kit.cli.kit import desk as kit
 from mfa_kit.models import Enrolled, Intent, Kind, Outcome, Skipped
 
 EPILOG = (

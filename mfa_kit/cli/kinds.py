@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from mfa_kit.cli import kit
+from mfa_kit.cli.kit import desk as kit
 from mfa_kit.models import Kind
 from mfa_kit.ports import Carrier, Inventory
 

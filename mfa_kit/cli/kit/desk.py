@@ -1,4 +1,8 @@
-"""The only place that opens adapters, and the only one that imports inside functions: a verb pays for what it uses."""
+"""The desk of every verb that talks to AWS.
+
+The kit is the only place that opens adapters, and the only one that imports inside functions: a verb pays for what it
+uses.
+"""
 
 import logging
 import os
@@ -8,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mfa_kit import models
 from mfa_kit.cli import terminal
@@ -18,9 +22,6 @@ from mfa_kit.errors import UsageFault
 from mfa_kit.models import Caller
 from mfa_kit.pacing import Patient
 from mfa_kit.ports import Carrier, Desk, Inventory, Vault
-
-if TYPE_CHECKING:
-    from mfa_kit.adapters.agefile import Backup
 
 # The account of `mfa-kit lab`; AWS gives nobody this number.
 LAB_ACCOUNT = "000000000000"
@@ -111,26 +112,3 @@ def desk(flags: Flags, *, vault: Vault) -> Iterator[tuple[Desk, Caller]]:
 def _ahead(offset: float) -> str:
     """Say how far the clocks are apart; codes are computed for AWS's."""
     return f"this machine's clock is {abs(offset):.0f} s {'behind' if offset > 0 else 'ahead of'} AWS's"
-
-
-def list_backups(folder: Path | None) -> list["Backup"]:
-    from mfa_kit.adapters import agefile
-
-    return list(agefile.backups(backup_dir(folder)))
-
-
-def show_backup(file: Path, keys: Sequence[Path], out: Path) -> None:
-    """Open a backup and write its picture to a new file, 0600."""
-    from mfa_kit.adapters import agefile
-
-    harden()
-    agefile.write_new(out.absolute(), agefile.open_backup(file, agefile.identities(keys)).reveal())
-
-
-def verify_backup(file: Path, keys: Sequence[Path]) -> str:
-    """Open a backup, read its QR code, and return the label in it: proof that it can be used, and no secret."""
-    from mfa_kit import keyuri, qr
-    from mfa_kit.adapters import agefile
-
-    harden()
-    return keyuri.label_of(qr.read(agefile.open_backup(file, agefile.identities(keys))))
