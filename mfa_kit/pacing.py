@@ -39,5 +39,11 @@ class Patient:
     def enable(self, intent: Intent, codes: Callable[[], Pair]) -> None:
         self._turn(lambda: self._inner.enable(intent, codes))
 
+    def resync(self, user: str, serial: str, codes: Callable[[], Pair]) -> None:
+        self._turn(lambda: self._inner.resync(user, serial, codes))
+
+    def deactivate(self, user: str, serial: str) -> None:
+        self._turn(lambda: self._inner.deactivate(user, serial))
+
     def delete(self, serial: str) -> None:
         self._turn(lambda: self._inner.delete(serial))

@@ -27,6 +27,14 @@ class Inventory(Protocol):
         """Return the devices of a user. Raise NoSuchEntity when there is no such user."""
         ...
 
+    def tags(self, serial: str) -> dict[str, str]:
+        """Return the tags of a virtual device. Raise NoSuchEntity, AccessDenied."""
+        ...
+
+    def unassigned(self) -> list[str]:
+        """Return the serials of all virtual devices that no one has: the whole listing, or an error."""
+        ...
+
     def run_of(self, serial: str) -> str | Mark:
         """Tell which run made a virtual device, by its tag; UNTAGGED also where tags may not be read."""
         ...
@@ -44,6 +52,14 @@ class Registrar(Protocol):
 
     def enable(self, intent: Intent, codes: Callable[[], Pair]) -> None:
         """EnableMFADevice; codes is called when the request is about to leave. Raise InvalidCode, NoSuchEntity."""
+        ...
+
+    def resync(self, user: str, serial: str, codes: Callable[[], Pair]) -> None:
+        """ResyncMFADevice; codes as in enable. Raise InvalidCode, NoSuchEntity."""
+        ...
+
+    def deactivate(self, user: str, serial: str) -> None:
+        """DeactivateMFADevice. Raise NoSuchEntity when the user does not have it."""
         ...
 
     def delete(self, serial: str) -> None:

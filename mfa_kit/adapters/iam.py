@@ -212,12 +212,21 @@ class Iam:
 
     def run_of(self, serial: str) -> str | Mark:
         try:
-            tags = self._read(lambda: self._iam.list_mfa_device_tags(SerialNumber=serial)["Tags"])
+            return self.tags(serial).get(RUN_TAG, Mark.UNTAGGED)
         except NoSuchEntity:
             return Mark.ABSENT
         except AccessDenied:
             return Mark.UNTAGGED
-        return next((tag["Value"] for tag in tags if tag["Key"] == RUN_TAG), Mark.UNTAGGED)
+
+    def tags(self, serial: str) -> dict[str, str]:
+        rows = self._read(lambda: self._iam.list_mfa_device_tags(SerialNumber=serial)["Tags"])
+        return {row["Key"]: row["Value"] for row in rows}
+
+    def unassigned(self) -> list[str]:
+        pages = self._iam.get_paginator("list_virtual_mfa_devices").paginate(
+            AssignmentStatus="Unassigned", PaginationConfig={"PageSize": 1000}
+        )
+        return self._read(lambda: [row["SerialNumber"] for page in pages for row in page["VirtualMFADevices"]])
 
     def create(self, intent: Intent, tags: dict[str, str]) -> Created:
         with self._write("CreateVirtualMFADevice", user=intent.user, serial=intent.serial):
@@ -239,6 +248,20 @@ class Iam:
                 AuthenticationCode1=pair.first,
                 AuthenticationCode2=pair.second,
             )
+
+    def resync(self, user: str, serial: str, codes: Callable[[], Pair]) -> None:
+        pair = codes()
+        with self._write("ResyncMFADevice", user=user, serial=serial):
+            self._iam.resync_mfa_device(
+                UserName=user,
+                SerialNumber=serial,
+                AuthenticationCode1=pair.first,
+                AuthenticationCode2=pair.second,
+            )
+
+    def deactivate(self, user: str, serial: str) -> None:
+        with self._write("DeactivateMFADevice", user=user, serial=serial):
+            self._iam.deactivate_mfa_device(UserName=user, SerialNumber=serial)
 
     def delete(self, serial: str) -> None:
         with self._write("DeleteVirtualMFADevice", user=None, serial=serial):
