@@ -1,7 +1,7 @@
 """Enroll one user: settle, look, make, confirm. `make` is also what a rollout calls for each of its rows."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 
@@ -16,10 +16,24 @@ from mfa_kit.errors import (
     Unlisted,
     UsageFault,
 )
-from mfa_kit.models import RUN_TAG, Caller, Enrolled, Entry, Intent, Kind, Outcome, Reached, Skipped, check_user
+from mfa_kit.models import (
+    KIND_TAG,
+    RUN_TAG,
+    USER_TAG,
+    Caller,
+    Device,
+    Enrolled,
+    Entry,
+    Intent,
+    Kind,
+    Outcome,
+    Reached,
+    Skipped,
+    check_user,
+)
 from mfa_kit.otp import Created, Pair, Seed
 from mfa_kit.ports import Carrier, Desk
-from mfa_kit.recovery import delete_command, listed_soon, settle, settle_dead
+from mfa_kit.recovery import confirmed, delete_command, listed_soon, settle, settle_dead
 
 # IAM quotas: MFA devices of any kind a user.
 MAX_DEVICES = 8
@@ -85,6 +99,11 @@ def look(wish: Wish, carrier: Carrier, *, caller: Caller, desk: Desk) -> Intent 
             reason="has an MFA device already; --add gives one more",
             serials=tuple(device.serial for device in devices),
         )
+    return plan(wish, carrier, devices=devices, caller=caller, desk=desk)
+
+
+def plan(wish: Wish, carrier: Carrier, *, devices: Sequence[Device], caller: Caller, desk: Desk) -> Intent:
+    """Return the device to make for a user who has these, after asking the carrier and the vault. Raise UsageFault."""
     if len(devices) >= MAX_DEVICES:
         raise UsageFault(
             f"{wish.user} has {len(devices)} MFA devices, the most that IAM allows",
@@ -153,7 +172,7 @@ def confirm(entry: Entry, *, desk: Desk) -> Enrolled:
     made = Enrolled(intent=entry.intent, run=entry.run, backup=entry.backup)
     try:
         if listed_soon(entry.intent, desk=desk):
-            desk.journal.record(entry.at(Reached.CONFIRMED))
+            confirmed(entry, desk=desk)
             return made
         reason = "IAM does not list it yet"
     except MfaKitError as error:
@@ -177,8 +196,8 @@ def _create(entry: Entry, *, desk: Desk) -> Created:
         key: value
         for key, value in (
             (RUN_TAG, entry.run),
-            ("mfa-kit:user", intent.user),
-            ("mfa-kit:kind", intent.kind),
+            (USER_TAG, intent.user),
+            (KIND_TAG, intent.kind),
         )
         if TAG_VALUE.fullmatch(value)
     }

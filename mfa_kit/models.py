@@ -14,8 +14,10 @@ DEVICE_NAME = re.compile(r"[\w+=,.@-]{1,226}", re.ASCII)
 PATH = re.compile(r"/|/[\x21-\x7f]+/", re.ASCII)
 PATH_LENGTH = 512
 
-# The tag by which a device says which run made it.
+# The tags by which a device says which run made it, for whom, and what it lives on.
 RUN_TAG = "mfa-kit:run"
+USER_TAG = "mfa-kit:user"
+KIND_TAG = "mfa-kit:kind"
 
 
 class Kind(StrEnum):
@@ -36,9 +38,11 @@ class Kind(StrEnum):
 
 
 class Verb(StrEnum):
-    """What a run set out to do."""
+    """What a run set out to do; LOST is a revoke of a device that somebody else may have now."""
 
     ENROLL = "enroll"
+    REVOKE = "revoke"
+    LOST = "lost"
 
 
 class Reached(StrEnum):
@@ -48,6 +52,8 @@ class Reached(StrEnum):
     CREATED = "created"
     CONFIRMED = "confirmed"
     UNDONE = "undone"
+    REVOKING = "revoking"
+    REVOKED = "revoked"
 
 
 class Mark(Enum):
@@ -101,6 +107,9 @@ class Intent:
     name: str
     kind: Kind = Kind.VIRTUAL
     path: str = "/"
+    known_serial: str | None = None  # of a device that IAM did not name for us: a token's, a security key's
+    replaces: str | None = None  # the serial of the device that goes when this one stands,
+    replaces_run: str | None = None  # and the run under which the journal files it
 
     def __post_init__(self) -> None:
         check_user(self.user)
@@ -115,12 +124,15 @@ class Intent:
     @property
     def serial(self) -> str:
         """The ARN that IAM will give the device; it is not unique over time, for names are used again."""
-        return f"arn:{self.partition}:iam::{self.account}:mfa{self.path}{self.name}"
+        return self.known_serial or f"arn:{self.partition}:iam::{self.account}:mfa{self.path}{self.name}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One intent of one run in the journal. `answered_here`: this very process saw the Create succeed; never stored."""
+    """One intent of one run in the journal.
+
+    `answered_here`: this very process saw IAM answer for the device; never stored.
+    """
 
     run: str
     intent: Intent
@@ -140,13 +152,27 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One write to AWS, for the event log: enough to find it in CloudTrail, and no secret."""
+    """One write to AWS, or one opening of a backup file, for the event log: the way to CloudTrail, and no secret."""
 
     operation: str
     user: str | None
     serial: str | None
     request_id: str | None
     answer: str
+    file: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Happened:
+    """One line of the ledger: a call, an opening, or how far a run came; `reference` is a request id or a run id."""
+
+    at: float
+    what: str
+    answer: str
+    user: str | None
+    device: str | None
+    file: str | None
+    reference: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +192,24 @@ class Skipped:
     serials: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revoked:
+    user: str
+    serial: str
+    backup: str | None = None
+
+
 Outcome = Enrolled | Skipped
+
+
+def intent_of(serial: str, *, user: str, account: str, partition: str) -> Intent:
+    """Return the intent behind a device that stands, of whatever kind."""
+    kind = Kind.of(serial)
+    above, _, name = serial.rpartition("/")
+    if kind is Kind.VIRTUAL:
+        path = above.removeprefix(f"arn:{partition}:iam::{account}:mfa") + "/"
+        return Intent(account=account, partition=partition, user=user, name=name, path=path)
+    return Intent(account=account, partition=partition, user=user, name=name, kind=kind, known_serial=serial)
 
 
 def check_user(name: str) -> None:

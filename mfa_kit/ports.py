@@ -110,6 +110,14 @@ class Journal(Protocol):
         """Durably note how far an entry came, and return it; the first note of a run takes the run's lock."""
         ...
 
+    def find(self, serial: str, *, run: str | None = None) -> Entry | None:
+        """Return the entry of a run for a device; without a run, the last that stands or is half-made."""
+        ...
+
+    def lives(self, run: str) -> bool:
+        """Tell whether a process holds the run's lock."""
+        ...
+
     def dead(self, account: str, *, user: str | None = None) -> Iterator[Entry]:
         """Half-made entries whose run lives no more; while one is yielded, its run's lock is held."""
         ...

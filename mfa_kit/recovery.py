@@ -1,13 +1,19 @@
 """Settle a run that did not end: the only undo there is. A failure, a Ctrl-C and a kill all end here."""
 
-from mfa_kit.errors import AccessDenied, Conflict, MfaKitError, NoSuchEntity, Unlisted, Unsettled
-from mfa_kit.models import Entry, Intent, Mark, Reached
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+
+from mfa_kit.errors import AccessDenied, Conflict, MfaKitError, NoSuchEntity, Unclear, Unlisted, Unsettled
+from mfa_kit.models import Entry, Intent, Kind, Mark, Reached, Verb, intent_of
 from mfa_kit.ports import Carrier, Desk
 
 # A Create without an answer may act late; after this many seconds it is taken to be lost.
 STILL_ON_ITS_WAY = 15 * 60
 # Listings lag behind writes. Seconds between looks, 30 in all.
 PAUSES = (1, 2, 3, 4, 5, 7, 8)
+# Seconds between tries where an answer was lost; what settle does may be done again.
+UNCLEAR_PAUSES = (1, 2)
 
 
 def delete_command(serial: str) -> str:
@@ -35,52 +41,112 @@ def listed_soon(intent: Intent, *, desk: Desk) -> bool:
 
 
 def settle(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
-    """End a half-made entry: CONFIRMED where its Enable won, otherwise UNDONE. The caller holds the run's lock.
+    """End a half-made entry: CONFIRMED where its Enable won, otherwise UNDONE; a revoke goes on to REVOKED.
+
+    The caller holds the run's lock. Raise Unsettled when the device cannot be shown to be this run's or its fate cannot
+    be known yet, Unlisted when it is assigned but not listed.
+    """
+    once = _go_on if entry.reached is Reached.REVOKING else _undo
+    for pause in UNCLEAR_PAUSES:
+        try:
+            return once(entry, carrier, desk=desk)
+        except Unclear as error:
+            desk.progress.note(f"{error}; looking again in {pause} s")
+            desk.sleep(pause)
+    return once(entry, carrier, desk=desk)
+
+
+def _undo(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
+    """Delete what was made, unless an Enable won.
 
     IAM is asked to delete before any copy of the seed goes, for an Enable that was lost on its way may still arrive;
-    DeleteConflict says that it did. One listing stands between an ambiguous Enable and the Delete. Raise Unsettled
-    when the device cannot be shown to be this run's or its fate cannot be known yet, Unlisted when it is assigned but
-    not listed.
+    DeleteConflict says that it did. One listing stands between an ambiguous Enable and the Delete.
     """
     intent = entry.intent
     if _ours(entry, desk=desk):
         if listed(intent, desk=desk):
-            return desk.journal.record(entry.at(Reached.CONFIRMED)).reached
+            return confirmed(entry, desk=desk)
         try:
-            desk.registrar.delete(intent.serial)
-        except NoSuchEntity:
-            pass
-        except AccessDenied as denied:
-            raise Unsettled(
-                f"AWS does not let you delete the half-made device {intent.serial}: {denied}",
-                f"ask an administrator to run: {delete_command(intent.serial)}",
-            ) from None
+            _delete(intent, desk=desk)
         except Conflict:
             if listed_soon(intent, desk=desk):
-                return desk.journal.record(entry.at(Reached.CONFIRMED)).reached
+                return confirmed(entry, desk=desk)
             raise Unlisted(
                 f"{intent.serial} is assigned, but IAM does not list it on {intent.user}",
                 f"look again later: mfa-kit enroll {intent.user} settles it",
             ) from None
+    return _forget(entry, carrier, Reached.UNDONE, desk=desk)
+
+
+def _go_on(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
+    """Deactivate, delete, then forget: a revoke only goes forward, and what is gone already counts as done."""
+    intent = entry.intent
+    if _ours(entry, desk=desk):
+        with suppress(NoSuchEntity):
+            desk.registrar.deactivate(intent.user, intent.serial)
+        if Kind.of(intent.serial) is Kind.VIRTUAL:
+            try:
+                _delete(intent, desk=desk)
+            except Conflict:
+                raise Unsettled(
+                    f"{intent.serial} was given to another user in the meantime",
+                    "see who has it: aws iam list-virtual-mfa-devices --assignment-status Assigned",
+                ) from None
+    return _forget(entry, carrier, Reached.REVOKED, desk=desk)
+
+
+def _delete(intent: Intent, *, desk: Desk) -> None:
+    try:
+        desk.registrar.delete(intent.serial)
+    except NoSuchEntity:
+        pass
+    except AccessDenied as denied:
+        raise Unsettled(
+            f"AWS does not let you delete {intent.serial}: {denied}",
+            f"ask an administrator to run: {delete_command(intent.serial)}",
+        ) from None
+
+
+def _forget(entry: Entry, carrier: Carrier, reached: Reached, *, desk: Desk) -> Reached:
+    """Remove the copies of a seed that no Enable can bring to life any more."""
     carrier.remove(entry)
     desk.vault.remove(entry)
-    return desk.journal.record(entry.at(Reached.UNDONE)).reached
+    return desk.journal.record(entry.at(reached)).reached
+
+
+def confirmed(entry: Entry, *, desk: Desk) -> Reached:
+    """Note that a device stands. What it replaces is first noted as on its way out, so that a kill cannot forget it."""
+    if old := replaced(entry, desk=desk):
+        desk.journal.record(old.at(Reached.REVOKING))
+    return desk.journal.record(entry.at(Reached.CONFIRMED)).reached
+
+
+def replaced(entry: Entry, *, desk: Desk) -> Entry | None:
+    """Return the entry of the device that goes when this one stands."""
+    intent = entry.intent
+    if intent.replaces is None or intent.replaces_run is None:
+        return None
+    old = desk.journal.find(intent.replaces, run=intent.replaces_run)
+    went = intent_of(intent.replaces, user=intent.user, account=intent.account, partition=intent.partition)
+    return replace(old or Entry(run=intent.replaces_run, intent=went), verb=Verb.REVOKE)
 
 
 def _ours(entry: Entry, *, desk: Desk) -> bool:
     """Whether the device of that name is this run's: ARNs are used again, so its tag is read first."""
     serial = entry.intent.serial
+    if Kind.of(serial) is not Kind.VIRTUAL:  # only virtual devices have tags
+        return entry.answered_here or _since_before(entry, desk=desk)
     match desk.inventory.run_of(serial):
         case entry.run:
             return True
-        case Mark.UNTAGGED if entry.answered_here:
+        case Mark.UNTAGGED if entry.answered_here or _since_before(entry, desk=desk):
             return True
         case Mark.UNTAGGED:
             raise Unsettled(
                 f"{serial} has no tag that shows whether run {entry.run} made it",
                 f"when you know that nobody uses it: {delete_command(serial)}",
             )
-        case Mark.ABSENT if may_still_arrive(entry, desk=desk):
+        case Mark.ABSENT if _may_still_arrive(entry, desk=desk):
             raise Unsettled(
                 f"the request to create {serial} was not answered and may still arrive",
                 f"run it again in {STILL_ON_ITS_WAY // 60} minutes",
@@ -89,20 +155,38 @@ def _ours(entry: Entry, *, desk: Desk) -> bool:
             return False
 
 
-def may_still_arrive(entry: Entry, *, desk: Desk) -> bool:
+def _since_before(entry: Entry, *, desk: Desk) -> bool:
+    """Tell whether a revoke meant the device that its user has now: enabled before the revoke began."""
+    if entry.reached is not Reached.REVOKING:
+        return False
+    serial, began = entry.intent.serial, entry.began
+    return any(d.serial == serial and (d.since or 0) <= began for d in desk.inventory.devices(entry.intent.user))
+
+
+def _may_still_arrive(entry: Entry, *, desk: Desk) -> bool:
     """Tell whether nobody saw the Create answered and the run is younger than a quarter of an hour."""
     return entry.reached is Reached.INTENT and desk.inventory.now() - entry.began < STILL_ON_ITS_WAY
+
+
+def settle_each(account: str, user: str | None, *, desk: Desk) -> Iterator[tuple[Entry, Reached | MfaKitError]]:
+    """Settle what dead runs left, for a user or for all; yield each entry with how it ended, or why it could not."""
+    for entry in desk.journal.dead(account, user=user):
+        try:
+            ended: Reached | MfaKitError = settle(entry, desk.carrier(entry.intent), desk=desk)
+            if ended is Reached.CONFIRMED and (old := replaced(entry, desk=desk)):
+                settle(old.at(Reached.REVOKING), desk.carrier(old.intent), desk=desk)
+        except MfaKitError as error:
+            ended = error
+        yield entry, ended
 
 
 def settle_dead(account: str, user: str, *, desk: Desk) -> list[MfaKitError]:
     """Settle what dead runs left for a user; return what could not be settled, each told as a note."""
     unsettled: list[MfaKitError] = []
-    for entry in desk.journal.dead(account, user=user):
-        try:
-            ended = settle(entry, desk.carrier(entry.intent), desk=desk)
-        except MfaKitError as error:
-            desk.progress.note(f"run {entry.run} is not settled: {error}; {error.hint}")
-            unsettled.append(error)
+    for entry, ended in settle_each(account, user, desk=desk):
+        if isinstance(ended, MfaKitError):
+            desk.progress.note(f"run {entry.run} is not settled: {ended}; {ended.hint}")
+            unsettled.append(ended)
         else:
             desk.progress.note(f"run {entry.run} was interrupted; {entry.intent.serial} is {ended} now")
     return unsettled

@@ -141,9 +141,16 @@ class Backup:
 def backups(folder: Path) -> Iterator[Backup]:
     """Yield the backups below a folder, by account and user; files of other names are passed over."""
     for path in sorted(folder.glob(f"*/*/*{SUFFIX}")):
-        if (name := NAME.fullmatch(path.name)) and not path.is_symlink():
-            user, account = (unquote(above.name) for above in path.parents[:2])
-            yield Backup(account=account, user=user, device=unquote(name["device"]), run=name["run"], path=path)
+        if (backup := told(path)) and not path.is_symlink():
+            yield backup
+
+
+def told(path: Path) -> Backup | None:
+    """Read what the path of a backup tells; None when it is not the name of one."""
+    if not (name := NAME.fullmatch(path.name)):
+        return None
+    user, account = (unquote(above.name) for above in path.absolute().parents[:2])
+    return Backup(account=account, user=user, device=unquote(name["device"]), run=name["run"], path=path)
 
 
 def write_new(path: Path, data: bytes) -> None:

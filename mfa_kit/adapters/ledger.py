@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Self
 
 from mfa_kit.errors import IntegrityFault
-from mfa_kit.models import Call, Entry, Intent, Kind, Reached, Verb
+from mfa_kit.models import Call, Entry, Happened, Intent, Kind, Reached, Verb
 
 # Numbered by position, never changed once released; `pragma user_version` tells how many a file has seen.
 MIGRATIONS = (
@@ -26,14 +26,23 @@ MIGRATIONS = (
         intent text not null, backup text, at real not null,
         primary key (run, serial)
     ) without rowid;
-    create index journal_open on journal (run) where reached in ('intent', 'created');
+    create index journal_open on journal (run) where reached in ('intent', 'created', 'revoking');
     create table events (
         id integer primary key, at real not null, operation text not null, user text, serial text,
-        request_id text, answer text not null
+        request_id text, answer text not null, file text
     );
     """,
 )
-OPEN = "('intent', 'created')"
+OPEN = "reached in ('intent', 'created', 'revoking')"
+HISTORY = """
+    select at, what, answer, user, device, file, reference from (
+        select at, operation as what, answer, user, serial as device, file, request_id as reference from events
+        union all
+        select at, verb, reached, intent ->> '$.user', serial, backup, run from journal
+    ) where at >= :since and (:user is null or user = :user or user is null and device in (
+        select serial from journal where intent ->> '$.user' = :user
+    )) order by at
+"""
 # Seconds to wait for another process that writes.
 WAIT = 10.0
 
@@ -108,7 +117,7 @@ class Ledger:
                 self._held[entry.run] = self._take(entry.run, wait=True)
             self._db.execute(
                 "insert into journal values (?, ?, ?, ?, ?, ?, ?)"
-                " on conflict do update set reached = excluded.reached, at = excluded.at",
+                " on conflict do update set verb = excluded.verb, reached = excluded.reached, at = excluded.at",
                 (
                     entry.run,
                     entry.intent.serial,
@@ -123,12 +132,24 @@ class Ledger:
 
     def dead(self, account: str, *, user: str | None = None) -> Iterator[Entry]:
         with self._plain():
-            entries = self._open_entries("true")
+            entries = self._entries(OPEN)
         for entry in entries:
             if entry.intent.account == account and user in {None, entry.intent.user}:
                 with self._borrowed(entry.run) as free:
                     if free:
-                        yield from self._open_entries("run = ? and serial = ?", entry.run, entry.intent.serial)
+                        yield from self._entries(f"{OPEN} and run = ? and serial = ?", entry.run, entry.intent.serial)
+
+    def find(self, serial: str, *, run: str | None = None) -> Entry | None:
+        with self._plain():
+            if run is not None:
+                found = self._entries("serial = ? and run = ?", serial, run)
+            else:
+                found = self._entries("serial = ? and reached not in ('undone', 'revoked')", serial)
+        return found[-1] if found else None
+
+    def lives(self, run: str) -> bool:
+        with self._plain(), self._borrowed(run) as free:
+            return not free
 
     @contextmanager
     def _borrowed(self, run: str) -> Iterator[bool]:
@@ -149,20 +170,28 @@ class Ledger:
     def _release(self, run: str) -> None:
         """Let a run's lock go, and its file where nobody will ask for it."""
         with suppress(sqlite3.Error, OSError):
-            if not self._open_entries("run = ?", run):
+            if not self._entries(f"{OPEN} and run = ?", run):
                 (self._runs / run).unlink()
         os.close(self._held.pop(run))
 
     def called(self, call: Call) -> None:
-        """Append a call to the event log."""
+        """Append a call or an opening to the event log."""
         with self._plain(), self._lock:
             self._db.execute(
-                "insert into events (at, operation, user, serial, request_id, answer) values (?, ?, ?, ?, ?, ?)",
-                (self._clock(), call.operation, call.user, call.serial, call.request_id, call.answer),
+                "insert into events (at, operation, user, serial, request_id, answer, file)"
+                " values (?, ?, ?, ?, ?, ?, ?)",
+                (self._clock(), call.operation, call.user, call.serial, call.request_id, call.answer, call.file),
             )
 
-    def _open_entries(self, where: str, *values: str) -> list[Entry]:
-        sql = f"select run, intent, verb, reached, backup from journal where reached in {OPEN} and {where}"  # noqa: S608
+    def history(self, *, user: str | None = None, since: float = 0.0) -> list[Happened]:
+        """Return what happened from a Unix time on, oldest first: each call, and each run at its last state."""
+        with self._plain(), self._lock:
+            rows = self._db.execute(HISTORY, {"user": user, "since": since}).fetchall()
+        names = ("at", "what", "answer", "user", "device", "file", "reference")
+        return [Happened(**dict(zip(names, row, strict=True))) for row in rows]
+
+    def _entries(self, where: str, *values: str) -> list[Entry]:
+        sql = f"select run, intent, verb, reached, backup from journal where {where} order by run"  # noqa: S608
         with self._lock:
             rows = self._db.execute(sql, values).fetchall()
         return [

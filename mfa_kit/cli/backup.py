@@ -1,6 +1,5 @@
 """`mfa-kit backup`: list, show, verify. What is in a backup never reaches stdout."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -36,7 +35,7 @@ def list_(*, backup_dir: Path | None) -> None:
             "account": each.account,
             "user": each.user,
             "device": each.device,
-            "made": f"{datetime.fromtimestamp(each.made, UTC):%Y-%m-%dT%H:%M:%SZ}",
+            "made": flags.written(each.made),
             "file": str(each.path),
         }
         for each in kit.list_backups(backup_dir)

@@ -1,6 +1,6 @@
 """`mfa-kit enroll`: the kind of device decides its options; the order of things is enrollment's."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, assert_never
@@ -43,21 +43,33 @@ def _kind_in(args: Sequence[str]) -> Kind | None:
     return next((kind for kind in KINDS if values and kind == values[-1]), None)
 
 
+MAKING = (
+    click.argument("user"),
+    click.option(
+        "--with", "kind", type=click.Choice([kind.value for kind in KINDS]), required=True, help="Kind of device."
+    ),
+    click.option("--name", help="Name of the device in IAM [the user's, then USER-2 and so on]."),
+    click.option("--path", default="/", help="IAM path of the device."),
+    click.option(
+        "-r", "--recipient", "to", multiple=True, metavar="RECIPIENT", help="Seal the backup to an age or SSH key."
+    ),
+    click.option(
+        "-R", "--recipients-file", "to_files", multiple=True, type=Path, metavar="FILE", help="Recipients, one a line."
+    ),
+    click.option("--backup-dir", type=Path, metavar="DIR", help="Where sealed backups go."),
+)
+
+
+def making(function: Callable[..., None]) -> Callable[..., None]:
+    """Add the argument and the options of every verb that makes a device."""
+    for decorate in reversed(MAKING):
+        function = decorate(function)
+    return function
+
+
 @click.command(cls=Enroll, epilog=EPILOG)
-@click.argument("user")
-@click.option(
-    "--with", "kind", type=click.Choice([kind.value for kind in KINDS]), required=True, help="Kind of device."
-)
-@click.option("--name", help="Name of the device in IAM [the user's, then USER-2 and so on].")
-@click.option("--path", default="/", help="IAM path of the device.")
+@making
 @click.option("--add", is_flag=True, help="Give one more to a user who has a device.")
-@click.option(
-    "-r", "--recipient", "to", multiple=True, metavar="RECIPIENT", help="Seal the backup to an age or SSH key."
-)
-@click.option(
-    "-R", "--recipients-file", "to_files", multiple=True, type=Path, metavar="FILE", help="Recipients, one a line."
-)
-@click.option("--backup-dir", type=Path, metavar="DIR", help="Where sealed backups go.")
 def enroll(
     *,
     user: str,

@@ -1,10 +1,51 @@
 """The flags that every verb takes, before or after its name, and the two kinds of command that take them."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from datetime import UTC, datetime
 from typing import Any
 
 import click
+
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class Age(click.ParamType[float]):
+    """A length of time such as 30m, 24h or 7d, in seconds."""
+
+    name = "age"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        number, unit = value[:-1], value[-1:]
+        if not number.isdecimal() or unit not in UNITS:
+            self.fail(f"{value!r} is no length of time; write 30m, 24h or 7d", param, ctx)
+        return float(number) * UNITS[unit]
+
+
+class Moment(click.ParamType[float]):
+    """A moment in Unix seconds: an ISO 8601 date or time (UTC unless it says otherwise), or an age such as 7d."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            try:
+                return time.time() - Age().convert(value, param, ctx)
+            except click.BadParameter:
+                self.fail(f"{value!r} is no time; write 2026-11-25, 2026-11-25T10:00 or 7d", param, ctx)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def written(at: float) -> str:
+    """Write a Unix time as ISO 8601 in UTC."""
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

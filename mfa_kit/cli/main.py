@@ -16,7 +16,11 @@ from mfa_kit.errors import MfaKitError
 # name -> (file in cli/, one line of help)
 VERBS = {
     "enroll": ("enroll", "Give a user an MFA device."),
+    "replace": ("replace", "Give a new MFA device for an old one."),
+    "revoke": ("revoke", "Take an MFA device away from a user."),
+    "orphans": ("orphans", "Explain and remove devices that nobody has."),
     "backup": ("backup", "List, open and check sealed backups."),
+    "ledger": ("ledger", "Show what this desk did, with AWS request ids."),
     "lab": ("lab", "Rehearse without AWS and without hardware."),
 }
 INTERNAL = 70

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mfa_kit.cli.kit.desk import backup_dir, harden
+from mfa_kit.cli.kit.desk import backup_dir, harden, home
+from mfa_kit.models import Call
+from mfa_kit.otp import Png
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.agefile import Backup
@@ -21,13 +23,38 @@ def show_backup(file: Path, keys: Sequence[Path], out: Path) -> None:
     from mfa_kit.adapters import agefile
 
     harden()
-    agefile.write_new(out.absolute(), agefile.open_backup(file, agefile.identities(keys)).reveal())
+    agefile.write_new(out.absolute(), _opened(file, keys).reveal())
 
 
 def verify_backup(file: Path, keys: Sequence[Path]) -> str:
     """Open a backup, read its QR code, and return the label in it: proof that it can be used, and no secret."""
     from mfa_kit import keyuri, qr
-    from mfa_kit.adapters import agefile
 
     harden()
-    return keyuri.label_of(qr.read(agefile.open_backup(file, agefile.identities(keys))))
+    return keyuri.label_of(qr.read(_opened(file, keys)))
+
+
+def _opened(file: Path, keys: Sequence[Path]) -> Png:
+    """Open a backup; the ledger remembers that, whatever came of it."""
+    from mfa_kit.adapters import agefile
+    from mfa_kit.adapters.ledger import Ledger
+
+    secrets = agefile.identities(keys)
+    told = agefile.told(file)
+    with Ledger(home()) as ledger:
+        answer = "Failed"
+        try:
+            opened = agefile.open_backup(file, secrets)
+            answer = "OK"
+        finally:
+            ledger.called(
+                Call(
+                    operation="OpenBackup",
+                    user=told.user if told else None,
+                    serial=None,
+                    request_id=None,
+                    answer=answer,
+                    file=str(file.absolute()),
+                )
+            )
+    return opened

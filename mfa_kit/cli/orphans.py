@@ -1,0 +1,89 @@
+"""`mfa-kit orphans`: devices that nobody has, and which of them may go."""
+
+import click
+
+from mfa_kit import orphans as use_case
+from mfa_kit.cli import flags, report, terminal
+from mfa_kit.cli.kit import desk as kit
+from mfa_kit.errors import Declined, MfaKitError
+from mfa_kit.orphans import Orphan
+
+OLDER_THAN = click.option(
+    "--older-than",
+    type=flags.Age(),
+    default="24h",
+    show_default=True,
+    help="Of other desks, only what is older than this.",
+)
+
+
+@click.group(cls=flags.Noun)
+def orphans() -> None:
+    """Explain and remove virtual devices that nobody has."""
+
+
+@orphans.command("list")
+@OLDER_THAN
+def list_(*, older_than: float) -> None:
+    """List every unassigned device: whose it is, since when, and whether `orphans clean` removes it."""
+    common = flags.common()
+    with kit.desk(common, vault=kit.vault((), (), None)) as (desk, _):
+        found = use_case.orphans(desk=desk)
+        report.many(
+            "orphans-list",
+            [_row(each, older_than=older_than, now=desk.inventory.now()) for each in found],
+            output=common.output,
+            empty="every device is assigned",
+        )
+
+
+@orphans.command()
+@OLDER_THAN
+@click.option("--max", "limit", type=click.IntRange(0), default=50, show_default=True, help="Refuse to remove more.")
+def clean(*, older_than: float, limit: int) -> None:
+    """Settle what this desk's dead runs left, and remove what other desks left long ago."""
+    common = flags.common()
+    with kit.desk(common, vault=kit.vault((), (), None)) as (desk, caller):
+        found = use_case.orphans(desk=desk)
+        now = desk.inventory.now()
+        going = [each for each in found if each.goes(older_than=older_than, now=now)]
+        rows = [_row(each, older_than=older_than, now=now) for each in going]
+        if common.dry_run:
+            report.many("orphans-clean", rows, output=common.output, empty="nothing to remove")
+            return
+        if any(each.standing is use_case.Standing.DESK for each in going) and not common.yes:
+            for each in going:
+                terminal.Talk().note(f"would go: {each.serial}, {each.standing}")
+            raise Declined(
+                "other desks' devices are removed only when that is confirmed", "look at the list and add --yes"
+            )
+        done = list(use_case.clean(found, account=caller.account, older_than=older_than, limit=limit, desk=desk))
+        report.many(
+            "orphans-clean",
+            [
+                {"device": each.serial, "ended": each.ended, "why": str(each.error) if each.error else None}
+                for each in done
+            ],
+            output=common.output,
+            empty="nothing to remove",
+        )
+        _raise_first([each.error for each in done if each.error])
+
+
+def _row(orphan: Orphan, *, older_than: float, now: float) -> report.Row:
+    return {
+        "device": orphan.serial,
+        "standing": orphan.standing,
+        "user": orphan.user,
+        "since": flags.written(orphan.since) if orphan.since is not None else None,
+        "run": orphan.run,
+        "clean": "removes it" if orphan.goes(older_than=older_than, now=now) else "leaves it",
+    }
+
+
+def _raise_first(errors: list[MfaKitError]) -> None:
+    if errors:
+        first, *others = errors
+        for other in others:
+            first.add_note(f"{other}; {other.hint}")
+        raise first

@@ -1,0 +1,43 @@
+"""`mfa-kit revoke`: deactivate, delete, and only then forget the copies."""
+
+import click
+
+from mfa_kit import revocation
+from mfa_kit.cli import flags, report
+from mfa_kit.cli.kit import desk as kit
+from mfa_kit.enrollment import user_named
+from mfa_kit.errors import Declined
+from mfa_kit.models import Verb
+
+WHICH = click.option("--mfa-device", "wanted", metavar="NAME|ARN", help="Which device, when the user has several.")
+
+
+@click.command(cls=flags.Verb)
+@click.argument("user")
+@WHICH
+@click.option("--lost", is_flag=True, help="Somebody may have it: tell also how to end its sessions.")
+@click.option(
+    "--leave-without-mfa", is_flag=True, help="Take the last device too: who has the password can then enroll."
+)
+def revoke(*, user: str, wanted: str | None, lost: bool, leave_without_mfa: bool) -> None:
+    """Take an MFA device away from USER: a name, an ARN, or @me."""
+    common = flags.common()
+    with kit.desk(common, vault=kit.vault((), (), None)) as (desk, caller):
+        entry = revocation.look_to_revoke(
+            user_named(user, caller=caller),
+            wanted,
+            leave_without_mfa=leave_without_mfa,
+            caller=caller,
+            desk=desk,
+            run=kit.run_id(desk.inventory),
+        )
+        row = {"outcome": "planned", "user": entry.intent.user, "device": entry.intent.serial, "backup": entry.backup}
+        if not common.dry_run:
+            if not common.yes:
+                raise Declined(f"{entry.intent.serial} would be deleted", "add --yes to confirm")
+            revocation.retire(entry, verb=Verb.LOST if lost else Verb.REVOKE, desk=desk)
+            row["outcome"] = "revoked"
+            if lost:
+                for command in revocation.session_commands(entry.intent.user, at=desk.inventory.now()):
+                    desk.progress.note(f"to end its sessions: {command}")
+        report.one("revoke", row, output=common.output)

@@ -1,0 +1,171 @@
+"""Revoke and replace: a device goes, and a seed's copies go after it. Both only go forward once IAM has been asked."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from mfa_kit.enrollment import MAX_DEVICES, Wish, make, plan
+from mfa_kit.errors import AwsFault, Lockout, MfaKitError, Throttled, Unclear, Unsettled, UsageFault
+from mfa_kit.models import (
+    Caller,
+    Device,
+    Enrolled,
+    Entry,
+    Intent,
+    Kind,
+    Mark,
+    Reached,
+    Revoked,
+    Verb,
+    check_user,
+    intent_of,
+)
+from mfa_kit.ports import Carrier, Desk
+from mfa_kit.recovery import listed, settle, settle_dead
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replaced:
+    """The new device stands; `revoked` is None where the old one is still there, with the reason told as a note."""
+
+    enrolled: Enrolled
+    revoked: Revoked | None
+
+
+def choose(user: str, wanted: str | None, *, devices: Sequence[Device]) -> Device:
+    """Return the one device that is meant; wanted is a serial, an ARN, or a name without path. Raise UsageFault."""
+    chosen = [device for device in devices if wanted in {None, device.serial, device.serial.rpartition("/")[2]}]
+    if not chosen:
+        has = ", ".join(device.serial for device in devices) or "none"
+        what = f"{user} has no MFA device" if wanted is None else f"{user} has no MFA device {wanted}"
+        raise UsageFault(what, f"{user}'s devices: {has}")
+    if len(chosen) > 1:
+        serials = ", ".join(device.serial for device in chosen)
+        raise UsageFault(f"{user} has {len(chosen)} MFA devices", f"say which with --mfa-device: {serials}")
+    return chosen[0]
+
+
+def standing(device: Device, *, caller: Caller, desk: Desk, now: str) -> Entry:
+    """Return the entry of a device that a user has now: this desk's own, or one made of what IAM says.
+
+    A device without a run in its tags, which another tool made or a run that was denied tags, goes under `now`, the
+    run id of this moment.
+    """
+    maker = desk.inventory.run_of(device.serial) if device.kind is Kind.VIRTUAL else Mark.UNTAGGED
+    run = maker if isinstance(maker, str) else None
+    if (ours := desk.journal.find(device.serial, run=run)) and ours.intent.user == device.user:
+        return replace(ours, answered_here=True)
+    intent = intent_of(device.serial, user=device.user or "", account=caller.account, partition=caller.partition)
+    return Entry(run=run or now, intent=intent, verb=Verb.REVOKE, reached=Reached.CONFIRMED, answered_here=True)
+
+
+def look_to_revoke(
+    user: str,
+    wanted: str | None,
+    *,
+    leave_without_mfa: bool,
+    caller: Caller,
+    desk: Desk,
+    run: str,
+) -> Entry:
+    """Settle, look, and return what `retire` takes. Raise UsageFault, and Lockout for the last device of a user."""
+    check_user(user)
+    settle_dead(caller.account, user, desk=desk)
+    devices = desk.inventory.devices(user)
+    device = choose(user, wanted, devices=devices)
+    if len(devices) == 1 and not leave_without_mfa:
+        raise Lockout(
+            f"{device.serial} is the last MFA device of {user}; whoever has the password could then enroll one",
+            f"give another first (mfa-kit replace {user}), or add --leave-without-mfa",
+        )
+    return standing(device, caller=caller, desk=desk, now=run)
+
+
+def retire(entry: Entry, *, verb: Verb, desk: Desk) -> Revoked:
+    """Deactivate, delete, and then forget the card's credential and the copies. Raise Unsettled when it cannot end now.
+
+    Where IAM refuses before anything was done, the journal says again what it said before.
+    """
+    before, leaving = entry, replace(entry, verb=verb, reached=Reached.REVOKING)
+    desk.journal.record(leaving)
+    try:
+        settle(leaving, desk.carrier(entry.intent), desk=desk)
+    except (Unclear, Unsettled):
+        raise
+    except (AwsFault, Throttled) as refused:
+        if listed(entry.intent, desk=desk):
+            desk.journal.record(before)
+        else:
+            refused.add_note(f"{entry.intent.serial} is deactivated already; the same command goes on from here")
+        raise
+    return Revoked(user=entry.intent.user, serial=entry.intent.serial, backup=entry.backup)
+
+
+def look_to_replace(
+    wish: Wish,
+    carrier: Carrier,
+    *,
+    wanted: str | None,
+    lost: bool,
+    caller: Caller,
+    desk: Desk,
+    run: str,
+) -> tuple[Intent, Entry | None]:
+    """Settle, look, and return what to make and what goes for it. Raise UsageFault.
+
+    Nothing goes for a lost device that is gone already, as it is when this is run again after it stopped in between.
+    """
+    check_user(wish.user)
+    settle_dead(caller.account, wish.user, desk=desk)
+    devices = desk.inventory.devices(wish.user)
+    if lost and not devices and wanted is None:
+        return plan(wish, carrier, devices=(), caller=caller, desk=desk), None
+    device = choose(wish.user, wanted, devices=devices)
+    old = standing(device, caller=caller, desk=desk, now=run)
+    if lost:
+        left = [each for each in devices if each != device]
+        return plan(wish, carrier, devices=left, caller=caller, desk=desk), old
+    if len(devices) >= MAX_DEVICES:
+        raise UsageFault(
+            f"{wish.user} has {len(devices)} MFA devices, so one must go before a new one comes",
+            f"mfa-kit revoke {wish.user} --mfa-device …, or --lost when {old.intent.name} is lost",
+        )
+    intent = plan(wish, carrier, devices=devices, caller=caller, desk=desk)
+    return replace(intent, replaces=old.intent.serial, replaces_run=old.run), old
+
+
+def replace_device(
+    intent: Intent, old: Entry | None, carrier: Carrier, *, lost: bool, desk: Desk, run: str
+) -> Replaced:
+    """Give the new device, then take the old one away when the new one works; a lost one goes first."""
+    if lost or old is None:
+        gone = retire(old, verb=Verb.LOST, desk=desk) if old else None
+        return Replaced(enrolled=make(intent, carrier, desk=desk, run=run), revoked=gone)
+    made = make(intent, carrier, desk=desk, run=run)
+    if not made.listed:
+        desk.progress.note(f"warning: {old.intent.serial} stays until IAM lists the new device")
+        return Replaced(enrolled=made, revoked=None)
+    try:
+        return Replaced(enrolled=made, revoked=retire(old, verb=Verb.REVOKE, desk=desk))
+    except MfaKitError as error:
+        error.add_note(f"{made.intent.serial} works; only {old.intent.serial} is left to be revoked")
+        raise
+
+
+def session_commands(user: str, *, at: float) -> list[str]:
+    """Return the aws commands that end what was signed in with a lost device before `at`, in Unix seconds.
+
+    IAM user guide, "Disabling permissions for temporary security credentials": a deny by aws:TokenIssueTime. Sessions
+    of `aws login` are refreshed apart from that, and end by their ARNs (AWS Sign-In API, BatchRevokeSessions).
+    """
+    since = f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    older = {"DateLessThan": {"aws:TokenIssueTime": since}}
+    deny = {"Effect": "Deny", "Action": "*", "Resource": "*", "Condition": older}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [deny]})
+    arn = f"$(aws iam get-user --user-name {user} --query User.Arn --output text)"
+    return [
+        f"aws iam put-user-policy --user-name {user} --policy-name EndOlderSessions --policy-document '{policy}'",
+        f"aws signin list-sessions --principal-arn {arn}",
+        f"aws signin batch-revoke-sessions --principal-arn {arn} --session-arns SESSION_ARN",
+    ]
