@@ -1,7 +1,7 @@
-"""One AWS account of the lab: moto's IAM backend with what it lacks, the credentials that were issued, and the clock.
+"""One AWS account: moto's IAM backend with what it lacks, the credentials that were issued, and the clock.
 
-moto keeps its backends in a dictionary of the process. An account of the lab has a backend of its own, so each lab starts
-fresh; moto's users look their tags and groups up in that dictionary, which is why ours carry them.
+moto keeps its backends in a dictionary of the process. An account of the lab has a backend of its own, so each lab
+starts fresh; moto's users look their tags and groups up in that dictionary, which is why ours carry them.
 """
 
 import secrets
@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeVar
 
-from moto.iam.models import AccessKey, Group, IAMBackend, User
+from moto.iam.models import AccessKey, AccessKeyLastUsed, Group, IAMBackend, User
 from moto.utilities.utils import get_partition
 
-from mfa_kit.lab.devices import BASE32, Codes, Device, Settings, Token, wall
+from mfa_kit.lab.codes import Book, Codes, Settings
+from mfa_kit.lab.devices import BASE32, Device, Token
 from mfa_kit.lab.wire import IamError
 
 ACCOUNT = "000000000000"
@@ -49,7 +50,7 @@ class Folded(dict[str, V]):
 
 
 def unique(prefix: str) -> str:
-    """An id as IAM gives one, such as AIDA…"""
+    """Make an id as IAM gives one, AIDA and so on."""
     return prefix + "".join(secrets.choice(BASE32) for _ in range(17))
 
 
@@ -74,7 +75,7 @@ class Person(User):
 
 
 class Backend(IAMBackend):
-    """moto's backend with our users in it. Devices stay in moto's dictionaries, so that its account summary sees them."""
+    """moto's backend with our users in it. Devices stay in moto's dictionaries, where its account summary sees them."""
 
     def __init__(self, partition: str) -> None:
         super().__init__(partition, ACCOUNT)
@@ -88,7 +89,7 @@ class Backend(IAMBackend):
     ) -> Person:
         if user_name in self.users:
             raise IamError("EntityAlreadyExists", f"User with name {user_name} already exists.")
-        user = Person(self, user_name, path or "/")
+        user = Person(self, user_name, path or "/")  # type: ignore[abstract] # moto's users are never asked it
         if tags:
             self.tagger.tag_resource(user.arn, tags)
         self.users[user_name] = user
@@ -98,8 +99,8 @@ class Backend(IAMBackend):
         """Check what IAM checks and moto does not. Which of several conflicts IAM names first is unknown."""
         user = self.get_user(user_name)
         for held, first in (
+            (user.mfa_devices, "remove tokens from principal"),
             (user.access_keys, "delete access keys"),
-            (user.mfa_devices, "delete MFA device"),
             (user.password, "delete login profile"),
             (user.groups, "remove users from group"),
         ):
@@ -133,12 +134,12 @@ class Backend(IAMBackend):
         return found
 
     def codes(self, serial: str) -> Codes:
-        """The codes of a virtual device or a hardware token."""
+        """Find the codes of a virtual device or a hardware token."""
         token = self.tokens.get(serial)
         return token.codes if token else self.device(serial).codes
 
     def holder(self, serial: str) -> Any:
-        """The user who has a device, or None."""
+        """Find the user who has a device, or None."""
         return next((user for user in self.users.values() if serial in user.mfa_devices), None)
 
 
@@ -195,31 +196,33 @@ class Account:
         self.partition = get_partition(region)
         self.backend = Backend(self.partition)
         self.sessions: dict[str, Session] = {}
+        self.book = Book()
         self.root = Root()
         self.lock = threading.RLock()
         self.offset = 0.0
+        self.report: tuple[float, bytes] | None = None
         self.lag = 0.0
         self.views: list[tuple[float, View]] = []
 
     def now(self) -> float:
         """AWS's time."""
-        return wall() + self.offset
+        return time.time() + self.offset
 
     def today(self) -> datetime:
-        """The same as a date; IAM counts in seconds."""
+        """Give the same as a date; IAM counts in seconds."""
         return datetime.fromtimestamp(int(self.now()), UTC)
 
     def add_user(self, name: str, *, path: str = "/") -> Person:
         return self.backend.create_user(self.region, name, path)
 
     def add_admin(self) -> AccessKey:
-        """A user that may do everything, with keys."""
+        """Add a user who may do everything, and give him keys."""
         user = self.add_user(ADMIN)
         user.policies["everything"] = ADMINISTRATOR
         return self.backend.create_access_key(ADMIN)
 
     def issue(self, caller: Caller, seconds: float) -> tuple[str, Session]:
-        """New temporary credentials."""
+        """Make temporary credentials."""
         text = string.ascii_letters + string.digits
         session = Session(
             secret="".join(secrets.choice(text) for _ in range(40)),
@@ -231,16 +234,17 @@ class Account:
         self.sessions[key] = session
         return key, session
 
-    def secret(self, key: str, token: str | None) -> tuple[str, Caller]:
-        """The secret and the caller of an access key. Raise as the services do when it is none that was issued here."""
+    def secret(self, key: str, token: str | None, *, service: str) -> tuple[str, Caller]:
+        """Find the secret and the caller of an access key. Raise as the services do when it was not issued here."""
         if (session := self.sessions.get(key)) is not None and token == session.token:
             if self.now() >= session.expires:
                 raise IamError("ExpiredToken", "The security token included in the request is expired")
             return session.secret, session.caller
         known = self.backend.access_keys.get(key)
-        user = known and self.backend.users.get(known.user_name or "")
+        user = self.backend.users.get(known.user_name or "") if known else None
         if known is None or user is None or token or known.status != "Active":
             raise IamError("InvalidClientTokenId", "The security token included in the request is invalid.")
+        known.last_used = AccessKeyLastUsed(self.today(), service, self.region)
         return known.secret_access_key, Caller(arn=user.arn, id=user.id, user=user)
 
     # what listings show: the state of `lag` seconds ago
@@ -251,21 +255,29 @@ class Account:
             self.views.append((time.monotonic(), self._view()))
 
     def virtual_rows(self) -> list[dict[str, Any]]:
-        """The virtual devices as ListVirtualMFADevices shows them: never seeds, never tags."""
+        """List virtual devices as ListVirtualMFADevices shows them: never seeds, never tags."""
         seen = self._seen()
         return self._virtual() if seen is None else seen.virtual
 
     def devices_of(self, user: Any) -> dict[str, datetime]:
-        """Serial and enable date of a user's devices."""
+        """Map a user's devices, by serial, to their enable dates."""
         seen = self._seen()
         return _dates(user) if seen is None else seen.assigned.get(user.id, {})
 
     def _seen(self) -> View | None:
         if not self.lag:
-            self.views.clear()
             return None
         due = time.monotonic() - self.lag
         return next((view for at, view in reversed(self.views) if at <= due), self.views[0][1])
+
+    def weather(self, *, offset: float, lag: float) -> None:
+        """Set how far AWS's clock is off and how late listings are."""
+        with self.lock:
+            self.offset, self.lag = offset, lag
+            if not lag:
+                self.views.clear()
+            elif not self.views:
+                self.remember()
 
     def _virtual(self) -> list[dict[str, Any]]:
         return [

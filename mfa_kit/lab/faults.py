@@ -1,6 +1,7 @@
-"""What goes wrong between a client and IAM, as rules in front of the lab: latency, throttling, lost answers, lagging lists.
+"""What goes wrong between a client and IAM, as rules: latency, throttling, lost answers, listings that lag.
 
-A rule is an operation (or `*`), when it fires, and a fault with its parameters. Nothing here knows what an operation does.
+A rule is an operation (or `*`), when it fires, and a fault with its parameters. Nothing here knows what an
+operation does.
 """
 
 import threading
@@ -108,16 +109,16 @@ class Faults:
             return list(self._rules)
 
     def standing(self, fault: str) -> float:
-        """The seconds of a standing fault, 0 without one."""
+        """Return the seconds of a standing fault, 0 without one."""
         return next((rule.parameters["seconds"] for rule in reversed(self.rules()) if rule.fault == fault), 0.0)
 
     def due(self, operation: str) -> list[Rule]:
-        """The rules that fire for this call, latency first."""
+        """Pick the rules that fire for this call, latency last: it is the outermost."""
         with self._lock:
             fired = [rule for rule in self._rules if rule.fault not in ("lag", "clock") and rule.fires(operation)]
             return sorted(
                 (rule for rule in fired if rule.fault != "bucket" or rule.empty()),
-                key=lambda rule: rule.fault != "latency",
+                key=lambda rule: rule.fault == "latency",
             )
 
     def listed(self, operation: str) -> None:

@@ -14,7 +14,7 @@ from moto.core.responses import BaseResponse
 from moto.core.utils import camelcase_to_underscores, get_service_model
 from moto.utilities.utils import get_partition
 
-from mfa_kit.lab import wire
+from mfa_kit.lab import rights, wire
 from mfa_kit.lab.account import Account, Caller
 from mfa_kit.lab.wire import IamError
 
@@ -30,17 +30,18 @@ class Guard(BaseResponse):
     def get_current_account(self) -> str:
         return self.account.backend.account_id
 
-    def _dispatch(self, request: Request, full_url: str | None = None, headers: Any = None) -> Answer:
+    def answer(self, request: Request, full_url: str, headers: Any) -> Answer:
         """One request at a time: IAM is the arbiter, so is the lab."""
         with self.account.lock:
             try:
                 self._known(request)
                 self.setup_class(request, full_url, headers)
                 self.caller = self._authenticate(request)
-                wire.validate(
-                    get_service_model(self.boto3_service_name).operation_model(self._get_action()).input_shape,
-                    self.params,
-                )
+                action, service = self._get_action(), self.boto3_service_name
+                wire.validate(get_service_model(service).operation_model(action).input_shape, self.params)
+                if action in rights.SELF and "UserName" not in self.params and self.caller.user is not None:
+                    self.params["UserName"] = self.caller.user.name
+                rights.allow(service, action, self.params, self.account, self.caller)
                 return self.call_action()
             except ServiceException as error:
                 status, body = wire.error(self.boto3_service_name, error.code, error.message)
@@ -62,7 +63,9 @@ class Guard(BaseResponse):
         found = wire.signature(request.headers.get("Authorization", ""))
         if get_partition(found.region) != self.account.partition:
             raise IamError("InvalidClientTokenId", "The security token included in the request is invalid.")
-        secret, caller = self.account.secret(found.key, request.headers.get("X-Amz-Security-Token"))
+        secret, caller = self.account.secret(
+            found.key, request.headers.get("X-Amz-Security-Token"), service=found.service
+        )
         headers = {name.lower(): value for name, value in request.headers.items()}
         query, body = request.query_string.decode(), self._bare(request)
         if not wire.signed(

@@ -1,41 +1,23 @@
 """IAM's MFA operations as IAM behaves, laid over moto's response class. Everything else is moto's.
 
-The seam is moto's own: `DomainDispatcherApplication` takes the function that makes a service's Flask app, and our class stands in
-that app's view. Nothing of moto is patched.
+The seam is moto's own: `DomainDispatcherApplication` takes the function that makes a service's Flask app, and our
+class stands in that app's view. Nothing of moto is patched.
 """
 
 from typing import Any
 
 from moto.core.responses import ActionResult, EmptyResult
-from moto.iam.responses import IamResponse
 
-from mfa_kit.lab import guard, wire
-from mfa_kit.lab.account import Account, Backend
+from mfa_kit.lab import wire
 from mfa_kit.lab.devices import Device, assigned, user_attribute
+from mfa_kit.lab.directory import Directory
 from mfa_kit.lab.wire import IamError
 
 TAGS = 50
 
 
-class Iam(guard.Guard, IamResponse):
+class Iam(Directory):
     """The operations."""
-
-    def __init__(self, account: Account) -> None:
-        IamResponse.__init__(self)
-        self.account = account
-
-    @property
-    def backend(self) -> Backend:
-        return self.account.backend
-
-    def _user(self) -> Any:
-        """The user named, or the caller where the operation allows to name none."""
-        name = self._get_param("UserName")
-        if name:
-            return self.backend.get_user(name)
-        if self.caller.user is None:
-            raise IamError("ValidationError", "Must specify userName when calling with non-User credentials")
-        return self.caller.user
 
     def _tags(self) -> dict[str, str]:
         tags = self._get_param("Tags") or []
@@ -50,7 +32,7 @@ class Iam(guard.Guard, IamResponse):
         device = Device(self.account.backend.account_id, self.account.region, path=path, name=name)
         device.tags = self._tags()
         if device.serial_number in self.backend.virtual_mfa_devices:
-            raise IamError("EntityAlreadyExists", "MFADevice entity at the same path and name already exists.")
+            raise IamError("EntityAlreadyExists", "MFA device already exists.")
         if len(self.backend.virtual_mfa_devices) >= self.account.settings.users_quota:
             raise IamError("LimitExceeded", f"Cannot exceed quota for MFADevices: {self.account.settings.users_quota}")
         self.backend.virtual_mfa_devices[device.serial_number] = device
@@ -66,7 +48,7 @@ class Iam(guard.Guard, IamResponse):
     def delete_virtual_mfa_device(self) -> ActionResult:
         device = self.backend.device(self._get_param("SerialNumber"))
         if device.user is not None:
-            raise IamError("DeleteConflict", "MFA VirtualDevice in use. Must deactivate first")
+            raise IamError("DeleteConflict", "MFA VirtualDevice in use. Must deactivate first.")
         del self.backend.virtual_mfa_devices[device.serial_number]
         return EmptyResult()
 
@@ -91,7 +73,7 @@ class Iam(guard.Guard, IamResponse):
         if len(user.mfa_devices) >= limit:
             raise IamError("LimitExceeded", f"Cannot exceed quota for MFADevicesPerUser: {limit}")
         self._pair(serial)
-        codes.changed = self.account.now()
+        self.account.book.bind(serial, user.id, codes, now=self.account.now())
         entry = assigned(serial, self.account.today())
         if (device := self.backend.virtual_mfa_devices.get(serial)) is not None:
             device.user, device.enable_date, device.user_attribute = user, entry.enable_date, user_attribute(user)
@@ -104,12 +86,15 @@ class Iam(guard.Guard, IamResponse):
         del user.mfa_devices[serial]
         if (device := self.backend.virtual_mfa_devices.get(serial)) is not None:
             device.user = device.enable_date = device.user_attribute = None
+        if ":u2f/" not in serial:
+            self.account.book.bind(serial, None, self.backend.codes(serial), now=self.account.now())
         return EmptyResult()
 
     def resync_mfa_device(self) -> ActionResult:
         user, serial = self._user(), self._get_param("SerialNumber")
         self._held(user, serial)
         self._pair(serial)
+        self.account.book.bind(serial, user.id, self.backend.codes(serial), now=self.account.now())
         return EmptyResult()
 
     def list_mfa_devices(self) -> ActionResult:
@@ -123,14 +108,14 @@ class Iam(guard.Guard, IamResponse):
 
     def _held(self, user: Any, serial: str) -> None:
         if serial not in user.mfa_devices:
-            raise IamError("NoSuchEntity", f"MFA device {serial} is not assigned to user {user.name}.")
+            raise IamError("NoSuchEntity", "MFA Device invalid for user.")
 
     def _pair(self, serial: str) -> None:
         self.backend.codes(serial).pair(
             self._get_param("AuthenticationCode1"),
             self._get_param("AuthenticationCode2"),
             now=self.account.now(),
-            window=self.account.settings.enable_window,
+            settings=self.account.settings,
         )
 
     # tags of virtual devices

@@ -11,6 +11,7 @@ import re
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
+from http import HTTPStatus
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import parse_qsl, quote
 from xml.sax.saxutils import escape
@@ -30,8 +31,6 @@ STATUS = {
     **dict.fromkeys(("InternalFailure", "ServiceFailure"), 500),
     "NotImplemented": 501,
 }
-# Java's classes that Python's `re` lacks. IAM's names are ASCII; tags are letters, separators and numbers of any script.
-JAVA = {r"\p{L}": r"^\W\d_", r"\p{Z}": r"\s", r"\p{N}": r"\d"}
 
 
 T = TypeVar("T")
@@ -62,7 +61,7 @@ def request_id() -> str:
 def error(service: str, code: str, message: str) -> tuple[int, bytes]:
     """Status and body of an error."""
     status = STATUS.get(code, 400)
-    side = "Receiver" if status >= 500 else "Sender"
+    side = "Receiver" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "Sender"
     body = (
         f'<ErrorResponse xmlns="{NAMESPACE.get(service, NAMESPACE["iam"])}">\n  <Error>\n    <Type>{side}</Type>\n'
         f"    <Code>{escape(code)}</Code>\n    <Message>{escape(message)}</Message>\n  </Error>\n"
@@ -76,13 +75,12 @@ def signature(header: str) -> Signature:
     if not header:
         raise IamError("MissingAuthenticationToken", "Request is missing Authentication Token")
     parts = dict(part.strip().partition("=")[::2] for part in header.removeprefix("AWS4-HMAC-SHA256").split(","))
-    scope = parts.get("Credential", "").split("/")
-    if len(scope) != 5 or "Signature" not in parts or "SignedHeaders" not in parts:
-        raise IamError(
-            "IncompleteSignature", "Authorization header requires 'Credential', 'SignedHeaders', 'Signature'."
-        )
-    key, day, region, service, _ = scope
-    return Signature(key, day, region, service, parts["SignedHeaders"].split(";"), parts["Signature"])
+    try:
+        key, day, region, service, _ = parts["Credential"].split("/")
+        return Signature(key, day, region, service, parts["SignedHeaders"].split(";"), parts["Signature"])
+    except (KeyError, ValueError):
+        said = "Authorization header requires 'Credential', 'SignedHeaders' and 'Signature'."
+        raise IamError("IncompleteSignature", said) from None
 
 
 def signed(
@@ -109,33 +107,30 @@ def signed(
 
 @cache
 def pattern(java: str) -> re.Pattern[str]:
-    """A constraint's expression in Python's dialect."""
-    if r"\p{" in java:
-        inner = java[1 : java.index("]")]
-        kept = "".join(part for part in re.split(r"(\\p\{\w\})", inner) if part not in JAVA)
-        return re.compile(rf"(?:[^\W_]|[\s{kept}]){java[java.index(']') + 1 :]}")
-    return re.compile(java, re.ASCII)
+    """Put a constraint's expression into Python's dialect. Names are ASCII, tags may be of any script."""
+    if r"\p{" not in java:
+        return re.compile(java, re.ASCII)
+    inner, times = java[1 : java.index("]")], java[java.index("]") + 1 :]
+    rest = re.sub(r"\\p\{\w\}", "", inner)
+    return re.compile(rf"(?:[^\W_]|[\s{rest}]){times}")
 
 
 def _broken(shape: Shape, value: Any) -> str | None:
-    """The constraint of the model that a value breaks, in the services' words."""
+    """Name the constraint of the model that a value breaks, in the services' words."""
     meta = shape.metadata
-    low, high = meta.get("min", 0), meta.get("max")
-    if isinstance(shape, StringShape):
-        if shape.enum and value not in shape.enum:
-            return f"Member must satisfy enum value set: [{', '.join(shape.enum)}]"
-        if low and len(value) < low:
-            return f"Member must have length greater than or equal to {low}"
-        if high is not None and len(value) > high:
-            return f"Member must have length less than or equal to {high}"
-        if "pattern" in meta and not pattern(meta["pattern"]).fullmatch(value):
-            return f"Member must satisfy regular expression pattern: {meta['pattern']}"
-    elif shape.type_name == "integer":
-        if "min" in meta and value < low:
-            return f"Member must have value greater than or equal to {low}"
-        if high is not None and value > high:
-            return f"Member must have value less than or equal to {high}"
-    return None
+    low, high = meta.get("min"), meta.get("max")
+    is_text = isinstance(shape, StringShape)
+    size = len(value) if is_text else value
+    what = "length" if is_text else "value"
+    enum = shape.enum if isinstance(shape, StringShape) else []
+    wanted = meta.get("pattern")
+    checks = (
+        (bool(enum) and value not in enum, f"satisfy enum value set: [{', '.join(enum)}]"),
+        (low is not None and size < low, f"have {what} greater than or equal to {low}"),
+        (high is not None and size > high, f"have {what} less than or equal to {high}"),
+        (wanted and not pattern(wanted).fullmatch(str(value)), f"satisfy regular expression pattern: {wanted}"),
+    )
+    return next((f"Member must {said}" for broken, said in checks if broken), None)
 
 
 def _walk(shape: Shape, value: Any, name: str) -> Iterable[tuple[str, Any, str]]:
@@ -152,7 +147,7 @@ def _walk(shape: Shape, value: Any, name: str) -> Iterable[tuple[str, Any, str]]
             yield name, value, f"Member must have length less than or equal to {high}"
         for number, inner_value in enumerate(value, 1):
             yield from _walk(shape.member, inner_value, f"{name}.{number}.member")
-    elif said := _broken(shape, value):
+    elif isinstance(value, str | int) and (said := _broken(shape, value)):
         yield name, value, said
 
 
@@ -178,7 +173,10 @@ def validate(shape: Shape | None, params: Mapping[str, Any]) -> None:
 def page(
     rows: Sequence[T], params: Mapping[str, Any], *, key: Callable[[T], str], default: int = 100
 ) -> tuple[list[T], str | None]:
-    """One page of rows sorted by key, and the marker of the next. A marker is the last key, so deletions between pages lose nothing."""
+    """Cut one page of rows sorted by key, and the marker of the next.
+
+    A marker is the last key, so that a deletion between two pages loses nothing.
+    """
     ordered = sorted(rows, key=key)
     after = unmark(params["Marker"]) if params.get("Marker") else None
     rest = ordered if after is None else [row for row in ordered if key(row) > after]

@@ -1,0 +1,165 @@
+"""Identity-based policies as IAM evaluates them: explicit deny, then allow, then the implicit deny.
+
+Written from the "Policy evaluation logic" and "IAM JSON policy elements" pages of the user guide. A condition operator
+that is not here is an error, never a match: a policy that the lab cannot judge must not look as if it had been judged.
+"""
+
+import fnmatch
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from enum import Enum
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+from mfa_kit.lab.wire import IamError
+
+Context = Mapping[str, str | Sequence[str]]
+Test = Callable[[str, str], bool]
+
+
+class Verdict(Enum):
+    """What a set of policies says about one request."""
+
+    ALLOW = "allow"
+    IMPLICIT = "implicit deny"
+    EXPLICIT = "explicit deny"
+
+
+def _glob(wanted: str, value: str) -> bool:
+    """Match `*` and `?` alone: IAM knows no brackets."""
+    return re.fullmatch(fnmatch.translate(wanted.replace("[", "[[]")), value, re.DOTALL) is not None
+
+
+def _arn(wanted: str, value: str) -> bool:
+    """Match each of the six parts of an ARN by itself, as ArnLike does."""
+    patterns, parts = wanted.split(":", 5), value.split(":", 5)
+    return len(patterns) == len(parts) and all(map(_glob, patterns, parts))
+
+
+def _when(text: str) -> datetime:
+    if text.isdigit():
+        return datetime.fromtimestamp(int(text), UTC)
+    at = datetime.fromisoformat(text)
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+TESTS: Mapping[str, Test] = {
+    "StringEquals": lambda wanted, value: wanted == value,
+    "StringEqualsIgnoreCase": lambda wanted, value: wanted.lower() == value.lower(),
+    "StringLike": _glob,
+    "ArnEquals": _arn,
+    "ArnLike": _arn,
+    "Bool": lambda wanted, value: wanted.lower() == value.lower(),
+    "NumericEquals": lambda wanted, value: float(value) == float(wanted),
+    "NumericLessThan": lambda wanted, value: float(value) < float(wanted),
+    "NumericLessThanEquals": lambda wanted, value: float(value) <= float(wanted),
+    "NumericGreaterThan": lambda wanted, value: float(value) > float(wanted),
+    "NumericGreaterThanEquals": lambda wanted, value: float(value) >= float(wanted),
+    "DateLessThan": lambda wanted, value: _when(value) < _when(wanted),
+    "DateGreaterThan": lambda wanted, value: _when(value) > _when(wanted),
+    "IpAddress": lambda wanted, value: ip_address(value) in ip_network(wanted, strict=False),
+}
+NEGATED: Mapping[str, str] = {
+    "StringNotEquals": "StringEquals",
+    "StringNotEqualsIgnoreCase": "StringEqualsIgnoreCase",
+    "StringNotLike": "StringLike",
+    "ArnNotEquals": "ArnEquals",
+    "ArnNotLike": "ArnLike",
+    "NumericNotEquals": "NumericEquals",
+    "NotIpAddress": "IpAddress",
+}
+
+
+def listed(value: Any) -> list[Any]:
+    """Read a policy's element, which may stand bare or in a list."""
+    return value if isinstance(value, list) else [value]
+
+
+def _filled(text: str, context: Context) -> str | None:
+    """Put the values of policy variables in. None when one has no value: such an element matches nothing."""
+    missing: list[str] = []
+
+    def value(found: re.Match[str]) -> str:
+        name, _, default = found[1].partition(",")
+        if found[1] in ("*", "?", "$"):
+            return found[1]
+        got = _look(context, name.strip())
+        if isinstance(got, str):
+            return got
+        if not default:
+            missing.append(name)
+        return default.strip().strip("'")
+
+    filled = re.sub(r"\$\{([^}]*)\}", value, text)
+    return None if missing else filled
+
+
+def _look(context: Context, key: str) -> str | Sequence[str] | None:
+    """Look up a key of the context; their names are not distinguished by case."""
+    return next((value for name, value in context.items() if name.lower() == key.lower()), None)
+
+
+def _condition(operator: str, key: str, wanted: list[str], context: Context) -> bool:
+    """Whether one line of a Condition holds."""
+    quantifier, _, bare = operator.rpartition(":")
+    name = bare.removesuffix("IfExists")
+    got = _look(context, key)
+    if name == "Null":
+        return (got is None) == (str(wanted[0]).lower() == "true")
+    if got is None:
+        return bare.endswith("IfExists") or name in NEGATED or quantifier == "ForAllValues"
+    test = TESTS.get(NEGATED.get(name, name))
+    if test is None or quantifier not in ("", "ForAllValues", "ForAnyValue"):
+        raise IamError("NotImplemented", f"The lab does not play the condition operator {operator}.")
+    values = [got] if isinstance(got, str) else list(got)
+    filled = [text for text in (_filled(str(one), context) for one in wanted) if text is not None]
+    held = [any(test(text, value) for text in filled) != (name in NEGATED) for value in values]
+    return all(held) if quantifier == "ForAllValues" else any(held)
+
+
+def holds(statement: Mapping[str, Any], context: Context) -> bool:
+    """Whether all conditions of a statement hold."""
+    return all(
+        _condition(operator, key, listed(wanted), context)
+        for operator, lines in statement.get("Condition", {}).items()
+        for key, wanted in lines.items()
+    )
+
+
+def _covers(statement: Mapping[str, Any], element: str, match: Callable[[str], bool]) -> bool:
+    if element in statement:
+        return any(map(match, listed(statement[element])))
+    if f"Not{element}" in statement:
+        return not any(map(match, listed(statement[f"Not{element}"])))
+    return False
+
+
+def _applies(statement: Mapping[str, Any], action: str, resource: str, context: Context) -> bool:
+    def on(text: str) -> bool:
+        filled = _filled(text, context)
+        return filled is not None and _glob(filled, resource)
+
+    return (
+        _covers(statement, "Action", lambda text: _glob(text.lower(), action.lower()))
+        and _covers(statement, "Resource", on)
+        and holds(statement, context)
+    )
+
+
+def statements(document: str) -> list[Mapping[str, Any]]:
+    """Read the statements of a policy document."""
+    return listed(json.loads(document)["Statement"])
+
+
+def evaluate(documents: Iterable[str], action: str, resource: str, context: Context) -> Verdict:
+    """Judge an action, `service:Name`, on a resource. A resource of `*` is covered by `*` alone."""
+    verdict = Verdict.IMPLICIT
+    for document in documents:
+        for statement in statements(document):
+            if _applies(statement, action, resource, context):
+                if statement["Effect"] == "Deny":
+                    return Verdict.EXPLICIT
+                verdict = Verdict.ALLOW
+    return verdict
