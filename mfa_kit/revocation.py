@@ -82,10 +82,10 @@ def look_to_revoke(
     return standing(device, caller=caller, desk=desk, now=run)
 
 
-def retire(entry: Entry, *, verb: Verb, desk: Desk) -> Revoked:
+def retire(entry: Entry, *, verb: Verb, desk: Desk, may_stay: bool = True) -> Revoked:
     """Deactivate, delete, and then forget the card's credential and the copies. Raise Unsettled when it cannot end now.
 
-    Where IAM refuses before anything was done, the journal says again what it said before.
+    Where IAM refuses before anything was done and the device may stay, the journal says again what it said before.
     """
     before, leaving = entry, replace(entry, verb=verb, reached=Reached.REVOKING)
     desk.journal.record(leaving)
@@ -94,10 +94,12 @@ def retire(entry: Entry, *, verb: Verb, desk: Desk) -> Revoked:
     except (Unclear, Unsettled):
         raise
     except (AwsFault, Throttled) as refused:
-        if listed(entry.intent, desk=desk):
+        if may_stay and listed(entry.intent, desk=desk):
             desk.journal.record(before)
         else:
-            refused.add_note(f"{entry.intent.serial} is deactivated already; the same command goes on from here")
+            refused.add_note(
+                f"{entry.intent.serial} is on its way out; the next command for {entry.intent.user} goes on"
+            )
         raise
     return Revoked(user=entry.intent.user, serial=entry.intent.serial, backup=entry.backup)
 
@@ -147,7 +149,7 @@ def replace_device(
         desk.progress.note(f"warning: {old.intent.serial} stays until IAM lists the new device")
         return Replaced(enrolled=made, revoked=None)
     try:
-        return Replaced(enrolled=made, revoked=retire(old, verb=Verb.REVOKE, desk=desk))
+        return Replaced(enrolled=made, revoked=retire(old, verb=Verb.REVOKE, desk=desk, may_stay=False))
     except MfaKitError as error:
         error.add_note(f"{made.intent.serial} works; only {old.intent.serial} is left to be revoked")
         raise

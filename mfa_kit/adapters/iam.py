@@ -115,7 +115,7 @@ def _loopback(host: str | None) -> bool:
 class Iam:
     """Inventory and Registrar over one pair of clients, for as many threads as workers.
 
-    `observe` is told of each write, whatever came of it.
+    `observe` is told of each write, whatever came of it. `read_timeout` is the seconds to wait for an answer.
     """
 
     def __init__(
@@ -126,13 +126,14 @@ class Iam:
         region: str | None = None,
         endpoint_url: str | None = None,
         workers: int = 1,
+        read_timeout: float = 30,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         _quiet()
         config = Config(
             retries={"total_max_attempts": 1, "mode": "standard"},
             connect_timeout=10,
-            read_timeout=30,
+            read_timeout=read_timeout,
             max_pool_connections=max(10, workers),
         )
         with ours():

@@ -1,0 +1,13 @@
+"""Builds the shim of broken_disk.c."""
+
+import subprocess
+from pathlib import Path
+
+SOURCE = Path(__file__).with_name("broken_disk.c")
+
+
+def library(folder: Path) -> Path:
+    """Compile the shim for LD_PRELOAD."""
+    built = folder / "broken_disk.so"
+    subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-w", "-o", built, SOURCE, "-ldl"], check=True)
+    return built

@@ -1,0 +1,212 @@
+"""What IAM answers, or does not: each fault at each call of each verb, then the command again, then a clean."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext, suppress
+from pathlib import Path
+from typing import Any
+
+import pyrage
+import pytest
+
+from mfa_kit.errors import AccessDenied, AlreadyExists, AwsFault, MfaKitError, Unclear, UsageFault
+from mfa_kit.lab.server import Lab
+from mfa_kit.models import Enrolled, Reached
+from tests.faults.conftest import Judge
+from tests.faults.test_kill import AFTER, BEFORE, VERBS
+from tests.faults.worker import Cut, Shared, act, at_desk, shared_iam
+
+FAULTS: dict[str, dict[str, float]] = {
+    "throttle": {},
+    "error-before": {},
+    "error-after": {},
+    "lost-before": {},
+    "lost-after": {},
+    "denied": {},
+    "expired": {},
+    "late": {"seconds": 0.02},
+}
+Do = Callable[..., tuple[Any, list[str]]]
+
+
+@pytest.fixture(scope="module")
+def shared(lab: Lab) -> Iterator[Shared]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in lab.env.items():
+            patch.setenv(name, value)
+        yield shared_iam()
+
+
+@pytest.fixture
+def do(shared: Shared, identity: pyrage.x25519.Identity) -> Do:
+    """Run one verb at the desk of a folder, in this process and without sleeping."""
+
+    def do(verb: str, user: str, home: Path, cut: Cut | None = None) -> tuple[Any, list[str]]:
+        with at_desk(home, shared, recipient=str(identity.to_public()), cut=cut) as (desk, caller, carrier, notes):
+            return act(verb, user, desk=desk, caller=caller, carrier=carrier()), notes.said
+
+    return do
+
+
+def gone(verb: str, user: str, lab: Lab) -> bool:
+    """Whether a revoke got so far that the next one finds nothing to do."""
+    return verb == "revoke" and not any(lab.assigned(serial) == user for serial in lab.serials())
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_fault_at_any_call_is_repaired_by_the_same_command(
+    verb: str,
+    fault: str,
+    do: Do,
+    lab: Lab,
+    judge: Judge,
+    users: Callable[[], str],
+    tmp_path: Path,
+    tried: Callable[[str, int], None],
+) -> None:
+    """Whatever one answer was, the next run of the command ends in one working device, or none after a revoke."""
+    home, user = tmp_path / "whole", users()
+    for _ in range(BEFORE[verb]):
+        do("enroll", user, home)
+    seen = len(lab.calls)
+    do(verb, user, home)
+    numbered: Counter[str] = Counter()
+    for call in [call.operation for call in lab.calls[seen:] if call.operation != "GetCallerIdentity"]:
+        numbered[call] += 1
+        home, user = tmp_path / f"{call}-{numbered[call]}", users()
+        for _ in range(BEFORE[verb]):
+            do("enroll", user, home)
+        lab.faults.add(call, fault, at=numbered[call], **FAULTS[fault])
+        with suppress(MfaKitError):
+            do(verb, user, home)
+        assert [rule.spent for rule in lab.faults.rules()] == [True], "the fault was not met"
+        lab.faults.clear()
+        time.sleep(2 * FAULTS[fault].get("seconds", 0))
+        with pytest.raises(UsageFault, match="no MFA device") if gone(verb, user, lab) else nullcontext():
+            do(verb, user, home)
+        do("clean", user, home)
+        assert len(judge.works(user, home)) == AFTER[verb], (call, numbered[call])
+        tried(f"{fault} in {verb}", 1)
+
+
+def test_a_create_that_is_never_answered_leaves_nothing(do: Do, lab: Lab, user: str, tmp_path: Path) -> None:
+    """Each try made a device whose seed is lost; the run's tag proves that it is ours, and it is deleted."""
+    lab.faults.add("CreateVirtualMFADevice", "lost-after", at="every")
+    with pytest.raises(Unclear):
+        do("enroll", user, tmp_path)
+    assert f"arn:aws:iam::000000000000:mfa/{user}" not in lab.serials()
+
+
+def test_a_create_that_is_lost_once_is_made_again(do: Do, lab: Lab, user: str, tmp_path: Path, judge: Judge) -> None:
+    """The device whose seed was lost is deleted and made anew within the same command."""
+    lab.faults.add("CreateVirtualMFADevice", "lost-after")
+    outcome, _ = do("enroll", user, tmp_path)
+    assert isinstance(outcome, Enrolled)
+    assert judge.works(user, tmp_path) == [outcome.intent.serial]
+
+
+def test_an_untagged_device_that_is_not_provable_is_told_with_its_command(
+    do: Do, lab: Lab, user: str, tmp_path: Path
+) -> None:
+    """Without tags and without an answer nothing shows whose the device is: it stays, and an admin is told how."""
+    lab.faults.add("CreateVirtualMFADevice", "denied", at=1)
+    lab.faults.add("CreateVirtualMFADevice", "lost-after", at=2)
+    with pytest.raises(AwsFault) as caught:
+        do("enroll", user, tmp_path)
+    assert f"delete-virtual-mfa-device --serial-number arn:aws:iam::000000000000:mfa/{user}" in str(
+        caught.value.__notes__
+    )
+    assert f"arn:aws:iam::000000000000:mfa/{user}" in lab.serials()
+
+
+def test_a_denied_delete_while_settling_is_a_note_on_the_first_error(
+    do: Do, lab: Lab, user: str, tmp_path: Path, judge: Judge
+) -> None:
+    """The first error stays the first; the note says what is left and how it goes; the entry stays open."""
+    lab.faults.add("EnableMFADevice", "denied")
+    lab.faults.add("DeleteVirtualMFADevice", "denied", at="every")
+    with pytest.raises(AccessDenied) as caught:
+        do("enroll", user, tmp_path)
+    assert "not settled yet" in caught.value.__notes__[0]
+    assert "aws iam delete-virtual-mfa-device" in caught.value.__notes__[0]
+    lab.faults.clear()
+    do("enroll", user, tmp_path)
+    assert len(judge.works(user, tmp_path)) == 1
+
+
+@pytest.mark.parametrize("listings", [0, 1])
+def test_an_enable_that_acts_late_wins_or_loses_but_never_strands(
+    listings: int, do: Do, lab: Lab, user: str, tmp_path: Path, judge: Judge
+) -> None:
+    """An Enable that acts after we gave up, and after one listing, is found by the Delete that IAM refuses."""
+    serial = f"arn:aws:iam::000000000000:mfa/{user}"
+
+    def wait_for_it() -> None:
+        until = time.monotonic() + 5
+        while lab.assigned(serial) is None and time.monotonic() < until:
+            time.sleep(0.01)
+
+    steps = Cut()
+    do("enroll", f"{user}", tmp_path / "count", steps)
+    do("revoke", user, tmp_path / "count")
+    delete = steps.steps.index("registrar.enable") + 4  # the codes; then run_of, devices, delete
+    lab.faults.add("EnableMFADevice", "late", seconds=0.01, listings=listings)
+    cut = Cut(at=delete + 1, act=wait_for_it)
+    outcome, said = do("enroll", user, tmp_path / "home", cut)
+    assert cut.fired
+    assert cut.steps[delete] == "registrar.delete"
+    assert isinstance(outcome, Enrolled)
+    assert any("is enabled" in line for line in said)
+    assert judge.works(user, tmp_path / "home") == [serial]
+
+
+def test_a_timeout_is_looked_into(
+    lab: Lab, user: str, tmp_path: Path, identity: pyrage.x25519.Identity, judge: Judge
+) -> None:
+    """An Enable whose answer comes after our patience is found to have acted."""
+    impatient = shared_iam(read_timeout=0.3)
+    lab.faults.add("EnableMFADevice", "latency", seconds=0.6)
+    with at_desk(tmp_path, impatient, recipient=str(identity.to_public())) as (desk, caller, carrier, _):
+        for _ in range(2):
+            try:
+                act("enroll", user, desk=desk, caller=caller, carrier=carrier())
+            except Unclear:
+                time.sleep(0.5)
+    assert len(judge.works(user, tmp_path)) == 1
+
+
+def test_a_listing_that_lags_ends_in_success_with_an_open_entry(
+    lab: Lab, do: Do, user: str, tmp_path: Path, shared: Shared, identity: pyrage.x25519.Identity
+) -> None:
+    """Enabled, answered, and not listed within our patience: exit 0, a warning, and the next run closes the entry."""
+    lab.faults.add("*", "lag", seconds=600)
+    outcome, said = do("enroll", user, tmp_path)
+    assert isinstance(outcome, Enrolled)
+    assert not outcome.listed
+    assert any(line.startswith("warning:") for line in said)
+    lab.faults.clear()
+    do("enroll", user, tmp_path)
+    with at_desk(tmp_path, shared, recipient=str(identity.to_public())) as (desk, _, _, _):
+        entry = desk.journal.find(outcome.intent.serial)
+        assert entry is not None
+        assert entry.reached is Reached.CONFIRMED
+
+
+def test_a_name_taken_by_another_desk_is_left_alone(do: Do, lab: Lab, user: str, tmp_path: Path) -> None:
+    """A half-made device of another desk is not ours to delete: the second is told, and the first goes on."""
+    first = Cut()
+    do("enroll", user, tmp_path / "count", first)
+    do("revoke", user, tmp_path / "count")
+
+    def second() -> None:
+        with pytest.raises(AlreadyExists, match="exists already"):
+            do("enroll", user, tmp_path / "two")
+
+    cut = Cut(at=first.steps.index("registrar.enable") + 1, act=second)
+    outcome, _ = do("enroll", user, tmp_path / "one", cut)
+    assert isinstance(outcome, Enrolled)
+    assert lab.assigned(outcome.intent.serial) == user
+    assert not list((tmp_path / "two").rglob("*.age"))

@@ -1,0 +1,96 @@
+"""A disk that is full or broken at each write of the ledger and the backup, and what may stand in a backup's place."""
+
+import errno
+import os
+import stat
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.conftest import Judge, Nursery
+from tests.faults.test_kill import AFTER, BEFORE
+
+INTEGRITY = 5
+
+
+def writes(nursery: Nursery, verb: str, user: str, home: Path) -> int:
+    """How many writes, syncs and links below its home a run of a verb makes."""
+    assert nursery.run(["enroll"] * BEFORE[verb], user, home)[0] == 0
+    code, said = nursery.run([verb], user, home, errno=errno.EIO, write=10**6)
+    assert code == 0, said
+    return int(said[-1].removeprefix("writes "))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO], ids=["full", "broken"])
+@pytest.mark.parametrize("verb", ["enroll", "replace", "revoke"])
+def test_a_write_that_fails_is_an_error_with_a_way_out(
+    verb: str,
+    number: int,
+    broken_disk: Nursery,
+    judge: Judge,
+    users: Callable[[], str],
+    tmp_path: Path,
+    tried: Callable[[str, int], None],
+) -> None:
+    """The run ends in a known state, says so in one sentence, and the same command repairs what is left."""
+    total = writes(broken_disk, verb, users(), tmp_path / "whole")
+    failed = 0
+    for nth in range(1, total + 1):
+        home, user = tmp_path / f"{nth}", users()
+        assert broken_disk.run(["enroll"] * BEFORE[verb], user, home)[0] == 0
+        code, said = broken_disk.run([verb], user, home, errno=number, write=nth)
+        assert code in {0, INTEGRITY}, said
+        failed += code == INTEGRITY
+        code, said = broken_disk.run([verb], user, home)
+        assert code == 0 or (verb == "revoke" and "has no MFA device" in said[-1]), said
+        assert broken_disk.run(["clean"], user, home)[0] == 0
+        assert len(judge.works(user, home)) == AFTER[verb], nth
+        tried(f"failed writes in {verb}", 1)
+    assert failed > total // 2
+
+
+@pytest.fixture
+def full(tmp_path: Path) -> Iterator[Path]:
+    """Mount a file system of 256 KB that is nearly full."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a tmpfs needs root")
+    place = tmp_path / "full"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", place], check=True)
+    (place / "ballast").write_bytes(bytes(200 * 1024))
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+def test_a_full_file_system_leaves_iam_as_it_was(full: Path, nursery: Nursery, user: str, judge: Judge) -> None:
+    """The kernel's own ENOSPC: nothing is made, and with space again the same command works."""
+    code, said = nursery.run(["enroll"], user, full / "home")
+    assert code == INTEGRITY, said
+    (full / "ballast").unlink()
+    assert nursery.run(["enroll"], user, full / "home")[0] == 0
+    assert len(judge.works(user, full / "home")) == 1
+
+
+def test_the_umask_does_not_open_what_we_write(nursery: Nursery, user: str, tmp_path: Path) -> None:
+    """Files are 0600 and folders 0700 under umask 000."""
+    assert nursery.run(["enroll"], user, tmp_path / "a" / "home", umask=0)[0] == 0
+    for path in (tmp_path / "a").rglob("*"):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
+
+
+def test_a_symlink_in_the_place_of_a_folder_is_refused(
+    nursery: Nursery, user: str, tmp_path: Path, judge: Judge
+) -> None:
+    """A backup never lands where a symlink points; IAM is as it was."""
+    home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (home / "backups").mkdir(parents=True)
+    (home / "backups" / "000000000000").symlink_to(elsewhere)
+    code, said = nursery.run(["enroll"], user, home)
+    assert code == INTEGRITY, said
+    assert not list(elsewhere.iterdir())
+    assert judge.works(user, elsewhere) == []

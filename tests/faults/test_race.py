@@ -1,0 +1,105 @@
+"""Two processes at once, and a person who presses Ctrl-C twice."""
+
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pyrage
+import pytest
+
+from mfa_kit.lab.server import Lab
+from tests.faults.conftest import Judge, Nursery
+from tests.faults.worker import Cut, act, at_desk, shared_iam
+
+
+def wait_until(met: Callable[[], bool]) -> None:
+    until = time.monotonic() + 10
+    while not met():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def test_two_processes_for_one_user_make_one_device(
+    nursery_of: Callable[..., Nursery], users: Callable[[], str], tmp_path: Path, judge: Judge
+) -> None:
+    """At one desk, at the same moment: names exclude each other, and the loser leaves nothing."""
+    one, two = nursery_of(), nursery_of()
+    for number in range(10):
+        user, home = users(), tmp_path / str(number)
+        first, second = one.start(["enroll"], user, home), two.start(["enroll"], user, home)
+        codes = (one.finish(), two.finish())
+        assert 0 in codes, (first.read_text(), second.read_text())
+        assert len(judge.works(user, home)) == 1
+
+
+def test_a_clean_leaves_a_live_enrollment_alone(
+    nursery_of: Callable[..., Nursery], user: str, tmp_path: Path, judge: Judge, lab: Lab
+) -> None:
+    """`orphans clean` beside an enrollment that waits for a person's code: the device stays, and is enabled after."""
+    waiting, cleaning = nursery_of(), nursery_of()
+    gate, serial = tmp_path / "gate", f"arn:aws:iam::000000000000:mfa/{user}"
+    steps = waiting.start(["enroll"], user, tmp_path / "home", gate=str(gate))
+    wait_until(lambda: steps.exists() and "registrar.enable" in steps.read_text())
+    assert serial in lab.serials()
+    assert cleaning.run(["clean"], user, tmp_path / "home")[0] == 0
+    assert serial in lab.serials()
+    gate.touch()
+    assert waiting.finish() == 0
+    assert judge.works(user, tmp_path / "home") == [serial]
+
+
+def test_a_live_enrollment_survives_its_desk_being_asked_again(
+    nursery_of: Callable[..., Nursery], user: str, tmp_path: Path, judge: Judge
+) -> None:
+    """A second enroll for the same user beside a waiting one finds the name taken and takes nothing away."""
+    waiting, second = nursery_of(), nursery_of()
+    gate = tmp_path / "gate"
+    steps = waiting.start(["enroll"], user, tmp_path / "home", gate=str(gate))
+    wait_until(lambda: steps.exists() and "registrar.enable" in steps.read_text())
+    code, said = second.run(["enroll"], user, tmp_path / "home")
+    assert code != 0
+    assert "exists already" in said[-1]
+    gate.touch()
+    assert waiting.finish() == 0
+    assert len(judge.works(user, tmp_path / "home")) == 1
+
+
+def test_a_second_ctrl_c_while_settling_keeps_the_entry_open(
+    user: str, tmp_path: Path, identity: pyrage.x25519.Identity, judge: Judge, nursery: Nursery
+) -> None:
+    """The first interrupt is the error that is told, the note says what is left, and the next run settles it."""
+
+    class TwiceInterrupted(Cut):
+        def step(self, name: str, call: Callable[[], object]) -> object:
+            if name in {"registrar.enable", "registrar.delete"}:
+                raise KeyboardInterrupt
+            return super().step(name, call)
+
+    with at_desk(tmp_path, shared_iam(), recipient=str(identity.to_public()), cut=TwiceInterrupted()) as desk_and_more:
+        desk, caller, carrier, _ = desk_and_more
+        with pytest.raises(KeyboardInterrupt) as caught:
+            act("enroll", user, desk=desk, caller=caller, carrier=carrier())
+    assert "not settled yet" in caught.value.__notes__[0]
+    assert nursery.run(["enroll"], user, tmp_path)[0] == 0
+    assert len(judge.works(user, tmp_path)) == 1
+
+
+def test_ctrl_c_settles_before_it_ends(user: str, tmp_path: Path, identity: pyrage.x25519.Identity, lab: Lab) -> None:
+    """One interrupt at the Enable: the device is deleted again, and the interrupt goes on."""
+
+    def interrupt() -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    shared, recipient = shared_iam(), str(identity.to_public())
+    cut = Cut()
+    with at_desk(tmp_path / "count", shared, recipient=recipient, cut=cut) as (desk, caller, carrier, _):
+        act("enroll", user, desk=desk, caller=caller, carrier=carrier())
+        act("revoke", user, desk=desk, caller=caller, carrier=carrier())
+    cut = Cut(at=cut.steps.index("registrar.enable") + 1, act=interrupt)
+    with (
+        at_desk(tmp_path / "home", shared, recipient=recipient, cut=cut) as (desk, caller, carrier, _),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        act("enroll", user, desk=desk, caller=caller, carrier=carrier())
+    assert f"arn:aws:iam::000000000000:mfa/{user}" not in lab.serials()

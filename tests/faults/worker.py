@@ -1,0 +1,225 @@
+"""A process that works at a desk whose ports can be cut: `python -m tests.faults.worker` reads one JSON job a line.
+
+Each job runs in a process of its own, forked from this one when all imports are done, so that a SIGKILL costs
+milliseconds. The product has no hook for any of it: the ports that it is handed are wrapped here.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mfa_kit import models, orphans, revocation
+from mfa_kit.adapters import agefile
+from mfa_kit.adapters.iam import Iam
+from mfa_kit.adapters.ledger import Ledger
+from mfa_kit.enrollment import BackupAlone, Wish, enroll
+from mfa_kit.errors import MfaKitError
+from mfa_kit.models import Call, Caller, Intent, Verb
+from mfa_kit.pacing import Patient
+from mfa_kit.ports import Carrier, Desk
+
+PORTS = ("inventory", "registrar", "vault", "journal")
+# They ask nothing and change nothing: no step.
+QUIET = {"now", "offset"}
+DAY = 86400.0
+
+
+@dataclass
+class Cut:
+    """Counts the steps of a run, and does something just before or just after one of them."""
+
+    at: int = 0
+    after: bool = False
+    act: Callable[[], None] = lambda: None
+    steps: list[str] = field(default_factory=list)
+    fired: bool = False
+
+    def wrap(self, port: Any, name: str) -> Any:
+        return _Wrapped(port, name, self)
+
+    def step(self, name: str, call: Callable[[], Any]) -> Any:
+        self.steps.append(name)
+        mine = len(self.steps) == self.at
+        if mine and not self.after:
+            self.fired = True
+            self.act()
+        result = call()
+        if mine and self.after:
+            self.fired = True
+            self.act()
+        return result
+
+
+class _Wrapped:
+    def __init__(self, port: Any, name: str, cut: Cut) -> None:
+        self._port, self._name, self._cut = port, name, cut
+
+    def __getattr__(self, method: str) -> Any:
+        real = getattr(self._port, method)
+        if method in QUIET or not callable(real):
+            return real
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return self._cut.step(f"{self._name}.{method}", lambda: real(*args, **kwargs))
+
+        return call
+
+
+@dataclass
+class Notes:
+    """Progress that remembers."""
+
+    said: list[str] = field(default_factory=list)
+
+    def note(self, text: str) -> None:
+        self.said.append(text)
+
+
+class Waiting(BackupAlone):
+    """Codes as of a person who lets us wait: until a file is there."""
+
+    gate: Path
+
+    def codes(self, intent: Intent) -> Any:
+        while not self.gate.exists():
+            threading.Event().wait(0.02)
+        return super().codes(intent)
+
+
+class Observer:
+    """Passes calls on to the ledger of the desk at hand: clients are costly to make, so desks share one."""
+
+    def __init__(self) -> None:
+        self.to: Callable[[Call], None] = lambda _: None
+
+    def __call__(self, call: Call) -> None:
+        self.to(call)
+
+
+Shared = tuple[Iam, Observer]
+
+
+def shared_iam(**how: Any) -> Shared:
+    """Make the pair that at_desk takes."""
+    observer = Observer()
+    return Iam(observe=observer, sleep=lambda _: None, **how), observer
+
+
+@contextmanager
+def at_desk(
+    home: Path,
+    shared: Shared,
+    *,
+    recipient: str,
+    cut: Cut | None = None,
+    sleep: Callable[[float], None] = lambda _: None,
+) -> Iterator[tuple[Desk, Caller, Callable[[], Carrier], Notes]]:
+    """Open a desk of real parts, each wrapped by the cut; the carriers of dead runs too."""
+    cut = cut or Cut()
+    notes = Notes()
+    with Ledger(home) as ledger:
+        iam, observer = shared
+        observer.to = ledger.called
+        vault = agefile.AgeFiles(home / "backups", agefile.recipients([recipient]))
+
+        def carrier() -> Carrier:
+            wrapped: Carrier = cut.wrap(BackupAlone(iam.now), "carrier")
+            return wrapped
+
+        desk = Desk(
+            inventory=cut.wrap(iam, "inventory"),
+            registrar=Patient(cut.wrap(iam, "registrar"), sleep=sleep, progress=notes),
+            vault=cut.wrap(vault, "vault"),
+            journal=cut.wrap(ledger, "journal"),
+            progress=notes,
+            carrier=lambda _: carrier(),
+            sleep=sleep,
+        )
+        caller = iam.caller()
+        yield desk, caller, carrier, notes
+
+
+def act(verb: str, user: str, *, desk: Desk, caller: Caller, carrier: Carrier, run: str | None = None) -> object:
+    """One verb as its command runs it."""
+    run = run or models.run_id(desk.inventory.now(), os.urandom(4))
+    wish = Wish(user=user)
+    match verb:
+        case "enroll":
+            return enroll(wish, carrier, caller=caller, desk=desk, run=run)
+        case "replace" | "replace-lost":
+            lost = verb == "replace-lost"
+            intent, old = revocation.look_to_replace(
+                wish, carrier, wanted=None, lost=lost, caller=caller, desk=desk, run=run
+            )
+            return revocation.replace_device(intent, old, carrier, lost=lost, desk=desk, run=run)
+        case "revoke":
+            entry = revocation.look_to_revoke(user, None, leave_without_mfa=True, caller=caller, desk=desk, run=run)
+            return revocation.retire(entry, verb=Verb.REVOKE, desk=desk)
+        case "clean":
+            found = orphans.orphans(desk=desk)
+            return list(orphans.clean(found, account=caller.account, older_than=DAY, limit=1000, desk=desk))
+        case _:
+            raise ValueError(verb)
+
+
+def _job(job: dict[str, Any], shared: Shared) -> int:
+    """Run one job in this process; the steps are written as they happen, for a killed process tells nothing later."""
+    os.umask(job.get("umask", 0o022))
+
+    def kill() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    class Told(Cut):
+        def step(self, name: str, call: Callable[[], Any]) -> Any:
+            with Path(job["steps"]).open("a", encoding="utf-8") as file:
+                file.write(name + "\n")
+            return super().step(name, call)
+
+    cut = Told(at=job.get("at", 0), after=job.get("after", False), act=kill)
+    try:
+        if "errno" in job:  # tests/faults/broken_disk.c
+            ctypes.CDLL(None).broken_disk(ctypes.c_char_p(job["home"].encode()), job["write"], job["errno"])
+        with at_desk(Path(job["home"]), shared, recipient=job["recipient"], cut=cut) as (desk, caller, carrier, _):
+            seat = carrier()
+            if "gate" in job:
+                waiting = Waiting(desk.inventory.now)
+                waiting.gate = Path(job["gate"])
+                seat = waiting
+            for verb in job["verbs"]:
+                act(verb, job["user"], desk=desk, caller=caller, carrier=seat)
+    except MfaKitError as error:
+        with Path(job["steps"]).open("a", encoding="utf-8") as file:
+            file.write(f"error {type(error).__name__}: {error}; {error.hint} {getattr(error, '__notes__', '')}\n")
+        return error.exit_code
+    finally:
+        if "errno" in job:
+            with Path(job["steps"]).open("a", encoding="utf-8") as file:
+                file.write(f"writes {ctypes.CDLL(None).broken_disk_writes()}\n")
+    return 0
+
+
+def main() -> None:
+    shared = shared_iam()
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            code = 70
+            try:
+                code = _job(json.loads(line), shared)
+            finally:
+                os._exit(code)
+        _, status = os.waitpid(child, 0)
+        sys.stdout.write(f"{os.waitstatus_to_exitcode(status)}\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,190 @@
+"""Any order of enroll, replace, revoke, resync, kill and clean at two desks: no user ends without a seed."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pyrage
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+
+from mfa_kit import keyuri, otp, qr
+from mfa_kit.adapters import agefile
+from mfa_kit.errors import MfaKitError
+from mfa_kit.lab.server import Lab
+from mfa_kit.otp import Secret, Seed
+from tests.faults.worker import Cut, Shared, act, at_desk, shared_iam
+
+SEQUENCES = int(os.environ.get("MFA_KIT_SEQUENCES", "500"))
+VERBS = ("enroll", "replace", "replace-lost", "revoke")
+IDENTITY = pyrage.x25519.Identity.generate()
+NUMBERS = count()
+
+
+class Killed(BaseException):
+    """What a process sees that is gone: nothing more can be done, at any port."""
+
+
+class Killing(Cut):
+    """From one step on, every port of the desk is dead, as after a kill: no settling, no note, no lock let go of."""
+
+    dead = False
+
+    def step(self, name: str, call: Callable[[], Any]) -> Any:
+        if self.dead:
+            raise Killed
+        return super().step(name, call)
+
+    def kill(self) -> None:
+        self.dead = True
+        raise Killed
+
+
+class Desks(RuleBasedStateMachine):
+    """Two desks with folders of their own, one account, two users."""
+
+    lab: Lab
+    shared: Shared
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.users = [f"m{os.getpid()}-{next(NUMBERS)}" for _ in range(2)]
+        for user in self.users:
+            self.lab.add_user(user)
+        self.folder = Path(tempfile.mkdtemp())
+        self.enabled: dict[str, Seed] = {}
+
+    def teardown(self) -> None:
+        """All desks look once more, and then nothing half-made is left in IAM or on the disk."""
+        for home in ("one", "two"):
+            for user in self.users:
+                with suppress(MfaKitError):
+                    self.run(home, "enroll", user)
+            self.run(home, "clean", self.users[0])
+        for user in self.users:
+            serials = self.serials(user)
+            assert serials, user
+            assert {self.lab.assigned(serial) for serial in serials} == {user}
+            assert set(self.backups(user)) == serials
+        shutil.rmtree(self.folder)
+
+    def serials(self, user: str) -> set[str]:
+        return {each for each in self.lab.serials() if each.rpartition("/")[2] in {user, f"{user}-2", f"{user}-3"}}
+
+    def backups(self, user: str) -> dict[str, Seed]:
+        """Read the seeds of the user's backups at both desks, by the device's serial."""
+        found = {}
+        for home in ("one", "two"):
+            for backup in agefile.backups(self.folder / home / "backups"):
+                if backup.user == user:
+                    picture = agefile.open_backup(backup.path, Secret([IDENTITY]))
+                    found[f"arn:aws:iam::000000000000:mfa/{backup.device}"] = keyuri.seed_of(qr.read(picture))
+        return found
+
+    def run(self, home: str, verb: str, user: str, cut: Cut | None = None) -> None:
+        with at_desk(self.folder / home, self.shared, recipient=str(IDENTITY.to_public()), cut=cut) as desk_and_more:
+            desk, caller, carrier, _ = desk_and_more
+            act(verb, user, desk=desk, caller=caller, carrier=carrier())
+
+    @rule(home=st.sampled_from(["one", "two"]), verb=st.sampled_from(VERBS), who=st.integers(0, 1))
+    def whole(self, home: str, verb: str, who: int) -> None:
+        """Run a command that is not disturbed; it may say no."""
+        with suppress(MfaKitError):
+            self.run(home, verb, self.users[who])
+
+    @rule(
+        home=st.sampled_from(["one", "two"]),
+        verb=st.sampled_from([*VERBS, "clean"]),
+        who=st.integers(0, 1),
+        at=st.integers(1, 26),
+        after=st.booleans(),
+    )
+    def killed(self, home: str, verb: str, who: int, at: int, *, after: bool) -> None:
+        """Run a command that is killed just before or after a step, if it gets so far."""
+        cut = Killing(at=at, after=after)
+        cut.act = cut.kill
+        with suppress(MfaKitError, Killed):
+            self.run(home, verb, self.users[who], cut)
+
+    @rule(
+        home=st.sampled_from(["one", "two"]),
+        verb=st.sampled_from(VERBS),
+        who=st.integers(0, 1),
+        operation=st.sampled_from(
+            ["CreateVirtualMFADevice", "EnableMFADevice", "DeactivateMFADevice", "DeleteVirtualMFADevice"]
+        ),
+        fault=st.sampled_from(["lost-before", "lost-after", "error-after", "denied"]),
+    )
+    def faulty(self, home: str, verb: str, who: int, operation: str, fault: str) -> None:
+        """Run a command whose one call goes wrong."""
+        self.lab.faults.add(operation, fault)
+        with suppress(MfaKitError):
+            self.run(home, verb, self.users[who])
+        self.lab.faults.clear()
+
+    @rule(home=st.sampled_from(["one", "two"]))
+    def clean(self, home: str) -> None:
+        self.run(home, "clean", self.users[0])
+
+    @rule(who=st.integers(0, 1), later=st.integers(2, 400))
+    @precondition(lambda self: any(self.serials(user) for user in self.users))
+    def resync(self, who: int, later: int) -> None:
+        """Use the backup as its owner would: IAM takes the codes that it gives, as long as they are newer than the last."""
+        user = self.users[who]
+        for serial, seed in self.backups(user).items():
+            if self.lab.assigned(serial) == user:
+                iam, _ = self.shared
+                with suppress(MfaKitError):
+                    iam.resync(user, serial, partial(otp.pair, seed, iam.now() + later * otp.PERIOD))
+
+    @invariant()
+    def nobody_is_without_a_seed(self) -> None:
+        """Keep the one promise: each enabled device has a backup that holds its seed."""
+        for user in self.users:
+            kept = self.backups(user)
+            for serial in self.serials(user):
+                if self.lab.assigned(serial):
+                    assert kept.get(serial) == Seed(self.lab.seed(serial)), (
+                        f"{serial} is enabled and its seed is nowhere"
+                    )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_no_order_of_commands_and_kills_strands_a_user(record_property: Callable[[str, object], None]) -> None:
+    """Count: MFA_KIT_SEQUENCES, 500 by default."""
+    ran = 0
+    with ExitStack() as stack:
+        lab = stack.enter_context(Lab())
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        for name, value in lab.env.items():
+            patch.setenv(name, value)
+        shared = shared_iam()
+
+        class Machine(Desks):
+            def __init__(self) -> None:
+                nonlocal ran
+                ran += 1
+                super().__init__()
+
+        Machine.lab, Machine.shared = lab, shared
+        run_state_machine_as_test(
+            Machine,
+            settings=settings(
+                max_examples=SEQUENCES,
+                stateful_step_count=12,
+                deadline=None,
+                database=None,
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
+    assert ran >= SEQUENCES
+    record_property("counted", ("sequences of the state machine", ran))
