@@ -4,15 +4,26 @@ moto keeps its backends in a dictionary of the process. An account of the lab ha
 starts fresh; moto's users look their tags and groups up in that dictionary, which is why ours carry them.
 """
 
+import json
 import secrets
 import string
 import threading
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
-from moto.iam.models import AccessKey, AccessKeyLastUsed, Group, IAMBackend, User
+from moto.iam.aws_managed_policies import aws_managed_policies_data
+from moto.iam.models import (
+    AccessKey,
+    AccessKeyLastUsed,
+    AWSManagedPolicy,
+    Group,
+    IAMBackend,
+    ManagedPolicy,
+    User,
+)
 from moto.utilities.utils import get_partition
 
 from mfa_kit.lab.codes import Book, Codes, Settings
@@ -25,6 +36,13 @@ HOME_REGION = {"aws": "us-east-1", "aws-us-gov": "us-gov-west-1", "aws-cn": "cn-
 ADMINISTRATOR = '{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}'
 
 V = TypeVar("V")
+
+
+@cache
+def aws_policies() -> dict[str, Any]:
+    """Read moto's copy of AWS's managed policies."""
+    found: dict[str, Any] = json.loads(aws_managed_policies_data)
+    return found
 
 
 class Folded(dict[str, V]):
@@ -63,6 +81,7 @@ class Person(User):
         self.backend = backend
         self.groups: dict[str, Group] = {}
         self.password_changed: datetime | None = None
+        self.password_last_used: datetime | None  # type: ignore[assignment] # moto never sets it
 
     @property
     def group_list(self) -> list[str]:
@@ -120,6 +139,32 @@ class Backend(IAMBackend):
 
     def get_groups_for_user(self, user_name: str) -> list[Group]:
         return list(self.get_user(user_name).groups.values())
+
+    def get_policy(self, policy_arn: str) -> ManagedPolicy:
+        self._aws_managed(policy_arn)
+        return super().get_policy(policy_arn)
+
+    def attach_user_policy(self, policy_arn: str, user_name: str) -> None:
+        self._aws_managed(policy_arn)
+        super().attach_user_policy(policy_arn, user_name)
+
+    def attach_group_policy(self, policy_arn: str, group_name: str) -> None:
+        self._aws_managed(policy_arn)
+        super().attach_group_policy(policy_arn, group_name)
+
+    def attach_role_policy(self, policy_arn: str, role_name: str) -> None:
+        self._aws_managed(policy_arn)
+        super().attach_role_policy(policy_arn, role_name)
+
+    def _aws_managed(self, arn: str) -> None:
+        """Take one of AWS's own policies out of moto's copy when it is asked for; all of them would take seconds."""
+        start, _, name = arn.rpartition("/")
+        if start.startswith(f"arn:{self.partition}:iam::aws:policy") and arn not in self.managed_policies:
+            policy = aws_policies().get(name)
+            if policy is not None:
+                found = AWSManagedPolicy.from_data(name, self.account_id, self.region_name, policy)
+                self.managed_policies[found.arn] = found
+                self.aws_managed_policies.append(found)
 
     def get_user(self, name: str) -> Any:
         return super().get_user(name)
@@ -215,11 +260,14 @@ class Account:
     def add_user(self, name: str, *, path: str = "/") -> Person:
         return self.backend.create_user(self.region, name, path)
 
-    def add_admin(self) -> AccessKey:
-        """Add a user who may do everything, and give him keys."""
-        user = self.add_user(ADMIN)
-        user.policies["everything"] = ADMINISTRATOR
-        return self.backend.create_access_key(ADMIN)
+    def add_admin(self) -> None:
+        """Add the user who may do everything."""
+        self.add_user(ADMIN).policies["everything"] = ADMINISTRATOR
+
+    def admin_key(self) -> AccessKey:
+        """Return a key of the admin's."""
+        keys = self.backend.get_user(ADMIN).access_keys
+        return next((key for key in keys if key.status == "Active"), None) or self.backend.create_access_key(ADMIN)
 
     def issue(self, caller: Caller, seconds: float) -> tuple[str, Session]:
         """Make temporary credentials."""

@@ -1,7 +1,8 @@
 """The authenticator's other half: which codes IAM takes for a device, and which STS takes.
 
-pyotp judges the codes, not the product's own otp, or a shared mistake would pass. IAM and STS keep separate books, as recorded against the service: IAM remembers the last pair it took, STS the single
-codes it took, and STS learns of IAM's changes some seconds late.
+pyotp judges the codes, not the product's own otp, or a shared mistake would pass. IAM and STS keep separate books, as
+recorded against the service: IAM remembers the last pair it took, STS the single codes, and STS learns of IAM's changes
+some seconds late.
 """
 
 from dataclasses import dataclass, field

@@ -4,10 +4,13 @@ A rule is an operation (or `*`), when it fires, and a fault with its parameters.
 operation does.
 """
 
+import json
 import threading
 import time
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from mfa_kit.errors import UsageFault
 
@@ -29,6 +32,20 @@ FAULTS: Mapping[str, tuple[str, ...]] = {
 # These are a condition of the whole account while their rule stands, not an event of one call.
 STANDING = ("lag", "clock", "bucket")
 LISTINGS = ("ListMFADevices", "ListVirtualMFADevices")
+
+
+def read(file: Path) -> list[object]:
+    """Read a file of rules: JSON, a list; or TOML, tables named `rule`. Raise UsageFault for anything else."""
+    try:
+        text = file.read_text("utf-8")
+        found = tomllib.loads(text).get("rule") if file.suffix == ".toml" else json.loads(text)
+    except OSError as error:
+        raise UsageFault(f"{file} cannot be read: {error.strerror}", "give a file of rules") from None
+    except ValueError as error:
+        raise UsageFault(f"{file} is no file of rules: {error}", "see docs/lab.md for the form") from None
+    if not isinstance(found, list):
+        raise UsageFault(f"{file} holds no list of rules", "see docs/lab.md for the form")
+    return found
 
 
 @dataclass(slots=True)
@@ -98,6 +115,18 @@ class Faults:
                     tokens=parameters.get("burst", 0),
                 )
             )
+
+    def add_row(self, row: object) -> None:
+        """Add a rule as a file or the control endpoint has it: operation, fault, at, and the fault's parameters."""
+        if not isinstance(row, dict) or "fault" not in row:
+            raise UsageFault(f"{row!r} is no rule", "a rule has operation, fault, at, and the fault's parameters")
+        numbers = {name: value for name, value in row.items() if name not in ("operation", "fault", "at")}
+        wrong = [
+            name for name, value in numbers.items() if not isinstance(value, int | float) or isinstance(value, bool)
+        ]
+        if wrong:
+            raise UsageFault(f"{wrong[0]} is no number", "parameters of faults are seconds, rates and counts")
+        self.add(str(row.get("operation", "*")), str(row["fault"]), at=row.get("at", "next"), **numbers)
 
     def clear(self) -> None:
         """Take all rules away."""

@@ -14,7 +14,7 @@ from flask import Flask
 from moto.core.utils import convert_to_flask_response
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 
-from mfa_kit.lab import wire
+from mfa_kit.lab import control, wire
 from mfa_kit.lab.account import Account
 from mfa_kit.lab.faults import Faults, Rule
 from mfa_kit.lab.iam import Iam
@@ -102,6 +102,12 @@ class Front:
         began = time.monotonic()
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         environ["lab.body"] = body
+        if environ.get("PATH_INFO", "").startswith(control.PATH):
+            status, told = control.answer(environ, account=self.account, faults=self.faults, calls=self.calls)
+            start(
+                f"{status} {status.phrase}", [("Content-Type", "application/json"), ("Content-Length", str(len(told)))]
+            )
+            return [told]
         fields = parse_qs(body.decode("utf-8", "replace")) or parse_qs(environ.get("QUERY_STRING", ""))
         operation = fields.get("Action", [""])[0]
         self.account.weather(offset=self.faults.standing("clock"), lag=self.faults.standing("lag"))

@@ -2,13 +2,16 @@
 
 import base64
 import os
+import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from werkzeug.serving import make_server
 
+from mfa_kit.errors import UsageFault
+from mfa_kit.lab import state
 from mfa_kit.lab.account import Account
 from mfa_kit.lab.codes import Settings
 from mfa_kit.lab.faults import Faults
@@ -17,19 +20,45 @@ from mfa_kit.lab.front import Call, Front, Handler
 HOST = "127.0.0.1"
 
 
+def _listening(port: int) -> socket.socket:
+    """Listen on loopback. Raise UsageFault when the port is taken; werkzeug would end the process."""
+    ours = socket.socket()
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        ours.bind((HOST, port))
+    except OSError as error:
+        ours.close()
+        raise UsageFault(
+            f"port {port} on {HOST} cannot be had: {error.strerror}", "give another --port, or none"
+        ) from None
+    ours.listen(128)
+    return ours
+
+
 class Lab:
     """A running lab: `with Lab(users=("alice",)) as lab: ... lab.env`."""
 
     def __init__(
-        self, users: Sequence[str] = (), *, region: str = "us-east-1", port: int = 0, settings: Settings | None = None
+        self,
+        users: Sequence[str] = (),
+        *,
+        region: str = "us-east-1",
+        port: int = 0,
+        settings: Settings | None = None,
+        description: Mapping[str, Any] | None = None,
     ) -> None:
-        self.account = Account(region=region, settings=settings or Settings())
+        found = description or {}
+        self.account = Account(region=found.get("region", region), settings=settings or Settings())
         self.faults = Faults()
-        self.admin = self.account.add_admin()
+        self.account.add_admin()
+        state.build(self.account, found)
         for user in users:
             self.account.add_user(user)
+        self.admin = self.account.admin_key()
         self.front = Front(self.account, self.faults)
-        self.server = make_server(HOST, port, self.front, threaded=True, request_handler=Handler)
+        with _listening(port) as ours:
+            self.url = f"http://{HOST}:{ours.getsockname()[1]}"
+            self.server = make_server(HOST, 0, self.front, threaded=True, request_handler=Handler, fd=ours.fileno())
         self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
 
     def __enter__(self) -> Self:
@@ -42,10 +71,6 @@ class Lab:
         self.server.shutdown()
         self.thread.join()
         self.server.server_close()
-
-    @property
-    def url(self) -> str:
-        return f"http://{HOST}:{self.server.server_port}"
 
     @property
     def calls(self) -> list[Call]:

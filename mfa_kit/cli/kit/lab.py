@@ -1,0 +1,50 @@
+"""The lab, for the verbs that run one or speak to one that runs."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mfa_kit.errors import UsageFault
+
+if TYPE_CHECKING:
+    from mfa_kit.lab.server import Lab
+
+
+def run(command: Sequence[str], **wish: Any) -> int:
+    """Run a command against a lab of its own; return its status."""
+    from mfa_kit.lab import child
+
+    with _opened(wish) as (lab, home):
+        return child.run(command, child.environment(lab.env, caller=os.environ, home=home))
+
+
+def serve(tell: Callable[[str], None], **wish: Any) -> None:
+    """Serve a lab until it is interrupted; tell the environment to export."""
+    import signal
+
+    from mfa_kit.lab import child
+
+    with _opened(wish) as (lab, home):
+        ours = lab.env | {"MFA_KIT_HOME": str(home)}
+        tell(child.shell(ours, unset=child.foreign(os.environ, ours)))
+        signal.pthread_sigmask(signal.SIG_BLOCK, child.ENDS)
+        signal.sigwait(child.ENDS)
+
+
+def ask(method: str, path: str, **payload: Any) -> Any:
+    """Ask the lab of this environment."""
+    from mfa_kit.lab import remote
+
+    return remote.ask(method, path, payload, env=os.environ)
+
+
+@contextmanager
+def _opened(wish: dict[str, Any]) -> Iterator[tuple["Lab", Path]]:
+    try:
+        from mfa_kit.lab import session
+    except ModuleNotFoundError as error:
+        raise UsageFault(f"the lab needs {error.name}, which is not installed", "pip install 'mfa-kit[lab]'") from None
+    with session.opened(session.Wish(**wish)) as opened:
+        yield opened

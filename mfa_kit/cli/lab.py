@@ -1,0 +1,61 @@
+"""`mfa-kit lab`: rehearse without AWS. The lab listens on loopback alone, and what runs in it reaches nothing else."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mfa_kit.cli import flags
+from mfa_kit.cli.kit import lab as kit
+
+File = click.Path(path_type=Path)
+OPTIONS = (
+    click.option("--users", type=click.IntRange(0), help="How many users a fresh account has [5]."),
+    click.option("--from", "source", type=File, metavar="FILE", help="Start from a described account, JSON or TOML."),
+    click.option("--state", "folder", type=File, metavar="DIR", help="Keep the account here between runs."),
+    click.option("--latency", type=click.FloatRange(0), default=0, metavar="S", help="Seconds each answer takes more."),
+    click.option(
+        "--rate", type=click.FloatRange(0), default=0, metavar="N", help="Throttle above N requests a second."
+    ),
+    click.option(
+        "--burst", type=click.FloatRange(0), default=0, metavar="N", help="Requests that may come at once [N]."
+    ),
+    click.option("--faults", "rules", type=File, metavar="FILE", help="Rules of what goes wrong, JSON or TOML."),
+    click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="A window or a delay of the lab."),
+)
+
+
+def _lab_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(OPTIONS):
+        function = option(function)
+    return function
+
+
+@click.group(cls=flags.Noun)
+def lab() -> None:
+    """Rehearse without AWS: an IAM that says no as IAM does."""
+
+
+@lab.command()
+@_lab_options
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
+def run(*, command: tuple[str, ...], **wish: Any) -> int:
+    """Run COMMAND in a lab of its own and return its status: `mfa-kit lab run -- COMMAND`."""
+    return kit.run(command, region=flags.common().region, **wish)
+
+
+@lab.command()
+@_lab_options
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port on 127.0.0.1 [any].")
+def serve(**wish: Any) -> None:
+    """Serve a lab until Ctrl-C, and print the environment to export."""
+    kit.serve(click.echo, region=flags.common().region, **wish)
+
+
+@lab.command("fido-register")
+@click.argument("user")
+@click.argument("name")
+def fido_register(*, user: str, name: str) -> None:
+    """Register a FIDO key NAME for USER in the lab, as only the console can on AWS."""
+    click.echo(kit.ask("POST", "fido", user=user, name=name)["SerialNumber"])

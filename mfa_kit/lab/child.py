@@ -1,0 +1,75 @@
+"""A command against a lab: what it inherits, what it does not, and how its end is told.
+
+The lab never reaches production. A child gets nothing of the caller's by which an AWS client could find another
+account, another endpoint or a proxy, whatever the caller has set.
+"""
+
+import shlex
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from mfa_kit.errors import UsageFault
+
+# What an AWS client or this tool reads: botocore's and boto2's settings, proxies, our own folder.
+PREFIXES = ("AWS_", "BOTO", "MFA_KIT_")
+SUFFIX = "_PROXY"
+PASSED_ON = (signal.SIGTERM, signal.SIGHUP)
+ENDS = (signal.SIGINT, *PASSED_ON)
+KILLED = 128
+
+
+def environment(lab: Mapping[str, str], *, caller: Mapping[str, str], home: Path) -> dict[str, str]:
+    """Return the caller's environment without what leads elsewhere, with the lab's in its place."""
+    kept = {
+        name: value
+        for name, value in caller.items()
+        if not name.upper().startswith(PREFIXES) and not name.upper().endswith(SUFFIX)
+    }
+    return kept | dict(lab) | {"MFA_KIT_HOME": str(home)}
+
+
+def run(command: Sequence[str], env: Mapping[str, str]) -> int:
+    """Run a command to its end; return its status, or 128 and the signal's number."""
+    program = shutil.which(command[0], path=env.get("PATH"))
+    if program is None:
+        raise UsageFault(f"there is no program {command[0]!r} to run", "give a command that is on the PATH")
+    with subprocess.Popen([program, *command[1:]], env=dict(env)) as child, _passing_on(child):  # noqa: S603 - the command that the user gave
+        status = child.wait()
+    return status if status >= 0 else KILLED - status
+
+
+@contextmanager
+def _passing_on(child: "subprocess.Popen[bytes]") -> Iterator[None]:
+    """Let Ctrl-C be the child's, whom the terminal tells as well, and hand on what only we were told."""
+
+    def hand_on(number: int, _frame: object) -> None:
+        child.send_signal(number)
+
+    before = {number: signal.signal(number, hand_on) for number in PASSED_ON}
+    before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def foreign(caller: Mapping[str, str], ours: Mapping[str, str]) -> list[str]:
+    """Name what a shell has to unset before it exports ours."""
+    return sorted(set(caller) - set(environment({}, caller=caller, home=Path())) - set(ours))
+
+
+def shell(env: Mapping[str, str], *, unset: Sequence[str]) -> str:
+    """Write an environment as a shell takes it."""
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in env.items()]
+    return "\n".join([*(f"unset {name}" for name in unset), *lines])
+
+
+def names(count: int) -> list[str]:
+    """Name a lab's users: five by name, then by number."""
+    first = ["alice", "bob", "carol", "dave", "erin"]
+    return [*first[:count], *(f"user{number:04}" for number in range(1, count - len(first) + 1))]

@@ -1,0 +1,36 @@
+"""The other end of a lab's control endpoint: what `mfa-kit lab` verbs ask of a lab that runs already."""
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from mfa_kit.errors import UsageFault
+
+NEEDED = ("AWS_ENDPOINT_URL", "AWS_SECRET_ACCESS_KEY")
+HINT = "run it under `mfa-kit lab run`, or export what `mfa-kit lab serve` prints"
+
+
+def ask(method: str, path: str, payload: Mapping[str, Any], *, env: Mapping[str, str]) -> Any:
+    """Ask the lab that the environment names. Raise UsageFault when there is none, or it refuses."""
+    missing = [name for name in NEEDED if not env.get(name)]
+    if missing or urlsplit(env["AWS_ENDPOINT_URL"]).hostname != "127.0.0.1":
+        raise UsageFault("there is no lab in this environment", HINT)
+    request = urllib.request.Request(  # noqa: S310 - loopback, by the line above
+        f"{env['AWS_ENDPOINT_URL']}/lab/{path}",
+        method=method,
+        data=json.dumps(payload).encode(),
+        headers={"X-Mfa-Kit-Lab": env["AWS_SECRET_ACCESS_KEY"]},
+    )
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with direct.open(request, timeout=30) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            said = json.load(error)
+        raise UsageFault(said["error"], said.get("hint") or HINT) from None
+    except urllib.error.URLError as error:
+        raise UsageFault(f"the lab does not answer: {error.reason}", HINT) from None
