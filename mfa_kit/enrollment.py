@@ -73,7 +73,7 @@ def user_named(text: str, *, caller: Caller) -> str:
 
 
 def enroll(wish: Wish, carrier: Carrier, *, caller: Caller, desk: Desk, run: str) -> Outcome:
-    """One user at a desk, in the order that docs/design.md gives. Raise MfaKitError; nothing half-made stays behind."""
+    """One user at a desk; docs/enroll-virtual.md tells the order. Raise MfaKitError; nothing half-made stays behind."""
     check_user(wish.user)
     unsettled = settle_dead(caller.account, wish.user, desk=desk)
     intent = look(wish, carrier, caller=caller, desk=desk)
