@@ -1,0 +1,275 @@
+"""replace, revoke, orphans and ledger as command lines: what a person sees, and the exit code."""
+
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import boto3
+import pyrage
+import pytest
+
+from mfa_kit import models, otp
+from mfa_kit.adapters import ledger
+from mfa_kit.cli import main
+from mfa_kit.lab.server import Lab
+from tests.faults.conftest import Judge, Nursery
+
+ARN = "arn:aws:iam::000000000000:mfa/"
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MFA_KIT_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def run(home: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run a command line at the desk of `home`; return its exit code, stdout and stderr."""
+    assert not home.exists()
+
+    def run(*args: str) -> tuple[int, str, str]:
+        code = main.run(list(args))
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture
+def made(identity: pyrage.x25519.Identity) -> Callable[..., list[str]]:
+    """Return the words that make a device, after a verb and a user."""
+    return lambda verb, user: [verb, user, "--with", "virtual", "--codes", "generated", "-r", str(identity.to_public())]
+
+
+def stray(name: str, run: str | None) -> str:
+    """Make a device as another tool or another desk does, and leave it."""
+    iam = boto3.client("iam")
+    iam.create_virtual_mfa_device(VirtualMFADeviceName=name, Tags=[{"Key": "mfa-kit:run", "Value": run}] if run else [])
+    return ARN + name
+
+
+def test_replace_gives_the_new_device_before_the_old_one_goes(
+    run: Run, made: Callable[..., list[str]], user: str, home: Path, judge: Judge, lab: Lab
+) -> None:
+    """The order is seen in IAM's own log: Enable of the new, then Deactivate of the old."""
+    run(*made("enroll", user))
+    seen = len(lab.calls)
+    code, out, _ = run(*made("replace", user), "--output", "json")
+    row = json.loads(out)
+    assert (code, row["outcome"], row["revoked"]) == (0, "replaced", ARN + user)
+    assert judge.works(user, home) == [row["device"]]
+    writes = [call.operation for call in lab.calls[seen:] if not call.operation.startswith(("Get", "List"))]
+    assert writes == ["CreateVirtualMFADevice", "EnableMFADevice", "DeactivateMFADevice", "DeleteVirtualMFADevice"]
+
+
+def test_a_lost_device_goes_first_and_its_sessions_are_told(
+    run: Run, made: Callable[..., list[str]], user: str, home: Path, judge: Judge, lab: Lab
+) -> None:
+    """`--lost` deactivates before it creates, and prints the commands that end what was signed in with it."""
+    run(*made("enroll", user))
+    seen = len(lab.calls)
+    code, _, err = run(*made("replace", user), "--lost")
+    assert code == 0
+    writes = [call.operation for call in lab.calls[seen:] if not call.operation.startswith(("Get", "List"))]
+    assert writes == ["DeactivateMFADevice", "DeleteVirtualMFADevice", "CreateVirtualMFADevice", "EnableMFADevice"]
+    assert "aws:TokenIssueTime" in err
+    assert "aws signin batch-revoke-sessions" in err
+    assert judge.works(user, home) == [ARN + user]
+    with ledger.Ledger(home) as book:
+        assert [each.what for each in book.history(user=user) if each.answer == "revoked"] == [models.Verb.LOST]
+
+
+def test_a_dry_run_of_replace_and_revoke_touches_nothing(
+    run: Run, made: Callable[..., list[str]], user: str, lab: Lab
+) -> None:
+    """Both say what would go, and write nothing to IAM."""
+    run(*made("enroll", user))
+    seen = len(lab.calls)
+    assert run(*made("replace", user), "--dry-run")[0] == 0
+    assert run("revoke", user, "--leave-without-mfa", "--dry-run")[0] == 0
+    assert {call.operation for call in lab.calls[seen:]} <= {
+        "GetCallerIdentity",
+        "ListMFADevices",
+        "ListMFADeviceTags",
+    }
+
+
+def test_a_user_with_eight_devices_is_told_what_must_go_first(
+    run: Run, made: Callable[..., list[str]], user: str
+) -> None:
+    """Replace would need a ninth."""
+    run(*made("enroll", user))
+    for _ in range(7):
+        assert run(*made("enroll", user), "--add")[0] == 0
+    code, _, err = run(*made("replace", user), "--mfa-device", f"{user}-3")
+    assert code == 2
+    assert "one must go before a new one comes" in err
+    assert run(*made("replace", user), "--mfa-device", f"{user}-3", "--lost")[0] == 0
+
+
+def test_revoke_asks_which_of_several(run: Run, made: Callable[..., list[str]], user: str) -> None:
+    """Never the first that comes: all are named."""
+    run(*made("enroll", user))
+    run(*made("enroll", user), "--add")
+    code, _, err = run("revoke", user, "--yes")
+    assert code == 2
+    assert f"{ARN}{user}, {ARN}{user}-2" in err
+    assert run("revoke", user, "--yes", "--mfa-device", f"{user}-2")[0] == 0
+    code, _, err = run("revoke", user, "--yes", "--mfa-device", "nonesuch")
+    assert (code, "has no MFA device nonesuch" in err) == (2, True)
+
+
+def test_the_last_device_goes_only_when_that_is_said(
+    run: Run, made: Callable[..., list[str]], user: str, lab: Lab
+) -> None:
+    """Exit 6, and IAM is as it was."""
+    run(*made("enroll", user))
+    code, _, err = run("revoke", user, "--yes")
+    assert (code, "--leave-without-mfa" in err) == (6, True)
+    assert lab.assigned(ARN + user) == user
+    assert run("revoke", user, "--yes", "--leave-without-mfa")[0] == 0
+    code, _, err = run("revoke", user, "--yes", "--leave-without-mfa")
+    assert (code, "has no MFA device" in err) == (2, True)
+
+
+def test_a_refused_revoke_leaves_things_as_before(
+    run: Run, made: Callable[..., list[str]], user: str, lab: Lab, home: Path, judge: Judge
+) -> None:
+    """AccessDenied at the Deactivate: the device, its backup and the journal stand."""
+    run(*made("enroll", user))
+    lab.faults.add("DeactivateMFADevice", "denied")
+    code, _, err = run("revoke", user, "--yes", "--leave-without-mfa")
+    assert (code, "AccessDenied" in err) == (4, True)
+    assert judge.works(user, home) == [ARN + user]
+    with ledger.Ledger(home) as book:
+        entry = book.find(ARN + user)
+        assert entry is not None
+        assert entry.reached is models.Reached.CONFIRMED
+
+
+def test_a_device_of_another_tool_can_be_revoked(run: Run, user: str, lab: Lab) -> None:
+    """Without a tag it is the one that IAM lists on the user; nothing of ours is there to be removed."""
+    iam = boto3.client("iam")
+    device = iam.create_virtual_mfa_device(VirtualMFADeviceName=user)["VirtualMFADevice"]
+    pair = otp.pair(otp.from_base32(device["Base32StringSeed"]), time.time())
+    iam.enable_mfa_device(
+        UserName=user,
+        SerialNumber=device["SerialNumber"],
+        AuthenticationCode1=pair.first,
+        AuthenticationCode2=pair.second,
+    )
+    assert run("revoke", user, "--yes", "--leave-without-mfa")[0] == 0
+    assert ARN + user not in lab.serials()
+
+
+def test_orphans_are_told_apart(run: Run, nursery: Nursery, users: Callable[[], str], home: Path, lab: Lab) -> None:
+    """Ours and dead, another desk's, and not ours: each with what will happen to it."""
+    dead = users()
+    nursery.run(["enroll"], dead, home, at=10)
+    young = stray(users(), models.run_id(time.time(), b"aaaa"))
+    old = stray(users(), "20200101T000000Z-00000000")
+    foreign, odd = stray(users(), None), stray(users(), "whatever")
+    code, out, _ = run("orphans", "list", "--output", "json")
+    rows = {row["device"]: (row["standing"], row["clean"]) for row in json.loads(out)["rows"]}
+    assert code == 0
+    assert rows[ARN + dead] == ("ours, half-made by a run that is dead", "removes it")
+    assert rows[young] == ("another desk's", "leaves it")
+    assert rows[old] == ("another desk's", "removes it")
+    assert rows[foreign] == rows[odd] == ("not ours", "leaves it")
+    code, _, err = run("orphans", "clean")
+    assert (code, "--yes" in err) == (8, True)
+    assert {ARN + dead, young, old} <= lab.serials()
+    code, _, err = run("orphans", "clean", "--yes", "--max", "1")
+    assert (code, "more than --max 1" in err) == (2, True)
+    assert run("orphans", "clean", "--yes", "--dry-run")[0] == 0
+    assert {ARN + dead, young, old} <= lab.serials()
+    code, out, _ = run("orphans", "clean", "--yes", "--output", "json")
+    ended = {row["device"]: row["ended"] for row in json.loads(out)["rows"]}
+    assert (code, ended[ARN + dead], ended[old]) == (0, "undone", "deleted")
+    assert {young, foreign, odd} <= lab.serials()
+    for serial in (young, foreign, odd):
+        boto3.client("iam").delete_virtual_mfa_device(SerialNumber=serial)
+
+
+def test_a_listing_that_fails_cleans_nothing(run: Run, users: Callable[[], str], lab: Lab) -> None:
+    """A page that was denied is no page without orphans."""
+    old = stray(users(), "20200101T000000Z-00000000")
+    lab.faults.add("ListVirtualMFADevices", "denied", at="every")
+    assert run("orphans", "clean", "--yes")[0] == 4
+    assert old in lab.serials()
+    lab.faults.clear()
+    lab.faults.add("DeleteVirtualMFADevice", "denied", at="every")
+    code, out, err = run("orphans", "clean", "--yes")
+    assert code == 4
+    assert "still there" in out
+    assert f"aws iam delete-virtual-mfa-device --serial-number {old}" in err
+    lab.faults.clear()
+    assert run("orphans", "clean", "--yes")[0] == 0
+    assert old not in lab.serials()
+
+
+def test_the_ledger_tells_calls_with_request_ids_and_openings(
+    run: Run, made: Callable[..., list[str]], user: str, home: Path, identity: pyrage.x25519.Identity, tmp_path: Path
+) -> None:
+    """What CloudTrail needs, a line of JSON each; a backup that was opened is remembered."""
+    run(*made("enroll", user))
+    keys = tmp_path / "keys"
+    keys.write_text(str(identity))
+    backup = next((home / "backups").rglob("*.age"))
+    assert run("backup", "verify", str(backup), "-i", str(keys))[0] == 0
+    run("revoke", user, "--yes", "--leave-without-mfa")
+    code, out, _ = run("ledger", "export", "--user", user)
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert [row["what"] for row in rows] == [
+        "CreateVirtualMFADevice",
+        "EnableMFADevice",
+        "OpenBackup",
+        "DeactivateMFADevice",
+        "DeleteVirtualMFADevice",
+        "revoke",
+    ]
+    assert all(row["reference"] for row in rows if row["what"] != "OpenBackup")
+    assert run("ledger", "show", "--since", "2999-01-01")[1] == "nothing yet\n"
+    assert run("ledger", "show", "--since", "soon")[0] == 2
+    assert len(run("ledger", "show", "--since", "1h")[1].splitlines()) == len(rows) + 1
+
+
+def test_a_ledger_that_is_locked_while_enrolling_ends_in_a_known_state(
+    run: Run,
+    made: Callable[..., list[str]],
+    user: str,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    lab: Lab,
+) -> None:
+    """Another program holds the database: exit 5 with a way out, and the next run repairs what is left."""
+    monkeypatch.setattr(ledger, "WAIT", 0.1)
+    run("ledger", "show")
+    other = sqlite3.connect(home / "ledger.sqlite", isolation_level=None)
+    other.execute("begin immediate")
+    code, _, err = run(*made("enroll", user))
+    assert code == 5
+    assert "database is locked" in err
+    assert ARN + user not in lab.serials()
+    other.execute("rollback")
+    other.close()
+    assert run(*made("enroll", user))[0] == 0
+
+
+@pytest.mark.parametrize("content", [b"not a database at all" * 100, b"SQLite format 3\0" + os.urandom(4000)])
+def test_a_damaged_ledger_is_told_before_anything_is_made(
+    run: Run, made: Callable[..., list[str]], user: str, home: Path, content: bytes, lab: Lab
+) -> None:
+    """Exit 5, the command that moves the file away, and IAM untouched."""
+    home.mkdir()
+    (home / "ledger.sqlite").write_bytes(content)
+    code, _, err = run(*made("enroll", user))
+    assert code == 5
+    assert "mv " in err
+    assert ARN + user not in lab.serials()
