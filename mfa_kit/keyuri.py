@@ -1,6 +1,7 @@
 """Key URIs (`otpauth://`), by pyotp. Apart from otp because importing pyotp costs what a verb's `--help` may not."""
 
 import base64
+import hashlib
 
 import pyotp
 
@@ -24,20 +25,21 @@ def seed_of(uri: KeyUri) -> Seed:
     """Return the seed within a URI for AWS: TOTP, SHA-1, 6 digits, 30 s. Raise IntegrityFault for anything else."""
     try:
         parsed = pyotp.parse_uri(uri.reveal())
+        seed = otp.from_base32(parsed.secret.upper())
     except ValueError:
         raise IntegrityFault(
             "this QR code is no otpauth URI", "use the QR code that AWS showed for the device"
         ) from None
-    if not isinstance(parsed, pyotp.TOTP) or (parsed.digits, parsed.interval) != (otp.DIGITS, otp.PERIOD):
-        raise IntegrityFault("this QR code is not of an AWS device", "AWS uses TOTP with 6 digits every 30 seconds")
-    try:
-        return otp.from_base32(parsed.secret.upper())
-    except ValueError:
-        raise IntegrityFault("the secret in this QR code is no base32", "use the QR code that AWS showed") from None
+    parameters = (parsed.digits, getattr(parsed, "interval", None), parsed.digest)
+    if not isinstance(parsed, pyotp.TOTP) or parameters != (otp.DIGITS, otp.PERIOD, hashlib.sha1):
+        raise IntegrityFault(
+            "this QR code is not of an AWS device", "AWS uses TOTP with SHA-1 and 6 digits every 30 seconds"
+        )
+    return seed
 
 
 def label_of(uri: KeyUri) -> str:
-    """`issuer:device@account` without the secret; empty when the URI has none. Raise IntegrityFault as seed_of does."""
+    """`issuer:device@account` without the secret. Raise IntegrityFault as seed_of does."""
     seed_of(uri)
     parsed = pyotp.parse_uri(uri.reveal())
     return f"{parsed.issuer}:{parsed.name}" if parsed.issuer else parsed.name

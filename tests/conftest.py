@@ -1,0 +1,208 @@
+"""What the suites share: a lab for each worker, users of their own, a HOME of its own, and judges that are not ours."""
+
+import contextlib
+import io
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pyrage
+import pytest
+
+from mfa_kit.cli.main import run
+from mfa_kit.lab.server import Lab
+
+ROOT = Path(__file__).parents[1]
+ACCOUNT = "000000000000"
+HOSTILE = ("AWS_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "BOTO_CONFIG", "MFA_KIT_HOME")
+NOBODY = 65534
+
+
+def without(reason: str) -> Any:
+    """Skip what this machine has no part for; in CI that is a failure."""
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def judge(program: str) -> str:
+    """Return the path of a program of Debian's."""
+    return shutil.which(program) or without(f"{program} is not installed")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _home_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+        for name in list(os.environ):
+            if name.upper().startswith(HOSTILE):
+                patch.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[Lab]:
+    with Lab() as lab:
+        yield lab
+
+
+@pytest.fixture
+def at_lab(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
+    """Point this process at the lab; no fault stays."""
+    for name, value in lab.env.items():
+        monkeypatch.setenv(name, value)
+    yield lab
+    lab.faults.clear()
+
+
+@pytest.fixture(scope="session")
+def users(lab: Lab) -> Callable[[], str]:
+    """Make a new user at each call."""
+    numbers = count(1)
+
+    def make() -> str:
+        name = f"t{next(numbers)}"
+        lab.add_user(name)
+        return name
+
+    return make
+
+
+@pytest.fixture
+def user(users: Callable[[], str]) -> str:
+    return users()
+
+
+@pytest.fixture(scope="session")
+def identity() -> pyrage.x25519.Identity:
+    return pyrage.x25519.Identity.generate()
+
+
+@pytest.fixture(scope="session")
+def recipient(identity: pyrage.x25519.Identity) -> str:
+    return str(identity.to_public())
+
+
+@pytest.fixture(scope="session")
+def identity_file(identity: pyrage.x25519.Identity, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("identity") / "identity.txt"
+    file.write_text(f"# made for a test\n{identity}\n")
+    return file
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command line did."""
+
+    code: int
+    out: str
+    err: str
+
+
+@dataclass
+class MfaKit:
+    """The command line over a desk folder, in this process or as one of its own."""
+
+    home: Path
+    env: dict[str, str] = field(default_factory=dict)
+
+    def run(self, *args: str | Path) -> Result:
+        """Run in this process: what main() does but for the exit."""
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = run([str(arg) for arg in args])
+        return Result(code, out.getvalue(), err.getvalue())
+
+    def start(self, *args: str | Path, env: dict[str, str] | None = None, **how: Any) -> subprocess.Popen[str]:
+        """Start a process of its own, of this interpreter unless `python` names another."""
+        python = how.pop("python", sys.executable)
+        how = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **how}
+        return subprocess.Popen(
+            [python, "-m", "mfa_kit", *map(str, args)],
+            env={**bare(), "MFA_KIT_HOME": str(self.home), **self.env, **(env or {})},
+            text=True,
+            **how,
+        )
+
+    def process(self, *args: str | Path, **how: Any) -> Result:
+        process = self.start(*args, **how)
+        out, err = process.communicate(timeout=50)
+        return Result(process.returncode, out or "", err or "")
+
+
+def bare() -> dict[str, str]:
+    """Return the environment of a child: nothing of the caller's but what coverage wants to know."""
+    kept = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
+    return {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], "PYTHONPATH": str(ROOT), **kept}
+
+
+@pytest.fixture
+def mfa_kit(at_lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MfaKit:
+    """Sit down at a desk with an empty folder, at the lab."""
+    home = tmp_path / "desk"
+    monkeypatch.setenv("MFA_KIT_HOME", str(home))
+    return MfaKit(home, dict(at_lab.env))
+
+
+def _runs_as_nobody(python: str, path: str) -> bool:
+    """Whether an unprivileged user can run the package of that folder by that interpreter."""
+    done = subprocess.run(
+        [python, "-c", f"import boto3, pyrage, mfa_kit; assert mfa_kit.__file__.startswith({path!r})"],
+        user=NOBODY,
+        group=NOBODY,
+        extra_groups=[],
+        env={"PYTHONPATH": path},
+        cwd="/",
+        capture_output=True,
+        check=False,
+    )
+    return done.returncode == 0
+
+
+@pytest.fixture(scope="session")
+def unprivileged() -> Iterator[tuple[str, str]]:
+    """Find an interpreter and a folder with the package for an unprivileged user: the checkout itself, or a copy."""
+    if os.geteuid() != 0:
+        without("becoming another user needs root")
+    with tempfile.TemporaryDirectory(prefix="mfa-kit-", dir="/tmp") as copy:
+        for path in (str(ROOT), copy):
+            if path == copy:
+                Path(copy).chmod(0o755)
+                shutil.copytree(ROOT / "mfa_kit", f"{copy}/mfa_kit", ignore=shutil.ignore_patterns("__pycache__"))
+            for python in (sys.executable, "/opt/mfa-kit-check/bin/python"):
+                if Path(python).exists() and _runs_as_nobody(python, path):
+                    yield python, path
+                    return
+    without("no interpreter that an unprivileged user can run; `bash .ci/run` makes one")
+
+
+@dataclass
+class Nobody(MfaKit):
+    """The command line as an unprivileged user, whose folder this is."""
+
+    python: str = ""
+    path: str = ""
+
+    @property
+    def who(self) -> dict[str, Any]:
+        return {"user": NOBODY, "group": NOBODY, "extra_groups": [], "cwd": str(self.home.parent)}
+
+    def start(self, *args: str | Path, env: dict[str, str] | None = None, **how: Any) -> subprocess.Popen[str]:
+        env = {"PYTHONPATH": self.path, "HOME": str(self.home.parent), **(env or {})}
+        return super().start(*args, env=env, **{"python": self.python, **self.who, **how})
+
+
+@pytest.fixture
+def nobody(at_lab: Lab, unprivileged: tuple[str, str]) -> Iterator[Nobody]:
+    """Sit down as an unprivileged user: as root a permission test cannot fail."""
+    python, path = unprivileged
+    with tempfile.TemporaryDirectory(prefix="mfa-kit-nobody-", dir="/tmp") as folder:
+        os.chown(folder, NOBODY, NOBODY)
+        yield Nobody(Path(folder) / "desk", dict(at_lab.env), python=python, path=path)

@@ -1,0 +1,39 @@
+"""Exit codes, one table."""
+
+import pytest
+
+from mfa_kit import errors
+
+TABLE = {
+    errors.UsageFault: 2,
+    errors.DeviceFault: 3,
+    errors.AwsFault: 4,
+    errors.NoSuchEntity: 4,
+    errors.AlreadyExists: 4,
+    errors.InvalidCode: 4,
+    errors.Conflict: 4,
+    errors.AccessDenied: 4,
+    errors.Busy: 4,
+    errors.Unclear: 4,
+    errors.Unsettled: 4,
+    errors.Unlisted: 4,
+    errors.IntegrityFault: 5,
+    errors.Lockout: 6,
+    errors.Throttled: 7,
+    errors.Declined: 8,
+}
+
+
+@pytest.mark.parametrize(("kind", "code"), TABLE.items())
+def test_each_error_has_the_exit_code_of_the_table(kind: type[errors.MfaKitError], code: int) -> None:
+    """And keeps its sentence and its hint apart."""
+    error = kind("it rains", "take an umbrella")
+    assert error.exit_code == code
+    assert str(error) == "it rains"
+    assert error.hint == "take an umbrella"
+
+
+def test_the_table_knows_every_error() -> None:
+    """A new class gets its code here."""
+    classes = {each for each in vars(errors).values() if isinstance(each, type)} - {errors.MfaKitError}
+    assert classes == set(TABLE)

@@ -1,0 +1,84 @@
+"""Key URIs: AWS's form, read back by pyotp, and what is none."""
+
+import base64
+
+import pyotp
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mfa_kit import keyuri
+from mfa_kit.errors import IntegrityFault
+from mfa_kit.otp import KeyUri, Seed
+
+SEED = Seed(bytes(range(40)))
+SECRET = base64.b32encode(bytes(range(40))).decode()
+
+
+def test_a_uri_is_written_as_aws_writes_it() -> None:
+    """Issuer before the label and again as a parameter; no parameters that AWS leaves at their defaults."""
+    assert keyuri.otpauth(SEED, label="alice@123456789012").reveal() == (
+        f"otpauth://totp/Amazon%20Web%20Services:alice%40123456789012?secret={SECRET}&issuer=Amazon%20Web%20Services"
+    )
+
+
+@given(st.binary(min_size=14, max_size=64))
+def test_the_seed_comes_back_from_the_uri(seed: bytes) -> None:
+    """Whatever its length, so whatever its padding."""
+    assert keyuri.seed_of(keyuri.otpauth(Seed(seed), label="a@1")) == Seed(seed)
+
+
+def test_pyotp_gives_the_codes_of_the_seed() -> None:
+    """A phone that scans the URI computes what we compute."""
+    parsed = pyotp.parse_uri(keyuri.otpauth(SEED, label="a@1").reveal())
+    assert isinstance(parsed, pyotp.TOTP)
+    assert parsed.at(59) == pyotp.TOTP(SECRET).at(59)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "no otpauth URI"),
+        ("https://example.com", "no otpauth URI"),
+        ("otpauth://totp/a", "no otpauth URI"),
+        (f"otpauth://totp/a?secret={SECRET}&digits=x", "no otpauth URI"),
+        ("otpauth://[", "no otpauth URI"),
+        (f"otpauth://hotp/a?secret={SECRET}&counter=1", "not of an AWS device"),
+        (f"otpauth://totp/a?secret={SECRET}&digits=8", "not of an AWS device"),
+        (f"otpauth://totp/a?secret={SECRET}&period=60", "not of an AWS device"),
+        (f"otpauth://totp/a?secret={SECRET}&algorithm=SHA256", "not of an AWS device"),
+        (f"otpauth://totp/a?secret={SECRET}&encoder=steam", "not of an AWS device"),
+        ("otpauth://totp/a?secret=18901890189018901890189018901890", "no otpauth URI"),
+        ("otpauth://totp/a?secret=A", "no otpauth URI"),
+    ],
+)
+def test_what_is_not_for_aws_is_refused(text: str, said: str) -> None:
+    """One sentence of what it is, one of what to do, and nothing of the secret."""
+    with pytest.raises(IntegrityFault, match=said) as caught:
+        keyuri.seed_of(KeyUri(text))
+    assert caught.value.hint
+    assert SECRET not in str(caught.value) + caught.value.hint
+
+
+@given(st.text() | st.text().map("otpauth://totp/".__add__) | st.text().map("otpauth://totp/a?secret=".__add__))
+def test_no_text_makes_reading_fail_otherwise(text: str) -> None:
+    """A QR code may hold anything."""
+    try:
+        keyuri.label_of(KeyUri(text))
+    except IntegrityFault:
+        return
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        (
+            f"otpauth://totp/Amazon%20Web%20Services:a@1?secret={SECRET}&issuer=Amazon%20Web%20Services",
+            "Amazon Web Services:a@1",
+        ),
+        (f"otpauth://totp/a@1?secret={SECRET}", "a@1"),
+    ],
+)
+def test_the_label_is_told_without_the_secret(text: str, label: str) -> None:
+    """Issuer and name, where the URI has them."""
+    assert keyuri.label_of(KeyUri(text)) == label

@@ -1,0 +1,138 @@
+"""Values: names that IAM takes, serials, run ids."""
+
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mfa_kit import models
+from mfa_kit.errors import UsageFault
+from mfa_kit.models import Caller, Device, Entry, Intent, Kind, Reached
+
+ALICE: dict[str, Any] = {"account": "123456789012", "partition": "aws", "user": "alice", "name": "alice"}
+ALLOWED = st.text("abcXYZ019_+=,.@-", min_size=1, max_size=64)
+
+
+@pytest.mark.parametrize(
+    ("serial", "kind"),
+    [
+        ("arn:aws:iam::123456789012:mfa/alice", Kind.VIRTUAL),
+        ("arn:aws-us-gov:iam::123456789012:mfa/desk/alice", Kind.VIRTUAL),
+        ("arn:aws:iam::123456789012:u2f/user/alice/key-ABC", Kind.FIDO2),
+        ("arn:aws:iam::123456789012:sms-mfa/alice", Kind.SMS),
+        ("arn:aws:iam::123456789012:other/alice", Kind.HARDWARE_TOTP),
+        ("GAHT12345678", Kind.HARDWARE_TOTP),
+    ],
+)
+def test_the_kind_is_read_from_the_serial(serial: str, kind: Kind) -> None:
+    """IAM tells it nowhere else."""
+    assert Device(serial, "alice").kind is kind
+
+
+@pytest.mark.parametrize(
+    ("arn", "user"),
+    [
+        ("arn:aws:iam::123456789012:user/alice", "alice"),
+        ("arn:aws:iam::123456789012:user/team/alice", "alice"),
+        ("arn:aws:sts::123456789012:assumed-role/admin/alice", None),
+        ("arn:aws:iam::123456789012:root", None),
+        ("arn:aws:sts::123456789012:federated-user/alice", None),
+    ],
+)
+def test_the_caller_is_a_user_or_is_not(arn: str, user: str | None) -> None:
+    """Only users have MFA devices of their own."""
+    assert Caller("123456789012", arn).user == user
+
+
+def test_the_partition_is_the_callers() -> None:
+    """Never written by hand."""
+    assert Caller("1", "arn:aws-cn:iam::1:user/a").partition == "aws-cn"
+
+
+@given(ALLOWED.filter(lambda name: name != "root"), ALLOWED)
+def test_names_that_iam_takes_are_taken(user: str, name: str) -> None:
+    """All of the pattern's characters."""
+    assert Intent(**{**ALICE, "user": user, "name": name}).serial.endswith(f":mfa/{name}")
+
+
+@pytest.mark.parametrize("user", ["", "a b", "a/b", "ä", "a" * 65, "a\n", "a*", "../a", "\x1b[31m", "alice\u202e"])
+def test_user_names_that_iam_refuses_are_refused(user: str) -> None:
+    """Before a request is made; botocore checks lengths only."""
+    with pytest.raises(UsageFault, match="is not an IAM user name"):
+        models.check_user(user)
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a/b", "é", "a" * 227, "a\n", "a:b", "٣"])
+def test_device_names_that_iam_refuses_are_refused(name: str) -> None:
+    """ASCII only, as IAM means by a word character."""
+    with pytest.raises(UsageFault, match="is not a name that IAM takes"):
+        Intent(**{**ALICE, "name": name})
+
+
+@pytest.mark.parametrize("path", ["", "a", "/a", "a/", "//", "/a b/", "/é/", "/" + "a" * 511 + "/", "/a\n/", "/a/\n"])
+def test_paths_that_iam_refuses_are_refused(path: str) -> None:
+    """They begin and end with a slash, 512 characters at most."""
+    with pytest.raises(UsageFault, match="is not a path that IAM takes"):
+        Intent(**{**ALICE, "path": path})
+
+
+@pytest.mark.parametrize(
+    ("path", "serial"),
+    [
+        ("/", "arn:aws:iam::123456789012:mfa/alice"),
+        ("/desk/", "arn:aws:iam::123456789012:mfa/desk/alice"),
+        ("/" + "a" * 510 + "/", "arn:aws:iam::123456789012:mfa/" + "a" * 510 + "/alice"),
+    ],
+)
+def test_the_serial_is_the_arn_that_iam_will_give(path: str, serial: str) -> None:
+    """So that it can be looked for before Create has answered."""
+    assert Intent(**{**ALICE, "path": path}).serial == serial
+
+
+def test_root_is_told_where_to_go() -> None:
+    """AWS has no API for it."""
+    with pytest.raises(UsageFault, match="no API to enroll root") as caught:
+        models.check_user("root")
+    assert "console" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "serial",
+    [
+        "arn:aws:iam::123456789012:mfa/alice",
+        "arn:aws:iam::123456789012:mfa/a/b/alice",
+        "arn:aws:iam::123456789012:u2f/user/alice/key-ABC",
+        "GAHT12345678",
+    ],
+)
+def test_the_intent_behind_a_device_has_its_serial(serial: str) -> None:
+    """Of whatever kind it is."""
+    intent = models.intent_of(serial, user="alice", account="123456789012", partition="aws")
+    assert intent.serial == serial
+    assert intent.kind is Kind.of(serial)
+
+
+@given(st.integers(0, 2**33), st.binary(min_size=4, max_size=4))
+def test_a_run_id_tells_its_time(at: int, random: bytes) -> None:
+    """UTC to the second, then eight hex digits; it sorts by time."""
+    run = models.run_id(at, random)
+    assert re.fullmatch(r"\d{8}T\d{6}Z-[0-9a-f]{8}", run)
+    assert models.run_time(run) == at
+    assert Entry(run=run, intent=Intent(**ALICE)).began == at
+    assert models.run_id(at + 1, b"\0\0\0\0") > run
+
+
+@pytest.mark.parametrize("text", ["", "today", "20261125T000000", "20261340T000000Z-00000000"])
+def test_what_is_no_run_id_has_no_time(text: str) -> None:
+    """A tag may claim anything."""
+    with pytest.raises(ValueError, match=r"time data|unconverted|day is out|month"):
+        models.run_time(text)
+
+
+def test_an_entry_goes_on_without_losing_anything() -> None:
+    """Only what it reached changes."""
+    entry = Entry(run="r", intent=Intent(**ALICE), backup="b", answered_here=True)
+    later = entry.at(Reached.CREATED)
+    assert later == Entry(run="r", intent=entry.intent, backup="b", answered_here=True, reached=Reached.CREATED)

@@ -1,0 +1,122 @@
+"""QR codes: Debian's zbarimg reads what we draw, we read what others draw, and what is none is said to be none."""
+
+import io
+import subprocess
+from pathlib import Path
+
+import pytest
+import qrcode
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from mfa_kit import keyuri, qr
+from mfa_kit.errors import IntegrityFault
+from mfa_kit.otp import KeyUri, Png, Seed
+from tests.conftest import judge
+
+URI = keyuri.otpauth(Seed(bytes(range(40))), label="alice@000000000000")
+CAPTION = "AWS account 000000000000\nuser alice, MFA device alice\n" + "a line wider than the symbol itself " * 3
+
+
+def drawn(*texts: str, form: str = "PNG") -> Png:
+    """Draw by another program's means: qrcode's own image, one beside the other."""
+    pages = [qrcode.make(text).get_image().convert("L") for text in texts]
+    page = Image.new("L", (sum(each.width for each in pages), max(each.height for each in pages)), 255)
+    left = 0
+    for each in pages:
+        page.paste(each, (left, 0))
+        left += each.width
+    out = io.BytesIO()
+    page.save(out, form)
+    return Png(out.getvalue())
+
+
+@pytest.mark.parametrize("caption", ["", CAPTION], ids=["bare", "caption"])
+def test_zbarimg_reads_what_we_draw(caption: str, tmp_path: Path) -> None:
+    """The caption under the symbol does not disturb it."""
+    picture = tmp_path / "qr.png"
+    picture.write_bytes(qr.png(URI, caption=caption).reveal())
+    done = subprocess.run(
+        [judge("zbarimg"), "--quiet", "--nodbus", "--raw", picture], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.rstrip("\n") == URI.reveal()
+
+
+def test_the_caption_is_drawn_whole() -> None:
+    """The page grows to its longest line and by a row a line."""
+    with (
+        Image.open(io.BytesIO(qr.png(URI).reveal())) as bare,
+        Image.open(io.BytesIO(qr.png(URI, caption=CAPTION).reveal())) as page,
+    ):
+        assert page.width > bare.width
+        assert page.height == bare.height + 4 * qr.LINE
+        assert page.crop((0, bare.height, page.width, page.height)).getextrema() == (0, 255)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), min_size=1, max_size=200))
+def test_what_we_draw_reads_back(text: str) -> None:
+    """Any URI's characters."""
+    uri = KeyUri(f"otpauth://{text}")
+    assert qr.read(qr.png(uri)) == uri
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "GIF"])
+def test_pictures_of_others_are_read(form: str) -> None:
+    """In the usual formats."""
+    assert qr.read(drawn("hello", form=form)) == KeyUri("hello")
+
+
+def test_a_symbol_has_its_quiet_zone() -> None:
+    """ISO/IEC 18004: four modules of light around it, and a finder pattern's corner in it."""
+    rows = qr.modules(URI)
+    assert {len(row) for row in rows} == {len(rows)}
+    assert not any(rows[3])
+    assert rows[4][4:11] == [True] * 7
+    assert len(qr.modules(URI, border=1)) == len(rows) - 6
+
+
+@pytest.mark.parametrize(
+    ("octets", "said"),
+    [
+        (b"", "not an image"),
+        (b"no picture at all", "not an image"),
+        (qr.png(URI).reveal()[:200], "not an image"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(40), "not an image"),
+    ],
+)
+def test_what_is_no_picture_is_said_to_be_none(octets: bytes, said: str) -> None:
+    """One sentence, and what to give instead."""
+    with pytest.raises(IntegrityFault, match=said) as caught:
+        qr.read(Png(octets))
+    assert "PNG" in caught.value.hint
+
+
+def test_a_picture_without_a_symbol_is_refused() -> None:
+    """White paper."""
+    out = io.BytesIO()
+    Image.new("L", (50, 50), 255).save(out, "PNG")
+    with pytest.raises(IntegrityFault, match="no QR code"):
+        qr.read(Png(out.getvalue()))
+
+
+def test_a_picture_with_two_symbols_is_refused() -> None:
+    """Which one is meant is not guessed."""
+    with pytest.raises(IntegrityFault, match="2 QR codes"):
+        qr.read(drawn("one", "two"))
+
+
+def test_a_picture_that_would_fill_the_memory_is_refused() -> None:
+    """Some kilobytes of PNG may claim gigapixels."""
+    out = io.BytesIO()
+    Image.new("1", (20000, 20000)).save(out, "PNG")
+    with pytest.raises(IntegrityFault, match="not an image"):
+        qr.read(Png(out.getvalue()))
+
+
+def test_a_symbol_that_does_not_read_back_is_not_given_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The decoder is asked before anything leaves."""
+    monkeypatch.setattr(qr, "read", lambda _: KeyUri("something else"))
+    with pytest.raises(IntegrityFault, match="does not read back"):
+        qr.png(URI)
