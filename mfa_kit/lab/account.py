@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from moto.iam.aws_managed_policies import aws_managed_policies_data
 from moto.iam.models import (
@@ -74,6 +74,11 @@ def unique(prefix: str) -> str:
 
 class Person(User):
     """moto's user with its groups and tags at hand."""
+
+    class Meta:
+        """moto's serializer takes a field's name from the class, and ours has another."""
+
+        serialization_aliases: ClassVar = {"UserName": "name", "UserId": "id"}
 
     def __init__(self, backend: "Backend", name: str, path: str) -> None:
         super().__init__(backend.account_id, HOME_REGION[backend.partition], name, path)

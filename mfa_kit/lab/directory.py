@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from moto.core.responses import ActionResult, EmptyResult
-from moto.iam.models import AWSManagedPolicy
+from moto.iam.models import AWSManagedPolicy, ManagedPolicy
 from moto.iam.responses import IamResponse
 
 from mfa_kit.lab import guard, wire
@@ -88,9 +88,8 @@ class Directory(guard.Guard, IamResponse):
                 return list(self.backend.roles.items())
             case _:
                 aws = kind == "AWSManagedPolicy"
-                return [
-                    (a, p) for a, p in self.backend.managed_policies.items() if isinstance(p, AWSManagedPolicy) is aws
-                ]
+                held = self.backend.managed_policies.items()
+                return [(arn, _policy(one)) for arn, one in held if isinstance(one, AWSManagedPolicy) is aws]
 
     def get_account_summary(self) -> ActionResult:
         root = self.account.root
@@ -179,6 +178,22 @@ class Directory(guard.Guard, IamResponse):
         for name in sorted(self.backend.users):
             rows.writerow(_row(self.backend.users[name], (policy and policy.max_password_age) or 0))
         return out.getvalue().rstrip("\n").encode()
+
+
+def _policy(policy: ManagedPolicy) -> dict[str, Any]:
+    """Show a managed policy as GetAccountAuthorizationDetails does; moto's serializer misses its name."""
+    return {
+        "PolicyName": policy.name,
+        "PolicyId": policy.id,
+        "Arn": policy.arn,
+        "Path": policy.path,
+        "DefaultVersionId": policy.default_version_id,
+        "AttachmentCount": policy.attachment_count,
+        "IsAttachable": policy.is_attachable,
+        "CreateDate": policy.create_date,
+        "UpdateDate": policy.update_date,
+        "PolicyVersionList": policy.policy_version_list,
+    }
 
 
 def _bool(value: object) -> str:

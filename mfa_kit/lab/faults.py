@@ -10,7 +10,10 @@ import time
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+
+from moto.core.utils import get_service_model
 
 from mfa_kit.errors import UsageFault
 
@@ -46,6 +49,12 @@ def read(file: Path) -> list[object]:
     if not isinstance(found, list):
         raise UsageFault(f"{file} holds no list of rules", "see docs/lab.md for the form")
     return found
+
+
+@cache
+def operations() -> frozenset[str]:
+    """Every operation that IAM and STS have."""
+    return frozenset(name for service in ("iam", "sts") for name in get_service_model(service).operation_names)
 
 
 @dataclass(slots=True)
@@ -94,7 +103,9 @@ class Faults:
         """Add a rule. Raise UsageFault for an unknown fault, a moment that is none, or parameters that do not fit."""
         if fault not in FAULTS:
             raise UsageFault(f"there is no fault {fault!r}", f"the lab plays {', '.join(FAULTS)}")
-        if at not in ("next", "every") and not (isinstance(at, int) and at > 0):
+        if operation != "*" and operation not in operations():
+            raise UsageFault(f"IAM and STS have no operation {operation!r}", "write it as the API does, or * for all")
+        if at not in ("next", "every") and (type(at) is not int or at < 1):
             raise UsageFault(f"{at!r} is no moment for a fault", "give next, every, or the number of the call from 1")
         missing = [name for name in FAULTS[fault] if name not in parameters]
         unknown = [

@@ -90,9 +90,10 @@ class Front:
                     return Iam(self.account).answer(request, full_url, headers)
                 case "sts":
                     return Sts(self.account).answer(request, full_url, headers)
+                case _ if "Authorization" not in request.headers:
+                    return _plain("MissingAuthenticationToken", "Request is missing Authentication Token")
                 case _:
-                    status, body = wire.error(service, "NotImplemented", f"The lab does not play {service}.")
-                    return status, {"Content-Type": "text/xml"}, body
+                    return _plain("NotImplemented", f"The lab does not play {service}.")
 
         for endpoint in flask.view_functions:
             flask.view_functions[endpoint] = convert_to_flask_response(answer)
@@ -163,6 +164,11 @@ class Front:
             traceback.print_exc()
             return _error("iam", "InternalFailure", FAILED)
         return Answer(kept[0], [(name, value) for name, value in kept[1] if name.lower() in SENT], body)
+
+
+def _plain(code: str, message: str) -> tuple[int, dict[str, str], bytes]:
+    status, body = wire.error("iam", code, message)
+    return status, {"Content-Type": "text/xml"}, body
 
 
 def _error(service: str, code: str, message: str) -> Answer:

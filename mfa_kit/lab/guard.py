@@ -43,7 +43,7 @@ class Guard(BaseResponse):
                     self.params["UserName"] = self.caller.user.name
                 rights.allow(service, action, self.params, self.account, self.caller)
                 return self.call_action()
-            except ServiceException as error:
+            except (IamError, ServiceException) as error:
                 status, body = wire.error(self.boto3_service_name, error.code, error.message)
                 return status, {"Content-Type": "text/xml"}, body
             finally:

@@ -4,7 +4,6 @@ Written from the "Policy evaluation logic" and "IAM JSON policy elements" pages 
 that is not here is an error, never a match: a policy that the lab cannot judge must not look as if it had been judged.
 """
 
-import fnmatch
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,6 +16,7 @@ from mfa_kit.lab.wire import IamError
 
 Context = Mapping[str, str | Sequence[str]]
 Test = Callable[[str, str], bool]
+LITERAL = {"${*}": "*", "${?}": "?", "${$}": "$"}
 
 
 class Verdict(Enum):
@@ -28,8 +28,15 @@ class Verdict(Enum):
 
 
 def _glob(wanted: str, value: str) -> bool:
-    """Match `*` and `?` alone: IAM knows no brackets."""
-    return re.fullmatch(fnmatch.translate(wanted.replace("[", "[[]")), value, re.DOTALL) is not None
+    """Match `*` and `?`, as IAM has them: no brackets, and `${*}` is the character."""
+    parts = re.split(r"(\$\{[*?$]\}|[*?])", wanted)
+    wild = {"*": ".*", "?": "."}
+    regex = "".join(wild.get(part) or re.escape(LITERAL.get(part, part)) for part in parts)
+    return re.fullmatch(regex, value, re.DOTALL) is not None
+
+
+def _plain(wanted: str) -> str:
+    return re.sub(r"\$\{([*?$])\}", r"\1", wanted)
 
 
 def _arn(wanted: str, value: str) -> bool:
@@ -46,8 +53,8 @@ def _when(text: str) -> datetime:
 
 
 TESTS: Mapping[str, Test] = {
-    "StringEquals": lambda wanted, value: wanted == value,
-    "StringEqualsIgnoreCase": lambda wanted, value: wanted.lower() == value.lower(),
+    "StringEquals": lambda wanted, value: _plain(wanted) == value,
+    "StringEqualsIgnoreCase": lambda wanted, value: _plain(wanted).lower() == value.lower(),
     "StringLike": _glob,
     "ArnEquals": _arn,
     "ArnLike": _arn,
@@ -83,11 +90,11 @@ def _filled(text: str, context: Context) -> str | None:
 
     def value(found: re.Match[str]) -> str:
         name, _, default = found[1].partition(",")
-        if found[1] in ("*", "?", "$"):
-            return found[1]
+        if found[0] in LITERAL:
+            return found[0]
         got = _look(context, name.strip())
         if isinstance(got, str):
-            return got
+            return re.sub(r"[*?]", r"${\g<0>}", got)
         if not default:
             missing.append(name)
         return default.strip().strip("'")

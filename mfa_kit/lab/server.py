@@ -11,9 +11,10 @@ from typing import Any, Self
 from werkzeug.serving import make_server
 
 from mfa_kit.errors import UsageFault
-from mfa_kit.lab import state
+from mfa_kit.lab import control, state
 from mfa_kit.lab.account import Account
-from mfa_kit.lab.codes import Settings
+from mfa_kit.lab.codes import Codes, Settings
+from mfa_kit.lab.devices import Token
 from mfa_kit.lab.faults import Faults
 from mfa_kit.lab.front import Call, Front, Handler
 
@@ -112,3 +113,13 @@ class Lab:
         """List the virtual devices that exist, assigned or not."""
         with self.account.lock:
             return set(self.account.backend.virtual_mfa_devices)
+
+    def add_token(self, serial: str, secret: str) -> None:
+        """Let AWS know a hardware TOTP token: its printed serial and its seed in base32."""
+        with self.account.lock:
+            self.account.backend.tokens[serial] = Token(serial, Codes(secret))
+
+    def register_fido(self, user: str, name: str) -> str:
+        """Register a FIDO security key for a user, as only the console can; return its serial."""
+        with self.account.lock:
+            return control.register(self.account, user=user, name=name)

@@ -17,7 +17,6 @@ from urllib.parse import parse_qsl, quote
 from xml.sax.saxutils import escape
 
 from botocore.model import ListShape, Shape, StringShape, StructureShape
-from moto.core.exceptions import ServiceException
 
 NAMESPACE = {"iam": "https://iam.amazonaws.com/doc/2010-05-08/", "sts": "https://sts.amazonaws.com/doc/2011-06-15/"}
 # Everything else is 400, as in the API references' tables of errors.
@@ -36,11 +35,12 @@ STATUS = {
 T = TypeVar("T")
 
 
-class IamError(ServiceException):
-    """An error as IAM or STS words it."""
+class IamError(Exception):
+    """An error as IAM or STS words it. Not one of moto's, which knows only the codes of the service's model."""
 
     def __init__(self, code: str, message: str) -> None:
-        super().__init__(code, message)
+        super().__init__(f"{code}: {message}")
+        self.code, self.message = code, message
 
 
 class Signature(NamedTuple):

@@ -1,0 +1,109 @@
+"""A client of the lab as anybody has one: botocore for the calls, pyotp for the codes. Nothing of the product."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import botocore.session
+import pyotp
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from mfa_kit.lab.server import Lab
+
+SESSION = botocore.session.get_session()
+ONCE = Config(retries={"total_max_attempts": 1}, read_timeout=5, connect_timeout=5)
+PERIOD = 30
+Keys = tuple[str, str, str | None]
+
+
+def now() -> int:
+    """Return the present step, and not in its last two seconds: a test must not run over its edge."""
+    while time.time() % PERIOD > PERIOD - 2:
+        time.sleep(0.1)
+    return int(time.time()) // PERIOD
+
+
+def code(seed: bytes, step: int) -> str:
+    return pyotp.HOTP(seed.decode()).at(step)
+
+
+def pair(seed: bytes, offset: int = 0) -> dict[str, str]:
+    """Compute the codes of the step before and of this one, shifted by some steps, as Enable takes them."""
+    step = now() + offset
+    return {"AuthenticationCode1": code(seed, step - 1), "AuthenticationCode2": code(seed, step)}
+
+
+def document(*statements: dict[str, Any]) -> str:
+    """Write a policy of statements, that allow unless they deny."""
+    return json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", **one} for one in statements]})
+
+
+@contextmanager
+def refused(code: str, message: str = "") -> Iterator[None]:
+    """Expect an error of IAM's."""
+    with pytest.raises(ClientError) as caught:
+        yield
+    said = caught.value.response["Error"]
+    assert (said["Code"], said["Message"]) == (code, message or said["Message"])
+
+
+@dataclass
+class Aws:
+    """Whoever's view of a lab: his clients, and what tests do again and again."""
+
+    lab: Lab
+    keys: Keys
+    seeds: dict[str, bytes] = field(default_factory=dict)
+
+    def client(self, service: str, **more: Any) -> Any:
+        key, secret, token = self.keys
+        given = {
+            "region_name": self.lab.account.region,
+            "endpoint_url": self.lab.url,
+            "aws_access_key_id": key,
+            "aws_secret_access_key": secret,
+            "aws_session_token": token,
+            "config": ONCE,
+        }
+        return SESSION.create_client(service, **(given | more))
+
+    @property
+    def iam(self) -> Any:
+        return self.client("iam")
+
+    @property
+    def sts(self) -> Any:
+        return self.client("sts")
+
+    def create(self, name: str, **more: Any) -> str:
+        """Create a device; keep its seed."""
+        made = self.iam.create_virtual_mfa_device(VirtualMFADeviceName=name, **more)["VirtualMFADevice"]
+        self.seeds[made["SerialNumber"]] = made["Base32StringSeed"]
+        return str(made["SerialNumber"])
+
+    def enable(self, user: str, serial: str, offset: int = 0) -> None:
+        self.iam.enable_mfa_device(UserName=user, SerialNumber=serial, **pair(self.seeds[serial], offset))
+
+    def enrolled(self, user: str, name: str | None = None) -> str:
+        serial = self.create(name or user)
+        self.enable(user, serial)
+        return serial
+
+    def user(self, name: str) -> "Aws":
+        """Give a user keys and see the lab as he does."""
+        key = self.iam.create_access_key(UserName=name)["AccessKey"]
+        return Aws(self.lab, (key["AccessKeyId"], key["SecretAccessKey"], None), self.seeds)
+
+    def mfa_session(self, serial: str, offset: int = 0) -> "Aws":
+        """Show a code to STS and see the lab as a user with MFA does."""
+        given = {"SerialNumber": serial, "TokenCode": code(self.seeds[serial], now() + offset)}
+        return self.session(self.sts.get_session_token(**given)["Credentials"])
+
+    def session(self, credentials: dict[str, Any]) -> "Aws":
+        keys = (credentials["AccessKeyId"], credentials["SecretAccessKey"], credentials["SessionToken"])
+        return Aws(self.lab, keys, self.seeds)

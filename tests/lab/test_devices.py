@@ -1,0 +1,261 @@
+"""Virtual devices: what IAM says to each operation. Sources are the rows of docs/lab.md."""
+
+import base64
+import io
+
+import pytest
+import zxingcpp
+from PIL import Image
+
+from mfa_kit.lab.codes import Settings
+from mfa_kit.lab.server import Lab
+from tests.lab.client import Aws, pair, refused
+
+START = "arn:aws:iam::000000000000:mfa"
+
+
+def test_create_hands_out_the_seed_once_and_a_picture_of_it(admin: Aws) -> None:
+    """The seed is 64 base32 characters; the PNG holds AWS's label and that seed."""
+    made = admin.iam.create_virtual_mfa_device(VirtualMFADeviceName="alice")["VirtualMFADevice"]
+    with Image.open(io.BytesIO(made["QRCodePNG"])) as picture:
+        (found,) = zxingcpp.read_barcodes(picture)
+    issuer = "Amazon%20Web%20Services"
+    seed = made["Base32StringSeed"].decode()
+    assert found.text == f"otpauth://totp/{issuer}:alice@000000000000?secret={seed}&issuer={issuer}"
+    assert (len(seed), len(base64.b32decode(seed))) == (64, 40)
+
+
+def test_the_label_names_the_alias_of_an_account_that_has_one(admin: Aws) -> None:
+    """AWS writes the account's alias where there is one."""
+    admin.iam.create_account_alias(AccountAlias="acme")
+    made = admin.iam.create_virtual_mfa_device(VirtualMFADeviceName="alice")["VirtualMFADevice"]
+    with Image.open(io.BytesIO(made["QRCodePNG"])) as picture:
+        assert ":alice@acme?" in zxingcpp.read_barcodes(picture)[0].text
+
+
+def test_two_devices_have_two_seeds(admin: Aws, lab: Lab) -> None:
+    """Seeds are random, and the lab's judge gives the octets of each."""
+    one, other = admin.create("one"), admin.create("other")
+    assert lab.seed(one) == base64.b32decode(admin.seeds[one]) != lab.seed(other)
+
+
+def test_a_taken_name_is_taken(admin: Aws) -> None:
+    """Path and name together are the key."""
+    admin.create("alice")
+    with refused("EntityAlreadyExists", "MFA device already exists."):
+        admin.create("alice")
+    assert admin.create("alice", Path="/team/") == f"{START}/team/alice"
+
+
+def test_enable_assigns_and_both_lists_tell(admin: Aws, lab: Lab) -> None:
+    """Lists name the user and the date, and never seeds or tags."""
+    serial = admin.create("alice", Tags=[{"Key": "k", "Value": "v"}])
+    assert admin.iam.list_virtual_mfa_devices()["VirtualMFADevices"] == [{"SerialNumber": serial}]
+    admin.enable("alice", serial)
+    (listed,) = admin.iam.list_virtual_mfa_devices()["VirtualMFADevices"]
+    assert set(listed) == {"SerialNumber", "User", "EnableDate"}
+    assert (listed["User"]["UserName"], lab.assigned(serial)) == ("alice", "alice")
+    (own,) = admin.iam.list_mfa_devices(UserName="alice")["MFADevices"]
+    assert own == {"UserName": "alice", "SerialNumber": serial, "EnableDate": listed["EnableDate"]}
+
+
+def test_enable_twice_is_told_apart_from_enable_elsewhere(admin: Aws) -> None:
+    """EntityAlreadyExists comes in a form for this user and one for another."""
+    serial = admin.enrolled("alice")
+    with refused("EntityAlreadyExists", "MFA Device for user alice already exists."):
+        admin.enable("alice", serial, 2)
+    with refused("EntityAlreadyExists", "MFA Device is already in use."):
+        admin.enable("bob", serial, 2)
+
+
+@pytest.mark.parametrize("wrong", ["wrong", "same", "reversed"])
+def test_any_wrong_pair_is_one_error_and_spends_nothing(admin: Aws, wrong: str) -> None:
+    """IAM has one text for a wrong code, the same code twice and the wrong order; a good pair is taken after it."""
+    serial = admin.create("alice")
+    good = pair(admin.seeds[serial])
+    first, second = good.values()
+    codes = {
+        "wrong": {"AuthenticationCode1": first, "AuthenticationCode2": f"{(int(second) + 1) % 10**6:06}"},
+        "same": {"AuthenticationCode1": second, "AuthenticationCode2": second},
+        "reversed": {"AuthenticationCode1": second, "AuthenticationCode2": first},
+    }[wrong]
+    with refused("InvalidAuthenticationCode", "Authentication code for device is not valid."):
+        admin.iam.enable_mfa_device(UserName="alice", SerialNumber=serial, **codes)
+    admin.iam.enable_mfa_device(UserName="alice", SerialNumber=serial, **good)
+
+
+def test_a_spent_pair_stays_spent_over_deactivate(admin: Aws) -> None:
+    """The next pair lies wholly above the last one, whoever gets the device."""
+    serial = admin.enrolled("alice")
+    admin.iam.deactivate_mfa_device(UserName="alice", SerialNumber=serial)
+    for offset in (0, 1):
+        with refused("InvalidAuthenticationCode"):
+            admin.enable("bob", serial, offset)
+    admin.enable("bob", serial, 2)
+
+
+def test_a_pair_far_off_is_taken_and_becomes_the_skew(admin: Aws) -> None:
+    """Enable takes 1000 steps ahead; Resync then searches round that skew, not round the time."""
+    serial = admin.create("alice")
+    with refused("InvalidAuthenticationCode"):
+        admin.enable("alice", serial, 1002)
+    admin.enable("alice", serial, 900)
+    resync = {"UserName": "alice", "SerialNumber": serial}
+    admin.iam.resync_mfa_device(**resync, **pair(admin.seeds[serial], 1800))
+
+
+def test_resync_is_for_the_device_of_that_user(admin: Aws) -> None:
+    """An unassigned device, and another's, are invalid for the user."""
+    serial = admin.create("alice")
+    with refused("NoSuchEntity", "MFA Device invalid for user."):
+        admin.iam.resync_mfa_device(UserName="alice", SerialNumber=serial, **pair(admin.seeds[serial]))
+    admin.enable("bob", serial)
+    with refused("NoSuchEntity", "MFA Device invalid for user."):
+        admin.iam.resync_mfa_device(UserName="alice", SerialNumber=serial, **pair(admin.seeds[serial], 2))
+
+
+def test_the_ninth_device_is_too_many(admin: Aws) -> None:
+    """Eight devices a user."""
+    for number in range(8):
+        admin.enrolled("alice", f"a{number}")
+    ninth = admin.create("ninth")
+    with refused("LimitExceeded"):
+        admin.enable("alice", ninth)
+
+
+def test_the_account_has_a_quota_of_virtual_devices() -> None:
+    """Virtual devices count against the quota of users, orphans too."""
+    with Lab(settings=Settings(users_quota=2)) as lab:
+        admin = Aws(lab, (lab.admin.access_key_id, lab.admin.secret_access_key, None))
+        admin.create("one")
+        admin.create("two")
+        with refused("LimitExceeded"):
+            admin.create("three")
+
+
+def test_delete_wants_deactivate_first(admin: Aws, lab: Lab) -> None:
+    """An assigned device is in use; deactivated, it is still there until it is deleted."""
+    serial = admin.enrolled("alice")
+    with refused("DeleteConflict", "MFA VirtualDevice in use. Must deactivate first."):
+        admin.iam.delete_virtual_mfa_device(SerialNumber=serial)
+    admin.iam.deactivate_mfa_device(UserName="alice", SerialNumber=serial)
+    assert (lab.serials(), lab.assigned(serial)) == ({serial}, None)
+    with refused("NoSuchEntity", "MFA Device invalid for user."):
+        admin.iam.deactivate_mfa_device(UserName="alice", SerialNumber=serial)
+    admin.iam.delete_virtual_mfa_device(SerialNumber=serial)
+    assert lab.serials() == set()
+    with refused("NoSuchEntity"):
+        admin.iam.delete_virtual_mfa_device(SerialNumber=serial)
+
+
+def test_a_user_with_a_device_is_not_deleted(admin: Aws) -> None:
+    """DeleteUser names what is in the way."""
+    serial = admin.enrolled("alice")
+    with refused("DeleteConflict", "Cannot delete entity, must remove tokens from principal first."):
+        admin.iam.delete_user(UserName="alice")
+    admin.iam.deactivate_mfa_device(UserName="alice", SerialNumber=serial)
+    admin.iam.delete_user(UserName="alice")
+    with refused("NoSuchEntity", "The user with name alice cannot be found."):
+        admin.iam.list_mfa_devices(UserName="alice")
+
+
+def test_unknown_users_and_devices(admin: Aws) -> None:
+    """Each is NoSuchEntity."""
+    serial = admin.create("alice")
+    with refused("NoSuchEntity", "The user with name nobody cannot be found."):
+        admin.enable("nobody", serial)
+    with refused("NoSuchEntity", f"VirtualMFADevice with serial number {START}/none does not exist."):
+        admin.iam.enable_mfa_device(UserName="alice", SerialNumber=f"{START}/none", **pair(admin.seeds[serial]))
+
+
+def test_tags(admin: Aws) -> None:
+    """Tags are given at creation or later, listed by pages, and need keys that differ beyond case."""
+    serial = admin.create("alice", Tags=[{"Key": "a", "Value": "1"}, {"Key": "b", "Value": "2"}])
+    admin.iam.tag_mfa_device(SerialNumber=serial, Tags=[{"Key": "c", "Value": "3"}])
+    admin.iam.untag_mfa_device(SerialNumber=serial, TagKeys=["a"])
+    first = admin.iam.list_mfa_device_tags(SerialNumber=serial, MaxItems=1)
+    rest = admin.iam.list_mfa_device_tags(SerialNumber=serial, Marker=first["Marker"])
+    assert [first["Tags"], rest["Tags"]] == [[{"Key": "b", "Value": "2"}], [{"Key": "c", "Value": "3"}]]
+    with refused("InvalidInput"):
+        admin.create("bob", Tags=[{"Key": "a", "Value": "1"}, {"Key": "A", "Value": "2"}])
+    with refused("LimitExceeded"):
+        admin.iam.tag_mfa_device(SerialNumber=serial, Tags=[{"Key": f"k{n}", "Value": ""} for n in range(49)])
+
+
+def test_a_tag_may_be_of_any_script_but_hold_no_comma(admin: Aws) -> None:
+    """User names may hold a comma, tag values may not."""
+    serial = admin.create("alice", Tags=[{"Key": "naïve ключ", "Value": "ЖΩ é_.:/=+-@"}])
+    assert admin.iam.list_mfa_device_tags(SerialNumber=serial)["Tags"][0]["Value"] == "ЖΩ é_.:/=+-@"
+    with refused("ValidationError"):
+        admin.create("bob", Tags=[{"Key": "user", "Value": "smith,john"}])
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [("a b", "/"), ("a/b", "/"), ("ä", "/"), ("a", "team/"), ("a", "/team"), ("a", "//team\x7f/")],
+)
+def test_names_and_paths_that_iam_refuses(admin: Aws, name: str, path: str) -> None:
+    """The service checks what botocore does not: patterns."""
+    with refused("ValidationError"):
+        admin.create(name, Path=path)
+
+
+def test_codes_are_digits(admin: Aws) -> None:
+    """Six letters pass botocore and not the service."""
+    serial = admin.create("alice")
+    said = (
+        "1 validation error detected: Value 'abcdef' at 'authenticationCode1' failed to satisfy constraint: "
+        r"Member must satisfy regular expression pattern: [\d]+"
+    )
+    with refused("ValidationError", said):
+        admin.iam.enable_mfa_device(
+            UserName="alice", SerialNumber=serial, AuthenticationCode1="abcdef", AuthenticationCode2="123456"
+        )
+
+
+def test_lists_come_in_pages(admin: Aws) -> None:
+    """Pages follow one another by a marker that survives deletions; any other marker is invalid."""
+    serials = sorted(admin.create(f"d{number}") for number in range(5))
+    first = admin.iam.list_virtual_mfa_devices(MaxItems=2)
+    assert first["IsTruncated"]
+    admin.iam.delete_virtual_mfa_device(SerialNumber=serials[0])
+    rest = admin.iam.list_virtual_mfa_devices(Marker=first["Marker"])
+    assert [row["SerialNumber"] for row in first["VirtualMFADevices"] + rest["VirtualMFADevices"]] == serials
+    assert not rest["IsTruncated"]
+    with refused("ValidationError", "Invalid Marker."):
+        admin.iam.list_virtual_mfa_devices(Marker="5")
+
+
+def test_the_list_by_assignment(admin: Aws) -> None:
+    """Assigned and Unassigned are two halves of Any."""
+    held, free = admin.enrolled("alice"), admin.create("free")
+    for status, wanted in (("Assigned", [held]), ("Unassigned", [free]), ("Any", sorted([held, free]))):
+        found = admin.iam.list_virtual_mfa_devices(AssignmentStatus=status)["VirtualMFADevices"]
+        assert [row["SerialNumber"] for row in found] == wanted
+
+
+@pytest.mark.parametrize(("region", "partition"), [("us-gov-west-1", "aws-us-gov"), ("cn-north-1", "aws-cn")])
+def test_a_partition_is_a_world_of_its_own(region: str, partition: str) -> None:
+    """ARNs carry the partition, and a key of one is unknown in another."""
+    with Lab(("alice",), region=region) as lab:
+        admin = Aws(lab, (lab.admin.access_key_id, lab.admin.secret_access_key, None))
+        assert admin.enrolled("alice") == f"arn:{partition}:iam::000000000000:mfa/alice"
+        with refused("InvalidClientTokenId"):
+            admin.client("iam", region_name="us-east-1").list_users()
+
+
+def test_user_names_are_not_distinguished_by_case(admin: Aws) -> None:
+    """ALICE is alice, and is shown as she was created."""
+    with refused("EntityAlreadyExists"):
+        admin.iam.create_user(UserName="ALICE")
+    assert admin.iam.get_user(UserName="Alice")["User"]["UserName"] == "alice"
+
+
+def test_a_hardware_token_needs_no_create(lab: Lab, admin: Aws) -> None:
+    """AWS holds the seed of a token it sold: Enable takes its serial, Deactivate leaves nothing to delete."""
+    lab.add_token("GAHT12345678", "A" * 64)
+    admin.iam.enable_mfa_device(UserName="alice", SerialNumber="GAHT12345678", **pair(b"A" * 64))
+    assert (lab.assigned("GAHT12345678"), lab.serials()) == ("alice", set())
+    admin.iam.deactivate_mfa_device(UserName="alice", SerialNumber="GAHT12345678")
+    with refused("NoSuchEntity"):
+        admin.iam.delete_virtual_mfa_device(SerialNumber="GAHT12345678")

@@ -1,0 +1,192 @@
+"""The account around the devices: pages, details, the report, the summary, security keys, passwords."""
+
+import csv
+import io
+from typing import Any
+
+from mfa_kit.lab.codes import Settings
+from mfa_kit.lab.server import Lab
+from tests.lab.client import Aws, document, refused
+
+
+def test_users_come_in_pages_without_case(lab: Lab, admin: Aws) -> None:
+    """Users are listed by name; every one comes once, over the pages that botocore asks for."""
+    for name in ("Zoe", "anna", "Bert"):
+        lab.add_user(name)
+    pages = list(admin.iam.get_paginator("list_users").paginate(PaginationConfig={"PageSize": 2}))
+    names = [user["UserName"] for page in pages for user in page["Users"]]
+    assert (len(pages), names) == (3, ["alice", "anna", "Bert", "bob", "lab-admin", "Zoe"])
+
+
+def test_users_by_path(lab: Lab, admin: Aws) -> None:
+    """PathPrefix picks the users below it."""
+    lab.add_user("zoe", path="/team/")
+    (zoe,) = admin.iam.list_users(PathPrefix="/team/")["Users"]
+    assert (zoe["Arn"], zoe["UserId"][:4]) == ("arn:aws:iam::000000000000:user/team/zoe", "AIDA")
+
+
+def test_get_user_without_a_name_is_the_caller(admin: Aws) -> None:
+    """Operations on oneself may leave the name out."""
+    assert admin.iam.get_user()["User"]["UserName"] == "lab-admin"
+    admin.iam.tag_user(UserName="alice", Tags=[{"Key": "team", "Value": "red"}])
+    assert admin.iam.get_user(UserName="alice")["User"]["Tags"] == [{"Key": "team", "Value": "red"}]
+
+
+def test_the_whole_account_in_pages(admin: Aws) -> None:
+    """GetAccountAuthorizationDetails has users with groups, policies and tags, then groups, roles and policies."""
+    admin.iam.create_group(GroupName="people")
+    admin.iam.add_user_to_group(GroupName="people", UserName="alice")
+    everything = document({"Action": "*", "Resource": "*"})
+    arn = admin.iam.create_policy(PolicyName="all", PolicyDocument=everything)["Policy"]["Arn"]
+    admin.iam.attach_group_policy(GroupName="people", PolicyArn=arn)
+    admin.iam.create_role(RoleName="ops", AssumeRolePolicyDocument=document({"Action": "sts:AssumeRole"}))
+    pages = list(
+        admin.iam.get_paginator("get_account_authorization_details").paginate(PaginationConfig={"PageSize": 2})
+    )
+    whole: dict[str, list[Any]] = {
+        name: [row for page in pages for row in page[name]]
+        for name in ("UserDetailList", "GroupDetailList", "RoleDetailList", "Policies")
+    }
+    assert len(pages) == 3
+    assert [user["UserName"] for user in whole["UserDetailList"]] == ["alice", "bob", "lab-admin"]
+    assert admin.iam.get_group(GroupName="people")["Users"][0]["UserName"] == "alice"
+    assert whole["UserDetailList"][0]["GroupList"] == ["people"]
+    (group,), (role,), (policy,) = whole["GroupDetailList"], whole["RoleDetailList"], whole["Policies"]
+    assert group["AttachedManagedPolicies"] == [{"PolicyName": "all", "PolicyArn": arn}]
+    assert (role["RoleName"], policy["PolicyName"]) == ("ops", "all")
+    assert policy["PolicyVersionList"][0]["Document"]["Statement"][0]["Action"] == "*"
+
+
+def test_details_by_filter(admin: Aws) -> None:
+    """A filter leaves the rest out."""
+    found = admin.iam.get_account_authorization_details(Filter=["Group"])
+    assert (found["UserDetailList"], found["GroupDetailList"]) == ([], [])
+
+
+def _report(admin: Aws) -> list[dict[str, str]]:
+    text = admin.iam.get_credential_report()["Content"].decode()
+    assert not text.endswith("\n")
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_the_credential_report(admin: Aws) -> None:
+    """Root comes first; a user has his password, keys and MFA as they are; dates are UTC."""
+    with refused("ReportNotPresent", "Unknown"):
+        admin.iam.get_credential_report()
+    admin.iam.create_login_profile(UserName="alice", Password="correct horse battery")
+    admin.iam.update_account_password_policy(MaxPasswordAge=90)
+    admin.enrolled("alice")
+    alice = admin.user("alice")
+    alice.sts.get_caller_identity()
+    assert admin.iam.generate_credential_report()["State"] == "STARTED"
+    assert admin.iam.generate_credential_report()["State"] == "COMPLETE"
+    root, one, other, me = _report(admin)
+    assert [row["user"] for row in (root, one, other, me)] == ["<root_account>", "alice", "bob", "lab-admin"]
+    assert (root["arn"], root["mfa_active"], root["password_enabled"]) == (
+        "arn:aws:iam::000000000000:root",
+        "true",
+        "not_supported",
+    )
+    assert (one["mfa_active"], one["password_enabled"], one["password_last_used"]) == ("true", "true", "no_information")
+    assert one["password_next_rotation"] > one["password_last_changed"] > "2026"
+    assert one["user_creation_time"][-1] == "Z"
+    assert (one["access_key_1_active"], one["access_key_1_last_used_service"]) == ("true", "sts")
+    assert (one["access_key_2_active"], one["access_key_2_last_rotated"]) == ("false", "N/A")
+    assert (other["mfa_active"], other["password_enabled"], other["password_last_changed"]) == ("false", "false", "N/A")
+    assert len(root) == 22
+
+
+def test_the_report_is_a_snapshot_that_ages(lab: Lab, admin: Aws) -> None:
+    """For four hours the same bytes are handed out; then the report has expired and is made anew."""
+    admin.iam.generate_credential_report()
+    first = _report(admin)
+    admin.enrolled("bob")
+    admin.iam.generate_credential_report()
+    assert _report(admin) == first
+    assert lab.account.report is not None
+    at, content = lab.account.report
+    lab.account.report = (at - 4 * 3600 - 1, content)
+    with refused("ReportExpired", "Unknown"):
+        admin.iam.get_credential_report()
+    assert admin.iam.generate_credential_report()["State"] == "STARTED"
+    assert _report(admin) != first
+
+
+def test_the_summary_counts_devices_and_tells_roots(lab: Lab, admin: Aws) -> None:
+    """Virtual devices, those in use, and AccountMFAEnabled."""
+    admin.enrolled("alice")
+    admin.create("free")
+    seen = admin.iam.get_account_summary()["SummaryMap"]
+    assert (seen["Users"], seen["MFADevices"], seen["MFADevicesInUse"], seen["AccountMFAEnabled"]) == (3, 2, 1, 1)
+    lab.account.root.mfa = False
+    assert admin.iam.get_account_summary()["SummaryMap"]["AccountMFAEnabled"] == 0
+
+
+def test_a_security_key_is_listed_described_and_removed(lab: Lab, admin: Aws) -> None:
+    """Only a lab call registers one; GetMFADevice knows its certifications; Deactivate takes it away for good."""
+    serial = lab.register_fido("alice", "blue-key")
+    assert serial.startswith("arn:aws:iam::000000000000:u2f/user/alice/blue-key-")
+    assert admin.iam.list_mfa_devices(UserName="alice")["MFADevices"][0]["SerialNumber"] == serial
+    assert admin.iam.list_virtual_mfa_devices()["VirtualMFADevices"] == []
+    found = admin.iam.get_mfa_device(UserName="alice", SerialNumber=serial)
+    assert (found["UserName"], found["Certifications"]) == ("alice", {"FIDO": "L1"})
+    with refused("NoSuchEntity"):
+        admin.iam.get_mfa_device(UserName="bob", SerialNumber=serial)
+    admin.iam.deactivate_mfa_device(UserName="alice", SerialNumber=serial)
+    assert admin.iam.list_mfa_devices(UserName="alice")["MFADevices"] == []
+
+
+def test_get_mfa_device_is_for_security_keys_alone(admin: Aws) -> None:
+    """Anything but a FIDO ARN is a ValidationError."""
+    serial = admin.enrolled("alice")
+    said = (
+        "The MFA device serial number sent in the request is invalid or not supported by this API. "
+        "Currently, only hardware FIDO security keys are supported. Please use the compatible device or API."
+    )
+    with refused("ValidationError", said):
+        admin.iam.get_mfa_device(UserName="alice", SerialNumber=serial)
+
+
+def test_a_security_key_counts_among_the_eight() -> None:
+    """Eight devices of any mix."""
+    with Lab(("alice",), settings=Settings(devices_per_user=1)) as lab:
+        admin = Aws(lab, (lab.admin.access_key_id, lab.admin.secret_access_key, None))
+        lab.register_fido("alice", "key")
+        serial = admin.create("alice")
+        with refused("LimitExceeded"):
+            admin.enable("alice", serial)
+
+
+def test_passwords(admin: Aws) -> None:
+    """A login profile is made once, may want a change, and stands in the way of DeleteUser."""
+    admin.iam.create_login_profile(UserName="bob", Password="correct horse battery", PasswordResetRequired=True)
+    with refused("EntityAlreadyExists", "Login Profile for user bob already exists."):
+        admin.iam.create_login_profile(UserName="bob", Password="correct horse battery")
+    assert admin.iam.get_login_profile(UserName="bob")["LoginProfile"]["PasswordResetRequired"]
+    with refused("DeleteConflict", "Cannot delete entity, must delete login profile first."):
+        admin.iam.delete_user(UserName="bob")
+    with refused("NoSuchEntity"):
+        admin.iam.update_login_profile(UserName="alice", Password="correct horse battery")
+
+
+def test_the_password_policy(admin: Aws) -> None:
+    """There is none until it is set."""
+    with refused("NoSuchEntity"):
+        admin.iam.get_account_password_policy()
+    admin.iam.update_account_password_policy(MinimumPasswordLength=14)
+    assert admin.iam.get_account_password_policy()["PasswordPolicy"]["MinimumPasswordLength"] == 14
+
+
+def test_what_stands_in_the_way_of_delete_user(admin: Aws) -> None:
+    """Keys and groups do, as devices and passwords do."""
+    admin.iam.create_group(GroupName="people")
+    admin.iam.add_user_to_group(GroupName="people", UserName="alice")
+    with refused("DeleteConflict", "Cannot delete entity, must remove users from group first."):
+        admin.iam.delete_user(UserName="alice")
+    admin.iam.remove_user_from_group(GroupName="people", UserName="alice")
+    assert admin.iam.list_groups_for_user(UserName="alice")["Groups"] == []
+    key = admin.iam.create_access_key(UserName="alice")["AccessKey"]["AccessKeyId"]
+    with refused("DeleteConflict", "Cannot delete entity, must delete access keys first."):
+        admin.iam.delete_user(UserName="alice")
+    admin.iam.delete_access_key(UserName="alice", AccessKeyId=key)
+    admin.iam.delete_user(UserName="alice")

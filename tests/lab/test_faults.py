@@ -1,0 +1,188 @@
+"""Faults: what a client sees of each, and whether the lab acted."""
+
+import json
+import time
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ConnectionClosedError
+
+from mfa_kit.errors import UsageFault
+from mfa_kit.lab import faults
+from mfa_kit.lab.server import Lab
+from tests.lab.client import Aws, pair, refused
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "acted"),
+    [
+        ("throttle", "Throttling", False),
+        ("denied", "AccessDenied", False),
+        ("expired", "ExpiredToken", False),
+        ("error-before", "ServiceFailure", False),
+        ("error-after", "ServiceFailure", True),
+    ],
+)
+def test_faults_that_answer(lab: Lab, admin: Aws, fault: str, error: str, acted: bool) -> None:
+    """The next call gets the error, and only it; some act all the same."""
+    lab.faults.add("CreateVirtualMFADevice", fault)
+    assert admin.iam.list_users()
+    with refused(error):
+        admin.create("alice")
+    assert bool(lab.serials()) == acted
+    assert admin.create("bob")
+
+
+@pytest.mark.parametrize(("fault", "acted"), [("lost-before", False), ("lost-after", True)])
+def test_faults_that_cut_the_line(lab: Lab, admin: Aws, fault: str, acted: bool) -> None:
+    """The connection ends without an answer."""
+    lab.faults.add("CreateVirtualMFADevice", fault)
+    with pytest.raises(ConnectionClosedError):
+        admin.create("alice")
+    assert bool(lab.serials()) == acted
+    assert lab.calls[-1].error == "lost"
+
+
+def test_a_late_enable_acts_after_a_listing_that_did_not_show_it(lab: Lab, admin: Aws) -> None:
+    """The client gives up, looks and finds nothing; then the request arrives."""
+    serial = admin.create("alice")
+    lab.faults.add("EnableMFADevice", "late", seconds=0.1, listings=1)
+    with pytest.raises(ConnectionClosedError):
+        admin.enable("alice", serial)
+    time.sleep(0.3)
+    assert admin.iam.list_mfa_devices(UserName="alice")["MFADevices"] == []
+    for _ in range(50):
+        if lab.assigned(serial):
+            break
+        time.sleep(0.05)
+    assert lab.assigned(serial) == "alice"
+
+
+def test_lists_that_lag(lab: Lab, admin: Aws) -> None:
+    """Both lists show the account as it was; IAM itself knows better."""
+    lab.faults.add("*", "lag", seconds=0.4)
+    serial = admin.enrolled("alice")
+    assert admin.iam.list_virtual_mfa_devices()["VirtualMFADevices"] == []
+    assert admin.iam.list_mfa_devices(UserName="alice")["MFADevices"] == []
+    with refused("DeleteConflict"):
+        admin.iam.delete_virtual_mfa_device(SerialNumber=serial)
+    time.sleep(0.5)
+    assert admin.iam.list_mfa_devices(UserName="alice")["MFADevices"]
+    admin.iam.deactivate_mfa_device(UserName="alice", SerialNumber=serial)
+    assert admin.iam.list_mfa_devices(UserName="alice")["MFADevices"]
+    lab.faults.clear()
+    assert admin.iam.list_mfa_devices(UserName="alice")["MFADevices"] == []
+
+
+def test_a_clock_that_is_off(lab: Lab, admin: Aws) -> None:
+    """The Date header and the codes follow AWS's clock, not ours."""
+    lab.faults.add("*", "clock", seconds=120)
+    date = admin.iam.list_users()["ResponseMetadata"]["HTTPHeaders"]["date"]
+    assert 110 < parsedate_to_datetime(date).timestamp() - time.time() < 130
+    serial = admin.create("alice")
+    admin.iam.enable_mfa_device(UserName="alice", SerialNumber=serial, **pair(admin.seeds[serial], 4))
+    assert lab.account.backend.codes(serial).skew == 0
+
+
+@pytest.mark.parametrize("seconds", [-400, 400])
+def test_a_clock_that_is_off_by_more_than_five_minutes_refuses_signatures(lab: Lab, admin: Aws, seconds: float) -> None:
+    """SigV4's own tolerance."""
+    lab.faults.add("*", "clock", seconds=seconds)
+    with refused("SignatureDoesNotMatch"):
+        admin.iam.list_users()
+
+
+def test_latency_is_added_to_every_answer(lab: Lab, admin: Aws) -> None:
+    """Also to one that another fault gives."""
+    lab.faults.add("ListUsers", "latency", at="every", seconds=0.2)
+    lab.faults.add("ListUsers", "throttle")
+    client = admin.iam
+    for error in ("Throttling", ""):
+        began = time.monotonic()
+        if error:
+            with refused(error):
+                client.list_users()
+        else:
+            client.list_users()
+        assert time.monotonic() - began > 0.2
+
+
+def test_a_bucket_throttles_what_comes_too_fast(lab: Lab, admin: Aws) -> None:
+    """Two at once, then one each 0.2 s."""
+    lab.faults.add("*", "bucket", rate=5, burst=2)
+    client = admin.iam
+    client.list_users()
+    client.list_users()
+    with refused("Throttling", "Rate exceeded"):
+        client.list_users()
+    time.sleep(0.25)
+    client.list_users()
+
+
+def test_the_nth_call(lab: Lab, admin: Aws) -> None:
+    """Counted from when the rule was made, among the calls it is about; `*` is about all."""
+    client = admin.iam
+    client.list_users()
+    lab.faults.add("ListUsers", "denied", at=2)
+    lab.faults.add("*", "throttle", at=4)
+    client.list_users()
+    client.list_groups()
+    with refused("AccessDenied"):
+        client.list_users()
+    with refused("Throttling"):
+        client.list_groups()
+    client.list_users()
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"fault": "flood"}, "there is no fault 'flood'"),
+        ({"fault": "latency"}, "does not fit its parameters: seconds"),
+        ({"fault": "denied", "seconds": 1}, "does not fit its parameters: seconds"),
+        ({"fault": "denied", "at": "soon"}, "'soon' is no moment"),
+        ({"fault": "denied", "at": 0}, "0 is no moment"),
+        ({"fault": "denied", "at": True}, "True is no moment"),
+        ({"fault": "latency", "seconds": "1"}, "seconds is no number"),
+        ({"operation": "ListUsers"}, "is no rule"),
+        ({"fault": "denied", "operation": "ListUser"}, "IAM and STS have no operation 'ListUser'"),
+        (["denied"], "is no rule"),
+    ],
+)
+def test_bad_rules_are_one_sentence(row: Any, said: str) -> None:
+    """An unknown fault, parameters that do not fit, a moment or an operation that is none."""
+    with pytest.raises(UsageFault) as caught:
+        faults.Faults().add_row(row)
+    assert said in str(caught.value)
+    assert caught.value.hint
+
+
+def test_rules_from_a_file(tmp_path: Path) -> None:
+    """JSON is a list; TOML has tables named rule."""
+    rule = {"operation": "EnableMFADevice", "fault": "late", "seconds": 2, "listings": 1, "at": 3}
+    (tmp_path / "rules.json").write_text(json.dumps([rule]), "utf-8")
+    lines = [f"{name} = {json.dumps(value)}" for name, value in rule.items()]
+    (tmp_path / "rules.toml").write_text("\n".join(["[[rule]]", *lines]), "utf-8")
+    for name in ("rules.json", "rules.toml"):
+        assert faults.read(tmp_path / name) == [rule]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("none.json", None, "cannot be read: No such file or directory"),
+        ("bad.json", "{", "is no file of rules"),
+        ("bad.toml", "[", "is no file of rules"),
+        ("table.json", "{}", "holds no list of rules"),
+        ("empty.toml", "", "holds no list of rules"),
+    ],
+)
+def test_bad_files_of_rules(tmp_path: Path, name: str, text: str | None, said: str) -> None:
+    """One sentence each, with the file's name."""
+    if text is not None:
+        (tmp_path / name).write_text(text, "utf-8")
+    with pytest.raises(UsageFault, match=name) as caught:
+        faults.read(tmp_path / name)
+    assert said in str(caught.value)

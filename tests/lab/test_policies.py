@@ -1,0 +1,271 @@
+"""Policies: the evaluator against what the user guide says, and AWS's two MFA policies enforced on the wire."""
+
+import json
+from typing import Any
+
+import pytest
+
+from mfa_kit.lab.policies import Verdict, evaluate
+from mfa_kit.lab.server import Lab
+from mfa_kit.lab.wire import IamError
+from tests.lab.client import Aws, document, pair, refused
+
+ALLOW, DENY, NOTHING = Verdict.ALLOW, Verdict.EXPLICIT, Verdict.IMPLICIT
+# AWS's sample for users who manage their own MFA devices, "AWS: Allows MFA-authenticated IAM users to manage their own
+# MFA device on the Security credentials page", 2023 text.
+MANAGE = (
+    {"Action": "iam:ListVirtualMFADevices", "Resource": "*"},
+    {"Action": "iam:CreateVirtualMFADevice", "Resource": "arn:aws:iam::*:mfa/*"},
+    {
+        "Action": [
+            "iam:DeactivateMFADevice",
+            "iam:EnableMFADevice",
+            "iam:GetUser",
+            "iam:GetMFADevice",
+            "iam:ListMFADevices",
+            "iam:ResyncMFADevice",
+        ],
+        "Resource": "arn:aws:iam::*:user/${aws:username}",
+    },
+)
+FORCE: dict[str, Any] = {
+    "Effect": "Deny",
+    "NotAction": [
+        "iam:CreateVirtualMFADevice",
+        "iam:EnableMFADevice",
+        "iam:GetUser",
+        "iam:GetMFADevice",
+        "iam:ListMFADevices",
+        "iam:ListVirtualMFADevices",
+        "iam:ResyncMFADevice",
+        "sts:GetSessionToken",
+    ],
+    "Resource": "*",
+    "Condition": {"BoolIfExists": {"aws:MultiFactorAuthPresent": "false"}},
+}
+ALICE = "arn:aws:iam::000000000000:user/alice"
+
+
+def _verdict(*statements: dict[str, Any], action: str = "iam:GetUser", on: str = ALICE, **context: Any) -> Verdict:
+    found = {name.replace("__", ":"): value for name, value in context.items()}
+    return evaluate([document(one) for one in statements], action, on, found)
+
+
+def test_deny_wins_and_silence_is_no() -> None:
+    """Explicit deny, then allow, then the implicit deny: "Policy evaluation logic"."""
+    allow: dict[str, Any] = {"Action": "iam:*", "Resource": "*"}
+    deny = {"Effect": "Deny", "Action": "iam:Get*", "Resource": "*"}
+    assert [_verdict(allow), _verdict(allow, deny), _verdict()] == [ALLOW, DENY, NOTHING]
+
+
+@pytest.mark.parametrize(
+    ("statement", "wanted"),
+    [
+        ({"Action": "IAM:getuser", "Resource": "*"}, ALLOW),
+        ({"Action": "iam:Get????", "Resource": "*"}, ALLOW),
+        ({"Action": "iam:Get???", "Resource": "*"}, NOTHING),
+        ({"NotAction": "iam:List*", "Resource": "*"}, ALLOW),
+        ({"NotAction": ["iam:Get*"], "Resource": "*"}, NOTHING),
+        ({"Action": "*", "Resource": ALICE}, ALLOW),
+        ({"Action": "*", "Resource": "arn:aws:iam::000000000000:user/[a]lice"}, NOTHING),
+        ({"Action": "*", "NotResource": "arn:aws:iam::*:user/bob"}, ALLOW),
+        ({"Action": "*", "Resource": "arn:aws:iam::*:user/${aws:username}"}, ALLOW),
+        ({"Action": "*", "Resource": "arn:aws:iam::*:user/${aws:nothing}"}, NOTHING),
+        ({"Action": "*", "Resource": "arn:aws:iam::*:user/${aws:nothing, 'alice'}"}, ALLOW),
+        ({"Action": "*", "Resource": "arn:aws:iam::*:user/al${*}ce"}, NOTHING),
+    ],
+)
+def test_elements(statement: dict[str, Any], wanted: Verdict) -> None:
+    """Actions without case, resources with it; `*` and `?` alone are wild; a variable without value matches nothing."""
+    assert _verdict(statement, aws__username="alice") is wanted
+
+
+@pytest.mark.parametrize(
+    ("condition", "wanted"),
+    [
+        ({"Bool": {"aws:MultiFactorAuthPresent": "true"}}, {"absent": NOTHING, "true": ALLOW, "false": NOTHING}),
+        ({"Bool": {"aws:MultiFactorAuthPresent": "false"}}, {"absent": NOTHING, "true": NOTHING, "false": ALLOW}),
+        ({"BoolIfExists": {"aws:MultiFactorAuthPresent": "false"}}, {"absent": ALLOW, "true": NOTHING, "false": ALLOW}),
+        ({"BoolIfExists": {"aws:multifactorauthpresent": "true"}}, {"absent": ALLOW, "true": ALLOW, "false": NOTHING}),
+        ({"Null": {"aws:MultiFactorAuthPresent": "true"}}, {"absent": ALLOW, "true": NOTHING, "false": NOTHING}),
+        ({"Null": {"aws:MultiFactorAuthPresent": False}}, {"absent": NOTHING, "true": ALLOW, "false": ALLOW}),
+    ],
+)
+def test_mfa_conditions(condition: dict[str, Any], wanted: dict[str, Verdict]) -> None:
+    """Long-term keys have no such key at all: Bool does not match them, IfExists does."""
+    statement = {"Action": "*", "Resource": "*", "Condition": condition}
+    for value, verdict in wanted.items():
+        context = {} if value == "absent" else {"aws__MultiFactorAuthPresent": value}
+        assert _verdict(statement, **context) is verdict
+
+
+@pytest.mark.parametrize(
+    ("condition", "context", "wanted"),
+    [
+        ({"StringEquals": {"a": ["x", "y"]}}, {"a": "y"}, ALLOW),
+        ({"StringEquals": {"a": "Y"}}, {"a": "y"}, NOTHING),
+        ({"StringEqualsIgnoreCase": {"a": "Y"}}, {"a": "y"}, ALLOW),
+        ({"StringNotEquals": {"a": ["x", "y"]}}, {"a": "y"}, NOTHING),
+        ({"StringNotEquals": {"a": "x"}}, {}, ALLOW),
+        ({"StringLike": {"a": "al*e"}}, {"a": "alice"}, ALLOW),
+        ({"StringNotLike": {"a": "al*"}}, {"a": "alice"}, NOTHING),
+        ({"ArnLike": {"a": "arn:*:iam::*:user/al*"}}, {"a": ALICE}, ALLOW),
+        ({"ArnLike": {"a": "arn:*"}}, {"a": ALICE}, NOTHING),
+        ({"ArnNotEquals": {"a": ALICE}}, {"a": ALICE}, NOTHING),
+        ({"NumericLessThan": {"a": "3600"}}, {"a": "3599"}, ALLOW),
+        ({"NumericLessThanEquals": {"a": "3600"}}, {"a": "3601"}, NOTHING),
+        ({"NumericGreaterThan": {"a": 1}}, {"a": "2"}, ALLOW),
+        ({"NumericGreaterThanEquals": {"a": 3}}, {"a": "2"}, NOTHING),
+        ({"NumericNotEquals": {"a": 2}}, {"a": "2.0"}, NOTHING),
+        ({"DateGreaterThan": {"a": "2026-01-01T00:00:00Z"}}, {"a": "2026-01-02"}, ALLOW),
+        ({"DateLessThan": {"a": "1767225600"}}, {"a": "2026-01-02"}, NOTHING),
+        ({"IpAddress": {"a": "127.0.0.0/8"}}, {"a": "127.0.0.1"}, ALLOW),
+        ({"NotIpAddress": {"a": "127.0.0.0/8"}}, {"a": "127.0.0.1"}, NOTHING),
+        ({"ForAllValues:StringEquals": {"a": ["x", "y"]}}, {"a": ["x", "y"]}, ALLOW),
+        ({"ForAllValues:StringEquals": {"a": ["x"]}}, {"a": ["x", "y"]}, NOTHING),
+        ({"ForAllValues:StringEquals": {"a": ["x"]}}, {}, ALLOW),
+        ({"ForAnyValue:StringEquals": {"a": ["x"]}}, {"a": ["x", "y"]}, ALLOW),
+        ({"ForAnyValue:StringEquals": {"a": ["x"]}}, {}, NOTHING),
+        ({"StringEquals": {"a": "x", "b": "y"}}, {"a": "x", "b": "z"}, NOTHING),
+        ({"StringEquals": {"a": "x"}, "Bool": {"b": "true"}}, {"a": "x", "b": "true"}, ALLOW),
+        ({"StringEquals": {"a": "${b}"}}, {"a": "x*", "b": "x*"}, ALLOW),
+        ({"StringLike": {"a": "${b}"}}, {"a": "xy", "b": "x*"}, NOTHING),
+    ],
+)
+def test_operators(condition: dict[str, Any], context: dict[str, Any], wanted: Verdict) -> None:
+    """Values are alternatives, keys and operators all have to hold: "IAM JSON policy elements: Condition operators"."""
+    assert _verdict({"Action": "*", "Resource": "*", "Condition": condition}, **context) is wanted
+
+
+def test_an_operator_that_the_lab_cannot_judge_is_an_error() -> None:
+    """Nothing is ever passed as if it had been judged."""
+    with pytest.raises(IamError, match="BinaryEquals"):
+        _verdict({"Action": "*", "Resource": "*", "Condition": {"BinaryEquals": {"a": "x"}}}, a="x")
+
+
+def test_one_statement_may_stand_bare() -> None:
+    """A document's Statement is a list or one statement."""
+    bare = json.dumps({"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}})
+    assert evaluate([bare], "iam:GetUser", ALICE, {}) is ALLOW
+
+
+@pytest.fixture
+def alice(admin: Aws) -> Aws:
+    """Alice under the self-manage policy."""
+    admin.iam.put_user_policy(UserName="alice", PolicyName="manage", PolicyDocument=document(*MANAGE))
+    return admin.user("alice")
+
+
+def _said(action: str, on: str, why: str) -> str:
+    return f"User: {ALICE} is not authorized to perform: {action} on resource: {on} {why}"
+
+
+def test_a_user_under_the_self_manage_policy_enrolls_his_own(alice: Aws) -> None:
+    """He may Create, Enable, List and Resync his own."""
+    serial = alice.enrolled("alice")
+    assert alice.iam.list_mfa_devices()["MFADevices"][0]["SerialNumber"] == serial
+    alice.iam.resync_mfa_device(UserName="alice", SerialNumber=serial, **pair(alice.seeds[serial], 2))
+
+
+def test_the_self_manage_policy_does_not_reach_further(alice: Aws) -> None:
+    """Neither another's device, nor tags, nor Delete."""
+    serial = alice.create("alice")
+    bob = "arn:aws:iam::000000000000:user/bob"
+    why = "because no identity-based policy allows the {} action"
+    with refused("AccessDenied", _said("iam:EnableMFADevice", bob, why.format("iam:EnableMFADevice"))):
+        alice.enable("bob", serial)
+    tag = why.format("iam:TagMFADevice")
+    with refused("AccessDenied", _said("iam:TagMFADevice", "arn:aws:iam::000000000000:mfa/tagged", tag)):
+        alice.create("tagged", Tags=[{"Key": "k", "Value": "v"}])
+    with refused("AccessDenied"):
+        alice.iam.delete_virtual_mfa_device(SerialNumber=serial)
+
+
+def test_a_user_who_has_a_device_needs_mfa_to_change_his_own(alice: Aws, admin: Aws, lab: Lab) -> None:
+    """AWS-2023-001: with plain keys he may neither add nor remove, even a device that is not there; with MFA he may."""
+    first = alice.enrolled("alice")
+    second = alice.create("second")
+    said = (
+        "To complete this action, please ensure that you are authenticated with an MFA device that is enabled for "
+        "this user."
+    )
+    for serial in (first, second):
+        with refused("AccessDenied", said):
+            alice.enable("alice", serial, 2)
+    for serial in (first, f"{first}-none"):
+        with refused("AccessDenied", said):
+            alice.iam.deactivate_mfa_device(UserName="alice", SerialNumber=serial)
+    session = alice.mfa_session(first)
+    session.enable("alice", second)
+    session.iam.deactivate_mfa_device(UserName="alice", SerialNumber=first)
+    session.iam.deactivate_mfa_device(UserName="alice", SerialNumber=second)
+    alice.enable("alice", first, 2)
+    admin.iam.deactivate_mfa_device(UserName="alice", SerialNumber=first)
+    assert lab.assigned(first) is None
+
+
+def test_the_force_mfa_policy_stops_plain_keys(alice: Aws, admin: Aws) -> None:
+    """BoolIfExists catches every access-key script; enrolling stays open, and a session with MFA is free."""
+    more = {"Action": ["iam:ListUsers", "iam:DeactivateMFADevice"], "Resource": "*"}
+    group = {"GroupName": "people"}
+    admin.iam.create_group(**group)
+    admin.iam.put_group_policy(**group, PolicyName="force", PolicyDocument=document(FORCE, more))
+    admin.iam.add_user_to_group(**group, UserName="alice")
+    with refused("AccessDenied", _said("iam:ListUsers", "*", "with an explicit deny in an identity-based policy")):
+        alice.iam.list_users()
+    serial = alice.enrolled("alice")
+    with refused("AccessDenied"):
+        alice.iam.list_users()
+    assert alice.mfa_session(serial).iam.list_users()["Users"]
+
+
+def test_bool_instead_of_boolifexists_lets_plain_keys_through(alice: Aws, admin: Aws) -> None:
+    """The trap: Bool does not match a key that is absent."""
+    trap = FORCE | {"Condition": {"Bool": {"aws:MultiFactorAuthPresent": "false"}}}
+    allow = document(trap, {"Action": "iam:ListUsers", "Resource": "*"})
+    admin.iam.put_user_policy(UserName="alice", PolicyName="trap", PolicyDocument=allow)
+    assert alice.iam.list_users()["Users"]
+
+
+def test_the_self_manage_policy_does_not_match_a_user_with_a_path(admin: Aws, lab: Lab) -> None:
+    """`user/${aws:username}` is not `user/team/zoe`."""
+    lab.add_user("zoe", path="/team/")
+    admin.iam.put_user_policy(UserName="zoe", PolicyName="manage", PolicyDocument=document(*MANAGE))
+    zoe = admin.user("zoe")
+    with refused("AccessDenied"):
+        zoe.enable("zoe", zoe.create("zoe"))
+
+
+def test_a_managed_policy_counts_and_awss_own_are_known(admin: Aws) -> None:
+    """Attached policies are enforced like inline ones, AWS's by the copy that moto brings."""
+    bob = admin.user("bob")
+    with refused("AccessDenied"):
+        bob.iam.list_users()
+    for name in ("IAMReadOnlyAccess", "AWSDenyAll"):
+        admin.iam.attach_user_policy(UserName="bob", PolicyArn=f"arn:aws:iam::aws:policy/{name}")
+        if name == "IAMReadOnlyAccess":
+            assert bob.iam.list_users()["Users"]
+    with refused("AccessDenied"):
+        bob.iam.list_users()
+
+
+def test_who_am_i_is_always_answered(admin: Aws) -> None:
+    """GetCallerIdentity needs no permission and no deny stops it."""
+    deny = document({"Effect": "Deny", "Action": "*", "Resource": "*"})
+    admin.iam.put_user_policy(UserName="bob", PolicyName="deny", PolicyDocument=deny)
+    bob = admin.user("bob")
+    assert bob.sts.get_caller_identity()["Arn"].endswith("user/bob")
+    with refused("AccessDenied"):
+        bob.sts.get_session_token()
+
+
+def test_tags_in_a_request_can_be_a_condition(admin: Aws) -> None:
+    """A lean policy may want a tag, or a tag's value, of who creates."""
+    wanted = {"StringEquals": {"aws:RequestTag/team": "red"}, "ForAllValues:StringEquals": {"aws:TagKeys": ["team"]}}
+    create = {"Action": ["iam:CreateVirtualMFADevice", "iam:TagMFADevice"], "Resource": "*", "Condition": wanted}
+    admin.iam.put_user_policy(UserName="bob", PolicyName="p", PolicyDocument=document(create))
+    bob = admin.user("bob")
+    assert bob.create("red", Tags=[{"Key": "team", "Value": "red"}])
+    for tags in ([], [{"Key": "team", "Value": "blue"}], [{"Key": "team", "Value": "red"}, {"Key": "x", "Value": "y"}]):
+        with refused("AccessDenied"):
+            bob.create("other", Tags=tags)

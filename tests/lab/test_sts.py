@@ -1,0 +1,244 @@
+"""STS: which codes it takes, when it learns of a device, and what its credentials may do."""
+
+import time
+from datetime import UTC, datetime
+
+import pytest
+
+from mfa_kit.lab.codes import UNABLE, Book, Codes, Settings
+from mfa_kit.lab.server import Lab
+from mfa_kit.lab.wire import IamError
+from tests.lab.client import Aws, code, document, now, pair, refused
+
+INVALID = "MultiFactorAuthentication failed with invalid MFA one time pass code. "
+SECRET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567" * 2
+# A moment whose step begins with it, at the beginning of one of STS's windows of three minutes.
+START = 1_800_000_000 // 180 * 180
+
+
+def _bound(propagation: float = 0) -> tuple[Book, Settings]:
+    book = Book()
+    book.bind("d", "alice", Codes(SECRET), now=START)
+    return book, Settings(propagation=propagation)
+
+
+def _taken(book: Book, offset: int, *, at: float, settings: Settings, user: str = "alice") -> str:
+    """Return what STS says to the code of a step, "" when it takes it."""
+    given = code(SECRET.encode(), int(at) // 30 + offset)
+    try:
+        book.check("d", given, user=user, now=at, settings=settings)
+    except IamError as error:
+        return error.message
+    return ""
+
+
+def test_a_code_is_taken_two_steps_round_the_clock() -> None:
+    """Three steps off is too far."""
+    for offset, said in ((-3, INVALID), (-2, ""), (0, ""), (2, ""), (3, INVALID)):
+        book, settings = _bound()
+        assert _taken(book, offset, at=START + 30, settings=settings) == said
+
+
+def test_each_code_once_and_in_any_order() -> None:
+    """A code that was not used yet is good after a later one; a used one never again."""
+    book, settings = _bound()
+    assert [_taken(book, offset, at=START, settings=settings) for offset in (1, -1, 1, -1)] == [
+        "",
+        "",
+        INVALID,
+        INVALID,
+    ]
+
+
+def test_nine_tries_in_three_minutes() -> None:
+    """The tenth is told that the device is unknown, whatever its code, until the window of the clock ends."""
+    book, settings = _bound()
+    assert [_taken(book, 9, at=START, settings=settings) for _ in range(10)] == [*[INVALID] * 9, UNABLE]
+    assert _taken(book, 0, at=START + 179, settings=settings) == UNABLE
+    assert _taken(book, 0, at=START + 180, settings=settings) == ""
+
+
+def test_sts_learns_late_of_enable_and_deactivate() -> None:
+    """Until IAM's change has got through, STS sees the device as it was."""
+    book, settings = _bound(12)
+    assert _taken(book, 0, at=START + 11, settings=settings) == UNABLE
+    assert _taken(book, 0, at=START + 12, settings=settings) == ""
+    book.bind("d", None, Codes(SECRET), now=START + 20)
+    assert _taken(book, 1, at=START + 31, settings=settings) == ""
+    assert _taken(book, 1, at=START + 32, settings=settings) == UNABLE
+
+
+def test_the_skew_moves_the_window() -> None:
+    """A device whose pair was found 40 steps ahead is expected 40 steps ahead."""
+    book = Book()
+    book.bind("d", "alice", Codes(SECRET, skew=40), now=START)
+    settings = Settings(propagation=0)
+    assert [_taken(book, offset, at=START, settings=settings) for offset in (0, 42)] == [INVALID, ""]
+
+
+def test_a_session_with_a_code_works_and_carries_mfa(admin: Aws) -> None:
+    """Its credentials are the user's, and the context says MultiFactorAuthPresent."""
+    serial = admin.enrolled("alice")
+    wanted = {"Bool": {"aws:MultiFactorAuthPresent": "true"}}
+    policy = document({"Action": "iam:ListUsers", "Resource": "*", "Condition": wanted})
+    admin.iam.put_user_policy(UserName="alice", PolicyName="p", PolicyDocument=policy)
+    alice = admin.user("alice")
+    with refused("AccessDenied"):
+        alice.iam.list_users()
+    session = alice.mfa_session(serial)
+    assert session.sts.get_caller_identity()["Arn"] == "arn:aws:iam::000000000000:user/alice"
+    assert session.iam.list_users()["Users"]
+
+
+def test_a_session_without_a_code_may_not_call_iam(admin: Aws) -> None:
+    """GetSessionToken without MFA: IAM knows the token not, and STS allows no further sessions."""
+    alice = admin.user("alice")
+    session = alice.session(alice.sts.get_session_token()["Credentials"])
+    with refused("InvalidClientTokenId"):
+        session.iam.get_user()
+    with refused("AccessDenied"):
+        session.sts.get_session_token()
+
+
+def test_a_device_of_another_user_proves_nothing(admin: Aws) -> None:
+    """STS wants a device that is associated with this user, and both the serial and the code."""
+    serial = admin.enrolled("bob")
+    alice = admin.user("alice")
+    for given in ({"SerialNumber": serial, "TokenCode": code(admin.seeds[serial], now())}, {"TokenCode": "123456"}):
+        with refused("AccessDenied", UNABLE):
+            alice.sts.get_session_token(**given)
+
+
+def test_enable_does_not_spend_codes_for_sts(admin: Aws) -> None:
+    """The pair that enabled a device is good for one session each."""
+    serial = admin.enrolled("alice")
+    alice = admin.user("alice")
+    for offset in (-1, 0):
+        alice.mfa_session(serial, offset)
+    with refused("AccessDenied", INVALID):
+        alice.mfa_session(serial, 0)
+
+
+def test_the_recorded_delay_is_the_default() -> None:
+    """Right after Enable, STS does not know the device."""
+    with Lab(("alice",)) as lab:
+        admin = Aws(lab, (lab.admin.access_key_id, lab.admin.secret_access_key, None))
+        serial = admin.enrolled("alice")
+        with refused("AccessDenied", UNABLE):
+            admin.user("alice").mfa_session(serial)
+
+
+def test_credentials_end(admin: Aws, lab: Lab) -> None:
+    """After DurationSeconds the token is expired; a wrong token or secret was never good."""
+    alice = admin.user("alice")
+    made = alice.sts.get_session_token(DurationSeconds=900)["Credentials"]
+    assert 890 < (made["Expiration"] - datetime.now(UTC)).total_seconds() <= 900
+    with refused("InvalidClientTokenId"):
+        alice.session(made | {"SessionToken": "other"}).sts.get_caller_identity()
+    with refused("SignatureDoesNotMatch"):
+        alice.session(made | {"SecretAccessKey": "other"}).sts.get_caller_identity()
+    session = lab.account.sessions[made["AccessKeyId"]]
+    lab.account.sessions[made["AccessKeyId"]] = type(session)(
+        session.secret, session.token, time.time() - 1, session.caller
+    )
+    with refused("ExpiredToken"):
+        alice.session(made).sts.get_caller_identity()
+
+
+def _role(admin: Aws, trust: dict[str, object], name: str = "ops") -> str:
+    trusts = document({"Action": "sts:AssumeRole", **trust})
+    role = admin.iam.create_role(RoleName=name, AssumeRolePolicyDocument=trusts)["Role"]
+    allow = document({"Action": "iam:List*", "Resource": "*"})
+    admin.iam.put_role_policy(RoleName=name, PolicyName="p", PolicyDocument=allow)
+    return str(role["Arn"])
+
+
+def test_a_role_is_assumed_by_whom_it_trusts(admin: Aws) -> None:
+    """Its session does what the role may, is nobody's user, and has no MFA in its context."""
+    arn = _role(admin, {"Principal": {"AWS": "arn:aws:iam::000000000000:user/alice"}})
+    with refused("AccessDenied"):
+        admin.user("bob").sts.assume_role(RoleArn=arn, RoleSessionName="desk")
+    alice = admin.user("alice")
+    session = alice.session(alice.sts.assume_role(RoleArn=arn, RoleSessionName="desk")["Credentials"])
+    assert session.sts.get_caller_identity()["Arn"] == "arn:aws:sts::000000000000:assumed-role/ops/desk"
+    assert session.iam.list_users()["Users"]
+    with refused("AccessDenied"):
+        session.iam.create_user(UserName="x")
+    with refused("ValidationError", "Must specify userName when calling with non-User credentials"):
+        session.iam.list_mfa_devices()
+
+
+def test_a_role_that_trusts_the_account_wants_a_policy_of_the_users_own(admin: Aws) -> None:
+    """Naming the account delegates the decision to its policies."""
+    arn = _role(admin, {"Principal": {"AWS": "000000000000"}})
+    with refused("AccessDenied"):
+        admin.user("alice").sts.assume_role(RoleArn=arn, RoleSessionName="desk")
+    allow = document({"Action": "sts:AssumeRole", "Resource": arn})
+    admin.iam.put_user_policy(UserName="alice", PolicyName="p", PolicyDocument=allow)
+    assert admin.user("alice").sts.assume_role(RoleArn=arn, RoleSessionName="desk")["Credentials"]
+
+
+def test_a_role_may_want_mfa(admin: Aws) -> None:
+    """A code in AssumeRole itself, or a session that has one, meets the condition."""
+    wanted = {"Bool": {"aws:MultiFactorAuthPresent": "true"}}
+    who = {"AWS": "arn:aws:iam::000000000000:user/alice"}
+    arn = _role(admin, {"Principal": who, "Condition": wanted})
+    serial = admin.enrolled("alice")
+    alice = admin.user("alice")
+    given = {"RoleArn": arn, "RoleSessionName": "desk"}
+    with refused("AccessDenied"):
+        alice.sts.assume_role(**given)
+    proof = {"SerialNumber": serial, "TokenCode": code(admin.seeds[serial], now())}
+    assert alice.sts.assume_role(**given, **proof)["Credentials"]
+    assert alice.mfa_session(serial, 1).sts.assume_role(**given)["Credentials"]
+
+
+def test_federated_credentials_may_not_call_iam(admin: Aws) -> None:
+    """GetFederationToken's are for the console's sign-in and other services; STS says who they are."""
+    made = admin.sts.get_federation_token(Name="desk", Policy='{"Statement": []}')
+    assert made["FederatedUser"]["Arn"] == "arn:aws:sts::000000000000:federated-user/desk"
+    session = admin.session(made["Credentials"])
+    assert session.sts.get_caller_identity()["UserId"] == "000000000000:desk"
+    with refused("InvalidClientTokenId"):
+        session.iam.list_users()
+    with refused("AccessDenied"):
+        session.sts.get_federation_token(Name="desk")
+
+
+def test_assume_root_is_not_allowed(admin: Aws) -> None:
+    """A lab has no organization to manage."""
+    policy = {"arn": "arn:aws:iam::aws:policy/root-task/IAMAuditRootUserCredentials"}
+    with refused("AccessDenied"):
+        admin.sts.assume_root(TargetPrincipal="000000000000", TaskPolicyArn=policy)
+
+
+def test_a_fido_key_is_no_proof_for_sts(admin: Aws, lab: Lab) -> None:
+    """A user whose only device is a security key has no MFA with access keys."""
+    serial = lab.register_fido("alice", "key")
+    with refused("AccessDenied", UNABLE):
+        admin.user("alice").sts.get_session_token(SerialNumber=serial, TokenCode="123456")
+
+
+def test_the_edges_of_enables_window() -> None:
+    """998 steps behind and 1000 ahead of the adjusted time are taken, one more is not."""
+    settings, step = Settings(), START // 30
+    for second, good in ((-999, False), (-998, True), (1000, True), (1001, False)):
+        codes = Codes(SECRET)
+        two = [code(SECRET.encode(), step + second + n) for n in (-1, 0)]
+        if good:
+            codes.pair(*two, now=START, settings=settings)
+            assert (codes.skew, codes.last) == (second, step + second)
+        else:
+            with pytest.raises(IamError):
+                codes.pair(*two, now=START, settings=settings)
+            assert (codes.skew, codes.last) == (0, -1)
+
+
+def test_resync_gives_a_drifted_device_back_its_window(admin: Aws) -> None:
+    """STS follows the skew that Resync found."""
+    serial = admin.enrolled("alice")
+    admin.iam.resync_mfa_device(UserName="alice", SerialNumber=serial, **pair(admin.seeds[serial], 50))
+    alice = admin.user("alice")
+    with refused("AccessDenied", INVALID):
+        alice.mfa_session(serial, 0)
+    assert alice.mfa_session(serial, 51).sts.get_caller_identity()["Arn"].endswith("user/alice")

@@ -1,0 +1,123 @@
+"""What a request passes before any operation sees it: the key, the signature, the clock, the model."""
+
+import re
+import socket
+import urllib.request
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import pytest
+from botocore.config import Config
+
+from mfa_kit.errors import UsageFault
+from mfa_kit.lab.server import Lab
+from tests.lab.client import Aws, refused
+
+
+def test_only_keys_that_were_issued_here_are_answered(admin: Aws, lab: Lab) -> None:
+    """Unknown, inactive and deleted keys are InvalidClientTokenId; a wrong secret does not match."""
+    with refused("InvalidClientTokenId", "The security token included in the request is invalid."):
+        Aws(lab, ("AKIAIOSFODNN7EXAMPLE", "x", None)).iam.list_users()
+    with refused("SignatureDoesNotMatch"):
+        Aws(lab, (admin.keys[0], "x", None)).iam.list_users()
+    alice = admin.user("alice")
+    assert alice.sts.get_caller_identity()
+    admin.iam.update_access_key(UserName="alice", AccessKeyId=alice.keys[0], Status="Inactive")
+    with refused("InvalidClientTokenId"):
+        alice.sts.get_caller_identity()
+    admin.iam.delete_access_key(UserName="alice", AccessKeyId=alice.keys[0])
+    with refused("InvalidClientTokenId"):
+        alice.sts.get_caller_identity()
+
+
+def test_an_unsigned_request_is_refused(lab: Lab) -> None:
+    """A page in a browser can send one, and reads nothing: no CORS header goes out."""
+    request = urllib.request.Request(lab.url, data=b"Action=ListUsers&Version=2010-05-08")
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(request)
+    with caught.value as answer:
+        assert (answer.code, answer.headers["Access-Control-Allow-Origin"]) == (403, None)
+
+
+def test_half_a_signature_is_refused(lab: Lab) -> None:
+    """The Authorization header has to be whole."""
+    headers = {"Authorization": "AWS4-HMAC-SHA256 Credential=AKIA/20260101/us-east-1/iam/aws4_request"}
+    request = urllib.request.Request(lab.url, data=b"Action=ListUsers&Version=2010-05-08", headers=headers)
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(request)
+    with caught.value as answer:
+        assert b"IncompleteSignature" in answer.read()
+
+
+def test_every_answer_has_a_date_and_a_request_id(admin: Aws) -> None:
+    """Both in the header; the id in the body as well, in the services' form; errors too."""
+    meta = admin.iam.list_users()["ResponseMetadata"]
+    assert abs((parsedate_to_datetime(meta["HTTPHeaders"]["date"]) - datetime.now(UTC)).total_seconds()) < 5
+    assert meta["RequestId"] == meta["HTTPHeaders"]["x-amzn-requestid"]
+    assert re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", meta["RequestId"])
+    client = admin.iam
+    with pytest.raises(client.exceptions.NoSuchEntityException) as caught:
+        client.get_user(UserName="nobody")
+    meta = caught.value.response["ResponseMetadata"]
+    assert (meta["HTTPStatusCode"], "date" in meta["HTTPHeaders"], len(meta["RequestId"])) == (404, True, 36)
+
+
+def test_what_moto_lacks_is_an_error_of_iams_form(admin: Aws) -> None:
+    """No traceback in HTML."""
+    with refused("NotImplemented"):
+        admin.iam.simulate_custom_policy(PolicyInputList=["{}"], ActionNames=["iam:GetUser"])
+    with refused("NotImplemented"):
+        admin.client("s3", config=Config(retries={"total_max_attempts": 1})).list_buckets()
+
+
+def test_limits_of_the_model_are_checked(admin: Aws) -> None:
+    """Numbers, enums and what has to be there: what botocore does not check, the service does."""
+    free = admin.client("iam", config=Config(retries={"total_max_attempts": 1}, parameter_validation=False))
+    for call, given in (
+        (free.list_users, {"MaxItems": 1001}),
+        (free.list_users, {"MaxItems": 0}),
+        (free.list_virtual_mfa_devices, {"AssignmentStatus": "Lost"}),
+        (free.delete_virtual_mfa_device, {}),
+        (free.get_user, {"UserName": "a" * 129}),
+        (free.get_user, {"UserName": ""}),
+        (free.create_virtual_mfa_device, {"VirtualMFADeviceName": "a", "Tags": [{"Key": "k", "Value": ""}] * 51}),
+    ):
+        with refused("ValidationError"):
+            call(**given)
+
+
+def test_two_labs_in_one_process_know_nothing_of_each_other() -> None:
+    """State is a lab's own, also of labs that run at once."""
+    with Lab(("alice",)) as one, Lab(("bob",)) as other:
+        first, second = (Aws(lab, (lab.admin.access_key_id, lab.admin.secret_access_key, None)) for lab in (one, other))
+        first.enrolled("alice")
+        assert [user["UserName"] for user in second.iam.list_users()["Users"]] == ["bob", "lab-admin"]
+        assert (len(one.serials()), len(other.serials())) == (1, 0)
+        with refused("InvalidClientTokenId"):
+            Aws(other, first.keys).iam.list_users()
+
+
+def test_a_lab_listens_on_loopback_alone(lab: Lab) -> None:
+    """Its socket is bound to 127.0.0.1."""
+    assert lab.server.socket.getsockname()[0] == "127.0.0.1"
+
+
+def test_a_port_in_use_is_one_sentence() -> None:
+    """Nothing of werkzeug's own ending of the process."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(UsageFault, match=f"port {port} on 127.0.0.1 cannot be had: Address already in use"):
+            Lab(port=port)
+
+
+def test_calls_are_told_without_codes(lab: Lab, admin: Aws) -> None:
+    """The log has operations, keys and errors, and nothing that a request held."""
+    admin.enrolled("alice")
+    with refused("EntityAlreadyExists"):
+        admin.create("alice")
+    assert [(call.operation, call.error) for call in lab.calls] == [
+        ("CreateVirtualMFADevice", ""),
+        ("EnableMFADevice", ""),
+        ("CreateVirtualMFADevice", "EntityAlreadyExists"),
+    ]
+    assert {call.key for call in lab.calls} == {lab.admin.access_key_id}
