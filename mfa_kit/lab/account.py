@@ -5,6 +5,7 @@ starts fresh; moto's users look their tags and groups up in that dictionary, whi
 """
 
 import json
+import re
 import secrets
 import string
 import threading
@@ -26,6 +27,7 @@ from moto.iam.models import (
 )
 from moto.utilities.utils import get_partition
 
+from mfa_kit.errors import UsageFault
 from mfa_kit.lab.codes import Book, Codes, Settings
 from mfa_kit.lab.devices import BASE32, Device, Token
 from mfa_kit.lab.wire import IamError
@@ -33,6 +35,7 @@ from mfa_kit.lab.wire import IamError
 ACCOUNT = "000000000000"
 ADMIN = "lab-admin"
 HOME_REGION = {"aws": "us-east-1", "aws-us-gov": "us-gov-west-1", "aws-cn": "cn-north-1"}
+REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d")
 ADMINISTRATOR = '{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}'
 
 V = TypeVar("V")
@@ -242,6 +245,8 @@ class Account:
     """The state of a lab."""
 
     def __init__(self, *, region: str, settings: Settings) -> None:
+        if not REGION.fullmatch(region) or get_partition(region) not in HOME_REGION:
+            raise UsageFault(f"there is no region {region!r} in a lab", "name one such as us-east-1 or us-gov-west-1")
         self.region, self.settings = region, settings
         self.partition = get_partition(region)
         self.backend = Backend(self.partition)

@@ -27,11 +27,11 @@ class Settings:
     sts_window: int = 2
     sts_attempts: int = 9
     sts_span: int = 180
-    propagation: float = 12
+    propagation: float = 12.0
     devices_per_user: int = 8
     users_quota: int = 5000
-    report_age: float = 4 * 3600
-    clock_tolerance: float = 300
+    report_age: float = 4.0 * 3600
+    clock_tolerance: float = 300.0
 
 
 def code(secret: str, counter: int) -> str:

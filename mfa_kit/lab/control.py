@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
+from moto.core.exceptions import ServiceException
+
 from mfa_kit.errors import UsageFault
 from mfa_kit.lab.account import Account
 from mfa_kit.lab.codes import Codes
@@ -30,8 +32,9 @@ def answer(
     try:
         with account.lock:
             found = _do(environ, account=account, faults=faults, calls=calls)
-    except (UsageFault, IamError, ValueError, TypeError, KeyError) as error:
-        return HTTPStatus.BAD_REQUEST, json.dumps({"error": str(error), "hint": getattr(error, "hint", "")}).encode()
+    except (UsageFault, IamError, ServiceException, ValueError, TypeError, KeyError) as error:
+        told = {"error": getattr(error, "message", str(error)), "hint": getattr(error, "hint", "")}
+        return HTTPStatus.BAD_REQUEST, json.dumps(told).encode()
     return HTTPStatus.OK, json.dumps(found).encode()
 
 

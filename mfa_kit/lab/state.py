@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from moto.core.exceptions import ServiceException
 from moto.iam.models import AccessKey, AccessKeyLastUsed, AccountPasswordPolicy, MFADevice
 
 from mfa_kit.errors import UsageFault
@@ -75,6 +76,15 @@ KINDS: Mapping[str, Mapping[str, type]] = {
         "certifications": dict,
     },
     "tokens": {"serial": str, "seed": str, "skew": int, "last": int},
+}
+# What there is no choosing of, by the kind of row or of device.
+NEEDED: Mapping[str, tuple[str, ...]] = {
+    "policies": ("document",),
+    "roles": ("trust",),
+    "devices": ("name",),
+    "virtual": ("name",),
+    "token": ("serial",),
+    "tokens": ("serial",),
 }
 # IAM's own defaults of a policy that was set without more: UpdateAccountPasswordPolicy.
 PASSWORD_POLICY: Mapping[str, Any] = {
@@ -235,8 +245,11 @@ def build(account: Account, found: Row) -> None:
     _fields("", found)
     try:
         _build(account, found)
-    except IamError as error:
-        raise UsageFault(f"the description of the account does not fit: {error.message}", "correct it") from None
+    except (IamError, ServiceException, ValueError) as error:
+        said = getattr(error, "message", str(error))
+        raise UsageFault(
+            f"the description of the account does not fit: {said}", "correct it, see docs/lab.md"
+        ) from None
 
 
 def _fields(kind: str, row: Any) -> None:
@@ -255,6 +268,9 @@ def _fields(kind: str, row: Any) -> None:
 def _rows(kind: str, row: Row) -> Iterable[Row]:
     for each in row.get(kind, []):
         _fields(kind, each)
+        wanted = [name for name in NEEDED.get(each.get("kind", kind), ()) if name not in each]
+        if wanted:
+            raise UsageFault(f"one of the {kind} lacks {wanted[0]!r}", "see docs/lab.md for the form")
         if kind in ("policies", "groups", "roles", "users") and not NAME.fullmatch(each.get("name", "")):
             raise UsageFault(
                 f"one of the {kind} is named {each.get('name')!r}", "IAM allows letters, digits and +=,.@-"
@@ -364,7 +380,7 @@ def _add_device(account: Account, user: Person | None, row: Row) -> None:
         serial, codes = row["serial"], _codes(row)
         backend.tokens[serial] = Token(serial, codes)
     elif kind == "virtual":
-        device = Device(backend.account_id, account.region, path=row.get("path", "/"), name=row["name"])
+        device = Device(backend.account_id, account.region, path=row.get("path", "/"), name=row.get("name", "key"))
         device.codes = codes = _codes(row)
         device.base32_string_seed, device.tags = codes.secret, dict(row.get("tags", {}))
         serial = device.serial_number

@@ -1,0 +1,244 @@
+"""`mfa-kit lab` as a user starts it: status, environment, serving, keys, and that nothing leaves loopback."""
+
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyrage
+import pytest
+
+from mfa_kit.lab import child
+
+TOOL = [sys.executable, "-m", "mfa_kit"]
+RUN = [*TOOL, "lab", "run"]
+TRAPS = ("ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "all_proxy")
+# Planted in every Python process below it: each connection and each name that is looked up, as a line of JSON.
+WATCH = """
+import json, os, sys
+def told(event, args):
+    if event in ("socket.connect", "socket.getaddrinfo", "socket.sendto"):
+        where = args[1] if event != "socket.getaddrinfo" else args[:2]
+        with open(os.environ["WATCHED"], "a") as out:
+            out.write(json.dumps([event, repr(where)]) + "\\n")
+sys.addaudithook(told)
+"""
+
+
+def _lab(*args: str, env: Mapping[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
+    whole = None if env is None else {**os.environ, **env}
+    return subprocess.run([*RUN, *args], capture_output=True, text=True, env=whole, check=False)
+
+
+def test_the_childs_status_is_the_labs() -> None:
+    """Any status comes through, and a signal as 128 and its number."""
+    assert _lab("--", "sh", "-c", "exit 7").returncode == 7
+    assert _lab("--", "sh", "-c", "kill -TERM $$").returncode == 143
+
+
+def test_options_of_the_command_are_the_commands_own() -> None:
+    """What follows `--` is not read by the lab."""
+    found = _lab("--users", "0", "--", "sh", "-c", 'echo "$@"', "x", "--users", "3", "--help")
+    assert (found.returncode, found.stdout) == (0, "--users 3 --help\n")
+
+
+def test_no_program_is_one_sentence() -> None:
+    """A command that is not there is a mistake of usage."""
+    found = _lab("--", "no-such-program")
+    assert (found.returncode, "there is no program 'no-such-program'" in found.stderr) == (2, True)
+
+
+def test_a_signal_to_the_lab_ends_its_child() -> None:
+    """TERM is handed on, and the child's end is told."""
+    running = subprocess.Popen([*RUN, "--", "sh", "-c", "echo up; exec sleep 60"], stdout=subprocess.PIPE, text=True)
+    with running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == "up\n"
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(10) == 128 + signal.SIGTERM
+
+
+def test_ctrl_c_is_the_childs() -> None:
+    """The whole group is interrupted, as a terminal does it; a child that takes it well ends well."""
+    script = "trap 'echo caught; exit 3' INT; echo up; while :; do sleep 0.05; done"
+    running = subprocess.Popen([*RUN, "--", "sh", "-c", script], stdout=subprocess.PIPE, text=True, process_group=0)
+    with running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == "up\n"
+        os.killpg(running.pid, signal.SIGINT)
+        assert running.stdout.read() == "caught\n"
+        assert running.wait(10) == 3
+
+
+def test_nothing_of_the_callers_passes() -> None:
+    """No AWS, BOTO, proxy or mfa-kit variable, in any case; the rest stays."""
+    hostile = {"AWS_PROFILE": "x", "aws_endpoint_url_iam": "x", "BOTO_CONFIG": "x", "Https_Proxy": "x", "KEPT": "yes"}
+    caller = hostile | {"MFA_KIT_HOME": "/elsewhere", "MFA_KIT_OTHER": "x"}
+    ours = {"AWS_ENDPOINT_URL": "here"}
+    assert child.environment(ours, caller=caller, home=Path("/home")) == {
+        "KEPT": "yes",
+        "AWS_ENDPOINT_URL": "here",
+        "MFA_KIT_HOME": "/home",
+    }
+
+
+@contextmanager
+def _trap() -> Iterator[tuple[str, list[object]]]:
+    """Listen where a proxy or a forged endpoint would be; collect who comes."""
+    caught: list[object] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.1)
+        done = threading.Event()
+
+        def wait() -> None:
+            while not done.is_set():
+                try:
+                    connection, peer = server.accept()
+                except TimeoutError:
+                    continue
+                caught.append(peer)
+                connection.close()
+
+        thread = threading.Thread(target=wait)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.getsockname()[1]}", caught
+        finally:
+            done.set()
+            thread.join()
+
+
+def test_a_hostile_environment_reaches_nothing_but_the_lab(tmp_path: Path) -> None:
+    """With every variable, profile and proxy set against it, enroll talks to the lab's port alone."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(WATCH, "utf-8")
+    watched = tmp_path / "watched"
+    key = pyrage.x25519.Identity.generate().to_public()
+    with _trap() as (trap, caught):
+        profile = f"ignore_configured_endpoint_urls = true\nendpoint_url = {trap}\naws_access_key_id = A\n"
+        (tmp_path / ".aws").mkdir()
+        for name in ("config", "credentials"):
+            text = f"[default]\n{profile}aws_secret_access_key = B\n[profile hostile]\n{profile}"
+            (tmp_path / ".aws" / name).write_text(text, "utf-8")
+        hostile = {
+            **dict.fromkeys(TRAPS, trap),
+            "HOME": str(tmp_path),
+            "PYTHONPATH": str(tmp_path / "site"),
+            "WATCHED": str(watched),
+            "BOTO_CONFIG": str(tmp_path / ".aws" / "config"),
+            "AWS_CONFIG_FILE": str(tmp_path / ".aws" / "config"),
+            "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / ".aws" / "credentials"),
+            "AWS_PROFILE": "hostile",
+            "AWS_DEFAULT_PROFILE": "hostile",
+            "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true",
+            "AWS_ENDPOINT_URL": trap,
+            "AWS_ENDPOINT_URL_IAM": trap,
+            "AWS_ENDPOINT_URL_STS": trap,
+            "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
+            "AWS_SECRET_ACCESS_KEY": "x",
+            "AWS_SESSION_TOKEN": "x",
+            "AWS_REGION": "cn-north-1",
+            "AWS_DEFAULT_REGION": "cn-north-1",
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI": trap,
+            "AWS_EC2_METADATA_DISABLED": "false",
+            "AWS_EC2_METADATA_SERVICE_ENDPOINT": trap,
+            "AWS_WEB_IDENTITY_TOKEN_FILE": "/etc/hostname",
+            "AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/hostile",
+            "AWS_CA_BUNDLE": "/dev/null",
+            "AWS_USE_FIPS_ENDPOINT": "true",
+            "AWS_USE_DUALSTACK_ENDPOINT": "true",
+            "AWS_STS_REGIONAL_ENDPOINTS": "legacy",
+            "AWS_DATA_PATH": str(tmp_path),
+        }
+        enroll = ["enroll", "alice", "--with", "virtual", "--codes", "generated", "-r", str(key), "--output", "json"]
+        found = _lab("--", *TOOL, *enroll, env=hostile)
+    assert found.returncode == 0, found.stderr
+    assert "account 000000000000 (LAB" in found.stderr
+    assert json.loads(found.stdout)["device"] == "arn:aws:iam::000000000000:mfa/alice"
+    assert caught == []
+    lines = [json.loads(line) for line in watched.read_text("utf-8").splitlines()]
+    assert len({where for event, where in lines if event == "socket.connect"}) == 1
+    assert [line for line in lines if "'127.0.0.1'" not in line[1]] == []
+
+
+def test_serve_prints_an_environment_and_ends_cleanly(tmp_path: Path) -> None:
+    """What it prints is for a shell; an interrupt ends it with 0 and the account is kept."""
+    command = [*TOOL, "lab", "serve", "--state", str(tmp_path)]
+    env = {**os.environ, "AWS_PROFILE": "hostile"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as running:
+        assert running.stdout is not None
+        lines: list[str] = []
+        while not (lines and lines[-1].startswith("export MFA_KIT_HOME=")):
+            lines.append(running.stdout.readline())
+        call = f"{sys.executable} -m mfa_kit lab fido-register alice key"
+        found = subprocess.run(
+            ["sh", "-c", "".join(lines) + call], capture_output=True, text=True, check=False, env=env
+        )
+        assert found.stdout.startswith("arn:aws:iam::000000000000:u2f/user/alice/key-"), found.stderr
+        running.send_signal(signal.SIGINT)
+        assert running.wait(10) == 0
+    assert "unset AWS_PROFILE\n" in lines
+    assert "u2f/user/alice" in (tmp_path / "account.json").read_text("utf-8")
+
+
+def test_serve_on_a_port_in_use_is_one_sentence() -> None:
+    """No traceback, and nothing of werkzeug's."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        found = subprocess.run([*TOOL, "lab", "serve", "--port", port], capture_output=True, text=True, check=False)
+    assert found.returncode == 2
+    assert found.stderr.startswith(f"mfa-kit: port {port} on 127.0.0.1 cannot be had: Address already in use\n")
+
+
+def test_a_key_is_registered_in_the_lab_around() -> None:
+    """Under `lab run` there is a lab to ask; it says no as IAM would; without one there is nothing to ask."""
+    register = shlex.join([*TOOL, "lab", "fido-register"])
+    found = _lab("--", "sh", "-c", f"{register} alice key && {register} nobody key")
+    assert found.stdout.startswith("arn:aws:iam::000000000000:u2f/user/alice/key-")
+    assert (found.returncode, "The user with name nobody cannot be found." in found.stderr) == (2, True)
+    alone = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    found = subprocess.run(
+        [*TOOL, "lab", "fido-register", "alice", "key"], capture_output=True, text=True, check=False, env=alone
+    )
+    assert (found.returncode, "there is no lab in this environment" in found.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--faults", "none.json"], "none.json cannot be read"),
+        (["--from", "none.json"], "none.json cannot be read"),
+        (["--set", "gravity=9"], "'gravity=9' sets nothing of a lab"),
+        (["--region", "mars"], "there is no region 'mars'"),
+    ],
+)
+def test_bad_options_are_one_sentence(options: list[str], said: str) -> None:
+    """Each ends with 2 before the command starts."""
+    found = _lab(*options, "--", "echo", "started")
+    assert (found.returncode, found.stdout) == (2, "")
+    assert said in found.stderr
+
+
+def test_latency_rate_and_rules_reach_the_lab(tmp_path: Path) -> None:
+    """The flags are rules like those of a file."""
+    rules = tmp_path / "rules.json"
+    rules.write_text('[{"operation": "ListUsers", "fault": "denied"}]', "utf-8")
+    ask = (
+        "import os, json, urllib.request as u; r = u.Request(os.environ['AWS_ENDPOINT_URL'] + '/lab/faults');"
+        "r.add_header('X-Mfa-Kit-Lab', os.environ['AWS_SECRET_ACCESS_KEY']); print(u.urlopen(r).read().decode())"
+    )
+    found = _lab(
+        "--latency", "0.1", "--rate", "5", "--burst", "9", "--faults", str(rules), "--", sys.executable, "-c", ask
+    )
+    assert json.loads(found.stdout) == [
+        {"operation": "ListUsers", "fault": "denied", "at": "next"},
+        {"operation": "*", "fault": "latency", "at": "every", "seconds": 0.1},
+        {"operation": "*", "fault": "bucket", "at": "every", "rate": 5.0, "burst": 9.0},
+    ]

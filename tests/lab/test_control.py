@@ -1,0 +1,64 @@
+"""The endpoint that only a lab has."""
+
+from typing import Any
+
+import pytest
+
+from mfa_kit.errors import UsageFault
+from mfa_kit.lab import remote
+from mfa_kit.lab.server import Lab
+from tests.lab.client import Aws, pair, refused
+
+
+def _ask(lab: Lab, method: str, path: str, **payload: Any) -> Any:
+    return remote.ask(method, path, payload, env=lab.env)
+
+
+def test_rules_are_planted_listed_and_cleared(lab: Lab, admin: Aws) -> None:
+    """A test in another process plants faults as one in this process does."""
+    _ask(lab, "POST", "faults", operation="ListUsers", fault="denied", at="every")
+    assert _ask(lab, "GET", "faults") == [{"operation": "ListUsers", "fault": "denied", "at": "every"}]
+    with refused("AccessDenied"):
+        admin.iam.list_users()
+    _ask(lab, "DELETE", "faults")
+    assert admin.iam.list_users()
+    assert [call["error"] for call in _ask(lab, "GET", "calls")] == ["AccessDenied", ""]
+
+
+def test_a_token_is_made_known(lab: Lab, admin: Aws) -> None:
+    """A hardware token's seed, as AWS got it from the maker."""
+    _ask(lab, "POST", "token", serial="GAHT12345678", seed="A" * 64)
+    admin.iam.enable_mfa_device(UserName="alice", SerialNumber="GAHT12345678", **pair(b"A" * 64))
+
+
+def test_only_the_admin_may_ask(lab: Lab) -> None:
+    """Without the secret key of the admin nothing is done."""
+    with pytest.raises(UsageFault, match="secret key of the lab's admin"):
+        remote.ask("GET", "faults", {}, env=lab.env | {"AWS_SECRET_ACCESS_KEY": "x"})
+
+
+def test_bad_requests_are_one_sentence(lab: Lab) -> None:
+    """An unknown fault, an unknown path, a field too many, a ninth device."""
+    for method, path, payload, said in (
+        ("POST", "faults", {"fault": "flood"}, "there is no fault 'flood'"),
+        ("GET", "weather", {}, "does not know this request"),
+        ("POST", "fido", {"user": "alice", "name": "k", "color": "red"}, "color"),
+        ("POST", "token", {}, "serial"),
+    ):
+        with pytest.raises(UsageFault) as caught:
+            _ask(lab, method, path, **payload)
+        assert said in str(caught.value)
+    for number in range(8):
+        lab.register_fido("alice", f"k{number}")
+    with pytest.raises(UsageFault, match="Cannot exceed quota"):
+        _ask(lab, "POST", "fido", user="alice", name="k9")
+
+
+def test_a_lab_that_ended_is_one_sentence() -> None:
+    """And nothing but a lab on loopback is asked."""
+    with Lab() as ended:
+        env = ended.env
+    with pytest.raises(UsageFault, match="the lab does not answer"):
+        remote.ask("GET", "faults", {}, env=env)
+    with pytest.raises(UsageFault, match="there is no lab"):
+        remote.ask("GET", "faults", {}, env=env | {"AWS_ENDPOINT_URL": "https://iam.amazonaws.com"})

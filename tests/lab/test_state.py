@@ -1,0 +1,224 @@
+"""An account from a description, and kept between runs."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mfa_kit.errors import UsageFault
+from mfa_kit.lab import session, state
+from mfa_kit.lab.server import Lab
+from tests.lab.client import Aws, code, document, now, pair, refused
+
+SEED = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567" * 2
+DESCRIBED = f"""
+version = 1
+region = "us-gov-west-1"
+alias = "acme"
+
+[root]
+mfa = false
+keys = 1
+password_last_used = "2026-01-02T03:04:05+00:00"
+
+[password_policy]
+minimum_password_length = 14
+
+[[policies]]
+name = "all"
+document = {{ Version = "2012-10-17", Statement = [{{ Effect = "Allow", Action = "*", Resource = "*" }}] }}
+
+[[groups]]
+name = "people"
+attached = ["arn:aws-us-gov:iam::000000000000:policy/all"]
+
+[[roles]]
+name = "ops"
+trust = {{ Version = "2012-10-17", Statement = [] }}
+
+[[users]]
+name = "alice"
+path = "/team/"
+groups = ["people"]
+password = true
+password_changed = "2025-01-02T03:04:05+00:00"
+tags = {{ team = "red" }}
+
+[[users.keys]]
+id = "AKIAAAAAAAAAAAAAAAAA"
+secret = "alices"
+last_used = "2026-02-03T04:05:06+00:00"
+
+[[users.devices]]
+name = "alice"
+seed = "{SEED}"
+tags = {{ k = "v" }}
+enabled = "2026-01-01T00:00:00+00:00"
+
+[[users.devices]]
+kind = "token"
+serial = "GAHT12345678"
+
+[[users.devices]]
+kind = "fido"
+name = "blue"
+certifications = {{ FIDO = "L2" }}
+
+[[devices]]
+name = "orphan"
+
+[[tokens]]
+serial = "GAHT00000001"
+seed = "{SEED}"
+"""
+
+
+def _admin(lab: Lab) -> Aws:
+    return Aws(lab, (lab.admin.access_key_id, lab.admin.secret_access_key, None))
+
+
+@pytest.fixture
+def described(tmp_path: Path) -> dict[str, Any]:
+    """Read the description above."""
+    file = tmp_path / "account.toml"
+    file.write_text(DESCRIBED, "utf-8")
+    return state.read(file)
+
+
+def test_a_described_account_is_what_it_says(described: dict[str, Any]) -> None:
+    """Users, groups, keys, devices of all kinds, passwords, roles, policies and root's posture."""
+    with Lab(description=described) as lab:
+        admin = _admin(lab)
+        alice = Aws(lab, ("AKIAAAAAAAAAAAAAAAAA", "alices", None), {"alice": SEED.encode()})
+        start = "arn:aws-us-gov:iam::000000000000"
+        assert alice.sts.get_caller_identity()["Arn"] == f"{start}:user/team/alice"
+        held = [row["SerialNumber"] for row in alice.iam.list_mfa_devices()["MFADevices"]]
+        assert held[:2] == ["GAHT12345678", f"{start}:mfa/alice"]
+        assert held[2].startswith(f"{start}:u2f/user/alice/blue-")
+        assert alice.iam.get_mfa_device(SerialNumber=held[2])["Certifications"] == {"FIDO": "L2"}
+        assert lab.serials() == {f"{start}:mfa/alice", f"{start}:mfa/orphan"}
+        assert alice.iam.list_mfa_device_tags(SerialNumber=held[1])["Tags"] == [{"Key": "k", "Value": "v"}]
+        proof = {"SerialNumber": held[1], "TokenCode": code(SEED.encode(), now())}
+        assert alice.sts.get_session_token(**proof)["Credentials"]
+        admin.iam.enable_mfa_device(UserName="lab-admin", SerialNumber="GAHT00000001", **pair(SEED.encode()))
+        seen = admin.iam.get_account_summary()["SummaryMap"]
+        assert (seen["AccountMFAEnabled"], seen["AccountAccessKeysPresent"]) == (0, 1)
+        assert admin.iam.get_account_password_policy()["PasswordPolicy"]["MinimumPasswordLength"] == 14
+        assert admin.iam.list_account_aliases()["AccountAliases"] == ["acme"]
+
+
+def test_what_is_kept_comes_back_whole(described: dict[str, Any], tmp_path: Path) -> None:
+    """A state that was written and read describes the same account; it is nobody else's to read."""
+    with Lab(("bob",), description=described) as lab:
+        admin = _admin(lab)
+        serial = admin.enrolled("bob")
+        admin.iam.create_group(GroupName="other")
+        admin.iam.put_group_policy(
+            GroupName="other", PolicyName="p", PolicyDocument=document({"Action": "*", "Resource": "*"})
+        )
+        admin.iam.attach_user_policy(UserName="bob", PolicyArn="arn:aws-us-gov:iam::aws:policy/IAMReadOnlyAccess")
+        before = state.describe(lab.account)
+    file = tmp_path / "kept.json"
+    state.write(lab.account, file)
+    assert file.stat().st_mode & 0o777 == 0o600
+    with Lab(description=state.read(file)) as again:
+        assert state.describe(again.account) == before
+        after = Aws(again, admin.keys, admin.seeds)
+        with refused("InvalidAuthenticationCode"):
+            after.iam.resync_mfa_device(UserName="bob", SerialNumber=serial, **pair(admin.seeds[serial]))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("none.json", None, "cannot be read: No such file or directory"),
+        ("bad.json", "{", "is neither JSON nor TOML"),
+        ("bad.toml", "=", "is neither JSON nor TOML"),
+        ("other.json", '{"version": 7}', "is of version 7, not 1"),
+        ("list.json", "[]", "is of version None, not 1"),
+    ],
+)
+def test_files_that_are_no_account(tmp_path: Path, name: str, text: str | None, said: str) -> None:
+    """One sentence each."""
+    if text is not None:
+        (tmp_path / name).write_text(text, "utf-8")
+    with pytest.raises(UsageFault, match=name) as caught:
+        state.read(tmp_path / name)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ({"user": []}, "the description has 'user' of type list"),
+        ({"users": {}}, "the description has 'users' of type dict"),
+        ({"users": [{"name": "a", "password": "secret"}]}, "users has 'password' of type str"),
+        ({"users": ["alice"]}, "users holds 'alice' where a table is wanted"),
+        ({"users": [{"name": "a b"}]}, "one of the users is named 'a b'"),
+        ({"users": [{}]}, "one of the users is named None"),
+        ({"users": [{"name": "a"}, {"name": "A"}]}, "User with name A already exists."),
+        ({"users": [{"name": "a", "groups": ["none"]}]}, "none"),
+        ({"users": [{"name": "a", "devices": [{"kind": "card", "name": "c"}]}]}, "no device of kind 'card'"),
+        ({"devices": [{"kind": "fido", "name": "c"}]}, "no device of kind 'fido'"),
+        ({"devices": [{"kind": "virtual"}]}, "one of the devices lacks 'name'"),
+        ({"tokens": [{"seed": SEED}]}, "one of the tokens lacks 'serial'"),
+        ({"users": [{"name": "a", "created": "yesterday"}]}, "Invalid isoformat string"),
+        ({"policies": [{"name": "p", "document": {}}]}, "Syntax errors in policy."),
+        ({"password_policy": {"length": 3}}, "password_policy has 'length'"),
+        ({"region": "mars"}, "there is no region 'mars' in a lab"),
+    ],
+)
+def test_descriptions_that_do_not_fit(found: dict[str, Any], said: str) -> None:
+    """What is unknown, of another type, twice or missing is named."""
+    with pytest.raises(UsageFault) as caught:
+        Lab(description={"version": 1, **found})
+    assert said in str(caught.value)
+
+
+def test_a_folder_keeps_the_account_and_is_one_labs_at_a_time(tmp_path: Path) -> None:
+    """The second run finds what the first one left; two at once, or a new start over it, are refused."""
+    wish = session.Wish(folder=tmp_path / "lab")
+    with session.opened(wish) as (lab, home):
+        lab.add_user("zoe")
+        assert home == tmp_path / "lab" / "home"
+        with pytest.raises(UsageFault, match="another lab runs on"), session.opened(wish):
+            pass
+    with session.opened(wish) as (lab, _):
+        assert "zoe" in lab.account.backend.users
+    with (
+        pytest.raises(UsageFault, match="holds an account already"),
+        session.opened(session.Wish(folder=tmp_path / "lab", users=3)),
+    ):
+        pass
+
+
+def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
+    """A file in the way is one sentence."""
+    (tmp_path / "file").write_text("", "utf-8")
+    with pytest.raises(UsageFault, match="cannot keep a lab"), session.opened(session.Wish(folder=tmp_path / "file")):
+        pass
+
+
+def test_settings_are_given_by_name() -> None:
+    """Windows and delays are a lab's settings; an unknown one, or no number, is named."""
+    with session.opened(session.Wish(settings=("propagation=0.5", "sts_window=3"))) as (lab, _):
+        assert (lab.account.settings.propagation, lab.account.settings.sts_window) == (0.5, 3)
+    for wrong in ("propagation=soon", "sts_window=0.5", "gravity=9"):
+        with pytest.raises(UsageFault, match=wrong), session.opened(session.Wish(settings=(wrong,))):
+            pass
+
+
+def test_users_have_names_then_numbers() -> None:
+    """Alice to erin, then user0001 and so on."""
+    with session.opened(session.Wish(users=7)) as (lab, _):
+        names = [user.name for user in lab.account.backend.users.values()]
+    assert names == ["lab-admin", "alice", "bob", "carol", "dave", "erin", "user0001", "user0002"]
+
+
+def test_a_kept_account_is_json(tmp_path: Path) -> None:
+    """The file names its schema and version."""
+    with session.opened(session.Wish(folder=tmp_path)):
+        pass
+    kept = json.loads((tmp_path / "account.json").read_text("utf-8"))
+    assert (kept["schema"], kept["version"]) == ("mfa-kit.lab", 1)
