@@ -153,17 +153,20 @@ def mfa_kit(at_lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mfa
 
 def _runs_as_nobody(python: str, path: str) -> bool:
     """Whether an unprivileged user can run the package of that folder by that interpreter."""
-    done = subprocess.run(
-        [python, "-c", f"import boto3, pyrage, mfa_kit; assert mfa_kit.__file__.startswith({path!r})"],
-        user=NOBODY,
-        group=NOBODY,
-        extra_groups=[],
-        env={"PYTHONPATH": path},
-        cwd="/",
-        capture_output=True,
-        check=False,
-    )
-    return done.returncode == 0
+    try:
+        subprocess.run(
+            [python, "-c", f"import boto3, pyrage, mfa_kit; assert mfa_kit.__file__.startswith({path!r})"],
+            user=NOBODY,
+            group=NOBODY,
+            extra_groups=[],
+            env={"PYTHONPATH": path},
+            cwd="/",
+            capture_output=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return False
+    return True
 
 
 @pytest.fixture(scope="session")
@@ -177,7 +180,7 @@ def unprivileged() -> Iterator[tuple[str, str]]:
                 Path(copy).chmod(0o755)
                 shutil.copytree(ROOT / "mfa_kit", f"{copy}/mfa_kit", ignore=shutil.ignore_patterns("__pycache__"))
             for python in (sys.executable, "/opt/mfa-kit-check/bin/python"):
-                if Path(python).exists() and _runs_as_nobody(python, path):
+                if _runs_as_nobody(python, path):
                     yield python, path
                     return
     without("no interpreter that an unprivileged user can run; `bash .ci/run` makes one")

@@ -61,7 +61,7 @@ def _recipient(text: str, *, where: str) -> Recipient:
         ("ssh-ed25519 ", pyrage.ssh.Recipient),
         ("ssh-rsa ", pyrage.ssh.Recipient),
     )
-    if text.upper().startswith("AGE-SECRET-KEY-"):
+    if "AGE-SECRET-KEY-" in text.upper() or "PRIVATE KEY" in text:
         raise UsageFault(
             "an identity, which is secret, was given as a recipient", "give the public key: age-keygen -y FILE"
         )
@@ -178,7 +178,7 @@ class AgeFiles:
         if not self._to:
             return
         nearest = next(each for each in (self._folder, *self._folder.parents) if os.path.lexists(each))
-        if self._folder.is_symlink():
+        if os.path.islink(self._folder):  # noqa: PTH114 - Path's raises where we may not look
             raise UsageFault(f"the backup folder {self._folder} is a symlink", "give the folder itself: --backup-dir")
         if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
             raise UsageFault(f"{nearest} is not a folder that you can write to", "give another one: --backup-dir")
@@ -240,7 +240,7 @@ def _folder(base: Path, *below: str) -> Iterator[int]:
         missing.mkdir(mode=0o700, exist_ok=True)
     above = os.open(base.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        for name in (base.name, *below):
+        for name in filter(None, (base.name, *below)):  # the root of a file system has no name
             with suppress(FileExistsError):
                 os.mkdir(name, 0o700, dir_fd=above)
                 os.fsync(above)

@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Self
 
-from mfa_kit.errors import IntegrityFault
+from mfa_kit.errors import IntegrityFault, UsageFault
 from mfa_kit.models import Call, Entry, Happened, Intent, Kind, Reached, Verb
 
 # Numbered by position, never changed once released; `pragma user_version` tells how many a file has seen.
@@ -135,7 +135,7 @@ class Ledger:
             entries = self._entries(OPEN)
         for entry in entries:
             if entry.intent.account == account and user in {None, entry.intent.user}:
-                with self._borrowed(entry.run) as free:
+                with self._plain(), self._borrowed(entry.run) as free:
                     if free:
                         yield from self._entries(f"{OPEN} and run = ? and serial = ?", entry.run, entry.intent.serial)
 
@@ -194,16 +194,19 @@ class Ledger:
         sql = f"select run, intent, verb, reached, backup from journal where {where} order by run"  # noqa: S608
         with self._lock:
             rows = self._db.execute(sql, values).fetchall()
-        return [
-            Entry(
-                run=run,
-                intent=_intent(json.loads(intent)),
-                verb=Verb(verb),
-                reached=Reached(reached),
-                backup=backup,
-            )
-            for run, intent, verb, reached, backup in rows
-        ]
+        try:
+            return [
+                Entry(
+                    run=run,
+                    intent=_intent(json.loads(intent)),
+                    verb=Verb(verb),
+                    reached=Reached(reached),
+                    backup=backup,
+                )
+                for run, intent, verb, reached, backup in rows
+            ]
+        except (KeyError, TypeError, ValueError, UsageFault):
+            raise sqlite3.DatabaseError("a row of the journal is not as it was written") from None
 
     def _take(self, name: str, *, wait: bool) -> int:
         lock = os.open(self._runs / name, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

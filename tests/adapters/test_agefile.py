@@ -1,0 +1,454 @@
+"""Sealed backups: Debian's age opens them, files are private and never over another, and what is wrong is told."""
+
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyrage
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mfa_kit import keyuri, qr
+from mfa_kit.adapters import agefile
+from mfa_kit.adapters.agefile import AgeFiles
+from mfa_kit.errors import IntegrityFault, UsageFault
+from mfa_kit.models import Entry, Intent
+from mfa_kit.otp import KeyUri, Png, Secret, Seed
+from tests.conftest import judge, without
+
+RUN = "20261125T000000Z-0a1b2c3d"
+SEED = Seed(bytes(range(40)))
+URI = keyuri.otpauth(SEED, label="alice@000000000000")
+# C2SP age.md, "The p256tag recipient stanza": the point of the private key 0x1234567890abcdef, in Bech32.
+TAG = "age1tag1qw06mp9w4cythmmlqyqpfkpvaa4qnh3tpnu8rdwwp3836ya9nfvngc8d802"
+NAMES = st.text("abAB01_+=,.@-%", min_size=1, max_size=20)
+
+
+def intent(**how: Any) -> Intent:
+    return Intent(**{"account": "000000000000", "partition": "aws", "user": "alice", "name": "alice", **how})
+
+
+def entry_in(vault: AgeFiles, run: str = RUN, **how: Any) -> Entry:
+    made = intent(**how)
+    return Entry(run=run, intent=made, backup=vault.place(made, run))
+
+
+def place_of(entry: Entry) -> Path:
+    assert entry.backup
+    return Path(entry.backup)
+
+
+@pytest.fixture
+def vault(tmp_path: Path, recipient: str) -> AgeFiles:
+    return AgeFiles(tmp_path / "backups", agefile.recipients([recipient]))
+
+
+@pytest.fixture
+def open_umask() -> Iterator[None]:
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+@pytest.fixture(scope="session")
+def ssh_keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("ssh")
+    for kind in ("ed25519", "rsa"):
+        arguments: list[str | Path] = ["-q", "-t", kind, "-N", "", "-C", "alice@desk", "-f", folder / kind]
+        subprocess.run([judge("ssh-keygen"), *arguments], check=True)
+    return folder
+
+
+def opened(path: Path, identity: Path) -> Png:
+    """Open a backup by Debian's age."""
+    done = subprocess.run([judge("age"), "-d", "-i", identity, path], capture_output=True, check=True)
+    return Png(done.stdout)
+
+
+def test_age_opens_what_is_sealed_to_a_key_of_age(vault: AgeFiles, identity_file: Path) -> None:
+    """And the picture in it holds AWS's URI."""
+    entry = entry_in(vault)
+    vault.seal(entry, URI)
+    assert qr.read(opened(place_of(entry), identity_file)) == URI
+
+
+@pytest.mark.parametrize("kind", ["ed25519", "rsa"])
+def test_age_opens_what_is_sealed_to_a_key_of_ssh(kind: str, ssh_keys: Path, tmp_path: Path) -> None:
+    """Both kinds that age knows, and so do we with the same private key."""
+    vault = AgeFiles(tmp_path, agefile.recipients([(ssh_keys / f"{kind}.pub").read_text().strip()]))
+    entry = entry_in(vault)
+    vault.seal(entry, URI)
+    assert qr.read(opened(place_of(entry), ssh_keys / kind)) == URI
+    ours = agefile.open_backup(place_of(entry), agefile.identities([ssh_keys / kind]))
+    assert qr.read(ours) == URI
+
+
+def test_each_recipient_opens_it_alone(ssh_keys: Path, identity_file: Path, recipient: str, tmp_path: Path) -> None:
+    """`-r` and `-R` add up; comments and blank lines are passed over."""
+    listed = tmp_path / "recipients.txt"
+    listed.write_text(f"# the safe\n\n  {(ssh_keys / 'ed25519.pub').read_text()}\n#{recipient}\n")
+    vault = AgeFiles(tmp_path / "backups", agefile.recipients([recipient], [listed]))
+    entry = entry_in(vault)
+    vault.seal(entry, URI)
+    for identity in (identity_file, ssh_keys / "ed25519"):
+        assert qr.read(opened(place_of(entry), identity)) == URI
+
+
+@pytest.mark.usefixtures("open_umask")
+def test_files_and_folders_are_private_whatever_the_umask(tmp_path: Path, recipient: str) -> None:
+    """0600 and 0700, missing parents too."""
+    vault = AgeFiles(tmp_path / "new" / "er" / "backups", agefile.recipients([recipient]))
+    vault.check()
+    assert not (tmp_path / "new").exists()
+    vault.seal(entry_in(vault), URI)
+    modes = {path: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "new").rglob("*")}
+    assert all(mode == (0o700 if path.is_dir() else 0o600) for path, mode in modes.items())
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
+    assert [path.name for path in modes if path.is_file()] == [f"alice-{RUN}.png.age"]
+
+
+def test_a_backup_never_goes_over_another_file(vault: AgeFiles) -> None:
+    """The file that is there stays, and nothing half written lies beside it."""
+    entry = entry_in(vault)
+    place_of(entry).parent.mkdir(parents=True)
+    place_of(entry).write_text("somebody's")
+    with pytest.raises(IntegrityFault, match="exists already"):
+        vault.seal(entry, URI)
+    assert place_of(entry).read_text() == "somebody's"
+    assert list(place_of(entry).parent.iterdir()) == [place_of(entry)]
+
+
+def test_a_backup_never_goes_through_a_symlink(vault: AgeFiles, tmp_path: Path) -> None:
+    """Not even one that points nowhere."""
+    entry = entry_in(vault)
+    place_of(entry).parent.mkdir(parents=True)
+    place_of(entry).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(IntegrityFault, match="exists already"):
+        vault.seal(entry, URI)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("level", ["backups", "backups/000000000000", "backups/000000000000/alice"])
+def test_a_symlinked_folder_is_refused(level: str, vault: AgeFiles, tmp_path: Path) -> None:
+    """At or below the folder of backups; where it points nothing is written."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (tmp_path / level).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / level).symlink_to(elsewhere)
+    with pytest.raises(IntegrityFault, match="cannot be written") as caught:
+        vault.seal(entry_in(vault), URI)
+    assert caught.value.hint
+    assert not list(elsewhere.iterdir())
+
+
+@pytest.mark.parametrize("target", ["elsewhere", "nowhere"])
+def test_a_symlink_as_the_folder_is_seen_before_anything_is_made(target: str, vault: AgeFiles, tmp_path: Path) -> None:
+    """Whether it points somewhere or not."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "backups").symlink_to(tmp_path / target)
+    with pytest.raises(UsageFault, match="is a symlink"):
+        vault.check()
+
+
+@pytest.mark.parametrize("below", ["", "deep/er"])
+def test_a_file_in_place_of_the_folder_is_seen_before_anything_is_made(
+    below: str, recipient: str, tmp_path: Path
+) -> None:
+    """Also where the folder would be made within it."""
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageFault, match="not a folder that you can write to"):
+        AgeFiles(tmp_path / "file" / below, agefile.recipients([recipient])).check()
+
+
+def test_a_file_may_lie_at_the_root_of_a_file_system(tmp_path: Path) -> None:
+    """As in a container."""
+    if os.geteuid() != 0:
+        without("chroot needs root")
+    script = (
+        "import os, sys; from pathlib import Path; from mfa_kit.adapters import agefile; os.chroot(sys.argv[1]);"
+        "agefile.write_new(Path('/qr.png'), b'picture')"
+    )
+    subprocess.run([sys.executable, "-c", script, tmp_path], check=True)
+    assert (tmp_path / "qr.png").read_bytes() == b"picture"
+
+
+def test_without_a_recipient_nothing_is_sealed(tmp_path: Path) -> None:
+    """There is no place, no file and nothing to check."""
+    vault = AgeFiles(tmp_path / "nowhere" / "backups", [])
+    entry = entry_in(vault)
+    assert entry.backup is None
+    vault.check()
+    vault.seal(entry, URI)
+    vault.remove(entry)
+    assert not list(tmp_path.iterdir())
+
+
+def test_only_this_runs_file_is_removed(vault: AgeFiles) -> None:
+    """And what was half written of it; doing it twice is harmless."""
+    entry, other = entry_in(vault), entry_in(vault, run="20261125T000000Z-ffffffff")
+    vault.seal(entry, URI)
+    vault.seal(other, URI)
+    half = place_of(entry).with_name(f".{place_of(entry).name}.partial")
+    half.write_text("half")
+    for _ in range(2):
+        vault.remove(entry)
+        assert list(place_of(entry).parent.iterdir()) == [place_of(other)]
+
+
+def test_removing_where_there_is_no_folder_is_harmless(vault: AgeFiles) -> None:
+    """A run may end before the first file."""
+    vault.remove(entry_in(vault))
+
+
+def test_what_an_earlier_try_left_half_written_is_written_anew(vault: AgeFiles, identity_file: Path) -> None:
+    """O_EXCL would otherwise stand in the way of the very run that left it."""
+    entry = entry_in(vault)
+    place_of(entry).parent.mkdir(parents=True)
+    place_of(entry).with_name(f".{place_of(entry).name}.partial").write_text("half")
+    vault.seal(entry, URI)
+    assert qr.read(opened(place_of(entry), identity_file)) == URI
+    assert list(place_of(entry).parent.iterdir()) == [place_of(entry)]
+
+
+def test_the_caption_tells_what_it_is_and_how_to_use_it(vault: AgeFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Account, user, device, date and run, in words."""
+    captions: list[str] = []
+    draw = qr.png
+
+    def remember(uri: KeyUri, *, caption: str = "") -> Png:
+        captions.append(caption)
+        return draw(uri, caption=caption)
+
+    monkeypatch.setattr(qr, "png", remember)
+    vault.seal(entry_in(vault, name="desk-2"), URI)
+    for words in ("AWS account 000000000000", "user alice, MFA device desk-2", "made 2026-11-25", RUN, "scan this"):
+        assert words in captions[0]
+
+
+@given(NAMES, NAMES, NAMES, NAMES)
+def test_distinct_names_have_distinct_places(user: str, name: str, other_user: str, other_name: str) -> None:
+    """Also where a file system does not tell capitals from small letters, and never outside the folder."""
+    vault = AgeFiles(Path("/backups"), agefile.recipients([str(pyrage.x25519.Identity.generate().to_public())]))
+    one, other = vault.place(intent_of(user, name), RUN), vault.place(intent_of(other_user, other_name), RUN)
+    assert one
+    assert other
+    assert (one.lower() == other.lower()) is ((user, name) == (other_user, other_name))
+    assert Path(os.path.normpath(one)) == Path(one)
+    assert Path(one).parts[:3] == ("/", "backups", "000000000000")
+    assert len(Path(one).parts) == 5
+
+
+def intent_of(user: str, name: str) -> Intent:
+    """Pass over names that IAM refuses; a percent sign is none of IAM's, so it is taken out."""
+    return intent(user=f"u{user}".replace("%", "_p"), name=name.replace("%", "_p"))
+
+
+@pytest.mark.parametrize(
+    ("text", "part"), [("..", "%2E%2E"), ("Alice", "%41lice"), ("a/b", "a%2Fb"), ("a%b", "a%25b"), ("a_b-c9", "a_b-c9")]
+)
+def test_a_part_of_a_path_is_percent_encoded(text: str, part: str) -> None:
+    """All but small letters, digits, _ and -."""
+    assert agefile.part(text) == part
+
+
+def test_a_name_that_is_too_long_for_a_file_is_refused_beforehand(vault: AgeFiles) -> None:
+    """255 octets is what file systems take."""
+    assert vault.place(intent(name="a" * 221), RUN)
+    with pytest.raises(UsageFault, match="too long for the name of a backup file") as caught:
+        vault.place(intent(name="a" * 222), RUN)
+    assert "--name" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["a" * 221, "A" * 73])
+def test_the_longest_names_are_sealed(name: str, vault: AgeFiles) -> None:
+    """While it is written a file has a shorter name."""
+    entry = entry_in(vault, name=name, user="U" * 64)
+    vault.seal(entry, URI)
+    assert [path.name for path in place_of(entry).parent.iterdir()] == [place_of(entry).name]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "alice",
+        "age1",
+        "age1qqqqqqqqqq",
+        "age1tag1qqqqqqqq",
+        "ssh-ed25519 AAAA",
+        "ssh-rsa",
+        "ecdsa-sha2-nistp256 AAAA",
+        "age1yubikey1qqqqqq",
+    ],
+)
+def test_what_is_no_recipient_is_told(text: str) -> None:
+    """With the text and what would be one."""
+    with pytest.raises(UsageFault, match="is not a recipient") as caught:
+        agefile.recipients([text])
+    assert str(caught.value).startswith(f"-r {text}")
+    assert "age1" in caught.value.hint
+
+
+def test_a_bad_line_in_a_file_of_recipients_is_told_by_its_number(tmp_path: Path, recipient: str) -> None:
+    """And not by its text, for it may be anything."""
+    listed = tmp_path / "recipients.txt"
+    listed.write_text(f"# one\n{recipient}\n\nnonsense\n")
+    with pytest.raises(UsageFault, match=f"{listed}, line 4 is not a recipient"):
+        agefile.recipients([], [listed])
+
+
+@pytest.mark.parametrize("octets", [b"", b"# nobody\n\n", b"\n"])
+def test_a_file_of_no_recipients_is_refused(octets: bytes, tmp_path: Path) -> None:
+    """It would seal to nobody."""
+    (tmp_path / "none.txt").write_bytes(octets)
+    with pytest.raises(UsageFault, match="there is no recipient in"):
+        agefile.recipients([], [tmp_path / "none.txt"])
+
+
+@pytest.mark.parametrize("name", ["missing.txt", "", "latin.txt"])
+def test_a_file_of_recipients_that_cannot_be_read_is_told(name: str, tmp_path: Path) -> None:
+    """Not there, a folder, not text."""
+    (tmp_path / "latin.txt").write_bytes(b"\xff\xfe\xff")
+    with pytest.raises(UsageFault, match="cannot be read") as caught:
+        agefile.recipients([], [tmp_path / name])
+    assert "-R" in caught.value.hint
+
+
+def test_an_identity_given_as_recipient_is_refused_without_repeating_it(
+    identity: pyrage.x25519.Identity, tmp_path: Path, ssh_keys: Path
+) -> None:
+    """It is secret: it is in the message in no form, wherever it stood."""
+    (tmp_path / "listed.txt").write_text(f"{identity}\n")
+    private = (ssh_keys / "ed25519").read_text()
+    for texts, files in (
+        ([str(identity)], []),
+        ([f" {identity}"], []),
+        ([str(identity).lower()], []),
+        ([private], []),
+        ([], [tmp_path / "listed.txt"]),
+        ([], [ssh_keys / "ed25519"]),
+    ):
+        with pytest.raises(UsageFault, match="an identity, which is secret") as caught:
+            agefile.recipients(texts, files)
+        said = f"{caught.value} {caught.value.hint}"
+        assert str(identity).lower() not in said.lower()
+        assert private.splitlines()[1] not in said
+
+
+def test_tag_recipients_alone_are_refused(recipient: str) -> None:
+    """Debian's age cannot open them; beside another kind they are fine."""
+    with pytest.raises(UsageFault, match="age1tag kind") as caught:
+        agefile.recipients([TAG])
+    assert "beside it" in caught.value.hint
+    assert len(agefile.recipients([TAG, recipient])) == 2
+
+
+def test_beside_a_tag_recipient_age_still_opens_it(recipient: str, identity_file: Path, tmp_path: Path) -> None:
+    """Debian's age passes over the stanza that it does not know."""
+    vault = AgeFiles(tmp_path, agefile.recipients([recipient, TAG]))
+    entry = entry_in(vault)
+    vault.seal(entry, URI)
+    assert qr.read(opened(place_of(entry), identity_file)) == URI
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [b"", b"# only a comment\n", b"AGE-SECRET-KEY-1QQQQ\n", b"\xff\xff", b"-----BEGIN OPENSSH PRIVATE KEY-----\nx"],
+)
+def test_a_file_without_a_usable_identity_is_told(octets: bytes, tmp_path: Path) -> None:
+    """And nothing of what it holds."""
+    (tmp_path / "identity.txt").write_bytes(octets)
+    with pytest.raises(UsageFault, match="holds no identity that can be used") as caught:
+        agefile.identities([tmp_path / "identity.txt"])
+    assert "QQQQ" not in f"{caught.value} {caught.value.hint}"
+
+
+def test_an_ssh_key_with_a_passphrase_is_told(tmp_path: Path) -> None:
+    """We ask for none."""
+    arguments: list[str | Path] = ["-q", "-t", "ed25519", "-N", "secret words", "-f", tmp_path / "key"]
+    subprocess.run([judge("ssh-keygen"), *arguments], check=True)
+    with pytest.raises(UsageFault, match="holds no identity that can be used"):
+        agefile.open_backup(
+            sealed(tmp_path, (tmp_path / "key.pub").read_text()), agefile.identities([tmp_path / "key"])
+        )
+
+
+def sealed(folder: Path, recipient: str) -> Path:
+    vault = AgeFiles(folder / "backups", agefile.recipients([recipient.strip()]))
+    entry = entry_in(vault)
+    vault.seal(entry, URI)
+    return place_of(entry)
+
+
+def test_an_identity_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+    """By its name."""
+    with pytest.raises(UsageFault, match="No such file"):
+        agefile.identities([tmp_path / "identity.txt"])
+
+
+def test_a_backup_for_others_says_so(tmp_path: Path, recipient: str) -> None:
+    """It is whole, only not ours."""
+    path = sealed(tmp_path, recipient)
+    with pytest.raises(IntegrityFault, match="sealed for other identities"):
+        agefile.open_backup(path, Secret([pyrage.x25519.Identity.generate()]))
+
+
+def test_a_damaged_backup_says_so(tmp_path: Path, recipient: str, identity: pyrage.x25519.Identity) -> None:
+    """Cut short, or one bit turned."""
+    path = sealed(tmp_path, recipient)
+    whole = path.read_bytes()
+    for broken in (whole[:-10], whole[:40], whole[:-1] + bytes([whole[-1] ^ 1])):
+        path.write_bytes(broken)
+        with pytest.raises(IntegrityFault, match="is damaged"):
+            agefile.open_backup(path, Secret([identity]))
+
+
+@pytest.mark.parametrize("octets", [b"", b"\x89PNG", b"-----BEGIN AGE ENCRYPTED FILE-----", bytes(agefile.LARGEST + 1)])
+def test_what_is_no_age_file_is_no_backup(octets: bytes, tmp_path: Path, identity: pyrage.x25519.Identity) -> None:
+    """Nothing large is read into memory."""
+    (tmp_path / "a.png.age").write_bytes(octets)
+    with pytest.raises(IntegrityFault, match="is not a backup"):
+        agefile.open_backup(tmp_path / "a.png.age", Secret([identity]))
+
+
+def test_a_backup_is_not_read_through_a_symlink(
+    tmp_path: Path, recipient: str, identity: pyrage.x25519.Identity
+) -> None:
+    """Nor is one that is not there."""
+    (tmp_path / "link").symlink_to(sealed(tmp_path, recipient))
+    for name in ("link", "missing"):
+        with pytest.raises(IntegrityFault, match="cannot be read"):
+            agefile.open_backup(tmp_path / name, Secret([identity]))
+
+
+def test_backups_are_found_by_their_paths(vault: AgeFiles, tmp_path: Path) -> None:
+    """With the names as IAM has them; other files and symlinks are passed over."""
+    for user, name in (("bob", "bob"), ("Alice", "my.Phone"), ("Alice", "my-phone-2")):
+        vault.seal(entry_in(vault, user=user, name=name), URI)
+    folder = tmp_path / "backups" / "000000000000" / "bob"
+    (folder / "notes.png.age").touch()
+    (folder / f"link-{RUN}.png.age").symlink_to(folder / f"bob-{RUN}.png.age")
+    found = list(agefile.backups(tmp_path / "backups"))
+    assert [(each.user, each.device) for each in found] == [
+        ("Alice", "my.Phone"),
+        ("Alice", "my-phone-2"),
+        ("bob", "bob"),
+    ]
+    assert {(each.account, each.run, each.made) for each in found} == {("000000000000", RUN, 1795564800.0)}
+    assert list(agefile.backups(tmp_path / "nowhere")) == []
+
+
+@pytest.mark.usefixtures("open_umask")
+def test_a_new_file_is_private_and_never_over_another(tmp_path: Path) -> None:
+    """As a picture is written that somebody asked for."""
+    agefile.write_new(tmp_path / "qr.png", b"one")
+    assert stat.S_IMODE((tmp_path / "qr.png").stat().st_mode) == 0o600
+    with pytest.raises(IntegrityFault, match="exists already"):
+        agefile.write_new(tmp_path / "qr.png", b"two")
+    assert (tmp_path / "qr.png").read_bytes() == b"one"
+    assert [path.name for path in tmp_path.iterdir()] == ["qr.png"]

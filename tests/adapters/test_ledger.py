@@ -1,0 +1,392 @@
+"""The ledger as a file that others may hold, lock, break or have written; and who holds which run."""
+
+import json
+import os
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mfa_kit.adapters import ledger as module
+from mfa_kit.adapters.ledger import Ledger
+from mfa_kit.errors import IntegrityFault
+from mfa_kit.lab.server import Lab
+from mfa_kit.models import Call, Entry, Intent, Kind, Reached, Verb
+from tests.conftest import Nobody, bare
+
+RUNS = (f"20261125T000000Z-{number:08x}" for number in count())
+# Opens a ledger, notes one entry, says so, and stays.
+HOLDER = """
+import sys, time
+from pathlib import Path
+from mfa_kit.adapters.ledger import Ledger
+from mfa_kit.models import Entry, Intent, Reached
+intent = Intent(account="000000000000", partition="aws", user="alice", name="alice")
+with Ledger(Path(sys.argv[1])) as ledger:
+    ledger.record(Entry(run=sys.argv[2], intent=intent, reached=Reached(sys.argv[3])))
+    print("noted", flush=True)
+    sys.stdin.read()
+"""
+
+
+def intent(**how: Any) -> Intent:
+    return Intent(**{"account": "000000000000", "partition": "aws", "user": "alice", "name": "alice", **how})
+
+
+def entry(**how: Any) -> Entry:
+    return Entry(**{"run": next(RUNS), "intent": intent(), **how})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "desk"
+
+
+@pytest.fixture
+def ledger(folder: Path) -> Iterator[Ledger]:
+    with Ledger(folder) as ledger:
+        yield ledger
+
+
+@pytest.fixture
+def holder(folder: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start processes that note an entry and then hold their run until they are killed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(run: str, reached: Reached = Reached.CREATED) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", HOLDER, folder, run, reached],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=bare(),
+        )
+        started.append(process)
+        assert process.stdout
+        assert process.stdout.readline() == "noted\n"
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_everything_is_private_whatever_the_umask(tmp_path: Path) -> None:
+    """SQLite's own files beside the database too."""
+    before = os.umask(0)
+    try:
+        with Ledger(tmp_path / "a" / "desk") as ledger:
+            ledger.record(entry())
+            modes = {path: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "a").rglob("*")}
+    finally:
+        os.umask(before)
+    assert {path.name for path in modes} >= {"ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm", "runs"}
+    assert all(mode == (0o700 if path.is_dir() else 0o600) for path, mode in modes.items())
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o700
+
+
+def test_what_is_noted_is_read_again_by_the_next_process(folder: Path) -> None:
+    """Each field of an entry and of its intent but what this process alone saw."""
+    noted = entry(
+        intent=intent(name="desk", path="/p/", kind=Kind.VIRTUAL, replaces="GAHT12345678", replaces_run="r"),
+        verb=Verb.REVOKE,
+        reached=Reached.REVOKING,
+        backup="/b/x.png.age",
+    )
+    with Ledger(folder) as ledger:
+        ledger.record(noted)
+    with Ledger(folder) as ledger:
+        assert ledger.find(noted.intent.serial, run=noted.run) == noted
+        assert list(ledger.dead("000000000000")) == [noted]
+
+
+def test_an_entry_goes_on_in_its_own_row(ledger: Ledger) -> None:
+    """A run has one row for a device; intent and backup are as they were noted first."""
+    first = entry(backup="/b")
+    for reached in (Reached.INTENT, Reached.CREATED, Reached.CONFIRMED):
+        ledger.record(first.at(reached))
+    assert ledger.find(first.intent.serial) == first.at(Reached.CONFIRMED)
+    assert [(each.what, each.answer) for each in ledger.history()] == [("enroll", "confirmed")]
+
+
+@pytest.mark.parametrize(
+    ("reached", "half_made", "stands"),
+    [
+        (Reached.INTENT, True, True),
+        (Reached.CREATED, True, True),
+        (Reached.CONFIRMED, False, True),
+        (Reached.UNDONE, False, False),
+        (Reached.REVOKING, True, True),
+        (Reached.REVOKED, False, False),
+    ],
+)
+def test_what_is_half_made_and_what_stands(reached: Reached, half_made: bool, stands: bool, folder: Path) -> None:
+    """`dead` gives the first, `find` without a run the second, `find` with a run gives any."""
+    noted = entry(reached=reached)
+    with Ledger(folder) as ledger:
+        ledger.record(noted)
+    with Ledger(folder) as ledger:
+        assert list(ledger.dead("000000000000")) == [noted] * half_made
+        assert ledger.find(noted.intent.serial) == (noted if stands else None)
+        assert ledger.find(noted.intent.serial, run=noted.run) == noted
+
+
+def test_the_dead_are_asked_for_by_account_and_user(folder: Path) -> None:
+    """Another account's and another user's are left alone."""
+    alice, bob, other = entry(), entry(intent=intent(user="bob")), entry(intent=intent(account="111111111111"))
+    with Ledger(folder) as ledger:
+        for each in (alice, bob, other):
+            ledger.record(each)
+    with Ledger(folder) as ledger:
+        assert list(ledger.dead("000000000000")) == [alice, bob]
+        assert list(ledger.dead("000000000000", user="bob")) == [bob]
+        assert list(ledger.dead("111111111111")) == [other]
+
+
+def test_a_run_of_this_process_is_not_dead(ledger: Ledger) -> None:
+    """While it lives it is nobody else's to settle, and not its own."""
+    noted = ledger.record(entry())
+    assert ledger.lives(noted.run)
+    assert list(ledger.dead("000000000000")) == []
+
+
+def test_a_run_lives_as_long_as_its_process(ledger: Ledger, holder: Callable[..., subprocess.Popen[str]]) -> None:
+    """After kill -9 nothing else has to clean up."""
+    run = next(RUNS)
+    process = holder(run)
+    assert ledger.lives(run)
+    assert list(ledger.dead("000000000000")) == []
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not ledger.lives(run)
+    assert [each.run for each in ledger.dead("000000000000")] == [run]
+
+
+def test_while_a_dead_run_is_settled_it_lives_again(folder: Path, ledger: Ledger) -> None:
+    """Two desks' windows do not settle the same run at once."""
+    with Ledger(folder) as gone:
+        noted = gone.record(entry())
+    with Ledger(folder) as other:
+        for each in ledger.dead("000000000000"):
+            assert other.lives(each.run)
+            assert list(other.dead("000000000000")) == []
+            ledger.record(each.at(Reached.UNDONE))
+        assert not other.lives(noted.run)
+        assert list(other.dead("000000000000")) == []
+
+
+def test_a_run_that_was_settled_meanwhile_is_passed_over(folder: Path, ledger: Ledger) -> None:
+    """It is read again when its lock is ours."""
+    with Ledger(folder) as gone:
+        first, second = gone.record(entry()), gone.record(entry(intent=intent(user="bob")))
+    found = ledger.dead("000000000000")
+    assert next(found) == first
+    with Ledger(folder) as other:
+        other.record(second.at(Reached.UNDONE))
+    assert list(found) == []
+
+
+def test_a_lock_goes_with_its_run_where_nobody_will_ask_for_it(folder: Path) -> None:
+    """Files of open entries stay, for their lock tells whether they are dead."""
+    with Ledger(folder) as ledger:
+        done, left = ledger.record(entry(reached=Reached.CONFIRMED)), ledger.record(entry())
+        assert {path.name for path in (folder / "runs").iterdir()} == {"migration", done.run, left.run}
+    assert {path.name for path in (folder / "runs").iterdir()} == {"migration", left.run}
+
+
+def test_threads_share_one_ledger(ledger: Ledger) -> None:
+    """A rollout's workers write at once; nothing is lost."""
+    failures: list[BaseException] = []
+
+    def work(number: int) -> None:
+        try:
+            for each in range(10):
+                noted = ledger.record(entry(run=f"20261125T000000Z-{number:04x}{each:04x}"))
+                ledger.called(Call(operation="X", user=None, serial=None, request_id=None, answer="OK"))
+                assert ledger.find(noted.intent.serial, run=noted.run) == noted
+        except BaseException as error:  # noqa: BLE001 - a thread's failure is told by the test
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert len(ledger.history()) == 160
+
+
+def test_the_history_is_in_order_and_by_user_and_time(folder: Path) -> None:
+    """Calls on a device belong to the user whose run made it, also where the call names none."""
+    clock = iter(range(100, 200))
+    with Ledger(folder, clock=lambda: next(clock)) as ledger:
+        ledger.called(Call(operation="Create", user="alice", serial=intent().serial, request_id="r1", answer="OK"))
+        ledger.record(entry())
+        ledger.called(Call(operation="Delete", user=None, serial=intent().serial, request_id="r2", answer="Conflict"))
+        ledger.called(Call(operation="Open", user="bob", serial=None, request_id=None, answer="OK", file="/f"))
+        ledger.called(Call(operation="Delete", user=None, serial="another", request_id="r3", answer="OK"))
+        told = [(each.at, each.what, each.answer, each.reference, each.file) for each in ledger.history()]
+        assert [each[1] for each in told] == ["Create", "enroll", "Delete", "Open", "Delete"]
+        assert told[3] == (103.0, "Open", "OK", None, "/f")
+        assert [each.what for each in ledger.history(user="alice")] == ["Create", "enroll", "Delete"]
+        assert [each.what for each in ledger.history(since=102)] == ["Delete", "Open", "Delete"]
+
+
+@pytest.mark.slow
+def test_a_hundred_and_eighty_processes_open_a_new_ledger_at_once(folder: Path) -> None:
+    """The first one makes it, the others wait; each writes its line."""
+    script = """
+import os, sys
+from pathlib import Path
+from mfa_kit.adapters.ledger import Ledger
+from mfa_kit.models import Call
+children = []
+for number in range(60):
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            while not Path(sys.argv[2]).exists():
+                pass
+            with Ledger(Path(sys.argv[1])) as ledger:
+                ledger.called(Call(operation="Open", user=None, serial=None, request_id=None, answer="OK"))
+            code = 0
+        finally:
+            os._exit(code)
+    children.append(child)
+print("ready", flush=True)
+sys.exit(sum(os.waitpid(child, 0)[1] != 0 for child in children))
+"""
+    gate = folder.parent / "gate"
+    mothers = [
+        subprocess.Popen([sys.executable, "-c", script, folder, gate], stdout=subprocess.PIPE, text=True, env=bare())
+        for _ in range(3)
+    ]
+    for mother in mothers:
+        assert mother.stdout
+        assert mother.stdout.readline() == "ready\n"
+    gate.touch()
+    for mother in mothers:
+        mother.communicate()
+    assert [mother.returncode for mother in mothers] == [0, 0, 0]
+    with Ledger(folder) as ledger:
+        assert len(ledger.history()) == 180
+
+
+def test_an_old_ledger_is_brought_up_to_date_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each migration runs in order, once; what was there stays."""
+    with Ledger(folder) as ledger:
+        noted = ledger.record(entry())
+    monkeypatch.setattr(module, "MIGRATIONS", (*module.MIGRATIONS, "create table more (x);", "alter table more add y;"))
+    for _ in range(2):
+        with Ledger(folder) as ledger:
+            assert ledger.find(noted.intent.serial) == noted
+    with sqlite3.connect(folder / "ledger.sqlite") as db:
+        assert db.execute("pragma user_version").fetchone() == (3,)
+        assert [row[1] for row in db.execute("pragma table_info (more)")] == ["x", "y"]
+    db.close()
+
+
+def test_a_migration_that_fails_changes_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is one transaction with its number."""
+    Ledger(folder).close()
+    monkeypatch.setattr(module, "MIGRATIONS", (*module.MIGRATIONS, "create table more (x); create table journal (x);"))
+    with pytest.raises(IntegrityFault, match="table journal already exists"):
+        Ledger(folder)
+    monkeypatch.undo()
+    with Ledger(folder) as ledger:
+        assert ledger.history() == []
+
+
+def test_a_ledger_of_a_newer_version_is_not_touched(folder: Path) -> None:
+    """It says what to upgrade."""
+    Ledger(folder).close()
+    db = sqlite3.connect(folder / "ledger.sqlite")
+    db.execute("pragma user_version = 99")
+    db.close()
+    with pytest.raises(IntegrityFault, match="written by a newer mfa-kit") as caught:
+        Ledger(folder)
+    assert "upgrade" in caught.value.hint
+
+
+@pytest.mark.parametrize("octets", [b"no database " * 100, b"SQLite format 3\0" + bytes(4096)])
+def test_a_damaged_ledger_says_how_to_go_on(octets: bytes, folder: Path) -> None:
+    """It is moved away by hand, never by us."""
+    folder.mkdir()
+    (folder / "ledger.sqlite").write_bytes(octets)
+    with pytest.raises(IntegrityFault, match="is damaged") as caught:
+        Ledger(folder)
+    assert "mv " in caught.value.hint
+    assert (folder / "ledger.sqlite").read_bytes() == octets
+
+
+def test_a_row_that_is_damaged_says_how_to_go_on(folder: Path) -> None:
+    """Somebody edited it by hand."""
+    with Ledger(folder) as ledger:
+        noted = ledger.record(entry())
+    db = sqlite3.connect(folder / "ledger.sqlite", isolation_level=None)
+    for column, value in (("verb", "sing"), ("intent", json.dumps({"user": "alice"})), ("intent", "{")):
+        db.execute(f"update journal set {column} = ?", (value,))
+        with Ledger(folder) as ledger, pytest.raises(IntegrityFault, match="is damaged") as caught:
+            ledger.find(noted.intent.serial)
+        assert "mv " in caught.value.hint
+    db.close()
+
+
+def test_a_locked_ledger_says_who_may_hold_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a while that is not waited for here."""
+    monkeypatch.setattr(module, "WAIT", 0.05)
+    with Ledger(folder) as ledger:
+        db = sqlite3.connect(folder / "ledger.sqlite", isolation_level=None)
+        db.execute("begin immediate")
+        with pytest.raises(IntegrityFault, match="database is locked") as caught:
+            ledger.record(entry())
+        assert "other mfa-kit runs" in caught.value.hint
+        db.execute("rollback")
+        db.close()
+        ledger.record(entry())
+
+
+@pytest.mark.parametrize("what", ["ledger.sqlite", "runs"])
+def test_a_symlink_in_place_of_our_own_is_refused(what: str, folder: Path) -> None:
+    """Where it points nothing is written."""
+    folder.mkdir()
+    (folder / what).symlink_to(folder.parent / "elsewhere")
+    with pytest.raises(IntegrityFault, match="cannot be used"):
+        Ledger(folder)
+    assert not (folder.parent / "elsewhere").exists()
+
+
+def test_a_file_in_place_of_the_folder_is_told(folder: Path) -> None:
+    """With the variable that chooses another."""
+    folder.touch()
+    with pytest.raises(IntegrityFault, match="cannot be used") as caught:
+        Ledger(folder)
+    assert "MFA_KIT_HOME" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("what", "mode"), [("desk", 0o500), ("desk", 0o000), ("desk/ledger.sqlite", 0o400), ("desk/runs", 0o500)]
+)
+def test_without_the_rights_it_is_told_and_iam_is_as_it_was(
+    what: str, mode: int, nobody: Nobody, user: str, recipient: str, lab: Lab
+) -> None:
+    """As an unprivileged user: a folder or a file that may be read only, or not at all."""
+    assert nobody.process("ledger", "show").code == 0
+    path = nobody.home.parent / what
+    path.chmod(mode)
+    done = nobody.process("enroll", user, "--with", "virtual", "--codes", "generated", "-r", recipient)
+    path.chmod(0o700)
+    assert done.code == 5, done.err
+    assert "mfa-kit: the ledger " in done.err
+    assert "  try: " in done.err
+    assert f"arn:aws:iam::000000000000:mfa/{user}" not in lab.serials()
