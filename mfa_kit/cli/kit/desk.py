@@ -30,9 +30,11 @@ PR_SET_DUMPABLE = 4
 
 def home() -> Path:
     """Return the desk's own folder: `$MFA_KIT_HOME`, or the platform's data folder."""
+    if own := os.environ.get("MFA_KIT_HOME"):
+        return Path(own)
     import platformdirs
 
-    return Path(os.environ.get("MFA_KIT_HOME") or platformdirs.user_data_path("mfa-kit"))
+    return platformdirs.user_data_path("mfa-kit")
 
 
 def harden() -> None:
