@@ -5,6 +5,7 @@ recorded against the service: IAM remembers the last pair it took, STS the singl
 some seconds late.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pyotp
@@ -34,6 +35,16 @@ class Settings:
     clock_tolerance: float = 300.0
 
 
+def nearest(middle: int, *, behind: int, ahead: int) -> Iterator[int]:
+    """Count away from the middle on both sides, as far as each goes."""
+    yield middle
+    for distance in range(1, max(behind, ahead) + 1):
+        if distance <= behind:
+            yield middle - distance
+        if distance <= ahead:
+            yield middle + distance
+
+
 def code(secret: str, counter: int) -> str:
     return pyotp.HOTP(secret).at(counter)
 
@@ -52,8 +63,7 @@ class Codes:
         The search goes round the device's adjusted time, nearest first; a refused attempt spends nothing.
         """
         here = int(now) // PERIOD
-        window = range(self.skew - settings.pair_behind, self.skew + settings.pair_ahead + 1)
-        for offset in sorted(window, key=lambda one: abs(one - self.skew)):
+        for offset in nearest(self.skew, behind=settings.pair_behind, ahead=settings.pair_ahead):
             at = here + offset
             if at - 1 > self.last and at > 0 and code(self.secret, at) == second and code(self.secret, at - 1) == first:
                 self.skew, self.last = offset, at

@@ -32,8 +32,9 @@ class Device(VirtualMfaDevice):
         label = f"{ISSUER}:{quote(self.name, safe='')}@{holder}"
         text = f"otpauth://totp/{label}?secret={self.base32_string_seed}&issuer={ISSUER}"
         symbol = zxingcpp.create_barcode(text, zxingcpp.BarcodeFormat.QRCode, ec_level="M")
+        picture = Image.fromarray(zxingcpp.write_barcode_to_image(symbol, scale=4))
         out = io.BytesIO()
-        Image.fromarray(zxingcpp.write_barcode_to_image(symbol, scale=4)).save(out, "PNG", compress_level=1)
+        picture.convert("1", dither=Image.Dither.NONE).save(out, "PNG", compress_level=1)
         return out.getvalue()
 
 

@@ -72,13 +72,26 @@ class Handler(MotoRequestHandler):
         pass
 
 
+class Dispatcher(DomainDispatcherApplication):
+    """Moto's dispatcher, which reads its own folder for each request, without reading it again."""
+
+    def __init__(self, create_app: Callable[[Any], Flask]) -> None:
+        super().__init__(create_app)
+        self._known: dict[str | None, Any] = {}
+
+    def get_backend_for_host(self, host: str | None) -> Any:
+        if host not in self._known:
+            self._known[host] = super().get_backend_for_host(host)
+        return self._known[host]
+
+
 class Front:
     """One request, its faults, its answer, its line in the log of calls."""
 
     def __init__(self, account: Account, faults: Faults) -> None:
         self.account, self.faults = account, faults
         self.calls: list[Call] = []
-        self.inner = DomainDispatcherApplication(self._app)
+        self.inner = Dispatcher(self._app)
 
     def _app(self, service: Any) -> Flask:
         """Make moto's app for a service with our response class in its view."""

@@ -42,12 +42,20 @@ class Guard(BaseResponse):
                 if action in rights.SELF and "UserName" not in self.params and self.caller.user is not None:
                     self.params["UserName"] = self.caller.user.name
                 rights.allow(service, action, self.params, self.account, self.caller)
-                return self.call_action()
+                return self._act(action)
             except (IamError, ServiceException) as error:
                 status, body = wire.error(self.boto3_service_name, error.code, error.message)
                 return status, {"Content-Type": "text/xml"}, body
             finally:
                 self.account.remember()
+
+    def _act(self, action: str) -> Answer:
+        """Let the operation answer; the request id is one, in the header and in the body."""
+        result = getattr(self, camelcase_to_underscores(action))()
+        status, headers, body = self.serialized(result)
+        made = wire.request_id()
+        headers["x-amzn-RequestId"] = made
+        return status, headers, re.sub(r"(?<=<RequestId>).*?(?=</RequestId>)", made, str(body))
 
     def _known(self, request: Request) -> None:
         action = request.values.get("Action", "")
@@ -95,10 +103,3 @@ class Guard(BaseResponse):
             raise IamError(
                 "SignatureDoesNotMatch", f"Signature {said}: {stamp} is now {order} than {here} ({limit / 60:.0f} min.)"
             )
-
-    @staticmethod
-    def _enrich_response(headers: dict[str, str], body: Any) -> tuple[dict[str, str], Any]:
-        """One request id, in the form that the services use, in the header and in the body."""
-        made = wire.request_id()
-        headers["x-amzn-RequestId"] = made
-        return headers, re.sub(r"(?<=<RequestId>).*?(?=</RequestId>)", made, body) if isinstance(body, str) else body
