@@ -136,11 +136,16 @@ class Iam:
             read_timeout=read_timeout,
             max_pool_connections=max(10, workers),
         )
-        with ours():
-            session = boto3.Session(profile_name=profile, region_name=region)
-            place = session.region_name or "us-east-1"
-            self._iam = session.client("iam", region_name=place, endpoint_url=endpoint_url, config=config)
-            self._sts = session.client("sts", region_name=place, endpoint_url=endpoint_url, config=config)
+        try:
+            with ours():
+                session = boto3.Session(profile_name=profile, region_name=region)
+                place = session.region_name or "us-east-1"
+                self._iam = session.client("iam", region_name=place, endpoint_url=endpoint_url, config=config)
+                self._sts = session.client("sts", region_name=place, endpoint_url=endpoint_url, config=config)
+        except ValueError as error:  # botocore's for an endpoint, from the flag, the environment or a profile
+            raise UsageFault(
+                f"AWS cannot be asked there: {error}", "give an address such as https://iam.amazonaws.com"
+            ) from None
         for client in (self._iam, self._sts):
             address = urlsplit(client.meta.endpoint_url)
             if address.scheme != "https" and not _loopback(address.hostname):

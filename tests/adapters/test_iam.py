@@ -1,0 +1,404 @@
+"""IAM over boto3 against the lab over HTTP: what AWS says becomes one of our errors, a write is one attempt."""
+
+import base64
+import logging
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from mfa_kit import errors, keyuri, otp, qr
+from mfa_kit.adapters import iam as module
+from mfa_kit.adapters.iam import CODES, Iam, ours
+from mfa_kit.errors import AccessDenied, AlreadyExists, AwsFault, IntegrityFault, MfaKitError, Throttled, UsageFault
+from mfa_kit.lab.server import Lab
+from mfa_kit.models import RUN_TAG, Call, Intent, Mark
+from mfa_kit.otp import KeyUri, Pair, Png, Seed
+
+ADMIN = "arn:aws:iam::000000000000:user/lab-admin"
+
+
+class Desk:
+    """An adapter whose calls are kept and whose waiting is counted."""
+
+    def __init__(self, **how: Any) -> None:
+        self.calls: list[Call] = []
+        self.slept: list[float] = []
+        self.iam = Iam(observe=self.calls.append, sleep=self.slept.append, **how)
+
+
+@pytest.fixture
+def desk(at_lab: Lab) -> Desk:
+    return Desk(endpoint_url=at_lab.url)
+
+
+def intent(user: str, **how: Any) -> Intent:
+    return Intent(**{"account": "000000000000", "partition": "aws", "user": user, "name": user, **how})
+
+
+def codes_of(created: otp.Created, later: int = 0) -> Pair:
+    return otp.pair(created.seed, time.time() + later)
+
+
+def made(desk: Desk, user: str, **tags: str) -> otp.Created:
+    return desk.iam.create(intent(user), tags)
+
+
+def test_the_caller_is_told(desk: Desk) -> None:
+    """By STS, under the same endpoint."""
+    caller = desk.iam.caller()
+    assert (caller.account, caller.arn, caller.user) == ("000000000000", ADMIN, "lab-admin")
+
+
+def test_a_device_is_made_enabled_used_and_taken_away(desk: Desk, user: str, at_lab: Lab) -> None:
+    """Each write once, and each read shows it."""
+    serial = intent(user).serial
+    assert desk.iam.devices(user) == []
+    assert desk.iam.run_of(serial) is Mark.ABSENT
+    created = made(desk, user, **{RUN_TAG: "a-run"})
+    assert created.seed == Seed(at_lab.seed(serial))
+    assert serial in desk.iam.unassigned()
+    assert desk.iam.tags(serial) == {RUN_TAG: "a-run"}
+    assert desk.iam.run_of(serial) == "a-run"
+    desk.iam.enable(intent(user), lambda: codes_of(created))
+    [device] = desk.iam.devices(user)
+    assert (device.serial, device.user) == (serial, user)
+    assert abs((device.since or 0) - time.time()) < 5
+    assert serial not in desk.iam.unassigned()
+    desk.iam.resync(user, serial, lambda: codes_of(created, later=60))
+    desk.iam.deactivate(user, serial)
+    desk.iam.delete(serial)
+    assert desk.iam.run_of(serial) is Mark.ABSENT
+    assert [call.operation for call in desk.calls] == [
+        "CreateVirtualMFADevice",
+        "EnableMFADevice",
+        "ResyncMFADevice",
+        "DeactivateMFADevice",
+        "DeleteVirtualMFADevice",
+    ]
+    assert desk.slept == []
+
+
+def test_the_uri_is_the_one_in_the_picture_that_aws_sends(desk: Desk, user: str) -> None:
+    """With AWS's own label."""
+    created = made(desk, user)
+    assert keyuri.seed_of(created.uri) == created.seed
+    assert keyuri.label_of(created.uri) == f"Amazon Web Services:{user}@000000000000"
+
+
+def test_a_picture_of_another_seed_is_refused(desk: Desk, user: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A person would scan what cannot work."""
+    monkeypatch.setattr(qr, "read", lambda _: keyuri.otpauth(Seed(bytes(40)), label="x@1"))
+    with pytest.raises(IntegrityFault, match="another seed"):
+        made(desk, user)
+
+
+def test_without_a_picture_an_equivalent_uri_is_made(desk: Desk, user: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An IAM that is not AWS's may send octets that are no picture."""
+    real = qr.read
+    monkeypatch.setattr(qr, "read", lambda _: real(Png(b"none")))
+    created = made(desk, user)
+    assert created.uri == keyuri.otpauth(created.seed, label=f"{user}@000000000000")
+
+
+def test_each_write_is_told_with_its_request_id(desk: Desk, user: str) -> None:
+    """The way to CloudTrail, also for what was refused."""
+    made(desk, user)
+    with pytest.raises(AlreadyExists):
+        made(desk, user)
+    assert [(call.operation, call.user, call.serial, call.answer) for call in desk.calls] == [
+        ("CreateVirtualMFADevice", user, intent(user).serial, "OK"),
+        ("CreateVirtualMFADevice", user, intent(user).serial, "AlreadyExists"),
+    ]
+    first, second = (call.request_id for call in desk.calls)
+    assert first
+    assert second
+    assert first != second
+
+
+def test_a_write_that_is_not_answered_has_no_request_id(desk: Desk, user: str, at_lab: Lab) -> None:
+    """Not the one of an earlier call either."""
+    desk.iam.caller()
+    at_lab.faults.add("CreateVirtualMFADevice", "lost-after")
+    with pytest.raises(errors.Unclear):
+        made(desk, user)
+    assert [(call.answer, call.request_id) for call in desk.calls] == [("Unclear", None)]
+
+
+def refused(desk: Desk, user: str, other: str) -> Iterator[tuple[type[MfaKitError], str, Any]]:
+    """Each thing that IAM refuses, with our error and a word of its sentence."""
+    yield errors.NoSuchEntity, "nobody", lambda: desk.iam.devices("nobody")
+    yield errors.NoSuchEntity, "NoSuchEntity", lambda: desk.iam.delete("arn:aws:iam::000000000000:mfa/none")
+    yield errors.NoSuchEntity, "NoSuchEntity", lambda: desk.iam.deactivate(user, intent(user).serial)
+    created = made(desk, user)
+    yield (
+        errors.InvalidCode,
+        "InvalidAuthenticationCode",
+        lambda: desk.iam.enable(intent(user), lambda: Pair("000000", "000001")),
+    )
+    desk.iam.enable(intent(user), lambda: codes_of(created))
+    yield AlreadyExists, "EntityAlreadyExists", lambda: desk.iam.enable(intent(user), lambda: codes_of(created, 60))
+    yield errors.Conflict, "DeleteConflict", lambda: desk.iam.delete(intent(user).serial)
+    full = [desk.iam.create(intent(other, name=f"{other}-{number}"), {}) for number in range(9)]
+    for number in range(8):
+        desk.iam.enable(intent(other, name=f"{other}-{number}"), lambda n=number: codes_of(full[n]))  # type: ignore[misc]
+    yield (
+        AwsFault,
+        "LimitExceeded",
+        lambda: desk.iam.enable(intent(other, name=f"{other}-8"), lambda: codes_of(full[8])),
+    )
+
+
+def test_what_iam_refuses_becomes_our_error(desk: Desk, users: Any, at_lab: Lab) -> None:
+    """One sentence with IAM's code, a hint where there is one, and one request each."""
+    for kind, word, act in refused(desk, users(), users()):
+        before = len(at_lab.calls)
+        with pytest.raises(kind, match=word) as caught:
+            act()
+        assert type(caught.value) is kind
+        assert str(caught.value).startswith("AWS answers ")
+        assert not str(caught.value).endswith(".")
+        assert caught.value.__cause__ is None
+        assert len(at_lab.calls) == before + 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "code"),
+    [
+        ("denied", AccessDenied, 4),
+        ("throttle", Throttled, 7),
+        ("expired", AwsFault, 4),
+        ("error-before", errors.Unclear, 4),
+        ("error-after", errors.Unclear, 4),
+        ("lost-before", errors.Unclear, 4),
+        ("lost-after", errors.Unclear, 4),
+    ],
+)
+def test_a_write_is_one_attempt(
+    fault: str, kind: type[MfaKitError], code: int, desk: Desk, user: str, at_lab: Lab
+) -> None:
+    """Whatever goes wrong: what follows is decided above, where the codes are computed anew."""
+    at_lab.faults.add("CreateVirtualMFADevice", fault, at="every")
+    before = len(at_lab.calls)
+    with pytest.raises(kind) as caught:
+        made(desk, user)
+    assert type(caught.value) is kind
+    assert caught.value.exit_code == code
+    assert caught.value.hint
+    assert len(at_lab.calls) == before + 1
+    assert desk.slept == []
+
+
+@pytest.mark.parametrize("fault", ["throttle", "error-before", "lost-before", "lost-after"])
+def test_a_read_is_tried_again(fault: str, desk: Desk, user: str, at_lab: Lab) -> None:
+    """Reading twice is harmless; in the end it is given up."""
+    at_lab.faults.add("ListMFADevices", fault)
+    assert desk.iam.devices(user) == []
+    assert desk.slept == [0.5]
+    at_lab.faults.add("ListMFADevices", fault, at="every")
+    before = len(at_lab.calls)
+    with pytest.raises((Throttled, errors.Unclear)):
+        desk.iam.devices(user)
+    assert len(at_lab.calls) == before + 6
+
+
+@pytest.mark.parametrize("fault", ["denied", "expired"])
+def test_a_read_that_is_refused_is_not_tried_again(fault: str, desk: Desk, user: str, at_lab: Lab) -> None:
+    """It would be refused again."""
+    at_lab.faults.add("ListMFADevices", fault)
+    with pytest.raises(AwsFault):
+        desk.iam.devices(user)
+    assert desk.slept == []
+
+
+def test_tags_that_may_not_be_read_count_as_none(desk: Desk, user: str, at_lab: Lab) -> None:
+    """They prove nothing then."""
+    made(desk, user, **{RUN_TAG: "a-run"})
+    at_lab.faults.add("ListMFADeviceTags", "denied")
+    assert desk.iam.run_of(intent(user).serial) is Mark.UNTAGGED
+
+
+def test_a_device_without_a_run_is_untagged(desk: Desk, user: str) -> None:
+    """Whatever other tags it bears."""
+    made(desk, user, team="blue")
+    assert desk.iam.run_of(intent(user).serial) is Mark.UNTAGGED
+
+
+@pytest.mark.parametrize("seconds", [-250, 100])
+def test_the_clock_is_awss(seconds: int, desk: Desk, at_lab: Lab) -> None:
+    """By the Date header of the last answer."""
+    at_lab.faults.add("*", "clock", seconds=seconds)
+    desk.iam.caller()
+    assert abs(desk.iam.offset() - seconds) < 1.5
+    assert abs(desk.iam.now() - time.time() - seconds) < 1.5
+
+
+def test_an_offset_below_the_headers_resolution_is_none(desk: Desk) -> None:
+    """A header tells whole seconds, and was on its way."""
+    desk.iam.caller()
+    assert desk.iam.offset() == 0
+
+
+def test_an_answer_without_a_date_leaves_the_clock(desk: Desk, at_lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was known before stands."""
+    at_lab.faults.add("*", "clock", seconds=100)
+    desk.iam.caller()
+    monkeypatch.setattr("mfa_kit.lab.front.formatdate", lambda *_, **__: "yesterday")
+    desk.iam.caller()
+    assert abs(desk.iam.offset() - 100) < 1.5
+
+
+def test_an_answer_that_takes_too_long_is_unclear(user: str, at_lab: Lab) -> None:
+    """It may have acted."""
+    desk = Desk(read_timeout=0.2)
+    at_lab.faults.add("CreateVirtualMFADevice", "latency", seconds=0.5)
+    with pytest.raises(errors.Unclear, match="no answer from AWS"):
+        made(desk, user)
+
+
+@pytest.mark.parametrize(
+    "address", ["http://iam.amazonaws.com", "http://192.0.2.1:80", "http://10.0.0.1", "http://lab"]
+)
+@pytest.mark.usefixtures("at_lab")
+def test_plain_http_is_for_loopback_only(address: str) -> None:
+    """Seeds would travel in the clear."""
+    with pytest.raises(UsageFault, match="is not encrypted") as caught:
+        Desk(endpoint_url=address)
+    assert "https" in caught.value.hint
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:1", "http://[::1]:1", "http://localhost:1", "https://192.0.2.1"])
+@pytest.mark.usefixtures("at_lab")
+def test_loopback_and_https_are_taken(address: str) -> None:
+    """Nothing is asked yet."""
+    assert Desk(endpoint_url=address).iam.endpoint_url == address
+
+
+@pytest.mark.parametrize("address", ["lab", "127.0.0.1:5000", "http://", "http://[::1", "http:///path"])
+@pytest.mark.usefixtures("at_lab")
+def test_what_is_no_address_is_told(address: str) -> None:
+    """It is the user's mistake, not ours."""
+    with pytest.raises(UsageFault) as caught:
+        Desk(endpoint_url=address)
+    assert caught.value.hint
+
+
+@pytest.mark.usefixtures("at_lab")
+def test_a_closed_port_is_told_and_nothing_is_unclear(user: str) -> None:
+    """Nothing was sent, so nothing can have acted."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        desk = Desk(endpoint_url=f"http://127.0.0.1:{taken.getsockname()[1]}")
+        with pytest.raises(AwsFault, match="cannot be reached") as caught:
+            made(desk, user)
+    assert type(caught.value) is AwsFault
+    assert "network" in caught.value.hint
+
+
+def test_govcloud_without_its_region_says_what_to_give(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commercial endpoint does not know such keys."""
+    with Lab(region="us-gov-west-1") as lab:
+        for name, value in lab.env.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.delenv("AWS_REGION")
+        monkeypatch.delenv("AWS_DEFAULT_REGION")
+        with pytest.raises(AwsFault, match="InvalidClientTokenId") as caught:
+            Desk().iam.caller()
+        assert "--region" in caught.value.hint
+        assert Desk(region="us-gov-west-1").iam.caller().partition == "aws-us-gov"
+
+
+@pytest.mark.parametrize("missing", ["credentials", "profile", "region"])
+@pytest.mark.usefixtures("at_lab")
+def test_what_botocore_cannot_find_is_told(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In its own words and with the command that shows more."""
+    how = {"profile": {"profile": "none"}, "region": {"region": "no region!"}}.get(missing, {})
+    if missing == "credentials":
+        monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    with pytest.raises(AwsFault) as caught:
+        Desk(**how).iam.caller()
+    assert type(caught.value) is AwsFault
+    assert "aws sts get-caller-identity" in caught.value.hint
+
+
+@pytest.mark.usefixtures("at_lab")
+def test_a_wrong_secret_key_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And so is that the clock may be the reason."""
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong" * 8)
+    with pytest.raises(AwsFault, match="SignatureDoesNotMatch") as caught:
+        Desk().iam.caller()
+    assert "clock" in caught.value.hint
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_every_code_of_the_table_has_its_class_and_exit_code(code: str) -> None:
+    """Some services add Exception to the name."""
+    for name in (code, f"{code}Exception"):
+        answer: Any = {"Error": {"Code": name, "Message": "It is so."}, "ResponseMetadata": {"HTTPStatusCode": 400}}
+        with pytest.raises(MfaKitError, match="It is so") as caught, ours():
+            raise ClientError(answer, "X")
+        assert type(caught.value) is CODES[code][0]
+        assert caught.value.exit_code in {4, 7}
+
+
+@pytest.mark.parametrize(("status", "kind"), [(400, AwsFault), (500, errors.Unclear), (503, errors.Unclear)])
+def test_a_code_that_is_not_in_the_table_is_told_as_it_is(status: int, kind: type[MfaKitError]) -> None:
+    """From 500 on the request may have acted."""
+    answer: Any = {"Error": {"Code": "Odd"}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    with pytest.raises(kind, match="AWS answers Odd: without a message") as caught, ours():
+        raise ClientError(answer, "X")
+    assert type(caught.value) is kind
+    assert caught.value.hint
+
+
+@pytest.mark.usefixtures("at_lab")
+def test_the_loggers_that_would_tell_bodies_are_pinned(user: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever level they had before, and also those that exist already below them."""
+    names = ("botocore", "botocore.parsers", "botocore.endpoint", "urllib3", "urllib3.connectionpool", "boto3")
+    before = {name: logging.getLogger(name).level for name in names}
+    try:
+        for name in names:
+            logging.getLogger(name).setLevel(logging.DEBUG)
+        caplog.set_level(0)
+        desk = Desk()
+        assert all(not logging.getLogger(name).isEnabledFor(logging.DEBUG) for name in names)
+        created = made(desk, user)
+        written = base64.b32encode(created.seed.reveal()).decode()
+        assert any(record.name == module.__name__ for record in caplog.records)
+        assert written not in caplog.text
+        low = {record.name.partition(".")[0] for record in caplog.records if record.levelno < logging.INFO}
+        assert not low & {"boto3", "botocore", "urllib3"}
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
+
+
+def test_the_log_tells_operations_and_request_ids(desk: Desk, user: str, caplog: pytest.LogCaptureFixture) -> None:
+    """What --debug shows."""
+    caplog.set_level(logging.DEBUG, module.__name__)
+    made(desk, user)
+    assert f"CreateVirtualMFADevice answered 200, request {desk.calls[0].request_id}" in caplog.text
+
+
+def test_an_iam_that_is_not_awss_is_found_by_profile(
+    at_lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Profiles of the shared configuration are boto3's business."""
+    keys = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    lines = "\n".join(f"{key.lower()} = {at_lab.env[key]}" for key in keys)
+    (tmp_path / "credentials").write_text(f"[desk]\n{lines}\n")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    for key in keys:
+        monkeypatch.delenv(key)
+    assert Desk(profile="desk").iam.caller().arn == ADMIN
+
+
+def test_an_opaque_uri_stays_opaque(desk: Desk, user: str) -> None:
+    """What create returns can be logged by mistake without harm."""
+    created = made(desk, user)
+    assert repr(created) == "Created(seed=Seed(…), uri=KeyUri(…))"
+    assert isinstance(created.uri, KeyUri)
