@@ -11,6 +11,7 @@ from mfa_kit.errors import (
     AlreadyExists,
     AwsFault,
     MfaKitError,
+    NoSuchEntity,
     Throttled,
     Unclear,
     Unlisted,
@@ -219,11 +220,24 @@ def _create(entry: Entry, *, desk: Desk) -> Created:
                 ) from None
             elif lost is None:
                 raise
-            elif taken and desk.inventory.run_of(intent.serial) == entry.run:
-                desk.registrar.delete(intent.serial)
-            else:
+            elif not (taken and _name_is_free_again(entry, desk=desk)):
                 raise lost from None
     raise lost or AwsFault(f"IAM did not create {intent.serial}", "try again")
+
+
+def _name_is_free_again(entry: Entry, *, desk: Desk) -> bool:
+    """Delete the device of this very run whose seed was lost; whether the name can be used once more."""
+    serial = entry.intent.serial
+    try:
+        if desk.inventory.run_of(serial) != entry.run:
+            return False
+        desk.registrar.delete(serial)
+    except NoSuchEntity:  # somebody else deleted it
+        return True
+    except MfaKitError as error:
+        desk.progress.note(f"{serial} is ours and cannot be deleted: {error}")
+        return False
+    return True
 
 
 def _enabled_after_all(entry: Entry, carrier: Carrier, error: BaseException, *, desk: Desk) -> bool:

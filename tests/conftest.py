@@ -68,7 +68,7 @@ def users(lab: Lab) -> Callable[[], str]:
     numbers = count(1)
 
     def make() -> str:
-        name = f"t{next(numbers)}"
+        name = f"t{next(numbers):05}"
         lab.add_user(name)
         return name
 

@@ -195,7 +195,7 @@ class AgeFiles:
         if entry.backup is None:
             return
         path = Path(entry.backup)
-        with _plain(path), suppress(FileNotFoundError):
+        with _plain(path), suppress(FileNotFoundError, NotADirectoryError):
             folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
                 for name in (_partial(path.name), path.name):
@@ -210,8 +210,10 @@ def _caption(entry: Entry) -> str:
     intent = entry.intent
     return (
         f"AWS account {intent.account}\n"
-        f"user {intent.user}, MFA device {intent.name}\n"
+        f"user {intent.user}\n"
+        f"MFA device {intent.name}\n"
         f"made {entry.run[:4]}-{entry.run[4:6]}-{entry.run[6:8]}, run {entry.run}\n"
+        "\n"
         "To use it, add an account in an authenticator app and scan this.\n"
         "Whoever can scan it can give this user's codes: keep it sealed."
     )

@@ -1,0 +1,119 @@
+"""A desk of real parts in this process: the lab over HTTP, a ledger, age files; waiting is counted, not done."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyrage
+import pytest
+
+from mfa_kit import models, revocation
+from mfa_kit.adapters import agefile
+from mfa_kit.adapters.iam import Iam
+from mfa_kit.adapters.ledger import Ledger
+from mfa_kit.enrollment import BackupAlone, Wish, enroll
+from mfa_kit.lab.server import Lab
+from mfa_kit.models import Caller, Outcome, Reached, Verb
+from mfa_kit.pacing import Patient
+from mfa_kit.ports import Carrier, Desk
+from tests.faults.conftest import Judge
+from tests.faults.worker import Cut, Observer
+
+
+@dataclass
+class Person:
+    """Hears what is said, and waits without waiting; `while_waiting` is done at each wait."""
+
+    said: list[str] = field(default_factory=list)
+    slept: list[float] = field(default_factory=list)
+    while_waiting: Callable[[], None] = lambda: None
+
+    def note(self, text: str) -> None:
+        self.said.append(text)
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.while_waiting()
+
+
+@dataclass
+class At:
+    """A desk with its person."""
+
+    desk: Desk
+    ledger: Ledger
+    caller: Caller
+    carrier: Callable[[], Carrier]
+    person: Person
+
+    def run(self) -> str:
+        return models.run_id(self.desk.inventory.now(), os.urandom(4))
+
+    def enroll(self, user: str, **wish: Any) -> Outcome:
+        return enroll(Wish(user=user, **wish), self.carrier(), caller=self.caller, desk=self.desk, run=self.run())
+
+    def revoke(self, user: str, wanted: str) -> None:
+        entry = revocation.look_to_revoke(
+            user, wanted, leave_without_mfa=True, caller=self.caller, desk=self.desk, run=self.run()
+        )
+        revocation.retire(entry, verb=Verb.REVOKE, desk=self.desk)
+
+    def reached(self, serial: str) -> Reached | None:
+        """How far the device came that stands or is half-made."""
+        entry = self.ledger.find(serial)
+        return entry.reached if entry else None
+
+
+AtDesk = Callable[..., AbstractContextManager[At]]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "desk"
+
+
+@pytest.fixture(scope="session")
+def iam(lab: Lab) -> tuple[Iam, Observer]:
+    """One pair of clients for all desks of the session, for they are costly to make."""
+    observer = Observer()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in lab.env.items():
+            patch.setenv(name, value)
+        return Iam(observe=observer, sleep=lambda _: None), observer
+
+
+@pytest.fixture
+def at(at_lab: Lab, home: Path, iam: tuple[Iam, Observer], recipient: str) -> AtDesk:  # noqa: ARG001 - for its end
+    """Sit down at the desk of this test; each port is wrapped by the cut."""
+
+    @contextmanager
+    def sit(*, cut: Cut | None = None, to: Sequence[str] = (recipient,)) -> Iterator[At]:
+        cut, person, (client, observer) = cut or Cut(), Person(), iam
+        with Ledger(home) as ledger:
+            before, observer.to = observer.to, ledger.called
+
+            def carrier() -> Carrier:
+                wrapped: Carrier = cut.wrap(BackupAlone(client.now), "carrier")
+                return wrapped
+
+            desk = Desk(
+                inventory=cut.wrap(client, "inventory"),
+                registrar=Patient(cut.wrap(client, "registrar"), sleep=person.sleep, progress=person),
+                vault=cut.wrap(agefile.AgeFiles(home / "backups", agefile.recipients(to)), "vault"),
+                journal=cut.wrap(ledger, "journal"),
+                progress=person,
+                carrier=lambda _: carrier(),
+                sleep=person.sleep,
+            )
+            yield At(desk, ledger, client.caller(), carrier, person)
+            observer.to = before
+
+    return sit
+
+
+@pytest.fixture
+def judge(lab: Lab, identity: pyrage.x25519.Identity) -> Judge:
+    return Judge(lab, identity, lambda *_: None)

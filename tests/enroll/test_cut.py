@@ -1,0 +1,100 @@
+"""Every cut point of enroll by exception: before and after each call of each port, in the run and in its settling.
+
+By kill they are cut in tests/faults.
+"""
+
+import errno
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from mfa_kit.errors import IntegrityFault, MfaKitError
+from mfa_kit.lab.server import Lab
+from mfa_kit.models import Reached
+from tests.enroll.conftest import AtDesk
+from tests.faults.conftest import Judge
+from tests.faults.worker import Cut
+
+EXCEPTIONS = {
+    "ctrl-c": KeyboardInterrupt(),
+    "disk": OSError(errno.ENOSPC, "No space left on device"),
+    "fault": IntegrityFault("the ledger cannot be used", "make room"),
+}
+
+
+def raiser(error: BaseException) -> Callable[[], None]:
+    def act() -> None:
+        error.__dict__.pop("__notes__", None)
+        raise error
+
+    return act
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("what", EXCEPTIONS)
+def test_an_exception_at_any_step_leaves_one_working_device_or_none(
+    what: str, after: bool, at: AtDesk, users: Callable[[], str], judge: Judge, home: Path
+) -> None:
+    """At once, not only after the next run; and the next run of the command ends well."""
+    whole = Cut()
+    with at(cut=whole) as desk:
+        desk.enroll(users())
+    for number in range(1, len(whole.steps) + 1):
+        user = users()
+        cut = Cut(at=number, after=after, act=raiser(EXCEPTIONS[what]))
+        with at(cut=cut) as desk, suppress(type(EXCEPTIONS[what])):
+            desk.enroll(user)
+        assert cut.fired, f"step {number} was not reached"
+        assert cut.steps[:number] == whole.steps[:number]
+        place = home.parent / user
+        _own(user, home, place)
+        assert len(judge.works(user, place)) in {0, 1}, cut.steps
+        with at() as desk:
+            desk.enroll(user)
+        with at() as desk:  # whether a Create without an answer may still arrive is known after a quarter of an hour
+            dead = [each for each in desk.ledger.dead("000000000000") if each.intent.user == user]
+            assert all(each.reached is Reached.INTENT for each in dead)
+        _own(user, home, place)
+        assert len(judge.works(user, place)) == 1, cut.steps
+
+
+def _own(user: str, home: Path, place: Path) -> None:
+    """Show the judge the backups of one user only."""
+    link = place / "backups"
+    link.mkdir(parents=True, exist_ok=True)
+    for path in (home / "backups" / "000000000000" / user).glob("*"):
+        target = link / "000000000000" / user / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.exists():
+            target.hardlink_to(path)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("what", EXCEPTIONS)
+def test_an_exception_while_settling_is_a_note_and_the_next_run_goes_on(
+    what: str, after: bool, at: AtDesk, users: Callable[[], str], judge: Judge, at_lab: Lab, tmp_path: Path
+) -> None:
+    """The first error stays the first, whatever the second is."""
+
+    def refused(user: str, cut: Cut) -> MfaKitError:
+        at_lab.faults.add("EnableMFADevice", "denied")
+        with at(cut=cut) as desk, pytest.raises(MfaKitError, match="AccessDenied") as caught:
+            desk.enroll(user)
+        return caught.value
+
+    whole = Cut()
+    assert not hasattr(refused(users(), whole), "__notes__")
+    for number in range(whole.steps.index("carrier.codes") + 2, len(whole.steps) + 1):
+        user = users()
+        cut = Cut(at=number, after=after, act=raiser(EXCEPTIONS[what]))
+        first = refused(user, cut)
+        assert cut.fired
+        assert "is not settled yet" in first.__notes__[0]
+        with at() as desk:
+            desk.enroll(user)
+            assert desk.reached(f"arn:aws:iam::000000000000:mfa/{user}") is Reached.CONFIRMED
+        place = tmp_path / user
+        _own(user, tmp_path / "desk", place)
+        assert len(judge.works(user, place)) == 1, cut.steps

@@ -1,0 +1,477 @@
+"""Enrolling at a desk of real parts: the order of things, what is refused before anything is made, and what is told."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mfa_kit import enrollment, models, otp
+from mfa_kit.enrollment import BackupAlone, Wish, look, user_named
+from mfa_kit.errors import (
+    AccessDenied,
+    AlreadyExists,
+    AwsFault,
+    IntegrityFault,
+    MfaKitError,
+    NoSuchEntity,
+    Throttled,
+    Unclear,
+    UsageFault,
+)
+from mfa_kit.lab.server import Lab
+from mfa_kit.models import Caller, Enrolled, Intent, Reached, Skipped
+from tests.enroll.conftest import AtDesk
+from tests.faults.conftest import Judge
+from tests.faults.worker import Cut
+
+CALLER = Caller("123456789012", "arn:aws:iam::123456789012:user/team/alice")
+ROLE = Caller("123456789012", "arn:aws:sts::123456789012:assumed-role/admin/alice")
+ORDER = [
+    "journal.dead",
+    "inventory.devices",
+    "vault.place",
+    "carrier.check",
+    "vault.check",
+    "vault.place",
+    "journal.record",
+    "registrar.create",
+    "journal.record",
+    "vault.seal",
+    "carrier.install",
+    "registrar.enable",
+    "carrier.codes",
+    "inventory.devices",
+    "journal.record",
+]
+
+
+def serial_of(name: str) -> str:
+    return f"arn:aws:iam::000000000000:mfa/{name}"
+
+
+def test_the_steps_come_in_the_order_of_the_design(at: AtDesk, user: str, judge: Judge, home: Path) -> None:
+    """Settle, look, intent, create, created, seal, install, enable, confirm."""
+    cut = Cut()
+    with at(cut=cut) as desk:
+        outcome = desk.enroll(user)
+    assert cut.steps == ORDER
+    assert isinstance(outcome, Enrolled)
+    assert outcome.listed
+    assert judge.works(user, home) == [serial_of(user)]
+
+
+def test_it_takes_six_round_trips_and_no_sleep(at: AtDesk, user: str, at_lab: Lab) -> None:
+    """Caller, list, create, enable, list; nothing is waited for."""
+    before = len(at_lab.calls)
+    with at() as desk:
+        desk.enroll(user)
+        assert desk.person.slept == []
+    assert [call.operation for call in at_lab.calls[before:]] == [
+        "GetCallerIdentity",
+        "ListMFADevices",
+        "CreateVirtualMFADevice",
+        "EnableMFADevice",
+        "ListMFADevices",
+    ]
+
+
+def test_the_device_bears_run_user_and_kind(at: AtDesk, user: str) -> None:
+    """So that every desk sees whose it is."""
+    with at() as desk:
+        outcome = desk.enroll(user)
+        assert isinstance(outcome, Enrolled)
+        tags = desk.desk.inventory.tags(outcome.intent.serial)
+    assert tags == {"mfa-kit:run": outcome.run, "mfa-kit:user": user, "mfa-kit:kind": "virtual"}
+
+
+def test_a_user_name_that_no_tag_may_hold_is_left_out(at: AtDesk, user: str, at_lab: Lab) -> None:
+    """User names may hold a comma, tag values may not; the run is told all the same."""
+    at_lab.add_user(f"{user},comma")
+    with at() as desk:
+        outcome = desk.enroll(f"{user},comma")
+        assert isinstance(outcome, Enrolled)
+        assert set(desk.desk.inventory.tags(outcome.intent.serial)) == {"mfa-kit:run", "mfa-kit:kind"}
+
+
+def test_where_tags_are_denied_the_device_is_made_without(
+    at: AtDesk, user: str, at_lab: Lab, judge: Judge, home: Path
+) -> None:
+    """Tags are a second permission that lean policies leave out."""
+    at_lab.faults.add("CreateVirtualMFADevice", "denied")
+    with at() as desk:
+        outcome = desk.enroll(user)
+        assert isinstance(outcome, Enrolled)
+        assert desk.desk.inventory.tags(outcome.intent.serial) == {}
+    assert judge.works(user, home) == [serial_of(user)]
+
+
+def test_where_tags_are_denied_and_enable_fails_the_device_goes(at: AtDesk, user: str, at_lab: Lab) -> None:
+    """Without a tag, that this very process saw its Create answered is the proof."""
+    at_lab.faults.add("CreateVirtualMFADevice", "denied")
+    at_lab.faults.add("EnableMFADevice", "denied")
+    with at() as desk, pytest.raises(AccessDenied) as caught:
+        desk.enroll(user)
+    assert not getattr(caught.value, "__notes__", [])
+    assert serial_of(user) not in at_lab.serials()
+
+
+def test_a_user_who_has_a_device_is_skipped(at: AtDesk, user: str, at_lab: Lab) -> None:
+    """Nothing is written, and the devices are told."""
+    with at() as desk:
+        desk.enroll(user)
+        before = len(at_lab.calls)
+        outcome = desk.enroll(user)
+    assert outcome == Skipped(
+        user=user, reason="has an MFA device already; --add gives one more", serials=(serial_of(user),)
+    )
+    assert [call.operation for call in at_lab.calls[before:]] == ["ListMFADevices"]
+
+
+def test_one_more_device_gets_the_next_free_name(at: AtDesk, user: str, judge: Judge, home: Path) -> None:
+    """The user's own, then USER-2 and so on; a gap is filled."""
+    with at() as desk:
+        for _ in range(3):
+            desk.enroll(user, add=True)
+        assert judge.works(user, home) == [serial_of(user), serial_of(f"{user}-2"), serial_of(f"{user}-3")]
+        desk.revoke(user, f"{user}-2")
+        outcome = desk.enroll(user, add=True)
+        assert isinstance(outcome, Enrolled)
+        assert outcome.intent.name == f"{user}-2"
+
+
+def test_a_ninth_device_is_refused_before_anything_is_made(at: AtDesk, user: str, at_lab: Lab) -> None:
+    """Eight is what IAM allows, of any kind."""
+    with at() as desk:
+        for _ in range(8):
+            desk.enroll(user, add=True)
+        before = at_lab.serials()
+        with pytest.raises(UsageFault, match="has 8 MFA devices") as caught:
+            desk.enroll(user, add=True)
+        assert isinstance(desk.enroll(user), Skipped)
+    assert "revoke" in caught.value.hint
+    assert at_lab.serials() == before
+
+
+def test_a_name_that_the_user_has_already_is_refused(at: AtDesk, user: str, at_lab: Lab) -> None:
+    """Before a request that IAM would refuse."""
+    with at() as desk:
+        desk.enroll(user)
+        before = len(at_lab.calls)
+        with pytest.raises(UsageFault, match="has a device named"):
+            desk.enroll(user, add=True, name=user)
+    assert [call.operation for call in at_lab.calls[before:]] == ["ListMFADevices"]
+
+
+def test_a_name_that_somebody_else_has_is_left_alone(
+    at: AtDesk, users: Callable[[], str], at_lab: Lab, judge: Judge, home: Path
+) -> None:
+    """Create is the look, and it touches nothing; the hint has the command for a device that nobody uses."""
+    first, second = users(), users()
+    with at() as desk:
+        desk.enroll(first)
+        with pytest.raises(AlreadyExists, match=f"an MFA device named {first} exists already") as caught:
+            desk.enroll(second, name=first)
+        assert "--name" in caught.value.hint
+        assert f"delete-virtual-mfa-device --serial-number {serial_of(first)}" in caught.value.hint
+        assert desk.reached(serial_of(first)) is Reached.CONFIRMED
+    assert judge.works(first, home) == [serial_of(first)]
+    assert at_lab.assigned(serial_of(first)) == first
+
+
+@pytest.mark.parametrize(
+    ("wish", "kind"),
+    [
+        ({"user": "root"}, UsageFault),
+        ({"user": "no such user"}, UsageFault),
+        ({"user": "nobody-here"}, NoSuchEntity),
+        ({"name": "a b"}, UsageFault),
+        ({"name": "x" * 227}, UsageFault),
+        ({"path": "desk"}, UsageFault),
+        ({"name": "x" * 226}, UsageFault),
+    ],
+)
+def test_what_cannot_be_made_is_refused_before_the_journal(
+    wish: dict[str, str], kind: type[MfaKitError], at: AtDesk, user: str, at_lab: Lab, home: Path
+) -> None:
+    """IAM and the disk are as they were."""
+    before = at_lab.serials()
+    with at() as desk:
+        with pytest.raises(kind) as caught:
+            desk.enroll(**{"user": user, **wish})
+        assert desk.ledger.history() == []
+    assert caught.value.hint
+    assert at_lab.serials() == before
+    assert not (home / "backups").exists()
+
+
+def test_without_a_backup_generated_codes_are_refused(at: AtDesk, user: str, at_lab: Lab) -> None:
+    """The seed would be nowhere."""
+    with at(to=()) as desk, pytest.raises(UsageFault, match="would leave the seed of") as caught:
+        desk.enroll(user)
+    assert "-r" in caught.value.hint
+    assert serial_of(user) not in at_lab.serials()
+
+
+@pytest.mark.parametrize("call", ["ListMFADevices", "CreateVirtualMFADevice", "EnableMFADevice"])
+@pytest.mark.parametrize("fault", ["denied", "expired"])
+def test_a_refusal_in_the_middle_leaves_things_as_they_were(
+    call: str, fault: str, at: AtDesk, user: str, at_lab: Lab, home: Path
+) -> None:
+    """At each call; the error is IAM's."""
+    at_lab.faults.add(call, fault, at="every")
+    with at() as desk, pytest.raises(AwsFault):
+        desk.enroll(user)
+    at_lab.faults.clear()
+    with at() as desk:
+        assert list(desk.desk.journal.dead("000000000000")) == [] or call == "ListMFADevices"
+    assert serial_of(user) not in at_lab.serials()
+    assert not list(home.rglob("*.age"))
+
+
+def test_a_lost_create_whose_device_may_not_be_deleted_is_told(
+    at: AtDesk, user: str, at_lab: Lab, judge: Judge, home: Path
+) -> None:
+    """The seed is lost, the device stays: its entry stays open with the command for an administrator."""
+    at_lab.faults.add("CreateVirtualMFADevice", "lost-after")
+    at_lab.faults.add("DeleteVirtualMFADevice", "denied", at="every")
+    with at() as desk, pytest.raises(Unclear) as caught:
+        desk.enroll(user)
+    assert f"delete-virtual-mfa-device --serial-number {serial_of(user)}" in caught.value.__notes__[0]
+    at_lab.faults.clear()
+    with at() as desk:
+        assert desk.reached(serial_of(user)) is Reached.INTENT
+        desk.enroll(user)
+        assert "is undone now" in desk.person.said[0]
+    assert judge.works(user, home) == [serial_of(user)]
+
+
+def test_a_lost_create_whose_tags_cannot_be_read_is_not_called_undone(
+    at: AtDesk, user: str, at_lab: Lab, judge: Judge, home: Path
+) -> None:
+    """Credentials may expire in between: what is not known stays open."""
+    at_lab.faults.add("CreateVirtualMFADevice", "lost-after")
+    at_lab.faults.add("ListMFADeviceTags", "expired", at="every")
+    with at() as desk, pytest.raises(Unclear) as caught:
+        desk.enroll(user)
+    assert "is not settled yet" in caught.value.__notes__[0]
+    at_lab.faults.clear()
+    with at() as desk:
+        assert desk.reached(serial_of(user)) is Reached.INTENT
+        desk.enroll(user)
+    assert judge.works(user, home) == [serial_of(user)]
+
+
+def test_a_lost_create_that_is_gone_when_looked_for_is_made_again(at: AtDesk, user: str, at_lab: Lab) -> None:
+    """Somebody cleaned up between two of our requests."""
+    at_lab.faults.add("CreateVirtualMFADevice", "lost-after")
+
+    def clean_up() -> None:
+        with at() as other:
+            other.desk.registrar.delete(serial_of(user))
+
+    cut = Cut(at=11, act=clean_up)
+    with at(cut=cut) as desk:
+        outcome = desk.enroll(user)
+    assert cut.fired
+    assert cut.steps[7:11] == ["registrar.create", "registrar.create", "inventory.run_of", "registrar.delete"]
+    assert isinstance(outcome, Enrolled)
+
+
+def test_a_name_taken_while_an_answer_was_lost_is_not_ours(at: AtDesk, users: Callable[[], str], at_lab: Lab) -> None:
+    """Our first request never arrived, and another desk was quicker: its device is left alone."""
+    user, other = users(), users()
+    at_lab.faults.add("CreateVirtualMFADevice", "lost-before")
+
+    def be_quicker() -> None:
+        with at() as desk:
+            desk.enroll(other, name=user)
+
+    with at() as desk:
+        desk.person.while_waiting = be_quicker
+        with pytest.raises(Unclear):
+            desk.enroll(user)
+    assert at_lab.assigned(serial_of(user)) == other
+
+
+@pytest.mark.parametrize("fault", ["lost-before", "lost-after", "error-before", "error-after"])
+def test_an_answer_to_enable_that_is_lost_is_looked_into(
+    fault: str, at: AtDesk, user: str, at_lab: Lab, judge: Judge, home: Path
+) -> None:
+    """It is never sent again with the same codes: IAM's list decides whether it acted."""
+    at_lab.faults.add("EnableMFADevice", fault)
+    before = len(at_lab.calls)
+    with at() as desk:
+        if fault.endswith("after"):
+            outcome = desk.enroll(user)
+            assert isinstance(outcome, Enrolled)
+            assert "enabled" in desk.person.said[-1]
+        else:
+            with pytest.raises(Unclear):
+                desk.enroll(user)
+            assert serial_of(user) not in at_lab.serials()
+    assert [call.operation for call in at_lab.calls[before:]].count("EnableMFADevice") == 1
+    with at() as desk:
+        desk.enroll(user)
+    assert judge.works(user, home) == [serial_of(user)]
+
+
+def test_a_device_that_is_listed_only_later_is_success_with_a_warning(
+    at: AtDesk, user: str, at_lab: Lab, judge: Judge, home: Path
+) -> None:
+    """Looked at for 30 seconds; the entry stays open and the next run closes it."""
+    at_lab.faults.add("*", "lag", seconds=600)
+    with at() as desk:
+        outcome = desk.enroll(user)
+        assert sum(desk.person.slept) == 30
+        assert desk.person.said[-1].startswith("warning: ")
+        assert desk.reached(serial_of(user)) is Reached.CREATED
+    assert isinstance(outcome, Enrolled)
+    assert not outcome.listed
+    at_lab.faults.clear()
+    with at() as desk:
+        assert isinstance(desk.enroll(user), Skipped)
+        assert "is confirmed now" in desk.person.said[0]
+        assert desk.reached(serial_of(user)) is Reached.CONFIRMED
+    assert judge.works(user, home) == [serial_of(user)]
+
+
+def test_a_lost_enable_that_is_listed_only_later_is_success_with_a_warning(
+    at: AtDesk, user: str, at_lab: Lab, judge: Judge, home: Path
+) -> None:
+    """Delete is refused, so an Enable won; nothing is removed, and the entry stays open."""
+    at_lab.faults.add("EnableMFADevice", "lost-after")
+    at_lab.faults.add("*", "lag", seconds=600)
+    with at() as desk:
+        outcome = desk.enroll(user)
+        assert desk.person.said[-1].startswith("warning: ")
+        assert desk.reached(serial_of(user)) is Reached.CREATED
+    assert isinstance(outcome, Enrolled)
+    assert not outcome.listed
+    at_lab.faults.clear()
+    assert judge.works(user, home) == [serial_of(user)]
+
+
+def test_a_listing_that_fails_at_the_end_is_success_with_a_warning(at: AtDesk, user: str, at_lab: Lab) -> None:
+    """The device is enabled, whatever the look says."""
+    at_lab.faults.add("ListMFADevices", "denied", at=2)
+    with at() as desk:
+        outcome = desk.enroll(user)
+        assert "is enabled, but not confirmed: AWS answers AccessDenied" in desk.person.said[-1]
+    assert isinstance(outcome, Enrolled)
+    assert not outcome.listed
+
+
+def test_codes_are_computed_anew_for_each_attempt(at: AtDesk, user: str, at_lab: Lab) -> None:
+    """When the request is about to leave, not when the waiting begins."""
+    at_lab.faults.add("EnableMFADevice", "throttle", at=1)
+    at_lab.faults.add("EnableMFADevice", "throttle", at=1)
+    cut = Cut()
+    with at(cut=cut) as desk:
+        desk.enroll(user)
+        assert desk.person.slept
+    assert cut.steps.count("carrier.codes") == cut.steps.count("registrar.enable") > 1
+
+
+def test_an_account_that_stays_throttled_is_told_with_its_own_exit_code(at: AtDesk, user: str, at_lab: Lab) -> None:
+    """After a minute of waiting; nothing was made."""
+    at_lab.faults.add("CreateVirtualMFADevice", "throttle", at="every")
+    with at() as desk:
+        with pytest.raises(Throttled):
+            desk.enroll(user)
+        assert desk.person.slept == [1, 2, 4, 8, 15, 30]
+        assert desk.reached(serial_of(user)) is None
+    assert serial_of(user) not in at_lab.serials()
+
+
+@pytest.mark.parametrize("seconds", [-200, 200])
+def test_codes_are_for_awss_time(seconds: int, at: AtDesk, user: str, at_lab: Lab) -> None:
+    """A wrong clock on this desk would otherwise enroll a device that a phone cannot use."""
+    at_lab.faults.add("*", "clock", seconds=seconds)
+    with at() as desk:
+        outcome = desk.enroll(user)
+        assert isinstance(outcome, Enrolled)
+        assert abs(models.run_time(outcome.run) - time.time() - seconds) < 3
+    assert at_lab.account.backend.codes(serial_of(user)).skew == 0
+
+
+def test_what_an_earlier_run_left_is_a_note_on_a_later_error(at: AtDesk, user: str, at_lab: Lab) -> None:
+    """Whatever that error is."""
+    at_lab.faults.add("CreateVirtualMFADevice", "denied", at=1)
+    at_lab.faults.add("CreateVirtualMFADevice", "lost-after", at=2)
+    with at() as desk, pytest.raises(Unclear):
+        desk.enroll(user)
+    with at() as desk, pytest.raises(AlreadyExists) as caught:
+        desk.enroll(user)
+    assert "left from an earlier run" in caught.value.__notes__[0]
+    assert "delete-virtual-mfa-device" in caught.value.__notes__[0]
+
+
+def test_a_broken_backup_folder_leaves_iam_as_it_was(at: AtDesk, user: str, at_lab: Lab, home: Path) -> None:
+    """The account's folder is a file: what was created is deleted again."""
+    (home / "backups").mkdir(parents=True)
+    (home / "backups" / "000000000000").touch()
+    with at() as desk:
+        with pytest.raises(IntegrityFault, match="cannot be written"):
+            desk.enroll(user)
+        assert desk.reached(serial_of(user)) is None
+    assert serial_of(user) not in at_lab.serials()
+
+
+@pytest.mark.parametrize(
+    ("text", "caller", "user"),
+    [
+        ("bob", CALLER, "bob"),
+        ("@me", CALLER, "alice"),
+        ("arn:aws:iam::123456789012:user/bob", ROLE, "bob"),
+        ("arn:aws:iam::123456789012:user/team/a/bob", CALLER, "bob"),
+        ("arn:aws:iam::123456789012:root", CALLER, "root"),
+    ],
+)
+def test_a_user_is_a_name_an_arn_or_me(text: str, caller: Caller, user: str) -> None:
+    """Paths are no part of the name."""
+    assert user_named(text, caller=caller) == user
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("@me", "you are no IAM user but arn:aws:sts"),
+        ("arn:aws:iam::999999999999:user/bob", "is not of this account"),
+        ("arn:aws-cn:iam::123456789012:user/bob", "is not of this account"),
+        ("arn:aws:iam::123456789012:role/bob", "is not a user"),
+        ("arn:aws:iam::123456789012:group/user/bob", "is not a user"),
+    ],
+)
+def test_what_is_no_user_here_is_told(text: str, said: str) -> None:
+    """With what to give instead."""
+    with pytest.raises(UsageFault, match=said) as caught:
+        user_named(text, caller=ROLE)
+    assert caught.value.hint
+
+
+def test_a_look_touches_nothing(at: AtDesk, user: str, at_lab: Lab, home: Path) -> None:
+    """It returns what would be made, and the steps in words."""
+    before = at_lab.serials()
+    with at() as desk:
+        intent = look(Wish(user=user), desk.carrier(), caller=desk.caller, desk=desk.desk)
+        assert isinstance(intent, Intent)
+        assert desk.ledger.history() == []
+    steps = enrollment.steps(intent, backup="/b")
+    assert [step.split()[0] for step in steps] == ["create", "seal", "enable", "confirm"]
+    assert len(enrollment.steps(intent, backup=None)) == 3
+    assert at_lab.serials() == before
+    assert not (home / "backups").exists()
+
+
+def test_the_backup_alone_forgets_a_seed_and_only_that(user: str) -> None:
+    """Removing what was never installed is harmless."""
+    carrier = BackupAlone(lambda: 59.0)
+    intent = Intent(account="000000000000", partition="aws", user=user, name=user)
+    entry = models.Entry(run="r", intent=intent)
+    carrier.remove(entry)
+    carrier.install(intent, otp.Created(otp.Seed(b"12345678901234567890"), otp.KeyUri("")))
+    assert carrier.codes(intent) == ("755224", "287082")
+    carrier.remove(entry)
+    with pytest.raises(KeyError):
+        carrier.codes(intent)
