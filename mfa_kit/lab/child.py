@@ -8,7 +8,7 @@ import shlex
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,6 +20,7 @@ SUFFIX = "_PROXY"
 PASSED_ON = (signal.SIGTERM, signal.SIGHUP)
 ENDS = (signal.SIGINT, *PASSED_ON)
 KILLED = 128
+Hearer = Callable[[int], None]
 
 
 def environment(lab: Mapping[str, str], *, caller: Mapping[str, str], home: Path) -> dict[str, str]:
@@ -37,22 +38,27 @@ def run(command: Sequence[str], env: Mapping[str, str]) -> int:
     program = shutil.which(command[0], path=env.get("PATH"))
     if program is None:
         raise UsageFault(f"there is no program {command[0]!r} to run", "give a command that is on the PATH")
-    with subprocess.Popen([program, *command[1:]], env=dict(env)) as child, _passing_on(child):  # noqa: S603 - the command that the user gave
+    told: list[int] = []
+    # noqa here: the command is what the user gave.
+    with _listening(told.append) as hand_on, subprocess.Popen([program, *command[1:]], env=dict(env)) as child:  # noqa: S603
+        hand_on(child.send_signal)
+        for number in told:
+            child.send_signal(number)
         status = child.wait()
     return status if status >= 0 else KILLED - status
 
 
 @contextmanager
-def _passing_on(child: "subprocess.Popen[bytes]") -> Iterator[None]:
-    """Let Ctrl-C be the child's, whom the terminal tells as well, and hand on what only we were told."""
+def _listening(first: Hearer) -> Iterator[Callable[[Hearer], None]]:
+    """Hear what only we are told, from before there is a child; yield a function that changes who hears.
 
-    def hand_on(number: int, _frame: object) -> None:
-        child.send_signal(number)
-
-    before = {number: signal.signal(number, hand_on) for number in PASSED_ON}
-    before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Ctrl-C is the child's, whom the terminal tells as well. It is caught, not ignored: a child inherits what is ignored.
+    """
+    hearers = [first]
+    before = {number: signal.signal(number, lambda number, _: hearers[-1](number)) for number in PASSED_ON}
+    before[signal.SIGINT] = signal.signal(signal.SIGINT, lambda _number, _frame: None)
     try:
-        yield
+        yield hearers.append
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -58,39 +58,39 @@ def test_deny_wins_and_silence_is_no() -> None:
     assert [_verdict(allow), _verdict(allow, deny), _verdict()] == [ALLOW, DENY, NOTHING]
 
 
-@pytest.mark.parametrize(
-    ("statement", "wanted"),
-    [
-        ({"Action": "IAM:getuser", "Resource": "*"}, ALLOW),
-        ({"Action": "iam:Get????", "Resource": "*"}, ALLOW),
-        ({"Action": "iam:Get???", "Resource": "*"}, NOTHING),
-        ({"NotAction": "iam:List*", "Resource": "*"}, ALLOW),
-        ({"NotAction": ["iam:Get*"], "Resource": "*"}, NOTHING),
-        ({"Action": "*", "Resource": ALICE}, ALLOW),
-        ({"Action": "*", "Resource": "arn:aws:iam::000000000000:user/[a]lice"}, NOTHING),
-        ({"Action": "*", "NotResource": "arn:aws:iam::*:user/bob"}, ALLOW),
-        ({"Action": "*", "Resource": "arn:aws:iam::*:user/${aws:username}"}, ALLOW),
-        ({"Action": "*", "Resource": "arn:aws:iam::*:user/${aws:nothing}"}, NOTHING),
-        ({"Action": "*", "Resource": "arn:aws:iam::*:user/${aws:nothing, 'alice'}"}, ALLOW),
-        ({"Action": "*", "Resource": "arn:aws:iam::*:user/al${*}ce"}, NOTHING),
-    ],
+ELEMENTS: tuple[Any, ...] = (
+    ({"Action": "IAM:getuser", "Resource": "*"}, ALLOW),
+    ({"Action": "iam:Get????", "Resource": "*"}, ALLOW),
+    ({"Action": "iam:Get???", "Resource": "*"}, NOTHING),
+    ({"NotAction": "iam:List*", "Resource": "*"}, ALLOW),
+    ({"NotAction": ["iam:Get*"], "Resource": "*"}, NOTHING),
+    ({"Action": "*", "Resource": ALICE}, ALLOW),
+    ({"Action": "*", "Resource": "arn:aws:iam::000000000000:user/[a]lice"}, NOTHING),
+    ({"Action": "*", "NotResource": "arn:aws:iam::*:user/bob"}, ALLOW),
+    ({"Action": "*", "Resource": "arn:aws:iam::*:user/${aws:username}"}, ALLOW),
+    ({"Action": "*", "Resource": "arn:aws:iam::*:user/${aws:nothing}"}, NOTHING),
+    ({"Action": "*", "Resource": "arn:aws:iam::*:user/${aws:nothing, 'alice'}"}, ALLOW),
+    ({"Action": "*", "Resource": "arn:aws:iam::*:user/al${*}ce"}, NOTHING),
 )
+
+
+@pytest.mark.parametrize(("statement", "wanted"), ELEMENTS)
 def test_elements(statement: dict[str, Any], wanted: Verdict) -> None:
     """Actions without case, resources with it; `*` and `?` alone are wild; a variable without value matches nothing."""
     assert _verdict(statement, aws__username="alice") is wanted
 
 
-@pytest.mark.parametrize(
-    ("condition", "wanted"),
-    [
-        ({"Bool": {"aws:MultiFactorAuthPresent": "true"}}, {"absent": NOTHING, "true": ALLOW, "false": NOTHING}),
-        ({"Bool": {"aws:MultiFactorAuthPresent": "false"}}, {"absent": NOTHING, "true": NOTHING, "false": ALLOW}),
-        ({"BoolIfExists": {"aws:MultiFactorAuthPresent": "false"}}, {"absent": ALLOW, "true": NOTHING, "false": ALLOW}),
-        ({"BoolIfExists": {"aws:multifactorauthpresent": "true"}}, {"absent": ALLOW, "true": ALLOW, "false": NOTHING}),
-        ({"Null": {"aws:MultiFactorAuthPresent": "true"}}, {"absent": ALLOW, "true": NOTHING, "false": NOTHING}),
-        ({"Null": {"aws:MultiFactorAuthPresent": False}}, {"absent": NOTHING, "true": ALLOW, "false": ALLOW}),
-    ],
+MFA: tuple[Any, ...] = (
+    ({"Bool": {"aws:MultiFactorAuthPresent": "true"}}, {"absent": NOTHING, "true": ALLOW, "false": NOTHING}),
+    ({"Bool": {"aws:MultiFactorAuthPresent": "false"}}, {"absent": NOTHING, "true": NOTHING, "false": ALLOW}),
+    ({"BoolIfExists": {"aws:MultiFactorAuthPresent": "false"}}, {"absent": ALLOW, "true": NOTHING, "false": ALLOW}),
+    ({"BoolIfExists": {"aws:multifactorauthpresent": "true"}}, {"absent": ALLOW, "true": ALLOW, "false": NOTHING}),
+    ({"Null": {"aws:MultiFactorAuthPresent": "true"}}, {"absent": ALLOW, "true": NOTHING, "false": NOTHING}),
+    ({"Null": {"aws:MultiFactorAuthPresent": False}}, {"absent": NOTHING, "true": ALLOW, "false": ALLOW}),
 )
+
+
+@pytest.mark.parametrize(("condition", "wanted"), MFA)
 def test_mfa_conditions(condition: dict[str, Any], wanted: dict[str, Verdict]) -> None:
     """Long-term keys have no such key at all: Bool does not match them, IfExists does."""
     statement = {"Action": "*", "Resource": "*", "Condition": condition}
@@ -99,39 +99,39 @@ def test_mfa_conditions(condition: dict[str, Any], wanted: dict[str, Verdict]) -
         assert _verdict(statement, **context) is verdict
 
 
-@pytest.mark.parametrize(
-    ("condition", "context", "wanted"),
-    [
-        ({"StringEquals": {"a": ["x", "y"]}}, {"a": "y"}, ALLOW),
-        ({"StringEquals": {"a": "Y"}}, {"a": "y"}, NOTHING),
-        ({"StringEqualsIgnoreCase": {"a": "Y"}}, {"a": "y"}, ALLOW),
-        ({"StringNotEquals": {"a": ["x", "y"]}}, {"a": "y"}, NOTHING),
-        ({"StringNotEquals": {"a": "x"}}, {}, ALLOW),
-        ({"StringLike": {"a": "al*e"}}, {"a": "alice"}, ALLOW),
-        ({"StringNotLike": {"a": "al*"}}, {"a": "alice"}, NOTHING),
-        ({"ArnLike": {"a": "arn:*:iam::*:user/al*"}}, {"a": ALICE}, ALLOW),
-        ({"ArnLike": {"a": "arn:*"}}, {"a": ALICE}, NOTHING),
-        ({"ArnNotEquals": {"a": ALICE}}, {"a": ALICE}, NOTHING),
-        ({"NumericLessThan": {"a": "3600"}}, {"a": "3599"}, ALLOW),
-        ({"NumericLessThanEquals": {"a": "3600"}}, {"a": "3601"}, NOTHING),
-        ({"NumericGreaterThan": {"a": 1}}, {"a": "2"}, ALLOW),
-        ({"NumericGreaterThanEquals": {"a": 3}}, {"a": "2"}, NOTHING),
-        ({"NumericNotEquals": {"a": 2}}, {"a": "2.0"}, NOTHING),
-        ({"DateGreaterThan": {"a": "2026-01-01T00:00:00Z"}}, {"a": "2026-01-02"}, ALLOW),
-        ({"DateLessThan": {"a": "1767225600"}}, {"a": "2026-01-02"}, NOTHING),
-        ({"IpAddress": {"a": "127.0.0.0/8"}}, {"a": "127.0.0.1"}, ALLOW),
-        ({"NotIpAddress": {"a": "127.0.0.0/8"}}, {"a": "127.0.0.1"}, NOTHING),
-        ({"ForAllValues:StringEquals": {"a": ["x", "y"]}}, {"a": ["x", "y"]}, ALLOW),
-        ({"ForAllValues:StringEquals": {"a": ["x"]}}, {"a": ["x", "y"]}, NOTHING),
-        ({"ForAllValues:StringEquals": {"a": ["x"]}}, {}, ALLOW),
-        ({"ForAnyValue:StringEquals": {"a": ["x"]}}, {"a": ["x", "y"]}, ALLOW),
-        ({"ForAnyValue:StringEquals": {"a": ["x"]}}, {}, NOTHING),
-        ({"StringEquals": {"a": "x", "b": "y"}}, {"a": "x", "b": "z"}, NOTHING),
-        ({"StringEquals": {"a": "x"}, "Bool": {"b": "true"}}, {"a": "x", "b": "true"}, ALLOW),
-        ({"StringEquals": {"a": "${b}"}}, {"a": "x*", "b": "x*"}, ALLOW),
-        ({"StringLike": {"a": "${b}"}}, {"a": "xy", "b": "x*"}, NOTHING),
-    ],
+OPERATORS: tuple[Any, ...] = (
+    ({"StringEquals": {"a": ["x", "y"]}}, {"a": "y"}, ALLOW),
+    ({"StringEquals": {"a": "Y"}}, {"a": "y"}, NOTHING),
+    ({"StringEqualsIgnoreCase": {"a": "Y"}}, {"a": "y"}, ALLOW),
+    ({"StringNotEquals": {"a": ["x", "y"]}}, {"a": "y"}, NOTHING),
+    ({"StringNotEquals": {"a": "x"}}, {}, ALLOW),
+    ({"StringLike": {"a": "al*e"}}, {"a": "alice"}, ALLOW),
+    ({"StringNotLike": {"a": "al*"}}, {"a": "alice"}, NOTHING),
+    ({"ArnLike": {"a": "arn:*:iam::*:user/al*"}}, {"a": ALICE}, ALLOW),
+    ({"ArnLike": {"a": "arn:*"}}, {"a": ALICE}, NOTHING),
+    ({"ArnNotEquals": {"a": ALICE}}, {"a": ALICE}, NOTHING),
+    ({"NumericLessThan": {"a": "3600"}}, {"a": "3599"}, ALLOW),
+    ({"NumericLessThanEquals": {"a": "3600"}}, {"a": "3601"}, NOTHING),
+    ({"NumericGreaterThan": {"a": 1}}, {"a": "2"}, ALLOW),
+    ({"NumericGreaterThanEquals": {"a": 3}}, {"a": "2"}, NOTHING),
+    ({"NumericNotEquals": {"a": 2}}, {"a": "2.0"}, NOTHING),
+    ({"DateGreaterThan": {"a": "2026-01-01T00:00:00Z"}}, {"a": "2026-01-02"}, ALLOW),
+    ({"DateLessThan": {"a": "1767225600"}}, {"a": "2026-01-02"}, NOTHING),
+    ({"IpAddress": {"a": "127.0.0.0/8"}}, {"a": "127.0.0.1"}, ALLOW),
+    ({"NotIpAddress": {"a": "127.0.0.0/8"}}, {"a": "127.0.0.1"}, NOTHING),
+    ({"ForAllValues:StringEquals": {"a": ["x", "y"]}}, {"a": ["x", "y"]}, ALLOW),
+    ({"ForAllValues:StringEquals": {"a": ["x"]}}, {"a": ["x", "y"]}, NOTHING),
+    ({"ForAllValues:StringEquals": {"a": ["x"]}}, {}, ALLOW),
+    ({"ForAnyValue:StringEquals": {"a": ["x"]}}, {"a": ["x", "y"]}, ALLOW),
+    ({"ForAnyValue:StringEquals": {"a": ["x"]}}, {}, NOTHING),
+    ({"StringEquals": {"a": "x", "b": "y"}}, {"a": "x", "b": "z"}, NOTHING),
+    ({"StringEquals": {"a": "x"}, "Bool": {"b": "true"}}, {"a": "x", "b": "true"}, ALLOW),
+    ({"StringEquals": {"a": "${b}"}}, {"a": "x*", "b": "x*"}, ALLOW),
+    ({"StringLike": {"a": "${b}"}}, {"a": "xy", "b": "x*"}, NOTHING),
 )
+
+
+@pytest.mark.parametrize(("condition", "context", "wanted"), OPERATORS)
 def test_operators(condition: dict[str, Any], context: dict[str, Any], wanted: Verdict) -> None:
     """Values are alternatives, keys and operators all have to hold: "IAM JSON policy elements: Condition operators"."""
     assert _verdict({"Action": "*", "Resource": "*", "Condition": condition}, **context) is wanted

@@ -1,0 +1,136 @@
+"""The contract asked of the lab, of plain moto and of MiniStack: the lab agrees in all, the others where they do."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from threading import Thread
+
+import pytest
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import make_server
+
+from mfa_kit.lab.codes import Settings
+from mfa_kit.lab.front import Handler
+from mfa_kit.lab.server import Lab
+from tests.contract.__main__ import main, told
+from tests.contract.cases import Case, Desk, differences, reads, writes
+
+ANY = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+# Where the others answer as IAM was recorded to; where they do not is printed, and said in docs/lab.md.
+MOTO = {"account-summary", "create-taken", "deactivate-unassigned", "enable", "enabled-here", "unknown-user"}
+MINISTACK = {
+    "account-summary",
+    "create-taken",
+    "deactivate-unassigned",
+    "delete-assigned",
+    "enable",
+    "enabled-elsewhere",
+    "enabled-here",
+    "resync-unassigned",
+    "unknown-user",
+}
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    """Run a lab without the delays of the real service."""
+    with Lab(settings=Settings(propagation=0)) as running:
+        yield running
+
+
+def _agreed(desk: Desk) -> set[str]:
+    """Print the differences; return the rows that are answered alike, up to the words of an error."""
+    wrong: set[str] = set()
+    for name, part in (("writes", writes), ("reads", reads)):
+        found = list(differences(part, desk))
+        print(f"{name}: {told(part, found)}")  # noqa: T201 - the differences are what this is for
+        wrong |= {case.row for case, said in found if said.partition(":")[0] != case.says.partition(":")[0]}
+    return {case.row for case in (*reads, *writes)} - wrong
+
+
+def test_the_lab_agrees_in_all(lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The script that an owner of a test account runs finds no difference here, and leaves nothing behind."""
+    for name, value in lab.env.items():
+        monkeypatch.setenv(name, value)
+    endpoint = ["--endpoint-url", lab.url, "--patience", "0"]
+    assert main([*endpoint, "--writes", "--account", "000000000000"]) == 0
+    assert capsys.readouterr().out.count(" as docs/lab.md says\n") == 2
+    assert (lab.serials(), set(lab.account.backend.users)) == (set(), {"lab-admin"})
+
+
+def test_the_reading_part_writes_nothing(lab: Lab) -> None:
+    """It calls Get and List operations only."""
+    keys = {"aws_access_key_id": lab.admin.access_key_id, "aws_secret_access_key": lab.admin.secret_access_key}
+    assert list(differences(reads, Desk(endpoint_url=lab.url, keys=keys))) == []
+    assert [call.operation for call in lab.calls if not call.operation.startswith(("Get", "List"))] == []
+
+
+def test_the_writing_part_wants_the_account_named(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another account's number, or none, is refused before anything is made."""
+    for name, value in lab.env.items():
+        monkeypatch.setenv(name, value)
+    for account in ([], ["--account", "111122223333"]):
+        assert main(["--endpoint-url", lab.url, "--writes", *account]) == 2
+        assert "--writes needs --account 000000000000" in capsys.readouterr().err
+    assert {call.operation for call in lab.calls} == {"GetCallerIdentity"}
+
+
+def test_a_difference_is_printed_with_both_answers() -> None:
+    """Expected and said, and whether the other side has the operation at all."""
+    row = Case("some-row", "expected words", lambda _: "other words")
+    assert told([row], [(row, "other words")]).splitlines() == [
+        "0 of 1 as docs/lab.md says",
+        "  some-row",
+        "    expected  expected words",
+        "    says      other words",
+    ]
+    assert "lacks it  InvalidAction" in told([row], [(row, "InvalidAction: no")])
+
+
+def test_plain_moto_agrees_where_it_did() -> None:
+    """Moto without our response classes: what it says as IAM does has not become less."""
+    server = make_server(
+        "127.0.0.1", 0, DomainDispatcherApplication(create_backend_app), threaded=True, request_handler=Handler
+    )
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        desk = Desk(endpoint_url=f"http://127.0.0.1:{server.server_port}", keys=ANY)
+        agreed = _agreed(desk)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert agreed >= MOTO
+
+
+@pytest.fixture
+def ministack() -> Iterator[str]:
+    """Run MiniStack on loopback."""
+    pytest.importorskip("ministack", reason="ministack is not installed")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    env = {**os.environ, "GATEWAY_PORT": str(port), "BIND_HOST": "127.0.0.1"}
+    command = [sys.executable, "-m", "ministack"]
+    with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
+        try:
+            for _ in range(200):
+                with socket.socket() as probe:
+                    if probe.connect_ex(("127.0.0.1", port)) == 0:
+                        break
+                time.sleep(0.1)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            running.terminate()
+
+
+@pytest.mark.slow
+def test_ministack_agrees_where_it_did(ministack: str) -> None:
+    """An emulator that is not moto, for the operations that it has."""
+    desk = Desk(endpoint_url=ministack, keys=ANY)
+    assert _agreed(desk) >= MINISTACK

@@ -1,0 +1,64 @@
+"""The lab's policy evaluator beside MiniStack's, written by others from the same pages of AWS's."""
+
+import json
+from typing import Any
+
+import pytest
+
+from mfa_kit.lab.policies import Verdict
+from tests.lab.client import document
+from tests.lab.test_policies import ALICE, ELEMENTS, FORCE, MANAGE, MFA, OPERATORS
+
+other = pytest.importorskip("ministack.core.iam_evaluator", reason="ministack is not installed")
+WORDS = {"Allow": Verdict.ALLOW, "Deny": Verdict.EXPLICIT, "ImplicitDeny": Verdict.IMPLICIT}
+# MiniStack 1.5.33 has no policy variables, and matches an ARN as one string.
+KNOWN = ("${", 'arn:*"')
+
+
+def _verdict(policy: str, context: dict[str, Any], *, action: str = "iam:GetUser", on: str = ALICE) -> Verdict:
+    made = other.EvalContext(
+        principal_arn=ALICE,
+        principal_type="User",
+        principal_account="000000000000",
+        action=action,
+        resource_arn=on,
+        region="us-east-1",
+        principal_keys={name.lower(): value for name, value in context.items()},
+    )
+    return WORDS[other.evaluate(made, [other.parse_policy_document(policy)]).decision]
+
+
+def _comparable(rows: tuple[Any, ...]) -> list[Any]:
+    return [row for row in rows if not any(part in json.dumps(row[0]) for part in KNOWN)]
+
+
+@pytest.mark.parametrize(("statement", "wanted"), _comparable(ELEMENTS))
+def test_elements(statement: dict[str, Any], wanted: Verdict) -> None:
+    """Actions, resources and their negations are read alike."""
+    assert _verdict(document(statement), {"aws:username": "alice"}) is wanted
+
+
+@pytest.mark.parametrize(("condition", "wanted"), _comparable(MFA))
+def test_mfa_conditions(condition: dict[str, Any], wanted: dict[str, Verdict]) -> None:
+    """Bool, BoolIfExists and Null mean the same for plain keys and for sessions."""
+    policy = document({"Action": "*", "Resource": "*", "Condition": condition})
+    for value, verdict in wanted.items():
+        context = {} if value == "absent" else {"aws:MultiFactorAuthPresent": value}
+        assert _verdict(policy, context) is verdict
+
+
+@pytest.mark.parametrize(("condition", "context", "wanted"), _comparable(OPERATORS))
+def test_operators(condition: dict[str, Any], context: dict[str, Any], wanted: Verdict) -> None:
+    """Operators, sets and their negations are read alike."""
+    assert _verdict(document({"Action": "*", "Resource": "*", "Condition": condition}), context) is wanted
+
+
+def test_the_force_mfa_policy() -> None:
+    """Both stop plain keys at ListUsers, not at EnableMFADevice, and nothing in a session with MFA."""
+    everything = {"Action": "iam:*", "Resource": "*"}
+    policy = document(FORCE, everything)
+    assert json.loads(policy)["Statement"][0]["Effect"] == "Deny"
+    assert _verdict(policy, {}, action="iam:ListUsers", on="*") is Verdict.EXPLICIT
+    assert _verdict(policy, {}, action="iam:EnableMFADevice") is Verdict.ALLOW
+    assert _verdict(policy, {"aws:MultiFactorAuthPresent": "true"}, action="iam:ListUsers", on="*") is Verdict.ALLOW
+    assert _verdict(document(*MANAGE), {}, action="iam:ListVirtualMFADevices", on="*") is Verdict.ALLOW
