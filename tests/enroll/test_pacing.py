@@ -1,0 +1,95 @@
+"""Waiting before a write: what IAM surely did not do is tried again, what is unclear never."""
+
+from collections.abc import Iterable
+
+import pytest
+
+from mfa_kit.errors import Busy, MfaKitError, Throttled, Unclear
+from mfa_kit.models import Intent
+from mfa_kit.otp import Created, KeyUri, Pair, Seed
+from mfa_kit.pacing import BUSY, THROTTLED, Patient
+from tests.enroll.conftest import Person
+
+INTENT = Intent(account="000000000000", partition="aws", user="alice", name="alice")
+CREATED = Created(Seed(b""), KeyUri(""))
+
+
+class Scripted:
+    """A Registrar that fails as it is told, and then does it."""
+
+    def __init__(self, errors: Iterable[MfaKitError]) -> None:
+        self.errors, self.asked = list(errors), []  # type: tuple[list[MfaKitError], list[str]]
+
+    def _act(self, what: str) -> None:
+        self.asked.append(what)
+        if self.errors:
+            raise self.errors.pop(0)
+
+    def create(self, intent: Intent, tags: dict[str, str]) -> Created:
+        self._act(f"create {intent.name} {tags}")
+        return CREATED
+
+    def enable(self, intent: Intent, codes: object) -> None:
+        assert callable(codes)
+        self._act(f"enable {intent.name} {codes().first}")
+
+    def resync(self, user: str, serial: str, codes: object) -> None:
+        assert callable(codes)
+        self._act(f"resync {user} {serial} {codes().first}")
+
+    def deactivate(self, user: str, serial: str) -> None:
+        self._act(f"deactivate {user} {serial}")
+
+    def delete(self, serial: str) -> None:
+        self._act(f"delete {serial}")
+
+
+def each_call(patient: Patient) -> None:
+    numbers = iter(range(100))
+    assert patient.create(INTENT, {"a": "b"}) is CREATED
+    patient.enable(INTENT, lambda: Pair(str(next(numbers)), ""))
+    patient.resync("alice", "s", lambda: Pair(str(next(numbers)), ""))
+    patient.deactivate("alice", "s")
+    patient.delete("s")
+
+
+def test_what_succeeds_is_not_waited_for() -> None:
+    """Each call goes through as it is."""
+    inner, person = Scripted([]), Person()
+    each_call(Patient(inner, sleep=person.sleep, progress=person))
+    assert inner.asked == [
+        "create alice {'a': 'b'}",
+        "enable alice 0",
+        "resync alice s 1",
+        "deactivate alice s",
+        "delete s",
+    ]
+    assert person.slept == []
+
+
+@pytest.mark.parametrize(("kind", "pauses"), [(Throttled, THROTTLED), (Busy, BUSY)])
+def test_what_was_refused_for_now_is_tried_again_and_said(kind: type[MfaKitError], pauses: tuple[int, ...]) -> None:
+    """Longer each time; in the end the error goes on."""
+    inner, person = Scripted([kind("wait", "a while")] * (len(pauses) + 1)), Person()
+    with pytest.raises(kind, match="wait"):
+        Patient(inner, sleep=person.sleep, progress=person).delete("s")
+    assert person.slept == list(pauses)
+    assert person.said == [f"wait; trying again in {pause} s" for pause in pauses]
+
+
+def test_codes_are_asked_for_after_the_waiting() -> None:
+    """Old codes are never sent again."""
+    inner, person = Scripted([Throttled("wait", ""), Busy("wait", "")]), Person()
+    numbers = iter(range(100))
+    Patient(inner, sleep=person.sleep, progress=person).enable(INTENT, lambda: Pair(str(next(numbers)), ""))
+    assert inner.asked == ["enable alice 0", "enable alice 1", "enable alice 2"]
+    assert person.slept == [THROTTLED[0], BUSY[0]]
+
+
+def test_what_is_unclear_goes_up_at_once() -> None:
+    """It may have acted; who looks decides."""
+    inner, person = Scripted([Unclear("no answer", "")]), Person()
+    with pytest.raises(Unclear):
+        each_call(Patient(inner, sleep=person.sleep, progress=person))
+    assert len(inner.asked) == 1
+    assert person.slept == []
