@@ -43,15 +43,19 @@ def test_zbarimg_reads_what_we_draw(caption: str, tmp_path: Path) -> None:
     assert done.stdout.rstrip("\n") == URI.reveal()
 
 
-def test_the_caption_is_drawn_whole() -> None:
-    """The page grows to its longest line and by a row a line."""
-    with (
-        Image.open(io.BytesIO(qr.png(URI).reveal())) as bare,
-        Image.open(io.BytesIO(qr.png(URI, caption=CAPTION).reveal())) as page,
-    ):
-        assert page.width > bare.width
-        assert page.height == bare.height + 4 * qr.LINE
-        assert page.crop((0, bare.height, page.width, page.height)).getextrema() == (0, 255)
+def test_the_caption_stands_whole_under_the_symbol() -> None:
+    """Each line has its place, and one that is too long for the page is not cut off at its edge."""
+    symbol, short, long = (picture(caption) for caption in ("", "a", "a" * 300))
+    assert symbol.height < short.height < long.height
+    for page in (short, long):
+        words = page.crop((0, symbol.height, page.width, page.height))
+        assert words.getextrema() == (0, 255)
+        assert words.crop((words.width - 8, 0, words.width, words.height)).getextrema() == (255, 255)
+
+
+def picture(caption: str) -> Image.Image:
+    with Image.open(io.BytesIO(qr.png(URI, caption=caption).reveal())) as page:
+        return page.convert("L")
 
 
 @settings(max_examples=20, deadline=None)
