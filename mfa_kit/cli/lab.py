@@ -59,3 +59,12 @@ def serve(**wish: Any) -> None:
 def fido_register(*, user: str, name: str) -> None:
     """Register a FIDO key NAME for USER in the lab, as only the console can on AWS."""
     click.echo(kit.ask("POST", "fido", user=user, name=name)["SerialNumber"])
+
+
+@lab.command()
+def tour() -> int:
+    """Walk through a first day: enroll, a mistyped code, a crash and its repair, revoke."""
+    wrong = kit.tour(click.echo)
+    for title in wrong:
+        click.echo(f"this step did not end as it should: {title}", err=True)
+    return 1 if wrong else 0

@@ -39,7 +39,7 @@ def run(command: Sequence[str], env: Mapping[str, str]) -> int:
     if program is None:
         raise UsageFault(f"there is no program {command[0]!r} to run", "give a command that is on the PATH")
     told: list[int] = []
-    # noqa here: the command is what the user gave.
+
     with _listening(told.append) as hand_on, subprocess.Popen([program, *command[1:]], env=dict(env)) as child:  # noqa: S603
         hand_on(child.send_signal)
         for number in told:

@@ -48,3 +48,11 @@ def _opened(wish: dict[str, Any]) -> Iterator[tuple["Lab", Path]]:
         raise UsageFault(f"the lab needs {error.name}, which is not installed", "pip install 'mfa-kit[lab]'") from None
     with session.opened(session.Wish(**wish)) as opened:
         yield opened
+
+
+def tour(say: Callable[[str], None]) -> list[str]:
+    """Walk through a rehearsal in a lab of its own; return the steps that did not end as they should."""
+    with _opened({}) as (lab, home):
+        from mfa_kit.lab import child, tour
+
+        return tour.walk(lab, child.environment(lab.env, caller=os.environ, home=home), home, say)

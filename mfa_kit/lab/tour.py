@@ -1,0 +1,165 @@
+"""A rehearsal: the product's own verbs against a lab, one step after another, each told and set beside AWS.
+
+A step is a row below. What is said of AWS is said in docs/lab.md with its source.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import botocore.session
+import pyrage
+from botocore.exceptions import ClientError
+
+from mfa_kit.lab.server import Lab
+
+TOOL = (sys.executable, "-m", "mfa_kit")
+PATIENCE = 20.0
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One step: what is run, the status it ends with, what happened, and the same on AWS."""
+
+    title: str
+    run: tuple[str, ...] = ()
+    status: int = 0
+    happened: str
+    on_aws: str
+    before: Callable[[Lab, Say], None] | None = None
+    kill_after: str = ""
+
+
+def _mistype(lab: Lab, say: Say) -> None:
+    """Send two codes that no device shows, as a hand that slips does."""
+    iam: Any = botocore.session.get_session().create_client(
+        "iam",
+        endpoint_url=lab.url,
+        region_name=lab.account.region,
+        aws_access_key_id=lab.admin.access_key_id,
+        aws_secret_access_key=lab.admin.secret_access_key,
+    )
+    (device,) = iam.list_mfa_devices(UserName="alice")["MFADevices"]
+    try:
+        iam.resync_mfa_device(
+            UserName="alice",
+            SerialNumber=device["SerialNumber"],
+            AuthenticationCode1="000000",
+            AuthenticationCode2="000000",
+        )
+    except ClientError as error:
+        say(f"$ aws iam resync-mfa-device --user-name alice ... 000000 000000\n{error}")
+
+
+def _hold_enable(lab: Lab, _say: Say) -> None:
+    """Let the next Enable wait, and then get lost without acting."""
+    lab.faults.add("EnableMFADevice", "latency", seconds=PATIENCE)
+    lab.faults.add("EnableMFADevice", "lost-before")
+
+
+def _clear(lab: Lab, _say: Say) -> None:
+    lab.faults.clear()
+
+
+STEPS: Sequence[Step] = (
+    Step(
+        title="Give alice a virtual MFA device",
+        run=("enroll", "alice", "--with", "virtual", "--codes", "generated", "-r", "{recipient}"),
+        happened=(
+            "IAM made the device and its seed; the seed was sealed for you and is nowhere else; the codes of the last "
+            "and the present half minute enabled it, without waiting."
+        ),
+        on_aws="The same calls and the same order. From now on alice is asked for a code when she signs in.",
+    ),
+    Step(
+        title="Ask for the same again",
+        run=("enroll", "alice", "--with", "virtual", "--codes", "generated", "-r", "{recipient}"),
+        happened="Nothing: alice has a device. A list of users can be run twice.",
+        on_aws="The same; --add gives her one more, up to eight.",
+    ),
+    Step(
+        title="Somebody mistypes a code",
+        before=_mistype,
+        happened="IAM said only that the code is not valid, and spent nothing: the next good pair is taken.",
+        on_aws="One text for every mistake: wrong, twice the same, reversed, used before.",
+    ),
+    Step(
+        title="Look at what was done",
+        run=("ledger", "show", "--user", "alice"),
+        happened="Each call to AWS is there with its request id, and nothing secret.",
+        on_aws="The request ids lead to CloudTrail, which is the proof; the ledger is this desk's memory.",
+    ),
+    Step(
+        title="The power goes while bob is given a device",
+        before=_hold_enable,
+        run=("enroll", "bob", "--with", "virtual", "--codes", "generated", "-r", "{recipient}"),
+        kill_after="CreateVirtualMFADevice",
+        status=-signal.SIGKILL,
+        happened="mfa-kit was killed after Create and before Enable: a device that nobody has blocks bob's name.",
+        on_aws="The same can happen with every tool; without the seed such a device is good for nothing.",
+    ),
+    Step(
+        title="See what is left",
+        before=_clear,
+        run=("orphans", "list"),
+        happened="The journal knows that run, and that its process is dead.",
+        on_aws="The device bears the run's tag, so another desk sees whose it is.",
+    ),
+    Step(
+        title="Repair it",
+        run=("orphans", "clean"),
+        happened="IAM was asked to delete the device, and only then did its sealed copy go.",
+        on_aws="The same. IAM refuses to delete a device that a late Enable gave to bob after all.",
+    ),
+    Step(
+        title="Give bob his device after all",
+        run=("enroll", "bob", "--with", "virtual", "--codes", "generated", "-r", "{recipient}"),
+        happened="The name was free again.",
+        on_aws="The same; enroll alone would have repaired it first.",
+    ),
+    Step(
+        title="alice leaves: take her device away",
+        run=("revoke", "alice", "--leave-without-mfa", "--yes"),
+        happened="The device was deactivated and then deleted: IAM keeps what is only deactivated.",
+        on_aws="Sessions that she opened with it live on for up to 36 hours.",
+    ),
+)
+
+
+def walk(lab: Lab, env: Mapping[str, str], home: Path, say: Say) -> list[str]:
+    """Go through the steps, and say each; return the titles of those that did not end as they should."""
+    key = pyrage.x25519.Identity.generate()
+    with os.fdopen(os.open(home / "tour-identity.txt", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+        out.write(f"{key}\n")
+    wrong = []
+    for number, step in enumerate(STEPS, 1):
+        say(f"\n{number}/{len(STEPS)}  {step.title}")
+        if step.before:
+            step.before(lab, say)
+        if step.run:
+            arguments = [part.format(recipient=key.to_public()) for part in step.run]
+            say(f"$ mfa-kit {' '.join(arguments)}")
+            if _run(arguments, env, lab, kill_after=step.kill_after) != step.status:
+                wrong.append(step.title)
+        say(f"   What happened: {step.happened}\n   On AWS: {step.on_aws}")
+    return wrong
+
+
+def _run(arguments: Sequence[str], env: Mapping[str, str], lab: Lab, *, kill_after: str) -> int:
+    seen = len(lab.calls)
+    with subprocess.Popen([*TOOL, *arguments], env=dict(env)) as child:  # noqa: S603 - the rows above
+        until = time.monotonic() + PATIENCE
+        while kill_after and time.monotonic() < until and child.poll() is None:
+            if any(call.operation == kill_after for call in lab.calls[seen:]):
+                # Long enough to seal the seed and to send Enable, which the lab holds back.
+                time.sleep(0.5)
+                child.kill()
+            time.sleep(0.02)
+        return child.wait()

@@ -1,0 +1,46 @@
+"""The rehearsal runs the product's own verbs, and ends well only when each of them does."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mfa_kit.cli.main import VERBS
+from mfa_kit.lab import child
+from mfa_kit.lab.server import Lab
+from mfa_kit.lab.tour import STEPS, walk
+
+TITLES = [step.title for step in STEPS]
+
+
+@pytest.mark.slow
+def test_the_tour_ends_well_and_tells_each_step() -> None:
+    """Every step ends as it should, with what happened and what the same is on AWS."""
+    found = subprocess.run(
+        [sys.executable, "-m", "mfa_kit", "lab", "tour"], capture_output=True, text=True, check=False
+    )
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert [line.partition("  ")[2] for line in found.stdout.splitlines() if line[1:2] == "/"] == TITLES
+    for said in ("What happened:", "On AWS:"):
+        assert found.stdout.count(f"   {said} ") == len(STEPS)
+    order = ("outcome  enrolled", "outcome  skipped", "InvalidAuthenticationCode", "half-made", "undone", "revoked")
+    places = [found.stdout.index(said) for said in order]
+    assert places == sorted(places)
+
+
+def test_every_verb_of_the_tour_is_one_of_the_product() -> None:
+    """A verb that is renamed is renamed here."""
+    assert {step.run[0] for step in STEPS if step.run} <= set(VERBS)
+
+
+@pytest.mark.slow
+def test_a_step_that_fails_is_named(tmp_path: Path) -> None:
+    """With every write refused, the steps that write do not end as they should, and the tour says which."""
+    with Lab(("alice", "bob")) as lab:
+        lab.register_fido("alice", "key")
+        lab.faults.add("CreateVirtualMFADevice", "denied", at="every")
+        env = child.environment(lab.env, caller=os.environ, home=tmp_path / "home")
+        wrong = walk(lab, env, tmp_path, lambda _: None)
+    assert set(wrong) >= {TITLES[4], TITLES[7]}
