@@ -2,6 +2,7 @@
 
 import gc
 import importlib
+import io
 import os
 import sys
 import traceback
@@ -12,7 +13,7 @@ import click
 from mfa_kit import __version__
 from mfa_kit.cli import terminal
 from mfa_kit.cli.flags import Noun
-from mfa_kit.errors import MfaKitError
+from mfa_kit.errors import IntegrityFault, MfaKitError
 
 # name -> (file in cli/, one line of help)
 VERBS = {
@@ -26,8 +27,8 @@ VERBS = {
 }
 INTERNAL = 70
 INTERRUPTED = 130
-# Of the hundred thousand objects that a command with boto3 makes nearly all live to its end: to look for garbage at each
-# 700, as Python does, takes a sixth of its time and finds none.
+# Of the hundred thousand objects that a command with boto3 makes nearly all live to its end: to look for garbage at
+# each 700, as Python does, takes a sixth of its time and finds none.
 GARBAGE_AT = 200_000
 
 
@@ -58,30 +59,38 @@ def run(args: list[str] | None = None) -> int:
     """Run a command line and return its exit code; errors are told on stderr, in one sentence and one hint."""
     try:
         code = cli.main(args, prog_name="mfa-kit", standalone_mode=False)
-        sys.stdout.flush()
     except click.ClickException as error:
-        error.show()
+        said = io.StringIO()
+        error.show(said)
+        click.echo(terminal.printable(said.getvalue()), err=True, nl=False)
         return error.exit_code
-    except (click.Abort, KeyboardInterrupt) as error:
-        terminal.complain("interrupted", notes=_notes(error))
+    except (click.Abort, KeyboardInterrupt) as error:  # click makes an Abort of what was noted on
+        terminal.complain("interrupted", notes=_notes(error.__cause__ or error))
         return INTERRUPTED
     except MfaKitError as error:
         terminal.complain(str(error), hint=error.hint, notes=_notes(error))
         return error.exit_code
-    except BrokenPipeError:
-        # Whoever read our result has enough of it. Python would complain again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except Exception as error:  # noqa: BLE001 - the one door out: what we did not foresee is our bug
-        # The message may quote what it was handed, so only its kind and its place are told.
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        terminal.complain(
-            f"internal error: {type(error).__name__} at {Path(place.filename).name}:{place.lineno}",
-            hint="this is a bug of mfa-kit: please report it",
-            notes=_notes(error),
-        )
-        return INTERNAL
+        return _unwritten(error) if isinstance(error, OSError) and error.filename is None else _internal(error)
     return code if isinstance(code, int) else 0
+
+
+def _unwritten(error: OSError) -> int:
+    """Tell that stdout takes no more, as on a full disk: of files, adapters tell themselves."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python would complain again when it flushes
+    terminal.complain(f"the result cannot be written: {error.strerror}", hint="see what was done: mfa-kit ledger show")
+    return IntegrityFault.exit_code
+
+
+def _internal(error: Exception) -> int:
+    """Tell the kind and the place; the message may quote what it was handed."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    terminal.complain(
+        f"internal error: {type(error).__name__} at {Path(place.filename).name}:{place.lineno}",
+        hint="this is a bug of mfa-kit: please report it",
+        notes=_notes(error),
+    )
+    return INTERNAL
 
 
 def _notes(error: BaseException) -> list[str]:

@@ -1,6 +1,7 @@
 """The talk: what is said to a person on stderr. stdout belongs to the result."""
 
 import unicodedata
+from contextlib import suppress
 
 import click
 
@@ -22,6 +23,12 @@ def complain(what: str, *, hint: str = "", notes: list[str] | None = None) -> No
         *([f"  try: {hint}"] if hint else []),
         *(f"  note: {note}" for note in notes or []),
     ):
+        _say(line)
+
+
+def _say(line: str) -> None:
+    """Tell a line; that nobody can hear it, as on a closed pipe, is no reason to break off."""
+    with suppress(OSError):
         click.echo(printable(line), err=True)
 
 
@@ -29,4 +36,4 @@ class Talk:
     """Progress on stderr, a line at a time."""
 
     def note(self, text: str) -> None:
-        click.echo(printable(text), err=True)
+        _say(text)
