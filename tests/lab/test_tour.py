@@ -37,10 +37,10 @@ def test_every_verb_of_the_tour_is_one_of_the_product() -> None:
 
 @pytest.mark.slow
 def test_a_step_that_fails_is_named(tmp_path: Path) -> None:
-    """With every write refused, the steps that write do not end as they should, and the tour says which."""
+    """With Create refused there is nothing for the crash to cut, and the tour says which step that was."""
     with Lab(("alice", "bob")) as lab:
         lab.register_fido("alice", "key")
         lab.faults.add("CreateVirtualMFADevice", "denied", at="every")
         env = child.environment(lab.env, caller=os.environ, home=tmp_path / "home")
         wrong = walk(lab, env, tmp_path, lambda _: None)
-    assert set(wrong) >= {TITLES[4], TITLES[7]}
+    assert TITLES[4] in wrong

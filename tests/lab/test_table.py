@@ -1,0 +1,42 @@
+"""docs/lab.md: every behavior has a row, every row a verdict and a test that is there, and a source if it claims one."""
+
+import ast
+import re
+from pathlib import Path
+
+from tests.contract.cases import reads, writes
+
+ROOT = Path(__file__).parents[2]
+ROWS = [
+    [cell.strip() for cell in line.strip("|").split("|")]
+    for line in (ROOT / "docs/lab.md").read_text("utf-8").partition("## What it does")[2].splitlines()
+    if re.match(r"\| [a-z]", line) and not line.startswith("| row ")
+]
+TESTS = {
+    node.name
+    for file in Path(__file__).parent.glob("test_*.py")
+    for node in ast.parse(file.read_text("utf-8")).body
+    if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+}
+
+
+def test_rows_are_whole_and_named_once() -> None:
+    """Five cells, one of three verdicts, and no name twice."""
+    assert [row for row in ROWS if len(row) != 5] == []
+    assert {row[2] for row in ROWS} == {"like IAM", "not like IAM", "nobody knows"}
+    assert len({row[0] for row in ROWS}) == len(ROWS) > 60
+
+
+def test_what_is_like_iam_has_a_source() -> None:
+    """Nobody may call a thing like IAM without saying how that is known."""
+    assert [row[0] for row in ROWS if row[2] == "like IAM" and not row[3]] == []
+
+
+def test_every_row_has_a_test_that_is_there() -> None:
+    """The last cell names a test of this folder."""
+    assert [row[0] for row in ROWS if row[4].strip("`") not in TESTS] == []
+
+
+def test_every_question_of_the_contract_is_about_a_row() -> None:
+    """What is asked of AWS is what the table says."""
+    assert {case.row for case in (*reads, *writes)} <= {row[0] for row in ROWS}
