@@ -3,7 +3,6 @@
 import gc
 import importlib
 import io
-import os
 import sys
 import traceback
 from pathlib import Path
@@ -62,7 +61,7 @@ def run(args: list[str] | None = None) -> int:
     except click.ClickException as error:
         said = io.StringIO()
         error.show(said)
-        click.echo(terminal.printable(said.getvalue()), err=True, nl=False)
+        click.echo(terminal.printable(said.getvalue().expandtabs(4)), err=True, nl=False)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt) as error:  # click makes an Abort of what was noted on
         terminal.complain("interrupted", notes=_notes(error.__cause__ or error))
@@ -77,7 +76,7 @@ def run(args: list[str] | None = None) -> int:
 
 def _unwritten(error: OSError) -> int:
     """Tell that stdout takes no more, as on a full disk: of files, adapters tell themselves."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python would complain again when it flushes
+    terminal.give_up(sys.stdout)
     terminal.complain(f"the result cannot be written: {error.strerror}", hint="see what was done: mfa-kit ledger show")
     return IntegrityFault.exit_code
 

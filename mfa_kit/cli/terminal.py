@@ -1,7 +1,9 @@
 """The talk: what is said to a person on stderr. stdout belongs to the result."""
 
+import os
+import sys
 import unicodedata
-from contextlib import suppress
+from typing import TextIO
 
 import click
 
@@ -28,8 +30,15 @@ def complain(what: str, *, hint: str = "", notes: list[str] | None = None) -> No
 
 def _say(line: str) -> None:
     """Tell a line; that nobody can hear it, as on a closed pipe, is no reason to break off."""
-    with suppress(OSError):
+    try:
         click.echo(printable(line), err=True)
+    except OSError:
+        give_up(sys.stderr)
+
+
+def give_up(stream: TextIO) -> None:
+    """Let what a stream still holds go nowhere: Python would try again at its exit, and complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 class Talk:

@@ -1,0 +1,261 @@
+"""The one door out: exit codes, one sentence and one hint, nothing raw on a terminal, and what pipes and signals do."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+import pexpect
+import pytest
+
+from mfa_kit import __version__, errors
+from mfa_kit.cli import main, terminal
+from mfa_kit.cli.main import VERBS
+from mfa_kit.lab.server import Lab
+from tests.conftest import MfaKit, bare
+
+
+def wait_for(met: Callable[[], bool]) -> None:
+    until = time.monotonic() + 20
+    while not met():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def raising(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
+    """Make the verb `ledger` raise."""
+
+    def plant(error: BaseException) -> None:
+        @click.command()
+        def ledger() -> None:
+            raise error
+
+        monkeypatch.setattr("mfa_kit.cli.ledger.ledger", ledger)
+
+    return plant
+
+
+ERRORS = [each for each in vars(errors).values() if isinstance(each, type) and each is not errors.MfaKitError]
+
+
+@pytest.mark.parametrize("kind", ERRORS)
+def test_an_error_is_a_sentence_a_hint_its_notes_and_its_exit_code(
+    kind: type[errors.MfaKitError], mfa_kit: MfaKit, raising: Callable[[BaseException], None]
+) -> None:
+    """On stderr, without a traceback; stdout is empty."""
+    error = kind("it rains", "take an umbrella")
+    error.add_note("it may hail")
+    raising(error)
+    done = mfa_kit.run("ledger")
+    assert (done.code, done.out) == (kind.exit_code, "")
+    assert done.err == "mfa-kit: it rains\n  try: take an umbrella\n  note: it may hail\n"
+
+
+def test_what_we_did_not_foresee_is_told_without_its_message(
+    mfa_kit: MfaKit, raising: Callable[[BaseException], None]
+) -> None:
+    """It may quote a secret that it was handed; its kind and its place are enough to report it."""
+    raising(RuntimeError("HIDDEN"))
+    done = mfa_kit.run("ledger")
+    assert done.code == 70
+    assert "internal error: RuntimeError at test_main.py:" in done.err
+    assert "report it" in done.err
+    assert "HIDDEN" not in done.err + done.out
+
+
+def test_a_file_that_we_did_not_foresee_is_our_bug_too(
+    mfa_kit: MfaKit, raising: Callable[[BaseException], None]
+) -> None:
+    """Only a stream has no name."""
+    raising(PermissionError(13, "Permission denied", "/some/file"))
+    done = mfa_kit.run("ledger")
+    assert done.code == 70
+    assert "/some/file" not in done.err
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), click.Abort()], ids=["ctrl-c", "abort"])
+def test_an_interrupt_is_130_with_its_notes(
+    error: BaseException, mfa_kit: MfaKit, raising: Callable[[BaseException], None]
+) -> None:
+    """What was not settled is told with it."""
+    error.add_note("a device is left")
+    raising(error)
+    done = mfa_kit.run("ledger")
+    assert done.code == 130
+    assert done.err.lstrip("\n") == "mfa-kit: interrupted\n  note: a device is left\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["sing"],
+        ["enroll"],
+        ["enroll", "alice"],
+        ["enroll", "alice", "--with", "abacus", "--codes", "generated"],
+        ["enroll", "alice", "--with", "virtual"],
+        ["enroll", "alice", "bob", "--with", "virtual", "--codes", "generated"],
+        ["enroll", "alice", "--with", "virtual", "--codes", "mine"],
+        ["enroll", "alice", "--loud", "--with", "virtual", "--codes", "generated"],
+        ["backup", "show"],
+        ["backup", "sing"],
+        ["--output", "poem", "ledger", "show"],
+        ["ledger", "show", "--since", "tomorrow"],
+    ],
+    ids=" ".join,
+)
+def test_what_cannot_be_meant_is_a_usage_error(words: list[str], mfa_kit: MfaKit) -> None:
+    """Exit 2, on stderr, with the way to the help; nothing is opened."""
+    done = mfa_kit.run(*words)
+    assert (done.code, done.out) == (2, "")
+    assert "Error: " in done.err
+    assert "Usage: mfa-kit" in done.err
+    assert not mfa_kit.home.exists()
+
+
+def test_the_version_is_the_constant(mfa_kit: MfaKit) -> None:
+    """And nothing else on stdout."""
+    assert mfa_kit.run("--version").out == f"{__version__}\n"
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_help_lists_the_verbs(flag: str, mfa_kit: MfaKit) -> None:
+    """Each with its line."""
+    done = mfa_kit.run(flag)
+    assert done.code == 0
+    for name, (_, text) in VERBS.items():
+        assert name in done.out
+        assert text in done.out
+
+
+def test_the_module_runs_as_the_command_does(mfa_kit: MfaKit) -> None:
+    """`python -m mfa_kit`, and its exit code is the process's."""
+    assert mfa_kit.process("--version").out == f"{__version__}\n"
+    assert mfa_kit.process("sing").code == 2
+
+
+BAD = "\x1b[2J\x1b]0;gone\x07\u202e\u2066\u200b\x9b31m\r"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [BAD],
+        ["enroll", "alice", f"--{BAD}"],
+        ["enroll", BAD, "--with", "virtual", "--codes", "generated"],
+        ["enroll", "alice", BAD, "--with", "virtual", "--codes", "generated"],
+        ["enroll", "alice", "--with", "virtual", "--codes", "generated", "-r", BAD],
+        ["enroll", "alice", "--with", "virtual", "--codes", "generated", "--name", BAD],
+        ["backup", "verify", f"{BAD}.png.age", "-i", BAD],
+        ["ledger", "show", "--since", BAD],
+    ],
+)
+def test_control_and_bidi_characters_never_reach_the_terminal(words: list[str], mfa_kit: MfaKit) -> None:
+    """Wherever they stood on the line."""
+    done = mfa_kit.run(*words)
+    assert done.code in {2, 4}
+    assert not {char for char in done.err + done.out if char != "\n" and not char.isprintable()}
+
+
+def test_printable_text_is_left_alone() -> None:
+    """Names in other letters too, and line ends; what drives a terminal is written as an escape."""
+    assert terminal.printable("Zoë 東京 …\n") == "Zoë 東京 …\n"
+    assert terminal.printable("\x1b[1m\u202e\x9b") == "\\x1b[1m\\u202e\\x9b"
+
+
+def test_a_full_disk_behind_stdout_is_told(mfa_kit: MfaKit) -> None:
+    """The kernel's own ENOSPC; what was done stays done."""
+    with Path("/dev/full").open("w") as full:
+        done = mfa_kit.process("ledger", "show", stdout=full)
+    assert done.code == 5
+    assert done.err.splitlines() == [
+        "mfa-kit: the result cannot be written: No space left on device",
+        "  try: see what was done: mfa-kit ledger show",
+    ]
+
+
+def test_a_reader_who_has_enough_is_no_error_to_talk_about(mfa_kit: MfaKit) -> None:
+    """A pipe that is closed before we write."""
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as pipe:
+        done = mfa_kit.process("ledger", "show", stdout=pipe)
+    assert (done.code, done.err) == (1, "")
+
+
+def test_nobody_listening_does_not_break_the_work(mfa_kit: MfaKit, user: str, recipient: str, lab: Lab) -> None:
+    """Stderr is a full disk, and stdout is closed: the device is enrolled."""
+    enroll = [sys.executable, "-m", "mfa_kit", "enroll", user, "--with", "virtual", "--codes", "generated"]
+    command = subprocess.list2cmdline([*enroll, "-r", recipient])
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"{command} 2>/dev/full >&-"],
+        env={**bare(), **mfa_kit.env, "MFA_KIT_HOME": str(mfa_kit.home)},
+        check=False,
+    )
+    assert done.returncode == 0
+    assert lab.assigned(f"arn:aws:iam::000000000000:mfa/{user}") == user
+
+
+@pytest.fixture
+def slow_enable(lab: Lab) -> Iterator[Lab]:
+    lab.faults.add("EnableMFADevice", "latency", seconds=3)
+    yield lab
+    lab.faults.clear()
+
+
+@pytest.mark.slow
+def test_ctrl_c_settles_and_is_130(mfa_kit: MfaKit, user: str, recipient: str, slow_enable: Lab) -> None:
+    """SIGINT to a real process while IAM thinks: the device goes, or an Enable won and that is said."""
+    serial = f"arn:aws:iam::000000000000:mfa/{user}"
+    process = mfa_kit.start("enroll", user, "--with", "virtual", "--codes", "generated", "-r", recipient)
+    wait_for(lambda: serial in slow_enable.serials() and bool(list(mfa_kit.home.rglob("*.age"))))
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (130, "")
+    assert "mfa-kit: interrupted\n" in err
+    assert serial not in slow_enable.serials()
+    assert not list(mfa_kit.home.rglob("*.age"))
+
+
+@pytest.mark.slow
+def test_ctrl_c_tells_what_it_could_not_settle(mfa_kit: MfaKit, user: str, recipient: str, slow_enable: Lab) -> None:
+    """With the command for an administrator; and the next run settles it."""
+    serial = f"arn:aws:iam::000000000000:mfa/{user}"
+    slow_enable.faults.add("DeleteVirtualMFADevice", "denied", at="every")
+    enroll = ["enroll", user, "--with", "virtual", "--codes", "generated", "-r", recipient]
+    process = mfa_kit.start(*enroll)
+    wait_for(lambda: serial in slow_enable.serials() and bool(list(mfa_kit.home.rglob("*.age"))))
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert f"  note: {serial} is not settled yet" in err
+    assert f"aws iam delete-virtual-mfa-device --serial-number {serial}" in err
+    slow_enable.faults.clear()
+    again = mfa_kit.run(*enroll)
+    assert again.code == 0
+    assert slow_enable.assigned(serial) == user
+
+
+def test_on_a_terminal_too_nothing_raw_is_shown(mfa_kit: MfaKit) -> None:
+    """Where click would pass escape sequences through."""
+    env = {**bare(), **mfa_kit.env, "MFA_KIT_HOME": str(mfa_kit.home), "TERM": "xterm-256color"}
+    words = ["-m", "mfa_kit", "backup", "list", "\x1b[31mbob", "\u202ecarol"]
+    with pexpect.spawn(sys.executable, words, env=env, encoding="utf-8") as child:
+        said = child.read()
+    assert "\\u202ecarol" in said
+    assert "\x1b" not in said
+    assert "\u202e" not in said
+
+
+def test_the_process_ends_with_the_code_of_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By main, and nowhere else."""
+    monkeypatch.setattr(sys, "argv", ["mfa-kit", "sing"])
+    with pytest.raises(SystemExit) as caught:
+        main.main()
+    assert caught.value.code == 2
