@@ -1,6 +1,7 @@
 """QR symbols (ISO/IEC 18004): a key URI to a PNG that is read back before it leaves, and back. No file, no terminal."""
 
 import io
+from bisect import bisect_right
 
 import qrcode
 import zxingcpp
@@ -10,8 +11,11 @@ from mfa_kit.errors import IntegrityFault
 from mfa_kit.otp import KeyUri, Png
 
 BORDER = 4
-SCALE = 8
-LINE = 16
+SCALE = 6
+# The caption, in pixels: its letters, its lines, and a page wide enough for its sentences.
+TEXT = 18
+LINE = 24
+WIDTH = 540
 # Any mask is valid; choosing the best of eight costs eight drawings, and the symbol is read back anyway.
 MASK = 2
 FORMATS = zxingcpp.BarcodeFormats(zxingcpp.BarcodeFormat.QRCode)
@@ -25,22 +29,43 @@ def modules(uri: KeyUri, *, border: int = BORDER) -> list[list[bool]]:
     return symbol.get_matrix()
 
 
-def png(uri: KeyUri, *, caption: str = "") -> Png:
-    """Draw the symbol with words under it. Raise IntegrityFault when a decoder does not read the same text."""
-    rows = modules(uri)
+def _drawn(rows: list[list[bool]]) -> Image.Image:
     side = len(rows)
     symbol = Image.frombytes("L", (side, side), bytes(0 if dark else 255 for row in rows for dark in row))
-    lines = caption.splitlines()
-    font = ImageFont.load_default_imagefont()
-    width = max([side * SCALE, *(int(font.getlength(line)) + 2 * BORDER * SCALE for line in lines)])
-    page = Image.new("1", (width, side * SCALE + LINE * len(lines) + (LINE if lines else 0)), 1)
-    page.paste(symbol.resize((side * SCALE, side * SCALE), Image.Resampling.NEAREST), ((width - side * SCALE) // 2, 0))
-    draw = ImageDraw.Draw(page)
-    for number, line in enumerate(lines):
-        draw.text((BORDER * SCALE, side * SCALE + LINE * number), line, fill=0, font=font)
+    return symbol.convert("1", dither=Image.Dither.NONE).resize((side * SCALE, side * SCALE), Image.Resampling.NEAREST)
+
+
+def _png(page: Image.Image) -> bytes:
     out = io.BytesIO()
     page.save(out, "PNG", compress_level=1)
-    drawn = Png(out.getvalue())
+    return out.getvalue()
+
+
+def _fitted(line: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, *, width: int) -> list[str]:
+    """Break a line where the page ends, so that nothing of it is cut off: what is that long is a name."""
+    if font.getlength(line) <= width:
+        return [line]
+    end = bisect_right(range(1, len(line)), width, key=lambda size: int(font.getlength(line[:size])))
+    return [line[:end], *_fitted(line[end:], font, width=width)]
+
+
+def _captioned(symbol: Image.Image, caption: str) -> Image.Image:
+    margin = BORDER * SCALE
+    side, width = symbol.width, max(symbol.width, WIDTH)
+    font = ImageFont.load_default(TEXT)
+    lines = [part for line in caption.splitlines() for part in _fitted(line, font, width=width - 2 * margin)]
+    page = Image.new("1", (width, side + LINE * len(lines) + margin), 1)
+    page.paste(symbol, ((width - side) // 2, 0))
+    draw = ImageDraw.Draw(page)
+    for number, line in enumerate(lines):
+        draw.text((margin, side + LINE * number), line, fill=0, font=font)
+    return page
+
+
+def png(uri: KeyUri, *, caption: str = "") -> Png:
+    """Draw the symbol with words under it. Raise IntegrityFault when a decoder does not read the same text."""
+    symbol = _drawn(modules(uri))
+    drawn = Png(_png(_captioned(symbol, caption) if caption else symbol))
     if read(drawn) != uri:
         raise IntegrityFault("the QR code does not read back as what was drawn", "report this")
     return drawn

@@ -212,10 +212,9 @@ def _caption(entry: Entry) -> str:
         f"AWS account {intent.account}\n"
         f"user {intent.user}\n"
         f"MFA device {intent.name}\n"
-        f"made {entry.run[:4]}-{entry.run[4:6]}-{entry.run[6:8]}, run {entry.run}\n"
+        f"made {entry.run[:4]}-{entry.run[4:6]}-{entry.run[6:8]}\n"
         "\n"
-        "To use it, add an account in an authenticator app and scan this.\n"
-        "Whoever can scan it can give this user's codes: keep it sealed."
+        "Scan this with an authenticator app, and keep it sealed."
     )
 
 
