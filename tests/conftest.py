@@ -121,11 +121,11 @@ class MfaKit:
         return Result(code, out.getvalue(), err.getvalue())
 
     def start(self, *args: str | Path, env: dict[str, str] | None = None, **how: Any) -> subprocess.Popen[str]:
-        """Start a process of its own, of this interpreter unless `python` names another."""
-        python = how.pop("python", sys.executable)
+        """Start a process of its own, of this interpreter or of `python`, as the last words of `before`."""
+        python, before = how.pop("python", sys.executable), how.pop("before", ())
         how = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **how}
         return subprocess.Popen(
-            [python, "-m", "mfa_kit", *map(str, args)],
+            [*before, python, "-m", "mfa_kit", *map(str, args)],
             env={**bare(), "MFA_KIT_HOME": str(self.home), **self.env, **(env or {})},
             text=True,
             **how,

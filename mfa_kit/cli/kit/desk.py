@@ -92,7 +92,7 @@ def desk(flags: Flags, *, vault: Vault) -> Iterator[tuple[Desk, Caller]]:
         lab = " (LAB, nothing here is real)" if caller.account == LAB_ACCOUNT else ""
         clock = f", {_ahead(iam.offset())}" if iam.offset() else ""
         talk.note(f"account {caller.account}{lab} as {caller.arn}{clock}")
-        if flags.account and flags.account != caller.account:
+        if flags.account is not None and flags.account != caller.account:
             raise UsageFault(
                 f"these credentials are of account {caller.account}, and --account asks for {flags.account}",
                 "choose another --profile",

@@ -1,0 +1,466 @@
+"""`mfa-kit enroll` as a person and a script meet it, with Debian's programs as judges of what it made."""
+
+import csv
+import io
+import json
+import os
+import shutil
+import socket
+import stat
+import subprocess
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mfa_kit import keyuri, otp, qr
+from mfa_kit.adapters import agefile
+from mfa_kit.adapters.iam import Iam
+from mfa_kit.cli import enroll as verb
+from mfa_kit.cli.kinds import KINDS
+from mfa_kit.lab.server import Lab
+from mfa_kit.models import Intent, Kind
+from mfa_kit.otp import Pair
+from tests.conftest import ACCOUNT, MfaKit, Nobody, judge, without
+
+VIRTUAL = ("--with", "virtual", "--codes", "generated")
+
+
+def serial_of(name: str) -> str:
+    return f"arn:aws:iam::{ACCOUNT}:mfa/{name}"
+
+
+@pytest.fixture
+def enroll(user: str, recipient: str) -> list[str]:
+    """Hold a command line that works."""
+    return ["enroll", user, *VIRTUAL, "-r", recipient]
+
+
+def result(out: str) -> dict[str, Any]:
+    row = json.loads(out)
+    assert isinstance(row, dict)
+    return row
+
+
+def test_what_was_made_is_told_as_json(enroll: list[str], mfa_kit: MfaKit, user: str, lab: Lab) -> None:
+    """One object on stdout, with schema and version, and nothing else there."""
+    done = mfa_kit.run(*enroll, "--output", "json")
+    assert done.code == 0
+    row = result(done.out)
+    assert row == {
+        "schema": "mfa-kit/enroll",
+        "version": 1,
+        "outcome": "enrolled",
+        "user": user,
+        "device": serial_of(user),
+        "kind": "virtual",
+        "backup": row["backup"],
+        "run": row["run"],
+        "listed": True,
+    }
+    assert row["backup"] == str(mfa_kit.home / "backups" / ACCOUNT / user / f"{user}-{row['run']}.png.age")
+    assert lab.assigned(row["device"]) == user
+
+
+def test_debians_programs_use_what_was_made(
+    enroll: list[str], mfa_kit: MfaKit, user: str, identity_file: Path, tmp_path: Path
+) -> None:
+    """Age opens the backup, zbarimg reads it, and IAM takes oathtool's next pair of codes."""
+    [path] = [result(mfa_kit.run(*enroll, "--output", "json").out)["backup"]]
+    picture = subprocess.run([judge("age"), "-d", "-i", identity_file, path], capture_output=True, check=True).stdout
+    (tmp_path / "qr.png").write_bytes(picture)
+    read = subprocess.run(
+        [judge("zbarimg"), "--quiet", "--nodbus", "--raw", tmp_path / "qr.png"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    label, _, query = read.stdout.partition("?")
+    assert label == f"otpauth://totp/Amazon%20Web%20Services:{user}@{ACCOUNT}"
+    secret = dict(each.split("=") for each in query.strip().split("&"))["secret"]
+    now = datetime.fromtimestamp(datetime.now(UTC).timestamp() + 30, UTC)
+    codes = subprocess.run(
+        [judge("oathtool"), "--totp", "--base32", "--window=1", f"--now={now:%Y-%m-%d %H:%M:%S} UTC", "-"],
+        input=secret,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    Iam(observe=lambda _: None).resync(user, serial_of(user), lambda: Pair(*codes.stdout.split()))
+
+
+def test_the_caller_is_shown_before_anything_else(enroll: list[str], mfa_kit: MfaKit, lab: Lab) -> None:
+    """Who and where, with the lab marked as such; also where the rest is refused."""
+    lab.faults.add("ListMFADevices", "denied")
+    done = mfa_kit.run(*enroll)
+    assert done.code == 4
+    assert done.err.splitlines()[0] == (
+        f"account {ACCOUNT} (LAB, nothing here is real) as arn:aws:iam::{ACCOUNT}:user/lab-admin"
+    )
+
+
+@pytest.mark.parametrize("words", [["--account", "123456789012"], ["--account="], ["--account", f" {ACCOUNT}"]])
+def test_any_other_account_is_refused(
+    words: list[str], enroll: list[str], mfa_kit: MfaKit, user: str, lab: Lab
+) -> None:
+    """Before the first look at the user."""
+    before = len(lab.calls)
+    done = mfa_kit.run(*enroll, *words)
+    assert done.code == 2
+    assert "--account asks for" in done.err
+    assert [call.operation for call in lab.calls[before:]] == ["GetCallerIdentity"]
+    assert serial_of(user) not in lab.serials()
+
+
+def test_the_account_that_was_meant_is_taken(enroll: list[str], mfa_kit: MfaKit) -> None:
+    """By its number."""
+    assert mfa_kit.run(*enroll, "--account", ACCOUNT).code == 0
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(200, "200 s behind AWS's"), (-200, "200 s ahead of AWS's")])
+def test_a_wrong_clock_is_told_and_not_refused(
+    seconds: int, said: str, enroll: list[str], mfa_kit: MfaKit, lab: Lab
+) -> None:
+    """To about a second."""
+    lab.faults.add("*", "clock", seconds=seconds)
+    done = mfa_kit.run(*enroll)
+    assert done.code == 0
+    first = done.err.splitlines()[0]
+    assert any(said.replace("200", str(near)) in first for near in (199, 200, 201)), first
+
+
+def test_a_user_who_has_a_device_is_skipped(enroll: list[str], mfa_kit: MfaKit, user: str) -> None:
+    """Exit 0, and told as such."""
+    assert mfa_kit.run(*enroll).code == 0
+    done = mfa_kit.run(*enroll, "--output", "json")
+    assert done.code == 0
+    row = result(done.out)
+    assert (row["outcome"], row["user"], row["devices"]) == ("skipped", user, [serial_of(user)])
+    added = result(mfa_kit.run(*enroll, "--add", "--output", "json").out)
+    assert added["device"] == serial_of(f"{user}-2")
+
+
+def test_a_dry_run_tells_each_step_and_does_none(enroll: list[str], mfa_kit: MfaKit, user: str, lab: Lab) -> None:
+    """With the places where things would be."""
+    before = len(lab.calls)
+    done = mfa_kit.run(*enroll, "--dry-run", "--output", "json")
+    row = result(done.out)
+    assert (done.code, row["outcome"], row["device"]) == (0, "planned", serial_of(user))
+    assert [step.split()[0] for step in row["steps"]] == ["create", "seal", "enable", "confirm"]
+    assert row["backup"] in row["steps"][1]
+    assert {call.operation for call in lab.calls[before:]} == {"GetCallerIdentity", "ListMFADevices"}
+    assert not (mfa_kit.home / "backups").exists()
+
+
+def test_a_table_is_for_people(enroll: list[str], mfa_kit: MfaKit, user: str) -> None:
+    """A line a field; what is not there is left out."""
+    out = mfa_kit.run(*enroll).out
+    assert f"user     {user}\n" in out
+    assert f"device   {serial_of(user)}\n" in out
+    assert "None" not in out
+
+
+def test_csv_has_a_head(enroll: list[str], mfa_kit: MfaKit, user: str) -> None:
+    """And one row."""
+    [row] = csv.DictReader(io.StringIO(mfa_kit.run(*enroll, "--output", "csv").out))
+    assert (row["outcome"], row["user"], row["listed"]) == ("enrolled", user, "yes")
+
+
+@pytest.mark.parametrize("form", [["--output", "json"], ["--output=json"]])
+def test_common_flags_may_stand_before_and_after_the_verb(
+    form: list[str], enroll: list[str], mfa_kit: MfaKit, users: Callable[[], str]
+) -> None:
+    """The later one counts."""
+    for line in ([*form, *enroll], [*enroll, *form], ["--output", "csv", *enroll, *form]):
+        user = users()
+        done = mfa_kit.run(*[user if word == enroll[1] else word for word in line])
+        assert result(done.out)["user"] == user
+    done = mfa_kit.run("--dry-run", "--account", ACCOUNT, "enroll", users(), *enroll[2:], "--output", "json")
+    assert result(done.out)["outcome"] == "planned"
+
+
+def test_the_endpoint_and_the_region_may_be_given_by_flags(
+    enroll: list[str], mfa_kit: MfaKit, user: str, monkeypatch: pytest.MonkeyPatch, lab: Lab
+) -> None:
+    """As to the aws command."""
+    for name in ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name)
+    done = mfa_kit.run(*enroll, "--endpoint-url", lab.url, "--region", "us-east-1")
+    assert done.code == 0
+    assert lab.assigned(serial_of(user)) == user
+
+
+def test_debug_tells_request_ids_and_no_more(enroll: list[str], mfa_kit: MfaKit) -> None:
+    """On stderr; the ledger has the same ids."""
+    done = mfa_kit.process(*enroll, "--debug")
+    assert done.code == 0
+    ids = [line.split()[-1] for line in done.err.splitlines() if "CreateVirtualMFADevice answered 200" in line]
+    [event] = [
+        row
+        for row in map(json.loads, mfa_kit.run("ledger", "export").out.splitlines())
+        if row["what"] == "CreateVirtualMFADevice"
+    ]
+    assert ids == [event["reference"]]
+
+
+def test_me_is_the_caller(mfa_kit: MfaKit, recipient: str) -> None:
+    """A person at their own desk."""
+    done = mfa_kit.run("enroll", "@me", *VIRTUAL, "-r", recipient, "--dry-run", "--output", "json")
+    assert result(done.out)["user"] == "lab-admin"
+
+
+def test_recipients_come_from_a_file_too(
+    mfa_kit: MfaKit, user: str, recipient: str, tmp_path: Path, identity_file: Path
+) -> None:
+    """`-R`, and `--backup-dir` for where it goes; relative to here."""
+    (tmp_path / "to.txt").write_text(f"# us\n{recipient}\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        done = mfa_kit.run("enroll", user, *VIRTUAL, "-R", "to.txt", "--backup-dir", "safe", "--output", "json")
+    path = Path(result(done.out)["backup"])
+    assert path.is_relative_to(tmp_path / "safe")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    uri = qr.read(agefile.open_backup(path, agefile.identities([identity_file])))
+    assert keyuri.label_of(uri) == f"Amazon Web Services:{user}@{ACCOUNT}"
+
+
+def test_a_plain_picture_never_touches_the_disk(enroll: list[str], mfa_kit: MfaKit, tmp_path: Path) -> None:
+    """Seen by strace: no file is written below this machine's root but the ledger's, its locks and the sealed one."""
+    trace = tmp_path / "trace"
+    strace = shutil.which("strace") or without("strace is not installed")
+    words = [strace, "-f", "-qq", "-o", str(trace), "-e", "trace=openat,open,creat,memfd_create", "-y"]
+    done = mfa_kit.process(*enroll, env={"PYTHONDONTWRITEBYTECODE": "1"}, before=words)
+    assert done.code == 0, done.err
+    written = {
+        line.partition('"')[2].partition('"')[0]
+        for line in trace.read_text().splitlines()
+        if any(flag in line for flag in ("O_WRONLY", "O_RDWR", "O_CREAT", "memfd"))
+    }
+    names = {Path(each).name for each in written if "/cov" not in each and ".coverage" not in each}
+    ours = {name for name in names if not name.startswith(("ledger.sqlite", "2", ".")) and name != "migration"}
+    assert ours <= {"null", "tty"}, written
+    assert any(name.endswith(".png.age.partial") for name in names)
+
+
+BAD: list[tuple[str, list[str], int, str]] = [
+    ("unknown user", ["nobody-here"], 4, "NoSuchEntity"),
+    ("root", ["root"], 2, "no API to enroll root"),
+    ("root's ARN", [f"arn:aws:iam::{ACCOUNT}:root"], 2, "no API to enroll root"),
+    ("bad user", ["a b"], 2, "is not an IAM user name"),
+    ("other account", ["arn:aws:iam::123456789012:user/alice"], 2, "is not of this account"),
+    ("role", [f"arn:aws:iam::{ACCOUNT}:role/alice"], 2, "is not a user"),
+    ("bad name", ["USER", "--name", "a b"], 2, "is not a name that IAM takes"),
+    ("long name", ["USER", "--name", "a" * 225], 2, "too long for the name of a backup file"),
+    ("bad path", ["USER", "--path", "desk"], 2, "is not a path that IAM takes"),
+    ("bad recipient", ["USER", "-r", "age1nonsense"], 2, "-r age1nonsense is not a recipient"),
+    ("no file of recipients", ["USER", "-R", "/nonexistent"], 2, "cannot be read: No such file"),
+    ("file as folder", ["USER", "--backup-dir", "/dev/null"], 2, "is not a folder that you can write to"),
+    ("below a file", ["USER", "--backup-dir", "/dev/null/a"], 2, "is not a folder that you can write to"),
+    ("no profile", ["USER", "--profile", "none"], 4, "none"),
+    ("no address", ["USER", "--endpoint-url", "lab"], 2, "AWS cannot be asked there"),
+    ("plain http", ["USER", "--endpoint-url", "http://192.0.2.1"], 2, "is not encrypted"),
+]
+
+
+@pytest.mark.parametrize(("words", "code", "said"), [row[1:] for row in BAD], ids=[row[0] for row in BAD])
+def test_bad_input_is_one_sentence_and_one_hint_and_changes_nothing(
+    words: list[str], code: int, said: str, mfa_kit: MfaKit, user: str, recipient: str, lab: Lab
+) -> None:
+    """With the exit code of the table; IAM and the disk are as they were."""
+    before = lab.serials()
+    line = [user if word == "USER" else word for word in words]
+    done = mfa_kit.run("enroll", *line, *VIRTUAL, "-r", recipient)
+    assert (done.code, done.out) == (code, "")
+    told = [each for each in done.err.splitlines() if not each.startswith("account ")]
+    assert len(told) == 2, done.err
+    assert told[0].startswith("mfa-kit: ")
+    assert said in told[0]
+    assert told[1].startswith("  try: ")
+    assert lab.serials() == before
+    assert {path.name for path in mfa_kit.home.rglob("*") if path.is_file()} <= {"ledger.sqlite", "migration"}
+
+
+def test_a_full_user_is_an_error_only_with_add(enroll: list[str], mfa_kit: MfaKit, user: str, lab: Lab) -> None:
+    """Otherwise skipped."""
+    iam = Iam(observe=lambda _: None)
+    for number in range(8):
+        intent = Intent(account=ACCOUNT, partition="aws", user=user, name=f"{user}-{number}")
+        created = iam.create(intent, {})
+        iam.enable(intent, partial(otp.pair, created.seed, iam.now()))
+    before = lab.serials()
+    done = mfa_kit.run(*enroll, "--add")
+    assert done.code == 2
+    assert f"{user} has 8 MFA devices" in done.err
+    assert mfa_kit.run(*enroll).code == 0
+    assert lab.serials() == before
+
+
+def test_a_taken_name_is_told(enroll: list[str], mfa_kit: MfaKit, users: Callable[[], str]) -> None:
+    """It is another user's."""
+    other = users()
+    assert mfa_kit.run(*enroll).code == 0
+    done = mfa_kit.run("enroll", other, *enroll[2:], "--name", enroll[1])
+    assert done.code == 4
+    assert "exists already and is not" in done.err
+
+
+@pytest.mark.parametrize(
+    ("operation", "fault", "code"),
+    [
+        ("GetCallerIdentity", "denied", 4),
+        ("GetCallerIdentity", "expired", 4),
+        ("ListMFADevices", "denied", 4),
+        ("CreateVirtualMFADevice", "denied", 4),
+        ("EnableMFADevice", "denied", 4),
+        ("EnableMFADevice", "expired", 4),
+        ("EnableMFADevice", "lost-before", 4),
+        ("EnableMFADevice", "error-before", 4),
+    ],
+)
+def test_what_goes_wrong_in_the_middle_changes_nothing(
+    operation: str, fault: str, code: int, enroll: list[str], mfa_kit: MfaKit, user: str, lab: Lab
+) -> None:
+    """One sentence, one hint, the table's exit code; no device and no backup is left."""
+    lab.faults.add(operation, fault, at="every" if fault != "expired" or operation == "GetCallerIdentity" else "next")
+    done = mfa_kit.run(*enroll)
+    assert done.code == code
+    assert done.err.splitlines()[-1].startswith("  try: ")
+    assert "note:" not in done.err
+    assert serial_of(user) not in lab.serials()
+    assert not list(mfa_kit.home.rglob("*.age*"))
+
+
+def test_without_credentials_it_is_told(enroll: list[str], mfa_kit: MfaKit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And where to look."""
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    done = mfa_kit.run(*enroll)
+    assert done.code == 4
+    assert "locate credentials" in done.err
+    assert "aws sts get-caller-identity" in done.err
+
+
+def test_without_a_network_it_is_told(enroll: list[str], mfa_kit: MfaKit) -> None:
+    """A port where nobody listens, at once."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        done = mfa_kit.run(*enroll, "--endpoint-url", f"http://127.0.0.1:{taken.getsockname()[1]}")
+    assert done.code == 4
+    assert "AWS cannot be reached" in done.err
+
+
+def test_govcloud_without_a_region_is_told(enroll: list[str], mfa_kit: MfaKit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And with one it works, in its own partition."""
+    with Lab(users=[enroll[1]], region="us-gov-west-1") as lab:
+        for name, value in lab.env.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.delenv("AWS_REGION")
+        monkeypatch.delenv("AWS_DEFAULT_REGION")
+        done = mfa_kit.run(*enroll)
+        assert done.code == 4
+        assert "--region" in done.err.splitlines()[-1]
+        done = mfa_kit.run(*enroll, "--region", "us-gov-west-1", "--output", "json")
+        assert result(done.out)["device"] == f"arn:aws-us-gov:iam::{ACCOUNT}:mfa/{enroll[1]}"
+
+
+def test_a_listing_that_lags_is_success_with_a_warning(
+    enroll: list[str], mfa_kit: MfaKit, user: str, lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit 0; the next run closes the entry."""
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    lab.faults.add("*", "lag", seconds=600)
+    done = mfa_kit.run(*enroll, "--output", "json")
+    assert (done.code, result(done.out)["listed"]) == (0, False)
+    assert "warning: " in done.err
+    assert lab.assigned(serial_of(user)) == user
+    lab.faults.clear()
+    assert "is confirmed now" in mfa_kit.run(*enroll).err
+
+
+@pytest.mark.parametrize("mode", [0o500, 0o000, 0o600])
+def test_a_folder_that_may_not_be_written_is_refused_beforehand(
+    mode: int, nobody: Nobody, user: str, recipient: str, lab: Lab
+) -> None:
+    """By an unprivileged user, also where the folder would be made in it, or may not even be looked into."""
+    folder = nobody.home.parent / "closed"
+    folder.mkdir()
+    os.chown(folder, 65534, 65534)
+    folder.chmod(mode)
+    try:
+        for place in (folder, folder / "a" / "b"):
+            done = nobody.process("enroll", user, *VIRTUAL, "-r", recipient, "--backup-dir", place)
+            assert done.code == 2, done.err
+            assert "is not a folder that you can write to" in done.err
+    finally:
+        folder.chmod(0o700)
+    assert serial_of(user) not in lab.serials()
+
+
+def test_a_closed_folder_below_is_found_when_sealing_and_undone(
+    nobody: Nobody, user: str, recipient: str, lab: Lab
+) -> None:
+    """The account's folder is somebody else's: the device that was created goes again."""
+    folder = nobody.home.parent / "backups"
+    (folder / ACCOUNT).mkdir(parents=True)
+    os.chown(folder, 65534, 65534)
+    done = nobody.process("enroll", user, *VIRTUAL, "-r", recipient, "--backup-dir", folder)
+    assert done.code == 5, done.err
+    assert "cannot be written: Permission denied" in done.err
+    assert "note:" not in done.err
+    assert serial_of(user) not in lab.serials()
+
+
+def test_an_unprivileged_user_enrolls(nobody: Nobody, user: str, recipient: str, lab: Lab) -> None:
+    """The control of the tests above."""
+    done = nobody.process("enroll", user, *VIRTUAL, "-r", recipient)
+    assert done.code == 0, done.err
+    assert lab.assigned(serial_of(user)) == user
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """Mount a file system that has no room left but for the ledger."""
+    if os.geteuid() != 0:
+        without("mounting a tmpfs needs root")
+    place = tmp_path / "small"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", place], check=True)
+    (place / "ballast").write_bytes(bytes(16 * 1024))
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+def test_no_space_for_the_backup_undoes_the_device(
+    enroll: list[str], mfa_kit: MfaKit, user: str, small: Path, lab: Lab
+) -> None:
+    """The kernel's own ENOSPC."""
+    done = mfa_kit.run(*enroll, "--backup-dir", small)
+    assert done.code == 5
+    assert "No space left on device" in done.err
+    assert "note:" not in done.err
+    assert serial_of(user) not in lab.serials()
+    assert not list(small.rglob("*.age*"))
+
+
+def test_the_options_of_a_kind_are_refused_by_the_others(monkeypatch: pytest.MonkeyPatch, mfa_kit: MfaKit) -> None:
+    """By name, with the kind that they belong to."""
+    row = KINDS[Kind.VIRTUAL]
+    bare = type(row)(help="another", options=(), carrier=row.carrier)
+    monkeypatch.setattr(verb, "KINDS", {Kind.VIRTUAL: row, Kind.FIDO2: bare})
+    for line in (["--with", "fido2", "--codes", "generated"], ["--codes", "generated", "--with=fido2"]):
+        done = mfa_kit.run("enroll", "alice", *line)
+        assert done.code == 2
+        assert "--codes belongs to --with virtual" in done.err
+
+
+def test_help_of_a_kind_shows_its_options(mfa_kit: MfaKit) -> None:
+    """And lists the kinds."""
+    done = mfa_kit.run("enroll", "--with", "virtual", "--help")
+    assert done.code == 0
+    assert "--codes" in done.out
+    for kind, row in KINDS.items():
+        assert kind in done.out
+        assert row.help in done.out
