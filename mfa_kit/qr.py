@@ -11,11 +11,11 @@ from mfa_kit.errors import IntegrityFault
 from mfa_kit.otp import KeyUri, Png
 
 BORDER = 4
-SCALE = 6
+SCALE = 5
 # The caption, in pixels: its letters, its lines, and a page wide enough for its sentences.
-TEXT = 18
-LINE = 24
-WIDTH = 540
+TEXT = 16
+LINE = 21
+WIDTH = 460
 # Any mask is valid; choosing the best of eight costs eight drawings, and the symbol is read back anyway.
 MASK = 2
 FORMATS = zxingcpp.BarcodeFormats(zxingcpp.BarcodeFormat.QRCode)
@@ -66,16 +66,25 @@ def png(uri: KeyUri, *, caption: str = "") -> Png:
     """Draw the symbol with words under it. Raise IntegrityFault when a decoder does not read the same text."""
     symbol = _drawn(modules(uri))
     drawn = Png(_png(_captioned(symbol, caption) if caption else symbol))
-    if read(drawn) != uri:
+    if read(drawn, strict=True) != uri:
         raise IntegrityFault("the QR code does not read back as what was drawn", "report this")
     return drawn
 
 
-def read(image: Png) -> KeyUri:
-    """Return the text of the one QR symbol in an image. Raise IntegrityFault when there is none, or more than one."""
+def read(image: Png, *, strict: bool = False) -> KeyUri:
+    """Return the text of the one QR symbol in an image. Raise IntegrityFault when there is none, or more than one.
+
+    Strict is as the plainest scanner reads: upright, dark on light, at the size that it has.
+    """
     try:
         with Image.open(io.BytesIO(image.reveal())) as page:
-            found = zxingcpp.read_barcodes(page.convert("L"), formats=FORMATS)
+            found = zxingcpp.read_barcodes(
+                page.convert("L"),
+                formats=FORMATS,
+                try_rotate=not strict,
+                try_downscale=not strict,
+                try_invert=not strict,
+            )
     except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
         raise IntegrityFault("this is not an image that can be read", "give a PNG or JPEG of the QR code") from None
     if len(found) != 1:

@@ -121,6 +121,6 @@ def test_a_picture_that_would_fill_the_memory_is_refused() -> None:
 
 def test_a_symbol_that_does_not_read_back_is_not_given_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """The decoder is asked before anything leaves."""
-    monkeypatch.setattr(qr, "read", lambda _: KeyUri("something else"))
+    monkeypatch.setattr(qr, "read", lambda _, **__: KeyUri("something else"))
     with pytest.raises(IntegrityFault, match="does not read back"):
         qr.png(URI)
