@@ -29,7 +29,7 @@ from moto.utilities.utils import get_partition
 
 from mfa_kit.errors import UsageFault
 from mfa_kit.lab.codes import Book, Codes, Settings
-from mfa_kit.lab.devices import BASE32, Device, Token
+from mfa_kit.lab.devices import BASE32, Device, Token, user_attribute
 from mfa_kit.lab.wire import IamError
 
 ACCOUNT = "000000000000"
@@ -134,6 +134,13 @@ class Backend(IAMBackend):
             if held:
                 raise IamError("DeleteConflict", f"Cannot delete entity, must {first} first.")
         super().delete_user(user_name)
+
+    def update_user(self, user_name: str, new_path: str | None = None, new_user_name: str | None = None) -> None:
+        """Rename; the user's keys go with him."""
+        user = self.get_user(user_name)
+        super().update_user(user_name, new_path, new_user_name)
+        for key in user.access_keys:
+            key.user_name = user.name
 
     def add_user_to_group(self, group_name: str, user_name: str) -> None:
         user, group = self.get_user(user_name), self.get_group(group_name)
@@ -340,7 +347,7 @@ class Account:
     def _virtual(self) -> list[dict[str, Any]]:
         return [
             {"SerialNumber": serial}
-            | ({"User": device.user_attribute, "EnableDate": device.enable_date} if device.user else {})
+            | ({"User": user_attribute(device.user), "EnableDate": device.enable_date} if device.user else {})
             for serial, device in self.backend.virtual_mfa_devices.items()
         ]
 

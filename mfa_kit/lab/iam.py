@@ -9,7 +9,7 @@ from typing import Any
 from moto.core.responses import ActionResult, EmptyResult
 
 from mfa_kit.lab import wire
-from mfa_kit.lab.devices import Device, assigned, user_attribute
+from mfa_kit.lab.devices import Device, assigned
 from mfa_kit.lab.directory import Directory
 from mfa_kit.lab.wire import IamError
 
@@ -76,7 +76,7 @@ class Iam(Directory):
         self.account.book.bind(serial, user.id, codes, now=self.account.now())
         entry = assigned(serial, self.account.today())
         if (device := self.backend.virtual_mfa_devices.get(serial)) is not None:
-            device.user, device.enable_date, device.user_attribute = user, entry.enable_date, user_attribute(user)
+            device.user, device.enable_date = user, entry.enable_date
         user.mfa_devices[serial] = entry
         return EmptyResult()
 
@@ -85,7 +85,7 @@ class Iam(Directory):
         self._held(user, serial)
         del user.mfa_devices[serial]
         if (device := self.backend.virtual_mfa_devices.get(serial)) is not None:
-            device.user = device.enable_date = device.user_attribute = None
+            device.user = device.enable_date = None
         if ":u2f/" not in serial:
             self.account.book.bind(serial, None, self.backend.codes(serial), now=self.account.now())
         return EmptyResult()

@@ -20,7 +20,7 @@ from mfa_kit.errors import UsageFault
 from mfa_kit.lab import wire
 from mfa_kit.lab.account import ADMIN, Account, Person
 from mfa_kit.lab.codes import Binding, Codes
-from mfa_kit.lab.devices import BASE32, Device, Fido, Token, assigned, u2f_serial, user_attribute
+from mfa_kit.lab.devices import BASE32, Device, Fido, Token, assigned, u2f_serial
 from mfa_kit.lab.wire import IamError
 
 VERSION = 1
@@ -386,7 +386,7 @@ def _add_device(account: Account, user: Person | None, row: Row) -> None:
         serial = device.serial_number
         backend.virtual_mfa_devices[serial] = device
         if user is not None:
-            device.user, device.enable_date, device.user_attribute = user, enabled, user_attribute(user)
+            device.user, device.enable_date = user, enabled
     else:
         raise UsageFault(f"there is no device of kind {kind!r}", "a device is virtual, token or fido; a key has a user")
     if user is not None:

@@ -71,9 +71,7 @@ def error(service: str, code: str, message: str) -> tuple[int, bytes]:
 
 
 def signature(header: str) -> Signature:
-    """Parse an Authorization header. Raise IamError as the services do when there is none or it is not SigV4."""
-    if not header:
-        raise IamError("MissingAuthenticationToken", "Request is missing Authentication Token")
+    """Parse an Authorization header. Raise IamError as the services do when it is not SigV4's."""
     parts = dict(part.strip().partition("=")[::2] for part in header.removeprefix("AWS4-HMAC-SHA256").split(","))
     try:
         key, day, region, service, _ = parts["Credential"].split("/")

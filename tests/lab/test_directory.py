@@ -177,6 +177,35 @@ def test_the_password_policy(admin: Aws) -> None:
     assert admin.iam.get_account_password_policy()["PasswordPolicy"]["MinimumPasswordLength"] == 14
 
 
+def test_a_renamed_user_keeps_his_device_and_his_keys(admin: Aws, lab: Lab) -> None:
+    """Lists show the new name, and the keys still work."""
+    serial = admin.enrolled("alice")
+    alice = admin.user("alice")
+    admin.iam.update_user(UserName="alice", NewUserName="alicia", NewPath="/team/")
+    assert lab.assigned(serial) == "alicia"
+    assert admin.iam.list_virtual_mfa_devices()["VirtualMFADevices"][0]["User"]["UserName"] == "alicia"
+    assert alice.sts.get_caller_identity()["Arn"] == "arn:aws:iam::000000000000:user/team/alicia"
+
+
+def test_a_changed_password_and_a_policy_of_a_group(admin: Aws) -> None:
+    """UpdateLoginProfile keeps the profile; AWS's own policies can be read and given to groups and roles."""
+    admin.iam.create_login_profile(UserName="bob", Password="correct horse battery")
+    admin.iam.update_login_profile(UserName="bob", PasswordResetRequired=True)
+    assert admin.iam.get_login_profile(UserName="bob")["LoginProfile"]["PasswordResetRequired"]
+    arn = "arn:aws:iam::aws:policy/IAMReadOnlyAccess"
+    assert admin.iam.get_policy(PolicyArn=arn)["Policy"]["PolicyName"] == "IAMReadOnlyAccess"
+    admin.iam.create_group(GroupName="readers")
+    admin.iam.attach_group_policy(GroupName="readers", PolicyArn=arn)
+    for _ in range(2):
+        admin.iam.add_user_to_group(GroupName="readers", UserName="bob")
+    assert admin.user("bob").iam.list_users()["Users"]
+    admin.iam.create_role(RoleName="ops", AssumeRolePolicyDocument=document({"Action": "sts:AssumeRole"}))
+    admin.iam.attach_role_policy(RoleName="ops", PolicyArn=arn)
+    assert admin.iam.list_attached_role_policies(RoleName="ops")["AttachedPolicies"][0]["PolicyArn"] == arn
+    with refused("NoSuchEntity"):
+        admin.iam.attach_role_policy(RoleName="ops", PolicyArn="arn:aws:iam::aws:policy/None")
+
+
 def test_what_stands_in_the_way_of_delete_user(admin: Aws) -> None:
     """Keys and groups do, as devices and passwords do."""
     admin.iam.create_group(GroupName="people")

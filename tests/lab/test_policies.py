@@ -65,6 +65,7 @@ ELEMENTS: tuple[Any, ...] = (
     ({"NotAction": "iam:List*", "Resource": "*"}, ALLOW),
     ({"NotAction": ["iam:Get*"], "Resource": "*"}, NOTHING),
     ({"Action": "*", "Resource": ALICE}, ALLOW),
+    ({"Action": "*"}, NOTHING),
     ({"Action": "*", "Resource": "arn:aws:iam::000000000000:user/[a]lice"}, NOTHING),
     ({"Action": "*", "NotResource": "arn:aws:iam::*:user/bob"}, ALLOW),
     ({"Action": "*", "Resource": "arn:aws:iam::*:user/${aws:username}"}, ALLOW),

@@ -193,6 +193,41 @@ def test_a_role_may_want_mfa(admin: Aws) -> None:
     assert alice.mfa_session(serial, 1).sts.assume_role(**given)["Credentials"]
 
 
+def test_a_role_may_want_an_external_id_and_may_deny(admin: Aws) -> None:
+    """Conditions on sts:ExternalId are met by the call; a Deny in the trust policy wins."""
+    who = {"Principal": {"AWS": "arn:aws:iam::000000000000:user/alice"}}
+    arn = _role(admin, {**who, "Condition": {"StringEquals": {"sts:ExternalId": "x1"}}})
+    alice = admin.user("alice")
+    given = {"RoleArn": arn, "RoleSessionName": "desk"}
+    with refused("AccessDenied"):
+        alice.sts.assume_role(**given)
+    assert alice.sts.assume_role(**given, ExternalId="x1")["Credentials"]
+    allow = {"Action": "sts:AssumeRole", "Principal": "*"}
+    trusts = document(allow, {"Effect": "Deny", "Action": "sts:AssumeRole", **who})
+    admin.iam.update_assume_role_policy(RoleName="ops", PolicyDocument=trusts)
+    with refused("AccessDenied"):
+        alice.sts.assume_role(**given, ExternalId="x1")
+
+
+def test_a_session_policy_narrows_a_role(admin: Aws) -> None:
+    """Both have to allow; and a role's session opens no sessions of a user."""
+    arn = _role(admin, {"Principal": {"AWS": "arn:aws:iam::000000000000:user/alice"}})
+    alice = admin.user("alice")
+    narrow = document({"Action": "iam:ListGroups", "Resource": "*"})
+    made = alice.sts.assume_role(RoleArn=arn, RoleSessionName="desk", Policy=narrow)["Credentials"]
+    session = alice.session(made)
+    assert session.iam.list_groups()["Groups"] == []
+    said = (
+        "User: arn:aws:sts::000000000000:assumed-role/ops/desk is not authorized to perform: iam:ListUsers "
+        "on resource: * because no session policy allows the iam:ListUsers action"
+    )
+    with refused("AccessDenied", said):
+        session.iam.list_users()
+    for call in (session.sts.get_session_token, lambda: session.sts.get_federation_token(Name="desk")):
+        with refused("AccessDenied"):
+            call()
+
+
 def test_federated_credentials_may_not_call_iam(admin: Aws) -> None:
     """GetFederationToken's are for the console's sign-in and other services; STS says who they are."""
     made = admin.sts.get_federation_token(Name="desk", Policy='{"Statement": []}')

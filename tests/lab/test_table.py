@@ -1,4 +1,4 @@
-"""docs/lab.md: every behavior has a row, every row a verdict and a test that is there, and a source if it claims one."""
+"""docs/lab.md: every behavior has a row, every row a verdict and a test, and a source if it claims one."""
 
 import ast
 import re

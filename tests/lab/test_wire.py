@@ -5,6 +5,7 @@ import socket
 import urllib.request
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import Any
 
 import pytest
 from botocore.config import Config
@@ -68,6 +69,25 @@ def test_what_moto_lacks_is_an_error_of_iams_form(admin: Aws) -> None:
         admin.iam.simulate_custom_policy(PolicyInputList=["{}"], ActionNames=["iam:GetUser"])
     with refused("NotImplemented"):
         admin.client("s3", config=Config(retries={"total_max_attempts": 1})).list_buckets()
+
+
+def test_an_operation_that_iam_does_not_have(admin: Aws) -> None:
+    """InvalidAction, with the version that was asked for."""
+    client = admin.client("iam", config=Config(retries={"total_max_attempts": 1}))
+
+    def rename(params: dict[str, Any], **_: object) -> None:
+        params["body"]["Action"] = "DanceTango"
+
+    client.meta.events.register("before-call.iam.ListUsers", rename)
+    with refused("InvalidAction", "Could not find operation DanceTango for version 2010-05-08"):
+        client.list_users()
+
+
+def test_what_breaks_within_moto_is_iams_internal_failure(admin: Aws, capfd: pytest.CaptureFixture[str]) -> None:
+    """A 500 for the client, and the reason on the lab's stderr."""
+    with refused("InternalFailure"):
+        admin.iam.list_attached_user_policies(UserName="alice", Marker="no-number")
+    assert "ValueError" in capfd.readouterr().err
 
 
 def test_limits_of_the_model_are_checked(admin: Aws) -> None:
