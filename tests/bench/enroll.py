@@ -1,0 +1,69 @@
+"""What `enroll --codes generated` with a backup costs, beside a bare script that makes the same calls to the lab."""
+
+import os
+import sys
+import tempfile
+import time
+from itertools import cycle
+from pathlib import Path
+
+import pyrage
+
+from mfa_kit.lab.server import Lab
+from tests.bench.table import Row, cpu, show
+
+RUNS = 15
+BARE = """
+import sys, time, boto3, pyotp
+
+user = sys.argv[1]
+iam = boto3.client("iam")
+boto3.client("sts").get_caller_identity()
+iam.list_mfa_devices(UserName=user)
+device = iam.create_virtual_mfa_device(VirtualMFADeviceName=user)["VirtualMFADevice"]
+totp, now = pyotp.TOTP(device["Base32StringSeed"].decode()), time.time()
+iam.enable_mfa_device(
+    UserName=user,
+    SerialNumber=device["SerialNumber"],
+    AuthenticationCode1=totp.at(now - 30),
+    AuthenticationCode2=totp.at(now),
+)
+iam.list_mfa_devices(UserName=user)
+"""
+
+
+def main() -> int:
+    """Enroll users in turn, with the bare script and with the program; return the exit code."""
+    users = [f"user{number:04}" for number in range(2 * (RUNS + 1))]
+    recipient = str(pyrage.x25519.Identity.generate().to_public())
+    program = [str(Path(sys.executable).with_name("mfa-kit")), "enroll", "--with=virtual", "--codes=generated"]
+    commands = {"bare script": [sys.executable, "-c", BARE], "enroll": [*program, "-r", recipient]}
+    taken: dict[str, list[float]] = {name: [] for name in commands}
+    idle: list[float] = []
+    trips: set[int] = set()
+    with Lab(users=users) as lab, tempfile.TemporaryDirectory() as home:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MFA_KIT_"))}
+        env = {**kept, **lab.env, "XDG_DATA_HOME": home}
+        for user, name in zip(users, cycle(commands), strict=False):
+            before, began = len(lab.calls), time.monotonic()
+            used = cpu([*commands[name], user], env)
+            calls = lab.calls[before:]
+            taken[name].append(used)
+            if name == "enroll":
+                trips.add(len(calls))
+                idle.append(time.monotonic() - began - used - sum(call.seconds for call in calls))
+    bare, ours = (1000 * min(taken[name][1:]) for name in commands)
+    return show(
+        "enroll",
+        [
+            Row("bare script", bare, "ms"),
+            Row("enroll", ours, "ms"),
+            Row("enroll, of the bare script", ours / bare, "x", 1.2),
+            Row("round trips", max(trips), "calls", 6),
+            Row("neither computing nor asking", 1000 * min(idle), "ms", 100),
+        ],
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

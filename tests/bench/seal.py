@@ -1,0 +1,84 @@
+"""What it costs to seal a backup and to journal it: CPU of this process, and the seconds that a thousand take."""
+
+import gc
+import secrets
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pyrage
+
+from mfa_kit import keyuri
+from mfa_kit.adapters import agefile
+from mfa_kit.adapters.ledger import Ledger
+from mfa_kit.cli.main import GARBAGE_AT
+from mfa_kit.models import Entry, Intent, Reached, run_id
+from mfa_kit.otp import KeyUri, Seed
+from tests.bench.table import Row, show
+
+RUNS = 50
+MANY = 1000
+
+
+def entries(vault: agefile.AgeFiles, count: int) -> list[tuple[Entry, KeyUri]]:
+    """Make intents of distinct users, and the URIs that AWS would give them."""
+    made = []
+    for number in range(count):
+        name = f"user{number:04}"
+        intent = Intent(account="000000000000", partition="aws", user=name, name=name)
+        run = run_id(time.time(), secrets.token_bytes(4))
+        uri = keyuri.otpauth(Seed(secrets.token_bytes(40)), label=f"{name}@{intent.account}")
+        made.append((Entry(run=run, intent=intent, backup=vault.place(intent, run)), uri))
+    return made
+
+
+def cpu(act: Callable[..., object], *values: object) -> float:
+    """Return the CPU milliseconds of a call."""
+    began = time.process_time()
+    act(*values)
+    return 1000 * (time.process_time() - began)
+
+
+def open_ledger(folder: Path) -> None:
+    Ledger(folder).close()
+
+
+def journal(ledger: Ledger, entry: Entry) -> None:
+    for reached in (Reached.INTENT, Reached.CREATED, Reached.CONFIRMED):
+        ledger.record(entry.at(reached))
+
+
+def main() -> int:
+    """Measure; return the exit code."""
+    gc.set_threshold(GARBAGE_AT)  # as the program does
+    to = agefile.recipients([str(pyrage.x25519.Identity.generate().to_public())])
+    with tempfile.TemporaryDirectory() as place:
+        folders = [Path(place) / f"{number}" for number in range(RUNS)]
+        vault = agefile.AgeFiles(Path(place) / "backups", to)
+        one = min(cpu(vault.seal, *each) for each in entries(vault, RUNS))
+        more = entries(vault, MANY)
+        began, used = time.monotonic(), time.process_time()
+        for each in more:
+            vault.seal(*each)
+        seconds, busy = time.monotonic() - began, time.process_time() - used
+        new = min(cpu(open_ledger, folder) for folder in folders)
+        again = min(cpu(open_ledger, folder) for folder in folders)
+        with Ledger(folders[0]) as ledger:
+            noted = min(cpu(journal, ledger, entry) for entry, _ in entries(vault, RUNS))
+    return show(
+        "seal",
+        [
+            Row("sealing one backup", one, "ms", 6),
+            Row(f"sealing {MANY:,}", seconds, "s", 8),
+            Row(f"sealing {MANY:,}, CPU", busy, "s"),
+            Row("journalled, more", noted, "ms", 2),
+            Row("opening a new ledger", new, "ms", 10),
+            Row("opening a ledger", again, "ms", 10),
+        ],
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
