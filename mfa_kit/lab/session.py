@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mfa_kit.errors import UsageFault
-from mfa_kit.lab import child, faults, state
+from mfa_kit.lab import child, faults, form, state
 from mfa_kit.lab.codes import Settings
 from mfa_kit.lab.server import Lab
 
@@ -67,9 +67,9 @@ def _start(wish: Wish) -> tuple[list[str], dict[str, object] | None]:
     if kept is not None and kept.exists():
         if wish.source or wish.users is not None:
             raise UsageFault(f"{kept} holds an account already", "leave --from and --users out, or take another folder")
-        return [], state.read(kept)
+        return [], form.read(kept)
     if wish.source:
-        return child.names(wish.users or 0), state.read(wish.source)
+        return child.names(wish.users or 0), form.read(wish.source)
     return child.names(USERS if wish.users is None else wish.users), None
 
 

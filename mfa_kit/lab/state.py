@@ -7,8 +7,7 @@ kept state has all of it, so it is written 0600 like any file with seeds in it, 
 import json
 import os
 import secrets
-import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,106 +16,13 @@ from moto.core.exceptions import ServiceException
 from moto.iam.models import AccessKey, AccessKeyLastUsed, AccountPasswordPolicy, MFADevice
 
 from mfa_kit.errors import UsageFault
-from mfa_kit.lab import wire
+from mfa_kit.lab import form
 from mfa_kit.lab.account import ADMIN, Account, Person
 from mfa_kit.lab.codes import Binding, Codes
 from mfa_kit.lab.devices import BASE32, Device, Fido, Token, assigned, u2f_serial
+from mfa_kit.lab.form import Row
+from mfa_kit.lab.rights import document_of
 from mfa_kit.lab.wire import IamError
-
-VERSION = 1
-NAME = wire.pattern(r"[\w+=,.@-]+")
-Row = Mapping[str, Any]
-# Field and the type of its value; what is not here is refused by name.
-DOCUMENT: Mapping[str, type] = {
-    "schema": str,
-    "version": int,
-    "region": str,
-    "alias": str,
-    "root": dict,
-    "password_policy": dict,
-    "policies": list,
-    "groups": list,
-    "roles": list,
-    "users": list,
-    "devices": list,
-    "tokens": list,
-    "bindings": dict,
-}
-ENTITY: Mapping[str, type] = {"name": str, "path": str, "policies": dict, "attached": list}
-KINDS: Mapping[str, Mapping[str, type]] = {
-    "": DOCUMENT,
-    "root": {"mfa": bool, "keys": int, "created": str, "password_last_used": str},
-    "policies": {"name": str, "path": str, "document": dict},
-    "groups": ENTITY,
-    "roles": {**ENTITY, "trust": dict},
-    "users": {
-        **ENTITY,
-        "id": str,
-        "created": str,
-        "groups": list,
-        "tags": dict,
-        "keys": list,
-        "password": bool,
-        "password_changed": str,
-        "password_last_used": str,
-        "password_reset_required": bool,
-        "devices": list,
-    },
-    "keys": {"id": str, "secret": str, "status": str, "created": str, "last_used": str, "service": str},
-    "devices": {
-        "kind": str,
-        "name": str,
-        "path": str,
-        "serial": str,
-        "seed": str,
-        "skew": int,
-        "last": int,
-        "tags": dict,
-        "enabled": str,
-        "certifications": dict,
-    },
-    "tokens": {"serial": str, "seed": str, "skew": int, "last": int},
-}
-# What there is no choosing of, by the kind of row or of device.
-NEEDED: Mapping[str, tuple[str, ...]] = {
-    "policies": ("document",),
-    "roles": ("trust",),
-    "devices": ("name",),
-    "virtual": ("name",),
-    "token": ("serial",),
-    "tokens": ("serial",),
-}
-# IAM's own defaults of a policy that was set without more: UpdateAccountPasswordPolicy.
-PASSWORD_POLICY: Mapping[str, Any] = {
-    "allow_change_password": False,
-    "hard_expiry": False,
-    "max_password_age": 0,
-    "minimum_password_length": 6,
-    "password_reuse_prevention": None,
-    "require_lowercase_characters": False,
-    "require_numbers": False,
-    "require_symbols": False,
-    "require_uppercase_characters": False,
-}
-
-
-def read(file: Path) -> dict[str, Any]:
-    """Read a description. Raise UsageFault in one sentence for a file that is none, or of another version."""
-    try:
-        text = file.read_text("utf-8")
-        found = tomllib.loads(text) if file.suffix == ".toml" else json.loads(text)
-    except OSError as error:
-        raise UsageFault(
-            f"{file} cannot be read: {error.strerror}", "give a file that describes a lab's account"
-        ) from None
-    except ValueError as error:
-        raise UsageFault(f"{file} is neither JSON nor TOML: {error}", "see docs/lab.md for the form") from None
-    version = found.get("version") if isinstance(found, dict) else None
-    if version != VERSION:
-        raise UsageFault(
-            f"{file} is of version {version}, not {VERSION}", "make the lab's account anew, or convert the file"
-        )
-    return dict(found)
 
 
 def write(account: Account, file: Path) -> None:
@@ -190,7 +96,7 @@ def _user(account: Account, user: Person) -> dict[str, Any]:
 
 def _password_row(policy: AccountPasswordPolicy) -> dict[str, Any]:
     held = vars(policy) | {"allow_change_password": policy.allow_users_to_change_password}
-    return {name: held[name] for name in PASSWORD_POLICY}
+    return {name: held[name] for name in form.PASSWORD_POLICY}
 
 
 def describe(account: Account) -> dict[str, Any]:
@@ -202,7 +108,7 @@ def describe(account: Account) -> dict[str, Any]:
     policy = backend.account_password_policy
     found = {
         "schema": "mfa-kit.lab",
-        "version": VERSION,
+        "version": form.VERSION,
         "region": account.region,
         "alias": next(iter(backend.account_aliases), None),
         "root": _kept(
@@ -214,9 +120,7 @@ def describe(account: Account) -> dict[str, Any]:
             }
         ),
         "password_policy": _password_row(policy) if policy else None,
-        "policies": [
-            {"name": one.name, "path": one.path, "document": json.loads(one.versions[-1].document)} for one in local
-        ],
+        "policies": [{"name": one.name, "path": one.path, "document": json.loads(document_of(one))} for one in local],
         "groups": [_kept(_entity(group)) for group in backend.groups.values()],
         "roles": [
             _kept(_entity(role) | {"trust": json.loads(role.assume_role_policy_document)})
@@ -242,7 +146,7 @@ def describe(account: Account) -> dict[str, Any]:
 
 def build(account: Account, found: Row) -> None:
     """Put what a description says into an account that has only its admin. Raise UsageFault for what does not fit."""
-    _fields("", found)
+    form.fields("", found)
     try:
         _build(account, found)
     except (IamError, ServiceException, ValueError) as error:
@@ -252,46 +156,20 @@ def build(account: Account, found: Row) -> None:
         ) from None
 
 
-def _fields(kind: str, row: Any) -> None:
-    allowed = KINDS[kind]
-    where = f"{kind or 'the description'}"
-    if not isinstance(row, dict):
-        raise UsageFault(f"{where} holds {row!r} where a table is wanted", "see docs/lab.md for the form")
-    for name, value in row.items():
-        if name not in allowed or type(value) is not allowed[name]:
-            raise UsageFault(
-                f"{where} has {name!r} of type {type(value).__name__}, which no lab understands",
-                f"it may have {', '.join(f'{key} ({kind.__name__})' for key, kind in allowed.items())}",
-            )
-
-
-def _rows(kind: str, row: Row) -> Iterable[Row]:
-    for each in row.get(kind, []):
-        _fields(kind, each)
-        wanted = [name for name in NEEDED.get(each.get("kind", kind), ()) if name not in each]
-        if wanted:
-            raise UsageFault(f"one of the {kind} lacks {wanted[0]!r}", "see docs/lab.md for the form")
-        if kind in ("policies", "groups", "roles", "users") and not NAME.fullmatch(each.get("name", "")):
-            raise UsageFault(
-                f"one of the {kind} is named {each.get('name')!r}", "IAM allows letters, digits and +=,.@-"
-            )
-        yield each
-
-
 def _build(account: Account, found: Row) -> None:
     backend = account.backend
     if "alias" in found:
         backend.create_account_alias(found["alias"])
     root = found.get("root", {})
-    _fields("root", root)
+    form.fields("root", root)
     for name, value in root.items():
         setattr(account.root, name, datetime.fromisoformat(value) if isinstance(value, str) else value)
     _add_policies(account, found)
-    for row in _rows("users", found):
+    for row in form.rows("users", found):
         _add_user(account, row)
-    for row in _rows("devices", found):
+    for row in form.rows("devices", found):
         _add_device(account, None, row)
-    for row in _rows("tokens", found):
+    for row in form.rows("tokens", found):
         backend.tokens[row["serial"]] = Token(row["serial"], _codes(row))
     for serial, rows in found.get("bindings", {}).items():
         account.book.bindings[serial] = [Binding(*row) for row in rows]
@@ -300,12 +178,12 @@ def _build(account: Account, found: Row) -> None:
 
 def _add_policies(account: Account, found: Row) -> None:
     backend = account.backend
-    for row in _rows("policies", found):
+    for row in form.rows("policies", found):
         backend.create_policy("", row.get("path", "/"), json.dumps(row["document"]), row["name"], [])
-    for row in _rows("groups", found):
+    for row in form.rows("groups", found):
         group = backend.create_group(row["name"], row.get("path", "/"))
         _policies(backend.attach_group_policy, group, row)
-    for row in _rows("roles", found):
+    for row in form.rows("roles", found):
         role = backend.create_role(row["name"], json.dumps(row["trust"]), row.get("path", "/"), None, "", [], "3600")
         _policies(backend.attach_role_policy, role, row)
 
@@ -337,10 +215,10 @@ def _add_user(account: Account, row: Row) -> None:
     _policies(backend.attach_user_policy, user, row)
     for group in row.get("groups", []):
         backend.add_user_to_group(group, name)
-    for each in _rows("keys", row):
+    for each in form.rows("keys", row):
         key = backend.create_access_key(name, status=each.get("status", "Active"))
         _rename(account, key, each)
-    for each in _rows("devices", row):
+    for each in form.rows("devices", row):
         _add_device(account, user, each)
 
 
@@ -397,7 +275,7 @@ def _add_device(account: Account, user: Person | None, row: Row) -> None:
 def _password_policy(account: Account, row: Row | None) -> None:
     if row is None:
         return
-    unknown = sorted(set(row) - set(PASSWORD_POLICY))
+    unknown = sorted(set(row) - set(form.PASSWORD_POLICY))
     if unknown:
-        raise UsageFault(f"password_policy has {unknown[0]!r}", f"it may have {', '.join(PASSWORD_POLICY)}")
-    account.backend.update_account_password_policy(**(dict(PASSWORD_POLICY) | dict(row)))
+        raise UsageFault(f"password_policy has {unknown[0]!r}", f"it may have {', '.join(form.PASSWORD_POLICY)}")
+    account.backend.update_account_password_policy(**(dict(form.PASSWORD_POLICY) | dict(row)))

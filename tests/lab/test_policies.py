@@ -65,7 +65,6 @@ ELEMENTS: tuple[Any, ...] = (
     ({"NotAction": "iam:List*", "Resource": "*"}, ALLOW),
     ({"NotAction": ["iam:Get*"], "Resource": "*"}, NOTHING),
     ({"Action": "*", "Resource": ALICE}, ALLOW),
-    ({"Action": "*"}, NOTHING),
     ({"Action": "*", "Resource": "arn:aws:iam::000000000000:user/[a]lice"}, NOTHING),
     ({"Action": "*", "NotResource": "arn:aws:iam::*:user/bob"}, ALLOW),
     ({"Action": "*", "Resource": "arn:aws:iam::*:user/${aws:username}"}, ALLOW),
@@ -142,6 +141,11 @@ def test_an_operator_that_the_lab_cannot_judge_is_an_error() -> None:
     """Nothing is ever passed as if it had been judged."""
     with pytest.raises(IamError, match="BinaryEquals"):
         _verdict({"Action": "*", "Resource": "*", "Condition": {"BinaryEquals": {"a": "x"}}}, a="x")
+
+
+def test_a_statement_without_a_resource_is_about_nothing() -> None:
+    """A trust policy has none; as a user's own policy it grants nothing."""
+    assert _verdict({"Action": "*"}) is NOTHING
 
 
 def test_one_statement_may_stand_bare() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mfa_kit.errors import UsageFault
-from mfa_kit.lab import session, state
+from mfa_kit.lab import form, session, state
 from mfa_kit.lab.server import Lab
 from tests.lab.client import Aws, code, document, now, pair, refused
 
@@ -83,7 +83,7 @@ def described(tmp_path: Path) -> dict[str, Any]:
     """Read the description above."""
     file = tmp_path / "account.toml"
     file.write_text(DESCRIBED, "utf-8")
-    return state.read(file)
+    return form.read(file)
 
 
 def test_a_described_account_is_what_it_says(described: dict[str, Any]) -> None:
@@ -122,7 +122,7 @@ def test_what_is_kept_comes_back_whole(described: dict[str, Any], tmp_path: Path
     file = tmp_path / "kept.json"
     state.write(lab.account, file)
     assert file.stat().st_mode & 0o777 == 0o600
-    with Lab(description=state.read(file)) as again:
+    with Lab(description=form.read(file)) as again:
         assert state.describe(again.account) == before
         after = Aws(again, admin.keys, admin.seeds)
         with refused("InvalidAuthenticationCode"):
@@ -144,7 +144,7 @@ def test_files_that_are_no_account(tmp_path: Path, name: str, text: str | None, 
     if text is not None:
         (tmp_path / name).write_text(text, "utf-8")
     with pytest.raises(UsageFault, match=name) as caught:
-        state.read(tmp_path / name)
+        form.read(tmp_path / name)
     assert said in str(caught.value)
 
 
