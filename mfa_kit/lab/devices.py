@@ -1,5 +1,6 @@
 """MFA devices as AWS keeps them: virtual ones on top of moto's, hardware TOTP tokens, FIDO security keys."""
 
+import base64
 import io
 import secrets
 from dataclasses import dataclass
@@ -17,13 +18,18 @@ BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 ISSUER = quote("Amazon Web Services")
 
 
+def new_seed() -> str:
+    """Make a seed as AWS does: 40 octets, 64 characters of base32."""
+    return base64.b32encode(secrets.token_bytes(40)).decode()
+
+
 class Device(VirtualMfaDevice):
     """moto's virtual device with codes that count, and tags."""
 
     def __init__(self, account: str, region: str, *, path: str, name: str) -> None:
         super().__init__(account, region, path + name)
         self.name = name
-        self.base32_string_seed = "".join(secrets.choice(BASE32) for _ in range(64))
+        self.base32_string_seed = new_seed()
         self.codes = Codes(self.base32_string_seed)
         self.tags: dict[str, str] = {}
 

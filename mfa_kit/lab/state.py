@@ -6,7 +6,6 @@ kept state has all of it, so it is written 0600 like any file with seeds in it, 
 
 import json
 import os
-import secrets
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +18,7 @@ from mfa_kit.errors import UsageFault
 from mfa_kit.lab import form
 from mfa_kit.lab.account import ADMIN, Account, Person
 from mfa_kit.lab.codes import Binding, Codes
-from mfa_kit.lab.devices import BASE32, Device, Fido, Token, assigned, u2f_serial
+from mfa_kit.lab.devices import Device, Fido, Token, assigned, new_seed, u2f_serial
 from mfa_kit.lab.form import Row
 from mfa_kit.lab.rights import document_of
 from mfa_kit.lab.wire import IamError
@@ -237,7 +236,7 @@ def _rename(account: Account, key: AccessKey, row: Row) -> None:
 
 
 def _codes(row: Row) -> Codes:
-    seed = row.get("seed") or "".join(secrets.choice(BASE32) for _ in range(64))
+    seed = row.get("seed") or new_seed()
     return Codes(seed, row.get("skew", 0), row.get("last", -1))
 
 
