@@ -7,7 +7,7 @@ import pyotp
 
 from mfa_kit import otp
 from mfa_kit.errors import IntegrityFault
-from mfa_kit.otp import KeyUri, Seed
+from mfa_kit.otp import KeyUri, Secret, Seed
 
 ISSUER = "Amazon Web Services"
 
@@ -25,7 +25,7 @@ def seed_of(uri: KeyUri) -> Seed:
     """Return the seed within a URI for AWS: TOTP, SHA-1, 6 digits, 30 s. Raise IntegrityFault for anything else."""
     try:
         parsed = pyotp.parse_uri(uri.reveal())
-        seed = otp.from_base32(parsed.secret.upper())
+        seed = otp.from_base32(Secret(parsed.secret.upper()))
     except ValueError:
         raise IntegrityFault(
             "this QR code is no otpauth URI", "use the QR code that AWS showed for the device"

@@ -3,7 +3,7 @@
 import base64
 import hmac
 from collections.abc import Iterator
-from typing import Generic, NamedTuple, NoReturn, TypeVar
+from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
 
 PERIOD = 30
 DIGITS = 6
@@ -30,7 +30,9 @@ class Secret(Generic[T]):
         return f"{type(self).__name__}(…)"
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and hmac.compare_digest(_octets(self._value), _octets(other.reveal()))
+        if not isinstance(other, Secret) or type(other) is not type(self):
+            return False
+        return hmac.compare_digest(_octets(self), _octets(other))
 
     def __hash__(self) -> NoReturn:
         raise TypeError("a secret is not hashable")
@@ -39,11 +41,11 @@ class Secret(Generic[T]):
         raise TypeError("a secret is not pickled")
 
 
-def _octets(value: object) -> bytes:
-    if isinstance(value, str):
-        return value.encode()
-    if isinstance(value, bytes):
-        return value
+def _octets(secret: Secret[Any]) -> bytes:
+    if isinstance(secret.reveal(), str):
+        return str.encode(secret.reveal())
+    if isinstance(secret.reveal(), bytes):
+        return bytes(secret.reveal())
     raise TypeError("only text and octets are compared")
 
 
@@ -82,10 +84,9 @@ class Pair(NamedTuple):
         return "Pair(…)"
 
 
-def from_base32(text: str | bytes) -> Seed:
+def from_base32(text: Secret[str] | Secret[bytes]) -> Seed:
     """Decode base32 (RFC 4648) with or without padding. Raise ValueError when it is none."""
-    octets = _octets(text)
-    return Seed(base64.b32decode(octets + b"=" * (-len(octets) % 8)))
+    return Seed(base64.b32decode(_octets(text) + b"=" * (-len(text.reveal()) % 8)))
 
 
 def step(at: float) -> int:

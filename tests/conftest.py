@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -40,6 +41,8 @@ def judge(program: str) -> str:
 @pytest.fixture(autouse=True, scope="session")
 def _home_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
+        # What is lowered here for good would be missing in the processes that tests start.
+        patch.setattr(resource, "setrlimit", lambda *_: None)
         patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
         for name in list(os.environ):
             if name.upper().startswith(HOSTILE):

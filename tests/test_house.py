@@ -25,14 +25,15 @@ CONTRACTS = {
 REVEALS = {
     ("adapters/agefile.py", "AgeFiles.seal"),
     ("adapters/agefile.py", "_identities"),
+    ("adapters/agefile.py", "_write"),
     ("adapters/agefile.py", "open_backup"),
     ("adapters/iam.py", "_created"),
-    ("cli/kit/backup.py", "show_backup"),
     ("keyuri.py", "label_of"),
     ("keyuri.py", "otpauth"),
     ("keyuri.py", "seed_of"),
-    ("otp.py", "Secret.__eq__"),
+    ("otp.py", "_octets"),
     ("otp.py", "codes"),
+    ("otp.py", "from_base32"),
     ("qr.py", "modules"),
     ("qr.py", "read"),
 }

@@ -90,9 +90,9 @@ def _identities(file: Path) -> list[Identity]:
         if b"PRIVATE KEY-----" in text.reveal():
             return [pyrage.ssh.Identity.from_buffer(text.reveal())]
         found: list[Identity] = [
-            pyrage.x25519.Identity.from_str(line.strip())
-            for line in text.reveal().decode().splitlines()
-            if line.strip() and not line.startswith("#")
+            pyrage.x25519.Identity.from_str(line.reveal().strip())
+            for line in map(Secret, text.reveal().decode().splitlines())
+            if line.reveal().strip() and not line.reveal().startswith("#")
         ]
     except (pyrage.IdentityError, UnicodeDecodeError):
         found = []
@@ -153,7 +153,7 @@ def told(path: Path) -> Backup | None:
     return Backup(account=account, user=user, device=unquote(name["device"]), run=name["run"], path=path)
 
 
-def write_new(path: Path, data: bytes) -> None:
+def write_new(path: Path, data: bytes | Secret[bytes]) -> None:
     """Write a file, 0600, durably and never over another. Raise IntegrityFault; nothing is left behind then."""
     with _plain(path), _folder(path.parent) as folder:
         _write(folder, path.name, data)
@@ -253,7 +253,7 @@ def _folder(base: Path, *below: str) -> Iterator[int]:
         os.close(above)
 
 
-def _write(folder: int, name: str, data: bytes) -> None:
+def _write(folder: int, name: str, data: bytes | Secret[bytes]) -> None:
     """Write beside the target, sync, and link: link(2) never replaces a file that is there."""
     partial = _partial(name)
     with suppress(FileNotFoundError):  # of an earlier try of this very run
@@ -261,7 +261,7 @@ def _write(folder: int, name: str, data: bytes) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         with os.fdopen(os.open(partial, flags, 0o600, dir_fd=folder), "wb") as file:
-            file.write(data)
+            file.write(data.reveal() if isinstance(data, Secret) else data)
             file.flush()
             os.fsync(file.fileno())
         os.link(partial, name, src_dir_fd=folder, dst_dir_fd=folder)

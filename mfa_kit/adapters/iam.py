@@ -164,8 +164,8 @@ class Iam:
 
     def _answered(self, *, http_response: Any, parsed: Any, model: Any, **_: object) -> None:
         """Keep the time and the request id of each answer."""
-        metadata = parsed.get("ResponseMetadata", {})
-        self._last.request_id = metadata.get("RequestId")
+        parsed = parsed.get("ResponseMetadata", {})  # first of all: the rest of an answer may be a seed
+        self._last.request_id = parsed.get("RequestId")
         log.debug("%s answered %s, request %s", model.name, http_response.status_code, self._last.request_id)
         try:
             date = parsedate_to_datetime(http_response.headers["Date"])
@@ -276,7 +276,7 @@ class Iam:
 
 def _created(device: Secret["VirtualMFADeviceTypeDef"], *, label: str) -> Created:
     """Take the seed and AWS's own URI, decoded from its PNG. Raise IntegrityFault when the two differ."""
-    seed = otp.from_base32(device.reveal()["Base32StringSeed"])
+    seed = otp.from_base32(Secret(device.reveal()["Base32StringSeed"]))
     try:
         uri = qr.read(Png(device.reveal()["QRCodePNG"]))
     except IntegrityFault:  # an IAM that is not AWS's may send no picture; one drawn from the seed is equivalent

@@ -34,7 +34,7 @@ def fill(lab: Lab) -> None:
         name = names[number]
         device = iam.create_virtual_mfa_device(VirtualMFADeviceName=name)["VirtualMFADevice"]
         if number >= UNASSIGNED:
-            seed = otp.from_base32(device["Base32StringSeed"])
+            seed = otp.from_base32(otp.Secret(device["Base32StringSeed"]))
             pair = otp.pair(seed, lab.account.now())
             iam.enable_mfa_device(
                 UserName=name,

@@ -156,7 +156,7 @@ def test_a_device_of_another_tool_can_be_revoked(run: Run, user: str, lab: Lab) 
     """Without a tag it is the one that IAM lists on the user; nothing of ours is there to be removed."""
     iam = boto3.client("iam")
     device = iam.create_virtual_mfa_device(VirtualMFADeviceName=user)["VirtualMFADevice"]
-    pair = otp.pair(otp.from_base32(device["Base32StringSeed"]), time.time())
+    pair = otp.pair(otp.from_base32(otp.Secret(device["Base32StringSeed"])), time.time())
     iam.enable_mfa_device(
         UserName=user,
         SerialNumber=device["SerialNumber"],

@@ -94,15 +94,16 @@ def test_a_step_is_thirty_seconds(at: float, step: int) -> None:
 def test_base32_is_read_with_and_without_padding(seed: bytes) -> None:
     """As text and as octets, for boto3 hands over octets and a URI holds text."""
     padded = base64.b32encode(seed)
-    for written in (padded, padded.rstrip(b"="), padded.decode(), padded.decode().rstrip("=")):
-        assert otp.from_base32(written) == Seed(seed)
+    for written in (padded, padded.rstrip(b"=")):
+        assert otp.from_base32(Secret(written.decode())) == Seed(seed)
+        assert otp.from_base32(Secret(written)) == Seed(seed)
 
 
 @pytest.mark.parametrize("text", ["A", "ABC", "abcdefgh", "A1======", "é", "AAAA AAAA"])
 def test_what_is_no_base32_is_refused(text: str) -> None:
     """RFC 4648 knows neither lower case, 1, nor blanks."""
     with pytest.raises(ValueError, match=r"[Pp]add|Non-base32|ASCII|alphabet|number of data"):
-        otp.from_base32(text)
+        otp.from_base32(Secret(text))
 
 
 @pytest.mark.parametrize("secret", SECRETS, ids=repr)

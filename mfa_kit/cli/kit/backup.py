@@ -23,7 +23,7 @@ def show_backup(file: Path, keys: Sequence[Path], out: Path) -> None:
     from mfa_kit.adapters import agefile
 
     harden()
-    agefile.write_new(out.absolute(), _opened(file, keys).reveal())
+    agefile.write_new(out.absolute(), _opened(file, keys))
 
 
 def verify_backup(file: Path, keys: Sequence[Path]) -> str:

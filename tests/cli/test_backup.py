@@ -1,0 +1,155 @@
+"""`mfa-kit backup` and `mfa-kit ledger`: what is in a backup never reaches stdout, and each opening is remembered."""
+
+import json
+import stat
+import subprocess
+from pathlib import Path
+
+import pyrage
+import pytest
+
+from mfa_kit import keyuri, qr
+from mfa_kit.lab.server import Lab
+from mfa_kit.otp import Png, Seed
+from tests.conftest import ACCOUNT, MfaKit, Nobody, judge
+
+
+@pytest.fixture
+def backup(mfa_kit: MfaKit, user: str, recipient: str) -> Path:
+    """Enroll, and return the sealed file."""
+    words = ("--with", "virtual", "--codes", "generated", "-r", recipient, "--output", "json")
+    done = mfa_kit.run("enroll", user, *words)
+    return Path(json.loads(done.out)["backup"])
+
+
+def test_backups_are_listed_with_what_their_paths_tell(backup: Path, mfa_kit: MfaKit, user: str) -> None:
+    """Without opening any."""
+    [row] = json.loads(mfa_kit.run("backup", "list", "--output", "json").out)["rows"]
+    run = backup.name.removeprefix(f"{user}-").removesuffix(".png.age")
+    made = f"{run[:4]}-{run[4:6]}-{run[6:8]}T{run[9:11]}:{run[11:13]}:{run[13:15]}Z"
+    assert row == {"account": ACCOUNT, "user": user, "device": user, "made": made, "file": str(backup)}
+    table = mfa_kit.run("backup", "list").out.splitlines()
+    assert table[0].split() == ["ACCOUNT", "USER", "DEVICE", "MADE", "FILE"]
+    assert str(backup) in table[1]
+
+
+def test_where_there_are_none_that_is_told(mfa_kit: MfaKit, tmp_path: Path) -> None:
+    """With the folder; as JSON it is an empty list."""
+    assert mfa_kit.run("backup", "list").out == f"no backups in {mfa_kit.home / 'backups'}\n"
+    done = mfa_kit.run("backup", "list", "--backup-dir", tmp_path / "other", "--output", "json")
+    assert json.loads(done.out) == {"schema": "mfa-kit/backup-list", "version": 1, "rows": []}
+
+
+def test_show_writes_the_picture_to_a_new_private_file(
+    backup: Path, mfa_kit: MfaKit, identity_file: Path, tmp_path: Path, lab: Lab, user: str
+) -> None:
+    """It is the seed in the clear, and that is said."""
+    out = tmp_path / "qr.png"
+    done = mfa_kit.run("backup", "show", backup, "-i", identity_file, "-o", out)
+    assert done.code == 0
+    assert "holds the seed in the clear" in done.err
+    assert stat.S_IMODE(out.stat().st_mode) == 0o600
+    assert keyuri.seed_of(qr.read(Png(out.read_bytes()))) == Seed(lab.seed(f"arn:aws:iam::{ACCOUNT}:mfa/{user}"))
+    again = mfa_kit.run("backup", "show", backup, "-i", identity_file, "-o", out)
+    assert again.code == 5
+    assert "exists already" in again.err
+
+
+def test_show_is_not_for_stdout(backup: Path, mfa_kit: MfaKit, identity_file: Path) -> None:
+    """A picture of a seed in a terminal's history or a pipe is no secret any more."""
+    done = mfa_kit.run("backup", "show", backup, "-i", identity_file, "-o", "-")
+    assert (done.code, done.out) == (2, "")
+
+
+def test_verify_opens_each_and_tells_its_label(backup: Path, mfa_kit: MfaKit, identity_file: Path, user: str) -> None:
+    """And writes nothing."""
+    done = mfa_kit.run("backup", "verify", backup, backup, "-i", identity_file, "--output", "json")
+    rows = json.loads(done.out)["rows"]
+    assert rows == [{"file": str(backup), "opens": True, "label": f"Amazon Web Services:{user}@{ACCOUNT}"}] * 2
+
+
+@pytest.mark.parametrize("verb", [["verify"], ["show", "-o", "out.png"]])
+def test_what_does_not_open_is_told(
+    verb: list[str], backup: Path, mfa_kit: MfaKit, identity_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the exit codes of the table, and nothing is written."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other.txt").write_text(f"{pyrage.x25519.Identity.generate()}\n")
+    (tmp_path / "damaged.png.age").write_bytes(backup.read_bytes()[:-1])
+    for file, identity, code, said in (
+        (backup, "other.txt", 5, "sealed for other identities"),
+        ("damaged.png.age", identity_file, 5, "is damaged"),
+        ("missing.png.age", identity_file, 5, "No such file"),
+        (identity_file, identity_file, 5, "is not a backup"),
+        (backup, "missing.txt", 2, "No such file"),
+        (backup, "damaged.png.age", 2, "holds no identity"),
+    ):
+        done = mfa_kit.run("backup", *verb, file, "-i", identity)
+        assert (done.code, done.out) == (code, "")
+        assert said in done.err
+        assert "  try: " in done.err
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_what_is_no_qr_code_for_aws_does_not_verify(
+    mfa_kit: MfaKit, identity_file: Path, recipient: str, tmp_path: Path
+) -> None:
+    """Sealed by hand with Debian's age: it opens, and is no backup of ours."""
+    sealed = tmp_path / "x.png.age"
+    subprocess.run([judge("age"), "-r", recipient, "-o", sealed], input=b"hello", check=True)
+    done = mfa_kit.run("backup", "verify", sealed, "-i", identity_file)
+    assert done.code == 5
+    assert "not an image" in done.err
+
+
+def test_a_file_that_others_may_not_see_is_written_where_we_may_write(
+    nobody: Nobody, identity_file: Path, user: str, recipient: str
+) -> None:
+    """An unprivileged user, a folder that is not theirs."""
+    words = ("--with", "virtual", "--codes", "generated", "-r", recipient, "--output", "json")
+    backup = json.loads(nobody.process("enroll", user, *words).out)["backup"]
+    keys = nobody.home.parent / "identity.txt"
+    keys.write_text(identity_file.read_text())
+    keys.chmod(0o644)
+    done = nobody.process("backup", "show", backup, "-i", keys, "-o", "/qr.png")
+    assert done.code == 5
+    assert "/qr.png cannot be written: Permission denied" in done.err
+    keys.chmod(0o600)
+    done = nobody.process("backup", "verify", backup, "-i", keys)
+    assert done.code == 2
+    assert "cannot be read: Permission denied" in done.err
+
+
+def test_the_ledger_remembers_calls_openings_and_runs(
+    backup: Path, mfa_kit: MfaKit, identity_file: Path, user: str
+) -> None:
+    """Each with its reference; what failed too."""
+    mfa_kit.run("backup", "verify", backup, "-i", identity_file)
+    mfa_kit.run("backup", "verify", identity_file, "-i", identity_file)
+    rows = [json.loads(line) for line in mfa_kit.run("ledger", "export").out.splitlines()]
+    assert [(row["what"], row["answer"]) for row in rows] == [
+        ("CreateVirtualMFADevice", "OK"),
+        ("EnableMFADevice", "OK"),
+        ("enroll", "confirmed"),
+        ("OpenBackup", "OK"),
+        ("OpenBackup", "Failed"),
+    ]
+    assert all(row["schema"] == "mfa-kit/ledger" and row["version"] == 1 for row in rows)
+    assert rows[3]["file"] == str(backup)
+    assert rows[0]["reference"]
+    assert len([*mfa_kit.run("ledger", "show", "--user", user).out.splitlines()]) == 5
+    assert mfa_kit.run("ledger", "show", "--user", "bob").out == "nothing yet\n"
+
+
+@pytest.mark.usefixtures("backup")
+def test_the_ledger_is_asked_from_a_time_on(mfa_kit: MfaKit) -> None:
+    """By date, by time, by age."""
+    for since in ("1d", "1h", "2020-01-01", "2020-01-01T10:00+02:00"):
+        assert len(mfa_kit.run("ledger", "export", "--since", since).out.splitlines()) == 3
+    assert mfa_kit.run("ledger", "export", "--since", "2099-01-01").out == ""
+
+
+def test_an_empty_ledger_says_so(mfa_kit: MfaKit) -> None:
+    """What was only looked at is no call of ours to remember."""
+    assert mfa_kit.run("backup", "verify", "x", "-i", "x").code == 2
+    assert mfa_kit.run("ledger", "show").out == "nothing yet\n"

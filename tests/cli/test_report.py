@@ -1,0 +1,100 @@
+"""Results on stdout, in each form."""
+
+import csv
+import io
+import json
+from typing import Any
+
+import pytest
+
+from mfa_kit.cli import flags, report
+
+ROW: dict[str, Any] = {"user": "alice", "last_seen": None, "fine": True, "devices": ("a", "b"), "days": 3}
+HOSTILE = ("=cmd()", "+1", "-1", "@x", "\x1b[2J", "a\nb", "\u202e", "a\tb")
+
+
+def test_a_table_of_one_is_a_line_a_field(capsys: pytest.CaptureFixture[str]) -> None:
+    """What is not known is left out."""
+    report.one("x", ROW, output="table")
+    assert capsys.readouterr().out.splitlines() == [
+        "user       alice",
+        "fine       yes",
+        "devices    a, b",
+        "days       3",
+    ]
+
+
+def test_a_table_of_many_has_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    """With heads, and without blanks at the ends of lines."""
+    report.many("x", [ROW, {**ROW, "user": "b", "fine": False}], output="table", empty="none")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [
+        "USER   LAST SEEN  FINE  DEVICES  DAYS",
+        "alice             yes   a, b     3",
+        "b                 no    a, b     3",
+    ]
+
+
+def test_an_empty_table_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    """In words that the verb gives; a script gets nothing."""
+    for output, said in (("table", "none\n"), ("csv", ""), ("jsonl", "")):
+        report.many("x", [], output=output, empty="none")
+        assert capsys.readouterr().out == said
+
+
+def test_json_names_its_schema(capsys: pytest.CaptureFixture[str]) -> None:
+    """In each form of it."""
+    report.one("x", ROW, output="json")
+    one = json.loads(capsys.readouterr().out)
+    assert one == {"schema": "mfa-kit/x", "version": 1, **ROW, "devices": ["a", "b"]}
+    report.many("x", [ROW, ROW], output="jsonl", empty="")
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == [one, one]
+    report.many("x", [ROW], output="json", empty="")
+    row = {name: value for name, value in one.items() if name not in {"schema", "version"}}
+    assert json.loads(capsys.readouterr().out) == {"schema": "mfa-kit/x", "version": 1, "rows": [row]}
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+@pytest.mark.parametrize("output", ["table", "csv", "json", "jsonl"])
+def test_a_hostile_value_drives_neither_terminal_nor_spreadsheet(
+    value: str, output: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Names may come from anywhere."""
+    report.many("x", [{"a": value}], output=output, empty="")
+    report.one("x", {"a": value}, output=output)
+    out = capsys.readouterr().out
+    assert all(char == "\n" or char.isprintable() for char in out)
+    if output == "csv":
+        for row in csv.DictReader(io.StringIO(out)):
+            assert row["a"][0] not in "=+-@"
+            assert "\n" not in row["a"]
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("30s", 30), ("30m", 1800), ("24h", 86400), ("7d", 604800)])
+def test_an_age_is_a_number_and_a_unit(text: str, seconds: float) -> None:
+    """In seconds; what is converted already is left alone."""
+    assert flags.Age().convert(text, None, None) == seconds
+    assert flags.Age().convert(seconds + 0.5, None, None) == seconds + 0.5
+    assert flags.Moment().convert(seconds + 0.5, None, None) == seconds + 0.5
+
+
+@pytest.mark.parametrize(
+    ("text", "at"),
+    [
+        ("2026-11-25", 1795564800),
+        ("2026-11-25T10:00", 1795600800),
+        ("2026-11-25T10:00:00Z", 1795600800),
+        ("2026-11-25T10:00+02:00", 1795593600),
+    ],
+)
+def test_a_moment_is_utc_unless_it_says_otherwise(text: str, at: float) -> None:
+    """ISO 8601."""
+    assert flags.Moment().convert(text, None, None) == at
+
+
+@pytest.mark.parametrize("text", ["", "d", "7", "7w", "-7d", "1.5h", "²d", "yesterday"])
+def test_what_is_no_length_of_time_is_refused(text: str) -> None:
+    """With how to write one."""
+    for kind in (flags.Age(), flags.Moment()):
+        with pytest.raises(Exception, match=r"write (30m|2026)"):
+            kind.convert(text, None, None)
