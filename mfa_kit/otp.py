@@ -65,6 +65,12 @@ class Png(Secret[bytes]):
     __slots__ = ()
 
 
+class Symbol(Secret[str]):
+    """A QR symbol of a key URI in half blocks, a line two rows: the seed once more."""
+
+    __slots__ = ()
+
+
 class Created(NamedTuple):
     """What only CreateVirtualMFADevice ever returns, and only once."""
 

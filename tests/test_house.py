@@ -28,6 +28,7 @@ REVEALS = {
     ("adapters/agefile.py", "open_backup"),
     ("adapters/iam.py", "_created"),
     ("cli/kit/backup.py", "show_backup"),
+    ("cli/terminal.py", "Terminal.show"),
     ("keyuri.py", "label_of"),
     ("keyuri.py", "otpauth"),
     ("keyuri.py", "seed_of"),
