@@ -136,12 +136,8 @@ class Interaction(Protocol):
     flags by which a script says the same.
     """
 
-    def check(self, *, instead: str) -> None:
-        """Raise Declined when there is nobody to ask."""
-        ...
-
-    def size(self) -> tuple[int, int]:
-        """Return the columns and lines of the window; (0, 0) when there is none."""
+    def check(self, *parts: Secret[str], instead: str) -> None:
+        """Raise Declined when there is nobody to ask, UsageFault when the window has no room for the parts."""
         ...
 
     def say(self, text: str) -> None:
@@ -175,7 +171,7 @@ class Interaction(Protocol):
     def show(self, *parts: Secret[str], instead: str) -> None:
         """Show secrets on the alternate screen, a Symbol as black on white; what is asked until `clear` is below them.
 
-        Raise UsageFault when the window has not the room.
+        Raise UsageFault when the window has no room for it.
         """
         ...
 

@@ -12,10 +12,12 @@ import termios
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import NoReturn, TextIO
 
 import click
 
+from mfa_kit.cli.flags import Flags
 from mfa_kit.errors import Declined, UsageFault
 from mfa_kit.otp import Secret, Symbol
 from mfa_kit.ports import Interaction
@@ -79,11 +81,8 @@ class Nobody:
     def _decline(self, what: str, instead: str) -> NoReturn:
         raise Declined(f"{what}, and {self._why}", f"use {instead}")
 
-    def check(self, *, instead: str) -> None:
+    def check(self, *parts: Secret[str], instead: str) -> None:
         self._decline("somebody has to answer", instead)
-
-    def size(self) -> tuple[int, int]:
-        return 0, 0
 
     def say(self, text: str) -> None:
         pass
@@ -117,14 +116,11 @@ class Terminal:
     """A person at a terminal. The kernel edits the line that is typed, so a redraw never touches it."""
 
     def __init__(self, tty: int, *, plain: bool) -> None:
-        self._tty, self._redraws, self._shown = tty, not plain, 0
+        self._tty, self._redraws, self._shown = tty, not plain, False
 
-    def check(self, *, instead: str) -> None:
-        pass
-
-    def size(self) -> tuple[int, int]:
-        size = os.get_terminal_size(self._tty)
-        return size.columns, size.lines
+    def check(self, *parts: Secret[str], instead: str) -> None:
+        if parts:
+            self._room(parts, instead=instead)
 
     def say(self, text: str) -> None:
         self._write(printable(text) + "\n")
@@ -172,9 +168,23 @@ class Terminal:
         self._line(prompt)
 
     def show(self, *parts: Secret[str], instead: str) -> None:
-        columns, lines = self.size()
-        wide = max(len(line) for part in parts for line in part.reveal().splitlines())
-        high = sum(part.reveal().count("\n") + 1 for part in parts)
+        high, lines = self._room(parts, instead=instead)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._killed)
+        self._shown = True
+        rows = [
+            f"{BLACK_ON_WHITE if isinstance(part, Symbol) else ''}{line}{PLAIN}\r\n"
+            for part in parts
+            for line in part.reveal().splitlines()
+        ]
+        # Only the lines below scroll from here on, so what is shown stays where it is.
+        self._write(SCREEN + "".join(rows) + f"\x1b[{high + 1};{lines}r\x1b[{high + 1};1H")
+
+    def _room(self, parts: Sequence[Secret[str]], *, instead: str) -> tuple[int, int]:
+        """Return the lines of the parts and of the window. Raise UsageFault when they do not fit."""
+        columns, lines = os.get_terminal_size(self._tty)
+        texts = Secret([part.reveal().splitlines() for part in parts])
+        wide, high = max(len(line) for text in texts.reveal() for line in text), sum(map(len, texts.reveal()))
         if os.environ.get("TERM", "dumb") == "dumb":
             raise UsageFault("this terminal cannot hide again what it shows: TERM is dumb", f"use {instead}")
         if wide > columns or high + BELOW > lines:
@@ -182,21 +192,13 @@ class Terminal:
                 f"the window has {columns} columns and {lines} lines, and {wide} by {high + BELOW} are needed",
                 f"make it larger or its letters smaller, or use {instead}",
             )
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._killed)
-        self._shown = high
-        self._write(SCREEN)
-        for part in parts:
-            ink = BLACK_ON_WHITE if isinstance(part, Symbol) else ""
-            for line in part.reveal().splitlines():
-                self._write(f"{ink}{line}{PLAIN}\r\n")
-        # Only the lines below scroll from here on, so what is shown stays where it is.
-        self._write(f"\x1b[{high + 1};{lines}r\x1b[{high + 1};1H")
+        return high, lines
 
     def clear(self) -> None:
         if self._shown:
-            self._write("\x1b[r" + "".join(f"\x1b[{row};1H\x1b[K" for row in range(1, self.size()[1] + 1)) + BACK)
-            self._shown = 0
+            lines = os.get_terminal_size(self._tty).lines
+            self._write("\x1b[r" + "".join(f"\x1b[{row};1H\x1b[K" for row in range(1, lines + 1)) + BACK)
+            self._shown = False
             for number in (signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, signal.SIG_DFL)
 
@@ -238,11 +240,12 @@ class Terminal:
             termios.tcsetattr(self._tty, termios.TCSADRAIN, before)
 
 
-def person(*, no_input: bool, plain: bool) -> Interaction:
+@cache
+def person(flags: Flags) -> Interaction:
     """Return who can be asked: whoever sits at the terminal of this process, or nobody."""
-    if no_input:
+    if flags.no_input:
         return Nobody("--no-input forbids to ask")
     try:
-        return Terminal(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC), plain=plain)
+        return Terminal(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC), plain=flags.plain)
     except OSError:
         return Nobody("there is no terminal to ask at")

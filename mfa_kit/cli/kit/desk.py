@@ -9,10 +9,9 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from mfa_kit import models
 from mfa_kit.cli import terminal
@@ -21,7 +20,7 @@ from mfa_kit.enrollment import BackupAlone
 from mfa_kit.errors import UsageFault
 from mfa_kit.models import Caller
 from mfa_kit.pacing import Patient
-from mfa_kit.ports import Carrier, Desk, Inventory, Vault
+from mfa_kit.ports import Desk, Inventory, Vault
 
 # The account of `mfa-kit lab`; AWS gives nobody this number.
 LAB_ACCOUNT = "000000000000"
@@ -60,10 +59,6 @@ def vault(to: Sequence[str], to_files: Sequence[Path], folder: Path | None) -> V
     from mfa_kit.adapters import agefile
 
     return agefile.AgeFiles(backup_dir(folder), agefile.recipients(to, to_files))
-
-
-def backup_alone(_own: Mapping[str, Any], inventory: Inventory) -> Carrier:
-    return BackupAlone(inventory.now)
 
 
 def run_id(inventory: Inventory) -> str:
