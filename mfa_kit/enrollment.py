@@ -243,13 +243,16 @@ def _name_is_free_again(entry: Entry, *, desk: Desk) -> bool:
 def _enabled_after_all(entry: Entry, carrier: Carrier, error: BaseException, *, desk: Desk) -> bool:
     """Settle after an error; what cannot be settled now is a note on that error."""
     try:
-        return settle(entry, carrier, desk=desk) is Reached.CONFIRMED
+        if settle(entry, carrier, desk=desk) is Reached.CONFIRMED:
+            return True
     except Unlisted:
         return True
     except BaseException as second:  # noqa: BLE001 - a second Ctrl-C too must not hide the first error
         hint = getattr(second, "hint", "") or f"mfa-kit enroll {entry.intent.user} goes on from here"
         error.add_note(f"{entry.intent.serial} is not settled yet: {str(second) or type(second).__name__}; {hint}")
         return False
+    error.add_note(f"nothing is left of {entry.intent.serial}")
+    return False
 
 
 class BackupAlone:

@@ -9,6 +9,7 @@ import select
 import signal
 import sys
 import termios
+import textwrap
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -123,7 +124,9 @@ class Terminal:
             self._room(parts, instead=instead)
 
     def say(self, text: str) -> None:
-        self._write(printable(text) + "\n")
+        width = os.get_terminal_size(self._tty).columns or sys.maxsize
+        lines = textwrap.wrap(printable(text), width, break_long_words=False, break_on_hyphens=False)
+        self._write("\n".join(lines) + "\n")
 
     def ask_code(self, prompt: str, *, instead: str, left: Callable[[], float] | None = None) -> str:
         if left is None:

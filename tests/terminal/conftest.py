@@ -1,0 +1,27 @@
+"""A lab and the environment of a program that works on it."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mfa_kit.lab.server import Lab
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    with Lab(users=("alice",)) as lab:
+        yield lab
+
+
+@pytest.fixture
+def env(lab: Lab, tmp_path: Path) -> dict[str, str]:
+    return {
+        **lab.env,
+        **{name: os.environ[name] for name in ("PATH", "PYTHONPATH", "COVERAGE_FILE") if name in os.environ},
+        "HOME": str(tmp_path / "user"),
+        "MFA_KIT_HOME": str(tmp_path / "home"),
+        "TERM": "xterm-256color",
+        "LC_ALL": "C.UTF-8",
+    }
