@@ -1,6 +1,6 @@
 """What the use cases need from the world: small Protocols, and `Desk`, which bundles them."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -25,6 +25,14 @@ class Inventory(Protocol):
 
     def devices(self, user: str) -> list[Device]:
         """Return the devices of a user. Raise NoSuchEntity when there is no such user."""
+        ...
+
+    def users(self) -> list[str]:
+        """Return the names of all users."""
+        ...
+
+    def allowed(self, actions: Mapping[str, str]) -> dict[str, bool | None]:
+        """Tell which actions, each on a resource, the caller's own policies allow; None where IAM does not say."""
         ...
 
     def tags(self, serial: str) -> dict[str, str]:
@@ -92,6 +100,10 @@ class Vault(Protocol):
 
     def place(self, intent: Intent, run: str) -> str | None:
         """Where the backup of this run will be; None when nothing is sealed here."""
+        ...
+
+    def find(self, entry: Entry) -> str | None:
+        """Return where the backup of a run is; None when it is not here."""
         ...
 
     def seal(self, entry: Entry, uri: KeyUri) -> None:

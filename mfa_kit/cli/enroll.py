@@ -11,6 +11,7 @@ from mfa_kit import enrollment
 from mfa_kit.cli import flags, report
 from mfa_kit.cli.kinds import KINDS
 from mfa_kit.cli.kit import desk as kit
+from mfa_kit.cli.kit.passphrase import vault as making_vault
 from mfa_kit.models import Enrolled, Intent, Kind, Outcome, Skipped
 
 EPILOG = (
@@ -56,7 +57,10 @@ MAKING = (
     click.option(
         "-R", "--recipients-file", "to_files", multiple=True, type=Path, metavar="FILE", help="Recipients, one a line."
     ),
-    click.option("--backup-dir", type=Path, metavar="DIR", help="Where sealed backups go."),
+    click.option(
+        "--passphrase", is_flag=True, help="Seal the backup to this desk's identity, which a passphrase opens."
+    ),
+    flags.BACKUP_DIR,
 )
 
 
@@ -80,11 +84,14 @@ def enroll(
     to: tuple[str, ...],
     to_files: tuple[Path, ...],
     backup_dir: Path | None,
+    passphrase: bool,
     **own: Any,
 ) -> None:
     """Give USER an MFA device."""
     common = flags.common()
-    vault = kit.vault(to, to_files, backup_dir)
+    vault = making_vault(
+        to, to_files, backup_dir, passphrase=passphrase, alone=own.get("codes") == "generated", flags=common
+    )
     with kit.desk(common, vault=vault) as (desk, caller):
         wish = enrollment.Wish(
             user=enrollment.user_named(user, caller=caller), kind=Kind(kind), name=name, path=path, add=add

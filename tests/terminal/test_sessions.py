@@ -120,7 +120,9 @@ class Session:
             self.left["terminal"] = self.window.screen.text()
         self.remember()
         serials = sorted(self.lab.serials())
-        self.left["devices"] = "\n".join(f"{each.removeprefix(ARN)} {self.lab.assigned(each) or '-'}" for each in serials)
+        self.left["devices"] = "\n".join(
+            f"{each.removeprefix(ARN)} {self.lab.assigned(each) or '-'}" for each in serials
+        )
         self.left["files"] = "\n".join(self.files())
 
     def files(self) -> Iterator[str]:
