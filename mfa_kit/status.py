@@ -8,11 +8,11 @@ from mfa_kit.ports import Desk
 
 
 class Made(StrEnum):
-    """By whom a device was made; of tags that are denied nobody can tell."""
+    """By whom a device was made, as far as the ledger and its tags tell."""
 
     HERE = "this desk"
     ELSEWHERE = "another desk"
-    OTHERWISE = "not by mfa-kit"
+    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +34,7 @@ def status(user: str, *, caller: Caller, desk: Desk) -> list[Has]:
 def _has(device: Device, user: str, *, caller: Caller, desk: Desk) -> Has:
     """Tell a device from an earlier one of the same name by the run in its tags."""
     entry = entry_of(device, user, caller=caller, desk=desk)
-    made = Made.OTHERWISE if entry is None else Made.HERE if desk.journal.find(device.serial, run=entry.run) else None
+    made = Made.UNKNOWN if entry is None else Made.HERE if desk.journal.find(device.serial, run=entry.run) else None
     return Has(
         user=user,
         device=device,

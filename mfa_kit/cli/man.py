@@ -1,13 +1,15 @@
 """`mfa-kit man`: manual pages, written from each command's own help (man(7), a page a command)."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
 
 from mfa_kit import __version__
 from mfa_kit.cli import flags, report
+from mfa_kit.cli.enroll import Enroll
+from mfa_kit.cli.kinds import KINDS
 from mfa_kit.cli.kit import man as kit
 
 
@@ -27,6 +29,7 @@ def man(*, folder: Path | None) -> None:
 def _pages(command: click.Command, parent: click.Context | None, name: str) -> Iterator[tuple[str, str]]:
     """Yield name and page of a command, then of its own commands."""
     context = click.Context(command, parent=parent, info_name=name)
+    context.meta["kind"] = None  # the options of each kind stand apart
     children = command.list_commands(context) if isinstance(command, click.Group) else []
     title = context.command_path.replace(" ", "-")
     yield title, page(command, context, children)
@@ -51,14 +54,21 @@ def page(command: click.Command, context: click.Context, children: list[str]) ->
         *_text(command.help or ""),
         ".SH OPTIONS",
     ]
-    for option in command.get_params(context):
-        if isinstance(option, click.Option) and (record := option.get_help_record(context)):
-            lines += [".TP", rf"\fB{roff(record[0])}\fR", roff(record[1])]
+    lines += _options(command.get_params(context), context)
+    if isinstance(command, Enroll):
+        for kind, row in KINDS.items():
+            lines += [f".SS Of \\-\\-with {roff(kind)}", *_options(row.options, context)]
     if command.epilog:
         lines += [".SH NOTES", *_text(command.epilog)]
     if children:
         lines += [".SH COMMANDS", ", ".join(rf"\fB{roff(title)}\-{roff(child)}\fR(1)" for child in children)]
     return "\n".join(lines) + "\n"
+
+
+def _options(options: Sequence[click.Parameter], context: click.Context) -> Iterator[str]:
+    for option in options:
+        if isinstance(option, click.Option) and (record := option.get_help_record(context)):
+            yield from (".TP", rf"\fB{roff(record[0])}\fR", roff(record[1]))
 
 
 def _text(text: str) -> Iterator[str]:

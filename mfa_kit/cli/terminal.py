@@ -4,6 +4,7 @@ Every control sequence of the program stands here. What is shown of a secret is 
 line by line, for a multiplexer keeps what is erased as a whole. Where nobody may be asked, a twin raises.
 """
 
+import math
 import os
 import select
 import signal
@@ -133,7 +134,7 @@ class Terminal:
             return self._line(prompt).strip()
 
         def told() -> str:
-            return f"next code in {left():2.0f} s"
+            return f"next code in {math.ceil(left()):>2} s"
 
         self.say(told())
         tick = (lambda: self._write(LINE_ABOVE + told() + RETURN)) if self._redraws else None

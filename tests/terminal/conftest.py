@@ -15,13 +15,18 @@ def lab() -> Iterator[Lab]:
         yield lab
 
 
-@pytest.fixture
-def env(lab: Lab, tmp_path: Path) -> dict[str, str]:
+def environment(lab: Lab, folder: Path) -> dict[str, str]:
+    """Return the whole environment of a program that works on the lab, with its files below a folder."""
     return {
         **lab.env,
         **{name: os.environ[name] for name in ("PATH", "PYTHONPATH", "COVERAGE_FILE") if name in os.environ},
-        "HOME": str(tmp_path / "user"),
-        "MFA_KIT_HOME": str(tmp_path / "home"),
+        "HOME": str(folder / "user"),
+        "MFA_KIT_HOME": str(folder / "home"),
         "TERM": "xterm-256color",
         "LC_ALL": "C.UTF-8",
     }
+
+
+@pytest.fixture
+def env(lab: Lab, tmp_path: Path) -> dict[str, str]:
+    return environment(lab, tmp_path)
