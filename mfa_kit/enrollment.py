@@ -30,11 +30,12 @@ from mfa_kit.models import (
     Outcome,
     Reached,
     Skipped,
+    Verb,
     check_user,
 )
 from mfa_kit.otp import Created, Pair, Seed
 from mfa_kit.ports import Carrier, Desk
-from mfa_kit.recovery import confirmed, delete_command, listed_soon, settle, settle_dead
+from mfa_kit.recovery import confirmed, delete_command, forget, listed, listed_soon, settle, settle_dead
 
 # IAM quotas: MFA devices of any kind a user.
 MAX_DEVICES = 8
@@ -168,6 +169,37 @@ def make(intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Enrolled:
     return confirm(entry, desk=desk)
 
 
+def resume(user: str, carrier: Carrier, *, opened: Callable[[Entry], Created], caller: Caller, desk: Desk) -> Enrolled:
+    """Go on with what a dead run left and sealed, where it may not be deleted: `opened` gives its seed.
+
+    That the device is that run's is proved by its seed, for IAM takes codes of no other. Raise UsageFault when there is
+    none, NoSuchEntity when it was deleted in the meantime.
+    """
+    check_user(user)
+    for entry in desk.journal.dead(caller.account, user=user):
+        if entry.verb is Verb.ENROLL and desk.vault.find(entry):
+            return _resumed(entry, carrier, opened(entry), desk=desk)
+    raise UsageFault(f"there is no half-made device of {user} with a backup here", f"begin anew: mfa-kit enroll {user}")
+
+
+def _resumed(entry: Entry, carrier: Carrier, created: Created, *, desk: Desk) -> Enrolled:
+    intent = entry.intent
+    if not listed(intent, desk=desk):
+        carrier.check(intent, sealed=True)
+        carrier.install(intent, created)
+        try:
+            desk.registrar.enable(intent, lambda: carrier.codes(intent))
+        except NoSuchEntity as gone:
+            forget(entry, carrier, Reached.UNDONE, desk=desk)
+            gone.hint = f"it was deleted; begin anew: mfa-kit enroll {intent.user}"
+            raise
+        except (AlreadyExists, Unclear) as error:
+            if not listed_soon(intent, desk=desk):
+                raise
+            desk.progress.note(f"{error}; {intent.serial} is enabled for {intent.user} all the same")
+    return confirm(entry, desk=desk)
+
+
 def confirm(entry: Entry, *, desk: Desk) -> Enrolled:
     """Compare with IAM's own list. The device is enabled anyway: what cannot be confirmed leaves the entry open."""
     made = Enrolled(intent=entry.intent, run=entry.run, backup=entry.backup)
@@ -243,13 +275,16 @@ def _name_is_free_again(entry: Entry, *, desk: Desk) -> bool:
 def _enabled_after_all(entry: Entry, carrier: Carrier, error: BaseException, *, desk: Desk) -> bool:
     """Settle after an error; what cannot be settled now is a note on that error."""
     try:
-        return settle(entry, carrier, desk=desk) is Reached.CONFIRMED
+        if settle(entry, carrier, desk=desk) is Reached.CONFIRMED:
+            return True
     except Unlisted:
         return True
     except BaseException as second:  # noqa: BLE001 - a second Ctrl-C too must not hide the first error
         hint = getattr(second, "hint", "") or f"mfa-kit enroll {entry.intent.user} goes on from here"
         error.add_note(f"{entry.intent.serial} is not settled yet: {str(second) or type(second).__name__}; {hint}")
         return False
+    error.add_note(f"nothing is left of {entry.intent.serial}")
+    return False
 
 
 class BackupAlone:

@@ -3,10 +3,19 @@
 import base64
 import hmac
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
 
 PERIOD = 30
 DIGITS = 6
+
+# How far a clock may be off, in steps: STS takes a code of two steps off [recorded], so one more would be none left.
+WITHIN = 1
+# How far a wrong clock is looked for: an hour, as a missed change to summer time, and a little more. Each step that is
+# looked at makes it a millionth more likely that a slip of the finger is taken for a wrong clock.
+LOOKED_FOR = 130
+# A YubiKey types these letters for the sixteen digits, 32 of them or more, when it is touched: Yubico's "modhex".
+MODHEX = frozenset("cbdefghijklnrtuv")
 
 T = TypeVar("T")
 
@@ -67,6 +76,12 @@ class Png(Secret[bytes]):
     __slots__ = ()
 
 
+class Symbol(Secret[str]):
+    """A QR symbol of a key URI in half blocks, a line two rows: the seed once more."""
+
+    __slots__ = ()
+
+
 class Created(NamedTuple):
     """What only CreateVirtualMFADevice ever returns, and only once."""
 
@@ -109,3 +124,84 @@ def pair(seed: Seed, at: float) -> Pair:
     """Return the codes of the previous and the current step: IAM takes them at once, nobody waits."""
     now = step(at)
     return Pair(*codes(seed, range(now - 1, now + 1)))
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """What is wrong with a typed code, and what to do about it."""
+
+    what: str
+    hint: str
+
+
+SAME = Mistake("that is the same code again", "wait until the next one is shown")
+
+
+def digits(typed: str) -> str | Mistake:
+    """Return the six digits of a typed code; apps show them in two groups, and people type what they see."""
+    code = "".join(typed.split())
+    if len(code) == DIGITS and code.isascii() and code.isdecimal():
+        return code
+    if len(code) > 2 * DIGITS and MODHEX.issuperset(code.lower()):
+        return Mistake("that was typed by a YubiKey when it was touched", "type the six digits yourself")
+    if not code:
+        return Mistake("nothing was typed", f"type the {DIGITS} digits that are shown")
+    return Mistake(f"that is not {DIGITS} digits", f"type the {DIGITS} digits that are shown, without letters")
+
+
+def diagnose(
+    typed: str, seed: Seed, *, at: float, after: int | None = None, shown_by: str = "the phone", within: int = WITHIN
+) -> int | Mistake:
+    """Return the step of a typed code, or what is wrong with it.
+
+    `at` is AWS's time, by which every clock is judged; `after` is the step of the code before it. The code of the step
+    that follows `after` is right however late it is typed.
+    """
+    code = digits(typed)
+    if isinstance(code, Mistake):
+        return code
+    now = step(at)
+    drift = _drift(code, seed, now=now, after=after)
+    if drift is None:
+        return Mistake(
+            f"that is no code that {shown_by} shows for this device now or within an hour",
+            "look whether it is another device's code, and type it again",
+        )
+    found = now + drift
+    if after is not None and found == after:
+        return SAME
+    if after is not None and found < after:
+        return Mistake("that code is older than the one before", "type the one that is shown now")
+    if abs(drift) > within and found - 1 != after:
+        return _off(drift, shown_by)
+    return found
+
+
+def _drift(code: str, seed: Seed, *, now: int, after: int | None) -> int | None:
+    """Return how many steps from now a code stands: where it is expected first, then the nearest."""
+    spread = range(max(now - LOOKED_FOR, 0), now + LOOKED_FOR + 1)
+    steps = [at for at, each in zip(spread, codes(seed, spread), strict=True) if each == code]
+    if after is not None and code == next(codes(seed, range(after + 1, after + 2))):
+        return after + 1 - now
+    return min((at - now for at in steps), key=abs, default=None)
+
+
+def _off(drift: int, shown_by: str) -> Mistake:
+    seconds = abs(drift) * PERIOD
+    about = f"{seconds} s" if seconds < 2 * 60 else f"{round(seconds / 60)} minutes"
+    if drift < 0:
+        return Mistake(
+            f"the clock of {shown_by} is about {about} behind AWS's, or this code was typed long after it was shown",
+            "set it to the network's time, and type a code as soon as it is shown",
+        )
+    return Mistake(
+        f"the clock of {shown_by} is about {about} ahead of AWS's, and its codes would fail one day",
+        "set it to the network's time, and type the next code",
+    )
+
+
+def grouped(seed: Seed) -> Secret[str]:
+    """Return a seed as people type it: base32 in groups of four, eight groups a line."""
+    text = base64.b32encode(seed.reveal()).decode().rstrip("=")
+    groups = [text[at : at + 4] for at in range(0, len(text), 4)]
+    return Secret("\n".join(" ".join(groups[at : at + 8]) for at in range(0, len(groups), 8)))

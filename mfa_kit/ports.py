@@ -1,11 +1,11 @@
 """What the use cases need from the world: small Protocols, and `Desk`, which bundles them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from mfa_kit.models import Caller, Device, Entry, Intent, Mark
-from mfa_kit.otp import Created, KeyUri, Pair
+from mfa_kit.otp import Created, KeyUri, Pair, Secret
 
 
 class Inventory(Protocol):
@@ -25,6 +25,14 @@ class Inventory(Protocol):
 
     def devices(self, user: str) -> list[Device]:
         """Return the devices of a user. Raise NoSuchEntity when there is no such user."""
+        ...
+
+    def users(self) -> list[str]:
+        """Return the names of all users."""
+        ...
+
+    def allowed(self, actions: Mapping[str, str]) -> dict[str, bool | None]:
+        """Tell which actions, each on a resource, the caller's own policies allow; None where IAM does not say."""
         ...
 
     def tags(self, serial: str) -> dict[str, str]:
@@ -94,6 +102,10 @@ class Vault(Protocol):
         """Where the backup of this run will be; None when nothing is sealed here."""
         ...
 
+    def find(self, entry: Entry) -> str | None:
+        """Return where the backup of a run is; None when it is not here."""
+        ...
+
     def seal(self, entry: Entry, uri: KeyUri) -> None:
         """Write `entry.backup` durably; never over another file."""
         ...
@@ -127,6 +139,57 @@ class Progress(Protocol):
     """Tells a person how it goes; never asks."""
 
     def note(self, text: str) -> None: ...
+
+
+class Interaction(Protocol):
+    """A person at a terminal, apart from stdin and stdout. Ctrl-C and Ctrl-D are KeyboardInterrupt.
+
+    Where nobody may be asked, everything but `say` and `clear` raises Declined, with `instead` as what to do then: the
+    flags by which a script says the same.
+    """
+
+    def check(self, *parts: Secret[str], instead: str) -> None:
+        """Raise Declined when there is nobody to ask, UsageFault when the window has no room for the parts."""
+        ...
+
+    def say(self, text: str) -> None:
+        """Tell what belongs to a question; Progress tells everything else."""
+        ...
+
+    def ask_code(self, prompt: str, *, instead: str, left: Callable[[], float] | None = None) -> str:
+        """Read a line as it was typed, stripped; `left` gives the seconds to the next code, counted down above it."""
+        ...
+
+    def ask_secret(self, prompt: str, *, instead: str) -> Secret[str]:
+        """Read a PIN or a passphrase; nothing is echoed."""
+        ...
+
+    def ask_new_secret(self, prompt: str, *, instead: str) -> Secret[str]:
+        """Read a new PIN or passphrase, twice, until both are the same."""
+        ...
+
+    def confirm(self, what: str, *, typed: str, instead: str = "--yes") -> None:
+        """Raise Declined unless the person types exactly this word, such as a serial."""
+        ...
+
+    def choose(self, prompt: str, options: Sequence[str], *, instead: str) -> int:
+        """Return the index of the option that was chosen from a numbered list."""
+        ...
+
+    def pause(self, prompt: str, *, instead: str) -> None:
+        """Wait for Enter."""
+        ...
+
+    def show(self, *parts: Secret[str], instead: str) -> None:
+        """Show secrets on the alternate screen, a Symbol as black on white; what is asked until `clear` is below them.
+
+        Raise UsageFault when the window has no room for it.
+        """
+        ...
+
+    def clear(self) -> None:
+        """Take what was shown off the screen, and out of its scrollback; harmless when nothing is."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

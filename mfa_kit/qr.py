@@ -2,13 +2,14 @@
 
 import io
 from bisect import bisect_right
+from itertools import zip_longest
 
 import qrcode
 import zxingcpp
 from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 
 from mfa_kit.errors import IntegrityFault
-from mfa_kit.otp import KeyUri, Png
+from mfa_kit.otp import KeyUri, Png, Symbol
 
 BORDER = 4
 SCALE = 5
@@ -18,15 +19,36 @@ LINE = 21
 WIDTH = 460
 # Any mask is valid; choosing the best of eight costs eight drawings, and the symbol is read back anyway.
 MASK = 2
+# The quiet zone on a screen, and from how many characters on a denser mode of the symbol pays for its header.
+SCREEN_BORDER = 2
+SEGMENT = 6
+HALVES = {(False, False): " ", (True, False): "▀", (False, True): "▄", (True, True): "█"}
 FORMATS = zxingcpp.BarcodeFormats(zxingcpp.BarcodeFormat.QRCode)
 
 
-def modules(uri: KeyUri, *, border: int = BORDER) -> list[list[bool]]:
-    """Return the symbol's rows with its quiet zone; True is dark."""
-    symbol = qrcode.QRCode(error_correction=qrcode.ERROR_CORRECT_M, border=border, mask_pattern=MASK)
-    symbol.add_data(uri.reveal(), optimize=0)
+def modules(uri: KeyUri, *, small: bool = False) -> list[list[bool]]:
+    """Return the symbol's rows with its quiet zone; True is dark. A small one has less spare data and mixed modes."""
+    symbol = qrcode.QRCode(
+        error_correction=qrcode.ERROR_CORRECT_L if small else qrcode.ERROR_CORRECT_M,
+        border=SCREEN_BORDER if small else BORDER,
+        mask_pattern=MASK,
+    )
+    symbol.add_data(uri.reveal(), optimize=SEGMENT if small else 0)
     symbol.make(fit=True)
     return symbol.get_matrix()
+
+
+def blocks(uri: KeyUri) -> Symbol:
+    """Return the smallest symbol that reads, in half blocks. Raise IntegrityFault when it does not read back."""
+    rows = modules(uri, small=True)
+    if read(Png(_png(_drawn(rows)))) != uri:
+        raise IntegrityFault("the QR code does not read back as what was drawn", "report this")
+    light = [False] * len(rows)
+    lines = (
+        "".join(HALVES[pair] for pair in zip(top, bottom, strict=True))
+        for top, bottom in zip_longest(rows[::2], rows[1::2], fillvalue=light)
+    )
+    return Symbol("\n".join(lines))
 
 
 def _drawn(rows: list[list[bool]]) -> Image.Image:

@@ -67,7 +67,7 @@ def _undo(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
         if listed(intent, desk=desk):
             return confirmed(entry, desk=desk)
         try:
-            _delete(intent, desk=desk)
+            _delete(intent, _or_resume(entry), desk=desk)
         except Conflict:
             if listed_soon(intent, desk=desk):
                 return confirmed(entry, desk=desk)
@@ -75,7 +75,7 @@ def _undo(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
                 f"{intent.serial} is assigned, but IAM does not list it on {intent.user}",
                 f"look again later: mfa-kit enroll {intent.user} settles it",
             ) from None
-    return _forget(entry, carrier, Reached.UNDONE, desk=desk)
+    return forget(entry, carrier, Reached.UNDONE, desk=desk)
 
 
 def _go_on(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
@@ -92,10 +92,15 @@ def _go_on(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
                     f"{intent.serial} was given to another user in the meantime",
                     "see who has it: aws iam list-virtual-mfa-devices --assignment-status Assigned",
                 ) from None
-    return _forget(entry, carrier, Reached.REVOKED, desk=desk)
+    return forget(entry, carrier, Reached.REVOKED, desk=desk)
 
 
-def _delete(intent: Intent, *, desk: Desk) -> None:
+def _or_resume(entry: Entry) -> str:
+    """Say what else can be done with a half-made device whose seed is sealed here."""
+    return f", or go on with it: mfa-kit enroll {entry.intent.user} --resume -i IDENTITY" if entry.backup else ""
+
+
+def _delete(intent: Intent, otherwise: str = "", *, desk: Desk) -> None:
     try:
         desk.registrar.delete(intent.serial)
     except NoSuchEntity:
@@ -103,11 +108,11 @@ def _delete(intent: Intent, *, desk: Desk) -> None:
     except AccessDenied as denied:
         raise Unsettled(
             f"AWS does not let you delete {intent.serial}: {denied}",
-            f"ask an administrator to run: {delete_command(intent.serial)}",
+            f"ask an administrator to run: {delete_command(intent.serial)}{otherwise}",
         ) from None
 
 
-def _forget(entry: Entry, carrier: Carrier, reached: Reached, *, desk: Desk) -> Reached:
+def forget(entry: Entry, carrier: Carrier, reached: Reached, *, desk: Desk) -> Reached:
     """Remove the copies of a seed that no Enable can bring to life any more."""
     carrier.remove(entry)
     desk.vault.remove(entry)
@@ -144,7 +149,7 @@ def _ours(entry: Entry, *, desk: Desk) -> bool:
         case Mark.UNTAGGED:
             raise Unsettled(
                 f"{serial} has no tag that shows whether run {entry.run} made it",
-                f"when you know that nobody uses it: {delete_command(serial)}",
+                f"when you know that nobody uses it: {delete_command(serial)}{_or_resume(entry)}",
             )
         case Mark.ABSENT if _may_still_arrive(entry, desk=desk):
             raise Unsettled(

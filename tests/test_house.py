@@ -24,16 +24,22 @@ CONTRACTS = {
 # Who may look at a bare secret, and who may make a key URI: the file and the function. A new line here is a decision.
 REVEALS = {
     ("adapters/agefile.py", "AgeFiles.seal"),
+    ("adapters/agefile.py", "Made.__init__"),
+    ("adapters/agefile.py", "Made.sealed"),
     ("adapters/agefile.py", "_identities"),
     ("adapters/agefile.py", "_write"),
     ("adapters/agefile.py", "open_backup"),
     ("adapters/iam.py", "_created"),
+    ("adapters/iam.py", "_with_mfa"),
+    ("cli/terminal.py", "Terminal._room"),
+    ("cli/terminal.py", "Terminal.show"),
     ("keyuri.py", "label_of"),
     ("keyuri.py", "otpauth"),
     ("keyuri.py", "seed_of"),
     ("otp.py", "_octets"),
     ("otp.py", "codes"),
     ("otp.py", "from_base32"),
+    ("otp.py", "grouped"),
     ("qr.py", "modules"),
     ("qr.py", "read"),
 }

@@ -5,7 +5,7 @@ Files are 0600, folders 0700, symlinks refused. A file appears whole under its n
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from mfa_kit.otp import KeyUri, Png, Secret
 SUFFIX = ".png.age"
 # A sealed QR code is some kilobytes; a megabyte is no backup of ours.
 LARGEST = 1 << 20
+MAGIC = b"age-encryption.org/v1"
 NAME_MAX = 255
 NAME = re.compile(r"(?P<device>.+)-(?P<run>\d{8}T\d{6}Z-[0-9a-f]{8})\.png\.age")
 
@@ -76,16 +77,27 @@ def _recipient(text: str, *, where: str) -> Recipient:
     )
 
 
-def identities(files: Iterable[Path]) -> Secret[list[Identity]]:
-    """Read identity files: `AGE-SECRET-KEY-1…` lines, or one SSH private key without a passphrase. Raise UsageFault."""
-    return Secret([identity for file in files for identity in _identities(file)])
+Ask = Callable[[Path], Secret[str]]
 
 
-def _identities(file: Path) -> list[Identity]:
+def identities(files: Iterable[Path], ask: Ask | None = None) -> Secret[list[Identity]]:
+    """Read identity files: `AGE-SECRET-KEY-1…` lines, or one SSH private key without a passphrase.
+
+    A file of the former that is sealed by a passphrase is opened with the one that `ask` gives. Raise UsageFault.
+    """
+    return Secret([identity for file in files for identity in _identities(file, ask)])
+
+
+def _identities(file: Path, ask: Ask | None) -> list[Identity]:
     try:
         text = Secret(file.read_bytes())
     except OSError as error:
         raise UsageFault(f"the identity file {file} cannot be read: {_reason(error)}", "check -i") from None
+    if ask and text.reveal().startswith(MAGIC):
+        try:
+            text = Secret(pyrage.passphrase.decrypt(text.reveal(), ask(file).reveal()))
+        except pyrage.DecryptError:
+            raise UsageFault(f"this passphrase does not open {file}", "try again") from None
     try:
         if b"PRIVATE KEY-----" in text.reveal():
             return [pyrage.ssh.Identity.from_buffer(text.reveal())]
@@ -104,6 +116,19 @@ def _identities(file: Path) -> list[Identity]:
     return found
 
 
+class Made:
+    """A new X25519 identity, which leaves this object sealed only."""
+
+    def __init__(self) -> None:
+        self._identity = Secret(pyrage.x25519.Identity.generate())
+        self.recipient = str(self._identity.reveal().to_public())
+
+    def sealed(self, passphrase: Secret[str]) -> bytes:
+        """Return the file that `age-keygen | age -p` would give."""
+        text = Secret(f"# public key: {self.recipient}\n{self._identity.reveal()}\n".encode())
+        return pyrage.passphrase.encrypt(text.reveal(), passphrase.reveal())
+
+
 def open_backup(path: Path, keys: Secret[list[Identity]]) -> Png:
     """Decrypt a backup. Raise IntegrityFault when it cannot be read, or not with these identities."""
     try:
@@ -113,7 +138,7 @@ def open_backup(path: Path, keys: Secret[list[Identity]]) -> Png:
         raise IntegrityFault(
             f"the backup {path} cannot be read: {_reason(error)}", "see: mfa-kit backup list"
         ) from None
-    if len(sealed) > LARGEST or not sealed.startswith(b"age-encryption.org/v1"):
+    if len(sealed) > LARGEST or not sealed.startswith(MAGIC):
         raise IntegrityFault(f"{path} is not a backup: it is no age file", "see: mfa-kit backup list")
     try:
         return Png(pyrage.decrypt(sealed, keys.reveal()))
@@ -168,10 +193,17 @@ class AgeFiles:
     def place(self, intent: Intent, run: str) -> str | None:
         if not self._to:
             return None
-        name = f"{part(intent.name)}-{run}{SUFFIX}"
-        if len(name) > NAME_MAX:
+        path = self._path(intent, run)
+        if len(path.name) > NAME_MAX:
             raise UsageFault(f"{intent.name} is too long for the name of a backup file", "choose a shorter --name")
-        return str(self._folder / part(intent.account) / part(intent.user) / name)
+        return str(path)
+
+    def _path(self, intent: Intent, run: str) -> Path:
+        return self._folder / part(intent.account) / part(intent.user) / f"{part(intent.name)}-{run}{SUFFIX}"
+
+    def find(self, entry: Entry) -> str | None:
+        places = [*([entry.backup] if entry.backup else []), str(self._path(entry.intent, entry.run))]
+        return next((place for place in places if Path(place).is_file()), None)
 
     def check(self) -> None:
         """Look at the nearest folder that is there: a folder of its own kind, that we may write."""

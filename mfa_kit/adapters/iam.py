@@ -4,16 +4,19 @@ Here seeds are born and AWS's errors become ours.
 """
 
 import logging
+import re
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 import boto3
+import botocore.session
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
@@ -25,6 +28,7 @@ from botocore.exceptions import (
     SSLError,
 )
 from botocore.parsers import ResponseParserError
+from botocore.utils import JSONFileCache
 
 from mfa_kit import errors, keyuri, otp, qr
 from mfa_kit.errors import (
@@ -70,6 +74,17 @@ CODES: dict[str, tuple[type[MfaKitError], str]] = {
     "ThrottlingException": (Throttled, "try again later"),
     "TooManyRequestsException": (Throttled, "try again later"),
 }
+# What the services say where MFA is missing, or may be: a policy that demands it denies explicitly.
+WITHOUT_MFA = ("explicit deny", "authenticated with an MFA device")
+WITH_MFA = (
+    "policies that demand MFA deny like this: use credentials with MFA, such as a profile with mfa_serial; "
+    "docs/credentials.md says how"
+)
+WRONG_CODE = "MultiFactorAuthentication failed"
+# Where the AWS CLI keeps the sessions of roles, so that two commands ask for one code.
+CLI_CACHE = "~/.aws/cli/cache"
+# Credentials that a profile holds itself: the providers of botocore whose keys may ask for a session with MFA.
+OWN_KEYS = ("shared-credentials-file", "config-file")
 NOT_SENT = (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError, SSLError)
 
 
@@ -86,6 +101,10 @@ def ours() -> Iterator[None]:
         kind, hint = CODES.get(code, (AwsFault, "look the code up in the IAM API reference"))
         if kind is AwsFault and status >= 500:  # noqa: PLR2004 - RFC 9110, 15.6
             kind, hint = Unclear, "try again later"
+        if kind is AccessDenied and any(said in message for said in WITHOUT_MFA):
+            hint = WITH_MFA
+        elif WRONG_CODE in message:
+            hint = "each code works once and for a minute: wait for the next one, and check mfa_serial in the profile"
         raise kind(f"AWS answers {code}: {message or 'without a message'}", hint) from None
     except NOT_SENT as error:
         raise AwsFault(f"AWS cannot be reached: {error}", "check the network, the proxy and --endpoint-url") from None
@@ -112,10 +131,48 @@ def _loopback(host: str | None) -> bool:
         return False
 
 
+def _encrypted(client: Any) -> Any:
+    """Return the client. Raise UsageFault when anybody could listen."""
+    address = urlsplit(client.meta.endpoint_url)
+    if address.scheme != "https" and not _loopback(address.hostname):
+        raise UsageFault(
+            f"{client.meta.endpoint_url} is not encrypted, and seeds would travel in the clear",
+            "use https; plain http is for loopback only",
+        )
+    return client
+
+
+def _asking(session: botocore.session.Session, ask_code: Callable[[str], str]) -> None:
+    """Let us ask where botocore would, by getpass and in every process: roles share the AWS CLI's cache."""
+    provider = session.get_component("credential_provider").get_provider("assume-role")
+    provider.cache = JSONFileCache(str(Path(CLI_CACHE).expanduser()))
+    # What botocore would print is "Enter MFA code for SERIAL: ".
+    provider._prompter = lambda text: ask_code(text.rpartition(" for ")[2].rstrip(": "))  # noqa: SLF001 - there is no other way in
+
+
+def _with_mfa(session: boto3.Session, ask_code: Callable[[str], str], sts: Callable[[], Any]) -> boto3.Session:
+    """Return a session with MFA for a user's own keys with `mfa_serial`, which boto3 ignores; kept in memory."""
+    config = session._session.get_scoped_config()  # noqa: SLF001 - boto3 does not tell a profile's settings
+    found = session.get_credentials()
+    if "mfa_serial" not in config or "role_arn" in config or found is None or found.method not in OWN_KEYS:
+        return session
+    if found.get_frozen_credentials().token:
+        return session
+    serial = config["mfa_serial"]
+    made = Secret(sts().get_session_token(SerialNumber=serial, TokenCode=ask_code(serial))["Credentials"])
+    return boto3.Session(
+        aws_access_key_id=made.reveal()["AccessKeyId"],
+        aws_secret_access_key=made.reveal()["SecretAccessKey"],
+        aws_session_token=made.reveal()["SessionToken"],
+        region_name=session.region_name,
+    )
+
+
 class Iam:
     """Inventory and Registrar over one pair of clients, for as many threads as workers.
 
     `observe` is told of each write, whatever came of it. `read_timeout` is the seconds to wait for an answer.
+    `ask_code` is asked for a code of the MFA device that is named, where the credentials demand one.
     """
 
     def __init__(
@@ -125,6 +182,7 @@ class Iam:
         profile: str | None = None,
         region: str | None = None,
         endpoint_url: str | None = None,
+        ask_code: Callable[[str], str] | None = None,
         workers: int = 1,
         read_timeout: float = 30,
         sleep: Callable[[float], None] = time.sleep,
@@ -138,21 +196,23 @@ class Iam:
         )
         try:
             with ours():
-                session = boto3.Session(profile_name=profile, region_name=region)
-                place = session.region_name or "us-east-1"
-                self._iam = session.client("iam", region_name=place, endpoint_url=endpoint_url, config=config)
-                self._sts = session.client("sts", region_name=place, endpoint_url=endpoint_url, config=config)
+                core = botocore.session.Session(profile=profile)
+                session = boto3.Session(botocore_session=core, region_name=region)
+                where: dict[str, Any] = {
+                    "region_name": session.region_name or "us-east-1",
+                    "endpoint_url": endpoint_url,
+                    "config": config,
+                }
+                if ask_code:
+                    _asking(core, ask_code)
+                    session = _with_mfa(session, ask_code, lambda: _encrypted(session.client("sts", **where)))
+                self._iam = _encrypted(session.client("iam", **where))
+                self._sts = _encrypted(session.client("sts", **where))
         except ValueError as error:  # botocore's for an endpoint, from the flag, the environment or a profile
             raise UsageFault(
                 f"AWS cannot be asked there: {error}", "give an address such as https://iam.amazonaws.com"
             ) from None
         for client in (self._iam, self._sts):
-            address = urlsplit(client.meta.endpoint_url)
-            if address.scheme != "https" and not _loopback(address.hostname):
-                raise UsageFault(
-                    f"{client.meta.endpoint_url} is not encrypted, and seeds would travel in the clear",
-                    "use https; plain http is for loopback only",
-                )
             client.meta.events.register("after-call", self._answered)
         self._observe, self._sleep = observe, sleep
         self._offset = 0.0
@@ -215,6 +275,26 @@ class Iam:
         pages = self._iam.get_paginator("list_mfa_devices")
         rows = self._read(lambda: [row for page in pages.paginate(UserName=user) for row in page["MFADevices"]])
         return [Device(row["SerialNumber"], row["UserName"], row["EnableDate"].timestamp()) for row in rows]
+
+    def users(self) -> list[str]:
+        pages = self._iam.get_paginator("list_users").paginate(PaginationConfig={"PageSize": 1000})
+        return self._read(lambda: [row["UserName"] for page in pages for row in page["Users"]])
+
+    def allowed(self, actions: Mapping[str, str]) -> dict[str, bool | None]:
+        caller = self.caller()
+        role = re.fullmatch(r"(arn:[^:]+):sts::(\d+):assumed-role/([^/]+)/.*", caller.arn)
+        who = f"{role[1]}:iam::{role[2]}:role/{role[3]}" if role else caller.arn
+        told: dict[str, bool | None] = dict.fromkeys(actions)
+        with suppress(AwsFault):
+            for resource in sorted(set(actions.values())):
+                told |= self._simulated(who, [name for name, on in actions.items() if on == resource], resource)
+        return told
+
+    def _simulated(self, who: str, names: list[str], resource: str) -> dict[str, bool]:
+        answer = self._read(
+            lambda: self._iam.simulate_principal_policy(PolicySourceArn=who, ActionNames=names, ResourceArns=[resource])
+        )
+        return {row["EvalActionName"]: row["EvalDecision"] == "allowed" for row in answer["EvaluationResults"]}
 
     def run_of(self, serial: str) -> str | Mark:
         try:

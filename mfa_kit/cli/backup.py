@@ -9,17 +9,6 @@ from mfa_kit.cli.kit import backup as kit
 from mfa_kit.cli.kit import desk
 from mfa_kit.errors import UsageFault
 
-IDENTITY = click.option(
-    "-i",
-    "--identity",
-    "keys",
-    multiple=True,
-    required=True,
-    type=Path,
-    metavar="FILE",
-    help="age identity or SSH private key.",
-)
-
 
 @click.group(cls=flags.Noun)
 def backup() -> None:
@@ -27,7 +16,7 @@ def backup() -> None:
 
 
 @backup.command("list")
-@click.option("--backup-dir", type=Path, metavar="DIR", help="Where sealed backups are.")
+@flags.BACKUP_DIR
 def list_(*, backup_dir: Path | None) -> None:
     """List the backups of this desk."""
     rows = [
@@ -46,7 +35,7 @@ def list_(*, backup_dir: Path | None) -> None:
 
 @backup.command()
 @click.argument("file", type=Path)
-@IDENTITY
+@flags.identity(required=True)
 @click.option("-o", "--out", required=True, type=Path, metavar="FILE", help="New file for the picture, made 0600.")
 def show(*, file: Path, keys: tuple[Path, ...], out: Path) -> None:
     """Open FILE and write the QR code in it, unencrypted, to a new file."""
@@ -59,7 +48,7 @@ def show(*, file: Path, keys: tuple[Path, ...], out: Path) -> None:
 
 @backup.command()
 @click.argument("files", type=Path, nargs=-1, required=True)
-@IDENTITY
+@flags.identity(required=True)
 def verify(*, files: tuple[Path, ...], keys: tuple[Path, ...]) -> None:
     """Show that FILES open and hold a QR code for AWS."""
     rows = [{"file": str(file), "opens": True, "label": kit.verify_backup(file, keys)} for file in files]

@@ -10,7 +10,9 @@ import click
 from mfa_kit import enrollment
 from mfa_kit.cli import flags, report
 from mfa_kit.cli.kinds import KINDS
+from mfa_kit.cli.kit import backup as backups
 from mfa_kit.cli.kit import desk as kit
+from mfa_kit.cli.kit.passphrase import vault as making_vault
 from mfa_kit.models import Enrolled, Intent, Kind, Outcome, Skipped
 
 EPILOG = (
@@ -23,14 +25,17 @@ class Enroll(flags.Verb):
     """Takes the options of the kind that `--with` names, and refuses others' by name."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.meta["kind"] = _kind_in(args)
+        ctx.meta["kind"] = _kind_in(args) or (Kind.VIRTUAL if RESUME in args else None)
         try:
-            return super().parse_args(ctx, args)
+            left = super().parse_args(ctx, args)
         except click.NoSuchOption as error:
             for kind, row in KINDS.items():
                 if any(error.option_name in option.opts for option in row.options):
                     raise click.UsageError(f"{error.option_name} belongs to --with {kind}", ctx) from None
             raise
+        if ctx.meta["kind"] is None and not ctx.resilient_parsing:
+            raise click.MissingParameter(ctx=ctx, param=next(p for p in self.params if p.name == "kind"))
+        return left
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         row = KINDS.get(ctx.meta.get("kind", Kind.VIRTUAL))
@@ -43,11 +48,11 @@ def _kind_in(args: Sequence[str]) -> Kind | None:
     return next((kind for kind in KINDS if values and kind == values[-1]), None)
 
 
+# What goes on with a device does not say again what it is.
+RESUME = "--resume"
 MAKING = (
     click.argument("user"),
-    click.option(
-        "--with", "kind", type=click.Choice([kind.value for kind in KINDS]), required=True, help="Kind of device."
-    ),
+    click.option("--with", "kind", type=click.Choice([kind.value for kind in KINDS]), help="Kind of device."),
     click.option("--name", help="Name of the device in IAM [the user's, then USER-2 and so on]."),
     click.option("--path", default="/", help="IAM path of the device."),
     click.option(
@@ -56,7 +61,10 @@ MAKING = (
     click.option(
         "-R", "--recipients-file", "to_files", multiple=True, type=Path, metavar="FILE", help="Recipients, one a line."
     ),
-    click.option("--backup-dir", type=Path, metavar="DIR", help="Where sealed backups go."),
+    click.option(
+        "--passphrase", is_flag=True, help="Seal the backup to this desk's identity, which a passphrase opens."
+    ),
+    flags.BACKUP_DIR,
 )
 
 
@@ -70,26 +78,39 @@ def making(function: Callable[..., None]) -> Callable[..., None]:
 @click.command(cls=Enroll, epilog=EPILOG)
 @making
 @click.option("--add", is_flag=True, help="Give one more to a user who has a device.")
+@click.option(RESUME, "resume", is_flag=True, help="Go on with a half-made device from its sealed backup; needs -i.")
+@flags.identity(required=False)
 def enroll(
     *,
     user: str,
-    kind: str,
+    kind: str | None,
     name: str | None,
     path: str,
     add: bool,
+    resume: bool,
+    keys: tuple[Path, ...],
     to: tuple[str, ...],
     to_files: tuple[Path, ...],
     backup_dir: Path | None,
+    passphrase: bool,
     **own: Any,
 ) -> None:
     """Give USER an MFA device."""
     common = flags.common()
-    vault = kit.vault(to, to_files, backup_dir)
+    if resume:
+        if not keys:
+            raise click.UsageError(f"{RESUME} opens the sealed backup: say with which identity, -i FILE")
+        _resume(user, keys, own, backup_dir=backup_dir)
+        return
+    vault = making_vault(
+        to, to_files, backup_dir, passphrase=passphrase, alone=own.get("codes") == "generated", flags=common
+    )
+    made = Kind(str(kind))
     with kit.desk(common, vault=vault) as (desk, caller):
         wish = enrollment.Wish(
-            user=enrollment.user_named(user, caller=caller), kind=Kind(kind), name=name, path=path, add=add
+            user=enrollment.user_named(user, caller=caller), kind=made, name=name, path=path, add=add
         )
-        carrier = KINDS[Kind(kind)].carrier(own, desk.inventory)
+        carrier = KINDS[made].carrier(own, desk.inventory)
         run = kit.run_id(desk.inventory)
         outcome: Outcome | Intent
         if common.dry_run:
@@ -99,6 +120,19 @@ def enroll(
         _report(
             outcome, backup=vault.place(outcome, run) if isinstance(outcome, Intent) else None, output=common.output
         )
+
+
+def _resume(user: str, keys: Sequence[Path], own: dict[str, Any], *, backup_dir: Path | None) -> None:
+    common = flags.common()
+    with kit.desk(common, vault=kit.vault((), (), backup_dir)) as (desk, caller):
+        outcome = enrollment.resume(
+            enrollment.user_named(user, caller=caller),
+            KINDS[Kind.VIRTUAL].carrier(own, desk.inventory),
+            opened=lambda entry: backups.open_created(Path(desk.vault.find(entry) or ""), keys),
+            caller=caller,
+            desk=desk,
+        )
+        _report(outcome, backup=None, output=common.output)
 
 
 def _report(outcome: Outcome | Intent, *, backup: str | None, output: str) -> None:

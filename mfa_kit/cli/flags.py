@@ -1,12 +1,15 @@
 """The flags that every verb takes, before or after its name, and the two kinds of command that take them."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import click
+
+from mfa_kit.cli.kit import config
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -48,6 +51,23 @@ def written(at: float) -> str:
     return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
+BACKUP_DIR = click.option("--backup-dir", type=Path, metavar="DIR", help="Where sealed backups are.")
+
+
+def identity(*, required: bool) -> Callable[[Any], Any]:
+    """Take identities that open sealed backups, as `keys`."""
+    return click.option(
+        "-i",
+        "--identity",
+        "keys",
+        multiple=True,
+        required=required,
+        type=Path,
+        metavar="FILE",
+        help="age identity, also one sealed by a passphrase, or SSH private key.",
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flags:
     """What the common flags say, wherever on the line they stood."""
@@ -64,9 +84,17 @@ class Flags:
     debug: bool = False
 
 
-def common() -> Flags:
+def given() -> Flags:
     """Gather the flags of the command line that is being run."""
     return Flags(**click.get_current_context().find_root().ensure_object(dict))
+
+
+def common() -> Flags:
+    """Gather the flags of the command line, and for those that it has not what the configuration file says."""
+    said = config.load()
+    defaults = {"profile": said.profile, "region": said.region, "account": said.account, "plain": said.plain}
+    line = click.get_current_context().find_root().ensure_object(dict)
+    return Flags(**{**{name: value for name, value in defaults.items() if value is not None}, **line})
 
 
 def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import click
 
-from mfa_kit.cli.kit import desk as kit
+from mfa_kit.cli.kit import phone as kit
 from mfa_kit.models import Kind
 from mfa_kit.ports import Carrier, Inventory
 
@@ -26,11 +27,20 @@ KINDS: dict[Kind, Row] = {
         options=(
             click.Option(
                 ["--codes"],
-                type=click.Choice(["generated"]),
-                required=True,
-                help="generated: computed here; the sealed backup is then the only copy of the seed.",
+                type=click.Choice(["typed", "one", "generated"]),
+                default="typed",
+                show_default=True,
+                help="typed: two in a row, off a phone; one: the first of them, for a queue of people; "
+                "generated: computed here, and the sealed backup is then the only copy of the seed.",
             ),
+            click.Option(
+                ["--qr-file"],
+                type=Path,
+                metavar="FILE",
+                help="Write the QR code to a new file, 0600 and unencrypted, in place of the screen.",
+            ),
+            click.Option(["--show-secret"], is_flag=True, help="Show the seed too, to type it into the app."),
         ),
-        carrier=kit.backup_alone,
+        carrier=kit.virtual,
     ),
 }

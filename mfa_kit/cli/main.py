@@ -20,8 +20,14 @@ VERBS = {
     "replace": ("replace", "Give a new MFA device for an old one."),
     "revoke": ("revoke", "Take an MFA device away from a user."),
     "orphans": ("orphans", "Explain and remove devices that nobody has."),
+    "status": ("status", "Show who has which MFA devices, and who has none."),
+    "resync": ("resync", "Tell IAM how far the clock of a device is off."),
     "backup": ("backup", "List, open and check sealed backups."),
     "ledger": ("ledger", "Show what this desk did, with AWS request ids."),
+    "doctor": ("doctor", "Check this desk: credentials, clock, rights, folders, terminal."),
+    "config": ("config", "Look at the configuration file."),
+    "completion": ("completion", "Complete commands in bash, zsh and fish."),
+    "man": ("man", "Write the manual pages."),
     "lab": ("lab", "Rehearse without AWS and without hardware."),
 }
 INTERNAL = 70

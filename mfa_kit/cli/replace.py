@@ -9,6 +9,7 @@ from mfa_kit import revocation
 from mfa_kit.cli import enroll, flags, report
 from mfa_kit.cli.kinds import KINDS
 from mfa_kit.cli.kit import desk as kit
+from mfa_kit.cli.kit.passphrase import vault as making_vault
 from mfa_kit.cli.revoke import WHICH
 from mfa_kit.enrollment import Wish, user_named
 from mfa_kit.models import Kind
@@ -27,13 +28,17 @@ def replace(
     to: tuple[str, ...],
     to_files: tuple[Path, ...],
     backup_dir: Path | None,
+    passphrase: bool,
     wanted: str | None,
     lost: bool,
     **own: Any,
 ) -> None:
     """Give USER a new MFA device for an old one, which goes when the new one works."""
     common = flags.common()
-    with kit.desk(common, vault=kit.vault(to, to_files, backup_dir)) as (desk, caller):
+    vault = making_vault(
+        to, to_files, backup_dir, passphrase=passphrase, alone=own.get("codes") == "generated", flags=common
+    )
+    with kit.desk(common, vault=vault) as (desk, caller):
         wish = Wish(user=user_named(user, caller=caller), kind=Kind(kind), name=name, path=path)
         carrier = KINDS[Kind(kind)].carrier(own, desk.inventory)
         run = kit.run_id(desk.inventory)

@@ -3,10 +3,9 @@
 import click
 
 from mfa_kit import revocation
-from mfa_kit.cli import flags, report
+from mfa_kit.cli import flags, report, terminal
 from mfa_kit.cli.kit import desk as kit
 from mfa_kit.enrollment import user_named
-from mfa_kit.errors import Declined
 from mfa_kit.models import Verb
 
 WHICH = click.option("--mfa-device", "wanted", metavar="NAME|ARN", help="Which device, when the user has several.")
@@ -32,9 +31,14 @@ def revoke(*, user: str, wanted: str | None, lost: bool, leave_without_mfa: bool
             run=kit.run_id(desk.inventory),
         )
         row = {"outcome": "planned", "user": entry.intent.user, "device": entry.intent.serial, "backup": entry.backup}
+        if leave_without_mfa:
+            desk.progress.note(f"warning: whoever has the password of {entry.intent.user} can then enroll a device")
         if not common.dry_run:
             if not common.yes:
-                raise Declined(f"{entry.intent.serial} would be deleted", "add --yes to confirm")
+                terminal.person(common).confirm(
+                    f"{entry.intent.serial} will be taken away from {entry.intent.user} for good",
+                    typed=entry.intent.name,
+                )
             revocation.retire(entry, verb=Verb.LOST if lost else Verb.REVOKE, desk=desk)
             row["outcome"] = "revoked"
             if lost:

@@ -1,11 +1,37 @@
-"""The talk: what is said to a person on stderr. stdout belongs to the result."""
+"""The only owner of the terminal: the talk on stderr, and questions on /dev/tty, so that pipes never break one.
 
+Every control sequence of the program stands here. What is shown of a secret is on the alternate screen and is wiped
+line by line, for a multiplexer keeps what is erased as a whole. Where nobody may be asked, a twin raises.
+"""
+
+import math
 import os
+import select
+import signal
 import sys
+import termios
+import textwrap
 import unicodedata
-from typing import TextIO
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import NoReturn, TextIO
 
 import click
+
+from mfa_kit.cli.flags import Flags
+from mfa_kit.errors import Declined, UsageFault
+from mfa_kit.otp import Secret, Symbol
+from mfa_kit.ports import Interaction
+
+# Lines that a conversation needs below what is shown.
+BELOW = 5
+TRIES = 3
+# xterm's control sequences, which every terminal emulator and multiplexer has. The QR code's black and white are of the
+# color cube, for a theme gives the first sixteen other colors.
+SCREEN, BACK = "\x1b[?1049h\x1b[H", "\x1b[r\x1b[0m\x1b[?1049l"
+BLACK_ON_WHITE, PLAIN = "\x1b[38;5;16;48;5;231m", "\x1b[0m"
+LINE_ABOVE, RETURN = "\x1b7\x1b[A\r", "\x1b[K\x1b8"
 
 
 def printable(text: str) -> str:
@@ -46,3 +72,184 @@ class Talk:
 
     def note(self, text: str) -> None:
         _say(text)
+
+
+class Nobody:
+    """No person may be asked; `why` says so."""
+
+    def __init__(self, why: str) -> None:
+        self._why = why
+
+    def _decline(self, what: str, instead: str) -> NoReturn:
+        raise Declined(f"{what}, and {self._why}", f"use {instead}")
+
+    def check(self, *parts: Secret[str], instead: str) -> None:
+        self._decline("somebody has to answer", instead)
+
+    def say(self, text: str) -> None:
+        pass
+
+    def ask_code(self, prompt: str, *, instead: str, left: Callable[[], float] | None = None) -> str:
+        self._decline(f"{prompt} must be typed", instead)
+
+    def ask_secret(self, prompt: str, *, instead: str) -> Secret[str]:
+        self._decline(f"{prompt} must be typed", instead)
+
+    def ask_new_secret(self, prompt: str, *, instead: str) -> Secret[str]:
+        self._decline(f"{prompt} must be typed", instead)
+
+    def confirm(self, what: str, *, typed: str, instead: str = "--yes") -> None:
+        self._decline(f"{what}: this must be confirmed", instead)
+
+    def choose(self, prompt: str, options: Sequence[str], *, instead: str) -> int:
+        self._decline(f"{prompt} must be chosen", instead)
+
+    def pause(self, prompt: str, *, instead: str) -> None:
+        self._decline("somebody has to press Enter", instead)
+
+    def show(self, *parts: Secret[str], instead: str) -> None:
+        self._decline("a secret must be shown", instead)
+
+    def clear(self) -> None:
+        pass
+
+
+class Terminal:
+    """A person at a terminal. The kernel edits the line that is typed, so a redraw never touches it."""
+
+    def __init__(self, tty: int, *, plain: bool) -> None:
+        self._tty, self._redraws, self._shown = tty, not plain, False
+
+    def check(self, *parts: Secret[str], instead: str) -> None:
+        if parts:
+            self._room(parts, instead=instead)
+
+    def say(self, text: str) -> None:
+        width = os.get_terminal_size(self._tty).columns or sys.maxsize
+        lines = textwrap.wrap(printable(text), width, break_long_words=False, break_on_hyphens=False)
+        self._write("\n".join(lines) + "\n")
+
+    def ask_code(self, prompt: str, *, instead: str, left: Callable[[], float] | None = None) -> str:
+        if left is None:
+            return self._line(prompt).strip()
+
+        def told() -> str:
+            return f"next code in {math.ceil(left()):>2} s"
+
+        self.say(told())
+        tick = (lambda: self._write(LINE_ABOVE + told() + RETURN)) if self._redraws else None
+        return self._line(prompt, tick=tick).strip()
+
+    def ask_secret(self, prompt: str, *, instead: str) -> Secret[str]:
+        return Secret(self._line(prompt, echo=False).rstrip("\n"))
+
+    def ask_new_secret(self, prompt: str, *, instead: str) -> Secret[str]:
+        while True:
+            first = self.ask_secret(prompt, instead=instead)
+            if first == Secret(""):
+                self.say("nothing was typed")
+            elif first == self.ask_secret("the same again", instead=instead):
+                return first
+            else:
+                self.say("these two differ")
+
+    def confirm(self, what: str, *, typed: str, instead: str = "--yes") -> None:
+        self.say(what)
+        if self._line(f"type {typed} to go on").strip() != typed:
+            raise Declined(f"{typed} was not typed, so nothing was done", f"answer with {typed}, or use {instead}")
+
+    def choose(self, prompt: str, options: Sequence[str], *, instead: str) -> int:
+        for number, option in enumerate(options, 1):
+            self.say(f"{number:>3}  {option}")
+        for _ in range(TRIES):
+            answer = self._line(f"{prompt}, 1 to {len(options)}").strip()
+            if answer.isdecimal() and 1 <= int(answer) <= len(options):
+                return int(answer) - 1
+            self.say(f"type a number from 1 to {len(options)}")
+        raise Declined("nothing was chosen", f"use {instead}")
+
+    def pause(self, prompt: str, *, instead: str) -> None:
+        self._line(prompt)
+
+    def show(self, *parts: Secret[str], instead: str) -> None:
+        high, lines = self._room(parts, instead=instead)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._killed)
+        self._shown = True
+        rows = [
+            f"{BLACK_ON_WHITE if isinstance(part, Symbol) else ''}{line}{PLAIN}\r\n"
+            for part in parts
+            for line in part.reveal().splitlines()
+        ]
+        # Only the lines below scroll from here on, so what is shown stays where it is.
+        self._write(SCREEN + "".join(rows) + f"\x1b[{high + 1};{lines}r\x1b[{high + 1};1H")
+
+    def _room(self, parts: Sequence[Secret[str]], *, instead: str) -> tuple[int, int]:
+        """Return the lines of the parts and of the window. Raise UsageFault when they do not fit."""
+        columns, lines = os.get_terminal_size(self._tty)
+        texts = Secret([part.reveal().splitlines() for part in parts])
+        wide, high = max(len(line) for text in texts.reveal() for line in text), sum(map(len, texts.reveal()))
+        if os.environ.get("TERM", "dumb") == "dumb":
+            raise UsageFault("this terminal cannot hide again what it shows: TERM is dumb", f"use {instead}")
+        if wide > columns or high + BELOW > lines:
+            raise UsageFault(
+                f"the window has {columns} columns and {lines} lines, and {wide} by {high + BELOW} are needed",
+                f"make it larger or its letters smaller, or use {instead}",
+            )
+        return high, lines
+
+    def clear(self) -> None:
+        if self._shown:
+            lines = os.get_terminal_size(self._tty).lines
+            self._write("\x1b[r" + "".join(f"\x1b[{row};1H\x1b[K" for row in range(1, lines + 1)) + BACK)
+            self._shown = False
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_DFL)
+
+    def _killed(self, number: int, _frame: object) -> None:
+        """Wipe the screen, then end as the signal would have."""
+        self.clear()
+        os.kill(os.getpid(), number)
+
+    def _write(self, text: str) -> None:
+        data = text.encode(errors="replace")
+        while data:
+            data = data[os.write(self._tty, data) :]
+
+    def _line(self, prompt: str, *, echo: bool = True, tick: Callable[[], None] | None = None) -> str:
+        with self._mode(echo=echo):
+            self._write(f"{printable(prompt)}: ")
+            while not select.select([self._tty], [], [], 1 if tick else None)[0]:
+                if tick:
+                    tick()
+            line = os.read(self._tty, 4096)
+        if not echo:
+            self._write("\n")
+        if not line:
+            self._write("\n")
+            raise KeyboardInterrupt
+        return line.decode(errors="replace")
+
+    @contextmanager
+    def _mode(self, *, echo: bool) -> Iterator[None]:
+        """Let the kernel edit a line; keys typed ahead are dropped, and Ctrl-Z would leave a secret on the screen."""
+        before = termios.tcgetattr(self._tty)
+        mode = termios.tcgetattr(self._tty)
+        mode[3] = mode[3] & ~termios.ECHO | termios.ICANON | termios.ISIG | (termios.ECHO if echo else 0)
+        mode[6][termios.VSUSP] = b"\0"
+        termios.tcsetattr(self._tty, termios.TCSAFLUSH, mode)
+        try:
+            yield
+        finally:
+            termios.tcsetattr(self._tty, termios.TCSADRAIN, before)
+
+
+@cache
+def person(flags: Flags) -> Interaction:
+    """Return who can be asked: whoever sits at the terminal of this process, or nobody."""
+    if flags.no_input:
+        return Nobody("--no-input forbids to ask")
+    try:
+        return Terminal(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC), plain=flags.plain)
+    except OSError:
+        return Nobody("there is no terminal to ask at")

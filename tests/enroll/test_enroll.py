@@ -112,7 +112,7 @@ def test_where_tags_are_denied_and_enable_fails_the_device_goes(at: AtDesk, user
     at_lab.faults.add("EnableMFADevice", "denied")
     with at() as desk, pytest.raises(AccessDenied) as caught:
         desk.enroll(user)
-    assert not getattr(caught.value, "__notes__", [])
+    assert caught.value.__notes__ == [f"nothing is left of {serial_of(user)}"]
     assert serial_of(user) not in at_lab.serials()
 
 

@@ -78,7 +78,8 @@ def test_a_symbol_has_its_quiet_zone() -> None:
     assert {len(row) for row in rows} == {len(rows)}
     assert not any(rows[3])
     assert rows[4][4:11] == [True] * 7
-    assert len(qr.modules(URI, border=1)) == len(rows) - 6
+    assert not any(qr.modules(URI, small=True)[1])
+    assert qr.modules(URI, small=True)[2][2:9] == [True] * 7
 
 
 @pytest.mark.parametrize(

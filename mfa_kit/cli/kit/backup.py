@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mfa_kit.cli import flags, terminal
 from mfa_kit.cli.kit.desk import backup_dir, harden, home
 from mfa_kit.models import Call
-from mfa_kit.otp import Png
+from mfa_kit.otp import Created, Png, Secret
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.agefile import Backup
@@ -34,12 +35,20 @@ def verify_backup(file: Path, keys: Sequence[Path]) -> str:
     return keyuri.label_of(qr.read(_opened(file, keys)))
 
 
+def open_created(file: Path, keys: Sequence[Path]) -> Created:
+    """Open a backup, and return what IAM gave when the device was made."""
+    from mfa_kit import keyuri, qr
+
+    uri = qr.read(_opened(file, keys))
+    return Created(keyuri.seed_of(uri), uri)
+
+
 def _opened(file: Path, keys: Sequence[Path]) -> Png:
     """Open a backup; the ledger remembers that, whatever came of it."""
     from mfa_kit.adapters import agefile
     from mfa_kit.adapters.ledger import Ledger
 
-    secrets = agefile.identities(keys)
+    secrets = agefile.identities(keys, _ask)
     told = agefile.told(file)
     with Ledger(home()) as ledger:
         answer = "Failed"
@@ -58,3 +67,9 @@ def _opened(file: Path, keys: Sequence[Path]) -> Png:
                 )
             )
     return opened
+
+
+def _ask(file: Path) -> Secret[str]:
+    return terminal.person(flags.common()).ask_secret(
+        f"passphrase of {file}", instead="an identity without a passphrase: -i FILE"
+    )

@@ -9,19 +9,24 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from mfa_kit import models
+from mfa_kit import models, otp
 from mfa_kit.cli import terminal
 from mfa_kit.cli.flags import Flags
+from mfa_kit.cli.kit import config
 from mfa_kit.enrollment import BackupAlone
 from mfa_kit.errors import UsageFault
-from mfa_kit.models import Caller
+from mfa_kit.models import Call, Caller
 from mfa_kit.pacing import Patient
-from mfa_kit.ports import Carrier, Desk, Inventory, Vault
+from mfa_kit.phone import ask_until
+from mfa_kit.ports import Desk, Inventory, Vault
+
+if TYPE_CHECKING:
+    from mfa_kit.adapters.iam import Iam
 
 # The account of `mfa-kit lab`; AWS gives nobody this number.
 LAB_ACCOUNT = "000000000000"
@@ -52,28 +57,40 @@ def harden() -> None:
 
 
 def backup_dir(given: Path | None) -> Path:
-    return given or home() / "backups"
+    if given:
+        return given
+    said = config.load().backup_dir
+    return Path(said).expanduser() if said else home() / "backups"
 
 
 def vault(to: Sequence[str], to_files: Sequence[Path], folder: Path | None) -> Vault:
-    """Return the vault that seals to these recipients. Raise UsageFault for one that is none."""
+    """Return the vault for these recipients, else for the configured ones. Raise UsageFault for one that is none."""
     from mfa_kit.adapters import agefile
 
-    return agefile.AgeFiles(backup_dir(folder), agefile.recipients(to, to_files))
-
-
-def backup_alone(_own: Mapping[str, Any], inventory: Inventory) -> Carrier:
-    return BackupAlone(inventory.now)
+    chosen = agefile.recipients(to, to_files) if to or to_files else agefile.recipients(config.load().recipients)
+    return agefile.AgeFiles(backup_dir(folder), chosen)
 
 
 def run_id(inventory: Inventory) -> str:
     return models.run_id(inventory.now(), secrets.token_bytes(4))
 
 
+def opened(flags: Flags, observe: Callable[[Call], None]) -> "Iam":
+    """Open IAM with the credentials that the flags and the environment say; codes are asked for at the terminal."""
+    from mfa_kit.adapters.iam import Iam
+
+    return Iam(
+        observe=observe,
+        profile=flags.profile,
+        region=flags.region,
+        endpoint_url=flags.endpoint_url,
+        ask_code=lambda serial: _session_code(serial, flags),
+    )
+
+
 @contextmanager
 def desk(flags: Flags, *, vault: Vault) -> Iterator[tuple[Desk, Caller]]:
     """Open AWS and the ledger, tell who we are, and refuse any account but the one that was asked for."""
-    from mfa_kit.adapters.iam import Iam
     from mfa_kit.adapters.ledger import Ledger
 
     harden()
@@ -82,15 +99,10 @@ def desk(flags: Flags, *, vault: Vault) -> Iterator[tuple[Desk, Caller]]:
         logging.basicConfig(format="%(asctime)s %(name)s: %(message)s")
         logging.getLogger("mfa_kit").setLevel(logging.DEBUG)
     with Ledger(home()) as ledger:
-        iam = Iam(
-            observe=ledger.called,
-            profile=flags.profile,
-            region=flags.region,
-            endpoint_url=flags.endpoint_url,
-        )
+        iam = opened(flags, ledger.called)
         caller = iam.caller()
         lab = " (LAB, nothing here is real)" if caller.account == LAB_ACCOUNT else ""
-        clock = f", {_ahead(iam.offset())}" if iam.offset() else ""
+        clock = f", {ahead(iam.offset())}" if iam.offset() else ""
         talk.note(f"account {caller.account}{lab} as {caller.arn}{clock}")
         if flags.account is not None and flags.account != caller.account:
             raise UsageFault(
@@ -111,6 +123,17 @@ def desk(flags: Flags, *, vault: Vault) -> Iterator[tuple[Desk, Caller]]:
         )
 
 
-def _ahead(offset: float) -> str:
+def _session_code(serial: str, flags: Flags) -> str:
+    """Ask for a code of the device that a profile names; AWS alone knows whether it is right."""
+    return ask_until(
+        otp.digits,
+        f"code of {serial}",
+        now=time.time,
+        interaction=terminal.person(flags),
+        instead="credentials that need no code, such as a session's or a role's without mfa_serial",
+    )
+
+
+def ahead(offset: float) -> str:
     """Say how far the clocks are apart; codes are computed for AWS's."""
     return f"this machine's clock is {abs(offset):.0f} s {'behind' if offset > 0 else 'ahead of'} AWS's"

@@ -1,0 +1,30 @@
+"""`mfa-kit config`: where the configuration is, what it says, and whether it is sound."""
+
+import click
+
+from mfa_kit.cli import flags, report
+from mfa_kit.cli.kit import config as kit
+
+
+@click.group(cls=flags.Noun)
+def config() -> None:
+    """Look at the configuration file, which holds defaults for flags."""
+
+
+@config.command()
+def path() -> None:
+    """Print where the file is, or would be."""
+    report.one("config-path", {"path": str(kit.path())}, output=flags.given().output)
+
+
+@config.command()
+def show() -> None:
+    """Print what the file says; keys that it has not are left out."""
+    said = {key: value or None for key, value in kit.rows(kit.load()).items()}
+    report.one("config-show", {"path": str(kit.path()), **said}, output=flags.given().output)
+
+
+@config.command()
+def validate() -> None:
+    """Check the file: its rights, its keys, and that its recipients are some."""
+    report.one("config-validate", {"path": str(kit.path()), **kit.check()}, output=flags.given().output)

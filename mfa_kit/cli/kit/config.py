@@ -1,0 +1,105 @@
+"""The configuration file: defaults for flags, in TOML.
+
+What it says decides where seeds are sealed to, so it must be ours and nobody else's to write; the working directory is
+never looked at.
+"""
+
+import os
+import stat
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from mfa_kit.errors import UsageFault
+
+NAME = "config.toml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Each key of the file, written there with `-` for `_`."""
+
+    profile: str | None = None
+    region: str | None = None
+    account: str | None = None
+    plain: bool | None = None
+    backup_dir: str | None = None
+    recipients: tuple[str, ...] = ()
+
+
+# What each key takes; a key of the file has `-` where its name here has `_`.
+WORDS = {"plain": "true or false", "recipients": 'a list of texts, ["…", "…"]'}
+TEXT = "text in quotes"
+KEYS = tuple(field.name.replace("_", "-") for field in fields(Config))
+
+
+def path() -> Path:
+    """Return where the file is, or would be: in `$MFA_KIT_HOME`, or the platform's folder for configuration."""
+    if home := os.environ.get("MFA_KIT_HOME"):
+        return Path(home).absolute() / NAME
+    import platformdirs
+
+    return platformdirs.user_config_path("mfa-kit") / NAME
+
+
+def load() -> Config:
+    """Read the file; without one every key is empty. Raise UsageFault for a file that is not to be trusted or read."""
+    file = path()
+    try:
+        text = _trusted(file)
+    except FileNotFoundError:
+        return Config()
+    except OSError as error:
+        raise UsageFault(f"{file} cannot be read: {error.strerror}", "check the rights on it") from None
+    return parsed(text, file)
+
+
+def _trusted(file: Path) -> bytes:
+    """Return what is in a file that only we, or root, can write, in a folder of which the same is true."""
+    with os.fdopen(os.open(file, os.O_RDONLY | os.O_CLOEXEC), "rb") as opened:
+        for what, status in ((file, os.fstat(opened.fileno())), (file.parent, file.parent.stat())):
+            if status.st_uid not in {os.getuid(), 0}:
+                raise UsageFault(f"{what} belongs to another user", f"make it yours: chown {os.getuid()} {what}")
+            if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not status.st_mode & stat.S_ISVTX:
+                raise UsageFault(f"{what} can be written by other users", f"take that away: chmod go-w {what}")
+        return opened.read()
+
+
+def parsed(text: bytes, file: Path) -> Config:
+    """Raise UsageFault for what is no TOML, for a key that is none, and for a value of another type."""
+    import tomllib
+
+    try:
+        said: dict[str, Any] = tomllib.loads(text.decode())
+    except ValueError as error:
+        raise UsageFault(f"{file} is no TOML: {error}", "see docs/configuration.md") from None
+    for key, value in said.items():
+        if key not in KEYS:
+            raise UsageFault(f"{file} has a key {key!r}, which there is none of", f"there are {', '.join(KEYS)}")
+        if not _fits(key, value):
+            raise UsageFault(f"{key} in {file} is {value!r}", f"write {WORDS.get(key, TEXT)}")
+    values: dict[str, Any] = {key.replace("-", "_"): value for key, value in said.items()}
+    return Config(**{**values, "recipients": tuple(values.get("recipients", ()))})
+
+
+def _fits(key: str, value: object) -> bool:
+    match key:
+        case "plain":
+            return isinstance(value, bool)
+        case "recipients":
+            return isinstance(value, list) and all(isinstance(each, str) for each in value)
+        case _:
+            return isinstance(value, str)
+
+
+def rows(config: Config) -> dict[str, object]:
+    """Return the keys as the file has them."""
+    return {field.name.replace("_", "-"): getattr(config, field.name) for field in fields(config)}
+
+
+def check() -> dict[str, object]:
+    """Read the file and parse its recipients. Raise UsageFault for the first thing that is wrong."""
+    from mfa_kit.adapters import agefile
+
+    said = load()
+    return {"there": path().exists(), "valid": True, "recipients": len(agefile.recipients(said.recipients))}

@@ -1,0 +1,78 @@
+"""A passphrase in place of recipients: one X25519 identity of this desk, sealed by it; backups are sealed to that.
+
+So scrypt's seconds are spent once and not for each backup, and `age -d -i` opens both.
+"""
+
+import secrets
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from mfa_kit.cli import terminal
+from mfa_kit.cli.flags import Flags
+from mfa_kit.cli.kit import config, desk
+from mfa_kit.errors import Declined
+from mfa_kit.otp import Secret
+from mfa_kit.ports import Interaction, Vault
+
+INSTEAD = "-r RECIPIENT or -R FILE"
+# Proquints (arXiv:0901.4016): 16 bits as five letters that can be read aloud. Seven are 112 bits.
+CONSONANTS, VOWELS = "bdfghjklmnprstvz", "aiou"
+WORDS = 7
+
+
+def vault(
+    to: Sequence[str], to_files: Sequence[Path], folder: Path | None, *, passphrase: bool, alone: bool, flags: Flags
+) -> Vault:
+    """Return the vault of a verb that makes a device.
+
+    A backup that would be `alone` with the seed, and that nobody said a recipient for, is sealed to the passphrase too
+    where a person is there to choose one.
+    """
+    if alone and not (passphrase or to or to_files or config.load().recipients):
+        with suppress(Declined):
+            terminal.person(flags).check(instead=INSTEAD)
+            passphrase = True
+    return desk.vault((*to, _recipient(flags)) if passphrase else to, to_files, folder)
+
+
+def _recipient(flags: Flags) -> str:
+    """Return the recipient of this desk's identity, which is made when it is first used; its file's name tells it."""
+    from mfa_kit.adapters import agefile
+
+    talk = terminal.Talk()
+    if found := sorted(desk.home().glob("identity-age1*.age")):
+        talk.note(f"the backup opens with your passphrase and {found[0]}")
+        return found[0].stem.removeprefix("identity-")
+    if flags.dry_run:
+        return agefile.Made().recipient
+    desk.harden()
+    identity = agefile.Made()
+    path = desk.home() / f"identity-{identity.recipient}.age"
+    agefile.write_new(path, identity.sealed(_chosen(terminal.person(flags))))
+    talk.note(
+        f"{path} is this desk's identity, sealed by your passphrase; keep a copy of it, for backups open with both"
+    )
+    return identity.recipient
+
+
+def _chosen(person: Interaction) -> Secret[str]:
+    """Let a person type a passphrase, or take one that is made here; it is shown once, and typed to prove that."""
+    if person.choose("passphrase", ["type one", "have one made"], instead=INSTEAD) == 0:
+        return person.ask_new_secret("passphrase", instead=INSTEAD)
+    made = Secret("-".join(_word(secrets.randbits(16)) for _ in range(WORDS)))
+    while True:
+        try:
+            person.show(made, instead=INSTEAD)
+            person.pause("write it down, for it is not shown again; then press Enter", instead=INSTEAD)
+        finally:
+            person.clear()
+        if person.ask_secret("passphrase", instead=INSTEAD) == made:
+            return made
+        person.say("that is another one; look again")
+
+
+def _word(bits: int) -> str:
+    """Spell 16 bits: consonants of four, vowels of two."""
+    first, second, third = (CONSONANTS[bits >> shift & 15] for shift in (12, 6, 0))
+    return f"{first}{VOWELS[bits >> 10 & 3]}{second}{VOWELS[bits >> 4 & 3]}{third}"

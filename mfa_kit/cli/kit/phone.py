@@ -1,0 +1,50 @@
+"""The virtual MFA device: on a phone, or in a sealed backup alone."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mfa_kit.cli import flags, terminal
+from mfa_kit.cli.kit.desk import harden
+from mfa_kit.enrollment import BackupAlone
+from mfa_kit.errors import UsageFault
+from mfa_kit.otp import KeyUri
+from mfa_kit.phone import Phone, Way
+from mfa_kit.ports import Carrier, Inventory
+
+
+class PlainPicture:
+    """A QR code in a file of its own, which was not there before."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+        if path.exists() or path.is_symlink():
+            raise UsageFault(f"{path} exists already", "nothing is written over; name a new file: --qr-file")
+
+    def write(self, uri: KeyUri) -> None:
+        from mfa_kit import qr
+        from mfa_kit.adapters import agefile
+
+        agefile.write_new(Path(self.path).absolute(), qr.png(uri))
+
+    def remove(self) -> None:
+        Path(self.path).unlink(missing_ok=True)
+
+
+def virtual(own: Mapping[str, Any], inventory: Inventory) -> Carrier:
+    """Return the carrier that `--codes` asks for."""
+    if own["codes"] == "generated":
+        return BackupAlone(inventory.now)
+    from mfa_kit import qr
+
+    harden()
+    return Phone(
+        inventory.now,
+        interaction=terminal.person(flags.common()),
+        draw=qr.blocks,
+        way=Way(
+            typed=1 if own["codes"] == "one" else 2,
+            grouped=own["show_secret"],
+            picture=PlainPicture(own["qr_file"]) if own["qr_file"] else None,
+        ),
+    )

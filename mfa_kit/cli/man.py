@@ -1,0 +1,85 @@
+"""`mfa-kit man`: manual pages, written from each command's own help (man(7), a page a command)."""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import click
+
+from mfa_kit import __version__
+from mfa_kit.cli import flags, report
+from mfa_kit.cli.enroll import Enroll
+from mfa_kit.cli.kinds import KINDS
+from mfa_kit.cli.kit import man as kit
+
+
+@click.command(cls=flags.Verb)
+@click.option("--dir", "folder", type=Path, metavar="DIR", help="Write a page a command here [print mfa-kit(1)].")
+def man(*, folder: Path | None) -> None:
+    """Write the manual pages: `mfa-kit man | man -l -`, or `mfa-kit man --dir ~/.local/share/man/man1`."""
+    root = click.get_current_context().find_root().command
+    pages = dict(_pages(root, None, "mfa-kit"))
+    if folder is None:
+        click.echo(pages["mfa-kit"], nl=False)
+        return
+    kit.write(folder, {f"{name}.1": page for name, page in pages.items()})
+    report.one("man", {"folder": str(folder), "pages": len(pages)}, output=flags.given().output)
+
+
+def _pages(command: click.Command, parent: click.Context | None, name: str) -> Iterator[tuple[str, str]]:
+    """Yield name and page of a command, then of its own commands."""
+    context = click.Context(command, parent=parent, info_name=name)
+    context.meta["kind"] = None  # the options of each kind stand apart
+    children = command.list_commands(context) if isinstance(command, click.Group) else []
+    title = context.command_path.replace(" ", "-")
+    yield title, page(command, context, children)
+    for child in children:
+        found = command.get_command(context, child) if isinstance(command, click.Group) else None
+        if found:
+            yield from _pages(found, context, child)
+
+
+def page(command: click.Command, context: click.Context, children: list[str]) -> str:
+    """Return one page."""
+    title = context.command_path.replace(" ", "-")
+    said = " ".join((command.help or "").split("\n\n")[0].split())
+    usage = " ".join(command.collect_usage_pieces(context))
+    lines = [
+        f'.TH {roff(title.upper())} 1 "" "mfa-kit {__version__}"',
+        ".SH NAME",
+        rf"{roff(title)} \- {roff(said.rstrip('.'))}",
+        ".SH SYNOPSIS",
+        rf"\fB{roff(context.command_path)}\fR {roff(usage)}",
+        ".SH DESCRIPTION",
+        *_text(command.help or ""),
+        ".SH OPTIONS",
+    ]
+    lines += _options(command.get_params(context), context)
+    if isinstance(command, Enroll):
+        for kind, row in KINDS.items():
+            lines += [f".SS Of \\-\\-with {roff(kind)}", *_options(row.options, context)]
+    if command.epilog:
+        lines += [".SH NOTES", *_text(command.epilog)]
+    if children:
+        lines += [".SH COMMANDS", ", ".join(rf"\fB{roff(title)}\-{roff(child)}\fR(1)" for child in children)]
+    return "\n".join(lines) + "\n"
+
+
+def _options(options: Sequence[click.Parameter], context: click.Context) -> Iterator[str]:
+    for option in options:
+        if isinstance(option, click.Option) and (record := option.get_help_record(context)):
+            yield from (".TP", rf"\fB{roff(record[0])}\fR", roff(record[1]))
+
+
+def _text(text: str) -> Iterator[str]:
+    r"""Yield paragraphs; one after \b keeps its lines, as in the help."""
+    for paragraph in re.split(r"\n\s*\n", text.strip()):
+        kept = paragraph.lstrip().startswith("\b")
+        lines = [line.strip() for line in paragraph.replace("\b", "").strip().splitlines()]
+        yield from (".PP", *([".nf", *map(roff, lines), ".fi"] if kept else [roff(" ".join(lines))]))
+
+
+def roff(text: str) -> str:
+    """Write text that roff takes literally: no escapes, no request at the start of a line, hyphens as they are."""
+    plain = text.replace("\\", r"\e").replace("-", r"\-").replace("…", r"\[u2026]")
+    return rf"\&{plain}" if plain.startswith((".", "'")) else plain

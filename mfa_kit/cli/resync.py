@@ -1,0 +1,54 @@
+"""`mfa-kit resync`: two codes in a row, typed or computed from a sealed backup."""
+
+from functools import cache
+from pathlib import Path
+
+import click
+
+from mfa_kit import otp, revocation
+from mfa_kit import resync as use_case
+from mfa_kit.cli import flags, report, terminal
+from mfa_kit.cli.kit import backup as backups
+from mfa_kit.cli.kit import desk as kit
+from mfa_kit.cli.revoke import WHICH
+from mfa_kit.enrollment import user_named
+from mfa_kit.errors import IntegrityFault
+from mfa_kit.otp import Pair
+from mfa_kit.phone import read_pair
+from mfa_kit.status import entry_of
+
+
+@click.command(cls=flags.Verb)
+@click.argument("user")
+@WHICH
+@flags.identity(required=False)
+@flags.BACKUP_DIR
+def resync(*, user: str, wanted: str | None, keys: tuple[Path, ...], backup_dir: Path | None) -> None:
+    """Tell IAM how far the clock of USER's device is off, by two codes that it shows in a row.
+
+    With -i the codes are computed from the sealed backup, for AWS's time.
+    """
+    common = flags.common()
+    with kit.desk(common, vault=kit.vault((), (), backup_dir)) as (desk, caller):
+        name = user_named(user, caller=caller)
+        device = revocation.choose(name, wanted, devices=desk.inventory.devices(name))
+
+        @cache
+        def typed() -> Pair:
+            return read_pair(
+                now=desk.inventory.now, interaction=terminal.person(common), instead="-i IDENTITY, for a sealed backup"
+            )
+
+        if keys:
+            entry = entry_of(device, name, caller=caller, desk=desk)
+            file = desk.vault.find(entry) if entry else None
+            if file is None:
+                raise IntegrityFault(f"there is no backup of {device.serial} here", "name its folder with --backup-dir")
+            seed = backups.open_created(Path(file), keys).seed
+        if not common.dry_run:
+            use_case.resync(name, device, (lambda: otp.pair(seed, desk.inventory.now())) if keys else typed, desk=desk)
+        report.one(
+            "resync",
+            {"outcome": "planned" if common.dry_run else "resynced", "user": name, "device": device.serial},
+            output=common.output,
+        )

@@ -1,0 +1,56 @@
+"""Who has what: a user's MFA devices, who made them, and whether this desk has a backup. Reads only."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from mfa_kit.models import Caller, Device, Entry, Kind, Mark, intent_of
+from mfa_kit.ports import Desk
+
+
+class Made(StrEnum):
+    """By whom a device was made, as far as the ledger and its tags tell."""
+
+    HERE = "this desk"
+    ELSEWHERE = "another desk"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Has:
+    """One device of a user, or that the user has none."""
+
+    user: str
+    device: Device | None = None
+    made: Made | None = None
+    backup: str | None = None
+
+
+def status(user: str, *, caller: Caller, desk: Desk) -> list[Has]:
+    """Return a user's devices in IAM's order, or that there are none. Raise NoSuchEntity."""
+    devices = desk.inventory.devices(user)
+    return [_has(device, user, caller=caller, desk=desk) for device in devices] or [Has(user=user)]
+
+
+def _has(device: Device, user: str, *, caller: Caller, desk: Desk) -> Has:
+    """Tell a device from an earlier one of the same name by the run in its tags."""
+    entry = entry_of(device, user, caller=caller, desk=desk)
+    made = Made.UNKNOWN if entry is None else Made.HERE if desk.journal.find(device.serial, run=entry.run) else None
+    return Has(
+        user=user,
+        device=device,
+        made=made or Made.ELSEWHERE,
+        backup=desk.vault.find(entry) if entry else None,
+    )
+
+
+def entry_of(device: Device, user: str, *, caller: Caller, desk: Desk) -> Entry | None:
+    """Return the run that made a device: the journal's entry, or one made of its tags; None when nothing tells."""
+    tagged = desk.inventory.run_of(device.serial) if device.kind is Kind.VIRTUAL else Mark.UNTAGGED
+    run = tagged if isinstance(tagged, str) else None
+    if (entry := desk.journal.find(device.serial, run=run)) and entry.intent.user == user:
+        return entry
+    if run is None:
+        return None
+    return Entry(
+        run=run, intent=intent_of(device.serial, user=user, account=caller.account, partition=caller.partition)
+    )

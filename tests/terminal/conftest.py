@@ -1,0 +1,32 @@
+"""A lab and the environment of a program that works on it."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mfa_kit.lab.server import Lab
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    with Lab(users=("alice",)) as lab:
+        yield lab
+
+
+def environment(lab: Lab, folder: Path) -> dict[str, str]:
+    """Return the whole environment of a program that works on the lab, with its files below a folder."""
+    return {
+        **lab.env,
+        **{name: os.environ[name] for name in ("PATH", "PYTHONPATH", "COVERAGE_FILE") if name in os.environ},
+        "HOME": str(folder / "user"),
+        "MFA_KIT_HOME": str(folder / "home"),
+        "TERM": "xterm-256color",
+        "LC_ALL": "C.UTF-8",
+    }
+
+
+@pytest.fixture
+def env(lab: Lab, tmp_path: Path) -> dict[str, str]:
+    return environment(lab, tmp_path)

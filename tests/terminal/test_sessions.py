@@ -1,0 +1,327 @@
+"""Whole sessions at a terminal, one file each in sessions/: what is seen and typed, and everything that is there after.
+
+A line of a session is one of
+
+    # TEXT                      the fact that the session states
+    user NAME                   there is such a user (alice is there always)
+    device NAME [USER]          a virtual device, enabled for the user of the same name
+    delete NAME                 an administrator deletes a device
+    keys USER                   access keys of a user, in a profile of his name; the admin's are gone
+    policy USER FILE            an inline policy, from policies/
+    role NAME USER              a role with every right, which a user with MFA may take
+    identity FILE               an age identity; `{recipient}` is its recipient
+    window COLUMNSxLINES        the size of the window, 100x40 at first
+    env NAME=VALUE              a variable for the program
+    file NAME [MODE]            a file below the folder where the program runs, of the `  text` after it
+    lab OPERATION FAULT ...     a fault of the lab from here on, as `at=every seconds=5`
+    no terminal                 the programs from here on have none
+    $ mfa-kit ...               a program; it may be another one, such as age
+    see TEXT                    wait until the program writes this to the terminal
+    type TEXT                   type a line; {alice}, {alice -1} is the device's code of now, of a step before
+    type what is shown          type what stands alone in the first line of the screen; it is to stay secret
+    type what was shown         type that once more
+    key ^C                      press one key
+    secret TEXT                 type a line that is to stay secret
+    kill TERM                   send a signal
+    exit N                      the exit code of the program
+    stdout, stderr, terminal, devices, files, then `  text`
+                                what is in each then: of the terminal what can be scrolled to, of devices IAM's list
+                                with users, of files those below the program's folder and MFA_KIT_HOME; what is not
+                                named is empty. Empty lines do not count; `...` is any lines, or any text in a line.
+
+Whatever a session is about, no seed and nothing else that is secret is left in anything that it leaves behind.
+"""
+
+import base64
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pyotp
+import pyrage
+import pytest
+
+from mfa_kit.lab.codes import Settings
+from mfa_kit.lab.server import Lab
+from tests.terminal.conftest import environment
+from tests.terminal.window import Window
+from tests.test_docs import wild
+
+SESSIONS = sorted((Path(__file__).parent / "sessions").glob("*.txt"))
+BLOCKS = ("stdout", "stderr", "terminal", "devices", "files")
+KEYS = {"^C": "\x03", "^D": "\x04", "^Z": "\x1a", "^U": "\x15", "Enter": "\r", "Backspace": "\x7f"}
+# Seconds after the beginning of a step by AWS's clock at which a session begins.
+EARLY = 3
+ARN = "arn:aws:iam::000000000000:mfa/"
+
+
+@dataclass
+class Session:
+    """One session while it is played."""
+
+    lab: Lab
+    folder: Path
+    env: dict[str, str]
+    size: tuple[int, int] = (100, 40)
+    alone: bool = False
+    recipient: str = ""
+    window: Window | None = None
+    left: dict[str, str] = field(default_factory=dict)
+    unnamed: set[str] = field(default_factory=set)
+    code: int | None = None
+    secrets: list[str] = field(default_factory=list)
+    seeds: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def iam(self) -> Any:
+        return boto3.client(
+            "iam",
+            endpoint_url=self.lab.url,
+            region_name="us-east-1",
+            aws_access_key_id=self.lab.admin.access_key_id,
+            aws_secret_access_key=self.lab.admin.secret_access_key,
+        )
+
+    def remember(self) -> None:
+        """Keep the seeds, for codes of devices that are gone by then, and to look for them at the end."""
+        for serial in self.lab.serials():
+            self.seeds[serial] = base64.b32encode(self.lab.seed(serial)).decode()
+
+    # what is there before
+
+    def device(self, name: str, user: str) -> None:
+        self.iam.create_virtual_mfa_device(VirtualMFADeviceName=name)
+        codes = [self.typed(f"{{{name} {step}}}") for step in (-1, 0)]
+        self.iam.enable_mfa_device(
+            UserName=user, SerialNumber=ARN + name, AuthenticationCode1=codes[0], AuthenticationCode2=codes[1]
+        )
+
+    def keys(self, user: str) -> None:
+        made = self.iam.create_access_key(UserName=user)["AccessKey"]
+        file = self.folder / "aws" / "credentials"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(
+            f"[{user}]\naws_access_key_id = {made['AccessKeyId']}\naws_secret_access_key = {made['SecretAccessKey']}\n"
+        )
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            self.env.pop(name, None)
+        self.env |= {
+            "AWS_SHARED_CREDENTIALS_FILE": str(file),
+            "AWS_CONFIG_FILE": str(self.folder / "aws" / "config"),
+        }
+
+    def role(self, name: str, user: str) -> None:
+        trust = {
+            "Effect": "Allow",
+            "Principal": {"AWS": f"arn:aws:iam::000000000000:user/{user}"},
+            "Action": "sts:AssumeRole",
+            "Condition": {"Bool": {"aws:MultiFactorAuthPresent": "true"}},
+        }
+        self.iam.create_role(
+            RoleName=name, AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+        )
+        allowed = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+        self.iam.put_role_policy(
+            RoleName=name,
+            PolicyName="everything",
+            PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [allowed]}),
+        )
+
+    def file(self, name: str, mode: str, text: list[str]) -> None:
+        file = self.folder / name
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file.write_text("\n".join(text) + "\n", "utf-8")
+        file.chmod(int(mode, 8))
+
+    def identity(self, name: str) -> None:
+        made = pyrage.x25519.Identity.generate()
+        self.recipient = str(made.to_public())
+        self.file(name, "600", [str(made)])
+
+    def fault(self, operation: str, fault: str, *more: str) -> None:
+        how = dict(each.split("=") for each in more)
+        at = how.pop("at", "next")
+        numbers = {name: float(value) for name, value in how.items()}
+        self.lab.faults.add(operation, fault, at=int(at) if at.isdigit() else at, **numbers)
+
+    # the program
+
+    def typed(self, text: str) -> str:
+        def code(found: re.Match[str]) -> str:
+            self.remember()
+            return pyotp.TOTP(self.seeds[ARN + found[1]]).at(self.lab.account.now() + 30 * int(found[2] or 0))
+
+        return re.sub(r"\{([\w.@+=,-]+)(?: ([+-]?\d+))?\}", code, text)
+
+    def start(self, command: str) -> None:
+        assert not self.unnamed or not any(self.left[where].strip() for where in self.unnamed), self.left
+        words = [escaped(word) for word in command.replace("{recipient}", self.recipient).split()]
+        if words[0] == "mfa-kit":
+            words[:1] = [sys.executable, "-m", "mfa_kit"]
+        self.code, self.window = None, None
+        if not self.alone:
+            self.window = Window(words, env=self.env, cwd=self.folder, size=self.size)
+            return
+        done = subprocess.run(
+            words,
+            env=self.env,
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            start_new_session=True,
+            check=False,
+        )
+        self.code = done.returncode
+        self.left |= {"stdout": done.stdout, "stderr": done.stderr, "terminal": ""}
+
+    def end(self) -> None:
+        if self.window:
+            self.code = self.window.end()
+            self.left |= {where: self.window.printed(where[3:]) for where in ("stdout", "stderr")}
+            self.left["terminal"] = self.window.screen.text()
+        self.remember()
+        serials = sorted(self.lab.serials())
+        self.left["devices"] = "\n".join(
+            f"{each.removeprefix(ARN)} {self.lab.assigned(each) or '-'}" for each in serials
+        )
+        self.left["files"] = "\n".join(self.files())
+        self.unnamed = set(BLOCKS)
+        self.canary()
+
+    def files(self) -> Iterator[str]:
+        for file in sorted(path for path in self.folder.rglob("*") if path.is_file()):
+            name = str(file.relative_to(self.folder))
+            if not name.startswith(("printed.", "aws/", "home/ledger.sqlite", "home/runs")):
+                yield f"{name} {file.stat().st_mode & 0o777:o}"
+
+    def compare(self, where: str, wanted: list[str]) -> None:
+        """Hold what is left in one place to what the session says, or to nothing."""
+        self.unnamed.discard(where)
+        shown = re.sub(r"\n{2,}", "\n", self.left[where].strip("\n"))
+        pattern = "".join(r"(?:.*\n)*?" if line == "..." else wild(line) + r"\n" for line in wanted)
+        assert re.fullmatch(pattern, shown + "\n" if shown else ""), f"{where}:\n{shown}"
+
+    def canary(self) -> None:
+        """Look for each secret in everything that is left behind."""
+        texts = {where: self.left[where].encode() for where in ("stdout", "stderr", "terminal")}
+        texts |= {str(file): file.read_bytes() for file in self.folder.rglob("*") if file.is_file()}
+        for secret in [*self.secrets, *self.seeds.values()]:
+            for where, left in texts.items():
+                assert secret.encode() not in left, where
+
+    def act(self, line: str, text: list[str]) -> None:
+        """Play one line."""
+        word, _, rest = line.partition(" ")
+        match [word, *rest.split()]:
+            case ["#", *_]:
+                pass
+            case ["user", name]:
+                self.lab.add_user(name)
+            case ["device", name, *user]:
+                self.device(name, user[0] if user else name)
+            case ["delete", name]:
+                self.iam.delete_virtual_mfa_device(SerialNumber=ARN + name)
+            case ["keys", user]:
+                self.keys(user)
+            case ["policy", user, name]:
+                document = (Path(__file__).parent / "policies" / name).read_text("utf-8")
+                self.iam.put_user_policy(UserName=user, PolicyName=Path(name).stem, PolicyDocument=document)
+            case ["role", name, user]:
+                self.role(name, user)
+            case ["identity", name]:
+                self.identity(name)
+            case ["window", size]:
+                columns, lines = size.split("x")
+                self.size = int(columns), int(lines)
+            case ["env", *_]:
+                name, _, value = rest.partition("=")
+                self.env[name] = value
+            case ["file", name, *mode]:
+                self.file(name, mode[0] if mode else "600", text)
+            case ["lab", *words]:
+                self.fault(*words)
+            case ["no", "terminal"]:
+                self.alone = True
+            case ["$", *_]:
+                self.start(rest)
+            case ["exit", code]:
+                self.end()
+                assert self.code == int(code), self.left
+            case [where] if where in BLOCKS:
+                self.compare(where, text)
+            case _:
+                self.at_the_window(word, rest)
+
+    def at_the_window(self, word: str, rest: str) -> None:
+        """See, type, press or kill."""
+        assert self.window, f"{word} before there is a program"
+        match word:
+            case "see":
+                self.window.see(rest)
+            case "type" if rest == "what was shown":
+                self.window.type(self.secrets[-1])
+            case "type" if rest == "what is shown":
+                self.secrets.append(self.window.look().display[0].strip())
+                self.window.type(self.secrets[-1])
+            case "type":
+                self.window.type(self.typed(rest))
+            case "secret":
+                self.secrets.append(rest)
+                self.window.type(rest)
+            case "key":
+                self.window.type(KEYS[rest], end="")
+            case "kill":
+                self.window.kill(signal.Signals[f"SIG{rest}"])
+            case _:
+                raise ValueError(word)
+
+
+def escaped(word: str) -> str:
+    """Read escapes, so that a session's file holds nothing that drives a terminal."""
+    return re.sub(r"\\(?:x..|u....)", lambda found: found[0].encode().decode("unicode_escape"), word)
+
+
+def lines(file: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield the lines of a session, each with the text below it."""
+    found: list[tuple[str, list[str]]] = []
+    for line in file.read_text("utf-8").splitlines():
+        if line.startswith("  "):
+            found[-1][1].append(line[2:])
+        elif line:
+            found.append((line, []))
+    yield from found
+
+
+def early(lab: Lab) -> None:
+    """Set AWS's clock to the beginning of a step, so that a session ends within it."""
+    ahead = EARLY - lab.account.now() % 30
+    lab.faults.add("*", "clock", seconds=ahead + 30 if ahead < -15 else ahead)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", SESSIONS, ids=[file.stem for file in SESSIONS])
+def test_a_session_goes_as_written(file: Path, tmp_path: Path) -> None:
+    """To the last line that is seen, and nothing is left that is not named."""
+    played = list(lines(file))
+    assert played[0][0].startswith("# ")
+    with Lab(users=("alice",), settings=Settings(propagation=0)) as lab:
+        early(lab)
+        session = Session(lab, tmp_path, environment(lab, tmp_path))
+        try:
+            for line, text in played:
+                session.act(line, text)
+                session.remember()
+        finally:
+            if session.window:
+                session.window.child.close(force=True)
+    assert session.code is not None
+    for where in sorted(session.unnamed):
+        session.compare(where, [])

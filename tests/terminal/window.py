@@ -1,0 +1,148 @@
+"""A terminal of the test's own: what a person sees of a program, as text, as scrollback and as a picture."""
+
+import io
+import subprocess
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pexpect
+import pyte
+from PIL import Image, ImageDraw, ImageFont
+from pyte.screens import Char
+
+BLOCKS = {"▀": (1, 0), "▄": (0, 1), "█": (1, 1)}
+
+
+@dataclass(frozen=True, slots=True)
+class Theme:
+    """Colors of letters and ground, as a terminal's user chose them."""
+
+    ink: str
+    ground: str
+
+
+DARK = Theme("d0d0d0", "101418")
+LIGHT = Theme("303030", "fdf6e3")
+
+
+class Screen(pyte.HistoryScreen):  # type: ignore[misc]  # pyte has no types
+    """pyte's screen with the alternate one, which has no scrollback."""
+
+    def __init__(self, columns: int, lines: int) -> None:
+        super().__init__(columns, lines, history=10_000)
+        self.normal: Any = None
+
+    def set_mode(self, *modes: int, **how: Any) -> None:
+        if how.get("private") and 1049 in modes and self.normal is None:
+            self.normal = dict(self.buffer), self.cursor.x, self.cursor.y, deque(self.history.top)
+            self.buffer.clear()
+        super().set_mode(*modes, **how)
+
+    def reset_mode(self, *modes: int, **how: Any) -> None:
+        if how.get("private") and 1049 in modes and self.normal is not None:
+            rows, self.cursor.x, self.cursor.y, above = self.normal
+            self.buffer.clear()
+            self.buffer.update(rows)
+            self.history.top.clear()
+            self.history.top.extend(above)
+            self.normal = None
+        super().reset_mode(*modes, **how)
+
+    def text(self) -> str:
+        """Everything that can be scrolled to, then the screen."""
+        above = ["".join(row[x].data for x in range(self.columns)) for row in self.history.top]
+        return "\n".join(line.rstrip() for line in [*above, *self.display]).rstrip("\n")
+
+
+class Window:
+    """A program in a pseudo-terminal which is its controlling one; stdout and stderr go to files, or to the terminal."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        cwd: Path,
+        size: tuple[int, int] = (100, 40),
+        apart: bool = True,
+    ) -> None:
+        self.folder, columns, lines = cwd, *size
+        self.screen = Screen(columns, lines)
+        self.stream = pyte.Stream(self.screen)
+        script = 'exec "$@" >"$0.out" 2>"$0.err"' if apart else 'exec "$@"'
+        self.child = pexpect.spawn(
+            "/bin/sh",
+            ["-c", script, str(cwd / "printed"), *command],
+            env=dict(env),
+            cwd=str(cwd),
+            dimensions=(lines, columns),
+            encoding="utf-8",
+            timeout=25,
+        )
+        self.child.delaybeforesend = None
+        self.log = io.StringIO()
+        self.child.logfile_read = self.log
+
+    def see(self, text: str) -> None:
+        """Wait until the program wrote this."""
+        self.child.expect_exact(text)
+
+    def type(self, text: str, *, end: str = "\r") -> None:
+        self.child.send(text + end)
+
+    def resize(self, columns: int, lines: int) -> None:
+        self.child.setwinsize(lines, columns)
+        self.look().resize(lines, columns)
+
+    def kill(self, number: int) -> None:
+        self.child.kill(number)
+
+    def look(self) -> Screen:
+        """Return the screen as it is now."""
+        self.stream.feed(self.log.getvalue())
+        self.log.seek(0)
+        self.log.truncate()
+        return self.screen
+
+    def end(self) -> int:
+        """Wait for the end; return the exit code, negative for a signal."""
+        self.child.expect(pexpect.EOF)
+        self.child.close()
+        self.look()
+        return -self.child.signalstatus if self.child.exitstatus is None else int(self.child.exitstatus)
+
+    def printed(self, where: str) -> str:
+        return (self.folder / f"printed.{where}").read_text("utf-8")
+
+
+def picture(screen: Screen, theme: Theme, *, cell: tuple[int, int] = (8, 16)) -> Image.Image:
+    """Draw the screen as terminals do: blocks fill their half of a cell, whatever the font."""
+    wide, high = cell
+    page = Image.new("RGB", (screen.columns * wide, screen.lines * high), f"#{theme.ground}")
+    draw = ImageDraw.Draw(page)
+    font = ImageFont.load_default(high * 0.75)
+    for y in range(screen.lines):
+        for x in range(screen.columns):
+            char: Char = screen.buffer[y][x]
+            ink = theme.ink if char.fg == "default" else char.fg
+            ground = theme.ground if char.bg == "default" else char.bg
+            left, top = x * wide, y * high
+            draw.rectangle((left, top, left + wide - 1, top + high - 1), f"#{ground}")
+            if char.data in BLOCKS:
+                for half, full in enumerate(BLOCKS[char.data]):
+                    if full:
+                        start = top + half * high // 2
+                        draw.rectangle((left, start, left + wide - 1, start + high // 2 - 1), f"#{ink}")
+            elif char.data.strip():
+                draw.text((left, top), char.data, f"#{ink}", font=font)
+    return page
+
+
+def read(page: Image.Image, file: Path) -> str:
+    """Return what zbarimg reads in a picture; empty when it reads nothing."""
+    page.save(file)
+    done = subprocess.run(["zbarimg", "--quiet", "--raw", file], capture_output=True, text=True, check=False)
+    return done.stdout.strip()
