@@ -75,6 +75,7 @@ def test_what_does_not_open_is_told(
     """With the exit codes of the table, and nothing is written."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "other.txt").write_text(f"{pyrage.x25519.Identity.generate()}\n")
+    (tmp_path / "nonsense.txt").write_text("nonsense")
     (tmp_path / "damaged.png.age").write_bytes(backup.read_bytes()[:-1])
     for file, identity, code, said in (
         (backup, "other.txt", 5, "sealed for other identities"),
@@ -82,7 +83,7 @@ def test_what_does_not_open_is_told(
         ("missing.png.age", identity_file, 5, "No such file"),
         (identity_file, identity_file, 5, "is not a backup"),
         (backup, "missing.txt", 2, "No such file"),
-        (backup, "damaged.png.age", 2, "holds no identity"),
+        (backup, "nonsense.txt", 2, "holds no identity"),
     ):
         done = mfa_kit.run("backup", *verb, file, "-i", identity)
         assert (done.code, done.out) == (code, "")
