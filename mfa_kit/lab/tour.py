@@ -85,6 +85,12 @@ STEPS: Sequence[Step] = (
         on_aws="The same; --add gives her one more, up to eight.",
     ),
     Step(
+        title="See who has MFA",
+        run=("status",),
+        happened="IAM was asked for every user and device; the ledger says which are ours and have their backup here.",
+        on_aws="The same reads. Who has a password and no device could be locked out on the day that MFA is enforced.",
+    ),
+    Step(
         title="Somebody mistypes a code",
         before=_mistype,
         happened="IAM said only that the code is not valid, and spent nothing: the next good pair is taken.",
