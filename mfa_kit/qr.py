@@ -19,21 +19,22 @@ LINE = 21
 WIDTH = 460
 # Any mask is valid; choosing the best of eight costs eight drawings, and the symbol is read back anyway.
 MASK = 2
-# The quiet zone on a screen, and from how many characters on a denser mode of the symbol pays for its header.
-SCREEN_BORDER = 2
+# From how many characters on a denser mode of the symbol pays for its header: base32 is one.
 SEGMENT = 6
+# The quiet zone on a screen.
+SCREEN_BORDER = 2
 HALVES = {(False, False): " ", (True, False): "▀", (False, True): "▄", (True, True): "█"}
 FORMATS = zxingcpp.BarcodeFormats(zxingcpp.BarcodeFormat.QRCode)
 
 
 def modules(uri: KeyUri, *, small: bool = False) -> list[list[bool]]:
-    """Return the symbol's rows with its quiet zone; True is dark. A small one has less spare data and mixed modes."""
+    """Return the symbol's rows with its quiet zone; True is dark. A small one has less spare data."""
     symbol = qrcode.QRCode(
         error_correction=qrcode.ERROR_CORRECT_L if small else qrcode.ERROR_CORRECT_M,
         border=SCREEN_BORDER if small else BORDER,
         mask_pattern=MASK,
     )
-    symbol.add_data(uri.reveal(), optimize=SEGMENT if small else 0)
+    symbol.add_data(uri.reveal(), optimize=SEGMENT)
     symbol.make(fit=True)
     return symbol.get_matrix()
 
