@@ -165,7 +165,10 @@ def _since_before(entry: Entry, *, desk: Desk) -> bool:
     if entry.reached is not Reached.REVOKING:
         return False
     serial, began = entry.intent.serial, entry.began
-    return any(d.serial == serial and (d.since or 0) <= began for d in desk.inventory.devices(entry.intent.user))
+    try:
+        return any(d.serial == serial and (d.since or 0) <= began for d in desk.inventory.devices(entry.intent.user))
+    except NoSuchEntity:  # the user went first, so who had the device is not known any more
+        return False
 
 
 def _may_still_arrive(entry: Entry, *, desk: Desk) -> bool:

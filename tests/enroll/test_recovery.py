@@ -1,0 +1,287 @@
+"""settle, case by case against the lab: whose device it is, whether an Enable won, and what stays open."""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mfa_kit import keyuri, models, otp
+from mfa_kit.errors import NoSuchEntity, Unclear, Unlisted, Unsettled
+from mfa_kit.lab.server import Lab
+from mfa_kit.models import RUN_TAG, Entry, Intent, Reached, Verb
+from mfa_kit.otp import Created, Seed
+from mfa_kit.recovery import settle, settle_each
+from tests.conftest import ACCOUNT
+from tests.enroll.conftest import At, AtDesk
+
+OTHER_RUN = "20200101T000000Z-ffffffff"
+
+
+def serial_of(name: str) -> str:
+    return f"arn:aws:iam::{ACCOUNT}:mfa/{name}"
+
+
+def entry_of(user: str, *, seconds_ago: float = 0, **how: Any) -> Entry:
+    intent = Intent(account=ACCOUNT, partition="aws", user=user, name=user)
+    run = models.run_id(time.time() - seconds_ago, user.encode()[-4:])
+    return Entry(**{"run": run, "intent": intent, "reached": Reached.CREATED, **how})
+
+
+def make(desk: At, entry: Entry, *, run: str | None = "its own", enabled_for: str | None = None) -> Created:
+    """Make the device of an entry, tagged with its run, with another or with none, and perhaps enabled."""
+    tags = {RUN_TAG: entry.run if run == "its own" else run} if run else {}
+    created = desk.desk.registrar.create(entry.intent, tags)
+    if enabled_for:
+        intent = Intent(account=ACCOUNT, partition="aws", user=enabled_for, name=entry.intent.name)
+        desk.desk.registrar.enable(intent, partial(otp.pair, created.seed, time.time()))
+    return created
+
+
+def settled(desk: At, entry: Entry) -> Reached:
+    desk.ledger.record(entry)
+    reached = settle(entry, desk.carrier(), desk=desk.desk)
+    noted = desk.ledger.find(entry.intent.serial, run=entry.run)
+    assert noted
+    assert noted.reached is reached
+    return reached
+
+
+def test_a_half_made_device_goes_with_its_backup(at: AtDesk, user: str, at_lab: Lab) -> None:
+    """IAM first, then the copies."""
+    with at() as desk:
+        entry = entry_of(user)
+        entry = Entry(run=entry.run, intent=entry.intent, reached=entry.reached, backup=place(desk, entry))
+        created = make(desk, entry)
+        desk.desk.vault.seal(entry, created.uri)
+        assert entry.backup
+        assert Path(entry.backup).exists()
+        assert settled(desk, entry) is Reached.UNDONE
+        assert not Path(entry.backup).exists()
+    assert serial_of(user) not in at_lab.serials()
+
+
+def place(desk: At, entry: Entry) -> str | None:
+    return desk.desk.vault.place(entry.intent, entry.run)
+
+
+def test_a_device_whose_enable_won_stands(at: AtDesk, user: str) -> None:
+    """The listing tells before anything is deleted."""
+    with at() as desk:
+        entry = entry_of(user)
+        make(desk, entry, enabled_for=user)
+        assert settled(desk, entry) is Reached.CONFIRMED
+
+
+def test_a_device_that_is_gone_is_undone(at: AtDesk, user: str) -> None:
+    """Whoever deleted it."""
+    with at() as desk:
+        assert settled(desk, entry_of(user)) is Reached.UNDONE
+
+
+def test_a_device_that_goes_while_we_look_is_undone(at: AtDesk, user: str, at_lab: Lab) -> None:
+    """Delete finds it gone."""
+    with at() as desk:
+        entry = entry_of(user)
+        make(desk, entry)
+        at_lab.faults.add("DeleteVirtualMFADevice", "lost-after")
+        assert settled(desk, entry) is Reached.UNDONE
+        assert desk.person.slept == [1]
+
+
+@pytest.mark.parametrize("answered_here", [False, True])
+def test_another_runs_device_of_the_same_name_is_not_touched(
+    answered_here: bool, at: AtDesk, user: str, at_lab: Lab
+) -> None:
+    """ARNs are used again; only this run's copies go."""
+    with at() as desk:
+        entry = entry_of(user, answered_here=answered_here)
+        make(desk, entry, run=OTHER_RUN)
+        assert settled(desk, entry) is Reached.UNDONE
+    assert serial_of(user) in at_lab.serials()
+
+
+def test_an_untagged_device_goes_only_where_its_create_was_answered_here(at: AtDesk, user: str, at_lab: Lab) -> None:
+    """Otherwise nothing shows whose it is: the entry stays open, with the command for an administrator."""
+    with at() as desk:
+        entry = entry_of(user)
+        make(desk, entry, run=None)
+        with pytest.raises(Unsettled, match="has no tag that shows whether run") as caught:
+            settled(desk, entry)
+        assert f"--serial-number {serial_of(user)}" in caught.value.hint
+        assert serial_of(user) in at_lab.serials()
+        assert settled(desk, entry_of(user, answered_here=True)) is Reached.UNDONE
+    assert serial_of(user) not in at_lab.serials()
+
+
+def test_a_create_without_an_answer_may_arrive_for_a_quarter_of_an_hour(at: AtDesk, user: str) -> None:
+    """Then it is taken to be lost."""
+    with at() as desk:
+        with pytest.raises(Unsettled, match="may still arrive") as caught:
+            settled(desk, entry_of(user, reached=Reached.INTENT, seconds_ago=14 * 60))
+        assert "15 minutes" in caught.value.hint
+        assert settled(desk, entry_of(user, reached=Reached.INTENT, seconds_ago=16 * 60)) is Reached.UNDONE
+
+
+def test_a_user_who_is_gone_has_no_device(at: AtDesk, user: str, at_lab: Lab) -> None:
+    """The device that was made for them goes all the same."""
+    with at() as desk:
+        entry = entry_of(user)
+        make(desk, entry)
+        at_lab.account.backend.delete_user(user)
+        assert settled(desk, entry) is Reached.UNDONE
+    assert serial_of(user) not in at_lab.serials()
+
+
+def test_a_listing_that_lags_is_waited_for(at: AtDesk, user: str, at_lab: Lab) -> None:
+    """Delete is refused, so an Enable won; IAM lists it a moment later."""
+    with at() as desk:
+        entry = entry_of(user)
+        at_lab.faults.add("*", "lag", seconds=600)
+        make(desk, entry, enabled_for=user)
+        desk.person.while_waiting = at_lab.faults.clear
+        assert settled(desk, entry) is Reached.CONFIRMED
+        assert desk.person.slept == [1]
+
+
+def test_a_device_that_is_assigned_and_never_listed_stays_open(at: AtDesk, users: Callable[[], str]) -> None:
+    """It was given to somebody else, or IAM is very late: not ours to decide."""
+    user, other = users(), users()
+    with at() as desk:
+        entry = entry_of(user)
+        make(desk, entry, enabled_for=other)
+        with pytest.raises(Unlisted, match="does not list it on"):
+            settled(desk, entry)
+        assert sum(desk.person.slept) == 30
+
+
+def test_an_answer_that_is_lost_while_settling_is_asked_for_again(at: AtDesk, user: str, at_lab: Lab) -> None:
+    """What settle does may be done twice; in the end it is given up, and the entry stays open."""
+    with at() as desk:
+        entry = entry_of(user)
+        make(desk, entry)
+        at_lab.faults.add("DeleteVirtualMFADevice", "lost-before", at="every")
+        with pytest.raises(Unclear):
+            settled(desk, entry)
+        assert desk.person.slept == [1, 2]
+        assert desk.reached(serial_of(user)) is Reached.CREATED
+        at_lab.faults.clear()
+        assert settled(desk, entry) is Reached.UNDONE
+
+
+def test_a_delete_that_is_denied_is_told_with_its_command(at: AtDesk, user: str, at_lab: Lab) -> None:
+    """And with the way to go on where the seed is sealed."""
+    with at() as desk:
+        entry = entry_of(user)
+        make(desk, entry)
+        at_lab.faults.add("DeleteVirtualMFADevice", "denied", at="every")
+        with pytest.raises(Unsettled, match="does not let you delete") as caught:
+            settled(desk, entry)
+        assert "--resume" not in caught.value.hint
+        sealed = Entry(run=entry.run, intent=entry.intent, reached=entry.reached, backup="/b")
+        with pytest.raises(Unsettled) as caught:
+            settled(desk, sealed)
+        assert "--resume" in caught.value.hint
+
+
+def test_a_revoke_goes_on_to_its_end(at: AtDesk, user: str, at_lab: Lab) -> None:
+    """Also where half of it was done."""
+    with at() as desk:
+        entry = entry_of(user, reached=Reached.REVOKING, verb=Verb.REVOKE)
+        make(desk, entry, enabled_for=user)
+        assert settled(desk, entry) is Reached.REVOKED
+        make(desk, entry)
+        assert settled(desk, entry) is Reached.REVOKED
+        assert settled(desk, entry) is Reached.REVOKED
+    assert serial_of(user) not in at_lab.serials()
+
+
+def test_a_revoke_stops_at_another_users_device(at: AtDesk, users: Callable[[], str], at_lab: Lab) -> None:
+    """It was deactivated and given away in the meantime."""
+    user, other = users(), users()
+    with at() as desk:
+        entry = entry_of(user, reached=Reached.REVOKING, verb=Verb.REVOKE)
+        make(desk, entry, enabled_for=other)
+        with pytest.raises(Unsettled, match="given to another user"):
+            settled(desk, entry)
+    assert at_lab.assigned(serial_of(user)) == other
+
+
+def test_a_revoke_takes_an_untagged_device_only_if_it_was_there_before(at: AtDesk, users: Callable[[], str]) -> None:
+    """A device enabled after the revoke began is another one under the same name."""
+    later, before = users(), users()
+    with at() as desk:
+        for user, seconds_ago in ((later, 3600), (before, -60)):
+            make(desk, entry_of(user), run=None, enabled_for=user)
+            entry = entry_of(user, seconds_ago=seconds_ago, reached=Reached.REVOKING)
+            if user == later:
+                with pytest.raises(Unsettled, match="has no tag"):
+                    settled(desk, entry)
+            else:
+                assert settled(desk, entry) is Reached.REVOKED
+
+
+def test_a_revoke_of_an_untagged_device_whose_user_is_gone_says_what_to_do(at: AtDesk, user: str, at_lab: Lab) -> None:
+    """Who had it is not known any more."""
+    with at() as desk:
+        make(desk, entry_of(user), run=None)
+        at_lab.account.backend.delete_user(user)
+        with pytest.raises(Unsettled, match="has no tag") as caught:
+            settled(desk, entry_of(user, reached=Reached.REVOKING))
+        assert "delete-virtual-mfa-device" in caught.value.hint
+
+
+def test_what_is_no_virtual_device_has_no_tags_to_read(at: AtDesk, user: str, at_lab: Lab) -> None:
+    """A token of somebody's is deactivated where it is known to be meant, and never deleted."""
+    intent = models.intent_of("GAHT12345678", user=user, account=ACCOUNT, partition="aws")
+    before = len(at_lab.calls)
+    with at() as desk:
+        assert settled(desk, Entry(run=OTHER_RUN, intent=intent, reached=Reached.CREATED)) is Reached.UNDONE
+        assert "DeactivateMFADevice" not in [call.operation for call in at_lab.calls[before:]]
+        entry = Entry(run=OTHER_RUN, intent=intent, reached=Reached.REVOKING, answered_here=True)
+        assert settled(desk, entry) is Reached.REVOKED
+    operations = [call.operation for call in at_lab.calls[before:]]
+    assert operations.count("DeactivateMFADevice") == 1
+    assert "DeleteVirtualMFADevice" not in operations
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["filed here", "filed elsewhere"])
+def test_when_a_replacement_stands_the_old_device_goes(known: bool, at: AtDesk, user: str, at_lab: Lab) -> None:
+    """Though the run that replaced it was killed in between, and wherever the old one was made."""
+    with at() as desk:
+        old = entry_of(user, reached=Reached.CONFIRMED)
+        make(desk, old, enabled_for=user)
+        if known:
+            desk.ledger.record(old)
+        intent = Intent(
+            account=ACCOUNT,
+            partition="aws",
+            user=user,
+            name=f"{user}-2",
+            replaces=old.intent.serial,
+            replaces_run=old.run,
+        )
+        new = Entry(run=OTHER_RUN.replace("f", "e")[:-4] + user[-4:], intent=intent, reached=Reached.CREATED)
+        make(desk, new, enabled_for=user)
+        desk.ledger.record(new)
+    with at() as desk:
+        ended = [(entry.run, how) for entry, how in settle_each(ACCOUNT, user, desk=desk.desk)]
+        assert ended == [(new.run, Reached.CONFIRMED)]
+        gone = desk.ledger.find(old.intent.serial, run=old.run)
+        assert gone
+        assert gone.reached is Reached.REVOKED
+        assert not list(settle_each(ACCOUNT, user, desk=desk.desk))
+    assert at_lab.assigned(f"{serial_of(user)}-2") == user
+    assert serial_of(user) not in at_lab.serials()
+
+
+def test_a_seed_that_is_restored_is_the_devices(at: AtDesk, user: str, at_lab: Lab) -> None:
+    """What Create returned is what the lab keeps: the control of the tests above."""
+    with at() as desk:
+        created = make(desk, entry_of(user))
+        assert created.seed == Seed(at_lab.seed(serial_of(user)))
+        assert keyuri.seed_of(created.uri) == created.seed
+        with pytest.raises(NoSuchEntity):
+            desk.desk.registrar.deactivate(user, serial_of(user))
