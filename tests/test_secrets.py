@@ -162,6 +162,7 @@ def test_a_run_tells_and_writes_no_secret(
         assert b"otpauth" not in octets
 
 
+@pytest.mark.slow
 def test_no_local_of_our_frames_shows_a_secret(
     mfa_kit: MfaKit, user: str, recipient: str, lab: Lab, identity_file: Path
 ) -> None:
@@ -185,6 +186,7 @@ def test_no_local_of_our_frames_shows_a_secret(
     assert shown_by == {"first line of otp.py:__init__", "first line of iam.py:_answered"}
 
 
+@pytest.mark.slow
 def test_an_exception_at_any_step_shows_no_secret(
     at_lab: Lab, users: Callable[[], str], recipient: str, tmp_path: Path
 ) -> None:

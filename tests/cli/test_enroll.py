@@ -227,6 +227,7 @@ def test_recipients_come_from_a_file_too(
     assert keyuri.label_of(uri) == f"Amazon Web Services:{user}@{ACCOUNT}"
 
 
+@pytest.mark.slow
 def test_a_plain_picture_never_touches_the_disk(enroll: list[str], mfa_kit: MfaKit, tmp_path: Path) -> None:
     """Seen by strace: no file is written below this machine's root but the ledger's, its locks and the sealed one."""
     trace = tmp_path / "trace"
