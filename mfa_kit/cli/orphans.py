@@ -5,7 +5,7 @@ import click
 from mfa_kit import orphans as use_case
 from mfa_kit.cli import flags, report, terminal
 from mfa_kit.cli.kit import desk as kit
-from mfa_kit.errors import Declined, MfaKitError
+from mfa_kit.errors import MfaKitError
 from mfa_kit.orphans import Orphan
 
 OLDER_THAN = click.option(
@@ -51,12 +51,10 @@ def clean(*, older_than: float, limit: int) -> None:
         if common.dry_run:
             report.many("orphans-clean", rows, output=common.output, empty="nothing to remove")
             return
-        if any(each.standing is use_case.Standing.DESK for each in going) and not common.yes:
+        if (others := sum(each.standing is use_case.Standing.DESK for each in going)) and not common.yes:
             for each in going:
-                terminal.Talk().note(f"would go: {each.serial}, {each.standing}")
-            raise Declined(
-                "other desks' devices are removed only when that is confirmed", "look at the list and add --yes"
-            )
+                desk.progress.note(f"would go: {each.serial}, {each.standing}")
+            terminal.person(common).confirm(f"{others} of these are of other desks, by their tags", typed=str(others))
         done = list(use_case.clean(found, account=caller.account, older_than=older_than, limit=limit, desk=desk))
         report.many(
             "orphans-clean",
