@@ -8,7 +8,7 @@ A line of a session is one of
     delete NAME                 an administrator deletes a device
     keys USER                   access keys of a user, in a profile of his name; the admin's are gone
     policy USER FILE            an inline policy, from policies/
-    role NAME USER              a role with every right, which a user with MFA may take
+    role USER                   a role `desk` with every right, which a user with MFA may take
     identity FILE               an age identity; `{recipient}` is its recipient
     window COLUMNSxLINES        the size of the window, 100x40 at first
     env NAME=VALUE              a variable for the program
@@ -59,6 +59,7 @@ BLOCKS = ("stdout", "stderr", "terminal", "devices", "files")
 KEYS = {"^C": "\x03", "^D": "\x04", "^Z": "\x1a", "^U": "\x15", "Enter": "\r", "Backspace": "\x7f"}
 # Seconds after the beginning of a step by AWS's clock at which a session begins.
 EARLY = 3
+ROLE = "desk"
 ARN = "arn:aws:iam::000000000000:mfa/"
 
 
@@ -120,7 +121,8 @@ class Session:
     def delete(self, name: str) -> None:
         self.iam.delete_virtual_mfa_device(SerialNumber=ARN + name)
 
-    def role(self, name: str, user: str) -> None:
+    def role(self, user: str) -> None:
+        """Make the role `desk`."""
         trust = {
             "Effect": "Allow",
             "Principal": {"AWS": f"arn:aws:iam::000000000000:user/{user}"},
@@ -128,11 +130,11 @@ class Session:
             "Condition": {"Bool": {"aws:MultiFactorAuthPresent": "true"}},
         }
         self.iam.create_role(
-            RoleName=name, AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+            RoleName=ROLE, AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [trust]})
         )
         allowed = {"Effect": "Allow", "Action": "*", "Resource": "*"}
         self.iam.put_role_policy(
-            RoleName=name,
+            RoleName=ROLE,
             PolicyName="everything",
             PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [allowed]}),
         )
@@ -260,14 +262,16 @@ class Session:
                 self.file(name, mode, text)
             case ["no", "terminal"]:
                 self.alone = True
+            case ["lab", operation, fault, *more]:
+                self.fault(operation, fault, *more)
             case _:
-                {
+                setups: dict[str, Callable[[str], None]] = {
+                    "delete": self.delete,
+                    "identity": self.identity,
                     "keys": self.keys,
                     "role": self.role,
-                    "identity": self.identity,
-                    "delete": self.delete,
-                    "lab": self.fault,
-                }[word](*words)
+                }
+                setups[word](*words)
 
     def at_the_window(self, word: str, rest: str) -> None:
         """See, type, press or kill."""
