@@ -25,7 +25,7 @@ BOUND = 50.0
 
 
 def once(lab: Lab, user: str) -> tuple[float, float]:
-    """Enroll a user; return the seconds from the last key to the first line of the result, and those of the requests."""
+    """Enroll a user; return the seconds from the last key to the result, and those of the requests."""
     lab.add_user(user)
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "mfa_kit", "enroll", user, "--with", "virtual"]
