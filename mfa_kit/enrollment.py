@@ -283,7 +283,7 @@ def _enabled_after_all(entry: Entry, carrier: Carrier, error: BaseException, *, 
         hint = getattr(second, "hint", "") or f"mfa-kit enroll {entry.intent.user} goes on from here"
         error.add_note(f"{entry.intent.serial} is not settled yet: {str(second) or type(second).__name__}; {hint}")
         return False
-    error.add_note(f"nothing is left of {entry.intent.serial}")
+    desk.progress.note(f"nothing is left of {entry.intent.serial}")
     return False
 
 

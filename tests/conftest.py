@@ -17,6 +17,7 @@ from typing import Any
 import pyrage
 import pytest
 
+from mfa_kit.cli import terminal
 from mfa_kit.cli.main import run
 from mfa_kit.lab.server import Lab
 
@@ -44,6 +45,8 @@ def _home_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
         # What is lowered here for good would be missing in the processes that tests start.
         patch.setattr(resource, "setrlimit", lambda *_: None)
         patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+        # Whoever runs the tests at a terminal is asked nothing.
+        patch.setattr(terminal, "TTY", "/dev/null/no-terminal")
         for name in list(os.environ):
             if name.upper().startswith(HOSTILE):
                 patch.delenv(name)
@@ -126,7 +129,8 @@ class MfaKit:
     def start(self, *args: str | Path, env: dict[str, str] | None = None, **how: Any) -> subprocess.Popen[str]:
         """Start a process of its own, of this interpreter or of `python`, as the last words of `before`."""
         python, before = how.pop("python", sys.executable), how.pop("before", ())
-        how = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **how}
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        how = {"start_new_session": True, **pipes, **how}
         return subprocess.Popen(
             [*before, python, "-m", "mfa_kit", *map(str, args)],
             env={**bare(), "MFA_KIT_HOME": str(self.home), **self.env, **(env or {})},

@@ -120,6 +120,7 @@ def test_the_commands_of_a_page_run(page: str, tmp_path: Path) -> None:
         cwd=here,
         env={**bare(), "HOME": str(tmp_path), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
         stdin=subprocess.DEVNULL,
+        start_new_session=True,  # so that there is no terminal to be asked at
         capture_output=True,
         text=True,
         check=False,

@@ -24,6 +24,7 @@ from mfa_kit.errors import Declined, UsageFault
 from mfa_kit.otp import Secret, Symbol
 from mfa_kit.ports import Interaction
 
+TTY = "/dev/tty"
 # Lines that a conversation needs below what is shown.
 BELOW = 5
 TRIES = 3
@@ -250,6 +251,6 @@ def person(flags: Flags) -> Interaction:
     if flags.no_input:
         return Nobody("--no-input forbids to ask")
     try:
-        return Terminal(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC), plain=flags.plain)
+        return Terminal(os.open(TTY, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC), plain=flags.plain)
     except OSError:
         return Nobody("there is no terminal to ask at")

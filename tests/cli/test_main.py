@@ -97,6 +97,7 @@ def test_an_interrupt_is_130_with_its_notes(
         ["enroll"],
         ["enroll", "alice"],
         ["enroll", "alice", "--with", "abacus", "--codes", "generated"],
+        ["enroll", "alice", "--resume"],
         ["enroll", "alice", "bob", "--with", "virtual", "--codes", "generated"],
         ["enroll", "alice", "--with", "virtual", "--codes", "mine"],
         ["enroll", "alice", "--loud", "--with", "virtual", "--codes", "generated"],

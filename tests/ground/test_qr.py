@@ -78,8 +78,30 @@ def test_a_symbol_has_its_quiet_zone() -> None:
     assert {len(row) for row in rows} == {len(rows)}
     assert not any(rows[3])
     assert rows[4][4:11] == [True] * 7
-    assert not any(qr.modules(URI, small=True)[1])
-    assert qr.modules(URI, small=True)[2][2:9] == [True] * 7
+
+
+def test_a_small_symbol_has_half_the_quiet_zone() -> None:
+    """On a screen two modules do, and nothing dark is in them."""
+    rows = qr.modules(URI, small=True)
+    assert not any(rows[1])
+    assert rows[2][2:9] == [True] * 7
+    assert len(rows) < len(qr.modules(URI))
+
+
+def test_half_blocks_are_the_symbol_s_rows_in_twos() -> None:
+    """The upper half of a character is a row, the lower half the next; below the last there is light."""
+    rows = qr.modules(URI, small=True)
+    halves = {" ": (False, False), "▀": (True, False), "▄": (False, True), "█": (True, True)}
+    lines = qr.blocks(URI).reveal().split("\n")
+    drawn = [[halves[char][half] for char in line] for line in lines for half in (0, 1)]
+    assert drawn == [*rows, [False] * len(rows)]
+
+
+def test_blocks_that_would_not_read_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a phone would read wrongly is our mistake, and is told before anybody scans it."""
+    monkeypatch.setattr(qr, "read", lambda _: KeyUri("another"))
+    with pytest.raises(IntegrityFault, match="read back"):
+        qr.blocks(URI)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,11 @@ def environment(lab: Lab, folder: Path) -> dict[str, str]:
     """Return the whole environment of a program that works on the lab, with its files below a folder."""
     return {
         **lab.env,
-        **{name: os.environ[name] for name in ("PATH", "PYTHONPATH", "COVERAGE_FILE") if name in os.environ},
+        **{
+            name: os.environ[name]
+            for name in os.environ
+            if name in {"PATH", "PYTHONPATH"} or name.startswith("COVERAGE_")
+        },
         "HOME": str(folder / "user"),
         "MFA_KIT_HOME": str(folder / "home"),
         "TERM": "xterm-256color",

@@ -18,7 +18,7 @@ SERIAL = "arn:aws:iam::000000000000:mfa/alice"
 @pytest.mark.parametrize("theme", [DARK, LIGHT], ids=["dark", "light"])
 @pytest.mark.parametrize("size", [(100, 40), (60, 30), (200, 60)], ids=str)
 def test_the_qr_code_reads_from_the_screen(
-    theme: Theme, size: tuple[int, int], lab: Lab, env: dict[str, str], tmp_path: Path
+    theme: Theme, size: tuple[int, int], env: dict[str, str], tmp_path: Path
 ) -> None:
     """On a dark and a light theme, in windows narrow and wide, below a full screen of other text."""
     window = Window(
@@ -50,7 +50,7 @@ def test_what_is_on_the_screen_is_the_device_of_iam(lab: Lab, env: dict[str, str
     assert lab.assigned(SERIAL) == "alice"
 
 
-def test_a_mistake_leaves_the_qr_code_where_it_is(lab: Lab, env: dict[str, str], tmp_path: Path) -> None:
+def test_a_mistake_leaves_the_qr_code_where_it_is(env: dict[str, str], tmp_path: Path) -> None:
     """Sentences scroll below it, however many there are."""
     window = Window(ENROLL, env=env, cwd=tmp_path, size=(80, 30))
     for _ in range(6):

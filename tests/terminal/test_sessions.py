@@ -8,7 +8,7 @@ A line of a session is one of
     delete NAME                 an administrator deletes a device
     keys USER                   access keys of a user, in a profile of his name; the admin's are gone
     policy USER FILE            an inline policy, from policies/
-    role NAME USER              a role with every right, which a user with MFA may take
+    role USER                   a role `desk` with every right, which a user with MFA may take
     identity FILE               an age identity; `{recipient}` is its recipient
     window COLUMNSxLINES        the size of the window, 100x40 at first
     env NAME=VALUE              a variable for the program
@@ -38,7 +38,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,7 @@ BLOCKS = ("stdout", "stderr", "terminal", "devices", "files")
 KEYS = {"^C": "\x03", "^D": "\x04", "^Z": "\x1a", "^U": "\x15", "Enter": "\r", "Backspace": "\x7f"}
 # Seconds after the beginning of a step by AWS's clock at which a session begins.
 EARLY = 3
+ROLE = "desk"
 ARN = "arn:aws:iam::000000000000:mfa/"
 
 
@@ -117,7 +118,11 @@ class Session:
             "AWS_CONFIG_FILE": str(self.folder / "aws" / "config"),
         }
 
-    def role(self, name: str, user: str) -> None:
+    def delete(self, name: str) -> None:
+        self.iam.delete_virtual_mfa_device(SerialNumber=ARN + name)
+
+    def role(self, user: str) -> None:
+        """Make the role `desk`."""
         trust = {
             "Effect": "Allow",
             "Principal": {"AWS": f"arn:aws:iam::000000000000:user/{user}"},
@@ -125,11 +130,11 @@ class Session:
             "Condition": {"Bool": {"aws:MultiFactorAuthPresent": "true"}},
         }
         self.iam.create_role(
-            RoleName=name, AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+            RoleName=ROLE, AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [trust]})
         )
         allowed = {"Effect": "Allow", "Action": "*", "Resource": "*"}
         self.iam.put_role_policy(
-            RoleName=name,
+            RoleName=ROLE,
             PolicyName="everything",
             PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [allowed]}),
         )
@@ -165,7 +170,7 @@ class Session:
         words = [escaped(word) for word in command.replace("{recipient}", self.recipient).split()]
         if words[0] == "mfa-kit":
             words[:1] = [sys.executable, "-m", "mfa_kit"]
-        self.code, self.window = None, None
+        self.code = None
         if not self.alone:
             self.window = Window(words, env=self.env, cwd=self.folder, size=self.size)
             return
@@ -187,6 +192,7 @@ class Session:
             self.code = self.window.end()
             self.left |= {where: self.window.printed(where[3:]) for where in ("stdout", "stderr")}
             self.left["terminal"] = self.window.screen.text()
+            self.window = None
         self.remember()
         serials = sorted(self.lab.serials())
         self.left["devices"] = "\n".join(
@@ -223,33 +229,6 @@ class Session:
         match [word, *rest.split()]:
             case ["#", *_]:
                 pass
-            case ["user", name]:
-                self.lab.add_user(name)
-            case ["device", name, *user]:
-                self.device(name, user[0] if user else name)
-            case ["delete", name]:
-                self.iam.delete_virtual_mfa_device(SerialNumber=ARN + name)
-            case ["keys", user]:
-                self.keys(user)
-            case ["policy", user, name]:
-                document = (Path(__file__).parent / "policies" / name).read_text("utf-8")
-                self.iam.put_user_policy(UserName=user, PolicyName=Path(name).stem, PolicyDocument=document)
-            case ["role", name, user]:
-                self.role(name, user)
-            case ["identity", name]:
-                self.identity(name)
-            case ["window", size]:
-                columns, lines = size.split("x")
-                self.size = int(columns), int(lines)
-            case ["env", *_]:
-                name, _, value = rest.partition("=")
-                self.env[name] = value
-            case ["file", name, *mode]:
-                self.file(name, mode[0] if mode else "600", text)
-            case ["lab", *words]:
-                self.fault(*words)
-            case ["no", "terminal"]:
-                self.alone = True
             case ["$", *_]:
                 self.start(rest)
             case ["exit", code]:
@@ -257,8 +236,42 @@ class Session:
                 assert self.code == int(code), self.left
             case [where] if where in BLOCKS:
                 self.compare(where, text)
-            case _:
+            case _ if self.window:
                 self.at_the_window(word, rest)
+            case _:
+                self.before(word, rest.split(), text)
+
+    def before(self, word: str, words: list[str], text: list[str]) -> None:
+        """Set up what is there when a program starts."""
+        match [word, *words]:
+            case ["user", name]:
+                self.lab.add_user(name)
+            case ["device", name, *user]:
+                self.device(name, *user or [name])
+            case ["policy", user, name]:
+                document = (Path(__file__).parent / "policies" / name).read_text("utf-8")
+                self.iam.put_user_policy(UserName=user, PolicyName=Path(name).stem, PolicyDocument=document)
+            case ["window", size]:
+                columns, lines = size.split("x")
+                self.size = int(columns), int(lines)
+            case ["env", setting]:
+                self.env |= dict([setting.split("=", 1)])
+            case ["file", name]:
+                self.file(name, "600", text)
+            case ["file", name, mode]:
+                self.file(name, mode, text)
+            case ["no", "terminal"]:
+                self.alone = True
+            case ["lab", operation, fault, *more]:
+                self.fault(operation, fault, *more)
+            case _:
+                setups: dict[str, Callable[[str], None]] = {
+                    "delete": self.delete,
+                    "identity": self.identity,
+                    "keys": self.keys,
+                    "role": self.role,
+                }
+                setups[word](*words)
 
     def at_the_window(self, word: str, rest: str) -> None:
         """See, type, press or kill."""

@@ -28,7 +28,7 @@ DARK = Theme("d0d0d0", "101418")
 LIGHT = Theme("303030", "fdf6e3")
 
 
-class Screen(pyte.HistoryScreen):  # type: ignore[misc]  # pyte has no types
+class Screen(pyte.HistoryScreen):
     """pyte's screen with the alternate one, which has no scrollback."""
 
     def __init__(self, columns: int, lines: int) -> None:
@@ -58,7 +58,7 @@ class Screen(pyte.HistoryScreen):  # type: ignore[misc]  # pyte has no types
 
 
 class Window:
-    """A program in a pseudo-terminal which is its controlling one; stdout and stderr go to files, or to the terminal."""
+    """A program whose controlling terminal is a pseudo-terminal; stdout and stderr go to files, or to the terminal."""
 
     def __init__(
         self,
@@ -112,7 +112,8 @@ class Window:
         self.child.expect(pexpect.EOF)
         self.child.close()
         self.look()
-        return -self.child.signalstatus if self.child.exitstatus is None else int(self.child.exitstatus)
+        status = self.child.exitstatus
+        return -(self.child.signalstatus or 0) if status is None else int(status)
 
     def printed(self, where: str) -> str:
         return (self.folder / f"printed.{where}").read_text("utf-8")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from mfa_kit.errors import UsageFault
+from mfa_kit.errors import IntegrityFault, UsageFault
 
 NAME = "config.toml"
 
@@ -43,14 +43,14 @@ def path() -> Path:
 
 
 def load() -> Config:
-    """Read the file; without one every key is empty. Raise UsageFault for a file that is not to be trusted or read."""
+    """Read the file; without one every key is empty. Raise UsageFault for one that is not to be trusted."""
     file = path()
     try:
         text = _trusted(file)
     except FileNotFoundError:
         return Config()
     except OSError as error:
-        raise UsageFault(f"{file} cannot be read: {error.strerror}", "check the rights on it") from None
+        raise IntegrityFault(f"{file} cannot be read: {error.strerror}", "check the rights on it") from None
     return parsed(text, file)
 
 

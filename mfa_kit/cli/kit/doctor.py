@@ -117,7 +117,7 @@ def _terminal() -> Check:
 def _aws(flags: Flags) -> Iterator[Check]:
     try:
         iam = desk.opened(flags, lambda _: None)
-        yield _endpoint(iam.endpoint_url)
+        yield endpoint(iam.endpoint_url)
         caller = iam.caller()
     except MfaKitError as error:
         yield Check("credentials", State.BAD, str(error), error.hint)
@@ -135,7 +135,7 @@ def _aws(flags: Flags) -> Iterator[Check]:
         yield Check(action, state, found, hint)
 
 
-def _endpoint(url: str) -> Check:
+def endpoint(url: str) -> Check:
     host = urlsplit(url).hostname or ""
     if host.endswith((".amazonaws.com", ".amazonaws.com.cn")):
         return Check("endpoint", State.GOOD, url)

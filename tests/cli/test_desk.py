@@ -1,0 +1,326 @@
+"""The verbs of a desk that ask nobody: config, doctor, completion, man; and who can be asked at all."""
+
+import os
+import pty
+import subprocess
+from pathlib import Path
+
+import pexpect
+import pyrage
+import pytest
+from botocore.stub import Stubber
+
+from mfa_kit.adapters import agefile
+from mfa_kit.adapters.iam import Iam
+from mfa_kit.cli.kit import config, doctor
+from mfa_kit.errors import IntegrityFault, UsageFault
+from mfa_kit.lab.server import Lab
+from mfa_kit.otp import Secret
+from tests.conftest import MfaKit, Nobody, judge
+
+CONFIG = """
+profile = "desk"
+region = "eu-central-1"
+account = "111122223333"
+plain = true
+backup-dir = "~/sealed"
+recipients = ["age1lvyvwawkr0mcnnnncaghunadrqkmuf9e6507x9y920xxpp866cnql7dp2z"]
+"""
+
+
+def written(mfa_kit: MfaKit, text: str) -> Path:
+    mfa_kit.home.mkdir(mode=0o700)
+    file = mfa_kit.home / "config.toml"
+    file.write_text(text, "utf-8")
+    file.chmod(0o600)
+    return file
+
+
+def test_the_configuration_is_where_the_desk_is(mfa_kit: MfaKit) -> None:
+    """$MFA_KIT_HOME, so that a lab has none of its caller's."""
+    assert str(mfa_kit.home / "config.toml") in mfa_kit.run("config", "path").out
+
+
+def test_without_mfa_kit_home_it_is_where_the_platform_keeps_configuration(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """XDG's folder on Linux."""
+    monkeypatch.delenv("MFA_KIT_HOME", raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    assert config.path() == tmp_path / "mfa-kit" / "config.toml"
+
+
+def test_every_key_is_read(mfa_kit: MfaKit) -> None:
+    """As the page of configuration shows them."""
+    written(mfa_kit, CONFIG)
+    assert config.load() == config.Config(
+        profile="desk",
+        region="eu-central-1",
+        account="111122223333",
+        plain=True,
+        backup_dir="~/sealed",
+        recipients=("age1lvyvwawkr0mcnnnncaghunadrqkmuf9e6507x9y920xxpp866cnql7dp2z",),
+    )
+    assert "eu-central-1" in mfa_kit.run("config", "show").out
+    assert "recipients  1" in mfa_kit.run("config", "validate").out
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("profile = 1", "text in quotes"),
+        ("plain = 'yes'", "true or false"),
+        ("recipients = 'age1'", "a list of texts"),
+        ("recipients = [1]", "a list of texts"),
+        ("colour = 'red'", "there are profile, region"),
+        ("profile = ", "see docs/configuration.md"),
+        ("recipients = ['nonsense']", "an age recipient"),
+    ],
+)
+def test_what_is_wrong_in_it_is_told(text: str, said: str, mfa_kit: MfaKit) -> None:
+    """With the key, and what would be right."""
+    written(mfa_kit, text)
+    done = mfa_kit.run("config", "validate")
+    assert done.code == 2
+    assert said in done.err
+
+
+@pytest.mark.parametrize("mode", [0o620, 0o602])
+def test_a_file_that_others_can_write_is_refused(mode: int, mfa_kit: MfaKit) -> None:
+    """It says to whom seeds are sealed."""
+    written(mfa_kit, CONFIG).chmod(mode)
+    with pytest.raises(UsageFault, match="can be written by other users"):
+        config.load()
+
+
+def test_a_folder_that_others_can_write_is_refused(mfa_kit: MfaKit) -> None:
+    """They could put another file there."""
+    written(mfa_kit, CONFIG).parent.chmod(0o777)
+    with pytest.raises(UsageFault, match="can be written by other users"):
+        config.load()
+
+
+def test_a_file_of_another_user_is_refused(nobody: Nobody) -> None:
+    """Root's is not."""
+    nobody.home.mkdir(mode=0o755)
+    (nobody.home / "config.toml").write_text("plain = true\n", "utf-8")
+    assert nobody.process("config", "show").code == 0
+    os.chown(nobody.home / "config.toml", 12345, 12345)
+    done = nobody.process("config", "show")
+    assert done.code == 2
+    assert "belongs to another user" in done.err
+
+
+def test_a_file_that_cannot_be_read_is_no_empty_one(nobody: Nobody) -> None:
+    """Its recipients would be forgotten without a word."""
+    nobody.home.mkdir(mode=0o755)
+    (nobody.home / "config.toml").touch(mode=0o600)
+    assert nobody.process("config", "show").code == IntegrityFault.exit_code
+
+
+def test_the_configured_recipients_and_folder_are_used(
+    mfa_kit: MfaKit, user: str, recipient: str, tmp_path: Path
+) -> None:
+    """So a script need not name them."""
+    written(mfa_kit, f'recipients = ["{recipient}"]\nbackup-dir = "{tmp_path}/sealed"\n')
+    done = mfa_kit.run("enroll", user, "--with", "virtual", "--codes", "generated")
+    assert done.code == 0, done.err
+    assert len(list((tmp_path / "sealed").rglob("*.age"))) == 1
+
+
+def test_the_doctor_finds_a_healthy_desk_healthy(mfa_kit: MfaKit) -> None:
+    """Exit 0; what the lab cannot say is unknown, and no failure."""
+    done = mfa_kit.process("doctor", "--output", "json", start_new_session=True)
+    assert done.code == 0, done.out
+    assert '"state": "unknown"' in done.out
+
+
+def test_the_doctor_tells_wrong_credentials(mfa_kit: MfaKit) -> None:
+    """With AWS's own word and what to do, and the rest of the table before it."""
+    done = mfa_kit.process("doctor", env={"AWS_ACCESS_KEY_ID": "AKIAWRONG"}, start_new_session=True)
+    assert done.code == 1
+    assert "InvalidClientTokenId" in done.out
+
+
+def test_the_doctor_tells_a_configuration_that_is_refused(mfa_kit: MfaKit) -> None:
+    """As a line of its table."""
+    written(mfa_kit, "nonsense")
+    done = mfa_kit.run("doctor")
+    assert done.code == 1
+    assert "configuration" in done.out
+
+
+def test_the_doctor_keeps_a_proxy_s_password(mfa_kit: MfaKit) -> None:
+    """Of an address only the host is told."""
+    proxies = {"HTTPS_PROXY": "http://me:hunter2@proxy.example:3128", "AWS_CA_BUNDLE": "/nowhere"}
+    done = mfa_kit.process("doctor", env=proxies, start_new_session=True)
+    assert "HTTPS_PROXY proxy.example" in done.out
+    assert "hunter2" not in done.out
+    assert done.code == 1
+
+
+def test_the_doctor_tells_another_account(mfa_kit: MfaKit) -> None:
+    """Where one is asked for."""
+    done = mfa_kit.process("doctor", "--account", "111122223333", start_new_session=True)
+    assert done.code == 1
+    assert "111122223333 is asked for" in done.out
+
+
+def test_the_doctor_tells_folders_that_are_not_ours_alone(nobody: Nobody) -> None:
+    """And one that cannot be looked at."""
+    nobody.home.mkdir(mode=0o700)
+    (nobody.home / "backups").mkdir(mode=0o700)
+    os.chown(nobody.home, 12345, 65534)
+    nobody.home.chmod(0o750)
+    done = nobody.process("doctor", start_new_session=True)
+    assert "of another user" in done.out
+    assert done.code == 1
+
+
+def test_the_actions_allowed_are_iam_s_word(at_lab: Lab) -> None:
+    """SimulatePrincipalPolicy in the shape that botocore's model has; the lab does not play it."""
+    iam = Iam(observe=lambda _: None)
+    with Stubber(iam._iam) as stub:  # noqa: SLF001 - the seam that botocore tests have
+        rows = [
+            {"EvalActionName": "iam:EnableMFADevice", "EvalDecision": "allowed"},
+            {"EvalActionName": "iam:ListMFADevices", "EvalDecision": "implicitDeny"},
+        ]
+        user = "arn:aws:iam::000000000000:user/lab-admin"
+        stub.add_response(
+            "simulate_principal_policy",
+            {"EvaluationResults": rows},
+            {"PolicySourceArn": user, "ActionNames": [row["EvalActionName"] for row in rows], "ResourceArns": [user]},
+        )
+        told = iam.allowed(dict.fromkeys([row["EvalActionName"] for row in rows], user))
+    assert told == {"iam:EnableMFADevice": True, "iam:ListMFADevices": False}
+    assert at_lab.calls
+
+
+def test_a_denied_action_is_wrong_with_what_it_is_for(monkeypatch: pytest.MonkeyPatch, mfa_kit: MfaKit) -> None:
+    """It makes the exit code 1."""
+    monkeypatch.setattr(Iam, "allowed", lambda _, actions: dict.fromkeys(actions, False))
+    done = mfa_kit.run("doctor")
+    assert done.code == 1
+    assert "docs/permissions.md" in done.out
+
+
+def test_an_endpoint_of_aws_is_told_from_another() -> None:
+    """A host that only looks like one is another."""
+    assert doctor.endpoint("https://iam.amazonaws.com").state is doctor.State.GOOD
+    assert doctor.endpoint("https://iam.cn-north-1.amazonaws.com.cn").state is doctor.State.GOOD
+    assert doctor.endpoint("https://iam.amazonaws.com.example").state is doctor.State.TOLD
+
+
+@pytest.mark.parametrize(
+    ("shell", "words"),
+    [
+        ("bash", ["--norc", "--noprofile", "-c", "source /dev/stdin && complete -p mfa-kit"]),
+        ("zsh", ["-f", "-c", "autoload -Uz compinit && compinit -u && source /dev/stdin && print ${_comps[mfa-kit]}"]),
+        ("fish", ["--no-config", "-c", "source - && complete -c mfa-kit"]),
+    ],
+)
+def test_a_shell_takes_its_completion(shell: str, words: list[str], mfa_kit: MfaKit) -> None:
+    """Each by the shell itself."""
+    script = mfa_kit.run("completion", shell).out
+    done = subprocess.run([judge(shell), *words], input=script, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "mfa_kit_completion" in done.stdout
+
+
+def completed(mfa_kit: MfaKit, *words: str) -> str:
+    """Return what bash would be given for the last of these words."""
+    env = {
+        "_MFA_KIT_COMPLETE": "bash_complete",
+        "COMP_WORDS": " ".join(["mfa-kit", *words]),
+        "COMP_CWORD": str(len(words)),
+    }
+    return mfa_kit.process(env=env).out
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (["enr"], "enroll"),
+        (["backup", "ver"], "verify"),
+        (["enroll", "alice", "--wi"], "--with"),
+        (["enroll", "alice", "--with", "vir"], "virtual"),
+        (["enroll", "alice", "--with", "virtual", "--codes", "gen"], "generated"),
+        (["--output", "js"], "jsonl"),
+    ],
+    ids=" ".join,
+)
+def test_commands_options_and_choices_are_completed(words: list[str], wanted: str, mfa_kit: MfaKit) -> None:
+    """Those of the kind too that `--with` names."""
+    assert f"plain,{wanted}" in completed(mfa_kit, *words).splitlines()
+
+
+def test_users_are_not_completed(mfa_kit: MfaKit, user: str, lab: Lab) -> None:
+    """A name is what is typed: to complete never asks AWS."""
+    before = len(lab.calls)
+    assert completed(mfa_kit, "enroll", user[:2]).strip() == ""
+    assert len(lab.calls) == before
+
+
+def test_every_manual_page_is_right_to_man(mfa_kit: MfaKit, tmp_path: Path) -> None:
+    """The typesetter has nothing to complain of, and shows what the help shows."""
+    assert mfa_kit.run("man", "--dir", tmp_path / "man1").code == 0
+    pages = sorted((tmp_path / "man1").iterdir())
+    assert {"mfa-kit.1", "mfa-kit-enroll.1", "mfa-kit-backup-verify.1"} <= {page.name for page in pages}
+    env = {"PATH": os.environ["PATH"], "MANWIDTH": "80", "LC_ALL": "C.UTF-8", "MANROFFOPT": "-ww"}
+    for page in pages:
+        done = subprocess.run(
+            [judge("man"), "-l", page], env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, ""), page
+        assert "NAME" in done.stdout
+
+
+def test_the_page_of_enroll_has_the_options_of_every_kind(mfa_kit: MfaKit, tmp_path: Path) -> None:
+    """Each under its kind."""
+    mfa_kit.run("man", "--dir", tmp_path)
+    page = (tmp_path / "mfa-kit-enroll.1").read_text("utf-8")
+    assert page.index("Of \\-\\-with virtual") < page.index("\\-\\-qr\\-file")
+
+
+def test_a_folder_that_takes_no_page_is_told(mfa_kit: MfaKit, tmp_path: Path) -> None:
+    """A file is in the way."""
+    (tmp_path / "file").touch()
+    assert mfa_kit.run("man", "--dir", tmp_path / "file" / "man1").code == 2
+    assert mfa_kit.run("man").out.startswith(".TH MFA\\-KIT 1")
+
+
+def test_an_identity_sealed_by_a_passphrase_opens_with_age(tmp_path: Path) -> None:
+    """Debian's own, which asks on its terminal as it does for `age -p`."""
+    made = agefile.Made()
+    (tmp_path / "identity.age").write_bytes(made.sealed(Secret("correct horse")))
+    recipient = pyrage.x25519.Recipient.from_str(made.recipient)
+    (tmp_path / "backup.age").write_bytes(pyrage.encrypt(b"a picture", [recipient]))
+    age = pexpect.spawn(
+        judge("age"), ["-d", "-i", "identity.age", "backup.age"], cwd=tmp_path, encoding="utf-8", timeout=20
+    )
+    age.expect("passphrase")
+    age.sendline("correct horse")
+    age.expect("a picture")
+    age.close()
+
+
+def test_a_sealed_identity_opens_with_its_passphrase_alone(tmp_path: Path) -> None:
+    """And says so when it is another one."""
+    made = agefile.Made()
+    (tmp_path / "identity.age").write_bytes(made.sealed(Secret("correct horse")))
+    opened = agefile.identities([tmp_path / "identity.age"], lambda _: Secret("correct horse"))
+    assert [str(each.to_public()) for each in opened.reveal()] == [made.recipient]  # type: ignore[union-attr]
+    with pytest.raises(UsageFault, match="does not open"):
+        agefile.identities([tmp_path / "identity.age"], lambda _: Secret("wrong"))
+    with pytest.raises(UsageFault, match="no identity"):
+        agefile.identities([tmp_path / "identity.age"])
+
+
+def test_a_terminal_is_not_stdin(mfa_kit: MfaKit, user: str) -> None:
+    """A pipe on stdin answers no question; the terminal is /dev/tty, and here there is none."""
+    ours, theirs = pty.openpty()
+    done = mfa_kit.process("enroll", user, "--with", "virtual", stdin=theirs, start_new_session=True)
+    os.close(ours)
+    os.close(theirs)
+    assert done.code == 8
+    assert "there is no terminal" in done.err

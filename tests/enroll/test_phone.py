@@ -1,0 +1,265 @@
+"""The phone as Carrier, at a desk whose person answers as written and whose clock is ours."""
+
+import base64
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import pyotp
+import pytest
+
+from mfa_kit import otp, phone
+from mfa_kit.errors import Declined, UsageFault
+from mfa_kit.models import Entry, Intent
+from mfa_kit.otp import Created, KeyUri, Pair, Secret, Seed, Symbol
+from mfa_kit.phone import Phone, Way
+
+SEED = Seed(b"a seed of forty octets, as AWS makes them")
+CREATED = Created(SEED, KeyUri("otpauth://totp/x"))
+SHOWN = pyotp.HOTP(base64.b32encode(SEED.reveal()).decode())
+STEP = 58_000_000
+INTENT = Intent(account="123456789012", partition="aws", user="alice", name="alice")
+ENTRY = Entry(run="20261125T000000Z-00000000", intent=INTENT)
+
+
+@dataclass
+class Clock:
+    """AWS's time, in steps from the first one."""
+
+    at: float = 0.2
+
+    def __call__(self) -> float:
+        return (STEP + self.at) * otp.PERIOD
+
+
+@dataclass
+class Person:
+    """Answers with codes of these steps, or with words; what is a pair takes that many steps before the answer."""
+
+    clock: Clock
+    answers: Iterator[int | str | tuple[int, int]]
+    small: bool = False
+    alone: bool = False
+    said: list[str] = field(default_factory=list)
+    screen: list[str] = field(default_factory=list)
+
+    def check(self, *parts: Secret[str], instead: str) -> None:
+        if self.alone:
+            raise Declined("somebody has to answer", f"use {instead}")
+        if parts and self.small:
+            raise UsageFault("the window is small", instead)
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+    def ask_code(self, prompt: str, *, instead: str, left: Callable[[], float] | None = None) -> str:
+        assert left is None or 0 < left() <= otp.PERIOD
+        self.said.append(prompt)
+        match next(self.answers):
+            case (waited, step):
+                self.clock.at += waited
+                return SHOWN.at(STEP + step)
+            case str(text):
+                return text
+            case step:
+                return SHOWN.at(STEP + step)
+
+    def ask_secret(self, prompt: str, *, instead: str) -> Secret[str]:
+        raise NotImplementedError
+
+    def ask_new_secret(self, prompt: str, *, instead: str) -> Secret[str]:
+        raise NotImplementedError
+
+    def confirm(self, what: str, *, typed: str, instead: str = "--yes") -> None:
+        if next(self.answers) != typed:
+            raise Declined("not typed", instead)
+
+    def choose(self, prompt: str, options: Sequence[str], *, instead: str) -> int:
+        raise NotImplementedError
+
+    def pause(self, prompt: str, *, instead: str) -> None:
+        raise NotImplementedError
+
+    def show(self, *parts: Secret[str], instead: str) -> None:
+        self.check(*parts, instead=instead)
+        self.screen = [type(part).__name__ for part in parts]
+
+    def clear(self) -> None:
+        self.screen = []
+
+
+@dataclass
+class File:
+    """A picture that is written, and removed again."""
+
+    path: str = "alice.png"
+    there: bool = False
+
+    def write(self, uri: KeyUri) -> None:
+        self.there = True
+
+    def remove(self) -> None:
+        self.there = False
+
+
+def person(*answers: int | str | tuple[int, int], small: bool = False, alone: bool = False) -> Person:
+    return Person(Clock(), iter(answers), small=small, alone=alone)
+
+
+def drift(who: Person, *, typed: int = 2) -> int:
+    return phone.prove(SEED, typed=typed, now=who.clock, interaction=who)
+
+
+def carrier(who: Person, **way: object) -> Phone:
+    made = Phone(who.clock, interaction=who, draw=lambda _: Symbol("█"), way=Way(**way))  # type: ignore[arg-type]
+    made.install(INTENT, CREATED)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("answers", "found"),
+    [((-1, 0), 0), ((0, 1), 1), ((-1, (1, 0)), -1), ((0, (1, 1)), 0), ((-1, (2, 0)), -1), ((0, (9, 1)), 0)],
+    ids=str,
+)
+def test_of_two_codes_the_one_that_is_less_behind_tells_the_drift(
+    answers: tuple[int | tuple[int, int], ...], found: int
+) -> None:
+    """A code that is typed late looks like a clock that is behind, never like one that is ahead."""
+    assert drift(person(*answers)) == found
+
+
+def test_one_code_proves_phone_seed_and_clock() -> None:
+    """For a queue of people: the drift is told by one."""
+    assert drift(person(-1), typed=1) == -1
+
+
+def test_after_a_gap_the_second_code_is_the_first() -> None:
+    """A missed window is no dead end."""
+    who = person(-1, (1, 1), (1, 2))
+    assert drift(who) == 0
+    assert "a code was missed in between, so this one counts as the first" in who.said
+
+
+@pytest.mark.parametrize(("mistakes", "advices"), [(2, 0), (3, 1), (5, 1), (6, 2)])
+def test_every_third_mistake_in_a_row_is_answered_with_what_else_to_try(mistakes: int, advices: int) -> None:
+    """And asked again after it."""
+    who = person(*["nonsense"] * mistakes, -1, 0)
+    drift(who)
+    assert who.said.count(phone.ADVICE) == advices
+
+
+def test_a_right_code_ends_a_row_of_mistakes() -> None:
+    """Two before the first code and two after it are no three."""
+    who = person("x", "x", -1, "x", "x", 0)
+    drift(who)
+    assert phone.ADVICE not in who.said
+
+
+def test_the_pair_is_of_the_moment_when_it_leaves() -> None:
+    """For the phone's own clock; asked once, however often a throttled request asks for it."""
+    who = person(-1, 0)
+    made = carrier(who)
+    assert made.codes(INTENT) == Pair(SHOWN.at(STEP - 1), SHOWN.at(STEP))
+    who.clock.at += 5
+    assert made.codes(INTENT) == Pair(SHOWN.at(STEP + 4), SHOWN.at(STEP + 5))
+
+
+@pytest.mark.parametrize(("way", "shown"), [({}, ["Symbol"]), ({"grouped": True}, ["Symbol", "Secret"])], ids=str)
+def test_what_is_shown_is_gone_when_the_codes_match(way: dict[str, bool], shown: list[str]) -> None:
+    """The seed as text only where that was asked for."""
+    who = person()
+    made = carrier(who, **way)
+    seen: list[list[str]] = []
+
+    def answers() -> Iterator[int]:
+        for step in (-1, 0):
+            seen.append(who.screen)
+            yield step
+
+    who.answers = answers()
+    made.codes(INTENT)
+    assert seen == [shown, shown]
+    assert who.screen == []
+
+
+def test_what_is_shown_is_gone_after_an_interrupt() -> None:
+    """Before anything else is told."""
+    who = person()
+
+    def answers() -> Iterator[int]:
+        yield -1
+        raise KeyboardInterrupt
+
+    who.answers = answers()
+    with pytest.raises(KeyboardInterrupt):
+        carrier(who).codes(INTENT)
+    assert who.screen == []
+
+
+def test_without_a_person_nothing_begins() -> None:
+    """The flags that a script uses are named."""
+    with pytest.raises(Declined) as caught:
+        carrier(person(alone=True)).check(INTENT, sealed=True)
+    assert "--codes generated" in caught.value.hint
+
+
+def test_a_small_window_is_refused_before_anything_is_made() -> None:
+    """With the ways that need no window."""
+    with pytest.raises(UsageFault) as caught:
+        carrier(person(small=True)).check(INTENT, sealed=False)
+    assert "--qr-file" in caught.value.hint
+
+
+def test_a_small_window_does_where_the_backup_is_sealed() -> None:
+    """It is scanned from there; the codes are asked for all the same."""
+    who = person(-1, 0, small=True)
+    made = carrier(who)
+    made.check(INTENT, sealed=True)
+    assert made.codes(INTENT) == Pair(SHOWN.at(STEP - 1), SHOWN.at(STEP))
+    assert any("backup show" in each for each in who.said)
+
+
+def test_a_window_that_became_small_since_ends_it() -> None:
+    """Nothing is sealed, so there is nothing to scan."""
+    who = person()
+    made = carrier(who)
+    made.check(INTENT, sealed=False)
+    who.small = True
+    with pytest.raises(UsageFault):
+        made.codes(INTENT)
+
+
+def test_a_plain_file_is_asked_for_written_and_named() -> None:
+    """It is not shown on the screen then."""
+    who, file = person("yes", -1, 0), File()
+    made = Phone(who.clock, interaction=who, draw=lambda _: Symbol("█"), way=Way(picture=file))
+    made.check(INTENT, sealed=False)
+    written = [file.there]
+    made.install(INTENT, CREATED)
+    made.codes(INTENT)
+    assert [*written, file.there] == [False, True]
+    assert who.said[-1] == "the seed is still in alice.png: delete it now"
+
+
+def test_a_plain_file_goes_with_its_device() -> None:
+    """Only when this run wrote it."""
+    who, file = person(), File(there=True)
+    made = Phone(who.clock, interaction=who, draw=lambda _: Symbol("█"), way=Way(picture=file))
+    made.remove(ENTRY)
+    kept = file.there
+    made.install(INTENT, CREATED)
+    made.remove(ENTRY)
+    assert [kept, file.there] == [True, False]
+
+
+def test_two_codes_of_an_unknown_seed_are_six_digits_not_the_same_and_soon_after_each_other() -> None:
+    """More cannot be told, for only AWS has the seed."""
+    who = person("111111", "111111", "x", "222222")
+    assert phone.read_pair(now=who.clock, interaction=who, instead="-") == Pair("111111", "222222")
+    assert sum("the same code again" in each for each in who.said) == 1
+
+
+def test_two_codes_that_are_far_apart_cannot_be_neighbors() -> None:
+    """The second is the first then."""
+    who = person(0, (3, 3), (1, 4))
+    assert phone.read_pair(now=who.clock, interaction=who, instead="-") == Pair(SHOWN.at(STEP + 3), SHOWN.at(STEP + 4))
+    assert "more than a minute lay in between, so this one counts as the first" in who.said

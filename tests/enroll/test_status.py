@@ -1,0 +1,185 @@
+"""What status, resync and a resumed enrollment make of IAM and of this desk's memory."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mfa_kit import otp
+from mfa_kit.enrollment import resume
+from mfa_kit.errors import AccessDenied, AlreadyExists, InvalidCode, MfaKitError, NoSuchEntity, Unclear, UsageFault
+from mfa_kit.lab.server import Lab
+from mfa_kit.models import Device, Enrolled, Entry, Intent, Mark, Reached
+from mfa_kit.otp import Created, KeyUri, Seed
+from mfa_kit.resync import resync
+from mfa_kit.status import Has, Made, status
+from tests.enroll.conftest import At, AtDesk
+from tests.faults.worker import Cut
+
+
+def serial_of(name: str) -> str:
+    return f"arn:aws:iam::000000000000:mfa/{name}"
+
+
+def opened(lab: Lab) -> Callable[[Entry], Created]:
+    """Open a backup as an identity would."""
+    return lambda entry: Created(Seed(lab.seed(entry.intent.serial)), KeyUri("otpauth://totp/x"))
+
+
+def half_made(at: AtDesk, lab: Lab, user: str) -> None:
+    """Leave a device that could neither be enabled nor deleted, and its sealed backup."""
+    lab.faults.add("EnableMFADevice", "denied")
+    lab.faults.add("DeleteVirtualMFADevice", "denied")
+    with at() as desk, pytest.raises(AccessDenied):
+        desk.enroll(user)
+    lab.faults.clear()
+
+
+def test_who_has_none_is_told(at: AtDesk, user: str) -> None:
+    """As one line."""
+    with at() as desk:
+        assert status(user, caller=desk.caller, desk=desk.desk) == [Has(user=user)]
+
+
+def test_a_device_of_this_desk_is_told_with_its_backup(at: AtDesk, user: str) -> None:
+    """By the journal, and the file is there."""
+    with at() as desk:
+        made = desk.enroll(user)
+        (found,) = status(user, caller=desk.caller, desk=desk.desk)
+    assert isinstance(made, Enrolled)
+    assert (found.made, found.backup) == (Made.HERE, made.backup)
+    assert found.device
+    assert found.device.serial == serial_of(user)
+
+
+def test_a_device_of_another_desk_is_told_by_its_tag(at: AtDesk, user: str, home: Path) -> None:
+    """Without a journal and without a backup."""
+    with at() as desk:
+        desk.enroll(user)
+    home.rename(home.with_name("another"))
+    with at() as desk:
+        (found,) = status(user, caller=desk.caller, desk=desk.desk)
+    assert (found.made, found.backup) == (Made.ELSEWHERE, None)
+
+
+def test_an_untagged_device_is_of_an_unknown_maker(at: AtDesk, user: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another tool's, or tags may not be read; the journal of another user's device of that name says nothing."""
+    with at() as desk:
+        desk.enroll(user)
+        monkeypatch.setattr(desk.desk.journal, "find", lambda *_, **__: None)
+        monkeypatch.setattr(desk.desk.inventory, "run_of", lambda _: Mark.UNTAGGED)
+        (found,) = status(user, caller=desk.caller, desk=desk.desk)
+    assert (found.made, found.backup) == (Made.UNKNOWN, None)
+
+
+def test_resync_gives_iam_two_codes(at: AtDesk, user: str, lab: Lab) -> None:
+    """And IAM takes them."""
+    with at() as desk:
+        desk.enroll(user)
+        (device,) = desk.desk.inventory.devices(user)
+        soon = desk.desk.inventory.now() + 2 * otp.PERIOD
+        resync(user, device, lambda: otp.pair(Seed(lab.seed(device.serial)), soon), desk=desk.desk)
+    assert lab.calls[-1].operation == "ResyncMFADevice"
+    assert lab.calls[-1].error == ""
+
+
+@pytest.mark.parametrize(
+    "serial",
+    ["arn:aws:iam::000000000000:u2f/user/a/key-X", "arn:aws:iam::000000000000:sms-mfa/a"],
+    ids=["fido2", "sms"],
+)
+def test_what_has_no_clock_is_not_resynced(serial: str, at: AtDesk, user: str) -> None:
+    """Nobody is asked for codes."""
+    with at() as desk, pytest.raises(UsageFault, match="has no clock"):
+        resync(user, Device(serial, user), lambda: pytest.fail("asked"), desk=desk.desk)
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "told"),
+    [("lost-after", Unclear, "may have taken the codes"), ("", InvalidCode, "takes no code twice")],
+    ids=["lost", "spent"],
+)
+def test_what_resync_cannot_know_is_said(
+    fault: str, error: type[MfaKitError], told: str, at: AtDesk, user: str, lab: Lab
+) -> None:
+    """The same pair is never sent again: once taken it is spent."""
+    with at() as desk:
+        desk.enroll(user)
+        (device,) = desk.desk.inventory.devices(user)
+        if fault:
+            lab.faults.add("ResyncMFADevice", fault)
+        with pytest.raises(error) as caught:
+            resync(
+                user, device, lambda: otp.pair(Seed(lab.seed(device.serial)), desk.desk.inventory.now()), desk=desk.desk
+            )
+    assert told in " ".join([caught.value.hint, *getattr(caught.value, "__notes__", [])])
+
+
+def test_a_half_made_device_is_gone_on_with_from_its_backup(at: AtDesk, at_lab: Lab, user: str) -> None:
+    """No new device, no new backup."""
+    half_made(at, at_lab, user)
+    with at() as desk:
+        done = resume(user, desk.carrier(), opened=opened(at_lab), caller=desk.caller, desk=desk.desk)
+        assert desk.reached(serial_of(user)) is Reached.CONFIRMED
+    assert done.listed
+    assert at_lab.assigned(serial_of(user)) == user
+
+
+def test_without_something_half_made_there_is_nothing_to_go_on_with(at: AtDesk, user: str, at_lab: Lab) -> None:
+    """It is said how to begin."""
+    with at() as desk, pytest.raises(UsageFault) as caught:
+        resume(user, desk.carrier(), opened=opened(at_lab), caller=desk.caller, desk=desk.desk)
+    assert f"mfa-kit enroll {user}" in caught.value.hint
+
+
+def test_a_device_that_was_deleted_since_is_forgotten(at: AtDesk, at_lab: Lab, user: str, home: Path) -> None:
+    """With its backup, for no Enable can bring it to life any more."""
+    half_made(at, at_lab, user)
+    with at() as desk:
+        desk.desk.registrar.delete(serial_of(user))
+        seed = Created(Seed(bytes(40)), KeyUri("otpauth://totp/x"))
+        with pytest.raises(NoSuchEntity) as caught:
+            resume(user, desk.carrier(), opened=lambda _: seed, caller=desk.caller, desk=desk.desk)
+        assert desk.reached(serial_of(user)) is None
+    assert "begin anew" in caught.value.hint
+    assert not list((home / "backups").rglob("*.age"))
+
+
+def test_an_enable_that_won_since_is_seen(at: AtDesk, at_lab: Lab, user: str) -> None:
+    """It is confirmed, and nobody is asked for codes."""
+    half_made(at, at_lab, user)
+    with at() as desk:
+        enable(desk, at_lab, user)
+        cut = Cut()
+        carrier = cut.wrap(desk.carrier(), "carrier")
+        resume(user, carrier, opened=opened(at_lab), caller=desk.caller, desk=desk.desk)
+        assert desk.reached(serial_of(user)) is Reached.CONFIRMED
+    assert cut.steps == []
+
+
+def enable(desk: At, lab: Lab, user: str) -> None:
+    intent = Intent(account="000000000000", partition="aws", user=user, name=user)
+    desk.desk.registrar.enable(
+        intent, lambda: otp.pair(Seed(lab.seed(intent.serial)), desk.desk.inventory.now() - 5 * otp.PERIOD)
+    )
+
+
+def test_a_lost_answer_is_looked_up(at: AtDesk, at_lab: Lab, user: str) -> None:
+    """The device is enabled all the same."""
+    half_made(at, at_lab, user)
+    at_lab.faults.add("EnableMFADevice", "lost-after")
+    with at() as desk:
+        resume(user, desk.carrier(), opened=opened(at_lab), caller=desk.caller, desk=desk.desk)
+        assert any("all the same" in each for each in desk.person.said)
+        assert desk.reached(serial_of(user)) is Reached.CONFIRMED
+
+
+def test_a_request_that_never_acted_leaves_it_half_made(at: AtDesk, at_lab: Lab, user: str) -> None:
+    """To be gone on with once more."""
+    half_made(at, at_lab, user)
+    at_lab.faults.add("EnableMFADevice", "lost-before")
+    with at() as desk:
+        with pytest.raises((Unclear, AlreadyExists)):
+            resume(user, desk.carrier(), opened=opened(at_lab), caller=desk.caller, desk=desk.desk)
+        assert desk.reached(serial_of(user)) is Reached.CREATED
+    assert at_lab.assigned(serial_of(user)) is None

@@ -1,0 +1,115 @@
+"""What is wrong with a typed code: every mistake that people make has a sentence of its own. pyotp shows the codes."""
+
+import base64
+
+import pyotp
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mfa_kit import otp
+from mfa_kit.otp import Mistake, Seed
+
+SEED = Seed(b"a seed of forty octets, as AWS makes them")
+PHONE = pyotp.HOTP(base64.b32encode(SEED.reveal()).decode())
+STEP = 58_000_000
+AT = STEP * otp.PERIOD + 7.0
+
+
+def typed(step: int) -> str:
+    return PHONE.at(STEP + step)
+
+
+def said(code: str, *, after: int | None = None) -> str:
+    """Return the sentence and the hint."""
+    found = otp.diagnose(code, SEED, at=AT, after=None if after is None else STEP + after)
+    assert isinstance(found, Mistake)
+    return f"{found.what}: {found.hint}"
+
+
+@pytest.mark.parametrize("step", [-1, 0, 1])
+@pytest.mark.parametrize("form", ["{}", " {}\n", "{0[0]}{0[1]}{0[2]} {0[3]}{0[4]}{0[5]}"])
+def test_a_code_of_a_neighboring_step_is_right(step: int, form: str) -> None:
+    """RFC 6238, 5.2: a step of delay; with the spaces that apps show and people type."""
+    assert otp.diagnose(form.format(typed(step)), SEED, at=AT) == STEP + step
+
+
+@pytest.mark.parametrize(
+    ("code", "sentence"),
+    [
+        ("", "nothing was typed"),
+        ("  ", "nothing was typed"),
+        ("12345", "not 6 digits"),
+        ("1234567", "not 6 digits"),
+        ("12345a", "not 6 digits"),
+        ("١٢٣٤٥٦", "not 6 digits"),
+        ("cccccbgjhbulhnicrgflngeddnrthkjbtrhvjkljtdhd", "a YubiKey when it was touched"),
+        ("CCCCCBGJHBULHNICRGFLNGEDDNRTHKJBTRHVJKLJTDHD", "a YubiKey when it was touched"),
+    ],
+)
+def test_what_is_no_code_is_told_by_what_it_is(code: str, sentence: str) -> None:
+    """Before anything is computed."""
+    assert sentence in said(code)
+
+
+@pytest.mark.parametrize(
+    ("step", "about"),
+    [
+        (-2, "60 s behind"),
+        (-3, "90 s behind"),
+        (-20, "10 minutes behind"),
+        (2, "60 s ahead"),
+        (120, "60 minutes ahead"),
+    ],
+)
+def test_a_clock_that_is_off_is_told_by_about_how_much(step: int, about: str) -> None:
+    """By AWS's clock, for that is what IAM and STS judge by; two steps work today and fail one day."""
+    assert f"the clock of the phone is about {about}" in said(typed(step))
+
+
+def test_a_code_out_of_reach_may_be_another_device_s() -> None:
+    """More than an hour away, another device's, a slip of the finger: they look alike."""
+    assert "no code that the phone shows" in said(typed(otp.LOOKED_FOR + 1))
+
+
+def test_the_first_code_again_is_no_second_one() -> None:
+    """IAM's answer would be InvalidAuthenticationCode, for this as for everything else."""
+    assert "the same code again" in said(typed(0), after=0)
+
+
+def test_a_code_older_than_the_first_is_told() -> None:
+    """Both were right, in the wrong order."""
+    assert "older than the one before" in said(typed(-1), after=0)
+
+
+@pytest.mark.parametrize("late", [0, 1, 2, 40])
+def test_the_code_after_the_first_is_right_however_late(late: int) -> None:
+    """That the clock is right the first one showed."""
+    assert otp.diagnose(typed(1 - late), SEED, at=AT, after=STEP - late) == STEP + 1 - late
+
+
+def test_a_gap_is_no_mistake_of_the_code() -> None:
+    """Whoever asks counts it as the first one then."""
+    assert otp.diagnose(typed(1), SEED, at=AT, after=STEP - 1) == STEP + 1
+
+
+def test_whose_clock_it_is_can_be_said() -> None:
+    """A token has a clock as a phone has."""
+    found = otp.diagnose(typed(9), SEED, at=AT, shown_by="the token")
+    assert isinstance(found, Mistake)
+    assert "the clock of the token" in found.what
+
+
+@given(st.binary(min_size=16, max_size=64), st.integers(0, 2**33), st.integers(-1, 1))
+def test_what_a_right_phone_shows_is_taken(octets: bytes, at: int, step: int) -> None:
+    """At any time, from 1970 on."""
+    now = max(otp.step(at), 1)
+    code = next(otp.codes(Seed(octets), range(now + step, now + step + 1)))
+    assert isinstance(otp.diagnose(code, Seed(octets), at=now * otp.PERIOD), int)
+
+
+def test_a_seed_is_grouped_as_people_type_it() -> None:
+    """Fours, eight of them a line: 64 letters for a seed of AWS's."""
+    lines = otp.grouped(Seed(bytes(range(40)))).reveal().splitlines()
+    assert [len(line.split()) for line in lines] == [8, 8]
+    assert base64.b32decode("".join(lines).replace(" ", "")) == bytes(range(40))
