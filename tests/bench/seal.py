@@ -57,12 +57,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as place:
         folders = [Path(place) / f"{number}" for number in range(RUNS)]
         vault = agefile.AgeFiles(Path(place) / "backups", to)
-        one = min(cpu(vault.seal, *each) for each in entries(vault, RUNS))
-        more = entries(vault, MANY)
-        began, used = time.monotonic(), time.process_time()
-        for each in more:
-            vault.seal(*each)
-        seconds, busy = time.monotonic() - began, time.process_time() - used
+        sealed = entries(vault, MANY)
+        began = time.monotonic()
+        used = [cpu(vault.seal, *each) for each in sealed]
+        seconds = time.monotonic() - began
         new = min(cpu(open_ledger, folder) for folder in folders)
         again = min(cpu(open_ledger, folder) for folder in folders)
         with Ledger(folders[0]) as ledger:
@@ -70,9 +68,9 @@ def main() -> int:
     return show(
         "seal",
         [
-            Row("sealing one backup", one, "ms", 6),
+            Row("sealing one backup", min(used), "ms", 6),
             Row(f"sealing {MANY:,}", seconds, "s", 8),
-            Row(f"sealing {MANY:,}, CPU", busy, "s"),
+            Row(f"sealing {MANY:,}, CPU", sum(used) / 1000, "s"),
             Row("journalled, more", noted, "ms", 2),
             Row("opening a new ledger", new, "ms", 10),
             Row("opening a ledger", again, "ms", 10),
