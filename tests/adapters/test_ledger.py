@@ -375,11 +375,10 @@ def test_a_file_in_place_of_the_folder_is_told(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("what", "mode", "code"),
-    [("desk", 0o500, 5), ("desk", 0o000, 2), ("desk/ledger.sqlite", 0o400, 5), ("desk/runs", 0o500, 5)],
+    ("what", "mode"), [("desk", 0o500), ("desk", 0o000), ("desk/ledger.sqlite", 0o400), ("desk/runs", 0o500)]
 )
 def test_without_the_rights_it_is_told_and_iam_is_as_it_was(
-    what: str, mode: int, code: int, nobody: Nobody, user: str, recipient: str, lab: Lab
+    what: str, mode: int, nobody: Nobody, user: str, recipient: str, lab: Lab
 ) -> None:
     """As an unprivileged user: a folder or a file that may be read only, or not at all."""
     assert nobody.process("ledger", "show").code == 0
@@ -387,7 +386,7 @@ def test_without_the_rights_it_is_told_and_iam_is_as_it_was(
     path.chmod(mode)
     done = nobody.process("enroll", user, "--with", "virtual", "--codes", "generated", "-r", recipient)
     path.chmod(0o700)
-    assert done.code == code, done.err
+    assert done.code == 5, done.err
     assert "mfa-kit: the ledger " in done.err or "config.toml cannot be read" in done.err
     assert "  try: " in done.err
     assert f"arn:aws:iam::000000000000:mfa/{user}" not in lab.serials()
