@@ -153,7 +153,7 @@ def test_an_enable_that_acts_late_wins_or_loses_but_never_strands(
     do("enroll", f"{user}", tmp_path / "count", steps)
     do("revoke", user, tmp_path / "count")
     delete = steps.steps.index("registrar.enable") + 4  # the codes; then run_of, devices, delete
-    lab.faults.add("EnableMFADevice", "late", seconds=0.01, listings=listings)
+    lab.faults.add("EnableMFADevice", "late", seconds=0.5, listings=listings)
     cut = Cut(at=delete + 1, act=wait_for_it)
     outcome, said = do("enroll", user, tmp_path / "home", cut)
     assert cut.fired
