@@ -18,6 +18,7 @@ from mfa_kit.errors import (
     UsageFault,
 )
 from mfa_kit.models import (
+    HARDWARE_TAG,
     KIND_TAG,
     RUN_TAG,
     USER_TAG,
@@ -127,7 +128,7 @@ def plan(wish: Wish, carrier: Carrier, *, devices: Sequence[Device], caller: Cal
     intent = next((intent for intent in intents if intent.serial not in has), None)
     if intent is None:
         raise UsageFault(f"{wish.user} has a device named {wish.name} already", "choose another --name")
-    carrier.check(intent, sealed=desk.vault.place(intent, "") is not None)
+    intent = carrier.check(intent, sealed=desk.vault.place(intent, "") is not None)
     desk.vault.check()
     return intent
 
@@ -231,8 +232,9 @@ def _create(entry: Entry, *, desk: Desk) -> Created:
             (RUN_TAG, entry.run),
             (USER_TAG, intent.user),
             (KIND_TAG, intent.kind),
+            (HARDWARE_TAG, intent.hardware),
         )
-        if TAG_VALUE.fullmatch(value)
+        if value and TAG_VALUE.fullmatch(value)
     }
     for attempt in range(CREATE_TRIES):
         try:
@@ -294,12 +296,13 @@ class BackupAlone:
         self._now = now
         self._seeds: dict[str, Seed] = {}
 
-    def check(self, intent: Intent, *, sealed: bool) -> None:
+    def check(self, intent: Intent, *, sealed: bool) -> Intent:
         if not sealed:
             raise UsageFault(
                 f"generated codes without a backup would leave the seed of {intent.name} nowhere",
                 "say who can open the backup: -r age1… or -R FILE",
             )
+        return intent
 
     def install(self, intent: Intent, created: Created) -> None:
         self._seeds[intent.serial] = created.seed

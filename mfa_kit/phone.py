@@ -63,7 +63,7 @@ class Phone:
         self._created: dict[str, Created] = {}
         self._drift: dict[str, int] = {}
 
-    def check(self, intent: Intent, *, sealed: bool) -> None:
+    def check(self, intent: Intent, *, sealed: bool) -> Intent:
         self._sealed = sealed
         self._interaction.check(instead=INSTEAD)
         if picture := self._way.picture:
@@ -77,6 +77,7 @@ class Phone:
             label = f"Amazon%20Web%20Services:{intent.name}@{intent.account}"
             uri = KeyUri(f"otpauth://totp/{label}?secret={'A' * 64}&issuer=Amazon%20Web%20Services")
             self._interaction.check(*self._parts(Created(Seed(bytes(40)), uri)), instead=self._instead())
+        return intent
 
     def install(self, intent: Intent, created: Created) -> None:
         self._created[intent.serial] = created

@@ -78,8 +78,8 @@ class Registrar(Protocol):
 class Carrier(Protocol):
     """Where the seed goes to live and where the codes come from."""
 
-    def check(self, intent: Intent, *, sealed: bool) -> None:
-        """Raise when the seed could not live here; touches nothing."""
+    def check(self, intent: Intent, *, sealed: bool) -> Intent:
+        """Return the intent with the hardware it is to live on. Raise when it could not; touches nothing."""
         ...
 
     def install(self, intent: Intent, created: Created) -> None: ...

@@ -1,0 +1,107 @@
+"""Keys with an OATH applet: found, chosen and opened for the verbs that use them."""
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mfa_kit.cli import flags, terminal
+from mfa_kit.cli.kit.desk import harden
+from mfa_kit.errors import Declined, DeviceFault, UsageFault
+from mfa_kit.models import Intent
+from mfa_kit.oathkey import Plugged
+from mfa_kit.otp import Secret
+from mfa_kit.ports import Carrier, Inventory
+
+if TYPE_CHECKING:
+    from mfa_kit.adapters.oath.card import Keys
+
+KEY = "--key SERIAL|READER"
+PASSWORD_STDIN = click.Option(
+    ["--password-stdin"], is_flag=True, help="Read the key's OATH password from standard input, one line."
+)
+
+
+@cache
+def keys() -> "Keys":
+    """Return the keys within reach; a password that was told is told once for all that this process does."""
+    try:
+        from mfa_kit.adapters.oath import card
+    except ImportError:
+        raise UsageFault("OATH keys need more than is installed", "pip install 'mfa-kit[oath]'") from None
+
+    harden()
+    return card.Keys(say=terminal.Talk().note, password=_password)
+
+
+def _password(key: Plugged) -> Secret[str]:
+    if click.get_current_context().params.get("password_stdin"):
+        return Secret(sys.stdin.readline().rstrip("\n"))
+    person = terminal.person(flags.common())
+    return person.ask_secret(f"OATH password of {key.told}", instead="--password-stdin")
+
+
+def choose(wanted: str | None) -> Plugged:
+    """Return the key that is meant; the only one when none is named, never the first of several."""
+    found, wrong = keys().look()
+    meant = [key for key in found if wanted is None or key.answers_to(wanted)]
+    if len(meant) == 1:
+        return meant[0]
+    if not meant:
+        raise _none(wanted, found, wrong)
+    told = [_line(key) for key in meant]
+    person = terminal.person(flags.common())
+    try:
+        return meant[person.choose(f"{len(meant)} keys are plugged in; which one", told, instead=KEY)]
+    except Declined as declined:
+        for line in told:
+            declined.add_note(f"plugged in: {line}")
+        raise
+
+
+def _none(wanted: str | None, found: Sequence[Plugged], wrong: Sequence[DeviceFault]) -> DeviceFault:
+    if wanted is None and len(wrong) == 1:
+        return wrong[0]
+    fault = DeviceFault(
+        "no key with an OATH applet is plugged in" if wanted is None else f"no key {wanted} is plugged in",
+        "plug it in and run the same command again; mfa-kit key list shows what is there",
+    )
+    for key in found:
+        fault.add_note(f"plugged in: {_line(key)}")
+    for each in wrong:
+        fault.add_note(str(each))
+    return fault
+
+
+def _line(key: Plugged) -> str:
+    return f"{key.told}, in {key.where}, identity {key.identity}"
+
+
+def carrier(own: Mapping[str, Any], inventory: Inventory) -> Carrier:
+    """Return the key that `--key` and the person choose."""
+    key = choose(own["key"])
+    from mfa_kit.adapters.oath import card
+
+    way = card.Way(touch=own["touch"], asset=own["asset"], wait=own["wait"])
+    return card.OathCard(keys(), key, way=way, now=inventory.now, sleep=time.sleep)
+
+
+def carrier_of_dead(inventory: Inventory) -> Carrier:
+    """Return what finds the key of a dead run, by what its entry says."""
+    reach = keys()
+    from mfa_kit.adapters.oath import card
+
+    return card.OathCard(reach, None, way=card.Way(), now=inventory.now, sleep=time.sleep)
+
+
+def usage(intent: Intent) -> list[str]:
+    """Tell how the device is used from now on."""
+    return [
+        f"a code, when the console asks for one: ykman oath accounts code --single '{intent.label}'",
+        "for the AWS command line, in ~/.aws/config:",
+        f"  mfa_serial = {intent.serial}",
+        f"  mfa_process = ykman oath accounts code --single '{intent.label}'",
+    ]
