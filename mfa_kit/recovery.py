@@ -63,6 +63,8 @@ def _undo(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
     DeleteConflict says that it did. One listing stands between an ambiguous Enable and the Delete.
     """
     intent = entry.intent
+    if Kind.of(intent.serial) is not Kind.VIRTUAL:
+        return _look(entry, carrier, desk=desk)
     if _ours(entry, desk=desk):
         if listed(intent, desk=desk):
             return confirmed(entry, desk=desk)
@@ -76,6 +78,19 @@ def _undo(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
                 f"look again later: mfa-kit enroll {intent.user} settles it",
             ) from None
     return forget(entry, carrier, Reached.UNDONE, desk=desk)
+
+
+def _look(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
+    """End a run that enabled a token: nothing was created, so IAM's list alone says whether its Enable won."""
+    intent = entry.intent
+    if listed_soon(intent, desk=desk):
+        return confirmed(entry, desk=desk)
+    if _may_still_arrive(entry, desk=desk):
+        raise Unsettled(
+            f"the request to enable {intent.serial} for {intent.user} was not answered and may still arrive",
+            f"run it again in {STILL_ON_ITS_WAY // 60} minutes",
+        )
+    return _forget(entry, carrier, Reached.UNDONE, desk=desk)
 
 
 def _go_on(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from mfa_kit.enrollment import MAX_DEVICES, Wish, make, plan
+from mfa_kit.enrollment import MAX_DEVICES, Maker, Wish, make, plan
 from mfa_kit.errors import AwsFault, Lockout, MfaKitError, Throttled, Unclear, Unsettled, UsageFault
 from mfa_kit.models import (
     Caller,
@@ -138,13 +138,13 @@ def look_to_replace(
 
 
 def replace_device(
-    intent: Intent, old: Entry | None, carrier: Carrier, *, lost: bool, desk: Desk, run: str
+    intent: Intent, old: Entry | None, carrier: Carrier, *, lost: bool, desk: Desk, run: str, maker: Maker = make
 ) -> Replaced:
     """Give the new device, then take the old one away when the new one works; a lost one goes first."""
     if lost or old is None:
         gone = retire(old, verb=Verb.LOST, desk=desk) if old else None
-        return Replaced(enrolled=make(intent, carrier, desk=desk, run=run), revoked=gone)
-    made = make(intent, carrier, desk=desk, run=run)
+        return Replaced(enrolled=maker(intent, carrier, desk=desk, run=run), revoked=gone)
+    made = maker(intent, carrier, desk=desk, run=run)
     if not made.listed:
         desk.progress.note(f"warning: {old.intent.serial} stays until IAM lists the new device")
         return Replaced(enrolled=made, revoked=None)

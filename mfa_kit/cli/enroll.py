@@ -117,7 +117,7 @@ def enroll(
         if common.dry_run:
             outcome = enrollment.look(wish, carrier, caller=caller, desk=desk)
         else:
-            outcome = enrollment.enroll(wish, carrier, caller=caller, desk=desk, run=run)
+            outcome = enrollment.enroll(wish, carrier, caller=caller, desk=desk, run=run, maker=row.maker)
         if isinstance(outcome, Enrolled):
             for line in row.usage(outcome.intent):
                 desk.progress.note(line)

@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
-from mfa_kit.cli.kit import oath
+from mfa_kit.cli.kit import oath, token
 from mfa_kit.cli.kit import phone as kit
+from mfa_kit.enrollment import Maker, assign, make
 from mfa_kit.models import Intent, Kind
 from mfa_kit.ports import Carrier, Inventory
 
@@ -20,6 +21,7 @@ class Row:
     help: str
     options: tuple[click.Option, ...]
     carrier: Callable[[Mapping[str, Any], Inventory], Carrier]
+    maker: Maker = make
     usage: Callable[[Intent], Sequence[str]] = lambda _: ()
 
 
@@ -58,5 +60,11 @@ KINDS: dict[Kind, Row] = {
         ),
         carrier=oath.carrier,
         usage=oath.usage,
+    ),
+    Kind.HARDWARE_TOTP: Row(
+        help="a display token that was sold for AWS",
+        options=(click.Option(["--serial"], required=True, metavar="SERIAL", help="The serial number printed on it."),),
+        carrier=token.carrier,
+        maker=assign,
     ),
 }
