@@ -27,6 +27,11 @@ class Plugged:
         """The words for it in a sentence."""
         return f"{self.what} {self.serial}" if self.serial else f"{self.what} (no serial)"
 
+    @property
+    def yubikey(self) -> bool:
+        """Whether it says that it is one."""
+        return self.what.lower().startswith(("yubikey", "yubico"))
+
     def answers_to(self, name: str) -> bool:
         """Whether a name means it, exactly: its serial, its reader or its identity."""
         return name in {self.serial, self.reader, self.where, self.identity}

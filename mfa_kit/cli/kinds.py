@@ -56,7 +56,7 @@ KINDS: dict[Kind, Row] = {
             ),
             click.Option(["--asset"], metavar="LABEL", help="What to call the key in its tag [its serial]."),
             click.Option(["--wait"], is_flag=True, help="Wait for the next code in place of computing the last one."),
-            oath.PASSWORD_STDIN,
+            click.Option(["--password-stdin"], **oath.PASSWORD_STDIN),
         ),
         carrier=oath.carrier,
         usage=oath.usage,

@@ -22,6 +22,8 @@ VERBS = {
     "orphans": ("orphans", "Explain and remove devices that nobody has."),
     "status": ("status", "Show who has which MFA devices, and who has none."),
     "resync": ("resync", "Tell IAM how far the clock of a device is off."),
+    "verify": ("verify", "Prove that a key is fit, and that a user's device answers."),
+    "key": ("key", "List the keys that are plugged in, and look after them."),
     "backup": ("backup", "List, open and check sealed backups."),
     "ledger": ("ledger", "Show what this desk did, with AWS request ids."),
     "doctor": ("doctor", "Check this desk: credentials, clock, rights, folders, terminal."),

@@ -157,7 +157,7 @@ class Card:
         self.log: list[int] = []
         self.touches = 0
         self.on_touch: Callable[[], None] = lambda: None
-        self.gone = threading.Event()
+        self.gone, self.powered = threading.Event(), threading.Event()
         self._applet = b""
         self._open = False
         self._challenge = b""

@@ -32,7 +32,7 @@ SOCKET_FOLDER = Path("/run/pcscd")
 PORT = 0x8C7B
 CLONE_NEWNET = 0x40000000
 SIOCSIFFLAGS, IFF_UP = 0x8914, 1
-POWER_OFF, POWER_ON, WARM_RESET, GET_ATR = 0, 1, 2, 4
+POWER_ON, GET_ATR = 1, 4
 START = 10.0
 YUBIKEY = "Yubico YubiKey OTP+FIDO+CCID"
 INSIDE = """
@@ -62,11 +62,12 @@ class Readers:
         self.folder.chmod(0o755)
         for name in ("run", "drivers", "readers"):
             (self.folder / name).mkdir()
-        shutil.copy(DRIVER, self.folder)
         for number, name in enumerate(self.names):
+            # One driver has one reader, so each gets a copy of its own.
+            driver = shutil.copy(DRIVER, self.folder / f"{number}.so")
             (self.folder / "readers" / f"{number}").write_text(
                 f'FRIENDLYNAME "{name}"\nDEVICENAME /dev/null:{PORT + 2 * number:#x}\n'
-                f"LIBPATH {self.folder / DRIVER.name}\nCHANNELID {PORT + 2 * number:#x}\n",
+                f"LIBPATH {driver}\nCHANNELID {PORT + 2 * number:#x}\n",
                 "utf-8",
             )
         SOCKET_FOLDER.mkdir(exist_ok=True)
@@ -106,6 +107,7 @@ class Readers:
     def insert(self, card: Card, reader: int = 0) -> None:
         """Put a card in; pcscd tells its clients within half a second."""
         card.gone.clear()
+        card.powered.clear()
         ready: list[socket.socket] = []
         there = threading.Event()
 
@@ -123,6 +125,12 @@ class Readers:
         if not ready:
             raise DeviceFault("the virtual reader takes no card", "see whether pcscd still runs")
         self._cards[reader] = (card, ready[0], thread)
+
+    def await_cards(self) -> None:
+        """Return when pcscd has powered each card that was put in: it looks a few times a second."""
+        for card, _, _ in self._cards.values():
+            if not card.powered.wait(START):
+                raise DeviceFault("pcscd does not see the card", "see whether it still runs")
 
     def remove(self, reader: int = 0) -> None:
         """Pull a card, in the middle of an exchange too."""
@@ -182,6 +190,8 @@ def _serve(card: Card, wire: socket.socket) -> None:
             reply = card.atr
         else:
             card.power()
+            if message[0] == POWER_ON:
+                card.powered.set()
             continue
         wire.sendall(len(reply).to_bytes(2) + reply)
 

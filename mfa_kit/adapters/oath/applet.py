@@ -39,8 +39,8 @@ CAPACITY = (((5, 7, 0), 64), ((4, 0, 0), 32), ((3, 0, 0), 28))
 class Applet:
     """An open YKOATH applet. Each method is one command or two; its errors are ours."""
 
-    def __init__(self, wire: Wire) -> None:
-        self.wire = wire
+    def __init__(self, wire: Wire, *, say: Callable[[str], None]) -> None:
+        self.wire, self._say = wire, say
         self._session = OathSession(wire)
 
     @property
@@ -50,6 +50,11 @@ class Applet:
     @property
     def locked(self) -> bool:
         return self._session.locked
+
+    @property
+    def guarded(self) -> bool:
+        """Whether a password was set when the applet was selected."""
+        return self._session.has_key
 
     def plugged(self, info: DeviceInfo | None) -> Plugged:
         """Tell what this is, as far as it says so; info is what its management applet said."""
@@ -64,7 +69,7 @@ class Applet:
             serial=str(info.serial) if info and info.serial else None,
             firmware=str(version) if version else None,
             transport=str(self.wire.transport).lower(),
-            password=self._session.has_key,
+            password=self.guarded,
             used=used,
             free=max(0, most - used) if most is not None and used is not None else None,
         )
@@ -109,8 +114,8 @@ class Applet:
                     ) from None
                 raise
 
-    def code(self, label: str, at: float, *, say: Callable[[str], None] | None) -> str:
-        """CALCULATE for a time; `say` asks for the touch that it takes, None where it takes none."""
+    def code(self, label: str, at: float, *, touch: bool) -> str:
+        """CALCULATE for a time, after asking for the touch that it takes."""
         issuer, _, name = label.partition(":")
         credential = Credential(
             device_id=self.identity,
@@ -119,15 +124,15 @@ class Applet:
             name=name,
             oath_type=OATH_TYPE.TOTP,
             period=otp.PERIOD,
-            touch_required=say is not None,
+            touch_required=touch,
         )
         with plain(self.wire.reader):
-            if say is None:
+            if not touch:
                 return self._session.calculate_code(credential, int(at)).value
-            say(f"touch the key now ({TOUCH:.0f} s)")
+            self._say(f"touch the key now ({TOUCH:.0f} s)")
             untouched = DeviceFault(f"the key was not touched within {TOUCH:.0f} s", "run it again, and touch the key")
             try:
-                with self.wire.waiting(TOUCH, _countdown(say)):
+                with self.wire.waiting(TOUCH, _countdown(self._say)):
                     return self._session.calculate_code(credential, int(at)).value
             except TimeoutError:
                 raise untouched from None

@@ -28,10 +28,6 @@ class Keys:
         self._say, self._password = say, password
         self._access: dict[str, Secret[bytes]] = {}
 
-    @property
-    def say(self) -> Callable[[str], None]:
-        return self._say
-
     def look(self) -> tuple[list[Plugged], list[DeviceFault]]:
         """Return the keys that answer, and what is wrong with the rest; an empty slot is nothing wrong."""
         found, wrong = [], []
@@ -39,7 +35,7 @@ class Keys:
             try:
                 with self._wire(reader) as wire, plain(reader):
                     info = device_info(wire)
-                    found.append(Applet(wire).plugged(info))
+                    found.append(Applet(wire, say=self._say).plugged(info))
             except DeviceFault as error:
                 wrong.append(error)
             except NoCardException:
@@ -80,7 +76,7 @@ class Keys:
         try:
             with self._wire(key.reader) as wire:
                 with plain(key.reader):
-                    applet = Applet(wire)
+                    applet = Applet(wire, say=self._say)
                 if applet.identity != key.identity:
                     raise DeviceFault(f"another key is in {key.where} now", "plug in the key that you chose")
                 if applet.locked:
@@ -96,9 +92,9 @@ class Keys:
         applet.unlock(access)
         self._access[key.identity] = access
 
-    def forget(self, key: Plugged) -> None:
-        """Forget a key's password, for it has another one now."""
-        self._access.pop(key.identity, None)
+    def knows(self, key: Plugged, access: Secret[bytes]) -> None:
+        """Take another password for a key from now on."""
+        self._access[key.identity] = access
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +104,39 @@ class Way:
     touch: bool = True
     asset: str | None = None
     wait: bool = False
+
+
+def consecutive(
+    applet: Applet,
+    label: str,
+    *,
+    touch: bool,
+    now: Callable[[], float],
+    judge: Callable[[int, str], None] = lambda _step, _code: None,
+    sleep: Callable[[float], None] | None = None,
+) -> Pair:
+    """Return the codes of the previous and the current step, as of the end of the touching; `sleep` waits for the next.
+
+    A step that passes while a person touches costs one touch more, for IAM keeps the offset of the pair that it takes.
+    """
+    shown: dict[int, str] = {}
+
+    def show(step: int) -> None:
+        if step not in shown:
+            shown[step] = applet.code(label, step * otp.PERIOD, touch=touch)
+            judge(step, shown[step])
+
+    if sleep is not None:
+        show(otp.step(now()))
+        sleep(otp.PERIOD - now() % otp.PERIOD)
+    for _ in range(2):
+        step = otp.step(now())
+        show(step - 1)
+        show(step)
+        if otp.step(now()) == step:
+            break
+    last = max(shown)
+    return Pair(shown[last - 1], shown[last])
 
 
 class OathCard:
@@ -175,33 +204,48 @@ class OathCard:
         self._seeds[intent.serial], self._touch = created.seed, mine
 
     def codes(self, intent: Intent) -> Pair:
-        """Two consecutive codes by the key, compared with the seed. The steps are those at the end of the touching.
+        """Two consecutive codes by the key, compared with the seed: the read-back of what was written."""
+        seed, key = self._seeds[intent.serial], self._chosen()
 
-        A step that passes while a person touches costs one touch more: IAM keeps the offset of the pair that it takes.
-        """
-        seed, label, shown = self._seeds[intent.serial], intent.label, {}
-        with self._keys.open(self._chosen()) as applet:
+        def judge(step: int, code: str) -> None:
+            if code != next(otp.codes(seed, range(step, step + 1))):
+                raise DeviceFault(f"{key.told} computes other codes than the seed gives", "do not use this key")
 
-            def show(step: int) -> None:
-                if step not in shown:
-                    say = self._keys.say if self._touch else None
-                    shown[step] = applet.code(label, step * otp.PERIOD, say=say)
-                    if shown[step] != next(otp.codes(seed, range(step, step + 1))):
-                        raise DeviceFault(
-                            f"{self._chosen().told} computes other codes than the seed gives", "do not use this key"
-                        )
+        with self._keys.open(key) as applet:
+            return consecutive(
+                applet,
+                intent.label,
+                touch=self._touch,
+                now=self._now,
+                judge=judge,
+                sleep=self._sleep if self._way.wait else None,
+            )
 
-            if self._way.wait:
-                show(otp.step(self._now()))
-                self._sleep(otp.PERIOD - self._now() % otp.PERIOD)
-            for _ in range(2):
-                step = otp.step(self._now())
-                show(step - 1)
-                show(step)
-                if otp.step(self._now()) == step:
-                    break
-        last = max(shown)
-        return Pair(shown[last - 1], shown[last])
+    def restore(self, intent: Intent, created: Created) -> bool:
+        """Put a seed on one more key, proved by its codes; False when the key had it. Nothing unproved stays."""
+        key, label = self._chosen(), intent.label
+        with self._keys.open(key) as applet:
+            touch = applet.held().get(label.encode())
+        if touch is not None:
+            self._seeds[intent.serial], self._touch = created.seed, touch
+            self.codes(intent)
+            return False
+        self.check(intent, sealed=True)
+        try:
+            self.install(intent, created)
+            self.codes(intent)
+        except BaseException as error:
+            try:
+                self._delete(label, key)
+            except DeviceFault as left:
+                error.add_note(f"{label} may be left on {key.told}: {left}")
+            raise
+        return True
+
+    def _delete(self, label: str, key: Plugged) -> None:
+        with self._keys.open(key) as applet:
+            if label.encode() in applet.names():
+                applet.delete(label)
 
     def remove(self, entry: Entry) -> None:
         """Delete this run's credential. Raise DeviceFault when its key is absent; a lost key is not asked for."""
@@ -210,10 +254,8 @@ class OathCard:
             return
         label = entry.intent.label
         found, wrong = self._keys.look()
-        for key in _homes(entry.intent, found):
-            with self._keys.open(key) as applet:
-                if label.encode() in applet.names():
-                    applet.delete(label)
+        for key in _homes(entry.intent, found) or self._holding(entry.intent, found):
+            self._delete(label, key)
             return
         missing = DeviceFault(
             f"the credential {label} is on {entry.intent.hardware or 'a key'}, which is not plugged in",
@@ -222,6 +264,17 @@ class OathCard:
         for each in wrong:
             missing.add_note(str(each))
         raise missing
+
+    def _holding(self, intent: Intent, found: list[Plugged]) -> list[Plugged]:
+        """Return the keys that hold the label, where all that is known of the key is what another desk called it."""
+        if intent.card is not None:
+            return []
+        holding = []
+        for key in found:
+            with self._keys.open(key) as applet:
+                if intent.label.encode() in applet.names():
+                    holding.append(key)
+        return holding
 
 
 def _homes(intent: Intent, found: list[Plugged]) -> list[Plugged]:

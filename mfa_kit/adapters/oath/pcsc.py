@@ -217,6 +217,27 @@ def _holders() -> str:
     return f"; programs that use smart cards now: {', '.join(sorted(found))}" if found else ""
 
 
+def state() -> list[tuple[str, bool]]:
+    """Return each reader and whether a card is in it. No card is touched; without PC/SC there is no reader."""
+
+    def look() -> list[tuple[str, bool]]:
+        _, context = scard.SCardEstablishContext(scard.SCARD_SCOPE_USER)
+        try:
+            _, names = scard.SCardListReaders(context, [])
+            _, states = scard.SCardGetStatusChange(context, 0, [(name, scard.SCARD_STATE_UNAWARE) for name in names])
+            return [(name, bool(event & scard.SCARD_STATE_PRESENT)) for name, event, _ in states]
+        finally:
+            scard.SCardReleaseContext(context)
+
+    line = Line()
+    try:
+        return line.call(look, seconds=COMMAND)
+    except (TimeoutError, *SCARD):
+        return []
+    finally:
+        line.close(lambda: None)
+
+
 def readers() -> list[str]:
     """Return the names of the readers, as PC/SC wants them. Raise DeviceFault that tells why there is no PC/SC."""
     line = Line()
