@@ -158,7 +158,7 @@ def replaced(entry: Entry, *, desk: Desk) -> Entry | None:
 
 
 def _ours(entry: Entry, *, desk: Desk) -> bool | None:
-    """Whether the device of that name is this run's, None when it is another's: ARNs are used again, so tags are read."""
+    """Whether the device of that name is this run's, None if another's: ARNs are used again, so tags are read."""
     serial = entry.intent.serial
     if Kind.of(serial) is not Kind.VIRTUAL:  # only virtual devices have tags
         return entry.answered_here or _since_before(entry, desk=desk)
