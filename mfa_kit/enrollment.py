@@ -260,6 +260,9 @@ def _told(error: BaseException, intent: Intent) -> BaseException:
                 f"AWS took neither the codes of {intent.serial} nor, perhaps, the token",
                 f"see that it is this token's display, and type each code as it is shown; {OTHER_MAKERS}",
             )
+        case AwsFault() if type(error) is AwsFault:
+            error.add_note(OTHER_MAKERS)
+            return error
         case _:
             return error
 

@@ -64,10 +64,9 @@ class Credential:
 
 @dataclass(slots=True)
 class Quirks:
-    """How a card strays. Instructions are given by their INS octet; `stray_after` PUTs, the codes are wrong."""
+    """How a card strays. Instructions are given by their INS octet, APDUs by their number since `log` was cleared."""
 
     endless: frozenset[int] = frozenset()
-    mute: frozenset[int] = frozenset()
     garbage: frozenset[int] = frozenset()
     refuses: dict[int, int] = field(default_factory=dict)
     drops_touch: bool = False
@@ -79,6 +78,7 @@ class Quirks:
     untouched: int = 0
     wrong_password: int = BAD_SYNTAX
     password_tries: int | None = None
+    mute_at: int = 0
     pulled_before: int = 0
     pulled_after: int = 0
 
@@ -157,6 +157,7 @@ class Card:
         self.log: list[int] = []
         self.touches = 0
         self.on_touch: Callable[[], None] = lambda: None
+        # Set by the reader: it is not in one any more; it was powered.
         self.gone, self.powered = threading.Event(), threading.Event()
         self._applet = b""
         self._open = False
@@ -174,7 +175,9 @@ class Card:
         """Return the response APDU. Raise Pulled where the card is taken out."""
         apdu = Apdu.parse(octets)
         self.log.append(apdu.ins)
-        if len(self.log) == self.quirks.pulled_before:
+        if len(self.log) == self.quirks.mute_at:
+            self.gone.wait()
+        if len(self.log) in {self.quirks.mute_at, self.quirks.pulled_before}:
             raise Pulled
         reply = self._chained(apdu)
         if len(self.log) == self.quirks.pulled_after:
@@ -186,9 +189,6 @@ class Card:
             self._chain += apdu.data
             return OK.to_bytes(2)
         data, self._chain = self._chain + apdu.data, b""
-        if self._applet == AID_OATH and apdu.ins in self.quirks.mute and not _selects(apdu):
-            self.gone.wait()
-            raise Pulled
         if self._applet == AID_OATH and apdu.ins == SEND_REMAINING:
             return self._send(self._left) if not self.quirks.endless else bytes(CHUNK) + (MORE | 0xFF).to_bytes(2)
         try:

@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -34,6 +35,8 @@ CLONE_NEWNET = 0x40000000
 SIOCSIFFLAGS, IFF_UP = 0x8914, 1
 POWER_ON, GET_ATR = 1, 4
 START = 10.0
+# Seconds until a card is noticed, twice what pcscd's polling takes, and how often it is put in.
+NOTICED, INSERTS = 0.9, 5
 YUBIKEY = "Yubico YubiKey OTP+FIDO+CCID"
 INSIDE = """
 mount --bind "$1/run" "$2" && mount --bind "$1/drivers" "$3" &&
@@ -41,12 +44,21 @@ exec setpriv --pdeathsig TERM pcscd --foreground $4 --config "$1/readers"
 """
 
 
+@dataclass
+class Seat:
+    """A reader with a card in it, and the wire between them."""
+
+    card: Card
+    wire: socket.socket | None = None
+    thread: threading.Thread | None = None
+
+
 class Readers:
     """`with Readers() as readers: readers.insert(Card()); readers.env` while real PC/SC clients see the card."""
 
     def __init__(self, names: Sequence[str] = (YUBIKEY,), *, polkit: bool = False) -> None:
         self.names, self.polkit = names, polkit
-        self._cards: dict[int, tuple[Card, socket.socket, threading.Thread]] = {}
+        self._seats: dict[int, Seat] = {}
 
     def __enter__(self) -> Self:
         _can_start()
@@ -105,45 +117,59 @@ class Readers:
         return {"PCSCLITE_CSOCK_NAME": str(self.socket)}
 
     def insert(self, card: Card, reader: int = 0) -> None:
-        """Put a card in; pcscd tells its clients within half a second."""
-        card.gone.clear()
+        """Put a card in, and return when pcscd has powered it, within half a second."""
         card.powered.clear()
-        ready: list[socket.socket] = []
+        # A driver whose card was pulled in the middle of an exchange may lose the next one: it is put in again.
+        for _ in range(INSERTS):
+            self._connect(card, reader)
+            if card.powered.wait(NOTICED):
+                return
+            self.remove(reader)
+        raise DeviceFault("the virtual reader takes no card", "see whether pcscd still runs")
+
+    def _connect(self, card: Card, reader: int) -> None:
+        card.gone.clear()
+        seat = Seat(card)
         there = threading.Event()
 
         def live() -> None:
             try:
-                ready.append(_connected(self.process.pid, PORT + 2 * reader))
+                seat.wire = _connected(self.process.pid, PORT + 2 * reader)
             finally:
                 there.set()
-            with ready[0] as wire, suppress(OSError, Pulled):
-                _serve(card, wire)
+            with seat.wire, suppress(OSError, Pulled):
+                _serve(seat, seat.wire)
 
-        thread = threading.Thread(target=live, daemon=True, name=f"card in reader {reader}")
-        thread.start()
+        seat.thread = threading.Thread(target=live, daemon=True, name=f"card in reader {reader}")
+        seat.thread.start()
         there.wait()
-        if not ready:
-            raise DeviceFault("the virtual reader takes no card", "see whether pcscd still runs")
-        self._cards[reader] = (card, ready[0], thread)
+        self._seats[reader] = seat
 
-    def await_cards(self) -> None:
-        """Return when pcscd has powered each card that was put in: it looks a few times a second."""
-        for card, _, _ in self._cards.values():
-            if not card.powered.wait(START):
-                raise DeviceFault("pcscd does not see the card", "see whether it still runs")
+    def swap(self, card: Card, reader: int = 0) -> bool:
+        """Put another card in the place of one, unnoticed until its next power-up. False where none is in."""
+        seat = self._seats.get(reader)
+        if seat is None or seat.thread is None or not seat.thread.is_alive():
+            return False
+        seat.card.gone.set()
+        card.gone.clear()
+        card.power()
+        seat.card = card
+        return True
 
     def remove(self, reader: int = 0) -> None:
-        """Pull a card, in the middle of an exchange too."""
-        card, wire, thread = self._cards.pop(reader)
-        card.gone.set()
+        """Pull a card, in the middle of an exchange too; harmless where none is in."""
+        seat = self._seats.pop(reader, None)
+        if seat is None or seat.wire is None or seat.thread is None:
+            return
+        seat.card.gone.set()
         with suppress(OSError):
-            wire.shutdown(socket.SHUT_RDWR)
-        thread.join()
+            seat.wire.shutdown(socket.SHUT_RDWR)
+        seat.thread.join()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        for reader in list(self._cards):
+        for reader in list(self._seats):
             self.remove(reader)
         if hasattr(self, "process"):
             self.process.terminate()
@@ -180,10 +206,11 @@ def _connected(process: int, port: int) -> socket.socket:
     return wire
 
 
-def _serve(card: Card, wire: socket.socket) -> None:
+def _serve(seat: Seat, wire: socket.socket) -> None:
     """Speak vpcd's protocol: two octets of length, then one octet of control or a command APDU."""
     while True:
         message = _read(wire, int.from_bytes(_read(wire, 2)))
+        card = seat.card
         if len(message) > 1:
             reply = card.answer(message)
         elif message[0] == GET_ATR:

@@ -57,12 +57,12 @@ def clean(text: str) -> str:
 class Line:
     """A thread for calls that may hang: waiting for one has a limit, and Ctrl-C ends the waiting, not the call."""
 
-    # Lines that were given up in the middle of a call.
+    # Lines whose call was interrupted and goes on; what timed out is not waited for a second time.
     stuck: list["Line"] = []  # noqa: RUF012 - one list for the process, for a card is busy for all of it
 
     def __init__(self) -> None:
         self._jobs: SimpleQueue[tuple[Callable[[], Any], SimpleQueue[Any]] | None] = SimpleQueue()
-        self._busy = False
+        self._busy = self._mute = False
         self.thread = threading.Thread(target=self._work, daemon=True, name="pcsc")
         self.thread.start()
 
@@ -92,16 +92,17 @@ class Line:
                 raise error
             done: T = value
             return done
+        self._mute = True
         raise TimeoutError
 
     def close(self, act: Callable[[], None]) -> None:
         """Let act be the last call, whenever the call before it ends; wait only when none hangs."""
         self._jobs.put((act, SimpleQueue()))
         self._jobs.put(None)
-        if self._busy:
-            Line.stuck.append(self)
-        else:
+        if not self._busy:
             self.thread.join(COMMAND)
+        elif not self._mute:
+            Line.stuck.append(self)
 
 
 class Wire(SmartCardConnection):
@@ -218,14 +219,17 @@ def _holders() -> str:
 
 
 def state() -> list[tuple[str, bool]]:
-    """Return each reader and whether a card is in it. No card is touched; without PC/SC there is no reader."""
+    """Return each reader and whether a card is seen in it. No card is touched; without PC/SC there is no reader."""
 
     def look() -> list[tuple[str, bool]]:
         _, context = scard.SCardEstablishContext(scard.SCARD_SCOPE_USER)
         try:
             _, names = scard.SCardListReaders(context, [])
-            _, states = scard.SCardGetStatusChange(context, 0, [(name, scard.SCARD_STATE_UNAWARE) for name in names])
-            return [(name, bool(event & scard.SCARD_STATE_PRESENT)) for name, event, _ in states]
+            # pyscard 2.3.1 takes names in ASCII here, and only here.
+            plain_names = [(name, scard.SCARD_STATE_UNAWARE) for name in names if name.isascii()]
+            _, states = scard.SCardGetStatusChange(context, 0, plain_names)
+            present = {name for name, event, _ in states if event & scard.SCARD_STATE_PRESENT}
+            return [(name, name in present) for name in names]
         finally:
             scard.SCardReleaseContext(context)
 

@@ -48,7 +48,6 @@ def card(
     with Readers(names) as readers:
         for number in range(len(names)):
             readers.insert(Card(serial=serial + number, touch_delay=touch_delay), number)
-        readers.await_cards()
         if command:
             return child.run(command, {**os.environ, **readers.env})
         tell(child.shell(readers.env, unset=()))

@@ -4,7 +4,7 @@ import secrets
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,13 +23,16 @@ from mfa_kit.verification import Proof, Refused
 if TYPE_CHECKING:
     from mfa_kit.adapters.oath.card import Keys
 
+# Where the root of a command's contexts keeps what is opened once.
+KEYS = "mfa_kit.oath"
+FROM_STDIN = "mfa_kit.oath.password_stdin"
 KEY = "--key SERIAL|READER"
 # As long as AWS's seeds.
 SEED_OCTETS = 40
 
 
 def _keep(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
-    ctx.find_root().meta[__name__] = value
+    ctx.find_root().meta[FROM_STDIN] = value
 
 
 PASSWORD_STDIN: Mapping[str, Any] = {
@@ -41,9 +44,16 @@ PASSWORD_STDIN: Mapping[str, Any] = {
 password_stdin = click.option("--password-stdin", **PASSWORD_STDIN)
 
 
-@cache
 def keys() -> "Keys":
-    """Return the keys within reach; a password that was told is told once for all that this process does."""
+    """Return the keys within reach; a password that was told is told once for all that a command does."""
+    meta = click.get_current_context().find_root().meta
+    if KEYS not in meta:
+        meta[KEYS] = _keys()
+    found: Keys = meta[KEYS]
+    return found
+
+
+def _keys() -> "Keys":
     try:
         from mfa_kit.adapters.oath import card
     except ImportError:
@@ -54,7 +64,7 @@ def keys() -> "Keys":
 
 
 def _from_stdin() -> bool:
-    return bool(click.get_current_context().find_root().meta.get(__name__))
+    return bool(click.get_current_context().find_root().meta.get(FROM_STDIN))
 
 
 def _password(key: Plugged) -> Secret[str]:
