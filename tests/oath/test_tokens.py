@@ -95,9 +95,9 @@ class Assigned:
     recipient: str
 
     def __call__(self, user: str, serial: str, reader: Interaction | None = None, *, add: bool = False) -> object:
-        with at_desk(self.home, self.shared, recipient=self.recipient) as (desk, caller, _, notes):
+        with at_desk(self.home, self.shared, recipient=self.recipient) as (sealing, caller, _, notes):
             self.notes = notes
-            desk = replace(desk, vault=agefile.AgeFiles(self.home / "backups", agefile.recipients(())))
+            desk = replace(sealing, vault=agefile.AgeFiles(self.home / "backups", agefile.recipients(())))
             carrier = DisplayToken(serial, now=desk.inventory.now, interaction=reader or Reader(), progress=notes)
             wish = Wish(user=user, kind=Kind.HARDWARE_TOTP, add=add)
             run = models.run_id(desk.inventory.now(), bytes(4))

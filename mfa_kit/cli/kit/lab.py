@@ -40,19 +40,23 @@ def card(
 ) -> int:
     """Plug a key into each reader, and run a command that sees them, or wait until we are interrupted."""
     import signal
+    import threading
 
     from mfa_kit.lab import child
     from mfa_kit.lab.oathcard import Card
     from mfa_kit.lab.reader import Readers
 
+    ended = threading.Event()
+    if not command:  # by handlers, for pcscd would inherit signals that are blocked
+        for end in child.ENDS:
+            signal.signal(end, lambda *_: ended.set())
     with Readers(names) as readers:
         for number in range(len(names)):
             readers.insert(Card(serial=serial + number, touch_delay=touch_delay), number)
         if command:
             return child.run(command, {**os.environ, **readers.env})
         tell(child.shell(readers.env, unset=()))
-        signal.pthread_sigmask(signal.SIG_BLOCK, child.ENDS)
-        signal.sigwait(child.ENDS)
+        ended.wait()
     return 0
 
 
