@@ -7,10 +7,14 @@ import sys
 import time
 from pathlib import Path
 
+import pexpect
 import pytest
 
 from mfa_kit import otp
-from mfa_kit.lab.oathcard import Card, Credential
+from mfa_kit.lab.account import ADMINISTRATOR
+from mfa_kit.lab.codes import Settings
+from mfa_kit.lab.devices import assigned
+from mfa_kit.lab.oathcard import Card, Credential, Quirks
 from mfa_kit.lab.server import Lab
 from mfa_kit.otp import Seed
 from tests import pcsc
@@ -214,6 +218,84 @@ def test_verify_oath_leaves_the_key_as_it_was(mfa_kit: MfaKit, user: str, card: 
     writes = card.log.count(0x01)
     assert mfa_kit.run("verify", "oath", "--no-write").code == 0
     assert card.log.count(0x01) == writes
+
+
+def test_verify_oath_judges_each_key_by_what_it_does(mfa_kit: MfaKit) -> None:
+    """A full one, one that says nothing, one that overwrites, one that refuses to be written."""
+
+    def checks(card: Card) -> tuple[int, dict[str, dict[str, str]]]:
+        pcsc.plug(card)
+        done = mfa_kit.run("verify", "oath", "--account", ACCOUNT, "--output", "json")
+        return done.code, {check["check"]: check for check in json.loads(done.out)["checks"]}
+
+    mute = Card(version=(0, 0, 0), management=False)
+    code, told = checks(mute)
+    assert code == 0
+    assert told["firmware"]["result"] == "not applicable"
+    assert told["room"]["result"] == "warn"
+    full = Card(version=(5, 7, 4), capacity=64)
+    for number in range(64):
+        full.credentials[b"%d" % number] = Credential(0x21, 6, bytes(20), touch=False)
+    code, told = checks(full)
+    assert code == 1
+    assert told["room"]["result"] == "fail"
+    assert "no advisory" in told["firmware"]["detail"]
+    assert told["round trip"]["result"] == "fail"
+    rough = Card(quirks=Quirks(overwrites=True))
+    rough.credentials[b"Amazon Web Services:bob@" + ACCOUNT.encode()] = Credential(0x21, 6, bytes(20), touch=False)
+    code, told = checks(rough)
+    assert code == 1
+    assert told["credentials of the account"]["result"] == "warn"
+    assert "same credentials as before" in told["round trip"]["detail"]
+
+
+def test_aws_judges_the_callers_own_key(mfa_kit: MfaKit, monkeypatch: pytest.MonkeyPatch, card: Card) -> None:
+    """With the user's own credentials, through STS; a code is taken once."""
+    with Lab(users=("erin",), settings=Settings(propagation=0)) as lab:
+        for name, value in lab.env.items():
+            monkeypatch.setenv(name, value)
+        enroll(mfa_kit, "erin", "--no-touch")
+        lab.account.backend.get_user("erin").policies["all"] = ADMINISTRATOR
+        own = lab.account.backend.create_access_key("erin")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", own.access_key_id)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", own.secret_access_key)
+        done = mfa_kit.run("verify", "user", "@me")
+        assert done.code == 0, done.err
+        assert "AWS took the code" in done.out
+        card.quirks.wrong_codes = True
+        assert mfa_kit.run("verify", "user", "@me").code == 1
+
+
+def test_a_key_is_chosen_at_the_terminal(mfa_kit: MfaKit, lab: Lab, user: str) -> None:
+    """From a numbered list."""
+    first, second = Card(serial=1111), Card(serial=2222)
+    pcsc.plug(first, second)
+    child = pexpect.spawn(
+        sys.executable,
+        ["-m", "mfa_kit", "enroll", user, "--with", "oath", "--no-touch"],
+        env={**bare(), **mfa_kit.env, **pcsc.shared().env, "MFA_KIT_HOME": str(mfa_kit.home), "TERM": "xterm"},
+        encoding="utf-8",
+        timeout=20,
+    )
+    number = child.expect(["1  YubiKey 5A 2222", "2  YubiKey 5A 2222"]) + 1
+    child.expect("which one, 1 to 2: ")
+    child.sendline(str(number))
+    child.expect("enrolled")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0
+    assert first.credentials == {}
+    assert second.credentials[LABEL.format(user).encode()].key == lab.seed(serial_of(user))
+
+
+def test_a_device_that_is_on_no_key_is_said_so(mfa_kit: MfaKit, lab: Lab, user: str) -> None:
+    """A token's seed is AWS's alone."""
+    pcsc.plug(Card())
+    lab.add_token("GAHT00000001", "GEZDGNBVGY3TQOJQ")
+    lab.account.backend.get_user(user).mfa_devices["GAHT00000001"] = assigned("GAHT00000001", lab.account.today())
+    done = mfa_kit.run("verify", "user", user)
+    assert done.code == 2
+    assert "no device whose seed could be on a key" in done.err
 
 
 def test_verify_oath_refuses_a_key_that_computes_wrong_codes(mfa_kit: MfaKit, card: Card) -> None:

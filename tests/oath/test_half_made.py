@@ -193,6 +193,30 @@ def test_an_absent_key_keeps_its_entry_open_and_is_asked_for(
     assert judge.works(user, tmp_path, card) == []
 
 
+def test_another_runs_credential_of_the_same_name_is_not_touched(
+    judge: KeyJudge, shared: Shared, user: str, recipient: str, tmp_path: Path
+) -> None:
+    """A desk that settles late finds the device's name taken by another desk, and leaves key and IAM to it."""
+    card = plugged()
+    card.log.clear()
+    card.quirks.pulled_before = exchanges_of_codes()
+    with pytest.raises(DeviceFault):
+        do("enroll", user, tmp_path / "late", shared, recipient=recipient)
+    card.quirks.pulled_before = 0
+    card.credentials.clear()
+    pcsc.plug()
+    pcsc.plug(card)
+    do("enroll", user, tmp_path / "other", shared, recipient=recipient)
+    _, said = do("clean", user, tmp_path / "late", shared, recipient=recipient)
+    assert any("is not touched" in each for each in said)
+    assert len(judge.works(user, tmp_path / "other", card)) == 1
+
+
+def exchanges_of_codes() -> int:
+    """Return the number of the APDU that computes the first code: see what an enrollment's are in tests/bench/oath."""
+    return 11
+
+
 def test_a_ctrl_c_in_place_of_a_touch_leaves_key_and_iam_as_they_were(
     judge: KeyJudge, shared: Shared, user: str, recipient: str, tmp_path: Path
 ) -> None:

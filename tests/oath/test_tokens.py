@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -13,16 +14,16 @@ from mfa_kit import models, revocation
 from mfa_kit.adapters import agefile
 from mfa_kit.cli.terminal import Nobody
 from mfa_kit.display import DisplayToken
-from mfa_kit.enrollment import Wish, assign, enroll
+from mfa_kit.enrollment import Wish, assign, enroll, steps
 from mfa_kit.errors import AlreadyExists, AwsFault, Declined, DeviceFault, InvalidCode, MfaKitError, UsageFault
 from mfa_kit.lab.devices import Display
 from mfa_kit.lab.server import Lab
 from mfa_kit.models import Enrolled, Kind, Reached, Verb
-from mfa_kit.otp import Secret
+from mfa_kit.otp import Created, KeyUri, Secret, Seed
 from mfa_kit.ports import Interaction
 from mfa_kit.recovery import STILL_ON_ITS_WAY
 from tests.conftest import MfaKit, bare
-from tests.faults.worker import Shared, at_desk, shared_iam
+from tests.faults.worker import Notes, Shared, at_desk, shared_iam
 
 SECRET = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
 numbers = count(10_000_000)
@@ -161,6 +162,36 @@ def test_a_serial_that_none_can_be_is_refused(assigned: Assigned, user: str) -> 
     for serial in ("arn:aws:iam::000000000000:mfa/alice", "GAHT 1234567", "short", "GAHT1234567é"):
         with pytest.raises(UsageFault, match="is not the serial number of a token"):
             assigned(user, serial)
+
+
+def test_a_dry_run_says_what_would_be_asked(serial: str) -> None:
+    """And that nothing is created; nobody can be handed the seed."""
+    intent = models.Intent(
+        account="000000000000", partition="aws", user="alice", name=serial, kind=Kind.HARDWARE_TOTP, known_serial=serial
+    )
+    first, _ = steps(intent, backup=None)
+    assert first == f"enable {serial} for alice with two codes off its display"
+    carrier = DisplayToken(serial, now=time.time, interaction=Reader(), progress=Notes())
+    with pytest.raises(AssertionError):
+        carrier.install(intent, Created(Seed(b""), KeyUri("")))
+
+
+def test_a_ctrl_c_after_the_codes_have_left_is_settled(
+    assigned: Assigned, lab: Lab, user: str, serial: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The request acted: the interrupt goes on, and says so."""
+
+    def acted(real: Callable[..., None], *args: object) -> None:
+        real(*args)
+        raise KeyboardInterrupt
+
+    iam = assigned.shared[0]
+    monkeypatch.setattr(iam, "enable", partial(acted, iam.enable))
+    with pytest.raises(KeyboardInterrupt) as caught:
+        assigned(user, serial)
+    assert any("enabled" in note for note in caught.value.__notes__)
+    assert lab.assigned(serial) == user
+    assert assigned.open_entries() == []
 
 
 def test_there_is_nothing_to_back_up(mfa_kit: MfaKit, user: str, recipient: str) -> None:

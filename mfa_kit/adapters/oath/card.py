@@ -254,9 +254,15 @@ class OathCard:
             return
         label = entry.intent.label
         found, wrong = self._keys.look()
-        for key in _homes(entry.intent, found) or self._holding(entry.intent, found):
-            self._delete(label, key)
+        homes = _homes(entry.intent, found) or self._holding(entry.intent, found)
+        if len(homes) == 1:
+            self._delete(label, homes[0])
             return
+        if homes:
+            raise DeviceFault(
+                f"{len(homes)} keys may hold {label}: {', '.join(key.where for key in homes)}",
+                "plug in only the one that is meant",
+            )
         missing = DeviceFault(
             f"the credential {label} is on {entry.intent.hardware or 'a key'}, which is not plugged in",
             f"plug in that key and run the same command again: mfa-kit orphans clean, or enroll {entry.intent.user}",
@@ -278,12 +284,6 @@ class OathCard:
 
 
 def _homes(intent: Intent, found: list[Plugged]) -> list[Plugged]:
-    """Return the key that a credential was put on: by its identity, else by its serial. Raise when two answer to it."""
+    """Return the keys that a credential may have been put on: by its identity, else by its serial."""
     homes = [key for key in found if key.identity == intent.card]
-    homes = homes or [key for key in found if key.serial is not None and key.serial == intent.hardware]
-    if len(homes) > 1:
-        raise DeviceFault(
-            f"{len(homes)} keys answer to {intent.hardware}: {', '.join(key.where for key in homes)}",
-            "plug in only the one that is meant",
-        )
-    return homes
+    return homes or [key for key in found if key.serial is not None and key.serial == intent.hardware]
