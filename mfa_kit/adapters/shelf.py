@@ -1,4 +1,4 @@
-"""The inventory of display tokens, in tables of the ledger. No seed is kept: a keyed fingerprint tells it from another."""
+"""The inventory of display tokens, in tables of the ledger. No seed is kept but a keyed fingerprint."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -119,7 +119,7 @@ class Shelf:
 
     def _seen(self, where: str, *values: str) -> list[Sighting]:
         rows = self._tables.select(
-            "select serial, s.at, s.verdict, s.offset, s.seconds, s.reason from sightings s"
+            "select serial, s.at, s.verdict, s.offset, s.seconds, s.reason from sightings s"  # noqa: S608
             f" join tokens t using (serial, fingerprint) where {where} order by s.at, s.id",
             values,
         )
@@ -129,7 +129,7 @@ class Shelf:
         ]
 
     def check(self, serial: str, user: str) -> None:
-        """Raise UsageFault for a token that failed, or that somebody else has. One that is not known here may be given."""
+        """Raise UsageFault for a token that failed, or that somebody else has; one that is not known here is free."""
         known = self.token(serial)
         if known and known.verdict is Verdict.REJECTED:
             raise UsageFault(

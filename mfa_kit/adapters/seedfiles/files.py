@@ -51,11 +51,10 @@ def read(content: bytes, unlock: Unlock, *, now: float, wanted: Encoding | None 
         if content.startswith(magic):
             raise UsageFault(f"this file is {what}", hint)
     found = _read(content, unlock, now=now, wanted=wanted)
-    for one in found.readings:
-        if not one.keys and not found.bare:
-            first = one.dropped[0] if one.dropped else None
-            reason = f"; {first.where}: {first.reason}" if first else ""
-            raise IntegrityFault(f"not one token of this file can be used{reason}", "look whether it is the right file")
+    if not found.bare and not any(reading.keys for reading in found.readings):
+        first = next((each for reading in found.readings for each in reading.dropped), None)
+        reason = f"; {first.where}: {first.reason}" if first else ""
+        raise IntegrityFault(f"not one token of this file can be used{reason}", "look whether it is the right file")
     return replace(found, notes=(*found.notes, *_notes(found)))
 
 
