@@ -306,11 +306,17 @@ def drift(sightings: Sequence[Sighting], *, period: int) -> Drift | None:
     return Drift(rate=(last - first) / days, within=period / days)
 
 
-def sighted(serial: str, verdict: Shown | NotShown, *, at: float) -> Sighting:
-    """Return what the ledger keeps of a verdict."""
-    if isinstance(verdict, Shown):
-        return Sighting(serial=serial, at=at, verdict=Verdict.ACCEPTED, offset=verdict.offset, seconds=verdict.seconds)
-    return Sighting(serial=serial, at=at, verdict=Verdict.REJECTED, reason=verdict.what)
+def judged(serial: str, verdict: Shown | NotShown | None, *, at: float) -> Sighting:
+    """Return what the ledger keeps of a verdict; None is a display that works, of a token whose seed only AWS has."""
+    match verdict:
+        case Shown():
+            return Sighting(
+                serial=serial, at=at, verdict=Verdict.ACCEPTED, offset=verdict.offset, seconds=verdict.seconds
+            )
+        case NotShown():
+            return Sighting(serial=serial, at=at, verdict=Verdict.REJECTED, reason=verdict.what)
+        case None:
+            return Sighting(serial=serial, at=at, verdict=Verdict.ACCEPTED, reason="only its display was looked at")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from mfa_kit.cli import flags, report
 from mfa_kit.cli.kit import desk as kit
 from mfa_kit.cli.kit import oath as oath_kit
 from mfa_kit.cli.revoke import WHICH
+from mfa_kit.cli.verify_token import token
 from mfa_kit.enrollment import user_named
 from mfa_kit.verification import Proof, Refused
 
@@ -69,3 +70,6 @@ def user(
             device, wanted_key, caller=caller, desk=desk, resync=resync, backup=backup, identities=keys
         )
         return tell("verify-user", answer, user=name, device=device.serial)
+
+
+verify.add_command(token)

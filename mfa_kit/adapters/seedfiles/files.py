@@ -59,7 +59,7 @@ def read(content: bytes, unlock: Unlock, *, now: float, wanted: Encoding | None 
 
 
 def _read(content: bytes, unlock: Unlock, *, now: float, wanted: Encoding | None) -> SeedFile:
-    text = _text(content)
+    text = decoded(content)
     if text.lstrip().startswith("<"):
         root = xml.parse(content)
         if pskc.is_container(root):
@@ -77,7 +77,7 @@ def _read(content: bytes, unlock: Unlock, *, now: float, wanted: Encoding | None
     return tables.read(text, wanted)
 
 
-def _text(content: bytes) -> str:
+def decoded(content: bytes) -> str:
     """Decode UTF-8, UTF-16 with a mark, or what Windows wrote before; a NUL is in no text."""
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         text = content.decode("utf-16", errors="replace")
