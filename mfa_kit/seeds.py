@@ -14,6 +14,13 @@ OCTETS = range(10, 129)
 # RFC 4226, 5.1: the counter has 8 octets. A token that was pressed a thousand million times is a damaged row.
 COUNTERS = range(10**9)
 SERIAL = 64
+# Ten octets are sixteen letters of base32.
+WORD = 15
+
+
+def quoted(text: str) -> str:
+    """Quote a word of a seed file, unless it is long enough to be a seed in the wrong column."""
+    return repr(text) if len(text) <= WORD else "not readable"
 
 
 class Factor(StrEnum):
@@ -54,7 +61,7 @@ class Token:
         if not self.serial or len(self.serial) > SERIAL or not self.serial.isprintable():
             return "there is no serial" if not self.serial else "the serial is damaged or too long"
         if self.digest not in DIGESTS:
-            return f"the hash is {self.digest!r}; known are {', '.join(DIGESTS)}"
+            return f"the hash is {quoted(self.digest)}; known are {', '.join(DIGESTS)}"
         if self.digits not in DIGITS:
             return f"it shows {self.digits} digits; RFC 6030 allows {DIGITS[0]} to {DIGITS[-1]}"
         if self.factor is Factor.TOTP and self.period not in PERIODS:

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -20,17 +21,17 @@ class Row:
 
 
 def from_hex(text: Secret[str]) -> Seed | None:
-    """Return the octets, or None when this is no hex; blanks and hyphens between groups are allowed."""
+    """Return the octets, or None when this is no hex; equal groups with blanks or hyphens between them are allowed."""
     try:
-        return Seed(binascii.unhexlify(text.reveal().translate(GROUPS)))
+        return Seed(binascii.unhexlify(_joined(text).reveal()))
     except ValueError:
         return None
 
 
 def from_base32(text: Secret[str]) -> Seed | None:
     """Return the octets, or None when this is no base32 of RFC 4648; case, padding and groups are free."""
-    bare = Secret(text.reveal().translate(GROUPS).rstrip("=").upper())
     try:
+        bare = Secret(_joined(text).reveal().rstrip("=").upper())
         seed = Seed(base64.b32decode(bare.reveal() + "=" * (-len(bare.reveal()) % 8)))
     except ValueError:
         return None
@@ -38,7 +39,20 @@ def from_base32(text: Secret[str]) -> Seed | None:
     return seed if _written(seed) == bare else None
 
 
-GROUPS = str.maketrans("", "", " -")
+def _joined(text: Secret[str]) -> Secret[str]:
+    """Join the groups of a seed. Raise ValueError where they are not three or more, equal but for the last.
+
+    A blank in place of a letter would make two groups, and a shorter seed.
+    """
+    groups = Secret(re.split("[ -]", text.reveal()))
+    sizes = [len(group) for group in groups.reveal()]
+    if len(sizes) == 1:
+        return text
+    if len(sizes) == 2 or len(set(sizes[:-1])) > 1 or sizes[-1] > sizes[0]:  # noqa: PLR2004 - see above
+        raise ValueError("these are no groups")
+    return Secret("".join(groups.reveal()))
+
+
 DECODE = {Encoding.HEX: from_hex, Encoding.BASE32: from_base32}
 
 

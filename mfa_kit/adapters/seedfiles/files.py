@@ -33,9 +33,10 @@ def load(path: Path) -> bytes:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise UsageFault(f"{path} cannot be read: {error.strerror}", "give the vendor's seed file") from None
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise UsageFault(f"{path} is not a file", "give the vendor's seed file")
     with open(handle, "rb") as file:  # noqa: PTH123 - an open descriptor
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise UsageFault(f"{path} is not a file", "give the vendor's seed file")
         content = file.read(LARGEST + 1)
     if len(content) > LARGEST:
         raise UsageFault(f"{path} has more than {LARGEST >> 20} MiB", "ask the vendor for the tokens in several files")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from mfa_kit.adapters.seedfiles.tables import split
-from mfa_kit.seeds import Dropped, Typed
+from mfa_kit.seeds import Dropped, Typed, quoted
 
 CODE = re.compile(r"[\d ]{6,12}", re.ASCII)
 PLAIN = re.compile(r"[A-Za-z ]+")
@@ -41,7 +41,7 @@ def _rows(text: str, now: float) -> Iterator[Written | Dropped]:
         try:
             at = _moment(times[0]) if times else now
         except ValueError:
-            yield Dropped(where, f"{times[0]!r} is neither a code nor a time")
+            yield Dropped(where, f"{quoted(times[0])} is neither a code nor a time")
             continue
         yield Written(where, cells[0], Typed(codes=codes, at=at))
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from mfa_kit.adapters.seedfiles.encoding import Row, readings
 from mfa_kit.errors import IntegrityFault
 from mfa_kit.otp import Secret
-from mfa_kit.seeds import Dropped, Encoding, Factor, SeedFile, Token
+from mfa_kit.seeds import Dropped, Encoding, Factor, SeedFile, Token, quoted
 
 # What the headers of vendors and spreadsheets call our fields, letters and digits only.
 NAMES = {
@@ -33,7 +33,9 @@ STAMP = re.compile(r"\d{4}-\d\d-\d\dT", re.ASCII)
 # Yubico's personalization tool, the event types of its traditional layout.
 EVENTS = re.compile(r"logging start|oath-hotp|yubico otp|static password|challenge-response|configuration ")
 OTHER_EVENT = "is no one-time password of OATH"
-NO_LINES = "there is no row in this file"
+# More than any vendor has sold in one box.
+ROWS = 500_000
+CELLS = 64
 
 Cells = list[str]
 Line = tuple[str, Cells | Dropped]
@@ -59,7 +61,8 @@ def read(text: str, wanted: Encoding | None) -> SeedFile:
     table = list(split(text))
     first = next((cells for _, cells in table if not isinstance(cells, Dropped)), None)
     if first is None:
-        raise IntegrityFault(NO_LINES, "look whether it is the right file")
+        reason = next((f"{where}: {row.reason}" for where, row in table if isinstance(row, Dropped)), "")
+        raise IntegrityFault(reason or "there is no row in this file", "look whether it is the right file")
     if "seed" in _header(first):
         return _table("CSV with a header", _headed(table, _header(first)), wanted)
     if EVENTS.match(first[0].lower()):
@@ -79,7 +82,10 @@ def lines(text: str) -> list[str]:
 def split(text: str) -> Iterator[Line]:
     """Yield each row that is no comment with its place; the delimiter is the commonest of the three that are used."""
     delimiter = max(",;\t", key=text.count)
-    for number_, line in enumerate(lines(text), 1):
+    rows = lines(text)
+    if len(rows) > ROWS:
+        raise IntegrityFault(f"this table has more than {ROWS} rows", "ask the vendor for the tokens in several files")
+    for number_, line in enumerate(rows, 1):
         where = f"line {number_}"
         if not line.strip(f" \t{delimiter}") or line.lstrip().startswith("#"):
             continue
@@ -88,7 +94,7 @@ def split(text: str) -> Iterator[Line]:
         except csv.Error:
             yield where, Dropped(where, "a quotation mark is not closed")
         else:
-            yield where, [cell.strip() for cell in cells]
+            yield where, [cell.strip() for cell in cells[:CELLS]]
 
 
 def _table(layout: str, rows: Iterator[Row | Dropped | None], wanted: Encoding | None) -> SeedFile:
@@ -97,7 +103,7 @@ def _table(layout: str, rows: Iterator[Row | Dropped | None], wanted: Encoding |
     taken = [row for row in found if isinstance(row, Row)]
     dropped = [row for row in found if isinstance(row, Dropped)]
     if not taken:
-        reason = f"{dropped[0].where}: {dropped[0].reason}" if dropped else NO_LINES
+        reason = f"{dropped[0].where}: {dropped[0].reason}" if dropped else "there is none"
         raise IntegrityFault(
             f"no row of this file can be taken as {layout}; {reason}", "look whether it is the right file"
         )
@@ -124,7 +130,7 @@ def _factor(text: str) -> Factor:
         case "" | "hotp" | "oath-hotp" | "hmac" | "event":
             return Factor.HOTP
         case _:
-            raise ValueError(f"its type is {text!r}; known are hotp and totp")
+            raise ValueError(f"its type is {quoted(text)}; known are hotp and totp")
 
 
 def _header(cells: Cells) -> dict[str, int]:
@@ -206,7 +212,7 @@ def _traditional(line: Line) -> Row | Dropped | None:
     if event == "logging start":
         return None
     if event != "oath-hotp":
-        return Dropped(where, f"{cells[0]} {OTHER_EVENT}")
+        return Dropped(where, f"{quoted(cells[0])} {OTHER_EVENT}")
     cells = [*cells, *[""] * 13]
     return _row(
         where,

@@ -7,8 +7,8 @@ from defusedxml.common import DefusedXmlException
 
 from mfa_kit.errors import IntegrityFault
 
-# An element costs some 200 octets of memory, an attribute half of that; a container of 100,000 tokens has 2 million.
-MARKS = 5_000_000
+# An element costs some 200 octets of memory, an attribute half of that; a container of 50,000 tokens has 2 million.
+MARKS = 2_000_000
 DEPTH = 24
 
 
@@ -23,7 +23,8 @@ def parse(content: bytes) -> Element:
             f"this XML declares what no seed file needs ({type(error).__name__})", "ask where this file comes from"
         ) from None
     except (ParseError, ValueError, LookupError) as error:
-        raise IntegrityFault(f"this is not well-formed XML: {error}", "ask the vendor for the file again") from None
+        place = f", line {error.position[0]}" if isinstance(error, ParseError) else ""
+        raise IntegrityFault(f"this is not well-formed XML{place}", "ask the vendor for the file again") from None
     level = [root]
     for _ in range(DEPTH):
         level = [child for element in level for child in element]
