@@ -28,6 +28,7 @@ class Kind(StrEnum):
     OATH = "oath"
     FIDO2 = "fido2"
     HARDWARE_TOTP = "hardware-totp"
+    PROGRAMMABLE = "programmable"
     SMS = "sms"
 
     @classmethod

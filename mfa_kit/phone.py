@@ -44,6 +44,8 @@ class Way:
 
     typed: int = 2
     grouped: bool = False
+    shown_by: str = "the phone"
+    scan: str = "scan it with {user}'s authenticator app, then type what the app shows for {name}"
     picture: Picture | None = None
 
 
@@ -98,13 +100,17 @@ class Phone:
         screen = self._interaction
         try:
             self._show(created)
-            screen.say(
-                f"scan it with {intent.user}'s authenticator app, then type what the app shows for {intent.name}"
+            screen.say(self._way.scan.format(user=intent.user, name=intent.name))
+            drift = prove(
+                created.seed,
+                typed=self._way.typed,
+                now=self._now,
+                interaction=screen,
+                shown_by=self._way.shown_by,
             )
-            drift = prove(created.seed, typed=self._way.typed, now=self._now, interaction=screen)
         finally:
             screen.clear()
-        screen.say("the phone shows the right codes" if self._way.typed > 1 else "the phone shows the right code")
+        screen.say(f"{self._way.shown_by} shows the right {'codes' if self._way.typed > 1 else 'code'}")
         if picture := self._way.picture:
             screen.say(f"the seed is still in {picture.path}: delete it now")
         return drift

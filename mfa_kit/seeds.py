@@ -14,6 +14,8 @@ OCTETS = range(10, 129)
 # RFC 4226, 5.1: the counter has 8 octets. A token that was pressed a thousand million times is a damaged row.
 COUNTERS = range(10**9)
 SERIAL = 64
+# IAM: the seed of a virtual MFA device has 320 bits.
+AWS_OCTETS = 40
 # Ten octets are sixteen letters of base32.
 WORD = 15
 

@@ -13,6 +13,7 @@ from mfa_kit.errors import UsageFault
 from mfa_kit.models import Kind
 from mfa_kit.otp import Seed
 from mfa_kit.seeds import (
+    AWS_OCTETS,
     DIGESTS,
     DIGITS,
     PERIODS,
@@ -33,8 +34,6 @@ WINDOW = 20
 FAR = {Factor.TOTP: 5760, Factor.HOTP: 1000}
 # The chance of a coincidence that still counts as none.
 ENOUGH = 0.01
-# IAM: the seed of a virtual MFA device has 320 bits.
-AWS_OCTETS = 40
 AWS_ISSUER = "Amazon Web Services"
 DAY = 86400
 # Two readings give a rate when a step is little beside the time between them.

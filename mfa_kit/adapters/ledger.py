@@ -37,7 +37,7 @@ MIGRATIONS = (
         serial text primary key, fingerprint text not null, factor text not null, digest text not null,
         digits integer not null, period integer not null, counter integer not null, maker text not null,
         model text not null, octets integer not null, capacity integer not null,
-        verdict text not null, reason text not null, user text, at real not null
+        verdict text not null, reason text not null, at real not null
     ) without rowid;
     create table sightings (
         id integer primary key, at real not null, serial text not null, fingerprint text not null,

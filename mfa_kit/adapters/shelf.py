@@ -8,10 +8,16 @@ from mfa_kit.errors import UsageFault
 from mfa_kit.seeds import Factor, Sighting, Stocked, Token, Verdict
 
 FIELDS = "serial, factor, digest, digits, period, counter, maker, model, octets, capacity"
-STATE = "fingerprint, verdict, reason, user"
+STATE = "fingerprint, verdict, reason"
+# Who has a token is what the journal says: it stands on a device of that serial, or on one that lives on it.
+HOLDER = """
+    select intent ->> '$.user' from journal
+    where reached = 'confirmed' and tokens.serial in (journal.serial, intent ->> '$.hardware')
+    order by journal.at desc limit 1
+"""
 # What was proved of a seed holds for that seed only.
 STOCK = f"""
-    insert into tokens ({FIELDS}, {STATE}, at) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'untested', '', null, ?)
+    insert into tokens ({FIELDS}, {STATE}, at) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'untested', '', ?)
     on conflict (serial) do update set
         factor = excluded.factor, digest = excluded.digest, digits = excluded.digits, period = excluded.period,
         counter = excluded.counter, maker = excluded.maker, model = excluded.model, octets = excluded.octets,
@@ -44,7 +50,7 @@ class Came:
 
 
 class Shelf:
-    """Tokens by serial, the readings of each, and who has it."""
+    """Tokens by serial, and the readings of each."""
 
     def __init__(self, tables: Tables, *, now: float) -> None:
         self._tables, self._now = tables, now
@@ -86,7 +92,10 @@ class Shelf:
         return next(iter(self._stocked("serial = ?", serial)), None)
 
     def _stocked(self, where: str, *values: str) -> list[Stocked]:
-        rows = self._tables.select(f"select {STATE}, {FIELDS} from tokens where {where} order by serial", values)  # noqa: S608
+        rows = self._tables.select(
+            f"select {STATE}, ({HOLDER}), {FIELDS} from tokens where {where} order by serial",  # noqa: S608
+            values,
+        )
         names = FIELDS.split(", ")
         return [
             Stocked(
@@ -140,7 +149,3 @@ class Shelf:
             raise UsageFault(
                 f"token {serial} is {known.user}'s", f"take another, or revoke it first: mfa-kit revoke {known.user}"
             )
-
-    def assign(self, serial: str, user: str | None) -> None:
-        """Note who has a token; None: nobody any more."""
-        self._tables.write(("update tokens set user = ? where serial = ?", [(user, serial)]))

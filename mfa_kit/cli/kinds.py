@@ -67,4 +67,18 @@ KINDS: dict[Kind, Row] = {
         carrier=token.carrier,
         maker=assign,
     ),
+    Kind.PROGRAMMABLE: Row(
+        help="a display token into which AWS's seed is burned",
+        options=(
+            click.Option(["--serial"], required=True, metavar="SERIAL", help="The serial number printed on it."),
+            click.Option(
+                ["--capacity"],
+                type=click.IntRange(1, 999),
+                metavar="OCTETS",
+                help="The longest seed that its model takes; AWS's have 40 octets [asked].",
+            ),
+            click.Option(["--show-secret"], is_flag=True, help="Show the seed too, for a tool that takes no QR code."),
+        ),
+        carrier=token.programmable,
+    ),
 }

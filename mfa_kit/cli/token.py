@@ -68,10 +68,10 @@ def reading(function: Callable[..., Any]) -> Callable[..., Any]:
 def typed(person: Interaction, *, count: int, from_stdin: bool, now: Callable[[], float]) -> Typed:
     """Return one code or two, from stdin or off a display that somebody reads."""
     if from_stdin:
-        codes = kit.lines()
-        if len(codes) not in {count, 2}:
-            raise UsageFault(f"stdin has {len(codes)} codes", f"give {count}, one a line")
-        return Typed(codes=tuple(codes), at=now())
+        given = kit.lines()
+        if len(given) not in {count, 2}:
+            raise UsageFault(f"stdin has {len(given)} codes", f"give {count}, one a line")
+        return Typed(codes=tuple(given), at=now())
     prompts = ("code",) if count == 1 else ("first code", "next code")
     codes = tuple("".join(person.ask_code(prompt, instead=INSTEAD).split()) for prompt in prompts)
     return Typed(codes=codes, at=now())

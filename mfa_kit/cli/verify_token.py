@@ -7,9 +7,13 @@ import click
 
 from mfa_kit import tokens
 from mfa_kit.cli import flags, report, terminal
+from mfa_kit.cli.kit import desk as desk_kit
 from mfa_kit.cli.kit import token as kit
 from mfa_kit.cli.token import CODES_STDIN, WINDOW, File, reading, typed
-from mfa_kit.errors import UsageFault
+from mfa_kit.enrollment import user_named
+from mfa_kit.errors import DeviceFault, InvalidCode, UsageFault
+from mfa_kit.otp import Pair
+from mfa_kit.probe import probe
 from mfa_kit.seeds import Key, SeedFile, Sighting, Typed
 from mfa_kit.tokens import NotShown, Shown
 
@@ -22,8 +26,21 @@ from mfa_kit.tokens import NotShown, Shown
 @click.option("--two", is_flag=True, help="Ask for two consecutive codes.")
 @CODES_STDIN
 @WINDOW
+@click.option(
+    "--probe-user",
+    metavar="USER",
+    help="Let AWS judge a token that it sold: enable it on this user, who is kept for that, and take it off again.",
+)
 def token(
-    *, serial: str | None, file: Path | None, find: bool, two: bool, codes_stdin: bool, window: int, **how: Any
+    *,
+    serial: str | None,
+    file: Path | None,
+    find: bool,
+    two: bool,
+    codes_stdin: bool,
+    window: int,
+    probe_user: str | None,
+    **how: Any,
 ) -> int:
     """Prove that token SERIAL shows the codes of its seed, and how far its clock is off."""
     common = flags.common()
@@ -35,8 +52,12 @@ def token(
     if file is None:
         if serial is None:
             raise UsageFault("--find looks in a seed file", "name it: --seeds FILE")
-        verdict = tokens.display(typed(person, count=2, from_stdin=codes_stdin, now=kit.now))
-        return _tell(serial, verdict, output=common.output)
+        return _bare(serial, typed(person, count=2, from_stdin=codes_stdin, now=kit.now), probe_user)
+    if probe_user:
+        raise UsageFault(
+            "--probe-user is for tokens that AWS sold, and their seeds are in no file",
+            "leave --seeds or --probe-user out",
+        )
     found = kit.seed_file(file, **how)
     count = 2 if find or two or len(found.readings) > 1 else 1
     codes = typed(person, count=count, from_stdin=codes_stdin, now=kit.now)
@@ -49,6 +70,30 @@ def token(
     if key is None:
         raise UsageFault(f"{serial} is not in {file.name}", "look at the serial, or let --find name the token")
     return _judged(key, keys, codes, window=window, output=common.output)
+
+
+def _bare(serial: str, codes: Typed, probe_user: str | None) -> int:
+    """Judge the display of a token that AWS sold, and let AWS judge its codes where a user is kept for that."""
+    common = flags.common()
+    if verdict := tokens.display(codes):
+        return _tell(serial, verdict, output=common.output)
+    if not probe_user:
+        return _tell(serial, None, output=common.output)
+    with desk_kit.desk(common, vault=desk_kit.vault((), (), None)) as (desk, caller):
+        try:
+            probe(
+                serial,
+                Pair(*codes.codes),
+                user=user_named(probe_user, caller=caller),
+                caller=caller,
+                desk=desk,
+                run=desk_kit.run_id(desk.inventory),
+            )
+        except (DeviceFault, InvalidCode) as refused:
+            return _tell(serial, NotShown(what=str(refused), hint=refused.hint), output=common.output)
+    row = {"outcome": "proved", "serial": serial, "aws": "AWS knows this token and took its codes"}
+    report.one("verify-token", row, output=common.output)
+    return 0
 
 
 def _judged(key: Key, keys: tuple[Key, ...], codes: Typed, *, window: int, output: str) -> int:

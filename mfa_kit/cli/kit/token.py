@@ -14,7 +14,9 @@ from mfa_kit.cli.kit.desk import harden, home
 from mfa_kit.display import DisplayToken
 from mfa_kit.errors import IntegrityFault, UsageFault
 from mfa_kit.otp import Secret
+from mfa_kit.phone import Phone, Way
 from mfa_kit.ports import Carrier, Inventory
+from mfa_kit.programmable import SCAN, OffTheShelf, Programmable
 from mfa_kit.seeds import Dropped, Encoding, Key, SeedFile, Sighting, Token
 
 if TYPE_CHECKING:
@@ -140,4 +142,22 @@ def _is_stocked(inventory: "Shelf", key: Key) -> bool:
 def carrier(own: Mapping[str, Any], inventory: Inventory) -> Carrier:
     """Return the token that `--serial` names."""
     person = terminal.person(flags.common())
-    return DisplayToken(own["serial"], now=inventory.now, interaction=person, progress=terminal.Talk())
+    token = DisplayToken(own["serial"], now=inventory.now, interaction=person, progress=terminal.Talk())
+    return OffTheShelf(own["serial"], token, check=_may_be_given)
+
+
+def programmable(own: Mapping[str, Any], inventory: Inventory) -> Carrier:
+    """Return the token that `--serial` names, as one into which a seed is burned."""
+    from mfa_kit import qr
+
+    harden()
+    person = terminal.person(flags.common())
+    way = Way(grouped=own["show_secret"], shown_by=f"token {own['serial']}", scan=SCAN)
+    phone = Phone(inventory.now, interaction=person, draw=qr.blocks, way=way)
+    token = Programmable(own["serial"], phone, capacity=own["capacity"], interaction=person)
+    return OffTheShelf(own["serial"], token, check=_may_be_given)
+
+
+def _may_be_given(serial: str, user: str) -> None:
+    with shelf() as inventory:
+        inventory.check(serial, user)
