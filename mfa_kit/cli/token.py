@@ -41,7 +41,7 @@ READING = (
     click.option(
         "--seed-encoding",
         "encoding",
-        type=click.Choice([Encoding.HEX, Encoding.BASE32]),
+        type=click.Choice([Encoding.HEX.value, Encoding.BASE32.value]),
         help="How the seeds are written, where the rows themselves do not settle it.",
     ),
     click.option("--unlock-stdin", is_flag=True, help="Read the file's passphrase or pre-shared key from stdin."),
@@ -143,7 +143,7 @@ def _with_dropped(schema: str, row: dict[str, Any], dropped: Sequence[Dropped], 
 
 
 @token.command("list")
-@click.option("--verdict", type=click.Choice(list(Verdict)), help="Only these.")
+@click.option("--verdict", type=click.Choice([verdict.value for verdict in Verdict]), help="Only these.")
 def list_(*, verdict: str | None) -> None:
     """List the inventory: what each token is, whether it was accepted, what AWS can make of it, who has it."""
     with kit.shelf() as inventory:

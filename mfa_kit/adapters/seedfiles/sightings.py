@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from mfa_kit.adapters.seedfiles.tables import split
 from mfa_kit.seeds import Dropped, Typed, quoted
 
-CODE = re.compile(r"[\d ]{6,12}", re.ASCII)
+# Some displays show two groups.
+CODE = re.compile(r"\d{6,9}|\d{3,5} \d{3,4}", re.ASCII)
 PLAIN = re.compile(r"[A-Za-z ]+")
 
 
