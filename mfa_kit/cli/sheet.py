@@ -15,7 +15,7 @@ STYLE = """
   h1 { font-size: 20px; margin: 0 0 .2rem } h2 { font-size: 16px; margin: 1.5rem 0 .5rem }
   p { margin: .2rem 0 } .sum { display: flex; gap: 2.5rem; margin: 1rem 0 } .sum b { display: block; font-size: 26px }
   table { border-collapse: collapse; width: 100% } thead { display: table-header-group }
-  th, td { text-align: left; padding: .25rem .6rem .25rem 0; border-bottom: 1px solid #ccc; vertical-align: top }
+  th, td { text-align: left; padding: .25rem 1rem .25rem 0; border-bottom: 1px solid #ccc; vertical-align: top }
   td.n, th.n { text-align: right } tr { break-inside: avoid } svg { max-width: 100%; height: auto }
   .rejected td { font-weight: bold } .untested td { color: #666 } .sign { margin-top: 2.5rem }
   @page { margin: 15mm } @media print { body { margin: 0; max-width: none } }
@@ -33,7 +33,10 @@ def page(box: Box, *, name: str, at: str) -> str:
         "<h1>Display tokens: acceptance of a box</h1>",
         f"<p>{escape(name)}, {len(box.tokens)} tokens, reported {escape(at)}</p>",
         '<div class="sum">',
-        *(f"<div><b>{box.of(verdict)}</b>{verdict}</div>" for verdict in reversed(Verdict)),
+        *(
+            f"<div><b>{box.of(verdict)}</b>{verdict}</div>"
+            for verdict in (Verdict.ACCEPTED, Verdict.REJECTED, Verdict.UNTESTED)
+        ),
         "</div>",
         *(_plot(offsets) if offsets else ["<p>No clock was read.</p>"]),
         "<h2>Tokens</h2>",
@@ -48,7 +51,7 @@ def page(box: Box, *, name: str, at: str) -> str:
 
 def _row(token: Token, seen: Sighting | None) -> str:
     verdict = seen.verdict if seen else Verdict.UNTESTED
-    clock = f"{seen.seconds:+d}" if seen and seen.seconds is not None else ""
+    clock = _signed(seen.seconds) if seen and seen.seconds is not None else ""
     cells = [token.serial, f"{token.factor}, {token.digits} digits", verdict]
     rest = [written(seen.at) if seen else "", seen.reason if seen else ""]
     return (
@@ -64,7 +67,7 @@ def _plot(offsets: Sequence[int]) -> Iterator[str]:
     """Yield the distribution of the clocks: how many tokens are how far ahead, negative behind."""
     bars = histogram(offsets, width=_width(offsets))
     most = max(count for _, count in bars)
-    room = WIDE / len(bars)
+    room, marked = WIDE / len(bars), max(1, len(bars) // 12)
     yield "<h2>Clocks of the accepted tokens, seconds ahead (negative: behind)</h2>"
     yield f'<svg viewBox="0 0 {WIDE} {HIGH + FOOT}" role="img" aria-label="distribution of clock offsets">'
     yield f'<line x1="0" y1="{HIGH}" x2="{WIDE}" y2="{HIGH}" stroke="#111"/>'
@@ -77,11 +80,14 @@ def _plot(offsets: Sequence[int]) -> Iterator[str]:
                 f' fill="#456"/><text x="{x + room / 2:.1f}" y="{HIGH - high - 4:.1f}" font-size="12"'
                 f' text-anchor="middle">{count}</text>'
             )
-        if at % max(1, len(bars) // 12) == 0:
-            yield (
-                f'<text x="{x + room / 2:.1f}" y="{HIGH + 16}" font-size="12" text-anchor="middle">{middle:+d}</text>'
-            )
+        if at % marked == 0:
+            place = f'x="{x + room / 2:.1f}" y="{HIGH + 16}"'
+            yield f'<text {place} font-size="12" text-anchor="middle">{_signed(middle)}</text>'
     yield "</svg>"
+
+
+def _signed(seconds: int) -> str:
+    return f"{seconds:+d}" if seconds else "0"
 
 
 def _width(offsets: Sequence[int]) -> int:

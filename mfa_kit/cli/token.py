@@ -136,7 +136,8 @@ def _with_dropped(schema: str, row: dict[str, Any], dropped: Sequence[Dropped], 
     if output in {"json", "jsonl"}:
         report.one(schema, row | {"not_taken": rows}, output=output)
         return
-    report.one(schema, row | {"not_taken": len(rows)}, output=output)
+    said = {name: value for name, value in row.items() if value not in ((), [])}
+    report.one(schema, said | {"not_taken": len(rows)}, output=output)
     if rows and output == "table":
         click.echo()
         report.many(schema, rows, output=output, empty="")

@@ -3,14 +3,17 @@
 import codecs
 import os
 import re
+import secrets
 import stat
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+from mfa_kit import otp
 from mfa_kit.adapters.seedfiles import pskc, safenet, tables, uris, xml
 from mfa_kit.adapters.seedfiles.pskc import Unlock
 from mfa_kit.errors import IntegrityFault, UsageFault
+from mfa_kit.otp import Secret
 from mfa_kit.seeds import Encoding, Factor, SeedFile, Token
 
 LARGEST = 64 * 2**20
@@ -98,7 +101,8 @@ def _notes(found: SeedFile) -> list[str]:
     unsaid = sum(k.token.factor is Factor.TOTP and k.token.digest == "sha1" and k.token.octets in LONG for k in keys)
     if unsaid:
         notes.append(f"{unsaid} of its seeds are as long as for SHA-256 or SHA-512, and it says SHA-1 or nothing")
-    twins = Counter(k.seed.reveal() for k in keys)
+    mark = Secret(secrets.token_bytes(16))
+    twins = Counter(otp.fingerprint(k.seed, mark) for k in keys)
     if shared := sum(count for count in twins.values() if count > 1):
         notes.append(f"{shared} of its tokens share a seed with another: whoever has one can be all of them")
     return notes
