@@ -9,7 +9,7 @@ from mfa_kit.models import Caller, Entry, Intent, Kind, Verb, check_user
 from mfa_kit.otp import Created, Pair
 from mfa_kit.ports import Desk
 from mfa_kit.recovery import settle_dead
-from mfa_kit.revocation import retire, standing
+from mfa_kit.revocation import retire
 
 
 class Read:
@@ -36,18 +36,15 @@ class Read:
 def probe(serial: str, pair: Pair, *, user: str, caller: Caller, desk: Desk, run: str) -> None:
     """Prove that AWS knows a token and takes its codes. Raise what `assign` raises when it does not.
 
-    The user may have no device but this one, left by a probe that was cut short: it is taken off first. So a person's
-    account is never probed on, and nothing of a person's is taken away.
+    The user may have no device, so a person's account is never probed on, and nothing of a person's is taken away.
     """
     check_user(user)
     settle_dead(caller.account, user, desk=desk)
-    devices = desk.inventory.devices(user)
-    if others := [device.serial for device in devices if device.serial != serial]:
+    if devices := [device.serial for device in desk.inventory.devices(user)]:
         raise UsageFault(
-            f"{user} has MFA devices: {', '.join(others)}", "name a user that is kept for probing, and has none"
+            f"{user} has MFA devices: {', '.join(devices)}",
+            f"name a user that is kept for probing; what an earlier probe left goes by: mfa-kit revoke {user}",
         )
-    for device in devices:
-        retire(standing(device, caller=caller, desk=desk, now=run), verb=Verb.REVOKE, desk=desk, may_stay=False)
     wish = Wish(user=user, kind=Kind.HARDWARE_TOTP, add=True)
     carrier = Read(serial, pair)
     made = assign(plan(wish, carrier, devices=(), caller=caller, desk=desk), carrier, desk=desk, run=run)

@@ -307,15 +307,11 @@ def drift(sightings: Sequence[Sighting], *, period: int) -> Drift | None:
 
 def judged(serial: str, verdict: Shown | NotShown | None, *, at: float) -> Sighting:
     """Return what the ledger keeps of a verdict; None is a display that works, of a token whose seed only AWS has."""
-    match verdict:
-        case Shown():
-            return Sighting(
-                serial=serial, at=at, verdict=Verdict.ACCEPTED, offset=verdict.offset, seconds=verdict.seconds
-            )
-        case NotShown():
-            return Sighting(serial=serial, at=at, verdict=Verdict.REJECTED, reason=verdict.what)
-        case None:
-            return Sighting(serial=serial, at=at, verdict=Verdict.ACCEPTED, reason="only its display was looked at")
+    if verdict is None:
+        return Sighting(serial=serial, at=at, verdict=Verdict.ACCEPTED, reason="only its display was looked at")
+    if isinstance(verdict, NotShown):
+        return Sighting(serial=serial, at=at, verdict=Verdict.REJECTED, reason=verdict.what)
+    return Sighting(serial=serial, at=at, verdict=Verdict.ACCEPTED, offset=verdict.offset, seconds=verdict.seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

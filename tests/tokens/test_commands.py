@@ -19,6 +19,7 @@ from mfa_kit.lab.server import Lab
 from tests.conftest import MfaKit, Result, bare
 from tests.tokens import boxes
 from tests.tokens.boxes import Made
+from tests.tokens.person import Person
 
 T30, T60 = Made("10001002"), Made("10001001", period=60)
 BOX = [T60, T30, Made("10001003")]
@@ -346,8 +347,16 @@ def test_a_probe_on_a_person_is_refused(mfa_kit: MfaKit, user: str, codes: Calla
     assert result.code == 2
     assert f"{user} has MFA devices" in result.err
     codes("123456", "654321")
-    odd = mfa_kit.run("verify", "token", "x", "--codes-stdin", "--probe-user", "nobody-there")
-    assert odd.code != 0
+
+
+@pytest.mark.parametrize("serial", ["x", "arn:aws:iam::000000000000:mfa/alice"])
+def test_a_probe_of_what_is_no_token_is_refused(
+    mfa_kit: MfaKit, user: str, codes: Callable[..., None], serial: str
+) -> None:
+    codes("123456", "654321")
+    result = mfa_kit.run("verify", "token", serial, "--codes-stdin", "--probe-user", user)
+    assert result.code == 2
+    assert "is not the serial of a token" in result.err
 
 
 def test_a_probe_that_cannot_take_the_token_off_says_how(
@@ -414,3 +423,73 @@ def test_a_sheet_without_a_reading_says_so(mfa_kit: MfaKit, box: Path, tmp_path:
     out = tmp_path / "sheet.html"
     mfa_kit.run("token", "accept", box, "--no-input", "--sheet", out)
     assert "No clock was read." in out.read_text("utf-8")
+
+
+@pytest.fixture
+def person(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Person]:
+    """Sit a person down at the terminal."""
+
+    def sit(*answers: str) -> Person:
+        person = Person(answers)
+        monkeypatch.setattr("mfa_kit.cli.terminal.person", lambda _: person)
+        return person
+
+    return sit
+
+
+def test_a_session_goes_through_a_box(mfa_kit: MfaKit, box: Path, person: Callable[..., Person]) -> None:
+    """Serial, code, result, next; what was read before is where the next code is looked for first."""
+    at = time.time()
+    code, again = T30.shows(at), T30.shows(at, ahead=-30)
+    desk = person("nothing", T30.serial, code, T60.serial, "123456", T30.serial, again, "")
+    result = mfa_kit.run("token", "accept", box, "--output", "json")
+    row = said(result)
+    assert (result.code, row["accepted"], row["rejected"], row["untested"]) == (1, 1, 1, 1)
+    assert desk.told[0] == "nothing is not in this box"
+    assert desk.told[1].startswith("accepted: its clock is")
+    assert desk.told[2].startswith("rejected: ")
+    assert desk.asked[:3] == ["serial (0 of 3 accepted)", "serial (0 of 3 accepted)", "code"]
+
+
+def test_a_session_with_a_box_that_is_not_settled(
+    mfa_kit: MfaKit, undecided: Path, person: Callable[..., Person]
+) -> None:
+    """Two codes are asked for, until those of one token settle it."""
+    made = Made("T1", BOTH)
+    desk = person("T1", "123456", "654321", "T1", *two(made), "")
+    row = said(mfa_kit.run("token", "accept", undecided, "--output", "json"))
+    assert row["accepted"] == 1
+    assert desk.asked[1:3] == ["first code", "next code"]
+    assert "do not show whether the seeds are hex or base32" in desk.told[0]
+
+
+def test_a_session_with_tokens_that_aws_sold(mfa_kit: MfaKit, tmp_path: Path, person: Callable[..., Person]) -> None:
+    file = tmp_path / "serials.txt"
+    file.write_text("GAHT12345678\n")
+    desk = person("GAHT12345678", "123456", "654321", "")
+    assert mfa_kit.run("token", "accept", file).code == 0
+    assert desk.told == ["accepted: the display works; whether AWS knows the token, --probe-user proves"]
+
+
+def test_a_passphrase_is_asked_for(mfa_kit: MfaKit, tmp_path: Path, person: Callable[..., Person]) -> None:
+    file = tmp_path / "box.xml"
+    file.write_bytes(boxes.pskc(BOX, how="passphrase"))
+    desk = person(boxes.PASSPHRASE)
+    assert mfa_kit.run("token", "import", file).code == 0
+    assert desk.asked == ["the passphrase of box.xml"]
+
+
+def test_a_key_of_fingerprints_that_is_damaged_is_told(mfa_kit: MfaKit, box: Path) -> None:
+    mfa_kit.run("token", "import", box)
+    (mfa_kit.home / "fingerprint.key").write_bytes(b"short")
+    result = mfa_kit.run("token", "import", box)
+    assert (result.code, "fingerprint.key is damaged" in result.err) == (5, True)
+
+
+def test_what_is_not_installed_is_named(mfa_kit: MfaKit, box: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """python-pskc is an extra."""
+    for name in [name for name in sys.modules if name.startswith("mfa_kit.adapters.seedfiles")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "pskc", None)
+    result = mfa_kit.run("token", "import", box)
+    assert (result.code, "pip install 'mfa-kit[tokens]'" in result.err) == (2, True)

@@ -270,6 +270,8 @@ def test_a_base32_letter_with_bits_that_mean_nothing_is_an_error() -> None:
         (b"serial,secret key\nT1,aa\n", "the header of this table names no type or time interval"),
         (b"upn,secret key\nT1,aa\n", "the header of this table names no serial"),
         (b"<Tokens><Token serial='1'/></Tokens>", "there is no seed"),
+        (b"<Tokens><Token serial='1'><Seed>00</Seed><Seed>00</Seed></Token></Tokens>", "it has more than one seed"),
+        (b"\n" * 500_001 + b"x,y", "more than 500000 rows"),
     ],
 )
 def test_what_is_no_seed_file_is_told(content: bytes, what: str) -> None:

@@ -241,6 +241,21 @@ def test_hex_within_base64_is_offered_to_a_diagnosis() -> None:
     assert key.other == Seed(octets)
 
 
+def test_a_value_that_is_cut_short_refuses_the_file() -> None:
+    """Shorter than the block that begins it."""
+    content = boxes.pskc([Made("T1")], how="passphrase")
+    secret = content.index(b"<pskc:Secret>")
+    content = content[:secret] + changed(content[secret:], rb"CipherValue>[^<]+<", b"CipherValue>AAAA<")
+    with pytest.raises(IntegrityFault, match="cannot be read: ValueError"):
+        boxes.read(content)
+
+
+def test_a_derivation_that_is_unknown_refuses_the_file() -> None:
+    content = boxes.pskc([Made("T1")], how="passphrase", prf="hmac-sha256").replace(b"hmac-sha256", b"hmac-odd")
+    with pytest.raises(IntegrityFault, match="no key can be derived"):
+        boxes.read(content)
+
+
 @pytest.mark.parametrize("version", [b"2.0", b"1.1"])
 def test_another_version_is_refused(version: bytes) -> None:
     with pytest.raises(IntegrityFault, match="Unsupported version"):
