@@ -4,6 +4,7 @@ Pure: codes and the time they were read at come in, verdicts go out. One code is
 searched: `chance` says how likely a number typed at random would pass, and above ENOUGH a second code is asked for.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
@@ -36,6 +37,8 @@ FAR = {Factor.TOTP: 5760, Factor.HOTP: 1000}
 ENOUGH = 0.01
 AWS_ISSUER = "Amazon Web Services"
 DAY = 86400
+# What fits on a sheet of paper and on a screen.
+BINS = 40
 # Two readings give a rate when a step is little beside the time between them.
 RATE_AFTER = 7 * DAY
 
@@ -246,10 +249,14 @@ def proved(file: SeedFile, serial: str, typed: Typed, *, window: int = WINDOW) -
     return replace(file, readings=(showing[0],))
 
 
+def folded(serial: str) -> str:
+    """Return a serial without what scanners and people change of it: case and blanks."""
+    return "".join(serial.split()).casefold()
+
+
 def named(keys: Iterable[Key], serial: str) -> Key | None:
-    """Return the key of a serial; scanners and people differ in case and blanks."""
-    wanted = "".join(serial.split()).casefold()
-    return next((key for key in keys if "".join(key.token.serial.split()).casefold() == wanted), None)
+    """Return the key of a serial, however it was typed."""
+    return next((key for key in keys if folded(key.token.serial) == folded(serial)), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,9 +344,13 @@ class Box:
         return median(self.offsets) if self.offsets else None
 
 
-def histogram(offsets: Sequence[int], *, width: int) -> list[tuple[int, int]]:
-    """Count values in bins of a width round zero: (the bin's middle, how many), gaps included."""
+def histogram(offsets: Sequence[int]) -> list[tuple[int, int]]:
+    """Count clocks in bins round zero: (the bin's middle in seconds, how many), gaps included.
+
+    A bin is a step wide, or as many steps as leave no more than BINS.
+    """
     if not offsets:
         return []
-    bins = [round(value / width) for value in offsets]
-    return [(at * width, bins.count(at)) for at in range(min(bins), max(bins) + 1)]
+    width = otp.PERIOD * max(1, -(-(max(offsets) - min(offsets)) // (otp.PERIOD * (BINS - 2))))
+    counts = Counter(round(offset / width) for offset in offsets)
+    return [(at * width, counts[at]) for at in range(min(counts), max(counts) + 1)]

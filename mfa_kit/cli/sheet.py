@@ -7,7 +7,6 @@ from mfa_kit.cli.flags import written
 from mfa_kit.seeds import Sighting, Token, Verdict
 from mfa_kit.tokens import Box, histogram
 
-STEP = 30
 WIDE, HIGH, FOOT = 720, 180, 40
 HEAD = '<th>Serial</th><th>Type</th><th>Verdict</th><th class="n">Clock, s</th><th>Read</th><th>Reason</th>'
 STYLE = """
@@ -65,7 +64,7 @@ def _row(token: Token, seen: Sighting | None) -> str:
 
 def _plot(offsets: Sequence[int]) -> Iterator[str]:
     """Yield the distribution of the clocks: how many tokens are how far ahead, negative behind."""
-    bars = histogram(offsets, width=_width(offsets))
+    bars = histogram(offsets)
     most = max(count for _, count in bars)
     room, marked = WIDE / len(bars), max(1, len(bars) // 12)
     yield "<h2>Clocks of the accepted tokens, seconds ahead (negative: behind)</h2>"
@@ -88,8 +87,3 @@ def _plot(offsets: Sequence[int]) -> Iterator[str]:
 
 def _signed(seconds: int) -> str:
     return f"{seconds:+d}" if seconds else "0"
-
-
-def _width(offsets: Sequence[int]) -> int:
-    """Return the width of a bin in seconds: a step, or as many as leave no more than 60 bins."""
-    return STEP * max(1, -(-(max(offsets) - min(offsets)) // (STEP * 60)))

@@ -1,7 +1,6 @@
 """`mfa-kit token`: boxes of display tokens. Seeds are read from the vendor's file each time and kept nowhere."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,8 @@ File = click.Path(path_type=Path, dir_okay=False)
 INSTEAD = "--codes-stdin"
 # A typist is slow, a scanner is not: what a person is asked in a session ends with an empty line.
 DONE = ""
+# Letters of the longest bar.
+WIDE = 40
 
 
 class Window(click.ParamType[int]):
@@ -176,51 +177,45 @@ def kind_of(one: Token) -> str:
     return f"{one.factor}-{one.digest}-{one.digits}{step}"
 
 
-@dataclass(slots=True)
-class Desk:
-    """A box that is being worked through: the file, until hex or base32 is settled, and what was read so far."""
+class Sitting:
+    """A box that is being worked through. Until hex or base32 is settled it has two readings, and no inventory."""
 
-    file: SeedFile
-    window: int
-    two: bool
-    stocked: bool = False
+    def __init__(self, file: SeedFile, *, window: int, two: bool) -> None:
+        self._window, self._two = window, two
+        self._read(file)
 
-    def stock(self) -> None:
-        """Take the box into the inventory, once it is settled how its seeds are written."""
-        if not self.stocked and len(self.file.readings) < 2:  # noqa: PLR2004 - hex and base32
-            kit.stock(tokens.settled(self.file).keys, self.file.bare)
-            self.stocked = True
+    def _read(self, file: SeedFile) -> None:
+        self._file = file
+        keys = file.readings[0].keys if file.readings else ()
+        self._keys = {key.token.serial: key for key in keys}
+        self.tokens = [*(key.token for key in keys), *file.bare]
+        self._serials = {tokens.folded(each.serial): each.serial for each in self.tokens}
+        if self._settled:
+            kit.stock(keys, file.bare)
+
+    @property
+    def _settled(self) -> bool:
+        return len(self._file.readings) < 2  # noqa: PLR2004 - hex and base32
 
     def named(self, serial: str) -> str | None:
         """Return a serial as the file writes it; None for one that is not in this box."""
-        known = (each for each in self.all() if same(each.serial, serial))
-        return next((each.serial for each in known), None)
-
-    def all(self) -> list[Token]:
-        keys = self.file.readings[0].keys if self.file.readings else ()
-        return [*(key.token for key in keys), *self.file.bare]
+        return self._serials.get(tokens.folded(serial))
 
     def count(self, serial: str) -> int:
-        """How many codes are to be read: two where one would prove nothing."""
-        bare = any(each.serial == serial for each in self.file.bare)
-        return 2 if self.two or bare or len(self.file.readings) > 1 else 1
+        """Return how many codes are to be read: two where one would prove nothing."""
+        return 2 if self._two or not self._settled or serial not in self._keys else 1
 
     def judge(self, serial: str, codes: Typed, *, near: int = 0) -> Shown | NotShown | None:
-        """Judge a token of this box; None is a display that works. The first right codes settle the encoding."""
-        if any(each.serial == serial for each in self.file.bare):
+        """Judge a token of this box; None is a display that works, of a token whose seed only AWS has.
+
+        Raise UsageFault where hex or base32 is open and these codes do not settle it.
+        """
+        if not self._settled:
+            self._read(tokens.proved(self._file, serial, codes, window=self._window))
+        if serial not in self._keys:
             return tokens.display(codes)
-        if len(self.file.readings) > 1:
-            self.file = tokens.proved(self.file, serial, codes, window=self.window)
-        keys = self.file.readings[0].keys
-        key = tokens.named(keys, serial)
-        if key is None:
-            return NotShown(what=f"{serial} is not in this file", hint="look at the serial")
-        return tokens.verify(key, codes, among=keys, window=self.window, near=near)
-
-
-def same(one: str, other: str) -> bool:
-    """Tell whether two serials are one: scanners and people differ in case and blanks."""
-    return "".join(one.split()).casefold() == "".join(other.split()).casefold()
+        among = tuple(self._keys.values())
+        return tokens.verify(self._keys[serial], codes, among=among, window=self._window, near=near)
 
 
 @token.command()
@@ -236,66 +231,65 @@ def accept(*, file: Path, readings: Path | None, two: bool, window: int, out: Pa
     With --no-input nothing is asked, and the box is reported as far as it was tested.
     """
     common = flags.common()
-    desk = Desk(kit.seed_file(file, **how), window=window, two=two)
+    if common.dry_run:
+        raise UsageFault("acceptance keeps what is read, so it has no --dry-run", "--no-input shows how far a box is")
+    sitting = Sitting(kit.seed_file(file, **how), window=window, two=two)
     refused: list[Dropped] = []
-    desk.stock()
     if readings:
-        refused = _from_table(desk, readings)
+        refused = _from_table(sitting, readings)
     elif not common.no_input:
-        _session(desk, terminal.person(common))
+        _session(sitting, terminal.person(common))
     with kit.shelf() as inventory:
         last = inventory.last()
-    box = Box(tokens=tuple((each, last.get(each.serial)) for each in desk.all()))
+    box = Box(tokens=tuple((each, last.get(each.serial)) for each in sitting.tokens))
     _report_box(box, refused, output=common.output)
     if out:
         kit.write_new(out, sheet.page(box, name=file.name, at=flags.written(kit.now())))
     return 0 if box.of(Verdict.ACCEPTED) == len(box.tokens) and not refused else 1
 
 
-def _from_table(desk: Desk, path: Path) -> list[Dropped]:
+def _from_table(sitting: Sitting, path: Path) -> list[Dropped]:
     refused: list[Dropped] = []
     seen: list[Sighting] = []
     for row in kit.written(path):
         if isinstance(row, Dropped):
             refused.append(row)
-        elif (serial := desk.named(row.serial)) is None:
+        elif (serial := sitting.named(row.serial)) is None:
             refused.append(Dropped(row.where, f"{row.serial} is not in this box"))
         else:
             try:
-                verdict = desk.judge(serial, row.typed)
+                verdict = sitting.judge(serial, row.typed)
             except UsageFault as unsettled:
                 refused.append(Dropped(row.where, str(unsettled)))
             else:
                 seen.append(tokens.judged(serial, verdict, at=row.typed.at))
-    desk.stock()
     with kit.shelf() as inventory:
         inventory.sight(*seen)
     return refused
 
 
-def _session(desk: Desk, person: Interaction) -> None:
+def _session(sitting: Sitting, person: Interaction) -> None:
     """Ask for serials and codes until an empty serial; each reading is kept before the next is asked for."""
     person.check(instead="--readings CSV, or --no-input to report what was tested")
     with kit.shelf() as inventory:
         last = inventory.last()
     while True:
         accepted = sum(seen.verdict is Verdict.ACCEPTED for seen in last.values())
-        given = person.ask_code(f"serial ({accepted} of {len(desk.all())} accepted)", instead="--readings CSV")
+        given = person.ask_code(f"serial ({accepted} of {len(sitting.tokens)} accepted)", instead="--readings CSV")
         if given == DONE:
             return
-        serial = desk.named(given)
+        serial = sitting.named(given)
         if serial is None:
             person.say(f"{given} is not in this box")
             continue
-        codes = typed(person, count=desk.count(serial), from_stdin=False, now=kit.now)
+        codes = typed(person, count=sitting.count(serial), from_stdin=False, now=kit.now)
         before = last.get(serial)
         try:
-            verdict = desk.judge(serial, codes, near=(before.offset or 0) if before else 0)
+            verdict = sitting.judge(serial, codes, near=(before.offset or 0) if before else 0)
         except UsageFault as unsettled:
             person.say(f"{unsettled}; {unsettled.hint}")
             continue
         last[serial] = tokens.judged(serial, verdict, at=codes.at)
-        desk.stock()
         with kit.shelf() as inventory:
             inventory.sight(last[serial])
         person.say(said(verdict))
@@ -345,7 +339,9 @@ def _report_box(box: Box, refused: Sequence[Dropped], *, output: str) -> None:
     if output == "table":
         click.echo()
         report.one("token-accept", {**total, **drift, "not_taken": len(refused)}, output=output)
-        for middle, count in tokens.histogram(box.offsets, width=30):
-            click.echo(f"{middle:>8} s  {'#' * count}")
+        bars = tokens.histogram(box.offsets)
+        most = max((count for _, count in bars), default=0)
+        for middle, count in bars:
+            click.echo(f"{middle:>8} s  {count:>5}  {'#' * -(-count * WIDE // most)}".rstrip())
         for each in refused:
             click.echo(f"{each.where}: {terminal.printable(each.reason)}")

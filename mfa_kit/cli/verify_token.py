@@ -77,7 +77,7 @@ def _bare(serial: str, codes: Typed, probe_user: str | None) -> int:
     common = flags.common()
     if verdict := tokens.display(codes):
         return _tell(serial, verdict, output=common.output)
-    if not probe_user:
+    if not probe_user or common.dry_run:
         return _tell(serial, None, output=common.output)
     with desk_kit.desk(common, vault=desk_kit.vault((), (), None)) as (desk, caller):
         try:
@@ -102,8 +102,9 @@ def _judged(key: Key, keys: tuple[Key, ...], codes: Typed, *, window: int, outpu
     verdict = tokens.verify(key, codes, among=keys, window=window, near=near)
     if isinstance(verdict, Shown):
         seen = tokens.judged(key.token.serial, verdict, at=codes.at)
-        kit.sight(key, seen)
         before = [*before, seen]
+        if not flags.common().dry_run:
+            kit.sight(key, seen)
     return _tell(key.token.serial, verdict, output=output, before=before)
 
 

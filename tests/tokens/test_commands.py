@@ -276,6 +276,15 @@ def test_a_box_is_accepted_from_a_table_and_goes_on_later(mfa_kit: MfaKit, box: 
     assert row["drift"]["slowest_s"] in {-60, -120}
 
 
+def test_what_is_only_tried_is_not_kept(mfa_kit: MfaKit, box: Path, codes: Callable[..., None]) -> None:
+    mfa_kit.run("token", "import", box)
+    codes(T30.shows(time.time()))
+    tried = mfa_kit.run("verify", "token", T30.serial, "--seeds", box, "--codes-stdin", "--dry-run")
+    assert tried.code == 0
+    assert {row["verdict"] for row in said(mfa_kit.run("token", "list", "--output", "json"))["rows"]} == {"untested"}
+    assert mfa_kit.run("token", "accept", box, "--dry-run").code == 2
+
+
 def test_a_box_is_reported_without_asking(mfa_kit: MfaKit, box: Path) -> None:
     result = mfa_kit.run("token", "accept", box, "--no-input", "--output", "csv")
     assert result.code == 1

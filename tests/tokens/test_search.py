@@ -401,8 +401,15 @@ def test_a_box_without_a_reading_has_no_median() -> None:
 
 
 def test_the_distribution_shows_its_gaps() -> None:
-    assert tokens.histogram([-60, 0, 0, 30], width=30) == [(-60, 1), (-30, 0), (0, 2), (30, 1)]
-    assert tokens.histogram([], width=30) == []
+    assert tokens.histogram([-60, 0, 0, 30]) == [(-60, 1), (-30, 0), (0, 2), (30, 1)]
+    assert tokens.histogram([]) == []
+
+
+def test_the_distribution_fits_on_a_page_however_far_the_clocks_are_apart() -> None:
+    """And counts each of them."""
+    bars = tokens.histogram([-5 * DAY, -30, 0, 2 * DAY])
+    assert len(bars) <= tokens.BINS
+    assert sum(count for _, count in bars) == 4
 
 
 def test_a_fingerprint_tells_seeds_apart_and_says_nothing_without_the_key() -> None:
