@@ -4,12 +4,15 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
+from typing import Protocol
 
 from mfa_kit import otp
 from mfa_kit.errors import (
     AccessDenied,
     AlreadyExists,
     AwsFault,
+    DeviceFault,
+    InvalidCode,
     MfaKitError,
     NoSuchEntity,
     Throttled,
@@ -18,6 +21,7 @@ from mfa_kit.errors import (
     UsageFault,
 )
 from mfa_kit.models import (
+    HARDWARE_TAG,
     KIND_TAG,
     RUN_TAG,
     USER_TAG,
@@ -42,6 +46,11 @@ MAX_DEVICES = 8
 # Requests to create that may go unanswered before we give up.
 CREATE_TRIES = 4
 
+OTHER_MAKERS = (
+    "AWS has the seeds of tokens that were made for it, and of no others: a factory-seeded token of another maker "
+    "cannot be used; docs/hardware-tokens.md"
+)
+
 # IAM API reference, Tag: user names may hold a comma, tag values may not.
 TAG_VALUE = re.compile(r"[\w\s.:/=+@-]{0,256}")
 
@@ -55,6 +64,12 @@ class Wish:
     name: str | None = None
     path: str = "/"
     add: bool = False
+
+
+class Maker(Protocol):
+    """`make` for a kind whose seed we are given, `assign` for one whose seed AWS has already."""
+
+    def __call__(self, intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Enrolled: ...
 
 
 def user_named(text: str, *, caller: Caller) -> str:
@@ -74,15 +89,17 @@ def user_named(text: str, *, caller: Caller) -> str:
     return resource.rpartition("/")[2]
 
 
-def enroll(wish: Wish, carrier: Carrier, *, caller: Caller, desk: Desk, run: str) -> Outcome:
-    """One user at a desk; docs/enroll-virtual.md tells the order. Raise MfaKitError; nothing half-made stays behind."""
+def enroll(
+    wish: Wish, carrier: Carrier, *, caller: Caller, desk: Desk, run: str, maker: Maker | None = None
+) -> Outcome:
+    """One user at a desk, in the order that docs/design.md gives. Raise MfaKitError; nothing half-made stays behind."""
     check_user(wish.user)
     unsettled = settle_dead(caller.account, wish.user, desk=desk)
     intent = look(wish, carrier, caller=caller, desk=desk)
     if isinstance(intent, Skipped):
         return intent
     try:
-        return make(intent, carrier, desk=desk, run=run)
+        return (maker or make)(intent, carrier, desk=desk, run=run)
     except MfaKitError as error:
         for earlier in unsettled:
             error.add_note(f"left from an earlier run: {earlier}; {earlier.hint}")
@@ -127,13 +144,17 @@ def plan(wish: Wish, carrier: Carrier, *, devices: Sequence[Device], caller: Cal
     intent = next((intent for intent in intents if intent.serial not in has), None)
     if intent is None:
         raise UsageFault(f"{wish.user} has a device named {wish.name} already", "choose another --name")
-    carrier.check(intent, sealed=desk.vault.place(intent, "") is not None)
+    intent = carrier.check(intent, sealed=desk.vault.place(intent, "") is not None)
+    if intent.serial in has:
+        raise UsageFault(f"{wish.user} has {intent.serial} already", f"see what there is: mfa-kit status {wish.user}")
     desk.vault.check()
     return intent
 
 
 def steps(intent: Intent, *, backup: str | None) -> list[str]:
-    """Tell what `make` would do, in order, for people who want to read it first."""
+    """Tell what `make` or `assign` would do, in order, for people who want to read it first."""
+    if intent.known_serial is not None:
+        return [f"enable {intent.serial} for {intent.user} with two codes off its display", "confirm that IAM lists it"]
     return [
         f"create the virtual MFA device {intent.serial}",
         *([f"seal its QR code in {backup}"] if backup else []),
@@ -200,6 +221,52 @@ def _resumed(entry: Entry, carrier: Carrier, created: Created, *, desk: Desk) ->
     return confirm(entry, desk=desk)
 
 
+def assign(intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Enrolled:
+    """Enable a token whose seed AWS has already, with the pair that its carrier reads; it is sent at once.
+
+    Nothing is created, so nothing is ever deleted: a request whose answer is lost is looked for in IAM's list.
+    """
+    entry = desk.journal.record(Entry(run=run, intent=intent))
+    left = False
+
+    def read() -> Pair:
+        nonlocal left
+        pair = carrier.codes(intent)
+        left = True
+        return pair
+
+    try:
+        desk.registrar.enable(intent, read)
+    except BaseException as error:
+        if not left or (isinstance(error, AwsFault | Throttled) and not isinstance(error, Unclear)):
+            desk.journal.record(entry.at(Reached.UNDONE))
+            raise _told(error, intent) from None
+        if not _enabled_after_all(entry, carrier, error, desk=desk):
+            raise
+        if not isinstance(error, MfaKitError):
+            error.add_note(f"{intent.serial} is enabled for {intent.user} after all")
+            raise
+        desk.progress.note(f"{error}; {intent.serial} is enabled for {intent.user} all the same")
+    return confirm(entry, desk=desk)
+
+
+def _told(error: BaseException, intent: Intent) -> BaseException:
+    """Put what AWS says of a token into words. What it says of a serial that it does not know is not documented."""
+    match error:
+        case NoSuchEntity():
+            return DeviceFault(f"AWS does not know a token with the serial {intent.serial}", OTHER_MAKERS)
+        case InvalidCode():
+            return InvalidCode(
+                f"AWS took neither the codes of {intent.serial} nor, perhaps, the token",
+                f"see that it is this token's display, and type each code as it is shown; {OTHER_MAKERS}",
+            )
+        case AwsFault() if type(error) is AwsFault:
+            error.add_note(OTHER_MAKERS)
+            return error
+        case _:
+            return error
+
+
 def confirm(entry: Entry, *, desk: Desk) -> Enrolled:
     """Compare with IAM's own list. The device is enabled anyway: what cannot be confirmed leaves the entry open."""
     made = Enrolled(intent=entry.intent, run=entry.run, backup=entry.backup)
@@ -231,8 +298,9 @@ def _create(entry: Entry, *, desk: Desk) -> Created:
             (RUN_TAG, entry.run),
             (USER_TAG, intent.user),
             (KIND_TAG, intent.kind),
+            (HARDWARE_TAG, intent.hardware),
         )
-        if TAG_VALUE.fullmatch(value)
+        if value and TAG_VALUE.fullmatch(value)
     }
     for attempt in range(CREATE_TRIES):
         try:
@@ -294,12 +362,13 @@ class BackupAlone:
         self._now = now
         self._seeds: dict[str, Seed] = {}
 
-    def check(self, intent: Intent, *, sealed: bool) -> None:
+    def check(self, intent: Intent, *, sealed: bool) -> Intent:
         if not sealed:
             raise UsageFault(
                 f"generated codes without a backup would leave the seed of {intent.name} nowhere",
                 "say who can open the backup: -r age1… or -R FILE",
             )
+        return intent
 
     def install(self, intent: Intent, created: Created) -> None:
         self._seeds[intent.serial] = created.seed

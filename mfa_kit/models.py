@@ -18,14 +18,17 @@ PATH_LENGTH = 512
 RUN_TAG = "mfa-kit:run"
 USER_TAG = "mfa-kit:user"
 KIND_TAG = "mfa-kit:kind"
+HARDWARE_TAG = "mfa-kit:serial"
 
 
 class Kind(StrEnum):
     """What an MFA device is made of."""
 
     VIRTUAL = "virtual"
+    OATH = "oath"
     FIDO2 = "fido2"
     HARDWARE_TOTP = "hardware-totp"
+    PROGRAMMABLE = "programmable"
     SMS = "sms"
 
     @classmethod
@@ -108,6 +111,8 @@ class Intent:
     kind: Kind = Kind.VIRTUAL
     path: str = "/"
     known_serial: str | None = None  # of a device that IAM did not name for us: a token's, a security key's
+    hardware: str | None = None  # what it lives on, as people call it: a key's serial or asset label, a token's serial
+    card: str | None = None  # the same for the program: the identity of a key's OATH applet
     replaces: str | None = None  # the serial of the device that goes when this one stands,
     replaces_run: str | None = None  # and the run under which the journal files it
 
@@ -125,6 +130,15 @@ class Intent:
     def serial(self) -> str:
         """The ARN that IAM will give the device; it is not unique over time, for names are used again."""
         return self.known_serial or f"arn:{self.partition}:iam::{self.account}:mfa{self.path}{self.name}"
+
+    @property
+    def label(self) -> str:
+        """The name of a credential on an OATH key: as short as can be, for a key holds 64 octets, and still exact."""
+        return f"AWS:{self.path[1:]}{self.name}@{self.account}"
+
+    def on(self, *, hardware: str, card: str | None = None) -> "Intent":
+        """Return the same intent with what the device is to live on."""
+        return replace(self, hardware=hardware, card=card)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

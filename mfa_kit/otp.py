@@ -1,4 +1,4 @@
-"""Seeds, steps and codes: RFC 4226 and RFC 6238 with AWS's parameters. Time is a parameter; nothing here does I/O."""
+"""Seeds, steps and codes: RFC 4226 and RFC 6238, with AWS's parameters unless others are given. Time is a parameter."""
 
 import base64
 import hmac
@@ -104,20 +104,25 @@ def from_base32(text: Secret[str] | Secret[bytes]) -> Seed:
     return Seed(base64.b32decode(_octets(text) + b"=" * (-len(text.reveal()) % 8)))
 
 
-def step(at: float) -> int:
+def step(at: float, period: int = PERIOD) -> int:
     """Return the time step T of RFC 6238 for a Unix time in seconds."""
-    return int(at) // PERIOD
+    return int(at) // period
 
 
-def codes(seed: Seed, steps: range) -> Iterator[str]:
+def codes(seed: Seed, steps: range, *, digest: str = "sha1", digits: int = DIGITS) -> Iterator[str]:
     """Yield the HOTP values (RFC 4226, 5.3) of consecutive counters: HMAC-SHA-1 and six digits, as AWS uses."""
-    keyed = hmac.new(seed.reveal(), digestmod="sha1")
+    keyed, modulus = hmac.new(seed.reveal(), digestmod=digest), 10**digits
     for counter in steps:
         mac = keyed.copy()
         mac.update(counter.to_bytes(8))
-        digest = mac.digest()
-        offset = digest[-1] & 15
-        yield f"{(int.from_bytes(digest[offset : offset + 4]) & 0x7FFFFFFF) % 10**DIGITS:0{DIGITS}}"
+        value = mac.digest()
+        offset = value[-1] & 15
+        yield f"{(int.from_bytes(value[offset : offset + 4]) & 0x7FFFFFFF) % modulus:0{digits}}"
+
+
+def fingerprint(seed: Seed, key: Secret[bytes]) -> str:
+    """Return what tells one seed from another to whoever has the key, and nothing to anybody else."""
+    return hmac.digest(key.reveal(), seed.reveal(), "sha256").hex()[:32]
 
 
 def pair(seed: Seed, at: float) -> Pair:

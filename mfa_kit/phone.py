@@ -44,6 +44,8 @@ class Way:
 
     typed: int = 2
     grouped: bool = False
+    shown_by: str = "the phone"
+    scan: str = "scan it with {user}'s authenticator app, then type what the app shows for {name}"
     picture: Picture | None = None
 
 
@@ -63,7 +65,7 @@ class Phone:
         self._created: dict[str, Created] = {}
         self._drift: dict[str, int] = {}
 
-    def check(self, intent: Intent, *, sealed: bool) -> None:
+    def check(self, intent: Intent, *, sealed: bool) -> Intent:
         self._sealed = sealed
         self._interaction.check(instead=INSTEAD)
         if picture := self._way.picture:
@@ -77,6 +79,7 @@ class Phone:
             label = f"Amazon%20Web%20Services:{intent.name}@{intent.account}"
             uri = KeyUri(f"otpauth://totp/{label}?secret={'A' * 64}&issuer=Amazon%20Web%20Services")
             self._interaction.check(*self._parts(Created(Seed(bytes(40)), uri)), instead=self._instead())
+        return intent
 
     def install(self, intent: Intent, created: Created) -> None:
         self._created[intent.serial] = created
@@ -97,13 +100,17 @@ class Phone:
         screen = self._interaction
         try:
             self._show(created)
-            screen.say(
-                f"scan it with {intent.user}'s authenticator app, then type what the app shows for {intent.name}"
+            screen.say(self._way.scan.format(user=intent.user, name=intent.name))
+            drift = prove(
+                created.seed,
+                typed=self._way.typed,
+                now=self._now,
+                interaction=screen,
+                shown_by=self._way.shown_by,
             )
-            drift = prove(created.seed, typed=self._way.typed, now=self._now, interaction=screen)
         finally:
             screen.clear()
-        screen.say("the phone shows the right codes" if self._way.typed > 1 else "the phone shows the right code")
+        screen.say(f"{self._way.shown_by} shows the right {'codes' if self._way.typed > 1 else 'code'}")
         if picture := self._way.picture:
             screen.say(f"the seed is still in {picture.path}: delete it now")
         return drift

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mfa_kit.models import Caller, Device, Entry, Intent, Mark
-from mfa_kit.otp import Created, KeyUri, Pair, Secret
+from mfa_kit.otp import Created, KeyUri, Pair, Secret, Seed
 
 
 class Inventory(Protocol):
@@ -43,6 +43,10 @@ class Inventory(Protocol):
         """Return the serials of all virtual devices that no one has: the whole listing, or an error."""
         ...
 
+    def accepts(self, serial: str, code: str) -> bool:
+        """Whether AWS takes a code of one of the caller's own devices (sts:GetSessionToken); it is then spent."""
+        ...
+
     def run_of(self, serial: str) -> str | Mark:
         """Tell which run made a virtual device, by its tag; UNTAGGED also where tags may not be read."""
         ...
@@ -78,8 +82,8 @@ class Registrar(Protocol):
 class Carrier(Protocol):
     """Where the seed goes to live and where the codes come from."""
 
-    def check(self, intent: Intent, *, sealed: bool) -> None:
-        """Raise when the seed could not live here; touches nothing."""
+    def check(self, intent: Intent, *, sealed: bool) -> Intent:
+        """Return the intent with the hardware it is to live on. Raise when it could not; touches nothing."""
         ...
 
     def install(self, intent: Intent, created: Created) -> None: ...
@@ -89,6 +93,24 @@ class Carrier(Protocol):
     def remove(self, entry: Entry) -> None:
         """Forget the seed of this run, and only of this run."""
         ...
+
+
+class OathApplet(Protocol):
+    """An open applet of an OATH key. Each raises DeviceFault. Names are octets, for they need not be UTF-8."""
+
+    def names(self) -> list[bytes]: ...
+
+    def held(self) -> dict[bytes, bool]:
+        """Return the names, and whether each wants a touch for its codes."""
+        ...
+
+    def put(self, label: str, seed: Seed, *, touch: bool) -> None: ...
+
+    def code(self, label: str, at: float, *, touch: bool) -> str:
+        """Return the code of a Unix time, after a touch where it takes one."""
+        ...
+
+    def delete(self, label: str) -> None: ...
 
 
 class Vault(Protocol):

@@ -63,7 +63,9 @@ def _undo(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
     DeleteConflict says that it did. One listing stands between an ambiguous Enable and the Delete.
     """
     intent = entry.intent
-    if _ours(entry, desk=desk):
+    if Kind.of(intent.serial) is not Kind.VIRTUAL:
+        return _look(entry, carrier, desk=desk)
+    if mine := _ours(entry, desk=desk):
         if listed(intent, desk=desk):
             return confirmed(entry, desk=desk)
         try:
@@ -75,13 +77,26 @@ def _undo(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
                 f"{intent.serial} is assigned, but IAM does not list it on {intent.user}",
                 f"look again later: mfa-kit enroll {intent.user} settles it",
             ) from None
-    return forget(entry, carrier, Reached.UNDONE, desk=desk)
+    return forget(entry, carrier, Reached.UNDONE, mine=mine, desk=desk)
+
+
+def _look(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
+    """End a run that enabled a token: nothing was created, so IAM's list alone says whether its Enable won."""
+    intent = entry.intent
+    if listed_soon(intent, desk=desk):
+        return confirmed(entry, desk=desk)
+    if _may_still_arrive(entry, desk=desk):
+        raise Unsettled(
+            f"the request to enable {intent.serial} for {intent.user} was not answered and may still arrive",
+            f"run it again in {STILL_ON_ITS_WAY // 60} minutes",
+        )
+    return forget(entry, carrier, Reached.UNDONE, mine=False, desk=desk)
 
 
 def _go_on(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
     """Deactivate, delete, then forget: a revoke only goes forward, and what is gone already counts as done."""
     intent = entry.intent
-    if _ours(entry, desk=desk):
+    if mine := _ours(entry, desk=desk):
         with suppress(NoSuchEntity):
             desk.registrar.deactivate(intent.user, intent.serial)
         if Kind.of(intent.serial) is Kind.VIRTUAL:
@@ -92,7 +107,7 @@ def _go_on(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
                     f"{intent.serial} was given to another user in the meantime",
                     "see who has it: aws iam list-virtual-mfa-devices --assignment-status Assigned",
                 ) from None
-    return forget(entry, carrier, Reached.REVOKED, desk=desk)
+    return forget(entry, carrier, Reached.REVOKED, mine=mine, desk=desk)
 
 
 def _or_resume(entry: Entry) -> str:
@@ -112,9 +127,15 @@ def _delete(intent: Intent, otherwise: str = "", *, desk: Desk) -> None:
         ) from None
 
 
-def forget(entry: Entry, carrier: Carrier, reached: Reached, *, desk: Desk) -> Reached:
-    """Remove the copies of a seed that no Enable can bring to life any more."""
-    carrier.remove(entry)
+def forget(entry: Entry, carrier: Carrier, reached: Reached, *, mine: bool | None = True, desk: Desk) -> Reached:
+    """Remove the copies of a seed that no Enable can bring to life any more.
+
+    Where another run has the device's name, a key may hold that run's credential under it, so no key is touched.
+    """
+    if mine is None and entry.intent.hardware:
+        desk.progress.note(f"another run made {entry.intent.serial} since, so a credential of that name is not touched")
+    else:
+        carrier.remove(entry)
     desk.vault.remove(entry)
     return desk.journal.record(entry.at(reached)).reached
 
@@ -136,8 +157,8 @@ def replaced(entry: Entry, *, desk: Desk) -> Entry | None:
     return replace(old or Entry(run=intent.replaces_run, intent=went), verb=Verb.REVOKE)
 
 
-def _ours(entry: Entry, *, desk: Desk) -> bool:
-    """Whether the device of that name is this run's: ARNs are used again, so its tag is read first."""
+def _ours(entry: Entry, *, desk: Desk) -> bool | None:
+    """Whether the device of that name is this run's, None if another's: ARNs are used again, so tags are read."""
     serial = entry.intent.serial
     if Kind.of(serial) is not Kind.VIRTUAL:  # only virtual devices have tags
         return entry.answered_here or _since_before(entry, desk=desk)
@@ -156,8 +177,10 @@ def _ours(entry: Entry, *, desk: Desk) -> bool:
                 f"the request to create {serial} was not answered and may still arrive",
                 f"run it again in {STILL_ON_ITS_WAY // 60} minutes",
             )
-        case _:  # gone, or another run's device: IAM is not touched
+        case Mark.ABSENT:
             return False
+        case _:  # another run's device: IAM is not touched
+            return None
 
 
 def _since_before(entry: Entry, *, desk: Desk) -> bool:

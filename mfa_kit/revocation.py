@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from mfa_kit.enrollment import MAX_DEVICES, Wish, make, plan
+from mfa_kit.enrollment import MAX_DEVICES, Maker, Wish, make, plan
 from mfa_kit.errors import AwsFault, Lockout, MfaKitError, Throttled, Unclear, Unsettled, UsageFault
 from mfa_kit.models import (
+    HARDWARE_TAG,
+    KIND_TAG,
     Caller,
     Device,
     Enrolled,
@@ -57,7 +59,16 @@ def standing(device: Device, *, caller: Caller, desk: Desk, now: str) -> Entry:
     if (ours := desk.journal.find(device.serial, run=run)) and ours.intent.user == device.user:
         return replace(ours, answered_here=True)
     intent = intent_of(device.serial, user=device.user or "", account=caller.account, partition=caller.partition)
+    if maker is not Mark.UNTAGGED:
+        intent = _lives_on(intent, desk.inventory.tags(device.serial))
     return Entry(run=run or now, intent=intent, verb=Verb.REVOKE, reached=Reached.CONFIRMED, answered_here=True)
+
+
+def _lives_on(intent: Intent, tags: dict[str, str]) -> Intent:
+    """Return the intent with what its tags say of a key, for another desk put the credential there."""
+    if tags.get(KIND_TAG) != Kind.OATH:
+        return intent
+    return replace(intent, kind=Kind.OATH, hardware=tags.get(HARDWARE_TAG, "an OATH key"))
 
 
 def look_to_revoke(
@@ -138,13 +149,13 @@ def look_to_replace(
 
 
 def replace_device(
-    intent: Intent, old: Entry | None, carrier: Carrier, *, lost: bool, desk: Desk, run: str
+    intent: Intent, old: Entry | None, carrier: Carrier, *, lost: bool, desk: Desk, run: str, maker: Maker = make
 ) -> Replaced:
     """Give the new device, then take the old one away when the new one works; a lost one goes first."""
     if lost or old is None:
         gone = retire(old, verb=Verb.LOST, desk=desk) if old else None
-        return Replaced(enrolled=make(intent, carrier, desk=desk, run=run), revoked=gone)
-    made = make(intent, carrier, desk=desk, run=run)
+        return Replaced(enrolled=maker(intent, carrier, desk=desk, run=run), revoked=gone)
+    made = maker(intent, carrier, desk=desk, run=run)
     if not made.listed:
         desk.progress.note(f"warning: {old.intent.serial} stays until IAM lists the new device")
         return Replaced(enrolled=made, revoked=None)

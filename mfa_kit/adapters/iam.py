@@ -314,6 +314,16 @@ class Iam:
         )
         return self._read(lambda: [row["SerialNumber"] for page in pages for row in page["VirtualMFADevices"]])
 
+    def accepts(self, serial: str, code: str) -> bool:
+        with self._write("GetSessionToken", user=None, serial=serial):
+            try:
+                self._sts.get_session_token(SerialNumber=serial, TokenCode=code)
+            except ClientError as error:
+                if "MultiFactorAuthentication failed" in str(error):
+                    return False
+                raise
+        return True
+
     def create(self, intent: Intent, tags: dict[str, str]) -> Created:
         with self._write("CreateVirtualMFADevice", user=intent.user, serial=intent.serial):
             device = Secret(

@@ -1,4 +1,4 @@
-"""The desk's own memory in SQLite: the journal of what it began, and a log of its calls. No secret enters it.
+"""The desk's own memory in SQLite: the journal of what it began, a log of its calls, its tokens. No secret enters it.
 
 docs/formats.md describes the tables. A run holds a file lock for as long as its process lives, however that ends.
 """
@@ -9,11 +9,11 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from mfa_kit.errors import IntegrityFault, UsageFault
 from mfa_kit.models import Call, Entry, Happened, Intent, Kind, Reached, Verb
@@ -31,6 +31,19 @@ MIGRATIONS = (
         id integer primary key, at real not null, operation text not null, user text, serial text,
         request_id text, answer text not null, file text
     );
+    """,
+    """
+    create table tokens (
+        serial text primary key, fingerprint text not null, factor text not null, digest text not null,
+        digits integer not null, period integer not null, counter integer not null, maker text not null,
+        model text not null, octets integer not null, capacity integer not null,
+        verdict text not null, reason text not null, at real not null
+    ) without rowid;
+    create table sightings (
+        id integer primary key, at real not null, serial text not null, fingerprint text not null,
+        verdict text not null, offset integer, seconds integer, reason text not null
+    );
+    create index sightings_of on sightings (serial, at);
     """,
 )
 OPEN = "reached in ('intent', 'created', 'revoking')"
@@ -189,6 +202,23 @@ class Ledger:
             rows = self._db.execute(HISTORY, {"user": user, "since": since}).fetchall()
         names = ("at", "what", "answer", "user", "device", "file", "reference")
         return [Happened(**dict(zip(names, row, strict=True))) for row in rows]
+
+    def select(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """Read rows, for a neighbor that keeps its own tables here."""
+        with self._plain(), self._lock:
+            return self._db.execute(sql, values).fetchall()
+
+    def write(self, *changes: tuple[str, Iterable[Sequence[object]]]) -> None:
+        """Write rows, all of them or none; each change is a statement and the values of each of its rows."""
+        with self._plain(), self._lock:
+            self._db.execute("begin immediate")
+            try:
+                for sql, rows in changes:
+                    self._db.executemany(sql, rows)
+            except BaseException:
+                self._db.execute("rollback")
+                raise
+            self._db.execute("commit")
 
     def _entries(self, where: str, *values: str) -> list[Entry]:
         sql = f"select run, intent, verb, reached, backup from journal where {where} order by run"  # noqa: S608

@@ -1,4 +1,4 @@
-"""`mfa-kit backup`: list, show, verify. What is in a backup never reaches stdout."""
+"""`mfa-kit backup`: list, show, restore, verify. What is in a backup never reaches stdout."""
 
 from pathlib import Path
 
@@ -6,8 +6,11 @@ import click
 
 from mfa_kit.cli import flags, report, terminal
 from mfa_kit.cli.kit import backup as kit
-from mfa_kit.cli.kit import desk
+from mfa_kit.cli.kit import desk, oath
 from mfa_kit.errors import UsageFault
+
+# What a seed can be restored to.
+TARGETS = {"oath": oath.restore}
 
 
 @click.group(cls=flags.Noun)
@@ -44,6 +47,20 @@ def show(*, file: Path, keys: tuple[Path, ...], out: Path) -> None:
     kit.show_backup(file, keys, out)
     terminal.Talk().note(f"{out} holds the seed in the clear; delete it when it is scanned")
     report.one("backup-show", {"backup": str(file), "picture": str(out)}, output=flags.common().output)
+
+
+@backup.command()
+@click.argument("file", type=Path)
+@flags.identity(required=True)
+@click.option(
+    "--to", "kind", type=click.Choice(list(TARGETS)), required=True, help="What gets the seed: a key with OATH."
+)
+@click.option("--key", "wanted", metavar="SERIAL|READER", help="Which key, when several are plugged in.")
+@click.option("--touch/--no-touch", default=True, show_default=True, help="Whether each code takes a touch.")
+@oath.password_stdin
+def restore(*, file: Path, keys: tuple[Path, ...], kind: str, wanted: str | None, touch: bool) -> None:
+    """Put the seed in FILE on one more key: its codes are then the same as the first one's."""
+    report.one("backup-restore", TARGETS[kind](file, keys, wanted, touch=touch), output=flags.common().output)
 
 
 @backup.command()

@@ -110,13 +110,17 @@ def enroll(
         wish = enrollment.Wish(
             user=enrollment.user_named(user, caller=caller), kind=made, name=name, path=path, add=add
         )
-        carrier = KINDS[made].carrier(own, desk.inventory)
+        row = KINDS[made]
+        carrier = row.carrier(own, desk.inventory)
         run = kit.run_id(desk.inventory)
         outcome: Outcome | Intent
         if common.dry_run:
             outcome = enrollment.look(wish, carrier, caller=caller, desk=desk)
         else:
-            outcome = enrollment.enroll(wish, carrier, caller=caller, desk=desk, run=run)
+            outcome = enrollment.enroll(wish, carrier, caller=caller, desk=desk, run=run, maker=row.maker)
+        if isinstance(outcome, Enrolled):
+            for line in row.usage(outcome.intent):
+                desk.progress.note(line)
         _report(
             outcome, backup=vault.place(outcome, run) if isinstance(outcome, Intent) else None, output=common.output
         )
@@ -144,6 +148,7 @@ def _report(outcome: Outcome | Intent, *, backup: str | None, output: str) -> No
                 "user": intent.user,
                 "device": intent.serial,
                 "kind": intent.kind,
+                "hardware": intent.hardware,
                 "backup": outcome.backup,
                 "run": outcome.run,
                 "listed": outcome.listed,

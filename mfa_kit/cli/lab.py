@@ -53,6 +53,19 @@ def serve(**wish: Any) -> None:
     kit.serve(click.echo, region=flags.common().region, **wish)
 
 
+@lab.command()
+@click.option("--reader", "names", multiple=True, default=(kit.READER,), show_default=True, help="Name of a reader.")
+@click.option("--serial", type=int, default=12345678, show_default=True, help="Serial number of the first key.")
+@click.option("--touch-delay", type=click.FloatRange(0), default=1, show_default=True, help="Seconds to a touch.")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def card(*, names: tuple[str, ...], serial: int, touch_delay: float, command: tuple[str, ...]) -> int:
+    """Plug OATH keys into readers of a private pcscd, for COMMAND or until Ctrl-C. Linux and root only.
+
+    Each reader has one key. The system's smart card service is not touched, and nothing listens outside.
+    """
+    return kit.card(click.echo, command, names=names, serial=serial, touch_delay=touch_delay)
+
+
 @lab.command("fido-register")
 @click.argument("user")
 @click.argument("name")

@@ -40,7 +40,8 @@ def replace(
     )
     with kit.desk(common, vault=vault) as (desk, caller):
         wish = Wish(user=user_named(user, caller=caller), kind=Kind(kind), name=name, path=path)
-        carrier = KINDS[Kind(kind)].carrier(own, desk.inventory)
+        kinds_row = KINDS[Kind(kind)]
+        carrier = kinds_row.carrier(own, desk.inventory)
         run = kit.run_id(desk.inventory)
         intent, old = revocation.look_to_replace(
             wish, carrier, wanted=wanted, lost=lost, caller=caller, desk=desk, run=run
@@ -56,12 +57,14 @@ def replace(
             "listed": None,
         }
         if not common.dry_run:
-            done = revocation.replace_device(intent, old, carrier, lost=lost, desk=desk, run=run)
+            done = revocation.replace_device(intent, old, carrier, lost=lost, desk=desk, run=run, maker=kinds_row.maker)
             row |= {
                 "outcome": "replaced",
                 "revoked": done.revoked.serial if done.revoked else None,
                 "listed": done.enrolled.listed,
             }
+            for line in kinds_row.usage(done.enrolled.intent):
+                desk.progress.note(line)
             for command in revocation.session_commands(wish.user, at=desk.inventory.now()) if lost else ():
                 desk.progress.note(f"to end its sessions: {command}")
         report.one("replace", row, output=common.output)

@@ -21,7 +21,10 @@ UNABLE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What was recorded on one account on a few days, so settings and no rules. Windows in steps, times in seconds."""
+    """What was recorded on one account on a few days, so settings and no rules. Windows in steps, times in seconds.
+
+    `unknown_serial`: the HTTP status with which a token that AWS does not know is refused, for its answer is unknown.
+    """
 
     pair_behind: int = 998
     pair_ahead: int = 1000
@@ -33,6 +36,7 @@ class Settings:
     users_quota: int = 5000
     report_age: float = 4.0 * 3600
     clock_tolerance: float = 300.0
+    unknown_serial: int = 404
 
 
 def nearest(middle: int, *, behind: int, ahead: int) -> Iterator[int]:

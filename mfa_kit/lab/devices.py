@@ -12,7 +12,7 @@ import zxingcpp
 from moto.iam.models import MFADevice, VirtualMfaDevice
 from PIL import Image
 
-from mfa_kit.lab.codes import Codes
+from mfa_kit.lab.codes import PERIOD, Codes, code
 
 BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 ISSUER = quote("Amazon Web Services")
@@ -50,6 +50,18 @@ class Token:
 
     serial_number: str
     codes: Codes
+
+
+@dataclass(frozen=True, slots=True)
+class Display:
+    """A token as a person sees it: its clock is `ahead` by so many seconds, or behind."""
+
+    secret: str
+    ahead: float = 0
+
+    def shows(self, at: float) -> str:
+        """Return the code on the display at a Unix time."""
+        return code(self.secret, int(at + self.ahead) // PERIOD)
 
 
 class Fido(MFADevice):

@@ -14,6 +14,8 @@ from mfa_kit.lab.directory import Directory
 from mfa_kit.lab.wire import IamError
 
 TAGS = 50
+# By the lab's setting of that name.
+UNKNOWN_SERIAL = {400: "ValidationError", 403: "InvalidAuthenticationCode", 404: "NoSuchEntity"}
 
 
 class Iam(Directory):
@@ -64,6 +66,9 @@ class Iam(Directory):
 
     def enable_mfa_device(self) -> ActionResult:
         user, serial = self._user(), self._get_param("SerialNumber")
+        if not serial.startswith("arn:") and serial not in self.backend.tokens:
+            code = UNKNOWN_SERIAL[self.account.settings.unknown_serial]
+            raise IamError(code, f"MFA device with serial number {serial} does not exist.")
         codes = self.backend.codes(serial)
         if serial in user.mfa_devices:
             raise IamError("EntityAlreadyExists", f"MFA Device for user {user.name} already exists.")

@@ -22,7 +22,7 @@ from mfa_kit.adapters.iam import Iam
 from mfa_kit.adapters.ledger import Ledger
 from mfa_kit.enrollment import BackupAlone, Wish, enroll
 from mfa_kit.errors import MfaKitError
-from mfa_kit.models import Call, Caller, Intent, Verb
+from mfa_kit.models import Call, Caller, Intent, Kind, Verb
 from mfa_kit.pacing import Patient
 from mfa_kit.ports import Carrier, Desk
 
@@ -147,10 +147,19 @@ def at_desk(
         yield desk, caller, carrier, notes
 
 
-def act(verb: str, user: str, *, desk: Desk, caller: Caller, carrier: Carrier, run: str | None = None) -> object:
+def act(
+    verb: str,
+    user: str,
+    *,
+    desk: Desk,
+    caller: Caller,
+    carrier: Carrier,
+    run: str | None = None,
+    kind: Kind = Kind.VIRTUAL,
+) -> object:
     """One verb as its command runs it."""
     run = run or models.run_id(desk.inventory.now(), os.urandom(4))
-    wish = Wish(user=user)
+    wish = Wish(user=user, kind=kind)
     match verb:
         case "enroll":
             return enroll(wish, carrier, caller=caller, desk=desk, run=run)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from mfa_kit.cli import flags, terminal
 from mfa_kit.cli.kit.desk import backup_dir, harden, home
-from mfa_kit.models import Call
+from mfa_kit.models import Call, Intent, Kind
 from mfa_kit.otp import Created, Png, Secret
 
 if TYPE_CHECKING:
@@ -41,6 +41,25 @@ def open_created(file: Path, keys: Sequence[Path]) -> Created:
 
     uri = qr.read(_opened(file, keys))
     return Created(keyuri.seed_of(uri), uri)
+
+
+def intent_in(file: Path, created: Created) -> Intent:
+    """Return what a backup is of, for a key that is to hold its seed too.
+
+    Account and user are those that its path tells; a file that was moved has the account in its label or none at all.
+    """
+    from mfa_kit import keyuri
+    from mfa_kit.adapters import agefile
+
+    name, _, account = keyuri.label_of(created.uri).rpartition(":")[2].rpartition("@")
+    told = agefile.told(file)
+    return Intent(
+        account=told.account if told else account,
+        partition="aws",
+        user=told.user if told else name,
+        name=told.device if told else name,
+        kind=Kind.OATH,
+    )
 
 
 def _opened(file: Path, keys: Sequence[Path]) -> Png:

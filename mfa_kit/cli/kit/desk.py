@@ -20,10 +20,10 @@ from mfa_kit.cli.flags import Flags
 from mfa_kit.cli.kit import config
 from mfa_kit.enrollment import BackupAlone
 from mfa_kit.errors import UsageFault
-from mfa_kit.models import Call, Caller
+from mfa_kit.models import Call, Caller, Intent, Kind
 from mfa_kit.pacing import Patient
 from mfa_kit.phone import ask_until
-from mfa_kit.ports import Desk, Inventory, Vault
+from mfa_kit.ports import Carrier, Desk, Inventory, Vault
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.iam import Iam
@@ -116,7 +116,7 @@ def desk(flags: Flags, *, vault: Vault) -> Iterator[tuple[Desk, Caller]]:
                 vault=vault,
                 journal=ledger,
                 progress=talk,
-                carrier=lambda _: BackupAlone(iam.now),
+                carrier=lambda intent: _carrier(intent, iam),
                 sleep=time.sleep,
             ),
             caller,
@@ -132,6 +132,15 @@ def _session_code(serial: str, flags: Flags) -> str:
         interaction=terminal.person(flags),
         instead="credentials that need no code, such as a session's or a role's without mfa_serial",
     )
+
+
+def _carrier(intent: Intent, inventory: Inventory) -> Carrier:
+    """Find where the seed of a run lives that is no more."""
+    if intent.kind is Kind.OATH:
+        from mfa_kit.cli.kit import oath
+
+        return oath.carrier_of_dead(inventory)
+    return BackupAlone(inventory.now)
 
 
 def ahead(offset: float) -> str:

@@ -11,6 +11,8 @@ from mfa_kit.errors import UsageFault
 if TYPE_CHECKING:
     from mfa_kit.lab.server import Lab
 
+READER = "Yubico YubiKey OTP+FIDO+CCID"
+
 
 def run(command: Sequence[str], **wish: Any) -> int:
     """Run a command against a lab of its own; return its status."""
@@ -31,6 +33,31 @@ def serve(tell: Callable[[str], None], **wish: Any) -> None:
         tell(child.shell(ours, unset=child.foreign(os.environ, ours)))
         signal.pthread_sigmask(signal.SIG_BLOCK, child.ENDS)
         signal.sigwait(child.ENDS)
+
+
+def card(
+    tell: Callable[[str], None], command: Sequence[str], *, names: Sequence[str], serial: int, touch_delay: float
+) -> int:
+    """Plug a key into each reader, and run a command that sees them, or wait until we are interrupted."""
+    import signal
+    import threading
+
+    from mfa_kit.lab import child
+    from mfa_kit.lab.oathcard import Card
+    from mfa_kit.lab.reader import Readers
+
+    ended = threading.Event()
+    if not command:  # by handlers, for pcscd would inherit signals that are blocked
+        for end in child.ENDS:
+            signal.signal(end, lambda *_: ended.set())
+    with Readers(names) as readers:
+        for number in range(len(names)):
+            readers.insert(Card(serial=serial + number, touch_delay=touch_delay), number)
+        if command:
+            return child.run(command, {**os.environ, **readers.env})
+        tell(child.shell(readers.env, unset=()))
+        ended.wait()
+    return 0
 
 
 def ask(method: str, path: str, **payload: Any) -> Any:

@@ -1,0 +1,213 @@
+"""One YKOATH applet: its commands, and what they answer in words.
+
+A status word is not believed, what can be read back is. Here a seed is written to a card.
+YKOATH: https://docs.yubico.com/yesdk/users-manual/application-oath/oath-protocol.html
+"""
+
+from collections.abc import Callable
+
+from yubikit.core import YUBIKEY, Tlv
+from yubikit.core.smartcard import SW, ApduError
+from yubikit.management import DeviceInfo, ManagementSession
+from yubikit.oath import (
+    HASH_ALGORITHM,
+    INS_CALCULATE_ALL,
+    INS_LIST,
+    OATH_TYPE,
+    TAG_CHALLENGE,
+    TAG_NAME,
+    TAG_TOUCH,
+    Credential,
+    CredentialData,
+    OathSession,
+)
+from yubikit.support import get_name
+
+from mfa_kit import otp
+from mfa_kit.adapters.oath.pcsc import NONSENSE, Wire, clean, plain
+from mfa_kit.errors import DeviceFault
+from mfa_kit.oathkey import Plugged
+from mfa_kit.otp import Secret, Seed
+
+# Seconds to touch a key, and when what is left of them is told.
+TOUCH = 30.0
+TOUCH_TOLD = (20, 10, 5)
+# Credentials that a model holds, by firmware: Yubico, "YubiKey Technical Manual", OATH.
+CAPACITY = (((5, 7, 0), 64), ((4, 0, 0), 32), ((3, 0, 0), 28))
+
+
+class Applet:
+    """An open YKOATH applet. Each method is one command or two; its errors are ours."""
+
+    def __init__(self, wire: Wire, *, say: Callable[[str], None]) -> None:
+        self.wire, self._say = wire, say
+        self._session = OathSession(wire)
+
+    @property
+    def identity(self) -> str:
+        return self._session.device_id
+
+    @property
+    def locked(self) -> bool:
+        return self._session.locked
+
+    @property
+    def guarded(self) -> bool:
+        """Whether a password was set when the applet was selected."""
+        return self._session.has_key
+
+    def plugged(self, info: DeviceInfo | None) -> Plugged:
+        """Tell what this is, as far as it says so; info is what its management applet said."""
+        version, reader = self._session.version, self.wire.reader
+        used = None if self.locked else len(self.names())
+        most = next((most for since, most in CAPACITY if version >= since), None) if info else None
+        return Plugged(
+            reader=reader,
+            where=clean(reader),
+            identity=self.identity,
+            what=clean(_name(info, reader)) if info else clean(reader),
+            serial=str(info.serial) if info and info.serial else None,
+            firmware=str(version) if version else None,
+            transport=str(self.wire.transport).lower(),
+            password=self.guarded,
+            used=used,
+            free=max(0, most - used) if most is not None and used is not None else None,
+        )
+
+    def names(self) -> list[bytes]:
+        """LIST: the names of the credentials, as octets, for a name need not be UTF-8."""
+        with plain(self.wire.reader):
+            rows = Tlv.parse_list(self._session.protocol.send_apdu(0, INS_LIST, 0, 0))
+            return [bytes(row.value[1:]) for row in rows]
+
+    def held(self) -> dict[bytes, bool]:
+        """CALCULATE ALL: the names, and whether each wants a touch; the codes are dropped."""
+        with plain(self.wire.reader):
+            data = Tlv(TAG_CHALLENGE, bytes(8))
+            rows = Tlv.parse_list(self._session.protocol.send_apdu(0, INS_CALCULATE_ALL, 0, 1, data))
+            return {
+                bytes(Tlv.unpack(TAG_NAME, name)): answer.tag == TAG_TOUCH
+                for name, answer in zip(rows[::2], rows[1::2], strict=True)
+            }
+
+    def put(self, label: str, seed: Seed, *, touch: bool) -> None:
+        """PUT. Raise DeviceFault for a full card; what was stored is yet to be read back."""
+        issuer, _, name = label.partition(":")
+        with plain(self.wire.reader):
+            try:
+                # CredentialData shows its secret, so it has no name and its errors do not pass.
+                self._session.put_credential(
+                    CredentialData(
+                        name=name,
+                        issuer=issuer,
+                        oath_type=OATH_TYPE.TOTP,
+                        hash_algorithm=HASH_ALGORITHM.SHA1,
+                        secret=seed.reveal(),
+                    ),
+                    touch_required=touch,
+                )
+            except ApduError as error:
+                if error.sw == SW.NO_SPACE:
+                    raise DeviceFault(
+                        f"the key in {clean(self.wire.reader)} is full",
+                        "delete what is not used: ykman oath accounts list, then ykman oath accounts delete NAME",
+                    ) from None
+                raise
+
+    def code(self, label: str, at: float, *, touch: bool) -> str:
+        """CALCULATE for a time, after asking for the touch that it takes."""
+        issuer, _, name = label.partition(":")
+        credential = Credential(
+            device_id=self.identity,
+            id=label.encode(),
+            issuer=issuer,
+            name=name,
+            oath_type=OATH_TYPE.TOTP,
+            period=otp.PERIOD,
+            touch_required=touch,
+        )
+        with plain(self.wire.reader):
+            if not touch:
+                return self._session.calculate_code(credential, int(at)).value
+            self._say(f"touch the key now ({TOUCH:.0f} s)")
+            untouched = DeviceFault(f"the key was not touched within {TOUCH:.0f} s", "run it again, and touch the key")
+            try:
+                with self.wire.waiting(TOUCH, _countdown(self._say)):
+                    return self._session.calculate_code(credential, int(at)).value
+            except TimeoutError:
+                raise untouched from None
+            except ApduError as error:
+                if error.sw in {SW.SECURITY_CONDITION_NOT_SATISFIED, SW.CONDITIONS_NOT_SATISFIED}:
+                    raise untouched from None
+                raise
+
+    def delete(self, label: str) -> None:
+        """DELETE, and look whether it is gone. Raise DeviceFault where the key cannot."""
+        name = clean(self.wire.reader)
+        cannot = DeviceFault(
+            f"the key in {name} does not delete {label}",
+            "delete it with the maker's own program; it opens nothing any more",
+        )
+        with plain(self.wire.reader):
+            try:
+                self._session.delete_credential(label.encode())
+            except ApduError as error:
+                if error.sw in {SW.INVALID_INSTRUCTION, SW.FUNCTION_NOT_SUPPORTED, SW.COMMAND_NOT_ALLOWED}:
+                    raise cannot from None
+                raise
+        if label.encode() in self.names():
+            raise cannot
+
+    def key_of(self, password: Secret[str]) -> Secret[bytes]:
+        """Derive the access key; it depends on the applet's identity."""
+        return Secret(self._session.derive_key(password.reveal()))
+
+    def unlock(self, key: Secret[bytes]) -> None:
+        """VALIDATE, once: tries may be counted, and they are the user's. Raise DeviceFault for a wrong password."""
+        name = clean(self.wire.reader)
+        with plain(self.wire.reader):
+            try:
+                self._session.validate(key.reveal())
+            except ApduError as error:
+                if error.sw == SW.AUTH_METHOD_BLOCKED:
+                    raise DeviceFault(
+                        f"the key in {name} takes no OATH password any more", "only a reset of its OATH applet helps"
+                    ) from None
+                left = f"; {error.sw & 0xF} tries are left" if error.sw & 0xFFF0 == SW.VERIFY_FAIL_NO_RETRY else ""
+                raise DeviceFault(
+                    f"that is not the OATH password of the key in {name}{left}", "ask who set it, and try again"
+                ) from None
+
+    def set_key(self, key: Secret[bytes] | None) -> None:
+        """SET CODE, or take the password away."""
+        with plain(self.wire.reader):
+            if key is None:
+                self._session.unset_key()
+            else:
+                self._session.set_key(key.reveal())
+
+
+def _countdown(say: Callable[[str], None]) -> Callable[[float], None]:
+    marks = list(TOUCH_TOLD)
+
+    def tick(left: float) -> None:
+        if marks and left <= marks[0]:
+            marks.pop(0)
+            say(f"touch the key now ({left:.0f} s)")
+
+    return tick
+
+
+def device_info(wire: Wire) -> DeviceInfo | None:
+    """Ask the management applet, which other makers' keys lack; what it cannot say stops nothing."""
+    try:
+        return ManagementSession(wire).read_device_info()
+    except NONSENSE:
+        return None
+
+
+def _name(info: DeviceInfo, reader: str) -> str:
+    try:
+        return get_name(info, YUBIKEY.NEO if info.version[0] == 3 else YUBIKEY.YK4)  # noqa: PLR2004 - NEO's firmware
+    except NONSENSE:
+        return reader

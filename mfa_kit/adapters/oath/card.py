@@ -1,0 +1,289 @@
+"""A key as Carrier: which are plugged in, and a credential that is written, read back, used and removed."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from smartcard.Exceptions import NoCardException
+
+from mfa_kit import otp
+from mfa_kit.adapters.oath.applet import Applet, device_info
+from mfa_kit.adapters.oath.pcsc import SCARD, STUCK, Line, Wire, clean, plain, readers
+from mfa_kit.errors import DeviceFault, UsageFault
+from mfa_kit.models import Entry, Intent, Reached, Verb
+from mfa_kit.oathkey import Plugged
+from mfa_kit.otp import Created, Pair, Secret, Seed
+
+log = logging.getLogger(__name__)
+
+# YKOATH, PUT: 64 octets, issuer and period counted.
+LONGEST_NAME = 64
+
+
+class Keys:
+    """The keys within reach. `password` is asked for a locked one, once each; `say` talks to whoever has to touch."""
+
+    def __init__(self, *, say: Callable[[str], None], password: Callable[[Plugged], Secret[str]]) -> None:
+        self._say, self._password = say, password
+        self._access: dict[str, Secret[bytes]] = {}
+
+    def look(self) -> tuple[list[Plugged], list[DeviceFault]]:
+        """Return the keys that answer, and what is wrong with the rest; an empty slot is nothing wrong."""
+        found, wrong = [], []
+        for reader in readers():
+            try:
+                with self._wire(reader) as wire, plain(reader):
+                    info = device_info(wire)
+                    found.append(Applet(wire, say=self._say).plugged(info))
+            except DeviceFault as error:
+                wrong.append(error)
+            except NoCardException:
+                continue
+        return found, wrong
+
+    @contextmanager
+    def _wire(self, reader: str) -> Iterator[Wire]:
+        """Reach what is in a reader. Raise NoCardException for an empty one."""
+        self._await_stuck()
+        wire = None
+        try:
+            try:
+                wire = Wire(reader)
+            except NoCardException:
+                raise
+            except (TimeoutError, *SCARD) as error:
+                with plain(reader):
+                    raise error from None
+            yield wire
+        finally:
+            if wire is not None:
+                wire.close()
+                log.debug("%s: %s exchanges", clean(reader), wire.exchanges)
+
+    def _await_stuck(self) -> None:
+        """Wait for what was given up and still keeps a card busy, such as a touch that Ctrl-C took nobody from."""
+        for line in list(Line.stuck):
+            if line.thread.is_alive():
+                self._say("waiting for the key to end what it was asked before: touch it, or pull it out")
+                line.thread.join(STUCK)
+            if not line.thread.is_alive():
+                Line.stuck.remove(line)
+
+    @contextmanager
+    def open(self, key: Plugged) -> Iterator[Applet]:
+        """Open and unlock the key that was seen in a reader. Raise DeviceFault when another one is there now."""
+        try:
+            with self._wire(key.reader) as wire:
+                with plain(key.reader):
+                    applet = Applet(wire, say=self._say)
+                if applet.identity != key.identity:
+                    raise DeviceFault(f"another key is in {key.where} now", "plug in the key that you chose")
+                if applet.locked:
+                    self.unlock(applet, key)
+                yield applet
+        except NoCardException:
+            raise DeviceFault(
+                f"the key in {key.where} was removed", "plug it in, and run the same command again"
+            ) from None
+
+    def unlock(self, applet: Applet, key: Plugged) -> None:
+        access = self._access.pop(key.identity, None) or applet.key_of(self._password(key))
+        applet.unlock(access)
+        self._access[key.identity] = access
+
+    def knows(self, key: Plugged, access: Secret[bytes]) -> None:
+        """Take another password for a key from now on."""
+        self._access[key.identity] = access
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """How a credential is to live on a key: with touch or without, its asset label, and the classic wait for a code."""
+
+    touch: bool = True
+    asset: str | None = None
+    wait: bool = False
+
+
+def consecutive(
+    applet: Applet,
+    label: str,
+    *,
+    touch: bool,
+    now: Callable[[], float],
+    judge: Callable[[int, str], None] = lambda _step, _code: None,
+    sleep: Callable[[float], None] | None = None,
+) -> Pair:
+    """Return the codes of the previous and the current step, as of the end of the touching; `sleep` waits for the next.
+
+    A step that passes while a person touches costs one touch more, for IAM keeps the offset of the pair that it takes.
+    """
+    shown: dict[int, str] = {}
+
+    def show(step: int) -> None:
+        if step not in shown:
+            shown[step] = applet.code(label, step * otp.PERIOD, touch=touch)
+            judge(step, shown[step])
+
+    if sleep is not None:
+        show(otp.step(now()))
+        sleep(otp.PERIOD - now() % otp.PERIOD)
+    for _ in range(2):
+        step = otp.step(now())
+        show(step - 1)
+        show(step)
+        if otp.step(now()) == step:
+            break
+    last = max(shown)
+    return Pair(shown[last - 1], shown[last])
+
+
+class OathCard:
+    """A key as Carrier. `key` is the one that was chosen; None for a dead run, whose entry says which it was."""
+
+    def __init__(
+        self,
+        keys: Keys,
+        key: Plugged | None,
+        *,
+        way: Way,
+        now: Callable[[], float],
+        sleep: Callable[[float], None],
+    ) -> None:
+        self._keys, self._key, self._way, self._now, self._sleep = keys, key, way, now, sleep
+        self._seeds: dict[str, Seed] = {}
+        self._touch = False
+
+    def check(self, intent: Intent, *, sealed: bool) -> Intent:
+        key = self._chosen()
+        label = intent.label
+        if len(label.encode()) > LONGEST_NAME:
+            most = LONGEST_NAME - len(label.encode()) + len(intent.name)
+            raise UsageFault(
+                f"{label} is longer than the {LONGEST_NAME} octets that a key holds for a name",
+                f"choose a --name of at most {max(most, 1)} characters",
+            )
+        with self._keys.open(key) as applet:
+            names = applet.names()
+        self._free(label, names)
+        if key.free == 0:
+            raise DeviceFault(f"{key.told} is full", "delete what is not used: ykman oath accounts delete NAME")
+        return intent.on(hardware=self._way.asset or key.serial or key.identity, card=key.identity)
+
+    def _chosen(self) -> Plugged:
+        if self._key is None:
+            raise DeviceFault("no key was chosen", "say which with --key")
+        return self._key
+
+    def _free(self, label: str, names: list[bytes]) -> None:
+        if label.encode() in names:
+            raise DeviceFault(
+                f"{self._chosen().told} has a credential {label} already",
+                f"choose another --name, or, when nobody uses it: ykman oath accounts delete {label}",
+            )
+
+    def install(self, intent: Intent, created: Created) -> None:
+        """Write the credential, and read back that it is there, wants its touch, and took no other's place."""
+        key, label = self._chosen(), intent.label
+        with self._keys.open(key) as applet:
+            before = applet.names()
+            self._free(label, before)
+            applet.put(label, created.seed, touch=self._way.touch)
+            held = applet.held()
+        mine = held.get(label.encode())
+        if lost := set(before) - set(held):
+            names = ", ".join(sorted(clean(name.decode(errors="replace")) for name in lost))
+            raise DeviceFault(f"{key.told} lost {names} when {label} was written", "do not use this key")
+        if mine is None:
+            raise DeviceFault(f"{key.told} said that it stored {label}, and did not", "do not use this key")
+        if self._way.touch and not mine:
+            raise DeviceFault(
+                f"{key.told} does not ask for a touch, though it was told to", "use --no-touch, or another key"
+            )
+        self._seeds[intent.serial], self._touch = created.seed, mine
+
+    def codes(self, intent: Intent) -> Pair:
+        """Two consecutive codes by the key, compared with the seed: the read-back of what was written."""
+        seed, key = self._seeds[intent.serial], self._chosen()
+
+        def judge(step: int, code: str) -> None:
+            if code != next(otp.codes(seed, range(step, step + 1))):
+                raise DeviceFault(f"{key.told} computes other codes than the seed gives", "do not use this key")
+
+        with self._keys.open(key) as applet:
+            return consecutive(
+                applet,
+                intent.label,
+                touch=self._touch,
+                now=self._now,
+                judge=judge,
+                sleep=self._sleep if self._way.wait else None,
+            )
+
+    def restore(self, intent: Intent, created: Created) -> bool:
+        """Put a seed on one more key, proved by its codes; False when the key had it. Nothing unproved stays."""
+        key, label = self._chosen(), intent.label
+        with self._keys.open(key) as applet:
+            touch = applet.held().get(label.encode())
+        if touch is not None:
+            self._seeds[intent.serial], self._touch = created.seed, touch
+            self.codes(intent)
+            return False
+        self.check(intent, sealed=True)
+        try:
+            self.install(intent, created)
+            self.codes(intent)
+        except BaseException as error:
+            try:
+                self._delete(label, key)
+            except DeviceFault as left:
+                error.add_note(f"{label} may be left on {key.told}: {left}")
+            raise
+        return True
+
+    def _delete(self, label: str, key: Plugged) -> None:
+        with self._keys.open(key) as applet:
+            if label.encode() in applet.names():
+                applet.delete(label)
+
+    def remove(self, entry: Entry) -> None:
+        """Delete this run's credential. Raise DeviceFault when its key is absent; a lost key is not asked for."""
+        self._seeds.pop(entry.intent.serial, None)
+        if entry.reached is Reached.INTENT or entry.verb is Verb.LOST:
+            return
+        label = entry.intent.label
+        found, wrong = self._keys.look()
+        homes = _homes(entry.intent, found) or self._holding(entry.intent, found)
+        if len(homes) == 1:
+            self._delete(label, homes[0])
+            return
+        if homes:
+            raise DeviceFault(
+                f"{len(homes)} keys may hold {label}: {', '.join(key.where for key in homes)}",
+                "plug in only the one that is meant",
+            )
+        missing = DeviceFault(
+            f"the credential {label} is on {entry.intent.hardware or 'a key'}, which is not plugged in",
+            f"plug in that key and run the same command again: mfa-kit orphans clean, or enroll {entry.intent.user}",
+        )
+        for each in wrong:
+            missing.add_note(str(each))
+        raise missing
+
+    def _holding(self, intent: Intent, found: list[Plugged]) -> list[Plugged]:
+        """Return the keys that hold the label, where all that is known of the key is what another desk called it."""
+        if intent.card is not None:
+            return []
+        holding = []
+        for key in found:
+            with self._keys.open(key) as applet:
+                if intent.label.encode() in applet.names():
+                    holding.append(key)
+        return holding
+
+
+def _homes(intent: Intent, found: list[Plugged]) -> list[Plugged]:
+    """Return the keys that a credential may have been put on: by its identity, else by its serial."""
+    homes = [key for key in found if key.identity == intent.card]
+    return homes or [key for key in found if key.serial is not None and key.serial == intent.hardware]

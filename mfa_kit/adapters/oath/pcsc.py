@@ -1,0 +1,269 @@
+"""PC/SC with limits: each call ends or is given up, and what PC/SC and yubikit say becomes one sentence.
+
+Cards are opened by pyscard and yubikit alone, for ykman's device classes kill other programs. What a reader says of
+itself is cleaned before anybody sees it.
+"""
+
+import os
+import socket
+import struct
+import threading
+import time
+import unicodedata
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar
+
+from smartcard import scard
+from smartcard.Exceptions import CardConnectionException, NoCardException, SmartcardException
+from smartcard.pcsc.PCSCCardConnection import PCSCCardConnection
+from smartcard.pcsc.PCSCExceptions import BaseSCardException
+from smartcard.System import readers as pcsc_readers
+from yubikit.core import TRANSPORT, ApplicationNotAvailableError, CommandError, NotSupportedError
+from yubikit.core.smartcard import ApduError, SmartCardConnection
+
+from mfa_kit.errors import DeviceFault
+
+T = TypeVar("T")
+
+# Seconds for one command with all parts of its answer, and for a call that was given up to end.
+COMMAND = 6.0
+STUCK = 20.0
+# Octets of one answer: 255 credentials with the longest names take a third of it.
+LONGEST_ANSWER = 1 << 16
+SEND_REMAINING = {0xA5, 0xC0}
+# pcsclite.h
+REFUSED, HELD, RESET, UNRESPONSIVE = 0x8010006A, 0x8010000B, 0x80100068, {0x80100066, 0x80100067}
+# A card that is there no more: no card, unknown reader, reader unavailable, removed, invalid handle; 0: half an answer.
+GONE = {0x8010000C, 0x80100009, 0x80100017, 0x80100069, 0x80100003, 0x80100016, 0x8010002F, 0}
+# PC/SC part 3, 3.1.3.2.3: a contactless reader makes an ATR up, with this in the high half of its second octet.
+CONTACTLESS = 0x80
+REPLUG = "unplug it, plug it in again, and run the same command again"
+PCSCD = Path("/run/pcscd/pcscd.comm")
+
+# What pyscard raises; its two trees of errors have no common root.
+SCARD = (SmartcardException, BaseSCardException)
+# What yubikit's parsers raise at an answer that makes no sense.
+NONSENSE = (CommandError, NotSupportedError, ValueError, LookupError, TypeError, struct.error)
+
+
+def clean(text: str) -> str:
+    """Take control, bidi and unassigned characters out of what a device says (Unicode categories C)."""
+    return "".join(char for char in text if not unicodedata.category(char).startswith("C")).strip()
+
+
+class Line:
+    """A thread for calls that may hang: waiting for one has a limit, and Ctrl-C ends the waiting, not the call."""
+
+    # Lines whose call was interrupted and goes on; what timed out is not waited for a second time.
+    stuck: list["Line"] = []  # noqa: RUF012 - one list for the process, for a card is busy for all of it
+
+    def __init__(self) -> None:
+        self._jobs: SimpleQueue[tuple[Callable[[], Any], SimpleQueue[Any]] | None] = SimpleQueue()
+        self._busy = self._mute = False
+        self.thread = threading.Thread(target=self._work, daemon=True, name="pcsc")
+        self.thread.start()
+
+    def _work(self) -> None:
+        while job := self._jobs.get():
+            act, answer = job
+            try:
+                answer.put((act(), None))
+            except Exception as error:  # noqa: BLE001 - it goes on in the thread that waits
+                answer.put((None, error))
+            del job, act, answer
+
+    def call(self, act: Callable[[], T], *, seconds: float, tick: Callable[[float], None] = lambda _: None) -> T:
+        """Return what act returns. Raise TimeoutError; tick is told each second how many are left."""
+        answer: SimpleQueue[Any] = SimpleQueue()
+        self._jobs.put((act, answer))
+        until = time.monotonic() + seconds
+        self._busy = True
+        while (left := until - time.monotonic()) > 0:
+            try:
+                value, error = answer.get(timeout=min(left, 1))
+            except Empty:
+                tick(until - time.monotonic())
+                continue
+            self._busy = False
+            if error is not None:
+                raise error
+            done: T = value
+            return done
+        self._mute = True
+        raise TimeoutError
+
+    def close(self, act: Callable[[], None]) -> None:
+        """Let act be the last call, whenever the call before it ends; wait only when none hangs."""
+        self._jobs.put((act, SimpleQueue()))
+        self._jobs.put(None)
+        if not self._busy:
+            self.thread.join(COMMAND)
+        elif not self._mute:
+            Line.stuck.append(self)
+
+
+class Wire(SmartCardConnection):
+    """yubikit's connection over pyscard, shared, in a transaction: others wait and do not select another applet."""
+
+    def __init__(self, reader: str) -> None:
+        self.reader, self.exchanges = reader, 0
+        self._line = Line()
+        self._card: PCSCCardConnection | None = None
+        self._limit, self._tick = COMMAND, lambda _: None
+        self._until, self._octets = 0.0, 0
+        try:
+            self._transport = self._line.call(self._open, seconds=COMMAND)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self) -> TRANSPORT:
+        self._card = PCSCCardConnection(self.reader)
+        self._card.connect()
+        status = scard.SCardBeginTransaction(self._card.hcard)
+        if status != scard.SCARD_S_SUCCESS:
+            raise CardConnectionException("no transaction", hresult=status)
+        atr = self._card.getATR()
+        return TRANSPORT.NFC if len(atr) > 1 and atr[1] & 0xF0 == CONTACTLESS else TRANSPORT.USB
+
+    @property
+    def transport(self) -> TRANSPORT:
+        return self._transport
+
+    @contextmanager
+    def waiting(self, seconds: float, tick: Callable[[float], None]) -> Iterator[None]:
+        """Give a command longer than usual, for a person has to do something."""
+        self._limit, self._tick = seconds, tick
+        try:
+            yield
+        finally:
+            self._limit, self._tick = COMMAND, lambda _: None
+
+    def send_and_receive(self, apdu: bytes) -> tuple[bytes, int]:
+        if apdu[1] not in SEND_REMAINING:
+            self._until, self._octets = time.monotonic() + self._limit, 0
+        card = self._card
+        assert card is not None  # noqa: S101 - _open made it
+        left = self._until - time.monotonic()
+        if self._octets > LONGEST_ANSWER:
+            raise DeviceFault(f"the key in {clean(self.reader)} answers without an end", REPLUG)
+        self.exchanges += 1
+        data, sw1, sw2 = self._line.call(lambda: card.transmit(list(apdu)), seconds=left, tick=self._tick)
+        self._octets += len(data)
+        return bytes(data), sw1 << 8 | sw2
+
+    def close(self) -> None:
+        self._line.close(self._hang_up)
+
+    def _hang_up(self) -> None:
+        """Power the card down, so that no other program finds it unlocked. pyscard's __del__ has then nothing to do."""
+        card = self._card
+        if card is not None:
+            for act in (card.disconnect, card.release):
+                with suppress(SmartcardException):
+                    act()
+            card.hcontext = None
+
+
+@contextmanager
+def plain(reader: str) -> Iterator[None]:
+    """Turn what PC/SC and yubikit say into one sentence; no APDU and no secret is in it."""
+    name = clean(reader)
+    try:
+        yield
+    except TimeoutError:
+        raise DeviceFault(f"the key in {name} does not answer", f"{REPLUG}{_holders()}") from None
+    except NoCardException:
+        raise DeviceFault(f"the key in {name} was removed", "plug it in, and run the same command again") from None
+    except SCARD as error:
+        raise _pcsc(name, error.hresult & 0xFFFFFFFF) from None
+    except ApplicationNotAvailableError:
+        raise DeviceFault(f"the card in {name} has no OATH applet", "use a key that has one") from None
+    except ApduError as error:
+        raise DeviceFault(f"the key in {name} refused with status {error.sw:04x}", REPLUG) from None
+    except NONSENSE as error:
+        raise DeviceFault(
+            f"the key in {name} gave an answer that makes no sense ({type(error).__name__})", REPLUG
+        ) from None
+
+
+def _pcsc(name: str, status: int) -> DeviceFault:
+    if status in GONE:
+        return DeviceFault(f"the key in {name} was removed", "plug it in, and run the same command again")
+    if status == HELD:
+        held = _holders() or "; it may be GnuPG's scdaemon, a browser or Yubico Authenticator"
+        return DeviceFault(f"another program holds the key in {name}", f"close it there, and try again{held}")
+    if status == REFUSED:
+        return DeviceFault(
+            f"this session may not use the key in {name}: polkit refuses it",
+            "work at the machine's own seat, or let polkit allow org.debian.pcsc-lite.access_card; docs/oath-keys.md",
+        )
+    if status == RESET:
+        return DeviceFault(f"another program reset the key in {name}", f"close it, and try again{_holders()}")
+    if status in UNRESPONSIVE:
+        return DeviceFault(f"the card in {name} is mute", REPLUG)
+    return DeviceFault(f"PC/SC cannot reach the key in {name}: {scard.SCardGetErrorMessage(status)}", REPLUG)
+
+
+def _holders() -> str:
+    """Name the other programs that have PC/SC's library in them, where we may look (proc(5), maps)."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if folder.name != str(os.getpid()) and "libpcsclite" in (folder / "maps").read_text("utf-8", "replace"):
+                found.append(f"{clean((folder / 'comm').read_text('utf-8', 'replace'))} (process {folder.name})")
+    return f"; programs that use smart cards now: {', '.join(sorted(found))}" if found else ""
+
+
+def state() -> list[tuple[str, bool]]:
+    """Return each reader and whether a card is seen in it. No card is touched; without PC/SC there is no reader."""
+
+    def look() -> list[tuple[str, bool]]:
+        _, context = scard.SCardEstablishContext(scard.SCARD_SCOPE_USER)
+        try:
+            _, names = scard.SCardListReaders(context, [])
+            # pyscard 2.3.1 takes names in ASCII here, and only here.
+            plain_names = [(name, scard.SCARD_STATE_UNAWARE) for name in names if name.isascii()]
+            _, states = scard.SCardGetStatusChange(context, 0, plain_names)
+            present = {name for name, event, _ in states if event & scard.SCARD_STATE_PRESENT}
+            return [(name, name in present) for name in names]
+        finally:
+            scard.SCardReleaseContext(context)
+
+    line = Line()
+    try:
+        return line.call(look, seconds=COMMAND)
+    except (TimeoutError, *SCARD):
+        return []
+    finally:
+        line.close(lambda: None)
+
+
+def readers() -> list[str]:
+    """Return the names of the readers, as PC/SC wants them. Raise DeviceFault that tells why there is no PC/SC."""
+    line = Line()
+    try:
+        return [str(each.name) for each in line.call(pcsc_readers, seconds=COMMAND)]
+    except TimeoutError:
+        raise DeviceFault(
+            "the smart card service does not answer", "restart it: sudo systemctl restart pcscd"
+        ) from None
+    except SCARD as error:
+        path = os.environ.get("PCSCLITE_CSOCK_NAME") or str(PCSCD)
+        with socket.socket(socket.AF_UNIX) as probe:
+            there = probe.connect_ex(path) == 0
+        if there:
+            raise DeviceFault(
+                "the smart card service refuses this session",
+                "polkit decides who may use cards, and a session by SSH may not: work at the machine's own seat, or "
+                "allow org.debian.pcsc-lite.access_pcsc; docs/oath-keys.md has the rule",
+            ) from None
+        raise DeviceFault(
+            f"there is no smart card service: {scard.SCardGetErrorMessage(error.hresult)}",
+            "install and start it: sudo apt install pcscd && sudo systemctl start pcscd.socket",
+        ) from None
+    finally:
+        line.close(lambda: None)

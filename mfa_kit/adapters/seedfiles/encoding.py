@@ -1,0 +1,131 @@
+"""From a seed's text to its octets. All rows together decide hex or base32; nothing is guessed."""
+
+import base64
+import binascii
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from mfa_kit.errors import IntegrityFault
+from mfa_kit.otp import Secret, Seed
+from mfa_kit.seeds import OCTETS, Dropped, Encoding, Key, Reading, Token
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A token and its seed as the file has it, not decoded yet."""
+
+    where: str
+    token: Token
+    text: Secret[str]
+
+
+def from_hex(text: Secret[str]) -> Seed | None:
+    """Return the octets, or None when this is no hex; equal groups with blanks or hyphens between them are allowed."""
+    try:
+        return Seed(binascii.unhexlify(_joined(text).reveal()))
+    except ValueError:
+        return None
+
+
+def from_base32(text: Secret[str]) -> Seed | None:
+    """Return the octets, or None when this is no base32 of RFC 4648; case, padding and groups are free."""
+    try:
+        bare = Secret(_joined(text).reveal().rstrip("=").upper())
+        seed = Seed(base64.b32decode(bare.reveal() + "=" * (-len(bare.reveal()) % 8)))
+    except ValueError:
+        return None
+    # b32decode passes over bits that a well-formed text leaves at zero; then a letter is wrong.
+    return seed if _written(seed) == bare else None
+
+
+def _joined(text: Secret[str]) -> Secret[str]:
+    """Join the groups of a seed. Raise ValueError where they are not three or more, equal but for the last.
+
+    A blank in place of a letter would make two groups, and a shorter seed.
+    """
+    groups = Secret(re.split("[ -]", text.reveal()))
+    sizes = [len(group) for group in groups.reveal()]
+    if len(sizes) == 1:
+        return text
+    if len(sizes) == 2 or len(set(sizes[:-1])) > 1 or sizes[-1] > sizes[0]:  # noqa: PLR2004 - see above
+        raise ValueError("these are no groups")
+    return Secret("".join(groups.reveal()))
+
+
+DECODE = {Encoding.HEX: from_hex, Encoding.BASE32: from_base32}
+
+
+def _written(seed: Seed) -> Secret[str]:
+    return Secret(base64.b32encode(seed.reveal()).decode().rstrip("="))
+
+
+def key(where: str, token: Token, seed: Seed, other: Seed | None = None) -> Key | Dropped:
+    """Join a token and its seed, unless one of them is outside the standards."""
+    octets = len(seed.reveal())
+    if wrong := token.wrong():
+        return Dropped(where, wrong)
+    if octets not in OCTETS:
+        return Dropped(where, f"its seed has {octets} octets; {OCTETS[0]} to {OCTETS[-1]} are taken")
+    return Key(token=replace(token, octets=octets), seed=seed, where=where, other=other)
+
+
+def reading(encoding: Encoding, found: Iterable[Key | Dropped]) -> Reading:
+    """Gather what was found. A serial that stands twice is taken once, and not at all when its seeds differ."""
+    keys: dict[str, Key] = {}
+    dropped: list[Dropped] = []
+    torn: set[str] = set()
+    for each in found:
+        if isinstance(each, Dropped):
+            dropped.append(each)
+            continue
+        first = keys.setdefault(each.token.serial, each)
+        if first is each:
+            continue
+        same = first.seed == each.seed and first.token == each.token
+        if not same:
+            torn.add(each.token.serial)
+        reason = f"{each.token.serial} is there already, {first.where}"
+        dropped.append(Dropped(each.where, reason if same else f"{reason}, with another seed or other parameters"))
+    for serial in torn:
+        first = keys.pop(serial)
+        dropped.append(Dropped(first.where, f"{serial} is there again, with another seed or other parameters"))
+    return Reading(encoding=encoding, keys=tuple(keys.values()), dropped=tuple(dropped))
+
+
+def readings(rows: Sequence[Row], dropped: Sequence[Dropped], wanted: Encoding | None) -> tuple[Reading, ...]:
+    """Read all rows in the encoding that fits them: the one that is wanted, or the only one there can be, or both.
+
+    Raise IntegrityFault when some rows can only be the one and some only the other.
+    """
+    seeds = {encoding: [decode(row.text) for row in rows] for encoding, decode in DECODE.items()}
+    only = {
+        encoding: next((row for row, a, b in zip(rows, mine, theirs, strict=True) if a and not b), None)
+        for encoding, mine, theirs in (
+            (Encoding.HEX, seeds[Encoding.HEX], seeds[Encoding.BASE32]),
+            (Encoding.BASE32, seeds[Encoding.BASE32], seeds[Encoding.HEX]),
+        )
+    }
+    certain = [encoding for encoding, row in only.items() if row]
+    if wanted:
+        certain = [wanted]
+    elif len(certain) > 1:
+        hexed, lettered = only[Encoding.HEX], only[Encoding.BASE32]
+        raise IntegrityFault(
+            f"the seed at {hexed.where if hexed else ''} can only be hex and the one at"
+            f" {lettered.where if lettered else ''} only base32",
+            "ask the vendor which it is, and say so with --seed-encoding: rows that do not fit are left out then",
+        )
+    return tuple(
+        reading(encoding, [*dropped, *_keys(rows, seeds, encoding)])
+        for encoding in certain or (Encoding.HEX, Encoding.BASE32)
+    )
+
+
+def _keys(rows: Sequence[Row], seeds: dict[Encoding, list[Seed | None]], encoding: Encoding) -> Iterable[Key | Dropped]:
+    theirs = seeds[Encoding.HEX if encoding is Encoding.BASE32 else Encoding.BASE32]
+    for row, seed, other in zip(rows, seeds[encoding], theirs, strict=True):
+        if seed is None:
+            yield Dropped(row.where, f"its seed is not {encoding}")
+        else:
+            yield key(row.where, row.token, seed, other)

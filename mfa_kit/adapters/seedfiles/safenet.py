@@ -1,0 +1,37 @@
+"""SafeNet's XML for eToken PASS: `<Tokens><Token serial><Applications><Application><Seed><MovingFactor>`, in hex."""
+
+from collections.abc import Iterator
+from xml.etree.ElementTree import Element
+
+from mfa_kit.adapters.seedfiles.encoding import Row, readings
+from mfa_kit.adapters.seedfiles.tables import number
+from mfa_kit.adapters.seedfiles.xml import local, text
+from mfa_kit.otp import Secret
+from mfa_kit.seeds import Dropped, Encoding, Factor, SeedFile, Token
+
+
+def read(root: Element) -> SeedFile:
+    """Return the tokens of the file: event tokens, for it has no field that says otherwise."""
+    found = list(_found(root))
+    rows = [each for each in found if isinstance(each, Row)]
+    dropped = [each for each in found if isinstance(each, Dropped)]
+    return SeedFile(layout="SafeNet XML", readings=readings(rows, dropped, Encoding.HEX))
+
+
+def _found(root: Element) -> Iterator[Row | Dropped]:
+    for ordinal, token in enumerate((each for each in root if local(each) == "Token"), 1):
+        where = f"token {ordinal}"
+        parts = {local(part): part for part in token.iter()}
+        if sum(local(part) == "Seed" for part in token.iter()) > 1:
+            yield Dropped(where, "it has more than one seed")
+        elif not (seed := text(parts.get("Seed"))):
+            yield Dropped(where, "there is no seed")
+        else:
+            made = Token(
+                serial=token.get("serial", "").strip(),
+                factor=Factor.HOTP,
+                counter=number(text(parts.get("MovingFactor")), otherwise=0),
+                maker="SafeNet",
+                model=text(parts.get("ProductName")),
+            )
+            yield Row(where, made, Secret(seed))

@@ -1,0 +1,54 @@
+"""Readings of a box, written down elsewhere: CSV of `serial,code[,second code][,time]`, with or without that header."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from mfa_kit.adapters.seedfiles.tables import split
+from mfa_kit.seeds import Dropped, Typed, quoted
+
+# Some displays show two groups.
+CODE = re.compile(r"\d{6,9}|\d{3,5} \d{3,4}", re.ASCII)
+PLAIN = re.compile(r"[A-Za-z ]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """One row: the token, and what it showed when."""
+
+    where: str
+    serial: str
+    typed: Typed
+
+
+def read(text: str, *, now: float) -> list[Written | Dropped]:
+    """Return the rows. A row without a time was read now; a time without an offset is UTC."""
+    return list(_rows(text, now))
+
+
+def _rows(text: str, now: float) -> Iterator[Written | Dropped]:
+    for ordinal, (where, cells) in enumerate(split(text)):
+        if isinstance(cells, Dropped):
+            yield cells
+            continue
+        if ordinal == 0 and len(cells) > 1 and PLAIN.fullmatch(cells[1]):
+            continue
+        codes = tuple("".join(cell.split()) for cell in cells[1:3] if CODE.fullmatch(cell))
+        times = [cell for cell in cells[1:] if cell and not CODE.fullmatch(cell)]
+        if not cells[0] or not codes:
+            yield Dropped(where, "a serial and a code are needed")
+            continue
+        try:
+            at = _moment(times[0]) if times else now
+        except ValueError:
+            yield Dropped(where, f"{quoted(times[0])} is neither a code nor a time")
+            continue
+        yield Written(where, cells[0], Typed(codes=codes, at=at))
+
+
+def _moment(text: str) -> float:
+    if re.fullmatch(r"\d{9,11}", text, re.ASCII):
+        return float(text)
+    moment = datetime.fromisoformat(text)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

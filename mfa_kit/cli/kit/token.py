@@ -1,0 +1,163 @@
+"""Seed files and the inventory of display tokens, for the verbs that read them."""
+
+import secrets
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mfa_kit import otp
+from mfa_kit.cli import flags, terminal
+from mfa_kit.cli.kit.desk import harden, home
+from mfa_kit.display import DisplayToken
+from mfa_kit.errors import IntegrityFault, UsageFault
+from mfa_kit.otp import Secret
+from mfa_kit.phone import Phone, Way
+from mfa_kit.ports import Carrier, Inventory
+from mfa_kit.programmable import SCAN, OffTheShelf, Programmable
+from mfa_kit.seeds import Dropped, Encoding, Key, SeedFile, Sighting, Token
+
+if TYPE_CHECKING:
+    from mfa_kit.adapters.seedfiles.sightings import Written
+    from mfa_kit.adapters.shelf import Came, Shelf
+
+FINGERPRINTS = "fingerprint.key"
+OCTETS = 32
+LONGEST_SECRET = 4096
+
+
+def seed_file(path: Path, *, encoding: str | None, unlock_stdin: bool, unlock_fd: int | None) -> SeedFile:
+    """Read a seed file; what opens it is asked for only where it is encrypted."""
+    try:
+        from mfa_kit.adapters.seedfiles import files
+    except ModuleNotFoundError as error:
+        raise UsageFault(
+            f"seed files need {error.name}, which is not installed", "pip install 'mfa-kit[tokens]'"
+        ) from None
+
+    def unlock(what: str) -> Secret[str]:
+        descriptor = sys.stdin.fileno() if unlock_stdin else unlock_fd
+        if descriptor is not None:
+            return _secret_from(descriptor)
+        return terminal.person(flags.common()).ask_secret(f"the {what} of {path.name}", instead="--unlock-fd N")
+
+    harden()
+    wanted = Encoding(encoding) if encoding else None
+    return files.read(files.load(path), unlock, now=time.time(), wanted=wanted)
+
+
+def _secret_from(descriptor: int) -> Secret[str]:
+    """Read the first line of an open file."""
+    try:
+        with open(descriptor, "rb", closefd=False) as file:
+            line = Secret(file.readline(LONGEST_SECRET))
+        return Secret(line.reveal().decode().rstrip("\r\n"))
+    except (OSError, UnicodeDecodeError):
+        raise UsageFault(f"no secret can be read from file descriptor {descriptor}", "open it: 3<FILE") from None
+
+
+@contextmanager
+def shelf() -> Iterator["Shelf"]:
+    """Open the inventory."""
+    from mfa_kit.adapters.ledger import Ledger
+    from mfa_kit.adapters.shelf import Shelf
+
+    with Ledger(home()) as ledger:
+        yield Shelf(ledger, now=time.time())
+
+
+def stock(keys: Sequence[Key], bare: Sequence[Token]) -> "Came":
+    """Take tokens into the inventory: all of them but their seeds."""
+    with shelf() as inventory:
+        mark = _fingerprints()
+        return inventory.stock(
+            [*((key.token, otp.fingerprint(key.seed, mark)) for key in keys), *((token, "") for token in bare)]
+        )
+
+
+def _fingerprints() -> Secret[bytes]:
+    """Return the desk's own key for fingerprints, made when there is none: whoever lacks it cannot try seeds."""
+    from mfa_kit.adapters import agefile
+
+    path = home() / FINGERPRINTS
+    if not path.exists():
+        try:
+            agefile.write_new(path.absolute(), secrets.token_bytes(OCTETS))
+        except IntegrityFault:
+            if not path.exists():  # another process was first
+                raise
+    try:
+        key = Secret(path.read_bytes())
+    except OSError as error:
+        raise IntegrityFault(f"{path} cannot be read: {error.strerror}", "check the rights on it") from None
+    if len(key.reveal()) != OCTETS:
+        raise IntegrityFault(f"{path} is damaged", "remove it and import the tokens again")
+    return key
+
+
+def written(path: Path) -> "list[Written | Dropped]":
+    """Read readings of a box that were written down elsewhere."""
+    from mfa_kit.adapters.seedfiles import files, sightings
+
+    return sightings.read(files.decoded(files.load(path)), now=time.time())
+
+
+def lines() -> list[str]:
+    """Read stdin, a line a code."""
+    return [line.strip() for line in sys.stdin.read(LONGEST_SECRET).splitlines() if line.strip()]
+
+
+def write_new(path: Path, text: str) -> None:
+    """Write a new file, 0600, never over another."""
+    from mfa_kit.adapters import agefile
+
+    agefile.write_new(path.absolute(), text.encode())
+
+
+def now() -> float:
+    """Return this machine's time, by which clocks are judged where AWS is not asked."""
+    return time.time()
+
+
+def sightings(key: Key) -> list[Sighting]:
+    """Return the earlier readings of a token, as long as it has the seed that this file gives it."""
+    with shelf() as inventory:
+        return inventory.sightings(key.token.serial) if _is_stocked(inventory, key) else []
+
+
+def sight(key: Key, seen: Sighting) -> None:
+    """Keep a reading of a token that is in the inventory."""
+    with shelf() as inventory:
+        if _is_stocked(inventory, key):
+            inventory.sight(seen)
+
+
+def _is_stocked(inventory: "Shelf", key: Key) -> bool:
+    stocked = inventory.token(key.token.serial)
+    return stocked is not None and stocked.fingerprint == otp.fingerprint(key.seed, _fingerprints())
+
+
+def carrier(own: Mapping[str, Any], inventory: Inventory) -> Carrier:
+    """Return the token that `--serial` names."""
+    person = terminal.person(flags.common())
+    token = DisplayToken(own["serial"], now=inventory.now, interaction=person, progress=terminal.Talk())
+    return OffTheShelf(own["serial"], token, check=_may_be_given)
+
+
+def programmable(own: Mapping[str, Any], inventory: Inventory) -> Carrier:
+    """Return the token that `--serial` names, as one into which a seed is burned."""
+    from mfa_kit import qr
+
+    harden()
+    person = terminal.person(flags.common())
+    way = Way(grouped=own["show_secret"], shown_by=f"token {own['serial']}", scan=SCAN)
+    phone = Phone(inventory.now, interaction=person, draw=qr.blocks, way=way)
+    token = Programmable(own["serial"], phone, capacity=own["capacity"], interaction=person)
+    return OffTheShelf(own["serial"], token, check=_may_be_given)
+
+
+def _may_be_given(serial: str, user: str) -> None:
+    with shelf() as inventory:
+        inventory.check(serial, user)

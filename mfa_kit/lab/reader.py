@@ -1,0 +1,235 @@
+"""Card readers that are not there: a pcscd of our own with Debian's vpcd drivers, for cards of this process.
+
+It lives in a mount namespace, where /run/pcscd is a private folder and no driver of a real reader is seen, and in a
+network namespace, for vpcd listens on all addresses and asks nobody who they are. The system's pcscd is never touched.
+Linux and root only.
+"""
+
+import ctypes
+import fcntl
+import os
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from mfa_kit.errors import DeviceFault
+from mfa_kit.lab.oathcard import Card, Pulled
+
+DRIVER = Path("/usr/lib/pcsc/drivers/serial/libifdvpcd.so")
+DRIVERS = Path("/usr/lib/pcsc/drivers")
+SOCKET_FOLDER = Path("/run/pcscd")
+# Each namespace has all ports for itself. A reader's second slot listens on the next one.
+PORT = 0x8C7B
+CLONE_NEWNET = 0x40000000
+SIOCSIFFLAGS, IFF_UP = 0x8914, 1
+POWER_ON, GET_ATR = 1, 4
+START = 10.0
+# Seconds until a card is noticed, twice what pcscd's polling takes, and how often it is put in.
+NOTICED, INSERTS = 0.9, 5
+YUBIKEY = "Yubico YubiKey OTP+FIDO+CCID"
+INSIDE = """
+mount --bind "$1/run" "$2" && mount --bind "$1/drivers" "$3" &&
+exec setpriv --pdeathsig TERM pcscd --foreground $4 --config "$1/readers"
+"""
+
+
+@dataclass
+class Seat:
+    """A reader with a card in it, and the wire between them."""
+
+    card: Card
+    wire: socket.socket | None = None
+    thread: threading.Thread | None = None
+
+
+class Readers:
+    """`with Readers() as readers: readers.insert(Card()); readers.env` while real PC/SC clients see the card."""
+
+    def __init__(self, names: Sequence[str] = (YUBIKEY,), *, polkit: bool = False) -> None:
+        self.names, self.polkit = names, polkit
+        self._seats: dict[int, Seat] = {}
+
+    def __enter__(self) -> Self:
+        _can_start()
+        self.folder = Path(tempfile.mkdtemp(prefix="mfa-kit-pcsc-"))
+        try:
+            self._start()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def _start(self) -> None:
+        self.folder.chmod(0o755)
+        for name in ("run", "drivers", "readers"):
+            (self.folder / name).mkdir()
+        for number, name in enumerate(self.names):
+            # One driver has one reader, so each gets a copy of its own.
+            driver = shutil.copy(DRIVER, self.folder / f"{number}.so")
+            (self.folder / "readers" / f"{number}").write_text(
+                f'FRIENDLYNAME "{name}"\nDEVICENAME /dev/null:{PORT + 2 * number:#x}\n'
+                f"LIBPATH {driver}\nCHANNELID {PORT + 2 * number:#x}\n",
+                "utf-8",
+            )
+        SOCKET_FOLDER.mkdir(exist_ok=True)
+        with (self.folder / "log").open("wb") as log:
+            self.process = subprocess.Popen(  # noqa: S603 - fixed words and our own paths
+                [
+                    *("/usr/bin/unshare", "--mount", "--net", "--propagation", "private", "sh", "-c", INSIDE, "sh"),
+                    *(str(self.folder), str(SOCKET_FOLDER), str(DRIVERS), "" if self.polkit else "--disable-polkit"),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        until = time.monotonic() + START
+        while not self._listens():
+            if self.process.poll() is not None or time.monotonic() > until:
+                said = (self.folder / "log").read_text("utf-8", "replace").strip().splitlines()
+                raise DeviceFault(
+                    f"the private pcscd did not start: {said[-1] if said else 'it said nothing'}",
+                    "namespaces need root, and a container needs the capability SYS_ADMIN",
+                )
+            time.sleep(0.01)
+
+    def _listens(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as probe:
+            return probe.connect_ex(str(self.socket)) == 0
+
+    @property
+    def socket(self) -> Path:
+        return self.folder / "run" / "pcscd.comm"
+
+    @property
+    def env(self) -> dict[str, str]:
+        """What a PC/SC client has to have in its environment."""
+        return {"PCSCLITE_CSOCK_NAME": str(self.socket)}
+
+    def insert(self, card: Card, reader: int = 0) -> None:
+        """Put a card in, and return when pcscd has powered it, within half a second."""
+        card.powered.clear()
+        # A driver whose card was pulled in the middle of an exchange may lose the next one: it is put in again.
+        for _ in range(INSERTS):
+            self._connect(card, reader)
+            if card.powered.wait(NOTICED):
+                return
+            self.remove(reader)
+        raise DeviceFault("the virtual reader takes no card", "see whether pcscd still runs")
+
+    def _connect(self, card: Card, reader: int) -> None:
+        card.gone.clear()
+        seat = Seat(card)
+        there = threading.Event()
+
+        def live() -> None:
+            try:
+                seat.wire = _connected(self.process.pid, PORT + 2 * reader)
+            finally:
+                there.set()
+            with seat.wire, suppress(OSError, Pulled):
+                _serve(seat, seat.wire)
+
+        seat.thread = threading.Thread(target=live, daemon=True, name=f"card in reader {reader}")
+        seat.thread.start()
+        there.wait()
+        self._seats[reader] = seat
+
+    def swap(self, card: Card, reader: int = 0) -> bool:
+        """Put another card in the place of one, unnoticed until its next power-up. False where none is in."""
+        seat = self._seats.get(reader)
+        if seat is None or seat.thread is None or not seat.thread.is_alive():
+            return False
+        seat.card.gone.set()
+        card.gone.clear()
+        card.power()
+        seat.card = card
+        return True
+
+    def remove(self, reader: int = 0) -> None:
+        """Pull a card, in the middle of an exchange too; harmless where none is in."""
+        seat = self._seats.pop(reader, None)
+        if seat is None or seat.wire is None or seat.thread is None:
+            return
+        seat.card.gone.set()
+        with suppress(OSError):
+            seat.wire.shutdown(socket.SHUT_RDWR)
+        seat.thread.join()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        for reader in list(self._seats):
+            self.remove(reader)
+        if hasattr(self, "process"):
+            self.process.terminate()
+            try:
+                self.process.wait(START)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        shutil.rmtree(self.folder)
+
+
+def _can_start() -> None:
+    """Raise DeviceFault that says what a private pcscd lacks here."""
+    if sys.platform != "linux" or os.geteuid():
+        raise DeviceFault("virtual readers need Linux and root", "run it as root, in a container for instance")
+    lacks = [str(DRIVER)] if not DRIVER.exists() else []
+    lacks += [program for program in ("pcscd", "unshare", "setpriv") if not shutil.which(program)]
+    if lacks:
+        raise DeviceFault(
+            f"virtual readers need {', '.join(lacks)}",
+            "apt-get install --no-install-recommends pcscd vsmartcard-vpcd, then rm /etc/reader.conf.d/vpcd, "
+            "for that reader listens on all addresses",
+        )
+
+
+def _connected(process: int, port: int) -> socket.socket:
+    """Connect within a process's network namespace; only the calling thread moves there (setns(2))."""
+    with Path(f"/proc/{process}/ns/net").open("rb") as space:
+        if ctypes.CDLL(None, use_errno=True).setns(space.fileno(), CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), "setns")
+    wire = socket.socket()
+    fcntl.ioctl(wire, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", IFF_UP))
+    wire.connect(("127.0.0.1", port))
+    return wire
+
+
+def _serve(seat: Seat, wire: socket.socket) -> None:
+    """Speak vpcd's protocol: two octets of length, then one octet of control or a command APDU."""
+    while True:
+        message = _read(wire, int.from_bytes(_read(wire, 2)))
+        card = seat.card
+        if len(message) > 1:
+            reply = card.answer(message)
+        elif message[0] == GET_ATR:
+            reply = card.atr
+        else:
+            card.power()
+            if message[0] == POWER_ON:
+                card.powered.set()
+            continue
+        wire.sendall(len(reply).to_bytes(2) + reply)
+
+
+def _read(wire: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        # Without it the kernel delays its acknowledgement, and each APDU takes 40 ms.
+        wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        part = wire.recv(size - len(data))
+        if not part:
+            raise Pulled
+        data += part
+    return data

@@ -1,0 +1,37 @@
+"""Values of OATH keys: what is plugged in, as far as it says so itself."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plugged:
+    """A key with the YKOATH applet. `identity` is the applet's own, random, and new after a reset.
+
+    None where it says nothing: a serial, a firmware, and while it is locked how many credentials it holds. `reader` is
+    PC/SC's name, and no identity: names and order change. `where` and `what` are cleaned, and claims.
+    """
+
+    reader: str
+    where: str
+    identity: str
+    what: str
+    serial: str | None
+    firmware: str | None
+    transport: str
+    password: bool
+    used: int | None
+    free: int | None
+
+    @property
+    def told(self) -> str:
+        """The words for it in a sentence."""
+        return f"{self.what} {self.serial}" if self.serial else f"{self.what} (no serial)"
+
+    @property
+    def yubikey(self) -> bool:
+        """Whether it says that it is one."""
+        return self.what.lower().startswith(("yubikey", "yubico"))
+
+    def answers_to(self, name: str) -> bool:
+        """Whether a name means it, exactly: its serial, its reader or its identity."""
+        return name in {self.serial, self.reader, self.where, self.identity}

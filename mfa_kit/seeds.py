@@ -1,0 +1,153 @@
+"""Display tokens: what a seed file says of them, and what a desk saw of them. Values; a seed stays opaque."""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from mfa_kit import otp
+from mfa_kit.otp import Seed
+
+# RFC 6030, 10.1: a response has 6 to 9 digits. RFC 4226, 4: a seed has 16 octets at least; apps have used 10.
+DIGITS = range(6, 10)
+PERIODS = (30, 60)
+DIGESTS = ("sha1", "sha256", "sha512")
+OCTETS = range(10, 129)
+# RFC 4226, 5.1: the counter has 8 octets. A token that was pressed a thousand million times is a damaged row.
+COUNTERS = range(10**9)
+SERIAL = 64
+# IAM: the seed of a virtual MFA device has 320 bits.
+AWS_OCTETS = 40
+# Ten octets are sixteen letters of base32.
+WORD = 15
+
+
+def quoted(text: str) -> str:
+    """Quote a word of a seed file, unless it is long enough to be a seed in the wrong column."""
+    return repr(text) if len(text) <= WORD else "not readable"
+
+
+class Factor(StrEnum):
+    """The moving factor of a token: the time (RFC 6238) or a counter (RFC 4226)."""
+
+    TOTP = "totp"
+    HOTP = "hotp"
+
+
+class Encoding(StrEnum):
+    """How the seeds of a file are written."""
+
+    HEX = "hex"
+    BASE32 = "base32"
+    BASE64 = "base64"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """A display token without its seed; `octets` is the seed's length, 0 where only AWS has the seed.
+
+    `capacity` is the longest seed in octets that can be burned into it, 0 for a token that cannot be programmed.
+    """
+
+    serial: str
+    factor: Factor = Factor.TOTP
+    digest: str = "sha1"
+    digits: int = otp.DIGITS
+    period: int = otp.PERIOD
+    counter: int = 0
+    maker: str = ""
+    model: str = ""
+    octets: int = 0
+    capacity: int = 0
+
+    def wrong(self) -> str:
+        """Say which parameter is outside the standards; empty when none is."""
+        if not self.serial or len(self.serial) > SERIAL or not self.serial.isprintable():
+            return "there is no serial" if not self.serial else "the serial is damaged or too long"
+        if self.digest not in DIGESTS:
+            return f"the hash is {quoted(self.digest)}; known are {', '.join(DIGESTS)}"
+        if self.digits not in DIGITS:
+            return f"it shows {self.digits} digits; RFC 6030 allows {DIGITS[0]} to {DIGITS[-1]}"
+        if self.factor is Factor.TOTP and self.period not in PERIODS:
+            return f"its step is {self.period} s; known are 30 and 60"
+        if self.factor is Factor.HOTP and self.counter not in COUNTERS:
+            return "its counter is out of range"
+        return ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """A token with its seed, and where it stands in the file. `other` is the seed as another encoding would read it."""
+
+    token: Token
+    seed: Seed
+    where: str
+    other: Seed | None = None
+
+    def programmable(self, capacity: int) -> "Key":
+        """Say that a seed of so many octets can be burned into this token."""
+        return replace(self, token=replace(self.token, capacity=capacity))
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A row that was not taken: where it stands and why."""
+
+    where: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """The file's rows, read in one encoding."""
+
+    encoding: Encoding
+    keys: tuple[Key, ...]
+    dropped: tuple[Dropped, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeedFile:
+    """What a file holds. It has two readings where its rows fit both encodings: a code off a token decides then."""
+
+    layout: str
+    readings: tuple[Reading, ...]
+    bare: tuple[Token, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Typed:
+    """One code, or two consecutive ones, oldest first, and the Unix time at which the last was on the display."""
+
+    codes: tuple[str, ...]
+    at: float
+
+
+class Verdict(StrEnum):
+    """What became of a token of a box."""
+
+    UNTESTED = "untested"
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sighting:
+    """One reading of a token at a desk, as the ledger keeps it."""
+
+    serial: str
+    at: float
+    verdict: Verdict
+    offset: int | None = None
+    seconds: int | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stocked:
+    """A token in the inventory: which seed it has, without the seed; what became of it; who has it."""
+
+    token: Token
+    fingerprint: str
+    verdict: Verdict = Verdict.UNTESTED
+    reason: str = ""
+    user: str | None = None

@@ -1,0 +1,113 @@
+"""What seed files and searches cost: 10,000 PSKC keys beside python-pskc alone, a day of steps, a box of 10,000."""
+
+import secrets
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from mfa_kit import otp, tokens
+from mfa_kit.otp import Seed
+from mfa_kit.seeds import Key, Token, Typed
+from tests.bench.table import Row, show, side_by_side
+from tests.tokens.boxes import Made, pskc
+
+KEYS = 10_000
+RUNS = 5
+DAY = 2880
+NOW = 1_800_000_012.0
+
+ALONE = """
+import sys
+from pskc import PSKC
+container = PSKC(sys.argv[1])
+keys = [(key.serial, key.algorithm, key.secret, key.time_interval, key.response_length) for key in container.keys]
+assert len(keys) == 10_000
+"""
+READ = """
+import sys, time
+from pathlib import Path
+from mfa_kit.adapters.seedfiles import files
+(reading,) = files.read(files.load(Path(sys.argv[1])), None, now=time.time()).readings
+assert len(reading.keys) == 10_000
+"""
+# What `mfa-kit token import` does, less the start of the program: read, fingerprint, take in.
+IMPORT = """
+import sys, tempfile, time
+from pathlib import Path
+from mfa_kit import otp
+from mfa_kit.adapters.ledger import Ledger
+from mfa_kit.adapters.seedfiles import files
+from mfa_kit.adapters.shelf import Shelf
+from mfa_kit.otp import Secret
+(reading,) = files.read(files.load(Path(sys.argv[1])), None, now=time.time()).readings
+with tempfile.TemporaryDirectory() as home, Ledger(Path(home)) as ledger:
+    mark = Secret(bytes(32))
+    came = Shelf(ledger, now=0.0).stock([(key.token, otp.fingerprint(key.seed, mark)) for key in reading.keys])
+assert came.new == 10_000
+"""
+
+
+def peak(script: str, file: Path) -> float:
+    """Return the most memory that a script had, in MiB: the kernel's mark, which begins anew with each program."""
+    mark = "\nprint(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
+    command = [sys.executable, "-c", script + mark, str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return int(done.stdout) / 1024
+
+
+def least(act: Callable[[], object]) -> float:
+    """Return the least CPU seconds of some runs in this process."""
+    taken = []
+    for _ in range(RUNS):
+        began = time.process_time()
+        act()
+        taken.append(time.process_time() - began)
+    return min(taken)
+
+
+def searches() -> list[Row]:
+    """Measure one token over a day to either side, and 10,000 tokens over twenty steps to either side."""
+    made = [Made(f"{at}", secrets.token_bytes(20)) for at in range(KEYS)]
+    keys = [Key(token=Token(serial=one.serial, octets=20), seed=Seed(one.octets), where="") for one in made]
+    last = made[-1]
+    typed = Typed(codes=(last.shows(NOW, ahead=-30), last.shows(NOW)), at=NOW)
+    found = tokens.find(keys, typed)
+    if last.serial not in {one.token.serial for one in found}:
+        raise AssertionError("the token was not found")
+    one = keys[0]
+    rows = [Row("which of 10,000 tokens shows two codes", least(lambda: tokens.find(keys, typed)), "s", 2)]
+    for digest in ("sha1", "sha256", "sha512"):
+        steps = range(10**7, 10**7 + 2 * DAY)
+        seconds = least(lambda: list(otp.codes(one.seed, steps, digest=digest)))  # noqa: B023 - called at once
+        rows.append(Row(f"codes of 5,760 steps, {digest}", 1000 * seconds, "ms"))
+    day = least(lambda: tokens.search(one.token, one.seed, typed, window=DAY))
+    return [*rows, Row("search of a day to either side", 1000 * day, "ms", 15)]
+
+
+def main() -> int:
+    """Measure; return the exit code."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "box.xml"
+        file.write_bytes(pskc(Made(f"{10**7 + at}", secrets.token_bytes(20)) for at in range(KEYS)))
+        scripts = {"python-pskc alone": ALONE, "read": READ, "read and taken in": IMPORT}
+        commands = {name: [sys.executable, "-c", script, str(file)] for name, script in scripts.items()}
+        taken = side_by_side(commands, runs=RUNS)
+        memory = {name: peak(script, file) for name, script in scripts.items()}
+    alone, *ours = scripts
+    return show(
+        "tokens",
+        [
+            *(Row(f"10,000 PSKC keys, {name}", taken[name], "ms") for name in scripts),
+            *(Row(f"10,000 PSKC keys, {name}, of {alone}", taken[name] / taken[alone], "x", 1.25) for name in ours),
+            *(Row(f"most memory, {name}", memory[name], "MiB") for name in scripts),
+            *(Row(f"most memory, {name}, more than {alone}", memory[name] - memory[alone], "MiB", 60) for name in ours),
+            *searches(),
+        ],
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

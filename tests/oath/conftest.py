@@ -1,0 +1,76 @@
+"""A card in a reader that real PC/SC serves, and whoever has to touch it."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from mfa_kit.adapters.oath.card import Keys, OathCard, Way
+from mfa_kit.errors import DeviceFault
+from mfa_kit.lab.oathcard import Card
+from mfa_kit.oathkey import Plugged
+from mfa_kit.otp import Secret
+from tests import pcsc
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _readers_end() -> Iterator[None]:
+    with pcsc.stopped():
+        yield
+
+
+@pytest.fixture
+def card() -> Card:
+    """Plug a key into the first reader."""
+    card = Card()
+    pcsc.plug(card)
+    return card
+
+
+@dataclass
+class Person:
+    """Hears what is said, and knows passwords."""
+
+    said: list[str] = field(default_factory=list)
+    passwords: list[str] = field(default_factory=list)
+
+    def password(self, _key: Plugged) -> Secret[str]:
+        return Secret(self.passwords.pop(0))
+
+
+@pytest.fixture
+def person() -> Person:
+    return Person()
+
+
+@pytest.fixture
+def keys(person: Person) -> Keys:
+    return Keys(say=person.said.append, password=person.password)
+
+
+def only(keys: Keys) -> Plugged:
+    """Return the one key that is plugged in."""
+    found, wrong = keys.look()
+    assert not wrong, wrong
+    (key,) = found
+    return key
+
+
+@pytest.fixture
+def seat(keys: Keys) -> Callable[..., OathCard]:
+    """Make a carrier of the only key, at a time that stands still."""
+
+    def make(*, at: float = 1_700_000_000.0, **way: object) -> OathCard:
+        return OathCard(
+            keys,
+            only(keys),
+            way=Way(**{"touch": False, **way}),  # type: ignore[arg-type]
+            now=lambda: at,
+            sleep=lambda _: None,
+        )
+
+    return make
+
+
+def fault(error: pytest.ExceptionInfo[DeviceFault]) -> str:
+    return f"{error.value}; {error.value.hint}"

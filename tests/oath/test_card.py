@@ -1,0 +1,177 @@
+"""The lab's card through pcscd, pyscard and yubikit: the standards' vectors, and judges that are not ours."""
+
+import base64
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from yubikit.core.smartcard import ApduError
+from yubikit.oath import HASH_ALGORITHM, OATH_TYPE, CredentialData, OathSession
+
+from mfa_kit import otp
+from mfa_kit.adapters.oath.card import Keys
+from mfa_kit.adapters.oath.pcsc import Wire
+from mfa_kit.lab.oathcard import ATR_NFC, LIST, Card
+from mfa_kit.otp import Seed
+from tests import pcsc
+from tests.conftest import judge
+from tests.oath.conftest import only
+
+# RFC 4226, appendix D.
+HOTP = ("755224", "287082", "359152", "969429", "338314", "254676", "287922", "162583", "399871", "520489")
+# RFC 6238, appendix B; its keys are the ASCII digits repeated to the length of the hash (erratum 2866).
+KEY = b"1234567890" * 7
+TOTP = (
+    (59, ("94287082", "46119246", "90693936")),
+    (1111111109, ("07081804", "68084774", "25091201")),
+    (1111111111, ("14050471", "67062674", "99943326")),
+    (1234567890, ("89005924", "91819424", "93441116")),
+    (2000000000, ("69279037", "90698825", "38618901")),
+    (20000000000, ("65353130", "77737706", "47863826")),
+)
+HASHES = ((HASH_ALGORITHM.SHA1, 20), (HASH_ALGORITHM.SHA256, 32), (HASH_ALGORITHM.SHA512, 64))
+
+
+@contextmanager
+def session(reader: int = 0) -> Iterator[OathSession]:
+    """Yubikit's own session on a reader."""
+    wire = Wire(pcsc.reader(reader))
+    try:
+        yield OathSession(wire)
+    finally:
+        wire.close()
+
+
+def totp(name: str, hash_algorithm: HASH_ALGORITHM, secret: bytes, digits: int = 6) -> CredentialData:
+    return CredentialData(name, OATH_TYPE.TOTP, hash_algorithm, secret, digits=digits)
+
+
+@pytest.mark.usefixtures("card")
+def test_hotp_values_are_those_of_rfc_4226() -> None:
+    """Counted by the card, one after the other."""
+    with session() as oath:
+        held = oath.put_credential(CredentialData("hotp", OATH_TYPE.HOTP, HASH_ALGORITHM.SHA1, KEY[:20]))
+        assert tuple(oath.calculate_code(held).value for _ in HOTP) == HOTP
+
+
+@pytest.mark.usefixtures("card")
+@pytest.mark.parametrize("number", range(3), ids=["sha1", "sha256", "sha512"])
+def test_totp_values_are_those_of_rfc_6238(number: int) -> None:
+    """For each of its hashes, at each of its times."""
+    algorithm, length = HASHES[number]
+    with session() as oath:
+        held = oath.put_credential(totp("totp", algorithm, KEY[:length], digits=8))
+        assert [(at, oath.calculate_code(held, at).value) for at, _ in TOTP] == [
+            (at, codes[number]) for at, codes in TOTP
+        ]
+
+
+@pytest.mark.usefixtures("card")
+def test_the_adapter_computes_what_oathtool_computes(keys: Keys) -> None:
+    """A 40-octet seed as AWS gives it, with Debian's oathtool as the judge."""
+    secret, at = bytes(range(40)), 1_700_000_000
+    with keys.open(only(keys)) as applet:
+        applet.put("AWS:alice@123456789012", Seed(secret), touch=False)
+        code = applet.code("AWS:alice@123456789012", at, touch=False)
+    told = subprocess.run(
+        [judge("oathtool"), "--totp", "--base32", f"--now=@{at}", base64.b32encode(secret).decode()],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert told.stdout.strip() == code
+
+
+@pytest.mark.usefixtures("card")
+def test_long_answers_come_in_parts() -> None:
+    """Thirty names of 60 octets are eight answers for one LIST."""
+    names = {f"{number:060}" for number in range(30)}
+    with session() as oath:
+        for name in names:
+            oath.put_credential(totp(name, HASH_ALGORITHM.SHA1, KEY[:20]))
+        assert {held.name for held in oath.list_credentials()} == names
+        assert {held.name for held in oath.calculate_all(59)} == names
+
+
+def test_a_short_apdu_of_more_than_255_octets_comes_in_a_chain() -> None:
+    """A contactless reader's ATR makes yubikit use short APDUs."""
+    card = Card(atr=ATR_NFC)
+    pcsc.plug(card)
+    with session() as oath:
+        held = oath.put_credential(totp("n" * 60, HASH_ALGORITHM.SHA512, bytes(128)))
+        card.log.clear()
+        oath.protocol.send_apdu(0, LIST, 0, 0, bytes(300))
+        assert card.log == [LIST, LIST]
+        assert [each.id for each in oath.list_credentials()] == [held.id]
+
+
+def test_a_card_renames_deletes_and_resets(card: Card) -> None:
+    """What is gone is not found, and a reset makes a new identity."""
+    with session() as oath:
+        old = oath.put_credential(totp("old", HASH_ALGORITHM.SHA1, KEY[:20]))
+        new = oath.rename_credential(old.id, "new")
+        with pytest.raises(ApduError, match="6984"):
+            oath.calculate_code(old, 59)
+        oath.delete_credential(new)
+        assert oath.list_credentials() == []
+        before = oath.device_id
+        oath.reset()
+        assert oath.device_id != before
+        assert not card.credentials
+
+
+def test_a_full_card_says_so() -> None:
+    """With NO SPACE, as the protocol has it."""
+    pcsc.plug(Card(capacity=1))
+    with session() as oath:
+        oath.put_credential(totp("one", HASH_ALGORITHM.SHA1, KEY[:20]))
+        with pytest.raises(ApduError, match="6a84"):
+            oath.put_credential(totp("two", HASH_ALGORITHM.SHA1, KEY[:20]))
+
+
+@pytest.mark.usefixtures("card")
+def test_a_password_locks_until_it_is_told() -> None:
+    """A session that was opened before stays open; the next one is locked."""
+    with session() as oath:
+        key = oath.derive_key("secret")
+        oath.set_key(key)
+    with session() as oath:
+        assert oath.locked
+        with pytest.raises(ApduError, match="6982"):
+            oath.list_credentials()
+        with pytest.raises(ApduError, match="6a80"):
+            oath.validate(oath.derive_key("wrong"))
+        oath.validate(key)
+        oath.unset_key()
+    with session() as oath:
+        assert not oath.locked
+
+
+def test_the_card_asks_for_a_touch(card: Card) -> None:
+    """CALCULATE waits for it, CALCULATE ALL tells that it is wanted."""
+    with session() as oath:
+        held = oath.put_credential(totp("touchy", HASH_ALGORITHM.SHA1, KEY[:20]), touch_required=True)
+        assert oath.calculate_all(59) == {held: None}
+        assert card.touches == 0
+        oath.calculate_code(held, 59)
+        assert card.touches == 1
+
+
+@pytest.mark.slow
+def test_installed_ykman_lists_and_computes_what_we_wrote(card: Card, keys: Keys) -> None:
+    """On a reader whose name lets it."""
+    seed = Seed(bytes(range(40)))
+    with keys.open(only(keys)) as applet:
+        applet.put("AWS:alice@123456789012", seed, touch=False)
+
+    def ykman(*args: str) -> str:
+        return subprocess.run(
+            [judge("ykman"), "--device", str(card.serial), *args], capture_output=True, text=True, check=True
+        ).stdout
+
+    assert ykman("oath", "accounts", "list").split() == ["AWS:alice@123456789012"]
+    before = otp.step(time.time())
+    code = ykman("oath", "accounts", "code", "--single", "AWS:alice@123456789012").strip()
+    assert code in otp.codes(seed, range(before, otp.step(time.time()) + 1))

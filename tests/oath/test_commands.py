@@ -1,0 +1,400 @@
+"""The commands around OATH keys, over real PC/SC: from the enrollment to the revoke, and what else a key is asked."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from mfa_kit import otp
+from mfa_kit.lab.account import ADMINISTRATOR
+from mfa_kit.lab.codes import Settings
+from mfa_kit.lab.devices import assigned
+from mfa_kit.lab.oathcard import Card, Credential, Quirks
+from mfa_kit.lab.server import Lab
+from mfa_kit.otp import Seed
+from tests import pcsc
+from tests.conftest import ACCOUNT, MfaKit, bare
+
+LABEL = f"AWS:{{}}@{ACCOUNT}"
+
+
+def serial_of(user: str) -> str:
+    return f"arn:aws:iam::{ACCOUNT}:mfa/{user}"
+
+
+def enroll(mfa_kit: MfaKit, user: str, *more: str) -> None:
+    done = mfa_kit.run("enroll", user, "--with", "oath", *more)
+    assert done.code == 0, done.err
+
+
+def test_an_enrollment_takes_two_touches_and_no_waiting(mfa_kit: MfaKit, lab: Lab, user: str, card: Card) -> None:
+    """The key holds IAM's seed under an exact label, IAM tags its serial, and the talk tells how it is used."""
+    done = mfa_kit.run("enroll", user, "--with", "oath", "--output", "json")
+    assert done.code == 0, done.err
+    told = json.loads(done.out)
+    assert (told["outcome"], told["kind"], told["hardware"]) == ("enrolled", "oath", "12345678")
+    label = LABEL.format(user)
+    held = card.credentials[label.encode()]
+    assert (held.key, held.touch) == (lab.seed(serial_of(user)), True)
+    assert lab.assigned(serial_of(user)) == user
+    assert card.touches == 2
+    tags = lab.account.backend.device(serial_of(user)).tags
+    assert (tags["mfa-kit:serial"], tags["mfa-kit:kind"]) == ("12345678", "oath")
+    assert f"ykman oath accounts code --single '{label}'" in done.err
+    assert f"mfa_serial = {serial_of(user)}" in done.err
+    assert "mfa_process = " in done.err
+
+
+def test_an_asset_label_takes_the_serials_place_in_the_tag(mfa_kit: MfaKit, lab: Lab, user: str, card: Card) -> None:
+    """And a dead run's key is still found, by its identity."""
+    enroll(mfa_kit, user, "--no-touch", "--asset", "desk-17")
+    assert lab.account.backend.device(serial_of(user)).tags["mfa-kit:serial"] == "desk-17"
+    assert mfa_kit.run("revoke", user, "--yes", "--leave-without-mfa").code == 0
+    assert card.credentials == {}
+
+
+def test_a_dry_run_touches_nothing(mfa_kit: MfaKit, lab: Lab, user: str, card: Card) -> None:
+    """It looks at the key, and says what would be done."""
+    done = mfa_kit.run("enroll", user, "--with", "oath", "--dry-run")
+    assert done.code == 0
+    assert serial_of(user) in done.out
+    assert card.credentials == {}
+    assert serial_of(user) not in lab.serials()
+
+
+def test_a_revoke_takes_the_credential_and_leaves_the_others(mfa_kit: MfaKit, user: str, card: Card) -> None:
+    """By the exact name."""
+    enroll(mfa_kit, user, "--no-touch")
+    enroll(mfa_kit, user, "--no-touch", "--add")
+    assert len(card.credentials) == 2
+    done = mfa_kit.run("revoke", user, "--mfa-device", user, "--yes")
+    assert done.code == 0, done.err
+    assert list(card.credentials) == [LABEL.format(f"{user}-2").encode()]
+
+
+def test_another_desk_finds_the_key_by_its_tags(mfa_kit: MfaKit, user: str, card: Card, tmp_path: Path) -> None:
+    """IAM is the shared truth: the desk that revokes need not be the one that enrolled."""
+    enroll(mfa_kit, user, "--no-touch")
+    done = mfa_kit.process(
+        "revoke",
+        user,
+        "--yes",
+        "--leave-without-mfa",
+        env={**pcsc.shared().env, "MFA_KIT_HOME": str(tmp_path / "other")},
+    )
+    assert done.code == 0, done.err
+    assert card.credentials == {}
+
+
+def test_a_lost_key_is_not_asked_for(mfa_kit: MfaKit, lab: Lab, user: str, card: Card) -> None:
+    """It cannot be plugged in."""
+    enroll(mfa_kit, user, "--no-touch")
+    pcsc.plug()
+    assert mfa_kit.run("revoke", user, "--lost", "--yes", "--leave-without-mfa").code == 0
+    assert serial_of(user) not in lab.serials()
+    assert card.credentials
+
+
+def test_a_replace_moves_a_user_from_key_to_key(mfa_kit: MfaKit, lab: Lab, user: str) -> None:
+    """The old key forgets, the new one holds IAM's seed."""
+    old, new = Card(serial=1111), Card(serial=2222)
+    pcsc.plug(old, new)
+    enroll(mfa_kit, user, "--no-touch", "--key", "1111")
+    done = mfa_kit.run("replace", user, "--with", "oath", "--no-touch", "--key", "2222")
+    assert done.code == 0, done.err
+    assert old.credentials == {}
+    assert new.credentials[LABEL.format(f"{user}-2").encode()].key == lab.seed(serial_of(f"{user}-2"))
+
+
+def test_several_keys_are_listed_and_none_is_the_first(mfa_kit: MfaKit, lab: Lab, user: str) -> None:
+    """Without a terminal to choose at."""
+    pcsc.plug(Card(serial=1111), Card(serial=2222))
+    done = mfa_kit.run("enroll", user, "--with", "oath", "--no-input")
+    assert done.code == 8
+    assert "1111" in done.err
+    assert "2222" in done.err
+    assert serial_of(user) not in lab.serials()
+
+
+def test_no_key_is_told_and_nothing_is_made(mfa_kit: MfaKit, lab: Lab, user: str) -> None:
+    """Before IAM is asked to create anything."""
+    pcsc.plug()
+    done = mfa_kit.run("enroll", user, "--with", "oath")
+    assert done.code == 3
+    assert "no key with an OATH applet is plugged in" in done.err
+    assert serial_of(user) not in lab.serials()
+
+
+def test_an_empty_second_reader_stops_nothing(mfa_kit: MfaKit, user: str, card: Card) -> None:
+    """Vpcd's readers have a second slot that is always empty, and others here are empty too."""
+    enroll(mfa_kit, user, "--no-touch")
+    assert len(card.credentials) == 1
+
+
+def process(mfa_kit: MfaKit, *args: str, told: str) -> tuple[int, str]:
+    """Run with an OATH password on standard input."""
+    done = subprocess.run(
+        [sys.executable, "-m", "mfa_kit", *args],
+        input=told,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**bare(), **mfa_kit.env, **pcsc.shared().env, "MFA_KIT_HOME": str(mfa_kit.home)},
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_a_password_is_set_asked_for_changed_and_cleared(mfa_kit: MfaKit, user: str, card: Card) -> None:
+    """A wrong one and none at all are told apart; none is ever an argument."""
+    assert process(mfa_kit, "key", "password", "set", "--password-stdin", told="one\n")[0] == 0
+    assert card.password
+    locked = mfa_kit.run("enroll", user, "--with", "oath", "--no-input")
+    assert locked.code == 8
+    assert "OATH password of YubiKey 5A 12345678 must be typed" in locked.err
+    code, wrong = process(mfa_kit, "enroll", user, "--with", "oath", "--password-stdin", told="two\n")
+    assert code == 3
+    assert "is not the OATH password" in wrong
+    code, _ = process(mfa_kit, "enroll", user, "--with", "oath", "--password-stdin", told="one\n")
+    assert code == 0
+    assert process(mfa_kit, "key", "password", "change", "--password-stdin", told="one\ntwo\n")[0] == 0
+    assert process(mfa_kit, "key", "info", "--password-stdin", told="one\n")[0] == 3
+    code, told = process(mfa_kit, "key", "info", "--password-stdin", told="two\n")
+    assert code == 0
+    assert LABEL.format(user) in told
+    assert process(mfa_kit, "key", "password", "clear", "--password-stdin", told="two\n")[0] == 8
+    assert process(mfa_kit, "key", "password", "clear", "--yes", "--password-stdin", told="two\n")[0] == 0
+    assert vars(card)["password"] is None
+    assert process(mfa_kit, "key", "password", "set", "--password-stdin", told="\n")[0] == 2
+
+
+def test_a_list_tells_what_each_key_says_of_itself(mfa_kit: MfaKit) -> None:
+    """A serial or none, and how much room there is where the model is known."""
+    pcsc.plug(Card(), Card(management=False))
+    rows = json.loads(mfa_kit.run("key", "list", "--output", "json").out)["rows"]
+    told = {row["where"][0]: (row["key"], row["serial"], row["firmware"], row["oath_free"]) for row in rows}
+    assert told == {
+        pcsc.reader(0): ("YubiKey 5A", "12345678", "5.4.3", 32),
+        pcsc.reader(1): (pcsc.reader(1), None, "5.4.3", None),
+    }
+    assert "no serial" in mfa_kit.run("key", "list").out
+
+
+def test_a_watch_tells_who_comes_and_goes(mfa_kit: MfaKit) -> None:
+    """A line each, until Ctrl-C."""
+    pcsc.plug(Card(serial=1111))
+    watching = mfa_kit.start("key", "list", "--watch", "--output", "json", env=pcsc.shared().env)
+    assert watching.stdout
+    assert json.loads(watching.stdout.readline())["event"] == "there"
+    pcsc.plug(Card(serial=1111), Card(serial=2222))
+    came = json.loads(watching.stdout.readline())
+    assert (came["event"], came["serial"]) == ("plugged in", "2222")
+    pcsc.plug(None, Card(serial=2222))
+    went = json.loads(watching.stdout.readline())
+    assert (went["event"], went["serial"]) == ("removed", "1111")
+    watching.send_signal(signal.SIGINT)
+    watching.communicate()
+    assert watching.returncode == 130
+
+
+def test_verify_oath_leaves_the_key_as_it_was(mfa_kit: MfaKit, user: str, card: Card) -> None:
+    """The maker is not proven, the firmware has its advisory, the account's credentials are named."""
+    enroll(mfa_kit, user, "--no-touch")
+    before = dict(card.credentials)
+    done = mfa_kit.run("verify", "oath", "--account", ACCOUNT, "--output", "json")
+    assert done.code == 0
+    told = json.loads(done.out)
+    checks = {check["check"]: check for check in told["checks"]}
+    assert told["answer"] == "proof"
+    assert checks["maker"]["detail"].startswith("not proven")
+    assert checks["advisory YSA-2024-03"]["result"] == "warn"
+    assert checks["credentials of the account"]["detail"] == LABEL.format(user)
+    assert checks["round trip"]["result"] == "pass"
+    assert card.credentials == before
+    writes = card.log.count(0x01)
+    assert mfa_kit.run("verify", "oath", "--no-write").code == 0
+    assert card.log.count(0x01) == writes
+
+
+def test_verify_oath_judges_each_key_by_what_it_does(mfa_kit: MfaKit) -> None:
+    """A full one, one that says nothing, one that overwrites, one that refuses to be written."""
+
+    def checks(card: Card) -> tuple[int, dict[str, dict[str, str]]]:
+        pcsc.plug(card)
+        done = mfa_kit.run("verify", "oath", "--account", ACCOUNT, "--output", "json")
+        return done.code, {check["check"]: check for check in json.loads(done.out)["checks"]}
+
+    mute = Card(version=(0, 0, 0), management=False)
+    code, told = checks(mute)
+    assert code == 0
+    assert told["firmware"]["result"] == "not applicable"
+    assert told["room"]["result"] == "warn"
+    full = Card(version=(5, 7, 4), capacity=64)
+    for number in range(64):
+        full.credentials[b"%d" % number] = Credential(0x21, 6, bytes(20), touch=False)
+    code, told = checks(full)
+    assert code == 1
+    assert told["room"]["result"] == "fail"
+    assert "no advisory" in told["firmware"]["detail"]
+    assert told["round trip"]["result"] == "fail"
+    rough = Card(quirks=Quirks(overwrites=True))
+    rough.credentials[b"Amazon Web Services:bob@" + ACCOUNT.encode()] = Credential(0x21, 6, bytes(20), touch=False)
+    code, told = checks(rough)
+    assert code == 1
+    assert told["credentials of the account"]["result"] == "warn"
+    assert "same credentials as before" in told["round trip"]["detail"]
+
+
+def test_aws_judges_the_callers_own_key(mfa_kit: MfaKit, monkeypatch: pytest.MonkeyPatch, card: Card) -> None:
+    """With the user's own credentials, through STS; a code is taken once."""
+    with Lab(users=("erin",), settings=Settings(propagation=0)) as lab:
+        for name, value in lab.env.items():
+            monkeypatch.setenv(name, value)
+        enroll(mfa_kit, "erin", "--no-touch")
+        lab.account.backend.get_user("erin").policies["all"] = ADMINISTRATOR
+        own = lab.account.backend.create_access_key("erin")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", own.access_key_id)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", own.secret_access_key)
+        done = mfa_kit.run("verify", "user", "@me")
+        assert done.code == 0, done.err
+        assert "AWS took the code" in done.out
+        card.quirks.wrong_codes = True
+        assert mfa_kit.run("verify", "user", "@me").code == 1
+
+
+def test_a_key_is_chosen_at_the_terminal(mfa_kit: MfaKit, lab: Lab, user: str) -> None:
+    """From a numbered list."""
+    first, second = Card(serial=1111), Card(serial=2222)
+    pcsc.plug(first, second)
+    child = pexpect.spawn(
+        sys.executable,
+        ["-m", "mfa_kit", "enroll", user, "--with", "oath", "--no-touch"],
+        env={**bare(), **mfa_kit.env, **pcsc.shared().env, "MFA_KIT_HOME": str(mfa_kit.home), "TERM": "xterm"},
+        encoding="utf-8",
+        timeout=20,
+    )
+    number = child.expect(["1  YubiKey 5A 2222", "2  YubiKey 5A 2222"]) + 1
+    child.expect("which one, 1 to 2: ")
+    child.sendline(str(number))
+    child.expect("enrolled")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0
+    assert first.credentials == {}
+    assert second.credentials[LABEL.format(user).encode()].key == lab.seed(serial_of(user))
+
+
+def test_a_device_that_is_on_no_key_is_said_so(mfa_kit: MfaKit, lab: Lab, user: str) -> None:
+    """A token's seed is AWS's alone."""
+    pcsc.plug(Card())
+    lab.add_token("GAHT00000001", "GEZDGNBVGY3TQOJQ")
+    lab.account.backend.get_user(user).mfa_devices["GAHT00000001"] = assigned("GAHT00000001", lab.account.today())
+    done = mfa_kit.run("verify", "user", user)
+    assert done.code == 2
+    assert "no device whose seed could be on a key" in done.err
+
+
+def test_verify_oath_refuses_a_key_that_computes_wrong_codes(mfa_kit: MfaKit, card: Card) -> None:
+    """With exit code 1, and its test credential gone."""
+    card.quirks.wrong_codes = True
+    done = mfa_kit.run("verify", "oath")
+    assert done.code == 1
+    assert "computes other codes" in done.out
+    assert card.credentials == {}
+
+
+def test_what_a_killed_verification_left_is_taken_away(mfa_kit: MfaKit, card: Card) -> None:
+    """Nobody else uses its test name."""
+    card.credentials[b"mfa-kit:test"] = Credential(0x21, 6, bytes(20), touch=False)
+    done = mfa_kit.run("verify", "oath", "--output", "json")
+    assert done.code == 0, done.out
+    assert card.credentials == {}
+
+
+def test_verify_user_states_how_far_it_proves(
+    mfa_kit: MfaKit, lab: Lab, user: str, recipient: str, identity_file: Path
+) -> None:
+    """Local without a judge, against the backup's seed, and by AWS on request."""
+    card = Card()
+    pcsc.plug(card)
+    enroll(mfa_kit, user, "--no-touch", "-r", recipient)
+    backup = str(next((mfa_kit.home / "backups").rglob("*.age")))
+    local = mfa_kit.run("verify", "user", user)
+    assert local.code == 0
+    assert "judged by nobody" in local.out
+    by_seed = mfa_kit.run("verify", "user", user, "--backup", backup, "-i", str(identity_file))
+    assert by_seed.code == 0
+    assert "judged by the seed of the backup" in by_seed.out
+    lab.account.backend.codes(serial_of(user)).last = -1  # as if a minute had passed
+    by_aws = mfa_kit.run("verify", "user", user, "--resync")
+    assert by_aws.code == 0, by_aws.out
+    assert "AWS took the code" in by_aws.out
+    card.credentials[LABEL.format(f"{user}x").encode()] = card.credentials.pop(LABEL.format(user).encode())
+    gone = mfa_kit.run("verify", "user", user)
+    assert gone.code == 1
+    assert f"no key that is plugged in holds {LABEL.format(user)}" in gone.out
+
+
+def test_a_backup_goes_onto_another_card_and_computes_the_same(
+    mfa_kit: MfaKit, user: str, recipient: str, identity_file: Path
+) -> None:
+    """Proved by its codes; done twice it finds itself done."""
+    first, second = Card(serial=1111), Card(serial=2222)
+    pcsc.plug(first, second)
+    enroll(mfa_kit, user, "--no-touch", "--key", "1111", "-r", recipient)
+    backup = str(next((mfa_kit.home / "backups").rglob("*.age")))
+    words = ("backup", "restore", backup, "-i", str(identity_file), "--to", "oath", "--no-touch", "--key", "2222")
+    assert "restored" in mfa_kit.run(*words).out
+    assert second.credentials == first.credentials
+    assert "was there" in mfa_kit.run(*words).out
+    second.quirks.wrong_codes = True
+    refused = mfa_kit.run(*words)
+    assert refused.code == 3
+    assert "computes other codes" in refused.err
+    second.credentials.clear()
+    assert mfa_kit.run(*words).code == 3
+    assert second.credentials == {}
+
+
+@pytest.mark.usefixtures("card")
+def test_no_output_holds_the_seed(mfa_kit: MfaKit, lab: Lab, user: str) -> None:
+    """Nor the ledger, with all that --debug tells."""
+    done = mfa_kit.process("--debug", "enroll", user, "--with", "oath", "--no-touch", env=pcsc.shared().env)
+    assert done.code == 0, done.err
+    seed = lab.seed(serial_of(user))
+    text = done.out + done.err
+    ledger = b"".join(file.read_bytes() for file in mfa_kit.home.rglob("ledger*"))
+    for spelled in (seed, seed.hex().encode(), lab.account.backend.codes(serial_of(user)).secret.encode()):
+        assert spelled not in text.encode()
+        assert spelled not in ledger
+
+
+@pytest.mark.slow
+def test_the_labs_card_is_a_command(mfa_kit: MfaKit) -> None:
+    """A child sees the key, and when it ends no reader and no pcscd is left."""
+    done = mfa_kit.process("lab", "card", "--", "sh", "-c", "echo $PCSCLITE_CSOCK_NAME; exec mfa-kit key list")
+    path, _, listed = done.out.partition("\n")
+    assert done.code == 0, done.err
+    assert "YubiKey 5A" in listed
+    assert not Path(path).parent.parent.exists()
+    waiting = mfa_kit.start("lab", "card")
+    assert waiting.stdout
+    export = waiting.stdout.readline()
+    assert export.startswith("export PCSCLITE_CSOCK_NAME=")
+    waiting.send_signal(signal.SIGTERM)
+    waiting.communicate()
+    assert waiting.returncode == 0
+    assert not Path(export.split("=")[1].strip()).parent.parent.exists()
+
+
+def test_the_code_of_the_key_is_the_code_of_the_seed(mfa_kit: MfaKit, lab: Lab, user: str, card: Card) -> None:
+    """Computed again by our own otp, at the time of the run."""
+    began = time.time()
+    enroll(mfa_kit, user, "--no-touch")
+    last = lab.account.backend.codes(serial_of(user)).last
+    assert otp.step(began) <= last <= otp.step(time.time())
+    assert Seed(card.credentials[LABEL.format(user).encode()].key) == Seed(lab.seed(serial_of(user)))

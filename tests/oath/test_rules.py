@@ -1,0 +1,429 @@
+"""The rules that every device adapter obeys, each with a card that breaks them."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from mfa_kit import otp
+from mfa_kit.adapters.oath import applet as adapter
+from mfa_kit.adapters.oath import pcsc as wire
+from mfa_kit.adapters.oath.card import Keys, OathCard, Way
+from mfa_kit.errors import DeviceFault, UsageFault
+from mfa_kit.lab.oathcard import CALCULATE, CALCULATE_ALL, LIST, PUT, VALIDATE, Card, Quirks
+from mfa_kit.lab.reader import Readers
+from mfa_kit.models import Entry, Intent, Kind, Reached
+from mfa_kit.otp import Created, KeyUri, Seed
+from tests import pcsc
+from tests.conftest import MfaKit, bare, judge
+from tests.oath.conftest import Person, fault, only
+
+SEED = Seed(bytes(range(40)))
+CREATED = Created(SEED, KeyUri("otpauth://totp/x"))
+INTENT = Intent(account="123456789012", partition="aws", user="alice", name="alice", kind=Kind.OATH)
+LABEL = b"AWS:alice@123456789012"
+OTHER = "AWS:bob@123456789012"
+Make = Callable[..., OathCard]
+
+
+def plug(**how: object) -> Card:
+    """Put in a card that strays."""
+    card = Card(quirks=Quirks(**how))  # type: ignore[arg-type]
+    pcsc.plug(card)
+    return card
+
+
+def enroll(carrier: OathCard) -> otp.Pair:
+    """Do what enrollment asks of a carrier."""
+    intent = carrier.check(INTENT, sealed=True)
+    carrier.install(intent, CREATED)
+    return carrier.codes(intent)
+
+
+# 1. Every call has a deadline.
+
+
+@pytest.mark.parametrize("ins", [LIST, PUT, CALCULATE, CALCULATE_ALL])
+def test_more_data_for_ever_ends(ins: int, seat: Make) -> None:
+    """Yubikit's loop has no end; the octets of one answer have a bound."""
+    card = plug()
+    carrier = seat()
+    card.quirks.endless = frozenset({ins})
+    began = time.monotonic()
+    with pytest.raises(DeviceFault, match="answers without an end"):
+        enroll(carrier)
+    assert time.monotonic() - began < wire.COMMAND
+
+
+def test_a_mute_key_costs_seconds(seat: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At each APDU of the half-made suite, and here with the sentence."""
+    card = plug()
+    carrier = seat()
+    monkeypatch.setattr(wire, "COMMAND", 0.2)
+    card.log.clear()
+    card.quirks.mute_at = 2
+    with pytest.raises(DeviceFault, match="does not answer") as caught:
+        carrier.check(INTENT, sealed=True)
+    assert "unplug it" in fault(caught)
+    pcsc.plug()
+
+
+# 2. Read back after every write.
+
+
+@pytest.mark.parametrize(
+    ("quirk", "sentence"),
+    [
+        ({"drops_touch": True}, "does not ask for a touch"),
+        ({"overwrites": True}, "lost AWS:bob@123456789012 when AWS:alice@123456789012 was written"),
+        ({"forgets": True}, "said that it stored AWS:alice@123456789012, and did not"),
+        ({"cannot_compute": 0x6984}, "refused with status 6984"),
+        ({"cannot_compute": 0x6F00}, "refused with status 6f00"),
+        ({"wrong_codes": True}, "computes other codes than the seed gives"),
+        ({"garbage": frozenset({CALCULATE_ALL})}, "makes no sense"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_what_a_key_did_with_a_write_is_looked_at(
+    quirk: dict[str, object], sentence: str, seat: Make, keys: Keys
+) -> None:
+    """It says 9000 to each of these."""
+    card = plug()
+    with keys.open(only(keys)) as applet:
+        applet.put(OTHER, Seed(bytes(20)), touch=False)
+    carrier = seat(touch="drops_touch" in quirk)
+    card.quirks = Quirks(**quirk)  # type: ignore[arg-type]
+    with pytest.raises(DeviceFault, match=sentence):
+        enroll(carrier)
+
+
+def test_a_key_that_cannot_delete_is_told(seat: Make) -> None:
+    """And the journal's entry stays open, for remove raises."""
+    card = plug(refuses={0x02: 0x6D00})
+    carrier = seat()
+    enroll(carrier)
+    entry = Entry(run="20260101T000000Z-00000000", intent=carrier_intent(carrier), reached=Reached.CREATED)
+    with pytest.raises(DeviceFault, match="does not delete AWS:alice@123456789012"):
+        carrier.remove(entry)
+    assert LABEL in card.credentials
+
+
+def carrier_intent(carrier: OathCard) -> Intent:
+    key = carrier._key  # noqa: SLF001 - the test knows what it chose
+    assert key is not None
+    return INTENT.on(hardware=key.serial or key.identity, card=key.identity)
+
+
+def test_a_collision_and_a_name_too_long_have_their_own_answers(seat: Make, keys: Keys) -> None:
+    """Both are met before anything is made; names are compared whole."""
+    plug()
+    carrier = seat()
+    with keys.open(only(keys)) as applet:
+        applet.put("AWS:alice@1234567890123", SEED, touch=False)
+    carrier.check(INTENT, sealed=False)
+    enroll(carrier)
+    with pytest.raises(DeviceFault, match="has a credential AWS:alice@123456789012 already"):
+        carrier.check(INTENT, sealed=False)
+    long = Intent(account="123456789012", partition="aws", user="alice", name="a" * 48, kind=Kind.OATH)
+    with pytest.raises(UsageFault, match="longer than the 64 octets") as caught:
+        carrier.check(long, sealed=False)
+    assert "at most 47 characters" in caught.value.hint
+
+
+def test_a_full_key_is_met_before_iam_where_the_model_is_known_else_at_put(seat: Make, keys: Keys) -> None:
+    """Its room is a table of models; others say so when they are written."""
+    card = Card(capacity=32)
+    pcsc.plug(card)
+    with keys.open(only(keys)) as applet:
+        for number in range(32):
+            applet.put(f"AWS:{number}@123456789012", SEED, touch=False)
+    with pytest.raises(DeviceFault, match="is full"):
+        seat().check(INTENT, sealed=False)
+    card.management = False
+    carrier = seat()
+    carrier.check(INTENT, sealed=False)
+    with pytest.raises(DeviceFault, match="is full"):
+        carrier.install(INTENT, CREATED)
+
+
+# 3. Identity is not the reader or the serial.
+
+
+def test_two_keys_with_one_serial_are_two_keys(mfa_kit: MfaKit) -> None:
+    """Neither is the first: they are listed, and told apart by reader and identity."""
+    first, second = Card(), Card()
+    pcsc.plug(first, second)
+    listed = mfa_kit.run("key", "list")
+    assert listed.out.count("12345678") == 2
+    asked = mfa_kit.run("verify", "oath", "--key", "12345678", "--no-input")
+    assert asked.code == 8
+    assert pcsc.reader(0) in asked.err
+    assert pcsc.reader(1) in asked.err
+    assert mfa_kit.run("verify", "oath", "--key", pcsc.reader(1), "--no-input").code == 0
+    assert first.credentials == second.credentials == {}
+
+
+def test_a_key_that_changed_places_is_not_written(seat: Make) -> None:
+    """Another key is in the reader between the look and the write: nothing is written to it."""
+    plug()
+    carrier = seat()
+    carrier.check(INTENT, sealed=True)
+    other = Card(serial=12345678)
+    pcsc.plug(other)
+    with pytest.raises(DeviceFault, match="another key is in"):
+        carrier.install(INTENT, CREATED)
+    assert other.credentials == {}
+
+
+def test_a_dead_runs_key_is_found_in_another_reader(seat: Make, keys: Keys) -> None:
+    """By its identity; another key with the same serial and label is left alone."""
+    card = plug()
+    carrier = seat()
+    enroll(carrier)
+    entry = Entry(run="20260101T000000Z-00000000", intent=carrier_intent(carrier), reached=Reached.CREATED)
+    twin = Card()
+    twin.credentials = dict(card.credentials)
+    pcsc.plug(twin, card)
+    carrier.remove(entry)
+    assert card.credentials == {}
+    assert LABEL in twin.credentials
+    assert len(keys.look()[0]) == 2
+
+
+# 4. Ask the device, believe the behavior.
+
+
+def test_a_key_that_says_version_zero_and_has_no_serial_works(seat: Make, keys: Keys) -> None:
+    """No management applet, no serial, no firmware: its codes are right, so it is a key."""
+    pcsc.plug(Card(version=(0, 0, 0), management=False))
+    key = only(keys)
+    assert (key.serial, key.firmware, key.free) == (None, None, None)
+    assert enroll(seat()) == otp.pair(SEED, 1_700_000_000)
+
+
+def test_a_name_that_is_no_text_stops_nothing(seat: Make) -> None:
+    """Names are octets, whatever another program wrote."""
+    card = plug()
+    carrier = seat()
+    enroll(carrier)
+    card.credentials[b"\xff\xfe\x00"] = card.credentials.pop(LABEL)
+    assert enroll(carrier) == otp.pair(SEED, 1_700_000_000)
+
+
+# 5. Tries are the user's.
+
+
+@pytest.mark.parametrize(
+    ("quirk", "sentence"),
+    [
+        ({"wrong_password": 0x6A80}, "is not the OATH password of the key"),
+        ({"wrong_password": 0x6984}, "is not the OATH password of the key"),
+        ({"wrong_password": 0x6982}, "is not the OATH password of the key"),
+        ({"password_tries": 3}, "; 2 tries are left"),
+        ({"password_tries": 0}, "takes no OATH password any more"),
+    ],
+)
+def test_a_wrong_password_is_one_try(
+    quirk: dict[str, object], sentence: str, seat: Make, keys: Keys, person: Person
+) -> None:
+    """Whatever status word it is answered with; it is not tried again by itself."""
+    card = plug()
+    with keys.open(only(keys)) as applet:
+        applet.set_key(applet.key_of(otp.Secret("right")))
+    card.quirks = Quirks(**quirk)  # type: ignore[arg-type]
+    person.passwords = ["wrong", "right"]
+    carrier = seat()
+    card.log.clear()
+    with pytest.raises(DeviceFault, match=sentence):
+        carrier.check(INTENT, sealed=False)
+    assert card.log.count(VALIDATE) == 1
+    assert person.passwords == ["right"]
+
+
+def test_a_right_password_is_asked_once(seat: Make, keys: Keys, person: Person) -> None:
+    """And told to the key at each opening, for it forgets."""
+    plug()
+    with keys.open(only(keys)) as applet:
+        applet.set_key(applet.key_of(otp.Secret("right")))
+    person.passwords = ["right"]
+    assert enroll(seat()) == otp.pair(SEED, 1_700_000_000)
+
+
+# 6. Presence is a user at a key.
+
+
+def test_a_touch_is_asked_for_before_it_is_waited_for(seat: Make, person: Person) -> None:
+    """Two touches in all, each announced."""
+    card = plug()
+    heard: list[int] = []
+    card.on_touch = lambda: heard.append(len(person.said))
+    enroll(seat(touch=True))
+    assert heard == [1, 2]
+    assert set(person.said) == {"touch the key now (30 s)"}
+
+
+@pytest.mark.parametrize("status", [0x6982, 0x6985])
+def test_a_key_that_was_not_touched_is_told_so(status: int, seat: Make) -> None:
+    """Firmware has two ways to say it."""
+    card = plug(untouched=status)
+    card.touch_limit = 0.05
+    with pytest.raises(DeviceFault, match="was not touched within 30 s"):
+        enroll(seat(touch=True))
+
+
+def test_the_seconds_left_are_counted_down(seat: Make, person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And after them nobody waits, though the key says nothing."""
+    monkeypatch.setattr(adapter, "TOUCH", 2.5)
+    monkeypatch.setattr(adapter, "TOUCH_TOLD", (2, 1))
+    plug(untouched=0x6985)
+    with pytest.raises(DeviceFault, match="was not touched within 2 s"):
+        enroll(seat(touch=True))
+    assert len(person.said) == 3
+    assert person.said == sorted(person.said, reverse=True)
+    pcsc.plug()
+
+
+def test_a_step_that_passes_while_a_person_touches_costs_one_touch_more(keys: Keys) -> None:
+    """IAM keeps the offset of the pair that it takes, so the pair is that of the end of the touching."""
+    card = plug()
+    at = [1_700_000_009.0]
+    card.on_touch = lambda: at.__setitem__(0, at[0] + 20 if card.touches == 1 else at[0])
+    carrier = OathCard(keys, only(keys), way=Way(), now=lambda: at[0], sleep=lambda _: None)
+    assert enroll(carrier) == otp.pair(SEED, at[0])
+    assert card.touches == 3
+
+
+def test_wait_is_the_classic_way(keys: Keys) -> None:
+    """The code of now, then the next one when it comes."""
+    plug()
+    at, slept = [1_700_000_009.0], list[float]()
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        at[0] += seconds
+
+    carrier = OathCard(keys, only(keys), way=Way(touch=False, wait=True), now=lambda: at[0], sleep=sleep)
+    assert enroll(carrier) == otp.pair(SEED, 1_700_000_010)
+    assert len(slept) == 1
+
+
+# 7. What was asked for is not what was done: the flag in the answer counts.
+
+
+def test_a_key_that_wants_a_touch_unasked_gets_it(seat: Make, person: Person) -> None:
+    """CALCULATE ALL tells, not what we wrote."""
+    card = plug(adds_touch=True)
+    enroll(seat(touch=False))
+    assert card.touches == 2
+    assert person.said
+
+
+# 8. Removal happens, and so do other programs.
+
+
+@contextmanager
+def held(how: str) -> Iterator[subprocess.Popen[str]]:
+    """Another process that has the card for itself."""
+    script = (
+        "import sys, time\n"
+        "from smartcard import scard\n"
+        "_, context = scard.SCardEstablishContext(scard.SCARD_SCOPE_USER)\n"
+        "mode = scard.SCARD_SHARE_EXCLUSIVE if sys.argv[2] == 'exclusive' else scard.SCARD_SHARE_SHARED\n"
+        "status, card, _ = scard.SCardConnect(context, sys.argv[1], mode, scard.SCARD_PROTOCOL_T1)\n"
+        "assert status == 0 and (mode != scard.SCARD_SHARE_SHARED or scard.SCardBeginTransaction(card) == 0)\n"
+        "print('held', flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, pcsc.reader(0), how],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**bare(), **pcsc.shared().env},
+    ) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.communicate()
+
+
+def test_another_program_that_holds_the_key_is_named(keys: Keys) -> None:
+    """By its name and process, out of those that have PC/SC's library loaded."""
+    plug()
+    with held("exclusive") as process:
+        found, (wrong,) = keys.look()
+    assert found == []
+    assert "another program holds the key" in str(wrong)
+    assert f"(process {process.pid})" in wrong.hint
+
+
+def test_a_transaction_of_another_program_is_waited_for_no_longer_than_a_command(
+    keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told as a key that does not answer, with the programs that may be the reason."""
+    monkeypatch.setattr(wire, "COMMAND", 0.5)
+    plug()
+    with held("shared") as process:
+        found, (wrong,) = keys.look()
+    assert found == []
+    assert "does not answer" in str(wrong)
+    assert f"(process {process.pid})" in wrong.hint
+
+
+def test_without_a_service_the_error_says_how_to_get_one(mfa_kit: MfaKit, tmp_path: Path) -> None:
+    """PC/SC's own words, and the two commands."""
+    done = mfa_kit.process("key", "list", env={"PCSCLITE_CSOCK_NAME": str(tmp_path / "none")})
+    assert done.code == 3
+    assert "there is no smart card service" in done.err
+    assert "apt install pcscd" in done.err
+
+
+def test_a_session_that_polkit_refuses_is_told_of_polkit(mfa_kit: MfaKit) -> None:
+    """A pcscd that asks a polkit which is not there refuses everybody."""
+    with Readers(polkit=True) as refusing:
+        done = mfa_kit.process("key", "list", env=refusing.env)
+    assert done.code == 3
+    assert "refuses this session" in done.err
+    assert "polkit" in done.err
+
+
+# 9. Never kill another program.
+
+
+@pytest.mark.slow
+def test_nothing_runs_pkill_though_another_program_holds_the_key(mfa_kit: MfaKit, tmp_path: Path) -> None:
+    """With a pkill first on PATH that would tell; ykman, in the same place, is seen to run it."""
+    plug()
+    told = tmp_path / "told"
+    pkill = tmp_path / "pkill"
+    pkill.write_text(f'#!/bin/sh\necho "$@" >>{told}\nexit 1\n')
+    pkill.chmod(0o755)
+    env = {**pcsc.shared().env, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    with held("exclusive"):
+        for words in (["key", "list"], ["enroll", "alice", "--with", "oath"], ["verify", "oath"]):
+            assert mfa_kit.process(*words, env=env).code in {0, 3}
+        assert not told.exists()
+        subprocess.run([judge("ykman"), "list"], env={**bare(), **env}, capture_output=True, check=False)
+    assert "scdaemon" in told.read_text()
+
+
+# 10. Their words are not ours.
+
+
+def test_reader_names_cannot_drive_a_terminal(mfa_kit: MfaKit) -> None:
+    """Control and bidi characters are gone, from the list and from errors."""
+    readers = pcsc.plug(None, None, Card(management=False))
+    readers.insert(Card(management=False), 3)
+    listed = mfa_kit.run("key", "list")
+    assert "[31mEvil reader 00 00" in listed.out
+    assert len(listed.out.splitlines()) == 3
+    asked = mfa_kit.run("verify", "oath", "--no-input")
+    readers.remove(3)
+    assert asked.code == 8
+    assert "Evil reader" in asked.err
+    assert not set("\x1b\x07\u202e") & set(listed.out + listed.err + asked.out + asked.err)

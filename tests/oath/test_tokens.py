@@ -1,0 +1,303 @@
+"""Hardware TOTP tokens: AWS has the seed, a person reads the display, and nothing is created or deleted."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import count
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from mfa_kit import models, revocation
+from mfa_kit.adapters import agefile
+from mfa_kit.cli.terminal import Nobody
+from mfa_kit.display import DisplayToken
+from mfa_kit.enrollment import Wish, assign, enroll, steps
+from mfa_kit.errors import AlreadyExists, AwsFault, Declined, DeviceFault, InvalidCode, MfaKitError, UsageFault
+from mfa_kit.lab.devices import Display
+from mfa_kit.lab.server import Lab
+from mfa_kit.models import Enrolled, Kind, Reached, Verb
+from mfa_kit.otp import Created, KeyUri, Secret, Seed
+from mfa_kit.ports import Interaction
+from mfa_kit.recovery import STILL_ON_ITS_WAY
+from tests.conftest import MfaKit, bare
+from tests.faults.worker import Notes, Shared, at_desk, shared_iam
+
+SECRET = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
+numbers = count(10_000_000)
+
+
+@pytest.fixture
+def shared(at_lab: Lab) -> Shared:
+    return shared_iam(endpoint_url=at_lab.url)
+
+
+@pytest.fixture
+def serial(at_lab: Lab) -> str:
+    """Let AWS know a new token."""
+    serial = f"GAHT{next(numbers)}"
+    at_lab.add_token(serial, SECRET)
+    return serial
+
+
+@dataclass
+class Reader:
+    """Types what the display shows: the code of the last 30 seconds, then the one of now."""
+
+    display: Display = field(default_factory=lambda: Display(SECRET))
+    typed: Iterator[str] | None = None
+    said: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.typed = self.typed or (self.display.shows(time.time() - wait) for wait in (30, 0))
+
+    def check(self, *parts: Secret[str], instead: str) -> None:
+        pass
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+    def ask_code(self, prompt: str, *, instead: str, left: Callable[[], float] | None = None) -> str:
+        assert self.typed is not None
+        assert left is not None
+        assert 0 < left() <= 30
+        return next(self.typed)
+
+    def ask_secret(self, prompt: str, *, instead: str) -> Secret[str]:
+        raise NotImplementedError
+
+    def ask_new_secret(self, prompt: str, *, instead: str) -> Secret[str]:
+        raise NotImplementedError
+
+    def confirm(self, what: str, *, typed: str, instead: str = "--yes") -> None:
+        raise NotImplementedError
+
+    def choose(self, prompt: str, options: Sequence[str], *, instead: str) -> int:
+        raise NotImplementedError
+
+    def pause(self, prompt: str, *, instead: str) -> None:
+        raise NotImplementedError
+
+    def show(self, *parts: Secret[str], instead: str) -> None:
+        raise NotImplementedError
+
+    def clear(self) -> None:
+        pass
+
+
+@dataclass
+class Assigned:
+    """One attempt, and what the desk remembers of it."""
+
+    home: Path
+    shared: Shared
+    recipient: str
+
+    def __call__(self, user: str, serial: str, reader: Interaction | None = None, *, add: bool = False) -> object:
+        with at_desk(self.home, self.shared, recipient=self.recipient) as (sealing, caller, _, notes):
+            self.notes = notes
+            desk = replace(sealing, vault=agefile.AgeFiles(self.home / "backups", agefile.recipients(())))
+            carrier = DisplayToken(serial, now=desk.inventory.now, interaction=reader or Reader(), progress=notes)
+            wish = Wish(user=user, kind=Kind.HARDWARE_TOTP, add=add)
+            run = models.run_id(desk.inventory.now(), bytes(4))
+            return enroll(wish, carrier, caller=caller, desk=desk, run=run, maker=assign)
+
+    def open_entries(self) -> list[models.Entry]:
+        with at_desk(self.home, self.shared, recipient=self.recipient) as (desk, caller, _, _):
+            return list(desk.journal.dead(caller.account))
+
+
+@pytest.fixture
+def assigned(tmp_path: Path, shared: Shared, recipient: str) -> Assigned:
+    return Assigned(tmp_path, shared, recipient)
+
+
+def test_a_token_is_enabled_and_nothing_is_created(assigned: Assigned, lab: Lab, user: str, serial: str) -> None:
+    """The pair is sent at once, and IAM's list confirms it."""
+    seen = len(lab.calls)
+    done = assigned(user, serial)
+    assert isinstance(done, Enrolled)
+    assert (done.intent.serial, done.listed, done.backup) == (serial, True, None)
+    assert lab.assigned(serial) == user
+    writes = [c.operation for c in lab.calls[seen:] if not c.operation.startswith(("List", "Get"))]
+    assert writes == ["EnableMFADevice"]
+    assert assigned.open_entries() == []
+
+
+@pytest.mark.parametrize("ahead", [-600, -60, 60, 600])
+def test_a_display_some_minutes_off_is_normal(ahead: int, assigned: Assigned, lab: Lab, user: str, serial: str) -> None:
+    """AWS keeps the offset; nobody here can know it."""
+    assert isinstance(assigned(user, serial, Reader(Display(SECRET, ahead))), Enrolled)
+    assert lab.account.backend.codes(serial).skew == pytest.approx(ahead // 30, abs=1)
+
+
+def test_a_repeated_display_is_caught_and_waited_out(assigned: Assigned, user: str, serial: str) -> None:
+    """And what is no code at all; both are asked for again, with the seconds to the next one."""
+    display, now = Display(SECRET), time.time()
+    before, code = display.shows(now - 30), display.shows(now)
+    reader = Reader(typed=iter(["12345", before, before, "ccccccbvgtkulltnhkfdcnbitefebjtgkhkhtrgjkblt", code]))
+    assert isinstance(assigned(user, serial, reader), Enrolled)
+    assert sum("the same code again" in said for said in reader.said) == 1
+    assert sum("not 6 digits" in said for said in reader.said) == 1
+    assert sum("YubiKey" in said for said in reader.said) == 1
+
+
+@pytest.mark.parametrize(("status", "kind"), [(404, DeviceFault), (400, AwsFault), (403, InvalidCode)])
+def test_a_token_that_aws_does_not_know_is_explained(
+    status: int, kind: type[MfaKitError], assigned: Assigned, lab: Lab, user: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever IAM's answer is, for nobody has published it; nothing stays open."""
+    monkeypatch.setattr(lab.account, "settings", replace(lab.account.settings, unknown_serial=status))
+    with pytest.raises(kind) as caught:
+        assigned(user, "2600412345678")
+    assert "another maker" in f"{caught.value.hint} {getattr(caught.value, '__notes__', '')}"
+    assert any("does not look like the serial" in said for said in assigned.notes.said)
+    assert assigned.open_entries() == []
+
+
+def test_a_serial_that_none_can_be_is_refused(assigned: Assigned, user: str) -> None:
+    """An ARN is a virtual device's, and IAM's own form is checked."""
+    for serial in ("arn:aws:iam::000000000000:mfa/alice", "GAHT 1234567", "short", "GAHT1234567é"):
+        with pytest.raises(UsageFault, match="is not the serial number of a token"):
+            assigned(user, serial)
+
+
+def test_a_dry_run_says_what_would_be_asked(serial: str) -> None:
+    """And that nothing is created; nobody can be handed the seed."""
+    intent = models.Intent(
+        account="000000000000", partition="aws", user="alice", name=serial, kind=Kind.HARDWARE_TOTP, known_serial=serial
+    )
+    first, _ = steps(intent, backup=None)
+    assert first == f"enable {serial} for alice with two codes off its display"
+    carrier = DisplayToken(serial, now=time.time, interaction=Reader(), progress=Notes())
+    with pytest.raises(AssertionError):
+        carrier.install(intent, Created(Seed(b""), KeyUri("")))
+
+
+def test_a_ctrl_c_after_the_codes_have_left_is_settled(
+    assigned: Assigned, lab: Lab, user: str, serial: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The request acted: the interrupt goes on, and says so."""
+
+    def acted(real: Callable[..., None], *args: object) -> None:
+        real(*args)
+        raise KeyboardInterrupt
+
+    iam = assigned.shared[0]
+    monkeypatch.setattr(iam, "enable", partial(acted, iam.enable))
+    with pytest.raises(KeyboardInterrupt) as caught:
+        assigned(user, serial)
+    assert any("enabled" in note for note in caught.value.__notes__)
+    assert lab.assigned(serial) == user
+    assert assigned.open_entries() == []
+
+
+def test_there_is_nothing_to_back_up(mfa_kit: MfaKit, user: str, recipient: str) -> None:
+    """Only AWS has the seed."""
+    done = mfa_kit.run("enroll", user, "--with", "hardware-totp", "--serial", "GAHT12345678", "-r", recipient)
+    assert done.code == 2
+    assert "nothing to back up" in done.err
+
+
+def test_without_a_terminal_nobody_can_read_a_display(assigned: Assigned, user: str, serial: str) -> None:
+    """It is said before anything is asked of AWS."""
+    with pytest.raises(Declined):
+        assigned(user, serial, Nobody("there is no terminal to ask at"))
+    assert assigned.open_entries() == []
+
+
+def test_wrong_codes_leave_nothing_open(assigned: Assigned, user: str, serial: str) -> None:
+    """The same command can be run again at once."""
+    with pytest.raises(InvalidCode):
+        assigned(user, serial, Reader(typed=iter(["000000", "111111"])))
+    assert assigned.open_entries() == []
+    assert isinstance(assigned(user, serial), Enrolled)
+
+
+def test_a_token_that_somebody_else_has_is_refused(assigned: Assigned, users: Callable[[], str], serial: str) -> None:
+    """By IAM, in its words."""
+    assigned(users(), serial)
+    with pytest.raises(AlreadyExists):
+        assigned(users(), serial)
+    assert assigned.open_entries() == []
+
+
+def test_a_token_that_the_user_has_is_not_assigned_twice(assigned: Assigned, user: str, serial: str) -> None:
+    """Seen in IAM's list, before codes are asked for."""
+    assigned(user, serial)
+    with pytest.raises(UsageFault, match=f"has {serial} already"):
+        assigned(user, serial, Reader(typed=iter([])), add=True)
+
+
+def test_an_answer_that_is_lost_is_looked_for(assigned: Assigned, lab: Lab, user: str, serial: str) -> None:
+    """The request acted: IAM's list says so."""
+    lab.faults.add("EnableMFADevice", "lost-after")
+    assert isinstance(assigned(user, serial), Enrolled)
+    assert assigned.open_entries() == []
+
+
+def test_a_request_that_may_still_arrive_keeps_the_entry_open(
+    assigned: Assigned, lab: Lab, user: str, serial: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For a quarter of an hour; then it is taken to be lost. Nothing is deactivated or deleted meanwhile."""
+    lab.faults.add("EnableMFADevice", "lost-before")
+    with pytest.raises(MfaKitError) as caught:
+        assigned(user, serial)
+    assert any("may still arrive" in note for note in caught.value.__notes__)
+    (entry,) = assigned.open_entries()
+    assert entry.reached is Reached.INTENT
+    monkeypatch.setattr("mfa_kit.recovery.STILL_ON_ITS_WAY", -STILL_ON_ITS_WAY)
+    assert isinstance(assigned(user, serial), Enrolled)
+    assert assigned.open_entries() == []
+
+
+def test_an_interrupt_while_typing_leaves_nothing(assigned: Assigned, lab: Lab, user: str, serial: str) -> None:
+    """No request left, so there is nothing to look for."""
+
+    def stopped() -> Iterator[str]:
+        yield Display(SECRET).shows(time.time())
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        assigned(user, serial, Reader(typed=stopped()))
+    assert assigned.open_entries() == []
+    assert lab.assigned(serial) is None
+
+
+def test_a_revoke_deactivates_a_token_and_deletes_nothing(
+    assigned: Assigned, lab: Lab, user: str, serial: str, shared: Shared
+) -> None:
+    """It can be given to the next user."""
+    assigned(user, serial)
+    seen = len(lab.calls)
+    with at_desk(assigned.home, shared, recipient=assigned.recipient) as (desk, caller, _, _):
+        run = models.run_id(desk.inventory.now(), b"\1\1\1\1")
+        entry = revocation.look_to_revoke(user, None, leave_without_mfa=True, caller=caller, desk=desk, run=run)
+        revocation.retire(entry, verb=Verb.REVOKE, desk=desk)
+    writes = [c.operation for c in lab.calls[seen:] if not c.operation.startswith(("List", "Get"))]
+    assert writes == ["DeactivateMFADevice"]
+    assert lab.assigned(serial) is None
+
+
+def test_a_person_at_a_terminal_enrolls_a_token(mfa_kit: MfaKit, lab: Lab, user: str, serial: str) -> None:
+    """The prompts are on the terminal, and the codes are typed there."""
+    child = pexpect.spawn(
+        "python",
+        ["-m", "mfa_kit", "enroll", user, "--with", "hardware-totp", "--serial", serial],
+        env={**bare(), **mfa_kit.env, "MFA_KIT_HOME": str(mfa_kit.home), "TERM": "xterm"},
+        encoding="utf-8",
+        timeout=20,
+    )
+    display = Display(SECRET)
+    child.expect(f"press the button of {serial}")
+    child.expect("first code: ")
+    child.sendline(display.shows(time.time() - 30))
+    child.expect("second code: ")
+    child.sendline(display.shows(time.time()))
+    child.expect("enrolled")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0
+    assert lab.assigned(serial) == user

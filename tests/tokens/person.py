@@ -1,0 +1,46 @@
+"""A person who answers as a test says, in order; what was asked and told is kept."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from mfa_kit.otp import Secret
+
+
+class Person:
+    """An Interaction whose answers are known before. What is not answered raises StopIteration."""
+
+    def __init__(self, answers: Iterable[str] = ()) -> None:
+        self._answers = iter(answers)
+        self.asked: list[str] = []
+        self.told: list[str] = []
+
+    def check(self, *parts: Secret[str], instead: str) -> None:
+        pass
+
+    def say(self, text: str) -> None:
+        self.told.append(text)
+
+    def ask_code(self, prompt: str, *, instead: str, left: Callable[[], float] | None = None) -> str:
+        self.asked.append(prompt)
+        return next(self._answers)
+
+    def ask_secret(self, prompt: str, *, instead: str) -> Secret[str]:
+        self.asked.append(prompt)
+        return Secret(next(self._answers))
+
+    def ask_new_secret(self, prompt: str, *, instead: str) -> Secret[str]:
+        return self.ask_secret(prompt, instead=instead)
+
+    def confirm(self, what: str, *, typed: str, instead: str = "--yes") -> None:
+        self.told.append(what)
+
+    def choose(self, prompt: str, options: Sequence[str], *, instead: str) -> int:
+        return options.index(next(self._answers))
+
+    def pause(self, prompt: str, *, instead: str) -> None:
+        self.told.append(prompt)
+
+    def show(self, *parts: Secret[str], instead: str) -> None:
+        self.told.append(f"{len(parts)} shown")
+
+    def clear(self) -> None:
+        self.told.append("cleared")

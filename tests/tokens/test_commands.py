@@ -1,0 +1,504 @@
+"""`mfa-kit token` and `mfa-kit verify token` as a script and as a desk use them, at the lab where AWS is asked."""
+
+import base64
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mfa_kit.lab.server import Lab
+from tests.conftest import MfaKit, Result, bare
+from tests.tokens import boxes
+from tests.tokens.boxes import Made
+from tests.tokens.person import Person
+
+T30, T60 = Made("10001002"), Made("10001001", period=60)
+BOX = [T60, T30, Made("10001003")]
+SOLD = "GAHT12345678"
+NUMBERS = count(1)
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Path:
+    file = tmp_path / "box.csv"
+    file.write_bytes(boxes.entra(BOX))
+    return file
+
+
+@pytest.fixture
+def codes(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Put codes on stdin."""
+
+    def put(*given: str) -> None:
+        monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(given) + "\n"))
+
+    return put
+
+
+def said(result: Result) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(result.out)
+    return found
+
+
+def two(made: Made, *, ahead: int = 0) -> tuple[str, str]:
+    at = time.time()
+    return made.shows(at, ahead=ahead - made.period), made.shows(at, ahead=ahead)
+
+
+def test_an_import_says_what_the_file_holds_and_what_aws_can_use(mfa_kit: MfaKit, box: Path) -> None:
+    result = mfa_kit.run("token", "import", box, "--output", "json")
+    assert result.code == 0
+    row = said(result)
+    assert (row["outcome"], row["format"], row["encoding"], row["tokens"]) == (
+        "imported",
+        "CSV with a header",
+        "base32",
+        3,
+    )
+    assert (row["usable_with_aws"], row["new"], row["known"], row["not_taken"]) == (0, 3, 0, [])
+    assert row["not_usable"] == ["3: AWS takes no seed from outside, and only the tokens that it sells itself"]
+
+
+def test_rows_that_were_not_taken_are_told_and_make_the_answer_no(mfa_kit: MfaKit, box: Path) -> None:
+    box.write_bytes(boxes.entra(BOX) + b"u@example.com,9,bad!,30,Acme,D1\n")
+    table = mfa_kit.run("token", "import", box)
+    assert table.code == 1
+    assert "line 5  its seed is not base32" in table.out
+    row = said(mfa_kit.run("token", "import", box, "--output", "json"))
+    assert row["not_taken"] == [{"where": "line 5", "reason": "its seed is not base32"}]
+    assert (row["new"], row["known"]) == (0, 3)
+
+
+def test_a_dry_run_takes_nothing_in(mfa_kit: MfaKit, box: Path) -> None:
+    row = said(mfa_kit.run("token", "import", box, "--dry-run", "--output", "json"))
+    assert (row["outcome"], row["new"]) == ("planned", None)
+    assert "the inventory is empty" in mfa_kit.run("token", "list").out
+
+
+def test_tokens_that_can_be_programmed_are_usable(mfa_kit: MfaKit, box: Path) -> None:
+    row = said(mfa_kit.run("token", "import", box, "--programmable", "63", "--output", "json"))
+    assert row["usable_with_aws"] == 3
+    listed = said(mfa_kit.run("token", "list", "--output", "json"))
+    assert {each["aws"] for each in listed["rows"]} == {"virtual"}
+
+
+def test_no_seed_is_kept_anywhere(mfa_kit: MfaKit, box: Path, codes: Callable[..., None]) -> None:
+    """Neither in the ledger nor beside it nor in what was printed; the key of the fingerprints is the desk's alone."""
+    codes(T30.shows(time.time()))
+    printed = [
+        mfa_kit.run("token", "import", box),
+        mfa_kit.run("verify", "token", T30.serial, "--seeds", box, "--codes-stdin"),
+    ]
+    kept = b"".join(path.read_bytes() for path in mfa_kit.home.rglob("*") if path.is_file())
+    kept += "".join(each.out + each.err for each in printed).encode()
+    for made in BOX:
+        for form in (made.octets, made.hex.encode(), made.base32.encode(), base64.b64encode(made.octets)):
+            assert form not in kept
+    key = mfa_kit.home / "fingerprint.key"
+    assert (key.stat().st_mode & 0o777, key.stat().st_size) == (0o600, 32)
+
+
+@pytest.mark.parametrize("steps", [0, -3, 12])
+def test_a_code_proves_a_token_and_tells_its_clock(
+    mfa_kit: MfaKit, box: Path, codes: Callable[..., None], steps: int
+) -> None:
+    codes(T30.shows(time.time(), ahead=30 * steps))
+    result = mfa_kit.run("verify", "token", T30.serial, "--seeds", box, "--codes-stdin", "--output", "json")
+    row = said(result)
+    assert (result.code, row["outcome"]) == (0, "proved")
+    assert row["offset_steps"] in {steps, steps - 1}  # the step may have changed since the code was made
+
+
+def test_a_code_that_is_wrong_is_explained(mfa_kit: MfaKit, box: Path, codes: Callable[..., None]) -> None:
+    codes(*two(BOX[2]))
+    result = mfa_kit.run("verify", "token", T30.serial, "--seeds", box, "--codes-stdin", "--output", "json")
+    assert result.code == 1
+    assert said(result)["reason"] == "this is the right code of another token of this file: 10001003"
+
+
+def test_the_token_of_two_codes_is_named(mfa_kit: MfaKit, box: Path, codes: Callable[..., None]) -> None:
+    codes(*two(T60))
+    result = mfa_kit.run("verify", "token", "--find", "--seeds", box, "--codes-stdin", "--output", "json")
+    assert [row["serial"] for row in said(result)["rows"]] == [T60.serial]
+
+
+def test_codes_of_no_token_name_none(mfa_kit: MfaKit, box: Path, codes: Callable[..., None]) -> None:
+    codes(*two(Made("x")))
+    result = mfa_kit.run("verify", "token", "--find", "--seeds", box, "--codes-stdin")
+    assert (result.code, result.out) == (1, "no token of this file shows these codes within 20 steps\n")
+    codes("123456", "123456")
+    assert "typed twice" in mfa_kit.run("verify", "token", "--find", "--seeds", box, "--codes-stdin").out
+
+
+def test_two_readings_in_time_tell_the_drift(
+    mfa_kit: MfaKit, box: Path, tmp_path: Path, codes: Callable[..., None]
+) -> None:
+    """The first was written down a hundred days ago."""
+    then = time.time() - 100 * 86400
+    table = tmp_path / "readings.csv"
+    table.write_text(f"{T30.serial},{T30.shows(then)},,{int(then)}\n")
+    mfa_kit.run("token", "accept", box, "--readings", table)
+    codes(T30.shows(time.time(), ahead=-300))
+    row = said(mfa_kit.run("verify", "token", T30.serial, "--seeds", box, "--codes-stdin", "--output", "json"))
+    assert -3.4 < row["drift_s_per_day"] < -2.9
+    assert row["drift_within"] == 0.3
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        ((), "one of SERIAL and --find is needed"),
+        (("T1", "--find"), "one of SERIAL and --find is needed"),
+        (("--find",), "--find looks in a seed file"),
+        (("T1", "--seeds", "{box}", "--codes-stdin"), "T1 is not in box.csv"),
+        (("T1", "--seeds", "{box}", "--codes-stdin", "--unlock-stdin"), "cannot share stdin"),
+        (("T1", "--seeds", "{box}", "--codes-stdin", "--probe-user", "p"), "--probe-user is for tokens that AWS sold"),
+        (("10001002", "--seeds", "{box}", "--codes-stdin", "--two"), "stdin has 1 codes"),
+        (("10001002", "--seeds", "{box}", "--window", "9999d"), "is more than"),
+        (("10001002", "--seeds", "{box}", "--window", "much"), "no length of time"),
+        (("10001002", "--seeds", "{box}.gone", "--codes-stdin"), "box.csv.gone cannot be read"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_meant_is_told(
+    mfa_kit: MfaKit, box: Path, codes: Callable[..., None], words: tuple[str, ...], what: str
+) -> None:
+    codes("123456")
+    result = mfa_kit.run("verify", "token", *(word.format(box=box) for word in words))
+    assert result.code == 2
+    assert what in result.err
+
+
+def test_a_window_is_told_in_time_too(mfa_kit: MfaKit, box: Path, codes: Callable[..., None]) -> None:
+    codes(*two(T30, ahead=-2 * 86400))
+    result = mfa_kit.run(
+        "verify", "token", T30.serial, "--seeds", box, "--codes-stdin", "--two", "--window", "3d", "--output", "json"
+    )
+    assert said(result)["offset_steps"] in {-5760, -5761}
+
+
+BOTH = bytes.fromhex("aabbccddee2233445566aabbccddee2233445566")
+
+
+@pytest.fixture
+def undecided(tmp_path: Path) -> Path:
+    file = tmp_path / "undecided.csv"
+    file.write_bytes(boxes.linotp([Made("T1", BOTH)]))
+    return file
+
+
+def test_hex_or_base32_is_asked_for(mfa_kit: MfaKit, undecided: Path) -> None:
+    result = mfa_kit.run("token", "import", undecided)
+    assert result.code == 2
+    assert "could be hex and could be base32" in result.err
+
+
+def test_hex_or_base32_is_said_by_an_option(mfa_kit: MfaKit, undecided: Path) -> None:
+    row = said(mfa_kit.run("token", "import", undecided, "--seed-encoding", "base32", "--output", "json"))
+    assert row["encoding"] == "base32"
+
+
+def test_hex_or_base32_is_settled_by_codes(mfa_kit: MfaKit, undecided: Path, codes: Callable[..., None]) -> None:
+    codes(*two(Made("T1", BOTH)))
+    row = said(mfa_kit.run("token", "import", undecided, "--prove", "T1", "--codes-stdin", "--output", "json"))
+    assert row["encoding"] == "hex"
+    codes(*two(Made("T1", BOTH)))
+    verified = mfa_kit.run("verify", "token", "T1", "--seeds", undecided, "--codes-stdin", "--output", "json")
+    assert said(verified)["outcome"] == "proved"
+    codes(*two(Made("T1", BOTH)))
+    assert "T1" in mfa_kit.run("verify", "token", "--find", "--seeds", undecided, "--codes-stdin").out
+
+
+@pytest.mark.parametrize("how", ["passphrase", "pre-shared key"])
+def test_what_opens_a_file_comes_by_stdin_or_a_descriptor(mfa_kit: MfaKit, tmp_path: Path, how: str) -> None:
+    """Never by an argument, where others could read it."""
+    file, secret = tmp_path / "box.xml", tmp_path / "secret"
+    file.write_bytes(boxes.pskc(BOX, how=how))
+    secret.write_text(boxes.unlock(how).reveal() + "\n")
+    env = {**bare(), "MFA_KIT_HOME": str(mfa_kit.home)}
+    command = [sys.executable, "-m", "mfa_kit", "token", "import", str(file), "--output", "json"]
+    with secret.open() as stdin:
+        done = subprocess.run(
+            [*command, "--unlock-stdin"], stdin=stdin, env=env, capture_output=True, text=True, check=True
+        )
+    assert json.loads(done.stdout)["format"] == f"PSKC, encrypted with a {how}"
+    descriptor = os.open(secret, os.O_RDONLY)
+    done = subprocess.run(
+        [*command, "--unlock-fd", str(descriptor)],
+        pass_fds=[descriptor],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    os.close(descriptor)
+    assert json.loads(done.stdout)["known"] == 3
+
+
+def test_a_descriptor_that_is_not_open_is_told(mfa_kit: MfaKit, tmp_path: Path) -> None:
+    file = tmp_path / "box.xml"
+    file.write_bytes(boxes.pskc(BOX, how="passphrase"))
+    result = mfa_kit.run("token", "import", file, "--unlock-fd", "999")
+    assert (result.code, "file descriptor 999" in result.err) == (2, True)
+
+
+def test_where_nobody_can_be_asked_the_way_out_is_named(mfa_kit: MfaKit, tmp_path: Path) -> None:
+    file = tmp_path / "box.xml"
+    file.write_bytes(boxes.pskc(BOX, how="passphrase"))
+    result = mfa_kit.run("token", "import", file, "--no-input")
+    assert (result.code, "use --unlock-fd N" in result.err) == (8, True)
+
+
+def test_a_box_is_accepted_from_a_table_and_goes_on_later(mfa_kit: MfaKit, box: Path, tmp_path: Path) -> None:
+    """What was accepted stays accepted, until another reading says otherwise."""
+    now = time.time()
+    first, second = tmp_path / "monday.csv", tmp_path / "tuesday.csv"
+    first.write_text(f"serial,code\n{T30.serial},{T30.shows(now)}\n{T60.serial},000000\n77,123456\n,,\nbad\n")
+    second.write_text(f"{T60.serial};{T60.shows(now, ahead=-60)}\n{BOX[2].serial};{BOX[2].shows(now)};;{int(now)}\n")
+    monday = mfa_kit.run("token", "accept", box, "--readings", first, "--output", "json")
+    row = said(monday)
+    assert (monday.code, row["accepted"], row["rejected"], row["untested"]) == (1, 1, 1, 1)
+    assert row["not_taken"] == [
+        {"where": "line 4", "reason": "77 is not in this box"},
+        {"where": "line 6", "reason": "a serial and a code are needed"},
+    ]
+    tuesday = mfa_kit.run("token", "accept", box, "--readings", second, "--output", "json")
+    row = said(tuesday)
+    assert (tuesday.code, row["accepted"], row["drift"]["clocks"]) == (0, 3, 3)
+    assert row["drift"]["slowest_s"] in {-60, -120}
+
+
+def test_what_is_only_tried_is_not_kept(mfa_kit: MfaKit, box: Path, codes: Callable[..., None]) -> None:
+    mfa_kit.run("token", "import", box)
+    codes(T30.shows(time.time()))
+    tried = mfa_kit.run("verify", "token", T30.serial, "--seeds", box, "--codes-stdin", "--dry-run")
+    assert tried.code == 0
+    assert {row["verdict"] for row in said(mfa_kit.run("token", "list", "--output", "json"))["rows"]} == {"untested"}
+    assert mfa_kit.run("token", "accept", box, "--dry-run").code == 2
+
+
+def test_a_box_is_reported_without_asking(mfa_kit: MfaKit, box: Path) -> None:
+    result = mfa_kit.run("token", "accept", box, "--no-input", "--output", "csv")
+    assert result.code == 1
+    assert [row["verdict"] for row in csv.DictReader(io.StringIO(result.out))] == ["untested"] * 3
+
+
+def test_a_box_that_is_not_settled_is_settled_by_its_first_right_codes(
+    mfa_kit: MfaKit, undecided: Path, tmp_path: Path
+) -> None:
+    table = tmp_path / "readings.csv"
+    made = Made("T1", BOTH)
+    table.write_text("T1,123456\nT1," + ",".join(two(made)) + "\n")
+    result = mfa_kit.run("token", "accept", undecided, "--readings", table, "--output", "json")
+    row = said(result)
+    assert row["accepted"] == 1
+    assert row["not_taken"][0]["where"] == "line 1"
+
+
+def test_the_list_shows_what_became_of_each(mfa_kit: MfaKit, box: Path, tmp_path: Path) -> None:
+    table = tmp_path / "readings.csv"
+    table.write_text(f"{T30.serial},{T30.shows(time.time())}\n{T60.serial},000000\n")
+    mfa_kit.run("token", "accept", box, "--readings", table)
+    rows = said(mfa_kit.run("token", "list", "--output", "json"))["rows"]
+    assert [row["verdict"] for row in rows] == ["rejected", "accepted", "untested"]
+    rejected = said(mfa_kit.run("token", "list", "--verdict", "rejected", "--output", "json"))["rows"]
+    assert [row["serial"] for row in rejected] == [T60.serial]
+    assert "does not show the codes of its seed" in rejected[0]["why"]
+
+
+@pytest.fixture
+def sold(at_lab: Lab) -> Made:
+    """AWS has sold a token, and has its seed."""
+    made = Made(f"GAHT{next(NUMBERS):08}")
+    at_lab.add_token(made.serial, base64.b32encode(made.octets).decode())
+    return made
+
+
+def test_a_token_that_aws_sold_is_judged_by_its_display(mfa_kit: MfaKit, codes: Callable[..., None]) -> None:
+    codes("123456", "654321")
+    result = mfa_kit.run("verify", "token", SOLD, "--codes-stdin", "--output", "json")
+    assert "only its display was looked at" in said(result)["clock"]
+    codes("123456", "123456")
+    assert mfa_kit.run("verify", "token", SOLD, "--codes-stdin").code == 1
+
+
+def test_a_probe_lets_aws_judge_and_leaves_nothing(
+    mfa_kit: MfaKit, at_lab: Lab, sold: Made, user: str, codes: Callable[..., None]
+) -> None:
+    codes(*two(sold))
+    result = mfa_kit.run("verify", "token", sold.serial, "--codes-stdin", "--probe-user", user, "--output", "json")
+    assert (result.code, said(result)["aws"]) == (0, "AWS knows this token and took its codes")
+    assert at_lab.assigned(sold.serial) is None
+
+
+def test_a_probe_that_aws_refuses_is_a_no(mfa_kit: MfaKit, sold: Made, user: str, codes: Callable[..., None]) -> None:
+    codes("123456", "654321")
+    result = mfa_kit.run("verify", "token", sold.serial, "--codes-stdin", "--probe-user", user, "--output", "json")
+    assert (result.code, said(result)["outcome"]) == (1, "refused")
+    codes("123456", "654321")
+    unknown = mfa_kit.run("verify", "token", "GAHT99999999", "--codes-stdin", "--probe-user", user, "--output", "json")
+    assert "does not know a token with the serial GAHT99999999" in said(unknown)["reason"]
+
+
+def test_a_probe_on_a_person_is_refused(mfa_kit: MfaKit, user: str, codes: Callable[..., None], recipient: str) -> None:
+    """Who has a device is no user that is kept for probing."""
+    mfa_kit.run("enroll", user, "--with", "virtual", "--codes", "generated", "-r", recipient)
+    codes("123456", "654321")
+    result = mfa_kit.run("verify", "token", SOLD, "--codes-stdin", "--probe-user", user)
+    assert result.code == 2
+    assert f"{user} has MFA devices" in result.err
+    codes("123456", "654321")
+
+
+@pytest.mark.parametrize("serial", ["x", "arn:aws:iam::000000000000:mfa/alice"])
+def test_a_probe_of_what_is_no_token_is_refused(
+    mfa_kit: MfaKit, user: str, codes: Callable[..., None], serial: str
+) -> None:
+    codes("123456", "654321")
+    result = mfa_kit.run("verify", "token", serial, "--codes-stdin", "--probe-user", user)
+    assert result.code == 2
+    assert "is not the serial of a token" in result.err
+
+
+def test_a_probe_that_cannot_take_the_token_off_says_how(
+    mfa_kit: MfaKit, at_lab: Lab, sold: Made, user: str, codes: Callable[..., None]
+) -> None:
+    """And the next probe goes on from there."""
+    at_lab.faults.add("DeactivateMFADevice", "denied")
+    codes(*two(sold, ahead=-30))
+    failed = mfa_kit.run("verify", "token", sold.serial, "--codes-stdin", "--probe-user", user)
+    assert failed.code == 4
+    assert f"aws iam deactivate-mfa-device --user-name {user} --serial-number {sold.serial}" in failed.err
+    assert at_lab.assigned(sold.serial) == user
+    at_lab.faults.clear()
+    codes(*two(sold, ahead=30))
+    again = mfa_kit.run("verify", "token", sold.serial, "--codes-stdin", "--probe-user", user)
+    assert (again.code, at_lab.assigned(sold.serial)) == (0, None)
+
+
+@pytest.mark.parametrize("kind", ["programmable", "hardware-totp"])
+def test_a_token_that_was_rejected_is_not_enrolled(
+    mfa_kit: MfaKit, box: Path, tmp_path: Path, user: str, kind: str
+) -> None:
+    table = tmp_path / "readings.csv"
+    table.write_text(f"{T30.serial},12345678,,\n")
+    mfa_kit.run("token", "accept", box, "--readings", table)
+    capacity = ["--capacity", "63"] if kind == "programmable" else []
+    result = mfa_kit.run("enroll", user, "--with", kind, "--serial", T30.serial, *capacity)
+    assert result.code == 2
+    assert f"token {T30.serial} was rejected" in result.err
+
+
+def test_a_list_of_serials_is_accepted_by_displays(mfa_kit: MfaKit, tmp_path: Path) -> None:
+    """Tokens that AWS sold hold no seed here."""
+    file, table = tmp_path / "serials.txt", tmp_path / "readings.csv"
+    file.write_text("GAHT12345678\nGAHT12345679\n")
+    table.write_text("GAHT12345678,123456,654321\nGAHT12345679,123456,123456\n")
+    row = said(mfa_kit.run("token", "accept", file, "--readings", table, "--output", "json"))
+    assert (row["accepted"], row["rejected"]) == (1, 1)
+    imported = said(mfa_kit.run("token", "import", file, "--output", "json"))
+    assert (imported["tokens"], imported["usable_with_aws"]) == (2, 2)
+
+
+def test_the_sheet_is_one_file_that_asks_for_nothing(mfa_kit: MfaKit, box: Path, tmp_path: Path) -> None:
+    """No script, no picture or style from elsewhere; names are not markup."""
+    out = tmp_path / "sheet.html"
+    table = tmp_path / "readings.csv"
+    table.write_text(f"{T30.serial},{T30.shows(time.time())}\n{T60.serial},000000\n")
+    hostile = tmp_path / "<b>box&.csv"
+    hostile.write_bytes(box.read_bytes())
+    mfa_kit.run("token", "accept", hostile, "--readings", table, "--sheet", out)
+    page = out.read_text("utf-8")
+    assert "&lt;b&gt;box&amp;.csv" in page
+    assert "<b>box" not in page
+    assert not any(word in page for word in ("http:", "https:", "//", "<script", "<img", "<link", "url("))
+    assert page.count("<tr class=") == 3
+    assert "<svg" in page
+    assert out.stat().st_mode & 0o777 == 0o600
+    again = mfa_kit.run("token", "accept", hostile, "--no-input", "--sheet", out)
+    assert again.code == 5
+    assert "exists already" in again.err
+
+
+def test_a_sheet_without_a_reading_says_so(mfa_kit: MfaKit, box: Path, tmp_path: Path) -> None:
+    out = tmp_path / "sheet.html"
+    mfa_kit.run("token", "accept", box, "--no-input", "--sheet", out)
+    assert "No clock was read." in out.read_text("utf-8")
+
+
+@pytest.fixture
+def person(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Person]:
+    """Sit a person down at the terminal."""
+
+    def sit(*answers: str) -> Person:
+        person = Person(answers)
+        monkeypatch.setattr("mfa_kit.cli.terminal.person", lambda _: person)
+        return person
+
+    return sit
+
+
+def test_a_session_goes_through_a_box(mfa_kit: MfaKit, box: Path, person: Callable[..., Person]) -> None:
+    """Serial, code, result, next; what was read before is where the next code is looked for first."""
+    at = time.time()
+    code, again = T30.shows(at), T30.shows(at, ahead=-30)
+    desk = person("nothing", T30.serial, code, T60.serial, "123456", T30.serial, again, "")
+    result = mfa_kit.run("token", "accept", box, "--output", "json")
+    row = said(result)
+    assert (result.code, row["accepted"], row["rejected"], row["untested"]) == (1, 1, 1, 1)
+    assert desk.told[0] == "nothing is not in this box"
+    assert desk.told[1].startswith("accepted: its clock is")
+    assert desk.told[2].startswith("rejected: ")
+    assert desk.asked[:3] == ["serial (0 of 3 accepted)", "serial (0 of 3 accepted)", "code"]
+
+
+def test_a_session_with_a_box_that_is_not_settled(
+    mfa_kit: MfaKit, undecided: Path, person: Callable[..., Person]
+) -> None:
+    """Two codes are asked for, until those of one token settle it."""
+    made = Made("T1", BOTH)
+    desk = person("T1", "123456", "654321", "T1", *two(made), "")
+    row = said(mfa_kit.run("token", "accept", undecided, "--output", "json"))
+    assert row["accepted"] == 1
+    assert desk.asked[1:3] == ["first code", "next code"]
+    assert "do not show whether the seeds are hex or base32" in desk.told[0]
+
+
+def test_a_session_with_tokens_that_aws_sold(mfa_kit: MfaKit, tmp_path: Path, person: Callable[..., Person]) -> None:
+    file = tmp_path / "serials.txt"
+    file.write_text("GAHT12345678\n")
+    desk = person("GAHT12345678", "123456", "654321", "")
+    assert mfa_kit.run("token", "accept", file).code == 0
+    assert desk.told == ["accepted: the display works; whether AWS knows the token, --probe-user proves"]
+
+
+def test_a_passphrase_is_asked_for(mfa_kit: MfaKit, tmp_path: Path, person: Callable[..., Person]) -> None:
+    file = tmp_path / "box.xml"
+    file.write_bytes(boxes.pskc(BOX, how="passphrase"))
+    desk = person(boxes.PASSPHRASE)
+    assert mfa_kit.run("token", "import", file).code == 0
+    assert desk.asked == ["the passphrase of box.xml"]
+
+
+def test_a_key_of_fingerprints_that_is_damaged_is_told(mfa_kit: MfaKit, box: Path) -> None:
+    mfa_kit.run("token", "import", box)
+    (mfa_kit.home / "fingerprint.key").write_bytes(b"short")
+    result = mfa_kit.run("token", "import", box)
+    assert (result.code, "fingerprint.key is damaged" in result.err) == (5, True)
+
+
+def test_what_is_not_installed_is_named(mfa_kit: MfaKit, box: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """python-pskc is an extra."""
+    for name in [name for name in sys.modules if name.startswith("mfa_kit.adapters.seedfiles")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "pskc", None)
+    result = mfa_kit.run("token", "import", box)
+    assert (result.code, "pip install 'mfa-kit[tokens]'" in result.err) == (2, True)

@@ -1,0 +1,307 @@
+"""Each format gives back what was written into it, recognized by its content; what is not taken is told by line."""
+
+import codecs
+import string
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mfa_kit.errors import IntegrityFault, UsageFault
+from mfa_kit.otp import Seed
+from mfa_kit.seeds import Dropped, Encoding, Factor
+from tests.tokens import boxes
+from tests.tokens.boxes import Made
+
+SERIALS = st.text(string.ascii_letters + string.digits, min_size=4, max_size=16)
+OCTETS = st.binary(min_size=10, max_size=64)
+TOTP = st.builds(
+    Made,
+    serial=SERIALS,
+    octets=OCTETS,
+    digest=st.sampled_from(["sha1", "sha256", "sha512"]),
+    digits=st.sampled_from([6, 7, 8, 9]),
+    period=st.sampled_from([30, 60]),
+)
+HOTP = st.builds(
+    Made,
+    serial=SERIALS,
+    octets=OCTETS,
+    factor=st.just("hotp"),
+    digits=st.sampled_from([6, 8]),
+    counter=st.integers(0, 10**8),
+)
+ENTRA = st.builds(Made, serial=SERIALS, octets=OCTETS, period=st.sampled_from([30, 60]))
+YUBICO = st.builds(
+    Made,
+    serial=st.text("cbdefghijklnrtuv", min_size=6, max_size=12).map(lambda name: f"{name}:1"),
+    octets=st.binary(min_size=20, max_size=20),
+    factor=st.just("hotp"),
+    digits=st.sampled_from([6, 8]),
+    counter=st.integers(0, 65535),
+)
+SHORT = st.builds(
+    Made,
+    serial=st.integers(1, 10**8).map(str),
+    octets=st.binary(min_size=20, max_size=20),
+    factor=st.just("hotp"),
+    counter=st.integers(0, 65535),
+)
+SIX = st.builds(Made, serial=SERIALS, octets=OCTETS, factor=st.just("hotp"), counter=st.integers(0, 10**8))
+
+
+def some(made: st.SearchStrategy[Made]) -> st.SearchStrategy[list[Made]]:
+    return st.lists(made, min_size=1, max_size=6, unique_by=lambda one: one.serial)
+
+
+def check(content: bytes, made: list[Made], encoding: Encoding) -> None:
+    """See that a file says exactly what was made; where its rows fit both encodings, that both are offered."""
+    found = boxes.read(content)
+    assert encoding in {reading.encoding for reading in found.readings}
+    reading = next(each for each in found.readings if each.encoding is encoding)
+    assert [boxes.matches(key, one) for key, one in zip(reading.keys, made, strict=True)] == [True] * len(made)
+    assert not reading.dropped
+
+
+@given(some(TOTP | HOTP), st.sampled_from(["plain", "passphrase", "pre-shared key"]))
+@settings(max_examples=60, deadline=None)
+def test_pskc_round_trip(made: list[Made], how: str) -> None:
+    """Plain, PBKDF2 and pre-shared key (RFC 6030, 4 and 6)."""
+    check(boxes.pskc(made, how=how), made, Encoding.BASE64)
+
+
+@given(some(ENTRA), st.sampled_from(["base32", "hex"]))
+def test_entra_round_trip(made: list[Made], encoding: str) -> None:
+    """Entra's columns, as Token2 and Deepnet send them; some vendors put hex where Entra wants base32."""
+    check(boxes.entra(made, encoding=encoding), made, Encoding(encoding))
+
+
+@given(some(TOTP | HOTP))
+def test_linotp_round_trip(made: list[Made]) -> None:
+    """Serial, hex, type, digits, step or counter, hash."""
+    check(boxes.linotp(made), made, Encoding.HEX)
+
+
+@given(some(YUBICO))
+def test_yubico_traditional_round_trip(made: list[Made]) -> None:
+    """The log of Yubico's personalization tool names no serial but a public id and a slot."""
+    check(boxes.yubico(made), made, Encoding.HEX)
+
+
+@given(some(SHORT))
+def test_yubico_own_layout_round_trip(made: list[Made]) -> None:
+    """Serial, public id, moving factor, key, access code, time."""
+    check(boxes.yubico_short(made), made, Encoding.HEX)
+
+
+@given(some(SIX))
+def test_safenet_round_trip(made: list[Made]) -> None:
+    """EToken PASS."""
+    check(boxes.safenet(made), made, Encoding.HEX)
+
+
+@given(some((TOTP | HOTP).filter(lambda one: len(one.octets) >= 14 and one.digits in {6, 7, 8})))
+def test_key_uris_round_trip(made: list[Made]) -> None:
+    """Written by pyotp, which takes seeds of 112 bits and more."""
+    check(boxes.uris(made), made, Encoding.BASE32)
+
+
+def test_a_bare_list_of_serials_is_of_tokens_that_aws_sold() -> None:
+    """There is no seed to read, so nothing but this shape is taken for one."""
+    found = boxes.read(b"# box 7\nGAHT12345678\nGAHT12345679\n")
+    assert [token.serial for token in found.bare] == ["GAHT12345678", "GAHT12345679"]
+    assert not any(token.octets for token in found.bare)
+
+
+def test_yubicos_flexible_layout_is_a_bare_table() -> None:
+    """`YUBIHOTP{serial}_{configSlot},{secretKeyTxt},hotp,{hotpDigits}`, as privacyIDEA documents it."""
+    (key,) = boxes.keys(f"YUBIHOTP508326_1,{'0f' * 20},hotp,8\n".encode())
+    assert (key.token.serial, key.token.factor, key.token.digits) == ("YUBIHOTP508326_1", Factor.HOTP, 8)
+
+
+def test_a_bare_table_without_a_type_is_of_event_tokens() -> None:
+    """LinOTP's and privacyIDEA's default."""
+    (key,) = boxes.keys(f"T1,{'0f' * 20}\n".encode())
+    assert key.token.factor is Factor.HOTP
+
+
+def test_version_two_of_the_table_has_its_users_first() -> None:
+    """privacyIDEA: user, resolver, realm."""
+    (key,) = boxes.keys(f"# version: 2\nalice,res,realm,T1,{'0f' * 20},totp,6,60\n".encode())
+    assert (key.token.serial, key.token.period) == ("T1", 60)
+
+
+TABLE = boxes.entra([Made("1", bytes(20))])
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        codecs.BOM_UTF8 + TABLE,
+        TABLE.replace(b",", b";"),
+        TABLE.replace(b",", b"\t"),
+        TABLE.replace(b"\n", b"\r\n"),
+        TABLE.decode().encode("utf-16"),
+        TABLE.replace(b",Acme", b'  ,"Acme, Inc"').replace(b"Display", b"D\xe9pot"),
+        TABLE.replace(b"serial number", b"Serial_Number").replace(b"secret key", b"SecretKey"),
+        TABLE.replace(b"u@example.com,", b"").replace(b"upn,", b""),
+        TABLE + b"\n ; ;\n,,,,\n",
+    ],
+)  # fmt: skip
+def test_what_spreadsheets_and_vendors_do_to_a_table_does_no_harm(table: bytes) -> None:
+    """A mark at the beginning, other delimiters and line ends, quotes, other spellings of the header, no upn."""
+    (key,) = boxes.keys(table, wanted=Encoding.BASE32)
+    assert (key.token.serial, key.seed) == ("1", Seed(bytes(20)))
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ("1.23E+09,{hex},totp", "a spreadsheet has rounded a number of this row"),
+        ("T1,1.23E+39,totp", "a spreadsheet has rounded a number of this row"),
+        ("T1,{hex},ocra", "its type is 'ocra'; known are hotp and totp"),
+        ("T1,{hex},totp,5", "it shows 5 digits; RFC 6030 allows 6 to 9"),
+        ("T1,{hex},totp,six", "it shows -1 digits; RFC 6030 allows 6 to 9"),
+        ("T1,{hex},totp,6,45", "its step is 45 s; known are 30 and 60"),
+        ("T1,{hex},hotp,6,99999999999", "its counter is out of range"),
+        ("T1,0f0f,totp", "its seed has 2 octets; 10 to 128 are taken"),
+        ("T1,{hex}g,totp", "its seed is not hex"),
+        ("T1", "there is no seed"),
+        (",{hex},totp", "there is no serial"),
+        ('"T1,{hex},totp', "a quotation mark is not closed"),
+        ("T0,{hex},totp", "T0 is there already, line 1, with another seed or other parameters"),
+    ],
+)
+def test_a_row_that_is_not_taken_is_told_by_its_line_and_reason(row: str, reason: str) -> None:
+    """And the others are taken."""
+    first = "T0,0123456789abcdef0123456789abcdef01234567,totp\n"
+    last = "T9,89abcdef0123456789abcdef0123456789abcdef,totp\n"
+    (reading,) = boxes.read((first + row.format(hex="0f" * 20) + "\n" + last).encode()).readings
+    assert Dropped("line 2", reason) in reading.dropped
+    assert "T9" in {key.token.serial for key in reading.keys}
+
+
+def test_a_serial_with_two_seeds_is_not_taken_at_all() -> None:
+    """Nobody can tell which row is wrong."""
+    rows = [Made("T1"), Made("T1"), Made("T2")]
+    (reading,) = boxes.read(boxes.linotp(rows)).readings
+    assert [key.token.serial for key in reading.keys] == ["T2"]
+    assert [each.where for each in reading.dropped] == ["line 3", "line 2"]
+
+
+def test_a_row_that_stands_twice_is_taken_once() -> None:
+    made = Made("T1")
+    (reading,) = boxes.read(boxes.linotp([made, made])).readings
+    assert len(reading.keys) == 1
+    assert reading.dropped == (Dropped("line 3", "T1 is there already, line 2"),)
+
+
+def test_other_events_of_yubicos_log_are_told() -> None:
+    """Yubico OTP and static passwords are no OATH."""
+    log = (
+        boxes.yubico([Made("cccccccccccb:1", factor="hotp")]) + b"Yubico OTP,1/1/13,1,vv,ab,d26a7c0f85fdda28bd81,,,0\n"
+    )
+    (reading,) = boxes.read(log).readings
+    assert reading.dropped == (Dropped("line 3", "'Yubico OTP' is no one-time password of OATH"),)
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("otpauth://steam/x?secret=AAAAAAAAAAAAAAAA", "it is neither of type totp nor hotp"),
+        ("otpauth://totp/x?secret=AAAAAAAAAAAAAAAA&secret=BBBBBBBBBBBBBBBB", "a parameter stands twice"),
+        ("otpauth://totp/x?issuer=A", "there is no secret in it"),
+        ("otpauth://totp/x?=&", "it is no key URI"),
+        ("https://example.com/?secret=AAAAAAAAAAAAAAAA", "it is no key URI"),
+        ("otpauth://totp/?secret=AAAAAAAAAAAAAAAA", "there is no serial"),
+        ("otpauth://totp/x?secret=01890189", "its seed is not base32"),
+        ("otpauth://totp/x?secret=AAAAAAAAAAAAAAAA&algorithm=MD5", "the hash is 'MD5'; known are sha1, sha256, sha512"),
+    ],
+)
+def test_a_key_uri_that_is_not_taken_is_told(line: str, reason: str) -> None:
+    content = boxes.uris([Made("T1")]) + line.encode()
+    (reading,) = boxes.read(content).readings
+    assert reading.dropped == (Dropped("line 2", reason),)
+
+
+BOTH = bytes.fromhex("aabbccddee2233445566aabbccddee2233445566")
+
+
+def test_rows_that_fit_both_encodings_leave_both() -> None:
+    """The same letters are valid hex and valid base32: nothing is guessed."""
+    found = boxes.read(boxes.linotp([Made("T1", BOTH)]))
+    assert {reading.encoding for reading in found.readings} == {Encoding.HEX, Encoding.BASE32}
+
+
+def test_one_row_that_can_only_be_one_encoding_settles_all() -> None:
+    """All rows of a file are written alike."""
+    found = boxes.read(boxes.linotp([Made("T1", BOTH), Made("T2", bytes(range(20)))]))
+    assert [reading.encoding for reading in found.readings] == [Encoding.HEX]
+
+
+def test_rows_that_contradict_each_other_are_refused_until_somebody_says() -> None:
+    """One row can only be hex, another only base32."""
+    mixed = f"T1,{bytes(range(20)).hex()}\nT2,{Made('', b'~' * 20).base32}\n".encode()
+    with pytest.raises(IntegrityFault, match="line 1 can only be hex and the one at line 2 only base32"):
+        boxes.read(mixed)
+    (reading,) = boxes.read(mixed, wanted=Encoding.BASE32).readings
+    assert [key.token.serial for key in reading.keys] == ["T2"]
+    assert reading.dropped == (Dropped("line 1", "its seed is not base32"),)
+
+
+def test_a_base32_letter_with_bits_that_mean_nothing_is_an_error() -> None:
+    """RFC 4648, 3.5: they are zero, so one that is not was mistyped or damaged."""
+    (reading,) = boxes.read(b"serial,secret key,type\n1,GEZDGNBVGY3TQOJQGE,totp\n2,GEZDGNBVGY3TQOJQGF,totp\n").readings
+    assert reading.dropped == (Dropped("line 3", "its seed is not base32"),)
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"", "this file is empty"),
+        (b"\0\1\2", "this is no text"),
+        (b"PK\x03\x04rest", "a spreadsheet or a ZIP archive"),
+        (b"\x1f\x8brest", "packed with gzip"),
+        (b"-----BEGIN PGP MESSAGE-----\n", "encrypted with PGP"),
+        (b"age-encryption.org/v1\n", "encrypted with age"),
+        (b"<html><body/></html>", "neither PSKC nor SafeNet's"),
+        (b"dear helpdesk,\nfind enclosed the tokens\n", "no row of this file can be taken|not one token of this file"),
+        (b"# only a comment\n", "there is no row in this file"),
+        (b"serial,secret key\nT1,aa\n", "the header of this table names no type or time interval"),
+        (b"upn,secret key\nT1,aa\n", "the header of this table names no serial"),
+        (b"<Tokens><Token serial='1'/></Tokens>", "there is no seed"),
+        (b"<Tokens><Token serial='1'><Seed>00</Seed><Seed>00</Seed></Token></Tokens>", "it has more than one seed"),
+        (b"\n" * 500_001 + b"x,y", "more than 500000 rows"),
+    ],
+)
+def test_what_is_no_seed_file_is_told(content: bytes, what: str) -> None:
+    with pytest.raises((IntegrityFault, UsageFault), match=what) as error:
+        boxes.read(content)
+    assert error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "taken"),
+    [
+        ("0001 0203 0405 0607 0809 0a0b 0c0d 0e0f 1011 1213", True),
+        ("000102-030405-060708-090a0b-0c0d0e-0f1011-1213", True),
+        ("000102030405060708090a0b0c0d0e0f1011 1213", False),
+        ("00010203 0405 0607 0809 0a0b 0c0d 0e0f 1011 1213", False),
+    ],
+)
+def test_equal_groups_are_joined_and_a_stray_blank_is_not(text: str, taken: bool) -> None:
+    """A blank in place of a letter would make a shorter seed."""
+    reading, *_ = boxes.read(f"T1,{text}\nT2,{'0f' * 20}\n".encode()).readings
+    assert ("T1" in {key.token.serial for key in reading.keys}) == taken
+
+
+def test_a_shared_seed_is_noted() -> None:
+    """Vendors have sold tokens that all had one seed."""
+    found = boxes.read(boxes.linotp([Made("T1", bytes(range(20))), Made("T2", bytes(range(20)))]))
+    assert any("2 of its tokens share a seed" in note for note in found.notes)
+
+
+def test_a_long_seed_without_a_hash_is_noted() -> None:
+    """SHA-256 is likely then, and is not assumed."""
+    found = boxes.read(boxes.linotp([Made("T1", bytes(range(32)))]))
+    assert any("1 of its seeds are as long as for SHA-256" in note for note in found.notes)

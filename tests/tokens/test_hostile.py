@@ -1,0 +1,290 @@
+"""Seed files that somebody made to hurt, and files that were damaged: an error, no hang, no other seed.
+
+`MFA_KIT_MUTATIONS` is how many damaged files each parser is given; 10,000 each take half a minute in all.
+"""
+
+import base64
+import gzip
+import os
+import random
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mfa_kit.adapters.seedfiles import files, sightings
+from mfa_kit.errors import IntegrityFault, MfaKitError, UsageFault
+from mfa_kit.otp import Secret
+from mfa_kit.seeds import Encoding
+from tests.tokens import boxes
+from tests.tokens.boxes import Made
+
+MUTATIONS = int(os.environ.get("MFA_KIT_MUTATIONS", "4000"))
+# No file of a few kilobytes may keep a parser busy for longer.
+SECONDS = 2.0
+
+
+def made(serial: str, **what: Any) -> Made:
+    """Make a token whose seed is the same in each run."""
+    return Made(serial, random.Random(serial).randbytes(20), **what)
+
+
+TOTP = [made(f"100{at}", period=30 + 30 * (at % 2)) for at in range(4)]
+HOTP = [made(f"200{at}", factor="hotp", counter=at) for at in range(4)]
+SLOTS = [made(f"cccccccccc{at}:1", factor="hotp") for at in "bcde"]
+FILES: dict[str, tuple[bytes, Encoding]] = {
+    "pskc": (boxes.pskc(TOTP + HOTP), Encoding.BASE64),
+    "pskc with a passphrase": (boxes.pskc(TOTP, how="passphrase"), Encoding.BASE64),
+    "pskc with a pre-shared key": (boxes.pskc(HOTP, how="pre-shared key"), Encoding.BASE64),
+    "entra": (boxes.entra(TOTP), Encoding.BASE32),
+    "linotp": (boxes.linotp(TOTP + HOTP), Encoding.HEX),
+    "yubico, traditional": (boxes.yubico(SLOTS), Encoding.HEX),
+    "yubico, own": (boxes.yubico_short(HOTP), Encoding.HEX),
+    "safenet": (boxes.safenet(HOTP), Encoding.HEX),
+    "key URIs": (boxes.uris(TOTP + HOTP), Encoding.BASE32),
+}
+AUTHENTIC = {name for name in FILES if name.startswith("pskc with")}
+MADE = {one.octets for one in TOTP + HOTP + SLOTS}
+
+
+def mutations(content: bytes, *, count: int, seed: str) -> Iterator[bytes]:
+    """Yield damaged copies: bits turned, octets lost, doubled, moved, overwritten with what parsers trip over."""
+    dice = random.Random(seed)
+    words = (b"<", b"&", b'"', b",", b"\n", b"=", b"\xff", b"\0", b"]]>", b"<!--", b"9" * 400, b"-1", b"&#0;", b"\xc3")
+    for _ in range(count):
+        data = bytearray(content)
+        for _ in range(dice.randint(1, 3)):
+            at, long = dice.randrange(len(data)), dice.randint(1, 40)
+            match dice.randrange(6):
+                case 0:
+                    data[at] ^= 1 << dice.randrange(8)
+                case 1:
+                    data[at] = dice.randrange(256)
+                case 2:
+                    del data[at : at + long]
+                case 3:
+                    data[at:at] = data[at : at + long]
+                case 4:
+                    data[at:at] = dice.choice(words)
+                case _:
+                    piece = bytes(data[at : at + long])
+                    del data[at : at + long]
+                    to = dice.randrange(len(data) + 1)
+                    data[to:to] = piece
+            if not data:
+                data = bytearray(b"x")
+        yield bytes(data)
+
+
+def spelled(octets: bytes, content: bytes, encoding: Encoding) -> bool:
+    """Tell whether a file spells a seed, blanks and hyphens apart: whoever reads it would read the same."""
+    text = re.sub(rb"[\s\0]", b"", content).upper()
+    match encoding:
+        case Encoding.HEX:
+            return octets.hex().upper().encode() in text
+        case Encoding.BASE32:
+            return base64.b32encode(octets).rstrip(b"=") in text
+        case Encoding.BASE64:
+            return base64.b64encode(octets).upper().rstrip(b"=")[:-1] in text
+
+
+def judge(content: bytes, *, name: str, encoding: Encoding) -> str:
+    """Read a damaged file and return what came of it; anything but an error of ours or honest seeds fails the test."""
+    began = time.monotonic()
+    try:
+        found = boxes.read(content)
+    except (IntegrityFault, UsageFault):
+        outcome = "refused"
+    else:
+        outcome = "read"
+        for reading in found.readings:
+            if len(found.readings) == 1:
+                assert reading.encoding is encoding or not name.startswith(("entra", "linotp")), (
+                    "the encoding was guessed"
+                )
+            for key in reading.keys:
+                octets = key.seed.reveal()
+                if name in AUTHENTIC:
+                    assert octets in MADE, "a seed was taken that nobody made"
+                else:
+                    assert octets in MADE or spelled(octets, content, reading.encoding), (
+                        "a seed the file does not spell"
+                    )
+                assert not key.token.wrong()
+    assert time.monotonic() - began < SECONDS
+    return outcome
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", FILES)
+def test_a_damaged_file_is_refused_or_read_as_it_is_spelled(name: str) -> None:
+    """Random damage with a fixed beginning, so that a failure comes again."""
+    content, encoding = FILES[name]
+    outcomes = [
+        judge(damaged, name=name, encoding=encoding) for damaged in mutations(content, count=MUTATIONS, seed=name)
+    ]
+    assert {"refused", "read"} >= set(outcomes)
+    assert len(outcomes) >= 1000
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_that_was_cut_off_is_refused_or_read_as_far_as_it_goes(name: str) -> None:
+    """Each tenth of the file, and one octet less than all of it."""
+    content, encoding = FILES[name]
+    for end in [*range(1, len(content), max(1, len(content) // 40)), len(content) - 1]:
+        judge(content[:end], name=name, encoding=encoding)
+
+
+def test_damaged_readings_are_told_by_line() -> None:
+    """The table of readings comes from elsewhere too."""
+    table = b"serial,code,second,time\n1000,123456,234567,2026-01-02T03:04:05\n1001,123456,,\n1002,654321\n"
+    for damaged in mutations(table, count=MUTATIONS, seed="readings"):
+        try:
+            text = files.decoded(damaged)
+        except IntegrityFault:
+            continue
+        sightings.read(text, now=0.0)
+
+
+BILLION = b"""<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "aaaaaaaaaa">
+<!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;"><!ENTITY c "&b;&b;&b;&b;&b;&b;&b;&b;&b;&b;">]>
+<KeyContainer>&c;</KeyContainer>"""
+EXTERNAL = b"""<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/hostname">]>
+<Tokens><Token serial="&a;"><Seed>00112233445566778899</Seed></Token></Tokens>"""
+REMOTE = b'<?xml version="1.0"?><!DOCTYPE x SYSTEM "http://127.0.0.1:9/x.dtd"><KeyContainer/>'
+PARAMETER = b'<!DOCTYPE x [<!ENTITY % a SYSTEM "file:///etc/hostname"> %a;]><KeyContainer/>'
+
+
+@pytest.mark.parametrize(
+    "content", [BILLION, EXTERNAL, REMOTE, PARAMETER], ids=["billion laughs", "file", "net", "parameter"]
+)
+def test_entities_and_document_types_are_refused(content: bytes) -> None:
+    """No seed file needs one."""
+    with pytest.raises(IntegrityFault, match="declares what no seed file needs"):
+        boxes.read(content)
+
+
+def test_xml_that_is_nested_without_end_is_refused() -> None:
+    deep = b"<KeyContainer>" + b"<a>" * 100_000 + b"</a>" * 100_000 + b"</KeyContainer>"
+    with pytest.raises(IntegrityFault, match="nested more than"):
+        boxes.read(deep)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"<KeyContainer>" + b"<a/>" * 2_100_000, b"<KeyContainer " + b"".join(b"a%d='' " % n for n in range(2_100_000))],
+    ids=["elements", "attributes"],
+)
+def test_xml_of_too_many_parts_is_refused_before_it_is_parsed(content: bytes) -> None:
+    with pytest.raises(IntegrityFault, match="too many elements"):
+        boxes.read(content)
+
+
+def test_xml_in_an_unknown_encoding_is_refused() -> None:
+    with pytest.raises(IntegrityFault, match="not well-formed"):
+        boxes.read(b'<?xml version="1.0" encoding="x-none"?><KeyContainer/>')
+
+
+def test_xml_that_calls_itself_by_another_encoding_is_read_or_refused() -> None:
+    """What expat decodes is what is judged."""
+    content = boxes.pskc(TOTP).replace(b"UTF-8", b"UTF-16", 1)
+    with pytest.raises(IntegrityFault, match="not well-formed"):
+        boxes.read(content)
+
+
+def test_python_pskc_never_chooses_the_parser(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It prefers lxml where that is installed, which knows entities."""
+    monkeypatch.setattr("pskc.xml.xml_parse", None)
+    assert len(boxes.keys(FILES["pskc"][0])) == len(TOTP + HOTP)
+
+
+def test_a_line_without_end_and_a_file_of_one_column_are_no_tables() -> None:
+    for content in (b"a" * 3_000_000, b"x," * 1_000_000, b'"' + b"a,\n" * 300_000):
+        with pytest.raises(IntegrityFault):
+            boxes.read(content)
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+    large = tmp_path / "seeds.csv"
+    with large.open("wb") as file:
+        file.truncate(files.LARGEST + 1)
+    with pytest.raises(UsageFault, match="more than 64 MiB"):
+        files.load(large)
+
+
+def _fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize("make", [_fifo, Path.mkdir, lambda _: None], ids=["fifo", "folder", "nothing"])
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "seeds")
+    with pytest.raises(UsageFault, match=r"is not a file|cannot be read"):
+        files.load(tmp_path / "seeds")
+
+
+def test_a_packed_bomb_is_not_unpacked() -> None:
+    with pytest.raises(UsageFault, match="gzip"):
+        boxes.read(gzip.compress(bytes(1_000_000)))
+
+
+def test_what_is_wrong_is_told_without_the_seed() -> None:
+    """Neither in the sentence nor in the hint nor in what caused it."""
+    told = []
+    for name, (content, _) in FILES.items():
+        for damaged in mutations(content, count=50, seed=f"{name} told"):
+            try:
+                found = boxes.read(damaged)
+            except MfaKitError as error:
+                told.append(f"{error} {error.hint} {error.__cause__}")
+            else:
+                told.append(f"{found!r} {found.notes}")
+    everything = "\n".join(told)
+    for one in TOTP + HOTP + SLOTS:
+        assert one.hex not in everything
+        assert one.base32 not in everything
+        assert base64.b64encode(one.octets).decode() not in everything
+    assert boxes.PASSPHRASE not in everything
+
+
+MEMORY = """
+import resource, sys
+from tests.tokens import boxes
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    boxes.read(open(sys.argv[1], "rb").read())
+except Exception as error:
+    print(type(error).__name__, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", [b"<a/>", b"<a b='' c='' d=''/>"])
+def test_the_largest_xml_that_is_parsed_stays_within_bounds(tmp_path: Path, part: bytes) -> None:
+    """As many parts as are allowed cost less than half a GiB, whatever they are."""
+    marks = part.count(b"<") + part.count(b"=")
+    file = tmp_path / "large.xml"
+    file.write_bytes(b"<KeyContainer>" + part * (1_990_000 // marks) + b"</KeyContainer>")
+    done = subprocess.run([sys.executable, "-c", MEMORY, file], capture_output=True, text=True, check=True)
+    name, mebibytes = done.stdout.split()
+    assert name == "IntegrityFault"
+    assert int(mebibytes) < 512
+
+
+def test_a_secret_that_opens_nothing_is_asked_for_once() -> None:
+    """Nobody guesses passphrases here."""
+    asked = []
+
+    def unlock(what: str) -> Secret[str]:
+        asked.append(what)
+        return Secret("wrong")
+
+    with pytest.raises((UsageFault, IntegrityFault)):
+        files.read(FILES["pskc with a passphrase"][0], unlock, now=0.0)
+    assert asked == ["passphrase"]

@@ -1,0 +1,108 @@
+"""Tokens on their way to a user: what may be given, what has room for AWS's seed, and what a probe's token is not."""
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from mfa_kit.errors import UsageFault
+from mfa_kit.models import Entry, Intent, Kind
+from mfa_kit.otp import Created, KeyUri, Pair, Seed
+from mfa_kit.ports import Carrier
+from mfa_kit.probe import Read
+from mfa_kit.programmable import OffTheShelf, Programmable
+from tests.tokens.person import Person
+
+INTENT = Intent(account="000000000000", partition="aws", user="alice", name="alice", kind=Kind.PROGRAMMABLE)
+ENTRY = Entry(run="20260101T000000Z-00000001", intent=INTENT)
+CREATED = Created(Seed(bytes(40)), KeyUri("otpauth://totp/x"))
+
+
+@dataclass
+class Behind:
+    """The carrier that does the rest; it keeps what it was told."""
+
+    told: list[str] = field(default_factory=list)
+
+    def check(self, intent: Intent, *, sealed: bool) -> Intent:
+        self.told.append(f"check {sealed}")
+        return intent
+
+    def install(self, intent: Intent, created: Created) -> None:
+        self.told.append("install")
+
+    def codes(self, intent: Intent) -> Pair:
+        return Pair("123456", "654321")
+
+    def remove(self, entry: Entry) -> None:
+        self.told.append("remove")
+
+
+def programmable(behind: Carrier, *answers: str, serial: str = "8650012", capacity: int | None = 63) -> Programmable:
+    return Programmable(serial, behind, capacity=capacity, interaction=Person(answers))
+
+
+def shelf(behind: Carrier) -> OffTheShelf:
+    def free(serial: str, user: str) -> None:
+        assert (serial, user) == ("8650012", "alice")
+
+    return OffTheShelf("8650012", behind, check=free)
+
+
+@pytest.mark.parametrize("front", [programmable, shelf])
+def test_the_carrier_behind_does_the_rest(front: type[OffTheShelf]) -> None:
+    behind = Behind()
+    carrier = front(behind)  # type: ignore[call-arg, arg-type]
+    carrier.check(INTENT, sealed=True)
+    carrier.install(INTENT, CREATED)
+    assert carrier.codes(INTENT) == Pair("123456", "654321")
+    carrier.remove(ENTRY)
+    assert behind.told == ["check True", "install", "remove"]
+
+
+def test_the_serial_goes_with_the_device() -> None:
+    """Into its tags, and into the journal."""
+    assert programmable(Behind()).check(INTENT, sealed=False).hardware == "8650012"
+
+
+@pytest.mark.parametrize(("capacity", "answers"), [(39, ()), (None, ("32",))])
+def test_a_model_that_is_too_small_is_refused(capacity: int | None, answers: tuple[str, ...]) -> None:
+    """Before anything is made."""
+    behind = Behind()
+    with pytest.raises(UsageFault, match="and AWS's have 40"):
+        programmable(behind, *answers, capacity=capacity).check(INTENT, sealed=False)
+    assert behind.told == []
+
+
+def test_a_capacity_that_is_not_given_is_asked_for() -> None:
+    assert programmable(Behind(), "40", capacity=None).check(INTENT, sealed=False).hardware == "8650012"
+
+
+@pytest.mark.parametrize("answer", ["", "many", "4000", "-1", "٤٠"])
+def test_an_answer_that_is_no_number_is_told(answer: str) -> None:
+    with pytest.raises(UsageFault, match="is no number of octets"):
+        programmable(Behind(), answer, capacity=None).check(INTENT, sealed=False)
+
+
+@pytest.mark.parametrize("serial", ["", "a,b", "x" * 65, "a\nb"])
+def test_a_serial_that_no_tag_takes_is_refused(serial: str) -> None:
+    with pytest.raises(UsageFault, match="is not the serial of a token"):
+        programmable(Behind(), serial=serial).check(INTENT, sealed=False)
+
+
+def test_a_token_that_may_not_be_given_is_refused_first() -> None:
+    def no(serial: str, user: str) -> None:
+        raise UsageFault(f"{serial} is not for {user}", "")
+
+    behind = Behind()
+    with pytest.raises(UsageFault, match="8650012 is not for alice"):
+        OffTheShelf("8650012", behind, check=no).check(INTENT, sealed=False)
+    assert behind.told == []
+
+
+def test_a_token_of_aws_holds_no_seed_of_ours() -> None:
+    """It was read already, so nothing is put there and nothing is to be taken away."""
+    token = Read("GAHT12345678", Pair("123456", "654321"))
+    with pytest.raises(AssertionError):
+        token.install(INTENT, CREATED)
+    token.remove(ENTRY)
+    assert token.check(INTENT, sealed=False).serial == "GAHT12345678"

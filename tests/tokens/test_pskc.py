@@ -1,0 +1,262 @@
+"""PSKC by RFC 6030's own figures, with Debian's pskctool as judge, and each way in which a container is refused."""
+
+import base64
+import re
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mfa_kit.adapters.seedfiles import files
+from mfa_kit.errors import IntegrityFault, UsageFault
+from mfa_kit.otp import Secret, Seed
+from mfa_kit.seeds import Dropped, SeedFile
+from tests.conftest import judge
+from tests.tokens import boxes
+from tests.tokens.boxes import Made
+
+FIGURES = Path(__file__).parent / "rfc6030"
+# RFC 6030: the seed of its figures is RFC 4226's.
+SEED = Seed(b"12345678901234567890")
+OPENS = {6: "12345678901234567890123456789012", 7: "qwerty"}
+THEN = datetime(2006, 5, 10, tzinfo=UTC).timestamp()
+
+
+def figure(number: int) -> SeedFile:
+    return files.read((FIGURES / f"figure{number}.xml").read_bytes(), lambda _: Secret(OPENS[number]), now=THEN)
+
+
+@pytest.mark.parametrize(("number", "serial", "digits"), [
+    (3, "987654321", 8), (5, "987654321", 8), (6, "987654321", 8), (7, "987654321", 8), (9, "0755225266", 6),
+])  # fmt: skip
+def test_the_figures_of_rfc_6030_are_read(number: int, serial: str, digits: int) -> None:
+    """Plain, with a PIN's key beside it, with a pre-shared key, with a passphrase, signed."""
+    (reading,) = figure(number).readings
+    (key,) = reading.keys
+    assert (key.token.serial, key.token.digits, key.token.counter, key.seed) == (serial, digits, 0, SEED)
+
+
+def test_the_key_of_a_pin_is_not_taken_for_a_token() -> None:
+    """Figure 5."""
+    (reading,) = figure(5).readings
+    reason = "its algorithm is 'pin'; known are HOTP and TOTP"
+    assert reading.dropped == (Dropped("key 2", reason),)
+
+
+def test_a_seed_that_is_too_short_is_not_taken() -> None:
+    """Figure 2 has four octets, and RFC 4226 asks for sixteen."""
+    with pytest.raises(IntegrityFault, match="key 1: its seed has 4 octets"):
+        figure(2)
+
+
+def test_a_container_for_a_certificate_is_refused_before_anything_is_asked() -> None:
+    """Figure 8 is encrypted to an RSA key."""
+    with pytest.raises(UsageFault, match="not known here, 'rsa_1_5'"):
+        figure(8)
+
+
+def test_a_signature_is_stated_and_not_believed() -> None:
+    """Figure 9."""
+    assert "it is signed by CN=Example.com,C=US; the signature was not checked" in figure(9).notes
+
+
+def test_keys_are_taken_while_they_are_valid() -> None:
+    """Figure 10 has keys of March, April and May 2006, the first of them for one serial."""
+    (reading,) = figure(10).readings
+    assert [key.token.serial for key in reading.keys] == ["654321", "123456"]
+    assert [each.reason for each in reading.dropped] == ["it expired on 2006-03-31", "it expired on 2006-04-30"]
+
+
+@given(
+    st.lists(st.tuples(st.binary(min_size=10, max_size=64), st.sampled_from(["totp", "hotp"])), min_size=1, max_size=5)
+)
+@settings(max_examples=25, deadline=None)
+def test_pskctool_reads_the_same_seeds(rows: list[tuple[bytes, str]]) -> None:
+    """Debian's libpskc is no relative of python-pskc."""
+    made = [Made(f"S{at}", octets, factor=factor) for at, (octets, factor) in enumerate(rows)]
+    content = boxes.pskc(made, suite=False)
+    said = subprocess.run(
+        [judge("pskctool"), "--info", "--verbose", "/dev/stdin"], input=content, capture_output=True, check=True
+    ).stdout.decode()
+    theirs = {
+        serial: base64.b64decode(secret)
+        for serial, secret in re.findall(r"SerialNo: (\S+).*?Key Secret \(base64\): (\S+)", said, re.DOTALL)
+    }
+    ours = {key.token.serial: key.seed for key in boxes.keys(content)}
+    assert {serial: Seed(octets) for serial, octets in theirs.items()} == ours
+
+
+@pytest.mark.parametrize("number", [3, 5, 9, 10])
+def test_pskctool_reads_the_same_seeds_in_the_figures(number: int) -> None:
+    said = subprocess.run(
+        [judge("pskctool"), "--info", "--verbose", FIGURES / f"figure{number}.xml"], capture_output=True, check=True
+    ).stdout.decode()
+    theirs = re.findall(r"Key Secret \(base64\): (\S+)", said)
+    (reading,) = figure(number).readings
+    assert {Seed(base64.b64decode(each)).reveal() for each in theirs} >= {key.seed.reveal() for key in reading.keys}
+
+
+@pytest.mark.filterwarnings("ignore:.*has been moved to cryptography.hazmat.decrepit")  # python-pskc writes with them
+@pytest.mark.parametrize(
+    "algorithm",
+    ["aes128-cbc", "aes192-cbc", "aes256-cbc", "tripledes-cbc", "kw-aes128", "kw-aes256", "camellia128-cbc"],
+)
+def test_each_cipher_of_a_passphrase_opens(algorithm: str) -> None:
+    """XML Encryption's ciphers and key wraps, as far as python-pskc has them."""
+    made = [Made("T1"), Made("T2")]
+    found = boxes.keys(boxes.pskc(made, how="passphrase", algorithm=algorithm))
+    assert all(boxes.matches(key, one) for key, one in zip(found, made, strict=True))
+
+
+@pytest.mark.parametrize("how", ["passphrase", "pre-shared key"])
+def test_a_wrong_secret_does_not_open(how: str) -> None:
+    content = boxes.pskc([Made("T1"), Made("T2")], how=how)
+    with pytest.raises((UsageFault, IntegrityFault), match=r"does not open|a MAC of this container"):
+        files.read(content, lambda what: Secret("wrong" if what == "passphrase" else "ff" * 16), now=THEN)
+
+
+def test_a_pre_shared_key_is_hex() -> None:
+    with pytest.raises(UsageFault, match="the pre-shared key is not hex"):
+        files.read(boxes.pskc([Made("T1")], how="pre-shared key"), lambda _: Secret("qwerty"), now=THEN)
+
+
+def changed(content: bytes, pattern: bytes, to: bytes) -> bytes:
+    new = re.sub(pattern, to, content, count=1, flags=re.DOTALL)
+    assert new != content
+    return new
+
+
+def test_a_mac_that_does_not_hold_refuses_the_file() -> None:
+    content = changed(boxes.pskc([Made("T1")], how="passphrase"), rb"<pskc:ValueMAC>....", b"<pskc:ValueMAC>AAAA")
+    with pytest.raises(IntegrityFault, match="a MAC of this container does not hold"):
+        boxes.read(content)
+
+
+def test_a_mac_that_is_declared_and_missing_refuses_the_file() -> None:
+    """python-pskc reads such a file without a word."""
+    content = changed(boxes.pskc([Made("T1")], how="passphrase"), rb"<pskc:ValueMAC>.*?</pskc:ValueMAC>", b"")
+    with pytest.raises(IntegrityFault, match="the secret of key 1"):
+        boxes.read(content)
+
+
+def test_an_empty_mac_is_a_missing_one() -> None:
+    content = changed(
+        boxes.pskc([Made("T1")], how="passphrase"), rb"<pskc:ValueMAC>.*?</pskc:ValueMAC>", b"<pskc:ValueMAC/>"
+    )
+    with pytest.raises(IntegrityFault, match="the secret of key 1"):
+        boxes.read(content)
+
+
+def test_a_plain_seed_among_authenticated_ones_refuses_the_file() -> None:
+    """Whoever can change the file could put his own seed there."""
+    content = changed(
+        boxes.pskc([Made("T1"), Made("T2")], how="passphrase"),
+        rb"<pskc:Secret>.*?</pskc:Secret>",
+        b"<pskc:Secret><pskc:PlainValue>MTIzNDU2Nzg5MDEyMzQ1Njc4OTA=</pskc:PlainValue></pskc:Secret>",
+    )
+    with pytest.raises(IntegrityFault, match="the secret of key 1"):
+        boxes.read(content)
+
+
+def test_a_bare_cipher_without_any_mac_refuses_the_file() -> None:
+    """RFC 6030, 6.1.1: a cipher without integrity needs a MAC, or a bit that is turned gives another seed."""
+    content = changed(boxes.pskc([Made("T1")], how="passphrase"), rb"<pskc:MACMethod.*?</pskc:MACMethod>", b"")
+    content = changed(content, rb"<pskc:ValueMAC>.*?</pskc:ValueMAC>", b"")
+    with pytest.raises(IntegrityFault, match="the secret of key 1"):
+        boxes.read(content)
+
+
+def test_letters_that_base64_does_not_have_refuse_the_file() -> None:
+    """Python's decoder passes over them, and another seed comes out."""
+    content = changed(boxes.pskc([Made("T1")]), rb"<pskc:PlainValue>..", b"<pskc:PlainValue>!!")
+    with pytest.raises(IntegrityFault, match="a PlainValue in this container is not base64"):
+        boxes.read(content)
+
+
+@pytest.mark.parametrize(("pattern", "to"), [
+    (rb"<pkcs5:IterationCount>\d+|<IterationCount>\d+", b"<IterationCount>999999999"),
+    (rb"<pkcs5:KeyLength>\d+|<KeyLength>\d+", b"<KeyLength>999999999"),
+])  # fmt: skip
+def test_a_derivation_that_would_take_for_ever_is_refused(pattern: bytes, to: bytes) -> None:
+    content = boxes.pskc([Made("T1")], how="passphrase")
+    prefix = re.search(pattern, content)
+    assert prefix
+    name = prefix[0].partition(b">")[0]
+    content = content.replace(prefix[0], name + b">" + to.partition(b">")[2])
+    with pytest.raises(IntegrityFault, match="rounds of PBKDF2"):
+        boxes.read(content)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        (b'Encoding="DECIMAL"', b'Encoding="HEXADECIMAL"', "its codes are not plain digits"),
+        (b'Encoding="DECIMAL"', b'CheckDigits="true" Encoding="DECIMAL"', "its codes are not plain digits"),
+        (b"HMAC-SHA1", b"HMAC-MD5", "the hash is 'HMAC-MD5'; known are sha1, sha256, sha512"),
+        (b"</pskc:Data>", b"</pskc:Data><pskc:Policy><pskc:KeyUsage>CR</pskc:KeyUsage></pskc:Policy>",
+         "its policy does not allow one-time passwords"),
+        (b"</pskc:Data>", b"</pskc:Data><pskc:Policy><pskc:Odd/></pskc:Policy>",
+         "its policy has elements that are not known here, so it may not be used (RFC 6030, 5)"),
+        (b"</pskc:Model>", b"</pskc:Model><pskc:ExpiryDate>2020-01-01T00:00:00Z</pskc:ExpiryDate>",
+         "it expired on 2020-01-01"),
+        (b"<pskc:Secret>", b"<pskc:Other>", "it has no secret"),
+    ],
+)  # fmt: skip
+def test_a_key_that_is_not_taken_says_why(old: bytes, new: bytes, reason: str) -> None:
+    """The other key of the container is taken."""
+    content = boxes.pskc([Made("T1"), Made("T2")]).replace(old, new, 1)
+    content = content.replace(b"</pskc:Secret>", b"</pskc:Other>", 1) if b"Other" in new else content
+    (reading,) = boxes.read(content).readings
+    assert reading.dropped == (Dropped("key 1", reason),)
+    assert [key.token.serial for key in reading.keys] == ["T2"]
+
+
+def test_two_keys_of_one_device_keep_their_ids() -> None:
+    """A token with two buttons has one serial."""
+    content = boxes.pskc([Made("T1")])
+    twice = changed(
+        content,
+        rb"(<pskc:Key .*?</pskc:Key>)",
+        rb"\1<pskc:Key Id='b' Algorithm='urn:ietf:params:xml:ns:keyprov:pskc:hotp'>"
+        rb"<pskc:Data><pskc:Secret><pskc:PlainValue>MTIzNDU2Nzg5MDEyMzQ1Njc4OTA=</pskc:PlainValue></pskc:Secret>"
+        rb"</pskc:Data></pskc:Key>",
+    )
+    assert [key.token.serial for key in boxes.keys(twice)] == ["T1:T1", "T1:b"]
+
+
+@pytest.mark.parametrize("namespace", [b"urn:ietf:params:xml:ns:keyprov:pskc:1.0", b"http://example.com/odd"])
+def test_odd_namespaces_are_read(namespace: bytes) -> None:
+    """Drafts and vendors have their own."""
+    content = boxes.pskc([Made("T1")]).replace(b'urn:ietf:params:xml:ns:keyprov:pskc"', namespace + b'"')
+    assert [key.token.serial for key in boxes.keys(content)] == ["T1"]
+
+
+def test_hex_within_base64_is_offered_to_a_diagnosis() -> None:
+    """Some vendors encode the digits of the hex."""
+    octets = bytes(range(20))
+    (key,) = boxes.keys(boxes.pskc([Made("T1", octets.hex().encode())]))
+    assert key.other == Seed(octets)
+
+
+def test_a_value_that_is_cut_short_refuses_the_file() -> None:
+    """Shorter than the block that begins it."""
+    content = boxes.pskc([Made("T1")], how="passphrase")
+    secret = content.index(b"<pskc:Secret>")
+    content = content[:secret] + changed(content[secret:], rb"CipherValue>[^<]+<", b"CipherValue>AAAA<")
+    with pytest.raises(IntegrityFault, match="cannot be read: ValueError"):
+        boxes.read(content)
+
+
+def test_a_derivation_without_its_parameters_refuses_the_file() -> None:
+    content = changed(boxes.pskc([Made("T1")], how="passphrase"), rb"IterationCount>\d+<", b"IterationCount>0<")
+    with pytest.raises(IntegrityFault, match="no key can be derived for this container: Incomplete PBKDF2"):
+        boxes.read(content)
+
+
+@pytest.mark.parametrize("version", [b"2.0", b"1.1"])
+def test_another_version_is_refused(version: bytes) -> None:
+    with pytest.raises(IntegrityFault, match="Unsupported version"):
+        boxes.read(boxes.pskc([Made("T1")]).replace(b'Version="1.0"', b'Version="' + version + b'"'))

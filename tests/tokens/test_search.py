@@ -1,0 +1,424 @@
+"""Codes against seeds: where a token shows them, how its clock runs, and why it does not show them."""
+
+import subprocess
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mfa_kit import otp, tokens
+from mfa_kit.errors import UsageFault
+from mfa_kit.models import Kind
+from mfa_kit.otp import Secret, Seed
+from mfa_kit.seeds import Encoding, Factor, Key, Reading, SeedFile, Sighting, Token, Typed, Verdict
+from mfa_kit.tokens import Box, NotShown, Shown
+from tests.conftest import judge
+from tests.tokens.boxes import Made
+
+NOW = 1_800_000_012.0
+DAY = 86400
+# RFC 6238, appendix B: the seeds are the digits 1 to 0 again and again, as long as the hash.
+SEEDS = {"sha1": b"1234567890" * 2, "sha256": b"1234567890" * 3 + b"12", "sha512": b"1234567890" * 6 + b"1234"}
+RFC_6238 = [
+    (59, "sha1", "94287082"), (59, "sha256", "46119246"), (59, "sha512", "90693936"),
+    (1111111109, "sha1", "07081804"), (1111111109, "sha256", "68084774"), (1111111109, "sha512", "25091201"),
+    (1111111111, "sha1", "14050471"), (1111111111, "sha256", "67062674"), (1111111111, "sha512", "99943326"),
+    (1234567890, "sha1", "89005924"), (1234567890, "sha256", "91819424"), (1234567890, "sha512", "93441116"),
+    (2000000000, "sha1", "69279037"), (2000000000, "sha256", "90698825"), (2000000000, "sha512", "38618901"),
+    (20000000000, "sha1", "65353130"), (20000000000, "sha256", "77737706"), (20000000000, "sha512", "47863826"),
+]  # fmt: skip
+# RFC 4226, appendix D.
+RFC_4226 = ["755224", "287082", "359152", "969429", "338314", "254676", "287922", "162583", "399871", "520489"]
+
+
+def key(made: Made, *, other: bytes | None = None) -> Key:
+    token = Token(
+        serial=made.serial,
+        factor=Factor(made.factor),
+        digest=made.digest,
+        digits=made.digits,
+        period=made.period,
+        counter=made.counter,
+        octets=len(made.octets),
+    )
+    return Key(token=token, seed=Seed(made.octets), where="line 1", other=Seed(other) if other else None)
+
+
+def two(made: Made, *, at: float = NOW, ahead: int = 0) -> Typed:
+    """Read two consecutive codes off a display, the second of them at that time."""
+    step = 1 if made.factor == "hotp" else made.period
+    return Typed(codes=(made.shows(at, ahead=ahead - step), made.shows(at, ahead=ahead)), at=at)
+
+
+def one(made: Made, *, at: float = NOW, ahead: int = 0) -> Typed:
+    return Typed(codes=(made.shows(at, ahead=ahead),), at=at)
+
+
+@pytest.mark.parametrize(("at", "digest", "code"), RFC_6238)
+def test_the_codes_are_those_of_rfc_6238(at: int, digest: str, code: str) -> None:
+    """Appendix B, with each hash and eight digits."""
+    made = Made("T1", SEEDS[digest], digest=digest, digits=8)
+    assert tokens.verify(key(made), Typed(codes=(code,), at=at)) == Shown(
+        token=key(made).token, offset=0, step=at // 30
+    )
+
+
+@pytest.mark.parametrize("counter", range(10))
+def test_the_codes_are_those_of_rfc_4226(counter: int) -> None:
+    """Appendix D: the token is that many presses ahead of a file that says zero."""
+    made = Made("T1", SEEDS["sha1"], factor="hotp")
+    verdict = tokens.verify(key(made), Typed(codes=(RFC_4226[counter],), at=NOW))
+    assert isinstance(verdict, Shown)
+    assert (verdict.offset, verdict.step, verdict.seconds) == (counter, counter, None)
+
+
+@given(
+    st.binary(min_size=16, max_size=64),
+    st.sampled_from(["sha1", "sha256", "sha512"]),
+    st.sampled_from([6, 7, 8]),
+    st.sampled_from([30, 60]),
+    st.integers(0, 2**33),
+)
+def test_oathtool_shows_the_same_codes(octets: bytes, digest: str, digits: int, period: int, at: int) -> None:
+    """Debian's own program, for each hash, step and length that it knows."""
+    said = subprocess.run(
+        [judge("oathtool"), f"--totp={digest}", f"-d{digits}", f"-s{period}s", "-N", f"@{at}", octets.hex()],
+        capture_output=True, text=True, check=True,
+    ).stdout.split()  # fmt: skip
+    step = otp.step(at, period)
+    assert list(otp.codes(Seed(octets), range(step, step + 1), digest=digest, digits=digits)) == said
+
+
+@given(st.integers(-20, 20), st.sampled_from([30, 60]), st.booleans())
+def test_a_clock_is_found_where_it_stands(offset: int, period: int, twice: bool) -> None:
+    made = Made("T1", period=period)
+    typed = (two if twice else one)(made, ahead=offset * period)
+    verdict = tokens.verify(key(made), typed)
+    assert isinstance(verdict, Shown)
+    assert (verdict.offset, verdict.seconds) == (offset, offset * period)
+
+
+def test_a_clock_that_is_days_off_is_found_by_two_codes_alone() -> None:
+    """With one, any number would be found somewhere."""
+    made = Made("T1")
+    far = -3 * DAY
+    verdict = tokens.verify(key(made), two(made, ahead=far), window=4 * DAY // 30)
+    assert isinstance(verdict, Shown)
+    assert verdict.words() == "its clock is 8640 steps (3 days) behind"
+    alone = tokens.verify(key(made), one(made, ahead=far), window=4 * DAY // 30)
+    assert isinstance(alone, NotShown)
+    assert "one code proves nothing within 11520 steps" in alone.what
+
+
+@pytest.mark.parametrize(
+    ("offset", "words"),
+    [
+        (0, "its clock is right"),
+        (1, "its clock is 1 step (30 s) ahead"),
+        (-8, "its clock is 8 steps (4 minutes) behind"),
+    ],
+)
+def test_a_clock_is_told_in_words(offset: int, words: str) -> None:
+    assert Shown(token=Token(serial="T1"), offset=offset, step=1).words() == words
+
+
+@pytest.mark.parametrize(
+    ("offset", "words"),
+    [
+        (0, "its counter is the file's"),
+        (9, "its counter is 9 ahead of the file's"),
+        (-2, "its counter is 2 behind the file's"),
+    ],
+)
+def test_a_counter_is_told_in_words(offset: int, words: str) -> None:
+    assert Shown(token=Token(serial="T1", factor=Factor.HOTP), offset=offset, step=1).words() == words
+
+
+def test_of_two_places_the_one_near_the_last_reading_counts() -> None:
+    """A code comes again after some thousand steps by chance; clocks do not jump."""
+    made = Made("T1")
+    found = tokens.search(key(made).token, Seed(made.octets), one(made), window=20_000)
+    code = made.shows(NOW)
+    everywhere = [
+        at
+        for at, each in enumerate(otp.codes(Seed(made.octets), range(int(NOW) // 30, int(NOW) // 30 + 20_001)))
+        if each == code
+    ]
+    last = everywhere[-1]
+    nearest = tokens.search(key(made).token, Seed(made.octets), one(made), window=20_000, near=last)[0]
+    assert (found[0].offset, nearest.offset) == (0, last)
+
+
+def test_a_step_before_1970_is_not_looked_at() -> None:
+    made = Made("T1")
+    assert tokens.verify(key(made), Typed(codes=(made.shows(10),), at=10)) == Shown(
+        token=key(made).token, offset=0, step=0
+    )
+
+
+@pytest.mark.parametrize(
+    ("codes", "what"),
+    [
+        (("12345",), "that is no code"),
+        (("1234567890",), "that is no code"),
+        (("١٢٣٤٥٦",), "that is no code"),
+        (("12345a",), "that is no code"),
+        (("123456", "123456"), "the same code was typed twice"),
+        (("123456", "1234567"), "the two codes are not of the same length"),
+    ],
+)
+def test_what_is_wrong_whatever_the_token(codes: tuple[str, ...], what: str) -> None:
+    verdict = tokens.verify(key(Made("T1")), Typed(codes=codes, at=NOW))
+    assert isinstance(verdict, NotShown)
+    assert verdict.what == what
+    assert verdict.hint
+
+
+BASE = Made("T1", bytes(range(20)))
+MISREAD = [
+    (Made("T1", BASE.octets, period=60), "it is a 60 s token, and the file says 30 s"),
+    (Made("T1", BASE.octets, digest="sha256"), "its hash is SHA-256, and the file says SHA-1 or nothing"),
+    (Made("T1", BASE.octets, digest="sha512"), "its hash is SHA-512, and the file says SHA-1 or nothing"),
+    (Made("T1", BASE.octets, digits=8), "it shows 8 digits, and the file says 6"),
+    (Made("T1", BASE.octets, factor="hotp", counter=7), "it counts presses (HOTP), and the file says TOTP"),
+]
+
+
+@pytest.mark.parametrize("count", [one, two])
+@pytest.mark.parametrize(("made", "what"), MISREAD)
+def test_what_a_file_has_wrong_is_named(made: Made, what: str, count: Callable[[Made], Typed]) -> None:
+    """One thing at a time: step, hash, digits, type; one code is enough for these."""
+    verdict = tokens.verify(key(BASE), count(made))
+    assert isinstance(verdict, NotShown)
+    assert verdict.what == what
+
+
+def test_a_thirty_second_token_in_a_file_of_sixty_is_named() -> None:
+    verdict = tokens.verify(key(Made("T1", BASE.octets, period=60)), two(BASE))
+    assert isinstance(verdict, NotShown)
+    assert verdict.what == "it is a 30 s token, and the file says 60 s"
+
+
+@pytest.mark.parametrize("period", [30, 60])
+def test_a_time_token_in_a_file_of_event_tokens_is_named(period: int) -> None:
+    made = Made("T1", BASE.octets, period=period)
+    verdict = tokens.verify(key(Made("T1", BASE.octets, factor="hotp")), two(made))
+    assert isinstance(verdict, NotShown)
+    assert verdict.what == f"it follows the time in steps of {period} s (TOTP), and the file says HOTP"
+
+
+def test_a_wrong_encoding_is_named() -> None:
+    verdict = tokens.verify(key(BASE, other=b"another reading of it"), two(Made("T1", b"another reading of it")))
+    assert isinstance(verdict, NotShown)
+    assert verdict.what == "the seed was read in the wrong encoding"
+
+
+def test_codes_in_the_wrong_order_are_named() -> None:
+    typed = two(BASE)
+    verdict = tokens.verify(key(BASE), Typed(codes=typed.codes[::-1], at=NOW))
+    assert isinstance(verdict, NotShown)
+    assert verdict.what == "the codes were typed in the wrong order"
+
+
+@pytest.mark.parametrize("ahead", [-DAY, 3600])
+def test_a_clock_beyond_the_window_is_named(ahead: int) -> None:
+    """With how to take it all the same."""
+    verdict = tokens.verify(key(BASE), two(BASE, ahead=ahead))
+    assert isinstance(verdict, NotShown)
+    assert f"{abs(ahead) // 30} steps" in verdict.what
+    assert f"--window {abs(ahead) // 30 + 1}" in verdict.hint
+
+
+def test_an_event_token_that_was_pressed_in_a_pocket_is_named() -> None:
+    made = Made("T1", factor="hotp")
+    verdict = tokens.verify(key(made), two(made, ahead=400))
+    assert isinstance(verdict, NotShown)
+    assert verdict.what == "its counter is 400 ahead of the file's"
+
+
+BOX = [Made(f"B{at}") for at in range(200)]
+
+
+def test_the_right_code_of_another_token_is_named() -> None:
+    """Labels and boxes are mixed up."""
+    keys = [key(made) for made in BOX]
+    verdict = tokens.verify(keys[3], two(BOX[150]), among=keys)
+    assert isinstance(verdict, NotShown)
+    assert verdict.what == "this is the right code of another token of this file: B150"
+
+
+def test_one_code_is_only_a_suspicion_where_many_tokens_are_searched() -> None:
+    """In 250 tokens and 41 steps any code is found one time in a hundred."""
+    keys = [key(Made(f"B{at}")) for at in range(300)]
+    other = Made("X")
+    verdict = tokens.verify(keys[3], one(other), among=[*keys, key(other)])
+    assert isinstance(verdict, NotShown)
+    assert verdict.what.startswith("the code is not of this token; perhaps")
+    assert "--two" in verdict.hint
+
+
+def test_a_code_of_nothing_at_all_says_how_far_was_looked() -> None:
+    verdict = tokens.verify(key(BASE), two(Made("X")))
+    assert isinstance(verdict, NotShown)
+    assert verdict.what == "T1 does not show the codes of its seed, neither now nor within 2 days"
+
+
+def test_a_code_of_no_event_token_says_how_far_was_looked() -> None:
+    verdict = tokens.verify(key(Made("T1", factor="hotp")), two(Made("X")))
+    assert isinstance(verdict, NotShown)
+    assert verdict.what.endswith("neither now nor within 1000 presses")
+
+
+def test_a_number_typed_at_random_is_hardly_ever_taken() -> None:
+    """41 of a million are codes of the window: of 2,000 numbers next to none passes."""
+    numbers = [Typed(codes=(f"{number * 499:06}",), at=NOW) for number in range(2000)]
+    passed = sum(bool(tokens.search(key(BASE).token, Seed(BASE.octets), each, window=20)) for each in numbers)
+    assert passed <= 3
+
+
+def test_the_token_that_shows_two_codes_is_found() -> None:
+    keys = [key(made) for made in [*BOX, Made("E", factor="hotp"), Made("L", digits=8)]]
+    found = tokens.find(keys, two(BOX[42], ahead=-60))
+    assert [(each.token.serial, each.offset) for each in found] == [("B42", -2)]
+
+
+def test_two_tokens_of_one_seed_are_both_found() -> None:
+    """The one whose clock is nearer comes first."""
+    twins = [key(Made("S1", BASE.octets, period=60)), key(Made("S2", BASE.octets))]
+    assert [each.token.serial for each in tokens.find(twins, two(BASE))][:1] == ["S2"]
+
+
+def file(*readings: Reading) -> SeedFile:
+    return SeedFile(layout="table", readings=readings)
+
+
+HEX = Reading(encoding=Encoding.HEX, keys=(key(Made("T1", b"\x11" * 20)),))
+BASE32 = Reading(encoding=Encoding.BASE32, keys=(key(Made("T1", b"\x22" * 25)),))
+
+
+def test_a_file_with_one_reading_is_settled() -> None:
+    assert tokens.settled(file(HEX)) is HEX
+
+
+def test_a_file_with_two_readings_is_not() -> None:
+    with pytest.raises(UsageFault, match="could be hex and could be base32"):
+        tokens.settled(file(HEX, BASE32))
+
+
+def test_codes_off_a_token_settle_hex_or_base32() -> None:
+    typed = two(Made("T1", b"\x22" * 25))
+    assert tokens.proved(file(HEX, BASE32), "t 1", typed).readings == (BASE32,)
+
+
+@pytest.mark.parametrize("octets", [b"\x33" * 20])
+def test_codes_that_fit_neither_settle_nothing(octets: bytes) -> None:
+    with pytest.raises(UsageFault, match="do not show whether"):
+        tokens.proved(file(HEX, BASE32), "T1", two(Made("T1", octets)))
+
+
+def test_codes_that_cannot_be_right_settle_nothing() -> None:
+    with pytest.raises(UsageFault, match="the same code was typed twice"):
+        tokens.proved(file(HEX, BASE32), "T1", Typed(codes=("123456", "123456"), at=NOW))
+
+
+def test_a_file_of_serials_alone_is_settled() -> None:
+    assert tokens.settled(SeedFile(layout="serials", readings=(), bare=(Token(serial="GAHT12345678"),))).keys == ()
+
+
+def virtual(**what: object) -> Token:
+    return Token(serial="T1", maker="Amazon Web Services", octets=40, **what)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("token", "kind", "why"),
+    [
+        (Token(serial="GAHT12345678"), Kind.HARDWARE_TOTP, "if AWS knows its serial"),
+        (Token(serial="T1", octets=20), None, "AWS takes no seed from outside"),
+        (Token(serial="T1", octets=40), None, "AWS takes no seed from outside"),
+        (Token(serial="T1", octets=20, capacity=63), Kind.VIRTUAL, "it is burned in"),
+        (Token(serial="T1", octets=20, capacity=40), Kind.VIRTUAL, "it is burned in"),
+        (Token(serial="T1", octets=20, capacity=32), None, "its seeds have at most 32 octets and AWS's have 40"),
+        (virtual(), Kind.VIRTUAL, "a seed that AWS made"),
+        (virtual(period=60), None, "AWS uses TOTP with SHA-1, 6 digits and 30 s"),
+        (virtual(digest="sha256"), None, "AWS uses TOTP with SHA-1, 6 digits and 30 s"),
+        (virtual(factor=Factor.HOTP), None, "AWS uses TOTP with SHA-1, 6 digits and 30 s"),
+    ],
+)  # fmt: skip
+def test_what_aws_can_make_of_a_token(token: Token, kind: Kind | None, why: str) -> None:
+    verdict = tokens.for_aws(token)
+    assert verdict.kind is kind
+    assert why in verdict.why
+
+
+def test_a_display_that_shows_two_codes_may_be_right() -> None:
+    """Only AWS has the seed."""
+    assert tokens.display(Typed(codes=("123456", "654321"), at=NOW)) is None
+
+
+@pytest.mark.parametrize("codes", [("123456",), ("12345678", "87654321"), ("123456", "123456")])
+def test_a_display_that_does_not_is_refused(codes: tuple[str, ...]) -> None:
+    assert isinstance(tokens.display(Typed(codes=codes, at=NOW)), NotShown)
+
+
+def sighting(at: float, seconds: int | None) -> Sighting:
+    return Sighting(serial="T1", at=at, verdict=Verdict.ACCEPTED, offset=0, seconds=seconds)
+
+
+def test_two_readings_in_time_give_the_drift() -> None:
+    """Five minutes slower in a hundred days is three seconds a day, give or take a step in all that time."""
+    drift = tokens.drift([sighting(NOW, 0), sighting(NOW + 100 * DAY, -300)], period=30)
+    assert drift
+    assert (drift.rate, drift.within) == (-3.0, 0.3)
+
+
+@pytest.mark.parametrize("seen", [
+    [],
+    [sighting(NOW, 0)],
+    [sighting(NOW, 0), sighting(NOW + 6 * DAY, 30)],
+    [sighting(NOW, None), sighting(NOW + 60 * DAY, 30)],
+])  # fmt: skip
+def test_readings_that_are_too_close_or_too_few_give_none(seen: list[Sighting]) -> None:
+    assert tokens.drift(seen, period=30) is None
+
+
+def test_a_box_is_counted_and_its_clocks_are_sorted() -> None:
+    accepted, rejected = sighting(NOW, 60), Sighting(serial="T3", at=NOW, verdict=Verdict.REJECTED, reason="no")
+    box = Box(
+        tokens=(
+            (Token(serial="T1"), accepted),
+            (Token(serial="T2"), sighting(NOW, -30)),
+            (Token(serial="T3"), rejected),
+            (Token(serial="T4"), None),
+        )
+    )
+    assert {verdict: box.of(verdict) for verdict in Verdict} == {"untested": 1, "accepted": 2, "rejected": 1}
+    assert (box.offsets, box.median) == ([-30, 60], 15.0)
+
+
+def test_a_box_without_a_reading_has_no_median() -> None:
+    assert Box(tokens=((Token(serial="T1"), None),)).median is None
+
+
+def test_the_distribution_shows_its_gaps() -> None:
+    assert tokens.histogram([-60, 0, 0, 30]) == [(-60, 1), (-30, 0), (0, 2), (30, 1)]
+    assert tokens.histogram([]) == []
+
+
+def test_the_distribution_fits_on_a_page_however_far_the_clocks_are_apart() -> None:
+    """And counts each of them."""
+    bars = tokens.histogram([-5 * DAY, -30, 0, 2 * DAY])
+    assert len(bars) <= tokens.BINS
+    assert sum(count for _, count in bars) == 4
+
+
+def test_a_fingerprint_tells_seeds_apart_and_says_nothing_without_the_key() -> None:
+    seeds, keys = [Seed(b"a" * 20), Seed(b"b" * 20)], [Secret(b"k" * 32), Secret(b"l" * 32)]
+    assert len({otp.fingerprint(seed, mark) for seed in seeds for mark in keys}) == 4
+    assert otp.fingerprint(seeds[0], keys[0]) == otp.fingerprint(Seed(b"a" * 20), keys[0])
+
+
+def test_a_serial_is_found_however_it_is_typed() -> None:
+    keys = [key(Made("ab 12"))]
+    assert tokens.named(keys, "AB12") is keys[0]
+    assert tokens.named(keys, "AB13") is None

@@ -1,0 +1,167 @@
+"""The inventory: what it keeps of a token, what it makes of a second import, and who may be given one."""
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mfa_kit.adapters.ledger import MIGRATIONS, Ledger
+from mfa_kit.adapters.shelf import Came, Shelf
+from mfa_kit.errors import IntegrityFault, UsageFault
+from mfa_kit.models import Entry, Intent, Kind, Reached
+from mfa_kit.seeds import Factor, Sighting, Token, Verdict
+
+NOW = 1_800_000_000.0
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with Ledger(tmp_path) as ledger:
+        yield ledger
+
+
+@pytest.fixture
+def shelf(ledger: Ledger) -> Shelf:
+    return Shelf(ledger, now=NOW)
+
+
+T1 = Token(
+    serial="T1",
+    factor=Factor.HOTP,
+    digest="sha256",
+    digits=8,
+    period=60,
+    counter=7,
+    maker="Acme",
+    model="D1",
+    octets=32,
+)
+T2 = Token(serial="T2", octets=20)
+
+
+def seen(serial: str, verdict: Verdict, *, at: float = NOW, reason: str = "", seconds: int | None = 30) -> Sighting:
+    return Sighting(serial=serial, at=at, verdict=verdict, offset=1, seconds=seconds, reason=reason)
+
+
+def test_a_token_comes_back_as_it_was_taken_in(shelf: Shelf) -> None:
+    assert shelf.stock([(T1, "f1"), (T2, "f2")]) == Came(new=2, known=0, reseeded=0)
+    assert [(each.token, each.fingerprint, each.verdict) for each in shelf.tokens()] == [
+        (T1, "f1", Verdict.UNTESTED),
+        (T2, "f2", Verdict.UNTESTED),
+    ]
+
+
+def test_the_same_import_again_keeps_what_was_proved(shelf: Shelf) -> None:
+    shelf.stock([(T1, "f1")])
+    shelf.sight(seen("T1", Verdict.ACCEPTED))
+    assert shelf.stock([(T1, "f1"), (T2, "f2")]) == Came(new=1, known=1, reseeded=0)
+    assert [each.verdict for each in shelf.tokens()] == [Verdict.ACCEPTED, Verdict.UNTESTED]
+
+
+def test_another_seed_makes_a_token_untested_again(shelf: Shelf) -> None:
+    """And its readings are those of the old seed."""
+    shelf.stock([(T1, "f1")])
+    shelf.sight(seen("T1", Verdict.REJECTED, reason="no"))
+    assert shelf.stock([(T1, "f9")]) == Came(new=0, known=0, reseeded=1)
+    stocked = shelf.token("T1")
+    assert stocked
+    assert (stocked.verdict, stocked.reason) == (Verdict.UNTESTED, "")
+    assert shelf.sightings("T1") == []
+    assert shelf.last() == {}
+
+
+def test_a_capacity_that_was_told_once_is_not_forgotten(shelf: Shelf) -> None:
+    shelf.stock([(Token(serial="T2", octets=20, capacity=63), "f2")])
+    shelf.stock([(T2, "f2")])
+    stocked = shelf.token("T2")
+    assert stocked
+    assert stocked.token.capacity == 63
+
+
+def test_the_last_reading_counts(shelf: Shelf) -> None:
+    shelf.stock([(T1, "f1"), (T2, "f2")])
+    first, last = (
+        seen("T1", Verdict.REJECTED, reason="mistyped"),
+        seen("T1", Verdict.ACCEPTED, at=NOW + 60, seconds=None),
+    )
+    shelf.sight(first, last)
+    assert shelf.sightings("T1") == [first, last]
+    assert shelf.last() == {"T1": last}
+    stocked = shelf.token("T1")
+    assert stocked
+    assert (stocked.verdict, stocked.reason) == (Verdict.ACCEPTED, "")
+
+
+def test_a_token_that_is_not_here_leaves_no_reading(shelf: Shelf) -> None:
+    shelf.sight(seen("T1", Verdict.ACCEPTED))
+    assert shelf.last() == {}
+    assert shelf.token("T1") is None
+
+
+def test_a_token_that_failed_may_not_be_given(shelf: Shelf) -> None:
+    shelf.stock([(T1, "f1")])
+    shelf.sight(seen("T1", Verdict.REJECTED, reason="its clock is dead"))
+    with pytest.raises(UsageFault, match="token T1 was rejected: its clock is dead"):
+        shelf.check("T1", "alice")
+
+
+@pytest.mark.parametrize("verdict", [Verdict.ACCEPTED, Verdict.UNTESTED])
+def test_a_token_that_did_not_fail_may_be_given(shelf: Shelf, verdict: Verdict) -> None:
+    shelf.stock([(T1, "f1")])
+    shelf.sight(seen("T1", verdict))
+    shelf.check("T1", "alice")
+    shelf.check("never seen here", "alice")
+
+
+def intent(user: str, **what: object) -> Intent:
+    return Intent(account="000000000000", partition="aws", user=user, name=user, **what)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        {"kind": Kind.PROGRAMMABLE, "hardware": "T1"},
+        {"kind": Kind.HARDWARE_TOTP, "known_serial": "T1"},
+    ],
+)
+def test_a_token_that_somebody_has_may_not_be_given_to_another(
+    ledger: Ledger, shelf: Shelf, what: dict[str, object]
+) -> None:
+    """The journal says who has it, for as long as he has it."""
+    shelf.stock([(T1, "f1")])
+    entry = ledger.record(
+        Entry(run="20260101T000000Z-00000001", intent=intent("bob", **what), reached=Reached.CONFIRMED)
+    )
+    with pytest.raises(UsageFault, match="token T1 is bob's"):
+        shelf.check("T1", "alice")
+    shelf.check("T1", "bob")
+    assert [each.user for each in shelf.tokens()] == ["bob"]
+    ledger.record(entry.at(Reached.REVOKED))
+    shelf.check("T1", "alice")
+    assert [each.user for each in shelf.tokens()] == [None]
+
+
+def test_ten_thousand_tokens_are_taken_in_at_once(shelf: Shelf) -> None:
+    rows = [(Token(serial=f"{at}", octets=20), f"f{at}") for at in range(10_000)]
+    assert shelf.stock(rows).new == 10_000
+    assert len(shelf.tokens()) == 10_000
+
+
+def test_an_import_that_breaks_leaves_nothing(shelf: Shelf) -> None:
+    """All rows or none."""
+    with pytest.raises(IntegrityFault):
+        shelf.stock([(T1, "f1"), (T2, None)])  # type: ignore[list-item]
+    assert shelf.tokens() == []
+    shelf.stock([(T1, "f1")])
+
+
+def test_a_ledger_of_the_first_version_gets_the_tables(tmp_path: Path) -> None:
+    """What it has stays."""
+    with sqlite3.connect(tmp_path / "ledger.sqlite") as old:
+        old.executescript(f"{MIGRATIONS[0]} pragma user_version = 1;")
+        old.execute("insert into events (at, operation, answer) values (1, 'x', 'OK')")
+    old.close()
+    with Ledger(tmp_path) as ledger:
+        Shelf(ledger, now=NOW).stock([(T1, "f1")])
+        assert len(ledger.history()) == 1
