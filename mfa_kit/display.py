@@ -29,9 +29,7 @@ class DisplayToken:
                 "type what is printed on its back, such as GAHT12345678",
             )
         if sealed:
-            raise UsageFault(
-                f"there is nothing to back up: only AWS has the seed of {self._serial}", "leave -r and -R out"
-            )
+            self._progress.note(f"no backup is made: only AWS has the seed of {self._serial}")
         self._interaction.check(instead=INSTEAD)
         if not SOLD_FOR_AWS.fullmatch(self._serial):
             self._progress.note(

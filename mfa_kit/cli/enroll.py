@@ -121,9 +121,10 @@ def enroll(
         if isinstance(outcome, Enrolled):
             for line in row.usage(outcome.intent):
                 desk.progress.note(line)
-        _report(
-            outcome, backup=vault.place(outcome, run) if isinstance(outcome, Intent) else None, output=common.output
-        )
+        sealed = None
+        if isinstance(outcome, Intent) and outcome.known_serial is None:
+            sealed = vault.place(outcome, run)
+        _report(outcome, backup=sealed, output=common.output)
 
 
 def _resume(user: str, keys: Sequence[Path], own: dict[str, Any], *, backup_dir: Path | None) -> None:

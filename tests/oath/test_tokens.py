@@ -11,7 +11,6 @@ import pexpect
 import pytest
 
 from mfa_kit import models, revocation
-from mfa_kit.adapters import agefile
 from mfa_kit.cli.terminal import Nobody
 from mfa_kit.display import DisplayToken
 from mfa_kit.enrollment import Wish, assign, enroll, steps
@@ -96,9 +95,8 @@ class Assigned:
     recipient: str
 
     def __call__(self, user: str, serial: str, reader: Interaction | None = None, *, add: bool = False) -> object:
-        with at_desk(self.home, self.shared, recipient=self.recipient) as (sealing, caller, _, notes):
+        with at_desk(self.home, self.shared, recipient=self.recipient) as (desk, caller, _, notes):
             self.notes = notes
-            desk = replace(sealing, vault=agefile.AgeFiles(self.home / "backups", agefile.recipients(())))
             carrier = DisplayToken(serial, now=desk.inventory.now, interaction=reader or Reader(), progress=notes)
             wish = Wish(user=user, kind=Kind.HARDWARE_TOTP, add=add)
             run = models.run_id(desk.inventory.now(), bytes(4))
@@ -194,11 +192,13 @@ def test_a_ctrl_c_after_the_codes_have_left_is_settled(
     assert assigned.open_entries() == []
 
 
-def test_there_is_nothing_to_back_up(mfa_kit: MfaKit, user: str, recipient: str) -> None:
-    """Only AWS has the seed."""
-    done = mfa_kit.run("enroll", user, "--with", "hardware-totp", "--serial", "GAHT12345678", "-r", recipient)
-    assert done.code == 2
-    assert "nothing to back up" in done.err
+def test_there_is_nothing_to_back_up(assigned: Assigned, user: str, serial: str) -> None:
+    """Only AWS has the seed: a desk that seals by its configuration is told so."""
+    done = assigned(user, serial)
+    assert isinstance(done, Enrolled)
+    assert done.backup is None
+    assert any("no backup is made" in said for said in assigned.notes.said)
+    assert not list(assigned.home.rglob("*.age"))
 
 
 def test_without_a_terminal_nobody_can_read_a_display(assigned: Assigned, user: str, serial: str) -> None:
