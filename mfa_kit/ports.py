@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from mfa_kit.fidokey import Assertion, KeyInfo, Model, Pin, Registration, Source, Trusted, Untrusted
 from mfa_kit.models import Caller, Device, Entry, Intent, Mark
 from mfa_kit.otp import Created, KeyUri, Pair, Secret, Seed
 
@@ -225,3 +226,45 @@ class Desk:
     progress: Progress
     carrier: Callable[[Intent], Carrier]
     sleep: Callable[[float], None]
+
+
+class SecurityKey(Protocol):
+    """One FIDO key that is plugged in. Each call raises DeviceFault: mute, removed, not touched, a wrong PIN."""
+
+    def info(self) -> KeyInfo:
+        """Return what the key says of itself; touches nothing."""
+        ...
+
+    def register(self, *, verify: bool, pin: Pin | None, known: Sequence[bytes] = ()) -> Registration | None:
+        """Make a credential that is not resident; a touch. None: the key made one of the `known` ones before."""
+        ...
+
+    def assertion(self, *, verify: bool, pin: Pin | None) -> Assertion:
+        """Sign a challenge with the last registration's credential; a touch."""
+        ...
+
+
+class Metadata(Protocol):
+    """What the FIDO Alliance publishes of models."""
+
+    def source(self) -> Source: ...
+
+    def model(self, aaguid: str) -> Model | None:
+        """Return what is published of a FIDO2 model, whoever claims to be one."""
+        ...
+
+    def trust(self, registration: Registration, *, at: float) -> Trusted | Untrusted:
+        """Verify the chain of a registration against the roots of the model that it names, at a Unix time."""
+        ...
+
+
+class PinEntry(Protocol):
+    """Asks a person for a key's PIN. Raise Declined when none may be asked."""
+
+    def pin(self, left: int | None) -> Pin:
+        """Ask for the PIN, telling how many tries are left."""
+        ...
+
+    def risk(self, left: int) -> None:
+        """Have a person confirm, by typing, that one of the last tries may be lost; raise Declined otherwise."""
+        ...

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from mfa_kit.cli import flags, report, terminal
-from mfa_kit.cli.kit import oath
+from mfa_kit.cli.kit import fido, oath
 from mfa_kit.errors import Declined, MfaKitError
 
 Row = Mapping[str, Any]
@@ -21,15 +21,20 @@ WATCH = 0.3
 class Source:
     """One kind. `rows` gives its keys and what is wrong with others; `state` changes when one comes or goes.
 
-    A row has the fields of COMMON, and its own beside them, each beginning with the source's name.
+    A row has the fields of COMMON, and its own beside them, each beginning with the source's name. `info` tells more of
+    one key, which a serial or a place names, and raises where this source has none such.
     """
 
     name: str
     rows: Callable[[], tuple[Sequence[Row], Sequence[MfaKitError]]]
     state: Callable[[], object]
+    info: Callable[[str | None], Row]
 
 
-SOURCES: tuple[Source, ...] = (Source("oath", oath.rows, oath.state),)
+SOURCES: tuple[Source, ...] = (
+    Source("fido", fido.rows, fido.state, fido.described),
+    Source("oath", oath.rows, oath.state, oath.info),
+)
 WHICH = click.option("--key", "wanted", metavar="SERIAL|READER", help="Which key, when several are plugged in.")
 COMMON = ("key", "serial", "firmware", "transports", "where")
 
@@ -106,9 +111,39 @@ def _complain(wrong: Sequence[MfaKitError]) -> None:
 @key.command()
 @WHICH
 @oath.password_stdin
+@fido.count
+@fido.pin_stdin
+@fido.mds
+@fido.mds_root
 def info(*, wanted: str | None) -> None:
-    """Tell more of one key, the names of its credentials too, after its password where it has one."""
-    report.one("key-info", oath.info(wanted), output=flags.common().output)
+    """Tell more of one key: what it says of itself, and its OATH credentials, after its password where it has one.
+
+    What a FIDO key claims to be is proven by `verify fido2` alone.
+    """
+    row: dict[str, Any] = {}
+    wrong: list[MfaKitError] = []
+    for source in SOURCES:
+        try:
+            row |= {name: value for name, value in source.info(wanted).items() if row.get(name) in (None, ())}
+        except MfaKitError as fault:
+            wrong.append(fault)
+    if not row:
+        raise wrong[0]
+    _complain(wrong)
+    report.one("key-info", row, output=flags.common().output)
+
+
+@key.command()
+@click.argument("model", required=False)
+@fido.mds
+@fido.mds_root
+def metadata(*, model: str | None) -> None:
+    """Show what is published of MODEL, a part of its name, its AAGUID or a key identifier; without it, of what age."""
+    source, models = fido.published(model)
+    if model is None:
+        report.one("key-metadata-source", source, output=flags.common().output)
+    else:
+        report.many("key-metadata", models, output=flags.common().output, empty=f"nothing is published of {model}")
 
 
 @key.group(cls=flags.Noun)

@@ -8,6 +8,7 @@ import click
 
 from mfa_kit.cli import flags
 from mfa_kit.cli.kit import lab as kit
+from mfa_kit.cli.kit import labkey
 
 File = click.Path(path_type=Path)
 OPTIONS = (
@@ -81,3 +82,22 @@ def tour() -> int:
     for title in wrong:
         click.echo(f"this step did not end as it should: {title}", err=True)
     return 1 if wrong else 0
+
+
+@lab.command()
+@click.option(
+    "--attestation", type=click.Choice(["packed", "self", "none"]), default="packed", help="How it attests [packed]."
+)
+@click.option("--touch", type=click.FloatRange(0), default=0, metavar="S", help="Seconds until its button is touched.")
+@click.option("--never-touched", is_flag=True, help="Nobody touches its button.")
+@click.option("--u2f", is_flag=True, help="A key that has U2F alone.")
+@click.option("--pin-stdin", is_flag=True, help="Read its PIN from standard input, one line.")
+@click.option("--reader", is_flag=True, help="In a smart card reader, though the kernel could have it on USB.")
+@click.option("--publish", type=File, metavar="DIR", help="Write metadata that knows it: blob.jwt and root.der.")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def key(*, touch: float, never_touched: bool, command: tuple[str, ...], **wish: Any) -> int:
+    """Plug in a security key, for COMMAND or until Ctrl-C. Linux and root only.
+
+    It is on USB where the kernel has /dev/uhid, else in a reader of a private pcscd.
+    """
+    return labkey.serve(click.echo, command, touch=None if never_touched else touch, **wish)

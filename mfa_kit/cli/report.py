@@ -27,15 +27,18 @@ def one(schema: str, row: Row, *, output: str) -> None:
         click.echo(json.dumps({"schema": f"mfa-kit/{schema}", "version": VERSION, **row}))
 
 
-def many(schema: str, rows: Sequence[Row], *, output: str, empty: str) -> None:
-    """Print a list of results, rows of the same fields; `empty` stands in a table that has none."""
+def many(schema: str, rows: Sequence[Row], *, output: str, empty: str, header: bool = True) -> None:
+    """Print a list of results, rows of the same fields; `empty` stands in a table that has none.
+
+    Without `header` it goes on with a CSV that was begun.
+    """
     if output == "json":
         click.echo(json.dumps({"schema": f"mfa-kit/{schema}", "version": VERSION, "rows": rows}))
     elif output == "jsonl":
         for row in rows:
             one(schema, row, output="json")
     elif output == "csv":
-        _csv(rows)
+        _csv(rows, header=header)
     elif not rows:
         click.echo(empty)
     else:
@@ -48,11 +51,12 @@ def many(schema: str, rows: Sequence[Row], *, output: str, empty: str) -> None:
             click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
-def _csv(rows: Sequence[Row]) -> None:
+def _csv(rows: Sequence[Row], *, header: bool = True) -> None:
     if rows:
         text = io.StringIO()
         writer = csv.DictWriter(text, rows[0], lineterminator="\n")
-        writer.writeheader()
+        if header:
+            writer.writeheader()
         writer.writerows({name: _defused(_cell(value)) for name, value in row.items()} for row in rows)
         click.echo(text.getvalue(), nl=False)
 

@@ -10,6 +10,7 @@ from mfa_kit.cli import flags, report
 from mfa_kit.cli.kit import desk as kit
 from mfa_kit.cli.kit import oath as oath_kit
 from mfa_kit.cli.revoke import WHICH
+from mfa_kit.cli.verify_fido2 import fido2
 from mfa_kit.cli.verify_token import token
 from mfa_kit.enrollment import user_named
 from mfa_kit.verification import Proof, Refused
@@ -18,6 +19,9 @@ from mfa_kit.verification import Proof, Refused
 @click.group(cls=flags.Noun)
 def verify() -> None:
     """Prove that a key is fit, and that a user's device answers."""
+
+
+verify.add_command(fido2)
 
 
 def tell(schema: str, answer: Proof | Refused, **row: Any) -> int:

@@ -21,10 +21,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from mfa_kit.errors import DeviceFault
-from mfa_kit.lab.oathcard import Card, Pulled
+from mfa_kit.lab.oathcard import Pulled
 
 DRIVER = Path("/usr/lib/pcsc/drivers/serial/libifdvpcd.so")
 DRIVERS = Path("/usr/lib/pcsc/drivers")
@@ -42,6 +42,18 @@ INSIDE = """
 mount --bind "$1/run" "$2" && mount --bind "$1/drivers" "$3" &&
 exec setpriv --pdeathsig TERM pcscd --foreground $4 --config "$1/readers"
 """
+
+
+class Card(Protocol):
+    """What can be put into a reader: octets in and octets out, and whether it is still there."""
+
+    atr: bytes
+    gone: threading.Event
+    powered: threading.Event
+
+    def power(self) -> None: ...
+
+    def answer(self, octets: bytes) -> bytes: ...
 
 
 @dataclass

@@ -1,0 +1,164 @@
+"""What libraries raise at a key, as a sentence and a hint; and what they raise for octets that make no sense."""
+
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from fido2.attestation.base import InvalidAttestation
+from fido2.client import ClientError, PinRequiredError
+from fido2.ctap import CtapError
+from fido2.ctap1 import ApduError
+from fido2.hid import ConnectionFailure
+
+from mfa_kit.errors import DeviceFault
+
+try:
+    from smartcard.Exceptions import SmartcardException
+    from smartcard.pcsc.PCSCExceptions import BaseSCardException
+except ImportError:
+    CARD_ERRORS: tuple[type[Exception], ...] = ()
+else:
+    # Two trees of errors without a common root.
+    CARD_ERRORS = (SmartcardException, BaseSCardException)
+
+# Nothing that a device says of itself is longer.
+LONGEST_WORD = 64
+
+SET_PIN = "set a PIN first, in a browser's settings for security keys"
+# PC/SC (pcsclite.h): sharing violation. Removed, no card, reader gone, not transacted, unknown reader, invalid handle,
+# data lost, unresponsive, unpowered; 0 is half an answer. Programs that are known to hold cards.
+BUSY = 0x8010000B
+GONE = {0x80100069, 0x8010000C, 0x80100017, 0x80100016, 0x80100009, 0x80100003, 0x8010002F, 0x80100066, 0x80100067, 0}
+HOLDERS = {"scdaemon", "yubikey-agent", "yubioath-flutter", "authenticator"}
+
+# CTAP 2.1, 6.3: not touched, or told to stop; and what a person can do about the others.
+UNTOUCHED = {0x27, 0x2D, 0x2F, 0x3A, 0x05}
+SAYINGS: dict[int | None, tuple[str, str]] = {
+    0x32: ("the PIN of this key is locked for good", "only a reset helps, and it erases the key"),
+    0x34: (
+        "the key takes no PIN until it is unplugged",
+        "plug it in again and repeat the command; nothing was tried since",
+    ),
+    0x35: ("the key wants a PIN, and has none", SET_PIN),
+    0x36: ("the key wants its user verified, and no way is set up", SET_PIN),
+    0x37: (
+        "the key wants another PIN before it does anything",
+        "change the PIN first, in a browser's settings for security keys",
+    ),
+    0x3C: ("the key takes no fingerprint for now", "plug it in again and use its PIN"),
+    0x3F: ("the fingerprint is not the one that the key knows", "repeat the command"),
+}
+
+# What python-fido2 and cryptography raise for octets that are not what they should be.
+GARBLED = (
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    AssertionError,
+    ArithmeticError,
+    NotImplementedError,
+    RecursionError,
+    struct.error,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.ExtensionNotFound,
+    UnsupportedAlgorithm,
+    InvalidSignature,
+    InvalidAttestation,
+)
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Turn what libraries raise into what happened and what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise _lost(error) from None
+    except CARD_ERRORS as error:
+        raise card_lost(error) from None
+    except ConnectionFailure:
+        raise DeviceFault(
+            "another program talks to this key at the same time", "close it, or wait for it, and repeat the command"
+        ) from None
+    except PinRequiredError:
+        raise DeviceFault(
+            "the key takes no fingerprint for now and wants its PIN", "plug it in again and repeat the command"
+        ) from None
+    except (CtapError, ClientError, ApduError) as error:
+        raise _refused(error) from None
+    except GARBLED:
+        raise DeviceFault(
+            "the key's answer cannot be read", "unplug it, plug it in again and repeat the command"
+        ) from None
+
+
+def _lost(error: OSError) -> DeviceFault:
+    if isinstance(error, PermissionError):
+        return DeviceFault(
+            f"{error.filename or 'the key'} may not be opened",
+            "install the udev rule (docs/security-keys.md) and plug the key in again",
+        )
+    return DeviceFault("the key was removed", "plug it in and repeat the command")
+
+
+def _hresult(error: Exception) -> int:
+    return int(getattr(error, "hresult", 0)) & 0xFFFFFFFF
+
+
+def is_held(error: Exception) -> bool:
+    """Whether another program holds the card."""
+    return _hresult(error) == BUSY
+
+
+def card_lost(error: Exception) -> DeviceFault:
+    code = _hresult(error)
+    if code == BUSY:
+        return DeviceFault(
+            f"{_holder() or 'another program'} holds the card", "end it, or wait for it, and repeat the command"
+        )
+    if code in GONE or type(error).__name__ == "NoCardException":
+        return _lost(OSError())
+    return DeviceFault(f"the reader failed (0x{code:08X})", "take the key off, put it on again and repeat the command")
+
+
+def _holder() -> str | None:
+    """Name a running program that is known to hold cards."""
+    for comm in Path("/proc").glob("[0-9]*/comm"):
+        with suppress(OSError):
+            name = comm.read_text("utf-8").strip()
+            if name in HOLDERS:
+                return f"{name} (process {comm.parts[2]})"
+    return None
+
+
+def code_of(error: Exception) -> int | None:
+    """Return the CTAP status in an error of the device or the client."""
+    inner = error.cause if isinstance(error, ClientError) else error
+    return int(inner.code) if isinstance(inner, CtapError) else None
+
+
+def _refused(error: Exception) -> DeviceFault:
+    code = code_of(error)
+    if code in UNTOUCHED or getattr(error, "code", None) is ClientError.ERR.TIMEOUT:
+        return DeviceFault("nobody touched the key", "repeat the command and touch the key when it blinks")
+    if code in SAYINGS:
+        return DeviceFault(*SAYINGS[code])
+    what = reason(error if code is not None else getattr(error, "cause", None) or error)
+    return DeviceFault(f"the key refused: {what}", "`mfa-kit key info` shows what it can do")
+
+
+def cut(text: object) -> str:
+    return str(text)[:LONGEST_WORD]
+
+
+def words(texts: Sequence[object]) -> tuple[str, ...]:
+    return tuple(cut(text) for text in texts)
+
+
+def reason(error: BaseException) -> str:
+    return cut(str(error) or type(error).__name__)

@@ -1,0 +1,227 @@
+"""One open FIDO key: what it says, what it signs. A PIN is sent once, never again by itself."""
+
+import secrets
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+
+from fido2.client import ClientError, DefaultClientDataCollector, Fido2Client, UserInteraction
+from fido2.ctap import CtapError
+from fido2.ctap1 import ApduError, Ctap1
+from fido2.ctap2.base import Ctap2, Info
+from fido2.ctap2.credman import CredentialManagement
+from fido2.ctap2.pin import ClientPin
+from fido2.hid import CAPABILITY
+from fido2.server import Fido2Server
+from fido2.webauthn import (
+    AttestationConveyancePreference,
+    AttestedCredentialData,
+    PublicKeyCredentialRpEntity,
+    PublicKeyCredentialUserEntity,
+    ResidentKeyRequirement,
+    UserVerificationRequirement,
+)
+
+from mfa_kit.adapters.fido import links
+from mfa_kit.adapters.fido.faults import CARD_ERRORS, GARBLED, code_of, cut, reason, told, words
+from mfa_kit.adapters.fido.statement import registration_of
+from mfa_kit.errors import DeviceFault
+from mfa_kit.fidokey import Assertion, KeyInfo, Link, Pin, Plugged, Registration, Statement, Version
+
+# Seconds left, at which a person is told again to touch the key.
+COUNTDOWN = (20, 10, 5)
+
+
+class _Person(UserInteraction):
+    """Gives the PIN once. A second request would be a second try, which is the person's to decide."""
+
+    def __init__(self, pin: Pin | None) -> None:
+        self._pin = pin
+
+    def request_pin(self, permissions: ClientPin.PERMISSION, rp_id: str | None) -> str | None:
+        pin, self._pin = self._pin, None
+        return pin.reveal() if pin else None
+
+
+@contextmanager
+def opened(wanted: str | None, *, tell: Callable[[str], None], relying_party: str | None = None) -> Iterator["FidoKey"]:
+    """Open the key at a place or with a serial, or the only one. `tell` says to a person what is to be done now."""
+    place, handle = links.the_one(wanted)
+    with told():
+        device = links.open_device(place, handle)
+    try:
+        yield FidoKey(device, tell=tell, relying_party=relying_party)
+    finally:
+        with suppress(OSError, *CARD_ERRORS):
+            device.close()
+
+
+class FidoKey:
+    """One open key, for as long as it is plugged in."""
+
+    def __init__(self, device: links.Device, *, tell: Callable[[str], None], relying_party: str | None = None) -> None:
+        self._device = device
+        self._tell = tell
+        self._rp = relying_party or throw_away_party()
+        self._credential: AttestedCredentialData | None = None
+
+    def info(self) -> KeyInfo:
+        """Ask the key what it is; touches nothing."""
+        with told():
+            u2f = self._speaks_u2f()
+            if not self._device.capabilities & CAPABILITY.CBOR:
+                return KeyInfo(plugged=self._device.place, versions=u2f, firmware=self._device.version)
+            ctap = Ctap2(self._device)
+            said = _info(self._device.place, ctap.info, u2f=u2f, device_version=self._device.version)
+            if not said.pin_set:
+                return said
+            left, replug = ClientPin(ctap).get_pin_retries()
+            return replace(said, pin_retries=int(left), replug=bool(replug))
+
+    def residents(self, pin: Pin) -> tuple[int, int]:
+        """Return how many resident credentials there are, and how many more fit."""
+        with told(), self._pin_errors():
+            ctap = Ctap2(self._device)
+            client_pin = ClientPin(ctap)
+            if not CredentialManagement.is_supported(ctap.info):
+                raise DeviceFault("this key cannot count its credentials", "its maker's tool may know")
+            token = client_pin.get_pin_token(pin.reveal(), ClientPin.PERMISSION.CREDENTIAL_MGMT)
+            management = CredentialManagement(ctap, client_pin.protocol, token)
+            counted, fields = management.get_metadata(), CredentialManagement.RESULT
+            return int(counted[fields.EXISTING_CRED_COUNT]), int(counted[fields.MAX_REMAINING_COUNT])
+
+    def register(self, *, verify: bool, pin: Pin | None, known: Sequence[bytes] = ()) -> Registration | None:
+        """Make a credential that is not resident, with direct attestation; a touch.
+
+        Return None when the key made one of the `known` credentials for this relying party, and so was here before.
+        """
+        server = self._server()
+        options, state = server.register_begin(
+            PublicKeyCredentialUserEntity(
+                id=secrets.token_bytes(16), name="mfa-kit check", display_name="mfa-kit check"
+            ),
+            credentials=[AttestedCredentialData(each) for each in known],
+            resident_key_requirement=ResidentKeyRequirement.DISCOURAGED,
+            user_verification=_requirement(verify=verify),
+        )
+        with told(), self._pin_errors(), self._finger():
+            try:
+                response = self._client(pin).make_credential(options.public_key)
+            except ClientError as error:
+                if known and error.code == ClientError.ERR.DEVICE_INELIGIBLE:
+                    return None
+                raise
+        with told():
+            answer = response.response
+            registration = registration_of(answer.attestation_object, answer.client_data.hash)
+            self._credential = answer.attestation_object.auth_data.credential_data
+            try:
+                server.register_complete(state, response)
+            except GARBLED as error:
+                registration = replace(registration, statement=Statement.BROKEN, flaw=reason(error))
+        return registration
+
+    @property
+    def credential(self) -> bytes:
+        """The public half of the last registration: by it the key is recognized, and nothing is signed."""
+        return bytes(self._credential or b"")
+
+    def assertion(self, *, verify: bool, pin: Pin | None) -> Assertion:
+        """Have the last registration's credential sign a challenge; a touch."""
+        if self._credential is None:
+            raise TypeError("register first")
+        server = self._server()
+        options, state = server.authenticate_begin([self._credential], _requirement(verify=verify))
+        with told(), self._pin_errors(), self._finger():
+            response = self._client(pin).get_assertion(options.public_key).get_response(0)
+        with told():
+            data = response.response.authenticator_data
+            flaw = None
+            try:
+                server.authenticate_complete(state, [self._credential], response)
+            except GARBLED as error:
+                flaw = reason(error)
+            return Assertion(
+                flaw=flaw, present=data.is_user_present(), verified=data.is_user_verified(), counter=data.counter
+            )
+
+    def _server(self) -> Fido2Server:
+        server = Fido2Server(
+            PublicKeyCredentialRpEntity(id=self._rp, name="mfa-kit check"), AttestationConveyancePreference.DIRECT
+        )
+        server.timeout = int(links.TOUCH * 1000)  # type: ignore[assignment] # the library declares None
+        return server
+
+    def _client(self, pin: Pin | None) -> Fido2Client:
+        collector = DefaultClientDataCollector(f"https://{self._rp}")
+        return Fido2Client(self._device, collector, _Person(pin), extensions=[])
+
+    def _speaks_u2f(self) -> tuple[str, ...]:
+        """Ask for U2F by its own command: getInfo may leave it out (believe the behavior)."""
+        if self._device.capabilities & CAPABILITY.NMSG and self._device.place.link is Link.HID:
+            return ()
+        try:
+            return ("U2F_V2",) if Ctap1(self._device).get_version() == "U2F_V2" else ()
+        except (ApduError, CtapError):
+            return ()
+
+    @contextmanager
+    def _finger(self) -> Iterator[None]:
+        """Ask for a touch before the call, for keepalives may never come, and count down."""
+        self._tell(f"touch your key now ({links.TOUCH:.0f} s)")
+        began = time.monotonic()
+        marks = list(COUNTDOWN)
+
+        def tick() -> None:
+            left = links.TOUCH - (time.monotonic() - began)
+            while marks and left <= marks[0]:
+                self._tell(f"touch your key now ({marks.pop(0)} s left)")
+
+        self._device.deadline.tick = tick
+        try:
+            yield
+        finally:
+            self._device.deadline.tick = lambda: None
+
+    @contextmanager
+    def _pin_errors(self) -> Iterator[None]:
+        """Tell a wrong PIN with what is left, which only the key knows."""
+        try:
+            yield
+        except (ClientError, CtapError) as error:
+            code = code_of(error)
+            if code != CtapError.ERR.PIN_INVALID:
+                raise
+            left, replug = ClientPin(Ctap2(self._device)).get_pin_retries()
+            raise DeviceFault(
+                f"the PIN is wrong; {left} {'try is' if left == 1 else 'tries are'} left",
+                "unplug the key and plug it in again before the next try" if replug else "repeat the command",
+            ) from None
+
+
+def throw_away_party() -> str:
+    """Return the name of a relying party that nobody has (RFC 6761: .invalid)."""
+    return f"{secrets.token_hex(8)}.mfa-kit.invalid"
+
+
+def _requirement(*, verify: bool) -> UserVerificationRequirement:
+    return UserVerificationRequirement.REQUIRED if verify else UserVerificationRequirement.DISCOURAGED
+
+
+def _info(place: Plugged, info: Info, *, u2f: tuple[str, ...], device_version: Version | None) -> KeyInfo:
+    versions = words(info.versions)
+    return KeyInfo(
+        plugged=place,
+        versions=tuple(dict.fromkeys((*versions, *u2f))),
+        aaguid=str(info.aaguid) if info.aaguid else None,
+        firmware=device_version or Version.of(int(info.firmware_version)),
+        transports=words(info.transports),
+        options={cut(name): bool(value) for name, value in info.options.items()},
+        extensions=words(info.extensions),
+        algorithms=tuple(int(each["alg"]) for each in info.algorithms),
+        certifications={cut(name): int(value) for name, value in info.certifications.items()},
+        min_pin_length=int(info.min_pin_length),
+        force_pin_change=bool(info.force_pin_change),
+        resident_free=info.remaining_disc_creds,
+    )

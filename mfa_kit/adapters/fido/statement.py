@@ -1,0 +1,87 @@
+"""An attestation statement judged by itself (WebAuthn Level 3, 8): what it is, and whether its signature holds."""
+
+import warnings
+from dataclasses import replace
+
+from cryptography import x509
+from fido2.attestation.base import AttestationResult, AttestationType
+from fido2.attestation.packed import PackedAttestation
+from fido2.attestation.u2f import FidoU2FAttestation
+from fido2.webauthn import AttestationObject
+
+from mfa_kit.adapters.fido.faults import GARBLED, cut, reason
+from mfa_kit.fidokey import Registration, Statement, Version
+
+AAGUID_EXTENSION = x509.ObjectIdentifier("1.3.6.1.4.1.45724.1.1.4")
+# Yubico, "FIDO attestation certificates": the firmware version, an octet each.
+FIRMWARE_EXTENSION = x509.ObjectIdentifier("1.3.6.1.4.1.41482.13.1")
+# Formats in which computers and telephones attest (WebAuthn, 8.3 to 8.8): no security key answers so.
+PLATFORMS = {"tpm", "android-key", "android-safetynet", "apple", "compound"}
+
+
+def registration_of(attestation: AttestationObject, client_data_hash: bytes) -> Registration:
+    """Judge the statement by itself; whom to trust is asked elsewhere."""
+    data = attestation.auth_data
+    credential = data.credential_data
+    if credential is None:
+        raise ValueError("no credential in the answer")
+    registration = Registration(
+        format=cut(attestation.fmt),
+        statement=Statement.BROKEN,
+        aaguid=str(credential.aaguid) if credential.aaguid else None,
+        algorithm=credential.public_key.ALGORITHM,
+        present=data.is_user_present(),
+        verified=data.is_user_verified(),
+        counter=data.counter,
+    )
+    try:
+        with warnings.catch_warnings():
+            # A certificate with serial number 0 is seen in the field; a later cryptography raises for it.
+            warnings.simplefilter("ignore")
+            return _judged(registration, attestation, client_data_hash)
+    except GARBLED as error:
+        return replace(registration, flaw=reason(error))
+
+
+def _judged(registration: Registration, attestation: AttestationObject, client_data_hash: bytes) -> Registration:
+    data, statement = attestation.auth_data, attestation.att_stmt
+    if attestation.fmt in PLATFORMS:
+        return replace(registration, statement=Statement.PLATFORM)
+    if attestation.fmt == "none":
+        return replace(registration, statement=Statement.NONE) if not statement else _flawed(registration, "not empty")
+    if attestation.fmt == "packed":
+        result: AttestationResult = PackedAttestation().verify(statement, data, client_data_hash)
+    elif attestation.fmt == "fido-u2f":
+        if registration.aaguid:
+            return _flawed(registration, "a U2F statement with an AAGUID")
+        result = FidoU2FAttestation().verify(statement, data, client_data_hash)
+    else:
+        return _flawed(registration, "an unknown format")
+    if result.attestation_type == AttestationType.SELF:
+        return replace(registration, statement=Statement.SELF)
+    own = x509.load_der_x509_certificate(result.trust_path[0])
+    return replace(
+        registration,
+        statement=Statement.CHAIN,
+        chain=tuple(bytes(each) for each in result.trust_path),
+        names_model=_extension(own, AAGUID_EXTENSION) is not None,
+        firmware=_attested_firmware(own),
+        remark=None if own.serial_number > 0 else "its certificate has the serial number 0, which RFC 5280 forbids",
+    )
+
+
+def _flawed(registration: Registration, flaw: str) -> Registration:
+    return replace(registration, flaw=flaw)
+
+
+def _extension(certificate: x509.Certificate, oid: x509.ObjectIdentifier) -> bytes | None:
+    try:
+        found = certificate.extensions.get_extension_for_oid(oid).value
+    except x509.ExtensionNotFound:
+        return None
+    return found.value if isinstance(found, x509.UnrecognizedExtension) else None
+
+
+def _attested_firmware(certificate: x509.Certificate) -> Version | None:
+    octets = _extension(certificate, FIRMWARE_EXTENSION)
+    return Version(*octets[2:]) if octets and octets[:2] == b"\x04\x03" and len(octets) == 5 else None  # noqa: PLR2004

@@ -1,0 +1,262 @@
+"""FIDO security keys and what is published of them, for the verbs that look at keys."""
+
+import sys
+import time
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mfa_kit import attestation
+from mfa_kit.attestation import Examined, Policy, SeenBefore
+from mfa_kit.cli import flags, terminal
+from mfa_kit.cli.kit.desk import harden, home
+from mfa_kit.errors import Declined, DeviceFault, MfaKitError, UsageFault
+from mfa_kit.fidokey import KeyInfo, Pin, Plugged
+
+if TYPE_CHECKING:
+    from mfa_kit.adapters.mds import Mds
+
+Option = Callable[[Callable[..., Any]], Callable[..., Any]]
+# How often a desk with a box of keys is looked at, in seconds.
+LOOK = 0.3
+# COSE algorithms (IANA) that keys sign with.
+ALGORITHMS = {-7: "ES256", -8: "EdDSA", -35: "ES384", -36: "ES512", -37: "PS256", -257: "RS256", -9: "ESP256"}
+
+
+def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+    ctx.find_root().meta[f"{__name__}.{param.name}"] = value
+
+
+def _given(name: str) -> Any:
+    return click.get_current_context().find_root().meta.get(f"{__name__}.{name}")
+
+
+def _file(name: str, *, text: str, env: str | None = None) -> Option:
+    kind = click.Path(path_type=Path)
+    return click.option(name, type=kind, envvar=env, expose_value=False, callback=_keep, metavar="FILE", help=text)
+
+
+def _switch(name: str, *, text: str) -> Option:
+    return click.option(name, is_flag=True, expose_value=False, callback=_keep, help=text)
+
+
+mds = _file("--mds", text="Signed FIDO metadata, blob.jwt [MFA_KIT_MDS].", env="MFA_KIT_MDS")
+mds_root = _file("--mds-root", text="Root certificate of metadata that is not the FIDO Alliance's.")
+pin_stdin = _switch("--pin-stdin", text="Read the key's PIN from standard input, one line.")
+count = _switch("--count", text="Also count the resident credentials, after the key's PIN.")
+
+
+class Person:
+    """Asks for a PIN at the terminal."""
+
+    def pin(self, left: int | None) -> Pin:
+        """Ask with what is left in the prompt."""
+        tries = "" if left is None else f", {left} tries left"
+        typed = terminal.person(flags.common()).ask_secret(f"PIN of the key{tries}", instead="--pin-stdin")
+        return Pin(unicodedata.normalize("NFC", typed.reveal()))
+
+    def risk(self, left: int) -> None:
+        """Have `LAST` typed: a locked key can only be erased."""
+        told = "1 try" if left == 1 else f"{left} tries"
+        terminal.person(flags.common()).confirm(
+            f"{told} left: after too many wrong PINs this key can only be erased", typed="LAST", instead="another key"
+        )
+
+
+class Piped:
+    """Reads a PIN from standard input, one line; it never takes the risk of the last tries."""
+
+    def pin(self, left: int | None) -> Pin:
+        return Pin(unicodedata.normalize("NFC", sys.stdin.readline().rstrip("\n")))
+
+    def risk(self, left: int) -> None:
+        raise Declined(
+            f"this key has {left} PIN {'try' if left == 1 else 'tries'} left, and a person has to decide",
+            "run it at a terminal without --pin-stdin, or enter the right PIN elsewhere first",
+        )
+
+
+def piped() -> bool:
+    """Whether the PIN comes from standard input."""
+    return bool(_given("pin_stdin"))
+
+
+def _pins() -> Person | Piped:
+    harden()
+    return Piped() if piped() else Person()
+
+
+def state() -> object:
+    """Return what changes when a key comes or goes, without touching a card."""
+    from mfa_kit.adapters.fido import links
+
+    return links.state()
+
+
+def rows() -> tuple[list[dict[str, Any]], Sequence[MfaKitError]]:
+    """Return a row a key for `key list`, and what is wrong with those that gave none."""
+    from mfa_kit.adapters.fido import key, links
+
+    said: list[dict[str, Any]] = []
+    found, wrong = links.plugged()
+    for each in found:
+        try:
+            with key.opened(each.where, tell=terminal.Talk().note) as opened:
+                said.append(_row(opened.info()))
+        except DeviceFault as fault:
+            wrong.append(DeviceFault(f"{each.where}: {fault}", fault.hint))
+    return said, wrong
+
+
+def _row(said: KeyInfo) -> dict[str, Any]:
+    return {
+        "key": said.plugged.product or "security key",
+        "serial": said.plugged.serial,
+        "firmware": said.firmware and str(said.firmware),
+        "transports": said.transports or (said.plugged.link.value,),
+        "where": (said.plugged.where,),
+        "fido_versions": said.versions,
+        "fido_aaguid": said.aaguid,
+        "fido_pin": said.pin_set,
+    }
+
+
+def described(wanted: str | None) -> dict[str, Any]:
+    """Return what one key says of itself; with its PIN, also how many credentials are on it."""
+    from mfa_kit.adapters.fido import key
+
+    with key.opened(wanted, tell=terminal.Talk().note) as opened:
+        said = opened.info()
+        if _given("count") or piped():
+            used, free = opened.residents(attestation.ask_pin(said, _pins()))
+            said = replace(said, resident_used=used, resident_free=free)
+    claimed = None
+    if said.aaguid:
+        with metadata() as published_models:
+            claimed = published_models.model(said.aaguid) if published_models else None
+    options = said.options
+    return _row(said) | {
+        "fido_claims_to_be": claimed.name if claimed else None,
+        "fido_extensions": said.extensions,
+        "fido_algorithms": [ALGORITHMS.get(each, str(each)) for each in said.algorithms],
+        "fido_options": [name if on else f"no {name}" for name, on in options.items()],
+        "fido_certifications": [f"{name} {level}" for name, level in said.certifications.items()],
+        "fido_pin_tries_left": said.pin_retries,
+        "fido_min_pin_length": said.min_pin_length if said.ctap2 else None,
+        "fido_force_pin_change": said.force_pin_change if said.ctap2 else None,
+        "fido_user_verification": options.get("uv"),
+        "fido_always_uv": options.get("alwaysUv"),
+        "fido_enterprise_attestation": options.get("ep"),
+        "fido_resident_used": said.resident_used,
+        "fido_resident_free": said.resident_free,
+    }
+
+
+@contextmanager
+def metadata() -> Iterator["Mds | None"]:
+    """Open the metadata that was asked for, else the packaged copy, else none."""
+    from mfa_kit.adapters import mds
+
+    blob, root = _given("mds"), _given("mds_root")
+    if root and not blob:
+        raise UsageFault("--mds-root is the root of a BLOB, and there is none", "name the BLOB with --mds")
+    cache, tell = home() / "cache", terminal.Talk().note
+    anchor = mds.certificate_of(root) if root else None
+    opened = (
+        mds.signed(blob, cache=cache, at=time.time(), tell=tell, root=anchor)
+        if blob
+        else mds.packaged(cache=cache, tell=tell)
+    )
+    try:
+        yield opened
+    finally:
+        if opened:
+            opened.close()
+
+
+def published(named: str | None) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return where the metadata comes from, and the models of that name, AAGUID or key identifier."""
+    with metadata() as opened:
+        if opened is None:
+            raise UsageFault("there is no metadata", attestation.WHERE_METADATA_IS)
+        source = opened.source()
+        models = opened.named(named) if named else []
+    return {
+        "source": source.name,
+        "number": source.number,
+        "next_update": source.next_update.isoformat(),
+        "signed": source.root is not None,
+        "root_sha256": source.root,
+        "models": source.models,
+        "passed_over": source.passed_over,
+    }, [
+        {
+            "name": each.name,
+            "aaguid": each.aaguid or ", ".join(each.identifiers),
+            "version": each.version,
+            "status": [status.status for status in each.statuses],
+            "attestation": each.attestation,
+            "roots": len(each.roots),
+        }
+        for each in models
+    ]
+
+
+def policy(file: Path | None) -> Policy:
+    """Read a policy file; without one, a key has to be genuine."""
+    if file is None:
+        return Policy()
+    try:
+        return attestation.policy_of(file.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageFault(f"{file} cannot be read: {error}", "docs/policy-file.md shows a policy") from None
+
+
+class Bench:
+    """Where keys are examined, one or a box of them: for one relying party, so that a key is recognized."""
+
+    def __init__(self, opened: "Mds | None", policy: Policy) -> None:
+        from mfa_kit.adapters.fido import key
+
+        self._metadata, self._policy, self._pins = opened, policy, _pins()
+        self._known: list[bytes] = []
+        self._party = key.throw_away_party()
+
+    def examine(self, wanted: str | None) -> Examined | SeenBefore:
+        """Examine the key that is meant, or the only one."""
+        from mfa_kit.adapters.fido import key
+
+        with key.opened(wanted, tell=terminal.Talk().note, relying_party=self._party) as opened:
+            answer = attestation.examine(
+                opened, self._metadata, self._policy, pins=self._pins, at=time.time(), known=self._known
+            )
+            if opened.credential:
+                self._known.append(opened.credential)
+            return answer
+
+    def next(self, gone: Plugged | None) -> Plugged:
+        """Wait until the last key is out and another is in."""
+        from mfa_kit.adapters.fido import links
+
+        talk = terminal.Talk()
+        before: object = None
+        while True:
+            if (now := links.state()) != before:
+                before = now
+                found, _ = links.plugged()
+                match found:
+                    case []:
+                        gone = None
+                        talk.note("insert a key, or end with Ctrl-C")
+                    case [only] if only == gone:
+                        talk.note("remove it; next")
+                    case [only]:
+                        return only
+                    case _:
+                        talk.note("there are several keys: one at a time")
+            time.sleep(LOOK)

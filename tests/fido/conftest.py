@@ -1,0 +1,234 @@
+"""Keys of the lab that python-fido2 sees, in this process: each over a pair of sockets, plugged in and pulled."""
+
+import io
+import json
+import socket
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pexpect
+import pytest
+from fido2 import hid
+from fido2.hid.base import HidDescriptor
+
+from mfa_kit.lab.ctaphid import Hid
+from mfa_kit.lab.maker import Maker
+from mfa_kit.lab.securitykey import Conduct, SecurityKey, lab_key
+from tests.conftest import ROOT, MfaKit, Result, bare
+from tests.fido.seam import SocketConnection, SocketWire, Tamper, descriptor
+
+NOW = time.time()
+SITE = Path(__file__).with_name("site")
+LAB_AAGUID = "6d66616b-6974-0000-0000-000000000001"
+
+
+@dataclass
+class Slot:
+    """One key in a USB port. `hid` are options of its transport."""
+
+    key: SecurityKey
+    tamper: Tamper | None = None
+    hid: dict[str, Any] = field(default_factory=dict)
+    serial: str | None = None
+    opened: list[tuple[SocketConnection, SocketWire]] = field(default_factory=list)
+
+    @property
+    def sent(self) -> int:
+        """How many packets the key sent."""
+        return sum(wire.count for _, wire in self.opened)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the key was told to stop waiting for a finger."""
+        return any(wire.cancelled for _, wire in self.opened)
+
+    def connect(self) -> SocketConnection:
+        """Open the device once more."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        wire = SocketWire(theirs, self.tamper)
+        connection = SocketConnection(ours)
+        self.opened.append((connection, wire))
+        threading.Thread(target=Hid(self.key, wire, **self.hid).serve, daemon=True).start()
+        return connection
+
+    def pull(self) -> None:
+        """Pull the key out."""
+        for connection, wire in self.opened:
+            wire.close()
+            connection.close()
+
+
+class Bus:
+    """The USB ports of a desk."""
+
+    def __init__(self) -> None:
+        self.slots: dict[str, Slot] = {}
+
+    def plug(self, key: SecurityKey, **how: Any) -> Slot:
+        slot = Slot(key, **how)
+        self.slots[f"/dev/hidraw{len(self.slots)}"] = slot
+        return slot
+
+    def descriptors(self) -> list[HidDescriptor]:
+        return [descriptor(path, slot.key.make.product, slot.serial) for path, slot in self.slots.items()]
+
+    def open(self, of: HidDescriptor) -> SocketConnection:
+        return self.slots[str(of.path)].connect()
+
+
+@pytest.fixture
+def bus(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bus]:
+    """Put python-fido2's own list of devices aside: what is plugged into this bus is there, nothing else."""
+    bus = Bus()
+    monkeypatch.setattr(hid, "list_descriptors", bus.descriptors)
+    monkeypatch.setattr(hid, "open_connection", bus.open)
+    yield bus
+    for slot in bus.slots.values():
+        slot.pull()
+
+
+@pytest.fixture(scope="session")
+def maker() -> Maker:
+    return Maker(now=NOW)
+
+
+@pytest.fixture
+def key(maker: Maker) -> SecurityKey:
+    """Make an honest key."""
+    return lab_key(maker)
+
+
+@dataclass(frozen=True)
+class Published:
+    """Metadata as files: what `--mds` and `--mds-root` take."""
+
+    blob: Path
+    root: Path
+
+    @property
+    def options(self) -> list[str]:
+        return ["--mds", str(self.blob), "--mds-root", str(self.root)]
+
+
+def publish(folder: Path, maker: Maker, entries: list[dict[str, Any]], **how: Any) -> Published:
+    """Write a BLOB of these entries, and the root it is signed under."""
+    how = {"next_update": date(2100, 1, 1), **how}
+    blob, root = folder / "blob.jwt", folder / "root.der"
+    blob.write_bytes(maker.blob(entries, **how))
+    root.write_bytes(maker.root.der)
+    return Published(blob, root)
+
+
+@pytest.fixture
+def published(tmp_path: Path, maker: Maker) -> Published:
+    """Publish the lab's model."""
+    return publish(tmp_path, maker, [maker.entry("mfa-kit lab key", aaguid=LAB_AAGUID)])
+
+
+@dataclass
+class Desk(MfaKit):
+    """The command line at a desk with keys, and what it answers."""
+
+    def verify(self, *args: str | Path) -> tuple[Result, dict[str, Any]]:
+        """Run `verify fido2` and return its receipt."""
+        done = self.run("verify", "fido2", "--output", "json", *args)
+        return done, json.loads(done.out) if done.out else {}
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    """Sit down at a desk with an empty folder. AWS is not asked for anything here."""
+    home = tmp_path / "desk"
+    monkeypatch.setenv("MFA_KIT_HOME", str(home))
+    return Desk(home)
+
+
+def results(receipt: dict[str, Any]) -> dict[str, str]:
+    """Return how each check came out."""
+    return {check["check"]: check["result"] for check in receipt["checks"]}
+
+
+def detail(receipt: dict[str, Any], name: str) -> str:
+    [said] = [check["detail"] for check in receipt["checks"] if check["check"] == name]
+    return str(said)
+
+
+class Port:
+    """A port for another process: a listening socket in place of /dev/hidraw, with one key behind it."""
+
+    def __init__(self, path: Path, key: SecurityKey, **how: Any) -> None:
+        self.key, self.path, self._how = key, path, how
+        self.wires: list[SocketWire] = []
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._socket.bind(str(path))
+        self._socket.listen()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                theirs, _ = self._socket.accept()
+            except OSError:
+                return
+            with theirs:
+                self.wires.append(SocketWire(theirs))
+                Hid(self.key, self.wires[-1], **self._how).serve()
+
+    def close(self) -> None:
+        self.path.unlink(missing_ok=True)
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+        self._thread.join(5)
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {"TEST_HID_PORTS": f"/dev/hidraw0={self.path}", "PYTHONPATH": f"{SITE}:{ROOT}"}
+
+
+@pytest.fixture
+def key_at_process(maker: Maker) -> SecurityKey:
+    """Make a key that wants its PIN and has two tries left."""
+    key = lab_key(maker, pin="pin-5839-canary", conduct=Conduct(uv_not_required=False))
+    key.client_pin.retries = 2
+    return key
+
+
+@pytest.fixture
+def port(key_at_process: SecurityKey) -> Iterator[Port]:
+    """Plug the key in for another process."""
+    with tempfile.TemporaryDirectory(prefix="port-") as folder:
+        port = Port(Path(folder) / "0", key_at_process)
+        yield port
+        port.close()
+
+
+@pytest.fixture
+def process_desk(port: Port, tmp_path: Path) -> Desk:
+    """Sit down at a desk whose program is a process of its own."""
+    return Desk(tmp_path / "desk", port.env)
+
+
+@pytest.fixture
+def session(process_desk: Desk, published: Published) -> Iterator["pexpect.spawn[str]"]:
+    """Run `verify fido2` at a terminal."""
+    seen = io.StringIO()
+    spawned = pexpect.spawn(
+        sys.executable,
+        ["-m", "mfa_kit", "verify", "fido2", *published.options],
+        env={**bare(), "MFA_KIT_HOME": str(process_desk.home), "TERM": "xterm", **process_desk.env},
+        encoding="utf-8",
+        timeout=30,
+        dimensions=(50, 160),
+    )
+    spawned.logfile_read = seen
+    spawned.seen = seen  # type: ignore[attr-defined]
+    yield spawned
+    spawned.close()

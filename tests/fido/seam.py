@@ -1,0 +1,69 @@
+"""python-fido2's seam on Linux: packets of 64 octets, here over a socket to a key of the lab instead of /dev/hidraw."""
+
+import contextlib
+import socket
+from collections.abc import Callable
+
+from fido2.hid.base import CtapHidConnection, HidDescriptor
+
+PACKET = 64
+CANCEL = 0x91
+Tamper = Callable[[int, bytes], bytes | None]
+
+
+class SocketWire:
+    """The key's end: packets over SOCK_SEQPACKET."""
+
+    def __init__(self, sock: socket.socket, tamper: Tamper | None = None) -> None:
+        self._socket = sock
+        self._tamper = tamper
+        self.count = 0
+        self.cancelled = False
+
+    def receive(self, timeout: float | None) -> bytes | None:
+        self._socket.settimeout(timeout)
+        try:
+            packet = self._socket.recv(PACKET + 1)
+        except TimeoutError:
+            return None
+        if not packet:
+            raise EOFError
+        self.cancelled |= packet[4] == CANCEL
+        return packet
+
+    def send(self, packet: bytes) -> None:
+        """Send what `tamper` makes of the packet, which is told its number; None pulls the key out, b"" is nothing."""
+        sent = self._tamper(self.count, packet) if self._tamper else packet
+        self.count += 1
+        if sent is None:
+            self.close()
+            raise EOFError
+        if sent:
+            self._socket.settimeout(None)
+            self._socket.send(sent)
+
+    def close(self) -> None:
+        """Pull the key out."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+
+class SocketConnection(CtapHidConnection):
+    """The program's end."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+
+    def read_packet(self) -> bytes:
+        return self._socket.recv(PACKET)
+
+    def write_packet(self, data: bytes) -> None:
+        self._socket.send(data)
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def descriptor(path: str, product: str | None = "mfa-kit lab key", serial: str | None = None) -> HidDescriptor:
+    return HidDescriptor(path, 0x1209, 0x0001, PACKET, PACKET, product, serial)

@@ -1,0 +1,348 @@
+"""What a key does to us: it is mute, slow, pulled out, or answers nonsense. Each ends in a sentence, in time."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fido2 import cbor
+from fido2.ctap import CtapError
+from fido2.ctap1 import ApduError
+from fido2.hid import ConnectionFailure
+from fido2.webauthn import AttestationObject, AuthenticatorData
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from smartcard.Exceptions import CardConnectionException, NoCardException
+
+from mfa_kit.adapters.fido import faults, links
+from mfa_kit.adapters.fido import key as fido
+from mfa_kit.adapters.fido.statement import registration_of
+from mfa_kit.errors import DeviceFault
+from mfa_kit.fidokey import Pin
+from mfa_kit.lab.maker import Maker
+from mfa_kit.lab.securitykey import Conduct, Make, SecurityKey, lab_key
+from tests.fido.conftest import Bus, Desk, Published
+
+MANY = settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+U2F = Make(aaguid=None, versions=("U2F_V2",))
+PIN = "123456"
+
+
+def whole(bus: Bus, key: SecurityKey, *, pin: bool = False, **how: Any) -> int:
+    """Plug a key in, do all that can be done with it, pull it out. Return how many packets it sent."""
+    slot = bus.plug(key, **how)
+    place = list(bus.slots)[-1]
+    told: list[str] = []
+    try:
+        with fido.opened(place, tell=told.append) as opened:
+            opened.info()
+            if pin:
+                opened.residents(Pin(PIN))
+            verify = pin and bool(opened.info().ctap2)
+            opened.register(verify=verify, pin=Pin(PIN) if verify else None)
+            opened.assertion(verify=verify, pin=Pin(PIN) if verify else None)
+    finally:
+        sent = slot.sent
+        slot.pull()
+        del bus.slots[place]
+    return sent
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for a tenth of the time."""
+    for name in ("PROMPT", "TOUCH", "SLACK"):
+        monkeypatch.setattr(links, name, getattr(links, name) / 10)
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("at", [0, 1, 2, 5])
+def test_a_mute_key_ends_at_its_deadline(bus: Bus, maker: Maker, at: int) -> None:
+    """From the first packet on or later: a sentence, the cancel, and the next call does not wait again."""
+    key = lab_key(maker)
+    began = time.monotonic()
+    with pytest.raises(DeviceFault, match="does not answer"):
+        whole(bus, key, tamper=lambda number, packet: packet if number < at else b"")
+    assert time.monotonic() - began < (links.TOUCH + links.SLACK) + 1
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("hasty")
+def test_a_key_that_works_on_for_ever_ends_at_its_deadline(bus: Bus, maker: Maker) -> None:
+    """Keepalives are answers too: time counts, not silence."""
+    began = time.monotonic()
+    with pytest.raises(DeviceFault, match=r"does not answer|nobody touched"):
+        whole(bus, lab_key(maker, conduct=Conduct(touch=None)), hid={"patience": 1000.0})
+    assert time.monotonic() - began < 2 * (links.TOUCH + links.SLACK)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("hasty")
+def test_an_untouched_key_is_told_to_stop_and_the_person_what_happened(bus: Bus, maker: Maker) -> None:
+    """After 30 s, here 3: the cancel reaches the key, which answers KEEPALIVE_CANCEL."""
+    with pytest.raises(DeviceFault, match="nobody touched the key"):
+        whole(bus, lab_key(maker, conduct=Conduct(touch=None)))
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_key_that_gives_up_by_itself_is_told_as_untouched(bus: Bus, maker: Maker) -> None:
+    """USER_ACTION_TIMEOUT comes from the key."""
+    with pytest.raises(DeviceFault, match="nobody touched the key"):
+        whole(bus, lab_key(maker, conduct=Conduct(touch=None)), hid={"patience": 0.5})
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("hasty")
+def test_a_u2f_key_is_polled_and_given_up(bus: Bus, maker: Maker) -> None:
+    """It answers 0x6985 at once for as long as nobody touches it."""
+    with pytest.raises(DeviceFault, match="nobody touched the key"):
+        whole(bus, SecurityKey(maker.certificate(None), make=U2F, conduct=Conduct(touch=None)))
+
+
+@pytest.mark.parametrize("make", [Make(), U2F], ids=["ctap2", "u2f"])
+def test_a_late_finger_is_waited_for(bus: Bus, maker: Maker, make: Make) -> None:
+    """With keepalives, or by polling."""
+    assert whole(bus, SecurityKey(maker.certificate(None), make=make, conduct=Conduct(touch=0.6))) > 4
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("hasty")
+def test_a_person_is_told_before_the_call_and_counted_down(bus: Bus, maker: Maker, monkeypatch: Any) -> None:
+    """Keepalives may never come, so nothing waits for them."""
+    monkeypatch.setattr(fido, "COUNTDOWN", (2, 1))
+    bus.plug(lab_key(maker, conduct=Conduct(touch=None)))
+    told: list[str] = []
+    with (
+        fido.opened(None, tell=told.append) as opened,
+        pytest.raises(DeviceFault, match="nobody touched"),
+    ):
+        opened.register(verify=False, pin=None)
+    assert told == ["touch your key now (3 s)", "touch your key now (2 s left)", "touch your key now (1 s left)"]
+
+
+@pytest.mark.parametrize(
+    ("make", "pin"), [(Make(), False), (Make(), True), (U2F, False)], ids=["ctap2", "with-pin", "u2f"]
+)
+def test_removal_at_every_packet_is_told_as_removal(bus: Bus, maker: Maker, make: Make, pin: bool) -> None:
+    """Whichever packet is the last one that the key sends."""
+    issued = maker.certificate(make.aaguid)
+    how: dict[str, Any] = {"make": make, "pin": PIN if pin else None}
+    packets = whole(bus, SecurityKey(issued, **how), pin=pin)
+    assert packets > 8
+    for last in range(packets):
+        with pytest.raises(DeviceFault, match="removed"):
+            whole(
+                bus,
+                SecurityKey(issued, **how),
+                pin=pin,
+                tamper=lambda number, packet, last=last: packet if number < last else None,
+            )
+
+
+def test_a_removal_is_exit_3_at_the_command_line(bus: Bus, key: SecurityKey, published: Published, desk: Desk) -> None:
+    """One sentence, one hint, no traceback."""
+    bus.plug(key, tamper=lambda number, packet: packet if number < 9 else None)
+    done = desk.run("verify", "fido2", *published.options)
+    assert (done.code, done.out) == (3, "")
+    assert "mfa-kit: the key was removed\n  try: plug it in and repeat the command\n" in done.err
+
+
+def told_or_done(act: Callable[[], object]) -> None:
+    """Do it; whatever a device can cause is a DeviceFault, and anything else is our bug."""
+    with contextlib.suppress(DeviceFault):
+        act()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("hasty")
+@given(data=st.data())
+@MANY
+def test_a_changed_octet_in_any_packet_is_a_sentence(bus: Bus, maker: Maker, data: st.DataObject) -> None:
+    """Headers, sequence numbers, lengths and contents."""
+    make = data.draw(st.sampled_from([Make(), U2F]))
+    number = data.draw(st.integers(0, 20))
+    at, octet = data.draw(st.integers(0, 63)), data.draw(st.integers(0, 255))
+
+    def tamper(count: int, packet: bytes) -> bytes:
+        return packet[:at] + bytes([octet]) + packet[at + 1 :] if count == number else packet
+
+    told_or_done(lambda: whole(bus, SecurityKey(maker.certificate(make.aaguid), make=make), tamper=tamper))
+
+
+GONE = object()
+nonsense = st.recursive(
+    st.integers(-(2**63), 2**63) | st.booleans() | st.binary(max_size=80) | st.text(max_size=80),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.integers(-5, 25) | st.text(max_size=8), inner),
+    max_leaves=12,
+)
+
+
+class Liar(SecurityKey):
+    """Answers as it is told."""
+
+    lie: Callable[[bytes, bytes], bytes]
+
+    def cbor(self, request: bytes, touch: Any) -> bytes:
+        return self.lie(request, super().cbor(request, touch))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("hasty")
+@given(
+    command=st.sampled_from([1, 2, 4, 6]),
+    octets=st.binary(max_size=200) | nonsense.map(lambda v: b"\0" + cbor.encode(v)),
+)
+@MANY
+def test_nonsense_in_place_of_any_answer_is_a_sentence(bus: Bus, maker: Maker, command: int, octets: bytes) -> None:
+    """Random octets, and well-formed CBOR that means nothing."""
+    key = Liar(maker.certificate(None), pin=PIN)
+    key.lie = lambda request, answer: octets if request[0] == command else answer
+    told_or_done(lambda: whole(bus, key, pin=True))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("hasty")
+@given(command=st.sampled_from([1, 2, 4]), which=st.integers(0, 20), value=st.just(GONE) | nonsense)
+@MANY
+def test_a_field_of_another_type_is_a_sentence(bus: Bus, maker: Maker, command: int, which: int, value: object) -> None:
+    """An honest answer with one member replaced or left out."""
+
+    def lie(request: bytes, answer: bytes) -> bytes:
+        if request[0] != command or answer[0]:
+            return answer
+        fields = dict(cbor.decode(answer[1:]))  # type: ignore[arg-type]
+        name = sorted(fields)[which % len(fields)]
+        fields[name] = value
+        if value is GONE:
+            del fields[name]
+        return b"\0" + cbor.encode(fields)
+
+    key = Liar(maker.certificate(None))
+    key.lie = lie
+    told_or_done(lambda: whole(bus, key))
+
+
+@pytest.mark.parametrize("depth", [200, 500])
+def test_cbor_within_cbor_without_end_is_a_sentence(bus: Bus, maker: Maker, depth: int) -> None:
+    """A list in a list in a list is no recursion of ours."""
+    key = Liar(maker.certificate(None))
+    key.lie = lambda request, answer: b"\0" + b"\x81" * depth + b"\0" if request[0] == 4 else answer
+    told_or_done(lambda: whole(bus, key))
+
+
+def test_a_blocked_sensor_asks_for_no_pin_that_was_not_given(bus: Bus, maker: Maker) -> None:
+    """python-fido2 falls back to the PIN; nobody was asked for one, so none is sent."""
+    key = Liar(maker.certificate(None), make=Make(fingerprint=True), pin=PIN)
+    key.lie = lambda request, answer: b"\x3c" if request[0] == 6 and b"\x02\x06" in request[:6] else answer
+    bus.plug(key)
+    with (
+        fido.opened(None, tell=lambda _: None) as opened,
+        pytest.raises(DeviceFault, match="takes no fingerprint for now and wants its PIN"),
+    ):
+        opened.register(verify=True, pin=None)
+    assert key.client_pin.tries == 0
+
+
+def test_a_key_that_cannot_count_its_credentials_says_so(bus: Bus, maker: Maker) -> None:
+    """Before its PIN is sent."""
+    key = Liar(maker.certificate(None), pin=PIN)
+
+    def lie(request: bytes, answer: bytes) -> bytes:
+        if request[0] != 4:
+            return answer
+        info: Any = dict(cbor.decode(answer[1:]))  # type: ignore[arg-type]
+        info[4] = {name: on for name, on in info[4].items() if name != "credMgmt"}
+        return b"\0" + cbor.encode(info)
+
+    key.lie = lie
+    bus.plug(key)
+    with fido.opened(None, tell=lambda _: None) as opened, pytest.raises(DeviceFault, match="cannot count"):
+        opened.residents(Pin(PIN))
+    assert key.client_pin.tries == 0
+
+
+def test_a_mute_key_is_not_waited_for_again(bus: Bus, key: SecurityKey, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next call on it ends at once."""
+    monkeypatch.setattr(links, "PROMPT", 0.3)
+    bus.plug(key, tamper=lambda number, packet: packet if number < 1 else b"")
+    with fido.opened(None, tell=lambda _: None) as opened:
+        for limit in (2.0, 0.2):
+            began = time.monotonic()
+            with pytest.raises(DeviceFault, match="does not answer"):
+                opened.info()
+            assert time.monotonic() - began < limit
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (PermissionError(13, "denied", "/dev/hidraw3"), "/dev/hidraw3 may not be opened"),
+        (OSError(19, "no such device"), "the key was removed"),
+        (ConnectionFailure("Wrong channel"), "another program talks to this key"),
+        (CtapError(0x7F), "the key refused: CTAP error: 0x7F"),
+        (CtapError(0x35), "the key wants a PIN, and has none"),
+        (CtapError(0xF5), "the key refused: CTAP error: 0xF5"),
+        (ApduError(0x6F00), "the key refused: "),
+        (RecursionError(), "the key's answer cannot be read"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_what_libraries_raise_becomes_a_sentence(error: Exception, said: str) -> None:
+    """And what to do."""
+    with pytest.raises(DeviceFault) as caught, faults.told():
+        raise error
+    assert str(caught.value).startswith(said)
+    assert caught.value.hint
+
+
+def test_whoever_holds_a_card_is_named_if_it_is_known(tmp_path: Path) -> None:
+    """By the name of its process; what PC/SC says else is told with its number."""
+    holder = tmp_path / "scdaemon"
+    shutil.copy("/usr/bin/sleep", holder)
+    busy, broken = (CardConnectionException(hresult=code) for code in (faults.BUSY, 0x80100014))
+    with subprocess.Popen([holder, "60"]) as process:
+        while Path(f"/proc/{process.pid}/comm").read_text().strip() != "scdaemon":
+            time.sleep(0.01)
+        assert "scdaemon (process " in str(faults.card_lost(busy))
+        process.kill()
+    assert "the reader failed (0x80100014)" in str(faults.card_lost(broken))
+    with pytest.raises(DeviceFault, match="was removed"), faults.told():
+        raise NoCardException("", 0)
+
+
+def test_an_answer_without_a_credential_is_no_registration() -> None:
+    """AuthenticatorData without its attested part."""
+    data = AuthenticatorData.create(bytes(32), AuthenticatorData.FLAG.UP, 1)
+    with pytest.raises(ValueError, match="no credential"):
+        registration_of(AttestationObject.create("none", data, {}), bytes(32))
+
+
+def test_another_program_on_the_same_key_is_told(bus: Bus, key: SecurityKey) -> None:
+    """Hidraw gives every packet to everybody: one of a channel that is not ours."""
+    with pytest.raises(DeviceFault, match="another program talks to this key"):
+        whole(bus, key, tamper=lambda number, packet: packet if number < 3 else b"\xde\xad\xbe\xef" + packet[4:])
+
+
+@pytest.mark.usefixtures("bus")
+def test_a_node_that_may_not_be_opened_is_named(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sysfs tells everybody that there is a key; python-fido2 hides it."""
+    report = bytes.fromhex("06d0f10901a1010920150026ff007508954081020921150026ff00750895409102c0")
+    node = tmp_path / "hidraw7" / "device"
+    node.mkdir(parents=True)
+    (node / "report_descriptor").write_bytes(report)
+    monkeypatch.setattr(links, "SYSFS", tmp_path)
+    done = desk.run("verify", "fido2")
+    assert done.code == 3
+    assert "there is a key, but /dev/hidraw7 may not be opened" in done.err
+    assert "there is a key, but /dev/hidraw7 may not be opened" in desk.run("key", "list").err
+    (node / "report_descriptor").write_bytes(os.urandom(40))
+    assert "there is no security key" in desk.run("verify", "fido2").err

@@ -1,0 +1,196 @@
+"""The lab's key itself: `lab key`, the kernel's side of uhid, and what its commands answer."""
+
+import json
+import signal
+import socket
+import struct
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fido2.client import ClientError, DefaultClientDataCollector, Fido2Client
+from fido2.ctap import CtapError
+from fido2.ctap2.base import Ctap2
+from fido2.ctap2.pin import ClientPin, PinProtocolV1, PinProtocolV2
+from fido2.hid import CtapHidDevice
+from fido2.hid.base import parse_report_descriptor
+from fido2.server import Fido2Server
+from fido2.webauthn import (
+    PublicKeyCredentialRpEntity,
+    PublicKeyCredentialUserEntity,
+    ResidentKeyRequirement,
+    UserVerificationRequirement,
+)
+
+from mfa_kit.cli.kit import labkey
+from mfa_kit.errors import DeviceFault, UsageFault
+from mfa_kit.lab import reader, uhid
+from mfa_kit.lab.ctaphid import Hid
+from mfa_kit.lab.maker import Maker
+from mfa_kit.lab.securitykey import SecurityKey, lab_key
+from tests.conftest import MfaKit, without
+from tests.fido.conftest import Bus
+from tests.fido.seam import descriptor
+
+
+@pytest.fixture
+def ctap(bus: Bus, key: SecurityKey) -> Ctap2:
+    """Speak to the lab's key with python-fido2 alone."""
+    slot = bus.plug(key)
+    return Ctap2(CtapHidDevice(descriptor("/dev/hidraw0"), slot.connect()))
+
+
+VERIFY = ("-m", "mfa_kit", "verify", "fido2", "--output", "json")
+
+
+@pytest.mark.parametrize("u2f", [(), ("--u2f",)], ids=["ctap2", "u2f"])
+def test_lab_key_is_there_for_a_command(tmp_path: Path, u2f: tuple[str, ...]) -> None:
+    """Which sees it as any program would; its status is the command's."""
+    mds = tmp_path / "mds"
+    command = (sys.executable, *VERIFY, "--mds", mds / "blob.jwt", "--mds-root", mds / "root.der")
+    done = MfaKit(tmp_path / "desk").process("lab", "key", "--publish", mds, *u2f, "--", *command)
+    if "virtual readers need" in done.err:
+        without(done.err)
+    assert (done.code, json.loads(done.out)["model"]) == (0, "mfa-kit lab key"), done.err
+
+
+def test_lab_key_is_there_until_ctrl_c(tmp_path: Path) -> None:
+    """It prints what to export."""
+    process = MfaKit(tmp_path / "desk").start("lab", "key", "--reader")
+    assert process.stdout
+    line = process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    if "virtual readers need" in err:
+        without(err)
+    assert "PCSCLITE_CSOCK_NAME" in line
+    assert process.returncode == 0
+
+
+def test_lab_key_says_what_is_missing_where_neither_way_is_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both reasons and both hints."""
+    monkeypatch.setattr(uhid, "NODE", "/dev/absent")
+    monkeypatch.setattr(reader, "DRIVER", Path("/absent/libifdvpcd.so"))
+    wish: dict[str, Any] = {"u2f": False, "pin_stdin": False, "reader": False, "publish": None}
+    with pytest.raises(DeviceFault) as caught:
+        labkey.serve(print, (), attestation="packed", touch=0, **wish)
+    assert "/dev/absent: No such file or directory; and virtual readers need" in str(caught.value)
+    assert "modprobe uhid" in caught.value.hint
+
+
+def test_lab_key_is_on_usb_where_the_kernel_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is created, there for the command, and destroyed; its status is the command's."""
+    ours, kernels = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    monkeypatch.setattr(uhid, "opened", ours.detach)
+    wish: dict[str, Any] = {"u2f": False, "pin_stdin": False, "reader": False, "publish": tmp_path / "mds"}
+    with kernels:
+        assert labkey.serve(print, ("false",), attestation="packed", touch=0, **wish) == 1
+        events = [int.from_bytes(kernels.recv(8192)[:4], "little") for _ in range(2)]
+    assert events == [uhid.CREATE2, uhid.DESTROY]
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageFault, match="cannot be written"):
+        labkey.serve(print, (), attestation="packed", touch=0, **{**wish, "publish": tmp_path / "file" / "mds"})
+
+
+def test_a_key_on_uhid_speaks_as_the_kernel_has_it(key: SecurityKey) -> None:
+    """linux/uhid.h: CREATE2 with FIDO's reports, OUTPUT with a report number in front, INPUT2, DESTROY."""
+    ours, kernels = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with kernels, uhid.Uhid(ours.detach(), product="lab", serial="7") as wire:
+        created = kernels.recv(8192)
+        kind, name, _, serial, size, bus = struct.unpack_from("<I128s64s64sHH", created)
+        assert (kind, name.rstrip(b"\0"), serial.rstrip(b"\0"), bus) == (uhid.CREATE2, b"lab", b"7", uhid.BUS_USB)
+        assert parse_report_descriptor(created[280 : 280 + size]) == (64, 64)
+        serving = threading.Thread(target=Hid(key, wire).serve)
+        serving.start()
+        kernels.send(struct.pack("<I", 2))  # UHID_START, which nobody answers
+        request = b"\xff\xff\xff\xff\x86\x00\x08" + b"nonce..." + bytes(49)
+        kernels.send(struct.pack("<I4096sHB", uhid.OUTPUT, b"\0" + request, 65, 0))
+        event, length = struct.unpack_from("<IH", answer := kernels.recv(8192))
+        assert (event, length, answer[6:21]) == (uhid.INPUT2, 64, b"\xff\xff\xff\xff\x86\x00\x11nonce...")
+        wire.stop()
+        serving.join(5)
+        assert not serving.is_alive()
+
+
+@pytest.mark.parametrize("protocol", [PinProtocolV1(), PinProtocolV2()], ids=["one", "two"])
+def test_a_pin_is_set_changed_and_checked(ctap: Ctap2, key: SecurityKey, protocol: PinProtocolV1) -> None:
+    """By python-fido2's own client, with both protocols."""
+    pin = ClientPin(ctap, protocol)
+    pin.set_pin("1234")
+    pin.change_pin("1234", "567890")
+    assert pin.get_pin_token("567890")
+    assert (pin.get_pin_retries(), key.client_pin.retries) == ((8, 0), 8)
+    with pytest.raises(CtapError, match="PIN_INVALID"):
+        pin.get_pin_token("1234")
+    assert pin.get_pin_retries() == (7, 0)
+
+
+def test_a_short_pin_is_a_policy_violation(ctap: Ctap2, key: SecurityKey) -> None:
+    """The key's own minimum counts."""
+    key.client_pin.shortest = 8
+    with pytest.raises(CtapError, match="PIN_POLICY_VIOLATION"):
+        ClientPin(ctap).set_pin("1234567")
+
+
+def test_eight_wrong_pins_lock_the_key_and_reset_erases_it(ctap: Ctap2, key: SecurityKey) -> None:
+    """Unplugged after each three, as a person who tries on would."""
+    pin = ClientPin(ctap)
+    pin.set_pin("1234")
+    for _ in range(8):
+        with pytest.raises(CtapError):
+            pin.get_pin_token("9999")
+        key.client_pin.power_up()
+    with pytest.raises(CtapError, match="PIN_BLOCKED"):
+        pin.get_pin_token("1234")
+    ctap.reset()
+    assert ctap.get_info().options["clientPin"] is False
+
+
+def test_a_resident_credential_takes_room_until_there_is_none(bus: Bus, maker: Maker) -> None:
+    """`rk`, as a browser would ask for it."""
+    key = lab_key(maker)
+    slot = bus.plug(key)
+    device = CtapHidDevice(descriptor("/dev/hidraw0"), slot.connect())
+    client = Fido2Client(device, DefaultClientDataCollector("https://example.org"))
+    server = Fido2Server(PublicKeyCredentialRpEntity(id="example.org", name="example"))
+    user = PublicKeyCredentialUserEntity(id=b"u", name="u", display_name="u")
+    options, state = server.register_begin(
+        user,
+        resident_key_requirement=ResidentKeyRequirement.REQUIRED,
+        user_verification=UserVerificationRequirement.DISCOURAGED,
+    )
+    server.register_complete(state, client.make_credential(options.public_key))
+    assert Ctap2(device).info.remaining_disc_creds == 24
+    key.resident *= 25
+    with pytest.raises(ClientError) as caught:
+        client.make_credential(options.public_key)
+    assert caught.value.cause.code == CtapError.ERR.KEY_STORE_FULL
+
+
+def test_a_command_that_is_none_is_refused(ctap: Ctap2) -> None:
+    """With the standard's status, and the next one is answered."""
+    for command, data, status in [(0x55, None, 0x01), (0x01, {}, 0x14), (0x06, {1: 9, 2: 2}, 0x02)]:
+        with pytest.raises(CtapError) as caught:
+            ctap.send_cbor(command, data)
+        assert caught.value.code == status
+    assert ctap.get_info().versions
+
+
+@pytest.mark.parametrize(
+    ("apdu", "word"),
+    [("00030000", "9000"), ("80030000", "6e00"), ("00090000", "6d00"), ("0001000000000100", "6700")],
+)
+def test_u2f_messages_get_their_status_words(key: SecurityKey, bus: Bus, apdu: str, word: str) -> None:
+    """FIDO U2F Raw Message Formats 1.2, 3.3."""
+    slot = bus.plug(key)
+    device = CtapHidDevice(descriptor("/dev/hidraw0"), slot.connect())
+    assert device.call(0x03, bytes.fromhex(apdu)).hex()[-4:] == word
+
+
+def test_a_ping_comes_back(key: SecurityKey, bus: Bus) -> None:
+    """In as many packets as it takes."""
+    device = CtapHidDevice(descriptor("/dev/hidraw0"), bus.plug(key).connect())
+    assert device.ping(b"x" * 1000) == b"x" * 1000
+    assert device.capabilities & 0x04

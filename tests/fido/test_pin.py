@@ -1,0 +1,211 @@
+"""The PIN is the user's: shown, asked once, never tried a second time by the program, and never seen anywhere."""
+
+import re
+import time
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from mfa_kit.cli.kit import fido as kit
+from mfa_kit.fidokey import Pin
+from mfa_kit.lab.maker import Maker
+from mfa_kit.lab.securitykey import Conduct, Make, SecurityKey, lab_key
+from tests.fido.conftest import Bus, Desk, Published, results
+
+PIN = "pin-5839-canary"
+
+
+def wants_pin(maker: Maker, **how: object) -> SecurityKey:
+    """Make a key that registers nothing without its PIN."""
+    how = {"pin": PIN, "conduct": Conduct(uv_not_required=False), **how}
+    return lab_key(maker, **how)
+
+
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Answer each question for the PIN with the next of this list."""
+    answers: list[str] = []
+    monkeypatch.setattr(kit.Piped, "pin", lambda *_: Pin(answers.pop(0)))
+    return answers
+
+
+@pytest.mark.parametrize("protocols", [(1,), (2,), (2, 1)], ids=str)
+def test_a_right_pin_is_asked_once_for_two_signatures(
+    bus: Bus, maker: Maker, published: Published, desk: Desk, typed: list[str], protocols: tuple[int, ...]
+) -> None:
+    """With either protocol; a key that always verifies wants it for both."""
+    key = wants_pin(maker, make=Make(protocols=protocols), conduct=Conduct(always_uv=True))
+    bus.plug(key)
+    typed.append(PIN)
+    done, receipt = desk.verify(*published.options, "--pin-stdin")
+    assert (done.code, results(receipt)["user verification"], typed) == (0, "pass", [])
+    assert key.client_pin.retries == 8
+
+
+def test_a_pin_that_is_set_but_not_needed_is_not_asked_for(
+    bus: Bus, maker: Maker, published: Published, desk: Desk
+) -> None:
+    """CTAP 2.1: makeCredUvNotRqd. Nobody is at a terminal here, so a question would fail."""
+    bus.plug(lab_key(maker, pin=PIN))
+    assert desk.verify(*published.options, "--no-input")[0].code == 0
+
+
+def test_a_wrong_pin_costs_one_try_and_says_what_is_left(
+    bus: Bus, maker: Maker, published: Published, desk: Desk, typed: list[str]
+) -> None:
+    """One run, one try."""
+    key = wants_pin(maker)
+    bus.plug(key)
+    typed.append("wrong-1")
+    done = desk.run("verify", "fido2", *published.options, "--pin-stdin")
+    assert (done.code, key.client_pin.tries, key.client_pin.retries) == (3, 1, 7)
+    assert "the PIN is wrong; 7 tries are left" in done.err
+
+
+def test_the_third_wrong_pin_in_a_row_is_told_to_unplug_and_nothing_more_is_tried(
+    bus: Bus, maker: Maker, published: Published, desk: Desk, typed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PIN_AUTH_BLOCKED: some firmware burns a try on each further one, so there is none."""
+    key = wants_pin(maker)
+    slot = bus.plug(key)
+    monkeypatch.setattr(type(key.client_pin), "power_up", lambda _: None)  # the same power cycle for all runs
+    for _ in range(2):
+        typed.append("wrong-1")
+        desk.run("verify", "fido2", *published.options, "--pin-stdin")
+    typed.append("wrong-1")
+    done = desk.run("verify", "fido2", *published.options, "--pin-stdin")
+    assert (done.code, key.client_pin.tries) == (3, 3)
+    assert "the key takes no PIN until it is unplugged" in done.err
+    typed.append(PIN)
+    done = desk.run("verify", "fido2", *published.options, "--pin-stdin")
+    assert (done.code, key.client_pin.tries, typed) == (3, 3, [PIN])
+    assert "until it is unplugged" in done.err
+    assert slot.key is key
+
+
+def test_with_two_tries_left_a_script_is_declined(
+    bus: Bus, maker: Maker, published: Published, desk: Desk, typed: list[str]
+) -> None:
+    """However right its PIN may be: a person has to decide."""
+    key = wants_pin(maker)
+    key.client_pin.retries = 2
+    bus.plug(key)
+    typed.append(PIN)
+    done = desk.run("verify", "fido2", *published.options, "--pin-stdin")
+    assert (done.code, key.client_pin.tries) == (8, 0)
+    assert "2 PIN tries left, and a person has to decide" in done.err
+
+
+@pytest.mark.parametrize("left", range(9))
+def test_a_lockout_is_never_caused_by_a_script(
+    bus: Bus, maker: Maker, published: Published, desk: Desk, typed: list[str], left: int
+) -> None:
+    """Run as often as you like with a wrong PIN: two tries stay, and no key is locked that was not."""
+    key = wants_pin(maker)
+    key.client_pin.retries = left
+    bus.plug(key)
+    for _ in range(10):
+        typed.append("wrong-1")
+        assert desk.run("verify", "fido2", *published.options, "--pin-stdin").code in (3, 8)
+    assert key.client_pin.retries == min(left, 2)
+
+
+def test_a_locked_pin_is_not_tried(bus: Bus, maker: Maker, published: Published, desk: Desk, typed: list[str]) -> None:
+    """It is told what is left to do."""
+    key = wants_pin(maker)
+    key.client_pin.retries = 0
+    bus.plug(key)
+    typed.append(PIN)
+    done = desk.run("verify", "fido2", *published.options, "--pin-stdin")
+    assert (done.code, key.client_pin.tries) == (3, 0)
+    assert "locked for good" in done.err
+
+
+def test_a_pin_that_must_be_changed_is_not_tried(
+    bus: Bus, maker: Maker, published: Published, desk: Desk, typed: list[str]
+) -> None:
+    """forcePINChange: the key would call the right PIN wrong."""
+    key = wants_pin(maker, force_change=True)
+    bus.plug(key)
+    typed.append(PIN)
+    done = desk.run("verify", "fido2", *published.options, "--pin-stdin")
+    assert (done.code, key.client_pin.tries) == (3, 0)
+    assert "wants a new PIN" in done.err
+
+
+@pytest.mark.parametrize("pin", ["12345", "x" * 64, ""])
+def test_a_pin_that_cannot_be_right_is_not_tried(
+    bus: Bus, maker: Maker, published: Published, desk: Desk, typed: list[str], pin: str
+) -> None:
+    """Shorter than this key's minimum, or longer than any."""
+    key = wants_pin(maker, shortest_pin=6)
+    bus.plug(key)
+    typed.append(pin)
+    done = desk.run("verify", "fido2", *published.options, "--pin-stdin")
+    assert (done.code, key.client_pin.tries) == (3, 0)
+    assert "6 characters or more" in done.err
+
+
+@pytest.mark.parametrize("how", [{"conduct": Conduct(always_uv=True)}, {}], ids=["always-uv", "policy"])
+def test_a_key_that_wants_a_pin_first_is_told_so_and_gets_no_verdict(
+    bus: Bus, maker: Maker, published: Published, desk: Desk, tmp_path: Path, how: dict[str, Conduct]
+) -> None:
+    """Exit 3 and no receipt: that is no answer about the key."""
+    (tmp_path / "policy.toml").write_text("user-verification = true")
+    key = lab_key(maker, **how)
+    bus.plug(key)
+    done = desk.run("verify", "fido2", *published.options, "--require", tmp_path / "policy.toml")
+    assert (done.code, done.out, key.registered) == (3, "", 0)
+    assert "set a PIN first" in done.err
+
+
+def test_a_u2f_key_cannot_verify_its_user_and_is_judged(
+    bus: Bus, maker: Maker, desk: Desk, published: Published, tmp_path: Path
+) -> None:
+    """There is no PIN to set: the check fails."""
+    (tmp_path / "policy.toml").write_text("user-verification = true\npin = true")
+    bus.plug(SecurityKey(maker.certificate(None), make=Make(aaguid=None, versions=("U2F_V2",))))
+    done, receipt = desk.verify(*published.options, "--require", tmp_path / "policy.toml")
+    assert (done.code, receipt["failed"]) == (1, ["genuine", "pin", "user verification"])
+
+
+def test_the_credentials_on_a_key_are_counted_with_its_pin(
+    bus: Bus, maker: Maker, desk: Desk, typed: list[str]
+) -> None:
+    """`key info --count`; without the PIN only the room is known."""
+    key = lab_key(maker, pin=PIN)
+    key.resident.append(("example.org", b"id"))
+    bus.plug(key)
+    typed.append(PIN)
+    assert re.search(r"resident used +1\n.*resident free +24\n", desk.run("key", "info", "--pin-stdin").out)
+    assert "resident used" not in desk.run("key", "info").out
+
+
+def test_a_pin_is_typed_unseen_and_the_last_tries_are_confirmed(
+    session: "pexpect.spawn[str]", key_at_process: SecurityKey
+) -> None:
+    """At a terminal: what is left is in the prompt, the PIN is not echoed, and `LAST` is typed at two left."""
+    assert session.expect("type LAST to go on") == 0
+    session.sendline("LAST")
+    session.expect("PIN of the key, 2 tries left: ")
+    time.sleep(0.2)
+    session.sendline(PIN)
+    session.expect("verdict +proof")
+    session.expect(pexpect.EOF)
+    assert PIN not in session.seen.getvalue()  # type: ignore[attr-defined]
+    assert key_at_process.client_pin.retries == 8
+
+
+def test_the_pin_is_nowhere_but_in_the_key(
+    key_at_process: SecurityKey, published: Published, process_desk: Desk, tmp_path: Path
+) -> None:
+    """Not in what is printed, with --debug too, and not in a file of the desk: the canary."""
+    key_at_process.client_pin.retries = 8
+    process = process_desk.start("verify", "fido2", "--debug", "--pin-stdin", *published.options, stdin=-1)
+    out, err = process.communicate(PIN + "\n", timeout=50)
+    assert process.returncode == 0, err
+    assert PIN not in out + err
+    files = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert files
+    assert not [file for file in files if PIN.encode() in file.read_bytes()]

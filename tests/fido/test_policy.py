@@ -1,0 +1,110 @@
+"""The policy file: every line is understood or refused by name."""
+
+import contextlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mfa_kit.attestation import Policy, policy_of
+from mfa_kit.errors import UsageFault
+from mfa_kit.fidokey import Version
+from mfa_kit.verification import Check, Proof, Refused, Value, judged
+from tests.fido.conftest import Desk
+
+WHOLE = """
+models = ["D7781E5D-e353-46aa-afe2-3ca49f13332a", "a6b1ae0823a7e6a7b0e0a53f2b6a7db98848a61f"]
+certification = "L1plus"
+fips = 2
+firmware = "5.7.0"
+pin = true
+user-verification = true
+transports = ["usb", "nfc"]
+signed-metadata = true
+no-advisories = true
+"""
+
+
+def test_a_whole_policy_is_read() -> None:
+    """Each line, in the words of docs/policy-file.md."""
+    assert policy_of(WHOLE) == Policy(
+        models=("d7781e5d-e353-46aa-afe2-3ca49f13332a", "a6b1ae0823a7e6a7b0e0a53f2b6a7db98848a61f"),
+        certification="FIDO_CERTIFIED_L1plus",
+        fips=2,
+        firmware=Version(5, 7, 0),
+        pin=True,
+        user_verification=True,
+        transports=("usb", "nfc"),
+        signed_metadata=True,
+        no_advisories=True,
+    )
+
+
+def test_an_empty_policy_asks_for_a_genuine_key_alone() -> None:
+    """As no policy does."""
+    assert policy_of("") == Policy()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("firmwares = 1", "a policy has no 'firmwares'"),
+        ("models = []", "models in the policy cannot be read"),
+        ('models = ["yubikey"]', "models in the policy cannot be read"),
+        ("models = 7", "models in the policy cannot be read"),
+        ('certification = "L9"', "certification in the policy cannot be read"),
+        ("fips = 5", "fips in the policy cannot be read"),
+        ("fips = true", "fips in the policy cannot be read"),
+        ("firmware = 5.7", "firmware in the policy cannot be read"),
+        ('firmware = "5.7"', "firmware in the policy cannot be read"),
+        ('firmware = "5.7.0\\n"', "firmware in the policy cannot be read"),
+        ('pin = "yes"', "pin in the policy cannot be read"),
+        ("transports = [1]", "transports in the policy cannot be read"),
+        ("models = [", "the policy is no TOML"),
+        ("[" * 10_000, "the policy is no TOML"),
+    ],
+)
+def test_what_is_not_understood_is_refused_by_name(text: str, said: str) -> None:
+    """A policy that is half understood would let keys through."""
+    with pytest.raises(UsageFault, match=said[:30]) as caught:
+        policy_of(text)
+    assert said in str(caught.value)
+
+
+values = st.recursive(
+    st.text(max_size=50) | st.integers() | st.booleans() | st.floats(), lambda v: st.lists(v, max_size=3), max_leaves=5
+)
+
+
+@given(name=st.sampled_from([line.split(" ")[0] for line in WHOLE.split("\n") if line]), value=values)
+@settings(max_examples=300, deadline=None)
+def test_no_value_is_a_traceback(name: str, value: object) -> None:
+    """A policy or a sentence."""
+    with contextlib.suppress(UsageFault):
+        assert isinstance(policy_of(f"{name} = {value!r}"), Policy)
+
+
+@given(text=st.text(max_size=200))
+@settings(max_examples=200, deadline=None)
+def test_no_text_is_a_traceback(text: str) -> None:
+    """A policy or a sentence."""
+    with contextlib.suppress(UsageFault):
+        assert isinstance(policy_of(text), Policy)
+
+
+def test_a_file_that_cannot_be_read_is_a_usage_error(desk: Desk, tmp_path: Path) -> None:
+    """Absent, a folder, or no text."""
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    for file in (tmp_path / "absent", tmp_path, tmp_path / "binary"):
+        done = desk.run("verify", "fido2", "--require", file)
+        assert (done.code, "cannot be read" in done.err) == (2, True)
+
+
+def test_a_table_without_a_pass_is_no_proof() -> None:
+    """Nothing looked at is nothing proven; a warning is no failure."""
+    passed, warned, failed, other = (Check("c", value, "") for value in Value)
+    assert judged([]) == Refused(())
+    assert judged([warned, other]) == Refused((warned, other))
+    assert judged([passed, warned, other]) == Proof((passed, warned, other))
+    assert judged([passed, failed]) == Refused((passed, failed))

@@ -1,0 +1,60 @@
+"""The program as a process of its own, with a key behind a socket in place of /dev/hidraw."""
+
+import json
+import signal
+import time
+from dataclasses import replace
+
+import pytest
+
+from mfa_kit.lab.securitykey import SecurityKey
+from tests.fido.conftest import Desk, Port, Published
+
+
+@pytest.fixture
+def plain_key(key_at_process: SecurityKey) -> SecurityKey:
+    """Make the key of the other process one that asks for nothing."""
+    key_at_process.conduct = replace(key_at_process.conduct, uv_not_required=True)
+    return key_at_process
+
+
+def test_a_process_verifies_and_says_so_by_its_status(
+    plain_key: SecurityKey, process_desk: Desk, published: Published
+) -> None:
+    """Stdout is the receipt and nothing else; stderr is the talk."""
+    done = process_desk.process("verify", "fido2", "--output", "json", *published.options)
+    assert (done.code, json.loads(done.out)["verdict"]) == (0, "proof")
+    assert done.err.splitlines() == ["reading blob.jwt …", "touch your key now (30 s)", "touch your key now (30 s)"]
+    assert plain_key.resident == []
+
+
+def test_ctrl_c_sends_a_cancel_to_the_key(
+    plain_key: SecurityKey, process_desk: Desk, published: Published, port: Port
+) -> None:
+    """It stops blinking, and the program ends with 130."""
+    plain_key.conduct = replace(plain_key.conduct, touch=None)
+    process = process_desk.start("verify", "fido2", *published.options)
+    assert process.stderr
+    while "touch your key" not in process.stderr.readline():
+        assert process.poll() is None
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out) == (130, "")
+    assert "Traceback" not in err
+    assert any(wire.cancelled for wire in port.wires)
+
+
+def test_a_key_that_is_pulled_out_ends_the_process(
+    plain_key: SecurityKey, process_desk: Desk, published: Published, port: Port
+) -> None:
+    """With exit 3, while it waits for a finger."""
+    plain_key.conduct = replace(plain_key.conduct, touch=None)
+    process = process_desk.start("verify", "fido2", *published.options)
+    assert process.stderr
+    while "touch your key" not in process.stderr.readline():
+        assert process.poll() is None
+    port.wires[-1].close()
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 3
+    assert "the key was removed" in err

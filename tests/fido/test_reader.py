@@ -1,0 +1,200 @@
+"""FIDO in a smart card reader: a real pcscd, pyscard and python-fido2, in a process of its own."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from mfa_kit.errors import DeviceFault
+from mfa_kit.lab.fidocard import FidoCard
+from mfa_kit.lab.maker import Maker
+from mfa_kit.lab.reader import Readers
+from mfa_kit.lab.securitykey import Conduct, Make, SecurityKey, lab_key
+from tests.conftest import ROOT, bare, without
+from tests.fido.conftest import SITE, Desk, Port, Published, publish
+
+pytestmark = pytest.mark.slow
+READER = "Contactless reader"
+PRODUCT = "Maker Key FIDO+CCID"
+# pcscd looks each 0.4 s; a card that is out and in again between two looks is never powered.
+NOTICED = 1.0
+U2F = Make(aaguid=None, versions=("U2F_V2",))
+
+
+@pytest.fixture(scope="module")
+def readers() -> Iterator[Readers]:
+    """Start a pcscd of our own with two readers; one has the name of a key on USB."""
+    try:
+        with Readers([READER, PRODUCT]) as readers:
+            yield readers
+    except DeviceFault as fault:
+        without(f"{fault}; {fault.hint}")
+
+
+@contextmanager
+def inserted(readers: Readers, card: FidoCard, *, reader: int = 0) -> Iterator[None]:
+    """Have a card in a reader."""
+    readers.insert(card, reader)
+    try:
+        yield
+    finally:
+        readers.remove(reader)
+        time.sleep(NOTICED)
+
+
+@pytest.fixture
+def at_reader(readers: Readers, tmp_path: Path) -> Desk:
+    """Sit down at a desk with readers and no USB."""
+    return Desk(tmp_path / "desk", {**readers.env, "PYTHONPATH": f"{SITE}:{ROOT}"})
+
+
+@pytest.mark.parametrize(
+    "make", [Make(transports=("nfc",)), Make(versions=("FIDO_2_1",)), U2F], ids=["both", "ctap2", "u2f"]
+)
+def test_a_key_in_a_reader_is_verified(
+    readers: Readers, at_reader: Desk, maker: Maker, tmp_path: Path, make: Make
+) -> None:
+    """Through CTAP2 and through CTAP1, with long answers in parts."""
+    issued = maker.certificate(make.aaguid)
+    entries = [maker.entry("key", aaguid="6d66616b-6974-0000-0000-000000000001")]
+    if make is U2F:
+        entries = [maker.entry("key", identifiers=[issued.identifier])]
+    published = publish(tmp_path, maker, entries)
+    with inserted(readers, FidoCard(SecurityKey(issued, make=make))):
+        done = at_reader.process("verify", "fido2", "--output", "json", *published.options)
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["place"].startswith(READER)
+
+
+def test_a_late_finger_and_a_pin_work_over_a_reader_too(
+    readers: Readers, at_reader: Desk, maker: Maker, published: Published
+) -> None:
+    """The card says 9100 until the finger comes."""
+    key = lab_key(maker, pin="1234567", conduct=Conduct(touch=0.5, always_uv=True))
+    with inserted(readers, FidoCard(key)):
+        process = at_reader.start("verify", "fido2", "--pin-stdin", *published.options, stdin=subprocess.PIPE)
+        _, err = process.communicate("1234567\n", timeout=50)
+    assert process.returncode == 0, err
+    assert (key.client_pin.tries, key.client_pin.retries) == (2, 8)
+
+
+def test_a_blocked_pin_is_not_sent_again_by_a_reconnect(
+    readers: Readers, at_reader: Desk, maker: Maker, published: Published
+) -> None:
+    """python-fido2 would reconnect to a reader, and send the PIN once more."""
+    key = lab_key(maker, pin="1234567", conduct=Conduct(always_uv=True))
+    card = FidoCard(key)
+    with inserted(readers, card):
+        card.power = lambda: None  # type: ignore[method-assign] # so that two wrong ones before count
+        key.client_pin.wrong_in_a_row = 2
+        process = at_reader.start("verify", "fido2", "--pin-stdin", *published.options, stdin=subprocess.PIPE)
+        _, err = process.communicate("wrong-1\n", timeout=50)
+    assert (process.returncode, key.client_pin.tries) == (3, 1)
+    assert "takes no PIN until it is unplugged" in err
+
+
+def test_the_same_key_on_usb_and_in_a_reader_is_listed_once(
+    readers: Readers, at_reader: Desk, maker: Maker, tmp_path: Path
+) -> None:
+    """And another key in another reader is listed beside it."""
+    key, other = lab_key(maker, make=Make(product=PRODUCT)), lab_key(maker)
+    port = Port(tmp_path / "0", key)
+    env = {**port.env, "TEST_HID_PRODUCT": PRODUCT}
+    try:
+        with inserted(readers, FidoCard(key), reader=1):
+            done = at_reader.process("key", "list", "--output", "json", env=env)
+            assert [row["where"] for row in json.loads(done.out)["rows"]] == [["/dev/hidraw0"]]
+            with inserted(readers, FidoCard(other)):
+                done = at_reader.process("key", "list", "--output", "json", env=env)
+        places = [row["where"][0] for row in json.loads(done.out)["rows"]]
+        assert places == ["/dev/hidraw0", f"{READER} 00 00"]
+    finally:
+        port.close()
+
+
+def test_removal_at_every_apdu_is_told_as_removal(
+    readers: Readers, at_reader: Desk, key: SecurityKey, published: Published
+) -> None:
+    """Whichever command is the last one that the card sees."""
+    whole = FidoCard(key)
+    with inserted(readers, whole):
+        assert at_reader.process("verify", "fido2", *published.options).code == 0
+    assert whole.count > 10
+    for last in range(1, whole.count + 1, 2):
+        with inserted(readers, FidoCard(key, pulled_at=last)):
+            done = at_reader.process("verify", "fido2", *published.options)
+        assert (done.code, done.out) == (3, ""), last
+        assert "the key was removed" in done.err or "there is no security key" in done.err, last
+
+
+@pytest.mark.parametrize("at", [1, 8])
+def test_a_mute_card_ends_at_its_deadline(
+    readers: Readers, at_reader: Desk, key: SecurityKey, published: Published, at: int
+) -> None:
+    """Within seconds, and the program ends though a thread still waits in PC/SC."""
+    with inserted(readers, FidoCard(key, mute_at=at)):
+        done = at_reader.process("verify", "fido2", *published.options)
+    assert done.code == 3
+    assert "the key does not answer" in done.err
+
+
+HOLD = """
+import sys
+from smartcard.System import readers
+from smartcard.scard import SCARD_SHARE_EXCLUSIVE
+card = next(each for each in readers() if str(each).startswith(sys.argv[1])).createConnection()
+card.connect(mode=SCARD_SHARE_EXCLUSIVE)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_card_that_another_program_holds_is_told_so(
+    readers: Readers, at_reader: Desk, key: SecurityKey, published: Published
+) -> None:
+    """Nothing is killed for it."""
+    with inserted(readers, FidoCard(key)):
+        holder = subprocess.Popen(
+            [sys.executable, "-c", HOLD, READER],
+            env={**bare(), **readers.env},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        with holder:
+            assert holder.stdout
+            assert holder.stdout.readline() == "held\n"
+            done = at_reader.process("verify", "fido2", *published.options)
+            assert holder.poll() is None
+            assert holder.stdin
+            holder.stdin.close()
+    assert done.code == 3
+    assert "holds the card" in done.err
+
+
+def test_a_card_of_another_kind_is_no_key(readers: Readers, at_reader: Desk, key: SecurityKey) -> None:
+    """It has no FIDO applet."""
+    card = FidoCard(key)
+    card.answer = lambda _: b"\x6a\x82"  # type: ignore[assignment]
+    with inserted(readers, card):
+        done = at_reader.process("verify", "fido2")
+    assert (done.code, "there is no security key" in done.err) == (3, True)
+
+
+def test_without_pyscard_usb_works_and_the_hint_names_the_extra(
+    tmp_path: Path, key_at_process: SecurityKey, port: Port, published: Published
+) -> None:
+    """FIDO over PC/SC needs the extra, and only that does."""
+    (tmp_path / "smartcard.py").write_text("raise ImportError\n")
+    path = f"{tmp_path}:{SITE}:{ROOT}"
+    nothing = Desk(tmp_path / "desk", {"PYTHONPATH": path}).process("verify", "fido2", *published.options)
+    assert nothing.code == 3
+    assert "for NFC and smart card readers install 'mfa-kit[oath]'" in nothing.err
+    done = Desk(tmp_path / "desk", {**port.env, "PYTHONPATH": path}).process("key", "list", "--output", "json")
+    assert [row["where"] for row in json.loads(done.out)["rows"]] == [["/dev/hidraw0"]]
+    assert key_at_process.registered == 0

@@ -1,0 +1,530 @@
+"""`verify fido2` against keys of the lab: what is a proof, what is not, and what is told."""
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from fido2 import cbor
+
+from mfa_kit.cli.kit import fido as kit
+from mfa_kit.lab.maker import Maker
+from mfa_kit.lab.securitykey import UP, UV, Conduct, Make, SecurityKey, Touch, lab_key
+from tests.fido.conftest import LAB_AAGUID, NOW, Bus, Desk, Published, detail, publish, results
+
+OTHER_AAGUID = "6d66616b-6974-0000-0000-000000000002"
+U2F = Make(aaguid=None, versions=("U2F_V2",))
+
+
+def policy(folder: Path, text: str) -> list[str]:
+    """Write a policy file and return the option that names it."""
+    file = folder / "policy.toml"
+    file.write_text(text)
+    return ["--require", str(file)]
+
+
+def test_a_genuine_key_is_a_proof_with_exit_0(bus: Bus, key: SecurityKey, published: Published, desk: Desk) -> None:
+    """Every check passes or does not apply."""
+    bus.plug(key)
+    done, receipt = desk.verify(*published.options)
+    assert (done.code, receipt["verdict"], receipt["model"]) == (0, "proof", "mfa-kit lab key")
+    assert set(results(receipt).values()) == {"pass", "not applicable"}
+    assert (receipt["schema"], receipt["version"]) == ("mfa-kit/verify-fido2", 1)
+
+
+def test_the_receipt_names_all_that_it_rests_on(bus: Bus, key: SecurityKey, published: Published, desk: Desk) -> None:
+    """Certificates and roots by SHA-256, the metadata by number and date, the key's own words as such."""
+    bus.plug(key, serial="0042")
+    _, receipt = desk.verify(*published.options, "--asset", "BOX-7")
+    assert receipt["root_sha256"] == receipt["metadata"]["root_sha256"]
+    assert len(receipt["certificates_sha256"]) == 1
+    assert (receipt["asset"], receipt["serial"], receipt["aaguid"]) == ("BOX-7", "0042", LAB_AAGUID)
+    assert (receipt["firmware"], receipt["metadata"]["number"]) == ("5.7.4", 1)
+
+
+def test_nothing_stays_on_the_key(bus: Bus, key: SecurityKey, published: Published, desk: Desk) -> None:
+    """The credential is not resident, and one is all that is made."""
+    bus.plug(key)
+    desk.verify(*published.options)
+    assert (key.resident, key.registered) == ([], 1)
+
+
+def test_a_key_that_keeps_the_credential_is_refused(bus: Bus, maker: Maker, published: Published, desk: Desk) -> None:
+    """The room is looked at before and after."""
+    bus.plug(lab_key(maker, conduct=Conduct(keep=True)))
+    done, receipt = desk.verify(*published.options)
+    assert (done.code, results(receipt)["leaves nothing"]) == (1, "fail")
+
+
+@pytest.mark.parametrize(
+    ("attestation", "check", "reason"),
+    [
+        ("self", "warn", "self-attestation"),
+        ("none", "warn", "no attestation"),
+        ("tpm", "not applicable", "no attestation"),
+        ("android-key", "not applicable", "no attestation"),
+        ("android-safetynet", "not applicable", "no attestation"),
+        ("apple", "not applicable", "no attestation"),
+        ("unheard-of", "fail", "no attestation"),
+    ],
+)
+def test_what_is_not_signed_by_a_maker_never_counts_as_genuine(
+    bus: Bus, maker: Maker, published: Published, desk: Desk, attestation: str, check: str, reason: str
+) -> None:
+    """Whatever the key says of its model."""
+    bus.plug(lab_key(maker, conduct=Conduct(attestation=attestation)))
+    done, receipt = desk.verify(*published.options)
+    assert (done.code, receipt["verdict"], receipt["model"]) == (1, "refused", None)
+    assert (results(receipt)["attestation"], results(receipt)["genuine"]) == (check, "fail")
+    assert reason in detail(receipt, "genuine")
+
+
+def test_a_u2f_key_is_known_by_the_identifier_of_its_certificate(
+    bus: Bus, maker: Maker, desk: Desk, tmp_path: Path
+) -> None:
+    """Through CTAP1, with what U2F has: no flags of verification, a counter, presence."""
+    issued = maker.certificate(None, unit="U2F")
+    published = publish(tmp_path, maker, [maker.entry("U2F key", identifiers=[issued.identifier])])
+    bus.plug(SecurityKey(issued, make=U2F))
+    done, receipt = desk.verify(*published.options)
+    assert (done.code, receipt["model"], receipt["versions"]) == (0, "U2F key", ["U2F_V2"])
+    assert results(receipt)["leaves nothing"] == "not applicable"
+
+
+def test_a_u2f_key_of_another_batch_is_not_genuine(bus: Bus, maker: Maker, desk: Desk, tmp_path: Path) -> None:
+    """The right root, but a certificate that the metadata does not list."""
+    listed, other = maker.certificate(None), maker.certificate(None)
+    published = publish(tmp_path, maker, [maker.entry("U2F key", identifiers=[listed.identifier])])
+    bus.plug(SecurityKey(other, make=U2F))
+    done, receipt = desk.verify(*published.options)
+    assert (done.code, detail(receipt, "genuine")) == (1, "the metadata knows no model for this U2F certificate")
+
+
+def test_a_ctap2_key_may_attest_as_u2f(bus: Bus, maker: Maker, desk: Desk, tmp_path: Path) -> None:
+    """The format fido-u2f, with an AAGUID of zeros."""
+    issued = maker.certificate(None)
+    published = publish(tmp_path, maker, [maker.entry("U2F key", identifiers=[issued.identifier])])
+    bus.plug(SecurityKey(issued, conduct=Conduct(attestation="fido-u2f")))
+    done, receipt = desk.verify(*published.options)
+    assert (done.code, receipt["attestation"], receipt["aaguid"]) == (0, "fido-u2f", None)
+
+
+Issue = Callable[[Maker, bytes], SecurityKey]
+OURS = bytes.fromhex(LAB_AAGUID.replace("-", ""))
+THEIRS = bytes.fromhex(OTHER_AAGUID.replace("-", ""))
+
+
+def _below(maker: Maker, *, ca: bool | None) -> SecurityKey:
+    between = maker.intermediate(ca=ca)
+    return SecurityKey(maker.certificate(OURS, issuer=between), chain=[between])
+
+
+@pytest.mark.parametrize(
+    ("issue", "check", "reason"),
+    [
+        (lambda maker: SecurityKey(maker.certificate(THEIRS)), "attestation", "AAGUID"),
+        (lambda maker: SecurityKey(maker.certificate(OURS, expired=True)), "genuine", "expired"),
+        (lambda maker: SecurityKey(maker.certificate(OURS, ca=True)), "attestation", "CA=false"),
+        (lambda maker: SecurityKey(maker.certificate(OURS, unit="Sales")), "attestation", "Authenticator Attestation"),
+        (lambda _: SecurityKey(Maker(now=NOW).certificate(OURS)), "genuine", "not issued under a root"),
+        (lambda maker: _below(maker, ca=False), "genuine", "no right to issue"),
+        (lambda maker: SecurityKey(maker.certificate(OURS), chain=[maker.root]), "", ""),
+        (lambda maker: _below(maker, ca=None), "genuine", "no right to issue"),
+        (lambda maker: _below(maker, ca=True), "", ""),
+        (lambda maker: SecurityKey(maker.certificate(None)), "", ""),
+    ],
+    ids=[
+        "aaguid",
+        "expired",
+        "ca",
+        "unit",
+        "other-maker",
+        "no-authority",
+        "silent-authority",
+        "root-sent",
+        "intermediate",
+        "no-extension",
+    ],
+)
+def test_each_chain_gets_its_verdict(
+    bus: Bus,
+    maker: Maker,
+    published: Published,
+    desk: Desk,
+    issue: Callable[[Maker], SecurityKey],
+    check: str,
+    reason: str,
+) -> None:
+    """A chain that does not hold is told with why; one that holds is a proof."""
+    bus.plug(issue(maker))
+    done, receipt = desk.verify(*published.options)
+    failed = [name for name, result in results(receipt).items() if result == "fail"]
+    assert done.code == (1 if check else 0)
+    assert set(failed) == ({check, "genuine"} if check else set())
+    assert not check or reason in detail(receipt, check)
+
+
+def test_a_serial_number_of_0_is_remarked_and_no_crash(
+    bus: Bus, maker: Maker, published: Published, desk: Desk
+) -> None:
+    """Such certificates are in the field, and RFC 5280 forbids them."""
+    bus.plug(SecurityKey(maker.certificate(OURS, serial=0)))
+    done, receipt = desk.verify(*published.options)
+    assert (done.code, results(receipt)["attestation"], receipt["warned"]) == (0, "warn", ["attestation"])
+
+
+def test_another_makers_key_may_not_claim_this_makers_model(bus: Bus, maker: Maker, desk: Desk, tmp_path: Path) -> None:
+    """Its own chain holds, up to a root that is listed, but for another model."""
+    other = Maker("other", now=NOW)
+    entries = [
+        maker.entry("ours", aaguid=LAB_AAGUID),
+        other.entry("theirs", aaguid=OTHER_AAGUID, roots=[other.root.der]),
+    ]
+    published = publish(tmp_path, maker, entries)
+    bus.plug(SecurityKey(other.certificate(None), make=Make(aaguid=OURS)))
+    done, receipt = desk.verify(*published.options)
+    assert (done.code, receipt["model"]) == (1, None)
+    assert "ours: its certificate was not issued under a root" in detail(receipt, "genuine")
+
+
+def test_where_a_root_is_for_two_models_the_certificate_must_say_which(
+    bus: Bus, maker: Maker, desk: Desk, tmp_path: Path
+) -> None:
+    """WebAuthn Level 3, 8.2.1: or a cheap model could claim to be the certified one."""
+    entries = [maker.entry("dear", aaguid=LAB_AAGUID), maker.entry("cheap", aaguid=OTHER_AAGUID)]
+    published = publish(tmp_path, maker, entries)
+    bus.plug(SecurityKey(maker.certificate(None)))
+    done, receipt = desk.verify(*published.options)
+    assert (done.code, detail(receipt, "genuine")) == (1, "dear: its certificate does not say the model")
+
+
+def test_a_certificate_that_is_itself_listed_is_trusted(bus: Bus, maker: Maker, desk: Desk, tmp_path: Path) -> None:
+    """FIDO Metadata Statements allow it in place of a root."""
+    stranger = Maker("stranger", now=NOW).certificate(OURS)
+    published = publish(tmp_path, maker, [maker.entry("pinned", aaguid=LAB_AAGUID, roots=[stranger.der])])
+    bus.plug(SecurityKey(stranger))
+    assert desk.verify(*published.options)[0].code == 0
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        "REVOKED",
+        "ATTESTATION_KEY_COMPROMISE",
+        "USER_KEY_REMOTE_COMPROMISE",
+        "USER_KEY_PHYSICAL_COMPROMISE",
+        "USER_VERIFICATION_BYPASS",
+    ],
+)
+def test_a_revoked_or_compromised_model_is_refused(
+    bus: Bus, key: SecurityKey, maker: Maker, desk: Desk, tmp_path: Path, status: str
+) -> None:
+    """However well its chain holds, and whatever was certified before."""
+    entry = maker.entry("m", aaguid=LAB_AAGUID, statuses=["FIDO_CERTIFIED_L2", status])
+    bus.plug(key)
+    done, receipt = desk.verify(*publish(tmp_path, maker, [entry]).options)
+    assert (done.code, receipt["failed"], detail(receipt, "status")) == (1, ["status"], f"m: {status}")
+
+
+def test_an_update_that_is_available_is_a_warning(
+    bus: Bus, key: SecurityKey, maker: Maker, desk: Desk, tmp_path: Path
+) -> None:
+    """And no failure."""
+    entry = maker.entry("m", aaguid=LAB_AAGUID, statuses=["FIDO_CERTIFIED_L1", "UPDATE_AVAILABLE"])
+    bus.plug(key)
+    done, receipt = desk.verify(*publish(tmp_path, maker, [entry]).options)
+    assert (done.code, receipt["warned"]) == (0, ["status"])
+
+
+def test_stale_metadata_is_a_warning_and_fails_where_the_policy_wants_it_current(
+    bus: Bus, key: SecurityKey, maker: Maker, desk: Desk, tmp_path: Path
+) -> None:
+    """Past its nextUpdate, a revocation may be missing from it."""
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    entries = [maker.entry("m", aaguid=LAB_AAGUID)]
+    published = publish(tmp_path, maker, entries, next_update=yesterday)
+    bus.plug(key)
+    done, receipt = desk.verify(*published.options)
+    assert (done.code, receipt["warned"]) == (0, ["metadata"])
+    done, receipt = desk.verify(*published.options, *policy(tmp_path, "signed-metadata = true"))
+    assert (done.code, receipt["failed"]) == (1, ["metadata"])
+    assert f"due on {yesterday}" in detail(receipt, "metadata")
+
+
+def test_without_metadata_nothing_is_genuine_and_the_answer_says_where_to_get_it(
+    bus: Bus, key: SecurityKey, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fail closed; the other checks are made all the same."""
+    monkeypatch.setattr("mfa_kit.adapters.mds.find_spec", lambda _: None)
+    bus.plug(key)
+    done, receipt = desk.verify()
+    assert (done.code, receipt["failed"], receipt["metadata"]) == (1, ["genuine"], None)
+    assert "https://mds3.fidoalliance.org/" in detail(receipt, "genuine")
+
+
+@pytest.mark.parametrize(
+    ("hide", "check"), [(UP, "user presence"), (UV, "user verification")], ids=["presence", "verification"]
+)
+def test_flags_are_checked_and_not_what_was_asked_for(
+    bus: Bus, maker: Maker, published: Published, desk: Desk, hide: int, check: str
+) -> None:
+    """A key that answers without the flag is refused, though it took the PIN and the touch."""
+    key = lab_key(maker, conduct=Conduct(hide=hide, always_uv=hide == UV), make=Make(fingerprint=True))
+    bus.plug(key)
+    done, receipt = desk.verify(*published.options)
+    assert (done.code, results(receipt)[check]) == (1, "fail")
+
+
+def test_a_fingerprint_verifies_without_a_pin(
+    bus: Bus, maker: Maker, published: Published, desk: Desk, tmp_path: Path
+) -> None:
+    """A key with a sensor of its own is not asked for a PIN."""
+    bus.plug(lab_key(maker, make=Make(fingerprint=True), pin="123456"))
+    done, receipt = desk.verify(*published.options, *policy(tmp_path, "user-verification = true"))
+    assert (done.code, results(receipt)["user verification"]) == (0, "pass")
+
+
+@pytest.mark.parametrize(("count", "result"), [(0, "not applicable"), (1, "pass")])
+def test_the_signature_counter_grows_or_is_none(
+    bus: Bus, maker: Maker, published: Published, desk: Desk, count: int, result: str
+) -> None:
+    """WebAuthn, 6.1.1: zeros mean that the key does not count."""
+    bus.plug(lab_key(maker, conduct=Conduct(count=count)))
+    done, receipt = desk.verify(*published.options)
+    assert (done.code, results(receipt)["counter"]) == (0, result)
+
+
+def test_a_counter_that_stands_still_is_refused(bus: Bus, key: SecurityKey, published: Published, desk: Desk) -> None:
+    """It may be a copy of another key."""
+    key.counter = 7
+    key.conduct = replace(key.conduct, count=0)
+    bus.plug(key)
+    done, receipt = desk.verify(*published.options)
+    assert (done.code, receipt["failed"], detail(receipt, "counter")) == (1, ["counter"], "7, then 7: it must grow")
+
+
+def advised(maker: Maker, folder: Path, name: str, firmware: tuple[int, int, int]) -> tuple[SecurityKey, Published]:
+    """Make a key of this model and firmware, and publish the model."""
+    make = Make(firmware=firmware)
+    return lab_key(maker, make=make), publish(folder, maker, [maker.entry(name, aaguid=LAB_AAGUID)])
+
+
+@pytest.mark.parametrize(
+    ("model", "firmware", "result", "advisory"),
+    [
+        ("YubiKey 5 Series with NFC", (5, 4, 3), "warn", "ysa-2024-03"),
+        ("YubiKey 5 Series with NFC", (5, 7, 0), "pass", None),
+        ("YubiKey 5 FIPS Series", (5, 4, 2), "warn", "ysa-2024-03"),
+        ("Security Key NFC by Yubico", (5, 4, 3), "warn", "ysa-2024-03"),
+        ("YubiKey Bio Series - FIDO Edition", (5, 7, 1), "warn", "ysa-2024-03"),
+        ("YubiKey Bio Series - FIDO Edition", (5, 7, 2), "pass", None),
+        ("YubiKey FIPS Series", (4, 4, 2), "fail", "ysa-2019-02"),
+        ("YubiKey FIPS Series", (4, 4, 4), "fail", "ysa-2019-02"),
+        ("YubiKey FIPS Series", (4, 4, 5), "pass", None),
+        ("YK4 Series Key by Yubico", (4, 3, 4), "warn", "ysa-2017-01"),
+        ("YK4 Series Key by Yubico", (4, 3, 5), "pass", None),
+        ("Another maker's key", (4, 4, 2), "pass", None),
+    ],
+)
+def test_firmware_with_an_advisory_is_told_with_its_source(
+    bus: Bus,
+    maker: Maker,
+    desk: Desk,
+    tmp_path: Path,
+    model: str,
+    firmware: tuple[int, int, int],
+    result: str,
+    advisory: str | None,
+) -> None:
+    """Up to the version before the one that mends it."""
+    key, published = advised(maker, tmp_path, model, firmware)
+    bus.plug(key)
+    done, receipt = desk.verify(*published.options)
+    [check] = [each for each in receipt["checks"] if each["check"] == "advisories"]
+    assert (check["result"], done.code) == (result, 1 if result == "fail" else 0)
+    assert (check["source"] or "").endswith(f"/{advisory}/" if advisory else "")
+
+
+@pytest.mark.parametrize(
+    ("version", "said", "advisories", "firmware"),
+    [
+        (0, "unknown", "warn", "fail"),
+        (2, "unknown", "warn", "fail"),
+        (50100, "5.1.0 or later", "warn", "fail"),
+        (0x050704, "5.7.4 or later", "pass", "pass"),
+    ],
+)
+def test_firmware_that_a_key_does_not_tell_is_at_least_the_metadatas(
+    bus: Bus, maker: Maker, desk: Desk, tmp_path: Path, version: int, said: str, advisories: str, firmware: str
+) -> None:
+    """As three octets, or as five decimal digits; what is not known is a warning, and fails where it is asked for."""
+    published = publish(tmp_path, maker, [maker.entry("YubiKey 5 Series", aaguid=LAB_AAGUID, version=version)])
+    bus.plug(SecurityKey(maker.certificate(OURS), make=Make(firmware=(0, 0, 0))))
+    _, receipt = desk.verify(*published.options, *policy(tmp_path, 'firmware = "5.7.0"'))
+    found = results(receipt)
+    assert (found["advisories"], found["firmware"]) == (advisories, firmware)
+    assert said in detail(receipt, "firmware")
+    _, receipt = desk.verify(*published.options, *policy(tmp_path, "no-advisories = true"))
+    assert results(receipt)["advisories"] == ("fail" if advisories == "warn" else "pass")
+
+
+def test_a_policy_may_refuse_firmware_with_an_advisory(bus: Bus, maker: Maker, desk: Desk, tmp_path: Path) -> None:
+    """`no-advisories = true` makes the warning a failure."""
+    key, published = advised(maker, tmp_path, "YubiKey 5 Series", (5, 4, 3))
+    bus.plug(key)
+    done, receipt = desk.verify(*published.options, *policy(tmp_path, "no-advisories = true"))
+    assert (done.code, receipt["failed"]) == (1, ["advisories"])
+
+
+def test_the_makers_word_on_the_firmware_wins_over_the_keys(
+    bus: Bus, maker: Maker, published: Published, desk: Desk, tmp_path: Path
+) -> None:
+    """A certificate with a firmware version is believed, whatever getInfo says."""
+    bus.plug(SecurityKey(maker.certificate(OURS, firmware=(5, 4, 3)), make=Make(firmware=(5, 7, 4))))
+    done, receipt = desk.verify(*published.options, *policy(tmp_path, 'firmware = "5.7.0"'))
+    assert (done.code, receipt["failed"], receipt["firmware"]) == (1, ["firmware"], "5.4.3")
+
+
+@pytest.mark.parametrize(
+    ("text", "failed"),
+    [
+        (f'models = ["{LAB_AAGUID}"]', []),
+        (f'models = ["{OTHER_AAGUID}"]', ["model"]),
+        ('certification = "L1"', []),
+        ('certification = "L2"', ["certification"]),
+        ("fips = 1", ["fips"]),
+        ('firmware = "5.7.4"', []),
+        ('firmware = "5.7.5"', ["firmware"]),
+        ("pin = true", ["pin"]),
+        ('transports = ["usb"]', []),
+        ('transports = ["usb", "nfc"]', ["transports"]),
+        ("signed-metadata = true", []),
+        ("", []),
+    ],
+)
+def test_each_line_of_a_policy_is_asked_of_the_key(
+    bus: Bus, key: SecurityKey, published: Published, desk: Desk, tmp_path: Path, text: str, failed: list[str]
+) -> None:
+    """The check of the same name fails, and nothing else."""
+    bus.plug(key)
+    done, receipt = desk.verify(*published.options, *policy(tmp_path, text))
+    assert (receipt["failed"], done.code) == (failed, 1 if failed else 0)
+
+
+def test_a_listed_model_that_is_only_claimed_is_not_on_the_list(
+    bus: Bus, maker: Maker, published: Published, desk: Desk, tmp_path: Path
+) -> None:
+    """The list is checked against what the attesting root vouches for, never against the AAGUID alone."""
+    bus.plug(lab_key(maker, conduct=Conduct(attestation="self")))
+    _, receipt = desk.verify(*published.options, *policy(tmp_path, f'models = ["{LAB_AAGUID}"]'))
+    assert receipt["failed"] == ["genuine", "model"]
+
+
+def test_a_fips_certificate_is_the_metadatas_word(
+    bus: Bus, key: SecurityKey, maker: Maker, desk: Desk, tmp_path: Path
+) -> None:
+    """Level 2 is asked for, and the metadata has level 2."""
+    entry = maker.entry("m", aaguid=LAB_AAGUID, statuses=["FIPS140_CERTIFIED_L2"])
+    bus.plug(key)
+    published = publish(tmp_path, maker, [entry])
+    assert desk.verify(*published.options, *policy(tmp_path, "fips = 2"))[0].code == 0
+    assert desk.verify(*published.options, *policy(tmp_path, "fips = 3"))[0].code == 1
+
+
+@pytest.mark.usefixtures("bus")
+def test_no_key_is_exit_3_with_what_to_do(desk: Desk) -> None:
+    """Nothing is plugged in, or not where it is looked for."""
+    done = desk.run("verify", "fido2")
+    assert (done.code, done.out) == (3, "")
+    assert "there is no security key" in done.err
+    assert "there is no FIDO key /dev/hidraw9" in desk.run("verify", "fido2", "--key", "/dev/hidraw9").err
+
+
+def test_of_two_keys_the_one_that_is_meant_is_named(
+    bus: Bus, maker: Maker, key: SecurityKey, published: Published, desk: Desk
+) -> None:
+    """By its place, as `key list` shows it; without a name neither is touched."""
+    other = lab_key(maker)
+    bus.plug(key)
+    bus.plug(other)
+    assert "there are 2 keys: /dev/hidraw0, /dev/hidraw1" in desk.run("verify", "fido2", *published.options).err
+    assert (key.registered, other.registered) == (0, 0)
+    assert desk.verify(*published.options, "--key", "/dev/hidraw1")[0].code == 0
+    assert (key.registered, other.registered) == (0, 1)
+
+
+def test_a_table_and_csv_say_the_same_as_json(bus: Bus, key: SecurityKey, published: Published, desk: Desk) -> None:
+    """A line a check for people; one line for a spreadsheet."""
+    bus.plug(key)
+    table = desk.run("verify", "fido2", *published.options).out
+    assert "genuine            pass            mfa-kit lab key" in table
+    assert "verdict   proof" in table
+    [row] = csv.DictReader(io.StringIO(desk.run("verify", "fido2", *published.options, "--output", "csv").out))
+    assert (row["verdict"], row["aaguid"]) == ("proof", LAB_AAGUID)
+
+
+def test_words_of_a_key_cannot_drive_the_terminal(bus: Bus, maker: Maker, desk: Desk) -> None:
+    """Control and bidi characters are written as escapes, and no word is longer than 64 characters."""
+    bus.plug(lab_key(maker, make=Make(product="evil\x1b[2J\u202eyek" + "x" * 100)))
+    listed = desk.run("key", "list").out
+    assert "\x1b" not in listed
+    assert "\u202e" not in listed
+    assert "evil\\x1b[2J\\u202eyek" in listed
+    assert "x" * 60 not in listed
+
+
+def test_json_is_one_document(bus: Bus, key: SecurityKey, desk: Desk) -> None:
+    """With a schema and a version."""
+    bus.plug(key)
+    listed = json.loads(desk.run("key", "list", "--output", "json").out)
+    assert (listed["schema"], listed["rows"][0]["fido_aaguid"]) == ("mfa-kit/key-list", LAB_AAGUID)
+
+
+def test_a_key_that_fails_while_it_is_listed_is_told_and_the_others_are_shown(
+    bus: Bus, key: SecurityKey, maker: Maker, desk: Desk
+) -> None:
+    """One bad key does not hide the good ones."""
+    bus.plug(lab_key(maker), tamper=lambda number, packet: packet if number < 2 else None)
+    bus.plug(key)
+    done = desk.run("key", "list", "--output", "json")
+    assert [row["where"] for row in json.loads(done.out)["rows"]] == [["/dev/hidraw1"]]
+    assert "/dev/hidraw0: the key was removed" in done.err
+    assert kit.state() == ["/dev/hidraw0", "/dev/hidraw1"]
+
+
+def test_a_key_with_ctap2_alone_is_known_as_such(bus: Bus, maker: Maker, published: Published, desk: Desk) -> None:
+    """It says that it takes no U2F messages."""
+    bus.plug(lab_key(maker, make=Make(versions=("FIDO_2_1",))))
+    done, receipt = desk.verify(*published.options)
+    assert (done.code, receipt["versions"]) == (0, ["FIDO_2_1"])
+
+
+def test_u2f_that_getinfo_leaves_out_is_found(bus: Bus, key: SecurityKey, desk: Desk) -> None:
+    """Ask the device, believe the behavior."""
+    real = key.cbor
+
+    def silent(request: bytes, touch: Touch) -> bytes:
+        answer = real(request, touch)
+        if request[0] != 4:
+            return answer
+        return b"\0" + cbor.encode({**cbor.decode(answer[1:]), 1: ["FIDO_2_0"]})  # type: ignore[dict-item]
+
+    key.cbor = silent  # type: ignore[method-assign]
+    bus.plug(key)
+    [row] = json.loads(desk.run("key", "list", "--output", "json").out)["rows"]
+    assert row["fido_versions"] == ["FIDO_2_0", "U2F_V2"]
+
+
+def test_a_serial_names_a_key_and_two_of_a_serial_do_not(
+    bus: Bus, maker: Maker, published: Published, desk: Desk
+) -> None:
+    """`--key` takes a serial or a place."""
+    for serial in ("1", "2", "2"):
+        bus.plug(lab_key(maker), serial=serial)
+    done, receipt = desk.verify(*published.options, "--key", "1")
+    assert (done.code, receipt["place"]) == (0, "/dev/hidraw0")
+    assert "there are 2 keys" in desk.run("verify", "fido2", "--key", "2", *published.options).err

@@ -1,0 +1,134 @@
+"""A box of keys, one after the other: insert, result, "remove it, next", a tally."""
+
+import csv
+import io
+import json
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mfa_kit.lab.maker import Maker
+from mfa_kit.lab.securitykey import Conduct, SecurityKey, lab_key
+from tests.conftest import ROOT
+from tests.fido.conftest import SITE, Desk, Port, Published
+
+
+class Watched:
+    """`verify fido2 --watch` in a process, with one port."""
+
+    def __init__(self, process: "subprocess.Popen[str]", path: Path) -> None:
+        self.process, self.path, self.said = process, path, ""
+
+    def until(self, text: str) -> None:
+        """Read what is said up to a line with this text."""
+        assert self.process.stderr
+        for line in self.process.stderr:
+            self.said += line
+            if text in line:
+                return
+        raise AssertionError(self.said)
+
+    def examine(self, key: SecurityKey, *, until: str = "remove it") -> None:
+        """Insert a key, wait until it is judged, and pull it out."""
+        port = Port(self.path, key)
+        self.until(until)
+        port.close()
+        self.until("insert a key")
+
+    def end(self) -> tuple[int, str]:
+        """Press Ctrl-C; return the exit code and what was printed."""
+        self.process.send_signal(signal.SIGINT)
+        out, err = self.process.communicate(timeout=20)
+        self.said += err
+        return self.process.returncode, out
+
+
+pytestmark = pytest.mark.slow
+Watch = Callable[..., Watched]
+
+
+@pytest.fixture
+def watch(tmp_path: Path, published: Published) -> Iterator[Watch]:
+    """Begin to watch."""
+    running: list[Watched] = []
+
+    def begin(*args: str) -> Watched:
+        path = tmp_path / "port"
+        ports = f"/dev/hidraw0={path}:/dev/hidraw1={tmp_path / 'second'}"
+        env = {"TEST_HID_PORTS": ports, "PYTHONPATH": f"{SITE}:{ROOT}"}
+        desk = Desk(tmp_path / "desk", env)
+        watched = Watched(desk.start("verify", "fido2", "--watch", *published.options, *args), path)
+        running.append(watched)
+        watched.until("insert a key")
+        return watched
+
+    yield begin
+    for each in running:
+        with each.process:
+            each.process.kill()
+
+
+def test_a_box_of_keys_gets_a_line_each_and_a_tally(watch: Watch, maker: Maker) -> None:
+    """One that is refused makes it exit 1, and the same key twice is told and not counted."""
+    good, bad = lab_key(maker), lab_key(maker, conduct=Conduct(attestation="self"))
+    watched = watch("--output", "jsonl", "--asset", "BOX")
+    watched.examine(good)
+    watched.examine(bad)
+    watched.examine(good)
+    code, out = watched.end()
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert [(row["verdict"], row["asset"]) for row in rows] == [("proof", "BOX-1"), ("refused", "BOX-2")]
+    assert code == 1
+    assert "this key was here before" in watched.said
+    assert "1 proof, 1 refused" in watched.said
+    assert good.registered == 1
+
+
+def test_a_spreadsheet_has_one_header(watch: Watch, maker: Maker) -> None:
+    """CSV, and exit 0 when all are proofs."""
+    watched = watch("--output", "csv")
+    for _ in range(2):
+        watched.examine(lab_key(maker))
+    code, out = watched.end()
+    assert code == 0
+    assert [row["verdict"] for row in csv.DictReader(io.StringIO(out))] == ["proof", "proof"]
+
+
+def test_a_key_that_wants_a_pin_first_is_not_judged_and_the_box_goes_on(watch: Watch, maker: Maker) -> None:
+    """It is told what to do, and counted apart."""
+    watched = watch()
+    watched.examine(lab_key(maker, conduct=Conduct(always_uv=True)))
+    watched.examine(lab_key(maker))
+    code, out = watched.end()
+    assert code == 1
+    assert "set a PIN first" in watched.said
+    assert "1 not judged, 1 proof" in watched.said
+    assert out == "proof  mfa-kit lab key\n"
+
+
+def test_two_keys_at_once_are_one_too_many(watch: Watch, maker: Maker, tmp_path: Path) -> None:
+    """It waits until one is out."""
+    watched = watch()
+    both = Port(tmp_path / "port", lab_key(maker)), Port(tmp_path / "second", lab_key(maker))
+    watched.until("one at a time")
+    both[1].close()
+    watched.until("remove it")
+    both[0].close()
+    assert watched.end()[0] == 0
+
+
+def test_a_table_says_why_a_key_is_refused(watch: Watch, maker: Maker) -> None:
+    """In its line."""
+    watched = watch()
+    watched.examine(lab_key(maker, conduct=Conduct(attestation="none")))
+    _, out = watched.end()
+    assert out == "refused  genuine: no attestation by the maker: nothing proves who made this key\n"
+
+
+def test_a_watch_takes_no_single_keys_options(desk: Desk, published: Published) -> None:
+    """A usage error, before any key is looked at."""
+    assert desk.run("verify", "fido2", "--watch", "--key", "/dev/hidraw0", *published.options).code == 2
+    assert desk.run("verify", "fido2", "--watch", "--pin-stdin", *published.options).code == 2
