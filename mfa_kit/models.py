@@ -1,7 +1,7 @@
 """Values: frozen, slotted, without a secret, without behavior that touches the world."""
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import Enum, StrEnum, auto
 from typing import Self
@@ -145,7 +145,8 @@ class Intent:
 class Entry:
     """One intent of one run in the journal.
 
-    `answered_here`: this very process saw IAM answer for the device; never stored.
+    `answered_here`: this very process saw IAM answer for the device; never stored. `noted`: when the journal was last
+    told how far it came, in Unix seconds of the local clock.
     """
 
     run: str
@@ -154,6 +155,7 @@ class Entry:
     reached: Reached = Reached.INTENT
     backup: str | None = None
     answered_here: bool = False
+    noted: float | None = field(default=None, compare=False)
 
     def at(self, reached: Reached) -> "Entry":
         return replace(self, reached=reached)

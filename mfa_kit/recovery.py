@@ -14,6 +14,8 @@ STILL_ON_ITS_WAY = 15 * 60
 PAUSES = (1, 2, 3, 4, 5, 7, 8)
 # Seconds between tries where an answer was lost; what settle does may be done again.
 UNCLEAR_PAUSES = (1, 2)
+# Seconds within which two clocks are taken to agree: the resolution of AWS's Date header.
+CLOCKS_AGREE = 2.0
 
 
 def delete_command(serial: str) -> str:
@@ -187,11 +189,12 @@ def _since_before(entry: Entry, *, desk: Desk) -> bool:
     """Tell whether a revoke meant the device that its user has now: enabled before the revoke began."""
     if entry.reached is not Reached.REVOKING:
         return False
-    serial, began = entry.intent.serial, entry.began
+    began = (entry.began if entry.noted is None else entry.noted + desk.inventory.offset()) + CLOCKS_AGREE
     try:
-        return any(d.serial == serial and (d.since or 0) <= began for d in desk.inventory.devices(entry.intent.user))
+        devices = desk.inventory.devices(entry.intent.user)
     except NoSuchEntity:  # the user went first, so who had the device is not known any more
         return False
+    return any(device.serial == entry.intent.serial and (device.since or 0) <= began for device in devices)
 
 
 def _may_still_arrive(entry: Entry, *, desk: Desk) -> bool:

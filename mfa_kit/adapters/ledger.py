@@ -221,7 +221,7 @@ class Ledger:
             self._db.execute("commit")
 
     def _entries(self, where: str, *values: str) -> list[Entry]:
-        sql = f"select run, intent, verb, reached, backup from journal where {where} order by run"  # noqa: S608
+        sql = f"select run, intent, verb, reached, backup, at from journal where {where} order by run"  # noqa: S608
         with self._lock:
             rows = self._db.execute(sql, values).fetchall()
         try:
@@ -232,8 +232,9 @@ class Ledger:
                     verb=Verb(verb),
                     reached=Reached(reached),
                     backup=backup,
+                    noted=at,
                 )
-                for run, intent, verb, reached, backup in rows
+                for run, intent, verb, reached, backup, at in rows
             ]
         except (KeyError, TypeError, ValueError, UsageFault):
             raise sqlite3.DatabaseError("a row of the journal is not as it was written") from None

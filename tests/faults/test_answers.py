@@ -30,6 +30,10 @@ FAULTS: dict[str, dict[str, float]] = {
 Do = Callable[..., tuple[Any, list[str]]]
 
 
+class Killed(BaseException):
+    """What a process sees that is gone."""
+
+
 @pytest.fixture(scope="module")
 def shared(lab: Lab) -> Iterator[Shared]:
     with pytest.MonkeyPatch.context() as patch:
@@ -210,3 +214,25 @@ def test_a_name_taken_by_another_desk_is_left_alone(do: Do, lab: Lab, user: str,
     assert isinstance(outcome, Enrolled)
     assert lab.assigned(outcome.intent.serial) == user
     assert not list((tmp_path / "two").rglob("*.age"))
+
+
+def test_a_revoke_of_an_untagged_device_goes_on_after_a_kill(
+    do: Do, lab: Lab, user: str, tmp_path: Path, judge: Judge
+) -> None:
+    """No tag shows whose it is, but it was enabled before the revoke was noted: it is the one that was meant."""
+    lab.faults.add("CreateVirtualMFADevice", "denied")
+    do("enroll", user, tmp_path)
+
+    class Dead(Cut):
+        def step(self, name: str, call: Callable[[], Any]) -> Any:
+            if name == "registrar.deactivate" or self.fired:
+                self.fired = True
+                raise Killed
+            return super().step(name, call)
+
+    with pytest.raises(Killed):
+        do("revoke", user, tmp_path, Dead())
+    assert lab.assigned(f"arn:aws:iam::000000000000:mfa/{user}") == user
+    do("enroll", user, tmp_path)
+    assert judge.works(user, tmp_path) == [f"arn:aws:iam::000000000000:mfa/{user}"]
+    assert len(list((tmp_path / "backups").rglob("*.age"))) == 1
