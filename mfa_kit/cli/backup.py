@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from mfa_kit.cli import flags, report, terminal
+from mfa_kit.cli import flags, report, stderr
 from mfa_kit.cli.kit import backup as kit
 from mfa_kit.cli.kit import desk, oath
 from mfa_kit.errors import UsageFault
@@ -45,7 +45,7 @@ def show(*, file: Path, keys: tuple[Path, ...], out: Path) -> None:
     if str(out) == "-":
         raise UsageFault("a QR code is a secret and is not written to standard output", "name a new file: -o qr.png")
     kit.show_backup(file, keys, out)
-    terminal.Talk().note(f"{out} holds the seed in the clear; delete it when it is scanned")
+    stderr.Talk().note(f"{out} holds the seed in the clear; delete it when it is scanned")
     report.one("backup-show", {"backup": str(file), "picture": str(out)}, output=flags.common().output)
 
 

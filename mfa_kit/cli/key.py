@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from mfa_kit.cli import flags, report, terminal
+from mfa_kit.cli import flags, report, stderr
 from mfa_kit.cli.kit import fido, oath
 from mfa_kit.errors import Declined, MfaKitError
 
@@ -105,7 +105,7 @@ def _watch(rows: list[dict[str, Any]], *, output: str) -> None:
 
 def _complain(wrong: Sequence[MfaKitError]) -> None:
     for fault in wrong:
-        terminal.Talk().note(f"{fault}; {fault.hint}")
+        stderr.Talk().note(f"{fault}; {fault.hint}")
 
 
 @key.command()

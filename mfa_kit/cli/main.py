@@ -4,13 +4,12 @@ import gc
 import importlib
 import io
 import sys
-import traceback
 from pathlib import Path
 
 import click
 
 from mfa_kit import __version__
-from mfa_kit.cli import terminal
+from mfa_kit.cli import stderr
 from mfa_kit.cli.flags import Noun
 from mfa_kit.errors import IntegrityFault, MfaKitError
 
@@ -70,13 +69,13 @@ def run(args: list[str] | None = None) -> int:
     except click.ClickException as error:
         said = io.StringIO()
         error.show(said)
-        click.echo(terminal.printable(said.getvalue().expandtabs(4)), err=True, nl=False)
+        click.echo(stderr.printable(said.getvalue().expandtabs(4)), err=True, nl=False)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt) as error:  # click makes an Abort of what was noted on
-        terminal.complain("interrupted", notes=_notes(error.__cause__ or error))
+        stderr.complain("interrupted", notes=_notes(error.__cause__ or error))
         return INTERRUPTED
     except MfaKitError as error:
-        terminal.complain(str(error), hint=error.hint, notes=_notes(error))
+        stderr.complain(str(error), hint=error.hint, notes=_notes(error))
         return error.exit_code
     except Exception as error:  # noqa: BLE001 - the one door out: what we did not foresee is our bug
         return _unwritten(error) if isinstance(error, OSError) and error.filename is None else _internal(error)
@@ -85,16 +84,19 @@ def run(args: list[str] | None = None) -> int:
 
 def _unwritten(error: OSError) -> int:
     """Tell that stdout takes no more, as on a full disk: of files, adapters tell themselves."""
-    terminal.give_up(sys.stdout)
-    terminal.complain(f"the result cannot be written: {error.strerror}", hint="see what was done: mfa-kit ledger show")
+    stderr.give_up(sys.stdout)
+    stderr.complain(f"the result cannot be written: {error.strerror}", hint="see what was done: mfa-kit ledger show")
     return IntegrityFault.exit_code
 
 
 def _internal(error: Exception) -> int:
     """Tell the kind and the place; the message may quote what it was handed."""
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    terminal.complain(
-        f"internal error: {type(error).__name__} at {Path(place.filename).name}:{place.lineno}",
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    where = f" at {Path(place.tb_frame.f_code.co_filename).name}:{place.tb_lineno}" if place else ""
+    stderr.complain(
+        f"internal error: {type(error).__name__}{where}",
         hint="this is a bug of mfa-kit: please report it",
         notes=_notes(error),
     )

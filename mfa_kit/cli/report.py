@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from mfa_kit.cli.terminal import printable
+from mfa_kit.cli.stderr import printable
 
 VERSION = 1
 Row = Mapping[str, Any]

@@ -1,4 +1,4 @@
-"""The only owner of the terminal: the talk on stderr, and questions on /dev/tty, so that pipes never break one.
+"""The only owner of the terminal: questions on /dev/tty, so that pipes never break one.
 
 Every control sequence of the program stands here. What is shown of a secret is on the alternate screen and is wiped
 line by line, for a multiplexer keeps what is erased as a whole. Where nobody may be asked, a twin raises.
@@ -11,15 +11,13 @@ import signal
 import sys
 import termios
 import textwrap
-import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from typing import NoReturn, TextIO
-
-import click
+from typing import NoReturn
 
 from mfa_kit.cli.flags import Flags
+from mfa_kit.cli.stderr import printable
 from mfa_kit.errors import Declined, UsageFault
 from mfa_kit.otp import Secret, Symbol
 from mfa_kit.ports import Interaction
@@ -33,46 +31,6 @@ TRIES = 3
 SCREEN, BACK = "\x1b[?1049h\x1b[H", "\x1b[r\x1b[0m\x1b[?1049l"
 BLACK_ON_WHITE, PLAIN = "\x1b[38;5;16;48;5;231m", "\x1b[0m"
 LINE_ABOVE, RETURN = "\x1b7\x1b[A\r", "\x1b[K\x1b8"
-
-
-def printable(text: str) -> str:
-    """Text that cannot drive a terminal: control, bidi and unassigned characters are written as escapes."""
-    return "".join(
-        char
-        if char == "\n" or not unicodedata.category(char).startswith("C")
-        else char.encode("unicode_escape").decode()
-        for char in text
-    )
-
-
-def complain(what: str, *, hint: str = "", notes: list[str] | None = None) -> None:
-    """Tell what happened, then what to do, then what else is to be known."""
-    for line in (
-        f"mfa-kit: {what}",
-        *([f"  try: {hint}"] if hint else []),
-        *(f"  note: {note}" for note in notes or []),
-    ):
-        _say(line)
-
-
-def _say(line: str) -> None:
-    """Tell a line; that nobody can hear it, as on a closed pipe, is no reason to break off."""
-    try:
-        click.echo(printable(line), err=True)
-    except OSError:
-        give_up(sys.stderr)
-
-
-def give_up(stream: TextIO) -> None:
-    """Let what a stream still holds go nowhere: Python would try again at its exit, and complain."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
-class Talk:
-    """Progress on stderr, a line at a time."""
-
-    def note(self, text: str) -> None:
-        _say(text)
 
 
 class Nobody:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from mfa_kit import tokens
-from mfa_kit.cli import flags, report, sheet, terminal
+from mfa_kit.cli import flags, report, sheet, stderr, terminal
 from mfa_kit.cli.kit import token as kit
 from mfa_kit.errors import UsageFault
 from mfa_kit.ports import Interaction
@@ -344,4 +344,4 @@ def _report_box(box: Box, refused: Sequence[Dropped], *, output: str) -> None:
         for middle, count in bars:
             click.echo(f"{middle:>8} s  {count:>5}  {'#' * -(-count * WIDE // most)}".rstrip())
         for each in refused:
-            click.echo(f"{each.where}: {terminal.printable(each.reason)}")
+            click.echo(f"{each.where}: {stderr.printable(each.reason)}")

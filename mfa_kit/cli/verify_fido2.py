@@ -9,7 +9,7 @@ import click
 
 from mfa_kit import __version__
 from mfa_kit.attestation import Examined, SeenBefore
-from mfa_kit.cli import flags, report, terminal
+from mfa_kit.cli import flags, report, stderr
 from mfa_kit.cli.kit import fido as kit
 from mfa_kit.errors import DeviceFault, UsageFault
 from mfa_kit.fidokey import Plugged, Trusted
@@ -65,7 +65,7 @@ def _watch(bench: kit.Bench, *, asset: str | None) -> int:
             break
         gone = place
         _one(bench, place, asset=asset and f"{asset}-{tally.total() + 1}", tally=tally)
-        terminal.Talk().note(", ".join(f"{count} {what}" for what, count in sorted(tally.items())))
+        stderr.Talk().note(", ".join(f"{count} {what}" for what, count in sorted(tally.items())))
     return 0 if not tally["refused"] and not tally["not judged"] else 1
 
 
@@ -74,10 +74,10 @@ def _one(bench: kit.Bench, place: Plugged, *, asset: str | None, tally: Counter[
         examined = bench.examine(place.where)
     except DeviceFault as fault:
         tally["not judged"] += 1
-        terminal.complain(str(fault), hint=fault.hint)
+        stderr.complain(str(fault), hint=fault.hint)
         return
     if isinstance(examined, SeenBefore):
-        terminal.Talk().note("this key was here before; it is not counted again")
+        stderr.Talk().note("this key was here before; it is not counted again")
         return
     line = _line(examined, asset=asset)
     tally[line["verdict"]] += 1
@@ -85,7 +85,7 @@ def _one(bench: kit.Bench, place: Plugged, *, asset: str | None, tally: Counter[
         case "table":
             said = [line[name] for name in ("verdict", "model", "serial", "asset")]
             failed = [f"{check.name}: {check.detail}" for check in examined.answer.checks if check.value is Value.FAIL]
-            click.echo(terminal.printable("  ".join(filter(None, [*said, *failed]))))
+            click.echo(stderr.printable("  ".join(filter(None, [*said, *failed]))))
         case "csv":
             report.many("verify-fido2", [line], output="csv", empty="", header=tally.total() == 1)
         case _:

@@ -13,7 +13,7 @@ import pexpect
 import pytest
 
 from mfa_kit import __version__, errors
-from mfa_kit.cli import main, terminal
+from mfa_kit.cli import main, stderr
 from mfa_kit.cli.main import VERBS
 from mfa_kit.lab.server import Lab
 from tests.conftest import MfaKit, bare
@@ -163,8 +163,8 @@ def test_control_and_bidi_characters_never_reach_the_terminal(words: list[str], 
 
 def test_printable_text_is_left_alone() -> None:
     """Names in other letters too, and line ends; what drives a terminal is written as an escape."""
-    assert terminal.printable("Zoë 東京 …\n") == "Zoë 東京 …\n"
-    assert terminal.printable("\x1b[1m\u202e\x9b") == "\\x1b[1m\\u202e\\x9b"
+    assert stderr.printable("Zoë 東京 …\n") == "Zoë 東京 …\n"
+    assert stderr.printable("\x1b[1m\u202e\x9b") == "\\x1b[1m\\u202e\\x9b"
 
 
 def test_a_full_disk_behind_stdout_is_told(mfa_kit: MfaKit) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mfa_kit import models, otp
-from mfa_kit.cli import terminal
+from mfa_kit.cli import stderr, terminal
 from mfa_kit.cli.flags import Flags
 from mfa_kit.cli.kit import config
 from mfa_kit.enrollment import BackupAlone
@@ -94,7 +94,7 @@ def desk(flags: Flags, *, vault: Vault) -> Iterator[tuple[Desk, Caller]]:
     from mfa_kit.adapters.ledger import Ledger
 
     harden()
-    talk = terminal.Talk()
+    talk = stderr.Talk()
     if flags.debug:
         logging.basicConfig(format="%(asctime)s %(name)s: %(message)s")
         logging.getLogger("mfa_kit").setLevel(logging.DEBUG)

@@ -13,7 +13,7 @@ import click
 
 from mfa_kit import attestation
 from mfa_kit.attestation import Examined, Policy, SeenBefore
-from mfa_kit.cli import flags, terminal
+from mfa_kit.cli import flags, stderr, terminal
 from mfa_kit.cli.kit.desk import harden, home
 from mfa_kit.errors import Declined, DeviceFault, MfaKitError, UsageFault
 from mfa_kit.fidokey import KeyInfo, Pin, Plugged
@@ -106,7 +106,7 @@ def rows() -> tuple[list[dict[str, Any]], Sequence[MfaKitError]]:
     found, wrong = links.plugged()
     for each in found:
         try:
-            with key.opened(each.where, tell=terminal.Talk().note) as opened:
+            with key.opened(each.where, tell=stderr.Talk().note) as opened:
                 said.append(_row(opened.info()))
         except DeviceFault as fault:
             wrong.append(DeviceFault(f"{each.where}: {fault}", fault.hint))
@@ -130,7 +130,7 @@ def described(wanted: str | None) -> dict[str, Any]:
     """Return what one key says of itself; with its PIN, also how many credentials are on it."""
     from mfa_kit.adapters.fido import key
 
-    with key.opened(wanted, tell=terminal.Talk().note) as opened:
+    with key.opened(wanted, tell=stderr.Talk().note) as opened:
         said = opened.info()
         if _given("count") or piped():
             used, free = opened.residents(attestation.ask_pin(said, _pins()))
@@ -165,7 +165,7 @@ def metadata() -> Iterator["Mds | None"]:
     blob, root = _given("mds"), _given("mds_root")
     if root and not blob:
         raise UsageFault("--mds-root is the root of a BLOB, and there is none", "name the BLOB with --mds")
-    cache, tell = home() / "cache", terminal.Talk().note
+    cache, tell = home() / "cache", stderr.Talk().note
     anchor = mds.certificate_of(root) if root else None
     opened = (
         mds.signed(blob, cache=cache, at=time.time(), tell=tell, root=anchor)
@@ -231,7 +231,7 @@ class Bench:
         """Examine the key that is meant, or the only one."""
         from mfa_kit.adapters.fido import key
 
-        with key.opened(wanted, tell=terminal.Talk().note, relying_party=self._party) as opened:
+        with key.opened(wanted, tell=stderr.Talk().note, relying_party=self._party) as opened:
             answer = attestation.examine(
                 opened, self._metadata, self._policy, pins=self._pins, at=time.time(), known=self._known
             )
@@ -243,7 +243,7 @@ class Bench:
         """Wait until the last key is out and another is in."""
         from mfa_kit.adapters.fido import links
 
-        talk = terminal.Talk()
+        talk = stderr.Talk()
         before: object = None
         while True:
             if (now := links.state()) != before:

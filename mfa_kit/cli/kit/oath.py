@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mfa_kit import oathcheck
-from mfa_kit.cli import flags, terminal
+from mfa_kit.cli import flags, stderr, terminal
 from mfa_kit.cli.kit.desk import harden
 from mfa_kit.errors import Declined, DeviceFault, InvalidCode, UsageFault
 from mfa_kit.models import Caller, Device, Intent, Kind, intent_of
@@ -60,7 +60,7 @@ def _keys() -> "Keys":
         raise UsageFault("OATH keys need more than is installed", "pip install 'mfa-kit[oath]'") from None
 
     harden()
-    return card.Keys(say=terminal.Talk().note, password=_password)
+    return card.Keys(say=stderr.Talk().note, password=_password)
 
 
 def _from_stdin() -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from mfa_kit.cli import terminal
+from mfa_kit.cli import stderr, terminal
 from mfa_kit.cli.flags import Flags
 from mfa_kit.cli.kit import config, desk
 from mfa_kit.errors import Declined
@@ -40,7 +40,7 @@ def _recipient(flags: Flags) -> str:
     """Return the recipient of this desk's identity, which is made when it is first used; its file's name tells it."""
     from mfa_kit.adapters import agefile
 
-    talk = terminal.Talk()
+    talk = stderr.Talk()
     if found := sorted(desk.home().glob("identity-age1*.age")):
         talk.note(f"the backup opens with your passphrase and {found[0]}")
         return found[0].stem.removeprefix("identity-")

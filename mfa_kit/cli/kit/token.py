@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mfa_kit import otp
-from mfa_kit.cli import flags, terminal
+from mfa_kit.cli import flags, stderr, terminal
 from mfa_kit.cli.kit.desk import harden, home
 from mfa_kit.display import DisplayToken
 from mfa_kit.errors import IntegrityFault, UsageFault
@@ -142,7 +142,7 @@ def _is_stocked(inventory: "Shelf", key: Key) -> bool:
 def carrier(own: Mapping[str, Any], inventory: Inventory) -> Carrier:
     """Return the token that `--serial` names."""
     person = terminal.person(flags.common())
-    token = DisplayToken(own["serial"], now=inventory.now, interaction=person, progress=terminal.Talk())
+    token = DisplayToken(own["serial"], now=inventory.now, interaction=person, progress=stderr.Talk())
     return OffTheShelf(own["serial"], token, check=_may_be_given)
 
 

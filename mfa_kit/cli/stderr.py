@@ -1,0 +1,48 @@
+"""The talk: what is said to a person on stderr. stdout belongs to the result, the terminal to questions."""
+
+import os
+import sys
+import unicodedata
+from typing import TextIO
+
+import click
+
+
+def printable(text: str) -> str:
+    """Text that cannot drive a terminal: control, bidi and unassigned characters are written as escapes."""
+    return "".join(
+        char
+        if char == "\n" or not unicodedata.category(char).startswith("C")
+        else char.encode("unicode_escape").decode()
+        for char in text
+    )
+
+
+def complain(what: str, *, hint: str = "", notes: list[str] | None = None) -> None:
+    """Tell what happened, then what to do, then what else is to be known."""
+    for line in (
+        f"mfa-kit: {what}",
+        *([f"  try: {hint}"] if hint else []),
+        *(f"  note: {note}" for note in notes or []),
+    ):
+        _say(line)
+
+
+def _say(line: str) -> None:
+    """Tell a line; that nobody can hear it, as on a closed pipe, is no reason to break off."""
+    try:
+        click.echo(printable(line), err=True)
+    except OSError:
+        give_up(sys.stderr)
+
+
+def give_up(stream: TextIO) -> None:
+    """Let what a stream still holds go nowhere: Python would try again at its exit, and complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+class Talk:
+    """Progress on stderr, a line at a time."""
+
+    def note(self, text: str) -> None:
+        _say(text)
