@@ -46,4 +46,4 @@ class DisplayToken:
         return read_pair(now=self._now, interaction=self._interaction, instead=INSTEAD)
 
     def remove(self, entry: Entry) -> None:
-        pass
+        """Nothing of the token is here."""

@@ -97,13 +97,12 @@ def _round_trip(applet: OathApplet, seed: Seed, at: float) -> Check:
         applet.delete(TEST)
     before = applet.held()
     try:
-        try:
-            applet.put(TEST, seed, touch=False)
-            code = applet.code(TEST, at, touch=applet.held().get(TEST.encode(), False))
-        finally:
-            if TEST.encode() in applet.names():
-                applet.delete(TEST)
+        applet.put(TEST, seed, touch=False)
+        code = applet.code(TEST, at, touch=applet.held().get(TEST.encode(), False))
+        applet.delete(TEST)
     except DeviceFault as fault:
+        if TEST.encode() in applet.names():
+            applet.delete(TEST)
         return Check("round trip", Value.FAIL, str(fault))
     if applet.held() != before:
         return Check("round trip", Value.FAIL, "the key does not hold the same credentials as before")

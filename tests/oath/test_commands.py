@@ -247,6 +247,9 @@ def test_verify_oath_judges_each_key_by_what_it_does(mfa_kit: MfaKit) -> None:
     assert code == 1
     assert told["credentials of the account"]["result"] == "warn"
     assert "same credentials as before" in told["round trip"]["detail"]
+    code, told = checks(Card(quirks=Quirks(cannot_compute=0x6F00)))
+    assert code == 1
+    assert "refused with status 6f00" in told["round trip"]["detail"]
 
 
 def test_aws_judges_the_callers_own_key(mfa_kit: MfaKit, monkeypatch: pytest.MonkeyPatch, card: Card) -> None:

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from smartcard import scard
+from smartcard.Exceptions import SmartcardException
 
 from mfa_kit import otp
 from mfa_kit.adapters.oath import applet as adapter
@@ -330,7 +332,7 @@ def test_a_key_that_wants_a_touch_unasked_gets_it(seat: Make, person: Person) ->
 def held(how: str) -> Iterator[subprocess.Popen[str]]:
     """Another process that has the card for itself."""
     script = (
-        "import sys, time\n"
+        "import sys\n"
         "from smartcard import scard\n"
         "_, context = scard.SCardEstablishContext(scard.SCARD_SCOPE_USER)\n"
         "mode = scard.SCARD_SHARE_EXCLUSIVE if sys.argv[2] == 'exclusive' else scard.SCARD_SHARE_SHARED\n"
@@ -350,6 +352,13 @@ def held(how: str) -> Iterator[subprocess.Popen[str]]:
         assert process.stdout.readline() == "held\n"
         yield process
         process.communicate()
+    while True:  # pcscd notices a little later that a client is gone
+        try:
+            wire.Wire(pcsc.reader(0)).close()
+        except (SmartcardException, TimeoutError):
+            time.sleep(0.01)
+        else:
+            break
 
 
 def test_another_program_that_holds_the_key_is_named(keys: Keys) -> None:
@@ -373,6 +382,26 @@ def test_a_transaction_of_another_program_is_waited_for_no_longer_than_a_command
     assert found == []
     assert "does not answer" in str(wrong)
     assert f"(process {process.pid})" in wrong.hint
+
+
+def test_a_program_that_resets_the_key_when_it_is_done_is_no_hindrance(
+    keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its reset comes just between our connection and our transaction, and is followed by a new connection."""
+    plug()
+    begin, resets = scard.SCardBeginTransaction, list[int]()
+
+    def begin_after_a_reset(handle: object) -> int:
+        if not resets:
+            _, context = scard.SCardEstablishContext(scard.SCARD_SCOPE_USER)
+            _, other, _ = scard.SCardConnect(context, pcsc.reader(0), scard.SCARD_SHARE_SHARED, scard.SCARD_PROTOCOL_T1)
+            resets.append(scard.SCardDisconnect(other, scard.SCARD_RESET_CARD))
+            scard.SCardReleaseContext(context)
+        return int(begin(handle))
+
+    monkeypatch.setattr(scard, "SCardBeginTransaction", begin_after_a_reset)
+    assert len(keys.look()[0]) == 1
+    assert resets == [scard.SCARD_S_SUCCESS]
 
 
 def test_without_a_service_the_error_says_how_to_get_one(mfa_kit: MfaKit, tmp_path: Path) -> None:
@@ -415,7 +444,7 @@ def test_nothing_runs_pkill_though_another_program_holds_the_key(mfa_kit: MfaKit
 # 10. Their words are not ours.
 
 
-def test_reader_names_cannot_drive_a_terminal(mfa_kit: MfaKit) -> None:
+def test_reader_names_cannot_drive_a_terminal(mfa_kit: MfaKit, keys: Keys) -> None:
     """Control and bidi characters are gone, from the list and from errors."""
     readers = pcsc.plug(None, None, Card(management=False))
     readers.insert(Card(management=False), 3)
@@ -424,6 +453,9 @@ def test_reader_names_cannot_drive_a_terminal(mfa_kit: MfaKit) -> None:
     assert len(listed.out.splitlines()) == 3
     asked = mfa_kit.run("verify", "oath", "--no-input")
     readers.remove(3)
+    while len(found := keys.look()[0]) + len(keys.look()[1]) != 1:  # pyscard does not tell the state of this reader
+        time.sleep(0.05)
+    assert len(found) == 1
     assert asked.code == 8
     assert "Evil reader" in asked.err
     assert not set("\x1b\x07\u202e") & set(listed.out + listed.err + asked.out + asked.err)

@@ -34,6 +34,8 @@ STUCK = 20.0
 # Octets of one answer: 255 credentials with the longest names take a third of it.
 LONGEST_ANSWER = 1 << 16
 SEND_REMAINING = {0xA5, 0xC0}
+# How many programs in a row may reset a card just as we want it.
+RESETS = 5
 # pcsclite.h
 REFUSED, HELD, RESET, UNRESPONSIVE = 0x8010006A, 0x8010000B, 0x80100068, {0x80100066, 0x80100067}
 # A card that is there no more: no card, unknown reader, reader unavailable, removed, invalid handle; 0: half an answer.
@@ -123,7 +125,18 @@ class Wire(SmartCardConnection):
     def _open(self) -> TRANSPORT:
         self._card = PCSCCardConnection(self.reader)
         self._card.connect()
-        status = scard.SCardBeginTransaction(self._card.hcard)
+        status = RESET
+        for _ in range(RESETS):
+            status = scard.SCardBeginTransaction(self._card.hcard)
+            if status & 0xFFFFFFFF != RESET:
+                break
+            # Whoever had the card before us reset it when he was done, as programs do.
+            scard.SCardReconnect(
+                self._card.hcard,
+                scard.SCARD_SHARE_SHARED,
+                scard.SCARD_PROTOCOL_T0 | scard.SCARD_PROTOCOL_T1,
+                scard.SCARD_LEAVE_CARD,
+            )
         if status != scard.SCARD_S_SUCCESS:
             raise CardConnectionException("no transaction", hresult=status)
         atr = self._card.getATR()
