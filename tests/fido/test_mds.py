@@ -298,6 +298,18 @@ def test_key_metadata_shows_what_is_known(desk: Desk, maker: Maker, tmp_path: Pa
     assert "nothing is published of green" in desk.run("key", "metadata", "green", *published.options).out
 
 
+def test_the_configuration_names_the_metadata_and_its_root(desk: Desk, maker: Maker, tmp_path: Path) -> None:
+    """The flag goes before it, and then without the configured root."""
+    published = publish(tmp_path, maker, [], number=7)
+    desk.home.mkdir(mode=0o700)
+    config = desk.home / "config.toml"
+    config.write_text(f'mds = "{published.blob}"\nmds-root = "{published.root}"\n')
+    config.chmod(0o600)
+    assert json.loads(desk.run("key", "metadata", "--output", "json").out)["number"] == 7
+    done = desk.run("key", "metadata", "--mds", published.blob)
+    assert (done.code, "not issued under a root" in done.err) == (2, True)
+
+
 def test_without_any_metadata_it_says_where_to_get_it(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exit 2 and the address."""
     monkeypatch.setattr(mds, "find_spec", lambda _: None)

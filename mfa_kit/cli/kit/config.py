@@ -25,6 +25,8 @@ class Config:
     plain: bool | None = None
     backup_dir: str | None = None
     recipients: tuple[str, ...] = ()
+    mds: str | None = None
+    mds_root: str | None = None
 
 
 # What each key takes; a key of the file has `-` where its name here has `_`.

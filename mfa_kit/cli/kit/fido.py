@@ -14,6 +14,7 @@ import click
 from mfa_kit import attestation
 from mfa_kit.attestation import Examined, Policy, SeenBefore
 from mfa_kit.cli import flags, stderr, terminal
+from mfa_kit.cli.kit import config
 from mfa_kit.cli.kit.desk import harden, home
 from mfa_kit.errors import Declined, DeviceFault, MfaKitError, UsageFault
 from mfa_kit.fidokey import KeyInfo, Pin, Plugged
@@ -36,16 +37,16 @@ def _given(name: str) -> Any:
     return click.get_current_context().find_root().meta.get(f"{__name__}.{name}")
 
 
-def _file(name: str, *, text: str, env: str | None = None) -> Option:
+def _file(name: str, *, text: str) -> Option:
     kind = click.Path(path_type=Path)
-    return click.option(name, type=kind, envvar=env, expose_value=False, callback=_keep, metavar="FILE", help=text)
+    return click.option(name, type=kind, expose_value=False, callback=_keep, metavar="FILE", help=text)
 
 
 def _switch(name: str, *, text: str) -> Option:
     return click.option(name, is_flag=True, expose_value=False, callback=_keep, help=text)
 
 
-mds = _file("--mds", text="Signed FIDO metadata, blob.jwt [MFA_KIT_MDS].", env="MFA_KIT_MDS")
+mds = _file("--mds", text="Signed FIDO metadata, blob.jwt.")
 mds_root = _file("--mds-root", text="Root certificate of metadata that is not the FIDO Alliance's.")
 pin_stdin = _switch("--pin-stdin", text="Read the key's PIN from standard input, one line.")
 count = _switch("--count", text="Also count the resident credentials, after the key's PIN.")
@@ -162,7 +163,10 @@ def metadata() -> Iterator["Mds | None"]:
     """Open the metadata that was asked for, else the packaged copy, else none."""
     from mfa_kit.adapters import mds
 
-    blob, root = _given("mds"), _given("mds_root")
+    said = config.load()
+    blob = _given("mds") or (said.mds and Path(said.mds).expanduser())
+    # The root of the configured metadata is no word on another file.
+    root = _given("mds_root") or (not _given("mds") and said.mds_root and Path(said.mds_root).expanduser())
     if root and not blob:
         raise UsageFault("--mds-root is the root of a BLOB, and there is none", "name the BLOB with --mds")
     cache, tell = home() / "cache", stderr.Talk().note

@@ -101,7 +101,9 @@ def _while_it_is_there(env: Mapping[str, str], tell: Callable[[str], None], comm
 
     if command:
         return child.run(command, {**os.environ, **env})
-    signal.pthread_sigmask(signal.SIG_BLOCK, child.ENDS)
+    ended = threading.Event()
+    for end in child.ENDS:
+        signal.signal(end, lambda *_: ended.set())
     tell(child.shell(env, unset=()))
-    signal.sigwait(child.ENDS)
+    ended.wait()
     return 0
