@@ -134,6 +134,21 @@ def test_the_end_of_input_is_an_interrupt(sat: Sat) -> None:
         sat.terminal.ask_code("code", instead="-x")
 
 
+def test_a_code_is_asked_for_without_a_countdown_too(sat: Sat) -> None:
+    """Where no clock is known; what surrounds it is stripped."""
+    sat.type(" 123456 \n")
+    assert sat.terminal.ask_code("code", instead="-x") == "123456"
+
+
+def test_plain_tells_the_seconds_once(sat: Sat) -> None:
+    """A line of its own, and no control sequence."""
+    sat.plain = True
+    sat.type("123456\n")
+    assert sat.terminal.ask_code("code", instead="-x", left=lambda: 12.3) == "123456"
+    assert "next code in 13 s\r\n" in sat.seen
+    assert "\x1b" not in sat.seen
+
+
 def test_what_has_no_room_is_not_shown(sat: Sat) -> None:
     """How much it would need is told."""
     with pytest.raises(UsageFault, match="100 by 6 are needed"):
