@@ -261,6 +261,8 @@ def test_users_are_not_completed(mfa_kit: MfaKit, user: str, lab: Lab) -> None:
     assert len(lab.calls) == before
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(180)
 def test_every_manual_page_is_right_to_man(mfa_kit: MfaKit, tmp_path: Path) -> None:
     """The typesetter has nothing to complain of, and shows what the help shows."""
     assert mfa_kit.run("man", "--dir", tmp_path / "man1").code == 0
@@ -289,6 +291,8 @@ def test_a_folder_that_takes_no_page_is_told(mfa_kit: MfaKit, tmp_path: Path) ->
     assert mfa_kit.run("man").out.startswith(".TH MFA\\-KIT 1")
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(180)
 def test_an_identity_sealed_by_a_passphrase_opens_with_age(tmp_path: Path) -> None:
     """Debian's own, which asks on its terminal as it does for `age -p`."""
     made = agefile.Made()
@@ -296,7 +300,7 @@ def test_an_identity_sealed_by_a_passphrase_opens_with_age(tmp_path: Path) -> No
     recipient = pyrage.x25519.Recipient.from_str(made.recipient)
     (tmp_path / "backup.age").write_bytes(pyrage.encrypt(b"a picture", [recipient]))
     age = pexpect.spawn(
-        judge("age"), ["-d", "-i", "identity.age", "backup.age"], cwd=tmp_path, encoding="utf-8", timeout=20
+        judge("age"), ["-d", "-i", "identity.age", "backup.age"], cwd=tmp_path, encoding="utf-8", timeout=60
     )
     age.expect("passphrase")
     age.sendline("correct horse")
@@ -304,6 +308,8 @@ def test_an_identity_sealed_by_a_passphrase_opens_with_age(tmp_path: Path) -> No
     age.close()
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(180)
 def test_a_sealed_identity_opens_with_its_passphrase_alone(tmp_path: Path) -> None:
     """And says so when it is another one."""
     made = agefile.Made()
