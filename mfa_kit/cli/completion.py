@@ -1,14 +1,15 @@
 """`mfa-kit completion`: what a shell sources to complete commands and options; it never asks AWS."""
 
 import click
-from click.shell_completion import get_completion_class
+from click.shell_completion import BashComplete, FishComplete, ZshComplete
 
 from mfa_kit.cli import flags
-from mfa_kit.errors import UsageFault
+
+SHELLS = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
 
 
 @click.command(cls=flags.Verb)
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.argument("shell", type=click.Choice(list(SHELLS)))
 def completion(*, shell: str) -> None:
     r"""Print the script that completes mfa-kit in SHELL.
 
@@ -17,8 +18,5 @@ def completion(*, shell: str) -> None:
     zsh:  mfa-kit completion zsh >"${fpath[1]}/_mfa-kit"
     fish: mfa-kit completion fish >~/.config/fish/completions/mfa-kit.fish
     """
-    found = get_completion_class(shell)
-    if found is None:
-        raise UsageFault(f"there is no completion for {shell}", "use bash, zsh or fish")
     root = click.get_current_context().find_root().command
-    click.echo(found(root, {}, "mfa-kit", "_MFA_KIT_COMPLETE").source())
+    click.echo(SHELLS[shell](root, {}, "mfa-kit", "_MFA_KIT_COMPLETE").source())

@@ -261,6 +261,8 @@ def test_users_are_not_completed(mfa_kit: MfaKit, user: str, lab: Lab) -> None:
     assert len(lab.calls) == before
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(180)
 def test_every_manual_page_is_right_to_man(mfa_kit: MfaKit, tmp_path: Path) -> None:
     """The typesetter has nothing to complain of, and shows what the help shows."""
     assert mfa_kit.run("man", "--dir", tmp_path / "man1").code == 0
@@ -289,6 +291,8 @@ def test_a_folder_that_takes_no_page_is_told(mfa_kit: MfaKit, tmp_path: Path) ->
     assert mfa_kit.run("man").out.startswith(".TH MFA\\-KIT 1")
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(180)
 def test_an_identity_sealed_by_a_passphrase_opens_with_age(tmp_path: Path) -> None:
     """Debian's own, which asks on its terminal as it does for `age -p`."""
     made = agefile.Made()
@@ -296,7 +300,7 @@ def test_an_identity_sealed_by_a_passphrase_opens_with_age(tmp_path: Path) -> No
     recipient = pyrage.x25519.Recipient.from_str(made.recipient)
     (tmp_path / "backup.age").write_bytes(pyrage.encrypt(b"a picture", [recipient]))
     age = pexpect.spawn(
-        judge("age"), ["-d", "-i", "identity.age", "backup.age"], cwd=tmp_path, encoding="utf-8", timeout=20
+        judge("age"), ["-d", "-i", "identity.age", "backup.age"], cwd=tmp_path, encoding="utf-8", timeout=60
     )
     age.expect("passphrase")
     age.sendline("correct horse")
@@ -304,6 +308,8 @@ def test_an_identity_sealed_by_a_passphrase_opens_with_age(tmp_path: Path) -> No
     age.close()
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(180)
 def test_a_sealed_identity_opens_with_its_passphrase_alone(tmp_path: Path) -> None:
     """And says so when it is another one."""
     made = agefile.Made()
@@ -324,3 +330,50 @@ def test_a_terminal_is_not_stdin(mfa_kit: MfaKit, user: str) -> None:
     os.close(theirs)
     assert done.code == 8
     assert "there is no terminal" in done.err
+
+
+def test_a_plain_picture_is_never_written_over_a_file(mfa_kit: MfaKit, user: str, tmp_path: Path) -> None:
+    """It is refused before AWS is asked for anything but who we are."""
+    (tmp_path / "qr.png").touch()
+    done = mfa_kit.run("enroll", user, "--with", "virtual", "--qr-file", tmp_path / "qr.png")
+    assert done.code == 2
+    assert "exists already" in done.err
+
+
+def test_a_rehearsal_makes_no_identity(mfa_kit: MfaKit, user: str) -> None:
+    """--dry-run shows where the backup would be, and asks for no passphrase."""
+    done = mfa_kit.run("enroll", user, "--with", "virtual", "--codes", "generated", "--passphrase", "--dry-run")
+    assert done.code == 0, done.err
+    assert ".png.age" in done.out
+    assert not list(mfa_kit.home.glob("identity-*"))
+
+
+def test_resync_without_a_backup_says_so(mfa_kit: MfaKit, user: str, recipient: str, identity_file: Path) -> None:
+    """Where to look is the hint; and --dry-run asks nobody."""
+    mfa_kit.run("enroll", user, "--with", "virtual", "--codes", "generated", "-r", recipient)
+    for backup in mfa_kit.home.rglob("*.age"):
+        backup.unlink()
+    done = mfa_kit.run("resync", user, "-i", identity_file)
+    assert done.code == 5
+    assert "--backup-dir" in done.err
+    assert "planned" in mfa_kit.run("resync", user, "--dry-run").out
+
+
+def test_the_doctor_tells_a_folder_that_cannot_be_looked_at(nobody: Nobody) -> None:
+    """Its parent is closed."""
+    nobody.home.mkdir(mode=0o700)
+    closed = nobody.home.parent / "closed"
+    (closed / "backups").mkdir(parents=True)
+    (nobody.home / "config.toml").write_text(f'backup-dir = "{closed}/backups"\n', "utf-8")
+    (nobody.home / "config.toml").chmod(0o644)
+    for path in (nobody.home, nobody.home / "config.toml"):
+        os.chown(path, 65534, 65534)
+    closed.chmod(0o700)
+    done = nobody.process("doctor")
+    assert "Permission denied" in done.out
+    assert done.code == 1
+
+
+def test_a_foreign_completion_class_is_refused(mfa_kit: MfaKit) -> None:
+    """A shell that there is none for is a usage error."""
+    assert mfa_kit.run("completion", "tcsh").code == 2

@@ -85,7 +85,7 @@ def test_an_exception_while_settling_is_a_note_and_the_next_run_goes_on(
         return caught.value
 
     whole = Cut()
-    assert [note.partition(" arn:")[0] for note in refused(users(), whole).__notes__] == ["nothing is left of"]
+    assert not getattr(refused(users(), whole), "__notes__", [])
     for number in range(whole.steps.index("carrier.codes") + 2, len(whole.steps) + 1):
         user = users()
         cut = Cut(at=number, after=after, act=raiser(EXCEPTIONS[what]))

@@ -132,6 +132,15 @@ def test_without_something_half_made_there_is_nothing_to_go_on_with(at: AtDesk, 
     assert f"mfa-kit enroll {user}" in caught.value.hint
 
 
+def test_what_has_no_backup_here_is_passed_over(at: AtDesk, at_lab: Lab, user: str, home: Path) -> None:
+    """Its seed is nowhere, so only deleting it is left."""
+    half_made(at, at_lab, user)
+    for backup in home.rglob("*.age"):
+        backup.unlink()
+    with at() as desk, pytest.raises(UsageFault, match="no half-made device"):
+        resume(user, desk.carrier(), opened=opened(at_lab), caller=desk.caller, desk=desk.desk)
+
+
 def test_a_device_that_was_deleted_since_is_forgotten(at: AtDesk, at_lab: Lab, user: str, home: Path) -> None:
     """With its backup, for no Enable can bring it to life any more."""
     half_made(at, at_lab, user)

@@ -11,6 +11,8 @@ from mfa_kit.lab.server import Lab
 from mfa_kit.otp import KeyUri
 from tests.terminal.window import DARK, LIGHT, Theme, Window, picture, read
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
 ENROLL = [sys.executable, "-m", "mfa_kit", "enroll", "alice", "--with", "virtual"]
 SERIAL = "arn:aws:iam::000000000000:mfa/alice"
 

@@ -14,7 +14,7 @@ from mfa_kit.lab.server import Lab
 
 SERIAL = "arn:aws:iam::000000000000:mfa/alice"
 PROGRAM = f"{sys.executable} -m mfa_kit"
-SECONDS = 20
+SECONDS = 60
 
 
 class Tmux:
@@ -59,6 +59,8 @@ def tmux(env: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., Tmux]]:
         each.run("kill-server")
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("ending", ["enrolled", "interrupted", "killed"])
 def test_nothing_of_a_secret_can_be_scrolled_to(ending: str, lab: Lab, tmux: Callable[..., Tmux]) -> None:
     """Neither half blocks nor the seed in groups, whichever way it ended."""

@@ -17,7 +17,8 @@ A line of a session is one of
     no terminal                 the programs from here on have none
     $ mfa-kit ...               a program; it may be another one, such as age
     see TEXT                    wait until the program writes this to the terminal
-    type TEXT                   type a line; {alice}, {alice -1} is the device's code of now, of a step before
+    type TEXT                   type a line; {alice}, {alice -1} is the device's code of now, of a step before;
+                                now is when the program's first code is typed, however slow the machine is then
     type what is shown          type what stands alone in the first line of the screen; it is to stay secret
     type what was shown         type that once more
     key ^C                      press one key
@@ -77,6 +78,7 @@ class Session:
     left: dict[str, str] = field(default_factory=dict)
     unnamed: set[str] = field(default_factory=set)
     code: int | None = None
+    now: float | None = None
     secrets: list[str] = field(default_factory=list)
     seeds: dict[str, str] = field(default_factory=dict)
 
@@ -161,7 +163,8 @@ class Session:
     def typed(self, text: str) -> str:
         def code(found: re.Match[str]) -> str:
             self.remember()
-            return pyotp.TOTP(self.seeds[ARN + found[1]]).at(self.lab.account.now() + 30 * int(found[2] or 0))
+            self.now = self.now or self.lab.account.now()
+            return pyotp.TOTP(self.seeds[ARN + found[1]]).at(self.now + 30 * int(found[2] or 0))
 
         return re.sub(r"\{([\w.@+=,-]+)(?: ([+-]?\d+))?\}", code, text)
 
@@ -170,7 +173,7 @@ class Session:
         words = [escaped(word) for word in command.replace("{recipient}", self.recipient).split()]
         if words[0] == "mfa-kit":
             words[:1] = [sys.executable, "-m", "mfa_kit"]
-        self.code = None
+        self.code = self.now = None
         if not self.alone:
             self.window = Window(words, env=self.env, cwd=self.folder, size=self.size)
             return
@@ -320,6 +323,7 @@ def early(lab: Lab) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("file", SESSIONS, ids=[file.stem for file in SESSIONS])
 def test_a_session_goes_as_written(file: Path, tmp_path: Path) -> None:
     """To the last line that is seen, and nothing is left that is not named."""

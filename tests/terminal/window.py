@@ -80,7 +80,7 @@ class Window:
             cwd=str(cwd),
             dimensions=(lines, columns),
             encoding="utf-8",
-            timeout=25,
+            timeout=60,
         )
         self.child.delaybeforesend = None
         self.log = io.StringIO()

@@ -1,0 +1,185 @@
+"""Who can be asked: a person at a pseudo-terminal of the test's own, and the twin where there is nobody."""
+
+import os
+import pty
+import termios
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from mfa_kit.cli import terminal
+from mfa_kit.cli.flags import Flags
+from mfa_kit.cli.terminal import Nobody, Terminal
+from mfa_kit.errors import Declined, UsageFault
+from mfa_kit.otp import Secret
+from mfa_kit.ports import Interaction
+
+SECRET = Secret("to be shown")
+QUESTIONS: dict[str, Callable[[Interaction], object]] = {
+    "check": lambda who: who.check(instead="-x"),
+    "ask_code": lambda who: who.ask_code("code", instead="-x"),
+    "ask_secret": lambda who: who.ask_secret("PIN", instead="-x"),
+    "ask_new_secret": lambda who: who.ask_new_secret("PIN", instead="-x"),
+    "confirm": lambda who: who.confirm("it goes", typed="alice", instead="-x"),
+    "choose": lambda who: who.choose("one", ["a", "b"], instead="-x"),
+    "pause": lambda who: who.pause("then Enter", instead="-x"),
+    "show": lambda who: who.show(SECRET, instead="-x"),
+}
+
+
+@dataclass
+class Sat:
+    """A person at a terminal, and the test's end of it."""
+
+    ours: int
+    theirs: int
+    plain: bool = False
+
+    @property
+    def terminal(self) -> Terminal:
+        return Terminal(self.theirs, plain=self.plain)
+
+    def type(self, *lines: str) -> None:
+        """Answer each question when it stands."""
+
+        def answer() -> None:
+            for line in lines:
+                self.seen += self._until(": ")
+                os.write(self.ours, line.encode())
+
+        self.seen = ""
+        threading.Thread(target=answer, daemon=True).start()
+
+    def _until(self, end: str) -> str:
+        read = ""
+        while not read.endswith(end):
+            read += os.read(self.ours, 1000).decode()
+        return read
+
+
+@pytest.fixture
+def sat(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sat]:
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (30, 80))
+    monkeypatch.setenv("TERM", "xterm")
+    yield Sat(ours, theirs)
+    os.close(ours)
+    os.close(theirs)
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_nobody_answers_any_question(question: str) -> None:
+    """The flag that says the same is the hint, the exit code is 8."""
+    with pytest.raises(Declined, match="and there is nobody") as caught:
+        QUESTIONS[question](Nobody("there is nobody"))
+    assert caught.value.hint == "use -x"
+    assert caught.value.exit_code == 8
+
+
+def test_nobody_is_told_nothing() -> None:
+    """What belongs to a question has nobody to go to, and nothing is to be cleared."""
+    nobody = Nobody("there is nobody")
+    nobody.say("hello")
+    nobody.clear()
+
+
+def test_no_input_finds_nobody_at_a_terminal_too() -> None:
+    """The flag goes before what is there."""
+    with pytest.raises(Declined, match="--no-input"):
+        terminal.person(Flags(no_input=True)).check(instead="-x")
+
+
+def test_no_terminal_is_nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As under cron."""
+    monkeypatch.setattr(terminal, "TTY", str(tmp_path / "none"))
+    with pytest.raises(Declined, match="no terminal"):
+        terminal.person.__wrapped__(Flags()).check(instead="-x")
+
+
+def test_a_number_of_the_list_is_chosen(sat: Sat) -> None:
+    """What is no number of it is asked again."""
+    sat.type("0\n", "x\n", "2\n")
+    assert sat.terminal.choose("one", ["a", "b"], instead="-x") == 1
+
+
+def test_three_answers_that_are_none_are_no_choice(sat: Sat) -> None:
+    """Nothing is guessed."""
+    sat.type("0\n", "3\n", "\n")
+    with pytest.raises(Declined, match="nothing was chosen"):
+        sat.terminal.choose("one", ["a", "b"], instead="-x")
+
+
+def test_a_new_secret_is_typed_twice_and_is_something(sat: Sat) -> None:
+    """Until both are the same."""
+    sat.type("\n", "one\n", "two\n", "three\n", "three\n")
+    assert sat.terminal.ask_new_secret("PIN", instead="-x") == Secret("three")
+
+
+def test_a_secret_is_not_echoed(sat: Sat) -> None:
+    """And what the terminal was set to before is set again."""
+    before = termios.tcgetattr(sat.theirs)
+    sat.type("hunter2\n")
+    assert sat.terminal.ask_secret("PIN", instead="-x") == Secret("hunter2")
+    assert "hunter2" not in os.read(sat.ours, 1000).decode()
+    assert termios.tcgetattr(sat.theirs) == before
+
+
+def test_the_end_of_input_is_an_interrupt(sat: Sat) -> None:
+    """Ctrl-D at the start of a line."""
+    sat.type("\x04")
+    with pytest.raises(KeyboardInterrupt):
+        sat.terminal.ask_code("code", instead="-x")
+
+
+def test_a_code_is_asked_for_without_a_countdown_too(sat: Sat) -> None:
+    """Where no clock is known; what surrounds it is stripped."""
+    sat.type(" 123456 \n")
+    assert sat.terminal.ask_code("code", instead="-x") == "123456"
+
+
+def test_plain_tells_the_seconds_once(sat: Sat) -> None:
+    """A line of its own, and no control sequence."""
+    sat.plain = True
+    sat.type("123456\n")
+    assert sat.terminal.ask_code("code", instead="-x", left=lambda: 12.3) == "123456"
+    assert "next code in 13 s\r\n" in sat.seen
+    assert "\x1b" not in sat.seen
+
+
+def test_what_has_no_room_is_not_shown(sat: Sat) -> None:
+    """How much it would need is told."""
+    with pytest.raises(UsageFault, match="100 by 6 are needed"):
+        sat.terminal.show(Secret("x" * 100), instead="-x")
+    with pytest.raises(UsageFault, match="1 by 45 are needed"):
+        sat.terminal.check(Secret("\n".join("x" * 40)), instead="-x")
+
+
+def test_to_clear_twice_does_no_harm(sat: Sat) -> None:
+    """Nothing is written when nothing is shown."""
+    shown = sat.terminal
+    shown.show(SECRET, instead="-x")
+    shown.clear()
+    os.read(sat.ours, 10_000)
+    shown.clear()
+    os.write(sat.theirs, b"end")
+    assert os.read(sat.ours, 100) == b"end"
+
+
+def test_sentences_are_wrapped_at_words(sat: Sat) -> None:
+    """In a narrow window too; a long ARN stays whole."""
+    termios.tcsetwinsize(sat.theirs, (30, 20))
+    sat.terminal.say("a sentence of some words arn:aws:iam::000000000000:mfa/alice")
+    assert os.read(sat.ours, 1000).decode().split("\r\n")[:2] == ["a sentence of some", "words"]
+
+
+@pytest.mark.parametrize("text", ["\x1b[31mred", "\u202eabc", "\x07"])
+def test_what_is_said_drives_no_terminal(text: str, sat: Sat) -> None:
+    """Control and bidi characters are escapes, in a prompt as in a sentence."""
+    sat.terminal.say(text)
+    sat.type("x\n")
+    sat.terminal.ask_code(text, instead="-x")
+    written = sat.seen + os.read(sat.ours, 1000).decode()
+    assert not set(written) & {"\x1b", "\u202e", "\x07"}
