@@ -17,10 +17,10 @@ Row = Mapping[str, Any]
 def one(schema: str, row: Row, *, output: str) -> None:
     """Print one result. The table is a line a field; fields that are None are left out of it."""
     if output == "table":
-        width = max(len(name) for name in row)
-        for name, value in row.items():
-            if value is not None:
-                click.echo(f"{name.replace('_', ' '):<{width}}  {_cell(value)}")
+        shown = {name.replace("_", " "): value for name, value in row.items() if value is not None}
+        width = max(map(len, shown))
+        for name, value in shown.items():
+            click.echo(f"{name:<{width}}  {_cell(value)}")
     elif output == "csv":
         _csv([row])
     else:
