@@ -49,7 +49,8 @@ def probe(serial: str, pair: Pair, *, user: str, caller: Caller, desk: Desk, run
     carrier = Read(serial, pair)
     made = assign(plan(wish, carrier, devices=(), caller=caller, desk=desk), carrier, desk=desk, run=run)
     try:
-        retire(Entry(run=run, intent=made.intent), verb=Verb.REVOKE, desk=desk, may_stay=False)
+        entry = Entry(run=run, intent=made.intent, answered_here=True)
+        retire(entry, verb=Verb.REVOKE, desk=desk, may_stay=False)
     except MfaKitError as error:
         command = f"aws iam deactivate-mfa-device --user-name {user} --serial-number {serial}"
         error.add_note(f"AWS took {serial}; only taking it off {user} again is left: {command}")
