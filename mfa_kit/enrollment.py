@@ -18,6 +18,7 @@ from mfa_kit.errors import (
     Throttled,
     Unclear,
     Unlisted,
+    Unsettled,
     UsageFault,
 )
 from mfa_kit.models import (
@@ -31,6 +32,7 @@ from mfa_kit.models import (
     Entry,
     Intent,
     Kind,
+    Mark,
     Outcome,
     Reached,
     Skipped,
@@ -198,14 +200,20 @@ def resume(user: str, carrier: Carrier, *, opened: Callable[[Entry], Created], c
     """
     check_user(user)
     for entry in desk.journal.dead(caller.account, user=user):
-        if entry.verb is Verb.ENROLL and desk.vault.find(entry):
+        if entry.verb is Verb.ENROLL and entry.intent.kind is Kind.VIRTUAL and desk.vault.find(entry):
             return _resumed(entry, carrier, opened(entry), desk=desk)
     raise UsageFault(f"there is no half-made device of {user} with a backup here", f"begin anew: mfa-kit enroll {user}")
 
 
 def _resumed(entry: Entry, carrier: Carrier, created: Created, *, desk: Desk) -> Enrolled:
     intent = entry.intent
-    if not listed(intent, desk=desk):
+    if listed(intent, desk=desk):
+        if desk.inventory.run_of(intent.serial) not in {entry.run, Mark.UNTAGGED}:
+            raise Unsettled(
+                f"{intent.serial} is enabled, but another run made it, so this backup is not its",
+                f"see whose it is: mfa-kit status {intent.user}",
+            )
+    else:
         carrier.check(intent, sealed=True)
         carrier.install(intent, created)
         try:
@@ -349,7 +357,8 @@ def _enabled_after_all(entry: Entry, carrier: Carrier, error: BaseException, *, 
         return True
     except BaseException as second:  # noqa: BLE001 - a second Ctrl-C too must not hide the first error
         hint = getattr(second, "hint", "") or f"mfa-kit enroll {entry.intent.user} goes on from here"
-        error.add_note(f"{entry.intent.serial} is not settled yet: {str(second) or type(second).__name__}; {hint}")
+        why = second if isinstance(second, MfaKitError) else type(second).__name__
+        error.add_note(f"{entry.intent.serial} is not settled yet: {why}; {hint}")
         return False
     desk.progress.note(f"nothing is left of {entry.intent.serial}")
     return False

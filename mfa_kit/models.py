@@ -13,6 +13,8 @@ USER_NAME = re.compile(r"[\w+=,.@-]{1,64}", re.ASCII)
 DEVICE_NAME = re.compile(r"[\w+=,.@-]{1,226}", re.ASCII)
 PATH = re.compile(r"/|/[\x21-\x7f]+/", re.ASCII)
 PATH_LENGTH = 512
+# A run id. It names files, and a tag may claim any: what does not look like this is none.
+RUN = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}", re.ASCII)
 
 # The tags by which a device says which run made it, for whom, and what it lives on.
 RUN_TAG = "mfa-kit:run"
@@ -246,4 +248,6 @@ def run_id(at: float, random: bytes) -> str:
 
 def run_time(run: str) -> float:
     """Return the Unix time within a run id. Raise ValueError for what is none."""
+    if not RUN.fullmatch(run):
+        raise ValueError(f"{run!r} is no run id")
     return datetime.strptime(run[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()

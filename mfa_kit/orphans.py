@@ -66,7 +66,8 @@ def clean(found: Sequence[Orphan], *, account: str, older_than: float, limit: in
         raise UsageFault(
             f"{len(going)} devices would go, more than --max {limit}", "look at them first: mfa-kit orphans list"
         )
-    for entry, ended in settle_each(account, None, desk=desk):
+    dead = {(orphan.run or "", orphan.serial) for orphan in going if orphan.standing is Standing.DEAD}
+    for entry, ended in settle_each(account, None, desk=desk, only=dead):
         error = ended if isinstance(ended, MfaKitError) else None
         yield Cleaned(serial=entry.intent.serial, ended="still there" if error else str(ended), error=error)
     for orphan in going:

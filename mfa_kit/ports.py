@@ -217,7 +217,10 @@ class Interaction(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Desk:
-    """The ports of every use case that writes. `carrier` finds the carrier of a dead run; `sleep` waits seconds."""
+    """The ports of every use case that writes.
+
+    `carrier` finds the carrier of a dead run; `sleep` waits seconds; `dry` says that nothing is to be written.
+    """
 
     inventory: Inventory
     registrar: Registrar
@@ -226,6 +229,7 @@ class Desk:
     progress: Progress
     carrier: Callable[[Intent], Carrier]
     sleep: Callable[[float], None]
+    dry: bool = False
 
 
 class SecurityKey(Protocol):

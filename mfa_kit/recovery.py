@@ -1,11 +1,12 @@
 """Settle a run that did not end: the only undo there is. A failure, a Ctrl-C and a kill all end here."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import suppress
 from dataclasses import replace
 
-from mfa_kit.errors import AccessDenied, Conflict, MfaKitError, NoSuchEntity, Unclear, Unlisted, Unsettled
+from mfa_kit.errors import AccessDenied, Conflict, MfaKitError, NoSuchEntity, Unclear, Unlisted, Unsettled, UsageFault
 from mfa_kit.models import Entry, Intent, Kind, Mark, Reached, Verb, intent_of
+from mfa_kit.otp import Created, Pair
 from mfa_kit.ports import Carrier, Desk
 
 # A Create without an answer may act late; after this many seconds it is taken to be lost.
@@ -67,7 +68,10 @@ def _undo(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
     intent = entry.intent
     if Kind.of(intent.serial) is not Kind.VIRTUAL:
         return _look(entry, carrier, desk=desk)
-    if mine := _ours(entry, desk=desk):
+    mine = _ours(entry, desk=desk)
+    if mine is False and entry.reached is Reached.CREATED:  # tags lag too: that they are absent is no proof by itself
+        mine = entry.answered_here or listed(intent, desk=desk)
+    if mine:
         if listed(intent, desk=desk):
             return confirmed(entry, desk=desk)
         try:
@@ -163,7 +167,14 @@ def _ours(entry: Entry, *, desk: Desk) -> bool | None:
     """Whether the device of that name is this run's, None if another's: ARNs are used again, so tags are read."""
     serial = entry.intent.serial
     if Kind.of(serial) is not Kind.VIRTUAL:  # only virtual devices have tags
-        return entry.answered_here or _since_before(entry, desk=desk)
+        if entry.answered_here or _since_before(entry, desk=desk):
+            return True
+        if listed(entry.intent, desk=desk):
+            raise Unsettled(
+                f"{serial} may have been enabled again since it was to be revoked",
+                f"when it is to go: mfa-kit revoke {entry.intent.user} --mfa-device {serial}",
+            )
+        return False
     match desk.inventory.run_of(serial):
         case entry.run:
             return True
@@ -202,13 +213,43 @@ def _may_still_arrive(entry: Entry, *, desk: Desk) -> bool:
     return entry.reached is Reached.INTENT and desk.inventory.now() - entry.began < STILL_ON_ITS_WAY
 
 
-def settle_each(account: str, user: str | None, *, desk: Desk) -> Iterator[tuple[Entry, Reached | MfaKitError]]:
-    """Settle what dead runs left, for a user or for all; yield each entry with how it ended, or why it could not."""
+class Gone:
+    """The carrier of a lost device: it is not here, and nothing of it can be removed."""
+
+    def check(self, intent: Intent, *, sealed: bool) -> Intent:
+        return intent
+
+    def install(self, intent: Intent, created: Created) -> None:
+        raise UsageFault(f"{intent.name} is lost", "give another device")
+
+    def codes(self, intent: Intent) -> Pair:
+        raise UsageFault(f"{intent.name} is lost", "give another device")
+
+    def remove(self, entry: Entry) -> None:
+        """Leave what cannot be reached."""
+
+
+def carrier_of(entry: Entry, *, desk: Desk) -> Carrier:
+    """Return where the seed of an entry lives; for a lost device nothing need be plugged in, or even installed."""
+    return Gone() if entry.verb is Verb.LOST else desk.carrier(entry.intent)
+
+
+def settle_each(
+    account: str, user: str | None, *, desk: Desk, only: Container[tuple[str, str]] | None = None
+) -> Iterator[tuple[Entry, Reached | MfaKitError]]:
+    """Settle what dead runs left, for a user or for all; yield each entry with how it ended, or why it could not.
+
+    `only` names the runs and serials that are meant. A dry desk settles nothing.
+    """
+    if desk.dry:
+        return
     for entry in desk.journal.dead(account, user=user):
+        if only is not None and (entry.run, entry.intent.serial) not in only:
+            continue
         try:
-            ended: Reached | MfaKitError = settle(entry, desk.carrier(entry.intent), desk=desk)
+            ended: Reached | MfaKitError = settle(entry, carrier_of(entry, desk=desk), desk=desk)
             if ended is Reached.CONFIRMED and (old := replaced(entry, desk=desk)):
-                settle(old.at(Reached.REVOKING), desk.carrier(old.intent), desk=desk)
+                settle(old.at(Reached.REVOKING), carrier_of(old, desk=desk), desk=desk)
         except MfaKitError as error:
             ended = error
         yield entry, ended

@@ -24,7 +24,7 @@ from mfa_kit.models import (
     intent_of,
 )
 from mfa_kit.ports import Carrier, Desk
-from mfa_kit.recovery import listed, settle, settle_dead
+from mfa_kit.recovery import carrier_of, listed, settle, settle_dead
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +101,7 @@ def retire(entry: Entry, *, verb: Verb, desk: Desk, may_stay: bool = True) -> Re
     before, leaving = entry, replace(entry, verb=verb, reached=Reached.REVOKING)
     desk.journal.record(leaving)
     try:
-        settle(leaving, desk.carrier(entry.intent), desk=desk)
+        settle(leaving, carrier_of(leaving, desk=desk), desk=desk)
     except (Unclear, Unsettled):
         raise
     except (AwsFault, Throttled) as refused:

@@ -41,7 +41,7 @@ from mfa_kit.errors import (
     Unclear,
     UsageFault,
 )
-from mfa_kit.models import RUN_TAG, Call, Caller, Device, Intent, Mark
+from mfa_kit.models import RUN, RUN_TAG, Call, Caller, Device, Intent, Mark
 from mfa_kit.otp import Created, Pair, Png, Secret
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ WRONG_CODE = "MultiFactorAuthentication failed"
 CLI_CACHE = "~/.aws/cli/cache"
 # Credentials that a profile holds itself: the providers of botocore whose keys may ask for a session with MFA.
 OWN_KEYS = ("shared-credentials-file", "config-file")
-NOT_SENT = (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError, SSLError)
+NOT_SENT = (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError)
 
 
 @contextmanager
@@ -106,6 +106,10 @@ def ours() -> Iterator[None]:
         elif WRONG_CODE in message:
             hint = "each code works once and for a minute: wait for the next one, and check mfa_serial in the profile"
         raise kind(f"AWS answers {code}: {message or 'without a message'}", hint) from None
+    except SSLError as error:
+        if "CERTIFICATE_VERIFY_FAILED" not in str(error):  # it broke later: the request may have left
+            raise Unclear("no answer from AWS (SSLError)", "check the network and try again") from None
+        raise AwsFault(f"AWS cannot be reached: {error}", "check the CA bundle and --endpoint-url") from None
     except NOT_SENT as error:
         raise AwsFault(f"AWS cannot be reached: {error}", "check the network, the proxy and --endpoint-url") from None
     except (HTTPClientError, ResponseParserError) as error:
@@ -250,10 +254,11 @@ class Iam:
     def _write(self, operation: str, *, user: str | None, serial: str) -> Iterator[None]:
         """One attempt, told to the observer with its request id."""
         self._last.request_id = None
-        answer = "OK"
+        answer = "Unclear"
         try:
             with ours():
                 yield
+            answer = "OK"
         except MfaKitError as error:
             answer = type(error).__name__
             raise
@@ -298,11 +303,12 @@ class Iam:
 
     def run_of(self, serial: str) -> str | Mark:
         try:
-            return self.tags(serial).get(RUN_TAG, Mark.UNTAGGED)
+            run = self.tags(serial).get(RUN_TAG, "")
         except NoSuchEntity:
             return Mark.ABSENT
         except AccessDenied:
             return Mark.UNTAGGED
+        return run if RUN.fullmatch(run) else Mark.UNTAGGED
 
     def tags(self, serial: str) -> dict[str, str]:
         rows = self._read(lambda: self._iam.list_mfa_device_tags(SerialNumber=serial)["Tags"])

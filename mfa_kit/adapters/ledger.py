@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from mfa_kit.errors import IntegrityFault, UsageFault
-from mfa_kit.models import Call, Entry, Happened, Intent, Kind, Reached, Verb
+from mfa_kit.models import RUN, Call, Entry, Happened, Intent, Kind, Reached, Verb
 
 # Numbered by position, never changed once released; `pragma user_version` tells how many a file has seen.
 MIGRATIONS = (
@@ -51,11 +51,12 @@ HISTORY = """
     select at, what, answer, user, device, file, reference from (
         select at, operation as what, answer, user, serial as device, file, request_id as reference from events
         union all
-        select at, verb, reached, intent ->> '$.user', serial, backup, run from journal
+        select at, verb, reached, json_extract(intent, '$.user'), serial, backup, run from journal
     ) where at >= :since and (:user is null or user = :user or user is null and device in (
-        select serial from journal where intent ->> '$.user' = :user
+        select serial from journal where json_extract(intent, '$.user') = :user
     )) order by at
 """
+MIGRATION = "migration"
 # Seconds to wait for another process that writes.
 WAIT = 10.0
 
@@ -83,7 +84,7 @@ class Ledger:
         self._db.execute("pragma synchronous = full")
         if self._version() < len(MIGRATIONS):
             # Switching to WAL does not wait for another process that does the same, so the first opens stand in line.
-            with self._flock("migration", wait=True):
+            with self._flock(MIGRATION, wait=True):
                 self._db.execute("pragma journal_mode = wal")
                 for number in range(self._version(), len(MIGRATIONS)):
                     self._db.executescript(
@@ -130,7 +131,8 @@ class Ledger:
                 self._held[entry.run] = self._take(entry.run, wait=True)
             self._db.execute(
                 "insert into journal values (?, ?, ?, ?, ?, ?, ?)"
-                " on conflict do update set verb = excluded.verb, reached = excluded.reached, at = excluded.at",
+                " on conflict (run, serial)"
+                " do update set verb = excluded.verb, reached = excluded.reached, at = excluded.at",
                 (
                     entry.run,
                     entry.intent.serial,
@@ -240,13 +242,20 @@ class Ledger:
             raise sqlite3.DatabaseError("a row of the journal is not as it was written") from None
 
     def _take(self, name: str, *, wait: bool) -> int:
-        lock = os.open(self._runs / name, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BaseException:
-            os.close(lock)
-            raise
-        return lock
+        if name != MIGRATION and not RUN.fullmatch(name):  # it becomes the name of a file, which is removed one day
+            raise IntegrityFault(f"{name!r} is no run id", "report this")
+        path = self._runs / name
+        while True:
+            lock = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                with suppress(FileNotFoundError):
+                    if os.fstat(lock).st_ino == path.stat().st_ino:
+                        return lock
+            except BaseException:
+                os.close(lock)
+                raise
+            os.close(lock)  # its file was removed while we waited: whoever comes next would not meet this lock
 
     @contextmanager
     def _flock(self, name: str, *, wait: bool) -> Iterator[None]:

@@ -15,7 +15,7 @@ import sqlite3
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import UTC, date, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -341,9 +341,11 @@ def _indexed(
         raise UsageFault(f"{path} cannot be read: {error.strerror}", "give the metadata BLOB with --mds") from None
     mark = _sha256(repr((LAYOUT, str(path.resolve()), stat.st_size, stat.st_mtime_ns, stat.st_ino, trusted)).encode())
     place = cache / f"mds-{mark[:32]}.sqlite"
-    with suppress(sqlite3.Error, TypeError):
+    with suppress(sqlite3.Error, TypeError), ExitStack() as stack:
         mds = Mds(sqlite3.connect(f"{place.as_uri()}?mode=ro&immutable=1", uri=True))
+        stack.callback(mds.close)
         mds.source()
+        stack.pop_all()
         return mds
     tell(f"reading {name} …")
     payload, root = read()
@@ -370,28 +372,32 @@ def built(place: str, payload: Mapping[str, Any], root: str | None, *, name: str
         raise UsageFault("the metadata has no number or no date", "get it anew") from None
     index = sqlite3.connect(place)
     models = passed_over = 0
-    with index:
-        index.executescript(SCHEMA)
-        for entry in payload["entries"]:
-            try:
-                kept, roots = _kept(entry)
-            except GARBLED:
-                passed_over += 1
-                continue
-            if kept is None:
-                continue
-            models += 1
-            index.execute("INSERT INTO model VALUES (?, ?)", (models, json.dumps(kept)))
-            for key in filter(None, (kept["aaguid"], *kept["identifiers"])):
-                index.execute("INSERT INTO name VALUES (?, ?, ?)", (key, kept["name"], models))
-            for sha256, der in roots.items():
-                index.execute(
-                    "INSERT INTO root VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET models = models + 1", (sha256, der)
-                )
-        index.execute(
-            "INSERT INTO source VALUES (?, ?, ?, ?, ?, ?)",
-            (name, root, number, next_update.isoformat(), models, passed_over),
-        )
+    try:
+        with index:
+            index.executescript(SCHEMA)
+            for entry in payload["entries"]:
+                try:
+                    kept, roots = _kept(entry)
+                except GARBLED:
+                    passed_over += 1
+                    continue
+                if kept is None:
+                    continue
+                models += 1
+                index.execute("INSERT INTO model VALUES (?, ?)", (models, json.dumps(kept)))
+                for key in filter(None, (kept["aaguid"], *kept["identifiers"])):
+                    index.execute("INSERT INTO name VALUES (?, ?, ?)", (key, kept["name"], models))
+                for sha256, der in roots.items():
+                    index.execute(
+                        "INSERT INTO root VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET models = models + 1", (sha256, der)
+                    )
+            index.execute(
+                "INSERT INTO source VALUES (?, ?, ?, ?, ?, ?)",
+                (name, root, number, next_update.isoformat(), models, passed_over),
+            )
+    except BaseException:
+        index.close()
+        raise
     return index
 
 

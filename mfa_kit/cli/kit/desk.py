@@ -118,6 +118,7 @@ def desk(flags: Flags, *, vault: Vault) -> Iterator[tuple[Desk, Caller]]:
                 progress=talk,
                 carrier=lambda intent: _carrier(intent, iam),
                 sleep=time.sleep,
+                dry=flags.dry_run,
             ),
             caller,
         )
