@@ -14,13 +14,13 @@ HOSTILE = ("=cmd()", "+1", "-1", "@x", "\x1b[2J", "a\nb", "\u202e", "a\tb")
 
 
 def test_a_table_of_one_is_a_line_a_field(capsys: pytest.CaptureFixture[str]) -> None:
-    """What is not known is left out."""
+    """What is not known is left out, and makes the table no wider."""
     report.one("x", ROW, output="table")
     assert capsys.readouterr().out.splitlines() == [
-        "user       alice",
-        "fine       yes",
-        "devices    a, b",
-        "days       3",
+        "user     alice",
+        "fine     yes",
+        "devices  a, b",
+        "days     3",
     ]
 
 
