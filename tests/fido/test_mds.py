@@ -5,6 +5,7 @@ import importlib.machinery
 import json
 import sqlite3
 import time
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,23 @@ from tests.fido.test_faults import nonsense
 LATER = date(2100, 1, 1)
 
 
+OPENED: list[mds.Mds] = []
+
+
 def opened(blob: bytes, folder: Path, root: bytes | None) -> mds.Mds:
     """Open a BLOB with a root in place of GlobalSign's."""
     file = folder / "blob.jwt"
     file.write_bytes(blob)
-    return mds.signed(file, cache=folder / "cache", at=NOW, tell=lambda _: None, root=root)
+    OPENED.append(mds.signed(file, cache=folder / "cache", at=NOW, tell=lambda _: None, root=root))
+    return OPENED[-1]
+
+
+@pytest.fixture(autouse=True)
+def _closed() -> Iterator[None]:
+    """Close what the test opened: Python 3.13 warns of a database that is not."""
+    yield
+    while OPENED:
+        OPENED.pop().close()
 
 
 def refused(blob: bytes, folder: Path, root: bytes | None) -> str:
@@ -194,6 +207,7 @@ def test_the_packaged_copy_is_read_whole() -> None:
     assert found.source().models > 400
     assert found.source().passed_over == 0
     assert found.source().root is None
+    found.close()
 
 
 @given(
