@@ -1,5 +1,6 @@
 """Probe a token whose seed only AWS has: enable it on a user that is kept for this, and take it off again."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from mfa_kit.display import SERIAL
@@ -33,10 +34,12 @@ class Read:
         pass
 
 
-def probe(serial: str, pair: Pair, *, user: str, caller: Caller, desk: Desk, run: str) -> None:
+def probe(serial: str, pair: Pair, *, user: str, caller: Caller, desk: Desk, runs: Callable[[], str]) -> None:
     """Prove that AWS knows a token and takes its codes. Raise what `assign` raises when it does not.
 
     The user may have no device, so a person's account is never probed on, and nothing of a person's is taken away.
+    `runs` gives a run id of the moment: taking the token off is a run of its own, begun after it was enabled, so a
+    later command knows the device for the one that this revoke meant.
     """
     check_user(user)
     settle_dead(caller.account, user, desk=desk)
@@ -47,9 +50,9 @@ def probe(serial: str, pair: Pair, *, user: str, caller: Caller, desk: Desk, run
         )
     wish = Wish(user=user, kind=Kind.HARDWARE_TOTP, add=True)
     carrier = Read(serial, pair)
-    made = assign(plan(wish, carrier, devices=(), caller=caller, desk=desk), carrier, desk=desk, run=run)
+    made = assign(plan(wish, carrier, devices=(), caller=caller, desk=desk), carrier, desk=desk, run=runs())
     try:
-        entry = Entry(run=run, intent=made.intent, answered_here=True)
+        entry = Entry(run=runs(), intent=made.intent, answered_here=True)
         retire(entry, verb=Verb.REVOKE, desk=desk, may_stay=False)
     except MfaKitError as error:
         command = f"aws iam deactivate-mfa-device --user-name {user} --serial-number {serial}"

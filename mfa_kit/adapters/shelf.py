@@ -9,11 +9,11 @@ from mfa_kit.seeds import Factor, Sighting, Stocked, Token, Verdict
 
 FIELDS = "serial, factor, digest, digits, period, counter, maker, model, octets, capacity"
 STATE = "fingerprint, verdict, reason"
-# Who has a token is what the journal says: it stands on a device of that serial, or on one that lives on it.
+# Who has a token is what the journal said last of a device of that serial, or of one that lives on it.
 HOLDER = """
-    select intent ->> '$.user' from journal
-    where reached = 'confirmed' and tokens.serial in (journal.serial, intent ->> '$.hardware')
-    order by journal.at desc limit 1
+    select case when reached in ('confirmed', 'revoking') then intent ->> '$.user' end from journal
+    where reached not in ('intent', 'undone') and tokens.serial in (journal.serial, intent ->> '$.hardware')
+    order by journal.at desc, run desc limit 1
 """
 # What was proved of a seed holds for that seed only.
 STOCK = f"""

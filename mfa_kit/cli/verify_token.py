@@ -87,7 +87,7 @@ def _bare(serial: str, codes: Typed, probe_user: str | None) -> int:
                 user=user_named(probe_user, caller=caller),
                 caller=caller,
                 desk=desk,
-                run=desk_kit.run_id(desk.inventory),
+                runs=lambda: desk_kit.run_id(desk.inventory),
             )
         except (DeviceFault, InvalidCode) as refused:
             return _tell(serial, NotShown(what=str(refused), hint=refused.hint), output=common.output)
