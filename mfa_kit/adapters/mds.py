@@ -341,7 +341,7 @@ def _indexed(
         raise UsageFault(f"{path} cannot be read: {error.strerror}", "give the metadata BLOB with --mds") from None
     mark = _sha256(repr((LAYOUT, str(path.resolve()), stat.st_size, stat.st_mtime_ns, stat.st_ino, trusted)).encode())
     place = cache / f"mds-{mark[:32]}.sqlite"
-    with suppress(FileNotFoundError, sqlite3.Error, TypeError), ExitStack() as stack:
+    with suppress(OSError, sqlite3.Error, TypeError), ExitStack() as stack:
         place.stat()  # Python 3.13 warns of a connection that could not be made
         mds = Mds(sqlite3.connect(f"{place.as_uri()}?mode=ro&immutable=1", uri=True))
         stack.callback(mds.close)

@@ -82,7 +82,10 @@ class FidoKey:
             said = _info(self._device.place, ctap.info, u2f=u2f, device_version=self._device.version)
             if not said.pin_set:
                 return said
-            left, replug = ClientPin(ctap).get_pin_retries()
+            try:
+                left, replug = ClientPin(ctap).get_pin_retries()
+            except (CtapError, ValueError):  # a key that leaves out its protocols, or does not count
+                return said
             return replace(said, pin_retries=int(left), replug=bool(replug))
 
     def residents(self, pin: Pin) -> tuple[int, int]:
