@@ -239,6 +239,45 @@ def test_cbor_within_cbor_without_end_is_a_sentence(bus: Bus, maker: Maker, dept
     told_or_done(lambda: whole(bus, key))
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("hasty")
+def test_a_key_that_keeps_a_library_asking_ends_at_a_deadline(bus: Bus, maker: Maker) -> None:
+    """A maxCredentialCountInList below zero: python-fido2 asks for the same credentials for ever, and is answered."""
+    key = Liar(maker.certificate(None))
+
+    def lie(request: bytes, answer: bytes) -> bytes:
+        if request[0] != 4:
+            return answer
+        return b"\0" + cbor.encode({**cbor.decode(answer[1:]), 7: -5})  # type: ignore[dict-item]
+
+    key.lie = lie
+    bus.plug(key)
+    began = time.monotonic()
+    with fido.opened(None, tell=lambda _: None) as opened:
+        opened.register(verify=False, pin=None)
+        with pytest.raises(DeviceFault, match="does not answer"):
+            opened.assertion(verify=False, pin=None)
+    assert time.monotonic() - began < 2 * (links.TOUCH + links.SLACK)
+
+
+@pytest.mark.parametrize("limits", [{7: -5}, {7: 2**62}, {5: 1}, {5: 1, 7: 2**62}], ids=str)
+def test_limits_that_no_key_has_are_refused_before_anything_is_asked(
+    bus: Bus, maker: Maker, limits: dict[int, int]
+) -> None:
+    """The fields maxMsgSize and maxCredentialCountInList, from which a library counts down."""
+    key = Liar(maker.certificate(None))
+
+    def lie(request: bytes, answer: bytes) -> bytes:
+        if request[0] != 4:
+            return answer
+        return b"\0" + cbor.encode({**cbor.decode(answer[1:]), **limits})  # type: ignore[dict-item]
+
+    key.lie = lie
+    with pytest.raises(DeviceFault, match="cannot be read"):
+        whole(bus, key)
+    assert key.registered == 0
+
+
 def test_a_blocked_sensor_asks_for_no_pin_that_was_not_given(bus: Bus, maker: Maker) -> None:
     """python-fido2 falls back to the PIN; nobody was asked for one, so none is sent."""
     key = Liar(maker.certificate(None), make=Make(fingerprint=True), pin=PIN)

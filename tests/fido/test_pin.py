@@ -1,5 +1,6 @@
 """The PIN is the user's: shown, asked once, never tried a second time by the program, and never seen anywhere."""
 
+import json
 import re
 import time
 from pathlib import Path
@@ -168,6 +169,13 @@ def test_a_u2f_key_cannot_verify_its_user_and_is_judged(
     bus.plug(SecurityKey(maker.certificate(None), make=Make(aaguid=None, versions=("U2F_V2",))))
     done, receipt = desk.verify(*published.options, "--require", tmp_path / "policy.toml")
     assert (done.code, receipt["failed"]) == (1, ["genuine", "pin", "user verification"])
+
+
+def test_a_key_that_leaves_out_its_pin_protocols_is_still_described(bus: Bus, maker: Maker, desk: Desk) -> None:
+    """How many tries are left is then not known."""
+    bus.plug(lab_key(maker, pin=PIN, make=Make(protocols=())))
+    done = desk.run("key", "info", "--output", "json")
+    assert (done.code, json.loads(done.out)["fido_pin"], json.loads(done.out)["fido_pin_tries_left"]) == (0, True, None)
 
 
 def test_the_credentials_on_a_key_are_counted_with_its_pin(

@@ -1,5 +1,6 @@
 """One open FIDO key: what it says, what it signs. A PIN is sent once, never again by itself."""
 
+import math
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +32,11 @@ from mfa_kit.fidokey import Assertion, KeyInfo, Link, Pin, Plugged, Registration
 
 # Seconds left, at which a person is told again to touch the key.
 COUNTDOWN = (20, 10, 5)
+# Calls that a key answers at once, beside the one that waits for a finger: getInfo, key agreement, token.
+ROUND = 3
+# CTAP 2.1, 6.4: maxMsgSize is 1024 at least. Keys take 8 to 64 credentials in a list.
+SMALLEST_MESSAGE = 1024
+MOST_LISTED = 1024
 
 
 class _Person(UserInteraction):
@@ -76,7 +82,10 @@ class FidoKey:
             said = _info(self._device.place, ctap.info, u2f=u2f, device_version=self._device.version)
             if not said.pin_set:
                 return said
-            left, replug = ClientPin(ctap).get_pin_retries()
+            try:
+                left, replug = ClientPin(ctap).get_pin_retries()
+            except (CtapError, ValueError):  # a key that leaves out its protocols, or does not count
+                return said
             return replace(said, pin_retries=int(left), replug=bool(replug))
 
     def residents(self, pin: Pin) -> tuple[int, int]:
@@ -169,6 +178,7 @@ class FidoKey:
     @contextmanager
     def _finger(self) -> Iterator[None]:
         """Ask for a touch before the call, for keepalives may never come, and count down."""
+        self._device.deadline.allow(links.TOUCH + links.SLACK + ROUND * links.PROMPT)
         self._tell(f"touch your key now ({links.TOUCH:.0f} s)")
         began = time.monotonic()
         marks = list(COUNTDOWN)
@@ -183,6 +193,7 @@ class FidoKey:
             yield
         finally:
             self._device.deadline.tick = lambda: None
+            self._device.deadline.allow(math.inf)
 
     @contextmanager
     def _pin_errors(self) -> Iterator[None]:
@@ -210,6 +221,8 @@ def _requirement(*, verify: bool) -> UserVerificationRequirement:
 
 
 def _info(place: Plugged, info: Info, *, u2f: tuple[str, ...], device_version: Version | None) -> KeyInfo:
+    if not 0 <= info.max_creds_in_list <= MOST_LISTED or info.max_msg_size < SMALLEST_MESSAGE:
+        raise ValueError("limits that no key has: python-fido2 would count down from them")
     versions = words(info.versions)
     return KeyInfo(
         plugged=place,

@@ -1,5 +1,6 @@
 """How a key is found, opened and waited for: USB HID and PC/SC. Every packet and APDU has a deadline."""
 
+import math
 import os
 import queue
 import threading
@@ -40,11 +41,17 @@ class Deadline:
 
     def __init__(self) -> None:
         self._end = 0.0
+        self._last = math.inf
         self.tick: Callable[[], None] = lambda: None
         self.mute = False
 
+    def allow(self, seconds: float) -> None:
+        """Bound all that is begun from now on, however many calls it takes: a library may ask without end."""
+        self._last = time.monotonic() + seconds
+
     def start(self, seconds: float) -> None:
-        self._end = time.monotonic() + seconds
+        """Bound the next call."""
+        self._end = min(time.monotonic() + seconds, self._last)
 
     def wait(self, call: Callable[[], T]) -> T:
         """Return what the call returns. Raise DeviceFault when it takes too long, now or before."""
