@@ -66,8 +66,7 @@ def clean(found: Sequence[Orphan], *, account: str, older_than: float, limit: in
         raise UsageFault(
             f"{len(going)} devices would go, more than --max {limit}", "look at them first: mfa-kit orphans list"
         )
-    dead = {(orphan.run or "", orphan.serial) for orphan in going if orphan.standing is Standing.DEAD}
-    for entry, ended in settle_each(account, None, desk=desk, only=dead):
+    for entry, ended in settle_each(account, None, desk=desk, leave_assigned=True):
         error = ended if isinstance(ended, MfaKitError) else None
         yield Cleaned(serial=entry.intent.serial, ended="still there" if error else str(ended), error=error)
     for orphan in going:

@@ -1,6 +1,6 @@
 """Settle a run that did not end: the only undo there is. A failure, a Ctrl-C and a kill all end here."""
 
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 
@@ -235,16 +235,16 @@ def carrier_of(entry: Entry, *, desk: Desk) -> Carrier:
 
 
 def settle_each(
-    account: str, user: str | None, *, desk: Desk, only: Container[tuple[str, str]] | None = None
+    account: str, user: str | None, *, desk: Desk, leave_assigned: bool = False
 ) -> Iterator[tuple[Entry, Reached | MfaKitError]]:
     """Settle what dead runs left, for a user or for all; yield each entry with how it ended, or why it could not.
 
-    `only` names the runs and serials that are meant. A dry desk settles nothing.
+    `leave_assigned` leaves a revoke alone whose device its user still has. A dry desk settles nothing.
     """
     if desk.dry:
         return
     for entry in desk.journal.dead(account, user=user):
-        if only is not None and (entry.run, entry.intent.serial) not in only:
+        if leave_assigned and entry.reached is Reached.REVOKING and listed(entry.intent, desk=desk):
             continue
         try:
             ended: Reached | MfaKitError = settle(entry, carrier_of(entry, desk=desk), desk=desk)

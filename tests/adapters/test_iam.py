@@ -59,11 +59,11 @@ def test_a_device_is_made_enabled_used_and_taken_away(desk: Desk, user: str, at_
     serial = intent(user).serial
     assert desk.iam.devices(user) == []
     assert desk.iam.run_of(serial) is Mark.ABSENT
-    created = made(desk, user, **{RUN_TAG: "a-run"})
+    created = made(desk, user, **{RUN_TAG: "20261125T000000Z-00000001"})
     assert created.seed == Seed(at_lab.seed(serial))
     assert serial in desk.iam.unassigned()
-    assert desk.iam.tags(serial) == {RUN_TAG: "a-run"}
-    assert desk.iam.run_of(serial) == "a-run"
+    assert desk.iam.tags(serial) == {RUN_TAG: "20261125T000000Z-00000001"}
+    assert desk.iam.run_of(serial) == "20261125T000000Z-00000001"
     desk.iam.enable(intent(user), lambda: codes_of(created))
     [device] = desk.iam.devices(user)
     assert (device.serial, device.user) == (serial, user)
@@ -217,7 +217,7 @@ def test_a_read_that_is_refused_is_not_tried_again(fault: str, desk: Desk, user:
 
 def test_tags_that_may_not_be_read_count_as_none(desk: Desk, user: str, at_lab: Lab) -> None:
     """They prove nothing then."""
-    made(desk, user, **{RUN_TAG: "a-run"})
+    made(desk, user, **{RUN_TAG: "20261125T000000Z-00000001"})
     at_lab.faults.add("ListMFADeviceTags", "denied")
     assert desk.iam.run_of(intent(user).serial) is Mark.UNTAGGED
 

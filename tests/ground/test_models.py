@@ -127,7 +127,7 @@ def test_a_run_id_tells_its_time(at: int, random: bytes) -> None:
 @pytest.mark.parametrize("text", ["", "today", "20261125T000000", "20261340T000000Z-00000000"])
 def test_what_is_no_run_id_has_no_time(text: str) -> None:
     """A tag may claim anything."""
-    with pytest.raises(ValueError, match=r"time data|unconverted|day is out|month"):
+    with pytest.raises(ValueError, match=r"no run id|does not match"):
         models.run_time(text)
 
 

@@ -379,7 +379,9 @@ def test_no_output_holds_the_seed(mfa_kit: MfaKit, lab: Lab, user: str) -> None:
 @pytest.mark.slow
 def test_the_labs_card_is_a_command(mfa_kit: MfaKit) -> None:
     """A child sees the key, and when it ends no reader and no pcscd is left."""
-    done = mfa_kit.process("lab", "card", "--", "sh", "-c", f"echo $PCSCLITE_CSOCK_NAME; exec {sys.executable} -m mfa_kit key list")
+    done = mfa_kit.process(
+        "lab", "card", "--", "sh", "-c", f"echo $PCSCLITE_CSOCK_NAME; exec {sys.executable} -m mfa_kit key list"
+    )
     path, _, listed = done.out.partition("\n")
     assert done.code == 0, done.err
     assert "YubiKey 5A" in listed
