@@ -100,7 +100,7 @@ def enroll(
     if resume:
         if not keys:
             raise click.UsageError(f"{RESUME} opens the sealed backup: say with which identity, -i FILE")
-        if common.dry_run or Kind(str(kind)) is not Kind.VIRTUAL:
+        if common.dry_run or kind not in {None, Kind.VIRTUAL.value}:
             raise click.UsageError(f"{RESUME} goes on with a virtual device, and has no --dry-run")
         _resume(user, keys, own, backup_dir=backup_dir)
         return

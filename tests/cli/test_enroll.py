@@ -57,6 +57,7 @@ def test_what_was_made_is_told_as_json(enroll: list[str], mfa_kit: MfaKit, user:
         "user": user,
         "device": serial_of(user),
         "kind": "virtual",
+        "hardware": None,
         "backup": row["backup"],
         "run": row["run"],
         "listed": True,
