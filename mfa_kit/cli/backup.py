@@ -5,12 +5,8 @@ from pathlib import Path
 import click
 
 from mfa_kit.cli import flags, report, stderr
-from mfa_kit.cli.kit import backup as kit
-from mfa_kit.cli.kit import desk, oath
+from mfa_kit.cli.keys import WHICH, password_stdin
 from mfa_kit.errors import UsageFault
-
-# What a seed can be restored to.
-TARGETS = {"oath": oath.restore}
 
 
 @click.group(cls=flags.Noun)
@@ -22,6 +18,9 @@ def backup() -> None:
 @flags.BACKUP_DIR
 def list_(*, backup_dir: Path | None) -> None:
     """List the backups of this desk."""
+    from mfa_kit.cli.kit import backup as kit
+    from mfa_kit.cli.kit import desk
+
     rows = [
         {
             "account": each.account,
@@ -42,6 +41,8 @@ def list_(*, backup_dir: Path | None) -> None:
 @click.option("-o", "--out", required=True, type=Path, metavar="FILE", help="New file for the picture, made 0600.")
 def show(*, file: Path, keys: tuple[Path, ...], out: Path) -> None:
     """Open FILE and write the QR code in it, unencrypted, to a new file."""
+    from mfa_kit.cli.kit import backup as kit
+
     if str(out) == "-":
         raise UsageFault("a QR code is a secret and is not written to standard output", "name a new file: -o qr.png")
     kit.show_backup(file, keys, out)
@@ -52,15 +53,15 @@ def show(*, file: Path, keys: tuple[Path, ...], out: Path) -> None:
 @backup.command()
 @click.argument("file", type=Path)
 @flags.identity(required=True)
-@click.option(
-    "--to", "kind", type=click.Choice(list(TARGETS)), required=True, help="What gets the seed: a key with OATH."
-)
-@click.option("--key", "wanted", metavar="SERIAL|READER", help="Which key, when several are plugged in.")
+@click.option("--to", "_kind", type=click.Choice(["oath"]), required=True, help="What gets the seed: a key with OATH.")
+@WHICH
 @click.option("--touch/--no-touch", default=True, show_default=True, help="Whether each code takes a touch.")
-@oath.password_stdin
-def restore(*, file: Path, keys: tuple[Path, ...], kind: str, wanted: str | None, touch: bool) -> None:
+@password_stdin
+def restore(*, file: Path, keys: tuple[Path, ...], _kind: str, wanted: str | None, touch: bool) -> None:
     """Put the seed in FILE on one more key: its codes are then the same as the first one's."""
-    report.one("backup-restore", TARGETS[kind](file, keys, wanted, touch=touch), output=flags.common().output)
+    from mfa_kit.cli.kit import oath
+
+    report.one("backup-restore", oath.restore(file, keys, wanted, touch=touch), output=flags.common().output)
 
 
 @backup.command()
@@ -68,5 +69,7 @@ def restore(*, file: Path, keys: tuple[Path, ...], kind: str, wanted: str | None
 @flags.identity(required=True)
 def verify(*, files: tuple[Path, ...], keys: tuple[Path, ...]) -> None:
     """Show that FILES open and hold a QR code for AWS."""
+    from mfa_kit.cli.kit import backup as kit
+
     rows = [{"file": str(file), "opens": True, "label": kit.verify_backup(file, keys)} for file in files]
     report.many("backup-verify", rows, output=flags.common().output, empty="")

@@ -1,32 +1,22 @@
-"""The kinds of device that `enroll --with` makes. A new kind is a row here and a file for its carrier."""
+"""The kinds of device that `enroll --with` makes, in words; deeds/kinds.py makes them. A new kind is a row in each."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import click
 
-from mfa_kit.cli.kit import oath, token
-from mfa_kit.cli.kit import phone as kit
-from mfa_kit.enrollment import Maker, assign, make
-from mfa_kit.models import Intent, Kind
-from mfa_kit.ports import Carrier, Inventory
+from mfa_kit.cli import keys
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One kind: a line of help, options that only it takes, the carrier made from their values, how it is used."""
+class Row(NamedTuple):
+    """One kind: a line of help, and the options that only it takes."""
 
     help: str
     options: tuple[click.Option, ...]
-    carrier: Callable[[Mapping[str, Any], Inventory], Carrier]
-    maker: Maker = make
-    usage: Callable[[Intent], Sequence[str]] = lambda _: ()
 
 
-KINDS: dict[Kind, Row] = {
-    Kind.VIRTUAL: Row(
+KINDS: dict[str, Row] = {
+    "virtual": Row(
         help="an authenticator app, or a sealed backup alone",
         options=(
             click.Option(
@@ -45,9 +35,8 @@ KINDS: dict[Kind, Row] = {
             ),
             click.Option(["--show-secret"], is_flag=True, help="Show the seed too, to type it into the app."),
         ),
-        carrier=kit.virtual,
     ),
-    Kind.OATH: Row(
+    "oath": Row(
         help="a YubiKey or another key with OATH, in a reader or on USB",
         options=(
             click.Option(["--key"], metavar="SERIAL|READER", help="Which key, when several are plugged in."),
@@ -56,18 +45,14 @@ KINDS: dict[Kind, Row] = {
             ),
             click.Option(["--asset"], metavar="LABEL", help="What to call the key in its tag [its serial]."),
             click.Option(["--wait"], is_flag=True, help="Wait for the next code in place of computing the last one."),
-            click.Option(["--password-stdin"], **oath.PASSWORD_STDIN),
+            click.Option(["--password-stdin"], **keys.PASSWORD_STDIN),
         ),
-        carrier=oath.carrier,
-        usage=oath.usage,
     ),
-    Kind.HARDWARE_TOTP: Row(
+    "hardware-totp": Row(
         help="a display token that was sold for AWS",
         options=(click.Option(["--serial"], required=True, metavar="SERIAL", help="The serial number printed on it."),),
-        carrier=token.carrier,
-        maker=assign,
     ),
-    Kind.PROGRAMMABLE: Row(
+    "programmable": Row(
         help="a display token into which AWS's seed is burned",
         options=(
             click.Option(["--serial"], required=True, metavar="SERIAL", help="The serial number printed on it."),
@@ -79,6 +64,5 @@ KINDS: dict[Kind, Row] = {
             ),
             click.Option(["--show-secret"], is_flag=True, help="Show the seed too, for a tool that takes no QR code."),
         ),
-        carrier=token.programmable,
     ),
 }

@@ -7,8 +7,6 @@ from typing import Any
 import click
 
 from mfa_kit.cli import flags
-from mfa_kit.cli.kit import lab as kit
-from mfa_kit.cli.kit import labkey
 
 File = click.Path(path_type=Path)
 OPTIONS = (
@@ -43,6 +41,8 @@ def lab() -> None:
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
 def run(*, command: tuple[str, ...], **wish: Any) -> int:
     """Run COMMAND in a lab of its own and return its status: `mfa-kit lab run -- COMMAND`."""
+    from mfa_kit.cli.kit import lab as kit
+
     return kit.run(command, region=flags.common().region, **wish)
 
 
@@ -51,11 +51,20 @@ def run(*, command: tuple[str, ...], **wish: Any) -> int:
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port on 127.0.0.1 [any].")
 def serve(**wish: Any) -> None:
     """Serve a lab until Ctrl-C, and print the environment to export."""
+    from mfa_kit.cli.kit import lab as kit
+
     kit.serve(click.echo, region=flags.common().region, **wish)
 
 
 @lab.command()
-@click.option("--reader", "names", multiple=True, default=(kit.READER,), show_default=True, help="Name of a reader.")
+@click.option(
+    "--reader",
+    "names",
+    multiple=True,
+    default=("Yubico YubiKey OTP+FIDO+CCID",),
+    show_default=True,
+    help="Name of a reader.",
+)
 @click.option("--serial", type=int, default=12345678, show_default=True, help="Serial number of the first key.")
 @click.option("--touch-delay", type=click.FloatRange(0), default=1, show_default=True, help="Seconds to a touch.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
@@ -64,6 +73,8 @@ def card(*, names: tuple[str, ...], serial: int, touch_delay: float, command: tu
 
     Each reader has one key. The system's smart card service is not touched, and nothing listens outside.
     """
+    from mfa_kit.cli.kit import lab as kit
+
     return kit.card(click.echo, command, names=names, serial=serial, touch_delay=touch_delay)
 
 
@@ -72,12 +83,16 @@ def card(*, names: tuple[str, ...], serial: int, touch_delay: float, command: tu
 @click.argument("name")
 def fido_register(*, user: str, name: str) -> None:
     """Register a FIDO key NAME for USER in the lab, as only the console can on AWS."""
+    from mfa_kit.cli.kit import lab as kit
+
     click.echo(kit.ask("POST", "fido", user=user, name=name)["SerialNumber"])
 
 
 @lab.command()
 def tour() -> int:
     """Walk through a first day: enroll, a mistyped code, a crash and its repair, revoke."""
+    from mfa_kit.cli.kit import lab as kit
+
     wrong = kit.tour(click.echo)
     for title in wrong:
         click.echo(f"this step did not end as it should: {title}", err=True)
@@ -100,4 +115,6 @@ def key(*, touch: float, never_touched: bool, command: tuple[str, ...], **wish: 
 
     It is on USB where the kernel has /dev/uhid, else in a reader of a private pcscd.
     """
+    from mfa_kit.cli.kit import labkey
+
     return labkey.serve(click.echo, command, touch=None if never_touched else touch, **wish)

@@ -1,11 +1,8 @@
 """`mfa-kit ledger`: what this desk did. It is this desk's memory and no evidence; CloudTrail is, by the request ids."""
 
-from dataclasses import asdict
-
 import click
 
 from mfa_kit.cli import flags, report
-from mfa_kit.cli.kit import ledger as kit
 
 
 @click.group(cls=flags.Noun)
@@ -34,4 +31,8 @@ def export(*, user: str | None, since: float) -> None:
 
 
 def _rows(user: str | None, since: float) -> list[report.Row]:
+    from dataclasses import asdict
+
+    from mfa_kit.cli.kit import ledger as kit
+
     return [{**asdict(each), "at": flags.written(each.at)} for each in kit.history(user, since)]

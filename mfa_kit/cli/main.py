@@ -3,6 +3,7 @@
 import gc
 import importlib
 import io
+import os
 import sys
 from pathlib import Path
 
@@ -37,6 +38,7 @@ INTERRUPTED = 130
 # Of the hundred thousand objects that a command with boto3 makes nearly all live to its end: to look for garbage at
 # each 700, as Python does, takes a sixth of its time and finds none.
 GARBAGE_AT = 200_000
+WIDEST = 80
 
 
 class Verbs(Noun):
@@ -65,7 +67,7 @@ def cli() -> None:
 def run(args: list[str] | None = None) -> int:
     """Run a command line and return its exit code; errors are told on stderr, in one sentence and one hint."""
     try:
-        code = cli.main(args, prog_name="mfa-kit", standalone_mode=False)
+        code = cli.main(args, prog_name="mfa-kit", standalone_mode=False, terminal_width=_width())
     except click.ClickException as error:
         said = io.StringIO()
         error.show(said)
@@ -80,6 +82,15 @@ def run(args: list[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001 - the one door out: what we did not foresee is our bug
         return _unwritten(error) if isinstance(error, OSError) and error.filename is None else _internal(error)
     return code if isinstance(code, int) else 0
+
+
+def _width() -> int:
+    """Return the columns of a page of help, as click does; its shutil takes longer to import than all our words."""
+    try:
+        columns = int(os.environ.get("COLUMNS", "0")) or os.get_terminal_size().columns
+    except (OSError, ValueError):  # no terminal
+        columns = WIDEST
+    return max(min(columns, WIDEST) - 2, 50)
 
 
 def _unwritten(error: OSError) -> int:

@@ -8,15 +8,15 @@ import click
 
 from mfa_kit import __version__
 from mfa_kit.cli import flags, report
-from mfa_kit.cli.enroll import Enroll
 from mfa_kit.cli.kinds import KINDS
-from mfa_kit.cli.kit import man as kit
 
 
 @click.command(cls=flags.Verb)
 @click.option("--dir", "folder", type=Path, metavar="DIR", help="Write a page a command here [print mfa-kit(1)].")
 def man(*, folder: Path | None) -> None:
     """Write the manual pages: `mfa-kit man | man -l -`, or `mfa-kit man --dir ~/.local/share/man/man1`."""
+    from mfa_kit.cli.kit import man as kit
+
     root = click.get_current_context().find_root().command
     pages = dict(_pages(root, None, "mfa-kit"))
     if folder is None:
@@ -41,6 +41,8 @@ def _pages(command: click.Command, parent: click.Context | None, name: str) -> I
 
 def page(command: click.Command, context: click.Context, children: list[str]) -> str:
     """Return one page."""
+    from mfa_kit.cli.enroll import Enroll
+
     title = context.command_path.replace(" ", "-")
     said = " ".join((command.help or "").split("\n\n")[0].split())
     usage = " ".join(command.collect_usage_pieces(context))

@@ -1,12 +1,16 @@
 """`mfa-kit orphans`: devices that nobody has, and which of them may go."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import click
 
-from mfa_kit import orphans as use_case
-from mfa_kit.cli import flags, report, terminal
-from mfa_kit.cli.kit import desk as kit
+from mfa_kit.cli import flags, report
 from mfa_kit.errors import MfaKitError
-from mfa_kit.orphans import Orphan
+
+if TYPE_CHECKING:
+    from mfa_kit.orphans import Orphan
 
 OLDER_THAN = click.option(
     "--older-than",
@@ -26,6 +30,9 @@ def orphans() -> None:
 @OLDER_THAN
 def list_(*, older_than: float) -> None:
     """List every unassigned device: whose it is, since when, and whether `orphans clean` removes it."""
+    from mfa_kit import orphans as use_case
+    from mfa_kit.cli.kit import desk as kit
+
     common = flags.common()
     with kit.desk(common, vault=kit.vault((), (), None)) as (desk, _):
         found = use_case.orphans(desk=desk)
@@ -42,6 +49,10 @@ def list_(*, older_than: float) -> None:
 @click.option("--max", "limit", type=click.IntRange(0), default=50, show_default=True, help="Refuse to remove more.")
 def clean(*, older_than: float, limit: int) -> None:
     """Settle what this desk's dead runs left, and remove what other desks left long ago."""
+    from mfa_kit import orphans as use_case
+    from mfa_kit.cli import terminal
+    from mfa_kit.cli.kit import desk as kit
+
     common = flags.common()
     with kit.desk(common, vault=kit.vault((), (), None)) as (desk, caller):
         found = use_case.orphans(desk=desk)

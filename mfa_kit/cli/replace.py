@@ -5,19 +5,14 @@ from typing import Any
 
 import click
 
-from mfa_kit import revocation
-from mfa_kit.cli import enroll, flags, report
-from mfa_kit.cli.kinds import KINDS
-from mfa_kit.cli.kit import desk as kit
-from mfa_kit.cli.kit.passphrase import vault as making_vault
-from mfa_kit.cli.revoke import WHICH
-from mfa_kit.enrollment import Wish, user_named
-from mfa_kit.models import Kind
+from mfa_kit.cli import flags, report
+from mfa_kit.cli.enroll import EPILOG, Enroll
+from mfa_kit.cli.enroll import making as enrolling
 
 
-@click.command(cls=enroll.Enroll, epilog=enroll.EPILOG)
-@enroll.making
-@WHICH
+@click.command(cls=Enroll, epilog=EPILOG)
+@enrolling
+@flags.DEVICE
 @click.option("--lost", is_flag=True, help="Take the old device away first, for somebody may have it.")
 def replace(
     *,
@@ -34,14 +29,19 @@ def replace(
     **own: Any,
 ) -> None:
     """Give USER a new MFA device for an old one, which goes when the new one works."""
+    from mfa_kit import revocation
+    from mfa_kit.cli.deeds.enroll import Sealing
+    from mfa_kit.cli.deeds.kinds import MAKING
+    from mfa_kit.cli.kit import desk as kit
+    from mfa_kit.enrollment import Wish, user_named
+    from mfa_kit.models import Kind
+
     common = flags.common()
-    vault = making_vault(
-        to, to_files, backup_dir, passphrase=passphrase, alone=own.get("codes") == "generated", flags=common
-    )
-    with kit.desk(common, vault=vault) as (desk, caller):
+    sealing = Sealing(to=to, to_files=to_files, backup_dir=backup_dir, passphrase=passphrase)
+    with kit.desk(common, vault=sealing.vault(own)) as (desk, caller):
         wish = Wish(user=user_named(user, caller=caller), kind=Kind(kind), name=name, path=path)
-        kinds_row = KINDS[Kind(kind)]
-        carrier = kinds_row.carrier(own, desk.inventory)
+        making = MAKING[Kind(kind)]
+        carrier = making.carrier(own, desk.inventory)
         run = kit.run_id(desk.inventory)
         intent, old = revocation.look_to_replace(
             wish, carrier, wanted=wanted, lost=lost, caller=caller, desk=desk, run=run
@@ -57,13 +57,13 @@ def replace(
             "listed": None,
         }
         if not common.dry_run:
-            done = revocation.replace_device(intent, old, carrier, lost=lost, desk=desk, run=run, maker=kinds_row.maker)
+            done = revocation.replace_device(intent, old, carrier, lost=lost, desk=desk, run=run, maker=making.maker)
             row |= {
                 "outcome": "replaced",
                 "revoked": done.revoked.serial if done.revoked else None,
                 "listed": done.enrolled.listed,
             }
-            for line in kinds_row.usage(done.enrolled.intent):
+            for line in making.usage(done.enrolled.intent):
                 desk.progress.note(line)
             for command in revocation.session_commands(wish.user, at=desk.inventory.now()) if lost else ():
                 desk.progress.note(f"to end its sessions: {command}")

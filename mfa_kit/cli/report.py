@@ -1,8 +1,5 @@
 """Results on stdout: a table for people, JSON with a schema name and version, JSON lines, CSV. Never a secret."""
 
-import csv
-import io
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,7 +21,7 @@ def one(schema: str, row: Row, *, output: str) -> None:
     elif output == "csv":
         _csv([row])
     else:
-        click.echo(json.dumps({"schema": f"mfa-kit/{schema}", "version": VERSION, **row}))
+        _json({"schema": f"mfa-kit/{schema}", "version": VERSION, **row})
 
 
 def many(schema: str, rows: Sequence[Row], *, output: str, empty: str, header: bool = True) -> None:
@@ -33,7 +30,7 @@ def many(schema: str, rows: Sequence[Row], *, output: str, empty: str, header: b
     Without `header` it goes on with a CSV that was begun.
     """
     if output == "json":
-        click.echo(json.dumps({"schema": f"mfa-kit/{schema}", "version": VERSION, "rows": rows}))
+        _json({"schema": f"mfa-kit/{schema}", "version": VERSION, "rows": rows})
     elif output == "jsonl":
         for row in rows:
             one(schema, row, output="json")
@@ -51,7 +48,16 @@ def many(schema: str, rows: Sequence[Row], *, output: str, empty: str, header: b
             click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
+def _json(row: Row) -> None:
+    import json
+
+    click.echo(json.dumps(row))
+
+
 def _csv(rows: Sequence[Row], *, header: bool = True) -> None:
+    import csv
+    import io
+
     if rows:
         text = io.StringIO()
         writer = csv.DictWriter(text, rows[0], lineterminator="\n")

@@ -5,22 +5,13 @@ from pathlib import Path
 
 import click
 
-from mfa_kit import otp, revocation
-from mfa_kit import resync as use_case
-from mfa_kit.cli import flags, report, terminal
-from mfa_kit.cli.kit import backup as backups
-from mfa_kit.cli.kit import desk as kit
-from mfa_kit.cli.revoke import WHICH
-from mfa_kit.enrollment import user_named
+from mfa_kit.cli import flags, report
 from mfa_kit.errors import IntegrityFault
-from mfa_kit.otp import Pair
-from mfa_kit.phone import read_pair
-from mfa_kit.status import entry_of
 
 
 @click.command(cls=flags.Verb)
 @click.argument("user")
-@WHICH
+@flags.DEVICE
 @flags.identity(required=False)
 @flags.BACKUP_DIR
 def resync(*, user: str, wanted: str | None, keys: tuple[Path, ...], backup_dir: Path | None) -> None:
@@ -28,6 +19,16 @@ def resync(*, user: str, wanted: str | None, keys: tuple[Path, ...], backup_dir:
 
     With -i the codes are computed from the sealed backup, for AWS's time.
     """
+    from mfa_kit import otp, revocation
+    from mfa_kit import resync as use_case
+    from mfa_kit.cli import terminal
+    from mfa_kit.cli.kit import backup as backups
+    from mfa_kit.cli.kit import desk as kit
+    from mfa_kit.enrollment import user_named
+    from mfa_kit.otp import Pair
+    from mfa_kit.phone import read_pair
+    from mfa_kit.status import entry_of
+
     common = flags.common()
     with kit.desk(common, vault=kit.vault((), (), backup_dir)) as (desk, caller):
         name = user_named(user, caller=caller)

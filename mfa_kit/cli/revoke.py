@@ -2,24 +2,24 @@
 
 import click
 
-from mfa_kit import revocation
-from mfa_kit.cli import flags, report, terminal
-from mfa_kit.cli.kit import desk as kit
-from mfa_kit.enrollment import user_named
-from mfa_kit.models import Verb
-
-WHICH = click.option("--mfa-device", "wanted", metavar="NAME|ARN", help="Which device, when the user has several.")
+from mfa_kit.cli import flags, report
 
 
 @click.command(cls=flags.Verb)
 @click.argument("user")
-@WHICH
+@flags.DEVICE
 @click.option("--lost", is_flag=True, help="Somebody may have it: tell also how to end its sessions.")
 @click.option(
     "--leave-without-mfa", is_flag=True, help="Take the last device too: who has the password can then enroll."
 )
 def revoke(*, user: str, wanted: str | None, lost: bool, leave_without_mfa: bool) -> None:
     """Take an MFA device away from USER: a name, an ARN, or @me."""
+    from mfa_kit import revocation
+    from mfa_kit.cli import terminal
+    from mfa_kit.cli.kit import desk as kit
+    from mfa_kit.enrollment import user_named
+    from mfa_kit.models import Verb
+
     common = flags.common()
     with kit.desk(common, vault=kit.vault((), (), None)) as (desk, caller):
         entry = revocation.look_to_revoke(

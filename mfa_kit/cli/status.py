@@ -1,14 +1,16 @@
 """`mfa-kit status`: who has which MFA devices, and who has none."""
 
-from concurrent.futures import ThreadPoolExecutor
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from mfa_kit import status as use_case
 from mfa_kit.cli import flags, report
-from mfa_kit.cli.kit import desk as kit
-from mfa_kit.enrollment import user_named
+
+if TYPE_CHECKING:
+    from mfa_kit import status as use_case
 
 # Threads that ask for a user each: what IAM's unpublished rates are known to bear.
 AT_ONCE = 8
@@ -19,6 +21,12 @@ AT_ONCE = 8
 @flags.BACKUP_DIR
 def status(*, user: str | None, backup_dir: Path | None) -> None:
     """Show USER's MFA devices, or everybody's: kind, since when, who made it, and where its backup is."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from mfa_kit import status as use_case
+    from mfa_kit.cli.kit import desk as kit
+    from mfa_kit.enrollment import user_named
+
     common = flags.common()
     with kit.desk(common, vault=kit.vault((), (), backup_dir)) as (desk, caller):
         names = [user_named(user, caller=caller)] if user else desk.inventory.users()

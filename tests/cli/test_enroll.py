@@ -20,9 +20,10 @@ from mfa_kit import keyuri, otp, qr
 from mfa_kit.adapters import agefile
 from mfa_kit.adapters.iam import Iam
 from mfa_kit.cli import enroll as verb
-from mfa_kit.cli.kinds import KINDS
+from mfa_kit.cli.deeds.kinds import MAKING
+from mfa_kit.cli.kinds import KINDS, Row
 from mfa_kit.lab.server import Lab
-from mfa_kit.models import Intent, Kind
+from mfa_kit.models import Intent
 from mfa_kit.otp import Pair
 from tests.conftest import ACCOUNT, MfaKit, Nobody, judge, without
 
@@ -449,13 +450,17 @@ def test_no_space_for_the_backup_undoes_the_device(
 
 def test_the_options_of_a_kind_are_refused_by_the_others(monkeypatch: pytest.MonkeyPatch, mfa_kit: MfaKit) -> None:
     """By name, with the kind that they belong to."""
-    row = KINDS[Kind.VIRTUAL]
-    bare = type(row)(help="another", options=(), carrier=row.carrier)
-    monkeypatch.setattr(verb, "KINDS", {Kind.VIRTUAL: row, Kind.FIDO2: bare})
+    bare = Row(help="another", options=())
+    monkeypatch.setattr(verb, "KINDS", {"virtual": KINDS["virtual"], "fido2": bare})
     for line in (["--with", "fido2", "--codes", "generated"], ["--codes", "generated", "--with=fido2"]):
         done = mfa_kit.run("enroll", "alice", *line)
         assert done.code == 2
         assert "--codes belongs to --with virtual" in done.err
+
+
+def test_a_kind_has_its_words_and_its_deeds() -> None:
+    """In two tables, of which help reads the first alone."""
+    assert list(KINDS) == list(MAKING)
 
 
 def test_help_of_a_kind_shows_its_options(mfa_kit: MfaKit) -> None:

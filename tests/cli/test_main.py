@@ -132,6 +132,42 @@ def test_help_lists_the_verbs(flag: str, mfa_kit: MfaKit) -> None:
         assert text in done.out
 
 
+def commands(command: click.Command, *names: str) -> Iterator[tuple[str, ...]]:
+    yield names
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            found = command.get_command(context, name)
+            assert found is not None
+            yield from commands(found, *names, name)
+
+
+def modules(mfa_kit: MfaKit, script: str) -> set[str]:
+    script += "\nprint(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", script], env=mfa_kit.env, capture_output=True, text=True, check=True)
+    return set(done.stderr.split())
+
+
+def test_help_loads_nothing_but_words(mfa_kit: MfaKit) -> None:
+    """None of the rooms, deeds, kits and adapters; of what takes time, nothing that click has not loaded."""
+    verbs = list(commands(main.cli))
+    script = f"import sys\nfrom mfa_kit.cli.main import run\nassert {{run([*v, '--help']) for v in {verbs!r}}} == {{0}}"
+    loaded = modules(mfa_kit, script)
+    ours = {name for name in loaded if name.startswith("mfa_kit.")}
+    assert {name for name in ours if not name.startswith("mfa_kit.cli")} == {"mfa_kit.errors"}
+    assert not {name for name in ours if name.startswith(("mfa_kit.cli.deeds", "mfa_kit.cli.kit"))}
+    more = loaded - modules(mfa_kit, "import click, sys")
+    assert not more & {"csv", "dataclasses", "hashlib", "hmac", "io", "json", "logging", "secrets", "shutil", "termios"}
+
+
+@pytest.mark.parametrize("columns", ["60", "400", "wide", "1"])
+def test_help_is_as_wide_as_click_makes_it(columns: str, mfa_kit: MfaKit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the terminal, up to 80 columns; `COLUMNS` says it where there is none."""
+    monkeypatch.setenv("COLUMNS", columns)
+    said = main.cli.get_help(click.Context(main.cli, info_name="mfa-kit", help_option_names=["-h", "--help"]))
+    assert mfa_kit.run("--help").out == f"{said}\n"
+
+
 def test_the_module_runs_as_the_command_does(mfa_kit: MfaKit) -> None:
     """`python -m mfa_kit`, and its exit code is the process's."""
     assert mfa_kit.process("--version").out == f"{__version__}\n"

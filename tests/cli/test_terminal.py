@@ -47,13 +47,14 @@ class Sat:
 
         def answer() -> None:
             for line in lines:
-                self.seen += self._until(": ")
+                self.seen += self.until(": ")
                 os.write(self.ours, line.encode())
 
         self.seen = ""
         threading.Thread(target=answer, daemon=True).start()
 
-    def _until(self, end: str) -> str:
+    def until(self, end: str) -> str:
+        """Read what was written, up to these last characters of it."""
         read = ""
         while not read.endswith(end):
             read += os.read(self.ours, 1000).decode()
@@ -162,10 +163,11 @@ def test_to_clear_twice_does_no_harm(sat: Sat) -> None:
     shown = sat.terminal
     shown.show(SECRET, instead="-x")
     shown.clear()
-    os.read(sat.ours, 10_000)
+    os.write(sat.theirs, b"once")
+    sat.until("once")
     shown.clear()
-    os.write(sat.theirs, b"end")
-    assert os.read(sat.ours, 100) == b"end"
+    os.write(sat.theirs, b"twice")
+    assert sat.until("twice") == "twice"
 
 
 def test_sentences_are_wrapped_at_words(sat: Sat) -> None:

@@ -3,17 +3,15 @@
 import sys
 import time
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from mfa_kit import attestation
 from mfa_kit.attestation import Examined, Policy, SeenBefore
-from mfa_kit.cli import flags, stderr, terminal
+from mfa_kit.cli import flags, keys, stderr, terminal
 from mfa_kit.cli.kit import config
 from mfa_kit.cli.kit.desk import harden, home
 from mfa_kit.errors import Declined, DeviceFault, MfaKitError, UsageFault
@@ -22,34 +20,10 @@ from mfa_kit.fidokey import KeyInfo, Pin, Plugged
 if TYPE_CHECKING:
     from mfa_kit.adapters.mds import Mds
 
-Option = Callable[[Callable[..., Any]], Callable[..., Any]]
 # How often a desk with a box of keys is looked at, in seconds.
 LOOK = 0.3
 # COSE algorithms (IANA) that keys sign with.
 ALGORITHMS = {-7: "ES256", -8: "EdDSA", -35: "ES384", -36: "ES512", -37: "PS256", -257: "RS256", -9: "ESP256"}
-
-
-def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
-    ctx.find_root().meta[f"{__name__}.{param.name}"] = value
-
-
-def _given(name: str) -> Any:
-    return click.get_current_context().find_root().meta.get(f"{__name__}.{name}")
-
-
-def _file(name: str, *, text: str) -> Option:
-    kind = click.Path(path_type=Path)
-    return click.option(name, type=kind, expose_value=False, callback=_keep, metavar="FILE", help=text)
-
-
-def _switch(name: str, *, text: str) -> Option:
-    return click.option(name, is_flag=True, expose_value=False, callback=_keep, help=text)
-
-
-mds = _file("--mds", text="Signed FIDO metadata, blob.jwt.")
-mds_root = _file("--mds-root", text="Root certificate of metadata that is not the FIDO Alliance's.")
-pin_stdin = _switch("--pin-stdin", text="Read the key's PIN from standard input, one line.")
-count = _switch("--count", text="Also count the resident credentials, after the key's PIN.")
 
 
 class Person:
@@ -84,7 +58,7 @@ class Piped:
 
 def piped() -> bool:
     """Whether the PIN comes from standard input."""
-    return bool(_given("pin_stdin"))
+    return bool(keys.given("pin_stdin"))
 
 
 def _pins() -> Person | Piped:
@@ -133,7 +107,7 @@ def described(wanted: str | None) -> dict[str, Any]:
 
     with key.opened(wanted, tell=stderr.Talk().note) as opened:
         said = opened.info()
-        if _given("count") or piped():
+        if keys.given("count") or piped():
             used, free = opened.residents(attestation.ask_pin(said, _pins()))
             said = replace(said, resident_used=used, resident_free=free)
     claimed = None
@@ -164,9 +138,9 @@ def metadata() -> Iterator["Mds | None"]:
     from mfa_kit.adapters import mds
 
     said = config.load()
-    blob = _given("mds") or (said.mds and Path(said.mds).expanduser())
+    blob = keys.given("mds") or (said.mds and Path(said.mds).expanduser())
     # The root of the configured metadata is no word on another file.
-    root = _given("mds_root") or (not _given("mds") and said.mds_root and Path(said.mds_root).expanduser())
+    root = keys.given("mds_root") or (not keys.given("mds") and said.mds_root and Path(said.mds_root).expanduser())
     if root and not blob:
         raise UsageFault("--mds-root is the root of a BLOB, and there is none", "name the BLOB with --mds")
     cache, tell = home() / "cache", stderr.Talk().note

@@ -11,8 +11,6 @@ from mfa_kit.errors import UsageFault
 if TYPE_CHECKING:
     from mfa_kit.lab.server import Lab
 
-READER = "Yubico YubiKey OTP+FIDO+CCID"
-
 
 def run(command: Sequence[str], **wish: Any) -> int:
     """Run a command against a lab of its own; return its status."""

@@ -12,6 +12,7 @@ import click
 
 from mfa_kit import oathcheck
 from mfa_kit.cli import flags, stderr, terminal
+from mfa_kit.cli import keys as options
 from mfa_kit.cli.kit.desk import harden
 from mfa_kit.errors import Declined, DeviceFault, InvalidCode, UsageFault
 from mfa_kit.models import Caller, Device, Intent, Kind, intent_of
@@ -25,23 +26,9 @@ if TYPE_CHECKING:
 
 # Where the root of a command's contexts keeps what is opened once.
 KEYS = "mfa_kit.oath"
-FROM_STDIN = "mfa_kit.oath.password_stdin"
 KEY = "--key SERIAL|READER"
 # As long as AWS's seeds.
 SEED_OCTETS = 40
-
-
-def _keep(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
-    ctx.find_root().meta[FROM_STDIN] = value
-
-
-PASSWORD_STDIN: Mapping[str, Any] = {
-    "is_flag": True,
-    "expose_value": False,
-    "callback": _keep,
-    "help": "Read the OATH password of the key from standard input, a line; to change it, the old one and the new.",
-}
-password_stdin = click.option("--password-stdin", **PASSWORD_STDIN)
 
 
 def keys() -> "Keys":
@@ -63,12 +50,8 @@ def _keys() -> "Keys":
     return card.Keys(say=stderr.Talk().note, password=_password)
 
 
-def _from_stdin() -> bool:
-    return bool(click.get_current_context().find_root().meta.get(FROM_STDIN))
-
-
 def _password(key: Plugged) -> Secret[str]:
-    if _from_stdin():
+    if options.given("password_stdin"):
         return Secret(sys.stdin.readline().rstrip("\n"))
     person = terminal.person(flags.common())
     return person.ask_secret(f"OATH password of {key.told}", instead="--password-stdin")
@@ -209,7 +192,7 @@ def clear(wanted: str | None) -> dict[str, Any]:
 def _new_password(key: Plugged) -> Secret[str]:
     new = (
         Secret(sys.stdin.readline().rstrip("\n"))
-        if _from_stdin()
+        if options.given("password_stdin")
         else terminal.person(flags.common()).ask_new_secret(
             f"new OATH password of {key.told}", instead="--password-stdin"
         )

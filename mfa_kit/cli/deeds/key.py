@@ -1,0 +1,136 @@
+"""What `mfa-kit key` does. Each kind of key is a source: a name, and a function that gives its rows."""
+
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mfa_kit.cli import flags, report, stderr
+from mfa_kit.cli.kit import fido, oath
+from mfa_kit.errors import MfaKitError
+
+Row = Mapping[str, Any]
+# Seconds between two looks.
+WATCH = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One kind. `rows` gives its keys and what is wrong with others; `state` changes when one comes or goes.
+
+    A row has the fields of COMMON, and its own beside them, each beginning with the source's name. `info` tells more of
+    one key, which a serial or a place names, and raises where this source has none such.
+    """
+
+    name: str
+    rows: Callable[[], tuple[Sequence[Row], Sequence[MfaKitError]]]
+    state: Callable[[], object]
+    info: Callable[[str | None], Row]
+
+
+SOURCES: tuple[Source, ...] = (
+    Source("fido", fido.rows, fido.state, fido.described),
+    Source("oath", oath.rows, oath.state, oath.info),
+)
+COMMON = ("key", "serial", "firmware", "transports", "where")
+
+
+def _found() -> tuple[list[dict[str, Any]], list[MfaKitError]]:
+    """Ask each source; the same serial seen by two sources is one key, by one source it is two keys."""
+    found: list[dict[str, Any]] = []
+    wrong: list[MfaKitError] = []
+    for source in SOURCES:
+        try:
+            rows, faults = source.rows()
+        except MfaKitError as fault:
+            rows, faults = (), (fault,)
+        wrong += faults
+        before = {row["serial"]: row for row in found if row["serial"]}
+        for row in rows:
+            if (same := before.get(row["serial"])) is None:
+                found.append(dict(row))
+            else:
+                joined = {name: tuple(dict.fromkeys([*same[name], *row[name]])) for name in ("transports", "where")}
+                same.update({name: value for name, value in row.items() if same.get(name) is None} | joined)
+    fields = dict.fromkeys([*COMMON, *(name for row in found for name in row)])
+    return [{name: row.get(name) for name in fields} for row in found], wrong
+
+
+def _told(row: Row) -> Row:
+    return {**row, "serial": row["serial"] or "no serial"}
+
+
+def list_(*, watch: bool) -> None:
+    """Print the keys that are plugged in, and with `watch` each that comes or goes."""
+    output = flags.common().output
+    rows, wrong = _found()
+    shown = [_told(row) for row in rows] if output == "table" else rows
+    _complain(wrong)
+    if not watch:
+        report.many("key-list", shown, output=output, empty="no keys")
+        if wrong and not rows:
+            raise wrong[0]
+        return
+    for row in rows:
+        report.one("key-watch", {"event": "there", **row}, output="jsonl" if output == "json" else output)
+    _watch(rows, output=output)
+
+
+def _watch(rows: list[dict[str, Any]], *, output: str) -> None:
+    state = [source.state() for source in SOURCES]
+    while True:
+        time.sleep(WATCH)
+        if (now := [source.state() for source in SOURCES]) == state:
+            continue
+        state, before = now, rows
+        rows, wrong = _found()
+        _complain(wrong)
+        for event, some, others in (("removed", before, rows), ("plugged in", rows, before)):
+            for row in some:
+                if row not in others:
+                    report.one("key-watch", {"event": event, **row}, output="jsonl" if output == "json" else output)
+        sys.stdout.flush()
+
+
+def _complain(wrong: Sequence[MfaKitError]) -> None:
+    for fault in wrong:
+        stderr.Talk().note(f"{fault}; {fault.hint}")
+
+
+def info(wanted: str | None) -> None:
+    """Print what every source tells of one key."""
+    row: dict[str, Any] = {}
+    wrong: list[MfaKitError] = []
+    for source in SOURCES:
+        try:
+            row |= {name: value for name, value in source.info(wanted).items() if row.get(name) in (None, ())}
+        except MfaKitError as fault:
+            wrong.append(fault)
+    if not row:
+        raise wrong[0]
+    _complain(wrong)
+    report.one("key-info", row, output=flags.common().output)
+
+
+def metadata(model: str | None) -> None:
+    """Print what is published of a model, or of what age it is."""
+    source, models = fido.published(model)
+    if model is None:
+        report.one("key-metadata-source", source, output=flags.common().output)
+    else:
+        report.many("key-metadata", models, output=flags.common().output, empty=f"nothing is published of {model}")
+
+
+def password(wanted: str | None, *, had: bool) -> None:
+    """Set or change a password, and print of which key."""
+    _changed("changed" if had else "set", oath.password(wanted, had=had))
+
+
+def clear(wanted: str | None) -> None:
+    """Take a password away, and print of which key."""
+    _changed("cleared", oath.clear(wanted))
+
+
+def _changed(what: str, row: Row) -> None:
+    report.one("key-password", {"password": what, **row}, output=flags.common().output)

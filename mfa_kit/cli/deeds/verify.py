@@ -1,0 +1,52 @@
+"""What `mfa-kit verify oath` and `mfa-kit verify user` do."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mfa_kit import revocation
+from mfa_kit.cli import flags, report
+from mfa_kit.cli.kit import desk as kit
+from mfa_kit.cli.kit import oath as oath_kit
+from mfa_kit.enrollment import user_named
+from mfa_kit.verification import Proof, Refused
+
+
+def oath(wanted: str | None, *, write: bool) -> int:
+    """Check a key before it is given to somebody, and print the answer; return 1 where it is no."""
+    answer, key = oath_kit.acceptance(wanted, write=write, account=flags.common().account)
+    return _tell("verify-oath", answer, key=key.what, serial=key.serial, where=key.where)
+
+
+def user(
+    user: str,
+    wanted: str | None,
+    wanted_key: str | None,
+    *,
+    resync: bool,
+    backup: Path | None,
+    identities: Sequence[Path],
+) -> int:
+    """Check that a key is a user's device, and print the answer; return 1 where it is no."""
+    with kit.desk(flags.common(), vault=kit.vault((), (), None)) as (desk, caller):
+        name = user_named(user, caller=caller)
+        device = revocation.choose(name, wanted, devices=desk.inventory.devices(name))
+        answer = oath_kit.belongs(
+            device, wanted_key, caller=caller, desk=desk, resync=resync, backup=backup, identities=identities
+        )
+        return _tell("verify-user", answer, user=name, device=device.serial)
+
+
+def _tell(schema: str, answer: Proof | Refused, **row: Any) -> int:
+    """Print the checks, and return the exit code."""
+    output = flags.common().output
+    checks = [
+        {"check": check.name, "result": check.value, "detail": check.detail, "source": check.source}
+        for check in answer.checks
+    ]
+    if output == "json":
+        row |= {"answer": "proof" if isinstance(answer, Proof) else "refused", "checks": checks}
+        report.one(schema, row, output=output)
+    else:
+        report.many(schema, checks, output=output, empty="nothing was checked")
+    return 0 if isinstance(answer, Proof) else 1

@@ -1,0 +1,38 @@
+"""The options of verbs that use a key, and what was given of them, for the kit that opens it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+Option = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+    ctx.find_root().meta[f"{__name__}.{param.name}"] = value
+
+
+def given(name: str) -> Any:
+    """Return what an option of this file was given on the command line that is being run; None without it."""
+    return click.get_current_context().find_root().meta.get(f"{__name__}.{name}")
+
+
+def _file(name: str, *, text: str) -> Option:
+    kind = click.Path(path_type=Path)
+    return click.option(name, type=kind, expose_value=False, callback=_keep, metavar="FILE", help=text)
+
+
+def _switch(*, text: str) -> dict[str, Any]:
+    return {"is_flag": True, "expose_value": False, "callback": _keep, "help": text}
+
+
+WHICH = click.option("--key", "wanted", metavar="SERIAL|READER", help="Which key, when several are plugged in.")
+mds = _file("--mds", text="Signed FIDO metadata, blob.jwt.")
+mds_root = _file("--mds-root", text="Root certificate of metadata that is not the FIDO Alliance's.")
+pin_stdin = click.option("--pin-stdin", **_switch(text="Read the key's PIN from standard input, one line."))
+count = click.option("--count", **_switch(text="Also count the resident credentials, after the key's PIN."))
+PASSWORD_STDIN = _switch(
+    text="Read the OATH password of the key from standard input, a line; to change it, the old one and the new."
+)
+password_stdin = click.option("--password-stdin", **PASSWORD_STDIN)
