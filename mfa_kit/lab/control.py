@@ -12,6 +12,7 @@ from typing import Any
 from moto.core.exceptions import ServiceException
 
 from mfa_kit.errors import UsageFault
+from mfa_kit.lab import form
 from mfa_kit.lab.account import Account
 from mfa_kit.lab.codes import Codes
 from mfa_kit.lab.devices import Fido, Token, u2f_serial
@@ -20,6 +21,10 @@ from mfa_kit.lab.wire import IamError
 
 PATH = "/lab/"
 HEADER = "HTTP_X_MFA_KIT_LAB"
+HINTS = {
+    "LimitExceeded": "take a device away first: mfa-kit revoke",
+    "NoSuchEntity": "the lab's users are listed by: mfa-kit status",
+}
 
 
 def answer(
@@ -33,7 +38,8 @@ def answer(
         with account.lock:
             found = _do(environ, account=account, faults=faults, calls=calls)
     except (UsageFault, IamError, ServiceException, ValueError, TypeError, KeyError) as error:
-        told = {"error": getattr(error, "message", str(error)), "hint": getattr(error, "hint", "")}
+        hint = HINTS.get(getattr(error, "code", ""), "see docs/lab.md")
+        told = {"error": getattr(error, "message", str(error)), "hint": getattr(error, "hint", hint)}
         return HTTPStatus.BAD_REQUEST, json.dumps(told).encode()
     return HTTPStatus.OK, json.dumps(found).encode()
 
@@ -62,7 +68,12 @@ def _do(environ: Mapping[str, Any], *, account: Account, faults: Faults, calls: 
 
 
 def register(account: Account, *, user: str, name: str, certifications: dict[str, str] | None = None) -> str:
-    """Register a FIDO security key for a user, as the console would. Return its serial."""
+    """Register a FIDO security key for a user, as the console would. Return its serial.
+
+    Raise UsageFault for a name that IAM's patterns refuse, IamError for a user who cannot have it.
+    """
+    if not form.NAME.fullmatch(name):
+        raise UsageFault(f"{name!r} is no name of a device", "use letters, digits and + = , . @ - _")
     holder = account.backend.get_user(user)
     if len(holder.mfa_devices) >= account.settings.devices_per_user:
         raise IamError(

@@ -42,6 +42,8 @@ class Guard(BaseResponse):
                 if action in rights.SELF and "UserName" not in self.params and self.caller.user is not None:
                     self.params["UserName"] = self.caller.user.name
                 rights.allow(service, action, self.params, self.account, self.caller)
+                if "lab.denied" in request.environ:
+                    raise rights.denied(service, action, self.params, self.account, self.caller)
                 return self._act(action)
             except (IamError, ServiceException) as error:
                 status, body = wire.error(self.boto3_service_name, error.code, error.message)

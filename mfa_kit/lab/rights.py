@@ -119,20 +119,33 @@ def allow(service: str, action: str, params: Mapping[str, Any], account: Account
         _own(caller)
 
 
+def denied(service: str, action: str, params: Mapping[str, Any], account: Account, caller: Caller) -> IamError:
+    """Return what a caller is told whom no policy allows this."""
+    name = f"{service}:{action}"
+    return _silence(name, resource(action, params, account), caller, "identity-based policy")
+
+
+def _silence(name: str, on: str, caller: Caller, kind: str) -> IamError:
+    return IamError("AccessDenied", f"{_words(name, on, caller)} because no {kind} allows the {name} action")
+
+
+def _words(name: str, on: str, caller: Caller) -> str:
+    return f"User: {caller.arn} is not authorized to perform: {name} on resource: {on}"
+
+
 TOKEN_INVALID = "The security token included in the request is invalid"  # noqa: S105 - a sentence of AWS's
 
 
 def _judge(name: str, on: str, found: Context, caller: Caller, *, free: bool) -> None:
-    said = f"User: {caller.arn} is not authorized to perform: {name} on resource: {on}"
     layers = [("an identity-based policy", "identity-based policy", documents(caller))]
     if caller.policy is not None:
         layers.append(("a session policy", "session policy", [caller.policy]))
     for which, kind, held in layers:
         match evaluate(held, name, on, found):
             case Verdict.EXPLICIT:
-                raise IamError("AccessDenied", f"{said} with an explicit deny in {which}")
+                raise IamError("AccessDenied", f"{_words(name, on, caller)} with an explicit deny in {which}")
             case Verdict.IMPLICIT if not free:
-                raise IamError("AccessDenied", f"{said} because no {kind} allows the {name} action")
+                raise _silence(name, on, caller, kind)
             case _:
                 pass
 

@@ -54,6 +54,21 @@ def test_bad_requests_are_one_sentence(lab: Lab) -> None:
         _ask(lab, "POST", "fido", user="alice", name="k9")
 
 
+def test_a_name_that_no_device_has_is_refused(lab: Lab) -> None:
+    """Of two keys with one name each has a serial of its own."""
+    for name in ("", "a b", "a/b", "\x1b[2J", "schl\u00fcssel"):
+        with pytest.raises(UsageFault, match="is no name of a device"):
+            _ask(lab, "POST", "fido", user="alice", name=name)
+    assert _ask(lab, "POST", "fido", user="alice", name="k") != _ask(lab, "POST", "fido", user="alice", name="k")
+
+
+def test_a_refusal_says_what_to_do(lab: Lab) -> None:
+    """For IAM's errors too."""
+    with pytest.raises(UsageFault, match=r"The user with name nobody cannot be found\.") as caught:
+        _ask(lab, "POST", "fido", user="nobody", name="k")
+    assert caught.value.hint == "the lab's users are listed by: mfa-kit status"
+
+
 def test_a_lab_that_ended_is_one_sentence() -> None:
     """And nothing but a lab on loopback is asked."""
     with Lab() as ended:

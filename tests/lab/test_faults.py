@@ -35,6 +35,18 @@ def test_faults_that_answer(lab: Lab, admin: Aws, fault: str, error: str, acted:
     assert admin.create("bob")
 
 
+def test_a_denial_names_who_asked_for_what(lab: Lab, admin: Aws) -> None:
+    """As IAM does where no policy allows it."""
+    lab.faults.add("DeleteVirtualMFADevice", "denied")
+    with refused(
+        "AccessDenied",
+        "User: arn:aws:iam::000000000000:user/lab-admin is not authorized to perform: iam:DeleteVirtualMFADevice "
+        "on resource: arn:aws:iam::000000000000:mfa/alice "
+        "because no identity-based policy allows the iam:DeleteVirtualMFADevice action",
+    ):
+        admin.iam.delete_virtual_mfa_device(SerialNumber="arn:aws:iam::000000000000:mfa/alice")
+
+
 @pytest.mark.parametrize(("fault", "acted"), [("lost-before", False), ("lost-after", True)])
 def test_faults_that_cut_the_line(lab: Lab, admin: Aws, fault: str, acted: bool) -> None:
     """The connection ends without an answer."""
