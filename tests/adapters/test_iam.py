@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, SSLError
 
 from mfa_kit import errors, keyuri, otp, qr
 from mfa_kit.adapters import iam as module
@@ -120,6 +120,18 @@ def test_each_write_is_told_with_its_request_id(desk: Desk, user: str) -> None:
     assert first != second
 
 
+def test_a_write_that_is_interrupted_is_not_told_as_done(desk: Desk, user: str) -> None:
+    """Whether it acted nobody knows."""
+
+    def interrupt(**_: object) -> None:
+        raise KeyboardInterrupt
+
+    desk.iam._iam.meta.events.register("before-send.iam", interrupt)  # noqa: SLF001 - botocore's own seam
+    with pytest.raises(KeyboardInterrupt):
+        desk.iam.delete(intent(user).serial)
+    assert [call.answer for call in desk.calls] == ["Unclear"]
+
+
 def test_a_write_that_is_not_answered_has_no_request_id(desk: Desk, user: str, at_lab: Lab) -> None:
     """Not the one of an earlier call either."""
     desk.iam.caller()
@@ -228,6 +240,13 @@ def test_a_device_without_a_run_is_untagged(desk: Desk, user: str) -> None:
     assert desk.iam.run_of(intent(user).serial) is Mark.UNTAGGED
 
 
+@pytest.mark.parametrize("claim", ["../../.ssh/known_hosts", "20261125T000000Z-../../x", "20261125T000000Z-0000000G"])
+def test_a_tag_that_looks_like_no_run_id_names_no_run(claim: str, desk: Desk, user: str) -> None:
+    """A run id names files, and whoever may tag can write anything."""
+    made(desk, user, **{RUN_TAG: claim})
+    assert desk.iam.run_of(intent(user).serial) is Mark.UNTAGGED
+
+
 @pytest.mark.parametrize("seconds", [-250, 100])
 def test_the_clock_is_awss(seconds: int, desk: Desk, at_lab: Lab) -> None:
     """By the Date header of the last answer."""
@@ -301,6 +320,21 @@ def test_a_closed_port_is_told_and_nothing_is_unclear(user: str) -> None:
             made(desk, user)
     assert type(caught.value) is AwsFault
     assert "network" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed certificate (_ssl.c:1006)", AwsFault),
+        ("EOF occurred in violation of protocol (_ssl.c:2426)", errors.Unclear),
+    ],
+    ids=["certificate", "broken"],
+)
+def test_tls_that_breaks_may_have_let_a_request_through(said: str, kind: type[MfaKitError]) -> None:
+    """A certificate that is refused lets none: OpenSSL says which it was."""
+    with pytest.raises(kind) as caught, ours():
+        raise SSLError(endpoint_url="https://iam.amazonaws.com", error=said)
+    assert type(caught.value) is kind
 
 
 def test_govcloud_without_its_region_says_what_to_give(monkeypatch: pytest.MonkeyPatch) -> None:

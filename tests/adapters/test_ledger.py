@@ -1,5 +1,6 @@
 """The ledger as a file that others may hold, lock, break or have written; and who holds which run."""
 
+import fcntl
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -201,6 +203,41 @@ def test_a_lock_goes_with_its_run_where_nobody_will_ask_for_it(folder: Path) -> 
         done, left = ledger.record(entry(reached=Reached.CONFIRMED)), ledger.record(entry())
         assert {path.name for path in (folder / "runs").iterdir()} == {"migration", done.run, left.run}
     assert {path.name for path in (folder / "runs").iterdir()} == {"migration", left.run}
+
+
+@pytest.mark.parametrize("run", ["../gone", "20261125T000000Z-../../gone", ""])
+def test_what_is_no_run_id_names_no_lock(run: str, ledger: Ledger, folder: Path) -> None:
+    """The lock is a file, which is made and one day removed: neither happens to another's."""
+    (folder / "gone").touch()
+    with pytest.raises(IntegrityFault, match="is no run id"):
+        ledger.record(entry(run=run))
+    db = sqlite3.connect(folder / "ledger.sqlite", isolation_level=None)
+    row = entry(run=run)
+    db.execute(
+        "insert into journal (run, serial, verb, reached, intent, at) values (?, ?, 'enroll', 'created', ?, 0)",
+        (run, row.intent.serial, json.dumps(asdict(row.intent))),
+    )
+    db.close()
+    with pytest.raises(IntegrityFault, match="is no run id"):
+        list(ledger.dead("000000000000"))
+    assert (folder / "gone").exists()
+    assert {path.name for path in (folder / "runs").iterdir()} == {"migration"}
+
+
+def test_a_lock_whose_file_went_is_taken_anew(folder: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process ended between our open and our lock, and took the file with it: nobody would meet this lock."""
+    noted = entry()
+    flock = fcntl.flock
+
+    def late(lock: int, how: int) -> None:
+        monkeypatch.undo()
+        (folder / "runs" / noted.run).unlink()
+        flock(lock, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    ledger.record(noted)
+    with Ledger(folder) as other:
+        assert other.lives(noted.run)
 
 
 def test_threads_share_one_ledger(ledger: Ledger) -> None:

@@ -98,6 +98,8 @@ def test_an_interrupt_is_130_with_its_notes(
         ["enroll", "alice"],
         ["enroll", "alice", "--with", "abacus", "--codes", "generated"],
         ["enroll", "alice", "--resume"],
+        ["enroll", "alice", "--resume", "-i", "keys", "--dry-run"],
+        ["enroll", "alice", "--resume", "-i", "keys", "--with", "oath"],
         ["enroll", "alice", "bob", "--with", "virtual", "--codes", "generated"],
         ["enroll", "alice", "--with", "virtual", "--codes", "mine"],
         ["enroll", "alice", "--loud", "--with", "virtual", "--codes", "generated"],

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,15 @@ from typing import Any
 import pytest
 
 from mfa_kit import keyuri, models, otp
-from mfa_kit.errors import NoSuchEntity, Unclear, Unlisted, Unsettled
+from mfa_kit.errors import NoSuchEntity, Unclear, Unlisted, Unsettled, UsageFault
 from mfa_kit.lab.server import Lab
-from mfa_kit.models import RUN_TAG, Entry, Intent, Reached, Verb
-from mfa_kit.otp import Created, Seed
-from mfa_kit.recovery import settle, settle_each
+from mfa_kit.models import RUN_TAG, Entry, Intent, Mark, Reached, Verb
+from mfa_kit.orphans import Cleaned, clean
+from mfa_kit.otp import Created, KeyUri, Seed
+from mfa_kit.recovery import Gone, settle, settle_each
 from tests.conftest import ACCOUNT
 from tests.enroll.conftest import At, AtDesk
+from tests.faults.worker import Cut
 
 OTHER_RUN = "20200101T000000Z-ffffffff"
 
@@ -285,3 +288,86 @@ def test_a_seed_that_is_restored_is_the_devices(at: AtDesk, user: str, at_lab: L
         assert keyuri.seed_of(created.uri) == created.seed
         with pytest.raises(NoSuchEntity):
             desk.desk.registrar.deactivate(user, serial_of(user))
+
+
+class Unseen(Cut):
+    """Tags lag behind the device: IAM says that it does not know it."""
+
+    def step(self, name: str, call: Callable[[], Any]) -> Any:
+        self.steps.append(name)
+        return Mark.ABSENT if name == "inventory.run_of" else call()
+
+
+@pytest.mark.parametrize("enabled", [True, False], ids=["enabled", "not enabled"])
+def test_a_created_device_whose_tags_are_absent_is_looked_for(
+    enabled: bool, at: AtDesk, user: str, at_lab: Lab
+) -> None:
+    """Its Create was answered, so IAM's list and its answer to Delete decide, not the tags alone."""
+    with at(cut=Unseen()) as desk:
+        entry = entry_of(user, backup=place(desk, entry_of(user)), answered_here=True)
+        desk.desk.vault.seal(entry, make(desk, entry, enabled_for=user if enabled else None).uri)
+        assert settled(desk, entry) is (Reached.CONFIRMED if enabled else Reached.UNDONE)
+        assert Path(str(entry.backup)).exists() is enabled
+    assert (serial_of(user) in at_lab.serials()) is enabled
+
+
+def test_what_a_dead_run_enabled_is_found_though_its_tags_are_absent(at: AtDesk, user: str) -> None:
+    """IAM lists it on the user for whom that run made it."""
+    with at(cut=Unseen()) as desk:
+        entry = entry_of(user)
+        make(desk, entry, enabled_for=user)
+        assert settled(desk, entry) is Reached.CONFIRMED
+
+
+def test_a_dry_desk_settles_nothing(at: AtDesk, user: str, at_lab: Lab) -> None:
+    """What a dead run left is not even looked at."""
+    with at() as desk:
+        entry = entry_of(user)
+        make(desk, entry)
+        desk.ledger.record(entry)
+    with at() as desk:
+        assert list(settle_each(ACCOUNT, user, desk=replace(desk.desk, dry=True))) == []
+        assert desk.reached(serial_of(user)) is Reached.CREATED
+    assert serial_of(user) in at_lab.serials()
+
+
+def cleaned(desk: At) -> list[Cleaned]:
+    """Clean without an orphan in sight: what dead runs left is settled all the same."""
+    return list(clean([], account=ACCOUNT, older_than=0, limit=0, desk=desk.desk))
+
+
+def test_a_clean_leaves_a_revoke_alone_whose_device_its_user_has(at: AtDesk, user: str, at_lab: Lab) -> None:
+    """It takes no assigned device away; when somebody else has deactivated it, it goes on."""
+    with at() as desk:
+        entry = entry_of(user, reached=Reached.REVOKING, verb=Verb.REVOKE)
+        make(desk, entry, enabled_for=user)
+        desk.ledger.record(entry)
+    with at() as desk:
+        assert cleaned(desk) == []
+        assert at_lab.assigned(serial_of(user)) == user
+        desk.desk.registrar.deactivate(user, serial_of(user))
+        assert cleaned(desk) == [Cleaned(serial=serial_of(user), ended="revoked")]
+    assert serial_of(user) not in at_lab.serials()
+
+
+def test_nothing_of_a_lost_device_need_be_plugged_in_or_installed(at: AtDesk, user: str, at_lab: Lab) -> None:
+    """The carrier of its kind is not even asked for."""
+    with at() as desk:
+        entry = entry_of(user, reached=Reached.REVOKING, verb=Verb.LOST)
+        entry = replace(entry, intent=entry.intent.on(hardware="12345678"))
+        make(desk, entry, enabled_for=user)
+        desk.ledger.record(entry)
+    with at() as desk:
+        keyless = replace(desk.desk, carrier=lambda _: pytest.fail("asked for"))
+        assert [how for _, how in settle_each(ACCOUNT, user, desk=keyless)] == [Reached.REVOKED]
+    assert serial_of(user) not in at_lab.serials()
+
+
+def test_a_lost_device_takes_no_seed_and_gives_no_code(user: str) -> None:
+    """Whoever asks is told to give another."""
+    entry, gone = entry_of(user), Gone()
+    assert gone.check(entry.intent, sealed=True) == entry.intent
+    with pytest.raises(UsageFault, match="is lost"):
+        gone.install(entry.intent, Created(Seed(bytes(40)), KeyUri("")))
+    with pytest.raises(UsageFault, match="is lost"):
+        gone.codes(entry.intent)

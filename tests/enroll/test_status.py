@@ -1,15 +1,25 @@
 """What status, resync and a resumed enrollment make of IAM and of this desk's memory."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mfa_kit import otp
 from mfa_kit.enrollment import resume
-from mfa_kit.errors import AccessDenied, AlreadyExists, InvalidCode, MfaKitError, NoSuchEntity, Unclear, UsageFault
+from mfa_kit.errors import (
+    AccessDenied,
+    AlreadyExists,
+    InvalidCode,
+    MfaKitError,
+    NoSuchEntity,
+    Unclear,
+    Unsettled,
+    UsageFault,
+)
 from mfa_kit.lab.server import Lab
-from mfa_kit.models import Device, Enrolled, Entry, Intent, Mark, Reached
+from mfa_kit.models import RUN_TAG, Device, Enrolled, Entry, Intent, Kind, Mark, Reached
 from mfa_kit.otp import Created, KeyUri, Seed
 from mfa_kit.resync import resync
 from mfa_kit.status import Has, Made, status
@@ -164,6 +174,31 @@ def test_an_enable_that_won_since_is_seen(at: AtDesk, at_lab: Lab, user: str) ->
         resume(user, carrier, opened=opened(at_lab), caller=desk.caller, desk=desk.desk)
         assert desk.reached(serial_of(user)) is Reached.CONFIRMED
     assert cut.steps == []
+
+
+def test_another_runs_device_of_that_name_is_not_taken_for_it(at: AtDesk, at_lab: Lab, user: str) -> None:
+    """Names are used again: this backup is not of the device that the user has now."""
+    half_made(at, at_lab, user)
+    with at() as desk:
+        desk.desk.registrar.delete(serial_of(user))
+        intent = Intent(account="000000000000", partition="aws", user=user, name=user)
+        desk.desk.registrar.create(intent, {RUN_TAG: "20200101T000000Z-ffffffff"})
+        enable(desk, at_lab, user)
+        with pytest.raises(Unsettled, match="another run made it"):
+            resume(user, desk.carrier(), opened=opened(at_lab), caller=desk.caller, desk=desk.desk)
+        assert desk.reached(serial_of(user)) is Reached.CREATED
+
+
+def test_what_lives_on_a_key_is_not_gone_on_with(at: AtDesk, at_lab: Lab, user: str) -> None:
+    """Its codes come from the key, not from a phone or the backup."""
+    half_made(at, at_lab, user)
+    with at() as desk:
+        (entry,) = desk.ledger.dead("000000000000", user=user)
+        on_key = replace(entry, run="20261125T000000Z-00000001", intent=replace(entry.intent, kind=Kind.OATH))
+        desk.ledger.record(entry.at(Reached.UNDONE))
+        desk.ledger.record(on_key)
+    with at() as desk, pytest.raises(UsageFault, match="no half-made device"):
+        resume(user, desk.carrier(), opened=opened(at_lab), caller=desk.caller, desk=desk.desk)
 
 
 def enable(desk: At, lab: Lab, user: str) -> None:

@@ -99,6 +99,24 @@ def test_a_dry_run_of_replace_and_revoke_touches_nothing(
     }
 
 
+@pytest.mark.parametrize("verb", ["enroll", "replace", "revoke"])
+def test_a_dry_run_settles_nothing(
+    verb: str, run: Run, made: Callable[..., list[str]], nursery: Nursery, user: str, home: Path, lab: Lab
+) -> None:
+    """What a dead run left is left: the journal, IAM and the disk are as they were."""
+    words = ["revoke", user, "--leave-without-mfa"] if verb == "revoke" else made(verb, user)
+    nursery.run(["enroll"], user, home, at=12)
+    with ledger.Ledger(home) as book:
+        before = (book.find(ARN + user), lab.serials(), set((home / "backups").rglob("*")))
+    seen = len(lab.calls)
+    run(*words, "--dry-run")
+    assert not [call.operation for call in lab.calls[seen:] if not call.operation.startswith(("Get", "List"))]
+    with ledger.Ledger(home) as book:
+        assert (book.find(ARN + user), lab.serials(), set((home / "backups").rglob("*"))) == before
+    assert before[0]
+    assert before[0].reached is models.Reached.CREATED
+
+
 def test_a_user_with_eight_devices_is_told_what_must_go_first(
     run: Run, made: Callable[..., list[str]], user: str
 ) -> None:

@@ -124,7 +124,9 @@ def test_a_run_id_tells_its_time(at: int, random: bytes) -> None:
     assert models.run_id(at + 1, b"\0\0\0\0") > run
 
 
-@pytest.mark.parametrize("text", ["", "today", "20261125T000000", "20261340T000000Z-00000000"])
+@pytest.mark.parametrize(
+    "text", ["", "today", "20261125T000000", "20261340T000000Z-00000000", "20261125T000000Z-../../x"]
+)
 def test_what_is_no_run_id_has_no_time(text: str) -> None:
     """A tag may claim anything."""
     with pytest.raises(ValueError, match=r"no run id|does not match"):
