@@ -333,7 +333,7 @@ def test_a_closed_port_is_told_and_nothing_is_unclear(user: str) -> None:
 def test_tls_that_breaks_may_have_let_a_request_through(said: str, kind: type[MfaKitError]) -> None:
     """A certificate that is refused lets none: OpenSSL says which it was."""
     with pytest.raises(kind) as caught, ours():
-        raise SSLError(endpoint_url="https://iam.amazonaws.com", error=said)
+        raise SSLError(endpoint_url="https://iam.amazonaws.com", error=OSError(said))
     assert type(caught.value) is kind
 
 
