@@ -128,7 +128,7 @@ def plan(wish: Wish, carrier: Carrier, *, devices: Sequence[Device], caller: Cal
     if len(devices) >= MAX_DEVICES:
         raise UsageFault(
             f"{wish.user} has {len(devices)} MFA devices, the most that IAM allows",
-            f"revoke one first: mfa-kit revoke {wish.user}",
+            first(wish.user, devices),
         )
     has = {device.serial for device in devices}
     names = [wish.name] if wish.name else (wish.user if n == 1 else f"{wish.user}-{n}" for n in count(1))
@@ -151,6 +151,12 @@ def plan(wish: Wish, carrier: Carrier, *, devices: Sequence[Device], caller: Cal
         raise UsageFault(f"{wish.user} has {intent.serial} already", f"see what there is: mfa-kit status {wish.user}")
     desk.vault.check()
     return intent
+
+
+def first(user: str, devices: Sequence[Device]) -> str:
+    """Say how room is made where there is none."""
+    names = ", ".join(device.serial.rpartition("/")[2] for device in devices)
+    return f"take one away first: mfa-kit revoke {user} --mfa-device NAME, one of {names}"
 
 
 def steps(intent: Intent, *, backup: str | None) -> list[str]:
@@ -180,10 +186,11 @@ def make(intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Enrolled:
         desk.journal.record(entry)
         if entry.backup:
             desk.vault.seal(entry, created.uri)
+            entry = desk.journal.record(replace(entry, sealed=True))
         carrier.install(intent, created)
         desk.registrar.enable(intent, lambda: carrier.codes(intent))
     except BaseException as error:
-        if entry.reached is Reached.UNDONE or not _enabled_after_all(entry, carrier, error, desk=desk):
+        if entry.reached is Reached.UNDONE or not _stands_when_settled(entry, carrier, error, desk=desk):
             raise
         if not isinstance(error, MfaKitError):
             error.add_note(f"{intent.serial} is enabled for {intent.user} after all")
@@ -208,11 +215,7 @@ def resume(user: str, carrier: Carrier, *, opened: Callable[[Entry], Created], c
 def _resumed(entry: Entry, carrier: Carrier, created: Created, *, desk: Desk) -> Enrolled:
     intent = entry.intent
     if listed(intent, desk=desk):
-        if desk.inventory.run_of(intent.serial) not in {entry.run, Mark.UNTAGGED}:
-            raise Unsettled(
-                f"{intent.serial} is enabled, but another run made it, so this backup is not its",
-                f"see whose it is: mfa-kit status {intent.user}",
-            )
+        _prove(entry, carrier, created, desk=desk)
     else:
         carrier.check(intent, sealed=True)
         carrier.install(intent, created)
@@ -227,6 +230,30 @@ def _resumed(entry: Entry, carrier: Carrier, created: Created, *, desk: Desk) ->
                 raise
             desk.progress.note(f"{error}; {intent.serial} is enabled for {intent.user} all the same")
     return confirm(entry, desk=desk)
+
+
+def _prove(entry: Entry, carrier: Carrier, created: Created, *, desk: Desk) -> None:
+    """Raise Unsettled unless an enabled device is this run's: by its tag, else by codes of its seed that IAM takes."""
+    intent = entry.intent
+    match desk.inventory.run_of(intent.serial):
+        case entry.run:
+            return
+        case Mark.UNTAGGED:
+            carrier.check(intent, sealed=True)
+            carrier.install(intent, created)
+            try:
+                desk.registrar.resync(intent.user, intent.serial, lambda: carrier.codes(intent))
+            except InvalidCode:
+                raise Unsettled(
+                    f"{intent.serial} is enabled, and IAM takes no codes of this backup for it",
+                    "codes that were used are spent, so try again in two minutes; when it stays so it is another "
+                    f"device: mfa-kit replace {intent.user} --mfa-device {intent.name}",
+                ) from None
+        case _:
+            raise Unsettled(
+                f"{intent.serial} is enabled, but another run made it, so this backup is not its",
+                f"see whose it is: mfa-kit status {intent.user}",
+            )
 
 
 def assign(intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Enrolled:
@@ -249,7 +276,7 @@ def assign(intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Enrolle
         if not left or (isinstance(error, AwsFault | Throttled) and not isinstance(error, Unclear)):
             desk.journal.record(entry.at(Reached.UNDONE))
             raise _told(error, intent) from None
-        if not _enabled_after_all(entry, carrier, error, desk=desk):
+        if not _stands_when_settled(entry, carrier, error, desk=desk):
             raise
         if not isinstance(error, MfaKitError):
             error.add_note(f"{intent.serial} is enabled for {intent.user} after all")
@@ -324,7 +351,8 @@ def _create(entry: Entry, *, desk: Desk) -> Created:
             elif lost is None and taken:
                 raise AlreadyExists(
                     f"an MFA device named {intent.name} exists already and is not {intent.user}'s",
-                    f"choose another --name, or, when nobody uses it: {delete_command(intent.serial)}",
+                    "choose another --name, or see whose it is: mfa-kit orphans list; "
+                    f"when nobody uses it: {delete_command(intent.serial)}",
                 ) from None
             elif lost is None:
                 raise
@@ -348,8 +376,8 @@ def _name_is_free_again(entry: Entry, *, desk: Desk) -> bool:
     return True
 
 
-def _enabled_after_all(entry: Entry, carrier: Carrier, error: BaseException, *, desk: Desk) -> bool:
-    """Settle after an error; what cannot be settled now is a note on that error."""
+def _stands_when_settled(entry: Entry, carrier: Carrier, error: BaseException, *, desk: Desk) -> bool:
+    """Settle after an error; whether the device stands all the same. What cannot be settled is a note on that error."""
     try:
         if settle(entry, carrier, desk=desk) is Reached.CONFIRMED:
             return True

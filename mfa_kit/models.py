@@ -1,7 +1,7 @@
 """Values: frozen, slotted, without a secret, without behavior that touches the world."""
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum, StrEnum, auto
 from typing import Self
@@ -116,7 +116,8 @@ class Intent:
     hardware: str | None = None  # what it lives on, as people call it: a key's serial or asset label, a token's serial
     card: str | None = None  # the same for the program: the identity of a key's OATH applet
     replaces: str | None = None  # the serial of the device that goes when this one stands,
-    replaces_run: str | None = None  # and the run under which the journal files it
+    replaces_run: str | None = None  # the run under which the journal files it,
+    replaces_since: float | None = None  # and since when its user has it
 
     def __post_init__(self) -> None:
         check_user(self.user)
@@ -147,8 +148,8 @@ class Intent:
 class Entry:
     """One intent of one run in the journal.
 
-    `answered_here`: this very process saw IAM answer for the device; never stored. `noted`: when the journal was last
-    told how far it came, in Unix seconds of the local clock.
+    `answered_here`: this very process saw IAM answer for the device; never stored. `since`: IAM's EnableDate of the
+    device that a revoke means, in Unix seconds. `sealed`: the backup was written.
     """
 
     run: str
@@ -157,7 +158,8 @@ class Entry:
     reached: Reached = Reached.INTENT
     backup: str | None = None
     answered_here: bool = False
-    noted: float | None = field(default=None, compare=False)
+    since: float | None = None
+    sealed: bool = False
 
     def at(self, reached: Reached) -> "Entry":
         return replace(self, reached=reached)

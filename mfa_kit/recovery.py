@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from mfa_kit.errors import AccessDenied, Conflict, MfaKitError, NoSuchEntity, Unclear, Unlisted, Unsettled, UsageFault
-from mfa_kit.models import Entry, Intent, Kind, Mark, Reached, Verb, intent_of
+from mfa_kit.models import Device, Entry, Intent, Kind, Mark, Reached, Verb, intent_of
 from mfa_kit.otp import Created, Pair
 from mfa_kit.ports import Carrier, Desk
 
@@ -15,20 +15,23 @@ STILL_ON_ITS_WAY = 15 * 60
 PAUSES = (1, 2, 3, 4, 5, 7, 8)
 # Seconds between tries where an answer was lost; what settle does may be done again.
 UNCLEAR_PAUSES = (1, 2)
-# Seconds within which two clocks are taken to agree: the resolution of AWS's Date header.
-CLOCKS_AGREE = 2.0
 
 
 def delete_command(serial: str) -> str:
     return f"aws iam delete-virtual-mfa-device --serial-number {serial}"
 
 
+def had(intent: Intent, *, desk: Desk) -> Device | None:
+    """Return the device as IAM lists it on its user now; None where it does not."""
+    try:
+        return next((device for device in desk.inventory.devices(intent.user) if device.serial == intent.serial), None)
+    except NoSuchEntity:  # a user who is gone has no device: IAM deletes none who has
+        return None
+
+
 def listed(intent: Intent, *, desk: Desk) -> bool:
     """Whether IAM lists the device on its user now."""
-    try:
-        return any(device.serial == intent.serial for device in desk.inventory.devices(intent.user))
-    except NoSuchEntity:  # a user who is gone has no device: IAM deletes none who has
-        return False
+    return had(intent, desk=desk) is not None
 
 
 def listed_soon(intent: Intent, *, desk: Desk) -> bool:
@@ -160,31 +163,21 @@ def replaced(entry: Entry, *, desk: Desk) -> Entry | None:
         return None
     old = desk.journal.find(intent.replaces, run=intent.replaces_run)
     went = intent_of(intent.replaces, user=intent.user, account=intent.account, partition=intent.partition)
-    return replace(old or Entry(run=intent.replaces_run, intent=went), verb=Verb.REVOKE)
+    was = old or Entry(run=intent.replaces_run, intent=went)
+    return replace(was, verb=Verb.REVOKE, since=intent.replaces_since)
 
 
 def _ours(entry: Entry, *, desk: Desk) -> bool | None:
     """Whether the device of that name is this run's, None if another's: ARNs are used again, so tags are read."""
     serial = entry.intent.serial
-    if Kind.of(serial) is not Kind.VIRTUAL:  # only virtual devices have tags
-        if entry.answered_here or _since_before(entry, desk=desk):
-            return True
-        if listed(entry.intent, desk=desk):
-            raise Unsettled(
-                f"{serial} may have been enabled again since it was to be revoked",
-                f"when it is to go: mfa-kit revoke {entry.intent.user} --mfa-device {serial}",
-            )
-        return False
-    match desk.inventory.run_of(serial):
+    virtual = Kind.of(serial) is Kind.VIRTUAL  # no other kind has tags
+    match desk.inventory.run_of(serial) if virtual else Mark.UNTAGGED:
         case entry.run:
             return True
-        case Mark.UNTAGGED if entry.answered_here or _since_before(entry, desk=desk):
+        case Mark.UNTAGGED if entry.answered_here:
             return True
         case Mark.UNTAGGED:
-            raise Unsettled(
-                f"{serial} has no tag that shows whether run {entry.run} made it",
-                f"when you know that nobody uses it: {delete_command(serial)}{_or_resume(entry)}",
-            )
+            return _meant(entry, virtual=virtual, desk=desk)
         case Mark.ABSENT if _may_still_arrive(entry, desk=desk):
             raise Unsettled(
                 f"the request to create {serial} was not answered and may still arrive",
@@ -196,16 +189,23 @@ def _ours(entry: Entry, *, desk: Desk) -> bool | None:
             return None
 
 
-def _since_before(entry: Entry, *, desk: Desk) -> bool:
-    """Tell whether a revoke meant the device that its user has now: enabled before the revoke began."""
-    if entry.reached is not Reached.REVOKING:
-        return False
-    began = (entry.began if entry.noted is None else entry.noted + desk.inventory.offset()) + CLOCKS_AGREE
-    try:
-        devices = desk.inventory.devices(entry.intent.user)
-    except NoSuchEntity:  # the user went first, so who had the device is not known any more
-        return False
-    return any(device.serial == entry.intent.serial and (device.since or 0) <= began for device in devices)
+def _meant(entry: Entry, *, virtual: bool, desk: Desk) -> bool:
+    """Whether a device without tags is the one that a revoke meant: its user has it since the moment that was noted."""
+    serial, user = entry.intent.serial, entry.intent.user
+    has = had(entry.intent, desk=desk) if entry.reached is Reached.REVOKING else None
+    if has and has.since == entry.since:
+        return True
+    if has:
+        raise Unsettled(
+            f"{serial} was enabled again since it was to be revoked",
+            f"when it is to go: mfa-kit revoke {user} --mfa-device {has.serial.rpartition('/')[2]}",
+        )
+    if virtual:
+        raise Unsettled(
+            f"{serial} has no tag that shows whether run {entry.run} made it",
+            f"when you know that nobody uses it: {delete_command(serial)}{_or_resume(entry)}",
+        )
+    return False
 
 
 def _may_still_arrive(entry: Entry, *, desk: Desk) -> bool:

@@ -24,7 +24,7 @@ from mfa_kit.models import (
     intent_of,
 )
 from mfa_kit.ports import Carrier, Desk
-from mfa_kit.recovery import carrier_of, listed, settle, settle_dead
+from mfa_kit.recovery import carrier_of, had, listed, settle, settle_dead
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,16 +52,39 @@ def standing(device: Device, *, caller: Caller, desk: Desk, now: str) -> Entry:
     """Return the entry of a device that a user has now: this desk's own, or one made of what IAM says.
 
     A device without a run in its tags, which another tool made or a run that was denied tags, goes under `now`, the
-    run id of this moment.
+    run id of this moment. Raise UsageFault where the journal has that run's device as another user's.
     """
+    user = device.user or ""
     maker = desk.inventory.run_of(device.serial) if device.kind is Kind.VIRTUAL else Mark.UNTAGGED
     run = maker if isinstance(maker, str) else None
-    if (ours := desk.journal.find(device.serial, run=run)) and ours.intent.user == device.user:
-        return replace(ours, answered_here=True)
-    intent = intent_of(device.serial, user=device.user or "", account=caller.account, partition=caller.partition)
+    ours = desk.journal.find(device.serial, run=run)
+    if ours and ours.intent.user.casefold() == user.casefold():  # IAM sees no case in names of users
+        return replace(ours, since=device.since)
+    if ours and run:
+        raise UsageFault(
+            f"{user} has {device.serial}, which run {run} of this desk made for {ours.intent.user}",
+            "when it is to go all the same: "
+            f"aws iam deactivate-mfa-device --user-name {user} --serial-number {device.serial}",
+        )
+    intent = intent_of(device.serial, user=user, account=caller.account, partition=caller.partition)
     if maker is not Mark.UNTAGGED:
         intent = _lives_on(intent, desk.inventory.tags(device.serial))
-    return Entry(run=run or now, intent=intent, verb=Verb.REVOKE, reached=Reached.CONFIRMED, answered_here=True)
+    return Entry(run=run or now, intent=intent, verb=Verb.REVOKE, reached=Reached.CONFIRMED, since=device.since)
+
+
+def _still(entry: Entry, *, desk: Desk) -> Entry:
+    """Look again right before acting, for a person may have been asked meanwhile. Raise Unsettled for another device.
+
+    What its user has no more is left to `settle`, which knows what is gone from what was given away.
+    """
+    has = had(entry.intent, desk=desk)
+    if has is None:
+        return entry
+    if entry.since not in {None, has.since}:
+        raise Unsettled(
+            f"{has.serial} was enabled again since it was looked at", f"see what there is: mfa-kit status {has.user}"
+        )
+    return replace(entry, since=has.since, answered_here=True)
 
 
 def _lives_on(intent: Intent, tags: dict[str, str]) -> Intent:
@@ -98,7 +121,7 @@ def retire(entry: Entry, *, verb: Verb, desk: Desk, may_stay: bool = True) -> Re
 
     Where IAM refuses before anything was done and the device may stay, the journal says again what it said before.
     """
-    before, leaving = entry, replace(entry, verb=verb, reached=Reached.REVOKING)
+    before, leaving = entry, replace(_still(entry, desk=desk), verb=verb, reached=Reached.REVOKING)
     desk.journal.record(leaving)
     try:
         settle(leaving, carrier_of(leaving, desk=desk), desk=desk)
@@ -145,7 +168,7 @@ def look_to_replace(
             f"mfa-kit revoke {wish.user} --mfa-device …, or --lost when {old.intent.name} is lost",
         )
     intent = plan(wish, carrier, devices=devices, caller=caller, desk=desk)
-    return replace(intent, replaces=old.intent.serial, replaces_run=old.run), old
+    return replace(intent, replaces=old.intent.serial, replaces_run=old.run, replaces_since=old.since), old
 
 
 def replace_device(

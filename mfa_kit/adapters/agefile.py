@@ -227,8 +227,16 @@ class AgeFiles:
         if entry.backup is None:
             return
         path = Path(entry.backup)
-        with _plain(path), suppress(FileNotFoundError, NotADirectoryError):
-            folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with _plain(path):
+            try:
+                folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            except (FileNotFoundError, NotADirectoryError):
+                if not entry.sealed:
+                    return
+                raise IntegrityFault(
+                    f"the folder {path.parent} is not there, so the backup in it is not removed",
+                    f"mount it; when it is gone for good: mkdir -p {path.parent}; then run this again",
+                ) from None
             try:
                 for name in (_partial(path.name), path.name):
                     with suppress(FileNotFoundError):
@@ -271,6 +279,7 @@ def _folder(base: Path, *below: str) -> Iterator[int]:
     """Open a folder, making what is missing of it, 0700 and durable, without following a symlink at or below base."""
     for missing in reversed([each for each in base.parents if not each.exists()]):
         missing.mkdir(mode=0o700, exist_ok=True)
+        _sync(missing.parent)
     above = os.open(base.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for name in filter(None, (base.name, *below)):  # the root of a file system has no name
@@ -285,6 +294,14 @@ def _folder(base: Path, *below: str) -> Iterator[int]:
         os.close(above)
 
 
+def _sync(folder: Path) -> None:
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
 def _write(folder: int, name: str, data: bytes | Secret[bytes]) -> None:
     """Write beside the target, sync, and link: link(2) never replaces a file that is there."""
     partial = _partial(name)
@@ -297,10 +314,14 @@ def _write(folder: int, name: str, data: bytes | Secret[bytes]) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.link(partial, name, src_dir_fd=folder, dst_dir_fd=folder)
+        try:
+            os.fsync(folder)
+        except BaseException:  # it is ours, and might be gone after a power cut
+            os.unlink(name, dir_fd=folder)
+            raise
     finally:
         with suppress(FileNotFoundError):
             os.unlink(partial, dir_fd=folder)
-    os.fsync(folder)
 
 
 def _reason(error: Exception) -> str:

@@ -45,20 +45,59 @@ MIGRATIONS = (
     );
     create index sightings_of on sightings (serial, at);
     """,
+    """
+    alter table journal add column since real;
+    alter table journal add column sealed integer not null default 0;
+    create table ends (
+        id integer primary key, at real not null, run text not null, serial text not null,
+        verb text not null, reached text not null
+    );
+    insert into ends (at, run, serial, verb, reached)
+        select at, run, serial, verb, reached from journal
+        where reached in ('confirmed', 'undone', 'revoked') order by at;
+    create trigger begun_at_its_end after insert on journal
+        when new.reached in ('confirmed', 'undone', 'revoked')
+    begin
+        insert into ends (at, run, serial, verb, reached) values (new.at, new.run, new.serial, new.verb, new.reached);
+    end;
+    create trigger ended after update on journal
+        when new.reached in ('undone', 'revoked') and old.reached <> new.reached
+        or new.reached = 'confirmed' and old.reached not in ('confirmed', 'revoking')
+    begin
+        insert into ends (at, run, serial, verb, reached) values (new.at, new.run, new.serial, new.verb, new.reached);
+    end;
+    """,
 )
 OPEN = "reached in ('intent', 'created', 'revoking')"
 HISTORY = """
     select at, what, answer, user, device, file, reference from (
         select at, operation as what, answer, user, serial as device, file, request_id as reference from events
         union all
+        select ends.at, ends.verb, ends.reached, json_extract(intent, '$.user'), serial, backup, run
+            from ends join journal using (run, serial)
+        union all
         select at, verb, reached, json_extract(intent, '$.user'), serial, backup, run from journal
+            where reached in ('intent', 'created', 'revoking')
     ) where at >= :since and (:user is null or user = :user or user is null and device in (
         select serial from journal where json_extract(intent, '$.user') = :user
     )) order by at
 """
+# What a run set out to do and how far it came, as people say it.
+WORDS = {
+    Verb.ENROLL: "enrollment",
+    Verb.REVOKE: "revocation",
+    Verb.LOST: "revocation of a lost device",
+    Reached.INTENT: "asked for, and not answered",
+    Reached.CREATED: "half-made",
+    Reached.CONFIRMED: "done",
+    Reached.UNDONE: "undone, nothing is left",
+    Reached.REVOKING: "under way",
+    Reached.REVOKED: "done",
+}
 MIGRATION = "migration"
-# Seconds to wait for another process that writes.
-WAIT = 10.0
+# Seconds to wait for another process that writes, or that holds a run; for the one that brings the file up to date;
+# and between two looks.
+WAIT, PATIENCE, LOOK_AGAIN = 10.0, 60.0, 0.05
 
 
 class Ledger:
@@ -84,12 +123,15 @@ class Ledger:
         self._db.execute("pragma synchronous = full")
         if self._version() < len(MIGRATIONS):
             # Switching to WAL does not wait for another process that does the same, so the first opens stand in line.
-            with self._flock(MIGRATION, wait=True):
+            lock = self._awaited(MIGRATION, PATIENCE, doing="is bringing the ledger up to date")
+            try:
                 self._db.execute("pragma journal_mode = wal")
                 for number in range(self._version(), len(MIGRATIONS)):
                     self._db.executescript(
                         f"begin immediate; {MIGRATIONS[number]} pragma user_version = {number + 1}; commit"
                     )
+            finally:
+                os.close(lock)
         if self._version() > len(MIGRATIONS):
             raise IntegrityFault(
                 f"{self._path} was written by a newer mfa-kit", "upgrade this one: pip install -U mfa-kit"
@@ -128,11 +170,12 @@ class Ledger:
     def record(self, entry: Entry) -> Entry:
         with self._plain(), self._lock:
             if entry.run not in self._held:
-                self._held[entry.run] = self._take(entry.run, wait=True)
+                doing = f"is at work on {entry.intent.serial} (run {entry.run})"
+                self._held[entry.run] = self._awaited(entry.run, WAIT, doing=doing)
             self._db.execute(
-                "insert into journal values (?, ?, ?, ?, ?, ?, ?)"
-                " on conflict (run, serial)"
-                " do update set verb = excluded.verb, reached = excluded.reached, at = excluded.at",
+                "insert into journal (run, serial, verb, reached, intent, backup, at, since, sealed)"
+                " values (?, ?, ?, ?, ?, ?, ?, ?, ?) on conflict (run, serial) do update set verb = excluded.verb,"
+                " reached = excluded.reached, at = excluded.at, since = excluded.since, sealed = excluded.sealed",
                 (
                     entry.run,
                     entry.intent.serial,
@@ -141,6 +184,8 @@ class Ledger:
                     json.dumps(asdict(entry.intent)),
                     entry.backup,
                     self._clock(),
+                    entry.since,
+                    entry.sealed,
                 ),
             )
         return entry
@@ -173,7 +218,7 @@ class Ledger:
             yield False
             return
         try:
-            self._held[run] = self._take(run, wait=False)
+            self._held[run] = self._take(run, wait=0)
         except BlockingIOError:
             yield False
             return
@@ -199,11 +244,14 @@ class Ledger:
             )
 
     def history(self, *, user: str | None = None, since: float = 0.0) -> list[Happened]:
-        """Return what happened from a Unix time on, oldest first: each call, and each run at its last state."""
+        """Return what happened from a Unix time on, oldest first: calls, ends of runs, and what is half-made."""
         with self._plain(), self._lock:
             rows = self._db.execute(HISTORY, {"user": user, "since": since}).fetchall()
         names = ("at", "what", "answer", "user", "device", "file", "reference")
-        return [Happened(**dict(zip(names, row, strict=True))) for row in rows]
+        return [
+            Happened(**dict(zip(names, (at, WORDS.get(what, what), WORDS.get(answer, answer), *row), strict=True)))
+            for at, what, answer, *row in rows
+        ]
 
     def select(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """Read rows, for a neighbor that keeps its own tables here."""
@@ -223,7 +271,7 @@ class Ledger:
             self._db.execute("commit")
 
     def _entries(self, where: str, *values: str) -> list[Entry]:
-        sql = f"select run, intent, verb, reached, backup, at from journal where {where} order by run"  # noqa: S608
+        sql = f"select run, intent, verb, reached, backup, since, sealed from journal where {where} order by run"  # noqa: S608
         with self._lock:
             rows = self._db.execute(sql, values).fetchall()
         try:
@@ -234,36 +282,57 @@ class Ledger:
                     verb=Verb(verb),
                     reached=Reached(reached),
                     backup=backup,
-                    noted=at,
+                    since=since,
+                    sealed=bool(sealed),
                 )
-                for run, intent, verb, reached, backup, at in rows
+                for run, intent, verb, reached, backup, since, sealed in rows
             ]
         except (KeyError, TypeError, ValueError, UsageFault):
             raise sqlite3.DatabaseError("a row of the journal is not as it was written") from None
 
-    def _take(self, name: str, *, wait: bool) -> int:
+    def _take(self, name: str, *, wait: float) -> int:
+        """Take a lock, and write our process id into its file. Raise BlockingIOError after so many seconds."""
         if name != MIGRATION and not RUN.fullmatch(name):  # it becomes the name of a file, which is removed one day
             raise IntegrityFault(f"{name!r} is no run id", "report this")
-        path = self._runs / name
+        path, until = self._runs / name, time.monotonic() + wait
         while True:
             lock = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # Where its file was removed in between, whoever comes next would not meet this lock.
                 with suppress(FileNotFoundError):
                     if os.fstat(lock).st_ino == path.stat().st_ino:
+                        _sign(lock)
                         return lock
+            except BlockingIOError:
+                if time.monotonic() >= until:
+                    os.close(lock)
+                    raise
+                time.sleep(LOOK_AGAIN)
             except BaseException:
                 os.close(lock)
                 raise
-            os.close(lock)  # its file was removed while we waited: whoever comes next would not meet this lock
-
-    @contextmanager
-    def _flock(self, name: str, *, wait: bool) -> Iterator[None]:
-        lock = self._take(name, wait=wait)
-        try:
-            yield
-        finally:
             os.close(lock)
+
+    def _awaited(self, name: str, wait: float, *, doing: str) -> int:
+        """Take a lock. Raise IntegrityFault, with who holds it, when it does not come free in so many seconds."""
+        try:
+            return self._take(name, wait=wait)
+        except BlockingIOError:
+            holder = ""
+            with suppress(FileNotFoundError):
+                holder = (self._runs / name).read_text("ascii").strip()
+            raise IntegrityFault(
+                f"process {holder or 'of another mfa-kit'} {doing}",
+                f"let it come to its end, or end it{f': kill {holder}' if holder else ''}; then run this again",
+            ) from None
+
+
+def _sign(lock: int) -> None:
+    """Tell in a lock's file who holds it; that it cannot be written is no reason not to hold it."""
+    with suppress(OSError):
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
 
 
 def _intent(fields: dict[str, str]) -> Intent:

@@ -1,10 +1,12 @@
 """Sealed backups: Debian's age opens them, files are private and never over another, and what is wrong is told."""
 
+import errno
 import os
 import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +205,52 @@ def test_only_this_runs_file_is_removed(vault: AgeFiles) -> None:
 def test_removing_where_there_is_no_folder_is_harmless(vault: AgeFiles) -> None:
     """A run may end before the first file."""
     vault.remove(entry_in(vault))
+
+
+@pytest.mark.parametrize("gone", ["backups", "backups/000000000000/alice"], ids=["whole", "mount point left"])
+def test_a_folder_that_is_not_there_is_no_folder_without_the_backup(gone: str, vault: AgeFiles, tmp_path: Path) -> None:
+    """Such as one on a stick that was pulled out: it is told, and there again the backup is removed."""
+    entry = replace(entry_in(vault), sealed=True)
+    vault.seal(entry, URI)
+    (tmp_path / gone).rename(tmp_path / "unmounted")
+    with pytest.raises(IntegrityFault, match="is not there, so the backup in it is not removed") as caught:
+        vault.remove(entry)
+    assert f"mkdir -p {place_of(entry).parent}" in caught.value.hint
+    (tmp_path / "unmounted").rename(tmp_path / gone)
+    vault.remove(entry)
+    assert not place_of(entry).exists()
+    vault.remove(entry)
+
+
+def test_new_folders_outlast_a_power_cut(recipient: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each folder that got a new one in it is synced, also above the folder of backups."""
+    synced: set[str] = set()
+    fsync = os.fsync
+
+    def note(opened: int) -> None:
+        synced.add(str(Path(f"/proc/self/fd/{opened}").readlink()))
+        fsync(opened)
+
+    monkeypatch.setattr(os, "fsync", note)
+    deep = AgeFiles(tmp_path / "new" / "er" / "backups", agefile.recipients([recipient]))
+    entry = entry_in(deep)
+    deep.seal(entry, URI)
+    assert {str(above) for above in place_of(entry).parents if above.is_relative_to(tmp_path)} <= synced
+
+
+def test_a_file_whose_folder_cannot_be_synced_is_not_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It might be gone after a power cut, so it does not count as written."""
+
+    def broken(opened: int) -> None:
+        if stat.S_ISDIR(os.fstat(opened).st_mode):
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", broken)
+    with pytest.raises(IntegrityFault, match="Input/output error"):
+        agefile.write_new(tmp_path / "qr.png", b"picture")
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_an_earlier_try_left_half_written_is_written_anew(vault: AgeFiles, identity_file: Path) -> None:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -99,10 +99,14 @@ def test_everything_is_private_whatever_the_umask(tmp_path: Path) -> None:
 def test_what_is_noted_is_read_again_by_the_next_process(folder: Path) -> None:
     """Each field of an entry and of its intent but what this process alone saw."""
     noted = entry(
-        intent=intent(name="desk", path="/p/", kind=Kind.VIRTUAL, replaces="GAHT12345678", replaces_run="r"),
+        intent=intent(
+            name="desk", path="/p/", kind=Kind.VIRTUAL, replaces="GAHT1", replaces_run="r", replaces_since=1.5
+        ),
         verb=Verb.REVOKE,
         reached=Reached.REVOKING,
         backup="/b/x.png.age",
+        since=1795651200.0,
+        sealed=True,
     )
     with Ledger(folder) as ledger:
         ledger.record(noted)
@@ -117,7 +121,89 @@ def test_an_entry_goes_on_in_its_own_row(ledger: Ledger) -> None:
     for reached in (Reached.INTENT, Reached.CREATED, Reached.CONFIRMED):
         ledger.record(first.at(reached))
     assert ledger.find(first.intent.serial) == first.at(Reached.CONFIRMED)
-    assert [(each.what, each.answer) for each in ledger.history()] == [("enroll", "confirmed")]
+    assert [(each.what, each.answer) for each in ledger.history()] == [("enrollment", "done")]
+
+
+def test_the_history_keeps_an_enrollment_beside_its_revocation(folder: Path) -> None:
+    """A run's row holds how far it came; what it came to before is told all the same, in words."""
+    with Ledger(folder) as ledger:
+        noted = entry()
+        for reached in (Reached.INTENT, Reached.CREATED, Reached.CREATED, Reached.CONFIRMED, Reached.CONFIRMED):
+            ledger.record(noted.at(reached))
+        leaving = replace(noted, verb=Verb.LOST)
+        ledger.record(leaving.at(Reached.REVOKING))
+        assert told(ledger) == [("enrollment", "done"), ("revocation of a lost device", "under way")]
+        ledger.record(noted.at(Reached.CONFIRMED))
+        assert told(ledger) == [("enrollment", "done")]
+        for reached in (Reached.REVOKING, Reached.REVOKED, Reached.REVOKED):
+            ledger.record(leaving.at(reached))
+        assert told(ledger) == [("enrollment", "done"), ("revocation of a lost device", "done")]
+        assert [each.reference for each in ledger.history(user="alice")] == [noted.run] * 2
+        assert ledger.history(user="bob") == []
+
+
+def told(ledger: Ledger) -> list[tuple[str, str]]:
+    return [(each.what, each.answer) for each in ledger.history()]
+
+
+def test_the_ends_of_an_older_ledger_are_told_too(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As far as its rows still know them."""
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "MIGRATIONS", module.MIGRATIONS[:2])
+        Ledger(folder).close()
+    db = sqlite3.connect(folder / "ledger.sqlite", isolation_level=None)
+    for number, reached in enumerate(("confirmed", "revoking")):
+        old = entry(intent=intent(name=f"alice-{number}"))
+        row = (old.run, old.intent.serial, "enroll", reached, json.dumps(asdict(old.intent)), None, number)
+        db.execute("insert into journal values (?, ?, ?, ?, ?, ?, ?)", row)
+    db.close()
+    with Ledger(folder) as ledger:
+        assert told(ledger) == [("enrollment", "done"), ("enrollment", "under way")]
+        (left,) = ledger.dead("000000000000")
+    assert (left.since, left.sealed) == (None, False)
+
+
+def test_a_run_that_another_process_holds_is_waited_for_and_then_told(
+    ledger: Ledger, holder: Callable[..., subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the process and how to end it; the row is as that process left it."""
+    run = next(RUNS)
+    process = holder(run)
+    monkeypatch.setattr(module, "WAIT", 0.2)
+    with pytest.raises(IntegrityFault, match=f"process {process.pid} is at work on arn:aws:.*{run}") as caught:
+        ledger.record(entry(run=run, reached=Reached.UNDONE))
+    assert f"kill {process.pid}" in caught.value.hint
+    assert ledger.find(intent().serial, run=run) == entry(run=run, reached=Reached.CREATED)
+    monkeypatch.setattr(module, "WAIT", 20.0)
+    threading.Timer(0.3, process.kill).start()
+    ledger.record(entry(run=run, reached=Reached.UNDONE))
+    assert ledger.lives(run)
+
+
+def test_a_holder_that_cannot_be_told_is_another_process(
+    folder: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its file could not be written, or is gone by now."""
+    noted = entry()
+    monkeypatch.setattr(module, "WAIT", 0.0)
+    with (folder / "runs" / noted.run).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(IntegrityFault, match="process of another mfa-kit is at work") as caught:
+            ledger.record(noted)
+    assert "kill" not in caught.value.hint
+
+
+def test_a_ledger_that_is_being_brought_up_to_date_for_too_long_is_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one process that hangs would make all others hang."""
+    Ledger(folder).close()
+    monkeypatch.setattr(module, "MIGRATIONS", (*module.MIGRATIONS, "create table more (x);"))
+    monkeypatch.setattr(module, "PATIENCE", 0.0)
+    with (folder / "runs" / "migration").open("r+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(IntegrityFault, match=f"process {os.getpid()} is bringing the ledger up to date"):
+            Ledger(folder)
 
 
 @pytest.mark.parametrize(
@@ -272,9 +358,9 @@ def test_the_history_is_in_order_and_by_user_and_time(folder: Path) -> None:
         ledger.called(Call(operation="Open", user="bob", serial=None, request_id=None, answer="OK", file="/f"))
         ledger.called(Call(operation="Delete", user=None, serial="another", request_id="r3", answer="OK"))
         told = [(each.at, each.what, each.answer, each.reference, each.file) for each in ledger.history()]
-        assert [each[1] for each in told] == ["Create", "enroll", "Delete", "Open", "Delete"]
+        assert [each[1] for each in told] == ["Create", "enrollment", "Delete", "Open", "Delete"]
         assert told[3] == (103.0, "Open", "OK", None, "/f")
-        assert [each.what for each in ledger.history(user="alice")] == ["Create", "enroll", "Delete"]
+        assert [each.what for each in ledger.history(user="alice")] == ["Create", "enrollment", "Delete"]
         assert [each.what for each in ledger.history(since=102)] == ["Delete", "Open", "Delete"]
 
 

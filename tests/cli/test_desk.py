@@ -10,12 +10,14 @@ import pyrage
 import pytest
 from botocore.stub import Stubber
 
+from mfa_kit import keyuri
 from mfa_kit.adapters import agefile
 from mfa_kit.adapters.iam import Iam
 from mfa_kit.cli.kit import config, doctor
+from mfa_kit.cli.kit.phone import PlainPicture
 from mfa_kit.errors import IntegrityFault, UsageFault
 from mfa_kit.lab.server import Lab
-from mfa_kit.otp import Secret
+from mfa_kit.otp import Secret, Seed
 from tests.conftest import MfaKit, Nobody, judge
 
 CONFIG = """
@@ -338,6 +340,21 @@ def test_a_plain_picture_is_never_written_over_a_file(mfa_kit: MfaKit, user: str
     done = mfa_kit.run("enroll", user, "--with", "virtual", "--qr-file", tmp_path / "qr.png")
     assert done.code == 2
     assert "exists already" in done.err
+
+
+def test_a_file_that_comes_before_the_plain_picture_stays(tmp_path: Path) -> None:
+    """It is neither written over nor, when the run is settled, removed; a picture of our own is."""
+    uri = keyuri.otpauth(Seed(bytes(40)), label="alice@000000000000")
+    theirs, ours = PlainPicture(tmp_path / "theirs.png"), PlainPicture(tmp_path / "ours.png")
+    (tmp_path / "theirs.png").write_text("somebody's")
+    with pytest.raises(IntegrityFault, match="exists already"):
+        theirs.write(uri)
+    theirs.remove()
+    assert (tmp_path / "theirs.png").read_text() == "somebody's"
+    ours.write(uri)
+    assert (tmp_path / "ours.png").exists()
+    ours.remove()
+    assert not (tmp_path / "ours.png").exists()
 
 
 def test_a_rehearsal_makes_no_identity(mfa_kit: MfaKit, user: str) -> None:

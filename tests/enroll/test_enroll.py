@@ -38,6 +38,7 @@ ORDER = [
     "registrar.create",
     "journal.record",
     "vault.seal",
+    "journal.record",
     "carrier.install",
     "registrar.enable",
     "carrier.codes",

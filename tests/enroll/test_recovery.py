@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from mfa_kit import keyuri, models, otp
-from mfa_kit.errors import NoSuchEntity, Unclear, Unlisted, Unsettled, UsageFault
+from mfa_kit import keyuri, models, otp, revocation
+from mfa_kit.errors import IntegrityFault, NoSuchEntity, Unclear, Unlisted, Unsettled, UsageFault
 from mfa_kit.lab.server import Lab
 from mfa_kit.models import RUN_TAG, Entry, Intent, Mark, Reached, Verb
 from mfa_kit.orphans import Cleaned, clean
@@ -212,18 +212,117 @@ def test_a_revoke_stops_at_another_users_device(at: AtDesk, users: Callable[[], 
     assert at_lab.assigned(serial_of(user)) == other
 
 
-def test_a_revoke_takes_an_untagged_device_only_if_it_was_there_before(at: AtDesk, users: Callable[[], str]) -> None:
-    """A device enabled after the revoke began is another one under the same name."""
-    later, before = users(), users()
+def since(desk: At, user: str) -> float | None:
+    """Return the EnableDate of a user's one device."""
+    (device,) = desk.desk.inventory.devices(user)
+    return device.since
+
+
+@pytest.mark.parametrize("kind", ["virtual", "token"])
+def test_a_revoke_goes_on_with_the_device_that_was_enabled_when_it_began(
+    kind: str, at: AtDesk, user: str, at_lab: Lab
+) -> None:
+    """Without a tag IAM's own EnableDate tells it from one enabled later; no clock of this machine is asked."""
     with at() as desk:
-        for user, seconds_ago in ((later, 3600), (before, -60)):
-            make(desk, entry_of(user), run=None, enabled_for=user)
-            entry = entry_of(user, seconds_ago=seconds_ago, reached=Reached.REVOKING)
-            if user == later:
-                with pytest.raises(Unsettled, match="has no tag"):
-                    settled(desk, entry)
-            else:
-                assert settled(desk, entry) is Reached.REVOKED
+        entry = entry_of(user, seconds_ago=-7200, reached=Reached.REVOKING)
+        if kind == "token":
+            serial = f"GAHT{user}"
+            at_lab.add_token(serial, "A" * 64)
+            entry = replace(entry, intent=models.intent_of(serial, user=user, account=ACCOUNT, partition="aws"))
+            desk.desk.registrar.enable(entry.intent, lambda: otp.pair(Seed(bytes(40)), time.time()))
+        else:
+            make(desk, entry, run=None, enabled_for=user)
+        for other in (None, (since(desk, user) or 0) - 1):
+            with pytest.raises(Unsettled, match="was enabled again since it was to be revoked") as caught:
+                settled(desk, replace(entry, since=other))
+            assert f"mfa-kit revoke {user} --mfa-device" in caught.value.hint
+        assert len(desk.desk.inventory.devices(user)) == 1
+        assert settled(desk, replace(entry, since=since(desk, user))) is Reached.REVOKED
+        assert desk.desk.inventory.devices(user) == []
+
+
+def test_a_device_that_changed_while_a_person_was_asked_is_not_taken(at: AtDesk, user: str, at_lab: Lab) -> None:
+    """Another one has its name now: nothing is touched and nothing noted."""
+    with at() as desk:
+        make(desk, entry_of(user), run=None, enabled_for=user)
+        asked = revocation.look_to_revoke(
+            user, None, leave_without_mfa=True, caller=desk.caller, desk=desk.desk, run=desk.run()
+        )
+        with pytest.raises(Unsettled, match="was enabled again since it was looked at"):
+            revocation.retire(replace(asked, since=(asked.since or 0) - 1), verb=Verb.REVOKE, desk=desk.desk)
+        assert desk.reached(serial_of(user)) is None
+        assert at_lab.assigned(serial_of(user)) == user
+        revocation.retire(asked, verb=Verb.REVOKE, desk=desk.desk)
+    assert serial_of(user) not in at_lab.serials()
+
+
+def test_a_device_that_went_while_a_person_was_asked_counts_as_done(at: AtDesk, user: str, at_lab: Lab) -> None:
+    """Whoever took it."""
+    with at() as desk:
+        make(desk, entry_of(user), enabled_for=user)
+        asked = revocation.look_to_revoke(
+            user, None, leave_without_mfa=True, caller=desk.caller, desk=desk.desk, run=desk.run()
+        )
+        desk.desk.registrar.deactivate(user, serial_of(user))
+        revocation.retire(asked, verb=Verb.REVOKE, desk=desk.desk)
+    assert serial_of(user) not in at_lab.serials()
+
+
+def test_a_revoke_of_an_untagged_device_whose_delete_is_not_answered_ends(at: AtDesk, user: str, at_lab: Lab) -> None:
+    """It was seen on its user right before, so what is left of it is known."""
+    with at() as desk:
+        make(desk, entry_of(user), run=None, enabled_for=user)
+        at_lab.faults.add("DeleteVirtualMFADevice", "error-before")
+        desk.revoke(user, user)
+    assert serial_of(user) not in at_lab.serials()
+
+
+def test_a_device_that_the_journal_has_as_another_users_is_told(
+    at: AtDesk, users: Callable[[], str], at_lab: Lab, home: Path
+) -> None:
+    """Somebody gave it away by other means: the row, the backup and IAM stay as they are, and the command is told."""
+    alice, bob = users(), users()
+    with at() as desk:
+        desk.enroll(alice)
+        (made,) = desk.desk.inventory.devices(alice)
+        before = desk.ledger.find(made.serial)
+        desk.desk.registrar.deactivate(alice, made.serial)
+        given = Intent(account=ACCOUNT, partition="aws", user=bob, name=alice)
+        desk.desk.registrar.enable(
+            given, lambda: otp.pair(Seed(at_lab.seed(made.serial)), desk.desk.inventory.now() + 60)
+        )
+        with pytest.raises(UsageFault, match=f"this desk made for {alice}") as caught:
+            desk.revoke(bob, alice)
+        assert f"deactivate-mfa-device --user-name {bob}" in caught.value.hint
+        assert desk.ledger.find(made.serial) == before
+        assert at_lab.assigned(made.serial) == bob
+        assert list((home / "backups").rglob("*.age"))
+
+
+def test_the_journal_s_user_may_be_written_in_another_case(at: AtDesk, user: str) -> None:
+    """IAM sees no case in names of users."""
+    with at() as desk:
+        desk.enroll(user)
+        (made,) = desk.desk.inventory.devices(user)
+        typed = replace(made, user=user.upper())
+        assert revocation.standing(typed, caller=desk.caller, desk=desk.desk, now=desk.run()).intent.user == user
+
+
+def test_a_backup_whose_folder_is_not_there_keeps_its_entry_open(
+    at: AtDesk, user: str, at_lab: Lab, home: Path
+) -> None:
+    """The device goes, and the next command removes the backup when the folder is there again."""
+    with at() as desk:
+        desk.enroll(user)
+        (home / "backups").rename(home / "unmounted")
+        with pytest.raises(IntegrityFault, match="is not there"):
+            desk.revoke(user, user)
+        assert desk.reached(serial_of(user)) is Reached.REVOKING
+    assert serial_of(user) not in at_lab.serials()
+    (home / "unmounted").rename(home / "backups")
+    with at() as desk:
+        assert [how for _, how in settle_each(ACCOUNT, user, desk=desk.desk)] == [Reached.REVOKED]
+    assert not list(home.rglob("*.age"))
 
 
 def test_a_revoke_of_an_untagged_device_whose_user_is_gone_says_what_to_do(at: AtDesk, user: str, at_lab: Lab) -> None:

@@ -189,6 +189,34 @@ def test_another_runs_device_of_that_name_is_not_taken_for_it(at: AtDesk, at_lab
         assert desk.reached(serial_of(user)) is Reached.CREATED
 
 
+def test_an_enabled_device_without_a_tag_is_proved_by_its_seed(at: AtDesk, at_lab: Lab, user: str) -> None:
+    """IAM takes codes of no other: ResyncMFADevice with a pair of the backup's."""
+    at_lab.faults.add("CreateVirtualMFADevice", "denied")
+    half_made(at, at_lab, user)
+    with at() as desk:
+        enable(desk, at_lab, user)
+        resume(user, desk.carrier(), opened=opened(at_lab), caller=desk.caller, desk=desk.desk)
+        assert desk.reached(serial_of(user)) is Reached.CONFIRMED
+
+
+def test_an_enabled_device_without_a_tag_and_of_another_seed_is_told(
+    at: AtDesk, at_lab: Lab, user: str, home: Path
+) -> None:
+    """It is not taken for the run's own, and its backup stays."""
+    at_lab.faults.add("CreateVirtualMFADevice", "denied")
+    half_made(at, at_lab, user)
+    with at() as desk:
+        sealed = opened(at_lab)(next(desk.ledger.dead("000000000000", user=user)))
+        desk.desk.registrar.delete(serial_of(user))
+        desk.desk.registrar.create(Intent(account="000000000000", partition="aws", user=user, name=user), {})
+        enable(desk, at_lab, user)
+        with pytest.raises(Unsettled, match="takes no codes of this backup") as caught:
+            resume(user, desk.carrier(), opened=lambda _: sealed, caller=desk.caller, desk=desk.desk)
+        assert f"mfa-kit replace {user} --mfa-device {user}" in caught.value.hint
+        assert desk.reached(serial_of(user)) is Reached.CREATED
+    assert list((home / "backups").rglob("*.age"))
+
+
 def test_what_lives_on_a_key_is_not_gone_on_with(at: AtDesk, at_lab: Lab, user: str) -> None:
     """Its codes come from the key, not from a phone or the backup."""
     half_made(at, at_lab, user)

@@ -14,10 +14,10 @@ from mfa_kit.ports import Carrier, Inventory
 
 
 class PlainPicture:
-    """A QR code in a file of its own, which was not there before."""
+    """A QR code in a file of its own, which was not there before; only what was written here is removed."""
 
     def __init__(self, path: Path) -> None:
-        self.path = str(path)
+        self.path, self._written = str(path), False
         if path.exists() or path.is_symlink():
             raise UsageFault(f"{path} exists already", "nothing is written over; name a new file: --qr-file")
 
@@ -26,9 +26,11 @@ class PlainPicture:
         from mfa_kit.adapters import agefile
 
         agefile.write_new(Path(self.path).absolute(), qr.png(uri))
+        self._written = True
 
     def remove(self) -> None:
-        Path(self.path).unlink(missing_ok=True)
+        if self._written:
+            Path(self.path).unlink(missing_ok=True)
 
 
 def virtual(own: Mapping[str, Any], inventory: Inventory) -> Carrier:
