@@ -128,7 +128,7 @@ def plan(wish: Wish, carrier: Carrier, *, devices: Sequence[Device], caller: Cal
     if len(devices) >= MAX_DEVICES:
         raise UsageFault(
             f"{wish.user} has {len(devices)} MFA devices, the most that IAM allows",
-            first(wish.user, devices),
+            make_room(wish.user, devices),
         )
     has = {device.serial for device in devices}
     names = [wish.name] if wish.name else (wish.user if n == 1 else f"{wish.user}-{n}" for n in count(1))
@@ -153,7 +153,7 @@ def plan(wish: Wish, carrier: Carrier, *, devices: Sequence[Device], caller: Cal
     return intent
 
 
-def first(user: str, devices: Sequence[Device]) -> str:
+def make_room(user: str, devices: Sequence[Device]) -> str:
     """Say how room is made where there is none."""
     names = ", ".join(device.serial.rpartition("/")[2] for device in devices)
     return f"take one away first: mfa-kit revoke {user} --mfa-device NAME, one of {names}"

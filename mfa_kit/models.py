@@ -214,9 +214,12 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Revoked:
+    """The device is gone; `end_sessions` are commands that end what was signed in with a lost one."""
+
     user: str
     serial: str
     backup: str | None = None
+    end_sessions: tuple[str, ...] = ()
 
 
 Outcome = Enrolled | Skipped

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from mfa_kit.enrollment import MAX_DEVICES, Maker, Wish, make, plan
+from mfa_kit.enrollment import MAX_DEVICES, Maker, Wish, make, make_room, plan
 from mfa_kit.errors import AwsFault, Lockout, MfaKitError, Throttled, Unclear, Unsettled, UsageFault
 from mfa_kit.models import (
     HARDWARE_TAG,
@@ -29,10 +29,14 @@ from mfa_kit.recovery import carrier_of, had, listed, settle, settle_dead
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replaced:
-    """The new device stands; `revoked` is None where the old one is still there, with the reason told as a note."""
+    """The new device stands; `revoked` is None where the old one is still there, with the reason told as a note.
+
+    `end_sessions` are commands that end what was signed in with a lost one.
+    """
 
     enrolled: Enrolled
     revoked: Revoked | None
+    end_sessions: tuple[str, ...] = ()
 
 
 def choose(user: str, wanted: str | None, *, devices: Sequence[Device]) -> Device:
@@ -119,7 +123,8 @@ def look_to_revoke(
 def retire(entry: Entry, *, verb: Verb, desk: Desk, may_stay: bool = True) -> Revoked:
     """Deactivate, delete, and then forget the card's credential and the copies. Raise Unsettled when it cannot end now.
 
-    Where IAM refuses before anything was done and the device may stay, the journal says again what it said before.
+    How the sessions of a lost device are ended is told whatever comes of it. Where IAM refuses before anything was
+    done and the device may stay, the journal says again what it said before.
     """
     before, leaving = entry, replace(_still(entry, desk=desk), verb=verb, reached=Reached.REVOKING)
     desk.journal.record(leaving)
@@ -135,7 +140,21 @@ def retire(entry: Entry, *, verb: Verb, desk: Desk, may_stay: bool = True) -> Re
                 f"{entry.intent.serial} is on its way out; the next command for {entry.intent.user} goes on"
             )
         raise
-    return Revoked(user=entry.intent.user, serial=entry.intent.serial, backup=entry.backup)
+    finally:
+        ending = _end_sessions(entry.intent.user, desk=desk) if verb is Verb.LOST else ()
+    return Revoked(user=entry.intent.user, serial=entry.intent.serial, backup=entry.backup, end_sessions=ending)
+
+
+def steps(entry: Entry, *, lost: bool) -> list[str]:
+    """Tell what `retire` would do, in order, for people who want to read it first."""
+    intent = entry.intent
+    virtual = Kind.of(intent.serial) is Kind.VIRTUAL
+    return [
+        f"deactivate {intent.serial} for {intent.user}",
+        *([f"delete {intent.serial}"] if virtual else []),
+        *([f"remove its credential from {intent.hardware}"] if intent.kind is Kind.OATH and not lost else []),
+        *([f"remove its backup {entry.backup}"] if entry.backup else []),
+    ]
 
 
 def look_to_replace(
@@ -165,7 +184,7 @@ def look_to_replace(
     if len(devices) >= MAX_DEVICES:
         raise UsageFault(
             f"{wish.user} has {len(devices)} MFA devices, so one must go before a new one comes",
-            f"mfa-kit revoke {wish.user} --mfa-device …, or --lost when {old.intent.name} is lost",
+            f"{make_room(wish.user, devices)}; or add --lost, when {old.intent.name} is lost",
         )
     intent = plan(wish, carrier, devices=devices, caller=caller, desk=desk)
     return replace(intent, replaces=old.intent.serial, replaces_run=old.run, replaces_since=old.since), old
@@ -177,7 +196,8 @@ def replace_device(
     """Give the new device, then take the old one away when the new one works; a lost one goes first."""
     if lost or old is None:
         gone = retire(old, verb=Verb.LOST, desk=desk) if old else None
-        return Replaced(enrolled=maker(intent, carrier, desk=desk, run=run), revoked=gone)
+        ending = gone.end_sessions if gone else _end_sessions(intent.user, desk=desk)
+        return Replaced(enrolled=maker(intent, carrier, desk=desk, run=run), revoked=gone, end_sessions=ending)
     made = maker(intent, carrier, desk=desk, run=run)
     if not made.listed:
         desk.progress.note(f"warning: {old.intent.serial} stays until IAM lists the new device")
@@ -189,7 +209,15 @@ def replace_device(
         raise
 
 
-def session_commands(user: str, *, at: float) -> list[str]:
+def _end_sessions(user: str, *, desk: Desk) -> tuple[str, ...]:
+    """Tell how to end what was signed in until now, and return the commands."""
+    commands = session_commands(user, at=desk.inventory.now())
+    for command in commands:
+        desk.progress.note(f"to end its sessions: {command}")
+    return commands
+
+
+def session_commands(user: str, *, at: float) -> tuple[str, ...]:
     """Return the aws commands that end what was signed in with a lost device before `at`, in Unix seconds.
 
     IAM user guide, "Disabling permissions for temporary security credentials": a deny by aws:TokenIssueTime. Sessions
@@ -200,8 +228,8 @@ def session_commands(user: str, *, at: float) -> list[str]:
     deny = {"Effect": "Deny", "Action": "*", "Resource": "*", "Condition": older}
     policy = json.dumps({"Version": "2012-10-17", "Statement": [deny]})
     arn = f"$(aws iam get-user --user-name {user} --query User.Arn --output text)"
-    return [
+    return (
         f"aws iam put-user-policy --user-name {user} --policy-name EndOlderSessions --policy-document '{policy}'",
         f"aws signin list-sessions --principal-arn {arn}",
         f"aws signin batch-revoke-sessions --principal-arn {arn} --session-arns SESSION_ARN",
-    ]
+    )

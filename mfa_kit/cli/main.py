@@ -6,6 +6,7 @@ import io
 import os
 import sys
 from pathlib import Path
+from types import TracebackType
 
 import click
 
@@ -80,7 +81,9 @@ def run(args: list[str] | None = None) -> int:
         stderr.complain(str(error), hint=error.hint, notes=_notes(error))
         return error.exit_code
     except Exception as error:  # noqa: BLE001 - the one door out: what we did not foresee is our bug
-        return _unwritten(error) if isinstance(error, OSError) and error.filename is None else _internal(error)
+        place = _place(error)
+        echoing = place is not None and place.tb_frame.f_code is click.echo.__code__
+        return _unwritten(error) if isinstance(error, OSError) and echoing else _internal(error)
     return code if isinstance(code, int) else 0
 
 
@@ -94,7 +97,7 @@ def _width() -> int:
 
 
 def _unwritten(error: OSError) -> int:
-    """Tell that stdout takes no more, as on a full disk: of files, adapters tell themselves."""
+    """Tell that click could not write the result, as on a full disk: of files, adapters tell themselves."""
     stderr.give_up(sys.stdout)
     stderr.complain(f"the result cannot be written: {error.strerror}", hint="see what was done: mfa-kit ledger show")
     return IntegrityFault.exit_code
@@ -102,9 +105,7 @@ def _unwritten(error: OSError) -> int:
 
 def _internal(error: Exception) -> int:
     """Tell the kind and the place; the message may quote what it was handed."""
-    place = error.__traceback__
-    while place is not None and place.tb_next is not None:
-        place = place.tb_next
+    place = _place(error)
     where = f" at {Path(place.tb_frame.f_code.co_filename).name}:{place.tb_lineno}" if place else ""
     stderr.complain(
         f"internal error: {type(error).__name__}{where}",
@@ -112,6 +113,14 @@ def _internal(error: Exception) -> int:
         notes=_notes(error),
     )
     return INTERNAL
+
+
+def _place(error: Exception) -> TracebackType | None:
+    """Return where an error was raised."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    return place
 
 
 def _notes(error: BaseException) -> list[str]:

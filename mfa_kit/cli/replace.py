@@ -29,17 +29,17 @@ def replace(
     **own: Any,
 ) -> None:
     """Give USER a new MFA device for an old one, which goes when the new one works."""
-    from mfa_kit import revocation
+    from mfa_kit import enrollment, revocation
     from mfa_kit.cli.deeds.enroll import Sealing
     from mfa_kit.cli.deeds.kinds import MAKING
+    from mfa_kit.cli.deeds.revoke import confirm
     from mfa_kit.cli.kit import desk as kit
-    from mfa_kit.enrollment import Wish, user_named
     from mfa_kit.models import Kind
 
     common = flags.common()
     sealing = Sealing(to=to, to_files=to_files, backup_dir=backup_dir, passphrase=passphrase)
     with kit.desk(common, vault=sealing.vault(own)) as (desk, caller):
-        wish = Wish(user=user_named(user, caller=caller), kind=Kind(kind), name=name, path=path)
+        wish = enrollment.Wish(user=enrollment.user_named(user, caller=caller), kind=Kind(kind), name=name, path=path)
         making = MAKING[Kind(kind)]
         carrier = making.carrier(own, desk.inventory)
         run = kit.run_id(desk.inventory)
@@ -52,19 +52,25 @@ def replace(
             "device": intent.serial,
             "kind": intent.kind,
             "revoked": old.intent.serial if old else None,
-            "backup": desk.vault.place(intent, run),
+            "backup": desk.vault.place(intent, run) if intent.known_serial is None else None,
             "run": run,
             "listed": None,
         }
-        if not common.dry_run:
+        if common.dry_run:
+            comes = enrollment.steps(intent, backup=desk.vault.place(intent, run))
+            goes = revocation.steps(old, lost=lost) if old else []
+            row["steps"] = [*goes, *comes] if lost else [*comes, *goes]
+        else:
+            if old:
+                confirm(old, when="before the new one is made" if lost else "when the new one works")
             done = revocation.replace_device(intent, old, carrier, lost=lost, desk=desk, run=run, maker=making.maker)
             row |= {
                 "outcome": "replaced",
                 "revoked": done.revoked.serial if done.revoked else None,
                 "listed": done.enrolled.listed,
             }
+            if lost and common.output != "table":  # people were told already
+                row["end_sessions"] = done.end_sessions
             for line in making.usage(done.enrolled.intent):
                 desk.progress.note(line)
-            for command in revocation.session_commands(wish.user, at=desk.inventory.now()) if lost else ():
-                desk.progress.note(f"to end its sessions: {command}")
         report.one("replace", row, output=common.output)

@@ -15,7 +15,7 @@ from mfa_kit.cli import flags, report
 def revoke(*, user: str, wanted: str | None, lost: bool, leave_without_mfa: bool) -> None:
     """Take an MFA device away from USER: a name, an ARN, or @me."""
     from mfa_kit import revocation
-    from mfa_kit.cli import terminal
+    from mfa_kit.cli.deeds.revoke import confirm
     from mfa_kit.cli.kit import desk as kit
     from mfa_kit.enrollment import user_named
     from mfa_kit.models import Verb
@@ -30,18 +30,20 @@ def revoke(*, user: str, wanted: str | None, lost: bool, leave_without_mfa: bool
             desk=desk,
             run=kit.run_id(desk.inventory),
         )
-        row = {"outcome": "planned", "user": entry.intent.user, "device": entry.intent.serial, "backup": entry.backup}
+        row: dict[str, object] = {
+            "outcome": "planned",
+            "user": entry.intent.user,
+            "device": entry.intent.serial,
+            "backup": entry.backup,
+        }
         if leave_without_mfa:
             desk.progress.note(f"warning: whoever has the password of {entry.intent.user} can then enroll a device")
-        if not common.dry_run:
-            if not common.yes:
-                terminal.person(common).confirm(
-                    f"{entry.intent.serial} will be taken away from {entry.intent.user} for good",
-                    typed=entry.intent.name,
-                )
-            revocation.retire(entry, verb=Verb.LOST if lost else Verb.REVOKE, desk=desk)
+        if common.dry_run:
+            row["steps"] = revocation.steps(entry, lost=lost)
+        else:
+            confirm(entry, when="for good")
+            done = revocation.retire(entry, verb=Verb.LOST if lost else Verb.REVOKE, desk=desk)
             row["outcome"] = "revoked"
-            if lost:
-                for command in revocation.session_commands(entry.intent.user, at=desk.inventory.now()):
-                    desk.progress.note(f"to end its sessions: {command}")
+            if lost and common.output != "table":  # people were told already
+                row["end_sessions"] = done.end_sessions
         report.one("revoke", row, output=common.output)

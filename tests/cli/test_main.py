@@ -68,13 +68,17 @@ def test_what_we_did_not_foresee_is_told_without_its_message(
     assert "HIDDEN" not in done.err + done.out
 
 
-def test_a_file_that_we_did_not_foresee_is_our_bug_too(
-    mfa_kit: MfaKit, raising: Callable[[BaseException], None]
+@pytest.mark.parametrize(
+    "error", [PermissionError(13, "Permission denied", "/some/file"), OSError(5, "Input/output error")]
+)
+def test_what_the_system_refuses_apart_from_the_result_is_our_bug_too(
+    error: OSError, mfa_kit: MfaKit, raising: Callable[[BaseException], None]
 ) -> None:
-    """Only a stream has no name."""
-    raising(PermissionError(13, "Permission denied", "/some/file"))
+    """With a file's name or without: only what click cannot write is an unwritten result."""
+    raising(error)
     done = mfa_kit.run("ledger")
     assert done.code == 70
+    assert "cannot be written" not in done.err
     assert "/some/file" not in done.err
 
 

@@ -151,7 +151,7 @@ def test_a_ninth_device_is_refused_before_anything_is_made(at: AtDesk, user: str
         with pytest.raises(UsageFault, match="has 8 MFA devices") as caught:
             desk.enroll(user, add=True)
         assert isinstance(desk.enroll(user), Skipped)
-    assert "revoke" in caught.value.hint
+    assert f"mfa-kit revoke {user} --mfa-device NAME, one of {user}, {user}-2," in caught.value.hint
     assert at_lab.serials() == before
 
 
@@ -175,6 +175,7 @@ def test_a_name_that_somebody_else_has_is_left_alone(
         with pytest.raises(AlreadyExists, match=f"an MFA device named {first} exists already") as caught:
             desk.enroll(second, name=first)
         assert "--name" in caught.value.hint
+        assert "mfa-kit orphans list" in caught.value.hint
         assert f"delete-virtual-mfa-device --serial-number {serial_of(first)}" in caught.value.hint
         assert desk.reached(serial_of(first)) is Reached.CONFIRMED
     assert judge.works(first, home) == [serial_of(first)]

@@ -59,7 +59,7 @@ def test_replace_gives_the_new_device_before_the_old_one_goes(
     """The order is seen in IAM's own log: Enable of the new, then Deactivate of the old."""
     run(*made("enroll", user))
     seen = len(lab.calls)
-    code, out, _ = run(*made("replace", user), "--output", "json")
+    code, out, _ = run(*made("replace", user), "--yes", "--output", "json")
     row = json.loads(out)
     assert (code, row["outcome"], row["revoked"]) == (0, "replaced", ARN + user)
     assert judge.works(user, home) == [row["device"]]
@@ -73,25 +73,64 @@ def test_a_lost_device_goes_first_and_its_sessions_are_told(
     """`--lost` deactivates before it creates, and prints the commands that end what was signed in with it."""
     run(*made("enroll", user))
     seen = len(lab.calls)
-    code, _, err = run(*made("replace", user), "--lost")
+    code, _, err = run(*made("replace", user), "--yes", "--lost")
     assert code == 0
     writes = [call.operation for call in lab.calls[seen:] if not call.operation.startswith(("Get", "List"))]
     assert writes == ["DeactivateMFADevice", "DeleteVirtualMFADevice", "CreateVirtualMFADevice", "EnableMFADevice"]
-    assert "aws:TokenIssueTime" in err
-    assert "aws signin batch-revoke-sessions" in err
+    assert err.index("aws:TokenIssueTime") < err.index("aws signin batch-revoke-sessions")
     assert judge.works(user, home) == [ARN + user]
     with ledger.Ledger(home) as book:
-        assert [each.what for each in book.history(user=user) if each.answer == "revoked"] == [models.Verb.LOST]
+        ends = [(each.what, each.device) for each in book.history(user=user) if each.answer == "done"]
+    both = [("enrollment", ARN + user), ("revocation of a lost device", ARN + user), ("enrollment", ARN + user)]
+    assert ends == both
 
 
-def test_a_dry_run_of_replace_and_revoke_touches_nothing(
+def test_the_commands_that_end_sessions_are_told_though_the_new_device_fails(
     run: Run, made: Callable[..., list[str]], user: str, lab: Lab
 ) -> None:
-    """Both say what would go, and write nothing to IAM."""
+    """They are what is urgent: before anything is made, and again by the next run, which has nothing to take away."""
+    run(*made("enroll", user))
+    lab.faults.add("CreateVirtualMFADevice", "expired")
+    code, _, err = run(*made("replace", user), "--lost", "--yes")
+    assert (code, "aws:TokenIssueTime" in err) == (4, True)
+    assert ARN + user not in lab.serials()
+    code, out, err = run(*made("replace", user), "--lost", "--output", "json")
+    assert (code, "aws:TokenIssueTime" in err) == (0, True)
+    row = json.loads(out)
+    assert [command.split()[:3] for command in row["end_sessions"]] == [
+        ["aws", "iam", "put-user-policy"],
+        ["aws", "signin", "list-sessions"],
+        ["aws", "signin", "batch-revoke-sessions"],
+    ]
+    code, out, _ = run("revoke", user, "--lost", "--leave-without-mfa", "--yes", "--output", "json")
+    assert (code, len(json.loads(out)["end_sessions"])) == (0, 3)
+
+
+@pytest.mark.parametrize("lost", [[], ["--lost"]], ids=["new", "lost"])
+def test_replace_is_confirmed(
+    lost: list[str], run: Run, made: Callable[..., list[str]], user: str, home: Path, judge: Judge
+) -> None:
+    """Run twice, it would replace what it has just made: a script says --yes, and nobody is taken by surprise."""
+    run(*made("enroll", user))
+    code, _, err = run(*made("replace", user), *lost)
+    assert (code, "--yes" in err, f"{ARN}{user} will be taken away from {user}" in err) == (8, True, True)
+    assert judge.works(user, home) == [ARN + user]
+
+
+def test_a_dry_run_of_replace_and_revoke_shows_the_steps_and_touches_nothing(
+    run: Run, made: Callable[..., list[str]], user: str, lab: Lab
+) -> None:
+    """In the order in which they would be done: what comes and what goes, a lost one first."""
     run(*made("enroll", user))
     seen = len(lab.calls)
-    assert run(*made("replace", user), "--dry-run")[0] == 0
-    assert run("revoke", user, "--leave-without-mfa", "--dry-run")[0] == 0
+    comes, goes = ["create", "seal", "enable", "confirm"], ["deactivate", "delete", "remove"]
+    for words, order in (
+        (made("replace", user), [*comes, *goes]),
+        ([*made("replace", user), "--lost"], [*goes, *comes]),
+        (["revoke", user, "--leave-without-mfa"], goes),
+    ):
+        code, out, _ = run(*words, "--dry-run", "--output", "json")
+        assert (code, [step.split()[0] for step in json.loads(out)["steps"]]) == (0, order)
     assert {call.operation for call in lab.calls[seen:]} <= {
         "GetCallerIdentity",
         "ListMFADevices",
@@ -124,10 +163,11 @@ def test_a_user_with_eight_devices_is_told_what_must_go_first(
     run(*made("enroll", user))
     for _ in range(7):
         assert run(*made("enroll", user), "--add")[0] == 0
-    code, _, err = run(*made("replace", user), "--mfa-device", f"{user}-3")
+    code, _, err = run(*made("replace", user), "--yes", "--mfa-device", f"{user}-3")
     assert code == 2
     assert "one must go before a new one comes" in err
-    assert run(*made("replace", user), "--mfa-device", f"{user}-3", "--lost")[0] == 0
+    assert f"mfa-kit revoke {user} --mfa-device NAME, one of {user}, {user}-2," in err
+    assert run(*made("replace", user), "--yes", "--mfa-device", f"{user}-3", "--lost")[0] == 0
 
 
 def test_revoke_asks_which_of_several(run: Run, made: Callable[..., list[str]], user: str) -> None:
@@ -247,10 +287,11 @@ def test_the_ledger_tells_calls_with_request_ids_and_openings(
     assert [row["what"] for row in rows] == [
         "CreateVirtualMFADevice",
         "EnableMFADevice",
+        "enrollment",
         "OpenBackup",
         "DeactivateMFADevice",
         "DeleteVirtualMFADevice",
-        "revoke",
+        "revocation",
     ]
     assert all(row["reference"] for row in rows if row["what"] != "OpenBackup")
     assert run("ledger", "show", "--since", "2999-01-01")[1] == "nothing yet\n"

@@ -105,7 +105,7 @@ def test_a_replace_moves_a_user_from_key_to_key(mfa_kit: MfaKit, lab: Lab, user:
     old, new = Card(serial=1111), Card(serial=2222)
     pcsc.plug(old, new)
     enroll(mfa_kit, user, "--no-touch", "--key", "1111")
-    done = mfa_kit.run("replace", user, "--with", "oath", "--no-touch", "--key", "2222")
+    done = mfa_kit.run("replace", user, "--with", "oath", "--no-touch", "--key", "2222", "--yes")
     assert done.code == 0, done.err
     assert old.credentials == {}
     assert new.credentials[LABEL.format(f"{user}-2").encode()].key == lab.seed(serial_of(f"{user}-2"))

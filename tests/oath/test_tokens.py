@@ -283,21 +283,53 @@ def test_a_revoke_deactivates_a_token_and_deletes_nothing(
 
 def test_a_person_at_a_terminal_enrolls_a_token(mfa_kit: MfaKit, lab: Lab, user: str, serial: str) -> None:
     """The prompts are on the terminal, and the codes are typed there."""
-    child = pexpect.spawn(
+    child = at_a_terminal(mfa_kit, "enroll", user, "--with", "hardware-totp", "--serial", serial)
+    type_codes(child, serial)
+    child.expect("enrolled")
+    ended(child)
+    assert lab.assigned(serial) == user
+
+
+def test_a_person_at_a_terminal_replaces_a_device_by_a_token(
+    mfa_kit: MfaKit, lab: Lab, user: str, serial: str, recipient: str
+) -> None:
+    """The old device's name is typed to confirm; no backup is told, for AWS alone has the seed of a token."""
+    sealed = ["-r", recipient]
+    mfa_kit.run("enroll", user, "--with", "virtual", "--codes", "generated", *sealed)
+    words = ["replace", user, "--with", "hardware-totp", "--serial", serial, *sealed, "--output", "json"]
+    for dry in (["--dry-run"], []):
+        child = at_a_terminal(mfa_kit, *words, *dry)
+        if not dry:
+            child.expect("will be taken away")
+            child.sendline(user)
+            type_codes(child, serial)
+        child.expect('"backup": null')
+        ended(child)
+    assert lab.assigned(serial) == user
+    assert f"arn:aws:iam::000000000000:mfa/{user}" not in lab.serials()
+
+
+def at_a_terminal(mfa_kit: MfaKit, *words: str) -> "pexpect.spawn[str]":
+    return pexpect.spawn(
         "python",
-        ["-m", "mfa_kit", "enroll", user, "--with", "hardware-totp", "--serial", serial],
+        ["-m", "mfa_kit", *words],
         env={**bare(), **mfa_kit.env, "MFA_KIT_HOME": str(mfa_kit.home), "TERM": "xterm"},
         encoding="utf-8",
         timeout=20,
     )
+
+
+def type_codes(child: "pexpect.spawn[str]", serial: str) -> None:
+    """Read the token's display, once and once more."""
     display = Display(SECRET)
     child.expect(f"press the button of {serial}")
     child.expect("first code: ")
     child.sendline(display.shows(time.time() - 30))
     child.expect("second code: ")
     child.sendline(display.shows(time.time()))
-    child.expect("enrolled")
+
+
+def ended(child: "pexpect.spawn[str]") -> None:
     child.expect(pexpect.EOF)
     child.close()
     assert child.exitstatus == 0
-    assert lab.assigned(serial) == user

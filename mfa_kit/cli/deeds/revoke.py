@@ -1,0 +1,13 @@
+"""What `mfa-kit revoke` and `mfa-kit replace` ask before a device goes."""
+
+from mfa_kit.cli import flags, terminal
+from mfa_kit.models import Entry
+
+
+def confirm(entry: Entry, *, when: str) -> None:
+    """Have a person type the name of the device that goes. Raise Declined, also where none may be asked."""
+    common = flags.common()
+    if not common.yes:
+        terminal.person(common).confirm(
+            f"{entry.intent.serial} will be taken away from {entry.intent.user} {when}", typed=entry.intent.name
+        )
