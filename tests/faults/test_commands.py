@@ -94,6 +94,7 @@ def test_a_dry_run_of_replace_and_revoke_touches_nothing(
     assert run("revoke", user, "--leave-without-mfa", "--dry-run")[0] == 0
     assert {call.operation for call in lab.calls[seen:]} <= {
         "GetCallerIdentity",
+        "GetUser",
         "ListMFADevices",
         "ListMFADeviceTags",
     }
