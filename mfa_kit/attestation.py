@@ -13,6 +13,7 @@ from typing import Any, assert_never
 
 from mfa_kit.errors import DeviceFault, UsageFault
 from mfa_kit.fidokey import (
+    LONGEST_PIN,
     Assertion,
     KeyInfo,
     Model,
@@ -22,8 +23,8 @@ from mfa_kit.fidokey import (
     Statement,
     Trusted,
     Untrusted,
-    Version,
 )
+from mfa_kit.firmware import ADVISORIES, Version, advisories
 from mfa_kit.ports import Metadata, PinEntry, SecurityKey
 from mfa_kit.verification import Check, Proof, Refused, Value, judged
 
@@ -59,60 +60,6 @@ class Policy:
     transports: tuple[str, ...] = ()
     signed_metadata: bool = False
     no_advisories: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Advisory:
-    """Firmware known to be faulty: models by name, from one version up to before another."""
-
-    name: str
-    source: str
-    models: re.Pattern[str]
-    since: Version
-    before: Version
-    value: Value
-    what: str
-
-
-YUBICO = "https://www.yubico.com/support/security-advisories"
-ADVISORIES = (
-    Advisory(
-        name="YSA-2024-03",
-        source=f"{YUBICO}/ysa-2024-03/",
-        models=re.compile(r"yubikey bio", re.IGNORECASE),
-        since=Version(0, 0, 0),
-        before=Version(5, 7, 2),
-        value=Value.WARN,
-        what="who holds the key for a while can copy its private keys (EUCLEAK)",
-    ),
-    Advisory(
-        name="YSA-2024-03",
-        source=f"{YUBICO}/ysa-2024-03/",
-        models=re.compile(r"yubikey 5|security key\b.*\byubico", re.IGNORECASE),
-        since=Version(0, 0, 0),
-        before=Version(5, 7, 0),
-        value=Value.WARN,
-        what="who holds the key for a while can copy its private keys (EUCLEAK)",
-    ),
-    Advisory(
-        name="YSA-2019-02",
-        source=f"{YUBICO}/ysa-2019-02/",
-        models=re.compile(r"yubikey|yk4|yubico", re.IGNORECASE),
-        since=Version(4, 4, 2),
-        before=Version(4, 4, 5),
-        value=Value.FAIL,
-        what="its first signatures after power-up are made with too little randomness",
-    ),
-    Advisory(
-        name="YSA-2017-01",
-        source=f"{YUBICO}/ysa-2017-01/",
-        models=re.compile(r"yubikey|yk4|yubico", re.IGNORECASE),
-        since=Version(4, 2, 6),
-        before=Version(4, 3, 5),
-        value=Value.WARN,
-        what="RSA keys that it made are weak (ROCA); FIDO is not affected",
-    ),
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,7 +158,8 @@ def ask_pin(info: KeyInfo, pins: PinEntry) -> Pin:
     pin = pins.pin(info.pin_retries)
     if not pin.fits(info.min_pin_length):
         raise DeviceFault(
-            f"a PIN of this key has {info.min_pin_length} characters or more, and 63 octets at most; nothing was tried",
+            f"a PIN of this key has {info.min_pin_length} characters or more, and {LONGEST_PIN} octets at most;"
+            " nothing was tried",
             "repeat the command with the key's PIN",
         )
     return pin
@@ -334,14 +282,12 @@ def _advisories(evidence: Evidence, policy: Policy) -> Check:
     if model is None:
         return Check(name, Value.NOT_APPLICABLE, "the model is not proven")
     has = evidence.firmware_at_least
-    about = [each for each in ADVISORIES if each.models.search(model.name)]
-    hit = [each for each in about if has and each.since <= has < each.before][:1]
-    if not has and about:
-        first = about[0]
+    first = next((each for each in ADVISORIES if each.about(model.name)), None)
+    if not has and first:
         value = Value.FAIL if policy.no_advisories else Value.WARN
         return Check(name, value, f"the firmware is unknown, and {first.name} may apply", first.source)
-    for each in hit:
-        value = Value.FAIL if policy.no_advisories else each.value
+    for each in advisories(model.name, has) if has else ():
+        value = Value.FAIL if policy.no_advisories or each.unfit else Value.WARN
         return Check(name, value, f"{each.name}: firmware {has}: {each.what}", each.source)
     return Check(name, Value.PASS, "none that is known applies")
 

@@ -25,6 +25,7 @@ from mfa_kit.models import (
     HARDWARE_TAG,
     KIND_TAG,
     RUN_TAG,
+    USER_NAME,
     USER_TAG,
     Caller,
     Device,
@@ -40,7 +41,7 @@ from mfa_kit.models import (
     check_user,
 )
 from mfa_kit.otp import Created, Pair, Seed
-from mfa_kit.ports import Carrier, Desk
+from mfa_kit.ports import Carrier, Desk, Inventory
 from mfa_kit.recovery import confirmed, delete_command, forget, listed, listed_soon, settle, settle_dead
 
 # IAM quotas: MFA devices of any kind a user.
@@ -74,8 +75,18 @@ class Maker(Protocol):
     def __call__(self, intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Enrolled: ...
 
 
-def user_named(text: str, *, caller: Caller) -> str:
-    """Return the user that a name, an ARN or `@me` means. Raise UsageFault for anything that is not a user here."""
+def user_named(text: str, *, caller: Caller, inventory: Inventory) -> str:
+    """Return the user that a name, an ARN or `@me` means, as IAM spells it. Raise UsageFault for what is no user here.
+
+    IAM sees no case in names; the journal, tags and backups do.
+    """
+    name = _named(text, caller=caller)
+    if caller.user and name.lower() == caller.user.lower():
+        return caller.user
+    return inventory.spelled(name) if USER_NAME.fullmatch(name) and name != "root" else name
+
+
+def _named(text: str, *, caller: Caller) -> str:
     if text == "@me":
         if caller.user is None:
             raise UsageFault(f"you are no IAM user but {caller.arn}", "give a user name instead of @me")

@@ -8,14 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
-from typing import NamedTuple, Self
 
+from mfa_kit.firmware import Version
 from mfa_kit.otp import Secret
 
 # CTAP 2.1, 6.5.5.2: the shortest PIN that any key takes, in Unicode code points, and the longest, in octets of UTF-8.
 SHORTEST_PIN = 4
 LONGEST_PIN = 63
-OCTET = 0xFF
 
 
 class Pin(Secret[str]):
@@ -26,22 +25,6 @@ class Pin(Secret[str]):
     def fits(self, shortest: int) -> bool:
         """Whether a key with this minimum could have this PIN; if not, a try would be wasted."""
         return len(self._value) >= shortest and len(self._value.encode()) <= LONGEST_PIN
-
-
-class Version(NamedTuple):
-    """A firmware version."""
-
-    major: int
-    minor: int
-    patch: int
-
-    @classmethod
-    def of(cls, number: int) -> Self | None:
-        """Read a number as three octets, as Yubico and others write it; None for what is no such number."""
-        return cls(number >> 16, number >> 8 & 0xFF, number & 0xFF) if 0 < number >> 16 <= OCTET else None
-
-    def __str__(self) -> str:
-        return f"{self.major}.{self.minor}.{self.patch}"
 
 
 class Link(StrEnum):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from mfa_kit import otp
 from mfa_kit.errors import DeviceFault
+from mfa_kit.firmware import Version, advisories
 from mfa_kit.oathkey import Plugged
 from mfa_kit.otp import Seed
 from mfa_kit.ports import OathApplet
@@ -14,28 +15,6 @@ from mfa_kit.verification import Check, Proof, Refused, Value, judged
 TEST = "mfa-kit:test"
 # Who uses these: ours, and AWS's own as authenticator apps take it from the QR code.
 ISSUERS = ("AWS", "Amazon Web Services")
-YUBICO = "https://www.yubico.com/support/security-advisories"
-
-
-@dataclass(frozen=True, slots=True)
-class Advisory:
-    """Firmware of YubiKeys known to be faulty, from one version up to before another; none of it is in OATH itself."""
-
-    name: str
-    since: tuple[int, ...]
-    before: tuple[int, ...]
-    what: str
-
-    @property
-    def source(self) -> str:
-        return f"{YUBICO}/{self.name.lower()}/"
-
-
-ADVISORIES = (
-    Advisory("YSA-2024-03", (0, 0, 1), (5, 7, 0), "who holds it for a while can copy its FIDO and PIV keys; not OATH"),
-    Advisory("YSA-2019-02", (4, 4, 2), (4, 4, 5), "too little randomness after power-up in its FIPS series"),
-    Advisory("YSA-2017-01", (4, 2, 6), (4, 3, 5), "RSA keys that it made are weak; not OATH"),
-)
 
 
 def acceptance(
@@ -73,11 +52,10 @@ def _firmware(key: Plugged) -> Iterator[Check]:
         told = key.firmware or "the key says none"
         yield Check("firmware", Value.NOT_APPLICABLE, f"{told}; advisories are known for YubiKeys only")
         return
-    version = tuple(int(part) for part in key.firmware.split("."))
-    found = [each for each in ADVISORIES if each.since <= version < each.before]
+    found = advisories(key.what, Version(*map(int, key.firmware.split("."))))
     yield Check("firmware", Value.PASS, f"{key.firmware}, as the key says" + ("" if found else "; no advisory"))
     for each in found:
-        yield Check(f"advisory {each.name}", Value.WARN, each.what, each.source)
+        yield Check(f"advisory {each.name}", Value.WARN, f"{each.what}; not in OATH itself", each.source)
 
 
 def _room(key: Plugged, used: int) -> Check:

@@ -28,6 +28,10 @@ class Inventory(Protocol):
         """Return the devices of a user. Raise NoSuchEntity when there is no such user."""
         ...
 
+    def spelled(self, user: str) -> str:
+        """Return a user's name as IAM spells it; as it was given where IAM knows no such user, or may not be asked."""
+        ...
+
     def users(self) -> list[str]:
         """Return the names of all users."""
         ...

@@ -281,6 +281,12 @@ class Iam:
         rows = self._read(lambda: [row for page in pages.paginate(UserName=user) for row in page["MFADevices"]])
         return [Device(row["SerialNumber"], row["UserName"], row["EnableDate"].timestamp()) for row in rows]
 
+    def spelled(self, user: str) -> str:
+        try:
+            return str(self._read(lambda: self._iam.get_user(UserName=user)["User"]["UserName"]))
+        except (AccessDenied, NoSuchEntity):
+            return user
+
     def users(self) -> list[str]:
         pages = self._iam.get_paginator("list_users").paginate(PaginationConfig={"PageSize": 1000})
         return self._read(lambda: [row["UserName"] for page in pages for row in page["Users"]])

@@ -39,7 +39,12 @@ def replace(
     common = flags.common()
     sealing = Sealing(to=to, to_files=to_files, backup_dir=backup_dir, passphrase=passphrase)
     with kit.desk(common, vault=sealing.vault(own)) as (desk, caller):
-        wish = enrollment.Wish(user=enrollment.user_named(user, caller=caller), kind=Kind(kind), name=name, path=path)
+        wish = enrollment.Wish(
+            user=enrollment.user_named(user, caller=caller, inventory=desk.inventory),
+            kind=Kind(kind),
+            name=name,
+            path=path,
+        )
         making = MAKING[Kind(kind)]
         carrier = making.carrier(own, desk.inventory)
         run = kit.run_id(desk.inventory)

@@ -31,7 +31,7 @@ def resync(*, user: str, wanted: str | None, keys: tuple[Path, ...], backup_dir:
 
     common = flags.common()
     with kit.desk(common, vault=kit.vault((), (), backup_dir)) as (desk, caller):
-        name = user_named(user, caller=caller)
+        name = user_named(user, caller=caller, inventory=desk.inventory)
         device = revocation.choose(name, wanted, devices=desk.inventory.devices(name))
 
         @cache

@@ -23,7 +23,7 @@ def revoke(*, user: str, wanted: str | None, lost: bool, leave_without_mfa: bool
     common = flags.common()
     with kit.desk(common, vault=kit.vault((), (), None)) as (desk, caller):
         entry = revocation.look_to_revoke(
-            user_named(user, caller=caller),
+            user_named(user, caller=caller, inventory=desk.inventory),
             wanted,
             leave_without_mfa=leave_without_mfa,
             caller=caller,

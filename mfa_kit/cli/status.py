@@ -29,7 +29,7 @@ def status(*, user: str | None, backup_dir: Path | None) -> None:
 
     common = flags.common()
     with kit.desk(common, vault=kit.vault((), (), backup_dir)) as (desk, caller):
-        names = [user_named(user, caller=caller)] if user else desk.inventory.users()
+        names = [user_named(user, caller=caller, inventory=desk.inventory)] if user else desk.inventory.users()
         with ThreadPoolExecutor(AT_ONCE) as pool:
             found = list(pool.map(lambda name: use_case.status(name, caller=caller, desk=desk), names))
         report.many(

@@ -18,6 +18,7 @@ import sys, time, boto3, pyotp
 user = sys.argv[1]
 iam = boto3.client("iam")
 boto3.client("sts").get_caller_identity()
+iam.get_user(UserName=user)
 iam.list_mfa_devices(UserName=user)
 device = iam.create_virtual_mfa_device(VirtualMFADeviceName=user)["VirtualMFADevice"]
 totp, now = pyotp.TOTP(device["Base32StringSeed"].decode()), time.time()

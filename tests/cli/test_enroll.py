@@ -153,8 +153,20 @@ def test_a_dry_run_tells_each_step_and_does_none(enroll: list[str], mfa_kit: Mfa
     assert (done.code, row["outcome"], row["device"]) == (0, "planned", serial_of(user))
     assert [step.split()[0] for step in row["steps"]] == ["create", "seal", "enable", "confirm"]
     assert row["backup"] in row["steps"][1]
-    assert {call.operation for call in lab.calls[before:]} == {"GetCallerIdentity", "ListMFADevices"}
+    assert {call.operation for call in lab.calls[before:]} == {"GetCallerIdentity", "GetUser", "ListMFADevices"}
     assert not (mfa_kit.home / "backups").exists()
+
+
+def test_one_user_however_the_name_is_typed(mfa_kit: MfaKit, user: str, recipient: str) -> None:
+    """The device, the backup's folder, status and revoke are of the user as IAM spells him."""
+    enroll = ["enroll", user.upper(), "--with", "virtual", "--codes", "generated", "-r", recipient]
+    row = result(mfa_kit.run(*enroll, "--output", "json").out)
+    assert (row["user"], row["device"]) == (user, serial_of(user))
+    assert [path.name for path in (mfa_kit.home / "backups" / "000000000000").iterdir()] == [user]
+    shown = result(mfa_kit.run("status", user, "--output", "json").out)["rows"]
+    assert [(each["made"], each["backup"]) for each in shown] == [("this desk", row["backup"])]
+    assert mfa_kit.run("revoke", user.upper(), "--yes", "--leave-without-mfa").code == 0
+    assert not Path(row["backup"]).exists()
 
 
 def test_a_table_is_for_people(enroll: list[str], mfa_kit: MfaKit, user: str) -> None:

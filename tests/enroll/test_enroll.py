@@ -431,9 +431,10 @@ def test_a_broken_backup_folder_leaves_iam_as_it_was(at: AtDesk, user: str, at_l
         ("arn:aws:iam::123456789012:root", CALLER, "root"),
     ],
 )
-def test_a_user_is_a_name_an_arn_or_me(text: str, caller: Caller, user: str) -> None:
+def test_a_user_is_a_name_an_arn_or_me(text: str, caller: Caller, user: str, at: AtDesk) -> None:
     """Paths are no part of the name."""
-    assert user_named(text, caller=caller) == user
+    with at() as desk:
+        assert user_named(text, caller=caller, inventory=desk.desk.inventory) == user
 
 
 @pytest.mark.parametrize(
@@ -446,11 +447,34 @@ def test_a_user_is_a_name_an_arn_or_me(text: str, caller: Caller, user: str) -> 
         ("arn:aws:iam::123456789012:group/user/bob", "is not a user"),
     ],
 )
-def test_what_is_no_user_here_is_told(text: str, said: str) -> None:
+def test_what_is_no_user_here_is_told(text: str, said: str, at: AtDesk) -> None:
     """With what to give instead."""
-    with pytest.raises(UsageFault, match=said) as caught:
-        user_named(text, caller=ROLE)
+    with at() as desk, pytest.raises(UsageFault, match=said) as caught:
+        user_named(text, caller=ROLE, inventory=desk.desk.inventory)
     assert caught.value.hint
+
+
+@pytest.mark.parametrize("text", ["{user}", "{USER}", "arn:aws:iam::000000000000:user/{USER}"])
+def test_a_user_is_spelled_as_iam_does(text: str, user: str, at: AtDesk) -> None:
+    """IAM sees no case in names, so a name that was typed otherwise is the same user."""
+    with at() as desk:
+        text = text.format(user=user, USER=user.upper())
+        assert user_named(text, caller=desk.caller, inventory=desk.desk.inventory) == user
+
+
+def test_ones_own_name_is_not_looked_up(at: AtDesk, at_lab: Lab) -> None:
+    """STS told it already, as IAM spells it."""
+    with at() as desk:
+        before = len(at_lab.calls)
+        assert user_named("LAB-admin", caller=desk.caller, inventory=desk.desk.inventory) == "lab-admin"
+        assert len(at_lab.calls) == before
+
+
+def test_a_name_stays_as_typed_where_iam_may_not_be_asked(user: str, at: AtDesk, at_lab: Lab) -> None:
+    """Lean policies leave iam:GetUser out, and enrolling works without it."""
+    at_lab.faults.add("GetUser", "denied", at="every")
+    with at() as desk:
+        assert user_named(user.upper(), caller=desk.caller, inventory=desk.desk.inventory) == user.upper()
 
 
 def test_a_look_touches_nothing(at: AtDesk, user: str, at_lab: Lab, home: Path) -> None:

@@ -133,6 +133,7 @@ def test_a_dry_run_of_replace_and_revoke_shows_the_steps_and_touches_nothing(
         assert (code, [step.split()[0] for step in json.loads(out)["steps"]]) == (0, order)
     assert {call.operation for call in lab.calls[seen:]} <= {
         "GetCallerIdentity",
+        "GetUser",
         "ListMFADevices",
         "ListMFADeviceTags",
     }

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mfa_kit.attestation import Policy, policy_of
 from mfa_kit.errors import UsageFault
-from mfa_kit.fidokey import Version
+from mfa_kit.firmware import Version
 from mfa_kit.verification import Check, Proof, Refused, Value, judged
 from tests.fido.conftest import Desk
 

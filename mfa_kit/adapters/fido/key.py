@@ -28,7 +28,8 @@ from mfa_kit.adapters.fido import links
 from mfa_kit.adapters.fido.faults import CARD_ERRORS, GARBLED, code_of, cut, reason, told, words
 from mfa_kit.adapters.fido.statement import registration_of
 from mfa_kit.errors import DeviceFault
-from mfa_kit.fidokey import Assertion, KeyInfo, Link, Pin, Plugged, Registration, Statement, Version
+from mfa_kit.fidokey import Assertion, KeyInfo, Link, Pin, Plugged, Registration, Statement
+from mfa_kit.firmware import Version
 
 # Seconds left, at which a person is told again to touch the key.
 COUNTDOWN = (20, 10, 5)

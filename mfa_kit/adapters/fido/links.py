@@ -17,7 +17,8 @@ from fido2.hid.base import CtapHidConnection, HidDescriptor, parse_report_descri
 
 from mfa_kit.adapters.fido.faults import CARD_ERRORS, GARBLED, card_lost, cut, is_held
 from mfa_kit.errors import DeviceFault
-from mfa_kit.fidokey import Link, Plugged, Version
+from mfa_kit.fidokey import Link, Plugged
+from mfa_kit.firmware import Version
 
 with suppress(ImportError):
     from fido2.pcsc import CtapPcscDevice

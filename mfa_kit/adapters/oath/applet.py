@@ -26,14 +26,13 @@ from yubikit.support import get_name
 from mfa_kit import otp
 from mfa_kit.adapters.oath.pcsc import NONSENSE, Wire, clean, plain
 from mfa_kit.errors import DeviceFault
+from mfa_kit.firmware import oath_credentials
 from mfa_kit.oathkey import Plugged
 from mfa_kit.otp import Secret, Seed
 
 # Seconds to touch a key, and when what is left of them is told.
 TOUCH = 30.0
 TOUCH_TOLD = (20, 10, 5)
-# Credentials that a model holds, by firmware: Yubico, "YubiKey Technical Manual", OATH.
-CAPACITY = (((5, 7, 0), 64), ((4, 0, 0), 32), ((3, 0, 0), 28))
 
 
 class Applet:
@@ -60,7 +59,7 @@ class Applet:
         """Tell what this is, as far as it says so; info is what its management applet said."""
         version, reader = self._session.version, self.wire.reader
         used = None if self.locked else len(self.names())
-        most = next((most for since, most in CAPACITY if version >= since), None) if info else None
+        most = oath_credentials(version) if info else None
         return Plugged(
             reader=reader,
             where=clean(reader),

@@ -45,7 +45,11 @@ def enroll(
     made = Kind(kind)
     with kit.desk(common, vault=vault) as (desk, caller):
         wish = enrollment.Wish(
-            user=enrollment.user_named(user, caller=caller), kind=made, name=name, path=path, add=add
+            user=enrollment.user_named(user, caller=caller, inventory=desk.inventory),
+            kind=made,
+            name=name,
+            path=path,
+            add=add,
         )
         row = MAKING[made]
         carrier = row.carrier(own, desk.inventory)
@@ -69,7 +73,7 @@ def resume(user: str, keys: Sequence[Path], own: Mapping[str, Any], *, backup_di
     common = flags.common()
     with kit.desk(common, vault=kit.vault((), (), backup_dir)) as (desk, caller):
         outcome = enrollment.resume(
-            enrollment.user_named(user, caller=caller),
+            enrollment.user_named(user, caller=caller, inventory=desk.inventory),
             MAKING[Kind.VIRTUAL].carrier(own, desk.inventory),
             opened=lambda entry: backups.open_created(Path(desk.vault.find(entry) or ""), keys),
             caller=caller,

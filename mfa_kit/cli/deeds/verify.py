@@ -29,7 +29,7 @@ def user(
 ) -> int:
     """Check that a key is a user's device, and print the answer; return 1 where it is no."""
     with kit.desk(flags.common(), vault=kit.vault((), (), None)) as (desk, caller):
-        name = user_named(user, caller=caller)
+        name = user_named(user, caller=caller, inventory=desk.inventory)
         device = revocation.choose(name, wanted, devices=desk.inventory.devices(name))
         answer = oath_kit.belongs(
             device, wanted_key, caller=caller, desk=desk, resync=resync, backup=backup, identities=identities

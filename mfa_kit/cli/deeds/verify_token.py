@@ -69,7 +69,7 @@ def _bare(serial: str, codes: Typed, probe_user: str | None) -> int:
             probe(
                 serial,
                 Pair(*codes.codes),
-                user=user_named(probe_user, caller=caller),
+                user=user_named(probe_user, caller=caller, inventory=desk.inventory),
                 caller=caller,
                 desk=desk,
                 runs=lambda: desk_kit.run_id(desk.inventory),

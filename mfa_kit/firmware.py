@@ -1,0 +1,94 @@
+"""What is published of the firmware of keys, for OATH and FIDO alike: advisories, and how much a model holds."""
+
+import re
+from dataclasses import dataclass
+from typing import NamedTuple, Self
+
+OCTET = 0xFF
+
+
+class Version(NamedTuple):
+    """A firmware version."""
+
+    major: int
+    minor: int
+    patch: int
+
+    @classmethod
+    def of(cls, number: int) -> Self | None:
+        """Read a number as three octets, as Yubico and others write it; None for what is no such number."""
+        return cls(number >> 16, number >> 8 & 0xFF, number & 0xFF) if 0 < number >> 16 <= OCTET else None
+
+    def __str__(self) -> str:
+        return f"{self.major}.{self.minor}.{self.patch}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advisory:
+    """Firmware known to be faulty: models by name, from one version up to before another.
+
+    `unfit`: what a key signs cannot be relied on, so that it is not fit for FIDO. None of them is in OATH itself.
+    """
+
+    name: str
+    models: re.Pattern[str]
+    since: Version
+    before: Version
+    what: str
+    unfit: bool = False
+
+    @property
+    def source(self) -> str:
+        return f"https://www.yubico.com/support/security-advisories/{self.name.lower()}/"
+
+    def about(self, model: str) -> bool:
+        """Whether it is about a model, whatever its firmware."""
+        return bool(self.models.search(model))
+
+
+ANY = re.compile(r"yubikey|yk4|yubico", re.IGNORECASE)
+COPIED = "who holds the key for a while can copy its FIDO and PIV private keys (EUCLEAK)"
+ADVISORIES = (
+    Advisory(
+        name="YSA-2024-03",
+        models=re.compile(r"yubikey bio", re.IGNORECASE),
+        since=Version(0, 0, 0),
+        before=Version(5, 7, 2),
+        what=COPIED,
+    ),
+    Advisory(
+        name="YSA-2024-03",
+        # The name of a reader, "Yubico YubiKey OTP+FIDO+CCID", does not tell the series.
+        models=re.compile(r"yubikey 5|yubico yubikey|security key\b.*\byubico", re.IGNORECASE),
+        since=Version(0, 0, 0),
+        before=Version(5, 7, 0),
+        what=COPIED,
+    ),
+    Advisory(
+        name="YSA-2019-02",
+        models=ANY,
+        since=Version(4, 4, 2),
+        before=Version(4, 4, 5),
+        what="its first signatures after power-up are made with too little randomness",
+        unfit=True,
+    ),
+    Advisory(
+        name="YSA-2017-01",
+        models=ANY,
+        since=Version(4, 2, 6),
+        before=Version(4, 3, 5),
+        what="RSA keys that it made are weak (ROCA); FIDO is not affected",
+    ),
+)
+# Credentials that a YubiKey's OATH applet holds, by firmware: Yubico, "YubiKey Technical Manual", OATH.
+_OATH_CREDENTIALS = ((Version(5, 7, 0), 64), (Version(4, 0, 0), 32), (Version(3, 0, 0), 28))
+
+
+def advisories(model: str, version: Version) -> list[Advisory]:
+    """Return what is known of a model with this firmware."""
+    return [each for each in ADVISORIES if each.about(model) and each.since <= version < each.before]
+
+
+def oath_credentials(version: tuple[int, ...]) -> int | None:
+    """Return how many OATH credentials a YubiKey with this firmware holds; None where it is not published."""
+    return next((most for since, most in _OATH_CREDENTIALS if version >= since), None)

@@ -1,0 +1,35 @@
+"""One table of what is published of firmware, for OATH and FIDO."""
+
+import pytest
+
+from mfa_kit.firmware import Version, advisories, oath_credentials
+
+
+@pytest.mark.parametrize(
+    ("model", "version", "names"),
+    [
+        ("YubiKey 5 NFC", (5, 4, 3), ["YSA-2024-03"]),
+        ("YubiKey 5 NFC", (5, 7, 0), []),
+        ("YubiKey Bio - FIDO Edition", (5, 7, 1), ["YSA-2024-03"]),
+        ("YubiKey Bio - FIDO Edition", (5, 7, 2), []),
+        ("Security Key NFC by Yubico", (5, 4, 3), ["YSA-2024-03"]),
+        ("Yubico YubiKey OTP+FIDO+CCID 00 00", (5, 4, 3), ["YSA-2024-03"]),
+        ("YubiKey 4", (4, 3, 1), ["YSA-2017-01"]),
+        ("YubiKey FIPS", (4, 4, 4), ["YSA-2019-02"]),
+        ("YubiKey FIPS", (4, 4, 5), []),
+        ("Somebody's key", (4, 4, 4), []),
+    ],
+)
+def test_an_advisory_is_about_models_and_versions(model: str, version: tuple[int, int, int], names: list[str]) -> None:
+    """Yubico's security advisories YSA-2024-03, YSA-2019-02 and YSA-2017-01: from one version up to before another."""
+    found = advisories(model, Version(*version))
+    assert [each.name for each in found] == names
+    assert all(each.source.endswith(f"/{each.name.lower()}/") for each in found)
+
+
+@pytest.mark.parametrize(
+    ("version", "most"), [((2, 9, 9), None), ((3, 4, 0), 28), ((4, 0, 0), 32), ((5, 6, 9), 32), ((5, 7, 0), 64)]
+)
+def test_how_many_oath_credentials_a_yubikey_holds(version: tuple[int, ...], most: int | None) -> None:
+    """YubiKey Technical Manual, OATH: a class of firmware each."""
+    assert oath_credentials(version) == most
