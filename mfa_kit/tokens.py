@@ -27,6 +27,7 @@ from mfa_kit.seeds import (
     Token,
     Typed,
     Verdict,
+    folded,
 )
 
 # Steps round the expected one. Clocks in boxes have been seen 7 to 8 steps off after some years.
@@ -247,11 +248,6 @@ def proved(file: SeedFile, serial: str, typed: Typed, *, window: int = WINDOW) -
             "type two consecutive codes of a token that works, or say --seed-encoding",
         )
     return replace(file, readings=(showing[0],))
-
-
-def folded(serial: str) -> str:
-    """Return a serial without what scanners and people change of it: case and blanks."""
-    return "".join(serial.split()).casefold()
 
 
 def named(keys: Iterable[Key], serial: str) -> Key | None:

@@ -14,7 +14,7 @@ from mfa_kit.adapters.seedfiles import pskc, safenet, tables, uris, xml
 from mfa_kit.adapters.seedfiles.pskc import Unlock
 from mfa_kit.errors import IntegrityFault, UsageFault
 from mfa_kit.otp import Secret
-from mfa_kit.seeds import Encoding, Factor, SeedFile, Token
+from mfa_kit.seeds import Encoding, Factor, SeedFile, Token, reasons
 
 LARGEST = 64 * 2**20
 # AWS's hardware TOTP tokens: four letters and eight digits, such as GAHT12345678 (IAM user guide).
@@ -56,9 +56,10 @@ def read(content: bytes, unlock: Unlock, *, now: float, wanted: Encoding | None 
             raise UsageFault(f"this file is {what}", hint)
     found = _read(content, unlock, now=now, wanted=wanted)
     if not found.bare and not any(reading.keys for reading in found.readings):
-        first = next((each for reading in found.readings for each in reading.dropped), None)
-        reason = f"; {first.where}: {first.reason}" if first else ""
-        raise IntegrityFault(f"not one token of this file can be used{reason}", "look whether it is the right file")
+        said = reasons(found.readings[0].dropped if found.readings else ())
+        raise IntegrityFault(
+            f"not one token of this file can be used{said and f'; {said}'}", "look whether it is the right file"
+        )
     return replace(found, notes=(*found.notes, *_notes(found)))
 
 

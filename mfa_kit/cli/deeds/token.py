@@ -125,7 +125,7 @@ class Sitting:
         keys = file.readings[0].keys if file.readings else ()
         self._keys = {key.token.serial: key for key in keys}
         self.tokens = [*(key.token for key in keys), *file.bare]
-        self._serials = {tokens.folded(each.serial): each.serial for each in self.tokens}
+        self._serials = {folded(each.serial): each.serial for each in self.tokens}
         if self._settled:
             kit.stock(keys, file.bare)
 
@@ -135,7 +135,7 @@ class Sitting:
 
     def named(self, serial: str) -> str | None:
         """Return a serial as the file writes it; None for one that is not in this box."""
-        return self._serials.get(tokens.folded(serial))
+        return self._serials.get(folded(serial))
 
     def count(self, serial: str) -> int:
         """Return how many codes are to be read: two where one would prove nothing."""
