@@ -24,6 +24,8 @@ AWS_OCTETS = 40
 # Twenty octets in base32, sixteen in hex: no serial of a display token is as long and looks like that.
 LONG = 32
 LIKE_A_SEED = re.compile(rf"(?=.*\d)(?=.*[a-z])([0-9a-f]{{{LONG},}}|[a-z2-7]{{{LONG},}}=*)", re.ASCII | re.IGNORECASE)
+# AWS's hardware TOTP tokens: four letters and eight digits, such as GAHT12345678 (IAM user guide).
+SOLD_BY_AWS = re.compile(r"[a-z]{4}\d{8}", re.ASCII)
 # Reasons that fit into one sentence.
 TOLD = 10
 
@@ -31,6 +33,11 @@ TOLD = 10
 def folded(serial: str) -> str:
     """Return a serial without what scanners and people change of it: case and blanks."""
     return "".join(serial.split()).casefold()
+
+
+def sold_by_aws(serial: str) -> bool:
+    """Tell whether a serial looks like one of a token that AWS sold, whose seed only AWS has."""
+    return SOLD_BY_AWS.fullmatch(folded(serial)) is not None
 
 
 class Factor(StrEnum):
@@ -143,6 +150,15 @@ class Typed:
 
     codes: tuple[str, ...]
     at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A reading that was written down: where it stands, and what a token showed when."""
+
+    where: str
+    serial: str
+    typed: Typed
 
 
 class Verdict(StrEnum):

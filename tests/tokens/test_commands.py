@@ -261,7 +261,7 @@ def test_a_box_is_accepted_from_a_table_and_goes_on_later(mfa_kit: MfaKit, box: 
     """What was accepted stays accepted, until another reading says otherwise."""
     now = time.time()
     first, second = tmp_path / "monday.csv", tmp_path / "tuesday.csv"
-    first.write_text(f"serial,code\n{T30.serial},{T30.shows(now)}\n{T60.serial},000000\n77,123456\n,,\nbad\n")
+    first.write_text(f"serial,code\n{T30.serial},{T30.shows(now)}\n{T60.serial},000000,111111\n77,123456\n,,\nbad\n")
     second.write_text(f"{T60.serial};{T60.shows(now, ahead=-60)}\n{BOX[2].serial};{BOX[2].shows(now)};;{int(now)}\n")
     monday = mfa_kit.run("token", "accept", box, "--readings", first, "--output", "json")
     row = said(monday)
@@ -305,7 +305,7 @@ def test_a_box_that_is_not_settled_is_settled_by_its_first_right_codes(
 
 def test_the_list_shows_what_became_of_each(mfa_kit: MfaKit, box: Path, tmp_path: Path) -> None:
     table = tmp_path / "readings.csv"
-    table.write_text(f"{T30.serial},{T30.shows(time.time())}\n{T60.serial},000000\n")
+    table.write_text(f"{T30.serial},{T30.shows(time.time())}\n{T60.serial},000000,111111\n")
     mfa_kit.run("token", "accept", box, "--readings", table)
     rows = said(mfa_kit.run("token", "list", "--output", "json"))["rows"]
     assert [row["verdict"] for row in rows] == ["rejected", "accepted", "untested"]
@@ -325,9 +325,24 @@ def sold(at_lab: Lab) -> Made:
 def test_a_token_that_aws_sold_is_judged_by_its_display(mfa_kit: MfaKit, codes: Callable[..., None]) -> None:
     codes("123456", "654321")
     result = mfa_kit.run("verify", "token", SOLD, "--codes-stdin", "--output", "json")
-    assert "only its display was looked at" in said(result)["clock"]
+    row = said(result)
+    assert (result.code, row["outcome"], row["checked"]) == (
+        0,
+        "display-only",
+        "it shows two different codes of six digits",
+    )
+    assert "only AWS has its seed" in row["not_checked"]
     codes("123456", "123456")
-    assert mfa_kit.run("verify", "token", SOLD, "--codes-stdin").code == 1
+    again = mfa_kit.run("verify", "token", SOLD, "--codes-stdin", "--output", "json")
+    assert (again.code, said(again)["outcome"]) == (1, "undecided")
+
+
+def test_a_token_of_another_maker_is_not_judged_by_its_display(mfa_kit: MfaKit, codes: Callable[..., None]) -> None:
+    """Any two numbers would pass, so its seed file is asked for before a code is."""
+    codes("123456", "654321")
+    result = mfa_kit.run("verify", "token", T30.serial, "--codes-stdin")
+    assert (result.code, result.out) == (2, "")
+    assert "name that: --seeds FILE; or let AWS judge: --probe-user USER" in result.err
 
 
 def test_a_probe_lets_aws_judge_and_leaves_nothing(
@@ -335,7 +350,7 @@ def test_a_probe_lets_aws_judge_and_leaves_nothing(
 ) -> None:
     codes(*two(sold))
     result = mfa_kit.run("verify", "token", sold.serial, "--codes-stdin", "--probe-user", user, "--output", "json")
-    assert (result.code, said(result)["aws"]) == (0, "AWS knows this token and took its codes")
+    assert (result.code, said(result)["aws"]) == (0, "AWS knows it and took its codes")
     assert at_lab.assigned(sold.serial) is None
 
 
@@ -389,7 +404,7 @@ def test_a_token_that_was_rejected_is_not_enrolled(
     mfa_kit: MfaKit, box: Path, tmp_path: Path, user: str, kind: str
 ) -> None:
     table = tmp_path / "readings.csv"
-    table.write_text(f"{T30.serial},12345678,,\n")
+    table.write_text(f"{T30.serial},000000,111111\n")
     mfa_kit.run("token", "accept", box, "--readings", table)
     capacity = ["--capacity", "63"] if kind == "programmable" else []
     result = mfa_kit.run("enroll", user, "--with", kind, "--serial", T30.serial, *capacity)
@@ -403,7 +418,8 @@ def test_a_list_of_serials_is_accepted_by_displays(mfa_kit: MfaKit, tmp_path: Pa
     file.write_text("GAHT12345678\nGAHT12345679\n")
     table.write_text("GAHT12345678,123456,654321\nGAHT12345679,123456,123456\n")
     row = said(mfa_kit.run("token", "accept", file, "--readings", table, "--output", "json"))
-    assert (row["accepted"], row["rejected"]) == (1, 1)
+    assert (row["accepted"], row["rejected"], row["untested"]) == (1, 0, 1)
+    assert row["not_taken"][0]["reason"].startswith("not decided: the same code was typed twice")
     imported = said(mfa_kit.run("token", "import", file, "--output", "json"))
     assert (imported["tokens"], imported["usable_with_aws"]) == (2, 2)
 
@@ -412,7 +428,7 @@ def test_the_sheet_is_one_file_that_asks_for_nothing(mfa_kit: MfaKit, box: Path,
     """No script, no picture or style from elsewhere; names are not markup."""
     out = tmp_path / "sheet.html"
     table = tmp_path / "readings.csv"
-    table.write_text(f"{T30.serial},{T30.shows(time.time())}\n{T60.serial},000000\n")
+    table.write_text(f"{T30.serial},{T30.shows(time.time())}\n{T60.serial},000000,111111\n")
     hostile = tmp_path / "<b>box&.csv"
     hostile.write_bytes(box.read_bytes())
     mfa_kit.run("token", "accept", hostile, "--readings", table, "--sheet", out)

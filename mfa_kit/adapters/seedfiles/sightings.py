@@ -2,11 +2,10 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from mfa_kit.adapters.seedfiles.tables import split
-from mfa_kit.seeds import Dropped, Typed
+from mfa_kit.seeds import Dropped, Typed, Written
 
 # Some displays show two groups.
 CODE = re.compile(r"\d{6,9}|\d{3,5} \d{3,4}", re.ASCII)
@@ -14,15 +13,6 @@ PLAIN = re.compile(r"[A-Za-z ]+")
 # No reading is older than RFC 4226, of 2005, nor later than now but for a clock that is a little ahead of this one.
 FIRST = datetime(2005, 1, 1, tzinfo=UTC).timestamp()
 AHEAD = 60
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """One row: the token, and what it showed when."""
-
-    where: str
-    serial: str
-    typed: Typed
 
 
 def read(text: str, *, now: float) -> list[Written | Dropped]:
