@@ -9,10 +9,10 @@ from mfa_kit.models import DEVICE_NAME, Entry, Intent
 from mfa_kit.otp import Created, Pair
 from mfa_kit.phone import read_pair
 from mfa_kit.ports import Interaction, Progress
+from mfa_kit.seeds import sold_by_aws
 
 # IAM API reference, EnableMFADevice, SerialNumber; "GAHT12345678" is the IAM user guide's example.
 SERIAL = re.compile(r"[\w+=/:,.@-]{9,256}", re.ASCII)
-SOLD_FOR_AWS = re.compile(r"GA[A-Z]{2}\d{8}")
 INSTEAD = "a terminal: AWS takes two codes off the display, and nobody else can give them"
 
 
@@ -31,7 +31,7 @@ class DisplayToken:
         if sealed:
             self._progress.note(f"no backup is made: only AWS has the seed of {self._serial}")
         self._interaction.check(instead=INSTEAD)
-        if not SOLD_FOR_AWS.fullmatch(self._serial):
+        if not sold_by_aws(self._serial):
             self._progress.note(
                 f"{self._serial} does not look like the serial of a token that was made for AWS, such as GAHT12345678"
             )

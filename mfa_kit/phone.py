@@ -47,6 +47,8 @@ class Way:
     shown_by: str = "the phone"
     scan: str = "scan it with {user}'s authenticator app, then type what the app shows for {name}"
     picture: Picture | None = None
+    instead: str = INSTEAD
+    unseen: str = "--qr-file FILE, or seal it with -r RECIPIENT and scan the backup"
 
 
 class Phone:
@@ -67,18 +69,18 @@ class Phone:
 
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
         self._sealed = sealed
-        self._interaction.check(instead=INSTEAD)
+        self._interaction.check(instead=self._way.instead)
         if picture := self._way.picture:
             self._interaction.confirm(
                 f"{picture.path} will hold the seed of {intent.name} unencrypted, until you delete it",
                 typed="yes",
-                instead=INSTEAD,
+                instead=self._way.instead,
             )
         elif not sealed:
             # As long as the URI that AWS will give; only the seed and the account's alias may be others.
             label = f"Amazon%20Web%20Services:{intent.name}@{intent.account}"
             uri = KeyUri(f"otpauth://totp/{label}?secret={'A' * 64}&issuer=Amazon%20Web%20Services")
-            self._interaction.check(*self._parts(Created(Seed(bytes(40)), uri)), instead=self._instead())
+            self._interaction.check(*self._parts(Created(Seed(bytes(40)), uri)), instead=self._way.unseen)
         return intent
 
     def install(self, intent: Intent, created: Created) -> None:
@@ -107,6 +109,7 @@ class Phone:
                 now=self._now,
                 interaction=screen,
                 shown_by=self._way.shown_by,
+                instead=self._way.instead,
             )
         finally:
             screen.clear()
@@ -120,7 +123,7 @@ class Phone:
             self._interaction.say(f"the QR code is in {picture.path}")
             return
         try:
-            self._interaction.show(*self._parts(created), instead=self._instead())
+            self._interaction.show(*self._parts(created), instead=self._way.unseen)
         except UsageFault as small:
             if not self._sealed:
                 raise
@@ -130,10 +133,6 @@ class Phone:
     def _parts(self, created: Created) -> list[Secret[str]]:
         symbol = self._draw(created.uri)
         return [symbol, otp.grouped(created.seed)] if self._way.grouped else [symbol]
-
-    @staticmethod
-    def _instead() -> str:
-        return "--qr-file FILE, or seal it with -r RECIPIENT and scan the backup"
 
 
 def prove(

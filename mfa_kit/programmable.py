@@ -18,6 +18,8 @@ SCAN = (
     "burn it into the token: scan it with the token's own burner app or tool, SHA-1, 6 digits, 30 seconds; then switch "
     "the token on and type what it shows for {name}"
 )
+INSTEAD = "a terminal: its burner app scans a QR code off the screen, and somebody types what the token shows then"
+UNSEEN = "-r RECIPIENT, and scan the sealed backup"
 
 
 class OffTheShelf:
@@ -50,6 +52,7 @@ class Programmable:
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
         if not SERIAL.fullmatch(self._serial):
             raise UsageFault(f"{self._serial!r} is not the serial of a token", "type what is printed on its back")
+        self._interaction.check(instead=INSTEAD)
         capacity = self._capacity or self._asked()
         if capacity < AWS_OCTETS:
             raise UsageFault(

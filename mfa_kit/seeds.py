@@ -1,5 +1,10 @@
-"""Display tokens: what a seed file says of them, and what a desk saw of them. Values; a seed stays opaque."""
+"""Display tokens: what a seed file says of them, and what a desk saw of them. Values; a seed stays opaque.
 
+No sentence here or about a seed file quotes a cell of it but a serial: what stands there may be a seed.
+"""
+
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -16,13 +21,23 @@ COUNTERS = range(10**9)
 SERIAL = 64
 # IAM: the seed of a virtual MFA device has 320 bits.
 AWS_OCTETS = 40
-# Ten octets are sixteen letters of base32.
-WORD = 15
+# Twenty octets in base32, sixteen in hex: no serial of a display token is as long and looks like that.
+LONG = 32
+LIKE_A_SEED = re.compile(rf"(?=.*\d)(?=.*[a-z])([0-9a-f]{{{LONG},}}|[a-z2-7]{{{LONG},}}=*)", re.ASCII | re.IGNORECASE)
+# AWS's hardware TOTP tokens: four letters and eight digits, such as GAHT12345678 (IAM user guide).
+SOLD_BY_AWS = re.compile(r"[a-z]{4}\d{8}", re.ASCII)
+# Reasons that fit into one sentence.
+TOLD = 10
 
 
-def quoted(text: str) -> str:
-    """Quote a word of a seed file, unless it is long enough to be a seed in the wrong column."""
-    return repr(text) if len(text) <= WORD else "not readable"
+def folded(serial: str) -> str:
+    """Return a serial without what scanners and people change of it: case and blanks."""
+    return "".join(serial.split()).casefold()
+
+
+def sold_by_aws(serial: str) -> bool:
+    """Tell whether a serial looks like one of a token that AWS sold, whose seed only AWS has."""
+    return SOLD_BY_AWS.fullmatch(folded(serial)) is not None
 
 
 class Factor(StrEnum):
@@ -60,16 +75,24 @@ class Token:
 
     def wrong(self) -> str:
         """Say which parameter is outside the standards; empty when none is."""
-        if not self.serial or len(self.serial) > SERIAL or not self.serial.isprintable():
-            return "there is no serial" if not self.serial else "the serial is damaged or too long"
+        if misplaced := self._misplaced():
+            return misplaced
         if self.digest not in DIGESTS:
-            return f"the hash is {quoted(self.digest)}; known are {', '.join(DIGESTS)}"
+            return f"its hash is none of {', '.join(DIGESTS)}"
         if self.digits not in DIGITS:
-            return f"it shows {self.digits} digits; RFC 6030 allows {DIGITS[0]} to {DIGITS[-1]}"
+            return f"it does not show {DIGITS[0]} to {DIGITS[-1]} digits, as RFC 6030 allows"
         if self.factor is Factor.TOTP and self.period not in PERIODS:
-            return f"its step is {self.period} s; known are 30 and 60"
+            return "its step is neither 30 nor 60 s"
         if self.factor is Factor.HOTP and self.counter not in COUNTERS:
             return "its counter is out of range"
+        return ""
+
+    def _misplaced(self) -> str:
+        if not self.serial or len(self.serial) > SERIAL or not self.serial.isprintable():
+            return "there is no serial" if not self.serial else "the serial is damaged or too long"
+        for name, text in (("serial", self.serial), ("maker", self.maker), ("model", self.model)):
+            if len(text) >= LONG and any(LIKE_A_SEED.fullmatch(re.sub("[ -]", "", part)) for part in text.split(":")):
+                return f"its {name} looks like a seed; see whether two columns were swapped"
         return ""
 
 
@@ -93,6 +116,13 @@ class Dropped:
 
     where: str
     reason: str
+
+
+def reasons(dropped: Sequence[Dropped]) -> str:
+    """Join what is wrong with rows into one sentence; of many, the first of them and how many more there are."""
+    said = [f"{each.where}: {each.reason}" for each in dropped[:TOLD]]
+    more = len(dropped) - TOLD
+    return "; ".join([*said, f"and {more} more"] if more > 0 else said)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +150,15 @@ class Typed:
 
     codes: tuple[str, ...]
     at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A reading that was written down: where it stands, and what a token showed when."""
+
+    where: str
+    serial: str
+    typed: Typed
 
 
 class Verdict(StrEnum):

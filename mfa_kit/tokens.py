@@ -1,7 +1,8 @@
 """Prove that a display token shows the codes of its seed, find the token that shows a code, and say why one does not.
 
-Pure: codes and the time they were read at come in, verdicts go out. One code is a proof only as long as few steps are
-searched: `chance` says how likely a number typed at random would pass, and above ENOUGH a second code is asked for.
+Pure: codes and the time they were read at come in, verdicts go out. What was found is a proof as far as it is no
+coincidence: `chance` says how likely a number typed at random would be found as near to where it is expected, and above
+ENOUGH nothing is decided, and a second code is asked for.
 """
 
 from collections import Counter
@@ -27,6 +28,7 @@ from mfa_kit.seeds import (
     Token,
     Typed,
     Verdict,
+    folded,
 )
 
 # Steps round the expected one. Clocks in boxes have been seen 7 to 8 steps off after some years.
@@ -35,7 +37,10 @@ WINDOW = 20
 FAR = {Factor.TOTP: 5760, Factor.HOTP: 1000}
 # The chance of a coincidence that still counts as none.
 ENOUGH = 0.01
+SECOND = "give a second code, the one that it shows next"
 AWS_ISSUER = "Amazon Web Services"
+# Two codes that are right and stand no further apart were read in a row, and some in between were not.
+MISSED = 10
 DAY = 86400
 # What fits on a sheet of paper and on a screen.
 BINS = 40
@@ -78,6 +83,18 @@ class NotShown:
     hint: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undecided:
+    """Nothing is known of the token: the codes were mistyped, or what was found may be a coincidence.
+
+    `second`: the code that follows the one that was typed would decide.
+    """
+
+    what: str
+    hint: str
+    second: bool = False
+
+
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
@@ -114,34 +131,46 @@ def chance(typed: Typed, places: int) -> float:
     return min(1.0, places * 10.0 ** -sum(map(len, typed.codes)))
 
 
-def wrong(typed: Typed) -> NotShown | None:
+def wrong(typed: Typed) -> Undecided | None:
     """Say what is wrong with codes whatever token they are of."""
     for code in typed.codes:
         if not (code.isascii() and code.isdecimal() and len(code) in DIGITS):
-            return NotShown(what="that is no code", hint=f"type the {DIGITS[0]} to {DIGITS[-1]} digits of the display")
+            return Undecided(what="that is no code", hint=f"type the {DIGITS[0]} to {DIGITS[-1]} digits of the display")
     if len(set(typed.codes)) < len(typed.codes):
-        return NotShown(what="the same code was typed twice", hint="wait until the display shows another, then type it")
+        return Undecided(
+            what="the same code was typed twice", hint="wait until the display shows another, then type it"
+        )
     if len(set(map(len, typed.codes))) > 1:
-        return NotShown(what="the two codes are not of the same length", hint="type both again")
+        return Undecided(what="the two codes are not of the same length", hint="type both again")
     return None
 
 
 def verify(
     key: Key, typed: Typed, *, among: Sequence[Key] = (), window: int = WINDOW, near: int = 0
-) -> Shown | NotShown:
-    """Judge the codes of a token whose serial is known; `among` are the tokens it may have been mixed up with."""
+) -> Shown | NotShown | Undecided:
+    """Judge the codes of a token whose serial is known; `among` are the tokens it may have been mixed up with.
+
+    The further from `near`, where its clock was last, the codes are found, the more likely that is a coincidence.
+    """
     if said := wrong(typed):
         return said
     found = search(key.token, key.seed, typed, window=window, near=near)
-    if found and chance(typed, 2 * window + 1) <= ENOUGH:
-        return found[0]
-    if found:
-        return NotShown(
-            what=f"one code proves nothing within {window} steps: any number would pass one time in"
-            f" {round(1 / chance(typed, 2 * window + 1))}",
-            hint="type two consecutive codes: --two",
-        )
-    return diagnose(key, typed, among=among, window=window)
+    if not found:
+        return diagnose(key, typed, among=among, window=window)
+    shown = found[0]
+    coincidence = chance(typed, _within(shown.offset - near))
+    if coincidence <= ENOUGH:
+        return shown
+    return Undecided(
+        what=f"{shown.words()}, if this is no coincidence: so far off, one number in {round(1 / coincidence)} passes",
+        hint=SECOND,
+        second=True,
+    )
+
+
+def _within(offset: int) -> int:
+    """Return how many places are as near as this one."""
+    return 2 * abs(offset) + 1
 
 
 def find(keys: Iterable[Key], typed: Typed, *, window: int = WINDOW) -> list[Shown]:
@@ -151,7 +180,7 @@ def find(keys: Iterable[Key], typed: Typed, *, window: int = WINDOW) -> list[Sho
     return sorted((one[0] for one in shown if one), key=lambda one: abs(one.offset))
 
 
-def diagnose(key: Key, typed: Typed, *, among: Sequence[Key] = (), window: int = WINDOW) -> NotShown:
+def diagnose(key: Key, typed: Typed, *, among: Sequence[Key] = (), window: int = WINDOW) -> NotShown | Undecided:
     """Say why a token does not show what its seed says: the first explanation that is no coincidence."""
     doubtful = ""
     for what, hint, places in _explanations(key, typed, among=among, window=window):
@@ -159,15 +188,32 @@ def diagnose(key: Key, typed: Typed, *, among: Sequence[Key] = (), window: int =
             return NotShown(what=what, hint=hint)
         doubtful = doubtful or what
     if doubtful:
-        return NotShown(
-            what=f"the code is not of this token; perhaps {doubtful}",
-            hint="type two consecutive codes to be sure: --two",
+        return Undecided(what=f"the code is not of this token; perhaps {doubtful}", hint=SECOND, second=True)
+    if len(typed.codes[0]) != key.token.digits:
+        return Undecided(
+            what=f"it shows {key.token.digits} digits, and {len(typed.codes[0])} were typed",
+            hint="type all digits of the display, and no others",
+        )
+    if _missed(key, typed, window=window):
+        return Undecided(
+            what="both codes are right, and the token showed others in between",
+            hint="type two that it shows one after the other",
         )
     serial = key.token.serial
     return NotShown(
         what=f"{serial} does not show the codes of its seed, neither now nor within {_far(key.token)}",
         hint="type the code again; when that does not help, the seed is not this token's: ask the vendor",
     )
+
+
+def _missed(key: Key, typed: Typed, *, window: int) -> bool:
+    """Tell whether two codes are right, and some between them were not read."""
+    first, *rest = typed.codes
+    if not rest:
+        return False
+    last = search(key.token, key.seed, replace(typed, codes=(rest[-1],)), window=window)
+    earlier = search(key.token, key.seed, replace(typed, codes=(first,)), window=window + MISSED)
+    return any(0 < one.step - other.step <= MISSED for one in last for other in earlier)
 
 
 def _far(token: Token) -> str:
@@ -177,19 +223,22 @@ def _far(token: Token) -> str:
 
 def _explanations(key: Key, typed: Typed, *, among: Sequence[Key], window: int) -> Iterator[tuple[str, str, int]]:
     """Yield what would explain the codes, what to do then, and at how many places it was looked for."""
-    token, near = key.token, 2 * window + 1
+    token = key.token
     for what, other, seed in _misread(key, len(typed.codes[0])):
-        if search(other, seed, typed, window=window):
-            yield what, "correct the seed file, or ask the vendor for its parameters", near
+        if misread := search(other, seed, typed, window=window):
+            hint = "correct the seed file, or ask the vendor for its parameters"
+            yield what, hint, _within(misread[0].offset)
     if len(typed.codes) > 1 and search(token, key.seed, replace(typed, codes=typed.codes[::-1]), window=window + 1):
-        yield "the codes were typed in the wrong order", "type the older one first", near
+        yield "the codes were typed in the wrong order", "type the older one first", _within(window)
     reach = FAR[token.factor]
     if len(typed.codes[0]) == token.digits and (found := search(token, key.seed, typed, window=reach)):
-        yield found[0].words(), f"take it with --window {abs(found[0].offset) + 1}, or reject it", 2 * reach + 1
+        hint = f"take it with --window {abs(found[0].offset) + 1}, or reject it"
+        yield found[0].words(), hint, _within(found[0].offset)
     others = [each for each in among if each.token.serial != token.serial]
     if shown := find(others, typed, window=window):
         names = ", ".join(one.token.serial for one in shown[:3])
-        yield f"this is the right code of another token of this file: {names}", "look at the serial", near * len(others)
+        what = f"this is the right code of another token of this file: {names}"
+        yield what, "look at the serial", _within(shown[0].offset) * len(others)
 
 
 def _misread(key: Key, digits: int) -> Iterator[tuple[str, Token, Seed]]:
@@ -237,9 +286,9 @@ def proved(file: SeedFile, serial: str, typed: Typed, *, window: int = WINDOW) -
     showing = [
         reading
         for reading in file.readings
-        if chance(typed, 2 * (2 * window + 1)) <= ENOUGH
-        and (key := named(reading.keys, serial))
-        and search(key.token, key.seed, typed, window=window)
+        if (key := named(reading.keys, serial))
+        and (found := search(key.token, key.seed, typed, window=window))
+        and chance(typed, len(file.readings) * _within(found[0].offset)) <= ENOUGH
     ]
     if len(showing) != 1:
         raise UsageFault(
@@ -247,11 +296,6 @@ def proved(file: SeedFile, serial: str, typed: Typed, *, window: int = WINDOW) -
             "type two consecutive codes of a token that works, or say --seed-encoding",
         )
     return replace(file, readings=(showing[0],))
-
-
-def folded(serial: str) -> str:
-    """Return a serial without what scanners and people change of it: case and blanks."""
-    return "".join(serial.split()).casefold()
 
 
 def named(keys: Iterable[Key], serial: str) -> Key | None:
@@ -285,12 +329,12 @@ def for_aws(token: Token) -> ForAws:
     return ForAws(None, "AWS takes no seed from outside, and only the tokens that it sells itself")
 
 
-def display(typed: Typed) -> NotShown | None:
+def display(typed: Typed) -> Undecided | None:
     """Judge the display of a token whose seed only AWS has: two codes of six digits that differ. None: it may be so."""
     if said := wrong(typed):
         return said
     if len(typed.codes) < 2 or len(typed.codes[0]) != otp.DIGITS:  # noqa: PLR2004 - two in a row
-        return NotShown(what="two codes of six digits are needed", hint="type two codes, read about 30 s apart")
+        return Undecided(what="two codes of six digits are needed", hint="type two codes, read about 30 s apart")
     return None
 
 

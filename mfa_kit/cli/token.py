@@ -19,6 +19,8 @@ class Window(click.ParamType[int]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         if isinstance(value, int):
             return value
+        if len(value) > LONGEST:
+            self.fail(f"a window has {LIMIT} steps at most; write 20, 12h or 2d", param, ctx)
         steps = int(value) if value.isdecimal() else int(flags.Age().convert(value, param, ctx)) // 30
         if not 0 <= steps <= LIMIT:
             self.fail(f"{value} is more than {LIMIT} steps", param, ctx)
@@ -27,6 +29,8 @@ class Window(click.ParamType[int]):
 
 # Two months; beyond that a clock is not late but dead.
 LIMIT = 175_200
+# Letters of the longest length of time that is worth reading, in seconds.
+LONGEST = len("5256000s")
 READING = (
     click.option(
         "--seed-encoding",

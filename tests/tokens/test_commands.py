@@ -261,7 +261,7 @@ def test_a_box_is_accepted_from_a_table_and_goes_on_later(mfa_kit: MfaKit, box: 
     """What was accepted stays accepted, until another reading says otherwise."""
     now = time.time()
     first, second = tmp_path / "monday.csv", tmp_path / "tuesday.csv"
-    first.write_text(f"serial,code\n{T30.serial},{T30.shows(now)}\n{T60.serial},000000\n77,123456\n,,\nbad\n")
+    first.write_text(f"serial,code\n{T30.serial},{T30.shows(now)}\n{T60.serial},000000,111111\n77,123456\n,,\nbad\n")
     second.write_text(f"{T60.serial};{T60.shows(now, ahead=-60)}\n{BOX[2].serial};{BOX[2].shows(now)};;{int(now)}\n")
     monday = mfa_kit.run("token", "accept", box, "--readings", first, "--output", "json")
     row = said(monday)
@@ -305,7 +305,7 @@ def test_a_box_that_is_not_settled_is_settled_by_its_first_right_codes(
 
 def test_the_list_shows_what_became_of_each(mfa_kit: MfaKit, box: Path, tmp_path: Path) -> None:
     table = tmp_path / "readings.csv"
-    table.write_text(f"{T30.serial},{T30.shows(time.time())}\n{T60.serial},000000\n")
+    table.write_text(f"{T30.serial},{T30.shows(time.time())}\n{T60.serial},000000,111111\n")
     mfa_kit.run("token", "accept", box, "--readings", table)
     rows = said(mfa_kit.run("token", "list", "--output", "json"))["rows"]
     assert [row["verdict"] for row in rows] == ["rejected", "accepted", "untested"]
@@ -325,9 +325,24 @@ def sold(at_lab: Lab) -> Made:
 def test_a_token_that_aws_sold_is_judged_by_its_display(mfa_kit: MfaKit, codes: Callable[..., None]) -> None:
     codes("123456", "654321")
     result = mfa_kit.run("verify", "token", SOLD, "--codes-stdin", "--output", "json")
-    assert "only its display was looked at" in said(result)["clock"]
+    row = said(result)
+    assert (result.code, row["outcome"], row["checked"]) == (
+        0,
+        "display-only",
+        "it shows two different codes of six digits",
+    )
+    assert "only AWS has its seed" in row["not_checked"]
     codes("123456", "123456")
-    assert mfa_kit.run("verify", "token", SOLD, "--codes-stdin").code == 1
+    again = mfa_kit.run("verify", "token", SOLD, "--codes-stdin", "--output", "json")
+    assert (again.code, said(again)["outcome"]) == (1, "undecided")
+
+
+def test_a_token_of_another_maker_is_not_judged_by_its_display(mfa_kit: MfaKit, codes: Callable[..., None]) -> None:
+    """Any two numbers would pass, so its seed file is asked for before a code is."""
+    codes("123456", "654321")
+    result = mfa_kit.run("verify", "token", T30.serial, "--codes-stdin")
+    assert (result.code, result.out) == (2, "")
+    assert "name that: --seeds FILE; or let AWS judge: --probe-user USER" in result.err
 
 
 def test_a_probe_lets_aws_judge_and_leaves_nothing(
@@ -335,7 +350,7 @@ def test_a_probe_lets_aws_judge_and_leaves_nothing(
 ) -> None:
     codes(*two(sold))
     result = mfa_kit.run("verify", "token", sold.serial, "--codes-stdin", "--probe-user", user, "--output", "json")
-    assert (result.code, said(result)["aws"]) == (0, "AWS knows this token and took its codes")
+    assert (result.code, said(result)["aws"]) == (0, "AWS knows it and took its codes")
     assert at_lab.assigned(sold.serial) is None
 
 
@@ -389,7 +404,7 @@ def test_a_token_that_was_rejected_is_not_enrolled(
     mfa_kit: MfaKit, box: Path, tmp_path: Path, user: str, kind: str
 ) -> None:
     table = tmp_path / "readings.csv"
-    table.write_text(f"{T30.serial},12345678,,\n")
+    table.write_text(f"{T30.serial},000000,111111\n")
     mfa_kit.run("token", "accept", box, "--readings", table)
     capacity = ["--capacity", "63"] if kind == "programmable" else []
     result = mfa_kit.run("enroll", user, "--with", kind, "--serial", T30.serial, *capacity)
@@ -403,7 +418,8 @@ def test_a_list_of_serials_is_accepted_by_displays(mfa_kit: MfaKit, tmp_path: Pa
     file.write_text("GAHT12345678\nGAHT12345679\n")
     table.write_text("GAHT12345678,123456,654321\nGAHT12345679,123456,123456\n")
     row = said(mfa_kit.run("token", "accept", file, "--readings", table, "--output", "json"))
-    assert (row["accepted"], row["rejected"]) == (1, 1)
+    assert (row["accepted"], row["rejected"], row["untested"]) == (1, 0, 1)
+    assert row["not_taken"][0]["reason"].startswith("not decided: the same code was typed twice")
     imported = said(mfa_kit.run("token", "import", file, "--output", "json"))
     assert (imported["tokens"], imported["usable_with_aws"]) == (2, 2)
 
@@ -412,7 +428,7 @@ def test_the_sheet_is_one_file_that_asks_for_nothing(mfa_kit: MfaKit, box: Path,
     """No script, no picture or style from elsewhere; names are not markup."""
     out = tmp_path / "sheet.html"
     table = tmp_path / "readings.csv"
-    table.write_text(f"{T30.serial},{T30.shows(time.time())}\n{T60.serial},000000\n")
+    table.write_text(f"{T30.serial},{T30.shows(time.time())}\n{T60.serial},000000,111111\n")
     hostile = tmp_path / "<b>box&.csv"
     hostile.write_bytes(box.read_bytes())
     mfa_kit.run("token", "accept", hostile, "--readings", table, "--sheet", out)
@@ -502,3 +518,244 @@ def test_what_is_not_installed_is_named(mfa_kit: MfaKit, box: Path, monkeypatch:
     monkeypatch.setitem(sys.modules, "pskc", None)
     result = mfa_kit.run("token", "import", box)
     assert (result.code, "pip install 'mfa-kit[tokens]'" in result.err) == (2, True)
+
+
+def verdicts(mfa_kit: MfaKit) -> dict[str, str]:
+    return {row["serial"]: row["verdict"] for row in said(mfa_kit.run("token", "list", "--output", "json"))["rows"]}
+
+
+@pytest.mark.parametrize("days", [0, 3])
+def test_one_right_code_in_a_wide_window_is_no_rejection(mfa_kit: MfaKit, box: Path, tmp_path: Path, days: int) -> None:
+    """Near to where it is expected it is a proof; days off it may be a coincidence, and a second code is wanted."""
+    table, now = tmp_path / "readings.csv", time.time()
+    table.write_text(f"{T30.serial},{T30.shows(now, ahead=-days * 86400)},,{now:.0f}\n")
+    arguments: list[str | Path] = ["token", "accept", box, "--readings", table, "--window", "4d", "--output", "json"]
+    row = said(mfa_kit.run(*arguments))
+    assert (row["accepted"], row["rejected"]) == (0 if days else 1, 0)
+    if days:
+        assert row["not_taken"][0]["where"] == "line 1"
+        assert row["not_taken"][0]["reason"].startswith("not decided: its clock is 8640 steps (3 days) behind, if")
+        assert row["not_taken"][0]["reason"].endswith("give a second code, the one that it shows next")
+        codes = [T30.shows(now, ahead=-days * 86400 - off) for off in (30, 0)]
+        table.write_text(f"{T30.serial},{','.join(codes)},{now:.0f}\n")
+        assert said(mfa_kit.run(*arguments))["accepted"] == 1
+
+
+def test_at_the_desk_a_second_code_is_asked_for_where_one_decides_nothing(
+    mfa_kit: MfaKit, box: Path, person: Callable[..., Person]
+) -> None:
+    """The first is not typed again."""
+    first, second = two(T30, ahead=-3 * 86400)
+    desk = person(T30.serial, first, second, "")
+    row = said(mfa_kit.run("token", "accept", box, "--window", "4d", "--output", "json"))
+    assert (row["accepted"], row["rejected"]) == (1, 0)
+    assert desk.asked[1:3] == ["code", "next code"]
+    assert desk.told[0].startswith("not decided: its clock is")
+
+
+def test_what_was_mistyped_at_the_desk_is_told_and_asked_for_again(
+    mfa_kit: MfaKit, box: Path, person: Callable[..., Person]
+) -> None:
+    """Too short, the same twice, one missed in between: none is a rejection, and an empty line leaves the token."""
+    first, second = two(T60)
+    before, _ = two(T60, ahead=-60)
+    desk = person(T60.serial, "1", "2", first, first, before, second, first, second, BOX[2].serial, "123456", "", "")
+    row = said(mfa_kit.run("token", "accept", box, "--two", "--output", "json"))
+    assert [told.partition(";")[0] for told in desk.told[:3]] == [
+        "not decided: that is no code",
+        "not decided: the same code was typed twice",
+        "not decided: both codes are right, and the token showed others in between",
+    ]
+    assert (row["accepted"], row["rejected"], row["untested"]) == (1, 0, 2)
+
+
+def test_at_the_desk_one_code_is_asked_for_until_it_is_one(
+    mfa_kit: MfaKit, box: Path, person: Callable[..., Person]
+) -> None:
+    desk = person(T30.serial, "12345", "12345678", "abcdef", T30.shows(time.time()), BOX[2].serial, "1", "", "")
+    row = said(mfa_kit.run("token", "accept", box, "--output", "json"))
+    assert (row["accepted"], row["rejected"], row["untested"]) == (1, 0, 2)
+    assert [told.partition(":")[0] for told in desk.told] == ["not decided"] * 3 + ["accepted", "not decided"]
+    assert desk.asked.count("code") == 6
+
+
+def test_a_person_verifies_one_token(mfa_kit: MfaKit, box: Path, person: Callable[..., Person]) -> None:
+    """What is mistyped is asked for again; who types nothing has looked at nothing."""
+    desk = person("12345", T30.shows(time.time()))
+    assert mfa_kit.run("verify", "token", T30.serial, "--seeds", box).code == 0
+    assert desk.told[0].startswith("not decided: that is no code")
+    person("")
+    assert mfa_kit.run("verify", "token", T30.serial, "--seeds", box).code == 8
+
+
+def test_a_person_settles_hex_or_base32(mfa_kit: MfaKit, undecided: Path, person: Callable[..., Person]) -> None:
+    desk = person("1", "2", *two(Made("T1", BOTH)))
+    row = said(mfa_kit.run("token", "import", undecided, "--prove", "T1", "--output", "json"))
+    assert row["encoding"] == "hex"
+    assert desk.asked == ["first code", "next code"] * 2
+
+
+def test_a_session_counts_its_own_box(
+    mfa_kit: MfaKit, box: Path, tmp_path: Path, person: Callable[..., Person]
+) -> None:
+    """Not the rest of the inventory."""
+    mfa_kit.run("token", "accept", box, "--readings", _readings(tmp_path, T30))
+    other = tmp_path / "other.csv"
+    other.write_bytes(boxes.entra([Made("20001")]))
+    desk = person("")
+    mfa_kit.run("token", "accept", other)
+    assert desk.asked == ["serial (0 of 1 accepted)"]
+
+
+def _readings(folder: Path, *made: Made) -> Path:
+    table, now = folder / "right.csv", time.time()
+    table.write_text("".join(f"{one.serial},{one.shows(now)},,{now:.0f}\n" for one in made))
+    return table
+
+
+def test_an_older_reading_that_comes_later_overturns_nothing(mfa_kit: MfaKit, box: Path, tmp_path: Path) -> None:
+    mfa_kit.run("token", "accept", box, "--readings", _readings(tmp_path, T30))
+    table, then = tmp_path / "old.csv", time.time() - 86400
+    table.write_text(f"{T30.serial},000000,111111,{then:.0f}\n")
+    row = said(mfa_kit.run("token", "accept", box, "--readings", table, "--output", "json"))
+    assert (row["accepted"], row["rejected"], verdicts(mfa_kit)[T30.serial]) == (1, 0, "accepted")
+
+
+def test_a_failure_of_one_token_is_kept_until_it_shows_a_right_code(
+    mfa_kit: MfaKit, box: Path, user: str, codes: Callable[..., None]
+) -> None:
+    """Until then nobody is given it, however its serial is spelled."""
+    made = Made("AB 10001007")
+    box.write_bytes(boxes.entra([made]))
+    verify: list[str | Path] = ["verify", "token", "ab10001007", "--seeds", box, "--codes-stdin", "--output", "json"]
+    enroll = ["enroll", user, "--with", "hardware-totp", "--serial", "ab10001007"]
+    codes("000000", "111111")
+    failed = said(mfa_kit.run(*verify))
+    assert (failed["outcome"], failed["kept"], verdicts(mfa_kit)) == ("refused", True, {made.serial: "rejected"})
+    assert "token ab10001007 was rejected" in mfa_kit.run(*enroll).err
+    codes("12345")
+    assert said(mfa_kit.run(*verify))["outcome"] == "undecided"
+    assert verdicts(mfa_kit) == {made.serial: "rejected"}
+    codes(made.shows(time.time()))
+    assert said(mfa_kit.run(*verify))["kept"]
+    assert verdicts(mfa_kit) == {made.serial: "accepted"}
+    assert "was rejected" not in mfa_kit.run(*enroll).err
+
+
+def test_a_reading_of_another_seed_is_not_kept(mfa_kit: MfaKit, box: Path, codes: Callable[..., None]) -> None:
+    mfa_kit.run("token", "import", box)
+    box.write_bytes(boxes.entra([Made(T30.serial)]))
+    codes("000000", "111111")
+    result = mfa_kit.run("verify", "token", T30.serial, "--seeds", box, "--codes-stdin", "--output", "json")
+    assert (said(result)["kept"], verdicts(mfa_kit)[T30.serial]) == (False, "untested")
+
+
+def test_what_aws_said_of_a_token_is_kept(
+    mfa_kit: MfaKit, at_lab: Lab, user: str, tmp_path: Path, codes: Callable[..., None]
+) -> None:
+    """A display that works says nothing against it; AWS itself does."""
+    serial = "GAHT00990099"
+    probe = ["verify", "token", serial, "--codes-stdin", "--probe-user", user]
+    codes("123456", "654321")
+    assert mfa_kit.run(*probe).code == 1
+    assert verdicts(mfa_kit) == {serial: "rejected"}
+    file, table = tmp_path / "serials.txt", tmp_path / "readings.csv"
+    file.write_text(f"{serial}\n")
+    table.write_text(f"{serial},123456,654321\n")
+    row = said(mfa_kit.run("token", "accept", file, "--readings", table, "--output", "json"))
+    assert (row["rejected"], row["not_taken"][0]["reason"].startswith("not decided: AWS refused it")) == (1, True)
+    refused = mfa_kit.run("enroll", user, "--with", "hardware-totp", "--serial", serial)
+    assert f"mfa-kit verify token {serial} --probe-user USER" in refused.err
+    made = Made(serial)
+    at_lab.add_token(serial, made.base32 + "=" * (-len(made.base32) % 8))
+    codes(*two(made))
+    assert mfa_kit.run(*probe).code == 0
+    assert verdicts(mfa_kit) == {serial: "accepted"}
+
+
+def test_a_file_of_serials_has_no_seed_to_verify_by(mfa_kit: MfaKit, tmp_path: Path) -> None:
+    file = tmp_path / "serials.txt"
+    file.write_text(f"{SOLD}\n")
+    result = mfa_kit.run("verify", "token", SOLD, "--seeds", file, "--codes-stdin")
+    assert (result.code, "has no seed of" in result.err) == (2, True)
+
+
+@pytest.mark.parametrize("window", ["9" * 5000, "9" * 5000 + "d", "175201", "-1", "61d", "1e9d"])
+def test_a_window_that_cannot_be_meant_is_a_usage_error(mfa_kit: MfaKit, box: Path, window: str) -> None:
+    assert mfa_kit.run("verify", "token", T30.serial, "--seeds", box, "--window", window).code == 2
+
+
+def test_a_sheet_that_cannot_be_written_is_refused_before_anything_is_read(
+    mfa_kit: MfaKit, box: Path, tmp_path: Path
+) -> None:
+    """And no folder is made for it."""
+    table = _readings(tmp_path, T30)
+    result = mfa_kit.run("token", "accept", box, "--readings", table, "--sheet", tmp_path / "new" / "sheet.html")
+    assert (result.code, result.out, (tmp_path / "new").exists()) == (2, "", False)
+    (tmp_path / "there.html").write_text("mine")
+    result = mfa_kit.run("token", "accept", box, "--readings", table, "--sheet", tmp_path / "there.html")
+    assert (result.code, result.out, verdicts(mfa_kit) if result.out else {}) == (5, "", {})
+    assert "the inventory is empty" in mfa_kit.run("token", "list").out
+
+
+def test_a_sheet_is_written_through_a_link_to_a_folder(mfa_kit: MfaKit, box: Path, tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    mfa_kit.run("token", "accept", box, "--no-input", "--sheet", tmp_path / "link" / "sheet.html")
+    assert (tmp_path / "real" / "sheet.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        (b"", "no reading can be taken from readings.csv: this file is empty"),
+        (b"\0", "this is no text"),
+        (b"# nothing\n", "readings.csv holds no reading: it has no row"),
+        (b"serial,code\n", "readings.csv holds no reading: it has no row"),
+        (
+            b"T1\nT2,123456,,1999-01-01\nT3,123456,,2999-01-01\nT4,123456,,soon\n",
+            (
+                "line 1: a serial and a code are needed; line 2: its time is before 2005; line 3: its time lies in"
+                " the future; line 4: what stands after its serial is neither a code nor a time"
+            ),
+        ),
+    ],
+)  # fmt: skip
+def test_a_table_that_holds_no_reading_says_why_and_what_is_wanted(
+    mfa_kit: MfaKit, box: Path, tmp_path: Path, text: bytes, what: str
+) -> None:
+    """Each row's reason, and the columns."""
+    table = tmp_path / "readings.csv"
+    table.write_bytes(text)
+    result = mfa_kit.run("token", "accept", box, "--readings", table)
+    assert result.code in {2, 5}
+    assert what in result.err
+    assert "serial, code[, second code][, time]" in result.err
+
+
+@pytest.mark.parametrize("output", ["table", "json", "jsonl", "csv"])
+def test_each_reading_that_was_not_taken_is_told_in_every_form(
+    mfa_kit: MfaKit, box: Path, tmp_path: Path, output: str
+) -> None:
+    table = tmp_path / "readings.csv"
+    table.write_text(f"{T30.serial},{T30.shows(time.time())}\n77,123456\nbad\n")
+    result = mfa_kit.run("token", "accept", box, "--readings", table, "--output", output)
+    assert result.code == 1
+    everything = result.out + result.err
+    assert "line 2" in everything
+    assert "77 is not in this box" in everything
+    assert "line 3" in everything
+
+
+def test_rows_that_an_import_left_out_are_told_beside_csv(mfa_kit: MfaKit, box: Path) -> None:
+    box.write_bytes(boxes.entra(BOX) + b"u@example.com,9,bad!,30,Acme,D1\n")
+    assert "line 5: its seed is not base32" in mfa_kit.run("token", "import", box, "--output", "csv").err
+
+
+@pytest.mark.parametrize("capacity", [[], ["--capacity", "63"]])
+def test_a_programmable_token_without_a_terminal_says_what_to_do(
+    mfa_kit: MfaKit, user: str, capacity: list[str]
+) -> None:
+    result = mfa_kit.run("enroll", user, "--with", "programmable", "--serial", "8650012345", *capacity)
+    assert result.code == 8
+    assert "use a terminal: its burner app scans a QR code off the screen" in result.err

@@ -4,12 +4,12 @@ import codecs
 import string
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mfa_kit.errors import IntegrityFault, UsageFault
 from mfa_kit.otp import Seed
-from mfa_kit.seeds import Dropped, Encoding, Factor
+from mfa_kit.seeds import TOLD, Dropped, Encoding, Factor, folded
 from tests.tokens import boxes
 from tests.tokens.boxes import Made
 
@@ -51,7 +51,7 @@ SIX = st.builds(Made, serial=SERIALS, octets=OCTETS, factor=st.just("hotp"), cou
 
 
 def some(made: st.SearchStrategy[Made]) -> st.SearchStrategy[list[Made]]:
-    return st.lists(made, min_size=1, max_size=6, unique_by=lambda one: one.serial)
+    return st.lists(made, min_size=1, max_size=6, unique_by=lambda one: folded(one.serial))
 
 
 def check(content: bytes, made: list[Made], encoding: Encoding) -> None:
@@ -77,8 +77,10 @@ def test_entra_round_trip(made: list[Made], encoding: str) -> None:
 
 
 @given(some(TOTP | HOTP))
+@example([Made("HEXKEY", bytes(range(10)))])
+@example([Made("secret", b"\xaa" * 10)])
 def test_linotp_round_trip(made: list[Made]) -> None:
-    """Serial, hex, type, digits, step or counter, hash."""
+    """Serial, hex, type, digits, step or counter, hash; a serial that a header could have makes no header."""
     check(boxes.linotp(made), made, Encoding.HEX)
 
 
@@ -111,6 +113,20 @@ def test_a_bare_list_of_serials_is_of_tokens_that_aws_sold() -> None:
     found = boxes.read(b"# box 7\nGAHT12345678\nGAHT12345679\n")
     assert [token.serial for token in found.bare] == ["GAHT12345678", "GAHT12345679"]
     assert not any(token.octets for token in found.bare)
+
+
+@pytest.mark.parametrize("serial", ["Secret Key", "hexkey", "Seed"])
+def test_a_first_row_that_is_called_like_a_header_and_is_damaged_is_a_row(serial: str) -> None:
+    """It holds a seed, so the rest of the file is read as it is."""
+    (reading,) = boxes.read(f"{serial},{'0f' * 20},totp,5\nT1,{'0e' * 20},totp,6\n".encode()).readings
+    assert [key.token.serial for key in reading.keys] == ["T1"]
+
+
+@pytest.mark.parametrize("word", ["Time Interval In Seconds", "tokenenrolmentdate"])
+def test_a_header_of_long_words_is_a_header(word: str) -> None:
+    """Some words of sixteen letters and more could be base32."""
+    content = f"serial,{word},secret key,type\nT1,30,{'0f' * 20},totp\n".encode()
+    assert [key.token.serial for key in boxes.keys(content)] == ["T1"]
 
 
 def test_yubicos_flexible_layout_is_a_bare_table() -> None:
@@ -159,10 +175,10 @@ def test_what_spreadsheets_and_vendors_do_to_a_table_does_no_harm(table: bytes) 
     [
         ("1.23E+09,{hex},totp", "a spreadsheet has rounded a number of this row"),
         ("T1,1.23E+39,totp", "a spreadsheet has rounded a number of this row"),
-        ("T1,{hex},ocra", "its type is 'ocra'; known are hotp and totp"),
-        ("T1,{hex},totp,5", "it shows 5 digits; RFC 6030 allows 6 to 9"),
-        ("T1,{hex},totp,six", "it shows -1 digits; RFC 6030 allows 6 to 9"),
-        ("T1,{hex},totp,6,45", "its step is 45 s; known are 30 and 60"),
+        ("T1,{hex},ocra", "its type is neither hotp nor totp"),
+        ("T1,{hex},totp,5", "it does not show 6 to 9 digits, as RFC 6030 allows"),
+        ("T1,{hex},totp,six", "it does not show 6 to 9 digits, as RFC 6030 allows"),
+        ("T1,{hex},totp,6,45", "its step is neither 30 nor 60 s"),
         ("T1,{hex},hotp,6,99999999999", "its counter is out of range"),
         ("T1,0f0f,totp", "its seed has 2 octets; 10 to 128 are taken"),
         ("T1,{hex}g,totp", "its seed is not hex"),
@@ -170,6 +186,8 @@ def test_what_spreadsheets_and_vendors_do_to_a_table_does_no_harm(table: bytes) 
         (",{hex},totp", "there is no serial"),
         ('"T1,{hex},totp', "a quotation mark is not closed"),
         ("T0,{hex},totp", "T0 is there already, line 1, with another seed or other parameters"),
+        ("t 0,{hex},totp", "t 0 is there already, line 1, with another seed or other parameters"),
+        ("{hex},{hex},totp", "its serial looks like a seed; see whether two columns were swapped"),
     ],
 )
 def test_a_row_that_is_not_taken_is_told_by_its_line_and_reason(row: str, reason: str) -> None:
@@ -202,7 +220,7 @@ def test_other_events_of_yubicos_log_are_told() -> None:
         boxes.yubico([Made("cccccccccccb:1", factor="hotp")]) + b"Yubico OTP,1/1/13,1,vv,ab,d26a7c0f85fdda28bd81,,,0\n"
     )
     (reading,) = boxes.read(log).readings
-    assert reading.dropped == (Dropped("line 3", "'Yubico OTP' is no one-time password of OATH"),)
+    assert reading.dropped == (Dropped("line 3", "it is no one-time password of OATH"),)
 
 
 @pytest.mark.parametrize(
@@ -215,7 +233,7 @@ def test_other_events_of_yubicos_log_are_told() -> None:
         ("https://example.com/?secret=AAAAAAAAAAAAAAAA", "it is no key URI"),
         ("otpauth://totp/?secret=AAAAAAAAAAAAAAAA", "there is no serial"),
         ("otpauth://totp/x?secret=01890189", "its seed is not base32"),
-        ("otpauth://totp/x?secret=AAAAAAAAAAAAAAAA&algorithm=MD5", "the hash is 'MD5'; known are sha1, sha256, sha512"),
+        ("otpauth://totp/x?secret=AAAAAAAAAAAAAAAA&algorithm=MD5", "its hash is none of sha1, sha256, sha512"),
     ],
 )
 def test_a_key_uri_that_is_not_taken_is_told(line: str, reason: str) -> None:
@@ -305,3 +323,46 @@ def test_a_long_seed_without_a_hash_is_noted() -> None:
     """SHA-256 is likely then, and is not assumed."""
     found = boxes.read(boxes.linotp([Made("T1", bytes(range(32)))]))
     assert any("1 of its seeds are as long as for SHA-256" in note for note in found.notes)
+
+
+SEED32 = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"serial number,secret key,time interval,type\nT1,{SEED32},{SEED32},totp\n",
+        f"serial number,secret key,time interval,type\nT1,{SEED32},30,{SEED32}\n",
+        f"serial number,secret key,type,digits,hash\nT1,{SEED32},totp,{SEED32},{SEED32}\n",
+        f"serial number,secret key,type,hash\nT1,{SEED32},totp,{SEED32}\n",
+        f"serial number,secret key,type\n{SEED32},{SEED32},totp\n{SEED32},{SEED32},totp\n",
+        f"serial number,secret key,type,model\nT1,{SEED32},totp,{SEED32}\n",
+        f"{SEED32},{'0f' * 20},totp\n{SEED32},{'0e' * 20},totp\n",
+        "0123456789,0123456789,totp,0123456789\n",
+        f"JBSW-Y3DP-EHPK-3PXP-JBSW-Y3DP-EHPK-3PXP,{'0f' * 20},totp\n",
+        f"LOGGING START,1\n{SEED32},1,1,T1,,{'0f' * 20}\n",
+    ],
+)  # fmt: skip
+def test_no_cell_of_a_seed_file_is_quoted(text: str) -> None:
+    """What stands in the wrong column may be a seed."""
+    with pytest.raises(IntegrityFault) as error:
+        boxes.read(text.encode())
+    said = f"{error.value} {error.value.hint}"
+    assert "line 2" in said or "line 1" in said
+    assert SEED32 not in said
+    assert SEED32[:4] not in said
+    assert "0123456789" not in said
+
+
+def test_serials_of_digits_and_of_a_few_letters_are_no_seeds() -> None:
+    serials = ["1" * 40, "GAHT12345678", "FTK-2024-0001-AAAA", "abcdefabcdef0123"]
+    rows = "".join(f"{serial},{at:040x},totp\n" for at, serial in enumerate(serials))
+    assert [key.token.serial for key in boxes.keys(rows.encode(), wanted=Encoding.HEX)] == serials
+
+
+def test_of_many_bad_rows_the_first_ten_are_told_and_how_many_more() -> None:
+    rows = "".join(f"T{at},0f0f,totp\n" for at in range(TOLD + 3))
+    with pytest.raises(IntegrityFault) as error:
+        boxes.read(rows.encode(), wanted=Encoding.HEX)
+    assert str(error.value).count("its seed has 2 octets") == TOLD
+    assert str(error.value).endswith("; and 3 more")

@@ -27,6 +27,7 @@ from tests.tokens.boxes import Made
 MUTATIONS = int(os.environ.get("MFA_KIT_MUTATIONS", "4000"))
 # No file of a few kilobytes may keep a parser busy for longer.
 SECONDS = 2.0
+NOW = 1_800_000_000.0
 
 
 def made(serial: str, **what: Any) -> Made:
@@ -149,7 +150,7 @@ def test_damaged_readings_are_told_by_line() -> None:
             text = files.decoded(damaged)
         except IntegrityFault:
             continue
-        sightings.read(text, now=0.0)
+        sightings.read(text, now=NOW)
 
 
 BILLION = b"""<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "aaaaaaaaaa">

@@ -165,3 +165,87 @@ def test_a_ledger_of_the_first_version_gets_the_tables(tmp_path: Path) -> None:
     with Ledger(tmp_path) as ledger:
         Shelf(ledger, now=NOW).stock([(T1, "f1")])
         assert len(ledger.history()) == 1
+
+
+def test_the_newest_reading_in_time_counts_whenever_it_came(shelf: Shelf) -> None:
+    shelf.stock([(T1, "f1")])
+    shelf.sight(seen("T1", Verdict.ACCEPTED))
+    shelf.sight(seen("T1", Verdict.REJECTED, at=NOW - 60, reason="no"))
+    stocked = shelf.token("T1")
+    assert stocked
+    assert (stocked.verdict, stocked.reason, shelf.last()["T1"].verdict) == (
+        Verdict.ACCEPTED,
+        "",
+        Verdict.ACCEPTED,
+    )
+
+
+def test_what_was_proved_of_a_seed_counts_again_when_it_comes_back(shelf: Shelf) -> None:
+    shelf.stock([(T1, "f1")])
+    shelf.sight(seen("T1", Verdict.REJECTED, reason="no"))
+    shelf.stock([(T1, "f9")])
+    shelf.stock([(T1, "f1")])
+    stocked = shelf.token("T1")
+    assert stocked
+    assert (stocked.verdict, stocked.reason) == (Verdict.REJECTED, "no")
+
+
+@pytest.mark.parametrize("spelled", ["ab 12", "AB12", " a b 1 2"])
+def test_a_serial_is_one_however_it_is_spelled(ledger: Ledger, shelf: Shelf, spelled: str) -> None:
+    """Failed, or somebody's: neither is given to another."""
+    shelf.stock([(Token(serial="Ab 12", octets=20), "f1"), (T2, "f2")])
+    shelf.sight(seen("Ab 12", Verdict.REJECTED, reason="no"))
+    with pytest.raises(UsageFault, match="was rejected: no"):
+        shelf.check(spelled, "alice")
+    ledger.record(
+        Entry(
+            run="20260101T000000Z-00000001",
+            intent=intent("bob", kind=Kind.PROGRAMMABLE, hardware="t 2"),
+            reached=Reached.CONFIRMED,
+        )
+    )
+    with pytest.raises(UsageFault, match="is bob's"):
+        shelf.check("T2", "alice")
+
+
+def test_another_spelling_in_a_later_file_is_no_other_token(shelf: Shelf) -> None:
+    """The file that came last says how it is spelled, and the readings go along."""
+    shelf.stock([(Token(serial="Ab 12", octets=20), "f1")])
+    shelf.sight(seen("Ab 12", Verdict.ACCEPTED))
+    assert shelf.stock([(Token(serial="AB12", octets=20), "f1")]) == Came(new=0, known=1, reseeded=0)
+    assert [(each.token.serial, each.verdict) for each in shelf.tokens()] == [("AB12", Verdict.ACCEPTED)]
+    assert [each.serial for each in shelf.sightings("AB12")] == ["AB12"]
+
+
+def test_a_token_that_was_never_imported_is_its_holders_all_the_same(ledger: Ledger, shelf: Shelf) -> None:
+    ledger.record(
+        Entry(
+            run="20260101T000000Z-00000001",
+            intent=intent("bob", kind=Kind.PROGRAMMABLE, hardware="8650012"),
+            reached=Reached.CONFIRMED,
+        )
+    )
+    with pytest.raises(UsageFault, match="is bob's"):
+        shelf.check("8650012", "alice")
+
+
+def test_a_key_with_the_serial_of_a_token_does_not_hold_it(ledger: Ledger, shelf: Shelf) -> None:
+    """YubiKeys have serials of eight digits too."""
+    ledger.record(
+        Entry(
+            run="20260101T000000Z-00000001",
+            intent=intent("bob", kind=Kind.OATH, hardware="10001001"),
+            reached=Reached.CONFIRMED,
+        )
+    )
+    shelf.check("10001001", "alice")
+
+
+def test_a_token_stays_with_its_user_when_an_older_device_on_it_goes(ledger: Ledger, shelf: Shelf) -> None:
+    """As where a device is replaced on the same token: the new one stands before the old one goes."""
+    shelf.stock([(T1, "f1")])
+    both = [intent("bob", kind=Kind.PROGRAMMABLE, hardware="T1", path=f"/{at}/") for at in (1, 2)]
+    old = ledger.record(Entry(run="20260101T000000Z-00000001", intent=both[0], reached=Reached.CONFIRMED))
+    ledger.record(Entry(run="20260101T000000Z-00000002", intent=both[1], reached=Reached.CONFIRMED))
+    ledger.record(old.at(Reached.REVOKED))
+    assert [each.user for each in shelf.tokens()] == ["bob"]

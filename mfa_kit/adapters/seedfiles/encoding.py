@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from mfa_kit.errors import IntegrityFault
 from mfa_kit.otp import Secret, Seed
-from mfa_kit.seeds import OCTETS, Dropped, Encoding, Key, Reading, Token
+from mfa_kit.seeds import OCTETS, Dropped, Encoding, Key, Reading, Token, folded
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,10 @@ def key(where: str, token: Token, seed: Seed, other: Seed | None = None) -> Key 
 
 
 def reading(encoding: Encoding, found: Iterable[Key | Dropped]) -> Reading:
-    """Gather what was found. A serial that stands twice is taken once, and not at all when its seeds differ."""
+    """Gather what was found. A serial that stands twice is taken once, and not at all when its seeds differ.
+
+    Serials are one however they are spelled, for people and scanners type them.
+    """
     keys: dict[str, Key] = {}
     dropped: list[Dropped] = []
     torn: set[str] = set()
@@ -79,17 +82,20 @@ def reading(encoding: Encoding, found: Iterable[Key | Dropped]) -> Reading:
         if isinstance(each, Dropped):
             dropped.append(each)
             continue
-        first = keys.setdefault(each.token.serial, each)
+        name = folded(each.token.serial)
+        first = keys.setdefault(name, each)
         if first is each:
             continue
-        same = first.seed == each.seed and first.token == each.token
+        same = first.seed == each.seed and replace(first.token, serial=each.token.serial) == each.token
         if not same:
-            torn.add(each.token.serial)
+            torn.add(name)
         reason = f"{each.token.serial} is there already, {first.where}"
         dropped.append(Dropped(each.where, reason if same else f"{reason}, with another seed or other parameters"))
-    for serial in torn:
-        first = keys.pop(serial)
-        dropped.append(Dropped(first.where, f"{serial} is there again, with another seed or other parameters"))
+    for name in torn:
+        first = keys.pop(name)
+        dropped.append(
+            Dropped(first.where, f"{first.token.serial} is there again, with another seed or other parameters")
+        )
     return Reading(encoding=encoding, keys=tuple(keys.values()), dropped=tuple(dropped))
 
 

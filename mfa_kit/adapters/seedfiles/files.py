@@ -2,7 +2,6 @@
 
 import codecs
 import os
-import re
 import secrets
 import stat
 from collections import Counter
@@ -14,11 +13,9 @@ from mfa_kit.adapters.seedfiles import pskc, safenet, tables, uris, xml
 from mfa_kit.adapters.seedfiles.pskc import Unlock
 from mfa_kit.errors import IntegrityFault, UsageFault
 from mfa_kit.otp import Secret
-from mfa_kit.seeds import Encoding, Factor, SeedFile, Token
+from mfa_kit.seeds import Encoding, Factor, SeedFile, Token, reasons, sold_by_aws
 
 LARGEST = 64 * 2**20
-# AWS's hardware TOTP tokens: four letters and eight digits, such as GAHT12345678 (IAM user guide).
-SOLD_BY_AWS = re.compile(r"[A-Z]{4}\d{8}", re.ASCII)
 # Seeds of these lengths are what RFC 6238 uses with SHA-256 and SHA-512.
 LONG = {32, 64}
 WRAPPED = (
@@ -56,9 +53,10 @@ def read(content: bytes, unlock: Unlock, *, now: float, wanted: Encoding | None 
             raise UsageFault(f"this file is {what}", hint)
     found = _read(content, unlock, now=now, wanted=wanted)
     if not found.bare and not any(reading.keys for reading in found.readings):
-        first = next((each for reading in found.readings for each in reading.dropped), None)
-        reason = f"; {first.where}: {first.reason}" if first else ""
-        raise IntegrityFault(f"not one token of this file can be used{reason}", "look whether it is the right file")
+        said = reasons(found.readings[0].dropped if found.readings else ())
+        raise IntegrityFault(
+            f"not one token of this file can be used{said and f'; {said}'}", "look whether it is the right file"
+        )
     return replace(found, notes=(*found.notes, *_notes(found)))
 
 
@@ -74,7 +72,7 @@ def _read(content: bytes, unlock: Unlock, *, now: float, wanted: Encoding | None
     lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     if lines and lines[0].lower().lstrip().startswith(uris.SCHEME):
         return uris.read(text)
-    if lines and all(SOLD_BY_AWS.fullmatch(line.strip()) for line in lines):
+    if lines and all(map(sold_by_aws, lines)):
         serials = dict.fromkeys(line.strip() for line in lines)
         bare = tuple(Token(serial=serial, maker="sold by AWS") for serial in serials)
         return SeedFile(layout="serials of AWS's hardware TOTP tokens", readings=(), bare=bare)

@@ -1,9 +1,11 @@
 """PSKC (RFC 6030) and its drafts, by python-pskc over a tree that defusedxml has parsed.
 
-python-pskc would take lxml for a parser where that is installed, passes over a MAC that is declared and missing, and
-over letters that base64 does not have: each is looked after here.
+python-pskc would take lxml for a parser where that is installed. It passes over a MAC that is declared and missing,
+letters that base64 does not have, the rest of a value that an element interrupts, and all but the first of what stands
+twice: each is looked after here.
 """
 
+import binascii
 import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -20,16 +22,38 @@ from pskc.parser import PSKCParser
 from mfa_kit.adapters.seedfiles import encoding
 from mfa_kit.adapters.seedfiles.encoding import from_hex, reading
 from mfa_kit.adapters.seedfiles.tables import digest_named
-from mfa_kit.adapters.seedfiles.xml import local
+from mfa_kit.adapters.seedfiles.xml import local, text
 from mfa_kit.errors import IntegrityFault, UsageFault
 from mfa_kit.otp import Secret, Seed
-from mfa_kit.seeds import Dropped, Encoding, Factor, Key, SeedFile, Token, quoted
+from mfa_kit.seeds import Dropped, Encoding, Factor, Key, SeedFile, Token
 
 # PBKDF2 on this machine's worst day: some seconds.
 ROUNDS = 5_000_000
 DERIVED = 64
-BASE64 = re.compile(r"[A-Za-z0-9+/\s]*={0,2}\s*|-?[0-9]+", re.ASCII)
-TEXTS = {"CipherValue", "PlainValue", "Specified", "Value", "ValueDigest", "ValueMAC", "PBESalt"}
+NUMBER = re.compile(r"-?[0-9]+", re.ASCII)
+BASE64 = {"CipherValue", "IV", "PlainValue", "Specified", "Value", "ValueDigest", "ValueMAC", "PBESalt"}
+# What is read as text, so no element may stand in it.
+TEXTS = BASE64 | {
+    *("SerialNo", "Manufacturer", "Model", "Suite", "MACAlgorithm", "StartDate", "ExpiryDate", "Expiry", "KeyUsage"),
+    *("IterationCount", "KeyLength", "PBEIterationCount"),
+}
+# What an element holds once at most, by whichever of these names: RFC 6030 and its drafts.
+ALIASES = (
+    *(("PlainValue", "EncryptedValue", "Value"), ("ValueMAC", "ValueDigest"), ("DeviceInfo", "DeviceId")),
+    *(("ExpiryDate", "Expiry"), ("EncryptionKey", "EncryptionMethod"), ("MACMethod", "DigestMethod", "MACAlgorithm")),
+)
+ALONE = (
+    *("Counter", "Time", "TimeInterval", "TimeDrift", "ResponseFormat", "Suite", "Policy", "StartDate", "SerialNo"),
+    *("Manufacturer", "Model", "CipherData", "CipherValue", "EncryptionScheme", "IV", "MACKey", "DerivedKey"),
+    *("KeyDerivationMethod", "PBKDF2-params", "Salt", "Specified", "IterationCount", "KeyLength", "PRF"),
+    *("PBESalt", "PBEIterationCount"),
+)
+ONCE = {**{name: name for name in ALONE}, **{name: names[0] for names in ALIASES for name in names}}
+# The parts of a key of which there is one each, wherever they stand in it; drafts name a <Data> in place of its child.
+PARTS = {"Data", "AlgorithmParameters", "Usage"}
+OF_A_KEY = {"Secret", "Counter", "Time", "TimeInterval", "TimeDrift", "ResponseFormat", "Suite"}
+DRAFT = {"secret": "Secret", "counter": "Counter", "time": "Time", "time_interval": "TimeInterval"}
+PARAMETERS = {"Counter", "Time", "TimeInterval", "TimeDrift"}
 VALUES = ("secret", "counter", "time_offset", "time_interval", "time_drift")
 ALGORITHM = re.compile(r"(?:.*[:#/])?(hotp|totp)")
 MAC_FAILS = "MAC value does not match"
@@ -44,11 +68,7 @@ def read(root: Element, unlock: Unlock, *, now: float) -> SeedFile:
 
     Raise IntegrityFault when it is damaged or its MAC does not hold, UsageFault when what was given does not open it.
     """
-    for element in root.iter():
-        if local(element) in TEXTS and element.text and not BASE64.fullmatch(element.text):
-            raise IntegrityFault(
-                f"a {local(element)} in this container is not base64", "ask the vendor for the file again"
-            )
+    _unambiguous(root)
     container = PSKC()
     try:
         PSKCParser.parse_document(container, root)
@@ -86,6 +106,68 @@ def read(root: Element, unlock: Unlock, *, now: float) -> SeedFile:
     )
 
 
+def _unambiguous(root: Element) -> None:
+    """Raise IntegrityFault where another reader could find other values in the container than python-pskc does.
+
+    Its elements lose their namespaces, as python-pskc itself would do: drafts and vendors have their own.
+    """
+    for element in root.iter():
+        element.tag = local(element)
+    number = 0
+    for element in root.iter():
+        number += element.tag == "Key"
+        if wrong := _wrong(element):
+            where = f"key {number}" if number else "the head"
+            raise IntegrityFault(f"{where} of this PSKC container {wrong}", "ask the vendor for the file again")
+
+
+def _wrong(element: Element) -> str:
+    """Say what makes an element ambiguous; empty where it is not."""
+    name = element.tag
+    if name in TEXTS:
+        if len(element):
+            return f"has an element inside its {name}"
+        if name in BASE64 and not _is_base64(element.text or ""):
+            return f"has a {name} that is not base64"
+        return ""
+    if len(element) > 1 and (twice := _twice([*_alone(element), *_parts(element)])):
+        return f"has more than one {twice}"
+    slot = DRAFT.get(element.get("Name", "").lower(), name) if name == "Data" else name
+    if slot in PARAMETERS and not any(ONCE.get(each.tag) == "PlainValue" and _filled(each) for each in element):
+        return f"has a {slot} without a value"
+    return ""
+
+
+def _filled(value: Element) -> bool:
+    return len(value) > 0 or bool(text(value))
+
+
+def _alone(element: Element) -> Iterator[str]:
+    return (ONCE[child.tag] for child in element if child.tag in ONCE)
+
+
+def _parts(key: Element) -> Iterator[str]:
+    """Yield the names of what is read of a key, if the element is one."""
+    for part in key:
+        if part.tag in PARTS:
+            yield DRAFT.get(part.get("Name", "").lower(), part.tag)
+            yield from (each.tag for each in part if each.tag in OF_A_KEY)
+
+
+def _twice(names: Sequence[str]) -> str:
+    return next((name for name in names if names.count(name) > 1), "")
+
+
+def _is_base64(value: str) -> bool:
+    """Tell base64 (RFC 4648) with blanks between, or a number: both are what a value of PSKC may be."""
+    joined = "".join(value.split())
+    try:
+        binascii.a2b_base64(joined, strict_mode=True)
+    except ValueError:
+        return NUMBER.fullmatch(joined) is not None
+    return True
+
+
 def _said(error: Exception) -> str:
     """Return what python-pskc says, without what it quotes: that may be a seed in the wrong place."""
     return re.split(r"[:']", str(error))[0].strip() if isinstance(error, PSKCError) else type(error).__name__
@@ -120,7 +202,7 @@ def _deciphered(cipher: str) -> None:
         algorithm_key_lengths(cipher)
     except PSKCError:
         raise UsageFault(
-            f"this container is encrypted with a cipher that is not known here, {quoted(cipher.rpartition('#')[2])}",
+            "this container is encrypted to a certificate, or with a cipher that is not known here",
             "ask the vendor for a container that a passphrase or a pre-shared key opens",
         ) from None
 
@@ -155,9 +237,7 @@ def _found(keys: Sequence[PskcKey], now: float) -> Iterator[Key | Dropped]:
         where = f"key {number}"
         name = ALGORITHM.fullmatch((key.algorithm or "").lower())
         if name is None:
-            yield Dropped(
-                where, f"its algorithm is {quoted(re.split('[:#/]', key.algorithm or '')[-1])}; known are HOTP and TOTP"
-            )
+            yield Dropped(where, "its algorithm is neither HOTP nor TOTP")
         elif key.response_encoding not in {None, "DECIMAL"} or key.response_check:
             yield Dropped(where, "its codes are not plain digits")
         elif reason := _forbidden(key, now):

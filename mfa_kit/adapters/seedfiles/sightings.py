@@ -2,24 +2,17 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from mfa_kit.adapters.seedfiles.tables import split
-from mfa_kit.seeds import Dropped, Typed, quoted
+from mfa_kit.seeds import Dropped, Typed, Written
 
 # Some displays show two groups.
 CODE = re.compile(r"\d{6,9}|\d{3,5} \d{3,4}", re.ASCII)
 PLAIN = re.compile(r"[A-Za-z ]+")
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """One row: the token, and what it showed when."""
-
-    where: str
-    serial: str
-    typed: Typed
+# No reading is older than RFC 4226, of 2005, nor later than now but for a clock that is a little ahead of this one.
+FIRST = datetime(2005, 1, 1, tzinfo=UTC).timestamp()
+AHEAD = 60
 
 
 def read(text: str, *, now: float) -> list[Written | Dropped]:
@@ -42,7 +35,10 @@ def _rows(text: str, now: float) -> Iterator[Written | Dropped]:
         try:
             at = _moment(times[0]) if times else now
         except ValueError:
-            yield Dropped(where, f"{quoted(times[0])} is neither a code nor a time")
+            yield Dropped(where, "what stands after its serial is neither a code nor a time")
+            continue
+        if not FIRST <= at <= now + AHEAD:
+            yield Dropped(where, "its time is before 2005" if at < FIRST else "its time lies in the future")
             continue
         yield Written(where, cells[0], Typed(codes=codes, at=at))
 

@@ -7,10 +7,10 @@ import csv
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from mfa_kit.adapters.seedfiles.encoding import Row, readings
+from mfa_kit.adapters.seedfiles.encoding import Row, from_base32, from_hex, key, readings
 from mfa_kit.errors import IntegrityFault
 from mfa_kit.otp import Secret
-from mfa_kit.seeds import Dropped, Encoding, Factor, SeedFile, Token, quoted
+from mfa_kit.seeds import Dropped, Encoding, Factor, Key, SeedFile, Token, reasons
 
 # What the headers of vendors and spreadsheets call our fields, letters and digits only.
 NAMES = {
@@ -56,14 +56,14 @@ def number(text: str, *, otherwise: int) -> int:
 
 def read(text: str, wanted: Encoding | None) -> SeedFile:
     """Recognize the layout by its content. Raise IntegrityFault when it is none."""
-    said = VERSION.match(text)
-    version = int(said[1]) if said else 1
+    marked = VERSION.match(text)
+    version = int(marked[1]) if marked else 1
     table = list(split(text))
     first = next((cells for _, cells in table if not isinstance(cells, Dropped)), None)
     if first is None:
-        reason = next((f"{where}: {row.reason}" for where, row in table if isinstance(row, Dropped)), "")
-        raise IntegrityFault(reason or "there is no row in this file", "look whether it is the right file")
-    if "seed" in _header(first):
+        said = reasons([row for _, row in table if isinstance(row, Dropped)])
+        raise IntegrityFault(said or "there is no row in this file", "look whether it is the right file")
+    if _is_header(first):
         return _table("CSV with a header", _headed(table, _header(first)), wanted)
     if EVENTS.match(first[0].lower()):
         return _table("Yubico's log, traditional layout", map(_traditional, table), Encoding.HEX)
@@ -103,9 +103,9 @@ def _table(layout: str, rows: Iterator[Row | Dropped | None], wanted: Encoding |
     taken = [row for row in found if isinstance(row, Row)]
     dropped = [row for row in found if isinstance(row, Dropped)]
     if not taken:
-        reason = f"{dropped[0].where}: {dropped[0].reason}" if dropped else "there is none"
         raise IntegrityFault(
-            f"no row of this file can be taken as {layout}; {reason}", "look whether it is the right file"
+            f"no row of this file can be taken as {layout}; {reasons(dropped) or 'there is none'}",
+            "look whether it is the right file",
         )
     return SeedFile(layout=layout, readings=readings(taken, dropped, wanted))
 
@@ -130,7 +130,7 @@ def _factor(text: str) -> Factor:
         case "" | "hotp" | "oath-hotp" | "hmac" | "event":
             return Factor.HOTP
         case _:
-            raise ValueError(f"its type is {quoted(text)}; known are hotp and totp")
+            raise ValueError("its type is neither hotp nor totp")
 
 
 def _header(cells: Cells) -> dict[str, int]:
@@ -141,6 +141,18 @@ def _header(cells: Cells) -> dict[str, int]:
         if name in FIELDS:
             fields.setdefault(FIELDS[name], column)
     return fields
+
+
+def _is_header(cells: Cells) -> bool:
+    """Tell a header from a row whose cells are called like one: a header names a column of seeds and holds no seed."""
+    return "seed" in _header(cells) and not any(_is_seed(cell) for cell in cells)
+
+
+def _is_seed(cell: str) -> bool:
+    """Tell a seed from a word of a header: long words can be base32 too, but have no digit, and none is hex."""
+    text = Secret(cell)
+    seed = from_hex(text) or (from_base32(text) if any(map(str.isdecimal, cell)) else None)
+    return seed is not None and isinstance(key("", Token(serial="T1"), seed), Key)
 
 
 def _headed(lines: Sequence[Line], columns: Mapping[str, int]) -> Iterator[Row | Dropped | None]:
@@ -212,7 +224,7 @@ def _traditional(line: Line) -> Row | Dropped | None:
     if event == "logging start":
         return None
     if event != "oath-hotp":
-        return Dropped(where, f"{quoted(cells[0])} {OTHER_EVENT}")
+        return Dropped(where, f"it {OTHER_EVENT}")
     cells = [*cells, *[""] * 13]
     return _row(
         where,

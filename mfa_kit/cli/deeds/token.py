@@ -1,36 +1,57 @@
 """What `mfa-kit token` does: a seed file into the inventory, the inventory shown, a box worked through."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from mfa_kit import tokens
 from mfa_kit.cli import flags, report, sheet, stderr, terminal
 from mfa_kit.cli.kit import token as kit
-from mfa_kit.errors import UsageFault
+from mfa_kit.errors import Declined, UsageFault
 from mfa_kit.ports import Interaction
-from mfa_kit.seeds import Dropped, SeedFile, Sighting, Token, Typed, Verdict
-from mfa_kit.tokens import Box, NotShown, Shown
+from mfa_kit.seeds import Dropped, SeedFile, Sighting, Token, Typed, Verdict, Written, folded
+from mfa_kit.tokens import Box, NotShown, Shown, Undecided
+
+T = TypeVar("T")
 
 INSTEAD = "--codes-stdin"
+ELSEWHERE = "--readings CSV, or --no-input to report what was tested"
 # A typist is slow, a scanner is not: what a person is asked in a session ends with an empty line.
 DONE = ""
 # Letters of the longest bar.
 WIDE = 40
 
 
-def typed(person: Interaction, *, count: int, from_stdin: bool, now: Callable[[], float]) -> Typed:
-    """Return one code or two, from stdin or off a display that somebody reads."""
-    if from_stdin:
-        given = kit.lines()
-        if len(given) not in {count, 2}:
-            raise UsageFault(f"stdin has {len(given)} codes", f"give {count}, one a line")
-        return Typed(codes=tuple(given), at=now())
-    prompts = ("code",) if count == 1 else ("first code", "next code")
-    codes = tuple("".join(person.ask_code(prompt, instead=INSTEAD).split()) for prompt in prompts)
-    return Typed(codes=codes, at=now())
+def from_stdin(judge: Callable[[Typed], T], *, count: int) -> tuple[Typed, T]:
+    """Read one code or two from stdin, and judge them."""
+    given = kit.lines()
+    if len(given) not in {count, 2}:
+        raise UsageFault(f"stdin has {len(given)} codes", f"give {count}, one a line")
+    codes = Typed(codes=tuple(given), at=kit.now())
+    return codes, judge(codes)
+
+
+def asked(
+    person: Interaction, judge: Callable[[Typed], T | Undecided], *, count: int, instead: str = INSTEAD
+) -> tuple[Typed, T] | None:
+    """Ask for the codes that a display shows until they decide; None when nothing is typed."""
+    before: tuple[str, ...] = ()
+    while True:
+        prompts = ("next code",) if before else ("code",) if count == 1 else ("first code", "next code")
+        codes = list(before)
+        for prompt in prompts:
+            if not (code := "".join(person.ask_code(prompt, instead=instead).split())):
+                return None
+            codes.append(code)
+        given = Typed(codes=tuple(codes), at=kit.now())
+        verdict = judge(given)
+        if not isinstance(verdict, Undecided):
+            return given, verdict
+        person.say(said(verdict))
+        before = given.codes if verdict.second and len(given.codes) == 1 else ()
 
 
 def import_(
@@ -40,8 +61,7 @@ def import_(
     common = flags.common()
     found = kit.seed_file(file, **how)
     if prove:
-        person = terminal.person(common)
-        found = tokens.proved(found, prove, typed(person, count=2, from_stdin=codes_stdin, now=kit.now), window=window)
+        found = _proved(found, prove, codes_stdin=codes_stdin, window=window)
     taken = tokens.settled(found)
     keys = [key.programmable(programmable) for key in taken.keys] if programmable else taken.keys
     came = None if common.dry_run else kit.stock(keys, found.bare)
@@ -62,6 +82,26 @@ def import_(
     return 1 if taken.dropped else 0
 
 
+def _proved(found: SeedFile, serial: str, *, codes_stdin: bool, window: int) -> SeedFile:
+    """Settle hex or base32 by two codes of one token."""
+
+    def judge(codes: Typed) -> SeedFile | Undecided:
+        return tokens.wrong(codes) or tokens.proved(found, serial, codes, window=window)
+
+    if codes_stdin:
+        read = from_stdin(lambda codes: tokens.proved(found, serial, codes, window=window), count=2)
+    else:
+        read = one_of(asked(terminal.person(flags.common()), judge, count=2))
+    return read[1]
+
+
+def one_of(read: tuple[Typed, T] | None) -> tuple[Typed, T]:
+    """Return what was read. Raise Declined where nothing was typed."""
+    if read is None:
+        raise Declined("no code was typed, so nothing was looked at", f"type what the display shows, or use {INSTEAD}")
+    return read
+
+
 def _counted(words: Iterator[str]) -> list[tuple[str, int]]:
     counts: dict[str, int] = {}
     for word in words:
@@ -80,6 +120,14 @@ def _with_dropped(schema: str, row: dict[str, Any], dropped: Sequence[Dropped], 
     if rows and output == "table":
         click.echo()
         report.many(schema, rows, output=output, empty="")
+    elif rows:
+        _tell_dropped(dropped)
+
+
+def _tell_dropped(dropped: Sequence[Dropped]) -> None:
+    """Tell what a result has no place for, on stderr."""
+    for each in dropped:
+        stderr.Talk().note(f"{each.where}: {each.reason}")
 
 
 def list_(verdict: str | None) -> None:
@@ -118,6 +166,7 @@ class Sitting:
 
     def __init__(self, file: SeedFile, *, window: int, two: bool) -> None:
         self._window, self._two = window, two
+        self._last: dict[str, Sighting] = {}
         self._read(file)
 
     def _read(self, file: SeedFile) -> None:
@@ -125,33 +174,54 @@ class Sitting:
         keys = file.readings[0].keys if file.readings else ()
         self._keys = {key.token.serial: key for key in keys}
         self.tokens = [*(key.token for key in keys), *file.bare]
-        self._serials = {tokens.folded(each.serial): each.serial for each in self.tokens}
+        self._serials = {folded(each.serial): each.serial for each in self.tokens}
         if self._settled:
             kit.stock(keys, file.bare)
+            with kit.shelf() as inventory:
+                self._last = inventory.last()
 
     @property
     def _settled(self) -> bool:
         return len(self._file.readings) < 2  # noqa: PLR2004 - hex and base32
 
+    @property
+    def box(self) -> Box:
+        """The tokens of this file, each with its newest reading."""
+        return Box(tokens=tuple((each, self._last.get(each.serial)) for each in self.tokens))
+
     def named(self, serial: str) -> str | None:
         """Return a serial as the file writes it; None for one that is not in this box."""
-        return self._serials.get(tokens.folded(serial))
+        return self._serials.get(folded(serial))
 
     def count(self, serial: str) -> int:
-        """Return how many codes are to be read: two where one would prove nothing."""
+        """Return how many codes are read at first; where one decides nothing, `judge` asks for a second."""
         return 2 if self._two or not self._settled or serial not in self._keys else 1
 
-    def judge(self, serial: str, codes: Typed, *, near: int = 0) -> Shown | NotShown | None:
+    def judge(self, serial: str, codes: Typed) -> Shown | NotShown | Undecided | None:
         """Judge a token of this box; None is a display that works, of a token whose seed only AWS has.
 
         Raise UsageFault where hex or base32 is open and these codes do not settle it.
         """
+        if mistyped := tokens.wrong(codes):
+            return mistyped
+        if self._two and len(codes.codes) < 2:  # noqa: PLR2004 - what --two says
+            return Undecided(what="--two asks for two codes, and this is one", hint=tokens.SECOND, second=True)
         if not self._settled:
             self._read(tokens.proved(self._file, serial, codes, window=self._window))
+        before = self._last.get(serial)
         if serial not in self._keys:
+            if before and before.verdict is Verdict.REJECTED:
+                return Undecided(what=f"AWS refused it: {before.reason}", hint="let AWS judge again: --probe-user USER")
             return tokens.display(codes)
+        near = (before.offset or 0) if before else 0
         among = tuple(self._keys.values())
         return tokens.verify(self._keys[serial], codes, among=among, window=self._window, near=near)
+
+    def keep(self, *seen: Sighting) -> None:
+        """Keep readings in the inventory."""
+        with kit.shelf() as inventory:
+            inventory.sight(*seen)
+            self._last = inventory.last()
 
 
 def accept(file: Path, *, readings: Path | None, two: bool, window: int, out: Path | None, **how: Any) -> int:
@@ -159,25 +229,27 @@ def accept(file: Path, *, readings: Path | None, two: bool, window: int, out: Pa
     common = flags.common()
     if common.dry_run:
         raise UsageFault("acceptance keeps what is read, so it has no --dry-run", "--no-input shows how far a box is")
+    if out:
+        kit.check_new(out)
+    written = kit.written(readings) if readings else ()
     sitting = Sitting(kit.seed_file(file, **how), window=window, two=two)
     refused: list[Dropped] = []
     if readings:
-        refused = _from_table(sitting, readings)
+        refused = _from_table(sitting, written)
     elif not common.no_input:
         _session(sitting, terminal.person(common))
-    with kit.shelf() as inventory:
-        last = inventory.last()
-    box = Box(tokens=tuple((each, last.get(each.serial)) for each in sitting.tokens))
+    box = sitting.box
     _report_box(box, refused, output=common.output)
     if out:
         kit.write_new(out, sheet.page(box, name=file.name, at=flags.written(kit.now())))
     return 0 if box.of(Verdict.ACCEPTED) == len(box.tokens) and not refused else 1
 
 
-def _from_table(sitting: Sitting, path: Path) -> list[Dropped]:
+def _from_table(sitting: Sitting, rows: Sequence[Written | Dropped]) -> list[Dropped]:
+    """Judge readings, keep what they decide, and return the rows that decide nothing, each with the reason."""
     refused: list[Dropped] = []
     seen: list[Sighting] = []
-    for row in kit.written(path):
+    for row in rows:
         if isinstance(row, Dropped):
             refused.append(row)
         elif (serial := sitting.named(row.serial)) is None:
@@ -187,47 +259,47 @@ def _from_table(sitting: Sitting, path: Path) -> list[Dropped]:
                 verdict = sitting.judge(serial, row.typed)
             except UsageFault as unsettled:
                 refused.append(Dropped(row.where, str(unsettled)))
+                continue
+            if isinstance(verdict, Undecided):
+                refused.append(Dropped(row.where, said(verdict)))
             else:
                 seen.append(tokens.judged(serial, verdict, at=row.typed.at))
-    with kit.shelf() as inventory:
-        inventory.sight(*seen)
+    sitting.keep(*seen)
     return refused
 
 
 def _session(sitting: Sitting, person: Interaction) -> None:
     """Ask for serials and codes until an empty serial; each reading is kept before the next is asked for."""
-    person.check(instead="--readings CSV, or --no-input to report what was tested")
-    with kit.shelf() as inventory:
-        last = inventory.last()
+    person.check(instead=ELSEWHERE)
     while True:
-        accepted = sum(seen.verdict is Verdict.ACCEPTED for seen in last.values())
-        given = person.ask_code(f"serial ({accepted} of {len(sitting.tokens)} accepted)", instead="--readings CSV")
+        box = sitting.box
+        prompt = f"serial ({box.of(Verdict.ACCEPTED)} of {len(box.tokens)} accepted)"
+        given = person.ask_code(prompt, instead=ELSEWHERE)
         if given == DONE:
             return
-        serial = sitting.named(given)
-        if serial is None:
+        if (serial := sitting.named(given)) is None:
             person.say(f"{given} is not in this box")
             continue
-        codes = typed(person, count=sitting.count(serial), from_stdin=False, now=kit.now)
-        before = last.get(serial)
         try:
-            verdict = sitting.judge(serial, codes, near=(before.offset or 0) if before else 0)
+            read = asked(person, partial(sitting.judge, serial), count=sitting.count(serial), instead=ELSEWHERE)
         except UsageFault as unsettled:
             person.say(f"{unsettled}; {unsettled.hint}")
             continue
-        last[serial] = tokens.judged(serial, verdict, at=codes.at)
-        with kit.shelf() as inventory:
-            inventory.sight(last[serial])
-        person.say(said(verdict))
+        if read:
+            codes, verdict = read
+            sitting.keep(tokens.judged(serial, verdict, at=codes.at))
+            person.say(said(verdict))
 
 
-def said(verdict: Shown | NotShown | None) -> str:
+def said(verdict: Shown | NotShown | Undecided | None) -> str:
     """Say a verdict in one line."""
     match verdict:
         case Shown():
             return f"accepted: {verdict.words()}"
         case NotShown():
             return f"rejected: {verdict.what}; {verdict.hint}"
+        case Undecided():
+            return f"not decided: {verdict.what}; {verdict.hint}"
         case None:
             return "accepted: the display works; whether AWS knows the token, --probe-user proves"
 
@@ -271,3 +343,5 @@ def _report_box(box: Box, refused: Sequence[Dropped], *, output: str) -> None:
             click.echo(f"{middle:>8} s  {count:>5}  {'#' * -(-count * WIDE // most)}".rstrip())
         for each in refused:
             click.echo(f"{each.where}: {stderr.printable(each.reason)}")
+    else:
+        _tell_dropped(refused)

@@ -1,19 +1,22 @@
 """What `mfa-kit verify token` does."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mfa_kit import tokens
 from mfa_kit.cli import flags, report, terminal
-from mfa_kit.cli.deeds.token import typed
+from mfa_kit.cli.deeds.token import asked, from_stdin, one_of
 from mfa_kit.cli.kit import desk as desk_kit
 from mfa_kit.cli.kit import token as kit
 from mfa_kit.enrollment import user_named
 from mfa_kit.errors import DeviceFault, InvalidCode, UsageFault
 from mfa_kit.otp import Pair
 from mfa_kit.probe import probe
-from mfa_kit.seeds import Key, SeedFile, Sighting, Typed
-from mfa_kit.tokens import NotShown, Shown
+from mfa_kit.seeds import Key, SeedFile, Sighting, Token, Typed, Verdict, folded, sold_by_aws
+from mfa_kit.tokens import NotShown, Shown, Undecided
+
+T = TypeVar("T")
 
 
 def token(
@@ -28,42 +31,48 @@ def token(
     **how: Any,
 ) -> int:
     """Read codes, judge them, print the answer; return 1 where it is no."""
-    common = flags.common()
     if find == bool(serial):
         raise UsageFault("one of SERIAL and --find is needed", "give the serial on the token, or --find")
     if codes_stdin and how["unlock_stdin"]:
         raise UsageFault("codes and a passphrase cannot share stdin", "use --unlock-fd N")
-    person = terminal.person(common)
     if file is None:
         if serial is None:
             raise UsageFault("--find looks in a seed file", "name it: --seeds FILE")
-        return _bare(serial, typed(person, count=2, from_stdin=codes_stdin, now=kit.now), probe_user)
+        return _bare(serial, probe_user, codes_stdin=codes_stdin)
     if probe_user:
         raise UsageFault(
             "--probe-user is for tokens that AWS sold, and their seeds are in no file",
             "leave --seeds or --probe-user out",
         )
     found = kit.seed_file(file, **how)
-    count = 2 if find or two or len(found.readings) > 1 else 1
-    codes = typed(person, count=count, from_stdin=codes_stdin, now=kit.now)
     if serial is None:
-        return _found(found, codes, window=window, output=common.output)
-    if len(found.readings) > 1:
-        found = tokens.proved(found, serial, codes, window=window)
-    keys = tokens.settled(found).keys
-    key = tokens.named(keys, serial)
-    if key is None:
+        return _found(found, codes_stdin=codes_stdin, window=window)
+    if any(folded(each.serial) == folded(serial) for each in found.bare):
+        raise UsageFault(f"{file.name} has no seed of {serial}, for only AWS has it", "leave --seeds out")
+    if not any(tokens.named(each.keys, serial) for each in found.readings):
         raise UsageFault(f"{serial} is not in {file.name}", "look at the serial, or let --find name the token")
-    return _judged(key, keys, codes, window=window, output=common.output)
+    count = 2 if two or len(found.readings) > 1 else 1
+    return _judged(found, serial, count=count, codes_stdin=codes_stdin, window=window)
 
 
-def _bare(serial: str, codes: Typed, probe_user: str | None) -> int:
+def _read(judge: Callable[[Typed], T | Undecided], *, count: int, codes_stdin: bool) -> tuple[Typed, T | Undecided]:
+    if codes_stdin:
+        return from_stdin(judge, count=count)
+    return one_of(asked(terminal.person(flags.common()), judge, count=count))
+
+
+def _bare(serial: str, probe_user: str | None, *, codes_stdin: bool) -> int:
     """Judge the display of a token that AWS sold, and let AWS judge its codes where a user is kept for that."""
     common = flags.common()
-    if verdict := tokens.display(codes):
-        return _tell(serial, verdict, output=common.output)
-    if not probe_user or common.dry_run:
-        return _tell(serial, None, output=common.output)
+    if not probe_user and not sold_by_aws(serial):
+        raise UsageFault(
+            f"{serial} does not look like a token that AWS sold, so nothing is known of it but its seed file",
+            "name that: --seeds FILE; or let AWS judge: --probe-user USER",
+        )
+    codes, verdict = _read(tokens.display, count=2, codes_stdin=codes_stdin)
+    if verdict or not probe_user or common.dry_run:
+        return _tell(serial, verdict)
+    sold = Token(serial=serial, maker="sold by AWS")
     with desk_kit.desk(common, vault=desk_kit.vault((), (), None)) as (desk, caller):
         try:
             probe(
@@ -74,54 +83,91 @@ def _bare(serial: str, codes: Typed, probe_user: str | None) -> int:
                 desk=desk,
                 runs=lambda: desk_kit.run_id(desk.inventory),
             )
-        except (DeviceFault, InvalidCode) as refused:
-            return _tell(serial, NotShown(what=str(refused), hint=refused.hint), output=common.output)
-    row = {"outcome": "proved", "serial": serial, "aws": "AWS knows this token and took its codes"}
+        except (DeviceFault, InvalidCode) as error:
+            refused = NotShown(what=str(error), hint=error.hint)
+            return _tell(serial, refused, kept=kit.sight(sold, None, tokens.judged(serial, refused, at=codes.at)))
+    taken = Sighting(serial=serial, at=codes.at, verdict=Verdict.ACCEPTED, reason="AWS knows it and took its codes")
+    row = {"outcome": "proved", "serial": serial, "aws": taken.reason, "kept": kit.sight(sold, None, taken)}
     report.one("verify-token", row, output=common.output)
     return 0
 
 
-def _judged(key: Key, keys: tuple[Key, ...], codes: Typed, *, window: int, output: str) -> int:
-    before = kit.sightings(key)
-    near = (before[-1].offset or 0) if before else 0
-    verdict = tokens.verify(key, codes, among=keys, window=window, near=near)
-    if isinstance(verdict, Shown):
-        seen = tokens.judged(key.token.serial, verdict, at=codes.at)
-        before = [*before, seen]
-        if not flags.common().dry_run:
-            kit.sight(key, seen)
-    return _tell(key.token.serial, verdict, output=output, before=before)
+def _judged(found: SeedFile, serial: str, *, count: int, codes_stdin: bool, window: int) -> int:
+    """Judge the codes of a token by its seed, and keep what they decide."""
+
+    def judge(codes: Typed) -> tuple[Key, Shown | NotShown] | Undecided:
+        if mistyped := tokens.wrong(codes):
+            return mistyped
+        file = tokens.proved(found, serial, codes, window=window) if len(found.readings) > 1 else found
+        keys = tokens.settled(file).keys
+        key = next(each for each in keys if folded(each.token.serial) == folded(serial))
+        before = kit.sightings(key)
+        near = (before[-1].offset or 0) if before else 0
+        verdict = tokens.verify(key, codes, among=keys, window=window, near=near)
+        return verdict if isinstance(verdict, Undecided) else (key, verdict)
+
+    codes, answer = _read(judge, count=count, codes_stdin=codes_stdin)
+    if isinstance(answer, Undecided):
+        return _tell(serial, answer)
+    key, verdict = answer
+    seen = tokens.judged(key.token.serial, verdict, at=codes.at)
+    before = [*kit.sightings(key), seen]
+    kept = not flags.common().dry_run and kit.sight(key.token, key.seed, seen)
+    return _tell(key.token.serial, verdict, before=before, kept=kept)
 
 
 def _tell(
-    serial: str, verdict: Shown | NotShown | None, *, output: str, before: "list[Sighting] | tuple[()]" = ()
+    serial: str,
+    verdict: Shown | NotShown | Undecided | None,
+    *,
+    before: Sequence[Sighting] = (),
+    kept: bool = False,
 ) -> int:
-    """Print a verdict and return the exit code: 1 where the answer is no."""
-    row: dict[str, Any] = {"outcome": "refused" if isinstance(verdict, NotShown) else "proved", "serial": serial}
+    """Print a verdict and return the exit code: 1 where the answer is not yes."""
+    row: dict[str, Any] = {"serial": serial} if serial else {}
     match verdict:
         case Shown():
             drift = tokens.drift(before, period=verdict.token.period)
-            row |= {
-                "clock": verdict.words(),
-                "offset_steps": verdict.offset,
-                "offset_s": verdict.seconds,
-                "drift_s_per_day": round(drift.rate, 2) if drift else None,
-                "drift_within": round(drift.within, 2) if drift else None,
-                "aws": tokens.for_aws(verdict.token).why,
-            }
+            row = (
+                {"outcome": "proved"}
+                | row
+                | {
+                    "clock": verdict.words(),
+                    "offset_steps": verdict.offset,
+                    "offset_s": verdict.seconds,
+                    "drift_s_per_day": round(drift.rate, 2) if drift else None,
+                    "drift_within": round(drift.within, 2) if drift else None,
+                    "aws": tokens.for_aws(verdict.token).why,
+                }
+            )
         case NotShown():
-            row |= {"reason": verdict.what, "try": verdict.hint}
+            row = {"outcome": "refused"} | row | {"reason": verdict.what, "try": verdict.hint}
+        case Undecided():
+            row = {"outcome": "undecided"} | row | {"reason": verdict.what, "try": verdict.hint}
         case None:
-            row |= {"clock": "only its display was looked at: only AWS has its seed; --probe-user proves it"}
-    report.one("verify-token", row, output=output)
-    return 1 if isinstance(verdict, NotShown) else 0
+            row = (
+                {"outcome": "display-only"}
+                | row
+                | {
+                    "checked": "it shows two different codes of six digits",
+                    "not_checked": "whether they are right: only AWS has its seed; --probe-user USER lets AWS judge",
+                }
+            )
+    report.one("verify-token", row | {"kept": kept}, output=flags.common().output)
+    return 1 if isinstance(verdict, NotShown | Undecided) else 0
 
 
-def _found(file: SeedFile, codes: Typed, *, window: int, output: str) -> int:
+def _found(file: SeedFile, *, codes_stdin: bool, window: int) -> int:
     """Print the tokens that show two codes; in a file that may be hex or base32, of either reading."""
-    if said := tokens.wrong(codes):
-        return _tell("", said, output=output)
-    shown = [one for each in file.readings for one in tokens.find(each.keys, codes, window=window)]
+
+    def judge(codes: Typed) -> list[Shown] | Undecided:
+        return tokens.wrong(codes) or [
+            one for each in file.readings for one in tokens.find(each.keys, codes, window=window)
+        ]
+
+    _, shown = _read(judge, count=2, codes_stdin=codes_stdin)
+    if isinstance(shown, Undecided):
+        return _tell("", shown)
     rows = [
         {
             "serial": one.token.serial,
@@ -131,7 +177,6 @@ def _found(file: SeedFile, codes: Typed, *, window: int, output: str) -> int:
         }
         for one in shown
     ]
-    report.many(
-        "verify-token-find", rows, output=output, empty=f"no token of this file shows these codes within {window} steps"
-    )
+    empty = f"no token of this file shows these codes within {window} steps"
+    report.many("verify-token-find", rows, output=flags.common().output, empty=empty)
     return 0 if rows else 1

@@ -1,10 +1,12 @@
 """Seed files and the inventory of display tokens, for the verbs that read them."""
 
+import os
 import secrets
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,19 +15,19 @@ from mfa_kit.cli import flags, stderr, terminal
 from mfa_kit.cli.kit.desk import harden, home
 from mfa_kit.display import DisplayToken
 from mfa_kit.errors import IntegrityFault, UsageFault
-from mfa_kit.otp import Secret
+from mfa_kit.otp import Secret, Seed
 from mfa_kit.phone import Phone, Way
 from mfa_kit.ports import Carrier, Inventory
-from mfa_kit.programmable import SCAN, OffTheShelf, Programmable
-from mfa_kit.seeds import Dropped, Encoding, Key, SeedFile, Sighting, Token
+from mfa_kit.programmable import INSTEAD, SCAN, UNSEEN, OffTheShelf, Programmable
+from mfa_kit.seeds import Dropped, Encoding, Key, SeedFile, Sighting, Token, Written, reasons
 
 if TYPE_CHECKING:
-    from mfa_kit.adapters.seedfiles.sightings import Written
     from mfa_kit.adapters.shelf import Came, Shelf
 
 FINGERPRINTS = "fingerprint.key"
 OCTETS = 32
 LONGEST_SECRET = 4096
+COLUMNS = "a row a token: serial, code[, second code][, time]; the time in ISO 8601 or Unix seconds"
 
 
 def seed_file(path: Path, *, encoding: str | None, unlock_stdin: bool, unlock_fd: int | None) -> SeedFile:
@@ -97,11 +99,18 @@ def _fingerprints() -> Secret[bytes]:
     return key
 
 
-def written(path: Path) -> "list[Written | Dropped]":
+def written(path: Path) -> list[Written | Dropped]:
     """Read readings of a box that were written down elsewhere."""
     from mfa_kit.adapters.seedfiles import files, sightings
 
-    return sightings.read(files.decoded(files.load(path)), now=time.time())
+    try:
+        rows = sightings.read(files.decoded(files.load(path)), now=time.time())
+    except (UsageFault, IntegrityFault) as error:
+        raise type(error)(f"no reading can be taken from {path.name}: {error}", COLUMNS) from None
+    bad = [row for row in rows if isinstance(row, Dropped)]
+    if len(bad) == len(rows):
+        raise UsageFault(f"{path.name} holds no reading: {reasons(bad) or 'it has no row'}", COLUMNS)
+    return rows
 
 
 def lines() -> list[str]:
@@ -109,11 +118,23 @@ def lines() -> list[str]:
     return [line.strip() for line in sys.stdin.read(LONGEST_SECRET).splitlines() if line.strip()]
 
 
+def check_new(path: Path) -> None:
+    """Raise where a new file could not be written, before the work that it is to tell of is begun."""
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise UsageFault(f"there is no folder {folder}", "make it first, or name a file in another one")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageFault(f"{folder} is not a folder that you can write to", "name a file in another one")
+    if os.path.lexists(path):
+        raise IntegrityFault(f"{path} exists already", "nothing is written over; choose another name")
+
+
 def write_new(path: Path, text: str) -> None:
-    """Write a new file, 0600, never over another."""
+    """Write a new file, 0600, never over another, in a folder that is there."""
     from mfa_kit.adapters import agefile
 
-    agefile.write_new(path.absolute(), text.encode())
+    check_new(path)
+    agefile.write_new(path.absolute().parent.resolve() / path.name, text.encode())
 
 
 def now() -> float:
@@ -124,19 +145,23 @@ def now() -> float:
 def sightings(key: Key) -> list[Sighting]:
     """Return the earlier readings of a token, as long as it has the seed that this file gives it."""
     with shelf() as inventory:
-        return inventory.sightings(key.token.serial) if _is_stocked(inventory, key) else []
+        known = inventory.token(key.token.serial)
+        if known is None or known.fingerprint != otp.fingerprint(key.seed, _fingerprints()):
+            return []
+        return inventory.sightings(known.token.serial)
 
 
-def sight(key: Key, seen: Sighting) -> None:
-    """Keep a reading of a token that is in the inventory."""
+def sight(token: Token, seed: Seed | None, seen: Sighting) -> bool:
+    """Keep a reading, and the token with it; False where the inventory has another seed for its serial."""
+    mark = otp.fingerprint(seed, _fingerprints()) if seed else ""
     with shelf() as inventory:
-        if _is_stocked(inventory, key):
-            inventory.sight(seen)
-
-
-def _is_stocked(inventory: "Shelf", key: Key) -> bool:
-    stocked = inventory.token(key.token.serial)
-    return stocked is not None and stocked.fingerprint == otp.fingerprint(key.seed, _fingerprints())
+        known = inventory.token(token.serial)
+        if known is None:
+            inventory.stock([(token, mark)])
+        elif known.fingerprint != mark:
+            return False
+        inventory.sight(replace(seen, serial=known.token.serial if known else token.serial))
+    return True
 
 
 def carrier(own: Mapping[str, Any], inventory: Inventory) -> Carrier:
@@ -152,7 +177,7 @@ def programmable(own: Mapping[str, Any], inventory: Inventory) -> Carrier:
 
     harden()
     person = terminal.person(flags.common())
-    way = Way(grouped=own["show_secret"], shown_by=f"token {own['serial']}", scan=SCAN)
+    way = Way(grouped=own["show_secret"], shown_by=f"token {own['serial']}", scan=SCAN, instead=INSTEAD, unseen=UNSEEN)
     phone = Phone(inventory.now, interaction=person, draw=qr.blocks, way=way)
     token = Programmable(own["serial"], phone, capacity=own["capacity"], interaction=person)
     return OffTheShelf(own["serial"], token, check=_may_be_given)
