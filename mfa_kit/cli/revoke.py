@@ -29,6 +29,7 @@ def revoke(*, user: str, wanted: str | None, lost: bool, leave_without_mfa: bool
             caller=caller,
             desk=desk,
             run=kit.run_id(desk.inventory),
+            lost=lost,
         )
         row = {"outcome": "planned", "user": entry.intent.user, "device": entry.intent.serial, "backup": entry.backup}
         if leave_without_mfa:
