@@ -55,10 +55,13 @@ def orphans(*, desk: Desk) -> list[Orphan]:
     return [found for serial in desk.inventory.unassigned() if (found := _orphan(serial, desk=desk))]
 
 
-def clean(found: Sequence[Orphan], *, account: str, older_than: float, limit: int, desk: Desk) -> Iterator[Cleaned]:
+def clean(
+    found: Sequence[Orphan], *, account: str, older_than: float, limit: int, desk: Desk, lost: str | None = None
+) -> Iterator[Cleaned]:
     """Settle our dead runs, then remove what came late and what other desks left; yield what became of each.
 
-    Raise UsageFault before anything is touched when more than `limit` devices would go.
+    `lost` is a key that no dead run waits for any more. Raise UsageFault before anything is touched when more than
+    `limit` devices would go.
     """
     now = desk.inventory.now()
     going = [orphan for orphan in found if orphan.goes(older_than=older_than, now=now)]
@@ -66,7 +69,7 @@ def clean(found: Sequence[Orphan], *, account: str, older_than: float, limit: in
         raise UsageFault(
             f"{len(going)} devices would go, more than --max {limit}", "look at them first: mfa-kit orphans list"
         )
-    for entry, ended in settle_each(account, None, desk=desk, leave_assigned=True):
+    for entry, ended in settle_each(account, None, desk=desk, leave_assigned=True, lost=lost):
         error = ended if isinstance(ended, MfaKitError) else None
         yield Cleaned(serial=entry.intent.serial, ended="still there" if error else str(ended), error=error)
     for orphan in going:

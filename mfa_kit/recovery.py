@@ -4,7 +4,17 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 
-from mfa_kit.errors import AccessDenied, Conflict, MfaKitError, NoSuchEntity, Unclear, Unlisted, Unsettled, UsageFault
+from mfa_kit.errors import (
+    AccessDenied,
+    Conflict,
+    DeviceFault,
+    MfaKitError,
+    NoSuchEntity,
+    Unclear,
+    Unlisted,
+    Unsettled,
+    UsageFault,
+)
 from mfa_kit.models import Device, Entry, Intent, Kind, Mark, Reached, Verb, intent_of
 from mfa_kit.otp import Created, Pair
 from mfa_kit.ports import Carrier, Desk
@@ -139,14 +149,29 @@ def _delete(intent: Intent, otherwise: str = "", *, desk: Desk) -> None:
 def forget(entry: Entry, carrier: Carrier, reached: Reached, *, mine: bool | None = True, desk: Desk) -> Reached:
     """Remove the copies of a seed that no Enable can bring to life any more.
 
-    Where another run has the device's name, a key may hold that run's credential under it, so no key is touched.
+    Where another run has the device's name, a key may hold that run's credential under it, so no key is touched but
+    one that the journal knows to be another than that run's.
     """
-    if mine is None and entry.intent.hardware:
+    if mine is None and entry.intent.hardware and not _on_another_key(entry, desk=desk):
         desk.progress.note(f"another run made {entry.intent.serial} since, so a credential of that name is not touched")
     else:
         carrier.remove(entry)
     desk.vault.remove(entry)
     return desk.journal.record(entry.at(reached)).reached
+
+
+def _on_another_key(entry: Entry, *, desk: Desk) -> bool:
+    run, card = desk.inventory.run_of(entry.intent.serial), entry.intent.card
+    other = desk.journal.find(entry.intent.serial, run=run) if isinstance(run, str) else None
+    return card is not None and other is not None and other.intent.card not in {None, card}
+
+
+def _stands(entry: Entry, *, desk: Desk) -> bool:
+    """Whether its user still has the device of an entry, and no other of that name."""
+    if not listed(entry.intent, desk=desk):
+        return False
+    run = desk.inventory.run_of(entry.intent.serial) if Kind.of(entry.intent.serial) is Kind.VIRTUAL else entry.run
+    return not isinstance(run, str) or run == entry.run
 
 
 def confirmed(entry: Entry, *, desk: Desk) -> Reached:
@@ -235,24 +260,35 @@ def carrier_of(entry: Entry, *, desk: Desk) -> Carrier:
 
 
 def settle_each(
-    account: str, user: str | None, *, desk: Desk, leave_assigned: bool = False
+    account: str, user: str | None, *, desk: Desk, leave_assigned: bool = False, lost: str | None = None
 ) -> Iterator[tuple[Entry, Reached | MfaKitError]]:
     """Settle what dead runs left, for a user or for all; yield each entry with how it ended, or why it could not.
 
-    `leave_assigned` leaves a revoke alone whose device its user still has. A dry desk settles nothing.
+    `leave_assigned` leaves a revoke alone whose device its user still has; `lost` is hardware that is not asked for any
+    more. A dry desk settles nothing.
     """
     if desk.dry:
         return
     for entry in desk.journal.dead(account, user=user):
-        if leave_assigned and entry.reached is Reached.REVOKING and listed(entry.intent, desk=desk):
+        if leave_assigned and entry.reached is Reached.REVOKING and _stands(entry, desk=desk):
             continue
         try:
-            ended: Reached | MfaKitError = settle(entry, carrier_of(entry, desk=desk), desk=desk)
+            ended: Reached | MfaKitError = _settled(entry, desk=desk, lost=lost)
             if ended is Reached.CONFIRMED and (old := replaced(entry, desk=desk)):
                 settle(old.at(Reached.REVOKING), carrier_of(old, desk=desk), desk=desk)
         except MfaKitError as error:
             ended = error
         yield entry, ended
+
+
+def _settled(entry: Entry, *, desk: Desk, lost: str | None) -> Reached:
+    try:
+        return settle(entry, carrier_of(entry, desk=desk), desk=desk)
+    except DeviceFault as absent:
+        if lost is None or lost != entry.intent.hardware:
+            raise
+        desk.progress.note(f"{absent}, and is taken for lost")
+        return settle(entry, Gone(), desk=desk)
 
 
 def settle_dead(account: str, user: str, *, desk: Desk) -> list[MfaKitError]:

@@ -106,11 +106,17 @@ def look_to_revoke(
     caller: Caller,
     desk: Desk,
     run: str,
+    lost: bool = False,
 ) -> Entry:
-    """Settle, look, and return what `retire` takes. Raise UsageFault, and Lockout for the last device of a user."""
+    """Settle, look, and return what `retire` takes. Raise UsageFault, and Lockout for the last device of a user.
+
+    Where the user has none, a lost device is one that a revoke took away, and whose key it still waits for.
+    """
     check_user(user)
     settle_dead(caller.account, user, desk=desk)
     devices = desk.inventory.devices(user)
+    if lost and not devices and (left := _waiting(user, wanted, caller=caller, desk=desk)):
+        return left
     device = choose(user, wanted, devices=devices)
     if len(devices) == 1 and not leave_without_mfa:
         raise Lockout(
@@ -118,6 +124,14 @@ def look_to_revoke(
             f"give another first (mfa-kit replace {user}), or add --leave-without-mfa",
         )
     return standing(device, caller=caller, desk=desk, now=run)
+
+
+def _waiting(user: str, wanted: str | None, *, caller: Caller, desk: Desk) -> Entry | None:
+    for entry in desk.journal.dead(caller.account, user=user):
+        named = wanted in {None, entry.intent.serial, entry.intent.name}
+        if named and entry.reached is Reached.REVOKING:
+            return entry
+    return None
 
 
 def retire(entry: Entry, *, verb: Verb, desk: Desk, may_stay: bool = True) -> Revoked:

@@ -47,7 +47,8 @@ def list_(*, older_than: float) -> None:
 @orphans.command()
 @OLDER_THAN
 @click.option("--max", "limit", type=click.IntRange(0), default=50, show_default=True, help="Refuse to remove more.")
-def clean(*, older_than: float, limit: int) -> None:
+@click.option("--lost", metavar="KEY", help="The serial or label of a key that is lost or was reset: not waited for.")
+def clean(*, older_than: float, limit: int, lost: str | None) -> None:
     """Settle what this desk's dead runs left, and remove what other desks left long ago."""
     from mfa_kit import orphans as use_case
     from mfa_kit.cli import terminal
@@ -66,7 +67,9 @@ def clean(*, older_than: float, limit: int) -> None:
             for each in going:
                 desk.progress.note(f"would go: {each.serial}, {each.standing}")
             terminal.person(common).confirm(f"{others} of these are of other desks, by their tags", typed=str(others))
-        done = list(use_case.clean(found, account=caller.account, older_than=older_than, limit=limit, desk=desk))
+        done = list(
+            use_case.clean(found, account=caller.account, older_than=older_than, limit=limit, desk=desk, lost=lost)
+        )
         report.many(
             "orphans-clean",
             [

@@ -29,6 +29,7 @@ def revoke(*, user: str, wanted: str | None, lost: bool, leave_without_mfa: bool
             caller=caller,
             desk=desk,
             run=kit.run_id(desk.inventory),
+            lost=lost,
         )
         row: dict[str, object] = {
             "outcome": "planned",

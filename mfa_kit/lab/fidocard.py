@@ -40,7 +40,7 @@ class FidoCard:
         self._left = b""
         self._request = b""
         self._asked = 0.0
-        self._cancelled = False
+        self._canceled = False
 
     def power(self) -> None:
         """Forget what a session knows."""
@@ -82,9 +82,9 @@ class FidoCard:
         if ins == CONTROL:
             return Word.OK.to_bytes(2)
         if ins == MSG:
-            self._request, self._asked, self._cancelled = data, time.monotonic(), False
+            self._request, self._asked, self._canceled = data, time.monotonic(), False
         elif ins == GETRESPONSE:
-            self._cancelled = p1 == CANCEL
+            self._canceled = p1 == CANCEL
         else:
             return Word.INS_NOT_SUPPORTED.to_bytes(2)
         try:
@@ -97,8 +97,8 @@ class FidoCard:
         return part + (MORE | min(len(self._left), 0xFF) if self._left else Word.OK).to_bytes(2)
 
     def wait(self) -> None:
-        """Raise Refusal when it is too late or cancelled, _NotYet while the finger is not there."""
-        if self._cancelled:
+        """Raise Refusal when it is too late or canceled, _NotYet while the finger is not there."""
+        if self._canceled:
             raise Refusal(Status.KEEPALIVE_CANCEL)
         if time.monotonic() > self._asked + PATIENCE:
             raise Refusal(Status.USER_ACTION_TIMEOUT)

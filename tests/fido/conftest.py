@@ -45,9 +45,9 @@ class Slot:
         return sum(wire.count for _, wire in self.opened)
 
     @property
-    def cancelled(self) -> bool:
+    def canceled(self) -> bool:
         """Whether the key was told to stop waiting for a finger."""
-        return any(wire.cancelled for _, wire in self.opened)
+        return any(wire.canceled for _, wire in self.opened)
 
     def connect(self) -> SocketConnection:
         """Open the device once more."""

@@ -18,7 +18,7 @@ class SocketWire:
         self._socket = sock
         self._tamper = tamper
         self.count = 0
-        self.cancelled = False
+        self.canceled = False
 
     def receive(self, timeout: float | None) -> bytes | None:
         self._socket.settimeout(timeout)
@@ -28,7 +28,7 @@ class SocketWire:
             return None
         if not packet:
             raise EOFError
-        self.cancelled |= packet[4] == CANCEL
+        self.canceled |= packet[4] == CANCEL
         return packet
 
     def send(self, packet: bytes) -> None:

@@ -42,7 +42,7 @@ def test_ctrl_c_sends_a_cancel_to_the_key(
     out, err = process.communicate(timeout=20)
     assert (process.returncode, out) == (130, "")
     assert "Traceback" not in err
-    assert any(wire.cancelled for wire in port.wires)
+    assert any(wire.canceled for wire in port.wires)
 
 
 def test_a_key_that_is_pulled_out_ends_the_process(

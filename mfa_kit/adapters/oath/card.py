@@ -1,6 +1,7 @@
 """A key as Carrier: which are plugged in, and a credential that is written, read back, used and removed."""
 
 import logging
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -263,13 +264,7 @@ class OathCard:
                 f"{len(homes)} keys may hold {label}: {', '.join(key.where for key in homes)}",
                 "plug in only the one that is meant",
             )
-        missing = DeviceFault(
-            f"the credential {label} is on {entry.intent.hardware or 'a key'}, which is not plugged in",
-            f"plug in that key and run the same command again: mfa-kit orphans clean, or enroll {entry.intent.user}",
-        )
-        for each in wrong:
-            missing.add_note(str(each))
-        raise missing
+        raise _absent(entry.intent, found, wrong)
 
     def _holding(self, intent: Intent, found: list[Plugged]) -> list[Plugged]:
         """Return the keys that hold the label, where all that is known of the key is what another desk called it."""
@@ -284,6 +279,24 @@ class OathCard:
 
 
 def _homes(intent: Intent, found: list[Plugged]) -> list[Plugged]:
-    """Return the keys that a credential may have been put on: by its identity, else by its serial."""
-    homes = [key for key in found if key.identity == intent.card]
-    return homes or [key for key in found if key.serial is not None and key.serial == intent.hardware]
+    """Return the keys that a credential may have been put on: by its identity, by a serial where none is known."""
+    if intent.card is not None:
+        return [key for key in found if key.identity == intent.card]
+    return [key for key in found if key.serial is not None and key.serial == intent.hardware]
+
+
+def _absent(intent: Intent, found: list[Plugged], wrong: list[DeviceFault]) -> DeviceFault:
+    """Ask for the key of a dead run by what people call it, with what is plugged in instead."""
+    missing = DeviceFault(
+        f"the credential {intent.label} is on {intent.hardware or 'a key'}, which is not plugged in",
+        "plug in that key and run: mfa-kit orphans clean; when it is lost or was reset, add: --lost "
+        + shlex.quote(intent.hardware or "KEY"),
+    )
+    for key in found:
+        if key.serial is not None and key.serial == intent.hardware:
+            missing.add_note(
+                f"the key in {key.where} has that serial, but is another one, or was reset: {key.identity}"
+            )
+    for each in wrong:
+        missing.add_note(str(each))
+    return missing
