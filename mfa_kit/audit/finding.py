@@ -91,7 +91,14 @@ class Scene:
         return int((self.snapshot.at - at) // DAY)
 
 
-Said = Finding | Unsure | Beside
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """What is to be known of a rule that is kept."""
+
+    why: str
+
+
+Said = Finding | Unsure | Beside | Aside
 Look = Callable[[Scene], Iterator[Said]]
 
 
@@ -138,7 +145,8 @@ def answer(asked: Rule, scene: Scene) -> Answer:
         return Answer(rule=asked, result=Result.NOT_APPLICABLE, why=beside.why)
     else:
         result = Result.UNKNOWN if unsure else Result.PASS
-    return Answer(rule=asked, result=result, findings=findings, unsure=tuple(unsure))
+    aside = next((each.why for each in said if isinstance(each, Aside)), "")
+    return Answer(rule=asked, result=result, findings=findings, unsure=tuple(unsure), why=aside)
 
 
 def _unread(hole: Hole) -> Unsure:

@@ -138,8 +138,8 @@ def passwords(scene: Scene) -> Iterator[Said]:
     policy = scene.snapshot.passwords
     if policy is None:
         return
-    remedy = (strong(scene.limits.profile, policy),)
-    for evidence in _weak(policy, scene.limits.profile):
+    for number, evidence in enumerate(_weak(policy, scene.limits.profile)):
+        remedy = (strong(scene.limits.profile, policy),) if number == 0 else ("# the same command",)
         yield Finding(subject="password policy", evidence=evidence, remedy=remedy)
 
 

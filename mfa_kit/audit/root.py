@@ -3,15 +3,19 @@
 from collections.abc import Iterator
 
 from mfa_kit.account import ROOT, ROOTLESS, Part
-from mfa_kit.audit.finding import Beside, Finding, Said, Scene, Severity, Unsure, rule
+from mfa_kit.audit.finding import Aside, Beside, Finding, Said, Scene, Severity, Unsure, rule
 from mfa_kit.models import Kind
 
 IN_CONSOLE = "# sign in as root; AWS has no API for this: Security credentials page, {}"
-NO_ROOT = "accounts of this partition have no root user that signs in"
 
 
-def _rootless(scene: Scene) -> bool:
-    return scene.snapshot.partition in ROOTLESS
+def _rootless(scene: Scene) -> str | None:
+    """Say why there is no root to ask about: its partition has none, or its credentials were removed centrally."""
+    if scene.snapshot.partition in ROOTLESS:
+        return "accounts of this partition have no root user that signs in"
+    if scene.snapshot.summary.get("AccountPasswordPresent") == 0:
+        return "root has no password: its credentials were removed"
+    return None
 
 
 def _has_mfa(scene: Scene) -> bool | None:
@@ -32,8 +36,8 @@ def _has_mfa(scene: Scene) -> bool | None:
     references=("CIS 3.0 1.5", "FSBP IAM.9"),
 )
 def mfa(scene: Scene) -> Iterator[Said]:
-    if _rootless(scene):
-        yield Beside(NO_ROOT)
+    if why := _rootless(scene):
+        yield Beside(why)
         return
     match _has_mfa(scene):
         case None:
@@ -57,8 +61,8 @@ def mfa(scene: Scene) -> Iterator[Said]:
 )
 def hardware(scene: Scene) -> Iterator[Said]:
     """Of root's devices an account tells the virtual ones only; a session of root's tells all."""
-    if _rootless(scene):
-        yield Beside(NO_ROOT)
+    if why := _rootless(scene):
+        yield Beside(why)
         return
     own = scene.snapshot.root_devices
     virtual = [each.serial for each in scene.snapshot.virtual if each.user == ROOT]
@@ -78,7 +82,7 @@ def hardware(scene: Scene) -> Iterator[Said]:
                 remedy=remedy,
             )
         case True:
-            pass
+            yield Aside("root has a device that is not virtual: a key or a token, AWS does not tell which")
 
 
 @rule(
@@ -89,8 +93,8 @@ def hardware(scene: Scene) -> Iterator[Said]:
     references=("CIS 3.0 1.4", "FSBP IAM.4"),
 )
 def keys(scene: Scene) -> Iterator[Said]:
-    if _rootless(scene):
-        yield Beside(NO_ROOT)
+    if scene.snapshot.partition in ROOTLESS:
+        yield Beside("accounts of this partition have no root user that has keys")
         return
     summary, report = scene.snapshot.summary, scene.snapshot.report
     if "AccountAccessKeysPresent" in summary:
@@ -116,8 +120,8 @@ def keys(scene: Scene) -> Iterator[Said]:
     references=("CIS 3.0 1.7",),
 )
 def use(scene: Scene) -> Iterator[Said]:
-    if _rootless(scene):
-        yield Beside(NO_ROOT)
+    if why := _rootless(scene):
+        yield Beside(why)
         return
     row = scene.snapshot.report.root if scene.snapshot.report else None
     if row is None:

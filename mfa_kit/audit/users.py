@@ -95,10 +95,11 @@ def admins_spare(scene: Scene) -> Iterator[Said]:
             yield one
         elif not one.complete and len(one.devices) < 2:  # noqa: PLR2004 - a second device
             yield Unsure(one.name, UNTOLD)
-        elif len(one.devices) == 1:
+        elif len(one.devices) < 2:  # noqa: PLR2004
+            held = f"a single device, {one.devices[0].serial}: lost, it locks him out" if one.devices else "no device"
             yield Finding(
                 subject=one.name,
-                evidence=f"an administrator with a single device, {one.devices[0].serial}: lost, it locks him out",
+                evidence=f"an administrator with {held}",
                 remedy=(command("mfa-kit", "enroll", one.name, "--with", "fido2"),),
             )
 
