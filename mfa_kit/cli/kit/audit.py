@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from mfa_kit.account import Backup, Person, Snapshot
 from mfa_kit.cli import stderr
 from mfa_kit.cli.kit import desk
+from mfa_kit.errors import UsageFault
 from mfa_kit.models import Device
 from mfa_kit.survey import survey
 
@@ -92,3 +93,27 @@ def _backups(virtual: tuple[Device, ...], ledger: Ledger, folder: Path | None) -
             )
         )
     return tuple(found)
+
+
+def partition(flags: Flags, named: str | None) -> str | None:
+    """Return the partition that is named, or that of the region; None where no region is said anywhere.
+
+    Raise UsageFault for one that there is none of.
+    """
+    import botocore.exceptions
+    import botocore.session
+
+    session = botocore.session.Session(profile=flags.profile)
+    known = session.get_available_partitions()
+    if named is not None:
+        if named not in known:
+            raise UsageFault(f"there is no partition {named!r}", f"there are {', '.join(known)}")
+        return named
+    try:
+        region = flags.region or session.get_config_variable("region")
+    except botocore.exceptions.ProfileNotFound as error:
+        raise UsageFault(str(error), "choose another --profile") from None
+    try:
+        return str(session.get_partition_for_region(region)) if region else None
+    except botocore.exceptions.UnknownRegionError:
+        raise UsageFault(f"there is no region {region!r}", "name one such as us-east-1, or give --partition") from None
