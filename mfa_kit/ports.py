@@ -4,9 +4,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from mfa_kit.account import Details, PasswordPolicy, Report
 from mfa_kit.fidokey import Assertion, KeyInfo, Model, Pin, Registration, Source, Trusted, Untrusted
 from mfa_kit.models import Caller, Device, Entry, Intent, Mark
 from mfa_kit.otp import Created, KeyUri, Pair, Secret, Seed
+from mfa_kit.permissions import Context, Verdict
 
 
 class Inventory(Protocol):
@@ -54,6 +56,42 @@ class Inventory(Protocol):
 
     def run_of(self, serial: str) -> str | Mark:
         """Tell which run made a virtual device, by its tag; UNTAGGED also where tags may not be read."""
+        ...
+
+
+class Account(Protocol):
+    """Reads the account around the devices, as harmlessly as Inventory. An iterator raises at the page that fails."""
+
+    def report(self, *, max_age: float) -> Report:
+        """Return the credential report; IAM is asked for a new one when it is older than so many seconds."""
+        ...
+
+    def summary(self) -> Mapping[str, int]: ...
+
+    def details(self) -> Iterator[Details]:
+        """Yield users, groups, roles and their policies by pages."""
+        ...
+
+    def virtual(self) -> Iterator[Device]:
+        """Yield every virtual device, root's with ROOT for its user."""
+        ...
+
+    def own_devices(self) -> list[Device]:
+        """Return the caller's own devices: the only way to those of root, with a session of root's."""
+        ...
+
+    def certifications(self, key: Device) -> tuple[str, ...]:
+        """Return what a security key is certified for, such as `FIDO L1`."""
+        ...
+
+    def password_policy(self) -> PasswordPolicy: ...
+
+    def must_change(self, user: str) -> bool:
+        """Whether a user has to choose a new password when he signs in."""
+        ...
+
+    def simulated(self, documents: Sequence[str], actions: Sequence[str], context: Context) -> dict[str, Verdict]:
+        """Let IAM judge policies that nobody has yet (SimulateCustomPolicy). Raise AccessDenied, AwsFault."""
         ...
 
 

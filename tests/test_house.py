@@ -102,6 +102,7 @@ PLANTED = [
     ("kit", "cli.planted", "mfa_kit.adapters.iam"),
     ("kit", "cli.planted", "mfa_kit.lab.iam"),
     ("kit", "enrollment", "mfa_kit.adapters.iam"),
+    ("judges", "lab.planted", "mfa_kit.permissions"),
     ("pure", "models", "boto3"),
     ("pure", "otp", "secrets"),
     ("pure", "ports", "socket"),

@@ -276,6 +276,10 @@ class Iam:
     def offset(self) -> float:
         return self._offset
 
+    def ask(self, operation: str, **wanted: Any) -> Any:
+        """Read by any operation of IAM's, named as boto3 does; for a neighbor that makes values of the answer."""
+        return self._read(lambda: getattr(self._iam, operation)(**wanted))
+
     def devices(self, user: str) -> list[Device]:
         pages = self._iam.get_paginator("list_mfa_devices")
         rows = self._read(lambda: [row for page in pages.paginate(UserName=user) for row in page["MFADevices"]])

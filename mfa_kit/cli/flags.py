@@ -101,7 +101,11 @@ def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
         ctx.find_root().ensure_object(dict)[param.name] = value
 
 
-def _common() -> list[click.Parameter]:
+FORMS = ("table", "json", "jsonl", "csv")
+HTML = "html"
+
+
+def _common(*forms: str) -> list[click.Parameter]:
     def option(*names: str, **how: Any) -> click.Parameter:
         return click.Option(names, callback=_keep, expose_value=False, **how)
 
@@ -110,7 +114,7 @@ def _common() -> list[click.Parameter]:
         option("--region", metavar="NAME", help="AWS region; it also chooses the partition."),
         option("--endpoint-url", metavar="URL", help="Another IAM, such as the lab's."),
         option("--account", metavar="ID", help="Refuse to work on any other account."),
-        option("--output", type=click.Choice(["table", "json", "jsonl", "csv"]), help="Form of the result [table]."),
+        option("--output", type=click.Choice(forms), help="Form of the result [table]."),
         option("--yes", is_flag=True, help="Do not ask to confirm."),
         option("--no-input", is_flag=True, help="Never ask anything."),
         option("--dry-run", is_flag=True, help="Show what would be done, and do nothing."),
@@ -133,11 +137,17 @@ def _write_options(ctx: click.Context, formatter: click.HelpFormatter, params: S
 
 
 class Verb(click.Command):
-    """A command that does something."""
+    """A command that does something. With `html` it has that form of the result too."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, html: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.params += _common()
+        self.html = html
+        self.params += _common(*FORMS, *([HTML] if html else []))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        if given().output == HTML and not self.html:  # said before the verb, where it may yet be one that has it
+            raise click.UsageError(f"'html' is no form of this result; choose from {', '.join(FORMS)}.", ctx)
+        return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         _write_options(ctx, formatter, self.get_params(ctx))
@@ -150,7 +160,7 @@ class Noun(click.Group):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.params += _common()
+        self.params += _common(*FORMS, HTML)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         _write_options(ctx, formatter, self.get_params(ctx))

@@ -21,6 +21,8 @@ VERBS = {
     "replace": ("replace", "Give a new MFA device for an old one."),
     "revoke": ("revoke", "Take an MFA device away from a user."),
     "orphans": ("orphans", "Explain and remove devices that nobody has."),
+    "audit": ("audit", "Judge the account around the devices; changes nothing."),
+    "policy": ("policy", "Print, check and try out policies that demand MFA."),
     "status": ("status", "Show who has which MFA devices, and who has none."),
     "resync": ("resync", "Tell IAM how far the clock of a device is off."),
     "verify": ("verify", "Prove that a key is fit, and that a user's device answers."),

@@ -27,6 +27,7 @@ from mfa_kit.ports import Carrier, Desk, Inventory, Vault
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.iam import Iam
+    from mfa_kit.adapters.ledger import Ledger
 
 # The account of `mfa-kit lab`; AWS gives nobody this number.
 LAB_ACCOUNT = "000000000000"
@@ -89,7 +90,7 @@ def opened(flags: Flags, observe: Callable[[Call], None]) -> "Iam":
 
 
 @contextmanager
-def desk(flags: Flags, *, vault: Vault) -> Iterator[tuple[Desk, Caller]]:
+def connected(flags: Flags) -> Iterator[tuple["Iam", "Ledger", Caller]]:
     """Open AWS and the ledger, tell who we are, and refuse any account but the one that was asked for."""
     from mfa_kit.adapters.ledger import Ledger
 
@@ -109,6 +110,14 @@ def desk(flags: Flags, *, vault: Vault) -> Iterator[tuple[Desk, Caller]]:
                 f"these credentials are of account {caller.account}, and --account asks for {flags.account}",
                 "choose another --profile",
             )
+        yield iam, ledger, caller
+
+
+@contextmanager
+def desk(flags: Flags, *, vault: Vault) -> Iterator[tuple[Desk, Caller]]:
+    """Bundle what a verb that writes needs, over AWS and the ledger."""
+    with connected(flags) as (iam, ledger, caller):
+        talk = stderr.Talk()
         yield (
             Desk(
                 inventory=iam,

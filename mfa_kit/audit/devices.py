@@ -1,0 +1,69 @@
+"""Rules about virtual devices and about the backups of this desk."""
+
+import shlex
+from collections.abc import Iterator
+
+from mfa_kit.account import Part, command
+from mfa_kit.audit.finding import Beside, Finding, Said, Scene, Severity, rule
+
+# IAM and STS quotas: virtual devices of an account are as many as its users.
+QUOTA = 5000
+
+
+@rule("devices.orphans", Severity.LOW, "Every virtual device is somebody's", needs=(Part.VIRTUAL,))
+def orphans(scene: Scene) -> Iterator[Said]:
+    for device in scene.snapshot.virtual:
+        if device.user is None:
+            yield Finding(
+                subject=device.serial,
+                evidence="a virtual device that nobody has: half an enrollment, or what one left behind",
+                remedy=("mfa-kit orphans list",),
+            )
+
+
+@rule("devices.quota", Severity.MEDIUM, "There is room for more virtual devices", needs=(Part.VIRTUAL,))
+def quota(scene: Scene) -> Iterator[Said]:
+    limit = scene.snapshot.summary.get("UsersQuota", QUOTA)
+    count = len(scene.snapshot.virtual)
+    if count >= scene.limits.quota * limit:
+        yield Finding(
+            subject=scene.snapshot.account,
+            evidence=f"{count} virtual devices of {limit}, those that nobody has included",
+            remedy=(
+                "mfa-kit orphans clean",
+                "# or raise the quota of users: AWS console, Service Quotas, IAM",
+            ),
+        )
+
+
+def _ours(scene: Scene) -> Iterator[Said]:
+    if not scene.snapshot.backups and not scene.snapshot.hole(Part.BACKUPS):
+        yield Beside("this desk made none of the devices")
+
+
+@rule("backups.there", Severity.HIGH, "Every device of this desk has its backup", needs=(Part.BACKUPS,))
+def there(scene: Scene) -> Iterator[Said]:
+    yield from _ours(scene)
+    for one in scene.snapshot.backups:
+        if not one.there:
+            where = f"its backup is not at {one.file}" if one.file else "it was made without a backup"
+            yield Finding(
+                subject=one.serial,
+                evidence=f"{where}: when {one.user} loses the device, nothing brings the seed back",
+                remedy=(
+                    "# look for the file on other disks: mfa-kit status --backup-dir DIR; else, with a new backup:",
+                    command("mfa-kit", "replace", one.user, "--with", "virtual"),
+                ),
+            )
+
+
+@rule("backups.verified", Severity.LOW, "Every backup of this desk was opened once", needs=(Part.BACKUPS,))
+def verified(scene: Scene) -> Iterator[Said]:
+    yield from _ours(scene)
+    for one in scene.snapshot.backups:
+        if one.there and one.opened is None and one.file:
+            yield Finding(
+                subject=one.serial,
+                evidence="its backup was never opened here: nobody knows that the right key opens it",
+                remedy=("# IDENTITY opens it: " + "mfa-kit backup verify -i IDENTITY " + shlex.quote(one.file),),
+            )

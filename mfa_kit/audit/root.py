@@ -1,0 +1,137 @@
+"""Rules about root."""
+
+from collections.abc import Iterator
+
+from mfa_kit.account import ROOT, ROOTLESS, Part
+from mfa_kit.audit.finding import Aside, Beside, Finding, Said, Scene, Severity, Unsure, rule
+from mfa_kit.models import Kind
+
+IN_CONSOLE = "# sign in as root; AWS has no API for this: Security credentials page, {}"
+
+
+def _rootless(scene: Scene) -> str | None:
+    """Say why there is no root to ask about: its partition has none, or its credentials were removed centrally."""
+    if scene.snapshot.partition in ROOTLESS:
+        return "accounts of this partition have no root user that signs in"
+    if scene.snapshot.summary.get("AccountPasswordPresent") == 0:
+        return "root has no password: its credentials were removed"
+    return None
+
+
+def _has_mfa(scene: Scene) -> bool | None:
+    """Whether root has MFA, by whichever part tells."""
+    snapshot = scene.snapshot
+    if "AccountMFAEnabled" in snapshot.summary:
+        return snapshot.summary["AccountMFAEnabled"] > 0
+    if snapshot.report and snapshot.report.root:
+        return snapshot.report.root.mfa
+    return None
+
+
+@rule(
+    "root.mfa",
+    Severity.CRITICAL,
+    "Root signs in with MFA",
+    needs=(),
+    references=("CIS 3.0 1.5", "FSBP IAM.9"),
+)
+def mfa(scene: Scene) -> Iterator[Said]:
+    if why := _rootless(scene):
+        yield Beside(why)
+        return
+    match _has_mfa(scene):
+        case None:
+            yield Unsure(ROOT, "neither the account summary nor the credential report could be read")
+        case False:
+            yield Finding(
+                subject=ROOT,
+                evidence="root has no MFA device: its password alone opens everything",
+                remedy=(IN_CONSOLE.format("Assign MFA device, twice: two security keys, kept apart"),),
+            )
+        case True:
+            pass
+
+
+@rule(
+    "root.hardware",
+    Severity.HIGH,
+    "Root's MFA is a security key or a hardware token",
+    needs=(Part.VIRTUAL,),
+    references=("CIS 3.0 1.6", "FSBP IAM.6"),
+)
+def hardware(scene: Scene) -> Iterator[Said]:
+    """Of root's devices an account tells the virtual ones only; a session of root's tells all."""
+    if why := _rootless(scene):
+        yield Beside(why)
+        return
+    own = scene.snapshot.root_devices
+    virtual = [each.serial for each in scene.snapshot.virtual if each.user == ROOT]
+    remedy = (IN_CONSOLE.format("Assign MFA device: a security key; then remove the virtual one"),)
+    match _has_mfa(scene):
+        case None:
+            yield Unsure(ROOT, "whether root has MFA at all could not be read")
+        case False:
+            yield Finding(subject=ROOT, evidence="root has no MFA device at all", remedy=remedy)
+        case True if own is not None:
+            if not {each.kind for each in own} & {Kind.FIDO2, Kind.HARDWARE_TOTP}:
+                yield Finding(subject=ROOT, evidence="all of root's MFA devices are virtual", remedy=remedy)
+        case True if virtual:
+            yield Finding(
+                subject=ROOT,
+                evidence=f"root has the virtual device {virtual[0]}; whether it has others too is told to root alone",
+                remedy=remedy,
+            )
+        case True:
+            yield Aside("root has a device that is not virtual: a key or a token, AWS does not tell which")
+
+
+@rule(
+    "root.keys",
+    Severity.CRITICAL,
+    "Root has no access keys",
+    needs=(),
+    references=("CIS 3.0 1.4", "FSBP IAM.4"),
+)
+def keys(scene: Scene) -> Iterator[Said]:
+    if scene.snapshot.partition in ROOTLESS:
+        yield Beside("accounts of this partition have no root user that has keys")
+        return
+    summary, report = scene.snapshot.summary, scene.snapshot.report
+    if "AccountAccessKeysPresent" in summary:
+        there = summary["AccountAccessKeysPresent"] > 0
+    elif report and report.root:
+        there = any(key.active for key in report.root.keys)
+    else:
+        yield Unsure(ROOT, "neither the account summary nor the credential report could be read")
+        return
+    if there:
+        yield Finding(
+            subject=ROOT,
+            evidence="root has access keys, which no policy limits and no MFA protects",
+            remedy=(IN_CONSOLE.format("Access keys: make them inactive, and delete them when nothing broke"),),
+        )
+
+
+@rule(
+    "root.use",
+    Severity.HIGH,
+    "Root is not used for daily work",
+    needs=(Part.REPORT,),
+    references=("CIS 3.0 1.7",),
+)
+def use(scene: Scene) -> Iterator[Said]:
+    if why := _rootless(scene):
+        yield Beside(why)
+        return
+    row = scene.snapshot.report.root if scene.snapshot.report else None
+    if row is None:
+        yield Unsure(ROOT, "the credential report does not tell")
+        return
+    uses = [("password", row.password_used), *(("access key", key.used) for key in row.keys)]
+    for what, at in uses:
+        if at is not None and scene.days(at) < scene.limits.root_used:
+            yield Finding(
+                subject=ROOT,
+                evidence=f"root's {what} was used {scene.days(at)} days ago",
+                remedy=("# work as an administrator who is a user or a role: mfa-kit policy onboard",),
+            )

@@ -1,0 +1,286 @@
+"""Rules about the people, and about users that are none."""
+
+from collections.abc import Iterator
+
+from mfa_kit.account import Part, Person, administers, command, documents_of
+from mfa_kit.audit.finding import Beside, Finding, Said, Scene, Severity, Unsure, rule
+from mfa_kit.models import Kind
+
+KNOWN = (Part.DETAILS, Part.REPORT)
+RESISTANT = "NIST SP 800-63B-4 3.2.5"
+UNTOLD = "which MFA devices this user has could not be read"
+
+
+def _signs_in(one: Person) -> bool:
+    return one.password or bool(one.keys)
+
+
+def _admins(scene: Scene) -> Iterator[Person | Unsure]:
+    """Yield the administrators who can sign in or call, and those of whom it cannot be told."""
+    for one in scene.people:
+        if one.credentials is None or _signs_in(one):
+            if one.admin:
+                yield one
+            elif one.admin is None:
+                yield Unsure(one.name, "whether this user is an administrator depends on what could not be judged")
+
+
+def _enroll(one: Person, kind: str = "virtual") -> tuple[str, ...]:
+    return (command("mfa-kit", "enroll", one.name, "--with", kind),)
+
+
+@rule("admins.exist", Severity.HIGH, "Somebody but root administers the account", needs=(Part.DETAILS,))
+def exist(scene: Scene) -> Iterator[Said]:
+    snapshot = scene.snapshot
+    if any(one.admin for one in scene.people):
+        return
+    roles = [administers(role, documents_of(role, snapshot)) for role in snapshot.roles]
+    if any(roles):
+        return
+    if None in roles or any(one.admin is None for one in scene.people):
+        yield Unsure(snapshot.account, "whether there is an administrator depends on what could not be judged")
+        return
+    yield Finding(
+        subject=snapshot.account,
+        evidence="no user and no role may administer this account: only root is left",
+        remedy=("mfa-kit policy onboard",),
+    )
+
+
+@rule(
+    "admins.mfa",
+    Severity.CRITICAL,
+    "Every administrator has MFA",
+    needs=KNOWN,
+    references=("CIS 3.0 1.10", "FSBP IAM.5"),
+)
+def admins_mfa(scene: Scene) -> Iterator[Said]:
+    for one in _admins(scene):
+        if isinstance(one, Unsure):
+            yield one
+        elif one.mfa is None:
+            yield Unsure(one.name, UNTOLD)
+        elif not one.mfa:
+            yield Finding(subject=one.name, evidence="an administrator without an MFA device", remedy=_enroll(one))
+
+
+@rule(
+    "admins.phishing",
+    Severity.MEDIUM,
+    "Every administrator has a device that withstands phishing",
+    needs=KNOWN,
+    references=(RESISTANT,),
+)
+def admins_phishing(scene: Scene) -> Iterator[Said]:
+    for one in _admins(scene):
+        if isinstance(one, Unsure):
+            yield one
+        elif Kind.FIDO2 in one.kinds:
+            continue
+        elif not one.complete:
+            yield Unsure(one.name, UNTOLD)
+        else:
+            kinds = ", ".join(sorted(one.kinds)) or "none"
+            yield Finding(
+                subject=one.name,
+                evidence=f"an administrator without a security key or passkey; has: {kinds}",
+                remedy=_enroll(one, "fido2"),
+            )
+
+
+@rule("admins.spare", Severity.MEDIUM, "Every administrator has a second device", needs=KNOWN)
+def admins_spare(scene: Scene) -> Iterator[Said]:
+    for one in _admins(scene):
+        if isinstance(one, Unsure):
+            yield one
+        elif not one.complete and len(one.devices) < 2:  # noqa: PLR2004 - a second device
+            yield Unsure(one.name, UNTOLD)
+        elif len(one.devices) < 2:  # noqa: PLR2004
+            held = f"a single device, {one.devices[0].serial}: lost, it locks him out" if one.devices else "no device"
+            yield Finding(
+                subject=one.name,
+                evidence=f"an administrator with {held}",
+                remedy=(command("mfa-kit", "enroll", one.name, "--with", "fido2"),),
+            )
+
+
+@rule(
+    "users.mfa",
+    Severity.HIGH,
+    "Everybody with a console password has MFA",
+    needs=KNOWN,
+    references=("CIS 3.0 1.10", "FSBP IAM.5"),
+)
+def users_mfa(scene: Scene) -> Iterator[Said]:
+    for one in scene.people:
+        if one.credentials is None and scene.snapshot.report:
+            yield Unsure(one.name, "made since the credential report, which does not have this user")
+        elif one.password and one.mfa is None:
+            yield Unsure(one.name, UNTOLD)
+        elif one.password and not one.mfa:
+            yield Finding(subject=one.name, evidence="a console password and no MFA device", remedy=_enroll(one))
+
+
+@rule(
+    "users.sms",
+    Severity.HIGH,
+    "Nobody relies on text messages",
+    needs=KNOWN,
+    references=("NIST SP 800-63B-4 3.1.3.3",),
+)
+def sms(scene: Scene) -> Iterator[Said]:
+    for one in scene.people:
+        if one.kinds == {Kind.SMS}:
+            yield Finding(
+                subject=one.name,
+                evidence="the only MFA device is a phone number: AWS has ended MFA by text message",
+                remedy=_enroll(one),
+            )
+        elif one.mfa and not one.devices:
+            yield Unsure(one.name, UNTOLD)
+
+
+@rule("users.fido-keys", Severity.MEDIUM, "Whoever uses access keys has a device that works with them", needs=KNOWN)
+def fido_keys(scene: Scene) -> Iterator[Said]:
+    """STS takes codes, and a security key has none."""
+    for one in scene.people:
+        if one.keys and one.kinds == {Kind.FIDO2}:
+            yield Finding(
+                subject=one.name,
+                evidence="active access keys and security keys only: no session with MFA can be had for them",
+                remedy=_enroll(one),
+            )
+        elif one.keys and one.mfa and not one.devices:
+            yield Unsure(one.name, UNTOLD)
+
+
+@rule(
+    "users.unused",
+    Severity.MEDIUM,
+    "Passwords and access keys are in use",
+    needs=(Part.REPORT,),
+    references=("CIS 3.0 1.12", "FSBP IAM.8"),
+)
+def unused(scene: Scene) -> Iterator[Said]:
+    limit = scene.limits.unused
+    for one in scene.people:
+        if (row := one.credentials) is None:
+            continue
+        since = row.password_used or row.password_changed or row.created
+        if row.password and scene.days(since) >= limit:
+            how = "not used for" if row.password_used else "never used in"
+            yield Finding(
+                subject=one.name,
+                evidence=f"a console password {how} {scene.days(since)} days",
+                remedy=(command("aws", "iam", "delete-login-profile", "--user-name", one.name),),
+            )
+        for key in one.keys:
+            since = key.used or key.rotated or row.created
+            if scene.days(since) >= limit:
+                how = "not used for" if key.used else "never used in"
+                yield Finding(
+                    subject=one.name,
+                    evidence=f"an active access key {how} {scene.days(since)} days",
+                    remedy=_switch_off(one),
+                )
+
+
+def _switch_off(one: Person) -> tuple[str, ...]:
+    return (
+        command("aws", "iam", "list-access-keys", "--user-name", one.name),
+        "# when its id is known: "
+        + command("aws", "iam", "update-access-key", "--user-name", one.name, "--status", "Inactive", "--access-key-id")
+        + " ID",
+    )
+
+
+@rule(
+    "users.old-keys",
+    Severity.MEDIUM,
+    "Access keys are rotated",
+    needs=(Part.REPORT,),
+    references=("CIS 3.0 1.14", "FSBP IAM.3"),
+)
+def old_keys(scene: Scene) -> Iterator[Said]:
+    for one in scene.people:
+        for key in one.keys:
+            if key.rotated is not None and scene.days(key.rotated) >= scene.limits.rotated:
+                yield Finding(
+                    subject=one.name,
+                    evidence=f"an active access key that is {scene.days(key.rotated)} days old",
+                    remedy=(
+                        "# a role in place of the key is better; else a new key, and then the old one off:",
+                        command("aws", "iam", "create-access-key", "--user-name", one.name),
+                        *_switch_off(one),
+                    ),
+                )
+
+
+@rule(
+    "users.service",
+    Severity.MEDIUM,
+    "Users that are programs have no password",
+    needs=(Part.REPORT,),
+    references=("CIS 3.0 1.11",),
+)
+def service(scene: Scene) -> Iterator[Said]:
+    """Who calls by access keys and never signs in is taken for a program."""
+    for one in scene.people:
+        row = one.credentials
+        if row and row.password and row.password_used is None and any(key.used for key in one.keys):
+            yield Finding(
+                subject=one.name,
+                evidence="access keys are in use and the console password never was: a program with a password",
+                remedy=(command("aws", "iam", "delete-login-profile", "--user-name", one.name),),
+            )
+
+
+@rule(
+    "users.direct",
+    Severity.LOW,
+    "Permissions come through groups",
+    needs=(Part.DETAILS,),
+    references=("CIS 3.0 1.15", "FSBP IAM.2"),
+)
+def direct(scene: Scene) -> Iterator[Said]:
+    for one in scene.people:
+        named = [*one.user.inline, *(arn.rpartition("/")[2] for arn in one.user.attached)]
+        if named:
+            yield Finding(
+                subject=one.name,
+                evidence=f"policies straight on the user: {', '.join(named)}",
+                remedy=(
+                    "# put the user in a group that has them, then:",
+                    *(
+                        command("aws", "iam", "delete-user-policy", "--user-name", one.name, "--policy-name", name)
+                        for name in one.user.inline
+                    ),
+                    *(
+                        command("aws", "iam", "detach-user-policy", "--user-name", one.name, "--policy-arn", arn)
+                        for arn in one.user.attached
+                    ),
+                ),
+            )
+
+
+@rule(
+    "users.groupless",
+    Severity.LOW,
+    "Every user is in a group",
+    needs=(Part.DETAILS,),
+    references=("CIS 3.0 1.15",),
+)
+def groupless(scene: Scene) -> Iterator[Said]:
+    if not scene.people and not scene.snapshot.hole(Part.DETAILS):
+        yield Beside("there are no users")
+    for one in scene.people:
+        if not one.user.groups:
+            yield Finding(
+                subject=one.name,
+                evidence="in no group, so a policy for everybody does not reach this user",
+                remedy=(
+                    "# GROUP is the group of this user's colleagues: "
+                    + command("aws", "iam", "add-user-to-group", "--user-name", one.name, "--group-name")
+                    + " GROUP",
+                ),
+            )

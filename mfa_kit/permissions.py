@@ -1,0 +1,291 @@
+"""What IAM policies say about a request, as far as their conditions can be judged: whatever cannot is UNKNOWN.
+
+Written from the "Policy evaluation logic", "IAM JSON policy elements" and "Global condition context keys" pages of the
+IAM user guide, for the conditions that policies about MFA have. The lab judges by an evaluator of its own, and neither
+knows the other.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+from typing import Any
+
+from mfa_kit.errors import UsageFault
+
+# A condition key and its value; None: the request has no such key. A key that is not here may be anything.
+Context = Mapping[str, str | None]
+
+MFA = "aws:MultiFactorAuthPresent"
+MFA_AGE = "aws:MultiFactorAuthAge"
+# How a request comes to IAM: by long-term access keys the context has no MFA key at all, a console session without
+# MFA has false.
+PLAIN_KEYS: Context = {MFA: None, MFA_AGE: None}
+NO_MFA: Context = {MFA: "false", MFA_AGE: None}
+WITH_MFA: Context = {MFA: "true", MFA_AGE: "60"}
+# What stands for all work: a policy that demands MFA denies each of these without it, whatever else it may leave.
+WORK = ("ec2:DescribeInstances", "s3:ListAllMyBuckets", "iam:CreateUser")
+LITERAL = {"${*}": "*", "${?}": "?", "${$}": "$"}
+
+
+class Verdict(StrEnum):
+    """What policies say about one request."""
+
+    ALLOW = "allow"
+    IMPLICIT = "implicit deny"
+    EXPLICIT = "explicit deny"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statement:
+    """One statement, its lists as tuples. `lines` are operator, key and values of its Condition."""
+
+    sid: str = ""
+    allow: bool
+    actions: tuple[str, ...] = ()
+    but_actions: tuple[str, ...] = ()
+    resources: tuple[str, ...] = ()
+    but_resources: tuple[str, ...] = ()
+    principals: tuple[tuple[str, str], ...] = ()
+    lines: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
+
+
+def _tuple(value: Any) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, list) else (value,) if value is not None else ()
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    return tuple(str(each).lower() if isinstance(each, bool) else str(each) for each in _tuple(value))
+
+
+def _statement(row: Mapping[str, Any]) -> Statement:
+    who = row.get("Principal", {})
+    return Statement(
+        sid=str(row.get("Sid", "")),
+        allow=row["Effect"] == "Allow",
+        actions=_texts(row.get("Action")),
+        but_actions=_texts(row.get("NotAction")),
+        resources=_texts(row.get("Resource")),
+        but_resources=_texts(row.get("NotResource")),
+        principals=(("AWS", who),)
+        if isinstance(who, str)
+        else tuple((kind, name) for kind, names in who.items() for name in _texts(names)),
+        lines=tuple(
+            (operator, key, _texts(values))
+            for operator, keys in row.get("Condition", {}).items()
+            for key, values in keys.items()
+        ),
+    )
+
+
+@lru_cache(maxsize=4096)
+def statements(document: str) -> tuple[Statement, ...]:
+    """Read the statements of a policy document. Raise UsageFault for what is none."""
+    try:
+        return tuple(_statement(row) for row in _tuple(json.loads(document)["Statement"]))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UsageFault(
+            f"this is no IAM policy: {type(error).__name__}: {error}",
+            'a policy is JSON, {"Version": "2012-10-17", "Statement": [...]}',
+        ) from None
+
+
+@lru_cache(maxsize=8192)
+def _pattern(wanted: str) -> re.Pattern[str]:
+    """`*` and `?` are wild, `${*}` is the character; no brackets."""
+    parts = re.split(r"(\$\{[*?$]\}|[*?])", wanted)
+    wild = {"*": ".*", "?": "."}
+    return re.compile("".join(wild.get(part) or re.escape(LITERAL.get(part, part)) for part in parts), re.DOTALL)
+
+
+def like(wanted: str, value: str) -> bool:
+    """Match as IAM's actions, resources and StringLike do."""
+    return wanted == "*" or _pattern(wanted).fullmatch(value) is not None
+
+
+def _like_arn(wanted: str, value: str) -> bool:
+    patterns, parts = wanted.split(":", 5), value.split(":", 5)
+    return len(patterns) == len(parts) and all(map(like, patterns, parts))
+
+
+def _number(test: Callable[[float, float], bool]) -> Callable[[str, str], bool]:
+    return lambda wanted, value: test(float(value), float(wanted))
+
+
+TESTS: Mapping[str, Callable[[str, str], bool]] = {
+    "StringEquals": lambda wanted, value: wanted == value,
+    "StringEqualsIgnoreCase": lambda wanted, value: wanted.lower() == value.lower(),
+    "StringLike": like,
+    "ArnEquals": _like_arn,
+    "ArnLike": _like_arn,
+    "Bool": lambda wanted, value: wanted.lower() == value.lower(),
+    "NumericEquals": _number(float.__eq__),
+    "NumericLessThan": _number(float.__lt__),
+    "NumericLessThanEquals": _number(float.__le__),
+    "NumericGreaterThan": _number(float.__gt__),
+    "NumericGreaterThanEquals": _number(float.__ge__),
+}
+NEGATED: Mapping[str, str] = {
+    "StringNotEquals": "StringEquals",
+    "StringNotEqualsIgnoreCase": "StringEqualsIgnoreCase",
+    "StringNotLike": "StringLike",
+    "ArnNotEquals": "ArnEquals",
+    "ArnNotLike": "ArnLike",
+    "NumericNotEquals": "NumericEquals",
+}
+
+
+def _filled(text: str, context: Context) -> str | None:
+    """Put policy variables in; None where one has no value that is known."""
+    missing = False
+
+    def value(found: re.Match[str]) -> str:
+        nonlocal missing
+        if found[0] in LITERAL:
+            return found[0]
+        name, _, default = found[1].partition(",")
+        got = _look(context, name.strip())
+        if isinstance(got, str):
+            return re.sub(r"[*?]", r"${\g<0>}", got)
+        if got is None and default:
+            return default.strip().strip("'")
+        missing = True
+        return ""
+
+    if "${" not in text:
+        return text
+    filled = re.sub(r"\$\{([^}]*)\}", value, text)
+    return None if missing else filled
+
+
+class _Anything:
+    """What a key has that nobody told."""
+
+
+ANYTHING = _Anything()
+
+
+def _look(context: Context, key: str) -> str | _Anything | None:
+    """Look a condition key up; keys are not distinguished by case."""
+    wanted = key.lower()
+    for name, value in context.items():
+        if name.lower() == wanted:
+            return value
+    return ANYTHING
+
+
+def _line(operator: str, key: str, wanted: Sequence[str], context: Context) -> bool | None:
+    """Whether one line of a Condition holds; None where that cannot be told."""
+    quantifier, _, bare = operator.rpartition(":")
+    name = bare.removesuffix("IfExists")
+    got = _look(context, key)
+    if isinstance(got, _Anything):
+        return None
+    if name == "Null":
+        return (got is None) == (wanted[0].lower() == "true")
+    if got is None:
+        return bare.endswith("IfExists") or name in NEGATED or quantifier == "ForAllValues"
+    test = TESTS.get(NEGATED.get(name, name))
+    filled = [_filled(each, context) for each in wanted]
+    if test is None or None in filled:
+        return None
+    try:
+        return any(test(each, got) for each in filled if each is not None) != (name in NEGATED)
+    except ValueError:  # a number was wanted
+        return False
+
+
+def _both(first: bool | None, second: bool | None) -> bool | None:
+    """Three-valued and."""
+    if first is False or second is False:
+        return False
+    return None if first is None or second is None else True
+
+
+def holds(statement: Statement, context: Context) -> bool | None:
+    """Whether all conditions of a statement hold; None where that cannot be told."""
+    answer: bool | None = True
+    for operator, key, wanted in statement.lines:
+        answer = _both(answer, _line(operator, key, wanted, context))
+    return answer
+
+
+def covers_action(statement: Statement, action: str) -> bool:
+    """Whether a statement speaks of an action, `service:Name`; actions are not distinguished by case."""
+    wanted = action.lower()
+    if statement.but_actions:
+        return not any(like(each.lower(), wanted) for each in statement.but_actions)
+    return any(like(each.lower(), wanted) for each in statement.actions)
+
+
+def _covers_resource(statement: Statement, resource: str, context: Context) -> bool:
+    def on(text: str) -> bool:
+        filled = _filled(text, context)
+        return filled is not None and like(filled, resource)
+
+    if statement.but_resources:
+        return not any(map(on, statement.but_resources))
+    return any(map(on, statement.resources))
+
+
+@lru_cache(maxsize=65536)
+def _speaking(document: str, action: str) -> tuple[Statement, ...]:
+    return tuple(each for each in statements(document) if covers_action(each, action))
+
+
+def evaluate(documents: Iterable[str], action: str, resource: str, context: Context) -> Verdict:
+    """Judge an action on a resource: explicit deny, then allow, then the implicit deny.
+
+    UNKNOWN where a condition that cannot be judged would decide it. A resource of `*` is covered by `*` alone.
+    """
+    found = Verdict.IMPLICIT
+    denied = None
+    for document in documents:
+        for statement in _speaking(document, action):
+            if not _covers_resource(statement, resource, context):
+                continue
+            held = holds(statement, context)
+            if held is False:
+                continue
+            if not statement.allow:
+                if held:
+                    return Verdict.EXPLICIT
+                denied = Verdict.UNKNOWN
+            elif held:
+                found = Verdict.ALLOW
+            elif found is not Verdict.ALLOW:
+                found = Verdict.UNKNOWN
+    return denied or found
+
+
+def stops(documents: Sequence[str], context: Context) -> bool | None:
+    """Whether policies deny all work explicitly in such a context; None where that cannot be told."""
+    answer: bool | None = True
+    for action in WORK:
+        verdict = evaluate(documents, action, "*", context)
+        told = None if verdict is Verdict.UNKNOWN else verdict is Verdict.EXPLICIT
+        answer = _both(answer, told)
+    return answer
+
+
+def demands_mfa(documents: Sequence[str], about: Context) -> bool | None:
+    """Whether policies stop plain access keys and console sessions without MFA, and no session with MFA."""
+    answer: bool | None = True
+    for context in (PLAIN_KEYS, NO_MFA):
+        answer = _both(answer, stops(documents, {**about, **context}))
+    with_mfa = stops(documents, {**about, **WITH_MFA})
+    return _both(answer, None if with_mfa is None else not with_mfa)
+
+
+def lets_in(document: str, context: Context) -> list[tuple[str, str]]:
+    """Return the principals, kind and name, that a role's trust policy lets assume it in such a context.
+
+    Those that it may let in are counted in, for a condition that cannot be judged is no condition about MFA.
+    """
+    rows = [each for each in statements(document) if covers_action(each, "sts:AssumeRole")]
+    denied = {who for each in rows if not each.allow and holds(each, context) for who in each.principals}
+    allowed = [who for each in rows if each.allow and holds(each, context) is not False for who in each.principals]
+    return [who for who in dict.fromkeys(allowed) if who not in denied and ("AWS", "*") not in denied]

@@ -1,0 +1,237 @@
+"""The traps of policies about MFA: one function each, over the statements of one policy."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from mfa_kit.account import Entity, Snapshot
+from mfa_kit.permissions import MFA, Statement, covers_action, statements
+
+# What a user enrolls himself by.
+ENROLL = ("iam:CreateVirtualMFADevice", "iam:EnableMFADevice")
+
+
+class Holder(StrEnum):
+    """What a policy is attached to."""
+
+    GROUP = "group"
+    USER = "user"
+    ROLE = "role"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trap:
+    """A trap that a policy is in: its name, the statement (its Sid or number), what comes of it, what to write."""
+
+    name: str
+    statement: str
+    what: str
+    instead: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Read:
+    """A policy as it was read, and on whom it is or is to be, where that is known."""
+
+    version: str | None
+    statements: tuple[tuple[str, Statement], ...]
+    on: Holder | None
+    partition: str | None
+
+    @property
+    def forcing(self) -> list[tuple[str, Statement]]:
+        """The statements that deny what comes without MFA."""
+        return [(name, each) for name, each in self.statements if not each.allow and _wants(each, "false")]
+
+
+def _lines(statement: Statement) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield the operator and the values of each condition about MFA."""
+    for operator, key, values in statement.lines:
+        if key.lower() == MFA.lower():
+            yield operator, values
+
+
+def _wants(statement: Statement, value: str) -> bool:
+    wanted = {"false": "Null", "true": ""}[value]
+    return any(
+        (operator.startswith("Bool") and value in map(str.lower, values)) or operator == wanted
+        for operator, values in _lines(statement)
+    )
+
+
+def _bool(read: Read) -> Iterator[Trap]:
+    for name, each in read.forcing:
+        operators = {operator for operator, _ in _lines(each)}
+        if operators == {"Bool"}:
+            yield Trap(
+                name="bool",
+                statement=name,
+                what="Bool does not match a request without the key, and plain access keys have none: they pass",
+                instead='"BoolIfExists": {"aws:MultiFactorAuthPresent": "false"}',
+            )
+
+
+def _if_exists(read: Read) -> Iterator[Trap]:
+    for name, each in read.statements:
+        if each.allow and any(operator == "BoolIfExists" for operator, _ in _lines(each)) and _wants(each, "true"):
+            yield Trap(
+                name="if-exists",
+                statement=name,
+                what="BoolIfExists in an Allow matches plain access keys, which have no such key: they are let in",
+                instead='"Bool": {"aws:MultiFactorAuthPresent": "true"}',
+            )
+
+
+def _removal(read: Read) -> Iterator[Trap]:
+    for name, each in read.forcing:
+        for action in ("iam:DeleteVirtualMFADevice", "iam:DeactivateMFADevice"):
+            if each.but_actions and not covers_action(each, action):
+                yield Trap(
+                    name="removal",
+                    statement=name,
+                    what=f"{action} is not denied without MFA: a stolen password takes the device away",
+                    instead=f"leave {action} out of NotAction",
+                )
+
+
+def _session(read: Read) -> Iterator[Trap]:
+    for name, each in read.forcing:
+        if covers_action(each, "sts:GetSessionToken"):
+            yield Trap(
+                name="session",
+                statement=name,
+                what="sts:GetSessionToken is denied without MFA: access keys never get a session with MFA",
+                instead="add sts:GetSessionToken to NotAction",
+            )
+
+
+def _enrolling(read: Read) -> Iterator[Trap]:
+    """Find what one statement allows and another denies for want of the device that it would make."""
+    allowed = [
+        action for action in ENROLL if any(each.allow and covers_action(each, action) for _, each in read.statements)
+    ]
+    for name, each in read.forcing:
+        denied = [action for action in allowed if covers_action(each, action)]
+        if denied and any(_names(one, action) for _, one in read.statements for action in denied):
+            yield Trap(
+                name="enrolling",
+                statement=name,
+                what=f"{denied[0]} is allowed and yet denied without MFA: nobody can make his first device",
+                instead=f"add {' and '.join(denied)} to NotAction, or do not allow them",
+            )
+
+
+def _names(statement: Statement, action: str) -> bool:
+    """Whether an Allow speaks of this action and not of everything."""
+    return statement.allow and action.lower() in map(str.lower, statement.actions)
+
+
+def _password(read: Read) -> Iterator[Trap]:
+    for name, each in read.forcing:
+        if covers_action(each, "iam:ChangePassword"):
+            yield Trap(
+                name="password",
+                statement=name,
+                what="iam:ChangePassword is denied without MFA: a new user who must change his password cannot sign in",
+                instead="enroll a device before the first sign-in, or: mfa-kit policy show --first-sign-in",
+            )
+
+
+def _paths(read: Read) -> Iterator[Trap]:
+    for name, each in read.statements:
+        own = [one for one in each.resources if one.endswith(":user/${aws:username}")]
+        if own and not any(one.endswith("/*/${aws:username}") for one in each.resources):
+            yield Trap(
+                name="paths",
+                statement=name,
+                what="user/${aws:username} does not match users with a path, whose ARN has it: user/team/zoe",
+                instead="where users have paths: mfa-kit policy show --user-paths",
+            )
+
+
+def _version(read: Read) -> Iterator[Trap]:
+    if read.version != "2012-10-17":
+        for name, each in read.statements:
+            if any("${" in one for one in (*each.resources, *each.but_resources)):
+                yield Trap(
+                    name="version",
+                    statement=name,
+                    what="without Version 2012-10-17 a policy variable is taken for its own characters",
+                    instead='"Version": "2012-10-17"',
+                )
+
+
+def _role(read: Read) -> Iterator[Trap]:
+    if read.on is Holder.ROLE:
+        for name, _ in read.forcing:
+            yield Trap(
+                name="role",
+                statement=name,
+                what="sessions of a role carry no MFA, whoever assumed it: the role can do nothing any more",
+                instead="demand MFA in the role's trust policy",
+            )
+
+
+def _partition(read: Read) -> Iterator[Trap]:
+    for name, each in read.statements:
+        for one in (*each.resources, *each.but_resources):
+            start = one.split(":")[:2]
+            if read.partition and start[0] == "arn" and start[1:] not in ([read.partition], ["*"]):
+                yield Trap(
+                    name="partition",
+                    statement=name,
+                    what=f"{one} is of another partition and matches nothing here",
+                    instead=f"arn:{read.partition}:...",
+                )
+
+
+TRAPS: tuple[Callable[[Read], Iterator[Trap]], ...] = (
+    _bool,
+    _if_exists,
+    _removal,
+    _session,
+    _enrolling,
+    _password,
+    _paths,
+    _version,
+    _role,
+    _partition,
+)
+
+
+def lint(document: str, *, on: Holder | None = None, partition: str | None = None) -> list[Trap]:
+    """Return the traps that a policy is in. Raise UsageFault for what is no policy."""
+    rows = statements(document)
+    read = Read(
+        version=json.loads(document).get("Version"),
+        statements=tuple((each.sid or f"statement {number}", each) for number, each in enumerate(rows, 1)),
+        on=on,
+        partition=partition,
+    )
+    return [trap for look in TRAPS for trap in look(read)]
+
+
+def about_mfa(document: str) -> bool:
+    """Whether a policy speaks of MFA at all."""
+    return MFA.lower() in document.lower()
+
+
+def held(snapshot: Snapshot) -> Iterator[tuple[str, Holder, str]]:
+    """Yield the policies of an account that speak of MFA, without AWS's own: where each is, on what, and its text."""
+    for holder, entities in (
+        (Holder.GROUP, snapshot.groups),
+        (Holder.USER, snapshot.users),
+        (Holder.ROLE, snapshot.roles),
+    ):
+        for entity in entities:
+            for name, text in _policies(entity, snapshot):
+                if about_mfa(text):
+                    yield f"{holder} {entity.name}, policy {name}", holder, text
+
+
+def _policies(entity: Entity, snapshot: Snapshot) -> Iterator[tuple[str, str]]:
+    yield from entity.inline.items()
+    for arn in entity.attached:
+        if arn in snapshot.policies and ":aws:policy/" not in arn:
+            yield arn, snapshot.policies[arn]
