@@ -10,6 +10,7 @@ MfaKitError
 │   └── Unsettled        a half-made device that cannot be settled now; its journal entry stays open
 │       └── Unlisted     it is assigned, but not listed on its user: an Enable won that IAM does not show yet
 ├── IntegrityFault (5)   a backup or the ledger
+│   └── OthersSeal       the backup is whole, and sealed for others
 ├── Lockout (6)          would lock someone out
 ├── Throttled (7)        try later
 └── Declined (8)         a person said no, or none may be asked
@@ -78,6 +79,10 @@ class Unlisted(Unsettled):
 
 class IntegrityFault(MfaKitError):
     exit_code = 5
+
+
+class OthersSeal(IntegrityFault):
+    """None of the identities opens it."""
 
 
 class Lockout(MfaKitError):

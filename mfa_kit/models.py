@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum, StrEnum, auto
+from pathlib import Path
 from typing import Self
 
 from mfa_kit.errors import UsageFault
@@ -180,6 +181,36 @@ class Call:
     request_id: str | None
     answer: str
     file: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backup:
+    """A sealed backup, by what its path tells; `made` is the Unix time of its run."""
+
+    account: str
+    user: str
+    device: str
+    run: str
+    path: Path
+
+    @property
+    def made(self) -> float:
+        return run_time(self.run)
+
+    @property
+    def name(self) -> str:
+        """What it is called in every folder that it is copied to: the last three parts of its path."""
+        return "/".join(self.path.parts[-3:])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seal:
+    """For whom a backup is sealed, or was until it was sealed anew; Unix seconds."""
+
+    backup: str
+    recipient: str
+    since: float
+    until: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 Files are 0600, folders 0700, symlinks refused. A file appears whole under its name or not at all, never over another.
 """
 
+import errno
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -14,19 +15,29 @@ from urllib.parse import unquote
 import pyrage
 
 from mfa_kit import qr
-from mfa_kit.errors import IntegrityFault, UsageFault
-from mfa_kit.models import Entry, Intent, run_time
+from mfa_kit.errors import IntegrityFault, OthersSeal, UsageFault
+from mfa_kit.models import Backup, Entry, Intent
 from mfa_kit.otp import KeyUri, Png, Secret
 
 SUFFIX = ".png.age"
+# A named pipe would be waited for.
+READING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 # A sealed QR code is some kilobytes; a megabyte is no backup of ours.
 LARGEST = 1 << 20
 MAGIC = b"age-encryption.org/v1"
 NAME_MAX = 255
+NOT_FOR_US = "No matching keys"
 NAME = re.compile(r"(?P<device>.+)-(?P<run>\d{8}T\d{6}Z-[0-9a-f]{8})\.png\.age")
 
-Recipient = pyrage.x25519.Recipient | pyrage.ssh.Recipient | pyrage.tag.Recipient
 Identity = pyrage.x25519.Identity | pyrage.ssh.Identity
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """Who can open a backup: the text of the public key, without a comment, and the key."""
+
+    text: str
+    key: pyrage.x25519.Recipient | pyrage.ssh.Recipient | pyrage.tag.Recipient
 
 
 def part(text: str) -> str:
@@ -47,7 +58,7 @@ def recipients(texts: Iterable[str], files: Iterable[Path] = ()) -> list[Recipie
         if not chosen:
             raise UsageFault(f"there is no recipient in {file}", "put one on a line: age1… or an SSH public key")
         found += [_recipient(line, where=f"{file}, line {number}") for number, line in chosen]
-    if found and all(isinstance(one, pyrage.tag.Recipient) for one in found):
+    if found and all(isinstance(one.key, pyrage.tag.Recipient) for one in found):
         raise UsageFault(
             "every recipient is of the age1tag kind, which Debian's age 1.2 cannot open",
             "add a recipient of the age1… or SSH kind beside it",
@@ -69,7 +80,7 @@ def _recipient(text: str, *, where: str) -> Recipient:
     for prefix, kind in kinds:
         if text.startswith(prefix):
             try:
-                return kind.from_str(text)
+                return Recipient(" ".join(text.split()[:2]), kind.from_str(text))
             except pyrage.RecipientError:
                 break
     raise UsageFault(
@@ -100,7 +111,7 @@ def _identities(file: Path, ask: Ask | None) -> list[Identity]:
             raise UsageFault(f"this passphrase does not open {file}", "try again") from None
     try:
         if b"PRIVATE KEY-----" in text.reveal():
-            return [pyrage.ssh.Identity.from_buffer(text.reveal())]
+            return [_ssh(file, text)]
         found: list[Identity] = [
             pyrage.x25519.Identity.from_str(line.reveal().strip())
             for line in map(Secret, text.reveal().decode().splitlines())
@@ -114,6 +125,23 @@ def _identities(file: Path, ask: Ask | None) -> list[Identity]:
             "give a file of age-keygen, or an SSH private key without a passphrase",
         )
     return found
+
+
+def _ssh(file: Path, text: Secret[bytes]) -> Identity:
+    try:
+        return pyrage.ssh.Identity.from_buffer(text.reveal())
+    except pyrage.IdentityError as error:
+        if not any(word in str(error) for word in ("decrypted", "EncryptedPem")):
+            raise
+    raise UsageFault(
+        f"{file} is an SSH key with a passphrase, which is not asked for here",
+        f"give another identity, or open the backup with age itself: age -d -i {file} BACKUP",
+    )
+
+
+def publics(keys: Secret[list[Identity]]) -> frozenset[str]:
+    """Return the recipients of identities, as far as they tell: an SSH key does not."""
+    return frozenset(str(each.to_public()) for each in keys.reveal() if isinstance(each, pyrage.x25519.Identity))
 
 
 class Made:
@@ -132,35 +160,28 @@ class Made:
 def open_backup(path: Path, keys: Secret[list[Identity]]) -> Png:
     """Decrypt a backup. Raise IntegrityFault when it cannot be read, or not with these identities."""
     try:
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
-            sealed = file.read(LARGEST + 1)
+        file = os.open(path, READING)
+        return _opened(path, _octets(file), keys)
     except OSError as error:
         raise IntegrityFault(
             f"the backup {path} cannot be read: {_reason(error)}", "see: mfa-kit backup list"
         ) from None
+
+
+def _octets(file: int) -> bytes:
+    with os.fdopen(file, "rb") as opened:
+        return opened.read(LARGEST + 1)
+
+
+def _opened(path: Path, sealed: bytes, keys: Secret[list[Identity]]) -> Png:
     if len(sealed) > LARGEST or not sealed.startswith(MAGIC):
         raise IntegrityFault(f"{path} is not a backup: it is no age file", "see: mfa-kit backup list")
     try:
         return Png(pyrage.decrypt(sealed, keys.reveal()))
     except pyrage.DecryptError as error:
-        if "No matching keys" in str(error):
-            raise IntegrityFault(f"{path} is sealed for other identities", "give another one with -i") from None
+        if NOT_FOR_US in str(error):
+            raise OthersSeal(f"{path} is sealed for other identities", "give another one with -i") from None
         raise IntegrityFault(f"{path} is damaged and does not open", "use another copy") from None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Backup:
-    """What a backup's path tells; `made` is the Unix time of its run."""
-
-    account: str
-    user: str
-    device: str
-    run: str
-    path: Path
-
-    @property
-    def made(self) -> float:
-        return run_time(self.run)
 
 
 def backups(folder: Path) -> Iterator[Backup]:
@@ -193,16 +214,21 @@ class AgeFiles:
     def place(self, intent: Intent, run: str) -> str | None:
         if not self._to:
             return None
-        path = self._path(intent, run)
-        if len(path.name) > NAME_MAX:
-            raise UsageFault(f"{intent.name} is too long for the name of a backup file", "choose a shorter --name")
-        return str(path)
+        return str(self.new(intent.account, intent.user, intent.name, run=run).path)
 
-    def _path(self, intent: Intent, run: str) -> Path:
-        return self._folder / part(intent.account) / part(intent.user) / f"{part(intent.name)}-{run}{SUFFIX}"
+    def new(self, account: str, user: str, device: str, *, run: str) -> Backup:
+        """Say where a backup will be. Raise UsageFault for a name that no file can have."""
+        path = self._folder / part(account) / part(user) / f"{part(device)}-{run}{SUFFIX}"
+        if len(path.name) > NAME_MAX:
+            raise UsageFault(f"{device} is too long for the name of a backup file", "choose a shorter --name")
+        return Backup(account=account, user=user, device=device, run=run, path=path)
+
+    def recipients(self) -> list[str]:
+        return [each.text for each in self._to]
 
     def find(self, entry: Entry) -> str | None:
-        places = [*([entry.backup] if entry.backup else []), str(self._path(entry.intent, entry.run))]
+        usual = self.new(entry.intent.account, entry.intent.user, entry.intent.name, run=entry.run)
+        places = [*([entry.backup] if entry.backup else []), str(usual.path)]
         return next((place for place in places if Path(place).is_file()), None)
 
     def check(self) -> None:
@@ -218,10 +244,44 @@ class AgeFiles:
     def seal(self, entry: Entry, uri: KeyUri) -> None:
         if entry.backup is None:
             return
-        path, intent = Path(entry.backup), entry.intent
-        sealed = pyrage.encrypt(qr.png(uri, caption=_caption(entry)).reveal(), self._to)
-        with _plain(path), _folder(self._folder, part(intent.account), part(intent.user)) as folder:
-            _write(folder, path.name, sealed)
+        intent, path = entry.intent, Path(entry.backup)
+        self.keep(Backup(account=intent.account, user=intent.user, device=intent.name, run=entry.run, path=path), uri)
+
+    def keep(self, backup: Backup, uri: KeyUri) -> None:
+        """Seal a picture of a key URI; never over another file."""
+        picture = qr.png(uri, caption=_caption(backup))
+        sealed = pyrage.encrypt(picture.reveal(), [each.key for each in self._to])
+        with _plain(backup.path), _folder(self._folder, part(backup.account), part(backup.user)) as folder:
+            _write(folder, backup.path.name, sealed)
+
+    def rekey(self, backup: Backup, keys: Secret[list[Identity]]) -> bool:
+        """Seal a backup that these identities open for our recipients; tell whether one of them opens it then too.
+
+        The new file is written beside the old one, read back, and takes its name in one step.
+        """
+        path = backup.path
+        with _plain(path), _existing(self._folder, *_above(path)) as folder:
+            file = os.open(path.name, READING, dir_fd=folder)
+            status = os.fstat(file)
+            picture = _opened(path, _octets(file), keys)
+            sealed = pyrage.encrypt(picture.reveal(), [each.key for each in self._to])
+            with _beside(folder, path.name, sealed) as partial:
+                written = _octets(os.open(partial, READING, dir_fd=folder))
+                if written != sealed:
+                    raise IntegrityFault(f"{path} does not read back as it was written", "check the disk")
+                opens = _opens(path, written, keys, picture)
+                now = os.stat(path.name, dir_fd=folder, follow_symlinks=False)
+                if (now.st_dev, now.st_ino) != (status.st_dev, status.st_ino):
+                    raise IntegrityFault(f"{path} was changed by somebody else just now", "run this again")
+                os.rename(partial, path.name, src_dir_fd=folder, dst_dir_fd=folder)
+            os.fsync(folder)
+        return opens
+
+    def discard(self, backup: Backup) -> None:
+        """Remove a backup for good."""
+        with _plain(backup.path), _existing(self._folder, *_above(backup.path)) as folder:
+            os.unlink(backup.path.name, dir_fd=folder)
+            os.fsync(folder)
 
     def remove(self, entry: Entry) -> None:
         if entry.backup is None:
@@ -246,13 +306,44 @@ class AgeFiles:
                 os.close(folder)
 
 
-def _caption(entry: Entry) -> str:
-    intent = entry.intent
+def changed(file: Path, before: Secret[str], after: Secret[str]) -> None:
+    """Seal a passphrase's identity by another passphrase, in its place. Raise UsageFault, IntegrityFault."""
+    with _plain(file), _existing(file.parent) as folder:
+        whole = _octets(os.open(file.name, READING, dir_fd=folder))
+        try:
+            text = Secret(pyrage.passphrase.decrypt(whole, before.reveal()))
+        except pyrage.DecryptError:
+            raise UsageFault(f"this passphrase does not open {file}", "try again") from None
+        sealed = pyrage.passphrase.encrypt(text.reveal(), after.reveal())
+        with _beside(folder, file.name, sealed) as partial:
+            written = _octets(os.open(partial, READING, dir_fd=folder))
+            if Secret(pyrage.passphrase.decrypt(written, after.reveal())) != text:
+                raise IntegrityFault(f"{file} does not read back as it was written", "check the disk")
+            os.rename(partial, file.name, src_dir_fd=folder, dst_dir_fd=folder)
+        os.fsync(folder)
+
+
+def _opens(path: Path, sealed: bytes, keys: Secret[list[Identity]], picture: Png) -> bool:
+    """Whether one of these identities opens what was sealed for others; what it opens is the same picture."""
+    try:
+        found = _opened(path, sealed, keys)
+    except OthersSeal:
+        return False
+    if found != picture:
+        raise IntegrityFault(f"{path} does not read back as it was written", "check the disk")
+    return True
+
+
+def _above(path: Path) -> tuple[str, str]:
+    return path.parts[-3], path.parts[-2]
+
+
+def _caption(backup: Backup) -> str:
     return (
-        f"AWS account {intent.account}\n"
-        f"user {intent.user}\n"
-        f"MFA device {intent.name}\n"
-        f"made {entry.run[:4]}-{entry.run[4:6]}-{entry.run[6:8]}\n"
+        f"AWS account {backup.account}\n"
+        f"user {backup.user}\n"
+        f"MFA device {backup.device}\n"
+        f"made {backup.run[:4]}-{backup.run[4:6]}-{backup.run[6:8]}\n"
         "\n"
         "Scan this with an authenticator app, and keep it sealed."
     )
@@ -302,8 +393,29 @@ def _sync(folder: Path) -> None:
         os.close(opened)
 
 
+@contextmanager
+def _existing(base: Path, *below: str) -> Iterator[int]:
+    """Open a folder that is there, without following a symlink at or below base."""
+    if not base.joinpath(*below).is_dir():
+        raise FileNotFoundError(errno.ENOENT, "its folder is not there")
+    with _folder(base, *below) as folder:
+        yield folder
+
+
 def _write(folder: int, name: str, data: bytes | Secret[bytes]) -> None:
-    """Write beside the target, sync, and link: link(2) never replaces a file that is there."""
+    """Write beside the target, and link: link(2) never replaces a file that is there."""
+    with _beside(folder, name, data) as partial:
+        os.link(partial, name, src_dir_fd=folder, dst_dir_fd=folder)
+        try:
+            os.fsync(folder)
+        except BaseException:  # it is ours, and might be gone after a power cut
+            os.unlink(name, dir_fd=folder)
+            raise
+
+
+@contextmanager
+def _beside(folder: int, name: str, data: bytes | Secret[bytes]) -> Iterator[str]:
+    """Write a file beside its place, and sync it; what is left under that name at the end is removed."""
     partial = _partial(name)
     with suppress(FileNotFoundError):  # of an earlier try of this very run
         os.unlink(partial, dir_fd=folder)
@@ -313,12 +425,7 @@ def _write(folder: int, name: str, data: bytes | Secret[bytes]) -> None:
             file.write(data.reveal() if isinstance(data, Secret) else data)
             file.flush()
             os.fsync(file.fileno())
-        os.link(partial, name, src_dir_fd=folder, dst_dir_fd=folder)
-        try:
-            os.fsync(folder)
-        except BaseException:  # it is ours, and might be gone after a power cut
-            os.unlink(name, dir_fd=folder)
-            raise
+        yield partial
     finally:
         with suppress(FileNotFoundError):
             os.unlink(partial, dir_fd=folder)

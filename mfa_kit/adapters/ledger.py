@@ -67,6 +67,14 @@ MIGRATIONS = (
         insert into ends (at, run, serial, verb, reached) values (new.at, new.run, new.serial, new.verb, new.reached);
     end;
     """,
+    """
+    create table seals (
+        backup text not null, recipient text not null, since real not null, until real,
+        primary key (backup, recipient)
+    ) without rowid;
+    create table drills (id integer primary key, at real not null, backup text not null, result text not null);
+    create index drills_of on drills (backup, at);
+    """,
 )
 OPEN = "reached in ('intent', 'created', 'revoking')"
 HISTORY = """
@@ -175,7 +183,8 @@ class Ledger:
             self._db.execute(
                 "insert into journal (run, serial, verb, reached, intent, backup, at, since, sealed)"
                 " values (?, ?, ?, ?, ?, ?, ?, ?, ?) on conflict (run, serial) do update set verb = excluded.verb,"
-                " reached = excluded.reached, at = excluded.at, since = excluded.since, sealed = excluded.sealed",
+                " reached = excluded.reached, at = excluded.at, since = excluded.since, sealed = excluded.sealed,"
+                " backup = coalesce(excluded.backup, journal.backup)",
                 (
                     entry.run,
                     entry.intent.serial,
@@ -234,14 +243,19 @@ class Ledger:
                 (self._runs / run).unlink()
         os.close(self._held.pop(run))
 
-    def called(self, call: Call) -> None:
-        """Append a call or an opening to the event log."""
-        with self._plain(), self._lock:
-            self._db.execute(
+    def called(self, *calls: Call) -> None:
+        """Append calls or openings to the event log, all of them or none."""
+        at = self._clock()
+        self.write(
+            (
                 "insert into events (at, operation, user, serial, request_id, answer, file)"
                 " values (?, ?, ?, ?, ?, ?, ?)",
-                (self._clock(), call.operation, call.user, call.serial, call.request_id, call.answer, call.file),
+                [
+                    (at, call.operation, call.user, call.serial, call.request_id, call.answer, call.file)
+                    for call in calls
+                ],
             )
+        )
 
     def history(self, *, user: str | None = None, since: float = 0.0) -> list[Happened]:
         """Return what happened from a Unix time on, oldest first: calls, ends of runs, and what is half-made."""

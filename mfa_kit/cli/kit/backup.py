@@ -2,18 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mfa_kit.cli import flags, terminal
 from mfa_kit.cli.kit.desk import backup_dir, harden, home
-from mfa_kit.models import Call, Intent, Kind
+from mfa_kit.models import Backup, Call, Intent, Kind
 from mfa_kit.otp import Created, Png, Secret
 
-if TYPE_CHECKING:
-    from mfa_kit.adapters.agefile import Backup
 
-
-def list_backups(folder: Path | None) -> list["Backup"]:
+def list_backups(folder: Path | None) -> list[Backup]:
     from mfa_kit.adapters import agefile
 
     return list(agefile.backups(backup_dir(folder)))

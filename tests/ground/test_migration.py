@@ -1,0 +1,154 @@
+"""Exports of Google Authenticator: what others published of them reads, and what is damaged is told."""
+
+import base64
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mfa_kit import keyuri, migration
+from mfa_kit.errors import IntegrityFault
+from mfa_kit.otp import KeyUri, Seed, from_base32
+from mfa_kit.otp import Secret as Opaque
+
+# The example in the README of github.com/dim13/otpauth, which others repeat: JBSWY3DPEHPK3PXP.
+ALICE = "CjEKCkhlbGxvId6tvu8SGEV4YW1wbGU6YWxpY2VAZ29vZ2xlLmNvbRoHRXhhbXBsZTAC"
+# github.com/scito/extract_otp_secrets, example_export.txt, made by the app: 7KSQL2JTUDIS5EF65KLMRQIIGY.
+TWO = (
+    "CigKEPqlBekzoNEukL7qlsjBCDYSDnBpQHJhc3BiZXJyeXBpIAEoATACCjUKEPqlBekzoNEukL7qlsjBCDYSDnBpQHJhc3BiZXJyeXBp"
+    "GgtyYXNwYmVycnlwaSABKAEwAhABGAEgACiQ7OOa%2Bf%2F%2F%2F%2F8B"
+)
+HOTP = "CiUKEPqlBekzoNEukL7qlsjBCDYSCWhvdHAgZGVtbyABKAEwATgEEAEYASAAKNuv15j6%2F%2F%2F%2F%2FwE%3D"
+WORDS = (
+    "CjYKEPqlBekzoNEukL7qlsjBCDYSHGVuY29kaW5nOiDCv8Okw4TDqcOJPyAoZGVtbykg"
+    "ASgBMAIQARgBIAAorfCurv%2F%2F%2F%2F%2F%2FAQ%3D%3D"
+)
+# The same project, tests/data/test_plus_problem_export.txt: `+`, `/` and `=` as they are.
+PLUS = (
+    "ClEKFAciUeGF4aS6IDCvMv99ySZ1ekKsEiVTZXJlbml0eUxhYnM6dGVzdDFAc2VyZW5pdHlsYWJzLmNvLnVrGgxTZXJlbml0eUxhYnMgASgB"
+    "MAIKUQoUkIY8/fbrHZWTb4CBln18lvqt0HcSJVNlcmVuaXR5TGFiczp0ZXN0MkBzZXJlbml0eWxhYnMuY28udWsaDFNlcmVuaXR5TGFicyAB"
+    "KAEwAgpRChScf+1/Ua4d4gCY0W/7fj9VBkM9PBIlU2VyZW5pdHlMYWJzOnRlc3QzQHNlcmVuaXR5bGFicy5jby51axoMU2VyZW5pdHlMYWJz"
+    "IAEoATACClEKFG6Qu0ryTSFA/l5rmvTIXtNeb5LtEiVTZXJlbml0eUxhYnM6dGVzdDRAc2VyZW5pdHlsYWJzLmNvLnVrGgxTZXJlbml0eUxh"
+    "YnMgASgBMAIQARgBIAAogtTa1vz/////AQ=="
+)
+
+
+def uri(payload: str | bytes) -> KeyUri:
+    text = payload if isinstance(payload, str) else base64.b64encode(payload).decode()
+    return KeyUri(f"otpauth-migration://offline?data={text}")
+
+
+def of_pi() -> Seed:
+    return from_base32(Opaque("7KSQL2JTUDIS5EF65KLMRQIIGY"))
+
+
+@pytest.mark.parametrize(
+    ("payload", "labels", "seed", "picture"),
+    [
+        (ALICE, ["Example:Example:alice@google.com"], from_base32(Opaque("JBSWY3DPEHPK3PXP")), "1 of 1"),
+        (TWO, ["pi@raspberrypi", "raspberrypi:pi@raspberrypi"], of_pi(), "1 of 1"),
+        (WORDS, ["encoding: ¿äÄéÉ? (demo)"], of_pi(), "1 of 1"),
+    ],
+    ids=["alice", "two", "words"],
+)
+def test_what_apps_export_reads(payload: str, labels: list[str], seed: Seed, picture: str) -> None:
+    """Labels and seeds, in the order of the export."""
+    moved, which = migration.accounts(uri(payload))
+    assert [each.label for each in moved] == labels
+    assert all(each.seed == seed and each.for_aws for each in moved)
+    assert which == picture
+
+
+def test_what_was_not_escaped_reads() -> None:
+    """A plus is no space."""
+    moved, _ = migration.accounts(uri(PLUS))
+    assert len(moved) == 4
+    assert moved[2].seed == Seed(base64.b64decode("nH/tf1GuHeIAmNFv+34/VQZDPTw="))
+
+
+def test_what_counts_presses_is_not_for_aws() -> None:
+    moved, _ = migration.accounts(uri(HOTP))
+    assert [(each.label, each.for_aws) for each in moved] == [("hotp demo", False)]
+
+
+@pytest.mark.parametrize("field", [b"\x20\x02", b"\x28\x02", b"\x30\x01", b"\x30\x00"])
+def test_other_digests_digits_and_types_are_not_for_aws(field: bytes) -> None:
+    """SHA-256, eight digits, HOTP, no type; of a field that stands twice the last counts."""
+    account = b"\x0a\x01K\x12\x01a\x20\x01\x28\x01\x30\x02" + field
+    [moved], _ = migration.accounts(uri(b"\x0a" + bytes([len(account)]) + account))
+    assert not moved.for_aws
+
+
+def test_which_picture_of_how_many_is_told() -> None:
+    """An export of many accounts is several QR codes."""
+    assert migration.accounts(uri(b"\x10\x01\x18\x03\x20\x01"))[1] == "2 of 3"
+
+
+def test_fields_of_a_later_version_are_passed_over() -> None:
+    """Of all four wire types that are in use."""
+    later = b"\x09" + bytes(8) + b"\x0d" + bytes(4) + b"\x7a\x02xx" + b"\xf8\x01\x01"
+    account = b"\x0a\x01K" + later
+    [moved], _ = migration.accounts(uri(later + b"\x0a" + bytes([len(account)]) + account))
+    assert moved.seed == Seed(b"K")
+
+
+def test_the_uri_is_as_aws_writes_it() -> None:
+    """With AWS as issuer, whatever the app made of it."""
+    account = b"\x0a\x28" + bytes(range(40)) + b"\x12\x19Amazon:alice@000000000000\x30\x02"
+    [moved], _ = migration.accounts(uri(b"\x0a" + bytes([len(account)]) + account))
+    made = migration.uri_of(moved)
+    assert keyuri.seed_of(made) == Seed(bytes(range(40)))
+    assert keyuri.label_of(made) == "Amazon Web Services:alice@000000000000"
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        "!",
+        "AAA",
+        b"\x0a\x05abc",
+        b"\x09\x00",
+        b"\x0b",
+        b"\x0a",
+        b"\x80",
+        b"\xff" * 11,
+        b"\x0a\x02\x12\x00",
+        b"\x0a\x02\x08\x01",
+        b"\x0a\x06\x0a\x01K\x12\x01\xff",
+    ],
+    ids=[
+        "base64",
+        "padding",
+        "short",
+        "short-64",
+        "group",
+        "no-size",
+        "no-end",
+        "too-long",
+        "no-seed",
+        "number",
+        "text",
+    ],
+)
+def test_what_is_damaged_is_told(payload: str | bytes) -> None:
+    """In one sentence, which holds nothing of it."""
+    with pytest.raises(IntegrityFault, match="export is damaged") as caught:
+        migration.accounts(uri(payload))
+    assert caught.value.hint
+
+
+def test_another_host_is_no_export() -> None:
+    """The scheme alone is not enough."""
+    other = KeyUri("otpauth-migration://online?data=AAAA")
+    assert migration.is_migration(other)
+    assert not migration.is_migration(KeyUri("otpauth://totp/a?secret=AAAA"))
+    with pytest.raises(IntegrityFault):
+        migration.accounts(other)
+
+
+@given(st.binary(max_size=200))
+def test_no_octets_crash_it(payload: bytes) -> None:
+    """It reads, or says so."""
+    with suppress(IntegrityFault):
+        migration.accounts(uri(payload))
