@@ -182,6 +182,9 @@ def find(keys: Iterable[Key], typed: Typed, *, window: int = WINDOW) -> list[Sho
 
 def diagnose(key: Key, typed: Typed, *, among: Sequence[Key] = (), window: int = WINDOW) -> NotShown | Undecided:
     """Say why a token does not show what its seed says: the first explanation that is no coincidence."""
+    turned = replace(typed, codes=typed.codes[::-1])
+    if len(typed.codes) > 1 and search(key.token, key.seed, turned, window=window + 1):
+        return Undecided(what="the codes were typed in the wrong order", hint="type the older one first")
     doubtful = ""
     for what, hint, places in _explanations(key, typed, among=among, window=window):
         if chance(typed, places) <= ENOUGH:
@@ -228,8 +231,6 @@ def _explanations(key: Key, typed: Typed, *, among: Sequence[Key], window: int) 
         if misread := search(other, seed, typed, window=window):
             hint = "correct the seed file, or ask the vendor for its parameters"
             yield what, hint, _within(misread[0].offset)
-    if len(typed.codes) > 1 and search(token, key.seed, replace(typed, codes=typed.codes[::-1]), window=window + 1):
-        yield "the codes were typed in the wrong order", "type the older one first", _within(window)
     reach = FAR[token.factor]
     if len(typed.codes[0]) == token.digits and (found := search(token, key.seed, typed, window=reach)):
         hint = f"take it with --window {abs(found[0].offset) + 1}, or reject it"

@@ -288,7 +288,13 @@ def test_a_base32_letter_with_bits_that_mean_nothing_is_an_error() -> None:
         (b"serial,secret key\nT1,aa\n", "the header of this table names no type or time interval"),
         (b"upn,secret key\nT1,aa\n", "the header of this table names no serial"),
         (b"<Tokens><Token serial='1'/></Tokens>", "there is no seed"),
-        (b"<Tokens><Token serial='1'><Seed>00</Seed><Seed>00</Seed></Token></Tokens>", "it has more than one seed"),
+        (b"<Tokens><Token serial='1'><Seed>00</Seed><Seed>00</Seed></Token></Tokens>", "it has more than one Seed"),
+        (
+            b"<Tokens><Token serial='1'><Seed>%s<x/>00</Seed></Token></Tokens>" % (b"0f" * 20),
+            "an element inside one of its values",
+        ),
+        (b"serial,secret key,hexkey,type\nT1,aa,bb,totp\n", "names more than one column for seed"),
+        (b"serial,secret key,type,digits,length\nT1,aa,totp,6,8\n", "names more than one column for digits"),
         (b"\n" * 500_001 + b"x,y", "more than 500000 rows"),
     ],
 )

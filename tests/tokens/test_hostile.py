@@ -1,6 +1,6 @@
 """Seed files that somebody made to hurt, and files that were damaged: an error, no hang, no other seed.
 
-`MFA_KIT_MUTATIONS` is how many damaged files each parser is given; 10,000 each take half a minute in all.
+`MFA_KIT_MUTATIONS` is how many damaged files each parser is given.
 """
 
 import base64
@@ -24,7 +24,7 @@ from mfa_kit.seeds import Encoding
 from tests.tokens import boxes
 from tests.tokens.boxes import Made
 
-MUTATIONS = int(os.environ.get("MFA_KIT_MUTATIONS", "4000"))
+MUTATIONS = int(os.environ.get("MFA_KIT_MUTATIONS", "10000"))
 # No file of a few kilobytes may keep a parser busy for longer.
 SECONDS = 2.0
 NOW = 1_800_000_000.0

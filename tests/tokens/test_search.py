@@ -252,7 +252,7 @@ def test_a_wrong_encoding_is_named() -> None:
 def test_codes_in_the_wrong_order_are_named() -> None:
     typed = two(BASE)
     verdict = tokens.verify(key(BASE), Typed(codes=typed.codes[::-1], at=NOW))
-    assert isinstance(verdict, NotShown)
+    assert isinstance(verdict, Undecided)
     assert verdict.what == "the codes were typed in the wrong order"
 
 

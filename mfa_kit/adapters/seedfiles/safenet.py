@@ -9,6 +9,8 @@ from mfa_kit.adapters.seedfiles.xml import local, text
 from mfa_kit.otp import Secret
 from mfa_kit.seeds import Dropped, Encoding, Factor, SeedFile, Token
 
+READ = ("Seed", "MovingFactor", "ProductName")
+
 
 def read(root: Element) -> SeedFile:
     """Return the tokens of the file: event tokens, for it has no field that says otherwise."""
@@ -21,9 +23,12 @@ def read(root: Element) -> SeedFile:
 def _found(root: Element) -> Iterator[Row | Dropped]:
     for ordinal, token in enumerate((each for each in root if local(each) == "Token"), 1):
         where = f"token {ordinal}"
-        parts = {local(part): part for part in token.iter()}
-        if sum(local(part) == "Seed" for part in token.iter()) > 1:
-            yield Dropped(where, "it has more than one seed")
+        read = [part for part in token.iter() if local(part) in READ]
+        parts = {local(part): part for part in read}
+        if len(read) > len(parts):
+            yield Dropped(where, f"it has more than one {' or '.join(READ)}")
+        elif any(len(part) for part in read):
+            yield Dropped(where, "there is an element inside one of its values")
         elif not (seed := text(parts.get("Seed"))):
             yield Dropped(where, "there is no seed")
         else:

@@ -24,6 +24,8 @@ NAMES = {
     "digest": {"hash", "hashfunction", "hashalgorithm", "algorithm", "hashlib", "digest"},
     "counter": {"counter", "movingfactor"},
 }
+# Of these two columns do no harm.
+HARMLESS = {"maker", "model"}
 FIELDS = {name: field for field, names in NAMES.items() for name in names}
 DIGESTS = {"sha1": "sha1", "sha256": "sha256", "sha512": "sha512"}
 # A spreadsheet writes long numbers like this and forgets the rest.
@@ -64,6 +66,11 @@ def read(text: str, wanted: Encoding | None) -> SeedFile:
         said = reasons([row for _, row in table if isinstance(row, Dropped)])
         raise IntegrityFault(said or "there is no row in this file", "look whether it is the right file")
     if _is_header(first):
+        named = _fields(first)
+        if twice := next((field for field in NAMES.keys() - HARMLESS if named.count(field) > 1), ""):
+            raise IntegrityFault(
+                f"the header of this table names more than one column for {twice}", "leave one of them in the file"
+            )
         return _table("CSV with a header", _headed(table, _header(first)), wanted)
     if EVENTS.match(first[0].lower()):
         return _table("Yubico's log, traditional layout", map(_traditional, table), Encoding.HEX)
@@ -135,12 +142,12 @@ def _factor(text: str) -> Factor:
 
 def _header(cells: Cells) -> dict[str, int]:
     """Return the column of each field that a header names."""
-    names = [re.sub(r"[^a-z0-9]", "", cell.lower()) for cell in cells]
-    fields: dict[str, int] = {}
-    for column, name in enumerate(names):
-        if name in FIELDS:
-            fields.setdefault(FIELDS[name], column)
-    return fields
+    return {field: column for column, field in enumerate(_fields(cells)) if field}
+
+
+def _fields(cells: Cells) -> list[str]:
+    """Return the field that each cell of a header names, empty where it names none."""
+    return [FIELDS.get(re.sub(r"[^a-z0-9]", "", cell.lower()), "") for cell in cells]
 
 
 def _is_header(cells: Cells) -> bool:
