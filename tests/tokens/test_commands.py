@@ -84,11 +84,15 @@ def test_a_dry_run_takes_nothing_in(mfa_kit: MfaKit, box: Path) -> None:
     assert "the inventory is empty" in mfa_kit.run("token", "list").out
 
 
-def test_tokens_that_can_be_programmed_are_usable(mfa_kit: MfaKit, box: Path) -> None:
+def test_tokens_that_can_be_programmed_are_usable(mfa_kit: MfaKit, box: Path, codes: Callable[..., None]) -> None:
+    """And stay so, whatever is read off them."""
     row = said(mfa_kit.run("token", "import", box, "--programmable", "63", "--output", "json"))
     assert row["usable_with_aws"] == 3
     listed = said(mfa_kit.run("token", "list", "--output", "json"))
     assert {each["aws"] for each in listed["rows"]} == {"virtual"}
+    codes(T30.shows(time.time()))
+    row = said(mfa_kit.run("verify", "token", T30.serial, "--seeds", box, "--codes-stdin", "--output", "json"))
+    assert row["aws"] == "programmable: AWS makes the seed, and it is burned in"
 
 
 def test_no_seed_is_kept_anywhere(mfa_kit: MfaKit, box: Path, codes: Callable[..., None]) -> None:
@@ -759,3 +763,21 @@ def test_a_programmable_token_without_a_terminal_says_what_to_do(
     result = mfa_kit.run("enroll", user, "--with", "programmable", "--serial", "8650012345", *capacity)
     assert result.code == 8
     assert "use a terminal: its burner app scans a QR code off the screen" in result.err
+
+
+def test_two_codes_are_asked_for_in_a_table_too(mfa_kit: MfaKit, box: Path, tmp_path: Path) -> None:
+    """Where --two says so."""
+    table = _readings(tmp_path, T30)
+    row = said(mfa_kit.run("token", "accept", box, "--two", "--readings", table, "--output", "json"))
+    assert (row["accepted"], row["rejected"]) == (0, 0)
+    assert row["not_taken"][0]["reason"].startswith("not decided: --two asks for two codes")
+
+
+def test_findings_and_refusals_have_their_exit_codes_for_a_person_too(
+    mfa_kit: MfaKit, box: Path, person: Callable[..., Person]
+) -> None:
+    person(*two(T60))
+    assert T60.serial in mfa_kit.run("verify", "token", "--find", "--seeds", box).out
+    person("1", "2", "123456", "654321")
+    result = mfa_kit.run("verify", "token", SOLD)
+    assert (result.code, "display-only" in result.out) == (0, True)

@@ -1,6 +1,7 @@
 """What `mfa-kit verify token` does."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -137,7 +138,7 @@ def _tell(
                     "offset_s": verdict.seconds,
                     "drift_s_per_day": round(drift.rate, 2) if drift else None,
                     "drift_within": round(drift.within, 2) if drift else None,
-                    "aws": tokens.for_aws(verdict.token).why,
+                    "aws": tokens.for_aws(replace(verdict.token, capacity=kit.capacity(verdict.token.serial))).why,
                 }
             )
         case NotShown():

@@ -151,6 +151,13 @@ def sightings(key: Key) -> list[Sighting]:
         return inventory.sightings(known.token.serial)
 
 
+def capacity(serial: str) -> int:
+    """Return the longest seed that the inventory knows to fit into a token, 0 where it knows of none."""
+    with shelf() as inventory:
+        known = inventory.token(serial)
+    return known.token.capacity if known else 0
+
+
 def sight(token: Token, seed: Seed | None, seen: Sighting) -> bool:
     """Keep a reading, and the token with it; False where the inventory has another seed for its serial."""
     mark = otp.fingerprint(seed, _fingerprints()) if seed else ""
