@@ -108,11 +108,17 @@ class Shelf:
 
     def token(self, serial: str) -> Stocked | None:
         """Return a token, however its serial is spelled."""
-        return next((each for each in self.tokens() if folded(each.token.serial) == folded(serial)), None)
+        serials = (row[0] for row in self._tables.select("select serial from tokens"))
+        spelled = [each for each in serials if folded(each) == folded(serial)]
+        return next(iter(self._stocked("serial = ?", *spelled[:1])), None) if spelled else None
 
     def tokens(self) -> list[Stocked]:
         """Return the whole inventory by serial."""
-        rows = self._tables.select(f"select {STATE}, {FIELDS} from tokens order by serial")  # noqa: S608 - our columns
+        return self._stocked("true")
+
+    def _stocked(self, where: str, *values: str) -> list[Stocked]:
+        sql = f"select {STATE}, {FIELDS} from tokens where {where} order by serial"  # noqa: S608 - our own columns
+        rows = self._tables.select(sql, values)
         names, holders = FIELDS.split(", "), self._holders()
         return [
             Stocked(
