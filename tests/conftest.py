@@ -68,8 +68,7 @@ def at_lab(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
     lab.faults.clear()
 
 
-@pytest.fixture(scope="session")
-def users(lab: Lab) -> Callable[[], str]:
+def users_of(lab: Lab) -> Callable[[], str]:
     """Make a new user at each call."""
     numbers = count(1)
 
@@ -79,6 +78,11 @@ def users(lab: Lab) -> Callable[[], str]:
         return name
 
     return make
+
+
+@pytest.fixture(scope="session")
+def users(lab: Lab) -> Callable[[], str]:
+    return users_of(lab)
 
 
 @pytest.fixture

@@ -46,6 +46,14 @@ MIGRATIONS = (
     create index sightings_of on sightings (serial, at);
     """,
     """
+    create table seals (
+        backup text not null, recipient text not null, since real not null, until real,
+        primary key (backup, recipient)
+    ) without rowid;
+    create table drills (id integer primary key, at real not null, backup text not null, result text not null);
+    create index drills_of on drills (backup, at);
+    """,
+    """
     alter table journal add column since real;
     alter table journal add column sealed integer not null default 0;
     create table ends (
@@ -66,14 +74,6 @@ MIGRATIONS = (
     begin
         insert into ends (at, run, serial, verb, reached) values (new.at, new.run, new.serial, new.verb, new.reached);
     end;
-    """,
-    """
-    create table seals (
-        backup text not null, recipient text not null, since real not null, until real,
-        primary key (backup, recipient)
-    ) without rowid;
-    create table drills (id integer primary key, at real not null, backup text not null, result text not null);
-    create index drills_of on drills (backup, at);
     """,
 )
 OPEN = "reached in ('intent', 'created', 'revoking')"
@@ -248,8 +248,10 @@ class Ledger:
         at = self._clock()
         self.write(
             (
-                "insert into events (at, operation, user, serial, request_id, answer, file)"
-                " values (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    "insert into events (at, operation, user, serial, request_id, answer, file)"
+                    " values (?, ?, ?, ?, ?, ?, ?)"
+                ),
                 [
                     (at, call.operation, call.user, call.serial, call.request_id, call.answer, call.file)
                     for call in calls

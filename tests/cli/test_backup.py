@@ -131,7 +131,7 @@ def test_the_ledger_remembers_calls_openings_and_runs(
     assert [(row["what"], row["answer"]) for row in rows] == [
         ("CreateVirtualMFADevice", "OK"),
         ("EnableMFADevice", "OK"),
-        ("enroll", "confirmed"),
+        ("enrollment", "done"),
         ("OpenBackup", "OK"),
         ("OpenBackup", "Failed"),
     ]

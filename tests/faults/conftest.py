@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -17,9 +18,9 @@ from mfa_kit import keyuri, qr
 from mfa_kit.adapters import agefile
 from mfa_kit.lab.server import Lab
 from mfa_kit.otp import Secret, Seed
+from tests.conftest import ROOT, bare, users_of
 from tests.faults.broken_disk import library
 
-ROOT = Path(__file__).parents[2]
 COUNTED = "counted"
 
 
@@ -29,35 +30,14 @@ def lab() -> Iterator[Lab]:
         yield lab
 
 
+@pytest.fixture(scope="session")
+def users(lab: Lab) -> Callable[[], str]:
+    return users_of(lab)
+
+
 @pytest.fixture(autouse=True)
-def _no_fault_stays(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name, value in lab.env.items():
-        monkeypatch.setenv(name, value)
-    yield
-    lab.faults.clear()
-
-
-@pytest.fixture(scope="session")
-def users(lab: Lab, worker_id: str) -> Callable[[], str]:
-    """Make a new user at each call."""
-    numbers = count(1)
-
-    def make() -> str:
-        name = f"u{worker_id}-{next(numbers)}"
-        lab.add_user(name)
-        return name
-
-    return make
-
-
-@pytest.fixture
-def user(users: Callable[[], str]) -> str:
-    return users()
-
-
-@pytest.fixture(scope="session")
-def identity() -> pyrage.x25519.Identity:
-    return pyrage.x25519.Identity.generate()
+def _here(at_lab: Lab) -> None:
+    """Point each test at this lab; no fault stays."""
 
 
 @dataclass
@@ -89,28 +69,27 @@ class Nursery:
         return code, steps.read_text("utf-8").splitlines() if steps.exists() else []
 
 
-@pytest.fixture(scope="session")
-def nursery_of(
-    lab: Lab, identity: pyrage.x25519.Identity, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[..., Nursery]]:
-    started: list[subprocess.Popen[str]] = []
-
-    def start(**env: str) -> Nursery:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.worker"],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "HOME": "/nonexistent", **lab.env, **env},
-        )
-        started.append(process)
-        folder = tmp_path_factory.mktemp("nursery")
-        return Nursery(process, str(identity.to_public()), folder)
-
-    yield start
-    for process in started:
+@contextmanager
+def nursery_at(lab: Lab, recipient: str, folder: Path, *, module: str, **env: str) -> Iterator[Nursery]:
+    """Start the process whose children are killed."""
+    with subprocess.Popen(
+        [sys.executable, "-m", module],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**bare(), **lab.env, **env},
+    ) as process:
+        yield Nursery(process, recipient, folder)
         process.communicate()
+
+
+@pytest.fixture(scope="session")
+def nursery_of(lab: Lab, recipient: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Nursery]]:
+    with ExitStack() as started:
+        yield lambda **env: started.enter_context(
+            nursery_at(lab, recipient, tmp_path_factory.mktemp("nursery"), module="tests.faults.worker", **env)
+        )
 
 
 @pytest.fixture(scope="session")

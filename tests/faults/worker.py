@@ -86,7 +86,9 @@ class Notes:
 class Waiting(BackupAlone):
     """Codes as of a person who lets us wait: until a file is there."""
 
-    gate: Path
+    def __init__(self, now: Callable[[], float], gate: Path) -> None:
+        super().__init__(now)
+        self.gate = gate
 
     def codes(self, intent: Intent) -> Any:
         while not self.gate.exists():
@@ -179,50 +181,64 @@ def act(
             raise ValueError(verb)
 
 
-def _job(job: dict[str, Any], shared: Shared) -> int:
-    """Run one job in this process; the steps are written as they happen, for a killed process tells nothing later."""
+class Told(Cut):
+    """Writes each step as it happens, for a killed process tells nothing later."""
+
+    def __init__(self, file: Path, **how: Any) -> None:
+        super().__init__(**how)
+        self.file = file
+
+    def tell(self, line: str) -> None:
+        with self.file.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    def step(self, name: str, call: Callable[[], Any]) -> Any:
+        self.tell(name)
+        return super().step(name, call)
+
+
+def _verbs(job: dict[str, Any], shared: Shared, cut: Cut) -> None:
+    with at_desk(Path(job["home"]), shared, recipient=job["recipient"], cut=cut) as (desk, caller, carrier, _):
+        seat = carrier()
+        if "gate" in job:
+            seat = Waiting(desk.inventory.now, Path(job["gate"]))
+        for verb in job["verbs"]:
+            act(verb, job["user"], desk=desk, caller=caller, carrier=seat)
+
+
+Verbs = Callable[[dict[str, Any], Shared, Cut], None]
+
+
+def _job(job: dict[str, Any], shared: Shared, verbs: Verbs) -> int:
+    """Run one job in this process."""
     os.umask(job.get("umask", 0o022))
-
-    def kill() -> None:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    class Told(Cut):
-        def step(self, name: str, call: Callable[[], Any]) -> Any:
-            with Path(job["steps"]).open("a", encoding="utf-8") as file:
-                file.write(name + "\n")
-            return super().step(name, call)
-
-    cut = Told(at=job.get("at", 0), after=job.get("after", False), act=kill)
+    cut = Told(
+        Path(job["steps"]),
+        at=job.get("at", 0),
+        after=job.get("after", False),
+        act=lambda: os.kill(os.getpid(), signal.SIGKILL),
+    )
     try:
         if "errno" in job:  # tests/faults/broken_disk.c
             ctypes.CDLL(None).broken_disk(ctypes.c_char_p(job["home"].encode()), job["write"], job["errno"])
-        with at_desk(Path(job["home"]), shared, recipient=job["recipient"], cut=cut) as (desk, caller, carrier, _):
-            seat = carrier()
-            if "gate" in job:
-                waiting = Waiting(desk.inventory.now)
-                waiting.gate = Path(job["gate"])
-                seat = waiting
-            for verb in job["verbs"]:
-                act(verb, job["user"], desk=desk, caller=caller, carrier=seat)
+        verbs(job, shared, cut)
     except MfaKitError as error:
-        with Path(job["steps"]).open("a", encoding="utf-8") as file:
-            file.write(f"error {type(error).__name__}: {error}; {error.hint} {getattr(error, '__notes__', '')}\n")
+        cut.tell(f"error {type(error).__name__}: {error}; {error.hint} {getattr(error, '__notes__', '')}")
         return error.exit_code
     finally:
         if "errno" in job:
-            with Path(job["steps"]).open("a", encoding="utf-8") as file:
-                file.write(f"writes {ctypes.CDLL(None).broken_disk_writes()}\n")
+            cut.tell(f"writes {ctypes.CDLL(None).broken_disk_writes()}")
     return 0
 
 
-def main() -> None:
+def main(verbs: Verbs = _verbs) -> None:
     shared = shared_iam()
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
             code = 70
             try:
-                code = _job(json.loads(line), shared)
+                code = _job(json.loads(line), shared, verbs)
             finally:
                 os._exit(code)
         _, status = os.waitpid(child, 0)

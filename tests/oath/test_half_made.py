@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,8 +13,7 @@ from mfa_kit.errors import DeviceFault, MfaKitError, UsageFault
 from mfa_kit.lab.oathcard import Card
 from mfa_kit.lab.server import Lab
 from tests import pcsc
-from tests.conftest import ROOT, bare
-from tests.faults.conftest import Judge, Nursery
+from tests.faults.conftest import Judge, Nursery, nursery_at
 from tests.faults.worker import Shared, shared_iam
 from tests.oath.seat import AFTER, BEFORE, KeyJudge, do
 
@@ -41,17 +38,9 @@ def judge(at_lab: Lab, identity: object) -> KeyJudge:
 
 @pytest.fixture(scope="module")
 def nursery(lab: Lab, recipient: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
-    """Start the process whose children are killed."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "tests.oath.worker"],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**bare(), **lab.env, **pcsc.shared().env},
-    ) as process:
-        yield Nursery(process, recipient, tmp_path_factory.mktemp("nursery"))
-        process.communicate()
+    folder = tmp_path_factory.mktemp("nursery")
+    with nursery_at(lab, recipient, folder, module="tests.oath.worker", **pcsc.shared().env) as nursery:
+        yield nursery
 
 
 def plugged() -> Card:
