@@ -1,61 +1,100 @@
 """A desk whose carrier is the one key in a reader, for the suites that cut its work off."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from pyrage.x25519 import Identity
+
+from mfa_kit import keyuri, oathcheck, qr
+from mfa_kit.adapters import agefile
 from mfa_kit.adapters.oath.card import Keys, OathCard, Way
 from mfa_kit.lab.oathcard import Card
 from mfa_kit.lab.server import Lab
-from mfa_kit.models import Caller, Kind
+from mfa_kit.models import Caller, Intent, Kind
 from mfa_kit.oathkey import Plugged
-from mfa_kit.otp import Secret
-from mfa_kit.ports import Carrier, Desk
+from mfa_kit.otp import Created, Secret, Seed
+from mfa_kit.ports import Desk
 from tests.conftest import ACCOUNT
 from tests.faults.conftest import Judge
 from tests.faults.worker import Cut, Notes, Shared, act, at_desk
 
 # What a verb finds, and what it leaves.
-BEFORE = {"enroll": 0, "replace": 1, "revoke": 1}
-AFTER = {"enroll": 1, "replace": 1, "revoke": 0}
+BEFORE = {"enroll": 0, "replace": 1, "revoke": 1, "verify": 1, "restore": 1}
+AFTER = {"enroll": 1, "replace": 1, "revoke": 0, "verify": 1, "restore": 1}
+# They are the key's alone: AWS is not asked.
+KEY_ALONE = ("verify", "restore")
 
 
 def refuse(_key: Plugged) -> Secret[str]:
     raise AssertionError("no key here has a password")
 
 
+def keys_of(notes: Notes, cut: Cut | None) -> Keys:
+    """Return the keys within reach; each command to an applet is a step of the cut."""
+    keys = Keys(say=notes.note, password=refuse)
+    real = keys.open
+
+    @contextmanager
+    def opened(key: Plugged) -> Iterator[Any]:
+        with real(key) as applet:
+            yield cut.wrap(applet, "applet") if cut else applet
+
+    keys.open = opened  # type: ignore[method-assign]
+    return keys
+
+
+def only(keys: Keys) -> Plugged:
+    """Return the one key that is plugged in."""
+    found, wrong = keys.look()
+    if wrong:
+        raise wrong[0]
+    (key,) = found
+    return key
+
+
 @contextmanager
 def at_key(
-    home: Path, shared: Shared, *, recipient: str, touch: bool = False, cut: Cut | None = None
-) -> Iterator[tuple[Desk, Caller, Callable[[], Carrier], Notes]]:
-    """As at_desk: the carrier, when it is asked for, is the only key that is plugged in; dead runs find theirs."""
-    with at_desk(home, shared, recipient=recipient, cut=cut) as (desk, caller, _, notes):
-        keys = Keys(say=notes.note, password=refuse)
+    home: Path, shared: Shared, *, identity: Identity, touch: bool = False, cut: Cut | None = None
+) -> Iterator[tuple[Desk, Caller, Callable[[Plugged], OathCard], Keys, Notes]]:
+    """As at_desk: the carrier of a key, and keys where dead runs find theirs."""
+    with at_desk(home, shared, recipient=str(identity.to_public()), cut=cut) as (desk, caller, _, notes):
+        keys = keys_of(notes, cut)
 
-        def seat(key: Plugged | None) -> Carrier:
-            real = OathCard(keys, key, way=Way(touch=touch), now=desk.inventory.now, sleep=lambda _: None)
-            carrier: Carrier = cut.wrap(real, "carrier") if cut else real
-            return carrier
+        def seat(key: Plugged | None) -> OathCard:
+            return OathCard(keys, key, way=Way(touch=touch), now=desk.inventory.now, sleep=lambda _: None)
 
-        def chosen() -> Carrier:
-            found, wrong = keys.look()
-            if wrong:
-                raise wrong[0]
-            (key,) = found
-            return seat(key)
-
-        yield replace(desk, carrier=lambda _: seat(None)), caller, chosen, notes
+        yield replace(desk, carrier=lambda _: seat(None)), caller, seat, keys, notes
 
 
 def do(
-    verb: str, user: str, home: Path, shared: Shared, *, recipient: str, touch: bool = False, cut: Cut | None = None
+    verb: str, user: str, home: Path, shared: Shared, *, identity: Identity, touch: bool = False, cut: Cut | None = None
 ) -> tuple[object, list[str]]:
     """Run one verb with the key; return what came of it and what was said."""
-    with at_key(home, shared, recipient=recipient, touch=touch, cut=cut) as (desk, caller, chosen, notes):
-        carrier = chosen() if verb in {"enroll", "replace"} else desk.carrier  # a revoke finds its key by itself
-        done = act(verb, user, desk=desk, caller=caller, carrier=carrier, kind=Kind.OATH)  # type: ignore[arg-type]
-        return done, notes.said
+    with at_key(home, shared, identity=identity, touch=touch, cut=cut) as (desk, caller, seat, keys, notes):
+        if verb == "verify":
+            return verify(keys), notes.said
+        if verb == "restore":
+            (file,) = (home / "backups").rglob("*.age")
+            return restore(user, file, identity, seat(only(keys))), notes.said
+        # A revoke and a clean find their key by themselves.
+        carrier: Any = seat(only(keys)) if verb in {"enroll", "replace"} else None
+        return act(verb, user, desk=desk, caller=caller, carrier=carrier, kind=Kind.OATH), notes.said
+
+
+def verify(keys: Keys) -> object:
+    key = only(keys)
+    with keys.open(key) as applet:
+        return oathcheck.acceptance(key, applet, account=ACCOUNT, seed=Seed(bytes(range(40))), at=time.time())
+
+
+def restore(user: str, file: Path, identity: Identity, carrier: OathCard) -> bool:
+    uri = qr.read(agefile.open_backup(file, Secret([identity])))
+    intent = Intent(account=ACCOUNT, partition="aws", user=user, name=user, kind=Kind.OATH)
+    return carrier.restore(intent, Created(keyuri.seed_of(uri), uri))
 
 
 @dataclass(frozen=True)

@@ -4,20 +4,26 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
 from pathlib import Path
 
 import pytest
+from pyrage.x25519 import Identity
 
 from mfa_kit.adapters.oath import pcsc as adapter
 from mfa_kit.errors import DeviceFault, MfaKitError, UsageFault
-from mfa_kit.lab.oathcard import Card
+from mfa_kit.lab.oathcard import DELETE, PUT, Card
 from mfa_kit.lab.server import Lab
+from mfa_kit.verification import Refused
 from tests import pcsc
 from tests.faults.conftest import Judge, Nursery, nursery_at
 from tests.faults.worker import Shared, shared_iam
-from tests.oath.seat import AFTER, BEFORE, KeyJudge, do
+from tests.oath.seat import AFTER, BEFORE, KEY_ALONE, KeyJudge, do
 
 VERBS = tuple(BEFORE)
+WRITES = {PUT, DELETE}
 FAULTS = ("throttle", "error-before", "error-after", "lost-before", "lost-after", "denied")
 # A call that hangs is given up after so many seconds here.
 IMPATIENT = 0.3
@@ -49,6 +55,11 @@ def plugged() -> Card:
     return card
 
 
+def used_by(verb: str, enrolled: Card) -> Card:
+    """Return the key that a verb uses, plugged in: another one for the second copy of a seed."""
+    return plugged() if verb == "restore" else enrolled
+
+
 @contextmanager
 def nothing_left(verb: str) -> Iterator[None]:
     """Let a revoke find that the one before it came to its end."""
@@ -59,14 +70,31 @@ def nothing_left(verb: str) -> Iterator[None]:
             raise
 
 
-def exchanges(verb: str, user: str, home: Path, shared: Shared, recipient: str) -> int:
-    """Run a verb undisturbed and count its APDUs."""
-    card = plugged()
-    for _ in range(BEFORE[verb]):
-        do("enroll", user, home, shared, recipient=recipient)
-    card.log.clear()
-    do(verb, user, home, shared, recipient=recipient)
-    return len(card.log)
+@dataclass(frozen=True)
+class Begun:
+    """A user at a desk who has what a verb finds, and a key for it."""
+
+    user: str
+    home: Path
+    card: Card
+    do: Callable[[str], tuple[object, list[str]]]
+
+
+@pytest.fixture
+def begun(shared: Shared, users: Callable[[], str], identity: Identity, tmp_path: Path) -> Callable[[str], Begun]:
+    numbers = count()
+
+    def begin(verb: str) -> Begun:
+        user, home = users(), tmp_path / f"{next(numbers)}"
+        card = plugged()
+        each = partial(do, user=user, home=home, shared=shared, identity=identity)
+        for _ in range(BEFORE[verb]):
+            each("enroll")
+        card = used_by(verb, card)
+        card.log.clear()
+        return Begun(user, home, card, each)
+
+    return begin
 
 
 @pytest.mark.slow
@@ -74,129 +102,130 @@ def exchanges(verb: str, user: str, home: Path, shared: Shared, recipient: str) 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_kill_at_any_step_is_repaired_by_the_same_command(
-    verb: str, after: bool, nursery: Nursery, judge: KeyJudge, users: Callable[[], str], tmp_path: Path
+    verb: str,
+    after: bool,
+    nursery: Nursery,
+    judge: KeyJudge,
+    users: Callable[[], str],
+    identity: Identity,
+    tmp_path: Path,
 ) -> None:
-    """SIGKILL just before and just after each call of each port: the key and IAM end as if it had not been."""
+    """SIGKILL just before and just after each call of each port and applet: all ends as if it had not been."""
+    run = partial(nursery.run, identity=str(identity))
     prepare = ["enroll"] * BEFORE[verb]
-    home, user, card = tmp_path / "whole", users(), plugged()
-    assert nursery.run(prepare, user, home)[0] == 0
-    code, steps = nursery.run([verb], user, home)
-    assert code == 0, steps
-    assert len(judge.works(user, home, card)) == AFTER[verb]
-    for at in range(1, len(steps) + 1):
+    steps = [""]
+    for at in count():  # the first run is whole, and tells the steps
         home, user, card = tmp_path / f"{at}", users(), plugged()
-        assert nursery.run(prepare, user, home)[0] == 0
-        code, done = nursery.run([verb], user, home, at=at, after=after)
-        assert code == -signal.SIGKILL, f"step {at} was not reached: {done}"
-        code, said = nursery.run([verb], user, home)
-        assert code == 0 or (verb == "revoke" and "has no MFA device" in said[-1]), said
-        assert nursery.run(["clean"], user, home)[0] == 0
+        assert run(prepare, user, home)[0] == 0
+        card = used_by(verb, card)
+        if at == 0:
+            code, steps = run([verb], user, home)
+            assert code == 0, steps
+        elif at > len(steps):
+            break
+        else:
+            code, done = run([verb], user, home, at=at, after=after)
+            assert code == -signal.SIGKILL, f"step {at} was not reached: {done}"
+            code, said = run([verb], user, home)
+            assert code == 0 or (verb == "revoke" and "has no MFA device" in said[-1]), said
+            assert run(["clean"], user, home)[0] == 0
         assert len(judge.works(user, home, card)) == AFTER[verb], (at, steps[at - 1])
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("how", ["pulled_before", "pulled_after", "mute_at"])
-@pytest.mark.parametrize("verb", ["enroll", "revoke"])
+@pytest.mark.parametrize("verb", VERBS)
 def test_a_key_that_goes_or_hangs_at_any_apdu_costs_a_sentence_and_the_same_command(
-    verb: str,
-    how: str,
-    judge: KeyJudge,
-    shared: Shared,
-    users: Callable[[], str],
-    recipient: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    verb: str, how: str, judge: KeyJudge, begun: Callable[[str], Begun], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pulled before it acts, pulled after, or mute: plugged in again, the command ends as if it had not been."""
-    monkeypatch.setattr(adapter, "COMMAND", 2.0)
-    for at in range(1, exchanges(verb, users(), tmp_path / "whole", shared, recipient) + 1):
-        home, user, card = tmp_path / f"{at}", users(), plugged()
-        for _ in range(BEFORE[verb]):
-            do("enroll", user, home, shared, recipient=recipient)
-        card.log.clear()
-        setattr(card.quirks, how, at)
+    """Pulled after it acted, before it wrote, or mute: plugged in again, the command ends as if it had not been."""
+    whole = begun(verb)
+    whole.do(verb)
+    assert WRITES & set(whole.card.log)
+    for at, ins in enumerate(whole.card.log[:], start=1):
+        if how == "pulled_before" and ins not in WRITES:  # the same as after the one before it
+            continue
+        here = begun(verb)
+        setattr(here.card.quirks, how, at)
         monkeypatch.setattr(adapter, "COMMAND", IMPATIENT if how == "mute_at" else 2.0)
-        with pytest.raises(MfaKitError) as caught:
-            do(verb, user, home, shared, recipient=recipient)
-        assert caught.value.hint
-        setattr(card.quirks, how, 0)
+        assert sentence(verb, here), at
+        setattr(here.card.quirks, how, 0)
         monkeypatch.setattr(adapter, "COMMAND", 2.0)
         pcsc.plug()
-        pcsc.plug(card)
+        pcsc.plug(here.card)
         with nothing_left(verb):
-            do(verb, user, home, shared, recipient=recipient)
-        do("clean", user, home, shared, recipient=recipient)
-        assert len(judge.works(user, home, card)) == AFTER[verb], at
+            here.do(verb)
+        here.do("clean")
+        assert len(judge.works(here.user, here.home, here.card)) == AFTER[verb], at
+
+
+def sentence(verb: str, begun: Begun) -> str:
+    """Return what a person is told to do when a verb ends early; a verification may end in an answer."""
+    try:
+        answer, _ = begun.do(verb)
+    except MfaKitError as error:
+        return error.hint
+    assert isinstance(answer, Refused)
+    return "judged"
 
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb not in KEY_ALONE])
 def test_a_fault_at_any_call_is_repaired_by_the_same_command(
-    verb: str,
-    fault: str,
-    judge: KeyJudge,
-    shared: Shared,
-    at_lab: Lab,
-    users: Callable[[], str],
-    recipient: str,
-    tmp_path: Path,
+    verb: str, fault: str, judge: KeyJudge, at_lab: Lab, begun: Callable[[str], Begun]
 ) -> None:
     """Whatever one answer of AWS was, the next run ends in one working device, or none after a revoke."""
-    home, user, card = tmp_path / "whole", users(), plugged()
-    for _ in range(BEFORE[verb]):
-        do("enroll", user, home, shared, recipient=recipient)
+    whole = begun(verb)
     seen = len(at_lab.calls)
-    do(verb, user, home, shared, recipient=recipient)
+    whole.do(verb)
     number = sum(call.operation != "GetCallerIdentity" for call in at_lab.calls[seen:])
     for at in range(1, number + 1):
-        home, user, card = tmp_path / f"{at}", users(), plugged()
-        for _ in range(BEFORE[verb]):
-            do("enroll", user, home, shared, recipient=recipient)
+        here = begun(verb)
         at_lab.faults.add("*", fault, at=at + 1)  # the caller's identity is asked first
         with suppress(MfaKitError):
-            do(verb, user, home, shared, recipient=recipient)
+            here.do(verb)
         at_lab.faults.clear()
         with nothing_left(verb):
-            do(verb, user, home, shared, recipient=recipient)
-        do("clean", user, home, shared, recipient=recipient)
-        assert len(judge.works(user, home, card)) == AFTER[verb], at
+            here.do(verb)
+        here.do("clean")
+        assert len(judge.works(here.user, here.home, here.card)) == AFTER[verb], at
 
 
 def test_an_absent_key_keeps_its_entry_open_and_is_asked_for(
-    judge: KeyJudge, shared: Shared, user: str, recipient: str, tmp_path: Path
+    judge: KeyJudge, shared: Shared, user: str, identity: Identity, tmp_path: Path
 ) -> None:
     """By its serial, in the error and by each later command, until it is there."""
     card = plugged()
-    do("enroll", user, tmp_path, shared, recipient=recipient)
+    do("enroll", user, tmp_path, shared, identity=identity)
     pcsc.plug()
     with pytest.raises(DeviceFault, match="12345678, which is not plugged in") as caught:
-        do("revoke", user, tmp_path, shared, recipient=recipient)
+        do("revoke", user, tmp_path, shared, identity=identity)
     assert "plug in that key" in caught.value.hint
     assert card.credentials
-    done, _ = do("clean", user, tmp_path, shared, recipient=recipient)
+    done, _ = do("clean", user, tmp_path, shared, identity=identity)
     assert done
     pcsc.plug(card)
-    do("clean", user, tmp_path, shared, recipient=recipient)
+    do("clean", user, tmp_path, shared, identity=identity)
     assert judge.works(user, tmp_path, card) == []
 
 
 def test_another_runs_credential_of_the_same_name_is_not_touched(
-    judge: KeyJudge, shared: Shared, user: str, recipient: str, tmp_path: Path
+    judge: KeyJudge, shared: Shared, user: str, identity: Identity, tmp_path: Path
 ) -> None:
     """A desk that settles late finds the device's name taken by another desk, and leaves key and IAM to it."""
     card = plugged()
     card.log.clear()
     card.quirks.pulled_before = exchanges_of_codes()
     with pytest.raises(DeviceFault):
-        do("enroll", user, tmp_path / "late", shared, recipient=recipient)
+        do("enroll", user, tmp_path / "late", shared, identity=identity)
     card.quirks.pulled_before = 0
     card.credentials.clear()
     pcsc.plug()
     pcsc.plug(card)
-    do("enroll", user, tmp_path / "other", shared, recipient=recipient)
-    _, said = do("clean", user, tmp_path / "late", shared, recipient=recipient)
+    do("enroll", user, tmp_path / "other", shared, identity=identity)
+    _, said = do("clean", user, tmp_path / "late", shared, identity=identity)
     assert any("is not touched" in each for each in said)
     assert len(judge.works(user, tmp_path / "other", card)) == 1
 
@@ -207,13 +236,13 @@ def exchanges_of_codes() -> int:
 
 
 def test_a_ctrl_c_in_place_of_a_touch_leaves_key_and_iam_as_they_were(
-    judge: KeyJudge, shared: Shared, user: str, recipient: str, tmp_path: Path
+    judge: KeyJudge, shared: Shared, user: str, identity: Identity, tmp_path: Path
 ) -> None:
     """The key cannot be asked to stop, so it is waited for."""
     card = plugged()
     card.touch_delay = 0.4
     card.on_touch = lambda: os.kill(os.getpid(), signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        do("enroll", user, tmp_path, shared, recipient=recipient, touch=True)
+        do("enroll", user, tmp_path, shared, identity=identity, touch=True)
     assert judge.works(user, tmp_path, card) == []
     assert card.credentials == {}

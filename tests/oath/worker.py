@@ -1,7 +1,9 @@
-"""As tests.faults.worker, with the one key in a reader as carrier."""
+"""As tests.faults.worker, with the one key in a reader as carrier, whose applet can be cut off too."""
 
 from pathlib import Path
 from typing import Any
+
+from pyrage.x25519 import Identity
 
 from tests.faults import worker
 from tests.faults.worker import Cut, Shared
@@ -9,8 +11,9 @@ from tests.oath.seat import do
 
 
 def verbs(job: dict[str, Any], shared: Shared, cut: Cut) -> None:
+    identity = Identity.from_str(job["identity"])
     for verb in job["verbs"]:
-        do(verb, job["user"], Path(job["home"]), shared, recipient=job["recipient"], cut=cut)
+        do(verb, job["user"], Path(job["home"]), shared, identity=identity, cut=cut)
 
 
 if __name__ == "__main__":
