@@ -100,6 +100,40 @@ def test_a_lost_key_is_not_asked_for(mfa_kit: MfaKit, lab: Lab, user: str, card:
     assert card.credentials
 
 
+def test_a_key_that_is_lost_while_it_is_asked_for_can_be_given_up(mfa_kit: MfaKit, user: str, card: Card) -> None:
+    """By the same revoke, or by its serial for all that waits for it; not by another key's."""
+    take = ("revoke", user, "--yes", "--leave-without-mfa")
+    enroll(mfa_kit, user, "--no-touch")
+    pcsc.plug(Card(serial=2222))
+    asked = mfa_kit.run(*take)
+    assert asked.code == 3
+    assert "add: --lost 12345678" in asked.err
+    lost = mfa_kit.run(*take, "--lost")
+    assert lost.code == 0
+    assert "to end its sessions" in lost.err
+    assert "nothing to remove" in mfa_kit.run("orphans", "clean").out
+    card.credentials.clear()
+    pcsc.plug(card)
+    enroll(mfa_kit, user, "--no-touch")
+    pcsc.plug(Card(serial=2222))
+    assert mfa_kit.run(*take).code == 3
+    assert mfa_kit.run("orphans", "clean", "--lost", "2222").code == 3
+    assert mfa_kit.run("orphans", "clean", "--lost", "12345678").code == 0
+    assert "nothing to remove" in mfa_kit.run("orphans", "clean").out
+
+
+def test_a_lost_device_is_not_an_older_one_that_waits_for_its_key(mfa_kit: MfaKit, lab: Lab, user: str) -> None:
+    """Who has a device and loses it, loses that one."""
+    pcsc.plug(Card(serial=1111), Card(serial=2222))
+    enroll(mfa_kit, user, "--no-touch", "--key", "1111")
+    pcsc.plug(None, Card(serial=2222))
+    replaced = mfa_kit.run("replace", user, "--with", "oath", "--no-touch")
+    assert replaced.code == 3
+    assert f"{serial_of(user)}-2 works" in replaced.err
+    assert mfa_kit.run("revoke", user, "--lost", "--yes", "--leave-without-mfa").code == 0
+    assert lab.assigned(serial_of(f"{user}-2")) is None
+
+
 def test_a_replace_moves_a_user_from_key_to_key(mfa_kit: MfaKit, lab: Lab, user: str) -> None:
     """The old key forgets, the new one holds IAM's seed."""
     old, new = Card(serial=1111), Card(serial=2222)

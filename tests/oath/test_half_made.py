@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyrage.x25519 import Identity
@@ -209,6 +210,38 @@ def test_an_absent_key_keeps_its_entry_open_and_is_asked_for(
     pcsc.plug(card)
     do("clean", user, tmp_path, shared, identity=identity)
     assert judge.works(user, tmp_path, card) == []
+
+
+def test_a_key_that_was_away_is_cleaned_though_its_devices_name_is_used_again(
+    judge: KeyJudge, shared: Shared, user: str, identity: Identity, tmp_path: Path
+) -> None:
+    """The user got another key meanwhile: the journal tells the two apart."""
+    away, other = plugged(), Card(serial=2222)
+    do("enroll", user, tmp_path, shared, identity=identity)
+    pcsc.plug(other)
+    with pytest.raises(DeviceFault, match="12345678, which is not plugged in"):
+        do("revoke", user, tmp_path, shared, identity=identity)
+    do("enroll", user, tmp_path, shared, identity=identity)
+    pcsc.plug(away)
+    do("clean", user, tmp_path, shared, identity=identity)
+    assert away.credentials == {}
+    assert len(judge.works(user, tmp_path, other)) == 1
+
+
+def test_a_key_with_the_serial_of_the_absent_one_is_not_taken_for_it(
+    shared: Shared, user: str, identity: Identity, tmp_path: Path
+) -> None:
+    """It may be a twin, which holds somebody's credential of that name: it is left alone, and the entry stays open."""
+    plugged()
+    do("enroll", user, tmp_path, shared, identity=identity)
+    twin = plugged()
+    do("restore", user, tmp_path, shared, identity=identity)
+    with pytest.raises(DeviceFault, match="12345678, which is not plugged in") as caught:
+        do("revoke", user, tmp_path, shared, identity=identity)
+    assert any("is another one, or was reset" in note for note in caught.value.__notes__)
+    assert len(twin.credentials) == 1
+    cleaned: Any = do("clean", user, tmp_path, shared, identity=identity)[0]
+    assert [bool(each.error) for each in cleaned] == [True]
 
 
 def test_another_runs_credential_of_the_same_name_is_not_touched(
