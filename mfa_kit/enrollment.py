@@ -42,7 +42,7 @@ from mfa_kit.models import (
 )
 from mfa_kit.otp import Created, Pair, Seed
 from mfa_kit.ports import Carrier, Desk, Inventory
-from mfa_kit.recovery import confirmed, delete_command, forget, listed, listed_soon, settle, settle_dead
+from mfa_kit.recovery import carrier_of, confirmed, delete_command, forget, listed, listed_soon, settle, settle_dead
 
 # IAM quotas: MFA devices of any kind a user.
 MAX_DEVICES = 8
@@ -213,13 +213,14 @@ def make(intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Enrolled:
 def resume(user: str, carrier: Carrier, *, opened: Callable[[Entry], Created], caller: Caller, desk: Desk) -> Enrolled:
     """Go on with what a dead run left and sealed, where it may not be deleted: `opened` gives its seed.
 
-    That the device is that run's is proved by its seed, for IAM takes codes of no other. Raise UsageFault when there is
-    none, NoSuchEntity when it was deleted in the meantime.
+    That the device is that run's is proved by its seed, for IAM takes codes of no other. A seed that was to live on a
+    key goes to that key. Raise UsageFault when there is none, NoSuchEntity when it was deleted in the meantime.
     """
     check_user(user)
     for entry in desk.journal.dead(caller.account, user=user):
-        if entry.verb is Verb.ENROLL and entry.intent.kind is Kind.VIRTUAL and desk.vault.find(entry):
-            return _resumed(entry, carrier, opened(entry), desk=desk)
+        if entry.verb is Verb.ENROLL and entry.intent.kind in {Kind.VIRTUAL, Kind.OATH} and desk.vault.find(entry):
+            seat = carrier if entry.intent.card is None else carrier_of(entry, desk=desk)
+            return _resumed(entry, seat, opened(entry), desk=desk)
     raise UsageFault(f"there is no half-made device of {user} with a backup here", f"begin anew: mfa-kit enroll {user}")
 
 

@@ -59,9 +59,10 @@ def _firmware(key: Plugged) -> Iterator[Check]:
 
 
 def _room(key: Plugged, used: int) -> Check:
-    if key.free is None:
+    left = key.left(used)
+    if left is None:
         return Check("room", Value.WARN, f"{used} used; how many it holds is not known, and met when it is written")
-    return Check("room", Value.PASS if key.free else Value.FAIL, f"{used} used, {key.free} free")
+    return Check("room", Value.PASS if left else Value.FAIL, f"{used} used, {left} free")
 
 
 def _of_account(name: bytes, account: str) -> bool:

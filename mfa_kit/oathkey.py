@@ -7,8 +7,9 @@ from dataclasses import dataclass
 class Plugged:
     """A key with the YKOATH applet. `identity` is the applet's own, random, and new after a reset.
 
-    None where it says nothing: a serial, a firmware, and while it is locked how many credentials it holds. `reader` is
-    PC/SC's name, and no identity: names and order change. `where` and `what` are cleaned, and claims.
+    None where it says nothing: a serial, a firmware, and while it is locked how many credentials it holds. `room` is
+    how many its model holds at most. `reader` is PC/SC's name, and no identity: names and order change. `where` and
+    `what` are cleaned, and claims.
     """
 
     reader: str
@@ -20,7 +21,15 @@ class Plugged:
     transport: str
     password: bool
     used: int | None
-    free: int | None
+    room: int | None
+
+    @property
+    def free(self) -> int | None:
+        return None if self.used is None else self.left(self.used)
+
+    def left(self, used: int) -> int | None:
+        """How many more it holds when it holds so many; None where its model is not known."""
+        return None if self.room is None else max(0, self.room - used)
 
     @property
     def told(self) -> str:

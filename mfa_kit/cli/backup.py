@@ -56,12 +56,13 @@ def show(*, file: Path, keys: tuple[Path, ...], out: Path) -> None:
 @click.option("--to", "_kind", type=click.Choice(["oath"]), required=True, help="What gets the seed: a key with OATH.")
 @WHICH
 @click.option("--touch/--no-touch", default=True, show_default=True, help="Whether each code takes a touch.")
+@click.option("--path", default="/", show_default=True, help="IAM path of the device, which no backup tells.")
 @password_stdin
-def restore(*, file: Path, keys: tuple[Path, ...], _kind: str, wanted: str | None, touch: bool) -> None:
+def restore(*, file: Path, keys: tuple[Path, ...], _kind: str, wanted: str | None, touch: bool, path: str) -> None:
     """Put the seed in FILE on one more key: its codes are then the same as the first one's."""
     from mfa_kit.cli.kit import oath
 
-    report.one("backup-restore", oath.restore(file, keys, wanted, touch=touch), output=flags.common().output)
+    report.one("backup-restore", oath.restore(file, keys, wanted, touch=touch, path=path), output=flags.common().output)
 
 
 @backup.command()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mfa_kit.cli import flags, report
+from mfa_kit.cli.keys import password_stdin
 from mfa_kit.errors import MfaKitError
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def list_(*, older_than: float) -> None:
 @OLDER_THAN
 @click.option("--max", "limit", type=click.IntRange(0), default=50, show_default=True, help="Refuse to remove more.")
 @click.option("--lost", metavar="KEY", help="The serial or label of a key that is lost or was reset: not waited for.")
+@password_stdin
 def clean(*, older_than: float, limit: int, lost: str | None) -> None:
     """Settle what this desk's dead runs left, and remove what other desks left long ago."""
     from mfa_kit import orphans as use_case

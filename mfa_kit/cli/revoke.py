@@ -3,6 +3,7 @@
 import click
 
 from mfa_kit.cli import flags, report
+from mfa_kit.cli.keys import password_stdin
 
 
 @click.command(cls=flags.Verb)
@@ -12,6 +13,7 @@ from mfa_kit.cli import flags, report
 @click.option(
     "--leave-without-mfa", is_flag=True, help="Take the last device too: who has the password can then enroll."
 )
+@password_stdin
 def revoke(*, user: str, wanted: str | None, lost: bool, leave_without_mfa: bool) -> None:
     """Take an MFA device away from USER: a name, an ARN, or @me."""
     from mfa_kit import revocation

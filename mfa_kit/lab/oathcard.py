@@ -78,6 +78,7 @@ class Quirks:
     untouched: int = 0
     wrong_password: int = BAD_SYNTAX
     password_tries: int | None = None
+    pulled_by: int = 0
     mute_at: int = 0
     pulled_before: int = 0
     pulled_after: int = 0
@@ -177,12 +178,15 @@ class Card:
         self.log.append(apdu.ins)
         if len(self.log) == self.quirks.mute_at:
             self.gone.wait()
-        if len(self.log) in {self.quirks.mute_at, self.quirks.pulled_before}:
+        if len(self.log) in {self.quirks.mute_at, self.quirks.pulled_before} or self._pulled(apdu):
             raise Pulled
         reply = self._chained(apdu)
         if len(self.log) == self.quirks.pulled_after:
             raise Pulled
         return reply
+
+    def _pulled(self, apdu: Apdu) -> bool:
+        return apdu.ins == self.quirks.pulled_by and not _selects(apdu)
 
     def _chained(self, apdu: Apdu) -> bytes:
         if apdu.cla & 0x10:

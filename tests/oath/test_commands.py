@@ -14,7 +14,7 @@ from mfa_kit import otp
 from mfa_kit.lab.account import ADMINISTRATOR
 from mfa_kit.lab.codes import Settings
 from mfa_kit.lab.devices import assigned
-from mfa_kit.lab.oathcard import Card, Credential, Quirks
+from mfa_kit.lab.oathcard import CALCULATE, PUT, Card, Credential, Quirks
 from mfa_kit.lab.server import Lab
 from mfa_kit.otp import Seed
 from tests import pcsc
@@ -122,12 +122,54 @@ def test_a_key_that_is_lost_while_it_is_asked_for_can_be_given_up(mfa_kit: MfaKi
     assert "nothing to remove" in mfa_kit.run("orphans", "clean").out
 
 
+def test_a_half_made_device_goes_on_when_its_key_is_there(
+    mfa_kit: MfaKit, lab: Lab, user: str, recipient: str, identity_file: Path
+) -> None:
+    """Nobody here may delete it, so the run waits for its key, written to or not, and asks for it by its serial."""
+    resume = ("enroll", user, "--resume", "-i", str(identity_file))
+    for written, name in ((PUT, user), (CALCULATE, f"{user}-2")):
+        card = Card(quirks=Quirks(pulled_by=written))
+        pcsc.plug(card)
+        lab.faults.add("DeleteVirtualMFADevice", "denied", at="every")
+        cut = mfa_kit.run("enroll", user, "--with", "oath", "--add", "--no-touch", "-r", recipient)
+        assert cut.code == 3
+        assert f"mfa-kit enroll {user} --resume" in cut.err
+        pcsc.plug(Card(serial=2222))
+        absent = mfa_kit.run(*resume)
+        assert absent.code == 3
+        assert "is on 12345678, which is not plugged in" in absent.err
+        card.quirks.pulled_by = 0
+        pcsc.plug(card)
+        done = mfa_kit.run(*resume)
+        assert done.code == 0, done.err
+        lab.faults.clear()
+        assert card.credentials[LABEL.format(name).encode()].key == lab.seed(serial_of(name))
+        assert lab.assigned(serial_of(name)) == user
+
+
+def test_a_password_of_a_key_can_be_told_to_whatever_takes_its_credential_away(
+    mfa_kit: MfaKit, user: str, card: Card
+) -> None:
+    """The error that asks for it names an option that is there."""
+    take = ("revoke", user, "--yes", "--leave-without-mfa")
+    enroll(mfa_kit, user, "--no-touch")
+    assert process(mfa_kit, "key", "password", "set", "--password-stdin", told="one\n")[0] == 0
+    refused = mfa_kit.run(*take, "--no-input")
+    assert refused.code == 8
+    assert "--password-stdin" in refused.err
+    assert process(mfa_kit, "orphans", "clean", "--password-stdin", told="one\n")[0] == 0
+    assert card.credentials == {}
+    assert process(mfa_kit, "enroll", user, "--with", "oath", "--no-touch", "--password-stdin", told="one\n")[0] == 0
+    assert process(mfa_kit, *take, "--password-stdin", told="one\n")[0] == 0
+    assert card.credentials == {}
+
+
 def test_a_lost_device_is_not_an_older_one_that_waits_for_its_key(mfa_kit: MfaKit, lab: Lab, user: str) -> None:
     """Who has a device and loses it, loses that one."""
     pcsc.plug(Card(serial=1111), Card(serial=2222))
     enroll(mfa_kit, user, "--no-touch", "--key", "1111")
     pcsc.plug(None, Card(serial=2222))
-    replaced = mfa_kit.run("replace", user, "--with", "oath", "--no-touch")
+    replaced = mfa_kit.run("replace", user, "--with", "oath", "--no-touch", "--yes")
     assert replaced.code == 3
     assert f"{serial_of(user)}-2 works" in replaced.err
     assert mfa_kit.run("revoke", user, "--lost", "--yes", "--leave-without-mfa").code == 0
@@ -273,6 +315,8 @@ def test_verify_oath_judges_each_key_by_what_it_does(mfa_kit: MfaKit) -> None:
     code, told = checks(full)
     assert code == 1
     assert told["room"]["result"] == "fail"
+    assert process(mfa_kit, "key", "password", "set", "--password-stdin", told="one\n")[0] == 0
+    assert "64 used, 0 free" in process(mfa_kit, "verify", "oath", "--no-write", "--password-stdin", told="one\n")[1]
     assert "no advisory" in told["firmware"]["detail"]
     assert told["round trip"]["result"] == "fail"
     rough = Card(quirks=Quirks(overwrites=True))
@@ -388,6 +432,8 @@ def test_a_backup_goes_onto_another_card_and_computes_the_same(
     assert "restored" in mfa_kit.run(*words).out
     assert second.credentials == first.credentials
     assert "was there" in mfa_kit.run(*words).out
+    assert f"AWS:desk/{user}@" in mfa_kit.run(*words, "--path", "/desk/").out
+    second.credentials.pop(LABEL.format(f"desk/{user}").encode())
     second.quirks.wrong_codes = True
     refused = mfa_kit.run(*words)
     assert refused.code == 3

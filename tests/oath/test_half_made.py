@@ -15,7 +15,7 @@ from pyrage.x25519 import Identity
 
 from mfa_kit.adapters.oath import pcsc as adapter
 from mfa_kit.errors import DeviceFault, MfaKitError, UsageFault
-from mfa_kit.lab.oathcard import DELETE, PUT, Card
+from mfa_kit.lab.oathcard import CALCULATE, DELETE, PUT, Card
 from mfa_kit.lab.server import Lab
 from mfa_kit.verification import Refused
 from tests import pcsc
@@ -250,10 +250,10 @@ def test_another_runs_credential_of_the_same_name_is_not_touched(
     """A desk that settles late finds the device's name taken by another desk, and leaves key and IAM to it."""
     card = plugged()
     card.log.clear()
-    card.quirks.pulled_before = exchanges_of_codes()
+    card.quirks.pulled_by = CALCULATE
     with pytest.raises(DeviceFault):
         do("enroll", user, tmp_path / "late", shared, identity=identity)
-    card.quirks.pulled_before = 0
+    card.quirks.pulled_by = 0
     card.credentials.clear()
     pcsc.plug()
     pcsc.plug(card)
@@ -261,11 +261,6 @@ def test_another_runs_credential_of_the_same_name_is_not_touched(
     _, said = do("clean", user, tmp_path / "late", shared, identity=identity)
     assert any("is not touched" in each for each in said)
     assert len(judge.works(user, tmp_path / "other", card)) == 1
-
-
-def exchanges_of_codes() -> int:
-    """Return the number of the APDU that computes the first code: see what an enrollment's are in tests/bench/oath."""
-    return 11
 
 
 def test_a_ctrl_c_in_place_of_a_touch_leaves_key_and_iam_as_they_were(

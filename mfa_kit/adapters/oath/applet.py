@@ -58,8 +58,6 @@ class Applet:
     def plugged(self, info: DeviceInfo | None) -> Plugged:
         """Tell what this is, as far as it says so; info is what its management applet said."""
         version, reader = self._session.version, self.wire.reader
-        used = None if self.locked else len(self.names())
-        most = oath_credentials(version) if info else None
         return Plugged(
             reader=reader,
             where=clean(reader),
@@ -69,8 +67,8 @@ class Applet:
             firmware=str(version) if version else None,
             transport=str(self.wire.transport).lower(),
             password=self.guarded,
-            used=used,
-            free=max(0, most - used) if most is not None and used is not None else None,
+            used=None if self.locked else len(self.names()),
+            room=oath_credentials(version) if info else None,
         )
 
     def names(self) -> list[bytes]:

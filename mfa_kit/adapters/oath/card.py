@@ -141,7 +141,7 @@ def consecutive(
 
 
 class OathCard:
-    """A key as Carrier. `key` is the one that was chosen; None for a dead run, whose entry says which it was."""
+    """A key as Carrier. `key` is the one that was chosen; None for a dead run, whose intent says which it was."""
 
     def __init__(
         self,
@@ -153,11 +153,12 @@ class OathCard:
         sleep: Callable[[float], None],
     ) -> None:
         self._keys, self._key, self._way, self._now, self._sleep = keys, key, way, now, sleep
+        self._again = key is None
         self._seeds: dict[str, Seed] = {}
         self._touch = False
 
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
-        key = self._chosen()
+        key = self._key = self._key or self._home(intent)
         label = intent.label
         if len(label.encode()) > LONGEST_NAME:
             most = LONGEST_NAME - len(label.encode()) + len(intent.name)
@@ -167,14 +168,15 @@ class OathCard:
             )
         with self._keys.open(key) as applet:
             names = applet.names()
+        if self._again and label.encode() in names:
+            return intent
         self._free(label, names)
-        if key.free == 0:
+        if key.left(len(names)) == 0:
             raise DeviceFault(f"{key.told} is full", "delete what is not used: ykman oath accounts delete NAME")
         return intent.on(hardware=self._way.asset or key.serial or key.identity, card=key.identity)
 
     def _chosen(self) -> Plugged:
-        if self._key is None:
-            raise DeviceFault("no key was chosen", "say which with --key")
+        assert self._key is not None  # noqa: S101 - check comes first
         return self._key
 
     def _free(self, label: str, names: list[bytes]) -> None:
@@ -185,10 +187,16 @@ class OathCard:
             )
 
     def install(self, intent: Intent, created: Created) -> None:
-        """Write the credential, and read back that it is there, wants its touch, and took no other's place."""
+        """Write the credential, and read back that it is there, wants its touch, and took no other's place.
+
+        What a dead run wrote is taken as it is; its codes are judged.
+        """
         key, label = self._chosen(), intent.label
         with self._keys.open(key) as applet:
             before = applet.names()
+            if self._again and label.encode() in before:
+                self._seeds[intent.serial], self._touch = created.seed, applet.held()[label.encode()]
+                return
             self._free(label, before)
             applet.put(label, created.seed, touch=self._way.touch)
             held = applet.held()
@@ -253,18 +261,20 @@ class OathCard:
         self._seeds.pop(entry.intent.serial, None)
         if entry.reached is Reached.INTENT or entry.verb is Verb.LOST:
             return
-        label = entry.intent.label
+        self._delete(entry.intent.label, self._home(entry.intent))
+
+    def _home(self, intent: Intent) -> Plugged:
+        """Return the key of a dead run. Raise DeviceFault that asks for it."""
         found, wrong = self._keys.look()
-        homes = _homes(entry.intent, found) or self._holding(entry.intent, found)
-        if len(homes) == 1:
-            self._delete(label, homes[0])
-            return
-        if homes:
+        homes = _homes(intent, found) or self._holding(intent, found)
+        if len(homes) > 1:
             raise DeviceFault(
-                f"{len(homes)} keys may hold {label}: {', '.join(key.where for key in homes)}",
+                f"{len(homes)} keys may hold {intent.label}: {', '.join(key.where for key in homes)}",
                 "plug in only the one that is meant",
             )
-        raise _absent(entry.intent, found, wrong)
+        if not homes:
+            raise _absent(intent, found, wrong)
+        return homes[0]
 
     def _holding(self, intent: Intent, found: list[Plugged]) -> list[Plugged]:
         """Return the keys that hold the label, where all that is known of the key is what another desk called it."""

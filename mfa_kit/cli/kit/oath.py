@@ -4,6 +4,7 @@ import secrets
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -268,14 +269,14 @@ def _holder(intent: Intent, wanted: str | None) -> Plugged | None:
     return holding[0] if holding else None
 
 
-def restore(file: Path, identities: Sequence[Path], wanted: str | None, *, touch: bool) -> dict[str, Any]:
+def restore(file: Path, identities: Sequence[Path], wanted: str | None, *, touch: bool, path: str) -> dict[str, Any]:
     """Put the seed of a sealed backup on a key, proved by its codes."""
     from mfa_kit.adapters.oath import card
     from mfa_kit.cli.kit import backup
 
     key = choose(wanted)
     created = backup.open_created(file, identities)
-    intent = backup.intent_in(file, created)
+    intent = replace(backup.intent_in(file, created), path=path)
     oath_card = card.OathCard(keys(), key, way=card.Way(touch=touch), now=time.time, sleep=time.sleep)
     written = oath_card.restore(intent, created)
     return {
