@@ -69,6 +69,8 @@ class Quirks:
     endless: frozenset[int] = frozenset()
     garbage: frozenset[int] = frozenset()
     refuses: dict[int, int] = field(default_factory=dict)
+    writes_touched: bool = False
+    lists_plainly: bool = False
     drops_touch: bool = False
     adds_touch: bool = False
     overwrites: bool = False
@@ -231,7 +233,7 @@ class Card:
             DELETE: lambda: self._delete(fields[NAME]),
             SET_CODE: lambda: self._set_code(fields),
             RENAME: lambda: self._rename(*(value for _, value in tlvs(data))),
-            LIST: self._list,
+            LIST: lambda: self._list(data),
             CALCULATE: lambda: self._calculate(fields, truncate=bool(apdu.p2)),
             CALCULATE_ALL: lambda: self._calculate_all(fields[CHALLENGE], truncate=bool(apdu.p2)),
         }
@@ -239,7 +241,9 @@ class Card:
             raise Refused(NO_INSTRUCTION)
         if apdu.ins in guarded and not self._open:
             raise Refused(AUTH_NEEDED)
-        fields = dict(tlvs(data))
+        if self.quirks.writes_touched and apdu.ins in {PUT, DELETE}:
+            self._wait_for_touch()
+        fields = {} if apdu.ins == LIST else dict(tlvs(data))
         return (free | guarded)[apdu.ins]()
 
     # applets
@@ -326,8 +330,13 @@ class Card:
             )
         return b""
 
-    def _list(self) -> bytes:
-        return b"".join(tlv(NAME_LIST, bytes([held.kind]) + name) for name, held in self.credentials.items())
+    def _list(self, version: bytes) -> bytes:
+        """LIST; version 1, which Nitrokeys have, ends each name with an octet of properties."""
+        told = version == b"\x01" and not self.quirks.lists_plainly
+        return b"".join(
+            tlv(NAME_LIST, bytes([held.kind]) + name + (bytes([held.touch]) if told else b""))
+            for name, held in self.credentials.items()
+        )
 
     def _delete(self, name: bytes) -> bytes:
         del self.credentials[self._known(name)]

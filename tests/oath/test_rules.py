@@ -208,6 +208,44 @@ def test_a_key_that_says_version_zero_and_has_no_serial_works(seat: Make, keys: 
     assert enroll(seat()) == otp.pair(SEED, 1_700_000_000)
 
 
+def nitrokey(**quirks: object) -> Card:
+    """Put in a key as Nitrokey/trussed-secrets-app makes it."""
+    strays = Quirks(refuses={CALCULATE_ALL: 0x6D00}, writes_touched=True, **quirks)  # type: ignore[arg-type]
+    card = Card(version=(4, 14, 0), management=False, quirks=strays)
+    pcsc.plug(None, card)
+    return card
+
+
+def test_a_key_that_wants_a_touch_for_each_write_gets_it(seat: Make, person: Person) -> None:
+    """It has no CALCULATE ALL; LIST tells of touches. A write that takes long is taken to wait for one."""
+    card = nitrokey()
+    card.touch_delay = 1.2
+    carrier = seat(touch=True)
+    assert enroll(carrier) == otp.pair(SEED, 1_700_000_000)
+    assert (card.touches, card.credentials[LABEL].touch) == (3, True)
+    assert person.said == ["touch the key now (29 s)", "touch the key now (30 s)", "touch the key now (30 s)"]
+    carrier.remove(Entry(run="20260101T000000Z-00000000", intent=carrier_intent(carrier), reached=Reached.CREATED))
+    assert (card.touches, card.credentials) == (4, {})
+
+
+@pytest.mark.parametrize("quirk", ["drops_touch", "lists_plainly"])
+def test_a_touch_that_no_answer_tells_of_is_none(quirk: str, seat: Make) -> None:
+    """Dropped, or on a key that has no word for it."""
+    nitrokey(**{quirk: True})
+    with pytest.raises(DeviceFault, match="does not ask for a touch"):
+        enroll(seat(touch=True))
+
+
+@pytest.mark.parametrize("status", [0x6982, 0x6985])
+def test_a_write_that_was_not_touched_is_told_so(status: int, seat: Make) -> None:
+    """And nothing is written."""
+    card = nitrokey(untouched=status)
+    card.touch_limit = 0.05
+    with pytest.raises(DeviceFault, match="was not touched within 30 s"):
+        enroll(seat(touch=False))
+    assert card.credentials == {}
+
+
 def test_a_name_that_is_no_text_stops_nothing(seat: Make) -> None:
     """Names are octets, whatever another program wrote."""
     card = plug()

@@ -4,7 +4,8 @@ A status word is not believed, what can be read back is. Here a seed is written 
 YKOATH: https://docs.yubico.com/yesdk/users-manual/application-oath/oath-protocol.html
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from yubikit.core import YUBIKEY, Tlv
 from yubikit.core.smartcard import SW, ApduError
@@ -33,13 +34,21 @@ from mfa_kit.otp import Secret, Seed
 # Seconds to touch a key, and when what is left of them is told.
 TOUCH = 30.0
 TOUCH_TOLD = (20, 10, 5)
+UNTOUCHED = {SW.SECURITY_CONDITION_NOT_SATISFIED, SW.CONDITIONS_NOT_SATISFIED}
+NOT_THERE = {SW.INVALID_INSTRUCTION, SW.FUNCTION_NOT_SUPPORTED, SW.COMMAND_NOT_ALLOWED}
+# Nitrokey/trussed-secrets-app, src/authenticator.rs: CALCULATE ALL may be left out and refused, LIST of version 1 ends
+# each name with an octet of properties, and PUT and DELETE take a touch too.
+LIST_VERSION_1, TOUCH_REQUIRED = b"\x01", 0x01
 
 
 class Applet:
-    """An open YKOATH applet. Each method is one command or two; its errors are ours."""
+    """An open YKOATH applet. Each method is one command or two; its errors are ours.
 
-    def __init__(self, wire: Wire, *, say: Callable[[str], None]) -> None:
-        self.wire, self._say = wire, say
+    `writes_touched`: its key may want a touch for each write, as no YubiKey does.
+    """
+
+    def __init__(self, wire: Wire, *, say: Callable[[str], None], writes_touched: bool = False) -> None:
+        self.wire, self._say, self._writes_touched = wire, say, writes_touched
         self._session = OathSession(wire)
 
     @property
@@ -74,18 +83,52 @@ class Applet:
     def names(self) -> list[bytes]:
         """LIST: the names of the credentials, as octets, for a name need not be UTF-8."""
         with plain(self.wire.reader):
-            rows = Tlv.parse_list(self._session.protocol.send_apdu(0, INS_LIST, 0, 0))
-            return [bytes(row.value[1:]) for row in rows]
+            return [row[1:] for row in self._list()]
+
+    def _list(self, version: bytes = b"") -> list[bytes]:
+        rows = Tlv.parse_list(self._session.protocol.send_apdu(0, INS_LIST, 0, 0, version))
+        return [bytes(row.value) for row in rows]
 
     def held(self) -> dict[bytes, bool]:
-        """CALCULATE ALL: the names, and whether each wants a touch; the codes are dropped."""
+        """CALCULATE ALL: the names, and whether each wants a touch; the codes are dropped. Else LIST of version 1."""
         with plain(self.wire.reader):
             data = Tlv(TAG_CHALLENGE, bytes(8))
-            rows = Tlv.parse_list(self._session.protocol.send_apdu(0, INS_CALCULATE_ALL, 0, 1, data))
+            try:
+                rows = Tlv.parse_list(self._session.protocol.send_apdu(0, INS_CALCULATE_ALL, 0, 1, data))
+            except ApduError as error:
+                if error.sw not in NOT_THERE | UNTOUCHED:
+                    raise
+                return self._listed()
             return {
                 bytes(Tlv.unpack(TAG_NAME, name)): answer.tag == TAG_TOUCH
                 for name, answer in zip(rows[::2], rows[1::2], strict=True)
             }
+
+    def _listed(self) -> dict[bytes, bool]:
+        """LIST of version 1; a key that does not know it answers as ever, and tells of no touch."""
+        names = self.names()
+        told = {row[1:-1]: bool(row[-1] & TOUCH_REQUIRED) for row in self._list(LIST_VERSION_1)}
+        return told if set(told) == set(names) else dict.fromkeys(names, False)
+
+    @contextmanager
+    def _touched(self, marks: tuple[float, ...]) -> Iterator[None]:
+        """Wait for a touch, and tell the seconds that are left. Raise DeviceFault where the key says that none came."""
+        try:
+            with self.wire.waiting(TOUCH, _countdown(self._say, marks)):
+                yield
+        except ApduError as error:
+            if error.sw in UNTOUCHED:
+                raise _untouched() from None
+            raise
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Give a write the time for a touch where it may want one; that is asked for when it takes long."""
+        if self._writes_touched:
+            with self._touched((TOUCH - 1, *TOUCH_TOLD)):
+                yield
+        else:
+            yield
 
     def put(self, label: str, seed: Seed, *, touch: bool) -> None:
         """PUT. Raise DeviceFault for a full card; what was stored is yet to be read back."""
@@ -93,16 +136,17 @@ class Applet:
         with plain(self.wire.reader):
             try:
                 # CredentialData shows its secret, so it has no name and its errors do not pass.
-                self._session.put_credential(
-                    CredentialData(
-                        name=name,
-                        issuer=issuer,
-                        oath_type=OATH_TYPE.TOTP,
-                        hash_algorithm=HASH_ALGORITHM.SHA1,
-                        secret=seed.reveal(),
-                    ),
-                    touch_required=touch,
-                )
+                with self._writing():
+                    self._session.put_credential(
+                        CredentialData(
+                            name=name,
+                            issuer=issuer,
+                            oath_type=OATH_TYPE.TOTP,
+                            hash_algorithm=HASH_ALGORITHM.SHA1,
+                            secret=seed.reveal(),
+                        ),
+                        touch_required=touch,
+                    )
             except ApduError as error:
                 if error.sw == SW.NO_SPACE:
                     raise DeviceFault(
@@ -127,16 +171,11 @@ class Applet:
             if not touch:
                 return self._session.calculate_code(credential, int(at)).value
             self._say(f"touch the key now ({TOUCH:.0f} s)")
-            untouched = DeviceFault(f"the key was not touched within {TOUCH:.0f} s", "run it again, and touch the key")
             try:
-                with self.wire.waiting(TOUCH, _countdown(self._say)):
+                with self._touched(TOUCH_TOLD):
                     return self._session.calculate_code(credential, int(at)).value
             except TimeoutError:
-                raise untouched from None
-            except ApduError as error:
-                if error.sw in {SW.SECURITY_CONDITION_NOT_SATISFIED, SW.CONDITIONS_NOT_SATISFIED}:
-                    raise untouched from None
-                raise
+                raise _untouched() from None
 
     def delete(self, label: str) -> None:
         """DELETE, and look whether it is gone. Raise DeviceFault where the key cannot."""
@@ -147,9 +186,10 @@ class Applet:
         )
         with plain(self.wire.reader):
             try:
-                self._session.delete_credential(label.encode())
+                with self._writing():
+                    self._session.delete_credential(label.encode())
             except ApduError as error:
-                if error.sw in {SW.INVALID_INSTRUCTION, SW.FUNCTION_NOT_SUPPORTED, SW.COMMAND_NOT_ALLOWED}:
+                if error.sw in NOT_THERE:
                     raise cannot from None
                 raise
         if label.encode() in self.names():
@@ -184,12 +224,16 @@ class Applet:
                 self._session.set_key(key.reveal())
 
 
-def _countdown(say: Callable[[str], None]) -> Callable[[float], None]:
-    marks = list(TOUCH_TOLD)
+def _untouched() -> DeviceFault:
+    return DeviceFault(f"the key was not touched within {TOUCH:.0f} s", "run it again, and touch the key")
+
+
+def _countdown(say: Callable[[str], None], marks: tuple[float, ...]) -> Callable[[float], None]:
+    to_come = list(marks)
 
     def tick(left: float) -> None:
-        if marks and left <= marks[0]:
-            marks.pop(0)
+        if to_come and left <= to_come[0]:
+            to_come.pop(0)
             say(f"touch the key now ({left:.0f} s)")
 
     return tick

@@ -77,7 +77,7 @@ class Keys:
         try:
             with self._wire(key.reader) as wire:
                 with plain(key.reader):
-                    applet = Applet(wire, say=self._say)
+                    applet = Applet(wire, say=self._say, writes_touched=not key.yubikey)
                 if applet.identity != key.identity:
                     raise DeviceFault(f"another key is in {key.where} now", "plug in the key that you chose")
                 if applet.locked:
