@@ -177,6 +177,7 @@ def steps(intent: Intent, *, backup: str | None) -> list[str]:
     return [
         f"create the virtual MFA device {intent.serial}",
         *([f"seal its QR code in {backup}"] if backup else []),
+        *([f"put its seed on the key {intent.hardware}, as {intent.label}"] if intent.card else []),
         f"enable it for {intent.user} with the codes of the previous and the current 30 seconds",
         "confirm that IAM lists it",
     ]

@@ -63,6 +63,7 @@ def test_a_dry_run_touches_nothing(mfa_kit: MfaKit, lab: Lab, user: str, card: C
     done = mfa_kit.run("enroll", user, "--with", "oath", "--dry-run")
     assert done.code == 0
     assert serial_of(user) in done.out
+    assert f"put its seed on the key 12345678, as {LABEL.format(user)}" in done.out
     assert card.credentials == {}
     assert serial_of(user) not in lab.serials()
 
@@ -258,6 +259,14 @@ def test_a_list_tells_what_each_key_says_of_itself(mfa_kit: MfaKit) -> None:
         pcsc.reader(1): (pcsc.reader(1), None, "5.4.3", None),
     }
     assert "no serial" in mfa_kit.run("key", "list").out
+
+
+@pytest.mark.usefixtures("card")
+def test_of_a_key_without_fido_nobody_is_told_to_plug_in_a_security_key(mfa_kit: MfaKit) -> None:
+    """What one applet says of a key is enough."""
+    told = mfa_kit.run("key", "info")
+    assert told.code == 0
+    assert told.err == ""
 
 
 def test_a_watch_tells_who_comes_and_goes(mfa_kit: MfaKit) -> None:

@@ -281,6 +281,42 @@ def test_a_revoke_deactivates_a_token_and_deletes_nothing(
     assert lab.assigned(serial) is None
 
 
+@pytest.mark.parametrize("ahead", [-600, 600])
+def test_a_person_at_a_terminal_waits_for_the_next_display(
+    ahead: int, mfa_kit: MfaKit, lab: Lab, user: str, serial: str
+) -> None:
+    """The same code again is told of, and the seconds are counted down; that the clock is minutes off is normal."""
+    display, began = Display(SECRET, ahead), time.time()
+    child = at_a_terminal(mfa_kit, "enroll", user, "--with", "hardware-totp", "--serial", serial)
+    child.expect("first code: ")
+    child.sendline(display.shows(began))
+    child.expect("second code: ")
+    child.sendline(display.shows(began))
+    child.expect("the same code again: wait until the next one is shown")
+    child.expect(r"next code in +\d+ s")
+    child.expect(r"next code in +\d+ s")
+    child.sendline(display.shows(began + 30))
+    child.expect("enrolled")
+    ended(child)
+    assert lab.assigned(serial) == user
+    assert lab.account.backend.codes(serial).skew == pytest.approx(ahead // 30, abs=1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("status", "code", "told"),
+    [(404, 3, "does not know a token"), (403, 4, "nor, perhaps, the token"), (400, 4, "does not exist")],
+)
+def test_the_lab_refuses_unknown_tokens_as_it_is_set(status: int, code: int, told: str, mfa_kit: MfaKit) -> None:
+    """Nobody knows IAM's answer, so each can be rehearsed; each is explained."""
+    enroll = ("-m", "mfa_kit", "enroll", "alice", "--with", "hardware-totp", "--serial", "GAHT00000000")
+    child = at_a_terminal(mfa_kit, "lab", "run", "--set", f"unknown_serial={status}", "--", "python", *enroll)
+    type_codes(child, "GAHT00000000")
+    child.expect(told)
+    child.expect("a factory-seeded token of another maker cannot be used")
+    ended(child, code)
+
+
 def test_a_person_at_a_terminal_enrolls_a_token(mfa_kit: MfaKit, lab: Lab, user: str, serial: str) -> None:
     """The prompts are on the terminal, and the codes are typed there."""
     child = at_a_terminal(mfa_kit, "enroll", user, "--with", "hardware-totp", "--serial", serial)
@@ -329,7 +365,7 @@ def type_codes(child: "pexpect.spawn[str]", serial: str) -> None:
     child.sendline(display.shows(time.time()))
 
 
-def ended(child: "pexpect.spawn[str]") -> None:
+def ended(child: "pexpect.spawn[str]", code: int = 0) -> None:
     child.expect(pexpect.EOF)
     child.close()
-    assert child.exitstatus == 0
+    assert child.exitstatus == code

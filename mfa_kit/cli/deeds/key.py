@@ -101,16 +101,25 @@ def _complain(wrong: Sequence[MfaKitError]) -> None:
 def info(wanted: str | None) -> None:
     """Print what every source tells of one key."""
     row: dict[str, Any] = {}
-    wrong: list[MfaKitError] = []
+    wrong: list[tuple[Source, MfaKitError]] = []
     for source in SOURCES:
         try:
             row |= {name: value for name, value in source.info(wanted).items() if row.get(name) in (None, ())}
         except MfaKitError as fault:
-            wrong.append(fault)
+            wrong.append((source, fault))
     if not row:
-        raise wrong[0]
-    _complain(wrong)
+        raise wrong[0][1]
+    _complain([fault for source, fault in wrong if _has_any(source)])
     report.one("key-info", row, output=flags.common().output)
+
+
+def _has_any(source: Source) -> bool:
+    """Whether a key of this kind is plugged in, or may be: that there is none is no news of another kind's."""
+    try:
+        rows, wrong = source.rows()
+    except MfaKitError:
+        return True
+    return bool(rows or wrong)
 
 
 def metadata(model: str | None) -> None:
