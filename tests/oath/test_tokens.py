@@ -302,6 +302,21 @@ def test_a_person_at_a_terminal_waits_for_the_next_display(
     assert lab.account.backend.codes(serial).skew == pytest.approx(ahead // 30, abs=1)
 
 
+def test_a_token_that_drifted_is_set_right_by_a_resync(
+    assigned: Assigned, mfa_kit: MfaKit, lab: Lab, user: str, serial: str
+) -> None:
+    """Two codes off its display, at the terminal: AWS keeps how far its clock is off now."""
+    assigned(user, serial)
+    drifted = Display(SECRET, 300)
+    child = at_a_terminal(mfa_kit, "resync", user)
+    child.expect("first code: ")
+    child.sendline(drifted.shows(time.time() - 30))
+    child.expect("second code: ")
+    child.sendline(drifted.shows(time.time()))
+    ended(child)
+    assert lab.account.backend.codes(serial).skew == pytest.approx(10, abs=1)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "code", "told"),
