@@ -199,9 +199,12 @@ def told(path: Path) -> Backup | None:
     return Backup(account=account, user=user, device=unquote(name["device"]), run=name["run"], path=path)
 
 
-def write_new(path: Path, data: bytes | Secret[bytes]) -> None:
-    """Write a file, 0600, durably and never over another. Raise IntegrityFault; nothing is left behind then."""
-    with _plain(path), _folder(path.parent) as folder:
+def write_new(path: Path, data: bytes | Secret[bytes], *, folders: bool = False) -> None:
+    """Write a file, 0600, durably and never over another; with `folders` also those that it is missing.
+
+    Raise IntegrityFault; nothing is left behind then.
+    """
+    with _plain(path), (_folder if folders else _existing)(path.parent) as folder:
         _write(folder, path.name, data)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from mfa_kit.cli import flags
+from mfa_kit.cli import flags, keys
 from mfa_kit.cli.kinds import KINDS
 from mfa_kit.errors import UsageFault
 
@@ -71,6 +71,7 @@ MAKING = (
     click.option(
         "--passphrase", is_flag=True, help="Seal the backup to this desk's identity, which a passphrase opens."
     ),
+    keys.passphrase_fd,
     flags.BACKUP_DIR,
 )
 
