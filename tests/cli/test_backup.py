@@ -131,7 +131,7 @@ def piped(text: str) -> Iterator[int]:
     os.close(read)
 
 
-def test_a_script_gives_a_passphrase_on_a_file_descriptor(mfa_kit: MfaKit, user: str, tmp_path: Path) -> None:
+def test_a_script_gives_a_passphrase_on_a_file_descriptor(mfa_kit: MfaKit, user: str) -> None:
     """To make this desk's identity, and to open what is sealed to it; Debian's age opens that file with it too."""
     enroll = ["enroll", user, "--with", "virtual", "--codes", "generated", "--no-input", "--output", "json"]
     with piped(f"{PASSPHRASE}\n") as number:
