@@ -61,7 +61,7 @@ CODES: dict[str, tuple[type[MfaKitError], str]] = {
     "AccessDenied": (AccessDenied, "ask an administrator for the permission; docs/permissions.md lists what is needed"),
     "ConcurrentModification": (errors.Busy, "wait some minutes and try again"),
     "DeleteConflict": (errors.Conflict, "deactivate the device first"),
-    "EntityAlreadyExists": (errors.AlreadyExists, ""),
+    "EntityAlreadyExists": (errors.AlreadyExists, "see who has what: mfa-kit status; mfa-kit orphans list"),
     "EntityTemporarilyUnmodifiable": (errors.Busy, "wait some minutes and try again"),
     "ExpiredToken": (AwsFault, SIGN_IN),
     "InvalidAuthenticationCode": (errors.InvalidCode, "check the clock that the codes come from and try again"),

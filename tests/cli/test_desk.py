@@ -80,7 +80,7 @@ def test_every_key_is_read(mfa_kit: MfaKit) -> None:
         ("plain = 'yes'", "true or false"),
         ("recipients = 'age1'", "a list of texts"),
         ("recipients = [1]", "a list of texts"),
-        ("colour = 'red'", "there are profile, region"),
+        ("colour = 'red'", "write one of profile, region"),
         ("profile = ", "see docs/configuration.md"),
         ("recipients = ['nonsense']", "an age recipient"),
     ],

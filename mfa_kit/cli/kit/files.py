@@ -27,4 +27,4 @@ def check_new(path: Path) -> None:
     if not os.access(folder, os.W_OK | os.X_OK):
         raise UsageFault(f"{folder} is not a folder that you can write to", "name a file in another one")
     if os.path.lexists(path):
-        raise IntegrityFault(f"{path} exists already", "nothing is written over; choose another name")
+        raise IntegrityFault(f"{path} exists already", "choose another name, for nothing is written over")
