@@ -150,7 +150,9 @@ def ask_pin(info: KeyInfo, pins: PinEntry) -> Pin:
             "change the PIN first, in a browser's settings for security keys",
         )
     if info.pin_retries == 0:
-        raise DeviceFault("the PIN of this key is locked for good", "only a reset helps, and it erases the key")
+        raise DeviceFault(
+            "the PIN of this key is locked for good", "use another key, or reset this one, which erases it"
+        )
     if info.replug:
         raise DeviceFault("the key takes no PIN until it is unplugged", "plug it in again and repeat the command")
     if info.pin_retries is not None and info.pin_retries <= LAST_TRIES:
@@ -380,11 +382,11 @@ def policy_of(text: str) -> Policy:
     try:
         table = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UsageFault(f"the policy is no TOML: {error}", "docs/policy-file.md shows one") from None
+        raise UsageFault(f"the policy is no TOML: {error}", "write it as docs/policy-file.md shows") from None
     known = {field.name.replace("_", "-"): field.name for field in fields(Policy)}
     for name in table:
         if name not in known:
-            raise UsageFault(f"a policy has no {name!r}", f"it may have {', '.join(known)}")
+            raise UsageFault(f"a policy has no {name!r}", f"take it out, or write one of {', '.join(known)}")
     return Policy(**{known[name]: _READERS[name](name, value) for name, value in table.items()})
 
 

@@ -98,7 +98,7 @@ def _named(text: str, *, caller: Caller) -> str:
         raise UsageFault(f"{text} is not of this account, {caller.account}", "choose another --profile")
     resource = text.removeprefix(here)
     if resource != "root" and not resource.startswith("user/"):
-        raise UsageFault(f"{text} is not a user", "only IAM users have MFA devices of their own")
+        raise UsageFault(f"{text} is not a user", "name an IAM user: only users have MFA devices of their own")
     return resource.rpartition("/")[2]
 
 
@@ -222,7 +222,10 @@ def resume(user: str, carrier: Carrier, *, opened: Callable[[Entry], Created], c
         if entry.verb is Verb.ENROLL and entry.intent.kind in {Kind.VIRTUAL, Kind.OATH} and desk.vault.find(entry):
             seat = carrier if entry.intent.card is None else carrier_of(entry, desk=desk)
             return _resumed(entry, seat, opened(entry), desk=desk)
-    raise UsageFault(f"there is no half-made device of {user} with a backup here", f"begin anew: mfa-kit enroll {user}")
+    raise UsageFault(
+        f"there is no half-made device of {user} with a backup here",
+        f"begin anew: mfa-kit enroll {user} --with virtual",
+    )
 
 
 def _resumed(entry: Entry, carrier: Carrier, created: Created, *, desk: Desk) -> Enrolled:
@@ -236,7 +239,7 @@ def _resumed(entry: Entry, carrier: Carrier, created: Created, *, desk: Desk) ->
             desk.registrar.enable(intent, lambda: carrier.codes(intent))
         except NoSuchEntity as gone:
             forget(entry, carrier, Reached.UNDONE, desk=desk)
-            gone.hint = f"it was deleted; begin anew: mfa-kit enroll {intent.user}"
+            gone.hint = f"begin anew, for it was deleted: mfa-kit enroll {intent.user} --with virtual"
             raise
         except (AlreadyExists, Unclear) as error:
             if not listed_soon(intent, desk=desk):
@@ -302,7 +305,10 @@ def _told(error: BaseException, intent: Intent) -> BaseException:
     """Put what AWS says of a token into words. What it says of a serial that it does not know is not documented."""
     match error:
         case NoSuchEntity():
-            return DeviceFault(f"AWS does not know a token with the serial {intent.serial}", OTHER_MAKERS)
+            return DeviceFault(
+                f"AWS does not know a token with the serial {intent.serial}",
+                f"compare it with what is printed on the token; {OTHER_MAKERS}",
+            )
         case InvalidCode():
             return InvalidCode(
                 f"AWS took neither the codes of {intent.serial} nor, perhaps, the token",
@@ -416,7 +422,7 @@ class BackupAlone:
         if not sealed:
             raise UsageFault(
                 f"generated codes without a backup would leave the seed of {intent.name} nowhere",
-                "say who can open the backup: -r age1… or -R FILE",
+                "say who can open the backup: -r age1…, -R FILE or --passphrase",
             )
         return intent
 

@@ -33,7 +33,8 @@ def seed_of(uri: KeyUri) -> Seed:
     parameters = (parsed.digits, getattr(parsed, "interval", None), parsed.digest)
     if not isinstance(parsed, pyotp.TOTP) or parameters != (otp.DIGITS, otp.PERIOD, hashlib.sha1):
         raise IntegrityFault(
-            "this QR code is not of an AWS device", "AWS uses TOTP with SHA-1 and 6 digits every 30 seconds"
+            "this QR code is not of an AWS device: those have TOTP with SHA-1 and 6 digits every 30 seconds",
+            "use the QR code that AWS showed for the device",
         )
     return seed
 

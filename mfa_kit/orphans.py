@@ -67,7 +67,8 @@ def clean(
     going = [orphan for orphan in found if orphan.goes(older_than=older_than, now=now)]
     if len(going) > limit:
         raise UsageFault(
-            f"{len(going)} devices would go, more than --max {limit}", "look at them first: mfa-kit orphans list"
+            f"{len(going)} devices would go, more than --max {limit}",
+            f"look at them: mfa-kit orphans list; when all are to go: --max {len(going)}",
         )
     for entry, ended in settle_each(account, None, desk=desk, leave_assigned=True, lost=lost):
         error = ended if isinstance(ended, MfaKitError) else None

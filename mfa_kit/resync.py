@@ -13,7 +13,10 @@ CODES = (Kind.VIRTUAL, Kind.HARDWARE_TOTP)
 def resync(user: str, device: Device, codes: Callable[[], Pair], *, desk: Desk) -> None:
     """Give IAM two codes. Raise UsageFault for a device that gives none, InvalidCode for codes that IAM refuses."""
     if device.kind not in CODES:
-        raise UsageFault(f"{device.serial} is of the kind {device.kind}, which has no clock", "there is nothing to do")
+        raise UsageFault(
+            f"{device.serial} is of the kind {device.kind}, which has no clock",
+            "name a virtual device or a display token: --mfa-device",
+        )
     try:
         desk.registrar.resync(user, device.serial, codes)
     except InvalidCode as refused:

@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import click
 import pytest
 
+from mfa_kit import errors
 from mfa_kit.cli.main import cli
 
 ROOT = Path(__file__).parents[1]
@@ -45,8 +47,8 @@ REVEALS = {
     ("adapters/seedfiles/pskc.py", "_latin"),
     ("adapters/seedfiles/pskc.py", "_open"),
     ("cli/kit/fido.py", "Person.pin"),
+    ("cli/kit/files.py", "secret_from"),
     ("cli/kit/token.py", "_fingerprints"),
-    ("cli/kit/token.py", "_secret_from"),
     ("cli/terminal.py", "Terminal._room"),
     ("cli/terminal.py", "Terminal.show"),
     ("keyuri.py", "label_of"),
@@ -206,6 +208,25 @@ def test_a_bare_secret_is_looked_at_only_where_the_list_says() -> None:
 def test_a_key_uri_is_made_only_where_the_list_says() -> None:
     """The URI is the seed in other letters."""
     assert users_of("otpauth") == KEY_URIS
+
+
+FAULTS = {name for name, value in vars(errors).items() if isinstance(value, type) and value is not errors.MfaKitError}
+# A hint that only states, and is to be acted on by nobody.
+STATES = re.compile(r"(there (is|are)|it (is|was|has|may have)|nothing is|only|aws|iam)\b", re.IGNORECASE)
+
+
+def test_every_error_says_what_to_do() -> None:
+    """A fault that is raised has a hint beside its sentence, and the hint begins with what to do."""
+    silent = []
+    for file, function, node in nodes():
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in FAULTS and node.args:
+            if isinstance(node.args[0], ast.Starred):  # both, of a table
+                continue
+            hint = node.args[1] if len(node.args) > 1 else ast.Constant("")
+            text = ast.unparse(hint).lstrip("f'\"{")
+            if not text or STATES.match(text):
+                silent.append((file, function, ast.unparse(node)))
+    assert silent == []
 
 
 def test_one_function_ends_the_process() -> None:

@@ -52,7 +52,9 @@ def recipients(texts: Iterable[str], files: Iterable[Path] = ()) -> list[Recipie
         try:
             lines = file.read_text("utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise UsageFault(f"the recipients file {file} cannot be read: {_reason(error)}", "check -R") from None
+            raise UsageFault(
+                f"the recipients file {file} cannot be read: {_reason(error)}", "name one that you can read: -R FILE"
+            ) from None
         rows = [(number, line.strip()) for number, line in enumerate(lines, 1)]
         chosen = [(number, line) for number, line in rows if line and not line.startswith("#")]
         if not chosen:
@@ -103,7 +105,9 @@ def _identities(file: Path, ask: Ask | None) -> list[Identity]:
     try:
         text = Secret(file.read_bytes())
     except OSError as error:
-        raise UsageFault(f"the identity file {file} cannot be read: {_reason(error)}", "check -i") from None
+        raise UsageFault(
+            f"the identity file {file} cannot be read: {_reason(error)}", "name one that you can read: -i FILE"
+        ) from None
     if ask and text.reveal().startswith(MAGIC):
         try:
             text = Secret(pyrage.passphrase.decrypt(text.reveal(), ask(file).reveal()))
@@ -199,9 +203,12 @@ def told(path: Path) -> Backup | None:
     return Backup(account=account, user=user, device=unquote(name["device"]), run=name["run"], path=path)
 
 
-def write_new(path: Path, data: bytes | Secret[bytes]) -> None:
-    """Write a file, 0600, durably and never over another. Raise IntegrityFault; nothing is left behind then."""
-    with _plain(path), _folder(path.parent) as folder:
+def write_new(path: Path, data: bytes | Secret[bytes], *, folders: bool = False) -> None:
+    """Write a file, 0600, durably and never over another; with `folders` also those that it is missing.
+
+    Raise IntegrityFault; nothing is left behind then.
+    """
+    with _plain(path), (_folder if folders else _existing)(path.parent) as folder:
         _write(folder, path.name, data)
 
 
@@ -359,7 +366,7 @@ def _plain(path: Path) -> Iterator[None]:
     try:
         yield
     except FileExistsError:
-        raise IntegrityFault(f"{path} exists already", "nothing is written over; choose another name") from None
+        raise IntegrityFault(f"{path} exists already", "choose another name, for nothing is written over") from None
     except OSError as error:
         hint = "check the folder's rights and the free space, or give another folder"
         raise IntegrityFault(f"{path} cannot be written: {_reason(error)}", hint) from None

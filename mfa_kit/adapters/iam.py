@@ -61,7 +61,7 @@ CODES: dict[str, tuple[type[MfaKitError], str]] = {
     "AccessDenied": (AccessDenied, "ask an administrator for the permission; docs/permissions.md lists what is needed"),
     "ConcurrentModification": (errors.Busy, "wait some minutes and try again"),
     "DeleteConflict": (errors.Conflict, "deactivate the device first"),
-    "EntityAlreadyExists": (errors.AlreadyExists, ""),
+    "EntityAlreadyExists": (errors.AlreadyExists, "see who has what: mfa-kit status; mfa-kit orphans list"),
     "EntityTemporarilyUnmodifiable": (errors.Busy, "wait some minutes and try again"),
     "ExpiredToken": (AwsFault, SIGN_IN),
     "InvalidAuthenticationCode": (errors.InvalidCode, "check the clock that the codes come from and try again"),
@@ -80,6 +80,12 @@ WITH_MFA = (
     "policies that demand MFA deny like this: use credentials with MFA, such as a profile with mfa_serial; "
     "docs/credentials.md says how"
 )
+# The condition of a session with MFA, for a simulation.
+MFA_PRESENT = {
+    "ContextKeyName": "aws:MultiFactorAuthPresent",
+    "ContextKeyType": "boolean",
+    "ContextKeyValues": ["true"],
+}
 WRONG_CODE = "MultiFactorAuthentication failed"
 # Where the AWS CLI keeps the sessions of roles, so that two commands ask for one code.
 CLI_CACHE = "~/.aws/cli/cache"
@@ -305,11 +311,24 @@ class Iam:
                 told |= self._simulated(who, [name for name, on in actions.items() if on == resource], resource)
         return told
 
-    def _simulated(self, who: str, names: list[str], resource: str) -> dict[str, bool]:
-        answer = self._read(
-            lambda: self._iam.simulate_principal_policy(PolicySourceArn=who, ActionNames=names, ResourceArns=[resource])
-        )
-        return {row["EvalActionName"]: row["EvalDecision"] == "allowed" for row in answer["EvaluationResults"]}
+    def _simulated(self, who: str, names: list[str], resource: str) -> dict[str, bool | None]:
+        """Ask IAM. A denial that a condition may lift, such as MFA, of which the simulation knows nothing, is None."""
+        asked = {"PolicySourceArn": who, "ResourceArns": [resource]}
+        rows = self._read(lambda: self._iam.simulate_principal_policy(**asked, ActionNames=names))["EvaluationResults"]
+        told: dict[str, bool | None] = {row["EvalActionName"]: row["EvalDecision"] == "allowed" for row in rows}
+        lifted = [
+            row["EvalActionName"] for row in rows if row.get("MissingContextValues") and not told[row["EvalActionName"]]
+        ]
+        if lifted:
+            mfa = self._read(
+                lambda: self._iam.simulate_principal_policy(**asked, ActionNames=lifted, ContextEntries=[MFA_PRESENT])
+            )
+            told |= {
+                row["EvalActionName"]: None
+                for row in mfa["EvaluationResults"]
+                if row["EvalDecision"] == "allowed" or row.get("MissingContextValues")
+            }
+        return told
 
     def run_of(self, serial: str) -> str | Mark:
         try:

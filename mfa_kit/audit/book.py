@@ -39,7 +39,7 @@ def chosen(names: Sequence[str]) -> list[Rule]:
     """Return the rules that are named: `root.mfa`, or all of a subject's by `root`; without names, all of them."""
     for name in names:
         if not any(_named(rule, name) for rule in RULES):
-            raise UsageFault(f"there is no rule {name!r}", f"there are {', '.join(rule.id for rule in RULES)}")
+            raise UsageFault(f"there is no rule {name!r}", f"name one of {', '.join(rule.id for rule in RULES)}")
     return [rule for rule in RULES if not names or any(_named(rule, name) for name in names)]
 
 

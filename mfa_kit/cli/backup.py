@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 
 from mfa_kit.cli import flags, report, stderr
-from mfa_kit.cli.keys import WHICH, password_stdin
-from mfa_kit.errors import UsageFault
+from mfa_kit.cli.keys import WHICH, passphrase_fd, password_stdin
+from mfa_kit.errors import IntegrityFault, UsageFault
 
 
 @click.group(cls=flags.Noun)
@@ -38,6 +38,7 @@ def list_(*, backup_dir: Path | None) -> None:
 @backup.command()
 @click.argument("file", type=Path)
 @flags.identity(required=True)
+@passphrase_fd
 @click.option("-o", "--out", required=True, type=Path, metavar="FILE", help="New file for the picture, made 0600.")
 def show(*, file: Path, keys: tuple[Path, ...], out: Path) -> None:
     """Open FILE and write the QR code in it, unencrypted, to a new file."""
@@ -53,6 +54,7 @@ def show(*, file: Path, keys: tuple[Path, ...], out: Path) -> None:
 @backup.command()
 @click.argument("file", type=Path)
 @flags.identity(required=True)
+@passphrase_fd
 @click.option("--to", "_kind", type=click.Choice(["oath"]), required=True, help="What gets the seed: a key with OATH.")
 @WHICH
 @click.option("--touch/--no-touch", default=True, show_default=True, help="Whether each code takes a touch.")
@@ -68,9 +70,14 @@ def restore(*, file: Path, keys: tuple[Path, ...], _kind: str, wanted: str | Non
 @backup.command()
 @click.argument("files", type=Path, nargs=-1, required=True)
 @flags.identity(required=True)
-def verify(*, files: tuple[Path, ...], keys: tuple[Path, ...]) -> None:
-    """Show that FILES open and hold a QR code for AWS."""
+@passphrase_fd
+def verify(*, files: tuple[Path, ...], keys: tuple[Path, ...]) -> int:
+    """Show that FILES open and hold a QR code for AWS. All are tried; ends with 5 when one is no good."""
     from mfa_kit.cli.kit import backup as kit
 
-    rows = [{"file": str(file), "opens": True, "label": kit.verify_backup(file, keys)} for file in files]
+    rows = [
+        {"file": str(each.file), "opens": each.fault is None, "label": each.label, "fault": each.fault}
+        for each in kit.verify_backups(files, keys)
+    ]
     report.many("backup-verify", rows, output=flags.common().output, empty="")
+    return 0 if all(row["opens"] for row in rows) else IntegrityFault.exit_code

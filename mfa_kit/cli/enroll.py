@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
-from mfa_kit.cli import flags
+from mfa_kit.cli import flags, keys
 from mfa_kit.cli.kinds import KINDS
+from mfa_kit.errors import UsageFault
 
 EPILOG = (
     "USER is a name, an ARN, or @me.\n\n\b\nKinds, and `mfa-kit enroll --with KIND --help` for the options of one:\n"
@@ -20,13 +21,24 @@ class Enroll(flags.Verb):
     """Takes the options of the kind that `--with` names, and refuses others' by name."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.meta["kind"] = _kind_in(args) or ("virtual" if RESUME in args else None)
+        kind = _kind_in(args)
+        if kind is not None and kind not in KINDS and not ctx.resilient_parsing:
+            from mfa_kit.cli.usage import nearest
+
+            raise UsageFault(
+                f"there is no kind of device {kind!r}",
+                nearest(kind, KINDS, otherwise=f"write --with {', '.join(list(KINDS)[:-1])} or {list(KINDS)[-1]}"),
+            )
+        ctx.meta["kind"] = kind or ("virtual" if RESUME in args else None)
         try:
             left = super().parse_args(ctx, args)
         except click.NoSuchOption as error:
             for kind, row in KINDS.items():
                 if any(error.option_name in option.opts for option in row.options):
-                    raise click.UsageError(f"{error.option_name} belongs to --with {kind}", ctx) from None
+                    raise UsageFault(
+                        f"{error.option_name} belongs to --with {kind}",
+                        f"leave it out, or write --with {kind}",
+                    ) from None
             raise
         if ctx.meta["kind"] is None and not ctx.resilient_parsing:
             raise click.MissingParameter(ctx=ctx, param=next(p for p in self.params if p.name == "kind"))
@@ -40,7 +52,7 @@ class Enroll(flags.Verb):
 def _kind_in(args: Sequence[str]) -> str | None:
     values = [value for option, value in pairwise(args) if option == "--with"]
     values += [arg.partition("=")[2] for arg in args if arg.startswith("--with=")]
-    return next((kind for kind in KINDS if values and kind == values[-1]), None)
+    return values[-1] if values else None
 
 
 # What goes on with a device does not say again what it is.
@@ -59,6 +71,7 @@ MAKING = (
     click.option(
         "--passphrase", is_flag=True, help="Seal the backup to this desk's identity, which a passphrase opens."
     ),
+    keys.passphrase_fd,
     flags.BACKUP_DIR,
 )
 
@@ -95,9 +108,11 @@ def enroll(
 
     if resume:
         if not keys:
-            raise click.UsageError(f"{RESUME} opens the sealed backup: say with which identity, -i FILE")
+            raise UsageFault(f"{RESUME} opens the sealed backup", "say with which identity: -i FILE")
         if flags.common().dry_run or kind not in {None, "virtual"}:
-            raise click.UsageError(f"{RESUME} goes on with a virtual device, and has no --dry-run")
+            raise UsageFault(
+                f"{RESUME} goes on with a virtual device, and has no --dry-run", "leave out --with and --dry-run"
+            )
         deeds.resume(user, keys, own, backup_dir=backup_dir)
     else:
         sealing = deeds.Sealing(to=to, to_files=to_files, backup_dir=backup_dir, passphrase=passphrase)

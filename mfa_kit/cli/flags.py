@@ -1,12 +1,15 @@
 """The flags that every verb takes, before or after its name, and the two kinds of command that take them."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
+
+from mfa_kit.errors import UsageFault
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -21,7 +24,7 @@ class Age(click.ParamType[float]):
             return value
         number, unit = value[:-1], value[-1:]
         if not number.isdecimal() or unit not in UNITS:
-            self.fail(f"{value!r} is no length of time; write 30m, 24h or 7d", param, ctx)
+            raise UsageFault(f"{value!r} is no length of time", "write 30m, 24h or 7d")
         return float(number) * UNITS[unit]
 
 
@@ -38,8 +41,8 @@ class Moment(click.ParamType[float]):
         except ValueError:
             try:
                 return time.time() - Age().convert(value, param, ctx)
-            except click.BadParameter:
-                self.fail(f"{value!r} is no time; write 2026-11-25, 2026-11-25T10:00 or 7d", param, ctx)
+            except UsageFault:
+                raise UsageFault(f"{value!r} is no time", "write 2026-11-25, 2026-11-25T10:00 or 7d") from None
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
@@ -136,6 +139,16 @@ def _write_options(ctx: click.Context, formatter: click.HelpFormatter, params: S
                 formatter.write_dl(rows)
 
 
+@contextmanager
+def _where(ctx: click.Context) -> Iterator[None]:
+    """Note the command on what click finds wrong in its line; its parser leaves that out at times."""
+    try:
+        yield
+    except click.UsageError as error:
+        error.ctx = error.ctx or ctx
+        raise
+
+
 class Verb(click.Command):
     """A command that does something. With `html` it has that form of the result too."""
 
@@ -149,6 +162,10 @@ class Verb(click.Command):
             raise click.UsageError(f"'html' is no form of this result; choose from {', '.join(FORMS)}.", ctx)
         return super().invoke(ctx)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        with _where(ctx):
+            return super().parse_args(ctx, args)
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         _write_options(ctx, formatter, self.get_params(ctx))
 
@@ -161,6 +178,21 @@ class Noun(click.Group):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.params += _common(*FORMS, HTML)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        with _where(ctx):
+            return super().parse_args(ctx, args)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if not args[0].startswith("-") and not ctx.resilient_parsing and self.get_command(ctx, args[0]) is None:
+            from mfa_kit.cli.usage import nearest
+
+            hint = nearest(args[0], self.list_commands(ctx), otherwise=f"see {ctx.command_path} --help")
+            words = [*ctx.command_path.split()[1:], args[0]]
+            raise UsageFault(f"there is no command {' '.join(words)!r}", hint)
+        return super().resolve_command(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         _write_options(ctx, formatter, self.get_params(ctx))

@@ -36,3 +36,11 @@ PASSWORD_STDIN = _switch(
     text="Read the OATH password of the key from standard input, a line; to change it, the old one and the new."
 )
 password_stdin = click.option("--password-stdin", **PASSWORD_STDIN)
+passphrase_fd = click.option(
+    "--passphrase-fd",
+    type=click.IntRange(min=0),
+    expose_value=False,
+    callback=_keep,
+    metavar="N",
+    help="Read an identity's passphrase from this file descriptor, its first line; 0 is standard input.",
+)

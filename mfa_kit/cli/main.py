@@ -2,7 +2,6 @@
 
 import gc
 import importlib
-import io
 import os
 import sys
 from pathlib import Path
@@ -71,11 +70,15 @@ def run(args: list[str] | None = None) -> int:
     """Run a command line and return its exit code; errors are told on stderr, in one sentence and one hint."""
     try:
         code = cli.main(args, prog_name="mfa-kit", standalone_mode=False, terminal_width=_width())
-    except click.ClickException as error:
-        said = io.StringIO()
-        error.show(said)
-        click.echo(stderr.printable(said.getvalue().expandtabs(4)), err=True, nl=False)
-        return error.exit_code
+    except click.exceptions.NoArgsIsHelpError as page:
+        click.echo(page.message, err=True)
+        return page.exit_code
+    except click.UsageError as error:
+        from mfa_kit.cli import usage
+
+        fault = usage.told(error)
+        stderr.complain(str(fault), hint=fault.hint)
+        return fault.exit_code
     except (click.Abort, KeyboardInterrupt) as error:  # click makes an Abort of what was noted on
         stderr.complain("interrupted", notes=_notes(error.__cause__ or error))
         return INTERRUPTED

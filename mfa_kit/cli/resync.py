@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from mfa_kit.cli import flags, report
+from mfa_kit.cli.keys import passphrase_fd
 from mfa_kit.errors import IntegrityFault
 
 
@@ -13,6 +14,7 @@ from mfa_kit.errors import IntegrityFault
 @click.argument("user")
 @flags.DEVICE
 @flags.identity(required=False)
+@passphrase_fd
 @flags.BACKUP_DIR
 def resync(*, user: str, wanted: str | None, keys: tuple[Path, ...], backup_dir: Path | None) -> None:
     """Tell IAM how far the clock of USER's device is off, by two codes that it shows in a row.

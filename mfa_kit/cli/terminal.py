@@ -125,7 +125,7 @@ class Terminal:
             if answer.isdecimal() and 1 <= int(answer) <= len(options):
                 return int(answer) - 1
             self.say(f"type a number from 1 to {len(options)}")
-        raise Declined("nothing was chosen", f"use {instead}")
+        raise Declined("nothing was chosen", f"answer with a number from 1 to {len(options)}, or use {instead}")
 
     def pause(self, prompt: str, *, instead: str) -> None:
         self._line(prompt)

@@ -35,6 +35,7 @@ def oath(*, wanted: str | None, no_write: bool) -> int:
 @click.option("--resync", is_flag=True, help="Let AWS judge two codes, and keep the clock offset that it finds.")
 @click.option("--backup", type=Path, metavar="FILE", help="Compare with the seed of this sealed backup.")
 @click.option("-i", "--identity", "keys", multiple=True, type=Path, metavar="FILE", help="What opens the backup.")
+@keys.passphrase_fd
 @keys.password_stdin
 def user(
     *,

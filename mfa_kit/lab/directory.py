@@ -10,9 +10,10 @@ from moto.core.responses import ActionResult, EmptyResult
 from moto.iam.models import AWSManagedPolicy, ManagedPolicy
 from moto.iam.responses import IamResponse
 
-from mfa_kit.lab import guard, wire
+from mfa_kit.lab import guard, rights, wire
 from mfa_kit.lab.account import Account, Backend
 from mfa_kit.lab.devices import Fido, user_attribute
+from mfa_kit.lab.policies import Verdict, evaluate, keys_in
 from mfa_kit.lab.wire import IamError
 
 REPORT = (
@@ -26,6 +27,8 @@ REPORT = (
 )
 NONE = "N/A"
 CERTIFICATES = ["false", NONE, "false", NONE]
+# IAM API reference, EvaluationResult: EvalDecision.
+SIMULATED = {Verdict.ALLOW: "allowed", Verdict.EXPLICIT: "explicitDeny", Verdict.IMPLICIT: "implicitDeny"}
 # GetAccountAuthorizationDetails: the list that a kind of entity stands in, and the filter that asks for it, in order.
 DETAILS = (
     ("UserDetailList", "User"),
@@ -114,6 +117,33 @@ class Directory(guard.Guard, IamResponse):
             raise IamError("NoSuchEntity", "MFA Device invalid for user.")
         found = {"UserName": user.name, "SerialNumber": serial, "EnableDate": device.enable_date}
         return ActionResult(found | {"Certifications": device.certifications})
+
+    # what a principal's policies allow
+
+    def simulate_principal_policy(self) -> ActionResult:
+        """Judge each action on each resource by the principal's own policies; of a request nothing else is known."""
+        arn = self._get_param("PolicySourceArn")
+        holders = [*self.backend.users.values(), *self.backend.roles.values()]
+        holder = next((one for one in holders if one.arn == arn), None)
+        if holder is None:
+            raise IamError("NoSuchEntity", f"Principal {arn} cannot be found.")
+        documents = rights.documents_of(holder)
+        given = {each["ContextKeyName"]: each["ContextKeyValues"] for each in self._get_param("ContextEntries") or []}
+        context: dict[str, str | Sequence[str]] = {"aws:PrincipalArn": arn, **given}
+        if ":user/" in arn:
+            context["aws:username"] = holder.name
+        rows = [
+            {
+                "EvalActionName": action,
+                "EvalResourceName": resource,
+                "EvalDecision": SIMULATED[evaluate(documents, action, resource, context)],
+                "MatchedStatements": [],
+                "MissingContextValues": sorted(keys_in(documents) - context.keys()),
+            }
+            for action in self._get_param("ActionNames")
+            for resource in self._get_param("ResourceArns") or ["*"]
+        ]
+        return ActionResult({"EvaluationResults": rows, "IsTruncated": False})
 
     # passwords
 

@@ -115,7 +115,7 @@ def fields(kind: str, row: Any) -> None:
         if name not in allowed or type(value) is not allowed[name]:
             raise UsageFault(
                 f"{where} has {name!r} of type {type(value).__name__}, which no lab understands",
-                f"it may have {', '.join(f'{key} ({kind.__name__})' for key, kind in allowed.items())}",
+                f"take it out, or write one of {', '.join(f'{key} ({kind.__name__})' for key, kind in allowed.items())}",
             )
 
 
@@ -128,6 +128,6 @@ def rows(kind: str, row: Row) -> Iterable[Row]:
             raise UsageFault(f"one of the {kind} lacks {wanted[0]!r}", "see docs/lab.md for the form")
         if kind in ("policies", "groups", "roles", "users") and not NAME.fullmatch(each.get("name", "")):
             raise UsageFault(
-                f"one of the {kind} is named {each.get('name')!r}", "IAM allows letters, digits and +=,.@-"
+                f"one of the {kind} is named {each.get('name')!r}", "write it with letters, digits and +=,.@-"
             )
         yield each

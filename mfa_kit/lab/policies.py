@@ -155,6 +155,15 @@ def _applies(statement: Mapping[str, Any], action: str, resource: str, context: 
     )
 
 
+def keys_in(documents: Iterable[str]) -> set[str]:
+    """Collect the condition keys that policies ask about, in conditions and in variables."""
+    found: set[str] = set()
+    for document in documents:
+        found |= {re.split(r"[,}]", each)[0].strip() for each in re.findall(r"\$\{([^*?$][^}]*\})", document)}
+        found |= {key for one in statements(document) for lines in one.get("Condition", {}).values() for key in lines}
+    return found
+
+
 def statements(document: str) -> list[Mapping[str, Any]]:
     """Read the statements of a policy document."""
     return listed(json.loads(document)["Statement"])

@@ -30,7 +30,7 @@ def resource(action: str, params: Mapping[str, Any], account: Account) -> str:
         if name := params.get(key):
             entity = held.get(name)
             return str(entity.arn) if entity else f"{start}:{kind}/{name}"
-    return str(params.get("RoleArn") or params.get("PolicyArn") or "*")
+    return str(params.get("RoleArn") or params.get("PolicyArn") or params.get("PolicySourceArn") or "*")
 
 
 # Operations that mean the caller when they name no user.
@@ -78,8 +78,12 @@ def context(params: Mapping[str, Any], account: Account, caller: Caller) -> Cont
 
 def documents(caller: Caller) -> list[str]:
     """Collect the caller's identity-based policies."""
-    holder = caller.role or caller.user
-    groups = [] if caller.role or holder is None else list(holder.groups.values())
+    return documents_of(caller.role or caller.user)
+
+
+def documents_of(holder: Any) -> list[str]:
+    """Collect the identity-based policies of a user, with those of his groups, or of a role."""
+    groups = list(getattr(holder, "groups", {}).values())
     found: list[str] = []
     for one in [holder, *groups] if holder is not None else []:
         found += one.policies.values()

@@ -276,5 +276,7 @@ def _password_policy(account: Account, row: Row | None) -> None:
         return
     unknown = sorted(set(row) - set(form.PASSWORD_POLICY))
     if unknown:
-        raise UsageFault(f"password_policy has {unknown[0]!r}", f"it may have {', '.join(form.PASSWORD_POLICY)}")
+        raise UsageFault(
+            f"password_policy has {unknown[0]!r}", f"take it out, or write one of {', '.join(form.PASSWORD_POLICY)}"
+        )
     account.backend.update_account_password_policy(**(dict(form.PASSWORD_POLICY) | dict(row)))

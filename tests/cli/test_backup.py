@@ -1,10 +1,14 @@
 """`mfa-kit backup` and `mfa-kit ledger`: what is in a backup never reaches stdout, and each opening is remembered."""
 
 import json
+import os
 import stat
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import pexpect
 import pyrage
 import pytest
 
@@ -36,8 +40,18 @@ def test_backups_are_listed_with_what_their_paths_tell(backup: Path, mfa_kit: Mf
 def test_where_there_are_none_that_is_told(mfa_kit: MfaKit, tmp_path: Path) -> None:
     """With the folder; as JSON it is an empty list."""
     assert mfa_kit.run("backup", "list").out == f"no backups in {mfa_kit.home / 'backups'}\n"
-    done = mfa_kit.run("backup", "list", "--backup-dir", tmp_path / "other", "--output", "json")
+    done = mfa_kit.run("backup", "list", "--backup-dir", tmp_path, "--output", "json")
     assert json.loads(done.out) == {"schema": "mfa-kit/backup-list", "version": 1, "rows": []}
+
+
+def test_a_folder_that_is_not_there_has_no_list(mfa_kit: MfaKit, tmp_path: Path) -> None:
+    """A misspelled folder, or one that is not mounted, is not an empty one; nor is one of the configuration."""
+    done = mfa_kit.run("backup", "list", "--backup-dir", tmp_path / "other")
+    assert (done.code, done.out) == (2, "")
+    assert f"there is no folder {tmp_path / 'other'}" in done.err
+    mfa_kit.home.mkdir(mode=0o700)
+    (mfa_kit.home / "config.toml").write_text(f'backup-dir = "{tmp_path / "away"}"\n')
+    assert f"there is no folder {tmp_path / 'away'}" in mfa_kit.run("backup", "list").err
 
 
 def test_show_writes_the_picture_to_a_new_private_file(
@@ -65,10 +79,119 @@ def test_verify_opens_each_and_tells_its_label(backup: Path, mfa_kit: MfaKit, id
     """And writes nothing."""
     done = mfa_kit.run("backup", "verify", backup, backup, "-i", identity_file, "--output", "json")
     rows = json.loads(done.out)["rows"]
-    assert rows == [{"file": str(backup), "opens": True, "label": f"Amazon Web Services:{user}@{ACCOUNT}"}] * 2
+    label = f"Amazon Web Services:{user}@{ACCOUNT}"
+    assert (done.code, rows) == (0, [{"file": str(backup), "opens": True, "label": label, "fault": None}] * 2)
 
 
-@pytest.mark.parametrize("verb", [["verify"], ["show", "-o", "out.png"]])
+def test_verify_tries_every_file(
+    backup: Path, mfa_kit: MfaKit, identity_file: Path, recipient: str, tmp_path: Path
+) -> None:
+    """A row each with what is wrong, and exit 5 at the end; each opening is remembered."""
+    damaged, text = tmp_path / "damaged.png.age", tmp_path / "text.png.age"
+    damaged.write_bytes(backup.read_bytes()[:-1])
+    subprocess.run([judge("age"), "-r", recipient, "-o", text], input=b"hello", check=True)
+    files = [Path("missing.png.age"), damaged, text, backup]
+    done = mfa_kit.run("backup", "verify", *files, "-i", identity_file, "--output", "json")
+    rows = json.loads(done.out)["rows"]
+    assert done.code == 5
+    assert [(row["file"], row["opens"]) for row in rows] == [(str(each), each == backup) for each in files]
+    assert [row["fault"] for row in rows] == [
+        "the backup missing.png.age cannot be read: No such file or directory",
+        f"{damaged} is damaged and does not open",
+        "this is not an image that can be read",
+        None,
+    ]
+    assert [row["label"] is None for row in rows] == [True, True, True, False]
+    log = [json.loads(line) for line in mfa_kit.run("ledger", "export").out.splitlines()]
+    assert [row["answer"] for row in log if row["what"] == "OpenBackup"] == ["Failed", "Failed", "OK", "OK"]
+
+
+@pytest.mark.parametrize("out", ["missing/qr.png", "missing/deeper/qr.png"])
+def test_a_picture_of_a_seed_makes_no_folders(
+    out: str, backup: Path, mfa_kit: MfaKit, identity_file: Path, tmp_path: Path
+) -> None:
+    """A misspelled folder gets no seed in the clear, and the backup is not opened for it."""
+    done = mfa_kit.run("backup", "show", backup, "-i", identity_file, "-o", tmp_path / out)
+    assert (done.code, done.out) == (2, "")
+    assert f"there is no folder {(tmp_path / out).parent}" in done.err
+    assert not (tmp_path / "missing").exists()
+    assert "OpenBackup" not in mfa_kit.run("ledger", "show").out
+
+
+PASSPHRASE = "correct horse battery canary"
+
+
+@contextmanager
+def piped(text: str) -> Iterator[int]:
+    """Open a file descriptor from which this can be read."""
+    read, write = os.pipe()
+    os.write(write, text.encode())
+    os.close(write)
+    yield read
+    os.close(read)
+
+
+def test_a_script_gives_a_passphrase_on_a_file_descriptor(mfa_kit: MfaKit, user: str) -> None:
+    """To make this desk's identity, and to open what is sealed to it; Debian's age opens that file with it too."""
+    enroll = ["enroll", user, "--with", "virtual", "--codes", "generated", "--no-input", "--output", "json"]
+    with piped(f"{PASSPHRASE}\n") as number:
+        done = mfa_kit.process(*enroll, "--passphrase-fd", str(number), pass_fds=[number])
+    backup = json.loads(done.out)["backup"]
+    [identity] = mfa_kit.home.glob("identity-age1*.age")
+    assert f"{identity} is this desk's identity" in done.err
+    with piped(PASSPHRASE) as number:
+        again = mfa_kit.process("backup", "verify", backup, "-i", identity, "--passphrase-fd", "0", stdin=number)
+    assert (again.code, PASSPHRASE in again.out + again.err + done.out + done.err) == (0, False)
+    with pexpect.spawn(judge("age"), ["-d", "-i", str(identity), backup], timeout=30) as age:
+        age.expect("passphrase")
+        age.sendline(PASSPHRASE)
+        age.expect(pexpect.EOF)
+        assert b"\x89PNG" in age.before
+    assert not [file for file in mfa_kit.home.rglob("*") if file.is_file() and PASSPHRASE.encode() in file.read_bytes()]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("", "there is no passphrase on file descriptor"),
+        ("\xff\n", "no secret can be read"),
+        (None, "no secret can be"),
+    ],
+)
+def test_a_passphrase_that_is_none_makes_nothing(given: str | None, said: str, mfa_kit: MfaKit, user: str) -> None:
+    """An empty line, no text, a descriptor that is not open: nothing is created."""
+    enroll = ["enroll", user, "--with", "virtual", "--codes", "generated", "--passphrase-fd"]
+    read, write = os.pipe()
+    os.write(write, (given or "").encode("latin-1"))
+    os.close(write)
+    number = read
+    if given is None:
+        os.close(read)
+    done = mfa_kit.run(*enroll, str(number))
+    if given is not None:
+        os.close(read)
+    assert (done.code, done.out) == (2, "")
+    assert said in done.err
+    assert not list(mfa_kit.home.glob("identity*"))
+
+
+def test_a_passphrase_is_read_once_for_all_that_it_opens(mfa_kit: MfaKit, user: str) -> None:
+    """Of two identities that are sealed by the same one; another passphrase is told, without repeating it."""
+    enroll = ["enroll", user, "--with", "virtual", "--codes", "generated", "--output", "json", "--passphrase-fd"]
+    with piped(PASSPHRASE) as number:
+        backup = json.loads(mfa_kit.run(*enroll, str(number)).out)["backup"]
+    [identity] = mfa_kit.home.glob("identity-age1*.age")
+    with piped(PASSPHRASE) as number:
+        verify = ["backup", "verify", backup, "-i", identity, "-i", identity, "--passphrase-fd", str(number)]
+        assert mfa_kit.run(*verify).code == 0
+    with piped("another") as number:
+        wrong = mfa_kit.run("backup", "verify", backup, "-i", identity, "--passphrase-fd", str(number))
+    assert wrong.code == 2
+    assert f"this passphrase does not open {identity}" in wrong.err
+    assert "another" not in wrong.err
+
+
+@pytest.mark.parametrize("verb", [["show", "-o", "out.png"]])
 def test_what_does_not_open_is_told(
     verb: list[str], backup: Path, mfa_kit: MfaKit, identity_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,7 +223,7 @@ def test_what_is_no_qr_code_for_aws_does_not_verify(
     subprocess.run([judge("age"), "-r", recipient, "-o", sealed], input=b"hello", check=True)
     done = mfa_kit.run("backup", "verify", sealed, "-i", identity_file)
     assert done.code == 5
-    assert "not an image" in done.err
+    assert "not an image" in done.out
 
 
 def test_a_file_that_others_may_not_see_is_written_where_we_may_write(
@@ -113,8 +236,8 @@ def test_a_file_that_others_may_not_see_is_written_where_we_may_write(
     keys.write_text(identity_file.read_text())
     keys.chmod(0o644)
     done = nobody.process("backup", "show", backup, "-i", keys, "-o", "/qr.png")
-    assert done.code == 5
-    assert "/qr.png cannot be written: Permission denied" in done.err
+    assert done.code == 2
+    assert "/ is not a folder that you can write to" in done.err
     keys.chmod(0o600)
     done = nobody.process("backup", "verify", backup, "-i", keys)
     assert done.code == 2

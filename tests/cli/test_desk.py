@@ -1,24 +1,30 @@
 """The verbs of a desk that ask nobody: config, doctor, completion, man; and who can be asked at all."""
 
+import contextlib
+import json
 import os
 import pty
+import re
+import sqlite3
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import boto3
 import pexpect
 import pyrage
 import pytest
-from botocore.stub import Stubber
+from botocore.exceptions import ClientError
 
 from mfa_kit import keyuri
 from mfa_kit.adapters import agefile
-from mfa_kit.adapters.iam import Iam
 from mfa_kit.cli.kit import config, doctor
 from mfa_kit.cli.kit.phone import PlainPicture
 from mfa_kit.errors import IntegrityFault, UsageFault
 from mfa_kit.lab.server import Lab
 from mfa_kit.otp import Secret, Seed
-from tests.conftest import MfaKit, Nobody, judge
+from tests.conftest import ROOT, MfaKit, Nobody, Result, judge
 
 CONFIG = """
 profile = "desk"
@@ -74,7 +80,7 @@ def test_every_key_is_read(mfa_kit: MfaKit) -> None:
         ("plain = 'yes'", "true or false"),
         ("recipients = 'age1'", "a list of texts"),
         ("recipients = [1]", "a list of texts"),
-        ("colour = 'red'", "there are profile, region"),
+        ("colour = 'red'", "write one of profile, region"),
         ("profile = ", "see docs/configuration.md"),
         ("recipients = ['nonsense']", "an age recipient"),
     ],
@@ -131,10 +137,10 @@ def test_the_configured_recipients_and_folder_are_used(
 
 
 def test_the_doctor_finds_a_healthy_desk_healthy(mfa_kit: MfaKit) -> None:
-    """Exit 0; what the lab cannot say is unknown, and no failure."""
+    """Exit 0, and nothing is wrong or unknown."""
     done = mfa_kit.process("doctor", "--output", "json", start_new_session=True)
     assert done.code == 0, done.out
-    assert '"state": "unknown"' in done.out
+    assert {row["state"] for row in json.loads(done.out)["rows"]} == {"ok", "-"}
 
 
 def test_the_doctor_tells_wrong_credentials(mfa_kit: MfaKit) -> None:
@@ -179,31 +185,152 @@ def test_the_doctor_tells_folders_that_are_not_ours_alone(nobody: Nobody) -> Non
     assert done.code == 1
 
 
-def test_the_actions_allowed_are_iam_s_word(at_lab: Lab) -> None:
-    """SimulatePrincipalPolicy in the shape that botocore's model has; the lab does not play it."""
-    iam = Iam(observe=lambda _: None)
-    with Stubber(iam._iam) as stub:  # noqa: SLF001 - the seam that botocore tests have
-        rows = [
-            {"EvalActionName": "iam:EnableMFADevice", "EvalDecision": "allowed"},
-            {"EvalActionName": "iam:ListMFADevices", "EvalDecision": "implicitDeny"},
-        ]
-        user = "arn:aws:iam::000000000000:user/lab-admin"
-        stub.add_response(
-            "simulate_principal_policy",
-            {"EvaluationResults": rows},
-            {"PolicySourceArn": user, "ActionNames": [row["EvalActionName"] for row in rows], "ResourceArns": [user]},
-        )
-        told = iam.allowed(dict.fromkeys([row["EvalActionName"] for row in rows], user))
-    assert told == {"iam:EnableMFADevice": True, "iam:ListMFADevices": False}
-    assert at_lab.calls
+# Each action of the doctor as a real request, on the caller's own user and on a device of his name.
+REQUESTS: dict[str, Callable[[Any, str], Any]] = {
+    "iam:CreateVirtualMFADevice": lambda iam, me: iam.create_virtual_mfa_device(VirtualMFADeviceName=me),
+    "iam:DeleteVirtualMFADevice": lambda iam, me: iam.delete_virtual_mfa_device(SerialNumber=serial_of(me)),
+    "iam:TagMFADevice": lambda iam, me: iam.tag_mfa_device(SerialNumber=serial_of(me), Tags=[]),
+    "iam:ListMFADeviceTags": lambda iam, me: iam.list_mfa_device_tags(SerialNumber=serial_of(me)),
+    "iam:GetUser": lambda iam, me: iam.get_user(UserName=me),
+    "iam:ListMFADevices": lambda iam, me: iam.list_mfa_devices(UserName=me),
+    "iam:EnableMFADevice": lambda iam, me: iam.enable_mfa_device(**codes_for(me)),
+    "iam:DeactivateMFADevice": lambda iam, me: iam.deactivate_mfa_device(UserName=me, SerialNumber=serial_of(me)),
+    "iam:ResyncMFADevice": lambda iam, me: iam.resync_mfa_device(**codes_for(me)),
+    "iam:ListUsers": lambda iam, _: iam.list_users(),
+    "iam:ListVirtualMFADevices": lambda iam, _: iam.list_virtual_mfa_devices(),
+}
+SIMULATE = {"Effect": "Allow", "Action": "iam:SimulatePrincipalPolicy", "Resource": "*"}
+EVERYTHING = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+SELF_MANAGE = (ROOT / "tests/terminal/policies/self-manage.json").read_text("utf-8")
+ENROLL = re.search(r"<<'EOF'\n(\{.*?\n\})\nEOF", (ROOT / "docs/permissions.md").read_text("utf-8"), re.DOTALL)
 
 
-def test_a_denied_action_is_wrong_with_what_it_is_for(monkeypatch: pytest.MonkeyPatch, mfa_kit: MfaKit) -> None:
-    """It makes the exit code 1."""
-    monkeypatch.setattr(Iam, "allowed", lambda _, actions: dict.fromkeys(actions, False))
-    done = mfa_kit.run("doctor")
-    assert done.code == 1
-    assert "docs/permissions.md" in done.out
+def serial_of(name: str) -> str:
+    return f"arn:aws:iam::000000000000:mfa/{name}"
+
+
+def codes_for(user: str) -> dict[str, str]:
+    return {
+        "UserName": user,
+        "SerialNumber": serial_of(user),
+        "AuthenticationCode1": "123456",
+        "AuthenticationCode2": "654321",
+    }
+
+
+def denied(request: Callable[[Any, str], Any], iam: Any, user: str) -> bool:
+    """Whether IAM refuses for want of rights; that it says no for another reason comes after that."""
+    try:
+        request(iam, user)
+    except ClientError as error:
+        return bool(error.response["Error"]["Code"] == "AccessDenied")
+    return False
+
+
+def doctored(mfa_kit: MfaKit, lab: Lab, user: str, *statements: Any) -> tuple[Any, Result]:
+    """Give a user these statements and keys; return his IAM, and what the doctor says at his desk."""
+    clients: dict[str, Any] = {"endpoint_url": lab.url, "region_name": "us-east-1"}
+    admin = boto3.client(
+        "iam",
+        **clients,
+        aws_access_key_id=lab.admin.access_key_id,
+        aws_secret_access_key=lab.admin.secret_access_key,
+    )
+    policy = json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
+    admin.put_user_policy(UserName=user, PolicyName="own", PolicyDocument=policy)
+    key = admin.create_access_key(UserName=user)["AccessKey"]
+    keys = {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
+    own = boto3.client(
+        "iam",
+        **clients,
+        aws_access_key_id=key["AccessKeyId"],
+        aws_secret_access_key=key["SecretAccessKey"],
+    )
+    return own, mfa_kit.process("doctor", "--output", "json", env=keys)
+
+
+def actions(done: Result) -> dict[str, str]:
+    rows = json.loads(done.out)["rows"]
+    return {row["check"]: row["state"] for row in rows if row["check"].startswith("iam:")}
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        pytest.param([EVERYTHING], id="everything"),
+        pytest.param(
+            [*json.loads(ENROLL[1] if ENROLL else "")["Statement"], SIMULATE], id="an enrolling administrator"
+        ),
+        pytest.param([*json.loads(SELF_MANAGE)["Statement"][:3], SIMULATE], id="who manages his own"),
+        pytest.param([SIMULATE], id="nothing"),
+    ],
+)
+def test_what_the_doctor_calls_allowed_iam_allows(statements: list[Any], mfa_kit: MfaKit, lab: Lab, user: str) -> None:
+    """Each action is asked of an IAM that enforces policies: the doctor's word is what a real request meets."""
+    iam, done = doctored(mfa_kit, lab, user, *statements)
+    said = actions(done)
+    assert said == {action: "wrong" if denied(request, iam, user) else "ok" for action, request in REQUESTS.items()}
+    assert done.code == int("wrong" in said.values())
+
+
+def test_what_mfa_decides_is_unknown_to_the_doctor(mfa_kit: MfaKit, lab: Lab, user: str) -> None:
+    """Under AWS's sample that demands MFA; what no condition lifts is denied all the same."""
+    # The sample denies all that it does not list, a simulation too.
+    force = json.loads(SELF_MANAGE)["Statement"][3]
+    force["NotAction"].append("iam:SimulatePrincipalPolicy")
+    _, done = doctored(mfa_kit, lab, user, *json.loads(SELF_MANAGE)["Statement"][:3], force, SIMULATE)
+    said = actions(done)
+    assert {action for action, state in said.items() if state == "unknown"} == {"iam:DeactivateMFADevice"}
+    assert (said["iam:EnableMFADevice"], said["iam:DeleteVirtualMFADevice"]) == ("ok", "wrong")
+    assert "a condition such as MFA decides" in done.out
+
+
+def test_what_iam_does_not_say_is_unknown(mfa_kit: MfaKit, lab: Lab, user: str) -> None:
+    """Lean policies leave iam:SimulatePrincipalPolicy out; that alone is no failure."""
+    _, done = doctored(mfa_kit, lab, user, *json.loads(SELF_MANAGE)["Statement"][:3])
+    assert set(actions(done).values()) == {"unknown"}
+    assert "IAM does not say: iam:SimulatePrincipalPolicy" in done.out
+    assert done.code == 0
+
+
+def ledger(mfa_kit: MfaKit) -> dict[str, str]:
+    rows = json.loads(mfa_kit.process("doctor", "--output", "json").out)["rows"]
+    found: dict[str, str] = next(row for row in rows if row["check"] == "ledger")
+    return found
+
+
+def test_the_doctor_opens_the_ledger(mfa_kit: MfaKit) -> None:
+    """And says that it is whole; one that is not there yet is told, and not made."""
+    assert (ledger(mfa_kit)["state"], (mfa_kit.home / "ledger.sqlite").exists()) == ("-", False)
+    assert mfa_kit.run("ledger", "show").code == 0
+    before = (mfa_kit.home / "ledger.sqlite").read_bytes()
+    assert (ledger(mfa_kit)["state"], (mfa_kit.home / "ledger.sqlite").read_bytes()) == ("ok", before)
+
+
+def test_the_doctor_tells_a_ledger_that_cannot_be_used(mfa_kit: MfaKit) -> None:
+    """Locked, of a newer mfa-kit, another program's, no database at all, damaged within, or a folder."""
+    mfa_kit.run("ledger", "show")
+    file = mfa_kit.home / "ledger.sqlite"
+    with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as db:
+        db.execute("begin immediate")
+        assert "database is locked" in ledger(mfa_kit)["found"]
+        db.execute("rollback")
+        db.execute("pragma user_version = 999")
+    assert "of a newer mfa-kit" in ledger(mfa_kit)["found"]
+    with contextlib.closing(sqlite3.connect(file)) as db:
+        db.execute("drop table events")
+    assert "another program's" in ledger(mfa_kit)["found"]
+    whole = bytearray(file.read_bytes())
+    for number in range(1, len(whole) // 4096):
+        whole[number * 4096 : number * 4096 + 64] = b"\xff" * 64
+    file.write_bytes(whole)
+    assert "damaged" in ledger(mfa_kit)["found"]
+    file.write_bytes(b"not a database, but longer than the hundred octets of the header of one" * 9)
+    assert "file is not a database" in ledger(mfa_kit)["found"]
+    file.unlink()
+    file.mkdir()
+    found = ledger(mfa_kit)
+    assert (found["state"], "unable to open" in found["found"], bool(found["hint"])) == ("wrong", True, True)
 
 
 def test_an_endpoint_of_aws_is_told_from_another() -> None:

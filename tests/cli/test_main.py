@@ -1,6 +1,7 @@
 """The one door out: exit codes, one sentence and one hint, nothing raw on a terminal, and what pipes and signals do."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -115,12 +116,81 @@ def test_an_interrupt_is_130_with_its_notes(
     ids=" ".join,
 )
 def test_what_cannot_be_meant_is_a_usage_error(words: list[str], mfa_kit: MfaKit) -> None:
-    """Exit 2, on stderr, with the way to the help; nothing is opened."""
+    """Exit 2, on stderr, in one sentence and one hint as every error; nothing is opened."""
     done = mfa_kit.run(*words)
     assert (done.code, done.out) == (2, "")
-    assert "Error: " in done.err
-    assert "Usage: mfa-kit" in done.err
+    what, hint = done.err.splitlines()
+    assert re.match(r"mfa-kit: (?![A-Z][a-z]).*[^.]$", what)
+    assert re.match(r"  try: .*[^.]$", hint)
     assert not mfa_kit.home.exists()
+
+
+MADE = ["enroll", "alice", "--with", "virtual"]
+
+
+@pytest.mark.parametrize(
+    ("words", "what", "hint"),
+    [
+        (["enrol", "alice"], "there is no command 'enrol'", "enroll, if that was meant"),
+        (["backup", "lst"], "there is no command 'backup lst'", "list, if that was meant"),
+        (["xyzzy"], "there is no command 'xyzzy'", "see mfa-kit --help"),
+        (["--outpt", "json", "status"], "mfa-kit has no option --outpt", "--output, if that was meant"),
+        ([*MADE, "--code", "one"], "enroll has no option --code", "--codes, if that was meant"),
+        ([*MADE, "-x"], "enroll has no option -x", "see mfa-kit enroll --help"),
+        (["enroll"], "USER is missing", "write mfa-kit enroll [OPTIONS] USER"),
+        (["backup", "verify", "-i", "x"], "FILES is missing", "write mfa-kit backup verify [OPTIONS] FILES..."),
+        (
+            ["enroll", "alice"],
+            "--with is missing",
+            "add --with virtual, oath, hardware-totp or programmable; see mfa-kit enroll --help",
+        ),
+        (
+            ["enroll", "alice", "--with", "hardware-totp"],
+            "--serial is missing",
+            "add --serial SERIAL; see mfa-kit enroll --help",
+        ),
+        (["enroll", "alice", "--with", "virtul"], "there is no kind of device 'virtul'", "virtual, if that was meant"),
+        (
+            ["enroll", "alice", "--with=hardware_totp", "--serial", "X"],
+            "there is no kind of device 'hardware_totp'",
+            "hardware-totp, if that was meant",
+        ),
+        (
+            ["enroll", "alice", "--with", "clay"],
+            "there is no kind of device 'clay'",
+            "write --with virtual, oath, hardware-totp or programmable",
+        ),
+        (
+            ["enroll", "alice", "--with"],
+            "option '--with' requires an argument",
+            "write --with virtual, oath, hardware-totp or programmable",
+        ),
+        ([*MADE, "--yes=3"], "option '--yes' does not take a value", "write --yes"),
+        ([*MADE, "--codes", "tiped"], "--codes does not take 'tiped'", "typed, if that was meant"),
+        ([*MADE, "--codes", "mine"], "--codes does not take 'mine'", "write typed, one or generated"),
+        ([*MADE, "bob"], "got unexpected extra argument (bob)", "write mfa-kit enroll [OPTIONS] USER"),
+        (["completion", "tcsh"], "SHELL does not take 'tcsh'", "write bash, zsh or fish"),
+        (["ledger", "show", "--since", "x"], "'x' is no time", "write 2026-11-25, 2026-11-25T10:00 or 7d"),
+        (["orphans", "clean", "--older-than", "x"], "'x' is no length of time", "write 30m, 24h or 7d"),
+        (
+            ["orphans", "clean", "--max", "x"],
+            "--max: 'x' is not a valid integer range",
+            "see mfa-kit orphans clean --help",
+        ),
+    ],
+    ids=lambda words: " ".join(words) if isinstance(words, list) else "",
+)
+def test_a_usage_error_says_what_was_probably_meant(words: list[str], what: str, hint: str, mfa_kit: MfaKit) -> None:
+    """A misspelled verb, option or value has the nearest as its hint; else what it takes, or where that stands."""
+    done = mfa_kit.run(*words)
+    assert (done.code, done.out, done.err) == (2, "", f"mfa-kit: {what}\n  try: {hint}\n")
+
+
+def test_a_noun_alone_shows_its_verbs(mfa_kit: MfaKit) -> None:
+    """On stderr, for there is no result."""
+    done = mfa_kit.run("backup")
+    assert (done.code, done.out) == (2, "")
+    assert "Usage: mfa-kit backup" in done.err
 
 
 def test_the_version_is_the_constant(mfa_kit: MfaKit) -> None:

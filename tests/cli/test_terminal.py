@@ -109,8 +109,9 @@ def test_a_number_of_the_list_is_chosen(sat: Sat) -> None:
 def test_three_answers_that_are_none_are_no_choice(sat: Sat) -> None:
     """Nothing is guessed."""
     sat.type("0\n", "3\n", "\n")
-    with pytest.raises(Declined, match="nothing was chosen"):
+    with pytest.raises(Declined, match="nothing was chosen") as caught:
         sat.terminal.choose("one", ["a", "b"], instead="-x")
+    assert caught.value.hint == "answer with a number from 1 to 2, or use -x"
 
 
 def test_a_new_secret_is_typed_twice_and_is_something(sat: Sat) -> None:

@@ -245,6 +245,7 @@ def test_orphans_are_told_apart(run: Run, nursery: Nursery, users: Callable[[], 
     assert {ARN + dead, young, old} <= lab.serials()
     code, _, err = run("orphans", "clean", "--yes", "--max", "1")
     assert (code, "more than --max 1" in err) == (2, True)
+    assert "  try: look at them: mfa-kit orphans list; when all are to go: --max " in err
     assert run("orphans", "clean", "--yes", "--dry-run")[0] == 0
     assert {ARN + dead, young, old} <= lab.serials()
     code, out, _ = run("orphans", "clean", "--yes", "--output", "json")

@@ -224,6 +224,36 @@ def test_the_force_mfa_policy_stops_plain_keys(alice: Aws, admin: Aws) -> None:
     assert alice.mfa_session(serial).iam.list_users()["Users"]
 
 
+def test_what_a_principals_policies_allow_is_simulated(alice: Aws, admin: Aws) -> None:
+    """Inline and of groups, on each resource; which condition keys were missing is told, and may be given."""
+    admin.iam.create_group(GroupName="people")
+    admin.iam.put_group_policy(GroupName="people", PolicyName="force", PolicyDocument=document(FORCE))
+    admin.iam.add_user_to_group(GroupName="people", UserName="alice")
+    admin.iam.put_user_policy(UserName="alice", PolicyName="manage", PolicyDocument=document(*MANAGE))
+    bob = "arn:aws:iam::000000000000:user/bob"
+    asked = {
+        "PolicySourceArn": ALICE,
+        "ActionNames": ["iam:EnableMFADevice", "iam:DeactivateMFADevice"],
+        "ResourceArns": [ALICE, bob],
+    }
+    rows = admin.iam.simulate_principal_policy(**asked)["EvaluationResults"]
+    assert [(row["EvalActionName"][4:10], row["EvalResourceName"], row["EvalDecision"]) for row in rows] == [
+        ("Enable", ALICE, "allowed"),
+        ("Enable", bob, "implicitDeny"),
+        ("Deacti", ALICE, "explicitDeny"),
+        ("Deacti", bob, "explicitDeny"),
+    ]
+    assert {tuple(row["MissingContextValues"]) for row in rows} == {("aws:MultiFactorAuthPresent",)}
+    key = {"ContextKeyName": "aws:MultiFactorAuthPresent", "ContextKeyType": "boolean", "ContextKeyValues": ["true"]}
+    rows = admin.iam.simulate_principal_policy(**asked, ContextEntries=[key])["EvaluationResults"]
+    assert [row["EvalDecision"] for row in rows] == ["allowed", "implicitDeny"] * 2
+    assert not any(row["MissingContextValues"] for row in rows)
+    with refused("NoSuchEntity"):
+        admin.iam.simulate_principal_policy(PolicySourceArn=f"{bob}by", ActionNames=["iam:GetUser"])
+    with refused("AccessDenied"):
+        alice.iam.simulate_principal_policy(PolicySourceArn=ALICE, ActionNames=["iam:GetUser"])
+
+
 def test_bool_instead_of_boolifexists_lets_plain_keys_through(alice: Aws, admin: Aws) -> None:
     """The trap: Bool does not match a key that is absent."""
     trap = FORCE | {"Condition": {"Bool": {"aws:MultiFactorAuthPresent": "false"}}}

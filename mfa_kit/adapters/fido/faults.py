@@ -37,7 +37,7 @@ HOLDERS = {"scdaemon", "yubikey-agent", "yubioath-flutter", "authenticator"}
 # CTAP 2.1, 6.3: not touched, or told to stop; and what a person can do about the others.
 UNTOUCHED = {0x27, 0x2D, 0x2F, 0x3A, 0x05}
 SAYINGS: dict[int | None, tuple[str, str]] = {
-    0x32: ("the PIN of this key is locked for good", "only a reset helps, and it erases the key"),
+    0x32: ("the PIN of this key is locked for good", "use another key, or reset this one, which erases it"),
     0x34: (
         "the key takes no PIN until it is unplugged",
         "plug it in again and repeat the command; nothing was tried since",

@@ -208,7 +208,8 @@ class Applet:
             except ApduError as error:
                 if error.sw == SW.AUTH_METHOD_BLOCKED:
                     raise DeviceFault(
-                        f"the key in {name} takes no OATH password any more", "only a reset of its OATH applet helps"
+                        f"the key in {name} takes no OATH password any more",
+                        "use another key, or reset its OATH applet, which erases it: ykman oath reset",
                     ) from None
                 left = f"; {error.sw & 0xF} tries are left" if error.sw & 0xFFF0 == SW.VERIFY_FAIL_NO_RETRY else ""
                 raise DeviceFault(

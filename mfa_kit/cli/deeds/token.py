@@ -10,6 +10,7 @@ import click
 from mfa_kit import tokens
 from mfa_kit.cli import flags, report, sheet, stderr, terminal
 from mfa_kit.cli.kit import token as kit
+from mfa_kit.cli.kit.files import check_new
 from mfa_kit.errors import Declined, UsageFault
 from mfa_kit.ports import Interaction
 from mfa_kit.seeds import Dropped, SeedFile, Sighting, Token, Typed, Verdict, Written, folded
@@ -230,7 +231,7 @@ def accept(file: Path, *, readings: Path | None, two: bool, window: int, out: Pa
     if common.dry_run:
         raise UsageFault("acceptance keeps what is read, so it has no --dry-run", "--no-input shows how far a box is")
     if out:
-        kit.check_new(out)
+        check_new(out)
     written = kit.written(readings) if readings else ()
     sitting = Sitting(kit.seed_file(file, **how), window=window, two=two)
     refused: list[Dropped] = []

@@ -107,7 +107,7 @@ def partition(flags: Flags, named: str | None) -> str | None:
     known = session.get_available_partitions()
     if named is not None:
         if named not in known:
-            raise UsageFault(f"there is no partition {named!r}", f"there are {', '.join(known)}")
+            raise UsageFault(f"there is no partition {named!r}", f"name one of {', '.join(known)}")
         return named
     try:
         region = flags.region or session.get_config_variable("region")

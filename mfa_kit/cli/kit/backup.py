@@ -1,34 +1,77 @@
 """Sealed backups, for the verbs that open them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mfa_kit.cli import flags, terminal
+from mfa_kit.cli import keys as options
 from mfa_kit.cli.kit.desk import backup_dir, harden, home
+from mfa_kit.cli.kit.files import check_new, secret_from
+from mfa_kit.errors import IntegrityFault, UsageFault
 from mfa_kit.models import Backup, Call, Intent, Kind
 from mfa_kit.otp import Created, Png, Secret
 
+if TYPE_CHECKING:
+    from mfa_kit.adapters.agefile import Identity
+    from mfa_kit.adapters.ledger import Ledger
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """One backup that was tried: the label in its QR code, or what is wrong with it."""
+
+    file: Path
+    label: str | None = None
+    fault: str | None = None
+
 
 def list_backups(folder: Path | None) -> list[Backup]:
+    """Return the backups below a folder. Raise UsageFault for one that was named and is not there."""
     from mfa_kit.adapters import agefile
 
-    return list(agefile.backups(backup_dir(folder)))
+    place = backup_dir(folder)
+    if place != home() / "backups" and not place.is_dir():
+        raise UsageFault(f"there is no folder {place}", "name the folder of your backups: --backup-dir")
+    return list(agefile.backups(place))
 
 
 def show_backup(file: Path, keys: Sequence[Path], out: Path) -> None:
-    """Open a backup and write its picture to a new file, 0600."""
+    """Open a backup and write its picture to a new file, 0600, in a folder that is there."""
     from mfa_kit.adapters import agefile
 
     harden()
-    agefile.write_new(out.absolute(), _opened(file, keys))
+    check_new(out)
+    agefile.write_new(out.absolute().parent.resolve() / out.name, _opened(file, keys))
 
 
-def verify_backup(file: Path, keys: Sequence[Path]) -> str:
-    """Open a backup, read its QR code, and return the label in it: proof that it can be used, and no secret."""
-    from mfa_kit import keyuri, qr
+def verify_backups(files: Sequence[Path], keys: Sequence[Path]) -> list[Verified]:
+    """Open each backup and read its QR code: the label in it is proof that it can be used, and no secret."""
+    from mfa_kit.adapters import agefile
+    from mfa_kit.adapters.ledger import Ledger
 
     harden()
-    return keyuri.label_of(qr.read(_opened(file, keys)))
+    secrets = agefile.identities(keys, _ask())
+    with Ledger(home()) as ledger:
+        return [_verified(file, secrets, ledger) for file in files]
+
+
+def _verified(file: Path, secrets: "Secret[list[Identity]]", ledger: "Ledger") -> Verified:
+    from mfa_kit import keyuri, qr
+    from mfa_kit.adapters import agefile
+
+    try:
+        picture = agefile.open_backup(file, secrets)
+    except IntegrityFault as fault:
+        ledger.called(_opening(file, "Failed"))
+        return Verified(file=file, fault=str(fault))
+    ledger.called(_opening(file, "OK"))
+    try:
+        return Verified(file=file, label=keyuri.label_of(qr.read(picture)))
+    except IntegrityFault as fault:
+        return Verified(file=file, fault=str(fault))
 
 
 def open_created(file: Path, keys: Sequence[Path]) -> Created:
@@ -63,28 +106,43 @@ def _opened(file: Path, keys: Sequence[Path]) -> Png:
     from mfa_kit.adapters import agefile
     from mfa_kit.adapters.ledger import Ledger
 
-    secrets = agefile.identities(keys, _ask)
-    told = agefile.told(file)
+    secrets = agefile.identities(keys, _ask())
     with Ledger(home()) as ledger:
         answer = "Failed"
         try:
             opened = agefile.open_backup(file, secrets)
             answer = "OK"
         finally:
-            ledger.called(
-                Call(
-                    operation="OpenBackup",
-                    user=told.user if told else None,
-                    serial=None,
-                    request_id=None,
-                    answer=answer,
-                    file=str(file.absolute()),
-                )
-            )
+            ledger.called(_opening(file, answer))
     return opened
 
 
-def _ask(file: Path) -> Secret[str]:
-    return terminal.person(flags.common()).ask_secret(
-        f"passphrase of {file}", instead="an identity without a passphrase: -i FILE"
+def _opening(file: Path, answer: str) -> Call:
+    from mfa_kit.adapters import agefile
+
+    told = agefile.told(file)
+    return Call(
+        operation="OpenBackup",
+        user=told.user if told else None,
+        serial=None,
+        request_id=None,
+        answer=answer,
+        file=str(file.absolute()),
     )
+
+
+def _ask() -> Callable[[Path], Secret[str]]:
+    """Return what gives the passphrase of an identity: a file descriptor, which is read once, or a person."""
+
+    @cache
+    def piped(descriptor: int) -> Secret[str]:
+        return secret_from(descriptor)
+
+    def ask(file: Path) -> Secret[str]:
+        if (descriptor := options.given("passphrase_fd")) is not None:
+            return piped(descriptor)
+        return terminal.person(flags.common()).ask_secret(
+            f"passphrase of {file}", instead="--passphrase-fd N, or an identity without a passphrase: -i FILE"
+        )
+
+    return ask

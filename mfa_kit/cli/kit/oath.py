@@ -181,7 +181,7 @@ def clear(wanted: str | None) -> dict[str, Any]:
     """Take a key's password away, and see that it asks for none."""
     key = choose(wanted)
     if not key.password:
-        raise UsageFault(f"{key.told} has no password", "there is nothing to clear")
+        raise UsageFault(f"{key.told} has no password", "leave it as it is, or set one: mfa-kit key password set")
     with keys().open(key) as applet:
         applet.set_key(None)
     with keys().open(key) as applet:
@@ -199,7 +199,7 @@ def _new_password(key: Plugged) -> Secret[str]:
         )
     )
     if new == Secret(""):
-        raise UsageFault("the new password is empty", "a key without one: mfa-kit key password clear")
+        raise UsageFault("the new password is empty", "type one, or take the old one away: mfa-kit key password clear")
     return new
 
 

@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from mfa_kit.cli import stderr, terminal
+from mfa_kit.cli import keys, stderr, terminal
 from mfa_kit.cli.flags import Flags
 from mfa_kit.cli.kit import config, desk
-from mfa_kit.errors import Declined
+from mfa_kit.cli.kit.files import secret_from
+from mfa_kit.errors import Declined, UsageFault
 from mfa_kit.otp import Secret
 from mfa_kit.ports import Interaction, Vault
 
-INSTEAD = "-r RECIPIENT or -R FILE"
+INSTEAD = "-r RECIPIENT, -R FILE or --passphrase-fd N"
 # Proquints (arXiv:0901.4016): 16 bits as five letters that can be read aloud. Seven are 112 bits.
 CONSONANTS, VOWELS = "bdfghjklmnprstvz", "aiou"
 WORDS = 7
@@ -29,6 +30,7 @@ def vault(
     A backup that would be `alone` with the seed, and that nobody said a recipient for, is sealed to the passphrase too
     where a person is there to choose one.
     """
+    passphrase = passphrase or keys.given("passphrase_fd") is not None
     if alone and not (passphrase or to or to_files or config.load().recipients):
         with suppress(Declined):
             terminal.person(flags).check(instead=INSTEAD)
@@ -49,14 +51,23 @@ def _recipient(flags: Flags) -> str:
     desk.harden()
     identity = agefile.Made()
     path = desk.home() / f"identity-{identity.recipient}.age"
-    agefile.write_new(path, identity.sealed(_chosen(terminal.person(flags))))
+    agefile.write_new(path.absolute(), identity.sealed(_chosen(flags)), folders=True)
     talk.note(
         f"{path} is this desk's identity, sealed by your passphrase; keep a copy of it, for backups open with both"
     )
     return identity.recipient
 
 
-def _chosen(person: Interaction) -> Secret[str]:
+def _chosen(flags: Flags) -> Secret[str]:
+    """Read the passphrase where `--passphrase-fd` says; else ask for one."""
+    if (descriptor := keys.given("passphrase_fd")) is None:
+        return _asked(terminal.person(flags))
+    if (given := secret_from(descriptor)) == Secret(""):
+        raise UsageFault(f"there is no passphrase on file descriptor {descriptor}", "write it as the first line")
+    return given
+
+
+def _asked(person: Interaction) -> Secret[str]:
     """Let a person type a passphrase, or take one that is made here; it is shown once, and typed to prove that."""
     if person.choose("passphrase", ["type one", "have one made"], instead=INSTEAD) == 0:
         return person.ask_new_secret("passphrase", instead=INSTEAD)

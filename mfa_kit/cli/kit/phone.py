@@ -6,6 +6,7 @@ from typing import Any
 
 from mfa_kit.cli import flags, terminal
 from mfa_kit.cli.kit.desk import harden
+from mfa_kit.cli.kit.files import check_new
 from mfa_kit.enrollment import BackupAlone
 from mfa_kit.errors import UsageFault
 from mfa_kit.otp import KeyUri
@@ -19,7 +20,8 @@ class PlainPicture:
     def __init__(self, path: Path) -> None:
         self.path, self._written = str(path), False
         if path.exists() or path.is_symlink():
-            raise UsageFault(f"{path} exists already", "nothing is written over; name a new file: --qr-file")
+            raise UsageFault(f"{path} exists already", "name a new file, for nothing is written over: --qr-file")
+        check_new(path)
 
     def write(self, uri: KeyUri) -> None:
         from mfa_kit import qr

@@ -1,6 +1,5 @@
 """Seed files and the inventory of display tokens, for the verbs that read them."""
 
-import os
 import secrets
 import sys
 import time
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mfa_kit import otp
 from mfa_kit.cli import flags, stderr, terminal
 from mfa_kit.cli.kit.desk import harden, home
+from mfa_kit.cli.kit.files import LONGEST_SECRET, check_new, secret_from
 from mfa_kit.display import DisplayToken
 from mfa_kit.errors import IntegrityFault, UsageFault
 from mfa_kit.otp import Secret, Seed
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 FINGERPRINTS = "fingerprint.key"
 OCTETS = 32
-LONGEST_SECRET = 4096
 COLUMNS = "a row a token: serial, code[, second code][, time]; the time in ISO 8601 or Unix seconds"
 
 
@@ -42,22 +41,12 @@ def seed_file(path: Path, *, encoding: str | None, unlock_stdin: bool, unlock_fd
     def unlock(what: str) -> Secret[str]:
         descriptor = sys.stdin.fileno() if unlock_stdin else unlock_fd
         if descriptor is not None:
-            return _secret_from(descriptor)
+            return secret_from(descriptor)
         return terminal.person(flags.common()).ask_secret(f"the {what} of {path.name}", instead="--unlock-fd N")
 
     harden()
     wanted = Encoding(encoding) if encoding else None
     return files.read(files.load(path), unlock, now=time.time(), wanted=wanted)
-
-
-def _secret_from(descriptor: int) -> Secret[str]:
-    """Read the first line of an open file."""
-    try:
-        with open(descriptor, "rb", closefd=False) as file:
-            line = Secret(file.readline(LONGEST_SECRET))
-        return Secret(line.reveal().decode().rstrip("\r\n"))
-    except (OSError, UnicodeDecodeError):
-        raise UsageFault(f"no secret can be read from file descriptor {descriptor}", "open it: 3<FILE") from None
 
 
 @contextmanager
@@ -86,7 +75,7 @@ def _fingerprints() -> Secret[bytes]:
     path = home() / FINGERPRINTS
     if not path.exists():
         try:
-            agefile.write_new(path.absolute(), secrets.token_bytes(OCTETS))
+            agefile.write_new(path.absolute(), secrets.token_bytes(OCTETS), folders=True)
         except IntegrityFault:
             if not path.exists():  # another process was first
                 raise
@@ -116,17 +105,6 @@ def written(path: Path) -> list[Written | Dropped]:
 def lines() -> list[str]:
     """Read stdin, a line a code."""
     return [line.strip() for line in sys.stdin.read(LONGEST_SECRET).splitlines() if line.strip()]
-
-
-def check_new(path: Path) -> None:
-    """Raise where a new file could not be written, before the work that it is to tell of is begun."""
-    folder = path.absolute().parent
-    if not folder.is_dir():
-        raise UsageFault(f"there is no folder {folder}", "make it first, or name a file in another one")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise UsageFault(f"{folder} is not a folder that you can write to", "name a file in another one")
-    if os.path.lexists(path):
-        raise IntegrityFault(f"{path} exists already", "nothing is written over; choose another name")
 
 
 def write_new(path: Path, text: str) -> None:

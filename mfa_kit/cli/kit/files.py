@@ -1,0 +1,30 @@
+"""Files that a command line names: a secret on an open file, and a new file for what a command makes."""
+
+import os
+from pathlib import Path
+
+from mfa_kit.errors import IntegrityFault, UsageFault
+from mfa_kit.otp import Secret
+
+LONGEST_SECRET = 4096
+
+
+def secret_from(descriptor: int) -> Secret[str]:
+    """Read the first line of an open file."""
+    try:
+        with open(descriptor, "rb", closefd=False) as file:
+            line = Secret(file.readline(LONGEST_SECRET))
+        return Secret(line.reveal().decode().rstrip("\r\n"))
+    except (OSError, UnicodeDecodeError):
+        raise UsageFault(f"no secret can be read from file descriptor {descriptor}", "open it: 3<FILE") from None
+
+
+def check_new(path: Path) -> None:
+    """Raise where a new file could not be written, before the work that it is to tell of is begun."""
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise UsageFault(f"there is no folder {folder}", "make it first, or name a file in another one")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageFault(f"{folder} is not a folder that you can write to", "name a file in another one")
+    if os.path.lexists(path):
+        raise IntegrityFault(f"{path} exists already", "choose another name, for nothing is written over")
