@@ -10,7 +10,7 @@ from moto.core.responses import ActionResult, EmptyResult
 from moto.iam.models import AWSManagedPolicy, ManagedPolicy
 from moto.iam.responses import IamResponse
 
-from mfa_kit.lab import guard, wire
+from mfa_kit.lab import guard, policies, wire
 from mfa_kit.lab.account import Account, Backend
 from mfa_kit.lab.devices import Fido, user_attribute
 from mfa_kit.lab.wire import IamError
@@ -25,6 +25,11 @@ REPORT = (
     *("cert_1_active", "cert_1_last_rotated", "cert_2_active", "cert_2_last_rotated"),
 )
 NONE = "N/A"
+DECISIONS = {
+    policies.Verdict.ALLOW: "allowed",
+    policies.Verdict.EXPLICIT: "explicitDeny",
+    policies.Verdict.IMPLICIT: "implicitDeny",
+}
 CERTIFICATES = ["false", NONE, "false", NONE]
 # GetAccountAuthorizationDetails: the list that a kind of entity stands in, and the filter that asks for it, in order.
 DETAILS = (
@@ -96,9 +101,24 @@ class Directory(guard.Guard, IamResponse):
         seen = self.backend.account_summary.summary_map | {
             "AccountMFAEnabled": int(root.mfa),
             "AccountAccessKeysPresent": int(root.keys > 0),
-            "AccountPasswordPresent": 1,
+            "AccountPasswordPresent": int(root.password),
         }
         return ActionResult({"SummaryMap": seen})
+
+    def simulate_custom_policy(self) -> ActionResult:
+        """Judge policies that nobody has by the lab's own evaluator, each action on each resource."""
+        entries = self._get_param("ContextEntries") or []
+        found = {each["ContextKeyName"]: each["ContextKeyValues"][0] for each in entries}
+        rows = [
+            {
+                "EvalActionName": action,
+                "EvalResourceName": on,
+                "EvalDecision": DECISIONS[policies.evaluate(self._get_param("PolicyInputList"), action, on, found)],
+            }
+            for action in self._get_param("ActionNames")
+            for on in self._get_param("ResourceArns") or ["*"]
+        ]
+        return ActionResult({"EvaluationResults": rows, "IsTruncated": False})
 
     def get_mfa_device(self) -> ActionResult:
         serial = self._get_param("SerialNumber")
@@ -169,8 +189,11 @@ class Directory(guard.Guard, IamResponse):
         root, no = self.account.root, "not_supported"
         arn = f"arn:{self.account.partition}:iam::{self.backend.account_id}:root"
         last = _date(root.password_last_used, "no_information")
-        own = [str(n < root.keys).lower() for n in range(2)]
-        keys = [cell for active in own for cell in (active, NONE, NONE, NONE, NONE)]
+        used = (_date(root.key_last_used), "us-east-1", "iam") if root.key_last_used else (NONE, NONE, NONE)
+        keys: list[str] = []
+        for number in range(2):
+            held = number < root.keys
+            keys += [_bool(held), _date(root.created) if held else NONE, *(used if held else (NONE, NONE, NONE))]
         rows.writerow(
             ["<root_account>", arn, _date(root.created), no, last, no, no, _bool(root.mfa), *keys, *CERTIFICATES]
         )

@@ -31,7 +31,15 @@ DOCUMENT: Mapping[str, type] = {
 ENTITY: Mapping[str, type] = {"name": str, "path": str, "policies": dict, "attached": list}
 KINDS: Mapping[str, Mapping[str, type]] = {
     "": DOCUMENT,
-    "root": {"mfa": bool, "keys": int, "created": str, "password_last_used": str},
+    "root": {
+        "mfa": bool,
+        "virtual": bool,
+        "password": bool,
+        "keys": int,
+        "key_last_used": str,
+        "created": str,
+        "password_last_used": str,
+    },
     "policies": {"name": str, "path": str, "document": dict},
     "groups": ENTITY,
     "roles": {**ENTITY, "trust": dict},
