@@ -97,7 +97,8 @@ def _fates(one: Person, more: tuple[str, ...], snapshot: Snapshot) -> list[Fate]
 def _stopped(one: Person, more: tuple[str, ...], context: Context) -> tuple[bool | None, bool]:
     """Whether work would stop, and whether it does today."""
     found = {**one.about, **context}
-    return stops((*one.documents, *more), found), stops(one.documents, found) is True
+    would, does = stops((*one.documents, *more), found), stops(one.documents, found)
+    return None if one.unread and not would else would, does is True
 
 
 # A row of a table: whether it is the case, and what it would make of somebody. The first that is the case counts.
