@@ -53,12 +53,13 @@ def survey(
     backups: Callable[[tuple[Device, ...]], tuple[Backup, ...]],
     each: Each = map,
     passwords_of: Callable[[Person], bool] = lambda _: False,
+    devices_of: Callable[[Person], bool] = lambda _: False,
 ) -> Snapshot:
     """Read the account.
 
     `max_age` is how many seconds old the credential report may be. Of the users for whom `passwords_of` holds it is
     asked whether they have to choose a new password. MFA devices are listed for those users only whose kinds nothing
-    else tells.
+    else tells, and for whom `devices_of` holds.
     """
     asked = _Asked()
     report = asked.one(Part.REPORT, lambda: account.report(max_age=max_age))
@@ -92,7 +93,12 @@ def survey(
         )
 
     known = people(taken())
-    listed = _listed([one.name for one in known if _untold(one)], inventory, asked=asked, each=each)
+    listed = _listed(
+        [one.name for one in known if _untold(one) or (devices_of(one) and not one.complete)],
+        inventory,
+        asked=asked,
+        each=each,
+    )
     known = people(taken(listed=listed))
     keys = [device for one in known if one.admin for device in one.devices if device.kind is Kind.FIDO2]
     return taken(
