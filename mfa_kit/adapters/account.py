@@ -64,6 +64,25 @@ class Reader:
             waited += LOOK
         return self._ask("get_credential_report")
 
+    def credentials(self, user: Entity) -> Credentials:
+        profile = self._profile(user.name)
+        keys = [
+            row for page in self._pages("list_access_keys", UserName=user.name) for row in page["AccessKeyMetadata"]
+        ]
+        return Credentials(
+            arn=user.arn,
+            created=user.created or 0.0,
+            password=profile is not None,
+            password_changed=_seconds(profile["CreateDate"]) if profile else None,
+            keys=tuple(Key(active=row["Status"] == "Active", rotated=_seconds(row["CreateDate"])) for row in keys),
+        )
+
+    def _profile(self, user: str) -> Any:
+        try:
+            return self._ask("get_login_profile", UserName=user)["LoginProfile"]
+        except NoSuchEntity:
+            return None
+
     def summary(self) -> Mapping[str, int]:
         return dict(self._ask("get_account_summary")["SummaryMap"])
 
@@ -112,10 +131,8 @@ class Reader:
         )
 
     def must_change(self, user: str) -> bool:
-        try:
-            return bool(self._ask("get_login_profile", UserName=user)["LoginProfile"].get("PasswordResetRequired"))
-        except NoSuchEntity:
-            return False
+        profile = self._profile(user)
+        return profile is not None and bool(profile.get("PasswordResetRequired"))
 
     def simulated(self, documents: Sequence[str], actions: Sequence[str], context: Context) -> dict[str, Verdict]:
         entries = [

@@ -69,6 +69,7 @@ def taken(
     description: dict[str, Any],
     *denied: str,
     failing: Mapping[str, int] = MappingProxyType({}),
+    first: Callable[[Lab], None] = lambda _: None,
     backups: Callable[[tuple[Device, ...]], tuple[Backup, ...]] = lambda _: (),
     **how: Any,
 ) -> tuple[Snapshot, Lab]:
@@ -76,6 +77,7 @@ def taken(
     with pytest.MonkeyPatch.context() as patch, Lab(description=description) as lab:
         for name, value in lab.env.items():
             patch.setenv(name, value)
+        first(lab)
         for operation in denied:
             lab.faults.add(operation, "denied", at="every")
         for operation, number in failing.items():

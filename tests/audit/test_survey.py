@@ -16,11 +16,13 @@ from mfa_kit.adapters.iam import Iam
 from mfa_kit.audit import book
 from mfa_kit.audit.finding import Limits, Result
 from mfa_kit.errors import AwsFault, IntegrityFault, NoSuchEntity, UsageFault
+from mfa_kit.lab.server import Lab
 from mfa_kit.models import Caller, Device
 from mfa_kit.policy.lockout import may_have_to_change
 from mfa_kit.survey import survey
 from tests.audit.conftest import changed, sound, taken
 from tests.audit.test_rules import FIDO, KEY, user
+from tests.lab.client import Aws
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 COLUMNS = (
@@ -135,6 +137,35 @@ def test_the_whole_account_is_read_in_few_requests() -> None:
     assert len(operations) <= 2 + 4 + 10
     assert snapshot.holes == ()
     assert snapshot.certified[snapshot.listed["lab-admin"][1].serial] == ("FIDO L1",)
+
+
+def later(lab: Lab) -> None:
+    """Make a report, and users after it."""
+    admin = Aws(lab, (lab.admin.access_key_id, lab.admin.secret_access_key, None))
+    admin.iam.generate_credential_report()
+    for name in ("dora", "emil"):
+        admin.iam.create_user(UserName=name)
+    admin.iam.create_login_profile(UserName="dora", Password="correct horse battery staple")
+    admin.iam.create_access_key(UserName="emil")
+
+
+def test_users_who_came_since_the_report_are_asked_about() -> None:
+    """IAM keeps a report for four hours, and the day of a rollout is shorter than that."""
+    snapshot, _ = taken(sound(), first=later)
+    assert snapshot.report
+    dora, emil = (snapshot.report.users[name] for name in ("dora", "emil"))
+    assert (dora.password, dora.keys) == (True, ())
+    assert (emil.password, [key.active for key in emil.keys]) == (False, [True])
+    (answer,) = book.audit(snapshot, book.chosen(["users.mfa"]), Limits())
+    assert [each.subject for each in answer.findings] == ["dora"]
+
+
+def test_who_cannot_be_asked_about_is_a_hole_of_his_own() -> None:
+    """And unknown, not without a password."""
+    snapshot, _ = taken(sound(), "ListAccessKeys", first=later)
+    assert [(hole.part, hole.about) for hole in snapshot.holes] == [(Part.REPORT, "dora"), (Part.REPORT, "emil")]
+    (answer,) = book.audit(snapshot, book.chosen(["users.mfa"]), Limits())
+    assert (answer.result, [each.subject for each in answer.unsure]) == (Result.UNKNOWN, ["dora", "emil"])
 
 
 def test_who_is_asked_about_a_new_password() -> None:
