@@ -17,6 +17,8 @@ PAGE = 1000
 # Seconds to wait for a credential report in the making, and between two looks.
 PATIENCE, LOOK = 60.0, 2.0
 DETAILS = ("User", "Group", "Role", "LocalManagedPolicy", "AWSManagedPolicy")
+# What IAM answers where there is no report to be had.
+MISSING = ("ReportNotPresent", "ReportExpired", "ReportInProgress")
 # What the credential report has in place of a value.
 EMPTY = {"", "N/A", "no_information", "not_supported"}
 DECISIONS = {"allowed": Verdict.ALLOW, "explicitDeny": Verdict.EXPLICIT, "implicitDeny": Verdict.IMPLICIT}
@@ -44,25 +46,32 @@ class Reader:
             more = {"Marker": page["Marker"]}
 
     def report(self, *, max_age: float) -> Report:
-        found = None
-        try:
-            found = self._ask("get_credential_report")
-        except MfaKitError as error:
-            if not any(code in str(error) for code in ("ReportNotPresent", "ReportExpired", "ReportInProgress")):
-                raise
+        found = self._present()
         if found is None or self._now() - found["GeneratedTime"].timestamp() > max_age:
-            found = self._made()
+            found = self._made(found)
         return _report(found["Content"].decode(), made=found["GeneratedTime"].timestamp())
 
-    def _made(self) -> Any:
+    def _present(self) -> Any:
+        """Return the report that IAM has; None where it has none, an expired one, or one in the making."""
+        try:
+            return self._ask("get_credential_report")
+        except MfaKitError as error:
+            if any(code in str(error) for code in MISSING):
+                return None
+            raise
+
+    def _made(self, before: Any) -> Any:
         """Have IAM make a report, and wait for it; younger than four hours it stays the same."""
         waited = 0.0
-        while self._ask("generate_credential_report")["State"] != "COMPLETE":
+        while True:
+            complete = self._ask("generate_credential_report")["State"] == "COMPLETE"
+            found = self._present()
+            if found is not None and (complete or before is None or found["GeneratedTime"] > before["GeneratedTime"]):
+                return found
             if waited >= PATIENCE:
                 raise AwsFault("the credential report is not ready after a minute", "try again in some minutes")
             self._sleep(LOOK)
             waited += LOOK
-        return self._ask("get_credential_report")
 
     def credentials(self, user: Entity) -> Credentials:
         profile = self._profile(user.name)

@@ -87,16 +87,30 @@ def test_a_young_report_is_taken_as_it_is() -> None:
 def test_another_report_is_asked_for_and_waited_for(first: Any) -> None:
     """Where there is none, or it is older than was asked."""
     slept: list[float] = []
+    soon = AwsFault("AWS answers ReportInProgress: Unknown")
     answers = Answers(
-        get_credential_report=[first, report()], generate_credential_report=[STARTED, {"State": "INPROGRESS"}, COMPLETE]
+        get_credential_report=[first, soon, soon, report()],
+        generate_credential_report=[STARTED, {"State": "INPROGRESS"}, COMPLETE],
     )
     assert reader(answers, slept).report(max_age=4 * 3600).made == NOW.timestamp()
     assert len(slept) == 2
 
 
+def test_an_old_report_is_not_taken_for_the_new_one() -> None:
+    """IAM may show it while the new one is made; one that is complete and no younger is all there is."""
+    slept: list[float] = []
+    old = report(hours=5)
+    answers = Answers(get_credential_report=[old, old, report()], generate_credential_report=[STARTED, STARTED])
+    assert reader(answers, slept).report(max_age=0).made == NOW.timestamp()
+    assert len(slept) == 1
+    answers = Answers(get_credential_report=[old, old], generate_credential_report=[COMPLETE])
+    assert reader(answers).report(max_age=0).made == old["GeneratedTime"].timestamp()
+
+
 def test_a_report_that_never_comes_is_not_waited_for_without_end() -> None:
     """A minute; then it is a hole."""
-    answers = Answers(get_credential_report=[AwsFault("ReportNotPresent")], generate_credential_report=[STARTED] * 99)
+    missing = AwsFault("AWS answers ReportNotPresent: Unknown")
+    answers = Answers(get_credential_report=[missing] * 99, generate_credential_report=[STARTED] * 99)
     slept: list[float] = []
     with pytest.raises(AwsFault, match="not ready after a minute"):
         reader(answers, slept).report(max_age=0)

@@ -105,16 +105,16 @@ def partition(flags: Flags, named: str | None) -> str | None:
     import botocore.exceptions
     import botocore.session
 
-    session = botocore.session.Session(profile=flags.profile)
-    known = session.get_available_partitions()
+    try:
+        session = botocore.session.Session(profile=flags.profile)
+        known = session.get_available_partitions()
+        region = flags.region or session.get_config_variable("region")
+    except botocore.exceptions.ProfileNotFound as error:
+        raise UsageFault(str(error), "choose another --profile") from None
     if named is not None:
         if named not in known:
             raise UsageFault(f"there is no partition {named!r}", f"there are {', '.join(known)}")
         return named
-    try:
-        region = flags.region or session.get_config_variable("region")
-    except botocore.exceptions.ProfileNotFound as error:
-        raise UsageFault(str(error), "choose another --profile") from None
     try:
         return str(session.get_partition_for_region(region)) if region else None
     except botocore.exceptions.UnknownRegionError:
