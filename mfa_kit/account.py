@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from mfa_kit.models import Device, Kind
-from mfa_kit.permissions import WITH_MFA, Context, Verdict, evaluate
+from mfa_kit.permissions import WITH_MFA, Context, Verdict, demands_mfa, evaluate
 
 
 class Part(StrEnum):
@@ -167,7 +167,8 @@ class Person:
     """A user with all that is known of how he signs in.
 
     `devices` are those that are known; `complete` says that there are no others, `mfa` that there is one or not, None
-    where that is unknown. `credentials` is None where the report has no row for him.
+    where that is unknown. `credentials` is None where the report has no row for him; `unread` says that some of his
+    policies are not among the `documents`.
     """
 
     user: Entity
@@ -176,6 +177,7 @@ class Person:
     complete: bool
     mfa: bool | None
     documents: tuple[str, ...]
+    unread: bool
     admin: bool | None
 
     @property
@@ -200,6 +202,12 @@ class Person:
     def about(self) -> Context:
         """What every request of his says of him."""
         return about(self.user)
+
+    @property
+    def demands_mfa(self) -> bool | None:
+        """Whether his policies stop him without MFA; None where that cannot be told."""
+        told = demands_mfa(self.documents, self.about)
+        return None if self.unread and not told else told
 
 
 def about(user: Entity) -> Context:
@@ -244,6 +252,7 @@ def _person(user: Entity, virtual: tuple[Device, ...], *, groups: Mapping[str, E
         complete=complete,
         mfa=bool(devices) if complete else bool(devices) or (row is not None and row.mfa) or None,
         documents=documents,
+        unread=unread,
         admin=administers(user, documents, unread=unread),
     )
 

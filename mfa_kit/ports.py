@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from mfa_kit.account import Details, PasswordPolicy, Report
+from mfa_kit.account import Credentials, Details, Entity, PasswordPolicy, Report
 from mfa_kit.fidokey import Assertion, KeyInfo, Model, Pin, Registration, Source, Trusted, Untrusted
 from mfa_kit.models import Caller, Device, Entry, Intent, Mark
 from mfa_kit.otp import Created, KeyUri, Pair, Secret, Seed
@@ -64,6 +64,10 @@ class Account(Protocol):
 
     def report(self, *, max_age: float) -> Report:
         """Return the credential report; IAM is asked for a new one when it is older than so many seconds."""
+        ...
+
+    def credentials(self, user: Entity) -> Credentials:
+        """Return what the report does not have yet of a user: password and keys, without their use."""
         ...
 
     def summary(self) -> Mapping[str, int]: ...

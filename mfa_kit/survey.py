@@ -1,12 +1,14 @@
 """Takes the snapshot of an account: asks for each part once, and names what could not be read. Reads only."""
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
 from mfa_kit.account import (
     ROOTLESS,
     Backup,
+    Credentials,
     Details,
     Hole,
     Part,
@@ -53,12 +55,14 @@ def survey(
     backups: Callable[[tuple[Device, ...]], tuple[Backup, ...]],
     each: Each = map,
     passwords_of: Callable[[Person], bool] = lambda _: False,
+    devices_of: Callable[[Person], bool] = lambda _: False,
 ) -> Snapshot:
     """Read the account.
 
-    `max_age` is how many seconds old the credential report may be. Of the users for whom `passwords_of` holds it is
+    `max_age` is how many seconds old the credential report may be; IAM keeps one for four hours, so of users made since
+    then password and keys are asked for. Of the users for whom `passwords_of` holds it is
     asked whether they have to choose a new password. MFA devices are listed for those users only whose kinds nothing
-    else tells.
+    else tells, and for whom `devices_of` holds.
     """
     asked = _Asked()
     report = asked.one(Part.REPORT, lambda: account.report(max_age=max_age))
@@ -92,7 +96,10 @@ def survey(
         )
 
     known = people(taken())
-    listed = _listed([one.name for one in known if _untold(one)], inventory, asked=asked, each=each)
+    if report is not None:
+        report = replace(report, users={**report.users, **_since(known, account, asked=asked, each=each)})
+        known = people(taken())
+    listed = _listed([one.name for one in known if _untold(one) or devices_of(one)], inventory, asked=asked, each=each)
     known = people(taken(listed=listed))
     keys = [device for one in known if one.admin for device in one.devices if device.kind is Kind.FIDO2]
     return taken(
@@ -118,6 +125,25 @@ def _untold(one: Person) -> bool:
     if one.complete:
         return False
     return not one.devices or one.admin is not False
+
+
+def _since(known: list[Person], account: Account, *, asked: _Asked, each: Each) -> dict[str, Credentials]:
+    """Ask for the passwords and keys of users who were made since the report; who is gone meanwhile has none."""
+
+    def look(one: Person) -> Credentials | MfaKitError:
+        try:
+            return account.credentials(one.user)
+        except MfaKitError as error:
+            return error
+
+    found: dict[str, Credentials] = {}
+    missing = [one for one in known if one.credentials is None]
+    for one, told in zip(missing, each(look, missing), strict=True):
+        if isinstance(told, MfaKitError):
+            asked.holes.append(Hole(Part.REPORT, f"made since the report: {told}", one.name))
+        else:
+            found[one.name] = told
+    return found
 
 
 def _joined(pages: Iterable[Details]) -> Details:

@@ -17,6 +17,8 @@ PAGE = 1000
 # Seconds to wait for a credential report in the making, and between two looks.
 PATIENCE, LOOK = 60.0, 2.0
 DETAILS = ("User", "Group", "Role", "LocalManagedPolicy", "AWSManagedPolicy")
+# What IAM answers where there is no report to be had.
+MISSING = ("ReportNotPresent", "ReportExpired", "ReportInProgress")
 # What the credential report has in place of a value.
 EMPTY = {"", "N/A", "no_information", "not_supported"}
 DECISIONS = {"allowed": Verdict.ALLOW, "explicitDeny": Verdict.EXPLICIT, "implicitDeny": Verdict.IMPLICIT}
@@ -44,25 +46,51 @@ class Reader:
             more = {"Marker": page["Marker"]}
 
     def report(self, *, max_age: float) -> Report:
-        found = None
-        try:
-            found = self._ask("get_credential_report")
-        except MfaKitError as error:
-            if not any(code in str(error) for code in ("ReportNotPresent", "ReportExpired", "ReportInProgress")):
-                raise
+        found = self._present()
         if found is None or self._now() - found["GeneratedTime"].timestamp() > max_age:
-            found = self._made()
+            found = self._made(found)
         return _report(found["Content"].decode(), made=found["GeneratedTime"].timestamp())
 
-    def _made(self) -> Any:
+    def _present(self) -> Any:
+        """Return the report that IAM has; None where it has none, an expired one, or one in the making."""
+        try:
+            return self._ask("get_credential_report")
+        except MfaKitError as error:
+            if any(code in str(error) for code in MISSING):
+                return None
+            raise
+
+    def _made(self, before: Any) -> Any:
         """Have IAM make a report, and wait for it; younger than four hours it stays the same."""
         waited = 0.0
-        while self._ask("generate_credential_report")["State"] != "COMPLETE":
+        while True:
+            complete = self._ask("generate_credential_report")["State"] == "COMPLETE"
+            found = self._present()
+            if found is not None and (complete or before is None or found["GeneratedTime"] > before["GeneratedTime"]):
+                return found
             if waited >= PATIENCE:
                 raise AwsFault("the credential report is not ready after a minute", "try again in some minutes")
             self._sleep(LOOK)
             waited += LOOK
-        return self._ask("get_credential_report")
+
+    def credentials(self, user: Entity) -> Credentials:
+        profile = self._profile(user.name)
+        keys = [
+            row for page in self._pages("list_access_keys", UserName=user.name) for row in page["AccessKeyMetadata"]
+        ]
+        return Credentials(
+            arn=user.arn,
+            created=user.created or 0.0,
+            password=profile is not None,
+            password_changed=_seconds(profile["CreateDate"]) if profile else None,
+            keys=tuple(Key(active=row["Status"] == "Active", rotated=_seconds(row["CreateDate"])) for row in keys),
+        )
+
+    def _profile(self, user: str) -> Any:
+        try:
+            return self._ask("get_login_profile", UserName=user)["LoginProfile"]
+        except NoSuchEntity:
+            return None
 
     def summary(self) -> Mapping[str, int]:
         return dict(self._ask("get_account_summary")["SummaryMap"])
@@ -112,10 +140,8 @@ class Reader:
         )
 
     def must_change(self, user: str) -> bool:
-        try:
-            return bool(self._ask("get_login_profile", UserName=user)["LoginProfile"].get("PasswordResetRequired"))
-        except NoSuchEntity:
-            return False
+        profile = self._profile(user)
+        return profile is not None and bool(profile.get("PasswordResetRequired"))
 
     def simulated(self, documents: Sequence[str], actions: Sequence[str], context: Context) -> dict[str, Verdict]:
         entries = [

@@ -45,7 +45,8 @@ def read(file: Path) -> Snapshot:
         )
     try:
         snapshot: Snapshot = _made(Snapshot, {name: value for name, value in found.items() if name not in HEAD})
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        _ = snapshot.partition
+    except (LookupError, TypeError, ValueError) as error:
         raise UsageFault(
             f"{file} is damaged: {type(error).__name__} in it", "take a new one: mfa-kit audit --snapshot NEWFILE"
         ) from None

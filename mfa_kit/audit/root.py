@@ -6,6 +6,7 @@ from mfa_kit.account import ROOT, ROOTLESS, Part
 from mfa_kit.audit.finding import Aside, Beside, Finding, Said, Scene, Severity, Unsure, rule
 from mfa_kit.models import Kind
 
+SUBJECT = "root"
 IN_CONSOLE = "# sign in as root; AWS has no API for this: Security credentials page, {}"
 
 
@@ -41,10 +42,10 @@ def mfa(scene: Scene) -> Iterator[Said]:
         return
     match _has_mfa(scene):
         case None:
-            yield Unsure(ROOT, "neither the account summary nor the credential report could be read")
+            yield Unsure(SUBJECT, "neither the account summary nor the credential report could be read")
         case False:
             yield Finding(
-                subject=ROOT,
+                subject=SUBJECT,
                 evidence="root has no MFA device: its password alone opens everything",
                 remedy=(IN_CONSOLE.format("Assign MFA device, twice: two security keys, kept apart"),),
             )
@@ -69,15 +70,15 @@ def hardware(scene: Scene) -> Iterator[Said]:
     remedy = (IN_CONSOLE.format("Assign MFA device: a security key; then remove the virtual one"),)
     match _has_mfa(scene):
         case None:
-            yield Unsure(ROOT, "whether root has MFA at all could not be read")
+            yield Unsure(SUBJECT, "whether root has MFA at all could not be read")
         case False:
-            yield Finding(subject=ROOT, evidence="root has no MFA device at all", remedy=remedy)
+            yield Finding(subject=SUBJECT, evidence="root has no MFA device at all", remedy=remedy)
         case True if own is not None:
             if not {each.kind for each in own} & {Kind.FIDO2, Kind.HARDWARE_TOTP}:
-                yield Finding(subject=ROOT, evidence="all of root's MFA devices are virtual", remedy=remedy)
+                yield Finding(subject=SUBJECT, evidence="all of root's MFA devices are virtual", remedy=remedy)
         case True if virtual:
             yield Finding(
-                subject=ROOT,
+                subject=SUBJECT,
                 evidence=f"root has the virtual device {virtual[0]}; whether it has others too is told to root alone",
                 remedy=remedy,
             )
@@ -102,11 +103,11 @@ def keys(scene: Scene) -> Iterator[Said]:
     elif report and report.root:
         there = any(key.active for key in report.root.keys)
     else:
-        yield Unsure(ROOT, "neither the account summary nor the credential report could be read")
+        yield Unsure(SUBJECT, "neither the account summary nor the credential report could be read")
         return
     if there:
         yield Finding(
-            subject=ROOT,
+            subject=SUBJECT,
             evidence="root has access keys, which no policy limits and no MFA protects",
             remedy=(IN_CONSOLE.format("Access keys: make them inactive, and delete them when nothing broke"),),
         )
@@ -125,13 +126,13 @@ def use(scene: Scene) -> Iterator[Said]:
         return
     row = scene.snapshot.report.root if scene.snapshot.report else None
     if row is None:
-        yield Unsure(ROOT, "the credential report does not tell")
+        yield Unsure(SUBJECT, "the credential report does not tell")
         return
     uses = [("password", row.password_used), *(("access key", key.used) for key in row.keys)]
     for what, at in uses:
         if at is not None and scene.days(at) < scene.limits.root_used:
             yield Finding(
-                subject=ROOT,
+                subject=SUBJECT,
                 evidence=f"root's {what} was used {scene.days(at)} days ago",
                 remedy=("# work as an administrator who is a user or a role: mfa-kit policy onboard",),
             )

@@ -232,7 +232,10 @@ class Root:
     """The root user's posture: read in the summary and the credential report, never to be changed by the API."""
 
     mfa: bool = True
+    virtual: bool = False
+    password: bool = True
     keys: int = 0
+    key_last_used: datetime | None = None
     created: datetime = field(default_factory=lambda: datetime(2020, 1, 2, 3, 4, 5, tzinfo=UTC))
     password_last_used: datetime | None = None
 
@@ -345,7 +348,13 @@ class Account:
                 self.remember()
 
     def _virtual(self) -> list[dict[str, Any]]:
-        return [
+        root = f"arn:{self.partition}:iam::{self.backend.account_id}"
+        own = {
+            "SerialNumber": f"{root}:mfa/root-account-mfa-device",
+            "User": {"UserId": self.backend.account_id, "Arn": f"{root}:root", "CreateDate": self.root.created},
+            "EnableDate": self.root.created,
+        }
+        return [own for _ in range(self.root.virtual)] + [
             {"SerialNumber": serial}
             | ({"User": user_attribute(device.user), "EnableDate": device.enable_date} if device.user else {})
             for serial, device in self.backend.virtual_mfa_devices.items()

@@ -13,7 +13,7 @@ from moto.iam.responses import IamResponse
 from mfa_kit.lab import guard, rights, wire
 from mfa_kit.lab.account import Account, Backend
 from mfa_kit.lab.devices import Fido, user_attribute
-from mfa_kit.lab.policies import Verdict, evaluate, keys_in
+from mfa_kit.lab.policies import Context, Verdict, evaluate, keys_in
 from mfa_kit.lab.wire import IamError
 
 REPORT = (
@@ -99,7 +99,7 @@ class Directory(guard.Guard, IamResponse):
         seen = self.backend.account_summary.summary_map | {
             "AccountMFAEnabled": int(root.mfa),
             "AccountAccessKeysPresent": int(root.keys > 0),
-            "AccountPasswordPresent": 1,
+            "AccountPasswordPresent": int(root.password),
         }
         return ActionResult({"SummaryMap": seen})
 
@@ -118,7 +118,7 @@ class Directory(guard.Guard, IamResponse):
         found = {"UserName": user.name, "SerialNumber": serial, "EnableDate": device.enable_date}
         return ActionResult(found | {"Certifications": device.certifications})
 
-    # what a principal's policies allow
+    # what policies allow
 
     def simulate_principal_policy(self) -> ActionResult:
         """Judge each action on each resource by the principal's own policies; of a request nothing else is known."""
@@ -132,6 +132,14 @@ class Directory(guard.Guard, IamResponse):
         context: dict[str, str | Sequence[str]] = {"aws:PrincipalArn": arn, **given}
         if ":user/" in arn:
             context["aws:username"] = holder.name
+        return self._simulated(documents, context)
+
+    def simulate_custom_policy(self) -> ActionResult:
+        """Judge each action on each resource by policies that nobody has."""
+        given = {each["ContextKeyName"]: each["ContextKeyValues"] for each in self._get_param("ContextEntries") or []}
+        return self._simulated(self._get_param("PolicyInputList"), given)
+
+    def _simulated(self, documents: Sequence[str], context: Context) -> ActionResult:
         rows = [
             {
                 "EvalActionName": action,
@@ -199,8 +207,11 @@ class Directory(guard.Guard, IamResponse):
         root, no = self.account.root, "not_supported"
         arn = f"arn:{self.account.partition}:iam::{self.backend.account_id}:root"
         last = _date(root.password_last_used, "no_information")
-        own = [str(n < root.keys).lower() for n in range(2)]
-        keys = [cell for active in own for cell in (active, NONE, NONE, NONE, NONE)]
+        used = (_date(root.key_last_used), "us-east-1", "iam") if root.key_last_used else (NONE, NONE, NONE)
+        keys: list[str] = []
+        for number in range(2):
+            held = number < root.keys
+            keys += [_bool(held), _date(root.created) if held else NONE, *(used if held else (NONE, NONE, NONE))]
         rows.writerow(
             ["<root_account>", arn, _date(root.created), no, last, no, no, _bool(root.mfa), *keys, *CERTIFICATES]
         )

@@ -31,7 +31,15 @@ DOCUMENT: Mapping[str, type] = {
 ENTITY: Mapping[str, type] = {"name": str, "path": str, "policies": dict, "attached": list}
 KINDS: Mapping[str, Mapping[str, type]] = {
     "": DOCUMENT,
-    "root": {"mfa": bool, "keys": int, "created": str, "password_last_used": str},
+    "root": {
+        "mfa": bool,
+        "virtual": bool,
+        "password": bool,
+        "keys": int,
+        "key_last_used": str,
+        "created": str,
+        "password_last_used": str,
+    },
     "policies": {"name": str, "path": str, "document": dict},
     "groups": ENTITY,
     "roles": {**ENTITY, "trust": dict},
@@ -115,7 +123,7 @@ def fields(kind: str, row: Any) -> None:
         if name not in allowed or type(value) is not allowed[name]:
             raise UsageFault(
                 f"{where} has {name!r} of type {type(value).__name__}, which no lab understands",
-                f"take it out, or write one of {', '.join(f'{key} ({kind.__name__})' for key, kind in allowed.items())}",
+                f"take it out, or write {', '.join(f'{key} ({kind.__name__})' for key, kind in allowed.items())}",
             )
 
 

@@ -113,7 +113,10 @@ def describe(account: Account) -> dict[str, Any]:
         "root": _kept(
             {
                 "mfa": root.mfa,
+                "virtual": root.virtual,
+                "password": root.password,
                 "keys": root.keys,
+                "key_last_used": _when(root.key_last_used),
                 "created": _when(root.created),
                 "password_last_used": _when(root.password_last_used),
             }

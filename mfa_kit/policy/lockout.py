@@ -97,7 +97,8 @@ def _fates(one: Person, more: tuple[str, ...], snapshot: Snapshot) -> list[Fate]
 def _stopped(one: Person, more: tuple[str, ...], context: Context) -> tuple[bool | None, bool]:
     """Whether work would stop, and whether it does today."""
     found = {**one.about, **context}
-    return stops((*one.documents, *more), found), stops(one.documents, found) is True
+    would, does = stops((*one.documents, *more), found), stops(one.documents, found)
+    return None if one.unread and not would else would, does is True
 
 
 # A row of a table: whether it is the case, and what it would make of somebody. The first that is the case counts.
@@ -123,7 +124,7 @@ def _console(one: Person, more: tuple[str, ...], snapshot: Snapshot) -> Fate:
         (with_mfa is True, Standing.LOCKED, "the policies deny all work even with MFA"),
         (None in {stopped, with_mfa}, Standing.UNKNOWN, JUDGED),
         (not stopped, Standing.FINE, "nothing demands MFA of this sign-in"),
-        (len(one.devices) == 1 and bool(usable), Standing.RISKS, f"has one device that is known, {_serials(one)}"),
+        (len(one.devices) == 1 and bool(usable), Standing.RISKS, _single(one)),
         (bool(usable), Standing.FINE, f"signs in with {', '.join(sorted(usable))}"),
         (one.mfa is not False and not one.devices, Standing.UNKNOWN, UNREAD),
         (change is None, Standing.UNKNOWN, f"{what}, and whether a new password is due could not be read"),
@@ -134,8 +135,9 @@ def _console(one: Person, more: tuple[str, ...], snapshot: Snapshot) -> Fate:
     return _fate(one, "console", rows, first=_enroll(one), already=already)
 
 
-def _serials(one: Person) -> str:
-    return ", ".join(each.serial for each in one.devices)
+def _single(one: Person) -> str:
+    serials = ", ".join(each.serial for each in one.devices)
+    return f"has one device, {serials}" if one.complete else f"has {serials}; others are looked for with --group"
 
 
 def _enroll(one: Person) -> str:

@@ -13,7 +13,7 @@ from enum import StrEnum
 from mfa_kit.account import ROOTLESS, Part, Person, Snapshot, command, people
 from mfa_kit.errors import UsageFault
 from mfa_kit.models import check_user
-from mfa_kit.permissions import demands_mfa, lets_in
+from mfa_kit.permissions import lets_in
 from mfa_kit.policy.texts import Variant, Wish, policy
 
 ADMINISTRATORS, PEOPLE, ROLE = "administrators", "people", "ec2-instances"
@@ -268,7 +268,7 @@ def _devices(everybody: Sequence[Person], snapshot: Snapshot) -> list[Step]:
 
 def _enforced(everybody: Sequence[Person], *, known: bool) -> list[Step]:
     """Demand MFA last, of the groups with console users, each after it was looked at."""
-    told = {one.name: demands_mfa(one.documents, one.about) for one in everybody if one.password}
+    told = {one.name: one.demands_mfa for one in everybody if one.password}
     free = {name for one in everybody if one.password and told[one.name] is not True for name in one.user.groups}
     fresh = {ADMINISTRATORS, PEOPLE} if not any(one.password for one in everybody) else set()
     paths = any(one.user.arn.partition(":user/")[2] != one.name for one in everybody)

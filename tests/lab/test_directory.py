@@ -219,3 +219,19 @@ def test_what_stands_in_the_way_of_delete_user(admin: Aws) -> None:
         admin.iam.delete_user(UserName="alice")
     admin.iam.delete_access_key(UserName="alice", AccessKeyId=key)
     admin.iam.delete_user(UserName="alice")
+
+
+def test_what_is_told_of_root() -> None:
+    """A virtual device is listed with root's ARN and no name; keys and password are in summary and report."""
+    described = {"root": {"virtual": True, "password": False, "keys": 1, "key_last_used": "2026-01-02T03:04:05+00:00"}}
+    with Lab(description=described) as lab:
+        admin = Aws(lab, (lab.admin.access_key_id, lab.admin.secret_access_key, None))
+        (device,) = admin.iam.list_virtual_mfa_devices()["VirtualMFADevices"]
+        assert device["SerialNumber"] == "arn:aws:iam::000000000000:mfa/root-account-mfa-device"
+        assert device["User"]["Arn"] == "arn:aws:iam::000000000000:root"
+        assert "UserName" not in device["User"]
+        assert admin.iam.get_account_summary()["SummaryMap"]["AccountPasswordPresent"] == 0
+        admin.iam.generate_credential_report()
+        row = admin.iam.get_credential_report()["Content"].decode().splitlines()[1].split(",")
+    assert row[8:13] == ["true", "2020-01-02T03:04:05Z", "2026-01-02T03:04:05Z", "us-east-1", "iam"]
+    assert row[13:15] == ["false", "N/A"]

@@ -137,6 +137,25 @@ def test_operators(condition: dict[str, Any], context: dict[str, Any], wanted: V
     assert _verdict({"Action": "*", "Resource": "*", "Condition": condition}, **context) is wanted
 
 
+def test_policies_that_nobody_has_are_simulated(admin: Aws) -> None:
+    """SimulateCustomPolicy: each action on each resource, in the context that is given."""
+
+    def judged(**context: Any) -> list[str]:
+        entries = [
+            {"ContextKeyName": name.replace("__", ":"), "ContextKeyValues": [value], "ContextKeyType": "boolean"}
+            for name, value in context.items()
+        ]
+        found = admin.iam.simulate_custom_policy(
+            PolicyInputList=[document(FORCE, {"Action": "ec2:*", "Resource": "*"})],
+            ActionNames=["ec2:RunInstances", "iam:ListMFADevices"],
+            ContextEntries=entries,
+        )
+        return [row["EvalDecision"] for row in found["EvaluationResults"]]
+
+    assert judged() == ["explicitDeny", "implicitDeny"]
+    assert judged(aws__MultiFactorAuthPresent="true") == ["allowed", "implicitDeny"]
+
+
 def test_an_operator_that_the_lab_cannot_judge_is_an_error() -> None:
     """Nothing is ever passed as if it had been judged."""
     with pytest.raises(IamError, match="BinaryEquals"):

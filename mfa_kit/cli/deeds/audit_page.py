@@ -45,6 +45,8 @@ WAYS = (
     ("no MFA", "#8b0a1a"),
     ("unknown", "#6b6b6b"),
 )
+# Names in a row of the summary.
+SHOWN = 3
 RADIUS, ROUND = 54, 339.292  # a circle's radius and circumference
 
 
@@ -86,7 +88,8 @@ def _made(snapshot: Snapshot) -> str:
 def _lead(answers: Sequence[Answer]) -> str:
     count = Counter(one.result for one in answers)
     worst = next((one.rule.severity for one in answers if one.result is Result.FAIL), None)
-    said = [f"<b>{count[Result.PASS]} of {len(answers)} rules are kept.</b>"]
+    applied = len(answers) - count[Result.NOT_APPLICABLE]
+    said = [f"<b>{count[Result.PASS]} of {applied} rules are kept.</b>"]
     if worst is not None:
         urgent = sum(
             one.result is Result.FAIL and one.rule.severity in {Severity.CRITICAL, Severity.HIGH} for one in answers
@@ -189,8 +192,9 @@ def _first(answers: Sequence[Answer]) -> Iterator[str]:
         yield "<h2>What to put right, worst first</h2><table><thead><tr><th>Severity</th><th>What should be</th>"
         yield "<th>Where it is not</th></tr></thead><tbody>"
         for one in failed:
-            names = ", ".join(_text(each.subject) for each in one.findings[:3])
-            more = f" and {len(one.findings) - 3} more" if len(one.findings) > 3 else ""  # noqa: PLR2004 - as above
+            subjects = list(dict.fromkeys(each.subject for each in one.findings))
+            names = ", ".join(map(_text, subjects[:SHOWN]))
+            more = f" and {len(subjects) - SHOWN} more" if len(subjects) > SHOWN else ""
             yield f"<tr><td>{_mark(one.rule.severity)}</td><td>{_text(one.rule.title)}</td><td>{names}{more}</td></tr>"
         yield "</tbody></table>"
 

@@ -97,8 +97,13 @@ def lockout(
     max_age: float,
 ) -> None:
     text = read(document) if document else None
-    asks = trying.may_have_to_change
-    with kit.snapshot(flags, file=file, max_age=max_age, passwords_of=asks) as (snapshot, account):
+    with kit.snapshot(
+        flags,
+        file=file,
+        max_age=max_age,
+        passwords_of=trying.may_have_to_change,
+        devices_of=lambda one: group in one.user.groups,
+    ) as (snapshot, account):
         tried = text or starting.force_mfa(snapshot.partition)
         fates = trying.lockout(snapshot, tried, group=group)
         compared = _compared(tried, account)

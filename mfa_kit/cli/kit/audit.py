@@ -36,6 +36,7 @@ def snapshot(
     max_age: float,
     backup_dir: Path | None = None,
     passwords_of: Callable[[Person], bool] = lambda _: False,
+    devices_of: Callable[[Person], bool] = lambda _: False,
 ) -> Iterator[tuple[Snapshot, Account | None]]:
     """Read a snapshot that was saved, or take one, and save it where a new file is named; tell which it is.
 
@@ -62,6 +63,7 @@ def snapshot(
                 backups=lambda virtual: _backups(virtual, ledger, backup_dir),
                 each=pool.map,
                 passwords_of=passwords_of,
+                devices_of=devices_of,
             )
         if file is not None:
             snapshots.write(found, file)
@@ -103,16 +105,16 @@ def partition(flags: Flags, named: str | None) -> str | None:
     import botocore.exceptions
     import botocore.session
 
-    session = botocore.session.Session(profile=flags.profile)
-    known = session.get_available_partitions()
+    try:
+        session = botocore.session.Session(profile=flags.profile)
+        known = session.get_available_partitions()
+        region = flags.region or session.get_config_variable("region")
+    except botocore.exceptions.ProfileNotFound as error:
+        raise UsageFault(str(error), "choose another --profile") from None
     if named is not None:
         if named not in known:
             raise UsageFault(f"there is no partition {named!r}", f"name one of {', '.join(known)}")
         return named
-    try:
-        region = flags.region or session.get_config_variable("region")
-    except botocore.exceptions.ProfileNotFound as error:
-        raise UsageFault(str(error), "choose another --profile") from None
     try:
         return str(session.get_partition_for_region(region)) if region else None
     except botocore.exceptions.UnknownRegionError:

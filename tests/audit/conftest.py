@@ -1,0 +1,95 @@
+"""Accounts of the lab, built sound or with one fault, and read as the product reads them."""
+
+import copy
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+
+from mfa_kit.account import Backup, Snapshot
+from mfa_kit.adapters.account import Reader
+from mfa_kit.adapters.iam import Iam
+from mfa_kit.lab.server import Lab
+from mfa_kit.models import Device
+from mfa_kit.policy.texts import Wish, policy
+from mfa_kit.survey import survey
+
+FORCE = policy(Wish())[0]
+MFA = {"Bool": {"aws:MultiFactorAuthPresent": "true"}}
+ADMINISTRATOR = "arn:aws:iam::aws:policy/AdministratorAccess"
+Change = Callable[[dict[str, Any]], None]
+
+
+def ago(days: int) -> str:
+    return (datetime.now(UTC) - timedelta(days=days)).isoformat()
+
+
+def trust(principal: dict[str, Any], **more: Any) -> dict[str, Any]:
+    row = {"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole", **more}
+    return {"Version": "2012-10-17", "Statement": [row]}
+
+
+def sound() -> dict[str, Any]:
+    """Describe an account in which nothing is wrong. The lab's own admin is its program."""
+    both = [{"name": "lab-admin"}, {"kind": "fido", "name": "key", "certifications": {"FIDO": "L1"}}]
+    return {
+        "version": 1,
+        "root": {"mfa": True, "password_last_used": ago(400)},
+        "password_policy": {
+            "minimum_password_length": 15,
+            "allow_change_password": True,
+            "password_reuse_prevention": 24,
+        },
+        "groups": [
+            {"name": "programs", "attached": [ADMINISTRATOR]},
+            {"name": "people", "policies": {"force-mfa": FORCE}},
+        ],
+        "roles": [
+            {"name": "web", "trust": trust({"Service": "ec2.amazonaws.com"})},
+            {"name": "ops", "trust": trust({"AWS": "arn:aws:iam::000000000000:root"}, Condition=MFA)},
+        ],
+        "users": [
+            {"name": "lab-admin", "groups": ["programs"], "devices": both},
+            {
+                "name": "alice",
+                "groups": ["people"],
+                "created": ago(300),
+                "password": True,
+                "password_changed": ago(200),
+                "password_last_used": ago(1),
+                "devices": [{"name": "alice"}],
+            },
+        ],
+    }
+
+
+def taken(
+    description: dict[str, Any],
+    *denied: str,
+    failing: Mapping[str, int] = MappingProxyType({}),
+    first: Callable[[Lab], None] = lambda _: None,
+    backups: Callable[[tuple[Device, ...]], tuple[Backup, ...]] = lambda _: (),
+    **how: Any,
+) -> tuple[Snapshot, Lab]:
+    """Take a snapshot of a described account; operations are denied every time, or at one call."""
+    with pytest.MonkeyPatch.context() as patch, Lab(description=description) as lab:
+        for name, value in lab.env.items():
+            patch.setenv(name, value)
+        first(lab)
+        for operation in denied:
+            lab.faults.add(operation, "denied", at="every")
+        for operation, number in failing.items():
+            lab.faults.add(operation, "denied", at=number)
+        iam = Iam(observe=lambda _: None, sleep=lambda _: None)
+        reader = Reader(iam.ask, now=iam.now, sleep=lambda _: None)
+        how = {"max_age": 14400.0, "caller": iam.caller(), "backups": backups, **how}
+        return survey(iam, reader, **how), lab
+
+
+def changed(change: Change | None) -> dict[str, Any]:
+    description = copy.deepcopy(sound())
+    if change is not None:
+        change(description)
+    return description

@@ -1,0 +1,340 @@
+"""Every rule, on accounts of the lab: a sound one, one with the rule's fault, and one that cannot be read."""
+
+import json
+from typing import Any
+
+import pytest
+
+from mfa_kit.account import Backup, Snapshot
+from mfa_kit.adapters import account as reader
+from mfa_kit.audit import book
+from mfa_kit.audit.finding import Answer, Limits, Profile, Result, Severity
+from mfa_kit.errors import IntegrityFault, UsageFault
+from mfa_kit.models import Device
+from tests.audit.conftest import ADMINISTRATOR, Change, ago, changed, sound, taken, trust
+
+ALICE = "arn:aws:iam::000000000000:mfa/alice"
+DETAILS, REPORT = "GetAccountAuthorizationDetails", "GetCredentialReport"
+VIRTUAL, DEVICES, SUMMARY = "ListVirtualMFADevices", "ListMFADevices", "GetAccountSummary"
+
+
+def ours(_: tuple[Device, ...]) -> tuple[Backup, ...]:
+    return (Backup(serial=ALICE, user="alice", file="/b/alice.png.age", there=True, opened=1.0),)
+
+
+def gone(_: tuple[Device, ...]) -> tuple[Backup, ...]:
+    lost = Backup(serial=ALICE, user="alice", file="/b/alice.png.age", there=False)
+    return (lost, Backup(serial=ALICE + "2", user="alice", file=None, there=False))
+
+
+def unopened(_: tuple[Device, ...]) -> tuple[Backup, ...]:
+    return (Backup(serial=ALICE, user="alice", file="/b/it's.png.age", there=True),)
+
+
+def broken(_: tuple[Device, ...]) -> tuple[Backup, ...]:
+    raise IntegrityFault("the ledger is damaged", "")
+
+
+def ask(snapshot: Snapshot, rule: str, **limits: Any) -> Answer:
+    (answer,) = book.audit(snapshot, book.chosen([rule]), Limits(**limits))
+    return answer
+
+
+@pytest.fixture(scope="module")
+def nothing_wrong() -> Snapshot:
+    return taken(sound(), backups=ours)[0]
+
+
+@pytest.mark.parametrize("rule", [rule.id for rule in book.RULES])
+def test_a_sound_account_keeps_every_rule(nothing_wrong: Snapshot, rule: str) -> None:
+    """None of them is vacuous there."""
+    answer = ask(nothing_wrong, rule)
+    assert (answer.result, answer.findings, answer.unsure) == (Result.PASS, (), ())
+
+
+def root(**fields: Any) -> Change:
+    return lambda found: found["root"].update(fields)
+
+
+def user(name: str, **fields: Any) -> Change:
+    def change(found: dict[str, Any]) -> None:
+        known = next((each for each in found["users"] if each["name"] == name), None)
+        if known is None:
+            found["users"].append({"name": name, "groups": ["people"], **fields})
+        else:
+            known.update(fields)
+
+    return change
+
+
+def group(name: str, **fields: Any) -> Change:
+    return lambda found: next(each for each in found["groups"] if each["name"] == name).update(fields)
+
+
+def role(name: str, **fields: Any) -> Change:
+    return lambda found: next(each for each in found["roles"] if each["name"] == name).update(fields)
+
+
+def passwords(**fields: Any) -> Change:
+    return lambda found: found["password_policy"].update(fields)
+
+
+def without_administrator(found: dict[str, Any]) -> None:
+    """Leave the lab's admin what the reading takes, and no more."""
+    rights = {"Effect": "Allow", "Action": ["iam:Get*", "iam:List*", "iam:Generate*"], "Resource": "*"}
+    group("programs", attached=[], policies={"read": {"Version": "2012-10-17", "Statement": [rights]}})(found)
+
+
+def without_instances(found: dict[str, Any]) -> None:
+    found["roles"] = [each for each in found["roles"] if each["name"] != "web"]
+
+
+def orphaned(found: dict[str, Any]) -> None:
+    found["devices"] = [{"name": "half-made"}]
+
+
+KEY = {"id": "AKIAAAAAAAAAAAAAAAAA", "secret": "s"}
+SMS = {"kind": "token", "serial": "arn:aws:iam::000000000000:sms-mfa/bob"}
+FIDO = {"kind": "fido", "name": "blue"}
+BOSS = {"groups": ["programs"], "password": True, "password_last_used": ago(1)}
+# Rule, the fault, who is named, and what the evidence says.
+FAULTS: list[tuple[str, Change, str, str]] = [
+    ("root.mfa", root(mfa=False), "root", "no MFA device"),
+    ("root.hardware", root(mfa=False), "root", "no MFA device at all"),
+    ("root.hardware", root(virtual=True), "root", "told to root alone"),
+    ("root.keys", root(keys=1), "root", "access keys"),
+    ("root.use", root(password_last_used=ago(2)), "root", "password was used 2 days ago"),
+    ("root.use", root(keys=1, key_last_used=ago(3)), "root", "access key was used 3 days ago"),
+    ("admins.exist", without_administrator, "000000000000", "only root is left"),
+    ("admins.mfa", user("boss", **BOSS), "boss", "without an MFA device"),
+    ("admins.phishing", user("boss", **BOSS, devices=[{"name": "boss"}]), "boss", "has: virtual"),
+    ("admins.spare", user("boss", **BOSS, devices=[{"name": "boss"}]), "boss", "single device, arn:"),
+    ("admins.spare", user("boss", **BOSS), "boss", "no device"),
+    ("users.mfa", user("bob", password=True), "bob", "no MFA device"),
+    ("users.sms", user("bob", password=True, devices=[SMS]), "bob", "phone number"),
+    ("users.fido-keys", user("bob", keys=[KEY], devices=[FIDO]), "bob", "security keys only"),
+    ("users.unused", user("alice", password_last_used=ago(46)), "alice", "not used for 46 days"),
+    ("users.unused", user("bob", created=ago(90), password=True), "bob", "never used in 90 days"),
+    ("users.unused", user("bob", keys=[{**KEY, "created": ago(70)}]), "bob", "key never used in 70 days"),
+    ("users.unused", user("bob", keys=[{**KEY, "last_used": ago(50)}]), "bob", "key not used for 50 days"),
+    ("users.old-keys", user("bob", keys=[{**KEY, "created": ago(90)}]), "bob", "90 days old"),
+    ("users.service", user("bob", password=True, keys=[{**KEY, "last_used": ago(1)}]), "bob", "never was"),
+    ("users.direct", user("alice", policies={"own": {"Statement": []}}), "alice", "own"),
+    ("users.direct", user("alice", attached=[ADMINISTRATOR]), "alice", "AdministratorAccess"),
+    ("users.groupless", user("alice", groups=[]), "alice", "in no group"),
+    ("groups.enforcement", group("people", policies={}), "people", "1 of its 1 console users: alice"),
+    ("roles.trust", role("ops", trust=trust({"AWS": "000000000000"})), "ops", "000000000000"),
+    ("roles.trust", role("ops", trust=trust({"AWS": "*"})), "ops", "*"),
+    ("roles.trust", role("ops", trust=trust({"AWS": "arn:aws:iam::000000000000:user/alice"})), "ops", "user/alice"),
+    ("roles.ec2", without_instances, "lab-admin", "no role is there for EC2"),
+    ("passwords.policy", passwords(minimum_password_length=14), "password policy", "14 characters: NIST wants 15"),
+    ("passwords.policy", passwords(require_symbols=True), "password policy", "symbols: NIST"),
+    ("passwords.policy", passwords(max_password_age=90), "password policy", "expire after 90 days"),
+    ("passwords.policy", lambda found: found.pop("password_policy"), "password policy", "IAM's own asks for 8"),
+    ("devices.orphans", orphaned, "arn:aws:iam::000000000000:mfa/half-made", "nobody has"),
+]
+
+
+@pytest.mark.parametrize(("rule", "fault", "subject", "evidence"), FAULTS, ids=[f"{row[0]}-{row[3]}" for row in FAULTS])
+def test_a_fault_is_found(rule: str, fault: Change, subject: str, evidence: str) -> None:
+    """By its own rule, with whom and how it is known, and a remedy."""
+    snapshot, _ = taken(changed(fault))
+    answer = ask(snapshot, rule)
+    assert answer.result is Result.FAIL
+    named = {each.subject: each for each in answer.findings}
+    assert set(named) == {subject}
+    assert any(evidence in each.evidence for each in answer.findings)
+    assert all(each.remedy for each in answer.findings)
+
+
+# Rule, what is denied, and what is changed besides so that the account would keep it otherwise.
+SILENT: list[tuple[str, tuple[str, ...], Change | None]] = [
+    ("root.mfa", (SUMMARY, REPORT), None),
+    ("root.hardware", (VIRTUAL,), None),
+    ("root.hardware", (SUMMARY, REPORT), None),
+    ("root.keys", (SUMMARY, REPORT), None),
+    ("root.use", (REPORT,), None),
+    ("admins.exist", (DETAILS,), None),
+    ("admins.mfa", (DETAILS,), None),
+    ("admins.mfa", (REPORT, DEVICES, VIRTUAL), None),
+    ("admins.phishing", (DEVICES,), None),
+    ("admins.spare", (DEVICES,), None),
+    ("users.mfa", (REPORT,), None),
+    ("users.mfa", (DETAILS,), None),
+    ("users.sms", (DEVICES,), user("bob", password=True, devices=[FIDO])),
+    ("users.fido-keys", (DEVICES,), user("bob", keys=[KEY], devices=[FIDO, {"kind": "token", "serial": "GAHT1"}])),
+    ("users.unused", (REPORT,), None),
+    ("users.old-keys", (REPORT,), None),
+    ("users.service", (REPORT,), None),
+    ("users.direct", (DETAILS,), None),
+    ("users.groupless", (DETAILS,), None),
+    ("groups.enforcement", (REPORT,), None),
+    ("groups.enforcement", (DETAILS,), None),
+    ("roles.trust", (DETAILS,), None),
+    ("roles.ec2", (DETAILS,), None),
+    ("roles.ec2", (REPORT,), without_instances),
+    ("passwords.policy", ("GetAccountPasswordPolicy",), None),
+    ("devices.orphans", (VIRTUAL,), None),
+    ("devices.quota", (VIRTUAL,), None),
+]
+
+
+@pytest.mark.parametrize(("rule", "denied", "change"), SILENT, ids=[f"{row[0]}-{'-'.join(row[1])}" for row in SILENT])
+def test_what_cannot_be_read_is_never_a_pass(rule: str, denied: tuple[str, ...], change: Change | None) -> None:
+    """It is unknown, and why is said."""
+    snapshot, _ = taken(changed(change), *denied)
+    answer = ask(snapshot, rule)
+    assert answer.result is Result.UNKNOWN
+    assert answer.unsure
+    assert all(each.why for each in answer.unsure)
+
+
+@pytest.mark.parametrize(
+    ("rule", "backups", "result"),
+    [
+        ("backups.there", gone, Result.FAIL),
+        ("backups.there", broken, Result.UNKNOWN),
+        ("backups.there", lambda _: (), Result.NOT_APPLICABLE),
+        ("backups.verified", unopened, Result.FAIL),
+        ("backups.verified", broken, Result.UNKNOWN),
+        ("backups.verified", lambda _: (), Result.NOT_APPLICABLE),
+    ],
+)
+def test_backups_of_this_desk(rule: str, backups: Any, result: Result) -> None:
+    """Missing, unknown, or none of ours: each is told apart, and a file's name is quoted for a shell."""
+    answer = ask(taken(sound(), backups=backups)[0], rule)
+    assert answer.result is result
+    if backups is unopened:
+        assert answer.findings[0].remedy[0].endswith("""-i IDENTITY '/b/it'"'"'s.png.age'""")
+    if backups is gone:
+        assert [each.subject for each in answer.findings] == [ALICE, ALICE + "2"]
+
+
+def test_every_rule_was_seen_to_fail_and_to_keep_silent() -> None:
+    """A rule that nobody saw failing may hold nothing."""
+    rules = {rule.id for rule in book.RULES}
+    apart = {"backups.there", "backups.verified"}
+    assert {row[0] for row in FAULTS} | apart | {"devices.quota"} == rules
+    assert {row[0] for row in SILENT} | apart == rules
+
+
+def test_near_the_quota_of_virtual_devices() -> None:
+    """From eight in ten on."""
+    snapshot, _ = taken(sound())
+    assert ask(snapshot, "devices.quota", quota=2 / 5000).result is Result.FAIL
+    assert ask(snapshot, "devices.quota", quota=3 / 5000).result is Result.PASS
+
+
+def test_govcloud_has_no_root() -> None:
+    """Its rules do not apply there, and the others do."""
+
+    def move(found: dict[str, Any]) -> None:
+        moved = json.loads(json.dumps(found).replace("arn:aws:", "arn:aws-us-gov:"))
+        found.update(moved, region="us-gov-west-1")
+
+    snapshot, _ = taken(changed(move))
+    answers = book.audit(snapshot, book.RULES, Limits())
+    told = {answer.rule.id: answer.result for answer in answers}
+    assert {told[name] for name in told if name.startswith("root.")} == {Result.NOT_APPLICABLE}
+    assert {told[name] for name in told if not name.startswith(("root.", "backups."))} == {Result.PASS}
+
+
+def test_root_whose_credentials_were_removed_needs_no_mfa() -> None:
+    """Centrally managed root: no password, nothing to protect; keys would be another matter."""
+    snapshot, _ = taken(changed(root(mfa=False, password=False)))
+    assert ask(snapshot, "root.mfa").result is Result.NOT_APPLICABLE
+    assert ask(snapshot, "root.keys").result is Result.PASS
+
+
+def test_a_kind_that_is_not_told_is_said_to_be_so() -> None:
+    """Of root's devices AWS tells the virtual ones only."""
+    answer = ask(taken(sound())[0], "root.hardware")
+    assert (answer.result, "does not tell which" in answer.why) == (Result.PASS, True)
+
+
+def test_passwords_by_cis() -> None:
+    """14 characters are enough, and 24 passwords are not used again."""
+    snapshot, _ = taken(changed(passwords(minimum_password_length=14)))
+    assert ask(snapshot, "passwords.policy", profile=Profile.CIS).result is Result.PASS
+    snapshot, _ = taken(changed(passwords(password_reuse_prevention=None, minimum_password_length=13)))
+    said = [each.evidence for each in ask(snapshot, "passwords.policy", profile=Profile.CIS).findings]
+    assert said == ["13 characters: CIS wants 14", "no earlier passwords are refused: CIS wants 24"]
+
+
+def test_nobody_and_nothing() -> None:
+    """Rules about what an account does not have do not apply."""
+
+    def bare(found: dict[str, Any]) -> None:
+        found["users"], found["roles"] = found["users"][:1], []
+        group("people", policies={})(found)
+
+    snapshot, _ = taken(changed(bare))
+    told = {answer.rule.id: answer.result for answer in book.audit(snapshot, book.RULES, Limits())}
+    assert told["groups.enforcement"] is told["roles.trust"] is Result.NOT_APPLICABLE
+
+
+def test_findings_stand_beside_what_could_not_be_read() -> None:
+    """A hole makes nothing better."""
+    snapshot, _ = taken(changed(user("bob", password=True)), DEVICES)
+    answer = ask(snapshot, "users.mfa")
+    assert (answer.result, answer.findings[0].subject) == (Result.FAIL, "bob")
+
+
+def test_a_doubt_about_who_administers_is_no_answer() -> None:
+    """Rights under a condition that cannot be judged."""
+    row = {"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": {"IpAddress": {"aws:SourceIp": "192.0.2.1"}}}
+    policies = {"some": {"Version": "2012-10-17", "Statement": [row]}}
+    snapshot, _ = taken(changed(user("bob", policies=policies, password=True, devices=[{"name": "bob"}])))
+    for rule in ("admins.mfa", "admins.phishing", "admins.spare"):
+        answer = ask(snapshot, rule)
+        assert (answer.result, [each.subject for each in answer.unsure]) == (Result.UNKNOWN, ["bob"])
+
+
+def test_who_came_after_the_report_is_named() -> None:
+    """A report is up to four hours old."""
+    snapshot, _ = taken(sound())
+    assert snapshot.report
+    report = type(snapshot.report)(made=snapshot.report.made, root=snapshot.report.root, users={})
+    later = Snapshot(**{name: getattr(snapshot, name) for name in Snapshot.__slots__} | {"report": report})
+    assert {each.subject for each in ask(later, "users.mfa").unsure} == {"alice", "lab-admin"}
+
+
+def test_a_gate_does_not_open_on_a_hole() -> None:
+    """At or above the severity that is asked for, unknown counts like a finding."""
+    snapshot, _ = taken(sound(), "GetAccountPasswordPolicy")
+    answers = book.audit(snapshot, book.RULES, Limits())
+    assert book.fails(answers, Severity.MEDIUM)
+    assert not book.fails(answers, Severity.HIGH)
+
+
+def test_a_rule_that_is_none_is_refused() -> None:
+    """By name, with what there is."""
+    with pytest.raises(UsageFault, match=r"there is no rule 'root\.mf'"):
+        book.chosen(["root.mf"])
+    assert [rule.id for rule in book.chosen(["devices", "root.mfa"])] == [
+        "root.mfa",
+        "devices.orphans",
+        "devices.quota",
+    ]
+
+
+def test_references_are_to_frameworks_that_are_known() -> None:
+    """Ids as the frameworks have them; each rule that demands what a framework does not says so by having none."""
+    known = ("CIS 3.0 1.", "FSBP IAM.", "NIST SP 800-63B-4 3.")
+    assert all(each.startswith(known) for rule in book.RULES for each in rule.references)
+
+
+def test_a_page_that_fails_leaves_the_pages_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What they show is found; what may be on the others is not called missing."""
+    monkeypatch.setattr(reader, "PAGE", 2)
+
+    def unsafe(found: dict[str, Any]) -> None:
+        user("alice", policies={"own": {"Statement": []}})(found)
+        without_instances(found)
+
+    snapshot, _ = taken(changed(unsafe), failing={DETAILS: 3})
+    assert ([len(snapshot.users), len(snapshot.groups), len(snapshot.roles)]) == [2, 2, 0]
+    told = {answer.rule.id: answer.result for answer in book.audit(snapshot, book.RULES, Limits())}
+    assert told["users.direct"] is Result.FAIL
+    for rule in ("admins.exist", "users.groupless", "groups.enforcement", "roles.ec2", "roles.trust"):
+        assert told[rule] is Result.UNKNOWN

@@ -1,0 +1,322 @@
+"""The snapshot: what is asked, how often, what becomes of an answer that does not come, and the file it is kept in."""
+
+import json
+import stat
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mfa_kit.account import ROOT, Part, Snapshot
+from mfa_kit.adapters import snapshots
+from mfa_kit.adapters.account import Reader
+from mfa_kit.adapters.iam import Iam
+from mfa_kit.audit import book
+from mfa_kit.audit.finding import Limits, Result
+from mfa_kit.errors import AwsFault, IntegrityFault, NoSuchEntity, UsageFault
+from mfa_kit.lab.server import Lab
+from mfa_kit.models import Caller, Device
+from mfa_kit.policy.lockout import may_have_to_change
+from mfa_kit.survey import survey
+from tests.audit.conftest import changed, sound, taken
+from tests.audit.test_rules import FIDO, KEY, user
+from tests.lab.client import Aws
+
+NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
+COLUMNS = (
+    "user,arn,user_creation_time,password_enabled,password_last_used,password_last_changed,password_next_rotation,"
+    "mfa_active,access_key_1_active,access_key_1_last_rotated,access_key_1_last_used_date,access_key_1_last_used_region,"
+    "access_key_1_last_used_service,access_key_2_active,access_key_2_last_rotated,access_key_2_last_used_date,"
+    "access_key_2_last_used_region,access_key_2_last_used_service"
+)
+# As recorded against the real service: radkawar/stackd, testdata/aws/iam/credential_report.json, ids changed.
+ROW = (
+    "alice,arn:aws:iam::123456789012:user/alice,2026-01-02T03:04:05Z,true,no_information,2026-01-02T03:04:06Z,"
+    "2026-04-02T03:04:06Z,false,true,2026-01-02T03:04:07Z,N/A,N/A,N/A,false,N/A,N/A,N/A,N/A"
+)
+
+
+class Answers:
+    """IAM's answers in their order, and what was asked. An error among them is raised."""
+
+    def __init__(self, **answers: list[Any]) -> None:
+        self.answers = answers
+        self.asked: list[str] = []
+
+    def __call__(self, operation: str, **_: Any) -> Any:
+        self.asked.append(operation)
+        answer = self.answers[operation].pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def report(text: str = f"{COLUMNS}\n{ROW}", *, hours: float = 0) -> dict[str, Any]:
+    return {"Content": text.encode(), "GeneratedTime": NOW - timedelta(hours=hours)}
+
+
+def reader(answers: Answers, slept: list[float] | None = None) -> Reader:
+    return Reader(answers, now=NOW.timestamp, sleep=(slept if slept is not None else []).append)
+
+
+STARTED, COMPLETE = {"State": "STARTED"}, {"State": "COMPLETE"}
+
+
+def test_a_young_report_is_taken_as_it_is() -> None:
+    """IAM throttles the making of reports."""
+    answers = Answers(get_credential_report=[report(hours=3)])
+    found = reader(answers).report(max_age=4 * 3600)
+    assert answers.asked == ["get_credential_report"]
+    row = found.users["alice"]
+    assert (row.password, row.password_used, row.mfa, len(row.keys), row.keys[0].used) == (True, None, False, 1, None)
+    assert row.password_expires == datetime(2026, 4, 2, 3, 4, 6, tzinfo=UTC).timestamp()
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        AwsFault("AWS answers ReportNotPresent: Unknown"),
+        AwsFault("AWS answers ReportExpired: Unknown"),
+        AwsFault("AWS answers ReportInProgress: Unknown"),
+        report(hours=5),
+    ],
+    ids=["none", "expired", "in progress", "old"],
+)
+def test_another_report_is_asked_for_and_waited_for(first: Any) -> None:
+    """Where there is none, or it is older than was asked."""
+    slept: list[float] = []
+    soon = AwsFault("AWS answers ReportInProgress: Unknown")
+    answers = Answers(
+        get_credential_report=[first, soon, soon, report()],
+        generate_credential_report=[STARTED, {"State": "INPROGRESS"}, COMPLETE],
+    )
+    assert reader(answers, slept).report(max_age=4 * 3600).made == NOW.timestamp()
+    assert len(slept) == 2
+
+
+def test_an_old_report_is_not_taken_for_the_new_one() -> None:
+    """IAM may show it while the new one is made; one that is complete and no younger is all there is."""
+    slept: list[float] = []
+    old = report(hours=5)
+    answers = Answers(get_credential_report=[old, old, report()], generate_credential_report=[STARTED, STARTED])
+    assert reader(answers, slept).report(max_age=0).made == NOW.timestamp()
+    assert len(slept) == 1
+    answers = Answers(get_credential_report=[old, old], generate_credential_report=[COMPLETE])
+    assert reader(answers).report(max_age=0).made == old["GeneratedTime"].timestamp()
+
+
+def test_a_report_that_never_comes_is_not_waited_for_without_end() -> None:
+    """A minute; then it is a hole."""
+    missing = AwsFault("AWS answers ReportNotPresent: Unknown")
+    answers = Answers(get_credential_report=[missing] * 99, generate_credential_report=[STARTED] * 99)
+    slept: list[float] = []
+    with pytest.raises(AwsFault, match="not ready after a minute"):
+        reader(answers, slept).report(max_age=0)
+    assert sum(slept) == 60
+
+
+def test_what_is_not_about_the_report_is_raised() -> None:
+    """Such as a denial; nothing is made then."""
+    answers = Answers(get_credential_report=[AwsFault("AWS answers AccessDenied: no")])
+    with pytest.raises(AwsFault, match="AccessDenied"):
+        reader(answers).report(max_age=0)
+
+
+@pytest.mark.parametrize("text", ["user,arn\nalice,x", f"{COLUMNS}\n{ROW.replace('2026-01-02T03:04:05Z', 'soon')}"])
+def test_a_report_of_another_form_is_no_report(text: str) -> None:
+    """A column that is not there, a date that is none."""
+    with pytest.raises(AwsFault, match="not as documented"):
+        reader(Answers(get_credential_report=[report(text)])).report(max_age=9e9)
+
+
+def test_who_has_no_password_has_none_to_change() -> None:
+    """IAM knows no login profile then."""
+    answers = Answers(get_login_profile=[NoSuchEntity("")])
+    assert reader(answers).must_change("alice") is False
+
+
+def test_the_whole_account_is_read_in_few_requests() -> None:
+    """Pages, one for each user whose kind nothing else tells, and ten: the listing of virtual devices tells most."""
+
+    def many(found: dict[str, Any]) -> None:
+        found["users"] += [{"name": f"u{n}", "groups": ["people"], "devices": [{"name": f"u{n}"}]} for n in range(40)]
+        found["users"] += [{"name": f"k{n}", "groups": ["people"], "devices": [FIDO]} for n in range(3)]
+
+    snapshot, lab = taken(changed(many))
+    operations = [call.operation for call in lab.calls]
+    assert operations.count("ListMFADevices") == 3 + 1  # and the administrator
+    assert operations.count("GetMFADevice") == 1
+    assert len(operations) <= 2 + 4 + 10
+    assert snapshot.holes == ()
+    assert snapshot.certified[snapshot.listed["lab-admin"][1].serial] == ("FIDO L1",)
+
+
+def later(lab: Lab) -> None:
+    """Make a report, and users after it."""
+    admin = Aws(lab, (lab.admin.access_key_id, lab.admin.secret_access_key, None))
+    admin.iam.generate_credential_report()
+    for name in ("dora", "emil"):
+        admin.iam.create_user(UserName=name)
+    admin.iam.create_login_profile(UserName="dora", Password="correct horse battery staple")
+    admin.iam.create_access_key(UserName="emil")
+
+
+def test_users_who_came_since_the_report_are_asked_about() -> None:
+    """IAM keeps a report for four hours, and the day of a rollout is shorter than that."""
+    snapshot, _ = taken(sound(), first=later)
+    assert snapshot.report
+    dora, emil = (snapshot.report.users[name] for name in ("dora", "emil"))
+    assert (dora.password, dora.keys) == (True, ())
+    assert (emil.password, [key.active for key in emil.keys]) == (False, [True])
+    (answer,) = book.audit(snapshot, book.chosen(["users.mfa"]), Limits())
+    assert [each.subject for each in answer.findings] == ["dora"]
+
+
+def test_who_cannot_be_asked_about_is_a_hole_of_his_own() -> None:
+    """And unknown, not without a password."""
+    snapshot, _ = taken(sound(), "ListAccessKeys", first=later)
+    assert [(hole.part, hole.about) for hole in snapshot.holes] == [(Part.REPORT, "dora"), (Part.REPORT, "emil")]
+    (answer,) = book.audit(snapshot, book.chosen(["users.mfa"]), Limits())
+    assert (answer.result, [each.subject for each in answer.unsure]) == (Result.UNKNOWN, ["dora", "emil"])
+
+
+def test_who_is_asked_about_a_new_password() -> None:
+    """Whoever did not sign in since it was set; of the others nothing is asked."""
+    new = user("bob", password=True, password_reset_required=True)
+    snapshot, lab = taken(changed(new), passwords_of=may_have_to_change)
+    assert snapshot.must_change == {"bob": True}
+    assert [call.operation for call in lab.calls].count("GetLoginProfile") == 1
+
+
+def test_a_user_who_is_gone_meanwhile_has_no_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And one who cannot be asked about is a hole of his own."""
+
+    def devices(_: Iam, name: str) -> list[Device]:
+        raise NoSuchEntity("gone") if name == "bob" else AwsFault("throttled")
+
+    monkeypatch.setattr(Iam, "devices", devices)
+    snapshot, _ = taken(changed(user("bob", password=True, devices=[FIDO])))
+    assert snapshot.listed == {"bob": ()}
+    assert [(hole.part, hole.about) for hole in snapshot.holes] == [(Part.DEVICES, "lab-admin")]
+
+
+class Rooted:
+    """An account as root's own session sees it: a little of each part."""
+
+    def __init__(self, *own: Device) -> None:
+        self.own = list(own)
+
+    def now(self) -> float:
+        return NOW.timestamp()
+
+    def devices(self, user: str) -> list[Device]:
+        raise AssertionError(user)
+
+    def report(self, *, max_age: float) -> Any:
+        return reader(Answers(get_credential_report=[report()])).report(max_age=max_age)
+
+    def summary(self) -> Mapping[str, int]:
+        return {"AccountMFAEnabled": 1, "AccountAccessKeysPresent": 0}
+
+    def details(self) -> Iterable[Any]:
+        return iter(())
+
+    def virtual(self) -> Iterable[Device]:
+        return iter([each for each in self.own if ":mfa/" in each.serial])
+
+    def own_devices(self) -> list[Device]:
+        return self.own
+
+    def password_policy(self) -> Any:
+        return reader(Answers(get_account_password_policy=[NoSuchEntity("")])).password_policy()
+
+
+@pytest.mark.parametrize(
+    ("serials", "result"),
+    [
+        (["arn:aws:iam::123456789012:mfa/root"], Result.FAIL),
+        (["arn:aws:iam::123456789012:mfa/root", "arn:aws:iam::123456789012:u2f/root/key"], Result.PASS),
+        (["GAHT12345678"], Result.PASS),
+    ],
+)
+def test_a_session_of_roots_tells_all_of_its_devices(serials: list[str], result: Result) -> None:
+    """Then it is known whether they are virtual only."""
+    account: Any = Rooted(*(Device(serial, ROOT) for serial in serials))
+    caller = Caller("123456789012", "arn:aws:iam::123456789012:root")
+    snapshot = survey(account, account, caller=caller, max_age=0, backups=lambda _: ())
+    assert snapshot.root_devices == tuple(account.own)
+    (answer,) = book.audit(snapshot, book.chosen(["root.hardware"]), Limits())
+    assert answer.result is result
+
+
+# the file
+
+
+def test_a_snapshot_is_read_as_it_was_written(tmp_path: Path) -> None:
+    """All of it, 0600, holes and all; and it says nothing of keys or seeds."""
+    loud = user("bob", password=True, keys=[KEY], devices=[FIDO])
+    snapshot, lab = taken(changed(loud), "ListVirtualMFADevices")
+    file = tmp_path / "account.json"
+    snapshots.write(snapshot, file)
+    assert snapshots.read(file) == snapshot
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert [each.name for each in tmp_path.iterdir()] == ["account.json"]
+    text = file.read_text()
+    assert "AKIA" not in text
+    assert lab.admin.secret_access_key not in text
+
+
+def test_a_snapshot_is_never_written_over_another_file(tmp_path: Path) -> None:
+    """And nothing of it is left beside."""
+    file = tmp_path / "account.json"
+    file.write_text("mine")
+    with pytest.raises(IntegrityFault, match="cannot be written"):
+        snapshots.write(taken(sound())[0], file)
+    assert file.read_text() == "mine"
+    with pytest.raises(IntegrityFault, match="cannot be written"):
+        snapshots.write(taken(sound())[0], tmp_path / "no" / "folder.json")
+    assert list(tmp_path.iterdir()) == [file]
+
+
+HEAD = {"schema": "mfa-kit/snapshot", "version": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "is no snapshot"),
+        ("[]", "is no snapshot"),
+        (json.dumps({**HEAD, "version": 2}), "is no snapshot"),
+        (json.dumps(HEAD), "is damaged"),
+        (json.dumps({**HEAD, "at": "now", "account": "1", "caller": "arn:aws:a"}), "is damaged"),
+        (json.dumps({**HEAD, "at": 1, "account": 1, "caller": "arn:aws:a"}), "is damaged"),
+        (json.dumps({**HEAD, "at": 1, "account": "1", "caller": "arn:aws:a", "users": {}}), "is damaged"),
+        (
+            json.dumps({**HEAD, "at": 1, "account": "1", "caller": "arn:aws:a", "holes": [{"part": "x", "why": ""}]}),
+            "is damaged",
+        ),
+        (json.dumps({**HEAD, "at": 1, "account": "1", "caller": "me"}), "is damaged"),
+        (json.dumps({**HEAD, "at": True, "account": "1", "caller": "arn:aws:a"}), "is damaged"),
+    ],
+)
+def test_what_is_no_snapshot_is_refused(text: str, said: str, tmp_path: Path) -> None:
+    """By one sentence, whatever it is."""
+    file = tmp_path / "account.json"
+    file.write_text(text)
+    with pytest.raises(UsageFault, match=said):
+        snapshots.read(file)
+
+
+def test_fields_of_a_newer_version_are_passed_over(tmp_path: Path) -> None:
+    """New fields may come at any time."""
+    file = tmp_path / "account.json"
+    file.write_text(json.dumps({**HEAD, "at": 1, "account": "1", "caller": "arn:aws:x", "new": {"field": 1}}))
+    assert snapshots.read(file) == Snapshot(at=1.0, account="1", caller="arn:aws:x")
+
+
+def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    """Such as a folder."""
+    with pytest.raises(UsageFault, match="cannot be read"):
+        snapshots.read(tmp_path)

@@ -1,0 +1,109 @@
+"""`audit` of an account of 5,000 users, all rules: API calls, own CPU and memory, live and from a snapshot.
+
+Beside it stands what a script does that lists each user's devices, one request a user.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mfa_kit.adapters.account import PAGE
+from mfa_kit.lab.server import Lab
+from tests.audit.conftest import ADMINISTRATOR, ago, sound
+from tests.bench.table import Row, show
+
+USERS = 5000
+# Of these the listing of virtual devices does not tell: security keys and hardware tokens.
+UNTOLD = 150
+BARE = 250
+NAIVE = """
+import boto3
+from concurrent.futures import ThreadPoolExecutor
+iam = boto3.client("iam")
+names = [user["UserName"] for page in iam.get_paginator("list_users").paginate() for user in page["Users"]]
+with ThreadPoolExecutor(8) as pool:
+    list(pool.map(lambda name: iam.list_mfa_devices(UserName=name), names))
+"""
+
+
+def described() -> dict[str, Any]:
+    """Describe the account: groups of fifty, a few administrators, keys here and there."""
+    found = sound()
+    people = found["groups"][1]
+    found["groups"] += [{**people, "name": f"team{number:03}"} for number in range(100)]
+    for number in range(USERS - len(found["users"])):
+        name = f"user{number:04}"
+        if number < UNTOLD:
+            devices: list[dict[str, Any]] = [{"kind": "fido", "name": "key"}]
+        else:
+            devices = [] if number < UNTOLD + BARE else [{"name": name, "seed": "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"}]
+        found["users"].append(
+            {
+                "name": name,
+                "groups": [f"team{number % 100:03}"],
+                "created": ago(400),
+                "password": True,
+                "password_changed": ago(100),
+                "password_last_used": ago(1),
+                "keys": [{"id": f"AKIA{number:016}", "secret": "s", "created": ago(30)}] if number % 3 == 0 else [],
+                "devices": devices,
+                **({"attached": [ADMINISTRATOR]} if number < 3 else {}),
+            }
+        )
+    return found
+
+
+def measured(command: Sequence[str], env: Mapping[str, str], *, ends: int = 1) -> tuple[float, float]:
+    """Run a command that ends with a code; return the CPU seconds and the most memory, in MB, that it had."""
+    child = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=env
+    )
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode != ends:
+        raise subprocess.CalledProcessError(child.returncode, command)
+    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+
+
+def main() -> int:
+    """Measure; return the exit code."""
+    with Lab(description=described()) as lab, tempfile.TemporaryDirectory() as home:
+        env = {**os.environ, "MFA_KIT_HOME": home, **lab.env}
+        audit = [sys.executable, "-m", "mfa_kit", "audit", "--output", "json"]
+        measured(audit, env)
+        runs, calls = [], Counter[str]()
+        for _ in range(3):
+            seen = len(lab.calls)
+            runs.append(measured(audit, env))
+            calls = Counter(call.operation for call in lab.calls[seen:])
+        snapshot = Path(home) / "account.json"
+        kept = [*audit, "--snapshot", str(snapshot)]
+        measured(kept, env)
+        offline = [measured(kept, env) for _ in range(3)]
+        seen = len(lab.calls)
+        naive = measured([sys.executable, "-c", NAIVE], env, ends=0)
+        naive_calls = len(lab.calls) - seen
+    pages = calls["GetAccountAuthorizationDetails"] + calls["ListVirtualMFADevices"]
+    total = calls.total()
+    return show(
+        f"audit of {USERS} users, {PAGE} a page",
+        [
+            Row("calls: pages, one a user of unknown kind, ten", total, "calls", pages + UNTOLD + 10),
+            Row("calls of a script that asks for each user", naive_calls, "calls"),
+            Row("calls of ours for a hundred of users", 100 * total / USERS, "calls", 100 / 20),
+            Row("own CPU, the least of three", min(seconds for seconds, _ in runs), "s", 3.0),
+            Row("own CPU of that script, which judges nothing", naive[0], "s"),
+            Row("memory, the most of three", max(memory for _, memory in runs), "MB", 200.0),
+            Row("own CPU from a snapshot", min(seconds for seconds, _ in offline), "s", 3.0),
+            Row("memory from a snapshot", max(memory for _, memory in offline), "MB", 200.0),
+        ],
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

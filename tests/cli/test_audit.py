@@ -1,0 +1,337 @@
+"""The command lines: forms, exit codes, snapshots, and that a name out of IAM drives neither a terminal nor a page."""
+
+import json
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mfa_kit.lab.server import Lab
+from tests.audit.conftest import changed, sound
+from tests.audit.test_rules import FIDO, group, passwords, user
+from tests.conftest import MfaKit, Result
+
+Kit = Callable[..., Result]
+HOSTILE = "</pre><script>alert(1)</script>\x1b[31m\u202e=1+1"
+SIGNED_IN = {"password": True, "password_last_used": "2026-01-01T00:00:00+00:00"}
+
+
+@pytest.fixture
+def kit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kit:
+    """Run a command line at a lab of its own, that a description makes."""
+    monkeypatch.setenv("MFA_KIT_HOME", str(tmp_path / "desk"))
+
+    def run(*args: str | Path, description: dict[str, Any] | None = None, denied: tuple[str, ...] = ()) -> Result:
+        with Lab(description=description or sound()) as lab:
+            for name, value in lab.env.items():
+                monkeypatch.setenv(name, value)
+            for operation in denied:
+                lab.faults.add(operation, "denied", at="every")
+            return MfaKit(tmp_path / "desk").run(*args)
+
+    return run
+
+
+@pytest.fixture
+def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MfaKit:
+    """Run where there is no AWS at all."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MFA_KIT_HOME", str(tmp_path / "desk"))
+    return MfaKit(tmp_path / "desk")
+
+
+def test_a_sound_account_is_told_so(kit: Kit) -> None:
+    """Exit code 0; a line a rule, and how old the report is."""
+    done = kit("audit")
+    assert done.code == 0, done.out
+    assert len(done.out.splitlines()) == 24
+    assert re.search(r"24 rules: 22 pass, 2 not applicable; credential report 0 h \d min old", done.err)
+
+
+def test_findings_make_the_exit_code_one(kit: Kit) -> None:
+    """At or above --fail-on, and not below."""
+    weak = changed(passwords(require_symbols=True))
+    assert kit("audit", description=weak).code == 1
+    assert kit("audit", "--fail-on", "medium", description=weak).code == 1
+    assert kit("audit", "--fail-on", "high", description=weak).code == 0
+    assert kit("audit", "--rule", "root", description=weak).code == 0
+
+
+def test_a_hole_makes_the_exit_code_one(kit: Kit) -> None:
+    """And is named on stderr."""
+    done = kit("audit", "--rule", "passwords.policy", denied=("GetAccountPasswordPolicy",))
+    assert done.code == 1
+    assert done.out.startswith("UNKNOWN")
+    assert "not read: password policy: AWS answers AccessDenied" in done.err
+
+
+def test_json_has_all_of_it(kit: Kit) -> None:
+    """Rules, findings with their remedies, what is unknown, holes, and times."""
+    done = kit(
+        "audit", "--output", "json", description=changed(passwords(require_symbols=True)), denied=("ListMFADevices",)
+    )
+    found = json.loads(done.out)
+    assert (found["schema"], found["version"], found["account"]) == ("mfa-kit/audit", 1, "000000000000")
+    assert found["holes"][0]["about"] == "lab-admin"
+    rules = {row["rule"]: row for row in found["rules"]}
+    assert rules["passwords.policy"]["findings"][0]["remedy"][0].startswith("aws iam update-account-password-policy")
+    assert rules["admins.spare"]["unknown"][0]["subject"] == "lab-admin"
+    assert rules["root.mfa"]["references"] == ["CIS 3.0 1.5", "FSBP IAM.9"]
+
+
+def test_csv_and_json_lines_have_a_line_a_finding(kit: Kit) -> None:
+    """And one for a rule that has none."""
+    weak = changed(passwords(require_symbols=True, max_password_age=30))
+    lines = kit(
+        "audit", "--rule", "passwords", "--rule", "root.mfa", "--output", "csv", description=weak
+    ).out.splitlines()
+    assert [line.split(",")[0] for line in lines] == ["result", "fail", "fail", "pass"]
+    rows = [json.loads(line) for line in kit("audit", "--output", "jsonl", "--rule", "passwords").out.splitlines()]
+    assert [(row["schema"], row["result"]) for row in rows] == [("mfa-kit/audit-finding", "pass")]
+
+
+def test_html_is_for_the_audit_alone(kit: Kit) -> None:
+    """Before and after the verb; elsewhere it is refused, wherever it stood."""
+    assert kit("audit", "--output", "html").out.startswith("<!DOCTYPE html>")
+    assert kit("--output", "html", "audit").out.startswith("<!DOCTYPE html>")
+    for line in (("status", "--output", "html"), ("--output", "html", "status")):
+        refused = kit(*line)
+        assert refused.code == 2
+        assert "'html'" in refused.err.replace("html' is not", "'html'")
+
+
+def test_a_snapshot_is_made_once_and_then_read(kit: Kit, tmp_path: Path, offline: MfaKit) -> None:
+    """Offline it says the same."""
+    file = tmp_path / "account.json"
+    weak = changed(passwords(require_symbols=True))
+    made = kit("audit", "--snapshot", file, "--output", "json", description=weak)
+    assert file.stat().st_mode & 0o777 == 0o600
+    again = offline.run("audit", "--snapshot", file, "--output", "json")
+    assert (again.code, json.loads(again.out)) == (made.code, json.loads(made.out))
+    assert f"offline: account 000000000000 as {file} has it" in again.err
+
+
+class Page(HTMLParser):
+    """The text and the elements of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        for name, value in attrs:
+            assert not name.startswith("on")
+            assert name not in {"src", "href"}, value
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture
+def hostile(kit: Kit, tmp_path: Path) -> Path:
+    """Make a snapshot whose names are what an attacker would choose, could he."""
+    file = tmp_path / "hostile.json"
+    kit(
+        "audit",
+        "--snapshot",
+        file,
+        description=changed(user("bob", password=True, policies={"own": {"Statement": []}})),
+    )
+    file.write_text(file.read_text().replace('"bob"', json.dumps(HOSTILE)).replace('"own"', json.dumps(HOSTILE)))
+    return file
+
+
+def test_no_name_drives_a_page(hostile: Path, offline: MfaKit) -> None:
+    """It is escaped, and there is no script, nothing from elsewhere."""
+    out = offline.run("audit", "--snapshot", hostile, "--output", "html").out
+    page = Page(out)
+    assert {"script", "link", "img", "iframe"}.isdisjoint(page.tags)
+    assert "<script>alert(1)</script>\\x1b[31m\\u202e=1+1" in page.text
+    assert "default-src 'none'" in out
+    assert {"svg", "circle", "rect", "pre", "details"} <= set(page.tags)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [("audit",), ("audit", "--output", "csv"), ("policy", "lockout"), ("policy", "onboard"), ("policy", "lint")],
+    ids=" ".join,
+)
+def test_no_name_drives_a_terminal(line: tuple[str, ...], hostile: Path, offline: MfaKit) -> None:
+    """Control and bidirectional characters are written out."""
+    done = offline.run(*line, "--snapshot", hostile)
+    assert done.code in {0, 1, 6}
+    for char in ("\x1b", "\u202e"):
+        assert char not in done.out + done.err
+
+
+def test_the_page_of_an_account_with_every_kind_of_device(kit: Kit) -> None:
+    """How people sign in is counted by the best that each has."""
+    sms = {"kind": "token", "serial": "arn:aws:iam::000000000000:sms-mfa/s"}
+    everybody = changed(None)
+    for name, devices in {"f": [FIDO], "s": [sms], "n": []}.items():
+        user(name, devices=devices, **SIGNED_IN)(everybody)
+    text = Page(kit("audit", "--output", "html", description=everybody).out).text
+    for said in (
+        "4 users have a console password",
+        "1 security key or passkey (25 %)",
+        "1 code from an app or a token (25 %)",
+        "1 text message (25 %)",
+        "1 no MFA (25 %)",
+    ):
+        assert said in text
+    partly = Page(kit("audit", "--output", "html", description=everybody, denied=("ListMFADevices",)).out).text
+    assert "2 kind unknown (50 %)" in partly
+    assert "Could not be read:" in partly
+    nothing = Page(kit("audit", "--output", "html", denied=("GetCredentialReport",)).out).text
+    assert "Nobody is known to have a console password." in nothing
+    assert "the credential report could not be read" in nothing
+
+
+def test_backups_of_this_desk(mfa_kit: MfaKit, users: Callable[[], str], recipient: str, identity_file: Path) -> None:
+    """Not opened yet, opened, and gone: by the ledger and the folder."""
+    name = users()
+    serial = f"arn:aws:iam::000000000000:mfa/{name}"
+    mfa_kit.run("enroll", name, "--with", "virtual", "--codes", "generated", "-r", recipient)
+    (file,) = mfa_kit.home.rglob("*.png.age")
+
+    def told() -> dict[str, list[str]]:
+        found = json.loads(mfa_kit.run("audit", "--rule", "backups", "--output", "json").out)
+        return {row["rule"]: [each["subject"] for each in row["findings"]] for row in found["rules"]}
+
+    assert told() == {"backups.there": [], "backups.verified": [serial]}
+    mfa_kit.run("backup", "verify", "-i", identity_file, file)
+    assert told() == {"backups.there": [], "backups.verified": []}
+    file.unlink()
+    assert told() == {"backups.there": [serial], "backups.verified": []}
+    (mfa_kit.home / "config.toml").write_text('recipients = ["nobody"]')
+    unknown = mfa_kit.run("audit", "--rule", "backups.there")
+    assert (unknown.code, unknown.out[:7]) == (1, "UNKNOWN")
+
+
+def test_another_account_is_refused(kit: Kit) -> None:
+    """As by every verb."""
+    done = kit("audit", "--account", "123456789012")
+    assert (done.code, done.out) == (2, "")
+
+
+# policy
+
+
+def test_show_prints_a_policy_and_explains_it(offline: MfaKit) -> None:
+    """JSON on stdout, every line's reason on stderr; no credentials are needed."""
+    done = offline.run("policy", "show")
+    assert json.loads(done.out)["Statement"][-1]["Sid"] == "DenyAllExceptListedIfNoMFA"
+    assert "BoolIfExists: plain access keys have no such key at all" in done.err
+
+
+@pytest.mark.parametrize(
+    ("flags", "partition"),
+    [
+        (("--region", "us-gov-west-1"), "aws-us-gov"),
+        (("--region", "cn-north-1"), "aws-cn"),
+        (("--partition", "aws-iso", "--region", "cn-north-1"), "aws-iso"),
+        ((), "aws"),
+    ],
+)
+def test_show_is_of_the_partition(flags: tuple[str, ...], partition: str, offline: MfaKit) -> None:
+    """That is named, or that of the region."""
+    assert f'"arn:{partition}:iam::*:mfa/*"' in offline.run("policy", "show", *flags).out
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [("--region", "nowhere"), ("--partition", "aws-moon"), ("--profile", "nobody")],
+    ids=" ".join,
+)
+def test_a_partition_that_there_is_none_of_is_refused(flags: tuple[str, ...], offline: MfaKit) -> None:
+    """Not guessed."""
+    assert offline.run("policy", "show", *flags).code == 2
+
+
+def test_lint_of_a_file(offline: MfaKit, tmp_path: Path) -> None:
+    """0 for none, 1 for a trap, 2 for what is no policy."""
+    file = tmp_path / "policy.json"
+    file.write_text(offline.run("policy", "show", "--first-sign-in", "--user-paths").out)
+    assert offline.run("policy", "lint", file, "--on", "group").code == 0
+    on_role = offline.run("policy", "lint", file, "--on", "role", "--output", "json")
+    assert (on_role.code, [row["trap"] for row in json.loads(on_role.out)["rows"]]) == (1, ["role"])
+    for text in (b"{}", b"\xff"):
+        file.write_bytes(text)
+        assert offline.run("policy", "lint", file).code == 2
+    assert offline.run("policy", "lint", tmp_path / "none.json").code == 2
+
+
+def test_lint_of_an_account(kit: Kit) -> None:
+    """Each policy of its own that speaks of MFA, where it is."""
+    done = kit("policy", "lint")
+    assert done.code == 1
+    assert "group people, policy force-mfa" in done.out
+
+
+def weak(name: str = "bob", **more: Any) -> dict[str, Any]:
+    description = changed(group("people", policies={}))
+    user(name, **{"password": True, **more})(description)
+    return description
+
+
+def test_lockout_ends_with_six_while_anybody_would_be(kit: Kit) -> None:
+    """By name and reason; and with 0 when nobody would."""
+    done = kit("policy", "lockout", "--group", "people", description=weak())
+    assert done.code == 6
+    assert re.search(r"^bob +console +locked out", done.out, re.MULTILINE)
+    assert "mfa-kit: 1 of 2 users would be locked out, or may be" in done.err
+    fine = kit("policy", "lockout", "--group", "people")
+    assert (fine.code, fine.out.split()[5:8]) == (0, ["alice", "console", "one"])
+    everybody = kit("policy", "lockout", "--group", "people", "--all", "--output", "json", description=weak(keys=[]))
+    assert {row["user"] for row in json.loads(everybody.out)["rows"]} == {"alice", "bob"}
+
+
+def test_whoever_may_enroll_himself_may_be_let_pass(kit: Kit) -> None:
+    """Only where that is said."""
+    described = weak(password_last_used="2026-11-01T00:00:00+00:00", password_changed="2026-10-01T00:00:00+00:00")
+    assert kit("policy", "lockout", "--group", "people", description=described).code == 6
+    assert kit("policy", "lockout", "--group", "people", "--self-enroll", description=described).code == 0
+
+
+def test_lockout_of_a_policy_of_ones_own(kit: Kit, tmp_path: Path) -> None:
+    """From a file, and compared with IAM's simulator, which here agrees."""
+    file = tmp_path / "policy.json"
+    file.write_text(json.dumps({"Statement": [{"Effect": "Deny", "Action": "s3:*", "Resource": "*"}]}))
+    done = kit("policy", "lockout", "--policy", file, description=weak())
+    assert (done.code, done.out) == (0, "nobody would be locked out\n")
+    assert "simulator" not in done.err
+    denied = kit("policy", "lockout", "--policy", file, description=weak(), denied=("SimulateCustomPolicy",))
+    assert "not compared with IAM's simulator: AWS answers AccessDenied" in denied.err
+
+
+def test_nobody_who_could_help_is_a_note(kit: Kit) -> None:
+    """The lab's admin has plain keys alone, so nobody is left when all are under the policy."""
+    assert "no administrator among the users" in kit("policy", "lockout", description=weak()).err
+
+
+def test_without_the_users_there_is_no_all_clear(kit: Kit) -> None:
+    """Exit code 6, with what is missing."""
+    done = kit("policy", "lockout", denied=("GetAccountAuthorizationDetails",))
+    assert done.code == 6
+    assert "cannot be told without the account authorization details" in done.err
+
+
+def test_onboard_prints_what_a_person_runs(kit: Kit) -> None:
+    """As a script, or as rows; a colleague by name and group."""
+    done = kit("policy", "onboard")
+    assert (done.code, done.out.splitlines()[0]) == (
+        0,
+        "# Read each step before you run it. mfa-kit runs none of this.",
+    )
+    rows = json.loads(kit("policy", "onboard", "--user", "eve", "--group", "people", "--output", "json").out)["rows"]
+    assert [row["step"] for row in rows] == [1, 2, 3, 4]
+    assert rows[0]["commands"][0] == "aws iam create-user --user-name eve"
+    assert kit("policy", "onboard", "--user", "eve").code == 2
+    assert kit("policy", "onboard", "--user", "root", "--group", "people").code == 2

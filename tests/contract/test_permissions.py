@@ -1,0 +1,84 @@
+"""The product's policy evaluator beside MiniStack's, written by others: its verdicts are what lockout stands on."""
+
+import json
+from typing import Any
+
+import pytest
+
+from mfa_kit.permissions import NO_MFA, PLAIN_KEYS, WITH_MFA, Context, Verdict, evaluate
+from mfa_kit.policy.texts import Variant, Wish, policy
+from tests.ground.test_permissions import ALICE, document
+
+other = pytest.importorskip("ministack.core.iam_evaluator", reason="ministack is not installed")
+WORDS = {"Allow": Verdict.ALLOW, "Deny": Verdict.EXPLICIT, "ImplicitDeny": Verdict.IMPLICIT}
+ACTIONS = (
+    "ec2:DescribeInstances",
+    "iam:ChangePassword",
+    "iam:CreateVirtualMFADevice",
+    "iam:DeactivateMFADevice",
+    "iam:DeleteVirtualMFADevice",
+    "iam:EnableMFADevice",
+    "iam:GetAccountPasswordPolicy",
+    "iam:ListVirtualMFADevices",
+    "iam:ResyncMFADevice",
+    "s3:GetObject",
+    "sts:GetSessionToken",
+)
+WISHES = [
+    Wish(variant=variant, first_sign_in=first, own_names=own, user_paths=paths)
+    for variant in Variant
+    for first in (False, True)
+    for own in (False, True)
+    for paths in (False, True)
+]
+
+
+def theirs(policies: list[str], context: Context, *, action: str, on: str) -> Verdict:
+    made = other.EvalContext(
+        principal_arn=ALICE,
+        principal_type="User",
+        principal_account="123456789012",
+        action=action,
+        resource_arn=on,
+        region="us-east-1",
+        principal_keys={name.lower(): value for name, value in context.items() if value is not None},
+    )
+    return WORDS[other.evaluate(made, [other.parse_policy_document(each) for each in policies]).decision]
+
+
+@pytest.mark.parametrize("wish", WISHES, ids=str)
+@pytest.mark.parametrize("context", [PLAIN_KEYS, NO_MFA, WITH_MFA], ids=["keys", "console", "MFA"])
+def test_the_force_mfa_policies(wish: Wish, context: Context) -> None:
+    """Every variant, beside an allow of everything, judges every action alike, and denies alike by itself."""
+    text = json.dumps(policy(wish)[0])
+    every = document({"Action": "*", "Resource": "*"})
+    for action in ACTIONS:
+        ours = evaluate([every, text], action, ALICE, context)
+        assert ours is theirs([every, text], context, action=action, on=ALICE), action
+        # MiniStack has no policy variables: of a statement with one only the denial can be compared.
+        bare = evaluate([text], action, ALICE, context) is Verdict.EXPLICIT
+        assert bare is (theirs([text], context, action=action, on=ALICE) is Verdict.EXPLICIT), action
+
+
+TRAPS: list[dict[str, Any]] = [
+    {"Bool": {"aws:MultiFactorAuthPresent": "false"}},
+    {"BoolIfExists": {"aws:MultiFactorAuthPresent": "true"}},
+    {"Null": {"aws:MultiFactorAuthAge": "true"}},
+    {"NumericGreaterThanIfExists": {"aws:MultiFactorAuthAge": "3600"}},
+    {"NumericLessThan": {"aws:MultiFactorAuthAge": "3600"}},
+    {"BoolIfExists": {"aws:MultiFactorAuthPresent": "false"}, "StringNotEquals": {"aws:PrincipalType": "AssumedRole"}},
+]
+
+
+@pytest.mark.parametrize("condition", TRAPS, ids=json.dumps)
+def test_conditions_that_are_traps(condition: dict[str, Any]) -> None:
+    """Allow or Deny, with Action or NotAction: both evaluators fall into each trap in the same way."""
+    for effect in ("Allow", "Deny"):
+        for actions in ({"Action": "iam:*"}, {"NotAction": ["iam:EnableMFADevice", "sts:GetSessionToken"]}):
+            row = {"Effect": effect, **actions, "Resource": "*", "Condition": condition}
+            texts = [document({"Action": "*", "Resource": "*"}), document(row)] if effect == "Deny" else [document(row)]
+            for context in (PLAIN_KEYS, NO_MFA, WITH_MFA):
+                found = {**context, "aws:PrincipalType": "User"}
+                for action in ACTIONS:
+                    ours = evaluate(texts, action, ALICE, found)
+                    assert ours is theirs(texts, found, action=action, on=ALICE), (row, found, action)

@@ -1,0 +1,196 @@
+"""What policies say: vectors from the user guide, and that what cannot be judged is never taken for an answer."""
+
+import json
+from typing import Any
+
+import pytest
+
+from mfa_kit.errors import UsageFault
+from mfa_kit.permissions import (
+    NO_MFA,
+    PLAIN_KEYS,
+    WITH_MFA,
+    Context,
+    Verdict,
+    demands_mfa,
+    evaluate,
+    lets_in,
+    statements,
+    stops,
+)
+
+ALLOW, DENY, NOTHING, UNKNOWN = Verdict.ALLOW, Verdict.EXPLICIT, Verdict.IMPLICIT, Verdict.UNKNOWN
+ALICE = "arn:aws:iam::123456789012:user/alice"
+
+
+def document(*rows: dict[str, Any]) -> str:
+    return json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", **row} for row in rows]})
+
+
+def judge(*rows: dict[str, Any], action: str = "iam:GetUser", on: str = ALICE, **context: str | None) -> Verdict:
+    known: Context = {name.replace("__", ":"): value for name, value in context.items()}
+    return evaluate([document(row) for row in rows], action, on, known)
+
+
+EVERYTHING: dict[str, Any] = {"Action": "*", "Resource": "*"}
+
+
+def test_deny_wins_and_silence_is_no() -> None:
+    """Explicit deny, then allow, then the implicit deny: "Policy evaluation logic"."""
+    deny = {"Effect": "Deny", "Action": "iam:Get*", "Resource": "*"}
+    assert [judge(EVERYTHING), judge(EVERYTHING, deny), judge()] == [ALLOW, DENY, NOTHING]
+
+
+@pytest.mark.parametrize(
+    ("row", "wanted"),
+    [
+        ({"Action": "IAM:getuser", "Resource": "*"}, ALLOW),
+        ({"Action": "iam:Get????", "Resource": "*"}, ALLOW),
+        ({"Action": "iam:Get???", "Resource": "*"}, NOTHING),
+        ({"NotAction": "iam:List*", "Resource": "*"}, ALLOW),
+        ({"NotAction": ["iam:Get*"], "Resource": "*"}, NOTHING),
+        ({"Action": "*", "NotResource": "arn:aws:iam::*:user/bob"}, ALLOW),
+        ({"Action": "*", "NotResource": "*"}, NOTHING),
+        ({"Action": "*", "Resource": "arn:aws:iam::123456789012:user/[a]lice"}, NOTHING),
+        ({"Action": "*", "Resource": "arn:aws:iam::*:user/${aws:username}"}, ALLOW),
+        ({"Action": "*", "Resource": "arn:aws:iam::*:user/${aws:nothing}"}, NOTHING),
+        ({"Action": "*", "Resource": "arn:aws:iam::*:user/${aws:none, 'alice'}"}, ALLOW),
+        ({"Action": "*", "Resource": "arn:aws:iam::*:user/al${*}ce"}, NOTHING),
+        ({"Action": "*"}, NOTHING),
+    ],
+)
+def test_elements(row: dict[str, Any], wanted: Verdict) -> None:
+    """Actions without case, resources with it; `*` and `?` alone are wild: "IAM JSON policy elements"."""
+    assert judge(row, aws__username="alice", aws__none=None) is wanted
+
+
+def test_a_wild_character_in_a_name_is_no_wild_card() -> None:
+    """A policy variable is filled with the very characters of its value."""
+    row = {"Action": "*", "Resource": "arn:aws:iam::*:user/${aws:username}"}
+    assert judge(row, aws__username="al*") is NOTHING
+
+
+@pytest.mark.parametrize(
+    ("condition", "absent", "true", "false"),
+    [
+        ({"Bool": {"aws:MultiFactorAuthPresent": "true"}}, NOTHING, ALLOW, NOTHING),
+        ({"Bool": {"aws:MultiFactorAuthPresent": False}}, NOTHING, NOTHING, ALLOW),
+        ({"BoolIfExists": {"aws:MultiFactorAuthPresent": "false"}}, ALLOW, NOTHING, ALLOW),
+        ({"BoolIfExists": {"aws:multifactorauthpresent": "true"}}, ALLOW, ALLOW, NOTHING),
+        ({"Null": {"aws:MultiFactorAuthPresent": "true"}}, ALLOW, NOTHING, NOTHING),
+        ({"Null": {"aws:MultiFactorAuthPresent": False}}, NOTHING, ALLOW, ALLOW),
+        ({"NumericLessThan": {"aws:MultiFactorAuthAge": "3600"}}, NOTHING, ALLOW, NOTHING),
+        ({"NumericGreaterThanIfExists": {"aws:MultiFactorAuthAge": "3600"}}, ALLOW, NOTHING, ALLOW),
+    ],
+)
+def test_mfa_conditions(condition: dict[str, Any], absent: Verdict, true: Verdict, false: Verdict) -> None:
+    """Long-term keys have no such key at all, a session without MFA has false: "Global condition context keys"."""
+    row = {**EVERYTHING, "Condition": condition}
+    verdicts = [evaluate([document(row)], "iam:GetUser", ALICE, each) for each in (PLAIN_KEYS, WITH_MFA, NO_MFA)]
+    assert verdicts == [absent, true, false]
+
+
+@pytest.mark.parametrize(
+    ("condition", "value", "wanted"),
+    [
+        ({"StringEquals": {"a": ["x", "y"]}}, "y", ALLOW),
+        ({"StringEquals": {"a": "Y"}}, "y", NOTHING),
+        ({"StringEqualsIgnoreCase": {"a": "Y"}}, "y", ALLOW),
+        ({"StringNotEquals": {"a": ["x", "y"]}}, "y", NOTHING),
+        ({"StringNotEquals": {"a": "x"}}, None, ALLOW),
+        ({"StringLike": {"a": "al*e"}}, "alice", ALLOW),
+        ({"ArnLike": {"a": "arn:*:iam::*:user/al*"}}, ALICE, ALLOW),
+        ({"ArnLike": {"a": "arn:*"}}, ALICE, NOTHING),
+        ({"ArnNotEquals": {"a": ALICE}}, ALICE, NOTHING),
+        ({"NumericGreaterThanEquals": {"a": 3}}, "2", NOTHING),
+        ({"NumericNotEquals": {"a": 2}}, "2.0", NOTHING),
+        ({"NumericEquals": {"a": 2}}, "two", NOTHING),
+        ({"ForAllValues:StringEquals": {"a": "x"}}, None, ALLOW),
+        ({"ForAnyValue:StringEquals": {"a": "x"}}, None, NOTHING),
+        ({"StringEquals": {"a": "x", "b": "y"}}, "x", NOTHING),
+    ],
+)
+def test_operators(condition: dict[str, Any], value: str | None, wanted: Verdict) -> None:
+    """Values are alternatives, keys all have to hold: "IAM JSON policy elements: Condition operators"."""
+    assert judge({**EVERYTHING, "Condition": condition}, a=value, b="z") is wanted
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        {"IpAddress": {"aws:SourceIp": "192.0.2.0/24"}},
+        {"BinaryEquals": {"a": "eA=="}},
+        {"StringEquals": {"a": "${aws:PrincipalTag/team}"}},
+    ],
+)
+def test_what_cannot_be_judged_is_unknown(condition: dict[str, Any]) -> None:
+    """A key that nobody told, an operator that is not played: neither a match nor none."""
+    allow, deny = {**EVERYTHING, "Condition": condition}, {**EVERYTHING, "Effect": "Deny", "Condition": condition}
+    assert judge(allow, a="x") is UNKNOWN
+    assert judge(EVERYTHING, deny, a="x") is UNKNOWN
+    assert judge(deny, EVERYTHING, a="x") is UNKNOWN
+
+
+def test_what_cannot_be_judged_decides_nothing_where_something_else_does() -> None:
+    """An allow beside it stands, an explicit deny wins, and a condition that fails beside it is no."""
+    maybe = {**EVERYTHING, "Condition": {"IpAddress": {"aws:SourceIp": "192.0.2.0/24"}}}
+    never = {**EVERYTHING, "Condition": {"IpAddress": {"aws:SourceIp": "192.0.2.0/24"}, "StringEquals": {"a": "x"}}}
+    assert judge(maybe, EVERYTHING) is ALLOW
+    assert judge(EVERYTHING, maybe) is ALLOW
+    assert judge(maybe, {**EVERYTHING, "Effect": "Deny"}) is DENY
+    assert judge(never, a="y") is NOTHING
+
+
+FORCE = {
+    "Effect": "Deny",
+    "NotAction": ["iam:EnableMFADevice", "sts:GetSessionToken"],
+    "Resource": "*",
+    "Condition": {"BoolIfExists": {"aws:MultiFactorAuthPresent": "false"}},
+}
+
+
+def test_a_policy_that_demands_mfa_is_known_by_what_it_stops() -> None:
+    """Plain keys and console sessions without MFA are stopped, sessions with MFA are not."""
+    assert stops([document(FORCE)], PLAIN_KEYS) is True
+    assert stops([document(FORCE)], WITH_MFA) is False
+    assert demands_mfa([document(EVERYTHING), document(FORCE)], {}) is True
+
+
+@pytest.mark.parametrize(
+    ("row", "wanted"),
+    [
+        ({**FORCE, "Condition": {"Bool": {"aws:MultiFactorAuthPresent": "false"}}}, False),
+        ({**FORCE, "NotAction": ["s3:*"]}, False),
+        ({"Effect": "Deny", "Action": "*", "Resource": "*"}, False),
+        ({**FORCE, "Condition": {**FORCE["Condition"], "IpAddress": {"aws:SourceIp": "192.0.2.0/24"}}}, None),  # type: ignore[dict-item]
+    ],
+    ids=["Bool", "a hole for S3", "denies all", "an address"],
+)
+def test_what_only_looks_like_it_does_not_demand_mfa(row: dict[str, Any], wanted: bool | None) -> None:
+    """Bool lets plain keys through; what denies everything demands nothing; a condition beside it leaves it open."""
+    assert demands_mfa([document(row)], {}) is wanted
+
+
+def test_whom_a_trust_policy_lets_in() -> None:
+    """Principals bare, in lists and by kind; a deny takes its own away, or everybody; a doubt counts as in."""
+    mfa = {"Condition": {"Bool": {"aws:MultiFactorAuthPresent": "true"}}}
+    assume = {"Action": "sts:AssumeRole"}
+    trust = document(
+        {**assume, "Principal": {"AWS": [ALICE, "123456789012"], "Service": "ec2.amazonaws.com"}, **mfa},
+        {**assume, "Principal": "*", "Condition": {"StringEquals": {"sts:ExternalId": "x"}}},
+    )
+    assert lets_in(trust, NO_MFA) == [("AWS", "*")]
+    assert ("Service", "ec2.amazonaws.com") in lets_in(trust, WITH_MFA)
+    without = document(
+        {**assume, "Principal": {"AWS": [ALICE, "b"]}}, {**assume, "Effect": "Deny", "Principal": {"AWS": ALICE}}
+    )
+    assert lets_in(without, {}) == [("AWS", "b")]
+    nobody = document({**assume, "Principal": {"AWS": ALICE}}, {**assume, "Effect": "Deny", "Principal": "*"})
+    assert lets_in(nobody, {}) == []
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"Statement": [1]}', '{"Statement": {"Action": "*"}}'])
+def test_what_is_no_policy_is_refused(text: str) -> None:
+    """In one sentence."""
+    with pytest.raises(UsageFault, match="this is no IAM policy"):
+        statements(text)

@@ -1,0 +1,130 @@
+"""Traps of policies about MFA: each is found where it is, and none in what `policy show` prints."""
+
+import json
+from typing import Any
+
+import pytest
+
+from mfa_kit.errors import UsageFault
+from mfa_kit.policy.lint import TRAPS, Holder, held, lint
+from mfa_kit.policy.texts import policy
+from tests.audit.conftest import changed, taken
+from tests.audit.test_rules import user
+from tests.contract.test_permissions import WISHES
+
+FORCE: dict[str, Any] = {
+    "Sid": "Force",
+    "Effect": "Deny",
+    "NotAction": ["iam:EnableMFADevice", "iam:ChangePassword", "sts:GetSessionToken"],
+    "Resource": "*",
+    "Condition": {"BoolIfExists": {"aws:MultiFactorAuthPresent": "false"}},
+}
+OWN = "arn:aws:iam::*:user/${aws:username}"
+
+
+def text(*rows: dict[str, Any], version: str | None = "2012-10-17") -> str:
+    return json.dumps({**({"Version": version} if version else {}), "Statement": list(rows)})
+
+
+def names(document: str, **how: Any) -> set[str]:
+    return {trap.name for trap in lint(document, **how)}
+
+
+def with_exceptions(*actions: str) -> dict[str, Any]:
+    return {**FORCE, "NotAction": [*FORCE["NotAction"], *actions]}
+
+
+def when(operator: str, value: str) -> dict[str, Any]:
+    return {**FORCE, "Condition": {operator: {"aws:MultiFactorAuthPresent": value}}}
+
+
+def allow(action: Any, resource: Any, **more: Any) -> dict[str, Any]:
+    return {"Effect": "Allow", "Action": action, "Resource": resource, **more}
+
+
+MFA = {"aws:MultiFactorAuthPresent": "true"}
+CASES: list[tuple[str, str, dict[str, Any]]] = [
+    ("bool", text(when("Bool", "false")), {}),
+    ("if-exists", text(allow("*", "*", Condition={"BoolIfExists": MFA})), {}),
+    ("removal", text(with_exceptions("iam:DeleteVirtualMFADevice")), {}),
+    ("removal", text(with_exceptions("iam:*MFA*")), {}),
+    ("removal", text(with_exceptions("iam:DeactivateMFADevice")), {}),
+    ("session", text({**FORCE, "NotAction": ["iam:ChangePassword"]}), {}),
+    ("session", text({**FORCE, "NotAction": [], "Action": ["sts:*", "s3:*"]}), {}),
+    ("enrolling", text(allow(["iam:CreateVirtualMFADevice"], "*"), FORCE), {}),
+    ("password", text({**FORCE, "NotAction": ["sts:GetSessionToken"]}), {}),
+    ("paths", text(allow("iam:GetUser", OWN)), {}),
+    ("version", text(allow("iam:GetUser", [OWN, "arn:aws:iam::*:user/*/${aws:username}"]), version=None), {}),
+    ("role", text(FORCE), {"on": Holder.ROLE}),
+    ("partition", text(allow("iam:GetUser", "arn:aws:iam::*:user/*")), {"partition": "aws-us-gov"}),
+]
+
+
+@pytest.mark.parametrize(("name", "document", "how"), CASES, ids=[f"{n}-{row[0]}" for n, row in enumerate(CASES)])
+def test_a_trap_is_found(name: str, document: str, how: dict[str, Any]) -> None:
+    """With what comes of it and what to write instead."""
+    found = lint(document, **how)
+    assert {trap.name for trap in found} == {name}
+    assert all(trap.what and trap.instead for trap in found)
+
+
+def test_every_trap_has_a_case() -> None:
+    """A trap that nobody saw sprung may catch nothing."""
+    assert {row[0] for row in CASES} == {look.__name__.strip("_").replace("_", "-") for look in TRAPS}
+
+
+@pytest.mark.parametrize(
+    ("document", "how"),
+    [
+        (text(FORCE), {"on": Holder.GROUP, "partition": "aws"}),
+        (text(FORCE, allow("*", "*")), {}),
+        (text({**FORCE, "Condition": {"Null": {"aws:MultiFactorAuthPresent": "true"}}}), {}),
+        (text(allow("*", "*", Condition={"Bool": MFA})), {}),
+        (text(allow("iam:GetUser", "arn:*:iam::*:user/*")), {"partition": "aws-us-gov"}),
+        (text(allow("*", "*")), {"on": Holder.ROLE}),
+        (text(allow("s3:*", "*"), version=None), {}),
+    ],
+)
+def test_what_is_no_trap_is_left_alone(document: str, how: dict[str, Any]) -> None:
+    """An administrator's `*` names no action that enrolls; a role may be under any policy that demands no MFA."""
+    assert names(document, **how) == set()
+
+
+@pytest.mark.parametrize("wish", WISHES, ids=str)
+def test_what_we_print_is_in_no_trap_but_those_it_was_chosen_with(wish: Any) -> None:
+    """Without --first-sign-in nobody changes a password, without --user-paths paths are not matched; so it is said."""
+    document, _ = policy(wish)
+    chosen = {"password"} if not wish.first_sign_in else set()
+    if not wish.user_paths and (wish.variant == "self-managed" or wish.first_sign_in):
+        chosen.add("paths")
+    assert names(json.dumps(document), on=Holder.GROUP, partition="aws") == chosen
+
+
+def test_a_statement_is_told_by_its_sid_or_its_number() -> None:
+    """As a reader finds it."""
+    bare = {name: value for name, value in FORCE.items() if name != "Sid"}
+    found = lint(text(allow("s3:*", "*"), {**bare, "Condition": {"Bool": {"aws:MultiFactorAuthPresent": "false"}}}))
+    assert [trap.statement for trap in found] == ["statement 2"]
+    assert lint(text(when("Bool", "false")))[0].statement == "Force"
+
+
+def test_the_policies_of_an_account_that_speak_of_mfa() -> None:
+    """Inline and attached, of groups, users and roles; AWS's own are AWS's business."""
+
+    def more(found: dict[str, Any]) -> None:
+        found["policies"] = [{"name": "force", "document": json.loads(text(FORCE))}]
+        found["roles"][0]["attached"] = ["arn:aws:iam::000000000000:policy/force"]
+        user("alice", policies={"own": json.loads(text(FORCE)), "dull": json.loads(text(allow("s3:*", "*")))})(found)
+
+    found = [(where, holder) for where, holder, _ in held(taken(changed(more))[0])]
+    assert found == [
+        ("group people, policy force-mfa", Holder.GROUP),
+        ("user alice, policy own", Holder.USER),
+        ("role web, policy arn:aws:iam::000000000000:policy/force", Holder.ROLE),
+    ]
+
+
+def test_what_is_no_policy_is_refused() -> None:
+    """Nothing is ever passed as if it had been looked at."""
+    with pytest.raises(UsageFault, match="no IAM policy"):
+        lint("{}")

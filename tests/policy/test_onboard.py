@@ -1,0 +1,258 @@
+"""The commands of a safe start: they are real, safe to copy, in an order that locks nobody out, and they work."""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import botocore.session
+import pexpect
+import pytest
+from botocore import xform_name
+
+from mfa_kit.account import Snapshot
+from mfa_kit.adapters.account import Reader
+from mfa_kit.adapters.iam import Iam
+from mfa_kit.audit import book
+from mfa_kit.audit.finding import Limits, Result
+from mfa_kit.errors import UsageFault
+from mfa_kit.lab.server import Lab
+from mfa_kit.policy import onboard
+from mfa_kit.policy.onboard import State, Step, colleague, prompted, script, start
+from mfa_kit.survey import survey
+from tests.audit.conftest import ADMINISTRATOR, ago, changed, sound, taken
+from tests.audit.test_rules import passwords, user
+from tests.conftest import ROOT, bare
+
+MODEL = botocore.session.get_session().get_service_model("iam")
+# The AWS CLI, as far as these commands go: flags are the members of the operation's input, file:// reads a value.
+AWS = f"""#!{sys.executable}
+import sys, botocore.session
+from botocore import xform_name
+_, service, operation, *words = sys.argv
+client = botocore.session.get_session().create_client(service)
+names = client.meta.method_to_api_mapping
+method = operation.replace("-", "_")
+members = client.meta.service_model.operation_model(names[method]).input_shape.members
+flags = {{"--" + xform_name(name, "-"): name for name in members}}
+given = {{}}
+while words:
+    name = flags[words.pop(0)]
+    kind = members[name].type_name
+    if kind == "boolean":
+        given[name] = True
+        continue
+    value = words.pop(0)
+    if value.startswith("file://"):
+        value = open(value[7:]).read()
+    given[name] = int(value) if kind == "integer" else value
+getattr(client, method)(**given)
+"""
+
+
+def commands(steps: list[Step]) -> list[str]:
+    return [line for step in steps for line in step.commands]
+
+
+def aws_lines(lines: list[str]) -> Iterator[list[str]]:
+    """Yield the words of each call of the AWS CLI, wherever it stands in a line."""
+    for line in lines:
+        for part in line.removeprefix("# ").replace(" && ", " | ").split(" | "):
+            words = shlex.split(part.partition(": ")[2] if ": aws " in part else part)
+            if words[:1] == ["aws"]:
+                yield words
+
+
+def check(words: list[str]) -> None:
+    """Hold a call against the service model that botocore ships: the operation, its flags, what it wants."""
+    known = {xform_name(name, "-"): name for name in MODEL.operation_names}
+    shape = MODEL.operation_model(known[words[2]]).input_shape
+    assert shape is not None
+    flags = {"--" + xform_name(name, "-"): name for name in shape.members}
+    given = {flags[word] for word in words[3:] if word.startswith("--") and word != "--query"}
+    assert set(shape.required_members) <= given, words
+
+
+@pytest.fixture(scope="module")
+def empty() -> Snapshot:
+    """Take an account that has root alone."""
+
+    def nobody(found: dict[str, object]) -> None:
+        found.update(users=[], groups=[], roles=[], password_policy={"minimum_password_length": 6}, root={"mfa": False})
+
+    return taken(changed(nobody))[0]
+
+
+def test_the_commands_are_real(empty: Snapshot) -> None:
+    """Every call and every flag is in the model of IAM, also those of the remedies."""
+    steps = start(empty, admin="boss")
+    found = list(aws_lines(commands(steps)))
+    assert len(found) > 10
+    ill = taken(
+        changed(user("bob", password=True, created=ago(99), keys=[{"id": "AKIAAAAAAAAAAAAAAAAA"}], attached=[]))
+    )
+    answers = book.audit(ill[0], book.RULES, Limits())
+    remedies = [line for answer in answers for finding in answer.findings for line in finding.remedy]
+    for words in (*found, *aws_lines(remedies)):
+        check(words)
+
+
+def place(steps: list[Step], text: str) -> int:
+    return next(number for number, step in enumerate(steps) if any(text in line for line in step.commands))
+
+
+def test_the_order_locks_nobody_out(empty: Snapshot) -> None:
+    """Root's devices, the administrator who can help, the devices of everybody, and only then what demands them."""
+    steps = start(empty, admin="boss")
+    order = ["Assign MFA device", "update-account-password-policy", "create-user", "put-group-policy"]
+    places = [place(steps, each) for each in order]
+    assert places == sorted(places)
+    admin = steps[place(steps, "create-user")].commands
+    assert [line.split()[2] for line in admin if "aws iam create-user" in line or "add-user" in line] == [
+        "create-user",
+        "add-user-to-group",
+    ]
+    enforced = steps[place(steps, "put-group-policy")].commands
+    assert all("lockout" in line.partition(" && ")[0] for line in enforced if "put-group-policy" in line)
+    assert {step.state for step in steps if step.what.startswith(("root: two", "a strong", "a group"))} == {State.TO_DO}
+
+
+def test_what_was_done_is_told_so() -> None:
+    """By the account: its commands stand there as a comment."""
+
+    def forced(found: dict[str, Any]) -> None:
+        found["groups"].append({**found["groups"][1], "name": "bosses", "attached": [ADMINISTRATOR]})
+        user("boss", groups=["bosses"], password=True, devices=[{"name": "boss"}])(found)
+
+    steps = start(taken(changed(forced))[0], admin="boss")
+    assert {step.what: step.state for step in steps if step.state is not State.DONE} == {
+        "root: two MFA devices": State.UNKNOWN,
+        "look again": State.TO_DO,
+    }
+    lines = script(steps).splitlines()
+    assert [line for line in lines if line and not line.startswith("#")] == ["mfa-kit audit"]
+
+
+def test_what_could_not_be_read_is_not_called_done() -> None:
+    """Nor to do."""
+    denied = ("GetAccountAuthorizationDetails", "GetAccountSummary", "GetAccountPasswordPolicy")
+    steps = start(taken(sound(), *denied)[0], admin="boss")
+    assert {step.state for step in steps[:-1] if not step.what.startswith("a device")} == {State.UNKNOWN}
+    (member, *_) = colleague(taken(sound(), *denied)[0], "eve", "people")
+    assert member.state is State.UNKNOWN
+
+
+def test_govcloud_has_no_root_to_begin_with() -> None:
+    """And ARNs of its own."""
+    description = json.loads(json.dumps(sound()).replace("arn:aws:", "arn:aws-us-gov:"))
+    description["region"] = "us-gov-west-1"
+    steps = start(taken(description)[0], admin="boss")
+    assert not any(step.what.startswith("root") for step in steps)
+    assert "arn:aws:" not in script(steps)
+
+
+@pytest.mark.parametrize("name", ["o'neil", "a b", "$(reboot)", "-x;y"])
+def test_names_are_quoted_for_a_shell(name: str) -> None:
+    """Whatever a group is called, it is one word of each line; a user that IAM would refuse is refused."""
+    snapshot = taken(changed(user("bob", password=True)))[0]
+    hostile = type(snapshot.groups[1])(name=name, arn=snapshot.groups[1].arn)
+    named = Snapshot(
+        **{field: getattr(snapshot, field) for field in Snapshot.__slots__} | {"groups": (snapshot.groups[0], hostile)}
+    )
+    lines = commands(colleague(named, "eve", name))
+    assert any(name in words for words in aws_lines(lines))
+    assert all(name in shlex.split(line) for line in lines if "--group" in line)
+    with pytest.raises(UsageFault):
+        colleague(named, name if name != "-x;y" else "a;b", "programs")
+
+
+def test_an_unknown_group_is_refused() -> None:
+    """A colleague joins what is there."""
+    with pytest.raises(UsageFault, match="there is no group 'nobody'"):
+        colleague(taken(sound())[0], "eve", "nobody")
+
+
+def test_a_colleague_who_is_there_is_not_made_again() -> None:
+    """Names of users are not distinguished by case."""
+    steps = colleague(taken(sound())[0], "Alice", "people")
+    assert "create-user" not in script(steps)
+    assert [step.state for step in steps] == [State.DONE, State.DONE, State.DONE, State.TO_DO]
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> dict[str, str]:
+    """Make an environment with `aws` and `mfa-kit` on its path."""
+    for name, text in {"aws": AWS, "mfa-kit": f'#!/bin/sh\nexec {sys.executable} -m mfa_kit "$@"\n'}.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    return {**bare(), "PATH": f"{tmp_path}:{os.environ['PATH']}", "MFA_KIT_HOME": str(tmp_path / "desk")}
+
+
+def run(line: str, env: dict[str, str], folder: Path) -> None:
+    done = subprocess.run(["sh", "-c", line], env=env, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+
+
+@pytest.mark.slow
+def test_an_account_that_follows_it_is_sound(shell: dict[str, str], tmp_path: Path, recipient: str) -> None:
+    """Every line is run by a shell against the lab; then the rules are kept, but for keys that nobody plugged in."""
+    (tmp_path / "desk").mkdir(mode=0o700)
+    (tmp_path / "desk" / "config.toml").write_text(f'recipients = ["{recipient}"]\n')
+    with Lab() as lab:
+        env = {**shell, **lab.env, "PYTHONPATH": str(ROOT)}
+        snapshot = _now(lab)
+        for line in commands(start(snapshot, admin="boss")):
+            if line.startswith("#") or "fido2" in line or line == "mfa-kit audit":
+                continue
+            if "file:///dev/stdin" in line:
+                _type(line, "correct horse battery staple", env)
+            else:
+                run(line.replace("--with virtual", "--with virtual --codes generated"), env, tmp_path)
+        lab.register_fido("boss", "key")
+        told = {answer.rule.id: answer.result for answer in book.audit(_now(lab), book.RULES, Limits())}
+    # The lab's own admin has a policy of his own and no device; nobody has opened the backup.
+    of_the_lab = {"admins.mfa", "admins.phishing", "admins.spare", "users.direct", "users.groupless"}
+    assert {name for name, result in told.items() if result in {Result.FAIL, Result.UNKNOWN}} <= of_the_lab
+
+
+def _now(lab: Lab) -> Snapshot:
+    """Take a snapshot of a lab that runs."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in lab.env.items():
+            patch.setenv(name, value)
+        lab.account.report = None
+        iam = Iam(observe=lambda _: None)
+        return survey(iam, Reader(iam.ask, now=iam.now), caller=iam.caller(), max_age=0, backups=lambda _: ())
+
+
+def _type(line: str, password: str, env: dict[str, str]) -> None:
+    """Type a password at the prompt; it is not shown."""
+    child = pexpect.spawn("sh", ["-c", line], env=env, encoding="utf-8", timeout=20)
+    child.expect("first password of .*: ")
+    child.sendline(password)
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0, child.before
+    assert password not in (child.before or "")
+
+
+def test_the_password_is_in_no_argument() -> None:
+    """The line has a prompt and a file, and a name that is quoted."""
+    line = prompted("o'neil")
+    assert shlex.split(line)[-2:] == ["--password", "file:///dev/stdin"]
+    assert "first password of o'neil" in shlex.split(line)
+
+
+def test_the_policy_that_lockout_takes_is_the_one_that_show_prints() -> None:
+    """For the partition of the account."""
+    assert "arn:aws-cn:iam" in onboard.force_mfa("aws-cn")
+
+
+def test_a_weak_password_policy_is_to_do() -> None:
+    """Also where it is long and nobody may change his password."""
+    steps = start(taken(changed(passwords(allow_change_password=False)))[0], admin="boss")
+    assert [step.state for step in steps if step.what.startswith("a strong password")] == [State.TO_DO]

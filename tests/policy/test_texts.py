@@ -1,0 +1,102 @@
+"""What `policy show` prints: whole, small enough, each line explained, and enforced by the lab as it was meant."""
+
+import json
+from typing import Any
+
+import pytest
+
+from mfa_kit.lab.codes import Settings
+from mfa_kit.lab.server import Lab
+from mfa_kit.policy.texts import Variant, Wish, first_sign_in, policy
+from tests.contract.test_permissions import WISHES
+from tests.lab.client import Aws, refused
+
+
+@pytest.mark.parametrize("wish", WISHES, ids=str)
+def test_every_line_is_explained(wish: Wish) -> None:
+    """Each statement, and each action that is left open without MFA."""
+    document, lines = policy(wish)
+    told = {line.text for line in lines}
+    assert {row["Sid"] for row in document["Statement"]} <= told
+    assert set(document["Statement"][-1]["NotAction"]) <= told
+    assert all(line.why for line in (*lines, first_sign_in(wish)))
+
+
+@pytest.mark.parametrize("wish", WISHES, ids=str)
+def test_it_fits_where_it_is_put(wish: Wish) -> None:
+    """A group's inline policies may have 5,120 characters, a user's 2,048: IAM and STS quotas."""
+    assert len(json.dumps(policy(wish)[0], separators=(",", ":"))) < 2048
+
+
+def test_arns_are_of_the_partition() -> None:
+    """Nothing of another one would match."""
+    text = json.dumps(policy(Wish(partition="aws-us-gov"))[0])
+    assert "arn:aws-us-gov:iam" in text
+    assert "arn:aws:" not in text
+
+
+def test_nobody_takes_his_device_away_without_mfa() -> None:
+    """Whatever the variant."""
+    for wish in WISHES:
+        open_to = policy(wish)[0]["Statement"][-1]["NotAction"]
+        assert not {"iam:DeleteVirtualMFADevice", "iam:DeactivateMFADevice"} & set(open_to)
+
+
+def described(wish: Wish, **bob: Any) -> dict[str, Any]:
+    return {
+        "version": 1,
+        "groups": [
+            {
+                "name": "people",
+                "policies": {"force-mfa": policy(wish)[0]},
+                "attached": ["arn:aws:iam::aws:policy/IAMReadOnlyAccess"],
+            }
+        ],
+        "users": [
+            {"name": "bob", "groups": ["people"], "keys": [{"id": "AKIAAAAAAAAAAAAAAAAA", "secret": "s"}], **bob}
+        ],
+    }
+
+
+def bobs(lab: Lab) -> Aws:
+    return Aws(lab, ("AKIAAAAAAAAAAAAAAAAA", "s", None))
+
+
+def test_a_user_enrolls_himself_and_then_works_with_mfa() -> None:
+    """Nothing works before, everything that is allowed works in a session with a code."""
+    with Lab(description=described(Wish()), settings=Settings(propagation=0)) as lab:
+        bob = bobs(lab)
+        with refused("AccessDenied"):
+            bob.iam.list_users()
+        session = bob.mfa_session(bob.enrolled("bob", "of-any-name"))
+        assert session.iam.list_users()["Users"]
+
+
+def test_where_administrators_enroll_users_do_not() -> None:
+    """A session with MFA can be had, a device cannot be made."""
+    with Lab(description=described(Wish(variant=Variant.ADMIN))) as lab, refused("AccessDenied"):
+        bobs(lab).create("bob")
+
+
+@pytest.mark.parametrize("paths", [False, True])
+def test_users_with_a_path_need_the_variant_for_paths(paths: bool) -> None:
+    """The ARN of such a user is matched by that variant alone, and another user's by none."""
+    with Lab(("carol",), description=described(Wish(user_paths=paths), path="/team/east/")) as lab:
+        bob = bobs(lab)
+        serial = bob.create("bob")
+        with refused("AccessDenied"):
+            bob.enable("carol", serial)
+        if paths:
+            bob.enable("bob", serial)
+        else:
+            with refused("AccessDenied"):
+                bob.enable("bob", serial)
+
+
+def test_own_names_are_ones_own() -> None:
+    """Nobody takes another's name for a device."""
+    with Lab(("carol",), description=described(Wish(own_names=True))) as lab:
+        bob = bobs(lab)
+        with refused("AccessDenied"):
+            bob.create("carol")
+        bob.create("bob")
