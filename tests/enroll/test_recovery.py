@@ -349,12 +349,15 @@ def test_what_is_no_virtual_device_has_no_tags_to_read(at: AtDesk, user: str, at
     assert "DeleteVirtualMFADevice" not in operations
 
 
+@pytest.mark.parametrize("tagged", [True, False], ids=["tagged", "untagged"])
 @pytest.mark.parametrize("known", [True, False], ids=["filed here", "filed elsewhere"])
-def test_when_a_replacement_stands_the_old_device_goes(known: bool, at: AtDesk, user: str, at_lab: Lab) -> None:
+def test_when_a_replacement_stands_the_old_device_goes(
+    known: bool, tagged: bool, at: AtDesk, user: str, at_lab: Lab
+) -> None:
     """Though the run that replaced it was killed in between, and wherever the old one was made."""
     with at() as desk:
         old = entry_of(user, reached=Reached.CONFIRMED)
-        make(desk, old, enabled_for=user)
+        make(desk, old, run="its own" if tagged else None, enabled_for=user)
         if known:
             desk.ledger.record(old)
         intent = Intent(
@@ -364,6 +367,7 @@ def test_when_a_replacement_stands_the_old_device_goes(known: bool, at: AtDesk, 
             name=f"{user}-2",
             replaces=old.intent.serial,
             replaces_run=old.run,
+            replaces_since=since(desk, user),
         )
         new = Entry(run=OTHER_RUN.replace("f", "e")[:-4] + user[-4:], intent=intent, reached=Reached.CREATED)
         make(desk, new, enabled_for=user)

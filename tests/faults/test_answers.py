@@ -216,10 +216,12 @@ def test_a_name_taken_by_another_desk_is_left_alone(do: Do, lab: Lab, user: str,
     assert not list((tmp_path / "two").rglob("*.age"))
 
 
-def test_a_revoke_of_an_untagged_device_goes_on_after_a_kill(
-    do: Do, lab: Lab, user: str, tmp_path: Path, judge: Judge
+@pytest.mark.parametrize(("verb", "left"), [("revoke", ""), ("replace", "-2")])
+def test_what_takes_an_untagged_device_away_goes_on_after_a_kill(
+    verb: str, left: str, do: Do, lab: Lab, user: str, tmp_path: Path, judge: Judge
 ) -> None:
-    """No tag shows whose it is, but it was enabled before the revoke was noted: it is the one that was meant."""
+    """No tag shows whose it is, but its user has it since the moment that was noted: it is the one that was meant."""
+    serial = f"arn:aws:iam::000000000000:mfa/{user}"
     lab.faults.add("CreateVirtualMFADevice", "denied")
     do("enroll", user, tmp_path)
 
@@ -231,8 +233,7 @@ def test_a_revoke_of_an_untagged_device_goes_on_after_a_kill(
             return super().step(name, call)
 
     with pytest.raises(Killed):
-        do("revoke", user, tmp_path, Dead())
-    assert lab.assigned(f"arn:aws:iam::000000000000:mfa/{user}") == user
+        do(verb, user, tmp_path, Dead())
+    assert lab.assigned(serial) == user
     do("enroll", user, tmp_path)
-    assert judge.works(user, tmp_path) == [f"arn:aws:iam::000000000000:mfa/{user}"]
-    assert len(list((tmp_path / "backups").rglob("*.age"))) == 1
+    assert judge.works(user, tmp_path) == [serial + left]

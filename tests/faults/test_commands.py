@@ -90,6 +90,9 @@ def test_the_commands_that_end_sessions_are_told_though_the_new_device_fails(
 ) -> None:
     """They are what is urgent: before anything is made, and again by the next run, which has nothing to take away."""
     run(*made("enroll", user))
+    lab.faults.add("DeactivateMFADevice", "denied")
+    code, _, err = run(*made("replace", user), "--lost", "--yes")
+    assert (code, "aws:TokenIssueTime" in err, lab.assigned(ARN + user)) == (4, True, user)
     lab.faults.add("CreateVirtualMFADevice", "expired")
     code, _, err = run(*made("replace", user), "--lost", "--yes")
     assert (code, "aws:TokenIssueTime" in err) == (4, True)
