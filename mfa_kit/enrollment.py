@@ -25,6 +25,7 @@ from mfa_kit.models import (
     HARDWARE_TAG,
     KIND_TAG,
     RUN_TAG,
+    STAGED_TAG,
     USER_NAME,
     USER_TAG,
     Caller,
@@ -37,6 +38,7 @@ from mfa_kit.models import (
     Outcome,
     Reached,
     Skipped,
+    Staged,
     Verb,
     check_user,
 )
@@ -185,6 +187,34 @@ def steps(intent: Intent, *, backup: str | None) -> list[str]:
 
 def make(intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Enrolled:
     """Create, seal, install, enable, confirm. Whatever goes wrong, the world is settled before the error goes on."""
+    return confirm(enable(intent, carrier, desk=desk, run=run), desk=desk)
+
+
+def enable(intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Entry:
+    """Do all that `make` does but confirm, for who confirms many at once; return the entry of the enabled device."""
+    entry, created = _begun(intent, carrier, desk=desk, run=run)
+    try:
+        carrier.install(intent, created)
+        desk.registrar.enable(intent, lambda: carrier.codes(intent))
+    except BaseException as error:
+        if not _stands_when_settled(entry, carrier, error, desk=desk):
+            raise
+        if not isinstance(error, MfaKitError):
+            error.add_note(f"{intent.serial} is enabled for {intent.user} after all")
+            raise
+        desk.progress.note(f"{error}; {intent.serial} is enabled for {intent.user} all the same")
+    return entry
+
+
+def stage(intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Staged:
+    """Create and seal, and let the device wait for `resume`: nobody has to sign in with it yet."""
+    entry, _ = _begun(intent, carrier, desk=desk, run=run)
+    desk.journal.record(entry.at(Reached.STAGED))
+    return Staged(intent=intent, run=run, backup=entry.backup)
+
+
+def _begun(intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> tuple[Entry, Created]:
+    """Create and seal; what goes wrong is settled."""
     entry = desk.journal.record(Entry(run=run, intent=intent, backup=desk.vault.place(intent, run)))
     try:
         try:
@@ -199,16 +229,11 @@ def make(intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Enrolled:
         if entry.backup:
             desk.vault.seal(entry, created.uri)
             entry = desk.journal.record(replace(entry, sealed=True))
-        carrier.install(intent, created)
-        desk.registrar.enable(intent, lambda: carrier.codes(intent))
     except BaseException as error:
-        if entry.reached is Reached.UNDONE or not _stands_when_settled(entry, carrier, error, desk=desk):
-            raise
-        if not isinstance(error, MfaKitError):
-            error.add_note(f"{intent.serial} is enabled for {intent.user} after all")
-            raise
-        desk.progress.note(f"{error}; {intent.serial} is enabled for {intent.user} all the same")
-    return confirm(entry, desk=desk)
+        if entry.reached is not Reached.UNDONE:
+            _stands_when_settled(entry, carrier, error, desk=desk)
+        raise
+    return entry, created
 
 
 def resume(user: str, carrier: Carrier, *, opened: Callable[[Entry], Created], caller: Caller, desk: Desk) -> Enrolled:
@@ -221,14 +246,15 @@ def resume(user: str, carrier: Carrier, *, opened: Callable[[Entry], Created], c
     for entry in desk.journal.dead(caller.account, user=user):
         if entry.verb is Verb.ENROLL and entry.intent.kind in {Kind.VIRTUAL, Kind.OATH} and desk.vault.find(entry):
             seat = carrier if entry.intent.card is None else carrier_of(entry, desk=desk)
-            return _resumed(entry, seat, opened(entry), desk=desk)
+            return confirm(resumed(entry, seat, opened(entry), desk=desk), desk=desk)
     raise UsageFault(
         f"there is no half-made device of {user} with a backup here",
         f"begin anew: mfa-kit enroll {user} --with virtual",
     )
 
 
-def _resumed(entry: Entry, carrier: Carrier, created: Created, *, desk: Desk) -> Enrolled:
+def resumed(entry: Entry, carrier: Carrier, created: Created, *, desk: Desk) -> Entry:
+    """Enable a device that was made and sealed, unless it is already; the caller holds the run's lock."""
     intent = entry.intent
     if listed(intent, desk=desk):
         _prove(entry, carrier, created, desk=desk)
@@ -245,7 +271,7 @@ def _resumed(entry: Entry, carrier: Carrier, created: Created, *, desk: Desk) ->
             if not listed_soon(intent, desk=desk):
                 raise
             desk.progress.note(f"{error}; {intent.serial} is enabled for {intent.user} all the same")
-    return confirm(entry, desk=desk)
+    return entry
 
 
 def _prove(entry: Entry, carrier: Carrier, created: Created, *, desk: Desk) -> None:
@@ -353,6 +379,8 @@ def _create(entry: Entry, *, desk: Desk) -> Created:
             (USER_TAG, intent.user),
             (KIND_TAG, intent.kind),
             (HARDWARE_TAG, intent.hardware),
+            (STAGED_TAG, "yes" if intent.staged else None),
+            *intent.tags,
         )
         if value and TAG_VALUE.fullmatch(value)
     }

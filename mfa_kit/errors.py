@@ -6,6 +6,7 @@ MfaKitError
 ├── AwsFault (4)         AWS said no, or could not be asked
 │   ├── NoSuchEntity, AlreadyExists, InvalidCode, Conflict, AccessDenied
 │   ├── Busy             another change is under way: IAM asks to wait
+│   ├── Expired          the credentials work no more; the request did not act
 │   ├── Unclear          no answer, or a 5xx: the request may have acted; look before deciding
 │   └── Unsettled        a half-made device that cannot be settled now; its journal entry stays open
 │       └── Unlisted     it is assigned, but not listed on its user: an Enable won that IAM does not show yet
@@ -63,6 +64,10 @@ class AccessDenied(AwsFault):
 
 class Busy(AwsFault):
     """ConcurrentModification, EntityTemporarilyUnmodifiable: the request did not act."""
+
+
+class Expired(AwsFault):
+    """The credentials have expired, or cannot be had anew; the request did not act."""
 
 
 class Unclear(AwsFault):

@@ -22,6 +22,8 @@ RUN_TAG = "mfa-kit:run"
 USER_TAG = "mfa-kit:user"
 KIND_TAG = "mfa-kit:kind"
 HARDWARE_TAG = "mfa-kit:serial"
+# Present, with any value, on a device that waits for `rollout activate`, so that no desk takes it for an orphan.
+STAGED_TAG = "mfa-kit:staged"
 
 
 class Kind(StrEnum):
@@ -56,6 +58,8 @@ class Reached(StrEnum):
 
     INTENT = "intent"
     CREATED = "created"
+    STAGED = "staged"  # made and sealed, to be enabled later; nobody's to settle
+    ENABLED = "enabled"  # IAM answered that it is; not yet seen in a listing
     CONFIRMED = "confirmed"
     UNDONE = "undone"
     REVOKING = "revoking"
@@ -119,6 +123,9 @@ class Intent:
     replaces: str | None = None  # the serial of the device that goes when this one stands,
     replaces_run: str | None = None  # the run under which the journal files it,
     replaces_since: float | None = None  # and since when its user has it
+    recipient: str | None = None  # the user's own public key, to which a copy of the backup is sealed for him alone
+    tags: tuple[tuple[str, str], ...] = ()  # more tags for the device
+    staged: bool = False  # to be made and sealed now, and enabled later
 
     def __post_init__(self) -> None:
         check_user(self.user)
@@ -234,6 +241,15 @@ class Enrolled:
     run: str
     backup: str | None
     listed: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Staged:
+    """The device is made and sealed, and nobody has it yet."""
+
+    intent: Intent
+    run: str
+    backup: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

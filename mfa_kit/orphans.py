@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from mfa_kit.errors import AccessDenied, Conflict, MfaKitError, NoSuchEntity, UsageFault
-from mfa_kit.models import RUN_TAG, USER_TAG, Reached, run_time
+from mfa_kit.models import RUN_TAG, STAGED_TAG, USER_TAG, Reached, run_time
 from mfa_kit.ports import Desk
 from mfa_kit.recovery import delete_command, settle_each
 
@@ -19,6 +19,7 @@ class Standing(StrEnum):
     ALIVE = "ours, being made now"
     LATE = "ours, come after its run was undone"
     LEFT = "ours, but deactivated by other means"
+    STAGED = "staged, to be enabled later"
     DESK = "another desk's"
     UNPROVEN = "perhaps ours, but no tag shows it"
     FOREIGN = "not ours"
@@ -114,7 +115,9 @@ def _orphan(serial: str, *, desk: Desk) -> Orphan | None:
         since = run_time(run)
     except ValueError:  # a tag is a claim, and this one is no run of ours
         return Orphan(serial=serial, standing=Standing.FOREIGN)
-    if entry is None:
+    if entry.reached is Reached.STAGED if entry else STAGED_TAG in tags:
+        standing = Standing.STAGED
+    elif entry is None:
         standing = Standing.DESK
     elif entry.reached in OPEN:
         standing = Standing.ALIVE if desk.journal.lives(run) else Standing.DEAD

@@ -1,9 +1,14 @@
-"""Waiting before a write: a Registrar before the Registrar. It waits, then asks for codes, then makes one attempt."""
+"""Waiting before a call, and what is called again: `Patience` for one user at a desk, `Pace` for the many of a rollout.
 
+Both are turns: they wait, then let one attempt be made. What is unclear is never tried again here, for it may have
+acted. Codes are computed within the attempt, so that none is old when it is sent.
+"""
+
+import threading
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
-from mfa_kit.errors import Busy, Throttled
+from mfa_kit.errors import Busy, Expired, Throttled
 from mfa_kit.models import Intent
 from mfa_kit.otp import Created, Pair
 from mfa_kit.ports import Progress, Registrar
@@ -13,25 +18,29 @@ T = TypeVar("T")
 # Seconds. AWS asks to wait "several minutes" after ConcurrentModification and EntityTemporarilyUnmodifiable.
 THROTTLED = (1, 2, 4, 8, 15, 30)
 BUSY = (5, 10, 20, 40, 60)
+# Calls a second: AWS publishes no rate for IAM. Doubled each second until it first throttles, then a bit more each
+# second, and a part of it after each Throttling.
+FIRST_RATE = 10.0
+LEAST_RATE = 0.2
+GAIN = 0.5
+CUT = 0.8
+# Seconds without an accepted call after which a throttled rollout ends.
+GIVE_UP = 600.0
+# Seconds between looks whether the credentials work again.
+SIGNED_OUT = 5.0
 
 
-class Patient:
-    """Tries again what IAM surely did not do: throttled, or another change under way. Never what is unclear."""
+class Turn(Protocol):
+    """Waits, makes one attempt, and makes another where IAM surely did nothing."""
 
-    def __init__(self, inner: Registrar, *, sleep: Callable[[float], None], progress: Progress) -> None:
-        self._inner, self._sleep, self._progress = inner, sleep, progress
+    def __call__(self, act: Callable[[], T]) -> T: ...
 
-    def _turn(self, act: Callable[[], T]) -> T:
-        throttled, busy = iter(THROTTLED), iter(BUSY)
-        while True:
-            try:
-                return act()
-            except (Throttled, Busy) as error:
-                pause = next(throttled if isinstance(error, Throttled) else busy, None)
-                if pause is None:
-                    raise
-                self._progress.note(f"{error}; trying again in {pause} s")
-                self._sleep(pause)
+
+class InTurn:
+    """A Registrar before the Registrar: each call takes its turn."""
+
+    def __init__(self, inner: Registrar, turn: Turn) -> None:
+        self._inner, self._turn = inner, turn
 
     def create(self, intent: Intent, tags: dict[str, str]) -> Created:
         return self._turn(lambda: self._inner.create(intent, tags))
@@ -47,3 +56,122 @@ class Patient:
 
     def delete(self, serial: str) -> None:
         self._turn(lambda: self._inner.delete(serial))
+
+
+class Patience:
+    """Waits longer each time, tells it, and gives up."""
+
+    def __init__(self, *, sleep: Callable[[float], None], progress: Progress) -> None:
+        self._sleep, self._progress = sleep, progress
+
+    def __call__(self, act: Callable[[], T]) -> T:
+        throttled, busy = iter(THROTTLED), iter(BUSY)
+        while True:
+            try:
+                return act()
+            except (Throttled, Busy) as error:
+                pause = next(throttled if isinstance(error, Throttled) else busy, None)
+                if pause is None:
+                    raise
+                self._progress.note(f"{error}; trying again in {pause} s")
+                self._sleep(pause)
+
+
+class Pace:
+    """One rate for all workers of a rollout, found by trying: a slot a call, and none is saved up.
+
+    `renew` signs in again when the credentials have expired; until it succeeds all wait, and no call fails. After
+    `stop` nobody waits for that any more.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], float],
+        sleep: Callable[[float], None],
+        progress: Progress,
+        renew: Callable[[], object],
+    ) -> None:
+        self._clock, self._sleep, self._progress, self._renew = clock, sleep, progress, renew
+        self._lock, self._signing_in = threading.Lock(), threading.Lock()
+        self._slot = self._grew = self._cut = self._accepted = self._signed_in = clock()
+        self._found = self._stopped = False
+        self.rate = FIRST_RATE
+        self.paused = False
+
+    def stop(self) -> None:
+        self._stopped = True
+
+    def __call__(self, act: Callable[[], T]) -> T:
+        busy = iter(BUSY)
+        while True:
+            waited = self._wait()
+            began = self._clock()
+            try:
+                done = act()
+            except Throttled as error:
+                self._throttled(began, error)
+            except Expired as error:
+                self._sign_in(began, error)
+            except Busy:
+                pause = next(busy, None)
+                if pause is None:
+                    raise
+                self._sleep(pause)
+            else:
+                self._grow(waited=waited)
+                return done
+
+    def _wait(self) -> bool:
+        """Wait for the next slot; whether there was anything to wait for."""
+        with self._lock:
+            now = self._clock()
+            pause = self._slot - now
+            self._slot = max(now, self._slot) + 1 / self.rate
+        if pause > 0:
+            self._sleep(pause)
+        return pause > 0
+
+    def _grow(self, *, waited: bool) -> None:
+        """Note an accepted call. A rate that is not used up proves nothing, so it stays."""
+        with self._lock:
+            now = self._clock()
+            since, self._grew, self._accepted = now - self._grew, now, now
+            if waited:
+                self.rate = self.rate + GAIN * since if self._found else self.rate * 2 ** min(since, 1.0)
+
+    def _throttled(self, began: float, error: Throttled) -> None:
+        """Slow down, once for all calls that left before that. Raise when nothing was accepted for long."""
+        with self._lock:
+            now = self._clock()
+            if now - self._accepted > GIVE_UP:
+                raise Throttled(
+                    f"AWS accepted nothing for {GIVE_UP / 60:.0f} minutes: {error}", "run the same command again later"
+                )
+            if began >= self._cut:
+                self.rate = max(LEAST_RATE, self.rate * CUT)
+                self._found, self._cut, self._grew = True, now, now
+                self._slot = now + 1 / self.rate
+
+    def _sign_in(self, began: float, error: Expired) -> None:
+        """Wait until somebody's credentials work, one worker for all. Raise the error after `stop`."""
+        with self._signing_in:
+            if self._signed_in > began:
+                return
+            self.paused = True
+            self._progress.note(f"{error}; waiting: {error.hint}")
+            try:
+                while True:
+                    if self._stopped:
+                        raise error
+                    try:
+                        self._renew()
+                    except Expired:
+                        self._sleep(SIGNED_OUT)
+                    else:
+                        break
+            finally:
+                self.paused = False
+            with self._lock:
+                self._signed_in = self._accepted = self._grew = self._slot = self._clock()
+            self._progress.note("the credentials work again")

@@ -351,5 +351,6 @@ def _sign(lock: int) -> None:
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
 
 
-def _intent(fields: dict[str, str]) -> Intent:
-    return Intent(**{**fields, "kind": Kind(fields["kind"])})  # type: ignore[arg-type]  # mypy sees str for kind
+def _intent(fields: dict[str, Any]) -> Intent:
+    tags = tuple((key, value) for key, value in fields.get("tags", ()))
+    return Intent(**{**fields, "kind": Kind(fields["kind"]), "tags": tags})

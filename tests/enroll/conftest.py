@@ -17,7 +17,7 @@ from mfa_kit.adapters.ledger import Ledger
 from mfa_kit.enrollment import BackupAlone, Wish, enroll
 from mfa_kit.lab.server import Lab
 from mfa_kit.models import Caller, Outcome, Reached, Verb
-from mfa_kit.pacing import Patient
+from mfa_kit.pacing import InTurn, Patience
 from mfa_kit.ports import Carrier, Desk
 from tests.faults.conftest import Judge
 from tests.faults.worker import Cut, Observer
@@ -101,7 +101,7 @@ def at(at_lab: Lab, home: Path, iam: tuple[Iam, Observer], recipient: str) -> At
 
             desk = Desk(
                 inventory=cut.wrap(client, "inventory"),
-                registrar=Patient(cut.wrap(client, "registrar"), sleep=person.sleep, progress=person),
+                registrar=InTurn(cut.wrap(client, "registrar"), Patience(sleep=person.sleep, progress=person)),
                 vault=cut.wrap(agefile.AgeFiles(home / "backups", agefile.recipients(to)), "vault"),
                 journal=cut.wrap(ledger, "journal"),
                 progress=person,

@@ -7,7 +7,7 @@ import pytest
 from mfa_kit.errors import Busy, MfaKitError, Throttled, Unclear
 from mfa_kit.models import Intent
 from mfa_kit.otp import Created, KeyUri, Pair, Seed
-from mfa_kit.pacing import BUSY, THROTTLED, Patient
+from mfa_kit.pacing import BUSY, THROTTLED, InTurn, Patience
 from tests.enroll.conftest import Person
 
 INTENT = Intent(account="000000000000", partition="aws", user="alice", name="alice")
@@ -44,7 +44,7 @@ class Scripted:
         self._act(f"delete {serial}")
 
 
-def each_call(patient: Patient) -> None:
+def each_call(patient: InTurn) -> None:
     numbers = iter(range(100))
     assert patient.create(INTENT, {"a": "b"}) is CREATED
     patient.enable(INTENT, lambda: Pair(str(next(numbers)), ""))
@@ -56,7 +56,7 @@ def each_call(patient: Patient) -> None:
 def test_what_succeeds_is_not_waited_for() -> None:
     """Each call goes through as it is."""
     inner, person = Scripted([]), Person()
-    each_call(Patient(inner, sleep=person.sleep, progress=person))
+    each_call(InTurn(inner, Patience(sleep=person.sleep, progress=person)))
     assert inner.asked == [
         "create alice {'a': 'b'}",
         "enable alice 0",
@@ -72,7 +72,7 @@ def test_what_was_refused_for_now_is_tried_again_and_said(kind: type[MfaKitError
     """Longer each time; in the end the error goes on."""
     inner, person = Scripted([kind("wait", "a while")] * (len(pauses) + 1)), Person()
     with pytest.raises(kind, match="wait"):
-        Patient(inner, sleep=person.sleep, progress=person).delete("s")
+        InTurn(inner, Patience(sleep=person.sleep, progress=person)).delete("s")
     assert person.slept == list(pauses)
     assert person.said == [f"wait; trying again in {pause} s" for pause in pauses]
 
@@ -81,7 +81,7 @@ def test_codes_are_asked_for_after_the_waiting() -> None:
     """Old codes are never sent again."""
     inner, person = Scripted([Throttled("wait", ""), Busy("wait", "")]), Person()
     numbers = iter(range(100))
-    Patient(inner, sleep=person.sleep, progress=person).enable(INTENT, lambda: Pair(str(next(numbers)), ""))
+    InTurn(inner, Patience(sleep=person.sleep, progress=person)).enable(INTENT, lambda: Pair(str(next(numbers)), ""))
     assert inner.asked == ["enable alice 0", "enable alice 1", "enable alice 2"]
     assert person.slept == [THROTTLED[0], BUSY[0]]
 
@@ -90,6 +90,6 @@ def test_what_is_unclear_goes_up_at_once() -> None:
     """It may have acted; who looks decides."""
     inner, person = Scripted([Unclear("no answer", "")]), Person()
     with pytest.raises(Unclear):
-        each_call(Patient(inner, sleep=person.sleep, progress=person))
+        each_call(InTurn(inner, Patience(sleep=person.sleep, progress=person)))
     assert len(inner.asked) == 1
     assert person.slept == []

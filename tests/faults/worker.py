@@ -23,7 +23,7 @@ from mfa_kit.adapters.ledger import Ledger
 from mfa_kit.enrollment import BackupAlone, Wish, enroll
 from mfa_kit.errors import MfaKitError
 from mfa_kit.models import Call, Caller, Intent, Kind, Verb
-from mfa_kit.pacing import Patient
+from mfa_kit.pacing import InTurn, Patience
 from mfa_kit.ports import Carrier, Desk
 
 PORTS = ("inventory", "registrar", "vault", "journal")
@@ -138,7 +138,7 @@ def at_desk(
 
         desk = Desk(
             inventory=cut.wrap(iam, "inventory"),
-            registrar=Patient(cut.wrap(iam, "registrar"), sleep=sleep, progress=notes),
+            registrar=InTurn(cut.wrap(iam, "registrar"), Patience(sleep=sleep, progress=notes)),
             vault=cut.wrap(vault, "vault"),
             journal=cut.wrap(ledger, "journal"),
             progress=notes,

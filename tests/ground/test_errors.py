@@ -14,6 +14,7 @@ TABLE = {
     errors.Conflict: 4,
     errors.AccessDenied: 4,
     errors.Busy: 4,
+    errors.Expired: 4,
     errors.Unclear: 4,
     errors.Unsettled: 4,
     errors.Unlisted: 4,

@@ -21,7 +21,7 @@ from mfa_kit.cli.kit import config
 from mfa_kit.enrollment import BackupAlone
 from mfa_kit.errors import UsageFault
 from mfa_kit.models import Call, Caller, Intent, Kind
-from mfa_kit.pacing import Patient
+from mfa_kit.pacing import InTurn, Patience
 from mfa_kit.phone import ask_until
 from mfa_kit.ports import Carrier, Desk, Inventory, Vault
 
@@ -121,7 +121,7 @@ def desk(flags: Flags, *, vault: Vault) -> Iterator[tuple[Desk, Caller]]:
         yield (
             Desk(
                 inventory=iam,
-                registrar=Patient(iam, sleep=time.sleep, progress=talk),
+                registrar=InTurn(iam, Patience(sleep=time.sleep, progress=talk)),
                 vault=vault,
                 journal=ledger,
                 progress=talk,
