@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -20,6 +20,8 @@ from mfa_kit.models import Backup, Entry, Intent
 from mfa_kit.otp import KeyUri, Png, Secret
 
 SUFFIX = ".png.age"
+# Within the folder of backups: a copy for each user who has a recipient of his own, sealed to nobody else.
+OWN = "users"
 # A named pipe would be waited for.
 READING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 # A sealed QR code is some kilobytes; a megabyte is no backup of ours.
@@ -213,15 +215,21 @@ def write_new(path: Path, data: bytes | Secret[bytes], *, folders: bool = False)
 
 
 class AgeFiles:
-    """The Vault: a folder of backups for a list of recipients. Without a recipient nothing is sealed."""
+    """The Vault: a folder of backups for a list of recipients. Without a recipient nothing is sealed.
+
+    A user with a recipient of his own has a copy besides, or the only one: in the folder `users`, sealed to him alone.
+    """
 
     def __init__(self, folder: Path, to: list[Recipient]) -> None:
         self._folder, self._to = folder.absolute(), to
 
     def place(self, intent: Intent, run: str) -> str | None:
-        if not self._to:
-            return None
-        return str(self.new(intent.account, intent.user, intent.name, run=run).path)
+        if self._to:
+            return str(self.new(intent.account, intent.user, intent.name, run=run).path)
+        return self._own(intent.recipient).place(replace(intent, recipient=None), run) if intent.recipient else None
+
+    def _own(self, recipient: str) -> "AgeFiles":
+        return AgeFiles(self._folder / OWN, recipients([recipient]))
 
     def new(self, account: str, user: str, device: str, *, run: str) -> Backup:
         """Say where a backup will be. Raise UsageFault for a name that no file can have."""
@@ -235,8 +243,10 @@ class AgeFiles:
 
     def find(self, entry: Entry) -> str | None:
         usual = self.new(entry.intent.account, entry.intent.user, entry.intent.name, run=entry.run)
-        places = [*([entry.backup] if entry.backup else []), str(usual.path)]
-        return next((place for place in places if Path(place).is_file()), None)
+        places = [*([Path(entry.backup)] if entry.backup else []), usual.path]
+        if entry.intent.recipient:
+            places += [_users(place) for place in places]
+        return next((str(place) for place in places if place.is_file()), None)
 
     def check(self) -> None:
         """Look at the nearest folder that is there: a folder of its own kind, that we may write."""
@@ -252,11 +262,18 @@ class AgeFiles:
         if entry.backup is None:
             return
         intent, path = entry.intent, Path(entry.backup)
-        self.keep(Backup(account=intent.account, user=intent.user, device=intent.name, run=entry.run, path=path), uri)
+        backup = Backup(account=intent.account, user=intent.user, device=intent.name, run=entry.run, path=path)
+        picture = qr.png(uri, caption=_caption(backup))
+        if self._to:
+            self._put(backup, picture)
+        if intent.recipient:
+            self._own(intent.recipient)._put(replace(backup, path=_users(path)), picture)
 
     def keep(self, backup: Backup, uri: KeyUri) -> None:
         """Seal a picture of a key URI; never over another file."""
-        picture = qr.png(uri, caption=_caption(backup))
+        self._put(backup, qr.png(uri, caption=_caption(backup)))
+
+    def _put(self, backup: Backup, picture: Png) -> None:
         sealed = pyrage.encrypt(picture.reveal(), [each.key for each in self._to])
         with _plain(backup.path), _folder(self._folder, part(backup.account), part(backup.user)) as folder:
             _write(folder, backup.path.name, sealed)
@@ -294,11 +311,15 @@ class AgeFiles:
         if entry.backup is None:
             return
         path = Path(entry.backup)
+        for copy in (path, _users(path)) if entry.intent.recipient else (path,):
+            self._remove(copy, sealed=entry.sealed)
+
+    def _remove(self, path: Path, *, sealed: bool) -> None:
         with _plain(path):
             try:
                 folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
             except (FileNotFoundError, NotADirectoryError):
-                if not entry.sealed:
+                if not sealed:
                     return
                 raise IntegrityFault(
                     f"the folder {path.parent} is not there, so the backup in it is not removed",
@@ -339,6 +360,12 @@ def _opens(path: Path, sealed: bytes, keys: Secret[list[Identity]], picture: Png
     if found != picture:
         raise IntegrityFault(f"{path} does not read back as it was written", "check the disk")
     return True
+
+
+def _users(path: Path) -> Path:
+    """Return where a user's own copy of a backup is; the path itself where that is it."""
+    base = path.parents[2]
+    return path if base.name == OWN else base.joinpath(OWN, *path.parts[-3:])
 
 
 def _above(path: Path) -> tuple[str, str]:

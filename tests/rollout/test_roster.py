@@ -1,0 +1,203 @@
+"""Rosters as people write them, as Excel saves them, and as an enemy would."""
+
+import csv
+import io
+import json
+import string
+import unicodedata
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mfa_kit import roster
+from mfa_kit.errors import UsageFault
+from mfa_kit.roster import COLUMNS, How, Roster, Row
+
+
+def key(text: str) -> str:
+    """Stand in for the parser of public keys."""
+    if not text.startswith("age1"):
+        raise UsageFault("this is not a recipient", "give an age recipient")
+    return text.split(maxsplit=1)[0]
+
+
+def read(text: str) -> Roster:
+    return roster.parsed(text, recipient=key)
+
+
+def wrong(text: str) -> list[tuple[int, str | None]]:
+    return [(one.line, one.column) for one in read(text).wrong]
+
+
+def test_a_list_of_names_is_a_roster() -> None:
+    """Every column but `user` may be left out."""
+    assert read("user\nalice\nbob\n").rows == [Row(user="alice"), Row(user="bob")]
+
+
+def test_every_column_is_read() -> None:
+    """In CSV and in JSON lines alike."""
+    row = Row(
+        user="alice",
+        kind=How.OATH,
+        name="alice-key",
+        path="/desk/",
+        recipient="age1abc",
+        serial="GAHT12345678",
+        asset="K 12",
+        tags=(("team", "a b"), ("cost", "1")),
+    )
+    cells = roster.cells(row)
+    text = roster.table(COLUMNS, [cells])
+    assert read(text).rows == [row]
+    assert read(json.dumps(cells) + "\n").rows == [row]
+    assert read(json.dumps({**cells, "tags": dict(row.tags)})).rows == [row]
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_what_excel_saves_is_read(separator: str) -> None:
+    """A BOM, its separators, CRLF, trailing blanks, empty rows, capitals in the header, quoted newlines."""
+    lines = ["User,Name,Remark ", "alice , a1,", ",,", '"bob",b1,"two\r\nlines"', "carol,c1,x", ",,"]
+    text = "\ufeff" + "\r\n".join(lines).replace(",", separator) + "\r\n"
+    assert [(row.user, row.name) for row in read(text).rows] == [("alice", "a1"), ("bob", "b1"), ("carol", "c1")]
+    assert wrong(text.replace("carol", "ca rol")) == [(6, "user")]
+
+
+def test_every_wrong_cell_is_named_by_line_and_column_at_once() -> None:
+    """So that a roster is mended in one go."""
+    text = (
+        "user,kind,name,path,recipient,serial,asset,tags\n"
+        "al ice,phone,a b,x,nokey,short,\u202eevil,nokey\n"
+        "bob,hardware-totp,,,,,,\n"
+        "carol,,,,,,,mfa-kit:run=x\n"
+        "dave,,,,,,,aws:x=1\n"
+        "erin,,,,,,,a=1;A=2\n"
+        "root,,,,,,,\n"
+        "frank,,,,,,,,surplus\n"
+    )
+    assert wrong(text) == [*((2, column) for column in COLUMNS), (3, "serial"), *((n, "tags") for n in (4, 5, 6)),
+                           (7, "user"), (8, None)]  # fmt: skip
+    assert read(text).rows == []
+    assert all(str(one).startswith(f"line {one.line}") and one.what.isprintable() for one in read(text).wrong)
+
+
+def test_duplicates_and_case_twins_are_found() -> None:
+    """IAM sees no case, so they would be one user."""
+    found = read("user\nalice\nbob\nalice\nAlice\narn:aws:iam::123456789012:user/team/BOB\n").wrong
+    assert [(one.line, one.what) for one in found] == [
+        (4, "is there already: line 2"),
+        (5, "differs from another user in case only, and IAM sees no case: line 2"),
+        (6, "differs from another user in case only, and IAM sees no case: line 3"),
+    ]
+
+
+def test_a_user_may_be_named_by_his_arn() -> None:
+    """Then the account is known too."""
+    (row,) = read("user\narn:aws:iam::123456789012:user/team/alice\n").rows
+    assert (row.user, row.account) == ("alice", "123456789012")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "is empty"),
+        ("\n \n", "is empty"),
+        ("name\nalice\n", "no column user"),
+        ("user,user\na,b\n", "column user twice"),
+    ],
+)
+def test_what_is_no_roster_is_refused(text: str, said: str) -> None:
+    """There is no row to name."""
+    with pytest.raises(UsageFault, match=said):
+        read(text)
+
+
+def test_csv_that_breaks_off_is_wrong_from_there_on() -> None:
+    """What came before is read; whoever skips bad rows is told that there may be more."""
+    found = read('user\nalice\n"bo"b\ncarol\n')
+    assert [row.user for row in found.rows] == ["alice"]
+    assert [one.line for one in found.wrong] == [3]
+    assert "nothing after it was read" in found.wrong[0].what
+
+
+@pytest.mark.parametrize("line", ["[1]", "{", '{"user": 3}', '{"user": "a", "tags": [1]}', '{"user": "a b"}'])
+def test_wrong_json_is_named_by_line(line: str) -> None:
+    """And the lines around it are read."""
+    text = f'{{"user": "alice"}}\n\n{line}\n{{"user": "bob"}}'
+    assert [row.user for row in read(text).rows] == ["alice", "bob"]
+    assert [number for number, _ in wrong(text)] == [3]
+
+
+def test_columns_that_are_not_ours_are_dropped() -> None:
+    """The console's file of new credentials holds passwords and secret keys."""
+    text = "User,Password,Secret access key,Kind\nal ice,hunter2,wJalr,\nbob,hunter3,bPxRf,\n"
+    found = read(text)
+    assert "hunter" not in f"{found!r}"
+    assert "bPxRf" not in f"{found!r}"
+    assert "hunter" not in roster.bad_rows(found.wrong)
+
+
+def test_bad_rows_are_written_as_a_roster_to_be_mended() -> None:
+    """With what is wrong, in a column that is not read; mended, it reads."""
+    text = roster.bad_rows(read("user,name,kind\nal ice,a,nokind\nbob,b,\ncarol,b b,\n").wrong)
+    assert [number for number, _ in wrong(text)] == [2, 2, 3]
+    mended = text.replace("al ice", "alice").replace("nokind", "").replace("b b", "bb")
+    assert [(row.user, row.name) for row in read(mended).rows] == [("alice", "a"), ("carol", "bb")]
+
+
+def test_only_keeps_the_users_that_are_named() -> None:
+    """And a name that is not there is an error."""
+    rows = read("user\nalice\nbob\n").rows
+    assert [row.user for row in roster.only(rows, ["ALICE"])] == ["alice"]
+    with pytest.raises(UsageFault, match="names dave, who"):
+        roster.only(rows, ["dave"])
+
+
+NAMES = st.text(string.ascii_letters + string.digits + "_+=,.@-", min_size=1, max_size=64).filter(
+    lambda name: name != "root"
+)
+LABELS = st.text(string.ascii_letters + " .:/=+@-_", min_size=1, max_size=64).map(str.strip).filter(bool)
+WORDS = st.text(string.ascii_letters + " .:/+@-_", min_size=1, max_size=20).map(str.strip).filter(bool)
+ROWS = st.builds(
+    Row,
+    user=NAMES,
+    kind=st.sampled_from(How),
+    name=st.none() | NAMES,
+    path=st.sampled_from(["/", "/a/", "/=1/b/"]),
+    recipient=st.none() | st.just("age1xyz"),
+    serial=st.text(string.ascii_letters + "+=@-", min_size=9, max_size=20),
+    asset=st.none() | LABELS,
+    tags=st.dictionaries(WORDS.filter(lambda k: not k.lower().startswith(roster.TAKEN)), WORDS, max_size=3)
+    .filter(lambda tags: len({key.lower() for key in tags}) == len(tags))
+    .map(lambda tags: tuple(tags.items())),
+)
+
+
+def apart(rows: Iterable[Row]) -> list[Row]:
+    return list({row.user.lower(): row for row in rows}.values())
+
+
+@given(st.lists(ROWS, min_size=1).map(apart))
+def test_what_we_write_is_a_roster_and_computes_nothing(rows: list[Row]) -> None:
+    """`failed.csv` is read again as the same rows, though cells that a sheet would compute are defused."""
+    text = roster.table(COLUMNS, [roster.cells(row) for row in rows])
+    assert read(text).rows == rows
+    cells = [cell for line in csv.reader(io.StringIO(text)) for cell in line]
+    assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r")) for cell in cells)
+
+
+@given(
+    st.text() | st.lists(st.lists(st.text())).map(lambda lines: "user,name,tags\n" + "\n".join(map(",".join, lines)))
+)
+def test_no_text_breaks_the_parser_and_nothing_that_drives_a_terminal_comes_out(text: str) -> None:
+    """Fuzzed: rows and sentences hold printable text only, whatever came in."""
+    try:
+        found = read(text)
+    except UsageFault as error:
+        said = [str(error)]
+    else:
+        said = [str(one) for one in found.wrong]
+        said += [value for row in found.rows for value in roster.cells(row).values()]
+        said += roster.bad_rows(found.wrong).splitlines()
+    assert not [char for line in said for char in line if unicodedata.category(char).startswith("C")]
