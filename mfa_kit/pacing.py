@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
-from mfa_kit.errors import Busy, Expired, Throttled
+from mfa_kit.errors import Busy, Expired, MfaKitError, Throttled
 from mfa_kit.models import Intent
 from mfa_kit.otp import Created, Pair
 from mfa_kit.ports import Progress, Registrar
@@ -80,8 +80,8 @@ class Patience:
 class Pace:
     """One rate for all workers of a rollout, found by trying: a slot a call, and none is saved up.
 
-    `renew` signs in again when the credentials have expired; until it succeeds all wait, and no call fails. After
-    `stop` nobody waits for that any more.
+    `renew` looks for credentials when those that worked have expired; until it succeeds all wait, and no call fails.
+    After `stop` nobody waits for that any more.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Pace:
         self._clock, self._sleep, self._progress, self._renew = clock, sleep, progress, renew
         self._lock, self._signing_in = threading.Lock(), threading.Lock()
         self._slot = self._grew = self._cut = self._accepted = self._signed_in = clock()
-        self._found = self._stopped = False
+        self._found = self._stopped = self._ever = False
         self.rate = FIRST_RATE
         self.paused = False
 
@@ -136,7 +136,7 @@ class Pace:
         """Note an accepted call. A rate that is not used up proves nothing, so it stays."""
         with self._lock:
             now = self._clock()
-            since, self._grew, self._accepted = now - self._grew, now, now
+            since, self._grew, self._accepted, self._ever = now - self._grew, now, now, True
             if waited:
                 self.rate = self.rate + GAIN * since if self._found else self.rate * 2 ** min(since, 1.0)
 
@@ -154,8 +154,10 @@ class Pace:
                 self._slot = now + 1 / self.rate
 
     def _sign_in(self, began: float, error: Expired) -> None:
-        """Wait until somebody's credentials work, one worker for all. Raise the error after `stop`."""
+        """Wait until somebody's credentials work, one worker for all. Raise the error where none worked ever."""
         with self._signing_in:
+            if not self._ever:
+                raise error
             if self._signed_in > began:
                 return
             self.paused = True
@@ -166,7 +168,7 @@ class Pace:
                         raise error
                     try:
                         self._renew()
-                    except Expired:
+                    except MfaKitError:
                         self._sleep(SIGNED_OUT)
                     else:
                         break

@@ -199,6 +199,10 @@ class Journal(Protocol):
         """Tell whether a process holds the run's lock."""
         ...
 
+    def made(self, account: str) -> list[Entry]:
+        """Return the last entry of each device that this desk made for users of an account, or is making."""
+        ...
+
     def dead(self, account: str, *, user: str | None = None) -> Iterator[Entry]:
         """Half-made entries whose run lives no more; while one is yielded, its run's lock is held."""
         ...

@@ -4,12 +4,14 @@ A roster is hostile: what it has beyond our columns is dropped unread, and nothi
 would act on comes out of it.
 """
 
+import base64
 import csv
+import hashlib
 import io
 import json
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -38,6 +40,25 @@ class How(StrEnum):
     HARDWARE_TOTP = "hardware-totp"
     FIDO2 = "fido2"
     SELF = "self"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """A user as IAM lists him; groups and tags where they were asked for."""
+
+    name: str
+    path: str = "/"
+    groups: tuple[str, ...] = ()
+    tags: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """The last failure of a user under one plan, as the ledger keeps it."""
+
+    user: str
+    cause: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,7 +221,9 @@ def _row(read: _Read, recipient: Callable[[str], str], wrong: list[Wrong]) -> Ro
             if column == "user" or cell:
                 values[column] = (recipient if column == "recipient" else CELLS[column])(cell)
         except UsageFault as error:
-            wrong.append(Wrong(line=read.line, column=column, what=f"{error}; {error.hint}", cells=read.cells))
+            # What is no public key may be a private one, and is not copied anywhere.
+            cells = {**read.cells, "recipient": ""} if column == "recipient" else read.cells
+            wrong.append(Wrong(line=read.line, column=column, what=f"{error}; {error.hint}", cells=cells))
     if values.get("kind") is How.HARDWARE_TOTP and not read.cells.get("serial"):
         what = "is empty, and a hardware token has a serial printed on it"
         wrong.append(Wrong(line=read.line, column="serial", what=what, cells=read.cells))
@@ -282,6 +305,14 @@ def cells(row: Row) -> dict[str, str]:
     }
 
 
+def fingerprint(recipient: str) -> str:
+    """Return what people compare: of an SSH key what `ssh-keygen -l` prints, of an age key the key itself."""
+    if not recipient.startswith("ssh-"):
+        return recipient
+    digest = hashlib.sha256(base64.b64decode(recipient.split()[1])).digest()
+    return f"SHA256:{base64.b64encode(digest).decode().rstrip('=')}"
+
+
 def harmless(text: str) -> str:
     """Write control, bidi and unassigned characters as escapes."""
     return "".join(
@@ -309,6 +340,7 @@ def bad_rows(wrong: Sequence[Wrong]) -> str:
     rows: dict[int, dict[str, str]] = {}
     for each in wrong:
         row = rows.setdefault(each.line, {**each.cells, "wrong": ""})
+        row["recipient"] = each.cells.get("recipient", "") and row.get("recipient", "")
         row["wrong"] = "; ".join(filter(None, [row["wrong"], str(each)]))
     return table((*COLUMNS, "wrong"), rows.values())
 
@@ -321,6 +353,20 @@ def only(rows: Sequence[Row], users: Sequence[str]) -> list[Row]:
     return [row for row in rows if row.user.lower() in wanted]
 
 
-def of_users(users: Iterable[Any]) -> Iterator[Row]:
-    """Make a row of each user that was selected."""
-    return (Row(user=user.name) for user in users)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which of IAM's users a rollout is for, where there is no roster: all that is given must fit."""
+
+    groups: tuple[str, ...] = ()
+    path_prefix: str = "/"
+    tags: tuple[tuple[str, str], ...] = ()
+    without_mfa: bool = False
+
+    def fits(self, person: Person, passwords: Container[str]) -> bool:
+        """Whether a user is meant; nobody needs MFA who has no console password."""
+        return (
+            person.path.startswith(self.path_prefix)
+            and (not self.groups or bool(set(self.groups) & set(person.groups)))
+            and set(self.tags) <= set(person.tags)
+            and (not self.without_mfa or person.name in passwords)
+        )

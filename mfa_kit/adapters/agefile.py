@@ -265,18 +265,14 @@ class AgeFiles:
         backup = Backup(account=intent.account, user=intent.user, device=intent.name, run=entry.run, path=path)
         picture = qr.png(uri, caption=_caption(backup))
         if self._to:
-            self._put(backup, picture)
+            _put(self._folder, backup, picture, self._to)
         if intent.recipient:
-            self._own(intent.recipient)._put(replace(backup, path=_users(path)), picture)
+            own = replace(backup, path=_users(path))
+            _put(self._folder / OWN, own, picture, recipients([intent.recipient]))
 
     def keep(self, backup: Backup, uri: KeyUri) -> None:
         """Seal a picture of a key URI; never over another file."""
-        self._put(backup, qr.png(uri, caption=_caption(backup)))
-
-    def _put(self, backup: Backup, picture: Png) -> None:
-        sealed = pyrage.encrypt(picture.reveal(), [each.key for each in self._to])
-        with _plain(backup.path), _folder(self._folder, part(backup.account), part(backup.user)) as folder:
-            _write(folder, backup.path.name, sealed)
+        _put(self._folder, backup, qr.png(uri, caption=_caption(backup)), self._to)
 
     def rekey(self, backup: Backup, keys: Secret[list[Identity]]) -> bool:
         """Seal a backup that these identities open for our recipients; tell whether one of them opens it then too.
@@ -332,6 +328,12 @@ class AgeFiles:
                 os.fsync(folder)
             finally:
                 os.close(folder)
+
+
+def _put(base: Path, backup: Backup, picture: Png, to: list[Recipient]) -> None:
+    sealed = pyrage.encrypt(picture.reveal(), [each.key for each in to])
+    with _plain(backup.path), _folder(base, part(backup.account), part(backup.user)) as folder:
+        _write(folder, backup.path.name, sealed)
 
 
 def changed(file: Path, before: Secret[str], after: Secret[str]) -> None:

@@ -10,9 +10,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from email.utils import parsedate_to_datetime
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import boto3
@@ -22,10 +23,14 @@ from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     ConnectTimeoutError,
+    CredentialRetrievalError,
     EndpointConnectionError,
     HTTPClientError,
     ProxyConnectionError,
     SSLError,
+    SSOTokenLoadError,
+    TokenRetrievalError,
+    UnauthorizedSSOTokenError,
 )
 from botocore.parsers import ResponseParserError
 from botocore.utils import JSONFileCache
@@ -34,6 +39,7 @@ from mfa_kit import errors, keyuri, otp, qr
 from mfa_kit.errors import (
     AccessDenied,
     AwsFault,
+    Expired,
     IntegrityFault,
     MfaKitError,
     NoSuchEntity,
@@ -63,7 +69,7 @@ CODES: dict[str, tuple[type[MfaKitError], str]] = {
     "DeleteConflict": (errors.Conflict, "deactivate the device first"),
     "EntityAlreadyExists": (errors.AlreadyExists, "see who has what: mfa-kit status; mfa-kit orphans list"),
     "EntityTemporarilyUnmodifiable": (errors.Busy, "wait some minutes and try again"),
-    "ExpiredToken": (AwsFault, SIGN_IN),
+    "ExpiredToken": (Expired, SIGN_IN),
     "InvalidAuthenticationCode": (errors.InvalidCode, "check the clock that the codes come from and try again"),
     "InvalidClientTokenId": (AwsFault, "check the --profile; in GovCloud and China also give the --region"),
     "LimitExceeded": (AwsFault, "raise the quota in Service Quotas, or delete what is not used"),
@@ -91,7 +97,28 @@ WRONG_CODE = "MultiFactorAuthentication failed"
 CLI_CACHE = "~/.aws/cli/cache"
 # Credentials that a profile holds itself: the providers of botocore whose keys may ask for a session with MFA.
 OWN_KEYS = ("shared-credentials-file", "config-file")
+# What botocore raises, before a request leaves, when credentials cannot be had anew; a RuntimeError by its sentence.
+NOT_RENEWED = (CredentialRetrievalError, SSOTokenLoadError, TokenRetrievalError, UnauthorizedSSOTokenError)
+STILL_EXPIRED = "refreshed credentials are still expired"
 NOT_SENT = (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError)
+
+
+def _refused(error: ClientError) -> MfaKitError:
+    """Turn an answer that is an error into ours."""
+    answer = error.response.get("Error", {})
+    code, message = answer.get("Code", "?"), answer.get("Message", "").rstrip(". ")
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    code = code.removesuffix("Exception") if code.removesuffix("Exception") in CODES else code
+    kind, hint = CODES.get(code, (AwsFault, "look the code up in the IAM API reference"))
+    if kind is AwsFault and status >= 500:  # noqa: PLR2004 - RFC 9110, 15.6
+        kind, hint = Unclear, "try again later"
+    if kind is AccessDenied and any(said in message for said in WITHOUT_MFA):
+        hint = WITH_MFA
+    elif WRONG_CODE in message:
+        hint = "each code works once and for a minute: wait for the next one, and check mfa_serial in the profile"
+    if error.operation_name == "AssumeRole" and not issubclass(kind, Throttled | Unclear):
+        kind = Expired  # we never call it: botocore does, for the credentials of a request that did not leave
+    return kind(f"AWS answers {code}: {message or 'without a message'}", hint)
 
 
 @contextmanager
@@ -100,18 +127,7 @@ def ours() -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        answer = error.response.get("Error", {})
-        code, message = answer.get("Code", "?"), answer.get("Message", "").rstrip(". ")
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        code = code.removesuffix("Exception") if code.removesuffix("Exception") in CODES else code
-        kind, hint = CODES.get(code, (AwsFault, "look the code up in the IAM API reference"))
-        if kind is AwsFault and status >= 500:  # noqa: PLR2004 - RFC 9110, 15.6
-            kind, hint = Unclear, "try again later"
-        if kind is AccessDenied and any(said in message for said in WITHOUT_MFA):
-            hint = WITH_MFA
-        elif WRONG_CODE in message:
-            hint = "each code works once and for a minute: wait for the next one, and check mfa_serial in the profile"
-        raise kind(f"AWS answers {code}: {message or 'without a message'}", hint) from None
+        raise _refused(error) from None
     except SSLError as error:
         if "CERTIFICATE_VERIFY_FAILED" not in str(error):  # it broke later: the request may have left
             raise Unclear("no answer from AWS (SSLError)", "check the network and try again") from None
@@ -120,6 +136,12 @@ def ours() -> Iterator[None]:
         raise AwsFault(f"AWS cannot be reached: {error}", "check the network, the proxy and --endpoint-url") from None
     except (HTTPClientError, ResponseParserError) as error:
         raise Unclear(f"no answer from AWS ({type(error).__name__})", "check the network and try again") from None
+    except NOT_RENEWED as error:
+        raise Expired(f"there are no credentials any more: {str(error).rstrip('. ')}", SIGN_IN) from None
+    except RuntimeError as error:
+        if STILL_EXPIRED not in str(error):
+            raise
+        raise Expired("the credentials have expired and were not renewed", SIGN_IN) from None
     except BotoCoreError as error:
         raise AwsFault(
             str(error).rstrip(". "), "check the profile and the credentials: aws sts get-caller-identity"
@@ -178,11 +200,18 @@ def _with_mfa(session: boto3.Session, ask_code: Callable[[str], str], sts: Calla
     )
 
 
+class Turn(Protocol):
+    """Makes an attempt, and perhaps another."""
+
+    def __call__(self, act: Callable[[], T]) -> T: ...
+
+
 class Iam:
     """Inventory and Registrar over one pair of clients, for as many threads as workers.
 
     `observe` is told of each write, whatever came of it. `read_timeout` is the seconds to wait for an answer.
-    `ask_code` is asked for a code of the MFA device that is named, where the credentials demand one.
+    `ask_code` is asked for a code of the MFA device that is named, where the credentials demand one. `turn` makes each
+    attempt to read, as one wants who makes many.
     """
 
     def __init__(
@@ -196,8 +225,34 @@ class Iam:
         workers: int = 1,
         read_timeout: float = 30,
         sleep: Callable[[float], None] = time.sleep,
+        turn: Turn | None = None,
     ) -> None:
         _quiet()
+        self._observe, self._sleep, self._turn = observe, sleep, turn
+        self._offset = 0.0
+        self._last = threading.local()
+        self._open = partial(
+            self._opened,
+            profile=profile,
+            region=region,
+            endpoint_url=endpoint_url,
+            ask_code=ask_code,
+            workers=workers,
+            read_timeout=read_timeout,
+        )
+        self._open()
+
+    def _opened(
+        self,
+        *,
+        profile: str | None,
+        region: str | None,
+        endpoint_url: str | None,
+        ask_code: Callable[[str], str] | None,
+        workers: int,
+        read_timeout: float,
+    ) -> None:
+        """Make the clients, with the credentials that are there now."""
         config = Config(
             retries={"total_max_attempts": 1, "mode": "standard"},
             connect_timeout=10,
@@ -216,17 +271,22 @@ class Iam:
                 if ask_code:
                     _asking(core, ask_code)
                     session = _with_mfa(session, ask_code, lambda: _encrypted(session.client("sts", **where)))
-                self._iam = _encrypted(session.client("iam", **where))
-                self._sts = _encrypted(session.client("sts", **where))
+                iam, sts = (_encrypted(session.client(service, **where)) for service in ("iam", "sts"))
         except ValueError as error:  # botocore's for an endpoint, from the flag, the environment or a profile
             raise UsageFault(
                 f"AWS cannot be asked there: {error}", "give an address such as https://iam.amazonaws.com"
             ) from None
-        for client in (self._iam, self._sts):
+        for client in (iam, sts):
             client.meta.events.register("after-call", self._answered)
-        self._observe, self._sleep = observe, sleep
-        self._offset = 0.0
-        self._last = threading.local()
+        self._iam, self._sts = iam, sts
+
+    def renew(self, account: str) -> None:
+        """Take the credentials that are there now. Raise Expired, or another error, when they do not work."""
+        self._open()
+        with ours():
+            found = self._sts.get_caller_identity()["Account"]
+        if found != account:
+            raise Expired(f"the credentials are of account {found} now, and not of {account}", SIGN_IN)
 
     @property
     def endpoint_url(self) -> str:
@@ -246,15 +306,22 @@ class Iam:
 
     def _read(self, act: Callable[[], T]) -> T:
         """Ask, and ask again when throttled or not answered: reading twice is harmless."""
+
+        def attempt() -> T:
+            with ours():
+                return act()
+
         for pause in READ_PAUSES:
             try:
-                with ours():
-                    return act()
-            except (Throttled, Unclear) as error:
+                return self._turn(attempt) if self._turn else attempt()
+            except Unclear as error:
                 log.debug("%s; asking again in %s s", error, pause)
-                self._sleep(pause)
-        with ours():
-            return act()
+            except Throttled as error:
+                if self._turn:  # it has waited as long as it does
+                    raise
+                log.debug("%s; asking again in %s s", error, pause)
+            self._sleep(pause)
+        return attempt()
 
     @contextmanager
     def _write(self, operation: str, *, user: str | None, serial: str) -> Iterator[None]:

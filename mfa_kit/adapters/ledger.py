@@ -75,6 +75,12 @@ MIGRATIONS = (
         insert into ends (at, run, serial, verb, reached) values (new.at, new.run, new.serial, new.verb, new.reached);
     end;
     """,
+    """
+    create table failures (
+        plan text not null, user text not null, at real not null, cause text not null, reason text not null,
+        primary key (plan, user)
+    ) without rowid;
+    """,
 )
 OPEN = "reached in ('intent', 'created', 'revoking')"
 HISTORY = """
@@ -85,7 +91,7 @@ HISTORY = """
             from ends join journal using (run, serial)
         union all
         select at, verb, reached, json_extract(intent, '$.user'), serial, backup, run from journal
-            where reached in ('intent', 'created', 'revoking')
+            where reached not in ('confirmed', 'undone', 'revoked')
     ) where at >= :since and (:user is null or user = :user or user is null and device in (
         select serial from journal where json_extract(intent, '$.user') = :user
     )) order by at
@@ -97,6 +103,8 @@ WORDS = {
     Verb.LOST: "revocation of a lost device",
     Reached.INTENT: "asked for, and not answered",
     Reached.CREATED: "half-made",
+    Reached.STAGED: "staged, to be enabled later",
+    Reached.ENABLED: "done, and not yet confirmed",
     Reached.CONFIRMED: "done",
     Reached.UNDONE: "undone, nothing is left",
     Reached.REVOKING: "under way",
@@ -215,6 +223,11 @@ class Ledger:
             else:
                 found = self._entries("serial = ? and reached not in ('undone', 'revoked')", serial)
         return found[-1] if found else None
+
+    def made(self, account: str) -> list[Entry]:
+        with self._plain():
+            entries = self._entries(f"verb = '{Verb.ENROLL}' and reached <> '{Reached.UNDONE}'")
+        return list({each.intent.serial: each for each in entries if each.intent.account == account}.values())
 
     def lives(self, run: str) -> bool:
         with self._plain(), self._borrowed(run) as free:

@@ -16,8 +16,10 @@ from contextlib import contextmanager
 from functools import cache
 from typing import NoReturn
 
+import click
+
 from mfa_kit.cli.flags import Flags
-from mfa_kit.cli.stderr import printable
+from mfa_kit.cli.stderr import Talk, printable
 from mfa_kit.errors import Declined, UsageFault
 from mfa_kit.otp import Secret, Symbol
 from mfa_kit.ports import Interaction
@@ -30,6 +32,7 @@ TRIES = 3
 # color cube, for a theme gives the first sixteen other colors.
 SCREEN, BACK = "\x1b[?1049h\x1b[H", "\x1b[r\x1b[0m\x1b[?1049l"
 BLACK_ON_WHITE, PLAIN = "\x1b[38;5;16;48;5;231m", "\x1b[0m"
+AGAIN = "\r\x1b[K"
 LINE_ABOVE, RETURN = "\x1b7\x1b[A\r", "\x1b[K\x1b8"
 
 
@@ -201,6 +204,23 @@ class Terminal:
             yield
         finally:
             termios.tcsetattr(self._tty, termios.TCSADRAIN, before)
+
+
+class Live(Talk):
+    """Progress in one line of stderr that is redrawn; notes are written above it."""
+
+    def __init__(self) -> None:
+        self._line = ""
+
+    def note(self, text: str) -> None:
+        click.echo(AGAIN, err=True, nl=False)
+        super().note(text)
+        self.draw(self._line)
+
+    def draw(self, line: str) -> None:
+        self._line = line
+        width = os.get_terminal_size(sys.stderr.fileno()).columns or sys.maxsize
+        click.echo(AGAIN + printable(line)[: width - 1], err=True, nl=False)
 
 
 @cache

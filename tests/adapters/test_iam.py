@@ -14,7 +14,16 @@ from botocore.exceptions import ClientError, SSLError
 from mfa_kit import errors, keyuri, otp, qr
 from mfa_kit.adapters import iam as module
 from mfa_kit.adapters.iam import CODES, Iam, ours
-from mfa_kit.errors import AccessDenied, AlreadyExists, AwsFault, IntegrityFault, MfaKitError, Throttled, UsageFault
+from mfa_kit.errors import (
+    AccessDenied,
+    AlreadyExists,
+    AwsFault,
+    Expired,
+    IntegrityFault,
+    MfaKitError,
+    Throttled,
+    UsageFault,
+)
 from mfa_kit.lab.server import Lab
 from mfa_kit.models import RUN_TAG, Call, Intent, Mark
 from mfa_kit.otp import KeyUri, Pair, Png, Seed
@@ -183,7 +192,7 @@ def test_what_iam_refuses_becomes_our_error(desk: Desk, users: Any, at_lab: Lab)
     [
         ("denied", AccessDenied, 4),
         ("throttle", Throttled, 7),
-        ("expired", AwsFault, 4),
+        ("expired", Expired, 4),
         ("error-before", errors.Unclear, 4),
         ("error-after", errors.Unclear, 4),
         ("lost-before", errors.Unclear, 4),

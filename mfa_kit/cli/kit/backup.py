@@ -76,10 +76,24 @@ def _verified(file: Path, secrets: "Secret[list[Identity]]", ledger: "Ledger") -
 
 def open_created(file: Path, keys: Sequence[Path]) -> Created:
     """Open a backup, and return what IAM gave when the device was made."""
-    from mfa_kit import keyuri, qr
+    from mfa_kit.adapters.ledger import Ledger
 
-    uri = qr.read(_opened(file, keys))
-    return Created(keyuri.seed_of(uri), uri)
+    with Ledger(home()) as ledger:
+        return opener(keys, ledger.called)(file)
+
+
+def opener(keys: Sequence[Path], observe: Callable[[Call], None]) -> Callable[[Path], Created]:
+    """Read identities once, to open many backups."""
+    from mfa_kit import keyuri, qr
+    from mfa_kit.adapters import agefile
+
+    secrets = agefile.identities(keys, _ask())
+
+    def opened(file: Path) -> Created:
+        uri = qr.read(_told(file, secrets, observe))
+        return Created(keyuri.seed_of(uri), uri)
+
+    return opened
 
 
 def intent_in(file: Path, created: Created) -> Intent:
@@ -108,12 +122,18 @@ def _opened(file: Path, keys: Sequence[Path]) -> Png:
 
     secrets = agefile.identities(keys, _ask())
     with Ledger(home()) as ledger:
-        answer = "Failed"
-        try:
-            opened = agefile.open_backup(file, secrets)
-            answer = "OK"
-        finally:
-            ledger.called(_opening(file, answer))
+        return _told(file, secrets, ledger.called)
+
+
+def _told(file: Path, secrets: "Secret[list[Identity]]", observe: Callable[[Call], None]) -> Png:
+    from mfa_kit.adapters import agefile
+
+    answer = "Failed"
+    try:
+        opened = agefile.open_backup(file, secrets)
+        answer = "OK"
+    finally:
+        observe(_opening(file, answer))
     return opened
 
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mfa_kit import models, otp
 from mfa_kit.cli import stderr, terminal
@@ -76,7 +76,7 @@ def run_id(inventory: Inventory) -> str:
     return models.run_id(inventory.now(), secrets.token_bytes(4))
 
 
-def opened(flags: Flags, observe: Callable[[Call], None]) -> "Iam":
+def opened(flags: Flags, observe: Callable[[Call], None], **how: Any) -> "Iam":
     """Open IAM with the credentials that the flags and the environment say; codes are asked for at the terminal."""
     from mfa_kit.adapters.iam import Iam
 
@@ -86,11 +86,12 @@ def opened(flags: Flags, observe: Callable[[Call], None]) -> "Iam":
         region=flags.region,
         endpoint_url=flags.endpoint_url,
         ask_code=lambda serial: _session_code(serial, flags),
+        **how,
     )
 
 
 @contextmanager
-def connected(flags: Flags) -> Iterator[tuple["Iam", "Ledger", Caller]]:
+def connected(flags: Flags, **how: Any) -> Iterator[tuple["Iam", "Ledger", Caller]]:
     """Open AWS and the ledger, tell who we are, and refuse any account but the one that was asked for."""
     from mfa_kit.adapters.ledger import Ledger
 
@@ -100,7 +101,7 @@ def connected(flags: Flags) -> Iterator[tuple["Iam", "Ledger", Caller]]:
         logging.basicConfig(format="%(asctime)s %(name)s: %(message)s")
         logging.getLogger("mfa_kit").setLevel(logging.DEBUG)
     with Ledger(home()) as ledger:
-        iam = opened(flags, ledger.called)
+        iam = opened(flags, ledger.called, **how)
         caller = iam.caller()
         lab = " (LAB, nothing here is real)" if caller.account == LAB_ACCOUNT else ""
         clock = f", {ahead(iam.offset())}" if iam.offset() else ""
@@ -125,7 +126,7 @@ def desk(flags: Flags, *, vault: Vault) -> Iterator[tuple[Desk, Caller]]:
                 vault=vault,
                 journal=ledger,
                 progress=talk,
-                carrier=lambda intent: _carrier(intent, iam),
+                carrier=lambda intent: carrier(intent, iam),
                 sleep=time.sleep,
                 dry=flags.dry_run,
             ),
@@ -144,7 +145,7 @@ def _session_code(serial: str, flags: Flags) -> str:
     )
 
 
-def _carrier(intent: Intent, inventory: Inventory) -> Carrier:
+def carrier(intent: Intent, inventory: Inventory) -> Carrier:
     """Find where the seed of a run lives that is no more."""
     if intent.kind is Kind.OATH:
         from mfa_kit.cli.kit import oath

@@ -1,0 +1,402 @@
+"""What the verbs of `mfa-kit rollout` do; the order of things is rollout's."""
+
+import json
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mfa_kit import plan as plans
+from mfa_kit import rollout, roster
+from mfa_kit.cli import flags, report, terminal
+from mfa_kit.cli.deeds import rollout_page
+from mfa_kit.cli.kit import backup as backups
+from mfa_kit.cli.kit import rollout as kit
+from mfa_kit.cli.kit.desk import run_id
+from mfa_kit.cli.stderr import Talk
+from mfa_kit.enrollment import BackupAlone
+from mfa_kit.errors import Lockout, UsageFault
+from mfa_kit.models import Entry
+from mfa_kit.otp import Created
+from mfa_kit.plan import Action, Plan, Snapshot
+from mfa_kit.rollout import End, Result, Way
+from mfa_kit.roster import Failure, Row, Selection
+
+COLUMNS = ("user", "outcome", "cause", "reason", "device", "backup", "run")
+# Seconds: IAM makes no new credential report while one is younger.
+REPORT_AGE = 4 * 3600
+# What is shown of a long list on one line.
+SHOWN = 20
+TO_MEND = {End.FAILED, End.BLOCKED}
+
+
+def plan(
+    *,
+    roster: Path | None,
+    out: Path,
+    groups: Sequence[str],
+    path_prefix: str,
+    tags: Sequence[str],
+    without_mfa: bool,
+    only: str | None,
+    skip_bad: Path | None,
+    trust_report: bool,
+    workers: int,
+) -> None:
+    """Write a plan, and print its summary."""
+    common = flags.common()
+    rows = _rows(roster, skip_bad) if roster else None
+    selection = Selection(
+        groups=tuple(groups), path_prefix=path_prefix, tags=tuple(map(_tag, tags)), without_mfa=without_mfa
+    )
+    talk = Talk()
+    vault, _ = kit.vault((), (), None)
+    with kit.rig(common, vault=vault, workers=workers, talk=talk) as rig:
+        credentials = rig.account.report(max_age=REPORT_AGE) if without_mfa or trust_report else None
+        known = credentials.users if credentials else {}
+        passwords = {name for name, each in known.items() if each.password}
+        people = list(rig.people.users(details=rows is None and bool(groups or tags)))
+        snapshot = Snapshot.of(people, rig.account.virtual())
+        if rows is None:
+            rows = [Row(user=person.name) for person in people if selection.fits(person, passwords)]
+        if only:
+            rows = _only(rows, only)
+        stop = threading.Event()
+
+        def look(users: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
+            if trust_report:
+                has = {name for name, each in known.items() if each.mfa}
+                return {user: ("a device by the credential report",) for user in users if user in has}
+            return rig.look(users, workers=workers, stop=stop)
+
+        age = rig.desk.inventory.now() - credentials.made if trust_report and credentials else None
+        made = plans.planned(rows, snapshot, look=look, caller=rig.caller, desk=rig.desk, report=age)
+        text = plans.text(made)
+        if not common.dry_run:
+            kit.write(out, text)
+        for step in made.steps:
+            if step.action is Action.BLOCKED:
+                talk.note(f"blocked: {step.user}: {step.reason}")
+            if step.key_before:
+                talk.note(f"another public key than before: {step.user}: {_key(step.row)}, before {step.key_before}")
+        _show_plan(made, out, kit.sha256(text), output=common.output)
+
+
+def _rows(file: Path, skip_bad: Path | None) -> list[Row]:
+    """Return the rows of a roster. Raise UsageFault with everything that is wrong, unless it is skipped."""
+    found = kit.roster(file)
+    if found.wrong and skip_bad:
+        kit.write(skip_bad, roster.bad_rows(found.wrong))
+        Talk().note(f"{len(found.wrong)} faults: their rows are left out, and are in {skip_bad} to be mended")
+    elif found.wrong:
+        error = UsageFault(
+            f"{len(found.wrong)} cells of {file} are wrong", "mend them, or leave them out: --skip-bad FILE"
+        )
+        for wrong in found.wrong:
+            error.add_note(str(wrong))
+        raise error
+    return list(found.rows)
+
+
+def _tag(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise UsageFault(f"{text!a} is no tag", "write --tag K=V")
+    return key, value
+
+
+def _only(rows: Sequence[Row], names: str) -> list[Row]:
+    return roster.only(rows, [name.strip() for name in names.split(",") if name.strip()])
+
+
+def _key(row: Row) -> str:
+    return roster.fingerprint(row.recipient) if row.recipient else ""
+
+
+def _show_plan(made: Plan, out: Path, digest: str, *, output: str) -> None:
+    shut_out, keys = made.shut_out, [step for step in made.steps if step.row.recipient]
+    whole = output in {"json", "jsonl"}
+    report.one(
+        "rollout-plan-summary",
+        {
+            "plan": str(out),
+            "sha256": digest,
+            "account": made.account,
+            **made.counts,
+            "could_not_open_his_own_copy": shut_out if whole else _shortened(shut_out),
+            "only_he_could_open_it": None if whole else f"{len(keys)}, where apply has no -r" if keys else None,
+            "keys_changed": [step.user for step in keys if step.key_before] or None,
+            "report_age_s": None if made.report is None else round(made.report),
+            "calls": made.calls,
+            "expected_s": round(made.seconds),
+        },
+        output=output,
+    )
+
+
+def _shortened(names: Sequence[str]) -> str | None:
+    if not names:
+        return None
+    return f"{len(names)}: {', '.join(names[:SHOWN])}{', …' if len(names) > SHOWN else ''}"
+
+
+@contextmanager
+def _orderly(way: Way, rig: kit.Rig) -> Iterator[None]:
+    """Let Ctrl-C begin no more rows, and those in flight end; a second one breaks off."""
+
+    def end(*_: object) -> None:
+        if way.stop.is_set():
+            raise KeyboardInterrupt
+        way.stop.set()
+        rig.pace.stop()
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@dataclass(slots=True, kw_only=True)
+class Tally:
+    """Results as they come: told, kept, and written down at the end."""
+
+    total: int
+    talk: Talk
+    live: "terminal.Live | None"
+    output: str
+    schema: str
+    pace: Callable[[], str]
+    results: dict[str, Result] = field(default_factory=dict)
+    began: float = field(default_factory=time.monotonic)
+    made: int = 0
+
+    def take(self, result: Result) -> None:
+        self.results[result.user] = result
+        self.made += result.outcome in {End.ENROLLED, End.STAGED, End.REVOKED} and not result.reason
+        if self.output == "jsonl":
+            report.one(self.schema, row(result), output="json")
+        if self.live:
+            self.live.draw(self._line())
+        elif self.output != "jsonl":
+            self.talk.note(": ".join(filter(None, [result.user, result.outcome.value, result.reason])))
+
+    def _line(self) -> str:
+        counts = Counter(result.outcome for result in self.results.values())
+        rate = self.made / max(time.monotonic() - self.began, 0.001)
+        left = (self.total - len(self.results)) / rate if rate else 0
+        return (
+            f"{len(self.results)} of {self.total}, {counts[End.FAILED]} failed, {rate:.1f} users/s, "
+            f"{int(left // 60)}:{int(left % 60):02} left, {self.pace()}"
+        )
+
+    def counts(self) -> dict[str, int]:
+        found = Counter(result.outcome for result in self.results.values())
+        return {outcome.value.replace("-", "_").replace(" ", "_"): found[outcome] for outcome in End if found[outcome]}
+
+    def show(self, **head: Any) -> None:
+        """Print what is not printed yet."""
+        if self.live:
+            self.live.draw("")
+        rows = [row(result) for result in self.results.values()]
+        match self.output:
+            case "jsonl":
+                pass
+            case "csv":
+                report.many(self.schema, rows, output="csv", empty="")
+            case "json":
+                report.one(self.schema, {**head, "counts": self.counts(), "rows": rows}, output="json")
+            case _:
+                report.one(self.schema, {**head, **self.counts()}, output="table")
+
+
+def row(result: Result) -> dict[str, Any]:
+    return {name: getattr(result, name) or None for name in COLUMNS}
+
+
+def _tally(rig: kit.Rig, schema: str, talk: Talk, total: int) -> Tally:
+    common = flags.common()
+    live = talk if isinstance(talk, terminal.Live) else None
+
+    def pace() -> str:
+        return "waiting for credentials" if rig.pace.paused else f"at most {rig.pace.rate:.0f} calls/s"
+
+    return Tally(total=total, talk=talk, live=live, output=common.output, schema=schema, pace=pace)
+
+
+def _talk() -> Talk:
+    """Return a line that is redrawn where somebody looks at it, else lines."""
+    common = flags.common()
+    return Talk() if common.plain or not sys.stderr.isatty() else terminal.Live()
+
+
+def _way(rig: kit.Rig, *, workers: int, max_failures: int | None = None) -> Way:
+    return Way(
+        virtual=rig.account.virtual,
+        carrier=lambda: BackupAlone(rig.desk.inventory.now),
+        stop=threading.Event(),
+        workers=workers,
+        max_failures=max_failures,
+    )
+
+
+def apply(
+    *,
+    plan: Path,
+    to: Sequence[str],
+    to_files: Sequence[Path],
+    backup_dir: Path | None,
+    staged: bool,
+    accept_lockout: bool,
+    max_failures: int | None,
+    expected: str | None,
+    results: Path | None,
+    workers: int,
+) -> int:
+    """Make a plan true; write the results, whatever ends it. Return the exit code."""
+    common = flags.common()
+    made, digest = kit.plan(plan, expected=expected)
+    vault, sealed = kit.vault(to, to_files, backup_dir)
+    talk = _talk()
+    with kit.rig(common, vault=vault, workers=workers, talk=talk) as rig:
+        rollout.check(made, caller=rig.caller, staged=staged, accept_lockout=accept_lockout, sealed=sealed)
+        way = _way(rig, workers=workers, max_failures=max_failures)
+        tally = _tally(rig, "rollout-apply", talk, len(made.steps))
+        if common.dry_run:
+            for result in rollout.standing(made, holders=way.held(), look=lambda _: {}, failures={}, desk=rig.desk):
+                tally.take(result)
+            tally.show(run=None)
+            return 0
+        vault.check()
+        run, failures = run_id(rig.desk.inventory), rig.failures(digest)
+        talk.note(f"run {run}")
+        try:
+            with _orderly(way, rig):
+                for result in rollout.apply(made, desk=rig.desk, run=run, way=way, staged=staged):
+                    if result.outcome is End.FAILED:
+                        failure = Failure(user=result.user, cause=result.cause, reason=result.reason)
+                        failures.note(failure, at=rig.desk.inventory.now())
+                    tally.take(result)
+        finally:
+            folder = results or plan.with_name(f"{plan.stem}-results")
+            _write_results(made, tally, folder, run=run)
+            tally.show(run=run, results=str(folder))
+        return _ended(tally, total=len(made.steps))
+
+
+def _ended(tally: Tally, *, total: int) -> int:
+    """Return the exit code. Raise KeyboardInterrupt where rows were left because somebody stopped it."""
+    outcomes = {result.outcome for result in tally.results.values()}
+    if outcomes & {End.REFUSED}:
+        return Lockout.exit_code
+    if outcomes & {*TO_MEND, End.NOT_STARTED}:
+        return 1
+    if len(tally.results) < total:
+        raise KeyboardInterrupt
+    return 0
+
+
+def _write_results(made: Plan, tally: Tally, folder: Path, *, run: str) -> None:
+    """Write a row for every user of the plan, and who is to be tried again as a roster."""
+    results = [tally.results.get(step.user) or Result(user=step.user, outcome=End.NOT_STARTED) for step in made.steps]
+    rows = [row(result) for result in results]
+    cells = [{name: "" if cell is None else str(cell) for name, cell in each.items()} for each in rows]
+    kit.write(folder / "results.csv", roster.table(COLUMNS, cells))
+    found = {"schema": "mfa-kit/rollout-apply", "version": report.VERSION, "run": run, "rows": rows}
+    kit.write(folder / "results.json", json.dumps(found) + "\n")
+    again = [step.row for step, result in zip(made.steps, results, strict=True) if result.outcome in TO_MEND]
+    kit.write(folder / "failed.csv", roster.table(roster.COLUMNS, map(roster.cells, again)))
+
+
+def activate(
+    *, groups: Sequence[str], only: str | None, keys: Sequence[Path], backup_dir: Path | None, workers: int
+) -> int:
+    """Enable what is staged. Return the exit code."""
+    common = flags.common()
+    vault, _ = kit.vault((), (), backup_dir)
+    talk = _talk()
+    with kit.rig(common, vault=vault, workers=workers, talk=talk) as rig:
+        opened = backups.opener(keys, rig.ledger.called)
+        entries = rollout.staged(account=rig.caller.account, users=_members(rig, groups, only), desk=rig.desk)
+        way = _way(rig, workers=workers)
+        tally = _tally(rig, "rollout-activate", talk, len(entries))
+        if common.dry_run:
+            for entry in entries:
+                tally.take(Result.stands(entry, End.STAGED))
+            tally.show()
+            return 0
+
+        def created(entry: Entry) -> Created:
+            return opened(Path(vault.find(entry) or entry.backup or ""))
+
+        try:
+            with _orderly(way, rig):
+                for result in rollout.activate(entries, opened=created, desk=rig.desk, way=way):
+                    tally.take(result)
+        finally:
+            tally.show()
+        return _ended(tally, total=len(entries))
+
+
+def _members(rig: kit.Rig, groups: Sequence[str], only: str | None) -> set[str] | None:
+    """Return who is meant, None for everybody."""
+    if not groups and not only:
+        return None
+    selection = Selection(groups=tuple(groups))
+    people = rig.people.users(details=bool(groups))
+    names = {person.name.lower() for person in people if selection.fits(person, set())}
+    return names & {name.strip().lower() for name in only.split(",")} if only else names
+
+
+def status(*, plan: Path, backup_dir: Path | None, workers: int) -> None:
+    """Print how it stands with each user."""
+    common = flags.common()
+    made, digest = kit.plan(plan, expected=None)
+    vault, _ = kit.vault((), (), backup_dir)
+    with kit.rig(common, vault=vault, workers=workers, talk=Talk()) as rig:
+        way = _way(rig, workers=workers)
+        found = rollout.standing(
+            made,
+            holders=way.held(),
+            look=lambda users: rig.look(users, workers=workers, stop=threading.Event()),
+            failures=rig.failures(digest).all(),
+            desk=rig.desk,
+        )
+        if common.output == "html":
+            click.echo(rollout_page.html(made, found, at=rig.desk.inventory.now()), nl=False)
+            return
+        report.many("rollout-status", [row(each) for each in found], output=common.output, empty="the plan is empty")
+
+
+def undo(*, run: str, leave_without_mfa: bool, backup_dir: Path | None, workers: int) -> int:
+    """Take away what a run made. Return the exit code."""
+    common = flags.common()
+    vault, _ = kit.vault((), (), backup_dir)
+    talk = _talk()
+    with kit.rig(common, vault=vault, workers=workers, talk=talk) as rig:
+        entries = rollout.of_run(run, account=rig.caller.account, desk=rig.desk)
+        way = _way(rig, workers=workers)
+        tally = _tally(rig, "rollout-undo", talk, len(entries))
+        if common.dry_run:
+            for entry in entries:
+                tally.take(Result.stands(entry))
+            tally.show()
+            return 0
+        if not common.yes:
+            terminal.person(common).confirm(f"{len(entries)} devices of run {run} would go", typed=str(len(entries)))
+        try:
+            with _orderly(way, rig):
+                for result in rollout.undo(entries, leave_without_mfa=leave_without_mfa, desk=rig.desk, way=way):
+                    tally.take(result)
+        finally:
+            tally.show()
+        return _ended(tally, total=len(entries))

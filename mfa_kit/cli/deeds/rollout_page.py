@@ -1,0 +1,106 @@
+"""The status of a rollout as one page, for the person who asked for it: no script, nothing from elsewhere."""
+
+from collections import Counter
+from collections.abc import Sequence
+from html import escape
+
+from mfa_kit.cli.flags import written
+from mfa_kit.plan import Plan
+from mfa_kit.rollout import End, Result
+from mfa_kit.roster import harmless
+
+# Colors that people with each kind of color blindness tell apart (Okabe and Ito, 2008); each bar has its word too.
+COLORS = {
+    End.ENROLLED: "#009e73",
+    End.STAGED: "#56b4e9",
+    End.SKIPPED: "#999999",
+    End.WAITING: "#f0e442",
+    End.NOT_STARTED: "#cccccc",
+    End.HALF_MADE: "#cc79a7",
+    End.BLOCKED: "#e69f00",
+    End.FAILED: "#d55e00",
+}
+MEANS = {
+    End.ENROLLED: "have a device now",
+    End.STAGED: "have one made and sealed, not enabled yet",
+    End.SKIPPED: "had one before",
+    End.WAITING: "enroll by themselves or at a desk, and have not yet",
+    End.NOT_STARTED: "not begun",
+    End.HALF_MADE: "being made, or interrupted",
+    End.BLOCKED: "cannot be begun as it is",
+    End.FAILED: "failed",
+}
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222;
+  background: #fff }
+svg { width: 100%; height: auto } table { border-collapse: collapse; width: 100% }
+th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #ddd; vertical-align: top;
+  overflow-wrap: anywhere }
+.n { text-align: right } summary { cursor: pointer; margin: 1rem 0 }
+"""
+WIDTH, ROW, LABEL, NUMBER = 720, 30, 120, 110
+
+
+def html(plan: Plan, results: Sequence[Result], *, at: float) -> str:
+    """Return the page. Whatever stands in a roster is escaped."""
+    counts = Counter(result.outcome for result in results)
+    causes = Counter(result.cause for result in results if result.outcome is End.FAILED)
+    open_ = [result for result in results if result.outcome not in {End.ENROLLED, End.SKIPPED}]
+    closed = [result for result in results if result.outcome in {End.ENROLLED, End.SKIPPED}]
+    done = counts[End.ENROLLED] + counts[End.SKIPPED]
+    parts = [
+        "<!DOCTYPE html>",
+        '<html lang="en"><head><meta charset="utf-8">',
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">",
+        '<meta name="viewport" content="width=device-width"><title>MFA rollout</title>',
+        f"<style>{STYLE}</style></head><body>",
+        f"<h1>MFA rollout, account {_text(plan.account)}</h1>",
+        f"<p>{done} of {len(results)} users have an MFA device.</p>",
+        f"<p>As of {written(at)}; planned {written(plan.made)} by {_text(plan.by)}.</p>",
+        _chart(counts, len(results)),
+        _causes(causes),
+        f"<h2>Still open: {len(open_)}</h2>{_table(open_)}",
+        f"<details><summary>Done: {len(closed)}</summary>{_table(closed)}</details>",
+        "</body></html>\n",
+    ]
+    return "\n".join(filter(None, parts))
+
+
+def _text(text: str) -> str:
+    return escape(harmless(text))
+
+
+def _chart(counts: Counter[End], total: int) -> str:
+    shown = [outcome for outcome in COLORS if counts[outcome]]
+    bars = []
+    for number, outcome in enumerate(shown):
+        y, wide = number * ROW, max(2, round((WIDTH - LABEL - NUMBER) * counts[outcome] / max(total, 1)))
+        share = f"{counts[outcome]} ({100 * counts[outcome] / total:.0f} %)"
+        bars.append(
+            f'<g><title>{share} {MEANS[outcome]}</title><text x="0" y="{y + 20}">{outcome}</text>'
+            f'<rect x="{LABEL}" y="{y + 4}" width="{wide}" height="{ROW - 8}" fill="{COLORS[outcome]}"/>'
+            f'<text x="{LABEL + wide + 8}" y="{y + 20}">{share}</text></g>'
+        )
+    told = ", ".join(f"{counts[outcome]} {outcome}" for outcome in shown)
+    return (
+        f'<svg viewBox="0 0 {WIDTH} {max(1, len(shown)) * ROW}" font-size="15" role="img" '
+        f'aria-label="{told}">{"".join(bars)}</svg>'
+    )
+
+
+def _causes(causes: Counter[str]) -> str:
+    if not causes:
+        return ""
+    rows = "".join(f'<tr><td>{_text(cause)}</td><td class="n">{n}</td></tr>' for cause, n in causes.most_common())
+    return f"<h2>Failed, by reason</h2><table>{rows}</table>"
+
+
+def _table(results: Sequence[Result]) -> str:
+    if not results:
+        return "<p>Nobody.</p>"
+    rows = "".join(
+        f"<tr><td>{_text(one.user)}</td><td>{one.outcome}</td><td>{_text(one.reason or MEANS.get(one.outcome, ''))}"
+        "</td></tr>"
+        for one in results
+    )
+    return f"<table><tr><th>User</th><th>State</th><th>Why</th></tr>{rows}</table>"
