@@ -161,8 +161,9 @@ def _changed(row: Row, used: str | None) -> str:
 
 
 def _step(row: Row, plan: Plan, snapshot: Snapshot, has: tuple[str, ...], *, desk: Desk) -> Step:
-    if row.account not in {None, plan.account} or row.user.lower() not in snapshot.people:
-        return Step(row=row, action=Action.BLOCKED, reason=f"there is no such user in account {plan.account}")
+    if (foreign := row.account not in {None, plan.account}) or row.user.lower() not in snapshot.people:
+        what = f"is of account {row.account}, not of" if foreign else "there is no such user in account"
+        return Step(row=row, action=Action.BLOCKED, reason=f"{what} {plan.account}")
     if has:
         return Step(row=row, action=Action.SKIP, reason=f"has {', '.join(has)}", devices=has)
     if row.kind is How.SELF:

@@ -135,40 +135,61 @@ def apply(plan: Plan, *, desk: Desk, run: str, way: Way, staged: bool = False) -
     Run again it goes on where it stood. Who is enrolled is confirmed by pages, at the end, and what IAM does not list
     then is told.
     """
-    for entry, ended in settle_each(plan.account, None, desk=desk, leave_assigned=True):
-        if isinstance(ended, MfaKitError):
-            desk.progress.note(f"run {entry.run} is not settled: {ended}; {ended.hint}")
+    unsettled = _settled(plan, desk=desk)
     ours = {entry.intent.serial: entry for entry in desk.journal.made(plan.account)}
     holders = way.held()
     has = held(holders)
     todo: list[Step] = []
-    enabled = [entry for entry in ours.values() if entry.reached is Reached.ENABLED]
+    enabled = _left_enabled(ours.values(), desk=desk)
     for step in plan.steps:
-        result = _already(step, plan, has.get(step.user, ()), ours)
+        result = _already(step, plan, has.get(step.user, ()), ours, desk=desk)
         if result is None:
             todo.append(step)
         else:
             yield result
-    failures = 0
+    failed: list[str] = []
 
     def one(step: Step) -> Result:
-        return _made(plan.intent(step.row, staged=staged), enabled, desk=desk, run=run, way=way)
+        result = _made(plan.intent(step.row, staged=staged), enabled, desk=desk, run=run, way=way)
+        if result.outcome is End.FAILED:
+            failed.append(result.user)
+        if way.max_failures is not None and len(failed) > way.max_failures and not way.stop.is_set():
+            way.stop.set()
+            desk.progress.note(f"{len(failed)} users failed, more than --max-failures {way.max_failures}: stopping")
+        return result
 
     try:
-        for result in Crew(act=one, workers=way.workers, stop=way.stop).over(todo):
-            yield result
-            failures += result.outcome is End.FAILED
-            if way.max_failures is not None and failures > way.max_failures and not way.stop.is_set():
-                desk.progress.note(f"{failures} users failed, more than --max-failures {way.max_failures}: stopping")
-                way.stop.set()
+        yield from Crew(act=one, workers=way.workers, stop=way.stop).over(todo)
     finally:
+        for note in _settled(plan, desk=desk) if unsettled else ():
+            desk.progress.note(note)
         confirm(enabled, desk=desk, way=way)
 
 
-def _already(step: Step, plan: Plan, has: tuple[str, ...], ours: Mapping[str, Entry]) -> Result | None:
+def _settled(plan: Plan, *, desk: Desk) -> list[str]:
+    """Settle what dead runs left; return what could not be settled.
+
+    A Create that was not answered may still arrive. When its user has a device of that name from us, it cannot any
+    more: so it is looked at again at the end.
+    """
+    return [
+        f"run {entry.run} is not settled: {ended}; {ended.hint}"
+        for entry, ended in settle_each(plan.account, None, desk=desk, leave_assigned=True)
+        if isinstance(ended, MfaKitError)
+    ]
+
+
+def _left_enabled(entries: Iterable[Entry], *, desk: Desk) -> list[Entry]:
+    """Return what dead runs enabled and did not confirm; whose process lives confirms itself."""
+    found = [entry for entry in entries if entry.reached is Reached.ENABLED]
+    living = {run for run in {entry.run for entry in found} if desk.journal.lives(run)}
+    return [entry for entry in found if entry.run not in living]
+
+
+def _already(step: Step, plan: Plan, has: tuple[str, ...], ours: Mapping[str, Entry], *, desk: Desk) -> Result | None:
     """Return how a row stands for which there is nothing to do."""
     if has and step.action is not Action.SKIP:
-        return _has(step, has, ours)
+        return _has(step, has, ours, desk=desk)
     entry = ours.get(plan.intent(step.row).serial)
     if entry and entry.reached is Reached.STAGED:
         return Result.stands(entry, End.STAGED)
@@ -178,11 +199,12 @@ def _already(step: Step, plan: Plan, has: tuple[str, ...], ours: Mapping[str, En
     return Result(user=step.user, outcome=outcome, reason=reason or step.reason, device=next(iter(step.devices), None))
 
 
-def _has(step: Step, has: tuple[str, ...], ours: Mapping[str, Entry]) -> Result:
-    """Tell whose work the device is that a user has."""
-    mine = [entry for serial in has if (entry := ours.get(serial)) and entry.intent.user == step.user]
-    if mine and mine[0].reached in STANDS:
-        return Result.stands(mine[0], reason=f"by run {mine[0].run}")
+def _has(step: Step, has: tuple[str, ...], ours: Mapping[str, Entry], *, desk: Desk) -> Result:
+    """Tell whose work the device is that a user has, and whether its seed can be restored here."""
+    for serial in has:
+        entry = ours.get(serial)
+        if entry and entry.intent.user == step.user and entry.reached in STANDS and desk.vault.find(entry):
+            return Result.stands(entry, reason=f"by run {entry.run}")
     if step.action is Action.SELF:
         return Result(user=step.user, outcome=End.ENROLLED, reason="by himself", device=has[0])
     what = f"has {', '.join(has)}, and there is no copy of its seed here"
@@ -330,12 +352,16 @@ def standing(
     has = held(holders)
     has |= look([step.user for step in plan.steps if step.user not in has and step.action is not Action.BLOCKED])
     ours = {entry.intent.serial: entry for entry in desk.journal.made(plan.account)}
-    return [_stands(step, plan, has.get(step.user, ()), ours, failures.get(step.user)) for step in plan.steps]
+    return [
+        _stands(step, plan, has.get(step.user, ()), ours, failures.get(step.user), desk=desk) for step in plan.steps
+    ]
 
 
-def _stands(step: Step, plan: Plan, has: tuple[str, ...], ours: Mapping[str, Entry], failure: Failure | None) -> Result:
+def _stands(
+    step: Step, plan: Plan, has: tuple[str, ...], ours: Mapping[str, Entry], failure: Failure | None, *, desk: Desk
+) -> Result:
     entry = ours.get(plan.intent(step.row).serial)
-    if (found := _already(step, plan, has, ours)) is not None:
+    if (found := _already(step, plan, has, ours, desk=desk)) is not None:
         return found
     if failure:
         return Result(user=step.user, outcome=End.FAILED, cause=failure.cause, reason=failure.reason)

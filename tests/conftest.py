@@ -143,8 +143,9 @@ class MfaKit:
         )
 
     def process(self, *args: str | Path, **how: Any) -> Result:
+        timeout = how.pop("timeout", 50)
         process = self.start(*args, **how)
-        out, err = process.communicate(timeout=50)
+        out, err = process.communicate(timeout=timeout)
         return Result(process.returncode, out or "", err or "")
 
 

@@ -1,0 +1,98 @@
+"""A rollout at the lab: rosters and plans in a folder, and a judge who looks at IAM, the journal and the backups."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyrage
+import pytest
+
+from mfa_kit import keyuri, qr
+from mfa_kit.adapters import agefile
+from mfa_kit.adapters.ledger import Ledger
+from mfa_kit.lab.server import Lab
+from mfa_kit.models import Reached
+from mfa_kit.otp import Png, Secret, Seed
+from tests.conftest import ACCOUNT, MfaKit, Result
+
+
+@dataclass
+class Rollout:
+    """One person's folder with rosters and plans, his desk, and who can open the backups."""
+
+    folder: Path
+    desk: MfaKit
+    lab: Lab
+    identity: pyrage.x25519.Identity
+
+    @property
+    def recipient(self) -> str:
+        return str(self.identity.to_public())
+
+    @property
+    def file(self) -> Path:
+        return self.folder / "plan.json"
+
+    @property
+    def results(self) -> Path:
+        return self.folder / "plan-results"
+
+    def roster(self, *rows: str, columns: str = "user,recipient") -> Path:
+        """Write a roster; a row may leave its last cells out."""
+        path = self.folder / "roster.csv"
+        path.write_text("\n".join([columns, *rows]) + "\n")
+        return path
+
+    def own(self, users: Iterable[str]) -> list[str]:
+        """Make rows of users who can all open their own copy."""
+        return [f"{user},{self.recipient}" for user in users]
+
+    def plan(self, *rows: str, columns: str = "user,recipient", **how: Any) -> Result:
+        done = self.desk.run(
+            "rollout", "plan", self.roster(*rows, columns=columns), "-o", self.file, *how.get("more", ())
+        )
+        assert done.code == 0, done.err
+        return done
+
+    def apply(self, *more: str | Path) -> Result:
+        return self.desk.run("rollout", "apply", self.file, "-r", self.recipient, *more)
+
+    def works(self, users: Iterable[str], *, copies: int = 2) -> None:
+        """Check that each of these users has one device, whose seed every copy of its one backup holds."""
+        serials = {user: f"arn:aws:iam::{ACCOUNT}:mfa/{user}" for user in users}
+        assert {user: self.lab.assigned(serial) for user, serial in serials.items()} == {user: user for user in users}
+        files = [each for each in (self.desk.home / "backups").rglob("*") if each.is_file()]
+        backups = [told for file in files if (told := agefile.told(file))]
+        assert len(backups) == len(files), "something half-written is left"
+        found: dict[str, list[Seed]] = {}
+        for backup in backups:
+            picture = Png(pyrage.decrypt(backup.path.read_bytes(), [self.identity]))
+            found.setdefault(backup.user, []).append(keyuri.seed_of(qr.read(picture)))
+        assert {user: len(seeds) for user, seeds in found.items() if user in serials} == dict.fromkeys(serials, copies)
+        for user, serial in serials.items():
+            assert found[user] == [Seed(self.lab.seed(serial))] * copies
+        with Ledger(self.desk.home) as ledger:
+            reached = {entry.intent.user: entry.reached for entry in ledger.made(ACCOUNT)}
+            assert list(ledger.dead(ACCOUNT)) == []
+        assert {reached[user] for user in serials} == {Reached.CONFIRMED}
+
+
+@pytest.fixture
+def rollout(mfa_kit: MfaKit, lab: Lab, identity: pyrage.x25519.Identity, tmp_path: Path) -> Rollout:
+    folder = tmp_path / "rollout"
+    folder.mkdir()
+    return Rollout(folder, mfa_kit, lab, identity)
+
+
+@pytest.fixture
+def people(users: Callable[[], str]) -> Callable[[int], list[str]]:
+    """Make so many users."""
+    return lambda number: [users() for _ in range(number)]
+
+
+def key_file(identity: pyrage.x25519.Identity, folder: Path) -> Path:
+    """Write an identity, as `age-keygen` does."""
+    path = folder / "identity.txt"
+    path.write_text(f"{Secret(str(identity)).reveal()}\n")
+    return path

@@ -1,0 +1,433 @@
+"""Apply, activate, undo, status: what the command line does to a lab, and says."""
+
+import csv
+import json
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyrage
+import pytest
+
+from mfa_kit.adapters.ledger import Ledger
+from mfa_kit.models import Reached
+from tests.conftest import ACCOUNT, MfaKit
+from tests.rollout.conftest import Rollout
+
+People = Callable[[int], list[str]]
+
+
+def outcomes(rollout: Rollout) -> dict[str, str]:
+    with (rollout.results / "results.csv").open() as file:
+        return {row["user"]: row["outcome"] for row in csv.DictReader(file)}
+
+
+def writes(rollout: Rollout, since: int) -> Counter[str]:
+    called = [call.operation for call in rollout.lab.calls[since:]]
+    return Counter(name for name in called if not name.startswith(("Get", "List")))
+
+
+def test_everybody_is_enrolled_with_a_copy_of_his_own(rollout: Rollout, people: People) -> None:
+    """And one for the admins; two calls a user, and the listings."""
+    users = people(20)
+    rollout.plan(*rollout.own(users))
+    since = len(rollout.lab.calls)
+    done = rollout.apply()
+    assert done.code == 0, done.err
+    assert len(rollout.lab.calls) - since == 2 * len(users) + 3
+    rollout.works(users)
+    assert outcomes(rollout) == dict.fromkeys(users, "enrolled")
+    assert (rollout.results / "failed.csv").read_text().count("\n") == 1
+    assert {f"{user}: enrolled" for user in users} <= set(done.err.splitlines())
+
+
+def test_without_r_nobody_but_the_user_has_a_copy(rollout: Rollout, people: People) -> None:
+    """It is the backup then."""
+    users = people(2)
+    rollout.plan(*rollout.own(users))
+    assert rollout.desk.run("rollout", "apply", rollout.file).code == 0
+    rollout.works(users, copies=1)
+    assert all("/backups/users/" in row["backup"] for row in rows(rollout))
+
+
+def rows(rollout: Rollout) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((rollout.results / "results.json").read_text())["rows"]
+    return found
+
+
+def test_the_users_copy_opens_with_his_key_and_the_other_with_the_admins(rollout: Rollout, people: People) -> None:
+    """Each with its own only."""
+    (user,) = people(1)
+    his = pyrage.x25519.Identity.generate()
+    rollout.plan(f"{user},{his.to_public()}")
+    assert rollout.apply().code == 0
+    backups = rollout.desk.home / "backups"
+    (admins,) = backups.glob(f"{ACCOUNT}/{user}/*")
+    (own,) = backups.glob(f"users/{ACCOUNT}/{user}/*")
+    assert pyrage.decrypt(own.read_bytes(), [his]) == pyrage.decrypt(admins.read_bytes(), [rollout.identity])
+    for file, wrong in ((own, rollout.identity), (admins, his)):
+        with pytest.raises(pyrage.DecryptError):
+            pyrage.decrypt(file.read_bytes(), [wrong])
+
+
+def test_a_second_run_makes_nothing(rollout: Rollout, people: People) -> None:
+    """It says of everybody which run it was."""
+    users = people(3)
+    rollout.plan(*rollout.own(users))
+    assert rollout.apply().code == 0
+    since = len(rollout.lab.calls)
+    done = rollout.apply()
+    assert done.code == 0
+    assert not writes(rollout, since)
+    assert {row["reason"][:6] for row in rows(rollout)} == {"by run"}
+
+
+def test_another_machine_says_who_is_enabled_without_a_copy_there(
+    rollout: Rollout, people: People, tmp_path: Path
+) -> None:
+    """And so does this one when the copy is gone."""
+    users = people(2)
+    rollout.plan(*rollout.own(users))
+    assert rollout.apply().code == 0
+    other = MfaKit(tmp_path / "other", rollout.desk.env)
+    done = other.process("rollout", "apply", rollout.file, "-r", rollout.recipient)
+    assert done.code == 0
+    assert done.err.count("and there is no copy of its seed here") == len(users)
+    for file in (rollout.desk.home / "backups").rglob(f"{users[0]}-*"):
+        file.unlink()
+    assert rollout.apply().code == 0
+    assert outcomes(rollout) == {users[0]: "skipped", users[1]: "enrolled"}
+
+
+def test_tags_and_names_of_the_roster_reach_iam(rollout: Rollout, people: People) -> None:
+    """Beside mfa-kit's own."""
+    (user,) = people(1)
+    rollout.plan(
+        f"{user},{rollout.recipient},{user}-totp,/staff/,team=a b;cost=1", columns="user,recipient,name,path,tags"
+    )
+    assert rollout.apply().code == 0
+    serial = f"arn:aws:iam::{ACCOUNT}:mfa/staff/{user}-totp"
+    assert rollout.lab.assigned(serial) == user
+    tags = rollout.lab.account.backend.device(serial).tags
+    assert (tags["team"], tags["cost"], tags["mfa-kit:user"]) == ("a b", "1", user)
+
+
+# Nobody is locked out
+
+
+def test_who_could_not_open_his_own_copy_is_not_enrolled(rollout: Rollout, people: People) -> None:
+    """Exit code 6, and nothing is made, unless the lockout is accepted."""
+    own, shut_out = people(2)
+    rollout.plan(*rollout.own([own]), shut_out)
+    since = len(rollout.lab.calls)
+    done = rollout.apply()
+    assert (done.code, f"next sign in: {shut_out}" in done.err) == (6, True)
+    assert not writes(rollout, since)
+    assert rollout.apply("--accept-lockout").code == 0
+    assert outcomes(rollout) == {own: "enrolled", shut_out: "enrolled"}
+
+
+def test_a_seed_that_would_be_nowhere_is_refused(rollout: Rollout, people: People) -> None:
+    """Without a recipient in the roster, and without -r, whatever is accepted."""
+    rollout.plan(*people(1))
+    done = rollout.desk.run("rollout", "apply", rollout.file, "--accept-lockout")
+    assert (done.code, "would be nowhere" in done.err) == (2, True)
+
+
+def test_staged_devices_are_made_and_sealed_and_enabled_later(
+    rollout: Rollout, people: People, identity_file: Path, mfa_kit: MfaKit
+) -> None:
+    """No user is asked for a code before; no desk takes them for orphans; running again stages nothing anew."""
+    users = people(3)
+    rollout.plan(*users)
+    assert rollout.desk.run("rollout", "apply", rollout.file, "--stage").code == 2
+    assert rollout.apply("--stage").code == 0
+    assert outcomes(rollout) == dict.fromkeys(users, "staged")
+    serials = {f"arn:aws:iam::{ACCOUNT}:mfa/{user}" for user in users}
+    assert {rollout.lab.assigned(serial) for serial in serials} == {None}
+    since = len(rollout.lab.calls)
+    assert rollout.apply("--stage").code == 0
+    assert mfa_kit.run("orphans", "clean", "--older-than", "0s", "--yes").code == 0
+    assert not writes(rollout, since)
+    listed = mfa_kit.run("orphans", "list", "--output", "json").out
+    assert sum(row["standing"].startswith("staged") for row in json.loads(listed)["rows"] if row["user"] in users) == 3
+    chosen = ("rollout", "activate", "-i", identity_file, "--only", f"{users[0]},{users[1].upper()}")
+    assert mfa_kit.run(*chosen, "--dry-run").out.split() == ["staged", "2"]
+    assert mfa_kit.run(*chosen).code == 0
+    assert [rollout.lab.assigned(f"arn:aws:iam::{ACCOUNT}:mfa/{user}") for user in users] == [*users[:2], None]
+    assert mfa_kit.run("rollout", "activate", "-i", identity_file).code == 0
+    rollout.works(users, copies=1)
+    assert rollout.apply().code == 6  # the plan still is what it was
+    assert rollout.apply("--stage").code == 0
+    assert outcomes(rollout) == dict.fromkeys(users, "enrolled")
+
+
+def test_another_desk_leaves_staged_devices_alone(rollout: Rollout, people: People, tmp_path: Path) -> None:
+    """However old they are: their tag says what they are."""
+    (user,) = people(1)
+    rollout.plan(user)
+    assert rollout.apply("--stage").code == 0
+    other = MfaKit(tmp_path / "other", rollout.desk.env)
+    assert other.process("orphans", "clean", "--older-than", "0s", "--yes").code == 0
+    assert f"arn:aws:iam::{ACCOUNT}:mfa/{user}" in rollout.lab.serials()
+
+
+def test_a_backup_that_does_not_open_is_that_users_failure(rollout: Rollout, people: People, tmp_path: Path) -> None:
+    """The others are activated; the device stays staged."""
+    bad, good = people(2)
+    rollout.plan(bad, good)
+    assert rollout.apply("--stage").code == 0
+    (file,) = (rollout.desk.home / "backups").rglob(f"{bad}-*")
+    file.write_bytes(file.read_bytes()[:-1])
+    identity = tmp_path / "id"
+    identity.write_text(str(rollout.identity))
+    done = rollout.desk.run("rollout", "activate", "-i", identity)
+    assert (done.code, f"{bad}: failed" in done.err, f"{good}: enrolled" in done.err) == (1, True, True)
+    with Ledger(rollout.desk.home) as ledger:
+        assert {entry.intent.user: entry.reached for entry in ledger.made(ACCOUNT)} == {
+            bad: Reached.STAGED,
+            good: Reached.CONFIRMED,
+        }
+
+
+# undo
+
+
+def test_undo_takes_away_exactly_what_a_run_made(rollout: Rollout, people: People, mfa_kit: MfaKit) -> None:
+    """Where it is the last device it is refused, unless that is meant; staged ones go too."""
+    first, second, other = people(3)
+    rollout.plan(*rollout.own([first, second]))
+    run = json.loads(rollout.apply("--output", "json").out)["run"]
+    rollout.plan(*rollout.own([other]))
+    assert rollout.apply().code == 0
+    rollout.lab.register_fido(first, "key")
+    undo = ("rollout", "undo", run, "--yes")
+    assert mfa_kit.run("rollout", "undo", run).code == 8
+    assert mfa_kit.run(*undo, "--dry-run").out.split() == ["enrolled", "2"]
+    done = mfa_kit.run(*undo)
+    assert (done.code, f"{second}: refused: arn" in done.err) == (6, True)
+    arn = f"arn:aws:iam::{ACCOUNT}:mfa/"
+    assert [arn + user in rollout.lab.serials() for user in (first, second, other)] == [False, True, True]
+    assert mfa_kit.run(*undo, "--leave-without-mfa").code == 0
+    assert [arn + user in rollout.lab.serials() for user in (second, other)] == [False, True]
+    assert not list((mfa_kit.home / "backups").rglob(f"{second}-*"))
+    assert mfa_kit.run(*undo).code == 2
+    rollout.works([other])
+
+
+def test_a_staged_run_is_undone(rollout: Rollout, people: People, mfa_kit: MfaKit) -> None:
+    """Nobody has its devices, so nobody is left without."""
+    users = people(2)
+    rollout.plan(*users)
+    run = json.loads(rollout.apply("--stage", "--output", "json").out)["run"]
+    assert mfa_kit.run("rollout", "undo", run, "--yes").code == 0
+    assert not {serial for serial in rollout.lab.serials() if serial.rpartition("/")[2] in users}
+    assert rollout.apply("--stage").code == 0
+    assert outcomes(rollout) == dict.fromkeys(users, "staged")
+
+
+# Failures
+
+
+def test_one_users_failure_is_a_row(rollout: Rollout, people: People, mfa_kit: MfaKit) -> None:
+    """The others are enrolled; failed.csv is a roster, the reason is told and kept for the status."""
+    users = people(4)
+    rollout.plan(*rollout.own(users))
+    rollout.lab.faults.add("EnableMFADevice", "denied", at=2)
+    done = rollout.apply("--workers", "1")
+    assert done.code == 1
+    assert outcomes(rollout) == {**dict.fromkeys(users, "enrolled"), users[1]: "failed"}
+    (failed,) = [row for row in rows(rollout) if row["outcome"] == "failed"]
+    assert failed["cause"] == "AccessDenied"
+    status = json.loads(mfa_kit.run("rollout", "status", rollout.file, "--output", "json").out)["rows"]
+    assert [row["cause"] for row in status] == [None, "AccessDenied", None, None]
+    again = mfa_kit.run("rollout", "plan", rollout.results / "failed.csv", "-o", rollout.folder / "again.json")
+    assert again.code == 0
+    done = mfa_kit.run("rollout", "apply", rollout.folder / "again.json", "-r", rollout.recipient)
+    assert done.code == 0, done.err
+    rollout.works(users)
+    status = json.loads(mfa_kit.run("rollout", "status", rollout.file, "--output", "json").out)["rows"]
+    assert {row["outcome"] for row in status} == {"enrolled"}
+
+
+def test_too_many_failures_stop_it(rollout: Rollout, people: People) -> None:
+    """More than the limit: those in flight end, the others are not begun."""
+    users = people(6)
+    rollout.plan(*rollout.own(users))
+    rollout.lab.faults.add("CreateVirtualMFADevice", "denied", at="every")
+    done = rollout.apply("--workers", "1", "--max-failures", "1")
+    assert (done.code, "more than --max-failures 1" in done.err) == (1, True)
+    assert Counter(outcomes(rollout).values())["not started"] >= 3
+
+
+def test_a_disk_that_is_full_ends_the_run(rollout: Rollout, people: People) -> None:
+    """It would fail for everybody, so nobody is marked as failed; nothing is left in IAM."""
+    users = people(3)
+    rollout.plan(*rollout.own(users))
+    (rollout.desk.home / "backups").mkdir(parents=True)
+    (rollout.desk.home / "backups" / ACCOUNT).write_text("in the way")
+    done = rollout.apply("--workers", "1")
+    assert done.code == 5, done.err
+    assert set(outcomes(rollout).values()) == {"not started"}
+    assert not {serial for serial in rollout.lab.serials() if serial.rpartition("/")[2] in users}
+
+
+def test_credentials_that_expire_pause_the_run_and_fail_no_row(rollout: Rollout, people: People) -> None:
+    """It goes on by itself as soon as they work again."""
+    users = people(12)
+    rollout.plan(*rollout.own(users))
+    since = len(rollout.lab.calls)
+    process = rollout.desk.start("rollout", "apply", rollout.file, "-r", rollout.recipient, "--output", "jsonl")
+    while len(rollout.lab.calls) < since + 12:
+        time.sleep(0.01)
+    rollout.lab.faults.add("*", "expired", at="every")
+    time.sleep(1)
+    assert process.poll() is None
+    paused = len(rollout.lab.calls)
+    rollout.lab.faults.clear()
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert paused < len(rollout.lab.calls)
+    assert err.count("waiting: sign in again") == 1
+    assert "the credentials work again" in err
+    assert [json.loads(line)["outcome"] for line in out.splitlines()] == ["enrolled"] * len(users)
+    rollout.works(users)
+
+
+def test_credentials_that_never_worked_are_told_at_once(rollout: Rollout, people: People) -> None:
+    """There is nothing to go on with."""
+    rollout.plan(*rollout.own(people(1)))
+    rollout.lab.faults.add("*", "expired", at="every")
+    done = rollout.apply()
+    assert (done.code, "ExpiredToken" in done.err) == (4, True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_begins_no_further_user_and_ends_those_in_flight(
+    rollout: Rollout, people: People, number: signal.Signals
+) -> None:
+    """Exit code 130, results of what was done, nothing half-made; run again it goes on."""
+    users = people(40)
+    rollout.plan(*rollout.own(users))
+    rollout.lab.faults.add("*", "latency", at="every", seconds=0.05)
+    since = len(rollout.lab.calls)
+    process = rollout.desk.start("rollout", "apply", rollout.file, "-r", rollout.recipient, "--output", "jsonl")
+    while len(rollout.lab.calls) < since + 20:
+        time.sleep(0.01)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    done = [json.loads(line)["user"] for line in out.splitlines()]
+    assert 0 < len(done) < len(users)
+    with Ledger(rollout.desk.home) as ledger:
+        assert list(ledger.dead(ACCOUNT)) == []
+        assert {entry.intent.user for entry in ledger.made(ACCOUNT)} == set(done)
+    assert Counter(outcomes(rollout).values()) == {"enrolled": len(done), "not started": len(users) - len(done)}
+    rollout.lab.faults.clear()
+    assert rollout.apply().code == 0
+    rollout.works(users)
+
+
+def test_a_lost_answer_is_looked_up(rollout: Rollout, people: People) -> None:
+    """As for one user at a desk: enabled all the same, with the seed that is sealed."""
+    users = people(3)
+    rollout.plan(*rollout.own(users))
+    rollout.lab.faults.add("EnableMFADevice", "lost-after")
+    rollout.lab.faults.add("CreateVirtualMFADevice", "lost-after")
+    done = rollout.apply()
+    assert done.code == 0, done.err
+    rollout.works(users)
+
+
+def test_a_dry_run_writes_nothing(rollout: Rollout, people: People) -> None:
+    """It tells who would be enrolled."""
+    users = people(2)
+    rollout.plan(*rollout.own(users))
+    since = len(rollout.lab.calls)
+    done = rollout.apply("--dry-run")
+    assert (done.code, done.out.split()) == (0, ["not", "started", "2"])
+    assert not writes(rollout, since)
+    assert not rollout.results.exists()
+
+
+def test_results_can_be_had_in_each_form(rollout: Rollout, people: People) -> None:
+    """Lines as they come, one object, CSV."""
+    users = people(2)
+    rollout.plan(*rollout.own(users))
+    lines = [json.loads(line) for line in rollout.apply("--output", "jsonl").out.splitlines()]
+    assert {line["user"] for line in lines} == set(users)
+    assert {(line["schema"], line["version"]) for line in lines} == {("mfa-kit/rollout-apply", 1)}
+    whole = json.loads(rollout.apply("--output", "json").out)
+    assert (whole["counts"], len(whole["rows"])) == ({"enrolled": 2}, 2)
+    assert rollout.apply("--output", "csv").out.splitlines()[0] == "user,outcome,cause,reason,device,backup,run"
+
+
+# Who enrolls by himself, and status
+
+
+def test_who_enrolls_by_himself_is_tracked(rollout: Rollout, people: People, mfa_kit: MfaKit) -> None:
+    """Nothing is made for him; as soon as IAM lists a device, of whatever kind, he is done."""
+    missing, virtual = people(2)
+    rollout.plan(f"{missing},self", f"{virtual},self", columns="user,kind")
+    since = len(rollout.lab.calls)
+    assert rollout.apply().code == 0
+    assert not writes(rollout, since)
+    assert outcomes(rollout) == {missing: "waiting", virtual: "waiting"}
+    rollout.lab.register_fido(virtual, "key")
+    found = json.loads(mfa_kit.run("rollout", "status", rollout.file, "--output", "json").out)["rows"]
+    assert [(row["outcome"], row["reason"]) for row in found] == [
+        ("waiting", "enrolls by himself; waited for until IAM lists a device"),
+        ("enrolled", "by himself"),
+    ]
+
+
+def test_the_status_tells_all_states_apart(rollout: Rollout, people: People, mfa_kit: MfaKit) -> None:
+    """Done, failed and why, never started, staged, skipped, blocked."""
+    done, failed, left, has = people(4)
+    rollout.lab.register_fido(has, "key")
+    rollout.plan(*rollout.own([done, failed, left, has, "ghost"]))
+    rollout.lab.faults.add("EnableMFADevice", "denied", at=2)
+    assert rollout.apply("--workers", "1", "--max-failures", "0").code == 1
+    rollout.lab.faults.clear()
+    status = ("rollout", "status", rollout.file, "--output")
+    found = json.loads(mfa_kit.run(*status, "json").out)["rows"]
+    assert {row["user"]: row["outcome"] for row in found} == {
+        done: "enrolled",
+        failed: "failed",
+        left: "not started",
+        has: "skipped",
+        "ghost": "blocked",
+    }
+    page = mfa_kit.run(*status, "html").out
+    assert page.count("<svg") == 1
+    assert "2 of 5 users have an MFA device" in page
+    assert "AccessDenied" in page
+
+
+def test_a_page_escapes_what_a_plan_says(rollout: Rollout, people: People, mfa_kit: MfaKit) -> None:
+    """The plan is a file, and may have been edited; nothing is loaded from elsewhere, and no script runs."""
+    rollout.plan(*rollout.own(people(1)), "ghost")
+    evil = '<script>alert(1)</script>\\u202e"'
+    text = rollout.file.read_text().replace("there is no such user", evil.replace('"', "&quot;"))
+    rollout.file.write_text(text.replace("user/lab-admin", "<img src=x>"))
+    page = mfa_kit.run("rollout", "status", rollout.file, "--output", "html").out
+    assert "<script" not in page
+    assert "<img" not in page
+    assert "\u202e" not in page
+    assert "&lt;script&gt;" in page
+    assert "default-src 'none'" in page
+    assert "http" not in page.replace("http-equiv", "")
+
+
+def test_results_never_reach_the_columns_that_are_not_ours(rollout: Rollout, people: People) -> None:
+    """A password in the roster is in no file that is written."""
+    (good,) = people(1)
+    rollout.plan(f"{good},hunter2,{rollout.recipient}", "ghost,hunter2,", columns="user,Password,recipient")
+    assert rollout.apply("--accept-lockout").code == 1
+    written = [file.read_text() for file in (*rollout.results.iterdir(), rollout.file)]
+    assert len(written) == 4
+    assert not any("hunter2" in text for text in written)
+    assert (rollout.results / "results.csv").stat().st_mode & 0o077 == 0

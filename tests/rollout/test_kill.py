@@ -1,0 +1,83 @@
+"""Any number of kills: a rollout that is begun again goes on, and at its end everybody is enrolled exactly once."""
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+
+import pytest
+
+from mfa_kit.lab.server import Lab
+from tests.conftest import MfaKit
+from tests.rollout.conftest import Rollout
+
+USERS = int(os.environ.get("MFA_KIT_ROLLOUT_USERS", "1000"))
+KILLS = int(os.environ.get("MFA_KIT_ROLLOUT_KILLS", "20"))
+
+
+def enrolled(lab: Lab, since: int) -> int:
+    return sum(call.operation == "EnableMFADevice" and not call.error for call in lab.calls[since:])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_everybody_is_enrolled_once_whatever_kills_the_rollout(
+    rollout: Rollout, people: Callable[[int], list[str]]
+) -> None:
+    """At random moments, by SIGKILL; what a dead run left half-made is settled by the next one."""
+    users = people(USERS)
+    rollout.plan(*rollout.own(users))
+    lab, since, kills = rollout.lab, len(rollout.lab.calls), 0
+    command = ("rollout", "apply", rollout.file, "-r", rollout.recipient, "--output", "jsonl")
+    for number in range(KILLS):
+        process = rollout.desk.start(*command, stdout=None, stderr=None)
+        # Somewhere in the next part of the users; each start costs a second, and is not what is tried here.
+        goal = enrolled(lab, since) + random.randint(
+            0, max(1, 2 * (USERS - enrolled(lab, since)) // (KILLS - number + 1))
+        )
+        while enrolled(lab, since) < goal and process.poll() is None:
+            time.sleep(0.005)
+        time.sleep(random.random() / 50)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            kills += 1
+        process.wait()
+    done = rollout.desk.process(*command, timeout=3000)
+    assert done.code == 0, done.err[-2000:]
+    assert kills >= KILLS * 0.8
+    rollout.works(users)
+    assert {lab.assigned(serial) for serial in lab.serials() if serial.rpartition("/")[2] in users} == set(users)
+    assert rollout.apply().code == 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_two_desks_share_a_plan_and_one_is_killed(rollout: Rollout, people: Callable[[int], list[str]]) -> None:
+    """Names exclude each other in IAM: nobody gets two, and each knows which are the other's."""
+    users = people(120)
+    rollout.plan(*rollout.own(users))
+    other = MfaKit(rollout.folder / "other", rollout.desk.env)
+    command = ("rollout", "apply", rollout.file, "-r", rollout.recipient, "--output", "jsonl", "--results")
+    since = len(rollout.lab.calls)
+    killed = other.start(*command, rollout.folder / "b", stdout=None, stderr=None)
+    while enrolled(rollout.lab, since) < 10:
+        time.sleep(0.01)
+    one = rollout.desk.start(*command, rollout.folder / "a")
+    while enrolled(rollout.lab, since) < 60:
+        time.sleep(0.01)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    out, err = one.communicate(timeout=120)
+    assert one.returncode in {0, 1}, err
+    again = other.process(*command, rollout.folder / "b")
+    assert again.code == 0, again.err
+    last = rollout.desk.process(*command, rollout.folder / "a")
+    assert last.code == 0, last.err
+    assert {rollout.lab.assigned(f"arn:aws:iam::000000000000:mfa/{user}") for user in users} == set(users)
+    assert out.count("\n") == len(users)
+    for side in (last, again):
+        assert side.out.count('"outcome": "enrolled"') + side.out.count("there is no copy of its seed here") == len(
+            users
+        )
+    assert last.out.count('"outcome": "enrolled"') + again.out.count('"outcome": "enrolled"') == len(users)

@@ -1,0 +1,289 @@
+"""The plan: the difference between a roster, or a selection, and IAM; it touches nothing."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyrage
+import pytest
+
+from mfa_kit.lab.server import Lab
+from tests.conftest import MfaKit
+from tests.lab.client import Aws
+from tests.rollout.conftest import Rollout
+
+People = Callable[[int], list[str]]
+
+
+@pytest.fixture
+def aws(at_lab: Lab) -> Aws:
+    return Aws(at_lab, (at_lab.admin.access_key_id, at_lab.admin.secret_access_key, None))
+
+
+def steps(rollout: Rollout) -> dict[str, dict[str, Any]]:
+    return {row["user"]: row for row in json.loads(rollout.file.read_text())["rows"]}
+
+
+def actions(rollout: Rollout) -> dict[str, str]:
+    return {user: row["action"] for user, row in steps(rollout).items()}
+
+
+def test_a_plan_says_what_becomes_of_each_user(rollout: Rollout, people: People, aws: Aws) -> None:
+    """To enroll, skipped with what he has, blocked with why, made at a desk, waited for."""
+    new, has, fido, taken, orphan, desk, alone, late = people(8)
+    aws.enrolled(has)
+    key = rollout.lab.register_fido(fido, "key")
+    aws.enable(has, aws.create(taken))
+    aws.create(orphan)
+    aws.enrolled(late)
+    rows = [
+        *(f"{user},," for user in (new, has, fido, taken, orphan, "ghost", late.upper())),
+        f"{desk},oath,",
+        f"{alone},self,",
+        "arn:aws:iam::123456789012:user/x,,",
+    ]
+    done = rollout.plan(*rows, columns="user,kind,name")
+    assert actions(rollout) == {
+        new: "enroll",
+        has: "skip",
+        fido: "skip",
+        taken: "blocked",
+        orphan: "blocked",
+        "ghost": "blocked",
+        late: "skip",
+        desk: "bench",
+        alone: "self",
+        "x": "blocked",
+    }
+    found = steps(rollout)
+    assert found[fido]["devices"] == [key]
+    assert f"{has} has arn:" in found[taken]["reason"]
+    assert "delete-virtual-mfa-device" in found[orphan]["reason"]
+    assert "blocked: ghost: there is no such user in account 000000000000" in done.err
+    assert found["x"]["reason"] == "is of account 123456789012, not of 000000000000"
+
+
+def test_each_user_without_a_virtual_device_is_looked_up_and_nobody_else(rollout: Rollout, people: People) -> None:
+    """Two listings and the caller, and a call for each user of the roster who may have a key."""
+    users = people(3)
+    since = len(rollout.lab.calls)
+    rollout.plan(*rollout.own(users))
+    asked = [call.operation for call in rollout.lab.calls[since:]]
+    assert sorted(asked) == sorted(
+        ["GetCallerIdentity", "ListUsers", "ListVirtualMFADevices", *["ListMFADevices"] * len(users)]
+    )
+
+
+def test_who_could_not_open_his_own_copy_is_named(rollout: Rollout, people: People) -> None:
+    """Such a user is locked out at his next sign-in."""
+    own, none, desk = people(3)
+    done = rollout.plan(*rollout.own([own]), none, f"{desk},,oath", columns="user,recipient,kind")
+    assert f"could not open his own copy  1: {none}\n" in done.out
+    assert json.loads(rollout.file.read_text())["shut_out"] == [none]
+
+
+def test_calls_and_time_are_told(rollout: Rollout, people: People) -> None:
+    """Two calls a user, and the listings before and after."""
+    users = people(20)
+    done = json.loads(rollout.plan(*rollout.own(users), more=["--output", "json"]).out)
+    assert (done["enroll"], done["calls"], done["expected_s"]) == (20, 42, 4)
+
+
+def test_a_roster_that_is_wrong_stops_everything_at_once(rollout: Rollout, people: People) -> None:
+    """Every fault is told; nothing is asked of AWS, and nothing written."""
+    users = people(2)
+    since = len(rollout.lab.calls)
+    roster = rollout.roster(f"{users[0]},age1wrong", "al ice,", f"{users[1]},AGE-SECRET-KEY-1ABC")
+    done = rollout.desk.run("rollout", "plan", roster, "-o", rollout.file)
+    assert done.code == 2
+    assert [line[8:22] for line in done.err.splitlines() if "note: line" in line] == [
+        "line 2, recipi",
+        "line 3, user: ",
+        "line 4, recipi",
+    ]
+    assert "SECRET" not in done.err.replace("identity, which is secret", "")
+    assert not rollout.file.exists()
+    assert len(rollout.lab.calls) == since
+
+
+def test_wrong_rows_can_be_left_out_and_mended(rollout: Rollout, people: People) -> None:
+    """What is written is a roster; a private key that was given by mistake is not copied into it."""
+    good, bad = people(2)
+    aside = rollout.folder / "bad.csv"
+    rollout.plan(good, f"{bad},AGE-SECRET-KEY-1ABC", more=["--skip-bad", aside])
+    assert actions(rollout) == {good: "enroll"}
+    assert "SECRET" not in aside.read_text()
+    assert rollout.desk.run("rollout", "plan", aside, "-o", rollout.file).code == 0
+    assert actions(rollout) == {bad: "enroll"}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(None, "cannot be read"), (b"user\n\xff\n", "line 2"), (b"user\nal\0ice\n", "line 2"), (b"", "is empty")],
+)
+def test_a_file_that_is_no_roster_is_told(rollout: Rollout, content: bytes | None, said: str) -> None:
+    """By its line, where there is one."""
+    path = rollout.folder / "r.csv"
+    if content is not None:
+        path.write_bytes(content)
+    done = rollout.desk.run("rollout", "plan", path, "-o", rollout.file)
+    assert done.code == 2
+    assert said in done.err
+
+
+def test_excels_unicode_text_is_read(rollout: Rollout, people: People) -> None:
+    """UTF-16 with tabs."""
+    (user,) = people(1)
+    path = rollout.folder / "r.txt"
+    path.write_bytes(f"User\tName\r\n{user}\tx\r\n".encode("utf-16"))
+    assert rollout.desk.run("rollout", "plan", path, "-o", rollout.file).code == 0
+    assert steps(rollout)[user]["name"] == "x"
+
+
+def test_a_public_key_that_changed_is_told(rollout: Rollout, people: People, identity: pyrage.x25519.Identity) -> None:
+    """Against the one that he was last given a device with; of SSH keys as ssh-keygen prints them."""
+    changed, same = people(2)
+    rollout.plan(*rollout.own([changed, same]))
+    assert rollout.apply().code == 0
+    rsa = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsKLqeplhpW+uObz5dvMgjz1OxfM/XXUB+VHtZ6isGN"
+    done = rollout.plan(f'{changed},"{rsa} \u202ecomment"', *rollout.own([same]))
+    assert steps(rollout)[changed]["key"] == "SHA256:" + steps(rollout)[changed]["key"][7:]
+    assert steps(rollout)[changed]["key_before"] == str(identity.to_public())
+    assert "key_before" not in steps(rollout)[same]
+    assert f"another public key than before: {changed}: SHA256:" in done.err
+    assert "comment" not in rollout.file.read_text()
+
+
+@pytest.fixture
+def chosen(people: People, aws: Aws) -> dict[str, str]:
+    """Make users of a group, with a tag, below a path, with a password."""
+    group, tag, plain = people(3)
+    mark = f"g-{group}"
+    aws.iam.create_group(GroupName=mark)
+    aws.iam.add_user_to_group(GroupName=mark, UserName=group)
+    aws.iam.tag_user(UserName=tag, Tags=[{"Key": "team", "Value": mark}])
+    below = f"p-{plain}"
+    aws.iam.create_user(UserName=below, Path=f"/{mark}/")
+    return {"mark": mark, "group": group, "tag": tag, "path": below, "plain": plain}
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "who"),
+    [("--group", "{}", "group"), ("--tag", "team={}", "tag"), ("--path-prefix", "/{}/", "path")],
+)
+def test_users_can_be_selected_in_iam(
+    rollout: Rollout, chosen: dict[str, str], flag: str, value: str, who: str
+) -> None:
+    """By group, tag or path; --only narrows it down."""
+    select = ("rollout", "plan", "-o", rollout.file, flag, value.format(chosen["mark"]))
+    assert rollout.desk.run(*select).code == 0
+    assert actions(rollout) == {chosen[who]: "enroll"}
+    assert rollout.desk.run(*select, "--only", chosen[who].upper()).code == 0
+    assert rollout.desk.run(*select, "--only", chosen["plain"]).code == 2
+
+
+def test_users_without_mfa_are_those_with_a_password_and_no_device(rollout: Rollout, people: People, aws: Aws) -> None:
+    """The credential report says who has a password; whoever it did not see enroll is looked up, or believed."""
+    rollout.lab.account.report = None
+    with_password, without, since, before = people(4)
+    for user in (with_password, since, before):
+        aws.iam.create_login_profile(UserName=user, Password="Aa1!Aa1!Aa1!Aa1!")
+    rollout.lab.register_fido(before, "key")
+    select = ("rollout", "plan", "-o", rollout.file, "--without-mfa")
+    assert rollout.desk.run(*select).code == 0
+    found = actions(rollout)
+    assert without not in found
+    assert (found[with_password], found[before]) == ("enroll", "skip")
+    rollout.lab.register_fido(since, "key")
+    calls = len(rollout.lab.calls)
+    trusted = rollout.desk.run(*select, "--trust-report")
+    assert "ListMFADevices" not in {call.operation for call in rollout.lab.calls[calls:]}
+    assert "report age s" in trusted.out
+    assert actions(rollout)[since] == "enroll"
+    assert actions(rollout)[before] == "skip"
+    assert rollout.desk.run(*select).code == 0
+    assert actions(rollout)[since] == "skip"
+
+
+@pytest.mark.parametrize("more", [(), ("--group", "g", "ROSTER"), ("--tag", "nokey"), ("--only", "x")])
+def test_a_roster_or_a_selection_is_asked_for(rollout: Rollout, more: tuple[str, ...]) -> None:
+    """Neither, or both, cannot be meant."""
+    given = [str(rollout.roster("x")) if word == "ROSTER" else word for word in more]
+    assert rollout.desk.run("rollout", "plan", "-o", rollout.file, *given).code == 2
+
+
+def test_a_dry_run_writes_no_plan(rollout: Rollout, people: People) -> None:
+    """Its summary is printed all the same."""
+    done = rollout.plan(*people(1), more=["--dry-run"])
+    assert "enroll " in done.out
+    assert not rollout.file.exists()
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda plan: plan.replace('"version": 1', '"version": 2'),
+        lambda plan: plan[:-4],
+        lambda plan: plan.replace('"action": "enroll"', '"action": "delete"'),
+        lambda plan: plan.replace('{"user"', '{"name": "a b", "user"'),
+        lambda plan: f"[{plan}]",
+    ],
+)
+def test_a_plan_is_read_as_warily_as_a_roster(rollout: Rollout, people: People, spoil: Callable[[str], str]) -> None:
+    """It may have been edited, on purpose or by accident."""
+    rollout.plan(*rollout.own(people(1)))
+    rollout.file.write_text(spoil(rollout.file.read_text()))
+    done = rollout.apply()
+    assert (done.code, "this is no plan of this version" in done.err) == (2, True)
+
+
+def test_only_the_plan_that_was_reviewed_is_applied(rollout: Rollout, people: People) -> None:
+    """By the SHA-256 of its file, which `plan` prints."""
+    done = rollout.plan(*rollout.own(people(1)), more=["--output", "json"])
+    digest = json.loads(done.out)["sha256"]
+    refused = rollout.apply("--expect-sha256", "0" * 64)
+    assert (refused.code, digest in refused.err) == (2, True)
+    assert rollout.apply("--expect-sha256", digest).code == 0
+
+
+def test_a_plan_of_another_account_is_refused(rollout: Rollout, people: People) -> None:
+    """Before anything is made."""
+    rollout.plan(*rollout.own(people(1)))
+    rollout.file.write_text(rollout.file.read_text().replace("000000000000", "123456789012"))
+    done = rollout.apply()
+    assert (done.code, "of account 123456789012" in done.err) == (2, True)
+
+
+def test_the_orphan_of_a_dead_run_is_shown_and_repaired(rollout: Rollout, people: People) -> None:
+    """Planned while it is there; `apply` settles it first, and then enrolls."""
+    (user,) = people(1)
+    rollout.plan(*rollout.own([user]))
+    faults = rollout.lab.faults
+    faults.add("EnableMFADevice", "lost-before", at="every")
+    faults.add("DeleteVirtualMFADevice", "denied", at="every")
+    assert rollout.apply().code == 1
+    faults.clear()
+    rollout.plan(*rollout.own([user]))
+    assert steps(rollout)[user]["reason"].startswith("our orphan")
+    assert rollout.apply().code == 0
+    rollout.works([user])
+
+
+def test_what_another_desk_left_or_staged_is_told_apart(rollout: Rollout, people: People, tmp_path: Path) -> None:
+    """Its tags say whose it is; this desk's own staged devices wait for activation."""
+    staged, left = people(2)
+    other = MfaKit(tmp_path / "other", rollout.desk.env)
+    rollout.plan(*rollout.own([staged]))
+    assert rollout.apply("--stage").code == 0
+    rollout.plan(*rollout.own([staged]))
+    assert actions(rollout) == {staged: "staged"}
+    rollout.plan(*rollout.own([left]))
+    rollout.lab.faults.add("EnableMFADevice", "lost-before", at="every")
+    rollout.lab.faults.add("DeleteVirtualMFADevice", "denied", at="every")
+    assert rollout.apply().code == 1
+    rollout.lab.faults.clear()
+    roster = rollout.roster(*rollout.own([staged, left]))
+    done = other.process("rollout", "plan", roster, "-o", rollout.file)
+    assert f"blocked: {staged}: another desk has staged" in done.err
+    assert f"blocked: {left}: another desk left" in done.err
