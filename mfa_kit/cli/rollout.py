@@ -28,16 +28,6 @@ LISTED = click.option("--only", metavar="A,B", help="Of all these, only the user
 GROUP = click.option("--group", "groups", multiple=True, metavar="NAME", help="Users of a group of IAM.")
 
 
-class Page(flags.Verb):
-    """A verb whose result may also be a page."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        for param in self.params:
-            if param.name == "output" and isinstance(param.type, click.Choice):
-                param.type = click.Choice([*param.type.choices, "html"])
-
-
 def sealing(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that say who opens the backups, and where they are."""
     return TO(TO_FILES(flags.BACKUP_DIR(function)))
@@ -99,7 +89,7 @@ def activate(**wish: Any) -> int:
     return deeds.activate(**wish)
 
 
-@rollout.command(cls=Page)
+@rollout.command(html=True)
 @PLAN
 @flags.BACKUP_DIR
 @AT_ONCE

@@ -150,8 +150,9 @@ def test_staged_devices_are_made_and_sealed_and_enabled_later(
     assert {rollout.lab.assigned(serial) for serial in serials} == {None}
     since = len(rollout.lab.calls)
     assert rollout.apply("--stage").code == 0
-    assert mfa_kit.run("orphans", "clean", "--older-than", "0s", "--yes").code == 0
     assert not writes(rollout, since)
+    assert mfa_kit.run("orphans", "clean", "--older-than", "0s", "--yes").code == 0
+    assert serials <= rollout.lab.serials()
     listed = mfa_kit.run("orphans", "list", "--output", "json").out
     assert sum(row["standing"].startswith("staged") for row in json.loads(listed)["rows"] if row["user"] in users) == 3
     chosen = ("rollout", "activate", "-i", identity_file, "--only", f"{users[0]},{users[1].upper()}")
