@@ -216,9 +216,17 @@ def test_a_name_taken_by_another_desk_is_left_alone(do: Do, lab: Lab, user: str,
     assert not list((tmp_path / "two").rglob("*.age"))
 
 
-@pytest.mark.parametrize(("verb", "left"), [("revoke", ""), ("replace", "-2")])
+@pytest.mark.parametrize(
+    ("verb", "dies_at", "left"),
+    [
+        ("revoke", ["registrar.deactivate"], ""),
+        ("replace", ["registrar.deactivate"], "-2"),
+        ("replace", ["journal.record", "journal.record", "inventory.devices"], "-2"),
+    ],
+    ids=["revoke", "replace", "replace, when the new one stands"],
+)
 def test_what_takes_an_untagged_device_away_goes_on_after_a_kill(
-    verb: str, left: str, do: Do, lab: Lab, user: str, tmp_path: Path, judge: Judge
+    verb: str, dies_at: list[str], left: str, do: Do, lab: Lab, user: str, tmp_path: Path, judge: Judge
 ) -> None:
     """No tag shows whose it is, but its user has it since the moment that was noted: it is the one that was meant."""
     serial = f"arn:aws:iam::000000000000:mfa/{user}"
@@ -227,7 +235,7 @@ def test_what_takes_an_untagged_device_away_goes_on_after_a_kill(
 
     class Dead(Cut):
         def step(self, name: str, call: Callable[[], Any]) -> Any:
-            if name == "registrar.deactivate" or self.fired:
+            if self.fired or [*self.steps, name][-len(dies_at) :] == dies_at:
                 self.fired = True
                 raise Killed
             return super().step(name, call)
