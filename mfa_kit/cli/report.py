@@ -1,5 +1,7 @@
 """Results on stdout: a table for people, JSON with a schema name and version, JSON lines, CSV. Never a secret."""
 
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,10 +16,7 @@ Row = Mapping[str, Any]
 def one(schema: str, row: Row, *, output: str) -> None:
     """Print one result. The table is a line a field; fields that are None are left out of it."""
     if output == "table":
-        shown = {name.replace("_", " "): value for name, value in row.items() if value is not None}
-        width = max(map(len, shown))
-        for name, value in shown.items():
-            click.echo(f"{name:<{width}}  {_cell(value)}")
+        _fields({name: value for name, value in row.items() if value is not None})
     elif output == "csv":
         _csv([row])
     else:
@@ -39,13 +38,39 @@ def many(schema: str, rows: Sequence[Row], *, output: str, empty: str, header: b
     elif not rows:
         click.echo(empty)
     else:
-        cells = [
-            [name.replace("_", " ").upper() for name in rows[0]],
-            *([_cell(v) for v in row.values()] for row in rows),
-        ]
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        for line in cells:
-            click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
+        _table(rows)
+
+
+def _table(rows: Sequence[Row]) -> None:
+    """Print a line a row, without columns that are empty; in a window that is too narrow for it, a line a field."""
+    names = [name for name in rows[0] if any(_cell(row[name]) for row in rows)]
+    cells = [
+        [name.replace("_", " ").upper() for name in names],
+        *([_cell(row[name]) for name in names] for row in rows),
+    ]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ["  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
+    if max(map(len, lines)) <= _columns():
+        click.echo("\n".join(lines))
+        return
+    for number, row in enumerate(rows):
+        if number:
+            click.echo()
+        _fields({name: row[name] for name in names if _cell(row[name])})
+
+
+def _fields(row: Row) -> None:
+    width = max(map(len, row))
+    for name, value in row.items():
+        click.echo(f"{name.replace('_', ' '):<{width}}  {_cell(value)}")
+
+
+def _columns() -> int:
+    """Return how wide the window is; what reads a pipe or a file has no bounds."""
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or sys.maxsize
+    except (OSError, ValueError):
+        return sys.maxsize
 
 
 def _json(row: Row) -> None:

@@ -3,11 +3,16 @@
 import csv
 import io
 import json
+import re
+import sys
 from typing import Any
 
+import pexpect
 import pytest
 
 from mfa_kit.cli import flags, report
+from mfa_kit.errors import UsageFault
+from tests.conftest import MfaKit, bare
 
 ROW: dict[str, Any] = {"user": "alice", "last_seen": None, "fine": True, "devices": ("a", "b"), "days": 3}
 HOSTILE = ("=cmd()", "+1", "-1", "@x", "\x1b[2J", "a\nb", "\u202e", "a\tb")
@@ -29,10 +34,27 @@ def test_a_table_of_many_has_columns(capsys: pytest.CaptureFixture[str]) -> None
     report.many("x", [ROW, {**ROW, "user": "b", "fine": False}], output="table", empty="none")
     lines = capsys.readouterr().out.splitlines()
     assert lines == [
-        "USER   LAST SEEN  FINE  DEVICES  DAYS",
-        "alice             yes   a, b     3",
-        "b                 no    a, b     3",
+        "USER   FINE  DEVICES  DAYS",
+        "alice  yes   a, b     3",
+        "b      no    a, b     3",
     ]
+
+
+def test_a_column_stands_where_a_row_has_something_in_it(capsys: pytest.CaptureFixture[str]) -> None:
+    """One that is empty in every row is left out."""
+    report.many("x", [ROW, {**ROW, "last_seen": "now"}], output="table", empty="none")
+    assert capsys.readouterr().out.splitlines()[0] == "USER   LAST SEEN  FINE  DEVICES  DAYS"
+
+
+@pytest.mark.parametrize(("columns", "head"), [(300, "CHECK   "), (60, "check  mfa-kit")])
+def test_a_table_that_a_window_has_no_room_for_is_a_line_a_field(columns: int, head: str, mfa_kit: MfaKit) -> None:
+    """Lines that the terminal broke would be no columns any more; rows are apart by an empty line."""
+    env = {**bare(), **mfa_kit.env, "MFA_KIT_HOME": str(mfa_kit.home), "TERM": "xterm-256color"}
+    words = ["-m", "mfa_kit", "doctor"]
+    with pexpect.spawn(sys.executable, words, env=env, encoding="utf-8", dimensions=(40, columns)) as child:
+        said = child.read().replace("\r", "")
+    assert said.startswith(head)
+    assert ("\n\ncheck  extra oath\nstate  ok\nfound  installed\n" in said) == (columns == 60)
 
 
 def test_an_empty_table_says_so(capsys: pytest.CaptureFixture[str]) -> None:
@@ -96,5 +118,6 @@ def test_a_moment_is_utc_unless_it_says_otherwise(text: str, at: float) -> None:
 def test_what_is_no_length_of_time_is_refused(text: str) -> None:
     """With how to write one."""
     for kind in (flags.Age(), flags.Moment()):
-        with pytest.raises(Exception, match=r"write (30m|2026)"):
+        with pytest.raises(UsageFault) as caught:
             kind.convert(text, None, None)
+        assert re.match(r"write (30m|2026)", caught.value.hint)

@@ -1,5 +1,6 @@
 """What a camera sees: the QR code on the screen, read by zbarimg from a picture of the terminal."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -36,6 +37,23 @@ def test_the_qr_code_reads_from_the_screen(
     window.end()
     assert pyotp.parse_uri(uri).secret
     assert uri.startswith("otpauth://totp/Amazon%20Web%20Services:alice@000000000000?secret=")
+
+
+@pytest.mark.parametrize("more", [[], ["--plain"]], ids=["redrawn", "plain"])
+def test_without_colors_the_qr_code_alone_has_some(more: list[str], env: dict[str, str], tmp_path: Path) -> None:
+    """NO_COLOR is for letters, and there are none in color: a phone needs black on white, whatever the theme."""
+    window = Window([*ENROLL, *more], env={**env, "NO_COLOR": "1"}, cwd=tmp_path, apart=False)
+    window.see("first code: ")
+    window.type("nonsense")
+    window.see("first code: ")
+    raw = window.log.getvalue()
+    assert read(picture(window.look(), LIGHT), tmp_path / "screen.png").startswith("otpauth://")
+    window.type("\x03", end="")
+    window.see("interrupted")
+    raw += window.log.getvalue()
+    window.end()
+    colored = re.findall(r"\x1b\[[\d;]*[1-9][\d;]*m([^\x1b\r]*)", raw)
+    assert set("".join(colored)) == set(" ▀▄█")
 
 
 def test_what_is_on_the_screen_is_the_device_of_iam(lab: Lab, env: dict[str, str], tmp_path: Path) -> None:

@@ -54,6 +54,7 @@ from mfa_kit.lab.server import Lab
 from tests.terminal.conftest import environment
 from tests.terminal.window import Window
 from tests.test_docs import wild
+from tests.test_secrets import forms
 
 SESSIONS = sorted((Path(__file__).parent / "sessions").glob("*.txt"))
 BLOCKS = ("stdout", "stderr", "terminal", "devices", "files")
@@ -219,12 +220,17 @@ class Session:
         assert re.fullmatch(pattern, shown + "\n" if shown else ""), f"{where}:\n{shown}"
 
     def canary(self) -> None:
-        """Look for each secret in everything that is left behind."""
+        """Look for each secret, a seed in each of its forms, in everything that is left behind."""
         texts = {where: self.left[where].encode() for where in ("stdout", "stderr", "terminal")}
         texts |= {str(file): file.read_bytes() for file in self.folder.rglob("*") if file.is_file()}
-        for secret in [*self.secrets, *self.seeds.values()]:
-            for where, left in texts.items():
-                assert secret.encode() not in left, where
+        secrets = [each.encode() for each in self.secrets]
+        for seed in self.seeds.values():
+            secrets += forms(base64.b32decode(seed))
+            # As --show-secret has it: eight groups a line.
+            secrets += [" ".join(seed[at : at + 4] for at in range(part, part + 16, 4)).encode() for part in (0, 32)]
+        for where, left in texts.items():
+            assert not [secret for secret in secrets if secret in left], where
+            assert not self.seeds or b"otpauth:" not in left, where
 
     def act(self, line: str, text: list[str]) -> None:
         """Play one line."""
