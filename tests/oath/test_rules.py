@@ -15,7 +15,8 @@ from smartcard.Exceptions import SmartcardException
 from mfa_kit import otp
 from mfa_kit.adapters.oath import applet as adapter
 from mfa_kit.adapters.oath import pcsc as wire
-from mfa_kit.adapters.oath.card import Keys, OathCard, Way
+from mfa_kit.adapters.oath.card import OathCard, Way
+from mfa_kit.adapters.oath.keys import Keys
 from mfa_kit.errors import DeviceFault, UsageFault
 from mfa_kit.lab.oathcard import CALCULATE, CALCULATE_ALL, LIST, PUT, VALIDATE, Card, Quirks
 from mfa_kit.lab.reader import Readers
