@@ -6,9 +6,9 @@ What carries them is lab.reader. A finger that is late is asked for with status 
 import threading
 import time
 
+from mfa_kit.lab.apdu import Pulled
 from mfa_kit.lab.ctap import Refusal, Status, Word
 from mfa_kit.lab.ctaphid import PATIENCE, UPNEEDED
-from mfa_kit.lab.oathcard import Pulled
 from mfa_kit.lab.securitykey import SecurityKey
 
 AID_FIDO = bytes.fromhex("a0000006472f0001")

@@ -10,6 +10,23 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from mfa_kit.lab.apdu import (
+    AUTH_NEEDED,
+    BAD_SYNTAX,
+    CHUNK,
+    LONG,
+    MORE,
+    NO_FILE,
+    NO_INSTRUCTION,
+    NO_ROOM,
+    NOT_THERE,
+    OK,
+    Apdu,
+    Pulled,
+    Refused,
+    tlv,
+)
+
 AID_OATH = bytes.fromhex("a0000005272101")
 AID_MANAGEMENT = bytes.fromhex("a000000527471117")
 # A YubiKey's on USB, and the form that a contactless reader makes up for it (PC/SC part 3, 3.1.3.2.3).
@@ -19,32 +36,13 @@ ATR_NFC = bytes.fromhex("3b8d80018073c021c057597562694b657955")
 PUT, DELETE, SET_CODE, RESET, RENAME = 0x01, 0x02, 0x03, 0x04, 0x05
 READ_CONFIG = 0x1D
 LIST, CALCULATE, VALIDATE, CALCULATE_ALL, SEND_REMAINING = 0xA1, 0xA2, 0xA3, 0xA4, 0xA5
-SELECT = 0xA4
 NAME, NAME_LIST, KEY, CHALLENGE, RESPONSE, TRUNCATED = 0x71, 0x72, 0x73, 0x74, 0x75, 0x76
 HOTP, PROPERTY, VERSION, IMF, ALGORITHM, TOUCH = 0x77, 0x78, 0x79, 0x7A, 0x7B, 0x7C
 TOTP_TYPE, HOTP_TYPE = 0x20, 0x10
 WANTS_TOUCH = 0x02
 HASHES = {1: "sha1", 2: "sha256", 3: "sha512"}
 
-OK, MORE = 0x9000, 0x6100
-AUTH_NEEDED, NOT_THERE, NOT_TOUCHED = 0x6982, 0x6984, 0x6985
-BAD_SYNTAX, NO_FILE, NO_ROOM, NO_INSTRUCTION = 0x6A80, 0x6A82, 0x6A84, 0x6D00
-CHUNK = 255
-# ISO 7816-4: a length of several octets; octets of an extended Lc or Le.
-LONG, EXTENDED = 0x80, 3
 NAME_LIMIT = 64
-
-
-class Refused(Exception):
-    """The card answers with a status word alone."""
-
-    def __init__(self, status: int) -> None:
-        super().__init__(f"{status:04x}")
-        self.status = status
-
-
-class Pulled(Exception):
-    """The card leaves the reader now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +84,6 @@ class Quirks:
     pulled_after: int = 0
 
 
-def tlv(tag: int, value: bytes) -> bytes:
-    """BER-TLV with one octet of tag, and as many of length as it takes."""
-    length = len(value)
-    if length < LONG:
-        return bytes([tag, length]) + value
-    size = (length.bit_length() + 7) // 8
-    return bytes([tag, LONG | size]) + length.to_bytes(size) + value
-
-
 def tlvs(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Read PUT's and the other commands' data: TLVs, but for the property, which has no length (YKOATH, PUT)."""
     at = 0
@@ -110,28 +99,6 @@ def tlvs(data: bytes) -> Iterator[tuple[int, bytes]]:
             size, at = int.from_bytes(data[at : at + (size & 0x7F)]), at + (size & 0x7F)
         yield tag, data[at : at + size]
         at += size
-
-
-@dataclass(frozen=True, slots=True)
-class Apdu:
-    """A command APDU of ISO 7816-4, short or extended."""
-
-    cla: int
-    ins: int
-    p1: int
-    p2: int
-    data: bytes
-
-    @classmethod
-    def parse(cls, octets: bytes) -> "Apdu":
-        rest = octets[4:]
-        if len(rest) > EXTENDED and rest[0] == 0:
-            data = rest[3 : 3 + int.from_bytes(rest[1:3])]
-        elif len(rest) > 1 and rest[0]:
-            data = rest[1 : 1 + rest[0]]
-        else:
-            data = b""
-        return cls(octets[0], octets[1], octets[2], octets[3], data)
 
 
 class Card:
@@ -188,7 +155,7 @@ class Card:
         return reply
 
     def _pulled(self, apdu: Apdu) -> bool:
-        return apdu.ins == self.quirks.pulled_by and not _selects(apdu)
+        return apdu.ins == self.quirks.pulled_by and not apdu.selects
 
     def _chained(self, apdu: Apdu) -> bytes:
         if apdu.cla & 0x10:
@@ -198,7 +165,7 @@ class Card:
         if self._applet == AID_OATH and apdu.ins == SEND_REMAINING:
             return self._send(self._left) if not self.quirks.endless else bytes(CHUNK) + (MORE | 0xFF).to_bytes(2)
         try:
-            if self._applet == AID_OATH and not _selects(apdu):
+            if self._applet == AID_OATH and not apdu.selects:
                 return self._strayed(apdu, data)
             return self._send(self._run(apdu, data))
         except Refused as refused:
@@ -218,7 +185,7 @@ class Card:
         return part + (MORE | min(len(self._left), 0xFF) if self._left else OK).to_bytes(2)
 
     def _run(self, apdu: Apdu, data: bytes) -> bytes:
-        if _selects(apdu):
+        if apdu.selects:
             return self._select(data)
         if self._applet == AID_MANAGEMENT and apdu.ins == READ_CONFIG:
             return self._config()
@@ -394,7 +361,3 @@ class Card:
             return self._code(name, challenge, truncate=truncate)
 
         return b"".join(tlv(NAME, name) + one(name, credential) for name, credential in self.credentials.items())
-
-
-def _selects(apdu: Apdu) -> bool:
-    return (apdu.cla & 0xEF, apdu.ins, apdu.p1) == (0, SELECT, 0x04)

@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from mfa_kit.errors import DeviceFault
-from mfa_kit.lab.oathcard import Pulled
+from mfa_kit.lab.apdu import Pulled
 
 DRIVER = Path("/usr/lib/pcsc/drivers/serial/libifdvpcd.so")
 DRIVERS = Path("/usr/lib/pcsc/drivers")

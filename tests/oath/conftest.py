@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from mfa_kit.adapters.oath.card import Keys, OathCard, Way
+from mfa_kit.adapters.oath.card import OathCard, Way
+from mfa_kit.adapters.oath.keys import Keys
 from mfa_kit.errors import DeviceFault
 from mfa_kit.lab.oathcard import Card
 from mfa_kit.oathkey import Plugged

@@ -11,7 +11,8 @@ from pyrage.x25519 import Identity
 
 from mfa_kit import keyuri, oathcheck, qr
 from mfa_kit.adapters import agefile
-from mfa_kit.adapters.oath.card import Keys, OathCard, Way
+from mfa_kit.adapters.oath.card import OathCard, Way
+from mfa_kit.adapters.oath.keys import Keys
 from mfa_kit.lab.oathcard import Card
 from mfa_kit.lab.server import Lab
 from mfa_kit.models import Caller, Intent, Kind

@@ -11,7 +11,7 @@ from yubikit.core.smartcard import ApduError
 from yubikit.oath import HASH_ALGORITHM, OATH_TYPE, CredentialData, OathSession
 
 from mfa_kit import otp
-from mfa_kit.adapters.oath.card import Keys
+from mfa_kit.adapters.oath.keys import Keys
 from mfa_kit.adapters.oath.pcsc import Wire
 from mfa_kit.lab.oathcard import ATR_NFC, LIST, Card
 from mfa_kit.otp import Seed

@@ -1,10 +1,12 @@
 """The commands around OATH keys, over real PC/SC: from the enrollment to the revoke, and what else a key is asked."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pexpect
@@ -483,6 +485,31 @@ def test_the_labs_card_is_a_command(mfa_kit: MfaKit) -> None:
     waiting.communicate()
     assert waiting.returncode == 0
     assert not Path(export.split("=")[1].strip()).parent.parent.exists()
+
+
+@pytest.mark.slow
+def test_a_lab_card_that_is_killed_leaves_no_pcscd(mfa_kit: MfaKit) -> None:
+    """The kernel ends it with its parent; it never was the system's."""
+    waiting = mfa_kit.start("lab", "card")
+    assert waiting.stdout
+    folder = Path(waiting.stdout.readline().split("=")[1].strip()).parent.parent
+
+    def running() -> list[Path]:
+        found = []
+        for each in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(OSError):
+                words = each.read_bytes().split(b"\0")
+                found += [each] if words[0].endswith(b"pcscd") and str(folder).encode() in b" ".join(words) else []
+        return found
+
+    assert len(running()) == 1
+    waiting.kill()
+    waiting.communicate()
+    until = time.monotonic() + 10
+    while running():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    shutil.rmtree(folder)
 
 
 def test_the_code_of_the_key_is_the_code_of_the_seed(mfa_kit: MfaKit, lab: Lab, user: str, card: Card) -> None:

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 from smartcard import scard
-from smartcard.Exceptions import SmartcardException
+from smartcard.Exceptions import CardConnectionException, SmartcardException
+from smartcard.pcsc.PCSCCardConnection import PCSCCardConnection
 
 from mfa_kit import otp
 from mfa_kit.adapters.oath import applet as adapter
 from mfa_kit.adapters.oath import pcsc as wire
-from mfa_kit.adapters.oath.card import Keys, OathCard, Way
+from mfa_kit.adapters.oath.card import OathCard, Way
+from mfa_kit.adapters.oath.keys import Keys
 from mfa_kit.errors import DeviceFault, UsageFault
 from mfa_kit.lab.oathcard import CALCULATE, CALCULATE_ALL, LIST, PUT, VALIDATE, Card, Quirks
 from mfa_kit.lab.reader import Readers
@@ -457,6 +459,34 @@ def test_a_session_that_polkit_refuses_is_told_of_polkit(mfa_kit: MfaKit) -> Non
     assert done.code == 3
     assert "refuses this session" in done.err
     assert "polkit" in done.err
+
+
+@pytest.mark.parametrize(
+    ("status", "sentence", "hint"),
+    [
+        (0x8010006A, "polkit refuses it", "org.debian.pcsc-lite.access_card"),
+        (0x8010000B, "another program holds the key", "close it there"),
+        (0x80100068, "another program reset the key", "close it"),
+        (0x80100066, "is mute", "unplug it"),
+        (0x80100016, "was removed", "plug it in"),
+        (0x80100069, "was removed", "plug it in"),
+        (0x80100001, "cannot reach the key", "unplug it"),
+    ],
+)
+def test_what_pcsc_says_of_a_card_becomes_a_sentence(
+    status: int, sentence: str, hint: str, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its status: a card may be refused where the service is not, and each has something to do."""
+    plug()
+
+    def refuse(*_: object) -> None:
+        raise CardConnectionException("not now", hresult=status)
+
+    monkeypatch.setattr(PCSCCardConnection, "connect", refuse)
+    found, wrong = keys.look()
+    assert found == []
+    assert all(sentence in str(each) and hint in each.hint for each in wrong)
+    assert wrong
 
 
 # 9. Never kill another program.

@@ -7,14 +7,11 @@ itself is cleaned before anybody sees it.
 import os
 import socket
 import struct
-import threading
 import time
 import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from queue import Empty, SimpleQueue
-from typing import Any, TypeVar
 
 from smartcard import scard
 from smartcard.Exceptions import CardConnectionException, NoCardException, SmartcardException
@@ -24,13 +21,11 @@ from smartcard.System import readers as pcsc_readers
 from yubikit.core import TRANSPORT, ApplicationNotAvailableError, CommandError, NotSupportedError
 from yubikit.core.smartcard import ApduError, SmartCardConnection
 
+from mfa_kit.adapters.oath.line import Line
 from mfa_kit.errors import DeviceFault
 
-T = TypeVar("T")
-
-# Seconds for one command with all parts of its answer, and for a call that was given up to end.
+# Seconds for one command with all parts of its answer.
 COMMAND = 6.0
-STUCK = 20.0
 # Octets of one answer: 255 credentials with the longest names take a third of it.
 LONGEST_ANSWER = 1 << 16
 SEND_REMAINING = {0xA5, 0xC0}
@@ -54,57 +49,6 @@ NONSENSE = (CommandError, NotSupportedError, ValueError, LookupError, TypeError,
 def clean(text: str) -> str:
     """Take control, bidi and unassigned characters out of what a device says (Unicode categories C)."""
     return "".join(char for char in text if not unicodedata.category(char).startswith("C")).strip()
-
-
-class Line:
-    """A thread for calls that may hang: waiting for one has a limit, and Ctrl-C ends the waiting, not the call."""
-
-    # Lines whose call was interrupted and goes on; what timed out is not waited for a second time.
-    stuck: list["Line"] = []  # noqa: RUF012 - one list for the process, for a card is busy for all of it
-
-    def __init__(self) -> None:
-        self._jobs: SimpleQueue[tuple[Callable[[], Any], SimpleQueue[Any]] | None] = SimpleQueue()
-        self._busy = self._mute = False
-        self.thread = threading.Thread(target=self._work, daemon=True, name="pcsc")
-        self.thread.start()
-
-    def _work(self) -> None:
-        while job := self._jobs.get():
-            act, answer = job
-            try:
-                answer.put((act(), None))
-            except Exception as error:  # noqa: BLE001 - it goes on in the thread that waits
-                answer.put((None, error))
-            del job, act, answer
-
-    def call(self, act: Callable[[], T], *, seconds: float, tick: Callable[[float], None] = lambda _: None) -> T:
-        """Return what act returns. Raise TimeoutError; tick is told each second how many are left."""
-        answer: SimpleQueue[Any] = SimpleQueue()
-        self._jobs.put((act, answer))
-        until = time.monotonic() + seconds
-        self._busy = True
-        while (left := until - time.monotonic()) > 0:
-            try:
-                value, error = answer.get(timeout=min(left, 1))
-            except Empty:
-                tick(until - time.monotonic())
-                continue
-            self._busy = False
-            if error is not None:
-                raise error
-            done: T = value
-            return done
-        self._mute = True
-        raise TimeoutError
-
-    def close(self, act: Callable[[], None]) -> None:
-        """Let act be the last call, whenever the call before it ends; wait only when none hangs."""
-        self._jobs.put((act, SimpleQueue()))
-        self._jobs.put(None)
-        if not self._busy:
-            self.thread.join(COMMAND)
-        elif not self._mute:
-            Line.stuck.append(self)
 
 
 class Wire(SmartCardConnection):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mfa_kit.cli import flags, report, stderr
-from mfa_kit.cli.kit import fido, oath
+from mfa_kit.cli.kit import fido, oath, oathpassword
 from mfa_kit.errors import MfaKitError
 
 Row = Mapping[str, Any]
@@ -133,12 +133,12 @@ def metadata(model: str | None) -> None:
 
 def password(wanted: str | None, *, had: bool) -> None:
     """Set or change a password, and print of which key."""
-    _changed("changed" if had else "set", oath.password(wanted, had=had))
+    _changed("changed" if had else "set", oathpassword.password(wanted, had=had))
 
 
 def clear(wanted: str | None) -> None:
     """Take a password away, and print of which key."""
-    _changed("cleared", oath.clear(wanted))
+    _changed("cleared", oathpassword.clear(wanted))
 
 
 def _changed(what: str, row: Row) -> None:

@@ -7,14 +7,14 @@ from typing import Any
 from mfa_kit import revocation
 from mfa_kit.cli import flags, report
 from mfa_kit.cli.kit import desk as kit
-from mfa_kit.cli.kit import oath as oath_kit
+from mfa_kit.cli.kit import oathverify
 from mfa_kit.enrollment import user_named
 from mfa_kit.verification import Proof, Refused
 
 
 def oath(wanted: str | None, *, write: bool) -> int:
     """Check a key before it is given to somebody, and print the answer; return 1 where it is no."""
-    answer, key = oath_kit.acceptance(wanted, write=write, account=flags.common().account)
+    answer, key = oathverify.acceptance(wanted, write=write, account=flags.common().account)
     return _tell("verify-oath", answer, key=key.what, serial=key.serial, where=key.where)
 
 
@@ -31,7 +31,7 @@ def user(
     with kit.desk(flags.common(), vault=kit.vault((), (), None)) as (desk, caller):
         name = user_named(user, caller=caller, inventory=desk.inventory)
         device = revocation.choose(name, wanted, devices=desk.inventory.devices(name))
-        answer = oath_kit.belongs(
+        answer = oathverify.belongs(
             device, wanted_key, caller=caller, desk=desk, resync=resync, backup=backup, identities=identities
         )
         return _tell("verify-user", answer, user=name, device=device.serial)

@@ -1,35 +1,29 @@
 """Keys with an OATH applet: found, chosen and opened for the verbs that use them."""
 
-import secrets
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from mfa_kit import oathcheck
 from mfa_kit.cli import flags, stderr, terminal
 from mfa_kit.cli import keys as options
 from mfa_kit.cli.kit.desk import harden
-from mfa_kit.errors import Declined, DeviceFault, InvalidCode, UsageFault
-from mfa_kit.models import Caller, Device, Intent, Kind, intent_of
+from mfa_kit.errors import Declined, DeviceFault, UsageFault
+from mfa_kit.models import Intent
 from mfa_kit.oathkey import Plugged
-from mfa_kit.otp import Secret, Seed
-from mfa_kit.ports import Carrier, Desk, Inventory
-from mfa_kit.verification import Proof, Refused
+from mfa_kit.otp import Secret
+from mfa_kit.ports import Carrier, Inventory
 
 if TYPE_CHECKING:
-    from mfa_kit.adapters.oath.card import Keys
+    from mfa_kit.adapters.oath.keys import Keys
 
 # Where the root of a command's contexts keeps what is opened once.
 KEYS = "mfa_kit.oath"
 KEY = "--key SERIAL|READER"
-# As long as AWS's seeds.
-SEED_OCTETS = 40
 
 
 def keys() -> "Keys":
@@ -43,12 +37,12 @@ def keys() -> "Keys":
 
 def _keys() -> "Keys":
     try:
-        from mfa_kit.adapters.oath import card
+        from mfa_kit.adapters.oath.keys import Keys
     except ImportError:
         raise UsageFault("OATH keys need more than is installed", "pip install 'mfa-kit[oath]'") from None
 
     harden()
-    return card.Keys(say=stderr.Talk().note, password=_password)
+    return Keys(say=stderr.Talk().note, password=_password)
 
 
 def _password(key: Plugged) -> Secret[str]:
@@ -154,119 +148,6 @@ def info(wanted: str | None) -> dict[str, Any]:
     with keys().open(key) as applet:
         names = sorted(name.decode(errors="replace") for name in applet.names())
     return _row(key) | {"oath_used": len(names), "oath_identity": key.identity, "credentials": names}
-
-
-def password(wanted: str | None, *, had: bool) -> dict[str, Any]:
-    """Give a key a new password, and see that it is the one that opens it."""
-    key = choose(wanted)
-    if key.password is not had:
-        raise UsageFault(
-            f"{key.told} has {'a' if key.password else 'no'} password", f"mfa-kit key password {_verb(key.password)}"
-        )
-    with keys().open(key) as applet:
-        access = applet.key_of(_new_password(key))
-        applet.set_key(access)
-    keys().knows(key, access)
-    with keys().open(key) as applet:
-        if not applet.guarded:
-            raise DeviceFault(f"{key.told} took a password, and asks for none", "do not use this key")
-    return {"serial": key.serial, "where": key.where}
-
-
-def _verb(has: bool) -> str:
-    return "change" if has else "set"
-
-
-def clear(wanted: str | None) -> dict[str, Any]:
-    """Take a key's password away, and see that it asks for none."""
-    key = choose(wanted)
-    if not key.password:
-        raise UsageFault(f"{key.told} has no password", "leave it as it is, or set one: mfa-kit key password set")
-    with keys().open(key) as applet:
-        applet.set_key(None)
-    with keys().open(key) as applet:
-        if applet.guarded:
-            raise DeviceFault(f"{key.told} still asks for its password", "do not use this key")
-    return {"serial": key.serial, "where": key.where}
-
-
-def _new_password(key: Plugged) -> Secret[str]:
-    new = (
-        Secret(sys.stdin.readline().rstrip("\n"))
-        if options.given("password_stdin")
-        else terminal.person(flags.common()).ask_new_secret(
-            f"new OATH password of {key.told}", instead="--password-stdin"
-        )
-    )
-    if new == Secret(""):
-        raise UsageFault("the new password is empty", "type one, or take the old one away: mfa-kit key password clear")
-    return new
-
-
-def acceptance(wanted: str | None, *, write: bool, account: str | None) -> tuple[Proof | Refused, Plugged]:
-    """Judge a key before it is given to anybody."""
-    key = choose(wanted)
-    seed = Seed(secrets.token_bytes(SEED_OCTETS)) if write else None
-    with keys().open(key) as applet:
-        return oathcheck.acceptance(key, applet, account=account, seed=seed, at=time.time()), key
-
-
-def belongs(
-    device: Device,
-    wanted: str | None,
-    *,
-    caller: Caller,
-    desk: Desk,
-    resync: bool,
-    backup: Path | None,
-    identities: Sequence[Path],
-) -> Proof | Refused:
-    """Judge whether a plugged-in key is a user's device. The caller's own device is judged by AWS."""
-    from mfa_kit.adapters.oath import card
-    from mfa_kit.cli.kit import backup as backups
-
-    if device.kind is not Kind.VIRTUAL:
-        raise UsageFault(f"{device.serial} is no device whose seed could be on a key", "name another with --mfa-device")
-    seed = backups.open_created(backup, identities).seed if backup else None
-    intent = intent_of(device.serial, user=device.user or "", account=caller.account, partition=caller.partition)
-    claim = oathcheck.Claim(serial=device.serial, label=intent.label, seed=seed)
-    key = _holder(intent, wanted)
-    if key is None:
-        return oathcheck.belongs(claim, None, None, now=desk.inventory.now, accepts=None)
-    with keys().open(key) as applet:
-
-        def by_resync(_code: str) -> bool:
-            touch = applet.held().get(intent.label.encode(), False)
-            pair = partial(card.consecutive, applet, intent.label, touch=touch, now=desk.inventory.now)
-            try:
-                desk.registrar.resync(intent.user, device.serial, pair)
-            except InvalidCode:
-                return False
-            return True
-
-        accepts = None
-        if resync:
-            accepts = by_resync
-        elif caller.user == device.user:
-            accepts = partial(desk.inventory.accepts, device.serial)
-        return oathcheck.belongs(claim, key, applet, now=desk.inventory.now, accepts=accepts)
-
-
-def _holder(intent: Intent, wanted: str | None) -> Plugged | None:
-    """Return the key that holds a device's credential: the named one, or the only one that does."""
-    if wanted is not None:
-        return choose(wanted)
-    found, wrong = keys().look()
-    holding = []
-    for key in found:
-        with keys().open(key) as applet:
-            if intent.label.encode() in applet.names():
-                holding.append(key)
-    if len(holding) > 1:
-        raise UsageFault(f"{len(holding)} keys hold {intent.label}", f"say which with {KEY}")
-    if not holding and not found and wrong:
-        raise wrong[0]
-    return holding[0] if holding else None
 
 
 def restore(file: Path, identities: Sequence[Path], wanted: str | None, *, touch: bool, path: str) -> dict[str, Any]:

@@ -1,0 +1,92 @@
+"""The keys within reach: which are plugged in, and one of them opened and unlocked."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from smartcard.Exceptions import NoCardException
+
+from mfa_kit.adapters.oath.applet import Applet, device_info
+from mfa_kit.adapters.oath.line import STUCK, Line
+from mfa_kit.adapters.oath.pcsc import SCARD, Wire, clean, plain, readers
+from mfa_kit.errors import DeviceFault
+from mfa_kit.oathkey import Plugged
+from mfa_kit.otp import Secret
+
+log = logging.getLogger(__name__)
+
+
+class Keys:
+    """The keys within reach. `password` is asked for a locked one, once each; `say` talks to whoever has to touch."""
+
+    def __init__(self, *, say: Callable[[str], None], password: Callable[[Plugged], Secret[str]]) -> None:
+        self._say, self._password = say, password
+        self._access: dict[str, Secret[bytes]] = {}
+
+    def look(self) -> tuple[list[Plugged], list[DeviceFault]]:
+        """Return the keys that answer, and what is wrong with the rest; an empty slot is nothing wrong."""
+        found, wrong = [], []
+        for reader in readers():
+            try:
+                with self._wire(reader) as wire, plain(reader):
+                    info = device_info(wire)
+                    found.append(Applet(wire, say=self._say).plugged(info))
+            except DeviceFault as error:
+                wrong.append(error)
+            except NoCardException:
+                continue
+        return found, wrong
+
+    @contextmanager
+    def _wire(self, reader: str) -> Iterator[Wire]:
+        """Reach what is in a reader. Raise NoCardException for an empty one."""
+        self._await_stuck()
+        wire = None
+        try:
+            try:
+                wire = Wire(reader)
+            except NoCardException:
+                raise
+            except (TimeoutError, *SCARD) as error:
+                with plain(reader):
+                    raise error from None
+            yield wire
+        finally:
+            if wire is not None:
+                wire.close()
+                log.debug("%s: %s exchanges", clean(reader), wire.exchanges)
+
+    def _await_stuck(self) -> None:
+        """Wait for what was given up and still keeps a card busy, such as a touch that Ctrl-C took nobody from."""
+        for line in list(Line.stuck):
+            if line.thread.is_alive():
+                self._say("waiting for the key to end what it was asked before: touch it, or pull it out")
+                line.thread.join(STUCK)
+            if not line.thread.is_alive():
+                Line.stuck.remove(line)
+
+    @contextmanager
+    def open(self, key: Plugged) -> Iterator[Applet]:
+        """Open and unlock the key that was seen in a reader. Raise DeviceFault when another one is there now."""
+        try:
+            with self._wire(key.reader) as wire:
+                with plain(key.reader):
+                    applet = Applet(wire, say=self._say, writes_touched=not key.yubikey)
+                if applet.identity != key.identity:
+                    raise DeviceFault(f"another key is in {key.where} now", "plug in the key that you chose")
+                if applet.locked:
+                    self.unlock(applet, key)
+                yield applet
+        except NoCardException:
+            raise DeviceFault(
+                f"the key in {key.where} was removed", "plug it in, and run the same command again"
+            ) from None
+
+    def unlock(self, applet: Applet, key: Plugged) -> None:
+        access = self._access.pop(key.identity, None) or applet.key_of(self._password(key))
+        applet.unlock(access)
+        self._access[key.identity] = access
+
+    def knows(self, key: Plugged, access: Secret[bytes]) -> None:
+        """Take another password for a key from now on."""
+        self._access[key.identity] = access

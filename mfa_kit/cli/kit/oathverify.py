@@ -1,0 +1,85 @@
+"""Keys with an OATH applet, judged: fit to be given to somebody, and whose device one is."""
+
+import secrets
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from mfa_kit import oathcheck
+from mfa_kit.cli.kit.oath import KEY, choose, keys
+from mfa_kit.errors import InvalidCode, UsageFault
+from mfa_kit.models import Caller, Device, Intent, Kind, intent_of
+from mfa_kit.oathkey import Plugged
+from mfa_kit.otp import Seed
+from mfa_kit.ports import Desk
+from mfa_kit.verification import Proof, Refused
+
+# As long as AWS's seeds.
+SEED_OCTETS = 40
+
+
+def acceptance(wanted: str | None, *, write: bool, account: str | None) -> tuple[Proof | Refused, Plugged]:
+    """Judge a key before it is given to anybody."""
+    key = choose(wanted)
+    seed = Seed(secrets.token_bytes(SEED_OCTETS)) if write else None
+    with keys().open(key) as applet:
+        return oathcheck.acceptance(key, applet, account=account, seed=seed, at=time.time()), key
+
+
+def belongs(
+    device: Device,
+    wanted: str | None,
+    *,
+    caller: Caller,
+    desk: Desk,
+    resync: bool,
+    backup: Path | None,
+    identities: Sequence[Path],
+) -> Proof | Refused:
+    """Judge whether a plugged-in key is a user's device. The caller's own device is judged by AWS."""
+    from mfa_kit.adapters.oath import card
+    from mfa_kit.cli.kit import backup as backups
+
+    if device.kind is not Kind.VIRTUAL:
+        raise UsageFault(f"{device.serial} is no device whose seed could be on a key", "name another with --mfa-device")
+    seed = backups.open_created(backup, identities).seed if backup else None
+    intent = intent_of(device.serial, user=device.user or "", account=caller.account, partition=caller.partition)
+    claim = oathcheck.Claim(serial=device.serial, label=intent.label, seed=seed)
+    key = _holder(intent, wanted)
+    if key is None:
+        return oathcheck.belongs(claim, None, None, now=desk.inventory.now, accepts=None)
+    with keys().open(key) as applet:
+
+        def by_resync(_code: str) -> bool:
+            touch = applet.held().get(intent.label.encode(), False)
+            pair = partial(card.consecutive, applet, intent.label, touch=touch, now=desk.inventory.now)
+            try:
+                desk.registrar.resync(intent.user, device.serial, pair)
+            except InvalidCode:
+                return False
+            return True
+
+        accepts = None
+        if resync:
+            accepts = by_resync
+        elif caller.user == device.user:
+            accepts = partial(desk.inventory.accepts, device.serial)
+        return oathcheck.belongs(claim, key, applet, now=desk.inventory.now, accepts=accepts)
+
+
+def _holder(intent: Intent, wanted: str | None) -> Plugged | None:
+    """Return the key that holds a device's credential: the named one, or the only one that does."""
+    if wanted is not None:
+        return choose(wanted)
+    found, wrong = keys().look()
+    holding = []
+    for key in found:
+        with keys().open(key) as applet:
+            if intent.label.encode() in applet.names():
+                holding.append(key)
+    if len(holding) > 1:
+        raise UsageFault(f"{len(holding)} keys hold {intent.label}", f"say which with {KEY}")
+    if not holding and not found and wrong:
+        raise wrong[0]
+    return holding[0] if holding else None
