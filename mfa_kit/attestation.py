@@ -6,7 +6,7 @@ self-attestation, no attestation and a chain to no listed root do not count as g
 
 import re
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any, assert_never
@@ -140,6 +140,21 @@ def examine(
         verify=policy.user_verification or before.always_uv,
     )
     return Examined(answer=judged(rule(evidence, policy) for rule in RULES), evidence=evidence)
+
+
+def lacking(policy: Policy, certifications: Mapping[str, str]) -> tuple[str, ...]:
+    """Say what a policy asks for that IAM does not tell of a key (GetMFADevice: FIDO, and FIPS by its number)."""
+    missing = []
+    if policy.certification:
+        said = certifications.get("FIDO")
+        level = f"FIDO_CERTIFIED_{said}"
+        if level not in LEVELS or LEVELS.index(level) < LEVELS.index(policy.certification):
+            missing.append(f"the policy asks for {policy.certification}, and IAM says FIDO {said or 'nothing'}")
+    if policy.fips:
+        levels = [said for name, said in certifications.items() if "FIPS" in name]
+        if not any(level[-1:].isdecimal() and int(level[-1:]) >= policy.fips for level in levels):
+            missing.append(f"the policy asks for FIPS 140 level {policy.fips}, and IAM says {levels or 'nothing'}")
+    return tuple(missing)
 
 
 def ask_pin(info: KeyInfo, pins: PinEntry) -> Pin:

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from mfa_kit.account import Credentials, Details, Entity, PasswordPolicy, Report
 from mfa_kit.fidokey import Assertion, KeyInfo, Model, Pin, Registration, Source, Trusted, Untrusted
-from mfa_kit.models import Caller, Device, Entry, Intent, Mark
+from mfa_kit.models import Caller, Device, Entry, Intent, Mark, Registered
 from mfa_kit.otp import Created, KeyUri, Pair, Secret, Seed
 from mfa_kit.permissions import Context, Verdict
 
@@ -26,8 +26,23 @@ class Inventory(Protocol):
         """Seconds that AWS is ahead of the local clock, to about one second."""
         ...
 
-    def devices(self, user: str) -> list[Device]:
-        """Return the devices of a user. Raise NoSuchEntity when there is no such user."""
+    def devices(self, user: str | None, *, patient: bool = True) -> list[Device]:
+        """Return the devices of a user, or of whoever we are. Raise NoSuchEntity when there is no such user.
+
+        Who looks again anyway is not patient: one attempt, which raises Throttled or Unclear.
+        """
+        ...
+
+    def registered(self, user: str, serial: str) -> Registered:
+        """Return what IAM tells of a security key. Raise NoSuchEntity, AccessDenied."""
+        ...
+
+    def active_keys(self, user: str) -> int:
+        """Count the access keys of a user that work. Raise AccessDenied."""
+        ...
+
+    def root_has_mfa(self) -> bool:
+        """Whether the account's root user has an MFA device; one attempt."""
         ...
 
     def spelled(self, user: str) -> str:
