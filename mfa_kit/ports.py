@@ -309,6 +309,24 @@ class SecurityKey(Protocol):
         ...
 
 
+class PinKey(Protocol):
+    """One FIDO key, to its PIN. Each call is one try, and raises DeviceFault."""
+
+    def info(self) -> KeyInfo: ...
+
+    def set_pin(self, new: Pin) -> None: ...
+
+    def change_pin(self, old: Pin, new: Pin) -> None: ...
+
+    def try_pin(self, pin: Pin) -> None:
+        """Have the key take a PIN, for nothing else."""
+        ...
+
+    def set_pin_policy(self, pin: Pin | None, *, shortest: int | None, force_change: bool) -> None:
+        """Call setMinPINLength (CTAP 2.1, 6.11.4)."""
+        ...
+
+
 class Metadata(Protocol):
     """What the FIDO Alliance publishes of models."""
 

@@ -31,6 +31,10 @@ MDS_ROOT = _file(text="Root certificate of metadata that is not the FIDO Allianc
 mds_root = click.option("--mds-root", **MDS_ROOT)
 PIN_STDIN = _switch(text="Read the key's PIN from standard input, one line.")
 pin_stdin = click.option("--pin-stdin", **PIN_STDIN)
+pins_stdin = click.option(
+    "--pin-stdin",
+    **_switch(text="Read PINs from standard input, a line each: to change one, the old and the new."),
+)
 count = click.option("--count", **_switch(text="Also count the resident credentials, after the key's PIN."))
 PASSWORD_STDIN = _switch(
     text="Read the OATH password of the key from standard input, a line; to change it, the old one and the new."
