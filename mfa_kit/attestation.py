@@ -6,18 +6,16 @@ self-attestation, no attestation and a chain to no listed root do not count as g
 
 import re
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any, assert_never
 
 from mfa_kit.errors import DeviceFault, UsageFault
 from mfa_kit.fidokey import (
-    LONGEST_PIN,
     Assertion,
     KeyInfo,
     Model,
-    Pin,
     Registration,
     Source,
     Statement,
@@ -25,12 +23,11 @@ from mfa_kit.fidokey import (
     Untrusted,
 )
 from mfa_kit.firmware import ADVISORIES, Version, advisories
+from mfa_kit.keypin import SET_PIN, ask_pin
 from mfa_kit.ports import Metadata, PinEntry, SecurityKey
 from mfa_kit.verification import Check, Proof, Refused, Value, judged
 
 WHERE_METADATA_IS = "get blob.jwt from https://mds3.fidoalliance.org/ and give it with --mds, or install 'mfa-kit[mds]'"
-# With so few tries left a person decides, by typing.
-LAST_TRIES = 2
 
 # FIDO Metadata Service 3, 3.1.4 (AuthenticatorStatus).
 FATAL = {
@@ -142,29 +139,19 @@ def examine(
     return Examined(answer=judged(rule(evidence, policy) for rule in RULES), evidence=evidence)
 
 
-def ask_pin(info: KeyInfo, pins: PinEntry) -> Pin:
-    """Ask for the PIN of a key that has one. Raise DeviceFault where a try would be lost or could not succeed."""
-    if info.force_pin_change:
-        raise DeviceFault(
-            "the key wants a new PIN before it does anything",
-            "change the PIN first, in a browser's settings for security keys",
-        )
-    if info.pin_retries == 0:
-        raise DeviceFault(
-            "the PIN of this key is locked for good", "use another key, or reset this one, which erases it"
-        )
-    if info.replug:
-        raise DeviceFault("the key takes no PIN until it is unplugged", "plug it in again and repeat the command")
-    if info.pin_retries is not None and info.pin_retries <= LAST_TRIES:
-        pins.risk(info.pin_retries)
-    pin = pins.pin(info.pin_retries)
-    if not pin.fits(info.min_pin_length):
-        raise DeviceFault(
-            f"a PIN of this key has {info.min_pin_length} characters or more, and {LONGEST_PIN} octets at most;"
-            " nothing was tried",
-            "repeat the command with the key's PIN",
-        )
-    return pin
+def lacking(policy: Policy, certifications: Mapping[str, str]) -> tuple[str, ...]:
+    """Say what a policy asks for that IAM does not tell of a key (GetMFADevice: FIDO, and FIPS by its number)."""
+    missing = []
+    if policy.certification:
+        said = certifications.get("FIDO")
+        level = f"FIDO_CERTIFIED_{said}"
+        if level not in LEVELS or LEVELS.index(level) < LEVELS.index(policy.certification):
+            missing.append(f"the policy asks for {policy.certification}, and IAM says FIDO {said or 'nothing'}")
+    if policy.fips:
+        levels = [said for name, said in certifications.items() if "FIPS" in name]
+        if not any(level[-1:].isdecimal() and int(level[-1:]) >= policy.fips for level in levels):
+            missing.append(f"the policy asks for FIPS 140 level {policy.fips}, and IAM says {levels or 'nothing'}")
+    return tuple(missing)
 
 
 def _can_verify(info: KeyInfo) -> bool:
@@ -172,9 +159,7 @@ def _can_verify(info: KeyInfo) -> bool:
     if info.verifies:
         return True
     if info.pin_set is False or info.options.get("uv") is False:
-        raise DeviceFault(
-            "the key wants a PIN, and has none", "set a PIN first, in a browser's settings for security keys"
-        )
+        raise DeviceFault("the key wants a PIN, and has none", SET_PIN)
     return False
 
 

@@ -143,7 +143,7 @@ def plan(wish: Wish, carrier: Carrier, *, devices: Sequence[Device], caller: Cal
             f"{wish.user} has {len(devices)} MFA devices, the most that IAM allows",
             make_room(wish.user, devices),
         )
-    has = {device.serial for device in devices}
+    has = {serial for device in devices for serial in (device.serial, device.serial.removesuffix(_id(device)))}
     names = [wish.name] if wish.name else (wish.user if n == 1 else f"{wish.user}-{n}" for n in count(1))
     intents = (
         Intent(
@@ -172,8 +172,19 @@ def make_room(user: str, devices: Sequence[Device]) -> str:
     return f"take one away first: mfa-kit revoke {user} --mfa-device NAME, one of {names}"
 
 
+def _id(device: Device) -> str:
+    """Return what IAM put behind the name of a security key."""
+    return device.serial.rpartition("/")[2].removeprefix(device.name)
+
+
 def steps(intent: Intent, *, backup: str | None) -> list[str]:
     """Tell what `make` or `assign` would do, in order, for people who want to read it first."""
+    if intent.kind is Kind.FIDO2:
+        return [
+            "verify the key that is plugged in",
+            f"say what to click in the console: a security key named {intent.name} for {intent.user}",
+            "wait until IAM lists it, and read its certifications",
+        ]
     if intent.known_serial is not None:
         return [f"enable {intent.serial} for {intent.user} with two codes off its display", "confirm that IAM lists it"]
     return [

@@ -1,6 +1,7 @@
 """Values: frozen, slotted, without a secret, without behavior that touches the world."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum, StrEnum, auto
@@ -103,6 +104,29 @@ class Device:
     def kind(self) -> Kind:
         return Kind.of(self.serial)
 
+    @property
+    def name(self) -> str:
+        """The name that it was given: of an ARN the last part, of a security key's without the id that IAM adds."""
+        last = self.serial.rpartition("/")[2]
+        return last.rpartition("-")[0] or last if self.kind is Kind.FIDO2 else last
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registered:
+    """What IAM tells of a security key (iam:GetMFADevice): since when, as Unix seconds, and its certifications.
+
+    `warnings` are sentences on what the user has besides.
+    """
+
+    since: float
+    certifications: Mapping[str, str]
+    missing: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        return tuple(f"{name} {level}" for name, level in sorted(self.certifications.items()))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intent:
@@ -139,8 +163,16 @@ class Intent:
 
     @property
     def serial(self) -> str:
-        """The ARN that IAM will give the device; it is not unique over time, for names are used again."""
-        return self.known_serial or f"arn:{self.partition}:iam::{self.account}:mfa{self.path}{self.name}"
+        """The ARN that IAM will give the device; it is not unique over time, for names are used again.
+
+        A security key's, until it is known, is without the id that IAM puts behind the name.
+        """
+        if self.known_serial:
+            return self.known_serial
+        start = f"arn:{self.partition}:iam::{self.account}"
+        if self.kind is Kind.FIDO2:
+            return f"{start}:u2f/user/{self.user}/{self.name}"
+        return f"{start}:mfa{self.path}{self.name}"
 
     @property
     def label(self) -> str:
@@ -235,12 +267,16 @@ class Happened:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Enrolled:
-    """The device is enabled. `listed` is False where IAM did not list it yet; its journal entry is then still open."""
+    """The device is enabled. `listed` is False where IAM did not list it yet; its journal entry is then still open.
+
+    `registered` is of a security key alone.
+    """
 
     intent: Intent
     run: str
     backup: str | None
     listed: bool = True
+    registered: Registered | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from mfa_kit.account import Credentials, Details, Entity, PasswordPolicy, Report
 from mfa_kit.fidokey import Assertion, KeyInfo, Model, Pin, Registration, Source, Trusted, Untrusted
-from mfa_kit.models import Caller, Device, Entry, Intent, Mark
+from mfa_kit.models import Caller, Device, Entry, Intent, Mark, Registered
 from mfa_kit.otp import Created, KeyUri, Pair, Secret, Seed
 from mfa_kit.permissions import Context, Verdict
 
@@ -26,8 +26,23 @@ class Inventory(Protocol):
         """Seconds that AWS is ahead of the local clock, to about one second."""
         ...
 
-    def devices(self, user: str) -> list[Device]:
-        """Return the devices of a user. Raise NoSuchEntity when there is no such user."""
+    def devices(self, user: str | None, *, patient: bool = True) -> list[Device]:
+        """Return the devices of a user, or of whoever we are. Raise NoSuchEntity when there is no such user.
+
+        Who looks again anyway is not patient: one attempt, which raises Throttled or Unclear.
+        """
+        ...
+
+    def registered(self, user: str, serial: str) -> Registered:
+        """Return what IAM tells of a security key. Raise NoSuchEntity, AccessDenied."""
+        ...
+
+    def active_keys(self, user: str) -> int:
+        """Count the access keys of a user that work. Raise AccessDenied."""
+        ...
+
+    def root_has_mfa(self) -> bool:
+        """Whether the account's root user has an MFA device; one attempt."""
         ...
 
     def spelled(self, user: str) -> str:
@@ -295,6 +310,24 @@ class SecurityKey(Protocol):
 
     def assertion(self, *, verify: bool, pin: Pin | None) -> Assertion:
         """Sign a challenge with the last registration's credential; a touch."""
+        ...
+
+
+class PinKey(Protocol):
+    """One FIDO key, to its PIN. Each call is one try, and raises DeviceFault."""
+
+    def info(self) -> KeyInfo: ...
+
+    def set_pin(self, new: Pin) -> None: ...
+
+    def change_pin(self, old: Pin, new: Pin) -> None: ...
+
+    def try_pin(self, pin: Pin) -> None:
+        """Have the key take a PIN, for nothing else."""
+        ...
+
+    def set_pin_policy(self, pin: Pin | None, *, shortest: int | None, force_change: bool) -> None:
+        """Call setMinPINLength (CTAP 2.1, 6.11.4)."""
         ...
 
 

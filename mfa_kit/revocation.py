@@ -41,7 +41,9 @@ class Replaced:
 
 def choose(user: str, wanted: str | None, *, devices: Sequence[Device]) -> Device:
     """Return the one device that is meant; wanted is a serial, an ARN, or a name without path. Raise UsageFault."""
-    chosen = [device for device in devices if wanted in {None, device.serial, device.serial.rpartition("/")[2]}]
+    chosen = [
+        device for device in devices if wanted in {None, device.serial, device.serial.rpartition("/")[2], device.name}
+    ]
     if not chosen:
         has = ", ".join(device.serial for device in devices) or "none"
         what = f"{user} has no MFA device" if wanted is None else f"{user} has no MFA device {wanted}"

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from mfa_kit.errors import AccessDenied, NoSuchEntity
 from mfa_kit.models import Caller, Device, Entry, Kind, Mark, intent_of
 from mfa_kit.ports import Desk
 
@@ -23,6 +24,7 @@ class Has:
     device: Device | None = None
     made: Made | None = None
     backup: str | None = None
+    certifications: tuple[str, ...] | None = None
 
 
 def status(user: str, *, caller: Caller, desk: Desk) -> list[Has]:
@@ -40,7 +42,18 @@ def _has(device: Device, user: str, *, caller: Caller, desk: Desk) -> Has:
         device=device,
         made=made or Made.ELSEWHERE,
         backup=desk.vault.find(entry) if entry else None,
+        certifications=_certifications(device, user, desk=desk),
     )
+
+
+def _certifications(device: Device, user: str, *, desk: Desk) -> tuple[str, ...] | None:
+    """Return what IAM tells of a security key; None for other devices, and where that may not be read."""
+    if device.kind is not Kind.FIDO2:
+        return None
+    try:
+        return desk.inventory.registered(user, device.serial).levels
+    except (AccessDenied, NoSuchEntity):
+        return None
 
 
 def entry_of(device: Device, user: str, *, caller: Caller, desk: Desk) -> Entry | None:

@@ -214,6 +214,11 @@ def write_new(path: Path, data: bytes | Secret[bytes], *, folders: bool = False)
         _write(folder, path.name, data)
 
 
+def seal_text(path: Path, text: Secret[str], to: list[Recipient]) -> None:
+    """Seal a short text to a new file. Raise IntegrityFault; nothing is left behind then."""
+    write_new(path, pyrage.encrypt(text.reveal().encode(), [each.key for each in to]))
+
+
 class AgeFiles:
     """The Vault: a folder of backups for a list of recipients. Without a recipient nothing is sealed.
 

@@ -3,6 +3,7 @@
 Here seeds are born and AWS's errors become ours.
 """
 
+import json
 import logging
 import re
 import threading
@@ -47,7 +48,7 @@ from mfa_kit.errors import (
     Unclear,
     UsageFault,
 )
-from mfa_kit.models import RUN, RUN_TAG, Call, Caller, Device, Intent, Mark
+from mfa_kit.models import RUN, RUN_TAG, Call, Caller, Device, Intent, Mark, Registered
 from mfa_kit.otp import Created, Pair, Png, Secret
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ log = logging.getLogger(__name__)
 
 # Below this many seconds an offset is the Date header's own resolution and the time on the way.
 RESOLUTION = 2.0
+# Seconds that a session for the console lasts, the shortest that AWS gives.
+CONSOLE = 900
 # Seconds between the tries of a read.
 READ_PAUSES = (0.5, 1, 2, 4, 8)
 
@@ -156,7 +159,7 @@ def _quiet() -> None:
             logger.setLevel(logging.INFO)
 
 
-def _loopback(host: str | None) -> bool:
+def loopback(host: str | None) -> bool:
     try:
         return host == "localhost" or ip_address(host or "").is_loopback
     except ValueError:
@@ -166,7 +169,7 @@ def _loopback(host: str | None) -> bool:
 def _encrypted(client: Any) -> Any:
     """Return the client. Raise UsageFault when anybody could listen."""
     address = urlsplit(client.meta.endpoint_url)
-    if address.scheme != "https" and not _loopback(address.hostname):
+    if address.scheme != "https" and not loopback(address.hostname):
         raise UsageFault(
             f"{client.meta.endpoint_url} is not encrypted, and seeds would travel in the clear",
             "use https; plain http is for loopback only",
@@ -278,7 +281,7 @@ class Iam:
             ) from None
         for client in (iam, sts):
             client.meta.events.register("after-call", self._answered)
-        self._iam, self._sts = iam, sts
+        self._iam, self._sts, self._session = iam, sts, session
 
     def renew(self, account: str) -> None:
         """Take the credentials that are there now. Raise Expired, or another error, when they do not work."""
@@ -306,11 +309,7 @@ class Iam:
 
     def _read(self, act: Callable[[], T]) -> T:
         """Ask, and ask again when throttled or not answered: reading twice is harmless."""
-
-        def attempt() -> T:
-            with ours():
-                return act()
-
+        attempt = partial(self._once, act)
         for pause in READ_PAUSES:
             try:
                 return self._turn(attempt) if self._turn else attempt()
@@ -323,8 +322,12 @@ class Iam:
             self._sleep(pause)
         return attempt()
 
+    def _once(self, act: Callable[[], T]) -> T:
+        with ours():
+            return act()
+
     @contextmanager
-    def _write(self, operation: str, *, user: str | None, serial: str) -> Iterator[None]:
+    def _write(self, operation: str, *, user: str | None, serial: str | None) -> Iterator[None]:
         """One attempt, told to the observer with its request id."""
         self._last.request_id = None
         answer = "Unclear"
@@ -353,9 +356,14 @@ class Iam:
         """Read by any operation of IAM's, named as boto3 does; for a neighbor that makes values of the answer."""
         return self._read(lambda: getattr(self._iam, operation)(**wanted))
 
-    def devices(self, user: str) -> list[Device]:
+    def devices(self, user: str | None, *, patient: bool = True) -> list[Device]:
+        whose = {"UserName": user} if user else {}
         pages = self._iam.get_paginator("list_mfa_devices")
-        rows = self._read(lambda: [row for page in pages.paginate(UserName=user) for row in page["MFADevices"]])
+
+        def look() -> list[Any]:
+            return [row for page in pages.paginate(**whose) for row in page["MFADevices"]]
+
+        rows = (self._read if patient else self._once)(look)
         return [Device(row["SerialNumber"], row["UserName"], row["EnableDate"].timestamp()) for row in rows]
 
     def spelled(self, user: str) -> str:
@@ -363,6 +371,18 @@ class Iam:
             return str(self._read(lambda: self._iam.get_user(UserName=user)["User"]["UserName"]))
         except (AccessDenied, NoSuchEntity):
             return user
+
+    def registered(self, user: str, serial: str) -> Registered:
+        said = self._read(lambda: self._iam.get_mfa_device(UserName=user, SerialNumber=serial))
+        return Registered(since=said["EnableDate"].timestamp(), certifications=said.get("Certifications", {}))
+
+    def active_keys(self, user: str) -> int:
+        pages = self._iam.get_paginator("list_access_keys").paginate(UserName=user)
+        rows = self._read(lambda: [row for page in pages for row in page["AccessKeyMetadata"]])
+        return sum(row["Status"] == "Active" for row in rows)
+
+    def root_has_mfa(self) -> bool:
+        return bool(self._once(self._iam.get_account_summary)["SummaryMap"]["AccountMFAEnabled"])
 
     def users(self) -> list[str]:
         pages = self._iam.get_paginator("list_users").paginate(PaginationConfig={"PageSize": 1000})
@@ -425,6 +445,38 @@ class Iam:
                     return False
                 raise
         return True
+
+    def console_session(self, *, user: str, policy: Mapping[str, object], role: str | None) -> Secret[str]:
+        """Make credentials for the console, in the JSON that AWS's federation endpoint takes, for 15 minutes.
+
+        The endpoint takes those of AssumeRole and of GetFederationToken alone; the latter asks for a user's own
+        long-term keys. A role that is assumed from a session gets no length: the endpoint refuses what has one.
+        """
+        found = self._session.get_credentials()
+        lasting = found is not None and not found.get_frozen_credentials().token
+        name = re.sub(r"[^\w+=,.@-]", "-", f"mfa-kit-{user}", flags=re.ASCII)
+        document = json.dumps(policy)
+        if role:
+            length = {"DurationSeconds": CONSOLE} if lasting else {}
+            with self._write("AssumeRole", user=user, serial=None):
+                made = self._sts.assume_role(RoleArn=role, RoleSessionName=name[:64], Policy=document, **length)
+        elif lasting:
+            with self._write("GetFederationToken", user=user, serial=None):
+                made = self._sts.get_federation_token(Name=name[:32], Policy=document, DurationSeconds=CONSOLE)
+        else:
+            raise UsageFault(
+                "a session's credentials cannot open the console", "name a role that may be assumed, with --open-role"
+            )
+        keys = Secret(made["Credentials"])
+        return Secret(
+            json.dumps(
+                {
+                    "sessionId": keys.reveal()["AccessKeyId"],
+                    "sessionKey": keys.reveal()["SecretAccessKey"],
+                    "sessionToken": keys.reveal()["SessionToken"],
+                }
+            )
+        )
 
     def create(self, intent: Intent, tags: dict[str, str]) -> Created:
         with self._write("CreateVirtualMFADevice", user=intent.user, serial=intent.serial):

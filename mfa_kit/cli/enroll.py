@@ -30,6 +30,7 @@ class Enroll(flags.Verb):
                 nearest(kind, KINDS, otherwise=f"write --with {', '.join(list(KINDS)[:-1])} or {list(KINDS)[-1]}"),
             )
         ctx.meta["kind"] = kind or ("virtual" if RESUME in args else None)
+        ctx.meta["root"] = ROOT in args
         try:
             left = super().parse_args(ctx, args)
         except click.NoSuchOption as error:
@@ -46,7 +47,19 @@ class Enroll(flags.Verb):
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         row = KINDS.get(ctx.meta.get("kind", "virtual"))
-        return [*(row.options if row else ()), *super().get_params(ctx)]
+        params = super().get_params(ctx)
+        if ctx.meta.get("root"):
+            params = [param for param in params if param.name != "user"]
+        return [*(row.options if row else ()), *params]
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Begin with what is to be known of the kind."""
+        row = KINDS.get(ctx.meta.get("kind") or "")
+        if row and row.about:
+            formatter.write_paragraph()
+            with formatter.indentation():
+                formatter.write_text(row.about)
+        super().format_help_text(ctx, formatter)
 
 
 def _kind_in(args: Sequence[str]) -> str | None:
@@ -57,6 +70,8 @@ def _kind_in(args: Sequence[str]) -> str | None:
 
 # What goes on with a device does not say again what it is.
 RESUME = "--resume"
+# Who is no user.
+ROOT = "--root"
 MAKING = (
     click.argument("user"),
     click.option("--with", "kind", type=click.Choice(list(KINDS)), help="Kind of device."),
@@ -87,26 +102,32 @@ def making(function: Callable[..., None]) -> Callable[..., None]:
 @making
 @click.option("--add", is_flag=True, help="Give one more to a user who has a device.")
 @click.option(RESUME, "resume", is_flag=True, help="Go on with a half-made device from its sealed backup; needs -i.")
+@click.option(ROOT, "root", is_flag=True, help="For the account's root user, in place of USER; --with fido2 alone.")
 @flags.identity(required=False)
 def enroll(
     *,
-    user: str,
+    user: str = "",
     kind: str | None,
     name: str | None,
     path: str,
     add: bool,
     resume: bool,
+    root: bool,
     keys: tuple[Path, ...],
     to: tuple[str, ...],
     to_files: tuple[Path, ...],
     backup_dir: Path | None,
     passphrase: bool,
     **own: Any,
-) -> None:
+) -> int:
     """Give USER an MFA device."""
     from mfa_kit.cli.deeds import enroll as deeds
 
-    if resume:
+    if root:
+        if kind != "fido2":
+            raise UsageFault("AWS has no API to enroll root", f"give it a security key: {ROOT} --with fido2")
+        deeds.root(own, name=name, add=add)
+    elif resume:
         if not keys:
             raise UsageFault(f"{RESUME} opens the sealed backup", "say with which identity: -i FILE")
         if flags.common().dry_run or kind not in {None, "virtual"}:
@@ -116,4 +137,5 @@ def enroll(
         deeds.resume(user, keys, own, backup_dir=backup_dir)
     else:
         sealing = deeds.Sealing(to=to, to_files=to_files, backup_dir=backup_dir, passphrase=passphrase)
-        deeds.enroll(user, str(kind), own, sealing=sealing, name=name, path=path, add=add)
+        return deeds.enroll(user, str(kind), own, sealing=sealing, name=name, path=path, add=add)
+    return 0

@@ -1,12 +1,9 @@
 """The options of verbs that use a key, and what was given of them, for the kit that opens it."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
-
-Option = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
@@ -18,9 +15,9 @@ def given(name: str) -> Any:
     return click.get_current_context().find_root().meta.get(f"{__name__}.{name}")
 
 
-def _file(name: str, *, text: str) -> Option:
+def _file(*, text: str) -> dict[str, Any]:
     kind = click.Path(path_type=Path)
-    return click.option(name, type=kind, expose_value=False, callback=_keep, metavar="FILE", help=text)
+    return {"type": kind, "expose_value": False, "callback": _keep, "metavar": "FILE", "help": text}
 
 
 def _switch(*, text: str) -> dict[str, Any]:
@@ -28,9 +25,16 @@ def _switch(*, text: str) -> dict[str, Any]:
 
 
 WHICH = click.option("--key", "wanted", metavar="SERIAL|READER", help="Which key, when several are plugged in.")
-mds = _file("--mds", text="Signed FIDO metadata, blob.jwt.")
-mds_root = _file("--mds-root", text="Root certificate of metadata that is not the FIDO Alliance's.")
-pin_stdin = click.option("--pin-stdin", **_switch(text="Read the key's PIN from standard input, one line."))
+MDS = _file(text="Signed FIDO metadata, blob.jwt.")
+mds = click.option("--mds", **MDS)
+MDS_ROOT = _file(text="Root certificate of metadata that is not the FIDO Alliance's.")
+mds_root = click.option("--mds-root", **MDS_ROOT)
+PIN_STDIN = _switch(text="Read the key's PIN from standard input, one line.")
+pin_stdin = click.option("--pin-stdin", **PIN_STDIN)
+pins_stdin = click.option(
+    "--pin-stdin",
+    **_switch(text="Read PINs from standard input, a line each: to change one, the old and the new."),
+)
 count = click.option("--count", **_switch(text="Also count the resident credentials, after the key's PIN."))
 PASSWORD_STDIN = _switch(
     text="Read the OATH password of the key from standard input, a line; to change it, the old one and the new."

@@ -9,10 +9,11 @@ from mfa_kit.cli import keys
 
 
 class Row(NamedTuple):
-    """One kind: a line of help, and the options that only it takes."""
+    """One kind: a line of help, the options that only it takes, and what its own help begins with."""
 
     help: str
     options: tuple[click.Option, ...]
+    about: str = ""
 
 
 KINDS: dict[str, Row] = {
@@ -46,6 +47,41 @@ KINDS: dict[str, Row] = {
             click.Option(["--asset"], metavar="LABEL", help="What to call the key in its tag [its serial]."),
             click.Option(["--wait"], is_flag=True, help="Wait for the next code in place of computing the last one."),
             click.Option(["--password-stdin"], **keys.PASSWORD_STDIN),
+        ),
+    ),
+    "fido2": Row(
+        help="a security key, which a person registers in the console",
+        about="IAM has no API to register a security key: that is done on one page of AWS's console. mfa-kit checks "
+        "the key, brings you to the page, and waits until IAM lists the key with its certifications.",
+        options=(
+            click.Option(["--key"], metavar="SERIAL|PLACE", help="Which key, when several are plugged in."),
+            click.Option(["--skip-key-check"], is_flag=True, help="Do not verify the key first; none need be here."),
+            click.Option(
+                ["--require"],
+                type=click.Path(path_type=Path),
+                metavar="FILE",
+                help="What the key has to be, here and by IAM's word: a policy file.",
+            ),
+            click.Option(["--mds"], **keys.MDS),
+            click.Option(["--mds-root"], **keys.MDS_ROOT),
+            click.Option(["--pin-stdin"], **keys.PIN_STDIN),
+            click.Option(["--asset"], metavar="LABEL", help="What to call the key [its serial, else its AAGUID]."),
+            click.Option(
+                ["--open"],
+                is_flag=True,
+                help="Open the page in the browser, signed in for 15 minutes and for this user's MFA alone.",
+            ),
+            click.Option(
+                ["--open-role"], metavar="ARN", help="The role to sign in with; without it your access keys do."
+            ),
+            click.Option(
+                ["--timeout"],
+                type=click.IntRange(1),
+                default=600,
+                show_default=True,
+                metavar="SECONDS",
+                help="How long to wait for IAM to list the key.",
+            ),
         ),
     ),
     "hardware-totp": Row(

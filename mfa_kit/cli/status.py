@@ -48,4 +48,5 @@ def _row(has: use_case.Has) -> report.Row:
         "since": flags.written(has.device.since) if has.device and has.device.since else None,
         "made": has.made,
         "backup": has.backup,
+        "certifications": has.certifications,
     }

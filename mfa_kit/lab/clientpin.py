@@ -23,9 +23,10 @@ BLOCK = 16
 
 @dataclass(slots=True)
 class ClientPin:
-    """One key's PIN. `hash` is LEFT(SHA-256(PIN), 16); None while none is set."""
+    """One key's PIN. `hash` is LEFT(SHA-256(PIN), 16); None while none is set. `length` is its code points."""
 
     hash: bytes | None = None
+    length: int = 0
     shortest: int = 4
     force_change: bool = False
     retries: int = RETRIES
@@ -107,8 +108,19 @@ class ClientPin:
         pin = secret.decrypt(request[5]).rstrip(b"\0")
         if len(pin.decode()) < self.shortest:
             raise Refusal(Status.PIN_POLICY_VIOLATION)
-        self.hash = digest(pin)
+        if self.force_change and digest(pin) == self.hash:
+            raise Refusal(Status.PIN_POLICY_VIOLATION)
+        self.hash, self.length = digest(pin), len(pin.decode())
         self.force_change = False
+
+    def configure(self, shortest: int | None, *, force_change: bool) -> None:
+        """Set the minimum, and that a change is wanted (setMinPINLength, CTAP 2.1, 6.11.4)."""
+        if shortest is not None and shortest < self.shortest:
+            raise Refusal(Status.PIN_POLICY_VIOLATION)
+        if force_change and self.hash is None:
+            raise Refusal(Status.PIN_NOT_SET)
+        self.shortest = shortest or self.shortest
+        self.force_change |= force_change or (self.hash is not None and self.length < self.shortest)
 
     def _shared(self, protocol: int, theirs: Mapping[int, Any]) -> "_Shared":
         numbers = ec.EllipticCurvePublicNumbers(int.from_bytes(theirs[-2]), int.from_bytes(theirs[-3]), ec.SECP256R1())

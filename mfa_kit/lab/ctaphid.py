@@ -51,7 +51,7 @@ class Hid:
 
     def serve(self) -> None:
         """Answer until the wire ends."""
-        self._key.client_pin.power_up()
+        self._key.power_up()
         try:
             while True:
                 self._message()

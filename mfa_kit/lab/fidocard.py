@@ -45,7 +45,7 @@ class FidoCard:
     def power(self) -> None:
         """Forget what a session knows."""
         self._selected, self._chain, self._left, self._request = False, b"", b"", b""
-        self.key.client_pin.power_up()
+        self.key.power_up()
 
     def answer(self, octets: bytes) -> bytes:
         """Return the response APDU. Raise Pulled where the card is taken out."""

@@ -14,7 +14,7 @@ from flask import Flask
 from moto.core.utils import convert_to_flask_response
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 
-from mfa_kit.lab import control, wire
+from mfa_kit.lab import control, signin, wire
 from mfa_kit.lab.account import Account
 from mfa_kit.lab.faults import Faults, Rule
 from mfa_kit.lab.iam import Iam
@@ -87,6 +87,7 @@ class Front:
     def __init__(self, account: Account, faults: Faults) -> None:
         self.account, self.faults = account, faults
         self.calls: list[Call] = []
+        self.signin = signin.Signin(account)
         self.inner = Dispatcher(self._app)
 
     def _app(self, service: Any) -> Flask:
@@ -118,6 +119,10 @@ class Front:
                 f"{status} {status.phrase}", [("Content-Type", "application/json"), ("Content-Length", str(len(told)))]
             )
             return [told]
+        if environ.get("PATH_INFO", "").startswith((signin.FEDERATION, signin.CONSOLE)):
+            page = self.signin.answer(environ)
+            start(f"{page.status} {page.status.phrase}", [*page.headers, ("Content-Length", str(len(page.body)))])
+            return [page.body]
         fields = parse_qs(body.decode("utf-8", "replace")) or parse_qs(environ.get("QUERY_STRING", ""))
         operation = fields.get("Action", [""])[0]
         self.account.weather(offset=self.faults.standing("clock"), lag=self.faults.standing("lag"))

@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import os
 import struct
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -61,6 +62,7 @@ class Conduct:
 
     `attestation` is a format of WebAuthn, 8: packed, self (packed without a certificate), fido-u2f, none, or any other
     name, with a statement that means nothing. `hide` are flags of authenticatorData that the key leaves out.
+    `reset_within` is seconds after it was plugged in; `configurable`: it has authenticatorConfig.
     """
 
     touch: float | None = 0.0
@@ -70,6 +72,8 @@ class Conduct:
     count: int = 1
     hide: int = 0
     keep: bool = False
+    reset_within: float = 10.0
+    configurable: bool = True
 
 
 class SecurityKey:
@@ -89,8 +93,13 @@ class SecurityKey:
         self.make = make or Make()
         self.conduct = conduct or Conduct()
         self.client_pin = ClientPin(
-            hash=digest(pin.encode()) if pin else None, shortest=shortest_pin, force_change=force_change
+            hash=digest(pin.encode()) if pin else None,
+            length=len(pin or ""),
+            shortest=shortest_pin,
+            force_change=force_change,
         )
+        self._factory = shortest_pin
+        self._powered = time.monotonic()
         self.resident: list[tuple[str, bytes]] = []
         self.registered = 0
         self._issued = issued
@@ -100,9 +109,14 @@ class SecurityKey:
 
     def reset(self) -> None:
         """Forget everything (CTAP 2.1, 6.6)."""
-        self.client_pin = ClientPin(shortest=self.client_pin.shortest)
+        self.client_pin = ClientPin(shortest=self._factory)
         self.resident.clear()
         self._secret = os.urandom(32)
+
+    def power_up(self) -> None:
+        """Be plugged in."""
+        self._powered = time.monotonic()
+        self.client_pin.power_up()
 
     def cbor(self, request: bytes, touch: Touch) -> bytes:
         """Answer a CTAP2 command: a status octet, and CBOR if that is 0."""
@@ -114,6 +128,7 @@ class SecurityKey:
             0x07: self._reset,
             0x0A: self._credential_management,
             0x0B: self._selection,
+            0x0D: self._config,
         }
         command = commands.get(request[0]) if request and self.make.aaguid is not None else None
         if command is None:
@@ -140,6 +155,8 @@ class SecurityKey:
             "makeCredUvNotRqd": self.conduct.uv_not_required,
             "alwaysUv": self.conduct.always_uv,
         }
+        if self.conduct.configurable:
+            options |= {"authnrCfg": True, "setMinPINLength": True}
         if make.fingerprint:
             options["uv"] = True
         info: dict[int, Any] = {
@@ -251,7 +268,21 @@ class SecurityKey:
         self.client_pin.verified(request[3], b"\x01", request[4])
         return {1: len(self.resident), 2: self.make.residents - len(self.resident)}
 
+    def _config(self, request: Mapping[int, Any], _: Touch) -> None:
+        """Answer authenticatorConfig (CTAP 2.1, 6.11), as far as setMinPINLength."""
+        command, parameters = request[1], request.get(2, {})
+        if not self.conduct.configurable or command != 3:  # noqa: PLR2004 - setMinPINLength
+            raise Refusal(Status.INVALID_SUBCOMMAND)
+        if self.client_pin.hash:
+            if request.get(4) is None:
+                raise Refusal(Status.PUAT_REQUIRED)
+            message = b"\xff" * 32 + bytes([0x0D, command]) + cbor.encode(parameters)
+            self.client_pin.verified(request[3], message, request[4])
+        self.client_pin.configure(parameters.get(1), force_change=parameters.get(3, False))
+
     def _reset(self, _: Mapping[int, Any], touch: Touch) -> None:
+        if time.monotonic() - self._powered > self.conduct.reset_within:
+            raise Refusal(Status.NOT_ALLOWED)
         touch.wait()
         self.reset()
 

@@ -142,7 +142,7 @@ MADE = ["enroll", "alice", "--with", "virtual"]
         (
             ["enroll", "alice"],
             "--with is missing",
-            "add --with virtual, oath, hardware-totp or programmable; see mfa-kit enroll --help",
+            "add --with virtual, oath, fido2, hardware-totp or programmable; see mfa-kit enroll --help",
         ),
         (
             ["enroll", "alice", "--with", "hardware-totp"],
@@ -158,12 +158,12 @@ MADE = ["enroll", "alice", "--with", "virtual"]
         (
             ["enroll", "alice", "--with", "clay"],
             "there is no kind of device 'clay'",
-            "write --with virtual, oath, hardware-totp or programmable",
+            "write --with virtual, oath, fido2, hardware-totp or programmable",
         ),
         (
             ["enroll", "alice", "--with"],
             "option '--with' requires an argument",
-            "write --with virtual, oath, hardware-totp or programmable",
+            "write --with virtual, oath, fido2, hardware-totp or programmable",
         ),
         ([*MADE, "--yes=3"], "option '--yes' does not take a value", "write --yes"),
         ([*MADE, "--codes", "tiped"], "--codes does not take 'tiped'", "typed, if that was meant"),

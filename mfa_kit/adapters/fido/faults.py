@@ -27,7 +27,7 @@ else:
 # Nothing that a device says of itself is longer.
 LONGEST_WORD = 64
 
-SET_PIN = "set a PIN first, in a browser's settings for security keys"
+SET_PIN = "set a PIN first: mfa-kit key pin set"
 # PC/SC (pcsclite.h): sharing violation. Removed, no card, reader gone, not transacted, unknown reader, invalid handle,
 # data lost, unresponsive, unpowered; 0 is half an answer. Programs that are known to hold cards.
 BUSY = 0x8010000B
@@ -37,7 +37,10 @@ HOLDERS = {"scdaemon", "yubikey-agent", "yubioath-flutter", "authenticator"}
 # CTAP 2.1, 6.3: not touched, or told to stop; and what a person can do about the others.
 UNTOUCHED = {0x27, 0x2D, 0x2F, 0x3A, 0x05}
 SAYINGS: dict[int | None, tuple[str, str]] = {
-    0x32: ("the PIN of this key is locked for good", "use another key, or reset this one, which erases it"),
+    0x32: (
+        "the PIN of this key is locked for good",
+        "use another key, or reset this one, which erases it: mfa-kit key reset",
+    ),
     0x34: (
         "the key takes no PIN until it is unplugged",
         "plug it in again and repeat the command; nothing was tried since",
@@ -46,7 +49,7 @@ SAYINGS: dict[int | None, tuple[str, str]] = {
     0x36: ("the key wants its user verified, and no way is set up", SET_PIN),
     0x37: (
         "the key wants another PIN before it does anything",
-        "change the PIN first, in a browser's settings for security keys",
+        "change the PIN first: mfa-kit key pin change",
     ),
     0x3C: ("the key takes no fingerprint for now", "plug it in again and use its PIN"),
     0x3F: ("the fingerprint is not the one that the key knows", "repeat the command"),

@@ -11,6 +11,7 @@ from fido2.client import ClientError, DefaultClientDataCollector, Fido2Client, U
 from fido2.ctap import CtapError
 from fido2.ctap1 import ApduError, Ctap1
 from fido2.ctap2.base import Ctap2, Info
+from fido2.ctap2.config import Config
 from fido2.ctap2.credman import CredentialManagement
 from fido2.ctap2.pin import ClientPin
 from fido2.hid import CAPABILITY
@@ -100,6 +101,45 @@ class FidoKey:
             management = CredentialManagement(ctap, client_pin.protocol, token)
             counted, fields = management.get_metadata(), CredentialManagement.RESULT
             return int(counted[fields.EXISTING_CRED_COUNT]), int(counted[fields.MAX_REMAINING_COUNT])
+
+    def set_pin(self, new: Pin) -> None:
+        with told(), self._new_pin():
+            ClientPin(Ctap2(self._device)).set_pin(new.reveal())
+
+    def change_pin(self, old: Pin, new: Pin) -> None:
+        with told(), self._pin_errors(), self._new_pin():
+            ClientPin(Ctap2(self._device)).change_pin(old.reveal(), new.reveal())
+
+    def try_pin(self, pin: Pin) -> None:
+        """Have the key give a token for an assertion that is never asked for."""
+        with told(), self._pin_errors():
+            ClientPin(Ctap2(self._device)).get_pin_token(pin.reveal(), ClientPin.PERMISSION.GET_ASSERTION, self._rp)
+
+    def set_pin_policy(self, pin: Pin | None, *, shortest: int | None, force_change: bool) -> None:
+        with told(), self._pin_errors():
+            ctap = Ctap2(self._device)
+            if not Config.is_supported(ctap.info):
+                raise DeviceFault("this key cannot be configured", "its maker's tool may know")
+            if pin:
+                client_pin = ClientPin(ctap)
+                token = client_pin.get_pin_token(pin.reveal(), ClientPin.PERMISSION.AUTHENTICATOR_CFG)
+                config = Config(ctap, client_pin.protocol, token)
+            else:
+                config = Config(ctap)
+            config.set_min_pin_length(shortest, force_change_pin=force_change)
+
+    def reset(self) -> None:
+        """Erase the key (CTAP 2.1, 6.6), which it does in the first ten seconds after it was plugged in; a touch."""
+        with told(), self._finger():
+            try:
+                Ctap2(self._device).reset()
+            except CtapError as error:
+                if error.code != CtapError.ERR.NOT_ALLOWED:
+                    raise
+                raise DeviceFault(
+                    "the key takes a reset only in the first ten seconds after it was plugged in; nothing was erased",
+                    "repeat the command, and plug the key in again when it is asked for",
+                ) from None
 
     def register(self, *, verify: bool, pin: Pin | None, known: Sequence[bytes] = ()) -> Registration | None:
         """Make a credential that is not resident, with direct attestation; a touch.
@@ -195,6 +235,18 @@ class FidoKey:
         finally:
             self._device.deadline.tick = lambda: None
             self._device.deadline.allow(math.inf)
+
+    @contextmanager
+    def _new_pin(self) -> Iterator[None]:
+        """Tell that the key refuses a PIN that it is to have."""
+        try:
+            yield
+        except CtapError as error:
+            if error.code != CtapError.ERR.PIN_POLICY_VIOLATION:
+                raise
+            raise DeviceFault(
+                "the key refuses this new PIN, and kept what it had", "choose a longer one, and no row such as 123456"
+            ) from None
 
     @contextmanager
     def _pin_errors(self) -> Iterator[None]:

@@ -175,7 +175,7 @@ class Device(CtapDevice):
 def _wants_finger(request: bytes) -> bool:
     """Whether a key may wait for a finger before it answers this CTAP2 command."""
     match request[:1]:
-        case b"\x01" | b"\x0b":
+        case b"\x01" | b"\x07" | b"\x0b":
             return True
         case b"\x02":
             return b"\x62up\xf4" not in request

@@ -9,6 +9,7 @@ from mfa_kit import enrollment
 from mfa_kit.cli import flags, report
 from mfa_kit.cli.deeds.kinds import MAKING
 from mfa_kit.cli.kit import backup as backups
+from mfa_kit.cli.kit import console
 from mfa_kit.cli.kit import desk as kit
 from mfa_kit.cli.kit import passphrase as passphrases
 from mfa_kit.models import Enrolled, Intent, Kind, Outcome, Skipped
@@ -38,8 +39,11 @@ class Sealing:
 
 def enroll(
     user: str, kind: str, own: Mapping[str, Any], *, sealing: Sealing, name: str | None, path: str, add: bool
-) -> None:
-    """Give a user a device, and print the outcome; with --dry-run the steps."""
+) -> int:
+    """Give a user a device, and print the outcome; with --dry-run the steps.
+
+    Return 1 where it stands, but IAM does not tell of it what a policy asks for.
+    """
     common = flags.common()
     vault = sealing.vault(own)
     made = Kind(kind)
@@ -66,6 +70,20 @@ def enroll(
         if isinstance(outcome, Intent) and outcome.known_serial is None:
             sealed = vault.place(outcome, run)
         _report(outcome, backup=sealed, output=common.output)
+        return int(
+            isinstance(outcome, Enrolled) and outcome.registered is not None and bool(outcome.registered.missing)
+        )
+
+
+def root(own: Mapping[str, Any], *, name: str | None, add: bool) -> None:
+    """Wait until root has a security key, and print the outcome."""
+    common = flags.common()
+    with kit.desk(common, vault=kit.vault((), (), None)) as (desk, caller):
+        outcome = console.root(own, name=name or "root-key", add=add, caller=caller, desk=desk)
+        if isinstance(outcome, Skipped):
+            return _report(outcome, backup=None, output=common.output)
+        report.one("enroll", outcome, output=common.output)
+        return None
 
 
 def resume(user: str, keys: Sequence[Path], own: Mapping[str, Any], *, backup_dir: Path | None) -> None:
@@ -96,6 +114,8 @@ def _report(outcome: Outcome | Intent, *, backup: str | None, output: str) -> No
                 "run": outcome.run,
                 "listed": outcome.listed,
             }
+            if outcome.registered:
+                row |= console.receipt(outcome.registered)
         case Skipped():
             row = {"outcome": "skipped", "user": outcome.user, "reason": outcome.reason, "devices": outcome.serials}
         case Intent():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mfa_kit.cli import flags, report, stderr
-from mfa_kit.cli.kit import fido, oath, oathpassword
+from mfa_kit.cli.kit import fido, keypin, oath, oathpassword
 from mfa_kit.errors import MfaKitError
 
 Row = Mapping[str, Any]
@@ -143,3 +143,30 @@ def clear(wanted: str | None) -> None:
 
 def _changed(what: str, row: Row) -> None:
     report.one("key-password", {"password": what, **row}, output=flags.common().output)
+
+
+def set_pin(wanted: str | None, source: Mapping[str, Any]) -> None:
+    """Set a PIN, and print of which key."""
+    _pin("set", keypin.set_pin(wanted, keypin.Source(**source)))
+
+
+def change_pin(wanted: str | None, source: Mapping[str, Any]) -> None:
+    """Change a PIN, and print of which key."""
+    _pin("changed", keypin.change_pin(wanted, keypin.Source(**source)))
+
+
+def policy(wanted: str | None, *, shortest: int | None, force_change: bool) -> None:
+    """Set what PINs have to be, and print what the key says of it."""
+    row = keypin.set_policy(wanted, shortest=shortest, force_change=force_change)
+    _pin("policy set", row)
+    if row["force_pin_change"]:
+        stderr.Talk().note("the key wants a new PIN before it does anything: mfa-kit key pin change")
+
+
+def reset(wanted: str | None) -> None:
+    """Erase a key, and print which."""
+    _pin("reset", keypin.reset(wanted))
+
+
+def _pin(what: str, row: Row) -> None:
+    report.one("key-pin", {"outcome": what, **row}, output=flags.common().output)

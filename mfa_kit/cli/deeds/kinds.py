@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mfa_kit.cli.kit import oath, phone, token
+from mfa_kit.cli.kit import console, oath, phone, token
 from mfa_kit.enrollment import Maker, assign, make
 from mfa_kit.models import Intent, Kind
 from mfa_kit.ports import Carrier, Inventory
@@ -22,6 +22,7 @@ class Making:
 MAKING: dict[Kind, Making] = {
     Kind.VIRTUAL: Making(carrier=phone.virtual),
     Kind.OATH: Making(carrier=oath.carrier, usage=oath.usage),
+    Kind.FIDO2: Making(carrier=console.AtConsole, maker=console.register),
     Kind.HARDWARE_TOTP: Making(carrier=token.carrier, maker=assign),
     Kind.PROGRAMMABLE: Making(carrier=token.programmable),
 }

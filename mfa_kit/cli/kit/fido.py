@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mfa_kit import attestation
+from mfa_kit import attestation, keypin
 from mfa_kit.attestation import Examined, Policy, SeenBefore
 from mfa_kit.cli import flags, keys, stderr, terminal
 from mfa_kit.cli.kit import config
@@ -35,6 +35,12 @@ class Person:
         typed = terminal.person(flags.common()).ask_secret(f"PIN of the key{tries}", instead="--pin-stdin")
         return Pin(unicodedata.normalize("NFC", typed.reveal()))
 
+    def new(self, shortest: int) -> Pin:
+        """Ask for a new PIN, twice."""
+        prompt = f"new PIN of the key, {shortest} characters or more"
+        typed = terminal.person(flags.common()).ask_new_secret(prompt, instead="--pin-stdin or --generate")
+        return Pin(unicodedata.normalize("NFC", typed.reveal()))
+
     def risk(self, left: int) -> None:
         """Have `LAST` typed: a locked key can only be erased."""
         told = "1 try" if left == 1 else f"{left} tries"
@@ -49,6 +55,10 @@ class Piped:
     def pin(self, left: int | None) -> Pin:
         return Pin(unicodedata.normalize("NFC", sys.stdin.readline().rstrip("\n")))
 
+    def new(self, shortest: int) -> Pin:
+        """Read the next line."""
+        return self.pin(None)
+
     def risk(self, left: int) -> None:
         raise Declined(
             f"this key has {left} PIN {'try' if left == 1 else 'tries'} left, and a person has to decide",
@@ -61,7 +71,7 @@ def piped() -> bool:
     return bool(keys.given("pin_stdin"))
 
 
-def _pins() -> Person | Piped:
+def entry() -> Person | Piped:
     harden()
     return Piped() if piped() else Person()
 
@@ -108,7 +118,7 @@ def described(wanted: str | None) -> dict[str, Any]:
     with key.opened(wanted, tell=stderr.Talk().note) as opened:
         said = opened.info()
         if keys.given("count") or piped():
-            used, free = opened.residents(attestation.ask_pin(said, _pins()))
+            used, free = opened.residents(keypin.ask_pin(said, entry()))
             said = replace(said, resident_used=used, resident_free=free)
     claimed = None
     if said.aaguid:
@@ -201,7 +211,7 @@ class Bench:
     def __init__(self, opened: "Mds | None", policy: Policy) -> None:
         from mfa_kit.adapters.fido import key
 
-        self._metadata, self._policy, self._pins = opened, policy, _pins()
+        self._metadata, self._policy, self._pins = opened, policy, entry()
         self._known: list[bytes] = []
         self._party = key.throw_away_party()
 

@@ -1,0 +1,156 @@
+"""The console for `--with fido2`: the key that is checked first, the page that is opened, the wait for IAM's list."""
+
+import time
+import webbrowser
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from mfa_kit import attestation, console
+from mfa_kit.attestation import Examined
+from mfa_kit.cli import flags, stderr
+from mfa_kit.cli.kit import desk as kit
+from mfa_kit.cli.kit import fido
+from mfa_kit.errors import DeviceFault, MfaKitError, UsageFault
+from mfa_kit.models import Caller, Enrolled, Entry, Intent, Registered, Skipped
+from mfa_kit.otp import Created, Pair
+from mfa_kit.ports import Carrier, Desk, Inventory
+from mfa_kit.verification import Proof, Value
+
+
+class AtConsole:
+    """The Carrier of a security key that a person registers: it checks the key, and holds nothing of ours."""
+
+    def __init__(self, own: Mapping[str, Any], inventory: Inventory) -> None:
+        self.own, self.inventory = own, inventory
+        self.policy = fido.policy(own["require"])
+
+    def check(self, intent: Intent, *, sealed: bool) -> Intent:
+        """Verify the key that is plugged in, and name it. Raise DeviceFault when it is refused."""
+        asset = self.own["asset"]
+        if self.own["skip_key_check"] or flags.common().dry_run:
+            return intent.on(hardware=asset) if asset else intent
+        with fido.metadata() as opened:
+            examined = fido.Bench(opened, self.policy).examine(self.own["key"])
+        assert isinstance(examined, Examined)  # noqa: S101 - a bench that has seen one key knows no other
+        evidence = examined.evidence
+        if not isinstance(examined.answer, Proof):
+            why = "; ".join(f"{c.name}: {c.detail}" for c in examined.answer.checks if c.value is Value.FAIL)
+            raise DeviceFault(
+                f"the key is refused: {why}",
+                "take another key; `mfa-kit verify fido2` tells more, and --skip-key-check leaves this out",
+            )
+        stderr.Talk().note(f"the key is genuine: {evidence.model.name if evidence.model else 'of an unknown model'}")
+        label = asset or evidence.before.plugged.serial or evidence.registration.aaguid
+        return intent.on(hardware=label) if label else intent
+
+    def install(self, intent: Intent, created: Created) -> None:
+        raise AssertionError("AWS gives nobody the seed of a security key")
+
+    def codes(self, intent: Intent) -> Pair:
+        raise AssertionError("a security key gives no codes")
+
+    def remove(self, entry: Entry) -> None:
+        pass
+
+
+def register(intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Enrolled:
+    """Be the Maker of a security key."""
+    assert isinstance(carrier, AtConsole)  # noqa: S101 - deeds/kinds.py puts the two in one row
+    watch = console.Watch(
+        page=partial(_page, carrier),
+        lacking=partial(attestation.lacking, carrier.policy),
+        seconds=carrier.own["timeout"],
+        clock=time.monotonic,
+    )
+    return watch(intent, carrier, desk=desk, run=run)
+
+
+def receipt(found: Registered) -> dict[str, Any]:
+    """Return what a receipt says of a security key beside what it says of every device."""
+    return {
+        "since": flags.written(found.since),
+        "certifications": found.levels,
+        "policy_lacks": found.missing,
+        "joined_by": console.JOINED,
+        "warnings": found.warnings,
+    }
+
+
+@contextmanager
+def _page(carrier: AtConsole, intent: Intent) -> Iterator[None]:
+    """Say what to click; open the page when that was asked for."""
+    host = _host(carrier.inventory, intent.partition)
+    address = f"{host}/iam/home#/users/details/{quote(intent.user)}?section=security_credentials"
+    talk = stderr.Talk()
+    for line in console.to_click(intent, address=address):
+        talk.note(line)
+    with ExitStack() as stack:
+        if carrier.own["open"]:
+            try:
+                stack.enter_context(_opened(carrier, intent, destination=address))
+            except MfaKitError as error:
+                talk.note(f"the page is not opened: {error}; {error.hint}")
+        yield
+
+
+def _host(inventory: Inventory, partition: str) -> str:
+    """Return where the console is, as the beginning of an address; in words where nobody knows."""
+    if (lab := _lab(inventory)) is not None:
+        return f"{lab}/console"
+    hosts = console.HOSTS.get(partition)
+    return f"https://{hosts.console}" if hosts else "the console of your partition,"
+
+
+def _lab(inventory: Inventory) -> str | None:
+    """Return the address of an IAM on this very machine: it plays its own console."""
+    from mfa_kit.adapters.iam import Iam, loopback
+
+    assert isinstance(inventory, Iam)  # noqa: S101 - the desk's inventory is made by the kit
+    return inventory.endpoint_url if loopback(urlsplit(inventory.endpoint_url).hostname) else None
+
+
+@contextmanager
+def _opened(carrier: AtConsole, intent: Intent, *, destination: str) -> Iterator[None]:
+    """Open the page signed in, for one user's MFA and a quarter of an hour; the file that leads there goes again."""
+    from mfa_kit.adapters import signin
+    from mfa_kit.adapters.iam import Iam
+
+    assert isinstance(carrier.inventory, Iam)  # noqa: S101 - the desk's inventory is made by the kit
+    if (lab := _lab(carrier.inventory)) is not None:
+        endpoint = f"{lab}/federation"
+    elif (hosts := console.HOSTS.get(intent.partition)) is not None:
+        endpoint = f"https://{hosts.signin}/federation"
+    else:
+        raise UsageFault(f"it is not known where partition {intent.partition} signs in", "sign in by yourself")
+    policy = console.session_policy(account=intent.account, partition=intent.partition, user=intent.user)
+    session = carrier.inventory.console_session(user=intent.user, policy=policy, role=carrier.own["open_role"])
+    with signin.page(kit.home(), signin.address(endpoint, session, destination=destination)) as page:
+        if not webbrowser.open(page.as_uri()):
+            raise UsageFault("there is no browser here", "sign in by yourself, or set BROWSER")
+        yield
+
+
+def root(own: Mapping[str, Any], *, name: str, add: bool, caller: Caller, desk: Desk) -> dict[str, Any] | Skipped:
+    """Say what to click as root, and wait; return the receipt."""
+    outcome = console.root(
+        name,
+        address=f"{_host(desk.inventory, caller.partition)}/iam/home#/security_credentials",
+        add=add,
+        seconds=own["timeout"],
+        clock=time.monotonic,
+        caller=caller,
+        desk=desk,
+    )
+    if isinstance(outcome, Skipped):
+        return outcome
+    return {
+        "outcome": "enrolled",
+        "user": "root",
+        "device": outcome.device.serial if outcome.device else None,
+        "kind": "fido2" if outcome.device else None,
+        "hardware": own["asset"],
+        "joined_by": console.JOINED if outcome.device else "AWS tells that root has MFA, and not which",
+    }

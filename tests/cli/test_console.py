@@ -1,0 +1,294 @@
+"""`enroll --with fido2` at the lab: what is printed, the page that opens the console, and whom it signs in."""
+
+import json
+import os
+import re
+import stat
+import subprocess
+import urllib.request
+import webbrowser
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlencode, urlsplit
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+from mfa_kit import console
+from mfa_kit.adapters import signin
+from mfa_kit.adapters.iam import Iam
+from mfa_kit.cli.kit import console as kit
+from mfa_kit.errors import AwsFault, UsageFault
+from mfa_kit.lab.account import ADMINISTRATOR
+from mfa_kit.lab.server import Lab
+from mfa_kit.otp import Secret
+from tests.conftest import MfaKit, Result, judge
+
+TRUST = '{"Statement": {"Effect": "Allow", "Principal": {"AWS": "000000000000"}, "Action": "sts:AssumeRole"}}'
+ENROLL = ("--with", "fido2", "--skip-key-check")
+
+
+class Browser:
+    """In place of a desktop's browser: it sees the page, and the person behind it registers a key."""
+
+    def __init__(self, lab: Lab, user: str) -> None:
+        self.lab, self.user = lab, user
+        self.page: Path | None = None
+        self.mode = 0
+        self.text = ""
+        self.folder_mode = 0
+
+    def open(self, uri: str) -> bool:
+        self.page = Path(unquote(urlsplit(uri).path))
+        self.mode = stat.S_IMODE(self.page.stat().st_mode)
+        self.folder_mode = stat.S_IMODE(self.page.parent.stat().st_mode)
+        self.text = self.page.read_text("utf-8")
+        self.see()
+        self.lab.register_fido(self.user, self.user)
+        return True
+
+    def see(self) -> None:
+        """Follow the page's redirect, as a browser would."""
+        urllib.request.build_opener(urllib.request.HTTPCookieProcessor()).open(self.address).close()
+
+    @property
+    def address(self) -> str:
+        found = re.search(r'content="0; url=([^"]+)"', self.text)
+        assert found
+        return found[1].replace("&amp;", "&")
+
+
+@pytest.fixture
+def browser(at_lab: Lab, user: str, monkeypatch: pytest.MonkeyPatch) -> Browser:
+    browser = Browser(at_lab, user)
+    monkeypatch.setattr(webbrowser, "open", browser.open)
+    return browser
+
+
+def test_the_page_signs_in_for_one_users_mfa_and_is_gone_afterwards(
+    mfa_kit: MfaKit, browser: Browser, user: str, at_lab: Lab
+) -> None:
+    """0600, in a folder of this user's; credentials of GetFederationToken with a policy for this user alone."""
+    done = mfa_kit.run("enroll", user, *ENROLL, "--open", "--output", "json")
+    assert done.code == 0, done.err
+    assert browser.page
+    assert (browser.mode, browser.folder_mode, browser.page.exists()) == (0o600, 0o700, False)
+    caller, destination = at_lab.front.signin.signed_in[-1]
+    assert (caller.kind, caller.arn.rpartition("/")[2]) == ("federated", f"mfa-kit-{user}")
+    assert f"/users/details/{user}?" in destination
+    policy = json.loads(caller.policy or "")
+    assert policy["Statement"][0]["Resource"] == [
+        f"arn:aws:iam::000000000000:user/{user}",
+        f"arn:aws:iam::000000000000:user/*/{user}",
+    ]
+    [(session)] = [each for each in at_lab.account.sessions.values() if each.caller is caller]
+    assert 0 < session.expires - at_lab.account.now() <= 900
+    token = parse_qs(urlsplit(browser.address).query)["SigninToken"][0]
+    assert token not in done.out + done.err
+    assert session.token not in done.out + done.err + browser.text
+
+
+@pytest.mark.usefixtures("browser")
+def test_the_call_for_the_session_is_in_the_ledger(mfa_kit: MfaKit, user: str) -> None:
+    """With its request id, the way to CloudTrail."""
+    mfa_kit.run("enroll", user, *ENROLL, "--open")
+    rows = json.loads(mfa_kit.run("ledger", "show", "--user", user, "--output", "json").out)["rows"]
+    [row] = [row for row in rows if row["what"] == "GetFederationToken"]
+    assert row["answer"] == "OK"
+    assert row["reference"]
+
+
+@pytest.mark.usefixtures("browser")
+def test_a_role_signs_in_in_place_of_the_access_keys(mfa_kit: MfaKit, user: str, at_lab: Lab) -> None:
+    """AssumeRole with the same policy, for fifteen minutes."""
+    iam = boto3.Session().client("iam")
+    arn = iam.create_role(RoleName=f"desk-{user}", AssumeRolePolicyDocument=TRUST)["Role"]["Arn"]
+    done = mfa_kit.run("enroll", user, *ENROLL, "--open", "--open-role", arn)
+    assert done.code == 0, done.err
+    caller, _ = at_lab.front.signin.signed_in[-1]
+    assert (caller.kind, f"assumed-role/desk-{user}/mfa-kit-{user}" in caller.arn) == ("role", True)
+    [session] = [each for each in at_lab.account.sessions.values() if each.caller is caller]
+    assert session.expires - at_lab.account.now() <= 900
+
+
+def with_session(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take credentials of GetSessionToken, with MFA, for IAM answers no others."""
+    made = boto3.Session().client("sts").get_session_token()["Credentials"]
+    session = lab.account.sessions[made["AccessKeyId"]]
+    mfa = replace(session.caller, mfa=True, mfa_at=lab.account.now())
+    lab.account.sessions[made["AccessKeyId"]] = replace(session, caller=mfa)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", made["AccessKeyId"])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", made["SecretAccessKey"])
+    monkeypatch.setenv("AWS_SESSION_TOKEN", made["SessionToken"])
+
+
+def later(lab: Lab, user: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Register the key at the first wait, for no browser comes."""
+    monkeypatch.setattr(console, "PACE", 0.05)
+    told = kit._page  # noqa: SLF001 - the moment when a person has read what to click
+
+    def page(*args: object) -> object:
+        lab.register_fido(user, user)
+        return told(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(kit, "_page", page)
+
+
+def test_credentials_of_get_session_token_open_nothing_and_are_not_sent(
+    mfa_kit: MfaKit, user: str, at_lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """AWS refuses them: the page is told, and the wait goes on."""
+    with_session(at_lab, monkeypatch)
+    later(at_lab, user, monkeypatch)
+    before = len(at_lab.front.signin.signed_in)
+    done = mfa_kit.run("enroll", user, *ENROLL, "--open")
+    assert done.code == 0, done.err
+    assert "a session's credentials cannot open the console; name a role" in done.err
+    assert len(at_lab.front.signin.signed_in) == before
+    assert "GetFederationToken" not in {call.operation for call in at_lab.calls[-12:]}
+
+
+def test_without_a_browser_the_page_is_told_and_the_file_is_gone(
+    mfa_kit: MfaKit, user: str, at_lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As over SSH."""
+    monkeypatch.setattr(webbrowser, "open", lambda _: False)
+    later(at_lab, user, monkeypatch)
+    done = mfa_kit.run("enroll", user, *ENROLL, "--open")
+    assert done.code == 0, done.err
+    assert "there is no browser here" in done.err
+    assert list(mfa_kit.home.glob("*.html")) == []
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "why"),
+    [
+        ("http://signin.example.org/federation", "is not encrypted"),
+        ("http://127.0.0.1:1/federation", "gives no sign-in token: URLError"),
+    ],
+)
+def test_an_endpoint_that_cannot_be_asked_is_told_without_the_session(endpoint: str, why: str) -> None:
+    """No byte of it in what is raised."""
+    with pytest.raises((AwsFault, UsageFault), match=why) as told:
+        signin.address(endpoint, Secret('{"sessionId": "canary-5839"}'), destination="x")
+    assert "canary" not in str(told.value) + told.value.hint
+
+
+@pytest.mark.usefixtures("at_lab")
+def test_the_session_may_give_one_user_a_device_and_nothing_else(users: Callable[[], str]) -> None:
+    """The policy, enforced on a role that may do everything."""
+    one, other = users(), users()
+    iam = boto3.Session().client("iam")
+    role = iam.create_role(RoleName=f"all-{one}", AssumeRolePolicyDocument=TRUST)["Role"]
+    iam.put_role_policy(RoleName=role["RoleName"], PolicyName="all", PolicyDocument=ADMINISTRATOR)
+    policy = console.session_policy(account="000000000000", partition="aws", user=one)
+    made = json.loads(Iam(observe=lambda _: None).console_session(user=one, policy=policy, role=role["Arn"]).reveal())
+    signed = boto3.client(
+        "iam",
+        aws_access_key_id=made["sessionId"],
+        aws_secret_access_key=made["sessionKey"],
+        aws_session_token=made["sessionToken"],
+    )
+    assert signed.list_mfa_devices(UserName=one)["MFADevices"] == []
+    with pytest.raises(ClientError, match="AccessDenied"):
+        signed.list_mfa_devices(UserName=other)
+    with pytest.raises(ClientError, match="AccessDenied"):
+        signed.delete_user(UserName=one)
+    with pytest.raises(ClientError, match="AccessDenied"):
+        signed.list_users()
+
+
+@pytest.mark.parametrize(
+    ("partition", "signs_in", "is_at"),
+    [
+        ("aws", "signin.aws.amazon.com", "console.aws.amazon.com"),
+        ("aws-us-gov", "signin.amazonaws-us-gov.com", "console.amazonaws-us-gov.com"),
+        ("aws-cn", "signin.amazonaws.cn", "console.amazonaws.cn"),
+    ],
+)
+def test_the_hosts_of_a_partition(partition: str, signs_in: str, is_at: str) -> None:
+    """AWS's own guides have them."""
+    assert console.HOSTS[partition] == (signs_in, is_at)
+
+
+def test_help_begins_with_what_iam_lacks(mfa_kit: MfaKit) -> None:
+    """Before any option."""
+    lines = mfa_kit.run("enroll", "--with", "fido2", "--help").out.splitlines()
+    assert lines[2].strip().startswith("IAM has no API to register a security key")
+
+
+def test_a_dry_run_says_what_would_be_done(mfa_kit: MfaKit, user: str) -> None:
+    """No key need be here, and nothing is waited for."""
+    done = mfa_kit.run("enroll", user, "--with", "fido2", "--dry-run", "--output", "json")
+    row = json.loads(done.out)
+    assert (row["outcome"], row["kind"], len(row["steps"])) == ("planned", "fido2", 3)
+    assert row["device"].endswith(f":u2f/user/{user}/{user}")
+
+
+def test_root_is_no_user(mfa_kit: MfaKit, user: str, at_lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--root` takes the place of USER, and goes with a key alone."""
+    monkeypatch.setattr(at_lab.account.root, "mfa", False)
+    timely = mfa_kit.run("enroll", "--root", "--with", "fido2", "--timeout", "1")
+    assert (timely.code, "root's key is not registered" in timely.err) == (4, True)
+    monkeypatch.setattr(at_lab.account.root, "mfa", True)
+    assert "has MFA already" in mfa_kit.run("enroll", "--root", "--with", "fido2").out
+    assert mfa_kit.run("enroll", "--root", "--with", "virtual").code == 2
+    assert mfa_kit.run("enroll", user, "--root", "--with", "fido2").code == 2
+
+
+def test_root_that_gets_a_key_is_told(mfa_kit: MfaKit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the account's summary alone, for an admin."""
+    looks = iter((False, True))
+    monkeypatch.setattr(console, "PACE", 0.05)
+    monkeypatch.setattr(Iam, "root_has_mfa", lambda _: next(looks))
+    row = json.loads(mfa_kit.run("enroll", "--root", "--with", "fido2", "--output", "json").out)
+    assert (row["outcome"], row["user"], row["device"]) == ("enrolled", "root", None)
+
+
+def test_status_tells_a_keys_certifications(mfa_kit: MfaKit, user: str, at_lab: Lab) -> None:
+    """One call a key, and none for other devices."""
+    at_lab.register_fido(user, "desk-key")
+    before = len(at_lab.calls)
+    [row] = json.loads(mfa_kit.run("status", user, "--output", "json").out)["rows"]
+    assert (row["kind"], row["certifications"]) == ("fido2", ["FIDO L1"])
+    assert [call.operation for call in at_lab.calls[before:]].count("GetMFADevice") == 1
+
+
+@pytest.mark.slow
+def test_a_real_browser_comes_to_the_console_signed_in(
+    mfa_kit: MfaKit, browser: Browser, user: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Debian's Chromium, from the page to the redirect; its command line has the file's name and no token."""
+    chromium = judge("chromium")
+    seen: list[subprocess.CompletedProcess[str]] = []
+
+    def see() -> None:
+        assert browser.page
+        command = [
+            chromium,
+            *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"),
+            *(f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=8000", "--dump-dom"),
+            browser.page.as_uri(),
+        ]
+        assert "SigninToken" not in " ".join(command)
+        env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "NO_PROXY": "127.0.0.1"}
+        seen.append(subprocess.run(command, capture_output=True, text=True, timeout=120, env=env, check=False))
+
+    monkeypatch.setattr(browser, "see", see)
+    done: Result = mfa_kit.run("enroll", user, *ENROLL, "--open")
+    assert done.code == 0, done.err
+    assert f"federated-user/mfa-kit-{user}" in seen[0].stdout, seen[0]
+
+
+def test_the_login_address_is_as_the_guide_writes_it(at_lab: Lab, user: str) -> None:
+    """Action, Issuer, Destination and SigninToken, and no SessionDuration."""
+    iam = Iam(observe=lambda _: None)
+    session = iam.console_session(user=user, policy={"Statement": []}, role=None)
+    found = signin.address(
+        f"{at_lab.url}/federation", session, destination="https://console.aws.amazon.com/iam/home#/x"
+    )
+    asked = parse_qs(urlsplit(found.reveal()).query)
+    assert sorted(asked) == ["Action", "Destination", "Issuer", "SigninToken"]
+    assert urlencode({"Destination": "https://console.aws.amazon.com/iam/home#/x"}) in found.reveal()

@@ -1,0 +1,396 @@
+"""Registering a security key: what of IAM's list is taken for it, and what is told when it is not there."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+
+from mfa_kit import console
+from mfa_kit.console import PACE, SLOWEST, RootEnrolled, Watch
+from mfa_kit.enrollment import Wish, enroll
+from mfa_kit.errors import AwsFault, NoSuchEntity, UsageFault
+from mfa_kit.lab.server import Lab
+from mfa_kit.models import Caller, Device, Enrolled, Entry, Intent, Kind, Reached, Skipped
+from mfa_kit.otp import Created, Pair
+from mfa_kit.ports import Desk
+from mfa_kit.revocation import look_to_replace, replace_device
+from tests.enroll.conftest import At, AtDesk
+
+
+class Key:
+    """A key that nobody has to look at."""
+
+    def check(self, intent: Intent, *, sealed: bool) -> Intent:
+        return intent.on(hardware="BOX-7")
+
+    def install(self, intent: Intent, created: Created) -> None:
+        raise AssertionError
+
+    def codes(self, intent: Intent) -> Pair:
+        raise AssertionError
+
+    def remove(self, entry: Entry) -> None:
+        pass
+
+
+def nothing_lacks(_: Mapping[str, str]) -> tuple[str, ...]:
+    return ()
+
+
+def watch(desk: At, *, seconds: float = 60, opened: list[str] | None = None) -> Watch:
+    """Make the Maker; the time that passes is the time that was slept."""
+
+    @contextmanager
+    def page(intent: Intent) -> Iterator[None]:
+        (opened if opened is not None else []).append(intent.name)
+        yield
+        (opened if opened is not None else []).append("closed")
+
+    return Watch(page=page, lacking=nothing_lacks, seconds=seconds, clock=lambda: sum(desk.person.slept))
+
+
+def registering(desk: At, user: str, maker: Watch, **wish: object) -> object:
+    return enroll(
+        Wish(user=user, kind=Kind.FIDO2, **wish),  # type: ignore[arg-type]
+        Key(),
+        caller=desk.caller,
+        desk=desk.desk,
+        run=desk.run(),
+        maker=maker,
+    )
+
+
+def once(act: Callable[[], object], *, after: int = 1) -> Callable[[], None]:
+    """Do it at one wait alone."""
+    waits = iter(range(10**6))
+
+    def waiting() -> None:
+        if next(waits) == after - 1:
+            act()
+
+    return waiting
+
+
+def test_a_key_that_is_registered_is_found_journaled_and_told(at: AtDesk, lab: Lab, user: str) -> None:
+    """With IAM's certifications, what the key is called here, and how the two are joined."""
+    opened: list[str] = []
+    with at() as desk:
+        desk.person.while_waiting = once(lambda: lab.register_fido(user, user), after=3)
+        made = registering(desk, user, watch(desk, opened=opened))
+        assert isinstance(made, Enrolled)
+        assert made.registered
+        entry = desk.ledger.find(made.intent.serial)
+    assert made.intent.serial.startswith(f"arn:aws:iam::000000000000:u2f/user/{user}/{user}-")
+    assert made.registered.levels == ("FIDO L1",)
+    assert entry
+    assert (entry.reached, entry.intent.hardware, entry.intent.kind) == (Reached.CONFIRMED, "BOX-7", Kind.FIDO2)
+    assert console.JOINED in desk.person.said
+    assert opened == [user, "closed"]
+    assert desk.person.slept == [PACE] * 3
+
+
+def test_nothing_is_written_to_iam(at: AtDesk, lab: Lab, user: str) -> None:
+    """Only a person in the console writes."""
+    with at() as desk:
+        desk.person.while_waiting = once(lambda: lab.register_fido(user, user))
+        before = len(lab.calls)
+        registering(desk, user, watch(desk))
+    asked = {call.operation for call in lab.calls[before:]}
+    assert asked == {"GetCallerIdentity", "ListMFADevices", "GetMFADevice", "ListAccessKeys"} & asked
+    assert "GetMFADevice" in asked
+
+
+def test_throttling_makes_the_looks_rarer_and_ends(at: AtDesk, lab: Lab, user: str) -> None:
+    """One call a look, never less than two seconds apart, up to half a minute, and back again."""
+    with at() as desk:
+        maker = watch(desk, seconds=600)
+        looks: list[int] = []
+
+        def waiting() -> None:
+            looks.append(sum(call.operation == "ListMFADevices" for call in lab.calls))
+            if len(looks) == 1:
+                lab.faults.add("ListMFADevices", "throttle", at="every")
+            if len(looks) == 7:
+                lab.faults.clear()
+            if len(looks) == 9:
+                lab.register_fido(user, user)
+
+        desk.person.while_waiting = waiting
+        registering(desk, user, maker)
+    assert desk.person.slept == [PACE, 4, 8, 16, SLOWEST, SLOWEST, SLOWEST, PACE, PACE]
+    assert {later - sooner for sooner, later in pairwise(looks)} == {1}
+
+
+def test_time_that_is_up_is_told_and_nothing_is_journaled(at: AtDesk, user: str) -> None:
+    """The countdown first."""
+    with at() as desk:
+        with pytest.raises(AwsFault, match="no new security key after 60 s"):
+            registering(desk, user, watch(desk))
+        assert list(desk.ledger.dead("000000000000", user=user)) == []
+    waited = [line for line in desk.person.said if line.startswith("waiting")]
+    assert [line.partition(", ")[2] for line in waited] == [f"{left} s left; Ctrl-C ends it" for left in (60, 30)]
+
+
+def test_another_name_is_taken_and_told(at: AtDesk, lab: Lab, user: str) -> None:
+    """Who stands in the console types what they like."""
+    with at() as desk:
+        desk.person.while_waiting = once(lambda: lab.register_fido(user, "my-key"))
+        made = registering(desk, user, watch(desk))
+    assert isinstance(made, Enrolled)
+    assert made.intent.name == "my-key"
+    assert any(f"is named my-key, not {user}" in line for line in desk.person.said)
+
+
+def test_of_several_new_keys_the_named_one_is_taken(at: AtDesk, lab: Lab, user: str) -> None:
+    """The other is told."""
+    with at() as desk:
+        desk.person.while_waiting = once(lambda: (lab.register_fido(user, "other"), lab.register_fido(user, user)))
+        made = registering(desk, user, watch(desk))
+    assert isinstance(made, Enrolled)
+    assert made.intent.name == user
+    assert any("/other-" in line and "is new too" in line for line in desk.person.said)
+
+
+@pytest.mark.parametrize("names", [("one", "two"), ("same", "same")])
+def test_several_new_keys_that_cannot_be_told_apart_are_none(
+    at: AtDesk, lab: Lab, user: str, names: tuple[str, str]
+) -> None:
+    """All are named, and the journal has none."""
+    with at() as desk:
+        desk.person.while_waiting = once(lambda: [lab.register_fido(user, name) for name in names])
+        with pytest.raises(AwsFault, match="2 new security keys appeared at once"):
+            registering(desk, user, watch(desk), name="same" if names[0] == "same" else None)
+        assert all(desk.ledger.find(device.serial) is None for device in desk.desk.inventory.devices(user))
+
+
+def test_a_new_device_that_is_no_key_is_told_beside_the_key(at: AtDesk, lab: Lab, user: str) -> None:
+    """An authenticator app that came at the same time is not taken for the key."""
+    with at() as desk:
+
+        def both() -> None:
+            with at() as another:
+                another.enroll(user)
+            lab.register_fido(user, f"{user}-key")
+
+        desk.person.while_waiting = once(both)
+        made = registering(desk, user, watch(desk), name=f"{user}-key")
+    assert isinstance(made, Enrolled)
+    assert made.intent.name == f"{user}-key"
+    assert any(f":mfa/{user} is new too" in line for line in desk.person.said)
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_a_ctrl_c_looks_once_more(at: AtDesk, lab: Lab, user: str, *, finished: bool) -> None:
+    """What stands is journaled; what does not is told."""
+
+    def stop() -> None:
+        if finished:
+            lab.register_fido(user, user)
+        raise KeyboardInterrupt
+
+    with at() as desk:
+        desk.person.while_waiting = once(stop)
+        with pytest.raises(KeyboardInterrupt) as stopped:
+            registering(desk, user, watch(desk))
+        found = [desk.ledger.find(device.serial) for device in desk.desk.inventory.devices(user)]
+    [note] = stopped.value.__notes__
+    assert ("is registered" in note) is finished
+    assert [entry.reached for entry in found if entry] == ([Reached.CONFIRMED] if finished else [])
+
+
+def test_a_ctrl_c_while_iam_does_not_answer_says_so(at: AtDesk, lab: Lab, user: str) -> None:
+    """It is not known then."""
+
+    def stop() -> None:
+        lab.faults.add("ListMFADevices", "denied")
+        raise KeyboardInterrupt
+
+    with at() as desk:
+        desk.person.while_waiting = once(stop)
+        with pytest.raises(KeyboardInterrupt) as stopped:
+            registering(desk, user, watch(desk))
+    assert "is not known" in stopped.value.__notes__[0]
+
+
+def test_a_user_who_goes_meanwhile_ends_the_wait(at: AtDesk, lab: Lab, user: str) -> None:
+    """There is nobody to wait for."""
+    with at() as desk:
+        desk.person.while_waiting = once(lambda: lab.account.backend.delete_user(user))
+        with pytest.raises(NoSuchEntity):
+            registering(desk, user, watch(desk))
+
+
+def test_certifications_that_iam_does_not_tell_are_a_warning(at: AtDesk, lab: Lab, user: str) -> None:
+    """The key stands, whatever else cannot be read."""
+    with at() as desk:
+        desk.person.while_waiting = once(lambda: lab.register_fido(user, user))
+        lab.faults.add("GetMFADevice", "denied")
+        lab.faults.add("ListAccessKeys", "denied")
+        made = registering(desk, user, watch(desk))
+    assert isinstance(made, Enrolled)
+    assert made.registered
+    assert made.registered.certifications == {}
+    assert [line.partition(":")[0] for line in made.registered.warnings] == [
+        "IAM does not tell the key's certifications",
+        f"it is not known whether {user} has access keys",
+    ]
+
+
+def test_a_policy_that_iams_word_does_not_meet_is_told(at: AtDesk, lab: Lab, user: str) -> None:
+    """The key is enabled all the same: taking it away is a person's decision."""
+    with at() as desk:
+        desk.person.while_waiting = once(lambda: lab.register_fido(user, user))
+        made = registering(desk, user, replace(watch(desk), lacking=lambda found: (f"not enough: {found['FIDO']}",)))
+    assert isinstance(made, Enrolled)
+    assert made.registered
+    assert made.registered.missing == ("not enough: L1",)
+    assert "warning: not enough: L1" in desk.person.said
+
+
+def device(kind: str, name: str = "x") -> Device:
+    return Device(f"arn:aws:iam::000000000000:{kind}/{name}-ID", "alice")
+
+
+@pytest.mark.parametrize(
+    ("devices", "keys", "said"),
+    [
+        ([device("u2f/user/alice")], 0, ["only device"]),
+        ([device("u2f/user/alice")], 1, ["1 active access key,", "only device"]),
+        ([device("u2f/user/alice"), device("u2f/user/alice", "y")], 2, ["2 active access keys,"]),
+        ([device("u2f/user/alice"), device("mfa")], 2, []),
+    ],
+)
+def test_what_a_user_with_a_key_should_have_besides(devices: list[Device], keys: int, said: list[str]) -> None:
+    """STS takes no security key; and one device is one too few."""
+    warnings = console.besides("alice", devices, keys=keys)
+    assert [each in line for each, line in zip(said, warnings, strict=True)] == [True] * len(said)
+
+
+def test_a_name_that_a_key_has_is_not_suggested_again(at: AtDesk, lab: Lab, user: str) -> None:
+    """IAM puts an id behind the names of keys, so that alone would not tell."""
+    lab.register_fido(user, user)
+    with at() as desk:
+        desk.person.while_waiting = once(lambda: lab.register_fido(user, f"{user}-2"))
+        made = registering(desk, user, watch(desk), add=True)
+    assert isinstance(made, Enrolled)
+    assert (made.intent.name, [line for line in desk.person.said if "is named" in line]) == (f"{user}-2", [])
+
+
+def test_a_device_is_replaced_by_a_key(at: AtDesk, lab: Lab, user: str) -> None:
+    """The old one goes when IAM lists the key."""
+    with at() as desk:
+        old = desk.enroll(user)
+        assert isinstance(old, Enrolled)
+        wish = Wish(user=user, kind=Kind.FIDO2, name="desk-key")
+        how = {"caller": desk.caller, "desk": desk.desk, "run": desk.run()}
+        intent, entry = look_to_replace(wish, Key(), wanted=None, lost=False, **how)  # type: ignore[arg-type]
+        desk.person.while_waiting = once(lambda: lab.register_fido(user, "desk-key"))
+        done = replace_device(intent, entry, Key(), lost=False, desk=desk.desk, run=desk.run(), maker=watch(desk))
+        left = desk.desk.inventory.devices(user)
+    assert done.revoked
+    assert [each.serial for each in left] == [done.enrolled.intent.serial]
+
+
+def test_a_key_is_replaced_by_another_device_and_revoked(at: AtDesk, lab: Lab, user: str) -> None:
+    """Deactivate is all: IAM forgets a key by itself."""
+    serial = lab.register_fido(user, "desk-key")
+    with at() as desk:
+        wish = Wish(user=user)
+        how = {"caller": desk.caller, "desk": desk.desk, "run": desk.run()}
+        intent, entry = look_to_replace(wish, desk.carrier(), wanted="desk-key", lost=False, **how)  # type: ignore[arg-type]
+        done = replace_device(intent, entry, desk.carrier(), lost=False, desk=desk.desk, run=desk.run())
+        left = [each.serial for each in desk.desk.inventory.devices(user)]
+    assert done.revoked
+    assert (done.revoked.serial, left) == (serial, [f"arn:aws:iam::000000000000:mfa/{user}"])
+
+
+def test_a_key_is_revoked_by_its_name(at: AtDesk, lab: Lab, user: str) -> None:
+    """Without the id that IAM put behind it, which nobody remembers."""
+    lab.register_fido(user, "desk-key")
+    with at() as desk:
+        desk.revoke(user, "desk-key")
+        assert desk.desk.inventory.devices(user) == []
+
+
+def as_root(desk: Desk, caller: Caller, *, add: bool = False, slept: list[float]) -> RootEnrolled | Skipped:
+    return console.root(
+        "root-key", address="A", add=add, seconds=20, clock=lambda: sum(slept), caller=caller, desk=desk
+    )
+
+
+def test_root_is_watched_by_the_accounts_summary(at: AtDesk, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An admin sees that root has MFA, and not which."""
+    monkeypatch.setattr(lab.account.root, "mfa", False)
+    with at() as desk:
+        desk.person.while_waiting = once(lambda: setattr(lab.account.root, "mfa", True))
+        done = as_root(desk.desk, desk.caller, slept=desk.person.slept)
+        assert done == RootEnrolled(device=None)
+        assert any("signed in as root" in line for line in desk.person.said)
+        again = as_root(desk.desk, desk.caller, slept=desk.person.slept)
+    assert isinstance(again, Skipped)
+    assert "only a session of root can tell" in again.reason
+
+
+def test_a_root_that_gets_no_key_is_told(at: AtDesk, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In time."""
+    monkeypatch.setattr(lab.account.root, "mfa", False)
+    with at() as desk, pytest.raises(AwsFault, match="root's key is not registered"):
+        as_root(desk.desk, desk.caller, slept=desk.person.slept)
+
+
+class OfRoot:
+    """An inventory as a session of root sees it: the lab plays none."""
+
+    def __init__(self, *devices: str) -> None:
+        self.found = list(devices)
+
+    def devices(self, user: str | None, *, patient: bool = True) -> list[Device]:
+        assert user is None
+        return [Device(serial, "root") for serial in self.found]
+
+    def root_has_mfa(self) -> bool:
+        return bool(self.found)
+
+
+ROOT = Caller("000000000000", "arn:aws:iam::000000000000:root")
+ROOT_KEY = "arn:aws:iam::000000000000:u2f/root-account/root-key-ID"
+
+
+def test_a_session_of_root_lists_roots_own_devices(at: AtDesk) -> None:
+    """ListMFADevices without a user name."""
+    with at() as desk:
+        inventory = OfRoot()
+        mine = replace(desk.desk, inventory=inventory)  # type: ignore[arg-type]
+        desk.person.while_waiting = once(lambda: inventory.found.append(ROOT_KEY))
+        done = as_root(mine, ROOT, slept=desk.person.slept)
+        assert isinstance(done, RootEnrolled)
+        assert done.device
+        assert done.device.serial == ROOT_KEY
+        skipped = as_root(mine, ROOT, slept=desk.person.slept)
+        assert isinstance(skipped, Skipped)
+        assert (skipped.serials, "--add" in skipped.reason) == ((ROOT_KEY,), True)
+        desk.person.while_waiting = once(lambda: inventory.found.append(f"{ROOT_KEY}2"))
+        more = as_root(mine, ROOT, add=True, slept=desk.person.slept)
+    assert isinstance(more, RootEnrolled)
+    assert more.device
+    assert more.device.serial == f"{ROOT_KEY}2"
+
+
+def test_there_is_no_root_in_govcloud(at: AtDesk) -> None:
+    """Its accounts belong to one of the commercial partition."""
+    caller = Caller("000000000000", "arn:aws-us-gov:iam::000000000000:user/admin")
+    with at() as desk, pytest.raises(UsageFault, match="no root user"):
+        as_root(desk.desk, caller, slept=[])
+
+
+def test_a_lost_key_goes_first(at: AtDesk, lab: Lab, user: str) -> None:
+    """And nothing need be plugged in for that."""
+    lab.register_fido(user, "desk-key")
+    with at() as desk:
+        how = {"caller": desk.caller, "desk": desk.desk, "run": desk.run()}
+        intent, entry = look_to_replace(Wish(user=user), desk.carrier(), wanted=None, lost=True, **how)  # type: ignore[arg-type]
+        replace_device(intent, entry, desk.carrier(), lost=True, desk=desk.desk, run=desk.run())
+        left = [each.serial for each in desk.desk.inventory.devices(user)]
+    assert left == [f"arn:aws:iam::000000000000:mfa/{user}"]

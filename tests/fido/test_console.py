@@ -1,0 +1,138 @@
+"""`enroll --with fido2` with a key plugged in: what is verified before a person goes to the console."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mfa_kit import console
+from mfa_kit.cli.kit import console as kit
+from mfa_kit.lab.maker import Maker
+from mfa_kit.lab.securitykey import Conduct, SecurityKey, lab_key
+from mfa_kit.lab.server import Lab
+from tests.fido.conftest import LAB_AAGUID, Bus, Desk, Published
+
+
+@pytest.fixture
+def registers(at_lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[str]]:
+    """Register a key for this user as soon as it was said what to click; note that it was said."""
+
+    def begin(user: str) -> list[str]:
+        told: list[str] = []
+        real = kit._page  # noqa: SLF001 - the moment when a person has read what to click
+        monkeypatch.setattr(console, "PACE", 0.05)
+
+        def page(*args: object) -> object:
+            told.append(user)
+            at_lab.register_fido(user, user)
+            return real(*args)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(kit, "_page", page)
+        return told
+
+    return begin
+
+
+def enroll(desk: Desk, user: str, published: Published, *more: str | Path) -> tuple[int, dict[str, object], str]:
+    done = desk.run("enroll", user, "--with", "fido2", "--output", "json", *published.options, *more)
+    return done.code, json.loads(done.out) if done.out else {}, done.err
+
+
+def test_a_genuine_key_is_verified_and_its_serial_is_noted(
+    bus: Bus,
+    key: SecurityKey,
+    desk: Desk,
+    published: Published,
+    users: Callable[[], str],
+    registers: Callable[[str], list[str]],
+) -> None:
+    """In the receipt and in the journal; a registration and an assertion were asked of the key."""
+    bus.plug(key, serial="KEY-7")
+    user = users()
+    registers(user)
+    code, row, err = enroll(desk, user, published)
+    assert code == 0, err
+    assert (row["hardware"], row["certifications"], row["kind"]) == ("KEY-7", ["FIDO L1"], "fido2")
+    assert (key.registered, "the key is genuine: mfa-kit lab key" in err) == (1, True)
+    history = json.loads(desk.run("ledger", "show", "--user", user, "--output", "json").out)["rows"]
+    assert [(each["what"], each["answer"]) for each in history if each["device"] == row["device"]] == [
+        ("enrollment", "done")
+    ]
+
+
+@pytest.mark.parametrize(("asset", "named"), [((), LAB_AAGUID), (("--asset", "BOX-7"), "BOX-7")])
+def test_a_key_without_a_serial_is_called_by_its_label_or_model(
+    bus: Bus,
+    key: SecurityKey,
+    desk: Desk,
+    published: Published,
+    users: Callable[[], str],
+    registers: Callable[[str], list[str]],
+    asset: tuple[str, ...],
+    named: str,
+) -> None:
+    """The AAGUID is its model's, where nothing better is known."""
+    bus.plug(key)
+    user = users()
+    registers(user)
+    assert enroll(desk, user, published, *asset)[1]["hardware"] == named
+
+
+def test_a_key_that_is_refused_goes_to_nobody(
+    bus: Bus,
+    maker: Maker,
+    desk: Desk,
+    published: Published,
+    users: Callable[[], str],
+    registers: Callable[[str], list[str]],
+) -> None:
+    """Exit 3, before anything is said of the console; `--skip-key-check` is told."""
+    bus.plug(lab_key(maker, conduct=Conduct(attestation="self")))
+    user = users()
+    told = registers(user)
+    code, row, err = enroll(desk, user, published)
+    assert (code, row, told) == (3, {}, [])
+    assert "the key is refused: genuine:" in err
+    assert "--skip-key-check" in err
+
+
+def test_a_policy_is_held_to_iams_word_too(
+    bus: Bus,
+    maker: Maker,
+    desk: Desk,
+    published: Published,
+    users: Callable[[], str],
+    registers: Callable[[str], list[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The key has the level by the metadata; IAM says less, so the answer is no, and the device stands."""
+    bus.plug(lab_key(maker))
+    policy = tmp_path / "policy.toml"
+    policy.write_text('certification = "L1"')
+    user = users()
+    registers(user)
+    assert enroll(desk, user, published, "--require", policy)[0] == 0
+    policy.write_text('certification = "L2"\nfips = 2')
+    monkeypatch.setattr(kit.AtConsole, "check", lambda _, intent, **__: intent)
+    other = users()
+    registers(other)
+    code, row, err = enroll(desk, other, published, "--require", policy)
+    assert (code, row["outcome"]) == (1, "enrolled")
+    assert row["policy_lacks"] == [
+        "the policy asks for FIDO_CERTIFIED_L2, and IAM says FIDO L1",
+        "the policy asks for FIPS 140 level 2, and IAM says nothing",
+    ]
+    assert "warning: the policy asks for FIDO_CERTIFIED_L2" in err
+
+
+def test_without_a_key_there_is_nothing_to_verify(
+    bus: Bus, desk: Desk, published: Published, users: Callable[[], str], registers: Callable[[str], list[str]]
+) -> None:
+    """It is told before the console is."""
+    assert bus.slots == {}
+    user = users()
+    told = registers(user)
+    code, _, err = enroll(desk, user, published)
+    assert (code, told, "there is no security key" in err) == (3, [], True)

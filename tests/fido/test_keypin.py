@@ -1,0 +1,503 @@
+"""PINs at the desk: set, changed, made, what they have to be, and the reset that erases a key."""
+
+import io
+import json
+import re
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pexpect
+import pyrage
+import pytest
+
+from mfa_kit.cli.kit import fido as kit
+from mfa_kit.cli.kit import keypin
+from mfa_kit.fidokey import Pin
+from mfa_kit.lab.clientpin import ClientPin, digest
+from mfa_kit.lab.maker import Maker
+from mfa_kit.lab.securitykey import Conduct, Make, SecurityKey, lab_key
+from tests.conftest import Result, bare
+from tests.fido.conftest import Bus, Desk, Port
+
+PIN, NEW = "pin-5839-canary", "new-7712-canary"
+
+
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Answer each question for a PIN with the next of this list."""
+    answers: list[str] = []
+    monkeypatch.setattr(kit.Piped, "pin", lambda *_: Pin(answers.pop(0)))
+    return answers
+
+
+def has(key: SecurityKey, pin: str) -> bool:
+    """Whether the key has this PIN, by what it keeps of it."""
+    return key.client_pin.hash == digest(pin.encode())
+
+
+def test_a_key_without_a_pin_gets_one_and_it_is_tried_once(
+    bus: Bus, key: SecurityKey, desk: Desk, typed: list[str]
+) -> None:
+    """The key's word alone is not believed."""
+    bus.plug(key)
+    typed.append(NEW)
+    done = desk.run("key", "pin", "set", "--pin-stdin", "--output", "json")
+    row = json.loads(done.out)
+    assert (done.code, row["outcome"], row["pin"], row["tries_left"]) == (0, "set", True, 8)
+    assert has(key, NEW)
+    assert key.client_pin.tries == 1
+    assert NEW not in done.out + done.err
+
+
+def test_a_pin_is_changed_for_the_old_one(bus: Bus, maker: Maker, desk: Desk, typed: list[str]) -> None:
+    """Old and new, a line each."""
+    key = lab_key(maker, pin=PIN)
+    bus.plug(key)
+    typed += [PIN, NEW]
+    done = desk.run("key", "pin", "change", "--pin-stdin")
+    assert (done.code, has(key, NEW)) == (0, True), done.err
+
+
+def test_a_wrong_old_pin_costs_one_try_and_changes_nothing(
+    bus: Bus, maker: Maker, desk: Desk, typed: list[str]
+) -> None:
+    """What is left is told."""
+    key = lab_key(maker, pin=PIN)
+    bus.plug(key)
+    typed += ["wrong-1", NEW]
+    done = desk.run("key", "pin", "change", "--pin-stdin")
+    assert (done.code, key.client_pin.tries, has(key, PIN)) == (3, 1, True)
+    assert "the PIN is wrong; 7 tries are left" in done.err
+
+
+@pytest.mark.parametrize(
+    ("how", "verb", "what"),
+    [
+        ({"pin": PIN}, "set", "has a PIN already"),
+        ({}, "change", "has no PIN yet"),
+        ({"make": Make(aaguid=None, versions=("U2F_V2",))}, "set", "takes no PIN"),
+        ({"make": Make(aaguid=None, versions=("U2F_V2",))}, "change", "takes no PIN"),
+    ],
+)
+def test_what_does_not_fit_the_key_is_told_before_a_pin_is_asked_for(
+    bus: Bus, maker: Maker, desk: Desk, typed: list[str], how: dict[str, object], verb: str, what: str
+) -> None:
+    """Nothing is sent."""
+    key = SecurityKey(maker.certificate(None), **how) if "make" in how else lab_key(maker, **how)  # type: ignore[arg-type]
+    bus.plug(key)
+    done = desk.run("key", "pin", verb, "--pin-stdin")
+    assert (done.code, typed) == (3, [])
+    assert what in done.err
+
+
+@pytest.mark.parametrize("new", ["12345", "x" * 64])
+def test_a_new_pin_that_the_key_cannot_have_is_not_sent(
+    bus: Bus, maker: Maker, desk: Desk, typed: list[str], new: str
+) -> None:
+    """Too short for this key, or too long for any; the old one was not tried either."""
+    key = lab_key(maker, pin=PIN, shortest_pin=6)
+    bus.plug(key)
+    typed += [PIN, new]
+    done = desk.run("key", "pin", "change", "--pin-stdin")
+    assert (done.code, key.client_pin.tries, has(key, PIN)) == (2, 0, True)
+    assert "nothing was sent" in done.err
+
+
+def test_the_same_pin_again_is_no_change(bus: Bus, maker: Maker, desk: Desk, typed: list[str]) -> None:
+    """A key that wants a new one would refuse it."""
+    key = lab_key(maker, pin=PIN)
+    bus.plug(key)
+    typed += [PIN, PIN]
+    assert desk.run("key", "pin", "change", "--pin-stdin").code == 2
+    assert key.client_pin.tries == 0
+
+
+def test_a_key_that_wants_a_new_pin_gets_it(bus: Bus, maker: Maker, desk: Desk, typed: list[str]) -> None:
+    """forcePINChange: the right PIN is called wrong for anything else, so it is used for this alone."""
+    key = lab_key(maker, pin="1234", force_change=True)
+    key.client_pin.shortest = 8
+    bus.plug(key)
+    typed += ["1234", NEW]
+    done = desk.run("key", "pin", "change", "--pin-stdin", "--output", "json")
+    assert (done.code, json.loads(done.out)["force_pin_change"], has(key, NEW)) == (0, False, True), done.err
+    assert key.client_pin.retries == 8
+
+
+@pytest.mark.parametrize("left", [0, 1, 2])
+def test_the_last_tries_are_not_a_scripts(bus: Bus, maker: Maker, desk: Desk, typed: list[str], left: int) -> None:
+    """Neither to change a PIN nor to set a policy."""
+    key = lab_key(maker, pin=PIN)
+    key.client_pin.retries = left
+    bus.plug(key)
+    for verb in (("change",), ("policy", "--force-change")):
+        typed[:] = [PIN, NEW]
+        assert desk.run("key", "pin", *verb, "--pin-stdin").code == (8 if left else 3)
+    assert (key.client_pin.tries, key.client_pin.retries) == (0, left)
+
+
+def test_a_key_that_must_be_unplugged_is_asked_nothing(
+    bus: Bus, maker: Maker, desk: Desk, typed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PIN_AUTH_BLOCKED: no further try."""
+    key = lab_key(maker, pin=PIN)
+    bus.plug(key)
+    monkeypatch.setattr(ClientPin, "power_up", lambda _: None)
+    key.client_pin.wrong_in_a_row = 3
+    typed += [PIN, NEW]
+    done = desk.run("key", "pin", "change", "--pin-stdin")
+    assert (done.code, key.client_pin.tries) == (3, 0)
+    assert "until it is unplugged" in done.err
+
+
+def test_a_refused_new_pin_is_told(
+    bus: Bus, key: SecurityKey, desk: Desk, typed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key may want more than it says."""
+    bus.plug(key)
+    monkeypatch.setattr(key.client_pin, "shortest", 4)
+    real = key.client_pin.answer
+
+    def stricter(request: dict[int, object], *, uv: bool) -> object:
+        key.client_pin.shortest = 20 if request[2] == 3 else 4
+        try:
+            return real(request, uv=uv)
+        finally:
+            key.client_pin.shortest = 4
+
+    monkeypatch.setattr(ClientPin, "answer", lambda _, request, *, uv: stricter(request, uv=uv))
+    typed.append(NEW)
+    done = desk.run("key", "pin", "set", "--pin-stdin")
+    assert (done.code, key.client_pin.hash) == (3, None)
+    assert "refuses this new PIN" in done.err
+
+
+@pytest.mark.parametrize("kept", [None, b"\0" * 16], ids=["nothing", "another"])
+def test_a_key_that_says_yes_and_keeps_something_else_is_told(
+    bus: Bus, key: SecurityKey, desk: Desk, typed: list[str], monkeypatch: pytest.MonkeyPatch, kept: bytes | None
+) -> None:
+    """The read-back: whether it has a PIN, and whether it is this one."""
+    bus.plug(key)
+    monkeypatch.setattr(ClientPin, "_set", lambda self, *_: setattr(self, "hash", kept))
+    typed.append(NEW)
+    done = desk.run("key", "pin", "set", "--pin-stdin")
+    assert done.code == 3
+    assert ("does not say so any more" if kept is None else "the PIN is wrong; 7 tries are left") in done.err
+
+
+def test_a_generated_pin_is_sealed_before_the_key_has_it(
+    bus: Bus, key: SecurityKey, desk: Desk, tmp_path: Path, recipient: str, identity: pyrage.x25519.Identity
+) -> None:
+    """Digits, in a new file of mode 0600, and nowhere else."""
+    bus.plug(key, serial="KEY-7")
+    file = tmp_path / "pin.age"
+    done = desk.run("key", "pin", "set", "--generate", "-r", recipient, "-o", file)
+    assert done.code == 0, done.err
+    pin, about, _ = pyrage.decrypt(file.read_bytes(), [identity]).decode().split("\n")
+    assert re.fullmatch(r"\d{8}", pin)
+    assert "KEY-7" in about
+    assert (has(key, pin), file.stat().st_mode & 0o777) == (True, 0o600)
+    assert pin not in done.out + done.err
+    assert not [each for each in desk.home.rglob("*") if each.is_file() and pin.encode() in each.read_bytes()]
+
+
+def test_a_pin_that_cannot_be_sealed_is_not_set(
+    bus: Bus, key: SecurityKey, desk: Desk, tmp_path: Path, recipient: str
+) -> None:
+    """A file that is there is not written over."""
+    bus.plug(key)
+    (tmp_path / "pin.age").write_text("another's")
+    done = desk.run("key", "pin", "set", "--generate", "-r", recipient, "-o", tmp_path / "pin.age")
+    assert (done.code, key.client_pin.hash) == (5, None)
+
+
+def test_a_generated_pin_is_as_long_as_the_key_wants(
+    bus: Bus, maker: Maker, desk: Desk, tmp_path: Path, recipient: str, identity: pyrage.x25519.Identity
+) -> None:
+    """Eight digits, or more."""
+    key = lab_key(maker, shortest_pin=12)
+    bus.plug(key)
+    assert desk.run("key", "pin", "set", "--generate", "-r", recipient, "-o", tmp_path / "pin.age").code == 0
+    pin = pyrage.decrypt((tmp_path / "pin.age").read_bytes(), [identity]).decode().split("\n")[0]
+    assert len(pin) == 12
+
+
+@pytest.mark.parametrize(
+    "options", [("-o", "x"), ("--generate", "-o", "x"), ("--generate", "-r", "R"), ("-r", "R", "-o", "x")]
+)
+def test_options_of_a_sealed_pin_go_together(
+    bus: Bus, key: SecurityKey, desk: Desk, recipient: str, options: tuple[str, ...]
+) -> None:
+    """Before anything is asked or made."""
+    bus.plug(key)
+    done = desk.run("key", "pin", "set", *(recipient if each == "R" else each for each in options))
+    assert (done.code, key.client_pin.hash) == (2, None)
+
+
+def test_a_generated_pin_is_not_shown_where_nobody_looks(bus: Bus, key: SecurityKey, desk: Desk) -> None:
+    """There is no terminal in a test."""
+    bus.plug(key)
+    done = desk.run("key", "pin", "set", "--generate")
+    assert (done.code, key.client_pin.hash) == (8, None)
+
+
+def test_the_shortest_pin_is_raised_and_a_short_one_has_to_be_changed(
+    bus: Bus, maker: Maker, desk: Desk, typed: list[str]
+) -> None:
+    """A script names the key and says --yes."""
+    key = lab_key(maker, pin="1234")
+    bus.plug(key, serial="KEY-7")
+    typed.append("1234")
+    policy = ("key", "pin", "policy", "--min-length", "8", "--pin-stdin", "--output", "json")
+    done = desk.run(*policy, "--yes", "--key", "KEY-7")
+    row = json.loads(done.out)
+    assert (done.code, row["min_pin_length"], row["force_pin_change"]) == (0, 8, True)
+    assert "wants a new PIN before it does anything: mfa-kit key pin change" in done.err
+
+
+def test_what_cannot_be_undone_is_not_done_to_any_key(bus: Bus, maker: Maker, desk: Desk, typed: list[str]) -> None:
+    """`--yes` without `--key` is a usage error, and without both somebody has to type."""
+    key = lab_key(maker, pin=PIN)
+    bus.plug(key)
+    policy = ("key", "pin", "policy", "--min-length", "8", "--pin-stdin")
+    typed.append(PIN)
+    assert desk.run(*policy, "--yes").code == 2
+    assert desk.run(*policy).code == 8
+    assert desk.run("key", "reset", "--yes").code == 2
+    assert desk.run("key", "reset").code == 8
+    assert (key.client_pin.shortest, key.client_pin.tries, has(key, PIN)) == (4, 0, True)
+
+
+def test_a_change_is_wanted_without_a_confirmation(bus: Bus, maker: Maker, desk: Desk, typed: list[str]) -> None:
+    """It is undone by changing the PIN."""
+    key = lab_key(maker, pin=PIN)
+    bus.plug(key)
+    typed.append(PIN)
+    assert desk.run("key", "pin", "policy", "--force-change", "--pin-stdin").code == 0
+    assert key.client_pin.force_change
+
+
+def test_the_shortest_pin_of_a_key_without_one_is_raised(bus: Bus, key: SecurityKey, desk: Desk) -> None:
+    """No PIN is asked for then, and a change cannot be wanted."""
+    bus.plug(key, serial="KEY-7")
+    assert desk.run("key", "pin", "policy", "--min-length", "6", "--yes", "--key", "KEY-7").code == 0
+    assert key.client_pin.shortest == 6
+    assert "has no PIN that could be changed" in desk.run("key", "pin", "policy", "--force-change").err
+
+
+@pytest.mark.parametrize("length", ["4", "63"])
+def test_a_shortest_pin_is_only_raised(bus: Bus, maker: Maker, desk: Desk, typed: list[str], length: str) -> None:
+    """Lower than it is, it is told that only a reset would."""
+    key = lab_key(maker, pin=PIN, shortest_pin=6)
+    bus.plug(key, serial="KEY-7")
+    typed.append(PIN)
+    done = desk.run("key", "pin", "policy", "--min-length", length, "--pin-stdin", "--yes", "--key", "KEY-7")
+    assert (done.code, key.client_pin.shortest) == ((2, 6) if length == "4" else (0, 63))
+
+
+def test_a_key_without_a_policy_is_told(bus: Bus, maker: Maker, desk: Desk) -> None:
+    """CTAP 2.0 has none."""
+    bus.plug(lab_key(maker, pin=PIN, conduct=Conduct(configurable=False)))
+    assert "has no policy" in desk.run("key", "pin", "policy", "--force-change").err
+
+
+def test_a_policy_that_the_key_drops_is_told(
+    bus: Bus, maker: Maker, desk: Desk, typed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Yes is not enough."""
+    bus.plug(lab_key(maker, pin=PIN))
+    typed.append(PIN)
+    monkeypatch.setattr(ClientPin, "configure", lambda *_, **__: None)
+    done = desk.run("key", "pin", "policy", "--force-change", "--pin-stdin")
+    assert done.code == 3
+    assert "said yes and did not do it" in done.err
+
+
+def test_a_policy_says_something(bus: Bus, key: SecurityKey, desk: Desk) -> None:
+    """Without an option there is nothing to do."""
+    bus.plug(key)
+    assert desk.run("key", "pin", "policy").code == 2
+
+
+Hands = Callable[[Bus, Callable[[], SecurityKey | None]], None]
+
+
+@pytest.fixture
+def hands(monkeypatch: pytest.MonkeyPatch) -> Hands:
+    """Unplug what is there when it is asked for, and plug in what `another` gives."""
+    monkeypatch.setattr(kit, "LOOK", 0.02)
+    monkeypatch.setattr(keypin, "PATIENCE", 1.5)
+
+    def begin(bus: Bus, another: Callable[[], SecurityKey | None]) -> None:
+        real = keypin._until  # noqa: SLF001 - the moments at which hands move
+        moves = iter(("out", "in"))
+
+        def until(look: Callable[[], object], late: str) -> object:
+            move = next(moves)
+            taken = another() if move == "in" else None
+
+            def act() -> None:
+                time.sleep(0.1)
+                if move == "out":
+                    for slot in bus.slots.values():
+                        slot.pull()
+                    bus.slots.clear()
+                elif taken:
+                    bus.plug(taken, serial="KEY-7")
+
+            threading.Thread(target=act).start()
+            return real(look, late)
+
+        monkeypatch.setattr(keypin, "_until", until)
+
+    return begin
+
+
+def reset(desk: Desk) -> Result:
+    return desk.run("key", "reset", "--yes", "--key", "KEY-7", "--output", "json")
+
+
+def test_a_key_is_erased_after_it_was_plugged_in_again(bus: Bus, maker: Maker, desk: Desk, hands: Hands) -> None:
+    """Said in the order of things, and read back."""
+    key = lab_key(maker, pin=PIN, shortest_pin=6)
+    key.resident.append(("example.org", b"id"))
+    bus.plug(key, serial="KEY-7")
+    hands(bus, lambda: key)
+    done = reset(desk)
+    assert done.code == 0, done.err
+    assert (json.loads(done.out)["outcome"], key.client_pin.hash, key.resident) == ("reset", None, [])
+    said = [line for line in done.err.splitlines() if "plug" in line or "touch" in line]
+    assert [line.split()[0] for line in said] == ["unplug", "plug", "touch"]
+    assert "ten seconds" in said[1]
+
+
+def test_another_key_is_not_erased(bus: Bus, maker: Maker, desk: Desk, hands: Hands) -> None:
+    """What was plugged in instead is left alone."""
+    another = lab_key(maker, pin=NEW, make=Make(firmware=(5, 4, 3)))
+    bus.plug(lab_key(maker, pin=PIN), serial="KEY-7")
+    hands(bus, lambda: another)
+    done = reset(desk)
+    assert (done.code, has(another, NEW)) == (3, True)
+    assert "not the key that was unplugged" in done.err
+
+
+def test_a_reset_that_comes_too_late_is_told(bus: Bus, maker: Maker, desk: Desk, hands: Hands) -> None:
+    """CTAP 2.1, 6.6: within ten seconds of power-up."""
+    key = lab_key(maker, pin=PIN, conduct=Conduct(reset_within=-1))
+    bus.plug(key, serial="KEY-7")
+    hands(bus, lambda: key)
+    done = reset(desk)
+    assert (done.code, has(key, PIN)) == (3, True)
+    assert "only in the first ten seconds" in done.err
+
+
+def test_a_key_that_does_not_come_back_ends_the_wait(bus: Bus, maker: Maker, desk: Desk, hands: Hands) -> None:
+    """Nothing was erased."""
+    bus.plug(lab_key(maker, pin=PIN), serial="KEY-7")
+    hands(bus, lambda: None)
+    done = reset(desk)
+    assert done.code == 3
+    assert "no key was plugged in within" in done.err
+
+
+def test_a_key_that_says_it_was_reset_and_was_not_is_told(
+    bus: Bus, maker: Maker, desk: Desk, hands: Hands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its PIN is still there."""
+    key = lab_key(maker, pin=PIN)
+    monkeypatch.setattr(SecurityKey, "reset", lambda _: None)
+    bus.plug(key, serial="KEY-7")
+    hands(bus, lambda: key)
+    done = reset(desk)
+    assert done.code == 3
+    assert "still has a PIN" in done.err
+
+
+def test_a_u2f_key_cannot_be_reset(bus: Bus, maker: Maker, desk: Desk) -> None:
+    """There is nothing on it."""
+    bus.plug(SecurityKey(maker.certificate(None), make=Make(aaguid=None, versions=("U2F_V2",))), serial="KEY-7")
+    done = reset(desk)
+    assert done.code == 3
+    assert "cannot be reset" in done.err
+
+
+@pytest.fixture
+def at_terminal(process_desk: Desk) -> Callable[..., "tuple[pexpect.spawn[str], io.StringIO]"]:
+    """Run a command at a terminal."""
+
+    def begin(*args: str) -> "tuple[pexpect.spawn[str], io.StringIO]":
+        seen = io.StringIO()
+        spawned = pexpect.spawn(
+            sys.executable,
+            ["-m", "mfa_kit", *args],
+            env={**bare(), "MFA_KIT_HOME": str(process_desk.home), "TERM": "xterm", **process_desk.env},
+            encoding="utf-8",
+            timeout=30,
+            dimensions=(50, 160),
+        )
+        spawned.logfile_read = seen
+        return spawned, seen
+
+    return begin
+
+
+@pytest.mark.slow
+def test_pins_are_typed_unseen_and_the_new_one_twice(
+    at_terminal: Callable[..., "tuple[pexpect.spawn[str], io.StringIO]"], key_at_process: SecurityKey
+) -> None:
+    """With what is left in the prompt, and the last tries confirmed."""
+    session, seen = at_terminal("key", "pin", "change")
+    for prompt, answer in (
+        ("type LAST to go on", "LAST"),
+        ("PIN of the key, 2 tries left: ", PIN),
+        ("new PIN of the key, 4 characters or more: ", NEW),
+        ("the same again: ", NEW),
+    ):
+        session.expect(prompt)
+        time.sleep(0.2)
+        session.sendline(answer)
+    session.expect("outcome +changed")
+    session.expect(pexpect.EOF)
+    session.close()
+    assert has(key_at_process, NEW)
+    assert not [pin for pin in (PIN, NEW) if pin in seen.getvalue()]
+
+
+@pytest.mark.slow
+def test_a_generated_pin_is_shown_once_on_the_alternate_screen(
+    at_terminal: Callable[..., "tuple[pexpect.spawn[str], io.StringIO]"], key_at_process: SecurityKey
+) -> None:
+    """Before the key gets it; after Enter it is wiped."""
+    key_at_process.client_pin = ClientPin()
+    session, seen = at_terminal("key", "pin", "set", "--generate")
+    session.expect(re.escape("\x1b[?1049h"))
+    session.expect(r"(\d{8})")
+    pin = session.match[1]  # type: ignore[index]
+    session.expect("then press Enter")
+    assert key_at_process.client_pin.hash is None
+    time.sleep(0.2)
+    session.sendline("")
+    session.expect("outcome +set")
+    session.expect(pexpect.EOF)
+    session.close()
+    assert has(key_at_process, pin)
+    assert seen.getvalue().count(pin) == 1
+    assert pin not in seen.getvalue().partition("\x1b[?1049l")[2]
+
+
+@pytest.mark.slow
+def test_a_reset_is_confirmed_by_the_keys_serial_or_place(
+    at_terminal: Callable[..., "tuple[pexpect.spawn[str], io.StringIO]"], key_at_process: SecurityKey, port: Port
+) -> None:
+    """A key without a serial is named by its place; anything else typed does nothing."""
+    session, _ = at_terminal("key", "reset")
+    session.expect("will be erased")
+    session.expect("type /dev/hidraw0 to go on: ")
+    time.sleep(0.2)
+    session.sendline("yes")
+    session.expect("nothing was done")
+    session.expect(pexpect.EOF)
+    session.close()
+    assert (session.exitstatus, has(key_at_process, PIN), port.path.exists()) == (8, True, True)

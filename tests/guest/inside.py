@@ -1,0 +1,254 @@
+"""What runs in the guest, as root: keys of the lab on uhid, the lab's IAM, and two people who may or may not use a key.
+
+Imports cost ten seconds there, so there is one interpreter: the people are processes forked off it before anything
+else runs, each without privileges, in which the command line runs as `main` would run it.
+"""
+
+import contextlib
+import io
+import json
+import os
+import pwd
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from mfa_kit.adapters import iam, ledger, mds
+from mfa_kit.adapters.fido import key as fido_key
+from mfa_kit.cli.main import run
+from mfa_kit.lab import uhid
+from mfa_kit.lab.ctaphid import Hid
+from mfa_kit.lab.maker import Maker
+from mfa_kit.lab.securitykey import Conduct, SecurityKey, lab_key
+from mfa_kit.lab.server import Lab
+
+ROOT = Path(__file__).parents[2]
+OUT = Path("/out")
+RULE = "70-mfa-kit.rules"
+RULES = Path("/run/udev/rules.d")
+HIDRAW = Path("/sys/class/hidraw")
+FIDO = uhid.REPORTS
+# A vendor's own usage page, 0xFF00, in place of FIDO's: what many keyboards and mice have beside their keys.
+NOT_FIDO = FIDO.replace(bytes.fromhex("06d0f1"), bytes.fromhex("0600ff"))
+# Loaded before the people are forked off.
+LOADED = (iam, ledger, mds, fido_key)
+FOUND: dict[str, Any] = {}
+
+
+class Person:
+    """A user of the guest: a process of theirs, told what to do a line at a time."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        ours, theirs = socket.socketpair()
+        if os.fork() == 0:
+            ours.close()
+            try:
+                _be(name)
+                _serve(theirs)
+            finally:
+                os._exit(1)
+        theirs.close()
+        self._talk = ours.makefile("rw", encoding="utf-8")
+
+    def begin(self, **what: Any) -> None:
+        self._talk.write(json.dumps(what) + "\n")
+        self._talk.flush()
+
+    def end(self) -> Any:
+        return json.loads(self._talk.readline())
+
+    def do(self, **what: Any) -> Any:
+        self.begin(**what)
+        return self.end()
+
+    def mfa_kit(self, *args: str, stdin: str = "", env: dict[str, str] | None = None) -> Any:
+        return self.do(args=args, stdin=stdin, env=env or {})
+
+    def may_open(self, node: str) -> bool:
+        return bool(self.do(open=node))
+
+    def program(self, *args: str, stdin: str = "") -> dict[str, Any]:
+        """Run a program of Debian's as this user."""
+        who = pwd.getpwnam(self.name)
+        began = time.monotonic()
+        done = subprocess.run(
+            args,
+            input=stdin,
+            user=who.pw_uid,
+            group=who.pw_gid,
+            extra_groups=os.getgrouplist(self.name, who.pw_gid),
+            cwd=who.pw_dir,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        _tell(f"{self.name}: {args[0]} {args[1]} ended with {done.returncode}", began)
+        return {"code": done.returncode, "out": done.stdout, "err": done.stderr}
+
+
+def _be(name: str) -> None:
+    who = pwd.getpwnam(name)
+    Path(who.pw_dir).mkdir()
+    os.chown(who.pw_dir, who.pw_uid, who.pw_gid)
+    os.initgroups(name, who.pw_gid)
+    os.setgid(who.pw_gid)
+    os.setuid(who.pw_uid)
+    os.chdir(who.pw_dir)
+    os.environ |= {"HOME": who.pw_dir, "MFA_KIT_HOME": f"{who.pw_dir}/desk"}
+
+
+def _serve(talk: socket.socket) -> None:
+    file = talk.makefile("rw", encoding="utf-8")
+    for line in file:
+        asked = json.loads(line)
+        if node := asked.get("open"):
+            answer: Any = _opens(node)
+        else:
+            os.environ.update(asked["env"])
+            answer = _run(asked["args"], asked["stdin"])
+        file.write(json.dumps(answer) + "\n")
+        file.flush()
+
+
+def _opens(node: str) -> bool:
+    try:
+        os.close(os.open(node, os.O_RDWR))
+    except PermissionError:
+        return False
+    return True
+
+
+def _run(args: list[str], stdin: str) -> dict[str, Any]:
+    out, err = io.StringIO(), io.StringIO()
+    began = time.monotonic()
+    sys.stdin = io.StringIO(stdin)
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = run(args)
+    _tell(f"mfa-kit {' '.join(args[:3])} ended with {code}", began)
+    return {"code": code, "out": out.getvalue(), "err": err.getvalue()}
+
+
+@contextlib.contextmanager
+def plugged(key: SecurityKey | None, *, product: str = "mfa-kit lab key") -> Iterator[str]:
+    """Plug a key in, or a device that is none; yield its node, after udev is done with it."""
+    before = set(HIDRAW.iterdir())
+    uhid.REPORTS = FIDO if key else NOT_FIDO
+    with uhid.Uhid(uhid.opened(), product=product, serial="LAB-7") as wire:
+        thread = threading.Thread(target=Hid(key, wire).serve) if key else None
+        if thread:
+            thread.start()
+        node = _wait(lambda: next((f"/dev/{each.name}" for each in set(HIDRAW.iterdir()) - before), None))
+        subprocess.run(["udevadm", "settle"], check=True)
+        try:
+            yield node
+        finally:
+            wire.stop()
+            if thread:
+                thread.join()
+    uhid.REPORTS = FIDO
+    _wait(lambda: not Path(node).exists())
+
+
+def _wait(look: Callable[[], Any], *, seconds: float = 20) -> Any:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := look():
+            return found
+        time.sleep(0.05)
+    raise TimeoutError
+
+
+def _tell(what: str, began: float) -> None:
+    up = Path("/proc/uptime").read_text("utf-8").split()[0]
+    os.write(2, f"{up:>8} s  {what} in {time.monotonic() - began:.1f} s\n".encode())
+
+
+def _node(node: str, *people: Person) -> dict[str, Any]:
+    status = Path(node).stat()
+    return {
+        "mode": oct(status.st_mode & 0o777),
+        "group": status.st_gid,
+        **{person.name: person.may_open(node) for person in people},
+    }
+
+
+def the_rule(alice: Person, bob: Person, key: SecurityKey) -> None:
+    """With and without our rule, a key and a device that is none."""
+    with plugged(key) as node:
+        FOUND["without"] = _node(node, alice, bob)
+        FOUND["barred list"] = alice.mfa_kit("key", "list")
+    RULES.mkdir(parents=True, exist_ok=True)
+    (RULES / RULE).write_bytes((ROOT / "udev" / RULE).read_bytes())
+    subprocess.run(["udevadm", "control", "--reload"], check=True)
+    with plugged(None, product="a mouse") as node:
+        FOUND["no key"] = _node(node, alice, bob)
+
+
+def judges(alice: Person, node: str) -> None:
+    """Debian's libfido2, as alice."""
+    FOUND["fido2-token -L"] = alice.program("fido2-token", "-L")
+    FOUND["fido2-token -I"] = alice.program("fido2-token", "-I", node)
+    challenge = "Y2hhbGxlbmdlIG9mIDMyIG9jdGV0cywgYW5kIG5vIG1vcmU="
+    made = alice.program("fido2-cred", "-M", node, stdin=f"{challenge}\nrelying.party\nuser\ndXNlcg==\n")
+    verified = alice.program("fido2-cred", "-V", stdin=made["out"])
+    identifier = made["out"].splitlines()[4]
+    asked = alice.program("fido2-assert", "-G", node, stdin=f"{challenge}\nrelying.party\n{identifier}\n")
+    public = verified["out"].split("\n", 1)[1]
+    pem = Path(pwd.getpwnam("alice").pw_dir) / "public.pem"
+    pem.write_text(public)
+    proved = alice.program("fido2-assert", "-V", str(pem), stdin=asked["out"])
+    FOUND["judges"] = {"make": made, "verify": verified, "assert": asked, "prove": proved}
+
+
+def metadata(maker: Maker) -> list[str]:
+    """Publish the lab's model where everybody may read it; return the options that name it."""
+    folder = Path("/run/mds")
+    folder.mkdir()
+    entry = maker.entry("mfa-kit lab key", aaguid="6d66616b-6974-0000-0000-000000000001")
+    (folder / "blob.jwt").write_bytes(maker.blob([entry], next_update=date(2100, 1, 1)))
+    (folder / "root.der").write_bytes(maker.root.der)
+    return ["--mds", str(folder / "blob.jwt"), "--mds-root", str(folder / "root.der")]
+
+
+def pulled(alice: Person, key: SecurityKey, mds: list[str]) -> None:
+    """Pull the key out while it waits for a finger."""
+    key.conduct = Conduct(touch=None)
+    with plugged(key):
+        alice.begin(args=["verify", "fido2", *mds], stdin="", env={})
+        time.sleep(3)
+    FOUND["pulled"] = alice.end()
+    key.conduct = Conduct()
+
+
+def main() -> None:
+    """Do it all, and write down what came out."""
+    _tell("imports", time.monotonic())
+    alice, bob = Person("alice"), Person("bob")
+    maker = Maker(now=time.time())
+    key = lab_key(maker)
+    mds = metadata(maker)
+    the_rule(alice, bob, key)
+    with plugged(key) as node:
+        FOUND["with"] = _node(node, alice, bob)
+        judges(alice, node)
+        FOUND["list"] = alice.mfa_kit("key", "list", "--output", "json")
+        FOUND["verify"] = alice.mfa_kit("verify", "fido2", "--output", "json", *mds)
+    pulled(alice, key, mds)
+    with Lab(("dave",)):
+        pass
+    _tell("the end", time.monotonic())
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    finally:
+        (OUT / "found.json").write_text(json.dumps(FOUND))

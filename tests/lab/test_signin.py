@@ -1,0 +1,70 @@
+"""The lab's federation endpoint, asked as the program asks AWS's."""
+
+import json
+import urllib.request
+from urllib.error import HTTPError
+
+import boto3
+import pytest
+
+from mfa_kit import console
+from mfa_kit.adapters import signin
+from mfa_kit.adapters.iam import Iam
+from mfa_kit.errors import AwsFault
+from mfa_kit.lab.server import Lab
+from mfa_kit.otp import Secret
+
+
+def test_the_endpoint_takes_no_credentials_of_get_session_token(at_lab: Lab) -> None:
+    """As AWS's does, and no user's own keys, and no token twice."""
+    made = boto3.Session().client("sts").get_session_token()["Credentials"]
+    session = {
+        "sessionId": made["AccessKeyId"],
+        "sessionKey": made["SecretAccessKey"],
+        "sessionToken": made["SessionToken"],
+    }
+    with pytest.raises(AwsFault, match="gives no sign-in token: HTTP 400"):
+        signin.address(f"{at_lab.url}/federation", Secret(json.dumps(session)), destination=f"{at_lab.url}/console/")
+
+
+def test_a_sign_in_token_works_once(at_lab: Lab) -> None:
+    """What stands in a browser's history is spent."""
+    iam = Iam(observe=lambda _: None)
+    policy = console.session_policy(account="000000000000", partition="aws", user="dave")
+    session = iam.console_session(user="dave", policy=policy, role=None)
+    found = signin.address(f"{at_lab.url}/federation", session, destination=f"{at_lab.url}/console/x")
+    opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+    with opener.open(found.reveal()) as answer:
+        assert "federated-user/mfa-kit-dave" in answer.read().decode()
+    with pytest.raises(HTTPError):
+        opener.open(found.reveal())
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "",
+        "Action=login&SigninToken=x&Destination=/console/",
+        "Action=getSigninToken",
+        "Action=getSigninToken&Session=[]",
+        "Action=getSigninToken&Session=%7B%22sessionId%22:%22x%22,%22sessionToken%22:%22y%22%7D",
+    ],
+)
+def test_what_makes_no_sense_is_refused(at_lab: Lab, query: str) -> None:
+    """With 400, as AWS does."""
+    with pytest.raises(HTTPError, match="400"):
+        urllib.request.urlopen(f"{at_lab.url}/federation?{query}")
+
+
+def test_nobody_is_signed_in_without_a_token(at_lab: Lab) -> None:
+    """The page in place of the console says who is."""
+    with urllib.request.urlopen(f"{at_lab.url}/console/x") as answer:
+        assert "signed in as nobody" in answer.read().decode()
+
+
+def test_federated_users_bring_no_session_duration(at_lab: Lab) -> None:
+    """It goes with AssumeRole alone."""
+    policy = console.session_policy(account="000000000000", partition="aws", user="dave")
+    session = Iam(observe=lambda _: None).console_session(user="dave", policy=policy, role=None)
+    with pytest.raises(AwsFault, match="HTTP 400"):
+        signin.address(f"{at_lab.url}/federation?SessionDuration=900&x=", session, destination="x")
