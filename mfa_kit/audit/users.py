@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 
-from mfa_kit.account import Part, Person, administers, command, documents_of
+from mfa_kit.account import Part, Person, administers, command, documents_of, unread_of
 from mfa_kit.audit.finding import Beside, Finding, Said, Scene, Severity, Unsure, rule
 from mfa_kit.models import Kind
+from mfa_kit.permissions import NOBODY, WITH_MFA, lets_in
 
 KNOWN = (Part.DETAILS, Part.REPORT)
 RESISTANT = "NIST SP 800-63B-4 3.2.5"
@@ -36,7 +37,11 @@ def exist(scene: Scene) -> Iterator[Said]:
         return
     if any(one.admin for one in scene.people):
         return
-    roles = [administers(role, documents_of(role, snapshot)) for role in snapshot.roles]
+    roles = [
+        administers(role, documents_of(role, snapshot), unread=unread_of(role, snapshot))
+        for role in snapshot.roles
+        if any(kind != "Service" for kind, _ in lets_in(role.trust or NOBODY, WITH_MFA))
+    ]
     if any(roles):
         return
     if None in roles or any(one.admin is None for one in scene.people):
@@ -117,8 +122,6 @@ def users_mfa(scene: Scene) -> Iterator[Said]:
     for one in scene.people:
         if one.credentials is None and scene.snapshot.report:
             yield Unsure(one.name, "made since the credential report, which does not have this user")
-        elif one.password and one.mfa is None:
-            yield Unsure(one.name, UNTOLD)
         elif one.password and not one.mfa:
             yield Finding(subject=one.name, evidence="a console password and no MFA device", remedy=_enroll(one))
 
