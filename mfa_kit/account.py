@@ -185,6 +185,11 @@ class Person:
         return self.user.name
 
     @property
+    def has_path(self) -> bool:
+        """Whether his ARN has more in it than his name."""
+        return not self.user.arn.endswith(f":user/{self.name}")
+
+    @property
     def kinds(self) -> set[Kind]:
         return {each.kind for each in self.devices}
 

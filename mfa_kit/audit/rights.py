@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import assert_never
 
 from mfa_kit.account import Entity, Part, PasswordPolicy, Person, command
-from mfa_kit.audit.finding import Beside, Finding, Profile, Said, Scene, Severity, Unsure, rule
+from mfa_kit.audit.finding import Beside, Finding, Profile, Said, Scene, Severity, Unsure, few, rule
 from mfa_kit.permissions import NO_MFA, NOBODY, PLAIN_KEYS, WITH_MFA, lets_in
 
 EC2 = {"ec2.amazonaws.com", "ec2.amazonaws.com.cn"}
@@ -32,11 +32,12 @@ def enforcement(scene: Scene) -> Iterator[Said]:
         demanded = {one.name: one.demands_mfa for one in users}
         free = [user for user, told in demanded.items() if told is False]
         if free:
+            paths = " --user-paths" if any(one.has_path for one in users) else ""
             yield Finding(
                 subject=name,
-                evidence=f"no policy demands MFA of {len(free)} of its {len(users)} console users: {_few(free)}",
+                evidence=f"no policy demands MFA of {len(free)} of its {len(users)} console users: {few(free)}",
                 remedy=(
-                    "mfa-kit policy show > force-mfa.json",
+                    f"mfa-kit policy show{paths} > force-mfa.json",
                     command("mfa-kit", "policy", "lockout", "--policy", "force-mfa.json", "--group", name),
                     command("aws", "iam", "put-group-policy", "--group-name", name)
                     + " --policy-name force-mfa --policy-document file://force-mfa.json",
@@ -44,10 +45,6 @@ def enforcement(scene: Scene) -> Iterator[Said]:
             )
         elif None in demanded.values():
             yield Unsure(name, "whether its policies demand MFA depends on conditions that cannot be judged")
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")  # noqa: PLR2004 - a line
 
 
 @rule(
@@ -67,7 +64,7 @@ def trust(scene: Scene) -> Iterator[Said]:
         if without:
             yield Finding(
                 subject=role.name,
-                evidence=f"may be assumed without MFA by {_few(sorted(without))}",
+                evidence=f"may be assumed without MFA by {few(sorted(without))}",
                 remedy=(
                     command("aws", "iam", "get-role", "--role-name", role.name)
                     + " --query Role.AssumeRolePolicyDocument > trust.json",

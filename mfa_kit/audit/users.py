@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from mfa_kit.account import Part, Person, administers, command, documents_of, unread_of
-from mfa_kit.audit.finding import Beside, Finding, Said, Scene, Severity, Unsure, rule
+from mfa_kit.audit.finding import Aside, Beside, Finding, Said, Scene, Severity, Unsure, few, rule
 from mfa_kit.models import Kind
 from mfa_kit.permissions import NOBODY, WITH_MFA, lets_in
 
@@ -79,11 +79,14 @@ def admins_mfa(scene: Scene) -> Iterator[Said]:
     references=(RESISTANT,),
 )
 def admins_phishing(scene: Scene) -> Iterator[Said]:
+    """Judge by the kind of device; that GetMFADevice knows nothing of a key is told, as of a passkey that is synced."""
+    plain = []
     for one in _admins(scene):
         if isinstance(one, Unsure):
             yield one
         elif Kind.FIDO2 in one.kinds:
-            continue
+            if not any(scene.snapshot.certified.get(each.serial) for each in one.devices):
+                plain.append(one.name)
         elif not one.complete:
             yield Unsure(one.name, UNTOLD)
         else:
@@ -93,6 +96,8 @@ def admins_phishing(scene: Scene) -> Iterator[Said]:
                 evidence=f"an administrator without a security key or passkey; has: {kinds}",
                 remedy=_enroll(one, "fido2"),
             )
+    if plain:
+        yield Aside(f"of the keys of {few(plain)} IAM knows no certification: they may be passkeys that are synced")
 
 
 @rule("admins.spare", Severity.MEDIUM, "Every administrator has a second device", needs=KNOWN)

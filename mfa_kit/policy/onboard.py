@@ -271,7 +271,7 @@ def _enforced(everybody: Sequence[Person], *, known: bool) -> list[Step]:
     told = {one.name: one.demands_mfa for one in everybody if one.password}
     free = {name for one in everybody if one.password and told[one.name] is not True for name in one.user.groups}
     fresh = {ADMINISTRATORS, PEOPLE} if not any(one.password for one in everybody) else set()
-    paths = any(one.user.arn.partition(":user/")[2] != one.name for one in everybody)
+    paths = any(one.has_path for one in everybody)
     show = ["mfa-kit", "policy", "show", *(["--user-paths"] if paths else [])]
     groups = sorted(free | fresh)
     commands = [f"{shlex.join(show)} > force-mfa.json"] if groups else []

@@ -290,6 +290,22 @@ def test_enforcement_that_hangs_on_an_address_is_unknown() -> None:
     assert (answer.result, answer.unsure[0].subject) == (Result.UNKNOWN, "people")
 
 
+def test_a_key_that_iam_knows_nothing_of_is_told() -> None:
+    """It withstands phishing, and may be copied."""
+    described = sound()
+    described["users"][0]["devices"][1]["certifications"] = {}
+    answer = ask(taken(described)[0], "admins.phishing")
+    assert (answer.result, "of the keys of lab-admin IAM knows no certification" in answer.why) == (Result.PASS, True)
+
+
+def test_a_remedy_minds_paths() -> None:
+    """The policy for users with a path is another one."""
+    free = changed(group("people", policies={}))
+    assert ask(taken(free)[0], "groups.enforcement").findings[0].remedy[0] == "mfa-kit policy show > force-mfa.json"
+    user("alice", path="/team/")(free)
+    assert "--user-paths" in ask(taken(free)[0], "groups.enforcement").findings[0].remedy[0]
+
+
 def test_passwords_by_cis() -> None:
     """14 characters are enough, and 24 passwords are not used again."""
     snapshot, _ = taken(changed(passwords(minimum_password_length=14)))
