@@ -185,6 +185,11 @@ class Person:
         return self.user.name
 
     @property
+    def has_path(self) -> bool:
+        """Whether his ARN has more in it than his name."""
+        return not self.user.arn.endswith(f":user/{self.name}")
+
+    @property
     def kinds(self) -> set[Kind]:
         return {each.kind for each in self.devices}
 
@@ -221,6 +226,11 @@ def documents_of(entity: Entity, snapshot: Snapshot) -> tuple[str, ...]:
     return (*entity.inline.values(), *(each for each in held if each is not None))
 
 
+def unread_of(entity: Entity, snapshot: Snapshot) -> bool:
+    """Whether some policy is attached whose text was not read."""
+    return any(arn not in snapshot.policies for arn in entity.attached)
+
+
 def people(snapshot: Snapshot) -> list[Person]:
     """Return the users, each with what is known of him, in IAM's order."""
     groups = {group.name: group for group in snapshot.groups}
@@ -237,14 +247,10 @@ def _person(user: Entity, virtual: tuple[Device, ...], *, groups: Mapping[str, E
     row = snapshot.report.users.get(user.name) if snapshot.report else None
     listed = snapshot.listed.get(user.name)
     devices = virtual if listed is None else listed
-    complete = listed is not None or (
-        row is not None and not row.mfa and not devices and not snapshot.hole(Part.VIRTUAL)
-    )
+    complete = listed is not None or (row is not None and not row.mfa and not devices)
     mine = [user, *(groups[name] for name in user.groups if name in groups)]
     documents = tuple(text for each in mine for text in documents_of(each, snapshot))
-    unread = len(mine) <= len(user.groups) or any(
-        arn not in snapshot.policies for each in mine for arn in each.attached
-    )
+    unread = len(mine) <= len(user.groups) or any(unread_of(each, snapshot) for each in mine)
     return Person(
         user=user,
         credentials=row,

@@ -27,6 +27,8 @@ NO_MFA: Context = {MFA: "false", MFA_AGE: None}
 WITH_MFA: Context = {MFA: "true", MFA_AGE: "60"}
 # What stands for all work: a policy that demands MFA denies each of these without it, whatever else it may leave.
 WORK = ("ec2:DescribeInstances", "s3:ListAllMyBuckets", "iam:CreateUser")
+# A policy that says nothing, as a trust policy one that lets nobody in.
+NOBODY = '{"Statement": []}'
 LITERAL = {"${*}": "*", "${?}": "?", "${$}": "$"}
 
 

@@ -1,10 +1,11 @@
 """Rules about groups, roles and the password policy."""
 
 from collections.abc import Iterator
+from typing import assert_never
 
 from mfa_kit.account import Entity, Part, PasswordPolicy, Person, command
-from mfa_kit.audit.finding import Beside, Finding, Profile, Said, Scene, Severity, Unsure, rule
-from mfa_kit.permissions import NO_MFA, PLAIN_KEYS, WITH_MFA, lets_in
+from mfa_kit.audit.finding import Beside, Finding, Profile, Said, Scene, Severity, Unsure, few, rule
+from mfa_kit.permissions import NO_MFA, NOBODY, PLAIN_KEYS, WITH_MFA, lets_in
 
 EC2 = {"ec2.amazonaws.com", "ec2.amazonaws.com.cn"}
 # NIST SP 800-63B-4 3.1.1.2 and CIS AWS Foundations 3.0, 1.8 and 1.9.
@@ -31,11 +32,12 @@ def enforcement(scene: Scene) -> Iterator[Said]:
         demanded = {one.name: one.demands_mfa for one in users}
         free = [user for user, told in demanded.items() if told is False]
         if free:
+            paths = " --user-paths" if any(one.has_path for one in users) else ""
             yield Finding(
                 subject=name,
-                evidence=f"no policy demands MFA of {len(free)} of its {len(users)} console users: {_few(free)}",
+                evidence=f"no policy demands MFA of {len(free)} of its {len(users)} console users: {few(free)}",
                 remedy=(
-                    "mfa-kit policy show > force-mfa.json",
+                    f"mfa-kit policy show{paths} > force-mfa.json",
                     command("mfa-kit", "policy", "lockout", "--policy", "force-mfa.json", "--group", name),
                     command("aws", "iam", "put-group-policy", "--group-name", name)
                     + " --policy-name force-mfa --policy-document file://force-mfa.json",
@@ -43,10 +45,6 @@ def enforcement(scene: Scene) -> Iterator[Said]:
             )
         elif None in demanded.values():
             yield Unsure(name, "whether its policies demand MFA depends on conditions that cannot be judged")
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")  # noqa: PLR2004 - a line
 
 
 @rule(
@@ -66,7 +64,7 @@ def trust(scene: Scene) -> Iterator[Said]:
         if without:
             yield Finding(
                 subject=role.name,
-                evidence=f"may be assumed without MFA by {_few(sorted(without))}",
+                evidence=f"may be assumed without MFA by {few(sorted(without))}",
                 remedy=(
                     command("aws", "iam", "get-role", "--role-name", role.name)
                     + " --query Role.AssumeRolePolicyDocument > trust.json",
@@ -82,7 +80,7 @@ def trust(scene: Scene) -> Iterator[Said]:
 def _people(role: Entity, account: str, *, mfa: bool) -> set[str]:
     """Return the principals of this account that are people and that a role lets in, with MFA or without."""
     contexts = (WITH_MFA,) if mfa else (PLAIN_KEYS, NO_MFA)
-    found = {who for context in contexts for who in lets_in(role.trust or '{"Statement": []}', context)}
+    found = {who for context in contexts for who in lets_in(role.trust or NOBODY, context)}
     return {
         name
         for kind, name in found
@@ -116,7 +114,7 @@ def ec2(scene: Scene) -> Iterator[Said]:
     if not used:
         yield Beside("no access key of a program is in use")
     for role in scene.snapshot.roles:
-        if any(kind == "Service" and name in EC2 for kind, name in lets_in(role.trust or '{"Statement": []}', {})):
+        if any(kind == "Service" and name in EC2 for kind, name in lets_in(role.trust or NOBODY, {})):
             return
     for name, key in used:
         where = f"for {key.service or 'some service'} in {key.region or 'some region'}"
@@ -161,6 +159,8 @@ def _weak(policy: PasswordPolicy, profile: Profile) -> Iterator[str]:
         case Profile.CIS:
             if policy.reuse < REUSE:
                 yield f"{policy.reuse or 'no'} earlier passwords are refused: CIS wants {REUSE}"
+        case _:
+            assert_never(profile)
 
 
 def strong(profile: Profile, policy: PasswordPolicy | None) -> str:

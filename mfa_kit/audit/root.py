@@ -40,17 +40,15 @@ def mfa(scene: Scene) -> Iterator[Said]:
     if why := _rootless(scene):
         yield Beside(why)
         return
-    match _has_mfa(scene):
-        case None:
-            yield Unsure(SUBJECT, "neither the account summary nor the credential report could be read")
-        case False:
-            yield Finding(
-                subject=SUBJECT,
-                evidence="root has no MFA device: its password alone opens everything",
-                remedy=(IN_CONSOLE.format("Assign MFA device, twice: two security keys, kept apart"),),
-            )
-        case True:
-            pass
+    told = _has_mfa(scene)
+    if told is None:
+        yield Unsure(SUBJECT, "neither the account summary nor the credential report could be read")
+    elif not told:
+        yield Finding(
+            subject=SUBJECT,
+            evidence="root has no MFA device: its password alone opens everything",
+            remedy=(IN_CONSOLE.format("Assign MFA device, twice: two security keys, kept apart"),),
+        )
 
 
 @rule(
@@ -82,7 +80,7 @@ def hardware(scene: Scene) -> Iterator[Said]:
                 evidence=f"root has the virtual device {virtual[0]}; whether it has others too is told to root alone",
                 remedy=remedy,
             )
-        case True:
+        case _:
             yield Aside("root has a device that is not virtual: a key or a token, AWS does not tell which")
 
 

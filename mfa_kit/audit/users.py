@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 
-from mfa_kit.account import Part, Person, administers, command, documents_of
-from mfa_kit.audit.finding import Beside, Finding, Said, Scene, Severity, Unsure, rule
+from mfa_kit.account import Part, Person, administers, command, documents_of, unread_of
+from mfa_kit.audit.finding import Aside, Beside, Finding, Said, Scene, Severity, Unsure, few, rule
 from mfa_kit.models import Kind
+from mfa_kit.permissions import NOBODY, WITH_MFA, lets_in
 
 KNOWN = (Part.DETAILS, Part.REPORT)
 RESISTANT = "NIST SP 800-63B-4 3.2.5"
@@ -36,7 +37,11 @@ def exist(scene: Scene) -> Iterator[Said]:
         return
     if any(one.admin for one in scene.people):
         return
-    roles = [administers(role, documents_of(role, snapshot)) for role in snapshot.roles]
+    roles = [
+        administers(role, documents_of(role, snapshot), unread=unread_of(role, snapshot))
+        for role in snapshot.roles
+        if any(kind != "Service" for kind, _ in lets_in(role.trust or NOBODY, WITH_MFA))
+    ]
     if any(roles):
         return
     if None in roles or any(one.admin is None for one in scene.people):
@@ -74,11 +79,14 @@ def admins_mfa(scene: Scene) -> Iterator[Said]:
     references=(RESISTANT,),
 )
 def admins_phishing(scene: Scene) -> Iterator[Said]:
+    """Judge by the kind of device; that GetMFADevice knows nothing of a key is told, as of a passkey that is synced."""
+    plain = []
     for one in _admins(scene):
         if isinstance(one, Unsure):
             yield one
         elif Kind.FIDO2 in one.kinds:
-            continue
+            if not any(scene.snapshot.certified.get(each.serial) for each in one.devices):
+                plain.append(one.name)
         elif not one.complete:
             yield Unsure(one.name, UNTOLD)
         else:
@@ -88,6 +96,8 @@ def admins_phishing(scene: Scene) -> Iterator[Said]:
                 evidence=f"an administrator without a security key or passkey; has: {kinds}",
                 remedy=_enroll(one, "fido2"),
             )
+    if plain:
+        yield Aside(f"of the keys of {few(plain)} IAM knows no certification: they may be passkeys that are synced")
 
 
 @rule("admins.spare", Severity.MEDIUM, "Every administrator has a second device", needs=KNOWN)
@@ -117,8 +127,6 @@ def users_mfa(scene: Scene) -> Iterator[Said]:
     for one in scene.people:
         if one.credentials is None and scene.snapshot.report:
             yield Unsure(one.name, "made since the credential report, which does not have this user")
-        elif one.password and one.mfa is None:
-            yield Unsure(one.name, UNTOLD)
         elif one.password and not one.mfa:
             yield Finding(subject=one.name, evidence="a console password and no MFA device", remedy=_enroll(one))
 

@@ -13,7 +13,7 @@ from enum import StrEnum
 from mfa_kit.account import ROOTLESS, Part, Person, Snapshot, command, people
 from mfa_kit.errors import UsageFault
 from mfa_kit.models import check_user
-from mfa_kit.permissions import lets_in
+from mfa_kit.permissions import NOBODY, lets_in
 from mfa_kit.policy.texts import Variant, Wish, policy
 
 ADMINISTRATORS, PEOPLE, ROLE = "administrators", "people", "ec2-instances"
@@ -237,7 +237,7 @@ def _role(snapshot: Snapshot, *, known: bool) -> Step:
     there = any(
         kind == "Service" and name.startswith("ec2.amazonaws.com")
         for role in snapshot.roles
-        for kind, name in lets_in(role.trust or '{"Statement": []}', {})
+        for kind, name in lets_in(role.trust or NOBODY, {})
     )
     trust = json.dumps(EC2_TRUST, separators=(",", ":"))
     return Step(
@@ -271,7 +271,7 @@ def _enforced(everybody: Sequence[Person], *, known: bool) -> list[Step]:
     told = {one.name: one.demands_mfa for one in everybody if one.password}
     free = {name for one in everybody if one.password and told[one.name] is not True for name in one.user.groups}
     fresh = {ADMINISTRATORS, PEOPLE} if not any(one.password for one in everybody) else set()
-    paths = any(one.user.arn.partition(":user/")[2] != one.name for one in everybody)
+    paths = any(one.has_path for one in everybody)
     show = ["mfa-kit", "policy", "show", *(["--user-paths"] if paths else [])]
     groups = sorted(free | fresh)
     commands = [f"{shlex.join(show)} > force-mfa.json"] if groups else []

@@ -1,5 +1,6 @@
 """Every rule, on accounts of the lab: a sound one, one with the rule's fault, and one that cannot be read."""
 
+import copy
 import json
 from typing import Any
 
@@ -252,6 +253,59 @@ def test_a_kind_that_is_not_told_is_said_to_be_so() -> None:
     assert (answer.result, "does not tell which" in answer.why) == (Result.PASS, True)
 
 
+@pytest.mark.parametrize(
+    ("fault", "rule"), [(root(mfa=False), "root.mfa"), (root(keys=1), "root.keys"), (root(mfa=False), "root.hardware")]
+)
+def test_of_root_the_report_tells_what_the_summary_does_not(fault: Change, rule: str) -> None:
+    """Either of them is enough."""
+    assert ask(taken(changed(fault), SUMMARY)[0], rule).result is Result.FAIL
+    assert ask(taken(changed(fault), REPORT)[0], rule).result is Result.FAIL
+
+
+def test_a_role_for_a_service_administers_nothing() -> None:
+    """Nobody sits behind it; behind one for people somebody may, and a doubt is a doubt."""
+
+    def handed_over(found: dict[str, Any]) -> None:
+        without_administrator(found)
+        role("web", attached=[ADMINISTRATOR])(found)
+
+    assert ask(taken(changed(handed_over))[0], "admins.exist").result is Result.FAIL
+
+    def to_people(found: dict[str, Any]) -> None:
+        without_administrator(found)
+        role("ops", attached=[ADMINISTRATOR])(found)
+
+    snapshot, _ = taken(changed(to_people))
+    assert ask(snapshot, "admins.exist").result is Result.PASS
+    blind = Snapshot(**{name: getattr(snapshot, name) for name in Snapshot.__slots__} | {"policies": {}})
+    assert ask(blind, "admins.exist").result is Result.UNKNOWN
+
+
+def test_enforcement_that_hangs_on_an_address_is_unknown() -> None:
+    """From where somebody comes the account does not show."""
+    force = copy.deepcopy(sound()["groups"][1]["policies"]["force-mfa"])
+    force["Statement"][-1]["Condition"]["NotIpAddress"] = {"aws:SourceIp": "192.0.2.0/24"}
+    snapshot, _ = taken(changed(group("people", policies={"force-mfa": force})))
+    answer = ask(snapshot, "groups.enforcement")
+    assert (answer.result, answer.unsure[0].subject) == (Result.UNKNOWN, "people")
+
+
+def test_a_key_that_iam_knows_nothing_of_is_told() -> None:
+    """It withstands phishing, and may be copied."""
+    described = sound()
+    described["users"][0]["devices"][1]["certifications"] = {}
+    answer = ask(taken(described)[0], "admins.phishing")
+    assert (answer.result, "of the keys of lab-admin IAM knows no certification" in answer.why) == (Result.PASS, True)
+
+
+def test_a_remedy_minds_paths() -> None:
+    """The policy for users with a path is another one."""
+    free = changed(group("people", policies={}))
+    assert ask(taken(free)[0], "groups.enforcement").findings[0].remedy[0] == "mfa-kit policy show > force-mfa.json"
+    user("alice", path="/team/")(free)
+    assert "--user-paths" in ask(taken(free)[0], "groups.enforcement").findings[0].remedy[0]
+
+
 def test_passwords_by_cis() -> None:
     """14 characters are enough, and 24 passwords are not used again."""
     snapshot, _ = taken(changed(passwords(minimum_password_length=14)))
@@ -271,6 +325,9 @@ def test_nobody_and_nothing() -> None:
     snapshot, _ = taken(changed(bare))
     told = {answer.rule.id: answer.result for answer in book.audit(snapshot, book.RULES, Limits())}
     assert told["groups.enforcement"] is told["roles.trust"] is Result.NOT_APPLICABLE
+    alone = Snapshot(**{name: getattr(snapshot, name) for name in Snapshot.__slots__} | {"users": ()})
+    told = {answer.rule.id: answer.result for answer in book.audit(alone, book.RULES, Limits())}
+    assert told["users.groupless"] is told["roles.ec2"] is Result.NOT_APPLICABLE
 
 
 def test_findings_stand_beside_what_could_not_be_read() -> None:

@@ -137,6 +137,13 @@ def test_who_has_no_password_has_none_to_change() -> None:
     assert reader(answers).must_change("alice") is False
 
 
+def test_the_callers_own_devices_are_roots() -> None:
+    """ListMFADevices without a name, as a session of root's asks it."""
+    rows = [{"SerialNumber": "GAHT12345678", "EnableDate": NOW}]
+    answers = Answers(list_mfa_devices=[{"MFADevices": rows}])
+    assert reader(answers).own_devices() == [Device("GAHT12345678", ROOT, NOW.timestamp())]
+
+
 def test_the_whole_account_is_read_in_few_requests() -> None:
     """Pages, one for each user whose kind nothing else tells, and ten: the listing of virtual devices tells most."""
 

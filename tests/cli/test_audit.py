@@ -1,5 +1,6 @@
 """The command lines: forms, exit codes, snapshots, and that a name out of IAM drives neither a terminal nor a page."""
 
+import base64
 import json
 import re
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from mfa_kit.lab.server import Lab
 from tests.audit.conftest import changed, sound
 from tests.audit.test_rules import FIDO, group, passwords, user
 from tests.conftest import MfaKit, Result
+from tests.lab.client import Aws
 
 Kit = Callable[..., Result]
 HOSTILE = "</pre><script>alert(1)</script>\x1b[31m\u202e=1+1"
@@ -215,6 +217,21 @@ def test_backups_of_this_desk(mfa_kit: MfaKit, users: Callable[[], str], recipie
     assert (unknown.code, unknown.out[:7]) == (1, "UNKNOWN")
 
 
+def test_a_device_that_went_to_somebody_else_has_no_backup_of_ours(
+    mfa_kit: MfaKit, users: Callable[[], str], recipient: str, at_lab: Lab
+) -> None:
+    """The ledger knows it as another user's."""
+    first, second = users(), users()
+    serial = f"arn:aws:iam::000000000000:mfa/{first}"
+    mfa_kit.run("enroll", first, "--with", "virtual", "--codes", "generated", "-r", recipient)
+    admin = Aws(at_lab, (at_lab.admin.access_key_id, at_lab.admin.secret_access_key, None))
+    admin.seeds[serial] = base64.b32encode(at_lab.seed(serial))
+    admin.iam.deactivate_mfa_device(UserName=first, SerialNumber=serial)
+    admin.enable(second, serial, 4)
+    done = mfa_kit.run("audit", "--rule", "backups.there")
+    assert done.out.startswith("NOT APPLICABLE")
+
+
 def test_another_account_is_refused(kit: Kit) -> None:
     """As by every verb."""
     done = kit("audit", "--account", "123456789012")
@@ -306,7 +323,7 @@ def test_lockout_of_a_policy_of_ones_own(kit: Kit, tmp_path: Path) -> None:
     file.write_text(json.dumps({"Statement": [{"Effect": "Deny", "Action": "s3:*", "Resource": "*"}]}))
     done = kit("policy", "lockout", "--policy", file, description=weak())
     assert (done.code, done.out) == (0, "nobody would be locked out\n")
-    assert "simulator" not in done.err
+    assert "IAM's simulator judges the policy alike" in done.err
     denied = kit("policy", "lockout", "--policy", file, description=weak(), denied=("SimulateCustomPolicy",))
     assert "not compared with IAM's simulator: AWS answers AccessDenied" in denied.err
 

@@ -82,7 +82,7 @@ def test_every_trap_has_a_case() -> None:
         (text(allow("*", "*", Condition={"Bool": MFA})), {}),
         (text(allow("iam:GetUser", "arn:*:iam::*:user/*")), {"partition": "aws-us-gov"}),
         (text(allow("*", "*")), {"on": Holder.ROLE}),
-        (text(allow("s3:*", "*"), version=None), {}),
+        (text(allow("s3:*", "*", Condition={"StringEquals": {"aws:username": "bob"}}), version=None), {}),
     ],
 )
 def test_what_is_no_trap_is_left_alone(document: str, how: dict[str, Any]) -> None:

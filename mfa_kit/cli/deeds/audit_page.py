@@ -43,7 +43,6 @@ WAYS = (
     ("kind unknown", "#6b4fa0"),
     ("text message", "#b8400c"),
     ("no MFA", "#8b0a1a"),
-    ("unknown", "#6b6b6b"),
 )
 # Names in a row of the summary.
 SHOWN = 3
@@ -156,10 +155,8 @@ def _way(one: Person) -> str:
         way = "code from an app or a token"
     elif one.kinds:
         way = "text message"
-    elif one.mfa:
-        way = "kind unknown"
     else:
-        way = "unknown" if one.mfa is None else "no MFA"
+        way = "kind unknown" if one.mfa else "no MFA"
     return way
 
 

@@ -138,6 +138,8 @@ def _compared(document: str, account: Account | None) -> list[str]:
     compared = trying.compare(document, account)
     if compared.why_not:
         return [f"not compared with IAM's simulator: {compared.why_not}"]
+    if not compared.differing:
+        return ["IAM's simulator judges the policy alike"]
     return [f"IAM's simulator judges otherwise: {each}" for each in compared.differing]
 
 
