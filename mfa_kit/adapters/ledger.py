@@ -48,7 +48,7 @@ MIGRATIONS = (
     """
     create table seals (
         backup text not null, recipient text not null, since real not null, until real,
-        primary key (backup, recipient)
+        primary key (backup, recipient, since)
     ) without rowid;
     create table drills (id integer primary key, at real not null, backup text not null, result text not null);
     create index drills_of on drills (backup, at);
@@ -83,6 +83,7 @@ MIGRATIONS = (
     """,
 )
 OPEN = "reached in ('intent', 'created', 'revoking')"
+EVENT = "insert into events (at, operation, user, serial, request_id, answer, file) values (?, ?, ?, ?, ?, ?, ?)"
 HISTORY = """
     select at, what, answer, user, device, file, reference from (
         select at, operation as what, answer, user, serial as device, file, request_id as reference from events
@@ -100,6 +101,7 @@ HISTORY = """
 WORDS = {
     Verb.ENROLL: "enrollment",
     Verb.REVOKE: "revocation",
+    Verb.ADD: "backup of a device that was there",
     Verb.LOST: "revocation of a lost device",
     Reached.INTENT: "asked for, and not answered",
     Reached.CREATED: "half-made",
@@ -261,10 +263,7 @@ class Ledger:
         at = self._clock()
         self.write(
             (
-                (
-                    "insert into events (at, operation, user, serial, request_id, answer, file)"
-                    " values (?, ?, ?, ?, ?, ?, ?)"
-                ),
+                EVENT,
                 [
                     (at, call.operation, call.user, call.serial, call.request_id, call.answer, call.file)
                     for call in calls
