@@ -71,3 +71,10 @@ class Custody:
             (account or "",),
         )
         return [run for run, name in rows if name in devices]
+
+    def path(self, run: str, device: str) -> str:
+        """Return the IAM path of a device that this desk made, which is part of its name on a key."""
+        rows = self._tables.select(
+            "select intent ->> '$.path' from journal where run = ? and intent ->> '$.name' = ?", (run, device)
+        )
+        return str(rows[0][0]) if rows else "/"
