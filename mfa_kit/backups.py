@@ -71,9 +71,9 @@ def _exposed(backup: Backup, seals: Sequence[Seal]) -> Exposed:
     )
 
 
-def undrilled(names: Iterable[str], drills: Mapping[str, float], *, since: float) -> list[str]:
-    """Return the backups, by name, that gave no right code from a Unix time on."""
-    return [name for name in names if drills.get(name, 0.0) < since]
+def drill_due(backup: Backup, drills: Mapping[str, float], *, since: float) -> bool:
+    """Whether a backup was made before a Unix time and gave no right code from then on."""
+    return max(backup.made, drills.get(backup.name, 0.0)) < since
 
 
 def check_not_lost(device: str, run: str | None, *, lost: Iterable[str]) -> None:

@@ -155,6 +155,25 @@ def intent_in(file: Path, created: Created, *, records: "Custody") -> Intent:
     )
 
 
+def name_of(file: Path) -> str:
+    """Return the name of a backup, by which it is on record wherever it is."""
+    return "/".join(file.absolute().parts[-3:])
+
+
+def recipient_text(text: str) -> str:
+    """Return a recipient as it is on record. Raise UsageFault for what is none."""
+    from mfa_kit.adapters import agefile
+
+    return agefile.recipients([text])[0].text
+
+
+def of(created: Created) -> str:
+    """Return the label in a QR code."""
+    from mfa_kit import keyuri
+
+    return keyuri.label_of(created.uri)
+
+
 def labelled(created: Created) -> tuple[str, str]:
     """Return the device and the account, or its alias, that the label in a QR code tells."""
     from mfa_kit import keyuri

@@ -150,7 +150,9 @@ def info(wanted: str | None) -> dict[str, Any]:
     return _row(key) | {"oath_used": len(names), "oath_identity": key.identity, "credentials": names}
 
 
-def restore(file: Path, identities: Sequence[Path], wanted: str | None, *, touch: bool, path: str | None) -> dict[str, Any]:
+def restore(
+    file: Path, identities: Sequence[Path], wanted: str | None, *, touch: bool, path: str | None
+) -> dict[str, Any]:
     """Put the seed of a sealed backup on a key, proved by its codes."""
     from mfa_kit.adapters.oath import card
     from mfa_kit.cli.kit import backup

@@ -88,18 +88,17 @@ def _batch(
     try:
         for backup in batch:
             untouched.discard(backup.name)
-            answer = "OK"
             try:
-                if _one(backup, done, vault=vault, keys=keys, begun=backup.name in begun):
-                    done.done.append(backup)
-                else:
-                    done.were.append(backup)
-                settled.append(backup.name)
+                new = _one(backup, done, vault=vault, keys=keys, begun=backup.name in begun)
             except IntegrityFault as fault:
-                answer = "Failed"
                 done.failed.append((backup, str(fault)))
                 untouched.add(backup.name)
-            calls.append(event("RekeyBackup", backup.path, answer))
+                calls.append(event("RekeyBackup", backup.path, "Failed"))
+                continue
+            (done.done if new else done.were).append(backup)
+            settled.append(backup.name)
+            if new:
+                calls.append(event("RekeyBackup", backup.path, "OK"))
     finally:
         ledger.called(*calls)
         records.only(settled, vault.recipients())
