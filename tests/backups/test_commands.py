@@ -82,7 +82,10 @@ FILES: dict[str, tuple[Bad, str]] = {
     "no image": (lambda _, seal: seal(b"hello"), "not an image"),
     "no QR code": (lambda _, seal: seal(picture()), "there is no QR code"),
     "not an otpauth URI": (lambda _, seal: seal(picture("https://example.com")), "no otpauth URI"),
-    "not of AWS": (lambda _, seal: seal(picture("otpauth://totp/a?secret=AAAAAAAA&digits=8")), "not of an AWS device"),
+    "not of AWS": (
+        lambda _, seal: seal(picture(f"otpauth://totp/a?secret={'A' * 32}&digits=8")),
+        "not of an AWS device",
+    ),
     "several QR codes": (lambda _, seal: seal(picture("one", "two")), "2 QR codes"),
 }
 
