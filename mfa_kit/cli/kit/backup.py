@@ -58,7 +58,7 @@ def show_backup(file: Path, keys: Sequence[Path], out: Path) -> None:
 
 def verify_backups(files: Iterable[Path], keys: Sequence[Path]) -> list[Verified]:
     """Open each backup and read its QR code: the label in it is proof that it can be used, and no secret."""
-    with opening(keys) as (opened, _):
+    with opening(keys) as (opened, ledger), ledger.lightly():
         return [_verified(file, opened) for file in files]
 
 

@@ -1,6 +1,7 @@
 """All backups of a folder sealed anew, and the passphrase of this desk's identity changed."""
 
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -11,7 +12,7 @@ from mfa_kit.cli.kit.backup import event, passphrases
 from mfa_kit.cli.kit.custody import custody
 from mfa_kit.cli.kit.desk import backup_dir, harden, home
 from mfa_kit.errors import IntegrityFault, OthersSeal, UsageFault
-from mfa_kit.models import Backup, Call
+from mfa_kit.models import Backup
 from mfa_kit.otp import Secret
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from mfa_kit.adapters.ledger import Ledger
 
 # Backups after which the ledger is told how far it came; a run that was killed does these again.
-AT_ONCE = 100
+AT_ONCE = 200
+THREADS = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +31,18 @@ class Keys:
     before: "Secret[list[Identity]]"
     after: "Secret[list[Identity]]"
     all: "Secret[list[Identity]]"
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A backup was sealed anew; `opens`: an identity that was given opens it."""
+
+    opens: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Was:
+    """A backup was sealed for the new recipients before."""
 
 
 @dataclass(slots=True)
@@ -81,41 +95,50 @@ def rekey(
 def _batch(
     batch: Sequence[Backup], done: Rekeyed, *, vault: "AgeFiles", keys: Keys, ledger: "Ledger", begun: set[str]
 ) -> None:
+    """Seal a batch anew. Threads wait for the disk together, which is most of the time that a file takes."""
     records = custody(ledger)
     records.sealed([each.name for each in batch], vault.recipients())
-    calls: list[Call] = []
-    settled, untouched = [], {each.name for each in batch}
+    pool = ThreadPoolExecutor(THREADS)
     try:
-        for backup in batch:
-            untouched.discard(backup.name)
-            try:
-                new = _one(backup, done, vault=vault, keys=keys, begun=backup.name in begun)
-            except IntegrityFault as fault:
-                done.failed.append((backup, str(fault)))
-                untouched.add(backup.name)
-                calls.append(event("RekeyBackup", backup.path, "Failed"))
-                continue
-            (done.done if new else done.were).append(backup)
-            settled.append(backup.name)
-            if new:
-                calls.append(event("RekeyBackup", backup.path, "OK"))
+        tried = [(each, pool.submit(_one, each, vault=vault, keys=keys, begun=each.name in begun)) for each in batch]
+        wait(future for _, future in tried)
     finally:
+        pool.shutdown(cancel_futures=True)
+        calls, settled, untouched = [], [], []
+        for backup, future in tried:
+            match None if future.cancelled() else future.result():
+                case None:
+                    untouched.append(backup.name)
+                case Sealed() as one:
+                    done.done.append(backup)
+                    done.unopened += not one.opens
+                    settled.append(backup.name)
+                    calls.append(event("RekeyBackup", backup.path, "OK"))
+                case Was():
+                    done.were.append(backup)
+                    settled.append(backup.name)
+                case IntegrityFault() as fault:
+                    done.failed.append((backup, str(fault)))
+                    untouched.append(backup.name)
+                    calls.append(event("RekeyBackup", backup.path, "Failed"))
         ledger.called(*calls)
         records.only(settled, vault.recipients())
         records.not_sealed(untouched)
 
 
-def _one(backup: Backup, done: Rekeyed, *, vault: "AgeFiles", keys: Keys, begun: bool) -> bool:
-    """Seal one backup anew; False where that was done before. Raise IntegrityFault."""
+def _one(backup: Backup, *, vault: "AgeFiles", keys: Keys, begun: bool) -> Sealed | Was | IntegrityFault:
+    """Seal one backup anew, unless that was done before."""
     from mfa_kit.adapters import agefile
 
     try:
-        done.unopened += not vault.rekey(backup, keys.before, proof=keys.all)
-    except OthersSeal:
-        if not begun:
-            agefile.open_backup(backup.path, keys.after)
-        return False
-    return True
+        try:
+            return Sealed(vault.rekey(backup, keys.before, proof=keys.all))
+        except OthersSeal:
+            if not begun:
+                agefile.open_backup(backup.path, keys.after)
+            return Was()
+    except IntegrityFault as fault:
+        return fault
 
 
 def own_identity(file: Path | None) -> Path:
