@@ -47,11 +47,12 @@ class Kind(StrEnum):
 
 
 class Verb(StrEnum):
-    """What a run set out to do; LOST is a revoke of a device that somebody else may have now."""
+    """What a run set out to do: LOST a revoke of a device that somebody else may have now, ADD one of what is there."""
 
     ENROLL = "enroll"
     REVOKE = "revoke"
     LOST = "lost"
+    ADD = "add"
 
 
 class Reached(StrEnum):

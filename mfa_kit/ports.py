@@ -6,7 +6,7 @@ from typing import Protocol
 
 from mfa_kit.account import Credentials, Details, Entity, PasswordPolicy, Report
 from mfa_kit.fidokey import Assertion, KeyInfo, Model, Pin, Registration, Source, Trusted, Untrusted
-from mfa_kit.models import Caller, Device, Entry, Intent, Mark, Registered
+from mfa_kit.models import Backup, Caller, Device, Entry, Intent, Mark, Registered
 from mfa_kit.otp import Created, KeyUri, Pair, Secret, Seed
 from mfa_kit.permissions import Context, Verdict
 
@@ -186,12 +186,24 @@ class Vault(Protocol):
         """Where the backup of this run will be; None when nothing is sealed here."""
         ...
 
+    def new(self, account: str, user: str, device: str, *, run: str) -> Backup:
+        """Say where a backup will be. Raise UsageFault for a name that no file can have."""
+        ...
+
+    def recipients(self) -> list[str]:
+        """For whom is sealed here."""
+        ...
+
     def find(self, entry: Entry) -> str | None:
         """Return where the backup of a run is; None when it is not here."""
         ...
 
     def seal(self, entry: Entry, uri: KeyUri) -> None:
         """Write `entry.backup` durably; never over another file."""
+        ...
+
+    def keep(self, backup: Backup, uri: KeyUri) -> None:
+        """Write a backup as seal does, of a device that was there."""
         ...
 
     def remove(self, entry: Entry) -> None:

@@ -24,6 +24,8 @@ SEGMENT = 6
 # The quiet zone on a screen.
 SCREEN_BORDER = 2
 HALVES = {(False, False): " ", (True, False): "▀", (False, True): "▄", (True, True): "█"}
+# What screenshots and cameras make. Pillow reads more, and starts a program for some.
+PICTURES = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 FORMATS = zxingcpp.BarcodeFormats(zxingcpp.BarcodeFormat.QRCode)
 
 
@@ -100,7 +102,7 @@ def read(image: Png, *, strict: bool = False) -> KeyUri:
     Strict is as the plainest scanner reads: upright, dark on light, at the size that it has.
     """
     try:
-        with Image.open(io.BytesIO(image.reveal())) as page:
+        with Image.open(io.BytesIO(image.reveal()), formats=PICTURES) as page:
             found = zxingcpp.read_barcodes(
                 page.convert("L"),
                 formats=FORMATS,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from mfa_kit.errors import AccessDenied, NoSuchEntity
-from mfa_kit.models import Caller, Device, Entry, Kind, Mark, intent_of
+from mfa_kit.models import Caller, Device, Entry, Kind, Mark, Verb, intent_of
 from mfa_kit.ports import Desk
 
 
@@ -36,11 +36,14 @@ def status(user: str, *, caller: Caller, desk: Desk) -> list[Has]:
 def _has(device: Device, user: str, *, caller: Caller, desk: Desk) -> Has:
     """Tell a device from an earlier one of the same name by the run in its tags."""
     entry = entry_of(device, user, caller=caller, desk=desk)
-    made = Made.UNKNOWN if entry is None else Made.HERE if desk.journal.find(device.serial, run=entry.run) else None
+    ours = desk.journal.find(device.serial, run=entry.run) if entry else None
+    made = Made.ELSEWHERE if entry else Made.UNKNOWN
+    if ours:
+        made = Made.UNKNOWN if ours.verb is Verb.ADD else Made.HERE
     return Has(
         user=user,
         device=device,
-        made=made or Made.ELSEWHERE,
+        made=made,
         backup=desk.vault.find(entry) if entry else None,
         certifications=_certifications(device, user, desk=desk),
     )

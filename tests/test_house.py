@@ -25,12 +25,16 @@ CONTRACTS = {
 
 # Who may look at a bare secret, and who may make a key URI: the file and the function. A new line here is a decision.
 REVEALS = {
-    ("adapters/agefile.py", "AgeFiles.seal"),
+    ("adapters/agefile.py", "AgeFiles.keep"),
+    ("adapters/agefile.py", "AgeFiles.rekey"),
     ("adapters/agefile.py", "Made.__init__"),
     ("adapters/agefile.py", "Made.sealed"),
+    ("adapters/agefile.py", "_beside"),
     ("adapters/agefile.py", "_identities"),
-    ("adapters/agefile.py", "_write"),
-    ("adapters/agefile.py", "open_backup"),
+    ("adapters/agefile.py", "_opened"),
+    ("adapters/agefile.py", "_ssh"),
+    ("adapters/agefile.py", "apart"),
+    ("adapters/agefile.py", "changed"),
     ("adapters/agefile.py", "seal_text"),
     ("adapters/fido/key.py", "FidoKey.change_pin"),
     ("adapters/fido/key.py", "FidoKey.residents"),
@@ -45,6 +49,7 @@ REVEALS = {
     ("adapters/oath/applet.py", "Applet.put"),
     ("adapters/oath/applet.py", "Applet.set_key"),
     ("adapters/oath/applet.py", "Applet.unlock"),
+    ("adapters/picture.py", "read"),
     ("adapters/seedfiles/encoding.py", "_joined"),
     ("adapters/seedfiles/encoding.py", "_written"),
     ("adapters/seedfiles/encoding.py", "from_base32"),

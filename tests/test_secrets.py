@@ -172,9 +172,12 @@ def test_no_local_of_our_frames_shows_a_secret(
         backup = json.loads(done.out)["backup"]
         opened = mfa_kit.run("backup", "verify", backup, "-i", identity_file)
         shown = mfa_kit.run("backup", "show", backup, "-i", identity_file, "-o", mfa_kit.home / "qr.png")
-    assert (done.code, opened.code, shown.code) == (0, 0, 0)
+        anew = mfa_kit.run("backup", "rekey", "-i", identity_file, "-r", recipient)
+    assert (done.code, opened.code, shown.code, anew.code) == (0, 0, 0, 0)
     assert frames.lines > 500
-    assert {"iam.py:create", "enrollment.py:make", "otp.py:codes", "agefile.py:seal"} <= set(frames.seen)
+    assert {"iam.py:create", "enrollment.py:make", "otp.py:codes", "agefile.py:seal", "agefile.py:rekey"} <= set(
+        frames.seen
+    )
     seed, identity = lab.seed(serial_of(user)), identity_file.read_text().split()[-1]
     shown_by = {
         where

@@ -4,6 +4,7 @@ Files are 0600, folders 0700, symlinks refused. A file appears whole under its n
 """
 
 import errno
+import fcntl
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -145,9 +146,18 @@ def _ssh(file: Path, text: Secret[bytes]) -> Identity:
     )
 
 
-def publics(keys: Secret[list[Identity]]) -> frozenset[str]:
-    """Return the recipients of identities, as far as they tell: an SSH key does not."""
-    return frozenset(str(each.to_public()) for each in keys.reveal() if isinstance(each, pyrage.x25519.Identity))
+def apart(keys: Secret[list[Identity]], recipients: Iterable[str]) -> tuple[Secret[list[Identity]], ...]:
+    """Return the identities that are none of these recipients', or all where each is, and those that are.
+
+    An SSH key does not tell whose it is.
+    """
+    texts = frozenset(recipients)
+
+    def theirs(key: Identity) -> bool:
+        return isinstance(key, pyrage.x25519.Identity) and str(key.to_public()) in texts
+
+    others = Secret([each for each in keys.reveal() if not theirs(each)])
+    return others if others.reveal() else keys, Secret(list(filter(theirs, keys.reveal())))
 
 
 class Made:
@@ -279,8 +289,20 @@ class AgeFiles:
         """Seal a picture of a key URI; never over another file."""
         _put(self._folder, backup, qr.png(uri, caption=_caption(backup)), self._to)
 
-    def rekey(self, backup: Backup, keys: Secret[list[Identity]]) -> bool:
-        """Seal a backup that these identities open for our recipients; tell whether one of them opens it then too.
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the folder for what changes all of it. Raise IntegrityFault while another process does."""
+        with _plain(self._folder), _existing(self._folder) as folder:
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise IntegrityFault(
+                    f"another mfa-kit is at work on {self._folder}", "wait for its end, and run this again"
+                ) from None
+            yield
+
+    def rekey(self, backup: Backup, keys: Secret[list[Identity]], *, proof: Secret[list[Identity]]) -> bool:
+        """Seal a backup that `keys` open for our recipients; tell whether one of `proof` opens it then.
 
         The new file is written beside the old one, read back, and takes its name in one step.
         """
@@ -294,7 +316,7 @@ class AgeFiles:
                 written = _octets(os.open(partial, READING, dir_fd=folder))
                 if written != sealed:
                     raise IntegrityFault(f"{path} does not read back as it was written", "check the disk")
-                opens = _opens(path, written, keys, picture)
+                opens = _opens(path, written, proof, picture)
                 now = os.stat(path.name, dir_fd=folder, follow_symlinks=False)
                 if (now.st_dev, now.st_ino) != (status.st_dev, status.st_ino):
                     raise IntegrityFault(f"{path} was changed by somebody else just now", "run this again")

@@ -4,15 +4,16 @@ A recipient that was left out when a backup was sealed anew stays on record, for
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Protocol
 
 from mfa_kit.models import Seal
 
 SEAL = """
-    insert into seals (backup, recipient, since) values (?, ?, ?)
-    on conflict (backup, recipient) do update set until = null
+    insert into seals (backup, recipient, since) select ?1, ?2, ?3
+    where not exists (select 1 from seals where backup = ?1 and recipient = ?2 and until is null)
 """
+WITHDRAW = "delete from seals where backup = ? and since = ?"
 LEAVE_OUT = """
     update seals set until = ?
     where backup = ? and until is null and recipient not in (select value from json_each(?))
@@ -38,6 +39,10 @@ class Custody:
         """Note that backups are sealed for these, or are about to be."""
         self._tables.write((SEAL, [(backup, each, self._now) for backup in backups for each in recipients]))
 
+    def not_sealed(self, backups: Iterable[str]) -> None:
+        """Take back what was noted with this object, for what did not come to be."""
+        self._tables.write((WITHDRAW, [(backup, self._now) for backup in backups]))
+
     def only(self, backups: Iterable[str], recipients: Sequence[str]) -> None:
         """Note that backups are sealed for nobody else any more."""
         self._tables.write((LEAVE_OUT, [(self._now, backup, json.dumps(recipients)) for backup in backups]))
@@ -54,10 +59,22 @@ class Custody:
         """Return when each backup last gave the right code, as Unix seconds."""
         return dict(self._tables.select("select backup, max(at) from drills where result = 'proved' group by backup"))
 
-    def lost(self, account: str, device: str) -> list[str]:
-        """Return the runs under which a device of this name was reported lost."""
+    def gone(self) -> set[str]:
+        """Return the places of backups whose device is gone, as far as this desk knows."""
+        rows = self._tables.select("select backup from journal where reached in ('undone', 'revoked')")
+        return {backup for (backup,) in rows if backup}
+
+    def lost(self, account: str | None, devices: Collection[str]) -> list[str]:
+        """Return the runs under which devices of these names were reported lost."""
         rows = self._tables.select(
-            "select run from journal where verb = 'lost' and intent ->> '$.account' = ? and intent ->> '$.name' = ?",
-            (account, device),
+            "select run, intent ->> '$.name' from journal where verb = 'lost' and ?1 in (intent ->> '$.account', '')",
+            (account or "",),
         )
-        return [run for (run,) in rows]
+        return [run for run, name in rows if name in devices]
+
+    def path(self, run: str, device: str) -> str:
+        """Return the IAM path of a device that this desk made, which is part of its name on a key."""
+        rows = self._tables.select(
+            "select intent ->> '$.path' from journal where run = ? and intent ->> '$.name' = ?", (run, device)
+        )
+        return str(rows[0][0]) if rows else "/"

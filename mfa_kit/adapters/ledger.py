@@ -48,7 +48,7 @@ MIGRATIONS = (
     """
     create table seals (
         backup text not null, recipient text not null, since real not null, until real,
-        primary key (backup, recipient)
+        primary key (backup, recipient, since)
     ) without rowid;
     create table drills (id integer primary key, at real not null, backup text not null, result text not null);
     create index drills_of on drills (backup, at);
@@ -83,6 +83,7 @@ MIGRATIONS = (
     """,
 )
 OPEN = "reached in ('intent', 'created', 'revoking')"
+EVENT = "insert into events (at, operation, user, serial, request_id, answer, file) values (?, ?, ?, ?, ?, ?, ?)"
 HISTORY = """
     select at, what, answer, user, device, file, reference from (
         select at, operation as what, answer, user, serial as device, file, request_id as reference from events
@@ -100,6 +101,7 @@ HISTORY = """
 WORDS = {
     Verb.ENROLL: "enrollment",
     Verb.REVOKE: "revocation",
+    Verb.ADD: "backup of a device that was there",
     Verb.LOST: "revocation of a lost device",
     Reached.INTENT: "asked for, and not answered",
     Reached.CREATED: "half-made",
@@ -261,16 +263,28 @@ class Ledger:
         at = self._clock()
         self.write(
             (
-                (
-                    "insert into events (at, operation, user, serial, request_id, answer, file)"
-                    " values (?, ?, ?, ?, ?, ?, ?)"
-                ),
+                EVENT,
                 [
                     (at, call.operation, call.user, call.serial, call.request_id, call.answer, call.file)
                     for call in calls
                 ],
             )
         )
+
+    @contextmanager
+    def lightly(self) -> Iterator[None]:
+        """Within, what is noted outlives this process at once, and a power cut from the end on: for thousands of notes.
+
+        SQLite, "PRAGMA synchronous": in WAL mode a commit is not waited for, and a checkpoint is.
+        """
+        with self._plain(), self._lock:
+            self._db.execute("pragma synchronous = normal")
+        try:
+            yield
+        finally:
+            with self._plain(), self._lock:
+                self._db.execute("pragma synchronous = full")
+                self._db.execute("pragma wal_checkpoint(passive)").fetchall()
 
     def history(self, *, user: str | None = None, since: float = 0.0) -> list[Happened]:
         """Return what happened from a Unix time on, oldest first: calls, ends of runs, and what is half-made."""

@@ -1,17 +1,18 @@
-"""`mfa-kit backup`: list, show, restore, verify. What is in a backup never reaches stdout."""
+"""`mfa-kit backup`: what there is to do with sealed backups. What is in a backup never reaches stdout."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from mfa_kit.cli import flags, report, stderr
 from mfa_kit.cli.keys import WHICH, passphrase_fd, password_stdin
-from mfa_kit.errors import IntegrityFault, UsageFault
+from mfa_kit.errors import UsageFault
 
 
 @click.group(cls=flags.Noun)
 def backup() -> None:
-    """List, open and check sealed backups."""
+    """Make, open, check and look after sealed backups."""
 
 
 @backup.command("list")
@@ -52,32 +53,142 @@ def show(*, file: Path, keys: tuple[Path, ...], out: Path) -> None:
 
 
 @backup.command()
+@click.argument("user", required=False)
+@click.option("--root", is_flag=True, help="The device of the account's root user.")
+@click.option("--image", required=True, metavar="FILE|-", help="Picture of the QR code, PNG or JPEG; - is stdin.")
+@flags.DEVICE
+@flags.RECIPIENT
+@flags.RECIPIENTS_FILE
+@flags.PASSPHRASE
+@passphrase_fd
+@flags.BACKUP_DIR
+@click.option("--shred", is_flag=True, help="Overwrite and remove the picture when the backup is sealed.")
+def add(*, user: str | None, root: bool, image: str, wanted: str | None, shred: bool, **sealing: Any) -> None:
+    """Seal a QR code that somebody else showed: the console's, an old screenshot, an authenticator app's export.
+
+    A code of the device proves that it is the right one.
+    """
+    from mfa_kit.cli.deeds import backup_add
+    from mfa_kit.cli.deeds.enroll import Sealing
+
+    backup_add.add(user, root=root, image=image, wanted=wanted, sealing=Sealing(**sealing), shred=shred)
+
+
+@backup.command()
 @click.argument("file", type=Path)
 @flags.identity(required=True)
 @passphrase_fd
-@click.option("--to", "_kind", type=click.Choice(["oath"]), required=True, help="What gets the seed: a key with OATH.")
+@click.option("--to", "kind", type=click.Choice(["oath", "phone"]), required=True, help="A key with OATH, or a phone.")
 @WHICH
-@click.option("--touch/--no-touch", default=True, show_default=True, help="Whether each code takes a touch.")
-@click.option("--path", default="/", show_default=True, help="IAM path of the device, which no backup tells.")
+@click.option("--touch/--no-touch", default=True, show_default=True, help="Whether each code of a key takes a touch.")
+@click.option("--path", help="IAM path of the device, where another desk made it [as this desk's journal has it].")
 @password_stdin
-def restore(*, file: Path, keys: tuple[Path, ...], _kind: str, wanted: str | None, touch: bool, path: str) -> None:
-    """Put the seed in FILE on one more key: its codes are then the same as the first one's."""
+def restore(
+    *, file: Path, keys: tuple[Path, ...], kind: str, wanted: str | None, touch: bool, path: str | None
+) -> None:
+    """Put the seed in FILE on one more device: its codes are then the same as the first one's.
+
+    A device that was reported lost is refused, for its finder has them too.
+    """
+    if kind == "phone":
+        from mfa_kit.cli.deeds import backup as deeds
+
+        deeds.restore_to_phone(file, keys)
+        return
     from mfa_kit.cli.kit import oath
 
     report.one("backup-restore", oath.restore(file, keys, wanted, touch=touch, path=path), output=flags.common().output)
 
 
 @backup.command()
-@click.argument("files", type=Path, nargs=-1, required=True)
+@click.argument("files", type=Path, nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="All backups of this desk.")
+@flags.BACKUP_DIR
 @flags.identity(required=True)
 @passphrase_fd
-def verify(*, files: tuple[Path, ...], keys: tuple[Path, ...]) -> int:
+def verify(*, files: tuple[Path, ...], everything: bool, backup_dir: Path | None, keys: tuple[Path, ...]) -> int:
     """Show that FILES open and hold a QR code for AWS. All are tried; ends with 5 when one is no good."""
-    from mfa_kit.cli.kit import backup as kit
+    from mfa_kit.cli.deeds import backup as deeds
 
-    rows = [
-        {"file": str(each.file), "opens": each.fault is None, "label": each.label, "fault": each.fault}
-        for each in kit.verify_backups(files, keys)
-    ]
-    report.many("backup-verify", rows, output=flags.common().output, empty="")
-    return 0 if all(row["opens"] for row in rows) else IntegrityFault.exit_code
+    return deeds.verify(files, keys, everything=everything, backup_dir=backup_dir)
+
+
+@backup.command()
+@click.argument("files", type=Path, nargs=-1)
+@click.option("--user", metavar="USER", help="The backups of one user [of all].")
+@flags.BACKUP_DIR
+@flags.identity(required=True)
+@passphrase_fd
+@click.option(
+    "--from",
+    "source",
+    type=click.Choice(["phone", "oath"]),
+    default="phone",
+    show_default=True,
+    help="Where the codes come from: typed off a phone, or a key with OATH.",
+)
+@WHICH
+@password_stdin
+def drill(*, files: tuple[Path, ...], keys: tuple[Path, ...], source: str, wanted: str | None, **where: Any) -> int:
+    """Open FILES, or all backups, and hold each to a code of its device; the ledger remembers when.
+
+    Ends with 1 unless at least one is right and none is wrong.
+    """
+    from mfa_kit.cli.deeds import backup as deeds
+
+    return deeds.drill(files, keys, source=source, wanted=wanted, **where)
+
+
+@backup.command()
+@flags.BACKUP_DIR
+@flags.identity(required=True)
+@passphrase_fd
+@flags.RECIPIENT
+@flags.RECIPIENTS_FILE
+def rekey(*, backup_dir: Path | None, keys: tuple[Path, ...], to: tuple[str, ...], to_files: tuple[Path, ...]) -> int:
+    """Seal all backups for these recipients and nobody else, one by one; run it again after it stopped.
+
+    Copies that were made before open with the old key as ever.
+    """
+    from mfa_kit.cli.deeds import backup as deeds
+
+    return deeds.rekey(keys, to, to_files, backup_dir=backup_dir)
+
+
+@backup.command()
+@click.option("-r", "--recipient", required=True, metavar="RECIPIENT", help="The age or SSH key that is lost.")
+@flags.BACKUP_DIR
+def exposed(*, recipient: str, backup_dir: Path | None) -> None:
+    """List the devices to replace when RECIPIENT's key is in wrong hands, those that were sealed anew among them."""
+    from mfa_kit.cli.deeds import backup as deeds
+
+    deeds.exposed(recipient, backup_dir=backup_dir)
+
+
+@backup.command()
+@click.argument("user", required=False)
+@flags.BACKUP_DIR
+def recipients(*, user: str | None, backup_dir: Path | None) -> None:
+    """Show who can open which backup, as far as this desk knows."""
+    from mfa_kit.cli.deeds import backup as deeds
+
+    deeds.recipients(user, backup_dir=backup_dir)
+
+
+@backup.command()
+@click.option("--days", type=click.IntRange(min=1), metavar="N", help="Also of devices gone, when made N days ago.")
+@flags.BACKUP_DIR
+def prune(*, days: int | None, backup_dir: Path | None) -> None:
+    """Remove the backups of users who left; what IAM still has keeps its backup."""
+    from mfa_kit.cli.deeds import backup as deeds
+
+    deeds.prune(days=days, backup_dir=backup_dir)
+
+
+@backup.command()
+@click.argument("file", type=Path, required=False)
+def passphrase(*, file: Path | None) -> None:
+    """Change the passphrase of this desk's identity, or of the identity FILE; no backup is touched."""
+    from mfa_kit.cli.deeds import backup as deeds
+
+    deeds.passphrase(file)

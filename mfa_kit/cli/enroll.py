@@ -77,15 +77,9 @@ MAKING = (
     click.option("--with", "kind", type=click.Choice(list(KINDS)), help="Kind of device."),
     click.option("--name", help="Name of the device in IAM [the user's, then USER-2 and so on]."),
     click.option("--path", default="/", help="IAM path of the device."),
-    click.option(
-        "-r", "--recipient", "to", multiple=True, metavar="RECIPIENT", help="Seal the backup to an age or SSH key."
-    ),
-    click.option(
-        "-R", "--recipients-file", "to_files", multiple=True, type=Path, metavar="FILE", help="Recipients, one a line."
-    ),
-    click.option(
-        "--passphrase", is_flag=True, help="Seal the backup to this desk's identity, which a passphrase opens."
-    ),
+    flags.RECIPIENT,
+    flags.RECIPIENTS_FILE,
+    flags.PASSPHRASE,
     keys.passphrase_fd,
     flags.BACKUP_DIR,
 )

@@ -52,6 +52,15 @@ def written(at: float) -> str:
 
 
 DEVICE = click.option("--mfa-device", "wanted", metavar="NAME|ARN", help="Which device, when the user has several.")
+RECIPIENT = click.option(
+    "-r", "--recipient", "to", multiple=True, metavar="RECIPIENT", help="Seal the backup to an age or SSH key."
+)
+RECIPIENTS_FILE = click.option(
+    "-R", "--recipients-file", "to_files", multiple=True, type=Path, metavar="FILE", help="Recipients, one a line."
+)
+PASSPHRASE = click.option(
+    "--passphrase", is_flag=True, help="Seal the backup to this desk's identity, which a passphrase opens."
+)
 BACKUP_DIR = click.option("--backup-dir", type=Path, metavar="DIR", help="Where sealed backups are.")
 
 

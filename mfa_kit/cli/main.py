@@ -28,7 +28,7 @@ VERBS = {
     "verify": ("verify", "Prove that a key is fit, and that a user's device answers."),
     "key": ("key", "List the keys that are plugged in, and look after them."),
     "token": ("token", "Import, list and accept display tokens."),
-    "backup": ("backup", "List, open and check sealed backups."),
+    "backup": ("backup", "Make, open, check and look after sealed backups."),
     "ledger": ("ledger", "Show what this desk did, with AWS request ids."),
     "doctor": ("doctor", "Check this desk: credentials, clock, rights, folders, terminal."),
     "config": ("config", "Look at the configuration file."),

@@ -10,6 +10,8 @@ import click
 from mfa_kit.cli import flags, report
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mfa_kit import status as use_case
 
 # Threads that ask for a user each: what IAM's unpublished rates are known to bear.
@@ -19,28 +21,50 @@ AT_ONCE = 8
 @click.command(cls=flags.Verb)
 @click.argument("user", required=False)
 @flags.BACKUP_DIR
-def status(*, user: str | None, backup_dir: Path | None) -> None:
-    """Show USER's MFA devices, or everybody's: kind, since when, who made it, and where its backup is."""
+@click.option(
+    "--drilled-within",
+    type=flags.Age(),
+    default="90d",
+    show_default=True,
+    metavar="AGE",
+    help="Name the devices whose backup was not drilled for so long.",
+)
+def status(*, user: str | None, backup_dir: Path | None, drilled_within: float) -> None:
+    """Show USER's MFA devices, or everybody's: kind, since when, who made it, where its backup is, its last drill."""
+    import time
     from concurrent.futures import ThreadPoolExecutor
 
     from mfa_kit import status as use_case
+    from mfa_kit.cli.kit import backup as backups
     from mfa_kit.cli.kit import desk as kit
     from mfa_kit.enrollment import user_named
 
     common = flags.common()
+    with backups.remembered() as records:
+        drills = records.drills()
     with kit.desk(common, vault=kit.vault((), (), backup_dir)) as (desk, caller):
         names = [user_named(user, caller=caller, inventory=desk.inventory)] if user else desk.inventory.users()
         with ThreadPoolExecutor(AT_ONCE) as pool:
             found = list(pool.map(lambda name: use_case.status(name, caller=caller, desk=desk), names))
+        everything = [each for devices in found for each in devices]
+        rows = [_row(each, drills, since=time.time() - drilled_within) for each in everything]
+        if due := sum(bool(row["drill_due"]) for row in rows):
+            days = f"{drilled_within / 86400:g} days"
+            desk.progress.note(f"{due} backups were not drilled for {days}: mfa-kit backup drill -i IDENTITY")
         report.many(
             "status",
-            [_row(each) for devices in found for each in devices],
+            rows,
             output=common.output,
             empty=f"there is no user in account {caller.account}",
         )
 
 
-def _row(has: use_case.Has) -> report.Row:
+def _row(has: use_case.Has, drills: Mapping[str, float], *, since: float) -> report.Row:
+    from mfa_kit.backups import drill_due
+    from mfa_kit.cli.kit.backup import by_name, name_of
+
+    sealed = by_name([name_of(Path(has.backup))])[0] if has.backup else None
+    drilled = drills.get(sealed.name) if sealed else None
     return {
         "user": has.user,
         "kind": has.device.kind if has.device else "none",
@@ -48,5 +72,7 @@ def _row(has: use_case.Has) -> report.Row:
         "since": flags.written(has.device.since) if has.device and has.device.since else None,
         "made": has.made,
         "backup": has.backup,
+        "drilled": flags.written(drilled) if drilled else None,
+        "drill_due": drill_due(sealed, drills, since=since) if sealed else None,
         "certifications": has.certifications,
     }

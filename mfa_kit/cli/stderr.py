@@ -3,9 +3,12 @@
 import os
 import sys
 import unicodedata
-from typing import TextIO
+from collections.abc import Iterator, Sequence
+from typing import TextIO, TypeVar
 
 import click
+
+T = TypeVar("T")
 
 
 def printable(text: str) -> str:
@@ -46,3 +49,14 @@ class Talk:
 
     def note(self, text: str) -> None:
         _say(text)
+
+
+def counted(items: Sequence[T], doing: str, *, plain: bool) -> Iterator[T]:
+    """Yield items while a bar on the terminal tells how far it is; without a terminal there is none."""
+    if plain or not sys.stderr.isatty():
+        yield from items
+        return
+    from rich.console import Console
+    from rich.progress import track
+
+    yield from track(items, description=doing, console=Console(stderr=True), transient=True)

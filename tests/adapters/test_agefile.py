@@ -416,14 +416,14 @@ def test_a_file_without_a_usable_identity_is_told(octets: bytes, tmp_path: Path)
     assert "QQQQ" not in f"{caught.value} {caught.value.hint}"
 
 
-def test_an_ssh_key_with_a_passphrase_is_told(tmp_path: Path) -> None:
-    """We ask for none."""
-    arguments: list[str | Path] = ["-q", "-t", "ed25519", "-N", "secret words", "-f", tmp_path / "key"]
+@pytest.mark.parametrize("how", [["-t", "ed25519"], ["-t", "rsa", "-m", "PEM"]], ids=["openssh", "pem"])
+def test_an_ssh_key_with_a_passphrase_is_told(how: list[str], tmp_path: Path) -> None:
+    """We ask for none; age does."""
+    arguments: list[str | Path] = ["-q", *how, "-N", "secret words", "-f", tmp_path / "key"]
     subprocess.run([judge("ssh-keygen"), *arguments], check=True)
-    with pytest.raises(UsageFault, match="holds no identity that can be used"):
-        agefile.open_backup(
-            sealed(tmp_path, (tmp_path / "key.pub").read_text()), agefile.identities([tmp_path / "key"])
-        )
+    with pytest.raises(UsageFault, match="is an SSH key with a passphrase") as caught:
+        agefile.identities([tmp_path / "key"])
+    assert "age -d -i" in caught.value.hint
 
 
 def sealed(folder: Path, recipient: str) -> Path:

@@ -1,13 +1,17 @@
 """Sealed backups, for the verbs that open them."""
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mfa_kit import backups
 from mfa_kit.cli import flags, terminal
 from mfa_kit.cli import keys as options
+from mfa_kit.cli.kit.custody import custody
 from mfa_kit.cli.kit.desk import backup_dir, harden, home
 from mfa_kit.cli.kit.files import check_new, secret_from
 from mfa_kit.errors import IntegrityFault, UsageFault
@@ -16,7 +20,10 @@ from mfa_kit.otp import Created, Png, Secret
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.agefile import Identity
+    from mfa_kit.adapters.custody import Custody
     from mfa_kit.adapters.ledger import Ledger
+
+ACCOUNT = re.compile(r"\d{12}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,105 +51,77 @@ def show_backup(file: Path, keys: Sequence[Path], out: Path) -> None:
 
     harden()
     check_new(out)
-    agefile.write_new(out.absolute().parent.resolve() / out.name, _opened(file, keys))
+    with opening(keys) as (opened, _):
+        picture = opened.picture(file)
+    agefile.write_new(out.absolute().parent.resolve() / out.name, picture)
 
 
-def verify_backups(files: Sequence[Path], keys: Sequence[Path]) -> list[Verified]:
+def verify_backups(files: Iterable[Path], keys: Sequence[Path]) -> list[Verified]:
     """Open each backup and read its QR code: the label in it is proof that it can be used, and no secret."""
+    with opening(keys) as (opened, ledger), ledger.lightly():
+        return [_verified(file, opened) for file in files]
+
+
+def _verified(file: Path, opened: "Opener") -> Verified:
+    from mfa_kit import keyuri
+
+    try:
+        return Verified(file=file, label=keyuri.label_of(opened.created(file).uri))
+    except IntegrityFault as fault:
+        return Verified(file=file, fault=str(fault))
+
+
+class Opener:
+    """Opens backups with identities that are read once; the ledger remembers each opening, whatever came of it."""
+
+    def __init__(self, observe: Callable[[Call], None], secrets: "Secret[list[Identity]]") -> None:
+        self._observe, self._secrets = observe, secrets
+
+    def picture(self, file: Path) -> Png:
+        from mfa_kit.adapters import agefile
+
+        answer = "Failed"
+        try:
+            opened = agefile.open_backup(file, self._secrets)
+            answer = "OK"
+        finally:
+            self._observe(event("OpenBackup", file, answer))
+        return opened
+
+    def created(self, file: Path) -> Created:
+        """Return what IAM gave when the device was made."""
+        from mfa_kit import keyuri, qr
+
+        uri = qr.read(self.picture(file))
+        return Created(keyuri.seed_of(uri), uri)
+
+
+def opener(keys: Sequence[Path], observe: Callable[[Call], None]) -> Callable[[Path], Created]:
+    """Read identities once, with the passphrases of those that have one, to open many backups."""
+    from mfa_kit.adapters import agefile
+
+    return Opener(observe, agefile.identities(keys, passphrases())).created
+
+
+@contextmanager
+def opening(keys: Sequence[Path]) -> Iterator[tuple[Opener, "Ledger"]]:
+    """Read identities, and open the ledger."""
     from mfa_kit.adapters import agefile
     from mfa_kit.adapters.ledger import Ledger
 
     harden()
-    secrets = agefile.identities(keys, _ask())
+    secrets = agefile.identities(keys, passphrases())
     with Ledger(home()) as ledger:
-        return [_verified(file, secrets, ledger) for file in files]
+        yield Opener(ledger.called, secrets), ledger
 
 
-def _verified(file: Path, secrets: "Secret[list[Identity]]", ledger: "Ledger") -> Verified:
-    from mfa_kit import keyuri, qr
-    from mfa_kit.adapters import agefile
-
-    try:
-        picture = agefile.open_backup(file, secrets)
-    except IntegrityFault as fault:
-        ledger.called(_opening(file, "Failed"))
-        return Verified(file=file, fault=str(fault))
-    ledger.called(_opening(file, "OK"))
-    try:
-        return Verified(file=file, label=keyuri.label_of(qr.read(picture)))
-    except IntegrityFault as fault:
-        return Verified(file=file, fault=str(fault))
-
-
-def open_created(file: Path, keys: Sequence[Path]) -> Created:
-    """Open a backup, and return what IAM gave when the device was made."""
-    from mfa_kit.adapters.ledger import Ledger
-
-    with Ledger(home()) as ledger:
-        return opener(keys, ledger.called)(file)
-
-
-def opener(keys: Sequence[Path], observe: Callable[[Call], None]) -> Callable[[Path], Created]:
-    """Read identities once, to open many backups."""
-    from mfa_kit import keyuri, qr
-    from mfa_kit.adapters import agefile
-
-    secrets = agefile.identities(keys, _ask())
-
-    def opened(file: Path) -> Created:
-        uri = qr.read(_told(file, secrets, observe))
-        return Created(keyuri.seed_of(uri), uri)
-
-    return opened
-
-
-def intent_in(file: Path, created: Created) -> Intent:
-    """Return what a backup is of, for a key that is to hold its seed too.
-
-    Account and user are those that its path tells; a file that was moved has the account in its label or none at all.
-    """
-    from mfa_kit import keyuri
-    from mfa_kit.adapters import agefile
-
-    name, _, account = keyuri.label_of(created.uri).rpartition(":")[2].rpartition("@")
-    told = agefile.told(file)
-    return Intent(
-        account=told.account if told else account,
-        partition="aws",
-        user=told.user if told else name,
-        name=told.device if told else name,
-        kind=Kind.OATH,
-    )
-
-
-def _opened(file: Path, keys: Sequence[Path]) -> Png:
-    """Open a backup; the ledger remembers that, whatever came of it."""
-    from mfa_kit.adapters import agefile
-    from mfa_kit.adapters.ledger import Ledger
-
-    secrets = agefile.identities(keys, _ask())
-    with Ledger(home()) as ledger:
-        return _told(file, secrets, ledger.called)
-
-
-def _told(file: Path, secrets: "Secret[list[Identity]]", observe: Callable[[Call], None]) -> Png:
-    from mfa_kit.adapters import agefile
-
-    answer = "Failed"
-    try:
-        opened = agefile.open_backup(file, secrets)
-        answer = "OK"
-    finally:
-        observe(_opening(file, answer))
-    return opened
-
-
-def _opening(file: Path, answer: str) -> Call:
+def event(operation: str, file: Path, answer: str) -> Call:
+    """Return what the ledger remembers of a backup file."""
     from mfa_kit.adapters import agefile
 
     told = agefile.told(file)
     return Call(
-        operation="OpenBackup",
+        operation=operation,
         user=told.user if told else None,
         serial=None,
         request_id=None,
@@ -151,7 +130,101 @@ def _opening(file: Path, answer: str) -> Call:
     )
 
 
-def _ask() -> Callable[[Path], Secret[str]]:
+def open_created(file: Path, keys: Sequence[Path]) -> Created:
+    """Open a backup, and return what IAM gave when the device was made."""
+    with opening(keys) as (opened, _):
+        return opened.created(file)
+
+
+def intent_in(file: Path, created: Created, *, records: "Custody") -> Intent:
+    """Return what a backup is of, for a key that holds or is to hold its seed too.
+
+    Account and user are those that its path tells; a file that was moved has the account in its label or none at all.
+    """
+    from mfa_kit.adapters import agefile
+
+    name, account = labelled(created)
+    told = agefile.told(file)
+    return Intent(
+        account=told.account if told else account,
+        partition="aws",
+        user=told.user if told else name,
+        name=told.device if told else name,
+        kind=Kind.OATH,
+        path=records.path(told.run, told.device) if told else "/",
+    )
+
+
+def name_of(file: Path) -> str:
+    """Return the name of a backup, by which it is on record wherever it is."""
+    return "/".join(file.absolute().parts[-3:])
+
+
+def recipient_text(text: str) -> str:
+    """Return a recipient as it is on record. Raise UsageFault for what is none."""
+    from mfa_kit.adapters import agefile
+
+    return agefile.recipients([text])[0].text
+
+
+def of(created: Created) -> str:
+    """Return the label in a QR code."""
+    from mfa_kit import keyuri
+
+    return keyuri.label_of(created.uri)
+
+
+def labelled(created: Created) -> tuple[str, str]:
+    """Return the device and the account, or its alias, that the label in a QR code tells."""
+    from mfa_kit import keyuri
+
+    name, _, account = keyuri.label_of(created.uri).rpartition(":")[2].rpartition("@")
+    return name, account
+
+
+def restorable(file: Path, keys: Sequence[Path]) -> tuple[Intent, Created]:
+    """Open a backup that is to live on one more device. Raise UsageFault when its own was reported lost."""
+    from mfa_kit.adapters import agefile
+
+    told = agefile.told(file)
+    with opening(keys) as (opened, ledger):
+        created, records = opened.created(file), custody(ledger)
+        intent = intent_in(file, created, records=records)
+        account = intent.account if ACCOUNT.fullmatch(intent.account) else None
+        lost = records.lost(account, {intent.name, labelled(created)[0]})
+    backups.check_not_lost(intent.name, told.run if told else None, lost=lost)
+    return intent, created
+
+
+@contextmanager
+def remembered() -> Iterator["Custody"]:
+    """Open what this desk remembers of backups."""
+    from mfa_kit.adapters.ledger import Ledger
+
+    with Ledger(home()) as ledger:
+        yield custody(ledger)
+
+
+def by_name(names: Iterable[str]) -> list[Backup]:
+    """Return what the names of backups tell that are somewhere, or were."""
+    from mfa_kit.adapters import agefile
+
+    return [told for name in names if (told := agefile.told(Path("/", name)))]
+
+
+def prune(folder: Path | None, chosen: Sequence[Backup]) -> None:
+    """Remove backups for good; the ledger remembers each."""
+    from mfa_kit.adapters import agefile
+    from mfa_kit.adapters.ledger import Ledger
+
+    vault = agefile.AgeFiles(backup_dir(folder), [])
+    with Ledger(home()) as ledger:
+        for backup in chosen:
+            vault.discard(backup)
+            ledger.called(event("RemoveBackup", backup.path, "OK"))
+
+
+def passphrases() -> Callable[[Path], Secret[str]]:
     """Return what gives the passphrase of an identity: a file descriptor, which is read once, or a person."""
 
     @cache

@@ -18,6 +18,7 @@ from mfa_kit import models, otp
 from mfa_kit.cli import stderr, terminal
 from mfa_kit.cli.flags import Flags
 from mfa_kit.cli.kit import config
+from mfa_kit.cli.kit.custody import Remembered
 from mfa_kit.enrollment import BackupAlone
 from mfa_kit.errors import UsageFault
 from mfa_kit.models import Call, Caller, Intent, Kind
@@ -123,7 +124,7 @@ def desk(flags: Flags, *, vault: Vault) -> Iterator[tuple[Desk, Caller]]:
             Desk(
                 inventory=iam,
                 registrar=InTurn(iam, Patience(sleep=time.sleep, progress=talk)),
-                vault=vault,
+                vault=Remembered(vault, ledger),
                 journal=ledger,
                 progress=talk,
                 carrier=lambda intent: carrier(intent, iam),

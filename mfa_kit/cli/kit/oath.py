@@ -150,14 +150,16 @@ def info(wanted: str | None) -> dict[str, Any]:
     return _row(key) | {"oath_used": len(names), "oath_identity": key.identity, "credentials": names}
 
 
-def restore(file: Path, identities: Sequence[Path], wanted: str | None, *, touch: bool, path: str) -> dict[str, Any]:
+def restore(
+    file: Path, identities: Sequence[Path], wanted: str | None, *, touch: bool, path: str | None
+) -> dict[str, Any]:
     """Put the seed of a sealed backup on a key, proved by its codes."""
     from mfa_kit.adapters.oath import card
     from mfa_kit.cli.kit import backup
 
     key = choose(wanted)
-    created = backup.open_created(file, identities)
-    intent = replace(backup.intent_in(file, created), path=path)
+    intent, created = backup.restorable(file, identities)
+    intent = intent if path is None else replace(intent, path=path)
     oath_card = card.OathCard(keys(), key, way=card.Way(touch=touch), now=time.time, sleep=time.sleep)
     written = oath_card.restore(intent, created)
     return {

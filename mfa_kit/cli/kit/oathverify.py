@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mfa_kit import oathcheck
 from mfa_kit.cli.kit.oath import KEY, choose, keys
-from mfa_kit.errors import InvalidCode, UsageFault
+from mfa_kit.errors import DeviceFault, InvalidCode, UsageFault
 from mfa_kit.models import Caller, Device, Intent, Kind, intent_of
 from mfa_kit.oathkey import Plugged
 from mfa_kit.otp import Seed
@@ -66,6 +66,15 @@ def belongs(
         elif caller.user == device.user:
             accepts = partial(desk.inventory.accepts, device.serial)
         return oathcheck.belongs(claim, key, applet, now=desk.inventory.now, accepts=accepts)
+
+
+def code_of(intent: Intent, wanted: str | None, *, at: float) -> str:
+    """Return the code of a Unix time of a device's credential on a key. Raise DeviceFault when none holds it."""
+    key = _holder(intent, wanted)
+    if key is None:
+        raise DeviceFault(f"no key that is plugged in holds {intent.label}", "plug it in, or type the code of a phone")
+    with keys().open(key) as applet:
+        return applet.code(intent.label, at, touch=applet.held().get(intent.label.encode(), False))
 
 
 def _holder(intent: Intent, wanted: str | None) -> Plugged | None:

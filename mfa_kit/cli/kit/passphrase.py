@@ -61,13 +61,13 @@ def _recipient(flags: Flags) -> str:
 def _chosen(flags: Flags) -> Secret[str]:
     """Read the passphrase where `--passphrase-fd` says; else ask for one."""
     if (descriptor := keys.given("passphrase_fd")) is None:
-        return _asked(terminal.person(flags))
+        return asked(terminal.person(flags))
     if (given := secret_from(descriptor)) == Secret(""):
         raise UsageFault(f"there is no passphrase on file descriptor {descriptor}", "write it as the first line")
     return given
 
 
-def _asked(person: Interaction) -> Secret[str]:
+def asked(person: Interaction) -> Secret[str]:
     """Let a person type a passphrase, or take one that is made here; it is shown once, and typed to prove that."""
     if person.choose("passphrase", ["type one", "have one made"], instead=INSTEAD) == 0:
         return person.ask_new_secret("passphrase", instead=INSTEAD)

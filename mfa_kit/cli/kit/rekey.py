@@ -1,0 +1,161 @@
+"""All backups of a folder sealed anew, and the passphrase of this desk's identity changed."""
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mfa_kit import backups
+from mfa_kit.cli.kit.backup import event, passphrases
+from mfa_kit.cli.kit.custody import custody
+from mfa_kit.cli.kit.desk import backup_dir, harden, home
+from mfa_kit.errors import IntegrityFault, OthersSeal, UsageFault
+from mfa_kit.models import Backup
+from mfa_kit.otp import Secret
+
+if TYPE_CHECKING:
+    from mfa_kit.adapters.agefile import AgeFiles, Identity
+    from mfa_kit.adapters.ledger import Ledger
+
+# Backups after which the ledger is told how far it came; a run that was killed does these again.
+AT_ONCE = 200
+THREADS = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keys:
+    """Identities: those that open what is to be sealed anew, and those of the new recipients."""
+
+    before: "Secret[list[Identity]]"
+    after: "Secret[list[Identity]]"
+    all: "Secret[list[Identity]]"
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A backup was sealed anew; `opens`: an identity that was given opens it."""
+
+    opens: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Was:
+    """A backup was sealed for the new recipients before."""
+
+
+@dataclass(slots=True)
+class Rekeyed:
+    """What came of a folder; `unopened` were sealed for recipients whose identities were not given."""
+
+    found: int = 0
+    done: list[Backup] = field(default_factory=list)
+    were: list[Backup] = field(default_factory=list)
+    failed: list[tuple[Backup, str]] = field(default_factory=list)
+    unopened: int = 0
+
+
+def rekey(
+    folder: Path | None,
+    keys: Sequence[Path],
+    to: Sequence[str],
+    to_files: Sequence[Path],
+    *,
+    counted: Callable[[Sequence[Backup]], Iterable[Backup]],
+) -> Rekeyed:
+    """Seal each backup of a folder for these recipients and nobody else; one that fails stays as it was.
+
+    The ledger is told for whom before a file is changed, so that a run that was killed knows afterwards what it did.
+    """
+    from mfa_kit.adapters import agefile
+    from mfa_kit.adapters.ledger import Ledger
+
+    harden()
+    vault = agefile.AgeFiles(backup_dir(folder), agefile.recipients(to, to_files))
+    read = agefile.identities(keys, passphrases())
+    before, after = agefile.apart(read, vault.recipients())
+    with Ledger(home()) as ledger, vault.alone():
+        found = list(agefile.backups(backup_dir(folder)))
+        wanted = set(vault.recipients())
+        begun = {
+            each.backup.name
+            for each in backups.openers(found, custody(ledger).seals())
+            if each.recipients and wanted <= set(each.recipients)
+        }
+        done = Rekeyed(found=len(found))
+        rest = iter(counted(found))
+        while batch := list(islice(rest, AT_ONCE)):
+            _batch(
+                batch, done, vault=vault, keys=Keys(before=before, after=after, all=read), ledger=ledger, begun=begun
+            )
+    return done
+
+
+def _batch(
+    batch: Sequence[Backup], done: Rekeyed, *, vault: "AgeFiles", keys: Keys, ledger: "Ledger", begun: set[str]
+) -> None:
+    """Seal a batch anew. Threads wait for the disk together, which is most of the time that a file takes."""
+    records = custody(ledger)
+    records.sealed([each.name for each in batch], vault.recipients())
+    pool = ThreadPoolExecutor(THREADS)
+    try:
+        tried = [(each, pool.submit(_one, each, vault=vault, keys=keys, begun=each.name in begun)) for each in batch]
+        wait(future for _, future in tried)
+    finally:
+        pool.shutdown(cancel_futures=True)
+        calls, settled, untouched = [], [], []
+        for backup, future in tried:
+            match None if future.cancelled() else future.result():
+                case None:
+                    untouched.append(backup.name)
+                case Sealed() as one:
+                    done.done.append(backup)
+                    done.unopened += not one.opens
+                    settled.append(backup.name)
+                    calls.append(event("RekeyBackup", backup.path, "OK"))
+                case Was():
+                    done.were.append(backup)
+                    settled.append(backup.name)
+                case IntegrityFault() as fault:
+                    done.failed.append((backup, str(fault)))
+                    untouched.append(backup.name)
+                    calls.append(event("RekeyBackup", backup.path, "Failed"))
+        ledger.called(*calls)
+        records.only(settled, vault.recipients())
+        records.not_sealed(untouched)
+
+
+def _one(backup: Backup, *, vault: "AgeFiles", keys: Keys, begun: bool) -> Sealed | Was | IntegrityFault:
+    """Seal one backup anew, unless that was done before."""
+    from mfa_kit.adapters import agefile
+
+    try:
+        try:
+            return Sealed(vault.rekey(backup, keys.before, proof=keys.all))
+        except OthersSeal:
+            if not begun:
+                agefile.open_backup(backup.path, keys.after)
+            return Was()
+    except IntegrityFault as fault:
+        return fault
+
+
+def own_identity(file: Path | None) -> Path:
+    """Return the identity file that is meant: the one of this desk when none is named. Raise UsageFault."""
+    if file is not None:
+        return file
+    found = sorted(home().glob("identity-age1*.age"))
+    if len(found) == 1:
+        return found[0]
+    raise UsageFault(
+        f"there are {len(found)} identities with a passphrase in {home()}",
+        "name the file: mfa-kit backup passphrase FILE" if found else "a backup with --passphrase makes one",
+    )
+
+
+def change_passphrase(file: Path, before: Secret[str], after: Secret[str]) -> None:
+    """Seal an identity by another passphrase; backups are not touched."""
+    from mfa_kit.adapters import agefile
+
+    agefile.changed(file.absolute(), before, after)

@@ -1,0 +1,71 @@
+"""What the ledger remembers of backups: for whom, since when, until when; drills; losses."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mfa_kit.adapters.custody import Custody
+from mfa_kit.adapters.ledger import Ledger
+from mfa_kit.models import Entry, Intent, Reached, Seal, Verb
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with Ledger(tmp_path) as ledger:
+        yield ledger
+
+
+def test_a_seal_is_on_record_from_the_first_time_on(ledger: Ledger) -> None:
+    """To note it again changes nothing."""
+    Custody(ledger, now=1.0).sealed(["x", "y"], ["a"])
+    Custody(ledger, now=2.0).sealed(["x"], ["a", "b"])
+    assert Custody(ledger, now=3.0).seals() == [
+        Seal(backup="x", recipient="a", since=1.0),
+        Seal(backup="x", recipient="b", since=2.0),
+        Seal(backup="y", recipient="a", since=1.0),
+    ]
+
+
+def test_who_was_left_out_stays_on_record(ledger: Ledger) -> None:
+    """And who comes back has a second row."""
+    Custody(ledger, now=1.0).sealed(["x", "y"], ["a", "b"])
+    Custody(ledger, now=2.0).only(["x"], ["b"])
+    Custody(ledger, now=3.0).sealed(["x"], ["a"])
+    assert [each for each in Custody(ledger, now=4.0).seals() if each.backup == "x"] == [
+        Seal(backup="x", recipient="a", since=1.0, until=2.0),
+        Seal(backup="x", recipient="a", since=3.0),
+        Seal(backup="x", recipient="b", since=1.0),
+    ]
+
+
+def test_what_did_not_come_to_be_is_taken_back(ledger: Ledger) -> None:
+    """And nothing from before."""
+    Custody(ledger, now=1.0).sealed(["x"], ["a"])
+    later = Custody(ledger, now=2.0)
+    later.sealed(["x", "y"], ["a", "b"])
+    later.not_sealed(["x"])
+    assert [(each.backup, each.recipient) for each in later.seals()] == [("x", "a"), ("y", "a"), ("y", "b")]
+
+
+def test_only_a_right_code_is_a_drill(ledger: Ledger) -> None:
+    """The last one counts."""
+    for at, result in ((1.0, "proved"), (2.0, "proved"), (3.0, "differs")):
+        Custody(ledger, now=at).drilled("x", result)
+    Custody(ledger, now=4.0).drilled("y", "differs")
+    assert Custody(ledger, now=5.0).drills() == {"x": 2.0}
+
+
+def test_the_journal_tells_who_lost_what_and_what_is_gone(ledger: Ledger) -> None:
+    """By the name of the device, in the account where that is known; and the path of one that this desk made."""
+    intent = Intent(account="000000000000", partition="aws", user="alice", name="phone", path="/desk/")
+    run = "20261125T000000Z-0a1b2c3d"
+    entry = Entry(run=run, intent=intent, reached=Reached.CONFIRMED, backup="/b/x.png.age")
+    ledger.record(entry)
+    custody = Custody(ledger, now=1.0)
+    assert (custody.lost("000000000000", {"phone"}), custody.gone()) == ([], set())
+    ledger.record(Entry(run=run, intent=intent, verb=Verb.LOST, reached=Reached.REVOKED))
+    assert custody.lost("000000000000", {"phone"}) == custody.lost(None, {"phone", "x"}) == [run]
+    assert custody.lost("111111111111", {"phone"}) == custody.lost(None, {"x"}) == []
+    assert custody.gone() == {"/b/x.png.age"}
+    assert (custody.path(run, "phone"), custody.path(run, "other")) == ("/desk/", "/")

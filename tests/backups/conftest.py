@@ -1,0 +1,61 @@
+"""A folder of sealed backups without AWS, and keys that open them or do not."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyrage
+import pytest
+
+from mfa_kit import keyuri
+from mfa_kit.adapters import agefile
+from mfa_kit.models import Backup
+from mfa_kit.otp import Seed
+from tests.conftest import ACCOUNT, MfaKit
+
+RUN = "20261125T000000Z-0a1b2c3d"
+SEED = Seed(bytes(range(40)))
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An identity in a file, and its recipient."""
+
+    file: Path
+    recipient: str
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Callable[[str], Pair]:
+    def make(name: str) -> Pair:
+        identity = pyrage.x25519.Identity.generate()
+        file = tmp_path / f"{name}.txt"
+        file.write_text(f"{identity}\n")
+        return Pair(file, str(identity.to_public()))
+
+    return make
+
+
+@pytest.fixture
+def old(pair: Callable[[str], Pair]) -> Pair:
+    return pair("old")
+
+
+@pytest.fixture
+def new(pair: Callable[[str], Pair]) -> Pair:
+    return pair("new")
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MfaKit:
+    """Sit down at a desk that has no AWS."""
+    monkeypatch.setenv("MFA_KIT_HOME", str(tmp_path / "desk"))
+    return MfaKit(tmp_path / "desk")
+
+
+def sealed(desk: MfaKit, user: str, *recipients: str) -> Backup:
+    """Seal a backup of a user into the desk's own folder."""
+    vault = agefile.AgeFiles(desk.home / "backups", agefile.recipients(recipients))
+    backup = vault.new(ACCOUNT, user, user, run=RUN)
+    vault.keep(backup, keyuri.otpauth(SEED, label=f"{user}@{ACCOUNT}"))
+    return backup

@@ -1,0 +1,254 @@
+"""What becomes of backups on the command line: verified, exposed, pruned, shown with who opens them; and bad files."""
+
+import io
+import json
+import os
+import random
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyrage
+import pytest
+import qrcode
+from PIL import Image
+
+from mfa_kit.adapters import agefile
+from mfa_kit.adapters.ledger import Ledger
+from mfa_kit.cli.kit import backup as kit
+from mfa_kit.errors import IntegrityFault, UsageFault
+from mfa_kit.models import Backup, Entry, Intent, Reached, Verb
+from tests.backups.conftest import RUN, Pair, sealed
+from tests.conftest import ACCOUNT, MfaKit, judge
+
+
+def rows(desk: MfaKit, *words: str | Path) -> list[dict[str, Any]]:
+    done = desk.run("backup", *words, "--output", "json")
+    assert done.code == 0, done.err
+    found: list[dict[str, Any]] = json.loads(done.out)["rows"]
+    return found
+
+
+def revoked(desk: MfaKit, backup: Backup, verb: Verb = Verb.REVOKE) -> None:
+    intent = Intent(account=ACCOUNT, partition="aws", user=backup.user, name=backup.device)
+    with Ledger(desk.home) as ledger:
+        ledger.record(Entry(run=RUN, intent=intent, verb=verb, reached=Reached.REVOKED, backup=str(backup.path)))
+
+
+# verify --all
+
+
+def test_all_backups_are_verified(desk: MfaKit, old: Pair, new: Pair) -> None:
+    """And the one that does not open makes it 5."""
+    alice, bob = sealed(desk, "alice", old.recipient), sealed(desk, "bob", old.recipient)
+    found = rows(desk, "verify", "--all", "-i", old.file)
+    assert [(each["file"], each["opens"]) for each in found] == [(str(alice.path), True), (str(bob.path), True)]
+    assert desk.run("backup", "verify", "--all", "-i", new.file).code == 5
+
+
+def test_where_there_is_none_verify_says_so(desk: MfaKit, old: Pair) -> None:
+    assert desk.run("backup", "verify", "--all", "-i", old.file).out == f"no backups in {desk.home / 'backups'}\n"
+
+
+@pytest.mark.parametrize("words", [[], ["x.png.age", "--all"]])
+def test_files_or_all_never_both(words: list[str], desk: MfaKit, old: Pair) -> None:
+    done = desk.run("backup", "verify", *words, "-i", old.file)
+    assert done.code == 2
+    assert "--all" in done.err
+
+
+# bad input
+
+
+def picture(*texts: str) -> bytes:
+    """Draw QR codes beside each other; without a text the page is blank."""
+    drawn = [qrcode.make(text).get_image().convert("L") for text in texts]
+    page = Image.new("L", (sum(each.width for each in drawn) + 50, max([50, *(each.height for each in drawn)])), 255)
+    left = 0
+    for each in drawn:
+        page.paste(each, (left, 0))
+        left += each.width
+    out = io.BytesIO()
+    page.save(out, "PNG")
+    return out.getvalue()
+
+
+Bad = Callable[[bytes, Callable[[bytes], bytes]], bytes]
+FILES: dict[str, tuple[Bad, str]] = {
+    "truncated": (lambda whole, _: whole[:-20], "is damaged"),
+    "bit-flipped": (lambda whole, _: whole[:-1] + bytes([whole[-1] ^ 1]), "is damaged"),
+    "foreign": (lambda *_: b"\x89PNG", "is not a backup"),
+    "no image": (lambda _, seal: seal(b"hello"), "not an image"),
+    "no QR code": (lambda _, seal: seal(picture()), "there is no QR code"),
+    "not an otpauth URI": (lambda _, seal: seal(picture("https://example.com")), "no otpauth URI"),
+    "not of AWS": (
+        lambda _, seal: seal(picture(f"otpauth://totp/a?secret={'A' * 32}&digits=8")),
+        "not of an AWS device",
+    ),
+    "several QR codes": (lambda _, seal: seal(picture("one", "two")), "2 QR codes"),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_bad_file_is_one_sentence(name: str, desk: MfaKit, old: Pair, tmp_path: Path) -> None:
+    """Beside a good one, which is opened all the same."""
+    backup, recipient = sealed(desk, "alice", old.recipient), pyrage.x25519.Recipient.from_str(old.recipient)
+    make, said = FILES[name]
+    file = tmp_path / "bad.png.age"
+    file.write_bytes(make(backup.path.read_bytes(), lambda data: pyrage.encrypt(data, [recipient])))
+    done = desk.run("backup", "verify", file, backup.path, "-i", old.file, "--output", "json")
+    first, second = json.loads(done.out)["rows"]
+    assert (done.code, done.err, first["opens"], second["opens"]) == (5, "", False, True)
+    assert said in first["fault"]
+    assert "\n" not in first["fault"]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("link", "symbolic links"), ("pipe", "is not a backup"), (".", "Is a directory")]
+)
+def test_what_is_no_file_of_its_own_is_not_opened(
+    name: str, said: str, desk: MfaKit, old: Pair, tmp_path: Path
+) -> None:
+    """A symlink is not followed, and a pipe not waited for."""
+    backup = sealed(desk, "alice", old.recipient)
+    (tmp_path / "link").symlink_to(backup.path)
+    os.mkfifo(tmp_path / "pipe")
+    done = desk.run("backup", "show", tmp_path / name, "-i", old.file, "-o", tmp_path / "shown.png")
+    assert (done.code, done.out) == (5, "")
+    assert said in done.err
+    assert not (tmp_path / "shown.png").exists()
+
+
+def test_a_wrong_identity_opens_nothing(desk: MfaKit, old: Pair, new: Pair, tmp_path: Path) -> None:
+    """Another one, and an SSH key with a passphrase."""
+    backup = sealed(desk, "alice", old.recipient)
+    subprocess.run([judge("ssh-keygen"), "-q", "-t", "ed25519", "-N", "words", "-f", tmp_path / "ssh"], check=True)
+    for identity, code, said in ((new.file, 5, "for other identities"), (tmp_path / "ssh", 2, "with a passphrase")):
+        done = desk.run("backup", "show", backup.path, "-i", identity, "-o", tmp_path / "shown.png")
+        assert (done.code, done.out, len(done.err.splitlines())) == (code, "", 2)
+        assert said in done.err
+    assert not (tmp_path / "shown.png").exists()
+
+
+def test_a_thousand_mutations_never_open_and_never_crash(tmp_path: Path, desk: MfaKit, old: Pair) -> None:
+    """Bits turned, octets taken out and put in, pieces moved: each is told, and no picture comes out."""
+    backup = sealed(desk, "alice", old.recipient)
+    whole, dice, keys = backup.path.read_bytes(), random.Random(12), agefile.identities([old.file])
+    file = tmp_path / "mutated.png.age"
+    for _ in range(1000):
+        mutated = whole
+        while mutated == whole:
+            mutated = mutation(whole, dice)
+        file.write_bytes(mutated)
+        with pytest.raises(IntegrityFault):
+            agefile.open_backup(file, keys)
+
+
+def mutation(whole: bytes, dice: random.Random) -> bytes:
+    mutated = bytearray(whole)
+    for _ in range(dice.choice([1, 1, 2, 8])):
+        at = dice.randrange(len(mutated) if dice.random() < 0.5 else 250)  # the header is as likely as all the rest
+        match dice.randrange(5):
+            case 0:
+                mutated[at] ^= 1 << dice.randrange(8)
+            case 1:
+                del mutated[at]
+            case 2:
+                mutated.insert(at, dice.randrange(256))
+            case 3:
+                mutated[at:at] = mutated[: dice.randrange(40)]
+            case _:
+                del mutated[at : at + dice.randrange(60)]
+    return bytes(mutated)
+
+
+# exposed, recipients
+
+
+def test_what_a_lost_key_opens_is_told(desk: MfaKit, old: Pair, new: Pair) -> None:
+    """After a rekey too; what is gone is left out, what is only elsewhere is not."""
+    alice, bob, carol = (sealed(desk, user, old.recipient) for user in ("alice", "bob", "carol"))
+    assert desk.run("backup", "rekey", "-i", old.file, "-r", old.recipient, "-r", new.recipient).code == 0
+    assert desk.run("backup", "rekey", "-i", old.file, "-r", new.recipient).code == 0
+    revoked(desk, bob)
+    carol.path.unlink()
+    done = desk.run("backup", "exposed", "-r", old.recipient, "--output", "json")
+    found = json.loads(done.out)["rows"]
+    assert [(each["user"], each["known"], each["file"]) for each in found] == [
+        ("alice", True, str(alice.path)),
+        ("carol", True, None),
+    ]
+    assert all(each["since"] and each["until"] for each in found)
+    assert "mfa-kit replace USER" in done.err
+    assert rows(desk, "exposed", "-r", new.recipient)[0]["until"] is None
+
+
+def test_what_is_not_on_record_is_not_passed_over(desk: MfaKit, old: Pair, pair: Callable[[str], Pair]) -> None:
+    """An earlier version or another desk sealed it; for a key that opened nothing there is nothing."""
+    sealed(desk, "alice", old.recipient)
+    done = desk.run("backup", "exposed", "-r", pair("third").recipient, "--output", "json")
+    assert [(each["user"], each["known"]) for each in json.loads(done.out)["rows"]] == [("alice", False)]
+    assert "for whom 1 of them are sealed is not on record" in done.err
+    desk.run("backup", "rekey", "-i", old.file, "-r", old.recipient)
+    done = desk.run("backup", "exposed", "-r", pair("third").recipient)
+    assert (done.out, done.err) == ("no backup was sealed for it\n", "")
+    assert desk.run("backup", "exposed", "-r", "nonsense").code == 2
+
+
+def test_enroll_notes_for_whom_it_seals(mfa_kit: MfaKit, user: str, recipient: str) -> None:
+    """And of a user only the own backups are shown."""
+    words = ("--with", "virtual", "--codes", "generated", "-r", recipient)
+    assert mfa_kit.run("enroll", user, *words).code == 0
+    [row] = rows(mfa_kit, "recipients", user.upper())
+    assert (row["user"], row["device"], row["recipients"]) == (user, user, [recipient])
+    assert rows(mfa_kit, "recipients", "nobody") == []
+
+
+# prune
+
+
+@pytest.fixture
+def left(mfa_kit: MfaKit, users: Callable[[], str], recipient: str) -> tuple[Backup, Backup]:
+    """Seal a backup of a user whom IAM has no more, and one of a user who is there without that device."""
+    gone, there = (sealed(mfa_kit, name, recipient) for name in ("gone", users()))
+    return gone, there
+
+
+def test_backups_of_who_left_are_removed_and_that_is_recorded(mfa_kit: MfaKit, left: tuple[Backup, Backup]) -> None:
+    """Nothing goes with --dry-run; a person is asked, or --yes says so."""
+    gone, there = left
+    old_run = age(gone), age(there)
+    dry = rows(mfa_kit, "prune", "--dry-run")
+    assert [(each["outcome"], each["user"], each["why"]) for each in dry] == [("planned", "gone", "the user left")]
+    declined = mfa_kit.run("backup", "prune")
+    assert declined.code == 8
+    assert all(path.exists() for path in old_run)
+    assert [each["file"] for each in rows(mfa_kit, "prune", "--yes")] == [str(old_run[0])]
+    assert [path.exists() for path in old_run] == [False, True]
+    assert [each["user"] for each in rows(mfa_kit, "prune", "--days", "1", "--yes")] == [there.user]
+    events = [json.loads(line) for line in mfa_kit.run("ledger", "export").out.splitlines()]
+    assert [(each["what"], each["file"]) for each in events] == [("RemoveBackup", str(path)) for path in old_run]
+    assert mfa_kit.run("backup", "prune").out == "there is nothing to prune\n"
+
+
+def age(backup: Backup) -> Path:
+    """Give a backup an old run."""
+    older = backup.path.with_name(backup.path.name.replace("20261125", "20250101"))
+    return backup.path.rename(older)
+
+
+# a device that was lost
+
+
+def test_a_lost_device_is_not_restored(desk: MfaKit, old: Pair, tmp_path: Path) -> None:
+    """Under the name of its backup, and when the file was renamed."""
+    backup = sealed(desk, "alice", old.recipient)
+    intent, _ = kit.restorable(backup.path, [old.file])
+    assert (intent.account, intent.user, intent.name) == (ACCOUNT, "alice", "alice")
+    revoked(desk, backup, Verb.LOST)
+    renamed = tmp_path / "qr.age"
+    renamed.write_bytes(backup.path.read_bytes())
+    for file in (backup.path, renamed):
+        with pytest.raises(UsageFault, match="was reported lost"):
+            kit.restorable(file, [old.file])

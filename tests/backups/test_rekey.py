@@ -1,0 +1,241 @@
+"""`mfa-kit backup rekey`: each file whole, sealed for the new recipients alone, and what fails stays as it was."""
+
+import errno
+import json
+import os
+import signal
+import stat
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyrage
+import pytest
+
+from mfa_kit import keyuri, qr
+from mfa_kit.adapters import agefile
+from mfa_kit.adapters.agefile import AgeFiles
+from mfa_kit.adapters.custody import Custody
+from mfa_kit.adapters.ledger import Ledger
+from mfa_kit.errors import IntegrityFault
+from mfa_kit.otp import Png, Secret
+from tests.backups.conftest import SEED, Pair, sealed
+from tests.conftest import MfaKit, judge
+
+
+def rekey(desk: MfaKit, *words: str | Path, code: int = 0) -> dict[str, Any]:
+    done = desk.run("backup", "rekey", *words, "--output", "json")
+    assert done.code == code, done.err
+    row: dict[str, Any] = json.loads(done.out)
+    return row
+
+
+def opens(file: Path, key: Pair) -> bool:
+    """Whether Debian's age opens a file with a key, and the seed is in it."""
+    done = subprocess.run([judge("age"), "-d", "-i", key.file, file], capture_output=True, check=False)
+    return done.returncode == 0 and keyuri.seed_of(qr.read(Png(done.stdout))) == SEED
+
+
+def counts(row: dict[str, Any]) -> tuple[int, int, int, int]:
+    return row["backups"], row["rekeyed"], row["were"], row["failed"]
+
+
+def test_the_new_key_opens_them_and_the_old_one_no_more(desk: MfaKit, old: Pair, new: Pair) -> None:
+    """Each file is private, under its name, and nothing is beside it."""
+    files = [sealed(desk, user, old.recipient).path for user in ("alice", "bob")]
+    assert counts(rekey(desk, "-i", old.file, "-r", new.recipient)) == (2, 2, 0, 0)
+    for file in files:
+        assert opens(file, new)
+        assert not opens(file, old)
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert list(file.parent.iterdir()) == [file]
+
+
+def test_it_says_what_a_rekey_does_not_heal(desk: MfaKit, old: Pair, new: Pair) -> None:
+    """Copies; and where no identity of the new recipient was given, that nobody has seen it open."""
+    sealed(desk, "alice", old.recipient)
+    blind = desk.run("backup", "rekey", "-i", old.file, "-r", new.recipient)
+    assert "a rekey heals nothing there" in blind.err
+    assert "mfa-kit backup exposed -r OLD" in blind.err
+    assert "no identity that was given opens 1 of them now" in blind.err
+    seen = desk.run("backup", "rekey", "-i", new.file, "-i", old.file, "-r", old.recipient)
+    assert "no identity" not in seen.err
+
+
+def test_run_again_it_does_nothing_twice(desk: MfaKit, old: Pair, new: Pair) -> None:
+    """With the old key alone, or the new one beside it."""
+    file = sealed(desk, "alice", old.recipient).path
+    rekey(desk, "-i", old.file, "-r", new.recipient)
+    before = file.read_bytes()
+    assert counts(rekey(desk, "-i", old.file, "-r", new.recipient)) == (1, 0, 1, 0)
+    assert counts(rekey(desk, "-i", old.file, "-i", new.file, "-r", new.recipient)) == (1, 0, 1, 0)
+    assert file.read_bytes() == before
+
+
+def test_a_recipient_is_added_with_the_key_that_is_there(desk: MfaKit, old: Pair, new: Pair) -> None:
+    """-r OLD -r NEW keeps the old one."""
+    file = sealed(desk, "alice", old.recipient).path
+    rekey(desk, "-i", old.file, "-r", old.recipient, "-r", new.recipient)
+    assert opens(file, old)
+    assert opens(file, new)
+
+
+def test_an_ssh_key_goes_out_of_use_and_another_comes(desk: MfaKit, new: Pair, tmp_path: Path) -> None:
+    """A recipient is on record without the comment behind it."""
+    subprocess.run(
+        [judge("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-C", "a@b", "-f", tmp_path / "key"], check=True
+    )
+    public = (tmp_path / "key.pub").read_text().strip()
+    file = sealed(desk, "alice", new.recipient).path
+    rekey(desk, "-i", new.file, "-r", public)
+    assert opens(file, Pair(tmp_path / "key", public))
+    [row] = json.loads(desk.run("backup", "recipients", "--output", "json").out)["rows"]
+    assert row["recipients"] == [public.removesuffix(" a@b")]
+    assert counts(rekey(desk, "-i", tmp_path / "key", "-r", new.recipient)) == (1, 1, 0, 0)
+
+
+def test_what_fails_stays_and_the_rest_is_done(desk: MfaKit, old: Pair, new: Pair, pair: Callable[[str], Pair]) -> None:
+    """Another's, damaged, foreign; the ledger says of none of them that the new key opens it."""
+    good, other, damaged, foreign = (sealed(desk, user, old.recipient).path for user in "abcd")
+    other.write_bytes(pyrage.encrypt(b"x", [pyrage.x25519.Recipient.from_str(pair("third").recipient)]))
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    foreign.write_bytes(b"not a backup")
+    before = {file: file.read_bytes() for file in (other, damaged, foreign)}
+    row = rekey(desk, "-i", old.file, "-r", new.recipient, code=5)
+    assert counts(row) == (4, 1, 0, 3)
+    assert [fault.partition(" ")[0] for fault in row["faults"]] == [str(each) for each in before]
+    assert {file: file.read_bytes() for file in before} == before
+    assert opens(good, new)
+    rows = json.loads(desk.run("backup", "recipients", "--output", "json").out)["rows"]
+    assert [each["recipients"] for each in rows] == [[new.recipient], None, None, None]
+    events = [json.loads(line) for line in desk.run("ledger", "export").out.splitlines()]
+    assert [(each["what"], each["answer"]) for each in events] == [
+        ("RekeyBackup", "OK"),
+        *[("RekeyBackup", "Failed")] * 3,
+    ]
+
+
+def test_symlinks_are_not_followed(desk: MfaKit, old: Pair, new: Pair, tmp_path: Path) -> None:
+    """A file that is one is no backup; a folder that is one is refused, and what it points at is not touched."""
+    elsewhere = sealed(MfaKit(tmp_path / "other"), "bob", old.recipient).path
+    before = elsewhere.read_bytes()
+    folder = desk.home / "backups" / elsewhere.parts[-3]
+    folder.mkdir(parents=True)
+    (folder / "bob").symlink_to(elsewhere.parent)
+    (folder / "eve").mkdir()
+    (folder / "eve" / elsewhere.name).symlink_to(elsewhere)
+    row = rekey(desk, "-i", old.file, "-r", new.recipient, code=5)
+    assert counts(row) == (1, 0, 0, 1)
+    assert "Not a directory" in row["faults"][0]
+    assert elsewhere.read_bytes() == before
+
+
+def test_a_folder_is_rekeyed_by_one_process_at_a_time(desk: MfaKit, old: Pair, new: Pair) -> None:
+    """The other one says so."""
+    sealed(desk, "alice", old.recipient)
+    with AgeFiles(desk.home / "backups", []).alone():
+        done = desk.run("backup", "rekey", "-i", old.file, "-r", new.recipient)
+    assert done.code == 5
+    assert "another mfa-kit is at work on" in done.err
+
+
+@pytest.mark.parametrize("words", [["-r", "nonsense"], []])
+def test_without_a_good_recipient_nothing_is_touched(words: list[str], desk: MfaKit, old: Pair) -> None:
+    file = sealed(desk, "alice", old.recipient).path
+    before = file.read_bytes()
+    assert desk.run("backup", "rekey", "-i", old.file, *words).code == 2
+    assert file.read_bytes() == before
+
+
+def test_a_dry_run_counts(desk: MfaKit, old: Pair, new: Pair) -> None:
+    sealed(desk, "alice", old.recipient)
+    done = desk.run("backup", "rekey", "-i", old.file, "-r", new.recipient, "--dry-run", "--output", "json")
+    assert json.loads(done.out) == {
+        "schema": "mfa-kit/backup-rekey",
+        "version": 1,
+        "outcome": "planned",
+        "backups": 1,
+    }
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_it_is_finished_by_the_next_run(desk: MfaKit, old: Pair, new: Pair) -> None:
+    """Every file opens by one key or the other all the while, and the ledger names the one that it is."""
+    files = [sealed(desk, f"u{number:03}", old.recipient) for number in range(250)]
+    with Ledger(desk.home) as ledger:
+        Custody(ledger, now=1.0).sealed([each.name for each in files], [old.recipient])
+    keys = agefile.identities([old.file]), agefile.identities([new.file])
+    inodes = {each.path: each.path.stat().st_ino for each in files}
+    for after in (1, 99, 150, 230):
+        process = desk.start("backup", "rekey", "-i", old.file, "-r", new.recipient)
+        while process.poll() is None and sum(path.stat().st_ino != inode for path, inode in inodes.items()) < after:
+            pass
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+        with Ledger(desk.home) as ledger:
+            seals = Custody(ledger, now=2.0).seals()
+        for each in files:
+            may = {seal.recipient for seal in seals if seal.backup == each.name and seal.until is None}
+            assert (old, new)[opened_by(each.path, keys)].recipient in may
+    row = rekey(desk, "-i", old.file, "-r", new.recipient)
+    assert row["rekeyed"] + row["were"] == len(files)
+    assert all(opened_by(each.path, keys) == 1 for each in files)
+    assert not list((desk.home / "backups").rglob(".*"))
+    with Ledger(desk.home) as ledger:
+        assert {seal.recipient for seal in Custody(ledger, now=3.0).seals() if seal.until is None} == {new.recipient}
+
+
+def opened_by(file: Path, keys: tuple[Secret[Any], Secret[Any]]) -> int:
+    """Return which of two keys opens a file. Raise when neither does."""
+    try:
+        agefile.open_backup(file, keys[0])
+    except IntegrityFault:
+        agefile.open_backup(file, keys[1])
+        return 1
+    return 0
+
+
+def test_a_disk_that_lies_costs_nothing(desk: MfaKit, old: Pair, new: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What does not read back as it was written takes no backup's place; a disk that is full neither."""
+    file = sealed(desk, "alice", old.recipient).path
+    before, real = file.read_bytes(), os.fdopen
+
+    def lying(number: int, mode: str) -> Any:
+        opened = real(number, mode)
+        if mode == "wb":
+            opened.write(b"a")
+        return opened
+
+    monkeypatch.setattr(os, "fdopen", lying)
+    assert "does not read back" in rekey(desk, "-i", old.file, "-r", new.recipient, code=5)["faults"][0]
+
+    def full(_number: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fdopen", real)
+    monkeypatch.setattr(os, "fsync", full)
+    assert "No space left" in rekey(desk, "-i", old.file, "-r", new.recipient, code=5)["faults"][0]
+    monkeypatch.undo()
+    assert file.read_bytes() == before
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_what_another_process_changed_meanwhile_is_left_alone(
+    desk: MfaKit, old: Pair, new: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A backup that a revoke removed does not come back."""
+    backup = sealed(desk, "alice", old.recipient)
+    real = pyrage.encrypt
+
+    def meanwhile(*words: Any) -> bytes:
+        backup.path.unlink()
+        return real(*words)
+
+    monkeypatch.setattr(pyrage, "encrypt", meanwhile)
+    vault = AgeFiles(desk.home / "backups", agefile.recipients([new.recipient]))
+    key = agefile.identities([old.file])
+    with pytest.raises(IntegrityFault):
+        vault.rekey(backup, key, proof=key)
+    assert not list(backup.path.parent.iterdir())

@@ -1,0 +1,214 @@
+"""Which backups a key opens, which are due, which may go: pure rules, and a drill with a person who types."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from mfa_kit import backups, otp
+from mfa_kit.backups import Drill, Exposed, Opens, Why
+from mfa_kit.errors import NoSuchEntity, UsageFault
+from mfa_kit.models import Backup, Device, Mark, Seal
+from mfa_kit.otp import Seed
+from mfa_kit.ports import Interaction, Inventory
+
+DAY = 86400.0
+NOW = 1_800_000_000.0
+ACCOUNT = "123456789012"
+ARN = f"arn:aws:iam::{ACCOUNT}:mfa/"
+# Ten days before NOW.
+RUN = "20270105T080000Z-0a1b2c3d"
+SEED = Seed(bytes(range(40)))
+
+
+def backup(user: str = "alice", *, run: str = RUN, device: str | None = None, account: str = ACCOUNT) -> Backup:
+    device = device or user
+    path = Path(f"/b/{account}/{user}/{device}-{run}.png.age")
+    return Backup(account=account, user=user, device=device, run=run, path=path)
+
+
+def seal(of: Backup, recipient: str, since: float = 1.0, until: float | None = None) -> Seal:
+    return Seal(backup=of.name, recipient=recipient, since=since, until=until)
+
+
+def test_a_backup_has_the_same_name_in_every_folder() -> None:
+    """By which it is on record."""
+    assert backup().name == f"{ACCOUNT}/alice/alice-{RUN}.png.age"
+
+
+def test_who_can_open_is_who_was_not_left_out() -> None:
+    """And where nothing is on record that is told apart from nobody."""
+    alice, bob = backup("alice"), backup("bob")
+    seals = [seal(alice, "a"), seal(alice, "b", until=2.0), seal(alice, "c")]
+    assert backups.openers([alice, bob], seals) == [
+        Opens(backup=alice, recipients=("a", "c")),
+        Opens(backup=bob, recipients=None),
+    ]
+
+
+def test_what_a_key_ever_opened_is_exposed() -> None:
+    """A rekey heals no copy; what is not on record counts, and what is gone does not."""
+    now, once, twice, other, unknown, gone = map(backup, ("now", "once", "twice", "other", "unknown", "gone"))
+    seals = [
+        seal(now, "k", 5.0),
+        seal(once, "k", 1.0, 2.0),
+        seal(once, "l", 2.0),
+        seal(twice, "k", 1.0, 2.0),
+        seal(twice, "k", 3.0),
+        seal(other, "l"),
+        seal(gone, "k"),
+    ]
+    assert backups.exposed("k", [now, once, twice, other, unknown, gone], seals, gone={gone.name}) == [
+        Exposed(backup=now, since=5.0),
+        Exposed(backup=once, since=1.0, until=2.0),
+        Exposed(backup=twice, since=1.0),
+        Exposed(backup=unknown, since=None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("drilled", "since", "due"),
+    [({}, 0.0, False), ({}, NOW, True), ({backup().name: NOW}, NOW, False), ({backup().name: NOW - 1}, NOW, True)],
+)
+def test_a_drill_is_due_when_neither_making_nor_drill_is_young(
+    drilled: Mapping[str, float], since: float, due: bool
+) -> None:
+    assert backups.drill_due(backup(), drilled, since=since) is due
+
+
+@pytest.mark.parametrize(
+    ("run", "lost", "refused"),
+    [
+        (RUN, [], False),
+        (RUN, [RUN], True),
+        (RUN, ["20270106T000000Z-00000000"], True),
+        (RUN, ["20270101T000000Z-ffffffff"], False),
+        (None, ["20270101T000000Z-ffffffff"], True),
+        (None, [], False),
+    ],
+    ids=["never", "this run", "later", "an earlier device", "renamed", "renamed, never"],
+)
+def test_the_backup_of_a_lost_device_is_refused(run: str | None, lost: Sequence[str], refused: bool) -> None:
+    """A device of the same name that was lost before this one was made is another one."""
+    if not refused:
+        backups.check_not_lost("alice", run, lost=lost)
+        return
+    with pytest.raises(UsageFault, match="alice was reported lost") as caught:
+        backups.check_not_lost("alice", run, lost=lost)
+    assert "mfa-kit enroll" in caught.value.hint
+
+
+@dataclass
+class Person:
+    """Types what is in the list."""
+
+    types: list[str]
+    said: list[str] = field(default_factory=list)
+
+    def ask_code(self, prompt: str, *, instead: str, left: object = None) -> str:
+        return self.types.pop(0)
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+
+def code(ahead: int = 0) -> str:
+    step = otp.step(NOW) + ahead
+    return next(otp.codes(SEED, range(step, step + 1)))
+
+
+@pytest.mark.parametrize(
+    ("types", "result"),
+    [
+        ([code()], Drill.PROVED),
+        ([code(-9)], Drill.PROVED),
+        (["12345", "", "never"], Drill.SKIPPED),
+        ([""], Drill.SKIPPED),
+        (["12 34", "000001", code()], Drill.PROVED),
+        (["000001", "no", "000002", "000003", "never"], Drill.DIFFERS),
+        ([code(-30)] * 3, Drill.DIFFERS),
+    ],
+    ids=["right", "a slow phone", "left out after a slip", "left out", "right at last", "wrong thrice", "hours off"],
+)
+def test_a_drill_holds_what_is_typed_to_the_seed(types: list[str], result: Drill) -> None:
+    """Three codes that are wrong say that they differ; what is no code says nothing."""
+    person: Interaction = Person(list(types))  # type: ignore[assignment]
+    assert backups.drill(SEED, now=lambda: NOW, interaction=person, instead="") is result
+
+
+@dataclass
+class Account:
+    """What IAM says."""
+
+    has: dict[str, list[str]] = field(default_factory=dict)
+    free: list[str] = field(default_factory=list)
+    runs: dict[str, str | Mark] = field(default_factory=dict)
+    unlisted: set[str] = field(default_factory=set)
+
+    def now(self) -> float:
+        return NOW
+
+    def users(self) -> list[str]:
+        return [name for name in self.has if name not in self.unlisted]
+
+    def unassigned(self) -> list[str]:
+        return self.free
+
+    def devices(self, user: str) -> list[Device]:
+        if user not in self.has:
+            raise NoSuchEntity("no such user")
+        return [Device(serial, user) for serial in self.has[user]]
+
+    def run_of(self, serial: str) -> str | Mark:
+        return self.runs.get(serial, Mark.ABSENT)
+
+
+def prunable(account: Account, *found: Backup, older: float | None = None) -> list[tuple[Backup, Why]]:
+    inventory: Inventory = account  # type: ignore[assignment]
+    return list(backups.prunable(found, account=ACCOUNT, older=older, inventory=inventory))
+
+
+def test_a_user_who_left_needs_no_backup() -> None:
+    """Of any of the devices."""
+    one, two = backup("gone"), backup("gone", device="gone-2")
+    assert prunable(Account(), one, two) == [(one, Why.LEFT), (two, Why.LEFT)]
+
+
+def test_a_user_whom_the_listing_leaves_out_is_asked_for() -> None:
+    """Listings lag; the user's own devices decide."""
+    account = Account(has={"alice": []}, unlisted={"alice"})
+    assert prunable(account, backup()) == []
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        backup("gone", account="999999999999"),
+        backup("root"),
+        backup("gone", run="20270115T070000Z-0a1b2c3d"),
+    ],
+    ids=["another account", "root", "young"],
+)
+def test_what_iam_says_nothing_of_stays(found: Backup) -> None:
+    assert prunable(Account(), found, older=0.0) == []
+
+
+@pytest.mark.parametrize(
+    ("runs", "gone"),
+    [
+        ({ARN + "Alice": RUN}, False),
+        ({ARN + "Alice": Mark.UNTAGGED}, False),
+        ({ARN + "Alice": "other"}, True),
+        ({}, True),
+    ],
+    ids=["its own", "untagged", "another run's", "absent"],
+)
+@pytest.mark.parametrize("free", [True, False])
+def test_a_device_that_may_be_there_keeps_its_backup(runs: dict[str, str | Mark], gone: bool, free: bool) -> None:
+    """Whoever has it, or nobody; names are told without their case."""
+    account = Account(has={"Alice": [] if free else [ARN + "Alice"]}, free=[ARN + "Alice"] if free else [], runs=runs)
+    found = backup("Alice", device="alice")
+    assert prunable(account, found, older=9 * DAY) == ([(found, Why.GONE)] if gone else [])
+    assert prunable(account, found) == []
+    assert prunable(account, found, older=11 * DAY) == []

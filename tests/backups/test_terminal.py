@@ -1,0 +1,401 @@
+"""Backups at a terminal: a picture is added, a new phone is given a seed, phones are drilled, a passphrase changed."""
+
+import base64
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import boto3
+import pyotp
+import pytest
+import qrcode
+
+from mfa_kit import keyuri, qr
+from mfa_kit.adapters.ledger import Ledger
+from mfa_kit.lab.server import Lab
+from mfa_kit.models import Entry, Intent, Reached, Verb
+from mfa_kit.otp import Png, Seed
+from tests.conftest import ACCOUNT, judge
+from tests.terminal.conftest import environment
+from tests.terminal.window import DARK, Window, picture, read
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+MFA_KIT = (sys.executable, "-m", "mfa_kit")
+SEED = bytes(range(40))
+SERIAL = f"arn:aws:iam::{ACCOUNT}:mfa/alice"
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    with Lab(users=("alice",)) as lab:
+        yield lab
+
+
+class Desk:
+    """A desk with a terminal, an identity and its recipient."""
+
+    def __init__(self, lab: Lab, folder: Path) -> None:
+        self.lab, self.folder, self.env = lab, folder, environment(lab, folder)
+        self.home = folder / "home"
+        subprocess.run([judge("age-keygen"), "-o", folder / "id.txt"], check=True, capture_output=True)
+        self.recipient = self.age_keygen(folder / "id.txt")
+
+    @staticmethod
+    def age_keygen(file: Path) -> str:
+        done = subprocess.run(["age-keygen", "-y", file], check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    def window(self, *words: str) -> Window:
+        return Window([*MFA_KIT, *words], env=self.env, cwd=self.folder)
+
+    def run(self, *words: str | Path) -> subprocess.CompletedProcess[str]:
+        command = [*MFA_KIT, *map(str, words)]
+        return subprocess.run(
+            command,
+            env=self.env,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def enroll(self, seal: bool = True) -> Path:
+        """Give alice a device whose seed is only sealed; without a seal the backup is lost at once."""
+        done = self.run(
+            "enroll", "alice", "--with", "virtual", "--codes", "generated", "-r", self.recipient, "--output", "json"
+        )
+        backup = Path(json.loads(done.stdout)["backup"])
+        if not seal:
+            backup.unlink()
+        return backup
+
+    def seed(self) -> bytes:
+        return self.lab.seed(SERIAL)
+
+    def code(self, seed: bytes | None = None) -> str:
+        return pyotp.TOTP(base64.b32encode(seed or self.seed()).decode()).at(self.lab.account.now())
+
+    def png(self, name: str, text: str) -> None:
+        qrcode.make(text).get_image().save(self.folder / name)
+
+    def uri(self, seed: bytes, label: str = f"alice@{ACCOUNT}") -> str:
+        return keyuri.otpauth(Seed(seed), label=label).reveal()
+
+    def opened(self, backup: Path) -> bytes:
+        """Return the seed that Debian's age finds in a backup."""
+        done = subprocess.run(
+            [judge("age"), "-d", "-i", self.folder / "id.txt", backup], check=True, capture_output=True
+        )
+        return keyuri.seed_of(qr.read(Png(done.stdout))).reveal()
+
+    def silent(self, *seeds: bytes) -> None:
+        """See that no seed was written anywhere in the clear but in pictures that the user made."""
+        for file in self.folder.rglob("*"):
+            if file.is_file() and file.suffix not in {".png", ".txt"}:
+                for seed in seeds:
+                    assert base64.b32encode(seed) not in file.read_bytes(), file
+
+
+@pytest.fixture
+def desk(lab: Lab, tmp_path: Path) -> Desk:
+    return Desk(lab, tmp_path)
+
+
+def test_a_screenshot_becomes_a_backup(desk: Desk) -> None:
+    """Proved by one code; the picture is named for deletion, status shows the backup, and it opens with age."""
+    desk.enroll(seal=False)
+    desk.png("shot.png", desk.uri(desk.seed()))
+    window = desk.window("backup", "add", "alice", "--image", "shot.png", "-r", desk.recipient, "--output", "json")
+    window.see("type the code that the phone shows for alice of alice")
+    window.see("code: ")
+    window.type("000000")
+    window.see("code: ")
+    window.type(desk.code())
+    assert window.end() == 0
+    row = json.loads(window.printed("out"))
+    assert (row["outcome"], row["user"], row["shredded"]) == ("sealed", "alice", False)
+    assert "shot.png holds the seed in the clear: delete it" in window.printed("err")
+    assert (desk.folder / "shot.png").exists()
+    assert desk.opened(Path(row["backup"])) == desk.seed()
+    [device] = json.loads(desk.run("status", "alice", "--output", "json").stdout)["rows"]
+    assert (device["backup"], device["made"], device["drill_due"]) == (row["backup"], "this desk", False)
+    again = desk.window("backup", "add", "alice", "--image", "shot.png", "-r", desk.recipient)
+    assert again.end() == 2
+    assert "there is a backup of" in again.printed("err")
+    desk.silent(desk.seed())
+
+
+def test_a_device_that_another_tool_made_is_added_and_revoked_with_its_backup(desk: Desk, lab: Lab) -> None:
+    """Untagged: its maker stays unknown, and the backup goes when the device goes."""
+    iam = boto3.client(
+        "iam",
+        endpoint_url=lab.url,
+        region_name="us-east-1",
+        aws_access_key_id=lab.admin.access_key_id,
+        aws_secret_access_key=lab.admin.secret_access_key,
+    )
+    made = iam.create_virtual_mfa_device(VirtualMFADeviceName="alice")["VirtualMFADevice"]
+    totp, now = pyotp.TOTP(made["Base32StringSeed"].decode()), lab.account.now()
+    iam.enable_mfa_device(
+        UserName="alice",
+        SerialNumber=made["SerialNumber"],
+        AuthenticationCode1=totp.at(now - 30),
+        AuthenticationCode2=totp.at(now),
+    )
+    (desk.folder / "shot.png").write_bytes(made["QRCodePNG"])
+    window = desk.window(
+        "backup", "add", "alice", "--image", "shot.png", "-r", desk.recipient, "--shred", "--output", "json"
+    )
+    window.see("code: ")
+    window.type(desk.code())
+    assert window.end() == 0
+    backup = Path(json.loads(window.printed("out"))["backup"])
+    assert json.loads(window.printed("out"))["shredded"] is True
+    assert not (desk.folder / "shot.png").exists()
+    assert "overwriting does not reach" in window.printed("err")
+    [device] = json.loads(desk.run("status", "alice", "--output", "json").stdout)["rows"]
+    assert (device["backup"], device["made"]) == (str(backup), "unknown")
+    assert desk.run("revoke", "alice", "--leave-without-mfa", "--yes").returncode == 0
+    assert not backup.exists()
+
+
+def test_roots_picture_is_sealed_without_a_word_with_iam_about_root(desk: Desk) -> None:
+    """The name is the label's, and the folder that of root."""
+    desk.png("root.png", desk.uri(SEED, f"root-account-mfa-device@{ACCOUNT}"))
+    window = desk.window("backup", "add", "--root", "--image", "root.png", "-r", desk.recipient, "--output", "json")
+    window.see("code: ")
+    window.type(desk.code(SEED))
+    assert window.end() == 0
+    backup = Path(json.loads(window.printed("out"))["backup"])
+    assert backup.parent == desk.home / "backups" / ACCOUNT / "root"
+    assert backup.name.startswith("root-account-mfa-device-")
+    assert desk.opened(backup) == SEED
+
+
+def test_an_export_is_read_and_one_account_chosen(desk: Desk) -> None:
+    """Of Google Authenticator; what is of another kind is not offered."""
+    desk.enroll(seal=False)
+    accounts = [(b"counter", b"hotp", 1), (bytes(20), b"other", 2), (desk.seed(), b"Amazon:alice@alias", 2)]
+    desk.png("export.png", export(accounts))
+    window = desk.window("backup", "add", "alice", "--image", "export.png", "-r", desk.recipient, "--output", "json")
+    window.see("which account, 1 to 2: ")
+    assert "hotp" not in window.look().text()
+    window.type("2")
+    window.see("code: ")
+    window.type(desk.code())
+    assert window.end() == 0
+    assert desk.opened(Path(json.loads(window.printed("out"))["backup"])) == desk.seed()
+
+
+def export(accounts: Sequence[tuple[bytes, bytes, int]]) -> str:
+    def field(number: int, data: bytes) -> bytes:
+        return bytes([number << 3 | 2, len(data)]) + data
+
+    payload = b"".join(field(1, field(1, seed) + field(2, name) + bytes([0x30, kind])) for seed, name, kind in accounts)
+    return f"otpauth-migration://offline?data={base64.b64encode(payload).decode()}"
+
+
+def test_ctrl_c_before_the_code_seals_nothing(desk: Desk) -> None:
+    """And leaves the picture."""
+    desk.enroll(seal=False)
+    desk.png("shot.png", desk.uri(desk.seed()))
+    window = desk.window("backup", "add", "alice", "--image", "shot.png", "-r", desk.recipient, "--shred")
+    window.see("code: ")
+    window.type("\x03", end="")
+    assert window.end() == 130
+    assert not list(desk.home.rglob("*.png.age"))
+    assert (desk.folder / "shot.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["alice", "--root", "--image", "a.png"], 2, "whose device it is is not clear"),
+        (["--image", "a.png"], 2, "whose device it is is not clear"),
+        (["alice", "--image", "-", "--shred"], 2, "cannot be overwritten"),
+        (["alice", "--image", "missing.png"], 2, "No such file"),
+        (["alice", "--image", "link.png"], 2, "symbolic links"),
+        (["alice", "--image", "."], 2, "Is a directory"),
+        (["alice", "--image", "pipe"], 2, "is not a file"),
+        (["alice", "--image", "id.txt"], 5, "not an image"),
+        (["alice", "--image", "url.png"], 5, "no otpauth URI"),
+        (["alice", "--image", "hotp.png"], 5, "none is of the kind that AWS uses"),
+        (["alice", "--image", "account.png"], 2, "is of account 999999999999"),
+        (["bob", "--image", "good.png"], 4, "NoSuchEntity"),
+        (["alice", "--image", "good.png"], 2, "alice has no MFA device"),
+        (["--root", "--image", "good.png", "--mfa-device", "a/b"], 2, "is not the name of an MFA device"),
+    ],
+)
+def test_what_cannot_be_added_is_one_sentence(words: list[str], code: int, said: str, desk: Desk) -> None:
+    """Nothing is sealed, nobody is asked for a code, and the picture stays."""
+    desk.png("good.png", desk.uri(SEED))
+    desk.png("a.png", desk.uri(SEED))
+    desk.png("url.png", "https://example.com")
+    desk.png("hotp.png", export([(b"counter", b"hotp", 1)]))
+    desk.png("account.png", desk.uri(SEED, "alice@999999999999"))
+    (desk.folder / "link.png").symlink_to("good.png")
+    os.mkfifo(desk.folder / "pipe")
+    window = desk.window("backup", "add", *words, "-r", desk.recipient)
+    assert window.end() == code
+    lines = [line for line in window.printed("err").splitlines() if not line.startswith("account ")]
+    assert said in lines[0]
+    assert lines[1].startswith("  try: ")
+    assert len(lines) == 2
+    assert not list(desk.home.rglob("*.age"))
+    assert (desk.folder / "good.png").exists()
+
+
+def test_nobody_can_be_asked_so_nothing_is_added(desk: Desk) -> None:
+    """A script has no phone."""
+    done = desk.run("backup", "add", "alice", "--image", "x.png", "-r", desk.recipient)
+    assert done.returncode == 8
+    assert "no terminal" in done.stderr
+
+
+def test_a_new_phone_is_shown_the_code_and_proves_it(desk: Desk) -> None:
+    """On the alternate screen: a camera reads it there, and it is nowhere afterwards."""
+    backup = desk.enroll()
+    window = desk.window("backup", "restore", str(backup), "-i", "id.txt", "--to", "phone", "--output", "json")
+    window.see("code: ")
+    uri = read(picture(window.look(), DARK), desk.folder / "camera.png")
+    phone = pyotp.parse_uri(uri)
+    assert isinstance(phone, pyotp.TOTP)
+    window.type(phone.at(desk.lab.account.now()))
+    assert window.end() == 0
+    assert json.loads(window.printed("out"))["outcome"] == "restored"
+    assert "▀" not in window.screen.text()
+    desk.silent(desk.seed())
+
+
+def test_the_phone_of_a_lost_device_is_not_shown_its_code(desk: Desk) -> None:
+    """Its finder has the same codes."""
+    backup = desk.enroll()
+    run = backup.name.removeprefix("alice-").removesuffix(".png.age")
+    intent = Intent(account=ACCOUNT, partition="aws", user="alice", name="alice")
+    with Ledger(desk.home) as ledger:
+        ledger.record(Entry(run=run, intent=intent, verb=Verb.LOST, reached=Reached.REVOKED))
+    window = desk.window("backup", "restore", str(backup), "-i", "id.txt", "--to", "phone")
+    assert window.end() == 2
+    assert "alice was reported lost" in window.printed("err")
+    assert "▀" not in window.screen.text()
+    silent = desk.run("backup", "restore", backup, "-i", "id.txt", "--to", "phone")
+    assert silent.returncode == 8
+
+
+def test_a_drill_is_remembered(desk: Desk) -> None:
+    """By status, until it is due again; a phone that shows other codes makes it 1."""
+    backup = desk.enroll()
+    window = desk.window("backup", "drill", "-i", "id.txt", "--output", "json")
+    window.see("Enter to leave it out: ")
+    window.type(desk.code())
+    assert window.end() == 0
+    [row] = json.loads(window.printed("out"))["rows"]
+    assert (row["file"], row["result"]) == (str(backup), "proved")
+    [device] = json.loads(desk.run("status", "alice", "--output", "json").stdout)["rows"]
+    assert device["drilled"]
+    assert device["drill_due"] is False
+    due = desk.run("status", "alice", "--drilled-within", "0s", "--output", "json")
+    assert json.loads(due.stdout)["rows"][0]["drill_due"] is True
+    assert "1 backups were not drilled for 0 days" in due.stderr
+    wrong = desk.window("backup", "drill", str(backup), "-i", "id.txt", "--output", "json")
+    for _ in range(3):
+        wrong.see("Enter to leave it out: ")
+        wrong.type("000000")
+    assert wrong.end() == 1
+    assert json.loads(wrong.printed("out"))["rows"][0]["result"] == "differs"
+    desk.silent(desk.seed())
+
+
+def test_a_drill_goes_on_where_one_is_left_out_or_does_not_open(desk: Desk) -> None:
+    """Nothing was proved then, which is 1."""
+    backup = desk.enroll()
+    (desk.folder / "bad.png.age").write_bytes(backup.read_bytes()[:-1])
+    window = desk.window("backup", "drill", "bad.png.age", str(backup), "-i", "id.txt", "--output", "json")
+    window.see("Enter to leave it out: ")
+    window.type("")
+    assert window.end() == 1
+    assert [row["result"] for row in json.loads(window.printed("out"))["rows"]] == ["not opened", "skipped"]
+
+
+def test_a_passphrase_is_changed_and_the_backups_are_not_touched(desk: Desk) -> None:
+    """The old one opens the identity no more; the same backup opens by the new one."""
+    window = desk.window("enroll", "alice", "--with", "virtual", "--codes", "generated", "--output", "json")
+    window.see("passphrase, 1 to 2: ")
+    window.type("1")
+    for prompt in ("passphrase: ", "the same again: "):
+        window.see(prompt)
+        window.type("old words")
+    assert window.end() == 0
+    backup = Path(json.loads(window.printed("out"))["backup"])
+    before, [identity] = backup.read_bytes(), desk.home.glob("identity-*.age")
+    wrong = desk.window("backup", "passphrase")
+    change(wrong, "not these", "new words")
+    assert wrong.end() == 2
+    right = desk.window("backup", "passphrase", "--output", "json")
+    change(right, "old words", "new words")
+    assert right.end() == 0
+    assert json.loads(right.printed("out"))["identity"] == str(identity)
+    assert "open with the old passphrase as ever" in right.printed("err")
+    assert backup.read_bytes() == before
+    assert sorted(path.suffix for path in desk.home.glob("identity-*")) == [".age"]
+    for words, code in (("old words", 2), ("new words", 0)):
+        (desk.folder / "words").write_text(words)
+        with (desk.folder / "words").open() as file:
+            done = subprocess.run(
+                [*MFA_KIT, "backup", "verify", backup, "-i", identity, "--passphrase-fd", "0"],
+                env=desk.env,
+                stdin=file,
+                capture_output=True,
+                check=False,
+            )
+        assert done.returncode == code
+
+
+def change(window: Window, before: str, after: str) -> None:
+    window.see("as it is: ")
+    window.type(before)
+    window.see("passphrase, 1 to 2: ")
+    window.type("1")
+    for prompt in ("passphrase: ", "the same again: "):
+        window.see(prompt)
+        window.type(after)
+
+
+@pytest.mark.parametrize("words", [[], ["missing.age"]])
+def test_a_passphrase_of_what_is_not_there_is_told(words: list[str], desk: Desk) -> None:
+    """And a script is told that a person has to type it."""
+    window = desk.window("backup", "passphrase", *words)
+    if words:
+        change(window, "x", "y")
+        assert window.end() == 5
+    else:
+        assert window.end() == 2
+        assert "there are 0 identities with a passphrase" in window.printed("err")
+    desk.home.mkdir(exist_ok=True)
+    (desk.home / "identity-age1x.age").touch()
+    done = desk.run("backup", "passphrase")
+    assert done.returncode == 8
+    assert "run this at a terminal" in done.stderr
+
+
+def test_a_bar_tells_how_far_a_rekey_is(desk: Desk) -> None:
+    """On a terminal only; nothing of it on stdout."""
+    desk.enroll()
+    subprocess.run(["age-keygen", "-o", desk.folder / "new.txt"], check=True, capture_output=True)
+    new = desk.age_keygen(desk.folder / "new.txt")
+    window = Window(
+        ["/bin/sh", "-c", 'exec "$@" >out', "sh", *MFA_KIT, "backup", "rekey", "-i", "id.txt", "-r", new],
+        env=desk.env,
+        cwd=desk.folder,
+        apart=False,
+    )
+    window.see("rekey")
+    window.see("100%")
+    assert window.end() == 0
+    assert "100%" not in (desk.folder / "out").read_text()

@@ -1,0 +1,78 @@
+"""What it takes to look after backups: 5,000 sealed anew, and 5,000 verified, each by the command line as it is."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pyrage
+
+from mfa_kit import keyuri
+from mfa_kit.adapters.agefile import AgeFiles, recipients
+from mfa_kit.models import run_id
+from mfa_kit.otp import Seed
+from tests.bench.table import Row, show
+
+MANY = 5000
+ACCOUNT = "000000000000"
+
+
+def seal(folder: Path, to: str) -> None:
+    """Seal the backups of many users, each with a seed of its own."""
+    vault = AgeFiles(folder, recipients([to]))
+    for number in range(MANY):
+        name = f"user{number:04}"
+        backup = vault.new(ACCOUNT, name, name, run=run_id(time.time(), os.urandom(4)))
+        vault.keep(backup, keyuri.otpauth(Seed(os.urandom(40)), label=f"{name}@{ACCOUNT}"))
+
+
+def pair(folder: Path, name: str) -> tuple[Path, str]:
+    identity = pyrage.x25519.Identity.generate()
+    file = folder / f"{name}.txt"
+    file.write_text(f"{identity}\n")
+    return file, str(identity.to_public())
+
+
+def run(home: Path, *words: str | Path) -> tuple[float, float]:
+    """Run a command on one core; return the seconds that it took, and its CPU seconds."""
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": os.environ.get("PYTHONPATH", ""), "MFA_KIT_HOME": str(home)}
+    began = time.monotonic()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mfa_kit", "backup", *map(str, words)],
+        env=env,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}),  # noqa: PLW1509 - no threads here
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, list(map(str, words)))
+    return time.monotonic() - began, usage.ru_utime + usage.ru_stime
+
+
+def main() -> int:
+    """Measure; return the exit code."""
+    with tempfile.TemporaryDirectory() as place:
+        folder, home = Path(place), Path(place) / "home"
+        old, new = pair(folder, "old"), pair(folder, "new")
+        seal(home / "backups", old[1])
+        verify = run(home, "verify", "--all", "-i", old[0])
+        rekey = run(home, "rekey", "-i", old[0], "-r", new[1])
+        again = run(home, "rekey", "-i", old[0], "-i", new[0], "-r", new[1])
+    return show(
+        "backups",
+        [
+            Row(f"rekey of {MANY:,}", rekey[0], "s", 10),
+            Row(f"rekey of {MANY:,}, CPU", rekey[1], "s"),
+            Row(f"rekey of {MANY:,} that were done", again[0], "s", 10),
+            Row(f"verify --all of {MANY:,}", verify[0], "s", 20),
+            Row(f"verify --all of {MANY:,}, CPU", verify[1], "s"),
+        ],
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
