@@ -217,14 +217,14 @@ def test_an_enabled_device_without_a_tag_and_of_another_seed_is_told(
     assert list((home / "backups").rglob("*.age"))
 
 
-def test_what_lives_on_a_key_is_not_gone_on_with(at: AtDesk, at_lab: Lab, user: str) -> None:
-    """Its codes come from the key, not from a phone or the backup."""
+def test_what_was_burned_into_a_token_is_not_gone_on_with(at: AtDesk, at_lab: Lab, user: str) -> None:
+    """Its codes come off the display, not from a phone, a key or the backup."""
     half_made(at, at_lab, user)
     with at() as desk:
         (entry,) = desk.ledger.dead("000000000000", user=user)
-        on_key = replace(entry, run="20261125T000000Z-00000001", intent=replace(entry.intent, kind=Kind.OATH))
+        on_token = replace(entry, run="20261125T000000Z-00000001", intent=replace(entry.intent, kind=Kind.PROGRAMMABLE))
         desk.ledger.record(entry.at(Reached.UNDONE))
-        desk.ledger.record(on_key)
+        desk.ledger.record(on_token)
     with at() as desk, pytest.raises(UsageFault, match="no half-made device"):
         resume(user, desk.carrier(), opened=opened(at_lab), caller=desk.caller, desk=desk.desk)
 
