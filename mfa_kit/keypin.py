@@ -77,7 +77,7 @@ def set_policy(key: PinKey, pins: PinEntry, *, shortest: int | None, force_chang
         raise UsageFault(
             f"the shortest PIN of this key has {info.min_pin_length} characters, and that can only be raised, "
             f"to {LONGEST_PIN} at most",
-            "only a reset lowers it again: mfa-kit key reset",
+            "lower it by a reset, which erases the key: mfa-kit key reset",
         )
     if force_change and not _has_pin(info):
         raise DeviceFault("the key has no PIN that could be changed", "set one: mfa-kit key pin set")
@@ -97,7 +97,7 @@ def set_policy(key: PinKey, pins: PinEntry, *, shortest: int | None, force_chang
 def check_reset(info: KeyInfo) -> None:
     """Raise DeviceFault for a key that cannot be reset."""
     if not info.ctap2:
-        raise DeviceFault("a U2F key cannot be reset", "there is nothing on it to erase")
+        raise DeviceFault("a U2F key cannot be reset", "use it as it is: there is nothing on it to erase")
 
 
 def check_same(before: KeyInfo, after: KeyInfo) -> None:

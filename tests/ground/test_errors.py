@@ -19,6 +19,7 @@ TABLE = {
     errors.Unsettled: 4,
     errors.Unlisted: 4,
     errors.IntegrityFault: 5,
+    errors.OthersSeal: 5,
     errors.Lockout: 6,
     errors.Throttled: 7,
     errors.Declined: 8,

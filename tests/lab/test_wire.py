@@ -66,7 +66,7 @@ def test_every_answer_has_a_date_and_a_request_id(admin: Aws) -> None:
 def test_what_moto_lacks_is_an_error_of_iams_form(admin: Aws) -> None:
     """No traceback in HTML."""
     with refused("NotImplemented"):
-        admin.iam.simulate_custom_policy(PolicyInputList=["{}"], ActionNames=["iam:GetUser"])
+        admin.iam.list_organizations_features()
     with refused("NotImplemented"):
         admin.client("s3", config=Config(retries={"total_max_attempts": 1})).list_buckets()
 
