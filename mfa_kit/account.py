@@ -113,13 +113,18 @@ class PasswordPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backup:
-    """What this desk knows of the backup of a device that it made: where it is, or belongs, and when it last opened."""
+    """What this desk knows of the backup of a device that it made: where it is, or belongs; Unix seconds.
+
+    When the device was made, when the backup last opened, and when a drill last proved it.
+    """
 
     serial: str
     user: str
     file: str | None
     there: bool
+    made: float
     opened: float | None = None
+    drilled: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

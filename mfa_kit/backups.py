@@ -29,10 +29,11 @@ class Opens:
 
 
 def openers(backups: Iterable[Backup], seals: Iterable[Seal]) -> list[Opens]:
-    now: dict[str, list[str]] = {}
+    """Tell who can open each; a user's own copy is a copy of it."""
+    now: dict[str, dict[str, None]] = {}
     for seal in seals:
         if seal.until is None:
-            now.setdefault(seal.backup, []).append(seal.recipient)
+            now.setdefault(seal.backup, {})[seal.recipient] = None
     return [Opens(backup=each, recipients=tuple(now[each.name]) if each.name in now else None) for each in backups]
 
 

@@ -245,12 +245,13 @@ class Backup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seal:
-    """For whom a backup is sealed, or was until it was sealed anew; Unix seconds."""
+    """For whom a backup is sealed, or was until it was sealed anew; Unix seconds. `own`: the user's own copy of it."""
 
     backup: str
     recipient: str
     since: float
     until: float | None = None
+    own: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

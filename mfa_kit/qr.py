@@ -96,6 +96,14 @@ def png(uri: KeyUri, *, caption: str = "") -> Png:
     return drawn
 
 
+def _gray(page: Image.Image) -> Image.Image:
+    """Put what is transparent before a ground that neither dark nor light modules are lost on."""
+    if not page.has_transparency_data:
+        return page.convert("L")
+    ground = Image.new("RGBA", page.size, "gray")
+    return Image.alpha_composite(ground, page.convert("RGBA")).convert("L")
+
+
 def read(image: Png, *, strict: bool = False) -> KeyUri:
     """Return the text of the one QR symbol in an image. Raise IntegrityFault when there is none, or more than one.
 
@@ -104,7 +112,7 @@ def read(image: Png, *, strict: bool = False) -> KeyUri:
     try:
         with Image.open(io.BytesIO(image.reveal()), formats=PICTURES) as page:
             found = zxingcpp.read_barcodes(
-                page.convert("L"),
+                _gray(page),
                 formats=FORMATS,
                 try_rotate=not strict,
                 try_downscale=not strict,

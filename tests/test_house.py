@@ -35,6 +35,7 @@ REVEALS = {
     ("adapters/agefile.py", "_ssh"),
     ("adapters/agefile.py", "apart"),
     ("adapters/agefile.py", "changed"),
+    ("adapters/agefile.py", "publics"),
     ("adapters/agefile.py", "seal_text"),
     ("adapters/fido/key.py", "FidoKey.change_pin"),
     ("adapters/fido/key.py", "FidoKey.residents"),

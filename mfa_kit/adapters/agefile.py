@@ -8,7 +8,7 @@ import fcntl
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote
@@ -146,18 +146,19 @@ def _ssh(file: Path, text: Secret[bytes]) -> Identity:
     )
 
 
-def apart(keys: Secret[list[Identity]], recipients: Iterable[str]) -> tuple[Secret[list[Identity]], ...]:
-    """Return the identities that are none of these recipients', or all where each is, and those that are.
+def publics(keys: Secret[list[Identity]]) -> list[str | None]:
+    """Return each identity's recipient; None for an SSH key, which does not tell whose it is."""
+    return [str(key.to_public()) if isinstance(key, pyrage.x25519.Identity) else None for key in keys.reveal()]
 
-    An SSH key does not tell whose it is.
-    """
-    texts = frozenset(recipients)
 
-    def theirs(key: Identity) -> bool:
-        return isinstance(key, pyrage.x25519.Identity) and str(key.to_public()) in texts
-
-    others = Secret([each for each in keys.reveal() if not theirs(each)])
-    return others if others.reveal() else keys, Secret(list(filter(theirs, keys.reveal())))
+def apart(
+    keys: Secret[list[Identity]], recipients: Iterable[str]
+) -> tuple[Secret[list[Identity]], Secret[list[Identity]] | None]:
+    """Return the identities that are none of these recipients', or all where each is, and those that are, if any is."""
+    texts, told = frozenset(recipients), publics(keys)
+    others = Secret([key for key, text in zip(keys.reveal(), told, strict=True) if text not in texts])
+    theirs = Secret([key for key, text in zip(keys.reveal(), told, strict=True) if text in texts])
+    return others if others.reveal() else keys, theirs if theirs.reveal() else None
 
 
 class Made:
@@ -307,7 +308,7 @@ class AgeFiles:
         The new file is written beside the old one, read back, and takes its name in one step.
         """
         path = backup.path
-        with _plain(path), _existing(self._folder, *_above(path)) as folder:
+        with _plain(path), self._holding(path) as folder:
             file = os.open(path.name, READING, dir_fd=folder)
             status = os.fstat(file)
             picture = _opened(path, _octets(file), keys)
@@ -326,9 +327,13 @@ class AgeFiles:
 
     def discard(self, backup: Backup) -> None:
         """Remove a backup for good."""
-        with _plain(backup.path), _existing(self._folder, *_above(backup.path)) as folder:
+        with _plain(backup.path), self._holding(backup.path) as folder:
             os.unlink(backup.path.name, dir_fd=folder)
             os.fsync(folder)
+
+    def _holding(self, path: Path) -> AbstractContextManager[int]:
+        """Open the folder in which a backup of ours is, without following a symlink."""
+        return _existing(self._folder, *path.absolute().relative_to(self._folder).parts[:-1])
 
     def remove(self, entry: Entry) -> None:
         if entry.backup is None:
@@ -395,10 +400,6 @@ def _users(path: Path) -> Path:
     """Return where a user's own copy of a backup is; the path itself where that is it."""
     base = path.parents[2]
     return path if base.name == OWN else base.joinpath(OWN, *path.parts[-3:])
-
-
-def _above(path: Path) -> tuple[str, str]:
-    return path.parts[-3], path.parts[-2]
 
 
 def _caption(backup: Backup) -> str:

@@ -1,6 +1,7 @@
 """Who can open which backup, and when each was drilled: in tables of the ledger, by the names of backups.
 
 A recipient that was left out when a backup was sealed anew stays on record, for copies of the file from before do too.
+The copy that is sealed for its user alone is a file of its own, and has a name of its own.
 """
 
 import json
@@ -9,6 +10,7 @@ from typing import Any, Protocol
 
 from mfa_kit.models import Seal
 
+OWN = "users/"
 SEAL = """
     insert into seals (backup, recipient, since) select ?1, ?2, ?3
     where not exists (select 1 from seals where backup = ?1 and recipient = ?2 and until is null)
@@ -39,6 +41,10 @@ class Custody:
         """Note that backups are sealed for these, or are about to be."""
         self._tables.write((SEAL, [(backup, each, self._now) for backup in backups for each in recipients]))
 
+    def own(self, backup: str, recipient: str) -> None:
+        """Note that a copy of a backup is sealed for its user alone, or is about to be."""
+        self.sealed([OWN + backup], [recipient])
+
     def not_sealed(self, backups: Iterable[str]) -> None:
         """Take back what was noted with this object, for what did not come to be."""
         self._tables.write((WITHDRAW, [(backup, self._now) for backup in backups]))
@@ -50,7 +56,10 @@ class Custody:
     def seals(self) -> list[Seal]:
         """Return what is on record, by backup and recipient."""
         rows = self._tables.select("select backup, recipient, since, until from seals order by backup, recipient")
-        return [Seal(backup=name, recipient=to, since=since, until=until) for name, to, since, until in rows]
+        return [
+            Seal(backup=name.removeprefix(OWN), recipient=to, since=since, until=until, own=name.startswith(OWN))
+            for name, to, since, until in rows
+        ]
 
     def drilled(self, backup: str, result: str) -> None:
         self._tables.write((DRILL, [(self._now, backup, result)]))

@@ -32,6 +32,7 @@ RULES: tuple[Rule, ...] = (
     devices.quota,
     devices.there,
     devices.verified,
+    devices.drilled,
 )
 
 

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Iterator
 
 from mfa_kit.account import Part, command
-from mfa_kit.audit.finding import Beside, Finding, Said, Scene, Severity, rule
+from mfa_kit.audit.finding import DAY, Beside, Finding, Said, Scene, Severity, rule
 
 # IAM and STS quotas: virtual devices of an account are as many as its users.
 QUOTA = 5000
@@ -66,4 +66,18 @@ def verified(scene: Scene) -> Iterator[Said]:
                 subject=one.serial,
                 evidence="its backup was never opened here: nobody knows that the right key opens it",
                 remedy=("# IDENTITY opens it: " + "mfa-kit backup verify -i IDENTITY " + shlex.quote(one.file),),
+            )
+
+
+@rule("backups.drilled", Severity.LOW, "Every backup of this desk was drilled of late", needs=(Part.BACKUPS,))
+def drilled(scene: Scene) -> Iterator[Said]:
+    yield from _ours(scene)
+    for one in scene.snapshot.backups:
+        since = max(one.made, one.drilled or one.made)
+        if one.there and one.file and scene.snapshot.at - since > scene.limits.drilled * DAY:
+            how = "not held to a code of its device for" if one.drilled else "never held to a code of its device in"
+            yield Finding(
+                subject=one.serial,
+                evidence=f"its backup was {how} {scene.days(since)} days",
+                remedy=("# IDENTITY opens it: " + "mfa-kit backup drill -i IDENTITY " + shlex.quote(one.file),),
             )

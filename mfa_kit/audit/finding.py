@@ -71,6 +71,7 @@ class Limits:
     rotated: int = 90  # CIS 1.14, FSBP IAM.3
     root_used: int = 30
     quota: float = 0.8
+    drilled: float = 90
     profile: Profile = Profile.NIST
 
 

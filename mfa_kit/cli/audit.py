@@ -46,6 +46,7 @@ MAX_AGE = click.option(
 @SNAPSHOT
 @MAX_AGE
 @flags.BACKUP_DIR
+@flags.DRILLED_WITHIN
 def audit(**wish: Any) -> int:
     """Judge the account around the devices: root, administrators, users, groups, roles, passwords, backups.
 

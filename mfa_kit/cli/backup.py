@@ -30,7 +30,7 @@ def list_(*, backup_dir: Path | None) -> None:
             "made": flags.written(each.made),
             "file": str(each.path),
         }
-        for each in kit.list_backups(backup_dir)
+        for each in kit.list_backups(backup_dir, own=True)
     ]
     empty = f"no backups in {desk.backup_dir(backup_dir)}"
     report.many("backup-list", rows, output=flags.common().output, empty=empty)

@@ -63,6 +63,15 @@ PASSPHRASE = click.option(
 )
 BACKUP_DIR = click.option("--backup-dir", type=Path, metavar="DIR", help="Where sealed backups are.")
 
+DRILLED_WITHIN = click.option(
+    "--drilled-within",
+    type=Age(),
+    default="90d",
+    show_default=True,
+    metavar="AGE",
+    help="Name the devices whose backup was not drilled for so long.",
+)
+
 
 def identity(*, required: bool) -> Callable[[Any], Any]:
     """Take identities that open sealed backups, as `keys`."""

@@ -21,14 +21,7 @@ AT_ONCE = 8
 @click.command(cls=flags.Verb)
 @click.argument("user", required=False)
 @flags.BACKUP_DIR
-@click.option(
-    "--drilled-within",
-    type=flags.Age(),
-    default="90d",
-    show_default=True,
-    metavar="AGE",
-    help="Name the devices whose backup was not drilled for so long.",
-)
+@flags.DRILLED_WITHIN
 def status(*, user: str | None, backup_dir: Path | None, drilled_within: float) -> None:
     """Show USER's MFA devices, or everybody's: kind, since when, who made it, where its backup is, its last drill."""
     import time

@@ -48,6 +48,19 @@ def test_what_did_not_come_to_be_is_taken_back(ledger: Ledger) -> None:
     assert [(each.backup, each.recipient) for each in later.seals()] == [("x", "a"), ("y", "a"), ("y", "b")]
 
 
+def test_a_users_own_copy_is_a_file_of_its_own(ledger: Ledger) -> None:
+    """To seal the backup anew leaves nobody out of that one."""
+    Custody(ledger, now=1.0).sealed(["x"], ["a"])
+    Custody(ledger, now=1.0).own("x", "alice")
+    Custody(ledger, now=2.0).sealed(["x"], ["b"])
+    Custody(ledger, now=2.0).only(["x"], ["b"])
+    assert Custody(ledger, now=3.0).seals() == [
+        Seal(backup="x", recipient="alice", since=1.0, own=True),
+        Seal(backup="x", recipient="a", since=1.0, until=2.0),
+        Seal(backup="x", recipient="b", since=2.0),
+    ]
+
+
 def test_only_a_right_code_is_a_drill(ledger: Ledger) -> None:
     """The last one counts."""
     for at, result in ((1.0, "proved"), (2.0, "proved"), (3.0, "differs")):

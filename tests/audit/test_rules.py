@@ -2,6 +2,7 @@
 
 import copy
 import json
+import time
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from mfa_kit.account import Backup, Snapshot
 from mfa_kit.adapters import account as reader
 from mfa_kit.audit import book
-from mfa_kit.audit.finding import Answer, Limits, Profile, Result, Severity
+from mfa_kit.audit.finding import DAY, Answer, Limits, Profile, Result, Severity
 from mfa_kit.errors import IntegrityFault, UsageFault
 from mfa_kit.models import Device
 from tests.audit.conftest import ADMINISTRATOR, Change, ago, changed, sound, taken, trust
@@ -20,16 +21,26 @@ VIRTUAL, DEVICES, SUMMARY = "ListVirtualMFADevices", "ListMFADevices", "GetAccou
 
 
 def ours(_: tuple[Device, ...]) -> tuple[Backup, ...]:
-    return (Backup(serial=ALICE, user="alice", file="/b/alice.png.age", there=True, opened=1.0),)
+    return (Backup(serial=ALICE, user="alice", file="/b/alice.png.age", there=True, made=time.time(), opened=1.0),)
 
 
 def gone(_: tuple[Device, ...]) -> tuple[Backup, ...]:
-    lost = Backup(serial=ALICE, user="alice", file="/b/alice.png.age", there=False)
-    return (lost, Backup(serial=ALICE + "2", user="alice", file=None, there=False))
+    lost = Backup(serial=ALICE, user="alice", file="/b/alice.png.age", there=False, made=1.0)
+    return (lost, Backup(serial=ALICE + "2", user="alice", file=None, there=False, made=1.0))
 
 
 def unopened(_: tuple[Device, ...]) -> tuple[Backup, ...]:
-    return (Backup(serial=ALICE, user="alice", file="/b/it's.png.age", there=True),)
+    return (Backup(serial=ALICE, user="alice", file="/b/it's.png.age", there=True, made=time.time()),)
+
+
+def undrilled(_: tuple[Device, ...]) -> tuple[Backup, ...]:
+    """Tell of one that is fresh, one that was drilled of late, one long ago and one never."""
+    now, old = time.time(), time.time() - 100.5 * DAY
+    ages = [(now, None), (old, now - DAY), (old, old + DAY), (old, None)]
+    return tuple(
+        Backup(serial=f"{ALICE}{at}", user="alice", file="/b/it's.png.age", there=True, made=made, drilled=drilled)
+        for at, (made, drilled) in enumerate(ages)
+    )
 
 
 def broken(_: tuple[Device, ...]) -> tuple[Backup, ...]:
@@ -199,6 +210,10 @@ def test_what_cannot_be_read_is_never_a_pass(rule: str, denied: tuple[str, ...],
         ("backups.verified", unopened, Result.FAIL),
         ("backups.verified", broken, Result.UNKNOWN),
         ("backups.verified", lambda _: (), Result.NOT_APPLICABLE),
+        ("backups.drilled", undrilled, Result.FAIL),
+        ("backups.drilled", gone, Result.PASS),
+        ("backups.drilled", broken, Result.UNKNOWN),
+        ("backups.drilled", lambda _: (), Result.NOT_APPLICABLE),
     ],
 )
 def test_backups_of_this_desk(rule: str, backups: Any, result: Result) -> None:
@@ -207,14 +222,20 @@ def test_backups_of_this_desk(rule: str, backups: Any, result: Result) -> None:
     assert answer.result is result
     if backups is unopened:
         assert answer.findings[0].remedy[0].endswith("""-i IDENTITY '/b/it'"'"'s.png.age'""")
-    if backups is gone:
+    if backups is undrilled:
+        assert [(each.subject[-1], each.evidence) for each in answer.findings] == [
+            ("2", "its backup was not held to a code of its device for 99 days"),
+            ("3", "its backup was never held to a code of its device in 100 days"),
+        ]
+        assert answer.findings[0].remedy[0].endswith("""drill -i IDENTITY '/b/it'"'"'s.png.age'""")
+    if backups is gone and rule == "backups.there":
         assert [each.subject for each in answer.findings] == [ALICE, ALICE + "2"]
 
 
 def test_every_rule_was_seen_to_fail_and_to_keep_silent() -> None:
     """A rule that nobody saw failing may hold nothing."""
     rules = {rule.id for rule in book.RULES}
-    apart = {"backups.there", "backups.verified"}
+    apart = {"backups.there", "backups.verified", "backups.drilled"}
     assert {row[0] for row in FAULTS} | apart | {"devices.quota"} == rules
     assert {row[0] for row in SILENT} | apart == rules
 

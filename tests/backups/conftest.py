@@ -9,7 +9,10 @@ import pytest
 
 from mfa_kit import keyuri
 from mfa_kit.adapters import agefile
-from mfa_kit.models import Backup
+from mfa_kit.adapters.ledger import Ledger
+from mfa_kit.cli.kit import backup as kit
+from mfa_kit.cli.kit.custody import Remembered
+from mfa_kit.models import Backup, Entry, Intent
 from mfa_kit.otp import Seed
 from tests.conftest import ACCOUNT, MfaKit
 
@@ -51,6 +54,17 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MfaKit:
     """Sit down at a desk that has no AWS."""
     monkeypatch.setenv("MFA_KIT_HOME", str(tmp_path / "desk"))
     return MfaKit(tmp_path / "desk")
+
+
+def own(desk: MfaKit, user: str, recipient: str) -> Backup:
+    """Seal the copy of a user alone, and note that."""
+    vault = agefile.AgeFiles(desk.home / "backups", [])
+    intent = Intent(account=ACCOUNT, partition="aws", user=user, name=user, recipient=recipient)
+    entry = Entry(run=RUN, intent=intent, backup=vault.place(intent, RUN))
+    with Ledger(desk.home) as ledger:
+        Remembered(vault, ledger).seal(entry, keyuri.otpauth(SEED, label=f"{user}@{ACCOUNT}"))
+    [found] = [each for each in kit.list_backups(desk.home / "backups", own=True) if "users" in each.path.parts]
+    return found
 
 
 def sealed(desk: MfaKit, user: str, *recipients: str) -> Backup:

@@ -19,7 +19,7 @@ from mfa_kit.adapters.ledger import Ledger
 from mfa_kit.cli.kit import backup as kit
 from mfa_kit.errors import IntegrityFault, UsageFault
 from mfa_kit.models import Backup, Entry, Intent, Reached, Verb
-from tests.backups.conftest import RUN, Pair, sealed
+from tests.backups.conftest import RUN, Pair, own, sealed
 from tests.conftest import ACCOUNT, MfaKit, judge
 
 
@@ -205,6 +205,25 @@ def test_enroll_notes_for_whom_it_seals(mfa_kit: MfaKit, user: str, recipient: s
     assert rows(mfa_kit, "recipients", "nobody") == []
 
 
+def test_a_users_own_copy_is_told_and_no_rekey_changes_it(
+    desk: MfaKit, old: Pair, new: Pair, pair: Callable[[str], Pair]
+) -> None:
+    """Beside the desk's backup, and where it is the only one; the user's key stays one that opens it."""
+    alice = pair("alice")
+    copy = own(desk, "alice", alice.recipient)
+    before = copy.path.read_bytes()
+    assert rows(desk, "recipients")[0]["recipients"] == [alice.recipient]
+    backup = sealed(desk, "alice", old.recipient)
+    assert [each["file"] for each in rows(desk, "list")] == [str(backup.path), str(copy.path)]
+    assert [each["file"] for each in rows(desk, "verify", "--all", "-i", old.file)] == [str(backup.path)]
+    assert desk.run("backup", "rekey", "-i", old.file, "-r", new.recipient).code == 0
+    assert copy.path.read_bytes() == before
+    [row] = rows(desk, "recipients")
+    assert set(row["recipients"]) == {new.recipient, alice.recipient}
+    [row] = rows(desk, "exposed", "-r", alice.recipient)
+    assert (row["user"], row["until"], row["file"]) == ("alice", None, str(backup.path))
+
+
 # prune
 
 
@@ -230,6 +249,13 @@ def test_backups_of_who_left_are_removed_and_that_is_recorded(mfa_kit: MfaKit, l
     events = [json.loads(line) for line in mfa_kit.run("ledger", "export").out.splitlines()]
     assert [(each["what"], each["file"]) for each in events] == [("RemoveBackup", str(path)) for path in old_run]
     assert mfa_kit.run("backup", "prune").out == "there is nothing to prune\n"
+
+
+def test_the_copy_of_a_user_who_left_goes_too(mfa_kit: MfaKit, recipient: str) -> None:
+    """It is of no more use than the other."""
+    old_runs = [age(sealed(mfa_kit, "gone", recipient)), age(own(mfa_kit, "gone", recipient))]
+    assert [each["file"] for each in rows(mfa_kit, "prune", "--yes")] == [str(path) for path in old_runs]
+    assert not any(path.exists() for path in old_runs)
 
 
 def age(backup: Backup) -> Path:

@@ -81,6 +81,43 @@ def test_a_recipient_is_added_with_the_key_that_is_there(desk: MfaKit, old: Pair
     assert opens(file, new)
 
 
+def test_a_recipient_is_added_whatever_other_identities_are_given(
+    desk: MfaKit, old: Pair, new: Pair, pair: Callable[[str], Pair]
+) -> None:
+    """That one recipient opens it says nothing of the others."""
+    file = sealed(desk, "alice", old.recipient).path
+    words = ("-i", pair("third").file, "-i", old.file, "-r", old.recipient, "-r", new.recipient)
+    assert counts(rekey(desk, *words)) == (1, 1, 0, 0)
+    assert opens(file, new)
+    before = file.read_bytes()
+    assert counts(rekey(desk, *words)) == (1, 0, 1, 0)
+    assert file.read_bytes() == before
+
+
+def test_an_identity_that_opens_nothing_takes_nobody_off_the_record(
+    desk: MfaKit, old: Pair, new: Pair, pair: Callable[[str], Pair]
+) -> None:
+    """Neither to leave one out nor where the record says that it was done."""
+    file = sealed(desk, "alice", old.recipient).path
+    rekey(desk, "-i", old.file, "-r", old.recipient, "-r", new.recipient)
+    before = file.read_bytes()
+    row = rekey(desk, "-i", pair("third").file, "-r", new.recipient, code=5)
+    assert (counts(row), row["faults"]) == ((1, 0, 0, 1), [f"{file} is sealed for other identities"])
+    assert file.read_bytes() == before
+    [told] = json.loads(desk.run("backup", "recipients", "--output", "json").out)["rows"]
+    assert set(told["recipients"]) == {old.recipient, new.recipient}
+
+
+def test_what_was_done_has_to_open_with_the_new_key_where_that_is_given(desk: MfaKit, old: Pair, new: Pair) -> None:
+    """A record may be older than the file, which another desk sealed again."""
+    backup = sealed(desk, "alice", old.recipient)
+    rekey(desk, "-i", old.file, "-r", new.recipient)
+    third = pyrage.x25519.Identity.generate()
+    backup.path.write_bytes(pyrage.encrypt(b"x", [third.to_public()]))
+    row = rekey(desk, "-i", old.file, "-i", new.file, "-r", new.recipient, code=5)
+    assert row["faults"] == [f"{backup.path} is sealed for other identities"]
+
+
 def test_an_ssh_key_goes_out_of_use_and_another_comes(desk: MfaKit, new: Pair, tmp_path: Path) -> None:
     """A recipient is on record without the comment behind it."""
     subprocess.run(

@@ -40,7 +40,7 @@ def test_a_backup_has_the_same_name_in_every_folder() -> None:
 def test_who_can_open_is_who_was_not_left_out() -> None:
     """And where nothing is on record that is told apart from nobody."""
     alice, bob = backup("alice"), backup("bob")
-    seals = [seal(alice, "a"), seal(alice, "b", until=2.0), seal(alice, "c")]
+    seals = [seal(alice, "a"), seal(alice, "b", until=2.0), seal(alice, "c"), seal(alice, "a")]
     assert backups.openers([alice, bob], seals) == [
         Opens(backup=alice, recipients=("a", "c")),
         Opens(backup=bob, recipients=None),

@@ -12,6 +12,7 @@ import boto3
 import pyotp
 import pytest
 import qrcode
+from PIL import Image
 
 from mfa_kit import keyuri, qr
 from mfa_kit.adapters.ledger import Ledger
@@ -224,6 +225,8 @@ def test_ctrl_c_before_the_code_seals_nothing(desk: Desk) -> None:
         (["alice", "--image", "."], 2, "Is a directory"),
         (["alice", "--image", "pipe"], 2, "is not a file"),
         (["alice", "--image", "id.txt"], 5, "not an image"),
+        (["alice", "--image", "blank.png"], 5, "no QR code"),
+        (["alice", "--image", "two.png"], 5, "2 QR codes"),
         (["alice", "--image", "url.png"], 5, "no otpauth URI"),
         (["alice", "--image", "hotp.png"], 5, "none is of the kind that AWS uses"),
         (["alice", "--image", "account.png"], 2, "is of account 999999999999"),
@@ -238,6 +241,11 @@ def test_what_cannot_be_added_is_one_sentence(words: list[str], code: int, said:
     desk.png("a.png", desk.uri(SEED))
     desk.png("url.png", "https://example.com")
     desk.png("hotp.png", export([(b"counter", b"hotp", 1)]))
+    Image.new("L", (50, 50), 255).save(desk.folder / "blank.png")
+    two = Image.new("L", (1600, 800), 255)
+    for left in (0, 800):
+        two.paste(Image.open(desk.folder / "good.png"), (left, 0))
+    two.save(desk.folder / "two.png")
     desk.png("account.png", desk.uri(SEED, "alice@999999999999"))
     (desk.folder / "link.png").symlink_to("good.png")
     os.mkfifo(desk.folder / "pipe")

@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import time
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from mfa_kit.adapters.custody import Custody
+from mfa_kit.adapters.ledger import Ledger
 from mfa_kit.lab.server import Lab
 from tests.audit.conftest import changed, sound
 from tests.audit.test_rules import FIDO, group, passwords, user
@@ -50,8 +53,8 @@ def test_a_sound_account_is_told_so(kit: Kit) -> None:
     """Exit code 0; a line a rule, and how old the report is."""
     done = kit("audit")
     assert done.code == 0, done.out
-    assert len(done.out.splitlines()) == 24
-    assert re.search(r"24 rules: 22 pass, 2 not applicable; credential report 0 h \d min old", done.err)
+    assert len(done.out.splitlines()) == 25
+    assert re.search(r"25 rules: 22 pass, 3 not applicable; credential report 0 h \d min old", done.err)
 
 
 def test_findings_make_the_exit_code_one(kit: Kit) -> None:
@@ -197,21 +200,26 @@ def test_the_page_of_an_account_with_every_kind_of_device(kit: Kit) -> None:
 
 
 def test_backups_of_this_desk(mfa_kit: MfaKit, users: Callable[[], str], recipient: str, identity_file: Path) -> None:
-    """Not opened yet, opened, and gone: by the ledger and the folder."""
+    """Not opened yet, opened, not drilled, drilled, and gone: by the ledger and the folder."""
     name = users()
     serial = f"arn:aws:iam::000000000000:mfa/{name}"
     mfa_kit.run("enroll", name, "--with", "virtual", "--codes", "generated", "-r", recipient)
     (file,) = mfa_kit.home.rglob("*.png.age")
 
-    def told() -> dict[str, list[str]]:
-        found = json.loads(mfa_kit.run("audit", "--rule", "backups", "--output", "json").out)
+    def told(*words: str) -> dict[str, list[str]]:
+        found = json.loads(mfa_kit.run("audit", "--rule", "backups", "--output", "json", *words).out)
         return {row["rule"]: [each["subject"] for each in row["findings"]] for row in found["rules"]}
 
-    assert told() == {"backups.there": [], "backups.verified": [serial]}
+    kept: dict[str, list[str]] = {"backups.there": [], "backups.verified": [], "backups.drilled": []}
+    assert told() == {**kept, "backups.verified": [serial]}
     mfa_kit.run("backup", "verify", "-i", identity_file, file)
-    assert told() == {"backups.there": [], "backups.verified": []}
+    assert told() == kept
+    assert told("--drilled-within", "0s") == {**kept, "backups.drilled": [serial]}
+    with Ledger(mfa_kit.home) as ledger:
+        Custody(ledger, now=time.time() + 60).drilled("/".join(file.parts[-3:]), "proved")
+    assert told("--drilled-within", "0s") == kept
     file.unlink()
-    assert told() == {"backups.there": [serial], "backups.verified": []}
+    assert told() == {**kept, "backups.there": [serial]}
     (mfa_kit.home / "config.toml").write_text('recipients = ["nobody"]')
     unknown = mfa_kit.run("audit", "--rule", "backups.there")
     assert (unknown.code, unknown.out[:7]) == (1, "UNKNOWN")

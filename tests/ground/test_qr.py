@@ -72,6 +72,17 @@ def test_pictures_of_others_are_read(form: str) -> None:
     assert qr.read(drawn("hello", form=form)) == KeyUri("hello")
 
 
+@pytest.mark.parametrize("modules", [(0, 255), (255, 0)], ids=["dark", "light"])
+def test_modules_on_nothing_are_read(modules: tuple[int, int]) -> None:
+    """A picture of which only the modules are drawn, dark or light, and the rest is transparent."""
+    symbol = qrcode.make(URI.reveal()).get_image().convert("L")
+    page = Image.new("LA", symbol.size, (modules[1], 0))
+    page.paste((modules[0], 255), mask=symbol.point(lambda value: 255 - value))
+    out = io.BytesIO()
+    page.save(out, "PNG")
+    assert qr.read(Png(out.getvalue())) == URI
+
+
 def test_a_symbol_has_its_quiet_zone() -> None:
     """ISO/IEC 18004: four modules of light around it, and a finder pattern's corner in it."""
     rows = qr.modules(URI)

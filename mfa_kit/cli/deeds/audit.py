@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mfa_kit.audit import book
-from mfa_kit.audit.finding import Answer, Limits, Profile, Result, Severity
+from mfa_kit.audit.finding import DAY, Answer, Limits, Profile, Result, Severity
 from mfa_kit.cli import report, stderr
 from mfa_kit.cli.deeds.audit_page import page
 from mfa_kit.cli.flags import HTML, Flags, written
@@ -28,10 +28,12 @@ def audit(
     file: Path | None,
     max_age: float,
     backup_dir: Path | None,
+    drilled_within: float,
 ) -> int:
     wanted = book.chosen(rules)
+    limits = Limits(profile=Profile(advice), drilled=drilled_within / DAY)
     with kit.snapshot(flags, file=file, max_age=max_age, backup_dir=backup_dir) as (snapshot, _):
-        answers = book.audit(snapshot, wanted, Limits(profile=Profile(advice)))
+        answers = book.audit(snapshot, wanted, limits)
     _tell(snapshot, answers, output=flags.output)
     return 1 if book.fails(answers, Severity(fail_on)) else 0
 

@@ -79,6 +79,12 @@ def _of(user: str | None, found: Sequence[Backup]) -> list[Backup]:
     return [each for each in found if user is None or each.user.lower() == user.lower()]
 
 
+def _once(found: Sequence[Backup]) -> list[Backup]:
+    """Leave out the users' own copies of backups that are there besides."""
+    first = {each.name: each for each in reversed(found)}
+    return [each for each in found if first[each.name] is each]
+
+
 def restore_to_phone(file: Path, keys: Sequence[Path]) -> None:
     """Show the QR code of a backup for a phone to scan, until a code proves that it did."""
     from mfa_kit import qr
@@ -133,7 +139,7 @@ def exposed(recipient: str, *, backup_dir: Path | None) -> None:
     """Print the devices whose seeds a recipient's key opens, or opened once."""
     with kit.remembered() as records:
         seals, gone = records.seals(), {kit.name_of(Path(place)) for place in records.gone()}
-    here = kit.list_backups(backup_dir)
+    here = _once(kit.list_backups(backup_dir, own=True))
     names = {each.name for each in here}
     elsewhere = kit.by_name(sorted({seal.backup for seal in seals} - names))
     text = kit.recipient_text(recipient)
@@ -168,7 +174,7 @@ def recipients(user: str | None, *, backup_dir: Path | None) -> None:
             "made": flags.written(each.backup.made),
             "recipients": each.recipients,
         }
-        for each in backups.openers(_of(user, kit.list_backups(backup_dir)), seals)
+        for each in backups.openers(_of(user, _once(kit.list_backups(backup_dir, own=True))), seals)
     ]
     if any(row["recipients"] is None for row in rows):
         stderr.Talk().note(
@@ -184,7 +190,7 @@ def prune(*, days: int | None, backup_dir: Path | None) -> None:
     with desk_kit.desk(common, vault=desk_kit.vault((), (), backup_dir)) as (desk, caller):
         found = list(
             backups.prunable(
-                kit.list_backups(backup_dir),
+                kit.list_backups(backup_dir, own=True),
                 account=caller.account,
                 older=None if days is None else days * 86400.0,
                 inventory=desk.inventory,

@@ -1,7 +1,6 @@
 """What `mfa-kit backup add` does: a QR code that somebody else showed becomes a sealed backup."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from mfa_kit import revocation
 from mfa_kit.backups import ROOT
@@ -17,9 +16,6 @@ from mfa_kit.otp import Created
 from mfa_kit.phone import prove
 from mfa_kit.ports import Desk
 from mfa_kit.status import entry_of
-
-if TYPE_CHECKING:
-    from mfa_kit.adapters.picture import Plain
 
 INSTEAD = "a terminal, for a code of the device proves that the picture is the right one"
 # Of the virtual device of root as the console names it where nobody does.
@@ -39,7 +35,7 @@ def add(user: str | None, *, root: bool, image: str, wanted: str | None, sealing
         raise UsageFault("what came on standard input cannot be overwritten", "give the file: --image FILE")
     person = terminal.person(common)
     person.check(instead=INSTEAD)
-    plain, created = images.load(image)
+    created, shredding = images.load(image)
     vault = sealing.vault({"codes": "generated"})
     if not vault.recipients():
         raise UsageFault("nobody is said who can open the backup", "use -r RECIPIENT, -R FILE or --passphrase")
@@ -59,10 +55,10 @@ def add(user: str | None, *, root: bool, image: str, wanted: str | None, sealing
             desk.vault.keep(backup, created.uri)
             if entry:
                 desk.journal.record(replace(entry, backup=str(backup.path), sealed=True))
-    shredded = None if plain is None else False
-    if plain and not common.dry_run:
+    shredded = None if shredding is None else False
+    if shredding and not common.dry_run:
         shredded = shred
-        _put_away(plain, shred=shred)
+        _put_away(image, shredding if shred else None)
     _report(backup, image=image, shredded=shredded)
 
 
@@ -92,13 +88,13 @@ def _standing(user: str, wanted: str | None, created: Created, *, caller: Caller
     return Entry(run=run, intent=intent, verb=Verb.ADD, reached=Reached.CONFIRMED)
 
 
-def _put_away(plain: "Plain", *, shred: bool) -> None:
+def _put_away(image: str, shred: images.Shred | None) -> None:
     talk = stderr.Talk()
-    if not shred:
-        talk.note(f"{plain.path} holds the seed in the clear: delete it, and empty the trash (--shred does the first)")
+    if shred is None:
+        talk.note(f"{image} holds the seed in the clear: delete it, and empty the trash (--shred does the first)")
         return
-    names = images.shred(plain)
-    talk.note(f"{plain.path} was overwritten and removed; {NO_PROMISE}")
+    names = shred()
+    talk.note(f"{image} was overwritten and removed; {NO_PROMISE}")
     if names:
         talk.note(f"{names} more names of that file are left; what is in it is overwritten")
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from mfa_kit.account import Backup, Person, Snapshot
 from mfa_kit.cli import stderr
 from mfa_kit.cli.kit import desk
+from mfa_kit.cli.kit.backup import name_of
+from mfa_kit.cli.kit.custody import custody
 from mfa_kit.errors import UsageFault
 from mfa_kit.models import Device
 from mfa_kit.survey import survey
@@ -72,8 +74,8 @@ def snapshot(
 
 
 def _backups(virtual: tuple[Device, ...], ledger: Ledger, folder: Path | None) -> tuple[Backup, ...]:
-    """Tell of each device that stands and that this desk made where its backup is, and when it last opened."""
-    vault = desk.vault((), (), folder)
+    """Tell of each device that stands and that this desk made where its backup is, when it opened and was drilled."""
+    vault, drills = desk.vault((), (), folder), custody(ledger).drills()
     made = {serial for (serial,) in ledger.select(MADE)}
     opened = {Path(file).name: at for file, at in ledger.select(OPENED) if file}
     found = []
@@ -91,7 +93,9 @@ def _backups(virtual: tuple[Device, ...], ledger: Ledger, folder: Path | None) -
                 user=device.user,
                 file=file,
                 there=place is not None,
+                made=entry.began,
                 opened=opened.get(Path(file).name) if file else None,
+                drilled=drills.get(name_of(Path(file))) if file else None,
             )
         )
     return tuple(found)

@@ -35,14 +35,17 @@ class Verified:
     fault: str | None = None
 
 
-def list_backups(folder: Path | None) -> list[Backup]:
-    """Return the backups below a folder. Raise UsageFault for one that was named and is not there."""
+def list_backups(folder: Path | None, *, own: bool = False) -> list[Backup]:
+    """Return the backups below a folder, with `own` also the copies that are sealed for their users alone.
+
+    Raise UsageFault for a folder that was named and is not there.
+    """
     from mfa_kit.adapters import agefile
 
     place = backup_dir(folder)
     if place != home() / "backups" and not place.is_dir():
         raise UsageFault(f"there is no folder {place}", "name the folder of your backups: --backup-dir")
-    return list(agefile.backups(place))
+    return [*agefile.backups(place), *(agefile.backups(place / agefile.OWN) if own else ())]
 
 
 def show_backup(file: Path, keys: Sequence[Path], out: Path) -> None:

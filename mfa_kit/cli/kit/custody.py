@@ -43,7 +43,10 @@ class Remembered:
     def seal(self, entry: Entry, uri: KeyUri) -> None:
         if entry.backup is not None:
             intent, path = entry.intent, Path(entry.backup)
-            self._note(Backup(account=intent.account, user=intent.user, device=intent.name, run=entry.run, path=path))
+            backup = Backup(account=intent.account, user=intent.user, device=intent.name, run=entry.run, path=path)
+            self._note(backup)
+            if intent.recipient:
+                custody(self._ledger).own(backup.name, intent.recipient)
         self._vault.seal(entry, uri)
 
     def keep(self, backup: Backup, uri: KeyUri) -> None:

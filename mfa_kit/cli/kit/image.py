@@ -1,22 +1,27 @@
 """A QR code that somebody else showed: read from an image, with what it holds checked."""
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mfa_kit.cli import flags, terminal
 from mfa_kit.cli.kit.desk import harden
 from mfa_kit.errors import IntegrityFault
 from mfa_kit.otp import Created, KeyUri
 
-if TYPE_CHECKING:
-    from mfa_kit.adapters.picture import Plain
-
 STDIN = "-"
 
 
-def load(image: str) -> tuple["Plain | None", Created]:
-    """Read the QR code of an image, `-` for stdin, and return the file and what is in it. Raise IntegrityFault."""
+# Overwrites and removes the image that was read; returns how many other names that file has.
+Shred = Callable[[], int]
+
+
+def load(image: str) -> tuple[Created, Shred | None]:
+    """Read the QR code of an image, and return what is in it and what shreds the file; `-` is stdin, and no file.
+
+    Raise UsageFault when it cannot be read, and IntegrityFault for what is no QR code of a device.
+    """
     from mfa_kit import keyuri, qr
     from mfa_kit.adapters import picture
 
@@ -24,7 +29,7 @@ def load(image: str) -> tuple["Plain | None", Created]:
     plain = None if image == STDIN else picture.load(Path(image))
     uri = qr.read(plain.picture if plain else picture.read(sys.stdin.buffer))
     uri = _chosen(uri)
-    return plain, Created(keyuri.seed_of(uri), uri)
+    return Created(keyuri.seed_of(uri), uri), partial(picture.shred, plain) if plain else None
 
 
 def _chosen(uri: KeyUri) -> KeyUri:
@@ -46,10 +51,3 @@ def _chosen(uri: KeyUri) -> KeyUri:
     labels = [each.label for each in fit]
     instead = "an export of the one account alone"
     return migration.uri_of(fit[person.choose(f"picture {which}; which account", labels, instead=instead)])
-
-
-def shred(plain: "Plain") -> int:
-    """Overwrite and remove an image; return how many other names it has."""
-    from mfa_kit.adapters import picture
-
-    return picture.shred(plain)

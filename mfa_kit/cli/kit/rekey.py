@@ -29,7 +29,7 @@ class Keys:
     """Identities: those that open what is to be sealed anew, and those of the new recipients."""
 
     before: "Secret[list[Identity]]"
-    after: "Secret[list[Identity]]"
+    after: "Secret[list[Identity]] | None"
     all: "Secret[list[Identity]]"
 
 
@@ -43,6 +43,18 @@ class Sealed:
 @dataclass(frozen=True, slots=True)
 class Was:
     """A backup was sealed for the new recipients before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The names of backups that are on record for the new recipients: as the only ones, or with others besides.
+
+    The latter may be of a run that was killed. Of those the ones are meant that an identity would open that was given,
+    if they were as they were before.
+    """
+
+    done: set[str]
+    begun: set[str]
 
 
 @dataclass(slots=True)
@@ -77,30 +89,34 @@ def rekey(
     before, after = agefile.apart(read, vault.recipients())
     with Ledger(home()) as ledger, vault.alone():
         found = list(agefile.backups(backup_dir(folder)))
-        wanted = set(vault.recipients())
-        begun = {
-            each.backup.name
-            for each in backups.openers(found, custody(ledger).seals())
-            if each.recipients and wanted <= set(each.recipients)
-        }
+        seals = [each for each in custody(ledger).seals() if not each.own]
+        known = _known(backups.openers(found, seals), set(vault.recipients()), given=agefile.publics(read))
         done = Rekeyed(found=len(found))
         rest = iter(counted(found))
         while batch := list(islice(rest, AT_ONCE)):
             _batch(
-                batch, done, vault=vault, keys=Keys(before=before, after=after, all=read), ledger=ledger, begun=begun
+                batch, done, vault=vault, keys=Keys(before=before, after=after, all=read), ledger=ledger, known=known
             )
     return done
 
 
+def _known(openers: Iterable[backups.Opens], wanted: set[str], *, given: Iterable[str | None]) -> Known:
+    of = {each.backup.name: set(each.recipients or ()) for each in openers}
+    return Known(
+        done={name for name, recipients in of.items() if recipients == wanted},
+        begun={name for name, recipients in of.items() if recipients > wanted and (recipients - wanted) & set(given)},
+    )
+
+
 def _batch(
-    batch: Sequence[Backup], done: Rekeyed, *, vault: "AgeFiles", keys: Keys, ledger: "Ledger", begun: set[str]
+    batch: Sequence[Backup], done: Rekeyed, *, vault: "AgeFiles", keys: Keys, ledger: "Ledger", known: Known
 ) -> None:
     """Seal a batch anew. Threads wait for the disk together, which is most of the time that a file takes."""
     records = custody(ledger)
     records.sealed([each.name for each in batch], vault.recipients())
     pool = ThreadPoolExecutor(THREADS)
     try:
-        tried = [(each, pool.submit(_one, each, vault=vault, keys=keys, begun=each.name in begun)) for each in batch]
+        tried = [(each, pool.submit(_one, each, vault=vault, keys=keys, known=known)) for each in batch]
         wait(future for _, future in tried)
     finally:
         pool.shutdown(cancel_futures=True)
@@ -126,19 +142,32 @@ def _batch(
         records.not_sealed(untouched)
 
 
-def _one(backup: Backup, *, vault: "AgeFiles", keys: Keys, begun: bool) -> Sealed | Was | IntegrityFault:
+def _one(backup: Backup, *, vault: "AgeFiles", keys: Keys, known: Known) -> Sealed | Was | IntegrityFault:
     """Seal one backup anew, unless that was done before."""
-    from mfa_kit.adapters import agefile
-
     try:
         try:
             return Sealed(vault.rekey(backup, keys.before, proof=keys.all))
         except OthersSeal:
-            if not begun:
-                agefile.open_backup(backup.path, keys.after)
-            return Was()
+            return _again(backup, vault=vault, keys=keys, known=known)
     except IntegrityFault as fault:
         return fault
+
+
+def _again(backup: Backup, *, vault: "AgeFiles", keys: Keys, known: Known) -> Sealed | Was:
+    """Go on with a backup that the identities from before do not open: it was sealed anew, or opens with the new ones.
+
+    Raise OthersSeal.
+    """
+    from mfa_kit.adapters import agefile
+
+    if keys.after is None:
+        if backup.name not in known.done | known.begun:
+            raise OthersSeal(f"{backup.path} is sealed for other identities", "give another one with -i")
+    elif backup.name in known.done:
+        agefile.open_backup(backup.path, keys.after)
+    else:
+        return Sealed(vault.rekey(backup, keys.after, proof=keys.all))
+    return Was()
 
 
 def own_identity(file: Path | None) -> Path:

@@ -12,6 +12,7 @@ from mfa_kit import plan as plans
 from mfa_kit import roster as rosters
 from mfa_kit.cli.flags import Flags
 from mfa_kit.cli.kit import config
+from mfa_kit.cli.kit.custody import Remembered
 from mfa_kit.cli.kit.desk import backup_dir, carrier, connected
 from mfa_kit.crew import Crew
 from mfa_kit.errors import NoSuchEntity, UsageFault
@@ -69,7 +70,7 @@ def rig(flags: Flags, *, vault: Vault, workers: int, talk: Progress) -> Iterator
         desk = Desk(
             inventory=iam,
             registrar=InTurn(iam, pace),
-            vault=vault,
+            vault=Remembered(vault, ledger),
             journal=ledger,
             progress=talk,
             carrier=lambda intent: carrier(intent, iam),
