@@ -25,13 +25,13 @@ CONTRACTS = {
 
 # Who may look at a bare secret, and who may make a key URI: the file and the function. A new line here is a decision.
 REVEALS = {
-    ("adapters/agefile.py", "AgeFiles.keep"),
     ("adapters/agefile.py", "AgeFiles.rekey"),
     ("adapters/agefile.py", "Made.__init__"),
     ("adapters/agefile.py", "Made.sealed"),
     ("adapters/agefile.py", "_beside"),
     ("adapters/agefile.py", "_identities"),
     ("adapters/agefile.py", "_opened"),
+    ("adapters/agefile.py", "_put"),
     ("adapters/agefile.py", "_ssh"),
     ("adapters/agefile.py", "apart"),
     ("adapters/agefile.py", "changed"),

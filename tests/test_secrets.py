@@ -14,6 +14,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -99,12 +100,15 @@ class Frames:
         self.lines = 0
 
     def __enter__(self) -> Self:
-        self._before = sys.gettrace()
+        self._before = sys.gettrace(), threading.gettrace()
         sys.settrace(self._call)
+        threading.settrace(self._call)
         return self
 
     def __exit__(self, *_: object) -> None:
-        sys.settrace(self._before)
+        here, in_threads = self._before
+        sys.settrace(here)
+        threading.settrace(in_threads)
 
     def _call(self, frame: FrameType, event: str, arg: object) -> Any:
         file = frame.f_code.co_filename
@@ -175,7 +179,7 @@ def test_no_local_of_our_frames_shows_a_secret(
         anew = mfa_kit.run("backup", "rekey", "-i", identity_file, "-r", recipient)
     assert (done.code, opened.code, shown.code, anew.code) == (0, 0, 0, 0)
     assert frames.lines > 500
-    assert {"iam.py:create", "enrollment.py:make", "otp.py:codes", "agefile.py:seal", "agefile.py:rekey"} <= set(
+    assert {"iam.py:create", "enrollment.py:_begun", "otp.py:codes", "agefile.py:seal", "agefile.py:rekey"} <= set(
         frames.seen
     )
     seed, identity = lab.seed(serial_of(user)), identity_file.read_text().split()[-1]
