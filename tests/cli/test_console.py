@@ -28,6 +28,8 @@ from tests.conftest import MfaKit, Result, judge
 
 TRUST = '{"Statement": {"Effect": "Allow", "Principal": {"AWS": "000000000000"}, "Action": "sts:AssumeRole"}}'
 ENROLL = ("--with", "fido2", "--skip-key-check")
+# How often a browser that ends without a word is started.
+STARTS = 3
 
 
 class Browser:
@@ -257,6 +259,7 @@ def test_status_tells_a_keys_certifications(mfa_kit: MfaKit, user: str, at_lab: 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(420)
 def test_a_real_browser_comes_to_the_console_signed_in(
     mfa_kit: MfaKit, browser: Browser, user: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -266,20 +269,23 @@ def test_a_real_browser_comes_to_the_console_signed_in(
 
     def see() -> None:
         assert browser.page
-        command = [
-            chromium,
-            *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"),
-            *(f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=8000", "--dump-dom"),
-            browser.page.as_uri(),
-        ]
-        assert "SigninToken" not in " ".join(command)
         env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "NO_PROXY": "127.0.0.1"}
-        seen.append(subprocess.run(command, capture_output=True, text=True, timeout=120, env=env, check=False))
+        # On a machine that is very busy its GPU process gives up now and then, and it ends without a word.
+        while len(seen) < STARTS and not (seen and seen[-1].stdout):
+            command = [
+                chromium,
+                *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"),
+                *("--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync"),
+                *(f"--user-data-dir={tmp_path / f'profile{len(seen)}'}", "--virtual-time-budget=8000", "--dump-dom"),
+                browser.page.as_uri(),
+            ]
+            assert "SigninToken" not in " ".join(command)
+            seen.append(subprocess.run(command, capture_output=True, text=True, timeout=120, env=env, check=False))
 
     monkeypatch.setattr(browser, "see", see)
     done: Result = mfa_kit.run("enroll", user, *ENROLL, "--open")
     assert done.code == 0, done.err
-    assert f"federated-user/mfa-kit-{user}" in seen[0].stdout, seen[0]
+    assert f"federated-user/mfa-kit-{user}" in seen[-1].stdout, seen[-1]
 
 
 def test_the_login_address_is_as_the_guide_writes_it(at_lab: Lab, user: str) -> None:
