@@ -5,8 +5,9 @@ recorded against the service: IAM remembers the last pair it took, STS the singl
 some seconds late.
 """
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 
 import pyotp
 
@@ -17,6 +18,8 @@ UNABLE = (
     "MultiFactorAuthentication failed, unable to validate MFA code.  "
     "Please verify your MFA serial number is valid and associated with this user."
 )
+# What may be set as the answer to a token that AWS does not know.
+UNKNOWN_SERIAL = {400: "ValidationError", 403: "InvalidAuthenticationCode", 404: "NoSuchEntity"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +27,7 @@ class Settings:
     """What was recorded on one account on a few days, so settings and no rules. Windows in steps, times in seconds.
 
     `unknown_serial`: the HTTP status with which a token that AWS does not know is refused, for its answer is unknown.
+    Raise ValueError for what cannot be.
     """
 
     pair_behind: int = 998
@@ -37,6 +41,12 @@ class Settings:
     report_age: float = 4.0 * 3600
     clock_tolerance: float = 300.0
     unknown_serial: int = 404
+
+    def __post_init__(self) -> None:
+        if not all(0 <= value < math.inf for value in astuple(self)):
+            raise ValueError(self)
+        if self.sts_span == 0 or self.unknown_serial not in UNKNOWN_SERIAL:
+            raise ValueError(self)
 
 
 def nearest(middle: int, *, behind: int, ahead: int) -> Iterator[int]:

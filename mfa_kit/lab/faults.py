@@ -5,6 +5,7 @@ operation does.
 """
 
 import json
+import math
 import threading
 import time
 import tomllib
@@ -32,6 +33,10 @@ FAULTS: Mapping[str, tuple[str, ...]] = {
     "expired": (),
     "clock": ("seconds",),
 }
+# Parameters that may be given besides.
+MORE: Mapping[str, tuple[str, ...]] = {"late": ("listings",)}
+# Of these alone a parameter may be below zero: a clock can be behind.
+SIGNED = ("clock",)
 # These are a condition of the whole account while their rule stands, not an event of one call.
 STANDING = ("lag", "clock", "bucket")
 LISTINGS = ("ListMFADevices", "ListVirtualMFADevices")
@@ -107,15 +112,16 @@ class Faults:
             raise UsageFault(f"IAM and STS have no operation {operation!r}", "write it as the API does, or * for all")
         if at not in ("next", "every") and (type(at) is not int or at < 1):
             raise UsageFault(f"{at!r} is no moment for a fault", "give next, every, or the number of the call from 1")
-        missing = [name for name in FAULTS[fault] if name not in parameters]
-        unknown = [
-            name for name in parameters if name not in (*FAULTS[fault], *(("listings",) if fault == "late" else ()))
-        ]
-        if missing or unknown:
-            raise UsageFault(
-                f"the fault {fault} does not fit its parameters: {', '.join([*missing, *unknown])}",
-                f"{fault} takes {', '.join(FAULTS[fault]) or 'none'}",
-            )
+        takes = (*FAULTS[fault], *MORE.get(fault, ()))
+        hint = f"{fault} takes {', '.join(takes)}" if takes else f"{fault} takes no parameters"
+        for name in FAULTS[fault]:
+            if name not in parameters:
+                raise UsageFault(f"the fault {fault} lacks {name}", hint)
+        for name, value in parameters.items():
+            if name not in takes:
+                raise UsageFault(f"the fault {fault} has no {name}", hint)
+            if not math.isfinite(value) or (value < 0 and fault not in SIGNED):
+                raise UsageFault(f"{name} of the fault {fault} cannot be {value}", "give a number from 0 on")
         with self._lock:
             self._rules.append(
                 Rule(

@@ -106,6 +106,10 @@ def read(file: Path) -> dict[str, Any]:
     except ValueError as error:
         raise UsageFault(f"{file} is neither JSON nor TOML: {error}", "see docs/lab.md for the form") from None
     version = found.get("version") if isinstance(found, dict) else None
+    if version is None:
+        raise UsageFault(
+            f"{file} does not say of which version it is", f"begin it with version = {VERSION}: docs/lab.md"
+        )
     if version != VERSION:
         raise UsageFault(
             f"{file} is of version {version}, not {VERSION}", "make the lab's account anew, or convert the file"

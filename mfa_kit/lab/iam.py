@@ -9,13 +9,12 @@ from typing import Any
 from moto.core.responses import ActionResult, EmptyResult
 
 from mfa_kit.lab import wire
+from mfa_kit.lab.codes import UNKNOWN_SERIAL
 from mfa_kit.lab.devices import Device, assigned
 from mfa_kit.lab.directory import Directory
 from mfa_kit.lab.wire import IamError
 
 TAGS = 50
-# By the lab's setting of that name.
-UNKNOWN_SERIAL = {400: "ValidationError", 403: "InvalidAuthenticationCode", 404: "NoSuchEntity"}
 
 
 class Iam(Directory):

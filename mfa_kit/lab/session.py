@@ -5,7 +5,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from mfa_kit.errors import UsageFault
@@ -74,24 +74,32 @@ def _start(wish: Wish) -> tuple[list[str], dict[str, object] | None]:
 
 
 def _plant(lab: Lab, wish: Wish) -> None:
-    for row in faults.read(wish.rules) if wish.rules else []:
-        lab.faults.add_row(row)
+    for number, row in enumerate(faults.read(wish.rules) if wish.rules else [], 1):
+        try:
+            lab.faults.add_row(row)
+        except UsageFault as error:
+            raise UsageFault(f"rule {number} of {wish.rules}: {error}", error.hint) from None
     if wish.latency:
         lab.faults.add("*", "latency", at="every", seconds=wish.latency)
+    if wish.burst and not wish.rate:
+        raise UsageFault("--burst is of a --rate, and there is none", "give both, or neither")
     if wish.rate:
         lab.faults.add("*", "bucket", rate=wish.rate, burst=wish.burst or max(1.0, wish.rate))
 
 
 def _settings(given: Sequence[str]) -> Settings:
     """Read `name=value` pairs. Raise UsageFault for a setting that is none."""
-    now = asdict(Settings())
+    settings = Settings()
     for each in given:
         name, _, value = each.partition("=")
         try:
-            now[name] = type(now[name])(value)
-        except (KeyError, ValueError):
-            raise UsageFault(f"{each!r} sets nothing of a lab", f"settings are numbers: {', '.join(now)}") from None
-    return Settings(**now)
+            settings = replace(settings, **{name: type(getattr(settings, name))(value)})
+        except (AttributeError, TypeError, ValueError):
+            names = ", ".join(one.name for one in fields(Settings))
+            raise UsageFault(
+                f"{each!r} sets nothing of a lab", f"settings are numbers from 0 on: {names}; see docs/lab.md"
+            ) from None
+    return settings
 
 
 @contextmanager

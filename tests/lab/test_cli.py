@@ -217,6 +217,8 @@ def test_a_key_is_registered_in_the_lab_around() -> None:
         (["--from", "none.json"], "none.json cannot be read"),
         (["--set", "gravity=9"], "'gravity=9' sets nothing of a lab"),
         (["--region", "mars"], "there is no region 'mars'"),
+        (["--latency", "nan"], "seconds of the fault latency cannot be nan"),
+        (["--burst", "3"], "--burst is of a --rate"),
     ],
 )
 def test_bad_options_are_one_sentence(options: list[str], said: str) -> None:
@@ -224,6 +226,15 @@ def test_bad_options_are_one_sentence(options: list[str], said: str) -> None:
     found = _lab(*options, "--", "echo", "started")
     assert (found.returncode, found.stdout) == (2, "")
     assert said in found.stderr
+
+
+def test_a_bad_rule_is_told_with_its_file_and_number(tmp_path: Path) -> None:
+    """For a file may hold many."""
+    rules = tmp_path / "rules.json"
+    rules.write_text('[{"fault": "throttle"}, {"fault": "flood"}]', "utf-8")
+    found = _lab("--faults", str(rules), "--", "echo", "started")
+    assert (found.returncode, found.stdout) == (2, "")
+    assert f"rule 2 of {rules}: there is no fault 'flood'" in found.stderr
 
 
 def test_latency_rate_and_rules_reach_the_lab(tmp_path: Path) -> None:

@@ -152,8 +152,11 @@ def test_the_nth_call(lab: Lab, admin: Aws) -> None:
     ("row", "said"),
     [
         ({"fault": "flood"}, "there is no fault 'flood'"),
-        ({"fault": "latency"}, "does not fit its parameters: seconds"),
-        ({"fault": "denied", "seconds": 1}, "does not fit its parameters: seconds"),
+        ({"fault": "latency"}, "the fault latency lacks seconds"),
+        ({"fault": "denied", "seconds": 1}, "the fault denied has no seconds"),
+        ({"fault": "latency", "seconds": -1}, "seconds of the fault latency cannot be -1"),
+        ({"fault": "late", "seconds": 1, "listings": float("inf")}, "listings of the fault late cannot be inf"),
+        ({"fault": "clock", "seconds": float("nan")}, "seconds of the fault clock cannot be nan"),
         ({"fault": "denied", "at": "soon"}, "'soon' is no moment"),
         ({"fault": "denied", "at": 0}, "0 is no moment"),
         ({"fault": "denied", "at": True}, "True is no moment"),

@@ -136,7 +136,7 @@ def test_what_is_kept_comes_back_whole(described: dict[str, Any], tmp_path: Path
         ("bad.json", "{", "is neither JSON nor TOML"),
         ("bad.toml", "=", "is neither JSON nor TOML"),
         ("other.json", '{"version": 7}', "is of version 7, not 1"),
-        ("list.json", "[]", "is of version None, not 1"),
+        ("list.json", "[]", "does not say of which version it is"),
     ],
 )
 def test_files_that_are_no_account(tmp_path: Path, name: str, text: str | None, said: str) -> None:
@@ -204,7 +204,15 @@ def test_settings_are_given_by_name() -> None:
     """Windows and delays are a lab's settings; an unknown one, or no number, is named."""
     with session.opened(session.Wish(settings=("propagation=0.5", "sts_window=3"))) as (lab, _):
         assert (lab.account.settings.propagation, lab.account.settings.sts_window) == (0.5, 3)
-    for wrong in ("propagation=soon", "sts_window=0.5", "gravity=9"):
+    wrong_ones = (
+        "propagation=soon",
+        "sts_window=0.5",
+        "gravity=9",
+        "sts_window=-1",
+        "propagation=nan",
+        "propagation=inf",
+    )
+    for wrong in (*wrong_ones, "unknown_serial=500", "sts_span=0"):
         with pytest.raises(UsageFault, match=wrong), session.opened(session.Wish(settings=(wrong,))):
             pass
 
