@@ -257,10 +257,10 @@ def test_a_failing_run_tells_no_secret(
 @pytest.fixture
 def waiting(nobody: Nobody, user: str, recipient: str, lab: Lab) -> Iterator[subprocess.Popen[str]]:
     """Start an unprivileged user's enroll that holds a seed and waits for IAM."""
-    lab.faults.add("EnableMFADevice", "latency", seconds=3)
+    lab.faults.add("EnableMFADevice", "latency", seconds=60)
     words = ("enroll", user, *VIRTUAL, "-r", recipient)
     process = nobody.start(*words, before=CORES, user=None, group=None, extra_groups=None)
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while not list(nobody.home.rglob("*.age")):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < until
@@ -284,9 +284,11 @@ def attached(nobody: Nobody, pid: int) -> bool:
 @pytest.mark.slow
 def test_the_same_user_cannot_attach_to_it(waiting: subprocess.Popen[str], nobody: Nobody) -> None:
     """Neither by ptrace nor by reading its memory; to an ordinary process of theirs they can."""
-    ordinary = subprocess.Popen([nobody.python, "-c", "input()"], stdin=subprocess.PIPE, **nobody.who)
+    words = [nobody.python, "-c", "input('up\\n')"]
+    ordinary = subprocess.Popen(words, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **nobody.who)
     try:
-        time.sleep(0.2)
+        assert ordinary.stdout is not None
+        assert ordinary.stdout.readline() == "up\n"
         if not attached(nobody, ordinary.pid):
             without("this machine lets nobody attach to anything")
     finally:

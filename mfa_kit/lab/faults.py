@@ -31,6 +31,7 @@ FAULTS: Mapping[str, tuple[str, ...]] = {
     "error-after": (),
     "denied": (),
     "expired": (),
+    "busy": (),
     "clock": ("seconds",),
 }
 # Parameters that may be given besides.

@@ -28,6 +28,10 @@ FAILED = "The request processing has failed because of an unknown error."
 SAID = {
     "throttle": ("Throttling", "Rate exceeded"),
     "bucket": ("Throttling", "Rate exceeded"),
+    "busy": (
+        "ConcurrentModification",
+        "The request was rejected because multiple requests to change this object were submitted simultaneously.",
+    ),
     "expired": ("ExpiredToken", "The security token included in the request is expired"),
     "error-before": ("ServiceFailure", FAILED),
     "error-after": ("ServiceFailure", FAILED),

@@ -14,7 +14,7 @@ from typing import Any
 from moto.core.exceptions import ServiceException
 from moto.iam.models import AccessKey, AccessKeyLastUsed, AccountPasswordPolicy, MFADevice
 
-from mfa_kit.errors import UsageFault
+from mfa_kit.errors import IntegrityFault, UsageFault
 from mfa_kit.lab import form
 from mfa_kit.lab.account import ADMIN, Account, Person
 from mfa_kit.lab.codes import Binding, Codes
@@ -25,13 +25,21 @@ from mfa_kit.lab.wire import IamError
 
 
 def write(account: Account, file: Path) -> None:
-    """Keep an account: a new file beside, then renamed over the old one."""
+    """Keep an account: a new file beside, then renamed over the old one. Raise IntegrityFault; the old one stays."""
     beside = file.with_name(f".{file.name}.{os.getpid()}")
-    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as out:
-        json.dump(describe(account), out, indent=1)
-        out.flush()
-        os.fsync(out.fileno())
-    beside.replace(file)
+    try:
+        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as out:
+            json.dump(describe(account), out, indent=1)
+            out.flush()
+            os.fsync(out.fileno())
+        beside.replace(file)
+    except OSError as error:
+        raise IntegrityFault(
+            f"{file} cannot be written, so this lab is not kept: {error.strerror}",
+            "check the free space and the rights",
+        ) from None
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 # out

@@ -73,10 +73,11 @@ def test_a_device_is_made_enabled_used_and_taken_away(desk: Desk, user: str, at_
     assert serial in desk.iam.unassigned()
     assert desk.iam.tags(serial) == {RUN_TAG: "20261125T000000Z-00000001"}
     assert desk.iam.run_of(serial) == "20261125T000000Z-00000001"
+    began = int(time.time())
     desk.iam.enable(intent(user), lambda: codes_of(created))
     [device] = desk.iam.devices(user)
     assert (device.serial, device.user) == (serial, user)
-    assert abs((device.since or 0) - time.time()) < 5
+    assert began <= (device.since or 0) <= time.time()
     assert serial not in desk.iam.unassigned()
     desk.iam.resync(user, serial, lambda: codes_of(created, later=60))
     desk.iam.deactivate(user, serial)
@@ -258,16 +259,22 @@ def test_a_tag_that_looks_like_no_run_id_names_no_run(claim: str, desk: Desk, us
 
 @pytest.mark.parametrize("seconds", [-250, 100])
 def test_the_clock_is_awss(seconds: int, desk: Desk, at_lab: Lab) -> None:
-    """By the Date header of the last answer."""
+    """By the Date header of the last answer, which tells whole seconds and was on its way."""
     at_lab.faults.add("*", "clock", seconds=seconds)
+    began = time.time()
     desk.iam.caller()
-    assert abs(desk.iam.offset() - seconds) < 1.5
-    assert abs(desk.iam.now() - time.time() - seconds) < 1.5
+    slow = time.time() - began
+    assert -slow - 0.51 < desk.iam.offset() - seconds < 0.51
+    began, now, ended = time.time(), desk.iam.now(), time.time()
+    assert began - 0.01 < now - desk.iam.offset() < ended + 0.01
 
 
 def test_an_offset_below_the_headers_resolution_is_none(desk: Desk) -> None:
     """A header tells whole seconds, and was on its way."""
-    desk.iam.caller()
+    for _ in range(20):  # on a slow machine an answer may be long on its way
+        desk.iam.caller()
+        if desk.iam.offset() == 0:
+            break
     assert desk.iam.offset() == 0
 
 
@@ -275,9 +282,11 @@ def test_an_answer_without_a_date_leaves_the_clock(desk: Desk, at_lab: Lab, monk
     """What was known before stands."""
     at_lab.faults.add("*", "clock", seconds=100)
     desk.iam.caller()
+    before = desk.iam.offset()
+    assert before
     monkeypatch.setattr("mfa_kit.lab.front.formatdate", lambda *_, **__: "yesterday")
     desk.iam.caller()
-    assert abs(desk.iam.offset() - 100) < 1.5
+    assert desk.iam.offset() == before
 
 
 def test_an_answer_that_takes_too_long_is_unclear(user: str, at_lab: Lab) -> None:

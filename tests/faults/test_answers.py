@@ -149,7 +149,7 @@ def test_an_enable_that_acts_late_wins_or_loses_but_never_strands(
     serial = f"arn:aws:iam::000000000000:mfa/{user}"
 
     def wait_for_it() -> None:
-        until = time.monotonic() + 5
+        until = time.monotonic() + 60
         while lab.assigned(serial) is None and time.monotonic() < until:
             time.sleep(0.01)
 
@@ -171,12 +171,13 @@ def test_a_timeout_is_looked_into(
     lab: Lab, user: str, tmp_path: Path, identity: pyrage.x25519.Identity, judge: Judge
 ) -> None:
     """An Enable whose answer comes after our patience is found to have acted."""
-    impatient = shared_iam(read_timeout=0.3)
-    lab.faults.add("EnableMFADevice", "latency", seconds=0.6)
+    impatient = shared_iam(read_timeout=1)
+    lab.faults.add("EnableMFADevice", "latency", seconds=1.5)
     with at_desk(tmp_path, impatient, recipient=str(identity.to_public())) as (desk, caller, carrier, _):
-        for _ in range(2):
+        for _ in range(20):  # where the machine is slow, other answers come after our patience too
             try:
                 act("enroll", user, desk=desk, caller=caller, carrier=carrier())
+                break
             except Unclear:
                 time.sleep(0.5)
     assert len(judge.works(user, tmp_path)) == 1

@@ -14,7 +14,7 @@ from tests.faults.worker import Cut, act, at_desk, shared_iam
 
 
 def wait_until(met: Callable[[], bool]) -> None:
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while not met():
         assert time.monotonic() < until
         time.sleep(0.01)

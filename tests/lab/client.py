@@ -16,26 +16,19 @@ from botocore.exceptions import ClientError
 from mfa_kit.lab.server import Lab
 
 SESSION = botocore.session.get_session()
-ONCE = Config(retries={"total_max_attempts": 1}, read_timeout=5, connect_timeout=5)
+ONCE = Config(retries={"total_max_attempts": 1})
 PERIOD = 30
 Keys = tuple[str, str, str | None]
 
 
-def now() -> int:
-    """Return the present step, and not in its last two seconds: a test must not run over its edge."""
-    while time.time() % PERIOD > PERIOD - 2:
-        time.sleep(0.1)
-    return int(time.time()) // PERIOD
+def stop_the_clock(lab: Lab, patch: pytest.MonkeyPatch) -> None:
+    """Let AWS's clock stand in the middle of a step, so that no test runs over its edge on a slow machine."""
+    at = time.time() // PERIOD * PERIOD + PERIOD / 2
+    patch.setattr(lab.account, "now", lambda: at + lab.account.offset)
 
 
 def code(seed: bytes, step: int) -> str:
     return pyotp.HOTP(seed.decode()).at(step)
-
-
-def pair(seed: bytes, offset: int = 0) -> dict[str, str]:
-    """Compute the codes of the step before and of this one, shifted by some steps, as Enable takes them."""
-    step = now() + offset
-    return {"AuthenticationCode1": code(seed, step - 1), "AuthenticationCode2": code(seed, step)}
 
 
 def document(*statements: dict[str, Any]) -> str:
@@ -86,8 +79,17 @@ class Aws:
         self.seeds[made["SerialNumber"]] = made["Base32StringSeed"]
         return str(made["SerialNumber"])
 
+    def now(self) -> int:
+        """Return AWS's present step."""
+        return int(self.lab.account.now()) // PERIOD
+
+    def pair(self, seed: bytes, offset: int = 0) -> dict[str, str]:
+        """Compute the codes of the step before and of this one, shifted by some steps, as Enable takes them."""
+        step = self.now() + offset
+        return {"AuthenticationCode1": code(seed, step - 1), "AuthenticationCode2": code(seed, step)}
+
     def enable(self, user: str, serial: str, offset: int = 0) -> None:
-        self.iam.enable_mfa_device(UserName=user, SerialNumber=serial, **pair(self.seeds[serial], offset))
+        self.iam.enable_mfa_device(UserName=user, SerialNumber=serial, **self.pair(self.seeds[serial], offset))
 
     def enrolled(self, user: str, name: str | None = None) -> str:
         serial = self.create(name or user)
@@ -101,7 +103,7 @@ class Aws:
 
     def mfa_session(self, serial: str, offset: int = 0) -> "Aws":
         """Show a code to STS and see the lab as a user with MFA does."""
-        given = {"SerialNumber": serial, "TokenCode": code(self.seeds[serial], now() + offset)}
+        given = {"SerialNumber": serial, "TokenCode": code(self.seeds[serial], self.now() + offset)}
         return self.session(self.sts.get_session_token(**given)["Credentials"])
 
     def session(self, credentials: dict[str, Any]) -> "Aws":

@@ -6,13 +6,14 @@ import pytest
 
 from mfa_kit.lab.codes import Settings
 from mfa_kit.lab.server import Lab
-from tests.lab.client import Aws
+from tests.lab.client import Aws, stop_the_clock
 
 
 @pytest.fixture
-def lab() -> Iterator[Lab]:
-    """Run a lab with alice and bob, where STS sees IAM's changes at once."""
+def lab(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
+    """Run a lab with alice and bob, where STS sees IAM's changes at once and no time goes by."""
     with Lab(("alice", "bob"), settings=Settings(propagation=0)) as running:
+        stop_the_clock(running, monkeypatch)
         yield running
 
 

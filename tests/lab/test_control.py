@@ -7,7 +7,7 @@ import pytest
 from mfa_kit.errors import UsageFault
 from mfa_kit.lab import remote
 from mfa_kit.lab.server import Lab
-from tests.lab.client import Aws, pair, refused
+from tests.lab.client import Aws, refused
 
 
 def _ask(lab: Lab, method: str, path: str, **payload: Any) -> Any:
@@ -28,7 +28,7 @@ def test_rules_are_planted_listed_and_cleared(lab: Lab, admin: Aws) -> None:
 def test_a_token_is_made_known(lab: Lab, admin: Aws) -> None:
     """A hardware token's seed, as AWS got it from the maker."""
     _ask(lab, "POST", "token", serial="GAHT12345678", seed="A" * 64)
-    admin.iam.enable_mfa_device(UserName="alice", SerialNumber="GAHT12345678", **pair(b"A" * 64))
+    admin.iam.enable_mfa_device(UserName="alice", SerialNumber="GAHT12345678", **admin.pair(b"A" * 64))
 
 
 def test_only_the_admin_may_ask(lab: Lab) -> None:

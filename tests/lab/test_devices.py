@@ -9,7 +9,7 @@ from PIL import Image
 
 from mfa_kit.lab.codes import Settings
 from mfa_kit.lab.server import Lab
-from tests.lab.client import Aws, pair, refused
+from tests.lab.client import Aws, refused
 
 START = "arn:aws:iam::000000000000:mfa"
 
@@ -72,7 +72,7 @@ def test_enable_twice_is_told_apart_from_enable_elsewhere(admin: Aws) -> None:
 def test_any_wrong_pair_is_one_error_and_spends_nothing(admin: Aws, wrong: str) -> None:
     """IAM has one text for a wrong code, the same code twice and the wrong order; a good pair is taken after it."""
     serial = admin.create("alice")
-    good = pair(admin.seeds[serial])
+    good = admin.pair(admin.seeds[serial])
     first, second = good.values()
     codes = {
         "wrong": {"AuthenticationCode1": first, "AuthenticationCode2": f"{(int(second) + 1) % 10**6:06}"},
@@ -101,17 +101,17 @@ def test_a_pair_far_off_is_taken_and_becomes_the_skew(admin: Aws) -> None:
         admin.enable("alice", serial, 1002)
     admin.enable("alice", serial, 900)
     resync = {"UserName": "alice", "SerialNumber": serial}
-    admin.iam.resync_mfa_device(**resync, **pair(admin.seeds[serial], 1800))
+    admin.iam.resync_mfa_device(**resync, **admin.pair(admin.seeds[serial], 1800))
 
 
 def test_resync_is_for_the_device_of_that_user(admin: Aws) -> None:
     """An unassigned device, and another's, are invalid for the user."""
     serial = admin.create("alice")
     with refused("NoSuchEntity", "MFA Device invalid for user."):
-        admin.iam.resync_mfa_device(UserName="alice", SerialNumber=serial, **pair(admin.seeds[serial]))
+        admin.iam.resync_mfa_device(UserName="alice", SerialNumber=serial, **admin.pair(admin.seeds[serial]))
     admin.enable("bob", serial)
     with refused("NoSuchEntity", "MFA Device invalid for user."):
-        admin.iam.resync_mfa_device(UserName="alice", SerialNumber=serial, **pair(admin.seeds[serial], 2))
+        admin.iam.resync_mfa_device(UserName="alice", SerialNumber=serial, **admin.pair(admin.seeds[serial], 2))
 
 
 def test_the_ninth_device_is_too_many(admin: Aws) -> None:
@@ -165,7 +165,18 @@ def test_unknown_users_and_devices(admin: Aws) -> None:
     with refused("NoSuchEntity", "The user with name nobody cannot be found."):
         admin.enable("nobody", serial)
     with refused("NoSuchEntity", f"VirtualMFADevice with serial number {START}/none does not exist."):
-        admin.iam.enable_mfa_device(UserName="alice", SerialNumber=f"{START}/none", **pair(admin.seeds[serial]))
+        admin.iam.enable_mfa_device(UserName="alice", SerialNumber=f"{START}/none", **admin.pair(admin.seeds[serial]))
+
+
+@pytest.mark.parametrize(
+    ("status", "error"), [(404, "NoSuchEntity"), (403, "InvalidAuthenticationCode"), (400, "ValidationError")]
+)
+def test_a_token_that_aws_does_not_know_is_refused_as_it_is_set(status: int, error: str) -> None:
+    """For nobody knows how AWS does it."""
+    with Lab(("alice",), settings=Settings(unknown_serial=status)) as lab:
+        admin = Aws(lab, (lab.admin.access_key_id, lab.admin.secret_access_key, None))
+        with refused(error, "MFA device with serial number GAHT00000000 does not exist."):
+            admin.iam.enable_mfa_device(UserName="alice", SerialNumber="GAHT00000000", **admin.pair(b"A" * 64))
 
 
 def test_tags(admin: Aws) -> None:
@@ -254,7 +265,7 @@ def test_user_names_are_not_distinguished_by_case(admin: Aws) -> None:
 def test_a_hardware_token_needs_no_create(lab: Lab, admin: Aws) -> None:
     """AWS holds the seed of a token it sold: Enable takes its serial, Deactivate leaves nothing to delete."""
     lab.add_token("GAHT12345678", "A" * 64)
-    admin.iam.enable_mfa_device(UserName="alice", SerialNumber="GAHT12345678", **pair(b"A" * 64))
+    admin.iam.enable_mfa_device(UserName="alice", SerialNumber="GAHT12345678", **admin.pair(b"A" * 64))
     assert (lab.assigned("GAHT12345678"), lab.serials()) == ("alice", set())
     admin.iam.deactivate_mfa_device(UserName="alice", SerialNumber="GAHT12345678")
     with refused("NoSuchEntity"):

@@ -235,3 +235,11 @@ def test_what_is_told_of_root() -> None:
         row = admin.iam.get_credential_report()["Content"].decode().splitlines()[1].split(",")
     assert row[8:13] == ["true", "2020-01-02T03:04:05Z", "2026-01-02T03:04:05Z", "us-east-1", "iam"]
     assert row[13:15] == ["false", "N/A"]
+
+
+def test_when_a_key_was_last_used_is_told(admin: Aws) -> None:
+    """By GetAccessKeyLastUsed, for keys of any user."""
+    alice = admin.user("alice")
+    alice.sts.get_caller_identity()
+    said = admin.iam.get_access_key_last_used(AccessKeyId=alice.keys[0])
+    assert (said["UserName"], said["AccessKeyLastUsed"]["ServiceName"]) == ("alice", "sts")

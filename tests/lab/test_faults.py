@@ -12,7 +12,7 @@ from botocore.exceptions import ConnectionClosedError
 from mfa_kit.errors import UsageFault
 from mfa_kit.lab import faults
 from mfa_kit.lab.server import Lab
-from tests.lab.client import Aws, pair, refused
+from tests.lab.client import Aws, refused
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,7 @@ from tests.lab.client import Aws, pair, refused
         ("throttle", "Throttling", False),
         ("denied", "AccessDenied", False),
         ("expired", "ExpiredToken", False),
+        ("busy", "ConcurrentModification", False),
         ("error-before", "ServiceFailure", False),
         ("error-after", "ServiceFailure", True),
     ],
@@ -65,22 +66,20 @@ def test_a_late_enable_acts_after_a_listing_that_did_not_show_it(lab: Lab, admin
         admin.enable("alice", serial)
     time.sleep(0.3)
     assert admin.iam.list_mfa_devices(UserName="alice")["MFADevices"] == []
-    for _ in range(50):
-        if lab.assigned(serial):
-            break
-        time.sleep(0.05)
+    while lab.assigned(serial) is None:
+        time.sleep(0.02)
     assert lab.assigned(serial) == "alice"
 
 
 def test_lists_that_lag(lab: Lab, admin: Aws) -> None:
     """Both lists show the account as it was; IAM itself knows better."""
-    lab.faults.add("*", "lag", seconds=1)
+    lab.faults.add("*", "lag", seconds=600)
     serial = admin.enrolled("alice")
     assert admin.iam.list_virtual_mfa_devices()["VirtualMFADevices"] == []
     assert admin.iam.list_mfa_devices(UserName="alice")["MFADevices"] == []
     with refused("DeleteConflict"):
         admin.iam.delete_virtual_mfa_device(SerialNumber=serial)
-    time.sleep(1.1)
+    lab.account.views[:] = [(at - 600, view) for at, view in lab.account.views]  # as if so long had gone by
     assert admin.iam.list_mfa_devices(UserName="alice")["MFADevices"]
     admin.iam.deactivate_mfa_device(UserName="alice", SerialNumber=serial)
     assert admin.iam.list_mfa_devices(UserName="alice")["MFADevices"]
@@ -90,11 +89,12 @@ def test_lists_that_lag(lab: Lab, admin: Aws) -> None:
 
 def test_a_clock_that_is_off(lab: Lab, admin: Aws) -> None:
     """The Date header and the codes follow AWS's clock, not ours."""
+    before = lab.account.now()
     lab.faults.add("*", "clock", seconds=120)
     date = admin.iam.list_users()["ResponseMetadata"]["HTTPHeaders"]["date"]
-    assert 110 < parsedate_to_datetime(date).timestamp() - time.time() < 130
+    assert parsedate_to_datetime(date).timestamp() == int(lab.account.now()) == int(before) + 120
     serial = admin.create("alice")
-    admin.iam.enable_mfa_device(UserName="alice", SerialNumber=serial, **pair(admin.seeds[serial], 4))
+    admin.iam.enable_mfa_device(UserName="alice", SerialNumber=serial, **admin.pair(admin.seeds[serial]))
     assert lab.account.backend.codes(serial).skew == 0
 
 
@@ -122,15 +122,17 @@ def test_latency_is_added_to_every_answer(lab: Lab, admin: Aws) -> None:
 
 
 def test_a_bucket_throttles_what_comes_too_fast(lab: Lab, admin: Aws) -> None:
-    """Two at once, then one a second."""
-    lab.faults.add("*", "bucket", rate=1, burst=2)
+    """Two at once, then one an hour."""
+    lab.faults.add("*", "bucket", rate=1 / 3600, burst=2)
     client = admin.iam
     client.list_users()
     client.list_users()
     with refused("Throttling", "Rate exceeded"):
         client.list_users()
-    time.sleep(1.1)
+    lab.faults.rules()[0].filled -= 3600  # as if so long had gone by
     client.list_users()
+    with refused("Throttling", "Rate exceeded"):
+        client.list_users()
 
 
 def test_the_nth_call(lab: Lab, admin: Aws) -> None:

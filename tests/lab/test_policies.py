@@ -8,7 +8,7 @@ import pytest
 from mfa_kit.lab.policies import Verdict, evaluate
 from mfa_kit.lab.server import Lab
 from mfa_kit.lab.wire import IamError
-from tests.lab.client import Aws, document, pair, refused
+from tests.lab.client import Aws, document, refused
 
 ALLOW, DENY, NOTHING = Verdict.ALLOW, Verdict.EXPLICIT, Verdict.IMPLICIT
 # AWS's sample for users who manage their own MFA devices, "AWS: Allows MFA-authenticated IAM users to manage their own
@@ -137,6 +137,17 @@ def test_operators(condition: dict[str, Any], context: dict[str, Any], wanted: V
     assert _verdict({"Action": "*", "Resource": "*", "Condition": condition}, **context) is wanted
 
 
+def test_what_a_roles_policies_allow_is_simulated(admin: Aws) -> None:
+    """A role has no user's name in its context."""
+    trust = document({"Action": "sts:AssumeRole", "Principal": {"AWS": "000000000000"}})
+    arn = admin.iam.create_role(RoleName="ops", AssumeRolePolicyDocument=trust)["Role"]["Arn"]
+    allow = document({"Action": "iam:GetUser", "Resource": "arn:aws:iam::*:user/${aws:username}"})
+    admin.iam.put_role_policy(RoleName="ops", PolicyName="p", PolicyDocument=allow)
+    asked = {"PolicySourceArn": arn, "ActionNames": ["iam:GetUser"], "ResourceArns": ["arn:aws:iam::0:user/ops"]}
+    [row] = admin.iam.simulate_principal_policy(**asked)["EvaluationResults"]
+    assert (row["EvalDecision"], row["MissingContextValues"]) == ("implicitDeny", ["aws:username"])
+
+
 def test_policies_that_nobody_has_are_simulated(admin: Aws) -> None:
     """SimulateCustomPolicy: each action on each resource, in the context that is given."""
 
@@ -188,7 +199,7 @@ def test_a_user_under_the_self_manage_policy_enrolls_his_own(alice: Aws) -> None
     """He may Create, Enable, List and Resync his own."""
     serial = alice.enrolled("alice")
     assert alice.iam.list_mfa_devices()["MFADevices"][0]["SerialNumber"] == serial
-    alice.iam.resync_mfa_device(UserName="alice", SerialNumber=serial, **pair(alice.seeds[serial], 2))
+    alice.iam.resync_mfa_device(UserName="alice", SerialNumber=serial, **alice.pair(alice.seeds[serial], 2))
 
 
 def test_the_self_manage_policy_does_not_reach_further(alice: Aws) -> None:

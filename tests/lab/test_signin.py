@@ -3,6 +3,7 @@
 import json
 import urllib.request
 from urllib.error import HTTPError
+from urllib.parse import urlencode
 
 import boto3
 import pytest
@@ -66,5 +67,10 @@ def test_federated_users_bring_no_session_duration(at_lab: Lab) -> None:
     """It goes with AssumeRole alone."""
     policy = console.session_policy(account="000000000000", partition="aws", user="dave")
     session = Iam(observe=lambda _: None).console_session(user="dave", policy=policy, role=None)
-    with pytest.raises(AwsFault, match="HTTP 400"):
-        signin.address(f"{at_lab.url}/federation?SessionDuration=900&x=", session, destination="x")
+    asked = {"Action": "getSigninToken", "Session": session.reveal()}
+    with urllib.request.urlopen(f"{at_lab.url}/federation?{urlencode(asked)}") as answer:
+        assert json.load(answer)["SigninToken"]
+    with pytest.raises(HTTPError) as caught:
+        urllib.request.urlopen(f"{at_lab.url}/federation?{urlencode({**asked, 'SessionDuration': 900})}")
+    with caught.value as refused:
+        assert (refused.code, b"Invalid SessionDuration parameter" in refused.read()) == (400, True)

@@ -1,15 +1,16 @@
 """An account from a description, and kept between runs."""
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mfa_kit.errors import UsageFault
+from mfa_kit.errors import IntegrityFault, UsageFault
 from mfa_kit.lab import form, session, state
 from mfa_kit.lab.server import Lab
-from tests.lab.client import Aws, code, document, now, pair, refused
+from tests.lab.client import Aws, code, document, refused
 
 SEED = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567" * 2
 DESCRIBED = f"""
@@ -99,9 +100,9 @@ def test_a_described_account_is_what_it_says(described: dict[str, Any]) -> None:
         assert alice.iam.get_mfa_device(SerialNumber=held[2])["Certifications"] == {"FIDO": "L2"}
         assert lab.serials() == {f"{start}:mfa/alice", f"{start}:mfa/orphan"}
         assert alice.iam.list_mfa_device_tags(SerialNumber=held[1])["Tags"] == [{"Key": "k", "Value": "v"}]
-        proof = {"SerialNumber": held[1], "TokenCode": code(SEED.encode(), now())}
+        proof = {"SerialNumber": held[1], "TokenCode": code(SEED.encode(), alice.now())}
         assert alice.sts.get_session_token(**proof)["Credentials"]
-        admin.iam.enable_mfa_device(UserName="lab-admin", SerialNumber="GAHT00000001", **pair(SEED.encode()))
+        admin.iam.enable_mfa_device(UserName="lab-admin", SerialNumber="GAHT00000001", **admin.pair(SEED.encode()))
         seen = admin.iam.get_account_summary()["SummaryMap"]
         assert (seen["AccountMFAEnabled"], seen["AccountAccessKeysPresent"]) == (0, 1)
         assert admin.iam.get_account_password_policy()["PasswordPolicy"]["MinimumPasswordLength"] == 14
@@ -126,7 +127,7 @@ def test_what_is_kept_comes_back_whole(described: dict[str, Any], tmp_path: Path
         assert state.describe(again.account) == before
         after = Aws(again, admin.keys, admin.seeds)
         with refused("InvalidAuthenticationCode"):
-            after.iam.resync_mfa_device(UserName="bob", SerialNumber=serial, **pair(admin.seeds[serial]))
+            after.iam.resync_mfa_device(UserName="bob", SerialNumber=serial, **admin.pair(admin.seeds[serial]))
 
 
 @pytest.mark.parametrize(
@@ -198,6 +199,24 @@ def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", "utf-8")
     with pytest.raises(UsageFault, match="cannot keep a lab"), session.opened(session.Wish(folder=tmp_path / "file")):
         pass
+
+
+def test_a_full_disk_leaves_the_account_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one sentence, and nothing half written."""
+    wish = session.Wish(folder=tmp_path, users=1)
+    with session.opened(wish):
+        pass
+    before = (tmp_path / "account.json").read_bytes()
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("mfa_kit.lab.state.os.fsync", full)
+    again = session.Wish(folder=tmp_path)
+    with pytest.raises(IntegrityFault, match="No space left on device"), session.opened(again) as (lab, _):
+        lab.add_user("zoe")
+    assert (tmp_path / "account.json").read_bytes() == before
+    assert {path.name for path in tmp_path.iterdir()} == {"account.json", "home", "lock"}
 
 
 def test_settings_are_given_by_name() -> None:

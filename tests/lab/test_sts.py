@@ -1,14 +1,13 @@
 """STS: which codes it takes, when it learns of a device, and what its credentials may do."""
 
-import time
-from datetime import UTC, datetime
+from contextlib import nullcontext
 
 import pytest
 
 from mfa_kit.lab.codes import UNABLE, Book, Codes, Settings
 from mfa_kit.lab.server import Lab
 from mfa_kit.lab.wire import IamError
-from tests.lab.client import Aws, code, document, now, pair, refused
+from tests.lab.client import Aws, code, document, refused
 
 INVALID = "MultiFactorAuthentication failed with invalid MFA one time pass code. "
 SECRET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567" * 2
@@ -104,7 +103,10 @@ def test_a_device_of_another_user_proves_nothing(admin: Aws) -> None:
     """STS wants a device that is associated with this user, and both the serial and the code."""
     serial = admin.enrolled("bob")
     alice = admin.user("alice")
-    for given in ({"SerialNumber": serial, "TokenCode": code(admin.seeds[serial], now())}, {"TokenCode": "123456"}):
+    for given in (
+        {"SerialNumber": serial, "TokenCode": code(admin.seeds[serial], admin.now())},
+        {"TokenCode": "123456"},
+    ):
         with refused("AccessDenied", UNABLE):
             alice.sts.get_session_token(**given)
 
@@ -132,14 +134,14 @@ def test_credentials_end(admin: Aws, lab: Lab) -> None:
     """After DurationSeconds the token is expired; a wrong token or secret was never good."""
     alice = admin.user("alice")
     made = alice.sts.get_session_token(DurationSeconds=900)["Credentials"]
-    assert 890 < (made["Expiration"] - datetime.now(UTC)).total_seconds() <= 900
+    assert made["Expiration"].timestamp() == int(lab.account.now()) + 900
     with refused("InvalidClientTokenId"):
         alice.session(made | {"SessionToken": "other"}).sts.get_caller_identity()
     with refused("SignatureDoesNotMatch"):
         alice.session(made | {"SecretAccessKey": "other"}).sts.get_caller_identity()
     session = lab.account.sessions[made["AccessKeyId"]]
     lab.account.sessions[made["AccessKeyId"]] = type(session)(
-        session.secret, session.token, time.time() - 1, session.caller
+        session.secret, session.token, lab.account.now(), session.caller
     )
     with refused("ExpiredToken"):
         alice.session(made).sts.get_caller_identity()
@@ -188,7 +190,7 @@ def test_a_role_may_want_mfa(admin: Aws) -> None:
     given = {"RoleArn": arn, "RoleSessionName": "desk"}
     with refused("AccessDenied"):
         alice.sts.assume_role(**given)
-    proof = {"SerialNumber": serial, "TokenCode": code(admin.seeds[serial], now())}
+    proof = {"SerialNumber": serial, "TokenCode": code(admin.seeds[serial], admin.now())}
     assert alice.sts.assume_role(**given, **proof)["Credentials"]
     assert alice.mfa_session(serial, 1).sts.assume_role(**given)["Credentials"]
 
@@ -223,9 +225,19 @@ def test_a_session_policy_narrows_a_role(admin: Aws) -> None:
     )
     with refused("AccessDenied", said):
         session.iam.list_users()
-    for call in (session.sts.get_session_token, lambda: session.sts.get_federation_token(Name="desk")):
-        with refused("AccessDenied"):
-            call()
+    with refused("AccessDenied"):
+        session.sts.get_session_token()
+
+
+def test_a_roles_session_makes_no_federated_user(admin: Aws) -> None:
+    """Whatever its policies allow: only a user's own keys do."""
+    arn = _role(admin, {"Principal": {"AWS": "arn:aws:iam::000000000000:user/alice"}})
+    everything = document({"Action": "*", "Resource": "*"})
+    admin.iam.put_role_policy(RoleName="ops", PolicyName="p", PolicyDocument=everything)
+    alice = admin.user("alice")
+    session = alice.session(alice.sts.assume_role(RoleArn=arn, RoleSessionName="desk")["Credentials"])
+    with refused("AccessDenied", "Cannot call GetFederationToken with session credentials"):
+        session.sts.get_federation_token(Name="desk")
 
 
 def test_federated_credentials_may_not_call_iam(admin: Aws) -> None:
@@ -269,10 +281,19 @@ def test_the_edges_of_enables_window() -> None:
             assert (codes.skew, codes.last) == (0, -1)
 
 
+def test_a_window_may_be_wider_behind_than_ahead() -> None:
+    """Both are settings; the nearest pair is found first."""
+    settings, step = Settings(pair_behind=2, pair_ahead=1), START // 30
+    for second, good in ((-3, False), (-2, True), (1, True), (2, False)):
+        two = [code(SECRET.encode(), step + second + n) for n in (-1, 0)]
+        with nullcontext() if good else pytest.raises(IamError):
+            Codes(SECRET).pair(*two, now=START, settings=settings)
+
+
 def test_resync_gives_a_drifted_device_back_its_window(admin: Aws) -> None:
     """STS follows the skew that Resync found."""
     serial = admin.enrolled("alice")
-    admin.iam.resync_mfa_device(UserName="alice", SerialNumber=serial, **pair(admin.seeds[serial], 50))
+    admin.iam.resync_mfa_device(UserName="alice", SerialNumber=serial, **admin.pair(admin.seeds[serial], 50))
     alice = admin.user("alice")
     with refused("AccessDenied", INVALID):
         alice.mfa_session(serial, 0)
