@@ -3,6 +3,7 @@
 MfaKitError
 ├── UsageFault (2)       the request cannot be meant like this
 ├── DeviceFault (3)      a key, card or token
+│   └── NoApplet         a card without the applet that was looked for; it may be a key of another kind
 ├── AwsFault (4)         AWS said no, or could not be asked
 │   ├── NoSuchEntity, AlreadyExists, InvalidCode, Conflict, AccessDenied
 │   ├── Busy             another change is under way: IAM asks to wait
@@ -36,6 +37,10 @@ class UsageFault(MfaKitError):
 
 class DeviceFault(MfaKitError):
     exit_code = 3
+
+
+class NoApplet(DeviceFault):
+    """The card is well, and no key of this kind."""
 
 
 class AwsFault(MfaKitError):

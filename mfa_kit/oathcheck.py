@@ -17,11 +17,27 @@ TEST = "mfa-kit:test"
 ISSUERS = ("AWS", "Amazon Web Services")
 
 
+UNPROVEN = Check(
+    "maker", Value.NOT_APPLICABLE, "not proven: OATH has no attestation; --maker asks the FIDO applet of the same key"
+)
+
+
+def maker(answer: Proof | Refused, model: str | None) -> Check:
+    """Judge who made a key, by the FIDO attestation of the same key: its model where that is proven."""
+    failed = [check.detail for check in answer.checks if check.value is Value.FAIL]
+    if model is None or failed:
+        return Check("maker", Value.FAIL, f"not proven: {'; '.join(failed) or 'FIDO names no model'}")
+    return Check("maker", Value.PASS, f"{model}, by the FIDO attestation of the same key")
+
+
+NOT_BESIDE = Check("maker", Value.FAIL, "not proven: no FIDO applet is seen on the same card or USB device")
+
+
 def acceptance(
-    key: Plugged, applet: OathApplet, *, account: str | None, seed: Seed | None, at: float
+    key: Plugged, applet: OathApplet, *, account: str | None, seed: Seed | None, at: float, made_by: Check = UNPROVEN
 ) -> Proof | Refused:
     """Look at a key before it is given to anybody. Without a seed to write, the round trip is left out."""
-    return judged(_acceptance(key, applet, account=account, seed=seed, at=at))
+    return judged([*_acceptance(key, applet, account=account, seed=seed, at=at), made_by])
 
 
 def _acceptance(
@@ -40,11 +56,6 @@ def _acceptance(
             ", ".join(there) if there else f"none of {account}",
         )
     yield _round_trip(applet, seed, at) if seed else Check("round trip", Value.NOT_APPLICABLE, "left out: --no-write")
-    yield Check(
-        "maker",
-        Value.NOT_APPLICABLE,
-        "not proven: OATH has no attestation; mfa-kit verify fido2 proves the maker of a key that has FIDO too",
-    )
 
 
 def _firmware(key: Plugged) -> Iterator[Check]:
@@ -107,9 +118,10 @@ def belongs(
     *,
     now: Callable[[], float],
     accepts: Callable[[str], bool] | None,
+    level: str = "aws",
 ) -> Proof | Refused:
-    """Compute a code on the key and have it judged: by AWS where `accepts` asks it, else by the seed."""
-    return judged(_belongs(claim, key, applet, now=now, accepts=accepts))
+    """Compute a code on the key and have it judged: by AWS where `accepts` asks it, on this level, else by the seed."""
+    return judged(_belongs(claim, key, applet, now=now, accepts=accepts, level=level))
 
 
 def _belongs(
@@ -119,6 +131,7 @@ def _belongs(
     *,
     now: Callable[[], float],
     accepts: Callable[[str], bool] | None,
+    level: str,
 ) -> Iterator[Check]:
     yield Check("listed by IAM", Value.PASS, claim.serial)
     if key is None or applet is None:
@@ -134,14 +147,17 @@ def _belongs(
             "backup", Value.PASS if right else Value.FAIL, "the code is" + ("" if right else " not") + " its seed's"
         )
     if accepts is None:
-        judge = "the seed of the backup" if claim.seed is not None else "nobody: only AWS has the seed"
-        yield Check(
-            "level: local", Value.PASS if right else Value.FAIL, f"the key computed a code; it was judged by {judge}"
-        )
+        if claim.seed is None:
+            yield Check(
+                "level: local", Value.WARN, "the key computed a code; it was judged by nobody: AWS has the seed"
+            )
+        else:
+            done = Value.PASS if right else Value.FAIL
+            yield Check("level: local", done, "the key computed a code; it was judged by the seed of the backup")
         return
     taken = accepts(code)
     yield Check(
-        "level: aws",
+        f"level: {level}",
         Value.PASS if taken else Value.FAIL,
         "AWS took the code"
         if taken

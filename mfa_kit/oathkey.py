@@ -37,6 +37,11 @@ class Plugged:
         return f"{self.what} {self.serial}" if self.serial else f"{self.what} (no serial)"
 
     @property
+    def ykman(self) -> bool:
+        """Whether ykman finds it: by its reader's name alone (ykman.pcsc, YK_READER_NAME)."""
+        return "yubico yubikey" in self.reader.lower()
+
+    @property
     def yubikey(self) -> bool:
         """Whether it says that it is one."""
         return self.what.lower().startswith(("yubikey", "yubico"))

@@ -1,5 +1,6 @@
 """One private pcscd for a test process: libpcsclite reads once where its daemon is, so all suites share it."""
 
+import gc
 import os
 import time
 from collections.abc import Iterator
@@ -8,8 +9,7 @@ from functools import cache
 
 from mfa_kit.adapters.oath import pcsc
 from mfa_kit.errors import DeviceFault
-from mfa_kit.lab.oathcard import Card
-from mfa_kit.lab.reader import YUBIKEY, Readers
+from mfa_kit.lab.reader import YUBIKEY, Card, Readers
 from tests.conftest import without
 
 # The third tries to drive the terminal that shows it; so does the fourth, whose cards pyscard's state does not tell.
@@ -59,5 +59,6 @@ def stopped() -> Iterator[None]:
         yield
     finally:
         if shared.cache_info().currsize:
+            gc.collect()  # what pyscard's objects still hold is given back while there is somebody to take it
             shared().__exit__(None, None, None)
             shared.cache_clear()

@@ -1,8 +1,8 @@
 """Card readers that are not there: a pcscd of our own with Debian's vpcd drivers, for cards of this process.
 
-It lives in a mount namespace, where /run/pcscd is a private folder and no driver of a real reader is seen, and in a
-network namespace, for vpcd listens on all addresses and asks nobody who they are. The system's pcscd is never touched.
-Linux and root only.
+It lives in a mount namespace, where /run is a private folder, so that it meets no other pcscd and no polkit, and no
+driver of a real reader is seen, and in a network namespace, for vpcd listens on all addresses and asks nobody who they
+are. So any number of them run beside each other and beside the system's, which is never touched. Linux and root only.
 """
 
 import ctypes
@@ -28,7 +28,7 @@ from mfa_kit.lab.apdu import Pulled
 
 DRIVER = Path("/usr/lib/pcsc/drivers/serial/libifdvpcd.so")
 DRIVERS = Path("/usr/lib/pcsc/drivers")
-SOCKET_FOLDER = Path("/run/pcscd")
+RUN = Path("/run")
 # Each namespace has all ports for itself. A reader's second slot listens on the next one.
 PORT = 0x8C7B
 CLONE_NEWNET = 0x40000000
@@ -38,9 +38,10 @@ START = 10.0
 # Seconds until a card is noticed, twice what pcscd's polling takes, and how often it is put in.
 NOTICED, INSERTS = 0.9, 5
 YUBIKEY = "Yubico YubiKey OTP+FIDO+CCID"
+# The folder is entered first, for it may be in what is hidden then.
 INSIDE = """
-mount --bind "$1/run" "$2" && mount --bind "$1/drivers" "$3" &&
-exec setpriv --pdeathsig TERM pcscd --foreground $4 --config "$1/readers"
+cd "$1" && mount --bind drivers "$3" && mount --bind run "$2" &&
+exec setpriv --pdeathsig TERM pcscd --foreground $4 --config "$2/readers"
 """
 
 
@@ -84,22 +85,21 @@ class Readers:
 
     def _start(self) -> None:
         self.folder.chmod(0o755)
-        for name in ("run", "drivers", "readers"):
-            (self.folder / name).mkdir()
+        for name in ("run/pcscd", "run/readers", "drivers"):
+            (self.folder / name).mkdir(parents=True)
         for number, name in enumerate(self.names):
             # One driver has one reader, so each gets a copy of its own.
-            driver = shutil.copy(DRIVER, self.folder / f"{number}.so")
-            (self.folder / "readers" / f"{number}").write_text(
+            shutil.copy(DRIVER, self.folder / "drivers" / f"{number}.so")
+            (self.folder / "run" / "readers" / f"{number}").write_text(
                 f'FRIENDLYNAME "{name}"\nDEVICENAME /dev/null:{PORT + 2 * number:#x}\n'
-                f"LIBPATH {driver}\nCHANNELID {PORT + 2 * number:#x}\n",
+                f"LIBPATH {DRIVERS / f'{number}.so'}\nCHANNELID {PORT + 2 * number:#x}\n",
                 "utf-8",
             )
-        SOCKET_FOLDER.mkdir(exist_ok=True)
         with (self.folder / "log").open("wb") as log:
             self.process = subprocess.Popen(  # noqa: S603 - fixed words and our own paths
                 [
                     *("/usr/bin/unshare", "--mount", "--net", "--propagation", "private", "sh", "-c", INSIDE, "sh"),
-                    *(str(self.folder), str(SOCKET_FOLDER), str(DRIVERS), "" if self.polkit else "--disable-polkit"),
+                    *(str(self.folder), str(RUN), str(DRIVERS), "" if self.polkit else "--disable-polkit"),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -110,7 +110,7 @@ class Readers:
             if self.process.poll() is not None or time.monotonic() > until:
                 said = (self.folder / "log").read_text("utf-8", "replace").strip().splitlines()
                 raise DeviceFault(
-                    f"the private pcscd did not start: {said[-1] if said else 'it said nothing'}",
+                    f"the private pcscd did not start: {said[0] if said else 'it said nothing'}",
                     "namespaces need root, and a container needs the capability SYS_ADMIN",
                 )
             time.sleep(0.01)
@@ -121,7 +121,7 @@ class Readers:
 
     @property
     def socket(self) -> Path:
-        return self.folder / "run" / "pcscd.comm"
+        return self.folder / "run" / "pcscd" / "pcscd.comm"
 
     @property
     def env(self) -> dict[str, str]:

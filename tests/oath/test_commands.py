@@ -8,15 +8,22 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pexpect
 import pytest
 
 from mfa_kit import otp
+from mfa_kit.adapters.oath import pcsc as wire
+from mfa_kit.cli.kit import oath as kit
 from mfa_kit.lab.account import ADMINISTRATOR
+from mfa_kit.lab.apdu import NO_FILE
 from mfa_kit.lab.codes import Settings
 from mfa_kit.lab.devices import assigned
+from mfa_kit.lab.fidocard import FidoCard
+from mfa_kit.lab.maker import Maker
 from mfa_kit.lab.oathcard import CALCULATE, PUT, Card, Credential, Quirks
+from mfa_kit.lab.securitykey import lab_key
 from mfa_kit.lab.server import Lab
 from mfa_kit.otp import Seed
 from tests import pcsc
@@ -47,9 +54,65 @@ def test_an_enrollment_takes_two_touches_and_no_waiting(mfa_kit: MfaKit, lab: La
     assert card.touches == 2
     tags = lab.account.backend.device(serial_of(user)).tags
     assert (tags["mfa-kit:serial"], tags["mfa-kit:kind"]) == ("12345678", "oath")
-    assert f"ykman oath accounts code --single '{label}'" in done.err
+    assert f"when the console asks for one: ykman oath accounts code --single {label}" in done.err
     assert f"mfa_serial = {serial_of(user)}" in done.err
-    assert "mfa_process = " in done.err
+    assert f"mfa_process = ykman oath accounts code --single {label}" in done.err
+
+
+def test_of_a_key_that_ykman_does_not_find_its_makers_program_is_told(mfa_kit: MfaKit, user: str) -> None:
+    """Ykman goes by the reader's name."""
+    pcsc.plug(None, Card(management=False))
+    done = mfa_kit.run("enroll", user, "--with", "oath", "--no-touch")
+    assert done.code == 0, done.err
+    assert f"with the program of the key's maker, under the name {LABEL.format(user)}" in done.err
+    assert "ykman" not in done.err
+
+
+@pytest.mark.usefixtures("card")
+def test_a_wait_for_the_next_code_is_told(
+    mfa_kit: MfaKit, lab: Lab, user: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its seconds, for nothing else is seen meanwhile; IAM takes the code of the next step too."""
+    asked: list[float] = []
+    monkeypatch.setattr(kit, "time", SimpleNamespace(sleep=asked.append, time=time.time))
+    done = mfa_kit.run("enroll", user, "--with", "oath", "--no-touch", "--wait")
+    assert done.code == 0, done.err
+    (seconds,) = asked
+    assert 0 < seconds <= 30
+    assert f"waiting {seconds:.0f} s for the next code" in done.err
+    assert lab.assigned(serial_of(user)) == user
+
+
+def test_the_only_key_that_answers_is_not_taken_in_silence(mfa_kit: MfaKit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other one is told of, with what is wrong with it; a card without the applet is none."""
+    monkeypatch.setattr(wire, "COMMAND", 1.0)
+    pcsc.plug(Card(serial=1111), Card(quirks=Quirks(mute_at=1)))
+    told = mfa_kit.run("verify", "oath", "--no-write")
+    assert told.code == 0, told.err
+    assert f"the key in {pcsc.reader(1)} does not answer; YubiKey 5A 1111 is used" in told.err
+    pcsc.plug()
+    pcsc.plug(Card(serial=1111), FidoCard(lab_key(Maker(now=time.time()))))
+    assert mfa_kit.run("verify", "oath", "--no-write").err == ""
+
+
+def test_a_card_without_the_applet_is_no_fault_of_a_list_that_shows_it(mfa_kit: MfaKit) -> None:
+    """As a security key in a reader; it is told of where it is no key at all."""
+    pcsc.plug(FidoCard(lab_key(Maker(now=time.time()))))
+    for words in (("key", "list"), ("key", "info")):
+        done = mfa_kit.run(*words)
+        assert (done.code, "OATH applet" in done.err) == (0, False), done.err
+    pcsc.plug()
+    pcsc.plug(Blank())
+    done = mfa_kit.run("key", "list")
+    assert done.code == 3
+    assert "has no OATH applet" in done.err
+
+
+class Blank(Card):
+    """A card with other applets than ours."""
+
+    def answer(self, octets: bytes) -> bytes:
+        return NO_FILE.to_bytes(2)
 
 
 def test_an_asset_label_takes_the_serials_place_in_the_tag(mfa_kit: MfaKit, lab: Lab, user: str, card: Card) -> None:
@@ -354,6 +417,7 @@ def test_aws_judges_the_callers_own_key(mfa_kit: MfaKit, monkeypatch: pytest.Mon
         done = mfa_kit.run("verify", "user", "@me")
         assert done.code == 0, done.err
         assert "AWS took the code" in done.out
+        assert "level: aws" in done.out
         card.quirks.wrong_codes = True
         assert mfa_kit.run("verify", "user", "@me").code == 1
 
@@ -418,6 +482,7 @@ def test_verify_user_states_how_far_it_proves(
     local = mfa_kit.run("verify", "user", user)
     assert local.code == 0
     assert "judged by nobody" in local.out
+    assert "level: local   warn" in local.out
     by_seed = mfa_kit.run("verify", "user", user, "--backup", backup, "-i", str(identity_file))
     assert by_seed.code == 0
     assert "judged by the seed of the backup" in by_seed.out
@@ -425,6 +490,7 @@ def test_verify_user_states_how_far_it_proves(
     by_aws = mfa_kit.run("verify", "user", user, "--resync")
     assert by_aws.code == 0, by_aws.out
     assert "AWS took the code" in by_aws.out
+    assert "level: resync" in by_aws.out
     card.credentials[LABEL.format(f"{user}x").encode()] = card.credentials.pop(LABEL.format(user).encode())
     gone = mfa_kit.run("verify", "user", user)
     assert gone.code == 1
@@ -467,6 +533,13 @@ def test_no_output_holds_the_seed(mfa_kit: MfaKit, lab: Lab, user: str) -> None:
         assert spelled not in ledger
 
 
+def home_of(socket: str) -> Path:
+    """Return the folder of a private pcscd, by its socket; it is the only thing of it on the disk."""
+    folder = Path(socket).parents[2]
+    assert folder.name.startswith("mfa-kit-pcsc-")
+    return folder
+
+
 @pytest.mark.slow
 def test_the_labs_card_is_a_command(mfa_kit: MfaKit) -> None:
     """A child sees the key, and when it ends no reader and no pcscd is left."""
@@ -476,7 +549,7 @@ def test_the_labs_card_is_a_command(mfa_kit: MfaKit) -> None:
     path, _, listed = done.out.partition("\n")
     assert done.code == 0, done.err
     assert "YubiKey 5A" in listed
-    assert not Path(path).parent.parent.exists()
+    assert not home_of(path).exists()
     waiting = mfa_kit.start("lab", "card")
     assert waiting.stdout
     export = waiting.stdout.readline()
@@ -484,7 +557,7 @@ def test_the_labs_card_is_a_command(mfa_kit: MfaKit) -> None:
     waiting.send_signal(signal.SIGTERM)
     waiting.communicate()
     assert waiting.returncode == 0
-    assert not Path(export.split("=")[1].strip()).parent.parent.exists()
+    assert not home_of(export.split("=")[1].strip()).exists()
 
 
 @pytest.mark.slow
@@ -492,7 +565,7 @@ def test_a_lab_card_that_is_killed_leaves_no_pcscd(mfa_kit: MfaKit) -> None:
     """The kernel ends it with its parent; it never was the system's."""
     waiting = mfa_kit.start("lab", "card")
     assert waiting.stdout
-    folder = Path(waiting.stdout.readline().split("=")[1].strip()).parent.parent
+    folder = home_of(waiting.stdout.readline().split("=")[1].strip())
 
     def running() -> list[Path]:
         found = []

@@ -197,7 +197,7 @@ def plugged() -> tuple[list[Plugged], list[DeviceFault]]:
 def state() -> list[str]:
     """Return what changes when a key comes or goes; no card is touched."""
     nodes = [str(each.path) for each in hid.list_descriptors()]  # type: ignore[no-untyped-call]
-    return [*nodes, *(_within(_present) if CARD_ERRORS else [])]
+    return [*nodes, *(within(_present) if CARD_ERRORS else [])]
 
 
 def _present() -> list[str]:
@@ -213,7 +213,7 @@ def _present() -> list[str]:
         scard.SCardReleaseContext(context)
 
 
-def _within(call: Callable[[], list[T]]) -> list[T]:
+def within(call: Callable[[], list[T]]) -> list[T]:
     """Ask the smart card service, for as long as a key may take; where there is none, there are no readers."""
     deadline = Deadline()
     deadline.start(PROMPT)
@@ -268,7 +268,7 @@ def _found() -> tuple[list[tuple[Plugged, Any]], list[DeviceFault]]:
 
 def _readers() -> list[Any]:
     # pyscard does not open readers whose names have other letters.
-    return [each for each in _within(System.readers) if str(each).isascii()] if CARD_ERRORS else []
+    return [each for each in within(System.readers) if str(each).isascii()] if CARD_ERRORS else []
 
 
 def _speaks_fido(reader: Any) -> bool:

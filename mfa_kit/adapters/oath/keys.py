@@ -17,11 +17,15 @@ log = logging.getLogger(__name__)
 
 
 class Keys:
-    """The keys within reach. `password` is asked for a locked one, once each; `say` talks to whoever has to touch."""
+    """The keys within reach. `password` is asked for a locked one, once each; `say` talks to whoever has to touch.
+
+    `seen` has the keys of all looks, by their identities.
+    """
 
     def __init__(self, *, say: Callable[[str], None], password: Callable[[Plugged], Secret[str]]) -> None:
         self._say, self._password = say, password
         self._access: dict[str, Secret[bytes]] = {}
+        self.seen: dict[str, Plugged] = {}
 
     def look(self) -> tuple[list[Plugged], list[DeviceFault]]:
         """Return the keys that answer, and what is wrong with the rest; an empty slot is nothing wrong."""
@@ -35,6 +39,7 @@ class Keys:
                 wrong.append(error)
             except NoCardException:
                 continue
+        self.seen |= {key.identity: key for key in found}
         return found, wrong
 
     @contextmanager

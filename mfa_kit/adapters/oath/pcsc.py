@@ -22,7 +22,7 @@ from yubikit.core import TRANSPORT, ApplicationNotAvailableError, CommandError, 
 from yubikit.core.smartcard import ApduError, SmartCardConnection
 
 from mfa_kit.adapters.oath.line import Line
-from mfa_kit.errors import DeviceFault
+from mfa_kit.errors import DeviceFault, NoApplet
 
 # Seconds for one command with all parts of its answer.
 COMMAND = 6.0
@@ -138,7 +138,7 @@ def plain(reader: str) -> Iterator[None]:
     except SCARD as error:
         raise _pcsc(name, error.hresult & 0xFFFFFFFF) from None
     except ApplicationNotAvailableError:
-        raise DeviceFault(f"the card in {name} has no OATH applet", "use a key that has one") from None
+        raise NoApplet(f"the card in {name} has no OATH applet", "use a key that has one") from None
     except ApduError as error:
         raise DeviceFault(f"the key in {name} refused with status {error.sw:04x}", REPLUG) from None
     except NONSENSE as error:

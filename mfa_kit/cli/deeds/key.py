@@ -8,7 +8,7 @@ from typing import Any
 
 from mfa_kit.cli import flags, report, stderr
 from mfa_kit.cli.kit import fido, keypin, oath, oathpassword
-from mfa_kit.errors import MfaKitError
+from mfa_kit.errors import MfaKitError, NoApplet
 
 Row = Mapping[str, Any]
 # Seconds between two looks.
@@ -37,7 +37,10 @@ COMMON = ("key", "serial", "firmware", "transports", "where")
 
 
 def _found() -> tuple[list[dict[str, Any]], list[MfaKitError]]:
-    """Ask each source; the same serial seen by two sources is one key, by one source it is two keys."""
+    """Ask each source; the same serial seen by two sources is one key, by one source it is two keys.
+
+    That a card is no key of one kind is told only where it is none of any.
+    """
     found: list[dict[str, Any]] = []
     wrong: list[MfaKitError] = []
     for source in SOURCES:
@@ -54,7 +57,8 @@ def _found() -> tuple[list[dict[str, Any]], list[MfaKitError]]:
                 joined = {name: tuple(dict.fromkeys([*same[name], *row[name]])) for name in ("transports", "where")}
                 same.update({name: value for name, value in row.items() if same.get(name) is None} | joined)
     fields = dict.fromkeys([*COMMON, *(name for row in found for name in row)])
-    return [{name: row.get(name) for name in fields} for row in found], wrong
+    told = [fault for fault in wrong if not (found and isinstance(fault, NoApplet))]
+    return [{name: row.get(name) for name in fields} for row in found], told
 
 
 def _told(row: Row) -> Row:
@@ -119,7 +123,7 @@ def _has_any(source: Source) -> bool:
         rows, wrong = source.rows()
     except MfaKitError:
         return True
-    return bool(rows or wrong)
+    return bool(rows) or any(not isinstance(fault, NoApplet) for fault in wrong)
 
 
 def metadata(model: str | None) -> None:

@@ -12,9 +12,9 @@ from mfa_kit.enrollment import user_named
 from mfa_kit.verification import Proof, Refused
 
 
-def oath(wanted: str | None, *, write: bool) -> int:
+def oath(wanted: str | None, *, write: bool, maker: bool) -> int:
     """Check a key before it is given to somebody, and print the answer; return 1 where it is no."""
-    answer, key = oathverify.acceptance(wanted, write=write, account=flags.common().account)
+    answer, key = oathverify.acceptance(wanted, write=write, account=flags.common().account, maker=maker)
     return _tell("verify-oath", answer, key=key.what, serial=key.serial, where=key.where)
 
 

@@ -1,5 +1,6 @@
 """Keys with an OATH applet: found, chosen and opened for the verbs that use them."""
 
+import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ import click
 from mfa_kit.cli import flags, stderr, terminal
 from mfa_kit.cli import keys as options
 from mfa_kit.cli.kit.desk import harden
-from mfa_kit.errors import Declined, DeviceFault, UsageFault
+from mfa_kit.errors import Declined, DeviceFault, NoApplet, UsageFault
 from mfa_kit.models import Intent
 from mfa_kit.oathkey import Plugged
 from mfa_kit.otp import Secret
@@ -57,6 +58,9 @@ def choose(wanted: str | None) -> Plugged:
     found, wrong = keys().look()
     meant = [key for key in found if wanted is None or key.answers_to(wanted)]
     if len(meant) == 1:
+        if wanted is None:
+            for fault in (each for each in wrong if not isinstance(each, NoApplet)):
+                stderr.Talk().note(f"{fault}; {meant[0].told} is used")
         return meant[0]
     if not meant:
         raise _none(wanted, found, wrong)
@@ -93,8 +97,12 @@ def carrier(own: Mapping[str, Any], inventory: Inventory) -> Carrier:
     key = choose(own["key"])
     from mfa_kit.adapters.oath import card
 
+    def wait(seconds: float) -> None:
+        stderr.Talk().note(f"waiting {seconds:.0f} s for the next code")
+        time.sleep(seconds)
+
     way = card.Way(touch=own["touch"], asset=own["asset"], wait=own["wait"])
-    return card.OathCard(keys(), key, way=way, now=inventory.now, sleep=time.sleep)
+    return card.OathCard(keys(), key, way=way, now=inventory.now, sleep=wait)
 
 
 def carrier_of_dead(inventory: Inventory) -> Carrier:
@@ -106,12 +114,16 @@ def carrier_of_dead(inventory: Inventory) -> Carrier:
 
 
 def usage(intent: Intent) -> list[str]:
-    """Tell how the device is used from now on."""
+    """Tell how the device is used from now on: by ykman where it finds the key, which it does by the reader's name."""
+    key = keys().seen.get(intent.card or "")
+    code = f"ykman oath accounts code --single {shlex.quote(intent.label)}"
+    ykman = key is None or key.ykman
     return [
-        f"a code, when the console asks for one: ykman oath accounts code --single '{intent.label}'",
-        "for the AWS command line, in ~/.aws/config:",
+        "a code, when the console asks for one: "
+        + (code if ykman else f"with the program of the key's maker, under the name {intent.label}"),
+        "for command lines, in ~/.aws/config; aws asks for the code, and aws-vault runs mfa_process:",
         f"  mfa_serial = {intent.serial}",
-        f"  mfa_process = ykman oath accounts code --single '{intent.label}'",
+        f"  mfa_process = {code if ykman else 'the command of that program'}",
     ]
 
 

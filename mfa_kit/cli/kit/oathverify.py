@@ -7,24 +7,40 @@ from functools import partial
 from pathlib import Path
 
 from mfa_kit import oathcheck
+from mfa_kit.attestation import Examined, Policy
+from mfa_kit.cli.kit import fido
 from mfa_kit.cli.kit.oath import KEY, choose, keys
 from mfa_kit.errors import DeviceFault, InvalidCode, UsageFault
 from mfa_kit.models import Caller, Device, Intent, Kind, intent_of
 from mfa_kit.oathkey import Plugged
 from mfa_kit.otp import Seed
 from mfa_kit.ports import Desk
-from mfa_kit.verification import Proof, Refused
+from mfa_kit.verification import Check, Proof, Refused
 
 # As long as AWS's seeds.
 SEED_OCTETS = 40
 
 
-def acceptance(wanted: str | None, *, write: bool, account: str | None) -> tuple[Proof | Refused, Plugged]:
-    """Judge a key before it is given to anybody."""
+def acceptance(wanted: str | None, *, write: bool, account: str | None, maker: bool) -> tuple[Proof | Refused, Plugged]:
+    """Judge a key before it is given to anybody; `maker` has its FIDO applet prove who made it, with two touches."""
     key = choose(wanted)
+    made_by = _maker(key) if maker else oathcheck.UNPROVEN
     seed = Seed(secrets.token_bytes(SEED_OCTETS)) if write else None
     with keys().open(key) as applet:
-        return oathcheck.acceptance(key, applet, account=account, seed=seed, at=time.time()), key
+        return oathcheck.acceptance(key, applet, account=account, seed=seed, at=time.time(), made_by=made_by), key
+
+
+def _maker(key: Plugged) -> Check:
+    from mfa_kit.adapters.fido.beside import beside
+
+    place = beside(key.reader)
+    if place is None:
+        return oathcheck.NOT_BESIDE
+    with fido.metadata() as opened:
+        examined = fido.Bench(opened, Policy()).examine(place)
+    assert isinstance(examined, Examined)  # noqa: S101 - a bench that has seen one key knows no other
+    model = examined.evidence.model
+    return oathcheck.maker(examined.answer, model.name if model else None)
 
 
 def belongs(
@@ -65,7 +81,8 @@ def belongs(
             accepts = by_resync
         elif caller.user == device.user:
             accepts = partial(desk.inventory.accepts, device.serial)
-        return oathcheck.belongs(claim, key, applet, now=desk.inventory.now, accepts=accepts)
+        level = "resync" if resync else "aws"
+        return oathcheck.belongs(claim, key, applet, now=desk.inventory.now, accepts=accepts, level=level)
 
 
 def code_of(intent: Intent, wanted: str | None, *, at: float) -> str:

@@ -1,0 +1,140 @@
+"""Who made a key: its OATH applet cannot tell, the FIDO attestation of the very same key can."""
+
+import json
+import time
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import pytest
+from smartcard import scard
+
+from mfa_kit.adapters.fido import links
+from mfa_kit.adapters.fido.beside import beside
+from mfa_kit.fidokey import Link, Plugged
+from mfa_kit.lab.apdu import NO_FILE, Apdu
+from mfa_kit.lab.fidocard import FidoCard
+from mfa_kit.lab.maker import Maker
+from mfa_kit.lab.oathcard import ATR_NFC, Card
+from mfa_kit.lab.securitykey import Conduct, lab_key
+from tests import pcsc
+from tests.conftest import MfaKit
+
+AAGUID = "6d66616b-6974-0000-0000-000000000001"
+NOT_SELECTED = NO_FILE.to_bytes(2)
+
+
+class TwoApplets(Card):
+    """One card with an OATH and a FIDO applet, as a YubiKey on a contactless reader."""
+
+    def __init__(self, fido: FidoCard) -> None:
+        super().__init__(atr=ATR_NFC)
+        self.fido, self._selected = fido, False
+
+    def power(self) -> None:
+        super().power()
+        self.fido.power()
+        self._selected = False
+
+    def answer(self, octets: bytes) -> bytes:
+        if Apdu.parse(octets).selects:
+            reply = super().answer(octets)
+            self._selected = reply == NOT_SELECTED
+            return self.fido.answer(octets) if self._selected else reply
+        return self.fido.answer(octets) if self._selected else super().answer(octets)
+
+
+@pytest.fixture(scope="module")
+def maker() -> Maker:
+    return Maker(now=time.time())
+
+
+@pytest.fixture
+def published(maker: Maker, tmp_path: Path) -> list[str]:
+    """Publish the lab's model, and return the options that name it."""
+    blob, root = tmp_path / "blob.jwt", tmp_path / "root.der"
+    entries = [maker.entry("mfa-kit lab key", aaguid=AAGUID)]
+    blob.write_bytes(maker.blob(entries, next_update=date(2100, 1, 1)))
+    root.write_bytes(maker.root.der)
+    return ["--mds", str(blob), "--mds-root", str(root)]
+
+
+def checked(mfa_kit: MfaKit, *more: str) -> tuple[int, dict[str, str]]:
+    done = mfa_kit.run("verify", "oath", "--output", "json", *more)
+    assert done.out, done.err
+    checks = {check["check"]: check for check in json.loads(done.out)["checks"]}
+    return done.code, checks["maker"]
+
+
+def test_a_maker_is_proven_by_the_fido_attestation_of_the_same_card(
+    mfa_kit: MfaKit, maker: Maker, published: list[str]
+) -> None:
+    """And by nothing else: without being asked it is not proven, whatever the key says of itself."""
+    pcsc.plug(TwoApplets(FidoCard(lab_key(maker))))
+    assert checked(mfa_kit)[1]["detail"].startswith("not proven: OATH has no attestation")
+    code, told = checked(mfa_kit, "--maker", *published)
+    assert (code, told["result"]) == (0, "pass")
+    assert told["detail"] == "mfa-kit lab key, by the FIDO attestation of the same key"
+
+
+def test_an_attestation_that_proves_nothing_proves_no_maker(
+    mfa_kit: MfaKit, maker: Maker, published: list[str]
+) -> None:
+    """A key that signs for itself may be anybody's."""
+    pcsc.plug(TwoApplets(FidoCard(lab_key(maker, conduct=Conduct(attestation="self")))))
+    code, told = checked(mfa_kit, "--maker", *published)
+    assert (code, told["result"]) == (1, "fail")
+    assert told["detail"].startswith("not proven: ")
+
+
+def test_another_keys_attestation_is_none(mfa_kit: MfaKit, maker: Maker, published: list[str]) -> None:
+    """A FIDO key in the next reader says nothing of this one."""
+    pcsc.plug(Card(), TwoApplets(FidoCard(lab_key(maker))))
+    code, told = checked(mfa_kit, "--maker", "--key", pcsc.reader(0), *published)
+    assert (code, told["result"]) == (1, "fail")
+    assert "no FIDO applet is seen on the same card or USB device" in told["detail"]
+
+
+@pytest.fixture
+def on_usb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Have FIDO keys on USB, by their nodes, each at its bus and address; the reader is at bus 3, address 7."""
+
+    def make(**nodes: tuple[int, int]) -> None:
+        for number, (node, (bus, address)) in enumerate(nodes.items()):
+            device = tmp_path / "devices" / f"{number}"
+            (device / "interface" / "hid").mkdir(parents=True)
+            (device / "busnum").write_text(f"{bus}\n")
+            (device / "devnum").write_text(f"{address}\n")
+            (tmp_path / "class" / node).mkdir(parents=True)
+            (tmp_path / "class" / node / "device").symlink_to(device / "interface" / "hid")
+        found = [Plugged(where=f"/dev/{node}", link=Link.HID) for node in (*nodes, "gone")]
+        monkeypatch.setattr(links, "plugged", lambda: (found, []))
+        monkeypatch.setattr(links, "SYSFS", tmp_path / "class")
+        monkeypatch.setattr(scard, "SCardGetAttrib", lambda *_: (0, [7, 3, 0x20, 0]))
+
+    return make
+
+
+@pytest.mark.usefixtures("card")
+def test_a_key_on_usb_is_the_same_by_its_bus_and_address(on_usb: Callable[..., None]) -> None:
+    """Not by a name or a serial, which another key may have too."""
+    on_usb(hidraw0=(3, 8), hidraw1=(3, 7))
+    assert beside(pcsc.reader(0)) == "/dev/hidraw1"
+
+
+@pytest.mark.usefixtures("card")
+def test_a_device_with_two_fido_keys_is_neither(on_usb: Callable[..., None]) -> None:
+    """It fails closed."""
+    on_usb(hidraw0=(3, 7), hidraw1=(3, 7))
+    assert beside(pcsc.reader(0)) is None
+
+
+@pytest.mark.usefixtures("card")
+def test_a_reader_that_does_not_tell_its_address_is_beside_nothing(
+    on_usb: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As vpcd's, and one whose card went."""
+    on_usb(hidraw0=(3, 7))
+    monkeypatch.setattr(scard, "SCardGetAttrib", lambda *_: (1, []))
+    assert beside(pcsc.reader(0)) is None
+    assert beside("no such reader") is None

@@ -1,0 +1,74 @@
+"""The private pcscd: any number of them beside each other, and nothing of them on the machine, then or later."""
+
+import json
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from mfa_kit.errors import DeviceFault
+from mfa_kit.lab import reader
+from mfa_kit.lab.oathcard import Card
+from mfa_kit.lab.reader import PORT, Readers
+from tests import pcsc
+from tests.conftest import MfaKit
+
+
+def serials(mfa_kit: MfaKit, readers: Readers) -> list[str]:
+    done = mfa_kit.process("key", "list", "--output", "json", env=readers.env)
+    return [row["serial"] for row in json.loads(done.out)["rows"]]
+
+
+def ours(folder: Path) -> list[Path]:
+    """Return the processes whose mounts show a private pcscd's folder."""
+    found = []
+    for mounts in Path("/proc").glob("[0-9]*/mountinfo"):
+        with suppress(OSError):
+            found += [mounts] if folder.name in mounts.read_text() else []
+    return found
+
+
+def listening() -> set[int]:
+    """Return the ports on which somebody listens in this network namespace (proc(5), net/tcp)."""
+    rows = [line.split() for line in Path("/proc/self/net/tcp").read_text().splitlines()[1:]]
+    return {int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == "0A"}
+
+
+@pytest.mark.slow
+def test_private_services_run_beside_each_other_and_leave_nothing(mfa_kit: MfaKit) -> None:
+    """Each with the same ports and the same names, and no port, folder or process of it outside."""
+    shared = pcsc.plug(Card(serial=1111))
+    with Readers() as first, Readers() as second:
+        first.insert(Card(serial=2222))
+        second.insert(Card(serial=3333))
+        seen = [serials(mfa_kit, each) for each in (shared, first, second)]
+        assert seen == [["1111"], ["2222"], ["3333"]]
+        assert not {PORT, PORT + 1} & listening()
+        folders = [first.folder, second.folder]
+        assert all(ours(folder) for folder in folders)
+    assert not [ours(folder) for folder in folders if ours(folder)]
+    assert not [folder for folder in folders if folder.exists()]
+    assert serials(mfa_kit, shared) == ["1111"]
+
+
+def test_a_service_that_does_not_start_says_why_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In its own first words."""
+    monkeypatch.setattr(reader, "INSIDE", "echo no room for it; exit 1")
+    readers = Readers()
+    with pytest.raises(DeviceFault, match="did not start: no room for it") as caught, readers:
+        pass
+    assert "SYS_ADMIN" in caught.value.hint
+    assert not readers.folder.exists()
+
+
+@pytest.mark.parametrize(("name", "value"), [("euid", 1000), ("driver", "/no/such/driver.so")])
+def test_what_a_private_service_lacks_is_told(name: str, value: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root, or the two packages; before anything is made."""
+    pcsc.shared()
+    if name == "euid":
+        monkeypatch.setattr("os.geteuid", lambda: value)
+    else:
+        monkeypatch.setattr(reader, "DRIVER", Path(str(value)))
+    with pytest.raises(DeviceFault) as caught:
+        Readers().__enter__()
+    assert ("root" if name == "euid" else "vsmartcard-vpcd") in caught.value.hint
