@@ -30,11 +30,14 @@ class Row:
         return self.bound is None or self.figure <= self.bound
 
 
-def cpu(command: Sequence[str], env: Mapping[str, str] | None = None) -> float:
-    """Run a command to its end; return the CPU seconds, user and system, of it and of the children it waited for."""
+def cpu(command: Sequence[str], env: Mapping[str, str] | None = None, *, talk: int | None = None) -> float:
+    """Run a command to its end; return the CPU seconds, user and system, of it and of the children it waited for.
+
+    `talk` is where its stderr goes, as subprocess has it.
+    """
     # Compiled files are kept, as an installation keeps them: to compile is no part of a start.
     kept = {name: value for name, value in (env or os.environ).items() if name != "PYTHONDONTWRITEBYTECODE"}
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=kept)
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=talk, env=kept)
     _, status, usage = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:

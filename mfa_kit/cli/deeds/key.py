@@ -111,9 +111,10 @@ def info(wanted: str | None) -> None:
             row |= {name: value for name, value in source.info(wanted).items() if row.get(name) in (None, ())}
         except MfaKitError as fault:
             wrong.append((source, fault))
+    news = [fault for source, fault in wrong if _has_any(source)]
     if not row:
-        raise wrong[0][1]
-    _complain([fault for source, fault in wrong if _has_any(source)])
+        raise (news or [fault for _, fault in wrong])[0]
+    _complain(news)
     report.one("key-info", row, output=flags.common().output)
 
 
