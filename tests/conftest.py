@@ -16,6 +16,7 @@ from typing import Any
 
 import pyrage
 import pytest
+from hypothesis import HealthCheck, settings
 
 from mfa_kit.cli import terminal
 from mfa_kit.cli.main import run
@@ -25,6 +26,14 @@ ROOT = Path(__file__).parents[1]
 ACCOUNT = "000000000000"
 HOSTILE = ("AWS_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "BOTO_CONFIG", "MFA_KIT_HOME")
 NOBODY = 65534
+
+# Properties are tried with the same examples in each run, so that one fails because of a change and of nothing else, and
+# no clock is waited for. `pytest --hypothesis-profile=many` looks for others.
+settings.register_profile(
+    "steady", derandomize=True, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("many", settings.get_profile("steady"), derandomize=False, max_examples=5000)
+settings.load_profile("steady")
 
 
 def without(reason: str) -> Any:

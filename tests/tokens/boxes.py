@@ -3,10 +3,10 @@
 import base64
 import hashlib
 import io
-import secrets
+import random
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pyotp
 from pskc import PSKC
@@ -23,15 +23,22 @@ URN = "urn:ietf:params:xml:ns:keyprov:pskc:"
 
 @dataclass(frozen=True)
 class Made:
-    """One token as it was made: what a file says of it, and its seed."""
+    """One token as it was made: what a file says of it, and its seed.
+
+    Where none is given it follows from the serial: codes that coincide by chance do so in each run or in none.
+    """
 
     serial: str
-    octets: bytes = field(default_factory=lambda: secrets.token_bytes(20))
+    octets: bytes = b""
     factor: str = "totp"
     digest: str = "sha1"
     digits: int = 6
     period: int = 30
     counter: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.octets:
+            object.__setattr__(self, "octets", random.Random(self.serial).randbytes(20))
 
     @property
     def hex(self) -> str:

@@ -72,7 +72,7 @@ def test_keys_are_taken_while_they_are_valid() -> None:
 @given(
     st.lists(st.tuples(st.binary(min_size=10, max_size=64), st.sampled_from(["totp", "hotp"])), min_size=1, max_size=5)
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=settings().max_examples // 4)
 def test_pskctool_reads_the_same_seeds(rows: list[tuple[bytes, str]]) -> None:
     """Debian's libpskc is no relative of python-pskc."""
     made = [Made(f"S{at}", octets, factor=factor) for at, (octets, factor) in enumerate(rows)]

@@ -28,8 +28,11 @@ NAMES = {
 HARMLESS = {"maker", "model"}
 FIELDS = {name: field for field, names in NAMES.items() for name in names}
 DIGESTS = {"sha1": "sha1", "sha256": "sha256", "sha512": "sha512"}
-# A spreadsheet writes long numbers like this and forgets the rest.
-ROUNDED = re.compile(r"\d([.,]\d+)?E\+?\d+", re.ASCII)
+# A spreadsheet writes long numbers like this and forgets the rest. It never leaves the sign out; a serial or a seed in
+# hex that has an E among its digits does.
+ROUNDED = re.compile(r"\d([.,]\d+)?E\+\d+", re.ASCII)
+# What stands in rows, and what no column is called.
+VALUE = re.compile(r"\d+|[ht]otp|(hmac-?)?sha-?\d+", re.ASCII | re.IGNORECASE)
 VERSION = re.compile(r"#\s*version:\s*(\d{1,9})", re.ASCII)
 STAMP = re.compile(r"\d{4}-\d\d-\d\dT", re.ASCII)
 # Yubico's personalization tool, the event types of its traditional layout.
@@ -151,8 +154,8 @@ def _fields(cells: Cells) -> list[str]:
 
 
 def _is_header(cells: Cells) -> bool:
-    """Tell a header from a row whose cells are called like one: a header names a column of seeds and holds no seed."""
-    return "seed" in _header(cells) and not any(_is_seed(cell) for cell in cells)
+    """Tell a header from a row whose serial is called like a column: a header names one of seeds, and has no value."""
+    return "seed" in _header(cells) and not any(VALUE.fullmatch(cell) or _is_seed(cell) for cell in cells)
 
 
 def _is_seed(cell: str) -> bool:
