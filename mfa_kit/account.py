@@ -5,12 +5,12 @@ answer. No secret is in any of it.
 """
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from mfa_kit.models import Device, Kind
-from mfa_kit.permissions import WITH_MFA, Context, Verdict, demands_mfa, evaluate
+from mfa_kit.permissions import UNREAD, WITH_MFA, Context, Verdict, demands_mfa, evaluate
 
 
 class Part(StrEnum):
@@ -173,7 +173,7 @@ class Person:
 
     `devices` are those that are known; `complete` says that there are no others, `mfa` that there is one or not, None
     where that is unknown. `credentials` is None where the report has no row for him; `unread` says that some of his
-    policies are not among the `documents`.
+    policies are not among the `documents`, and `boundary` is the text of the permissions boundary.
     """
 
     user: Entity
@@ -182,6 +182,7 @@ class Person:
     complete: bool
     mfa: bool | None
     documents: tuple[str, ...]
+    boundary: str | None
     unread: bool
     admin: bool | None
 
@@ -216,7 +217,7 @@ class Person:
     @property
     def demands_mfa(self) -> bool | None:
         """Whether his policies stop him without MFA; None where that cannot be told."""
-        told = demands_mfa(self.documents, self.about)
+        told = demands_mfa(self.documents, self.about, boundary=self.boundary)
         return None if self.unread and not told else told
 
 
@@ -234,6 +235,11 @@ def documents_of(entity: Entity, snapshot: Snapshot) -> tuple[str, ...]:
 def unread_of(entity: Entity, snapshot: Snapshot) -> bool:
     """Whether some policy is attached whose text was not read."""
     return any(arn not in snapshot.policies for arn in entity.attached)
+
+
+def boundary_of(entity: Entity, snapshot: Snapshot) -> str | None:
+    """Return the permissions boundary of an entity; None where it has none."""
+    return snapshot.policies.get(entity.boundary, UNREAD) if entity.boundary else None
 
 
 def people(snapshot: Snapshot) -> list[Person]:
@@ -256,6 +262,7 @@ def _person(user: Entity, virtual: tuple[Device, ...], *, groups: Mapping[str, E
     mine = [user, *(groups[name] for name in user.groups if name in groups)]
     documents = tuple(text for each in mine for text in documents_of(each, snapshot))
     unread = len(mine) <= len(user.groups) or any(unread_of(each, snapshot) for each in mine)
+    boundary = boundary_of(user, snapshot)
     return Person(
         user=user,
         credentials=row,
@@ -263,20 +270,25 @@ def _person(user: Entity, virtual: tuple[Device, ...], *, groups: Mapping[str, E
         complete=complete,
         mfa=bool(devices) if complete else bool(devices) or (row is not None and row.mfa) or None,
         documents=documents,
+        boundary=boundary,
         unread=unread,
-        admin=administers(user, documents, unread=unread),
+        admin=administers(user, documents, boundary=boundary, unread=unread),
     )
 
 
-def administers(entity: Entity, documents: tuple[str, ...], *, unread: bool = False) -> bool | None:
+def administers(
+    entity: Entity, documents: tuple[str, ...], *, boundary: str | None, unread: bool = False
+) -> bool | None:
     """Whether someone may do anything, or give himself the right to; None where that cannot be told.
 
-    In a session with MFA, for a policy that demands it makes nobody less of an administrator. A permissions boundary
-    is not looked at: it could only take away.
+    In a session with MFA, for a policy that demands it makes nobody less of an administrator.
     """
     context = {**about(entity), **WITH_MFA}
     kind = "Role" if ":role/" in entity.arn else "User"
-    answers = {evaluate(documents, f"iam:{verb}{kind}Policy", entity.arn, context) for verb in ("Attach", "Put")}
+    answers = {
+        evaluate(documents, f"iam:{verb}{kind}Policy", entity.arn, context, boundary=boundary)
+        for verb in ("Attach", "Put")
+    }
     if Verdict.ALLOW in answers:
         return True
     return None if unread or Verdict.UNKNOWN in answers else False
@@ -285,3 +297,8 @@ def administers(entity: Entity, documents: tuple[str, ...], *, unread: bool = Fa
 def command(*words: str) -> str:
     """Write a command as a shell takes it, whatever the names in it are."""
     return shlex.join(words)
+
+
+def few(names: Sequence[str]) -> str:
+    """Name the first five, and say how many there are besides."""
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")  # noqa: PLR2004 - a line

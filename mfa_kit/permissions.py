@@ -27,8 +27,14 @@ NO_MFA: Context = {MFA: "false", MFA_AGE: None}
 WITH_MFA: Context = {MFA: "true", MFA_AGE: "60"}
 # What stands for all work: a policy that demands MFA denies each of these without it, whatever else it may leave.
 WORK = ("ec2:DescribeInstances", "s3:ListAllMyBuckets", "iam:CreateUser")
+# What users do for their own sign-in, which policies about MFA leave open: no work.
+SIGN_IN = re.compile(
+    r"sts:getsessiontoken|iam:(.*mfa.*|getuser|getloginprofile|changepassword|getaccountpasswordpolicy)"
+)
 # A policy that says nothing, as a trust policy one that lets nobody in.
 NOBODY = '{"Statement": []}'
+# A permissions boundary whose text could not be read: of everything it may allow, nobody knows.
+UNREAD = '{"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": {"Unread": {"it": "is"}}}]}'
 LITERAL = {"${*}": "*", "${?}": "?", "${$}": "$"}
 
 
@@ -238,11 +244,24 @@ def _speaking(document: str, action: str) -> tuple[Statement, ...]:
     return tuple(each for each in statements(document) if covers_action(each, action))
 
 
-def evaluate(documents: Iterable[str], action: str, resource: str, context: Context) -> Verdict:
+def evaluate(
+    documents: Iterable[str], action: str, resource: str, context: Context, *, boundary: str | None = None
+) -> Verdict:
     """Judge an action on a resource: explicit deny, then allow, then the implicit deny.
 
-    UNKNOWN where a condition that cannot be judged would decide it. A resource of `*` is covered by `*` alone.
+    UNKNOWN where a condition that cannot be judged would decide it. A resource of `*` is covered by `*` alone. An allow
+    counts within the permissions boundary only.
     """
+    verdict = _judged(documents, action, resource, context)
+    if boundary is None or verdict is Verdict.EXPLICIT:
+        return verdict
+    limit = _judged((boundary,), action, resource, context)
+    if limit is Verdict.ALLOW:
+        return verdict
+    return Verdict.IMPLICIT if limit is Verdict.UNKNOWN and verdict is Verdict.IMPLICIT else limit
+
+
+def _judged(documents: Iterable[str], action: str, resource: str, context: Context) -> Verdict:
     found = Verdict.IMPLICIT
     denied = None
     for document in documents:
@@ -263,22 +282,56 @@ def evaluate(documents: Iterable[str], action: str, resource: str, context: Cont
     return denied or found
 
 
-def stops(documents: Sequence[str], context: Context) -> bool | None:
-    """Whether policies deny all work explicitly in such a context; None where that cannot be told."""
+@lru_cache(maxsize=4096)
+def named(document: str, *, allow: bool) -> tuple[tuple[str, str], ...]:
+    """Return the actions and resources that the statements of a policy allow, or deny, as they are written.
+
+    A pattern that is judged as if it were a name is covered by what covers all that it matches. One action of each
+    service on each resource stands for the others; what users do for their own sign-in is left out.
+    """
+    found: dict[tuple[str, str], tuple[str, str]] = {}
+    for each in statements(document):
+        for action in each.actions if each.allow is allow else ():
+            for resource in each.resources:
+                if not SIGN_IN.fullmatch(action.lower()) and "${" not in resource:
+                    about = action.partition(":")[0].lower() if allow else action
+                    found.setdefault((about, resource), (action, resource))
+    return tuple(found.values())
+
+
+@lru_cache(maxsize=4096)
+def _work(boundary: str | None) -> tuple[tuple[str, str], ...]:
+    """Return what stands for all work: of a user with a boundary, what that allows with MFA."""
+    everything = tuple((action, "*") for action in WORK)
+    if boundary is None:
+        return everything
+    pairs = (*everything, *named(boundary, allow=True))
+    within = [each for each in pairs if _judged((boundary,), *each, WITH_MFA) in {Verdict.ALLOW, Verdict.UNKNOWN}]
+    return tuple(within) or everything
+
+
+def stops(documents: Sequence[str], context: Context, *, boundary: str | None = None) -> bool | None:
+    """Whether policies deny all work explicitly in such a context; None where that cannot be told.
+
+    A boundary that does not allow it denies it whatever else allows.
+    """
     answer: bool | None = True
-    for action in WORK:
-        verdict = evaluate(documents, action, "*", context)
+    for action, resource in _work(boundary):
+        verdict = _judged(documents, action, resource, context)
         told = None if verdict is Verdict.UNKNOWN else verdict is Verdict.EXPLICIT
+        if boundary is not None and told is not True:
+            limit = _judged((boundary,), action, resource, context)
+            told = told if limit is Verdict.ALLOW else None if limit is Verdict.UNKNOWN else True
         answer = _both(answer, told)
     return answer
 
 
-def demands_mfa(documents: Sequence[str], about: Context) -> bool | None:
+def demands_mfa(documents: Sequence[str], about: Context, *, boundary: str | None = None) -> bool | None:
     """Whether policies stop plain access keys and console sessions without MFA, and no session with MFA."""
     answer: bool | None = True
     for context in (PLAIN_KEYS, NO_MFA):
-        answer = _both(answer, stops(documents, {**about, **context}))
-    with_mfa = stops(documents, {**about, **WITH_MFA})
+        answer = _both(answer, stops(documents, {**about, **context}, boundary=boundary))
+    with_mfa = stops(documents, {**about, **WITH_MFA}, boundary=boundary)
     return _both(answer, None if with_mfa is None else not with_mfa)
 
 

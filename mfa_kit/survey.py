@@ -55,14 +55,14 @@ def survey(
     backups: Callable[[tuple[Device, ...]], tuple[Backup, ...]],
     each: Each = map,
     passwords_of: Callable[[Person], bool] = lambda _: False,
-    devices_of: Callable[[Person], bool] = lambda _: False,
+    afresh: Callable[[Person], bool] = lambda _: False,
 ) -> Snapshot:
     """Read the account.
 
     `max_age` is how many seconds old the credential report may be; IAM keeps one for four hours, so of users made since
     then password and keys are asked for. Of the users for whom `passwords_of` holds it is
     asked whether they have to choose a new password. MFA devices are listed for those users only whose kinds nothing
-    else tells, and for whom `devices_of` holds.
+    else tells. Of those for whom `afresh` holds passwords, keys and devices are asked for, whatever the report says.
     """
     asked = _Asked()
     report = asked.one(Part.REPORT, lambda: account.report(max_age=max_age))
@@ -97,9 +97,10 @@ def survey(
 
     known = people(taken())
     if report is not None:
-        report = replace(report, users={**report.users, **_since(known, account, asked=asked, each=each)})
+        doubtful = [one for one in known if one.credentials is None or afresh(one)]
+        report = replace(report, users={**report.users, **_anew(doubtful, account, asked=asked, each=each)})
         known = people(taken())
-    listed = _listed([one.name for one in known if _untold(one) or devices_of(one)], inventory, asked=asked, each=each)
+    listed = _listed([one.name for one in known if _untold(one) or afresh(one)], inventory, asked=asked, each=each)
     known = people(taken(listed=listed))
     keys = [device for one in known if one.admin for device in one.devices if device.kind is Kind.FIDO2]
     return taken(
@@ -127,23 +128,36 @@ def _untold(one: Person) -> bool:
     return not one.devices or one.admin is not False
 
 
-def _since(known: list[Person], account: Account, *, asked: _Asked, each: Each) -> dict[str, Credentials]:
-    """Ask for the passwords and keys of users who were made since the report; who is gone meanwhile has none."""
+def _anew(doubtful: list[Person], account: Account, *, asked: _Asked, each: Each) -> dict[str, Credentials]:
+    """Ask for the passwords and keys of users; who is gone meanwhile has none."""
 
     def look(one: Person) -> Credentials | MfaKitError:
         try:
             return account.credentials(one.user)
+        except NoSuchEntity:
+            return Credentials(arn=one.user.arn, created=one.user.created or 0.0, password=False)
         except MfaKitError as error:
             return error
 
     found: dict[str, Credentials] = {}
-    missing = [one for one in known if one.credentials is None]
-    for one, told in zip(missing, each(look, missing), strict=True):
+    for one, told in zip(doubtful, each(look, doubtful), strict=True):
         if isinstance(told, MfaKitError):
-            asked.holes.append(Hole(Part.REPORT, f"made since the report: {told}", one.name))
+            when = "since the report" if one.credentials else "made since the report"
+            asked.holes.append(Hole(Part.REPORT, f"{when}: {told}", one.name))
         else:
-            found[one.name] = told
+            found[one.name] = _brought_up(one.credentials, told)
     return found
+
+
+def _brought_up(report: Credentials | None, now: Credentials) -> Credentials:
+    """Keep of the report what was used when; where there are more keys than then, or fewer, they are others."""
+    if report is None:
+        return now
+    same = len(report.keys) == len(now.keys)
+    keys = [replace(then, active=key.active) for then, key in zip(report.keys, now.keys, strict=True)] if same else []
+    if now.password and not report.password:
+        report = replace(report, password_used=None, password_changed=now.password_changed, password_expires=None)
+    return replace(report, password=now.password, keys=tuple(keys) if same else now.keys)
 
 
 def _joined(pages: Iterable[Details]) -> Details:

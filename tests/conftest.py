@@ -27,8 +27,8 @@ ACCOUNT = "000000000000"
 HOSTILE = ("AWS_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "BOTO_CONFIG", "MFA_KIT_HOME")
 NOBODY = 65534
 
-# Properties are tried with the same examples in each run, so that one fails because of a change and of nothing else, and
-# no clock is waited for. `pytest --hypothesis-profile=many` looks for others.
+# Properties are tried with the same examples in each run, so that one fails because of a change and of nothing else; no
+# clock is waited for. `pytest --hypothesis-profile=many` looks for others.
 settings.register_profile(
     "steady", derandomize=True, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
 )

@@ -126,11 +126,6 @@ class Answer:
     why: str = ""
 
 
-def few(names: list[str]) -> str:
-    """Name the first five, and say how many there are besides."""
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")  # noqa: PLR2004 - a line
-
-
 def rule(
     name: str, severity: Severity, title: str, *, needs: tuple[Part, ...], references: tuple[str, ...] = ()
 ) -> Callable[[Look], Rule]:

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import assert_never
 
-from mfa_kit.account import Entity, Part, PasswordPolicy, Person, command
-from mfa_kit.audit.finding import Beside, Finding, Profile, Said, Scene, Severity, Unsure, few, rule
+from mfa_kit.account import Entity, Part, PasswordPolicy, Person, command, few
+from mfa_kit.audit.finding import Beside, Finding, Profile, Said, Scene, Severity, Unsure, rule
 from mfa_kit.permissions import NO_MFA, NOBODY, PLAIN_KEYS, WITH_MFA, lets_in
 
 EC2 = {"ec2.amazonaws.com", "ec2.amazonaws.com.cn"}

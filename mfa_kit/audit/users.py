@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from mfa_kit.account import Part, Person, administers, command, documents_of, unread_of
-from mfa_kit.audit.finding import Aside, Beside, Finding, Said, Scene, Severity, Unsure, few, rule
+from mfa_kit.account import Part, Person, administers, boundary_of, command, documents_of, few, unread_of
+from mfa_kit.audit.finding import Aside, Beside, Finding, Said, Scene, Severity, Unsure, rule
 from mfa_kit.models import Kind
 from mfa_kit.permissions import NOBODY, WITH_MFA, lets_in
 
@@ -38,7 +38,9 @@ def exist(scene: Scene) -> Iterator[Said]:
     if any(one.admin for one in scene.people):
         return
     roles = [
-        administers(role, documents_of(role, snapshot), unread=unread_of(role, snapshot))
+        administers(
+            role, documents_of(role, snapshot), boundary=boundary_of(role, snapshot), unread=unread_of(role, snapshot)
+        )
         for role in snapshot.roles
         if any(kind != "Service" for kind, _ in lets_in(role.trust or NOBODY, WITH_MFA))
     ]

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mfa_kit.account import Part, Person, Snapshot, command, people
+from mfa_kit.account import Part, Person, Snapshot, command, few, people
 from mfa_kit.errors import MfaKitError, UsageFault
 from mfa_kit.models import Kind
-from mfa_kit.permissions import NO_MFA, PLAIN_KEYS, WITH_MFA, WORK, Context, Verdict, evaluate, stops
+from mfa_kit.permissions import NO_MFA, PLAIN_KEYS, WITH_MFA, WORK, Context, Verdict, evaluate, named, stops
 from mfa_kit.ports import Account
 
 CODES = {Kind.VIRTUAL, Kind.OATH, Kind.HARDWARE_TOTP, Kind.PROGRAMMABLE}
@@ -26,7 +26,10 @@ class Standing(StrEnum):
     NO_WAY = "has no way in today"
 
 
+NOTHING = "the policies deny all work even with MFA"
 JUDGED = "what the policies deny depends on conditions that cannot be judged"
+MEND = "let the policy leave some work, or leave this user out of the group"
+ROLE = "give the program a role, or leave this user out of the group"
 UNREAD = "which MFA devices this user has could not be read"
 SHUT = {Standing.LOCKED, Standing.ENROLLS, Standing.UNKNOWN}
 
@@ -76,7 +79,8 @@ def lockout(snapshot: Snapshot, document: str, *, group: str | None = None) -> l
 
 def unread(snapshot: Snapshot) -> list[str]:
     """Return the parts without which somebody may be missing altogether."""
-    return [f"the {hole.part}: {hole.why}" for hole in snapshot.holes if hole.part in {Part.DETAILS, Part.REPORT}]
+    holes = [hole for hole in snapshot.holes if hole.part in {Part.DETAILS, Part.REPORT}]
+    return list(dict.fromkeys(f"the {hole.part}: {hole.why}" for hole in holes))
 
 
 def _fates(one: Person, more: tuple[str, ...], snapshot: Snapshot) -> list[Fate]:
@@ -94,11 +98,46 @@ def _fates(one: Person, more: tuple[str, ...], snapshot: Snapshot) -> list[Fate]
     return fates
 
 
-def _stopped(one: Person, more: tuple[str, ...], context: Context) -> tuple[bool | None, bool]:
-    """Whether work would stop, and whether it does today."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Work:
+    """What would become of somebody's work: whether all of it would stop, or does today, and what of it would."""
+
+    would: bool | None
+    does: bool
+    lost: str
+
+
+def _work(one: Person, more: tuple[str, ...], context: Context) -> _Work:
     found = {**one.about, **context}
-    would, does = stops((*one.documents, *more), found), stops(one.documents, found)
-    return None if one.unread and not would else would, does is True
+    would = stops((*one.documents, *more), found, boundary=one.boundary)
+    lost: list[tuple[str, str]] = []
+    if would is False:
+        would, lost = _lost(one, more, found)
+    return _Work(
+        would=None if one.unread and not would else would,
+        does=stops(one.documents, found, boundary=one.boundary) is True,
+        lost=few([action if resource == "*" else f"{action} on {resource}" for action, resource in lost]),
+    )
+
+
+def _lost(one: Person, more: tuple[str, ...], context: Context) -> tuple[bool | None, list[tuple[str, str]]]:
+    """Tell what of that which somebody may do now would be denied, or may be, and whether it is all of it."""
+
+    def may(pair: tuple[str, str]) -> bool:
+        verdict = evaluate(one.documents, *pair, context, boundary=one.boundary)
+        return verdict in {Verdict.ALLOW, Verdict.UNKNOWN}
+
+    own = [pair for text in one.documents for pair in named(text, allow=True)]
+    others = [pair for text in more for pair in named(text, allow=False)]
+    verdicts = {pair: evaluate(more, *pair, context) for pair in (*own, *others)}
+    lost = {
+        pair: verdict
+        for pair, verdict in verdicts.items()
+        if verdict in {Verdict.EXPLICIT, Verdict.UNKNOWN} and may(pair)
+    }
+    if not lost or any(may(pair) for pair in own if pair not in lost):
+        return False, list(lost)
+    return (True if set(lost.values()) == {Verdict.EXPLICIT} else None), list(lost)
 
 
 # A row of a table: whether it is the case, and what it would make of somebody. The first that is the case counts.
@@ -115,15 +154,17 @@ def _fate(one: Person, way: str, rows: Iterable[Row], *, first: str, already: bo
 
 def _console(one: Person, more: tuple[str, ...], snapshot: Snapshot) -> Fate:
     usable = one.kinds - {Kind.SMS}
-    with_mfa, _ = _stopped(one, more, WITH_MFA)
-    stopped, already = _stopped(one, more, NO_MFA)
+    with_mfa, bare = _work(one, more, WITH_MFA), _work(one, more, NO_MFA)
     what = "only a phone number, which AWS takes no more" if one.devices else "no MFA device"
     change = _changes_first(one, snapshot)
     denied = _judged(one, more, "iam:ChangePassword", one.user.arn) is Verdict.EXPLICIT
     rows: tuple[Row, ...] = (
-        (with_mfa is True, Standing.LOCKED, "the policies deny all work even with MFA"),
-        (None in {stopped, with_mfa}, Standing.UNKNOWN, JUDGED),
-        (not stopped, Standing.FINE, "nothing demands MFA of this sign-in"),
+        (with_mfa.would is True, Standing.LOCKED, NOTHING),
+        (None in {bare.would, with_mfa.would}, Standing.UNKNOWN, JUDGED),
+        (not bare.would and bool(with_mfa.lost), Standing.CHANGES, f"denied even with MFA: {with_mfa.lost}"),
+        (not bare.would and bool(bare.lost) and not usable, Standing.CHANGES, f"denied without MFA: {bare.lost}"),
+        (not bare.would and not bare.lost, Standing.FINE, "nothing demands MFA of this sign-in"),
+        (not bare.would, Standing.FINE, f"signs in with {', '.join(sorted(usable))}"),
         (len(one.devices) == 1 and bool(usable), Standing.RISKS, _single(one)),
         (bool(usable), Standing.FINE, f"signs in with {', '.join(sorted(usable))}"),
         (one.mfa is not False and not one.devices, Standing.UNKNOWN, UNREAD),
@@ -132,7 +173,7 @@ def _console(one: Person, more: tuple[str, ...], snapshot: Snapshot) -> Fate:
         (_may_enroll(one, more), Standing.ENROLLS, f"{what}; may sign in and enroll one, and nothing else"),
         (True, Standing.LOCKED, f"{what}, and may not enroll one"),
     )
-    return _fate(one, "console", rows, first=_enroll(one), already=already)
+    return _fate(one, "console", rows, first=MEND if with_mfa.would else _enroll(one), already=bare.does)
 
 
 def _single(one: Person) -> str:
@@ -145,7 +186,7 @@ def _enroll(one: Person) -> str:
 
 
 def _judged(one: Person, more: tuple[str, ...], action: str, on: str, context: Context = NO_MFA) -> Verdict:
-    return evaluate((*one.documents, *more), action, on, {**one.about, **context})
+    return evaluate((*one.documents, *more), action, on, {**one.about, **context}, boundary=one.boundary)
 
 
 def _changes_first(one: Person, snapshot: Snapshot) -> bool | None:
@@ -164,13 +205,16 @@ def _may_enroll(one: Person, more: tuple[str, ...]) -> bool:
 
 
 def _keys(one: Person, more: tuple[str, ...]) -> Fate:
-    stopped, already = _stopped(one, more, PLAIN_KEYS)
+    with_mfa, bare = _work(one, more, WITH_MFA), _work(one, more, PLAIN_KEYS)
     session = _judged(one, more, "sts:GetSessionToken", "*", PLAIN_KEYS)
     codes = bool(one.kinds & CODES)
     unused = "" if any(key.used for key in one.keys) else "; they were never used"
     rows: tuple[Row, ...] = (
-        (stopped is None, Standing.UNKNOWN, JUDGED),
-        (not stopped, Standing.FINE, "nothing demands MFA of these keys"),
+        (with_mfa.would is True, Standing.LOCKED, f"{NOTHING}{unused}"),
+        (bare.would is None, Standing.UNKNOWN, JUDGED),
+        (not bare.would and bool(with_mfa.lost), Standing.CHANGES, f"denied even with MFA: {with_mfa.lost}{unused}"),
+        (not bare.would and bool(bare.lost), Standing.CHANGES, f"denied to keys without MFA: {bare.lost}{unused}"),
+        (not bare.would, Standing.FINE, "nothing demands MFA of these keys"),
         (not one.password, Standing.LOCKED, f"a service user: nobody types a code for a program{unused}"),
         (session is Verdict.EXPLICIT, Standing.LOCKED, f"sts:GetSessionToken is denied: no session with MFA{unused}"),
         (codes, Standing.CHANGES, f"the keys work in sessions with MFA only, and scripts that use them stop{unused}"),
@@ -178,8 +222,8 @@ def _keys(one: Person, more: tuple[str, ...]) -> Fate:
         (one.mfa is not False and not one.devices, Standing.UNKNOWN, UNREAD),
         (True, Standing.LOCKED, f"no device that gives codes{unused}"),
     )
-    first = _enroll(one) if one.password else "give the program a role, or leave this user out of the group"
-    return _fate(one, "access keys", rows, first=first, already=already)
+    first = MEND if with_mfa.would else _enroll(one) if one.password else ROLE
+    return _fate(one, "access keys", rows, first=first, already=bare.does)
 
 
 def helpers(fates: Sequence[Fate], snapshot: Snapshot) -> list[str]:

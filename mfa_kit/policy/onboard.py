@@ -10,7 +10,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mfa_kit.account import ROOTLESS, Part, Person, Snapshot, command, people
+from mfa_kit.account import (
+    ROOTLESS,
+    Entity,
+    Part,
+    Person,
+    Snapshot,
+    administers,
+    command,
+    documents_of,
+    people,
+)
 from mfa_kit.errors import UsageFault
 from mfa_kit.models import check_user
 from mfa_kit.permissions import NOBODY, lets_in
@@ -186,20 +196,35 @@ def _passwords(snapshot: Snapshot) -> Step:
     )
 
 
+def _administering(everybody: Sequence[Person], snapshot: Snapshot) -> str | None:
+    """Return the group that makes administrators of people, if there is one; one that has programs only is another."""
+    somebody = Entity(name="somebody", arn=f"arn:{snapshot.partition}:iam::{snapshot.account}:user/somebody")
+    groups = {one.name: one for one in snapshot.groups}
+    names = [ADMINISTRATORS, *(name for one in everybody if one.admin and one.password for name in one.user.groups)]
+    found = (groups[name] for name in names if name in groups)
+    able = (one.name for one in found if administers(somebody, documents_of(one, snapshot), boundary=None))
+    return next(able, None)
+
+
 def _administrator(everybody: Sequence[Person], snapshot: Snapshot, *, admin: str, known: bool) -> list[Step]:
-    there = next((one for one in everybody if one.name == admin), None)
+    there = any(one.name == admin for one in everybody)
     in_group = [one for one in everybody if one.admin and one.user.groups]
-    group = f"arn:{snapshot.partition}:iam::aws:policy/AdministratorAccess"
-    has_group = any(one.name == ADMINISTRATORS for one in snapshot.groups)
-    made = () if there else _made(admin, ADMINISTRATORS)[:1]
+    policy_ = f"arn:{snapshot.partition}:iam::aws:policy/AdministratorAccess"
+    administering = _administering(everybody, snapshot)
+    group = administering or ADMINISTRATORS
+    made = any(one.name == group for one in snapshot.groups)
     return [
         Step(
             what="a group of administrators",
             why="the policy is on the group: who comes and goes changes groups",
-            state=_state(done=bool(in_group) or has_group if known else None),
+            state=_state(done=administering is not None if known else None),
             commands=(
-                command("aws", "iam", "create-group", "--group-name", ADMINISTRATORS),
-                command("aws", "iam", "attach-group-policy", "--group-name", ADMINISTRATORS, "--policy-arn", group),
+                *(
+                    ()
+                    if made and not administering
+                    else (command("aws", "iam", "create-group", "--group-name", group),)
+                ),
+                command("aws", "iam", "attach-group-policy", "--group-name", group, "--policy-arn", policy_),
             ),
         ),
         Step(
@@ -207,8 +232,7 @@ def _administrator(everybody: Sequence[Person], snapshot: Snapshot, *, admin: st
             why="in the group, and with a device before anybody signs in by the password",
             state=_state(done=any(one.mfa and one.password for one in in_group) if known else None),
             commands=(
-                *made,
-                *_made(admin, ADMINISTRATORS)[1:],
+                *_made(admin, group)[1 if there else 0 :],
                 prompted(admin),
                 command("mfa-kit", "enroll", admin, "--with", "virtual"),
                 "# sign in as this administrator in another browser; go on only when that works",

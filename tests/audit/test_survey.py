@@ -20,7 +20,7 @@ from mfa_kit.lab.server import Lab
 from mfa_kit.models import Caller, Device
 from mfa_kit.policy.lockout import may_have_to_change
 from mfa_kit.survey import survey
-from tests.audit.conftest import changed, sound, taken
+from tests.audit.conftest import ago, changed, sound, taken
 from tests.audit.test_rules import FIDO, KEY, user
 from tests.lab.client import Aws
 
@@ -179,6 +179,51 @@ def test_users_who_came_since_the_report_are_asked_about() -> None:
     assert (emil.password, [key.active for key in emil.keys]) == (False, [True])
     (answer,) = book.audit(snapshot, book.chosen(["users.mfa"]), Limits())
     assert [each.subject for each in answer.findings] == ["dora"]
+
+
+def after(lab: Lab) -> None:
+    """Make a report; then alice gets a key, bob a password, carl loses his key and dan's is switched off."""
+    admin = Aws(lab, (lab.admin.access_key_id, lab.admin.secret_access_key, None))
+    admin.iam.generate_credential_report()
+    admin.iam.create_access_key(UserName="alice")
+    admin.iam.create_login_profile(UserName="bob", Password="correct horse battery staple")
+    for name, change in (("carl", admin.iam.delete_access_key), ("dan", admin.iam.update_access_key)):
+        (key,) = admin.iam.list_access_keys(UserName=name)["AccessKeyMetadata"]
+        status = {"Status": "Inactive"} if name == "dan" else {}
+        change(UserName=name, AccessKeyId=key["AccessKeyId"], **status)
+
+
+def test_of_chosen_users_the_report_is_not_believed() -> None:
+    """Keys and passwords as they are now, and when they were used as the report has it."""
+    described = sound()
+    for number, name in enumerate(("bob", "carl", "dan")):
+        used = {"id": f"AKIAAAAAAAAAAAAAAAA{number}", "secret": "s", "last_used": ago(3)}
+        described["users"].append({"name": name, "groups": ["people"], "keys": [used]})
+    chosen = {"alice", "bob", "carl", "dan"}
+    snapshot, lab = taken(described, first=after, afresh=lambda one: one.name in chosen)
+    assert snapshot.report
+    alice, bob, carl, dan = (snapshot.report.users[name] for name in sorted(chosen))
+    assert (len(alice.keys), alice.password, alice.password_used is not None) == (1, True, True)
+    assert (bob.password, bob.password_used, bob.password_changed is not None) == (True, None, True)
+    assert bob.keys[0].used is not None
+    assert carl.keys == ()
+    assert (dan.keys[0].active, dan.keys[0].used is not None) == (False, True)
+    assert [call.operation for call in lab.calls].count("GetLoginProfile") == len(chosen)
+    believed, _ = taken(described, first=after)
+    assert believed.report
+    assert (believed.report.users["bob"].password, len(believed.report.users["carl"].keys)) == (False, 1)
+
+
+def test_whoever_is_gone_when_he_is_asked_about_has_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither password nor keys."""
+
+    def gone(_: Reader, user: Any) -> Any:
+        raise NoSuchEntity(f"there is no user {user.name}")
+
+    monkeypatch.setattr(Reader, "credentials", gone)
+    snapshot, _ = taken(sound(), afresh=lambda one: one.name == "alice")
+    assert snapshot.report
+    assert (snapshot.report.users["alice"].password, snapshot.holes) == (False, ())
 
 
 def test_who_cannot_be_asked_about_is_a_hole_of_his_own() -> None:

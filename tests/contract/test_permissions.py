@@ -33,7 +33,7 @@ WISHES = [
 ]
 
 
-def theirs(policies: list[str], context: Context, *, action: str, on: str) -> Verdict:
+def theirs(policies: list[str], context: Context, *, action: str, on: str, boundary: str | None = None) -> Verdict:
     made = other.EvalContext(
         principal_arn=ALICE,
         principal_type="User",
@@ -43,7 +43,8 @@ def theirs(policies: list[str], context: Context, *, action: str, on: str) -> Ve
         region="us-east-1",
         principal_keys={name.lower(): value for name, value in context.items() if value is not None},
     )
-    return WORDS[other.evaluate(made, [other.parse_policy_document(each) for each in policies]).decision]
+    limits = [[other.parse_policy_document(boundary)]] if boundary else []
+    return WORDS[other.evaluate(made, [other.parse_policy_document(each) for each in policies], *limits).decision]
 
 
 @pytest.mark.parametrize("wish", WISHES, ids=str)
@@ -82,3 +83,19 @@ def test_conditions_that_are_traps(condition: dict[str, Any]) -> None:
                 for action in ACTIONS:
                     ours = evaluate(texts, action, ALICE, found)
                     assert ours is theirs(texts, found, action=action, on=ALICE), (row, found, action)
+
+
+@pytest.mark.parametrize("condition", TRAPS, ids=json.dumps)
+def test_boundaries(condition: dict[str, Any]) -> None:
+    """Allow or Deny, with Action or NotAction, as the boundary of one who may do everything, something or nothing."""
+    for effect in ("Allow", "Deny"):
+        for actions in ({"Action": "iam:*"}, {"NotAction": ["iam:EnableMFADevice", "sts:GetSessionToken"]}):
+            row = {"Effect": effect, **actions, "Resource": "*", "Condition": condition}
+            boundary = document({"Action": "*", "Resource": "*"}, row) if effect == "Deny" else document(row)
+            for rights in ({"Action": "*"}, {"Action": "iam:*"}, {"Effect": "Deny", "Action": "iam:Get*"}):
+                texts = [document({**rights, "Resource": "*"})]
+                for context in (PLAIN_KEYS, NO_MFA, WITH_MFA):
+                    found = {**context, "aws:PrincipalType": "User"}
+                    for action in ACTIONS:
+                        ours = evaluate(texts, action, ALICE, found, boundary=boundary)
+                        assert ours is theirs(texts, found, action=action, on=ALICE, boundary=boundary), (row, action)

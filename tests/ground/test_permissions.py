@@ -9,12 +9,14 @@ from mfa_kit.errors import UsageFault
 from mfa_kit.permissions import (
     NO_MFA,
     PLAIN_KEYS,
+    UNREAD,
     WITH_MFA,
     Context,
     Verdict,
     demands_mfa,
     evaluate,
     lets_in,
+    named,
     statements,
     stops,
 )
@@ -169,6 +171,68 @@ def test_a_policy_that_demands_mfa_is_known_by_what_it_stops() -> None:
 def test_what_only_looks_like_it_does_not_demand_mfa(row: dict[str, Any], wanted: bool | None) -> None:
     """Bool lets plain keys through; what denies everything demands nothing; a condition beside it leaves it open."""
     assert demands_mfa([document(row)], {}) is wanted
+
+
+MAYBE: dict[str, Any] = {**EVERYTHING, "Condition": {"IpAddress": {"aws:SourceIp": "192.0.2.0/24"}}}
+
+
+@pytest.mark.parametrize(
+    ("row", "boundary", "wanted"),
+    [
+        (EVERYTHING, EVERYTHING, ALLOW),
+        (EVERYTHING, {"Action": "iam:*", "Resource": "*"}, ALLOW),
+        (EVERYTHING, {"Action": "s3:*", "Resource": "*"}, NOTHING),
+        (EVERYTHING, {**EVERYTHING, "Effect": "Deny"}, DENY),
+        ({"Action": "s3:*", "Resource": "*"}, EVERYTHING, NOTHING),
+        ({**EVERYTHING, "Effect": "Deny"}, EVERYTHING, DENY),
+        (EVERYTHING, MAYBE, UNKNOWN),
+        ({"Action": "s3:*", "Resource": "*"}, MAYBE, NOTHING),
+        (MAYBE, EVERYTHING, UNKNOWN),
+        (MAYBE, {"Action": "s3:*", "Resource": "*"}, NOTHING),
+    ],
+)
+def test_an_allow_counts_within_the_boundary(row: dict[str, Any], boundary: dict[str, Any], wanted: Verdict) -> None:
+    """It gives nothing by itself: "Permissions boundaries for IAM entities"."""
+    assert evaluate([document(row)], "iam:GetUser", ALICE, {}, boundary=document(boundary)) is wanted
+
+
+def test_a_boundary_that_could_not_be_read_leaves_everything_open() -> None:
+    """But for what is denied, or not allowed, whatever it says."""
+    assert evaluate([document(EVERYTHING)], "iam:GetUser", ALICE, {}, boundary=UNREAD) is UNKNOWN
+    assert evaluate([document()], "iam:GetUser", ALICE, {}, boundary=UNREAD) is NOTHING
+    assert demands_mfa([document(FORCE)], {}, boundary=UNREAD) is None
+    assert demands_mfa([document(EVERYTHING)], {}, boundary=UNREAD) is None
+
+
+WITHIN: dict[str, Any] = {"Bool": {"aws:MultiFactorAuthPresent": "true"}}
+
+
+@pytest.mark.parametrize(
+    ("row", "boundary", "wanted"),
+    [
+        (EVERYTHING, {**EVERYTHING, "Condition": WITHIN}, True),
+        (EVERYTHING, EVERYTHING, False),
+        (FORCE, {"Action": "dynamodb:*", "Resource": "*"}, True),
+        (EVERYTHING, {"Action": ["dynamodb:*", "iam:ListMFADevices"], "Resource": "*"}, False),
+        (EVERYTHING, {"Action": "dynamodb:*", "Resource": "*", "Condition": WITHIN}, True),
+        (EVERYTHING, {**EVERYTHING, "Effect": "Deny"}, False),
+    ],
+)
+def test_a_boundary_may_demand_mfa(row: dict[str, Any], boundary: dict[str, Any], wanted: bool) -> None:
+    """What it allows with MFA alone; what it never allows is nothing that could be stopped."""
+    assert demands_mfa([document(row)], {}, boundary=document(boundary)) is wanted
+
+
+def test_what_a_policy_names() -> None:
+    """Actions as they are written: of an Allow one for each service and resource, of a Deny all."""
+    row = {"Action": ["s3:Get*", "s3:List*", "ec2:*", "iam:ListMFADevices"], "Resource": "*"}
+    own = {"Action": "s3:*", "Resource": "arn:aws:s3:::home/${aws:username}/*"}
+    assert named(document(row, own), allow=True) == (("s3:Get*", "*"), ("ec2:*", "*"))
+    assert named(document(row, {**row, "Effect": "Deny"}), allow=False) == (
+        ("s3:Get*", "*"),
+        ("s3:List*", "*"),
+        ("ec2:*", "*"),
+    )
 
 
 def test_whom_a_trust_policy_lets_in() -> None:

@@ -1,17 +1,18 @@
 """Who would be locked out: every way to stand, on accounts of the lab, and what IAM itself then does."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from mfa_kit.account import Snapshot
+from mfa_kit.account import Snapshot, people
 from mfa_kit.errors import AwsFault, UsageFault
 from mfa_kit.lab.server import Lab
 from mfa_kit.permissions import Verdict
 from mfa_kit.policy.lockout import Standing, compare, helpers, lockout, may_have_to_change, unread
 from mfa_kit.policy.texts import Variant, Wish, policy
-from tests.audit.conftest import Change, ago, changed, taken
+from tests.audit.conftest import ADMINISTRATOR, Change, ago, changed, taken
 from tests.audit.test_rules import FIDO, KEY, SMS, group, passwords, user
 from tests.lab.client import Aws, refused
 
@@ -24,6 +25,7 @@ SOME = json.dumps({"Statement": [{"Effect": "Deny", "Action": "s3:*", "Resource"
 BY_ADDRESS = SELF.replace('{"BoolIfExists"', '{"NotIpAddress": {"aws:SourceIp": "192.0.2.0/24"}, "BoolIfExists"')
 DEVICE, TOKEN = {"name": "bob"}, {"kind": "token", "serial": "GAHT12345678"}
 LOCKED, ENROLLS, FINE = Standing.LOCKED, Standing.ENROLLS, Standing.FINE
+WITHOUT = {"BoolIfExists": {"aws:MultiFactorAuthPresent": "false"}}
 SIGNED_IN = {"password": True, "password_last_used": ago(1), "password_changed": ago(9), "created": ago(9)}
 NEW = {"password": True, "password_reset_required": True}
 
@@ -67,7 +69,7 @@ def account(*changes: Change) -> Snapshot:
         for change in (group("people", policies={}), *changes):
             change(found)
 
-    return taken(changed(every), passwords_of=may_have_to_change, devices_of=lambda _: True)[0]
+    return taken(changed(every), passwords_of=may_have_to_change, afresh=lambda _: True)[0]
 
 
 @pytest.mark.parametrize(("bob", "document", "wanted"), CASES)
@@ -77,6 +79,90 @@ def test_how_somebody_would_stand(bob: dict[str, Any], document: str, wanted: di
     assert {each.way: each.standing for each in fates if each.way in wanted} == wanted
     assert all(each.why for each in fates)
     assert all(each.first for each in fates if each.shut)
+
+
+WORKS = {"own": {"Statement": [{"Effect": "Allow", "Action": ["s3:Get*", "s3:List*"], "Resource": "arn:aws:s3:::b/*"}]}}
+BOTH = {"own": {"Statement": [*WORKS["own"]["Statement"], {"Effect": "Allow", "Action": "sqs:*", "Resource": "*"}]}}
+NARROW = json.dumps(
+    {"Statement": {"Effect": "Deny", "Action": "s3:*", "Resource": "arn:aws:s3:::b/*", "Condition": WITHOUT}}
+)
+FOR_ALL = json.dumps({"Statement": {"Effect": "Deny", "Action": "s3:*", "Resource": "arn:aws:s3:::*"}})
+SOMETIMES = NARROW.replace('"Condition": {', '"Condition": {"NotIpAddress": {"aws:SourceIp": "192.0.2.0/24"}, ')
+CHANGES = Standing.CHANGES
+
+
+@pytest.mark.parametrize(
+    ("bob", "document", "wanted", "why"),
+    [
+        ({"policies": WORKS}, NARROW, LOCKED, "no MFA device, and may not enroll one"),
+        ({"policies": WORKS}, FOR_ALL, LOCKED, "deny all work even with MFA"),
+        ({"policies": WORKS}, SOMETIMES, Standing.UNKNOWN, "cannot be judged"),
+        ({"policies": BOTH}, NARROW, CHANGES, "denied without MFA: s3:Get* on arn:aws:s3:::b/*"),
+        ({"policies": BOTH}, FOR_ALL, CHANGES, "denied even with MFA: s3:Get* on arn:aws:s3:::b/*"),
+        ({"policies": BOTH}, SOMETIMES, CHANGES, "denied without MFA: s3:Get*"),
+        ({"policies": BOTH, "devices": [DEVICE]}, NARROW, FINE, "signs in with virtual"),
+        ({"attached": [ADMINISTRATOR]}, NARROW, CHANGES, "denied without MFA: s3:* on arn:aws:s3:::b/*"),
+        ({"policies": {}}, NARROW, FINE, "nothing demands MFA of this sign-in"),
+    ],
+)
+def test_a_policy_that_denies_somebodys_own_work_is_seen(
+    bob: dict[str, Any], document: str, wanted: Standing, why: str
+) -> None:
+    """All of what he may do, or some of it, whatever else it leaves to others."""
+    fates = lockout(account(user("bob", **SIGNED_IN, **bob)), document)
+    (fate,) = [each for each in fates if each.user == "bob"]
+    assert (fate.standing, why in fate.why) == (wanted, True), fate.why
+
+
+@pytest.mark.parametrize(
+    ("policies", "document", "wanted", "why"),
+    [
+        (WORKS, NARROW, LOCKED, "a service user"),
+        (BOTH, NARROW, CHANGES, "denied to keys without MFA: s3:Get*"),
+        (BOTH, NOTHING, LOCKED, "deny all work even with MFA"),
+        (BOTH, SOME, CHANGES, "denied even with MFA: s3:Get*"),
+        (WORKS, SOMETIMES, Standing.UNKNOWN, "cannot be judged"),
+        (BOTH, NARROW.replace(":::b", ":::c"), FINE, "nothing demands MFA of these keys"),
+    ],
+)
+def test_keys_whose_own_work_is_denied(policies: dict[str, Any], document: str, wanted: Standing, why: str) -> None:
+    """A deny that is for other resources is nobody's concern."""
+    fates = lockout(account(user("bob", keys=[KEY], policies=policies)), document)
+    (fate,) = [each for each in fates if each.user == "bob"]
+    assert (fate.standing, why in fate.why) == (wanted, True), fate.why
+
+
+def bounded(snapshot: Snapshot, name: str, *rows: dict[str, Any]) -> Snapshot:
+    """Give a user a permissions boundary; without rows one that could not be read."""
+    users = [replace(one, boundary="arn:b") if one.name == name else one for one in snapshot.users]
+    texts = {"arn:b": json.dumps({"Statement": list(rows)})} if rows else {}
+    return replace(snapshot, users=tuple(users), policies={**snapshot.policies, **texts})
+
+
+ALL = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "wanted"),
+    [
+        ([ALL], ENROLLS),
+        ([{**ALL, "Action": "s3:*"}], LOCKED),
+        ([{**ALL, "Condition": {"Bool": {"aws:MultiFactorAuthPresent": "true"}}}], LOCKED),
+        ([], Standing.UNKNOWN),
+    ],
+)
+def test_within_a_boundary_a_first_device_may_be_out_of_reach(rows: list[dict[str, Any]], wanted: Standing) -> None:
+    """What it does not allow no policy gives; one that could not be read is no all-clear."""
+    snapshot = bounded(account(user("bob", **SIGNED_IN)), "bob", *rows)
+    assert [each.standing for each in lockout(snapshot, SELF) if each.user == "bob"] == [wanted]
+
+
+def test_who_administers_within_a_boundary() -> None:
+    """Where it lets him; nobody can tell where it was not read."""
+    snapshot = account(user("boss", groups=["programs"], **SIGNED_IN))
+    rows: list[list[dict[str, Any]]] = [[ALL], [{**ALL, "Action": "s3:*"}], []]
+    told = [next(one.admin for one in people(bounded(snapshot, "boss", *each)) if one.name == "boss") for each in rows]
+    assert told == [True, False, None]
 
 
 def test_an_expired_password_has_to_be_changed_too() -> None:

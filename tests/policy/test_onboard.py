@@ -137,6 +137,22 @@ def test_what_was_done_is_told_so() -> None:
     assert [line for line in lines if line and not line.startswith("#")] == ["mfa-kit audit"]
 
 
+def test_an_administrator_joins_the_group_that_is_there() -> None:
+    """Not one that is to be made, nor one for programs; of one that has no rights yet the policy alone is missing."""
+
+    def found(name: str, *policies: str) -> list[str]:
+        description = changed(user("eve", groups=[name], password=True))
+        description["groups"].append({"name": name, "attached": list(policies)})
+        return commands(start(taken(description)[0], admin="boss"))
+
+    joins = "aws iam add-user-to-group --user-name boss --group-name {}".format
+    assert joins("bosses") in found("bosses", ADMINISTRATOR)
+    assert joins("administrators") in found("bosses")
+    empty = found("administrators")
+    assert [line for line in empty if "-group --group-name administrators" in line] == []
+    assert [line for line in empty if "attach-group-policy --group-name administrators" in line]
+
+
 def test_what_could_not_be_read_is_not_called_done() -> None:
     """Nor to do."""
     denied = ("GetAccountAuthorizationDetails", "GetAccountSummary", "GetAccountPasswordPolicy")

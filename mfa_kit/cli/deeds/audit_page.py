@@ -24,7 +24,12 @@ STYLE = """
   pre { background: #f4f4f4; padding: .5rem .7rem; margin: .3rem 0; white-space: pre-wrap; font-size: 13px }
   .mark { display: inline-block; min-width: 4.6rem; padding: 0 .5rem; border-radius: 4px; color: #fff; font-size: 13px;
     text-align: center; font-weight: 600 }
-  @page { margin: 15mm } @media print { body { margin: 0; max-width: none } }
+  @page { margin: 15mm }
+  @media print {
+    body { margin: 0; max-width: none; print-color-adjust: exact; -webkit-print-color-adjust: exact }
+    details { break-inside: auto } summary { break-after: avoid } li, figure { break-inside: avoid }
+    details::details-content { content-visibility: visible; block-size: auto }
+  }
 """
 # Colors that are told apart without seeing red from green, each dark enough for white letters.
 COLORS = {

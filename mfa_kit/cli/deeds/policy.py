@@ -102,7 +102,7 @@ def lockout(
         file=file,
         max_age=max_age,
         passwords_of=trying.may_have_to_change,
-        devices_of=lambda one: group in one.user.groups,
+        afresh=lambda one: group in one.user.groups,
     ) as (snapshot, account):
         tried = text or starting.force_mfa(snapshot.partition)
         fates = trying.lockout(snapshot, tried, group=group)

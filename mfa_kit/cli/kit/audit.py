@@ -38,7 +38,7 @@ def snapshot(
     max_age: float,
     backup_dir: Path | None = None,
     passwords_of: Callable[[Person], bool] = lambda _: False,
-    devices_of: Callable[[Person], bool] = lambda _: False,
+    afresh: Callable[[Person], bool] = lambda _: False,
 ) -> Iterator[tuple[Snapshot, Account | None]]:
     """Read a snapshot that was saved, or take one, and save it where a new file is named; tell which it is.
 
@@ -65,7 +65,7 @@ def snapshot(
                 backups=lambda virtual: _backups(virtual, ledger, backup_dir),
                 each=pool.map,
                 passwords_of=passwords_of,
-                devices_of=devices_of,
+                afresh=afresh,
             )
         if file is not None:
             snapshots.write(found, file)
