@@ -1,0 +1,56 @@
+"""docs/backups.md at a terminal: all its commands in their order, those among them at which a person types."""
+
+import base64
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pexpect
+import pyotp
+import pytest
+
+from mfa_kit.lab.server import Lab
+from tests.conftest import ACCOUNT
+from tests.terminal.conftest import environment
+from tests.terminal.window import Window
+from tests.test_docs import RUN, blocks
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+TYPED = "bash no: somebody types, and tests/backups/test_page.py does"
+# The passphrase of the page's own example, and what it is changed to.
+BEFORE, AFTER = "correct horse battery staple", "another battery"
+# Whose phone it is that a code is asked of.
+WHOSE = re.compile(r"shows for (\w+)")
+ASKED = {"as it is: ": BEFORE, "1 to 2: ": "1", "passphrase: ": AFTER, "the same again: ": AFTER}
+CODES = ("code: ", "leave it out: ")
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    with Lab(users=("alice", "bob", "carol", "dave")) as lab:
+        yield lab
+
+
+def test_all_of_the_page_runs_where_a_person_types(lab: Lab, tmp_path: Path) -> None:
+    """The screenshot becomes a backup, the new phone and the drill are proved, and the new passphrase opens."""
+    meant = [block for block in blocks("docs/backups.md") if block.info in RUN or block.info == TYPED]
+    typed = [block.script for block in meant if block.info == TYPED]
+    assert [script.split()[2] for script in typed] == ["restore", "add", "passphrase", "drill"]
+    script = "\n".join(["set -euo pipefail", *(block.script for block in meant), "echo all of it"])
+    (tmp_path / "page.sh").write_text(script, "utf-8")
+    window = Window(["bash", "page.sh"], env=environment(lab, tmp_path), cwd=tmp_path, size=(120, 60), apart=False)
+    prompts: list[Any] = [*ASKED, *CODES, pexpect.EOF]
+    said = ""
+    while (at := window.child.expect_exact(prompts)) < len(prompts) - 1:
+        said += str(window.child.before)
+        if prompts[at] in CODES:
+            seed = lab.seed(f"arn:aws:iam::{ACCOUNT}:mfa/{WHOSE.findall(said)[-1]}")
+            window.type(pyotp.TOTP(base64.b32encode(seed).decode()).at(lab.account.now()))
+        else:
+            window.type(ASKED[prompts[at]])
+    said += str(window.child.before)
+    assert window.end() == 0, said
+    assert said.rstrip().endswith("all of it"), said
+    assert not (tmp_path / "screenshot.png").exists()
