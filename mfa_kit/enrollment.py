@@ -22,6 +22,7 @@ from mfa_kit.errors import (
     UsageFault,
 )
 from mfa_kit.models import (
+    CARD_TAG,
     HARDWARE_TAG,
     KIND_TAG,
     RUN_TAG,
@@ -69,6 +70,8 @@ class Wish:
     name: str | None = None
     path: str = "/"
     add: bool = False
+    recipient: str | None = None
+    tags: tuple[tuple[str, str], ...] = ()
 
 
 class Maker(Protocol):
@@ -153,6 +156,8 @@ def plan(wish: Wish, carrier: Carrier, *, devices: Sequence[Device], caller: Cal
             name=name,
             kind=wish.kind,
             path=wish.path,
+            recipient=wish.recipient,
+            tags=wish.tags,
         )
         for name in names
     )
@@ -390,6 +395,7 @@ def _create(entry: Entry, *, desk: Desk) -> Created:
             (USER_TAG, intent.user),
             (KIND_TAG, intent.kind),
             (HARDWARE_TAG, intent.hardware),
+            (CARD_TAG, intent.card),
             (STAGED_TAG, "yes" if intent.staged else None),
             *intent.tags,
         )

@@ -23,6 +23,8 @@ RUN_TAG = "mfa-kit:run"
 USER_TAG = "mfa-kit:user"
 KIND_TAG = "mfa-kit:kind"
 HARDWARE_TAG = "mfa-kit:serial"
+# The identity of the key's OATH applet: a serial may be on two keys or on none, and an asset label takes its place.
+CARD_TAG = "mfa-kit:card"
 # Present, with any value, on a device that waits for `rollout activate`, so that no desk takes it for an orphan.
 STAGED_TAG = "mfa-kit:staged"
 

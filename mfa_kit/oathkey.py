@@ -8,8 +8,8 @@ class Plugged:
     """A key with the YKOATH applet. `identity` is the applet's own, random, and new after a reset.
 
     None where it says nothing: a serial, a firmware, and while it is locked how many credentials it holds. `room` is
-    how many its model holds at most. `reader` is PC/SC's name, and no identity: names and order change. `where` and
-    `what` are cleaned, and claims.
+    how many its model holds at most; `labels` are the names of what it holds. `reader` is PC/SC's name, and no
+    identity: names and order change. `where` and `what` are cleaned, and claims.
     """
 
     reader: str
@@ -22,6 +22,7 @@ class Plugged:
     password: bool
     used: int | None
     room: int | None
+    labels: tuple[str, ...] = ()
 
     @property
     def free(self) -> int | None:

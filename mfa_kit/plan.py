@@ -10,7 +10,7 @@ from typing import Any
 
 from mfa_kit import roster
 from mfa_kit.errors import UsageFault
-from mfa_kit.models import STAGED_TAG, Caller, Device, Intent, Mark, Reached
+from mfa_kit.models import STAGED_TAG, Caller, Device, Intent, Kind, Mark, Reached
 from mfa_kit.ports import Desk
 from mfa_kit.recovery import delete_command
 from mfa_kit.roster import How, Person, Row
@@ -55,7 +55,12 @@ class Step:
     @property
     def makes(self) -> bool:
         """Whether `apply` makes a device, perhaps after a repair."""
-        return self.action is Action.ENROLL or self.repair
+        return self.row.kind is How.VIRTUAL and self.open
+
+    @property
+    def open(self) -> bool:
+        """Whether a device is yet to be made: by `apply`, or at a desk."""
+        return self.action in {Action.ENROLL, Action.BENCH} or self.repair
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +80,9 @@ class Plan:
             partition=self.partition,
             user=row.user,
             name=row.name or row.user,
+            kind=row.kind.made or Kind.VIRTUAL,
             path=row.path,
+            known_serial=row.serial if row.kind is How.HARDWARE_TOTP else None,
             recipient=row.recipient,
             tags=row.tags,
             staged=staged,
@@ -170,7 +177,7 @@ def _step(row: Row, plan: Plan, snapshot: Snapshot, has: tuple[str, ...], *, des
         return Step(row=row, action=Action.SELF, reason="enrolls by himself; waited for until IAM lists a device")
     action = Action.ENROLL if row.kind is How.VIRTUAL else Action.BENCH
     serial = plan.intent(row).serial
-    if row.kind is How.HARDWARE_TOTP or serial not in snapshot.holders:
+    if serial not in snapshot.holders:
         return Step(row=row, action=action)
     if (holder := snapshot.holders[serial]) is not None:
         return Step(row=row, action=Action.BLOCKED, reason=f"the name is taken: {holder} has {serial}")
@@ -185,8 +192,9 @@ def _orphan(row: Row, serial: str, *, desk: Desk) -> Step:
     if entry and entry.reached is Reached.STAGED:
         return Step(row=row, action=Action.STAGED, reason=f"waits for `rollout activate`, run {entry.run}")
     if entry and entry.reached in {Reached.INTENT, Reached.CREATED} and tagged is not Mark.UNTAGGED:
-        what = f"our orphan: run {entry.run} left {serial} half-made; `rollout apply` repairs that first"
-        return Step(row=row, action=Action.BLOCKED, reason=what, repair=row.kind is How.VIRTUAL)
+        verb = "apply" if row.kind is How.VIRTUAL else "bench"
+        what = f"our orphan: run {entry.run} left {serial} half-made; `rollout {verb}` repairs that first"
+        return Step(row=row, action=Action.BLOCKED, reason=what, repair=True)
     if run and STAGED_TAG in desk.inventory.tags(serial):
         what = f"another desk has staged {serial}; it activates it, or `rollout undo`es its run {run}"
     elif run:

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from mfa_kit.account import Credentials, Details, Entity, PasswordPolicy, Report
 from mfa_kit.fidokey import Assertion, KeyInfo, Model, Pin, Registration, Source, Trusted, Untrusted
 from mfa_kit.models import Backup, Caller, Device, Entry, Intent, Mark, Registered
 from mfa_kit.otp import Created, KeyUri, Pair, Secret, Seed
 from mfa_kit.permissions import Context, Verdict
+
+T = TypeVar("T")
 
 
 class Inventory(Protocol):
@@ -278,6 +280,10 @@ class Interaction(Protocol):
 
     def pause(self, prompt: str, *, instead: str) -> None:
         """Wait for Enter."""
+        ...
+
+    def ask_unless(self, prompt: str, comes: Callable[[], T | None], *, instead: str) -> T | str:
+        """Read a line, stripped, unless `comes`, asked every third of a second, gives something before."""
         ...
 
     def show(self, *parts: Secret[str], instead: str) -> None:

@@ -20,7 +20,7 @@ from mfa_kit.errors import (
     Throttled,
     UsageFault,
 )
-from mfa_kit.models import Caller, Device, Entry, Intent, Reached, Verb
+from mfa_kit.models import Caller, Device, Entry, Intent, Kind, Reached, Verb
 from mfa_kit.otp import Created
 from mfa_kit.plan import WORKERS, Action, Look, Plan, Step, held
 from mfa_kit.ports import Carrier, Desk
@@ -103,13 +103,18 @@ class Way:
         return {device.serial: device.user for device in self.virtual()}
 
 
-def check(plan: Plan, *, caller: Caller, staged: bool, accept_lockout: bool, sealed: bool) -> None:
-    """Refuse what `apply` must not begin. `sealed`: there are recipients besides the users' own. Touches nothing."""
+def of_account(plan: Plan, caller: Caller) -> None:
+    """Refuse another account's plan."""
     if plan.account != caller.account:
         raise UsageFault(
             f"the plan is of account {plan.account}, and these credentials are of {caller.account}",
             "choose another --profile, or plan anew",
         )
+
+
+def check(plan: Plan, *, caller: Caller, staged: bool, accept_lockout: bool, sealed: bool) -> None:
+    """Refuse what `apply` must not begin. `sealed`: there are recipients besides the users' own. Touches nothing."""
+    of_account(plan, caller)
     if staged and not sealed:
         raise UsageFault(
             "who is staged is enabled later from the sealed seed, and nobody but the user could open it",
@@ -189,7 +194,7 @@ def _left_enabled(entries: Iterable[Entry], *, desk: Desk) -> list[Entry]:
 def _already(step: Step, plan: Plan, has: tuple[str, ...], ours: Mapping[str, Entry], *, desk: Desk) -> Result | None:
     """Return how a row stands for which there is nothing to do."""
     if has and step.action is not Action.SKIP:
-        return _has(step, has, ours, desk=desk)
+        return owned(step, has, ours, desk=desk)
     entry = ours.get(plan.intent(step.row).serial)
     if entry and entry.reached is Reached.STAGED:
         return Result.stands(entry, End.STAGED)
@@ -199,15 +204,17 @@ def _already(step: Step, plan: Plan, has: tuple[str, ...], ours: Mapping[str, En
     return Result(user=step.user, outcome=outcome, reason=reason or step.reason, device=next(iter(step.devices), None))
 
 
-def _has(step: Step, has: tuple[str, ...], ours: Mapping[str, Entry], *, desk: Desk) -> Result:
+def owned(step: Step, has: tuple[str, ...], ours: Mapping[str, Entry], *, desk: Desk) -> Result:
     """Tell whose work the device is that a user has, and whether its seed can be restored here."""
     for serial in has:
         entry = ours.get(serial)
-        if entry and entry.intent.user == step.user and entry.reached in STANDS and desk.vault.find(entry):
+        ours_here = entry and entry.intent.user == step.user and entry.reached in STANDS
+        if entry and ours_here and (entry.backup is None or desk.vault.find(entry)):
             return Result.stands(entry, reason=f"by run {entry.run}")
     if step.action is Action.SELF:
         return Result(user=step.user, outcome=End.ENROLLED, reason="by himself", device=has[0])
-    what = f"has {', '.join(has)}, and there is no copy of its seed here"
+    seeded = any(Kind.of(serial) is Kind.VIRTUAL for serial in has)
+    what = f"has {', '.join(has)}{', and there is no copy of its seed here' if seeded else ''}"
     return Result(user=step.user, outcome=End.SKIPPED, reason=what, device=has[0])
 
 
@@ -361,7 +368,8 @@ def _stands(
     step: Step, plan: Plan, has: tuple[str, ...], ours: Mapping[str, Entry], failure: Failure | None, *, desk: Desk
 ) -> Result:
     entry = ours.get(plan.intent(step.row).serial)
-    if (found := _already(step, plan, has, ours, desk=desk)) is not None:
+    found = _already(step, plan, has, ours, desk=desk)
+    if found is not None and not (failure and step.open and found.outcome is End.WAITING):
         return found
     if failure:
         return Result(user=step.user, outcome=End.FAILED, cause=failure.cause, reason=failure.reason)

@@ -17,7 +17,7 @@ from enum import StrEnum
 from typing import Any
 
 from mfa_kit.errors import UsageFault
-from mfa_kit.models import Intent, check_user
+from mfa_kit.models import Intent, Kind, check_user
 
 COLUMNS = ("user", "kind", "name", "path", "recipient", "serial", "asset", "tags")
 SEPARATORS = ",;\t"
@@ -40,6 +40,11 @@ class How(StrEnum):
     HARDWARE_TOTP = "hardware-totp"
     FIDO2 = "fido2"
     SELF = "self"
+
+    @property
+    def made(self) -> Kind | None:
+        """What is made for such a row; None where its user does it by himself."""
+        return None if self is How.SELF else Kind(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

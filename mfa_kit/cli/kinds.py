@@ -9,11 +9,17 @@ from mfa_kit.cli import keys
 
 
 class Row(NamedTuple):
-    """One kind: a line of help, the options that only it takes, and what its own help begins with."""
+    """One kind: a line of help, the options that only it takes, and what its own help begins with.
+
+    `single` names those of the options that are about one device: where many are made, the roster and what is plugged
+    in say that. `calls` asks for what a row of a roster is made with; without it none is made at a desk.
+    """
 
     help: str
     options: tuple[click.Option, ...]
     about: str = ""
+    single: frozenset[str] = frozenset()
+    calls: str = ""
 
 
 KINDS: dict[str, Row] = {
@@ -36,6 +42,8 @@ KINDS: dict[str, Row] = {
             ),
             click.Option(["--show-secret"], is_flag=True, help="Show the seed too, to type it into the app."),
         ),
+        single=frozenset({"qr_file"}),
+        calls="when {user} is here with a phone, press Enter",
     ),
     "oath": Row(
         help="a YubiKey or another key with OATH, in a reader or on USB",
@@ -48,6 +56,8 @@ KINDS: dict[str, Row] = {
             click.Option(["--wait"], is_flag=True, help="Wait for the next code in place of computing the last one."),
             click.Option(["--password-stdin"], **keys.PASSWORD_STDIN),
         ),
+        single=frozenset({"key", "asset", "password_stdin"}),
+        calls="insert the key for {user}",
     ),
     "fido2": Row(
         help="a security key, which a person registers in the console",
@@ -83,10 +93,14 @@ KINDS: dict[str, Row] = {
                 help="How long to wait for IAM to list the key.",
             ),
         ),
+        single=frozenset({"key", "asset", "pin_stdin"}),
+        calls="insert the key for {user}",
     ),
     "hardware-totp": Row(
         help="a display token that was sold for AWS",
         options=(click.Option(["--serial"], required=True, metavar="SERIAL", help="The serial number printed on it."),),
+        single=frozenset({"serial"}),
+        calls="take token {serial} for {user}, and press Enter",
     ),
     "programmable": Row(
         help="a display token into which AWS's seed is burned",

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from mfa_kit.cli import flags
+from mfa_kit.cli.kinds import KINDS
 
 TO = click.option(
     "-r", "--recipient", "to", multiple=True, metavar="RECIPIENT", help="Who can open every backup: an age or SSH key."
@@ -35,7 +36,7 @@ def sealing(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.group(cls=flags.Noun)
 def rollout() -> None:
-    """Enroll many users from a roster: plan, apply, status, undo."""
+    """Enroll many users from a roster: plan, apply, bench, status, undo."""
 
 
 @rollout.command()
@@ -74,6 +75,59 @@ def apply(**wish: Any) -> int:
     from mfa_kit.cli.deeds import rollout as deeds
 
     return deeds.apply(**wish)
+
+
+class Bench(flags.Verb):
+    """Takes the options of every kind that is made at a desk, but for those that the row or the key itself says."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        of_kinds = {
+            option.name: option
+            for row in KINDS.values()
+            for option in row.options
+            if row.calls and option.name not in row.single
+        }
+        *own, page = super().get_params(ctx)
+        return [*own, *of_kinds.values(), page]
+
+
+@rollout.command(cls=Bench)
+@PLAN
+@click.option(
+    "--with",
+    "kinds",
+    multiple=True,
+    type=click.Choice([kind for kind, row in KINDS.items() if row.calls]),
+    help="Only rows of this kind; with virtual also those of phones, which `apply` makes otherwise [all but virtual].",
+)
+@LISTED
+@sealing
+@EXPECTED
+@RESULTS
+def bench(
+    *,
+    plan: Path,
+    kinds: tuple[str, ...],
+    only: str | None,
+    to: tuple[str, ...],
+    to_files: tuple[Path, ...],
+    backup_dir: Path | None,
+    expected: str | None,
+    results: Path | None,
+    **own: Any,
+) -> int:
+    """Work through the rows of PLAN that need a key, a token or a phone here. Run again, it goes on where it stood."""
+    from mfa_kit.cli.deeds import bench as deeds
+
+    return deeds.bench(
+        plan,
+        own,
+        kinds=kinds,
+        only=only,
+        sealing=(to, to_files, backup_dir),
+        expected=expected,
+        results=results,
+    )
 
 
 @rollout.command()

@@ -14,7 +14,7 @@ import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 import click
 
@@ -24,10 +24,14 @@ from mfa_kit.errors import Declined, UsageFault
 from mfa_kit.otp import Secret, Symbol
 from mfa_kit.ports import Interaction
 
+T = TypeVar("T")
+
 TTY = "/dev/tty"
 # Lines that a conversation needs below what is shown.
 BELOW = 5
 TRIES = 3
+# Seconds between two looks for what may come in place of a line.
+LOOK = 0.3
 # xterm's control sequences, which every terminal emulator and multiplexer has. The QR code's black and white are of the
 # color cube, for a theme gives the first sixteen other colors.
 SCREEN, BACK = "\x1b[?1049h\x1b[H", "\x1b[r\x1b[0m\x1b[?1049l"
@@ -68,6 +72,9 @@ class Nobody:
 
     def pause(self, prompt: str, *, instead: str) -> None:
         self._decline("somebody has to press Enter", instead)
+
+    def ask_unless(self, prompt: str, comes: Callable[[], T | None], *, instead: str) -> T | str:
+        self._decline("somebody has to answer", instead)
 
     def show(self, *parts: Secret[str], instead: str) -> None:
         self._decline("a secret must be shown", instead)
@@ -133,6 +140,16 @@ class Terminal:
     def pause(self, prompt: str, *, instead: str) -> None:
         self._line(prompt)
 
+    def ask_unless(self, prompt: str, comes: Callable[[], T | None], *, instead: str) -> T | str:
+        came: list[T] = []
+
+        def look() -> bool:
+            came.extend(found for found in [comes()] if found is not None)
+            return bool(came)
+
+        line = self._line(prompt, until=look)
+        return came[0] if came else line.strip()
+
     def show(self, *parts: Secret[str], instead: str) -> None:
         high, lines = self._room(parts, instead=instead)
         for number in (signal.SIGTERM, signal.SIGHUP):
@@ -178,12 +195,23 @@ class Terminal:
         while data:
             data = data[os.write(self._tty, data) :]
 
-    def _line(self, prompt: str, *, echo: bool = True, tick: Callable[[], None] | None = None) -> str:
+    def _line(
+        self,
+        prompt: str,
+        *,
+        echo: bool = True,
+        tick: Callable[[], None] | None = None,
+        until: Callable[[], bool] | None = None,
+    ) -> str:
+        """Read a line; meanwhile call `tick` each second, or end with none when `until` says so."""
         with self._mode(echo=echo):
             self._write(f"{printable(prompt)}: ")
-            while not select.select([self._tty], [], [], 1 if tick else None)[0]:
+            while not select.select([self._tty], [], [], LOOK if until else 1 if tick else None)[0]:
                 if tick:
                     tick()
+                if until and until():
+                    self._write("\n")
+                    return ""
             line = os.read(self._tty, 4096)
         if not echo:
             self._write("\n")

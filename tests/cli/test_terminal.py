@@ -25,6 +25,7 @@ QUESTIONS: dict[str, Callable[[Interaction], object]] = {
     "ask_new_secret": lambda who: who.ask_new_secret("PIN", instead="-x"),
     "confirm": lambda who: who.confirm("it goes", typed="alice", instead="-x"),
     "choose": lambda who: who.choose("one", ["a", "b"], instead="-x"),
+    "ask_unless": lambda who: who.ask_unless("a key", lambda: None, instead="-x"),
     "pause": lambda who: who.pause("then Enter", instead="-x"),
     "show": lambda who: who.show(SECRET, instead="-x"),
 }

@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pyotp
 import pytest
@@ -74,6 +75,9 @@ class Person:
             raise Declined("not typed", instead)
 
     def choose(self, prompt: str, options: Sequence[str], *, instead: str) -> int:
+        raise NotImplementedError
+
+    def ask_unless(self, prompt: str, comes: Callable[[], object], *, instead: str) -> Any:
         raise NotImplementedError
 
     def pause(self, prompt: str, *, instead: str) -> None:

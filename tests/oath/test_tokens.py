@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pexpect
 import pytest
@@ -74,6 +75,9 @@ class Reader:
         raise NotImplementedError
 
     def choose(self, prompt: str, options: Sequence[str], *, instead: str) -> int:
+        raise NotImplementedError
+
+    def ask_unless(self, prompt: str, comes: Callable[[], object], *, instead: str) -> Any:
         raise NotImplementedError
 
     def pause(self, prompt: str, *, instead: str) -> None:

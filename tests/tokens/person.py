@@ -1,8 +1,11 @@
 """A person who answers as a test says, in order; what was asked and told is kept."""
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 from mfa_kit.otp import Secret
+
+T = TypeVar("T")
 
 
 class Person:
@@ -38,6 +41,11 @@ class Person:
 
     def pause(self, prompt: str, *, instead: str) -> None:
         self.told.append(prompt)
+
+    def ask_unless(self, prompt: str, comes: Callable[[], T | None], *, instead: str) -> T | str:
+        self.asked.append(prompt)
+        came = comes()
+        return next(self._answers) if came is None else came
 
     def show(self, *parts: Secret[str], instead: str) -> None:
         self.told.append(f"{len(parts)} shown")

@@ -67,6 +67,7 @@ class Applet:
     def plugged(self, info: DeviceInfo | None) -> Plugged:
         """Tell what this is, as far as it says so; info is what its management applet said."""
         version, reader = self._session.version, self.wire.reader
+        names = None if self.locked else self.names()
         return Plugged(
             reader=reader,
             where=clean(reader),
@@ -76,8 +77,9 @@ class Applet:
             firmware=str(version) if version else None,
             transport=str(self.wire.transport).lower(),
             password=self.guarded,
-            used=None if self.locked else len(self.names()),
+            used=None if names is None else len(names),
             room=oath_credentials(version) if info else None,
+            labels=tuple(name.decode(errors="replace") for name in names or ()),
         )
 
     def names(self) -> list[bytes]:

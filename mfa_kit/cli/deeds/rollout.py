@@ -180,11 +180,15 @@ class Tally:
     began: float = field(default_factory=time.monotonic)
     made: int = 0
 
-    def take(self, result: Result) -> None:
+    def keep(self, result: Result) -> None:
+        """Take a result without a word to a person."""
         self.results[result.user] = result
         self.made += result.outcome in {End.ENROLLED, End.STAGED, End.REVOKED} and not result.reason
         if self.output == "jsonl":
             report.one(self.schema, row(result), output="json")
+
+    def take(self, result: Result) -> None:
+        self.keep(result)
         if self.live:
             self.live.draw(self._line())
         elif self.output != "jsonl":
@@ -288,12 +292,12 @@ def apply(
                     tally.take(result)
         finally:
             folder = results or plan.with_name(f"{plan.stem}-results")
-            _write_results(made, tally, folder, run=run)
+            write_results(made, tally.results, folder, run=run)
             tally.show(run=run, results=str(folder))
-        return _ended(tally, total=len(made.steps))
+        return ended(tally, total=len(made.steps))
 
 
-def _ended(tally: Tally, *, total: int) -> int:
+def ended(tally: Tally, *, total: int) -> int:
     """Return the exit code. Raise KeyboardInterrupt where rows were left because somebody stopped it."""
     outcomes = {result.outcome for result in tally.results.values()}
     if outcomes & {End.REFUSED}:
@@ -305,14 +309,14 @@ def _ended(tally: Tally, *, total: int) -> int:
     return 0
 
 
-def _write_results(made: Plan, tally: Tally, folder: Path, *, run: str) -> None:
+def write_results(made: Plan, found: Mapping[str, Result], folder: Path, *, run: str | None) -> None:
     """Write a row for every user of the plan, and who is to be tried again as a roster."""
-    results = [tally.results.get(step.user) or Result(user=step.user, outcome=End.NOT_STARTED) for step in made.steps]
+    results = [found.get(step.user) or Result(user=step.user, outcome=End.NOT_STARTED) for step in made.steps]
     rows = [row(result) for result in results]
     cells = [{name: "" if cell is None else str(cell) for name, cell in each.items()} for each in rows]
     kit.write(folder / "results.csv", roster.table(COLUMNS, cells))
-    found = {"schema": "mfa-kit/rollout-apply", "version": report.VERSION, "run": run, "rows": rows}
-    kit.write(folder / "results.json", json.dumps(found) + "\n")
+    whole = {"schema": "mfa-kit/rollout-apply", "version": report.VERSION, "run": run, "rows": rows}
+    kit.write(folder / "results.json", json.dumps(whole) + "\n")
     again = [step.row for step, result in zip(made.steps, results, strict=True) if result.outcome in TO_MEND]
     kit.write(folder / "failed.csv", roster.table(roster.COLUMNS, map(roster.cells, again)))
 
@@ -344,7 +348,7 @@ def activate(
                     tally.take(result)
         finally:
             tally.show()
-        return _ended(tally, total=len(entries))
+        return ended(tally, total=len(entries))
 
 
 def _members(rig: kit.Rig, groups: Sequence[str], only: str | None) -> set[str] | None:
@@ -399,4 +403,4 @@ def undo(*, run: str, leave_without_mfa: bool, backup_dir: Path | None, workers:
                     tally.take(result)
         finally:
             tally.show()
-        return _ended(tally, total=len(entries))
+        return ended(tally, total=len(entries))

@@ -4,6 +4,7 @@ import time
 import webbrowser
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -26,15 +27,18 @@ class AtConsole:
     def __init__(self, own: Mapping[str, Any], inventory: Inventory) -> None:
         self.own, self.inventory = own, inventory
         self.policy = fido.policy(own["require"])
+        self._seen = fido.given_away()
 
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
         """Verify the key that is plugged in, and name it. Raise DeviceFault when it is refused."""
         asset = self.own["asset"]
         if self.own["skip_key_check"] or flags.common().dry_run:
             return intent.on(hardware=asset) if asset else intent
+        self._seen = replace(given := fido.given_away(), credentials=[*given.credentials])
         with fido.metadata() as opened:
-            examined = fido.Bench(opened, self.policy).examine(self.own["key"])
-        assert isinstance(examined, Examined)  # noqa: S101 - a bench that has seen one key knows no other
+            examined = fido.Bench(opened, self.policy, self._seen).examine(self.own["key"])
+        if not isinstance(examined, Examined):
+            raise DeviceFault("this very key was given to another user before", "take another key")
         evidence = examined.evidence
         if not isinstance(examined.answer, Proof):
             why = "; ".join(f"{c.name}: {c.detail}" for c in examined.answer.checks if c.value is Value.FAIL)
@@ -55,6 +59,10 @@ class AtConsole:
     def remove(self, entry: Entry) -> None:
         pass
 
+    def give_away(self) -> None:
+        """Know the key that was checked from now on: it is somebody's."""
+        fido.given_away().credentials[:] = self._seen.credentials
+
 
 def register(intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Enrolled:
     """Be the Maker of a security key."""
@@ -65,7 +73,14 @@ def register(intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Enrol
         seconds=carrier.own["timeout"],
         clock=time.monotonic,
     )
-    return watch(intent, carrier, desk=desk, run=run)
+    made = watch(intent, carrier, desk=desk, run=run)
+    carrier.give_away()
+    return made
+
+
+def slot(own: Mapping[str, Any]) -> fido.Slot | None:
+    """Return where the key is put in, unless it need not be here."""
+    return None if own["skip_key_check"] else fido.Slot()
 
 
 def receipt(found: Registered) -> dict[str, Any]:

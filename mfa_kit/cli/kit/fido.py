@@ -5,12 +5,15 @@ import time
 import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from mfa_kit import attestation, keypin
 from mfa_kit.attestation import Examined, Policy, SeenBefore
+from mfa_kit.bench import Thing
 from mfa_kit.cli import flags, keys, stderr, terminal
 from mfa_kit.cli.kit import config
 from mfa_kit.cli.kit.desk import harden, home
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 
 # How often a desk with a box of keys is looked at, in seconds.
 LOOK = 0.3
+# Where the root of a command's contexts keeps which keys it has given away.
+GIVEN_AWAY = "mfa_kit.fido"
 # COSE algorithms (IANA) that keys sign with.
 ALGORITHMS = {-7: "ES256", -8: "EdDSA", -35: "ES384", -36: "ES512", -37: "PS256", -257: "RS256", -9: "ESP256"}
 
@@ -205,26 +210,64 @@ def policy(file: Path | None) -> Policy:
         raise UsageFault(f"{file} cannot be read: {error}", "docs/policy-file.md shows a policy") from None
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The keys that were examined, by what each made for one relying party: nothing else tells one from another."""
+
+    party: str
+    credentials: list[bytes]
+
+    @classmethod
+    def none(cls) -> "Seen":
+        from mfa_kit.adapters.fido import key
+
+        return cls(key.throw_away_party(), [])
+
+
+def given_away() -> Seen:
+    """Return the keys that this command has given to somebody."""
+    found: Seen = click.get_current_context().find_root().meta.setdefault(GIVEN_AWAY, Seen.none())
+    return found
+
+
+class Slot:
+    """Where security keys are put in."""
+
+    def state(self) -> object:
+        return state()
+
+    def look(self) -> tuple[list[Thing], Sequence[MfaKitError]]:
+        from mfa_kit.adapters.fido import links
+
+        found, wrong = links.plugged()
+        return [
+            Thing(
+                identity=each.where,
+                serial=each.serial,
+                told=" ".join(filter(None, [each.product or "security key", each.serial])),
+                where=each.where,
+            )
+            for each in found
+        ], wrong
+
+
 class Bench:
     """Where keys are examined, one or a box of them: for one relying party, so that a key is recognized."""
 
-    def __init__(self, opened: "Mds | None", policy: Policy) -> None:
-        from mfa_kit.adapters.fido import key
-
+    def __init__(self, opened: "Mds | None", policy: Policy, seen: Seen | None = None) -> None:
         self._metadata, self._policy, self._pins = opened, policy, entry()
-        self._known: list[bytes] = []
-        self._party = key.throw_away_party()
+        self._seen = seen or Seen.none()
 
     def examine(self, wanted: str | None) -> Examined | SeenBefore:
         """Examine the key that is meant, or the only one."""
         from mfa_kit.adapters.fido import key
 
-        with key.opened(wanted, tell=stderr.Talk().note, relying_party=self._party) as opened:
+        with key.opened(wanted, tell=stderr.Talk().note, relying_party=self._seen.party) as opened:
             answer = attestation.examine(
-                opened, self._metadata, self._policy, pins=self._pins, at=time.time(), known=self._known
+                opened, self._metadata, self._policy, pins=self._pins, at=time.time(), known=self._seen.credentials
             )
             if opened.credential:
-                self._known.append(opened.credential)
+                self._seen.credentials.append(opened.credential)
             return answer
 
     def next(self, gone: Plugged | None) -> Plugged:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mfa_kit.bench import Thing
 from mfa_kit.cli import flags, stderr, terminal
 from mfa_kit.cli import keys as options
 from mfa_kit.cli.kit.desk import harden
-from mfa_kit.errors import Declined, DeviceFault, NoApplet, UsageFault
+from mfa_kit.errors import Declined, DeviceFault, MfaKitError, NoApplet, UsageFault
 from mfa_kit.models import Intent
 from mfa_kit.oathkey import Plugged
 from mfa_kit.otp import Secret
@@ -152,6 +153,20 @@ def state() -> object:
     from mfa_kit.adapters.oath import pcsc
 
     return pcsc.state()
+
+
+class Slot:
+    """Where keys with an OATH applet are put in."""
+
+    def state(self) -> object:
+        return state()
+
+    def look(self) -> tuple[list[Thing], Sequence[MfaKitError]]:
+        found, wrong = keys().look()
+        return [
+            Thing(identity=key.identity, serial=key.serial, told=key.told, where=key.where, labels=key.labels)
+            for key in found
+        ], wrong
 
 
 def info(wanted: str | None) -> dict[str, Any]:

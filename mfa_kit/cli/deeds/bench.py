@@ -1,0 +1,256 @@
+"""What `mfa-kit rollout bench` does: the talk at the desk. Which row is up and whose a key is are bench's."""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mfa_kit import bench as rules
+from mfa_kit import rollout, roster
+from mfa_kit.bench import Holders, Queue, Runs, Said, Thing, Watch
+from mfa_kit.cli import flags, stderr, terminal
+from mfa_kit.cli.deeds.kinds import MAKING
+from mfa_kit.cli.deeds.rollout import Tally, ended, write_results
+from mfa_kit.cli.kinds import KINDS
+from mfa_kit.cli.kit import rollout as kit
+from mfa_kit.cli.kit.desk import harden, run_id
+from mfa_kit.cli.stderr import Talk
+from mfa_kit.errors import DeviceFault, MfaKitError, NoSuchEntity
+from mfa_kit.models import Enrolled, Entry, Intent, Kind
+from mfa_kit.plan import Plan, Step
+from mfa_kit.ports import Interaction
+from mfa_kit.rollout import FATAL, End, Result
+from mfa_kit.roster import Failure, How
+
+INSTEAD = "a terminal; mfa-kit rollout apply makes what needs nobody"
+WORDS = "s skips, b goes back, q quits"
+# How many users are looked up at once, before the first is called.
+WORKERS = 8
+# What the options about one device are where neither the roster nor what is plugged in says it.
+NOTHING: dict[str, Any] = {name: None for kind in KINDS.values() for name in kind.single}
+
+
+@dataclass(slots=True, kw_only=True)
+class Sitting:
+    """One person working through a queue. `own` are the options of the kinds; `why` says it of rows that are left."""
+
+    plan: Plan
+    queue: Queue
+    own: Mapping[str, Any]
+    rig: kit.Rig
+    tally: Tally
+    failed: Callable[[Failure], None]
+    person: Interaction
+    holders: Holders
+    runs: Runs
+    watches: dict[Kind, Watch | None] = field(default_factory=dict)
+    why: dict[str, str] = field(default_factory=dict)
+
+    def work(self) -> None:
+        """Call a row after the other, until none is left or the person has had enough."""
+        while True:
+            step = self.queue.up
+            if step is None and not self._again():
+                return
+            if step is not None and not self._looked(step) and not self._answered(step):
+                return
+
+    def _again(self) -> bool:
+        """Behind the last row: whether to go back to what was left."""
+        left = [step.user for step in self.queue.left]
+        if not left:
+            return False
+        prompt = f"the end; {len(left)} not done: {', '.join(left[-5:])}; b goes back to the last, Enter ends"
+        answer = self.person.ask_unless(prompt, lambda: None, instead=INSTEAD)
+        return answer in {"b", "back"} and self.queue.back()
+
+    def _looked(self, step: Step) -> bool:
+        """Whether nothing is to be done for a user: he has a device by now, or is no more."""
+        try:
+            has = tuple(device.serial for device in self.rig.desk.inventory.devices(step.user))
+        except NoSuchEntity as gone:
+            self._failed(step, gone)
+            self.queue.skip()
+            return True
+        if has:
+            self._ended(self._owned(step, has))
+        return bool(has)
+
+    def _owned(self, step: Step, has: tuple[str, ...]) -> Result:
+        ours = {entry.intent.serial: entry for entry in self.rig.desk.journal.made(self.plan.account)}
+        return rollout.owned(step, has, ours, desk=self.rig.desk)
+
+    def _answered(self, step: Step) -> bool:
+        """Call a row and do what is answered, by hand or by a key that comes; False to quit."""
+        watch = self._watch(self.plan.intent(step.row).kind)
+        calls = KINDS[step.row.kind].calls.format(user=step.user, serial=step.row.serial)
+        prompt = f"{calls} ({self.queue.place}); {WORDS}"
+        came = self.person.ask_unless(prompt, watch.news if watch else lambda: None, instead=INSTEAD)
+        if came == "" and watch:
+            came = watch.only()
+        match came:
+            case Thing() | "":
+                self._make(step, came or None)
+            case Said(text):
+                self.person.say(text)
+            case "s" | "skip":
+                self.why.setdefault(step.user, "skipped at the desk")
+                self.queue.skip()
+            case "b" | "back":
+                if not self.queue.back():
+                    self.person.say("no row before this one is left")
+            case "q" | "quit":
+                return False
+            case _:
+                self.person.say(f"what is {came}? {WORDS}; Enter takes what is here")
+        return True
+
+    def _watch(self, kind: Kind) -> Watch | None:
+        if kind not in self.watches:
+            slot = MAKING[kind].slot(NOTHING | dict(self.own))
+            self.watches[kind] = watch = Watch(slot=slot) if slot else None
+            for thing in watch.begin() if watch else ():
+                self.tally.talk.note(
+                    f"{thing.told} is plugged in already and is left alone; Enter takes it where no other is in"
+                )
+        return self.watches[kind]
+
+    def _make(self, step: Step, thing: Thing | None) -> None:
+        intent = self.plan.intent(step.row)
+        try:
+            if thing:
+                self._nobodys(thing, intent)
+            making, desk = MAKING[intent.kind], self.rig.desk
+            run = self.runs.settled(intent, desk=desk)
+            said = {"key": thing and thing.identity, "serial": step.row.serial, "asset": step.row.asset}
+            carrier = making.carrier(NOTHING | dict(self.own) | said, desk.inventory)
+            outcome = rules.attempt(intent, carrier, caller=self.rig.caller, desk=desk, run=run, maker=making.maker)
+        except FATAL:
+            raise
+        except MfaKitError as error:
+            self._failed(step, error)
+        except KeyboardInterrupt as stop:
+            stderr.complain(f"{step.user}: interrupted", notes=getattr(stop, "__notes__", []))
+            self.why[step.user] = "interrupted at the desk"
+        else:
+            if isinstance(outcome, Enrolled):
+                lacks = "; ".join(outcome.registered.missing) if outcome.registered else ""
+                entry = Entry(run=outcome.run, intent=outcome.intent, backup=outcome.backup)
+                self._ended(Result.stands(entry, reason=lacks))
+            else:
+                self._ended(self._owned(step, outcome.serials))
+        if thing:
+            self.tally.talk.note("remove it; next")
+
+    def _nobodys(self, thing: Thing, intent: Intent) -> None:
+        """Take a key for a user. Raise DeviceFault where somebody else has it."""
+        watch = self.watches[intent.kind]
+        assert watch  # noqa: S101 - it is where the key came from
+        watch.old.add(thing.identity)
+        if holder := self.holders.of(thing, intent):
+            raise DeviceFault(f"{thing.told} is not free: {holder}", "take another key for this user")
+        self.tally.talk.note(f"{thing.told} for {intent.user}; leave it in")
+
+    def _ended(self, result: Result) -> None:
+        self.queue.end(result)
+        self.tally.take(result)
+
+    def _failed(self, step: Step, error: MfaKitError) -> None:
+        stderr.complain(f"{step.user}: {error}", hint=error.hint, notes=getattr(error, "__notes__", []))
+        result = Result.failed(self.plan.intent(step.row), error)
+        self.queue.end(result)
+        self.failed(Failure(user=result.user, cause=result.cause, reason=result.reason))
+
+    def close(self) -> None:
+        """Say of each row that is left how it stands."""
+        for step in self.queue.left:
+            result = self.queue.results.get(step.user)
+            why = self.why.get(step.user, "")
+            self.tally.keep(result or Result(user=step.user, outcome=End.NOT_STARTED, reason=why))
+
+
+def bench(
+    plan: Path,
+    own: Mapping[str, Any],
+    *,
+    kinds: Sequence[str],
+    only: str | None,
+    sealing: tuple[Sequence[str], Sequence[Path], Path | None],
+    expected: str | None,
+    results: Path | None,
+) -> int:
+    """Work through the rows of a plan that are made at a desk; write the results, whatever ends it."""
+    common = flags.common()
+    made, digest = kit.plan(plan, expected=expected)
+    steps = rules.rows(made, {How(kind) for kind in kinds}, _users(made, only))
+    vault, _ = kit.vault(*sealing)
+    talk = Talk()
+    person = terminal.person(common)
+    if not common.dry_run:
+        person.check(instead=INSTEAD)
+        vault.check()
+    harden()
+    with kit.rig(common, vault=vault, workers=WORKERS, talk=talk) as rig:
+        rollout.of_account(made, rig.caller)
+        users = {step.user for step in steps}
+        failures = rig.failures(digest)
+        before = {
+            result.user: result
+            for result in rollout.standing(
+                made,
+                holders={device.serial: device.user for device in rig.account.virtual()},
+                look=lambda named: rig.look(
+                    [user for user in named if user in users], workers=WORKERS, stop=threading.Event()
+                ),
+                failures=failures.all(),
+                desk=rig.desk,
+            )
+        }
+        tally = Tally(
+            total=len(steps), talk=talk, live=None, output=common.output, schema="rollout-bench", pace=lambda: ""
+        )
+        queue = Queue(steps=steps)
+        for step in steps:
+            if common.dry_run or before[step.user].outcome in rules.DONE:
+                queue.end(before[step.user])
+                tally.keep(before[step.user])
+        if common.dry_run:
+            tally.show()
+            return 0
+        _greet(queue, talk)
+        sitting = Sitting(
+            plan=made,
+            queue=queue,
+            own=own,
+            rig=rig,
+            tally=tally,
+            failed=lambda failure: failures.note(failure, at=rig.desk.inventory.now()),
+            person=person,
+            holders=Holders(desk=rig.desk, virtual=rig.account.virtual, rows=users),
+            runs=Runs(new=lambda: run_id(rig.desk.inventory)),
+        )
+        try:
+            sitting.work()
+        finally:
+            sitting.close()
+            folder = results or plan.with_name(f"{plan.stem}-results")
+            run = sitting.runs.ids[0] if sitting.runs.ids else None
+            write_results(made, before | tally.results, folder, run=run)
+            tally.show(run=run, results=str(folder))
+        return ended(tally, total=len(steps))
+
+
+def _users(made: Plan, only: str | None) -> set[str]:
+    rows = [step.row for step in made.steps]
+    if only:
+        rows = roster.only(rows, [name.strip() for name in only.split(",") if name.strip()])
+    return {row.user for row in rows}
+
+
+def _greet(queue: Queue, talk: Talk) -> None:
+    done = len(queue.steps) - len(queue.left)
+    if not queue.steps:
+        talk.note("no row of this plan is made at a desk; with --with virtual those of phones are")
+    elif done:
+        talk.note(f"{done} of {len(queue.steps)} are done already")
