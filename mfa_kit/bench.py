@@ -5,13 +5,14 @@ to a plan, or works on it at another desk, goes on where it stands.
 """
 
 from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from mfa_kit import enrollment
 from mfa_kit.enrollment import Maker, Wish
 from mfa_kit.errors import AccessDenied, MfaKitError, NoSuchEntity
-from mfa_kit.models import CARD_TAG, HARDWARE_TAG, USER_TAG, Caller, Device, Intent, Outcome, Reached
+from mfa_kit.models import CARD_TAG, HARDWARE_TAG, USER_TAG, Caller, Device, Entry, Intent, Outcome, Reached
 from mfa_kit.plan import Plan, Step
 from mfa_kit.ports import Carrier, Desk
 from mfa_kit.recovery import carrier_of, listed, settle
@@ -110,35 +111,40 @@ class Queue:
 
 @dataclass(slots=True, kw_only=True)
 class Watch:
-    """What comes into a slot. What was in before, or was used, does not count until it was out."""
+    """What comes into a slot. What was in before, or was used, does not count until it was out.
+
+    `seen`: whether `news` told of what is in now.
+    """
 
     slot: Slot
     state: object = None
     inside: list[Thing] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     old: set[str] = field(default_factory=set)
+    seen: bool = False
 
     def begin(self) -> list[Thing]:
         """Take what is in now as old, and return it. Raise DeviceFault where nothing can be put in at all."""
         self._look()
-        self.old = {thing.identity for thing in self.inside}
+        self.old, self.seen = {thing.identity for thing in self.inside}, True
         return self.inside
 
     def _look(self) -> None:
-        self.state = self.slot.state()
+        self.state, self.seen = self.slot.state(), False
         self.inside, wrong = self.slot.look()
         self.wrong = [f"{each}; {each.hint}" for each in wrong]
         self.old &= {thing.identity for thing in self.inside}
 
     def news(self) -> Thing | Said | None:
         """Return the one thing that came, or what else there is to say; None while nothing changes."""
-        if self.slot.state() == self.state:
+        if self.seen and self.slot.state() == self.state:
             return None
         before = self.wrong
         try:
             self._look()
         except MfaKitError as error:
             self.inside, self.wrong = [], [f"{error}; {error.hint}"]
+        self.seen = True
         came = [thing for thing in self.inside if thing.identity not in self.old]
         if len(came) == 1:
             return came[0]
@@ -146,6 +152,12 @@ class Watch:
             [f"{_told(came)} were put in: leave one"] if came else [each for each in self.wrong if each not in before]
         )
         return Said("; ".join(said)) if said else None
+
+    def still(self, thing: Thing) -> Thing | None:
+        """Return a thing as it is now; None when it is out."""
+        with suppress(MfaKitError):
+            self._look()
+        return next((each for each in self.inside if each.identity == thing.identity), None)
 
     def only(self) -> Thing | Said:
         """Return the one thing that is in, old or new, for who says that he means it."""
@@ -166,7 +178,7 @@ def _told(things: Sequence[Thing]) -> str:
 
 @dataclass(slots=True, kw_only=True)
 class Holders:
-    """Whose a key is already: by this desk's journal, by the tags that other desks gave, by what the key itself holds.
+    """Whose a key is already: by this desk's journal, by what the key itself holds, by the tags that other desks gave.
 
     Tags are read once for each device: of the queue's users, and of every device that is made from then on, anywhere.
     """
@@ -179,7 +191,7 @@ class Holders:
 
     def of(self, thing: Thing, intent: Intent) -> str | None:
         """Say in words who has a key; None where nobody but perhaps this very user has it."""
-        return self._by_journal(thing, intent) or self._by_tags(thing, intent) or _by_labels(thing, intent)
+        return self._by_journal(thing, intent) or _by_labels(thing, intent) or self._by_tags(thing, intent)
 
     def _by_journal(self, thing: Thing, intent: Intent) -> str | None:
         for entry in self.desk.journal.made(intent.account):
@@ -232,28 +244,39 @@ def _by_labels(thing: Thing, intent: Intent) -> str | None:
 
 @dataclass(slots=True, kw_only=True)
 class Runs:
-    """The runs of one sitting: a try that could not be settled keeps its own, and a new one is begun."""
+    """The runs of one sitting. A try that could not be settled is left, and then a new run is begun.
+
+    Nobody else may settle what is left while this process lives.
+    """
 
     new: Callable[[], str]
     ids: list[str] = field(default_factory=list)
+    left: list[Entry] = field(default_factory=list)
 
-    def settled(self, intent: Intent, *, desk: Desk) -> str:
-        """Settle what earlier tries have left of a device, as far as can be; return the run to go on in.
-
-        Nobody else may settle it while this process lives.
-        """
-        open_still = not self.ids
-        for run in self.ids:
-            entry = desk.journal.find(intent.serial, run=run)
-            if entry and entry.reached in HALF_MADE:
+    def settle(self, intent: Intent, card: str | None, *, desk: Desk) -> bool:
+        """Settle what is left of a device, and on a key that is in now, as far as can be; whether anything was."""
+        before = len(self.left)
+        for entry in [*self.left]:
+            if entry.intent.serial == intent.serial or entry.intent.card == card is not None:
                 try:
                     settle(entry, carrier_of(entry, desk=desk), desk=desk)
                 except MfaKitError as error:
-                    desk.progress.note(f"run {run} is not settled: {error}; {error.hint}")
-                    open_still = True
-        if open_still:
+                    desk.progress.note(f"run {entry.run} is not settled: {error}; {error.hint}")
+                else:
+                    self.left.remove(entry)
+        return len(self.left) < before
+
+    def run(self) -> str:
+        """Return the run for the next try."""
+        if not self.ids or any(entry.run == self.ids[-1] for entry in self.left):
             self.ids.append(self.new())
         return self.ids[-1]
+
+    def failed(self, intent: Intent, *, desk: Desk) -> None:
+        """Look what a try has left."""
+        entry = desk.journal.find(intent.serial, run=self.ids[-1]) if self.ids else None
+        if entry and entry.reached in HALF_MADE and entry not in self.left:
+            self.left.append(entry)
 
 
 def attempt(intent: Intent, carrier: Carrier, *, caller: Caller, desk: Desk, run: str, maker: Maker) -> Outcome:

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from mfa_kit.cli import flags
+from mfa_kit.errors import UsageFault
 
 File = click.Path(path_type=Path)
 OPTIONS = (
@@ -67,15 +68,24 @@ def serve(**wish: Any) -> None:
 )
 @click.option("--serial", type=int, default=12345678, show_default=True, help="Serial number of the first key.")
 @click.option("--touch-delay", type=click.FloatRange(0), default=1, show_default=True, help="Seconds to a touch.")
+@click.option(
+    "--box",
+    type=click.IntRange(0, 99),
+    default=0,
+    metavar="N",
+    help="Have N keys in a box; a number that is typed here puts that one in, or pulls it out.",
+)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
-def card(*, names: tuple[str, ...], serial: int, touch_delay: float, command: tuple[str, ...]) -> int:
+def card(*, command: tuple[str, ...], box: int, **wish: Any) -> int:
     """Plug OATH keys into readers of a private pcscd, for COMMAND or until Ctrl-C. Linux and root only.
 
     Each reader has one key. The system's smart card service is not touched, and nothing listens outside.
     """
     from mfa_kit.cli.kit import lab as kit
 
-    return kit.card(click.echo, command, names=names, serial=serial, touch_delay=touch_delay)
+    if box and command:
+        raise UsageFault("the keys of a --box are put in by hand here", "run COMMAND in another terminal")
+    return kit.card(click.echo, command, box=box, **wish)
 
 
 @lab.command("fido-register")

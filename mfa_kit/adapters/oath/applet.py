@@ -228,7 +228,7 @@ class Applet:
 
 
 def _untouched() -> DeviceFault:
-    return DeviceFault(f"the key was not touched within {TOUCH:.0f} s", "run it again, and touch the key")
+    return DeviceFault(f"the key was not touched within {TOUCH:.0f} s", "try again, and touch the key")
 
 
 def _countdown(say: Callable[[str], None], marks: tuple[float, ...]) -> Callable[[float], None]:

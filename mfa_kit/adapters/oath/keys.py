@@ -83,9 +83,7 @@ class Keys:
                     self.unlock(applet, key)
                 yield applet
         except NoCardException:
-            raise DeviceFault(
-                f"the key in {key.where} was removed", "plug it in, and run the same command again"
-            ) from None
+            raise DeviceFault(f"the key in {key.where} was removed", "plug it in, and try again") from None
 
     def unlock(self, applet: Applet, key: Plugged) -> None:
         access = self._access.pop(key.identity, None) or applet.key_of(self._password(key))

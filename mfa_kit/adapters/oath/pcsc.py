@@ -37,7 +37,7 @@ REFUSED, HELD, RESET, UNRESPONSIVE = 0x8010006A, 0x8010000B, 0x80100068, {0x8010
 GONE = {0x8010000C, 0x80100009, 0x80100017, 0x80100069, 0x80100003, 0x80100016, 0x8010002F, 0}
 # PC/SC part 3, 3.1.3.2.3: a contactless reader makes an ATR up, with this in the high half of its second octet.
 CONTACTLESS = 0x80
-REPLUG = "unplug it, plug it in again, and run the same command again"
+REPLUG = "unplug it, plug it in again, and try again"
 PCSCD = Path("/run/pcscd/pcscd.comm")
 
 # What pyscard raises; its two trees of errors have no common root.
@@ -134,7 +134,7 @@ def plain(reader: str) -> Iterator[None]:
     except TimeoutError:
         raise DeviceFault(f"the key in {name} does not answer", f"{REPLUG}{_holders()}") from None
     except NoCardException:
-        raise DeviceFault(f"the key in {name} was removed", "plug it in, and run the same command again") from None
+        raise DeviceFault(f"the key in {name} was removed", "plug it in, and try again") from None
     except SCARD as error:
         raise _pcsc(name, error.hresult & 0xFFFFFFFF) from None
     except ApplicationNotAvailableError:
@@ -149,7 +149,7 @@ def plain(reader: str) -> Iterator[None]:
 
 def _pcsc(name: str, status: int) -> DeviceFault:
     if status in GONE:
-        return DeviceFault(f"the key in {name} was removed", "plug it in, and run the same command again")
+        return DeviceFault(f"the key in {name} was removed", "plug it in, and try again")
     if status == HELD:
         held = _holders() or "; it may be GnuPG's scdaemon, a browser or Yubico Authenticator"
         return DeviceFault(f"another program holds the key in {name}", f"close it there, and try again{held}")

@@ -16,7 +16,7 @@ from mfa_kit.cli.kinds import KINDS
 from mfa_kit.cli.kit import rollout as kit
 from mfa_kit.cli.kit.desk import harden, run_id
 from mfa_kit.cli.stderr import Talk
-from mfa_kit.errors import DeviceFault, MfaKitError, NoSuchEntity
+from mfa_kit.errors import MfaKitError, NoSuchEntity
 from mfa_kit.models import Enrolled, Entry, Intent, Kind
 from mfa_kit.plan import Plan, Step
 from mfa_kit.ports import Interaction
@@ -25,6 +25,9 @@ from mfa_kit.roster import Failure, How
 
 INSTEAD = "a terminal; mfa-kit rollout apply makes what needs nobody"
 WORDS = "s skips, b goes back, q quits"
+SKIP, BACK, QUIT = {"s", "skip"}, {"b", "back"}, {"q", "quit"}
+# How many names of a long list stand in a prompt.
+SHOWN = 5
 # How many users are looked up at once, before the first is called.
 WORKERS = 8
 # What the options about one device are where neither the roster nor what is plugged in says it.
@@ -59,11 +62,12 @@ class Sitting:
     def _again(self) -> bool:
         """Behind the last row: whether to go back to what was left."""
         left = [step.user for step in self.queue.left]
-        if not left:
-            return False
-        prompt = f"the end; {len(left)} not done: {', '.join(left[-5:])}; b goes back to the last, Enter ends"
-        answer = self.person.ask_unless(prompt, lambda: None, instead=INSTEAD)
-        return answer in {"b", "back"} and self.queue.back()
+        shown = ", ".join(["…"] * (len(left) > SHOWN) + left[-SHOWN:])
+        prompt = f"the end; {len(left)} not done ({shown}): b goes back to the last, Enter ends"
+        answer = self.person.ask_unless(prompt, lambda: None, instead=INSTEAD) if left else ""
+        if answer in BACK:
+            self.queue.back()
+        return answer not in {"", *QUIT}
 
     def _looked(self, step: Step) -> bool:
         """Whether nothing is to be done for a user: he has a device by now, or is no more."""
@@ -94,13 +98,13 @@ class Sitting:
                 self._make(step, came or None)
             case Said(text):
                 self.person.say(text)
-            case "s" | "skip":
+            case _ if came in SKIP:
                 self.why.setdefault(step.user, "skipped at the desk")
                 self.queue.skip()
-            case "b" | "back":
+            case _ if came in BACK:
                 if not self.queue.back():
                     self.person.say("no row before this one is left")
-            case "q" | "quit":
+            case _ if came in QUIT:
                 return False
             case _:
                 self.person.say(f"what is {came}? {WORDS}; Enter takes what is here")
@@ -117,20 +121,24 @@ class Sitting:
         return self.watches[kind]
 
     def _make(self, step: Step, thing: Thing | None) -> None:
-        intent = self.plan.intent(step.row)
+        intent, desk = self.plan.intent(step.row), self.rig.desk
+        making, watch = MAKING[intent.kind], self.watches[intent.kind]
+        said = {"key": thing and thing.identity, "serial": step.row.serial, "asset": step.row.asset}
         try:
-            if thing:
-                self._nobodys(thing, intent)
-            making, desk = MAKING[intent.kind], self.rig.desk
-            run = self.runs.settled(intent, desk=desk)
-            said = {"key": thing and thing.identity, "serial": step.row.serial, "asset": step.row.asset}
+            if thing and watch and not self._free(thing, watch, intent):
+                return
+            self.runs.settle(intent, None, desk=desk)
+            run = self.runs.run()
             carrier = making.carrier(NOTHING | dict(self.own) | said, desk.inventory)
             outcome = rules.attempt(intent, carrier, caller=self.rig.caller, desk=desk, run=run, maker=making.maker)
         except FATAL:
             raise
         except MfaKitError as error:
+            self.runs.failed(intent, desk=desk)
             self._failed(step, error)
         except KeyboardInterrupt as stop:
+            self.runs.failed(intent, desk=desk)
+            self.person.say("")
             stderr.complain(f"{step.user}: interrupted", notes=getattr(stop, "__notes__", []))
             self.why[step.user] = "interrupted at the desk"
         else:
@@ -140,17 +148,23 @@ class Sitting:
                 self._ended(Result.stands(entry, reason=lacks))
             else:
                 self._ended(self._owned(step, outcome.serials))
-        if thing:
-            self.tally.talk.note("remove it; next")
+        if thing and watch and watch.still(thing):
+            self.tally.talk.note(
+                "remove it; next" if self.queue.done(step) else "remove it, and insert it again or another"
+            )
 
-    def _nobodys(self, thing: Thing, intent: Intent) -> None:
-        """Take a key for a user. Raise DeviceFault where somebody else has it."""
-        watch = self.watches[intent.kind]
-        assert watch  # noqa: S101 - it is where the key came from
+    def _free(self, thing: Thing, watch: Watch, intent: Intent) -> bool:
+        """Take a key for a user, and settle what is left on it. False where somebody else has it."""
         watch.old.add(thing.identity)
+        if self.runs.settle(intent, thing.identity, desk=self.rig.desk):
+            thing = watch.still(thing) or thing
         if holder := self.holders.of(thing, intent):
-            raise DeviceFault(f"{thing.told} is not free: {holder}", "take another key for this user")
+            stderr.complain(
+                f"{thing.told} is not free: {holder}", hint=f"remove it, and take another for {intent.user}"
+            )
+            return False
         self.tally.talk.note(f"{thing.told} for {intent.user}; leave it in")
+        return True
 
     def _ended(self, result: Result) -> None:
         self.queue.end(result)
@@ -210,10 +224,10 @@ def bench(
         tally = Tally(
             total=len(steps), talk=talk, live=None, output=common.output, schema="rollout-bench", pace=lambda: ""
         )
-        queue = Queue(steps=steps)
+        ended_before = [before[step.user] for step in steps if before[step.user].outcome in {*rules.DONE, End.FAILED}]
+        queue = Queue(steps=steps, results={result.user: result for result in ended_before})
         for step in steps:
-            if common.dry_run or before[step.user].outcome in rules.DONE:
-                queue.end(before[step.user])
+            if common.dry_run or queue.done(step):
                 tally.keep(before[step.user])
         if common.dry_run:
             tally.show()

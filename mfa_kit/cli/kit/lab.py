@@ -1,14 +1,18 @@
 """The lab, for the verbs that run one or speak to one that runs."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mfa_kit.cli.stderr import Talk
 from mfa_kit.errors import UsageFault
 
 if TYPE_CHECKING:
+    from mfa_kit.lab.oathcard import Card
+    from mfa_kit.lab.reader import Readers
     from mfa_kit.lab.server import Lab
 
 
@@ -34,9 +38,18 @@ def serve(tell: Callable[[str], None], **wish: Any) -> None:
 
 
 def card(
-    tell: Callable[[str], None], command: Sequence[str], *, names: Sequence[str], serial: int, touch_delay: float
+    tell: Callable[[str], None],
+    command: Sequence[str],
+    *,
+    names: Sequence[str],
+    serial: int,
+    touch_delay: float,
+    box: int,
 ) -> int:
-    """Plug a key into each reader, and run a command that sees them, or wait until we are interrupted."""
+    """Plug a key into each reader, and run a command that sees them, or wait until we are interrupted.
+
+    With a box they are put in and pulled out by hand.
+    """
     import signal
     import threading
 
@@ -47,15 +60,39 @@ def card(
     ended = threading.Event()
     if not command:  # by handlers, for pcscd would inherit signals that are blocked
         for end in child.ENDS:
-            signal.signal(end, lambda *_: ended.set())
-    with Readers(names) as readers:
-        for number in range(len(names)):
-            readers.insert(Card(serial=serial + number, touch_delay=touch_delay), number)
+            signal.signal(end, signal.default_int_handler if box else lambda *_: ended.set())
+    with Readers(names) as readers, suppress(KeyboardInterrupt):
+        cards = [Card(serial=serial + number, touch_delay=touch_delay) for number in range(box or len(names))]
+        for number, card in enumerate(() if box else cards):
+            readers.insert(card, number)
         if command:
             return child.run(command, {**os.environ, **readers.env})
         tell(child.shell(readers.env, unset=()))
-        ended.wait()
+        if box:
+            _by_hand(readers, cards, Talk().note)
+        else:
+            ended.wait()
     return 0
+
+
+def _by_hand(readers: "Readers", cards: "Sequence[Card]", note: Callable[[str], None]) -> None:
+    """Put a key of a box into a free reader, or pull it out, for each number that is read from stdin."""
+    inside: dict[int, int] = {}
+    note(f"keys 1 to {len(cards)} are in the box; type a number to put that one in, and again to pull it out")
+    for line in sys.stdin:
+        number = int(line) if line.strip().isdecimal() else 0
+        free = [reader for reader in range(len(readers.names)) if reader not in inside.values()]
+        if number in inside:
+            readers.remove(inside.pop(number))
+            note(f"key {number} is out")
+        elif not 1 <= number <= len(cards):
+            note(f"type a number from 1 to {len(cards)}")
+        elif free:
+            inside[number] = free[0]
+            readers.insert(cards[number - 1], free[0])
+            note(f"key {number} is in, serial {cards[number - 1].serial}")
+        else:
+            note("no reader is free: pull one out")
 
 
 def ask(method: str, path: str, **payload: Any) -> Any:

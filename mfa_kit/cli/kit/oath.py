@@ -80,7 +80,7 @@ def _none(wanted: str | None, found: Sequence[Plugged], wrong: Sequence[DeviceFa
         return wrong[0]
     fault = DeviceFault(
         "no key with an OATH applet is plugged in" if wanted is None else f"no key {wanted} is plugged in",
-        "plug it in and run the same command again; mfa-kit key list shows what is there",
+        "plug it in and try again; mfa-kit key list shows what is there",
     )
     for key in found:
         fault.add_note(f"plugged in: {_line(key)}")

@@ -1,0 +1,48 @@
+"""A person at a bench, as the command line meets him in its own process: what he does at each call of a row."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+from unittest import mock
+
+from mfa_kit.cli import terminal
+from tests.tokens.person import Person
+
+T = TypeVar("T")
+Act = Callable[[], Iterable[object]]
+# Seconds until what was done is seen.
+SEEN = 20.0
+
+
+class AtBench(Person):
+    """Does a thing at each prompt, in order: types a line, or moves keys and waits until that is noticed.
+
+    Each move is seen before the next.
+    """
+
+    def __init__(self, *acts: "str | Act") -> None:
+        super().__init__(())
+        self._acts = iter(acts)
+
+    def ask_unless(self, prompt: str, comes: Callable[[], T | None], *, instead: str) -> T | str:
+        self.asked.append(prompt)
+        act = next(self._acts)
+        if isinstance(act, str):
+            return act
+        for _ in act():
+            comes()
+        until = time.monotonic() + SEEN
+        while time.monotonic() < until:
+            if (came := comes()) is not None:
+                return came
+            time.sleep(0.01)
+        raise AssertionError(f"nothing came at: {prompt}")
+
+    @contextmanager
+    def there(self) -> Iterator[None]:
+        """Sit at the terminal."""
+        with mock.patch.object(terminal, "person", return_value=self):
+            yield
+        left = list(self._acts)
+        assert not left, f"{len(left)} more were wanted; asked: {self.asked}"

@@ -1,0 +1,464 @@
+"""The bench: keys that are put in and pulled out of real PC/SC, one user after the other, and every mistake."""
+
+import csv
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mfa_kit.adapters.ledger import Ledger
+from mfa_kit.lab.oathcard import CALCULATE, PUT, Card
+from mfa_kit.lab.server import Lab
+from mfa_kit.models import Reached
+from tests import pcsc
+from tests.conftest import ACCOUNT, MfaKit, Result, bare
+from tests.rollout.conftest import Rollout
+from tests.rollout.person import Act, AtBench
+from tests.terminal.window import Window
+
+People = Callable[[int], list[str]]
+KEYS = "user,kind"
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _readers_end() -> Iterator[None]:
+    with pcsc.stopped():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _no_key_is_in() -> None:
+    pcsc.plug()
+
+
+def serial_of(user: str) -> str:
+    return f"arn:aws:iam::{ACCOUNT}:mfa/{user}"
+
+
+def label_of(user: str) -> bytes:
+    return f"AWS:{user}@{ACCOUNT}".encode()
+
+
+def keys(*serials: int) -> list[Card]:
+    return [Card(serial=serial) for serial in serials]
+
+
+def put(*cards: Card | None, first: Callable[[], object] = lambda: None) -> Act:
+    """Have these in the readers, after all others are out and something else was done."""
+
+    def act() -> Iterator[None]:
+        pcsc.plug()
+        yield
+        first()
+        pcsc.plug(*cards)
+
+    return act
+
+
+def have(*cards: Card) -> Act:
+    """Have these in the readers."""
+    return lambda: [pcsc.plug(*cards)][:0]
+
+
+def bench(rollout: Rollout, *acts: str | Act, more: tuple[str | Path, ...] = ()) -> Result:
+    """Work through the plan as these acts say."""
+    person = AtBench(*acts)
+    with person.there():
+        done = rollout.desk.run("rollout", "bench", rollout.file, "--no-touch", *more)
+    return Result(done.code, done.out, "\n".join([done.err, *person.asked, *person.told]))
+
+
+def outcomes(rollout: Rollout) -> dict[str, str]:
+    with (rollout.results / "results.csv").open() as file:
+        return {row["user"]: row["outcome"] for row in csv.DictReader(file)}
+
+
+def holds(lab: Lab, card: Card, *users: str) -> None:
+    """Check that a key holds IAM's seeds of these users' devices, and no others."""
+    assert {name: held.key for name, held in card.credentials.items()} == {
+        label_of(user): lab.seed(serial_of(user)) for user in users
+    }
+    assert [lab.assigned(serial_of(user)) for user in users] == list(users)
+
+
+def nothing_is_half_made(rollout: Rollout) -> None:
+    with Ledger(rollout.desk.home) as ledger:
+        assert list(ledger.dead(ACCOUNT)) == []
+
+
+def test_each_user_gets_the_key_that_is_put_in_for_him(rollout: Rollout, people: People, lab: Lab) -> None:
+    """With IAM's seed, tagged with what the key is; results come a line each, and the files are those of apply."""
+    users, cards = people(2), keys(1001, 1002)
+    rollout.plan(f"{users[0]},oath,,team=a", f"{users[1]},oath,desk-7", columns="user,kind,asset,tags")
+    done = bench(rollout, put(cards[0]), put(cards[1]), more=("--output", "jsonl", "-r", rollout.recipient))
+    assert done.code == 0, done.err
+    for user, card in zip(users, cards, strict=True):
+        holds(lab, card, user)
+    rows = [json.loads(line) for line in done.out.splitlines()]
+    assert [(row["schema"], row["user"], row["outcome"]) for row in rows] == [
+        ("mfa-kit/rollout-bench", user, "enrolled") for user in users
+    ]
+    assert all(Path(row["backup"]).is_file() for row in rows)
+    assert outcomes(rollout) == dict.fromkeys(users, "enrolled")
+    assert (rollout.results / "failed.csv").read_text().count("\n") == 1
+    tags = [lab.account.backend.device(serial_of(user)).tags for user in users]
+    assert [each["mfa-kit:serial"] for each in tags] == ["1001", "desk-7"]
+    assert tags[0]["team"] == "a"
+    assert len({each["mfa-kit:card"] for each in tags}) == 2
+    assert f"insert the key for {users[1]} (2 of 2)" in done.err
+    assert done.err.count("remove it; next") == 2
+
+
+def test_a_key_that_somebody_has_is_refused(rollout: Rollout, people: People, lab: Lab) -> None:
+    """By the journal in this run, though it was wiped; the next key is taken."""
+    users, (one, two) = people(2), keys(1001, 1002)
+    rollout.plan(*[f"{user},oath" for user in users], columns=KEYS)
+    done = bench(rollout, put(one), put(one, first=one.credentials.clear), put(two))
+    assert done.code == 0, done.err
+    assert f"1001 is not free: {users[0]} has it, by run " in done.err
+    assert one.credentials == {}
+    holds(lab, two, users[1])
+
+
+@pytest.mark.parametrize(("wiped", "said"), [(False, "it holds AWS:"), (True, "has it, as arn:")])
+def test_a_key_of_another_desk_is_refused(
+    rollout: Rollout, people: People, lab: Lab, tmp_path: Path, wiped: bool, said: str
+) -> None:
+    """By what is on it, and by the tags when nothing is on it any more."""
+    users, (one, two) = people(2), keys(1001, 1002)
+    rollout.plan(*[f"{user},oath" for user in users], columns=KEYS)
+    there = Rollout(rollout.folder, MfaKit(tmp_path / "other", rollout.desk.env), lab, rollout.identity)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MFA_KIT_HOME", str(there.desk.home))
+        assert bench(there, put(one), more=("--only", users[0])).code == 0
+    if wiped:
+        one.credentials.clear()
+    done = bench(rollout, put(one), put(two))
+    assert done.code == 0, done.err
+    assert said in done.err
+    assert users[0] in done.err.partition("is not free")[2].partition("\n")[0]
+    holds(lab, two, users[1])
+    assert outcomes(rollout) == {users[0]: "skipped", users[1]: "enrolled"}
+
+
+def test_another_desk_that_works_now_is_seen_by_its_tags(
+    rollout: Rollout, people: People, lab: Lab, tmp_path: Path
+) -> None:
+    """A device that came since the last look, for a user of no plan here."""
+    (*users, other), (one, two, three) = people(3), keys(1001, 1002, 1003)
+    rollout.plan(*[f"{user},oath" for user in users], columns=KEYS)
+
+    def meanwhile() -> None:
+        pcsc.plug(two)
+        done = rollout.desk.process(
+            *("enroll", other, "--with", "oath", "--no-touch", "--asset", "theirs"),
+            env={**pcsc.shared().env, "MFA_KIT_HOME": str(tmp_path / "other")},
+        )
+        assert done.code == 0, done.err
+        two.credentials.clear()
+        pcsc.plug()
+
+    done = bench(rollout, put(one), put(two, first=meanwhile), put(three))
+    assert done.code == 0, done.err
+    assert f"{other} has it, as {serial_of(other)}" in done.err
+    holds(lab, three, users[1])
+
+
+def test_tags_that_may_not_be_read_are_told_once(rollout: Rollout, people: People, lab: Lab, tmp_path: Path) -> None:
+    """What is on the key still counts."""
+    (first, second, third), (one, two) = people(3), keys(1001, 1002)
+    card = Card()
+    pcsc.plug(card)
+    for user in (first, second):
+        env = {**pcsc.shared().env, "MFA_KIT_HOME": str(tmp_path / "other")}
+        assert rollout.desk.process("enroll", user, "--with", "oath", "--no-touch", env=env).code == 0
+    rollout.plan(f"{third},oath", columns=KEYS)
+    plan = json.loads(rollout.file.read_text())
+    plan["rows"] += [{**plan["rows"][0], "user": user} for user in (first, second)]
+    rollout.file.write_text(json.dumps(plan))
+    one.credentials.update(card.credentials)
+    lab.faults.add("ListMFADeviceTags", "denied", at="every")
+    done = bench(rollout, put(one), put(two))
+    assert done.code == 0, done.err
+    assert done.err.count("which keys other desks have given away is not known") == 1
+    assert "is not free: it holds AWS:" in done.err
+
+
+def mended(card: Card) -> None:
+    card.quirks.pulled_by = 0
+
+
+@pytest.mark.parametrize("when", [PUT, CALCULATE])
+def test_a_key_that_is_pulled_out_midway_goes_on_when_it_is_back(
+    rollout: Rollout, people: People, lab: Lab, when: int
+) -> None:
+    """What was half-made is settled first, and no row is lost; the failure is not the end."""
+    (user,), (card,) = people(1), keys(1001)
+    rollout.plan(f"{user},oath", columns=KEYS)
+    card.quirks.pulled_by = when
+    done = bench(rollout, put(card), put(card, first=partial(mended, card)))
+    assert done.code == 0, done.err
+    assert "was removed" in done.err
+    holds(lab, card, user)
+    nothing_is_half_made(rollout)
+
+
+def test_a_key_that_is_lost_midway_is_not_waited_for(rollout: Rollout, people: People, lab: Lab) -> None:
+    """Another takes its place under a new run; when it turns up again it is cleaned, and given to the next."""
+    users, (lost, other) = people(2), keys(1001, 1002)
+    rollout.plan(*[f"{user},oath" for user in users], columns=KEYS)
+    lost.quirks.pulled_by = CALCULATE
+    done = bench(rollout, put(lost), put(other), put(lost, first=partial(mended, lost)))
+    assert done.code == 0, done.err
+    holds(lab, other, users[0])
+    holds(lab, lost, users[1])
+    nothing_is_half_made(rollout)
+
+
+def test_what_was_in_before_is_left_alone_until_somebody_says_so(rollout: Rollout, people: People, lab: Lab) -> None:
+    """It may be the admin's own; two that come at once are one too many."""
+    users, (own, two, three) = people(2), keys(1001, 1002, 1003)
+    rollout.plan(*[f"{user},oath" for user in users], columns=KEYS)
+    pcsc.plug(own)
+    done = bench(
+        rollout,
+        have(own, two, three),
+        "",
+        have(own, two),
+        "",
+        lambda: (pcsc.plug(*each) for each in ((own,), (own, three))),
+    )
+    assert done.code == 0, done.err
+    assert "YubiKey 5A 1001 is plugged in already and is left alone" in done.err
+    assert ") were put in: leave one" in done.err
+    assert "3 keys (" in done.err
+    assert own.credentials == {}
+    holds(lab, two, users[0])
+    holds(lab, three, users[1])
+
+
+def test_enter_takes_the_only_key_that_is_in(rollout: Rollout, people: People, lab: Lab) -> None:
+    """Whoever has his first key in already need not pull it out."""
+    (user,), (card,) = people(1), keys(1001)
+    rollout.plan(f"{user},oath", columns=KEYS)
+    pcsc.plug(card)
+    assert bench(rollout, "").code == 0
+    holds(lab, card, user)
+    rollout.plan(f"{people(1)[0]},oath", columns=KEYS)
+    pcsc.plug()
+    done = bench(rollout, "", "q")
+    assert "no key is in" in done.err
+
+
+def test_a_row_can_be_skipped_and_gone_back_to(rollout: Rollout, people: People, lab: Lab) -> None:
+    """Back is to the last before it that is not done; behind the end too."""
+    (a, b, c), cards = people(3), keys(1001, 1002, 1003)
+    rollout.plan(*[f"{user},oath" for user in (a, b, c)], columns=KEYS)
+    done = bench(
+        rollout, "b", "s", "what", put(cards[1]), "b", "skip", "s", "x", "back", put(cards[2]), "b", put(cards[0])
+    )
+    assert done.code == 0, done.err
+    for user, card in zip((a, b, c), cards, strict=True):
+        holds(lab, card, user)
+    called = [line.partition(" (")[0] for line in done.err.splitlines() if "; s skips, b goes back" in line]
+    assert called == [f"insert the key for {user}" for user in (a, a, b, b, c, a, c, c, a)]
+    assert f"the end; 2 not done ({a}, {c})" in done.err
+    assert "no row before this one is left" in done.err
+    assert "what is what?" in done.err
+
+
+def test_who_quits_goes_on_where_he_stood(rollout: Rollout, people: People) -> None:
+    """Exit 1 while something is left; what was skipped and failed is told, and the failed is a roster."""
+    (a, b, c), cards = people(3), keys(1001, 1002, 1003)
+    rollout.plan(*[f"{user},oath" for user in (a, b, c)], columns=KEYS)
+    cards[1].quirks.wrong_codes = True
+    done = bench(rollout, put(cards[0]), put(cards[1]), "s", "q")
+    assert done.code == 1
+    assert outcomes(rollout) == {a: "enrolled", b: "failed", c: "not started"}
+    assert [line.split(",")[0] for line in (rollout.results / "failed.csv").read_text().splitlines()] == ["user", b]
+    found = json.loads(rollout.desk.run("rollout", "status", rollout.file, "--output", "json").out)["rows"]
+    assert [(row["outcome"], row["cause"]) for row in found] == [
+        ("enrolled", None),
+        ("failed", "DeviceFault"),
+        ("waiting", None),
+    ]
+    pcsc.plug()
+    done = bench(rollout, "s", put(cards[2]), "b", "s", "q")
+    assert done.code == 1
+    assert f"insert the key for {b} (2 of 3)" in done.err
+    assert f"insert the key for {a}" not in done.err
+    assert "1 of 3 are done already" in done.err
+    assert outcomes(rollout) == {a: "enrolled", b: "failed", c: "enrolled"}
+
+
+def test_ctrl_c_gives_up_a_row_and_the_next_one_all(
+    rollout: Rollout, people: People, lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is left of the row, and the results are written."""
+    (user,), (card,) = people(1), keys(1001)
+    rollout.plan(f"{user},oath", columns=KEYS)
+
+    def stop() -> list[object]:
+        raise KeyboardInterrupt
+
+    real = card.answer
+
+    def touched(message: bytes) -> bytes:
+        if message[1] == CALCULATE:
+            signal.raise_signal(signal.SIGINT)
+        return real(message)
+
+    monkeypatch.setattr(card, "answer", touched)
+    done = bench(rollout, put(card), stop)
+    assert done.code == 130
+    assert f"{user}: interrupted" in done.err
+    assert outcomes(rollout) == {user: "not started"}
+    assert card.credentials == {}
+    assert serial_of(user) not in lab.serials()
+    nothing_is_half_made(rollout)
+
+
+def test_who_is_enrolled_meanwhile_is_passed_over(rollout: Rollout, people: People, lab: Lab) -> None:
+    """By another desk, before he is called and after; who is deleted has failed."""
+    (a, b, c, d), (one, two) = people(4), keys(1001, 1002)
+    rollout.plan(*[f"{user},oath" for user in (a, b, c, d)], columns=KEYS)
+
+    def others() -> None:
+        lab.register_fido(b, "theirs")
+        lab.account.backend.delete_user(c)
+
+    done = bench(rollout, put(one, first=others), put(two, first=lambda: lab.register_fido(d, "theirs")), "")
+    assert done.code == 1
+    assert outcomes(rollout) == {a: "enrolled", b: "skipped", c: "failed", d: "skipped"}
+    assert two.credentials == {}
+    assert "and there is no copy of its seed here" not in done.err
+
+
+def test_what_a_dead_desk_left_is_settled_with_its_key(rollout: Rollout, people: People, lab: Lab) -> None:
+    """Also where the plan was made after that: it says so."""
+    (user,), (card,) = people(1), keys(1001)
+    card.quirks.pulled_by = CALCULATE
+    pcsc.plug(card)
+    lab.faults.add("DeleteVirtualMFADevice", "denied", at="every")
+    assert rollout.desk.run("enroll", user, "--with", "oath", "--no-touch").code == 3
+    lab.faults.clear()
+    card.quirks.pulled_by = 0
+    rollout.plan(f"{user},oath", columns=KEYS)
+    (row,) = json.loads(rollout.file.read_text())["rows"]
+    assert (row["action"], row["repair"]) == ("blocked", True)
+    assert "`rollout bench` repairs that first" in row["reason"]
+    assert bench(rollout, put(card)).code == 0
+    holds(lab, card, user)
+    nothing_is_half_made(rollout)
+
+
+def test_apply_leaves_the_benchs_rows_and_the_bench_those_of_apply(rollout: Rollout, people: People) -> None:
+    """Each writes down how it stands with all."""
+    (phone, key), (card,) = people(2), keys(1001)
+    rollout.plan(f"{phone},virtual", f"{key},oath", columns=KEYS)
+    assert bench(rollout, put(card)).code == 0
+    assert outcomes(rollout) == {phone: "not started", key: "enrolled"}
+    assert rollout.apply("--accept-lockout").code == 0
+    assert outcomes(rollout) == {phone: "enrolled", key: "enrolled"}
+    done = bench(rollout, more=("--with", "oath"))
+    assert done.code == 0
+    assert "1 of 1 are done already" in done.err
+
+
+def test_a_dry_run_shows_the_queue_and_asks_nobody(rollout: Rollout, people: People) -> None:
+    """Nothing is written, here or there."""
+    users = people(2)
+    rollout.plan(*[f"{user},oath" for user in users], columns=KEYS)
+    done = rollout.desk.run("rollout", "bench", rollout.file, "--dry-run", "--output", "json")
+    assert [(row["user"], row["outcome"]) for row in json.loads(done.out)["rows"]] == [
+        (user, "waiting") for user in users
+    ]
+    assert not rollout.results.exists()
+
+
+def test_bad_input_has_its_own_answers(rollout: Rollout, people: People) -> None:
+    """Nobody there 8, another plan or user 2, no smart card service 3; nothing to do is no fault."""
+    (user,) = people(1)
+    rollout.plan(f"{user},oath", columns=KEYS)
+    command = ("rollout", "bench", rollout.file)
+    nobody = rollout.desk.run(*command)
+    assert (nobody.code, "use a terminal" in nobody.err) == (8, True)
+    assert rollout.desk.run(*command, "--expect-sha256", "00").code == 2
+    unknown = bench(rollout, more=("--only", "ghost"))
+    assert (unknown.code, "--only names ghost" in unknown.err) == (2, True)
+    assert rollout.desk.run(*command, "--with", "sms").code == 2
+    assert rollout.desk.run(*command, "--serial", "GAHT12345678").code == 2
+    plan = json.loads(rollout.file.read_text())
+    rollout.file.write_text(json.dumps({**plan, "account": "123456789012"}))
+    assert "the plan is of account 123456789012" in bench(rollout).err
+    rollout.plan(f"{user},virtual", columns=KEYS)
+    done = bench(rollout)
+    assert (done.code, "with --with virtual those of phones are" in done.err) == (0, True)
+
+
+# A terminal of its own.
+
+
+def environment(rollout: Rollout) -> dict[str, str]:
+    more = {"TERM": "xterm-256color", "MFA_KIT_HOME": str(rollout.desk.home), "LC_ALL": "C.UTF-8"}
+    return {**bare(), **rollout.desk.env, **pcsc.shared().env, **more}
+
+
+def window(rollout: Rollout, *more: str) -> Window:
+    command = [sys.executable, "-m", "mfa_kit", "rollout", "bench", str(rollout.file), *more]
+    return Window(command, env=environment(rollout), cwd=rollout.folder, apart=False)
+
+
+def test_at_a_terminal_keys_are_seen_while_a_line_may_be_typed(rollout: Rollout, people: People, lab: Lab) -> None:
+    """Hot-plugged, touched, enrolled; then killed in the middle of the next, and gone on with."""
+    users, (one, two) = people(2), keys(1001, 1002)
+    rollout.plan(*[f"{user},oath" for user in users], columns=KEYS)
+    shown = window(rollout)
+    shown.see(f"insert the key for {users[0]} (1 of 2); s skips, b goes back, q quits:")
+    pcsc.plug(one)
+    shown.see(f"YubiKey 5A 1001 for {users[0]}; leave it in")
+    shown.see("touch the key now")
+    shown.see(f"{users[0]}: enrolled")
+    shown.see("remove it; next")
+    shown.see(f"insert the key for {users[1]} (2 of 2)")
+    two.touch_delay = 20
+    pcsc.plug()
+    pcsc.plug(two)
+    shown.see("touch the key now")
+    shown.kill(signal.SIGKILL)
+    assert shown.end() == -signal.SIGKILL
+    pcsc.plug()
+    two.touch_delay = 0
+    again = window(rollout)
+    again.see(f"insert the key for {users[1]} (2 of 2)")
+    again.type("?")
+    again.see("Enter takes what is here")
+    pcsc.plug(two)
+    again.see(f"{users[1]}: enrolled")
+    assert again.end() == 0
+    holds(lab, one, users[0])
+    holds(lab, two, users[1])
+    nothing_is_half_made(rollout)
+    assert {entry.reached for entry in entries(rollout)} == {Reached.CONFIRMED}
+
+
+def entries(rollout: Rollout) -> list[Any]:
+    with Ledger(rollout.desk.home) as ledger:
+        return list(ledger.made(ACCOUNT))
+
+
+def test_ctrl_c_at_a_prompt_ends_with_results(rollout: Rollout, people: People) -> None:
+    """Exit 130."""
+    (user,) = people(1)
+    rollout.plan(f"{user},oath", columns=KEYS)
+    shown = window(rollout)
+    shown.see(f"insert the key for {user} (1 of 1)")
+    shown.type("\x03", end="")
+    assert shown.end() == 130
+    assert outcomes(rollout) == {user: "not started"}
