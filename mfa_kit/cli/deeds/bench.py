@@ -11,7 +11,7 @@ from mfa_kit import rollout, roster
 from mfa_kit.bench import Holders, Queue, Runs, Said, Thing, Watch
 from mfa_kit.cli import flags, stderr, terminal
 from mfa_kit.cli.deeds.kinds import MAKING
-from mfa_kit.cli.deeds.rollout import Tally, ended, write_results
+from mfa_kit.cli.deeds.rollout import Tally, ended, tallied, write_results
 from mfa_kit.cli.kinds import KINDS
 from mfa_kit.cli.kit import rollout as kit
 from mfa_kit.cli.kit.desk import harden, run_id
@@ -221,9 +221,7 @@ def bench(
                 desk=rig.desk,
             )
         }
-        tally = Tally(
-            total=len(steps), talk=talk, live=None, output=common.output, schema="rollout-bench", pace=lambda: ""
-        )
+        tally = tallied(rig, "rollout-bench", talk, len(steps))
         ended_before = [before[step.user] for step in steps if before[step.user].outcome in {*rules.DONE, End.FAILED}]
         queue = Queue(steps=steps, results={result.user: result for result in ended_before})
         for step in steps:

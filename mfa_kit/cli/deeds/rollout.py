@@ -227,7 +227,7 @@ def row(result: Result) -> dict[str, Any]:
     return {name: getattr(result, name) or None for name in COLUMNS}
 
 
-def _tally(rig: kit.Rig, schema: str, talk: Talk, total: int) -> Tally:
+def tallied(rig: kit.Rig, schema: str, talk: Talk, total: int) -> Tally:
     common = flags.common()
     live = talk if isinstance(talk, terminal.Live) else None
 
@@ -274,7 +274,7 @@ def apply(
     with kit.rig(common, vault=vault, workers=workers, talk=talk) as rig:
         rollout.check(made, caller=rig.caller, staged=staged, accept_lockout=accept_lockout, sealed=sealed)
         way = _way(rig, workers=workers, max_failures=max_failures)
-        tally = _tally(rig, "rollout-apply", talk, len(made.steps))
+        tally = tallied(rig, "rollout-apply", talk, len(made.steps))
         if common.dry_run:
             for result in rollout.standing(made, holders=way.held(), look=lambda _: {}, failures={}, desk=rig.desk):
                 tally.take(result)
@@ -332,7 +332,7 @@ def activate(
         opened = backups.opener(keys, rig.ledger.called)
         entries = rollout.staged(account=rig.caller.account, users=_members(rig, groups, only), desk=rig.desk)
         way = _way(rig, workers=workers)
-        tally = _tally(rig, "rollout-activate", talk, len(entries))
+        tally = tallied(rig, "rollout-activate", talk, len(entries))
         if common.dry_run:
             for entry in entries:
                 tally.take(Result.stands(entry, End.STAGED))
@@ -389,7 +389,7 @@ def undo(*, run: str, leave_without_mfa: bool, backup_dir: Path | None, workers:
     with kit.rig(common, vault=vault, workers=workers, talk=talk) as rig:
         entries = rollout.of_run(run, account=rig.caller.account, desk=rig.desk)
         way = _way(rig, workers=workers)
-        tally = _tally(rig, "rollout-undo", talk, len(entries))
+        tally = tallied(rig, "rollout-undo", talk, len(entries))
         if common.dry_run:
             for entry in entries:
                 tally.take(Result.stands(entry))
