@@ -139,8 +139,14 @@ def look(wish: Wish, carrier: Carrier, *, caller: Caller, desk: Desk) -> Intent 
     return plan(wish, carrier, devices=devices, caller=caller, desk=desk)
 
 
-def plan(wish: Wish, carrier: Carrier, *, devices: Sequence[Device], caller: Caller, desk: Desk) -> Intent:
-    """Return the device to make for a user who has these, after asking the carrier and the vault. Raise UsageFault."""
+def plan(
+    wish: Wish, carrier: Carrier, *, devices: Sequence[Device], caller: Caller, desk: Desk, going: str | None = None
+) -> Intent:
+    """Return the device to make for a user who has these, after asking the carrier and the vault. Raise UsageFault.
+
+    The name of a device that is `going` first is not used again by itself: a request to deactivate it that was thought
+    lost may still arrive, and would meet the new one.
+    """
     if len(devices) >= MAX_DEVICES:
         raise UsageFault(
             f"{wish.user} has {len(devices)} MFA devices, the most that IAM allows",
@@ -161,7 +167,8 @@ def plan(wish: Wish, carrier: Carrier, *, devices: Sequence[Device], caller: Cal
         )
         for name in names
     )
-    intent = next((intent for intent in intents if intent.serial not in has), None)
+    taken = has if wish.name else {*has, going}
+    intent = next((intent for intent in intents if intent.serial not in taken), None)
     if intent is None:
         raise UsageFault(f"{wish.user} has a device named {wish.name} already", "choose another --name")
     intent = carrier.check(intent, sealed=desk.vault.place(intent, "") is not None)

@@ -185,7 +185,7 @@ class Vault(Protocol):
         ...
 
     def place(self, intent: Intent, run: str) -> str | None:
-        """Where the backup of this run will be; None when nothing is sealed here."""
+        """Where the backup of this run will be; None when nothing is sealed here. Raise when something is there."""
         ...
 
     def new(self, account: str, user: str, device: str, *, run: str) -> Backup:

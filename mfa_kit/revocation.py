@@ -196,7 +196,7 @@ def look_to_replace(
     old = standing(device, caller=caller, desk=desk, now=run)
     if lost:
         left = [each for each in devices if each != device]
-        return plan(wish, carrier, devices=left, caller=caller, desk=desk), old
+        return plan(wish, carrier, devices=left, caller=caller, desk=desk, going=device.serial), old
     if len(devices) >= MAX_DEVICES:
         raise UsageFault(
             f"{wish.user} has {len(devices)} MFA devices, so one must go before a new one comes",

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
@@ -26,6 +27,8 @@ ROOT = Path(__file__).parents[1]
 ACCOUNT = "000000000000"
 HOSTILE = ("AWS_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "BOTO_CONFIG", "MFA_KIT_HOME")
 NOBODY = 65534
+# What tests count for the closing lines of a run, as a property (COUNTED, (what, number)), and what must be none.
+COUNTED, LOST = "counted", "users lost"
 
 # Properties are tried with the same examples in each run, so that one fails because of a change and of nothing else; no
 # clock is waited for. `pytest --hypothesis-profile=many` looks for others.
@@ -230,3 +233,20 @@ def nobody(at_lab: Lab, unprivileged: tuple[str, str]) -> Iterator[Nobody]:
     with tempfile.TemporaryDirectory(prefix="mfa-kit-nobody-", dir="/tmp") as folder:
         os.chown(folder, NOBODY, NOBODY)
         yield Nobody(Path(folder) / "desk", dict(at_lab.env), python=python, path=path)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Tell at the end of a run how many faults were tried, and how many users were lost."""
+    reports = [report for each in terminalreporter.stats.values() for report in each]
+    counted: Counter[str] = Counter()
+    for report in reports:
+        if getattr(report, "when", "") == "call":
+            for name, value in report.user_properties:
+                if name == COUNTED:
+                    counted[value[0]] += value[1]
+    if counted:
+        lost = counted.pop(LOST, 0)
+        terminalreporter.section("faults tried")
+        for what, number in sorted(counted.items()):
+            terminalreporter.line(f"{what}: {number}")
+        terminalreporter.line(f"{LOST}: {lost}")

@@ -241,7 +241,10 @@ class AgeFiles:
 
     def place(self, intent: Intent, run: str) -> str | None:
         if self._to:
-            return str(self.new(intent.account, intent.user, intent.name, run=run).path)
+            path = self.new(intent.account, intent.user, intent.name, run=run).path
+            if os.path.lexists(path):  # what is undone is removed, and this is not ours
+                raise IntegrityFault(f"{path} is there already", "move it away, for no backup is written over")
+            return str(path)
         return self._own(intent.recipient).place(replace(intent, recipient=None), run) if intent.recipient else None
 
     def _own(self, recipient: str) -> "AgeFiles":

@@ -11,6 +11,7 @@ import signal
 import sys
 import termios
 import textwrap
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -38,6 +39,8 @@ SCREEN, BACK = "\x1b[?1049h\x1b[H", "\x1b[r\x1b[0m\x1b[?1049l"
 BLACK_ON_WHITE, PLAIN = "\x1b[38;5;16;48;5;231m", "\x1b[0m"
 AGAIN = "\r\x1b[K"
 LINE_ABOVE, RETURN = "\x1b7\x1b[A\r", "\x1b[K\x1b8"
+# Seconds from which on a wait is counted down.
+LONG = 3.0
 
 
 class Nobody:
@@ -249,6 +252,26 @@ class Live(Talk):
         self._line = line
         width = os.get_terminal_size(sys.stderr.fileno()).columns or sys.maxsize
         click.echo(AGAIN + printable(line)[: width - 1], err=True, nl=False)
+
+
+def pausing(flags: Flags) -> Callable[[float], None]:
+    """Return a sleep that counts a long wait down, where somebody looks at stderr and wants redraws."""
+    if flags.plain or not sys.stderr.isatty():
+        return time.sleep
+
+    def sleep(seconds: float) -> None:
+        if seconds < LONG:
+            return time.sleep(seconds)
+        end, line = time.monotonic() + seconds, Live()
+        try:
+            while (left := end - time.monotonic()) > 0:
+                line.draw(f"waiting, {math.ceil(left)} s left")
+                time.sleep(min(left, 1))
+        finally:
+            line.draw("")
+        return None
+
+    return sleep
 
 
 @cache

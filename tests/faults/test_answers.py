@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ FAULTS: dict[str, dict[str, float]] = {
     "expired": {},
     "late": {"seconds": 0.02},
 }
+# Seconds; requests that are to be late take twice as long.
+PATIENCE = 0.5
 Do = Callable[..., tuple[Any, list[str]]]
 
 
@@ -53,6 +56,30 @@ def do(shared: Shared, identity: pyrage.x25519.Identity) -> Do:
     return do
 
 
+@pytest.fixture
+def impatient(identity: pyrage.x25519.Identity) -> Callable[[str, str, Path], None]:
+    """Run one verb as `do` does, with a client that waits for PATIENCE only, and whatever comes of it."""
+    shared = shared_iam(read_timeout=PATIENCE)
+
+    def do(verb: str, user: str, home: Path) -> None:
+        recipient = str(identity.to_public())
+        with at_desk(home, shared, recipient=recipient) as (desk, caller, carrier, _), suppress(MfaKitError):
+            act(verb, user, desk=desk, caller=caller, carrier=carrier())
+
+    return do
+
+
+def calls_of(verb: str, user: str, home: Path, do: Do, lab: Lab) -> list[tuple[str, int]]:
+    """Run a verb; return its calls, each with how often it had been made by then."""
+    seen, numbered = len(lab.calls), Counter[str]()
+    do(verb, user, home)
+    calls = []
+    for call in [call.operation for call in lab.calls[seen:] if call.operation != "GetCallerIdentity"]:
+        numbered[call] += 1
+        calls.append((call, numbered[call]))
+    return calls
+
+
 def gone(verb: str, user: str, lab: Lab) -> bool:
     """Whether a revoke got so far that the next one finds nothing to do."""
     return verb == "revoke" and not any(lab.assigned(serial) == user for serial in lab.serials())
@@ -75,15 +102,11 @@ def test_a_fault_at_any_call_is_repaired_by_the_same_command(
     home, user = tmp_path / "whole", users()
     for _ in range(BEFORE[verb]):
         do("enroll", user, home)
-    seen = len(lab.calls)
-    do(verb, user, home)
-    numbered: Counter[str] = Counter()
-    for call in [call.operation for call in lab.calls[seen:] if call.operation != "GetCallerIdentity"]:
-        numbered[call] += 1
-        home, user = tmp_path / f"{call}-{numbered[call]}", users()
+    for call, number in calls_of(verb, user, home, do, lab):
+        home, user = tmp_path / f"{call}-{number}", users()
         for _ in range(BEFORE[verb]):
             do("enroll", user, home)
-        lab.faults.add(call, fault, at=numbered[call], **FAULTS[fault])
+        lab.faults.add(call, fault, at=number, **FAULTS[fault])
         with suppress(MfaKitError):
             do(verb, user, home)
         assert [rule.spent for rule in lab.faults.rules()] == [True], "the fault was not met"
@@ -92,8 +115,84 @@ def test_a_fault_at_any_call_is_repaired_by_the_same_command(
         with pytest.raises(UsageFault, match="no MFA device") if gone(verb, user, lab) else nullcontext():
             do(verb, user, home)
         do("clean", user, home)
-        assert len(judge.works(user, home)) == AFTER[verb], (call, numbered[call])
+        assert len(judge.works(user, home)) == AFTER[verb], (call, number)
         tried(f"{fault} in {verb}", 1)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_timeout_at_any_call_is_repaired_by_the_same_command(
+    verb: str,
+    do: Do,
+    impatient: Callable[[str, str, Path], None],
+    lab: Lab,
+    judge: Judge,
+    users: Callable[[], str],
+    tmp_path: Path,
+    tried: Callable[[str, int], None],
+) -> None:
+    """The client gives up, and settles, before the request acts."""
+    home, user = tmp_path / "whole", users()
+    for _ in range(BEFORE[verb]):
+        do("enroll", user, home)
+    for call, number in calls_of(verb, user, home, do, lab):
+        for attempt in count():
+            home, user = tmp_path / f"{call}-{number}-{attempt}", users()
+            for _ in range(BEFORE[verb]):
+                do("enroll", user, home)
+            lab.faults.add(call, "latency", at=number, seconds=2 * PATIENCE)
+            seen = len(lab.calls)
+            impatient(verb, user, home)
+            [rule] = lab.faults.rules()
+            lab.faults.clear()
+            until = time.monotonic() + 30
+            while not [each for each in lab.calls[seen:] if each.seconds >= 2 * PATIENCE] and rule.spent:
+                assert time.monotonic() < until, "what was late never acted"
+                time.sleep(0.05)
+            with pytest.raises(UsageFault, match="no MFA device") if gone(verb, user, lab) else nullcontext():
+                do(verb, user, home)
+            do("clean", user, home)
+            assert len(judge.works(user, home)) == AFTER[verb], (call, number)
+            if rule.spent:  # a busy machine may have timed out before: that was one more timeout, and not this one
+                break
+        tried(f"timeout in {verb}", 1)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("first", ["lost-before", "lost-after", "denied"])
+def test_a_fault_while_settling_is_repaired_by_the_same_command(
+    first: str,
+    fault: str,
+    do: Do,
+    lab: Lab,
+    judge: Judge,
+    users: Callable[[], str],
+    tmp_path: Path,
+    tried: Callable[[str, int], None],
+) -> None:
+    """The Enable goes wrong, and then a call of what undoes the enrollment, or finds that it won."""
+
+    def wrong(verb: str, user: str, home: Path) -> tuple[Any, list[str]]:
+        lab.faults.add("EnableMFADevice", first)
+        with suppress(MfaKitError):
+            return do(verb, user, home)
+        return None, []
+
+    calls = calls_of("enroll", users(), tmp_path / "whole", wrong, lab)
+    for call, number in calls[[call for call, _ in calls].index("EnableMFADevice") + 1 :]:
+        home, user = tmp_path / f"{call}-{number}", users()
+        lab.faults.clear()
+        lab.faults.add(call, fault, at=number, **FAULTS[fault])
+        wrong("enroll", user, home)
+        assert [rule.spent for rule in lab.faults.rules()] == [True, True], "a fault was not met"
+        lab.faults.clear()
+        time.sleep(2 * FAULTS[fault].get("seconds", 0))
+        do("enroll", user, home)
+        do("clean", user, home)
+        assert len(judge.works(user, home)) == 1, (call, number)
+        tried(f"{fault} in settling", 1)
 
 
 def test_a_create_that_is_never_answered_leaves_nothing(do: Do, lab: Lab, user: str, tmp_path: Path) -> None:

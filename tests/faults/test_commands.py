@@ -60,10 +60,10 @@ def test_replace_gives_the_new_device_before_the_old_one_goes(
     run(*made("enroll", user))
     seen = len(lab.calls)
     code, out, _ = run(*made("replace", user), "--yes", "--output", "json")
+    writes = [call.operation for call in lab.calls[seen:] if not call.operation.startswith(("Get", "List"))]
     row = json.loads(out)
     assert (code, row["outcome"], row["revoked"]) == (0, "replaced", ARN + user)
     assert judge.works(user, home) == [row["device"]]
-    writes = [call.operation for call in lab.calls[seen:] if not call.operation.startswith(("Get", "List"))]
     assert writes == ["CreateVirtualMFADevice", "EnableMFADevice", "DeactivateMFADevice", "DeleteVirtualMFADevice"]
 
 
@@ -78,11 +78,11 @@ def test_a_lost_device_goes_first_and_its_sessions_are_told(
     writes = [call.operation for call in lab.calls[seen:] if not call.operation.startswith(("Get", "List"))]
     assert writes == ["DeactivateMFADevice", "DeleteVirtualMFADevice", "CreateVirtualMFADevice", "EnableMFADevice"]
     assert err.index("aws:TokenIssueTime") < err.index("aws signin batch-revoke-sessions")
-    assert judge.works(user, home) == [ARN + user]
+    assert judge.works(user, home) == [f"{ARN}{user}-2"]
     with ledger.Ledger(home) as book:
         ends = [(each.what, each.device) for each in book.history(user=user) if each.answer == "done"]
-    both = [("enrollment", ARN + user), ("revocation of a lost device", ARN + user), ("enrollment", ARN + user)]
-    assert ends == both
+    lost = ("revocation of a lost device", ARN + user)
+    assert ends == [("enrollment", ARN + user), lost, ("enrollment", f"{ARN}{user}-2")]
 
 
 def test_the_commands_that_end_sessions_are_told_though_the_new_device_fails(

@@ -7,10 +7,14 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pyrage
 import pytest
 
+from mfa_kit.errors import IntegrityFault
+from mfa_kit.lab.server import Lab
 from tests.faults.conftest import Judge, Nursery
 from tests.faults.test_kill import AFTER, BEFORE
+from tests.faults.worker import act, at_desk, shared_iam
 
 INTEGRITY = 5
 
@@ -94,3 +98,29 @@ def test_a_symlink_in_the_place_of_a_folder_is_refused(
     assert code == INTEGRITY, said
     assert not list(elsewhere.iterdir())
     assert judge.works(user, elsewhere) == []
+
+
+@pytest.mark.parametrize("what", ["file", "symlink", "folder"])
+def test_what_stands_in_the_place_of_a_backup_stays(
+    what: str, user: str, tmp_path: Path, identity: pyrage.x25519.Identity, lab: Lab
+) -> None:
+    """It is neither written over nor removed, and IAM is as it was."""
+    home, run = tmp_path / "home", "20260101T000000Z-0123abcd"
+    target = home / "backups" / "000000000000" / user / f"{user}-{run}.png.age"
+    target.parent.mkdir(mode=0o700, parents=True)
+    match what:
+        case "file":
+            target.write_text("somebody's")
+        case "symlink":
+            target.symlink_to(tmp_path / "elsewhere")
+        case _:
+            target.mkdir()
+    with (
+        at_desk(home, shared_iam(), recipient=str(identity.to_public())) as (desk, caller, carrier, _),
+        pytest.raises(IntegrityFault, match="is there already"),
+    ):
+        act("enroll", user, desk=desk, caller=caller, carrier=carrier(), run=run)
+    assert not [serial for serial in lab.serials() if serial.endswith(f"/{user}")]
+    assert [path.name for path in target.parent.iterdir()] == [target.name]
+    assert not (tmp_path / "elsewhere").exists()
+    assert what != "file" or target.read_text() == "somebody's"

@@ -1,12 +1,24 @@
 """A lab and the environment of a program that works on it."""
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from mfa_kit.lab.server import Lab
+
+# Seconds after the beginning of a step by AWS's clock between which codes are typed. A program's clock may be two
+# seconds off AWS's, and what is typed is judged a while later: in the same step, however slow the machine is.
+EARLY, LATE = 3.0, 15.0
+
+
+def in_good_time(lab: Lab) -> float:
+    """Return AWS's time, early in a step; the next one is waited for where need be."""
+    while not EARLY <= lab.account.now() % 30 <= LATE:
+        time.sleep(0.1)
+    return lab.account.now()
 
 
 @pytest.fixture

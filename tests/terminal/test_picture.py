@@ -10,6 +10,7 @@ import pytest
 from mfa_kit import qr
 from mfa_kit.lab.server import Lab
 from mfa_kit.otp import KeyUri
+from tests.terminal.conftest import in_good_time
 from tests.terminal.window import DARK, LIGHT, Theme, Window, picture, read
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
@@ -62,7 +63,7 @@ def test_what_is_on_the_screen_is_the_device_of_iam(lab: Lab, env: dict[str, str
     window.see("first code: ")
     phone = pyotp.parse_uri(read(picture(window.look(), DARK), tmp_path / "screen.png"))
     assert isinstance(phone, pyotp.TOTP)
-    now = lab.account.now()
+    now = in_good_time(lab)
     window.type(phone.at(now - 30))
     window.see("second code: ")
     window.type(phone.at(now))

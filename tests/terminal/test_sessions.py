@@ -5,6 +5,7 @@ A line of a session is one of
     # TEXT                      the fact that the session states
     user NAME                   there is such a user (alice is there always)
     device NAME [USER]          a virtual device, enabled for the user of the same name
+    orphan NAME [RUN]           a virtual device that nobody has, with the tag of a run
     delete NAME                 an administrator deletes a device
     keys USER                   access keys of a user, in a profile of his name; the admin's are gone
     policy USER FILE            an inline policy, from policies/
@@ -51,7 +52,7 @@ import pytest
 
 from mfa_kit.lab.codes import Settings
 from mfa_kit.lab.server import Lab
-from tests.terminal.conftest import environment
+from tests.terminal.conftest import EARLY, environment, in_good_time
 from tests.terminal.window import Window
 from tests.test_docs import wild
 from tests.test_secrets import forms
@@ -59,8 +60,6 @@ from tests.test_secrets import forms
 SESSIONS = sorted((Path(__file__).parent / "sessions").glob("*.txt"))
 BLOCKS = ("stdout", "stderr", "terminal", "devices", "files")
 KEYS = {"^C": "\x03", "^D": "\x04", "^Z": "\x1a", "^U": "\x15", "Enter": "\r", "Backspace": "\x7f"}
-# Seconds after the beginning of a step by AWS's clock at which a session begins.
-EARLY = 3
 ROLE = "desk"
 ARN = "arn:aws:iam::000000000000:mfa/"
 
@@ -121,6 +120,10 @@ class Session:
             "AWS_CONFIG_FILE": str(self.folder / "aws" / "config"),
         }
 
+    def orphan(self, name: str, run: str = "") -> None:
+        tags = [{"Key": "mfa-kit:run", "Value": run}] if run else []
+        self.iam.create_virtual_mfa_device(VirtualMFADeviceName=name, Tags=tags)
+
     def delete(self, name: str) -> None:
         self.iam.delete_virtual_mfa_device(SerialNumber=ARN + name)
 
@@ -164,7 +167,7 @@ class Session:
     def typed(self, text: str) -> str:
         def code(found: re.Match[str]) -> str:
             self.remember()
-            self.now = self.now or self.lab.account.now()
+            self.now = self.now or in_good_time(self.lab)
             return pyotp.TOTP(self.seeds[ARN + found[1]]).at(self.now + 30 * int(found[2] or 0))
 
         return re.sub(r"\{([\w.@+=,-]+)(?: ([+-]?\d+))?\}", code, text)
@@ -274,8 +277,9 @@ class Session:
             case ["lab", operation, fault, *more]:
                 self.fault(operation, fault, *more)
             case _:
-                setups: dict[str, Callable[[str], None]] = {
+                setups: dict[str, Callable[..., None]] = {
                     "delete": self.delete,
+                    "orphan": self.orphan,
                     "identity": self.identity,
                     "keys": self.keys,
                     "role": self.role,

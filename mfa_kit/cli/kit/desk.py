@@ -119,16 +119,16 @@ def connected(flags: Flags, **how: Any) -> Iterator[tuple["Iam", "Ledger", Calle
 def desk(flags: Flags, *, vault: Vault) -> Iterator[tuple[Desk, Caller]]:
     """Bundle what a verb that writes needs, over AWS and the ledger."""
     with connected(flags) as (iam, ledger, caller):
-        talk = stderr.Talk()
+        talk, pause = stderr.Talk(), terminal.pausing(flags)
         yield (
             Desk(
                 inventory=iam,
-                registrar=InTurn(iam, Patience(sleep=time.sleep, progress=talk)),
+                registrar=InTurn(iam, Patience(sleep=pause, progress=talk)),
                 vault=Remembered(vault, ledger),
                 journal=ledger,
                 progress=talk,
                 carrier=lambda intent: carrier(intent, iam),
-                sleep=time.sleep,
+                sleep=pause,
                 dry=flags.dry_run,
             ),
             caller,

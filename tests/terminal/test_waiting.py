@@ -1,0 +1,51 @@
+"""What is seen while IAM asks to wait."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from mfa_kit.lab.server import Lab
+from tests.terminal.window import Window
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+RECIPIENT = "age1lvyvwawkr0mcnnnncaghunadrqkmuf9e6507x9y920xxpp866cnql7dp2z"
+ENROLL = [sys.executable, "-m", "mfa_kit", "enroll", "alice", "--with", "virtual", "--codes", "generated"]
+BUSY = "ConcurrentModification"
+
+
+def test_a_wait_is_counted_down_and_then_gone(lab: Lab, env: dict[str, str], tmp_path: Path) -> None:
+    """In one line that is redrawn below what IAM said; what was said stays."""
+    lab.faults.add("EnableMFADevice", "busy")
+    window = Window([*ENROLL, "-r", RECIPIENT], env=env, cwd=tmp_path, size=(200, 40), apart=False)
+    for _ in range(2):
+        window.see("waiting, ")
+        window.see(" s left")
+    assert window.end() == 0
+    shown = window.screen.text()
+    assert f"AWS answers {BUSY}" in shown
+    assert "trying again in 5 s" in shown
+    assert "waiting" not in shown
+
+
+def test_plain_counts_nothing_down(lab: Lab, env: dict[str, str], tmp_path: Path) -> None:
+    """How long it takes is in the line that was said."""
+    lab.faults.add("EnableMFADevice", "busy")
+    window = Window([*ENROLL, "-r", RECIPIENT, "--plain"], env=env, cwd=tmp_path, size=(200, 40), apart=False)
+    window.see("trying again in 5 s")
+    assert window.end() == 0
+    assert "waiting" not in window.screen.text()
+
+
+def test_ctrl_c_while_waiting_settles(lab: Lab, env: dict[str, str], tmp_path: Path) -> None:
+    """The countdown goes, and how it ended is said."""
+    lab.faults.add("EnableMFADevice", "busy")
+    window = Window([*ENROLL, "-r", RECIPIENT], env=env, cwd=tmp_path, size=(200, 40), apart=False)
+    window.see("s left")
+    window.type("\x03", end="")
+    assert window.end() == 130
+    shown = window.screen.text()
+    assert "nothing is left of arn:aws:iam::000000000000:mfa/alice" in shown
+    assert "left\n" not in shown
+    assert not lab.serials()
