@@ -5,6 +5,7 @@ import io
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -63,6 +64,14 @@ def _home_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
             if name.upper().startswith(HOSTILE):
                 patch.delenv(name)
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _ctrl_c_is_heard() -> Iterator[None]:
+    """Whoever runs the tests in the background has it ignored, and so would all that they start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

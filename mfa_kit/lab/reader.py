@@ -34,8 +34,8 @@ PORT = 0x8C7B
 CLONE_NEWNET = 0x40000000
 SIOCSIFFLAGS, IFF_UP = 0x8914, 1
 POWER_ON, GET_ATR = 1, 4
-START = 10.0
-# Seconds until a card is noticed, twice what pcscd's polling takes, and how often it is put in.
+START, TICK = 10.0, 0.05
+# Seconds until the driver looks at a card, twice what pcscd's polling takes, and how often it is put in.
 NOTICED, INSERTS = 0.9, 5
 YUBIKEY = "Yubico YubiKey OTP+FIDO+CCID"
 # The folder is entered first, for it may be in what is hidden then.
@@ -59,11 +59,16 @@ class Card(Protocol):
 
 @dataclass
 class Seat:
-    """A reader with a card in it, and the wire between them."""
+    """A reader with a card in it, and the wire between them; `seen` when the driver has looked at it."""
 
     card: Card
+    seen: bool = False
     wire: socket.socket | None = None
     thread: threading.Thread | None = None
+
+    @property
+    def alive(self) -> bool:
+        return self.thread is not None and self.thread.is_alive()
 
 
 class Readers:
@@ -130,16 +135,19 @@ class Readers:
 
     def insert(self, card: Card, reader: int = 0) -> None:
         """Put a card in, and return when pcscd has powered it, within half a second."""
-        card.powered.clear()
-        # A driver whose card was pulled in the middle of an exchange may lose the next one: it is put in again.
+        # A driver whose card was pulled in the middle of an exchange may lose the next one: it is put in again. Not so
+        # one that it looks at, for pcscd may be powering it now.
         for _ in range(INSERTS):
-            self._connect(card, reader)
-            if card.powered.wait(NOTICED):
-                return
+            card.powered.clear()
+            seat = self._connect(card, reader)
+            until = time.monotonic() + NOTICED
+            while seat.alive and time.monotonic() < until + seat.seen * START:
+                if card.powered.wait(TICK):
+                    return
             self.remove(reader)
         raise DeviceFault("the virtual reader takes no card", "see whether pcscd still runs")
 
-    def _connect(self, card: Card, reader: int) -> None:
+    def _connect(self, card: Card, reader: int) -> Seat:
         card.gone.clear()
         seat = Seat(card)
         there = threading.Event()
@@ -156,11 +164,12 @@ class Readers:
         seat.thread.start()
         there.wait()
         self._seats[reader] = seat
+        return seat
 
     def swap(self, card: Card, reader: int = 0) -> bool:
         """Put another card in the place of one, unnoticed until its next power-up. False where none is in."""
         seat = self._seats.get(reader)
-        if seat is None or seat.thread is None or not seat.thread.is_alive():
+        if seat is None or not seat.alive:
             return False
         seat.card.gone.set()
         card.gone.clear()
@@ -222,7 +231,7 @@ def _serve(seat: Seat, wire: socket.socket) -> None:
     """Speak vpcd's protocol: two octets of length, then one octet of control or a command APDU."""
     while True:
         message = _read(wire, int.from_bytes(_read(wire, 2)))
-        card = seat.card
+        card, seat.seen = seat.card, True
         if len(message) > 1:
             reply = card.answer(message)
         elif message[0] == GET_ATR:

@@ -1,12 +1,10 @@
 """The commands around OATH keys, over real PC/SC: from the enrollment to the revoke, and what else a key is asked."""
 
 import json
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -531,58 +529,6 @@ def test_no_output_holds_the_seed(mfa_kit: MfaKit, lab: Lab, user: str) -> None:
     for spelled in (seed, seed.hex().encode(), lab.account.backend.codes(serial_of(user)).secret.encode()):
         assert spelled not in text.encode()
         assert spelled not in ledger
-
-
-def home_of(socket: str) -> Path:
-    """Return the folder of a private pcscd, by its socket; it is the only thing of it on the disk."""
-    folder = Path(socket).parents[2]
-    assert folder.name.startswith("mfa-kit-pcsc-")
-    return folder
-
-
-@pytest.mark.slow
-def test_the_labs_card_is_a_command(mfa_kit: MfaKit) -> None:
-    """A child sees the key, and when it ends no reader and no pcscd is left."""
-    done = mfa_kit.process(
-        "lab", "card", "--", "sh", "-c", f"echo $PCSCLITE_CSOCK_NAME; exec {sys.executable} -m mfa_kit key list"
-    )
-    path, _, listed = done.out.partition("\n")
-    assert done.code == 0, done.err
-    assert "YubiKey 5A" in listed
-    assert not home_of(path).exists()
-    waiting = mfa_kit.start("lab", "card")
-    assert waiting.stdout
-    export = waiting.stdout.readline()
-    assert export.startswith("export PCSCLITE_CSOCK_NAME=")
-    waiting.send_signal(signal.SIGTERM)
-    waiting.communicate()
-    assert waiting.returncode == 0
-    assert not home_of(export.split("=")[1].strip()).exists()
-
-
-@pytest.mark.slow
-def test_a_lab_card_that_is_killed_leaves_no_pcscd(mfa_kit: MfaKit) -> None:
-    """The kernel ends it with its parent; it never was the system's."""
-    waiting = mfa_kit.start("lab", "card")
-    assert waiting.stdout
-    folder = home_of(waiting.stdout.readline().split("=")[1].strip())
-
-    def running() -> list[Path]:
-        found = []
-        for each in Path("/proc").glob("[0-9]*/cmdline"):
-            with suppress(OSError):
-                words = each.read_bytes().split(b"\0")
-                found += [each] if words[0].endswith(b"pcscd") and str(folder).encode() in b" ".join(words) else []
-        return found
-
-    assert len(running()) == 1
-    waiting.kill()
-    waiting.communicate()
-    until = time.monotonic() + 10
-    while running():
-        assert time.monotonic() < until
-        time.sleep(0.05)
-    shutil.rmtree(folder)
 
 
 def test_the_code_of_the_key_is_the_code_of_the_seed(mfa_kit: MfaKit, lab: Lab, user: str, card: Card) -> None:

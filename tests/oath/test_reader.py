@@ -1,6 +1,10 @@
 """The private pcscd: any number of them beside each other, and nothing of them on the machine, then or later."""
 
 import json
+import shutil
+import signal
+import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -72,3 +76,46 @@ def test_what_a_private_service_lacks_is_told(name: str, value: object, monkeypa
     with pytest.raises(DeviceFault) as caught:
         Readers().__enter__()
     assert ("root" if name == "euid" else "vsmartcard-vpcd") in caught.value.hint
+
+
+def home_of(socket: str) -> Path:
+    """Return the folder of a private pcscd, by its socket; it is the only thing of it on the disk."""
+    folder = Path(socket).parents[2]
+    assert folder.name.startswith("mfa-kit-pcsc-")
+    return folder
+
+
+@pytest.mark.slow
+def test_the_labs_card_is_a_command(mfa_kit: MfaKit) -> None:
+    """A child sees the key, and when it ends no reader and no pcscd is left."""
+    done = mfa_kit.process(
+        "lab", "card", "--", "sh", "-c", f"echo $PCSCLITE_CSOCK_NAME; exec {sys.executable} -m mfa_kit key list"
+    )
+    path, _, listed = done.out.partition("\n")
+    assert done.code == 0, done.err
+    assert "YubiKey 5A" in listed
+    assert not home_of(path).exists()
+    waiting = mfa_kit.start("lab", "card")
+    assert waiting.stdout
+    export = waiting.stdout.readline()
+    assert export.startswith("export PCSCLITE_CSOCK_NAME=")
+    waiting.send_signal(signal.SIGTERM)
+    waiting.communicate()
+    assert waiting.returncode == 0
+    assert not home_of(export.split("=")[1].strip()).exists()
+
+
+@pytest.mark.slow
+def test_a_lab_card_that_is_killed_leaves_no_pcscd(mfa_kit: MfaKit) -> None:
+    """The kernel ends it with its parent; it never was the system's."""
+    waiting = mfa_kit.start("lab", "card")
+    assert waiting.stdout
+    folder = home_of(waiting.stdout.readline().split("=")[1].strip())
+    assert ours(folder)
+    waiting.kill()
+    waiting.communicate()
+    until = time.monotonic() + 30
+    while ours(folder):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    shutil.rmtree(folder)

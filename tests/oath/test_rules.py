@@ -470,6 +470,7 @@ def test_a_session_that_polkit_refuses_is_told_of_polkit(mfa_kit: MfaKit) -> Non
         (0x80100066, "is mute", "unplug it"),
         (0x80100016, "was removed", "plug it in"),
         (0x80100069, "was removed", "plug it in"),
+        (0x8010000F, "was removed", "plug it in"),
         (0x80100001, "cannot reach the key", "unplug it"),
     ],
 )

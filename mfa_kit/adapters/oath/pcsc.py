@@ -33,8 +33,9 @@ SEND_REMAINING = {0xA5, 0xC0}
 RESETS = 5
 # pcsclite.h
 REFUSED, HELD, RESET, UNRESPONSIVE = 0x8010006A, 0x8010000B, 0x80100068, {0x80100066, 0x80100067}
-# A card that is there no more: no card, unknown reader, reader unavailable, removed, invalid handle; 0: half an answer.
-GONE = {0x8010000C, 0x80100009, 0x80100017, 0x80100069, 0x80100003, 0x80100016, 0x8010002F, 0}
+# A card that is there no more: no card, unknown reader, reader unavailable, removed, invalid handle; 0: half an answer;
+# one that was taken out and put in again has no protocol yet.
+GONE = {0x8010000C, 0x80100009, 0x80100017, 0x80100069, 0x80100003, 0x80100016, 0x8010002F, 0x8010000F, 0}
 # PC/SC part 3, 3.1.3.2.3: a contactless reader makes an ATR up, with this in the high half of its second octet.
 CONTACTLESS = 0x80
 REPLUG = "unplug it, plug it in again, and try again"
