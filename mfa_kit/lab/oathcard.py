@@ -73,6 +73,8 @@ class Quirks:
     adds_touch: bool = False
     overwrites: bool = False
     forgets: bool = False
+    keeps: bool = False
+    ignores_password: bool = False
     cannot_compute: int = 0
     wrong_codes: bool = False
     untouched: int = 0
@@ -261,6 +263,8 @@ class Card:
         return tlv(RESPONSE, hmac.digest(self.password, fields[CHALLENGE], "sha1"))
 
     def _set_code(self, fields: dict[int, bytes]) -> bytes:
+        if self.quirks.ignores_password:
+            return b""
         if not fields.get(KEY):
             self.password = None
             return b""
@@ -306,7 +310,9 @@ class Card:
         )
 
     def _delete(self, name: bytes) -> bytes:
-        del self.credentials[self._known(name)]
+        held = self.credentials.pop(self._known(name))
+        if self.quirks.keeps:
+            self.credentials[name] = held
         return b""
 
     def _rename(self, old: bytes, new: bytes) -> bytes:

@@ -1,6 +1,7 @@
 """The lab's card through pcscd, pyscard and yubikit: the standards' vectors, and judges that are not ours."""
 
 import base64
+import hmac
 import subprocess
 import time
 from collections.abc import Iterator
@@ -13,10 +14,32 @@ from yubikit.oath import HASH_ALGORITHM, OATH_TYPE, CredentialData, OathSession
 from mfa_kit import otp
 from mfa_kit.adapters.oath.keys import Keys
 from mfa_kit.adapters.oath.pcsc import Wire
-from mfa_kit.lab.oathcard import ATR_NFC, LIST, Card
-from mfa_kit.otp import Seed
+from mfa_kit.lab.apdu import NO_INSTRUCTION, SELECT, Pulled, tlv
+from mfa_kit.lab.oathcard import (
+    AID_MANAGEMENT,
+    AID_OATH,
+    ATR_NFC,
+    CALCULATE,
+    CALCULATE_ALL,
+    CHALLENGE,
+    DELETE,
+    LIST,
+    NAME,
+    PROPERTY,
+    PUT,
+    RENAME,
+    RESET,
+    RESPONSE,
+    SET_CODE,
+    VALIDATE,
+    WANTS_TOUCH,
+    Card,
+)
+from mfa_kit.lab.oathcard import KEY as KEY_TAG
+from mfa_kit.lab.server import Lab
+from mfa_kit.otp import Secret, Seed
 from tests import pcsc
-from tests.conftest import judge
+from tests.conftest import ACCOUNT, MfaKit, judge
 from tests.oath.conftest import only
 
 # RFC 4226, appendix D.
@@ -159,19 +182,92 @@ def test_the_card_asks_for_a_touch(card: Card) -> None:
         assert card.touches == 1
 
 
+def select(card: Card, aid: bytes = AID_OATH) -> None:
+    assert card.answer(bytes([0, SELECT, 4, 0, len(aid)]) + aid)[-2:] == b"\x90\0"
+
+
+def command(ins: int, data: bytes = b"", *, p2: int = 0) -> bytes:
+    return bytes([0, ins, 0, p2, len(data)]) + data
+
+
+@pytest.mark.usefixtures("card")
+def test_a_full_response_is_the_whole_hmac() -> None:
+    """CALCULATE and CALCULATE ALL without truncation; a counted code is not given to who asks for all."""
+    with session() as oath:
+        held = oath.put_credential(totp("full", HASH_ALGORITHM.SHA512, KEY[:64]))
+        counted = oath.put_credential(CredentialData("hotp", OATH_TYPE.HOTP, HASH_ALGORITHM.SHA1, KEY[:20]))
+        challenge = (1).to_bytes(8)
+        whole = hmac.digest(KEY[:64], challenge, "sha512")
+        assert oath.calculate(held.id, challenge) == whole
+        every = oath.protocol.send_apdu(0, CALCULATE_ALL, 0, 0, tlv(CHALLENGE, challenge))
+        assert tlv(RESPONSE, b"\x06" + whole) in every
+        assert oath.calculate_all(59)[counted] is None
+
+
+@pytest.mark.parametrize(
+    ("octets", "status"),
+    [
+        (command(0x7F), 0x6D00),
+        (bytes([0, RESET, 0, 0]), 0x6A80),
+        (command(VALIDATE, tlv(RESPONSE, bytes(20)) + tlv(CHALLENGE, bytes(8))), 0x6984),
+        (command(SET_CODE, tlv(KEY_TAG, bytes(17)) + tlv(CHALLENGE, bytes(8)) + tlv(RESPONSE, bytes(20))), 0x6984),
+        (command(PUT, tlv(NAME, b"n" * 65) + tlv(KEY_TAG, b"\x21\x06" + bytes(20))), 0x6A80),
+        (command(PUT, tlv(NAME, b"n") + tlv(KEY_TAG, b"\x2f\x06" + bytes(20))), 0x6A80),
+        (command(RENAME, tlv(NAME, b"one") + tlv(NAME, b"two")), 0x6984),
+        (command(DELETE, tlv(NAME, b"nobody")), 0x6984),
+    ],
+    ids=["unknown", "reset", "no password", "code", "name", "hash", "rename", "delete"],
+)
+def test_a_card_refuses_what_the_protocol_refuses(octets: bytes, status: int) -> None:
+    """With the status words of Yubico's page, each without a change."""
+    card = Card()
+    select(card)
+    for name in (b"one", b"two"):
+        card.answer(command(PUT, tlv(NAME, name) + tlv(KEY_TAG, b"\x21\x06" + bytes(20))))
+    before = dict(card.credentials)
+    assert card.answer(octets) == status.to_bytes(2)
+    assert card.credentials == before
+    assert card.password is None
+
+
+def test_a_card_without_a_serial_has_a_management_applet_all_the_same() -> None:
+    """Which knows no command of the other applet."""
+    card = Card(serial=None)
+    select(card, AID_MANAGEMENT)
+    assert card.answer(command(LIST)) == NO_INSTRUCTION.to_bytes(2)
+    pcsc.plug(card)
+    (key,), _ = Keys(say=print, password=lambda _: Secret("")).look()
+    assert (key.what, key.serial) == ("YubiKey 5A", None)
+
+
+def test_a_card_that_is_pulled_while_it_waits_for_a_touch_says_nothing() -> None:
+    """It is not there any more."""
+    card = Card(touch_delay=30)
+    select(card)
+    card.answer(command(PUT, tlv(NAME, b"n") + tlv(KEY_TAG, b"\x21\x06" + bytes(20)) + bytes([PROPERTY, WANTS_TOUCH])))
+    card.gone.set()
+    with pytest.raises(Pulled):
+        card.answer(command(CALCULATE, tlv(NAME, b"n") + tlv(CHALLENGE, bytes(8)), p2=1))
+
+
 @pytest.mark.slow
-def test_installed_ykman_lists_and_computes_what_we_wrote(card: Card, keys: Keys) -> None:
-    """On a reader whose name lets it."""
-    seed = Seed(bytes(range(40)))
-    with keys.open(only(keys)) as applet:
-        applet.put("AWS:alice@123456789012", seed, touch=False)
+def test_installed_ykman_lists_and_computes_what_was_enrolled(mfa_kit: MfaKit, lab: Lab, user: str, card: Card) -> None:
+    """On a reader whose name lets it, with a touch, by the label that the talk gave; oathtool computes the same."""
+    done = mfa_kit.run("enroll", user, "--with", "oath")
+    assert done.code == 0, done.err
+    label = f"AWS:{user}@{ACCOUNT}"
+    assert f"ykman oath accounts code --single {label}" in done.err
+
+    def told(program: str, *args: str) -> str:
+        return subprocess.run([judge(program), *args], capture_output=True, text=True, check=True).stdout.strip()
 
     def ykman(*args: str) -> str:
-        return subprocess.run(
-            [judge("ykman"), "--device", str(card.serial), *args], capture_output=True, text=True, check=True
-        ).stdout
+        return told("ykman", "--device", str(card.serial), "oath", "accounts", *args)
 
-    assert ykman("oath", "accounts", "list").split() == ["AWS:alice@123456789012"]
-    before = otp.step(time.time())
-    code = ykman("oath", "accounts", "code", "--single", "AWS:alice@123456789012").strip()
-    assert code in otp.codes(seed, range(before, otp.step(time.time()) + 1))
+    assert ykman("list").split() == [label]
+    before = int(time.time())
+    code = ykman("code", "--single", label)
+    assert card.touches == 3
+    secret = base64.b32encode(lab.seed(f"arn:aws:iam::{ACCOUNT}:mfa/{user}")).decode()
+    steps = range(before, int(time.time()) + otp.PERIOD, otp.PERIOD)
+    assert code in [told("oathtool", "--totp", "--base32", f"--now=@{at}", secret) for at in steps]

@@ -312,6 +312,56 @@ def test_a_password_is_set_asked_for_changed_and_cleared(mfa_kit: MfaKit, user: 
     assert process(mfa_kit, "key", "password", "set", "--password-stdin", told="\n")[0] == 2
 
 
+def test_a_password_that_is_not_as_it_is_said_to_be_is_told(mfa_kit: MfaKit) -> None:
+    """To change what there is not, to set what there is; and a key that takes a password and asks for none."""
+    card = Card(quirks=Quirks(ignores_password=True))
+    pcsc.plug(card)
+
+    def key(verb: str, *more: str, told: str = "one\ntwo\n") -> tuple[int, str]:
+        return process(mfa_kit, "key", "password", verb, "--password-stdin", *more, told=told)
+
+    assert "has no password\n  try: mfa-kit key password set" in key("change")[1]
+    assert "has no password" in key("clear", "--yes")[1]
+    code, said = key("set")
+    assert (code, "took a password, and asks for none" in said) == (3, True)
+    card.quirks.ignores_password = False
+    assert key("set")[0] == 0
+    code, said = key("set")
+    assert (code, "has a password\n  try: mfa-kit key password change" in said) == (2, True)
+    card.quirks.ignores_password = True
+    code, said = key("clear", "--yes")
+    assert (code, "still asks for its password" in said) == (3, True)
+
+
+def test_the_key_of_a_password_that_is_wrong_is_not_said_to_be_absent(mfa_kit: MfaKit, card: Card) -> None:
+    """Its FIDO applet, which it does not have, is no news."""
+    assert process(mfa_kit, "key", "password", "set", "--password-stdin", told="one\n")[0] == 0
+    assert card.password
+    code, said = process(mfa_kit, "key", "info", "--key", "12345678", "--password-stdin", told="two\n")
+    assert code == 3
+    assert "is not the OATH password" in said
+
+
+def test_without_the_extra_the_command_that_installs_it_is_told(
+    mfa_kit: MfaKit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Yubikit and pyscard are not there for everybody."""
+    monkeypatch.setitem(sys.modules, "mfa_kit.adapters.oath.keys", None)
+    done = mfa_kit.run("verify", "oath")
+    assert done.code == 2
+    assert "pip install 'mfa-kit[oath]'" in done.err
+
+
+def test_a_key_that_is_not_there_is_told_with_those_that_are(mfa_kit: MfaKit) -> None:
+    """And with what is wrong with other readers."""
+    pcsc.plug(Card(serial=1111), Blank())
+    done = mfa_kit.run("verify", "oath", "--key", "9999")
+    assert done.code == 3
+    assert "no key 9999 is plugged in" in done.err
+    assert "note: plugged in: YubiKey 5A 1111" in done.err
+    assert f"note: the card in {pcsc.reader(1)} has no OATH applet" in done.err
+
+
 def test_a_list_tells_what_each_key_says_of_itself(mfa_kit: MfaKit) -> None:
     """A serial or none, and how much room there is where the model is known."""
     pcsc.plug(Card(), Card(management=False))
@@ -489,6 +539,18 @@ def test_verify_user_states_how_far_it_proves(
     assert by_aws.code == 0, by_aws.out
     assert "AWS took the code" in by_aws.out
     assert "level: resync" in by_aws.out
+    too_soon = mfa_kit.run("verify", "user", user, "--resync")
+    assert too_soon.code == 1
+    assert "AWS did not take it" in too_soon.out
+    named = mfa_kit.run("verify", "user", user, "--key", "12345678")
+    assert named.code == 0
+    twin = Card(serial=2222)
+    twin.credentials = dict(card.credentials)
+    pcsc.plug(card, twin)
+    both = mfa_kit.run("verify", "user", user)
+    assert both.code == 2
+    assert f"2 keys hold {LABEL.format(user)}" in both.err
+    pcsc.plug(card)
     card.credentials[LABEL.format(f"{user}x").encode()] = card.credentials.pop(LABEL.format(user).encode())
     gone = mfa_kit.run("verify", "user", user)
     assert gone.code == 1

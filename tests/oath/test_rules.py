@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from mfa_kit.adapters.oath import pcsc as wire
 from mfa_kit.adapters.oath.card import OathCard, Way
 from mfa_kit.adapters.oath.keys import Keys
 from mfa_kit.errors import DeviceFault, UsageFault
-from mfa_kit.lab.oathcard import CALCULATE, CALCULATE_ALL, LIST, PUT, VALIDATE, Card, Quirks
+from mfa_kit.lab.oathcard import CALCULATE, CALCULATE_ALL, DELETE, LIST, PUT, VALIDATE, Card, Quirks
 from mfa_kit.lab.reader import Readers
 from mfa_kit.models import Entry, Intent, Kind, Reached
 from mfa_kit.otp import Created, KeyUri, Seed
@@ -117,6 +118,32 @@ def test_a_key_that_cannot_delete_is_told(seat: Make) -> None:
     assert LABEL in card.credentials
 
 
+def test_a_key_that_only_says_that_it_deleted_is_told(seat: Make) -> None:
+    """What is gone is looked for."""
+    card = plug(keeps=True)
+    carrier = seat()
+    enroll(carrier)
+    entry = Entry(run="20260101T000000Z-00000000", intent=carrier_intent(carrier), reached=Reached.CREATED)
+    with pytest.raises(DeviceFault, match="does not delete AWS:alice@123456789012"):
+        carrier.remove(entry)
+    assert LABEL in card.credentials
+
+
+@pytest.mark.parametrize(("ins", "touch"), [(CALCULATE_ALL, False), (PUT, False), (CALCULATE, True), (DELETE, False)])
+def test_a_refusal_that_nobody_knows_is_told_by_its_status(ins: int, touch: bool, seat: Make) -> None:
+    """At each command that is given more words for some."""
+    plug(refuses={ins: 0x6F00})
+    carrier = seat(touch=touch)
+
+    def come_and_go() -> None:
+        enroll(carrier)
+        entry = Entry(run="20260101T000000Z-00000000", intent=carrier_intent(carrier), reached=Reached.CREATED)
+        carrier.remove(entry)
+
+    with pytest.raises(DeviceFault, match="refused with status 6f00"):
+        come_and_go()
+
+
 def carrier_intent(carrier: OathCard) -> Intent:
     key = carrier._key  # noqa: SLF001 - the test knows what it chose
     assert key is not None
@@ -197,6 +224,42 @@ def test_a_dead_runs_key_is_found_in_another_reader(seat: Make, keys: Keys) -> N
     assert card.credentials == {}
     assert LABEL in twin.credentials
     assert len(keys.look()[0]) == 2
+
+
+def test_two_keys_of_one_identity_are_not_chosen_between(seat: Make) -> None:
+    """Neither is touched until only the right one is plugged in."""
+    card = Card(identity=b"copied!!")
+    pcsc.plug(card)
+    carrier = seat()
+    enroll(carrier)
+    twin = Card(identity=b"copied!!")
+    twin.credentials = dict(card.credentials)
+    pcsc.plug(card, twin)
+    entry = Entry(run="20260101T000000Z-00000000", intent=carrier_intent(carrier), reached=Reached.CREATED)
+    with pytest.raises(DeviceFault, match="2 keys may hold AWS:alice@123456789012"):
+        carrier.remove(entry)
+    assert LABEL in card.credentials
+    assert LABEL in twin.credentials
+
+
+def test_a_key_that_is_known_by_its_asset_label_alone_is_the_one_that_holds_the_label(keys: Keys) -> None:
+    """As it is for another desk, which has IAM's tags and no journal; two that hold it are not chosen between."""
+    card, other = Card(), Card(serial=2222)
+    pcsc.plug(card, other)
+    found = {key.serial: key for key in keys.look()[0]}
+    with keys.open(found["12345678"]) as applet:
+        applet.put(LABEL.decode(), SEED, touch=False)
+    intent = INTENT.on(hardware="desk-17")
+    entry = Entry(run="20260101T000000Z-00000000", intent=intent, reached=Reached.REVOKING)
+    carrier = OathCard(keys, None, way=Way(), now=lambda: 0.0, sleep=lambda _: None)
+    other.credentials = dict(card.credentials)
+    with pytest.raises(DeviceFault, match="2 keys may hold"):
+        carrier.remove(entry)
+    other.credentials.clear()
+    carrier.remove(entry)
+    assert card.credentials == {}
+    with pytest.raises(DeviceFault, match="is on desk-17, which is not plugged in"):
+        carrier.remove(entry)
 
 
 # 4. Ask the device, believe the behavior.
@@ -442,6 +505,29 @@ def test_a_program_that_resets_the_key_when_it_is_done_is_no_hindrance(
     monkeypatch.setattr(scard, "SCardBeginTransaction", begin_after_a_reset)
     assert len(keys.look()[0]) == 1
     assert resets == [scard.SCARD_S_SUCCESS]
+
+
+def test_programs_that_reset_the_key_again_and_again_are_told_of(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not tried for ever."""
+    plug()
+    monkeypatch.setattr(scard, "SCardBeginTransaction", lambda _: 0x80100068)
+    found, (wrong,) = keys.look()
+    assert found == []
+    assert "another program reset the key" in str(wrong)
+
+
+def test_a_service_that_does_not_answer_costs_seconds(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list says so; a watch sees no reader."""
+    pcsc.shared()
+    mute = threading.Event()
+    monkeypatch.setattr(wire, "COMMAND", 0.1)
+    monkeypatch.setattr(wire, "pcsc_readers", mute.wait)
+    monkeypatch.setattr(scard, "SCardListReaders", lambda *_: mute.wait())
+    with pytest.raises(DeviceFault, match="service does not answer") as caught:
+        keys.look()
+    assert "systemctl restart pcscd" in caught.value.hint
+    assert wire.state() == []
+    mute.set()
 
 
 def test_without_a_service_the_error_says_how_to_get_one(mfa_kit: MfaKit, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ YKOATH: https://docs.yubico.com/yesdk/users-manual/application-oath/oath-protoco
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from yubikit.core import YUBIKEY, Tlv
+from yubikit.core import Tlv
 from yubikit.core.smartcard import SW, ApduError
 from yubikit.management import DeviceInfo, ManagementSession
 from yubikit.oath import (
@@ -72,7 +72,7 @@ class Applet:
             reader=reader,
             where=clean(reader),
             identity=self.identity,
-            what=clean(_name(info, reader)) if info else clean(reader),
+            what=clean(get_name(info, None) if info else reader),
             serial=str(info.serial) if info and info.serial else None,
             firmware=str(version) if version else None,
             transport=str(self.wire.transport).lower(),
@@ -248,10 +248,3 @@ def device_info(wire: Wire) -> DeviceInfo | None:
         return ManagementSession(wire).read_device_info()
     except NONSENSE:
         return None
-
-
-def _name(info: DeviceInfo, reader: str) -> str:
-    try:
-        return get_name(info, YUBIKEY.NEO if info.version[0] == 3 else YUBIKEY.YK4)  # noqa: PLR2004 - NEO's firmware
-    except NONSENSE:
-        return reader
