@@ -66,8 +66,14 @@ def serve(**wish: Any) -> None:
     show_default=True,
     help="Name of a reader.",
 )
-@click.option("--serial", type=int, default=12345678, show_default=True, help="Serial number of the first key.")
-@click.option("--touch-delay", type=click.FloatRange(0), default=1, show_default=True, help="Seconds to a touch.")
+@click.option(
+    "--serial",
+    type=click.IntRange(1, 2**32 - 1000),
+    default=12345678,
+    show_default=True,
+    help="Serial number of the first key.",
+)
+@click.option("--touch-delay", type=click.FloatRange(0, 600), default=1, show_default=True, help="Seconds to a touch.")
 @click.option(
     "--box",
     type=click.IntRange(0, 99),

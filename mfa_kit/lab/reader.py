@@ -23,7 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-from mfa_kit.errors import DeviceFault
+from mfa_kit.errors import DeviceFault, UsageFault
 from mfa_kit.lab.apdu import Pulled
 
 DRIVER = Path("/usr/lib/pcsc/drivers/serial/libifdvpcd.so")
@@ -34,9 +34,11 @@ PORT = 0x8C7B
 CLONE_NEWNET = 0x40000000
 SIOCSIFFLAGS, IFF_UP = 0x8914, 1
 POWER_ON, GET_ATR = 1, 4
+# pcsclite.h, MAX_READERNAME and PCSCLITE_MAX_READERS_CONTEXTS; a reader here has two slots, told apart by " 00 00".
+LONGEST_NAME, MOST = 120, 8
 START, TICK = 10.0, 0.05
-# Seconds until the driver looks at a card, twice what pcscd's polling takes, and how often it is put in.
-NOTICED, INSERTS = 0.9, 5
+# Seconds until the driver looks at a card, twice what pcscd's polling takes.
+NOTICED = 0.9
 YUBIKEY = "Yubico YubiKey OTP+FIDO+CCID"
 # The folder is entered first, for it may be in what is hidden then.
 INSIDE = """
@@ -80,6 +82,7 @@ class Readers:
 
     def __enter__(self) -> Self:
         _can_start()
+        _can_be(self.names)
         self.folder = Path(tempfile.mkdtemp(prefix="mfa-kit-pcsc-"))
         try:
             self._start()
@@ -137,7 +140,8 @@ class Readers:
         """Put a card in, and return when pcscd has powered it, within half a second."""
         # A driver whose card was pulled in the middle of an exchange may lose the next one: it is put in again. Not so
         # one that it looks at, for pcscd may be powering it now.
-        for _ in range(INSERTS):
+        last = time.monotonic() + START
+        while time.monotonic() < last:
             card.powered.clear()
             seat = self._connect(card, reader)
             until = time.monotonic() + NOTICED
@@ -145,6 +149,7 @@ class Readers:
                 if card.powered.wait(TICK):
                     return
             self.remove(reader)
+            time.sleep(TICK)
         raise DeviceFault("the virtual reader takes no card", "see whether pcscd still runs")
 
     def _connect(self, card: Card, reader: int) -> Seat:
@@ -153,12 +158,13 @@ class Readers:
         there = threading.Event()
 
         def live() -> None:
-            try:
-                seat.wire = _connected(self.process.pid, PORT + 2 * reader)
-            finally:
-                there.set()
-            with seat.wire, suppress(OSError, Pulled):
-                _serve(seat, seat.wire)
+            with suppress(OSError, Pulled):
+                try:
+                    seat.wire = _connected(self.process.pid, PORT + 2 * reader)
+                finally:
+                    there.set()
+                with seat.wire:
+                    _serve(seat, seat.wire)
 
         seat.thread = threading.Thread(target=live, daemon=True, name=f"card in reader {reader}")
         seat.thread.start()
@@ -214,6 +220,17 @@ def _can_start() -> None:
             "apt-get install --no-install-recommends pcscd vsmartcard-vpcd, then rm /etc/reader.conf.d/vpcd, "
             "for that reader listens on all addresses",
         )
+
+
+def _can_be(names: Sequence[str]) -> None:
+    """Raise UsageFault for names of readers that pcscd does not take; it has places for 16 slots."""
+    for name in names:
+        if not 0 < len(name.encode()) <= LONGEST_NAME or '"' in name or not name.strip() or "\n" in name:
+            raise UsageFault(
+                f"a reader cannot be called {name!r}", f"use 1 to {LONGEST_NAME} letters, without quotation marks"
+            )
+    if not 0 < len(names) <= MOST:
+        raise UsageFault(f"there cannot be {len(names)} readers", f"name 1 to {MOST}")
 
 
 def _connected(process: int, port: int) -> socket.socket:

@@ -1,5 +1,6 @@
 """The commands around OATH keys, over real PC/SC: from the enrollment to the revoke, and what else a key is asked."""
 
+import io
 import json
 import signal
 import subprocess
@@ -470,17 +471,41 @@ def test_aws_judges_the_callers_own_key(mfa_kit: MfaKit, monkeypatch: pytest.Mon
         assert mfa_kit.run("verify", "user", "@me").code == 1
 
 
+def at_a_terminal(mfa_kit: MfaKit, *words: str) -> "pexpect.spawn[str]":
+    return pexpect.spawn(
+        sys.executable,
+        ["-m", "mfa_kit", *words],
+        env={**bare(), **mfa_kit.env, **pcsc.shared().env, "MFA_KIT_HOME": str(mfa_kit.home), "TERM": "xterm"},
+        encoding="utf-8",
+        timeout=60,
+    )
+
+
+def test_a_password_is_asked_at_the_terminal_and_not_shown(mfa_kit: MfaKit, card: Card) -> None:
+    """Twice for a new one, once to use the key."""
+    shown = io.StringIO()
+    for words, prompts in (
+        (("key", "password", "set"), ("new OATH password of YubiKey 5A 12345678: ", "the same again: ")),
+        (("key", "info"), ("OATH password of YubiKey 5A 12345678: ",)),
+    ):
+        child = at_a_terminal(mfa_kit, *words)
+        child.logfile_read = shown
+        for prompt in prompts:
+            child.expect(prompt)
+            child.sendline("not-for-eyes")
+        child.expect(pexpect.EOF)
+        child.close()
+        assert child.exitstatus == 0, shown.getvalue()
+    assert card.password
+    assert "oath identity" in shown.getvalue()
+    assert "not-for-eyes" not in shown.getvalue()
+
+
 def test_a_key_is_chosen_at_the_terminal(mfa_kit: MfaKit, lab: Lab, user: str) -> None:
     """From a numbered list."""
     first, second = Card(serial=1111), Card(serial=2222)
     pcsc.plug(first, second)
-    child = pexpect.spawn(
-        sys.executable,
-        ["-m", "mfa_kit", "enroll", user, "--with", "oath", "--no-touch"],
-        env={**bare(), **mfa_kit.env, **pcsc.shared().env, "MFA_KIT_HOME": str(mfa_kit.home), "TERM": "xterm"},
-        encoding="utf-8",
-        timeout=20,
-    )
+    child = at_a_terminal(mfa_kit, "enroll", user, "--with", "oath", "--no-touch")
     number = child.expect(["1  YubiKey 5A 2222", "2  YubiKey 5A 2222"]) + 1
     child.expect("which one, 1 to 2: ")
     child.sendline(str(number))

@@ -3,6 +3,7 @@
 import json
 import shutil
 import signal
+import socket
 import sys
 import time
 from contextlib import suppress
@@ -63,6 +64,25 @@ def test_a_service_that_does_not_start_says_why_and_leaves_nothing(monkeypatch: 
         pass
     assert "SYS_ADMIN" in caught.value.hint
     assert not readers.folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [(['a"b'], "cannot be called"), ([""], "cannot be called"), (["x" * 121], "121"), (["r"] * 9, "9 readers")],
+)
+def test_readers_that_pcscd_does_not_take_are_refused(names: list[str], said: str, mfa_kit: MfaKit) -> None:
+    """Before it is started; 121 letters are told in full."""
+    done = mfa_kit.run("lab", "card", *(word for name in names for word in ("--reader", name)), "--", "true")
+    assert done.code == 2
+    assert said.replace("121", "x" * 121) in done.err
+
+
+def test_a_reader_that_takes_no_card_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody listens for one."""
+    monkeypatch.setattr(reader, "START", 0.2)
+    monkeypatch.setattr(reader, "_connected", lambda *_: socket.create_connection(("127.0.0.1", 1)))
+    with pytest.raises(DeviceFault, match="takes no card"):
+        pcsc.shared().insert(Card(), 3)
 
 
 @pytest.mark.parametrize(("name", "value"), [("euid", 1000), ("driver", "/no/such/driver.so")])

@@ -534,7 +534,7 @@ def test_without_a_service_the_error_says_how_to_get_one(mfa_kit: MfaKit, tmp_pa
     """PC/SC's own words, and the two commands."""
     done = mfa_kit.process("key", "list", env={"PCSCLITE_CSOCK_NAME": str(tmp_path / "none")})
     assert done.code == 3
-    assert "there is no smart card service" in done.err
+    assert done.err.count("there is no smart card service: Service not available\n") == 1
     assert "apt install pcscd" in done.err
 
 

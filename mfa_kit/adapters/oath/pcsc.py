@@ -163,7 +163,12 @@ def _pcsc(name: str, status: int) -> DeviceFault:
         return DeviceFault(f"another program reset the key in {name}", f"close it, and try again{_holders()}")
     if status in UNRESPONSIVE:
         return DeviceFault(f"the card in {name} is mute", REPLUG)
-    return DeviceFault(f"PC/SC cannot reach the key in {name}: {scard.SCardGetErrorMessage(status)}", REPLUG)
+    return DeviceFault(f"PC/SC cannot reach the key in {name}: {_message(status)}", REPLUG)
+
+
+def _message(status: int) -> str:
+    """PC/SC's own words for a status."""
+    return str(scard.SCardGetErrorMessage(status)).rstrip(".")
 
 
 def _holders() -> str:
@@ -220,7 +225,7 @@ def readers() -> list[str]:
                 "allow org.debian.pcsc-lite.access_pcsc; docs/oath-keys.md has the rule",
             ) from None
         raise DeviceFault(
-            f"there is no smart card service: {scard.SCardGetErrorMessage(error.hresult)}",
+            f"there is no smart card service: {_message(error.hresult)}",
             "install and start it: sudo apt install pcscd && sudo systemctl start pcscd.socket",
         ) from None
     finally:

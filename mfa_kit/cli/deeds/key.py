@@ -70,12 +70,13 @@ def list_(*, watch: bool) -> None:
     output = flags.common().output
     rows, wrong = _found()
     shown = [_told(row) for row in rows] if output == "table" else rows
-    _complain(wrong)
     if not watch:
+        _complain(wrong if rows else wrong[1:])
         report.many("key-list", shown, output=output, empty="no keys")
         if wrong and not rows:
             raise wrong[0]
         return
+    _complain(wrong)
     for row in rows:
         report.one("key-watch", {"event": "there", **row}, output="jsonl" if output == "json" else output)
     _watch(rows, output=output)
