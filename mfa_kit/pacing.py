@@ -26,6 +26,8 @@ GAIN = 0.5
 CUT = 0.8
 # Seconds without an accepted call after which a throttled rollout ends.
 GIVE_UP = 600.0
+# Seconds in which no call was begun, after which nobody was waiting for one.
+IDLE = 60.0
 # Seconds between looks whether the credentials work again.
 SIGNED_OUT = 5.0
 
@@ -95,6 +97,7 @@ class Pace:
         self._clock, self._sleep, self._progress, self._renew = clock, sleep, progress, renew
         self._lock, self._signing_in = threading.Lock(), threading.Lock()
         self._slot = self._grew = self._cut = self._accepted = self._signed_in = clock()
+        self._asked = self._slot
         self._found = self._stopped = self._ever = False
         self.rate = FIRST_RATE
         self.paused = False
@@ -104,6 +107,7 @@ class Pace:
 
     def __call__(self, act: Callable[[], T]) -> T:
         busy = iter(BUSY)
+        self._begin()
         while True:
             waited = self._wait()
             began = self._clock()
@@ -121,6 +125,14 @@ class Pace:
             else:
                 self._grow(waited=waited)
                 return done
+
+    def _begin(self) -> None:
+        """Count anew how long nothing was accepted, where nothing was asked: at a desk people take their time."""
+        with self._lock:
+            now = self._clock()
+            if now - self._asked > IDLE:
+                self._accepted = now
+            self._asked = now
 
     def _wait(self) -> bool:
         """Wait for the next slot; whether there was anything to wait for."""

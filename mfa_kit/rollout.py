@@ -143,7 +143,7 @@ def apply(plan: Plan, *, desk: Desk, run: str, way: Way, staged: bool = False) -
     unsettled = _settled(plan, desk=desk)
     ours = {entry.intent.serial: entry for entry in desk.journal.made(plan.account)}
     holders = way.held()
-    has = held(holders)
+    has = _keys(ours.values()) | held(holders)
     todo: list[Step] = []
     enabled = _left_enabled(ours.values(), desk=desk)
     for step in plan.steps:
@@ -189,6 +189,15 @@ def _left_enabled(entries: Iterable[Entry], *, desk: Desk) -> list[Entry]:
     found = [entry for entry in entries if entry.reached is Reached.ENABLED]
     living = {run for run in {entry.run for entry in found} if desk.journal.lives(run)}
     return [entry for entry in found if entry.run not in living]
+
+
+def _keys(entries: Iterable[Entry]) -> dict[str, tuple[str, ...]]:
+    """Return the security keys and tokens that this desk gave away: no listing of the whole account has them."""
+    return {
+        entry.intent.user: (entry.intent.serial,)
+        for entry in entries
+        if Kind.of(entry.intent.serial) is not Kind.VIRTUAL and entry.reached in STANDS
+    }
 
 
 def _already(step: Step, plan: Plan, has: tuple[str, ...], ours: Mapping[str, Entry], *, desk: Desk) -> Result | None:

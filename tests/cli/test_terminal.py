@@ -113,6 +113,16 @@ def test_a_number_of_the_list_is_chosen(sat: Sat) -> None:
     assert sat.terminal.choose("one", ["a", "b"], instead="-x") == 1
 
 
+def test_a_line_is_read_unless_something_comes_before(sat: Sat, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes is looked for again and again; a line that was begun is dropped then."""
+    monkeypatch.setattr(terminal, "LOOK", 0.01)
+    sat.type(" s \n")
+    assert sat.terminal.ask_unless("a key", lambda: None, instead="-x") == "s"
+    looks = iter([None, None, "a key"])
+    os.write(sat.ours, b"half")
+    assert sat.terminal.ask_unless("a key", lambda: next(looks), instead="-x") == "a key"
+
+
 def test_three_answers_that_are_none_are_no_choice(sat: Sat) -> None:
     """Nothing is guessed."""
     sat.type("0\n", "3\n", "\n")

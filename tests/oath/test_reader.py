@@ -4,6 +4,7 @@ import json
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import time
 from contextlib import suppress
@@ -123,6 +124,35 @@ def test_the_labs_card_is_a_command(mfa_kit: MfaKit) -> None:
     waiting.communicate()
     assert waiting.returncode == 0
     assert not home_of(export.split("=")[1].strip()).exists()
+
+
+@pytest.mark.slow
+def test_a_box_of_the_labs_cards_is_worked_by_hand(mfa_kit: MfaKit) -> None:
+    """A number puts a key in, and again pulls it out; what is none is told, and so is that no reader is free."""
+    box = mfa_kit.start("lab", "card", "--box", "2", "--serial", "7", stdin=subprocess.PIPE)
+    assert box.stdout
+    assert box.stdin
+    assert box.stderr
+    env = dict([box.stdout.readline().strip().removeprefix("export ").split("=")])
+    said = [box.stderr.readline()]
+    for line in ("1", "2", "1", "2", "9", "x"):
+        box.stdin.write(f"{line}\n")
+        box.stdin.flush()
+        said.append(box.stderr.readline())
+    assert [line.strip() for line in said[1:]] == [
+        "key 1 is in, serial 7",
+        "no reader is free: pull one out",
+        "key 1 is out",
+        "key 2 is in, serial 8",
+        "type a number from 1 to 2",
+        "type a number from 1 to 2",
+    ]
+    listed = mfa_kit.process("key", "list", "--output", "json", env=env)
+    assert [row["serial"] for row in json.loads(listed.out)["rows"]] == ["8"]
+    box.send_signal(signal.SIGINT)
+    box.communicate()
+    assert box.returncode == 0
+    assert mfa_kit.run("lab", "card", "--box", "2", "--", "true").code == 2
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
 """A person at a bench, as the command line meets him in its own process: what he does at each call of a row."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 from unittest import mock
@@ -10,19 +10,17 @@ from mfa_kit.cli import terminal
 from tests.tokens.person import Person
 
 T = TypeVar("T")
-Act = Callable[[], Iterable[object]]
+# Moves, each of which is seen before the next.
+Act = Sequence[Callable[[], object]]
 # Seconds until what was done is seen.
 SEEN = 20.0
 
 
 class AtBench(Person):
-    """Does a thing at each prompt, in order: types a line, or moves keys and waits until that is noticed.
+    """Does a thing at each prompt, in order: types a line, or moves keys and waits until that is noticed."""
 
-    Each move is seen before the next.
-    """
-
-    def __init__(self, *acts: "str | Act") -> None:
-        super().__init__(())
+    def __init__(self, *acts: "str | Act", codes: Iterable[str] = ()) -> None:
+        super().__init__(codes)
         self._acts = iter(acts)
 
     def ask_unless(self, prompt: str, comes: Callable[[], T | None], *, instead: str) -> T | str:
@@ -30,8 +28,11 @@ class AtBench(Person):
         act = next(self._acts)
         if isinstance(act, str):
             return act
-        for _ in act():
+        *moves, last = act
+        for move in moves:
+            move()
             comes()
+        last()
         until = time.monotonic() + SEEN
         while time.monotonic() < until:
             if (came := comes()) is not None:

@@ -1,10 +1,11 @@
 """The bench: keys that are put in and pulled out of real PC/SC, one user after the other, and every mistake."""
 
+import base64
 import csv
 import json
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from mfa_kit.adapters.ledger import Ledger
+from mfa_kit.lab.devices import Display
 from mfa_kit.lab.oathcard import CALCULATE, PUT, Card
 from mfa_kit.lab.server import Lab
 from mfa_kit.models import Reached
@@ -52,23 +54,21 @@ def keys(*serials: int) -> list[Card]:
 def put(*cards: Card | None, first: Callable[[], object] = lambda: None) -> Act:
     """Have these in the readers, after all others are out and something else was done."""
 
-    def act() -> Iterator[None]:
-        pcsc.plug()
-        yield
+    def last() -> None:
         first()
         pcsc.plug(*cards)
 
-    return act
+    return pcsc.plug, last
 
 
 def have(*cards: Card) -> Act:
     """Have these in the readers."""
-    return lambda: [pcsc.plug(*cards)][:0]
+    return (partial(pcsc.plug, *cards),)
 
 
-def bench(rollout: Rollout, *acts: str | Act, more: tuple[str | Path, ...] = ()) -> Result:
+def bench(rollout: Rollout, *acts: str | Act, codes: Iterable[str] = (), more: tuple[str | Path, ...] = ()) -> Result:
     """Work through the plan as these acts say."""
-    person = AtBench(*acts)
+    person = AtBench(*acts, codes=codes)
     with person.there():
         done = rollout.desk.run("rollout", "bench", rollout.file, "--no-touch", *more)
     return Result(done.code, done.out, "\n".join([done.err, *person.asked, *person.told]))
@@ -232,7 +232,7 @@ def test_what_was_in_before_is_left_alone_until_somebody_says_so(rollout: Rollou
         "",
         have(own, two),
         "",
-        lambda: (pcsc.plug(*each) for each in ((own,), (own, three))),
+        (*have(own), *have(own, three)),
     )
     assert done.code == 0, done.err
     assert "YubiKey 5A 1001 is plugged in already and is left alone" in done.err
@@ -304,7 +304,7 @@ def test_ctrl_c_gives_up_a_row_and_the_next_one_all(
     (user,), (card,) = people(1), keys(1001)
     rollout.plan(f"{user},oath", columns=KEYS)
 
-    def stop() -> list[object]:
+    def stop() -> None:
         raise KeyboardInterrupt
 
     real = card.answer
@@ -315,12 +315,29 @@ def test_ctrl_c_gives_up_a_row_and_the_next_one_all(
         return real(message)
 
     monkeypatch.setattr(card, "answer", touched)
-    done = bench(rollout, put(card), stop)
+    done = bench(rollout, put(card), [stop])
     assert done.code == 130
     assert f"{user}: interrupted" in done.err
     assert outcomes(rollout) == {user: "not started"}
     assert card.credentials == {}
     assert serial_of(user) not in lab.serials()
+    nothing_is_half_made(rollout)
+
+
+def test_a_token_is_read_for_its_user_and_for_no_other(rollout: Rollout, people: People, lab: Lab) -> None:
+    """By the serial in the roster; a second row with the same one fails, and apply knows of the first."""
+    users, display = people(2), Display(base64.b32encode(bytes(range(20))).decode())
+    lab.add_token("GAHT55500001", display.secret)
+    rollout.plan(*[f"{user},hardware-totp,GAHT55500001" for user in users], columns="user,kind,serial")
+    read = (display.shows(lab.account.now() - wait) for wait in (30, 0))
+    done = bench(rollout, "", "", "s", "q", codes=read)
+    assert done.code == 1
+    assert f"take token GAHT55500001 for {users[1]}, and press Enter (2 of 2)" in done.err
+    assert f"token GAHT55500001 is {users[0]}'s" in done.err
+    assert lab.assigned("GAHT55500001") == users[0]
+    assert outcomes(rollout) == {users[0]: "enrolled", users[1]: "failed"}
+    rollout.apply()
+    assert outcomes(rollout) == {users[0]: "enrolled", users[1]: "waiting"}
     nothing_is_half_made(rollout)
 
 

@@ -36,7 +36,10 @@ NOTHING: dict[str, Any] = {name: None for kind in KINDS.values() for name in kin
 
 @dataclass(slots=True, kw_only=True)
 class Sitting:
-    """One person working through a queue. `own` are the options of the kinds; `why` says it of rows that are left."""
+    """One person working through a queue. `own` are the options of the kinds; `why` says it of rows that are left.
+
+    `lacking`: IAM does not tell of some key what a policy asks for.
+    """
 
     plan: Plan
     queue: Queue
@@ -49,6 +52,7 @@ class Sitting:
     runs: Runs
     watches: dict[Kind, Watch | None] = field(default_factory=dict)
     why: dict[str, str] = field(default_factory=dict)
+    lacking: bool = False
 
     def work(self) -> None:
         """Call a row after the other, until none is left or the person has had enough."""
@@ -144,6 +148,7 @@ class Sitting:
         else:
             if isinstance(outcome, Enrolled):
                 lacks = "; ".join(outcome.registered.missing) if outcome.registered else ""
+                self.lacking = self.lacking or bool(lacks)
                 entry = Entry(run=outcome.run, intent=outcome.intent, backup=outcome.backup)
                 self._ended(Result.stands(entry, reason=lacks))
             else:
@@ -194,7 +199,10 @@ def bench(
     expected: str | None,
     results: Path | None,
 ) -> int:
-    """Work through the rows of a plan that are made at a desk; write the results, whatever ends it."""
+    """Work through the rows of a plan that are made at a desk; write the results, whatever ends it.
+
+    Return the exit code.
+    """
     common = flags.common()
     made, digest = kit.plan(plan, expected=expected)
     steps = rules.rows(made, {How(kind) for kind in kinds}, _users(made, only))
@@ -250,7 +258,7 @@ def bench(
             run = sitting.runs.ids[0] if sitting.runs.ids else None
             write_results(made, before | tally.results, folder, run=run)
             tally.show(run=run, results=str(folder))
-        return ended(tally, total=len(steps))
+        return ended(tally, total=len(steps)) or int(sitting.lacking)
 
 
 def _users(made: Plan, only: str | None) -> set[str]:

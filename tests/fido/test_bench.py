@@ -1,0 +1,163 @@
+"""A bench of security keys: each is verified and registered for its user, and no key goes to two."""
+
+import csv
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mfa_kit import console
+from mfa_kit.cli.kit import console as kit
+from mfa_kit.lab.maker import Maker
+from mfa_kit.lab.securitykey import Conduct, SecurityKey, lab_key
+from mfa_kit.lab.server import Lab
+from mfa_kit.models import Intent
+from tests.conftest import Result
+from tests.fido.conftest import Bus, Desk, Published
+from tests.rollout.person import Act, AtBench
+
+pytestmark = pytest.mark.slow
+Insert = Callable[..., Act]
+Bench = Callable[..., Result]
+
+
+@pytest.fixture
+def insert(bus: Bus) -> Insert:
+    """Put one key in, after the other is out."""
+
+    def act(key: SecurityKey, **how: str) -> Act:
+        def out() -> None:
+            for slot in bus.slots.values():
+                slot.pull()
+            bus.slots.clear()
+
+        return out, partial(bus.plug, key, **how)
+
+    return act
+
+
+@pytest.fixture
+def registered(at_lab: Lab, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Register a key as soon as it was said what to click, and note for whom."""
+    users: list[str] = []
+    real = kit._page  # noqa: SLF001 - the moment when a person has read what to click
+    monkeypatch.setattr(console, "PACE", 0.05)
+
+    def page(carrier: Any, intent: Intent) -> object:
+        users.append(intent.user)
+        at_lab.register_fido(intent.user, intent.name)
+        return real(carrier, intent)
+
+    monkeypatch.setattr(kit, "_page", page)
+    return users
+
+
+@pytest.fixture
+def people(users: Callable[[], str]) -> list[str]:
+    return [users(), users()]
+
+
+@pytest.fixture
+def bench(desk: Desk, published: Published, people: list[str], tmp_path: Path) -> Bench:
+    """Work through a plan of these people as the acts say."""
+    roster = tmp_path / "roster.csv"
+    roster.write_text("\n".join(["user,kind", *(f"{user},fido2" for user in people)]) + "\n")
+
+    def work(*acts: str | Act, more: tuple[str | Path, ...] = ()) -> Result:
+        plan = tmp_path / "plan.json"
+        if not plan.exists():
+            assert desk.run("rollout", "plan", roster, "-o", plan).code == 0
+        person = AtBench(*acts)
+        with person.there():
+            done = desk.run("rollout", "bench", plan, "--timeout", "20", *published.options, *more)
+        return Result(done.code, done.out, "\n".join([done.err, *person.asked, *person.told]))
+
+    return work
+
+
+def outcomes(folder: Path) -> list[str]:
+    with (folder / "plan-results" / "results.csv").open() as file:
+        return [row["outcome"] for row in csv.DictReader(file)]
+
+
+def test_each_user_gets_a_genuine_key_and_none_gets_anothers(
+    bench: Bench, insert: Insert, maker: Maker, people: list[str], registered: list[str], desk: Desk, tmp_path: Path
+) -> None:
+    """Keys without a serial are known by what they signed; status and apply know what was done."""
+    one, two = lab_key(maker), lab_key(maker)
+    done = bench(insert(one), insert(one), insert(two))
+    assert done.code == 0, done.err
+    assert registered == people
+    assert "this very key was given to another user before" in done.err
+    assert done.err.count("leave it in") == 3
+    plan = tmp_path / "plan.json"
+    found = json.loads(desk.run("rollout", "status", plan, "--output", "json").out)["rows"]
+    assert [(row["outcome"], row["reason"][:6]) for row in found] == [("enrolled", "by run")] * 2
+    assert "2 of 2 are done already" in bench().err
+    assert outcomes(tmp_path) == ["enrolled"] * 2
+
+
+def test_a_key_that_is_refused_is_followed_by_another(
+    bench: Bench, insert: Insert, maker: Maker, people: list[str], registered: list[str]
+) -> None:
+    """The row stays, and nothing is said of the console before."""
+    bad, good = lab_key(maker, conduct=Conduct(attestation="self")), lab_key(maker)
+    done = bench(insert(bad), insert(good), more=("--only", people[0]))
+    assert done.code == 0, done.err
+    assert "the key is refused: genuine:" in done.err
+    assert "remove it, and insert it again or another" in done.err
+    assert registered == people[:1]
+
+
+def test_a_key_with_a_serial_is_known_the_next_day(
+    bench: Bench, insert: Insert, maker: Maker, people: list[str], registered: list[str]
+) -> None:
+    """By the journal."""
+    done = bench(insert(lab_key(maker), serial="KEY-7"), "q")
+    assert done.code == 1
+    done = bench(insert(lab_key(maker), serial="KEY-7"), insert(lab_key(maker), serial="KEY-8"))
+    assert done.code == 0, done.err
+    assert f"KEY-7 is not free: {people[0]} has it, by run" in done.err
+    assert registered == people
+
+
+def test_keys_that_are_elsewhere_are_registered_all_the_same(
+    bench: Bench, people: list[str], registered: list[str], tmp_path: Path
+) -> None:
+    """With the check left out nothing is put in; what IAM does not tell is the row's reason."""
+    policy = tmp_path / "policy.toml"
+    policy.write_text("fips = 2\n")
+    done = bench("", "", more=("--skip-key-check", "--require", policy, "--output", "json"))
+    assert done.code == 1, done.err
+    assert registered == people
+    rows = json.loads(done.out)["rows"]
+    assert [row["outcome"] for row in rows] == ["enrolled"] * 2
+    assert all("FIPS" in row["reason"] for row in rows)
+
+
+def test_a_wait_for_the_console_can_be_given_up(
+    bench: Bench,
+    insert: Insert,
+    maker: Maker,
+    people: list[str],
+    registered: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """The row is called again, and can be skipped; its key is nobody's, and good for the next."""
+    key, real = lab_key(maker), kit._page  # noqa: SLF001 - as above
+
+    def page(carrier: Any, intent: Intent) -> object:
+        if intent.user == people[0]:
+            raise KeyboardInterrupt
+        return real(carrier, intent)
+
+    monkeypatch.setattr(kit, "_page", page)
+    done = bench(insert(key), "s", insert(key), "")
+    assert done.code == 1
+    assert f"{people[0]}: interrupted" in done.err
+    assert registered == people[1:]
+    assert outcomes(tmp_path) == ["not started", "enrolled"]

@@ -1,0 +1,319 @@
+"""The rules of a queue at a desk, by themselves: what is called next, what counts as put in, whose a key is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+
+from mfa_kit.bench import Holders, Queue, Runs, Said, Thing, Watch, rows
+from mfa_kit.errors import DeviceFault, MfaKitError, NoSuchEntity, Throttled
+from mfa_kit.models import CARD_TAG, USER_TAG, Device, Entry, Intent, Kind, Reached
+from mfa_kit.pacing import GIVE_UP, IDLE, Pace
+from mfa_kit.plan import Action, Plan, Step
+from mfa_kit.ports import Desk
+from mfa_kit.rollout import End, Result
+from mfa_kit.roster import How, Row
+
+ACCOUNT = "123456789012"
+
+
+def key(number: int, *labels: str, serial: str | None = None) -> Thing:
+    return Thing(identity=f"id{number}", serial=serial, told=f"key {number}", where="reader", labels=labels)
+
+
+def intent(user: str, **more: Any) -> Intent:
+    return Intent(account=ACCOUNT, partition="aws", user=user, name=user, kind=Kind.OATH, **more)
+
+
+def step(user: str, kind: How, action: Action = Action.BENCH, **more: Any) -> Step:
+    return Step(row=Row(user=user, kind=kind), action=action, **more)
+
+
+def test_the_rows_are_those_that_apply_leaves_or_of_the_kinds_that_are_asked_for() -> None:
+    """In the plan's order; who has a device, waits, or is blocked for good is none."""
+    steps = [
+        step("a", How.OATH),
+        step("b", How.VIRTUAL, Action.ENROLL),
+        step("c", How.FIDO2, Action.SKIP),
+        step("d", How.SELF, Action.SELF),
+        step("e", How.OATH, Action.BLOCKED),
+        step("f", How.OATH, Action.BLOCKED, repair=True),
+        step("g", How.HARDWARE_TOTP),
+        step("h", How.OATH),
+    ]
+    plan = Plan(account=ACCOUNT, partition="aws", by="", made=0, steps=steps)
+    users = set("abcdefg")
+    assert [each.user for each in rows(plan, set(), users)] == ["a", "f", "g"]
+    assert [each.user for each in rows(plan, {How.VIRTUAL, How.OATH}, users)] == ["a", "b", "f"]
+    assert [each.makes for each in steps] == [each.user == "b" for each in steps]
+
+
+def test_a_queue_calls_who_is_not_done_and_goes_back_to_nobody_else() -> None:
+    """A failure is not the end of a row."""
+    queue = Queue(steps=[step(user, How.OATH) for user in "abc"])
+    queue.end(Result(user="a", outcome=End.SKIPPED))
+    assert (queue.up, queue.place) == (queue.steps[1], "2 of 3")
+    assert not queue.back()
+    queue.end(Result(user="b", outcome=End.FAILED))
+    assert queue.up is queue.steps[1]
+    queue.skip()
+    assert queue.up is queue.steps[2]
+    assert queue.back()
+    assert queue.up is queue.steps[1]
+    queue.end(Result(user="b", outcome=End.ENROLLED))
+    assert [each.user for each in queue.left] == ["c"]
+    queue.end(Result(user="c", outcome=End.ENROLLED))
+    left: list[object] = [queue.up, *queue.left]
+    assert left == [None]
+
+
+@dataclass
+class Tray:
+    """A slot whose contents a test sets; None is a service that is gone."""
+
+    things: list[Thing] | None = field(default_factory=list)
+    wrong: list[MfaKitError] = field(default_factory=list)
+    changes: int = 0
+
+    def state(self) -> object:
+        return self.changes
+
+    def look(self) -> tuple[list[Thing], Sequence[MfaKitError]]:
+        if self.things is None:
+            raise DeviceFault("no service", "start it")
+        return list(self.things), self.wrong
+
+    def has(self, *things: Thing) -> None:
+        self.things, self.changes = list(things), self.changes + 1
+
+
+@pytest.fixture
+def tray() -> Tray:
+    return Tray()
+
+
+@pytest.fixture
+def watch(tray: Tray) -> Watch:
+    """Watch an empty tray."""
+    watch = Watch(slot=tray)
+    assert watch.begin() == []
+    return watch
+
+
+def test_one_that_comes_counts_and_is_told_once(tray: Tray, watch: Watch) -> None:
+    """Until something changes there is nothing to tell."""
+    assert watch.news() is None
+    tray.has(key(1))
+    assert watch.news() == key(1)
+    assert watch.news() is None
+
+
+def test_a_key_that_was_used_counts_again_when_it_was_out(tray: Tray, watch: Watch) -> None:
+    """Another beside it counts at once."""
+    tray.has(key(1))
+    watch.news()
+    watch.old.add("id1")
+    tray.has(key(1), key(2))
+    assert watch.news() == key(2)
+    watch.old.add("id2")
+    tray.has(key(2))
+    assert watch.news() is None
+    tray.has(key(2), key(1))
+    assert watch.news() == key(1)
+
+
+def test_a_key_that_came_while_nobody_asked_is_not_missed(tray: Tray, watch: Watch) -> None:
+    """As one that was put in for the one before."""
+    tray.has(key(1))
+    watch.news()
+    watch.old.add("id1")
+    tray.has(key(2))
+    assert watch.still(key(1)) is None
+    assert watch.news() == key(2)
+
+
+def test_what_cannot_be_used_is_told_when_it_comes(tray: Tray, watch: Watch) -> None:
+    """Not again when something else changes."""
+    tray.wrong = [DeviceFault("the card has no applet", "use another")]
+    tray.has()
+    assert watch.news() == Said("the card has no applet; use another")
+    tray.has()
+    assert watch.news() is None
+    assert watch.only() == Said("no key is in; the card has no applet; use another")
+    tray.has(key(1))
+    assert watch.news() == key(1)
+
+
+def test_a_service_that_ends_meanwhile_is_told(tray: Tray, watch: Watch) -> None:
+    """And what was in is in no more; from the beginning it is an error."""
+    tray.has(key(1))
+    watch.news()
+    tray.things, tray.changes = None, 9
+    assert watch.news() == Said("no service; start it")
+    assert watch.only() == Said("no service; start it")
+    assert watch.inside == []
+    with pytest.raises(DeviceFault):
+        Watch(slot=tray).begin()
+
+
+@dataclass
+class World:
+    """What Holders, Runs and settle ask of the world, as a test sets it."""
+
+    entries: list[Entry] = field(default_factory=list)
+    devices_of: dict[str, list[Device]] = field(default_factory=dict)
+    tags_of: dict[str, dict[str, str]] = field(default_factory=dict)
+    said: list[str] = field(default_factory=list)
+
+    @property
+    def desk(self) -> Desk:
+        return cast("Desk", self)
+
+    journal = inventory = progress = property(lambda self: self)
+
+    def made(self, _account: str) -> list[Entry]:
+        return self.entries
+
+    def devices(self, user: str) -> list[Device]:
+        return self.devices_of.get(user, [])
+
+    def tags(self, serial: str) -> dict[str, str]:
+        if serial not in self.tags_of:
+            raise NoSuchEntity("gone", "")
+        return self.tags_of[serial]
+
+    def note(self, text: str) -> None:
+        self.said.append(text)
+
+    def holders(self, *there: Device) -> Holders:
+        return Holders(desk=self.desk, virtual=lambda: there, rows={"alice", "bob"})
+
+
+def entry(user: str, reached: Reached = Reached.CONFIRMED, **more: Any) -> Entry:
+    return Entry(run="20260101T000000Z-00000000", intent=intent(user, **more), reached=reached)
+
+
+ALICE = intent("alice")
+
+
+@pytest.mark.parametrize(
+    "found", [{"card": "id1"}, {"card": "other", "hardware": "77"}, {"hardware": "77"}], ids=["card", "reset", "serial"]
+)
+def test_the_journal_knows_a_key_while_iam_lists_its_device(found: dict[str, Any]) -> None:
+    """What was taken away outside of mfa-kit frees its key; what is half-made does not; one's own is one's own."""
+    world = World([entry("bob", **found)])
+    thing = key(1, serial="77")
+    assert world.holders().of(thing, ALICE) is None
+    world.devices_of["bob"] = [Device(intent("bob").serial, "bob")]
+    assert world.holders().of(thing, ALICE) == "bob has it, by run 20260101T000000Z-00000000"
+    assert world.holders().of(thing, intent("bob")) is None
+    assert world.holders().of(key(2, serial="78"), ALICE) is None
+    world.devices_of.clear()
+    world.entries = [entry("bob", Reached.CREATED, **found)]
+    assert "bob has it" in str(world.holders().of(thing, ALICE))
+
+
+def test_a_key_without_a_serial_is_not_taken_for_another() -> None:
+    """That nothing is known of two does not make them one."""
+    world = World([entry("bob", card="id9")])
+    world.devices_of["bob"] = [Device(intent("bob").serial, "bob")]
+    assert world.holders().of(key(1), ALICE) is None
+
+
+def test_what_a_key_holds_for_this_account_is_somebodys() -> None:
+    """Of other accounts and brands it may hold what it will, and of the user himself what is his."""
+    holders = World().holders()
+    assert holders.of(key(1, f"AWS:bob@{ACCOUNT}"), ALICE) == f"it holds AWS:bob@{ACCOUNT}"
+    assert holders.of(key(1, f"AWS:alice@{ACCOUNT}", "AWS:bob@999999999999", f"GitHub:bob@{ACCOUNT}"), ALICE) is None
+
+
+def test_tags_are_read_of_the_queues_users_and_of_what_comes_later() -> None:
+    """Once each; a device that is gone is nobody's."""
+    old, bobs, new = (Device(intent(name).serial, name) for name in ("old", "bob", "new"))
+    world = World(
+        tags_of={each.serial: {CARD_TAG: f"id-{each.user}", USER_TAG: str(each.user)} for each in (bobs, new)}
+    )
+    there = [old, bobs]
+    holders = Holders(desk=world.desk, virtual=lambda: there, rows={"alice", "bob"})
+
+    def of(name: str) -> str | None:
+        return holders.of(Thing(identity=f"id-{name}", serial=None, told="", where=""), ALICE)
+
+    assert of("bob") == f"bob has it, as {bobs.serial}"
+    assert of("new") is None
+    there.append(new)
+    assert of("new") == f"new has it, as {new.serial}"
+    there.remove(bobs)
+    assert of("bob") is None
+    there.append(Device(intent("gone").serial, "gone"))
+    assert of("gone") is None
+
+
+def test_a_try_that_is_left_gets_a_new_run_and_waits_for_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left of others is not touched; what cannot be settled is told."""
+    names = iter("AB")
+    runs = Runs(new=lambda: next(names))
+    left = Entry(run="A", intent=intent("bob", card="id1"), reached=Reached.CREATED)
+
+    class Found(World):
+        def find(self, serial: str, *, run: str) -> Entry | None:
+            return left if (serial, run) == (left.intent.serial, "A") else None
+
+    world = Found()
+    runs.failed(intent("bob"), desk=world.desk)
+    assert (runs.run(), runs.run()) == ("A", "A")
+    runs.failed(intent("bob"), desk=world.desk)
+    runs.failed(intent("bob"), desk=world.desk)
+    assert (runs.left, runs.run()) == ([left], "B")
+    settled: list[Entry] = []
+    there = False
+
+    def settle(entry: Entry, *_: object, **__: object) -> None:
+        if not there:
+            raise DeviceFault("the key is absent", "plug it in")
+        settled.append(entry)
+
+    monkeypatch.setattr("mfa_kit.bench.settle", settle)
+    monkeypatch.setattr("mfa_kit.bench.carrier_of", lambda *_, **__: None)
+    assert not runs.settle(ALICE, "id2", desk=world.desk)
+    assert world.said == []
+    assert not runs.settle(ALICE, "id1", desk=world.desk)
+    assert world.said == ["run A is not settled: the key is absent; plug it in"]
+    there = True
+    assert runs.settle(intent("bob"), None, desk=world.desk)
+    assert (settled, runs.left, runs.run()) == ([left], [], "B")
+
+
+def test_time_in_which_nothing_was_asked_is_no_throttling() -> None:
+    """A person who takes half an hour for a key is not told that AWS accepted nothing for ten minutes."""
+    now = 0.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    class Talk:
+        def note(self, text: str) -> None:
+            raise AssertionError(text)
+
+    how: dict[str, Any] = {"at_once": 1} if "at_once" in Pace.__init__.__annotations__ else {}
+    pace = Pace(clock=lambda: now, sleep=sleep, progress=Talk(), renew=lambda: None, **how)
+    throttles = iter([True, False])
+
+    def call() -> str:
+        if next(throttles):
+            raise Throttled("Throttling", "")
+        return "done"
+
+    sleep(2 * GIVE_UP)
+    assert pace(call) == "done"
+
+    def refused() -> str:
+        raise Throttled("Throttling", "")
+
+    sleep(IDLE + 1)
+    began = now
+    with pytest.raises(Throttled, match="accepted nothing"):
+        pace(refused)
+    assert now - began > GIVE_UP
