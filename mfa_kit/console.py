@@ -174,20 +174,24 @@ def session_policy(*, account: str, partition: str, user: str) -> dict[str, obje
     return {"Version": "2012-10-17", "Statement": [allow]}
 
 
-def to_click(intent: Intent, *, address: str) -> list[str]:
-    """Say what to do for a user, in four lines."""
+def to_click(intent: Intent, *, address: str | None) -> list[str]:
+    """Say what to do for a user, in four lines. Where the page is, is not known in each partition."""
+    there = (
+        f"open {address}" if address else f"sign in to the console of {intent.partition}, IAM, Users, {intent.user},"
+    )
     return [
-        f"1  open {address} as somebody who may change {intent.user}'s MFA",
+        f"1  {there} as somebody who may change {intent.user}'s MFA",
         f"2  on {intent.user}'s page, Security credentials, choose Assign MFA device",
         f"3  name it {intent.name}, choose Passkey or security key, then Next",
         "4  plug the key in, choose the security key where the browser asks, and touch it",
     ]
 
 
-def to_click_as_root(name: str, *, address: str) -> list[str]:
+def to_click_as_root(name: str, *, address: str | None) -> list[str]:
     """Say what to do as root, in four lines."""
+    there = f"open {address}" if address else "open the console, and there My security credentials,"
     return [
-        f"1  open {address} signed in as root: its e-mail address and password, nobody else can",
+        f"1  {there} signed in as root: its e-mail address and password, nobody else can",
         "2  under Multi-factor authentication (MFA) choose Assign MFA device",
         f"3  name it {name}, choose Passkey or security key, then Next",
         "4  plug the key in, choose the security key where the browser asks, and touch it",
@@ -204,7 +208,7 @@ class RootEnrolled:
 def root(
     name: str,
     *,
-    address: str,
+    address: str | None,
     add: bool,
     seconds: float,
     clock: Callable[[], float],

@@ -3,7 +3,8 @@
 MfaKitError
 ├── UsageFault (2)       the request cannot be meant like this
 ├── DeviceFault (3)      a key, card or token
-│   └── NoApplet         a card without the applet that was looked for; it may be a key of another kind
+│   ├── NoApplet         a card without the applet that was looked for; it may be a key of another kind
+│   └── Lost             it went, or is mute: what it was asked last may be done, or not
 ├── AwsFault (4)         AWS said no, or could not be asked
 │   ├── NoSuchEntity, AlreadyExists, InvalidCode, Conflict, AccessDenied
 │   ├── Busy             another change is under way: IAM asks to wait
@@ -41,6 +42,10 @@ class DeviceFault(MfaKitError):
 
 class NoApplet(DeviceFault):
     """The card is well, and no key of this kind."""
+
+
+class Lost(DeviceFault):
+    """The key was removed or does not answer: what it was asked last may be done all the same."""
 
 
 class AwsFault(MfaKitError):

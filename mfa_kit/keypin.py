@@ -3,9 +3,10 @@
 What a key answers to a write is not believed: it is asked again what it is, and a new PIN is used once.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-from mfa_kit.errors import DeviceFault, UsageFault
+from mfa_kit.errors import DeviceFault, Lost, UsageFault
 from mfa_kit.fidokey import LONGEST_PIN, SHORTEST_PIN, KeyInfo, Pin
 from mfa_kit.ports import PinEntry, PinKey
 
@@ -51,8 +52,9 @@ def set_pin(key: PinKey, new: New) -> KeyInfo:
     if _has_pin(info):
         raise DeviceFault("the key has a PIN already", "change it: mfa-kit key pin change")
     pin = _fitting(new(info.min_pin_length), info)
-    key.set_pin(pin)
-    return _proven(key, pin)
+    with _unsure("whether it has the new PIN is not known; `mfa-kit key info` shows whether it has one"):
+        key.set_pin(pin)
+        return _proven(key, pin)
 
 
 def change_pin(key: PinKey, pins: PinEntry, new: New) -> KeyInfo:
@@ -64,8 +66,9 @@ def change_pin(key: PinKey, pins: PinEntry, new: New) -> KeyInfo:
     pin = _fitting(new(info.min_pin_length), info)
     if pin == old:
         raise UsageFault("the new PIN is the old one, so nothing was changed", "choose another")
-    key.change_pin(old, pin)
-    return _proven(key, pin)
+    with _unsure("whether it has the new PIN or the old one is not known; try the new one first"):
+        key.change_pin(old, pin)
+        return _proven(key, pin)
 
 
 def set_policy(key: PinKey, pins: PinEntry, *, shortest: int | None, force_change: bool, confirm: Confirm) -> KeyInfo:
@@ -83,8 +86,10 @@ def set_policy(key: PinKey, pins: PinEntry, *, shortest: int | None, force_chang
         raise DeviceFault("the key has no PIN that could be changed", "set one: mfa-kit key pin set")
     if shortest is not None and shortest > info.min_pin_length:
         confirm(f"PINs of this key will have {shortest} characters or more; only a reset, which erases it, undoes that")
-    key.set_pin_policy(ask_pin(info, pins) if info.pin_set else None, shortest=shortest, force_change=force_change)
-    after = key.info()
+    pin = ask_pin(info, pins) if info.pin_set else None
+    with _unsure("whether it has the policy is not known; `mfa-kit key info` shows it"):
+        key.set_pin_policy(pin, shortest=shortest, force_change=force_change)
+        after = key.info()
     if after.min_pin_length != (shortest or info.min_pin_length) or (force_change and not after.force_pin_change):
         raise DeviceFault(
             "the key said yes and did not do it: "
@@ -110,13 +115,26 @@ def check_same(before: KeyInfo, after: KeyInfo) -> None:
         raise DeviceFault("this is not the key that was unplugged, so nothing was erased", ANOTHER_KEY)
 
 
-def proven_reset(after: KeyInfo) -> KeyInfo:
-    """Raise DeviceFault unless a key that was reset is as new."""
+def reset(key: PinKey) -> KeyInfo:
+    """Erase a key. Raise DeviceFault unless it is as new."""
+    with _unsure("whether it is erased is not known; `mfa-kit key info` shows whether it still has a PIN"):
+        key.reset()
+        after = key.info()
     if after.pin_set:
         raise DeviceFault(
             "the key said that it was reset, and still has a PIN", "repeat the command, or take another key"
         )
     return after
+
+
+@contextmanager
+def _unsure(what: str) -> Iterator[None]:
+    """Tell of a key that was lost in the middle what is not known of it."""
+    try:
+        yield
+    except Lost as lost:
+        lost.add_note(what)
+        raise
 
 
 def _has_pin(info: KeyInfo) -> bool:

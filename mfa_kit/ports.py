@@ -348,6 +348,10 @@ class PinKey(Protocol):
         """Call setMinPINLength (CTAP 2.1, 6.11.4)."""
         ...
 
+    def reset(self) -> None:
+        """Erase the key; a touch, in the first ten seconds after it was plugged in."""
+        ...
+
 
 class Metadata(Protocol):
     """What the FIDO Alliance publishes of models."""

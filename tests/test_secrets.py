@@ -18,7 +18,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, Self
@@ -77,8 +77,8 @@ class Watched(logging.Handler):
         self.text.write(f"{record.name} {record.getMessage()} {record.args!r}\n")
 
 
-@pytest.fixture
-def loud() -> Iterator[Watched]:
+@contextmanager
+def loudest() -> Iterator[Watched]:
     """Set every logger that there is to 0."""
     root, watched = logging.getLogger(), Watched()
     everyone = [root, *(logging.getLogger(name) for name in list(logging.root.manager.loggerDict))]
@@ -90,6 +90,13 @@ def loud() -> Iterator[Watched]:
     root.removeHandler(watched)
     for each, level in before:
         each.setLevel(level)
+
+
+@pytest.fixture
+def loud() -> Iterator[Watched]:
+    """Hear every record of every logger."""
+    with loudest() as watched:
+        yield watched
 
 
 class Frames:

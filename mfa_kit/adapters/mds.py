@@ -352,7 +352,8 @@ def _indexed(
     payload, root = read()
     fresh = None
     try:
-        cache.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for folder in (cache.parent, cache):  # a mode counts for the last of a path alone
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         handle, fresh = tempfile.mkstemp(dir=cache, prefix="mds-")
         os.close(handle)
         built(fresh, payload, root, name=name).close()

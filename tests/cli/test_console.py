@@ -23,6 +23,7 @@ from mfa_kit.cli.kit import console as kit
 from mfa_kit.errors import AwsFault, UsageFault
 from mfa_kit.lab.account import ADMINISTRATOR
 from mfa_kit.lab.server import Lab
+from mfa_kit.models import Intent, Kind
 from mfa_kit.otp import Secret
 from tests.conftest import MfaKit, Result, judge
 
@@ -213,6 +214,22 @@ def test_the_session_may_give_one_user_a_device_and_nothing_else(users: Callable
 def test_the_hosts_of_a_partition(partition: str, signs_in: str, is_at: str) -> None:
     """AWS's own guides have them."""
     assert console.HOSTS[partition] == (signs_in, is_at)
+
+
+def test_in_another_partition_nothing_is_opened_and_no_session_is_made(
+    user: str, at_lab: Lab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Plain instructions: who signs in there knows where."""
+    iam = Iam(observe=lambda _: None, endpoint_url="https://iam.example.org")
+    own = {"open": True, "open_role": None, "require": None}
+    intent = Intent(user=user, name=user, account="000000000000", partition="aws-iso", kind=Kind.FIDO2)
+    before = len(at_lab.calls)
+    with kit._page(kit.AtConsole(own, iam), intent):  # noqa: SLF001 - what a person is told before the wait
+        pass
+    said = capsys.readouterr().err
+    assert f"1  sign in to the console of aws-iso, IAM, Users, {user}," in said
+    assert "the page is not opened: it is not known where partition aws-iso signs in; sign in by yourself" in said
+    assert len(at_lab.calls) == before
 
 
 def test_help_begins_with_what_iam_lacks(mfa_kit: MfaKit) -> None:

@@ -249,6 +249,14 @@ def test_a_policy_that_iams_word_does_not_meet_is_told(at: AtDesk, lab: Lab, use
     assert "warning: not enough: L1" in desk.person.said
 
 
+def test_where_the_console_is_not_known_it_is_said_in_words() -> None:
+    """A partition without a published address: no half of one."""
+    intent = Intent(user="alice", name="alice", account="000000000000", partition="aws-iso", kind=Kind.FIDO2)
+    first, *_ = console.to_click(intent, address=None)
+    assert first == "1  sign in to the console of aws-iso, IAM, Users, alice, as somebody who may change alice's MFA"
+    assert "http" not in "".join(console.to_click_as_root("root-key", address=None))
+
+
 def device(kind: str, name: str = "x") -> Device:
     return Device(f"arn:aws:iam::000000000000:{kind}/{name}-ID", "alice")
 

@@ -18,11 +18,13 @@ import pytest
 from fido2 import hid
 from fido2.hid.base import HidDescriptor
 
+from mfa_kit.adapters.fido import links
 from mfa_kit.lab.ctaphid import Hid
 from mfa_kit.lab.maker import Maker
 from mfa_kit.lab.securitykey import Conduct, SecurityKey, lab_key
 from tests.conftest import ROOT, MfaKit, Result, bare
 from tests.fido.seam import SocketConnection, SocketWire, Tamper, descriptor
+from tests.test_secrets import Watched, loudest
 
 NOW = time.time()
 SITE = Path(__file__).with_name("site")
@@ -76,6 +78,12 @@ class Bus:
         self.slots[f"/dev/hidraw{len(self.slots)}"] = slot
         return slot
 
+    def unplug(self) -> None:
+        """Pull all of them out."""
+        for slot in self.slots.values():
+            slot.pull()
+        self.slots.clear()
+
     def descriptors(self) -> list[HidDescriptor]:
         return [descriptor(path, slot.key.make.product, slot.serial) for path, slot in self.slots.items()]
 
@@ -90,8 +98,21 @@ def bus(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bus]:
     monkeypatch.setattr(hid, "list_descriptors", bus.descriptors)
     monkeypatch.setattr(hid, "open_connection", bus.open)
     yield bus
-    for slot in bus.slots.values():
-        slot.pull()
+    bus.unplug()
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for a tenth of the time."""
+    for name in ("PROMPT", "TOUCH", "SLACK"):
+        monkeypatch.setattr(links, name, getattr(links, name) / 10)
+
+
+@pytest.fixture
+def loud() -> Iterator[Watched]:
+    """Set every logger that there is to 0, python-fido2's among them."""
+    with loudest() as watched:
+        yield watched
 
 
 @pytest.fixture(scope="session")

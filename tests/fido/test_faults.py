@@ -57,13 +57,6 @@ def whole(bus: Bus, key: SecurityKey, *, pin: bool = False, **how: Any) -> int:
     return sent
 
 
-@pytest.fixture
-def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait for a tenth of the time."""
-    for name in ("PROMPT", "TOUCH", "SLACK"):
-        monkeypatch.setattr(links, name, getattr(links, name) / 10)
-
-
 @pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize("at", [0, 1, 2, 5])
 def test_a_mute_key_ends_at_its_deadline(bus: Bus, maker: Maker, at: int) -> None:

@@ -341,9 +341,7 @@ def hands(monkeypatch: pytest.MonkeyPatch) -> Hands:
             def act() -> None:
                 time.sleep(0.1)
                 if move == "out":
-                    for slot in bus.slots.values():
-                        slot.pull()
-                    bus.slots.clear()
+                    bus.unplug()
                 elif taken:
                     bus.plug(taken, serial="KEY-7")
 

@@ -274,6 +274,12 @@ def test_an_index_is_made_once_for_a_file_and_anew_when_it_changes(maker: Maker,
     assert (number(), len(told)) == (22, 2)
 
 
+def test_the_desk_that_its_folder_makes_is_of_one_user_alone(desk: Desk) -> None:
+    """Whatever the umask: `doctor` would call anything else wrong."""
+    assert desk.run("key", "metadata").code == 0
+    assert [each.stat().st_mode & 0o777 for each in (desk.home, desk.home / "cache")] == [0o700, 0o700]
+
+
 def test_a_damaged_index_is_made_anew(maker: Maker, tmp_path: Path) -> None:
     """It is a cache and nothing else."""
     blob = maker.blob([maker.entry("m", aaguid=LAB_AAGUID)], next_update=LATER)

@@ -1,7 +1,8 @@
 """What runs in the guest, as root: keys of the lab on uhid, the lab's IAM, and two people who may or may not use a key.
 
 Imports cost ten seconds there, so there is one interpreter: the people are processes forked off it before anything
-else runs, each without privileges, in which the command line runs as `main` would run it.
+else runs, each without privileges, in which the command line runs as `main` would run it. Whoever registers a key in
+the console, or pulls one out, does it when the program is seen to wait for that.
 """
 
 import contextlib
@@ -16,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from mfa_kit.adapters import iam, ledger, mds
 from mfa_kit.adapters.fido import key as fido_key
 from mfa_kit.cli.main import run
 from mfa_kit.lab import uhid
-from mfa_kit.lab.ctaphid import Hid
+from mfa_kit.lab.ctaphid import KEEPALIVE, Hid
 from mfa_kit.lab.maker import Maker
 from mfa_kit.lab.securitykey import Conduct, SecurityKey, lab_key
 from mfa_kit.lab.server import Lab
@@ -36,6 +38,17 @@ HIDRAW = Path("/sys/class/hidraw")
 FIDO = uhid.REPORTS
 # A vendor's own usage page, 0xFF00, in place of FIDO's: what many keyboards and mice have beside their keys.
 NOT_FIDO = FIDO.replace(bytes.fromhex("06d0f1"), bytes.fromhex("0600ff"))
+PUBLIC = Path("/run/mds")
+PIN, NEW_PIN = "pin-5839-canary", "new-7712-canary"
+LOOKS = 2
+ENROLL = ("--asset", "BOX-7", "--output", "json")
+# What the page says, who may read it, and where it leads: followed as far as the console.
+BROWSER = """#!/bin/bash
+file=${1#file://}
+stat -c %a "$file" >"$HOME/page"
+address=$(sed -n 's/.*url=\\([^"]*\\)".*/\\1/p' "$file" | sed 's/&amp;/\\&/g')
+busybox wget -q -O - "$address" >>"$HOME/page"
+"""
 # Loaded before the people are forked off.
 LOADED = (iam, ledger, mds, fido_key)
 FOUND: dict[str, Any] = {}
@@ -129,26 +142,36 @@ def _opens(node: str) -> bool:
 def _run(args: list[str], stdin: str) -> dict[str, Any]:
     out, err = io.StringIO(), io.StringIO()
     began = time.monotonic()
-    sys.stdin = io.StringIO(stdin)
+    sys.stdin = io.TextIOWrapper(io.BytesIO(stdin.encode()))
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = run(args)
     _tell(f"mfa-kit {' '.join(args[:3])} ended with {code}", began)
     return {"code": code, "out": out.getvalue(), "err": err.getvalue()}
 
 
+class Wire(uhid.Uhid):
+    """Knows whether the key waits for a finger."""
+
+    waits = False
+
+    def send(self, packet: bytes) -> None:
+        self.waits = packet[4] == 0x80 | KEEPALIVE
+        super().send(packet)
+
+
 @contextlib.contextmanager
-def plugged(key: SecurityKey | None, *, product: str = "mfa-kit lab key") -> Iterator[str]:
+def plugged(key: SecurityKey | None, *, product: str = "mfa-kit lab key") -> Iterator[tuple[str, Wire]]:
     """Plug a key in, or a device that is none; yield its node, after udev is done with it."""
     before = set(HIDRAW.iterdir())
     uhid.REPORTS = FIDO if key else NOT_FIDO
-    with uhid.Uhid(uhid.opened(), product=product, serial="LAB-7") as wire:
+    with Wire(uhid.opened(), product=product, serial="LAB-7") as wire:
         thread = threading.Thread(target=Hid(key, wire).serve) if key else None
         if thread:
             thread.start()
         node = _wait(lambda: next((f"/dev/{each.name}" for each in set(HIDRAW.iterdir()) - before), None))
         subprocess.run(["udevadm", "settle"], check=True)
         try:
-            yield node
+            yield node, wire
         finally:
             wire.stop()
             if thread:
@@ -157,7 +180,7 @@ def plugged(key: SecurityKey | None, *, product: str = "mfa-kit lab key") -> Ite
     _wait(lambda: not Path(node).exists())
 
 
-def _wait(look: Callable[[], Any], *, seconds: float = 20) -> Any:
+def _wait(look: Callable[[], Any], *, seconds: float = 180) -> Any:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if found := look():
@@ -182,13 +205,18 @@ def _node(node: str, *people: Person) -> dict[str, Any]:
 
 def the_rule(alice: Person, bob: Person, key: SecurityKey) -> None:
     """With and without our rule, a key and a device that is none."""
-    with plugged(key) as node:
+    with plugged(key) as (node, _):
         FOUND["without"] = _node(node, alice, bob)
-        FOUND["barred list"] = alice.mfa_kit("key", "list")
+        FOUND["barred"] = {
+            "list": alice.mfa_kit("key", "list"),
+            "verify": alice.mfa_kit("verify", "fido2"),
+            "pin": alice.mfa_kit("key", "pin", "set", "--pin-stdin", stdin=f"{PIN}\n"),
+        }
+        FOUND["barred left"] = {"pin": bool(key.client_pin.hash), "registered": key.registered}
     RULES.mkdir(parents=True, exist_ok=True)
     (RULES / RULE).write_bytes((ROOT / "udev" / RULE).read_bytes())
     subprocess.run(["udevadm", "control", "--reload"], check=True)
-    with plugged(None, product="a mouse") as node:
+    with plugged(None, product="a mouse") as (node, _):
         FOUND["no key"] = _node(node, alice, bob)
 
 
@@ -210,22 +238,61 @@ def judges(alice: Person, node: str) -> None:
 
 def metadata(maker: Maker) -> list[str]:
     """Publish the lab's model where everybody may read it; return the options that name it."""
-    folder = Path("/run/mds")
-    folder.mkdir()
+    PUBLIC.mkdir()
     entry = maker.entry("mfa-kit lab key", aaguid="6d66616b-6974-0000-0000-000000000001")
-    (folder / "blob.jwt").write_bytes(maker.blob([entry], next_update=date(2100, 1, 1)))
-    (folder / "root.der").write_bytes(maker.root.der)
-    return ["--mds", str(folder / "blob.jwt"), "--mds-root", str(folder / "root.der")]
+    (PUBLIC / "blob.jwt").write_bytes(maker.blob([entry], next_update=date(2100, 1, 1)))
+    (PUBLIC / "root.der").write_bytes(maker.root.der)
+    return ["--mds", str(PUBLIC / "blob.jwt"), "--mds-root", str(PUBLIC / "root.der")]
 
 
-def pulled(alice: Person, key: SecurityKey, mds: list[str]) -> None:
-    """Pull the key out while it waits for a finger."""
+def pins(alice: Person, node: str, mds: list[str]) -> None:
+    """Set, judged by libfido2, used, and changed by whoever gets the key."""
+    FOUND["pins"] = {
+        "set": alice.mfa_kit("key", "pin", "set", "--pin-stdin", stdin=f"{PIN}\n"),
+        "judge": alice.program("fido2-token", "-I", node),
+        "verify": alice.mfa_kit("verify", "fido2", *mds, "--require", _policy(), "--pin-stdin", stdin=f"{PIN}\n"),
+        "force": alice.mfa_kit("key", "pin", "policy", "--force-change", "--pin-stdin", stdin=f"{PIN}\n"),
+        "change": alice.mfa_kit("key", "pin", "change", "--pin-stdin", stdin=f"{PIN}\n{NEW_PIN}\n"),
+        "count": alice.mfa_kit("key", "info", "--count", "--pin-stdin", "--output", "json", stdin=f"{NEW_PIN}\n"),
+    }
+
+
+def _policy() -> str:
+    policy = PUBLIC / "policy.toml"
+    policy.write_text("pin = true\nuser-verification = true\n")
+    return str(policy)
+
+
+def console(alice: Person, key: SecurityKey, lab: Lab, mds: list[str]) -> None:
+    """Enroll at the console: checked, opened by a browser of two lines, registered by the lab when IAM is looked at."""
+    browser = PUBLIC / "browser"
+    browser.write_text(BROWSER)
+    browser.chmod(0o755)
+    alice.begin(
+        args=["enroll", "dave", "--with", "fido2", "--open", "--require", _policy(), "--pin-stdin", *ENROLL, *mds],
+        stdin=f"{NEW_PIN}\n",
+        env={**lab.env, "BROWSER": f"{browser} %s"},
+    )
+    # One look to begin with, one before the page, and one that finds nothing yet.
+    _wait(lambda: lab.front.signin.signed_in and [call.operation for call in lab.calls].count("ListMFADevices") > LOOKS)
+    lab.register_fido("dave", "dave")
+    FOUND["enroll"] = alice.end()
+    FOUND["page"] = (Path(pwd.getpwnam("alice").pw_dir) / "page").read_text()
+    FOUND["left"] = [str(each) for each in Path(pwd.getpwnam("alice").pw_dir).rglob("*.html")]
+    [(caller, destination)] = lab.front.signin.signed_in
+    FOUND["signed in"] = {"arn": caller.arn, "policy": caller.policy, "destination": destination}
+    FOUND["pin tries left"] = key.client_pin.retries
+
+
+def pulled(alice: Person, key: SecurityKey, lab: Lab, mds: list[str]) -> None:
+    """Pull the key out while it waits for a finger, in both verbs that ask for one."""
     key.conduct = Conduct(touch=None)
-    with plugged(key):
-        alice.begin(args=["verify", "fido2", *mds], stdin="", env={})
-        time.sleep(3)
-    FOUND["pulled"] = alice.end()
-    key.conduct = Conduct()
+    for name, words in (("verify", ("verify", "fido2")), ("enroll", ("enroll", "erin", "--with", "fido2"))):
+        with plugged(key) as (_, wire):
+            alice.begin(args=[*words, *mds], stdin="", env=lab.env)
+            _wait(partial(getattr, wire, "waits"))
+        FOUND[f"pulled {name}"] = alice.end()
+    FOUND["erin has"] = list(lab.account.backend.get_user("erin").mfa_devices)
 
 
 def main() -> None:
@@ -235,15 +302,17 @@ def main() -> None:
     maker = Maker(now=time.time())
     key = lab_key(maker)
     mds = metadata(maker)
-    the_rule(alice, bob, key)
-    with plugged(key) as node:
-        FOUND["with"] = _node(node, alice, bob)
-        judges(alice, node)
-        FOUND["list"] = alice.mfa_kit("key", "list", "--output", "json")
-        FOUND["verify"] = alice.mfa_kit("verify", "fido2", "--output", "json", *mds)
-    pulled(alice, key, mds)
-    with Lab(("dave",)):
-        pass
+    with Lab(("dave", "erin")) as lab:
+        the_rule(alice, bob, key)
+        with plugged(key) as (node, _):
+            FOUND["with"] = _node(node, alice, bob)
+            FOUND["another's list"] = bob.mfa_kit("key", "list")
+            judges(alice, node)
+            FOUND["list"] = alice.mfa_kit("key", "list", "--output", "json")
+            FOUND["verify"] = alice.mfa_kit("verify", "fido2", "--output", "json", *mds)
+            pins(alice, node, mds)
+            console(alice, key, lab, mds)
+        pulled(alice, key, lab, mds)
     _tell("the end", time.monotonic())
 
 

@@ -8,12 +8,8 @@ from tests.guest import rig
 from tests.guest.conftest import GROUP
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(rig.SECONDS + 60)]
-LIMIT = 150
-
-
-def test_the_guest_is_quick(guest: rig.Ran) -> None:
-    """Boot, imports and all, under emulation."""
-    assert guest.seconds < LIMIT
+NODE = "/dev/hidraw0"
+PINS = ("pin-5839-canary", "new-7712-canary")
 
 
 def test_without_the_rule_nobody_but_root_opens_a_key(guest: rig.Ran) -> None:
@@ -31,36 +27,78 @@ def test_the_rule_gives_nothing_but_keys(guest: rig.Ran) -> None:
     assert guest.found["no key"] == {"mode": "0o600", "group": 0, "alice": False, "bob": False}
 
 
-def test_a_key_that_may_not_be_opened_is_told_with_its_node(guest: rig.Ran) -> None:
-    """From sysfs, which everybody may read."""
-    said = guest.found["barred list"]
-    assert said["code"] == 3
-    assert "there is a key, but /dev/hidraw0 may not be opened" in said["err"]
+@pytest.mark.parametrize("what", ["list", "verify", "pin"])
+def test_without_the_rule_each_verb_names_the_node_and_does_nothing(guest: rig.Ran, what: str) -> None:
+    """From sysfs, which everybody may read: exit 3, and nothing on the key."""
+    said = guest.found["barred"][what]
+    assert (said["code"], said["out"]) == (3, "no keys\n" if what == "list" else "")
+    assert f"there is a key, but {NODE} may not be opened" in said["err"]
+    assert guest.found["barred left"] == {"pin": False, "registered": 0}
+
+
+def test_who_is_not_of_the_group_is_told_so_with_the_rule_too(guest: rig.Ran) -> None:
+    """Bob, while alice lists it."""
+    said = guest.found["another's list"]
+    assert (said["code"], f"{NODE} may not be opened" in said["err"]) == (3, True)
 
 
 def test_the_key_is_listed_and_verified(guest: rig.Ran) -> None:
     """As the unprivileged member of the group, over the kernel's node."""
     listed, verified = guest.found["list"], guest.found["verify"]
     [row] = json.loads(listed["out"])["rows"]
-    assert (listed["code"], row["key"], row["where"], row["serial"]) == (
-        0,
-        "mfa-kit lab key",
-        ["/dev/hidraw0"],
-        "LAB-7",
-    )
+    assert (listed["code"], row["key"], row["where"], row["serial"]) == (0, "mfa-kit lab key", [NODE], "LAB-7")
     assert (verified["code"], json.loads(verified["out"])["verdict"]) == (0, "proof")
 
 
 def test_libfido2_accepts_the_same_key(guest: rig.Ran) -> None:
     """It lists it, describes it, makes a credential, verifies it, and has it assert."""
-    assert "/dev/hidraw0" in guest.found["fido2-token -L"]["out"]
+    assert NODE in guest.found["fido2-token -L"]["out"]
     assert "FIDO_2_1" in guest.found["fido2-token -I"]["out"]
     judged = guest.found["judges"]
     assert {name: done["code"] for name, done in judged.items()} == dict.fromkeys(judged, 0), judged
 
 
-def test_a_key_that_is_pulled_out_while_it_waits_for_a_finger_is_told(guest: rig.Ran) -> None:
-    """The kernel's node goes away under a read."""
-    said = guest.found["pulled"]
-    assert said["code"] == 3
+def test_a_pin_is_set_used_and_changed(guest: rig.Ran) -> None:
+    """Through the node: libfido2 sees it, a key that wants a new one gets it, and no try is lost on the way."""
+    done = guest.found["pins"]
+    assert {name: said["code"] for name, said in done.items()} == dict.fromkeys(done, 0), done
+    assert "noclientPin" in guest.found["fido2-token -I"]["out"]
+    assert "noclientPin" not in done["judge"]["out"]
+    assert "pin retries: 8" in done["judge"]["out"]
+    counted = json.loads(done["count"]["out"])
+    assert (counted["fido_resident_used"], counted["fido_pin_tries_left"]) == (0, 8)
+    assert guest.found["pin tries left"] == 8
+    assert not [pin for pin in PINS if pin in guest.log or pin in json.dumps(guest.found)]
+
+
+def test_a_key_is_enrolled_at_the_console_from_start_to_end(guest: rig.Ran) -> None:
+    """Verified with its PIN, the page opened signed in, the key found in IAM's list, and its certifications read."""
+    done = guest.found["enroll"]
+    assert done["code"] == 0, done
+    row = json.loads(done["out"])
+    assert (row["outcome"], row["user"], row["kind"], row["hardware"]) == ("enrolled", "dave", "fido2", "BOX-7")
+    assert (row["certifications"], row["policy_lacks"]) == (["FIDO L1"], [])
+    said = done["err"]
+    told = [said.index(text) for text in ("touch your key now", "the key is genuine", "Security credentials", "s left")]
+    assert told == sorted(told)
+    assert "AWS tells no credential id" in said
+
+
+def test_the_page_is_the_persons_alone_leads_to_the_console_and_is_gone(guest: rig.Ran) -> None:
+    """0600; signed in as a federated user who may give dave a device and nothing else."""
+    mode, _, led = guest.found["page"].partition("\n")
+    assert (mode, "the lab's console" in led, guest.found["left"]) == ("600", True, [])
+    signed_in = guest.found["signed in"]
+    assert signed_in["arn"].endswith(":federated-user/mfa-kit-dave")
+    assert "/users/details/dave?" in signed_in["destination"]
+    [statement] = json.loads(signed_in["policy"])["Statement"]
+    assert {resource.rpartition("/")[2] for resource in statement["Resource"]} == {"dave"}
+
+
+@pytest.mark.parametrize("what", ["verify", "enroll"])
+def test_a_key_that_is_pulled_out_while_it_waits_for_a_finger_is_told(guest: rig.Ran, what: str) -> None:
+    """The kernel's node goes away under a read; nobody has got a device by it."""
+    said = guest.found[f"pulled {what}"]
+    assert (said["code"], said["out"]) == (3, "")
     assert "the key was removed" in said["err"]
+    assert guest.found["erin has"] == []

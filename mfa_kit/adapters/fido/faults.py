@@ -13,7 +13,7 @@ from fido2.ctap import CtapError
 from fido2.ctap1 import ApduError
 from fido2.hid import ConnectionFailure
 
-from mfa_kit.errors import DeviceFault
+from mfa_kit.errors import DeviceFault, Lost
 
 try:
     from smartcard.Exceptions import SmartcardException
@@ -106,7 +106,7 @@ def _lost(error: OSError) -> DeviceFault:
             f"{error.filename or 'the key'} may not be opened",
             "install the udev rule (docs/security-keys.md) and plug the key in again",
         )
-    return DeviceFault("the key was removed", "plug it in and repeat the command")
+    return Lost("the key was removed", "plug it in and repeat the command")
 
 
 def _hresult(error: Exception) -> int:

@@ -16,7 +16,7 @@ from fido2.hid import CTAPHID, CtapHidDevice
 from fido2.hid.base import CtapHidConnection, HidDescriptor, parse_report_descriptor
 
 from mfa_kit.adapters.fido.faults import CARD_ERRORS, GARBLED, card_lost, cut, is_held
-from mfa_kit.errors import DeviceFault
+from mfa_kit.errors import DeviceFault, Lost
 from mfa_kit.fidokey import Link, Plugged
 from mfa_kit.firmware import Version
 
@@ -83,7 +83,7 @@ class Deadline:
                 raise value
 
     def told(self) -> DeviceFault:
-        return DeviceFault("the key does not answer", "unplug it, plug it in again and repeat the command")
+        return Lost("the key does not answer", "unplug it, plug it in again and repeat the command")
 
 
 class _Packets(CtapHidConnection):
@@ -223,18 +223,22 @@ def within(call: Callable[[], list[T]]) -> list[T]:
         return []
 
 
-def out_of_reach() -> list[str]:
-    """Name the device nodes of FIDO keys that this user may not open; sysfs tells of them to everybody."""
-    nodes = []
+def nodes() -> list[str]:
+    """Name the device nodes of FIDO keys on USB; sysfs tells of them to everybody."""
+    found = []
     for report in sorted(SYSFS.glob("*/device/report_descriptor")):
         node = f"/dev/{report.parts[-3]}"
         try:
             parse_report_descriptor(report.read_bytes())
         except (*GARBLED, OSError):
             continue
-        if not os.access(node, os.R_OK | os.W_OK):
-            nodes.append(node)
-    return nodes
+        found.append(node)
+    return found
+
+
+def out_of_reach() -> list[str]:
+    """Name those that this user may not open."""
+    return [node for node in nodes() if not os.access(node, os.R_OK | os.W_OK)]
 
 
 def _found() -> tuple[list[tuple[Plugged, Any]], list[DeviceFault]]:

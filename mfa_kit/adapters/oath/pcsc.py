@@ -205,6 +205,12 @@ def state() -> list[tuple[str, bool]]:
         line.close(lambda: None)
 
 
+def listening() -> bool:
+    """Whether the smart card service is there, whomever it serves."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(os.environ.get("PCSCLITE_CSOCK_NAME") or str(PCSCD)) == 0
+
+
 def readers() -> list[str]:
     """Return the names of the readers, as PC/SC wants them. Raise DeviceFault that tells why there is no PC/SC."""
     line = Line()
@@ -215,10 +221,7 @@ def readers() -> list[str]:
             "the smart card service does not answer", "restart it: sudo systemctl restart pcscd"
         ) from None
     except SCARD as error:
-        path = os.environ.get("PCSCLITE_CSOCK_NAME") or str(PCSCD)
-        with socket.socket(socket.AF_UNIX) as probe:
-            there = probe.connect_ex(path) == 0
-        if there:
+        if listening():
             raise DeviceFault(
                 "the smart card service refuses this session",
                 "polkit decides who may use cards, and a session by SSH may not: work at the machine's own seat, or "

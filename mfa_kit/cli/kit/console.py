@@ -14,6 +14,7 @@ from mfa_kit.attestation import Examined
 from mfa_kit.cli import flags, stderr
 from mfa_kit.cli.kit import desk as kit
 from mfa_kit.cli.kit import fido
+from mfa_kit.console import Hosts
 from mfa_kit.errors import DeviceFault, MfaKitError, UsageFault
 from mfa_kit.models import Caller, Enrolled, Entry, Intent, Registered, Skipped
 from mfa_kit.otp import Created, Pair
@@ -97,52 +98,43 @@ def receipt(found: Registered) -> dict[str, Any]:
 @contextmanager
 def _page(carrier: AtConsole, intent: Intent) -> Iterator[None]:
     """Say what to click; open the page when that was asked for."""
-    host = _host(carrier.inventory, intent.partition)
-    address = f"{host}/iam/home#/users/details/{quote(intent.user)}?section=security_credentials"
+    hosts = _hosts(carrier.inventory, intent.partition)
+    address = hosts and f"{hosts.console}/iam/home#/users/details/{quote(intent.user)}?section=security_credentials"
     talk = stderr.Talk()
     for line in console.to_click(intent, address=address):
         talk.note(line)
     with ExitStack() as stack:
         if carrier.own["open"]:
             try:
-                stack.enter_context(_opened(carrier, intent, destination=address))
+                stack.enter_context(_opened(carrier, intent, hosts=hosts, destination=address))
             except MfaKitError as error:
                 talk.note(f"the page is not opened: {error}; {error.hint}")
         yield
 
 
-def _host(inventory: Inventory, partition: str) -> str:
-    """Return where the console is, as the beginning of an address; in words where nobody knows."""
-    if (lab := _lab(inventory)) is not None:
-        return f"{lab}/console"
-    hosts = console.HOSTS.get(partition)
-    return f"https://{hosts.console}" if hosts else "the console of your partition,"
-
-
-def _lab(inventory: Inventory) -> str | None:
-    """Return the address of an IAM on this very machine: it plays its own console."""
+def _hosts(inventory: Inventory, partition: str) -> Hosts | None:
+    """Return the addresses of sign-in and console, None where nobody knows them; an IAM on this machine has its own."""
     from mfa_kit.adapters.iam import Iam, loopback
 
     assert isinstance(inventory, Iam)  # noqa: S101 - the desk's inventory is made by the kit
-    return inventory.endpoint_url if loopback(urlsplit(inventory.endpoint_url).hostname) else None
+    if loopback(urlsplit(inventory.endpoint_url).hostname):
+        return Hosts(f"{inventory.endpoint_url}/federation", f"{inventory.endpoint_url}/console")
+    hosts = console.HOSTS.get(partition)
+    return hosts and Hosts(f"https://{hosts.signin}/federation", f"https://{hosts.console}")
 
 
 @contextmanager
-def _opened(carrier: AtConsole, intent: Intent, *, destination: str) -> Iterator[None]:
+def _opened(carrier: AtConsole, intent: Intent, *, hosts: Hosts | None, destination: str | None) -> Iterator[None]:
     """Open the page signed in, for one user's MFA and a quarter of an hour; the file that leads there goes again."""
     from mfa_kit.adapters import signin
     from mfa_kit.adapters.iam import Iam
 
     assert isinstance(carrier.inventory, Iam)  # noqa: S101 - the desk's inventory is made by the kit
-    if (lab := _lab(carrier.inventory)) is not None:
-        endpoint = f"{lab}/federation"
-    elif (hosts := console.HOSTS.get(intent.partition)) is not None:
-        endpoint = f"https://{hosts.signin}/federation"
-    else:
+    if hosts is None or destination is None:
         raise UsageFault(f"it is not known where partition {intent.partition} signs in", "sign in by yourself")
     policy = console.session_policy(account=intent.account, partition=intent.partition, user=intent.user)
     session = carrier.inventory.console_session(user=intent.user, policy=policy, role=carrier.own["open_role"])
-    with signin.page(kit.home(), signin.address(endpoint, session, destination=destination)) as page:
+    with signin.page(kit.home(), signin.address(hosts.signin, session, destination=destination)) as page:
         if not webbrowser.open(page.as_uri()):
             raise UsageFault("there is no browser here", "sign in by yourself, or set BROWSER")
         yield
@@ -150,9 +142,10 @@ def _opened(carrier: AtConsole, intent: Intent, *, destination: str) -> Iterator
 
 def root(own: Mapping[str, Any], *, name: str, add: bool, caller: Caller, desk: Desk) -> dict[str, Any] | Skipped:
     """Say what to click as root, and wait; return the receipt."""
+    hosts = _hosts(desk.inventory, caller.partition)
     outcome = console.root(
         name,
-        address=f"{_host(desk.inventory, caller.partition)}/iam/home#/security_credentials",
+        address=hosts and f"{hosts.console}/iam/home#/security_credentials",
         add=add,
         seconds=own["timeout"],
         clock=time.monotonic,

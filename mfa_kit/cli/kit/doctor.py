@@ -57,6 +57,8 @@ class Check:
 
 def checks(flags: Callable[[], Flags]) -> Iterator[Check]:
     """Yield every check, in the order in which one failure explains the next; `flags` reads the configuration."""
+    from mfa_kit.cli.kit import reach  # it needs our values
+
     yield Check("mfa-kit", State.GOOD, f"{__version__}, Python {platform.python_version()}, {platform.system()}")
     yield from _extras()
     yield from _folder("state folder", desk.home())
@@ -70,6 +72,7 @@ def checks(flags: Callable[[], Flags]) -> Iterator[Check]:
     yield from _folder("backup folder", desk.backup_dir(None))
     yield from _environment(os.environ)
     yield _terminal()
+    yield from reach.checks()
     yield from _aws(said)
 
 

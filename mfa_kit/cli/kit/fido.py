@@ -1,6 +1,5 @@
 """FIDO security keys and what is published of them, for the verbs that look at keys."""
 
-import sys
 import time
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -17,8 +16,10 @@ from mfa_kit.bench import Thing
 from mfa_kit.cli import flags, keys, stderr, terminal
 from mfa_kit.cli.kit import config
 from mfa_kit.cli.kit.desk import harden, home
+from mfa_kit.cli.kit.files import secret_line
 from mfa_kit.errors import Declined, DeviceFault, MfaKitError, UsageFault
 from mfa_kit.fidokey import KeyInfo, Pin, Plugged
+from mfa_kit.otp import Secret
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.mds import Mds
@@ -31,6 +32,10 @@ GIVEN_AWAY = "mfa_kit.fido"
 ALGORITHMS = {-7: "ES256", -8: "EdDSA", -35: "ES384", -36: "ES512", -37: "PS256", -257: "RS256", -9: "ESP256"}
 
 
+def _pin(typed: Secret[str]) -> Pin:
+    return Pin(unicodedata.normalize("NFC", typed.reveal()))
+
+
 class Person:
     """Asks for a PIN at the terminal."""
 
@@ -38,13 +43,13 @@ class Person:
         """Ask with what is left in the prompt."""
         tries = "" if left is None else f", {left} tries left"
         typed = terminal.person(flags.common()).ask_secret(f"PIN of the key{tries}", instead="--pin-stdin")
-        return Pin(unicodedata.normalize("NFC", typed.reveal()))
+        return _pin(typed)
 
     def new(self, shortest: int) -> Pin:
         """Ask for a new PIN, twice."""
         prompt = f"new PIN of the key, {shortest} characters or more"
         typed = terminal.person(flags.common()).ask_new_secret(prompt, instead="--pin-stdin or --generate")
-        return Pin(unicodedata.normalize("NFC", typed.reveal()))
+        return _pin(typed)
 
     def risk(self, left: int) -> None:
         """Have `LAST` typed: a locked key can only be erased."""
@@ -58,7 +63,7 @@ class Piped:
     """Reads a PIN from standard input, one line; it never takes the risk of the last tries."""
 
     def pin(self, left: int | None) -> Pin:
-        return Pin(unicodedata.normalize("NFC", sys.stdin.readline().rstrip("\n")))
+        return _pin(secret_line())
 
     def new(self, shortest: int) -> Pin:
         """Read the next line."""

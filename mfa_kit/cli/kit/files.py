@@ -1,6 +1,8 @@
 """Files that a command line names: a secret on an open file, and a new file for what a command makes."""
 
 import os
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 from mfa_kit.errors import IntegrityFault, UsageFault
@@ -17,6 +19,14 @@ def secret_from(descriptor: int) -> Secret[str]:
         return Secret(line.reveal().decode().rstrip("\r\n"))
     except (OSError, UnicodeDecodeError):
         raise UsageFault(f"no secret can be read from file descriptor {descriptor}", "open it: 3<FILE") from None
+
+
+def secret_line() -> Secret[str]:
+    """Read the next line of standard input, in UTF-8 whatever the locale. What is none of that is not told."""
+    line = Secret(sys.stdin.buffer.readline(LONGEST_SECRET))
+    with suppress(UnicodeDecodeError):
+        return Secret(line.reveal().decode().rstrip("\r\n"))
+    raise UsageFault("the line on standard input is not in UTF-8, so nothing was tried", "write it in UTF-8")
 
 
 def check_new(path: Path) -> None:

@@ -143,8 +143,7 @@ def reset(wanted: str | None) -> dict[str, Any]:
     place = _until(lambda: next(iter(_places(links) - left), None), "no key was plugged in")
     with key.opened(place, tell=talk.note) as opened:
         keypin.check_same(before, opened.info())
-        opened.reset()
-        return _row(keypin.proven_reset(opened.info()))
+        return _row(keypin.reset(opened))
 
 
 def _places(links: Any) -> set[str]:

@@ -1,7 +1,6 @@
 """Keys with an OATH applet: found, chosen and opened for the verbs that use them."""
 
 import shlex
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,6 +13,7 @@ from mfa_kit.bench import Thing
 from mfa_kit.cli import flags, stderr, terminal
 from mfa_kit.cli import keys as options
 from mfa_kit.cli.kit.desk import harden
+from mfa_kit.cli.kit.files import secret_line
 from mfa_kit.errors import Declined, DeviceFault, MfaKitError, NoApplet, UsageFault
 from mfa_kit.models import Intent
 from mfa_kit.oathkey import Plugged
@@ -49,7 +49,7 @@ def _keys() -> "Keys":
 
 def _password(key: Plugged) -> Secret[str]:
     if options.given("password_stdin"):
-        return Secret(sys.stdin.readline().rstrip("\n"))
+        return secret_line()
     person = terminal.person(flags.common())
     return person.ask_secret(f"OATH password of {key.told}", instead="--password-stdin")
 

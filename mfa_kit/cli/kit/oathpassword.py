@@ -1,10 +1,10 @@
 """The password of a key's OATH applet: given, changed and taken away, and each seen to be so."""
 
-import sys
 from typing import Any
 
 from mfa_kit.cli import flags, terminal
 from mfa_kit.cli import keys as options
+from mfa_kit.cli.kit.files import secret_line
 from mfa_kit.cli.kit.oath import choose, keys
 from mfa_kit.errors import DeviceFault, UsageFault
 from mfa_kit.oathkey import Plugged
@@ -47,7 +47,7 @@ def clear(wanted: str | None) -> dict[str, Any]:
 
 def _new_password(key: Plugged) -> Secret[str]:
     new = (
-        Secret(sys.stdin.readline().rstrip("\n"))
+        secret_line()
         if options.given("password_stdin")
         else terminal.person(flags.common()).ask_new_secret(
             f"new OATH password of {key.told}", instead="--password-stdin"

@@ -1,0 +1,138 @@
+"""The doctor on the way to keys: nodes that may not be opened, readers that may not be used, each with its cause."""
+
+import grp
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mfa_kit.adapters.fido import links
+from mfa_kit.adapters.oath import pcsc
+from mfa_kit.cli.kit import reach
+from mfa_kit.cli.kit.doctor import Check, State
+from mfa_kit.errors import DeviceFault
+from tests.conftest import MfaKit, without
+
+FIDO = bytes.fromhex("06d0f10901a1010920150026ff007508954081020921150026ff00750895409102c0")
+GROUP = 31877
+
+Node = Callable[..., Check]
+
+
+@pytest.fixture
+def rules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Have a folder for rules of udev in place of the system's."""
+    folder = tmp_path / "rules.d"
+    folder.mkdir()
+    monkeypatch.setattr(reach, "RULES", [folder])
+    return folder
+
+
+@pytest.fixture
+def node(rules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
+    """Plug in a key whose node has this group and mode, and which we may not open; return what is told of it."""
+
+    def told(*, gid: int = 0, mode: int = 0o600, rule: bool = False) -> Check:
+        file = tmp_path / "hidraw7"
+        file.touch()
+        file.chmod(mode)
+        try:
+            os.chown(file, -1, gid)
+        except PermissionError:
+            without("only root gives a file to another group")
+        if rule:
+            (rules / reach.RULE).touch()
+        monkeypatch.setattr(links, "nodes", lambda: [str(file)])
+        monkeypatch.setattr(os, "access", lambda *_: False)
+        [found] = [check for check in reach.checks() if check.what == "key on USB"]
+        return found
+
+    return told
+
+
+@pytest.mark.parametrize(
+    ("how", "hint"),
+    [
+        ({}, "install 70-mfa-kit.rules"),
+        ({"rule": True}, "plug it in again: the rule is newer"),
+        ({"gid": GROUP, "mode": 0o640}, "install 70-mfa-kit.rules"),
+        ({"gid": GROUP, "mode": 0o660}, f"sudo usermod --append --groups {GROUP} "),
+    ],
+    ids=["no-rule", "not-plugged-in-again", "group-may-not-write", "not-in-the-group"],
+)
+def test_a_key_that_may_not_be_opened_is_told_with_its_cause(node: Node, how: dict[str, int], hint: str) -> None:
+    """With node, group and mode, as `ls` would show them."""
+    found = node(**how)
+    assert found.state is State.BAD
+    assert "is a key that you may not open: of group" in found.found
+    assert f"mode {how.get('mode', 0o600):o}" in found.found
+    assert found.hint.startswith(hint)
+
+
+def test_a_member_who_has_not_signed_in_since_is_told(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The group database knows him, this session does not."""
+    monkeypatch.setattr(os, "getgrouplist", lambda *_: [GROUP])
+    assert node(gid=GROUP, mode=0o660).hint == f"sign in again: you are in {GROUP} since"
+
+
+def test_a_user_without_a_name_is_told_of_the_group(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in containers: there is a number, and no entry."""
+    monkeypatch.setattr(os, "getuid", lambda: 4_000_000)
+    assert "--groups tty USER" in node(gid=grp.getgrnam("tty").gr_gid, mode=0o660).hint
+
+
+@pytest.mark.usefixtures("rules")
+def test_a_key_of_the_kernel_that_has_no_node_here_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container, which sees all of sysfs."""
+    place = tmp_path / "sys" / "hidraw7" / "device"
+    place.mkdir(parents=True)
+    (place / "report_descriptor").write_bytes(FIDO)
+    monkeypatch.setattr(links, "SYSFS", tmp_path / "sys")
+    [found] = [check for check in reach.checks() if check.what == "key on USB"]
+    assert (found.state, found.hint) == (State.BAD, "hand it in: --device /dev/hidraw7")
+
+
+def test_a_key_that_may_be_opened_is_told_too(rules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And which rule is there."""
+    (rules / reach.RULE).touch()
+    (tmp_path / "hidraw7").touch()
+    monkeypatch.setattr(links, "nodes", lambda: [str(tmp_path / "hidraw7")])
+    rule, key, _ = reach.checks()
+    assert (rule.state, rule.found) == (State.GOOD, str(rules / reach.RULE))
+    assert (key.state, key.found) == (State.GOOD, f"{tmp_path / 'hidraw7'} may be opened")
+
+
+@pytest.mark.parametrize(("listening", "state"), [(True, State.BAD), (False, State.TOLD)])
+def test_a_smart_card_service_is_wrong_when_it_is_there_and_refuses(
+    monkeypatch: pytest.MonkeyPatch, listening: bool, state: State
+) -> None:
+    """As polkit does over SSH; a desk without readers needs none. tests/oath/test_rules.py has a real one refuse."""
+
+    def refusing() -> list[str]:
+        raise DeviceFault("the smart card service refuses this session", "polkit decides who may use cards")
+
+    monkeypatch.setattr(pcsc, "readers", refusing)
+    monkeypatch.setattr(pcsc, "listening", lambda: listening)
+    *_, found = reach.checks()
+    assert (found.state, found.hint) == (state, "polkit decides who may use cards")
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [(["Reader\x1b[2J one", "two"], "Reader[2J one, two"), ([], "the service answers, and has no reader")],
+)
+def test_readers_are_named_in_clean_words(monkeypatch: pytest.MonkeyPatch, names: list[str], told: str) -> None:
+    """A reader's name is its maker's."""
+    monkeypatch.setattr(pcsc, "readers", lambda: names)
+    *_, found = reach.checks()
+    assert (found.state, found.found) == (State.GOOD, told)
+
+
+def test_without_the_extra_the_doctor_names_it(mfa_kit: MfaKit, tmp_path: Path) -> None:
+    """Smart cards need pyscard; the rest of the table is there all the same."""
+    (tmp_path / "smartcard.py").write_text("raise ImportError\n")
+    done = mfa_kit.process("doctor", "--output", "json", env={"PYTHONPATH": str(tmp_path)}, start_new_session=True)
+    [found] = [row for row in json.loads(done.out)["rows"] if row["check"] == "smart cards"]
+    assert (found["state"], found["hint"]) == ("-", "pip install 'mfa-kit[oath]'")

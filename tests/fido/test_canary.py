@@ -1,0 +1,148 @@
+"""The canary of PINs: known ones, looked for in all that a run says, logs, writes and holds in our frames."""
+
+import io
+import traceback
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mfa_kit.adapters.fido import key as fido
+from mfa_kit.fidokey import Pin
+from mfa_kit.lab.maker import Maker
+from mfa_kit.lab.securitykey import Conduct, SecurityKey, lab_key
+from tests.conftest import Result
+from tests.fido.conftest import Bus, Desk, Published
+from tests.fido.seam import Tamper
+from tests.test_secrets import FOLDER, Frames, Watched
+
+PIN, NEW, WRONG = "pin-5839-canary", "new-7712-canary", "bad-4410-canary"
+VERBS: dict[str, tuple[str | None, tuple[str, ...]]] = {
+    "verify": (PIN, ("verify", "fido2")),
+    "count": (PIN, ("key", "info", "--count")),
+    "set": (None, ("key", "pin", "set")),
+    "change": (PIN, ("key", "pin", "change")),
+    "policy": (PIN, ("key", "pin", "policy", "--force-change")),
+}
+
+
+class Canary:
+    """Runs a verb on a key, and looks for the PINs."""
+
+    def __init__(
+        self, desk: Desk, bus: Bus, maker: Maker, published: Published, patch: pytest.MonkeyPatch, loud: Watched
+    ) -> None:
+        self.desk, self.bus, self.maker, self.patch, self.loud = desk, bus, maker, patch, loud
+        self.published = published
+
+    def run(self, verb: str, *more: str | Path, told: tuple[bytes, ...] = (), **how: Any) -> tuple[Result, SecurityKey]:
+        """Give the PINs on standard input, in the order in which the verb reads them."""
+        pin, words = VERBS[verb]
+        key = lab_key(self.maker, pin=pin, conduct=Conduct(always_uv=verb == "verify"))
+        self.bus.unplug()
+        self.bus.plug(key, **how)
+        lines = told or tuple(each.encode() for each in (pin, NEW) if each)
+        self.patch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\n".join(lines))))
+        looks_up = self.published.options if verb in {"verify", "count"} else []
+        return self.desk.run(*words, "--pin-stdin", "--debug", *looks_up, *more), key
+
+    def check(self, done: Result) -> None:
+        text = done.out + done.err + self.loud.text.getvalue()
+        assert not [pin for pin in (PIN, NEW, WRONG) if pin in text]
+        for file in self.desk.home.rglob("*"):
+            assert not file.is_file() or not [pin for pin in (PIN, NEW, WRONG) if pin.encode() in file.read_bytes()]
+
+
+@pytest.fixture
+def canary(
+    desk: Desk, bus: Bus, maker: Maker, published: Published, monkeypatch: pytest.MonkeyPatch, loud: Watched
+) -> Canary:
+    return Canary(desk, bus, maker, published, monkeypatch, loud)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_run_tells_no_pin(canary: Canary, verb: str) -> None:
+    """Stdout in each form, stderr with --debug, every record of every logger, python-fido2's among them, every file."""
+    for output in ("table", "json", "csv"):
+        done, _ = canary.run(verb, "--output", output)
+        assert done.code == 0, done.err
+        canary.check(done)
+    assert canary.loud.text.getvalue()
+
+
+@pytest.mark.parametrize("verb", [verb for verb, (pin, _) in VERBS.items() if pin])
+def test_a_wrong_pin_is_not_told_either(canary: Canary, verb: str) -> None:
+    """It may be the right one of another key."""
+    done, key = canary.run(verb, told=(WRONG.encode(), NEW.encode()))
+    assert (done.code, key.client_pin.tries) == (3, 1)
+    canary.check(done)
+
+
+@pytest.mark.parametrize("line", [b"\xffpin-5839-canary", b"pin-5839-canary" * 9, b"pin-5839-canary\xc3"])
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_line_that_is_no_pin_is_not_told_and_not_tried(canary: Canary, verb: str, line: bytes) -> None:
+    """Octets that are no text, and more than a PIN has: a sentence, and no try."""
+    done, key = canary.run(verb, told=(line,))
+    assert (done.code in {2, 3}, key.client_pin.tries) == (True, 0)
+    canary.check(done)
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_key_that_goes_or_babbles_gets_no_pin_told(canary: Canary, verb: str) -> None:
+    """Pulled out after one packet, or with nonsense in it."""
+    whole, _ = canary.run(verb)
+    assert whole.code in {0, 1}
+    [slot] = canary.bus.slots.values()
+    for at in range(3, slot.sent, 4):
+        for sent in (None, b"\xff" * 50):
+            tamper = tampering(at, sent)
+            done, _ = canary.run(verb, tamper=tamper)
+            assert done.code in {0, 1, 3}, done.err
+            canary.check(done)
+
+
+def tampering(at: int, octets: bytes | None) -> Tamper:
+    """Put octets into one packet, or pull the key out there."""
+    return lambda number, packet: packet if number != at else octets and packet[:14] + octets
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_our_own_bug_tells_no_pin(canary: Canary, verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception with the PIN in its message, in the middle: its kind and place are told."""
+
+    def broken(*_: object) -> None:
+        raise RuntimeError(PIN + NEW)
+
+    monkeypatch.setattr(fido, "ClientPin", broken)
+    monkeypatch.setattr(fido, "Fido2Client", broken)
+    done, _ = canary.run(verb)
+    assert (done.code, "internal error: RuntimeError at test_canary.py" in done.err) == (70, True)
+    canary.check(done)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", ["verify", "change"])
+def test_no_local_of_our_frames_shows_a_pin(canary: Canary, verb: str) -> None:
+    """At each line that runs, but where a value becomes a secret: so no traceback with locals can."""
+    with Frames() as frames:
+        done, _ = canary.run(verb)
+    assert done.code in {0, 1}, done.err
+    assert {"fido.py:pin", "files.py:secret_line"} & {where.removeprefix("first line of ") for where in frames.seen}
+    shown = {where for where, said in frames.seen.items() for one in said if any(pin in one for pin in (PIN, NEW))}
+    assert shown <= {"first line of otp.py:__init__"}
+
+
+def test_a_traceback_with_locals_shows_no_pin(bus: Bus, maker: Maker) -> None:
+    """Of our frames, for a key that is pulled out while it is told a new PIN."""
+    for last in range(4, 12):
+        bus.unplug()
+        bus.plug(lab_key(maker, pin=PIN), tamper=lambda at, packet, last=last: packet if at < last else None)
+        try:
+            with fido.opened(None, tell=lambda _: None) as opened:
+                opened.change_pin(Pin(PIN), Pin(NEW))
+        except Exception as error:  # noqa: BLE001 - whatever it is, its frames are looked at
+            trace = traceback.TracebackException.from_exception(error, capture_locals=True)
+            ours = [frame.locals for frame in trace.stack if frame.filename.startswith(FOLDER)]
+            assert ours
+            assert not [pin for pin in (PIN, NEW) if pin in str(ours)]

@@ -1,0 +1,141 @@
+"""A key that is pulled out after any packet or APDU of anything that is done to it, PINs and the reset among it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from mfa_kit import attestation, keypin
+from mfa_kit.adapters.fido import key as fido
+from mfa_kit.attestation import Policy
+from mfa_kit.errors import DeviceFault, Lost
+from mfa_kit.fidokey import Pin
+from mfa_kit.lab.clientpin import RETRIES, digest
+from mfa_kit.lab.maker import Maker
+from mfa_kit.lab.securitykey import Conduct, Make, SecurityKey, lab_key
+from tests.fido import slot
+from tests.fido.conftest import Bus
+
+PIN, NEW = "pin-5839-canary", "new-7712-canary"
+U2F = Make(aaguid=None, versions=("U2F_V2",))
+
+
+class Pins:
+    """Has the PIN, and takes no risk."""
+
+    def pin(self, left: int | None) -> Pin:
+        assert left == RETRIES
+        return Pin(PIN)
+
+    def risk(self, left: int) -> None:
+        raise AssertionError(left)
+
+
+def verify(key: fido.FidoKey, **policy: Any) -> object:
+    return attestation.examine(key, None, Policy(**policy), pins=Pins(), at=0)
+
+
+def new(_: int) -> Pin:
+    return Pin(NEW)
+
+
+def raised(_: str) -> None:
+    pass
+
+
+Act = Callable[[fido.FidoKey], object]
+# What is done, with a key of this kind, and the PINs that it may have when it is lost in the middle.
+ACTS: dict[str, tuple[dict[str, Any], Act, tuple[str | None, ...]]] = {
+    "verify": ({}, verify, (None,)),
+    "verify-u2f": ({"make": U2F}, verify, (None,)),
+    "verify-pin": ({"pin": PIN}, lambda key: verify(key, user_verification=True), (PIN,)),
+    "verify-always-uv": ({"pin": PIN, "conduct": Conduct(always_uv=True)}, verify, (PIN,)),
+    "count": ({"pin": PIN}, lambda key: key.residents(Pin(PIN)), (PIN,)),
+    "set": ({}, lambda key: keypin.set_pin(key, new), (None, NEW)),
+    "change": ({"pin": PIN}, lambda key: keypin.change_pin(key, Pins(), new), (PIN, NEW)),
+    "policy": (
+        {"pin": PIN},
+        lambda key: keypin.set_policy(key, Pins(), shortest=8, force_change=True, confirm=raised),
+        (PIN,),
+    ),
+    "policy-without-pin": (
+        {},
+        lambda key: keypin.set_policy(key, Pins(), shortest=8, force_change=False, confirm=raised),
+        (None,),
+    ),
+    "reset": ({"pin": PIN}, keypin.reset, (PIN, None)),
+}
+
+
+def made(maker: Maker, how: dict[str, Any]) -> SecurityKey:
+    return SecurityKey(maker.certificate(None), **how) if "make" in how else lab_key(maker, **how)
+
+
+def state(key: SecurityKey) -> tuple[object, ...]:
+    return key.client_pin.hash, key.client_pin.shortest, key.client_pin.force_change
+
+
+def done(act: Act) -> DeviceFault | None:
+    """Do it with the only key there is; return what came in between."""
+    try:
+        with fido.opened(None, tell=lambda _: None) as opened:
+            act(opened)
+    except DeviceFault as fault:
+        return fault
+    return None
+
+
+def check(key: SecurityKey, before: tuple[object, ...], fault: DeviceFault, has: tuple[str | None, ...]) -> None:
+    """Nothing is half done, no try is burned, nothing stays on it; what it was told last is not claimed to be known."""
+    assert isinstance(fault, Lost) or "there is no security key" in str(fault)
+    assert key.client_pin.hash in {pin and digest(pin.encode()) for pin in has}
+    assert (key.client_pin.retries, key.resident) == (RETRIES, [])
+    assert key.client_pin.tries <= 2
+    if state(key) != before:
+        assert "is not known" in fault.__notes__[0]
+
+
+@pytest.mark.parametrize("name", ACTS)
+def test_on_usb_removal_after_any_packet_is_told_and_leaves_nothing_half_done(
+    bus: Bus, maker: Maker, name: str
+) -> None:
+    """From the first packet that the key sends to the last."""
+    how, act, has = ACTS[name]
+
+    def once(last: int | None) -> tuple[DeviceFault | None, SecurityKey, tuple[object, ...], int]:
+        bus.unplug()
+        key = made(maker, how)
+        before = state(key)
+        plug = bus.plug(key, tamper=lambda number, packet: packet if last is None or number < last else None)
+        fault = done(act)
+        return fault, key, before, plug.sent
+
+    whole, *_, packets = once(None)
+    assert (whole, packets > 3) == (None, True)
+    for last in range(packets):
+        fault, key, before, _ = once(last)
+        assert fault
+        check(key, before, fault, has)
+
+
+@pytest.mark.parametrize("name", ACTS)
+def test_in_a_reader_removal_at_any_apdu_is_told_and_leaves_nothing_half_done(
+    maker: Maker, monkeypatch: pytest.MonkeyPatch, bus: Bus, name: str
+) -> None:
+    """From the first command to the last, the search for the key too."""
+    assert not bus.slots
+    how, act, has = ACTS[name]
+
+    def once(last: int) -> tuple[DeviceFault | None, SecurityKey, tuple[object, ...], int]:
+        key = made(maker, how)
+        before = state(key)
+        reader = slot.Reader(key, pulled_at=last)
+        slot.seen(reader, monkeypatch)
+        return done(act), key, before, reader.card.count
+
+    whole, *_, apdus = once(0)
+    assert (whole, apdus > 5) == (None, True)
+    for last in range(1, apdus + 1):
+        fault, key, before, _ = once(last)
+        assert fault
+        check(key, before, fault, has)
