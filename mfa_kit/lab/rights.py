@@ -10,6 +10,11 @@ from mfa_kit.lab.wire import IamError
 OWN = ("EnableMFADevice", "DeactivateMFADevice")
 DEVICE = ("DeleteVirtualMFADevice", "TagMFADevice", "UntagMFADevice", "ListMFADeviceTags")
 FREE = ("GetCallerIdentity", "GetSessionToken")
+# Parameter that names an entity, and what IAM calls such a one.
+NAMED = (("UserName", "user"), ("GroupName", "group"), ("RoleName", "role"))
+MAKES = ("CreateGroup", "CreateRole", "CreateUser")
+# Lists of a whole kind, below a path where one is asked for.
+LISTS = {"ListGroups": "group", "ListRoles": "role", "ListUsers": "user", "ListVirtualMFADevices": "mfa"}
 # What GetSessionToken without MFA, and GetFederationToken, may call at all.
 STS_ONLY = ("AssumeRole", "GetCallerIdentity")
 
@@ -19,18 +24,28 @@ def resource(action: str, params: Mapping[str, Any], account: Account) -> str:
     start = f"arn:{account.partition}:iam::{account.backend.account_id}"
     if action in DEVICE:
         return str(params["SerialNumber"])
+    if action in LISTS:
+        return f"{start}:{LISTS[action]}{params.get('PathPrefix') or '/'}"
     if action == "CreateVirtualMFADevice":
         return f"{start}:mfa{params.get('Path') or '/'}{params['VirtualMFADeviceName']}"
     backend = account.backend
-    for key, kind, held in (
-        ("UserName", "user", backend.users),
-        ("GroupName", "group", backend.groups),
-        ("RoleName", "role", backend.roles),
-    ):
+    held = {"user": backend.users, "group": backend.groups, "role": backend.roles}
+    for key, kind in NAMED:
         if name := params.get(key):
-            entity = held.get(name)
-            return str(entity.arn) if entity else f"{start}:{kind}/{name}"
+            entity = held[kind].get(name)
+            return str(entity.arn) if entity else f"{start}:{kind}{params.get('Path') or '/'}{name}"
     return str(params.get("RoleArn") or params.get("PolicyArn") or params.get("PolicySourceArn") or "*")
+
+
+def named(action: str, params: Mapping[str, Any], on: str) -> str:
+    """Name a resource as IAM's denials do: what a request names by its kind and name, everything else by its ARN."""
+    if action not in (*MAKES, *DEVICE):
+        for key, kind in NAMED:
+            if name := params.get(key):
+                return f"{kind} {name}"
+        if "PolicyArn" in params:
+            return f"policy {on}"
+    return on
 
 
 # Operations that mean the caller when they name no user.
@@ -107,11 +122,14 @@ def allow(service: str, action: str, params: Mapping[str, Any], account: Account
         code = "AccessDenied" if service == "sts" else "InvalidClientTokenId"
         said = f"Cannot call {action} with session credentials" if service == "sts" else TOKEN_INVALID
         raise IamError(code, said)
-    wanted = [(f"{service}:{action}", resource(action, params, account))]
+    wanted = [f"{service}:{action}"]
     if action == "CreateVirtualMFADevice" and params.get("Tags"):
-        wanted.append(("iam:TagMFADevice", wanted[0][1]))
-    for name, on in wanted:
-        _judge(name, on, context(params, account, caller), caller, free=action in FREE or action == "AssumeRole")
+        wanted.append("iam:TagMFADevice")
+    on = resource(action, params, account)
+    for name in wanted:
+        words = _words(name, named(action, params, on), caller)
+        found = context(params, account, caller)
+        _judge(name, on, found, caller, words=words, free=action in FREE or action == "AssumeRole")
     own = params.get("UserName")
     if (
         action in OWN
@@ -126,11 +144,12 @@ def allow(service: str, action: str, params: Mapping[str, Any], account: Account
 def denied(service: str, action: str, params: Mapping[str, Any], account: Account, caller: Caller) -> IamError:
     """Return what a caller is told whom no policy allows this."""
     name = f"{service}:{action}"
-    return _silence(name, resource(action, params, account), caller, "identity-based policy")
+    on = named(action, params, resource(action, params, account))
+    return _silence(name, _words(name, on, caller), "identity-based policy")
 
 
-def _silence(name: str, on: str, caller: Caller, kind: str) -> IamError:
-    return IamError("AccessDenied", f"{_words(name, on, caller)} because no {kind} allows the {name} action")
+def _silence(name: str, words: str, kind: str) -> IamError:
+    return IamError("AccessDenied", f"{words} because no {kind} allows the {name} action")
 
 
 def _words(name: str, on: str, caller: Caller) -> str:
@@ -140,16 +159,16 @@ def _words(name: str, on: str, caller: Caller) -> str:
 TOKEN_INVALID = "The security token included in the request is invalid"  # noqa: S105 - a sentence of AWS's
 
 
-def _judge(name: str, on: str, found: Context, caller: Caller, *, free: bool) -> None:
+def _judge(name: str, on: str, found: Context, caller: Caller, *, words: str, free: bool) -> None:
     layers = [("an identity-based policy", "identity-based policy", documents(caller))]
     if caller.policy is not None:
         layers.append(("a session policy", "session policy", [caller.policy]))
     for which, kind, held in layers:
         match evaluate(held, name, on, found):
             case Verdict.EXPLICIT:
-                raise IamError("AccessDenied", f"{_words(name, on, caller)} with an explicit deny in {which}")
+                raise IamError("AccessDenied", f"{words} with an explicit deny in {which}")
             case Verdict.IMPLICIT if not free:
-                raise _silence(name, on, caller, kind)
+                raise _silence(name, words, kind)
             case _:
                 pass
 

@@ -5,18 +5,23 @@ prefix, and take them away again: they are for an account made for tests.
 """
 
 import contextlib
+import io
 import json
+import re
 import secrets
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import botocore.session
 import pyotp
+import zxingcpp
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
+from PIL import Image
 
 PERIOD = 30
 PREFIX = "mfa-kit-contract-"
@@ -85,14 +90,25 @@ class Desk:
         self.iam.enable_mfa_device(UserName=user, **self.pair(serial))
         return serial
 
-    def as_user(self, user: str) -> dict[str, str]:
-        """Give a user a key that may change his own devices; wait until it is known everywhere."""
-        policy = {"Effect": "Allow", "Action": "iam:*MFADevice", "Resource": "*"}
+    def as_user(self, user: str, statement: dict[str, str] | None = None) -> dict[str, str]:
+        """Give a user a key that may change devices, or what a statement says; wait until it is known everywhere."""
+        policy = statement or {"Effect": "Allow", "Action": "iam:*MFADevice", "Resource": "*"}
         document = json.dumps({"Version": "2012-10-17", "Statement": [policy]})
         self.iam.put_user_policy(UserName=user, PolicyName="contract", PolicyDocument=document)
         key = self.iam.create_access_key(UserName=user)["AccessKey"]
         time.sleep(self.patience)
         return {"aws_access_key_id": key["AccessKeyId"], "aws_secret_access_key": key["SecretAccessKey"]}
+
+    def session_of(self, made: dict[str, Any]) -> Any:
+        """Return IAM's client with credentials of STS."""
+        return self.session.create_client(
+            "iam",
+            endpoint_url=self.endpoint_url,
+            region_name=self.region,
+            aws_access_key_id=made["AccessKeyId"],
+            aws_secret_access_key=made["SecretAccessKey"],
+            aws_session_token=made["SessionToken"],
+        )
 
     def clear(self) -> None:
         """Take away whatever this desk made."""
@@ -133,10 +149,23 @@ class Case:
         try:
             return str(self.ask(desk))
         except ClientError as error:
-            said = error.response["Error"]
-            return f"{said['Code']}: {said.get('Message', '')}".strip()
+            return _said(error)
         except (BotoCoreError, ResponseParserError) as error:
             return f"unreadable: {type(error).__name__}"
+
+
+def _said(error: ClientError) -> str:
+    said = error.response["Error"]
+    return f"{said['Code']}: {said.get('Message', '')}".strip()
+
+
+def _code(ask: Callable[[], object]) -> str:
+    """Return the code of the error that comes back."""
+    try:
+        ask()
+    except ClientError as error:
+        return str(error.response["Error"]["Code"])
+    return "accepted"
 
 
 reads: list[Case] = []
@@ -176,19 +205,12 @@ def _(desk: Desk) -> object:
 @case(reads, "get-mfa-device", "ValidationError")
 def _(desk: Desk) -> object:
     serial = f"arn:aws:iam::{desk.account}:mfa/{PREFIX}none"
-    try:
-        return desk.iam.get_mfa_device(SerialNumber=serial, UserName=f"{PREFIX}nobody")
-    except ClientError as error:
-        return error.response["Error"]["Code"]
+    return _code(lambda: desk.iam.get_mfa_device(SerialNumber=serial, UserName=f"{PREFIX}nobody"))
 
 
 @case(reads, "max-items", "ValidationError")
 def _(desk: Desk) -> object:
-    try:
-        desk.client("iam", checked=False).list_users(MaxItems=1001)
-    except ClientError as error:
-        return error.response["Error"]["Code"]
-    return "accepted"
+    return _code(lambda: desk.client("iam", checked=False).list_users(MaxItems=1001))
 
 
 @case(reads, "date-header", "a date and a request id")
@@ -210,6 +232,15 @@ def _(desk: Desk) -> object:
     return desk.client("iam", keys).list_users(MaxItems=1)["Users"][:0] or "answered"
 
 
+@case(reads, "unknown-device", "NoSuchEntity: VirtualMFADevice with serial number <serial> does not exist.")
+def _(desk: Desk) -> object:
+    serial = f"arn:aws:iam::{desk.account}:mfa/{PREFIX}none"
+    try:
+        return desk.iam.list_mfa_device_tags(SerialNumber=serial)["Tags"]
+    except ClientError as error:
+        return _said(error).replace(serial, "<serial>")
+
+
 # writes
 
 
@@ -221,6 +252,19 @@ def _(desk: Desk) -> object:
     return f"{len(made['Base32StringSeed'])} characters and {'a PNG' if png else 'no PNG'}"
 
 
+@case(writes, "label", "Amazon Web Services:<user>-label@<alias or account>")
+def _(desk: Desk) -> object:
+    made = desk.iam.create_virtual_mfa_device(VirtualMFADeviceName=f"{desk.name}-label")["VirtualMFADevice"]
+    try:
+        found = zxingcpp.read_barcode(Image.open(io.BytesIO(made["QRCodePNG"])))
+    except OSError:
+        found = None
+    label = unquote(urlsplit(found.text).path.lstrip("/")) if found else "no picture"
+    for holder in (desk.account, *desk.iam.list_account_aliases()["AccountAliases"]):
+        label = label.replace(f"@{holder}", "@<alias or account>")
+    return label
+
+
 @case(writes, "create-taken", "EntityAlreadyExists: MFA device already exists.")
 def _(desk: Desk) -> object:
     desk.device("taken")
@@ -229,11 +273,7 @@ def _(desk: Desk) -> object:
 
 @case(writes, "patterns", "ValidationError")
 def _(desk: Desk) -> object:
-    try:
-        desk.device("a/b")
-    except ClientError as error:
-        return error.response["Error"]["Code"]
-    return "accepted"
+    return _code(lambda: desk.device("a/b"))
 
 
 @case(writes, "tags", "kept")
@@ -241,6 +281,11 @@ def _(desk: Desk) -> object:
     serial = desk.device("tags", Tags=[{"Key": "k", "Value": "v"}])
     found = desk.iam.list_mfa_device_tags(SerialNumber=serial)["Tags"]
     return "kept" if found == [{"Key": "k", "Value": "v"}] else "lost"
+
+
+@case(writes, "tag-characters", "ValidationError")
+def _(desk: Desk) -> object:
+    return _code(lambda: desk.device("comma", Tags=[{"Key": "k", "Value": "a,b"}]))
 
 
 @case(writes, "enable", "previous and current code at once")
@@ -287,6 +332,22 @@ def _(desk: Desk) -> object:
     return "accepted"
 
 
+@case(writes, "resync-skew", "accepted")
+def _(desk: Desk) -> object:
+    user = desk.user("-window")
+    serial = desk.device("skew")
+    desk.iam.enable_mfa_device(UserName=user, **desk.pair(serial, 900))
+    desk.iam.resync_mfa_device(UserName=user, **desk.pair(serial, 1800))
+    return "accepted"
+
+
+@case(writes, "unknown-token", "NoSuchEntity: MFA device with serial number MFAKITCONTRACT0 does not exist.")
+def _(desk: Desk) -> object:
+    codes = {"AuthenticationCode1": "000000", "AuthenticationCode2": "000001"}
+    desk.iam.enable_mfa_device(UserName=desk.user(), SerialNumber="MFAKITCONTRACT0", **codes)
+    return "accepted"
+
+
 @case(writes, "resync-unassigned", "NoSuchEntity: MFA Device invalid for user.")
 def _(desk: Desk) -> object:
     serial = desk.device("resync")
@@ -318,11 +379,7 @@ def _(desk: Desk) -> object:
 
 @case(writes, "names-without-case", "EntityAlreadyExists")
 def _(desk: Desk) -> object:
-    try:
-        desk.iam.create_user(UserName=desk.user().upper())
-    except ClientError as error:
-        return error.response["Error"]["Code"]
-    return "accepted"
+    return _code(lambda: desk.iam.create_user(UserName=desk.user().upper()))
 
 
 @case(
@@ -338,16 +395,88 @@ def _(desk: Desk) -> object:
     return "accepted"
 
 
-@case(writes, "ninth-device", "LimitExceeded")
+@case(writes, "lookup-without-case", "found")
 def _(desk: Desk) -> object:
+    return "found" if desk.iam.get_user(UserName=desk.user().upper())["User"]["UserName"] == desk.name else "another"
+
+
+@case(writes, "pages", "one, and a marker to the next")
+def _(desk: Desk) -> object:
+    desk.user()
+    desk.user("-other")
+    first = desk.iam.list_users(MaxItems=1)
+    then = desk.iam.list_users(MaxItems=1, Marker=first["Marker"]) if first["IsTruncated"] else {"Users": []}
+    names = {row["UserName"] for page in (first, then) for row in page["Users"]}
+    return "one, and a marker to the next" if len(names) == 2 else sorted(names)
+
+
+@case(
+    writes,
+    "deny-words",
+    "AccessDenied: User: <arn> is not authorized to perform: iam:GetUser on resource: user <user>-other "
+    "because no identity-based policy allows the iam:GetUser action",
+)
+def _(desk: Desk) -> object:
+    user = desk.user("-lean")
+    try:
+        desk.client("iam", desk.as_user(user)).get_user(UserName=desk.user("-other"))
+    except ClientError as error:
+        return re.sub(r"arn:\S+:user/\S+-lean", "<arn>", _said(error))
+    return "accepted"
+
+
+@case(writes, "lists-of-a-kind", "ListUsers; ListGroups is on arn:aws:iam::<account>:group/")
+def _(desk: Desk) -> object:
+    user = desk.user("-lister")
+    keys = desk.as_user(user, {"Effect": "Allow", "Action": "iam:List*", "Resource": "arn:aws:iam::*:user/*"})
+    iam = desk.client("iam", keys)
+    if (said := _code(iam.list_users)) != "accepted":
+        return f"ListUsers: {said}"
+    try:
+        iam.list_groups()
+    except ClientError as error:
+        on = _said(error).partition("on resource: ")[2].partition(" because")[0]
+        return f"ListUsers; ListGroups is on {on.replace(desk.account, '<account>')}"
+    return "ListUsers and ListGroups"
+
+
+@case(writes, "session-without-mfa", "InvalidClientTokenId")
+def _(desk: Desk) -> object:
+    made = desk.client("sts", desk.as_user(desk.user("-plain"))).get_session_token()["Credentials"]
+    return _code(lambda: desk.session_of(made).get_user())
+
+
+@case(writes, "sts-once", "a session, then AccessDenied")
+def _(desk: Desk) -> object:
+    user = desk.user("-sts")
+    serial = desk.enabled("sts", user)
+    sts = desk.client("sts", desk.as_user(user))
+    proof = {"SerialNumber": serial, "TokenCode": desk.pair(serial)["AuthenticationCode2"]}
+    sts.get_session_token(**proof)
+    return f"a session, then {_code(lambda: sts.get_session_token(**proof))}"
+
+
+def _ninth(desk: Desk) -> ClientError | None:
     user = desk.user("-full")
-    for number in range(8):
+    for number in range(len(desk.iam.list_mfa_devices(UserName=user)["MFADevices"]), 8):
         desk.enabled(f"full{number}", user)
     try:
-        desk.enabled("full8", user)
+        desk.enabled(f"full-{secrets.token_hex(2)}", user)
     except ClientError as error:
-        return error.response["Error"]["Code"]
-    return "accepted"
+        return error
+    return None
+
+
+@case(writes, "ninth-device", "LimitExceeded")
+def _(desk: Desk) -> object:
+    error = _ninth(desk)
+    return error.response["Error"]["Code"] if error else "accepted"
+
+
+@case(writes, "limit-words", "LimitExceeded: Cannot exceed quota for MFADevicesPerUser: 8")
+def _(desk: Desk) -> object:
+    error = _ninth(desk)
+    return _said(error) if error else "accepted"
 
 
 def differences(part: list[Case], desk: Desk) -> Iterator[tuple[Case, str]]:

@@ -1,9 +1,11 @@
 """Policies: the evaluator against what the user guide says, and AWS's two MFA policies enforced on the wire."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from mfa_kit.lab.policies import Verdict, evaluate
 from mfa_kit.lab.server import Lab
@@ -137,6 +139,47 @@ def test_operators(condition: dict[str, Any], context: dict[str, Any], wanted: V
     assert _verdict({"Action": "*", "Resource": "*", "Condition": condition}, **context) is wanted
 
 
+def test_a_list_is_of_a_kind_of_resource(admin: Aws) -> None:
+    """A policy for all users allows to list them, also below a path, and nothing else."""
+    allow = document({"Action": "iam:List*", "Resource": "arn:aws:iam::*:user/*"})
+    admin.iam.put_user_policy(UserName="alice", PolicyName="p", PolicyDocument=allow)
+    alice = admin.user("alice").iam
+    assert alice.list_users()["Users"]
+    assert alice.list_users(PathPrefix="/team/")["Users"] == []
+    start = "User: arn:aws:iam::000000000000:user/alice is not authorized to perform: iam"
+    for call, what in (
+        (alice.list_groups, "ListGroups on resource: arn:aws:iam::000000000000:group/"),
+        (alice.list_roles, "ListRoles on resource: arn:aws:iam::000000000000:role/"),
+        (alice.list_virtual_mfa_devices, "ListVirtualMFADevices on resource: arn:aws:iam::000000000000:mfa/"),
+        (alice.get_account_summary, "GetAccountSummary on resource: *"),
+    ):
+        operation = what.partition(" ")[0]
+        with refused(
+            "AccessDenied", f"{start}:{what} because no identity-based policy allows the iam:{operation} action"
+        ):
+            call()
+
+
+def test_what_is_denied_is_named_as_iam_names_it(admin: Aws) -> None:
+    """By kind and name where the request has a name; what is to be made by its ARN."""
+    alice = admin.user("alice").iam
+    arn = "arn:aws:iam::000000000000"
+    trust = document({"Action": "sts:AssumeRole", "Principal": "*"})
+    asked: list[tuple[Callable[..., object], dict[str, str], str]] = [
+        (alice.get_user, {"UserName": "bob"}, "user bob"),
+        (alice.get_group, {"GroupName": "people"}, "group people"),
+        (alice.get_role, {"RoleName": "ops"}, "role ops"),
+        (alice.get_policy, {"PolicyArn": f"{arn}:policy/p"}, f"policy {arn}:policy/p"),
+        (alice.create_user, {"UserName": "zoe", "Path": "/team/"}, f"{arn}:user/team/zoe"),
+        (alice.create_group, {"GroupName": "people"}, f"{arn}:group/people"),
+        (alice.create_role, {"RoleName": "ops", "AssumeRolePolicyDocument": trust}, f"{arn}:role/ops"),
+        (alice.delete_virtual_mfa_device, {"SerialNumber": f"{arn}:mfa/x"}, f"{arn}:mfa/x"),
+    ]
+    for call, given, what in asked:
+        with pytest.raises(ClientError, match=rf"\(AccessDenied\).* on resource: {what} because"):
+            call(**given)
+
+
 def test_what_a_roles_policies_allow_is_simulated(admin: Aws) -> None:
     """A role has no user's name in its context."""
     trust = document({"Action": "sts:AssumeRole", "Principal": {"AWS": "000000000000"}})
@@ -205,7 +248,7 @@ def test_a_user_under_the_self_manage_policy_enrolls_his_own(alice: Aws) -> None
 def test_the_self_manage_policy_does_not_reach_further(alice: Aws) -> None:
     """Neither another's device, nor tags, nor Delete."""
     serial = alice.create("alice")
-    bob = "arn:aws:iam::000000000000:user/bob"
+    bob = "user bob"
     why = "because no identity-based policy allows the {} action"
     with refused("AccessDenied", _said("iam:EnableMFADevice", bob, why.format("iam:EnableMFADevice"))):
         alice.enable("bob", serial)
@@ -246,7 +289,8 @@ def test_the_force_mfa_policy_stops_plain_keys(alice: Aws, admin: Aws) -> None:
     admin.iam.create_group(**group)
     admin.iam.put_group_policy(**group, PolicyName="force", PolicyDocument=document(FORCE, more))
     admin.iam.add_user_to_group(**group, UserName="alice")
-    with refused("AccessDenied", _said("iam:ListUsers", "*", "with an explicit deny in an identity-based policy")):
+    users = "arn:aws:iam::000000000000:user/"
+    with refused("AccessDenied", _said("iam:ListUsers", users, "with an explicit deny in an identity-based policy")):
         alice.iam.list_users()
     serial = alice.enrolled("alice")
     with refused("AccessDenied"):

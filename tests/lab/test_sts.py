@@ -221,7 +221,7 @@ def test_a_session_policy_narrows_a_role(admin: Aws) -> None:
     assert session.iam.list_groups()["Groups"] == []
     said = (
         "User: arn:aws:sts::000000000000:assumed-role/ops/desk is not authorized to perform: iam:ListUsers "
-        "on resource: * because no session policy allows the iam:ListUsers action"
+        "on resource: arn:aws:iam::000000000000:user/ because no session policy allows the iam:ListUsers action"
     )
     with refused("AccessDenied", said):
         session.iam.list_users()
