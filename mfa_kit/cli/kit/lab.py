@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -77,6 +78,8 @@ def card(
 
 def _by_hand(readers: "Readers", cards: "Sequence[Card]", note: Callable[[str], None]) -> None:
     """Put a key of a box into a free reader, or pull it out, for each number that is read from stdin."""
+    from mfa_kit.lab.reader import NOTICED
+
     inside: dict[int, int] = {}
     note(f"keys 1 to {len(cards)} are in the box; type a number to put that one in, and again to pull it out")
     for line in sys.stdin:
@@ -84,6 +87,7 @@ def _by_hand(readers: "Readers", cards: "Sequence[Card]", note: Callable[[str], 
         free = [reader for reader in range(len(readers.names)) if reader not in inside.values()]
         if number in inside:
             readers.remove(inside.pop(number))
+            time.sleep(NOTICED)  # a key that is put in before pcscd saw the last one go would be missed
             note(f"key {number} is out")
         elif not 1 <= number <= len(cards):
             note(f"type a number from 1 to {len(cards)}")
