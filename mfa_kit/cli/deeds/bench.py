@@ -155,7 +155,9 @@ class Sitting:
                 self._ended(self._owned(step, outcome.serials))
         if thing and watch and watch.still(thing):
             self.tally.talk.note(
-                "remove it; next" if self.queue.done(step) else "remove it, and insert it again or another; Enter tries with this one"
+                "remove it; next"
+                if self.queue.done(step)
+                else "remove it, and insert it again or another; Enter tries with this one"
             )
 
     def _free(self, thing: Thing, watch: Watch, intent: Intent) -> bool:
