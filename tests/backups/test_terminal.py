@@ -111,8 +111,13 @@ def desk(lab: Lab, tmp_path: Path) -> Desk:
 def test_a_screenshot_becomes_a_backup(desk: Desk) -> None:
     """Proved by one code; the picture is named for deletion, status shows the backup, and it opens with age."""
     desk.enroll(seal=False)
-    desk.png("shot.png", desk.uri(desk.seed()))
-    window = desk.window("backup", "add", "alice", "--image", "shot.png", "-r", desk.recipient, "--output", "json")
+    desk.png("shot.png", desk.uri(desk.seed(), f"alice-old@{ACCOUNT}"))
+    words = ("backup", "add", "alice", "--image", "shot.png", "-r", desk.recipient, "--output", "json")
+    planned = desk.window(*words, "--dry-run")
+    assert planned.end() == 0
+    assert json.loads(planned.printed("out"))["outcome"] == "planned"
+    assert not list(desk.home.rglob("*.png.age"))
+    window = desk.window(*words)
     window.see("type the code that the phone shows for alice of alice")
     window.see("code: ")
     window.type("000000")
@@ -122,6 +127,7 @@ def test_a_screenshot_becomes_a_backup(desk: Desk) -> None:
     row = json.loads(window.printed("out"))
     assert (row["outcome"], row["user"], row["shredded"]) == ("sealed", "alice", False)
     assert "shot.png holds the seed in the clear: delete it" in window.printed("err")
+    assert "the label in the picture says alice-old, and the device is alice" in window.printed("err")
     assert (desk.folder / "shot.png").exists()
     assert desk.opened(Path(row["backup"])) == desk.seed()
     [device] = json.loads(desk.run("status", "alice", "--output", "json").stdout)["rows"]
@@ -150,6 +156,7 @@ def test_a_device_that_another_tool_made_is_added_and_revoked_with_its_backup(de
         AuthenticationCode2=totp.at(now),
     )
     (desk.folder / "shot.png").write_bytes(made["QRCodePNG"])
+    os.link(desk.folder / "shot.png", desk.folder / "linked.png")
     window = desk.window(
         "backup", "add", "alice", "--image", "shot.png", "-r", desk.recipient, "--shred", "--output", "json"
     )
@@ -160,6 +167,8 @@ def test_a_device_that_another_tool_made_is_added_and_revoked_with_its_backup(de
     assert json.loads(window.printed("out"))["shredded"] is True
     assert not (desk.folder / "shot.png").exists()
     assert "overwriting does not reach" in window.printed("err")
+    assert "1 more names of that file are left" in window.printed("err")
+    assert (desk.folder / "linked.png").read_bytes() != made["QRCodePNG"]
     [device] = json.loads(desk.run("status", "alice", "--output", "json").stdout)["rows"]
     assert (device["backup"], device["made"]) == (str(backup), "unknown")
     assert desk.run("revoke", "alice", "--leave-without-mfa", "--yes").returncode == 0

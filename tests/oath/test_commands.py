@@ -3,9 +3,11 @@
 import io
 import json
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -603,6 +605,27 @@ def test_a_backup_goes_onto_another_card_and_computes_the_same(
     second.credentials.clear()
     assert mfa_kit.run(*words).code == 3
     assert second.credentials == {}
+
+
+def test_a_drill_asks_the_key(mfa_kit: MfaKit, user: str, recipient: str, identity_file: Path, card: Card) -> None:
+    """A backup whose key is at another place is left out; codes that differ are told; the ledger remembers both."""
+    enroll(mfa_kit, user, "--no-touch", "-r", recipient)
+    backup = next((mfa_kit.home / "backups").rglob("*.age"))
+    words = ("backup", "drill", backup, "-i", str(identity_file), "--from", "oath", "--output", "json")
+
+    def drill(*more: str) -> tuple[int, str, str | None]:
+        done = mfa_kit.run(*words, *more)
+        [row] = json.loads(done.out)["rows"]
+        return done.code, row["result"], row["fault"]
+
+    assert drill() == drill("--key", "12345678") == (0, "proved", None)
+    card.quirks.wrong_codes = True
+    assert drill() == (1, "differs", None)
+    card.credentials.clear()
+    assert drill() == drill("--key", "12345678") == (1, "skipped", "no key that is plugged in holds it")
+    with closing(sqlite3.connect(mfa_kit.home / "ledger.sqlite")) as ledger:
+        results = [result for (result,) in ledger.execute("select result from drills order by id")]
+    assert results == ["proved", "proved", "differs"]
 
 
 @pytest.mark.usefixtures("card")

@@ -14,9 +14,10 @@ from mfa_kit.cli.kit import backup as kit
 from mfa_kit.cli.kit import desk as desk_kit
 from mfa_kit.cli.kit.custody import custody
 from mfa_kit.errors import Declined, IntegrityFault, UsageFault
-from mfa_kit.models import Backup
+from mfa_kit.models import Backup, Intent
+from mfa_kit.otp import Created
 
-NOT_OPENED = "not opened"
+NOT_OPENED, NO_KEY = "not opened", "no key that is plugged in holds it"
 COPIES = "whoever copied these files before can open the copies with the old key as ever: a rekey heals nothing there"
 
 
@@ -52,23 +53,30 @@ def drill(files: Sequence[Path], keys: Sequence[Path], *, source: str, wanted: s
             except IntegrityFault as fault:
                 rows.append(_drilled(file, NOT_OPENED, str(fault)))
                 continue
-            intent = kit.intent_in(file, created, records=custody(ledger))
+            intent, why = kit.intent_in(file, created, records=custody(ledger)), None
             if source == "oath":
-                from mfa_kit.cli.kit import oathverify
-
-                now = time.time()
-                shown = oathverify.code_of(intent, wanted, at=now)
-                right = shown == next(otp.codes(created.seed, range(otp.step(now), otp.step(now) + 1)))
-                result = Drill.PROVED if right else Drill.DIFFERS
+                result = _by_key(intent, created, wanted)
+                why = NO_KEY if result is Drill.SKIPPED else None
             else:
                 person.say(f"type the code that {intent.user}'s phone shows for {intent.name} ({kit.of(created)})")
                 result = backups.drill(created.seed, now=time.time, interaction=person, instead=instead)
             if result is not Drill.SKIPPED:
                 custody(ledger).drilled(kit.name_of(file), result)
-            rows.append(_drilled(file, result, None))
+            rows.append(_drilled(file, result, why))
     report.many("backup-drill", rows, output=common.output, empty="there is no backup to drill")
     results = Counter(row["result"] for row in rows)
     return 0 if results[Drill.PROVED] and not results[Drill.DIFFERS] else 1
+
+
+def _by_key(intent: Intent, created: Created, wanted: str | None) -> Drill:
+    from mfa_kit.cli.kit import oathverify
+
+    now = time.time()
+    shown = oathverify.code_of(intent, wanted, at=now)
+    if shown is None:
+        return Drill.SKIPPED
+    right = next(otp.codes(created.seed, range(otp.step(now), otp.step(now) + 1)))
+    return Drill.PROVED if shown == right else Drill.DIFFERS
 
 
 def _drilled(file: Path, result: str, fault: str | None) -> dict[str, Any]:

@@ -37,8 +37,6 @@ def add(user: str | None, *, root: bool, image: str, wanted: str | None, sealing
     person.check(instead=INSTEAD)
     created, shredding = images.load(image)
     vault = sealing.vault({"codes": "generated"})
-    if not vault.recipients():
-        raise UsageFault("nobody is said who can open the backup", "use -r RECIPIENT, -R FILE or --passphrase")
     vault.check()
     with desk_kit.desk(common, vault=vault) as (desk, caller):
         _check_account(created, caller)

@@ -10,7 +10,7 @@ from mfa_kit import oathcheck
 from mfa_kit.attestation import Examined, Policy
 from mfa_kit.cli.kit import fido
 from mfa_kit.cli.kit.oath import KEY, choose, keys
-from mfa_kit.errors import DeviceFault, InvalidCode, UsageFault
+from mfa_kit.errors import InvalidCode, UsageFault
 from mfa_kit.models import Caller, Device, Intent, Kind, intent_of
 from mfa_kit.oathkey import Plugged
 from mfa_kit.otp import Seed
@@ -85,13 +85,14 @@ def belongs(
         return oathcheck.belongs(claim, key, applet, now=desk.inventory.now, accepts=accepts, level=level)
 
 
-def code_of(intent: Intent, wanted: str | None, *, at: float) -> str:
-    """Return the code of a Unix time of a device's credential on a key. Raise DeviceFault when none holds it."""
+def code_of(intent: Intent, wanted: str | None, *, at: float) -> str | None:
+    """Return the code of a Unix time of a device's credential on a key; None when none that is meant holds it."""
     key = _holder(intent, wanted)
     if key is None:
-        raise DeviceFault(f"no key that is plugged in holds {intent.label}", "plug it in, or type the code of a phone")
+        return None
     with keys().open(key) as applet:
-        return applet.code(intent.label, at, touch=applet.held().get(intent.label.encode(), False))
+        touch = applet.held().get(intent.label.encode())
+        return None if touch is None else applet.code(intent.label, at, touch=touch)
 
 
 def _holder(intent: Intent, wanted: str | None) -> Plugged | None:

@@ -1,7 +1,7 @@
 """All backups of a folder sealed anew, and the passphrase of this desk's identity changed."""
 
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -111,18 +111,25 @@ def _known(openers: Iterable[backups.Opens], wanted: set[str], *, given: Iterabl
 def _batch(
     batch: Sequence[Backup], done: Rekeyed, *, vault: "AgeFiles", keys: Keys, ledger: "Ledger", known: Known
 ) -> None:
-    """Seal a batch anew. Threads wait for the disk together, which is most of the time that a file takes."""
+    """Seal a batch anew. Threads wait for the disk together, which is most of the time that a file takes.
+
+    At Ctrl-C what was begun is finished, and noted.
+    """
     records = custody(ledger)
     records.sealed([each.name for each in batch], vault.recipients())
+    came: dict[str, Sealed | Was | IntegrityFault] = {}
+
+    def work(backup: Backup) -> None:
+        came[backup.name] = _one(backup, vault=vault, keys=keys, known=known)
+
     pool = ThreadPoolExecutor(THREADS)
     try:
-        tried = [(each, pool.submit(_one, each, vault=vault, keys=keys, known=known)) for each in batch]
-        wait(future for _, future in tried)
+        list(pool.map(work, batch))
     finally:
         pool.shutdown(cancel_futures=True)
         calls, settled, untouched = [], [], []
-        for backup, future in tried:
-            match None if future.cancelled() else future.result():
+        for backup in batch:
+            match came.get(backup.name):
                 case None:
                     untouched.append(backup.name)
                 case Sealed() as one:

@@ -1,0 +1,56 @@
+"""Pictures that a person has: read within bounds, and shredded as far as a file goes."""
+
+import io
+import os
+from pathlib import Path
+
+import pytest
+
+from mfa_kit.adapters import picture
+from mfa_kit.errors import IntegrityFault, UsageFault
+
+
+def test_what_is_larger_than_any_photograph_is_not_read_on() -> None:
+    """A pipe that never ends is not waited for either."""
+    with pytest.raises(UsageFault, match="larger than 32 MB"):
+        picture.read(io.BytesIO(bytes(picture.LARGEST + 1)))
+
+
+def test_a_picture_is_overwritten_and_removed(tmp_path: Path) -> None:
+    """Under its other names too, which are counted; its length stays."""
+    file, other = tmp_path / "a.png", tmp_path / "b.png"
+    before = bytes(picture.CHUNK + 5)
+    file.write_bytes(before)
+    os.link(file, other)
+    assert picture.shred(picture.load(file)) == 1
+    assert not file.exists()
+    assert len(other.read_bytes()) == len(before)
+    assert other.read_bytes()[:20] != before[:20] != other.read_bytes()[-20:]
+
+
+def test_another_file_than_was_read_is_not_shredded(tmp_path: Path) -> None:
+    """Somebody put it there meanwhile."""
+    file = tmp_path / "a.png"
+    file.write_bytes(b"seed")
+    plain = picture.load(file)
+    (tmp_path / "c.png").write_bytes(b"holidays")
+    (tmp_path / "c.png").replace(file)
+    with pytest.raises(IntegrityFault, match="another file than was read"):
+        picture.shred(plain)
+    assert file.read_bytes() == b"holidays"
+
+
+@pytest.mark.parametrize("instead", ["nothing", "link"])
+def test_what_cannot_be_shredded_is_told(instead: str, tmp_path: Path) -> None:
+    """With the reason why it matters; a symlink is not followed."""
+    file, other = tmp_path / "a.png", tmp_path / "b.png"
+    file.write_bytes(b"seed")
+    other.write_bytes(b"holidays")
+    plain = picture.load(file)
+    file.unlink()
+    if instead == "link":
+        file.symlink_to(other)
+    with pytest.raises(IntegrityFault, match="cannot be overwritten and removed") as caught:
+        picture.shred(plain)
+    assert "delete it yourself" in caught.value.hint
+    assert other.read_bytes() == b"holidays"
