@@ -1,22 +1,26 @@
 """All backups of a folder sealed anew, and the passphrase of this desk's identity changed."""
 
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING
 
 from mfa_kit import backups
 from mfa_kit.cli.kit.backup import event, passphrases
 from mfa_kit.cli.kit.custody import custody
 from mfa_kit.cli.kit.desk import backup_dir, harden, home
+from mfa_kit.crew import Crew
 from mfa_kit.errors import IntegrityFault, OthersSeal, UsageFault
-from mfa_kit.models import Backup
+from mfa_kit.models import Backup, Call
 from mfa_kit.otp import Secret
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.agefile import AgeFiles, Identity
+    from mfa_kit.adapters.custody import Custody
     from mfa_kit.adapters.ledger import Ledger
 
 # Backups after which the ledger is told how far it came; a run that was killed does these again.
@@ -67,6 +71,10 @@ class Rekeyed:
     failed: list[tuple[Backup, str]] = field(default_factory=list)
     unopened: int = 0
 
+    @property
+    def ended(self) -> int:
+        return len(self.done) + len(self.were) + len(self.failed)
+
 
 def rekey(
     folder: Path | None,
@@ -90,14 +98,17 @@ def rekey(
     with Ledger(home()) as ledger, vault.alone():
         found = list(agefile.backups(backup_dir(folder)))
         seals = [each for each in custody(ledger).seals() if not each.own]
-        known = _known(backups.openers(found, seals), set(vault.recipients()), given=agefile.publics(read))
-        done = Rekeyed(found=len(found))
-        rest = iter(counted(found))
-        while batch := list(islice(rest, AT_ONCE)):
-            _batch(
-                batch, done, vault=vault, keys=Keys(before=before, after=after, all=read), ledger=ledger, known=known
-            )
-    return done
+        run = _Run(
+            vault=vault,
+            keys=Keys(before=before, after=after, all=read),
+            known=_known(backups.openers(found, seals), set(vault.recipients()), given=agefile.publics(read)),
+            ledger=ledger,
+            records=custody(ledger),
+            done=Rekeyed(found=len(found)),
+        )
+        run.over(found, counted=counted)
+    run.done.failed.sort(key=lambda each: each[0].path)
+    return run.done
 
 
 def _known(openers: Iterable[backups.Opens], wanted: set[str], *, given: Iterable[str | None]) -> Known:
@@ -108,45 +119,88 @@ def _known(openers: Iterable[backups.Opens], wanted: set[str], *, given: Iterabl
     )
 
 
-def _batch(
-    batch: Sequence[Backup], done: Rekeyed, *, vault: "AgeFiles", keys: Keys, ledger: "Ledger", known: Known
-) -> None:
-    """Seal a batch anew. Threads wait for the disk together, which is most of the time that a file takes.
+@contextmanager
+def _orderly(stop: Event) -> Iterator[None]:
+    """Let Ctrl-C begin no more, and what is begun end; a second one breaks off."""
 
-    At Ctrl-C what was begun is finished, and noted.
-    """
-    records = custody(ledger)
-    records.sealed([each.name for each in batch], vault.recipients())
-    came: dict[str, Sealed | Was | IntegrityFault] = {}
+    def end(*_: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
 
-    def work(backup: Backup) -> None:
-        came[backup.name] = _one(backup, vault=vault, keys=keys, known=known)
-
-    pool = ThreadPoolExecutor(THREADS)
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        list(pool.map(work, batch))
+        yield
     finally:
-        pool.shutdown(cancel_futures=True)
-        calls, settled, untouched = [], [], []
-        for backup in batch:
-            match came.get(backup.name):
-                case None:
-                    untouched.append(backup.name)
-                case Sealed() as one:
-                    done.done.append(backup)
-                    done.unopened += not one.opens
-                    settled.append(backup.name)
-                    calls.append(event("RekeyBackup", backup.path, "OK"))
-                case Was():
-                    done.were.append(backup)
-                    settled.append(backup.name)
-                case IntegrityFault() as fault:
-                    done.failed.append((backup, str(fault)))
-                    untouched.append(backup.name)
-                    calls.append(event("RekeyBackup", backup.path, "Failed"))
-        ledger.called(*calls)
-        records.only(settled, vault.recipients())
-        records.not_sealed(untouched)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Run:
+    """Seals backups anew, and tells the ledger in batches for whom they may be, and afterwards for whom they are."""
+
+    vault: "AgeFiles"
+    keys: Keys
+    known: Known
+    ledger: "Ledger"
+    records: "Custody"
+    done: Rekeyed
+    undone: set[str] = field(default_factory=set)
+    settled: list[str] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
+
+    def over(self, found: Sequence[Backup], *, counted: Callable[[Sequence[Backup]], Iterable[Backup]]) -> None:
+        """Seal these. Threads wait for the disk together, which is most of the time that a file takes.
+
+        At Ctrl-C what was begun is finished and noted, and then KeyboardInterrupt raised.
+        """
+        stop = Event()
+        crew = Crew(act=self._act, workers=THREADS, stop=stop)
+        try:
+            with _orderly(stop):
+                # After Ctrl-C fewer come.
+                for _, (backup, came) in zip(counted(found), crew.over(self._noted(found)), strict=False):
+                    self._take(backup, came)
+        finally:
+            self._tell()
+            self.records.not_sealed(self.undone)
+        if self.done.ended < len(found):
+            raise KeyboardInterrupt
+
+    def _act(self, backup: Backup) -> tuple[Backup, Sealed | Was | IntegrityFault]:
+        return backup, _one(backup, vault=self.vault, keys=self.keys, known=self.known)
+
+    def _noted(self, found: Sequence[Backup]) -> Iterator[Backup]:
+        rest = iter(found)
+        while batch := list(islice(rest, AT_ONCE)):
+            names = [each.name for each in batch]
+            self.undone.update(names)
+            self.records.sealed(names, self.vault.recipients())
+            yield from batch
+
+    def _take(self, backup: Backup, came: Sealed | Was | IntegrityFault) -> None:
+        match came:
+            case Sealed():
+                self.done.done.append(backup)
+                self.done.unopened += not came.opens
+                self.calls.append(event("RekeyBackup", backup.path, "OK"))
+            case Was():
+                self.done.were.append(backup)
+            case IntegrityFault():
+                self.done.failed.append((backup, str(came)))
+                self.calls.append(event("RekeyBackup", backup.path, "Failed"))
+        if not isinstance(came, IntegrityFault):
+            self.undone.discard(backup.name)
+            self.settled.append(backup.name)
+        if self.done.ended % AT_ONCE == 0:
+            self._tell()
+
+    def _tell(self) -> None:
+        self.ledger.called(*self.calls)
+        self.records.only(self.settled, self.vault.recipients())
+        self.calls.clear()
+        self.settled.clear()
 
 
 def _one(backup: Backup, *, vault: "AgeFiles", keys: Keys, known: Known) -> Sealed | Was | IntegrityFault:
