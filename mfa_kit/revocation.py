@@ -45,9 +45,9 @@ def choose(user: str, wanted: str | None, *, devices: Sequence[Device]) -> Devic
         device for device in devices if wanted in {None, device.serial, device.serial.rpartition("/")[2], device.name}
     ]
     if not chosen:
-        has = ", ".join(device.serial for device in devices) or "none"
+        has = ", ".join(device.serial for device in devices)
         what = f"{user} has no MFA device" if wanted is None else f"{user} has no MFA device {wanted}"
-        raise UsageFault(what, f"{user}'s devices: {has}")
+        raise UsageFault(what, f"name one of {has}" if has else f"see who has which: mfa-kit status; give one: mfa-kit enroll {user}")
     if len(chosen) > 1:
         serials = ", ".join(device.serial for device in chosen)
         raise UsageFault(f"{user} has {len(chosen)} MFA devices", f"say which with --mfa-device: {serials}")
