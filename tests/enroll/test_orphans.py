@@ -1,0 +1,250 @@
+"""Devices that nobody has: what is said of each, and what a clean does when things change while it looks."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import boto3
+import pytest
+
+from mfa_kit import models, orphans, otp
+from mfa_kit.enrollment import Wish, look, stage
+from mfa_kit.errors import DeviceFault, MfaKitError, Unclear
+from mfa_kit.lab.server import Lab
+from mfa_kit.models import Intent, Reached
+from mfa_kit.orphans import Standing
+from tests.enroll.conftest import At, AtDesk
+from tests.faults.worker import Cut
+
+ARN = "arn:aws:iam::000000000000:mfa/"
+LONG_AGO = "20200101T000000Z-00000000"
+DAY = 86400.0
+
+
+@pytest.fixture
+def aws(at_lab: Lab) -> Iterator[Any]:
+    """Return the client of an administrator; what came and what nobody has in the end is deleted."""
+    client, before = boto3.client("iam"), at_lab.serials()
+    yield client
+    at_lab.faults.clear()
+    for serial in at_lab.serials() - before:
+        if at_lab.assigned(serial) is None:
+            client.delete_virtual_mfa_device(SerialNumber=serial)
+
+
+def stray(aws: Any, name: str, **tags: str) -> str:
+    """Make a device as another desk or tool does, and leave it."""
+    rows = [{"Key": f"mfa-kit:{key}", "Value": value} for key, value in tags.items()]
+    made: str = aws.create_virtual_mfa_device(VirtualMFADeviceName=name, Tags=rows)["VirtualMFADevice"]["SerialNumber"]
+    return made
+
+
+def give(aws: Any, lab: Lab, serial: str, user: str) -> None:
+    pair = otp.pair(otp.Seed(lab.seed(serial)), lab.account.now())
+    aws.enable_mfa_device(
+        UserName=user, SerialNumber=serial, AuthenticationCode1=pair.first, AuthenticationCode2=pair.second
+    )
+
+
+def orphan(desk: At, serial: str) -> orphans.Orphan | None:
+    return next((each for each in orphans.orphans(desk=desk.desk) if each.serial == serial), None)
+
+
+def standing(desk: At, serial: str) -> Standing | None:
+    found = orphan(desk, serial)
+    return found.standing if found else None
+
+
+def clean(desk: At, *serials: str) -> dict[str, tuple[str, MfaKitError | None]]:
+    """Clean these devices, for others may have left some in this account."""
+    found = [each for each in orphans.orphans(desk=desk.desk) if each.serial in serials]
+    done = orphans.clean(found, account=desk.caller.account, older_than=DAY, limit=50, desk=desk.desk)
+    return {each.serial: (each.ended, each.error) for each in done}
+
+
+def half_made(user: str) -> Intent:
+    return models.intent_of(ARN + user, user=user, account="000000000000", partition="aws")
+
+
+def begun(desk: At, user: str, reached: Reached) -> models.Entry:
+    """Note a run that made the device of a user, and let it die."""
+    entry = models.Entry(run=desk.run(), intent=half_made(user), reached=reached)
+    desk.ledger.record(entry)
+    desk.ledger.close()
+    return entry
+
+
+@pytest.mark.parametrize(
+    ("reached", "tagged", "said"),
+    [
+        (Reached.INTENT, True, Standing.DEAD),
+        (Reached.CREATED, True, Standing.DEAD),
+        (Reached.REVOKING, True, Standing.DEAD),
+        (Reached.STAGED, True, Standing.STAGED),
+        (Reached.UNDONE, True, Standing.LATE),
+        (Reached.CONFIRMED, True, Standing.LEFT),
+        (Reached.CREATED, False, Standing.UNPROVEN),
+        (Reached.CONFIRMED, False, Standing.FOREIGN),
+    ],
+)
+def test_what_the_journal_and_the_tag_say(
+    reached: Reached, tagged: bool, said: Standing, at: AtDesk, user: str, aws: Any
+) -> None:
+    """Of a device that this desk made, or is making: half-made ones are settled, staged and deactivated ones stay."""
+    with at() as desk:
+        entry = begun(desk, user, reached)
+    serial = stray(aws, user, **({"run": entry.run, "user": user} if tagged else {}))
+    with at() as desk:
+        found = orphan(desk, serial)
+    assert found
+    assert found.standing is said
+    assert found.goes(older_than=DAY, now=time.time()) is (said in {Standing.DEAD, Standing.LATE})
+
+
+@pytest.mark.parametrize("tagged", [True, False])
+def test_what_a_process_is_making_is_alive(tagged: bool, at: AtDesk, user: str, aws: Any) -> None:
+    """By its lock, with and without tags; a clean leaves it."""
+    with at() as desk:
+        entry = models.Entry(run=desk.run(), intent=half_made(user))
+        desk.ledger.record(entry.at(Reached.CREATED))
+        serial = stray(aws, user, **({"run": entry.run} if tagged else {}))
+        assert standing(desk, serial) is Standing.ALIVE
+        assert clean(desk, serial) == {}
+        desk.ledger.record(entry.at(Reached.UNDONE))
+
+
+@pytest.mark.parametrize(
+    ("tags", "said", "goes"),
+    [
+        ({"run": LONG_AGO}, Standing.DESK, True),
+        ({"run": LONG_AGO, "staged": "yes"}, Standing.STAGED, False),
+        ({"run": "20991231T000000Z-00000000"}, Standing.DESK, False),
+        ({"run": "whatever"}, Standing.FOREIGN, False),
+        ({}, Standing.FOREIGN, False),
+    ],
+    ids=["old", "staged", "young", "no run", "no tag"],
+)
+def test_what_tags_alone_say(
+    tags: dict[str, str], said: Standing, goes: bool, at: AtDesk, users: Callable[[], str], aws: Any
+) -> None:
+    """Of a device that this desk does not know."""
+    serial = stray(aws, users(), **tags)
+    with at() as desk:
+        assert standing(desk, serial) is said
+        assert clean(desk, serial) == ({serial: ("deleted", None)} if goes else {})
+
+
+def test_where_tags_may_not_be_read_nothing_is_ours(at: AtDesk, user: str, aws: Any, at_lab: Lab) -> None:
+    """A device that might be anybody's stays."""
+    serial = stray(aws, user, run=LONG_AGO)
+    at_lab.faults.add("ListMFADeviceTags", "denied", at="every")
+    with at() as desk:
+        assert standing(desk, serial) is Standing.FOREIGN
+        assert clean(desk, serial) == {}
+
+
+def test_what_goes_while_we_look_is_no_orphan(at: AtDesk, user: str, aws: Any) -> None:
+    """Between the listing and its tags."""
+    serial = stray(aws, user, run=LONG_AGO)
+
+    class Meanwhile(Cut):
+        def step(self, name: str, call: Callable[[], Any]) -> Any:
+            if name == "inventory.tags" and not self.fired:
+                self.fired = True
+                aws.delete_virtual_mfa_device(SerialNumber=serial)
+            return super().step(name, call)
+
+    with at(cut=Meanwhile()) as desk:
+        assert standing(desk, serial) is None
+
+
+@pytest.mark.parametrize(
+    ("what", "step", "ended"),
+    [
+        ("tagged anew", "inventory.tags", "changed meanwhile; left alone"),
+        ("deleted", "inventory.tags", "changed meanwhile; left alone"),
+        ("deleted", "registrar.delete", "gone already"),
+        ("assigned", "registrar.delete", "assigned meanwhile; left alone"),
+    ],
+)
+def test_what_changes_before_it_is_deleted_is_told(
+    what: str, step: str, ended: str, at: AtDesk, user: str, aws: Any, at_lab: Lab
+) -> None:
+    """It is looked at again right before, and IAM decides the rest."""
+    serial = stray(aws, user, run=LONG_AGO)
+
+    def change() -> None:
+        match what:
+            case "tagged anew":
+                aws.tag_mfa_device(SerialNumber=serial, Tags=[{"Key": "mfa-kit:run", "Value": "20200101T000000Z-1"}])
+            case "deleted":
+                aws.delete_virtual_mfa_device(SerialNumber=serial)
+            case _:
+                give(aws, at_lab, serial, user)
+
+    class When(Cut):
+        """At the first step of this name after all were listed."""
+
+        listed = False
+
+        def step(self, name: str, call: Callable[[], Any]) -> Any:
+            if name == step and not self.fired and (self.listed or step == "registrar.delete"):
+                self.fired = True
+                change()
+            return super().step(name, call)
+
+    with at(cut=(when := When())) as desk:
+        found = [each for each in orphans.orphans(desk=desk.desk) if each.serial == serial]
+        when.listed = True
+        done = orphans.clean(found, account=desk.caller.account, older_than=DAY, limit=50, desk=desk.desk)
+        assert [(each.ended, each.error) for each in done] == [(ended, None)]
+    assert (at_lab.assigned(serial) == user) is (what == "assigned")
+
+
+def test_what_cannot_be_deleted_now_is_told_and_the_others_go(at: AtDesk, users: Callable[[], str], aws: Any) -> None:
+    """Each with its error."""
+    one, two = (stray(aws, users(), run=LONG_AGO) for _ in range(2))
+
+    class Once(Cut):
+        def step(self, name: str, call: Callable[[], Any]) -> Any:
+            if name == "registrar.delete" and not self.fired:
+                self.fired = True
+                raise Unclear("no answer", "check the network")
+            return super().step(name, call)
+
+    with at(cut=Once()) as desk:
+        done = clean(desk, one, two)
+    assert sorted(ended for ended, _ in done.values()) == ["deleted", "still there"]
+    assert {type(error) for _, error in done.values()} == {Unclear, type(None)}
+
+
+@pytest.mark.usefixtures("aws")
+def test_a_staged_device_is_left_by_its_own_desk_too(at: AtDesk, user: str) -> None:
+    """It waits for the day on which it is enabled."""
+    with at() as desk:
+        intent = look(Wish(user=user), desk.carrier(), caller=desk.caller, desk=desk.desk)
+        assert isinstance(intent, Intent)
+        stage(intent, desk.carrier(), desk=desk.desk, run=desk.run())
+    with at() as desk:
+        assert standing(desk, ARN + user) is Standing.STAGED
+        assert clean(desk, ARN + user) == {}
+
+
+def test_a_dead_run_that_cannot_be_settled_is_told(at: AtDesk, user: str, aws: Any) -> None:
+    """Its device is still there, with why."""
+    with at() as desk:
+        entry = begun(desk, user, Reached.CREATED)
+    serial = stray(aws, user, run=entry.run)
+
+    class Away(Cut):
+        def step(self, name: str, call: Callable[[], Any]) -> Any:
+            if name == "carrier.remove":
+                raise DeviceFault("the key is not here", "plug it in")
+            return super().step(name, call)
+
+    with at(cut=Away()) as desk:
+        done = clean(desk, serial)
+    assert done[serial][0] == "still there"
+    assert isinstance(done[serial][1], DeviceFault)
+    with at() as desk:
+        assert clean(desk, serial) == {serial: ("undone", None)}
