@@ -12,7 +12,8 @@ from typing import Any
 
 import pyrage
 import pytest
-from hypothesis import HealthCheck, seed, settings
+from hypothesis import HealthCheck, settings
+from hypothesis import seed as seeded
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
@@ -194,7 +195,7 @@ def test_no_order_of_commands_and_kills_strands_a_user(
 
         Machine.lab, Machine.shared = lab, shared
         if settings().derandomize:  # the same in each run, but another half in each part
-            seed(part)(Machine)
+            seeded(part)(Machine)
         try:
             run_state_machine_as_test(
                 Machine,
