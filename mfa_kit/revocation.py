@@ -47,9 +47,7 @@ def choose(user: str, wanted: str | None, *, devices: Sequence[Device]) -> Devic
     if not chosen:
         has = ", ".join(device.serial for device in devices)
         what = f"{user} has no MFA device" if wanted is None else f"{user} has no MFA device {wanted}"
-        raise UsageFault(
-            what, f"name one of {has}" if has else f"see who has which: mfa-kit status; give one: mfa-kit enroll {user}"
-        )
+        raise UsageFault(what, f"name one of {has}" if has else "see who has which: mfa-kit status")
     if len(chosen) > 1:
         serials = ", ".join(device.serial for device in chosen)
         raise UsageFault(f"{user} has {len(chosen)} MFA devices", f"say which with --mfa-device: {serials}")

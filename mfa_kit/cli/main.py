@@ -22,7 +22,7 @@ VERBS = {
     "orphans": ("orphans", "Explain and remove devices that nobody has."),
     "audit": ("audit", "Judge the account around the devices; changes nothing."),
     "policy": ("policy", "Print, check and try out policies that demand MFA."),
-    "rollout": ("rollout", "Enroll many users from a roster: plan, apply, bench, status, undo."),
+    "rollout": ("rollout", "Enroll many users from a roster: plan, apply, bench, undo."),
     "status": ("status", "Show who has which MFA devices, and who has none."),
     "resync": ("resync", "Tell IAM how far the clock of a device is off."),
     "verify": ("verify", "Prove that a key is fit, and that a user's device answers."),

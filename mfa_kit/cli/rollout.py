@@ -36,7 +36,7 @@ def sealing(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.group(cls=flags.Noun)
 def rollout() -> None:
-    """Enroll many users from a roster: plan, apply, bench, status, undo."""
+    """Enroll many users from a roster: plan, apply, bench, undo."""
 
 
 @rollout.command()

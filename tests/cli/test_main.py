@@ -138,7 +138,11 @@ MADE = ["enroll", "alice", "--with", "virtual"]
         ([*MADE, "--code", "one"], "enroll has no option --code", "--codes, if that was meant"),
         ([*MADE, "-x"], "enroll has no option -x", "see mfa-kit enroll --help"),
         (["enroll"], "USER is missing", "write mfa-kit enroll [OPTIONS] USER"),
-        (["backup", "verify", "-i", "x"], "FILES is missing", "write mfa-kit backup verify [OPTIONS] FILES..."),
+        (
+            ["backup", "verify", "-i", "x"],
+            "which backups are meant is not clear",
+            "name FILES, or give --all for all of this desk",
+        ),
         (
             ["enroll", "alice"],
             "--with is missing",
