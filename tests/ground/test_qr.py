@@ -2,13 +2,14 @@
 
 import io
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import qrcode
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageFilter, ImageOps
 
 from mfa_kit import keyuri, qr
 from mfa_kit.errors import IntegrityFault
@@ -66,10 +67,37 @@ def test_what_we_draw_reads_back(text: str) -> None:
     assert qr.read(qr.png(uri)) == uri
 
 
-@pytest.mark.parametrize("form", ["PNG", "JPEG", "GIF"])
+@pytest.mark.parametrize("form", qr.PICTURES)
 def test_pictures_of_others_are_read(form: str) -> None:
     """In the usual formats."""
     assert qr.read(drawn("hello", form=form)) == KeyUri("hello")
+
+
+def photographed(page: Image.Image) -> Image.Image:
+    turned = page.rotate(7, expand=True, fillcolor=(90, 90, 90)).filter(ImageFilter.GaussianBlur(1.0))
+    return turned.point(lambda value: int(value * 0.7 + 20))
+
+
+@pytest.mark.parametrize("ground", ["white", "#0f141a"], ids=["light", "dark"])
+@pytest.mark.parametrize(
+    ("taken", "form"),
+    [
+        (lambda page: page, "PNG"),
+        (lambda page: page.resize((1280, 720)), "PNG"),
+        (lambda page: page.resize((3840, 2160)), "JPEG"),
+        (lambda page: page.transpose(Image.Transpose.ROTATE_90), "WEBP"),
+        (ImageOps.invert, "PNG"),
+        (photographed, "JPEG"),
+    ],
+    ids=["screenshot", "scaled", "high-resolution", "on its side", "inverted", "photo"],
+)
+def test_the_code_on_a_screenshot_is_read(taken: Callable[[Image.Image], Image.Image], form: str, ground: str) -> None:
+    """A page with AWS's picture in it, in light and dark themes, as programs and cameras take it."""
+    page = Image.new("RGB", (1920, 1080), ground)
+    page.paste(qrcode.make(URI.reveal(), box_size=4).get_image().convert("RGB"), (800, 300))
+    out = io.BytesIO()
+    taken(page).save(out, form)
+    assert qr.read(Png(out.getvalue())) == URI
 
 
 @pytest.mark.parametrize("modules", [(0, 255), (255, 0)], ids=["dark", "light"])
