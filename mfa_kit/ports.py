@@ -1,14 +1,21 @@
-"""What the use cases need from the world: small Protocols, and `Desk`, which bundles them."""
+"""What the use cases need from the world: small Protocols, and `Desk`, which bundles them.
+
+Who uses one port pays for no other's values: those of a part of the world that most verbs never see are names here.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from mfa_kit.account import Credentials, Details, Entity, PasswordPolicy, Report
-from mfa_kit.fidokey import Assertion, KeyInfo, Model, Pin, Registration, Source, Trusted, Untrusted
 from mfa_kit.models import Backup, Caller, Device, Entry, Intent, Mark, Registered
 from mfa_kit.otp import Created, KeyUri, Pair, Secret, Seed
-from mfa_kit.permissions import Context, Verdict
+
+if TYPE_CHECKING:
+    from mfa_kit.account import Credentials, Details, Entity, PasswordPolicy, Report
+    from mfa_kit.fidokey import Assertion, KeyInfo, Model, Pin, Registration, Source, Trusted, Untrusted
+    from mfa_kit.permissions import Context, Verdict
 
 T = TypeVar("T")
 

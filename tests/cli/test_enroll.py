@@ -9,6 +9,7 @@ import shutil
 import socket
 import stat
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
@@ -26,7 +27,7 @@ from mfa_kit.cli.kinds import KINDS, Row
 from mfa_kit.lab.server import Lab
 from mfa_kit.models import Intent
 from mfa_kit.otp import Pair
-from tests.conftest import ACCOUNT, MfaKit, Nobody, judge, without
+from tests.conftest import ACCOUNT, MfaKit, Nobody, bare, judge, without
 
 VIRTUAL = ("--with", "virtual", "--codes", "generated")
 
@@ -475,6 +476,15 @@ def test_the_options_of_a_kind_are_refused_by_the_others(monkeypatch: pytest.Mon
 def test_a_kind_has_its_words_and_its_deeds() -> None:
     """In two tables, of which help reads the first alone."""
     assert list(KINDS) == list(MAKING)
+
+
+def test_a_kind_pays_for_no_other() -> None:
+    """What makes a virtual device knows nothing of keys, tokens, rollouts and audits: to load them takes time."""
+    script = "import mfa_kit.cli.deeds.enroll, mfa_kit.cli.kit.phone, sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], env=bare(), capture_output=True, text=True, check=True)
+    loaded = {name.removeprefix("mfa_kit.") for name in done.stdout.split() if name.startswith("mfa_kit.")}
+    assert "enrollment" in loaded
+    assert loaded & {"account", "attestation", "bench", "console", "fidokey", "plan", "rollout", "seeds"} == set()
 
 
 def test_help_of_a_kind_shows_its_options(mfa_kit: MfaKit) -> None:

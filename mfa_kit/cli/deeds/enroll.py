@@ -8,8 +8,6 @@ from typing import Any, assert_never
 from mfa_kit import enrollment
 from mfa_kit.cli import flags, report
 from mfa_kit.cli.deeds.kinds import MAKING
-from mfa_kit.cli.kit import backup as backups
-from mfa_kit.cli.kit import console
 from mfa_kit.cli.kit import desk as kit
 from mfa_kit.cli.kit import passphrase as passphrases
 from mfa_kit.models import Enrolled, Intent, Kind, Outcome, Skipped
@@ -77,6 +75,8 @@ def enroll(
 
 def root(own: Mapping[str, Any], *, name: str | None, add: bool) -> None:
     """Wait until root has a security key, and print the outcome."""
+    from mfa_kit.cli.kit import console
+
     common = flags.common()
     with kit.desk(common, vault=kit.vault((), (), None)) as (desk, caller):
         outcome = console.root(own, name=name or "root-key", add=add, caller=caller, desk=desk)
@@ -88,6 +88,8 @@ def root(own: Mapping[str, Any], *, name: str | None, add: bool) -> None:
 
 def resume(user: str, keys: Sequence[Path], own: Mapping[str, Any], *, backup_dir: Path | None) -> None:
     """Go on with a half-made device, and print the outcome."""
+    from mfa_kit.cli.kit import backup as backups
+
     common = flags.common()
     with kit.desk(common, vault=kit.vault((), (), backup_dir)) as (desk, caller):
         outcome = enrollment.resume(
@@ -115,6 +117,8 @@ def _report(outcome: Outcome | Intent, *, backup: str | None, output: str) -> No
                 "listed": outcome.listed,
             }
             if outcome.registered:
+                from mfa_kit.cli.kit import console
+
                 row |= console.receipt(outcome.registered)
         case Skipped():
             row = {"outcome": "skipped", "user": outcome.user, "reason": outcome.reason, "devices": outcome.serials}

@@ -1,14 +1,21 @@
-"""How each kind of cli/kinds.py is made: what carries its seed, in which order, and how it is used from then on."""
+"""How each kind of cli/kinds.py is made: what carries its seed, in which order, and how it is used from then on.
 
+What a kind needs is imported when it is asked for, so that no kind pays for another: docs/decisions/002.
+"""
+
+from __future__ import annotations
+
+import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mfa_kit.bench import Slot
-from mfa_kit.cli.kit import console, oath, phone, token
 from mfa_kit.enrollment import Maker, assign, make
 from mfa_kit.models import Intent, Kind
 from mfa_kit.ports import Carrier, Inventory
+
+if TYPE_CHECKING:
+    from mfa_kit.bench import Slot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,10 +31,19 @@ class Making:
     slot: Callable[[Mapping[str, Any]], Slot | None] = lambda _: None
 
 
+def of(kit: str, name: str) -> Callable[..., Any]:
+    """Return a function of a file of the kit, which is imported when the function is called."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return getattr(importlib.import_module(f"mfa_kit.cli.kit.{kit}"), name)(*args, **kwargs)
+
+    return call
+
+
 MAKING: dict[Kind, Making] = {
-    Kind.VIRTUAL: Making(carrier=phone.virtual),
-    Kind.OATH: Making(carrier=oath.carrier, usage=oath.usage, slot=lambda _: oath.Slot()),
-    Kind.FIDO2: Making(carrier=console.AtConsole, maker=console.register, slot=console.slot),
-    Kind.HARDWARE_TOTP: Making(carrier=token.carrier, maker=assign),
-    Kind.PROGRAMMABLE: Making(carrier=token.programmable),
+    Kind.VIRTUAL: Making(carrier=of("phone", "virtual")),
+    Kind.OATH: Making(carrier=of("oath", "carrier"), usage=of("oath", "usage"), slot=of("oath", "slot")),
+    Kind.FIDO2: Making(carrier=of("console", "AtConsole"), maker=of("console", "register"), slot=of("console", "slot")),
+    Kind.HARDWARE_TOTP: Making(carrier=of("token", "carrier"), maker=assign),
+    Kind.PROGRAMMABLE: Making(carrier=of("token", "programmable")),
 }
