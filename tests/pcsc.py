@@ -15,7 +15,7 @@ from tests.conftest import without
 # The third tries to drive the terminal that shows it; so does the fourth, whose cards pyscard's state does not tell.
 NAMES = (YUBIKEY, "Nitrokey 3", "\x1b[31mEvil\x07 reader", "\u202eEvil reader")
 TOLD = 3
-NOTICED = 10.0
+NOTICED = 60.0
 
 
 def reader(number: int) -> str:

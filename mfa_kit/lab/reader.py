@@ -36,7 +36,7 @@ SIOCSIFFLAGS, IFF_UP = 0x8914, 1
 POWER_ON, GET_ATR = 1, 4
 # pcsclite.h, MAX_READERNAME and PCSCLITE_MAX_READERS_CONTEXTS; a reader here has two slots, told apart by " 00 00".
 LONGEST_NAME, MOST = 120, 8
-START, TICK = 10.0, 0.05
+START, TICK = 20.0, 0.05
 # Seconds until the driver looks at a card, twice what pcscd's polling takes.
 NOTICED = 0.9
 YUBIKEY = "Yubico YubiKey OTP+FIDO+CCID"

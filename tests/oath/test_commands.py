@@ -84,9 +84,10 @@ def test_a_wait_for_the_next_code_is_told(
     assert lab.assigned(serial_of(user)) == user
 
 
+@pytest.mark.slow
 def test_the_only_key_that_answers_is_not_taken_in_silence(mfa_kit: MfaKit, monkeypatch: pytest.MonkeyPatch) -> None:
     """The other one is told of, with what is wrong with it; a card without the applet is none."""
-    monkeypatch.setattr(wire, "COMMAND", 1.0)
+    monkeypatch.setattr(wire, "COMMAND", 2.5)
     pcsc.plug(Card(serial=1111), Card(quirks=Quirks(mute_at=1)))
     told = mfa_kit.run("verify", "oath", "--no-write")
     assert told.code == 0, told.err
