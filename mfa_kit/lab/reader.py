@@ -37,8 +37,8 @@ POWER_ON, GET_ATR = 1, 4
 # pcsclite.h, MAX_READERNAME and PCSCLITE_MAX_READERS_CONTEXTS; a reader here has two slots, told apart by " 00 00".
 LONGEST_NAME, MOST = 120, 8
 START, TICK = 20.0, 0.05
-# Seconds until the driver looks at a card, twice what pcscd's polling takes.
-NOTICED = 0.9
+# Seconds until the driver looks at a card, twice what pcscd's polling takes; it looks twice before it powers one.
+NOTICED, UNNOTICED = 0.9, 3
 YUBIKEY = "Yubico YubiKey OTP+FIDO+CCID"
 # The folder is entered first, for it may be in what is hidden then.
 INSIDE = """
@@ -61,10 +61,10 @@ class Card(Protocol):
 
 @dataclass
 class Seat:
-    """A reader with a card in it, and the wire between them; `seen` when the driver has looked at it."""
+    """A reader with a card in it, and the wire between them; `looks`: how often it was seen and not yet powered."""
 
     card: Card
-    seen: bool = False
+    looks: int = 0
     wire: socket.socket | None = None
     thread: threading.Thread | None = None
 
@@ -138,14 +138,15 @@ class Readers:
 
     def insert(self, card: Card, reader: int = 0) -> None:
         """Put a card in, and return when pcscd has powered it, within half a second."""
-        # A driver whose card was pulled in the middle of an exchange may lose the next one: it is put in again. Not so
-        # one that it looks at, for pcscd may be powering it now.
+        # Of a card that was pulled in the middle of an exchange pcscd may not notice that it went: then it looks at the
+        # next one without powering it, and wants to see none in between. One that it has not looked at so often is
+        # left in, for it may be powering it now.
         last = time.monotonic() + START
         while time.monotonic() < last:
             card.powered.clear()
             seat = self._connect(card, reader)
             until = time.monotonic() + NOTICED
-            while seat.alive and time.monotonic() < until + seat.seen * START:
+            while seat.alive and seat.looks < UNNOTICED and time.monotonic() < (last if seat.looks else until):
                 if card.powered.wait(TICK):
                     return
             self.remove(reader)
@@ -248,11 +249,12 @@ def _serve(seat: Seat, wire: socket.socket) -> None:
     """Speak vpcd's protocol: two octets of length, then one octet of control or a command APDU."""
     while True:
         message = _read(wire, int.from_bytes(_read(wire, 2)))
-        card, seat.seen = seat.card, True
+        card = seat.card
         if len(message) > 1:
             reply = card.answer(message)
         elif message[0] == GET_ATR:
             reply = card.atr
+            seat.looks += not card.powered.is_set()
         else:
             card.power()
             if message[0] == POWER_ON:
