@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
 import boto3
+import click
 import pytest
 from botocore.exceptions import ClientError
 
@@ -224,7 +225,7 @@ def test_in_another_partition_nothing_is_opened_and_no_session_is_made(
     own = {"open": True, "open_role": None, "require": None}
     intent = Intent(user=user, name=user, account="000000000000", partition="aws-iso", kind=Kind.FIDO2)
     before = len(at_lab.calls)
-    with kit._page(kit.AtConsole(own, iam), intent):  # noqa: SLF001 - what a person is told before the wait
+    with click.Context(click.Command("enroll")), kit._page(kit.AtConsole(own, iam), intent):  # noqa: SLF001 - before the wait
         pass
     said = capsys.readouterr().err
     assert f"1  sign in to the console of aws-iso, IAM, Users, {user}," in said
