@@ -37,13 +37,11 @@ class Custody:
     def __init__(self, tables: Tables, *, now: float) -> None:
         self._tables, self._now = tables, now
 
-    def sealed(self, backups: Iterable[str], recipients: Sequence[str]) -> None:
-        """Note that backups are sealed for these, or are about to be."""
-        self._tables.write((SEAL, [(backup, each, self._now) for backup in backups for each in recipients]))
-
-    def own(self, backup: str, recipient: str) -> None:
-        """Note that a copy of a backup is sealed for its user alone, or is about to be."""
-        self.sealed([OWN + backup], [recipient])
+    def sealed(self, backups: Collection[str], recipients: Sequence[str], *, own: str | None = None) -> None:
+        """Note that backups are sealed for these, or are about to be, and a copy for `own`, their user, alone."""
+        rows = [(backup, each, self._now) for backup in backups for each in recipients]
+        rows += [(OWN + backup, own, self._now) for backup in backups if own]
+        self._tables.write((SEAL, rows))
 
     def not_sealed(self, backups: Iterable[str]) -> None:
         """Take back what was noted with this object, for what did not come to be."""

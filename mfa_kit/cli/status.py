@@ -43,7 +43,7 @@ def status(*, user: str | None, backup_dir: Path | None, drilled_within: float) 
         rows = [_row(each, drills, since=time.time() - drilled_within) for each in everything]
         if due := sum(bool(row["drill_due"]) for row in rows):
             days = f"{drilled_within / 86400:g} days"
-            desk.progress.note(f"{due} backups were not drilled for {days}: mfa-kit backup drill -i IDENTITY")
+            desk.progress.note(f"backups that were not drilled for {days}: {due}; mfa-kit backup drill -i IDENTITY")
         report.many(
             "status",
             rows,

@@ -50,8 +50,7 @@ def test_what_did_not_come_to_be_is_taken_back(ledger: Ledger) -> None:
 
 def test_a_users_own_copy_is_a_file_of_its_own(ledger: Ledger) -> None:
     """To seal the backup anew leaves nobody out of that one."""
-    Custody(ledger, now=1.0).sealed(["x"], ["a"])
-    Custody(ledger, now=1.0).own("x", "alice")
+    Custody(ledger, now=1.0).sealed(["x"], ["a"], own="alice")
     Custody(ledger, now=2.0).sealed(["x"], ["b"])
     Custody(ledger, now=2.0).only(["x"], ["b"])
     assert Custody(ledger, now=3.0).seals() == [

@@ -167,7 +167,7 @@ def test_a_device_that_another_tool_made_is_added_and_revoked_with_its_backup(de
     assert json.loads(window.printed("out"))["shredded"] is True
     assert not (desk.folder / "shot.png").exists()
     assert "overwriting does not reach" in window.printed("err")
-    assert "1 more names of that file are left" in window.printed("err")
+    assert "other names that this file has: 1" in window.printed("err")
     assert (desk.folder / "linked.png").read_bytes() != made["QRCodePNG"]
     [device] = json.loads(desk.run("status", "alice", "--output", "json").stdout)["rows"]
     assert (device["backup"], device["made"]) == (str(backup), "unknown")
@@ -319,7 +319,7 @@ def test_a_drill_is_remembered(desk: Desk) -> None:
     assert device["drill_due"] is False
     due = desk.run("status", "alice", "--drilled-within", "0s", "--output", "json")
     assert json.loads(due.stdout)["rows"][0]["drill_due"] is True
-    assert "1 backups were not drilled for 0 days" in due.stderr
+    assert "backups that were not drilled for 0 days: 1; mfa-kit" in due.stderr
     wrong = desk.window("backup", "drill", str(backup), "-i", "id.txt", "--output", "json")
     for _ in range(3):
         wrong.see("Enter to leave it out: ")

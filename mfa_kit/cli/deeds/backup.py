@@ -208,7 +208,7 @@ def prune(*, days: int | None, backup_dir: Path | None) -> None:
         person = terminal.person(common)
         for backup, why in found:
             person.say(f"{backup.path}: {why}")
-        person.confirm(f"{len(found)} backups will be removed for good", typed="prune")
+        person.confirm(f"backups that will be removed for good: {len(found)}", typed="prune")
     if not common.dry_run:
         kit.prune(backup_dir, [backup for backup, _ in found])
     rows = [

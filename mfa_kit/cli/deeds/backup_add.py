@@ -94,7 +94,7 @@ def _put_away(image: str, shred: images.Shred | None) -> None:
     names = shred()
     talk.note(f"{image} was overwritten and removed; {NO_PROMISE}")
     if names:
-        talk.note(f"{names} more names of that file are left; what is in it is overwritten")
+        talk.note(f"other names that this file has: {names}; what is in it is overwritten")
 
 
 def _report(backup: Backup, *, image: str, shredded: bool | None) -> None:

@@ -44,17 +44,15 @@ class Remembered:
         if entry.backup is not None:
             intent, path = entry.intent, Path(entry.backup)
             backup = Backup(account=intent.account, user=intent.user, device=intent.name, run=entry.run, path=path)
-            self._note(backup)
-            if intent.recipient:
-                custody(self._ledger).own(backup.name, intent.recipient)
+            self._note(backup, own=intent.recipient)
         self._vault.seal(entry, uri)
 
     def keep(self, backup: Backup, uri: KeyUri) -> None:
         self._note(backup)
         self._vault.keep(backup, uri)
 
-    def _note(self, backup: Backup) -> None:
-        custody(self._ledger).sealed([backup.name], self._vault.recipients())
+    def _note(self, backup: Backup, *, own: str | None = None) -> None:
+        custody(self._ledger).sealed([backup.name], self._vault.recipients(), own=own)
 
     def remove(self, entry: Entry) -> None:
         self._vault.remove(entry)
