@@ -210,6 +210,21 @@ def test_enroll_notes_for_whom_it_seals(mfa_kit: MfaKit, user: str, recipient: s
     assert rows(mfa_kit, "recipients", "nobody") == []
 
 
+def test_a_rollout_notes_for_whom_it_seals(
+    mfa_kit: MfaKit, user: str, recipient: str, old: Pair, tmp_path: Path
+) -> None:
+    """The user among them."""
+    (tmp_path / "roster.csv").write_text(f"user,recipient\n{user},{old.recipient}\n")
+    for words in (
+        ("plan", tmp_path / "roster.csv", "-o", tmp_path / "plan"),
+        ("apply", tmp_path / "plan", "-r", recipient),
+    ):
+        done = mfa_kit.run("rollout", *words)
+        assert done.code == 0, done.err
+    [row] = rows(mfa_kit, "recipients", user)
+    assert set(row["recipients"]) == {recipient, old.recipient}
+
+
 def test_a_users_own_copy_is_told_and_no_rekey_changes_it(
     desk: MfaKit, old: Pair, new: Pair, pair: Callable[[str], Pair]
 ) -> None:
