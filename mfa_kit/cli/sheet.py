@@ -4,17 +4,19 @@ from collections.abc import Iterator, Sequence
 from html import escape
 
 from mfa_kit.cli.flags import written
-from mfa_kit.seeds import Sighting, Token, Verdict
+from mfa_kit.seeds import Factor, Sighting, Token, Verdict
 from mfa_kit.tokens import Box, histogram
 
-WIDE, HIGH, FOOT = 720, 180, 40
-HEAD = '<th>Serial</th><th>Type</th><th>Verdict</th><th class="n">Clock, s</th><th>Read</th><th>Reason</th>'
+WIDE, HIGH, FOOT, BAR = 720, 180, 40, 80
+HEAD = '<th>Serial</th><th>Type</th><th>Verdict</th><th class="n">Clock, s</th><th>Read</th>'
 STYLE = """
   body { font: 14px/1.4 system-ui, sans-serif; color: #111; margin: 2rem; max-width: 60rem }
   h1 { font-size: 20px; margin: 0 0 .2rem } h2 { font-size: 16px; margin: 1.5rem 0 .5rem }
   p { margin: .2rem 0 } .sum { display: flex; gap: 2.5rem; margin: 1rem 0 } .sum b { display: block; font-size: 26px }
   table { border-collapse: collapse; width: 100% } thead { display: table-header-group }
   th, td { text-align: left; padding: .25rem 1rem .25rem 0; border-bottom: 1px solid #ccc; vertical-align: top }
+  td, th { white-space: nowrap } td.why { white-space: normal; overflow-wrap: anywhere; padding-left: 1.5rem }
+  tr:has(+ .reason) td { border-bottom: 0 } .reason { break-before: avoid }
   td.n, th.n { text-align: right } tr { break-inside: avoid } svg { max-width: 100%; height: auto }
   .rejected td { font-weight: bold } .untested td { color: #666 } .sign { margin-top: 2.5rem }
   @page { margin: 15mm } @media print { body { margin: 0; max-width: none } }
@@ -51,22 +53,20 @@ def page(box: Box, *, name: str, at: str) -> str:
 def _row(token: Token, seen: Sighting | None) -> str:
     verdict = seen.verdict if seen else Verdict.UNTESTED
     clock = _signed(seen.seconds) if seen and seen.seconds is not None else ""
-    cells = [token.serial, f"{token.factor}, {token.digits} digits", verdict]
-    rest = [written(seen.at) if seen else "", seen.reason if seen else ""]
-    return (
-        f'<tr class="{verdict}">'
-        + "".join(f"<td>{escape(cell)}</td>" for cell in cells)
-        + f'<td class="n">{clock}</td>'
-        + "".join(f"<td>{escape(cell)}</td>" for cell in rest)
-        + "</tr>"
-    )
+    step = f", {token.period} s" if token.factor is Factor.TOTP else ""
+    read = written(seen.at) if seen else ""
+    cells = (token.serial, f"{token.factor.upper()}, {token.digits} digits{step}", verdict)
+    line = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+    why = escape(seen.reason) if seen else ""
+    reason = f'<tr class="reason {verdict}"><td class="why" colspan="5">{why}</td></tr>' if why else ""
+    return f'<tr class="{verdict}">{line}<td class="n">{clock}</td><td>{read}</td></tr>{reason}'
 
 
 def _plot(offsets: Sequence[int]) -> Iterator[str]:
     """Yield the distribution of the clocks: how many tokens are how far ahead, negative behind."""
     bars = histogram(offsets)
     most = max(count for _, count in bars)
-    room, marked = WIDE / len(bars), max(1, len(bars) // 12)
+    room, marked = min(BAR, WIDE / len(bars)), max(1, len(bars) // 12)
     yield "<h2>Clocks of the accepted tokens, seconds ahead (negative: behind)</h2>"
     yield f'<svg viewBox="0 0 {WIDE} {HIGH + FOOT}" role="img" aria-label="distribution of clock offsets">'
     yield f'<line x1="0" y1="{HIGH}" x2="{WIDE}" y2="{HIGH}" stroke="#111"/>'
