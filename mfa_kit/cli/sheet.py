@@ -23,8 +23,8 @@ STYLE = """
 """
 
 
-def page(box: Box, *, name: str, at: str) -> str:
-    """Return the page; name is the seed file's, at the time of the report."""
+def page(box: Box, *, name: str, at: str, missing: int = 0) -> str:
+    """Return the page; name is the seed file's, at the time of the report, missing its rows that are in no box."""
     offsets = box.offsets
     lines = [
         "<!DOCTYPE html>",
@@ -33,6 +33,11 @@ def page(box: Box, *, name: str, at: str) -> str:
         f"<title>Tokens of {escape(name)}</title><style>{STYLE}</style></head><body>",
         "<h1>Display tokens: acceptance of a box</h1>",
         f"<p>{escape(name)}, {len(box.tokens)} tokens, reported {escape(at)}</p>",
+        *(
+            [f"<p><b>Rows of this file that could not be taken, and are not below: {missing}.</b></p>"]
+            if missing
+            else ()
+        ),
         '<div class="sum">',
         *(
             f"<div><b>{box.of(verdict)}</b>{verdict}</div>"

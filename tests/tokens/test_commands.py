@@ -174,7 +174,7 @@ def test_two_readings_in_time_tell_the_drift(
         (("T1", "--seeds", "{box}", "--codes-stdin"), "T1 is not in box.csv"),
         (("T1", "--seeds", "{box}", "--codes-stdin", "--unlock-stdin"), "cannot share stdin"),
         (("T1", "--seeds", "{box}", "--codes-stdin", "--probe-user", "p"), "--probe-user is for tokens that AWS sold"),
-        (("10001002", "--seeds", "{box}", "--codes-stdin", "--two"), "stdin has 1 codes"),
+        (("10001002", "--seeds", "{box}", "--codes-stdin", "--two"), "codes on stdin: 1"),
         (("10001002", "--seeds", "{box}", "--window", "9999d"), "is more than"),
         (("10001002", "--seeds", "{box}", "--window", "much"), "no length of time"),
         (("10001002", "--seeds", "{box}.gone", "--codes-stdin"), "box.csv.gone cannot be read"),
@@ -448,12 +448,30 @@ def test_the_sheet_is_one_file_that_asks_for_nothing(mfa_kit: MfaKit, box: Path,
     assert "&lt;b&gt;box&amp;.csv" in page
     assert "<b>box" not in page
     assert not any(word in page for word in ("http:", "https:", "//", "<script", "<img", "<link", "url("))
-    assert page.count("<tr class=") == 3
+    assert page.count("<tr class=") == 3 + 1
+    assert '<tr class="reason rejected"><td class="why" colspan="5">10001001 does not show the codes' in page
     assert "<svg" in page
     assert out.stat().st_mode & 0o777 == 0o600
     again = mfa_kit.run("token", "accept", hostile, "--no-input", "--sheet", out)
     assert again.code == 5
     assert "exists already" in again.err
+
+
+def test_a_box_whose_file_has_rows_that_cannot_be_taken_is_not_whole(
+    mfa_kit: MfaKit, box: Path, tmp_path: Path, codes: Callable[..., None]
+) -> None:
+    """Their tokens are in no result, so that is told: on stderr, in JSON, on the sheet, and by the exit code."""
+    box.write_bytes(boxes.entra([T30]) + b"u@example.com,9,bad!,30,Acme,D1\n")
+    out = tmp_path / "sheet.html"
+    table = _readings(tmp_path, T30)
+    done = mfa_kit.run("token", "accept", box, "--readings", table, "--sheet", out, "--output", "json")
+    row = said(done)
+    assert (done.code, row["accepted"], row["untested"], row["not_in_box"]) == (1, 1, 0, ["line 3"])
+    assert "rows of the seed file that were not taken: 1; line 3: its seed is not base32" in done.err
+    assert "could not be taken, and are not below: 1." in out.read_text("utf-8")
+    codes("123456")
+    asked = mfa_kit.run("verify", "token", "9", "--seeds", box, "--codes-stdin")
+    assert "9 is not in box.csv; its rows that were not taken: line 3: its seed is not base32" in asked.err
 
 
 def test_a_sheet_without_a_reading_says_so(mfa_kit: MfaKit, box: Path, tmp_path: Path) -> None:

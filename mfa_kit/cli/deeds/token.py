@@ -13,7 +13,7 @@ from mfa_kit.cli.kit import token as kit
 from mfa_kit.cli.kit.files import check_new
 from mfa_kit.errors import Declined, UsageFault
 from mfa_kit.ports import Interaction
-from mfa_kit.seeds import Dropped, SeedFile, Sighting, Token, Typed, Verdict, Written, folded
+from mfa_kit.seeds import Dropped, SeedFile, Sighting, Token, Typed, Verdict, Written, folded, reasons
 from mfa_kit.tokens import Box, NotShown, Shown, Undecided
 
 T = TypeVar("T")
@@ -30,7 +30,7 @@ def from_stdin(judge: Callable[[Typed], T], *, count: int) -> tuple[Typed, T]:
     """Read one code or two from stdin, and judge them."""
     given = kit.lines()
     if len(given) not in {count, 2}:
-        raise UsageFault(f"stdin has {len(given)} codes", f"give {count}, one a line")
+        raise UsageFault(f"codes on stdin: {len(given)}", "give two, one a line" if count > 1 else "give one, or two")
     codes = Typed(codes=tuple(given), at=kit.now())
     return codes, judge(codes)
 
@@ -172,6 +172,7 @@ class Sitting:
 
     def _read(self, file: SeedFile) -> None:
         self._file = file
+        self.left_out = file.readings[0].dropped if file.readings else ()
         keys = file.readings[0].keys if file.readings else ()
         self._keys = {key.token.serial: key for key in keys}
         self.tokens = [*(key.token for key in keys), *file.bare]
@@ -240,10 +241,11 @@ def accept(file: Path, *, readings: Path | None, two: bool, window: int, out: Pa
     elif not common.no_input:
         _session(sitting, terminal.person(common))
     box = sitting.box
-    _report_box(box, refused, output=common.output)
+    _report_box(box, refused, sitting.left_out, output=common.output)
     if out:
-        kit.write_new(out, sheet.page(box, name=file.name, at=flags.written(kit.now())))
-    return 0 if box.of(Verdict.ACCEPTED) == len(box.tokens) and not refused else 1
+        missing = len(sitting.left_out)
+        kit.write_new(out, sheet.page(box, name=file.name, at=flags.written(kit.now()), missing=missing))
+    return 0 if box.of(Verdict.ACCEPTED) == len(box.tokens) and not refused and not sitting.left_out else 1
 
 
 def _from_table(sitting: Sitting, rows: Sequence[Written | Dropped]) -> list[Dropped]:
@@ -321,7 +323,10 @@ def box_rows(box: Box) -> list[dict[str, Any]]:
     ]
 
 
-def _report_box(box: Box, refused: Sequence[Dropped], *, output: str) -> None:
+def _report_box(box: Box, refused: Sequence[Dropped], left_out: Sequence[Dropped], *, output: str) -> None:
+    """Print the box; `left_out` are its file's rows that could not be taken, whose tokens are in no box."""
+    if left_out:
+        stderr.Talk().note(f"rows of the seed file that were not taken: {len(left_out)}; {reasons(left_out)}")
     total = {verdict.value: box.of(verdict) for verdict in Verdict}
     drift = {
         "clocks": len(box.offsets),
@@ -332,7 +337,8 @@ def _report_box(box: Box, refused: Sequence[Dropped], *, output: str) -> None:
     rows = box_rows(box)
     if output == "json":
         not_taken = [{"where": each.where, "reason": each.reason} for each in refused]
-        report.one("token-accept", {**total, "drift": drift, "not_taken": not_taken, "tokens": rows}, output=output)
+        rest = {"not_taken": not_taken, "not_in_box": [each.where for each in left_out], "tokens": rows}
+        report.one("token-accept", {**total, "drift": drift, **rest}, output=output)
         return
     report.many("token-accept", rows, output=output, empty="there is no token in this box")
     if output == "table":

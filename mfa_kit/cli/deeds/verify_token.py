@@ -14,7 +14,7 @@ from mfa_kit.enrollment import user_named
 from mfa_kit.errors import DeviceFault, InvalidCode, UsageFault
 from mfa_kit.otp import Pair
 from mfa_kit.probe import probe
-from mfa_kit.seeds import Key, SeedFile, Sighting, Token, Typed, Verdict, folded, sold_by_aws
+from mfa_kit.seeds import Key, SeedFile, Sighting, Token, Typed, Verdict, folded, reasons, sold_by_aws
 from mfa_kit.tokens import NotShown, Shown, Undecided
 
 T = TypeVar("T")
@@ -51,7 +51,11 @@ def token(
     if any(folded(each.serial) == folded(serial) for each in found.bare):
         raise UsageFault(f"{file.name} has no seed of {serial}, for only AWS has it", "leave --seeds out")
     if not any(tokens.named(each.keys, serial) for each in found.readings):
-        raise UsageFault(f"{serial} is not in {file.name}", "look at the serial, or let --find name the token")
+        lost = reasons(found.readings[0].dropped if found.readings else ())
+        raise UsageFault(
+            f"{serial} is not in {file.name}{lost and f'; its rows that were not taken: {lost}'}",
+            "look at the serial, or let --find name the token",
+        )
     count = 2 if two or len(found.readings) > 1 else 1
     return _judged(found, serial, count=count, codes_stdin=codes_stdin, window=window)
 
