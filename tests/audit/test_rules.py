@@ -302,6 +302,13 @@ def test_a_role_for_a_service_administers_nothing() -> None:
     assert ask(blind, "admins.exist").result is Result.UNKNOWN
 
 
+def test_an_administrator_who_has_no_way_in_needs_no_device() -> None:
+    """Neither a password nor a key: nobody can be that user."""
+    snapshot, _ = taken(changed(user("boss", groups=["programs"])))
+    for rule in ("admins.mfa", "admins.phishing", "admins.spare"):
+        assert ask(snapshot, rule).result is Result.PASS
+
+
 def test_enforcement_that_hangs_on_an_address_is_unknown() -> None:
     """From where somebody comes the account does not show."""
     force = copy.deepcopy(sound()["groups"][1]["policies"]["force-mfa"])

@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from mfa_kit.adapters.account import Reader
 from mfa_kit.adapters.custody import Custody
 from mfa_kit.adapters.ledger import Ledger
 from mfa_kit.lab.server import Lab
+from mfa_kit.permissions import Verdict
 from tests.audit.conftest import changed, sound
 from tests.audit.test_rules import FIDO, group, passwords, user
 from tests.conftest import MfaKit, Result, judge
@@ -360,6 +362,13 @@ def test_lockout_of_a_policy_of_ones_own(kit: Kit, tmp_path: Path) -> None:
     assert "IAM's simulator judges the policy alike" in done.err
     denied = kit("policy", "lockout", "--policy", file, description=weak(), denied=("SimulateCustomPolicy",))
     assert "not compared with IAM's simulator: AWS answers AccessDenied" in denied.err
+
+
+def test_a_simulator_that_judges_otherwise_is_told(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Request by request: one of the two is wrong."""
+    monkeypatch.setattr(Reader, "simulated", lambda *_: {"ec2:DescribeInstances": Verdict.EXPLICIT})
+    said = kit("policy", "lockout", "--group", "people").err
+    assert "judges otherwise: ec2:DescribeInstances by session with MFA: IAM says explicit deny, we say" in said
 
 
 def test_nobody_who_could_help_is_a_note(kit: Kit) -> None:

@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from mfa_kit.adapters import agefile
+from mfa_kit.errors import IntegrityFault
 from mfa_kit.lab.server import Lab
 from tests.conftest import MfaKit, Result, bare
 from tests.tokens import boxes
@@ -474,6 +476,17 @@ def test_a_box_whose_file_has_rows_that_cannot_be_taken_is_not_whole(
     assert "9 is not in box.csv; its rows that were not taken: line 3: its seed is not base32" in asked.err
 
 
+def test_clocks_far_apart_have_their_places_on_the_sheet(mfa_kit: MfaKit, box: Path, tmp_path: Path) -> None:
+    """Gaps are drawn as such, and not every bar has room for its number."""
+    out, table = tmp_path / "sheet.html", tmp_path / "readings.csv"
+    table.write_text(f"{T30.serial},{T30.shows(NOW, ahead=-270)}\n{BOX[2].serial},{BOX[2].shows(NOW, ahead=480)}\n")
+    mfa_kit.run("token", "accept", box, "--readings", table, "--sheet", out)
+    page = out.read_text("utf-8")
+    assert page.count("<rect ") == 2
+    assert page.count("<text ") == 2 + 13
+    assert ">-270</text>" in page
+
+
 def test_a_sheet_without_a_reading_says_so(mfa_kit: MfaKit, box: Path, tmp_path: Path) -> None:
     out = tmp_path / "sheet.html"
     mfa_kit.run("token", "accept", box, "--no-input", "--sheet", out)
@@ -539,6 +552,42 @@ def test_a_key_of_fingerprints_that_is_damaged_is_told(mfa_kit: MfaKit, box: Pat
     (mfa_kit.home / "fingerprint.key").write_bytes(b"short")
     result = mfa_kit.run("token", "import", box)
     assert (result.code, "fingerprint.key is damaged" in result.err) == (5, True)
+
+
+def test_a_key_of_fingerprints_that_cannot_be_read_or_made_is_told(
+    mfa_kit: MfaKit, box: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And nothing is taken in under another."""
+    key = mfa_kit.home / "fingerprint.key"
+    key.mkdir(parents=True, mode=0o700)
+    mfa_kit.home.chmod(0o700)
+    result = mfa_kit.run("token", "import", box)
+    assert (result.code, "fingerprint.key cannot be read" in result.err) == (5, True)
+    key.rmdir()
+
+    def fails(*_: Any, **__: Any) -> None:
+        raise IntegrityFault("the disk is full")
+
+    monkeypatch.setattr(agefile, "write_new", fails)
+    assert (mfa_kit.run("token", "import", box).code, "the inventory is empty" in mfa_kit.run("token", "list").out) == (
+        5,
+        True,
+    )
+
+
+def test_two_desks_that_make_the_key_of_fingerprints_at_once_have_one(
+    mfa_kit: MfaKit, box: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who comes second takes the first one's."""
+    write = agefile.write_new
+
+    def second(path: Path, octets: bytes, **how: Any) -> None:
+        write(path, b"\1" * len(octets), **how)
+        write(path, octets, **how)
+
+    monkeypatch.setattr(agefile, "write_new", second)
+    assert mfa_kit.run("token", "import", box).code == 0
+    assert (mfa_kit.home / "fingerprint.key").read_bytes() == b"\1" * 32
 
 
 def test_what_is_not_installed_is_named(mfa_kit: MfaKit, box: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -203,6 +203,22 @@ def test_a_row_that_is_not_taken_is_told_by_its_line_and_reason(row: str, reason
     assert "T9" in {key.token.serial for key in reading.keys}
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        boxes.entra([Made("T1")]),
+        boxes.linotp([Made("T1")]),
+        boxes.yubico([Made("cccccccccccb:1", factor="hotp")]),
+        boxes.yubico_short([Made("1", factor="hotp")]),
+    ],
+)
+def test_a_quotation_mark_that_is_not_closed_costs_its_line_alone(content: bytes) -> None:
+    """In each layout of a table."""
+    reading, *_ = boxes.read(content + b'"2,rest\n').readings
+    assert len(reading.keys) == 1
+    assert [each.reason for each in reading.dropped] == ["a quotation mark is not closed"]
+
+
 def test_a_serial_with_two_seeds_is_not_taken_at_all() -> None:
     """Nobody can tell which row is wrong."""
     rows = [Made("T1"), Made("T1", bytes(range(20))), Made("T2")]

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, assert_never
 
 import click
 
@@ -305,6 +305,8 @@ def said(verdict: Shown | NotShown | Undecided | None) -> str:
             return f"not decided: {verdict.what}; {verdict.hint}"
         case None:
             return "accepted: the display works; whether AWS knows the token, --probe-user proves"
+        case _:
+            assert_never(verdict)
 
 
 def box_rows(box: Box) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, assert_never
 
 from mfa_kit import tokens
 from mfa_kit.cli import flags, report, terminal
@@ -158,6 +158,8 @@ def _tell(
                     "not_checked": "whether they are right: only AWS has its seed; --probe-user USER lets AWS judge",
                 }
             )
+        case _:
+            assert_never(verdict)
     report.one("verify-token", row | {"kept": kept}, output=flags.common().output)
     return 1 if isinstance(verdict, NotShown | Undecided) else 0
 
