@@ -3,6 +3,7 @@
 import base64
 import csv
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -311,7 +312,7 @@ def test_ctrl_c_gives_up_a_row_and_the_next_one_all(
 
     def touched(message: bytes) -> bytes:
         if message[1] == CALCULATE:
-            signal.raise_signal(signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
         return real(message)
 
     monkeypatch.setattr(card, "answer", touched)
@@ -355,6 +356,17 @@ def test_who_is_enrolled_meanwhile_is_passed_over(rollout: Rollout, people: Peop
     assert outcomes(rollout) == {a: "enrolled", b: "skipped", c: "failed", d: "skipped"}
     assert two.credentials == {}
     assert "and there is no copy of its seed here" not in done.err
+
+
+def test_a_look_that_fails_does_not_end_the_sitting(rollout: Rollout, people: People, lab: Lab) -> None:
+    """It is told, and the row is called all the same."""
+    (user,), (card,) = people(1), keys(1001)
+    rollout.plan(f"{user},oath", columns=KEYS)
+    lab.faults.add("ListMFADevices", "denied", at=2)
+    done = bench(rollout, put(card))
+    assert done.code == 0, done.err
+    assert f"mfa-kit: {user}: AWS answers" in done.err
+    holds(lab, card, user)
 
 
 def test_what_a_dead_desk_left_is_settled_with_its_key(rollout: Rollout, people: People, lab: Lab) -> None:

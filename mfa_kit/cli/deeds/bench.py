@@ -81,6 +81,11 @@ class Sitting:
             self._failed(step, gone)
             self.queue.skip()
             return True
+        except FATAL:
+            raise
+        except MfaKitError as error:  # whoever is at the desk sees what can be done, and asks again
+            self._failed(step, error)
+            return False
         if has:
             self._ended(self._owned(step, has))
         return bool(has)
