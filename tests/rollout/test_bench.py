@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ KEYS = "user,kind"
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="session", autouse=True)
 def _readers_end() -> Iterator[None]:
     with pcsc.stopped():
         yield
@@ -73,6 +74,14 @@ def bench(rollout: Rollout, *acts: str | Act, codes: Iterable[str] = (), more: t
     with person.there():
         done = rollout.desk.run("rollout", "bench", rollout.file, "--no-touch", *more)
     return Result(done.code, done.out, "\n".join([done.err, *person.asked, *person.told]))
+
+
+@contextmanager
+def sitting_at(home: Path) -> Iterator[None]:
+    """Sit at another desk."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MFA_KIT_HOME", str(home))
+        yield
 
 
 def outcomes(rollout: Rollout) -> dict[str, str]:
@@ -135,8 +144,7 @@ def test_a_key_of_another_desk_is_refused(
     users, (one, two) = people(2), keys(1001, 1002)
     rollout.plan(*[f"{user},oath" for user in users], columns=KEYS)
     there = Rollout(rollout.folder, MfaKit(tmp_path / "other", rollout.desk.env), lab, rollout.identity)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MFA_KIT_HOME", str(there.desk.home))
+    with sitting_at(there.desk.home):
         assert bench(there, put(one), more=("--only", users[0])).code == 0
     if wiped:
         one.credentials.clear()
@@ -157,10 +165,8 @@ def test_another_desk_that_works_now_is_seen_by_its_tags(
 
     def meanwhile() -> None:
         pcsc.plug(two)
-        done = rollout.desk.process(
-            *("enroll", other, "--with", "oath", "--no-touch", "--asset", "theirs"),
-            env={**pcsc.shared().env, "MFA_KIT_HOME": str(tmp_path / "other")},
-        )
+        with sitting_at(tmp_path / "other"):
+            done = rollout.desk.run("enroll", other, "--with", "oath", "--no-touch", "--asset", "theirs")
         assert done.code == 0, done.err
         two.credentials.clear()
         pcsc.plug()
@@ -177,8 +183,8 @@ def test_tags_that_may_not_be_read_are_told_once(rollout: Rollout, people: Peopl
     card = Card()
     pcsc.plug(card)
     for user in (first, second):
-        env = {**pcsc.shared().env, "MFA_KIT_HOME": str(tmp_path / "other")}
-        assert rollout.desk.process("enroll", user, "--with", "oath", "--no-touch", env=env).code == 0
+        with sitting_at(tmp_path / "other"):
+            assert rollout.desk.run("enroll", user, "--with", "oath", "--no-touch").code == 0
     rollout.plan(f"{third},oath", columns=KEYS)
     plan = json.loads(rollout.file.read_text())
     plan["rows"] += [{**plan["rows"][0], "user": user} for user in (first, second)]
@@ -367,6 +373,21 @@ def test_a_look_that_fails_does_not_end_the_sitting(rollout: Rollout, people: Pe
     assert done.code == 0, done.err
     assert f"mfa-kit: {user}: AWS answers" in done.err
     holds(lab, card, user)
+
+
+def test_a_desk_whose_disk_fails_ends_with_results(rollout: Rollout, people: People, lab: Lab) -> None:
+    """Exit 5, and nothing is left of the row: the next would fail as well."""
+    users, (card,) = people(2), keys(1001)
+    rollout.plan(*[f"{user},oath" for user in users], columns=KEYS)
+    folder = rollout.folder / "backups"
+    folder.mkdir()
+    (folder / ACCOUNT).write_text("in the way")
+    done = bench(rollout, put(card), more=("-r", rollout.recipient, "--backup-dir", folder))
+    assert done.code == 5, done.err
+    assert outcomes(rollout) == dict.fromkeys(users, "not started")
+    assert card.credentials == {}
+    assert serial_of(users[0]) not in lab.serials()
+    nothing_is_half_made(rollout)
 
 
 def test_what_a_dead_desk_left_is_settled_with_its_key(rollout: Rollout, people: People, lab: Lab) -> None:

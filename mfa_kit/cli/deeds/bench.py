@@ -81,8 +81,6 @@ class Sitting:
             self._failed(step, gone)
             self.queue.skip()
             return True
-        except FATAL:
-            raise
         except MfaKitError as error:  # whoever is at the desk sees what can be done, and asks again
             self._failed(step, error)
             return False
