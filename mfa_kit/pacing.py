@@ -18,12 +18,17 @@ T = TypeVar("T")
 # Seconds. AWS asks to wait "several minutes" after ConcurrentModification and EntityTemporarilyUnmodifiable.
 THROTTLED = (1, 2, 4, 8, 15, 30)
 BUSY = (5, 10, 20, 40, 60)
-# Calls a second: AWS publishes no rate for IAM. Doubled each second until it first throttles, then a bit more each
-# second, and a part of it after each Throttling.
+# Calls a second: AWS publishes no rate for IAM. Doubled each second until it first throttles, and halved then; from
+# there a bit more each second, at most a tenth of it, and a part of it after a Throttling. After so many seconds
+# without one it is doubled again, for others may have ended, or AWS may have saved calls up for us; what was refused then
+# leads back to what was not.
 FIRST_RATE = 10.0
 LEAST_RATE = 0.2
-GAIN = 0.5
-CUT = 0.8
+GAIN = 0.4
+FIRST_CUT, CUT = 0.5, 0.75
+QUIET = 6.0
+# Seconds that a call may be late for its slot without losing it: threads wake when they are let.
+LATE = 0.25
 # Seconds without an accepted call after which a throttled rollout ends.
 GIVE_UP = 600.0
 # Seconds in which no call was begun, after which nobody was waiting for one.
@@ -80,8 +85,9 @@ class Patience:
 
 
 class Pace:
-    """One rate for all workers of a rollout, found by trying: a slot a call, and none is saved up.
+    """One rate for all workers of a rollout, found by trying: one waits for the next slot, and the rest behind him.
 
+    Of calls, `at_once` are out at a time; workers beyond that do meanwhile what needs no answer.
     `renew` looks for credentials when those that worked have expired; until it succeeds all wait, and no call fails.
     After `stop` nobody waits for that any more.
     """
@@ -93,13 +99,15 @@ class Pace:
         sleep: Callable[[float], None],
         progress: Progress,
         renew: Callable[[], object],
+        at_once: int,
     ) -> None:
+        self._out = threading.Semaphore(at_once)
         self._clock, self._sleep, self._progress, self._renew = clock, sleep, progress, renew
-        self._lock, self._signing_in = threading.Lock(), threading.Lock()
+        self._lock, self._turnstile, self._signing_in = threading.Lock(), threading.Lock(), threading.Lock()
         self._slot = self._grew = self._cut = self._accepted = self._signed_in = clock()
         self._asked = self._slot
         self._found = self._stopped = self._ever = False
-        self.rate = FIRST_RATE
+        self.rate = self._sound = FIRST_RATE
         self.paused = False
 
     def stop(self) -> None:
@@ -109,10 +117,12 @@ class Pace:
         busy = iter(BUSY)
         self._begin()
         while True:
-            waited = self._wait()
             began = self._clock()
             try:
-                done = act()
+                with self._out:
+                    waited = self._wait()
+                    began = self._clock()
+                    done = act()
             except Throttled as error:
                 self._throttled(began, error)
             except Expired as error:
@@ -136,21 +146,31 @@ class Pace:
 
     def _wait(self) -> bool:
         """Wait for the next slot; whether there was anything to wait for."""
+        waited = False
+        with self._turnstile:
+            while (pause := self._due()) > 0:
+                waited = True
+                self._sleep(pause)
+        return waited
+
+    def _due(self) -> float:
+        """Take the slot that is due, or return the seconds until one is, by the rate of this moment."""
         with self._lock:
             now = self._clock()
-            pause = self._slot - now
-            self._slot = max(now, self._slot) + 1 / self.rate
-        if pause > 0:
-            self._sleep(pause)
-        return pause > 0
+            if now < self._slot:
+                return self._slot - now
+            self._slot = max(self._slot, now - LATE) + 1 / self.rate
+            return 0.0
 
     def _grow(self, *, waited: bool) -> None:
         """Note an accepted call. A rate that is not used up proves nothing, so it stays."""
         with self._lock:
             now = self._clock()
             since, self._grew, self._accepted, self._ever = now - self._grew, now, now, True
-            if waited:
-                self.rate = self.rate + GAIN * since if self._found else self.rate * 2 ** min(since, 1.0)
+            if waited and self._found and now - self._cut < QUIET:
+                self.rate = self._sound = self.rate + min(GAIN, self.rate / 10) * since
+            elif waited:
+                self.rate *= 2 ** min(since, 1.0)
 
     def _throttled(self, began: float, error: Throttled) -> None:
         """Slow down, once for all calls that left before that. Raise when nothing was accepted for long."""
@@ -161,9 +181,14 @@ class Pace:
                     f"AWS accepted nothing for {GIVE_UP / 60:.0f} minutes: {error}", "run the same command again later"
                 )
             if began >= self._cut:
-                self.rate = max(LEAST_RATE, self.rate * CUT)
+                self.rate = self._sound = max(LEAST_RATE, self._slower(now))
                 self._found, self._cut, self._grew = True, now, now
                 self._slot = now + 1 / self.rate
+
+    def _slower(self, now: float) -> float:
+        if not self._found:
+            return self.rate * FIRST_CUT
+        return self._sound if now - self._cut >= QUIET else self.rate * CUT
 
     def _sign_in(self, began: float, error: Expired) -> None:
         """Wait until somebody's credentials work, one worker for all. Raise the error where none worked ever."""

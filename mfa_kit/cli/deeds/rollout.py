@@ -33,6 +33,8 @@ from mfa_kit.roster import Failure, Row, Selection
 COLUMNS = ("user", "outcome", "cause", "reason", "device", "backup", "run")
 # Seconds: IAM makes no new credential report while one is younger.
 REPORT_AGE = 4 * 3600
+# Of so many rows that wait for an answer, one more is sealed meanwhile.
+SEALING = 4
 # What is shown of a long list on one line.
 SHOWN = 20
 TO_MEND = {End.FAILED, End.BLOCKED}
@@ -248,7 +250,7 @@ def _way(rig: kit.Rig, *, workers: int, max_failures: int | None = None) -> Way:
         virtual=rig.account.virtual,
         carrier=lambda: BackupAlone(rig.desk.inventory.now),
         stop=threading.Event(),
-        workers=workers,
+        workers=workers + workers // SEALING,
         max_failures=max_failures,
     )
 

@@ -65,7 +65,9 @@ def rig(flags: Flags, *, vault: Vault, workers: int, talk: Progress) -> Iterator
     from mfa_kit.adapters.account import Reader
     from mfa_kit.adapters.people import People
 
-    pace = Pace(clock=time.monotonic, sleep=time.sleep, progress=talk, renew=lambda: iam.renew(caller.account))
+    pace = Pace(
+        clock=time.monotonic, sleep=time.sleep, progress=talk, renew=lambda: iam.renew(caller.account), at_once=workers
+    )
     with connected(flags, workers=workers, turn=pace) as (iam, ledger, caller):
         desk = Desk(
             inventory=iam,

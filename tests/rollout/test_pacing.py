@@ -1,0 +1,316 @@
+"""The pace of a rollout, in a time of its own: many workers, a throttle, and no clock but the one they sleep by."""
+
+import heapq
+import threading
+from collections.abc import Callable
+from itertools import count
+from types import SimpleNamespace, TracebackType
+
+import pytest
+
+from mfa_kit import pacing
+from mfa_kit.errors import Busy, Expired, Throttled, Unclear
+from mfa_kit.pacing import BUSY, GIVE_UP, Pace
+
+LATENCY, WORK, WORKERS = 0.04, 0.02, 8
+
+
+class World:
+    """Virtual time: one thread runs at a time, and who sleeps hands on to the one that wakes next."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.notes: list[str] = []
+        self._asleep: list[tuple[float, int, threading.Event]] = []
+        self._order, self._over = count(), threading.Event()
+
+    def clock(self) -> float:
+        return self.now
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def waking(self, at: float, event: threading.Event) -> threading.Event:
+        heapq.heappush(self._asleep, (at, next(self._order), event))
+        return event
+
+    def hand_on(self) -> None:
+        if self._asleep:
+            self.now, _, event = heapq.heappop(self._asleep)
+            event.set()
+        else:
+            self._over.set()
+
+    def sleep(self, seconds: float) -> None:
+        event = self.waking(self.now + seconds, threading.Event())
+        self.hand_on()
+        event.wait()
+
+    def start(self, work: Callable[[], None]) -> None:
+        begun = self.waking(self.now, threading.Event())
+
+        def run() -> None:
+            begun.wait()
+            try:
+                work()
+            finally:
+                self.hand_on()
+
+        threading.Thread(target=run, daemon=True).start()
+
+    def run(self) -> float:
+        """Let all threads come to their end; return the time then."""
+        self.hand_on()
+        assert self._over.wait(60), "a thread waits for what is not in this world"
+        return self.now
+
+
+class Places:
+    """A semaphore in virtual time; with one place it is a lock."""
+
+    def __init__(self, world: World, places: int = 1) -> None:
+        self._world, self._free = world, places
+        self._waiting: list[threading.Event] = []
+
+    def __enter__(self) -> None:
+        if self._free:
+            self._free -= 1
+            return
+        event = threading.Event()
+        self._waiting.append(event)
+        self._world.hand_on()
+        event.wait()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        if self._waiting:
+            self._world.waking(self._world.now, self._waiting.pop(0))
+        else:
+            self._free += 1
+
+
+class Bucket:
+    """A throttle: so many calls a second, and a burst; it refuses the others, and they have done nothing."""
+
+    def __init__(self, world: World, rate: float, burst: float) -> None:
+        self._world, self.rate, self._burst = world, rate, burst
+        self._tokens, self._filled = burst, 0.0
+        self.accepted: list[float] = []
+        self.refused: list[float] = []
+
+    def call(self) -> None:
+        self._world.sleep(LATENCY / 2)
+        now = self._world.now
+        self._tokens = min(self._burst, self._tokens + (now - self._filled) * self.rate)
+        self._filled = now
+        taken = self._tokens >= 1
+        self._tokens -= taken
+        (self.accepted if taken else self.refused).append(now)
+        self._world.sleep(LATENCY / 2)
+        if not taken:
+            raise Throttled("AWS answers Throttling: Rate exceeded")
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    world = World()
+    here = SimpleNamespace(Lock=lambda: Places(world), Semaphore=lambda places: Places(world, places))
+    monkeypatch.setattr(pacing, "threading", here)
+    return world
+
+
+def pace(world: World, *, renew: Callable[[], object] = lambda: None, at_once: int = WORKERS) -> Pace:
+    return Pace(clock=world.clock, sleep=world.sleep, progress=world, renew=renew, at_once=at_once)
+
+
+def desk(world: World, bucket: Bucket, users: int) -> None:
+    """Let eight workers make two calls for each of these users, with some work between."""
+    turn, todo = pace(world), iter(range(users))
+
+    def work() -> None:
+        for _ in todo:
+            turn(bucket.call)
+            world.sleep(WORK)
+            turn(bucket.call)
+
+    for _ in range(WORKERS):
+        world.start(work)
+
+
+def test_a_rollout_takes_little_more_than_a_throttle_allows(world: World) -> None:
+    """300 users at 20 calls a second with a burst of 40: at most 1.1 of the ideal time, below 5 % refused."""
+    bucket = Bucket(world, 20, 40)
+    desk(world, bucket, 300)
+    took = world.run()
+    assert len(bucket.accepted) == 600
+    assert took <= 1.1 * (600 - 40) / 20
+    assert len(bucket.refused) < 0.05 * 600
+
+
+def test_three_desks_share_a_throttle(world: World) -> None:
+    """They know nothing of each other but that they are refused; what those have that ended, the others find."""
+    bucket = Bucket(world, 20, 40)
+    for _ in range(3):
+        desk(world, bucket, 100)
+    took = world.run()
+    assert took <= 1.15 * (600 - 40) / 20
+    assert len(bucket.refused) < 0.06 * 600
+
+
+@pytest.mark.parametrize("rate", [5, 2, 0.5])
+def test_a_throttle_that_tightens_is_followed(world: World, rate: float) -> None:
+    """In mid-run, to a fourth and less: all that is allowed is used, and few calls are refused."""
+    bucket = Bucket(world, 20, 40)
+    desk(world, bucket, 150)
+
+    def tighten() -> None:
+        world.sleep(8)
+        bucket.rate = rate
+
+    world.start(tighten)
+    took = world.run()
+    assert len(bucket.accepted) == 300
+    assert took <= 8 + 1.1 * (300 - 40 - 8 * 20) / rate
+    assert len([at for at in bucket.refused if at > 8]) < 0.5 * len([at for at in bucket.accepted if at > 8])
+
+
+def test_a_throttle_that_widens_is_found(world: World) -> None:
+    """Where nothing was refused for some seconds the rate doubles again."""
+    bucket = Bucket(world, 2, 4)
+    desk(world, bucket, 300)
+
+    def widen() -> None:
+        world.sleep(10)
+        bucket.rate = 100
+
+    world.start(widen)
+    assert world.run() < 60
+
+
+def test_no_more_calls_are_out_than_were_asked_for(world: World) -> None:
+    """However many workers there are."""
+    turn, out, most = pace(world, at_once=3), 0, 0
+
+    def call() -> None:
+        nonlocal out, most
+        out, most = out + 1, max(most, out + 1)
+        world.sleep(1)
+        out -= 1
+
+    for _ in range(10):
+        world.start(lambda: turn(call))
+    world.run()
+    assert most == 3
+
+
+def test_an_iam_that_accepts_nothing_for_ten_minutes_ends_the_run(world: World) -> None:
+    """Not sooner; it is the Throttling that is told."""
+    bucket = Bucket(world, 0, 0)
+    told: list[float] = []
+
+    def work() -> None:
+        with pytest.raises(Throttled, match="nothing for 10 minutes"):
+            turn(bucket.call)
+        told.append(world.now)
+
+    turn = pace(world)
+    world.start(work)
+    world.run()
+    assert GIVE_UP < told[0] < GIVE_UP + 10
+
+
+def test_what_is_under_way_elsewhere_is_waited_for_and_then_told(world: World) -> None:
+    """IAM says that it did nothing, and asks to wait."""
+    calls: list[float] = []
+
+    def call() -> None:
+        calls.append(world.now)
+        raise Busy("AWS answers ConcurrentModification")
+
+    def work() -> None:
+        with pytest.raises(Busy):
+            turn(call)
+
+    turn = pace(world)
+    world.start(work)
+    world.run()
+    assert len(calls) == 1 + len(BUSY)
+    assert calls[-1] >= sum(BUSY)
+
+
+def test_what_is_unclear_is_not_tried_again(world: World) -> None:
+    """It may have acted: who asked looks first."""
+    turn, calls = pace(world), []
+
+    def call() -> None:
+        calls.append(world.now)
+        raise Unclear("no answer from AWS")
+
+    def work() -> None:
+        with pytest.raises(Unclear):
+            turn(call)
+
+    world.start(work)
+    world.run()
+    assert len(calls) == 1
+
+
+def test_one_worker_waits_for_credentials_and_the_others_for_him(world: World) -> None:
+    """They are told of once, tried every few seconds, and no call fails."""
+    until, tried, done = 60.0, [], []
+
+    def renew() -> None:
+        tried.append(world.now)
+        if world.now < until:
+            raise Expired("the credentials have expired", "sign in again")
+
+    def call() -> None:
+        began = world.now
+        world.sleep(LATENCY)
+        if 5 < began < until:
+            raise Expired("AWS answers ExpiredToken", "sign in again")
+        done.append(world.now)
+
+    turn = pace(world, renew=renew)
+
+    def work() -> None:
+        for _ in range(100):
+            turn(call)
+
+    for _ in range(WORKERS):
+        world.start(work)
+    world.run()
+    assert len(done) == 100 * WORKERS
+    assert len(tried) == pytest.approx(55 / 5, abs=2)
+    assert [note for note in world.notes if "waiting" in note] == ["AWS answers ExpiredToken; waiting: sign in again"]
+    assert world.notes[-1] == "the credentials work again"
+
+
+def test_nobody_waits_for_credentials_after_the_stop(world: World) -> None:
+    """Ctrl-C ends the pause; the row is told as it stands."""
+
+    def renew() -> None:
+        raise Expired("the credentials have expired", "sign in again")
+
+    def call() -> None:
+        world.sleep(LATENCY)
+        if world.now > 1:
+            raise Expired("AWS answers ExpiredToken", "sign in again")
+
+    def work() -> None:
+        turn(call)
+        world.sleep(2)
+        with pytest.raises(Expired):
+            turn(call)
+
+    def stop() -> None:
+        world.sleep(20)
+        assert turn.paused
+        turn.stop()
+
+    turn = pace(world, renew=renew)
+    world.start(work)
+    world.start(stop)
+    assert world.run() < 30
+    assert not turn.paused
