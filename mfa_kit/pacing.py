@@ -20,8 +20,8 @@ THROTTLED = (1, 2, 4, 8, 15, 30)
 BUSY = (5, 10, 20, 40, 60)
 # Calls a second: AWS publishes no rate for IAM. Doubled each second until it first throttles, and halved then; from
 # there a bit more each second, at most a tenth of it, and a part of it after a Throttling. After so many seconds
-# without one it is doubled again, for others may have ended, or AWS may have saved calls up for us; what was refused then
-# leads back to what was not.
+# without one it is doubled again, for others may have ended, or AWS may have saved calls up for us; what was refused
+# then leads back to what was not.
 FIRST_RATE = 10.0
 LEAST_RATE = 0.2
 GAIN = 0.4

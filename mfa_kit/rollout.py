@@ -122,14 +122,14 @@ def check(plan: Plan, *, caller: Caller, staged: bool, accept_lockout: bool, sea
         )
     if plan.shut_out and not sealed:
         raise UsageFault(
-            f"the seeds of {len(plan.shut_out)} users would be nowhere, the first of them {plan.shut_out[0]}'s",
+            f"seeds would be nowhere, for nobody could open them: {plan.shut_out[0]}'s ({len(plan.shut_out)} in all)",
             "give them a recipient in the roster, or say who can open all backups: -r age1… or -R FILE",
         )
     if plan.shut_out and not (staged or accept_lockout):
         shown = ", ".join(plan.shut_out[:5]) + (", …" if len(plan.shut_out) > 5 else "")  # noqa: PLR2004 - as many as fit a line
         raise Lockout(
-            f"{len(plan.shut_out)} users could not open their own copy, and would be asked for a code when they next "
-            f"sign in: {shown}",
+            "users who could not open their own copy would be asked for a code when they next sign in: "
+            f"{shown} ({len(plan.shut_out)} in all)",
             "give them a recipient in the roster, or --stage now and activate later, or --accept-lockout",
         )
 

@@ -17,7 +17,7 @@ from enum import StrEnum
 from typing import Any
 
 from mfa_kit.errors import UsageFault
-from mfa_kit.models import Intent, Kind, check_user
+from mfa_kit.models import USER_NAME, Intent, Kind, check_user
 
 COLUMNS = ("user", "kind", "name", "path", "recipient", "serial", "asset", "tags")
 SEPARATORS = ",;\t"
@@ -119,15 +119,14 @@ def parsed(text: str, *, recipient: Callable[[str], str]) -> Roster:
     seen: dict[str, _Read] = {}
     for each in read:
         row = _row(each, recipient, wrong)
-        first = seen.setdefault(row.user.lower(), each) if row else each
-        if row is None:
-            continue
-        if first is each:
-            rows.append(row)
-        else:
-            same = _user(first.cells["user"]) == row.user
+        name = _user(each.cells.get("user", ""))
+        first = seen.setdefault(name.lower(), each) if USER_NAME.fullmatch(name) else each
+        if first is not each:
+            same = _user(first.cells["user"]) == name
             what = "is there already" if same else "differs from another user in case only, and IAM sees no case"
             wrong.append(Wrong(line=each.line, column="user", what=f"{what}: line {first.line}", cells=each.cells))
+        elif row is not None:
+            rows.append(row)
     return Roster(rows=rows, wrong=sorted(wrong, key=lambda one: one.line))
 
 

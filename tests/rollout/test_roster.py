@@ -83,7 +83,8 @@ def test_every_wrong_cell_is_named_by_line_and_column_at_once() -> None:
 
 
 def test_duplicates_and_case_twins_are_found() -> None:
-    """IAM sees no case, so they would be one user."""
+    """IAM sees no case, so they would be one user; also where something else is wrong with one of them."""
+    assert wrong("user,kind\nalice,phone\nALICE,\n") == [(2, "kind"), (3, "user")]
     found = read("user\nalice\nbob\nalice\nAlice\narn:aws:iam::123456789012:user/team/BOB\n").wrong
     assert [(one.line, one.what) for one in found] == [
         (4, "is there already: line 2"),
