@@ -519,8 +519,11 @@ class Iam:
 
 
 def _created(device: Secret["VirtualMFADeviceTypeDef"], *, label: str) -> Created:
-    """Take the seed and AWS's own URI, decoded from its PNG. Raise IntegrityFault when the two differ."""
-    seed = otp.from_base32(Secret(device.reveal()["Base32StringSeed"]))
+    """Take the seed and AWS's own URI, decoded from its PNG. Raise IntegrityFault for none, or when the two differ."""
+    try:
+        seed = otp.from_base32(Secret(device.reveal()["Base32StringSeed"]))
+    except ValueError:
+        raise IntegrityFault("the seed that was answered is not base32", "check --endpoint-url: AWS's is") from None
     try:
         uri = qr.read(Png(device.reveal()["QRCodePNG"]))
     except IntegrityFault:  # an IAM that is not AWS's may send no picture; one drawn from the seed is equivalent

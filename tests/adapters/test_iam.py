@@ -107,6 +107,14 @@ def test_a_picture_of_another_seed_is_refused(desk: Desk, user: str, monkeypatch
         made(desk, user)
 
 
+def test_a_seed_that_is_no_base32_is_told(desk: Desk, user: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An IAM that is not AWS's may send anything; what it sent is not repeated."""
+    monkeypatch.setattr("mfa_kit.lab.devices.new_seed", lambda: "0189" * 16)
+    with pytest.raises(IntegrityFault, match="is not base32") as told:
+        made(desk, user)
+    assert "0189" not in f"{told.value}{told.value.hint}"
+
+
 def test_without_a_picture_an_equivalent_uri_is_made(desk: Desk, user: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """An IAM that is not AWS's may send octets that are no picture."""
     real = qr.read
