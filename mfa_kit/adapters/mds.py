@@ -356,9 +356,10 @@ def _indexed(
         return _connected(Path(fresh).replace(_place(cache, mark, Path(fresh))))
     except (OSError, sqlite3.Error):
         # A folder that may not be written, or a full disk: the index lives as long as this process.
+        return Mds(built(":memory:", payload, root, name=name))
+    finally:
         if fresh:
             Path(fresh).unlink(missing_ok=True)
-        return Mds(built(":memory:", payload, root, name=name))
 
 
 def _place(cache: Path, mark: str, index: Path) -> Path:

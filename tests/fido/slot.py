@@ -7,6 +7,7 @@ import pytest
 from smartcard import System
 from smartcard.Exceptions import CardConnectionException
 
+from mfa_kit.adapters.oath import pcsc
 from mfa_kit.lab.apdu import Pulled
 from mfa_kit.lab.fidocard import FidoCard
 from mfa_kit.lab.securitykey import SecurityKey
@@ -56,5 +57,6 @@ class Reader:
 
 
 def seen(reader: Reader, patch: pytest.MonkeyPatch) -> None:
-    """Have this be the only reader that there is."""
+    """Have this be the only reader that there is for FIDO, and none for OATH."""
     patch.setattr(System, "readers", lambda: [reader])
+    patch.setattr(pcsc, "pcsc_readers", list)

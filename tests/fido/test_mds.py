@@ -125,6 +125,20 @@ def test_a_full_disk_costs_only_the_cache(maker: Maker, tmp_path: Path, monkeypa
     found.close()
 
 
+def test_a_ctrl_c_while_the_index_is_built_leaves_none(
+    maker: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor half a one, nor a database that is open."""
+
+    def stop(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mds, "_kept", stop)
+    with pytest.raises(KeyboardInterrupt):
+        opened(maker.blob([maker.entry("m", aaguid=LAB_AAGUID)], next_update=LATER), tmp_path, maker.root.der)
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
 def test_a_packaged_copy_that_is_damaged_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With what to do."""
     (tmp_path / "data").mkdir()

@@ -1,7 +1,10 @@
 """The lab's federation endpoint, asked as the program asks AWS's."""
 
 import json
+import threading
 import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 from urllib.error import HTTPError
 from urllib.parse import urlencode
 
@@ -61,6 +64,33 @@ def test_nobody_is_signed_in_without_a_token(at_lab: Lab) -> None:
     """The page in place of the console says who is."""
     with urllib.request.urlopen(f"{at_lab.url}/console/x") as answer:
         assert "signed in as nobody" in answer.read().decode()
+
+
+class Elsewhere(BaseHTTPRequestHandler):
+    """Sends whoever asks to another place."""
+
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        self.send_response(302)
+        self.send_header("Location", "/elsewhere")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
+        pass
+
+
+def test_an_endpoint_that_sends_us_elsewhere_is_not_followed() -> None:
+    """The session's keys were in what was asked."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        with pytest.raises(AwsFault, match="HTTP 302") as caught:
+            signin.address(f"http://127.0.0.1:{server.server_port}/federation", Secret("canary-5839"), destination="x")
+        server.shutdown()
+    assert len(Elsewhere.asked) == 1
+    assert "canary" not in f"{caught.value} {caught.value.hint}"
 
 
 def test_federated_users_bring_no_session_duration(at_lab: Lab) -> None:

@@ -1,0 +1,163 @@
+"""A box of keys at one desk, in this process: what is said between two keys, and readers that are held or foreign."""
+
+import json
+from collections.abc import Callable, Iterator
+
+import click
+import pytest
+from smartcard.Exceptions import CardConnectionException
+
+from mfa_kit.adapters.fido import faults, links
+from mfa_kit.adapters.fido.key import opened
+from mfa_kit.attestation import Policy
+from mfa_kit.cli.kit import fido as kit
+from mfa_kit.errors import DeviceFault
+from mfa_kit.fidokey import Link, Plugged
+from mfa_kit.lab.maker import Maker
+from mfa_kit.lab.securitykey import Conduct, SecurityKey, lab_key
+from tests.fido import slot
+from tests.fido.conftest import Bus, Desk, Published, detail, results
+
+Box = Callable[..., None]
+
+
+@pytest.fixture
+def box(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> Box:
+    """Hand keys out of a box, one after the other; then a person has had enough."""
+
+    def of(*keys: SecurityKey) -> None:
+        left = iter(keys)
+
+        def following(*_: object) -> Plugged:
+            bus.unplug()
+            key = next(left, None)
+            if key is None:
+                raise KeyboardInterrupt
+            bus.plug(key)
+            return Plugged(where="/dev/hidraw0", link=Link.HID)
+
+        monkeypatch.setattr(kit.Bench, "next", following)
+
+    return of
+
+
+def test_a_box_gives_a_line_a_key_and_a_tally(box: Box, maker: Maker, desk: Desk, published: Published) -> None:
+    """The same key twice is told and not counted, a refused one makes it exit 1, and one that wants a PIN waits."""
+    good, bad = lab_key(maker), lab_key(maker, conduct=Conduct(attestation="self"))
+    box(good, bad, good, lab_key(maker, conduct=Conduct(always_uv=True)))
+    done = desk.run("verify", "fido2", "--watch", "--output", "jsonl", "--asset", "BOX", *published.options)
+    rows = [json.loads(line) for line in done.out.splitlines()]
+    assert [(row["verdict"], row["asset"]) for row in rows] == [("proof", "BOX-1"), ("refused", "BOX-2")]
+    assert (done.code, good.registered) == (1, 1)
+    assert "this key was here before; it is not counted again" in done.err
+    assert "set a PIN first" in done.err
+    assert "1 not judged, 1 proof, 1 refused" in done.err
+
+
+@pytest.mark.parametrize(("output", "lines"), [("csv", 3), ("table", 2)])
+def test_a_box_of_proofs_is_exit_0(
+    box: Box, maker: Maker, desk: Desk, published: Published, output: str, lines: int
+) -> None:
+    """A spreadsheet has one header; a person reads one line a key."""
+    box(lab_key(maker), lab_key(maker))
+    done = desk.run("verify", "fido2", "--watch", "--output", output, *published.options)
+    assert (done.code, len(done.out.splitlines())) == (0, lines)
+
+
+def test_between_two_keys_it_is_said_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Insert one, remove it, one at a time; a key in its place is the next."""
+    one, other = (Plugged(where=f"/dev/hidraw{number}", link=Link.HID) for number in (0, 1))
+    looks: Iterator[list[Plugged]] = iter([[one], [], [one, other], [other]])
+    now: list[list[Plugged]] = []
+
+    def state() -> object:
+        now[:] = [next(looks)]
+        return [each.where for each in now[0]]
+
+    monkeypatch.setattr(links, "state", state)
+    monkeypatch.setattr(links, "plugged", lambda: (now[0], []))
+    monkeypatch.setattr(kit, "LOOK", 0.0)
+    with click.Context(click.Command("verify")):
+        assert kit.Bench(None, Policy(), kit.Seen.none()).next(one) == other
+    said = capsys.readouterr().err.splitlines()
+    assert said == [
+        "remove it; next",
+        "insert a key, or end with Ctrl-C",
+        "there are several keys: one at a time",
+    ]
+
+
+class Held(slot.Reader):
+    """A reader whose card another program has for itself."""
+
+    def createConnection(self) -> slot.Connection:  # noqa: N802 - pyscard's name
+        raise CardConnectionException(hresult=faults.BUSY)
+
+
+def test_a_card_that_another_program_holds_is_told_beside_the_keys(
+    bus: Bus, key: SecurityKey, maker: Maker, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And alone it is the answer."""
+    monkeypatch.setattr(faults, "_holder", lambda: None)
+    slot.seen(Held(lab_key(maker)), monkeypatch)
+    bus.plug(key)
+    done = desk.run("key", "list", "--output", "json")
+    assert done.code == 0, done.err
+    assert [row["where"] for row in json.loads(done.out)["rows"]] == [["/dev/hidraw0"]]
+    assert "Contactless reader 00 00: another program holds the card" in done.err
+    bus.unplug()
+    done = desk.run("verify", "fido2")
+    assert (done.code, "another program holds the card" in done.err) == (3, True)
+
+
+@pytest.mark.parametrize("answer", [b"\x6a\x82", b"\x6d\x00"])
+def test_a_card_of_another_kind_is_no_key(
+    bus: Bus, key: SecurityKey, desk: Desk, monkeypatch: pytest.MonkeyPatch, answer: bytes
+) -> None:
+    """It has no FIDO applet."""
+    assert not bus.slots
+    slot.seen(slot.Reader(key, tamper=lambda *_: answer), monkeypatch)
+    done = desk.run("verify", "fido2")
+    assert (done.code, "there is no security key" in done.err) == (3, True)
+
+
+def test_a_card_that_goes_while_it_is_looked_at_is_no_key(
+    bus: Bus, key: SecurityKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is wrong with the others."""
+    assert not bus.slots
+    slot.seen(slot.Reader(key, pulled_at=1), monkeypatch)
+    assert links.plugged() == ([], [])
+
+
+def test_a_key_in_a_reader_is_verified_after_a_late_finger(
+    bus: Bus, maker: Maker, desk: Desk, published: Published, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As over USB; tests/fido/test_reader.py has pcscd between."""
+    assert not bus.slots
+    slot.seen(slot.Reader(lab_key(maker, conduct=Conduct(touch=0.3))), monkeypatch)
+    done, receipt = desk.verify(*published.options)
+    assert (done.code, receipt["place"], results(receipt)["genuine"]) == (0, "Contactless reader 00 00", "pass")
+    assert detail(receipt, "genuine") == "mfa-kit lab key"
+
+
+def test_of_a_program_that_nobody_knows_the_kind_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No name is better than a guess."""
+    monkeypatch.setattr(faults, "HOLDERS", set())
+    assert str(faults.card_lost(CardConnectionException(hresult=faults.BUSY))) == "another program holds the card"
+
+
+def test_only_a_key_that_registered_is_asked_to_sign(bus: Bus, key: SecurityKey) -> None:
+    """Anything else is our own mistake."""
+    bus.plug(key)
+    with opened(None, tell=lambda _: None) as one, pytest.raises(TypeError, match="register first"):
+        one.assertion(verify=False, pin=None)
+
+
+def test_a_key_without_configuration_takes_no_policy(bus: Bus, maker: Maker) -> None:
+    """Whatever its list of options says."""
+    bus.plug(lab_key(maker, conduct=Conduct(configurable=False)))
+    with opened(None, tell=lambda _: None) as one, pytest.raises(DeviceFault, match="cannot be configured"):
+        one.set_pin_policy(None, shortest=8, force_change=False)
