@@ -176,13 +176,16 @@ def test_a_device_that_another_tool_made_is_added_and_revoked_with_its_backup(de
 
 
 def test_roots_picture_is_sealed_without_a_word_with_iam_about_root(desk: Desk) -> None:
-    """The name is the label's, and the folder that of root."""
+    """The name is the label's, and the folder that of root; the picture may come through a pipe."""
     desk.png("root.png", desk.uri(SEED, f"root-account-mfa-device@{ACCOUNT}"))
-    window = desk.window("backup", "add", "--root", "--image", "root.png", "-r", desk.recipient, "--output", "json")
+    words = (*MFA_KIT, "backup", "add", "--root", "--image", "-", "-r", desk.recipient, "--output", "json")
+    window = Window(["/bin/sh", "-c", 'cat root.png | "$@"', "sh", *words], env=desk.env, cwd=desk.folder)
     window.see("code: ")
     window.type(desk.code(SEED))
     assert window.end() == 0
-    backup = Path(json.loads(window.printed("out"))["backup"])
+    row = json.loads(window.printed("out"))
+    assert (row["user"], row["image"], row["shredded"]) == ("root", None, None)
+    backup = Path(row["backup"])
     assert backup.parent == desk.home / "backups" / ACCOUNT / "root"
     assert backup.name.startswith("root-account-mfa-device-")
     assert desk.opened(backup) == SEED
