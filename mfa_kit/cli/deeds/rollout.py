@@ -1,13 +1,11 @@
 """What the verbs of `mfa-kit rollout` do; the order of things is rollout's."""
 
 import json
-import signal
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from mfa_kit.cli.deeds import rollout_page
 from mfa_kit.cli.kit import backup as backups
 from mfa_kit.cli.kit import rollout as kit
 from mfa_kit.cli.kit.desk import run_id
+from mfa_kit.cli.orderly import orderly
 from mfa_kit.cli.stderr import Talk
 from mfa_kit.enrollment import BackupAlone
 from mfa_kit.errors import Lockout, UsageFault
@@ -150,24 +149,6 @@ def _shortened(names: Sequence[str]) -> str | None:
     return f"{len(names)}: {', '.join(names[:SHOWN])}{', …' if len(names) > SHOWN else ''}"
 
 
-@contextmanager
-def _orderly(way: Way, rig: kit.Rig) -> Iterator[None]:
-    """Let Ctrl-C begin no more rows, and those in flight end; a second one breaks off."""
-
-    def end(*_: object) -> None:
-        if way.stop.is_set():
-            raise KeyboardInterrupt
-        way.stop.set()
-        rig.pace.stop()
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 @dataclass(slots=True, kw_only=True)
 class Tally:
     """Results as they come: told, kept, and written down at the end."""
@@ -286,7 +267,7 @@ def apply(
         run, failures = run_id(rig.desk.inventory), rig.failures(digest)
         talk.note(f"run {run}")
         try:
-            with _orderly(way, rig):
+            with orderly(way.stop, rig.pace.stop):
                 for result in rollout.apply(made, desk=rig.desk, run=run, way=way, staged=staged):
                     if result.outcome is End.FAILED:
                         failure = Failure(user=result.user, cause=result.cause, reason=result.reason)
@@ -345,7 +326,7 @@ def activate(
             return opened(Path(vault.find(entry) or entry.backup or ""))
 
         try:
-            with _orderly(way, rig):
+            with orderly(way.stop, rig.pace.stop):
                 for result in rollout.activate(entries, opened=created, desk=rig.desk, way=way):
                     tally.take(result)
         finally:
@@ -400,7 +381,7 @@ def undo(*, run: str, leave_without_mfa: bool, backup_dir: Path | None, workers:
         if not common.yes:
             terminal.person(common).confirm(f"{len(entries)} devices of run {run} would go", typed=str(len(entries)))
         try:
-            with _orderly(way, rig):
+            with orderly(way.stop, rig.pace.stop):
                 for result in rollout.undo(entries, leave_without_mfa=leave_without_mfa, desk=rig.desk, way=way):
                     tally.take(result)
         finally:

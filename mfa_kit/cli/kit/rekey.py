@@ -1,8 +1,6 @@
 """All backups of a folder sealed anew, and the passphrase of this desk's identity changed."""
 
-import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -13,6 +11,7 @@ from mfa_kit import backups
 from mfa_kit.cli.kit.backup import event, passphrases
 from mfa_kit.cli.kit.custody import custody
 from mfa_kit.cli.kit.desk import backup_dir, harden, home
+from mfa_kit.cli.orderly import orderly
 from mfa_kit.crew import Crew
 from mfa_kit.errors import IntegrityFault, OthersSeal, UsageFault
 from mfa_kit.models import Backup, Call
@@ -119,23 +118,6 @@ def _known(openers: Iterable[backups.Opens], wanted: set[str], *, given: Iterabl
     )
 
 
-@contextmanager
-def _orderly(stop: Event) -> Iterator[None]:
-    """Let Ctrl-C begin no more, and what is begun end; a second one breaks off."""
-
-    def end(*_: object) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 @dataclass(slots=True, kw_only=True)
 class _Run:
     """Seals backups anew, and tells the ledger in batches for whom they may be, and afterwards for whom they are."""
@@ -158,7 +140,7 @@ class _Run:
         stop = Event()
         crew = Crew(act=self._act, workers=THREADS, stop=stop)
         try:
-            with _orderly(stop):
+            with orderly(stop):
                 # After Ctrl-C fewer come.
                 for _, (backup, came) in zip(counted(found), crew.over(self._noted(found)), strict=False):
                     self._take(backup, came)
