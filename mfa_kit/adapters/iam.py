@@ -27,6 +27,7 @@ from botocore.exceptions import (
     CredentialRetrievalError,
     EndpointConnectionError,
     HTTPClientError,
+    InvalidRegionError,
     ProxyConnectionError,
     SSLError,
     SSOTokenLoadError,
@@ -146,9 +147,15 @@ def ours() -> Iterator[None]:
             raise
         raise Expired("the credentials have expired and were not renewed", SIGN_IN) from None
     except BotoCoreError as error:
-        raise AwsFault(
-            str(error).rstrip(". "), "check the profile and the credentials: aws sts get-caller-identity"
-        ) from None
+        raise _unusable(error) from None
+
+
+def _unusable(error: BotoCoreError) -> MfaKitError:
+    """Turn what botocore says before it asks into ours."""
+    said = str(error).rstrip(". ")
+    if isinstance(error, InvalidRegionError):
+        return UsageFault(said, "name one such as us-east-1: --region, or the region of the profile")
+    return AwsFault(said, "check the profile and the credentials: aws sts get-caller-identity")
 
 
 def _quiet() -> None:

@@ -376,11 +376,19 @@ def test_govcloud_without_its_region_says_what_to_give(monkeypatch: pytest.Monke
         assert Desk(region="us-gov-west-1").iam.caller().partition == "aws-us-gov"
 
 
-@pytest.mark.parametrize("missing", ["credentials", "profile", "region"])
+@pytest.mark.usefixtures("at_lab")
+def test_a_region_that_is_none_is_a_mistake_of_usage() -> None:
+    """Nothing was asked."""
+    with pytest.raises(UsageFault, match="'no region!' doesn't match") as caught:
+        Desk(region="no region!")
+    assert "--region" in caught.value.hint
+
+
+@pytest.mark.parametrize("missing", ["credentials", "profile"])
 @pytest.mark.usefixtures("at_lab")
 def test_what_botocore_cannot_find_is_told(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """In its own words and with the command that shows more."""
-    how = {"profile": {"profile": "none"}, "region": {"region": "no region!"}}.get(missing, {})
+    how = {"profile": "none"} if missing == "profile" else {}
     if missing == "credentials":
         monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     with pytest.raises(AwsFault) as caught:

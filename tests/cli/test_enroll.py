@@ -278,6 +278,7 @@ BAD: list[tuple[str, list[str], int, str]] = [
     ("file as folder", ["USER", "--backup-dir", "/dev/null"], 2, "is not a folder that you can write to"),
     ("below a file", ["USER", "--backup-dir", "/dev/null/a"], 2, "is not a folder that you can write to"),
     ("no profile", ["USER", "--profile", "none"], 4, "none"),
+    ("no region", ["USER", "--region", "us_east_1"], 2, "'us_east_1' doesn't match a supported format"),
     ("no address", ["USER", "--endpoint-url", "lab"], 2, "AWS cannot be asked there"),
     ("plain http", ["USER", "--endpoint-url", "http://192.0.2.1"], 2, "is not encrypted"),
 ]
