@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from contextlib import closing
 from pathlib import Path
@@ -18,12 +19,12 @@ from mfa_kit import otp
 from mfa_kit.adapters.oath import pcsc as wire
 from mfa_kit.cli.kit import oath as kit
 from mfa_kit.lab.account import ADMINISTRATOR
-from mfa_kit.lab.apdu import NO_FILE
+from mfa_kit.lab.apdu import NO_FILE, NO_INSTRUCTION
 from mfa_kit.lab.codes import Settings
 from mfa_kit.lab.devices import assigned
 from mfa_kit.lab.fidocard import FidoCard
 from mfa_kit.lab.maker import Maker
-from mfa_kit.lab.oathcard import CALCULATE, PUT, Card, Credential, Quirks
+from mfa_kit.lab.oathcard import CALCULATE, DELETE, PUT, Card, Credential, Quirks
 from mfa_kit.lab.securitykey import lab_key
 from mfa_kit.lab.server import Lab
 from mfa_kit.otp import Seed
@@ -42,8 +43,15 @@ def enroll(mfa_kit: MfaKit, user: str, *more: str) -> None:
     assert done.code == 0, done.err
 
 
-def test_an_enrollment_takes_two_touches_and_no_waiting(mfa_kit: MfaKit, lab: Lab, user: str, card: Card) -> None:
+def test_an_enrollment_takes_two_touches_and_no_waiting(
+    mfa_kit: MfaKit, lab: Lab, user: str, card: Card, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The key holds IAM's seed under an exact label, IAM tags its serial, and the talk tells how it is used."""
+
+    def sleep(_: float) -> None:
+        assert threading.current_thread() is not threading.main_thread()
+
+    monkeypatch.setattr(time, "sleep", sleep)
     done = mfa_kit.run("enroll", user, "--with", "oath", "--output", "json")
     assert done.code == 0, done.err
     told = json.loads(done.out)
@@ -583,6 +591,8 @@ def test_verify_user_states_how_far_it_proves(
     gone = mfa_kit.run("verify", "user", user)
     assert gone.code == 1
     assert f"no key that is plugged in holds {LABEL.format(user)}" in gone.out
+    pcsc.plug(Blank())
+    assert "has no OATH applet" in mfa_kit.run("verify", "user", user).err
 
 
 def test_a_backup_goes_onto_another_card_and_computes_the_same(
@@ -606,6 +616,8 @@ def test_a_backup_goes_onto_another_card_and_computes_the_same(
     second.credentials.clear()
     assert mfa_kit.run(*words).code == 3
     assert second.credentials == {}
+    second.quirks.refuses[DELETE] = NO_INSTRUCTION
+    assert f"{LABEL.format(user)} may be left on YubiKey 5A 2222" in mfa_kit.run(*words).err
 
 
 def test_a_drill_asks_the_key(mfa_kit: MfaKit, user: str, recipient: str, identity_file: Path, card: Card) -> None:

@@ -213,6 +213,16 @@ def test_two_keys_with_one_serial_are_two_keys(mfa_kit: MfaKit) -> None:
     assert first.credentials == second.credentials == {}
 
 
+def test_a_key_that_was_taken_out_since_it_was_seen_is_asked_for(seat: Make) -> None:
+    """There is nothing in its reader now."""
+    plug()
+    carrier = seat()
+    pcsc.plug()
+    with pytest.raises(DeviceFault, match="was removed") as caught:
+        carrier.check(INTENT, sealed=True)
+    assert "plug it in" in fault(caught)
+
+
 def test_a_key_that_changed_places_is_not_written(seat: Make) -> None:
     """Another key is in the reader between the look and the write: nothing is written to it."""
     plug()
