@@ -641,6 +641,23 @@ def test_a_drill_asks_the_key(mfa_kit: MfaKit, user: str, recipient: str, identi
     assert results == ["proved", "proved", "differs"]
 
 
+def test_a_backup_is_drilled_by_the_key(
+    mfa_kit: MfaKit, user: str, card: Card, recipient: str, identity_file: Path
+) -> None:
+    """Its code is the one that the backup's seed gives, or is not; without the key there is none."""
+    enroll(mfa_kit, user, "--no-touch", "-r", recipient)
+    backup = str(next((mfa_kit.home / "backups").rglob("*.age")))
+    drill = ("backup", "drill", backup, "-i", str(identity_file), "--from", "oath")
+    right = mfa_kit.run(*drill)
+    assert (right.code, "proved" in right.out) == (0, True), right.err
+    card.quirks.wrong_codes = True
+    wrong = mfa_kit.run(*drill)
+    assert (wrong.code, "differs" in wrong.out) == (1, True), wrong.err
+    card.credentials.clear()
+    none = mfa_kit.run(*drill)
+    assert (none.code, "no key that is plugged in holds it" in none.out) == (1, True), none.err
+
+
 @pytest.mark.usefixtures("card")
 def test_no_output_holds_the_seed(mfa_kit: MfaKit, lab: Lab, user: str) -> None:
     """Nor the ledger, with all that --debug tells."""
