@@ -50,7 +50,7 @@ class Issued:
     @property
     def identifier(self) -> str:
         """RFC 5280, 4.2.1.2, method 1, as the metadata writes it for U2F keys."""
-        return x509.SubjectKeyIdentifier.from_public_key(self.certificate.public_key()).digest.hex()
+        return x509.SubjectKeyIdentifier.from_public_key(self.key.public_key()).digest.hex()
 
 
 class Maker:

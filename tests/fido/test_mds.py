@@ -329,6 +329,9 @@ def test_key_metadata_shows_what_is_known(desk: Desk, maker: Maker, tmp_path: Pa
     assert [row["name"] for row in by_aaguid["rows"]] == ["Blue key"]
     source = json.loads(desk.run("key", "metadata", *published.options, "--output", "json").out)
     assert (source["number"], source["signed"], source["models"]) == (7, True, 2)
+    assert source["current"] is True
+    old = publish(tmp_path, maker, entries, next_update=datetime.now(UTC).date() - timedelta(days=1))
+    assert json.loads(desk.run("key", "metadata", *old.options, "--output", "json").out)["current"] is False
     assert "nothing is published of green" in desk.run("key", "metadata", "green", *published.options).out
 
 

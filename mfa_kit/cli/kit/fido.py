@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -188,6 +189,7 @@ def published(named: str | None) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         "source": source.name,
         "number": source.number,
         "next_update": source.next_update.isoformat(),
+        "current": source.next_update >= datetime.now(UTC).date(),
         "signed": source.root is not None,
         "root_sha256": source.root,
         "models": source.models,
