@@ -220,8 +220,10 @@ def enable(intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Entry:
         carrier.install(intent, created)
         desk.registrar.enable(intent, lambda: carrier.codes(intent))
     except BaseException as error:
-        if not _stands_when_settled(entry, carrier, error, desk=desk):
+        stands = _stands_when_settled(entry, carrier, error, desk=desk)
+        if stands is None:
             raise
+        entry = stands
         if not isinstance(error, MfaKitError):
             error.add_note(f"{intent.serial} is enabled for {intent.user} after all")
             raise
@@ -341,8 +343,10 @@ def assign(intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Enrolle
         if not left or (isinstance(error, AwsFault | Throttled) and not isinstance(error, Unclear)):
             desk.journal.record(entry.at(Reached.UNDONE))
             raise _told(error, intent) from None
-        if not _stands_when_settled(entry, carrier, error, desk=desk):
+        stands = _stands_when_settled(entry, carrier, error, desk=desk)
+        if stands is None:
             raise
+        entry = stands
         if not isinstance(error, MfaKitError):
             error.add_note(f"{intent.serial} is enabled for {intent.user} after all")
             raise
@@ -374,7 +378,8 @@ def confirm(entry: Entry, *, desk: Desk) -> Enrolled:
     """Compare with IAM's own list. The device is enabled anyway: what cannot be confirmed leaves the entry open."""
     made = Enrolled(intent=entry.intent, run=entry.run, backup=entry.backup)
     try:
-        if listed_soon(entry.intent, desk=desk):
+        look = listed if entry.looked_for else listed_soon
+        if look(entry.intent, desk=desk):
             confirmed(entry, desk=desk)
             return made
         reason = "IAM does not list it yet"
@@ -447,20 +452,23 @@ def _name_is_free_again(entry: Entry, *, desk: Desk) -> bool:
     return True
 
 
-def _stands_when_settled(entry: Entry, carrier: Carrier, error: BaseException, *, desk: Desk) -> bool:
-    """Settle after an error; whether the device stands all the same. What cannot be settled is a note on that error."""
+def _stands_when_settled(entry: Entry, carrier: Carrier, error: BaseException, *, desk: Desk) -> Entry | None:
+    """Settle after an error; return the entry where the device stands all the same.
+
+    What cannot be settled is a note on that error.
+    """
     try:
         if settle(entry, carrier, desk=desk) is Reached.CONFIRMED:
-            return True
+            return entry
     except Unlisted:
-        return True
+        return replace(entry, looked_for=True)
     except BaseException as second:  # noqa: BLE001 - a second Ctrl-C too must not hide the first error
         hint = getattr(second, "hint", "") or f"mfa-kit enroll {entry.intent.user} goes on from here"
         why = second if isinstance(second, MfaKitError) else type(second).__name__
         error.add_note(f"{entry.intent.serial} is not settled yet: {why}; {hint}")
-        return False
+        return None
     desk.progress.note(f"nothing is left of {entry.intent.serial}")
-    return False
+    return None
 
 
 class BackupAlone:

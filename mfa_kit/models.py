@@ -191,8 +191,9 @@ class Intent:
 class Entry:
     """One intent of one run in the journal.
 
-    `answered_here`: this very process saw IAM answer for the device; never stored. `since`: IAM's EnableDate of the
-    device that a revoke means, in Unix seconds. `sealed`: the backup was written.
+    `answered_here`: this very process saw IAM answer for the device; `looked_for`: it has waited in vain for IAM to
+    list it; neither is stored. `since`: IAM's EnableDate of the device that a revoke means, in Unix seconds. `sealed`:
+    the backup was written.
     """
 
     run: str
@@ -203,6 +204,7 @@ class Entry:
     answered_here: bool = False
     since: float | None = None
     sealed: bool = False
+    looked_for: bool = False
 
     def at(self, reached: Reached) -> "Entry":
         return replace(self, reached=reached)

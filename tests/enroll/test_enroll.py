@@ -342,11 +342,12 @@ def test_a_device_that_is_listed_only_later_is_success_with_a_warning(
 def test_a_lost_enable_that_is_listed_only_later_is_success_with_a_warning(
     at: AtDesk, user: str, at_lab: Lab, judge: Judge, home: Path
 ) -> None:
-    """Delete is refused, so an Enable won; nothing is removed, and the entry stays open."""
+    """Delete is refused, so an Enable won; it is looked for once, nothing is removed, and the entry stays open."""
     at_lab.faults.add("EnableMFADevice", "lost-after")
     at_lab.faults.add("*", "lag", seconds=600)
     with at() as desk:
         outcome = desk.enroll(user)
+        assert sum(desk.person.slept) == 30
         assert desk.person.said[-1].startswith("warning: ")
         assert desk.reached(serial_of(user)) is Reached.CREATED
     assert isinstance(outcome, Enrolled)
