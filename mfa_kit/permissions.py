@@ -94,11 +94,16 @@ def statements(document: str) -> tuple[Statement, ...]:
     """Read the statements of a policy document. Raise UsageFault for what is none."""
     try:
         return tuple(_statement(row) for row in _tuple(json.loads(document)["Statement"]))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UsageFault(
-            f"this is no IAM policy: {type(error).__name__}: {error}",
-            'a policy is JSON, {"Version": "2012-10-17", "Statement": [...]}',
-        ) from None
+    except json.JSONDecodeError as error:
+        why = f"it is no JSON from line {error.lineno} on"
+    except KeyError as error:
+        why = f"it has no {error.args[0]}" if error.args[0] == "Statement" else f"a statement has no {error.args[0]}"
+    except (AttributeError, TypeError, RecursionError):
+        why = "a part of it is not what the grammar of policies has there"
+    raise UsageFault(
+        f"this is no IAM policy: {why}",
+        'a policy is JSON: {"Version": "2012-10-17", "Statement": [{"Effect": ..., "Action": ..., "Resource": ...}]}',
+    )
 
 
 @lru_cache(maxsize=8192)

@@ -12,6 +12,8 @@ from mfa_kit.account import Snapshot
 from mfa_kit.errors import IntegrityFault, UsageFault
 
 SCHEMA, VERSION = "mfa-kit/snapshot", 1
+# An account of 5,000 users has a hundredth of it.
+LARGEST = 512 << 20
 
 
 def write(snapshot: Snapshot, file: Path) -> None:
@@ -34,10 +36,12 @@ def write(snapshot: Snapshot, file: Path) -> None:
 def read(file: Path) -> Snapshot:
     """Read a snapshot. Raise UsageFault for a file that is none."""
     try:
+        if not file.is_file() or file.stat().st_size > LARGEST:
+            raise UsageFault(f"{file} cannot be read: it is not a file of a snapshot's size", "name a snapshot")
         found = json.loads(file.read_text("utf-8"))
     except OSError as error:
         raise UsageFault(f"{file} cannot be read: {error.strerror}", "name a snapshot: --snapshot FILE") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict) or found.get("schema") != SCHEMA or found.get("version") != VERSION:
         raise UsageFault(

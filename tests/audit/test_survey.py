@@ -340,6 +340,7 @@ HEAD = {"schema": "mfa-kit/snapshot", "version": 1}
     [
         ("", "is no snapshot"),
         ("[]", "is no snapshot"),
+        pytest.param("[" * 100_000, "is no snapshot", id="deep"),
         (json.dumps({**HEAD, "version": 2}), "is no snapshot"),
         (json.dumps(HEAD), "is damaged"),
         (json.dumps({**HEAD, "at": "now", "account": "1", "caller": "arn:aws:a"}), "is damaged"),
@@ -368,7 +369,16 @@ def test_fields_of_a_newer_version_are_passed_over(tmp_path: Path) -> None:
     assert snapshots.read(file) == Snapshot(at=1.0, account="1", caller="arn:aws:x")
 
 
-def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
-    """Such as a folder."""
-    with pytest.raises(UsageFault, match="cannot be read"):
-        snapshots.read(tmp_path)
+def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as a folder, or what never ends, or another's."""
+    for file in (tmp_path, Path("/dev/zero")):
+        with pytest.raises(UsageFault, match="cannot be read: it is not a file"):
+            snapshots.read(file)
+
+    def denied(*_: Any) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "account.json").touch()
+    monkeypatch.setattr(Path, "read_text", denied)
+    with pytest.raises(UsageFault, match="cannot be read: Permission denied"):
+        snapshots.read(tmp_path / "account.json")

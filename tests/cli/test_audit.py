@@ -318,6 +318,23 @@ def test_lint_of_a_file(offline: MfaKit, tmp_path: Path) -> None:
     assert offline.run("policy", "lint", tmp_path / "none.json").code == 2
 
 
+@pytest.mark.parametrize("text", ["x" * ((1 << 20) + 1), "[" * 100_000], ids=["long", "deep"])
+def test_what_is_far_from_a_policy_is_refused(offline: MfaKit, tmp_path: Path, text: str) -> None:
+    """Read no further than a policy can be long."""
+    file = tmp_path / "policy.json"
+    file.write_text(text)
+    for args in (("lint", file), ("lockout", "--policy", file)):
+        done = offline.run("policy", *args)
+        assert (done.code, "no IAM policy" in done.err) == (2, True)
+    assert offline.run("policy", "lint", "/dev/zero").code == 2
+
+
+def test_a_snapshot_that_could_not_be_kept_is_refused_before_anything_is_asked(offline: MfaKit, tmp_path: Path) -> None:
+    """No account is read for nothing."""
+    done = offline.run("audit", "--snapshot", tmp_path / "none" / "account.json")
+    assert (done.code, "there is no folder" in done.err) == (2, True)
+
+
 def test_lint_of_an_account(kit: Kit) -> None:
     """Each policy of its own that speaks of MFA, where it is."""
     done = kit("policy", "lint")

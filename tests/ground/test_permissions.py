@@ -253,8 +253,20 @@ def test_whom_a_trust_policy_lets_in() -> None:
     assert lets_in(nobody, {}) == []
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"Statement": [1]}', '{"Statement": {"Action": "*"}}'])
-def test_what_is_no_policy_is_refused(text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "it is no JSON from line 1 on"),
+        ('{"Statement": [\n1,,', "it is no JSON from line 2 on"),
+        ("[]", "a part of it is not what"),
+        ("[" * 100_000, "a part of it is not what"),
+        ("{}", "it has no Statement"),
+        ('{"Statement": [1]}', "a part of it is not what"),
+        ('{"Statement": {"Action": "*"}}', "a statement has no Effect"),
+    ],
+    ids=range(7),
+)
+def test_what_is_no_policy_is_refused(text: str, why: str) -> None:
     """In one sentence."""
-    with pytest.raises(UsageFault, match="this is no IAM policy"):
+    with pytest.raises(UsageFault, match=f"this is no IAM policy: {why}"):
         statements(text)

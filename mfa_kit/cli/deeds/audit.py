@@ -70,7 +70,7 @@ def _tell(snapshot: Snapshot, answers: list[Answer], *, output: str) -> None:
             report.many("audit-finding", rows, output=output, empty="")
     counts = Counter(answer.result for answer in answers)
     told = ", ".join(f"{counts[result]} {result}" for result in Result if counts[result])
-    talk.note(f"{len(answers)} rules: {told}; {aged(snapshot)}")
+    talk.note(f"{len(answers)} rule{'' if len(answers) == 1 else 's'}: {told}; {aged(snapshot)}")
     if output == "table" and counts[Result.FAIL]:
         talk.note(f"for a reader who has other work: mfa-kit audit --output {HTML} > audit.html")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections import Counter
@@ -48,11 +49,16 @@ def show(
 def read(file: Path) -> str:
     """Read a policy. Raise UsageFault for a file that is none."""
     try:
-        text = sys.stdin.read(LONGEST) if str(file) == "-" else file.read_text("utf-8")
+        with contextlib.nullcontext(sys.stdin) if str(file) == "-" else file.open(encoding="utf-8") as source:
+            text = source.read(LONGEST + 1)
     except OSError as error:
         raise UsageFault(f"{file} cannot be read: {error.strerror}", "name a policy's file, or - for stdin") from None
     except UnicodeDecodeError:
         raise UsageFault(f"{file} is no IAM policy: it is not UTF-8", "mfa-kit policy show prints one") from None
+    if len(text) > LONGEST:
+        raise UsageFault(
+            f"{file} is no IAM policy: it has more than {LONGEST >> 20} MiB", "mfa-kit policy show prints one"
+        )
     linting.lint(text)
     return text
 

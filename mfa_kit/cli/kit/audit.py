@@ -12,6 +12,7 @@ from mfa_kit.cli import stderr
 from mfa_kit.cli.kit import desk
 from mfa_kit.cli.kit.backup import name_of
 from mfa_kit.cli.kit.custody import custody
+from mfa_kit.cli.kit.files import check_new
 from mfa_kit.errors import UsageFault
 from mfa_kit.models import Device
 from mfa_kit.survey import survey
@@ -52,6 +53,8 @@ def snapshot(
         talk.note(f"offline: account {found.account} as {file} has it")
         yield found, None
         return
+    if file is not None:
+        check_new(file)
     with desk.connected(flags) as (iam, ledger, caller):
         from mfa_kit.adapters.account import Reader
 
