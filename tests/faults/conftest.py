@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -37,6 +38,13 @@ def users(lab: Lab) -> Callable[[], str]:
 @pytest.fixture(autouse=True)
 def _here(at_lab: Lab) -> None:
     """Point each test at this lab; no fault stays."""
+
+
+def wait_until(met: Callable[[], bool]) -> None:
+    until = time.monotonic() + 60
+    while not met():
+        assert time.monotonic() < until
+        time.sleep(0.01)
 
 
 @dataclass

@@ -1,7 +1,6 @@
 """Two processes at once, and a person who presses Ctrl-C twice."""
 
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,15 +8,8 @@ import pyrage
 import pytest
 
 from mfa_kit.lab.server import Lab
-from tests.faults.conftest import Judge, Nursery
+from tests.faults.conftest import Judge, Nursery, wait_until
 from tests.faults.worker import Cut, act, at_desk, shared_iam
-
-
-def wait_until(met: Callable[[], bool]) -> None:
-    until = time.monotonic() + 60
-    while not met():
-        assert time.monotonic() < until
-        time.sleep(0.01)
 
 
 def test_two_processes_for_one_user_make_one_device(
