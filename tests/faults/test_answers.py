@@ -4,6 +4,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,11 @@ def calls_of(verb: str, user: str, home: Path, do: Do, lab: Lab) -> list[tuple[s
     return calls
 
 
+def answered_late(lab: Lab, seen: int) -> bool:
+    """Whether a call after the first so many took as long as one that is to be late."""
+    return any(call.seconds >= 2 * PATIENCE for call in lab.calls[seen:])
+
+
 def nothing_is_late() -> bool:
     """Whether the lab did all that it was asked for: what acts late does so in a thread of its own."""
     return not any(thread.name.endswith("(_later)") for thread in threading.enumerate())
@@ -152,7 +158,7 @@ def test_a_timeout_at_any_call_is_repaired_by_the_same_command(
             [rule] = lab.faults.rules()
             lab.faults.clear()
             if rule.spent:
-                wait_until(lambda seen=seen: any(each.seconds >= 2 * PATIENCE for each in lab.calls[seen:]))
+                wait_until(partial(answered_late, lab, seen))
             with pytest.raises(UsageFault, match="no MFA device") if gone(verb, user, lab) else nullcontext():
                 do(verb, user, home)
             do("clean", user, home)
