@@ -210,6 +210,19 @@ def test_a_key_is_registered_in_the_lab_around() -> None:
     assert (found.returncode, "there is no lab in this environment" in found.stderr) == (2, True)
 
 
+@pytest.mark.parametrize("missing", ["moto", "flask"])
+def test_without_its_extra_it_says_what_to_install(missing: str) -> None:
+    """The rest of the program works without."""
+    script = (
+        f"import sys; sys.modules[{missing!r}] = None; from mfa_kit.cli.main import run; sys.exit(run(sys.argv[1:]))"
+    )
+    words = [sys.executable, "-c", script, "lab", "run", "--", "true"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert f"the lab needs {missing}" in done.stderr
+    assert "pip install 'mfa-kit[lab]'" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
