@@ -193,7 +193,7 @@ def steps(intent: Intent, *, backup: str | None) -> list[str]:
     """Tell what `make` or `assign` would do, in order, for people who want to read it first."""
     if intent.kind is Kind.FIDO2:
         return [
-            "verify the key that is plugged in",
+            "verify the key that is plugged in, unless --skip-key-check leaves that out",
             f"say what to click in the console: a security key named {intent.name} for {intent.user}",
             "wait until IAM lists it, and read its certifications",
         ]

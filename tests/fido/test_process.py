@@ -2,6 +2,7 @@
 
 import json
 import signal
+import subprocess
 import time
 from dataclasses import replace
 
@@ -28,18 +29,22 @@ def test_a_process_verifies_and_says_so_by_its_status(
     assert plain_key.resident == []
 
 
+def until_it_waits(port: Port, process: "subprocess.Popen[str]") -> None:
+    """Wait until the key says that it waits for a finger."""
+    while not any(wire.waits for wire in port.wires):
+        assert process.poll() is None
+        time.sleep(0.02)
+
+
 def test_ctrl_c_sends_a_cancel_to_the_key(
     plain_key: SecurityKey, process_desk: Desk, published: Published, port: Port
 ) -> None:
     """It stops blinking, and the program ends with 130."""
     plain_key.conduct = replace(plain_key.conduct, touch=None)
     process = process_desk.start("verify", "fido2", *published.options)
-    assert process.stderr
-    while "touch your key" not in process.stderr.readline():
-        assert process.poll() is None
-    time.sleep(0.5)
+    until_it_waits(port, process)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=50)
     assert (process.returncode, out) == (130, "")
     assert "Traceback" not in err
     assert any(wire.canceled for wire in port.wires)
@@ -51,10 +56,8 @@ def test_a_key_that_is_pulled_out_ends_the_process(
     """With exit 3, while it waits for a finger."""
     plain_key.conduct = replace(plain_key.conduct, touch=None)
     process = process_desk.start("verify", "fido2", *published.options)
-    assert process.stderr
-    while "touch your key" not in process.stderr.readline():
-        assert process.poll() is None
+    until_it_waits(port, process)
     port.wires[-1].close()
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=50)
     assert process.returncode == 3
     assert "the key was removed" in err

@@ -213,8 +213,11 @@ def policy(file: Path | None) -> Policy:
         return Policy()
     try:
         return attestation.policy_of(file.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageFault(f"{file} cannot be read: {error}", "docs/policy-file.md shows a policy") from None
+    except OSError as error:
+        why = error.strerror
+    except UnicodeDecodeError:
+        why = "it is not in UTF-8"
+    raise UsageFault(f"{file} cannot be read: {why}", "write a policy as docs/policy-file.md shows")
 
 
 @dataclass(frozen=True, slots=True)
