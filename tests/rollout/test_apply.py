@@ -332,6 +332,24 @@ def test_ctrl_c_begins_no_further_user_and_ends_those_in_flight(
     rollout.works(users)
 
 
+@pytest.mark.slow
+def test_a_throttle_that_tightens_in_mid_run_fails_nobody(rollout: Rollout, people: People) -> None:
+    """Who is refused is asked again, with codes of that moment."""
+    users = people(24)
+    rollout.plan(*rollout.own(users))
+    rollout.lab.faults.add("*", "bucket", rate=30, burst=10)
+    since = len(rollout.lab.calls)
+    process = rollout.desk.start("rollout", "apply", rollout.file, "-r", rollout.recipient, "--output", "jsonl")
+    while len(rollout.lab.calls) < since + 20:
+        time.sleep(0.01)
+    rollout.lab.faults.add("*", "bucket", rate=6, burst=1)
+    out, err = process.communicate(timeout=55)
+    assert process.returncode == 0, err
+    assert [json.loads(line)["outcome"] for line in out.splitlines()] == ["enrolled"] * len(users)
+    assert "Throttling" in {call.error for call in rollout.lab.calls[since:]}
+    rollout.works(users)
+
+
 def test_a_lost_answer_is_looked_up(rollout: Rollout, people: People) -> None:
     """As for one user at a desk: enabled all the same, with the seed that is sealed."""
     users = people(3)
@@ -406,6 +424,11 @@ def test_the_status_tells_all_states_apart(rollout: Rollout, people: People, mfa
     assert page.count("<svg") == 1
     assert "2 of 5 users have an MFA device" in page
     assert "AccessDenied" in page
+    rows = page.partition("Still open: 3")[2]
+    assert [rows.index(f"<td>{user}</td>") for user in (failed, "ghost", left)] == sorted(
+        rows.index(f"<td>{user}</td>") for user in (failed, "ghost", left)
+    )
+    assert "(20 %)" in page
 
 
 def test_a_page_escapes_what_a_plan_says(rollout: Rollout, people: People, mfa_kit: MfaKit) -> None:

@@ -22,21 +22,23 @@ COLORS = {
 }
 MEANS = {
     End.ENROLLED: "have a device now",
-    End.STAGED: "have one made and sealed, not enabled yet",
+    End.STAGED: "made and sealed, not enabled yet",
     End.SKIPPED: "had one before",
-    End.WAITING: "enroll by themselves or at a desk, and have not yet",
+    End.WAITING: "by themselves or at a desk, and not yet",
     End.NOT_STARTED: "not begun",
     End.HALF_MADE: "being made, or interrupted",
     End.BLOCKED: "cannot be begun as it is",
     End.FAILED: "failed",
 }
+# What somebody has to do something about stands first.
+URGENT = (End.FAILED, End.BLOCKED, End.HALF_MADE)
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222;
   background: #fff }
 svg { width: 100%; height: auto } table { border-collapse: collapse; width: 100% }
-th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #ddd; vertical-align: top;
-  overflow-wrap: anywhere }
-.n { text-align: right } summary { cursor: pointer; margin: 1rem 0 }
+th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #ddd; vertical-align: top }
+td:first-child { overflow-wrap: break-word; max-width: 16rem } td:last-child { overflow-wrap: anywhere }
+.n, .state { white-space: nowrap } .n { text-align: right } summary { cursor: pointer; margin: 1rem 0 }
 """
 WIDTH, ROW, LABEL, NUMBER = 720, 30, 120, 110
 
@@ -44,8 +46,9 @@ WIDTH, ROW, LABEL, NUMBER = 720, 30, 120, 110
 def html(plan: Plan, results: Sequence[Result], *, at: float) -> str:
     """Return the page. Whatever stands in a roster is escaped."""
     counts = Counter(result.outcome for result in results)
-    causes = Counter(result.cause for result in results if result.outcome is End.FAILED)
+    failed = [result for result in results if result.outcome is End.FAILED]
     open_ = [result for result in results if result.outcome not in {End.ENROLLED, End.SKIPPED}]
+    open_.sort(key=lambda result: URGENT.index(result.outcome) if result.outcome in URGENT else len(URGENT))
     closed = [result for result in results if result.outcome in {End.ENROLLED, End.SKIPPED}]
     done = counts[End.ENROLLED] + counts[End.SKIPPED]
     parts = [
@@ -58,7 +61,7 @@ def html(plan: Plan, results: Sequence[Result], *, at: float) -> str:
         f"<p>{done} of {len(results)} users have an MFA device.</p>",
         f"<p>As of {written(at)}; planned {written(plan.made)} by {_text(plan.by)}.</p>",
         _chart(counts, len(results)),
-        _causes(causes),
+        _causes(failed),
         f"<h2>Still open: {len(open_)}</h2>{_table(open_)}",
         f"<details><summary>Done: {len(closed)}</summary>{_table(closed)}</details>",
         "</body></html>\n",
@@ -75,7 +78,7 @@ def _chart(counts: Counter[End], total: int) -> str:
     bars = []
     for number, outcome in enumerate(shown):
         y, wide = number * ROW, max(2, round((WIDTH - LABEL - NUMBER) * counts[outcome] / max(total, 1)))
-        share = f"{counts[outcome]} ({100 * counts[outcome] / total:.0f} %)"
+        share = f"{counts[outcome]} ({_percent(counts[outcome], total)})"
         bars.append(
             f'<g><title>{share} {MEANS[outcome]}</title><text x="0" y="{y + 20}">{outcome}</text>'
             f'<rect x="{LABEL}" y="{y + 4}" width="{wide}" height="{ROW - 8}" fill="{COLORS[outcome]}"/>'
@@ -88,19 +91,30 @@ def _chart(counts: Counter[End], total: int) -> str:
     )
 
 
-def _causes(causes: Counter[str]) -> str:
-    if not causes:
+def _percent(part: int, total: int) -> str:
+    """Write a share; the few that are less than a hundredth are not none."""
+    return "&lt;1 %" if 100 * part < total else f"{100 * part / total:.0f} %"
+
+
+def _causes(failed: Sequence[Result]) -> str:
+    """Count the failures by their cause, each with the sentence of the first."""
+    if not failed:
         return ""
-    rows = "".join(f'<tr><td>{_text(cause)}</td><td class="n">{n}</td></tr>' for cause, n in causes.most_common())
-    return f"<h2>Failed, by reason</h2><table>{rows}</table>"
+    first = {one.cause: one for one in reversed(failed)}
+    rows = "".join(
+        f'<tr><td>{_text(cause)}</td><td class="n">{number}</td>'
+        f"<td>{_text(first[cause].user)}: {_text(first[cause].reason)}</td></tr>"
+        for cause, number in Counter(one.cause for one in failed).most_common()
+    )
+    return f"<h2>Failed, by reason</h2><table><tr><th>Reason</th><th>Users</th><th>The first</th></tr>{rows}</table>"
 
 
 def _table(results: Sequence[Result]) -> str:
     if not results:
         return "<p>Nobody.</p>"
     rows = "".join(
-        f"<tr><td>{_text(one.user)}</td><td>{one.outcome}</td><td>{_text(one.reason or MEANS.get(one.outcome, ''))}"
-        "</td></tr>"
+        f'<tr><td>{_text(one.user)}</td><td class="state">{one.outcome}</td>'
+        f"<td>{_text(one.reason or MEANS.get(one.outcome, ''))}</td></tr>"
         for one in results
     )
     return f"<table><tr><th>User</th><th>State</th><th>Why</th></tr>{rows}</table>"
