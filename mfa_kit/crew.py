@@ -58,12 +58,12 @@ class Crew(Generic[T, R]):
 def _results(done: "SimpleQueue[tuple[R] | _Broke | None]", workers: int) -> Iterator[R]:
     broke: list[BaseException] = []
     while workers:
-        match done.get():
-            case None:
-                workers -= 1
-            case _Broke(error):
-                broke.append(error)
-            case (result,):
-                yield result
+        come = done.get()
+        if come is None:
+            workers -= 1
+        elif isinstance(come, _Broke):
+            broke.append(come.error)
+        else:
+            yield come[0]
     if broke:
         raise broke[0]

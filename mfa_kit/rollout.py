@@ -5,6 +5,7 @@ One user's failure is a row. What ends a run are the faults of the desk: its dis
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -12,6 +13,7 @@ from mfa_kit import enrollment
 from mfa_kit.crew import Crew
 from mfa_kit.errors import (
     AlreadyExists,
+    AwsFault,
     Expired,
     IntegrityFault,
     Lockout,
@@ -24,7 +26,7 @@ from mfa_kit.models import Caller, Device, Entry, Intent, Kind, Reached, Verb
 from mfa_kit.otp import Created
 from mfa_kit.plan import WORKERS, Action, Look, Plan, Step, held
 from mfa_kit.ports import Carrier, Desk
-from mfa_kit.recovery import PAUSES, confirmed, settle_each
+from mfa_kit.recovery import PAUSES, confirmed, listed, settle_each
 from mfa_kit.revocation import retire
 from mfa_kit.roster import Failure
 
@@ -239,25 +241,18 @@ def _made(intent: Intent, enabled: list[Entry], *, desk: Desk, run: str, way: Wa
         return Result.stands(entry)
     except FATAL:
         raise
-    except AlreadyExists as error:
-        return _taken(intent, error, desk=desk, run=run)
     except MfaKitError as error:
-        return Result.failed(intent, error, run=run)
+        return _failed(intent, error, desk=desk, run=run)
     finally:
         carrier.remove(Entry(run=run, intent=intent))
 
 
-def _taken(intent: Intent, error: MfaKitError, *, desk: Desk, run: str) -> Result:
-    """Tell a name that is taken from a user whom another desk has just enrolled."""
-    try:
-        devices = desk.inventory.devices(intent.user)
-    except FATAL:
-        raise
-    except MfaKitError:
-        devices = []
-    if any(device.serial == intent.serial for device in devices):
-        what = "enrolled by another desk meanwhile, and there is no copy of its seed here"
-        return Result(user=intent.user, outcome=End.SKIPPED, reason=what, device=intent.serial)
+def _failed(intent: Intent, error: MfaKitError, *, desk: Desk, run: str) -> Result:
+    """Tell a failure from a user whom another desk has just enrolled."""
+    with suppress(AwsFault):
+        if isinstance(error, AlreadyExists) and listed(intent, desk=desk):
+            what = "enrolled by another desk meanwhile, and there is no copy of its seed here"
+            return Result(user=intent.user, outcome=End.SKIPPED, reason=what, device=intent.serial)
     return Result.failed(intent, error, run=run)
 
 

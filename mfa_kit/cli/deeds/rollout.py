@@ -203,7 +203,7 @@ class Tally:
             case "json":
                 report.one(self.schema, {**head, "counts": self.counts(), "rows": rows}, output="json")
             case _:
-                report.one(self.schema, {**head, **self.counts()}, output="table")
+                report.one(self.schema, {**head, **(self.counts() or {"users": 0})}, output="table")
 
 
 def row(result: Result) -> dict[str, Any]:

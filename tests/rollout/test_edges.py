@@ -1,0 +1,248 @@
+"""What a rollout meets: another desk, listings that lag, a run that lives, a throttle that never yields."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from mfa_kit import pacing
+from mfa_kit import rollout as use_case
+from mfa_kit.adapters import people as pages
+from mfa_kit.adapters.account import Reader
+from mfa_kit.adapters.ledger import Ledger
+from mfa_kit.cli.deeds import rollout as deeds
+from mfa_kit.cli.terminal import Live
+from mfa_kit.lab.server import Lab
+from mfa_kit.models import Entry, Intent, Reached
+from tests.conftest import ACCOUNT
+from tests.lab.client import Aws
+from tests.rollout.conftest import Rollout
+
+People = Callable[[int], list[str]]
+
+
+@pytest.fixture
+def aws(at_lab: Lab) -> Aws:
+    return Aws(at_lab, (at_lab.admin.access_key_id, at_lab.admin.secret_access_key, None))
+
+
+def rows(rollout: Rollout) -> dict[str, dict[str, Any]]:
+    found = json.loads((rollout.results / "results.json").read_text())["rows"]
+    return {row["user"]: row for row in found}
+
+
+def standing(rollout: Rollout) -> dict[str, str]:
+    done = rollout.desk.run("rollout", "status", rollout.file, "--output", "json")
+    assert done.code == 0, done.err
+    return {row["user"]: row["outcome"] for row in json.loads(done.out)["rows"]}
+
+
+@pytest.fixture
+def stale(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the list of virtual devices be from before everything."""
+    monkeypatch.setattr(Reader, "virtual", lambda _: iter(()))
+
+
+@pytest.mark.usefixtures("stale")
+def test_who_was_enrolled_by_another_desk_in_between_is_no_failure(rollout: Rollout, people: People, aws: Aws) -> None:
+    """The list was older; IAM says that the name is taken, and whose it is."""
+    (user,) = people(1)
+    rollout.plan(*rollout.own([user]))
+    aws.enrolled(user)
+    assert rollout.apply().code == 0
+    assert (rows(rollout)[user]["outcome"], "by another desk meanwhile" in rows(rollout)[user]["reason"]) == (
+        "skipped",
+        True,
+    )
+
+
+@pytest.mark.usefixtures("stale")
+def test_a_name_that_is_taken_is_a_failure_also_where_nobody_may_look(
+    rollout: Rollout, people: People, aws: Aws
+) -> None:
+    """Whose device it is, then nobody knows."""
+    (user,) = people(1)
+    rollout.plan(*rollout.own([user]))
+    aws.enrolled(user)
+    rollout.lab.faults.add("ListMFADevices", "denied", at="every")
+    assert rollout.apply().code == 1
+    assert rows(rollout)[user]["cause"] == "AlreadyExists"
+
+
+def test_listings_that_lag_are_waited_for(rollout: Rollout, people: People) -> None:
+    """Enabled is not confirmed until IAM lists it."""
+    users = people(2)
+    rollout.plan(*rollout.own(users))
+    rollout.lab.faults.add("*", "lag", seconds=1.0)
+    assert rollout.apply().code == 0
+    rollout.lab.faults.clear()
+    rollout.works(users)
+
+
+def test_what_is_not_listed_is_told_and_confirmed_by_the_next_run(
+    rollout: Rollout, people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The device works all the same."""
+    users = people(2)
+    rollout.plan(*rollout.own(users))
+    with monkeypatch.context() as patch:
+        patch.setattr(use_case, "PAUSES", ())
+        patch.setattr(Reader, "virtual", lambda _: iter(()))
+        done = rollout.apply()
+    assert (done.code, done.err.count("but IAM does not list it yet")) == (0, 2)
+    assert rollout.apply().code == 0
+    rollout.works(users)
+
+
+def test_what_stays_unsettled_is_told_again_at_the_end(rollout: Rollout, people: People) -> None:
+    """With what is to be done about it; the user's row says why he was not enrolled."""
+    (user,) = people(1)
+    rollout.plan(*rollout.own([user]))
+    rollout.lab.faults.add("EnableMFADevice", "lost-before", at="every")
+    rollout.lab.faults.add("DeleteVirtualMFADevice", "denied", at="every")
+    assert rollout.apply().code == 1
+    done = rollout.apply()
+    assert (done.code, "is not settled: AWS does not let you delete" in done.err) == (1, True)
+    assert standing(rollout)[user] == "failed"
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let ten minutes be over at once."""
+    monkeypatch.setattr(pacing, "GIVE_UP", -1.0)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_throttle_that_never_yields_ends_with_exit_code_7(rollout: Rollout, people: People) -> None:
+    """No user is marked as failed, nothing is left half-made; run again it goes on."""
+    users = people(3)
+    rollout.plan(*rollout.own(users))
+    rollout.lab.faults.add("EnableMFADevice", "throttle", at="every")
+    done = rollout.apply()
+    assert (done.code, "run the same command again later" in done.err) == (7, True)
+    assert {row["outcome"] for row in rows(rollout).values()} == {"not started"}
+    assert not {serial for serial in rollout.lab.serials() if serial.rpartition("/")[2] in users}
+    rollout.lab.faults.clear()
+    assert rollout.apply().code == 0
+    rollout.works(users)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_activation_and_undo_end_so_too(rollout: Rollout, people: People, identity_file: Path) -> None:
+    """And go on later."""
+    users = people(2)
+    rollout.plan(*users)
+    run = json.loads(rollout.apply("--stage", "--output", "json").out)["run"]
+    activate = ("rollout", "activate", "-i", identity_file)
+    undo = ("rollout", "undo", run, "--yes", "--leave-without-mfa")
+    rollout.lab.faults.add("EnableMFADevice", "throttle", at="every")
+    assert rollout.desk.run(*activate).code == 7
+    rollout.lab.faults.clear()
+    assert rollout.desk.run(*activate).code == 0
+    for operation in ("ListMFADevices", "DeactivateMFADevice"):
+        rollout.lab.faults.add(operation, "throttle", at="every")
+        assert rollout.desk.run(*undo).code == 7
+        rollout.lab.faults.clear()
+    assert rollout.desk.run(*undo).code == 0
+    assert not {serial for serial in rollout.lab.serials() if serial.rpartition("/")[2] in users}
+
+
+@pytest.mark.parametrize("operation", ["ListMFADevices", "DeactivateMFADevice"])
+def test_what_may_not_be_undone_is_that_users_failure(rollout: Rollout, people: People, operation: str) -> None:
+    """The others are undone."""
+    users = people(2)
+    rollout.plan(*rollout.own(users))
+    run = json.loads(rollout.apply("--output", "json").out)["run"]
+    rollout.lab.faults.add(operation, "denied")
+    undo = ("rollout", "undo", run, "--yes", "--leave-without-mfa", "--workers", "1", "--output", "json")
+    done = rollout.desk.run(*undo)
+    assert (done.code, json.loads(done.out)["counts"]) == (1, {"failed": 1, "revoked": 1})
+    again = rollout.desk.run(*undo)
+    assert (again.code, json.loads(again.out)["counts"]) == (0, {"revoked": 1})
+
+
+def test_a_run_that_is_at_work_is_not_touched(rollout: Rollout, people: People, identity_file: Path) -> None:
+    """Its process may be about to enable what would be taken away."""
+    (user,) = people(1)
+    rollout.plan(user)
+    run = json.loads(rollout.apply("--stage", "--output", "json").out)["run"]
+    with Ledger(rollout.desk.home) as other:
+        (entry,) = [each for each in other.made(ACCOUNT) if each.run == run]
+        other.record(entry)
+        for verb in (("activate", "-i", identity_file), ("undo", run, "--yes")):
+            done = rollout.desk.run("rollout", *verb)
+            assert (done.code, f"run {run} is still at work" in done.err) == (2, True)
+
+
+def test_the_status_tells_of_a_user_who_is_in_the_making(rollout: Rollout, people: People) -> None:
+    """By a run that lives, or was killed."""
+    (user,) = people(1)
+    rollout.plan(*rollout.own([user]))
+    intent = Intent(account=ACCOUNT, partition="aws", user=user, name=user)
+    with Ledger(rollout.desk.home) as other:
+        other.record(Entry(run="20260101T000000Z-00000000", intent=intent, reached=Reached.INTENT))
+        assert standing(rollout) == {user: "half-made"}
+
+
+def test_a_user_who_is_gone_has_no_device(rollout: Rollout, people: People, aws: Aws) -> None:
+    """The status goes on."""
+    gone, there = people(2)
+    rollout.plan(*rollout.own([gone, there]))
+    aws.iam.delete_user(UserName=gone)
+    assert standing(rollout) == {gone: "not started", there: "not started"}
+
+
+def test_users_are_read_by_pages(rollout: Rollout, people: People, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many there are."""
+    monkeypatch.setattr(pages, "PAGE", 2)
+    users = people(5)
+    rollout.plan(*rollout.own(users))
+    assert {row["action"] for row in json.loads(rollout.file.read_text())["rows"]} == {"enroll"}
+
+
+def test_a_file_that_is_too_large_is_no_roster(rollout: Rollout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not read to its end."""
+    monkeypatch.setattr("mfa_kit.adapters.roster.LARGEST", 10)
+    done = rollout.desk.run("rollout", "plan", rollout.roster("alice"), "-o", rollout.file)
+    assert (done.code, "is larger than 0 MB" in done.err) == (2, True)
+
+
+def test_a_plan_that_cannot_be_written_is_told(rollout: Rollout, people: People, tmp_path: Path) -> None:
+    """And nothing half-written is left."""
+    (tmp_path / "file").touch()
+    done = rollout.desk.run("rollout", "plan", rollout.roster(*people(1)), "-o", tmp_path / "file" / "plan.json")
+    assert (done.code, "cannot be written" in done.err) == (5, True)
+
+
+def test_nothing_staged_is_nothing_to_do(rollout: Rollout, identity_file: Path) -> None:
+    """It is said, and no error."""
+    done = rollout.desk.run("rollout", "activate", "-i", identity_file)
+    assert (done.code, done.out.split()) == (0, ["users", "0"])
+
+
+class Screen(Live):
+    """A line that is redrawn, kept instead."""
+
+    drawn: ClassVar[list[str]] = []
+
+    def draw(self, text: str) -> None:
+        self.drawn.append(text)
+
+
+def test_a_line_on_the_terminal_tells_how_far_it_is(
+    rollout: Rollout, people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Done, failed, users a second, time left, and the pace."""
+    monkeypatch.setattr(deeds, "_talk", Screen)
+    Screen.drawn.clear()
+    users = people(3)
+    rollout.plan(*rollout.own(users))
+    rollout.lab.faults.add("EnableMFADevice", "denied", at=2)
+    assert rollout.apply("--workers", "1").code == 1
+    lines, last = [line for line in Screen.drawn if line], Screen.drawn[-1]
+    assert [line.partition(" failed")[0] for line in lines] == ["1 of 3, 0", "2 of 3, 1", "3 of 3, 1"]
+    assert re.fullmatch(r"3 of 3, 1 failed, \d+\.\d users/s, 0:00 left, at most \d+ calls/s", lines[-1])
+    assert last == ""
