@@ -52,6 +52,12 @@ def plug(*cards: Card | None) -> Readers:
     return readers
 
 
+def clear() -> None:
+    """Take out what a test of cards has left in the readers, where there are any."""
+    if shared.cache_info().currsize:
+        plug()
+
+
 @contextmanager
 def stopped() -> Iterator[None]:
     """End the shared readers after a session."""

@@ -22,6 +22,7 @@ from mfa_kit.adapters.fido import links
 from mfa_kit.lab.ctaphid import Hid
 from mfa_kit.lab.maker import Maker
 from mfa_kit.lab.securitykey import Conduct, SecurityKey, lab_key
+from tests import pcsc
 from tests.conftest import ROOT, MfaKit, Result, bare
 from tests.fido.seam import SocketConnection, SocketWire, Tamper, descriptor
 from tests.test_secrets import Watched, loudest
@@ -94,6 +95,7 @@ class Bus:
 @pytest.fixture
 def bus(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bus]:
     """Put python-fido2's own list of devices aside: what is plugged into this bus is there, nothing else."""
+    pcsc.clear()
     bus = Bus()
     monkeypatch.setattr(hid, "list_descriptors", bus.descriptors)
     monkeypatch.setattr(hid, "open_connection", bus.open)
