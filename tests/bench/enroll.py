@@ -11,7 +11,7 @@ import pyrage
 from mfa_kit.lab.server import Lab
 from tests.bench.table import Row, cpu, show
 
-RUNS = 15
+RUNS = 25
 BARE = """
 import sys, time, boto3, pyotp
 

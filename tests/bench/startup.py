@@ -11,7 +11,7 @@ import click
 from mfa_kit.cli.main import cli
 from tests.bench.table import Row, show, side_by_side
 
-RUNS = 15
+RUNS = 25
 
 
 def aws() -> str:
