@@ -106,7 +106,7 @@ def test_every_block_says_what_becomes_of_it() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("page", [page for page in PAGES if any(block.info in RUN for block in blocks(page))])
 def test_the_commands_of_a_page_run(page: str, tmp_path: Path) -> None:
     """Each in its turn, as a reader would type them, and they print what the page shows."""

@@ -16,7 +16,7 @@ from tests.terminal.conftest import environment
 from tests.terminal.window import Window
 from tests.test_docs import RUN, blocks
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 TYPED = "bash no: somebody types, and tests/backups/test_page.py does"
 # The passphrase of the page's own example, and what it is changed to.
@@ -41,6 +41,7 @@ def test_all_of_the_page_runs_where_a_person_types(lab: Lab, tmp_path: Path) -> 
     script = "\n".join(["set -euo pipefail", *(block.script for block in meant), "echo all of it"])
     (tmp_path / "page.sh").write_text(script, "utf-8")
     window = Window(["bash", "page.sh"], env=environment(lab, tmp_path), cwd=tmp_path, size=(120, 60), apart=False)
+    window.child.timeout = 300  # there are a dozen commands between two prompts
     prompts: list[Any] = [*ASKED, *CODES, pexpect.EOF]
     said = ""
     while (at := window.child.expect_exact(prompts)) < len(prompts) - 1:
