@@ -7,7 +7,19 @@ from enum import StrEnum
 from mfa_kit.account import Part, Person, Snapshot, command, few, people
 from mfa_kit.errors import MfaKitError, UsageFault
 from mfa_kit.models import Kind
-from mfa_kit.permissions import NO_MFA, PLAIN_KEYS, WITH_MFA, WORK, Context, Verdict, evaluate, named, stops
+from mfa_kit.permissions import (
+    NO_MFA,
+    PLAIN_KEYS,
+    WITH_MFA,
+    WORK,
+    Context,
+    Verdict,
+    evaluate,
+    holds,
+    named,
+    statements,
+    stops,
+)
 from mfa_kit.ports import Account
 
 CODES = {Kind.VIRTUAL, Kind.OATH, Kind.HARDWARE_TOTP, Kind.PROGRAMMABLE}
@@ -122,6 +134,9 @@ def _work(one: Person, more: tuple[str, ...], context: Context) -> _Work:
 
 def _lost(one: Person, more: tuple[str, ...], context: Context) -> tuple[bool | None, list[tuple[str, str]]]:
     """Tell what of that which somebody may do now would be denied, or may be, and whether it is all of it."""
+    denies = [each for text in more for each in statements(text) if not each.allow]
+    if all(holds(each, context) is False for each in denies):
+        return False, []
 
     def may(pair: tuple[str, str]) -> bool:
         verdict = evaluate(one.documents, *pair, context, boundary=one.boundary)

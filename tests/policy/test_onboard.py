@@ -214,6 +214,7 @@ def run(line: str, env: dict[str, str], folder: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_an_account_that_follows_it_is_sound(shell: dict[str, str], tmp_path: Path, recipient: str) -> None:
     """Every line is run by a shell against the lab; then the rules are kept, but for keys that nobody plugged in."""
     (tmp_path / "desk").mkdir(mode=0o700)
@@ -247,7 +248,7 @@ def _now(lab: Lab) -> Snapshot:
 
 def _type(line: str, password: str, env: dict[str, str]) -> None:
     """Type a password at the prompt; it is not shown."""
-    child = pexpect.spawn("sh", ["-c", line], env=env, encoding="utf-8", timeout=20)
+    child = pexpect.spawn("sh", ["-c", line], env=env, encoding="utf-8", timeout=120)
     child.expect("first password of .*: ")
     child.sendline(password)
     child.expect(pexpect.EOF)

@@ -267,6 +267,7 @@ except Exception as error:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("part", [b"<a/>", b"<a b='' c='' d=''/>"])
 def test_the_largest_xml_that_is_parsed_stays_within_bounds(tmp_path: Path, part: bytes) -> None:
     """As many parts as are allowed cost less than half a GiB, whatever they are."""
