@@ -23,6 +23,7 @@ from typing import Any
 
 from mfa_kit.adapters import iam, ledger, mds
 from mfa_kit.adapters.fido import key as fido_key
+from mfa_kit.cli.kit import reach
 from mfa_kit.cli.main import run
 from mfa_kit.lab import uhid
 from mfa_kit.lab.ctaphid import KEEPALIVE, Hid
@@ -87,6 +88,10 @@ class Person:
     def may_open(self, node: str) -> bool:
         return bool(self.do(open=node))
 
+    def doctor(self) -> Any:
+        """Return what `doctor` tells this person of the way to keys; the rest of its table is AWS's."""
+        return self.do(doctor=True)
+
     def program(self, *args: str, stdin: str = "") -> dict[str, Any]:
         """Run a program of Debian's as this user."""
         who = pwd.getpwnam(self.name)
@@ -124,6 +129,8 @@ def _serve(talk: socket.socket) -> None:
         asked = json.loads(line)
         if node := asked.get("open"):
             answer: Any = _opens(node)
+        elif asked.get("doctor"):
+            answer = {check.what: [check.state, check.found, check.hint] for check in reach.checks()}
         else:
             os.environ.update(asked["env"])
             answer = _run(asked["args"], asked["stdin"])
@@ -180,7 +187,7 @@ def plugged(key: SecurityKey | None, *, product: str = "mfa-kit lab key") -> Ite
     _wait(lambda: not Path(node).exists())
 
 
-def _wait(look: Callable[[], Any], *, seconds: float = 180) -> Any:
+def _wait(look: Callable[[], Any], *, seconds: float = 300) -> Any:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if found := look():
@@ -207,6 +214,7 @@ def the_rule(alice: Person, bob: Person, key: SecurityKey) -> None:
     """With and without our rule, a key and a device that is none."""
     with plugged(key) as (node, _):
         FOUND["without"] = _node(node, alice, bob)
+        FOUND["barred doctor"] = alice.doctor()
         FOUND["barred"] = {
             "list": alice.mfa_kit("key", "list"),
             "verify": alice.mfa_kit("verify", "fido2"),
@@ -307,6 +315,7 @@ def main() -> None:
         with plugged(key) as (node, _):
             FOUND["with"] = _node(node, alice, bob)
             FOUND["another's list"] = bob.mfa_kit("key", "list")
+            FOUND["another's doctor"], FOUND["doctor"] = bob.doctor(), alice.doctor()
             judges(alice, node)
             FOUND["list"] = alice.mfa_kit("key", "list", "--output", "json")
             FOUND["verify"] = alice.mfa_kit("verify", "fido2", "--output", "json", *mds)

@@ -42,6 +42,20 @@ def test_who_is_not_of_the_group_is_told_so_with_the_rule_too(guest: rig.Ran) ->
     assert (said["code"], f"{NODE} may not be opened" in said["err"]) == (3, True)
 
 
+def test_the_doctor_says_what_is_missing_for_the_node(guest: rig.Ran) -> None:
+    """Without the rule the rule, with it the group, and nothing to a member."""
+    barred, another, member = (guest.found[name] for name in ("barred doctor", "another's doctor", "doctor"))
+    assert barred["udev rule"][0] == "-"
+    assert barred["key on USB"][:2] == ["wrong", f"{NODE} is a key that you may not open: of group root, mode 600"]
+    assert barred["key on USB"][2].startswith("install 70-mfa-kit.rules")
+    assert another["key on USB"] == [
+        "wrong",
+        f"{NODE} is a key that you may not open: of group mfa-kit, mode 660",
+        "sudo usermod --append --groups mfa-kit bob, and sign in again",
+    ]
+    assert (member["udev rule"][0], member["key on USB"]) == ("ok", ["ok", f"{NODE} may be opened", ""])
+
+
 def test_the_key_is_listed_and_verified(guest: rig.Ran) -> None:
     """As the unprivileged member of the group, over the kernel's node."""
     listed, verified = guest.found["list"], guest.found["verify"]
