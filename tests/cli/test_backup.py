@@ -142,11 +142,12 @@ def test_a_script_gives_a_passphrase_on_a_file_descriptor(mfa_kit: MfaKit, user:
     with piped(PASSPHRASE) as number:
         again = mfa_kit.process("backup", "verify", backup, "-i", identity, "--passphrase-fd", "0", stdin=number)
     assert (again.code, PASSPHRASE in again.out + again.err + done.out + done.err) == (0, False)
-    with pexpect.spawn(judge("age"), ["-d", "-i", str(identity), backup], timeout=30) as age:
+    with pexpect.spawn(judge("age"), ["-d", "-i", str(identity), backup], timeout=120) as age:
         age.expect("passphrase")
         age.sendline(PASSPHRASE)
         age.expect(pexpect.EOF)
         assert b"\x89PNG" in age.before
+        age.wait()
     assert not [file for file in mfa_kit.home.rglob("*") if file.is_file() and PASSPHRASE.encode() in file.read_bytes()]
 
 

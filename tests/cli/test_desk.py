@@ -434,6 +434,8 @@ def test_an_identity_sealed_by_a_passphrase_opens_with_age(tmp_path: Path) -> No
     age.expect("passphrase")
     age.sendline("correct horse")
     age.expect("a picture")
+    age.expect(pexpect.EOF)
+    assert age.wait() == 0
     age.close()
 
 

@@ -362,8 +362,9 @@ def test_on_a_terminal_too_nothing_raw_is_shown(mfa_kit: MfaKit) -> None:
     """Where click would pass escape sequences through."""
     env = {**bare(), **mfa_kit.env, "MFA_KIT_HOME": str(mfa_kit.home), "TERM": "xterm-256color"}
     words = ["-m", "mfa_kit", "backup", "list", "\x1b[31mbob", "\u202ecarol"]
-    with pexpect.spawn(sys.executable, words, env=env, encoding="utf-8") as child:
+    with pexpect.spawn(sys.executable, words, env=env, encoding="utf-8", timeout=120) as child:
         said = child.read()
+        child.wait()
     assert "\\u202ecarol" in said
     assert "\x1b" not in said
     assert "\u202e" not in said

@@ -51,8 +51,11 @@ def test_a_table_that_a_window_has_no_room_for_is_a_line_a_field(columns: int, h
     """Lines that the terminal broke would be no columns any more; rows are apart by an empty line."""
     env = {**bare(), **mfa_kit.env, "MFA_KIT_HOME": str(mfa_kit.home), "TERM": "xterm-256color"}
     words = ["-m", "mfa_kit", "doctor"]
-    with pexpect.spawn(sys.executable, words, env=env, encoding="utf-8", dimensions=(40, columns)) as child:
+    with pexpect.spawn(
+        sys.executable, words, env=env, encoding="utf-8", timeout=120, dimensions=(40, columns)
+    ) as child:
         said = child.read().replace("\r", "")
+        child.wait()
     assert said.startswith(head)
     assert ("\n\ncheck  extra oath\nstate  ok\nfound  installed\n" in said) == (columns == 60)
 

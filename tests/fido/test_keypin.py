@@ -458,6 +458,7 @@ def test_pins_are_typed_unseen_and_the_new_one_twice(
         session.sendline(answer)
     session.expect("outcome +changed")
     session.expect(pexpect.EOF)
+    session.wait()
     session.close()
     assert has(key_at_process, NEW)
     assert not [pin for pin in (PIN, NEW) if pin in seen.getvalue()]
@@ -479,6 +480,7 @@ def test_a_generated_pin_is_shown_once_on_the_alternate_screen(
     session.sendline("")
     session.expect("outcome +set")
     session.expect(pexpect.EOF)
+    session.wait()
     session.close()
     assert has(key_at_process, pin)
     assert seen.getvalue().count(pin) == 1
@@ -497,5 +499,6 @@ def test_a_reset_is_confirmed_by_the_keys_serial_or_place(
     session.sendline("yes")
     session.expect("nothing was done")
     session.expect(pexpect.EOF)
+    session.wait()
     session.close()
     assert (session.exitstatus, has(key_at_process, PIN), port.path.exists()) == (8, True, True)

@@ -505,6 +505,7 @@ def test_a_password_is_asked_at_the_terminal_and_not_shown(mfa_kit: MfaKit, card
             child.expect(prompt)
             child.sendline("not-for-eyes")
         child.expect(pexpect.EOF)
+        child.wait()
         child.close()
         assert child.exitstatus == 0, shown.getvalue()
     assert card.password
@@ -522,6 +523,7 @@ def test_a_key_is_chosen_at_the_terminal(mfa_kit: MfaKit, lab: Lab, user: str) -
     child.sendline(str(number))
     child.expect("enrolled")
     child.expect(pexpect.EOF)
+    child.wait()
     child.close()
     assert child.exitstatus == 0
     assert first.credentials == {}

@@ -387,5 +387,6 @@ def type_codes(child: "pexpect.spawn[str]", serial: str) -> None:
 
 def ended(child: "pexpect.spawn[str]", code: int = 0) -> None:
     child.expect(pexpect.EOF)
+    child.wait()
     child.close()
     assert child.exitstatus == code

@@ -252,6 +252,7 @@ def _type(line: str, password: str, env: dict[str, str]) -> None:
     child.expect("first password of .*: ")
     child.sendline(password)
     child.expect(pexpect.EOF)
+    child.wait()
     child.close()
     assert child.exitstatus == 0, child.before
     assert password not in (child.before or "")

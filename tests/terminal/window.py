@@ -110,6 +110,7 @@ class Window:
     def end(self) -> int:
         """Wait for the end; return the exit code, negative for a signal."""
         self.child.expect(pexpect.EOF)
+        self.child.wait()
         self.child.close()
         self.look()
         status = self.child.exitstatus
