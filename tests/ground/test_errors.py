@@ -7,6 +7,7 @@ from mfa_kit import errors
 TABLE = {
     errors.UsageFault: 2,
     errors.DeviceFault: 3,
+    errors.Lost: 3,
     errors.NoApplet: 3,
     errors.AwsFault: 4,
     errors.NoSuchEntity: 4,
