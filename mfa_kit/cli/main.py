@@ -135,6 +135,4 @@ def _notes(error: BaseException) -> list[str]:
 
 def main() -> None:
     gc.set_threshold(GARBAGE_AT)
-    code = run()
-    gc.freeze()  # Python looks through all that is left once more at its end; frozen, it goes with the process
-    sys.exit(code)
+    sys.exit(run())
