@@ -38,6 +38,7 @@ class Signin:
     def __init__(self, account: Account) -> None:
         self.account = account
         self.signed_in: list[tuple[Caller, str]] = []
+        self.seen_at_console: list[Caller] = []
         self._tokens: dict[str, tuple[Caller, float]] = {}
         self._browsers: dict[str, Caller] = {}
 
@@ -84,6 +85,8 @@ class Signin:
     def _console(self, environ: Mapping[str, Any]) -> Page:
         cookie = str(environ.get("HTTP_COOKIE", "")).partition(f"{COOKIE}=")[2].partition(";")[0]
         caller = self._browsers.get(cookie)
+        if caller:
+            self.seen_at_console.append(caller)
         who = html.escape(caller.arn) if caller else "nobody"
         return Page(HTTPStatus.OK, [("Content-Type", "text/html; charset=utf-8")], PAGE.format(who=who).encode())
 

@@ -279,7 +279,7 @@ def test_status_tells_a_keys_certifications(mfa_kit: MfaKit, user: str, at_lab: 
 @pytest.mark.slow
 @pytest.mark.timeout(420)
 def test_a_real_browser_comes_to_the_console_signed_in(
-    mfa_kit: MfaKit, browser: Browser, user: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mfa_kit: MfaKit, browser: Browser, users: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Debian's Chromium, from the page to the redirect; its command line has the file's name and no token."""
     chromium = judge("chromium")
@@ -287,23 +287,30 @@ def test_a_real_browser_comes_to_the_console_signed_in(
 
     def see() -> None:
         assert browser.page
+        command = [
+            chromium,
+            *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"),
+            *("--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync"),
+            *(f"--user-data-dir={tmp_path / f'profile{len(seen)}'}", "--virtual-time-budget=8000", "--dump-dom"),
+            browser.page.as_uri(),
+        ]
+        assert "SigninToken" not in " ".join(command)
         env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "NO_PROXY": "127.0.0.1"}
-        # On a machine that is very busy its GPU process gives up now and then, and it ends without a word.
-        while len(seen) < STARTS and not (seen and seen[-1].stdout):
-            command = [
-                chromium,
-                *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"),
-                *("--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync"),
-                *(f"--user-data-dir={tmp_path / f'profile{len(seen)}'}", "--virtual-time-budget=8000", "--dump-dom"),
-                browser.page.as_uri(),
-            ]
-            assert "SigninToken" not in " ".join(command)
-            seen.append(subprocess.run(command, capture_output=True, text=True, timeout=120, env=env, check=False))
+        seen.append(subprocess.run(command, capture_output=True, text=True, timeout=120, env=env, check=False))
+
+    def is_at_console() -> bool:
+        """Whether the console saw the cookie of this user's sign-in."""
+        at_console = browser.lab.front.signin.seen_at_console
+        return any(caller.arn.endswith(f"federated-user/mfa-kit-{browser.user}") for caller in at_console)
 
     monkeypatch.setattr(browser, "see", see)
-    done: Result = mfa_kit.run("enroll", user, *ENROLL, "--open")
-    assert done.code == 0, done.err
-    assert f"federated-user/mfa-kit-{user}" in seen[-1].stdout, seen[-1]
+    # On a busy machine its processes give up now and then, and it ends without a word. The token may be spent by then,
+    # and it works once, so that another start takes another user.
+    while len(seen) < STARTS and not is_at_console():
+        browser.user = users()
+        done: Result = mfa_kit.run("enroll", browser.user, *ENROLL, "--open")
+        assert done.code == 0, done.err
+    assert is_at_console(), seen[-1]
 
 
 def test_the_login_address_is_as_the_guide_writes_it(at_lab: Lab, user: str) -> None:
