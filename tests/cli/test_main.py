@@ -376,3 +376,13 @@ def test_the_process_ends_with_the_code_of_the_command(monkeypatch: pytest.Monke
     with pytest.raises(SystemExit) as caught:
         main.main()
     assert caught.value.code == 2
+
+
+def test_a_process_ends_without_a_word(mfa_kit: MfaKit, user: str, recipient: str, identity_file: Path) -> None:
+    """Libraries tell on stderr of what was not collected at the end, where much is kept from the collector."""
+    enroll = mfa_kit.process("enroll", user, "--with", "virtual", "--codes", "generated", "-r", recipient)
+    status = mfa_kit.process("status", user)
+    verify = mfa_kit.process("backup", "verify", "--all", "-i", identity_file)
+    assert [done.code for done in (enroll, status, verify)] == [0, 0, 0]
+    said = "".join(done.err for done in (enroll, status, verify)).splitlines()
+    assert [line for line in said if not line.startswith("account ")] == []

@@ -4,6 +4,7 @@ The kit is the only place that opens adapters, and the only one that imports ins
 uses.
 """
 
+import gc
 import logging
 import os
 import secrets
@@ -65,8 +66,20 @@ def backup_dir(given: Path | None) -> Path:
     return Path(said).expanduser() if said else home() / "backups"
 
 
+def load() -> None:
+    """Load boto3, and take it out of the search for garbage: all of it stays to the end (docs/decisions/007).
+
+    Not after zxing-cpp, which tells on stderr of each of its types that was not collected when the process ends.
+    """
+    if "boto3" not in sys.modules and "zxingcpp" not in sys.modules:
+        import boto3  # noqa: F401 - adapters use it
+
+        gc.freeze()
+
+
 def vault(to: Sequence[str], to_files: Sequence[Path], folder: Path | None) -> Vault:
     """Return the vault for these recipients, else for the configured ones. Raise UsageFault for one that is none."""
+    load()
     from mfa_kit.adapters import agefile
 
     chosen = agefile.recipients(to, to_files) if to or to_files else agefile.recipients(config.load().recipients)
