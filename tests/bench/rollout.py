@@ -191,7 +191,7 @@ def throttled(count: int) -> list[Row]:
     return [
         Row(f"{who}throttled, of the ideal {ideal:.1f} s", took / ideal, "x", 1.1 if count == 1 else 1.15),
         Row(f"{who}throttled, users failed", failed, "users", 0),
-        Row(f"{who}throttled, calls rejected", 100 * rejected / len(log), "%", 5),
+        Row(f"{who}throttled, calls rejected", 100 * rejected / len(log), "%", 5 if count == 1 else None),
         Row(f"{who}throttled, oldest code when sent", oldest, "s", 0.5),
         Row(f"{who}throttled, calls answered a user", answered / THROTTLED, "calls", 2.1),
     ]
