@@ -26,7 +26,7 @@ FIRST_RATE = 10.0
 LEAST_RATE = 0.2
 GAIN = 0.4
 FIRST_CUT, CUT = 0.5, 0.75
-QUIET = 6.0
+QUIET = 4.0
 # Seconds that a call may be late for its slot without losing it: threads wake when they are let.
 LATE = 0.25
 # Seconds without an accepted call after which a throttled rollout ends.
