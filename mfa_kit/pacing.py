@@ -19,14 +19,14 @@ T = TypeVar("T")
 THROTTLED = (1, 2, 4, 8, 15, 30)
 BUSY = (5, 10, 20, 40, 60)
 # Calls a second: AWS publishes no rate for IAM. Doubled each second until it first throttles, and halved then; from
-# there a bit more each second, at most a tenth of it, and a part of it after a Throttling. After so many seconds
-# without one it is doubled again, for others may have ended, or AWS may have saved calls up for us; what was refused
-# then leads back to what was not.
+# there a bit more each second, a fiftieth a call at most, and a part of it after a Throttling. After so many seconds
+# and calls without one it is doubled again, for others may have ended, or AWS may have saved calls up for us; what was
+# refused then leads back to what was not.
 FIRST_RATE = 10.0
 LEAST_RATE = 0.2
 GAIN = 0.4
 FIRST_CUT, CUT = 0.5, 0.75
-QUIET = 4.0
+QUIET, QUIET_CALLS = 4.0, 10
 # Seconds that a call may be late for its slot without losing it: threads wake when they are let.
 LATE = 0.25
 # Seconds without an accepted call after which a throttled rollout ends.
@@ -167,8 +167,8 @@ class Pace:
         with self._lock:
             now = self._clock()
             since, self._grew, self._accepted, self._ever = now - self._grew, now, now, True
-            if waited and self._found and now - self._cut < QUIET:
-                self.rate = self._sound = self.rate + min(GAIN, self.rate / 10) * since
+            if waited and self._found and not self._quiet(now):
+                self.rate = self._sound = self.rate + min(GAIN * since, self.rate / 50)
             elif waited:
                 self.rate *= 2 ** min(since, 1.0)
 
@@ -188,7 +188,11 @@ class Pace:
     def _slower(self, now: float) -> float:
         if not self._found:
             return self.rate * FIRST_CUT
-        return self._sound if now - self._cut >= QUIET else self.rate * CUT
+        return self._sound if self._quiet(now) else self.rate * CUT
+
+    def _quiet(self, now: float) -> bool:
+        """Whether nothing was refused for some seconds, and as many calls."""
+        return now - self._cut >= max(QUIET, QUIET_CALLS / self._sound)
 
     def _sign_in(self, began: float, error: Expired) -> None:
         """Wait until somebody's credentials work, one worker for all. Raise the error where none worked ever."""
