@@ -54,7 +54,9 @@ def judge(program: str) -> str:
 
 @pytest.fixture(autouse=True, scope="session")
 def _home_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="mfa-kit-test-") as folder:
+        # libpcsclite reads once where its daemon is, whichever suite asks first; tests.pcsc puts one there.
+        patch.setenv("PCSCLITE_CSOCK_NAME", f"{folder}/pcscd.comm")
         # What is lowered here for good would be missing in the processes that tests start.
         patch.setattr(resource, "setrlimit", lambda *_: None)
         patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 
 from mfa_kit.adapters.oath import pcsc
 from mfa_kit.errors import DeviceFault
@@ -16,6 +17,8 @@ from tests.conftest import without
 NAMES = (YUBIKEY, "Nitrokey 3", "\x1b[31mEvil\x07 reader", "\u202eEvil reader")
 TOLD = 3
 NOTICED = 60.0
+# Set for the whole session before anybody asks.
+SOCKET = "PCSCLITE_CSOCK_NAME"
 
 
 def reader(number: int) -> str:
@@ -31,7 +34,7 @@ def shared() -> Readers:
         readers.__enter__()
     except DeviceFault as fault:
         without(f"{fault}; {fault.hint}")
-    os.environ.update(readers.env)
+    Path(os.environ[SOCKET]).symlink_to(readers.env[SOCKET])
     return readers
 
 
@@ -67,4 +70,5 @@ def stopped() -> Iterator[None]:
         if shared.cache_info().currsize:
             gc.collect()  # what pyscard's objects still hold is given back while there is somebody to take it
             shared().__exit__(None, None, None)
+            Path(os.environ[SOCKET]).unlink()
             shared.cache_clear()
