@@ -1,5 +1,6 @@
 """The flags that every verb takes, before or after its name, and the two kinds of command that take them."""
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,19 @@ import click
 from mfa_kit.errors import UsageFault
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class Number(click.FloatRange):
+    """A number from 0 on, up to a most: click's own range takes nan, which no comparison keeps out."""
+
+    def __init__(self, most: float = 1e6) -> None:
+        super().__init__(0, most)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is no number", param, ctx)
+        return number
 
 
 class Age(click.ParamType[float]):

@@ -14,13 +14,9 @@ OPTIONS = (
     click.option("--users", type=click.IntRange(0), help="How many users a fresh account has [5]."),
     click.option("--from", "source", type=File, metavar="FILE", help="Start from a described account, JSON or TOML."),
     click.option("--state", "folder", type=File, metavar="DIR", help="Keep the account here between runs."),
-    click.option("--latency", type=click.FloatRange(0), default=0, metavar="S", help="Seconds each answer takes more."),
-    click.option(
-        "--rate", type=click.FloatRange(0), default=0, metavar="N", help="Throttle above N requests a second."
-    ),
-    click.option(
-        "--burst", type=click.FloatRange(0), default=0, metavar="N", help="Requests that may come at once [N]."
-    ),
+    click.option("--latency", type=flags.Number(600), default=0, metavar="S", help="Seconds each answer takes more."),
+    click.option("--rate", type=flags.Number(), default=0, metavar="N", help="Throttle above N requests a second."),
+    click.option("--burst", type=flags.Number(), default=0, metavar="N", help="Requests that may come at once [N]."),
     click.option("--faults", "rules", type=File, metavar="FILE", help="Rules of what goes wrong, JSON or TOML."),
     click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="A window or a delay of the lab."),
 )
@@ -73,7 +69,7 @@ def serve(**wish: Any) -> None:
     show_default=True,
     help="Serial number of the first key.",
 )
-@click.option("--touch-delay", type=click.FloatRange(0, 600), default=1, show_default=True, help="Seconds to a touch.")
+@click.option("--touch-delay", type=flags.Number(600), default=1, show_default=True, help="Seconds to a touch.")
 @click.option(
     "--box",
     type=click.IntRange(0, 99),
@@ -119,7 +115,7 @@ def tour() -> int:
 @click.option(
     "--attestation", type=click.Choice(["packed", "self", "none"]), default="packed", help="How it attests [packed]."
 )
-@click.option("--touch", type=click.FloatRange(0), default=0, metavar="S", help="Seconds until its button is touched.")
+@click.option("--touch", type=flags.Number(600), default=0, metavar="S", help="Seconds until its button is touched.")
 @click.option("--never-touched", is_flag=True, help="Nobody touches its button.")
 @click.option("--u2f", is_flag=True, help="A key that has U2F alone.")
 @click.option("--pin-stdin", is_flag=True, help="Read its PIN from standard input, one line.")

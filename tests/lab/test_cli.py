@@ -55,6 +55,23 @@ def test_no_program_is_one_sentence() -> None:
     assert (found.returncode, "there is no program 'no-such-program'" in found.stderr) == (2, True)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "run --latency nan -- true",
+        "run --rate inf -- true",
+        "serve --burst -1",
+        "card --touch-delay nan",
+        "key --touch nan",
+    ],
+)
+def test_a_number_that_is_none_starts_no_lab(words: str) -> None:
+    """No comparison keeps nan out of a range, and nobody waits for ever."""
+    found = subprocess.run([*TOOL, "lab", *words.split()], capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stdout) == (2, "")
+    assert found.stderr.count("\n") == 2, found.stderr
+
+
 def test_a_signal_to_the_lab_ends_its_child() -> None:
     """TERM is handed on, and the child's end is told."""
     running = subprocess.Popen([*RUN, "--", "sh", "-c", "echo up; exec sleep 60"], stdout=subprocess.PIPE, text=True)
