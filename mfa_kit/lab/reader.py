@@ -37,6 +37,8 @@ POWER_ON, GET_ATR = 1, 4
 # pcsclite.h, MAX_READERNAME and PCSCLITE_MAX_READERS_CONTEXTS; a reader here has two slots, told apart by " 00 00".
 LONGEST_NAME, MOST = 120, 8
 START, TICK = 20.0, 0.05
+# Seconds that pcscd has to end; one whose driver waits for a card that is gone never does.
+END = 5.0
 # Seconds until the driver looks at a card, twice what pcscd's polling takes; it looks twice before it powers one.
 NOTICED, UNNOTICED = 0.9, 3
 YUBIKEY = "Yubico YubiKey OTP+FIDO+CCID"
@@ -202,7 +204,7 @@ class Readers:
         if hasattr(self, "process"):
             self.process.terminate()
             try:
-                self.process.wait(START)
+                self.process.wait(END)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()

@@ -62,7 +62,7 @@ def test_lab_key_is_there_until_ctrl_c(tmp_path: Path) -> None:
     assert process.stdout
     line = process.stdout.readline()
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=120)
     if "virtual readers need" in err:
         without(err)
     assert "PCSCLITE_CSOCK_NAME" in line

@@ -41,7 +41,7 @@ class Watched:
     def end(self) -> tuple[int, str]:
         """Press Ctrl-C; return the exit code and what was printed."""
         self.process.send_signal(signal.SIGINT)
-        out, err = self.process.communicate(timeout=20)
+        out, err = self.process.communicate(timeout=120)
         self.said += err
         return self.process.returncode, out
 
