@@ -129,11 +129,14 @@ def look_to_revoke(
 
 
 def _waiting(user: str, wanted: str | None, *, caller: Caller, desk: Desk) -> Entry | None:
-    for entry in desk.journal.dead(caller.account, user=user):
-        named = wanted in {None, entry.intent.serial, entry.intent.name}
-        if named and entry.reached is Reached.REVOKING:
-            return entry
-    return None
+    return next(
+        (
+            entry
+            for entry in desk.journal.dead(caller.account, user=user)
+            if entry.reached is Reached.REVOKING and wanted in {None, entry.intent.serial, entry.intent.name}
+        ),
+        None,
+    )
 
 
 def retire(entry: Entry, *, verb: Verb, desk: Desk, may_stay: bool = True) -> Revoked:

@@ -344,6 +344,8 @@ def test_what_is_no_virtual_device_has_no_tags_to_read(at: AtDesk, user: str, at
         assert "DeactivateMFADevice" not in [call.operation for call in at_lab.calls[before:]]
         entry = Entry(run=OTHER_RUN, intent=intent, reached=Reached.REVOKING, answered_here=True)
         assert settled(desk, entry) is Reached.REVOKED
+        gone = Entry(run=OTHER_RUN, intent=intent, reached=Reached.REVOKING)
+        assert settled(desk, gone) is Reached.REVOKED
     operations = [call.operation for call in at_lab.calls[before:]]
     assert operations.count("DeactivateMFADevice") == 1
     assert "DeleteVirtualMFADevice" not in operations

@@ -51,6 +51,16 @@ def test_who_has_none_is_told(at: AtDesk, user: str) -> None:
         assert status(user, caller=desk.caller, desk=desk.desk) == [Has(user=user)]
 
 
+def test_what_iam_does_not_tell_of_a_key_is_left_out(at: AtDesk, lab: Lab, user: str) -> None:
+    """Who may not read a key's certifications sees the key all the same."""
+    lab.register_fido(user, "key")
+    lab.faults.add("GetMFADevice", "denied")
+    with at() as desk:
+        (found,) = status(user, caller=desk.caller, desk=desk.desk)
+    assert found.device
+    assert (found.device.kind, found.certifications) == (Kind.FIDO2, None)
+
+
 def test_a_device_of_this_desk_is_told_with_its_backup(at: AtDesk, user: str) -> None:
     """By the journal, and the file is there."""
     with at() as desk:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mfa_kit.attestation import Policy, policy_of
+from mfa_kit.attestation import Policy, lacking, policy_of
 from mfa_kit.errors import UsageFault
 from mfa_kit.firmware import Version
 from mfa_kit.verification import Check, Proof, Refused, Value, judged
@@ -39,6 +39,21 @@ def test_a_whole_policy_is_read() -> None:
         signed_metadata=True,
         no_advisories=True,
     )
+
+
+@pytest.mark.parametrize(
+    ("certified", "missing"),
+    [
+        ({"FIDO": "L1plus", "FIPS-140-3": "L2"}, 0),
+        ({"FIDO": "L2", "FIPS-140-2": "L3"}, 0),
+        ({"FIDO": "L1", "FIPS-140-3": "L2"}, 1),
+        ({"FIDO": "L1plus", "FIPS-140-3": "L1"}, 1),
+        ({}, 2),
+    ],
+)
+def test_what_iam_tells_of_a_key_is_held_to_the_policy(certified: dict[str, str], missing: int) -> None:
+    """Levels as asked for and above are enough; what IAM does not tell is missing."""
+    assert len(lacking(policy_of(WHOLE), certified)) == missing
 
 
 def test_an_empty_policy_asks_for_a_genuine_key_alone() -> None:
