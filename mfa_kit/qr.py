@@ -2,6 +2,7 @@
 
 import io
 from bisect import bisect_right
+from functools import cache, lru_cache
 from itertools import zip_longest
 
 import qrcode
@@ -66,24 +67,40 @@ def _png(page: Image.Image) -> bytes:
     return out.getvalue()
 
 
-def _fitted(line: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, *, width: int) -> list[str]:
+@cache
+def _font() -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+    return ImageFont.load_default(TEXT)
+
+
+def _fitted(line: str, *, width: int) -> list[str]:
     """Break a line where the page ends, so that nothing of it is cut off: what is that long is a name."""
-    if font.getlength(line) <= width:
+    if _font().getlength(line) <= width:
         return [line]
-    end = bisect_right(range(1, len(line)), width, key=lambda size: int(font.getlength(line[:size])))
-    return [line[:end], *_fitted(line[end:], font, width=width)]
+    end = bisect_right(range(1, len(line)), width, key=lambda size: int(_font().getlength(line[:size])))
+    return [line[:end], *_fitted(line[end:], width=width)]
+
+
+@lru_cache(maxsize=32)
+def _written(line: str, *, width: int) -> Image.Image:
+    """Write a line of the caption over the width of the page; a rollout has most of them on each of its pages."""
+    margin = BORDER * SCALE
+    parts = _fitted(line, width=width - 2 * margin)
+    strip = Image.new("1", (width, LINE * len(parts)), 1)
+    draw = ImageDraw.Draw(strip)
+    for number, part in enumerate(parts):
+        draw.text((margin, LINE * number), part, fill=0, font=_font())
+    return strip
 
 
 def _captioned(symbol: Image.Image, caption: str) -> Image.Image:
-    margin = BORDER * SCALE
     side, width = symbol.width, max(symbol.width, WIDTH)
-    font = ImageFont.load_default(TEXT)
-    lines = [part for line in caption.splitlines() for part in _fitted(line, font, width=width - 2 * margin)]
-    page = Image.new("1", (width, side + LINE * len(lines) + margin), 1)
+    strips = [_written(line, width=width) for line in caption.splitlines()]
+    page = Image.new("1", (width, side + sum(strip.height for strip in strips) + BORDER * SCALE), 1)
     page.paste(symbol, ((width - side) // 2, 0))
-    draw = ImageDraw.Draw(page)
-    for number, line in enumerate(lines):
-        draw.text((margin, side + LINE * number), line, fill=0, font=font)
+    down = side
+    for strip in strips:
+        page.paste(strip, (0, down))
+        down += strip.height
     return page
 
 
