@@ -41,6 +41,8 @@ AGAIN = "\r\x1b[K"
 LINE_ABOVE, RETURN = "\x1b7\x1b[A\r", "\x1b[K\x1b8"
 # Seconds from which on a wait is counted down.
 LONG = 3.0
+# What ends this process while a secret is on the screen, and can be caught.
+FATAL = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 class Nobody:
@@ -155,7 +157,7 @@ class Terminal:
 
     def show(self, *parts: Secret[str], instead: str) -> None:
         high, lines = self._room(parts, instead=instead)
-        for number in (signal.SIGTERM, signal.SIGHUP):
+        for number in FATAL:
             signal.signal(number, self._killed)
         self._shown = True
         rows = [
@@ -185,11 +187,12 @@ class Terminal:
             lines = os.get_terminal_size(self._tty).lines
             self._write("\x1b[r" + "".join(f"\x1b[{row};1H\x1b[K" for row in range(1, lines + 1)) + BACK)
             self._shown = False
-            for number in (signal.SIGTERM, signal.SIGHUP):
+            for number in FATAL:
                 signal.signal(number, signal.SIG_DFL)
 
     def _killed(self, number: int, _frame: object) -> None:
         """Wipe the screen, then end as the signal would have."""
+        signal.signal(number, signal.SIG_DFL)
         self.clear()
         os.kill(os.getpid(), number)
 
@@ -209,13 +212,17 @@ class Terminal:
         """Read a line; meanwhile call `tick` each second, or end with none when `until` says so."""
         with self._mode(echo=echo):
             self._write(f"{printable(prompt)}: ")
-            while not select.select([self._tty], [], [], LOOK if until else 1 if tick else None)[0]:
-                if tick:
-                    tick()
-                if until and until():
-                    self._write("\n")
-                    return ""
-            line = os.read(self._tty, 4096)
+            try:
+                while not select.select([self._tty], [], [], LOOK if until else 1 if tick else None)[0]:
+                    if tick:
+                        tick()
+                    if until and until():
+                        self._write("\n")
+                        return ""
+                line = os.read(self._tty, 4096)
+            except KeyboardInterrupt:
+                self._write("\n")
+                raise
         if not echo:
             self._write("\n")
         if not line:
@@ -225,11 +232,11 @@ class Terminal:
 
     @contextmanager
     def _mode(self, *, echo: bool) -> Iterator[None]:
-        """Let the kernel edit a line; keys typed ahead are dropped, and Ctrl-Z would leave a secret on the screen."""
+        """Let the kernel edit a line; keys typed ahead are dropped. Suspend or quit, and a secret would stay there."""
         before = termios.tcgetattr(self._tty)
         mode = termios.tcgetattr(self._tty)
         mode[3] = mode[3] & ~termios.ECHO | termios.ICANON | termios.ISIG | (termios.ECHO if echo else 0)
-        mode[6][termios.VSUSP] = b"\0"
+        mode[6][termios.VSUSP] = mode[6][termios.VQUIT] = b"\0"
         termios.tcsetattr(self._tty, termios.TCSAFLUSH, mode)
         try:
             yield

@@ -123,6 +123,18 @@ def test_a_line_is_read_unless_something_comes_before(sat: Sat, monkeypatch: pyt
     assert sat.terminal.ask_unless("a key", lambda: next(looks), instead="-x") == "a key"
 
 
+def test_an_interrupt_ends_its_line(sat: Sat, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is said next of how it ended stands on a line of its own."""
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(terminal, "LOOK", 0.01)
+    with pytest.raises(KeyboardInterrupt):
+        sat.terminal.ask_unless("a key", interrupt, instead="-x")
+    assert sat.written() == "a key: \r\n"
+
+
 def test_three_answers_that_are_none_are_no_choice(sat: Sat) -> None:
     """Nothing is guessed."""
     sat.type("0\n", "3\n", "\n")

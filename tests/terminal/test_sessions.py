@@ -59,7 +59,7 @@ from tests.test_secrets import forms
 
 SESSIONS = sorted((Path(__file__).parent / "sessions").glob("*.txt"))
 BLOCKS = ("stdout", "stderr", "terminal", "devices", "files")
-KEYS = {"^C": "\x03", "^D": "\x04", "^Z": "\x1a", "^U": "\x15", "Enter": "\r", "Backspace": "\x7f"}
+KEYS = {"^C": "\x03", "^D": "\x04", "^Z": "\x1a", "^U": "\x15", "^\\": "\x1c", "Enter": "\r", "Backspace": "\x7f"}
 ROLE = "desk"
 ARN = "arn:aws:iam::000000000000:mfa/"
 
