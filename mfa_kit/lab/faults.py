@@ -5,7 +5,6 @@ operation does.
 """
 
 import json
-import math
 import threading
 import time
 import tomllib
@@ -38,6 +37,8 @@ FAULTS: Mapping[str, tuple[str, ...]] = {
 MORE: Mapping[str, tuple[str, ...]] = {"late": ("listings",)}
 # Of these alone a parameter may be below zero: a clock can be behind.
 SIGNED = ("clock",)
+# What a parameter may be at most: three decades of seconds.
+MOST = 1e9
 # These are a condition of the whole account while their rule stands, not an event of one call.
 STANDING = ("lag", "clock", "bucket")
 LISTINGS = ("ListMFADevices", "ListVirtualMFADevices")
@@ -121,8 +122,11 @@ class Faults:
         for name, value in parameters.items():
             if name not in takes:
                 raise UsageFault(f"the fault {fault} has no {name}", hint)
-            if not math.isfinite(value) or (value < 0 and fault not in SIGNED):
-                raise UsageFault(f"{name} of the fault {fault} cannot be {value}", "give a number from 0 on")
+            least = -MOST if fault in SIGNED else 0
+            if not least <= value <= MOST:
+                raise UsageFault(
+                    f"{name} of the fault {fault} cannot be {value}", f"give a number from {least:.0f} to {MOST:.0f}"
+                )
         with self._lock:
             self._rules.append(
                 Rule(

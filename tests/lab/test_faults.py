@@ -157,6 +157,8 @@ def test_the_nth_call(lab: Lab, admin: Aws) -> None:
         ({"fault": "latency"}, "the fault latency lacks seconds"),
         ({"fault": "denied", "seconds": 1}, "the fault denied has no seconds"),
         ({"fault": "latency", "seconds": -1}, "seconds of the fault latency cannot be -1"),
+        ({"fault": "latency", "seconds": 10**400}, "seconds of the fault latency cannot be 1000"),
+        ({"fault": "clock", "seconds": -1e15}, "seconds of the fault clock cannot be -1"),
         ({"fault": "late", "seconds": 1, "listings": float("inf")}, "listings of the fault late cannot be inf"),
         ({"fault": "clock", "seconds": float("nan")}, "seconds of the fault clock cannot be nan"),
         ({"fault": "denied", "at": "soon"}, "'soon' is no moment"),
