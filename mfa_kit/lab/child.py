@@ -17,6 +17,17 @@ from mfa_kit.errors import UsageFault
 # What an AWS client or this tool reads: botocore's and boto2's settings, proxies, our own folder.
 PREFIXES = ("AWS_", "BOTO", "MFA_KIT_")
 SUFFIX = "_PROXY"
+# What leads elsewhere is often set in the shell that takes our environment, and not in the one that serves.
+ELSEWHERE = (
+    "AWS_DEFAULT_PROFILE",
+    "AWS_ENDPOINT_URL_IAM",
+    "AWS_ENDPOINT_URL_STS",
+    "AWS_PROFILE",
+    "AWS_SECURITY_TOKEN",
+    "AWS_SESSION_TOKEN",
+    *(f"{scheme}_PROXY" for scheme in ("ALL", "HTTP", "HTTPS")),
+    *(f"{scheme}_proxy" for scheme in ("all", "http", "https")),
+)
 PASSED_ON = (signal.SIGTERM, signal.SIGHUP)
 ENDS = (signal.SIGINT, *PASSED_ON)
 KILLED = 128
@@ -66,7 +77,7 @@ def _listening(first: Hearer) -> Iterator[Callable[[Hearer], None]]:
 
 def foreign(caller: Mapping[str, str], ours: Mapping[str, str]) -> list[str]:
     """Name what a shell has to unset before it exports ours."""
-    return sorted(set(caller) - set(environment({}, caller=caller, home=Path())) - set(ours))
+    return sorted({*caller, *ELSEWHERE} - set(environment({}, caller=caller, home=Path())) - set(ours))
 
 
 def shell(env: Mapping[str, str], *, unset: Sequence[str]) -> str:

@@ -186,19 +186,22 @@ def test_a_hostile_environment_reaches_nothing_but_the_lab(tmp_path: Path) -> No
 
 
 def test_serve_prints_an_environment_and_ends_cleanly(tmp_path: Path) -> None:
-    """What it prints is for a shell; an interrupt ends it with 0 and the account is kept."""
+    """What it prints is for a shell, another one too; an interrupt ends it with 0 and the account is kept."""
     command = [*TOOL, "lab", "serve", "--state", str(tmp_path)]
     env = {**os.environ, "AWS_PROFILE": "hostile"}
+    takes = {**env, "AWS_SESSION_TOKEN": "hostile", "AWS_ENDPOINT_URL_IAM": "http://127.0.0.1:9"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as running:
         assert running.stdout is not None
         lines: list[str] = []
         while not (lines and lines[-1].startswith("export MFA_KIT_HOME=")):
             lines.append(running.stdout.readline())
-        call = f"{sys.executable} -m mfa_kit lab fido-register alice key"
+        tool = f"{sys.executable} -m mfa_kit"
+        call = f"{tool} lab fido-register alice key && {tool} status alice --output csv"
         found = subprocess.run(
-            ["sh", "-c", "".join(lines) + call], capture_output=True, text=True, check=False, env=env
+            ["sh", "-c", "".join(lines) + call], capture_output=True, text=True, check=False, env=takes
         )
         assert found.stdout.startswith("arn:aws:iam::000000000000:u2f/user/alice/key-"), found.stderr
+        assert "alice,fido2" in found.stdout, found.stderr
         running.send_signal(signal.SIGINT)
         assert running.wait(60) == 0
     assert "unset AWS_PROFILE\n" in lines
