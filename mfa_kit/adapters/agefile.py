@@ -48,9 +48,9 @@ def part(text: str) -> str:
     return "".join(char if re.fullmatch(r"[a-z0-9_-]", char) else f"%{ord(char):02X}" for char in text)
 
 
-def recipients(texts: Iterable[str], files: Iterable[Path] = ()) -> list[Recipient]:
-    """Parse `-r` and `-R`. Raise UsageFault with the text, or with file and line, of the first that is none."""
-    found = [_recipient(text, where=f"-r {text}") for text in texts]
+def recipients(texts: Iterable[str], files: Iterable[Path] = (), *, given: str = "-r") -> list[Recipient]:
+    """Parse `-r` and `-R`. Raise UsageFault for the first that is none, with how it was given, or its file and line."""
+    found = [_recipient(text, where=f"{given} {text}") for text in texts]
     for file in files:
         try:
             lines = file.read_text("utf-8").splitlines()

@@ -8,9 +8,12 @@ import os
 import stat
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mfa_kit.errors import IntegrityFault, UsageFault
+
+if TYPE_CHECKING:
+    from mfa_kit.adapters.agefile import Recipient
 
 NAME = "config.toml"
 
@@ -101,9 +104,12 @@ def rows(config: Config) -> dict[str, object]:
     return {field.name.replace("_", "-"): getattr(config, field.name) for field in fields(config)}
 
 
-def check() -> dict[str, object]:
+def recipients() -> "list[Recipient]":
     """Read the file and parse its recipients. Raise UsageFault for the first thing that is wrong."""
     from mfa_kit.adapters import agefile
 
-    said = load()
-    return {"there": path().exists(), "valid": True, "recipients": len(agefile.recipients(said.recipients))}
+    return agefile.recipients(load().recipients, given=f"among the recipients in {path()},")
+
+
+def check() -> dict[str, object]:
+    return {"there": path().exists(), "valid": True, "recipients": len(recipients())}

@@ -82,7 +82,7 @@ def vault(to: Sequence[str], to_files: Sequence[Path], folder: Path | None) -> V
     load()
     from mfa_kit.adapters import agefile
 
-    chosen = agefile.recipients(to, to_files) if to or to_files else agefile.recipients(config.load().recipients)
+    chosen = agefile.recipients(to, to_files) if to or to_files else config.recipients()
     return agefile.AgeFiles(backup_dir(folder), chosen)
 
 
