@@ -464,7 +464,13 @@ def _stands_when_settled(entry: Entry, carrier: Carrier, error: BaseException, *
         return replace(entry, looked_for=True)
     except BaseException as second:  # noqa: BLE001 - a second Ctrl-C too must not hide the first error
         hint = getattr(second, "hint", "") or f"mfa-kit enroll {entry.intent.user} goes on from here"
-        why = second if isinstance(second, MfaKitError) else type(second).__name__
+        match second:
+            case MfaKitError():
+                why = str(second)
+            case KeyboardInterrupt():
+                why = "it was interrupted too"
+            case _:
+                why = type(second).__name__
         error.add_note(f"{entry.intent.serial} is not settled yet: {why}; {hint}")
         return None
     desk.progress.note(f"nothing is left of {entry.intent.serial}")
