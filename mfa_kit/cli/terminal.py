@@ -39,6 +39,8 @@ SCREEN, BACK = "\x1b[?1049h\x1b[H", "\x1b[r\x1b[0m\x1b[?1049l"
 BLACK_ON_WHITE, PLAIN = "\x1b[38;5;16;48;5;231m", "\x1b[0m"
 AGAIN = "\r\x1b[K"
 LINE_ABOVE, RETURN = "\x1b7\x1b[A\r", "\x1b[K\x1b8"
+# What is typed behind a question on one line, and what stands between: where it has no room, the line above is another.
+ANSWER = 12
 # Seconds from which on a wait is counted down.
 LONG = 3.0
 # What ends this process while a secret is on the screen, and can be caught.
@@ -98,9 +100,11 @@ class Terminal:
         if parts:
             self._room(parts, instead=instead)
 
+    def _width(self) -> int:
+        return os.get_terminal_size(self._tty).columns or sys.maxsize
+
     def say(self, text: str) -> None:
-        width = os.get_terminal_size(self._tty).columns or sys.maxsize
-        lines = textwrap.wrap(printable(text), width, break_long_words=False, break_on_hyphens=False)
+        lines = textwrap.wrap(printable(text), self._width(), break_long_words=False, break_on_hyphens=False)
         self._write("\n".join(lines) + "\n")
 
     def ask_code(self, prompt: str, *, instead: str, left: Callable[[], float] | None = None) -> str:
@@ -110,9 +114,12 @@ class Terminal:
         def told() -> str:
             return f"next code in {math.ceil(left()):>2} s"
 
+        def tick() -> None:
+            if len(prompt) + ANSWER < self._width():
+                self._write(LINE_ABOVE + told() + RETURN)
+
         self.say(told())
-        tick = (lambda: self._write(LINE_ABOVE + told() + RETURN)) if self._redraws else None
-        return self._line(prompt, tick=tick).strip()
+        return self._line(prompt, tick=tick if self._redraws else None).strip()
 
     def ask_secret(self, prompt: str, *, instead: str) -> Secret[str]:
         return Secret(self._line(prompt, echo=False).rstrip("\n"))

@@ -2,11 +2,13 @@
 
 import os
 import pty
+import select
 import termios
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -178,6 +180,22 @@ def test_plain_tells_the_seconds_once(sat: Sat) -> None:
     assert sat.terminal.ask_code("code", instead="-x", left=lambda: 12.3) == "123456"
     assert "next code in 13 s\r\n" in sat.seen
     assert "\x1b" not in sat.seen
+
+
+@pytest.mark.parametrize(("prompt", "redrawn"), [("code", 2), ("code of " + "x" * 80, 0)])
+def test_the_seconds_are_redrawn_where_the_question_has_one_line(
+    prompt: str, redrawn: int, sat: Sat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is above a question that is wrapped is the question itself."""
+    looks, wait = iter(range(2)), select.select
+
+    def nothing_at_first(*given: Any) -> Any:
+        return ([], [], []) if next(looks, None) is not None else wait(*given)
+
+    monkeypatch.setattr("mfa_kit.cli.terminal.select.select", nothing_at_first)
+    sat.type("123456\n")
+    assert sat.terminal.ask_code(prompt, instead="-x", left=lambda: 7) == "123456"
+    assert (sat.seen + sat.written()).count("next code in  7 s") == 1 + redrawn
 
 
 def test_what_has_no_room_is_not_shown(sat: Sat) -> None:
