@@ -425,16 +425,28 @@ def _create(entry: Entry, *, desk: Desk) -> Created:
             if isinstance(refused, AccessDenied) and tags:
                 tags = {}  # tags are a second permission, which lean policies leave out
             elif lost is None and taken:
-                raise AlreadyExists(
-                    f"an MFA device named {intent.name} exists already and is not {intent.user}'s",
-                    "choose another --name, or see whose it is: mfa-kit orphans list; "
-                    f"when nobody uses it: {delete_command(intent.serial)}",
-                ) from None
+                raise _taken(intent, desk=desk) from None
             elif lost is None:
                 raise
             elif not (taken and _name_is_free_again(entry, desk=desk)):
                 raise lost from None
     raise lost or AwsFault(f"IAM did not create {intent.serial}", "try again")
+
+
+def _taken(intent: Intent, *, desk: Desk) -> AlreadyExists:
+    """Say that a name is taken, and by whom where it is another process of this desk: nobody is to delete that one."""
+    run = desk.inventory.run_of(intent.serial)
+    made = desk.journal.find(intent.serial, run=run) if isinstance(run, str) else None
+    if made and made.reached in {Reached.INTENT, Reached.CREATED} and desk.journal.lives(made.run):
+        return AlreadyExists(
+            f"an MFA device named {intent.name} exists already: another process of this desk is making it now",
+            f"let it come to its end, then see what there is: mfa-kit status {made.intent.user}",
+        )
+    return AlreadyExists(
+        f"an MFA device named {intent.name} exists already and is not {intent.user}'s",
+        "choose another --name, or see whose it is: mfa-kit orphans list; "
+        f"when nobody uses it: {delete_command(intent.serial)}",
+    )
 
 
 def _name_is_free_again(entry: Entry, *, desk: Desk) -> bool:

@@ -413,6 +413,26 @@ def test_codes_are_for_awss_time(seconds: int, at: AtDesk, user: str, at_lab: La
     assert at_lab.account.backend.codes(serial_of(user)).skew == 0
 
 
+def test_a_name_that_another_process_of_this_desk_takes_now_is_not_to_be_deleted(
+    at: AtDesk, user: str, at_lab: Lab
+) -> None:
+    """The hint has no command for it, and the device stays."""
+    told: list[AlreadyExists] = []
+
+    class Meanwhile(Cut):
+        def step(self, name: str, call: Callable[[], object]) -> object:
+            if name == "registrar.enable":
+                with at() as other, pytest.raises(AlreadyExists, match="is making it now") as caught:
+                    other.enroll(user)
+                told.append(caught.value)
+            return super().step(name, call)
+
+    with at(cut=Meanwhile()) as desk:
+        assert isinstance(desk.enroll(user), Enrolled)
+    assert [each.hint for each in told] == [f"let it come to its end, then see what there is: mfa-kit status {user}"]
+    assert at_lab.assigned(serial_of(user)) == user
+
+
 def test_what_an_earlier_run_left_is_a_note_on_a_later_error(at: AtDesk, user: str, at_lab: Lab) -> None:
     """Whatever that error is."""
     at_lab.faults.add("CreateVirtualMFADevice", "denied", at=1)
