@@ -150,12 +150,13 @@ def test_the_doctor_tells_wrong_credentials(mfa_kit: MfaKit) -> None:
     assert "InvalidClientTokenId" in done.out
 
 
-def test_the_doctor_tells_a_configuration_that_is_refused(mfa_kit: MfaKit) -> None:
-    """As a line of its table."""
-    written(mfa_kit, "nonsense")
-    done = mfa_kit.run("doctor")
+@pytest.mark.parametrize("text", ["nonsense", "recipients = ['age1nonsense']"])
+def test_the_doctor_tells_a_configuration_that_is_refused(text: str, mfa_kit: MfaKit) -> None:
+    """As a line of its table; its recipients are looked at too, before somebody waits at the desk."""
+    written(mfa_kit, text)
+    done = mfa_kit.run("doctor", "--output", "json")
     assert done.code == 1
-    assert "configuration" in done.out
+    assert [row["check"] for row in json.loads(done.out)["rows"] if row["state"] == "wrong"][:1] == ["configuration"]
 
 
 def test_the_doctor_keeps_a_proxy_s_password(mfa_kit: MfaKit) -> None:

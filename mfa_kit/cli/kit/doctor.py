@@ -65,6 +65,7 @@ def checks(flags: Callable[[], Flags]) -> Iterator[Check]:
     yield _ledger(desk.home() / "ledger.sqlite")
     try:
         said = flags()
+        config.recipients()
     except MfaKitError as error:
         yield Check("configuration", State.BAD, str(error), error.hint)
         return
