@@ -26,8 +26,13 @@ def _admins(scene: Scene) -> Iterator[Person | Unsure]:
                 yield Unsure(one.name, "whether this user is an administrator depends on what could not be judged")
 
 
-def _enroll(one: Person, kind: str = "virtual") -> tuple[str, ...]:
-    return (command("mfa-kit", "enroll", one.name, "--with", kind),)
+def _enroll(one: Person) -> tuple[str, ...]:
+    return (command("mfa-kit", "enroll", one.name, "--with", "virtual"),)
+
+
+def _add(one: Person, kind: str = "virtual") -> tuple[str, ...]:
+    """Give one more: without --add whoever has a device, of whatever kind, is passed over."""
+    return (command("mfa-kit", "enroll", one.name, "--with", kind, "--add"),)
 
 
 @rule("admins.exist", Severity.HIGH, "Somebody but root administers the account", needs=(Part.DETAILS,))
@@ -96,7 +101,7 @@ def admins_phishing(scene: Scene) -> Iterator[Said]:
             yield Finding(
                 subject=one.name,
                 evidence=f"an administrator without a security key or passkey; has: {kinds}",
-                remedy=_enroll(one, "fido2"),
+                remedy=_add(one, "fido2"),
             )
     if plain:
         yield Aside(f"of the keys of {few(plain)} IAM knows no certification: they may be passkeys that are synced")
@@ -114,7 +119,7 @@ def admins_spare(scene: Scene) -> Iterator[Said]:
             yield Finding(
                 subject=one.name,
                 evidence=f"an administrator with {held}",
-                remedy=(command("mfa-kit", "enroll", one.name, "--with", "fido2"),),
+                remedy=_add(one, "fido2"),
             )
 
 
@@ -146,7 +151,7 @@ def sms(scene: Scene) -> Iterator[Said]:
             yield Finding(
                 subject=one.name,
                 evidence="the only MFA device is a phone number: AWS has ended MFA by text message",
-                remedy=_enroll(one),
+                remedy=_add(one),
             )
         elif one.mfa and not one.devices:
             yield Unsure(one.name, UNTOLD)
@@ -160,7 +165,7 @@ def fido_keys(scene: Scene) -> Iterator[Said]:
             yield Finding(
                 subject=one.name,
                 evidence="active access keys and security keys only: no session with MFA can be had for them",
-                remedy=_enroll(one),
+                remedy=_add(one),
             )
         elif one.keys and one.mfa and not one.devices:
             yield Unsure(one.name, UNTOLD)

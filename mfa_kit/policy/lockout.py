@@ -41,6 +41,7 @@ class Standing(StrEnum):
 NOTHING = "the policies deny all work even with MFA"
 JUDGED = "what the policies deny depends on conditions that cannot be judged"
 MEND = "let the policy leave some work, or leave this user out of the group"
+SESSION = "let the policy leave sts:GetSessionToken, as that of `mfa-kit policy show` does"
 ROLE = "give the program a role, or leave this user out of the group"
 UNREAD = "which MFA devices this user has could not be read"
 SHUT = {Standing.LOCKED, Standing.ENROLLS, Standing.UNKNOWN}
@@ -197,7 +198,8 @@ def _single(one: Person) -> str:
 
 
 def _enroll(one: Person) -> str:
-    return command("mfa-kit", "enroll", one.name, "--with", "virtual")
+    """Write what gives a device of use; beside one that is of none it takes --add."""
+    return command("mfa-kit", "enroll", one.name, "--with", "virtual", *(["--add"] if one.devices else []))
 
 
 def _judged(one: Person, more: tuple[str, ...], action: str, on: str, context: Context = NO_MFA) -> Verdict:
@@ -237,8 +239,8 @@ def _keys(one: Person, more: tuple[str, ...]) -> Fate:
         (one.mfa is not False and not one.devices, Standing.UNKNOWN, UNREAD),
         (True, Standing.LOCKED, f"no device that gives codes{unused}"),
     )
-    first = MEND if with_mfa.would else _enroll(one) if one.password else ROLE
-    return _fate(one, "access keys", rows, first=first, already=bare.does)
+    first = ROLE if not one.password else SESSION if session is Verdict.EXPLICIT else _enroll(one)
+    return _fate(one, "access keys", rows, first=MEND if with_mfa.would else first, already=bare.does)
 
 
 def helpers(fates: Sequence[Fate], snapshot: Snapshot) -> list[str]:

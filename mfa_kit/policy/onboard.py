@@ -236,7 +236,7 @@ def _administrator(everybody: Sequence[Person], snapshot: Snapshot, *, admin: st
                 prompted(admin),
                 command("mfa-kit", "enroll", admin, "--with", "virtual"),
                 "# sign in as this administrator in another browser; go on only when that works",
-                command("mfa-kit", "enroll", admin, "--with", "fido2"),
+                command("mfa-kit", "enroll", admin, "--with", "fido2", "--add"),
             ),
         ),
     ]

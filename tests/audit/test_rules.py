@@ -159,6 +159,21 @@ def test_a_fault_is_found(rule: str, fault: Change, subject: str, evidence: str)
     assert all(each.remedy for each in answer.findings)
 
 
+@pytest.mark.parametrize(
+    ("rule", "fault", "device"),
+    [
+        ("admins.phishing", user("boss", **BOSS, devices=[{"name": "boss"}]), "fido2"),
+        ("admins.spare", user("boss", **BOSS, devices=[{"name": "boss"}]), "fido2"),
+        ("users.sms", user("boss", **BOSS, devices=[SMS]), "virtual"),
+        ("users.fido-keys", user("boss", groups=["people"], keys=[KEY], devices=[FIDO]), "virtual"),
+    ],
+)
+def test_a_remedy_gives_one_more_to_whoever_has_a_device(rule: str, fault: Change, device: str) -> None:
+    """Without --add enroll passes him over."""
+    [finding] = ask(taken(changed(fault))[0], rule).findings
+    assert finding.remedy == (f"mfa-kit enroll boss --with {device} --add",)
+
+
 # Rule, what is denied, and what is changed besides so that the account would keep it otherwise.
 SILENT: list[tuple[str, tuple[str, ...], Change | None]] = [
     ("root.mfa", (SUMMARY, REPORT), None),

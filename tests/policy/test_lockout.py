@@ -10,7 +10,7 @@ from mfa_kit.account import Snapshot, people
 from mfa_kit.errors import AwsFault, UsageFault
 from mfa_kit.lab.server import Lab
 from mfa_kit.permissions import Verdict
-from mfa_kit.policy.lockout import Standing, compare, helpers, lockout, may_have_to_change, unread
+from mfa_kit.policy.lockout import MEND, SESSION, Standing, compare, helpers, lockout, may_have_to_change, unread
 from mfa_kit.policy.texts import Variant, Wish, policy
 from tests.audit.conftest import ADMINISTRATOR, Change, ago, changed, taken
 from tests.audit.test_rules import FIDO, KEY, SMS, group, passwords, user
@@ -79,6 +79,22 @@ def test_how_somebody_would_stand(bob: dict[str, Any], document: str, wanted: di
     assert {each.way: each.standing for each in fates if each.way in wanted} == wanted
     assert all(each.why for each in fates)
     assert all(each.first for each in fates if each.shut)
+
+
+@pytest.mark.parametrize(
+    ("devices", "document", "first"),
+    [
+        ([], SELF, "mfa-kit enroll bob --with virtual"),
+        ([FIDO], SELF, "mfa-kit enroll bob --with virtual --add"),
+        ([SMS], SELF, "mfa-kit enroll bob --with virtual --add"),
+        ([DEVICE], NO_SESSION, SESSION),
+        ([DEVICE], NOTHING, MEND),
+    ],
+)
+def test_what_comes_first_helps(devices: list[dict[str, Any]], document: str, first: str) -> None:
+    """Of keys: a device of use beside one that is of none, and no device where the policy lets no session be had."""
+    fates = lockout(account(user("bob", **SIGNED_IN, keys=[KEY], devices=devices)), document)
+    assert [each.first for each in fates if (each.user, each.way) == ("bob", "access keys")] == [first]
 
 
 WORKS = {"own": {"Statement": [{"Effect": "Allow", "Action": ["s3:Get*", "s3:List*"], "Resource": "arn:aws:s3:::b/*"}]}}

@@ -116,6 +116,10 @@ def test_the_order_locks_nobody_out(empty: Snapshot) -> None:
         "create-user",
         "add-user-to-group",
     ]
+    assert [line for line in admin if "enroll" in line] == [
+        "mfa-kit enroll boss --with virtual",
+        "mfa-kit enroll boss --with fido2 --add",
+    ]
     enforced = steps[place(steps, "put-group-policy")].commands
     assert all("lockout" in line.partition(" && ")[0] for line in enforced if "put-group-policy" in line)
     assert {step.state for step in steps if step.what.startswith(("root: two", "a strong", "a group"))} == {State.TO_DO}
