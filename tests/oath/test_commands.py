@@ -311,6 +311,9 @@ def test_a_password_is_set_asked_for_changed_and_cleared(mfa_kit: MfaKit, user: 
     code, wrong = process(mfa_kit, "enroll", user, "--with", "oath", "--password-stdin", told="two\n")
     assert code == 3
     assert "is not the OATH password" in wrong
+    for empty in ("", "\n"):
+        code, wrong = process(mfa_kit, "enroll", user, "--with", "oath", "--password-stdin", told=empty)
+        assert (code, "was given, so nothing was tried" in wrong) == (2, True)
     code, _ = process(mfa_kit, "enroll", user, "--with", "oath", "--password-stdin", told="one\n")
     assert code == 0
     assert process(mfa_kit, "key", "password", "change", "--password-stdin", told="one\ntwo\n")[0] == 0

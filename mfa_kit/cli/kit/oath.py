@@ -49,9 +49,13 @@ def _keys() -> "Keys":
 
 def _password(key: Plugged) -> Secret[str]:
     if options.given("password_stdin"):
-        return secret_line()
-    person = terminal.person(flags.common())
-    return person.ask_secret(f"OATH password of {key.told}", instead="--password-stdin")
+        password = secret_line()
+    else:
+        person = terminal.person(flags.common())
+        password = person.ask_secret(f"OATH password of {key.told}", instead="--password-stdin")
+    if password == Secret(""):  # no key has such a one, and some count tries
+        raise UsageFault(f"no OATH password of {key.told} was given, so nothing was tried", "give the one that it has")
+    return password
 
 
 def choose(wanted: str | None) -> Plugged:
