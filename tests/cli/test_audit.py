@@ -197,6 +197,9 @@ def test_the_page_of_an_account_with_every_kind_of_device(kit: Kit) -> None:
     partly = Page(kit("audit", "--output", "html", description=everybody, denied=("ListMFADevices",)).out).text
     assert "2 kind unknown (50 %)" in partly
     assert "Could not be read:" in partly
+    weak = changed(passwords(minimum_password_length=14))
+    one = Page(kit("audit", "--rule", "passwords", "--output", "html", description=weak).out).text
+    assert "1 is not; 0 of these are urgent, the worst is medium." in one
     nothing = Page(kit("audit", "--output", "html", denied=("GetCredentialReport",)).out).text
     assert "Nobody is known to have a console password." in nothing
     assert "the credential report could not be read" in nothing

@@ -265,7 +265,8 @@ def test_what_cannot_be_undone_is_not_done_to_any_key(bus: Bus, maker: Maker, de
     typed.append(PIN)
     assert desk.run(*policy, "--yes").code == 2
     assert desk.run(*policy).code == 8
-    assert desk.run("key", "reset", "--yes").code == 2
+    unnamed = desk.run("key", "reset", "--yes")
+    assert (unnamed.code, "will be erased" in unnamed.err, "nothing was done" in unnamed.err) == (2, False, True)
     assert desk.run("key", "reset").code == 8
     assert (key.client_pin.shortest, key.client_pin.tries, has(key, PIN)) == (4, 0, True)
 

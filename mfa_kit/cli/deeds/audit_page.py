@@ -89,6 +89,10 @@ def _made(snapshot: Snapshot) -> str:
     return f"credential report of {written(snapshot.report.made)}"
 
 
+def _are(number: int, of: str = "") -> str:
+    return f"{number}{of} {'is' if number == 1 else 'are'}"
+
+
 def _lead(answers: Sequence[Answer]) -> str:
     count = Counter(one.result for one in answers)
     worst = next((one.rule.severity for one in answers if one.result is Result.FAIL), None)
@@ -98,7 +102,7 @@ def _lead(answers: Sequence[Answer]) -> str:
         urgent = sum(
             one.result is Result.FAIL and one.rule.severity in {Severity.CRITICAL, Severity.HIGH} for one in answers
         )
-        said.append(f"{count[Result.FAIL]} are not; {urgent} of these are urgent, the worst is {worst}.")
+        said.append(f"{_are(count[Result.FAIL])} not; {_are(urgent, ' of these')} urgent, the worst is {worst}.")
     if count[Result.UNKNOWN]:
         said.append(f"{count[Result.UNKNOWN]} could not be answered and are not counted as kept.")
     return " ".join(said)

@@ -169,7 +169,9 @@ def _confirm(what: str, info: KeyInfo, *, wanted: str | None) -> None:
     common = flags.common()
     if common.yes:
         if wanted is None:
-            raise UsageFault(f"{what}: --yes alone could mean any key", "name it too: --key SERIAL, or its place")
+            raise UsageFault(
+                "--yes alone could mean any key, so nothing was done", "name it too: --key SERIAL, or its place"
+            )
         return
     _person().confirm(what, typed=info.plugged.serial or info.plugged.where, instead="--yes with --key")
 
