@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from mfa_kit.cli import flags
+from mfa_kit.errors import UsageFault
 
 File = click.Path(path_type=Path, dir_okay=False)
 
@@ -21,7 +22,10 @@ class Window(click.ParamType[int]):
             return value
         if len(value) > LONGEST:
             self.fail(f"a window has {LIMIT} steps at most; write 20, 12h or 2d", param, ctx)
-        steps = int(value) if value.isdecimal() else int(flags.Age().convert(value, param, ctx)) // 30
+        try:
+            steps = int(value) if value.isdecimal() else int(flags.Age().convert(value, param, ctx)) // 30
+        except UsageFault as fault:
+            raise UsageFault(str(fault), "write a number of steps, such as 20, or a time: 12h or 2d") from None
         if not 0 <= steps <= LIMIT:
             self.fail(f"{value} is more than {LIMIT} steps", param, ctx)
         return steps

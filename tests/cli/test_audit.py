@@ -356,6 +356,7 @@ def test_lockout_ends_with_six_while_anybody_would_be(kit: Kit) -> None:
     done = kit("policy", "lockout", "--group", "people", description=weak())
     assert done.code == 6
     assert re.search(r"^bob +console +locked out", done.out, re.MULTILINE)
+    assert "2 users, 2 ways in; locked out until he enrolls: 1, one lost device from it: 1\n" in done.err
     assert "mfa-kit: 1 of 2 users would be locked out, or may be" in done.err
     fine = kit("policy", "lockout", "--group", "people")
     assert (fine.code, bool(re.search(r"^alice +console +one lost device", fine.out, re.MULTILINE))) == (0, True)

@@ -178,7 +178,7 @@ def test_two_readings_in_time_tell_the_drift(
         (("T1", "--seeds", "{box}", "--codes-stdin", "--probe-user", "p"), "--probe-user is for tokens that AWS sold"),
         (("10001002", "--seeds", "{box}", "--codes-stdin", "--two"), "codes on stdin: 1"),
         (("10001002", "--seeds", "{box}", "--window", "9999d"), "is more than"),
-        (("10001002", "--seeds", "{box}", "--window", "much"), "no length of time"),
+        (("10001002", "--seeds", "{box}", "--window", "much"), "write a number of steps"),
         (("10001002", "--seeds", "{box}.gone", "--codes-stdin"), "box.csv.gone cannot be read"),
     ],
 )  # fmt: skip

@@ -132,8 +132,8 @@ def lockout(
     ]
     report.many("policy-lockout", rows, output=flags.output, empty="nobody would be locked out")
     counts = Counter(one.standing for one in fates)
-    told = ", ".join(f"{counts[standing]} {standing}" for standing in trying.Standing if counts[standing])
-    talk.note(f"{len({one.user for one in fates})} users, {len(fates)} ways in: {told or 'none'}")
+    told = ", ".join(f"{standing}: {counts[standing]}" for standing in trying.Standing if counts[standing])
+    talk.note(f"{len({one.user for one in fates})} users, {len(fates)} ways in; {told or 'none'}")
     _refuse(snapshot, fates, self_enroll=self_enroll)
 
 
