@@ -475,7 +475,7 @@ def _stands_when_settled(entry: Entry, carrier: Carrier, error: BaseException, *
     except Unlisted:
         return replace(entry, looked_for=True)
     except BaseException as second:  # noqa: BLE001 - a second Ctrl-C too must not hide the first error
-        hint = getattr(second, "hint", "") or f"mfa-kit enroll {entry.intent.user} goes on from here"
+        hint = getattr(second, "hint", "") or "the same command goes on from here"
         match second:
             case MfaKitError():
                 why = str(second)

@@ -93,6 +93,7 @@ def test_an_exception_while_settling_is_a_note_and_the_next_run_goes_on(
         assert cut.fired
         assert "is not settled yet" in first.__notes__[0]
         assert ("it was interrupted too" in first.__notes__[0]) is (what == "ctrl-c")
+        assert first.__notes__[0].endswith("; the same command goes on from here") is (what != "fault")
         with at() as desk:
             desk.enroll(user)
             assert desk.reached(f"arn:aws:iam::000000000000:mfa/{user}") is Reached.CONFIRMED
