@@ -1,25 +1,35 @@
 """An end in order: Ctrl-C and SIGTERM ask work of many parts to begin no more of them."""
 
+import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Event
+
+ENDING = "ending: what was begun comes to its end, and nothing else is begun; once more breaks off"
 
 
 @contextmanager
-def orderly(stop: Event, *also: Callable[[], None]) -> Iterator[None]:
-    """Set `stop`, and do `also`, when an end is asked for; a second one breaks off with KeyboardInterrupt."""
+def orderly(stop: Event, *also: Callable[[], None]) -> Iterator[Event]:
+    """Set `stop`, and do `also`, when an end is asked for; a second one breaks off with KeyboardInterrupt.
+
+    Yield what is set then too: `stop` may have been set by others.
+    """
+    asked = Event()
 
     def end(*_: object) -> None:
-        if stop.is_set():
+        if asked.is_set():
             raise KeyboardInterrupt
+        asked.set()
         stop.set()
+        with suppress(OSError):  # not by a stream: it may be in the middle of a line
+            os.write(2, f"{chr(10) * os.isatty(2)}{ENDING}\n".encode())
         for act in also:
             act()
 
     before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield asked
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

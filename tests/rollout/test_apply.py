@@ -263,7 +263,18 @@ def test_too_many_failures_stop_it(rollout: Rollout, people: People) -> None:
     rollout.lab.faults.add("CreateVirtualMFADevice", "denied", at="every")
     done = rollout.apply("--workers", "1", "--max-failures", "1")
     assert (done.code, "more than --max-failures 1" in done.err) == (1, True)
+    assert "not started" in done.out
     assert Counter(outcomes(rollout).values())["not started"] >= 3
+
+
+def test_a_run_in_which_nothing_came_leaves_the_results_of_the_one_before(rollout: Rollout, people: People) -> None:
+    """Who is enrolled is not written down as not started."""
+    users = people(2)
+    rollout.plan(*rollout.own(users))
+    assert rollout.apply().code == 0
+    rollout.lab.faults.add("ListVirtualMFADevices", "denied", at="every")
+    assert rollout.apply().code == 4
+    assert outcomes(rollout) == dict.fromkeys(users, "enrolled")
 
 
 def test_a_disk_that_is_full_ends_the_run(rollout: Rollout, people: People) -> None:
@@ -312,9 +323,9 @@ def test_credentials_that_never_worked_are_told_at_once(rollout: Rollout, people
 def test_ctrl_c_begins_no_further_user_and_ends_those_in_flight(
     rollout: Rollout, people: People, number: signal.Signals
 ) -> None:
-    """Exit code 130, results of what was done, nothing half-made; run again it goes on."""
+    """Exit code 130, also where a row is blocked; results of what was done, nothing half-made; run again it goes on."""
     users = people(40)
-    rollout.plan(*rollout.own(users))
+    rollout.plan(*rollout.own(users), "nobody-of-that-name")
     rollout.lab.faults.add("*", "latency", at="every", seconds=0.05)
     since = len(rollout.lab.calls)
     process = rollout.desk.start("rollout", "apply", rollout.file, "-r", rollout.recipient, "--output", "jsonl")
@@ -323,14 +334,16 @@ def test_ctrl_c_begins_no_further_user_and_ends_those_in_flight(
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    done = [json.loads(line)["user"] for line in out.splitlines()]
+    assert "nothing else is begun" in err
+    done = [row["user"] for row in map(json.loads, out.splitlines()) if row["outcome"] == "enrolled"]
     assert 0 < len(done) < len(users)
     with Ledger(rollout.desk.home) as ledger:
         assert list(ledger.dead(ACCOUNT)) == []
         assert {entry.intent.user for entry in ledger.made(ACCOUNT)} == set(done)
-    assert Counter(outcomes(rollout).values()) == {"enrolled": len(done), "not started": len(users) - len(done)}
+    left = len(users) - len(done)
+    assert Counter(outcomes(rollout).values()) == {"enrolled": len(done), "not started": left, "blocked": 1}
     rollout.lab.faults.clear()
-    assert rollout.apply().code == 0
+    assert rollout.apply().code == 1
     rollout.works(users)
 
 

@@ -263,7 +263,7 @@ def bench(
             run = sitting.runs.ids[0] if sitting.runs.ids else None
             write_results(made, before | tally.results, folder, run=run)
             tally.show(run=run, results=str(folder))
-        return ended(tally, total=len(steps)) or int(sitting.lacking)
+        return ended(tally) or int(sitting.lacking)
 
 
 def _users(made: Plan, only: str | None) -> set[str]:

@@ -44,7 +44,7 @@ def plan(
     roster: Path | None,
     out: Path,
     groups: Sequence[str],
-    path_prefix: str,
+    path_prefix: str | None,
     tags: Sequence[str],
     without_mfa: bool,
     only: str | None,
@@ -56,7 +56,7 @@ def plan(
     common = flags.common()
     rows = _rows(roster, skip_bad) if roster else None
     selection = Selection(
-        groups=tuple(groups), path_prefix=path_prefix, tags=tuple(map(_tag, tags)), without_mfa=without_mfa
+        groups=tuple(groups), path_prefix=path_prefix or "/", tags=tuple(map(_tag, tags)), without_mfa=without_mfa
     )
     talk = Talk()
     vault, _ = kit.vault((), (), None)
@@ -68,6 +68,8 @@ def plan(
         snapshot = Snapshot.of(people, rig.account.virtual())
         if rows is None:
             rows = [Row(user=person.name) for person in people if selection.fits(person, passwords)]
+            if not rows:
+                talk.note("no user of the account fits this selection")
         if only:
             rows = _only(rows, only)
         stop = threading.Event()
@@ -163,6 +165,11 @@ class Tally:
     began: float = field(default_factory=time.monotonic)
     made: int = 0
 
+    @property
+    def left(self) -> int:
+        """How many rows have no result."""
+        return self.total - len(self.results)
+
     def keep(self, result: Result) -> None:
         """Take a result without a word to a person."""
         self.results[result.user] = result
@@ -180,7 +187,7 @@ class Tally:
     def _line(self) -> str:
         counts = Counter(result.outcome for result in self.results.values())
         rate = self.made / max(time.monotonic() - self.began, 0.001)
-        left = (self.total - len(self.results)) / rate if rate else 0
+        left = self.left / rate if rate else 0
         return (
             f"{len(self.results)} of {self.total}, {counts[End.FAILED]} failed, {rate:.1f} users/s, "
             f"{int(left // 60)}:{int(left % 60):02} left, {self.pace()}"
@@ -188,6 +195,7 @@ class Tally:
 
     def counts(self) -> dict[str, int]:
         found = Counter(result.outcome for result in self.results.values())
+        found[End.NOT_STARTED] += self.left
         return {outcome.value.replace("-", "_").replace(" ", "_"): found[outcome] for outcome in End if found[outcome]}
 
     def show(self, **head: Any) -> None:
@@ -267,7 +275,7 @@ def apply(
         run, failures = run_id(rig.desk.inventory), rig.failures(digest)
         talk.note(f"run {run}")
         try:
-            with orderly(way.stop, rig.pace.stop):
+            with orderly(way.stop, rig.pace.stop) as asked:
                 for result in rollout.apply(made, desk=rig.desk, run=run, way=way, staged=staged):
                     if result.outcome is End.FAILED:
                         failure = Failure(user=result.user, cause=result.cause, reason=result.reason)
@@ -275,20 +283,22 @@ def apply(
                     tally.take(result)
         finally:
             folder = results or plan.with_name(f"{plan.stem}-results")
-            write_results(made, tally.results, folder, run=run)
-            tally.show(run=run, results=str(folder))
-        return ended(tally, total=len(made.steps))
+            # Those of an earlier run say more than none at all.
+            if told := bool(tally.results) or not (folder / "results.csv").exists():
+                write_results(made, tally.results, folder, run=run)
+            tally.show(run=run, results=str(folder) if told else None)
+        return ended(tally, asked=asked.is_set())
 
 
-def ended(tally: Tally, *, total: int) -> int:
-    """Return the exit code. Raise KeyboardInterrupt where rows were left because somebody stopped it."""
+def ended(tally: Tally, *, asked: bool = False) -> int:
+    """Return the exit code. Raise KeyboardInterrupt where rows were left because somebody `asked` for an end."""
+    if asked and tally.left:
+        raise KeyboardInterrupt
     outcomes = {result.outcome for result in tally.results.values()}
     if outcomes & {End.REFUSED}:
         return Lockout.exit_code
     if outcomes & {*TO_MEND, End.NOT_STARTED}:
         return 1
-    if len(tally.results) < total:
-        raise KeyboardInterrupt
     return 0
 
 
@@ -314,6 +324,10 @@ def activate(
     with kit.rig(common, vault=vault, workers=workers, talk=talk) as rig:
         opened = backups.opener(keys, rig.ledger.called)
         entries = rollout.staged(account=rig.caller.account, users=_members(rig, groups, only), desk=rig.desk)
+        if missing := _names(only) - {entry.intent.user.lower() for entry in entries}:
+            talk.note(f"nothing is staged here for {', '.join(sorted(missing))}")
+        elif not entries:
+            talk.note("nothing is staged here for who is meant")
         way = _way(rig, workers=workers)
         tally = tallied(rig, "rollout-activate", talk, len(entries))
         if common.dry_run:
@@ -326,12 +340,12 @@ def activate(
             return opened(Path(vault.find(entry) or entry.backup or ""))
 
         try:
-            with orderly(way.stop, rig.pace.stop):
+            with orderly(way.stop, rig.pace.stop) as asked:
                 for result in rollout.activate(entries, opened=created, desk=rig.desk, way=way):
                     tally.take(result)
         finally:
             tally.show()
-        return ended(tally, total=len(entries))
+        return ended(tally, asked=asked.is_set())
 
 
 def _members(rig: kit.Rig, groups: Sequence[str], only: str | None) -> set[str] | None:
@@ -341,7 +355,11 @@ def _members(rig: kit.Rig, groups: Sequence[str], only: str | None) -> set[str] 
     selection = Selection(groups=tuple(groups))
     people = rig.people.users(details=bool(groups))
     names = {person.name.lower() for person in people if selection.fits(person, set())}
-    return names & {name.strip().lower() for name in only.split(",")} if only else names
+    return names & _names(only) if only else names
+
+
+def _names(only: str | None) -> set[str]:
+    return {name.strip().lower() for name in (only or "").split(",")} - {""}
 
 
 def status(*, plan: Path, backup_dir: Path | None, workers: int) -> None:
@@ -381,9 +399,9 @@ def undo(*, run: str, leave_without_mfa: bool, backup_dir: Path | None, workers:
         if not common.yes:
             terminal.person(common).confirm(f"{len(entries)} devices of run {run} would go", typed=str(len(entries)))
         try:
-            with orderly(way.stop, rig.pace.stop):
+            with orderly(way.stop, rig.pace.stop) as asked:
                 for result in rollout.undo(entries, leave_without_mfa=leave_without_mfa, desk=rig.desk, way=way):
                     tally.take(result)
         finally:
             tally.show()
-        return ended(tally, total=len(entries))
+        return ended(tally, asked=asked.is_set())

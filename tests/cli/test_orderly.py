@@ -1,0 +1,27 @@
+"""An end in order, at a signal."""
+
+import signal
+from threading import Event
+
+import pytest
+
+from mfa_kit.cli.orderly import ENDING, orderly
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_ends_in_order_and_the_second_breaks_off(
+    number: signal.Signals, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Also where the work was stopped before for another reason; what that means is told once."""
+    stop, told = Event(), Event()
+    stop.set()
+    before = signal.getsignal(number)
+    with orderly(stop, told.set) as asked:
+        assert not asked.is_set()
+        signal.raise_signal(number)
+        assert asked.is_set()
+        assert told.is_set()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+    assert signal.getsignal(number) is before
+    assert capfd.readouterr().err == f"{ENDING}\n"
