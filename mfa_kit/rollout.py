@@ -372,11 +372,13 @@ def _stands(
     step: Step, plan: Plan, has: tuple[str, ...], ours: Mapping[str, Entry], failure: Failure | None, *, desk: Desk
 ) -> Result:
     entry = ours.get(plan.intent(step.row).serial)
-    found = _already(step, plan, has, ours, desk=desk)
+    making = entry if entry and entry.reached in {Reached.INTENT, Reached.CREATED} else None
+    # What a run is making may be on its user already.
+    found = None if making and making.intent.serial in has else _already(step, plan, has, ours, desk=desk)
     if found is not None and not (failure and step.open and found.outcome is End.WAITING):
         return found
     if failure:
         return Result(user=step.user, outcome=End.FAILED, cause=failure.cause, reason=failure.reason)
-    if entry and entry.reached in {Reached.INTENT, Reached.CREATED}:
-        return Result.stands(entry, End.HALF_MADE, "a run is making it, or was interrupted: mfa-kit rollout apply")
+    if making:
+        return Result.stands(making, End.HALF_MADE, "a run is making it, or was interrupted: mfa-kit rollout apply")
     return Result(user=step.user, outcome=End.NOT_STARTED)

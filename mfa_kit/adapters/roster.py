@@ -31,7 +31,9 @@ def load(path: Path) -> str:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file anew, 0600, in the place of an earlier one. Raise IntegrityFault."""
+    """Write a file anew, 0600, in the place of an earlier one. Raise IntegrityFault, UsageFault for a folder."""
+    if path.is_dir():
+        raise UsageFault(f"{path} is a folder", "name a file in it")
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:

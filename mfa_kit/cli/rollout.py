@@ -43,7 +43,7 @@ def rollout() -> None:
 @click.argument("roster", type=Path, required=False)
 @click.option("-o", "--plan", "out", type=Path, required=True, metavar="FILE", help="Where the plan is written.")
 @GROUP
-@click.option("--path-prefix", default="/", metavar="PATH", help="Users below a path of IAM.")
+@click.option("--path-prefix", metavar="PATH", help="Users below a path of IAM.")
 @click.option("--tag", "tags", multiple=True, metavar="K=V", help="Users with a tag.")
 @click.option("--without-mfa", is_flag=True, help="Users with a console password and no MFA device.")
 @LISTED
@@ -55,7 +55,7 @@ def plan(**wish: Any) -> None:
     from mfa_kit.cli.deeds import rollout as deeds
 
     if (wish["roster"] is not None) == bool(
-        wish["groups"] or wish["tags"] or wish["without_mfa"] or wish["path_prefix"] != "/"
+        wish["groups"] or wish["tags"] or wish["without_mfa"] or wish["path_prefix"]
     ):
         raise click.UsageError("give either a ROSTER or a selection: --group, --path-prefix, --tag, --without-mfa")
     deeds.plan(**wish)

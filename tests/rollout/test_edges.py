@@ -187,6 +187,17 @@ def test_the_status_tells_of_a_user_who_is_in_the_making(rollout: Rollout, peopl
         assert standing(rollout) == {user: "half-made"}
 
 
+def test_what_is_enabled_and_not_noted_yet_is_in_the_making(rollout: Rollout, people: People) -> None:
+    """And is not said to have no copy of its seed."""
+    (user,) = people(1)
+    rollout.plan(*rollout.own([user]))
+    assert rollout.apply().code == 0
+    with Ledger(rollout.desk.home) as other:
+        (entry,) = (each for each in other.made(ACCOUNT) if each.intent.user == user)
+        other.record(entry.at(Reached.CREATED))
+        assert standing(rollout) == {user: "half-made"}
+
+
 def test_a_user_who_is_gone_has_no_device(rollout: Rollout, people: People, aws: Aws) -> None:
     """The status goes on."""
     gone, there = people(2)
@@ -217,10 +228,24 @@ def test_a_plan_that_cannot_be_written_is_told(rollout: Rollout, people: People,
     assert (done.code, "cannot be written" in done.err) == (5, True)
 
 
-def test_nothing_staged_is_nothing_to_do(rollout: Rollout, identity_file: Path) -> None:
+def test_a_plan_is_not_written_in_the_place_of_a_folder(
+    rollout: Rollout, people: People, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of one that has no name."""
+    monkeypatch.chdir(tmp_path)
+    done = rollout.desk.run("rollout", "plan", rollout.roster(*people(1)), "-o", ".")
+    assert (done.code, ". is a folder" in done.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"), [((), "for who is meant"), (("--only", "Typo,"), "nothing is staged here for typo\n")]
+)
+def test_nothing_staged_is_nothing_to_do(
+    rollout: Rollout, identity_file: Path, more: tuple[str, ...], said: str
+) -> None:
     """It is said, and no error."""
-    done = rollout.desk.run("rollout", "activate", "-i", identity_file)
-    assert (done.code, done.out.split()) == (0, ["users", "0"])
+    done = rollout.desk.run("rollout", "activate", "-i", identity_file, *more)
+    assert (done.code, done.out.split(), said in done.err) == (0, ["users", "0"], True)
 
 
 class Screen(Live):

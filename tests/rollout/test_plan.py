@@ -183,6 +183,17 @@ def test_users_can_be_selected_in_iam(
     assert rollout.desk.run(*select, "--only", chosen["plain"]).code == 2
 
 
+def test_a_selection_that_fits_nobody_is_told_and_the_root_of_paths_fits_all(rollout: Rollout, people: People) -> None:
+    """The plan is written all the same."""
+    users = people(2)
+    select = ("rollout", "plan", "-o", rollout.file)
+    nobody = rollout.desk.run(*select, "--group", "no-such-group")
+    assert (nobody.code, "no user of the account fits" in nobody.err) == (0, True)
+    assert actions(rollout) == {}
+    assert rollout.desk.run(*select, "--path-prefix", "/").code == 0
+    assert set(users) <= set(actions(rollout))
+
+
 def test_users_without_mfa_are_those_with_a_password_and_no_device(rollout: Rollout, people: People, aws: Aws) -> None:
     """The credential report says who has a password; whoever it did not see enroll is looked up, or believed."""
     rollout.lab.account.report = None
