@@ -208,6 +208,7 @@ def test_enroll_notes_for_whom_it_seals(mfa_kit: MfaKit, user: str, recipient: s
     [row] = rows(mfa_kit, "recipients", user.upper())
     assert (row["user"], row["device"], row["recipients"]) == (user, user, [recipient])
     assert rows(mfa_kit, "recipients", "nobody") == []
+    assert mfa_kit.run("backup", "recipients", "nobody").out.startswith("no backups of nobody in ")
 
 
 def test_a_rollout_notes_for_whom_it_seals(

@@ -188,7 +188,7 @@ def recipients(user: str | None, *, backup_dir: Path | None) -> None:
         stderr.Talk().note(
             "where no recipients stand, none are on record: another desk or an earlier version sealed it"
         )
-    empty = f"no backups in {desk_kit.backup_dir(backup_dir)}"
+    empty = f"no backups{f' of {user}' if user else ''} in {desk_kit.backup_dir(backup_dir)}"
     report.many("backup-recipients", rows, output=flags.common().output, empty=empty)
 
 

@@ -216,6 +216,8 @@ def _again(backup: Backup, *, vault: "AgeFiles", keys: Keys, known: Known) -> Se
 def own_identity(file: Path | None) -> Path:
     """Return the identity file that is meant: the one of this desk when none is named. Raise UsageFault."""
     if file is not None:
+        if not file.is_file():
+            raise UsageFault(f"there is no file {file}", "name the identity that your passphrase opens")
         return file
     found = sorted(home().glob("identity-age1*.age"))
     if len(found) == 1:
