@@ -6,7 +6,7 @@ import os
 import signal
 import stat
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -251,6 +251,33 @@ def test_ctrl_c_leaves_a_record_of_what_was_done(desk: MfaKit, old: Pair, new: P
     assert len(seals) == len(told) == len(files)
     assert told == {each.name: (old, new)[opened_by(each.path, keys)].recipient for each in files}
     assert not list((desk.home / "backups").rglob(".*"))
+
+
+def test_broken_off_it_is_on_record_for_whom_each_may_be(
+    desk: MfaKit, old: Pair, new: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a second Ctrl-C does: what was sealed anew and not counted any more is still known, and gone on with."""
+    files = [sealed(desk, f"u{number}", old.recipient) for number in range(40)]
+    files[0].path.write_bytes(b"no age file")
+    with Ledger(desk.home) as ledger:
+        Custody(ledger, now=1.0).sealed([each.name for each in files], [old.recipient])
+
+    def broken(items: Sequence[Backup], **_: object) -> Iterator[Backup]:
+        yield from items[:2]
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mfa_kit.cli.stderr.counted", broken)
+        assert desk.run("backup", "rekey", "-i", old.file, "-r", new.recipient).code == 130
+    keys = agefile.identities([old.file]), agefile.identities([new.file])
+    anew = {each.name for each in files[1:] if opened_by(each.path, keys) == 1}
+    assert len(anew) > 1
+    with Ledger(desk.home) as ledger:
+        seals = Custody(ledger, now=2.0).seals()
+    assert anew <= {seal.backup for seal in seals if seal.recipient == new.recipient and seal.until is None}
+    files[0].path.unlink()
+    row = rekey(desk, "-i", old.file, "-r", new.recipient)
+    assert row["rekeyed"] + row["were"] == len(files) - 1
 
 
 def opened_by(file: Path, keys: tuple[Secret[Any], Secret[Any]]) -> int:

@@ -144,6 +144,9 @@ class _Run:
                 # After Ctrl-C fewer come.
                 for _, (backup, came) in zip(counted(found), crew.over(self._noted(found)), strict=False):
                     self._take(backup, came)
+        except BaseException:  # of what was begun and did not come, some are sealed anew: all of it stays on record
+            self.undone.intersection_update(each.name for each, _ in self.done.failed)
+            raise
         finally:
             self._tell()
             self.records.not_sealed(self.undone)
