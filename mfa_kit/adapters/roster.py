@@ -30,6 +30,16 @@ def load(path: Path) -> str:
     return text
 
 
+def ready(folder: Path) -> None:
+    """Make the folder for results while there are none yet. Raise UsageFault where none can be written."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageFault(f"{folder} cannot be made: {error.strerror}", "name another folder: --results DIR") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageFault(f"{folder} is not a folder that you can write to", "name another folder: --results DIR")
+
+
 def write(path: Path, text: str) -> None:
     """Write a file anew, 0600, in the place of an earlier one. Raise IntegrityFault, UsageFault for a folder."""
     if path.is_dir():

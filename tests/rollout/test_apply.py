@@ -277,6 +277,20 @@ def test_a_run_in_which_nothing_came_leaves_the_results_of_the_one_before(rollou
     assert outcomes(rollout) == dict.fromkeys(users, "enrolled")
 
 
+def test_results_that_cannot_be_written_are_told_before_anything_is_made(
+    rollout: Rollout, people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file is in the way, or the folder is not ours."""
+    rollout.plan(*rollout.own(people(1)))
+    since = len(rollout.lab.calls)
+    done = rollout.apply("--results", str(rollout.file))
+    assert (done.code, "cannot be made: File exists" in done.err) == (2, True)
+    monkeypatch.setattr("mfa_kit.adapters.roster.os.access", lambda *_: False)
+    done = rollout.apply()
+    assert done.code == 2
+    assert not writes(rollout, since)
+
+
 def test_a_disk_that_is_full_ends_the_run(rollout: Rollout, people: People) -> None:
     """It would fail for everybody, so nobody is marked as failed; nothing is left in IAM."""
     users = people(3)

@@ -243,6 +243,7 @@ def bench(
         if common.dry_run:
             tally.show()
             return 0
+        folder = kit.results(results, plan)
         _greet(queue, talk)
         sitting = Sitting(
             plan=made,
@@ -259,7 +260,6 @@ def bench(
             sitting.work()
         finally:
             sitting.close()
-            folder = results or plan.with_name(f"{plan.stem}-results")
             run = sitting.runs.ids[0] if sitting.runs.ids else None
             write_results(made, before | tally.results, folder, run=run)
             tally.show(run=run, results=str(folder))

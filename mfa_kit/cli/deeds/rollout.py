@@ -272,6 +272,7 @@ def apply(
             tally.show(run=None)
             return 0
         vault.check()
+        folder = kit.results(results, plan)
         run, failures = run_id(rig.desk.inventory), rig.failures(digest)
         talk.note(f"run {run}")
         try:
@@ -282,7 +283,6 @@ def apply(
                         failures.note(failure, at=rig.desk.inventory.now())
                     tally.take(result)
         finally:
-            folder = results or plan.with_name(f"{plan.stem}-results")
             # Those of an earlier run say more than none at all.
             if told := bool(tally.results) or not (folder / "results.csv").exists():
                 write_results(made, tally.results, folder, run=run)

@@ -124,6 +124,15 @@ def sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def results(named: Path | None, plan: Path) -> Path:
+    """Return the folder for results, beside the plan where none is named. Raise UsageFault where none can be."""
+    from mfa_kit.adapters import roster as files
+
+    folder = named or plan.with_name(f"{plan.stem}-results")
+    files.ready(folder)
+    return folder
+
+
 def write(path: Path, text: str) -> None:
     from mfa_kit.adapters import roster as files
 
