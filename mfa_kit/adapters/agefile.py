@@ -499,4 +499,6 @@ def _beside(folder: int, name: str, data: bytes | Secret[bytes]) -> Iterator[str
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno == errno.ELOOP:
+        return "it is a symlink, which is not followed"
     return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__

@@ -104,7 +104,7 @@ def test_a_bad_file_is_one_sentence(name: str, desk: MfaKit, old: Pair, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("link", "symbolic links"), ("pipe", "is not a backup"), (".", "Is a directory")]
+    ("name", "said"), [("link", "it is a symlink"), ("pipe", "is not a backup"), (".", "Is a directory")]
 )
 def test_what_is_no_file_of_its_own_is_not_opened(
     name: str, said: str, desk: MfaKit, old: Pair, tmp_path: Path
