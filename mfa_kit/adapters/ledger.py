@@ -125,6 +125,7 @@ class Ledger:
         self._clock, self._lock = clock, threading.Lock()
         self._path, self._runs = folder / "ledger.sqlite", folder / "runs"
         self._held: dict[str, int] = {}
+        self._light = False
         with self._plain():
             for missing in reversed([each for each in (self._runs, *self._runs.parents) if not each.exists()]):
                 missing.mkdir(mode=0o700, exist_ok=True)
@@ -259,31 +260,32 @@ class Ledger:
         os.close(self._held.pop(run))
 
     def called(self, *calls: Call) -> None:
-        """Append calls or openings to the event log, all of them or none."""
+        """Append calls or openings to the event log, all of them or none.
+
+        Within a run the disk is not waited for: how far it came is recorded next, and that waits for all before it.
+        """
         at = self._clock()
-        self.write(
+        self._write(
             (
                 EVENT,
                 [
                     (at, call.operation, call.user, call.serial, call.request_id, call.answer, call.file)
                     for call in calls
                 ],
-            )
+            ),
+            light=self._light or bool(self._held),
         )
 
     @contextmanager
     def lightly(self) -> Iterator[None]:
-        """Within, what is noted outlives this process at once, and a power cut from the end on: for thousands of notes.
-
-        SQLite, "PRAGMA synchronous": in WAL mode a commit is not waited for, and a checkpoint is.
-        """
+        """Within, what is noted outlives this process at once, a power cut from the end on: for thousands of notes."""
         with self._plain(), self._lock:
-            self._db.execute("pragma synchronous = normal")
+            self._light = True
         try:
             yield
         finally:
+            self._light = False
             with self._plain(), self._lock:
-                self._db.execute("pragma synchronous = full")
                 self._db.execute("pragma wal_checkpoint(passive)").fetchall()
 
     def history(self, *, user: str | None = None, since: float = 0.0) -> list[Happened]:
@@ -303,7 +305,12 @@ class Ledger:
 
     def write(self, *changes: tuple[str, Iterable[Sequence[object]]]) -> None:
         """Write rows, all of them or none; each change is a statement and the values of each of its rows."""
+        self._write(*changes, light=self._light)
+
+    def _write(self, *changes: tuple[str, Iterable[Sequence[object]]], light: bool) -> None:
+        """Write rows. SQLite, "PRAGMA synchronous": in WAL mode a light commit is not waited for, a checkpoint is."""
         with self._plain(), self._lock:
+            self._db.execute(f"pragma synchronous = {'normal' if light else 'full'}")
             self._db.execute("begin immediate")
             try:
                 for sql, rows in changes:
@@ -311,7 +318,10 @@ class Ledger:
             except BaseException:
                 self._db.execute("rollback")
                 raise
-            self._db.execute("commit")
+            else:
+                self._db.execute("commit")
+            finally:
+                self._db.execute("pragma synchronous = full")
 
     def _entries(self, where: str, *values: str) -> list[Entry]:
         sql = f"select run, intent, verb, reached, backup, since, sealed from journal where {where} order by run"  # noqa: S608
