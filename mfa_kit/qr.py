@@ -138,6 +138,6 @@ def read(image: Png, *, strict: bool = False) -> KeyUri:
     except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
         raise IntegrityFault("this is not an image that can be read", "give a PNG or JPEG of the QR code") from None
     if len(found) != 1:
-        count = "no QR code" if not found else f"{len(found)} QR codes"
-        raise IntegrityFault(f"there is {count} in the image", "give an image with exactly one")
+        count = f"are {len(found)} QR codes" if found else "is no QR code"
+        raise IntegrityFault(f"there {count} in the image", "give an image with exactly one")
     return KeyUri(found[0].text)

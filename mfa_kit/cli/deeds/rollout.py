@@ -101,7 +101,8 @@ def _rows(file: Path, skip_bad: Path | None) -> list[Row]:
         Talk().note(f"{len(found.wrong)} faults: their rows are left out, and are in {skip_bad} to be mended")
     elif found.wrong:
         error = UsageFault(
-            f"{len(found.wrong)} cells of {file} are wrong", "mend them, or leave them out: --skip-bad FILE"
+            f"{file} cannot be taken as it is; cells that are wrong: {len(found.wrong)}",
+            "mend them, or leave their rows out: --skip-bad FILE",
         )
         for wrong in found.wrong:
             error.add_note(str(wrong))
