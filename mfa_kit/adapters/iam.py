@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
 from ipaddress import ip_address
@@ -35,7 +36,7 @@ from botocore.exceptions import (
     UnauthorizedSSOTokenError,
 )
 from botocore.parsers import ResponseParserError
-from botocore.utils import JSONFileCache
+from botocore.utils import JSONFileCache, parse_timestamp
 
 from mfa_kit import errors, keyuri, otp, qr
 from mfa_kit.errors import (
@@ -166,6 +167,16 @@ def _quiet() -> None:
             logger.setLevel(logging.INFO)
 
 
+def moment(text: Any) -> datetime:
+    """Return a time of an answer as botocore does. Its own way guesses at the format: most of the cost of a long page.
+
+    Raise ValueError where it is none.
+    """
+    with suppress(TypeError, ValueError):
+        return datetime.fromisoformat(text)
+    return parse_timestamp(text)
+
+
 def loopback(host: str | None) -> bool:
     try:
         return host == "localhost" or ip_address(host or "").is_loopback
@@ -272,6 +283,7 @@ class Iam:
         try:
             with ours():
                 core = botocore.session.Session(profile=profile)
+                core.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=moment)
                 session = boto3.Session(botocore_session=core, region_name=region)
                 where: dict[str, Any] = {
                     "region_name": session.region_name or "us-east-1",

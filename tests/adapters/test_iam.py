@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, SSLError
+from botocore.utils import parse_timestamp
 
 from mfa_kit import errors, keyuri, otp, qr
 from mfa_kit.adapters import iam as module
-from mfa_kit.adapters.iam import CODES, Iam, ours
+from mfa_kit.adapters.iam import CODES, Iam, moment, ours
 from mfa_kit.errors import (
     AccessDenied,
     AlreadyExists,
@@ -467,6 +468,29 @@ def test_an_iam_that_is_not_awss_is_found_by_profile(
     for key in keys:
         monkeypatch.delenv(key)
     assert Desk(profile="desk").iam.caller().arn == ADMIN
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "2026-01-01T00:00:00Z",
+        "2026-02-28T23:59:59.123Z",
+        "2026-01-01T02:00:00+02:00",
+        "2026-01-01T00:00:00",
+        "Thu, 01 Jan 2026 00:00:00 GMT",
+        "1767225600",
+        1767225600,
+        1767225600.5,
+    ],
+)
+def test_a_time_is_read_as_botocore_reads_it(said: Any) -> None:
+    assert moment(said) == parse_timestamp(said)
+
+
+@pytest.mark.parametrize("said", ["soon", "", None])
+def test_what_is_no_time_is_told_as_botocore_tells_it(said: Any) -> None:
+    with pytest.raises(ValueError, match="Invalid timestamp"):
+        moment(said)
 
 
 def test_an_opaque_uri_stays_opaque(desk: Desk, user: str) -> None:
