@@ -39,13 +39,15 @@ def test_plain_counts_nothing_down(lab: Lab, env: dict[str, str], tmp_path: Path
 
 
 def test_ctrl_c_while_waiting_settles(lab: Lab, env: dict[str, str], tmp_path: Path) -> None:
-    """The countdown goes, and how it ended is said."""
+    """That it was heard is said at once, the countdown goes, and how it ended is said."""
     lab.faults.add("EnableMFADevice", "busy")
     window = Window([*ENROLL, "-r", RECIPIENT], env=env, cwd=tmp_path, size=(200, 40), apart=False)
     window.see("s left")
     window.type("\x03", end="")
     assert window.end() == 130
     shown = window.screen.text()
-    assert "nothing is left of arn:aws:iam::000000000000:mfa/alice" in shown
+    said = "ending: arn:aws:iam::000000000000:mfa/alice is settled with IAM first"
+    assert said in shown.partition("nothing is left of arn:aws:iam::000000000000:mfa/alice")[0]
+    assert "nothing is left of" in shown
     assert "left\n" not in shown
     assert not lab.serials()
