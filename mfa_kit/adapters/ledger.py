@@ -84,6 +84,12 @@ MIGRATIONS = (
 )
 OPEN = "reached in ('intent', 'created', 'revoking')"
 EVENT = "insert into events (at, operation, user, serial, request_id, answer, file) values (?, ?, ?, ?, ?, ?, ?)"
+RECORD = """
+    insert into journal (run, serial, verb, reached, intent, backup, at, since, sealed)
+        values (?, ?, ?, ?, ?, ?, ?, ?, ?)
+    on conflict (run, serial) do update set verb = excluded.verb, reached = excluded.reached, at = excluded.at,
+        since = excluded.since, sealed = excluded.sealed, backup = coalesce(excluded.backup, journal.backup)
+"""
 HISTORY = """
     select at, what, answer, user, device, file, reference from (
         select at, operation as what, answer, user, serial as device, file, request_id as reference from events
@@ -191,23 +197,18 @@ class Ledger:
             if entry.run not in self._held:
                 doing = f"is at work on {entry.intent.serial} (run {entry.run})"
                 self._held[entry.run] = self._awaited(entry.run, WAIT, doing=doing)
-            self._db.execute(
-                "insert into journal (run, serial, verb, reached, intent, backup, at, since, sealed)"
-                " values (?, ?, ?, ?, ?, ?, ?, ?, ?) on conflict (run, serial) do update set verb = excluded.verb,"
-                " reached = excluded.reached, at = excluded.at, since = excluded.since, sealed = excluded.sealed,"
-                " backup = coalesce(excluded.backup, journal.backup)",
-                (
-                    entry.run,
-                    entry.intent.serial,
-                    entry.verb,
-                    entry.reached,
-                    json.dumps(asdict(entry.intent)),
-                    entry.backup,
-                    self._clock(),
-                    entry.since,
-                    entry.sealed,
-                ),
-            )
+        values = (
+            entry.run,
+            entry.intent.serial,
+            entry.verb,
+            entry.reached,
+            json.dumps(asdict(entry.intent)),
+            entry.backup,
+            self._clock(),
+            entry.since,
+            entry.sealed,
+        )
+        self._write((RECORD, [values]), light=False)
         return entry
 
     def dead(self, account: str, *, user: str | None = None) -> Iterator[Entry]:
@@ -311,17 +312,15 @@ class Ledger:
         """Write rows. SQLite, "PRAGMA synchronous": in WAL mode a light commit is not waited for, a checkpoint is."""
         with self._plain(), self._lock:
             self._db.execute(f"pragma synchronous = {'normal' if light else 'full'}")
-            self._db.execute("begin immediate")
             try:
+                self._db.execute("begin immediate")
                 for sql, rows in changes:
                     self._db.executemany(sql, rows)
-            except BaseException:
-                self._db.execute("rollback")
-                raise
-            else:
                 self._db.execute("commit")
-            finally:
-                self._db.execute("pragma synchronous = full")
+            except BaseException:
+                if self._db.in_transaction:  # SQLite ends it by itself where the disk is full
+                    self._db.execute("rollback")
+                raise
 
     def _entries(self, where: str, *values: str) -> list[Entry]:
         sql = f"select run, intent, verb, reached, backup, since, sealed from journal where {where} order by run"  # noqa: S608

@@ -480,6 +480,87 @@ def test_a_locked_ledger_says_who_may_hold_it(folder: Path, monkeypatch: pytest.
         ledger.record(entry())
 
 
+class Overheard(sqlite3.Connection):
+    """A connection that keeps at which level each table was written, and can be cut off behind a `begin`."""
+
+    def __init__(self, *args: Any, **how: Any) -> None:
+        super().__init__(*args, **how)
+        self.level, self.levels, self.cut = "", list[tuple[str, str]](), False
+
+    def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
+        done = super().execute(sql, *values)
+        self.level = sql.rpartition(" ")[2] if sql.startswith("pragma synchronous") else self.level
+        if sql == "begin immediate" and self.cut:
+            self.cut = False
+            raise KeyboardInterrupt
+        return done
+
+    def executemany(self, sql: str, rows: Any, /) -> sqlite3.Cursor:
+        self.levels.append((sql.split()[2], self.level))
+        return super().executemany(sql, rows)
+
+
+@pytest.fixture
+def overheard(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Ledger, Overheard]]:
+    made: list[Overheard] = []
+
+    def connect(path: Path, **how: Any) -> sqlite3.Connection:
+        made.append(Overheard(path, **how))
+        return made[-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "WAIT", 0.05)
+        patch.setattr(sqlite3, "connect", connect)
+        ledger = Ledger(folder)
+    with ledger:
+        yield ledger, made[0]
+
+
+CALL = Call(operation="X", user=None, serial=None, request_id=None, answer="OK")
+
+
+def test_a_state_waits_for_the_disk_and_a_call_of_its_run_does_not(
+    overheard: tuple[Ledger, Overheard], folder: Path
+) -> None:
+    """Also behind a call that could not be noted."""
+    ledger, db = overheard
+    ledger.called(CALL)
+    ledger.record(entry())
+    ledger.called(CALL)
+    other = sqlite3.connect(folder / "ledger.sqlite", isolation_level=None)
+    other.execute("begin immediate")
+    with pytest.raises(IntegrityFault, match="database is locked"):
+        ledger.called(CALL)
+    other.close()
+    ledger.record(entry())
+    assert db.levels == [("events", "full"), ("journal", "full"), ("events", "normal"), ("journal", "full")]
+
+
+def test_ctrl_c_while_the_ledger_is_waited_for_leaves_it_free(
+    overheard: tuple[Ledger, Overheard], folder: Path
+) -> None:
+    """What is noted afterwards is there for others, and they can note too."""
+    ledger, db = overheard
+    db.cut = True
+    with pytest.raises(KeyboardInterrupt):
+        ledger.called(CALL)
+    noted = ledger.record(entry())
+    with Ledger(folder) as other:
+        assert other.find(noted.intent.serial) == noted
+        other.record(entry())
+
+
+def test_a_disk_that_is_full_is_told_and_written_to_when_there_is_room(overheard: tuple[Ledger, Overheard]) -> None:
+    """SQLite ends what was begun by itself then."""
+    ledger, db = overheard
+    db.execute("pragma max_page_count = 1")
+    with pytest.raises(IntegrityFault, match="database or disk is full"):
+        ledger.called(*[CALL] * 1000)
+    db.execute("pragma max_page_count = 100000")
+    ledger.called(CALL)
+    assert len(ledger.history()) == 1
+
+
 @pytest.mark.parametrize("what", ["ledger.sqlite", "runs"])
 def test_a_symlink_in_place_of_our_own_is_refused(what: str, folder: Path) -> None:
     """Where it points nothing is written."""
