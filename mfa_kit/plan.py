@@ -175,13 +175,18 @@ def _step(row: Row, plan: Plan, snapshot: Snapshot, has: tuple[str, ...], *, des
         return Step(row=row, action=Action.SKIP, reason=f"has {', '.join(has)}", devices=has)
     if row.kind is How.SELF:
         return Step(row=row, action=Action.SELF, reason="enrolls by himself; waited for until IAM lists a device")
-    action = Action.ENROLL if row.kind is How.VIRTUAL else Action.BENCH
+    action = _meant(row.kind)
     serial = plan.intent(row).serial
     if serial not in snapshot.holders:
         return Step(row=row, action=action)
     if (holder := snapshot.holders[serial]) is not None:
         return Step(row=row, action=Action.BLOCKED, reason=f"the name is taken: {holder} has {serial}")
     return _orphan(row, serial, desk=desk)
+
+
+def _meant(kind: How) -> Action:
+    """Return what becomes of a row where nothing stands in the way."""
+    return {How.SELF: Action.SELF, How.VIRTUAL: Action.ENROLL}.get(kind, Action.BENCH)
 
 
 def _orphan(row: Row, serial: str, *, desk: Desk) -> Step:
@@ -260,11 +265,16 @@ def parsed(written: str, *, recipient: Callable[[str], str]) -> Plan:
 
 
 def _step_of(row: Row, fields: Mapping[str, Any]) -> Step:
+    """Read a row. Raise ValueError where its action is none of its kind's: somebody has changed one of them alone."""
+    action, repair, meant = Action(fields["action"]), fields.get("repair") is True, _meant(row.kind)
+    others = {Action.ENROLL, Action.BENCH, Action.SELF} - {meant}
+    if action in others or (repair and (action is not Action.BLOCKED or meant is Action.SELF)):
+        raise ValueError(f"{action} is not for {row.kind}")
     return Step(
         row=row,
-        action=Action(fields["action"]),
+        action=action,
         reason=str(fields.get("reason", "")),
         devices=tuple(str(serial) for serial in fields.get("devices", ())),
-        repair=fields.get("repair") is True,
+        repair=repair,
         key_before=str(fields.get("key_before", "")),
     )

@@ -238,6 +238,11 @@ def test_a_dry_run_writes_no_plan(rollout: Rollout, people: People) -> None:
         lambda plan: plan[:-4],
         lambda plan: plan.replace('"action": "enroll"', '"action": "delete"'),
         lambda plan: plan.replace('{"user"', '{"name": "a b", "user"'),
+        lambda plan: plan.replace('"kind": "virtual"', '"kind": "oath"'),
+        lambda plan: plan.replace('"action": "enroll"', '"action": "skip", "repair": true'),
+        lambda plan: plan.replace('"kind": "virtual"', '"kind": "self"').replace(
+            '"action": "enroll"', '"action": "blocked", "repair": true'
+        ),
         lambda plan: f"[{plan}]",
     ],
 )
