@@ -45,14 +45,15 @@ class Crew(Generic[T, R]):
                 done.put(None)
 
         threads = [threading.Thread(target=work, name=f"worker {number}") for number in range(self.workers)]
-        for thread in threads:
-            thread.start()
         try:
+            for thread in threads:
+                thread.start()
             yield from _results(done, len(threads))
         finally:
             self.stop.set()
             for thread in threads:
-                thread.join()
+                if thread.ident is not None:  # else it was never begun
+                    thread.join()
 
 
 def _results(done: "SimpleQueue[tuple[R] | _Broke | None]", workers: int) -> Iterator[R]:

@@ -1,0 +1,28 @@
+"""Workers over rows, by themselves."""
+
+import threading
+
+import pytest
+
+from mfa_kit.crew import Crew
+
+
+def test_workers_end_when_not_all_can_be_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody takes what they make: they begin nothing further, and what they are at comes to its end."""
+    start, stop, begun = threading.Thread.start, threading.Event(), list[int]()
+
+    def act(row: int) -> None:
+        begun.append(row)
+        stop.wait(5)
+
+    def limited(thread: threading.Thread) -> None:
+        if thread.name == "worker 2":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        list(Crew(act=act, workers=4, stop=stop).over(range(6)))
+    assert stop.is_set()
+    assert len(begun) <= 2
+    assert not [each for each in threading.enumerate() if each.name.startswith("worker ")]
