@@ -12,7 +12,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -114,7 +114,8 @@ def parsed(text: str, *, recipient: Callable[[str], str]) -> Roster:
     Raise UsageFault for what is no roster at all; what is wrong with single rows is in the result, all of it.
     """
     text = text.removeprefix("\ufeff")
-    read, wrong = _json(text) if text.lstrip().startswith("{") else _csv(text)
+    read, unread = _json(text) if text.lstrip().startswith("{") else _csv(text)
+    wrong = [replace(each, cells=_unread(each.cells, recipient)) for each in unread]
     rows: list[Row] = []
     seen: dict[str, _Read] = {}
     for each in read:
@@ -235,6 +236,14 @@ def _row(read: _Read, recipient: Callable[[str], str], wrong: list[Wrong]) -> Ro
         return None
     arn = ARN.fullmatch(read.cells["user"])
     return Row(**values, account=arn["account"] if arn else None)
+
+
+def _unread(cells: Mapping[str, str], recipient: Callable[[str], str]) -> Mapping[str, str]:
+    """Return the cells of a row that was not looked at further, without what is no public key."""
+    try:
+        return {**cells, "recipient": recipient(cells["recipient"])} if cells.get("recipient") else cells
+    except UsageFault:
+        return {**cells, "recipient": ""}
 
 
 def _checked_user(cell: str) -> str:

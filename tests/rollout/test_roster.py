@@ -147,6 +147,21 @@ def test_bad_rows_are_written_as_a_roster_to_be_mended() -> None:
     assert [(row.user, row.name) for row in read(mended).rows] == [("alice", "a"), ("carol", "bb")]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "user,recipient\nalice,{},surplus\n",
+        '{{"user": "alice", "recipient": "{}", "kind": 5}}\n',
+        "user,recipient,kind\nalice,{},phone\n",
+        "user,recipient\nal ice,{}\n",
+    ],
+)
+def test_whatever_is_wrong_with_a_row_its_private_key_is_not_copied(text: str) -> None:
+    """A public key is."""
+    assert "SECRET" not in roster.bad_rows(read(text.format("AGE-SECRET-KEY-1ABC")).wrong)
+    assert "age1abc" in roster.bad_rows(read(text.format("age1abc")).wrong)
+
+
 def test_only_keeps_the_users_that_are_named() -> None:
     """And a name that is not there is an error."""
     rows = read("user\nalice\nbob\n").rows
