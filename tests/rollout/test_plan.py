@@ -119,6 +119,21 @@ def test_wrong_rows_can_be_left_out_and_mended(rollout: Rollout, people: People)
 
 
 @pytest.mark.parametrize(
+    ("out", "bad"), [("roster.csv", "bad.csv"), ("plan.json", "roster.csv"), ("plan.json", "plan.json")]
+)
+def test_no_file_is_written_in_the_place_of_another(rollout: Rollout, out: str, bad: str) -> None:
+    """A roster would be gone but for what is wrong in it."""
+    path = rollout.roster("al ice", "bob")
+    before = path.read_text()
+    done = rollout.desk.run(
+        "rollout", "plan", path, "-o", rollout.folder / out, "--skip-bad", rollout.folder / "." / bad
+    )
+    assert (done.code, "one file is to be two of these" in done.err) == (2, True)
+    assert [each.name for each in rollout.folder.iterdir()] == [path.name]
+    assert path.read_text() == before
+
+
+@pytest.mark.parametrize(
     ("content", "said"),
     [(None, "cannot be read"), (b"user\n\xff\n", "line 2"), (b"user\nal\0ice\n", "line 2"), (b"", "is empty")],
 )

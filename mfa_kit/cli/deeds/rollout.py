@@ -54,6 +54,7 @@ def plan(
 ) -> None:
     """Write a plan, and print its summary."""
     common = flags.common()
+    _apart(roster, out, skip_bad)
     rows = _rows(roster, skip_bad) if roster else None
     selection = Selection(
         groups=tuple(groups), path_prefix=path_prefix or "/", tags=tuple(map(_tag, tags)), without_mfa=without_mfa
@@ -91,6 +92,15 @@ def plan(
             if step.key_before:
                 talk.note(f"another public key than before: {step.user}: {_key(step.row)}, before {step.key_before}")
         _show_plan(made, out, kit.sha256(text), output=common.output)
+
+
+def _apart(*files: Path | None) -> None:
+    """Raise UsageFault where one file would be written in the place of another."""
+    named = [file.resolve() for file in files if file]
+    if len(set(named)) < len(named):
+        raise UsageFault(
+            "one file is to be two of these: the roster, the plan, and the rows that are wrong", "name another file"
+        )
 
 
 def _rows(file: Path, skip_bad: Path | None) -> list[Row]:
