@@ -41,9 +41,11 @@ def ready(folder: Path) -> None:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file anew, 0600, in the place of an earlier one. Raise IntegrityFault, UsageFault for a folder."""
+    """Write a file anew, 0600, in the place of an earlier one. Raise IntegrityFault, UsageFault for what is no file."""
     if path.is_dir():
         raise UsageFault(f"{path} is a folder", "name a file in it")
+    if path.is_symlink() or (path.exists() and not path.is_file()):  # root would put a file in /dev/stdout's place
+        raise UsageFault(f"{path} is no file of its own, but a link, a pipe or a device", "name another")
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:

@@ -1,6 +1,7 @@
 """What a rollout meets: another desk, listings that lag, a run that lives, a throttle that never yields."""
 
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -235,6 +236,16 @@ def test_a_plan_is_not_written_in_the_place_of_a_folder(
     monkeypatch.chdir(tmp_path)
     done = rollout.desk.run("rollout", "plan", rollout.roster(*people(1)), "-o", ".")
     assert (done.code, ". is a folder" in done.err) == (2, True)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/stdout")])
+def test_a_plan_is_not_written_in_the_place_of_a_pipe_or_a_link(rollout: Rollout, make: Callable[[Path], None]) -> None:
+    """What is moved there would take its place, as that of /dev/stdout where root asks for it."""
+    make(path := rollout.folder / "there")
+    before = path.lstat().st_ino
+    done = rollout.desk.run("rollout", "plan", rollout.roster("alice"), "-o", path)
+    assert (done.code, "is no file of its own" in done.err) == (2, True)
+    assert path.lstat().st_ino == before
 
 
 @pytest.mark.parametrize(
