@@ -173,6 +173,7 @@ class Tally:
     schema: str
     pace: Callable[[], str]
     results: dict[str, Result] = field(default_factory=dict)
+    failed: int = 0
     began: float = field(default_factory=time.monotonic)
     made: int = 0
 
@@ -184,6 +185,7 @@ class Tally:
     def keep(self, result: Result) -> None:
         """Take a result without a word to a person."""
         self.results[result.user] = result
+        self.failed += result.outcome is End.FAILED
         self.made += result.outcome in {End.ENROLLED, End.STAGED, End.REVOKED} and not result.reason
         if self.output == "jsonl":
             report.one(self.schema, row(result), output="json")
@@ -196,11 +198,10 @@ class Tally:
             self.talk.note(": ".join(filter(None, [result.user, result.outcome.value, result.reason])))
 
     def _line(self) -> str:
-        counts = Counter(result.outcome for result in self.results.values())
         rate = self.made / max(time.monotonic() - self.began, 0.001)
         left = self.left / rate if rate else 0
         return (
-            f"{len(self.results)} of {self.total}, {counts[End.FAILED]} failed, {rate:.1f} users/s, "
+            f"{len(self.results)} of {self.total}, {self.failed} failed, {rate:.1f} users/s, "
             f"{int(left // 60)}:{int(left % 60):02} left, {self.pace()}"
         )
 
