@@ -469,9 +469,9 @@ def _stands_when_settled(entry: Entry, carrier: Carrier, error: BaseException, *
 
     What cannot be settled is a note on that error.
     """
-    if isinstance(error, KeyboardInterrupt):  # else nothing is seen of it while IAM is slow, and one asks once more
-        desk.progress.note(f"ending: {entry.intent.serial} is settled with IAM first; once more breaks that off")
     try:
+        if isinstance(error, KeyboardInterrupt):  # else nothing is seen of it while IAM is slow, and one asks once more
+            desk.progress.note(f"ending: {entry.intent.serial} is settled with IAM first; once more breaks that off")
         if settle(entry, carrier, desk=desk) is Reached.CONFIRMED:
             return entry
     except Unlisted:

@@ -13,7 +13,7 @@ import pytest
 from mfa_kit.errors import IntegrityFault, MfaKitError
 from mfa_kit.lab.server import Lab
 from mfa_kit.models import Reached
-from tests.enroll.conftest import AtDesk
+from tests.enroll.conftest import AtDesk, Person
 from tests.faults.conftest import Judge
 from tests.faults.worker import Cut
 
@@ -100,3 +100,26 @@ def test_an_exception_while_settling_is_a_note_and_the_next_run_goes_on(
         place = tmp_path / user
         _own(user, tmp_path / "desk", place)
         assert len(judge.works(user, place)) == 1, cut.steps
+
+
+def test_a_second_ctrl_c_right_behind_the_first_is_a_note_on_it(
+    at: AtDesk, users: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also while it is still being said how a second one is taken; the next run goes on."""
+    user, whole = users(), Cut()
+
+    def note(_: Person, text: str) -> None:
+        if text.startswith("ending:"):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Person, "note", note)
+    with at(cut=whole) as desk:
+        desk.enroll(users())
+    cut = Cut(at=whole.steps.index("carrier.codes") + 1, act=raiser(first := KeyboardInterrupt()))
+    with at(cut=cut) as desk, pytest.raises(KeyboardInterrupt) as caught:
+        desk.enroll(user)
+    assert caught.value is first
+    assert "is not settled yet: it was interrupted too" in first.__notes__[0]
+    with at() as desk:
+        desk.enroll(user)
+        assert desk.reached(f"arn:aws:iam::000000000000:mfa/{user}") is Reached.CONFIRMED
