@@ -1,6 +1,7 @@
 """Enroll one user: settle, look, make, confirm. `make` is also what a rollout calls for each of its rows."""
 
 import re
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
@@ -470,7 +471,8 @@ def _stands_when_settled(entry: Entry, carrier: Carrier, error: BaseException, *
     What cannot be settled is a note on that error.
     """
     try:
-        if isinstance(error, KeyboardInterrupt):  # else nothing is seen of it while IAM is slow, and one asks once more
+        # Else nothing is seen of a Ctrl-C while IAM is slow, and one asks once more. A worker's is that second one.
+        if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
             desk.progress.note(f"ending: {entry.intent.serial} is settled with IAM first; once more breaks that off")
         if settle(entry, carrier, desk=desk) is Reached.CONFIRMED:
             return entry

@@ -89,7 +89,7 @@ class Pace:
 
     Of calls, `at_once` are out at a time; workers beyond that do meanwhile what needs no answer.
     `renew` looks for credentials when those that worked have expired; until it succeeds all wait, and no call fails.
-    After `stop` nobody waits for that any more.
+    After `stop` nobody waits for that any more, and after `break_off` nobody calls any more.
     """
 
     def __init__(
@@ -106,12 +106,16 @@ class Pace:
         self._lock, self._turnstile, self._signing_in = threading.Lock(), threading.Lock(), threading.Lock()
         self._slot = self._grew = self._cut = self._accepted = self._signed_in = clock()
         self._asked = self._slot
-        self._found = self._stopped = self._ever = False
+        self._found = self._stopped = self._broken = self._ever = False
         self.rate = self._sound = FIRST_RATE
         self.paused = False
 
     def stop(self) -> None:
         self._stopped = True
+
+    def break_off(self) -> None:
+        """Let KeyboardInterrupt come out of each turn instead of a call; what is half-made is left to the next run."""
+        self._stopped = self._broken = True
 
     def __call__(self, act: Callable[[], T]) -> T:
         busy = iter(BUSY)
@@ -155,6 +159,8 @@ class Pace:
 
     def _due(self) -> float:
         """Take the slot that is due, or return the seconds until one is, by the rate of this moment."""
+        if self._broken:
+            raise KeyboardInterrupt
         with self._lock:
             now = self._clock()
             if now < self._slot:

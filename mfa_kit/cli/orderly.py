@@ -10,8 +10,8 @@ ENDING = "ending: what was begun comes to its end, and nothing else is begun; on
 
 
 @contextmanager
-def orderly(stop: Event, *also: Callable[[], None]) -> Iterator[Event]:
-    """Set `stop`, and do `also`, when an end is asked for; a second one breaks off with KeyboardInterrupt.
+def orderly(stop: Event, *also: Callable[[], None], break_off: Callable[[], None] = lambda: None) -> Iterator[Event]:
+    """Set `stop`, and do `also`, when an end is asked for; at a second one `break_off`, and raise KeyboardInterrupt.
 
     Yield what is set then too: `stop` may have been set by others.
     """
@@ -19,6 +19,7 @@ def orderly(stop: Event, *also: Callable[[], None]) -> Iterator[Event]:
 
     def end(*_: object) -> None:
         if asked.is_set():
+            break_off()
             raise KeyboardInterrupt
         asked.set()
         stop.set()

@@ -13,15 +13,17 @@ def test_the_first_signal_ends_in_order_and_the_second_breaks_off(
     number: signal.Signals, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Also where the work was stopped before for another reason; what that means is told once."""
-    stop, told = Event(), Event()
+    stop, told, broken = Event(), Event(), Event()
     stop.set()
     before = signal.getsignal(number)
-    with orderly(stop, told.set) as asked:
+    with orderly(stop, told.set, break_off=broken.set) as asked:
         assert not asked.is_set()
         signal.raise_signal(number)
         assert asked.is_set()
         assert told.is_set()
+        assert not broken.is_set()
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(number)
+        assert broken.is_set()
     assert signal.getsignal(number) is before
     assert capfd.readouterr().err == f"{ENDING}\n"

@@ -362,6 +362,27 @@ def test_ctrl_c_begins_no_further_user_and_ends_those_in_flight(
 
 
 @pytest.mark.slow
+def test_a_second_ctrl_c_breaks_off_and_the_next_run_goes_on(rollout: Rollout, people: People) -> None:
+    """Whatever the rows in flight wait for: here for a throttle that would yield in ten minutes at the soonest."""
+    users = people(12)
+    rollout.plan(*rollout.own(users))
+    rollout.lab.faults.add("EnableMFADevice", "throttle", at="every")
+    since = len(rollout.lab.calls)
+    process = rollout.desk.start("rollout", "apply", rollout.file, "-r", rollout.recipient)
+    while not any(call.error == "Throttling" for call in rollout.lab.calls[since:]):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    assert process.stderr
+    assert any("once more breaks off" in line for line in process.stderr)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err.endswith("mfa-kit: interrupted\n"), "ending:" in err) == (130, True, False)
+    rollout.lab.faults.clear()
+    assert rollout.apply().code == 0
+    rollout.works(users)
+
+
+@pytest.mark.slow
 def test_a_throttle_that_tightens_in_mid_run_fails_nobody(rollout: Rollout, people: People) -> None:
     """Who is refused is asked again, with codes of that moment."""
     users = people(24)

@@ -314,3 +314,33 @@ def test_nobody_waits_for_credentials_after_the_stop(world: World) -> None:
     world.start(stop)
     assert world.run() < 30
     assert not turn.paused
+
+
+def test_nobody_calls_after_a_break_off(world: World) -> None:
+    """Whether he waited for a slot, for a place or for a throttle, or came later; who is out comes back."""
+    turn, calls, ends = pace(world, at_once=2), list[float](), list[str]()
+
+    def call() -> None:
+        calls.append(world.now)
+        world.sleep(1)
+        if len(calls) > 10:
+            raise Throttled("AWS answers Throttling: Rate exceeded")
+
+    def work() -> None:
+        try:
+            while True:
+                turn(call)
+        except KeyboardInterrupt:
+            ends.append("broken off")
+
+    def break_off() -> None:
+        world.sleep(20)
+        turn.break_off()
+
+    for _ in range(WORKERS):
+        world.start(work)
+    world.start(break_off)
+    world.run()
+    assert ends == ["broken off"] * WORKERS
+    assert len(calls) > 10
+    assert max(calls) <= 20

@@ -288,7 +288,7 @@ def apply(
         run, failures = run_id(rig.desk.inventory), rig.failures(digest)
         talk.note(f"run {run}")
         try:
-            with orderly(way.stop, rig.pace.stop) as asked:
+            with orderly(way.stop, rig.pace.stop, break_off=rig.pace.break_off) as asked:
                 for result in rollout.apply(made, desk=rig.desk, run=run, way=way, staged=staged):
                     if result.outcome is End.FAILED:
                         failure = Failure(user=result.user, cause=result.cause, reason=result.reason)
@@ -352,7 +352,7 @@ def activate(
             return opened(Path(vault.find(entry) or entry.backup or ""))
 
         try:
-            with orderly(way.stop, rig.pace.stop) as asked:
+            with orderly(way.stop, rig.pace.stop, break_off=rig.pace.break_off) as asked:
                 for result in rollout.activate(entries, opened=created, desk=rig.desk, way=way):
                     tally.take(result)
         finally:
@@ -411,7 +411,7 @@ def undo(*, run: str, leave_without_mfa: bool, backup_dir: Path | None, workers:
         if not common.yes:
             terminal.person(common).confirm(f"{len(entries)} devices of run {run} would go", typed=str(len(entries)))
         try:
-            with orderly(way.stop, rig.pace.stop) as asked:
+            with orderly(way.stop, rig.pace.stop, break_off=rig.pace.break_off) as asked:
                 for result in rollout.undo(entries, leave_without_mfa=leave_without_mfa, desk=rig.desk, way=way):
                     tally.take(result)
         finally:
