@@ -240,10 +240,11 @@ def test_a_roster_or_a_selection_is_asked_for(rollout: Rollout, more: tuple[str,
 
 
 def test_a_dry_run_writes_no_plan(rollout: Rollout, people: People) -> None:
-    """Its summary is printed all the same."""
-    done = rollout.plan(*people(1), more=["--dry-run"])
+    """And no file of wrong rows. Its summary is printed all the same."""
+    done = rollout.plan(*people(1), "al ice", more=["--dry-run", "--skip-bad", rollout.folder / "bad.csv"])
     assert "enroll " in done.out
-    assert not rollout.file.exists()
+    assert "faults: 1; their rows are left out\n" in done.err
+    assert [each.name for each in rollout.folder.iterdir()] == ["roster.csv"]
 
 
 @pytest.mark.parametrize(

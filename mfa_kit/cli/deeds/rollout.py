@@ -107,8 +107,11 @@ def _rows(file: Path, skip_bad: Path | None) -> list[Row]:
     """Return the rows of a roster. Raise UsageFault with everything that is wrong, unless it is skipped."""
     found = kit.roster(file)
     if found.wrong and skip_bad:
-        kit.write(skip_bad, roster.bad_rows(found.wrong))
-        Talk().note(f"{len(found.wrong)} faults: their rows are left out, and are in {skip_bad} to be mended")
+        what = f"faults: {len(found.wrong)}; their rows are left out"
+        if not flags.common().dry_run:
+            kit.write(skip_bad, roster.bad_rows(found.wrong))
+            what += f", and are in {skip_bad} to be mended"
+        Talk().note(what)
     elif found.wrong:
         error = UsageFault(
             f"{file} cannot be taken as it is; cells that are wrong: {len(found.wrong)}",
