@@ -337,8 +337,13 @@ def undo(entries: Sequence[Entry], *, leave_without_mfa: bool, desk: Desk, way: 
 
 
 def of_run(run: str, *, account: str, desk: Desk) -> list[Entry]:
-    """Return what stands or is staged of a run. Raise UsageFault where this desk knows of none."""
-    found = [entry for entry in desk.journal.made(account) if entry.run == run]
+    """Return what stands or is staged of a run, and what was on its way out when its process died.
+
+    Raise UsageFault where this desk knows of none.
+    """
+    dead = desk.journal.dead(account)
+    leaving = (entry for entry in dead if (entry.verb, entry.reached) == (Verb.REVOKE, Reached.REVOKING))
+    found = [entry for entry in (*desk.journal.made(account), *leaving) if entry.run == run]
     if not found:
         raise UsageFault(
             f"this desk knows no device of run {run}", "undo it at the desk that made it; see: mfa-kit ledger show"

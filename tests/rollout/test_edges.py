@@ -4,6 +4,7 @@ import json
 import os
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,7 +18,7 @@ from mfa_kit.adapters.ledger import Ledger
 from mfa_kit.cli.deeds import rollout as deeds
 from mfa_kit.cli.terminal import Live
 from mfa_kit.lab.server import Lab
-from mfa_kit.models import Entry, Intent, Reached
+from mfa_kit.models import Entry, Intent, Reached, Verb
 from tests.conftest import ACCOUNT
 from tests.lab.client import Aws
 from tests.rollout.conftest import Rollout
@@ -163,6 +164,24 @@ def test_what_may_not_be_undone_is_that_users_failure(rollout: Rollout, people: 
     assert (done.code, json.loads(done.out)["counts"]) == (1, {"failed": 1, "revoked": 1})
     again = rollout.desk.run(*undo)
     assert (again.code, json.loads(again.out)["counts"]) == (0, {"revoked": 1})
+
+
+def test_an_undo_that_was_killed_goes_on(rollout: Rollout, people: People) -> None:
+    """Also with those that were on their way out."""
+    users = people(3)
+    rollout.plan(*rollout.own(users))
+    run = json.loads(rollout.apply("--output", "json").out)["run"]
+    with Ledger(rollout.desk.home) as other:
+        first, second, _ = (entry for entry in other.made(ACCOUNT) if entry.run == run)
+        for entry in (first, second):
+            other.record(replace(entry, verb=Verb.REVOKE, reached=Reached.REVOKING))
+    rollout.lab.faults.add("DeleteVirtualMFADevice", "denied")
+    undo = ("rollout", "undo", run, "--yes", "--leave-without-mfa", "--workers", "1", "--output", "json")
+    done = rollout.desk.run(*undo)
+    assert (done.code, json.loads(done.out)["counts"]) == (1, {"failed": 1, "revoked": 2})
+    again = rollout.desk.run(*undo)
+    assert (again.code, json.loads(again.out)["counts"]) == (0, {"revoked": 1})
+    assert not {serial for serial in rollout.lab.serials() if serial.rpartition("/")[2] in users}
 
 
 def test_a_run_that_is_at_work_is_not_touched(rollout: Rollout, people: People, identity_file: Path) -> None:
