@@ -173,7 +173,8 @@ def moment(text: Any) -> datetime:
     Raise ValueError where it is none.
     """
     with suppress(TypeError, ValueError):
-        return datetime.fromisoformat(text)
+        if "T" in text:  # digits alone are seconds, which Python would read as a date
+            return datetime.fromisoformat(text)
     return parse_timestamp(text)
 
 

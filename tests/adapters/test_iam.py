@@ -479,6 +479,7 @@ def test_an_iam_that_is_not_awss_is_found_by_profile(
         "2026-01-01T00:00:00",
         "Thu, 01 Jan 2026 00:00:00 GMT",
         "1767225600",
+        "20260101",
         1767225600,
         1767225600.5,
     ],
