@@ -278,6 +278,19 @@ def test_nothing_staged_is_nothing_to_do(
     assert (done.code, done.out.split(), said in done.err) == (0, ["users", "0"], True)
 
 
+def test_each_of_a_users_staged_devices_is_told(rollout: Rollout, people: People, identity_file: Path) -> None:
+    """They were staged under two names, by two plans."""
+    (user,) = people(1)
+    names = {f"{user}-one", f"{user}-two"}
+    for name in names:
+        rollout.plan(f"{user},{name}", columns="user,name")
+        assert rollout.apply("--stage").code == 0
+    done = rollout.desk.run("rollout", "activate", "-i", identity_file, "--only", user, "--output", "json")
+    told = json.loads(done.out)
+    assert (done.code, told["counts"]) == (0, {"enrolled": 2})
+    assert {row["device"].rpartition("/")[2] for row in told["rows"]} == names
+
+
 class Screen(Live):
     """A line that is redrawn, kept instead."""
 

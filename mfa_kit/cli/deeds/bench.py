@@ -261,7 +261,7 @@ def bench(
         finally:
             sitting.close()
             run = sitting.runs.ids[0] if sitting.runs.ids else None
-            write_results(made, before | tally.results, folder, run=run)
+            write_results(made, before | tally.by_user, folder, run=run)
             tally.show(run=run, results=str(folder))
         return ended(tally) or int(sitting.lacking)
 

@@ -175,7 +175,7 @@ class Tally:
     output: str
     schema: str
     pace: Callable[[], str]
-    results: dict[str, Result] = field(default_factory=dict)
+    results: list[Result] = field(default_factory=list)
     failed: int = 0
     began: float = field(default_factory=time.monotonic)
     made: int = 0
@@ -185,9 +185,13 @@ class Tally:
         """How many rows have no result."""
         return self.total - len(self.results)
 
+    @property
+    def by_user(self) -> dict[str, Result]:
+        return {result.user: result for result in self.results}
+
     def keep(self, result: Result) -> None:
         """Take a result without a word to a person."""
-        self.results[result.user] = result
+        self.results.append(result)
         self.failed += result.outcome is End.FAILED
         self.made += result.outcome in {End.ENROLLED, End.STAGED, End.REVOKED} and not result.reason
         if self.output == "jsonl":
@@ -209,7 +213,7 @@ class Tally:
         )
 
     def counts(self) -> dict[str, int]:
-        found = Counter(result.outcome for result in self.results.values())
+        found = Counter(result.outcome for result in self.results)
         found[End.NOT_STARTED] += self.left
         return {outcome.value.replace("-", "_").replace(" ", "_"): found[outcome] for outcome in End if found[outcome]}
 
@@ -217,7 +221,7 @@ class Tally:
         """Print what is not printed yet."""
         if self.live:
             self.live.draw("")
-        rows = [row(result) for result in self.results.values()]
+        rows = [row(result) for result in self.results]
         match self.output:
             case "jsonl":
                 pass
@@ -300,7 +304,7 @@ def apply(
         finally:
             # Those of an earlier run say more than none at all.
             if told := bool(tally.results) or not (folder / "results.csv").exists():
-                write_results(made, tally.results, folder, run=run)
+                write_results(made, tally.by_user, folder, run=run)
             tally.show(run=run, results=str(folder) if told else None)
         return ended(tally, asked=asked.is_set())
 
@@ -309,7 +313,7 @@ def ended(tally: Tally, *, asked: bool = False) -> int:
     """Return the exit code. Raise KeyboardInterrupt where rows were left because somebody `asked` for an end."""
     if asked and tally.left:
         raise KeyboardInterrupt
-    outcomes = {result.outcome for result in tally.results.values()}
+    outcomes = {result.outcome for result in tally.results}
     if outcomes & {End.REFUSED}:
         return Lockout.exit_code
     if outcomes & {*TO_MEND, End.NOT_STARTED}:
