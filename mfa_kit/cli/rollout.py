@@ -25,7 +25,7 @@ RESULTS = click.option(
 EXPECTED = click.option(
     "--expect-sha256", "expected", metavar="HEX", help="Refuse any other plan than the reviewed one."
 )
-LISTED = click.option("--only", metavar="A,B", help="Of all these, only the users named here.")
+LISTED = click.option("--only", metavar="A,B", help="Only the users named here.")
 GROUP = click.option("--group", "groups", multiple=True, metavar="NAME", help="Users of a group of IAM.")
 
 
@@ -54,10 +54,11 @@ def plan(**wish: Any) -> None:
     """Compare ROSTER, or a selection of IAM's users, with IAM, and write down what would be done."""
     from mfa_kit.cli.deeds import rollout as deeds
 
-    if (wish["roster"] is not None) == bool(
-        wish["groups"] or wish["tags"] or wish["without_mfa"] or wish["path_prefix"]
-    ):
-        raise click.UsageError("give either a ROSTER or a selection: --group, --path-prefix, --tag, --without-mfa")
+    chosen = bool(wish["groups"] or wish["tags"] or wish["without_mfa"] or wish["path_prefix"])
+    if chosen if wish["roster"] else not (chosen or wish["only"]):
+        raise click.UsageError(
+            "give either a ROSTER or a selection: --group, --path-prefix, --tag, --without-mfa, --only"
+        )
     deeds.plan(**wish)
 
 

@@ -190,12 +190,15 @@ def chosen(people: People, aws: Aws) -> dict[str, str]:
 def test_users_can_be_selected_in_iam(
     rollout: Rollout, chosen: dict[str, str], flag: str, value: str, who: str
 ) -> None:
-    """By group, tag or path; --only narrows it down."""
+    """By group, tag or path, or by their names; names narrow down too."""
     select = ("rollout", "plan", "-o", rollout.file, flag, value.format(chosen["mark"]))
     assert rollout.desk.run(*select).code == 0
     assert actions(rollout) == {chosen[who]: "enroll"}
     assert rollout.desk.run(*select, "--only", chosen[who].upper()).code == 0
     assert rollout.desk.run(*select, "--only", chosen["plain"]).code == 2
+    named = rollout.desk.run(*select[:4], "--only", f"{chosen['plain']}, {chosen[who].upper()}")
+    assert named.code == 0
+    assert set(actions(rollout)) == {chosen["plain"], chosen[who]}
 
 
 def test_a_selection_that_fits_nobody_is_told_and_the_root_of_paths_fits_all(rollout: Rollout, people: People) -> None:
@@ -232,7 +235,7 @@ def test_users_without_mfa_are_those_with_a_password_and_no_device(rollout: Roll
     assert actions(rollout)[since] == "skip"
 
 
-@pytest.mark.parametrize("more", [(), ("--group", "g", "ROSTER"), ("--tag", "nokey"), ("--only", "x")])
+@pytest.mark.parametrize("more", [(), ("--group", "g", "ROSTER"), ("--tag", "nokey"), ("--only", "")])
 def test_a_roster_or_a_selection_is_asked_for(rollout: Rollout, more: tuple[str, ...]) -> None:
     """Neither, or both, cannot be meant."""
     given = [str(rollout.roster("x")) if word == "ROSTER" else word for word in more]
