@@ -20,6 +20,8 @@ from mfa_kit.errors import UsageFault
 from mfa_kit.models import USER_NAME, Intent, Kind, check_user
 
 COLUMNS = ("user", "kind", "name", "path", "recipient", "serial", "asset", "tags")
+# What the console's file of new users calls the column.
+CONSOLES = {"user name": "user"}
 SEPARATORS = ",;\t"
 # IAM API reference, Tag, but of blanks the space alone. Ours and AWS's own are not for a roster.
 TAG_KEY, TAG_VALUE = re.compile(r"[\w .:/+@-]{1,128}"), re.compile(r"[\w .:/=+@-]{0,256}")
@@ -196,7 +198,7 @@ def _csv(text: str) -> tuple[list[_Read], list[Wrong]]:
 
 
 def _names(cells: Sequence[str], line: int) -> list[str]:
-    names = [cell.lower() for cell in cells]
+    names = [CONSOLES.get(cell.lower(), cell.lower()) for cell in cells]
     if "user" not in names:
         raise UsageFault(
             f"the roster has no column user in its header, line {line}",

@@ -139,6 +139,14 @@ def test_columns_that_are_not_ours_are_dropped() -> None:
     assert "hunter" not in roster.bad_rows(found.wrong)
 
 
+def test_the_consoles_file_of_new_users_is_a_roster() -> None:
+    """It calls the column `User name`, whether it gives keys or not; a column `user` beside it is one too many."""
+    for rest in ("Password,Console sign-in URL", "Password,Access key ID,Secret access key,Console login link"):
+        assert [row.user for row in read(f"\ufeffUser name,{rest}\r\nalice,hunter2,x\r\n").rows] == ["alice"]
+    with pytest.raises(UsageFault, match="column user twice"):
+        read("User name,user\nalice,bob\n")
+
+
 def test_bad_rows_are_written_as_a_roster_to_be_mended() -> None:
     """With what is wrong, in a column that is not read; mended, it reads."""
     text = roster.bad_rows(read("user,name,kind\nal ice,a,nokind\nbob,b,\ncarol,b b,\n").wrong)
