@@ -269,8 +269,6 @@ class AgeFiles:
 
     def check(self) -> None:
         """Look at the nearest folder that is there: a folder of its own kind, that we may write."""
-        if not self._to:
-            return
         nearest = next(each for each in (self._folder, *self._folder.parents) if os.path.lexists(each))
         if os.path.islink(self._folder):  # noqa: PTH114 - Path's raises where we may not look
             raise UsageFault(f"the backup folder {self._folder} is a symlink", "give the folder itself: --backup-dir")
