@@ -1,6 +1,7 @@
 """The plan: the difference between a roster, or a selection, and IAM; it touches nothing."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -128,9 +129,15 @@ def test_no_file_is_written_in_the_place_of_another(rollout: Rollout, out: str, 
     done = rollout.desk.run(
         "rollout", "plan", path, "-o", rollout.folder / out, "--skip-bad", rollout.folder / "." / bad
     )
-    assert (done.code, "one file is to be two of these" in done.err) == (2, True)
+    assert (done.code, "is named twice" in done.err) == (2, True)
     assert [each.name for each in rollout.folder.iterdir()] == [path.name]
     assert path.read_text() == before
+
+
+def test_a_path_without_a_slash_is_told(rollout: Rollout) -> None:
+    """No user of IAM's could have it, and the plan would be empty."""
+    done = rollout.desk.run("rollout", "plan", "--path-prefix", "team/", "-o", rollout.file)
+    assert (done.code, "--path-prefix /team/" in done.err, rollout.file.exists()) == (2, True, False)
 
 
 @pytest.mark.parametrize(

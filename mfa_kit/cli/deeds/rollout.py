@@ -1,6 +1,7 @@
 """What the verbs of `mfa-kit rollout` do; the order of things is rollout's."""
 
 import json
+import os
 import sys
 import threading
 import time
@@ -57,7 +58,10 @@ def plan(
     _apart(roster, out, skip_bad)
     rows = _rows(roster, skip_bad) if roster else None
     selection = Selection(
-        groups=tuple(groups), path_prefix=path_prefix or "/", tags=tuple(map(_tag, tags)), without_mfa=without_mfa
+        groups=tuple(groups),
+        path_prefix=_prefix(path_prefix or "/"),
+        tags=tuple(map(_tag, tags)),
+        without_mfa=without_mfa,
     )
     talk = Talk()
     vault, _ = kit.vault((), (), None)
@@ -96,11 +100,10 @@ def plan(
 
 def _apart(*files: Path | None) -> None:
     """Raise UsageFault where one file would be written in the place of another."""
-    named = [file.resolve() for file in files if file]
-    if len(set(named)) < len(named):
-        raise UsageFault(
-            "one file is to be two of these: the roster, the plan, and the rows that are wrong", "name another file"
-        )
+    named = [file for file in files if file]
+    places = Counter(map(os.path.realpath, named))
+    if same := next((file for file in named if places[os.path.realpath(file)] > 1), None):
+        raise UsageFault(f"{same} is named twice, and would be written over", "give each file a name of its own")
 
 
 def _rows(file: Path, skip_bad: Path | None) -> list[Row]:
@@ -121,6 +124,12 @@ def _rows(file: Path, skip_bad: Path | None) -> list[Row]:
             error.add_note(str(wrong))
         raise error
     return list(found.rows)
+
+
+def _prefix(text: str) -> str:
+    if not text.startswith("/"):
+        raise UsageFault(f"{text!a} is no path of IAM's", "begin it with a slash: --path-prefix /team/")
+    return text
 
 
 def _tag(text: str) -> tuple[str, str]:
