@@ -158,7 +158,7 @@ def planned(
         steps=(),
         report=report,
     )
-    used = {entry.intent.user: entry.intent.recipient for entry in desk.journal.made(plan.account)}
+    used = desk.journal.recipients(plan.account)
     steps = [_step(row, plan, snapshot, has.get(row.user, ()), desk=desk) for row in named]
     return replace(plan, steps=[replace(step, key_before=_changed(step.row, used.get(step.user))) for step in steps])
 

@@ -239,6 +239,10 @@ class Journal(Protocol):
         """Return the last entry of each device that this desk made for users of an account, or is making."""
         ...
 
+    def recipients(self, account: str) -> Mapping[str, str]:
+        """Return the public key of each user's own that a seed was last sealed to, also where the device is gone."""
+        ...
+
     def dead(self, account: str, *, user: str | None = None) -> Iterator[Entry]:
         """Half-made entries whose run lives no more; while one is yielded, its run's lock is held."""
         ...

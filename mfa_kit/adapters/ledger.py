@@ -233,6 +233,11 @@ class Ledger:
             entries = self._entries(f"verb = '{Verb.ENROLL}' and reached <> '{Reached.UNDONE}'")
         return list({each.intent.serial: each for each in entries if each.intent.account == account}.values())
 
+    def recipients(self, account: str) -> dict[str, str]:
+        with self._plain():
+            intents = [each.intent for each in self._entries(f"reached <> '{Reached.UNDONE}'")]
+        return {each.user: each.recipient for each in intents if each.account == account and each.recipient}
+
     def lives(self, run: str) -> bool:
         with self._plain(), self._borrowed(run) as free:
             return not free

@@ -164,7 +164,7 @@ def test_excels_unicode_text_is_read(rollout: Rollout, people: People) -> None:
 
 
 def test_a_public_key_that_changed_is_told(rollout: Rollout, people: People, identity: pyrage.x25519.Identity) -> None:
-    """Against the one that he was last given a device with; of SSH keys as ssh-keygen prints them."""
+    """Against the one that he was last given a device with, also when that is gone; of SSH keys as ssh-keygen does."""
     changed, same = people(2)
     rollout.plan(*rollout.own([changed, same]))
     assert rollout.apply().code == 0
@@ -175,6 +175,10 @@ def test_a_public_key_that_changed_is_told(rollout: Rollout, people: People, ide
     assert "key_before" not in steps(rollout)[same]
     assert f"another public key than before: {changed}: SHA256:" in done.err
     assert "comment" not in rollout.file.read_text()
+    assert rollout.desk.run("revoke", changed, "--yes", "--leave-without-mfa").code == 0
+    rollout.plan(f"{changed},{rsa}")
+    assert steps(rollout)[changed]["action"] == "enroll"
+    assert steps(rollout)[changed]["key_before"] == str(identity.to_public())
 
 
 @pytest.fixture
