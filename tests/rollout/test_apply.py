@@ -291,6 +291,22 @@ def test_results_that_cannot_be_written_are_told_before_anything_is_made(
     assert not writes(rollout, since)
 
 
+def test_results_that_cannot_be_printed_end_the_run_in_order(rollout: Rollout, people: People) -> None:
+    """Rows in flight come to their end, and the files say so: who is enrolled does not stand there as not started."""
+    users = people(12)
+    rollout.plan(*rollout.own(users))
+    rollout.lab.faults.add("EnableMFADevice", "latency", seconds=0.5, at="every")
+    with Path("/dev/full").open("w") as full:
+        process = rollout.desk.start(
+            "rollout", "apply", rollout.file, "-r", rollout.recipient, "--output", "jsonl", stdout=full
+        )
+        _, err = process.communicate(timeout=50)
+    assert (process.returncode, "the result cannot be written" in err) == (5, True)
+    enrolled = {user for user in users if rollout.lab.assigned(f"arn:aws:iam::{ACCOUNT}:mfa/{user}") == user}
+    assert enrolled
+    assert outcomes(rollout) == {user: "enrolled" if user in enrolled else "not started" for user in users}
+
+
 def test_a_disk_that_is_full_ends_the_run(rollout: Rollout, people: People) -> None:
     """It would fail for everybody, so nobody is marked as failed; nothing is left in IAM."""
     users = people(3)

@@ -184,6 +184,9 @@ class Tally:
     output: str
     schema: str
     pace: Callable[[], str]
+    # Set where results cannot be printed: rows in flight come to their end then, and `unheard` is raised behind them.
+    stop: threading.Event | None = None
+    unheard: OSError | None = None
     results: list[Result] = field(default_factory=list)
     failed: int = 0
     began: float = field(default_factory=time.monotonic)
@@ -203,8 +206,14 @@ class Tally:
         self.results.append(result)
         self.failed += result.outcome is End.FAILED
         self.made += result.outcome in {End.ENROLLED, End.STAGED, End.REVOKED} and not result.reason
-        if self.output == "jsonl":
-            report.one(self.schema, row(result), output="json")
+        if self.output == "jsonl" and self.unheard is None:
+            try:
+                report.one(self.schema, row(result), output="json")
+            except OSError as error:
+                if self.stop is None:
+                    raise
+                self.unheard = error
+                self.stop.set()
 
     def take(self, result: Result) -> None:
         self.keep(result)
@@ -246,14 +255,14 @@ def row(result: Result) -> dict[str, Any]:
     return {name: getattr(result, name) or None for name in COLUMNS}
 
 
-def tallied(rig: kit.Rig, schema: str, talk: Talk, total: int) -> Tally:
+def tallied(rig: kit.Rig, schema: str, talk: Talk, total: int, *, stop: threading.Event | None = None) -> Tally:
     common = flags.common()
     live = talk if isinstance(talk, terminal.Live) else None
 
     def pace() -> str:
         return "waiting for credentials" if rig.pace.paused else f"at most {rig.pace.rate:.0f} calls/s"
 
-    return Tally(total=total, talk=talk, live=live, output=common.output, schema=schema, pace=pace)
+    return Tally(total=total, talk=talk, live=live, output=common.output, schema=schema, pace=pace, stop=stop)
 
 
 def _talk() -> Talk:
@@ -293,7 +302,7 @@ def apply(
     with kit.rig(common, vault=vault, workers=workers, talk=talk) as rig:
         rollout.check(made, caller=rig.caller, staged=staged, accept_lockout=accept_lockout, sealed=sealed)
         way = _way(rig, workers=workers, max_failures=max_failures)
-        tally = tallied(rig, "rollout-apply", talk, len(made.steps))
+        tally = tallied(rig, "rollout-apply", talk, len(made.steps), stop=way.stop)
         if common.dry_run:
             for result in rollout.standing(made, holders=way.held(), look=lambda _: {}, failures={}, desk=rig.desk):
                 tally.take(result)
@@ -319,7 +328,12 @@ def apply(
 
 
 def ended(tally: Tally, *, asked: bool = False) -> int:
-    """Return the exit code. Raise KeyboardInterrupt where rows were left because somebody `asked` for an end."""
+    """Return the exit code. Raise KeyboardInterrupt where rows were left because somebody `asked` for an end.
+
+    Raise OSError where results could not be printed.
+    """
+    if tally.unheard:
+        raise tally.unheard
     if asked and tally.left:
         raise KeyboardInterrupt
     outcomes = {result.outcome for result in tally.results}
@@ -357,7 +371,7 @@ def activate(
         elif not entries:
             talk.note("nothing is staged here for who is meant")
         way = _way(rig, workers=workers)
-        tally = tallied(rig, "rollout-activate", talk, len(entries))
+        tally = tallied(rig, "rollout-activate", talk, len(entries), stop=way.stop)
         if common.dry_run:
             for entry in entries:
                 tally.take(Result.stands(entry, End.STAGED))
@@ -418,7 +432,7 @@ def undo(*, run: str, leave_without_mfa: bool, backup_dir: Path | None, workers:
     with kit.rig(common, vault=vault, workers=workers, talk=talk) as rig:
         entries = rollout.of_run(run, account=rig.caller.account, desk=rig.desk)
         way = _way(rig, workers=workers)
-        tally = tallied(rig, "rollout-undo", talk, len(entries))
+        tally = tallied(rig, "rollout-undo", talk, len(entries), stop=way.stop)
         if common.dry_run:
             for entry in entries:
                 tally.take(Result.stands(entry))
