@@ -365,7 +365,8 @@ def only(rows: Sequence[Row], users: Sequence[str]) -> list[Row]:
     wanted = {user.lower() for user in users}
     if missing := wanted - {row.user.lower() for row in rows}:
         raise UsageFault(
-            f"--only names {', '.join(sorted(missing))}, who are not there", "see the names in the roster, or in IAM"
+            f"--only names {', '.join(sorted(missing))}, who are not there",
+            "see the names in the roster or the plan, or in IAM",
         )
     return [row for row in rows if row.user.lower() in wanted]
 

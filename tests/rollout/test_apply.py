@@ -379,7 +379,10 @@ def test_ctrl_c_begins_no_further_user_and_ends_those_in_flight(
 
 @pytest.mark.slow
 def test_a_second_ctrl_c_breaks_off_and_the_next_run_goes_on(rollout: Rollout, people: People) -> None:
-    """Whatever the rows in flight wait for: here for a throttle that would yield in ten minutes at the soonest."""
+    """Whatever the rows in flight wait for: here for a throttle that would yield in ten minutes at the soonest.
+
+    The results call nobody not started who was begun.
+    """
     users = people(12)
     rollout.plan(*rollout.own(users))
     rollout.lab.faults.add("EnableMFADevice", "throttle", at="every")
@@ -393,6 +396,10 @@ def test_a_second_ctrl_c_breaks_off_and_the_next_run_goes_on(rollout: Rollout, p
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert (process.returncode, err.endswith("mfa-kit: interrupted\n"), "ending:" in err) == (130, True, False)
+    with Ledger(rollout.desk.home) as ledger:
+        begun = {entry.intent.user for entry in ledger.made(ACCOUNT)}
+    assert begun
+    assert outcomes(rollout) == {user: "half-made" if user in begun else "not started" for user in users}
     rollout.lab.faults.clear()
     assert rollout.apply().code == 0
     rollout.works(users)

@@ -1,7 +1,6 @@
 """The plan: the difference between a roster, or a selection, and IAM; it touches nothing."""
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from mfa_kit.cli.kit.desk import run_id
 from mfa_kit.cli.orderly import orderly
 from mfa_kit.cli.stderr import Talk
 from mfa_kit.enrollment import BackupAlone
-from mfa_kit.errors import Lockout, UsageFault
+from mfa_kit.errors import IntegrityFault, Lockout, UsageFault
 from mfa_kit.models import Entry
 from mfa_kit.otp import Created
 from mfa_kit.plan import Action, Plan, Snapshot
@@ -320,11 +321,23 @@ def apply(
                         failures.note(failure, at=rig.desk.inventory.now())
                     tally.take(result)
         finally:
+            _keep_broken_off(rig, run, tally)
             # Those of an earlier run say more than none at all.
             if told := bool(tally.results) or not (folder / "results.csv").exists():
                 write_results(made, tally.by_user, folder, run=run)
             tally.show(run=run, results=str(folder) if told else None)
         return ended(tally, asked=asked.is_set())
+
+
+def _keep_broken_off(rig: kit.Rig, run: str, tally: Tally) -> None:
+    """Take what was begun and has no result, as after a second Ctrl-C: its users may be enrolled."""
+    if not tally.left:
+        return
+    told = tally.by_user
+    with suppress(IntegrityFault):  # the ledger's, that may have ended the run
+        for entry in rig.desk.journal.made(rig.caller.account):
+            if entry.run == run and entry.intent.user not in told:
+                tally.keep(Result.stands(entry, End.HALF_MADE, "broken off; see mfa-kit rollout status"))
 
 
 def ended(tally: Tally, *, asked: bool = False) -> int:
