@@ -172,10 +172,12 @@ def plan(
     intent = next((intent for intent in intents if intent.serial not in taken), None)
     if intent is None:
         raise UsageFault(f"{wish.user} has a device named {wish.name} already", "choose another --name")
-    intent = carrier.check(intent, sealed=desk.vault.place(intent, "") is not None)
+    sealed = desk.vault.place(intent, "") is not None
+    intent = carrier.check(intent, sealed=sealed)
     if intent.serial in has:
         raise UsageFault(f"{wish.user} has {intent.serial} already", f"see what there is: mfa-kit status {wish.user}")
-    desk.vault.check()
+    if sealed:
+        desk.vault.check()
     return intent
 
 

@@ -418,6 +418,12 @@ def test_a_folder_that_may_not_be_written_is_refused_beforehand(
     assert serial_of(user) not in lab.serials()
 
 
+def test_where_nothing_is_sealed_no_folder_is_asked_for(mfa_kit: MfaKit, user: str) -> None:
+    """A security key has no seed."""
+    done = mfa_kit.run("enroll", user, "--with", "fido2", "--backup-dir", "/dev/null", "--dry-run")
+    assert done.code == 0, done.err
+
+
 def test_a_closed_folder_below_is_found_when_sealing_and_undone(
     nobody: Nobody, user: str, recipient: str, lab: Lab
 ) -> None:

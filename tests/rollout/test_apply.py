@@ -207,7 +207,8 @@ def test_undo_takes_away_exactly_what_a_run_made(rollout: Rollout, people: Peopl
     rollout.lab.register_fido(first, "key")
     undo = ("rollout", "undo", run, "--yes")
     assert mfa_kit.run("rollout", "undo", run).code == 8
-    assert mfa_kit.run(*undo, "--dry-run").out.split() == ["enrolled", "2"]
+    dry = mfa_kit.run(*undo, "--dry-run")
+    assert (dry.out.split(), "2 devices of run" in dry.err) == (["enrolled", "2"], True)
     done = mfa_kit.run(*undo)
     assert (done.code, f"{second}: refused: arn" in done.err) == (6, True)
     arn = f"arn:aws:iam::{ACCOUNT}:mfa/"
@@ -305,6 +306,19 @@ def test_results_that_cannot_be_printed_end_the_run_in_order(rollout: Rollout, p
     enrolled = {user for user in users if rollout.lab.assigned(f"arn:aws:iam::{ACCOUNT}:mfa/{user}") == user}
     assert enrolled
     assert outcomes(rollout) == {user: "enrolled" if user in enrolled else "not started" for user in users}
+
+
+def test_a_folder_for_the_users_own_copies_is_looked_at_before_anything_is_made(
+    rollout: Rollout, people: People
+) -> None:
+    """Also where nobody else could open them; where nothing is sealed, no folder is asked for."""
+    users = people(2)
+    rollout.plan(*rollout.own(users))
+    done = rollout.desk.run("rollout", "apply", rollout.file, "--backup-dir", "/dev/null")
+    assert (done.code, "is not a folder that you can write to" in done.err) == (2, True)
+    assert not {serial for serial in rollout.lab.serials() if serial.rpartition("/")[2] in users}
+    rollout.plan(f"{users[0]},self", columns="user,kind")
+    assert rollout.desk.run("rollout", "apply", rollout.file, "--backup-dir", "/dev/null").code == 0
 
 
 def test_a_disk_that_is_full_ends_the_run(rollout: Rollout, people: People) -> None:

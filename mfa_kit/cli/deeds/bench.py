@@ -11,7 +11,7 @@ from mfa_kit import rollout, roster
 from mfa_kit.bench import Holders, Queue, Runs, Said, Thing, Watch
 from mfa_kit.cli import flags, stderr, terminal
 from mfa_kit.cli.deeds.kinds import MAKING
-from mfa_kit.cli.deeds.rollout import Tally, ended, tallied, write_results
+from mfa_kit.cli.deeds.rollout import Tally, check_folder, ended, tallied, write_results
 from mfa_kit.cli.kinds import KINDS
 from mfa_kit.cli.kit import rollout as kit
 from mfa_kit.cli.kit.desk import harden, run_id
@@ -211,12 +211,12 @@ def bench(
     common = flags.common()
     made, digest = kit.plan(plan, expected=expected)
     steps = rules.rows(made, {How(kind) for kind in kinds}, _users(made, only))
-    vault, _ = kit.vault(*sealing)
+    vault, sealed = kit.vault(*sealing)
     talk = Talk()
     person = terminal.person(common)
     if not common.dry_run:
         person.check(instead=INSTEAD)
-        vault.check()
+        check_folder(vault, steps, sealed=sealed)
     harden()
     with kit.rig(common, vault=vault, workers=WORKERS, talk=talk) as rig:
         rollout.of_account(made, rig.caller)

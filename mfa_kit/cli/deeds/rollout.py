@@ -27,7 +27,8 @@ from mfa_kit.enrollment import BackupAlone
 from mfa_kit.errors import IntegrityFault, Lockout, UsageFault
 from mfa_kit.models import Entry
 from mfa_kit.otp import Created
-from mfa_kit.plan import Action, Plan, Snapshot
+from mfa_kit.plan import Action, Plan, Snapshot, Step
+from mfa_kit.ports import Vault
 from mfa_kit.rollout import End, Result, Way
 from mfa_kit.roster import Failure, Row, Selection
 
@@ -309,7 +310,7 @@ def apply(
                 tally.take(result)
             tally.show(run=None)
             return 0
-        vault.check()
+        check_folder(vault, made.steps, sealed=sealed)
         folder = kit.results(results, plan)
         run, failures = run_id(rig.desk.inventory), rig.failures(digest)
         talk.note(f"run {run}")
@@ -327,6 +328,12 @@ def apply(
                 write_results(made, tally.by_user, folder, run=run)
             tally.show(run=run, results=str(folder) if told else None)
         return ended(tally, asked=asked.is_set())
+
+
+def check_folder(vault: Vault, steps: Sequence[Step], *, sealed: bool) -> None:
+    """Raise UsageFault where backups could not be written, if only users' own; `sealed` as in `rollout.check`."""
+    if sealed or any(step.row.recipient for step in steps):
+        vault.check()
 
 
 def _keep_broken_off(rig: kit.Rig, run: str, tally: Tally) -> None:
@@ -446,13 +453,15 @@ def undo(*, run: str, leave_without_mfa: bool, backup_dir: Path | None, workers:
         entries = rollout.of_run(run, account=rig.caller.account, desk=rig.desk)
         way = _way(rig, workers=workers)
         tally = tallied(rig, "rollout-undo", talk, len(entries), stop=way.stop)
+        what = f"{len(entries)} devices of run {run} would go"
         if common.dry_run:
+            talk.note(what)
             for entry in entries:
                 tally.take(Result.stands(entry))
             tally.show()
             return 0
         if not common.yes:
-            terminal.person(common).confirm(f"{len(entries)} devices of run {run} would go", typed=str(len(entries)))
+            terminal.person(common).confirm(what, typed=str(len(entries)))
         try:
             with orderly(way.stop, rig.pace.stop, break_off=rig.pace.break_off) as asked:
                 for result in rollout.undo(entries, leave_without_mfa=leave_without_mfa, desk=rig.desk, way=way):
