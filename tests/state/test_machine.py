@@ -8,8 +8,9 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import boto3
 import pyrage
 import pytest
 from hypothesis import HealthCheck, settings
@@ -26,6 +27,9 @@ from mfa_kit.models import Reached
 from mfa_kit.otp import Secret, Seed
 from tests.conftest import COUNTED, LOST
 from tests.faults.worker import Cut, Shared, act, at_desk, shared_iam
+
+if TYPE_CHECKING:
+    from mypy_boto3_iam import IAMClient
 
 PARTS = 2
 UNTAGGING = ("CreateVirtualMFADevice", "denied")
@@ -61,6 +65,7 @@ class Desks(RuleBasedStateMachine):
 
     lab: Lab
     shared: Shared
+    iam: "IAMClient"
 
     def __init__(self) -> None:
         super().__init__()
@@ -87,6 +92,16 @@ class Desks(RuleBasedStateMachine):
                     assert entry is not None
                     assert entry.reached is Reached.CONFIRMED, "a backup of a device that is gone"
         shutil.rmtree(self.folder)
+        self._leave()
+
+    def _leave(self) -> None:
+        """Make room for thousands after us: an account has a quota, and each look reads all that is there."""
+        for user in self.users:
+            for serial in self.serials(user):
+                self.iam.deactivate_mfa_device(UserName=user, SerialNumber=serial)
+                self.iam.delete_virtual_mfa_device(SerialNumber=serial)
+            self.iam.delete_user(UserName=user)
+        self.lab.calls.clear()
 
     def serials(self, user: str) -> set[str]:
         return {each for each in self.lab.serials() if each.rpartition("/")[2] in {user, f"{user}-2", f"{user}-3"}}
@@ -173,7 +188,7 @@ class Desks(RuleBasedStateMachine):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(3600 + SEQUENCES)
 @pytest.mark.parametrize("part", range(PARTS))
 def test_no_order_of_commands_and_kills_strands_a_user(
     part: int, record_property: Callable[[str, object], None]
@@ -193,7 +208,7 @@ def test_no_order_of_commands_and_kills_strands_a_user(
                 ran += 1
                 super().__init__()
 
-        Machine.lab, Machine.shared = lab, shared
+        Machine.lab, Machine.shared, Machine.iam = lab, shared, boto3.client("iam")
         if settings().derandomize:  # the same in each run, but another half in each part
             seeded(part)(Machine)
         try:
