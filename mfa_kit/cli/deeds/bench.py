@@ -11,7 +11,8 @@ from mfa_kit import rollout, roster
 from mfa_kit.bench import Holders, Queue, Runs, Said, Thing, Watch
 from mfa_kit.cli import flags, stderr, terminal
 from mfa_kit.cli.deeds.kinds import MAKING
-from mfa_kit.cli.deeds.rollout import Tally, check_folder, ended, tallied, write_results
+from mfa_kit.cli.deeds.rollout import check_folder
+from mfa_kit.cli.deeds.tally import Tally, ended, tallied, write_results
 from mfa_kit.cli.kinds import KINDS
 from mfa_kit.cli.kit import rollout as kit
 from mfa_kit.cli.kit.desk import harden, run_id
