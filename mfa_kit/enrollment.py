@@ -475,7 +475,7 @@ def _stands_when_settled(entry: Entry, carrier: Carrier, error: BaseException, *
     try:
         # Else nothing is seen of a Ctrl-C while IAM is slow, and one asks once more. A worker's is that second one.
         if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
-            desk.progress.note(f"ending: {entry.intent.serial} is settled with IAM first; once more breaks that off")
+            desk.progress.note(f"ending: {entry.intent.serial} is settled with IAM first; Ctrl-C breaks that off")
         if settle(entry, carrier, desk=desk) is Reached.CONFIRMED:
             return entry
     except Unlisted:

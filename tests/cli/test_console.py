@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import socket
 import stat
 import subprocess
 import urllib.request
@@ -170,13 +171,16 @@ def test_without_a_browser_the_page_is_told_and_the_file_is_gone(
     ("endpoint", "why"),
     [
         ("http://signin.example.org/federation", "is not encrypted"),
-        ("http://127.0.0.1:1/federation", "gives no sign-in token: URLError"),
+        ("http://127.0.0.1:{closed}/federation", "gives no sign-in token: URLError"),
     ],
 )
 def test_an_endpoint_that_cannot_be_asked_is_told_without_the_session(endpoint: str, why: str) -> None:
     """No byte of it in what is raised."""
-    with pytest.raises((AwsFault, UsageFault), match=why) as told:
-        signin.address(endpoint, Secret('{"sessionId": "canary-5839"}'), destination="x")
+    with socket.socket() as closed:  # bound, and nobody listens
+        closed.bind(("127.0.0.1", 0))
+        endpoint = endpoint.format(closed=closed.getsockname()[1])
+        with pytest.raises((AwsFault, UsageFault), match=why) as told:
+            signin.address(endpoint, Secret('{"sessionId": "canary-5839"}'), destination="x")
     assert "canary" not in str(told.value) + told.value.hint
 
 

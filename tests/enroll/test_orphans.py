@@ -24,7 +24,7 @@ DAY = 86400.0
 @pytest.fixture
 def aws(at_lab: Lab) -> Iterator[Any]:
     """Return the client of an administrator; what came and what nobody has in the end is deleted."""
-    client, before = boto3.client("iam"), at_lab.serials()
+    client, before = boto3.Session().client("iam"), at_lab.serials()
     yield client
     at_lab.faults.clear()
     for serial in at_lab.serials() - before:

@@ -48,7 +48,7 @@ def made(identity: pyrage.x25519.Identity) -> Callable[..., list[str]]:
 
 def stray(name: str, run: str | None) -> str:
     """Make a device as another tool or another desk does, and leave it."""
-    iam = boto3.client("iam")
+    iam = boto3.Session().client("iam")
     iam.create_virtual_mfa_device(VirtualMFADeviceName=name, Tags=[{"Key": "mfa-kit:run", "Value": run}] if run else [])
     return ARN + name
 
@@ -216,7 +216,7 @@ def test_a_refused_revoke_leaves_things_as_before(
 
 def test_a_device_of_another_tool_can_be_revoked(run: Run, user: str, lab: Lab) -> None:
     """Without a tag it is the one that IAM lists on the user; nothing of ours is there to be removed."""
-    iam = boto3.client("iam")
+    iam = boto3.Session().client("iam")
     device = iam.create_virtual_mfa_device(VirtualMFADeviceName=user)["VirtualMFADevice"]
     pair = otp.pair(otp.from_base32(otp.Secret(device["Base32StringSeed"])), time.time())
     iam.enable_mfa_device(
@@ -256,7 +256,7 @@ def test_orphans_are_told_apart(run: Run, nursery: Nursery, users: Callable[[], 
     assert (code, ended[ARN + dead], ended[old]) == (0, "undone", "deleted")
     assert {young, foreign, odd} <= lab.serials()
     for serial in (young, foreign, odd):
-        boto3.client("iam").delete_virtual_mfa_device(SerialNumber=serial)
+        boto3.Session().client("iam").delete_virtual_mfa_device(SerialNumber=serial)
 
 
 def test_a_listing_that_fails_cleans_nothing(run: Run, users: Callable[[], str], lab: Lab) -> None:

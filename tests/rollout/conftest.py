@@ -16,6 +16,8 @@ from mfa_kit.models import Reached
 from mfa_kit.otp import Png, Secret, Seed
 from tests.conftest import ACCOUNT, MfaKit, Result
 
+PAGED = {"ListUsers", "ListVirtualMFADevices"}
+
 
 @dataclass
 class Rollout:
@@ -57,6 +59,11 @@ class Rollout:
 
     def apply(self, *more: str | Path) -> Result:
         return self.desk.run("rollout", "apply", self.file, "-r", self.recipient, *more)
+
+    def asked(self, since: int) -> list[str]:
+        """Return the operations from so many calls on, a listing once: how many pages it has depends on other tests."""
+        names = [call.operation for call in self.lab.calls[since:]]
+        return [name for name, before in zip(names, ["", *names], strict=False) if name != before or name not in PAGED]
 
     def works(self, users: Iterable[str], *, copies: int = 2) -> None:
         """Check that each of these users has one device, whose seed every copy of its one backup holds."""

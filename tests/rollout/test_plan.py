@@ -69,8 +69,7 @@ def test_each_user_without_a_virtual_device_is_looked_up_and_nobody_else(rollout
     users = people(3)
     since = len(rollout.lab.calls)
     rollout.plan(*rollout.own(users))
-    asked = [call.operation for call in rollout.lab.calls[since:]]
-    assert sorted(asked) == sorted(
+    assert sorted(rollout.asked(since)) == sorted(
         ["GetCallerIdentity", "ListUsers", "ListVirtualMFADevices", *["ListMFADevices"] * len(users)]
     )
 

@@ -208,7 +208,7 @@ def test_no_order_of_commands_and_kills_strands_a_user(
                 ran += 1
                 super().__init__()
 
-        Machine.lab, Machine.shared, Machine.iam = lab, shared, boto3.client("iam")
+        Machine.lab, Machine.shared, Machine.iam = lab, shared, boto3.Session().client("iam")
         if settings().derandomize:  # the same in each run, but another half in each part
             seeded(part)(Machine)
         try:
