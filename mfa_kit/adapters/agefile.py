@@ -17,7 +17,7 @@ import pyrage
 
 from mfa_kit import qr
 from mfa_kit.errors import IntegrityFault, OthersSeal, UsageFault
-from mfa_kit.models import Backup, Entry, Intent
+from mfa_kit.models import Backup, Entry, Intent, run_time
 from mfa_kit.otp import KeyUri, Png, Secret
 
 SUFFIX = ".png.age"
@@ -210,7 +210,12 @@ def backups(folder: Path) -> Iterator[Backup]:
 
 def told(path: Path) -> Backup | None:
     """Read what the path of a backup tells; None when it is not the name of one."""
-    if not (name := NAME.fullmatch(path.name)):
+    name = NAME.fullmatch(path.name)
+    if name is None:
+        return None
+    try:
+        run_time(name["run"])
+    except ValueError:  # anybody may name a file like this: no month has 99 days
         return None
     user, account = (unquote(above.name) for above in path.absolute().parents[:2])
     return Backup(account=account, user=user, device=unquote(name["device"]), run=name["run"], path=path)

@@ -285,6 +285,14 @@ def age(backup: Backup) -> Path:
     return backup.path.rename(older)
 
 
+def test_a_file_whose_name_tells_no_time_is_no_backup(desk: MfaKit, old: Pair) -> None:
+    """Anybody can name one so; what else is there is listed."""
+    alice = sealed(desk, "alice", old.recipient)
+    alice.path.with_name("alice-99999999T999999Z-0a1b2c3d.png.age").write_bytes(alice.path.read_bytes())
+    assert [each["file"] for each in rows(desk, "list")] == [str(alice.path)]
+    assert len(rows(desk, "recipients")) == 1
+
+
 # a device that was lost
 
 
