@@ -11,11 +11,12 @@ import signal
 import sys
 import termios
 import textwrap
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import click
 
@@ -26,6 +27,7 @@ from mfa_kit.otp import Secret, Symbol
 from mfa_kit.ports import Interaction
 
 T = TypeVar("T")
+Handlers = Mapping[signal.Signals, Any]
 
 TTY = "/dev/tty"
 # Lines that a conversation needs below what is shown.
@@ -95,6 +97,7 @@ class Terminal:
 
     def __init__(self, tty: int, *, plain: bool) -> None:
         self._tty, self._redraws, self._shown = tty, not plain, False
+        self._heard: Handlers = {}
 
     def check(self, *parts: Secret[str], instead: str) -> None:
         if parts:
@@ -164,8 +167,8 @@ class Terminal:
 
     def show(self, *parts: Secret[str], instead: str) -> None:
         high, lines = self._room(parts, instead=instead)
-        for number in FATAL:
-            signal.signal(number, self._killed)
+        if not self._shown:
+            self._heard = _hearing(self._killed)
         self._shown = True
         rows = [
             f"{BLACK_ON_WHITE if isinstance(part, Symbol) else ''}{line}{PLAIN}\r\n"
@@ -194,12 +197,11 @@ class Terminal:
             lines = os.get_terminal_size(self._tty).lines
             self._write("\x1b[r" + "".join(f"\x1b[{row};1H\x1b[K" for row in range(1, lines + 1)) + BACK)
             self._shown = False
-            for number in FATAL:
-                signal.signal(number, signal.SIG_DFL)
+            _heard_before(self._heard)
 
     def _killed(self, number: int, _frame: object) -> None:
-        """Wipe the screen, then end as the signal would have."""
-        signal.signal(number, signal.SIG_DFL)
+        """Wipe the screen, then let the signal do what it would have."""
+        _heard_before(self._heard)
         self.clear()
         os.kill(os.getpid(), number)
 
@@ -244,11 +246,38 @@ class Terminal:
         mode = termios.tcgetattr(self._tty)
         mode[3] = mode[3] & ~termios.ECHO | termios.ICANON | termios.ISIG | (termios.ECHO if echo else 0)
         mode[6][termios.VSUSP] = mode[6][termios.VQUIT] = b"\0"
-        termios.tcsetattr(self._tty, termios.TCSAFLUSH, mode)
+
+        def killed(number: int, _frame: object) -> None:
+            _heard_before(heard)
+            termios.tcsetattr(self._tty, termios.TCSANOW, before)
+            os.kill(os.getpid(), number)
+
+        heard = _hearing(killed)
         try:
+            termios.tcsetattr(self._tty, termios.TCSAFLUSH, mode)
             yield
         finally:
+            _heard_before(heard)
             termios.tcsetattr(self._tty, termios.TCSADRAIN, before)
+
+
+def _hearing(act: Callable[[int, object], None]) -> Handlers:
+    """Do this when the process is to end, unless that is ignored, as under nohup; return what was done before.
+
+    Signals are the main thread's.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    before = {number: signal.getsignal(number) for number in FATAL}
+    heard = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
+    for number in heard:
+        signal.signal(number, act)
+    return heard
+
+
+def _heard_before(handlers: Handlers) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 class Live(Talk):

@@ -3,6 +3,7 @@
 import os
 import pty
 import select
+import signal
 import termios
 import threading
 from collections.abc import Callable, Iterator
@@ -214,6 +215,72 @@ def test_to_clear_twice_does_no_harm(sat: Sat) -> None:
     assert sat.written().endswith(terminal.BACK)
     shown.clear()
     assert sat.written() == ""
+
+
+@pytest.fixture
+def told(sat: Sat) -> Iterator[list[object]]:
+    """Hear SIGTERM as a rollout does, and note how the terminal is set then."""
+    modes: list[object] = []
+    before = signal.signal(signal.SIGTERM, lambda *_: modes.append(termios.tcgetattr(sat.theirs)))
+    yield modes
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_when_nothing_is_shown_any_more_signals_are_heard_as_before(sat: Sat, told: list[object]) -> None:
+    """Work of many parts goes on hearing that it is to end."""
+    shown = sat.terminal
+    shown.show(SECRET, instead="-x")
+    shown.show(SECRET, instead="-x")
+    shown.clear()
+    signal.raise_signal(signal.SIGTERM)
+    assert len(told) == 1
+
+
+def test_a_signal_wipes_what_is_shown_and_then_does_what_it_did_before(sat: Sat, told: list[object]) -> None:
+    """As nothing but the screen stands in its way."""
+    sat.terminal.show(SECRET, instead="-x")
+    signal.raise_signal(signal.SIGTERM)
+    assert sat.written().endswith(terminal.BACK)
+    assert len(told) == 1
+
+
+def test_a_signal_at_a_question_finds_the_terminal_as_it_was(
+    sat: Sat, told: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever types there next can suspend and sees what is typed."""
+    before = termios.tcgetattr(sat.theirs)
+    monkeypatch.setattr(terminal, "LOOK", 0.01)
+
+    def end() -> str:
+        signal.raise_signal(signal.SIGTERM)
+        return "ended"
+
+    assert sat.terminal.ask_unless("a key", end, instead="-x") == "ended"
+    assert told == [before]
+
+
+def test_what_is_ignored_stays_ignored(sat: Sat) -> None:
+    """As under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    shown = sat.terminal
+    shown.show(SECRET, instead="-x")
+    heard = signal.getsignal(signal.SIGHUP)
+    shown.clear()
+    signal.signal(signal.SIGHUP, before)
+    assert heard is signal.SIG_IGN
+
+
+def test_a_question_of_a_thread_leaves_signals_alone(sat: Sat, told: list[object]) -> None:
+    """They are the main thread's."""
+    answers: list[str] = []
+    asking = threading.Thread(target=lambda: answers.append(sat.terminal.ask_code("code", instead="-x")))
+    asking.start()
+    sat.until(": ")
+    os.write(sat.ours, b"123456\n")
+    asking.join(60)
+    signal.raise_signal(signal.SIGTERM)
+    assert answers == ["123456"]
+    assert len(told) == 1
 
 
 def test_sentences_are_wrapped_at_words(sat: Sat) -> None:
