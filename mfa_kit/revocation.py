@@ -155,13 +155,18 @@ def retire(entry: Entry, *, verb: Verb, desk: Desk, may_stay: bool = True) -> Re
         if may_stay and listed(entry.intent, desk=desk):
             desk.journal.record(before)
         else:
-            refused.add_note(
-                f"{entry.intent.serial} is on its way out; the next command for {entry.intent.user} goes on"
-            )
+            refused.add_note(_on_its_way(entry))
+        raise
+    except KeyboardInterrupt as interrupted:
+        interrupted.add_note(_on_its_way(entry))
         raise
     finally:
         ending = _end_sessions(entry.intent.user, desk=desk) if verb is Verb.LOST else ()
     return Revoked(user=entry.intent.user, serial=entry.intent.serial, backup=entry.backup, end_sessions=ending)
+
+
+def _on_its_way(entry: Entry) -> str:
+    return f"{entry.intent.serial} is on its way out; the next command for {entry.intent.user} goes on"
 
 
 def steps(entry: Entry, *, lost: bool) -> list[str]:
@@ -216,14 +221,23 @@ def replace_device(
     if lost or old is None:
         gone = retire(old, verb=Verb.LOST, desk=desk) if old else None
         ending = gone.end_sessions if gone else _end_sessions(intent.user, desk=desk)
-        return Replaced(enrolled=maker(intent, carrier, desk=desk, run=run), revoked=gone, end_sessions=ending)
+        try:
+            made = maker(intent, carrier, desk=desk, run=run)
+        except BaseException as error:
+            if gone:
+                error.add_note(
+                    f"{gone.serial} was taken away before; see what is left: mfa-kit status {intent.user}; "
+                    f"then give another: mfa-kit enroll {intent.user} --add"
+                )
+            raise
+        return Replaced(enrolled=made, revoked=gone, end_sessions=ending)
     made = maker(intent, carrier, desk=desk, run=run)
     if not made.listed:
         desk.progress.note(f"warning: {old.intent.serial} stays until IAM lists the new device")
         return Replaced(enrolled=made, revoked=None)
     try:
         return Replaced(enrolled=made, revoked=retire(old, verb=Verb.REVOKE, desk=desk, may_stay=False))
-    except MfaKitError as error:
+    except (MfaKitError, KeyboardInterrupt) as error:
         error.add_note(f"{made.intent.serial} works; only {old.intent.serial} is left to be revoked")
         raise
 

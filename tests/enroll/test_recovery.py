@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from mfa_kit import keyuri, models, otp, revocation
+from mfa_kit.enrollment import Wish
 from mfa_kit.errors import IntegrityFault, NoSuchEntity, Unclear, Unlisted, Unsettled, UsageFault
 from mfa_kit.lab.server import Lab
 from mfa_kit.models import RUN_TAG, Entry, Intent, Mark, Reached, Verb
@@ -18,6 +19,7 @@ from mfa_kit.otp import Created, KeyUri, Seed
 from mfa_kit.recovery import Gone, settle, settle_each
 from tests.conftest import ACCOUNT
 from tests.enroll.conftest import At, AtDesk
+from tests.enroll.test_cut import raiser
 from tests.faults.worker import Cut
 
 OTHER_RUN = "20200101T000000Z-ffffffff"
@@ -266,6 +268,53 @@ def test_a_device_that_went_while_a_person_was_asked_counts_as_done(at: AtDesk, 
         desk.desk.registrar.deactivate(user, serial_of(user))
         revocation.retire(asked, verb=Verb.REVOKE, desk=desk.desk)
     assert serial_of(user) not in at_lab.serials()
+
+
+def step_of(name: str, at: AtDesk, act: Callable[[At], object]) -> int:
+    """Return which step this is, of a run that goes through."""
+    whole = Cut()
+    with at(cut=whole) as desk:
+        act(desk)
+    return whole.steps.index(name) + 1
+
+
+def replaced(desk: At, user: str, *, lost: bool) -> revocation.Replaced:
+    intent, old = revocation.look_to_replace(
+        Wish(user=user), desk.carrier(), wanted=None, lost=lost, caller=desk.caller, desk=desk.desk, run=desk.run()
+    )
+    return revocation.replace_device(intent, old, desk.carrier(), lost=lost, desk=desk.desk, run=desk.run())
+
+
+def test_an_interrupted_revoke_says_that_it_goes_on(at: AtDesk, user: str, users: Callable[[], str]) -> None:
+    """For what is deactivated is not given back."""
+    other = users()
+    with at() as desk:
+        desk.enroll(user)
+        desk.enroll(other)
+    number = step_of("registrar.delete", at, lambda desk: desk.revoke(other, other))
+    with at(cut=Cut(at=number, act=raiser(first := KeyboardInterrupt()))) as desk, pytest.raises(KeyboardInterrupt):
+        desk.revoke(user, user)
+    assert first.__notes__ == [f"{serial_of(user)} is on its way out; the next command for {user} goes on"]
+
+
+@pytest.mark.parametrize(
+    ("lost", "step"), [(True, "carrier.codes"), (False, "registrar.deactivate")], ids=["lost", "works yet"]
+)
+def test_an_interrupted_replacement_says_what_stands(
+    lost: bool, step: str, at: AtDesk, user: str, users: Callable[[], str], at_lab: Lab
+) -> None:
+    """A lost device is gone before; one that works goes when the new one does."""
+    other = users()
+    with at() as desk:
+        desk.enroll(user)
+        desk.enroll(other)
+    number = step_of(step, at, lambda desk: replaced(desk, other, lost=lost))
+    with at(cut=Cut(at=number, act=raiser(first := KeyboardInterrupt()))) as desk, pytest.raises(KeyboardInterrupt):
+        replaced(desk, user, lost=lost)
+    said = f"{serial_of(user)} was taken away before" if lost else f"only {serial_of(user)} is left to be revoked"
+    assert any(said in note for note in first.__notes__)
+    new = f"{serial_of(user)}-2"
+    assert (at_lab.assigned(new) if new in at_lab.serials() else None) == (None if lost else user)
 
 
 def test_a_revoke_of_an_untagged_device_whose_delete_is_not_answered_ends(at: AtDesk, user: str, at_lab: Lab) -> None:
