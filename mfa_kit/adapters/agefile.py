@@ -300,12 +300,7 @@ class AgeFiles:
     def alone(self) -> Iterator[None]:
         """Hold the folder for what changes all of it. Raise IntegrityFault while another process does."""
         with _plain(self._folder), _existing(self._folder) as folder:
-            try:
-                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise IntegrityFault(
-                    f"another mfa-kit is at work on {self._folder}", "wait for its end, and run this again"
-                ) from None
+            _hold(folder, self._folder)
             yield
 
     def rekey(self, backup: Backup, keys: Secret[list[Identity]], *, proof: Secret[list[Identity]]) -> bool:
@@ -377,6 +372,7 @@ def _put(base: Path, backup: Backup, picture: Png, to: list[Recipient]) -> None:
 def changed(file: Path, before: Secret[str], after: Secret[str]) -> None:
     """Seal a passphrase's identity by another passphrase, in its place. Raise UsageFault, IntegrityFault."""
     with _plain(file), _existing(file.parent) as folder:
+        _hold(folder, file.parent)  # two that write beside it at once would take each other's for their own
         whole = _octets(os.open(file.name, READING, dir_fd=folder))
         try:
             text = Secret(pyrage.passphrase.decrypt(whole, before.reveal()))
@@ -470,6 +466,14 @@ def _existing(base: Path, *below: str) -> Iterator[int]:
         raise FileNotFoundError(errno.ENOENT, "its folder is not there")
     with _folder(base, *below) as folder:
         yield folder
+
+
+def _hold(folder: int, path: Path) -> None:
+    """Hold an open folder until it is closed, to change files in it. Raise IntegrityFault while another does."""
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise IntegrityFault(f"another mfa-kit is at work on {path}", "wait for its end, and run this again") from None
 
 
 def _write(folder: int, name: str, data: bytes | Secret[bytes]) -> None:

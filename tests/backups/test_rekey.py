@@ -179,6 +179,15 @@ def test_a_folder_is_rekeyed_by_one_process_at_a_time(desk: MfaKit, old: Pair, n
     assert "another mfa-kit is at work on" in done.err
 
 
+def test_an_identity_is_changed_by_one_process_at_a_time(tmp_path: Path) -> None:
+    """Two would take the file that the other writes beside it for their own, and a half-written one its place."""
+    file = tmp_path / "identity.age"
+    file.write_bytes(b"sealed")
+    with AgeFiles(tmp_path, []).alone(), pytest.raises(IntegrityFault, match="another mfa-kit is at work on"):
+        agefile.changed(file, Secret("old"), Secret("new"))
+    assert file.read_bytes() == b"sealed"
+
+
 @pytest.mark.parametrize("words", [["-r", "nonsense"], []])
 def test_without_a_good_recipient_nothing_is_touched(words: list[str], desk: MfaKit, old: Pair) -> None:
     file = sealed(desk, "alice", old.recipient).path
