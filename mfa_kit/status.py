@@ -33,6 +33,14 @@ def status(user: str, *, caller: Caller, desk: Desk) -> list[Has]:
     return [_has(device, user, caller=caller, desk=desk) for device in devices] or [Has(user=user)]
 
 
+def status_while_there(user: str, *, caller: Caller, desk: Desk) -> list[Has]:
+    """Return what status does, and nothing of a user who left after all were listed."""
+    try:
+        return status(user, caller=caller, desk=desk)
+    except NoSuchEntity:
+        return []
+
+
 def _has(device: Device, user: str, *, caller: Caller, desk: Desk) -> Has:
     """Tell a device from an earlier one of the same name by the run in its tags."""
     entry = entry_of(device, user, caller=caller, desk=desk)

@@ -37,8 +37,9 @@ def status(*, user: str | None, backup_dir: Path | None, drilled_within: float) 
         drills = records.drills()
     with kit.desk(common, vault=kit.vault((), (), backup_dir)) as (desk, caller):
         names = [user_named(user, caller=caller, inventory=desk.inventory)] if user else desk.inventory.users()
+        look = use_case.status if user else use_case.status_while_there
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            found = list(pool.map(lambda name: use_case.status(name, caller=caller, desk=desk), names))
+            found = list(pool.map(lambda name: look(name, caller=caller, desk=desk), names))
         everything = [each for devices in found for each in devices]
         rows = [_row(each, drills, since=time.time() - drilled_within) for each in everything]
         if due := sum(bool(row["drill_due"]) for row in rows):

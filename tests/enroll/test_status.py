@@ -22,7 +22,7 @@ from mfa_kit.lab.server import Lab
 from mfa_kit.models import RUN_TAG, Device, Enrolled, Entry, Intent, Kind, Mark, Reached
 from mfa_kit.otp import Created, KeyUri, Seed
 from mfa_kit.resync import resync
-from mfa_kit.status import Has, Made, status
+from mfa_kit.status import Has, Made, status, status_while_there
 from tests.enroll.conftest import At, AtDesk
 from tests.faults.worker import Cut
 
@@ -49,6 +49,15 @@ def test_who_has_none_is_told(at: AtDesk, user: str) -> None:
     """As one line."""
     with at() as desk:
         assert status(user, caller=desk.caller, desk=desk.desk) == [Has(user=user)]
+
+
+def test_who_left_since_all_were_listed_has_nothing(at: AtDesk, user: str) -> None:
+    """Asked for by name he is an error; of everybody it is none."""
+    with at() as desk:
+        with pytest.raises(NoSuchEntity):
+            status(f"{user}-left", caller=desk.caller, desk=desk.desk)
+        assert status_while_there(f"{user}-left", caller=desk.caller, desk=desk.desk) == []
+        assert status_while_there(user, caller=desk.caller, desk=desk.desk) == [Has(user=user)]
 
 
 def test_what_iam_does_not_tell_of_a_key_is_left_out(at: AtDesk, lab: Lab, user: str) -> None:
