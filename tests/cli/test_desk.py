@@ -472,6 +472,17 @@ def test_a_plain_picture_is_never_written_over_a_file(mfa_kit: MfaKit, user: str
     assert "exists already" in done.err
 
 
+@pytest.mark.parametrize("words", [["--qr-file", "qr.png"], ["--show-secret"]])
+def test_with_generated_codes_nothing_is_shown_and_that_is_said(
+    words: list[str], mfa_kit: MfaKit, user: str, recipient: str, lab: Lab
+) -> None:
+    """Who asks for a picture is not left without one in silence."""
+    done = mfa_kit.run("enroll", user, "--with", "virtual", "--codes", "generated", "-r", recipient, *words)
+    assert done.code == 2
+    assert "no QR code and no seed is shown" in done.err
+    assert f"arn:aws:iam::000000000000:mfa/{user}" not in lab.serials()
+
+
 def test_a_file_that_comes_before_the_plain_picture_stays(tmp_path: Path) -> None:
     """It is neither written over nor, when the run is settled, removed; a picture of our own is."""
     uri = keyuri.otpauth(Seed(bytes(40)), label="alice@000000000000")

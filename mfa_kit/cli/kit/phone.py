@@ -38,6 +38,11 @@ class PlainPicture:
 def virtual(own: Mapping[str, Any], inventory: Inventory) -> Carrier:
     """Return the carrier that `--codes` asks for."""
     if own["codes"] == "generated":
+        if own["qr_file"] or own["show_secret"]:
+            raise UsageFault(
+                "generated codes are for nobody at hand, so no QR code and no seed is shown",
+                "leave out --qr-file and --show-secret: mfa-kit backup show opens the backup; or use --codes typed",
+            )
         return BackupAlone(inventory.now)
     from mfa_kit import qr
 
