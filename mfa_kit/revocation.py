@@ -75,7 +75,8 @@ def standing(device: Device, *, caller: Caller, desk: Desk, now: str) -> Entry:
     intent = intent_of(device.serial, user=user, account=caller.account, partition=caller.partition)
     if maker is not Mark.UNTAGGED:
         intent = _lives_on(intent, desk.inventory.tags(device.serial))
-    return Entry(run=run or now, intent=intent, verb=Verb.REVOKE, reached=Reached.CONFIRMED, since=device.since)
+    entry = Entry(run=run or now, intent=intent, verb=Verb.REVOKE, reached=Reached.CONFIRMED, since=device.since)
+    return replace(entry, backup=desk.vault.find(entry))  # of a desk that shares the folder, or whose ledger was lost
 
 
 def _still(entry: Entry, *, desk: Desk) -> Entry:

@@ -285,6 +285,22 @@ def replaced(desk: At, user: str, *, lost: bool) -> revocation.Replaced:
     return revocation.replace_device(intent, old, desk.carrier(), lost=lost, desk=desk.desk, run=desk.run())
 
 
+def test_a_backup_goes_with_its_device_though_the_journal_was_lost(at: AtDesk, user: str, home: Path) -> None:
+    """It bears the run that is in the tag; so it does where another desk made it and the folder is shared."""
+    with at() as desk:
+        desk.enroll(user)
+        (backup,) = (home / "backups").rglob("*.png.age")
+    for file in home.glob("ledger.sqlite*"):
+        file.unlink()
+    with at() as desk:
+        entry = revocation.look_to_revoke(
+            user, None, leave_without_mfa=True, caller=desk.caller, desk=desk.desk, run=desk.run()
+        )
+        assert f"remove its backup {backup}" in revocation.steps(entry, lost=False)
+        revocation.retire(entry, verb=Verb.REVOKE, desk=desk.desk)
+    assert not backup.exists()
+
+
 def test_an_interrupted_revoke_says_that_it_goes_on(at: AtDesk, user: str, users: Callable[[], str]) -> None:
     """For what is deactivated is not given back."""
     other = users()
