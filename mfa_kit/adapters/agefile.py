@@ -8,7 +8,7 @@ import fcntl
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote
@@ -466,6 +466,20 @@ def _existing(base: Path, *below: str) -> Iterator[int]:
         raise FileNotFoundError(errno.ENOENT, "its folder is not there")
     with _folder(base, *below) as folder:
         yield folder
+
+
+@contextmanager
+def held(folder: Path, *, waiting: Callable[[], None]) -> Iterator[None]:
+    """Hold a folder, which is made where it is missing; say so and wait while another does. Raise IntegrityFault."""
+    with ExitStack() as stack:
+        with _plain(folder):
+            opened = stack.enter_context(_folder(folder))
+            try:
+                fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                waiting()
+                fcntl.flock(opened, fcntl.LOCK_EX)
+        yield
 
 
 def _hold(folder: int, path: Path) -> None:

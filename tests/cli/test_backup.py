@@ -13,6 +13,7 @@ import pyrage
 import pytest
 
 from mfa_kit import keyuri, qr
+from mfa_kit.adapters import agefile
 from mfa_kit.lab.server import Lab
 from mfa_kit.otp import Png, Seed
 from tests.conftest import ACCOUNT, MfaKit, Nobody, judge
@@ -149,6 +150,21 @@ def test_a_script_gives_a_passphrase_on_a_file_descriptor(mfa_kit: MfaKit, user:
         assert b"\x89PNG" in age.before
         age.wait()
     assert not [file for file in mfa_kit.home.rglob("*") if file.is_file() and PASSPHRASE.encode() in file.read_bytes()]
+
+
+def test_of_several_at_once_the_first_makes_the_identity(mfa_kit: MfaKit, user: str) -> None:
+    """The others wait for it: with one each, a copy of one would not open what is sealed to the next."""
+    enroll = ["enroll", user, "--with", "virtual", "--codes", "generated", "--output", "json", "--passphrase-fd"]
+    with piped(PASSPHRASE) as number:
+        with agefile.held(mfa_kit.home, waiting=lambda: None):
+            process = mfa_kit.start(*enroll, str(number), pass_fds=[number])
+            assert process.stderr
+            said = process.stderr.readline()
+            (mfa_kit.home / f"identity-{agefile.Made().recipient}.age").write_bytes(b"the first one's")
+        out, _ = process.communicate(timeout=50)
+    assert said.startswith("waiting for another mfa-kit")
+    assert json.loads(out)["outcome"] == "enrolled"
+    assert len(list(mfa_kit.home.glob("identity-age1*.age"))) == 1
 
 
 @pytest.mark.parametrize(

@@ -42,20 +42,30 @@ def _recipient(flags: Flags) -> str:
     """Return the recipient of this desk's identity, which is made when it is first used; its file's name tells it."""
     from mfa_kit.adapters import agefile
 
-    talk = stderr.Talk()
-    if found := sorted(desk.home().glob("identity-age1*.age")):
-        talk.note(f"the backup opens with your passphrase and {found[0]}")
-        return found[0].stem.removeprefix("identity-")
     if flags.dry_run:
-        return agefile.Made().recipient
-    desk.harden()
-    identity = agefile.Made()
-    path = desk.home() / f"identity-{identity.recipient}.age"
-    agefile.write_new(path.absolute(), identity.sealed(_chosen(flags)), folders=True)
+        return _found() or agefile.Made().recipient
+    talk = stderr.Talk()
+    waits = "waiting for another mfa-kit, which makes this desk's identity or changes its passphrase"
+    with agefile.held(desk.home().absolute(), waiting=lambda: talk.note(waits)):
+        if found := _found():
+            return found
+        desk.harden()
+        identity = agefile.Made()
+        path = desk.home() / f"identity-{identity.recipient}.age"
+        agefile.write_new(path.absolute(), identity.sealed(_chosen(flags)))
     talk.note(
         f"{path} is this desk's identity, sealed by your passphrase; keep a copy of it, for backups open with both"
     )
     return identity.recipient
+
+
+def _found() -> str | None:
+    """Return the recipient of the identity that is there."""
+    found = sorted(desk.home().glob("identity-age1*.age"))
+    if not found:
+        return None
+    stderr.Talk().note(f"the backup opens with your passphrase and {found[0]}")
+    return found[0].stem.removeprefix("identity-")
 
 
 def _chosen(flags: Flags) -> Secret[str]:
