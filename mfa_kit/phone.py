@@ -111,6 +111,10 @@ class Phone:
                 shown_by=self._way.shown_by,
                 instead=self._way.instead,
             )
+        except BaseException:  # whatever comes of the device, this picture proves nothing any more
+            if picture := self._way.picture:
+                picture.remove()
+            raise
         finally:
             screen.clear()
         screen.say(f"{self._way.shown_by} shows the right {'codes' if self._way.typed > 1 else 'code'}")

@@ -496,6 +496,9 @@ def test_a_file_that_comes_before_the_plain_picture_stays(tmp_path: Path) -> Non
     assert (tmp_path / "ours.png").exists()
     ours.remove()
     assert not (tmp_path / "ours.png").exists()
+    (tmp_path / "ours.png").write_text("somebody's, by now")
+    ours.remove()
+    assert (tmp_path / "ours.png").exists()
 
 
 def test_a_rehearsal_makes_no_identity(mfa_kit: MfaKit, user: str) -> None:

@@ -255,6 +255,22 @@ def test_a_plain_file_goes_with_its_device() -> None:
     assert [kept, file.there] == [True, False]
 
 
+def test_a_plain_file_goes_when_its_codes_do_not_come() -> None:
+    """Also where its device cannot be deleted now, and nothing is settled."""
+    who, file = person(), File()
+
+    def answers() -> Iterator[int]:
+        raise KeyboardInterrupt
+        yield
+
+    who.answers = answers()
+    made = Phone(who.clock, interaction=who, draw=lambda _: Symbol("█"), way=Way(picture=file))
+    made.install(INTENT, CREATED)
+    with pytest.raises(KeyboardInterrupt):
+        made.codes(INTENT)
+    assert not file.there
+
+
 def test_two_codes_of_an_unknown_seed_are_six_digits_not_the_same_and_soon_after_each_other() -> None:
     """More cannot be told, for only AWS has the seed."""
     who = person("111111", "111111", "x", "222222")

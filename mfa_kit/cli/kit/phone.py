@@ -33,6 +33,7 @@ class PlainPicture:
     def remove(self) -> None:
         if self._written:
             Path(self.path).unlink(missing_ok=True)
+            self._written = False
 
 
 def virtual(own: Mapping[str, Any], inventory: Inventory) -> Carrier:
