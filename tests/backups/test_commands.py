@@ -14,11 +14,13 @@ import pytest
 import qrcode
 from PIL import Image
 
+from mfa_kit import keyuri
+from mfa_kit.adapters.agefile import AgeFiles, recipients
 from mfa_kit.adapters.ledger import Ledger
 from mfa_kit.cli.kit import backup as kit
 from mfa_kit.errors import UsageFault
 from mfa_kit.models import Backup, Entry, Intent, Reached, Verb
-from tests.backups.conftest import RUN, Pair, own, sealed
+from tests.backups.conftest import RUN, SEED, Pair, own, sealed
 from tests.conftest import ACCOUNT, MfaKit, judge
 
 
@@ -291,6 +293,20 @@ def test_a_file_whose_name_tells_no_time_is_no_backup(desk: MfaKit, old: Pair) -
     alice.path.with_name("alice-99999999T999999Z-0a1b2c3d.png.age").write_bytes(alice.path.read_bytes())
     assert [each["file"] for each in rows(desk, "list")] == [str(alice.path)]
     assert len(rows(desk, "recipients")) == 1
+
+
+def test_a_file_that_tells_of_no_device_does_not_end_a_drill(desk: MfaKit, old: Pair, tmp_path: Path) -> None:
+    """It was moved, and its label is what somebody wrote in an app; the row says so, and others are drilled."""
+    vault = AgeFiles(tmp_path / "far", recipients([old.recipient]))
+    backup = vault.new(ACCOUNT, "alice", "alice", run=RUN)
+    vault.keep(backup, keyuri.otpauth(SEED, label="my AWS at work"))
+    moved = backup.path.rename(tmp_path / "moved.age")
+    words = ("backup", "drill", moved, "-i", old.file, "--from", "oath", "--output", "json")
+    done = desk.run(*words)
+    assert done.code == 1
+    [row] = json.loads(done.out)["rows"]
+    assert row["result"] == "skipped"
+    assert "tells of which device" in row["fault"]
 
 
 # a device that was lost

@@ -260,8 +260,8 @@ def test_a_plain_file_goes_when_its_codes_do_not_come() -> None:
     who, file = person(), File()
 
     def answers() -> Iterator[int]:
+        yield -1
         raise KeyboardInterrupt
-        yield
 
     who.answers = answers()
     made = Phone(who.clock, interaction=who, draw=lambda _: Symbol("█"), way=Way(picture=file))

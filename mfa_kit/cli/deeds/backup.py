@@ -48,12 +48,14 @@ def drill(files: Sequence[Path], keys: Sequence[Path], *, source: str, wanted: s
     rows = []
     with kit.opening(keys) as (opened, ledger):
         for file in chosen:
+            result, why = NOT_OPENED, None
             try:
                 created = opened.created(file)
+                result = Drill.SKIPPED
+                intent = kit.intent_in(file, created, records=custody(ledger))
             except IntegrityFault as fault:
-                rows.append(_drilled(file, NOT_OPENED, str(fault)))
+                rows.append(_drilled(file, result, str(fault)))
                 continue
-            intent, why = kit.intent_in(file, created, records=custody(ledger)), None
             if source == "oath":
                 result = _by_key(intent, created, wanted)
                 why = NO_KEY if result is Drill.SKIPPED else None

@@ -143,19 +143,26 @@ def intent_in(file: Path, created: Created, *, records: "Custody") -> Intent:
     """Return what a backup is of, for a key that holds or is to hold its seed too.
 
     Account and user are those that its path tells; a file that was moved has the account in its label or none at all.
+    Raise IntegrityFault where neither is of a device: authenticator apps let people write labels as they like.
     """
     from mfa_kit.adapters import agefile
 
     name, account = labelled(created)
     told = agefile.told(file)
-    return Intent(
-        account=told.account if told else account,
-        partition="aws",
-        user=told.user if told else name,
-        name=told.device if told else name,
-        kind=Kind.OATH,
-        path=records.path(told.run, told.device) if told else "/",
-    )
+    try:
+        return Intent(
+            account=told.account if told else account,
+            partition="aws",
+            user=told.user if told else name,
+            name=told.device if told else name,
+            kind=Kind.OATH,
+            path=records.path(told.run, told.device) if told else "/",
+        )
+    except UsageFault:
+        raise IntegrityFault(
+            f"neither its path nor its label, {of(created)!r}, tells of which device {file} is",
+            "give it the name and the folders that it had: ACCOUNT/USER/DEVICE-RUN.png.age",
+        ) from None
 
 
 def name_of(file: Path) -> str:
