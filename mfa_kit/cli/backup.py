@@ -178,11 +178,11 @@ def recipients(*, user: str | None, backup_dir: Path | None) -> None:
 @backup.command()
 @click.option("--days", type=click.IntRange(min=1), metavar="N", help="Also of devices gone, when made N days ago.")
 @flags.BACKUP_DIR
-def prune(*, days: int | None, backup_dir: Path | None) -> None:
+def prune(*, days: int | None, backup_dir: Path | None) -> int:
     """Remove the backups of users who left; what IAM still has keeps its backup."""
     from mfa_kit.cli.deeds import backup as deeds
 
-    deeds.prune(days=days, backup_dir=backup_dir)
+    return deeds.prune(days=days, backup_dir=backup_dir)
 
 
 @backup.command()

@@ -274,6 +274,18 @@ def test_backups_of_who_left_are_removed_and_that_is_recorded(mfa_kit: MfaKit, l
     assert mfa_kit.run("backup", "prune").out == "there is nothing to prune\n"
 
 
+def test_a_backup_that_cannot_be_removed_does_not_end_the_removing(mfa_kit: MfaKit, recipient: str) -> None:
+    """Each is told, those that went and the one that stays: its folder is a symlink, which is not followed."""
+    first, second, third = (age(sealed(mfa_kit, name, recipient)) for name in ("gone-1", "gone-2", "gone-3"))
+    second.parent.rename(elsewhere := mfa_kit.home / "elsewhere")
+    second.parent.symlink_to(elsewhere)
+    done = mfa_kit.run("backup", "prune", "--yes", "--output", "json")
+    assert done.code == 5
+    told = {each["file"]: (each["outcome"], bool(each["fault"])) for each in json.loads(done.out)["rows"]}
+    assert told == {str(first): ("removed", False), str(second): ("failed", True), str(third): ("removed", False)}
+    assert [path.exists() for path in (first, second, third)] == [False, True, False]
+
+
 def test_the_copy_of_a_user_who_left_goes_too(mfa_kit: MfaKit, recipient: str) -> None:
     """It is of no more use than the other."""
     old_runs = [age(sealed(mfa_kit, "gone", recipient)), age(own(mfa_kit, "gone", recipient))]

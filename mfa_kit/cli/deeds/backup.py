@@ -194,8 +194,8 @@ def recipients(user: str | None, *, backup_dir: Path | None) -> None:
     report.many("backup-recipients", rows, output=flags.common().output, empty=empty)
 
 
-def prune(*, days: int | None, backup_dir: Path | None) -> None:
-    """Remove the backups that are of use to nobody, after a person said so, and print them."""
+def prune(*, days: int | None, backup_dir: Path | None) -> int:
+    """Remove backups that are of use to nobody, after a person said so, and print them; return 5 where one stays."""
     common = flags.common()
     with desk_kit.desk(common, vault=desk_kit.vault((), (), backup_dir)) as (desk, caller):
         found = list(
@@ -211,19 +211,20 @@ def prune(*, days: int | None, backup_dir: Path | None) -> None:
         for backup, why in found:
             person.say(f"{backup.path}: {why}")
         person.confirm(f"backups that will be removed for good: {len(found)}", typed="prune")
-    if not common.dry_run:
-        kit.prune(backup_dir, [backup for backup, _ in found])
+    stay = {} if common.dry_run else kit.prune(backup_dir, [backup for backup, _ in found])
     rows = [
         {
-            "outcome": "planned" if common.dry_run else "removed",
+            "outcome": "planned" if common.dry_run else "failed" if backup.path in stay else "removed",
             "user": backup.user,
             "device": backup.device,
             "why": why,
             "file": str(backup.path),
+            "fault": stay.get(backup.path),
         }
         for backup, why in found
     ]
     report.many("backup-prune", rows, output=common.output, empty="there is nothing to prune")
+    return IntegrityFault.exit_code if stay else 0
 
 
 def passphrase(file: Path | None) -> None:

@@ -222,16 +222,21 @@ def by_name(names: Iterable[str]) -> list[Backup]:
     return [told for name in names if (told := agefile.told(Path("/", name)))]
 
 
-def prune(folder: Path | None, chosen: Sequence[Backup]) -> None:
-    """Remove backups for good; the ledger remembers each."""
+def prune(folder: Path | None, chosen: Sequence[Backup]) -> dict[Path, str]:
+    """Remove backups for good; the ledger remembers each. Return why those stay that cannot be removed."""
     from mfa_kit.adapters import agefile
     from mfa_kit.adapters.ledger import Ledger
 
     vault = agefile.AgeFiles(backup_dir(folder), [])
     with Ledger(home()) as ledger:
+        stay = {}
         for backup in chosen:
-            vault.discard(backup)
-            ledger.called(event("RemoveBackup", backup.path, "OK"))
+            try:
+                vault.discard(backup)
+            except IntegrityFault as fault:
+                stay[backup.path] = str(fault)
+            ledger.called(event("RemoveBackup", backup.path, "Failed" if backup.path in stay else "OK"))
+    return stay
 
 
 def passphrases() -> Callable[[Path], Secret[str]]:
