@@ -93,6 +93,13 @@ def run(args: list[str] | None = None) -> int:
     return code if isinstance(code, int) else 0
 
 
+def _fill() -> None:
+    """Let a standard stream that is closed lead nowhere: the next file that is opened would get its descriptor."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode, encoding="utf-8"))
+
+
 def _width() -> int:
     """Return the columns of a page of help, as click does; its shutil takes longer to import than all our words."""
     try:
@@ -135,4 +142,5 @@ def _notes(error: BaseException) -> list[str]:
 
 def main() -> None:
     gc.set_threshold(GARBAGE_AT)
+    _fill()
     sys.exit(run())

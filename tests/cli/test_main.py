@@ -316,6 +316,23 @@ def test_nobody_listening_does_not_break_the_work(mfa_kit: MfaKit, user: str, re
     assert lab.assigned(f"arn:aws:iam::000000000000:mfa/{user}") == user
 
 
+@pytest.mark.parametrize(
+    ("words", "streams", "code"),
+    [("status", ">&-", 0), ("status", "2>&-", 0), ("verify token GAHT12345678 --codes-stdin", "<&-", 2)],
+)
+def test_a_stream_that_is_closed_leads_nowhere(mfa_kit: MfaKit, words: str, streams: str, code: int) -> None:
+    """As a service manager may start us. No file that is opened then gets the number of a stream."""
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"exec {subprocess.list2cmdline([sys.executable])} -m mfa_kit {words} {streams}"],
+        env={**bare(), **mfa_kit.env, "MFA_KIT_HOME": str(mfa_kit.home)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    assert "internal error" not in done.stderr
+
+
 @pytest.fixture
 def slow_enable(lab: Lab) -> Iterator[Lab]:
     lab.faults.add("EnableMFADevice", "latency", seconds=60)
