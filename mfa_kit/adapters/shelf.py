@@ -72,11 +72,12 @@ class Shelf:
 
     def stock(self, tokens: Sequence[tuple[Token, str]]) -> Came:
         """Take tokens in, each with its fingerprint; one that comes with another seed than before is untested again."""
-        before = {folded(row[0]): row for row in self._tables.select("select serial, fingerprint from tokens")}
+        rows = self._tables.select("select serial, fingerprint from tokens")
+        before, there = {folded(row[0]): row for row in rows}, {row[0] for row in rows}
         spelled = [
             (token.serial, known[0])
             for token, _ in tokens
-            if (known := before.get(folded(token.serial))) and known[0] != token.serial
+            if token.serial not in there and (known := before.get(folded(token.serial)))
         ]
         self._tables.write(
             *((change, spelled) for change in RESPELL),

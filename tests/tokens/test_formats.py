@@ -117,6 +117,16 @@ def test_a_bare_list_of_serials_is_of_tokens_that_aws_sold() -> None:
     assert not any(token.octets for token in found.bare)
 
 
+def test_a_serial_in_a_list_is_one_however_it_is_spelled_and_what_is_none_is_left_out() -> None:
+    """One slip of the finger costs its line, and not the box."""
+    found = boxes.read(b"GAHT12345678\ngaht 12345678\n# the second box\nGAHT1234567\nGAHT12345679\n")
+    assert [token.serial for token in found.bare] == ["GAHT12345678", "GAHT12345679"]
+    (reading,) = found.readings
+    assert [(each.where, each.reason) for each in reading.dropped] == [
+        ("line 4", "it is no serial of a token that AWS sold")
+    ]
+
+
 @pytest.mark.parametrize("serial", ["Secret Key", "hexkey", "Seed"])
 def test_a_first_row_that_is_called_like_a_header_and_is_damaged_is_a_row(serial: str) -> None:
     """It holds a value, a seed or another, so the rest of the file is read as it is."""

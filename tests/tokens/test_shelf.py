@@ -217,6 +217,13 @@ def test_another_spelling_in_a_later_file_is_no_other_token(shelf: Shelf) -> Non
     assert [each.serial for each in shelf.sightings("AB12")] == ["AB12"]
 
 
+def test_two_spellings_that_came_at_once_take_no_ledger_for_damaged(shelf: Shelf) -> None:
+    """A ledger may hold both from earlier days; the one that is spelled as in the file is it."""
+    shelf.stock([(Token(serial="GAHT12345678"), ""), (Token(serial="gaht12345678"), "")])
+    assert shelf.stock([(Token(serial="GAHT12345678"), "")]).known == 1
+    assert shelf.stock([(Token(serial="gaht12345678"), "")]).known == 1
+
+
 def test_a_token_that_was_never_imported_is_its_holders_all_the_same(ledger: Ledger, shelf: Shelf) -> None:
     ledger.record(
         Entry(

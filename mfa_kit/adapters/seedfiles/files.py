@@ -13,7 +13,7 @@ from mfa_kit.adapters.seedfiles import pskc, safenet, tables, uris, xml
 from mfa_kit.adapters.seedfiles.pskc import Unlock
 from mfa_kit.errors import IntegrityFault, UsageFault
 from mfa_kit.otp import Secret
-from mfa_kit.seeds import Encoding, Factor, SeedFile, Token, reasons, sold_by_aws
+from mfa_kit.seeds import Dropped, Encoding, Factor, Reading, SeedFile, Token, folded, reasons, sold_by_aws
 
 LARGEST = 64 * 2**20
 # Seeds of these lengths are what RFC 6238 uses with SHA-256 and SHA-512.
@@ -72,11 +72,26 @@ def _read(content: bytes, unlock: Unlock, *, now: float, wanted: Encoding | None
     lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     if lines and lines[0].lower().lstrip().startswith(uris.SCHEME):
         return uris.read(text)
-    if lines and all(map(sold_by_aws, lines)):
-        serials = dict.fromkeys(line.strip() for line in lines)
-        bare = tuple(Token(serial=serial, maker="sold by AWS") for serial in serials)
-        return SeedFile(layout="serials of AWS's hardware TOTP tokens", readings=(), bare=bare)
+    if lines and sold_by_aws(lines[0]):
+        return _serials(text)
     return tables.read(text, wanted)
+
+
+def _serials(text: str) -> SeedFile:
+    """Read serials, one a line; one that is there again is the same token, however it is spelled."""
+    bare: dict[str, Token] = {}
+    dropped = []
+    for ordinal, line in enumerate(tables.lines(text), 1):
+        serial = line.strip()
+        if sold_by_aws(serial):
+            bare.setdefault(folded(serial), Token(serial=serial, maker="sold by AWS"))
+        elif serial and not serial.startswith("#"):
+            dropped.append(Dropped(f"line {ordinal}", "it is no serial of a token that AWS sold"))
+    return SeedFile(
+        layout="serials of AWS's hardware TOTP tokens",
+        readings=(Reading(encoding=Encoding.HEX, keys=(), dropped=tuple(dropped)),) if dropped else (),
+        bare=tuple(bare.values()),
+    )
 
 
 def decoded(content: bytes) -> str:
