@@ -231,6 +231,14 @@ def test_hex_or_base32_is_settled_by_codes(mfa_kit: MfaKit, undecided: Path, cod
     assert "T1" in mfa_kit.run("verify", "token", "--find", "--seeds", undecided, "--codes-stdin").out
 
 
+def test_a_serial_that_is_to_settle_a_file_and_is_not_in_it_is_told_before_codes_are_read(
+    mfa_kit: MfaKit, undecided: Path
+) -> None:
+    done = mfa_kit.run("token", "import", undecided, "--prove", "T9")
+    assert done.code == 2
+    assert "T9 is no token of this file" in done.err
+
+
 @pytest.mark.parametrize("how", ["passphrase", "pre-shared key"])
 def test_what_opens_a_file_comes_by_stdin_or_a_descriptor(mfa_kit: MfaKit, tmp_path: Path, how: str) -> None:
     """Never by an argument, where others could read it."""
@@ -485,6 +493,18 @@ def test_clocks_far_apart_have_their_places_on_the_sheet(mfa_kit: MfaKit, box: P
     assert page.count("<rect ") == 2
     assert page.count("<text ") == 2 + 13
     assert ">-270</text>" in page
+
+
+def test_a_sheet_is_written_though_nobody_reads_the_report_to_its_end(
+    mfa_kit: MfaKit, box: Path, tmp_path: Path
+) -> None:
+    """As with `| head`."""
+    read, write = os.pipe()
+    os.close(read)
+    out = tmp_path / "sheet.html"
+    with os.fdopen(write, "w") as pipe:
+        mfa_kit.process("token", "accept", box, "--no-input", "--sheet", out, stdout=pipe)
+    assert T30.serial in out.read_text("utf-8")
 
 
 def test_a_sheet_without_a_reading_says_so(mfa_kit: MfaKit, box: Path, tmp_path: Path) -> None:

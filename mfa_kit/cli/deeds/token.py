@@ -85,6 +85,8 @@ def import_(
 
 def _proved(found: SeedFile, serial: str, *, codes_stdin: bool, window: int) -> SeedFile:
     """Settle hex or base32 by two codes of one token."""
+    if not any(tokens.named(each.keys, serial) for each in found.readings):
+        raise UsageFault(f"{serial} is no token of this file that has a seed", "look at the serial: --prove SERIAL")
 
     def judge(codes: Typed) -> SeedFile | Undecided:
         return tokens.wrong(codes) or tokens.proved(found, serial, codes, window=window)
@@ -241,10 +243,12 @@ def accept(file: Path, *, readings: Path | None, two: bool, window: int, out: Pa
     elif not common.no_input:
         _session(sitting, terminal.person(common))
     box = sitting.box
-    _report_box(box, refused, sitting.left_out, output=common.output)
-    if out:
-        missing = len(sitting.left_out)
-        kit.write_new(out, sheet.page(box, name=file.name, at=flags.written(kit.now()), missing=missing))
+    try:
+        _report_box(box, refused, sitting.left_out, output=common.output)
+    finally:  # whoever reads the report may go away before its end
+        if out:
+            missing = len(sitting.left_out)
+            kit.write_new(out, sheet.page(box, name=file.name, at=flags.written(kit.now()), missing=missing))
     return 0 if box.of(Verdict.ACCEPTED) == len(box.tokens) and not refused and not sitting.left_out else 1
 
 
