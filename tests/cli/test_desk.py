@@ -101,6 +101,36 @@ def test_a_file_that_others_can_write_is_refused(mode: int, mfa_kit: MfaKit) -> 
         config.load()
 
 
+def test_a_sticky_file_that_others_can_write_is_refused_too(mfa_kit: MfaKit) -> None:
+    """That bit keeps names in folders, and nothing in files."""
+    written(mfa_kit, CONFIG).chmod(0o1602)
+    with pytest.raises(UsageFault, match="can be written by other users"):
+        config.load()
+
+
+def test_a_pipe_in_the_place_of_the_file_is_not_waited_for(mfa_kit: MfaKit) -> None:
+    written(mfa_kit, CONFIG).unlink()
+    os.mkfifo(mfa_kit.home / "config.toml", 0o600)
+    writer = os.open(mfa_kit.home / "config.toml", os.O_RDWR | os.O_NONBLOCK)  # so that no reader waits for one
+    try:
+        os.write(writer, b"plain = true\n")
+        with pytest.raises(UsageFault, match="is not a file"):
+            config.load()
+    finally:
+        os.close(writer)
+
+
+@pytest.mark.parametrize("line", ['recipients = ["{}"]', 'recipients = "{}"', '"{}" = 1', "# {}"])
+def test_what_opens_backups_is_refused_and_not_shown(mfa_kit: MfaKit, line: str) -> None:
+    """Whoever mistakes the two halves of a key finds no secret on the screen."""
+    secret = "AGE-SECRET-KEY-1" + "Q" * 58
+    written(mfa_kit, line.format(secret))
+    done = mfa_kit.run("config", "show")
+    assert (done.code, done.out) == (2, "")
+    assert "holds an identity, which is secret" in done.err
+    assert secret not in done.err
+
+
 def test_a_folder_that_others_can_write_is_refused(mfa_kit: MfaKit) -> None:
     """They could put another file there."""
     written(mfa_kit, CONFIG).parent.chmod(0o777)

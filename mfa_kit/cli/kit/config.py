@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from mfa_kit.adapters.agefile import Recipient
 
 NAME = "config.toml"
+# How what opens backups begins: `config show` and errors would print it.
+IDENTITY = b"AGE-SECRET-KEY-"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,11 +63,15 @@ def load() -> Config:
 
 def _trusted(file: Path) -> bytes:
     """Return what is in a file that only we, or root, can write, in a folder of which the same is true."""
-    with os.fdopen(os.open(file, os.O_RDONLY | os.O_CLOEXEC), "rb") as opened:
+    with os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:
+        if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+            raise UsageFault(f"{file} is not a file", "move it away, and write a file in its place")
         for what, status in ((file, os.fstat(opened.fileno())), (file.parent, file.parent.stat())):
             if status.st_uid not in {os.getuid(), 0}:
                 raise UsageFault(f"{what} belongs to another user", f"make it yours: chown {os.getuid()} {what}")
-            if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not status.st_mode & stat.S_ISVTX:
+            # In a sticky folder nobody takes another's file away; to a file itself that bit says nothing.
+            sticky = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
+            if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not sticky:
                 raise UsageFault(f"{what} can be written by other users", f"take that away: chmod go-w {what}")
         return opened.read()
 
@@ -74,6 +80,8 @@ def parsed(text: bytes, file: Path) -> Config:
     """Raise UsageFault for what is no TOML, for a key that is none, and for a value of another type."""
     import tomllib
 
+    if IDENTITY in text.upper():
+        raise UsageFault(f"{file} holds an identity, which is secret", "write its public key: age-keygen -y FILE")
     try:
         said: dict[str, Any] = tomllib.loads(text.decode())
     except ValueError as error:
