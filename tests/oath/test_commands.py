@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import signal
 import sqlite3
 import subprocess
@@ -17,7 +18,9 @@ import pytest
 
 from mfa_kit import otp
 from mfa_kit.adapters.oath import pcsc as wire
+from mfa_kit.cli.deeds import key as key_deeds
 from mfa_kit.cli.kit import oath as kit
+from mfa_kit.errors import MfaKitError
 from mfa_kit.lab.account import ADMINISTRATOR
 from mfa_kit.lab.apdu import NO_FILE, NO_INSTRUCTION
 from mfa_kit.lab.codes import Settings
@@ -412,6 +415,56 @@ def test_a_watch_tells_who_comes_and_goes(mfa_kit: MfaKit) -> None:
     watching.send_signal(signal.SIGINT)
     watching.communicate()
     assert watching.returncode == 130
+
+
+def test_a_watch_misses_nothing_that_comes_while_the_first_look_is_taken(
+    mfa_kit: MfaKit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look takes its time; what is plugged in behind its back is told of at the next."""
+    plugged: list[dict[str, object]] = []
+
+    def rows() -> tuple[list[dict[str, object]], list[MfaKitError]]:
+        seen = [*plugged]
+        plugged[:] = [dict.fromkeys(key_deeds.COMMON, ()) | {"key": "Late", "serial": "1"}]
+        return seen, []
+
+    ticks = iter([None, None])
+
+    def sleep(_: float) -> None:
+        if next(ticks, "over") == "over":
+            raise KeyboardInterrupt
+
+    source = key_deeds.Source("late", rows, lambda: len(plugged), lambda _: {})
+    monkeypatch.setattr(key_deeds, "SOURCES", (source,))
+    monkeypatch.setattr(key_deeds, "time", SimpleNamespace(sleep=sleep))
+    done = mfa_kit.run("key", "list", "--watch", "--output", "json")
+    assert [json.loads(line)["event"] for line in done.out.splitlines()] == ["plugged in"]
+
+
+@pytest.mark.parametrize("ins", [PUT, CALCULATE])
+def test_a_ctrl_c_in_verify_oath_leaves_the_key_as_it_was(mfa_kit: MfaKit, card: Card, ins: int) -> None:
+    """The key goes on with what it was asked, so it is looked at once more."""
+    act = card.answer
+
+    def answer(octets: bytes) -> bytes:
+        if octets[1:2] == bytes([ins]):
+            os.kill(os.getpid(), signal.SIGINT)
+            card.gone.wait(0.3)
+        return act(octets)
+
+    card.answer = answer  # type: ignore[method-assign]
+    assert mfa_kit.run("verify", "oath").code == 130
+    assert PUT in card.log
+    assert card.credentials == {}
+
+
+def test_a_key_that_goes_in_the_middle_of_verify_oath_may_hold_what_was_written(mfa_kit: MfaKit, card: Card) -> None:
+    """That is said, with what takes it away."""
+    card.quirks.refuses = {CALCULATE: NO_FILE, DELETE: NO_INSTRUCTION}
+    done = mfa_kit.run("verify", "oath")
+    assert done.code == 3
+    assert "mfa-kit:test may be left on YubiKey 5A 12345678" in done.err
+    assert "verify oath takes it away when it runs again" in done.err
 
 
 def test_verify_oath_leaves_the_key_as_it_was(mfa_kit: MfaKit, user: str, card: Card) -> None:

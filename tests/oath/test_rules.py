@@ -132,6 +132,21 @@ def test_a_key_that_cannot_delete_is_told(seat: Make) -> None:
     assert LABEL in card.credentials
 
 
+def test_a_second_ctrl_c_tells_what_a_restore_may_leave_on_the_key(seat: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first one takes it off again; the second breaks that off."""
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    card = plug()
+    monkeypatch.setattr(OathCard, "codes", interrupt)
+    monkeypatch.setattr(adapter.Applet, "delete", interrupt)
+    with pytest.raises(KeyboardInterrupt) as error:
+        seat().restore(INTENT, CREATED)
+    assert LABEL in card.credentials
+    assert error.value.__notes__ == [f"{LABEL.decode()} may be left on YubiKey 5A 12345678: interrupted"]
+
+
 def test_a_key_that_only_says_that_it_deleted_is_told(seat: Make) -> None:
     """What is gone is looked for."""
     card = plug(keeps=True)

@@ -165,8 +165,8 @@ class OathCard:
         except BaseException as error:
             try:
                 self._delete(label, key)
-            except DeviceFault as left:
-                error.add_note(f"{label} may be left on {key.told}: {left}")
+            except (DeviceFault, KeyboardInterrupt) as left:
+                error.add_note(f"{label} may be left on {key.told}: {str(left) or 'interrupted'}")
             raise
         return True
 

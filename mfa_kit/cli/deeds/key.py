@@ -68,6 +68,7 @@ def _told(row: Row) -> Row:
 def list_(*, watch: bool) -> None:
     """Print the keys that are plugged in, and with `watch` each that comes or goes."""
     output = flags.common().output
+    state = _state() if watch else []  # before the look: what comes during it is seen as a change
     rows, wrong = _found()
     shown = [_told(row) for row in rows] if output == "table" else rows
     if not watch:
@@ -79,14 +80,17 @@ def list_(*, watch: bool) -> None:
     _complain(wrong)
     for row in rows:
         report.one("key-watch", {"event": "there", **row}, output="jsonl" if output == "json" else output)
-    _watch(rows, output=output)
+    _watch(rows, state, output=output)
 
 
-def _watch(rows: list[dict[str, Any]], *, output: str) -> None:
-    state = [source.state() for source in SOURCES]
+def _state() -> list[object]:
+    return [source.state() for source in SOURCES]
+
+
+def _watch(rows: list[dict[str, Any]], state: list[object], *, output: str) -> None:
     while True:
         time.sleep(WATCH)
-        if (now := [source.state() for source in SOURCES]) == state:
+        if (now := _state()) == state:
             continue
         state, before = now, rows
         rows, wrong = _found()

@@ -10,7 +10,7 @@ from mfa_kit import oathcheck
 from mfa_kit.attestation import Examined, Policy
 from mfa_kit.cli.kit import fido
 from mfa_kit.cli.kit.oath import KEY, choose, keys
-from mfa_kit.errors import InvalidCode, UsageFault
+from mfa_kit.errors import DeviceFault, InvalidCode, UsageFault
 from mfa_kit.models import Caller, Device, Intent, Kind, intent_of
 from mfa_kit.oathkey import Plugged
 from mfa_kit.otp import Seed
@@ -26,8 +26,26 @@ def acceptance(wanted: str | None, *, write: bool, account: str | None, maker: b
     key = choose(wanted)
     made_by = _maker(key) if maker else oathcheck.UNPROVEN
     seed = Seed(secrets.token_bytes(SEED_OCTETS)) if write else None
-    with keys().open(key) as applet:
-        return oathcheck.acceptance(key, applet, account=account, seed=seed, at=time.time(), made_by=made_by), key
+    unlocked = False
+    try:
+        with keys().open(key) as applet:
+            unlocked = True
+            return oathcheck.acceptance(key, applet, account=account, seed=seed, at=time.time(), made_by=made_by), key
+    except BaseException as error:
+        if write and unlocked:
+            _take_away(key, error)
+        raise
+
+
+def _take_away(key: Plugged, error: BaseException) -> None:
+    """Delete what a round trip that was cut short may have written; note on its error what may be left."""
+    try:
+        with keys().open(key) as applet:
+            if oathcheck.TEST.encode() in applet.names():
+                applet.delete(oathcheck.TEST)
+    except (DeviceFault, KeyboardInterrupt) as left:
+        again = "verify oath takes it away when it runs again"
+        error.add_note(f"{oathcheck.TEST} may be left on {key.told}: {str(left) or 'interrupted'}; {again}")
 
 
 def _maker(key: Plugged) -> Check:
