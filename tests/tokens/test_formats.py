@@ -127,6 +127,11 @@ def test_a_serial_in_a_list_is_one_however_it_is_spelled_and_what_is_none_is_lef
     ]
 
 
+def test_a_cell_without_an_end_is_told_as_what_it_is() -> None:
+    with pytest.raises(IntegrityFault, match="line 1: a cell is too long"):
+        boxes.read(b"T1," + b"a" * 200_000)
+
+
 @pytest.mark.parametrize("serial", ["Secret Key", "hexkey", "Seed"])
 def test_a_first_row_that_is_called_like_a_header_and_is_damaged_is_a_row(serial: str) -> None:
     """It holds a value, a seed or another, so the rest of the file is read as it is."""

@@ -102,7 +102,7 @@ def split(text: str) -> Iterator[Line]:
         try:
             cells = next(csv.reader([line], delimiter=delimiter, strict=True, skipinitialspace=True))
         except csv.Error:
-            yield where, Dropped(where, "a quotation mark is not closed")
+            yield where, Dropped(where, "a quotation mark is not closed" if '"' in line else "a cell is too long")
         else:
             yield where, [cell.strip() for cell in cells[:CELLS]]
 
