@@ -12,6 +12,8 @@ from mfa_kit.errors import UsageFault
 
 # IAM API reference: UserName, VirtualMFADeviceName and Path. botocore checks lengths only.
 USER_NAME = re.compile(r"[\w+=,.@-]{1,64}", re.ASCII)
+# IAM API reference, Tag: what a value may hold, of one line.
+LABEL = re.compile(r"[\w .:/=+@-]{1,64}")
 DEVICE_NAME = re.compile(r"[\w+=,.@-]{1,226}", re.ASCII)
 PATH = re.compile(r"/|/[\x21-\x7f]+/", re.ASCII)
 PATH_LENGTH = 512
@@ -333,6 +335,13 @@ def check_user(name: str) -> None:
         )
     if not USER_NAME.fullmatch(name):
         raise UsageFault(f"{name!r} is not an IAM user name", "use 1 to 64 letters, digits and _+=,.@-")
+
+
+def check_label(text: str) -> str:
+    """Return what people call a thing. Raise UsageFault for what cannot stand in a tag, and would be in none."""
+    if not LABEL.fullmatch(text):
+        raise UsageFault(f"{text!a} is no label", "use up to 64 letters, digits, blanks and .:/=+@-_")
+    return text
 
 
 def run_id(at: float, random: bytes) -> str:

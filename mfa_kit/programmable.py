@@ -7,13 +7,11 @@ import re
 from collections.abc import Callable
 
 from mfa_kit.errors import UsageFault
-from mfa_kit.models import Entry, Intent
+from mfa_kit.models import LABEL, Entry, Intent
 from mfa_kit.otp import Created, Pair
 from mfa_kit.ports import Carrier, Interaction
 from mfa_kit.seeds import AWS_OCTETS
 
-# IAM API reference, Tag: what a value may hold, of one line.
-SERIAL = re.compile(r"[\w .:/=+@-]{1,64}")
 SCAN = (
     "burn it into the token: scan it with the token's own burner app or tool, SHA-1, 6 digits, 30 seconds; then switch "
     "the token on and type what it shows for {name}"
@@ -50,7 +48,7 @@ class Programmable:
         self._capacity, self._interaction = capacity, interaction
 
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
-        if not SERIAL.fullmatch(self._serial):
+        if not LABEL.fullmatch(self._serial):
             raise UsageFault(f"{self._serial!r} is not the serial of a token", "type what is printed on its back")
         self._interaction.check(instead=INSTEAD)
         capacity = self._capacity or self._asked()

@@ -17,7 +17,7 @@ from enum import StrEnum
 from typing import Any
 
 from mfa_kit.errors import UsageFault
-from mfa_kit.models import USER_NAME, Intent, Kind, check_user
+from mfa_kit.models import USER_NAME, Intent, Kind, check_label, check_user
 
 COLUMNS = ("user", "kind", "name", "path", "recipient", "serial", "asset", "tags")
 # What the console's file of new users calls the column.
@@ -28,7 +28,6 @@ TAG_KEY, TAG_VALUE = re.compile(r"[\w .:/+@-]{1,128}"), re.compile(r"[\w .:/=+@-
 TAKEN = ("mfa-kit:", "aws:")
 MOST_TAGS = 40
 SERIAL = re.compile(r"[\w+=/:,.@-]{9,256}", re.ASCII)
-LABEL = re.compile(r"[\w .:/=+@-]{1,64}")
 ARN = re.compile(r"arn:(?P<partition>[a-z-]+):iam::(?P<account>\d{12}):user/(?:.*/)?(?P<user>[^/]+)", re.ASCII)
 # A cell that begins with one of these is computed by a spreadsheet; with an apostrophe before it, it is text.
 COMPUTED = ("=", "+", "-", "@")
@@ -274,12 +273,6 @@ def _serial(cell: str) -> str:
     return cell
 
 
-def _asset(cell: str) -> str:
-    if not LABEL.fullmatch(cell):
-        raise UsageFault(f"{cell!a} is no label", "use up to 64 letters, digits, blanks and .:/=+@-_")
-    return cell
-
-
 def _tags(cell: str) -> tuple[tuple[str, str], ...]:
     """Read `K=V;K=V`."""
     pairs = [part.strip().partition("=") for part in cell.split(";") if part.strip()]
@@ -301,7 +294,7 @@ CELLS: Mapping[str, Callable[[str], object]] = {
     "name": _name,
     "path": _path,
     "serial": _serial,
-    "asset": _asset,
+    "asset": check_label,
     "tags": _tags,
 }
 

@@ -653,6 +653,29 @@ def test_verify_user_states_how_far_it_proves(
     assert "has no OATH applet" in mfa_kit.run("verify", "user", user).err
 
 
+def test_a_locked_key_beside_the_one_that_holds_the_credential_asks_for_nothing(mfa_kit: MfaKit, user: str) -> None:
+    """It may be anybody's, and some count what is tried."""
+    held, other = Card(serial=1111), Card(serial=2222)
+    other.password = bytes(16)
+    pcsc.plug(held)
+    enroll(mfa_kit, user, "--no-touch")
+    pcsc.plug(other, held)
+    done = mfa_kit.run("verify", "user", user, "--no-input")
+    assert done.code == 0, done.err
+    assert "is on YubiKey 5A 1111" in done.out
+
+
+@pytest.mark.parametrize("label", ["a;b", "#12", "two\nlines", "x" * 65, ""])
+def test_a_label_that_iam_takes_as_no_tag_is_refused_before_anything_is_made(
+    mfa_kit: MfaKit, user: str, lab: Lab, card: Card, label: str
+) -> None:
+    """A device without it is not known at another desk."""
+    done = mfa_kit.run("enroll", user, "--with", "oath", "--no-touch", "--asset", label)
+    assert done.code == 2
+    assert "is no label" in done.err
+    assert (lab.assigned(serial_of(user)), card.credentials) == (None, {})
+
+
 def test_a_backup_goes_onto_another_card_and_computes_the_same(
     mfa_kit: MfaKit, user: str, recipient: str, identity_file: Path
 ) -> None:

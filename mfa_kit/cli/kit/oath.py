@@ -15,7 +15,7 @@ from mfa_kit.cli import keys as options
 from mfa_kit.cli.kit.desk import harden
 from mfa_kit.cli.kit.files import secret_line
 from mfa_kit.errors import Declined, DeviceFault, MfaKitError, NoApplet, UsageFault
-from mfa_kit.models import Intent
+from mfa_kit.models import Intent, check_label
 from mfa_kit.oathkey import Plugged
 from mfa_kit.otp import Secret
 from mfa_kit.ports import Carrier, Inventory
@@ -99,6 +99,8 @@ def _line(key: Plugged) -> str:
 
 def carrier(own: Mapping[str, Any], inventory: Inventory) -> Carrier:
     """Return the key that `--key` and the person choose."""
+    if own["asset"] is not None:
+        check_label(own["asset"])
     key = choose(own["key"])
     from mfa_kit.adapters.oath import card
 

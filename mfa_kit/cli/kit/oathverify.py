@@ -114,12 +114,15 @@ def code_of(intent: Intent, wanted: str | None, *, at: float) -> str | None:
 
 
 def _holder(intent: Intent, wanted: str | None) -> Plugged | None:
-    """Return the key that holds a device's credential: the named one, or the only one that does."""
+    """Return the key that holds a device's credential: the named one, or the only one that does.
+
+    A key with a password is somebody else's where one without holds it, and then nobody is asked for that.
+    """
     if wanted is not None:
         return choose(wanted)
     found, wrong = keys().look()
-    holding = []
-    for key in found:
+    holding = [key for key in found if intent.label in key.labels]
+    for key in [] if holding else [each for each in found if each.password]:
         with keys().open(key) as applet:
             if intent.label.encode() in applet.names():
                 holding.append(key)
