@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from mfa_kit.enrollment import MAX_DEVICES, Maker, Wish, make, make_room, plan
 from mfa_kit.errors import AwsFault, Lockout, MfaKitError, Throttled, Unclear, Unsettled, UsageFault
 from mfa_kit.models import (
+    CARD_TAG,
     HARDWARE_TAG,
     KIND_TAG,
     Caller,
@@ -98,7 +99,8 @@ def _lives_on(intent: Intent, tags: dict[str, str]) -> Intent:
     """Return the intent with what its tags say of a key, for another desk put the credential there."""
     if tags.get(KIND_TAG) != Kind.OATH:
         return intent
-    return replace(intent, kind=Kind.OATH, hardware=tags.get(HARDWARE_TAG, "an OATH key"))
+    intent = replace(intent, kind=Kind.OATH)
+    return intent.on(hardware=tags.get(HARDWARE_TAG, "an OATH key"), card=tags.get(CARD_TAG))
 
 
 def look_to_revoke(

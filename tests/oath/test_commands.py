@@ -653,6 +653,21 @@ def test_verify_user_states_how_far_it_proves(
     assert "has no OATH applet" in mfa_kit.run("verify", "user", user).err
 
 
+def test_another_desk_takes_no_other_key_for_it_that_has_its_serial(
+    mfa_kit: MfaKit, user: str, card: Card, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tags tell the identity of the applet: that key is asked for, and what is on it does not stay in silence."""
+    enroll(mfa_kit, user, "--no-touch")
+    monkeypatch.setenv("MFA_KIT_HOME", str(tmp_path / "other"))
+    pcsc.plug(Card())
+    absent = mfa_kit.run("revoke", user, "--yes", "--leave-without-mfa")
+    assert absent.code == 3, absent.out
+    assert "which is not plugged in" in absent.err
+    pcsc.plug(card, Card())
+    assert mfa_kit.run("orphans", "clean", "--yes").code == 0
+    assert card.credentials == {}
+
+
 def test_a_locked_key_beside_the_one_that_holds_the_credential_asks_for_nothing(mfa_kit: MfaKit, user: str) -> None:
     """It may be anybody's, and some count what is tried."""
     held, other = Card(serial=1111), Card(serial=2222)
