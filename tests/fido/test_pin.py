@@ -62,6 +62,7 @@ def test_a_wrong_pin_costs_one_try_and_says_what_is_left(
     done = desk.run("verify", "fido2", *published.options, "--pin-stdin")
     assert (done.code, key.client_pin.tries, key.client_pin.retries) == (3, 1, 7)
     assert "the PIN is wrong; 7 tries are left" in done.err
+    assert "touch your key" not in done.err  # it is never asked for a finger
 
 
 def test_the_third_wrong_pin_in_a_row_is_told_to_unplug_and_nothing_more_is_tried(

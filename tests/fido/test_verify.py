@@ -92,6 +92,7 @@ def test_a_u2f_key_is_known_by_the_identifier_of_its_certificate(
     bus.plug(SecurityKey(issued, make=U2F))
     done, receipt = desk.verify(*published.options)
     assert (done.code, receipt["model"], receipt["versions"]) == (0, "U2F key", ["U2F_V2"])
+    assert done.err.count("touch your key now (30 s)") == 2
     assert results(receipt)["leaves nothing"] == "not applicable"
 
 

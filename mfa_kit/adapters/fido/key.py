@@ -218,22 +218,30 @@ class FidoKey:
 
     @contextmanager
     def _finger(self) -> Iterator[None]:
-        """Ask for a touch before the call, for keepalives may never come, and count down."""
+        """Ask for a touch before the request that wants one, for keepalives may never come, and count down.
+
+        Not sooner: what comes before it, such as a PIN that is wrong, may be the end.
+        """
         self._device.deadline.allow(links.TOUCH + links.SLACK + ROUND * links.PROMPT)
-        self._tell(f"touch your key now ({links.TOUCH:.0f} s)")
-        began = time.monotonic()
+        began = math.inf
         marks = list(COUNTDOWN)
+
+        def asked() -> None:
+            nonlocal began
+            if began == math.inf:
+                began = time.monotonic()
+                self._tell(f"touch your key now ({links.TOUCH:.0f} s)")
 
         def tick() -> None:
             left = links.TOUCH - (time.monotonic() - began)
             while marks and left <= marks[0]:
                 self._tell(f"touch your key now ({marks.pop(0)} s left)")
 
-        self._device.deadline.tick = tick
+        self._device.finger, self._device.deadline.tick = asked, tick
         try:
             yield
         finally:
-            self._device.deadline.tick = lambda: None
+            self._device.finger = self._device.deadline.tick = lambda: None
             self._device.deadline.allow(math.inf)
 
     @contextmanager

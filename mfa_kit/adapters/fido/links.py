@@ -141,6 +141,8 @@ class Device(CtapDevice):
     def __init__(self, place: Plugged, inner: CtapDevice, deadline: Deadline) -> None:
         self.place = place
         self.deadline = deadline
+        # Called before each request that may wait for a finger.
+        self.finger: Callable[[], None] = lambda: None
         self._inner = inner
 
     @property
@@ -160,7 +162,11 @@ class Device(CtapDevice):
         event: threading.Event | None = None,
         on_keepalive: Callable[[STATUS], None] | None = None,
     ) -> bytes:
-        self.deadline.start(TOUCH + SLACK if cmd == CTAPHID.CBOR and _wants_finger(data) else PROMPT)
+        finger = (_wants_finger if cmd == CTAPHID.CBOR else _wants_finger_u2f)(data)
+        if finger:
+            self.finger()
+        # U2F answers at once that there is no finger, and is asked again.
+        self.deadline.start(TOUCH + SLACK if finger and cmd == CTAPHID.CBOR else PROMPT)
         self.deadline.tick()
         return self._inner.call(cmd, data, event, on_keepalive)
 
@@ -183,6 +189,11 @@ def _wants_finger(request: bytes) -> bool:
             return b"\x02\x06" in request[2:6]
         case _:
             return False
+
+
+def _wants_finger_u2f(request: bytes) -> bool:
+    """Whether a U2F command is done only with a finger: register, and authenticate unless it only checks a handle."""
+    return request[1:2] == b"\x01" or (request[1:2] == b"\x02" and request[2:3] != b"\x07")
 
 
 def plugged() -> tuple[list[Plugged], list[DeviceFault]]:
