@@ -45,11 +45,14 @@ def info(*, wanted: str | None) -> None:
 @click.argument("model", required=False)
 @keys.mds
 @keys.mds_root
-def metadata(*, model: str | None) -> None:
-    """Show what is published of MODEL, a part of its name, its AAGUID or a key identifier; without it, of what age."""
+def metadata(*, model: str | None) -> int:
+    """Show what is published of MODEL, a part of its name, its AAGUID or a key identifier; without it, of what age.
+
+    Ends with 1 where nothing is published of it.
+    """
     from mfa_kit.cli.deeds import key as deeds
 
-    deeds.metadata(model)
+    return deeds.metadata(model)
 
 
 @key.group(cls=flags.Noun)

@@ -132,13 +132,14 @@ def _has_any(source: Source) -> bool:
     return bool(rows) or any(not isinstance(fault, NoApplet) for fault in wrong)
 
 
-def metadata(model: str | None) -> None:
-    """Print what is published of a model, or of what age it is."""
+def metadata(model: str | None) -> int:
+    """Print what is published of a model, or of what age it is; return 1 where nothing is."""
     source, models = fido.published(model)
     if model is None:
         report.one("key-metadata-source", source, output=flags.common().output)
-    else:
-        report.many("key-metadata", models, output=flags.common().output, empty=f"nothing is published of {model}")
+        return 0
+    report.many("key-metadata", models, output=flags.common().output, empty=f"nothing is published of {model}")
+    return 0 if models else 1
 
 
 def password(wanted: str | None, *, had: bool) -> None:
