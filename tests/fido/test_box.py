@@ -1,5 +1,7 @@
 """A box of keys at one desk, in this process: what is said between two keys, and readers that are held or foreign."""
 
+import csv
+import io
 import json
 from collections.abc import Callable, Iterator
 
@@ -62,6 +64,18 @@ def test_a_box_of_proofs_is_exit_0(
     box(lab_key(maker), lab_key(maker))
     done = desk.run("verify", "fido2", "--watch", "--output", output, *published.options)
     assert (done.code, len(done.out.splitlines())) == (0, lines)
+
+
+def test_a_key_that_could_not_be_judged_takes_no_header_and_no_number(
+    box: Box, maker: Maker, desk: Desk, published: Published
+) -> None:
+    """Labels are stuck on in the order of the lines, and a spreadsheet begins with its header."""
+    wants_pin = lab_key(maker, conduct=Conduct(always_uv=True))
+    box(wants_pin, lab_key(maker), wants_pin, lab_key(maker))
+    done = desk.run("verify", "fido2", "--watch", "--output", "csv", "--asset", "BOX", *published.options)
+    rows = list(csv.DictReader(io.StringIO(done.out)))
+    assert [(row["verdict"], row["asset"]) for row in rows] == [("proof", "BOX-1"), ("proof", "BOX-2")]
+    assert (done.code, "2 not judged, 2 proof" in done.err) == (1, True)
 
 
 def test_between_two_keys_it_is_said_what_to_do(

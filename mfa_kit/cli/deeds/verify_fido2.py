@@ -52,9 +52,14 @@ def _watch(bench: kit.Bench, *, asset: str | None) -> int:
         except KeyboardInterrupt:
             break
         gone = place
-        _one(bench, place, asset=asset and f"{asset}-{tally.total() + 1}", tally=tally)
+        _one(bench, place, asset=asset and f"{asset}-{_judged(tally) + 1}", tally=tally)
         stderr.Talk().note(", ".join(f"{count} {what}" for what, count in sorted(tally.items())))
     return 0 if not tally["refused"] and not tally["not judged"] else 1
+
+
+def _judged(tally: Counter[str]) -> int:
+    """How many keys have a line."""
+    return tally["proof"] + tally["refused"]
 
 
 def _one(bench: kit.Bench, place: Plugged, *, asset: str | None, tally: Counter[str]) -> None:
@@ -75,7 +80,7 @@ def _one(bench: kit.Bench, place: Plugged, *, asset: str | None, tally: Counter[
             failed = [f"{check.name}: {check.detail}" for check in examined.answer.checks if check.value is Value.FAIL]
             click.echo(stderr.printable("  ".join(filter(None, [*said, *failed]))))
         case "csv":
-            report.many("verify-fido2", [line], output="csv", empty="", header=tally.total() == 1)
+            report.many("verify-fido2", [line], output="csv", empty="", header=_judged(tally) == 1)
         case _:
             report.one("verify-fido2", _receipt(examined, asset=asset), output="json")
 
