@@ -106,10 +106,15 @@ def check_reset(info: KeyInfo) -> None:
 
 
 def check_same(before: KeyInfo, after: KeyInfo) -> None:
-    """Raise DeviceFault unless this may be the key that was there before: its place may have changed, its word not."""
+    """Raise DeviceFault unless this may be the key that was there before: its place may have changed, its word not.
+
+    Many keys have no serial: one of the same model is then told by what else stays when a key is unplugged.
+    """
 
     def word(info: KeyInfo) -> tuple[object, ...]:
-        return (info.aaguid, info.firmware, info.plugged.product, info.plugged.serial, info.plugged.link)
+        plugged = info.plugged
+        pin = (info.pin_set, info.pin_retries, info.min_pin_length, info.force_pin_change)
+        return (info.aaguid, info.firmware, plugged.product, plugged.serial, plugged.link, pin, info.resident_free)
 
     if word(before) != word(after):
         raise DeviceFault("this is not the key that was unplugged, so nothing was erased", ANOTHER_KEY)

@@ -6,7 +6,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pexpect
@@ -380,6 +380,48 @@ def test_another_key_is_not_erased(bus: Bus, maker: Maker, desk: Desk, hands: Ha
     done = reset(desk)
     assert (done.code, has(another, NEW)) == (3, True)
     assert "not the key that was unplugged" in done.err
+
+
+def test_another_key_of_the_same_model_is_not_erased(bus: Bus, maker: Maker, desk: Desk, hands: Hands) -> None:
+    """Many keys have no serial; this one has a PIN, and the one that was confirmed has none."""
+    another = lab_key(maker, pin=NEW)
+    bus.plug(lab_key(maker), serial="KEY-7")
+    hands(bus, lambda: another)
+    done = reset(desk)
+    assert (done.code, has(another, NEW)) == (3, True)
+    assert "not the key that was unplugged" in done.err
+
+
+def test_the_key_that_was_confirmed_is_the_one_to_be_unplugged(
+    bus: Bus, maker: Maker, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its twin that is unplugged and plugged in again meanwhile is not erased in its place."""
+    twin = lab_key(maker, pin=PIN)
+    bus.plug(lab_key(maker, pin=PIN))
+    bus.plug(twin)
+    both = {"/dev/hidraw0", "/dev/hidraw1"}
+    looks = iter([both, {"/dev/hidraw0"}, {"/dev/hidraw0"}])
+    monkeypatch.setattr(kit, "LOOK", 0.02)
+    monkeypatch.setattr(keypin, "PATIENCE", 0.5)
+    monkeypatch.setattr(keypin, "_places", lambda _: next(looks, both))
+    done = desk.run("key", "reset", "--yes", "--key", "/dev/hidraw0")
+    assert (done.code, has(twin, PIN)) == (3, True)
+    assert "the key was not unplugged" in done.err
+
+
+def test_of_several_keys_that_are_plugged_in_at_once_none_is_erased(
+    bus: Bus, maker: Maker, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which is meant is not known."""
+    key = lab_key(maker, pin=PIN)
+    bus.plug(key)
+    looks: Iterator[set[str]] = iter([{"/dev/hidraw0"}, set()])
+    monkeypatch.setattr(kit, "LOOK", 0.02)
+    monkeypatch.setattr(keypin, "PATIENCE", 0.5)
+    monkeypatch.setattr(keypin, "_places", lambda _: next(looks, {"/dev/hidraw0", "/dev/hidraw1"}))
+    done = desk.run("key", "reset", "--yes", "--key", "/dev/hidraw0")
+    assert (done.code, has(key, PIN)) == (3, True)
+    assert "several keys were plugged in" in done.err
 
 
 def test_a_reset_that_comes_too_late_is_told(bus: Bus, maker: Maker, desk: Desk, hands: Hands) -> None:

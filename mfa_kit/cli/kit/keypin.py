@@ -135,13 +135,14 @@ def reset(wanted: str | None) -> dict[str, Any]:
         before,
         wanted=wanted,
     )
-    there = _places(links)
     talk.note("unplug the key now")
-    _until(lambda: _fewer(links, there), "the key was not unplugged")
-    left = _places(links)
+    # This one, whatever else is unplugged; what is there in the same look is none that comes back.
+    [others] = _until(lambda: _without(links, before.plugged.where), "the key was not unplugged")
     talk.note("plug it in again, and touch it when you are told to: there are ten seconds")
-    place = _until(lambda: next(iter(_places(links) - left), None), "no key was plugged in")
-    with key.opened(place, tell=talk.note) as opened:
+    came = _until(lambda: _places(links) - others, "no key was plugged in")
+    if len(came) > 1:
+        raise DeviceFault("several keys were plugged in, so nothing was erased", "repeat the command with this one key")
+    with key.opened(*came, tell=talk.note) as opened:
         keypin.check_same(before, opened.info())
         return _row(keypin.reset(opened))
 
@@ -150,8 +151,10 @@ def _places(links: Any) -> set[str]:
     return {each.where for each in links.plugged()[0]}
 
 
-def _fewer(links: Any, there: set[str]) -> bool:
-    return bool(there - _places(links))
+def _without(links: Any, place: str) -> list[set[str]]:
+    """Return the places of the other keys, in a list, when none is at this one any more."""
+    places = _places(links)
+    return [] if place in places else [places]
 
 
 def _until(look: Callable[[], Any], late: str) -> Any:
