@@ -247,11 +247,11 @@ def test_a_key_that_keeps_a_library_asking_ends_at_a_deadline(bus: Bus, maker: M
             opened.assertion(verify=False, pin=None)
 
 
-@pytest.mark.parametrize("limits", [{7: -5}, {7: 2**62}, {5: 1}, {5: 1, 7: 2**62}], ids=str)
+@pytest.mark.parametrize("limits", [{7: -5}, {7: 2**62}, {5: 1}, {5: 1, 7: 2**62}, {13: 64}, {13: 2**40}], ids=str)
 def test_limits_that_no_key_has_are_refused_before_anything_is_asked(
     bus: Bus, maker: Maker, limits: dict[int, int]
 ) -> None:
-    """The fields maxMsgSize and maxCredentialCountInList, from which a library counts down."""
+    """Sizes from which a library counts down, and a shortest PIN, of whose length one would be made."""
     key = Liar(maker.certificate(None))
 
     def lie(request: bytes, answer: bytes) -> bytes:

@@ -29,7 +29,7 @@ from mfa_kit.adapters.fido import links
 from mfa_kit.adapters.fido.faults import CARD_ERRORS, GARBLED, code_of, cut, reason, told, words
 from mfa_kit.adapters.fido.statement import registration_of
 from mfa_kit.errors import DeviceFault
-from mfa_kit.fidokey import Assertion, KeyInfo, Link, Pin, Plugged, Registration, Statement
+from mfa_kit.fidokey import LONGEST_PIN, Assertion, KeyInfo, Link, Pin, Plugged, Registration, Statement
 from mfa_kit.firmware import Version
 
 # Seconds left, at which a person is told again to touch the key.
@@ -284,6 +284,8 @@ def _requirement(*, verify: bool) -> UserVerificationRequirement:
 def _info(place: Plugged, info: Info, *, u2f: tuple[str, ...], device_version: Version | None) -> KeyInfo:
     if not 0 <= info.max_creds_in_list <= MOST_LISTED or info.max_msg_size < SMALLEST_MESSAGE:
         raise ValueError("limits that no key has: python-fido2 would count down from them")
+    if info.min_pin_length > LONGEST_PIN:
+        raise ValueError("a shortest PIN that is longer than any: one would be made of that length")
     versions = words(info.versions)
     return KeyInfo(
         plugged=place,
