@@ -8,10 +8,11 @@ import html
 import json
 import os
 import secrets
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
@@ -20,6 +21,8 @@ from mfa_kit.errors import AwsFault, UsageFault
 from mfa_kit.otp import Secret
 
 SECONDS = 20
+# For so long a sign-in token is good (IAM user guide).
+GOOD = 15 * 60
 ISSUER = "mfa-kit"
 LONGEST = 1 << 16
 PAGE = """<!doctype html>
@@ -75,8 +78,15 @@ def _loopback(host: str | None) -> bool:
 
 @contextmanager
 def page(folder: Path, address: Secret[str]) -> Iterator[Path]:
-    """Write a page that leads to an address, for this user alone; it is removed at the end, however that comes."""
+    """Write a page that leads to an address, for this user alone; it is removed at the end.
+
+    What a process left that was killed goes too, once its token is good for nobody who still waits.
+    """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for old in folder.glob("console-*.html"):
+        with suppress(OSError):
+            if old.lstat().st_mtime < time.time() - GOOD:
+                old.unlink()
     path = folder / f"console-{secrets.token_hex(8)}.html"
     handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:

@@ -6,6 +6,7 @@ import re
 import socket
 import stat
 import subprocess
+import time
 import urllib.request
 import webbrowser
 from collections.abc import Callable
@@ -165,6 +166,18 @@ def test_without_a_browser_the_page_is_told_and_the_file_is_gone(
     assert done.code == 0, done.err
     assert "there is no browser here" in done.err
     assert list(mfa_kit.home.glob("*.html")) == []
+
+
+def test_the_page_of_a_process_that_was_killed_goes_with_the_next_one(tmp_path: Path) -> None:
+    """Not another's that is still good, and no other file."""
+    left, good, mine = (tmp_path / name for name in ("console-1.html", "console-2.html", "mine.html"))
+    for path in (left, good, mine):
+        path.write_text("")
+    for path in (left, mine):
+        os.utime(path, (time.time() - 16 * 60,) * 2)
+    with signin.page(tmp_path, Secret("https://signin.invalid/")) as page:
+        assert sorted(tmp_path.iterdir()) == sorted([good, mine, page])
+    assert sorted(tmp_path.iterdir()) == [good, mine]
 
 
 @pytest.mark.parametrize(
