@@ -40,6 +40,8 @@ FATAL = {
 DOUBTFUL = {"UPDATE_AVAILABLE", "RETIRED"}
 LEVELS = ("FIDO_CERTIFIED", *(f"FIDO_CERTIFIED_{level}" for level in ("L1", "L1plus", "L2", "L2plus", "L3", "L3plus")))
 FIPS = tuple(f"FIPS140_CERTIFIED_L{level}" for level in range(1, 5))
+# WebAuthn Level 3, 5.8.4 (AuthenticatorTransport), what earlier ones had, and what keys for Apple's socket say.
+TRANSPORTS = ("usb", "nfc", "ble", "smart-card", "hybrid", "internal", "cable", "lightning")
 MODEL = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{40}")
 DOTTED = re.compile(r"(\d{1,3})\.(\d{1,3})\.(\d{1,3})", re.ASCII)
 
@@ -396,6 +398,13 @@ def _texts(name: str, value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _transport_names(name: str, value: Any) -> tuple[str, ...]:
+    names = _texts(name, value)
+    if not set(names) <= set(TRANSPORTS):
+        raise _unfit(name, f"a list of some of {', '.join(TRANSPORTS)}")
+    return names
+
+
 def _level(name: str, value: Any) -> str:
     wanted = f"FIDO_CERTIFIED_{value}"
     if wanted not in LEVELS:
@@ -427,7 +436,7 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     "firmware": _dotted,
     "pin": _switch,
     "user-verification": _switch,
-    "transports": _texts,
+    "transports": _transport_names,
     "signed-metadata": _switch,
     "no-advisories": _switch,
 }

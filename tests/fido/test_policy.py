@@ -76,6 +76,7 @@ def test_an_empty_policy_asks_for_a_genuine_key_alone() -> None:
         ('firmware = "5.7.0\\n"', "firmware in the policy cannot be read"),
         ('pin = "yes"', "pin in the policy cannot be read"),
         ("transports = [1]", "transports in the policy cannot be read"),
+        ('transports = ["USB"]', "transports in the policy cannot be read"),
         ("models = [", "the policy is no TOML"),
         ("[" * 10_000, "the policy is no TOML"),
     ],
