@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import click
 import pytest
@@ -19,6 +20,7 @@ from mfa_kit.lab.maker import Maker
 from mfa_kit.lab.securitykey import Conduct, SecurityKey, lab_key
 from tests.fido import slot
 from tests.fido.conftest import Bus, Desk, Published, detail, results
+from tests.fido.test_mutations import DESCRIPTOR
 
 Box = Callable[..., None]
 
@@ -101,6 +103,34 @@ def test_between_two_keys_it_is_said_what_to_do(
         "insert a key, or end with Ctrl-C",
         "there are several keys: one at a time",
     ]
+
+
+def test_a_key_that_may_not_be_opened_is_told_to_whoever_waits_for_one(
+    bus: Bus, key: SecurityKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without the udev rule nothing else would happen when a key is put in."""
+    sysfs = tmp_path / "hidraw7" / "device"
+    monkeypatch.setattr(links, "SYSFS", tmp_path)
+    monkeypatch.setattr(kit, "LOOK", 0.0)
+    moves: Iterator[Callable[[], object]] = iter(
+        [
+            lambda: None,
+            lambda: (sysfs.mkdir(parents=True), (sysfs / "report_descriptor").write_bytes(DESCRIPTOR)),
+            lambda: bus.plug(key),
+        ]
+    )
+    real = links.state
+
+    def state() -> list[str]:
+        next(moves)()
+        return real()
+
+    monkeypatch.setattr(links, "state", state)
+    with click.Context(click.Command("verify")):
+        assert kit.Bench(None, Policy(), kit.Seen.none()).next(None).where == "/dev/hidraw0"
+    told = capsys.readouterr().err.splitlines()
+    assert told[0] == "insert a key, or end with Ctrl-C"
+    assert told[1].startswith("there is a key, but /dev/hidraw7 may not be opened; install the udev rule")
 
 
 class Held(slot.Reader):

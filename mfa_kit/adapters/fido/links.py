@@ -206,9 +206,9 @@ def plugged() -> tuple[list[Plugged], list[DeviceFault]]:
 
 
 def state() -> list[str]:
-    """Return what changes when a key comes or goes; no card is touched."""
-    nodes = [str(each.path) for each in hid.list_descriptors()]  # type: ignore[no-untyped-call]
-    return [*nodes, *(within(_present) if CARD_ERRORS else [])]
+    """Return what changes when a key comes or goes, one that may not be opened too; no card is touched."""
+    usb = [str(each.path) for each in hid.list_descriptors()]  # type: ignore[no-untyped-call]
+    return [*usb, *out_of_reach(), *(within(_present) if CARD_ERRORS else [])]
 
 
 def _present() -> list[str]:

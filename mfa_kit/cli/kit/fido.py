@@ -289,7 +289,9 @@ class Bench:
         while True:
             if (now := links.state()) != before:
                 before = now
-                found, _ = links.plugged()
+                found, wrong = links.plugged()
+                for fault in wrong:
+                    talk.note(f"{fault}; {fault.hint}")
                 match found:
                     case []:
                         gone = None
