@@ -25,6 +25,8 @@ def ask_pin(info: KeyInfo, pins: PinEntry, *, to_change: bool = False) -> Pin:
 
     A key that wants a new PIN calls the right one wrong, except to change it; that one may be shorter than the minimum.
     """
+    if not _has_pin(info):
+        raise DeviceFault("the key wants a PIN, and has none", SET_PIN)
     if info.force_pin_change and not to_change:
         raise DeviceFault("the key wants a new PIN before it does anything", CHANGE_PIN)
     if info.pin_retries == 0:

@@ -191,6 +191,22 @@ def test_the_credentials_on_a_key_are_counted_with_its_pin(
     assert "resident used" not in desk.run("key", "info").out
 
 
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [(Make(), "the key wants a PIN, and has none"), (Make(aaguid=None, versions=("U2F_V2",)), "this key takes no PIN")],
+    ids=["none-yet", "u2f"],
+)
+def test_the_pin_of_a_key_that_has_none_is_not_asked_for(
+    bus: Bus, maker: Maker, desk: Desk, typed: list[str], make: Make, said: str
+) -> None:
+    """There is nothing that could be typed."""
+    bus.plug(lab_key(maker, make=make))
+    typed.append(PIN)
+    done = desk.run("key", "info", "--pin-stdin")
+    assert (done.code, typed) == (3, [PIN])
+    assert said in done.err
+
+
 def test_a_pin_is_typed_unseen_and_the_last_tries_are_confirmed(
     session: "pexpect.spawn[str]", key_at_process: SecurityKey
 ) -> None:
