@@ -199,16 +199,24 @@ class Readers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        for reader in list(self._seats):
-            self.remove(reader)
-        if hasattr(self, "process"):
-            self.process.terminate()
-            try:
-                self.process.wait(END)
-            except subprocess.TimeoutExpired:
+        try:
+            for reader in list(self._seats):
+                self.remove(reader)
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        """End pcscd and take its folder away, at a second Ctrl-C too."""
+        try:
+            if hasattr(self, "process"):
+                self.process.terminate()
+                with suppress(subprocess.TimeoutExpired):
+                    self.process.wait(END)
+        finally:
+            if hasattr(self, "process"):
                 self.process.kill()
                 self.process.wait()
-        shutil.rmtree(self.folder)
+            shutil.rmtree(self.folder)
 
 
 def _can_start() -> None:

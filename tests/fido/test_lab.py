@@ -4,7 +4,9 @@ import json
 import signal
 import socket
 import struct
+import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 from typing import Any
@@ -92,6 +94,44 @@ def test_lab_key_is_on_usb_where_the_kernel_can(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageFault, match="cannot be written"):
         labkey.serve(print, (), attestation="packed", touch=0, **{**wish, "publish": tmp_path / "file" / "mds"})
+
+
+def test_lab_key_writes_over_no_metadata_but_a_labs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The FIDO Alliance's file has the same name, and so may somebody's own root."""
+    monkeypatch.setattr(labkey, "_on_usb", lambda *_: 0)
+    wish: dict[str, Any] = {"attestation": "packed", "touch": 0, "u2f": False, "pin_stdin": False, "reader": False}
+    for name, mine in (("blob.jwt", b"real"), ("root.der", b"own")):
+        (tmp_path / name).write_bytes(mine)
+        with pytest.raises(UsageFault, match="no lab's"):
+            labkey.serve(print, (), publish=tmp_path, **wish)
+        assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [(name, mine)]
+        (tmp_path / name).unlink()
+    assert [labkey.serve(print, (), publish=tmp_path, **wish) for _ in range(2)] == [0, 0]
+
+
+def test_a_second_ctrl_c_at_the_end_of_readers_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a pcscd that takes no end is waited for."""
+    readers = reader.Readers()
+    readers.folder = Path(tempfile.mkdtemp(prefix="readers-"))
+    readers.process = subprocess.Popen(["sh", "-c", "trap '' TERM; echo; exec sleep 600"], stdout=subprocess.PIPE)
+    assert readers.process.stdout
+    with readers.process.stdout as ready:
+        ready.readline()
+        real = readers.process.wait
+
+        def wait(timeout: float | None = None) -> int:
+            if timeout is None:
+                return real()
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(readers.process, "wait", wait)
+        with pytest.raises(KeyboardInterrupt):
+            readers.__exit__(None, None, None)
+        monkeypatch.undo()
+        left = (readers.process.poll(), readers.folder.exists())
+        readers.process.kill()
+        readers.process.wait()
+    assert left == (-signal.SIGKILL, False)
 
 
 def test_a_key_on_uhid_speaks_as_the_kernel_has_it(key: SecurityKey) -> None:

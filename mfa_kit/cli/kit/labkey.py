@@ -60,17 +60,29 @@ def serve(
 
 
 def _publish(maker: "Maker", key: "SecurityKey", identifier: str, folder: Path) -> None:
-    """Write metadata that knows the key, and the root that it is signed under."""
+    """Write metadata that knows the key, and the root that it is signed under; over a lab's own alone."""
     aaguid = key.make.aaguid.hex() if key.make.aaguid else ""
     dashed = "-".join((aaguid[:8], aaguid[8:12], aaguid[12:16], aaguid[16:20], aaguid[20:]))
     entry = maker.entry(MODEL, aaguid=dashed) if aaguid else maker.entry(MODEL, identifiers=[identifier])
     due = datetime.now(UTC).date() + CURRENT
+    blob, root = folder / "blob.jwt", folder / "root.der"
     try:
+        if (os.path.lexists(blob) or os.path.lexists(root)) and not _is_of_a_lab(root, maker):
+            raise UsageFault(f"{folder} has metadata or a root that is no lab's", "name another folder")
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "blob.jwt").write_bytes(maker.blob([entry], next_update=due))
-        (folder / "root.der").write_bytes(maker.root.der)
+        blob.write_bytes(maker.blob([entry], next_update=due))
+        root.write_bytes(maker.root.der)
     except OSError as error:
         raise UsageFault(f"{folder} cannot be written: {error.strerror}", "name another folder") from None
+
+
+def _is_of_a_lab(root: Path, maker: "Maker") -> bool:
+    from cryptography import x509
+
+    try:
+        return x509.load_der_x509_certificate(root.read_bytes()).subject == maker.root.certificate.subject
+    except (FileNotFoundError, ValueError):
+        return False
 
 
 def _on_usb(key: "SecurityKey", tell: Callable[[str], None], command: Sequence[str]) -> int:
