@@ -1,5 +1,6 @@
 """PINs at the desk: set, changed, made, what they have to be, and the reset that erases a key."""
 
+import errno
 import io
 import json
 import re
@@ -13,6 +14,7 @@ import pexpect
 import pyrage
 import pytest
 
+from mfa_kit.cli import report
 from mfa_kit.cli.kit import fido as kit
 from mfa_kit.cli.kit import keypin
 from mfa_kit.fidokey import Pin
@@ -200,7 +202,35 @@ def test_a_generated_pin_is_sealed_before_the_key_has_it(
     assert "KEY-7" in about
     assert (has(key, pin), file.stat().st_mode & 0o777) == (True, 0o600)
     assert pin not in done.out + done.err
+    assert f"the key has the PIN that is sealed in {file}" in done.err
     assert not [each for each in desk.home.rglob("*") if each.is_file() and pin.encode() in each.read_bytes()]
+
+
+def test_a_pin_that_the_key_has_is_told_though_the_result_cannot_be_written(
+    bus: Bus, key: SecurityKey, desk: Desk, tmp_path: Path, recipient: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its exit code alone it would be taken for void, and thrown away."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(report, "one", full)
+    bus.plug(key)
+    file = tmp_path / "pin.age"
+    done = desk.run("key", "pin", "set", "--generate", "-r", recipient, "-o", file)
+    assert (done.code != 0, key.client_pin.hash is not None) == (True, True)
+    assert f"the key has the PIN that is sealed in {file}" in done.err
+
+
+def test_a_pin_that_the_key_refuses_is_not_told_to_be_on_it(
+    bus: Bus, maker: Maker, desk: Desk, tmp_path: Path, recipient: str, typed: list[str]
+) -> None:
+    """The old PIN was wrong."""
+    bus.plug(lab_key(maker, pin=PIN))
+    typed.append("wrong-1")
+    out = ("--generate", "-r", recipient, "-o", tmp_path / "pin.age", "--pin-stdin")
+    done = desk.run("key", "pin", "change", *out)
+    assert (done.code, "the key has the PIN" in done.err) == (3, False)
 
 
 def test_a_pin_that_cannot_be_sealed_is_not_set(

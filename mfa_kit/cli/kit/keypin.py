@@ -81,7 +81,7 @@ def _seal(pin: Secret[str], to: Sequence[str], to_files: Sequence[Path], out: Pa
     key = f"{info.plugged.product or 'security key'}, {info.plugged.serial or 'no serial'}"
     text = Secret(f"{pin.reveal()}\nPIN of {key}, {flags.written(time.time())}\n")
     agefile.seal_text(out, text, agefile.recipients(to, to_files))
-    stderr.Talk().note(f"the new PIN is sealed in {out}; it counts when this command ends well")
+    stderr.Talk().note(f"the new PIN is sealed in {out}; it counts when it is told that the key has it")
 
 
 def set_pin(wanted: str | None, source: Source) -> dict[str, Any]:
@@ -99,9 +99,14 @@ def _changed(wanted: str | None, source: Source, act: Callable[[Any, keypin.New]
 
     fido.entry()
     source.check()
-    with key.opened(wanted, tell=stderr.Talk().note) as opened:
+    talk = stderr.Talk()
+    with key.opened(wanted, tell=talk.note) as opened:
         info = opened.info()
-        return _row(act(opened, lambda shortest: source.new(shortest, info)))
+        row = _row(act(opened, lambda shortest: source.new(shortest, info)))
+    if source.generate:
+        # Before the result, which may go to a full disk: whoever then takes the PIN for void has lost the key.
+        talk.note(f"the key has the PIN that {f'is sealed in {source.out}' if source.out else 'was shown'}")
+    return row
 
 
 def set_policy(wanted: str | None, *, shortest: int | None, force_change: bool) -> dict[str, Any]:
