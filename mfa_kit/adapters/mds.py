@@ -62,6 +62,7 @@ GARBLED = (
     TypeError,
     LookupError,
     AttributeError,
+    ArithmeticError,
     RecursionError,
     x509.DuplicateExtension,
     x509.ExtensionNotFound,
@@ -375,6 +376,7 @@ def built(place: str, payload: Mapping[str, Any], root: str | None, *, name: str
     """Build the index of a payload that was verified."""
     try:
         number, next_update = int(payload["no"]), date.fromisoformat(payload["nextUpdate"])
+        number.to_bytes(8, signed=True)  # the index has room for no more
     except GARBLED:
         raise UsageFault("the metadata has no number or no date", "get it anew") from None
     index = sqlite3.connect(place)
@@ -442,6 +444,7 @@ def _kept(entry: Mapping[str, Any]) -> tuple[dict[str, Any] | None, dict[str, by
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError("no text")
+    value.encode()  # JSON may hold half a character
     return value[:LONGEST_NAME]
 
 

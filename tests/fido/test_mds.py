@@ -3,6 +3,7 @@
 import base64
 import importlib.machinery
 import json
+import math
 import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -196,12 +197,21 @@ def test_one_bad_entry_does_not_lose_the_rest(maker: Maker, tmp_path: Path) -> N
         {**good, "aaguid": "not-one"},
         {**good, "statusReports": None},
         {**good, "metadataStatement": {**good["metadataStatement"], "attestationRootCertificates": [5]}},
+        {**good, "metadataStatement": {**good["metadataStatement"], "authenticatorVersion": math.inf}},
+        {**good, "metadataStatement": {**good["metadataStatement"], "description": "half \ud83d"}},
         "nothing",
     ]
     uaf = {"aaid": "4e4e#4005", "statusReports": []}
     source = opened(maker.blob([*bad, uaf, good], next_update=LATER), tmp_path, maker.root.der)
-    assert (source.source().models, source.source().passed_over) == (1, 4)
+    assert (source.source().models, source.source().passed_over) == (1, 6)
     assert source.model(LAB_AAGUID)
+
+
+@pytest.mark.parametrize("number", [10**30, -(10**30), math.inf, None])
+def test_a_number_that_no_metadata_has_is_a_sentence(number: float | None) -> None:
+    """JSON has numbers of any size, and infinity besides."""
+    with pytest.raises(UsageFault, match="no number or no date"):
+        mds.built(":memory:", {"no": number, "nextUpdate": "2100-01-01", "entries": []}, None, name="n")
 
 
 def test_a_root_that_cannot_be_read_loses_only_itself(maker: Maker, tmp_path: Path) -> None:
