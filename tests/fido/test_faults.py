@@ -369,5 +369,7 @@ def test_a_node_that_may_not_be_opened_is_named(desk: Desk, tmp_path: Path, monk
     assert done.code == 3
     assert "there is a key, but /dev/hidraw7 may not be opened" in done.err
     assert "there is a key, but /dev/hidraw7 may not be opened" in desk.run("key", "list").err
+    named = desk.run("key", "pin", "set", "--key", "/dev/hidraw7")
+    assert "there is a key, but /dev/hidraw7 may not be opened" in named.err
     (node / "report_descriptor").write_bytes(os.urandom(40))
     assert "there is no security key" in desk.run("verify", "fido2").err

@@ -352,9 +352,11 @@ def barred(node: str) -> DeviceFault:
 
 
 def _nothing(wanted: str | None) -> DeviceFault:
+    if wanted in (hidden := out_of_reach()):
+        return barred(wanted)
     if wanted:
         return DeviceFault(f"there is no FIDO key {wanted}", "`mfa-kit key list` shows where keys are")
-    if hidden := out_of_reach():
+    if hidden:
         return barred(", ".join(hidden))
     return DeviceFault(
         "there is no security key",
