@@ -112,13 +112,12 @@ def test_a_key_that_may_not_be_opened_is_told_to_whoever_waits_for_one(
     sysfs = tmp_path / "hidraw7" / "device"
     monkeypatch.setattr(links, "SYSFS", tmp_path)
     monkeypatch.setattr(kit, "LOOK", 0.0)
-    moves: Iterator[Callable[[], object]] = iter(
-        [
-            lambda: None,
-            lambda: (sysfs.mkdir(parents=True), (sysfs / "report_descriptor").write_bytes(DESCRIPTOR)),
-            lambda: bus.plug(key),
-        ]
-    )
+
+    def barred() -> None:
+        sysfs.mkdir(parents=True)
+        (sysfs / "report_descriptor").write_bytes(DESCRIPTOR)
+
+    moves: Iterator[Callable[[], object]] = iter([lambda: None, barred, lambda: bus.plug(key)])
     real = links.state
 
     def state() -> list[str]:
