@@ -340,6 +340,8 @@ def test_whoever_holds_a_card_is_named_if_it_is_known(tmp_path: Path) -> None:
         assert "scdaemon (process " in str(faults.card_lost(busy))
         process.kill()
     assert "the reader failed (0x80100014)" in str(faults.card_lost(broken))
+    reset = CardConnectionException(hresult=0x80100068)  # SCARD_W_RESET_CARD
+    assert "another program talks to this key" in str(faults.card_lost(reset))
     with pytest.raises(DeviceFault, match="was removed"), faults.told():
         raise NoCardException("", 0)
 

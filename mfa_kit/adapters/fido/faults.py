@@ -28,9 +28,10 @@ else:
 LONGEST_WORD = 64
 
 SET_PIN = "set a PIN first: mfa-kit key pin set"
-# PC/SC (pcsclite.h): sharing violation. Removed, no card, reader gone, not transacted, unknown reader, invalid handle,
-# data lost, unresponsive, unpowered; 0 is half an answer. Programs that are known to hold cards.
+# PC/SC (pcsclite.h): sharing violation; reset by somebody else. Removed, no card, reader gone, not transacted, unknown
+# reader, invalid handle, data lost, unresponsive, unpowered; 0 is half an answer. Programs known to hold cards.
 BUSY = 0x8010000B
+RESET = 0x80100068
 GONE = {0x80100069, 0x8010000C, 0x80100017, 0x80100016, 0x80100009, 0x80100003, 0x8010002F, 0x80100066, 0x80100067, 0}
 HOLDERS = {"scdaemon", "yubikey-agent", "yubioath-flutter", "authenticator"}
 
@@ -85,9 +86,7 @@ def told() -> Iterator[None]:
     except CARD_ERRORS as error:
         raise card_lost(error) from None
     except ConnectionFailure:
-        raise DeviceFault(
-            "another program talks to this key at the same time", "close it, or wait for it, and repeat the command"
-        ) from None
+        raise _shared() from None
     except PinRequiredError:
         raise DeviceFault(
             "the key takes no fingerprint for now and wants its PIN", "plug it in again and repeat the command"
@@ -109,6 +108,12 @@ def _lost(error: OSError) -> DeviceFault:
     return Lost("the key was removed", "plug it in and repeat the command")
 
 
+def _shared() -> DeviceFault:
+    return DeviceFault(
+        "another program talks to this key at the same time", "close it, or wait for it, and repeat the command"
+    )
+
+
 def _hresult(error: Exception) -> int:
     return int(getattr(error, "hresult", 0)) & 0xFFFFFFFF
 
@@ -124,6 +129,8 @@ def card_lost(error: Exception) -> DeviceFault:
         return DeviceFault(
             f"{_holder() or 'another program'} holds the card", "end it, or wait for it, and repeat the command"
         )
+    if code == RESET:
+        return _shared()
     if code in GONE or type(error).__name__ == "NoCardException":
         return _lost(OSError())
     return DeviceFault(f"the reader failed (0x{code:08X})", "take the key off, put it on again and repeat the command")
