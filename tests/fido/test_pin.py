@@ -78,7 +78,7 @@ def test_the_third_wrong_pin_in_a_row_is_told_to_unplug_and_nothing_more_is_trie
     typed.append("wrong-1")
     done = desk.run("verify", "fido2", *published.options, "--pin-stdin")
     assert (done.code, key.client_pin.tries) == (3, 3)
-    assert "the key takes no PIN until it is unplugged" in done.err
+    assert "the key takes no PIN until it is unplugged; 5 tries are left" in done.err
     typed.append(PIN)
     done = desk.run("verify", "fido2", *published.options, "--pin-stdin")
     assert (done.code, key.client_pin.tries, typed) == (3, 3, [PIN])

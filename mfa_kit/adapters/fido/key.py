@@ -26,7 +26,7 @@ from fido2.webauthn import (
 )
 
 from mfa_kit.adapters.fido import links
-from mfa_kit.adapters.fido.faults import CARD_ERRORS, GARBLED, code_of, cut, reason, told, words
+from mfa_kit.adapters.fido.faults import CARD_ERRORS, GARBLED, SAYINGS, code_of, cut, reason, told, words
 from mfa_kit.adapters.fido.statement import registration_of
 from mfa_kit.errors import DeviceFault
 from mfa_kit.fidokey import LONGEST_PIN, Assertion, KeyInfo, Link, Pin, Plugged, Registration, Statement
@@ -263,11 +263,16 @@ class FidoKey:
             yield
         except (ClientError, CtapError) as error:
             code = code_of(error)
-            if code != CtapError.ERR.PIN_INVALID:
+            if code not in {CtapError.ERR.PIN_INVALID, CtapError.ERR.PIN_AUTH_BLOCKED}:
                 raise
             left, replug = ClientPin(Ctap2(self._device)).get_pin_retries()
+            what = f"{left} {'try is' if left == 1 else 'tries are'} left"
+            if code == CtapError.ERR.PIN_AUTH_BLOCKED:
+                # The third wrong one in a row, or any one after it: older keys do not tell which.
+                happened, hint = SAYINGS[code]
+                raise DeviceFault(f"{happened}; {what}", hint) from None
             raise DeviceFault(
-                f"the PIN is wrong; {left} {'try is' if left == 1 else 'tries are'} left",
+                f"the PIN is wrong; {what}",
                 "unplug the key and plug it in again before the next try" if replug else "repeat the command",
             ) from None
 
