@@ -35,6 +35,8 @@ SIGN_IN = re.compile(
 NOBODY = '{"Statement": []}'
 # A permissions boundary whose text could not be read: of everything it may allow, nobody knows.
 UNREAD = '{"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": {"Unread": {"it": "is"}}}]}'
+# The version of a policy that knows variables.
+VARIABLES = "2012-10-17"
 LITERAL = {"${*}": "*", "${?}": "?", "${$}": "$"}
 
 
@@ -49,7 +51,10 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statement:
-    """One statement, its lists as tuples. `lines` are operator, key and values of its Condition."""
+    """One statement, its lists as tuples. `lines` are operator, key and values of its Condition.
+
+    `fills`: its policy is of the version that knows policy variables; in an older one they are their own characters.
+    """
 
     sid: str = ""
     allow: bool
@@ -59,6 +64,7 @@ class Statement:
     but_resources: tuple[str, ...] = ()
     principals: tuple[tuple[str, str], ...] = ()
     lines: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
+    fills: bool = True
 
 
 def _tuple(value: Any) -> tuple[Any, ...]:
@@ -69,8 +75,12 @@ def _texts(value: Any) -> tuple[str, ...]:
     return tuple(str(each).lower() if isinstance(each, bool) else str(each) for each in _tuple(value))
 
 
-def _statement(row: Mapping[str, Any]) -> Statement:
+def _statement(row: Mapping[str, Any], *, version: Any) -> Statement:
     who = row.get("Principal", {})
+    if row["Effect"] not in ("Allow", "Deny"):
+        raise KeyError("Effect that is Allow or Deny")
+    if "Action" not in row and "NotAction" not in row:
+        raise KeyError("Action")
     return Statement(
         sid=str(row.get("Sid", "")),
         allow=row["Effect"] == "Allow",
@@ -86,6 +96,7 @@ def _statement(row: Mapping[str, Any]) -> Statement:
             for operator, keys in row.get("Condition", {}).items()
             for key, values in keys.items()
         ),
+        fills=version == VARIABLES,
     )
 
 
@@ -93,9 +104,12 @@ def _statement(row: Mapping[str, Any]) -> Statement:
 def statements(document: str) -> tuple[Statement, ...]:
     """Read the statements of a policy document. Raise UsageFault for what is none."""
     try:
-        return tuple(_statement(row) for row in _tuple(json.loads(document)["Statement"]))
+        found = json.loads(document)
+        return tuple(_statement(row, version=found.get("Version")) for row in _tuple(found["Statement"]))
     except json.JSONDecodeError as error:
         why = f"it is no JSON from line {error.lineno} on"
+    except ValueError:  # json reads no number of thousands of digits
+        why = "a number in it is too long"
     except KeyError as error:
         why = f"it has no {error.args[0]}" if error.args[0] == "Statement" else f"a statement has no {error.args[0]}"
     except (AttributeError, TypeError, RecursionError):
@@ -108,10 +122,20 @@ def statements(document: str) -> tuple[Statement, ...]:
 
 @lru_cache(maxsize=8192)
 def _pattern(wanted: str) -> re.Pattern[str]:
-    """`*` and `?` are wild, `${*}` is the character; no brackets."""
-    parts = re.split(r"(\$\{[*?$]\}|[*?])", wanted)
-    wild = {"*": ".*", "?": "."}
-    return re.compile("".join(wild.get(part) or re.escape(LITERAL.get(part, part)) for part in parts), re.DOTALL)
+    """`*` and `?` are wild, `${*}` is the character; no brackets.
+
+    What stands between two `*` is looked for once, where it first is: to try every other place as well would take a
+    policy with many of them for ever.
+    """
+    runs = [""]
+    for part in re.split(r"(\$\{[*?$]\}|[*?])", wanted):
+        if part == "*":
+            runs.append("")
+        else:
+            runs[-1] += "." if part == "?" else re.escape(LITERAL.get(part, part))
+    first, *between = runs
+    last = f".*{between.pop()}" if between else ""
+    return re.compile(first + "".join(f"(?>.*?{run})" for run in between if run) + last, re.DOTALL)
 
 
 def like(wanted: str, value: str) -> bool:
@@ -151,12 +175,11 @@ NEGATED: Mapping[str, str] = {
 }
 
 
-def _filled(text: str, context: Context) -> str | None:
-    """Put policy variables in; None where one has no value that is known."""
-    missing = False
+def _filled(text: str, context: Context) -> "str | _Anything | None":
+    """Put policy variables in; None where one has no value, and ANYTHING where it has one that nobody told."""
+    lacking: list[_Anything | None] = []
 
     def value(found: re.Match[str]) -> str:
-        nonlocal missing
         if found[0] in LITERAL:
             return found[0]
         name, _, default = found[1].partition(",")
@@ -165,13 +188,15 @@ def _filled(text: str, context: Context) -> str | None:
             return re.sub(r"[*?]", r"${\g<0>}", got)
         if got is None and default:
             return default.strip().strip("'")
-        missing = True
+        lacking.append(got)
         return ""
 
     if "${" not in text:
         return text
     filled = re.sub(r"\$\{([^}]*)\}", value, text)
-    return None if missing else filled
+    if not lacking:
+        return filled
+    return None if None in lacking else ANYTHING
 
 
 class _Anything:
@@ -190,7 +215,15 @@ def _look(context: Context, key: str) -> str | _Anything | None:
     return ANYTHING
 
 
-def _line(operator: str, key: str, wanted: Sequence[str], context: Context) -> bool | None:
+def _fill(statement: Statement, texts: Sequence[str], context: Context) -> "tuple[list[str], bool]":
+    """Put policy variables into some texts; return those that say something, and whether another may match as well."""
+    if not statement.fills:
+        return list(texts), False
+    filled = [_filled(each, context) for each in texts]
+    return [each for each in filled if isinstance(each, str)], ANYTHING in filled
+
+
+def _line(statement: Statement, operator: str, key: str, wanted: Sequence[str], context: Context) -> bool | None:
     """Whether one line of a Condition holds; None where that cannot be told."""
     quantifier, _, bare = operator.rpartition(":")
     name = bare.removesuffix("IfExists")
@@ -198,17 +231,19 @@ def _line(operator: str, key: str, wanted: Sequence[str], context: Context) -> b
     if isinstance(got, _Anything):
         return None
     if name == "Null":
-        return (got is None) == (wanted[0].lower() == "true")
+        return str(got is None).lower() in map(str.lower, wanted)
     if got is None:
-        return bare.endswith("IfExists") or name in NEGATED or quantifier == "ForAllValues"
+        # Of no value at all, none differs from what is wanted.
+        return bare.endswith("IfExists") or quantifier == "ForAllValues" or (name in NEGATED and not quantifier)
     test = TESTS.get(NEGATED.get(name, name))
-    filled = [_filled(each, context) for each in wanted]
-    if test is None or None in filled:
+    if test is None:
         return None
+    filled, others = _fill(statement, wanted, context)
     try:
-        return any(test(each, got) for each in filled if each is not None) != (name in NEGATED)
+        found = any(test(each, got) for each in filled)
     except ValueError:  # a number was wanted
         return False
+    return None if others and not found else found != (name in NEGATED)
 
 
 def _both(first: bool | None, second: bool | None) -> bool | None:
@@ -222,7 +257,7 @@ def holds(statement: Statement, context: Context) -> bool | None:
     """Whether all conditions of a statement hold; None where that cannot be told."""
     answer: bool | None = True
     for operator, key, wanted in statement.lines:
-        answer = _both(answer, _line(operator, key, wanted, context))
+        answer = _both(answer, _line(statement, operator, key, wanted, context))
     return answer
 
 
@@ -234,14 +269,11 @@ def covers_action(statement: Statement, action: str) -> bool:
     return any(like(each.lower(), wanted) for each in statement.actions)
 
 
-def _covers_resource(statement: Statement, resource: str, context: Context) -> bool:
-    def on(text: str) -> bool:
-        filled = _filled(text, context)
-        return filled is not None and like(filled, resource)
-
-    if statement.but_resources:
-        return not any(map(on, statement.but_resources))
-    return any(map(on, statement.resources))
+def _covers_resource(statement: Statement, resource: str, context: Context) -> bool | None:
+    """Whether a statement speaks of a resource; None where that hangs on a variable that nobody told."""
+    filled, others = _fill(statement, statement.but_resources or statement.resources, context)
+    found = any(like(each, resource) for each in filled)
+    return None if others and not found else found != bool(statement.but_resources)
 
 
 @lru_cache(maxsize=65536)
@@ -271,9 +303,10 @@ def _judged(documents: Iterable[str], action: str, resource: str, context: Conte
     denied = None
     for document in documents:
         for statement in _speaking(document, action):
-            if not _covers_resource(statement, resource, context):
+            covered = _covers_resource(statement, resource, context)
+            if covered is False:
                 continue
-            held = holds(statement, context)
+            held = _both(covered, holds(statement, context))
             if held is False:
                 continue
             if not statement.allow:

@@ -55,7 +55,10 @@ def test_deny_wins_and_silence_is_no() -> None:
         ({"Action": "*", "NotResource": "*"}, NOTHING),
         ({"Action": "*", "Resource": "arn:aws:iam::123456789012:user/[a]lice"}, NOTHING),
         ({"Action": "*", "Resource": "arn:aws:iam::*:user/${aws:username}"}, ALLOW),
-        ({"Action": "*", "Resource": "arn:aws:iam::*:user/${aws:nothing}"}, NOTHING),
+        ({"Action": "*", "Resource": "arn:aws:iam::*:user/${aws:none}"}, NOTHING),
+        ({"Action": "*", "Resource": "arn:aws:iam::*:user/${aws:untold}"}, UNKNOWN),
+        ({"Action": "*", "NotResource": "arn:aws:iam::*:user/${aws:untold}"}, UNKNOWN),
+        ({"Action": "*", "NotResource": ["arn:aws:iam::*:user/${aws:untold}", "*:user/alice"]}, NOTHING),
         ({"Action": "*", "Resource": "arn:aws:iam::*:user/${aws:none, 'alice'}"}, ALLOW),
         ({"Action": "*", "Resource": "arn:aws:iam::*:user/al${*}ce"}, NOTHING),
         ({"Action": "*"}, NOTHING),
@@ -269,4 +272,55 @@ def test_whom_a_trust_policy_lets_in() -> None:
 def test_what_is_no_policy_is_refused(text: str, why: str) -> None:
     """In one sentence."""
     with pytest.raises(UsageFault, match=f"this is no IAM policy: {why}"):
+        statements(text)
+
+
+def test_variables_came_with_the_version_of_2012() -> None:
+    """In an older policy `${aws:username}` is those very characters: "IAM JSON policy elements: Version"."""
+    row = {"Effect": "Allow", "Action": "*", "Resource": "arn:aws:iam::*:user/${aws:username}"}
+    told = [
+        evaluate([json.dumps({**version, "Statement": row})], "iam:GetUser", ALICE, {"aws:username": "alice"})
+        for version in ({"Version": "2012-10-17"}, {"Version": "2008-10-17"}, {})
+    ]
+    assert told == [ALLOW, NOTHING, NOTHING]
+
+
+@pytest.mark.parametrize(
+    ("operator", "wanted", "verdict"),
+    [
+        ("StringNotEquals", ["x"], DENY),
+        ("ForAnyValue:StringNotEquals", ["x"], NOTHING),
+        ("ForAllValues:StringNotEquals", ["x"], DENY),
+        ("ForAnyValue:StringNotEqualsIfExists", ["x"], DENY),
+        ("ForAnyValue:StringEquals", ["x"], NOTHING),
+        ("Null", [], NOTHING),
+        ("Null", ["false", "true"], DENY),
+    ],
+)
+def test_conditions_on_a_key_that_a_request_lacks(operator: str, wanted: list[str], verdict: Verdict) -> None:
+    """Of no value at all none differs: "Set operators for multi-valued context keys"."""
+    row = {"Effect": "Deny", "Action": "*", "Resource": "*", "Condition": {operator: {"aws:none": wanted}}}
+    assert judge(row, aws__none=None) is verdict
+
+
+def test_a_pattern_of_many_stars_is_judged_at_once() -> None:
+    """To try each place for each of them would take years."""
+    many = {"Action": "*", "Resource": "*a" * 25 + "*b"}
+    assert judge(many, on="a" * 200) is NOTHING
+    assert judge(many, on="a" * 200 + "b") is ALLOW
+    assert judge({"Action": "*", "Resource": "a**b*c?*d"}, on="a-b-b-cc-cd-d") is ALLOW
+    assert judge({"Action": "*", "Resource": "a*b"}, on="a-b-") is NOTHING
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('{"Statement": {"Effect": "allow", "Action": "*", "Resource": "*"}}', "no Effect that is Allow or Deny"),
+        ('{"Statement": {"Effect": "Deny", "Actions": "*", "Resource": "*"}}', "no Action"),
+        (f'{{"Statement": [], "Id": {"1" * 5000}}}', "too long"),
+    ],
+)
+def test_a_slip_of_the_pen_is_no_policy(text: str, why: str) -> None:
+    """IAM refuses it, so nobody is to believe that it denies something."""
+    with pytest.raises(UsageFault, match=why):
         statements(text)
