@@ -28,10 +28,19 @@ class Verdict(Enum):
 
 
 def _glob(wanted: str, value: str) -> bool:
-    """Match `*` and `?`, as IAM has them: no brackets, and `${*}` is the character."""
-    parts = re.split(r"(\$\{[*?$]\}|[*?])", wanted)
-    wild = {"*": ".*", "?": "."}
-    regex = "".join(wild.get(part) or re.escape(LITERAL.get(part, part)) for part in parts)
+    """Match `*` and `?`, as IAM has them: no brackets, and `${*}` is the character.
+
+    Of each star but the last the first match will do; to try all of them would take a policy of many for ever.
+    """
+    runs = [""]
+    for part in re.split(r"(\$\{[*?$]\}|[*?])", wanted):
+        if part == "*":
+            runs.append("")
+        else:
+            runs[-1] += "." if part == "?" else re.escape(LITERAL.get(part, part))
+    if len(runs) == 1:
+        return re.fullmatch(runs[0], value, re.DOTALL) is not None
+    regex = f"{runs[0]}{''.join(f'(?>.*?{run})' for run in runs[1:-1])}.*{runs[-1]}"
     return re.fullmatch(regex, value, re.DOTALL) is not None
 
 
@@ -114,9 +123,11 @@ def _condition(operator: str, key: str, wanted: list[str], context: Context) -> 
     name = bare.removesuffix("IfExists")
     got = _look(context, key)
     if name == "Null":
-        return (got is None) == (str(wanted[0]).lower() == "true")
+        return any((got is None) == (str(one).lower() == "true") for one in wanted)
     if got is None:
-        return bare.endswith("IfExists") or name in NEGATED or quantifier == "ForAllValues"
+        if quantifier and not bare.endswith("IfExists"):
+            return quantifier == "ForAllValues"
+        return bare.endswith("IfExists") or name in NEGATED
     test = TESTS.get(NEGATED.get(name, name))
     if test is None or quantifier not in ("", "ForAllValues", "ForAnyValue"):
         raise IamError("NotImplemented", f"The lab does not play the condition operator {operator}.")
@@ -165,8 +176,11 @@ def keys_in(documents: Iterable[str]) -> set[str]:
 
 
 def statements(document: str) -> list[Mapping[str, Any]]:
-    """Read the statements of a policy document."""
-    return listed(json.loads(document)["Statement"])
+    """Read the statements of a policy document. Those of a version without policy variables have none."""
+    found = json.loads(document)
+    if found.get("Version") != "2012-10-17" and "${" in document:
+        found = json.loads(document.replace("${", "${$}{"))
+    return listed(found["Statement"])
 
 
 def evaluate(documents: Iterable[str], action: str, resource: str, context: Context) -> Verdict:

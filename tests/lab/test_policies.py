@@ -221,6 +221,40 @@ def test_a_statement_without_a_resource_is_about_nothing() -> None:
     assert _verdict({"Action": "*"}) is NOTHING
 
 
+def test_what_a_request_lacks_has_no_value_that_differs() -> None:
+    """User guide: "Set operators for multi-valued context keys", and Null with a list."""
+    for operator, wanted, held in (
+        ("ForAnyValue:StringNotEquals", ["x"], False),
+        ("ForAllValues:StringNotEquals", ["x"], True),
+        ("ForAnyValue:StringNotEqualsIfExists", ["x"], True),
+        ("Null", [], False),
+        ("Null", ["false", "true"], True),
+    ):
+        row = {"Action": "*", "Resource": "*", "Condition": {operator: {"aws:none": wanted}}}
+        assert evaluate([document(row)], "iam:GetUser", ALICE, {}) is (ALLOW if held else NOTHING), operator
+
+
+def test_variables_came_with_the_version_of_2012() -> None:
+    """User guide, "Version": in an older policy `${aws:username}` is those very characters."""
+    row = {"Effect": "Allow", "Action": "*", "Resource": "arn:aws:iam::*:user/${aws:username}"}
+    told = [
+        evaluate([json.dumps({**version, "Statement": row})], "iam:GetUser", ALICE, {"aws:username": "alice"})
+        for version in ({"Version": "2012-10-17"}, {"Version": "2008-10-17"}, {})
+    ]
+    assert told == [ALLOW, NOTHING, NOTHING]
+
+
+def test_a_pattern_of_many_stars_is_judged_at_once() -> None:
+    """To try each place for each of them would take years, while nobody else is answered."""
+    for pattern, on, wanted in (
+        ("*a" * 25 + "*b", "a" * 200, NOTHING),
+        ("*a" * 25 + "*b", "a" * 200 + "b", ALLOW),
+        ("a**b*c?*d", "a-b-b-cc-cd-d", ALLOW),
+        ("a*b", "a-b-", NOTHING),
+    ):
+        assert evaluate([document({"Action": "*", "Resource": pattern})], "iam:GetUser", on, {}) is wanted
+
+
 def test_one_statement_may_stand_bare() -> None:
     """A document's Statement is a list or one statement."""
     bare = json.dumps({"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}})
