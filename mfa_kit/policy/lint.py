@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from mfa_kit.account import Entity, Snapshot
-from mfa_kit.permissions import MFA, Statement, covers_action, statements
+from mfa_kit.permissions import MFA, PLAIN_KEYS, WORK, Statement, covers_action, holds, statements
 
 # What a user enrolls himself by.
 ENROLL = ("iam:CreateVirtualMFADevice", "iam:EnableMFADevice")
@@ -55,21 +55,30 @@ def _lines(statement: Statement) -> Iterator[tuple[str, tuple[str, ...]]]:
 def _wants(statement: Statement, value: str) -> bool:
     wanted = {"false": "Null", "true": ""}[value]
     return any(
-        (operator.startswith("Bool") and value in map(str.lower, values)) or operator == wanted
+        (operator.startswith("Bool") and value in map(str.lower, values))
+        or (operator == wanted and "true" in map(str.lower, values))
         for operator, values in _lines(statement)
     )
 
 
 def _bool(read: Read) -> Iterator[Trap]:
     for name, each in read.forcing:
-        operators = {operator for operator, _ in _lines(each)}
-        if operators == {"Bool"}:
+        if any(operator == "Bool" for operator, _ in _lines(each)) and not _stops_keys(each, read):
             yield Trap(
                 name="bool",
                 statement=name,
                 what="Bool does not match a request without the key, and plain access keys have none: they pass",
                 instead='"BoolIfExists": {"aws:MultiFactorAuthPresent": "false"}',
             )
+
+
+def _stops_keys(statement: Statement, read: Read) -> bool:
+    """Whether plain access keys are denied the work of a statement, by itself or by another one beside it."""
+    work = [action for action in WORK if covers_action(statement, action)] or statement.actions
+    return any(
+        holds(each, PLAIN_KEYS) is not False and all(covers_action(each, action) for action in work)
+        for _, each in read.forcing
+    )
 
 
 def _if_exists(read: Read) -> Iterator[Trap]:

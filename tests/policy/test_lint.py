@@ -43,8 +43,11 @@ def allow(action: Any, resource: Any, **more: Any) -> dict[str, Any]:
 
 
 MFA = {"aws:MultiFactorAuthPresent": "true"}
+NONE = {"aws:MultiFactorAuthPresent": "false"}
 CASES: list[tuple[str, str, dict[str, Any]]] = [
     ("bool", text(when("Bool", "false")), {}),
+    ("bool", text({**FORCE, "Condition": {"Bool": NONE, "Null": MFA}}), {}),
+    ("bool", text(when("Bool", "false"), {**FORCE, "NotAction": [], "Action": "s3:*", "Condition": {"Null": MFA}}), {}),
     ("if-exists", text(allow("*", "*", Condition={"BoolIfExists": MFA})), {}),
     ("removal", text(with_exceptions("iam:DeleteVirtualMFADevice")), {}),
     ("removal", text(with_exceptions("iam:*MFA*")), {}),
@@ -79,6 +82,8 @@ def test_every_trap_has_a_case() -> None:
         (text(FORCE), {"on": Holder.GROUP, "partition": "aws"}),
         (text(FORCE, allow("*", "*")), {}),
         (text({**FORCE, "Condition": {"Null": {"aws:MultiFactorAuthPresent": "true"}}}), {}),
+        (text(when("Bool", "false"), when("Null", "true")), {}),
+        (text({**FORCE, "Action": "s3:*", "NotAction": [], "Condition": {"Null": NONE}}), {"on": Holder.ROLE}),
         (text(allow("*", "*", Condition={"Bool": MFA})), {}),
         (text(allow("iam:GetUser", "arn:*:iam::*:user/*")), {"partition": "aws-us-gov"}),
         (text(allow("*", "*")), {"on": Holder.ROLE}),
