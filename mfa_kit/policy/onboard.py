@@ -334,7 +334,8 @@ def script(steps: Sequence[Step]) -> str:
     for number, step in enumerate(steps, 1):
         lines += ["", f"# {number}. {step.what} [{step.state}]", f"#    {step.why}"]
         lines += [f"# done: {line}" if step.state is State.DONE else line for line in step.commands]
-    return "\n".join(lines)
+    # A name with a line break in it, which only a snapshot of somebody else's has, would end a comment.
+    return "\n".join(line.replace("\n", "\\n") for line in lines)
 
 
 def force_mfa(partition: str) -> str:

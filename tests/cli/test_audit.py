@@ -3,7 +3,9 @@
 import base64
 import json
 import re
+import shlex
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -23,7 +25,7 @@ from tests.conftest import MfaKit, Result, judge
 from tests.lab.client import Aws
 
 Kit = Callable[..., Result]
-HOSTILE = "</pre><script>alert(1)</script>\x1b[31m\u202e=1+1"
+HOSTILE = "</pre><script>alert(1)</script>\x1b[31m\u202e=1+1\ntouch it"
 SIGNED_IN = {"password": True, "password_last_used": "2026-01-01T00:00:00+00:00"}
 
 
@@ -120,7 +122,7 @@ def test_a_snapshot_is_made_once_and_then_read(kit: Kit, tmp_path: Path, offline
     assert file.stat().st_mode & 0o777 == 0o600
     again = offline.run("audit", "--snapshot", file, "--output", "json")
     assert (again.code, json.loads(again.out)) == (made.code, json.loads(made.out))
-    assert f"offline: account 000000000000 as {file} has it" in again.err
+    assert f"offline: account 000000000000 (LAB, nothing here is real) as {file} has it" in again.err
 
 
 class Page(HTMLParser):
@@ -162,8 +164,30 @@ def test_no_name_drives_a_page(hostile: Path, offline: MfaKit) -> None:
     page = Page(out)
     assert {"script", "link", "img", "iframe"}.isdisjoint(page.tags)
     assert "<script>alert(1)</script>\\x1b[31m\\u202e=1+1" in page.text
+    assert not [each for each in re.findall(r"<pre>(.*?)</pre>", out, re.DOTALL) if "\ntouch it" in each]
     assert "default-src 'none'" in out
     assert {"svg", "circle", "rect", "pre", "details"} <= set(page.tags)
+
+
+def test_a_page_says_that_it_is_of_a_lab(kit: Kit) -> None:
+    """It is handed on, to somebody who did not see on whose terminal it was made."""
+    page = kit("audit", "--rule", "root", "--output", "html").out
+    assert page.count("account 000000000000 (LAB, nothing here is real)<") == 2
+
+
+def test_no_name_adds_a_command_to_those_of_a_safe_start(hostile: Path, offline: MfaKit) -> None:
+    """A line break in it would end a comment."""
+    done = offline.run("policy", "onboard", "--snapshot", hostile)
+    assert "\\ntouch it" in done.out
+    assert not [line for line in done.out.splitlines() if line.startswith("touch it")]
+
+
+def test_a_standard_input_that_is_closed_is_told(tmp_path: Path) -> None:
+    """As where a job has none at all."""
+    line = f"exec {shlex.join([sys.executable, '-m', 'mfa_kit', 'policy', 'lint', '-'])} <&-"
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("mfa-kit: standard input is closed")
 
 
 @pytest.mark.parametrize(

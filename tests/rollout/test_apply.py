@@ -528,6 +528,7 @@ def test_a_page_escapes_what_a_plan_says(rollout: Rollout, people: People, mfa_k
     assert "<img" not in page
     assert "\u202e" not in page
     assert "&lt;script&gt;" in page
+    assert "account 000000000000 (LAB, nothing here is real)</h1>" in page
     assert "default-src 'none'" in page
     assert "http" not in page.replace("http-equiv", "")
 

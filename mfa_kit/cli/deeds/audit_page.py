@@ -7,6 +7,7 @@ from html import escape
 from mfa_kit.account import Person, Snapshot, people
 from mfa_kit.audit.finding import Answer, Result, Severity
 from mfa_kit.cli.flags import written
+from mfa_kit.cli.kit.desk import beside_lab
 from mfa_kit.cli.stderr import printable
 from mfa_kit.models import Kind
 
@@ -56,12 +57,13 @@ RADIUS, ROUND = 54, 339.292  # a circle's radius and circumference
 
 def page(snapshot: Snapshot, answers: Sequence[Answer]) -> str:
     """Return the page."""
+    account = _text(beside_lab(snapshot.account))
     lines = [
         "<!DOCTYPE html>",
         '<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">',
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">",
-        f"<title>Sign-in audit of account {_text(snapshot.account)}</title><style>{STYLE}</style></head><body>",
-        f"<h1>Sign-in audit of AWS account {_text(snapshot.account)}</h1>",
+        f"<title>Sign-in audit of account {account}</title><style>{STYLE}</style></head><body>",
+        f"<h1>Sign-in audit of AWS account {account}</h1>",
         f'<p class="soft">Read {_text(written(snapshot.at))} as {_text(snapshot.caller)}; {_made(snapshot)}.</p>',
         f'<p class="lead">{_lead(answers)}</p>',
         *_holes(snapshot),
@@ -218,7 +220,7 @@ def _details(one: Answer) -> Iterator[str]:
     if one.findings or one.unsure:
         yield "<ul>"
         for finding in one.findings:
-            remedy = _text("\n".join(finding.remedy))
+            remedy = "\n".join(_text(line).replace("\n", "\\n") for line in finding.remedy)
             yield f"<li><b>{_text(finding.subject)}</b>: {_text(finding.evidence)}<pre>{remedy}</pre></li>"
         for unsure in one.unsure:
             yield f"<li><b>{_text(unsure.subject)}</b>: {_text(unsure.why)}</li>"

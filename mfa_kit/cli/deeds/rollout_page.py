@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from html import escape
 
 from mfa_kit.cli.flags import written
+from mfa_kit.cli.kit.desk import beside_lab
 from mfa_kit.plan import Plan
 from mfa_kit.rollout import End, Result
 from mfa_kit.roster import harmless
@@ -57,7 +58,7 @@ def html(plan: Plan, results: Sequence[Result], *, at: float) -> str:
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">",
         '<meta name="viewport" content="width=device-width"><title>MFA rollout</title>',
         f"<style>{STYLE}</style></head><body>",
-        f"<h1>MFA rollout, account {_text(plan.account)}</h1>",
+        f"<h1>MFA rollout, account {_text(beside_lab(plan.account))}</h1>",
         f"<p>{done} of {len(results)} users have an MFA device.</p>",
         f"<p>As of {written(at)}; planned {written(plan.made)} by {_text(plan.by)}.</p>",
         _chart(counts, len(results)),

@@ -50,7 +50,7 @@ def snapshot(
     talk = stderr.Talk()
     if file is not None and file.exists():
         found = snapshots.read(file)
-        talk.note(f"offline: account {found.account} as {file} has it")
+        talk.note(f"offline: account {desk.beside_lab(found.account)} as {file} has it")
         yield found, None
         return
     if file is not None:

@@ -104,6 +104,11 @@ def opened(flags: Flags, observe: Callable[[Call], None], **how: Any) -> "Iam":
     )
 
 
+def beside_lab(account: str) -> str:
+    """Write an account's number, with LAB beside that of the lab."""
+    return f"{account} (LAB, nothing here is real)" if account == LAB_ACCOUNT else account
+
+
 @contextmanager
 def connected(flags: Flags, **how: Any) -> Iterator[tuple["Iam", "Ledger", Caller]]:
     """Open AWS and the ledger, tell who we are, and refuse any account but the one that was asked for."""
@@ -117,9 +122,8 @@ def connected(flags: Flags, **how: Any) -> Iterator[tuple["Iam", "Ledger", Calle
     with Ledger(home()) as ledger:
         iam = opened(flags, ledger.called, **how)
         caller = iam.caller()
-        lab = " (LAB, nothing here is real)" if caller.account == LAB_ACCOUNT else ""
         clock = f", {ahead(iam.offset())}" if iam.offset() else ""
-        talk.note(f"account {caller.account}{lab} as {caller.arn}{clock}")
+        talk.note(f"account {beside_lab(caller.account)} as {caller.arn}{clock}")
         if flags.account is not None and flags.account != caller.account:
             raise UsageFault(
                 f"these credentials are of account {caller.account}, and --account asks for {flags.account}",
