@@ -75,6 +75,26 @@ def _listening(first: Hearer) -> Iterator[Callable[[Hearer], None]]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def unwound() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP unwind what was begun, its folders and processes, as Ctrl-C does. One ignored stays so."""
+
+    def end(number: int, _frame: object) -> None:
+        for each in before:
+            signal.signal(each, signal.SIG_IGN)  # once is enough: a second one would break off the unwinding
+        raise SystemExit(KILLED + number)
+
+    before = {number: signal.getsignal(number) for number in PASSED_ON}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def foreign(caller: Mapping[str, str], ours: Mapping[str, str]) -> list[str]:
     """Name what a shell has to unset before it exports ours."""
     return sorted({*caller, *ELSEWHERE} - set(environment({}, caller=caller, home=Path())) - set(ours))

@@ -8,6 +8,7 @@ are. So any number of them run beside each other and beside the system's, which 
 import ctypes
 import fcntl
 import os
+import secrets
 import shutil
 import socket
 import struct
@@ -85,7 +86,8 @@ class Readers:
     def __enter__(self) -> Self:
         _can_start()
         _can_be(self.names)
-        self.folder = Path(tempfile.mkdtemp(prefix="mfa-kit-pcsc-"))
+        # Named before it is made, so that a signal finds it whenever it comes.
+        self.folder = Path(tempfile.gettempdir(), f"mfa-kit-pcsc-{secrets.token_hex(4)}")
         try:
             self._start()
         except BaseException:
@@ -94,6 +96,7 @@ class Readers:
         return self
 
     def _start(self) -> None:
+        self.folder.mkdir(0o700)
         self.folder.chmod(0o755)
         for name in ("run/pcscd", "run/readers", "drivers"):
             (self.folder / name).mkdir(parents=True)
@@ -216,7 +219,8 @@ class Readers:
             if hasattr(self, "process"):
                 self.process.kill()
                 self.process.wait()
-            shutil.rmtree(self.folder)
+            with suppress(FileNotFoundError):
+                shutil.rmtree(self.folder)
 
 
 def _can_start() -> None:

@@ -162,10 +162,13 @@ def _run(arguments: Sequence[str], env: Mapping[str, str], lab: Lab, *, kill_aft
     seen = len(lab.calls)
     with subprocess.Popen([*TOOL, *arguments], env=dict(env)) as child:  # noqa: S603 - the rows above
         until = time.monotonic() + PATIENCE
-        while kill_after and time.monotonic() < until and child.poll() is None:
-            if any(call.operation == kill_after and not call.error for call in lab.calls[seen:]):
-                # Long enough to seal the seed and to send Enable, which the lab holds back.
-                time.sleep(0.5)
-                child.kill()
-            time.sleep(0.02)
-        return child.wait()
+        try:
+            while kill_after and time.monotonic() < until and child.poll() is None:
+                if any(call.operation == kill_after and not call.error for call in lab.calls[seen:]):
+                    # Long enough to seal the seed and to send Enable, which the lab holds back.
+                    time.sleep(0.5)
+                    child.kill()
+                time.sleep(0.02)
+            return child.wait()
+        finally:
+            child.terminate()  # harmless to one that has ended

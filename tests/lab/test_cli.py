@@ -82,6 +82,31 @@ def test_a_signal_to_the_lab_ends_its_child() -> None:
         assert running.wait(60) == 128 + signal.SIGTERM
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_a_tour_takes_its_lab_away(number: signal.Signals, tmp_path: Path) -> None:
+    """A window that is closed leaves no folder and no step that goes on."""
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen([*TOOL, "lab", "tour"], stdout=subprocess.PIPE, text=True, env=env) as running:
+        assert running.stdout is not None
+        assert [running.stdout.readline() for _ in range(3)][2].startswith("$ mfa-kit enroll alice")
+        assert [each.name.startswith("mfa-kit-lab-") for each in tmp_path.iterdir()] == [True]
+        running.send_signal(number)
+        assert running.wait(60) == 128 + number
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_ignored_stays_ignored() -> None:
+    """As of a lab that was started by nohup; and what was heard before is heard again."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with child.unwound():
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+            assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_ctrl_c_is_the_childs() -> None:
     """The whole group is interrupted, as a terminal does it; a child that takes it well ends well."""
     script = "trap 'echo caught; exit 3' INT; echo up; while :; do sleep 0.05; done"

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -124,6 +125,22 @@ def test_the_labs_card_is_a_command(mfa_kit: MfaKit) -> None:
     waiting.communicate()
     assert waiting.returncode == 0
     assert not home_of(export.split("=")[1].strip()).exists()
+
+
+@pytest.mark.parametrize("line", [("card",), ("key", "--reader")], ids=" ".join)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_reader_that_is_ended_while_it_starts_leaves_nothing(
+    line: tuple[str, ...], number: signal.Signals, mfa_kit: MfaKit
+) -> None:
+    """Its pcscd is there, and the command that it is for not yet."""
+    with tempfile.TemporaryDirectory() as folder:  # short, for the path of a socket
+        starting = mfa_kit.start("lab", *line, "--", "sleep", "60", env={"TMPDIR": folder})
+        while starting.poll() is None and not list(Path(folder).glob("*/run/pcscd/*")):
+            time.sleep(0.005)
+        starting.send_signal(number)
+        told = starting.communicate(timeout=60)
+        assert starting.returncode == 128 + number, told
+        assert list(Path(folder).iterdir()) == []
 
 
 @pytest.mark.slow

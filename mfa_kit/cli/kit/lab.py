@@ -4,7 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +62,7 @@ def card(
     if not command:  # by handlers, for pcscd would inherit signals that are blocked
         for end in child.ENDS:
             signal.signal(end, signal.default_int_handler if box else lambda *_: ended.set())
-    with Readers(names) as readers, suppress(KeyboardInterrupt):
+    with child.unwound() if command else nullcontext(), Readers(names) as readers, suppress(KeyboardInterrupt):
         cards = [Card(serial=serial + number, touch_delay=touch_delay) for number in range(box or len(names))]
         for number, card in enumerate(() if box else cards):
             readers.insert(card, number)
@@ -109,10 +109,10 @@ def ask(method: str, path: str, **payload: Any) -> Any:
 @contextmanager
 def _opened(wish: dict[str, Any]) -> Iterator[tuple["Lab", Path]]:
     try:
-        from mfa_kit.lab import session
+        from mfa_kit.lab import child, session
     except ModuleNotFoundError as error:
         raise UsageFault(f"the lab needs {error.name}, which is not installed", "pip install 'mfa-kit[lab]'") from None
-    with session.opened(session.Wish(**wish)) as opened:
+    with child.unwound(), session.opened(session.Wish(**wish)) as opened:
         yield opened
 
 

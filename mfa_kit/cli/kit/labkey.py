@@ -100,10 +100,11 @@ def _on_usb(key: "SecurityKey", tell: Callable[[str], None], command: Sequence[s
 
 
 def _in_reader(key: "SecurityKey", tell: Callable[[str], None], command: Sequence[str]) -> int:
+    from mfa_kit.lab import child
     from mfa_kit.lab.fidocard import FidoCard
     from mfa_kit.lab.reader import Readers
 
-    with Readers([READER]) as readers:
+    with child.unwound(), Readers([READER]) as readers:
         readers.insert(FidoCard(key))
         return _while_it_is_there(readers.env, tell, command)
 
