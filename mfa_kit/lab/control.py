@@ -37,7 +37,7 @@ def answer(
     try:
         with account.lock:
             found = _do(environ, account=account, faults=faults, calls=calls)
-    except (UsageFault, IamError, ServiceException, ValueError, TypeError, KeyError) as error:
+    except (UsageFault, IamError, ServiceException, ValueError, TypeError, KeyError, AttributeError) as error:
         hint = HINTS.get(getattr(error, "code", ""), "see docs/lab.md")
         told = {"error": getattr(error, "message", str(error)), "hint": getattr(error, "hint", hint)}
         return HTTPStatus.BAD_REQUEST, json.dumps(told).encode()

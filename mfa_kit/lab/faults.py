@@ -51,7 +51,7 @@ def read(file: Path) -> list[object]:
         found = tomllib.loads(text).get("rule") if file.suffix == ".toml" else json.loads(text)
     except OSError as error:
         raise UsageFault(f"{file} cannot be read: {error.strerror}", "give a file of rules") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageFault(f"{file} is no file of rules: {error}", "see docs/lab.md for the form") from None
     if not isinstance(found, list):
         raise UsageFault(f"{file} holds no list of rules", "see docs/lab.md for the form")

@@ -103,7 +103,7 @@ def read(file: Path) -> dict[str, Any]:
         raise UsageFault(
             f"{file} cannot be read: {error.strerror}", "give a file that describes a lab's account"
         ) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageFault(f"{file} is neither JSON nor TOML: {error}", "see docs/lab.md for the form") from None
     version = found.get("version") if isinstance(found, dict) else None
     if version is None:

@@ -159,7 +159,7 @@ def build(account: Account, found: Row) -> None:
     form.fields("", found)
     try:
         _build(account, found)
-    except (IamError, ServiceException, ValueError) as error:
+    except (IamError, ServiceException, ValueError, AttributeError, LookupError, TypeError) as error:
         said = getattr(error, "message", str(error))
         raise UsageFault(
             f"the description of the account does not fit: {said}", "correct it, see docs/lab.md"

@@ -311,3 +311,20 @@ def test_latency_rate_and_rules_reach_the_lab(tmp_path: Path) -> None:
         {"operation": "*", "fault": "latency", "at": "every", "seconds": 0.1},
         {"operation": "*", "fault": "bucket", "at": "every", "rate": 5.0, "burst": 9.0},
     ]
+
+
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [
+        ("--from", '{"version": 1, "users": [{"name": "a", "attached": [5]}]}'),
+        ("--from", '{"version": 1, "bindings": {"x": [[1]]}}'),
+        ("--from", "[" * 100_000),
+        ("--faults", "[" * 100_000),
+    ],
+)
+def test_a_file_of_another_form_is_one_sentence(option: str, text: str, tmp_path: Path) -> None:
+    """Whatever stands in it in place of what is wanted."""
+    file = tmp_path / "file.json"
+    file.write_text(text)
+    found = _lab(option, str(file), "--", "true")
+    assert (found.returncode, found.stderr.count("\n")) == (2, 2), found.stderr
