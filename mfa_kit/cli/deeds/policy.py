@@ -48,8 +48,6 @@ def show(
 
 def read(file: Path) -> str:
     """Read a policy. Raise UsageFault for a file that is none."""
-    if str(file) == "-" and sys.stdin is None:
-        raise UsageFault("standard input is closed, so no policy can be read from it", "name a policy's file")
     try:
         with contextlib.nullcontext(sys.stdin) if str(file) == "-" else file.open(encoding="utf-8") as source:
             text = source.read(LONGEST + 1)
