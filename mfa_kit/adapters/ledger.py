@@ -132,6 +132,7 @@ class Ledger:
         self._path, self._runs = folder / "ledger.sqlite", folder / "runs"
         self._held: dict[str, int] = {}
         self._light = False
+        self._said: bool | None = None  # the level that SQLite was told; None while that is not sure
         with self._plain():
             for missing in reversed([each for each in (self._runs, *self._runs.parents) if not each.exists()]):
                 missing.mkdir(mode=0o700, exist_ok=True)
@@ -193,10 +194,6 @@ class Ledger:
         self._db.close()
 
     def record(self, entry: Entry) -> Entry:
-        with self._plain(), self._lock:
-            if entry.run not in self._held:
-                doing = f"is at work on {entry.intent.serial} (run {entry.run})"
-                self._held[entry.run] = self._awaited(entry.run, WAIT, doing=doing)
         values = (
             entry.run,
             entry.intent.serial,
@@ -208,7 +205,12 @@ class Ledger:
             entry.since,
             entry.sealed,
         )
-        self._write((RECORD, [values]), light=False)
+        with self._plain(), self._lock:
+            if entry.run not in self._held:
+                doing = f"is at work on {entry.intent.serial} (run {entry.run})"
+                self._held[entry.run] = self._awaited(entry.run, WAIT, doing=doing)
+            self._level(light=False)
+            self._db.execute(RECORD, values)
         return entry
 
     def dead(self, account: str, *, user: str | None = None) -> Iterator[Entry]:
@@ -314,9 +316,8 @@ class Ledger:
         self._write(*changes, light=self._light)
 
     def _write(self, *changes: tuple[str, Iterable[Sequence[object]]], light: bool) -> None:
-        """Write rows. SQLite, "PRAGMA synchronous": in WAL mode a light commit is not waited for, a checkpoint is."""
         with self._plain(), self._lock:
-            self._db.execute(f"pragma synchronous = {'normal' if light else 'full'}")
+            self._level(light=light)
             try:
                 self._db.execute("begin immediate")
                 for sql, rows in changes:
@@ -326,6 +327,13 @@ class Ledger:
                 if self._db.in_transaction:  # SQLite ends it by itself where the disk is full
                     self._db.execute("rollback")
                 raise
+
+    def _level(self, *, light: bool) -> None:
+        """Say what a commit waits for. SQLite, "PRAGMA synchronous": in WAL mode a light one for nothing."""
+        if light is not self._said:
+            self._said = None
+            self._db.execute(f"pragma synchronous = {'normal' if light else 'full'}")
+            self._said = light
 
     def _entries(self, where: str, *values: str) -> list[Entry]:
         sql = f"select run, intent, verb, reached, backup, since, sealed from journal where {where} order by run"  # noqa: S608

@@ -488,6 +488,7 @@ class Overheard(sqlite3.Connection):
         self.level, self.levels, self.cut = "", list[tuple[str, str]](), False
 
     def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
+        self._keep(sql)
         done = super().execute(sql, *values)
         self.level = sql.rpartition(" ")[2] if sql.startswith("pragma synchronous") else self.level
         if sql == "begin immediate" and self.cut:
@@ -496,8 +497,13 @@ class Overheard(sqlite3.Connection):
         return done
 
     def executemany(self, sql: str, rows: Any, /) -> sqlite3.Cursor:
-        self.levels.append((sql.split()[2], self.level))
+        self._keep(sql)
         return super().executemany(sql, rows)
+
+    def _keep(self, sql: str) -> None:
+        words = sql.split()
+        if words[:2] == ["insert", "into"]:
+            self.levels.append((words[2], self.level))
 
 
 @pytest.fixture
