@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, settings
 
 from mfa_kit.cli import terminal
 from mfa_kit.cli.main import run
-from mfa_kit.lab.server import Lab
+from mfa_kit.lab.aws.server import Lab
 
 ROOT = Path(__file__).parents[1]
 ACCOUNT = "000000000000"

@@ -9,8 +9,8 @@ from functools import cache
 from pathlib import Path
 
 from mfa_kit.adapters.oath import pcsc
-from mfa_kit.errors import DeviceFault
-from mfa_kit.lab.reader import YUBIKEY, Card, Readers
+from mfa_kit.core.errors import DeviceFault
+from mfa_kit.lab.devices.reader import YUBIKEY, Card, Readers
 from tests.conftest import without
 
 # The third tries to drive the terminal that shows it; so does the fourth, whose cards pyscard's state does not tell.

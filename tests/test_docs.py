@@ -24,8 +24,8 @@ from pathlib import Path
 
 import pytest
 
-from mfa_kit import errors, models
-from mfa_kit.adapters.ledger import Ledger
+from mfa_kit.adapters.ledger.ledger import Ledger
+from mfa_kit.core import errors, models
 from tests.conftest import bare
 
 ROOT = Path(__file__).parents[1]

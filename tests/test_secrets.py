@@ -26,11 +26,11 @@ from typing import Any, Self
 import pytest
 
 import mfa_kit as package
-from mfa_kit import otp
-from mfa_kit.adapters.iam import Iam
-from mfa_kit.enrollment import BackupAlone
-from mfa_kit.lab.server import Lab
-from mfa_kit.otp import Created, Seed
+from mfa_kit.adapters.aws.iam import Iam
+from mfa_kit.core import otp
+from mfa_kit.core.otp import Created, Seed
+from mfa_kit.enrollment.enroll import BackupAlone
+from mfa_kit.lab.aws.server import Lab
 from tests.conftest import ACCOUNT, MfaKit, Nobody, without
 from tests.faults.worker import Cut, act, at_desk
 
@@ -163,7 +163,7 @@ def test_a_run_tells_and_writes_no_secret(
     backup = json.loads(done.out)["backup"]
     said = [done, mfa_kit.run("backup", "verify", backup, "-i", identity_file), mfa_kit.run("ledger", "export")]
     text = "".join(each.out + each.err for each in said) + loud.text.getvalue()
-    assert "mfa_kit.adapters.iam CreateVirtualMFADevice answered 200" in text
+    assert "mfa_kit.adapters.aws.iam CreateVirtualMFADevice answered 200" in text
     assert not secrets_in(text.encode(), seed)
     files = [path for path in mfa_kit.home.rglob("*") if path.is_file()]
     assert len(files) >= 2

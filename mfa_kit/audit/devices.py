@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Iterator
 
-from mfa_kit.account import Part, command
+from mfa_kit.account.snapshot import Part, command
 from mfa_kit.audit.finding import DAY, Beside, Finding, Said, Scene, Severity, rule
 
 # IAM and STS quotas: virtual devices of an account are as many as its users.

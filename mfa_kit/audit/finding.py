@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mfa_kit.account import Hole, Part, Person, Snapshot, people
+from mfa_kit.account.snapshot import Hole, Part, Person, Snapshot, people
 
 DAY = 86400.0
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import assert_never
 
-from mfa_kit.account import Entity, Part, PasswordPolicy, Person, command, few
+from mfa_kit.account.evaluator import NO_MFA, NOBODY, PLAIN_KEYS, WITH_MFA, lets_in
+from mfa_kit.account.snapshot import Entity, Part, PasswordPolicy, Person, command, few
 from mfa_kit.audit.finding import Beside, Finding, Profile, Said, Scene, Severity, Unsure, rule
-from mfa_kit.permissions import NO_MFA, NOBODY, PLAIN_KEYS, WITH_MFA, lets_in
 
 EC2 = {"ec2.amazonaws.com", "ec2.amazonaws.com.cn"}
 # NIST SP 800-63B-4 3.1.1.2 and CIS AWS Foundations 3.0, 1.8 and 1.9.

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from mfa_kit.account import ROOT, ROOTLESS, Part
+from mfa_kit.account.snapshot import ROOT, ROOTLESS, Part
 from mfa_kit.audit.finding import Aside, Beside, Finding, Said, Scene, Severity, Unsure, rule
-from mfa_kit.models import Kind
+from mfa_kit.core.models import Kind
 
 SUBJECT = "root"
 IN_CONSOLE = "# sign in as root; AWS has no API for this: Security credentials page, {}"

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from mfa_kit.account import Part, Person, administers, boundary_of, command, documents_of, few, unread_of
+from mfa_kit.account.evaluator import NOBODY, WITH_MFA, lets_in
+from mfa_kit.account.snapshot import Part, Person, administers, boundary_of, command, documents_of, few, unread_of
 from mfa_kit.audit.finding import Aside, Beside, Finding, Said, Scene, Severity, Unsure, rule
-from mfa_kit.models import Kind
-from mfa_kit.permissions import NOBODY, WITH_MFA, lets_in
+from mfa_kit.core.models import Kind
 
 KNOWN = (Part.DETAILS, Part.REPORT)
 RESISTANT = "NIST SP 800-63B-4 3.2.5"

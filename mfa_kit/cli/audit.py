@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from mfa_kit.cli import flags
+from mfa_kit.cli import options
 
 SEVERITIES = ("critical", "high", "medium", "low")
 SNAPSHOT = click.option(
@@ -19,14 +19,14 @@ SNAPSHOT = click.option(
 )
 MAX_AGE = click.option(
     "--max-age",
-    type=flags.Age(),
+    type=options.Age(),
     default="4h",
     show_default=True,
     help="Have IAM make a new credential report when it is older. IAM keeps one for 4h.",
 )
 
 
-@click.command(cls=flags.Verb, html=True)
+@click.command(cls=options.Verb, html=True)
 @click.option("--rule", "rules", multiple=True, metavar="ID", help="Only this rule, or a subject's: root, admins ...")
 @click.option(
     "--fail-on",
@@ -45,8 +45,8 @@ MAX_AGE = click.option(
 )
 @SNAPSHOT
 @MAX_AGE
-@flags.BACKUP_DIR
-@flags.DRILLED_WITHIN
+@options.BACKUP_DIR
+@options.DRILLED_WITHIN
 def audit(**wish: Any) -> int:
     """Judge the account around the devices: root, administrators, users, groups, roles, passwords, backups.
 
@@ -54,4 +54,4 @@ def audit(**wish: Any) -> int:
     """
     from mfa_kit.cli.deeds import audit as deed
 
-    return deed.audit(flags.common(), **wish)
+    return deed.audit(options.common(), **wish)

@@ -5,63 +5,63 @@ from typing import Any
 
 import click
 
-from mfa_kit.cli import flags, report, stderr
+from mfa_kit.cli import messages, options, output
 from mfa_kit.cli.keys import WHICH, passphrase_fd, password_stdin
-from mfa_kit.errors import UsageFault
+from mfa_kit.core.errors import UsageFault
 
 
-@click.group(cls=flags.Noun)
+@click.group(cls=options.Noun)
 def backup() -> None:
     """Make, open, check and look after sealed backups."""
 
 
 @backup.command("list")
-@flags.BACKUP_DIR
+@options.BACKUP_DIR
 def list_(*, backup_dir: Path | None) -> None:
     """List the backups of this desk."""
-    from mfa_kit.cli.kit import backup as kit
-    from mfa_kit.cli.kit import desk
+    from mfa_kit.wiring import backup as kit
+    from mfa_kit.wiring import desk
 
     rows = [
         {
             "account": each.account,
             "user": each.user,
             "device": each.device,
-            "made": flags.written(each.made),
+            "made": options.written(each.made),
             "file": str(each.path),
         }
         for each in kit.list_backups(backup_dir, own=True)
     ]
     empty = f"no backups in {desk.backup_dir(backup_dir)}"
-    report.many("backup-list", rows, output=flags.common().output, empty=empty)
+    output.many("backup-list", rows, output=options.common().output, empty=empty)
 
 
 @backup.command()
 @click.argument("file", type=Path)
-@flags.identity(required=True)
+@options.identity(required=True)
 @passphrase_fd
 @click.option("-o", "--out", required=True, type=Path, metavar="FILE", help="New file for the picture, made 0600.")
 def show(*, file: Path, keys: tuple[Path, ...], out: Path) -> None:
     """Open FILE and write the QR code in it, unencrypted, to a new file."""
-    from mfa_kit.cli.kit import backup as kit
+    from mfa_kit.wiring import backup as kit
 
     if str(out) == "-":
         raise UsageFault("a QR code is a secret and is not written to standard output", "name a new file: -o qr.png")
     kit.show_backup(file, keys, out)
-    stderr.Talk().note(f"{out} holds the seed in the clear; delete it when it is scanned")
-    report.one("backup-show", {"backup": str(file), "picture": str(out)}, output=flags.common().output)
+    messages.Talk().note(f"{out} holds the seed in the clear; delete it when it is scanned")
+    output.one("backup-show", {"backup": str(file), "picture": str(out)}, output=options.common().output)
 
 
 @backup.command()
 @click.argument("user", required=False)
 @click.option("--root", is_flag=True, help="The device of the account's root user.")
 @click.option("--image", required=True, metavar="FILE|-", help="Picture of the QR code, PNG or JPEG; - is stdin.")
-@flags.DEVICE
-@flags.RECIPIENT
-@flags.RECIPIENTS_FILE
-@flags.PASSPHRASE
+@options.DEVICE
+@options.RECIPIENT
+@options.RECIPIENTS_FILE
+@options.PASSPHRASE
 @passphrase_fd
-@flags.BACKUP_DIR
+@options.BACKUP_DIR
 @click.option("--shred", is_flag=True, help="Overwrite and remove the picture when the backup is sealed.")
 def add(*, user: str | None, root: bool, image: str, wanted: str | None, shred: bool, **sealing: Any) -> None:
     """Seal a QR code that somebody else showed: the console's, an old screenshot, an authenticator app's export.
@@ -76,7 +76,7 @@ def add(*, user: str | None, root: bool, image: str, wanted: str | None, shred: 
 
 @backup.command()
 @click.argument("file", type=Path)
-@flags.identity(required=True)
+@options.identity(required=True)
 @passphrase_fd
 @click.option("--to", "kind", type=click.Choice(["oath", "phone"]), required=True, help="A key with OATH, or a phone.")
 @WHICH
@@ -95,16 +95,18 @@ def restore(
 
         deeds.restore_to_phone(file, keys)
         return
-    from mfa_kit.cli.kit import oath
+    from mfa_kit.wiring import oath_keys
 
-    report.one("backup-restore", oath.restore(file, keys, wanted, touch=touch, path=path), output=flags.common().output)
+    output.one(
+        "backup-restore", oath_keys.restore(file, keys, wanted, touch=touch, path=path), output=options.common().output
+    )
 
 
 @backup.command()
 @click.argument("files", type=Path, nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="All backups of this desk.")
-@flags.BACKUP_DIR
-@flags.identity(required=True)
+@options.BACKUP_DIR
+@options.identity(required=True)
 @passphrase_fd
 def verify(*, files: tuple[Path, ...], everything: bool, backup_dir: Path | None, keys: tuple[Path, ...]) -> int:
     """Show that FILES open and hold a QR code for AWS. All are tried; ends with 5 when one is no good."""
@@ -116,8 +118,8 @@ def verify(*, files: tuple[Path, ...], everything: bool, backup_dir: Path | None
 @backup.command()
 @click.argument("files", type=Path, nargs=-1)
 @click.option("--user", metavar="USER", help="The backups of one user [of all].")
-@flags.BACKUP_DIR
-@flags.identity(required=True)
+@options.BACKUP_DIR
+@options.identity(required=True)
 @passphrase_fd
 @click.option(
     "--from",
@@ -140,11 +142,11 @@ def drill(*, files: tuple[Path, ...], keys: tuple[Path, ...], source: str, wante
 
 
 @backup.command()
-@flags.BACKUP_DIR
-@flags.identity(required=True)
+@options.BACKUP_DIR
+@options.identity(required=True)
 @passphrase_fd
-@flags.RECIPIENT
-@flags.RECIPIENTS_FILE
+@options.RECIPIENT
+@options.RECIPIENTS_FILE
 def rekey(*, backup_dir: Path | None, keys: tuple[Path, ...], to: tuple[str, ...], to_files: tuple[Path, ...]) -> int:
     """Seal all backups for these recipients and nobody else, one by one; run it again after it stopped.
 
@@ -157,7 +159,7 @@ def rekey(*, backup_dir: Path | None, keys: tuple[Path, ...], to: tuple[str, ...
 
 @backup.command()
 @click.option("-r", "--recipient", required=True, metavar="RECIPIENT", help="The age or SSH key that is lost.")
-@flags.BACKUP_DIR
+@options.BACKUP_DIR
 def exposed(*, recipient: str, backup_dir: Path | None) -> None:
     """List the devices to replace when RECIPIENT's key is in wrong hands, those that were sealed anew among them."""
     from mfa_kit.cli.deeds import backup as deeds
@@ -167,7 +169,7 @@ def exposed(*, recipient: str, backup_dir: Path | None) -> None:
 
 @backup.command()
 @click.argument("user", required=False)
-@flags.BACKUP_DIR
+@options.BACKUP_DIR
 def recipients(*, user: str | None, backup_dir: Path | None) -> None:
     """Show who can open which backup, as far as this desk knows."""
     from mfa_kit.cli.deeds import backup as deeds
@@ -177,7 +179,7 @@ def recipients(*, user: str | None, backup_dir: Path | None) -> None:
 
 @backup.command()
 @click.option("--days", type=click.IntRange(min=1), metavar="N", help="Also of devices gone, when made N days ago.")
-@flags.BACKUP_DIR
+@options.BACKUP_DIR
 def prune(*, days: int | None, backup_dir: Path | None) -> int:
     """Remove the backups of users who left; what IAM still has keeps its backup."""
     from mfa_kit.cli.deeds import backup as deeds

@@ -3,12 +3,12 @@
 import click
 from click.shell_completion import BashComplete, FishComplete, ZshComplete
 
-from mfa_kit.cli import flags
+from mfa_kit.cli import options
 
 SHELLS = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
 
 
-@click.command(cls=flags.Verb)
+@click.command(cls=options.Verb)
 @click.argument("shell", type=click.Choice(list(SHELLS)))
 def completion(*, shell: str) -> None:
     r"""Print the script that completes mfa-kit in SHELL.

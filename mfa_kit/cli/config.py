@@ -2,10 +2,10 @@
 
 import click
 
-from mfa_kit.cli import flags, report
+from mfa_kit.cli import options, output
 
 
-@click.group(cls=flags.Noun)
+@click.group(cls=options.Noun)
 def config() -> None:
     """Look at the configuration file, which holds defaults for flags."""
 
@@ -13,23 +13,23 @@ def config() -> None:
 @config.command()
 def path() -> None:
     """Print where the file is, or would be."""
-    from mfa_kit.cli.kit import config as kit
+    from mfa_kit.wiring import config as kit
 
-    report.one("config-path", {"path": str(kit.path())}, output=flags.given().output)
+    output.one("config-path", {"path": str(kit.path())}, output=options.given().output)
 
 
 @config.command()
 def show() -> None:
     """Print what the file says; keys that it has not are left out."""
-    from mfa_kit.cli.kit import config as kit
+    from mfa_kit.wiring import config as kit
 
     said = {key: value or None for key, value in kit.rows(kit.load()).items()}
-    report.one("config-show", {"path": str(kit.path()), **said}, output=flags.given().output)
+    output.one("config-show", {"path": str(kit.path()), **said}, output=options.given().output)
 
 
 @config.command()
 def validate() -> None:
     """Check the file: its rights, its keys, and that its recipients are some."""
-    from mfa_kit.cli.kit import config as kit
+    from mfa_kit.wiring import config as kit
 
-    report.one("config-validate", {"path": str(kit.path()), **kit.check()}, output=flags.given().output)
+    output.one("config-validate", {"path": str(kit.path()), **kit.check()}, output=options.given().output)

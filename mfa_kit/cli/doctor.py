@@ -2,15 +2,15 @@
 
 import click
 
-from mfa_kit.cli import flags, report
+from mfa_kit.cli import options, output
 
 
-@click.command(cls=flags.Verb)
+@click.command(cls=options.Verb)
 def doctor() -> int:
     """Check credentials, clock, rights, folders, terminal. Ends with 1 when something is wrong."""
-    from mfa_kit.cli.kit import doctor as kit
+    from mfa_kit.wiring import doctor as kit
 
-    found = list(kit.checks(flags.common))
+    found = list(kit.checks(options.common))
     rows = [{"check": one.what, "state": one.state, "found": one.found, "hint": one.hint or None} for one in found]
-    report.many("doctor", rows, output=flags.given().output, empty="")
+    output.many("doctor", rows, output=options.given().output, empty="")
     return int(any(one.state is kit.State.BAD for one in found))

@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from mfa_kit.cli import flags, keys
+from mfa_kit.cli import keys, options
 from mfa_kit.cli.kinds import KINDS
-from mfa_kit.errors import UsageFault
+from mfa_kit.core.errors import UsageFault
 
 EPILOG = (
     "USER is a name, an ARN, or @me.\n\n\b\nKinds, and `mfa-kit enroll --with KIND --help` for the options of one:\n"
@@ -17,7 +17,7 @@ EPILOG = (
 )
 
 
-class Enroll(flags.Verb):
+class Enroll(options.Verb):
     """Takes the options of the kind that `--with` names, and refuses others' by name."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -77,11 +77,11 @@ MAKING = (
     click.option("--with", "kind", type=click.Choice(list(KINDS)), help="Kind of device."),
     click.option("--name", help="Name of the device in IAM [the user's, then USER-2 and so on]."),
     click.option("--path", default="/", help="IAM path of the device."),
-    flags.RECIPIENT,
-    flags.RECIPIENTS_FILE,
-    flags.PASSPHRASE,
+    options.RECIPIENT,
+    options.RECIPIENTS_FILE,
+    options.PASSPHRASE,
     keys.passphrase_fd,
-    flags.BACKUP_DIR,
+    options.BACKUP_DIR,
 )
 
 
@@ -97,7 +97,7 @@ def making(function: Callable[..., None]) -> Callable[..., None]:
 @click.option("--add", is_flag=True, help="Give one more to a user who has a device.")
 @click.option(RESUME, "resume", is_flag=True, help="Go on with a half-made device from its sealed backup; needs -i.")
 @click.option(ROOT, "root", is_flag=True, help="For the account's root user, in place of USER; --with fido2 alone.")
-@flags.identity(required=False)
+@options.identity(required=False)
 def enroll(
     *,
     user: str = "",
@@ -124,7 +124,7 @@ def enroll(
     elif resume:
         if not keys:
             raise UsageFault(f"{RESUME} opens the sealed backup", "say with which identity: -i FILE")
-        if flags.common().dry_run or kind not in {None, "virtual"}:
+        if options.common().dry_run or kind not in {None, "virtual"}:
             raise UsageFault(
                 f"{RESUME} goes on with a virtual device, and has no --dry-run", "leave out --with and --dry-run"
             )

@@ -6,11 +6,11 @@ from typing import Any
 
 import click
 
-from mfa_kit.cli import flags, keys
-from mfa_kit.errors import Declined, UsageFault
+from mfa_kit.cli import keys, options
+from mfa_kit.core.errors import Declined, UsageFault
 
 
-@click.group(cls=flags.Noun)
+@click.group(cls=options.Noun)
 def key() -> None:
     """List the keys that are plugged in, and look after them."""
 
@@ -55,7 +55,7 @@ def metadata(*, model: str | None) -> int:
     return deeds.metadata(model)
 
 
-@key.group(cls=flags.Noun)
+@key.group(cls=options.Noun)
 def password() -> None:
     """Set, change or clear the password of a key's OATH applet."""
 
@@ -87,12 +87,12 @@ def clear(*, wanted: str | None) -> None:
     """Take a key's password away: whoever holds the key then has its codes."""
     from mfa_kit.cli.deeds import key as deeds
 
-    if not flags.common().yes:
+    if not options.common().yes:
         raise Declined("the key would have no password any more", "add --yes to confirm")
     deeds.clear(wanted)
 
 
-@key.group(cls=flags.Noun)
+@key.group(cls=options.Noun)
 def pin() -> None:
     """Set or change the PIN of a FIDO key, or what its PINs have to be."""
 

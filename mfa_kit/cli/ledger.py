@@ -2,16 +2,16 @@
 
 import click
 
-from mfa_kit.cli import flags, report
+from mfa_kit.cli import options, output
 
 
-@click.group(cls=flags.Noun)
+@click.group(cls=options.Noun)
 def ledger() -> None:
     """Show what this desk did, with AWS request ids."""
 
 
 USER = click.option("--user", metavar="NAME", help="Only what was done for this user.")
-SINCE = click.option("--since", type=flags.Moment(), default=0.0, help="From a time on: 2026-11-25, or 7d.")
+SINCE = click.option("--since", type=options.Moment(), default=0.0, help="From a time on: 2026-11-25, or 7d.")
 
 
 @ledger.command()
@@ -19,7 +19,7 @@ SINCE = click.option("--since", type=flags.Moment(), default=0.0, help="From a t
 @SINCE
 def show(*, user: str | None, since: float) -> None:
     """Show calls to AWS, openings of backups, and how far each run came."""
-    report.many("ledger", _rows(user, since), output=flags.common().output, empty="nothing yet")
+    output.many("ledger", _rows(user, since), output=options.common().output, empty="nothing yet")
 
 
 @ledger.command()
@@ -27,12 +27,12 @@ def show(*, user: str | None, since: float) -> None:
 @SINCE
 def export(*, user: str | None, since: float) -> None:
     """Write the same as JSON lines, to be matched with CloudTrail's requestID."""
-    report.many("ledger", _rows(user, since), output="jsonl", empty="")
+    output.many("ledger", _rows(user, since), output="jsonl", empty="")
 
 
-def _rows(user: str | None, since: float) -> list[report.Row]:
+def _rows(user: str | None, since: float) -> list[output.Row]:
     from dataclasses import asdict
 
-    from mfa_kit.cli.kit import ledger as kit
+    from mfa_kit.wiring import ledger as kit
 
-    return [{**asdict(each), "at": flags.written(each.at)} for each in kit.history(user, since)]
+    return [{**asdict(each), "at": options.written(each.at)} for each in kit.history(user, since)]

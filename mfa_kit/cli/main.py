@@ -10,9 +10,9 @@ from types import TracebackType
 import click
 
 from mfa_kit import __version__
-from mfa_kit.cli import stderr
-from mfa_kit.cli.flags import Noun
-from mfa_kit.errors import IntegrityFault, MfaKitError
+from mfa_kit.cli import messages
+from mfa_kit.cli.options import Noun
+from mfa_kit.core.errors import IntegrityFault, MfaKitError
 
 # name -> (file in cli/, one line of help)
 VERBS = {
@@ -78,13 +78,13 @@ def run(args: list[str] | None = None) -> int:
         from mfa_kit.cli import usage
 
         fault = usage.told(error)
-        stderr.complain(str(fault), hint=fault.hint)
+        messages.complain(str(fault), hint=fault.hint)
         return fault.exit_code
     except (click.Abort, KeyboardInterrupt) as error:  # click makes an Abort of what was noted on
-        stderr.complain("interrupted", notes=_notes(error.__cause__ or error))
+        messages.complain("interrupted", notes=_notes(error.__cause__ or error))
         return INTERRUPTED
     except MfaKitError as error:
-        stderr.complain(str(error), hint=error.hint, notes=_notes(error))
+        messages.complain(str(error), hint=error.hint, notes=_notes(error))
         return error.exit_code
     except Exception as error:  # noqa: BLE001 - the one door out: what we did not foresee is our bug
         place = _place(error)
@@ -111,8 +111,8 @@ def _width() -> int:
 
 def _unwritten(error: OSError) -> int:
     """Tell that click could not write the result, as on a full disk: of files, adapters tell themselves."""
-    stderr.give_up(sys.stdout)
-    stderr.complain(f"the result cannot be written: {error.strerror}", hint="see what was done: mfa-kit ledger show")
+    messages.give_up(sys.stdout)
+    messages.complain(f"the result cannot be written: {error.strerror}", hint="see what was done: mfa-kit ledger show")
     return IntegrityFault.exit_code
 
 
@@ -120,7 +120,7 @@ def _internal(error: Exception) -> int:
     """Tell the kind and the place; the message may quote what it was handed."""
     place = _place(error)
     where = f" at {Path(place.tb_frame.f_code.co_filename).name}:{place.tb_lineno}" if place else ""
-    stderr.complain(
+    messages.complain(
         f"internal error: {type(error).__name__}{where}",
         hint="this is a bug of mfa-kit: please report it",
         notes=_notes(error),

@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from mfa_kit import __version__
-from mfa_kit.cli import flags, report
+from mfa_kit.cli import options as flags
+from mfa_kit.cli import output
 from mfa_kit.cli.kinds import KINDS
 
 
@@ -15,7 +16,7 @@ from mfa_kit.cli.kinds import KINDS
 @click.option("--dir", "folder", type=Path, metavar="DIR", help="Write a page a command here [print mfa-kit(1)].")
 def man(*, folder: Path | None) -> None:
     """Write the manual pages: `mfa-kit man | man -l -`, or `mfa-kit man --dir ~/.local/share/man/man1`."""
-    from mfa_kit.cli.kit import man as kit
+    from mfa_kit.wiring import man as kit
 
     root = click.get_current_context().find_root().command
     pages = dict(_pages(root, None, "mfa-kit"))
@@ -23,7 +24,7 @@ def man(*, folder: Path | None) -> None:
         click.echo(pages["mfa-kit"], nl=False)
         return
     kit.write(folder, {f"{name}.1": page for name, page in pages.items()})
-    report.one("man", {"folder": str(folder), "pages": len(pages)}, output=flags.given().output)
+    output.one("man", {"folder": str(folder), "pages": len(pages)}, output=flags.given().output)
 
 
 def _pages(command: click.Command, parent: click.Context | None, name: str) -> Iterator[tuple[str, str]]:

@@ -6,23 +6,23 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mfa_kit.cli import flags, report
+from mfa_kit.cli import options, output
 from mfa_kit.cli.keys import password_stdin
-from mfa_kit.errors import MfaKitError
+from mfa_kit.core.errors import MfaKitError
 
 if TYPE_CHECKING:
-    from mfa_kit.orphans import Orphan
+    from mfa_kit.enrollment.orphans import Orphan
 
 OLDER_THAN = click.option(
     "--older-than",
-    type=flags.Age(),
+    type=options.Age(),
     default="24h",
     show_default=True,
     help="Of other desks, only what is older than this.",
 )
 
 
-@click.group(cls=flags.Noun)
+@click.group(cls=options.Noun)
 def orphans() -> None:
     """Explain and remove virtual devices that nobody has."""
 
@@ -31,13 +31,13 @@ def orphans() -> None:
 @OLDER_THAN
 def list_(*, older_than: float) -> None:
     """List every unassigned device: whose it is, since when, and whether `orphans clean` removes it."""
-    from mfa_kit import orphans as use_case
-    from mfa_kit.cli.kit import desk as kit
+    from mfa_kit.enrollment import orphans as use_case
+    from mfa_kit.wiring import desk as kit
 
-    common = flags.common()
+    common = options.common()
     with kit.desk(common, vault=kit.vault((), (), None)) as (desk, _):
         found = use_case.orphans(desk=desk)
-        report.many(
+        output.many(
             "orphans-list",
             [_row(each, older_than=older_than, now=desk.inventory.now()) for each in found],
             output=common.output,
@@ -52,18 +52,18 @@ def list_(*, older_than: float) -> None:
 @password_stdin
 def clean(*, older_than: float, limit: int, lost: str | None) -> None:
     """Settle what this desk's dead runs left, and remove what other desks left long ago."""
-    from mfa_kit import orphans as use_case
     from mfa_kit.cli import terminal
-    from mfa_kit.cli.kit import desk as kit
+    from mfa_kit.enrollment import orphans as use_case
+    from mfa_kit.wiring import desk as kit
 
-    common = flags.common()
+    common = options.common()
     with kit.desk(common, vault=kit.vault((), (), None)) as (desk, caller):
         found = use_case.orphans(desk=desk)
         now = desk.inventory.now()
         going = [each for each in found if each.goes(older_than=older_than, now=now)]
         rows = [_row(each, older_than=older_than, now=now) for each in going]
         if common.dry_run:
-            report.many("orphans-clean", rows, output=common.output, empty="nothing to remove")
+            output.many("orphans-clean", rows, output=common.output, empty="nothing to remove")
             return
         if (others := sum(each.standing is use_case.Standing.DESK for each in going)) and not common.yes:
             for each in going:
@@ -72,7 +72,7 @@ def clean(*, older_than: float, limit: int, lost: str | None) -> None:
         done = list(
             use_case.clean(found, account=caller.account, older_than=older_than, limit=limit, desk=desk, lost=lost)
         )
-        report.many(
+        output.many(
             "orphans-clean",
             [
                 {"device": each.serial, "ended": each.ended, "why": str(each.error) if each.error else None}
@@ -84,12 +84,12 @@ def clean(*, older_than: float, limit: int, lost: str | None) -> None:
         _raise_first([each.error for each in done if each.error])
 
 
-def _row(orphan: Orphan, *, older_than: float, now: float) -> report.Row:
+def _row(orphan: Orphan, *, older_than: float, now: float) -> output.Row:
     return {
         "device": orphan.serial,
         "standing": orphan.standing,
         "user": orphan.user,
-        "since": flags.written(orphan.since) if orphan.since is not None else None,
+        "since": options.written(orphan.since) if orphan.since is not None else None,
         "run": orphan.run,
         "clean": "removes it" if orphan.goes(older_than=older_than, now=now) else "leaves it",
     }

@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
-from mfa_kit.cli import flags
+from mfa_kit.cli import options
 from mfa_kit.cli.audit import MAX_AGE, SNAPSHOT
 
 FILE = click.Path(path_type=Path, allow_dash=True)
 
 
-@click.group(cls=flags.Noun)
+@click.group(cls=options.Noun)
 def policy() -> None:
     """Print, check and try out policies that demand MFA. Nothing is attached to anything."""
 
@@ -34,7 +34,7 @@ def show(**wish: Any) -> None:
     """Print a policy that demands MFA: JSON on stdout, and each line explained on stderr."""
     from mfa_kit.cli.deeds import policy as deed
 
-    deed.show(flags.common(), **wish)
+    deed.show(options.common(), **wish)
 
 
 @policy.command()
@@ -46,7 +46,7 @@ def lint(**wish: Any) -> int:
     """Find the traps in the policy of FILE (- is stdin), or in all of the account's own that speak of MFA."""
     from mfa_kit.cli.deeds import policy as deed
 
-    return deed.lint(flags.common(), **wish)
+    return deed.lint(options.common(), **wish)
 
 
 @policy.command()
@@ -60,7 +60,7 @@ def lockout(**wish: Any) -> None:
     """Tell who could no longer sign in or call, were a policy attached today. Exit code 6 while anybody could not."""
     from mfa_kit.cli.deeds import policy as deed
 
-    deed.lockout(flags.common(), **wish)
+    deed.lockout(options.common(), **wish)
 
 
 @policy.command()
@@ -73,4 +73,4 @@ def onboard(**wish: Any) -> None:
     """Print the commands of a safe start, in the order that locks nobody out, for a person to read and run."""
     from mfa_kit.cli.deeds import policy as deed
 
-    deed.onboard(flags.common(), **wish)
+    deed.onboard(options.common(), **wish)

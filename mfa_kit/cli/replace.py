@@ -5,14 +5,14 @@ from typing import Any
 
 import click
 
-from mfa_kit.cli import flags, report
+from mfa_kit.cli import options, output
 from mfa_kit.cli.enroll import EPILOG, Enroll
 from mfa_kit.cli.enroll import making as enrolling
 
 
 @click.command(cls=Enroll, epilog=EPILOG)
 @enrolling
-@flags.DEVICE
+@options.DEVICE
 @click.option("--lost", is_flag=True, help="Take the old device away first, for somebody may have it.")
 def replace(
     *,
@@ -29,18 +29,18 @@ def replace(
     **own: Any,
 ) -> None:
     """Give USER a new MFA device for an old one, which goes when the new one works."""
-    from mfa_kit import enrollment, revocation
     from mfa_kit.cli.deeds.enroll import Sealing
     from mfa_kit.cli.deeds.kinds import MAKING
     from mfa_kit.cli.deeds.revoke import confirm
-    from mfa_kit.cli.kit import desk as kit
-    from mfa_kit.models import Kind
+    from mfa_kit.core.models import Kind
+    from mfa_kit.enrollment import enroll, revoke
+    from mfa_kit.wiring import desk as kit
 
-    common = flags.common()
+    common = options.common()
     sealing = Sealing(to=to, to_files=to_files, backup_dir=backup_dir, passphrase=passphrase)
     with kit.desk(common, vault=sealing.vault(own)) as (desk, caller):
-        wish = enrollment.Wish(
-            user=enrollment.user_named(user, caller=caller, inventory=desk.inventory),
+        wish = enroll.Wish(
+            user=enroll.user_named(user, caller=caller, inventory=desk.inventory),
             kind=Kind(kind),
             name=name,
             path=path,
@@ -48,9 +48,7 @@ def replace(
         making = MAKING[Kind(kind)]
         carrier = making.carrier(own, desk.inventory)
         run = kit.run_id(desk.inventory)
-        intent, old = revocation.look_to_replace(
-            wish, carrier, wanted=wanted, lost=lost, caller=caller, desk=desk, run=run
-        )
+        intent, old = revoke.look_to_replace(wish, carrier, wanted=wanted, lost=lost, caller=caller, desk=desk, run=run)
         row: dict[str, object] = {
             "outcome": "planned",
             "user": wish.user,
@@ -62,13 +60,13 @@ def replace(
             "listed": None,
         }
         if common.dry_run:
-            comes = enrollment.steps(intent, backup=desk.vault.place(intent, run))
-            goes = revocation.steps(old, lost=lost) if old else []
+            comes = enroll.steps(intent, backup=desk.vault.place(intent, run))
+            goes = revoke.steps(old, lost=lost) if old else []
             row["steps"] = [*goes, *comes] if lost else [*comes, *goes]
         else:
             if old:
                 confirm(old, when="before the new one is made" if lost else "when the new one works")
-            done = revocation.replace_device(intent, old, carrier, lost=lost, desk=desk, run=run, maker=making.maker)
+            done = revoke.replace_device(intent, old, carrier, lost=lost, desk=desk, run=run, maker=making.maker)
             row |= {
                 "outcome": "replaced",
                 "revoked": done.revoked.serial if done.revoked else None,
@@ -78,4 +76,4 @@ def replace(
                 row["end_sessions"] = done.end_sessions
             for line in making.usage(done.enrolled.intent):
                 desk.progress.note(line)
-        report.one("replace", row, output=common.output)
+        output.one("replace", row, output=common.output)

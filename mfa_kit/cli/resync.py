@@ -5,36 +5,37 @@ from pathlib import Path
 
 import click
 
-from mfa_kit.cli import flags, report
+from mfa_kit.cli import options, output
 from mfa_kit.cli.keys import passphrase_fd
-from mfa_kit.errors import IntegrityFault
+from mfa_kit.core.errors import IntegrityFault
 
 
-@click.command(cls=flags.Verb)
+@click.command(cls=options.Verb)
 @click.argument("user")
-@flags.DEVICE
-@flags.identity(required=False)
+@options.DEVICE
+@options.identity(required=False)
 @passphrase_fd
-@flags.BACKUP_DIR
+@options.BACKUP_DIR
 def resync(*, user: str, wanted: str | None, keys: tuple[Path, ...], backup_dir: Path | None) -> None:
     """Tell IAM how far the clock of USER's device is off, by two codes that it shows in a row.
 
     With -i the codes are computed from the sealed backup, for AWS's time.
     """
-    from mfa_kit import otp, revocation
-    from mfa_kit import resync as use_case
     from mfa_kit.cli import terminal
-    from mfa_kit.cli.kit import backup as backups
-    from mfa_kit.cli.kit import desk as kit
-    from mfa_kit.enrollment import user_named
-    from mfa_kit.otp import Pair
-    from mfa_kit.phone import read_pair
-    from mfa_kit.status import entry_of
+    from mfa_kit.core import otp
+    from mfa_kit.core.otp import Pair
+    from mfa_kit.enrollment import resync as use_case
+    from mfa_kit.enrollment import revoke
+    from mfa_kit.enrollment.device_status import entry_of
+    from mfa_kit.enrollment.enroll import user_named
+    from mfa_kit.enrollment.phone import read_pair
+    from mfa_kit.wiring import backup as backups
+    from mfa_kit.wiring import desk as kit
 
-    common = flags.common()
+    common = options.common()
     with kit.desk(common, vault=kit.vault((), (), backup_dir)) as (desk, caller):
         name = user_named(user, caller=caller, inventory=desk.inventory)
-        device = revocation.choose(name, wanted, devices=desk.inventory.devices(name))
+        device = revoke.choose(name, wanted, devices=desk.inventory.devices(name))
 
         @cache
         def typed() -> Pair:
@@ -50,7 +51,7 @@ def resync(*, user: str, wanted: str | None, keys: tuple[Path, ...], backup_dir:
             seed = backups.open_created(Path(file), keys).seed
         if not common.dry_run:
             use_case.resync(name, device, (lambda: otp.pair(seed, desk.inventory.now())) if keys else typed, desk=desk)
-        report.one(
+        output.one(
             "resync",
             {"outcome": "planned" if common.dry_run else "resynced", "user": name, "device": device.serial},
             output=common.output,

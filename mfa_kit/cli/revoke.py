@@ -2,13 +2,13 @@
 
 import click
 
-from mfa_kit.cli import flags, report
+from mfa_kit.cli import options, output
 from mfa_kit.cli.keys import password_stdin
 
 
-@click.command(cls=flags.Verb)
+@click.command(cls=options.Verb)
 @click.argument("user")
-@flags.DEVICE
+@options.DEVICE
 @click.option("--lost", is_flag=True, help="Somebody may have it: tell also how to end its sessions.")
 @click.option(
     "--leave-without-mfa", is_flag=True, help="Take the last device too: who has the password can then enroll."
@@ -16,13 +16,13 @@ from mfa_kit.cli.keys import password_stdin
 @password_stdin
 def revoke(*, user: str, wanted: str | None, lost: bool, leave_without_mfa: bool) -> None:
     """Take an MFA device away from USER: a name, an ARN, or @me."""
-    from mfa_kit import revocation
     from mfa_kit.cli.deeds.revoke import confirm
-    from mfa_kit.cli.kit import desk as kit
-    from mfa_kit.enrollment import user_named
-    from mfa_kit.models import Verb
+    from mfa_kit.core.models import Verb
+    from mfa_kit.enrollment import revoke as revocation
+    from mfa_kit.enrollment.enroll import user_named
+    from mfa_kit.wiring import desk as kit
 
-    common = flags.common()
+    common = options.common()
     with kit.desk(common, vault=kit.vault((), (), None)) as (desk, caller):
         entry = revocation.look_to_revoke(
             user_named(user, caller=caller, inventory=desk.inventory),
@@ -49,4 +49,4 @@ def revoke(*, user: str, wanted: str | None, lost: bool, leave_without_mfa: bool
             row["outcome"] = "revoked"
             if lost and common.output != "table":  # people were told already
                 row["end_sessions"] = done.end_sessions
-        report.one("revoke", row, output=common.output)
+        output.one("revoke", row, output=common.output)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from mfa_kit.cli import flags
+from mfa_kit.cli import options
 from mfa_kit.cli.kinds import KINDS
 
 TO = click.option(
@@ -31,10 +31,10 @@ GROUP = click.option("--group", "groups", multiple=True, metavar="NAME", help="U
 
 def sealing(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that say who opens the backups, and where they are."""
-    return TO(TO_FILES(flags.BACKUP_DIR(function)))
+    return TO(TO_FILES(options.BACKUP_DIR(function)))
 
 
-@click.group(cls=flags.Noun)
+@click.group(cls=options.Noun)
 def rollout() -> None:
     """Enroll many users from a roster: plan, apply, bench, undo."""
 
@@ -78,7 +78,7 @@ def apply(**wish: Any) -> int:
     return deeds.apply(**wish)
 
 
-class Bench(flags.Verb):
+class Bench(options.Verb):
     """Takes the options of every kind that is made at a desk, but for those that the row or the key itself says."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
@@ -134,8 +134,8 @@ def bench(
 @rollout.command()
 @GROUP
 @LISTED
-@flags.identity(required=True)
-@flags.BACKUP_DIR
+@options.identity(required=True)
+@options.BACKUP_DIR
 @AT_ONCE
 def activate(**wish: Any) -> int:
     """Enable staged devices from their sealed seeds."""
@@ -146,7 +146,7 @@ def activate(**wish: Any) -> int:
 
 @rollout.command(html=True)
 @PLAN
-@flags.BACKUP_DIR
+@options.BACKUP_DIR
 @AT_ONCE
 def status(**wish: Any) -> None:
     """Show how it stands with each user of PLAN, from the ledger and IAM."""
@@ -158,7 +158,7 @@ def status(**wish: Any) -> None:
 @rollout.command()
 @click.argument("run")
 @click.option("--leave-without-mfa", is_flag=True, help="Also where it is the user's last device.")
-@flags.BACKUP_DIR
+@options.BACKUP_DIR
 @AT_ONCE
 def undo(**wish: Any) -> int:
     """Take away exactly the devices that RUN made."""

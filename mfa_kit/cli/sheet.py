@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from mfa_kit.cli.flags import written
-from mfa_kit.seeds import Factor, Sighting, Token, Verdict
-from mfa_kit.tokens import Box, histogram
+from mfa_kit.cli.options import written
+from mfa_kit.tokens.matching import Box, histogram
+from mfa_kit.tokens.seeds import Factor, Sighting, Token, Verdict
 
 WIDE, HIGH, FOOT, BAR = 720, 180, 40, 80
 HEAD = '<th>Serial</th><th>Type</th><th>Verdict</th><th class="n">Clock, s</th><th>Read</th>'

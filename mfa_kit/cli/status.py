@@ -7,32 +7,32 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mfa_kit.cli import flags, report
+from mfa_kit.cli import options, output
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mfa_kit import status as use_case
+    from mfa_kit.enrollment import device_status as use_case
 
 # Threads that ask for a user each: what IAM's unpublished rates are known to bear.
 AT_ONCE = 8
 
 
-@click.command(cls=flags.Verb)
+@click.command(cls=options.Verb)
 @click.argument("user", required=False)
-@flags.BACKUP_DIR
-@flags.DRILLED_WITHIN
+@options.BACKUP_DIR
+@options.DRILLED_WITHIN
 def status(*, user: str | None, backup_dir: Path | None, drilled_within: float) -> None:
     """Show USER's MFA devices, or everybody's: kind, since when, who made it, where its backup is, its last drill."""
     import time
     from concurrent.futures import ThreadPoolExecutor
 
-    from mfa_kit import status as use_case
-    from mfa_kit.cli.kit import backup as backups
-    from mfa_kit.cli.kit import desk as kit
-    from mfa_kit.enrollment import user_named
+    from mfa_kit.enrollment import device_status as use_case
+    from mfa_kit.enrollment.enroll import user_named
+    from mfa_kit.wiring import backup as backups
+    from mfa_kit.wiring import desk as kit
 
-    common = flags.common()
+    common = options.common()
     with backups.remembered() as records:
         drills = records.drills()
     with kit.desk(common, vault=kit.vault((), (), backup_dir)) as (desk, caller):
@@ -45,7 +45,7 @@ def status(*, user: str | None, backup_dir: Path | None, drilled_within: float) 
         if due := sum(bool(row["drill_due"]) for row in rows):
             days = f"{drilled_within / 86400:g} days"
             desk.progress.note(f"backups that were not drilled for {days}: {due}; mfa-kit backup drill -i IDENTITY")
-        report.many(
+        output.many(
             "status",
             rows,
             output=common.output,
@@ -53,9 +53,9 @@ def status(*, user: str | None, backup_dir: Path | None, drilled_within: float) 
         )
 
 
-def _row(has: use_case.Has, drills: Mapping[str, float], *, since: float) -> report.Row:
-    from mfa_kit.backups import drill_due
-    from mfa_kit.cli.kit.backup import by_name, name_of
+def _row(has: use_case.Has, drills: Mapping[str, float], *, since: float) -> output.Row:
+    from mfa_kit.backups.lifecycle import drill_due
+    from mfa_kit.wiring.backup import by_name, name_of
 
     sealed = by_name([name_of(Path(has.backup))])[0] if has.backup else None
     drilled = drills.get(sealed.name) if sealed else None
@@ -63,10 +63,10 @@ def _row(has: use_case.Has, drills: Mapping[str, float], *, since: float) -> rep
         "user": has.user,
         "kind": has.device.kind if has.device else "none",
         "device": has.device.serial if has.device else None,
-        "since": flags.written(has.device.since) if has.device and has.device.since else None,
+        "since": options.written(has.device.since) if has.device and has.device.since else None,
         "made": has.made,
         "backup": has.backup,
-        "drilled": flags.written(drilled) if drilled else None,
+        "drilled": options.written(drilled) if drilled else None,
         "drill_due": drill_due(sealed, drills, since=since) if sealed else None,
         "certifications": has.certifications,
     }

@@ -20,11 +20,11 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
-from mfa_kit.cli.flags import Flags
-from mfa_kit.cli.stderr import Talk, printable
-from mfa_kit.errors import Declined, UsageFault
-from mfa_kit.otp import Secret, Symbol
-from mfa_kit.ports import Interaction
+from mfa_kit.cli.messages import Talk, printable
+from mfa_kit.cli.options import Flags
+from mfa_kit.core.errors import Declined, UsageFault
+from mfa_kit.core.otp import Secret, Symbol
+from mfa_kit.core.ports import Interaction
 
 T = TypeVar("T")
 Handlers = Mapping[signal.Signals, Any]

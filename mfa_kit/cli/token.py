@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from mfa_kit.cli import flags
-from mfa_kit.errors import UsageFault
+from mfa_kit.cli import options
+from mfa_kit.core.errors import UsageFault
 
 File = click.Path(path_type=Path, dir_okay=False)
 
@@ -23,7 +23,7 @@ class Window(click.ParamType[int]):
         if len(value) > LONGEST:
             self.fail(f"a window has {LIMIT} steps at most; write 20, 12h or 2d", param, ctx)
         try:
-            steps = int(value) if value.isdecimal() else int(flags.Age().convert(value, param, ctx)) // 30
+            steps = int(value) if value.isdecimal() else int(options.Age().convert(value, param, ctx)) // 30
         except UsageFault as fault:
             raise UsageFault(str(fault), "write a number of steps, such as 20, or a time: 12h or 2d") from None
         if not 0 <= steps <= LIMIT:
@@ -63,7 +63,7 @@ def reading(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-@click.group(cls=flags.Noun)
+@click.group(cls=options.Noun)
 def token() -> None:
     """Boxes of display tokens: seed files, the inventory, acceptance."""
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import click
 
-from mfa_kit.errors import UsageFault
+from mfa_kit.core.errors import UsageFault
 
 # How click's Choice quotes what it was given.
 GIVEN = re.compile(r"'(.*)' is not (?:one of )?'", re.DOTALL)

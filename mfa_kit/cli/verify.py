@@ -4,12 +4,12 @@ from pathlib import Path
 
 import click
 
-from mfa_kit.cli import flags, keys
+from mfa_kit.cli import keys, options
 from mfa_kit.cli.verify_fido2 import fido2
 from mfa_kit.cli.verify_token import token
 
 
-@click.group(cls=flags.Noun)
+@click.group(cls=options.Noun)
 def verify() -> None:
     """Prove that a key is fit, and that a user's device answers."""
 
@@ -34,7 +34,7 @@ def oath(*, wanted: str | None, no_write: bool, maker: bool) -> int:
 
 @verify.command()
 @click.argument("user")
-@flags.DEVICE
+@options.DEVICE
 @click.option("--key", "wanted_key", metavar="SERIAL|READER", help="Which key, when several hold the credential.")
 @click.option("--resync", is_flag=True, help="Let AWS judge two codes, and keep the clock offset that it finds.")
 @click.option("--backup", type=Path, metavar="FILE", help="Compare with the seed of this sealed backup.")

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import click
 
-from mfa_kit.cli import flags, keys
+from mfa_kit.cli import keys, options
 
 File = click.Path(path_type=Path)
 
 
-@click.command("fido2", cls=flags.Verb)
+@click.command("fido2", cls=options.Verb)
 @click.option("--key", "wanted", metavar="SERIAL|PLACE", help="Which key, when several are plugged in.")
 @click.option("--require", type=File, metavar="FILE", help="What a key has to be: a policy file (docs/policy-file.md).")
 @keys.mds

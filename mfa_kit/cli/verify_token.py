@@ -5,11 +5,11 @@ from typing import Any
 
 import click
 
-from mfa_kit.cli import flags
+from mfa_kit.cli import options
 from mfa_kit.cli.token import CODES_STDIN, WINDOW, File, reading
 
 
-@click.command("token", cls=flags.Verb)
+@click.command("token", cls=options.Verb)
 @click.argument("serial", required=False)
 @click.option("--seeds", "file", type=File, metavar="FILE", help="The vendor's seed file.")
 @reading

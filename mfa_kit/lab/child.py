@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from mfa_kit.errors import UsageFault
+from mfa_kit.core.errors import UsageFault
 
 # What an AWS client or this tool reads: botocore's and boto2's settings, proxies, our own folder.
 PREFIXES = ("AWS_", "BOTO", "MFA_KIT_")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from mfa_kit.errors import UsageFault
+from mfa_kit.core.errors import UsageFault
 
 NEEDED = ("AWS_ENDPOINT_URL", "AWS_SECRET_ACCESS_KEY")
 HINT = "run it under `mfa-kit lab run`, or export what `mfa-kit lab serve` prints"

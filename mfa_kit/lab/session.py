@@ -8,10 +8,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from mfa_kit.errors import UsageFault
-from mfa_kit.lab import child, faults, form, state
-from mfa_kit.lab.codes import Settings
-from mfa_kit.lab.server import Lab
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.lab import child
+from mfa_kit.lab.aws import description as form
+from mfa_kit.lab.aws import faults, state
+from mfa_kit.lab.aws.codes import Settings
+from mfa_kit.lab.aws.server import Lab
 
 ACCOUNT_FILE = "account.json"
 USERS = 5

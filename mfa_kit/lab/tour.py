@@ -17,7 +17,7 @@ import botocore.session
 import pyrage
 from botocore.exceptions import ClientError
 
-from mfa_kit.lab.server import Lab
+from mfa_kit.lab.aws.server import Lab
 
 TOOL = (sys.executable, "-m", "mfa_kit")
 PATIENCE = 20.0

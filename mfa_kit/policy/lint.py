@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mfa_kit.account import Entity, Snapshot
-from mfa_kit.permissions import MFA, PLAIN_KEYS, WORK, Statement, covers_action, holds, statements
+from mfa_kit.account.evaluator import MFA, PLAIN_KEYS, WORK, Statement, covers_action, holds, statements
+from mfa_kit.account.snapshot import Entity, Snapshot
 
 # What a user enrolls himself by.
 ENROLL = ("iam:CreateVirtualMFADevice", "iam:EnableMFADevice")

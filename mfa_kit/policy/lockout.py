@@ -4,10 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mfa_kit.account import Part, Person, Snapshot, command, few, people
-from mfa_kit.errors import MfaKitError, UsageFault
-from mfa_kit.models import Kind
-from mfa_kit.permissions import (
+from mfa_kit.account.evaluator import (
     NO_MFA,
     PLAIN_KEYS,
     WITH_MFA,
@@ -20,7 +17,10 @@ from mfa_kit.permissions import (
     statements,
     stops,
 )
-from mfa_kit.ports import Account
+from mfa_kit.account.ports import Account
+from mfa_kit.account.snapshot import Part, Person, Snapshot, command, few, people
+from mfa_kit.core.errors import MfaKitError, UsageFault
+from mfa_kit.core.models import Kind
 
 CODES = {Kind.VIRTUAL, Kind.OATH, Kind.HARDWARE_TOTP, Kind.PROGRAMMABLE}
 WAYS: Mapping[str, Context] = {"access keys": PLAIN_KEYS, "console without MFA": NO_MFA, "session with MFA": WITH_MFA}

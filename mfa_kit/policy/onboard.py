@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mfa_kit.account import (
+from mfa_kit.account.evaluator import NOBODY, lets_in
+from mfa_kit.account.snapshot import (
     ROOTLESS,
     Entity,
     Part,
@@ -21,9 +22,8 @@ from mfa_kit.account import (
     documents_of,
     people,
 )
-from mfa_kit.errors import UsageFault
-from mfa_kit.models import check_user
-from mfa_kit.permissions import NOBODY, lets_in
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.models import check_user
 from mfa_kit.policy.texts import Variant, Wish, policy
 
 ADMINISTRATORS, PEOPLE, ROLE = "administrators", "people", "ec2-instances"

@@ -15,17 +15,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mfa_kit import keyuri, qr
-from mfa_kit.adapters import agefile
-from mfa_kit.adapters.agefile import AgeFiles
-from mfa_kit.errors import IntegrityFault, UsageFault
-from mfa_kit.models import Entry, Intent
-from mfa_kit.otp import KeyUri, Png, Secret, Seed
+from mfa_kit.adapters.files import agefile
+from mfa_kit.adapters.files.agefile import AgeFiles
+from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.core.models import Entry, Intent
+from mfa_kit.core.otp import KeyUri, Png, Secret, Seed
+from mfa_kit.qr_codes import key_uri, symbol
 from tests.conftest import judge, without
 
 RUN = "20261125T000000Z-0a1b2c3d"
 SEED = Seed(bytes(range(40)))
-URI = keyuri.otpauth(SEED, label="alice@000000000000")
+URI = key_uri.otpauth(SEED, label="alice@000000000000")
 # C2SP age.md, "The p256tag recipient stanza": the point of the private key 0x1234567890abcdef, in Bech32.
 TAG = "age1tag1qw06mp9w4cythmmlqyqpfkpvaa4qnh3tpnu8rdwwp3836ya9nfvngc8d802"
 NAMES = st.text("abAB01_+=,.@-%", min_size=1, max_size=20)
@@ -76,7 +76,7 @@ def test_age_opens_what_is_sealed_to_a_key_of_age(vault: AgeFiles, identity_file
     """And the picture in it holds AWS's URI."""
     entry = entry_in(vault)
     vault.seal(entry, URI)
-    assert qr.read(opened(place_of(entry), identity_file)) == URI
+    assert symbol.read(opened(place_of(entry), identity_file)) == URI
 
 
 @pytest.mark.parametrize("kind", ["ed25519", "rsa"])
@@ -85,9 +85,9 @@ def test_age_opens_what_is_sealed_to_a_key_of_ssh(kind: str, ssh_keys: Path, tmp
     vault = AgeFiles(tmp_path, agefile.recipients([(ssh_keys / f"{kind}.pub").read_text().strip()]))
     entry = entry_in(vault)
     vault.seal(entry, URI)
-    assert qr.read(opened(place_of(entry), ssh_keys / kind)) == URI
+    assert symbol.read(opened(place_of(entry), ssh_keys / kind)) == URI
     ours = agefile.open_backup(place_of(entry), agefile.identities([ssh_keys / kind]))
-    assert qr.read(ours) == URI
+    assert symbol.read(ours) == URI
 
 
 def test_each_recipient_opens_it_alone(ssh_keys: Path, identity_file: Path, recipient: str, tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_each_recipient_opens_it_alone(ssh_keys: Path, identity_file: Path, reci
     entry = entry_in(vault)
     vault.seal(entry, URI)
     for identity in (identity_file, ssh_keys / "ed25519"):
-        assert qr.read(opened(place_of(entry), identity)) == URI
+        assert symbol.read(opened(place_of(entry), identity)) == URI
 
 
 @pytest.mark.usefixtures("open_umask")
@@ -260,20 +260,20 @@ def test_what_an_earlier_try_left_half_written_is_written_anew(vault: AgeFiles, 
     place_of(entry).parent.mkdir(parents=True)
     place_of(entry).with_name(f".{place_of(entry).name}.partial").write_text("half")
     vault.seal(entry, URI)
-    assert qr.read(opened(place_of(entry), identity_file)) == URI
+    assert symbol.read(opened(place_of(entry), identity_file)) == URI
     assert list(place_of(entry).parent.iterdir()) == [place_of(entry)]
 
 
 def test_the_caption_tells_what_it_is_and_how_to_use_it(vault: AgeFiles, monkeypatch: pytest.MonkeyPatch) -> None:
     """Account, user, device and date, in words."""
     captions: list[str] = []
-    draw = qr.png
+    draw = symbol.png
 
     def remember(uri: KeyUri, *, caption: str = "") -> Png:
         captions.append(caption)
         return draw(uri, caption=caption)
 
-    monkeypatch.setattr(qr, "png", remember)
+    monkeypatch.setattr(symbol, "png", remember)
     vault.seal(entry_in(vault, name="desk-2"), URI)
     for words in ("000000000000", "alice", "desk-2", "2026-11-25", "authenticator app"):
         assert words in captions[0]
@@ -402,7 +402,7 @@ def test_beside_a_tag_recipient_age_still_opens_it(recipient: str, identity_file
     vault = AgeFiles(tmp_path, agefile.recipients([recipient, TAG]))
     entry = entry_in(vault)
     vault.seal(entry, URI)
-    assert qr.read(opened(place_of(entry), identity_file)) == URI
+    assert symbol.read(opened(place_of(entry), identity_file)) == URI
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from mfa_kit.adapters.custody import Custody
-from mfa_kit.adapters.ledger import Ledger
-from mfa_kit.models import Entry, Intent, Reached, Seal, Verb
+from mfa_kit.adapters.ledger.backup_records import Custody
+from mfa_kit.adapters.ledger.ledger import Ledger
+from mfa_kit.core.models import Entry, Intent, Reached, Seal, Verb
 
 
 @pytest.fixture

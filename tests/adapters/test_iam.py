@@ -12,10 +12,10 @@ import pytest
 from botocore.exceptions import ClientError, SSLError
 from botocore.utils import parse_timestamp
 
-from mfa_kit import errors, keyuri, otp, qr
-from mfa_kit.adapters import iam as module
-from mfa_kit.adapters.iam import CODES, Iam, moment, ours
-from mfa_kit.errors import (
+from mfa_kit.adapters.aws import iam as module
+from mfa_kit.adapters.aws.iam import CODES, Iam, moment, ours
+from mfa_kit.core import errors, otp
+from mfa_kit.core.errors import (
     AccessDenied,
     AlreadyExists,
     AwsFault,
@@ -25,9 +25,10 @@ from mfa_kit.errors import (
     Throttled,
     UsageFault,
 )
-from mfa_kit.lab.server import Lab
-from mfa_kit.models import RUN_TAG, Call, Intent, Mark
-from mfa_kit.otp import KeyUri, Pair, Png, Seed
+from mfa_kit.core.models import RUN_TAG, Call, Intent, Mark
+from mfa_kit.core.otp import KeyUri, Pair, Png, Seed
+from mfa_kit.lab.aws.server import Lab
+from mfa_kit.qr_codes import key_uri, symbol
 
 ADMIN = "arn:aws:iam::000000000000:user/lab-admin"
 
@@ -97,20 +98,20 @@ def test_a_device_is_made_enabled_used_and_taken_away(desk: Desk, user: str, at_
 def test_the_uri_is_the_one_in_the_picture_that_aws_sends(desk: Desk, user: str) -> None:
     """With AWS's own label."""
     created = made(desk, user)
-    assert keyuri.seed_of(created.uri) == created.seed
-    assert keyuri.label_of(created.uri) == f"Amazon Web Services:{user}@000000000000"
+    assert key_uri.seed_of(created.uri) == created.seed
+    assert key_uri.label_of(created.uri) == f"Amazon Web Services:{user}@000000000000"
 
 
 def test_a_picture_of_another_seed_is_refused(desk: Desk, user: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A person would scan what cannot work."""
-    monkeypatch.setattr(qr, "read", lambda _: keyuri.otpauth(Seed(bytes(40)), label="x@1"))
+    monkeypatch.setattr(symbol, "read", lambda _: key_uri.otpauth(Seed(bytes(40)), label="x@1"))
     with pytest.raises(IntegrityFault, match="another seed"):
         made(desk, user)
 
 
 def test_a_seed_that_is_no_base32_is_told(desk: Desk, user: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """An IAM that is not AWS's may send anything; what it sent is not repeated."""
-    monkeypatch.setattr("mfa_kit.lab.devices.new_seed", lambda: "0189" * 16)
+    monkeypatch.setattr("mfa_kit.lab.aws.devices.new_seed", lambda: "0189" * 16)
     with pytest.raises(IntegrityFault, match="is not base32") as told:
         made(desk, user)
     assert "0189" not in f"{told.value}{told.value.hint}"
@@ -118,10 +119,10 @@ def test_a_seed_that_is_no_base32_is_told(desk: Desk, user: str, monkeypatch: py
 
 def test_without_a_picture_an_equivalent_uri_is_made(desk: Desk, user: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """An IAM that is not AWS's may send octets that are no picture."""
-    real = qr.read
-    monkeypatch.setattr(qr, "read", lambda _: real(Png(b"none")))
+    real = symbol.read
+    monkeypatch.setattr(symbol, "read", lambda _: real(Png(b"none")))
     created = made(desk, user)
-    assert created.uri == keyuri.otpauth(created.seed, label=f"{user}@000000000000")
+    assert created.uri == key_uri.otpauth(created.seed, label=f"{user}@000000000000")
 
 
 def test_each_write_is_told_with_its_request_id(desk: Desk, user: str) -> None:
@@ -293,7 +294,7 @@ def test_an_answer_without_a_date_leaves_the_clock(desk: Desk, at_lab: Lab, monk
     desk.iam.caller()
     before = desk.iam.offset()
     assert before
-    monkeypatch.setattr("mfa_kit.lab.front.formatdate", lambda *_, **__: "yesterday")
+    monkeypatch.setattr("mfa_kit.lab.aws.wsgi.formatdate", lambda *_, **__: "yesterday")
     desk.iam.caller()
     assert desk.iam.offset() == before
 

@@ -17,11 +17,11 @@ from typing import Any
 
 import pytest
 
-from mfa_kit.adapters import ledger as module
-from mfa_kit.adapters.ledger import Ledger
-from mfa_kit.errors import IntegrityFault
-from mfa_kit.lab.server import Lab
-from mfa_kit.models import Call, Entry, Intent, Kind, Reached, Verb
+from mfa_kit.adapters.ledger import ledger as module
+from mfa_kit.adapters.ledger.ledger import Ledger
+from mfa_kit.core.errors import IntegrityFault
+from mfa_kit.core.models import Call, Entry, Intent, Kind, Reached, Verb
+from mfa_kit.lab.aws.server import Lab
 from tests.conftest import Nobody, bare
 
 RUNS = (f"20261125T000000Z-{number:08x}" for number in count())
@@ -29,8 +29,8 @@ RUNS = (f"20261125T000000Z-{number:08x}" for number in count())
 HOLDER = """
 import sys, time
 from pathlib import Path
-from mfa_kit.adapters.ledger import Ledger
-from mfa_kit.models import Entry, Intent, Reached
+from mfa_kit.adapters.ledger.ledger import Ledger
+from mfa_kit.core.models import Entry, Intent, Reached
 intent = Intent(account="000000000000", partition="aws", user="alice", name="alice")
 with Ledger(Path(sys.argv[1])) as ledger:
     ledger.record(Entry(run=sys.argv[2], intent=intent, reached=Reached(sys.argv[3])))
@@ -370,8 +370,8 @@ def test_a_hundred_and_eighty_processes_open_a_new_ledger_at_once(folder: Path) 
     script = """
 import os, sys
 from pathlib import Path
-from mfa_kit.adapters.ledger import Ledger
-from mfa_kit.models import Call
+from mfa_kit.adapters.ledger.ledger import Ledger
+from mfa_kit.core.models import Call
 children = []
 for number in range(60):
     child = os.fork()

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mfa_kit.adapters import picture
-from mfa_kit.errors import IntegrityFault, UsageFault
+from mfa_kit.adapters.files import picture
+from mfa_kit.core.errors import IntegrityFault, UsageFault
 
 
 def test_what_is_larger_than_any_photograph_is_not_read_on() -> None:

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from mfa_kit.account import Backup, Snapshot
-from mfa_kit.adapters.account import Reader
-from mfa_kit.adapters.iam import Iam
-from mfa_kit.lab.server import Lab
-from mfa_kit.models import Device
+from mfa_kit.account.reading import survey
+from mfa_kit.account.snapshot import Backup, Snapshot
+from mfa_kit.adapters.aws.account import Reader
+from mfa_kit.adapters.aws.iam import Iam
+from mfa_kit.core.models import Device
+from mfa_kit.lab.aws.server import Lab
 from mfa_kit.policy.texts import Wish, policy
-from mfa_kit.survey import survey
 
 FORCE = policy(Wish())[0]
 MFA = {"Bool": {"aws:MultiFactorAuthPresent": "true"}}

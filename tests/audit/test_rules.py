@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from mfa_kit.account import Backup, Snapshot
-from mfa_kit.adapters import account as reader
-from mfa_kit.audit import book
+from mfa_kit.account.snapshot import Backup, Snapshot
+from mfa_kit.adapters.aws import account as reader
+from mfa_kit.audit import registry
 from mfa_kit.audit.finding import DAY, Answer, Limits, Profile, Result, Severity
-from mfa_kit.errors import IntegrityFault, UsageFault
-from mfa_kit.models import Device
+from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.core.models import Device
 from tests.audit.conftest import ADMINISTRATOR, Change, ago, changed, sound, taken, trust
 
 ALICE = "arn:aws:iam::000000000000:mfa/alice"
@@ -48,7 +48,7 @@ def broken(_: tuple[Device, ...]) -> tuple[Backup, ...]:
 
 
 def ask(snapshot: Snapshot, rule: str, **limits: Any) -> Answer:
-    (answer,) = book.audit(snapshot, book.chosen([rule]), Limits(**limits))
+    (answer,) = registry.audit(snapshot, registry.chosen([rule]), Limits(**limits))
     return answer
 
 
@@ -57,7 +57,7 @@ def nothing_wrong() -> Snapshot:
     return taken(sound(), backups=ours)[0]
 
 
-@pytest.mark.parametrize("rule", [rule.id for rule in book.RULES])
+@pytest.mark.parametrize("rule", [rule.id for rule in registry.RULES])
 def test_a_sound_account_keeps_every_rule(nothing_wrong: Snapshot, rule: str) -> None:
     """None of them is vacuous there."""
     answer = ask(nothing_wrong, rule)
@@ -249,7 +249,7 @@ def test_backups_of_this_desk(rule: str, backups: Any, result: Result) -> None:
 
 def test_every_rule_was_seen_to_fail_and_to_keep_silent() -> None:
     """A rule that nobody saw failing may hold nothing."""
-    rules = {rule.id for rule in book.RULES}
+    rules = {rule.id for rule in registry.RULES}
     apart = {"backups.there", "backups.verified", "backups.drilled"}
     assert {row[0] for row in FAULTS} | apart | {"devices.quota"} == rules
     assert {row[0] for row in SILENT} | apart == rules
@@ -270,7 +270,7 @@ def test_govcloud_has_no_root() -> None:
         found.update(moved, region="us-gov-west-1")
 
     snapshot, _ = taken(changed(move))
-    answers = book.audit(snapshot, book.RULES, Limits())
+    answers = registry.audit(snapshot, registry.RULES, Limits())
     told = {answer.rule.id: answer.result for answer in answers}
     assert {told[name] for name in told if name.startswith("root.")} == {Result.NOT_APPLICABLE}
     assert {told[name] for name in told if not name.startswith(("root.", "backups."))} == {Result.PASS}
@@ -366,10 +366,10 @@ def test_nobody_and_nothing() -> None:
         group("people", policies={})(found)
 
     snapshot, _ = taken(changed(bare))
-    told = {answer.rule.id: answer.result for answer in book.audit(snapshot, book.RULES, Limits())}
+    told = {answer.rule.id: answer.result for answer in registry.audit(snapshot, registry.RULES, Limits())}
     assert told["groups.enforcement"] is told["roles.trust"] is Result.NOT_APPLICABLE
     alone = Snapshot(**{name: getattr(snapshot, name) for name in Snapshot.__slots__} | {"users": ()})
-    told = {answer.rule.id: answer.result for answer in book.audit(alone, book.RULES, Limits())}
+    told = {answer.rule.id: answer.result for answer in registry.audit(alone, registry.RULES, Limits())}
     assert told["users.groupless"] is told["roles.ec2"] is Result.NOT_APPLICABLE
 
 
@@ -402,16 +402,16 @@ def test_who_came_after_the_report_is_named() -> None:
 def test_a_gate_does_not_open_on_a_hole() -> None:
     """At or above the severity that is asked for, unknown counts like a finding."""
     snapshot, _ = taken(sound(), "GetAccountPasswordPolicy")
-    answers = book.audit(snapshot, book.RULES, Limits())
-    assert book.fails(answers, Severity.MEDIUM)
-    assert not book.fails(answers, Severity.HIGH)
+    answers = registry.audit(snapshot, registry.RULES, Limits())
+    assert registry.fails(answers, Severity.MEDIUM)
+    assert not registry.fails(answers, Severity.HIGH)
 
 
 def test_a_rule_that_is_none_is_refused() -> None:
     """By name, with what there is."""
     with pytest.raises(UsageFault, match=r"there is no rule 'root\.mf'"):
-        book.chosen(["root.mf"])
-    assert [rule.id for rule in book.chosen(["devices", "root.mfa"])] == [
+        registry.chosen(["root.mf"])
+    assert [rule.id for rule in registry.chosen(["devices", "root.mfa"])] == [
         "root.mfa",
         "devices.orphans",
         "devices.quota",
@@ -421,7 +421,7 @@ def test_a_rule_that_is_none_is_refused() -> None:
 def test_references_are_to_frameworks_that_are_known() -> None:
     """Ids as the frameworks have them; each rule that demands what a framework does not says so by having none."""
     known = ("CIS 3.0 1.", "FSBP IAM.", "NIST SP 800-63B-4 3.")
-    assert all(each.startswith(known) for rule in book.RULES for each in rule.references)
+    assert all(each.startswith(known) for rule in registry.RULES for each in rule.references)
 
 
 def test_a_page_that_fails_leaves_the_pages_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -434,7 +434,7 @@ def test_a_page_that_fails_leaves_the_pages_before_it(monkeypatch: pytest.Monkey
 
     snapshot, _ = taken(changed(unsafe), failing={DETAILS: 3})
     assert ([len(snapshot.users), len(snapshot.groups), len(snapshot.roles)]) == [2, 2, 0]
-    told = {answer.rule.id: answer.result for answer in book.audit(snapshot, book.RULES, Limits())}
+    told = {answer.rule.id: answer.result for answer in registry.audit(snapshot, registry.RULES, Limits())}
     assert told["users.direct"] is Result.FAIL
     for rule in ("admins.exist", "users.groupless", "groups.enforcement", "roles.ec2", "roles.trust"):
         assert told[rule] is Result.UNKNOWN

@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from mfa_kit.account import ROOT, Part, Snapshot
-from mfa_kit.adapters import snapshots
-from mfa_kit.adapters.account import Reader
-from mfa_kit.adapters.iam import Iam
-from mfa_kit.audit import book
+from mfa_kit.account.reading import survey
+from mfa_kit.account.snapshot import ROOT, Part, Snapshot
+from mfa_kit.adapters.aws.account import Reader
+from mfa_kit.adapters.aws.iam import Iam
+from mfa_kit.adapters.files import snapshots
+from mfa_kit.audit import registry
 from mfa_kit.audit.finding import Limits, Result
-from mfa_kit.errors import AwsFault, IntegrityFault, NoSuchEntity, UsageFault
-from mfa_kit.lab.server import Lab
-from mfa_kit.models import Caller, Device
+from mfa_kit.core.errors import AwsFault, IntegrityFault, NoSuchEntity, UsageFault
+from mfa_kit.core.models import Caller, Device
+from mfa_kit.lab.aws.server import Lab
 from mfa_kit.policy.lockout import may_have_to_change
-from mfa_kit.survey import survey
 from tests.audit.conftest import ago, changed, sound, taken
 from tests.audit.test_rules import FIDO, KEY, user
 from tests.lab.client import Aws
@@ -177,7 +177,7 @@ def test_users_who_came_since_the_report_are_asked_about() -> None:
     dora, emil = (snapshot.report.users[name] for name in ("dora", "emil"))
     assert (dora.password, dora.keys) == (True, ())
     assert (emil.password, [key.active for key in emil.keys]) == (False, [True])
-    (answer,) = book.audit(snapshot, book.chosen(["users.mfa"]), Limits())
+    (answer,) = registry.audit(snapshot, registry.chosen(["users.mfa"]), Limits())
     assert [each.subject for each in answer.findings] == ["dora"]
 
 
@@ -230,7 +230,7 @@ def test_who_cannot_be_asked_about_is_a_hole_of_his_own() -> None:
     """And unknown, not without a password."""
     snapshot, _ = taken(sound(), "ListAccessKeys", first=later)
     assert [(hole.part, hole.about) for hole in snapshot.holes] == [(Part.REPORT, "dora"), (Part.REPORT, "emil")]
-    (answer,) = book.audit(snapshot, book.chosen(["users.mfa"]), Limits())
+    (answer,) = registry.audit(snapshot, registry.chosen(["users.mfa"]), Limits())
     assert (answer.result, [each.subject for each in answer.unsure]) == (Result.UNKNOWN, ["dora", "emil"])
 
 
@@ -299,7 +299,7 @@ def test_a_session_of_roots_tells_all_of_its_devices(serials: list[str], result:
     caller = Caller("123456789012", "arn:aws:iam::123456789012:root")
     snapshot = survey(account, account, caller=caller, max_age=0, backups=lambda _: ())
     assert snapshot.root_devices == tuple(account.own)
-    (answer,) = book.audit(snapshot, book.chosen(["root.hardware"]), Limits())
+    (answer,) = registry.audit(snapshot, registry.chosen(["root.hardware"]), Limits())
     assert answer.result is result
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import pyrage
 import pytest
 
-from mfa_kit import keyuri
-from mfa_kit.adapters import agefile
-from mfa_kit.adapters.ledger import Ledger
-from mfa_kit.cli.kit import backup as kit
-from mfa_kit.cli.kit.custody import Remembered
-from mfa_kit.models import Backup, Entry, Intent
-from mfa_kit.otp import Seed
+from mfa_kit.adapters.files import agefile
+from mfa_kit.adapters.ledger.ledger import Ledger
+from mfa_kit.core.models import Backup, Entry, Intent
+from mfa_kit.core.otp import Seed
+from mfa_kit.qr_codes import key_uri
+from mfa_kit.wiring import backup as kit
+from mfa_kit.wiring.backup_records import Remembered
 from tests.conftest import ACCOUNT, MfaKit
 
 RUN = "20261125T000000Z-0a1b2c3d"
@@ -62,7 +62,7 @@ def own(desk: MfaKit, user: str, recipient: str) -> Backup:
     intent = Intent(account=ACCOUNT, partition="aws", user=user, name=user, recipient=recipient)
     entry = Entry(run=RUN, intent=intent, backup=vault.place(intent, RUN))
     with Ledger(desk.home) as ledger:
-        Remembered(vault, ledger).seal(entry, keyuri.otpauth(SEED, label=f"{user}@{ACCOUNT}"))
+        Remembered(vault, ledger).seal(entry, key_uri.otpauth(SEED, label=f"{user}@{ACCOUNT}"))
     [found] = [each for each in kit.list_backups(desk.home / "backups", own=True) if "users" in each.path.parts]
     return found
 
@@ -71,5 +71,5 @@ def sealed(desk: MfaKit, user: str, *recipients: str) -> Backup:
     """Seal a backup of a user into the desk's own folder."""
     vault = agefile.AgeFiles(desk.home / "backups", agefile.recipients(recipients))
     backup = vault.new(ACCOUNT, user, user, run=RUN)
-    vault.keep(backup, keyuri.otpauth(SEED, label=f"{user}@{ACCOUNT}"))
+    vault.keep(backup, key_uri.otpauth(SEED, label=f"{user}@{ACCOUNT}"))
     return backup

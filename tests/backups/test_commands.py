@@ -14,12 +14,12 @@ import pytest
 import qrcode
 from PIL import Image
 
-from mfa_kit import keyuri
-from mfa_kit.adapters.agefile import AgeFiles, recipients
-from mfa_kit.adapters.ledger import Ledger
-from mfa_kit.cli.kit import backup as kit
-from mfa_kit.errors import UsageFault
-from mfa_kit.models import Backup, Entry, Intent, Reached, Verb
+from mfa_kit.adapters.files.agefile import AgeFiles, recipients
+from mfa_kit.adapters.ledger.ledger import Ledger
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.models import Backup, Entry, Intent, Reached, Verb
+from mfa_kit.qr_codes import key_uri
+from mfa_kit.wiring import backup as kit
 from tests.backups.conftest import RUN, SEED, Pair, own, sealed
 from tests.conftest import ACCOUNT, MfaKit, judge
 
@@ -311,7 +311,7 @@ def test_a_file_that_tells_of_no_device_does_not_end_a_drill(desk: MfaKit, old: 
     """It was moved, and its label is what somebody wrote in an app; the row says so, and others are drilled."""
     vault = AgeFiles(tmp_path / "far", recipients([old.recipient]))
     backup = vault.new(ACCOUNT, "alice", "alice", run=RUN)
-    vault.keep(backup, keyuri.otpauth(SEED, label="my AWS at work"))
+    vault.keep(backup, key_uri.otpauth(SEED, label="my AWS at work"))
     moved = backup.path.rename(tmp_path / "moved.age")
     words = ("backup", "drill", moved, "-i", old.file, "--from", "oath", "--output", "json")
     done = desk.run(*words)

@@ -10,7 +10,7 @@ import pexpect
 import pyotp
 import pytest
 
-from mfa_kit.lab.server import Lab
+from mfa_kit.lab.aws.server import Lab
 from tests.conftest import ACCOUNT
 from tests.terminal.conftest import environment
 from tests.terminal.window import Window

@@ -14,14 +14,14 @@ from typing import Any
 import pyrage
 import pytest
 
-from mfa_kit import keyuri, qr
-from mfa_kit.adapters import agefile
-from mfa_kit.adapters.agefile import AgeFiles
-from mfa_kit.adapters.custody import Custody
-from mfa_kit.adapters.ledger import Ledger
-from mfa_kit.errors import IntegrityFault
-from mfa_kit.models import Backup
-from mfa_kit.otp import Png, Secret
+from mfa_kit.adapters.files import agefile
+from mfa_kit.adapters.files.agefile import AgeFiles
+from mfa_kit.adapters.ledger.backup_records import Custody
+from mfa_kit.adapters.ledger.ledger import Ledger
+from mfa_kit.core.errors import IntegrityFault
+from mfa_kit.core.models import Backup
+from mfa_kit.core.otp import Png, Secret
+from mfa_kit.qr_codes import key_uri, symbol
 from tests.backups.conftest import SEED, Pair, sealed
 from tests.conftest import MfaKit, judge
 
@@ -36,7 +36,7 @@ def rekey(desk: MfaKit, *words: str | Path, code: int = 0) -> dict[str, Any]:
 def opens(file: Path, key: Pair) -> bool:
     """Whether Debian's age opens a file with a key, and the seed is in it."""
     done = subprocess.run([judge("age"), "-d", "-i", key.file, file], capture_output=True, check=False)
-    return done.returncode == 0 and keyuri.seed_of(qr.read(Png(done.stdout))) == SEED
+    return done.returncode == 0 and key_uri.seed_of(symbol.read(Png(done.stdout))) == SEED
 
 
 def counts(row: dict[str, Any]) -> tuple[int, int, int, int]:
@@ -276,7 +276,7 @@ def test_broken_off_it_is_on_record_for_whom_each_may_be(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("mfa_kit.cli.stderr.counted", broken)
+        patch.setattr("mfa_kit.cli.messages.counted", broken)
         assert desk.run("backup", "rekey", "-i", old.file, "-r", new.recipient).code == 130
     keys = agefile.identities([old.file]), agefile.identities([new.file])
     anew = {each.name for each in files[1:] if opened_by(each.path, keys) == 1}

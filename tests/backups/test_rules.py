@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from mfa_kit import backups, otp
-from mfa_kit.backups import Drill, Exposed, Opens, Why
-from mfa_kit.errors import NoSuchEntity, UsageFault
-from mfa_kit.models import Backup, Device, Mark, Seal
-from mfa_kit.otp import Seed
-from mfa_kit.ports import Interaction, Inventory
+from mfa_kit.backups import lifecycle
+from mfa_kit.backups.lifecycle import Drill, Exposed, Opens, Why
+from mfa_kit.core import otp
+from mfa_kit.core.errors import NoSuchEntity, UsageFault
+from mfa_kit.core.models import Backup, Device, Mark, Seal
+from mfa_kit.core.otp import Seed
+from mfa_kit.core.ports import Interaction
+from mfa_kit.enrollment.ports import Inventory
 
 DAY = 86400.0
 NOW = 1_800_000_000.0
@@ -41,7 +43,7 @@ def test_who_can_open_is_who_was_not_left_out() -> None:
     """And where nothing is on record that is told apart from nobody."""
     alice, bob = backup("alice"), backup("bob")
     seals = [seal(alice, "a"), seal(alice, "b", until=2.0), seal(alice, "c"), seal(alice, "a")]
-    assert backups.openers([alice, bob], seals) == [
+    assert lifecycle.openers([alice, bob], seals) == [
         Opens(backup=alice, recipients=("a", "c")),
         Opens(backup=bob, recipients=None),
     ]
@@ -59,7 +61,7 @@ def test_what_a_key_ever_opened_is_exposed() -> None:
         seal(other, "l"),
         seal(gone, "k"),
     ]
-    assert backups.exposed("k", [now, once, twice, other, unknown, gone], seals, gone={gone.name}) == [
+    assert lifecycle.exposed("k", [now, once, twice, other, unknown, gone], seals, gone={gone.name}) == [
         Exposed(backup=now, since=5.0),
         Exposed(backup=once, since=1.0, until=2.0),
         Exposed(backup=twice, since=1.0),
@@ -74,7 +76,7 @@ def test_what_a_key_ever_opened_is_exposed() -> None:
 def test_a_drill_is_due_when_neither_making_nor_drill_is_young(
     drilled: Mapping[str, float], since: float, due: bool
 ) -> None:
-    assert backups.drill_due(backup(), drilled, since=since) is due
+    assert lifecycle.drill_due(backup(), drilled, since=since) is due
 
 
 @pytest.mark.parametrize(
@@ -92,10 +94,10 @@ def test_a_drill_is_due_when_neither_making_nor_drill_is_young(
 def test_the_backup_of_a_lost_device_is_refused(run: str | None, lost: Sequence[str], refused: bool) -> None:
     """A device of the same name that was lost before this one was made is another one."""
     if not refused:
-        backups.check_not_lost("alice", run, lost=lost)
+        lifecycle.check_not_lost("alice", run, lost=lost)
         return
     with pytest.raises(UsageFault, match="alice was reported lost") as caught:
-        backups.check_not_lost("alice", run, lost=lost)
+        lifecycle.check_not_lost("alice", run, lost=lost)
     assert "mfa-kit enroll" in caught.value.hint
 
 
@@ -134,7 +136,7 @@ def code(ahead: int = 0) -> str:
 def test_a_drill_holds_what_is_typed_to_the_seed(types: list[str], result: Drill) -> None:
     """Three codes that are wrong say that they differ; what is no code says nothing."""
     person: Interaction = Person(list(types))  # type: ignore[assignment]
-    assert backups.drill(SEED, now=lambda: NOW, interaction=person, instead="") is result
+    assert lifecycle.drill(SEED, now=lambda: NOW, interaction=person, instead="") is result
 
 
 @dataclass
@@ -166,7 +168,7 @@ class Account:
 
 def prunable(account: Account, *found: Backup, older: float | None = None) -> list[tuple[Backup, Why]]:
     inventory: Inventory = account  # type: ignore[assignment]
-    return list(backups.prunable(found, account=ACCOUNT, older=older, inventory=inventory))
+    return list(lifecycle.prunable(found, account=ACCOUNT, older=older, inventory=inventory))
 
 
 def test_a_user_who_left_needs_no_backup() -> None:

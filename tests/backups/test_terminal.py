@@ -14,11 +14,11 @@ import pytest
 import qrcode
 from PIL import Image
 
-from mfa_kit import keyuri, qr
-from mfa_kit.adapters.ledger import Ledger
-from mfa_kit.lab.server import Lab
-from mfa_kit.models import Entry, Intent, Reached, Verb
-from mfa_kit.otp import Png, Seed
+from mfa_kit.adapters.ledger.ledger import Ledger
+from mfa_kit.core.models import Entry, Intent, Reached, Verb
+from mfa_kit.core.otp import Png, Seed
+from mfa_kit.lab.aws.server import Lab
+from mfa_kit.qr_codes import key_uri, symbol
 from tests.conftest import ACCOUNT, judge
 from tests.terminal.conftest import environment
 from tests.terminal.window import DARK, Window, picture, read
@@ -86,14 +86,14 @@ class Desk:
         qrcode.make(text).get_image().save(self.folder / name)
 
     def uri(self, seed: bytes, label: str = f"alice@{ACCOUNT}") -> str:
-        return keyuri.otpauth(Seed(seed), label=label).reveal()
+        return key_uri.otpauth(Seed(seed), label=label).reveal()
 
     def opened(self, backup: Path) -> bytes:
         """Return the seed that Debian's age finds in a backup."""
         done = subprocess.run(
             [judge("age"), "-d", "-i", self.folder / "id.txt", backup], check=True, capture_output=True
         )
-        return keyuri.seed_of(qr.read(Png(done.stdout))).reveal()
+        return key_uri.seed_of(symbol.read(Png(done.stdout))).reveal()
 
     def silent(self, *seeds: bytes) -> None:
         """See that no seed was written anywhere in the clear but in pictures that the user made."""

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pyrage
 
-from mfa_kit import keyuri
-from mfa_kit.adapters.agefile import AgeFiles, recipients
-from mfa_kit.models import run_id
-from mfa_kit.otp import Seed
+from mfa_kit.adapters.files.agefile import AgeFiles, recipients
+from mfa_kit.core.models import run_id
+from mfa_kit.core.otp import Seed
+from mfa_kit.qr_codes import key_uri
 from tests.bench.table import Row, show
 
 MANY = 5000
@@ -33,7 +33,7 @@ def seal(folder: Path, to: str) -> None:
     def one(number: int) -> None:
         name = f"user{number:04}"
         backup = vault.new(ACCOUNT, name, name, run=run_id(time.time(), os.urandom(4)))
-        vault.keep(backup, keyuri.otpauth(Seed(os.urandom(40)), label=f"{name}@{ACCOUNT}"))
+        vault.keep(backup, key_uri.otpauth(Seed(os.urandom(40)), label=f"{name}@{ACCOUNT}"))
 
     with ThreadPoolExecutor(THREADS) as pool:
         list(pool.map(one, range(MANY)))

@@ -14,8 +14,8 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import parse_qs, unquote
 
-from mfa_kit import keyuri, qr
-from mfa_kit.otp import Seed
+from mfa_kit.core.otp import Seed
+from mfa_kit.qr_codes import key_uri, symbol
 
 ACCOUNT = "000000000000"
 PAGE = 1000
@@ -35,7 +35,7 @@ class Canned:
     def __init__(self, users: list[str], *, latency: float = 0.0) -> None:
         self.users, self.latency, self.calls = users, latency, 0
         seed = secrets.token_bytes(40)
-        picture = qr.png(keyuri.otpauth(Seed(seed), label=f"tin@{ACCOUNT}"))
+        picture = symbol.png(key_uri.otpauth(Seed(seed), label=f"tin@{ACCOUNT}"))
         secret, png = base64.b32encode(seed), base64.b64encode(picture.reveal())
         self._made = (
             f"<Base32StringSeed>{base64.b64encode(secret).decode()}</Base32StringSeed>"

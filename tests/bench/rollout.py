@@ -19,8 +19,8 @@ from typing import Any
 
 import pyrage
 
-from mfa_kit.lab.front import Call
-from mfa_kit.lab.server import Lab
+from mfa_kit.lab.aws.server import Lab
+from mfa_kit.lab.aws.wsgi import Call
 from tests.bench.canned import Canned
 from tests.bench.startup import aws
 from tests.bench.table import Row, show
@@ -38,7 +38,7 @@ WATCHED = """
 import atexit, os, sys, threading, time
 from botocore.httpsession import URLLib3Session
 from mfa_kit.cli.main import main
-from mfa_kit.enrollment import BackupAlone
+from mfa_kit.enrollment.enroll import BackupAlone
 
 made, ages, codes, send = threading.local(), [0.0], BackupAlone.codes, URLLib3Session.send
 

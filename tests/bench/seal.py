@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pyrage
 
-from mfa_kit import keyuri
-from mfa_kit.adapters import agefile
-from mfa_kit.adapters.ledger import Ledger
+from mfa_kit.adapters.files import agefile
+from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.cli.main import GARBAGE_AT
-from mfa_kit.models import Entry, Intent, Reached, run_id
-from mfa_kit.otp import KeyUri, Seed
+from mfa_kit.core.models import Entry, Intent, Reached, run_id
+from mfa_kit.core.otp import KeyUri, Seed
+from mfa_kit.qr_codes import key_uri
 from tests.bench.table import Row, show
 
 RUNS = 50
@@ -29,7 +29,7 @@ def entries(vault: agefile.AgeFiles, count: int) -> list[tuple[Entry, KeyUri]]:
         name = f"user{number:04}"
         intent = Intent(account="000000000000", partition="aws", user=name, name=name)
         run = run_id(time.time(), secrets.token_bytes(4))
-        uri = keyuri.otpauth(Seed(secrets.token_bytes(40)), label=f"{name}@{intent.account}")
+        uri = key_uri.otpauth(Seed(secrets.token_bytes(40)), label=f"{name}@{intent.account}")
         made.append((Entry(run=run, intent=intent, backup=vault.place(intent, run)), uri))
     return made
 

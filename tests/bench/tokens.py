@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from mfa_kit import otp, tokens
-from mfa_kit.otp import Seed
-from mfa_kit.seeds import Key, Token, Typed
+from mfa_kit.core import otp
+from mfa_kit.core.otp import Seed
+from mfa_kit.tokens import matching
+from mfa_kit.tokens.seeds import Key, Token, Typed
 from tests.bench.table import Row, show, side_by_side
 from tests.tokens.boxes import Made, pskc
 
@@ -38,10 +39,10 @@ IMPORT = """
 import sys, tempfile, time
 from pathlib import Path
 from mfa_kit import otp
-from mfa_kit.adapters.ledger import Ledger
+from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.adapters.seedfiles import files
-from mfa_kit.adapters.shelf import Shelf
-from mfa_kit.otp import Secret
+from mfa_kit.adapters.ledger.token_inventory import Shelf
+from mfa_kit.core.otp import Secret
 (reading,) = files.read(files.load(Path(sys.argv[1])), None, now=time.time()).readings
 with tempfile.TemporaryDirectory() as home, Ledger(Path(home)) as ledger:
     mark = Secret(bytes(32))
@@ -74,16 +75,16 @@ def searches() -> list[Row]:
     keys = [Key(token=Token(serial=one.serial, octets=20), seed=Seed(one.octets), where="") for one in made]
     last = made[-1]
     typed = Typed(codes=(last.shows(NOW, ahead=-30), last.shows(NOW)), at=NOW)
-    found = tokens.find(keys, typed)
+    found = matching.find(keys, typed)
     if last.serial not in {one.token.serial for one in found}:
         raise AssertionError("the token was not found")
     one = keys[0]
-    rows = [Row("which of 10,000 tokens shows two codes", least(lambda: tokens.find(keys, typed)), "s", 2)]
+    rows = [Row("which of 10,000 tokens shows two codes", least(lambda: matching.find(keys, typed)), "s", 2)]
     for digest in ("sha1", "sha256", "sha512"):
         steps = range(10**7, 10**7 + 2 * DAY)
         seconds = least(lambda: list(otp.codes(one.seed, steps, digest=digest)))  # noqa: B023 - called at once
         rows.append(Row(f"codes of 5,760 steps, {digest}", 1000 * seconds, "ms"))
-    day = least(lambda: tokens.search(one.token, one.seed, typed, window=DAY))
+    day = least(lambda: matching.search(one.token, one.seed, typed, window=DAY))
     return [*rows, Row("search of a day to either side", 1000 * day, "ms", 15)]
 
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from mfa_kit.adapters.account import Reader
-from mfa_kit.adapters.custody import Custody
-from mfa_kit.adapters.ledger import Ledger
-from mfa_kit.lab.server import Lab
-from mfa_kit.permissions import Verdict
+from mfa_kit.account.evaluator import Verdict
+from mfa_kit.adapters.aws.account import Reader
+from mfa_kit.adapters.ledger.backup_records import Custody
+from mfa_kit.adapters.ledger.ledger import Ledger
+from mfa_kit.lab.aws.server import Lab
 from tests.audit.conftest import changed, sound
 from tests.audit.test_rules import FIDO, group, passwords, user
 from tests.conftest import MfaKit, Result, judge

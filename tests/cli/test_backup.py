@@ -12,10 +12,10 @@ import pexpect
 import pyrage
 import pytest
 
-from mfa_kit import keyuri, qr
-from mfa_kit.adapters import agefile
-from mfa_kit.lab.server import Lab
-from mfa_kit.otp import Png, Seed
+from mfa_kit.adapters.files import agefile
+from mfa_kit.core.otp import Png, Seed
+from mfa_kit.lab.aws.server import Lab
+from mfa_kit.qr_codes import key_uri, symbol
 from tests.conftest import ACCOUNT, MfaKit, Nobody, judge
 
 
@@ -64,7 +64,7 @@ def test_show_writes_the_picture_to_a_new_private_file(
     assert done.code == 0
     assert "holds the seed in the clear" in done.err
     assert stat.S_IMODE(out.stat().st_mode) == 0o600
-    assert keyuri.seed_of(qr.read(Png(out.read_bytes()))) == Seed(lab.seed(f"arn:aws:iam::{ACCOUNT}:mfa/{user}"))
+    assert key_uri.seed_of(symbol.read(Png(out.read_bytes()))) == Seed(lab.seed(f"arn:aws:iam::{ACCOUNT}:mfa/{user}"))
     again = mfa_kit.run("backup", "show", backup, "-i", identity_file, "-o", out)
     assert again.code == 5
     assert "exists already" in again.err

@@ -19,15 +19,15 @@ import click
 import pytest
 from botocore.exceptions import ClientError
 
-from mfa_kit import console
-from mfa_kit.adapters import signin
-from mfa_kit.adapters.iam import Iam
-from mfa_kit.cli.kit import console as kit
-from mfa_kit.errors import AwsFault, UsageFault
-from mfa_kit.lab.account import ADMINISTRATOR
-from mfa_kit.lab.server import Lab
-from mfa_kit.models import Intent, Kind
-from mfa_kit.otp import Secret
+from mfa_kit.adapters.aws import signin
+from mfa_kit.adapters.aws.iam import Iam
+from mfa_kit.core.errors import AwsFault, UsageFault
+from mfa_kit.core.models import Intent, Kind
+from mfa_kit.core.otp import Secret
+from mfa_kit.enrollment import fido_console
+from mfa_kit.lab.aws.account import ADMINISTRATOR
+from mfa_kit.lab.aws.server import Lab
+from mfa_kit.wiring import fido_console as kit
 from tests.conftest import MfaKit, Result, judge
 
 TRUST = '{"Statement": {"Effect": "Allow", "Principal": {"AWS": "000000000000"}, "Action": "sts:AssumeRole"}}'
@@ -132,7 +132,7 @@ def with_session(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def later(lab: Lab, user: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Register the key at the first wait, for no browser comes."""
-    monkeypatch.setattr(console, "PACE", 0.05)
+    monkeypatch.setattr(fido_console, "PACE", 0.05)
     told = kit._page  # noqa: SLF001 - the moment when a person has read what to click
 
     def page(*args: object) -> object:
@@ -204,7 +204,7 @@ def test_the_session_may_give_one_user_a_device_and_nothing_else(users: Callable
     iam = boto3.Session().client("iam")
     role = iam.create_role(RoleName=f"all-{one}", AssumeRolePolicyDocument=TRUST)["Role"]
     iam.put_role_policy(RoleName=role["RoleName"], PolicyName="all", PolicyDocument=ADMINISTRATOR)
-    policy = console.session_policy(account="000000000000", partition="aws", user=one)
+    policy = fido_console.session_policy(account="000000000000", partition="aws", user=one)
     made = json.loads(Iam(observe=lambda _: None).console_session(user=one, policy=policy, role=role["Arn"]).reveal())
     signed = boto3.client(
         "iam",
@@ -231,7 +231,7 @@ def test_the_session_may_give_one_user_a_device_and_nothing_else(users: Callable
 )
 def test_the_hosts_of_a_partition(partition: str, signs_in: str, is_at: str) -> None:
     """AWS's own guides have them."""
-    assert console.HOSTS[partition] == (signs_in, is_at)
+    assert fido_console.HOSTS[partition] == (signs_in, is_at)
 
 
 def test_in_another_partition_nothing_is_opened_and_no_session_is_made(
@@ -278,7 +278,7 @@ def test_root_is_no_user(mfa_kit: MfaKit, user: str, at_lab: Lab, monkeypatch: p
 def test_root_that_gets_a_key_is_told(mfa_kit: MfaKit, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the account's summary alone, for an admin."""
     looks = iter((False, True))
-    monkeypatch.setattr(console, "PACE", 0.05)
+    monkeypatch.setattr(fido_console, "PACE", 0.05)
     monkeypatch.setattr(Iam, "root_has_mfa", lambda _: next(looks))
     row = json.loads(mfa_kit.run("enroll", "--root", "--with", "fido2", "--output", "json").out)
     assert (row["outcome"], row["user"], row["device"]) == ("enrolled", "root", None)

@@ -17,13 +17,13 @@ import pyrage
 import pytest
 from botocore.exceptions import ClientError
 
-from mfa_kit import keyuri
-from mfa_kit.adapters import agefile
-from mfa_kit.cli.kit import config, doctor
-from mfa_kit.cli.kit.phone import PlainPicture
-from mfa_kit.errors import IntegrityFault, UsageFault
-from mfa_kit.lab.server import Lab
-from mfa_kit.otp import Secret, Seed
+from mfa_kit.adapters.files import agefile
+from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.core.otp import Secret, Seed
+from mfa_kit.lab.aws.server import Lab
+from mfa_kit.qr_codes import key_uri
+from mfa_kit.wiring import config, doctor
+from mfa_kit.wiring.phone import PlainPicture
 from tests.conftest import ROOT, MfaKit, Nobody, Result, judge
 
 CONFIG = """
@@ -515,7 +515,7 @@ def test_with_generated_codes_nothing_is_shown_and_that_is_said(
 
 def test_a_file_that_comes_before_the_plain_picture_stays(tmp_path: Path) -> None:
     """It is neither written over nor, when the run is settled, removed; a picture of our own is."""
-    uri = keyuri.otpauth(Seed(bytes(40)), label="alice@000000000000")
+    uri = key_uri.otpauth(Seed(bytes(40)), label="alice@000000000000")
     theirs, ours = PlainPicture(tmp_path / "theirs.png"), PlainPicture(tmp_path / "ours.png")
     (tmp_path / "theirs.png").write_text("somebody's")
     with pytest.raises(IntegrityFault, match="exists already"):

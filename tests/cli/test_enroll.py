@@ -18,15 +18,16 @@ from typing import Any
 
 import pytest
 
-from mfa_kit import keyuri, otp, qr
-from mfa_kit.adapters import agefile
-from mfa_kit.adapters.iam import Iam
+from mfa_kit.adapters.aws.iam import Iam
+from mfa_kit.adapters.files import agefile
 from mfa_kit.cli import enroll as verb
 from mfa_kit.cli.deeds.kinds import MAKING
 from mfa_kit.cli.kinds import KINDS, Row
-from mfa_kit.lab.server import Lab
-from mfa_kit.models import Intent
-from mfa_kit.otp import Pair
+from mfa_kit.core import otp
+from mfa_kit.core.models import Intent
+from mfa_kit.core.otp import Pair
+from mfa_kit.lab.aws.server import Lab
+from mfa_kit.qr_codes import key_uri, symbol
 from tests.conftest import ACCOUNT, MfaKit, Nobody, bare, judge, without
 
 VIRTUAL = ("--with", "virtual", "--codes", "generated")
@@ -240,8 +241,8 @@ def test_recipients_come_from_a_file_too(
     path = Path(result(done.out)["backup"])
     assert path.is_relative_to(tmp_path / "safe")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    uri = qr.read(agefile.open_backup(path, agefile.identities([identity_file])))
-    assert keyuri.label_of(uri) == f"Amazon Web Services:{user}@{ACCOUNT}"
+    uri = symbol.read(agefile.open_backup(path, agefile.identities([identity_file])))
+    assert key_uri.label_of(uri) == f"Amazon Web Services:{user}@{ACCOUNT}"
 
 
 @pytest.mark.slow
@@ -487,7 +488,7 @@ def test_a_kind_has_its_words_and_its_deeds() -> None:
 
 def test_a_kind_pays_for_no_other() -> None:
     """What makes a virtual device knows nothing of keys, tokens, rollouts and audits: to load them takes time."""
-    script = "import mfa_kit.cli.deeds.enroll, mfa_kit.cli.kit.phone, sys; print(*sys.modules)"
+    script = "import mfa_kit.cli.deeds.enroll, mfa_kit.wiring.phone, sys; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], env=bare(), capture_output=True, text=True, check=True)
     loaded = {name.removeprefix("mfa_kit.") for name in done.stdout.split() if name.startswith("mfa_kit.")}
     assert "enrollment" in loaded

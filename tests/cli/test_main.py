@@ -13,10 +13,11 @@ import click
 import pexpect
 import pytest
 
-from mfa_kit import __version__, errors
-from mfa_kit.cli import main, stderr
+from mfa_kit import __version__
+from mfa_kit.cli import main, messages
 from mfa_kit.cli.main import VERBS
-from mfa_kit.lab.server import Lab
+from mfa_kit.core import errors
+from mfa_kit.lab.aws.server import Lab
 from tests.conftest import MfaKit, bare
 
 
@@ -234,8 +235,8 @@ def test_help_loads_nothing_but_words(mfa_kit: MfaKit) -> None:
     script = f"import sys\nfrom mfa_kit.cli.main import run\nassert {{run([*v, '--help']) for v in {verbs!r}}} == {{0}}"
     loaded = modules(mfa_kit, script)
     ours = {name for name in loaded if name.startswith("mfa_kit.")}
-    assert {name for name in ours if not name.startswith("mfa_kit.cli")} == {"mfa_kit.errors"}
-    assert not {name for name in ours if name.startswith(("mfa_kit.cli.deeds", "mfa_kit.cli.kit"))}
+    assert {name for name in ours if not name.startswith("mfa_kit.cli")} == {"mfa_kit.core.errors"}
+    assert not {name for name in ours if name.startswith(("mfa_kit.cli.deeds", "mfa_kit.wiring"))}
     more = loaded - modules(mfa_kit, "import click, sys")
     assert not more & {"csv", "dataclasses", "hashlib", "hmac", "io", "json", "logging", "secrets", "shutil", "termios"}
 
@@ -279,8 +280,8 @@ def test_control_and_bidi_characters_never_reach_the_terminal(words: list[str], 
 
 def test_printable_text_is_left_alone() -> None:
     """Names in other letters too, and line ends; what drives a terminal is written as an escape."""
-    assert stderr.printable("Zoë 東京 …\n") == "Zoë 東京 …\n"
-    assert stderr.printable("\x1b[1m\u202e\x9b") == "\\x1b[1m\\u202e\\x9b"
+    assert messages.printable("Zoë 東京 …\n") == "Zoë 東京 …\n"
+    assert messages.printable("\x1b[1m\u202e\x9b") == "\\x1b[1m\\u202e\\x9b"
 
 
 def test_a_full_disk_behind_stdout_is_told(mfa_kit: MfaKit) -> None:

@@ -5,7 +5,7 @@ from threading import Event
 
 import pytest
 
-from mfa_kit.cli.orderly import ENDING, orderly
+from mfa_kit.cli.shutdown import ENDING, orderly
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

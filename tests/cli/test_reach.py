@@ -10,9 +10,9 @@ import pytest
 
 from mfa_kit.adapters.fido import links
 from mfa_kit.adapters.oath import pcsc
-from mfa_kit.cli.kit import reach
-from mfa_kit.cli.kit.doctor import Check, State
-from mfa_kit.errors import DeviceFault
+from mfa_kit.core.errors import DeviceFault
+from mfa_kit.wiring import device_access
+from mfa_kit.wiring.doctor import Check, State
 from tests.conftest import MfaKit, without
 
 FIDO = bytes.fromhex("06d0f10901a1010920150026ff007508954081020921150026ff00750895409102c0")
@@ -26,7 +26,7 @@ def rules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Have a folder for rules of udev in place of the system's."""
     folder = tmp_path / "rules.d"
     folder.mkdir()
-    monkeypatch.setattr(reach, "RULES", [folder])
+    monkeypatch.setattr(device_access, "RULES", [folder])
     return folder
 
 
@@ -43,10 +43,10 @@ def node(rules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
         except PermissionError:
             without("only root gives a file to another group")
         if rule:
-            (rules / reach.RULE).touch()
+            (rules / device_access.RULE).touch()
         monkeypatch.setattr(links, "nodes", lambda: [str(file)])
         monkeypatch.setattr(os, "access", lambda *_: False)
-        [found] = [check for check in reach.checks() if check.what == "key on USB"]
+        [found] = [check for check in device_access.checks() if check.what == "key on USB"]
         return found
 
     return told
@@ -90,17 +90,17 @@ def test_a_key_of_the_kernel_that_has_no_node_here_is_told(tmp_path: Path, monke
     place.mkdir(parents=True)
     (place / "report_descriptor").write_bytes(FIDO)
     monkeypatch.setattr(links, "SYSFS", tmp_path / "sys")
-    [found] = [check for check in reach.checks() if check.what == "key on USB"]
+    [found] = [check for check in device_access.checks() if check.what == "key on USB"]
     assert (found.state, found.hint) == (State.BAD, "hand it in: --device /dev/hidraw7")
 
 
 def test_a_key_that_may_be_opened_is_told_too(rules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And which rule is there."""
-    (rules / reach.RULE).touch()
+    (rules / device_access.RULE).touch()
     (tmp_path / "hidraw7").touch()
     monkeypatch.setattr(links, "nodes", lambda: [str(tmp_path / "hidraw7")])
-    rule, key, _ = reach.checks()
-    assert (rule.state, rule.found) == (State.GOOD, str(rules / reach.RULE))
+    rule, key, _ = device_access.checks()
+    assert (rule.state, rule.found) == (State.GOOD, str(rules / device_access.RULE))
     assert (key.state, key.found) == (State.GOOD, f"{tmp_path / 'hidraw7'} may be opened")
 
 
@@ -115,7 +115,7 @@ def test_a_smart_card_service_is_wrong_when_it_is_there_and_refuses(
 
     monkeypatch.setattr(pcsc, "readers", refusing)
     monkeypatch.setattr(pcsc, "listening", lambda: listening)
-    *_, found = reach.checks()
+    *_, found = device_access.checks()
     assert (found.state, found.hint) == (state, "polkit decides who may use cards")
 
 
@@ -126,7 +126,7 @@ def test_a_smart_card_service_is_wrong_when_it_is_there_and_refuses(
 def test_readers_are_named_in_clean_words(monkeypatch: pytest.MonkeyPatch, names: list[str], told: str) -> None:
     """A reader's name is its maker's."""
     monkeypatch.setattr(pcsc, "readers", lambda: names)
-    *_, found = reach.checks()
+    *_, found = device_access.checks()
     assert (found.state, found.found) == (State.GOOD, told)
 
 

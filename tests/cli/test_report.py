@@ -10,8 +10,9 @@ from typing import Any
 import pexpect
 import pytest
 
-from mfa_kit.cli import flags, report
-from mfa_kit.errors import UsageFault
+from mfa_kit.cli import options
+from mfa_kit.cli import output as report
+from mfa_kit.core.errors import UsageFault
 from tests.conftest import MfaKit, bare
 
 ROW: dict[str, Any] = {"user": "alice", "last_seen": None, "fine": True, "devices": ("a", "b"), "days": 3}
@@ -98,9 +99,9 @@ def test_a_hostile_value_drives_neither_terminal_nor_spreadsheet(
 @pytest.mark.parametrize(("text", "seconds"), [("30s", 30), ("30m", 1800), ("24h", 86400), ("7d", 604800)])
 def test_an_age_is_a_number_and_a_unit(text: str, seconds: float) -> None:
     """In seconds; what is converted already is left alone."""
-    assert flags.Age().convert(text, None, None) == seconds
-    assert flags.Age().convert(seconds + 0.5, None, None) == seconds + 0.5
-    assert flags.Moment().convert(seconds + 0.5, None, None) == seconds + 0.5
+    assert options.Age().convert(text, None, None) == seconds
+    assert options.Age().convert(seconds + 0.5, None, None) == seconds + 0.5
+    assert options.Moment().convert(seconds + 0.5, None, None) == seconds + 0.5
 
 
 @pytest.mark.parametrize(
@@ -114,13 +115,13 @@ def test_an_age_is_a_number_and_a_unit(text: str, seconds: float) -> None:
 )
 def test_a_moment_is_utc_unless_it_says_otherwise(text: str, at: float) -> None:
     """ISO 8601."""
-    assert flags.Moment().convert(text, None, None) == at
+    assert options.Moment().convert(text, None, None) == at
 
 
 @pytest.mark.parametrize("text", ["", "d", "7", "7w", "-7d", "1.5h", "²d", "yesterday"])
 def test_what_is_no_length_of_time_is_refused(text: str) -> None:
     """With how to write one."""
-    for kind in (flags.Age(), flags.Moment()):
+    for kind in (options.Age(), options.Moment()):
         with pytest.raises(UsageFault) as caught:
             kind.convert(text, None, None)
         assert re.match(r"write (30m|2026)", caught.value.hint)

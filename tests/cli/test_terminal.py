@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from mfa_kit.cli import terminal
-from mfa_kit.cli.flags import Flags
+from mfa_kit.cli.options import Flags
 from mfa_kit.cli.terminal import Nobody, Terminal
-from mfa_kit.errors import Declined, UsageFault
-from mfa_kit.otp import Secret
-from mfa_kit.ports import Interaction
+from mfa_kit.core.errors import Declined, UsageFault
+from mfa_kit.core.otp import Secret
+from mfa_kit.core.ports import Interaction
 
 SECRET = Secret("to be shown")
 MARK = "\x00all of it\x00"

@@ -12,9 +12,9 @@ import pytest
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
-from mfa_kit.lab.codes import Settings
-from mfa_kit.lab.front import Handler
-from mfa_kit.lab.server import Lab
+from mfa_kit.lab.aws.codes import Settings
+from mfa_kit.lab.aws.server import Lab
+from mfa_kit.lab.aws.wsgi import Handler
 from tests.contract.__main__ import main, told
 from tests.contract.cases import Case, Desk, differences, reads, writes
 

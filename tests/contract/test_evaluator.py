@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mfa_kit.lab.policies import Verdict
+from mfa_kit.lab.aws.policies import Verdict
 from tests.lab.client import document
 from tests.lab.test_policies import ALICE, ELEMENTS, FORCE, MANAGE, MFA, OPERATORS
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mfa_kit.permissions import NO_MFA, PLAIN_KEYS, WITH_MFA, Context, Verdict, evaluate
+from mfa_kit.account.evaluator import NO_MFA, PLAIN_KEYS, WITH_MFA, Context, Verdict, evaluate
 from mfa_kit.policy.texts import Variant, Wish, policy
 from tests.ground.test_permissions import ALICE, document
 

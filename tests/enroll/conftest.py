@@ -10,15 +10,16 @@ from typing import Any
 import pyrage
 import pytest
 
-from mfa_kit import models, revocation
-from mfa_kit.adapters import agefile
-from mfa_kit.adapters.iam import Iam
-from mfa_kit.adapters.ledger import Ledger
-from mfa_kit.enrollment import BackupAlone, Wish, enroll
-from mfa_kit.lab.server import Lab
-from mfa_kit.models import Caller, Outcome, Reached, Verb
-from mfa_kit.pacing import InTurn, Patience
-from mfa_kit.ports import Carrier, Desk
+from mfa_kit.adapters.aws.iam import Iam
+from mfa_kit.adapters.files import agefile
+from mfa_kit.adapters.ledger.ledger import Ledger
+from mfa_kit.core import models
+from mfa_kit.core.models import Caller, Outcome, Reached, Verb
+from mfa_kit.enrollment import revoke as revocation
+from mfa_kit.enrollment.enroll import BackupAlone, Wish, enroll
+from mfa_kit.enrollment.pacing import InTurn, Patience
+from mfa_kit.enrollment.ports import Carrier, Desk
+from mfa_kit.lab.aws.server import Lab
 from tests.faults.conftest import Judge
 from tests.faults.worker import Cut, Observer
 

@@ -7,15 +7,15 @@ from itertools import pairwise
 
 import pytest
 
-from mfa_kit import console
-from mfa_kit.console import PACE, SLOWEST, RootEnrolled, Watch
-from mfa_kit.enrollment import Wish, enroll
-from mfa_kit.errors import AwsFault, NoSuchEntity, UsageFault
-from mfa_kit.lab.server import Lab
-from mfa_kit.models import Caller, Device, Enrolled, Entry, Intent, Kind, Reached, Skipped
-from mfa_kit.otp import Created, Pair
-from mfa_kit.ports import Desk
-from mfa_kit.revocation import look_to_replace, replace_device
+from mfa_kit.core.errors import AwsFault, NoSuchEntity, UsageFault
+from mfa_kit.core.models import Caller, Device, Enrolled, Entry, Intent, Kind, Reached, Skipped
+from mfa_kit.core.otp import Created, Pair
+from mfa_kit.enrollment import fido_console
+from mfa_kit.enrollment.enroll import Wish, enroll
+from mfa_kit.enrollment.fido_console import PACE, SLOWEST, RootEnrolled, Watch
+from mfa_kit.enrollment.ports import Desk
+from mfa_kit.enrollment.revoke import look_to_replace, replace_device
+from mfa_kit.lab.aws.server import Lab
 from tests.enroll.conftest import At, AtDesk
 
 
@@ -86,7 +86,7 @@ def test_a_key_that_is_registered_is_found_journaled_and_told(at: AtDesk, lab: L
     assert made.registered.levels == ("FIDO L1",)
     assert entry
     assert (entry.reached, entry.intent.hardware, entry.intent.kind) == (Reached.CONFIRMED, "BOX-7", Kind.FIDO2)
-    assert console.JOINED in desk.person.said
+    assert fido_console.JOINED in desk.person.said
     assert opened == [user, "closed"]
     assert desk.person.slept == [PACE] * 3
 
@@ -252,9 +252,9 @@ def test_a_policy_that_iams_word_does_not_meet_is_told(at: AtDesk, lab: Lab, use
 def test_where_the_console_is_not_known_it_is_said_in_words() -> None:
     """A partition without a published address: no half of one."""
     intent = Intent(user="alice", name="alice", account="000000000000", partition="aws-iso", kind=Kind.FIDO2)
-    first, *_ = console.to_click(intent, address=None)
+    first, *_ = fido_console.to_click(intent, address=None)
     assert first == "1  sign in to the console of aws-iso, IAM, Users, alice, as somebody who may change alice's MFA"
-    assert "http" not in "".join(console.to_click_as_root("root-key", address=None))
+    assert "http" not in "".join(fido_console.to_click_as_root("root-key", address=None))
 
 
 def device(kind: str, name: str = "x") -> Device:
@@ -272,7 +272,7 @@ def device(kind: str, name: str = "x") -> Device:
 )
 def test_what_a_user_with_a_key_should_have_besides(devices: list[Device], keys: int, said: list[str]) -> None:
     """STS takes no security key; and one device is one too few."""
-    warnings = console.besides("alice", devices, keys=keys)
+    warnings = fido_console.besides("alice", devices, keys=keys)
     assert [each in line for each, line in zip(said, warnings, strict=True)] == [True] * len(said)
 
 
@@ -323,7 +323,7 @@ def test_a_key_is_revoked_by_its_name(at: AtDesk, lab: Lab, user: str) -> None:
 
 
 def as_root(desk: Desk, caller: Caller, *, add: bool = False, slept: list[float]) -> RootEnrolled | Skipped:
-    return console.root(
+    return fido_console.root(
         "root-key", address="A", add=add, seconds=20, clock=lambda: sum(slept), caller=caller, desk=desk
     )
 

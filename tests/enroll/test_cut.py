@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from mfa_kit.errors import IntegrityFault, MfaKitError
-from mfa_kit.lab.server import Lab
-from mfa_kit.models import Reached
+from mfa_kit.core.errors import IntegrityFault, MfaKitError
+from mfa_kit.core.models import Reached
+from mfa_kit.lab.aws.server import Lab
 from tests.enroll.conftest import AtDesk, Person
 from tests.faults.conftest import Judge
 from tests.faults.worker import Cut

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mfa_kit import enrollment, models, otp
-from mfa_kit.enrollment import BackupAlone, Wish, look, user_named
-from mfa_kit.errors import (
+from mfa_kit.core import models, otp
+from mfa_kit.core.errors import (
     AccessDenied,
     AlreadyExists,
     AwsFault,
@@ -19,8 +18,10 @@ from mfa_kit.errors import (
     Unclear,
     UsageFault,
 )
-from mfa_kit.lab.server import Lab
-from mfa_kit.models import Caller, Enrolled, Intent, Reached, Skipped
+from mfa_kit.core.models import Caller, Enrolled, Intent, Reached, Skipped
+from mfa_kit.enrollment import enroll
+from mfa_kit.enrollment.enroll import BackupAlone, Wish, look, user_named
+from mfa_kit.lab.aws.server import Lab
 from tests.enroll.conftest import AtDesk
 from tests.faults.conftest import Judge
 from tests.faults.worker import Cut
@@ -519,9 +520,9 @@ def test_a_look_touches_nothing(at: AtDesk, user: str, at_lab: Lab, home: Path) 
         intent = look(Wish(user=user), desk.carrier(), caller=desk.caller, desk=desk.desk)
         assert isinstance(intent, Intent)
         assert desk.ledger.history() == []
-    steps = enrollment.steps(intent, backup="/b")
+    steps = enroll.steps(intent, backup="/b")
     assert [step.split()[0] for step in steps] == ["create", "seal", "enable", "confirm"]
-    assert len(enrollment.steps(intent, backup=None)) == 3
+    assert len(enroll.steps(intent, backup=None)) == 3
     assert at_lab.serials() == before
     assert not (home / "backups").exists()
 

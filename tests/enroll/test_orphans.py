@@ -7,12 +7,13 @@ from typing import Any
 import boto3
 import pytest
 
-from mfa_kit import models, orphans, otp
-from mfa_kit.enrollment import Wish, look, stage
-from mfa_kit.errors import DeviceFault, MfaKitError, Unclear
-from mfa_kit.lab.server import Lab
-from mfa_kit.models import Intent, Reached
-from mfa_kit.orphans import Standing
+from mfa_kit.core import models, otp
+from mfa_kit.core.errors import DeviceFault, MfaKitError, Unclear
+from mfa_kit.core.models import Intent, Reached
+from mfa_kit.enrollment import orphans
+from mfa_kit.enrollment.enroll import Wish, look, stage
+from mfa_kit.enrollment.orphans import Standing
+from mfa_kit.lab.aws.server import Lab
 from tests.enroll.conftest import At, AtDesk
 from tests.faults.worker import Cut
 

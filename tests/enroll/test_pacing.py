@@ -4,10 +4,10 @@ from collections.abc import Iterable
 
 import pytest
 
-from mfa_kit.errors import Busy, MfaKitError, Throttled, Unclear
-from mfa_kit.models import Intent
-from mfa_kit.otp import Created, KeyUri, Pair, Seed
-from mfa_kit.pacing import BUSY, THROTTLED, InTurn, Patience
+from mfa_kit.core.errors import Busy, MfaKitError, Throttled, Unclear
+from mfa_kit.core.models import Intent
+from mfa_kit.core.otp import Created, KeyUri, Pair, Seed
+from mfa_kit.enrollment.pacing import BUSY, THROTTLED, InTurn, Patience
 from tests.enroll.conftest import Person
 
 INTENT = Intent(account="000000000000", partition="aws", user="alice", name="alice")

@@ -8,11 +8,12 @@ from typing import Any
 import pyotp
 import pytest
 
-from mfa_kit import otp, phone
-from mfa_kit.errors import Declined, UsageFault
-from mfa_kit.models import Entry, Intent
-from mfa_kit.otp import Created, KeyUri, Pair, Secret, Seed, Symbol
-from mfa_kit.phone import Phone, Way
+from mfa_kit.core import otp
+from mfa_kit.core.errors import Declined, UsageFault
+from mfa_kit.core.models import Entry, Intent
+from mfa_kit.core.otp import Created, KeyUri, Pair, Secret, Seed, Symbol
+from mfa_kit.enrollment import phone
+from mfa_kit.enrollment.phone import Phone, Way
 
 SEED = Seed(b"a seed of forty octets, as AWS makes them")
 CREATED = Created(SEED, KeyUri("otpauth://totp/x"))

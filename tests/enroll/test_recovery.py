@@ -9,14 +9,16 @@ from typing import Any
 
 import pytest
 
-from mfa_kit import keyuri, models, otp, revocation
-from mfa_kit.enrollment import Wish
-from mfa_kit.errors import IntegrityFault, NoSuchEntity, Unclear, Unlisted, Unsettled, UsageFault
-from mfa_kit.lab.server import Lab
-from mfa_kit.models import RUN_TAG, Entry, Intent, Mark, Reached, Verb
-from mfa_kit.orphans import Cleaned, clean
-from mfa_kit.otp import Created, KeyUri, Seed
-from mfa_kit.recovery import Gone, settle, settle_each
+from mfa_kit.core import models, otp
+from mfa_kit.core.errors import IntegrityFault, NoSuchEntity, Unclear, Unlisted, Unsettled, UsageFault
+from mfa_kit.core.models import RUN_TAG, Entry, Intent, Mark, Reached, Verb
+from mfa_kit.core.otp import Created, KeyUri, Seed
+from mfa_kit.enrollment import revoke
+from mfa_kit.enrollment.enroll import Wish
+from mfa_kit.enrollment.orphans import Cleaned, clean
+from mfa_kit.enrollment.recovery import Gone, settle, settle_each
+from mfa_kit.lab.aws.server import Lab
+from mfa_kit.qr_codes import key_uri
 from tests.conftest import ACCOUNT
 from tests.enroll.conftest import At, AtDesk
 from tests.enroll.test_cut import raiser
@@ -247,14 +249,14 @@ def test_a_device_that_changed_while_a_person_was_asked_is_not_taken(at: AtDesk,
     """Another one has its name now: nothing is touched and nothing noted."""
     with at() as desk:
         make(desk, entry_of(user), run=None, enabled_for=user)
-        asked = revocation.look_to_revoke(
+        asked = revoke.look_to_revoke(
             user, None, leave_without_mfa=True, caller=desk.caller, desk=desk.desk, run=desk.run()
         )
         with pytest.raises(Unsettled, match="was enabled again since it was looked at"):
-            revocation.retire(replace(asked, since=(asked.since or 0) - 1), verb=Verb.REVOKE, desk=desk.desk)
+            revoke.retire(replace(asked, since=(asked.since or 0) - 1), verb=Verb.REVOKE, desk=desk.desk)
         assert desk.reached(serial_of(user)) is None
         assert at_lab.assigned(serial_of(user)) == user
-        revocation.retire(asked, verb=Verb.REVOKE, desk=desk.desk)
+        revoke.retire(asked, verb=Verb.REVOKE, desk=desk.desk)
     assert serial_of(user) not in at_lab.serials()
 
 
@@ -262,11 +264,11 @@ def test_a_device_that_went_while_a_person_was_asked_counts_as_done(at: AtDesk, 
     """Whoever took it."""
     with at() as desk:
         make(desk, entry_of(user), enabled_for=user)
-        asked = revocation.look_to_revoke(
+        asked = revoke.look_to_revoke(
             user, None, leave_without_mfa=True, caller=desk.caller, desk=desk.desk, run=desk.run()
         )
         desk.desk.registrar.deactivate(user, serial_of(user))
-        revocation.retire(asked, verb=Verb.REVOKE, desk=desk.desk)
+        revoke.retire(asked, verb=Verb.REVOKE, desk=desk.desk)
     assert serial_of(user) not in at_lab.serials()
 
 
@@ -278,11 +280,11 @@ def step_of(name: str, at: AtDesk, act: Callable[[At], object]) -> int:
     return whole.steps.index(name) + 1
 
 
-def replaced(desk: At, user: str, *, lost: bool) -> revocation.Replaced:
-    intent, old = revocation.look_to_replace(
+def replaced(desk: At, user: str, *, lost: bool) -> revoke.Replaced:
+    intent, old = revoke.look_to_replace(
         Wish(user=user), desk.carrier(), wanted=None, lost=lost, caller=desk.caller, desk=desk.desk, run=desk.run()
     )
-    return revocation.replace_device(intent, old, desk.carrier(), lost=lost, desk=desk.desk, run=desk.run())
+    return revoke.replace_device(intent, old, desk.carrier(), lost=lost, desk=desk.desk, run=desk.run())
 
 
 def test_a_backup_goes_with_its_device_though_the_journal_was_lost(at: AtDesk, user: str, home: Path) -> None:
@@ -293,11 +295,11 @@ def test_a_backup_goes_with_its_device_though_the_journal_was_lost(at: AtDesk, u
     for file in home.glob("ledger.sqlite*"):
         file.unlink()
     with at() as desk:
-        entry = revocation.look_to_revoke(
+        entry = revoke.look_to_revoke(
             user, None, leave_without_mfa=True, caller=desk.caller, desk=desk.desk, run=desk.run()
         )
-        assert f"remove its backup {backup}" in revocation.steps(entry, lost=False)
-        revocation.retire(entry, verb=Verb.REVOKE, desk=desk.desk)
+        assert f"remove its backup {backup}" in revoke.steps(entry, lost=False)
+        revoke.retire(entry, verb=Verb.REVOKE, desk=desk.desk)
     assert not backup.exists()
 
 
@@ -370,7 +372,7 @@ def test_the_journal_s_user_may_be_written_in_another_case(at: AtDesk, user: str
         desk.enroll(user)
         (made,) = desk.desk.inventory.devices(user)
         typed = replace(made, user=user.upper())
-        assert revocation.standing(typed, caller=desk.caller, desk=desk.desk, now=desk.run()).intent.user == user
+        assert revoke.standing(typed, caller=desk.caller, desk=desk.desk, now=desk.run()).intent.user == user
 
 
 def test_a_backup_whose_folder_is_not_there_keeps_its_entry_open(
@@ -455,7 +457,7 @@ def test_a_seed_that_is_restored_is_the_devices(at: AtDesk, user: str, at_lab: L
     with at() as desk:
         created = make(desk, entry_of(user))
         assert created.seed == Seed(at_lab.seed(serial_of(user)))
-        assert keyuri.seed_of(created.uri) == created.seed
+        assert key_uri.seed_of(created.uri) == created.seed
         with pytest.raises(NoSuchEntity):
             desk.desk.registrar.deactivate(user, serial_of(user))
 

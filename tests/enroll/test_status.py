@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mfa_kit import otp
-from mfa_kit.enrollment import resume
-from mfa_kit.errors import (
+from mfa_kit.core import otp
+from mfa_kit.core.errors import (
     AccessDenied,
     AlreadyExists,
     InvalidCode,
@@ -18,11 +17,12 @@ from mfa_kit.errors import (
     Unsettled,
     UsageFault,
 )
-from mfa_kit.lab.server import Lab
-from mfa_kit.models import RUN_TAG, Device, Enrolled, Entry, Intent, Kind, Mark, Reached
-from mfa_kit.otp import Created, KeyUri, Seed
-from mfa_kit.resync import resync
-from mfa_kit.status import Has, Made, status, status_while_there
+from mfa_kit.core.models import RUN_TAG, Device, Enrolled, Entry, Intent, Kind, Mark, Reached
+from mfa_kit.core.otp import Created, KeyUri, Seed
+from mfa_kit.enrollment.device_status import Has, Made, status, status_while_there
+from mfa_kit.enrollment.enroll import resume
+from mfa_kit.enrollment.resync import resync
+from mfa_kit.lab.aws.server import Lab
 from tests.enroll.conftest import At, AtDesk
 from tests.faults.worker import Cut
 

@@ -16,10 +16,11 @@ import boto3
 import pyrage
 import pytest
 
-from mfa_kit import keyuri, otp, qr
-from mfa_kit.adapters import agefile
-from mfa_kit.lab.server import Lab
-from mfa_kit.otp import Secret, Seed
+from mfa_kit.adapters.files import agefile
+from mfa_kit.core import otp
+from mfa_kit.core.otp import Secret, Seed
+from mfa_kit.lab.aws.server import Lab
+from mfa_kit.qr_codes import key_uri, symbol
 from tests.conftest import COUNTED, LOST, ROOT, bare, users_of
 from tests.faults.broken_disk import library
 
@@ -147,7 +148,7 @@ class Judge:
         seeds = {}
         for backup in backups:
             opened = agefile.open_backup(backup.path, Secret([self.identity]))
-            seeds[f"arn:aws:iam::000000000000:mfa/{backup.device}"] = keyuri.seed_of(qr.read(opened))
+            seeds[f"arn:aws:iam::000000000000:mfa/{backup.device}"] = key_uri.seed_of(symbol.read(opened))
         assert seeds == {serial: Seed(self.lab.seed(serial)) for serial in serials}, "a backup that is not its device's"
         assert len(backups) == len(serials)
         for serial, seed in seeds.items():

@@ -12,9 +12,9 @@ from typing import Any
 import pyrage
 import pytest
 
-from mfa_kit.errors import AccessDenied, AlreadyExists, AwsFault, MfaKitError, Unclear, UsageFault
-from mfa_kit.lab.server import Lab
-from mfa_kit.models import Enrolled, Reached
+from mfa_kit.core.errors import AccessDenied, AlreadyExists, AwsFault, MfaKitError, Unclear, UsageFault
+from mfa_kit.core.models import Enrolled, Reached
+from mfa_kit.lab.aws.server import Lab
 from tests.faults.conftest import Judge, wait_until
 from tests.faults.test_kill import AFTER, BEFORE, VERBS
 from tests.faults.worker import Cut, Shared, act, at_desk, shared_iam

@@ -11,10 +11,10 @@ import boto3
 import pyrage
 import pytest
 
-from mfa_kit import models, otp
-from mfa_kit.adapters import ledger
+from mfa_kit.adapters.ledger import ledger
 from mfa_kit.cli import main
-from mfa_kit.lab.server import Lab
+from mfa_kit.core import models, otp
+from mfa_kit.lab.aws.server import Lab
 from tests.faults.conftest import Judge, Nursery
 
 ARN = "arn:aws:iam::000000000000:mfa/"

@@ -10,8 +10,8 @@ from pathlib import Path
 import pyrage
 import pytest
 
-from mfa_kit.errors import IntegrityFault
-from mfa_kit.lab.server import Lab
+from mfa_kit.core.errors import IntegrityFault
+from mfa_kit.lab.aws.server import Lab
 from tests.faults.conftest import Judge, Nursery
 from tests.faults.test_kill import AFTER, BEFORE
 from tests.faults.worker import act, at_desk, shared_iam

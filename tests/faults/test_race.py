@@ -7,7 +7,7 @@ from pathlib import Path
 import pyrage
 import pytest
 
-from mfa_kit.lab.server import Lab
+from mfa_kit.lab.aws.server import Lab
 from tests.faults.conftest import Judge, Nursery, wait_until
 from tests.faults.worker import Cut, act, at_desk, shared_iam
 

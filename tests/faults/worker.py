@@ -16,15 +16,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mfa_kit import models, orphans, revocation
-from mfa_kit.adapters import agefile
-from mfa_kit.adapters.iam import Iam
-from mfa_kit.adapters.ledger import Ledger
-from mfa_kit.enrollment import BackupAlone, Wish, enroll
-from mfa_kit.errors import MfaKitError
-from mfa_kit.models import Call, Caller, Intent, Kind, Verb
-from mfa_kit.pacing import InTurn, Patience
-from mfa_kit.ports import Carrier, Desk
+from mfa_kit.adapters.aws.iam import Iam
+from mfa_kit.adapters.files import agefile
+from mfa_kit.adapters.ledger.ledger import Ledger
+from mfa_kit.core import models
+from mfa_kit.core.errors import MfaKitError
+from mfa_kit.core.models import Call, Caller, Intent, Kind, Verb
+from mfa_kit.enrollment import orphans, revoke
+from mfa_kit.enrollment.enroll import BackupAlone, Wish, enroll
+from mfa_kit.enrollment.pacing import InTurn, Patience
+from mfa_kit.enrollment.ports import Carrier, Desk
 
 PORTS = ("inventory", "registrar", "vault", "journal")
 # They ask nothing and change nothing: no step.
@@ -167,13 +168,13 @@ def act(
             return enroll(wish, carrier, caller=caller, desk=desk, run=run)
         case "replace" | "replace-lost":
             lost = verb == "replace-lost"
-            intent, old = revocation.look_to_replace(
+            intent, old = revoke.look_to_replace(
                 wish, carrier, wanted=None, lost=lost, caller=caller, desk=desk, run=run
             )
-            return revocation.replace_device(intent, old, carrier, lost=lost, desk=desk, run=run)
+            return revoke.replace_device(intent, old, carrier, lost=lost, desk=desk, run=run)
         case "revoke":
-            entry = revocation.look_to_revoke(user, None, leave_without_mfa=True, caller=caller, desk=desk, run=run)
-            return revocation.retire(entry, verb=Verb.REVOKE, desk=desk)
+            entry = revoke.look_to_revoke(user, None, leave_without_mfa=True, caller=caller, desk=desk, run=run)
+            return revoke.retire(entry, verb=Verb.REVOKE, desk=desk)
         case "clean":
             found = orphans.orphans(desk=desk)
             return list(orphans.clean(found, account=caller.account, older_than=DAY, limit=1000, desk=desk))

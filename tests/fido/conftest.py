@@ -19,9 +19,9 @@ from fido2 import hid
 from fido2.hid.base import HidDescriptor
 
 from mfa_kit.adapters.fido import links
-from mfa_kit.lab.ctaphid import Hid
-from mfa_kit.lab.maker import Maker
-from mfa_kit.lab.securitykey import Conduct, SecurityKey, lab_key
+from mfa_kit.lab.devices.attestation_ca import Maker
+from mfa_kit.lab.devices.ctaphid import Hid
+from mfa_kit.lab.devices.securitykey import Conduct, SecurityKey, lab_key
 from tests import pcsc
 from tests.conftest import ROOT, MfaKit, Result, bare
 from tests.fido.seam import SocketConnection, SocketWire, Tamper, descriptor

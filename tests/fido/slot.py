@@ -8,9 +8,9 @@ from smartcard import System
 from smartcard.Exceptions import CardConnectionException
 
 from mfa_kit.adapters.oath import pcsc
-from mfa_kit.lab.apdu import Pulled
-from mfa_kit.lab.fidocard import FidoCard
-from mfa_kit.lab.securitykey import SecurityKey
+from mfa_kit.lab.devices.apdu import Pulled
+from mfa_kit.lab.devices.fidocard import FidoCard
+from mfa_kit.lab.devices.securitykey import SecurityKey
 
 # pcsclite.h: SCARD_W_REMOVED_CARD.
 REMOVED = 0x80100069

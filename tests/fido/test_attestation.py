@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from fido2 import cbor
 
-from mfa_kit.lab.maker import Issued, Maker
-from mfa_kit.lab.securitykey import Conduct, Make, SecurityKey
+from mfa_kit.lab.devices.attestation_ca import Issued, Maker
+from mfa_kit.lab.devices.securitykey import Conduct, Make, SecurityKey
 from tests.fido.conftest import LAB_AAGUID, NOW, Bus, Desk, detail, publish, results
 from tests.fido.test_faults import Liar
 

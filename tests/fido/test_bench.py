@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from mfa_kit import console
-from mfa_kit.cli.kit import console as kit
-from mfa_kit.lab.maker import Maker
-from mfa_kit.lab.securitykey import Conduct, SecurityKey, lab_key
-from mfa_kit.lab.server import Lab
-from mfa_kit.models import Intent
+from mfa_kit.core.models import Intent
+from mfa_kit.enrollment import fido_console
+from mfa_kit.lab.aws.server import Lab
+from mfa_kit.lab.devices.attestation_ca import Maker
+from mfa_kit.lab.devices.securitykey import Conduct, SecurityKey, lab_key
+from mfa_kit.wiring import fido_console as kit
 from tests.conftest import Result
 from tests.fido.conftest import Bus, Desk, Published
 from tests.rollout.person import Act, AtBench
@@ -44,7 +44,7 @@ def registered(at_lab: Lab, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Register a key as soon as it was said what to click, and note for whom."""
     users: list[str] = []
     real = kit._page  # noqa: SLF001 - the moment when a person has read what to click
-    monkeypatch.setattr(console, "PACE", 0.05)
+    monkeypatch.setattr(fido_console, "PACE", 0.05)
 
     def page(carrier: Any, intent: Intent) -> object:
         users.append(intent.user)

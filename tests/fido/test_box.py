@@ -12,12 +12,12 @@ from smartcard.Exceptions import CardConnectionException
 
 from mfa_kit.adapters.fido import faults, links
 from mfa_kit.adapters.fido.key import opened
-from mfa_kit.attestation import Policy
-from mfa_kit.cli.kit import fido as kit
-from mfa_kit.errors import DeviceFault
-from mfa_kit.fidokey import Link, Plugged
-from mfa_kit.lab.maker import Maker
-from mfa_kit.lab.securitykey import Conduct, SecurityKey, lab_key
+from mfa_kit.core.errors import DeviceFault
+from mfa_kit.lab.devices.attestation_ca import Maker
+from mfa_kit.lab.devices.securitykey import Conduct, SecurityKey, lab_key
+from mfa_kit.security_keys.attestation import Policy
+from mfa_kit.security_keys.authenticator import Link, Plugged
+from mfa_kit.wiring import security_keys as kit
 from tests.fido import slot
 from tests.fido.conftest import Bus, Desk, Published, detail, results
 from tests.fido.test_mutations import DESCRIPTOR

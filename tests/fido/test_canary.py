@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from mfa_kit.adapters.fido import key as fido
-from mfa_kit.fidokey import Pin
-from mfa_kit.lab.maker import Maker
-from mfa_kit.lab.securitykey import Conduct, SecurityKey, lab_key
+from mfa_kit.lab.devices.attestation_ca import Maker
+from mfa_kit.lab.devices.securitykey import Conduct, SecurityKey, lab_key
+from mfa_kit.security_keys.authenticator import Pin
 from tests.conftest import Result
 from tests.fido.conftest import Bus, Desk, Published
 from tests.fido.seam import Tamper

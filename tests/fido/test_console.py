@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from mfa_kit import console
-from mfa_kit.cli.kit import console as kit
-from mfa_kit.lab.maker import Maker
-from mfa_kit.lab.securitykey import Conduct, SecurityKey, lab_key
-from mfa_kit.lab.server import Lab
+from mfa_kit.enrollment import fido_console
+from mfa_kit.lab.aws.server import Lab
+from mfa_kit.lab.devices.attestation_ca import Maker
+from mfa_kit.lab.devices.securitykey import Conduct, SecurityKey, lab_key
+from mfa_kit.wiring import fido_console as kit
 from tests.fido.conftest import LAB_AAGUID, Bus, Desk, Published
 
 
@@ -21,7 +21,7 @@ def registers(at_lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], l
     def begin(user: str) -> list[str]:
         told: list[str] = []
         real = kit._page  # noqa: SLF001 - the moment when a person has read what to click
-        monkeypatch.setattr(console, "PACE", 0.05)
+        monkeypatch.setattr(fido_console, "PACE", 0.05)
 
         def page(*args: object) -> object:
             told.append(user)

@@ -22,10 +22,10 @@ from smartcard.Exceptions import CardConnectionException, NoCardException
 from mfa_kit.adapters.fido import faults, links
 from mfa_kit.adapters.fido import key as fido
 from mfa_kit.adapters.fido.statement import registration_of
-from mfa_kit.errors import DeviceFault
-from mfa_kit.fidokey import Pin
-from mfa_kit.lab.maker import Maker
-from mfa_kit.lab.securitykey import Conduct, Make, SecurityKey, lab_key
+from mfa_kit.core.errors import DeviceFault
+from mfa_kit.lab.devices.attestation_ca import Maker
+from mfa_kit.lab.devices.securitykey import Conduct, Make, SecurityKey, lab_key
+from mfa_kit.security_keys.authenticator import Pin
 from tests.fido.conftest import Bus, Desk, Published
 
 MANY = settings(

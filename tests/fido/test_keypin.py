@@ -14,13 +14,13 @@ import pexpect
 import pyrage
 import pytest
 
-from mfa_kit.cli import report
-from mfa_kit.cli.kit import fido as kit
-from mfa_kit.cli.kit import keypin
-from mfa_kit.fidokey import Pin
-from mfa_kit.lab.clientpin import ClientPin, digest
-from mfa_kit.lab.maker import Maker
-from mfa_kit.lab.securitykey import Conduct, Make, SecurityKey, lab_key
+from mfa_kit.cli import output
+from mfa_kit.lab.devices.attestation_ca import Maker
+from mfa_kit.lab.devices.clientpin import ClientPin, digest
+from mfa_kit.lab.devices.securitykey import Conduct, Make, SecurityKey, lab_key
+from mfa_kit.security_keys.authenticator import Pin
+from mfa_kit.wiring import pin as keypin
+from mfa_kit.wiring import security_keys as kit
 from tests.conftest import Result, bare
 from tests.fido.conftest import Bus, Desk, Port
 
@@ -214,7 +214,7 @@ def test_a_pin_that_the_key_has_is_told_though_the_result_cannot_be_written(
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(report, "one", full)
+    monkeypatch.setattr(output, "one", full)
     bus.plug(key)
     file = tmp_path / "pin.age"
     done = desk.run("key", "pin", "set", "--generate", "-r", recipient, "-o", file)

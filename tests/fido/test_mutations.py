@@ -14,17 +14,17 @@ from fido2.webauthn import AttestationObject
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mfa_kit import keypin
-from mfa_kit.adapters import mds
+from mfa_kit.adapters import metadata
 from mfa_kit.adapters.fido import key as fido
 from mfa_kit.adapters.fido import links
 from mfa_kit.adapters.fido.faults import GARBLED
 from mfa_kit.adapters.fido.statement import registration_of
-from mfa_kit.attestation import Policy, policy_of
-from mfa_kit.errors import DeviceFault, UsageFault
-from mfa_kit.fidokey import Registration, Statement
-from mfa_kit.lab.maker import Maker
-from mfa_kit.lab.securitykey import Conduct, Make, SecurityKey, lab_key
+from mfa_kit.core.errors import DeviceFault, UsageFault
+from mfa_kit.lab.devices.attestation_ca import Maker
+from mfa_kit.lab.devices.securitykey import Conduct, Make, SecurityKey, lab_key
+from mfa_kit.security_keys import pin
+from mfa_kit.security_keys.attestation import Policy, policy_of
+from mfa_kit.security_keys.authenticator import Registration, Statement
 from tests.fido import slot
 from tests.fido.conftest import LAB_AAGUID, NOW, Bus
 from tests.fido.test_faults import U2F, Liar, nonsense
@@ -152,7 +152,7 @@ def test_nonsense_to_any_command_about_pins_is_a_sentence(
     bus.unplug()
     bus.plug(key)
     done(act)
-    assert key.client_pin.retries >= keypin.LAST_TRIES + 1
+    assert key.client_pin.retries >= pin.LAST_TRIES + 1
 
 
 @pytest.mark.parametrize("status", [0x31, 0x32, 0x33, 0x34, 0x36, 0x37, 0x3C, 0x7F])
@@ -208,8 +208,8 @@ def test_a_field_of_an_entry_that_is_something_else_loses_that_entry_at_most(dat
             place[name] = data.draw(nonsense | st.none() | st.floats(allow_nan=False))
             break
         place = place[name]
-    index = mds.built(":memory:", {"no": 1, "nextUpdate": "2100-01-01", "entries": [bad, good]}, None, name="n")
-    found = mds.Mds(index)
+    index = metadata.built(":memory:", {"no": 1, "nextUpdate": "2100-01-01", "entries": [bad, good]}, None, name="n")
+    found = metadata.Mds(index)
     assert found.model(other)
     issued = maker.certificate(bytes.fromhex(LAB_AAGUID.replace("-", "")))
     registration = Registration(format="packed", statement=Statement.CHAIN, chain=(issued.der,), aaguid=LAB_AAGUID)
@@ -232,7 +232,7 @@ def test_any_payload_that_is_well_signed_is_metadata_or_a_sentence(
     file = tmp_path / "blob.jwt"
     file.write_bytes(blob)
     with contextlib.suppress(UsageFault):
-        mds.signed(file, cache=tmp_path, at=NOW, tell=lambda _: None, root=maker.root.der).close()
+        metadata.signed(file, cache=tmp_path, at=NOW, tell=lambda _: None, root=maker.root.der).close()
 
 
 @given(file=octets, pem=st.booleans(), at=st.integers(0, 2000), octet=st.integers(0, 255))
@@ -248,7 +248,7 @@ def test_any_file_for_a_root_is_a_certificate_or_a_sentence(
         armor = b"-----BEGIN CERTIFICATE-----\n" + base64.b64encode(content) + b"\n-----END CERTIFICATE-----\n"
         place.write_bytes(armor if pem else content)
         with contextlib.suppress(UsageFault):
-            assert mds.certificate_of(place)
+            assert metadata.certificate_of(place)
 
 
 @pytest.mark.slow
@@ -262,7 +262,7 @@ def test_an_index_with_octets_changed_is_made_anew(maker: Maker, tmp_path: Path,
     told: list[str] = []
 
     def look() -> object:
-        opened = mds.signed(blob, cache=tmp_path / "cache", at=NOW, tell=told.append, root=maker.root.der)
+        opened = metadata.signed(blob, cache=tmp_path / "cache", at=NOW, tell=told.append, root=maker.root.der)
         with contextlib.closing(opened) as found:
             return found.source(), found.named(""), found.model(LAB_AAGUID)
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from mfa_kit.cli.kit import fido as kit
-from mfa_kit.fidokey import Pin
-from mfa_kit.lab.maker import Maker
-from mfa_kit.lab.securitykey import Conduct, Make, SecurityKey, lab_key
+from mfa_kit.lab.devices.attestation_ca import Maker
+from mfa_kit.lab.devices.securitykey import Conduct, Make, SecurityKey, lab_key
+from mfa_kit.security_keys.authenticator import Pin
+from mfa_kit.wiring import security_keys as kit
 from tests.fido.conftest import Bus, Desk, Published, results
 
 PIN = "pin-5839-canary"

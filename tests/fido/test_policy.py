@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mfa_kit.attestation import Policy, lacking, policy_of
-from mfa_kit.errors import UsageFault
-from mfa_kit.firmware import Version
-from mfa_kit.verification import Check, Proof, Refused, Value, judged
+from mfa_kit.core.checks import Check, Proof, Refused, Value, judged
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.firmware import Version
+from mfa_kit.security_keys.attestation import Policy, lacking, policy_of
 from tests.fido.conftest import Desk
 
 WHOLE = """

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from mfa_kit.lab.securitykey import SecurityKey
+from mfa_kit.lab.devices.securitykey import SecurityKey
 from tests.fido.conftest import Desk, Port, Published
 
 

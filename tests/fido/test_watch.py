@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mfa_kit.lab.maker import Maker
-from mfa_kit.lab.securitykey import Conduct, SecurityKey, lab_key
+from mfa_kit.lab.devices.attestation_ca import Maker
+from mfa_kit.lab.devices.securitykey import Conduct, SecurityKey, lab_key
 from tests.conftest import ROOT
 from tests.fido.conftest import SITE, Desk, Port, Published
 

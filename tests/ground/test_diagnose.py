@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mfa_kit import otp
-from mfa_kit.otp import Mistake, Seed
+from mfa_kit.core import otp
+from mfa_kit.core.otp import Mistake, Seed
 
 SEED = Seed(b"a seed of forty octets, as AWS makes them")
 PHONE = pyotp.HOTP(base64.b32encode(SEED.reveal()).decode())

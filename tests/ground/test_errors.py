@@ -2,7 +2,7 @@
 
 import pytest
 
-from mfa_kit import errors
+from mfa_kit.core import errors
 
 TABLE = {
     errors.UsageFault: 2,

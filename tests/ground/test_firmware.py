@@ -2,7 +2,7 @@
 
 import pytest
 
-from mfa_kit.firmware import Version, advisories, oath_credentials
+from mfa_kit.core.firmware import Version, advisories, oath_credentials
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mfa_kit import keyuri
-from mfa_kit.errors import IntegrityFault
-from mfa_kit.otp import KeyUri, Seed
+from mfa_kit.core.errors import IntegrityFault
+from mfa_kit.core.otp import KeyUri, Seed
+from mfa_kit.qr_codes import key_uri
 
 SEED = Seed(bytes(range(40)))
 SECRET = base64.b32encode(bytes(range(40))).decode()
@@ -17,7 +17,7 @@ SECRET = base64.b32encode(bytes(range(40))).decode()
 
 def test_a_uri_is_written_as_aws_writes_it() -> None:
     """Issuer before the label and again as a parameter; no parameters that AWS leaves at their defaults."""
-    assert keyuri.otpauth(SEED, label="alice@123456789012").reveal() == (
+    assert key_uri.otpauth(SEED, label="alice@123456789012").reveal() == (
         f"otpauth://totp/Amazon%20Web%20Services:alice%40123456789012?secret={SECRET}&issuer=Amazon%20Web%20Services"
     )
 
@@ -25,12 +25,12 @@ def test_a_uri_is_written_as_aws_writes_it() -> None:
 @given(st.binary(min_size=14, max_size=64))
 def test_the_seed_comes_back_from_the_uri(seed: bytes) -> None:
     """Whatever its length, so whatever its padding."""
-    assert keyuri.seed_of(keyuri.otpauth(Seed(seed), label="a@1")) == Seed(seed)
+    assert key_uri.seed_of(key_uri.otpauth(Seed(seed), label="a@1")) == Seed(seed)
 
 
 def test_pyotp_gives_the_codes_of_the_seed() -> None:
     """A phone that scans the URI computes what we compute."""
-    parsed = pyotp.parse_uri(keyuri.otpauth(SEED, label="a@1").reveal())
+    parsed = pyotp.parse_uri(key_uri.otpauth(SEED, label="a@1").reveal())
     assert isinstance(parsed, pyotp.TOTP)
     assert parsed.at(59) == pyotp.TOTP(SECRET).at(59)
 
@@ -55,7 +55,7 @@ def test_pyotp_gives_the_codes_of_the_seed() -> None:
 def test_what_is_not_for_aws_is_refused(text: str, said: str) -> None:
     """One sentence of what it is, one of what to do, and nothing of the secret."""
     with pytest.raises(IntegrityFault, match=said) as caught:
-        keyuri.seed_of(KeyUri(text))
+        key_uri.seed_of(KeyUri(text))
     assert caught.value.hint
     assert SECRET not in str(caught.value) + caught.value.hint
 
@@ -64,7 +64,7 @@ def test_what_is_not_for_aws_is_refused(text: str, said: str) -> None:
 def test_no_text_makes_reading_fail_otherwise(text: str) -> None:
     """A QR code may hold anything."""
     try:
-        keyuri.label_of(KeyUri(text))
+        key_uri.label_of(KeyUri(text))
     except IntegrityFault:
         return
 
@@ -81,4 +81,4 @@ def test_no_text_makes_reading_fail_otherwise(text: str) -> None:
 )
 def test_the_label_is_told_without_the_secret(text: str, label: str) -> None:
     """Issuer and name, where the URI has them."""
-    assert keyuri.label_of(KeyUri(text)) == label
+    assert key_uri.label_of(KeyUri(text)) == label

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mfa_kit import models
-from mfa_kit.errors import UsageFault
-from mfa_kit.models import Caller, Device, Entry, Intent, Kind, Reached
+from mfa_kit.core import models
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.models import Caller, Device, Entry, Intent, Kind, Reached
 
 ALICE: dict[str, Any] = {"account": "123456789012", "partition": "aws", "user": "alice", "name": "alice"}
 ALLOWED = st.text("abcXYZ019_+=,.@-", min_size=1, max_size=64)

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mfa_kit import otp
-from mfa_kit.otp import KeyUri, Pair, Png, Secret, Seed
+from mfa_kit.core import otp
+from mfa_kit.core.otp import KeyUri, Pair, Png, Secret, Seed
 from tests.conftest import judge
 
 RFC_SEED = Seed(b"12345678901234567890")

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from mfa_kit.errors import UsageFault
-from mfa_kit.permissions import (
+from mfa_kit.account.evaluator import (
     NO_MFA,
     PLAIN_KEYS,
     UNREAD,
@@ -20,6 +19,7 @@ from mfa_kit.permissions import (
     statements,
     stops,
 )
+from mfa_kit.core.errors import UsageFault
 
 ALLOW, DENY, NOTHING, UNKNOWN = Verdict.ALLOW, Verdict.EXPLICIT, Verdict.IMPLICIT, Verdict.UNKNOWN
 ALICE = "arn:aws:iam::123456789012:user/alice"

@@ -11,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter, ImageOps
 
-from mfa_kit import keyuri, qr
-from mfa_kit.errors import IntegrityFault
-from mfa_kit.otp import KeyUri, Png, Seed
+from mfa_kit.core.errors import IntegrityFault
+from mfa_kit.core.otp import KeyUri, Png, Seed
+from mfa_kit.qr_codes import key_uri
+from mfa_kit.qr_codes import symbol as qr
 from tests.conftest import judge
 
-URI = keyuri.otpauth(Seed(bytes(range(40))), label="alice@000000000000")
+URI = key_uri.otpauth(Seed(bytes(range(40))), label="alice@000000000000")
 CAPTION = "AWS account 000000000000\nuser alice, MFA device alice\n" + "a line wider than the symbol itself " * 3
 
 

@@ -21,15 +21,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mfa_kit.adapters import iam, ledger, mds
+from mfa_kit.adapters import metadata as mds
+from mfa_kit.adapters.aws import iam
 from mfa_kit.adapters.fido import key as fido_key
-from mfa_kit.cli.kit import reach
+from mfa_kit.adapters.ledger import ledger
 from mfa_kit.cli.main import run
-from mfa_kit.lab import uhid
-from mfa_kit.lab.ctaphid import KEEPALIVE, Hid
-from mfa_kit.lab.maker import Maker
-from mfa_kit.lab.securitykey import Conduct, SecurityKey, lab_key
-from mfa_kit.lab.server import Lab
+from mfa_kit.lab.aws.server import Lab
+from mfa_kit.lab.devices import uhid
+from mfa_kit.lab.devices.attestation_ca import Maker
+from mfa_kit.lab.devices.ctaphid import KEEPALIVE, Hid
+from mfa_kit.lab.devices.securitykey import Conduct, SecurityKey, lab_key
+from mfa_kit.wiring import device_access
 
 ROOT = Path(__file__).parents[2]
 OUT = Path("/out")
@@ -130,7 +132,7 @@ def _serve(talk: socket.socket) -> None:
         if node := asked.get("open"):
             answer: Any = _opens(node)
         elif asked.get("doctor"):
-            answer = {check.what: [check.state, check.found, check.hint] for check in reach.checks()}
+            answer = {check.what: [check.state, check.found, check.hint] for check in device_access.checks()}
         else:
             os.environ.update(asked["env"])
             answer = _run(asked["args"], asked["stdin"])

@@ -13,7 +13,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from mfa_kit.lab.server import Lab
+from mfa_kit.lab.aws.server import Lab
 
 SESSION = botocore.session.get_session()
 ONCE = Config(retries={"total_max_attempts": 1})

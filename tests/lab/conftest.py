@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from mfa_kit.lab.codes import Settings
-from mfa_kit.lab.server import Lab
+from mfa_kit.lab.aws.codes import Settings
+from mfa_kit.lab.aws.server import Lab
 from tests.lab.client import Aws, stop_the_clock
 
 

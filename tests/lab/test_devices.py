@@ -7,8 +7,8 @@ import pytest
 import zxingcpp
 from PIL import Image
 
-from mfa_kit.lab.codes import Settings
-from mfa_kit.lab.server import Lab
+from mfa_kit.lab.aws.codes import Settings
+from mfa_kit.lab.aws.server import Lab
 from tests.lab.client import Aws, refused
 
 START = "arn:aws:iam::000000000000:mfa"

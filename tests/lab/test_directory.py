@@ -4,8 +4,8 @@ import csv
 import io
 from typing import Any
 
-from mfa_kit.lab.codes import Settings
-from mfa_kit.lab.server import Lab
+from mfa_kit.lab.aws.codes import Settings
+from mfa_kit.lab.aws.server import Lab
 from tests.lab.client import Aws, document, refused
 
 

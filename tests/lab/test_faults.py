@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ConnectionClosedError
 
-from mfa_kit.errors import UsageFault
-from mfa_kit.lab import faults
-from mfa_kit.lab.server import Lab
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.lab.aws import faults
+from mfa_kit.lab.aws.server import Lab
 from tests.lab.client import Aws, refused
 
 

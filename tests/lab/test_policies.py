@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from mfa_kit.lab.policies import Verdict, evaluate
-from mfa_kit.lab.server import Lab
-from mfa_kit.lab.wire import IamError
+from mfa_kit.lab.aws.policies import Verdict, evaluate
+from mfa_kit.lab.aws.server import Lab
+from mfa_kit.lab.aws.wire import IamError
 from tests.lab.client import Aws, document, refused
 
 ALLOW, DENY, NOTHING = Verdict.ALLOW, Verdict.EXPLICIT, Verdict.IMPLICIT

@@ -11,12 +11,12 @@ from urllib.parse import urlencode
 import boto3
 import pytest
 
-from mfa_kit import console
-from mfa_kit.adapters import signin
-from mfa_kit.adapters.iam import Iam
-from mfa_kit.errors import AwsFault
-from mfa_kit.lab.server import Lab
-from mfa_kit.otp import Secret
+from mfa_kit.adapters.aws import signin
+from mfa_kit.adapters.aws.iam import Iam
+from mfa_kit.core.errors import AwsFault
+from mfa_kit.core.otp import Secret
+from mfa_kit.enrollment import fido_console
+from mfa_kit.lab.aws.server import Lab
 
 
 def test_the_endpoint_takes_no_credentials_of_get_session_token(at_lab: Lab) -> None:
@@ -34,7 +34,7 @@ def test_the_endpoint_takes_no_credentials_of_get_session_token(at_lab: Lab) -> 
 def test_a_sign_in_token_works_once(at_lab: Lab) -> None:
     """What stands in a browser's history is spent."""
     iam = Iam(observe=lambda _: None)
-    policy = console.session_policy(account="000000000000", partition="aws", user="dave")
+    policy = fido_console.session_policy(account="000000000000", partition="aws", user="dave")
     session = iam.console_session(user="dave", policy=policy, role=None)
     found = signin.address(f"{at_lab.url}/federation", session, destination=f"{at_lab.url}/console/x")
     opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
@@ -97,7 +97,7 @@ def test_an_endpoint_that_sends_us_elsewhere_is_not_followed() -> None:
 
 def test_federated_users_bring_no_session_duration(at_lab: Lab) -> None:
     """It goes with AssumeRole alone."""
-    policy = console.session_policy(account="000000000000", partition="aws", user="dave")
+    policy = fido_console.session_policy(account="000000000000", partition="aws", user="dave")
     session = Iam(observe=lambda _: None).console_session(user="dave", policy=policy, role=None)
     asked = {"Action": "getSigninToken", "Session": session.reveal()}
     with urllib.request.urlopen(f"{at_lab.url}/federation?{urlencode(asked)}") as answer:

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from mfa_kit.errors import IntegrityFault, UsageFault
-from mfa_kit.lab import form, session, state
-from mfa_kit.lab.server import Lab
+from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.lab import session
+from mfa_kit.lab.aws import description, state
+from mfa_kit.lab.aws.server import Lab
 from tests.lab.client import Aws, code, document, refused
 
 SEED = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567" * 2
@@ -84,7 +85,7 @@ def described(tmp_path: Path) -> dict[str, Any]:
     """Read the description above."""
     file = tmp_path / "account.toml"
     file.write_text(DESCRIBED, "utf-8")
-    return form.read(file)
+    return description.read(file)
 
 
 def test_a_described_account_is_what_it_says(described: dict[str, Any]) -> None:
@@ -123,7 +124,7 @@ def test_what_is_kept_comes_back_whole(described: dict[str, Any], tmp_path: Path
     file = tmp_path / "kept.json"
     state.write(lab.account, file)
     assert file.stat().st_mode & 0o777 == 0o600
-    with Lab(description=form.read(file)) as again:
+    with Lab(description=description.read(file)) as again:
         assert state.describe(again.account) == before
         after = Aws(again, admin.keys, admin.seeds)
         with refused("InvalidAuthenticationCode"):
@@ -145,7 +146,7 @@ def test_files_that_are_no_account(tmp_path: Path, name: str, text: str | None, 
     if text is not None:
         (tmp_path / name).write_text(text, "utf-8")
     with pytest.raises(UsageFault, match=name) as caught:
-        form.read(tmp_path / name)
+        description.read(tmp_path / name)
     assert said in str(caught.value)
 
 
@@ -211,7 +212,7 @@ def test_a_full_disk_leaves_the_account_as_it_was(tmp_path: Path, monkeypatch: p
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("mfa_kit.lab.state.os.fsync", full)
+    monkeypatch.setattr("mfa_kit.lab.aws.state.os.fsync", full)
     again = session.Wish(folder=tmp_path)
     with pytest.raises(IntegrityFault, match="No space left on device"), session.opened(again) as (lab, _):
         lab.add_user("zoe")

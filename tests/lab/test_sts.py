@@ -4,9 +4,9 @@ from contextlib import nullcontext
 
 import pytest
 
-from mfa_kit.lab.codes import UNABLE, Book, Codes, Settings
-from mfa_kit.lab.server import Lab
-from mfa_kit.lab.wire import IamError
+from mfa_kit.lab.aws.codes import UNABLE, Book, Codes, Settings
+from mfa_kit.lab.aws.server import Lab
+from mfa_kit.lab.aws.wire import IamError
 from tests.lab.client import Aws, code, document, refused
 
 INVALID = "MultiFactorAuthentication failed with invalid MFA one time pass code. "

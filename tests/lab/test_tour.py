@@ -9,7 +9,7 @@ import pytest
 
 from mfa_kit.cli.main import VERBS
 from mfa_kit.lab import child
-from mfa_kit.lab.server import Lab
+from mfa_kit.lab.aws.server import Lab
 from mfa_kit.lab.tour import STEPS, walk
 
 TITLES = [step.title for step in STEPS]

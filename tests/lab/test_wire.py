@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from botocore.config import Config
 
-from mfa_kit.errors import UsageFault
-from mfa_kit.lab.server import Lab
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.lab.aws.server import Lab
 from tests.lab.client import Aws, refused
 
 

@@ -7,10 +7,10 @@ import pytest
 
 from mfa_kit.adapters.oath.card import OathCard, Way
 from mfa_kit.adapters.oath.keys import Keys
-from mfa_kit.errors import DeviceFault
-from mfa_kit.lab.oathcard import Card
-from mfa_kit.oathkey import Plugged
-from mfa_kit.otp import Secret
+from mfa_kit.core.errors import DeviceFault
+from mfa_kit.core.otp import Secret
+from mfa_kit.lab.devices.oathcard import Card
+from mfa_kit.oath_keys.credential import Plugged
 from tests import pcsc
 
 

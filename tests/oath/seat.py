@@ -9,16 +9,17 @@ from typing import Any
 
 from pyrage.x25519 import Identity
 
-from mfa_kit import keyuri, oathcheck, qr
-from mfa_kit.adapters import agefile
+from mfa_kit.adapters.files import agefile
 from mfa_kit.adapters.oath.card import OathCard, Way
 from mfa_kit.adapters.oath.keys import Keys
-from mfa_kit.lab.oathcard import Card
-from mfa_kit.lab.server import Lab
-from mfa_kit.models import Caller, Intent, Kind
-from mfa_kit.oathkey import Plugged
-from mfa_kit.otp import Created, Secret, Seed
-from mfa_kit.ports import Desk
+from mfa_kit.core.models import Caller, Intent, Kind
+from mfa_kit.core.otp import Created, Secret, Seed
+from mfa_kit.enrollment.ports import Desk
+from mfa_kit.lab.aws.server import Lab
+from mfa_kit.lab.devices.oathcard import Card
+from mfa_kit.oath_keys import acceptance
+from mfa_kit.oath_keys.credential import Plugged
+from mfa_kit.qr_codes import key_uri, symbol
 from tests.conftest import ACCOUNT
 from tests.faults.conftest import Judge
 from tests.faults.worker import Cut, Notes, Shared, act, at_desk
@@ -89,13 +90,13 @@ def do(
 def verify(keys: Keys) -> object:
     key = only(keys)
     with keys.open(key) as applet:
-        return oathcheck.acceptance(key, applet, account=ACCOUNT, seed=Seed(bytes(range(40))), at=time.time())
+        return acceptance.acceptance(key, applet, account=ACCOUNT, seed=Seed(bytes(range(40))), at=time.time())
 
 
 def restore(user: str, file: Path, identity: Identity, carrier: OathCard) -> bool:
-    uri = qr.read(agefile.open_backup(file, Secret([identity])))
+    uri = symbol.read(agefile.open_backup(file, Secret([identity])))
     intent = Intent(account=ACCOUNT, partition="aws", user=user, name=user, kind=Kind.OATH)
-    return carrier.restore(intent, Created(keyuri.seed_of(uri), uri))
+    return carrier.restore(intent, Created(key_uri.seed_of(uri), uri))
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,13 @@ import pytest
 from yubikit.core.smartcard import ApduError
 from yubikit.oath import HASH_ALGORITHM, OATH_TYPE, CredentialData, OathSession
 
-from mfa_kit import otp
 from mfa_kit.adapters.oath.keys import Keys
 from mfa_kit.adapters.oath.pcsc import Wire
-from mfa_kit.lab.apdu import NO_INSTRUCTION, SELECT, Pulled, tlv
-from mfa_kit.lab.oathcard import (
+from mfa_kit.core import otp
+from mfa_kit.core.otp import Secret, Seed
+from mfa_kit.lab.aws.server import Lab
+from mfa_kit.lab.devices.apdu import NO_INSTRUCTION, SELECT, Pulled, tlv
+from mfa_kit.lab.devices.oathcard import (
     AID_MANAGEMENT,
     AID_OATH,
     ATR_NFC,
@@ -35,9 +37,7 @@ from mfa_kit.lab.oathcard import (
     WANTS_TOUCH,
     Card,
 )
-from mfa_kit.lab.oathcard import KEY as KEY_TAG
-from mfa_kit.lab.server import Lab
-from mfa_kit.otp import Secret, Seed
+from mfa_kit.lab.devices.oathcard import KEY as KEY_TAG
 from tests import pcsc
 from tests.conftest import ACCOUNT, MfaKit, judge
 from tests.oath.conftest import only

@@ -16,21 +16,21 @@ from types import SimpleNamespace
 import pexpect
 import pytest
 
-from mfa_kit import otp
 from mfa_kit.adapters.oath import pcsc as wire
 from mfa_kit.cli.deeds import key as key_deeds
-from mfa_kit.cli.kit import oath as kit
-from mfa_kit.errors import MfaKitError
-from mfa_kit.lab.account import ADMINISTRATOR
-from mfa_kit.lab.apdu import NO_FILE, NO_INSTRUCTION
-from mfa_kit.lab.codes import Settings
-from mfa_kit.lab.devices import assigned
-from mfa_kit.lab.fidocard import FidoCard
-from mfa_kit.lab.maker import Maker
-from mfa_kit.lab.oathcard import CALCULATE, DELETE, PUT, Card, Credential, Quirks
-from mfa_kit.lab.securitykey import lab_key
-from mfa_kit.lab.server import Lab
-from mfa_kit.otp import Seed
+from mfa_kit.core import otp
+from mfa_kit.core.errors import MfaKitError
+from mfa_kit.core.otp import Seed
+from mfa_kit.lab.aws.account import ADMINISTRATOR
+from mfa_kit.lab.aws.codes import Settings
+from mfa_kit.lab.aws.devices import assigned
+from mfa_kit.lab.aws.server import Lab
+from mfa_kit.lab.devices.apdu import NO_FILE, NO_INSTRUCTION
+from mfa_kit.lab.devices.attestation_ca import Maker
+from mfa_kit.lab.devices.fidocard import FidoCard
+from mfa_kit.lab.devices.oathcard import CALCULATE, DELETE, PUT, Card, Credential, Quirks
+from mfa_kit.lab.devices.securitykey import lab_key
+from mfa_kit.wiring import oath_keys as kit
 from tests import pcsc
 from tests.conftest import ACCOUNT, MfaKit, bare
 

@@ -14,10 +14,10 @@ import pytest
 from pyrage.x25519 import Identity
 
 from mfa_kit.adapters.oath import pcsc as adapter
-from mfa_kit.errors import DeviceFault, MfaKitError, UsageFault
-from mfa_kit.lab.oathcard import CALCULATE, DELETE, PUT, Card
-from mfa_kit.lab.server import Lab
-from mfa_kit.verification import Refused
+from mfa_kit.core.checks import Refused
+from mfa_kit.core.errors import DeviceFault, MfaKitError, UsageFault
+from mfa_kit.lab.aws.server import Lab
+from mfa_kit.lab.devices.oathcard import CALCULATE, DELETE, PUT, Card
 from tests import pcsc
 from tests.faults.conftest import Judge, Nursery, nursery_at
 from tests.faults.worker import Shared, shared_iam

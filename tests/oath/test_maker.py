@@ -10,13 +10,13 @@ import pytest
 from smartcard import scard
 
 from mfa_kit.adapters.fido import links
-from mfa_kit.adapters.fido.beside import beside
-from mfa_kit.fidokey import Link, Plugged
-from mfa_kit.lab.apdu import NO_FILE, Apdu
-from mfa_kit.lab.fidocard import FidoCard
-from mfa_kit.lab.maker import Maker
-from mfa_kit.lab.oathcard import ATR_NFC, Card
-from mfa_kit.lab.securitykey import Conduct, lab_key
+from mfa_kit.adapters.fido.same_device import beside
+from mfa_kit.lab.devices.apdu import NO_FILE, Apdu
+from mfa_kit.lab.devices.attestation_ca import Maker
+from mfa_kit.lab.devices.fidocard import FidoCard
+from mfa_kit.lab.devices.oathcard import ATR_NFC, Card
+from mfa_kit.lab.devices.securitykey import Conduct, lab_key
+from mfa_kit.security_keys.authenticator import Link, Plugged
 from tests import pcsc
 from tests.conftest import MfaKit
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from mfa_kit.errors import DeviceFault
-from mfa_kit.lab import reader
-from mfa_kit.lab.oathcard import Card
-from mfa_kit.lab.reader import PORT, Readers
+from mfa_kit.core.errors import DeviceFault
+from mfa_kit.lab.devices import reader
+from mfa_kit.lab.devices.oathcard import Card
+from mfa_kit.lab.devices.reader import PORT, Readers
 from tests import pcsc
 from tests.conftest import MfaKit
 

@@ -14,17 +14,27 @@ from smartcard import scard
 from smartcard.Exceptions import CardConnectionException, SmartcardException
 from smartcard.pcsc.PCSCCardConnection import PCSCCardConnection
 
-from mfa_kit import otp
 from mfa_kit.adapters.oath import applet as adapter
 from mfa_kit.adapters.oath import pcsc as wire
 from mfa_kit.adapters.oath.card import OathCard, Way
 from mfa_kit.adapters.oath.keys import Keys
-from mfa_kit.errors import DeviceFault, UsageFault
-from mfa_kit.lab.apdu import CHUNK
-from mfa_kit.lab.oathcard import CALCULATE, CALCULATE_ALL, DELETE, LIST, PUT, SEND_REMAINING, VALIDATE, Card, Quirks
-from mfa_kit.lab.reader import Readers
-from mfa_kit.models import Entry, Intent, Kind, Reached
-from mfa_kit.otp import Created, KeyUri, Seed
+from mfa_kit.core import otp
+from mfa_kit.core.errors import DeviceFault, UsageFault
+from mfa_kit.core.models import Entry, Intent, Kind, Reached
+from mfa_kit.core.otp import Created, KeyUri, Seed
+from mfa_kit.lab.devices.apdu import CHUNK
+from mfa_kit.lab.devices.oathcard import (
+    CALCULATE,
+    CALCULATE_ALL,
+    DELETE,
+    LIST,
+    PUT,
+    SEND_REMAINING,
+    VALIDATE,
+    Card,
+    Quirks,
+)
+from mfa_kit.lab.devices.reader import Readers
 from tests import pcsc
 from tests.conftest import MfaKit, bare, judge
 from tests.oath.conftest import Person, fault, only

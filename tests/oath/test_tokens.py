@@ -11,17 +11,18 @@ from typing import Any
 import pexpect
 import pytest
 
-from mfa_kit import models, revocation
 from mfa_kit.cli.terminal import Nobody
-from mfa_kit.display import DisplayToken
-from mfa_kit.enrollment import Wish, assign, enroll, steps
-from mfa_kit.errors import AlreadyExists, AwsFault, Declined, DeviceFault, InvalidCode, MfaKitError, UsageFault
-from mfa_kit.lab.devices import Display
-from mfa_kit.lab.server import Lab
-from mfa_kit.models import Enrolled, Kind, Reached, Verb
-from mfa_kit.otp import Created, KeyUri, Secret, Seed
-from mfa_kit.ports import Interaction
-from mfa_kit.recovery import STILL_ON_ITS_WAY
+from mfa_kit.core import models
+from mfa_kit.core.errors import AlreadyExists, AwsFault, Declined, DeviceFault, InvalidCode, MfaKitError, UsageFault
+from mfa_kit.core.models import Enrolled, Kind, Reached, Verb
+from mfa_kit.core.otp import Created, KeyUri, Secret, Seed
+from mfa_kit.core.ports import Interaction
+from mfa_kit.enrollment import revoke
+from mfa_kit.enrollment.enroll import Wish, assign, enroll, steps
+from mfa_kit.enrollment.recovery import STILL_ON_ITS_WAY
+from mfa_kit.lab.aws.devices import Display
+from mfa_kit.lab.aws.server import Lab
+from mfa_kit.tokens.display import DisplayToken
 from tests.conftest import MfaKit, bare
 from tests.faults.worker import Notes, Shared, at_desk, shared_iam
 
@@ -253,7 +254,7 @@ def test_a_request_that_may_still_arrive_keeps_the_entry_open(
     assert any("may still arrive" in note for note in caught.value.__notes__)
     (entry,) = assigned.open_entries()
     assert entry.reached is Reached.INTENT
-    monkeypatch.setattr("mfa_kit.recovery.STILL_ON_ITS_WAY", -STILL_ON_ITS_WAY)
+    monkeypatch.setattr("mfa_kit.enrollment.recovery.STILL_ON_ITS_WAY", -STILL_ON_ITS_WAY)
     assert isinstance(assigned(user, serial), Enrolled)
     assert assigned.open_entries() == []
 
@@ -279,8 +280,8 @@ def test_a_revoke_deactivates_a_token_and_deletes_nothing(
     seen = len(lab.calls)
     with at_desk(assigned.home, shared, recipient=assigned.recipient) as (desk, caller, _, _):
         run = models.run_id(desk.inventory.now(), b"\1\1\1\1")
-        entry = revocation.look_to_revoke(user, None, leave_without_mfa=True, caller=caller, desk=desk, run=run)
-        revocation.retire(entry, verb=Verb.REVOKE, desk=desk)
+        entry = revoke.look_to_revoke(user, None, leave_without_mfa=True, caller=caller, desk=desk, run=run)
+        revoke.retire(entry, verb=Verb.REVOKE, desk=desk)
     writes = [c.operation for c in lab.calls[seen:] if not c.operation.startswith(("List", "Get"))]
     assert writes == ["DeactivateMFADevice"]
     assert lab.assigned(serial) is None

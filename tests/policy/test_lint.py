@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mfa_kit.errors import UsageFault
+from mfa_kit.core.errors import UsageFault
 from mfa_kit.policy.lint import TRAPS, Holder, held, lint
 from mfa_kit.policy.texts import policy
 from tests.audit.conftest import changed, taken

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from mfa_kit.account import Snapshot, people
-from mfa_kit.errors import AwsFault, UsageFault
-from mfa_kit.lab.server import Lab
-from mfa_kit.permissions import Verdict
+from mfa_kit.account.evaluator import Verdict
+from mfa_kit.account.snapshot import Snapshot, people
+from mfa_kit.core.errors import AwsFault, UsageFault
+from mfa_kit.lab.aws.server import Lab
 from mfa_kit.policy.lockout import MEND, SESSION, Standing, compare, helpers, lockout, may_have_to_change, unread
 from mfa_kit.policy.texts import Variant, Wish, policy
 from tests.audit.conftest import ADMINISTRATOR, Change, ago, changed, taken

@@ -14,16 +14,16 @@ import pexpect
 import pytest
 from botocore import xform_name
 
-from mfa_kit.account import Snapshot
-from mfa_kit.adapters.account import Reader
-from mfa_kit.adapters.iam import Iam
-from mfa_kit.audit import book
+from mfa_kit.account.reading import survey
+from mfa_kit.account.snapshot import Snapshot
+from mfa_kit.adapters.aws.account import Reader
+from mfa_kit.adapters.aws.iam import Iam
+from mfa_kit.audit import registry
 from mfa_kit.audit.finding import Limits, Result
-from mfa_kit.errors import UsageFault
-from mfa_kit.lab.server import Lab
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.lab.aws.server import Lab
 from mfa_kit.policy import onboard
 from mfa_kit.policy.onboard import State, Step, colleague, prompted, script, start
-from mfa_kit.survey import survey
 from tests.audit.conftest import ADMINISTRATOR, ago, changed, sound, taken
 from tests.audit.test_rules import passwords, user
 from tests.conftest import ROOT, bare
@@ -95,7 +95,7 @@ def test_the_commands_are_real(empty: Snapshot) -> None:
     ill = taken(
         changed(user("bob", password=True, created=ago(99), keys=[{"id": "AKIAAAAAAAAAAAAAAAAA"}], attached=[]))
     )
-    answers = book.audit(ill[0], book.RULES, Limits())
+    answers = registry.audit(ill[0], registry.RULES, Limits())
     remedies = [line for answer in answers for finding in answer.findings for line in finding.remedy]
     for words in (*found, *aws_lines(remedies)):
         check(words)
@@ -234,7 +234,7 @@ def test_an_account_that_follows_it_is_sound(shell: dict[str, str], tmp_path: Pa
             else:
                 run(line.replace("--with virtual", "--with virtual --codes generated"), env, tmp_path)
         lab.register_fido("boss", "key")
-        told = {answer.rule.id: answer.result for answer in book.audit(_now(lab), book.RULES, Limits())}
+        told = {answer.rule.id: answer.result for answer in registry.audit(_now(lab), registry.RULES, Limits())}
     # The lab's own admin has a policy of his own and no device; nobody has opened the backup.
     of_the_lab = {"admins.mfa", "admins.phishing", "admins.spare", "users.direct", "users.groupless"}
     assert {name for name, result in told.items() if result in {Result.FAIL, Result.UNKNOWN}} <= of_the_lab

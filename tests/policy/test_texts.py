@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from mfa_kit.lab.codes import Settings
-from mfa_kit.lab.server import Lab
+from mfa_kit.lab.aws.codes import Settings
+from mfa_kit.lab.aws.server import Lab
 from mfa_kit.policy.texts import Variant, Wish, first_sign_in, policy
 from tests.contract.test_permissions import WISHES
 from tests.lab.client import Aws, refused

@@ -8,12 +8,12 @@ from typing import Any
 import pyrage
 import pytest
 
-from mfa_kit import keyuri, qr
-from mfa_kit.adapters import agefile
-from mfa_kit.adapters.ledger import Ledger
-from mfa_kit.lab.server import Lab
-from mfa_kit.models import Reached
-from mfa_kit.otp import Png, Secret, Seed
+from mfa_kit.adapters.files import agefile
+from mfa_kit.adapters.ledger.ledger import Ledger
+from mfa_kit.core.models import Reached
+from mfa_kit.core.otp import Png, Secret, Seed
+from mfa_kit.lab.aws.server import Lab
+from mfa_kit.qr_codes import key_uri, symbol
 from tests.conftest import ACCOUNT, MfaKit, Result
 
 PAGED = {"ListUsers", "ListVirtualMFADevices"}
@@ -75,7 +75,7 @@ class Rollout:
         found: dict[str, list[Seed]] = {}
         for backup in backups:
             picture = Png(pyrage.decrypt(backup.path.read_bytes(), [self.identity]))
-            found.setdefault(backup.user, []).append(keyuri.seed_of(qr.read(picture)))
+            found.setdefault(backup.user, []).append(key_uri.seed_of(symbol.read(picture)))
         assert {user: len(seeds) for user, seeds in found.items() if user in serials} == dict.fromkeys(serials, copies)
         for user, serial in serials.items():
             assert found[user] == [Seed(self.lab.seed(serial))] * copies

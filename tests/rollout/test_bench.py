@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from mfa_kit.adapters.ledger import Ledger
-from mfa_kit.lab.devices import Display
-from mfa_kit.lab.oathcard import CALCULATE, PUT, Card
-from mfa_kit.lab.server import Lab
-from mfa_kit.models import Reached
+from mfa_kit.adapters.ledger.ledger import Ledger
+from mfa_kit.core.models import Reached
+from mfa_kit.lab.aws.devices import Display
+from mfa_kit.lab.aws.server import Lab
+from mfa_kit.lab.devices.oathcard import CALCULATE, PUT, Card
 from tests import pcsc
 from tests.conftest import ACCOUNT, MfaKit, Result, bare
 from tests.rollout.conftest import Rollout

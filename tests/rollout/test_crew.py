@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from mfa_kit.crew import Crew
+from mfa_kit.rollout.workers import Crew
 
 
 def test_workers_end_when_not_all_can_be_begun(monkeypatch: pytest.MonkeyPatch) -> None:

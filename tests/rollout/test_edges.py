@@ -10,15 +10,15 @@ from typing import Any, ClassVar
 
 import pytest
 
-from mfa_kit import pacing
-from mfa_kit import rollout as use_case
-from mfa_kit.adapters import people as pages
-from mfa_kit.adapters.account import Reader
-from mfa_kit.adapters.ledger import Ledger
+from mfa_kit.adapters.aws import people as pages
+from mfa_kit.adapters.aws.account import Reader
+from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.cli.deeds import rollout as deeds
 from mfa_kit.cli.terminal import Live
-from mfa_kit.lab.server import Lab
-from mfa_kit.models import Entry, Intent, Reached, Verb
+from mfa_kit.core.models import Entry, Intent, Reached, Verb
+from mfa_kit.enrollment import pacing
+from mfa_kit.lab.aws.server import Lab
+from mfa_kit.rollout import apply as use_case
 from tests.conftest import ACCOUNT
 from tests.lab.client import Aws
 from tests.rollout.conftest import Rollout
@@ -236,7 +236,7 @@ def test_users_are_read_by_pages(rollout: Rollout, people: People, monkeypatch: 
 
 def test_a_file_that_is_too_large_is_no_roster(rollout: Rollout, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is not read to its end."""
-    monkeypatch.setattr("mfa_kit.adapters.roster.LARGEST", 10)
+    monkeypatch.setattr("mfa_kit.adapters.files.roster.LARGEST", 10)
     done = rollout.desk.run("rollout", "plan", rollout.roster("alice"), "-o", rollout.file)
     assert (done.code, "is larger than 0 MB" in done.err) == (2, True)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from mfa_kit.lab.server import Lab
+from mfa_kit.lab.aws.server import Lab
 from tests.conftest import MfaKit
 from tests.rollout.conftest import Rollout
 

@@ -8,9 +8,9 @@ from types import SimpleNamespace, TracebackType
 
 import pytest
 
-from mfa_kit import pacing
-from mfa_kit.errors import Busy, Expired, Throttled, Unclear
-from mfa_kit.pacing import BUSY, GIVE_UP, Pace
+from mfa_kit.core.errors import Busy, Expired, Throttled, Unclear
+from mfa_kit.enrollment import pacing
+from mfa_kit.enrollment.pacing import BUSY, GIVE_UP, Pace
 
 LATENCY, WORK, WORKERS = 0.04, 0.02, 8
 

@@ -8,7 +8,7 @@ from typing import Any
 import pyrage
 import pytest
 
-from mfa_kit.lab.server import Lab
+from mfa_kit.lab.aws.server import Lab
 from tests.conftest import MfaKit
 from tests.lab.client import Aws
 from tests.rollout.conftest import Rollout

@@ -6,14 +6,14 @@ from typing import Any, cast
 
 import pytest
 
-from mfa_kit.bench import Holders, Queue, Runs, Said, Thing, Watch, rows
-from mfa_kit.errors import DeviceFault, MfaKitError, NoSuchEntity, Throttled
-from mfa_kit.models import CARD_TAG, USER_TAG, Device, Entry, Intent, Kind, Reached
-from mfa_kit.pacing import GIVE_UP, IDLE, Pace
-from mfa_kit.plan import Action, Plan, Step
-from mfa_kit.ports import Desk
-from mfa_kit.rollout import End, Result
-from mfa_kit.roster import How, Row
+from mfa_kit.core.errors import DeviceFault, MfaKitError, NoSuchEntity, Throttled
+from mfa_kit.core.models import CARD_TAG, USER_TAG, Device, Entry, Intent, Kind, Reached
+from mfa_kit.enrollment.pacing import GIVE_UP, IDLE, Pace
+from mfa_kit.enrollment.ports import Desk
+from mfa_kit.rollout.apply import End, Result
+from mfa_kit.rollout.plan import Action, Plan, Step
+from mfa_kit.rollout.roster import How, Row
+from mfa_kit.rollout.station import Holders, Queue, Runs, Said, Thing, Watch, rows
 
 ACCOUNT = "123456789012"
 
@@ -274,8 +274,8 @@ def test_a_try_that_is_left_gets_a_new_run_and_waits_for_its_key(monkeypatch: py
             raise DeviceFault("the key is absent", "plug it in")
         settled.append(entry)
 
-    monkeypatch.setattr("mfa_kit.bench.settle", settle)
-    monkeypatch.setattr("mfa_kit.bench.carrier_of", lambda *_, **__: None)
+    monkeypatch.setattr("mfa_kit.rollout.station.settle", settle)
+    monkeypatch.setattr("mfa_kit.rollout.station.carrier_of", lambda *_, **__: None)
     assert not runs.settle(ALICE, "id2", desk=world.desk)
     assert world.said == []
     assert not runs.settle(ALICE, "id1", desk=world.desk)

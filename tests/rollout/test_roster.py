@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mfa_kit import roster
-from mfa_kit.errors import UsageFault
-from mfa_kit.roster import COLUMNS, How, Roster, Row
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.rollout import roster
+from mfa_kit.rollout.roster import COLUMNS, How, Roster, Row
 
 
 def key(text: str) -> str:

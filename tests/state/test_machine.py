@@ -18,13 +18,14 @@ from hypothesis import seed as seeded
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from mfa_kit import keyuri, otp, qr
-from mfa_kit.adapters import agefile
-from mfa_kit.adapters.ledger import Ledger
-from mfa_kit.errors import MfaKitError
-from mfa_kit.lab.server import Lab
-from mfa_kit.models import Reached
-from mfa_kit.otp import Secret, Seed
+from mfa_kit.adapters.files import agefile
+from mfa_kit.adapters.ledger.ledger import Ledger
+from mfa_kit.core import otp
+from mfa_kit.core.errors import MfaKitError
+from mfa_kit.core.models import Reached
+from mfa_kit.core.otp import Secret, Seed
+from mfa_kit.lab.aws.server import Lab
+from mfa_kit.qr_codes import key_uri, symbol
 from tests.conftest import COUNTED, LOST
 from tests.faults.worker import Cut, Shared, act, at_desk, shared_iam
 
@@ -116,7 +117,7 @@ class Desks(RuleBasedStateMachine):
             for backup in agefile.backups(self.folder / home / "backups"):
                 if backup.user == user:
                     picture = agefile.open_backup(backup.path, Secret([IDENTITY]))
-                    found.setdefault(f"{ARN}{backup.device}", []).append(keyuri.seed_of(qr.read(picture)))
+                    found.setdefault(f"{ARN}{backup.device}", []).append(key_uri.seed_of(symbol.read(picture)))
         return found
 
     def run(self, home: str, verb: str, user: str, cut: Cut | None = None) -> None:

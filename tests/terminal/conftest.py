@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mfa_kit.lab.server import Lab
+from mfa_kit.lab.aws.server import Lab
 
 # Seconds after the beginning of a step by AWS's clock between which codes are typed. A program's clock may be two
 # seconds off AWS's, and what is typed is judged a while later: in the same step, however slow the machine is.

@@ -7,9 +7,9 @@ from pathlib import Path
 import pyotp
 import pytest
 
-from mfa_kit import qr
-from mfa_kit.lab.server import Lab
-from mfa_kit.otp import KeyUri
+from mfa_kit.core.otp import KeyUri
+from mfa_kit.lab.aws.server import Lab
+from mfa_kit.qr_codes import symbol
 from tests.terminal.conftest import in_good_time
 from tests.terminal.window import DARK, LIGHT, Theme, Window, picture, read
 
@@ -117,4 +117,4 @@ def test_the_symbol_is_as_small_as_can_be(name: str, lines: int) -> None:
         f"otpauth://totp/Amazon%20Web%20Services:{name}@123456789012?secret={'ABCDEFG2' * 8}"
         "&issuer=Amazon%20Web%20Services"
     )
-    assert qr.blocks(uri).reveal().count("\n") + 1 == lines
+    assert symbol.blocks(uri).reveal().count("\n") + 1 == lines

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyotp
 import pytest
 
-from mfa_kit.lab.server import Lab
+from mfa_kit.lab.aws.server import Lab
 
 SERIAL = "arn:aws:iam::000000000000:mfa/alice"
 PROGRAM = f"{sys.executable} -m mfa_kit"

@@ -50,8 +50,8 @@ import pyotp
 import pyrage
 import pytest
 
-from mfa_kit.lab.codes import Settings
-from mfa_kit.lab.server import Lab
+from mfa_kit.lab.aws.codes import Settings
+from mfa_kit.lab.aws.server import Lab
 from tests.terminal.conftest import EARLY, environment, in_good_time
 from tests.terminal.window import Window
 from tests.test_docs import wild

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mfa_kit.lab.server import Lab
+from mfa_kit.lab.aws.server import Lab
 from tests.terminal.window import Window
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]

@@ -12,8 +12,8 @@ import pyotp
 from pskc import PSKC
 
 from mfa_kit.adapters.seedfiles import files
-from mfa_kit.otp import Secret, Seed
-from mfa_kit.seeds import Encoding, Key, SeedFile
+from mfa_kit.core.otp import Secret, Seed
+from mfa_kit.tokens.seeds import Encoding, Key, SeedFile
 
 PASSPHRASE = "correct horse"
 PRESHARED = bytes(range(16))

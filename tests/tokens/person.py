@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
-from mfa_kit.otp import Secret
+from mfa_kit.core.otp import Secret
 
 T = TypeVar("T")
 

@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from mfa_kit.adapters import agefile
-from mfa_kit.errors import IntegrityFault
-from mfa_kit.lab.server import Lab
+from mfa_kit.adapters.files import agefile
+from mfa_kit.core.errors import IntegrityFault
+from mfa_kit.lab.aws.server import Lab
 from tests.conftest import MfaKit, Result, bare
 from tests.tokens import boxes
 from tests.tokens.boxes import Made
@@ -35,7 +35,7 @@ NOW = 1_800_000_012.0
 @pytest.fixture(autouse=True)
 def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stop the desk's clock: AWS's goes on."""
-    monkeypatch.setattr("mfa_kit.cli.kit.token.time", SimpleNamespace(time=lambda: NOW))
+    monkeypatch.setattr("mfa_kit.wiring.token.time", SimpleNamespace(time=lambda: NOW))
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mfa_kit.errors import IntegrityFault, UsageFault
-from mfa_kit.otp import Seed
-from mfa_kit.seeds import TOLD, Dropped, Encoding, Factor, folded
+from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.core.otp import Seed
+from mfa_kit.tokens.seeds import TOLD, Dropped, Encoding, Factor, folded
 from tests.tokens import boxes
 from tests.tokens.boxes import Made
 

@@ -18,9 +18,9 @@ from unittest.mock import patch
 import pytest
 
 from mfa_kit.adapters.seedfiles import files, sightings
-from mfa_kit.errors import IntegrityFault, MfaKitError, UsageFault
-from mfa_kit.otp import Secret
-from mfa_kit.seeds import Encoding
+from mfa_kit.core.errors import IntegrityFault, MfaKitError, UsageFault
+from mfa_kit.core.otp import Secret
+from mfa_kit.tokens.seeds import Encoding
 from tests.tokens import boxes
 from tests.tokens.boxes import Made
 

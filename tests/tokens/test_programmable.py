@@ -4,12 +4,12 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from mfa_kit.errors import UsageFault
-from mfa_kit.models import Entry, Intent, Kind
-from mfa_kit.otp import Created, KeyUri, Pair, Seed
-from mfa_kit.ports import Carrier
-from mfa_kit.probe import Read
-from mfa_kit.programmable import OffTheShelf, Programmable
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.models import Entry, Intent, Kind
+from mfa_kit.core.otp import Created, KeyUri, Pair, Seed
+from mfa_kit.enrollment.ports import Carrier
+from mfa_kit.tokens.aws_check import Read
+from mfa_kit.tokens.programmable import OffTheShelf, Programmable
 from tests.tokens.person import Person
 
 INTENT = Intent(account="000000000000", partition="aws", user="alice", name="alice", kind=Kind.PROGRAMMABLE)

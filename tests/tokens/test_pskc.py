@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mfa_kit.adapters.seedfiles import files
-from mfa_kit.errors import IntegrityFault, UsageFault
-from mfa_kit.otp import Secret, Seed
-from mfa_kit.seeds import Dropped, SeedFile
+from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.core.otp import Secret, Seed
+from mfa_kit.tokens.seeds import Dropped, SeedFile
 from tests.conftest import judge
 from tests.tokens import boxes
 from tests.tokens.boxes import Made

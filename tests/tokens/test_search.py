@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mfa_kit import otp, tokens
-from mfa_kit.errors import UsageFault
-from mfa_kit.models import Kind
-from mfa_kit.otp import Secret, Seed
-from mfa_kit.seeds import Encoding, Factor, Key, Reading, SeedFile, Sighting, Token, Typed, Verdict
-from mfa_kit.tokens import Box, NotShown, Shown, Undecided
+from mfa_kit.core import otp
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.models import Kind
+from mfa_kit.core.otp import Secret, Seed
+from mfa_kit.tokens import matching
+from mfa_kit.tokens.matching import Box, NotShown, Shown, Undecided
+from mfa_kit.tokens.seeds import Encoding, Factor, Key, Reading, SeedFile, Sighting, Token, Typed, Verdict
 from tests.conftest import judge
 from tests.tokens.boxes import Made
 
@@ -59,7 +60,7 @@ def one(made: Made, *, at: float = NOW, ahead: int = 0) -> Typed:
 def test_the_codes_are_those_of_rfc_6238(at: int, digest: str, code: str) -> None:
     """Appendix B, with each hash and eight digits."""
     made = Made("T1", SEEDS[digest], digest=digest, digits=8)
-    assert tokens.verify(key(made), Typed(codes=(code,), at=at)) == Shown(
+    assert matching.verify(key(made), Typed(codes=(code,), at=at)) == Shown(
         token=key(made).token, offset=0, step=at // 30
     )
 
@@ -68,7 +69,7 @@ def test_the_codes_are_those_of_rfc_6238(at: int, digest: str, code: str) -> Non
 def test_the_codes_are_those_of_rfc_4226(counter: int) -> None:
     """Appendix D: the token is that many presses ahead of a file that says zero."""
     made = Made("T1", SEEDS["sha1"], factor="hotp")
-    verdict = tokens.verify(key(made), Typed(codes=(RFC_4226[counter],), at=NOW))
+    verdict = matching.verify(key(made), Typed(codes=(RFC_4226[counter],), at=NOW))
     assert isinstance(verdict, Shown)
     assert (verdict.offset, verdict.step, verdict.seconds) == (counter, counter, None)
 
@@ -94,7 +95,7 @@ def test_oathtool_shows_the_same_codes(octets: bytes, digest: str, digits: int, 
 def test_a_clock_is_found_where_it_stands(offset: int, period: int, twice: bool) -> None:
     made = Made("T1", period=period)
     typed = (two if twice else one)(made, ahead=offset * period)
-    verdict = tokens.verify(key(made), typed)
+    verdict = matching.verify(key(made), typed)
     assert isinstance(verdict, Shown)
     assert (verdict.offset, verdict.seconds) == (offset, offset * period)
 
@@ -103,10 +104,10 @@ def test_a_clock_that_is_days_off_is_found_by_two_codes_alone() -> None:
     """With one, any number would be found somewhere."""
     made = Made("T1")
     far = -3 * DAY
-    verdict = tokens.verify(key(made), two(made, ahead=far), window=4 * DAY // 30)
+    verdict = matching.verify(key(made), two(made, ahead=far), window=4 * DAY // 30)
     assert isinstance(verdict, Shown)
     assert verdict.words() == "its clock is 8640 steps (3 days) behind"
-    alone = tokens.verify(key(made), one(made, ahead=far), window=4 * DAY // 30)
+    alone = matching.verify(key(made), one(made, ahead=far), window=4 * DAY // 30)
     assert isinstance(alone, Undecided)
     assert alone.second
     assert alone.what.startswith("its clock is 8640 steps (3 days) behind, if this is no coincidence")
@@ -117,7 +118,7 @@ def test_a_clock_that_is_days_off_is_found_by_two_codes_alone() -> None:
 def test_one_code_is_enough_near_to_where_it_is_expected_however_wide_the_window_is(offset: int) -> None:
     """A number typed at random is as near one time in a hundred, or more rarely."""
     made = Made("T1", bytes(range(20)))
-    verdict = tokens.verify(key(made), one(made, ahead=offset * 30), window=20_000)
+    verdict = matching.verify(key(made), one(made, ahead=offset * 30), window=20_000)
     assert isinstance(verdict, Shown)
     assert verdict.offset == offset
 
@@ -125,7 +126,7 @@ def test_one_code_is_enough_near_to_where_it_is_expected_however_wide_the_window
 def test_one_code_is_enough_where_the_clock_was_last_time() -> None:
     """A clock that was three days behind is expected there again."""
     made = Made("T1", bytes(range(20)))
-    verdict = tokens.verify(key(made), one(made, ahead=-3 * DAY), window=20_000, near=-8640)
+    verdict = matching.verify(key(made), one(made, ahead=-3 * DAY), window=20_000, near=-8640)
     assert isinstance(verdict, Shown)
 
 
@@ -134,14 +135,14 @@ def test_two_right_codes_that_do_not_follow_each_other_decide_nothing(apart: int
     """One was missed in between; codes that are minutes apart are no reading of one token."""
     made = Made("T1", bytes(range(20)))
     typed = Typed(codes=(made.shows(NOW, ahead=-30 * apart), made.shows(NOW)), at=NOW)
-    verdict = tokens.verify(key(made), typed, window=1)
+    verdict = matching.verify(key(made), typed, window=1)
     assert isinstance(verdict, Undecided) == undecided
     if isinstance(verdict, Undecided):
         assert (verdict.second, "others in between" in verdict.what) == (False, True)
 
 
 def test_a_code_of_another_length_that_nothing_explains_was_mistyped() -> None:
-    verdict = tokens.verify(key(BASE), Typed(codes=("12345678",), at=NOW))
+    verdict = matching.verify(key(BASE), Typed(codes=("12345678",), at=NOW))
     assert isinstance(verdict, Undecided)
     assert verdict.what == "it shows 6 digits, and 8 were typed"
 
@@ -173,7 +174,7 @@ def test_a_counter_is_told_in_words(offset: int, words: str) -> None:
 def test_of_two_places_the_one_near_the_last_reading_counts() -> None:
     """A code comes again after some thousand steps by chance; clocks do not jump."""
     made = Made("T1")
-    found = tokens.search(key(made).token, Seed(made.octets), one(made), window=20_000)
+    found = matching.search(key(made).token, Seed(made.octets), one(made), window=20_000)
     code = made.shows(NOW)
     everywhere = [
         at
@@ -181,13 +182,13 @@ def test_of_two_places_the_one_near_the_last_reading_counts() -> None:
         if each == code
     ]
     last = everywhere[-1]
-    nearest = tokens.search(key(made).token, Seed(made.octets), one(made), window=20_000, near=last)[0]
+    nearest = matching.search(key(made).token, Seed(made.octets), one(made), window=20_000, near=last)[0]
     assert (found[0].offset, nearest.offset) == (0, last)
 
 
 def test_a_step_before_1970_is_not_looked_at() -> None:
     made = Made("T1")
-    assert tokens.verify(key(made), Typed(codes=(made.shows(10),), at=10)) == Shown(
+    assert matching.verify(key(made), Typed(codes=(made.shows(10),), at=10)) == Shown(
         token=key(made).token, offset=0, step=0
     )
 
@@ -204,7 +205,7 @@ def test_a_step_before_1970_is_not_looked_at() -> None:
     ],
 )
 def test_what_is_wrong_whatever_the_token(codes: tuple[str, ...], what: str) -> None:
-    verdict = tokens.verify(key(Made("T1")), Typed(codes=codes, at=NOW))
+    verdict = matching.verify(key(Made("T1")), Typed(codes=codes, at=NOW))
     assert isinstance(verdict, Undecided)
     assert verdict.what == what
     assert verdict.hint
@@ -224,13 +225,13 @@ MISREAD = [
 @pytest.mark.parametrize(("made", "what"), MISREAD)
 def test_what_a_file_has_wrong_is_named(made: Made, what: str, count: Callable[[Made], Typed]) -> None:
     """One thing at a time: step, hash, digits, type; one code is enough for these."""
-    verdict = tokens.verify(key(BASE), count(made))
+    verdict = matching.verify(key(BASE), count(made))
     assert isinstance(verdict, NotShown)
     assert verdict.what == what
 
 
 def test_a_thirty_second_token_in_a_file_of_sixty_is_named() -> None:
-    verdict = tokens.verify(key(Made("T1", BASE.octets, period=60)), two(BASE))
+    verdict = matching.verify(key(Made("T1", BASE.octets, period=60)), two(BASE))
     assert isinstance(verdict, NotShown)
     assert verdict.what == "it is a 30 s token, and the file says 60 s"
 
@@ -238,20 +239,20 @@ def test_a_thirty_second_token_in_a_file_of_sixty_is_named() -> None:
 @pytest.mark.parametrize("period", [30, 60])
 def test_a_time_token_in_a_file_of_event_tokens_is_named(period: int) -> None:
     made = Made("T1", BASE.octets, period=period)
-    verdict = tokens.verify(key(Made("T1", BASE.octets, factor="hotp")), two(made))
+    verdict = matching.verify(key(Made("T1", BASE.octets, factor="hotp")), two(made))
     assert isinstance(verdict, NotShown)
     assert verdict.what == f"it follows the time in steps of {period} s (TOTP), and the file says HOTP"
 
 
 def test_a_wrong_encoding_is_named() -> None:
-    verdict = tokens.verify(key(BASE, other=b"another reading of it"), two(Made("T1", b"another reading of it")))
+    verdict = matching.verify(key(BASE, other=b"another reading of it"), two(Made("T1", b"another reading of it")))
     assert isinstance(verdict, NotShown)
     assert verdict.what == "the seed was read in the wrong encoding"
 
 
 def test_codes_in_the_wrong_order_are_named() -> None:
     typed = two(BASE)
-    verdict = tokens.verify(key(BASE), Typed(codes=typed.codes[::-1], at=NOW))
+    verdict = matching.verify(key(BASE), Typed(codes=typed.codes[::-1], at=NOW))
     assert isinstance(verdict, Undecided)
     assert verdict.what == "the codes were typed in the wrong order"
 
@@ -259,7 +260,7 @@ def test_codes_in_the_wrong_order_are_named() -> None:
 @pytest.mark.parametrize("ahead", [-DAY, 3600])
 def test_a_clock_beyond_the_window_is_named(ahead: int) -> None:
     """With how to take it all the same."""
-    verdict = tokens.verify(key(BASE), two(BASE, ahead=ahead))
+    verdict = matching.verify(key(BASE), two(BASE, ahead=ahead))
     assert isinstance(verdict, NotShown)
     assert f"{abs(ahead) // 30} steps" in verdict.what
     assert f"--window {abs(ahead) // 30 + 1}" in verdict.hint
@@ -267,7 +268,7 @@ def test_a_clock_beyond_the_window_is_named(ahead: int) -> None:
 
 def test_an_event_token_that_was_pressed_in_a_pocket_is_named() -> None:
     made = Made("T1", factor="hotp")
-    verdict = tokens.verify(key(made), two(made, ahead=400))
+    verdict = matching.verify(key(made), two(made, ahead=400))
     assert isinstance(verdict, NotShown)
     assert verdict.what == "its counter is 400 ahead of the file's"
 
@@ -278,7 +279,7 @@ BOX = [Made(f"B{at}") for at in range(200)]
 def test_the_right_code_of_another_token_is_named() -> None:
     """Labels and boxes are mixed up."""
     keys = [key(made) for made in BOX]
-    verdict = tokens.verify(keys[3], two(BOX[150]), among=keys)
+    verdict = matching.verify(keys[3], two(BOX[150]), among=keys)
     assert isinstance(verdict, NotShown)
     assert verdict.what == "this is the right code of another token of this file: B150"
 
@@ -287,20 +288,20 @@ def test_one_code_is_only_a_suspicion_where_many_tokens_are_searched() -> None:
     """In 250 tokens and 41 steps any code is found one time in a hundred."""
     keys = [key(Made(f"B{at}")) for at in range(300)]
     other = Made("X")
-    verdict = tokens.verify(keys[3], one(other, ahead=-20 * 30), among=[*keys, key(other)])
+    verdict = matching.verify(keys[3], one(other, ahead=-20 * 30), among=[*keys, key(other)])
     assert isinstance(verdict, Undecided)
     assert verdict.what.startswith("the code is not of this token; perhaps")
     assert verdict.second
 
 
 def test_a_code_of_nothing_at_all_says_how_far_was_looked() -> None:
-    verdict = tokens.verify(key(BASE), two(Made("X")))
+    verdict = matching.verify(key(BASE), two(Made("X")))
     assert isinstance(verdict, NotShown)
     assert verdict.what == "T1 does not show the codes of its seed, neither now nor within 2 days"
 
 
 def test_a_code_of_no_event_token_says_how_far_was_looked() -> None:
-    verdict = tokens.verify(key(Made("T1", factor="hotp")), two(Made("X")))
+    verdict = matching.verify(key(Made("T1", factor="hotp")), two(Made("X")))
     assert isinstance(verdict, NotShown)
     assert verdict.what.endswith("neither now nor within 1000 presses")
 
@@ -308,20 +309,20 @@ def test_a_code_of_no_event_token_says_how_far_was_looked() -> None:
 def test_a_number_typed_at_random_is_hardly_ever_taken() -> None:
     """41 of a million are codes of the window: of 2,000 numbers next to none passes."""
     numbers = [Typed(codes=(f"{number * 499:06}",), at=NOW) for number in range(2000)]
-    passed = sum(bool(tokens.search(key(BASE).token, Seed(BASE.octets), each, window=20)) for each in numbers)
+    passed = sum(bool(matching.search(key(BASE).token, Seed(BASE.octets), each, window=20)) for each in numbers)
     assert passed <= 3
 
 
 def test_the_token_that_shows_two_codes_is_found() -> None:
     keys = [key(made) for made in [*BOX, Made("E", factor="hotp"), Made("L", digits=8)]]
-    found = tokens.find(keys, two(BOX[42], ahead=-60))
+    found = matching.find(keys, two(BOX[42], ahead=-60))
     assert [(each.token.serial, each.offset) for each in found] == [("B42", -2)]
 
 
 def test_two_tokens_of_one_seed_are_both_found() -> None:
     """The one whose clock is nearer comes first."""
     twins = [key(Made("S1", BASE.octets, period=60)), key(Made("S2", BASE.octets))]
-    assert [each.token.serial for each in tokens.find(twins, two(BASE))][:1] == ["S2"]
+    assert [each.token.serial for each in matching.find(twins, two(BASE))][:1] == ["S2"]
 
 
 def file(*readings: Reading) -> SeedFile:
@@ -333,32 +334,32 @@ BASE32 = Reading(encoding=Encoding.BASE32, keys=(key(Made("T1", b"\x22" * 25)),)
 
 
 def test_a_file_with_one_reading_is_settled() -> None:
-    assert tokens.settled(file(HEX)) is HEX
+    assert matching.settled(file(HEX)) is HEX
 
 
 def test_a_file_with_two_readings_is_not() -> None:
     with pytest.raises(UsageFault, match="could be hex and could be base32"):
-        tokens.settled(file(HEX, BASE32))
+        matching.settled(file(HEX, BASE32))
 
 
 def test_codes_off_a_token_settle_hex_or_base32() -> None:
     typed = two(Made("T1", b"\x22" * 25))
-    assert tokens.proved(file(HEX, BASE32), "t 1", typed).readings == (BASE32,)
+    assert matching.proved(file(HEX, BASE32), "t 1", typed).readings == (BASE32,)
 
 
 @pytest.mark.parametrize("octets", [b"\x33" * 20])
 def test_codes_that_fit_neither_settle_nothing(octets: bytes) -> None:
     with pytest.raises(UsageFault, match="do not show whether"):
-        tokens.proved(file(HEX, BASE32), "T1", two(Made("T1", octets)))
+        matching.proved(file(HEX, BASE32), "T1", two(Made("T1", octets)))
 
 
 def test_codes_that_cannot_be_right_settle_nothing() -> None:
     with pytest.raises(UsageFault, match="the same code was typed twice"):
-        tokens.proved(file(HEX, BASE32), "T1", Typed(codes=("123456", "123456"), at=NOW))
+        matching.proved(file(HEX, BASE32), "T1", Typed(codes=("123456", "123456"), at=NOW))
 
 
 def test_a_file_of_serials_alone_is_settled() -> None:
-    assert tokens.settled(SeedFile(layout="serials", readings=(), bare=(Token(serial="GAHT12345678"),))).keys == ()
+    assert matching.settled(SeedFile(layout="serials", readings=(), bare=(Token(serial="GAHT12345678"),))).keys == ()
 
 
 def virtual(**what: object) -> Token:
@@ -381,19 +382,19 @@ def virtual(**what: object) -> Token:
     ],
 )  # fmt: skip
 def test_what_aws_can_make_of_a_token(token: Token, kind: Kind | None, why: str) -> None:
-    verdict = tokens.for_aws(token)
+    verdict = matching.for_aws(token)
     assert verdict.kind is kind
     assert why in verdict.why
 
 
 def test_a_display_that_shows_two_codes_may_be_right() -> None:
     """Only AWS has the seed."""
-    assert tokens.display(Typed(codes=("123456", "654321"), at=NOW)) is None
+    assert matching.display(Typed(codes=("123456", "654321"), at=NOW)) is None
 
 
 @pytest.mark.parametrize("codes", [("123456",), ("12345678", "87654321"), ("123456", "123456")])
 def test_a_display_that_does_not_is_refused(codes: tuple[str, ...]) -> None:
-    assert isinstance(tokens.display(Typed(codes=codes, at=NOW)), Undecided)
+    assert isinstance(matching.display(Typed(codes=codes, at=NOW)), Undecided)
 
 
 def sighting(at: float, seconds: int | None) -> Sighting:
@@ -402,7 +403,7 @@ def sighting(at: float, seconds: int | None) -> Sighting:
 
 def test_two_readings_in_time_give_the_drift() -> None:
     """Five minutes slower in a hundred days is three seconds a day, give or take a step in all that time."""
-    drift = tokens.drift([sighting(NOW, 0), sighting(NOW + 100 * DAY, -300)], period=30)
+    drift = matching.drift([sighting(NOW, 0), sighting(NOW + 100 * DAY, -300)], period=30)
     assert drift
     assert (drift.rate, drift.within) == (-3.0, 0.3)
 
@@ -414,7 +415,7 @@ def test_two_readings_in_time_give_the_drift() -> None:
     [sighting(NOW, None), sighting(NOW + 60 * DAY, 30)],
 ])  # fmt: skip
 def test_readings_that_are_too_close_or_too_few_give_none(seen: list[Sighting]) -> None:
-    assert tokens.drift(seen, period=30) is None
+    assert matching.drift(seen, period=30) is None
 
 
 def test_a_box_is_counted_and_its_clocks_are_sorted() -> None:
@@ -436,14 +437,14 @@ def test_a_box_without_a_reading_has_no_median() -> None:
 
 
 def test_the_distribution_shows_its_gaps() -> None:
-    assert tokens.histogram([-60, 0, 0, 30]) == [(-60, 1), (-30, 0), (0, 2), (30, 1)]
-    assert tokens.histogram([]) == []
+    assert matching.histogram([-60, 0, 0, 30]) == [(-60, 1), (-30, 0), (0, 2), (30, 1)]
+    assert matching.histogram([]) == []
 
 
 def test_the_distribution_fits_on_a_page_however_far_the_clocks_are_apart() -> None:
     """And counts each of them."""
-    bars = tokens.histogram([-5 * DAY, -30, 0, 2 * DAY])
-    assert len(bars) <= tokens.BINS
+    bars = matching.histogram([-5 * DAY, -30, 0, 2 * DAY])
+    assert len(bars) <= matching.BINS
     assert sum(count for _, count in bars) == 4
 
 
@@ -455,5 +456,5 @@ def test_a_fingerprint_tells_seeds_apart_and_says_nothing_without_the_key() -> N
 
 def test_a_serial_is_found_however_it_is_typed() -> None:
     keys = [key(Made("ab 12"))]
-    assert tokens.named(keys, "AB12") is keys[0]
-    assert tokens.named(keys, "AB13") is None
+    assert matching.named(keys, "AB12") is keys[0]
+    assert matching.named(keys, "AB13") is None

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from mfa_kit.adapters.ledger import MIGRATIONS, Ledger
-from mfa_kit.adapters.shelf import Came, Shelf
-from mfa_kit.errors import IntegrityFault, UsageFault
-from mfa_kit.models import Entry, Intent, Kind, Reached
-from mfa_kit.seeds import Factor, Sighting, Token, Verdict
+from mfa_kit.adapters.ledger.ledger import MIGRATIONS, Ledger
+from mfa_kit.adapters.ledger.token_inventory import Came, Shelf
+from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.core.models import Entry, Intent, Kind, Reached
+from mfa_kit.tokens.seeds import Factor, Sighting, Token, Verdict
 
 NOW = 1_800_000_000.0
 

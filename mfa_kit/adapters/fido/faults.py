@@ -13,7 +13,7 @@ from fido2.ctap import CtapError
 from fido2.ctap1 import ApduError
 from fido2.hid import ConnectionFailure
 
-from mfa_kit.errors import DeviceFault, Lost
+from mfa_kit.core.errors import DeviceFault, Lost
 
 try:
     from smartcard.Exceptions import SmartcardException

@@ -28,9 +28,18 @@ from fido2.webauthn import (
 from mfa_kit.adapters.fido import links
 from mfa_kit.adapters.fido.faults import CARD_ERRORS, GARBLED, SAYINGS, code_of, cut, reason, told, words
 from mfa_kit.adapters.fido.statement import registration_of
-from mfa_kit.errors import DeviceFault
-from mfa_kit.fidokey import LONGEST_PIN, Assertion, KeyInfo, Link, Pin, Plugged, Registration, Statement
-from mfa_kit.firmware import Version
+from mfa_kit.core.errors import DeviceFault
+from mfa_kit.core.firmware import Version
+from mfa_kit.security_keys.authenticator import (
+    LONGEST_PIN,
+    Assertion,
+    KeyInfo,
+    Link,
+    Pin,
+    Plugged,
+    Registration,
+    Statement,
+)
 
 # Seconds left, at which a person is told again to touch the key.
 COUNTDOWN = (20, 10, 5)

@@ -16,9 +16,9 @@ from fido2.hid import CTAPHID, CtapHidDevice
 from fido2.hid.base import CtapHidConnection, HidDescriptor, parse_report_descriptor
 
 from mfa_kit.adapters.fido.faults import CARD_ERRORS, GARBLED, card_lost, cut, is_held
-from mfa_kit.errors import DeviceFault, Lost
-from mfa_kit.fidokey import Link, Plugged
-from mfa_kit.firmware import Version
+from mfa_kit.core.errors import DeviceFault, Lost
+from mfa_kit.core.firmware import Version
+from mfa_kit.security_keys.authenticator import Link, Plugged
 
 with suppress(ImportError):
     from fido2.pcsc import CtapPcscDevice

@@ -10,8 +10,8 @@ from fido2.attestation.u2f import FidoU2FAttestation
 from fido2.webauthn import AttestationObject
 
 from mfa_kit.adapters.fido.faults import GARBLED, cut, reason
-from mfa_kit.fidokey import Registration, Statement
-from mfa_kit.firmware import Version
+from mfa_kit.core.firmware import Version
+from mfa_kit.security_keys.authenticator import Registration, Statement
 
 AAGUID_EXTENSION = x509.ObjectIdentifier("1.3.6.1.4.1.45724.1.1.4")
 # Yubico, "FIDO attestation certificates": the firmware version, an octet each.

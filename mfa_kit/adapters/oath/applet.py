@@ -24,12 +24,12 @@ from yubikit.oath import (
 )
 from yubikit.support import get_name
 
-from mfa_kit import otp
 from mfa_kit.adapters.oath.pcsc import NONSENSE, Wire, clean, plain
-from mfa_kit.errors import DeviceFault
-from mfa_kit.firmware import oath_credentials
-from mfa_kit.oathkey import Plugged
-from mfa_kit.otp import Secret, Seed
+from mfa_kit.core import otp
+from mfa_kit.core.errors import DeviceFault
+from mfa_kit.core.firmware import oath_credentials
+from mfa_kit.core.otp import Secret, Seed
+from mfa_kit.oath_keys.credential import Plugged
 
 # Seconds to touch a key, and when what is left of them is told.
 TOUCH = 30.0

@@ -4,14 +4,14 @@ import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mfa_kit import otp
 from mfa_kit.adapters.oath.applet import Applet
 from mfa_kit.adapters.oath.keys import Keys
 from mfa_kit.adapters.oath.pcsc import clean
-from mfa_kit.errors import DeviceFault, UsageFault
-from mfa_kit.models import Entry, Intent, Reached, Verb
-from mfa_kit.oathkey import Plugged
-from mfa_kit.otp import Created, Pair, Seed
+from mfa_kit.core import otp
+from mfa_kit.core.errors import DeviceFault, UsageFault
+from mfa_kit.core.models import Entry, Intent, Reached, Verb
+from mfa_kit.core.otp import Created, Pair, Seed
+from mfa_kit.oath_keys.credential import Plugged
 
 # YKOATH, PUT: 64 octets, issuer and period counted.
 LONGEST_NAME = 64

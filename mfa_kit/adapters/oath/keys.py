@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from smartcard.Exceptions import NoCardException
 
 from mfa_kit.adapters.oath.applet import Applet, device_info
-from mfa_kit.adapters.oath.line import STUCK, Line
+from mfa_kit.adapters.oath.deadline import STUCK, Line
 from mfa_kit.adapters.oath.pcsc import SCARD, Wire, clean, plain, readers
-from mfa_kit.errors import DeviceFault
-from mfa_kit.oathkey import Plugged
-from mfa_kit.otp import Secret
+from mfa_kit.core.errors import DeviceFault
+from mfa_kit.core.otp import Secret
+from mfa_kit.oath_keys.credential import Plugged
 
 log = logging.getLogger(__name__)
 

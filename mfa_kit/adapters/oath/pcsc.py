@@ -21,8 +21,8 @@ from smartcard.System import readers as pcsc_readers
 from yubikit.core import TRANSPORT, ApplicationNotAvailableError, CommandError, NotSupportedError
 from yubikit.core.smartcard import ApduError, SmartCardConnection
 
-from mfa_kit.adapters.oath.line import Line
-from mfa_kit.errors import DeviceFault, NoApplet
+from mfa_kit.adapters.oath.deadline import Line
+from mfa_kit.core.errors import DeviceFault, NoApplet
 
 # Seconds for one command with all parts of its answer.
 COMMAND = 6.0

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from mfa_kit.errors import IntegrityFault
-from mfa_kit.otp import Secret, Seed
-from mfa_kit.seeds import OCTETS, Dropped, Encoding, Key, Reading, Token, folded
+from mfa_kit.core.errors import IntegrityFault
+from mfa_kit.core.otp import Secret, Seed
+from mfa_kit.tokens.seeds import OCTETS, Dropped, Encoding, Key, Reading, Token, folded
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,12 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from mfa_kit import otp
 from mfa_kit.adapters.seedfiles import pskc, safenet, tables, uris, xml
 from mfa_kit.adapters.seedfiles.pskc import Unlock
-from mfa_kit.errors import IntegrityFault, UsageFault
-from mfa_kit.otp import Secret
-from mfa_kit.seeds import Dropped, Encoding, Factor, Reading, SeedFile, Token, folded, reasons, sold_by_aws
+from mfa_kit.core import otp
+from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.core.otp import Secret
+from mfa_kit.tokens.seeds import Dropped, Encoding, Factor, Reading, SeedFile, Token, folded, reasons, sold_by_aws
 
 LARGEST = 64 * 2**20
 # Seeds of these lengths are what RFC 6238 uses with SHA-256 and SHA-512.

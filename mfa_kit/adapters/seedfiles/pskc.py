@@ -23,9 +23,9 @@ from mfa_kit.adapters.seedfiles import encoding
 from mfa_kit.adapters.seedfiles.encoding import from_hex, reading
 from mfa_kit.adapters.seedfiles.tables import digest_named
 from mfa_kit.adapters.seedfiles.xml import local, text
-from mfa_kit.errors import IntegrityFault, UsageFault
-from mfa_kit.otp import Secret, Seed
-from mfa_kit.seeds import Dropped, Encoding, Factor, Key, SeedFile, Token
+from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.core.otp import Secret, Seed
+from mfa_kit.tokens.seeds import Dropped, Encoding, Factor, Key, SeedFile, Token
 
 # PBKDF2 on this machine's worst day: some seconds.
 ROUNDS = 5_000_000

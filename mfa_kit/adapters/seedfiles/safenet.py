@@ -6,8 +6,8 @@ from xml.etree.ElementTree import Element
 from mfa_kit.adapters.seedfiles.encoding import Row, readings
 from mfa_kit.adapters.seedfiles.tables import number
 from mfa_kit.adapters.seedfiles.xml import local, text
-from mfa_kit.otp import Secret
-from mfa_kit.seeds import Dropped, Encoding, Factor, SeedFile, Token
+from mfa_kit.core.otp import Secret
+from mfa_kit.tokens.seeds import Dropped, Encoding, Factor, SeedFile, Token
 
 READ = ("Seed", "MovingFactor", "ProductName")
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from mfa_kit.adapters.seedfiles.tables import split
-from mfa_kit.seeds import Dropped, Typed, Written
+from mfa_kit.tokens.seeds import Dropped, Typed, Written
 
 # Some displays show two groups.
 CODE = re.compile(r"\d{6,9}|\d{3,5} \d{3,4}", re.ASCII)

@@ -8,9 +8,9 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from mfa_kit.adapters.seedfiles.encoding import Row, from_base32, from_hex, key, readings
-from mfa_kit.errors import IntegrityFault
-from mfa_kit.otp import Secret
-from mfa_kit.seeds import Dropped, Encoding, Factor, Key, SeedFile, Token, reasons
+from mfa_kit.core.errors import IntegrityFault
+from mfa_kit.core.otp import Secret
+from mfa_kit.tokens.seeds import Dropped, Encoding, Factor, Key, SeedFile, Token, reasons
 
 # What the headers of vendors and spreadsheets call our fields, letters and digits only.
 NAMES = {

@@ -5,8 +5,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from mfa_kit.adapters.seedfiles.encoding import Row, readings
 from mfa_kit.adapters.seedfiles.tables import digest_named, lines, number
-from mfa_kit.otp import Secret
-from mfa_kit.seeds import Dropped, Encoding, Factor, SeedFile, Token
+from mfa_kit.core.otp import Secret
+from mfa_kit.tokens.seeds import Dropped, Encoding, Factor, SeedFile, Token
 
 SCHEME = "otpauth://"
 

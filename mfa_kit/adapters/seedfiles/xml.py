@@ -5,7 +5,7 @@ from xml.etree.ElementTree import Element, ParseError
 import defusedxml.ElementTree
 from defusedxml.common import DefusedXmlException
 
-from mfa_kit.errors import IntegrityFault
+from mfa_kit.core.errors import IntegrityFault
 
 # An element costs some 200 octets of memory, an attribute half of that; a container of 50,000 tokens has 2 million.
 MARKS = 2_000_000

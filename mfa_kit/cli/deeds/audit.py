@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mfa_kit.audit import book
+from mfa_kit.audit import registry
 from mfa_kit.audit.finding import DAY, Answer, Limits, Profile, Result, Severity
-from mfa_kit.cli import report, stderr
+from mfa_kit.cli import messages
+from mfa_kit.cli import output as report
 from mfa_kit.cli.deeds.audit_page import page
-from mfa_kit.cli.flags import HTML, Flags, written
-from mfa_kit.cli.kit import audit as kit
+from mfa_kit.cli.options import HTML, Flags, written
+from mfa_kit.wiring import audit as kit
 
 if TYPE_CHECKING:
-    from mfa_kit.account import Snapshot
+    from mfa_kit.account.snapshot import Snapshot
 
 
 def audit(
@@ -30,12 +31,12 @@ def audit(
     backup_dir: Path | None,
     drilled_within: float,
 ) -> int:
-    wanted = book.chosen(rules)
+    wanted = registry.chosen(rules)
     limits = Limits(profile=Profile(advice), drilled=drilled_within / DAY)
     with kit.snapshot(flags, file=file, max_age=max_age, backup_dir=backup_dir) as (snapshot, _):
-        answers = book.audit(snapshot, wanted, limits)
+        answers = registry.audit(snapshot, wanted, limits)
     _tell(snapshot, answers, output=flags.output)
-    return 1 if book.fails(answers, Severity(fail_on)) else 0
+    return 1 if registry.fails(answers, Severity(fail_on)) else 0
 
 
 def aged(snapshot: Snapshot) -> str:
@@ -47,7 +48,7 @@ def aged(snapshot: Snapshot) -> str:
 
 
 def _tell(snapshot: Snapshot, answers: list[Answer], *, output: str) -> None:
-    talk = stderr.Talk()
+    talk = messages.Talk()
     for hole in snapshot.holes:
         talk.note(f"not read: {hole.part}{f' of {hole.about}' if hole.about else ''}: {hole.why}")
     match output:
@@ -81,11 +82,11 @@ def _table(answer: Answer) -> None:
     said = f"  ({answer.why})" if answer.why else ""
     click.echo(f"{answer.result.upper():<14}  {rule.severity:<8}  {rule.id:<18}  {rule.title}{said}")
     for finding in answer.findings:
-        click.echo(stderr.printable(f"    {finding.subject}: {finding.evidence}").replace("\n", "\\n"))
+        click.echo(messages.printable(f"    {finding.subject}: {finding.evidence}").replace("\n", "\\n"))
         for line in finding.remedy:
-            click.echo(stderr.printable(f"      {line}").replace("\n", "\\n"))
+            click.echo(messages.printable(f"      {line}").replace("\n", "\\n"))
     for unsure in answer.unsure:
-        click.echo(stderr.printable(f"    {unsure.subject}: {unsure.why}").replace("\n", "\\n"))
+        click.echo(messages.printable(f"    {unsure.subject}: {unsure.why}").replace("\n", "\\n"))
 
 
 def _row(answer: Answer) -> dict[str, Any]:

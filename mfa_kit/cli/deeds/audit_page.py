@@ -4,12 +4,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from mfa_kit.account import Person, Snapshot, people
+from mfa_kit.account.snapshot import Person, Snapshot, people
 from mfa_kit.audit.finding import Answer, Result, Severity
-from mfa_kit.cli.flags import written
-from mfa_kit.cli.kit.desk import beside_lab
-from mfa_kit.cli.stderr import printable
-from mfa_kit.models import Kind
+from mfa_kit.cli.messages import printable
+from mfa_kit.cli.options import written
+from mfa_kit.core.models import Kind
+from mfa_kit.wiring.desk import beside_lab
 
 STYLE = """
   body { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; margin: 2rem auto; max-width: 62rem; padding: 0 1rem }

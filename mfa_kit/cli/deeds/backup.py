@@ -7,15 +7,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mfa_kit import backups, otp
-from mfa_kit.backups import Drill
-from mfa_kit.cli import flags, report, stderr, terminal
-from mfa_kit.cli.kit import backup as kit
-from mfa_kit.cli.kit import desk as desk_kit
-from mfa_kit.cli.kit.custody import custody
-from mfa_kit.errors import Declined, IntegrityFault, UsageFault
-from mfa_kit.models import Backup, Intent
-from mfa_kit.otp import Created
+from mfa_kit.backups import lifecycle
+from mfa_kit.backups.lifecycle import Drill
+from mfa_kit.cli import messages, options, output, terminal
+from mfa_kit.core import otp
+from mfa_kit.core.errors import Declined, IntegrityFault, UsageFault
+from mfa_kit.core.models import Backup, Intent
+from mfa_kit.core.otp import Created
+from mfa_kit.wiring import backup as kit
+from mfa_kit.wiring import desk as desk_kit
+from mfa_kit.wiring.backup_records import custody
 
 NOT_OPENED, NO_KEY = "not opened", "no key that is plugged in holds it"
 COPIES = "whoever copied these files before can open the copies with the old key as ever: a rekey heals nothing there"
@@ -23,23 +24,23 @@ COPIES = "whoever copied these files before can open the copies with the old key
 
 def verify(files: Sequence[Path], keys: Sequence[Path], *, everything: bool, backup_dir: Path | None) -> int:
     """Try backups, and print what came of each; return 5 where one is no good."""
-    common = flags.common()
+    common = options.common()
     if everything == bool(files):
         raise UsageFault("which backups are meant is not clear", "name FILES, or give --all for all of this desk")
     chosen = [each.path for each in kit.list_backups(backup_dir)] if everything else files
-    tried = kit.verify_backups(stderr.counted(chosen, "verify", plain=common.plain), keys)
+    tried = kit.verify_backups(messages.counted(chosen, "verify", plain=common.plain), keys)
     rows = [
         {"file": str(each.file), "opens": each.fault is None, "label": each.label, "fault": each.fault}
         for each in tried
     ]
     empty = f"no backups in {desk_kit.backup_dir(backup_dir)}"
-    report.many("backup-verify", rows, output=common.output, empty=empty)
+    output.many("backup-verify", rows, output=common.output, empty=empty)
     return 0 if all(row["opens"] for row in rows) else IntegrityFault.exit_code
 
 
 def drill(files: Sequence[Path], keys: Sequence[Path], *, source: str, wanted: str | None, **where: Any) -> int:
     """Open backups and hold each to a code of its device; return 1 unless at least one was right and none wrong."""
-    common = flags.common()
+    common = options.common()
     person = terminal.person(common)
     instead = "a terminal, or --from oath with the key plugged in"
     if source == "phone":
@@ -61,20 +62,20 @@ def drill(files: Sequence[Path], keys: Sequence[Path], *, source: str, wanted: s
                 why = NO_KEY if result is Drill.SKIPPED else None
             else:
                 person.say(f"type the code that {intent.user}'s phone shows for {intent.name} ({kit.of(created)})")
-                result = backups.drill(created.seed, now=time.time, interaction=person, instead=instead)
+                result = lifecycle.drill(created.seed, now=time.time, interaction=person, instead=instead)
             if result is not Drill.SKIPPED:
                 custody(ledger).drilled(kit.name_of(file), result)
             rows.append(_drilled(file, result, why))
-    report.many("backup-drill", rows, output=common.output, empty="there is no backup to drill")
+    output.many("backup-drill", rows, output=common.output, empty="there is no backup to drill")
     results = Counter(row["result"] for row in rows)
     return 0 if results[Drill.PROVED] and not results[Drill.DIFFERS] else 1
 
 
 def _by_key(intent: Intent, created: Created, wanted: str | None) -> Drill:
-    from mfa_kit.cli.kit import oathverify
+    from mfa_kit.wiring import oath_acceptance
 
     now = time.time()
-    shown = oathverify.code_of(intent, wanted, at=now)
+    shown = oath_acceptance.code_of(intent, wanted, at=now)
     if shown is None:
         return Drill.SKIPPED
     right = next(otp.codes(created.seed, range(otp.step(now), otp.step(now) + 1)))
@@ -97,35 +98,35 @@ def _once(found: Sequence[Backup]) -> list[Backup]:
 
 def restore_to_phone(file: Path, keys: Sequence[Path]) -> None:
     """Show the QR code of a backup for a phone to scan, until a code proves that it did."""
-    from mfa_kit import qr
-    from mfa_kit.phone import Phone, Way
+    from mfa_kit.enrollment.phone import Phone, Way
+    from mfa_kit.qr_codes import symbol
 
-    common = flags.common()
+    common = options.common()
     person = terminal.person(common)
     person.check(instead=f"mfa-kit backup show {file} -i IDENTITY -o FILE, and show that to the phone")
     intent, created = kit.restorable(file, keys)
     way = Way(typed=1, scan="scan it with the new phone of {user}, then type what it shows for {name}")
-    phone = Phone(time.time, interaction=person, draw=qr.blocks, way=way)
+    phone = Phone(time.time, interaction=person, draw=symbol.blocks, way=way)
     phone.install(phone.check(intent, sealed=True), created)
     phone.codes(intent)
     row = {"backup": str(file), "outcome": "restored", "label": kit.of(created)}
-    report.one("backup-restore", row, output=common.output)
+    output.one("backup-restore", row, output=common.output)
 
 
 def rekey(keys: Sequence[Path], to: Sequence[str], to_files: Sequence[Path], *, backup_dir: Path | None) -> int:
     """Seal all backups anew, and print how many; return 5 where one failed, which stays as it was."""
-    from mfa_kit.cli.kit import rekey as rekeying
+    from mfa_kit.wiring import rekey as rekeying
 
-    common = flags.common()
+    common = options.common()
     if not (to or to_files):
         raise UsageFault("nobody is said who can open the backups afterwards", "use -r RECIPIENT or -R FILE")
     if common.dry_run:
         found = len(kit.list_backups(backup_dir))
-        report.one("backup-rekey", {"outcome": "planned", "backups": found}, output=common.output)
+        output.one("backup-rekey", {"outcome": "planned", "backups": found}, output=common.output)
         return 0
-    counted = partial(stderr.counted, doing="rekey", plain=common.plain)
+    counted = partial(messages.counted, doing="rekey", plain=common.plain)
     done = rekeying.rekey(backup_dir, keys, to, to_files, counted=counted)
-    talk = stderr.Talk()
+    talk = messages.Talk()
     if done.unopened:
         talk.note(
             f"no identity that was given opens {done.unopened} of them now; "
@@ -141,7 +142,7 @@ def rekey(keys: Sequence[Path], to: Sequence[str], to_files: Sequence[Path], *, 
         "failed": len(done.failed),
         "faults": [reason for _, reason in done.failed] or None,
     }
-    report.one("backup-rekey", row, output=common.output)
+    output.one("backup-rekey", row, output=common.output)
     return IntegrityFault.exit_code if done.failed else 0
 
 
@@ -158,18 +159,18 @@ def exposed(recipient: str, *, backup_dir: Path | None) -> None:
             "account": each.backup.account,
             "user": each.backup.user,
             "device": each.backup.device,
-            "since": flags.written(each.since) if each.since else None,
-            "until": flags.written(each.until) if each.until else None,
+            "since": options.written(each.since) if each.since else None,
+            "until": options.written(each.until) if each.until else None,
             "known": each.since is not None,
             "file": str(each.backup.path) if each.backup.name in names else None,
         }
-        for each in backups.exposed(text, [*here, *elsewhere], seals, gone=gone)
+        for each in lifecycle.exposed(text, [*here, *elsewhere], seals, gone=gone)
     ]
     if unknown := sum(not row["known"] for row in rows):
-        stderr.Talk().note(f"for whom {unknown} of them are sealed is not on record here, so they are among these")
+        messages.Talk().note(f"for whom {unknown} of them are sealed is not on record here, so they are among these")
     if rows:
-        stderr.Talk().note("give each user a new device: mfa-kit replace USER --mfa-device DEVICE")
-    report.many("backup-exposed", rows, output=flags.common().output, empty="no backup was sealed for it")
+        messages.Talk().note("give each user a new device: mfa-kit replace USER --mfa-device DEVICE")
+    output.many("backup-exposed", rows, output=options.common().output, empty="no backup was sealed for it")
 
 
 def recipients(user: str | None, *, backup_dir: Path | None) -> None:
@@ -181,25 +182,25 @@ def recipients(user: str | None, *, backup_dir: Path | None) -> None:
             "account": each.backup.account,
             "user": each.backup.user,
             "device": each.backup.device,
-            "made": flags.written(each.backup.made),
+            "made": options.written(each.backup.made),
             "recipients": each.recipients,
         }
-        for each in backups.openers(_of(user, _once(kit.list_backups(backup_dir, own=True))), seals)
+        for each in lifecycle.openers(_of(user, _once(kit.list_backups(backup_dir, own=True))), seals)
     ]
     if any(row["recipients"] is None for row in rows):
-        stderr.Talk().note(
+        messages.Talk().note(
             "where no recipients stand, none are on record: another desk or an earlier version sealed it"
         )
     empty = f"no backups{f' of {user}' if user else ''} in {desk_kit.backup_dir(backup_dir)}"
-    report.many("backup-recipients", rows, output=flags.common().output, empty=empty)
+    output.many("backup-recipients", rows, output=options.common().output, empty=empty)
 
 
 def prune(*, days: int | None, backup_dir: Path | None) -> int:
     """Remove backups that are of use to nobody, after a person said so, and print them; return 5 where one stays."""
-    common = flags.common()
+    common = options.common()
     with desk_kit.desk(common, vault=desk_kit.vault((), (), backup_dir)) as (desk, caller):
         found = list(
-            backups.prunable(
+            lifecycle.prunable(
                 kit.list_backups(backup_dir, own=True),
                 account=caller.account,
                 older=None if days is None else days * 86400.0,
@@ -223,16 +224,16 @@ def prune(*, days: int | None, backup_dir: Path | None) -> int:
         }
         for backup, why in found
     ]
-    report.many("backup-prune", rows, output=common.output, empty="there is nothing to prune")
+    output.many("backup-prune", rows, output=common.output, empty="there is nothing to prune")
     return IntegrityFault.exit_code if stay else 0
 
 
 def passphrase(file: Path | None) -> None:
     """Change the passphrase of an identity."""
-    from mfa_kit.cli.kit import passphrase as passphrases
-    from mfa_kit.cli.kit import rekey as rekeying
+    from mfa_kit.wiring import passphrase as passphrases
+    from mfa_kit.wiring import rekey as rekeying
 
-    common = flags.common()
+    common = options.common()
     meant = rekeying.own_identity(file)
     person = terminal.person(common)
     try:
@@ -242,5 +243,7 @@ def passphrase(file: Path | None) -> None:
         declined.hint = "run this at a terminal: a new passphrase is typed twice"
         raise
     rekeying.change_passphrase(meant, before, after)
-    stderr.Talk().note(f"copies of {meant} from before open with the old passphrase as ever; replace them by this one")
-    report.one("backup-passphrase", {"identity": str(meant), "outcome": "changed"}, output=common.output)
+    messages.Talk().note(
+        f"copies of {meant} from before open with the old passphrase as ever; replace them by this one"
+    )
+    output.one("backup-passphrase", {"identity": str(meant), "outcome": "changed"}, output=common.output)

@@ -2,20 +2,20 @@
 
 from dataclasses import replace
 
-from mfa_kit import revocation
-from mfa_kit.backups import ROOT
-from mfa_kit.cli import flags, report, stderr, terminal
+from mfa_kit.backups.lifecycle import ROOT
+from mfa_kit.cli import messages, options, output, terminal
 from mfa_kit.cli.deeds.enroll import Sealing
-from mfa_kit.cli.kit import backup as kit
-from mfa_kit.cli.kit import desk as desk_kit
-from mfa_kit.cli.kit import image as images
-from mfa_kit.enrollment import user_named
-from mfa_kit.errors import UsageFault
-from mfa_kit.models import DEVICE_NAME, Backup, Caller, Entry, Kind, Reached, Verb, intent_of
-from mfa_kit.otp import Created
-from mfa_kit.phone import prove
-from mfa_kit.ports import Desk
-from mfa_kit.status import entry_of
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.models import DEVICE_NAME, Backup, Caller, Entry, Kind, Reached, Verb, intent_of
+from mfa_kit.core.otp import Created
+from mfa_kit.enrollment import revoke
+from mfa_kit.enrollment.device_status import entry_of
+from mfa_kit.enrollment.enroll import user_named
+from mfa_kit.enrollment.phone import prove
+from mfa_kit.enrollment.ports import Desk
+from mfa_kit.wiring import backup as kit
+from mfa_kit.wiring import desk as desk_kit
+from mfa_kit.wiring import image as images
 
 INSTEAD = "a terminal, for a code of the device proves that the picture is the right one"
 # Of the virtual device of root as the console names it where nobody does.
@@ -28,7 +28,7 @@ NO_PROMISE = (
 
 def add(user: str | None, *, root: bool, image: str, wanted: str | None, sealing: Sealing, shred: bool) -> None:
     """Read the picture, have a code typed, seal; the picture is named for deletion, or overwritten and removed."""
-    common = flags.common()
+    common = options.common()
     if (user is None) is not root:
         raise UsageFault("whose device it is is not clear", "name a USER, or give --root, for one of the two")
     if shred and image == images.STDIN:
@@ -73,7 +73,7 @@ def _standing(user: str, wanted: str | None, created: Created, *, caller: Caller
     """Return the journal's entry of the device that is meant, or one that says that only its backup is ours."""
     name = user_named(user, caller=caller, inventory=desk.inventory)
     devices = [each for each in desk.inventory.devices(name) if each.kind is Kind.VIRTUAL]
-    device = revocation.choose(name, wanted, devices=devices)
+    device = revoke.choose(name, wanted, devices=devices)
     found = entry_of(device, name, caller=caller, desk=desk)
     if found and (there := desk.vault.find(found)):
         raise UsageFault(f"there is a backup of {device.serial} already: {there}", "see: mfa-kit backup verify")
@@ -87,7 +87,7 @@ def _standing(user: str, wanted: str | None, created: Created, *, caller: Caller
 
 
 def _put_away(image: str, shred: images.Shred | None) -> None:
-    talk = stderr.Talk()
+    talk = messages.Talk()
     if shred is None:
         talk.note(f"{image} holds the seed in the clear: delete it, and empty the trash (--shred does the first)")
         return
@@ -98,7 +98,7 @@ def _put_away(image: str, shred: images.Shred | None) -> None:
 
 
 def _report(backup: Backup, *, image: str, shredded: bool | None) -> None:
-    common = flags.common()
+    common = options.common()
     row = {
         "outcome": "planned" if common.dry_run else "sealed",
         "user": backup.user,
@@ -107,4 +107,4 @@ def _report(backup: Backup, *, image: str, shredded: bool | None) -> None:
         "image": image if image != images.STDIN else None,
         "shredded": shredded,
     }
-    report.one("backup-add", row, output=common.output)
+    output.one("backup-add", row, output=common.output)

@@ -6,23 +6,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mfa_kit import bench as rules
-from mfa_kit import rollout, roster
-from mfa_kit.bench import Holders, Queue, Runs, Said, Thing, Watch
-from mfa_kit.cli import flags, stderr, terminal
+from mfa_kit.cli import messages, options, terminal
 from mfa_kit.cli.deeds.kinds import MAKING
 from mfa_kit.cli.deeds.rollout import check_folder
 from mfa_kit.cli.deeds.tally import Tally, ended, tallied, write_results
 from mfa_kit.cli.kinds import KINDS
-from mfa_kit.cli.kit import rollout as kit
-from mfa_kit.cli.kit.desk import harden, run_id
-from mfa_kit.cli.stderr import Talk
-from mfa_kit.errors import MfaKitError, NoSuchEntity
-from mfa_kit.models import Enrolled, Entry, Intent, Kind
-from mfa_kit.plan import Plan, Step
-from mfa_kit.ports import Interaction
-from mfa_kit.rollout import FATAL, End, Result
-from mfa_kit.roster import Failure, How
+from mfa_kit.cli.messages import Talk
+from mfa_kit.core.errors import MfaKitError, NoSuchEntity
+from mfa_kit.core.models import Enrolled, Entry, Intent, Kind
+from mfa_kit.core.ports import Interaction
+from mfa_kit.rollout import apply, roster
+from mfa_kit.rollout import station as rules
+from mfa_kit.rollout.apply import FATAL, End, Result
+from mfa_kit.rollout.plan import Plan, Step
+from mfa_kit.rollout.roster import Failure, How
+from mfa_kit.rollout.station import Holders, Queue, Runs, Said, Thing, Watch
+from mfa_kit.wiring import rollout as kit
+from mfa_kit.wiring.desk import harden, run_id
 
 INSTEAD = "a terminal; mfa-kit rollout apply makes what needs nobody"
 WORDS = "s skips, b goes back, q quits"
@@ -91,7 +91,7 @@ class Sitting:
 
     def _owned(self, step: Step, has: tuple[str, ...]) -> Result:
         ours = {entry.intent.serial: entry for entry in self.rig.desk.journal.made(self.plan.account)}
-        return rollout.owned(step, has, ours, desk=self.rig.desk)
+        return apply.owned(step, has, ours, desk=self.rig.desk)
 
     def _answered(self, step: Step) -> bool:
         """Call a row and do what is answered, by hand or by a key that comes; False to quit."""
@@ -147,7 +147,7 @@ class Sitting:
         except KeyboardInterrupt as stop:
             self.runs.failed(intent, desk=desk)
             self.person.say("")
-            stderr.complain(f"{step.user}: interrupted", notes=getattr(stop, "__notes__", []))
+            messages.complain(f"{step.user}: interrupted", notes=getattr(stop, "__notes__", []))
             self.why[step.user] = "interrupted at the desk"
         else:
             if isinstance(outcome, Enrolled):
@@ -170,7 +170,7 @@ class Sitting:
         if self.runs.settle(intent, thing.identity, desk=self.rig.desk):
             thing = watch.still(thing) or thing
         if holder := self.holders.of(thing, intent):
-            stderr.complain(
+            messages.complain(
                 f"{thing.told} is not free: {holder}", hint=f"remove it, and take another for {intent.user}"
             )
             return False
@@ -182,7 +182,7 @@ class Sitting:
         self.tally.take(result)
 
     def _failed(self, step: Step, error: MfaKitError) -> None:
-        stderr.complain(f"{step.user}: {error}", hint=error.hint, notes=getattr(error, "__notes__", []))
+        messages.complain(f"{step.user}: {error}", hint=error.hint, notes=getattr(error, "__notes__", []))
         result = Result.failed(self.plan.intent(step.row), error)
         self.queue.end(result)
         self.failed(Failure(user=result.user, cause=result.cause, reason=result.reason))
@@ -209,7 +209,7 @@ def bench(
 
     Return the exit code.
     """
-    common = flags.common()
+    common = options.common()
     made, digest = kit.plan(plan, expected=expected)
     steps = rules.rows(made, {How(kind) for kind in kinds}, _users(made, only))
     vault, sealed = kit.vault(*sealing)
@@ -220,12 +220,12 @@ def bench(
         check_folder(vault, steps, sealed=sealed)
     harden()
     with kit.rig(common, vault=vault, workers=WORKERS, talk=talk) as rig:
-        rollout.of_account(made, rig.caller)
+        apply.of_account(made, rig.caller)
         users = {step.user for step in steps}
         failures = rig.failures(digest)
         before = {
             result.user: result
-            for result in rollout.standing(
+            for result in apply.standing(
                 made,
                 holders={device.serial: device.user for device in rig.account.virtual()},
                 look=lambda named: rig.look(

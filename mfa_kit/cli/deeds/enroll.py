@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, assert_never
 
-from mfa_kit import enrollment
-from mfa_kit.cli import flags, report
+from mfa_kit.cli import options
+from mfa_kit.cli import output as report
 from mfa_kit.cli.deeds.kinds import MAKING
-from mfa_kit.cli.kit import desk as kit
-from mfa_kit.cli.kit import passphrase as passphrases
-from mfa_kit.models import Enrolled, Intent, Kind, Outcome, Skipped
-from mfa_kit.ports import Vault
+from mfa_kit.core.models import Enrolled, Intent, Kind, Outcome, Skipped
+from mfa_kit.enrollment import enroll as enrollment
+from mfa_kit.enrollment.ports import Vault
+from mfa_kit.wiring import desk as kit
+from mfa_kit.wiring import passphrase as passphrases
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +32,7 @@ class Sealing:
             self.backup_dir,
             passphrase=self.passphrase,
             alone=own.get("codes") == "generated",
-            flags=flags.common(),
+            flags=options.common(),
         )
 
 
@@ -42,7 +43,7 @@ def enroll(
 
     Return 1 where it stands, but IAM does not tell of it what a policy asks for.
     """
-    common = flags.common()
+    common = options.common()
     vault = sealing.vault(own)
     made = Kind(kind)
     with kit.desk(common, vault=vault) as (desk, caller):
@@ -75,11 +76,11 @@ def enroll(
 
 def root(own: Mapping[str, Any], *, name: str | None, add: bool) -> None:
     """Wait until root has a security key, and print the outcome."""
-    from mfa_kit.cli.kit import console
+    from mfa_kit.wiring import fido_console
 
-    common = flags.common()
+    common = options.common()
     with kit.desk(common, vault=kit.vault((), (), None)) as (desk, caller):
-        outcome = console.root(own, name=name or "root-key", add=add, caller=caller, desk=desk)
+        outcome = fido_console.root(own, name=name or "root-key", add=add, caller=caller, desk=desk)
         if isinstance(outcome, Skipped):
             return _report(outcome, backup=None, output=common.output)
         report.one("enroll", outcome, output=common.output)
@@ -88,9 +89,9 @@ def root(own: Mapping[str, Any], *, name: str | None, add: bool) -> None:
 
 def resume(user: str, keys: Sequence[Path], own: Mapping[str, Any], *, backup_dir: Path | None) -> None:
     """Go on with a half-made device, and print the outcome."""
-    from mfa_kit.cli.kit import backup as backups
+    from mfa_kit.wiring import backup as backups
 
-    common = flags.common()
+    common = options.common()
     with kit.desk(common, vault=kit.vault((), (), backup_dir)) as (desk, caller):
         outcome = enrollment.resume(
             enrollment.user_named(user, caller=caller, inventory=desk.inventory),
@@ -117,9 +118,9 @@ def _report(outcome: Outcome | Intent, *, backup: str | None, output: str) -> No
                 "listed": outcome.listed,
             }
             if outcome.registered:
-                from mfa_kit.cli.kit import console
+                from mfa_kit.wiring import fido_console
 
-                row |= console.receipt(outcome.registered)
+                row |= fido_console.receipt(outcome.registered)
         case Skipped():
             row = {"outcome": "skipped", "user": outcome.user, "reason": outcome.reason, "devices": outcome.serials}
         case Intent():

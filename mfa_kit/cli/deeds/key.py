@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mfa_kit.cli import flags, report, stderr
-from mfa_kit.cli.kit import fido, keypin, oath, oathpassword
-from mfa_kit.errors import MfaKitError, NoApplet
+from mfa_kit.cli import messages, options
+from mfa_kit.cli import output as report
+from mfa_kit.core.errors import MfaKitError, NoApplet
+from mfa_kit.wiring import oath_keys, oath_password, pin, security_keys
 
 Row = Mapping[str, Any]
 # Seconds between two looks.
@@ -30,8 +31,8 @@ class Source:
 
 
 SOURCES: tuple[Source, ...] = (
-    Source("fido", fido.rows, fido.state, fido.described),
-    Source("oath", oath.rows, oath.state, oath.info),
+    Source("fido", security_keys.rows, security_keys.state, security_keys.described),
+    Source("oath", oath_keys.rows, oath_keys.state, oath_keys.info),
 )
 COMMON = ("key", "serial", "firmware", "transports", "where")
 
@@ -67,7 +68,7 @@ def _told(row: Row) -> Row:
 
 def list_(*, watch: bool) -> None:
     """Print the keys that are plugged in, and with `watch` each that comes or goes."""
-    output = flags.common().output
+    output = options.common().output
     state = _state() if watch else []  # before the look: what comes during it is seen as a change
     rows, wrong = _found()
     shown = [_told(row) for row in rows] if output == "table" else rows
@@ -104,7 +105,7 @@ def _watch(rows: list[dict[str, Any]], state: list[object], *, output: str) -> N
 
 def _complain(wrong: Sequence[MfaKitError]) -> None:
     for fault in wrong:
-        stderr.Talk().note(f"{fault}; {fault.hint}")
+        messages.Talk().note(f"{fault}; {fault.hint}")
 
 
 def info(wanted: str | None) -> None:
@@ -120,7 +121,7 @@ def info(wanted: str | None) -> None:
     if not row:
         raise (news or [fault for _, fault in wrong])[0]
     _complain(news)
-    report.one("key-info", row, output=flags.common().output)
+    report.one("key-info", row, output=options.common().output)
 
 
 def _has_any(source: Source) -> bool:
@@ -134,50 +135,50 @@ def _has_any(source: Source) -> bool:
 
 def metadata(model: str | None) -> int:
     """Print what is published of a model, or of what age it is; return 1 where nothing is."""
-    source, models = fido.published(model)
+    source, models = security_keys.published(model)
     if model is None:
-        report.one("key-metadata-source", source, output=flags.common().output)
+        report.one("key-metadata-source", source, output=options.common().output)
         return 0
-    report.many("key-metadata", models, output=flags.common().output, empty=f"nothing is published of {model}")
+    report.many("key-metadata", models, output=options.common().output, empty=f"nothing is published of {model}")
     return 0 if models else 1
 
 
 def password(wanted: str | None, *, had: bool) -> None:
     """Set or change a password, and print of which key."""
-    _changed("changed" if had else "set", oathpassword.password(wanted, had=had))
+    _changed("changed" if had else "set", oath_password.password(wanted, had=had))
 
 
 def clear(wanted: str | None) -> None:
     """Take a password away, and print of which key."""
-    _changed("cleared", oathpassword.clear(wanted))
+    _changed("cleared", oath_password.clear(wanted))
 
 
 def _changed(what: str, row: Row) -> None:
-    report.one("key-password", {"password": what, **row}, output=flags.common().output)
+    report.one("key-password", {"password": what, **row}, output=options.common().output)
 
 
 def set_pin(wanted: str | None, source: Mapping[str, Any]) -> None:
     """Set a PIN, and print of which key."""
-    _pin("set", keypin.set_pin(wanted, keypin.Source(**source)))
+    _pin("set", pin.set_pin(wanted, pin.Source(**source)))
 
 
 def change_pin(wanted: str | None, source: Mapping[str, Any]) -> None:
     """Change a PIN, and print of which key."""
-    _pin("changed", keypin.change_pin(wanted, keypin.Source(**source)))
+    _pin("changed", pin.change_pin(wanted, pin.Source(**source)))
 
 
 def policy(wanted: str | None, *, shortest: int | None, force_change: bool) -> None:
     """Set what PINs have to be, and print what the key says of it."""
-    row = keypin.set_policy(wanted, shortest=shortest, force_change=force_change)
+    row = pin.set_policy(wanted, shortest=shortest, force_change=force_change)
     _pin("policy set", row)
     if row["force_pin_change"]:
-        stderr.Talk().note("the key wants a new PIN before it does anything: mfa-kit key pin change")
+        messages.Talk().note("the key wants a new PIN before it does anything: mfa-kit key pin change")
 
 
 def reset(wanted: str | None) -> None:
     """Erase a key, and print which."""
-    _pin("reset", keypin.reset(wanted))
+    _pin("reset", pin.reset(wanted))
 
 
 def _pin(what: str, row: Row) -> None:
-    report.one("key-pin", {"outcome": what, **row}, output=flags.common().output)
+    report.one("key-pin", {"outcome": what, **row}, output=options.common().output)

@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mfa_kit.enrollment import Maker, assign, make
-from mfa_kit.models import Intent, Kind
-from mfa_kit.ports import Carrier, Inventory
+from mfa_kit.core.models import Intent, Kind
+from mfa_kit.enrollment.enroll import Maker, assign, make
+from mfa_kit.enrollment.ports import Carrier, Inventory
 
 if TYPE_CHECKING:
-    from mfa_kit.bench import Slot
+    from mfa_kit.rollout.station import Slot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,7 @@ def of(kit: str, name: str) -> Callable[..., Any]:
     """Return a function of a file of the kit, which is imported when the function is called."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        return getattr(importlib.import_module(f"mfa_kit.cli.kit.{kit}"), name)(*args, **kwargs)
+        return getattr(importlib.import_module(f"mfa_kit.wiring.{kit}"), name)(*args, **kwargs)
 
     return call
 

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mfa_kit.cli import report, stderr
-from mfa_kit.cli.kit import audit as kit
-from mfa_kit.errors import Lockout, UsageFault
+from mfa_kit.cli import messages, output
+from mfa_kit.core.errors import Lockout, UsageFault
 from mfa_kit.policy import lint as linting
 from mfa_kit.policy import lockout as trying
 from mfa_kit.policy import onboard as starting
 from mfa_kit.policy import texts
+from mfa_kit.wiring import audit as kit
 
 if TYPE_CHECKING:
-    from mfa_kit.account import Snapshot
-    from mfa_kit.cli.flags import Flags
-    from mfa_kit.ports import Account
+    from mfa_kit.account.ports import Account
+    from mfa_kit.account.snapshot import Snapshot
+    from mfa_kit.cli.options import Flags
 
 LONGEST = 1 << 20
 # IAM quotas: characters of a managed policy and of a group's inline ones, whitespace not counted.
@@ -40,7 +40,7 @@ def show(
         own_names=own_names,
     )
     document, lines = texts.policy(wish)
-    talk = stderr.Talk()
+    talk = messages.Talk()
     for line in (*lines, texts.first_sign_in(wish)):
         talk.note(f"{line.text}: {line.why}")
     click.echo(json.dumps(document, indent=2))
@@ -83,13 +83,13 @@ def lint(flags: Flags, *, policy_file: Path | None, on: str | None, file: Path |
         {"policy": where, "statement": trap.statement, "trap": trap.name, "what": trap.what, "instead": trap.instead}
         for where, trap in found
     ]
-    report.many("policy-lint", rows, output=flags.output, empty=f"no trap; policies looked at: {looked}")
+    output.many("policy-lint", rows, output=flags.output, empty=f"no trap; policies looked at: {looked}")
     return 1 if rows else 0
 
 
 def _unread(snapshot: Snapshot) -> None:
     for why in trying.unread(snapshot):
-        stderr.Talk().note(f"not read: {why}")
+        messages.Talk().note(f"not read: {why}")
 
 
 def lockout(
@@ -113,7 +113,7 @@ def lockout(
         tried = text or starting.force_mfa(snapshot.partition)
         fates = trying.lockout(snapshot, tried, group=group)
         compared = _compared(tried, account)
-    talk = stderr.Talk()
+    talk = messages.Talk()
     _unread(snapshot)
     for line in compared:
         talk.note(line)
@@ -130,7 +130,7 @@ def lockout(
         for one in fates
         if one.standing not in dull
     ]
-    report.many("policy-lockout", rows, output=flags.output, empty="nobody would be locked out")
+    output.many("policy-lockout", rows, output=flags.output, empty="nobody would be locked out")
     counts = Counter(one.standing for one in fates)
     told = ", ".join(f"{standing}: {counts[standing]}" for standing in trying.Standing if counts[standing])
     talk.note(f"{len({one.user for one in fates})} users, {len(fates)} ways in; {told or 'none'}")
@@ -176,10 +176,10 @@ def onboard(
             steps = starting.start(snapshot, admin=admin)
     _unread(snapshot)
     if flags.output == "table":
-        click.echo(stderr.printable(starting.script(steps)))
+        click.echo(messages.printable(starting.script(steps)))
         return
     rows = [
         {"step": number, "what": step.what, "why": step.why, "state": step.state, "commands": step.commands}
         for number, step in enumerate(steps, 1)
     ]
-    report.many("policy-onboard", rows, output=flags.output, empty="")
+    output.many("policy-onboard", rows, output=flags.output, empty="")

@@ -10,24 +10,26 @@ from pathlib import Path
 
 import click
 
-from mfa_kit import plan as plans
-from mfa_kit import rollout, roster
-from mfa_kit.cli import flags, report, terminal
+from mfa_kit.cli import options, terminal
+from mfa_kit.cli import output as report
 from mfa_kit.cli.deeds import rollout_page
 from mfa_kit.cli.deeds.tally import Tally, ended, row, tallied, write_results
-from mfa_kit.cli.kit import backup as backups
-from mfa_kit.cli.kit import rollout as kit
-from mfa_kit.cli.kit.desk import run_id
-from mfa_kit.cli.orderly import orderly
-from mfa_kit.cli.stderr import Talk
-from mfa_kit.enrollment import BackupAlone
-from mfa_kit.errors import IntegrityFault, UsageFault
-from mfa_kit.models import Entry
-from mfa_kit.otp import Created
-from mfa_kit.plan import Action, Plan, Snapshot, Step
-from mfa_kit.ports import Vault
-from mfa_kit.rollout import End, Result, Way
-from mfa_kit.roster import Failure, Row, Selection
+from mfa_kit.cli.messages import Talk
+from mfa_kit.cli.shutdown import orderly
+from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.core.models import Entry
+from mfa_kit.core.otp import Created
+from mfa_kit.enrollment.enroll import BackupAlone
+from mfa_kit.enrollment.ports import Vault
+from mfa_kit.rollout import apply as rollout
+from mfa_kit.rollout import plan as plans
+from mfa_kit.rollout import roster
+from mfa_kit.rollout.apply import End, Result, Way
+from mfa_kit.rollout.plan import Action, Plan, Snapshot, Step
+from mfa_kit.rollout.roster import Failure, Row, Selection
+from mfa_kit.wiring import backup as backups
+from mfa_kit.wiring import rollout as kit
+from mfa_kit.wiring.desk import run_id
 
 # Seconds: IAM makes no new credential report while one is younger.
 REPORT_AGE = 4 * 3600
@@ -51,7 +53,7 @@ def plan(
     workers: int,
 ) -> None:
     """Write a plan, and print its summary."""
-    common = flags.common()
+    common = options.common()
     _apart(roster, out, skip_bad)
     rows = _rows(roster, skip_bad) if roster else None
     selection = Selection(
@@ -108,7 +110,7 @@ def _rows(file: Path, skip_bad: Path | None) -> list[Row]:
     found = kit.roster(file)
     if found.wrong and skip_bad:
         what = f"faults: {len(found.wrong)}; their rows are left out"
-        if not flags.common().dry_run:
+        if not options.common().dry_run:
             kit.write(skip_bad, roster.bad_rows(found.wrong))
             what += f", and are in {skip_bad} to be mended"
         Talk().note(what)
@@ -173,7 +175,7 @@ def _shortened(names: Sequence[str]) -> str | None:
 
 def _talk() -> Talk:
     """Return a line that is redrawn where somebody looks at it, else lines."""
-    common = flags.common()
+    common = options.common()
     return Talk() if common.plain or not sys.stderr.isatty() else terminal.Live()
 
 
@@ -201,7 +203,7 @@ def apply(
     workers: int,
 ) -> int:
     """Make a plan true; write the results, whatever ends it. Return the exit code."""
-    common = flags.common()
+    common = options.common()
     made, digest = kit.plan(plan, expected=expected)
     vault, sealed = kit.vault(to, to_files, backup_dir)
     talk = _talk()
@@ -255,7 +257,7 @@ def activate(
     *, groups: Sequence[str], only: str | None, keys: Sequence[Path], backup_dir: Path | None, workers: int
 ) -> int:
     """Enable what is staged. Return the exit code."""
-    common = flags.common()
+    common = options.common()
     vault, _ = kit.vault((), (), backup_dir)
     talk = _talk()
     with kit.rig(common, vault=vault, workers=workers, talk=talk) as rig:
@@ -301,7 +303,7 @@ def _names(only: str | None) -> set[str]:
 
 def status(*, plan: Path, backup_dir: Path | None, workers: int) -> None:
     """Print how it stands with each user."""
-    common = flags.common()
+    common = options.common()
     made, digest = kit.plan(plan, expected=None)
     vault, _ = kit.vault((), (), backup_dir)
     with kit.rig(common, vault=vault, workers=workers, talk=Talk()) as rig:
@@ -321,7 +323,7 @@ def status(*, plan: Path, backup_dir: Path | None, workers: int) -> None:
 
 def undo(*, run: str, leave_without_mfa: bool, backup_dir: Path | None, workers: int) -> int:
     """Take away what a run made. Return the exit code."""
-    common = flags.common()
+    common = options.common()
     vault, _ = kit.vault((), (), backup_dir)
     talk = _talk()
     with kit.rig(common, vault=vault, workers=workers, talk=talk) as rig:

@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Sequence
 from html import escape
 
-from mfa_kit.cli.flags import written
-from mfa_kit.cli.kit.desk import beside_lab
-from mfa_kit.plan import Plan
-from mfa_kit.rollout import End, Result
-from mfa_kit.roster import harmless
+from mfa_kit.cli.options import written
+from mfa_kit.rollout.apply import End, Result
+from mfa_kit.rollout.plan import Plan
+from mfa_kit.rollout.roster import harmless
+from mfa_kit.wiring.desk import beside_lab
 
 # Colors that people with each kind of color blindness tell apart (Okabe and Ito, 2008); each bar has its word too.
 COLORS = {

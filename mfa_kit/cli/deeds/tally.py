@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mfa_kit import roster
-from mfa_kit.cli import flags, report, terminal
-from mfa_kit.cli.kit import rollout as kit
-from mfa_kit.cli.stderr import Talk
-from mfa_kit.errors import Lockout
-from mfa_kit.plan import Plan
-from mfa_kit.rollout import End, Result
+from mfa_kit.cli import options, terminal
+from mfa_kit.cli import output as report
+from mfa_kit.cli.messages import Talk
+from mfa_kit.core.errors import Lockout
+from mfa_kit.rollout import roster
+from mfa_kit.rollout.apply import End, Result
+from mfa_kit.rollout.plan import Plan
+from mfa_kit.wiring import rollout as kit
 
 COLUMNS = ("user", "outcome", "cause", "reason", "device", "backup", "run")
 TO_MEND = {End.FAILED, End.BLOCKED}
@@ -103,7 +104,7 @@ def row(result: Result) -> dict[str, Any]:
 
 
 def tallied(rig: kit.Rig, schema: str, talk: Talk, total: int, *, stop: threading.Event | None = None) -> Tally:
-    common = flags.common()
+    common = options.common()
     live = talk if isinstance(talk, terminal.Live) else None
 
     def pace() -> str:

@@ -7,14 +7,15 @@ from typing import Any, TypeVar, assert_never
 
 import click
 
-from mfa_kit import tokens
-from mfa_kit.cli import flags, report, sheet, stderr, terminal
-from mfa_kit.cli.kit import token as kit
-from mfa_kit.cli.kit.files import check_new
-from mfa_kit.errors import Declined, UsageFault
-from mfa_kit.ports import Interaction
-from mfa_kit.seeds import Dropped, SeedFile, Sighting, Token, Typed, Verdict, Written, folded, reasons
-from mfa_kit.tokens import Box, NotShown, Shown, Undecided
+from mfa_kit.cli import messages, options, sheet, terminal
+from mfa_kit.cli import output as report
+from mfa_kit.core.errors import Declined, UsageFault
+from mfa_kit.core.ports import Interaction
+from mfa_kit.tokens import matching
+from mfa_kit.tokens.matching import Box, NotShown, Shown, Undecided
+from mfa_kit.tokens.seeds import Dropped, SeedFile, Sighting, Token, Typed, Verdict, Written, folded, reasons
+from mfa_kit.wiring import token as kit
+from mfa_kit.wiring.files import check_new
 
 T = TypeVar("T")
 
@@ -59,14 +60,14 @@ def import_(
     file: Path, *, programmable: int | None, prove: str | None, codes_stdin: bool, window: int, **how: Any
 ) -> int:
     """Read a seed file into the inventory, and print what came; return 1 where a row was not taken."""
-    common = flags.common()
+    common = options.common()
     found = kit.seed_file(file, **how)
     if prove:
         found = _proved(found, prove, codes_stdin=codes_stdin, window=window)
-    taken = tokens.settled(found)
+    taken = matching.settled(found)
     keys = [key.programmable(programmable) for key in taken.keys] if programmable else taken.keys
     came = None if common.dry_run else kit.stock(keys, found.bare)
-    usable = [tokens.for_aws(each) for each in (*(key.token for key in keys), *found.bare)]
+    usable = [matching.for_aws(each) for each in (*(key.token for key in keys), *found.bare)]
     row = {
         "outcome": "planned" if came is None else "imported",
         "format": found.layout,
@@ -85,16 +86,16 @@ def import_(
 
 def _proved(found: SeedFile, serial: str, *, codes_stdin: bool, window: int) -> SeedFile:
     """Settle hex or base32 by two codes of one token."""
-    if not any(tokens.named(each.keys, serial) for each in found.readings):
+    if not any(matching.named(each.keys, serial) for each in found.readings):
         raise UsageFault(f"{serial} is no token of this file that has a seed", "look at the serial: --prove SERIAL")
 
     def judge(codes: Typed) -> SeedFile | Undecided:
-        return tokens.wrong(codes) or tokens.proved(found, serial, codes, window=window)
+        return matching.wrong(codes) or matching.proved(found, serial, codes, window=window)
 
     if codes_stdin:
-        read = from_stdin(lambda codes: tokens.proved(found, serial, codes, window=window), count=2)
+        read = from_stdin(lambda codes: matching.proved(found, serial, codes, window=window), count=2)
     else:
-        read = one_of(asked(terminal.person(flags.common()), judge, count=2))
+        read = one_of(asked(terminal.person(options.common()), judge, count=2))
     return read[1]
 
 
@@ -130,7 +131,7 @@ def _with_dropped(schema: str, row: dict[str, Any], dropped: Sequence[Dropped], 
 def _tell_dropped(dropped: Sequence[Dropped]) -> None:
     """Tell what a result has no place for, on stderr."""
     for each in dropped:
-        stderr.Talk().note(f"{each.where}: {each.reason}")
+        messages.Talk().note(f"{each.where}: {each.reason}")
 
 
 def list_(verdict: str | None) -> None:
@@ -141,7 +142,7 @@ def list_(verdict: str | None) -> None:
     rows = []
     for each in stocked:
         seen = last.get(each.token.serial)
-        aws = tokens.for_aws(each.token)
+        aws = matching.for_aws(each.token)
         rows.append(
             {
                 "serial": each.token.serial,
@@ -149,13 +150,15 @@ def list_(verdict: str | None) -> None:
                 "type": kind_of(each.token),
                 "verdict": each.verdict,
                 "offset_s": seen.seconds if seen else None,
-                "read": flags.written(seen.at) if seen else None,
+                "read": options.written(seen.at) if seen else None,
                 "aws": aws.kind or "no",
                 "why": each.reason or aws.why,
                 "user": each.user,
             }
         )
-    report.many("token-list", rows, output=flags.common().output, empty="the inventory is empty: mfa-kit token import")
+    report.many(
+        "token-list", rows, output=options.common().output, empty="the inventory is empty: mfa-kit token import"
+    )
 
 
 def kind_of(one: Token) -> str:
@@ -206,20 +209,20 @@ class Sitting:
 
         Raise UsageFault where hex or base32 is open and these codes do not settle it.
         """
-        if mistyped := tokens.wrong(codes):
+        if mistyped := matching.wrong(codes):
             return mistyped
         if self._two and len(codes.codes) < 2:  # noqa: PLR2004 - what --two says
-            return Undecided(what="--two asks for two codes, and this is one", hint=tokens.SECOND, second=True)
+            return Undecided(what="--two asks for two codes, and this is one", hint=matching.SECOND, second=True)
         if not self._settled:
-            self._read(tokens.proved(self._file, serial, codes, window=self._window))
+            self._read(matching.proved(self._file, serial, codes, window=self._window))
         before = self._last.get(serial)
         if serial not in self._keys:
             if before and before.verdict is Verdict.REJECTED:
                 return Undecided(what=f"AWS refused it: {before.reason}", hint="let AWS judge again: --probe-user USER")
-            return tokens.display(codes)
+            return matching.display(codes)
         near = (before.offset or 0) if before else 0
         among = tuple(self._keys.values())
-        return tokens.verify(self._keys[serial], codes, among=among, window=self._window, near=near)
+        return matching.verify(self._keys[serial], codes, among=among, window=self._window, near=near)
 
     def keep(self, *seen: Sighting) -> None:
         """Keep readings in the inventory."""
@@ -230,7 +233,7 @@ class Sitting:
 
 def accept(file: Path, *, readings: Path | None, two: bool, window: int, out: Path | None, **how: Any) -> int:
     """Test a box by a table or at the desk, and print how far it is; return 1 until all of it is accepted."""
-    common = flags.common()
+    common = options.common()
     if common.dry_run:
         raise UsageFault("acceptance keeps what is read, so it has no --dry-run", "--no-input shows how far a box is")
     if out:
@@ -248,7 +251,7 @@ def accept(file: Path, *, readings: Path | None, two: bool, window: int, out: Pa
     finally:  # whoever reads the report may go away before its end
         if out:
             missing = len(sitting.left_out)
-            kit.write_new(out, sheet.page(box, name=file.name, at=flags.written(kit.now()), missing=missing))
+            kit.write_new(out, sheet.page(box, name=file.name, at=options.written(kit.now()), missing=missing))
     return 0 if box.of(Verdict.ACCEPTED) == len(box.tokens) and not refused and not sitting.left_out else 1
 
 
@@ -270,7 +273,7 @@ def _from_table(sitting: Sitting, rows: Sequence[Written | Dropped]) -> list[Dro
             if isinstance(verdict, Undecided):
                 refused.append(Dropped(row.where, said(verdict)))
             else:
-                seen.append(tokens.judged(serial, verdict, at=row.typed.at))
+                seen.append(matching.judged(serial, verdict, at=row.typed.at))
     sitting.keep(*seen)
     return refused
 
@@ -294,7 +297,7 @@ def _session(sitting: Sitting, person: Interaction) -> None:
             continue
         if read:
             codes, verdict = read
-            sitting.keep(tokens.judged(serial, verdict, at=codes.at))
+            sitting.keep(matching.judged(serial, verdict, at=codes.at))
             person.say(said(verdict))
 
 
@@ -322,7 +325,7 @@ def box_rows(box: Box) -> list[dict[str, Any]]:
             "verdict": seen.verdict if seen else Verdict.UNTESTED,
             "offset_steps": seen.offset if seen else None,
             "offset_s": seen.seconds if seen else None,
-            "read": flags.written(seen.at) if seen else None,
+            "read": options.written(seen.at) if seen else None,
             "reason": seen.reason if seen else "",
         }
         for one, seen in box.tokens
@@ -332,7 +335,7 @@ def box_rows(box: Box) -> list[dict[str, Any]]:
 def _report_box(box: Box, refused: Sequence[Dropped], left_out: Sequence[Dropped], *, output: str) -> None:
     """Print the box; `left_out` are its file's rows that could not be taken, whose tokens are in no box."""
     if left_out:
-        stderr.Talk().note(f"rows of the seed file that were not taken: {len(left_out)}; {reasons(left_out)}")
+        messages.Talk().note(f"rows of the seed file that were not taken: {len(left_out)}; {reasons(left_out)}")
     total = {verdict.value: box.of(verdict) for verdict in Verdict}
     drift = {
         "clocks": len(box.offsets),
@@ -350,11 +353,11 @@ def _report_box(box: Box, refused: Sequence[Dropped], left_out: Sequence[Dropped
     if output == "table":
         click.echo()
         report.one("token-accept", {**total, **drift, "not_taken": len(refused)}, output=output)
-        bars = tokens.histogram(box.offsets)
+        bars = matching.histogram(box.offsets)
         most = max((count for _, count in bars), default=0)
         for middle, count in bars:
             click.echo(f"{middle:>8} s  {count:>5}  {'#' * -(-count * WIDE // most)}".rstrip())
         for each in refused:
-            click.echo(f"{each.where}: {stderr.printable(each.reason)}")
+            click.echo(f"{each.where}: {messages.printable(each.reason)}")
     else:
         _tell_dropped(refused)

@@ -4,17 +4,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mfa_kit import revocation
-from mfa_kit.cli import flags, report
-from mfa_kit.cli.kit import desk as kit
-from mfa_kit.cli.kit import oathverify
-from mfa_kit.enrollment import user_named
-from mfa_kit.verification import Proof, Refused
+from mfa_kit.cli import options
+from mfa_kit.cli import output as report
+from mfa_kit.core.checks import Proof, Refused
+from mfa_kit.enrollment import revoke
+from mfa_kit.enrollment.enroll import user_named
+from mfa_kit.wiring import desk as kit
+from mfa_kit.wiring import oath_acceptance
 
 
 def oath(wanted: str | None, *, write: bool, maker: bool) -> int:
     """Check a key before it is given to somebody, and print the answer; return 1 where it is no."""
-    answer, key = oathverify.acceptance(wanted, write=write, account=flags.common().account, maker=maker)
+    answer, key = oath_acceptance.acceptance(wanted, write=write, account=options.common().account, maker=maker)
     return _tell("verify-oath", answer, key=key.what, serial=key.serial, where=key.where)
 
 
@@ -28,10 +29,10 @@ def user(
     identities: Sequence[Path],
 ) -> int:
     """Check that a key is a user's device, and print the answer; return 1 where it is no."""
-    with kit.desk(flags.common(), vault=kit.vault((), (), None)) as (desk, caller):
+    with kit.desk(options.common(), vault=kit.vault((), (), None)) as (desk, caller):
         name = user_named(user, caller=caller, inventory=desk.inventory)
-        device = revocation.choose(name, wanted, devices=desk.inventory.devices(name))
-        answer = oathverify.belongs(
+        device = revoke.choose(name, wanted, devices=desk.inventory.devices(name))
+        answer = oath_acceptance.belongs(
             device, wanted_key, caller=caller, desk=desk, resync=resync, backup=backup, identities=identities
         )
         return _tell("verify-user", answer, user=name, device=device.serial)
@@ -39,7 +40,7 @@ def user(
 
 def _tell(schema: str, answer: Proof | Refused, **row: Any) -> int:
     """Print the checks, and return the exit code."""
-    output = flags.common().output
+    output = options.common().output
     checks = [
         {"check": check.name, "result": check.value, "detail": check.detail, "source": check.source}
         for check in answer.checks

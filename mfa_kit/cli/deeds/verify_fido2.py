@@ -8,12 +8,13 @@ from typing import Any
 import click
 
 from mfa_kit import __version__
-from mfa_kit.attestation import Examined, SeenBefore
-from mfa_kit.cli import flags, report, stderr
-from mfa_kit.cli.kit import fido as kit
-from mfa_kit.errors import DeviceFault, UsageFault
-from mfa_kit.fidokey import Plugged, Trusted
-from mfa_kit.verification import Proof, Value
+from mfa_kit.cli import messages, options
+from mfa_kit.cli import output as report
+from mfa_kit.core.checks import Proof, Value
+from mfa_kit.core.errors import DeviceFault, UsageFault
+from mfa_kit.security_keys.attestation import Examined, SeenBefore
+from mfa_kit.security_keys.authenticator import Plugged, Trusted
+from mfa_kit.wiring import security_keys as kit
 
 
 def fido2(wanted: str | None, require: Path | None, *, watch: bool, asset: str | None) -> int:
@@ -32,7 +33,7 @@ def fido2(wanted: str | None, require: Path | None, *, watch: bool, asset: str |
 
 
 def _print(examined: Examined, *, asset: str | None) -> None:
-    output = flags.common().output
+    output = options.common().output
     if output == "csv":
         report.many("verify-fido2", [_line(examined, asset=asset)], output=output, empty="")
     elif output == "table":
@@ -53,7 +54,7 @@ def _watch(bench: kit.Bench, *, asset: str | None) -> int:
             break
         gone = place
         _one(bench, place, asset=asset and f"{asset}-{_judged(tally) + 1}", tally=tally)
-        stderr.Talk().note(", ".join(f"{count} {what}" for what, count in sorted(tally.items())))
+        messages.Talk().note(", ".join(f"{count} {what}" for what, count in sorted(tally.items())))
     return 0 if not tally["refused"] and not tally["not judged"] else 1
 
 
@@ -67,18 +68,18 @@ def _one(bench: kit.Bench, place: Plugged, *, asset: str | None, tally: Counter[
         examined = bench.examine(place.where)
     except DeviceFault as fault:
         tally["not judged"] += 1
-        stderr.complain(str(fault), hint=fault.hint)
+        messages.complain(str(fault), hint=fault.hint)
         return
     if isinstance(examined, SeenBefore):
-        stderr.Talk().note("this key was here before; it is not counted again")
+        messages.Talk().note("this key was here before; it is not counted again")
         return
     line = _line(examined, asset=asset)
     tally[line["verdict"]] += 1
-    match flags.common().output:
+    match options.common().output:
         case "table":
             said = [line[name] for name in ("verdict", "model", "serial", "asset")]
             failed = [f"{check.name}: {check.detail}" for check in examined.answer.checks if check.value is Value.FAIL]
-            click.echo(stderr.printable("  ".join(filter(None, [*said, *failed]))))
+            click.echo(messages.printable("  ".join(filter(None, [*said, *failed]))))
         case "csv":
             report.many("verify-fido2", [line], output="csv", empty="", header=_judged(tally) == 1)
         case _:
@@ -96,7 +97,7 @@ def _line(examined: Examined, *, asset: str | None) -> dict[str, Any]:
         "asset": asset,
         "aaguid": evidence.registration.aaguid,
         "firmware": evidence.firmware and str(evidence.firmware),
-        "at": flags.written(evidence.at),
+        "at": options.written(evidence.at),
         "failed": [check.name for check in answer.checks if check.value is Value.FAIL],
         "warned": [check.name for check in answer.checks if check.value is Value.WARN],
     }

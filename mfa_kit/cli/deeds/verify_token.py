@@ -5,17 +5,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, assert_never
 
-from mfa_kit import tokens
-from mfa_kit.cli import flags, report, terminal
+from mfa_kit.cli import options, output, terminal
 from mfa_kit.cli.deeds.token import asked, from_stdin, one_of
-from mfa_kit.cli.kit import desk as desk_kit
-from mfa_kit.cli.kit import token as kit
-from mfa_kit.enrollment import user_named
-from mfa_kit.errors import DeviceFault, InvalidCode, UsageFault
-from mfa_kit.otp import Pair
-from mfa_kit.probe import probe
-from mfa_kit.seeds import Key, SeedFile, Sighting, Token, Typed, Verdict, folded, reasons, sold_by_aws
-from mfa_kit.tokens import NotShown, Shown, Undecided
+from mfa_kit.core.errors import DeviceFault, InvalidCode, UsageFault
+from mfa_kit.core.otp import Pair
+from mfa_kit.enrollment.enroll import user_named
+from mfa_kit.tokens import matching
+from mfa_kit.tokens.aws_check import probe
+from mfa_kit.tokens.matching import NotShown, Shown, Undecided
+from mfa_kit.tokens.seeds import Key, SeedFile, Sighting, Token, Typed, Verdict, folded, reasons, sold_by_aws
+from mfa_kit.wiring import desk as desk_kit
+from mfa_kit.wiring import token as kit
 
 T = TypeVar("T")
 
@@ -50,7 +50,7 @@ def token(
         return _found(found, codes_stdin=codes_stdin, window=window)
     if any(folded(each.serial) == folded(serial) for each in found.bare):
         raise UsageFault(f"{file.name} has no seed of {serial}, for only AWS has it", "leave --seeds out")
-    if not any(tokens.named(each.keys, serial) for each in found.readings):
+    if not any(matching.named(each.keys, serial) for each in found.readings):
         lost = reasons(found.readings[0].dropped if found.readings else ())
         raise UsageFault(
             f"{serial} is not in {file.name}{lost and f'; its rows that were not taken: {lost}'}",
@@ -63,18 +63,18 @@ def token(
 def _read(judge: Callable[[Typed], T | Undecided], *, count: int, codes_stdin: bool) -> tuple[Typed, T | Undecided]:
     if codes_stdin:
         return from_stdin(judge, count=count)
-    return one_of(asked(terminal.person(flags.common()), judge, count=count))
+    return one_of(asked(terminal.person(options.common()), judge, count=count))
 
 
 def _bare(serial: str, probe_user: str | None, *, codes_stdin: bool) -> int:
     """Judge the display of a token that AWS sold, and let AWS judge its codes where a user is kept for that."""
-    common = flags.common()
+    common = options.common()
     if not probe_user and not sold_by_aws(serial):
         raise UsageFault(
             f"{serial} does not look like a token that AWS sold, so nothing is known of it but its seed file",
             "name that: --seeds FILE; or let AWS judge: --probe-user USER",
         )
-    codes, verdict = _read(tokens.display, count=2, codes_stdin=codes_stdin)
+    codes, verdict = _read(matching.display, count=2, codes_stdin=codes_stdin)
     if verdict or not probe_user or common.dry_run:
         return _tell(serial, verdict)
     sold = Token(serial=serial, maker="sold by AWS")
@@ -90,10 +90,10 @@ def _bare(serial: str, probe_user: str | None, *, codes_stdin: bool) -> int:
             )
         except (DeviceFault, InvalidCode) as error:
             refused = NotShown(what=str(error), hint=error.hint)
-            return _tell(serial, refused, kept=kit.sight(sold, None, tokens.judged(serial, refused, at=codes.at)))
+            return _tell(serial, refused, kept=kit.sight(sold, None, matching.judged(serial, refused, at=codes.at)))
     taken = Sighting(serial=serial, at=codes.at, verdict=Verdict.ACCEPTED, reason="AWS knows it and took its codes")
     row = {"outcome": "proved", "serial": serial, "aws": taken.reason, "kept": kit.sight(sold, None, taken)}
-    report.one("verify-token", row, output=common.output)
+    output.one("verify-token", row, output=common.output)
     return 0
 
 
@@ -101,23 +101,23 @@ def _judged(found: SeedFile, serial: str, *, count: int, codes_stdin: bool, wind
     """Judge the codes of a token by its seed, and keep what they decide."""
 
     def judge(codes: Typed) -> tuple[Key, Shown | NotShown] | Undecided:
-        if mistyped := tokens.wrong(codes):
+        if mistyped := matching.wrong(codes):
             return mistyped
-        file = tokens.proved(found, serial, codes, window=window) if len(found.readings) > 1 else found
-        keys = tokens.settled(file).keys
+        file = matching.proved(found, serial, codes, window=window) if len(found.readings) > 1 else found
+        keys = matching.settled(file).keys
         key = next(each for each in keys if folded(each.token.serial) == folded(serial))
         before = kit.sightings(key)
         near = (before[-1].offset or 0) if before else 0
-        verdict = tokens.verify(key, codes, among=keys, window=window, near=near)
+        verdict = matching.verify(key, codes, among=keys, window=window, near=near)
         return verdict if isinstance(verdict, Undecided) else (key, verdict)
 
     codes, answer = _read(judge, count=count, codes_stdin=codes_stdin)
     if isinstance(answer, Undecided):
         return _tell(serial, answer)
     key, verdict = answer
-    seen = tokens.judged(key.token.serial, verdict, at=codes.at)
+    seen = matching.judged(key.token.serial, verdict, at=codes.at)
     before = [*kit.sightings(key), seen]
-    kept = not flags.common().dry_run and kit.sight(key.token, key.seed, seen)
+    kept = not options.common().dry_run and kit.sight(key.token, key.seed, seen)
     return _tell(key.token.serial, verdict, before=before, kept=kept)
 
 
@@ -132,7 +132,7 @@ def _tell(
     row: dict[str, Any] = {"serial": serial} if serial else {}
     match verdict:
         case Shown():
-            drift = tokens.drift(before, period=verdict.token.period)
+            drift = matching.drift(before, period=verdict.token.period)
             row = (
                 {"outcome": "proved"}
                 | row
@@ -142,7 +142,7 @@ def _tell(
                     "offset_s": verdict.seconds,
                     "drift_s_per_day": round(drift.rate, 2) if drift else None,
                     "drift_within": round(drift.within, 2) if drift else None,
-                    "aws": tokens.for_aws(replace(verdict.token, capacity=kit.capacity(verdict.token.serial))).why,
+                    "aws": matching.for_aws(replace(verdict.token, capacity=kit.capacity(verdict.token.serial))).why,
                 }
             )
         case NotShown():
@@ -160,7 +160,7 @@ def _tell(
             )
         case _:
             assert_never(verdict)
-    report.one("verify-token", row | {"kept": kept}, output=flags.common().output)
+    output.one("verify-token", row | {"kept": kept}, output=options.common().output)
     return 1 if isinstance(verdict, NotShown | Undecided) else 0
 
 
@@ -168,8 +168,8 @@ def _found(file: SeedFile, *, codes_stdin: bool, window: int) -> int:
     """Print the tokens that show two codes; in a file that may be hex or base32, of either reading."""
 
     def judge(codes: Typed) -> list[Shown] | Undecided:
-        return tokens.wrong(codes) or [
-            one for each in file.readings for one in tokens.find(each.keys, codes, window=window)
+        return matching.wrong(codes) or [
+            one for each in file.readings for one in matching.find(each.keys, codes, window=window)
         ]
 
     _, shown = _read(judge, count=2, codes_stdin=codes_stdin)
@@ -185,5 +185,5 @@ def _found(file: SeedFile, *, codes_stdin: bool, window: int) -> int:
         for one in shown
     ]
     empty = f"no token of this file shows these codes within {window} steps"
-    report.many("verify-token-find", rows, output=flags.common().output, empty=empty)
+    output.many("verify-token-find", rows, output=options.common().output, empty=empty)
     return 0 if rows else 1

@@ -1,0 +1,384 @@
+"""What IAM policies say about a request, as far as their conditions can be judged: whatever cannot is UNKNOWN.
+
+Written from the "Policy evaluation logic", "IAM JSON policy elements" and "Global condition context keys" pages of the
+IAM user guide, for the conditions that policies about MFA have. The lab judges by an evaluator of its own, and neither
+knows the other.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+from typing import Any
+
+from mfa_kit.core.errors import UsageFault
+
+# A condition key and its value; None: the request has no such key. A key that is not here may be anything.
+Context = Mapping[str, str | None]
+
+MFA = "aws:MultiFactorAuthPresent"
+MFA_AGE = "aws:MultiFactorAuthAge"
+# How a request comes to IAM: by long-term access keys the context has no MFA key at all, a console session without
+# MFA has false.
+PLAIN_KEYS: Context = {MFA: None, MFA_AGE: None}
+NO_MFA: Context = {MFA: "false", MFA_AGE: None}
+WITH_MFA: Context = {MFA: "true", MFA_AGE: "60"}
+# What stands for all work: a policy that demands MFA denies each of these without it, whatever else it may leave.
+WORK = ("ec2:DescribeInstances", "s3:ListAllMyBuckets", "iam:CreateUser")
+# What users do for their own sign-in, which policies about MFA leave open: no work.
+SIGN_IN = re.compile(
+    r"sts:getsessiontoken|iam:(.*mfa.*|getuser|getloginprofile|changepassword|getaccountpasswordpolicy)"
+)
+# A policy that says nothing, as a trust policy one that lets nobody in.
+NOBODY = '{"Statement": []}'
+# A permissions boundary whose text could not be read: of everything it may allow, nobody knows.
+UNREAD = '{"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": {"Unread": {"it": "is"}}}]}'
+# The version of a policy that knows variables.
+VARIABLES = "2012-10-17"
+LITERAL = {"${*}": "*", "${?}": "?", "${$}": "$"}
+
+
+class Verdict(StrEnum):
+    """What policies say about one request."""
+
+    ALLOW = "allow"
+    IMPLICIT = "implicit deny"
+    EXPLICIT = "explicit deny"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statement:
+    """One statement, its lists as tuples. `lines` are operator, key and values of its Condition.
+
+    `fills`: its policy is of the version that knows policy variables; in an older one they are their own characters.
+    """
+
+    sid: str = ""
+    allow: bool
+    actions: tuple[str, ...] = ()
+    but_actions: tuple[str, ...] = ()
+    resources: tuple[str, ...] = ()
+    but_resources: tuple[str, ...] = ()
+    principals: tuple[tuple[str, str], ...] = ()
+    lines: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
+    fills: bool = True
+
+
+def _tuple(value: Any) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, list) else (value,) if value is not None else ()
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    return tuple(str(each).lower() if isinstance(each, bool) else str(each) for each in _tuple(value))
+
+
+def _statement(row: Mapping[str, Any], *, version: Any) -> Statement:
+    who = row.get("Principal", {})
+    if row["Effect"] not in ("Allow", "Deny"):
+        raise KeyError("Effect that is Allow or Deny")
+    if "Action" not in row and "NotAction" not in row:
+        raise KeyError("Action")
+    return Statement(
+        sid=str(row.get("Sid", "")),
+        allow=row["Effect"] == "Allow",
+        actions=_texts(row.get("Action")),
+        but_actions=_texts(row.get("NotAction")),
+        resources=_texts(row.get("Resource")),
+        but_resources=_texts(row.get("NotResource")),
+        principals=(("AWS", who),)
+        if isinstance(who, str)
+        else tuple((kind, name) for kind, names in who.items() for name in _texts(names)),
+        lines=tuple(
+            (operator, key, _texts(values))
+            for operator, keys in row.get("Condition", {}).items()
+            for key, values in keys.items()
+        ),
+        fills=version == VARIABLES,
+    )
+
+
+@lru_cache(maxsize=4096)
+def statements(document: str) -> tuple[Statement, ...]:
+    """Read the statements of a policy document. Raise UsageFault for what is none."""
+    try:
+        found = json.loads(document)
+        return tuple(_statement(row, version=found.get("Version")) for row in _tuple(found["Statement"]))
+    except json.JSONDecodeError as error:
+        why = f"it is no JSON from line {error.lineno} on"
+    except ValueError:  # json reads no number of thousands of digits
+        why = "a number in it is too long"
+    except KeyError as error:
+        why = f"it has no {error.args[0]}" if error.args[0] == "Statement" else f"a statement has no {error.args[0]}"
+    except (AttributeError, TypeError, RecursionError):
+        why = "a part of it is not what the grammar of policies has there"
+    raise UsageFault(
+        f"this is no IAM policy: {why}",
+        'a policy is JSON: {"Version": "2012-10-17", "Statement": [{"Effect": ..., "Action": ..., "Resource": ...}]}',
+    )
+
+
+@lru_cache(maxsize=8192)
+def _pattern(wanted: str) -> re.Pattern[str]:
+    """`*` and `?` are wild, `${*}` is the character; no brackets.
+
+    What stands between two `*` is looked for once, where it first is: to try every other place as well would take a
+    policy with many of them for ever.
+    """
+    runs = [""]
+    for part in re.split(r"(\$\{[*?$]\}|[*?])", wanted):
+        if part == "*":
+            runs.append("")
+        else:
+            runs[-1] += "." if part == "?" else re.escape(LITERAL.get(part, part))
+    first, *between = runs
+    last = f".*{between.pop()}" if between else ""
+    return re.compile(first + "".join(f"(?>.*?{run})" for run in between if run) + last, re.DOTALL)
+
+
+def like(wanted: str, value: str) -> bool:
+    """Match as IAM's actions, resources and StringLike do."""
+    return wanted == "*" or _pattern(wanted).fullmatch(value) is not None
+
+
+def _like_arn(wanted: str, value: str) -> bool:
+    patterns, parts = wanted.split(":", 5), value.split(":", 5)
+    return len(patterns) == len(parts) and all(map(like, patterns, parts))
+
+
+def _number(test: Callable[[float, float], bool]) -> Callable[[str, str], bool]:
+    return lambda wanted, value: test(float(value), float(wanted))
+
+
+TESTS: Mapping[str, Callable[[str, str], bool]] = {
+    "StringEquals": lambda wanted, value: wanted == value,
+    "StringEqualsIgnoreCase": lambda wanted, value: wanted.lower() == value.lower(),
+    "StringLike": like,
+    "ArnEquals": _like_arn,
+    "ArnLike": _like_arn,
+    "Bool": lambda wanted, value: wanted.lower() == value.lower(),
+    "NumericEquals": _number(float.__eq__),
+    "NumericLessThan": _number(float.__lt__),
+    "NumericLessThanEquals": _number(float.__le__),
+    "NumericGreaterThan": _number(float.__gt__),
+    "NumericGreaterThanEquals": _number(float.__ge__),
+}
+NEGATED: Mapping[str, str] = {
+    "StringNotEquals": "StringEquals",
+    "StringNotEqualsIgnoreCase": "StringEqualsIgnoreCase",
+    "StringNotLike": "StringLike",
+    "ArnNotEquals": "ArnEquals",
+    "ArnNotLike": "ArnLike",
+    "NumericNotEquals": "NumericEquals",
+}
+
+
+def _filled(text: str, context: Context) -> "str | _Anything | None":
+    """Put policy variables in; None where one has no value, and ANYTHING where it has one that nobody told."""
+    lacking: list[_Anything | None] = []
+
+    def value(found: re.Match[str]) -> str:
+        if found[0] in LITERAL:
+            return found[0]
+        name, _, default = found[1].partition(",")
+        got = _look(context, name.strip())
+        if isinstance(got, str):
+            return re.sub(r"[*?]", r"${\g<0>}", got)
+        if got is None and default:
+            return default.strip().strip("'")
+        lacking.append(got)
+        return ""
+
+    if "${" not in text:
+        return text
+    filled = re.sub(r"\$\{([^}]*)\}", value, text)
+    if not lacking:
+        return filled
+    return None if None in lacking else ANYTHING
+
+
+class _Anything:
+    """What a key has that nobody told."""
+
+
+ANYTHING = _Anything()
+
+
+def _look(context: Context, key: str) -> str | _Anything | None:
+    """Look a condition key up; keys are not distinguished by case."""
+    wanted = key.lower()
+    for name, value in context.items():
+        if name.lower() == wanted:
+            return value
+    return ANYTHING
+
+
+def _fill(statement: Statement, texts: Sequence[str], context: Context) -> "tuple[list[str], bool]":
+    """Put policy variables into some texts; return those that say something, and whether another may match as well."""
+    if not statement.fills:
+        return list(texts), False
+    filled = [_filled(each, context) for each in texts]
+    return [each for each in filled if isinstance(each, str)], ANYTHING in filled
+
+
+def _line(statement: Statement, operator: str, key: str, wanted: Sequence[str], context: Context) -> bool | None:
+    """Whether one line of a Condition holds; None where that cannot be told."""
+    quantifier, _, bare = operator.rpartition(":")
+    name = bare.removesuffix("IfExists")
+    got = _look(context, key)
+    if isinstance(got, _Anything):
+        return None
+    if name == "Null":
+        return str(got is None).lower() in map(str.lower, wanted)
+    if got is None:
+        # Of no value at all, none differs from what is wanted.
+        return bare.endswith("IfExists") or quantifier == "ForAllValues" or (name in NEGATED and not quantifier)
+    test = TESTS.get(NEGATED.get(name, name))
+    if test is None:
+        return None
+    filled, others = _fill(statement, wanted, context)
+    try:
+        found = any(test(each, got) for each in filled)
+    except ValueError:  # a number was wanted
+        return False
+    return None if others and not found else found != (name in NEGATED)
+
+
+def _both(first: bool | None, second: bool | None) -> bool | None:
+    """Three-valued and."""
+    if first is False or second is False:
+        return False
+    return None if first is None or second is None else True
+
+
+def holds(statement: Statement, context: Context) -> bool | None:
+    """Whether all conditions of a statement hold; None where that cannot be told."""
+    answer: bool | None = True
+    for operator, key, wanted in statement.lines:
+        answer = _both(answer, _line(statement, operator, key, wanted, context))
+    return answer
+
+
+def covers_action(statement: Statement, action: str) -> bool:
+    """Whether a statement speaks of an action, `service:Name`; actions are not distinguished by case."""
+    wanted = action.lower()
+    if statement.but_actions:
+        return not any(like(each.lower(), wanted) for each in statement.but_actions)
+    return any(like(each.lower(), wanted) for each in statement.actions)
+
+
+def _covers_resource(statement: Statement, resource: str, context: Context) -> bool | None:
+    """Whether a statement speaks of a resource; None where that hangs on a variable that nobody told."""
+    filled, others = _fill(statement, statement.but_resources or statement.resources, context)
+    found = any(like(each, resource) for each in filled)
+    return None if others and not found else found != bool(statement.but_resources)
+
+
+@lru_cache(maxsize=65536)
+def _speaking(document: str, action: str) -> tuple[Statement, ...]:
+    return tuple(each for each in statements(document) if covers_action(each, action))
+
+
+def evaluate(
+    documents: Iterable[str], action: str, resource: str, context: Context, *, boundary: str | None = None
+) -> Verdict:
+    """Judge an action on a resource: explicit deny, then allow, then the implicit deny.
+
+    UNKNOWN where a condition that cannot be judged would decide it. A resource of `*` is covered by `*` alone. An allow
+    counts within the permissions boundary only.
+    """
+    verdict = _judged(documents, action, resource, context)
+    if boundary is None or verdict is Verdict.EXPLICIT:
+        return verdict
+    limit = _judged((boundary,), action, resource, context)
+    if limit is Verdict.ALLOW:
+        return verdict
+    return Verdict.IMPLICIT if limit is Verdict.UNKNOWN and verdict is Verdict.IMPLICIT else limit
+
+
+def _judged(documents: Iterable[str], action: str, resource: str, context: Context) -> Verdict:
+    found = Verdict.IMPLICIT
+    denied = None
+    for document in documents:
+        for statement in _speaking(document, action):
+            covered = _covers_resource(statement, resource, context)
+            if covered is False:
+                continue
+            held = _both(covered, holds(statement, context))
+            if held is False:
+                continue
+            if not statement.allow:
+                if held:
+                    return Verdict.EXPLICIT
+                denied = Verdict.UNKNOWN
+            elif held:
+                found = Verdict.ALLOW
+            elif found is not Verdict.ALLOW:
+                found = Verdict.UNKNOWN
+    return denied or found
+
+
+@lru_cache(maxsize=4096)
+def named(document: str, *, allow: bool) -> tuple[tuple[str, str], ...]:
+    """Return the actions and resources that the statements of a policy allow, or deny, as they are written.
+
+    A pattern that is judged as if it were a name is covered by what covers all that it matches. One action of each
+    service on each resource stands for the others; what users do for their own sign-in is left out.
+    """
+    found: dict[tuple[str, str], tuple[str, str]] = {}
+    for each in statements(document):
+        for action in each.actions if each.allow is allow else ():
+            for resource in each.resources:
+                if not SIGN_IN.fullmatch(action.lower()) and "${" not in resource:
+                    about = action.partition(":")[0].lower() if allow else action
+                    found.setdefault((about, resource), (action, resource))
+    return tuple(found.values())
+
+
+@lru_cache(maxsize=4096)
+def _work(boundary: str | None) -> tuple[tuple[str, str], ...]:
+    """Return what stands for all work: of a user with a boundary, what that allows with MFA."""
+    everything = tuple((action, "*") for action in WORK)
+    if boundary is None:
+        return everything
+    pairs = (*everything, *named(boundary, allow=True))
+    within = [each for each in pairs if _judged((boundary,), *each, WITH_MFA) in {Verdict.ALLOW, Verdict.UNKNOWN}]
+    return tuple(within) or everything
+
+
+def stops(documents: Sequence[str], context: Context, *, boundary: str | None = None) -> bool | None:
+    """Whether policies deny all work explicitly in such a context; None where that cannot be told.
+
+    A boundary that does not allow it denies it whatever else allows.
+    """
+    answer: bool | None = True
+    for action, resource in _work(boundary):
+        verdict = _judged(documents, action, resource, context)
+        told = None if verdict is Verdict.UNKNOWN else verdict is Verdict.EXPLICIT
+        if boundary is not None and told is not True:
+            limit = _judged((boundary,), action, resource, context)
+            told = told if limit is Verdict.ALLOW else None if limit is Verdict.UNKNOWN else True
+        answer = _both(answer, told)
+    return answer
+
+
+def demands_mfa(documents: Sequence[str], about: Context, *, boundary: str | None = None) -> bool | None:
+    """Whether policies stop plain access keys and console sessions without MFA, and no session with MFA."""
+    answer: bool | None = True
+    for context in (PLAIN_KEYS, NO_MFA):
+        answer = _both(answer, stops(documents, {**about, **context}, boundary=boundary))
+    with_mfa = stops(documents, {**about, **WITH_MFA}, boundary=boundary)
+    return _both(answer, None if with_mfa is None else not with_mfa)
+
+
+def lets_in(document: str, context: Context) -> list[tuple[str, str]]:
+    """Return the principals, kind and name, that a role's trust policy lets assume it in such a context.
+
+    Those that it may let in are counted in, for a condition that cannot be judged is no condition about MFA.
+    """
+    rows = [each for each in statements(document) if covers_action(each, "sts:AssumeRole")]
+    denied = {who for each in rows if not each.allow and holds(each, context) for who in each.principals}
+    allowed = [who for each in rows if each.allow and holds(each, context) is not False for who in each.principals]
+    return [who for who in dict.fromkeys(allowed) if who not in denied and ("AWS", "*") not in denied]

@@ -1,0 +1,97 @@
+"""The console signed in: AWS's federation endpoint, and the page that hands a browser its address.
+
+IAM user guide, "Enable custom identity broker access to the AWS console". A sign-in token is as good as a password for
+a quarter of an hour, so it stands in a file of this user's alone, which goes when it has done its work.
+"""
+
+import html
+import json
+import os
+import secrets
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from ipaddress import ip_address
+from pathlib import Path
+from urllib.parse import urlencode, urlsplit
+
+from mfa_kit.core.errors import AwsFault, UsageFault
+from mfa_kit.core.otp import Secret
+
+SECONDS = 20
+# For so long a sign-in token is good (IAM user guide).
+GOOD = 15 * 60
+ISSUER = "mfa-kit"
+LONGEST = 1 << 16
+PAGE = """<!doctype html>
+<meta charset="utf-8"><meta name="referrer" content="no-referrer"><title>mfa-kit</title>
+<meta http-equiv="refresh" content="0; url={address}">
+<p>Opening the AWS console. <a href="{address}">Go on</a> if nothing happens.</p>
+"""
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """The endpoint answers itself; what it was asked is not to be carried elsewhere."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
+
+
+def address(endpoint: str, session: Secret[str], *, destination: str) -> Secret[str]:
+    """Return an address that opens the console signed in. `session` is the JSON that the endpoint takes.
+
+    Raise AwsFault when the endpoint refuses it or does not answer.
+    """
+    token = _token(endpoint, session)
+    asked = {"Action": "login", "Issuer": ISSUER, "Destination": destination, "SigninToken": token.reveal()}
+    return Secret(f"{endpoint}?{urlencode(asked)}")
+
+
+def _token(endpoint: str, session: Secret[str]) -> Secret[str]:
+    """Ask for a sign-in token. What is raised tells nothing of what was sent."""
+    where = urlsplit(endpoint)
+    if where.scheme != "https" and not _loopback(where.hostname):
+        raise UsageFault(f"{endpoint} is not encrypted", "sign in to the console by yourself")
+    query = Secret(urlencode({"Action": "getSigninToken", "Session": session.reveal()}))
+    direct = [urllib.request.ProxyHandler({})] if _loopback(where.hostname) else []
+    opener = urllib.request.build_opener(_NoRedirect, *direct)
+    try:
+        with opener.open(f"{endpoint}?{query.reveal()}", timeout=SECONDS) as answer:
+            said = json.loads(answer.read(LONGEST))
+        return Secret(str(said["SigninToken"]))
+    except urllib.error.HTTPError as error:
+        error.close()
+        why = f"HTTP {error.code}"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        why = type(error).__name__
+    raise AwsFault(f"{urlsplit(endpoint).hostname} gives no sign-in token: {why}", "sign in to the console by yourself")
+
+
+def _loopback(host: str | None) -> bool:
+    try:
+        return ip_address(host or "").is_loopback
+    except ValueError:
+        return False
+
+
+@contextmanager
+def page(folder: Path, address: Secret[str]) -> Iterator[Path]:
+    """Write a page that leads to an address, for this user alone; it is removed at the end.
+
+    What a process left that was killed goes too, once its token is good for nobody who still waits.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for old in folder.glob("console-*.html"):
+        with suppress(OSError):
+            if old.lstat().st_mtime < time.time() - GOOD:
+                old.unlink()
+    path = folder / f"console-{secrets.token_hex(8)}.html"
+    handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(PAGE.format(address=html.escape(address.reveal(), quote=True)))
+        yield path
+    finally:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,54 @@
+"""Which FIDO key is the very device whose card is in a reader. Names and serials are claims, so it is where it sits."""
+
+from contextlib import suppress
+from pathlib import Path
+
+from smartcard import scard
+
+from mfa_kit.adapters.fido import links
+from mfa_kit.security_keys.authenticator import Link
+
+# PC/SC part 3, 3.1.2: the kind of channel, and its number; of USB, Debian's libccid writes bus and address into that.
+CHANNEL_USB = 0x20
+
+
+def beside(reader: str) -> str | None:
+    """Return the place of the FIDO key that is the card of a reader, or on the same USB device; None where none is."""
+    found, _ = links.plugged()
+    if any(each.link is Link.PCSC and each.where == reader for each in found):
+        return reader
+    here = _address_of_reader(reader)
+    places = [each.where for each in found if each.link is Link.HID and _address_of_node(each.where) == here]
+    return places[0] if here and len(places) == 1 else None
+
+
+def _address_of_reader(reader: str) -> tuple[int, int] | None:
+    """Bus and address of a reader on USB (SCARD_ATTR_CHANNEL_ID), where its driver says so."""
+    for line in links.within(lambda: [_channel(reader)]):
+        if len(line) >= 4 and line[2] == CHANNEL_USB and not line[3]:  # noqa: PLR2004 - a little-endian DWORD
+            return line[1], line[0]
+    return None
+
+
+def _channel(reader: str) -> list[int]:
+    _, context = scard.SCardEstablishContext(scard.SCARD_SCOPE_USER)
+    try:
+        status, card, _ = scard.SCardConnect(
+            context, reader, scard.SCARD_SHARE_SHARED, scard.SCARD_PROTOCOL_T0 | scard.SCARD_PROTOCOL_T1
+        )
+        if status != scard.SCARD_S_SUCCESS:
+            return []
+        _, said = scard.SCardGetAttrib(card, scard.SCARD_ATTR_CHANNEL_ID)
+        scard.SCardDisconnect(card, scard.SCARD_LEAVE_CARD)
+        return list(said)
+    finally:
+        scard.SCardReleaseContext(context)
+
+
+def _address_of_node(node: str) -> tuple[int, int] | None:
+    """Bus and address of the USB device that a hidraw node belongs to (sysfs, busnum and devnum)."""
+    with suppress(OSError, ValueError):
+        for folder in (links.SYSFS / Path(node).name / "device").resolve(strict=True).parents:
+            if (folder / "busnum").exists():
+                return int((folder / "busnum").read_text()), int((folder / "devnum").read_text())
+    return None

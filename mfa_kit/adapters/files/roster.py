@@ -1,0 +1,62 @@
+"""The files of a rollout: rosters and plans are read, plans and results written, whole or not at all."""
+
+import os
+from pathlib import Path
+
+from mfa_kit.core.errors import IntegrityFault, UsageFault
+
+# Five thousand users with tags are some megabytes.
+LARGEST = 64 << 20
+
+
+def load(path: Path) -> str:
+    """Return the text of a roster or a plan. Raise UsageFault for what is none, with the line where it ends to be."""
+    try:
+        with path.open("rb") as file:
+            octets = file.read(LARGEST + 1)
+    except OSError as error:
+        raise UsageFault(f"{path} cannot be read: {error.strerror}", "give a roster or a plan") from None
+    if len(octets) > LARGEST:
+        raise UsageFault(f"{path} is larger than {LARGEST >> 20} MB", "split it")
+    try:
+        text = octets.decode("utf-16" if octets[:2] in {b"\xff\xfe", b"\xfe\xff"} else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = octets[: error.start].count(b"\n") + 1
+        raise UsageFault(f"{path} is not in UTF-8, line {line}", "save it as CSV UTF-8") from None
+    if "\0" in text:
+        raise UsageFault(
+            f"{path} is not a text, line {text[: text.index(chr(0))].count(chr(10)) + 1}", "save it as CSV"
+        )
+    return text
+
+
+def ready(folder: Path) -> None:
+    """Make the folder for results while there are none yet. Raise UsageFault where none can be written."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageFault(f"{folder} cannot be made: {error.strerror}", "name another folder: --results DIR") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageFault(f"{folder} is not a folder that you can write to", "name another folder: --results DIR")
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file anew, 0600, in the place of an earlier one. Raise IntegrityFault, UsageFault for what is no file."""
+    if path.is_dir():
+        raise UsageFault(f"{path} is a folder", "name a file in it")
+    if path.is_symlink() or (path.exists() and not path.is_file()):  # root would put a file in /dev/stdout's place
+        raise UsageFault(f"{path} is no file of its own, but a link, a pipe or a device", "name another")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            with os.fdopen(os.open(partial, flags, 0o600), "w", encoding="utf-8", newline="") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise IntegrityFault(f"{path} cannot be written: {error.strerror}", "check the rights and the space") from None

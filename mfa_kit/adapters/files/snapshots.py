@@ -1,0 +1,86 @@
+"""Snapshots of an account as JSON files; docs/formats.md has the form. They hold no secret, but who is weak: 0600."""
+
+import json
+import os
+import types
+from collections.abc import Mapping
+from dataclasses import asdict, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from mfa_kit.account.snapshot import Snapshot
+from mfa_kit.core.errors import IntegrityFault, UsageFault
+
+SCHEMA, VERSION = "mfa-kit/snapshot", 1
+# An account of 5,000 users has a hundredth of it.
+LARGEST = 512 << 20
+
+
+def write(snapshot: Snapshot, file: Path) -> None:
+    """Write a new file, 0600, whole or not at all. Raise IntegrityFault when it cannot be written, or is there."""
+    beside = file.with_name(f".{file.name}.{os.getpid()}.partial")
+    try:
+        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as out:
+            json.dump({"schema": SCHEMA, "version": VERSION, **asdict(snapshot)}, out)
+            out.flush()
+            os.fsync(out.fileno())
+        os.link(beside, file)
+    except OSError as error:
+        raise IntegrityFault(
+            f"{file} cannot be written: {error.strerror}", "name a new file in another folder"
+        ) from None
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def read(file: Path) -> Snapshot:
+    """Read a snapshot. Raise UsageFault for a file that is none."""
+    try:
+        if not file.is_file() or file.stat().st_size > LARGEST:
+            raise UsageFault(f"{file} cannot be read: it is not a file of a snapshot's size", "name a snapshot")
+        found = json.loads(file.read_text("utf-8"))
+    except OSError as error:
+        raise UsageFault(f"{file} cannot be read: {error.strerror}", "name a snapshot: --snapshot FILE") from None
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict) or found.get("schema") != SCHEMA or found.get("version") != VERSION:
+        raise UsageFault(
+            f"{file} is no snapshot of this version of mfa-kit", "take a new one: mfa-kit audit --snapshot NEWFILE"
+        )
+    try:
+        snapshot: Snapshot = _made(Snapshot, {name: value for name, value in found.items() if name not in HEAD})
+        _ = snapshot.partition
+    except (LookupError, TypeError, ValueError) as error:
+        raise UsageFault(
+            f"{file} is damaged: {type(error).__name__} in it", "take a new one: mfa-kit audit --snapshot NEWFILE"
+        ) from None
+    return snapshot
+
+
+HEAD = {"schema", "version"}
+
+
+def _made(kind: Any, value: Any) -> Any:
+    """Make a value of a type out of what JSON has for it. Raise TypeError for what is of another."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in {Union, types.UnionType}:
+        kind, origin, inner = inner[0], get_origin(inner[0]), get_args(inner[0])
+        if value is None:
+            return None
+    match value:
+        case dict() if is_dataclass(kind) and isinstance(kind, type):
+            hints, known = get_type_hints(kind), {field.name for field in fields(kind)}
+            made: Any = kind(**{name: _made(hints[name], each) for name, each in value.items() if name in known})
+        case list() if origin is tuple:
+            made = tuple(_made(inner[0], each) for each in value)
+        case dict() if origin is Mapping:
+            made = {str(name): _made(inner[1], each) for name, each in value.items()}
+        case str() if isinstance(kind, type) and issubclass(kind, str):
+            made = kind(value)
+        case bool() | int() if type(value) is kind:
+            made = value
+        case int() | float() if kind is float and not isinstance(value, bool):
+            made = float(value)
+        case _:
+            raise TypeError(f"{value!r} is no {kind}")
+    return made

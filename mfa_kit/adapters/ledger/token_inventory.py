@@ -1,0 +1,179 @@
+"""The inventory of display tokens, in tables of the ledger. No seed is kept but a keyed fingerprint."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.models import Kind
+from mfa_kit.tokens.seeds import Factor, Sighting, Stocked, Token, Verdict, folded
+
+FIELDS = "serial, factor, digest, digits, period, counter, maker, model, octets, capacity"
+STATE = "fingerprint, verdict, reason"
+# What the journal says of the devices that are tokens or live on one: the device, its token, who has it; newest last.
+HELD = f"""
+    select serial, coalesce(intent ->> '$.hardware', serial),
+        case when reached in ('confirmed', 'revoking') then intent ->> '$.user' end
+    from journal
+    where reached not in ('intent', 'undone')
+        and intent ->> '$.kind' in ('{Kind.PROGRAMMABLE}', '{Kind.HARDWARE_TOTP}')
+    order by at, run
+"""  # noqa: S608 - names of our own kinds
+# What was proved of a seed holds for that seed only, and the newest reading in time counts, whenever it came here.
+PROVED = """
+    from sightings s where s.serial = tokens.serial and s.fingerprint = {fingerprint}
+    order by s.at desc, s.id desc limit 1
+"""
+STOCK = f"""
+    insert into tokens ({FIELDS}, {STATE}, at) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'untested', '', ?)
+    on conflict (serial) do update set
+        factor = excluded.factor, digest = excluded.digest, digits = excluded.digits, period = excluded.period,
+        counter = excluded.counter, maker = excluded.maker, model = excluded.model, octets = excluded.octets,
+        capacity = max(capacity, excluded.capacity), at = excluded.at,
+        verdict = case when fingerprint = excluded.fingerprint then verdict
+            else coalesce((select s.verdict {PROVED.format(fingerprint="excluded.fingerprint")}), 'untested') end,
+        reason = case when fingerprint = excluded.fingerprint then reason
+            else coalesce((select s.reason {PROVED.format(fingerprint="excluded.fingerprint")}), '') end,
+        fingerprint = excluded.fingerprint
+"""  # noqa: S608 - names of our own columns
+SIGHT = """
+    insert into sightings (at, serial, fingerprint, verdict, offset, seconds, reason)
+    select ?, serial, fingerprint, ?, ?, ?, ? from tokens where serial = ?
+"""
+JUDGE = f"""
+    update tokens set (verdict, reason) = (select s.verdict, s.reason {PROVED.format(fingerprint="tokens.fingerprint")})
+    where serial = ?
+"""  # noqa: S608 - names of our own columns
+RESPELL = ("update tokens set serial = ? where serial = ?", "update sightings set serial = ? where serial = ?")
+
+
+class Tables(Protocol):
+    """The ledger, as far as it is needed here."""
+
+    def select(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]: ...
+
+    def write(self, *changes: tuple[str, Iterable[Sequence[object]]]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Came:
+    """How many tokens of an import were new, were known, and are known by another seed than before."""
+
+    new: int
+    known: int
+    reseeded: int
+
+
+class Shelf:
+    """Tokens by serial, and the readings of each. The file that came last says how a serial is spelled."""
+
+    def __init__(self, tables: Tables, *, now: float) -> None:
+        self._tables, self._now = tables, now
+
+    def stock(self, tokens: Sequence[tuple[Token, str]]) -> Came:
+        """Take tokens in, each with its fingerprint; one that comes with another seed than before is untested again."""
+        rows = self._tables.select("select serial, fingerprint from tokens")
+        before, there = {folded(row[0]): row for row in rows}, {row[0] for row in rows}
+        spelled = [
+            (token.serial, known[0])
+            for token, _ in tokens
+            if token.serial not in there and (known := before.get(folded(token.serial)))
+        ]
+        self._tables.write(
+            *((change, spelled) for change in RESPELL),
+            (
+                STOCK,
+                [
+                    (
+                        token.serial,
+                        token.factor,
+                        token.digest,
+                        token.digits,
+                        token.period,
+                        token.counter,
+                        token.maker,
+                        token.model,
+                        token.octets,
+                        token.capacity,
+                        fingerprint,
+                        self._now,
+                    )
+                    for token, fingerprint in tokens
+                ],
+            ),
+        )
+        prints = [(before.get(folded(token.serial), ("", None))[1], fingerprint) for token, fingerprint in tokens]
+        new = sum(old is None for old, _ in prints)
+        known = sum(old == fingerprint for old, fingerprint in prints)
+        return Came(new=new, known=known, reseeded=len(tokens) - new - known)
+
+    def token(self, serial: str) -> Stocked | None:
+        """Return a token, however its serial is spelled."""
+        serials = (row[0] for row in self._tables.select("select serial from tokens"))
+        spelled = [each for each in serials if folded(each) == folded(serial)]
+        return next(iter(self._stocked("serial = ?", *spelled[:1])), None) if spelled else None
+
+    def tokens(self) -> list[Stocked]:
+        """Return the whole inventory by serial."""
+        return self._stocked("true")
+
+    def _stocked(self, where: str, *values: str) -> list[Stocked]:
+        sql = f"select {STATE}, {FIELDS} from tokens where {where} order by serial"  # noqa: S608 - our own columns
+        rows = self._tables.select(sql, values)
+        names, holders = FIELDS.split(", "), self._holders()
+        return [
+            Stocked(
+                token=replace(made := Token(**dict(zip(names, fields, strict=True))), factor=Factor(made.factor)),
+                fingerprint=fingerprint,
+                verdict=Verdict(verdict),
+                reason=reason,
+                user=holders.get(folded(made.serial)),
+            )
+            for fingerprint, verdict, reason, *fields in rows
+        ]
+
+    def _holders(self) -> dict[str, str]:
+        """Return who has a token, by its serial: the user of a device that is or lives on it and was not revoked."""
+        devices = {device: (folded(serial), user) for device, serial, user in self._tables.select(HELD)}
+        return {serial: user for serial, user in devices.values() if user}
+
+    def sight(self, *seen: Sighting) -> None:
+        """Keep readings, and mark each token with its newest; a serial that is not in the inventory is passed over."""
+        self._tables.write(
+            (SIGHT, [(s.at, s.verdict, s.offset, s.seconds, s.reason, s.serial) for s in seen]),
+            (JUDGE, [(s.serial,) for s in seen]),
+        )
+
+    def sightings(self, serial: str) -> list[Sighting]:
+        """Return the readings of a token with the seed that it has now, oldest first."""
+        return self._seen("serial = ?", serial)
+
+    def last(self) -> dict[str, Sighting]:
+        """Return the last reading of each token that has one with the seed that it has now."""
+        return {one.serial: one for one in self._seen("true")}
+
+    def _seen(self, where: str, *values: str) -> list[Sighting]:
+        rows = self._tables.select(
+            "select serial, s.at, s.verdict, s.offset, s.seconds, s.reason from sightings s"  # noqa: S608
+            f" join tokens t using (serial, fingerprint) where {where} order by s.at, s.id",
+            values,
+        )
+        return [
+            Sighting(serial=serial, at=at, verdict=Verdict(verdict), offset=offset, seconds=seconds, reason=reason)
+            for serial, at, verdict, offset, seconds, reason in rows
+        ]
+
+    def check(self, serial: str, user: str) -> None:
+        """Raise UsageFault for a token that failed, or that somebody else has; one that is not known here is free."""
+        known = self.token(serial)
+        if known and known.verdict is Verdict.REJECTED:
+            judge = "--seeds FILE" if known.token.octets else "--probe-user USER"
+            raise UsageFault(
+                f"token {serial} was rejected: {known.reason}",
+                f"take another, or prove that it is right: mfa-kit verify token {serial} {judge}",
+            )
+        holder = self._holders().get(folded(serial), user)
+        if holder != user:
+            raise UsageFault(
+                f"token {serial} is {holder}'s", f"take another, or revoke it first: mfa-kit revoke {holder}"
+            )

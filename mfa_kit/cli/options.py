@@ -1,0 +1,231 @@
+"""The flags that every verb takes, before or after its name, and the two kinds of command that take them."""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+
+from mfa_kit.core.errors import UsageFault
+
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class Number(click.FloatRange):
+    """A number from 0 on, up to a most: click's own range takes nan, which no comparison keeps out."""
+
+    def __init__(self, most: float = 1e6) -> None:
+        super().__init__(0, most)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is no number", param, ctx)
+        return number
+
+
+class Age(click.ParamType[float]):
+    """A length of time such as 30m, 24h or 7d, in seconds."""
+
+    name = "age"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        number, unit = value[:-1], value[-1:]
+        if not number.isdecimal() or unit not in UNITS:
+            raise UsageFault(f"{value!r} is no length of time", "write 30m, 24h or 7d")
+        return float(number) * UNITS[unit]
+
+
+class Moment(click.ParamType[float]):
+    """A moment in Unix seconds: an ISO 8601 date or time (UTC unless it says otherwise), or an age such as 7d."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            try:
+                return time.time() - Age().convert(value, param, ctx)
+            except UsageFault:
+                raise UsageFault(f"{value!r} is no time", "write 2026-11-25, 2026-11-25T10:00 or 7d") from None
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def written(at: float) -> str:
+    """Write a Unix time as ISO 8601 in UTC."""
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+DEVICE = click.option("--mfa-device", "wanted", metavar="NAME|ARN", help="Which device, when the user has several.")
+RECIPIENT = click.option(
+    "-r", "--recipient", "to", multiple=True, metavar="RECIPIENT", help="Seal the backup to an age or SSH key."
+)
+RECIPIENTS_FILE = click.option(
+    "-R", "--recipients-file", "to_files", multiple=True, type=Path, metavar="FILE", help="Recipients, one a line."
+)
+PASSPHRASE = click.option(
+    "--passphrase", is_flag=True, help="Seal the backup to this desk's identity, which a passphrase opens."
+)
+BACKUP_DIR = click.option("--backup-dir", type=Path, metavar="DIR", help="Where sealed backups are.")
+
+DRILLED_WITHIN = click.option(
+    "--drilled-within",
+    type=Age(),
+    default="90d",
+    show_default=True,
+    metavar="AGE",
+    help="Name the devices whose backup was not drilled for so long.",
+)
+
+
+def identity(*, required: bool) -> Callable[[Any], Any]:
+    """Take identities that open sealed backups, as `keys`."""
+    return click.option(
+        "-i",
+        "--identity",
+        "keys",
+        multiple=True,
+        required=required,
+        type=Path,
+        metavar="FILE",
+        help="age identity, also one sealed by a passphrase, or SSH private key.",
+    )
+
+
+class Flags(NamedTuple):
+    """What the common flags say, wherever on the line they stood. To make a dataclass takes ten times as long."""
+
+    profile: str | None = None
+    region: str | None = None
+    endpoint_url: str | None = None
+    account: str | None = None
+    output: str = "table"
+    yes: bool = False
+    no_input: bool = False
+    dry_run: bool = False
+    plain: bool = False
+    debug: bool = False
+
+
+def given() -> Flags:
+    """Gather the flags of the command line that is being run."""
+    return Flags(**click.get_current_context().find_root().ensure_object(dict))
+
+
+def common() -> Flags:
+    """Gather the flags of the command line, and for those that it has not what the configuration file says."""
+    from mfa_kit.wiring import config
+
+    said = config.load()
+    defaults = {"profile": said.profile, "region": said.region, "account": said.account, "plain": said.plain}
+    line = click.get_current_context().find_root().ensure_object(dict)
+    return Flags(**{**{name: value for name, value in defaults.items() if value is not None}, **line})
+
+
+def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+    if value not in (None, False):
+        ctx.find_root().ensure_object(dict)[param.name] = value
+
+
+FORMS = ("table", "json", "jsonl", "csv")
+HTML = "html"
+
+
+def _common(*forms: str) -> list[click.Parameter]:
+    def option(*names: str, **how: Any) -> click.Parameter:
+        return click.Option(names, callback=_keep, expose_value=False, **how)
+
+    return [
+        option("--profile", metavar="NAME", help="AWS profile."),
+        option("--region", metavar="NAME", help="AWS region; it also chooses the partition."),
+        option("--endpoint-url", metavar="URL", help="Another IAM, such as the lab's."),
+        option("--account", metavar="ID", help="Refuse to work on any other account."),
+        option("--output", type=click.Choice(forms), help="Form of the result [table]."),
+        option("--yes", is_flag=True, help="Do not ask to confirm."),
+        option("--no-input", is_flag=True, help="Never ask anything."),
+        option("--dry-run", is_flag=True, help="Show what would be done, and do nothing."),
+        option("--plain", is_flag=True, help="No redraws and no colors, for screen readers and logs."),
+        option("--debug", is_flag=True, help="Tell each step and AWS request id on stderr."),
+    ]
+
+
+def _write_options(ctx: click.Context, formatter: click.HelpFormatter, params: Sequence[click.Parameter]) -> None:
+    """List a command's own options, then the common ones."""
+    for title, wanted in (("Options", False), ("Common options", True)):
+        rows = [
+            row
+            for p in params
+            if isinstance(p, click.Option) and (p.name in Flags._fields) is wanted and (row := p.get_help_record(ctx))
+        ]
+        if rows:
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+
+@contextmanager
+def _where(ctx: click.Context) -> Iterator[None]:
+    """Note the command on what click finds wrong in its line; its parser leaves that out at times."""
+    try:
+        yield
+    except click.UsageError as error:
+        error.ctx = error.ctx or ctx
+        raise
+
+
+class Verb(click.Command):
+    """A command that does something. With `html` it has that form of the result too."""
+
+    def __init__(self, *args: Any, html: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.html = html
+        self.params += _common(*FORMS, *([HTML] if html else []))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        if given().output == HTML and not self.html:  # said before the verb, where it may yet be one that has it
+            raise click.UsageError(f"'html' is no form of this result; choose from {', '.join(FORMS)}.", ctx)
+        return super().invoke(ctx)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        with _where(ctx):
+            return super().parse_args(ctx, args)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        _write_options(ctx, formatter, self.get_params(ctx))
+
+
+class Noun(click.Group):
+    """A command that only holds verbs."""
+
+    command_class = Verb
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params += _common(*FORMS, HTML)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        with _where(ctx):
+            return super().parse_args(ctx, args)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if not args[0].startswith("-") and not ctx.resilient_parsing and self.get_command(ctx, args[0]) is None:
+            from mfa_kit.cli.usage import nearest
+
+            hint = nearest(args[0], self.list_commands(ctx), otherwise=f"see {ctx.command_path} --help")
+            words = [*ctx.command_path.split()[1:], args[0]]
+            raise UsageFault(f"there is no command {' '.join(words)!r}", hint)
+        return super().resolve_command(ctx, args)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        _write_options(ctx, formatter, self.get_params(ctx))
+        self.format_commands(ctx, formatter)

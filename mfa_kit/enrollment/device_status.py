@@ -1,0 +1,80 @@
+"""Who has what: a user's MFA devices, who made them, and whether this desk has a backup. Reads only."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from mfa_kit.core.errors import AccessDenied, NoSuchEntity
+from mfa_kit.core.models import Caller, Device, Entry, Kind, Mark, Verb, intent_of
+from mfa_kit.enrollment.ports import Desk
+
+
+class Made(StrEnum):
+    """By whom a device was made, as far as the ledger and its tags tell."""
+
+    HERE = "this desk"
+    ELSEWHERE = "another desk"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Has:
+    """One device of a user, or that the user has none."""
+
+    user: str
+    device: Device | None = None
+    made: Made | None = None
+    backup: str | None = None
+    certifications: tuple[str, ...] | None = None
+
+
+def status(user: str, *, caller: Caller, desk: Desk) -> list[Has]:
+    """Return a user's devices in IAM's order, or that there are none. Raise NoSuchEntity."""
+    devices = desk.inventory.devices(user)
+    return [_has(device, user, caller=caller, desk=desk) for device in devices] or [Has(user=user)]
+
+
+def status_while_there(user: str, *, caller: Caller, desk: Desk) -> list[Has]:
+    """Return what status does, and nothing of a user who left after all were listed."""
+    try:
+        return status(user, caller=caller, desk=desk)
+    except NoSuchEntity:
+        return []
+
+
+def _has(device: Device, user: str, *, caller: Caller, desk: Desk) -> Has:
+    """Tell a device from an earlier one of the same name by the run in its tags."""
+    entry = entry_of(device, user, caller=caller, desk=desk)
+    ours = desk.journal.find(device.serial, run=entry.run) if entry else None
+    made = Made.ELSEWHERE if entry else Made.UNKNOWN
+    if ours:
+        made = Made.UNKNOWN if ours.verb is Verb.ADD else Made.HERE
+    return Has(
+        user=user,
+        device=device,
+        made=made,
+        backup=desk.vault.find(entry) if entry else None,
+        certifications=_certifications(device, user, desk=desk),
+    )
+
+
+def _certifications(device: Device, user: str, *, desk: Desk) -> tuple[str, ...] | None:
+    """Return what IAM tells of a security key; None for other devices, and where that may not be read."""
+    if device.kind is not Kind.FIDO2:
+        return None
+    try:
+        return desk.inventory.registered(user, device.serial).levels
+    except (AccessDenied, NoSuchEntity):
+        return None
+
+
+def entry_of(device: Device, user: str, *, caller: Caller, desk: Desk) -> Entry | None:
+    """Return the run that made a device: the journal's entry, or one made of its tags; None when nothing tells."""
+    tagged = desk.inventory.run_of(device.serial) if device.kind is Kind.VIRTUAL else Mark.UNTAGGED
+    run = tagged if isinstance(tagged, str) else None
+    if (entry := desk.journal.find(device.serial, run=run)) and entry.intent.user == user:
+        return entry
+    if run is None:
+        return None
+    return Entry(
+        run=run, intent=intent_of(device.serial, user=user, account=caller.account, partition=caller.partition)
+    )

@@ -1,0 +1,241 @@
+"""Register a security key: a person does it in AWS's console, for IAM has no API, and IAM's list tells when it is done.
+
+Nothing of ours is written to IAM. AWS tells nobody a credential's id, so a key and its entry are joined by time and
+name, and by nothing else.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import NamedTuple, TypeVar
+
+from mfa_kit.core.errors import AwsFault, MfaKitError, Throttled, Unclear, UsageFault
+from mfa_kit.core.models import Caller, Device, Enrolled, Entry, Intent, Kind, Registered, Skipped
+from mfa_kit.enrollment.ports import Carrier, Desk
+from mfa_kit.enrollment.recovery import confirmed
+
+T = TypeVar("T")
+
+# Seconds between two looks, and the most that throttling makes of them.
+PACE, SLOWEST = 2.0, 30.0
+# Seconds left, at which the time is told.
+MARKS = (30, 60, 120, 180, 240, 300, 420, 600, 900, 1200, 1800, 3600)
+JOINED = "AWS tells no credential id: the key and this entry are joined by the time and the name alone"
+
+
+class Hosts(NamedTuple):
+    """Where a partition's console is, and where one signs in to it by federation."""
+
+    signin: str
+    console: str
+
+
+# IAM user guide, "Enable custom identity broker access to the AWS console"; AWS GovCloud and China guides.
+HOSTS = {
+    "aws": Hosts("signin.aws.amazon.com", "console.aws.amazon.com"),
+    "aws-us-gov": Hosts("signin.amazonaws-us-gov.com", "console.amazonaws-us-gov.com"),
+    "aws-cn": Hosts("signin.amazonaws.cn", "console.amazonaws.cn"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """The Maker of a security key. `page` brings a person to the console, or says where it is, and cleans up after.
+
+    `lacking` tells what a policy misses in IAM's certifications. `clock` counts seconds.
+    """
+
+    page: Callable[[Intent], AbstractContextManager[None]]
+    lacking: Callable[[Mapping[str, str]], tuple[str, ...]]
+    seconds: float
+    clock: Callable[[], float]
+
+    def __call__(self, intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Enrolled:
+        before = {device.serial for device in desk.inventory.devices(intent.user)}
+
+        def look() -> Device | None:
+            new = [each for each in desk.inventory.devices(intent.user, patient=False) if each.serial not in before]
+            return chosen(intent.name, new, desk=desk)
+
+        with self.page(intent):
+            try:
+                device = until(look, f"the key of {intent.user}", seconds=self.seconds, clock=self.clock, desk=desk)
+            except KeyboardInterrupt as stop:
+                _stopped(stop, look, intent, desk=desk, run=run)
+                raise
+        return self._told(_journaled(intent, device, desk=desk, run=run), device, desk=desk)
+
+    def _told(self, entry: Entry, device: Device, *, desk: Desk) -> Enrolled:
+        """Read what else is to be known. The key stands whatever comes of it."""
+        user = entry.intent.user
+        warnings: list[str] = []
+        found = Registered(since=device.since or desk.inventory.now(), certifications={})
+        try:
+            found = desk.inventory.registered(user, device.serial)
+        except MfaKitError as error:
+            warnings.append(f"IAM does not tell the key's certifications: {error}")
+        try:
+            warnings += besides(user, desk.inventory.devices(user), keys=desk.inventory.active_keys(user))
+        except MfaKitError as error:
+            warnings.append(f"it is not known whether {user} has access keys: {error}")
+        found = replace(found, missing=self.lacking(found.certifications), warnings=tuple(warnings))
+        for line in (JOINED, *(f"warning: {each}" for each in (*found.missing, *warnings))):
+            desk.progress.note(line)
+        return Enrolled(intent=entry.intent, run=entry.run, backup=None, registered=found)
+
+
+def until(look: Callable[[], T | None], what: str, *, seconds: float, clock: Callable[[], float], desk: Desk) -> T:
+    """Look every two seconds until something is there, less often under throttling. Raise AwsFault when time is up."""
+    end, pause, told = clock() + seconds, PACE, seconds + 1
+    while True:
+        try:
+            if (found := look()) is not None:
+                return found
+            pause = PACE
+        except (Throttled, Unclear) as error:
+            pause = min(pause * 2, SLOWEST)
+            desk.progress.note(f"{error}; looking again in {pause:.0f} s")
+        left = end - clock()
+        if left <= 0:
+            raise AwsFault(
+                f"IAM lists no new security key after {seconds:.0f} s, so {what} is not registered",
+                "finish in the console and look at `mfa-kit status`, or begin anew with a longer --timeout",
+            )
+        if any(left <= mark < told for mark in MARKS) or told > seconds:
+            desk.progress.note(f"waiting for {what}, {left:.0f} s left; Ctrl-C ends it")
+            told = left
+        desk.sleep(pause)
+
+
+def chosen(name: str, new: Sequence[Device], *, desk: Desk) -> Device | None:
+    """Return the security key among new devices; of several, the one that has the name. Raise AwsFault without it."""
+    keys = [device for device in new if device.kind is Kind.FIDO2]
+    named = [device for device in keys if device.name == name]
+    if len(keys) > 1 and len(named) != 1:
+        serials = ", ".join(device.serial for device in keys)
+        raise AwsFault(
+            f"{len(keys)} new security keys appeared at once, and {len(named)} are named {name}: {serials}",
+            "take away what was not meant: mfa-kit revoke … --mfa-device ARN; the journal has none of them",
+        )
+    if not keys:
+        return None
+    device = named[0] if named else keys[0]
+    if not named:
+        desk.progress.note(f"warning: the new key is named {device.name}, not {name}; it is taken for this one")
+    for other in new:
+        if other != device:
+            desk.progress.note(f"warning: {other.serial} is new too; it is not this desk's")
+    return device
+
+
+def _stopped(
+    stop: KeyboardInterrupt, look: Callable[[], Device | None], intent: Intent, *, desk: Desk, run: str
+) -> None:
+    """Look once more at a Ctrl-C: what was registered is noted, for it stands."""
+    try:
+        device = look()
+    except MfaKitError as error:
+        stop.add_note(f"whether {intent.user} has the key now is not known: {error}")
+    else:
+        if device is None:
+            stop.add_note(f"nothing was registered for {intent.user}; what is finished in the console later stands")
+        else:
+            _journaled(intent, device, desk=desk, run=run)
+            stop.add_note(f"{device.serial} is registered for {intent.user} all the same")
+
+
+def _journaled(intent: Intent, device: Device, *, desk: Desk, run: str) -> Entry:
+    entry = Entry(run=run, intent=replace(intent, name=device.name, known_serial=device.serial))
+    confirmed(entry, desk=desk)
+    return entry
+
+
+def besides(user: str, devices: Sequence[Device], *, keys: int) -> list[str]:
+    """Say what a user with a security key should have besides: STS takes codes, and no key (IAM user guide)."""
+    warnings = []
+    if keys and all(device.kind is Kind.FIDO2 for device in devices):
+        warnings.append(
+            f"{user} has {keys} active access key{'s' if keys > 1 else ''}, for which a security key is no MFA: "
+            f"give a second device, mfa-kit enroll {user} --with virtual --add"
+        )
+    if len(devices) == 1:
+        warnings.append(f"this is {user}'s only device: give a second one, mfa-kit enroll {user} --with fido2 --add")
+    return warnings
+
+
+def session_policy(*, account: str, partition: str, user: str) -> dict[str, object]:
+    """Return what a console session opened for this may do: look at one user, and give that user MFA devices.
+
+    A user's path is not in listings of devices, so any path will do: a name is unique in its account.
+    """
+    start = f"arn:{partition}:iam::{account}:user"
+    actions = [f"iam:{action}" for action in ("GetUser", "ListMFADevices", "GetMFADevice", "EnableMFADevice")]
+    allow = {"Effect": "Allow", "Action": actions, "Resource": [f"{start}/{user}", f"{start}/*/{user}"]}
+    return {"Version": "2012-10-17", "Statement": [allow]}
+
+
+def to_click(intent: Intent, *, address: str | None) -> list[str]:
+    """Say what to do for a user, in four lines. Where the page is, is not known in each partition."""
+    there = (
+        f"open {address}" if address else f"sign in to the console of {intent.partition}, IAM, Users, {intent.user},"
+    )
+    return [
+        f"1  {there} as somebody who may change {intent.user}'s MFA",
+        f"2  on {intent.user}'s page, Security credentials, choose Assign MFA device",
+        f"3  name it {intent.name}, choose Passkey or security key, then Next",
+        "4  plug the key in, choose the security key where the browser asks, and touch it",
+    ]
+
+
+def to_click_as_root(name: str, *, address: str | None) -> list[str]:
+    """Say what to do as root, in four lines."""
+    there = f"open {address}" if address else "open the console, and there My security credentials,"
+    return [
+        f"1  {there} signed in as root: its e-mail address and password, nobody else can",
+        "2  under Multi-factor authentication (MFA) choose Assign MFA device",
+        f"3  name it {name}, choose Passkey or security key, then Next",
+        "4  plug the key in, choose the security key where the browser asks, and touch it",
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RootEnrolled:
+    """Root has MFA. `device` is known to a session of root alone."""
+
+    device: Device | None
+
+
+def root(
+    name: str,
+    *,
+    address: str | None,
+    add: bool,
+    seconds: float,
+    clock: Callable[[], float],
+    caller: Caller,
+    desk: Desk,
+) -> RootEnrolled | Skipped:
+    """Wait until root has the key: by root's own list in a session of root, else by the account's summary."""
+    own = caller.arn.endswith(":root")
+    if caller.partition == "aws-us-gov":
+        raise UsageFault("AWS GovCloud has no root user", "its account belongs to one of the commercial partition")
+    before = {device.serial for device in desk.inventory.devices(None)} if own else set()
+    if desk.inventory.root_has_mfa() and not (own and add):
+        return Skipped(
+            user="root",
+            reason="has MFA already; "
+            + ("--add gives one more" if own else "only a session of root can tell whether one more is registered"),
+            serials=tuple(sorted(before)),
+        )
+
+    for line in to_click_as_root(name, address=address):
+        desk.progress.note(line)
+
+    def look() -> RootEnrolled | None:
+        if not own:
+            return RootEnrolled(device=None) if desk.inventory.root_has_mfa() else None
+        new = [each for each in desk.inventory.devices(None, patient=False) if each.serial not in before]
+        device = chosen(name, new, desk=desk)
+        return RootEnrolled(device=device) if device else None
+
+    return until(look, "root's key", seconds=seconds, clock=clock, desk=desk)

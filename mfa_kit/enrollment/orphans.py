@@ -1,0 +1,126 @@
+"""Virtual devices that nobody has: whose they are, and which of them may go."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from mfa_kit.core.errors import AccessDenied, Conflict, MfaKitError, NoSuchEntity, UsageFault
+from mfa_kit.core.models import RUN_TAG, STAGED_TAG, USER_TAG, Reached, run_time
+from mfa_kit.enrollment.ports import Desk
+from mfa_kit.enrollment.recovery import delete_command, settle_each
+
+OPEN = {Reached.INTENT, Reached.CREATED, Reached.REVOKING}
+
+
+class Standing(StrEnum):
+    """What the journal, the tags and IAM say of a device that nobody has."""
+
+    DEAD = "ours, half-made by a run that is dead"
+    ALIVE = "ours, being made now"
+    LATE = "ours, come after its run was undone"
+    LEFT = "ours, but deactivated by other means"
+    STAGED = "staged, to be enabled later"
+    DESK = "another desk's"
+    UNPROVEN = "perhaps ours, but no tag shows it"
+    FOREIGN = "not ours"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Orphan:
+    """One unassigned virtual device; run, user and since (Unix seconds) are what its tags or the journal claim."""
+
+    serial: str
+    standing: Standing
+    run: str | None = None
+    user: str | None = None
+    since: float | None = None
+
+    def goes(self, *, older_than: float, now: float) -> bool:
+        """Whether `clean` removes it; another desk's only when its run began more than so many seconds ago."""
+        if self.standing is Standing.DESK:
+            return self.since is not None and now - self.since > older_than
+        return self.standing in {Standing.DEAD, Standing.LATE}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cleaned:
+    """What became of one device; `error` says why it is still there."""
+
+    serial: str
+    ended: str
+    error: MfaKitError | None = None
+
+
+def orphans(*, desk: Desk) -> list[Orphan]:
+    """Return every unassigned device: one listing, which is whole or raises, and one call a device for its tags."""
+    return [found for serial in desk.inventory.unassigned() if (found := _orphan(serial, desk=desk))]
+
+
+def clean(
+    found: Sequence[Orphan], *, account: str, older_than: float, limit: int, desk: Desk, lost: str | None = None
+) -> Iterator[Cleaned]:
+    """Settle our dead runs, then remove what came late and what other desks left; yield what became of each.
+
+    `lost` is a key that no dead run waits for any more. Raise UsageFault before anything is touched when more than
+    `limit` devices would go.
+    """
+    now = desk.inventory.now()
+    going = [orphan for orphan in found if orphan.goes(older_than=older_than, now=now)]
+    if len(going) > limit:
+        raise UsageFault(
+            f"{len(going)} devices would go, more than --max {limit}",
+            f"look at them: mfa-kit orphans list; when all are to go: --max {len(going)}",
+        )
+    for entry, ended in settle_each(account, None, desk=desk, leave_assigned=True, lost=lost):
+        error = ended if isinstance(ended, MfaKitError) else None
+        yield Cleaned(serial=entry.intent.serial, ended="still there" if error else str(ended), error=error)
+    for orphan in going:
+        if orphan.standing is not Standing.DEAD:
+            yield _remove(orphan, desk=desk)
+
+
+def _remove(orphan: Orphan, *, desk: Desk) -> Cleaned:
+    """Delete one device after a second look, for a listing is old when it is read."""
+    try:
+        if _orphan(orphan.serial, desk=desk) != orphan:
+            return Cleaned(serial=orphan.serial, ended="changed meanwhile; left alone")
+        desk.registrar.delete(orphan.serial)
+    except NoSuchEntity:
+        return Cleaned(serial=orphan.serial, ended="gone already")
+    except Conflict:
+        return Cleaned(serial=orphan.serial, ended="assigned meanwhile; left alone")
+    except AccessDenied as error:
+        error.hint = f"ask an administrator to run: {delete_command(orphan.serial)}"
+        return Cleaned(serial=orphan.serial, ended="still there", error=error)
+    except MfaKitError as error:
+        return Cleaned(serial=orphan.serial, ended="still there", error=error)
+    return Cleaned(serial=orphan.serial, ended="deleted")
+
+
+def _orphan(serial: str, *, desk: Desk) -> Orphan | None:
+    try:
+        tags = desk.inventory.tags(serial)
+    except NoSuchEntity:  # gone while we looked
+        return None
+    except AccessDenied:
+        tags = {}
+    run = tags.get(RUN_TAG)
+    entry = desk.journal.find(serial, run=run)
+    if run is None:
+        if entry is None or entry.reached not in OPEN:
+            return Orphan(serial=serial, standing=Standing.FOREIGN)
+        standing = Standing.ALIVE if desk.journal.lives(entry.run) else Standing.UNPROVEN
+        return Orphan(serial=serial, standing=standing, run=entry.run, user=entry.intent.user, since=entry.began)
+    try:
+        since = run_time(run)
+    except ValueError:  # a tag is a claim, and this one is no run of ours
+        return Orphan(serial=serial, standing=Standing.FOREIGN)
+    if entry.reached is Reached.STAGED if entry else STAGED_TAG in tags:
+        standing = Standing.STAGED
+    elif entry is None:
+        standing = Standing.DESK
+    elif entry.reached in OPEN:
+        standing = Standing.ALIVE if desk.journal.lives(run) else Standing.DEAD
+    else:
+        standing = Standing.LATE if entry.reached is Reached.UNDONE else Standing.LEFT
+    return Orphan(serial=serial, standing=standing, run=run, user=tags.get(USER_TAG), since=since)

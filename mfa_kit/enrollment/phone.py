@@ -1,0 +1,210 @@
+"""A phone as Carrier: its owner scans a QR code and types what the app shows. Pure: it asks through Interaction.
+
+What is proved is the drift, in steps, between the phone and AWS. The pair that leaves is computed for that drift when
+it leaves, so a slow typist, a throttle and a queue do no harm, and IAM stores the phone's true skew.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+from typing import Protocol, TypeVar
+
+from mfa_kit.core import otp
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.models import Entry, Intent
+from mfa_kit.core.otp import Created, KeyUri, Mistake, Pair, Secret, Seed, Symbol
+from mfa_kit.core.ports import Interaction
+
+T = TypeVar("T")
+
+INSTEAD = "--codes generated with -r RECIPIENT"
+# Mistakes in a row after which we say what else to try.
+PATIENCE = 3
+ADVICE = (
+    "three in a row: see that it is this device's entry and that the clock has the network's time, or delete the entry "
+    "and begin again; Ctrl-C gives up, and nothing half-made stays"
+)
+# Seconds between two codes of which one may be the other's neighbor: two periods, and some to type.
+APART = 2 * otp.PERIOD + 15
+
+
+class Picture(Protocol):
+    """A file that holds the QR code unencrypted, as it was asked for."""
+
+    path: str
+
+    def write(self, uri: KeyUri) -> None: ...
+
+    def remove(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """How the seed gets into the phone, and how many codes prove it."""
+
+    typed: int = 2
+    grouped: bool = False
+    shown_by: str = "the phone"
+    scan: str = "scan it with {user}'s authenticator app, then type what the app shows for {name}"
+    picture: Picture | None = None
+    instead: str = INSTEAD
+    unseen: str = "--qr-file FILE, or seal it with -r RECIPIENT and scan the backup"
+
+
+class Phone:
+    """The QR code is on the screen while codes are typed, and no longer."""
+
+    def __init__(
+        self,
+        now: Callable[[], float],
+        *,
+        interaction: Interaction,
+        draw: Callable[[KeyUri], Symbol],
+        way: Way,
+    ) -> None:
+        self._now, self._interaction, self._draw, self._way = now, interaction, draw, way
+        self._sealed = False
+        self._created: dict[str, Created] = {}
+        self._drift: dict[str, int] = {}
+
+    def check(self, intent: Intent, *, sealed: bool) -> Intent:
+        self._sealed = sealed
+        self._interaction.check(instead=self._way.instead)
+        if picture := self._way.picture:
+            self._interaction.confirm(
+                f"{picture.path} will hold the seed of {intent.name} unencrypted, until you delete it",
+                typed="yes",
+                instead=self._way.instead,
+            )
+        elif not sealed:
+            # As long as the URI that AWS will give; only the seed and the account's alias may be others.
+            label = f"Amazon%20Web%20Services:{intent.name}@{intent.account}"
+            uri = KeyUri(f"otpauth://totp/{label}?secret={'A' * 64}&issuer=Amazon%20Web%20Services")
+            self._interaction.check(*self._parts(Created(Seed(bytes(40)), uri)), instead=self._way.unseen)
+        return intent
+
+    def install(self, intent: Intent, created: Created) -> None:
+        self._created[intent.serial] = created
+        if self._way.picture:
+            self._way.picture.write(created.uri)
+
+    def codes(self, intent: Intent) -> Pair:
+        serial = intent.serial
+        if serial not in self._drift:
+            self._drift[serial] = self._proved(intent, self._created[serial])
+        return otp.pair(self._created[serial].seed, self._now() + self._drift[serial] * otp.PERIOD)
+
+    def remove(self, entry: Entry) -> None:
+        if self._created.pop(entry.intent.serial, None) and self._way.picture:
+            self._way.picture.remove()
+
+    def _proved(self, intent: Intent, created: Created) -> int:
+        screen = self._interaction
+        try:
+            self._show(created)
+            screen.say(self._way.scan.format(user=intent.user, name=intent.name))
+            drift = prove(
+                created.seed,
+                typed=self._way.typed,
+                now=self._now,
+                interaction=screen,
+                shown_by=self._way.shown_by,
+                instead=self._way.instead,
+            )
+        except BaseException:  # whatever comes of the device, this picture proves nothing any more
+            if picture := self._way.picture:
+                picture.remove()
+            raise
+        finally:
+            screen.clear()
+        screen.say(f"{self._way.shown_by} shows the right {'codes' if self._way.typed > 1 else 'code'}")
+        if picture := self._way.picture:
+            screen.say(f"the seed is still in {picture.path}: delete it now")
+        return drift
+
+    def _show(self, created: Created) -> None:
+        if picture := self._way.picture:
+            self._interaction.say(f"the QR code is in {picture.path}")
+            return
+        try:
+            self._interaction.show(*self._parts(created), instead=self._way.unseen)
+        except UsageFault as small:
+            if not self._sealed:
+                raise
+            self._interaction.say(f"{small}; so open the sealed backup in another window, and scan that:")
+            self._interaction.say("mfa-kit backup list; mfa-kit backup show FILE -i IDENTITY -o qr.png")
+
+    def _parts(self, created: Created) -> list[Secret[str]]:
+        symbol = self._draw(created.uri)
+        return [symbol, otp.grouped(created.seed)] if self._way.grouped else [symbol]
+
+
+def prove(
+    seed: Seed,
+    *,
+    typed: int,
+    now: Callable[[], float],
+    interaction: Interaction,
+    shown_by: str = "the phone",
+    instead: str = INSTEAD,
+) -> int:
+    """Ask for one code, or for two in a row; return the drift in steps, positive where the phone is ahead of AWS.
+
+    A code that is typed late looks like a clock that is behind, so of two codes the one that is less behind counts.
+    """
+    before: tuple[int, int] | None = None
+
+    def judge(code: str) -> tuple[int, int] | Mistake:
+        at = now()
+        found = otp.diagnose(code, seed, at=at, after=before[0] if before else None, shown_by=shown_by)
+        return found if isinstance(found, Mistake) else (found, found - otp.step(at))
+
+    while True:
+        prompt = "code" if typed == 1 else "first code" if before is None else "second code"
+        found = ask_until(judge, prompt, now=now, interaction=interaction, instead=instead)
+        if typed == 1:
+            return found[1]
+        if before is not None and found[0] == before[0] + 1:
+            return max(found[1], before[1])
+        if before is not None:
+            interaction.say("a code was missed in between, so this one counts as the first")
+        before = found
+
+
+def read_pair(*, now: Callable[[], float], interaction: Interaction, instead: str) -> Pair:
+    """Ask for two codes of a device whose seed only AWS has: six digits each, not the same, read in a row."""
+    before: tuple[str, float] | None = None
+
+    def judge(typed: str) -> tuple[str, float] | Mistake:
+        code = otp.digits(typed)
+        if isinstance(code, Mistake):
+            return code
+        return otp.SAME if before and code == before[0] else (code, now())
+
+    while True:
+        prompt = "first code" if before is None else "second code"
+        found = ask_until(judge, prompt, now=now, interaction=interaction, instead=instead)
+        if before is not None and found[1] - before[1] < APART:
+            return Pair(before[0], found[0])
+        if before is not None:
+            interaction.say("more than a minute lay in between, so this one counts as the first")
+        before = found
+
+
+def ask_until(
+    judge: Callable[[str], T | Mistake],
+    prompt: str,
+    *,
+    now: Callable[[], float],
+    interaction: Interaction,
+    instead: str,
+) -> T:
+    """Ask until a code is right, tell each mistake, and after some in a row what else to try."""
+    mistakes = count(1)
+    while True:
+        found = judge(interaction.ask_code(prompt, instead=instead, left=lambda: otp.PERIOD - now() % otp.PERIOD))
+        if not isinstance(found, Mistake):
+            return found
+        interaction.say(f"{found.what}: {found.hint}")
+        if next(mistakes) % PATIENCE == 0:
+            interaction.say(ADVICE)

@@ -1,0 +1,303 @@
+"""Settle a run that did not end: the only undo there is. A failure, a Ctrl-C and a kill all end here."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+
+from mfa_kit.core.errors import (
+    AccessDenied,
+    Conflict,
+    DeviceFault,
+    MfaKitError,
+    NoSuchEntity,
+    Unclear,
+    Unlisted,
+    Unsettled,
+    UsageFault,
+)
+from mfa_kit.core.models import Device, Entry, Intent, Kind, Mark, Reached, Verb, intent_of
+from mfa_kit.core.otp import Created, Pair
+from mfa_kit.enrollment.ports import Carrier, Desk
+
+# A Create without an answer may act late; after this many seconds it is taken to be lost.
+STILL_ON_ITS_WAY = 15 * 60
+# Listings lag behind writes. Seconds between looks, 30 in all.
+PAUSES = (1, 2, 3, 4, 5, 7, 8)
+# Seconds between tries where an answer was lost; what settle does may be done again.
+UNCLEAR_PAUSES = (1, 2)
+
+
+def delete_command(serial: str) -> str:
+    return f"aws iam delete-virtual-mfa-device --serial-number {serial}"
+
+
+def had(intent: Intent, *, desk: Desk) -> Device | None:
+    """Return the device as IAM lists it on its user now; None where it does not."""
+    try:
+        return next((device for device in desk.inventory.devices(intent.user) if device.serial == intent.serial), None)
+    except NoSuchEntity:  # a user who is gone has no device: IAM deletes none who has
+        return None
+
+
+def listed(intent: Intent, *, desk: Desk) -> bool:
+    """Whether IAM lists the device on its user now."""
+    return had(intent, desk=desk) is not None
+
+
+def listed_soon(intent: Intent, *, desk: Desk) -> bool:
+    """Whether IAM lists the device on its user; looked at for up to 30 s, for listings lag."""
+    if listed(intent, desk=desk):
+        return True
+    desk.progress.note(f"IAM does not list {intent.serial} yet; looking again for up to {sum(PAUSES)} s")
+    for pause in PAUSES:
+        desk.sleep(pause)
+        if listed(intent, desk=desk):
+            return True
+    return False
+
+
+def settle(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
+    """End a half-made entry: CONFIRMED where its Enable won, otherwise UNDONE; a revoke goes on to REVOKED.
+
+    The caller holds the run's lock. Raise Unsettled when the device cannot be shown to be this run's or its fate cannot
+    be known yet, Unlisted when it is assigned but not listed.
+    """
+    once = _go_on if entry.reached is Reached.REVOKING else _undo
+    for pause in UNCLEAR_PAUSES:
+        try:
+            return once(entry, carrier, desk=desk)
+        except Unclear as error:
+            desk.progress.note(f"{error}; looking again in {pause} s")
+            desk.sleep(pause)
+    return once(entry, carrier, desk=desk)
+
+
+def _undo(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
+    """Delete what was made, unless an Enable won.
+
+    IAM is asked to delete before any copy of the seed goes, for an Enable that was lost on its way may still arrive;
+    DeleteConflict says that it did. One listing stands between an ambiguous Enable and the Delete.
+    """
+    intent = entry.intent
+    if Kind.of(intent.serial) is not Kind.VIRTUAL:
+        return _look(entry, carrier, desk=desk)
+    mine = _ours(entry, desk=desk)
+    if mine is False and entry.reached is Reached.CREATED:  # tags lag too: that they are absent is no proof by itself
+        mine = entry.answered_here or listed(intent, desk=desk)
+    if mine:
+        if listed(intent, desk=desk):
+            return confirmed(entry, desk=desk)
+        try:
+            _delete(intent, _or_resume(entry), desk=desk)
+        except Conflict:
+            if listed_soon(intent, desk=desk):
+                return confirmed(entry, desk=desk)
+            raise Unlisted(
+                f"{intent.serial} is assigned, but IAM does not list it on {intent.user}",
+                f"look again later: mfa-kit enroll {intent.user} settles it",
+            ) from None
+    return forget(entry, carrier, Reached.UNDONE, mine=mine, desk=desk)
+
+
+def _look(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
+    """End a run that enabled a token: nothing was created, so IAM's list alone says whether its Enable won."""
+    intent = entry.intent
+    if listed_soon(intent, desk=desk):
+        return confirmed(entry, desk=desk)
+    if _may_still_arrive(entry, desk=desk):
+        raise Unsettled(
+            f"the request to enable {intent.serial} for {intent.user} was not answered and may still arrive",
+            f"run it again in {STILL_ON_ITS_WAY // 60} minutes",
+        )
+    return forget(entry, carrier, Reached.UNDONE, mine=False, desk=desk)
+
+
+def _go_on(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
+    """Deactivate, delete, then forget: a revoke only goes forward, and what is gone already counts as done."""
+    intent = entry.intent
+    if mine := _ours(entry, desk=desk):
+        with suppress(NoSuchEntity):
+            desk.registrar.deactivate(intent.user, intent.serial)
+        if Kind.of(intent.serial) is Kind.VIRTUAL:
+            try:
+                _delete(intent, desk=desk)
+            except Conflict:
+                raise Unsettled(
+                    f"{intent.serial} was given to another user in the meantime",
+                    "see who has it: aws iam list-virtual-mfa-devices --assignment-status Assigned",
+                ) from None
+    return forget(entry, carrier, Reached.REVOKED, mine=mine, desk=desk)
+
+
+def _or_resume(entry: Entry) -> str:
+    """Say what else can be done with a half-made device whose seed is sealed here."""
+    return f", or go on with it: mfa-kit enroll {entry.intent.user} --resume -i IDENTITY" if entry.backup else ""
+
+
+def _delete(intent: Intent, otherwise: str = "", *, desk: Desk) -> None:
+    try:
+        desk.registrar.delete(intent.serial)
+    except NoSuchEntity:
+        pass
+    except AccessDenied as denied:
+        raise Unsettled(
+            f"AWS does not let you delete {intent.serial}: {denied}",
+            f"ask an administrator to run: {delete_command(intent.serial)}{otherwise}",
+        ) from None
+
+
+def forget(entry: Entry, carrier: Carrier, reached: Reached, *, mine: bool | None = True, desk: Desk) -> Reached:
+    """Remove the copies of a seed that no Enable can bring to life any more.
+
+    Where another run has the device's name, a key may hold that run's credential under it, so no key is touched but
+    one that the journal knows to be another than that run's.
+    """
+    if mine is None and entry.intent.hardware and not _on_another_key(entry, desk=desk):
+        desk.progress.note(f"another run made {entry.intent.serial} since, so a credential of that name is not touched")
+    else:
+        carrier.remove(entry)
+    desk.vault.remove(entry)
+    return desk.journal.record(entry.at(reached)).reached
+
+
+def _on_another_key(entry: Entry, *, desk: Desk) -> bool:
+    run, card = desk.inventory.run_of(entry.intent.serial), entry.intent.card
+    other = desk.journal.find(entry.intent.serial, run=run) if isinstance(run, str) else None
+    return card is not None and other is not None and other.intent.card not in {None, card}
+
+
+def _stands(entry: Entry, *, desk: Desk) -> bool:
+    """Whether its user still has the device of an entry, and no other of that name."""
+    if not listed(entry.intent, desk=desk):
+        return False
+    run = desk.inventory.run_of(entry.intent.serial) if Kind.of(entry.intent.serial) is Kind.VIRTUAL else entry.run
+    return not isinstance(run, str) or run == entry.run
+
+
+def confirmed(entry: Entry, *, desk: Desk) -> Reached:
+    """Note that a device stands. What it replaces is first noted as on its way out, so that a kill cannot forget it."""
+    if old := replaced(entry, desk=desk):
+        desk.journal.record(old.at(Reached.REVOKING))
+    return desk.journal.record(entry.at(Reached.CONFIRMED)).reached
+
+
+def replaced(entry: Entry, *, desk: Desk) -> Entry | None:
+    """Return the entry of the device that goes when this one stands."""
+    intent = entry.intent
+    if intent.replaces is None or intent.replaces_run is None:
+        return None
+    old = desk.journal.find(intent.replaces, run=intent.replaces_run)
+    went = intent_of(intent.replaces, user=intent.user, account=intent.account, partition=intent.partition)
+    was = old or Entry(run=intent.replaces_run, intent=went)
+    return replace(was, verb=Verb.REVOKE, since=intent.replaces_since)
+
+
+def _ours(entry: Entry, *, desk: Desk) -> bool | None:
+    """Whether the device of that name is this run's, None if another's: ARNs are used again, so tags are read."""
+    serial = entry.intent.serial
+    virtual = Kind.of(serial) is Kind.VIRTUAL  # no other kind has tags
+    match desk.inventory.run_of(serial) if virtual else Mark.UNTAGGED:
+        case entry.run:
+            return True
+        case Mark.UNTAGGED if entry.answered_here:
+            return True
+        case Mark.UNTAGGED:
+            return _meant(entry, virtual=virtual, desk=desk)
+        case Mark.ABSENT if _may_still_arrive(entry, desk=desk):
+            raise Unsettled(
+                f"the request to create {serial} was not answered and may still arrive",
+                f"run it again in {STILL_ON_ITS_WAY // 60} minutes",
+            )
+        case Mark.ABSENT:
+            return False
+        case _:  # another run's device: IAM is not touched
+            return None
+
+
+def _meant(entry: Entry, *, virtual: bool, desk: Desk) -> bool:
+    """Whether a device without tags is the one that a revoke meant: its user has it since the moment that was noted."""
+    serial, user = entry.intent.serial, entry.intent.user
+    has = had(entry.intent, desk=desk) if entry.reached is Reached.REVOKING else None
+    if has and has.since == entry.since:
+        return True
+    if has:
+        raise Unsettled(
+            f"{serial} was enabled again since it was to be revoked",
+            f"when it is to go: mfa-kit revoke {user} --mfa-device {has.serial.rpartition('/')[2]}",
+        )
+    if virtual:
+        raise Unsettled(
+            f"{serial} has no tag that shows whether run {entry.run} made it",
+            f"when you know that nobody uses it: {delete_command(serial)}{_or_resume(entry)}",
+        )
+    return False
+
+
+def _may_still_arrive(entry: Entry, *, desk: Desk) -> bool:
+    """Tell whether nobody saw the Create answered and the run is younger than a quarter of an hour."""
+    return entry.reached is Reached.INTENT and desk.inventory.now() - entry.began < STILL_ON_ITS_WAY
+
+
+class Gone:
+    """The carrier of a lost device: it is not here, and nothing of it can be removed."""
+
+    def check(self, intent: Intent, *, sealed: bool) -> Intent:
+        return intent
+
+    def install(self, intent: Intent, created: Created) -> None:
+        raise UsageFault(f"{intent.name} is lost", "give another device")
+
+    def codes(self, intent: Intent) -> Pair:
+        raise UsageFault(f"{intent.name} is lost", "give another device")
+
+    def remove(self, entry: Entry) -> None:
+        """Leave what cannot be reached."""
+
+
+def carrier_of(entry: Entry, *, desk: Desk) -> Carrier:
+    """Return where the seed of an entry lives; for a lost device nothing need be plugged in, or even installed."""
+    return Gone() if entry.verb is Verb.LOST else desk.carrier(entry.intent)
+
+
+def settle_each(
+    account: str, user: str | None, *, desk: Desk, leave_assigned: bool = False, lost: str | None = None
+) -> Iterator[tuple[Entry, Reached | MfaKitError]]:
+    """Settle what dead runs left, for a user or for all; yield each entry with how it ended, or why it could not.
+
+    `leave_assigned` leaves a revoke alone whose device its user still has; `lost` is hardware that is not asked for any
+    more. A dry desk settles nothing.
+    """
+    if desk.dry:
+        return
+    for entry in desk.journal.dead(account, user=user):
+        if leave_assigned and entry.reached is Reached.REVOKING and _stands(entry, desk=desk):
+            continue
+        try:
+            ended: Reached | MfaKitError = _settled(entry, desk=desk, lost=lost)
+            if ended is Reached.CONFIRMED and (old := replaced(entry, desk=desk)):
+                settle(old.at(Reached.REVOKING), carrier_of(old, desk=desk), desk=desk)
+        except MfaKitError as error:
+            ended = error
+        yield entry, ended
+
+
+def _settled(entry: Entry, *, desk: Desk, lost: str | None) -> Reached:
+    try:
+        return settle(entry, carrier_of(entry, desk=desk), desk=desk)
+    except DeviceFault as absent:
+        if lost is None or lost != entry.intent.hardware:
+            raise
+        desk.progress.note(f"{absent}, and is taken for lost")
+        return settle(entry, Gone(), desk=desk)
+
+
+def settle_dead(account: str, user: str, *, desk: Desk) -> list[MfaKitError]:
+    """Settle what dead runs left for a user; return what could not be settled, each told as a note."""
+    unsettled: list[MfaKitError] = []
+    for entry, ended in settle_each(account, user, desk=desk):
+        if isinstance(ended, MfaKitError):
+            desk.progress.note(f"run {entry.run} is not settled: {ended}; {ended.hint}")
+            unsettled.append(ended)
+        else:
+            desk.progress.note(f"run {entry.run} was interrupted; {entry.intent.serial} is {ended} now")
+    return unsettled

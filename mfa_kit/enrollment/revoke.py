@@ -1,0 +1,271 @@
+"""Revoke and replace: a device goes, and a seed's copies go after it. Both only go forward once IAM has been asked."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from mfa_kit.core.errors import AwsFault, Lockout, MfaKitError, Throttled, Unclear, Unsettled, UsageFault
+from mfa_kit.core.models import (
+    CARD_TAG,
+    HARDWARE_TAG,
+    KIND_TAG,
+    Caller,
+    Device,
+    Enrolled,
+    Entry,
+    Intent,
+    Kind,
+    Mark,
+    Reached,
+    Revoked,
+    Verb,
+    check_user,
+    intent_of,
+)
+from mfa_kit.enrollment.enroll import MAX_DEVICES, Maker, Wish, make, make_room, plan
+from mfa_kit.enrollment.ports import Carrier, Desk
+from mfa_kit.enrollment.recovery import carrier_of, had, listed, settle, settle_dead
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replaced:
+    """The new device stands; `revoked` is None where the old one is still there, with the reason told as a note.
+
+    `end_sessions` are commands that end what was signed in with a lost one.
+    """
+
+    enrolled: Enrolled
+    revoked: Revoked | None
+    end_sessions: tuple[str, ...] = ()
+
+
+def choose(user: str, wanted: str | None, *, devices: Sequence[Device]) -> Device:
+    """Return the one device that is meant; wanted is a serial, an ARN, or a name without path. Raise UsageFault."""
+    chosen = [
+        device for device in devices if wanted in {None, device.serial, device.serial.rpartition("/")[2], device.name}
+    ]
+    if not chosen:
+        has = ", ".join(device.serial for device in devices)
+        what = f"{user} has no MFA device" if wanted is None else f"{user} has no MFA device {wanted}"
+        raise UsageFault(what, f"name one of {has}" if has else "see who has which: mfa-kit status")
+    if len(chosen) > 1:
+        serials = ", ".join(device.serial for device in chosen)
+        raise UsageFault(f"{user} has {len(chosen)} MFA devices", f"say which with --mfa-device: {serials}")
+    return chosen[0]
+
+
+def standing(device: Device, *, caller: Caller, desk: Desk, now: str) -> Entry:
+    """Return the entry of a device that a user has now: this desk's own, or one made of what IAM says.
+
+    A device without a run in its tags, which another tool made or a run that was denied tags, goes under `now`, the
+    run id of this moment. Raise UsageFault where the journal has that run's device as another user's.
+    """
+    user = device.user or ""
+    maker = desk.inventory.run_of(device.serial) if device.kind is Kind.VIRTUAL else Mark.UNTAGGED
+    run = maker if isinstance(maker, str) else None
+    ours = desk.journal.find(device.serial, run=run)
+    if ours and ours.intent.user.casefold() == user.casefold():  # IAM sees no case in names of users
+        return replace(ours, since=device.since)
+    if ours and run:
+        raise UsageFault(
+            f"{user} has {device.serial}, which run {run} of this desk made for {ours.intent.user}",
+            "when it is to go all the same: "
+            f"aws iam deactivate-mfa-device --user-name {user} --serial-number {device.serial}",
+        )
+    intent = intent_of(device.serial, user=user, account=caller.account, partition=caller.partition)
+    if maker is not Mark.UNTAGGED:
+        intent = _lives_on(intent, desk.inventory.tags(device.serial))
+    entry = Entry(run=run or now, intent=intent, verb=Verb.REVOKE, reached=Reached.CONFIRMED, since=device.since)
+    return replace(entry, backup=desk.vault.find(entry))  # of a desk that shares the folder, or whose ledger was lost
+
+
+def _still(entry: Entry, *, desk: Desk) -> Entry:
+    """Look again right before acting, for a person may have been asked meanwhile. Raise Unsettled for another device.
+
+    What its user has no more is left to `settle`, which knows what is gone from what was given away.
+    """
+    has = had(entry.intent, desk=desk)
+    if has is None:
+        return entry
+    if entry.since not in {None, has.since}:
+        raise Unsettled(
+            f"{has.serial} was enabled again since it was looked at", f"see what there is: mfa-kit status {has.user}"
+        )
+    return replace(entry, since=has.since, answered_here=True)
+
+
+def _lives_on(intent: Intent, tags: dict[str, str]) -> Intent:
+    """Return the intent with what its tags say of a key, for another desk put the credential there."""
+    if tags.get(KIND_TAG) != Kind.OATH:
+        return intent
+    intent = replace(intent, kind=Kind.OATH)
+    return intent.on(hardware=tags.get(HARDWARE_TAG, "an OATH key"), card=tags.get(CARD_TAG))
+
+
+def look_to_revoke(
+    user: str,
+    wanted: str | None,
+    *,
+    leave_without_mfa: bool,
+    caller: Caller,
+    desk: Desk,
+    run: str,
+    lost: bool = False,
+) -> Entry:
+    """Settle, look, and return what `retire` takes. Raise UsageFault, and Lockout for the last device of a user.
+
+    Where the user has none, a lost device is one that a revoke took away, and whose key it still waits for.
+    """
+    check_user(user)
+    settle_dead(caller.account, user, desk=desk)
+    devices = desk.inventory.devices(user)
+    if lost and not devices and (left := _waiting(user, wanted, caller=caller, desk=desk)):
+        return left
+    device = choose(user, wanted, devices=devices)
+    if len(devices) == 1 and not leave_without_mfa:
+        raise Lockout(
+            f"{device.serial} is the last MFA device of {user}; whoever has the password could then enroll one",
+            f"give another first (mfa-kit replace {user}), or add --leave-without-mfa",
+        )
+    return standing(device, caller=caller, desk=desk, now=run)
+
+
+def _waiting(user: str, wanted: str | None, *, caller: Caller, desk: Desk) -> Entry | None:
+    return next(
+        (
+            entry
+            for entry in desk.journal.dead(caller.account, user=user)
+            if entry.reached is Reached.REVOKING and wanted in {None, entry.intent.serial, entry.intent.name}
+        ),
+        None,
+    )
+
+
+def retire(entry: Entry, *, verb: Verb, desk: Desk, may_stay: bool = True) -> Revoked:
+    """Deactivate, delete, and then forget the card's credential and the copies. Raise Unsettled when it cannot end now.
+
+    How the sessions of a lost device are ended is told whatever comes of it. Where IAM refuses before anything was
+    done and the device may stay, the journal says again what it said before.
+    """
+    before, leaving = entry, replace(_still(entry, desk=desk), verb=verb, reached=Reached.REVOKING)
+    desk.journal.record(leaving)
+    try:
+        settle(leaving, carrier_of(leaving, desk=desk), desk=desk)
+    except (Unclear, Unsettled):
+        raise
+    except (AwsFault, Throttled) as refused:
+        if may_stay and listed(entry.intent, desk=desk):
+            desk.journal.record(before)
+        else:
+            refused.add_note(_on_its_way(entry))
+        raise
+    except KeyboardInterrupt as interrupted:
+        interrupted.add_note(_on_its_way(entry))
+        raise
+    finally:
+        ending = _end_sessions(entry.intent.user, desk=desk) if verb is Verb.LOST else ()
+    return Revoked(user=entry.intent.user, serial=entry.intent.serial, backup=entry.backup, end_sessions=ending)
+
+
+def _on_its_way(entry: Entry) -> str:
+    return f"{entry.intent.serial} is on its way out; the next command for {entry.intent.user} goes on"
+
+
+def steps(entry: Entry, *, lost: bool) -> list[str]:
+    """Tell what `retire` would do, in order, for people who want to read it first."""
+    intent = entry.intent
+    virtual = Kind.of(intent.serial) is Kind.VIRTUAL
+    return [
+        f"deactivate {intent.serial} for {intent.user}",
+        *([f"delete {intent.serial}"] if virtual else []),
+        *([f"remove its credential from {intent.hardware}"] if intent.kind is Kind.OATH and not lost else []),
+        *([f"remove its backup {entry.backup}"] if entry.backup else []),
+    ]
+
+
+def look_to_replace(
+    wish: Wish,
+    carrier: Carrier,
+    *,
+    wanted: str | None,
+    lost: bool,
+    caller: Caller,
+    desk: Desk,
+    run: str,
+) -> tuple[Intent, Entry | None]:
+    """Settle, look, and return what to make and what goes for it. Raise UsageFault.
+
+    Nothing goes for a lost device that is gone already, as it is when this is run again after it stopped in between.
+    """
+    check_user(wish.user)
+    settle_dead(caller.account, wish.user, desk=desk)
+    devices = desk.inventory.devices(wish.user)
+    if lost and not devices and wanted is None:
+        return plan(wish, carrier, devices=(), caller=caller, desk=desk), None
+    device = choose(wish.user, wanted, devices=devices)
+    old = standing(device, caller=caller, desk=desk, now=run)
+    if lost:
+        left = [each for each in devices if each != device]
+        return plan(wish, carrier, devices=left, caller=caller, desk=desk, going=device.serial), old
+    if len(devices) >= MAX_DEVICES:
+        raise UsageFault(
+            f"{wish.user} has {len(devices)} MFA devices, so one must go before a new one comes",
+            f"{make_room(wish.user, devices)}; or add --lost, when {old.intent.name} is lost",
+        )
+    intent = plan(wish, carrier, devices=devices, caller=caller, desk=desk)
+    return replace(intent, replaces=old.intent.serial, replaces_run=old.run, replaces_since=old.since), old
+
+
+def replace_device(
+    intent: Intent, old: Entry | None, carrier: Carrier, *, lost: bool, desk: Desk, run: str, maker: Maker = make
+) -> Replaced:
+    """Give the new device, then take the old one away when the new one works; a lost one goes first."""
+    if lost or old is None:
+        gone = retire(old, verb=Verb.LOST, desk=desk) if old else None
+        ending = gone.end_sessions if gone else _end_sessions(intent.user, desk=desk)
+        try:
+            made = maker(intent, carrier, desk=desk, run=run)
+        except BaseException as error:
+            if gone:
+                error.add_note(
+                    f"{gone.serial} was taken away before; see what is left: mfa-kit status {intent.user}; "
+                    f"then give another: mfa-kit enroll {intent.user} --add"
+                )
+            raise
+        return Replaced(enrolled=made, revoked=gone, end_sessions=ending)
+    made = maker(intent, carrier, desk=desk, run=run)
+    if not made.listed:
+        desk.progress.note(f"warning: {old.intent.serial} stays until IAM lists the new device")
+        return Replaced(enrolled=made, revoked=None)
+    try:
+        return Replaced(enrolled=made, revoked=retire(old, verb=Verb.REVOKE, desk=desk, may_stay=False))
+    except (MfaKitError, KeyboardInterrupt) as error:
+        error.add_note(f"{made.intent.serial} works; only {old.intent.serial} is left to be revoked")
+        raise
+
+
+def _end_sessions(user: str, *, desk: Desk) -> tuple[str, ...]:
+    """Tell how to end what was signed in until now, and return the commands."""
+    commands = session_commands(user, at=desk.inventory.now())
+    for command in commands:
+        desk.progress.note(f"to end its sessions: {command}")
+    return commands
+
+
+def session_commands(user: str, *, at: float) -> tuple[str, ...]:
+    """Return the aws commands that end what was signed in with a lost device before `at`, in Unix seconds.
+
+    IAM user guide, "Disabling permissions for temporary security credentials": a deny by aws:TokenIssueTime. Sessions
+    of `aws login` are refreshed apart from that, and end by their ARNs (AWS Sign-In API, BatchRevokeSessions).
+    """
+    since = f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    older = {"DateLessThan": {"aws:TokenIssueTime": since}}
+    deny = {"Effect": "Deny", "Action": "*", "Resource": "*", "Condition": older}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [deny]})
+    arn = f"$(aws iam get-user --user-name {user} --query User.Arn --output text)"
+    return (
+        f"aws iam put-user-policy --user-name {user} --policy-name EndOlderSessions --policy-document '{policy}'",
+        f"aws signin list-sessions --principal-arn {arn}",
+        f"aws signin batch-revoke-sessions --principal-arn {arn} --session-arns SESSION_ARN",
+    )

@@ -1,0 +1,95 @@
+"""MFA devices as AWS keeps them: virtual ones on top of moto's, hardware TOTP tokens, FIDO security keys."""
+
+import base64
+import io
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+import zxingcpp
+from moto.iam.models import MFADevice, VirtualMfaDevice
+from PIL import Image
+
+from mfa_kit.lab.aws.codes import PERIOD, Codes, code
+
+BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+ISSUER = quote("Amazon Web Services")
+
+
+def new_seed() -> str:
+    """Make a seed as AWS does: 40 octets, 64 characters of base32."""
+    return base64.b32encode(secrets.token_bytes(40)).decode()
+
+
+class Device(VirtualMfaDevice):
+    """moto's virtual device with codes that count, and tags."""
+
+    def __init__(self, account: str, region: str, *, path: str, name: str) -> None:
+        super().__init__(account, region, path + name)
+        self.name = name
+        self.base32_string_seed = new_seed()
+        self.codes = Codes(self.base32_string_seed)
+        self.tags: dict[str, str] = {}
+
+    def qr(self, holder: str) -> bytes:
+        """Draw the PNG that AWS draws; holder is the account's alias or id."""
+        label = f"{ISSUER}:{quote(self.name, safe='')}@{holder}"
+        text = f"otpauth://totp/{label}?secret={self.base32_string_seed}&issuer={ISSUER}"
+        symbol = zxingcpp.create_barcode(text, zxingcpp.BarcodeFormat.QRCode, ec_level="M")
+        picture = Image.fromarray(zxingcpp.write_barcode_to_image(symbol, scale=4))
+        out = io.BytesIO()
+        picture.convert("1", dither=Image.Dither.NONE).save(out, "PNG", compress_level=1)
+        return out.getvalue()
+
+
+@dataclass(slots=True)
+class Token:
+    """A hardware TOTP token: AWS holds the seed, and it has no ARN."""
+
+    serial_number: str
+    codes: Codes
+
+
+@dataclass(frozen=True, slots=True)
+class Display:
+    """A token as a person sees it: its clock is `ahead` by so many seconds, or behind."""
+
+    secret: str
+    ahead: float = 0
+
+    def shows(self, at: float) -> str:
+        """Return the code on the display at a Unix time."""
+        return code(self.secret, int(at + self.ahead) // PERIOD)
+
+
+class Fido(MFADevice):
+    """A security key or passkey as the console registers it."""
+
+    def __init__(self, serial: str, certifications: dict[str, str]) -> None:
+        super().__init__(serial, "", "")
+        self.certifications = certifications
+
+
+def assigned(serial: str, at: datetime) -> MFADevice:
+    """Make the entry of a device in its user's list."""
+    device = MFADevice(serial, "", "")
+    device.enable_date = at
+    return device
+
+
+def u2f_serial(partition: str, account: str, *, user: str, name: str) -> str:
+    return f"arn:{partition}:iam::{account}:u2f/user/{user}/{name}-{''.join(secrets.choice(BASE32) for _ in range(26))}"
+
+
+def user_attribute(user: Any) -> dict[str, Any]:
+    """Show a user as lists do."""
+    return {
+        "Path": user.path,
+        "UserName": user.name,
+        "UserId": user.id,
+        "Arn": user.arn,
+        "CreateDate": user.create_date,
+        "PasswordLastUsed": user.password_last_used,
+    }

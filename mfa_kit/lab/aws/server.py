@@ -1,0 +1,125 @@
+"""A running lab: the account, the faults and the front, served on loopback."""
+
+import base64
+import os
+import socket
+import threading
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from werkzeug.serving import make_server
+
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.lab.aws import control, state
+from mfa_kit.lab.aws.account import Account
+from mfa_kit.lab.aws.codes import Codes, Settings
+from mfa_kit.lab.aws.devices import Token
+from mfa_kit.lab.aws.faults import Faults
+from mfa_kit.lab.aws.wsgi import Call, Front, Handler
+
+HOST = "127.0.0.1"
+
+
+def _listening(port: int) -> socket.socket:
+    """Listen on loopback. Raise UsageFault when the port is taken; werkzeug would end the process."""
+    ours = socket.socket()
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        ours.bind((HOST, port))
+    except OSError as error:
+        ours.close()
+        raise UsageFault(
+            f"port {port} on {HOST} cannot be had: {error.strerror}", "give another --port, or none"
+        ) from None
+    ours.listen(128)
+    return ours
+
+
+class Lab:
+    """A running lab: `with Lab(users=("alice",)) as lab: ... lab.env`."""
+
+    def __init__(
+        self,
+        users: Sequence[str] = (),
+        *,
+        region: str = "us-east-1",
+        port: int = 0,
+        settings: Settings | None = None,
+        description: Mapping[str, Any] | None = None,
+    ) -> None:
+        found = description or {}
+        self.account = Account(region=found.get("region", region), settings=settings or Settings())
+        self.faults = Faults()
+        self.account.add_admin()
+        state.build(self.account, found)
+        for user in users:
+            self.account.add_user(user)
+        self.admin = self.account.admin_key()
+        self.front = Front(self.account, self.faults)
+        with _listening(port) as ours:
+            self.url = f"http://{HOST}:{ours.getsockname()[1]}"
+            self.server = make_server(HOST, 0, self.front, threaded=True, request_handler=Handler, fd=ours.fileno())
+        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+
+    def __enter__(self) -> Self:
+        self.thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+    @property
+    def calls(self) -> list[Call]:
+        """What was asked so far, in order."""
+        return self.front.calls
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The whole AWS environment of a child: nothing of the caller's is to pass beside it."""
+        return {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ACCESS_KEY_ID": self.admin.access_key_id,
+            "AWS_SECRET_ACCESS_KEY": self.admin.secret_access_key,
+            "AWS_DEFAULT_REGION": self.account.region,
+            "AWS_REGION": self.account.region,
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "false",
+            "NO_PROXY": HOST,
+            "no_proxy": HOST,
+        }
+
+    def add_user(self, name: str, *, path: str = "/") -> None:
+        with self.account.lock:
+            self.account.add_user(name, path=path)
+
+    def seed(self, serial: str) -> bytes:
+        """Give the raw octets of a device's seed to judges in tests."""
+        return base64.b32decode(self.account.backend.codes(serial).secret)
+
+    def assigned(self, serial: str) -> str | None:
+        """Who has the device, or None."""
+        with self.account.lock:
+            user = self.account.backend.holder(serial)
+        return user and str(user.name)
+
+    def serials(self) -> set[str]:
+        """List the virtual devices that exist, assigned or not."""
+        with self.account.lock:
+            return set(self.account.backend.virtual_mfa_devices)
+
+    def add_token(self, serial: str, secret: str) -> None:
+        """Let AWS know a hardware TOTP token: its printed serial and its seed in base32."""
+        with self.account.lock:
+            self.account.backend.tokens[serial] = Token(serial, Codes(secret))
+
+    def register_fido(self, user: str, name: str) -> str:
+        """Register a FIDO security key for a user, as only the console can; return its serial."""
+        with self.account.lock:
+            return control.register(self.account, user=user, name=name)

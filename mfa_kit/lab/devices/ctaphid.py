@@ -1,0 +1,130 @@
+"""The packets of a security key on USB: CTAPHID (CTAP 2.1, 11.2), keepalives and cancel, 64 octets each.
+
+`Hid` serves one key on anything that takes and gives packets. It is what python-fido2 and a kernel see of the key.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from mfa_kit.lab.devices.ctap import Refusal, Status
+from mfa_kit.lab.devices.securitykey import SecurityKey
+
+PACKET = 64
+BROADCAST = 0xFFFFFFFF
+INIT, PING, MSG, WINK, CBOR, CANCEL, KEEPALIVE, ERROR = 0x06, 0x01, 0x03, 0x08, 0x10, 0x11, 0x3B, 0x3F
+CAN_WINK, CAN_CBOR, NO_MSG = 0x01, 0x04, 0x08
+UPNEEDED = 2
+EVERY = 0.1
+# How long a key waits for a finger (CTAP 2.1, 6.1.2: implementations wait 10 to 120 s; keys in the field, 30).
+PATIENCE = 30.0
+
+
+class Wire(Protocol):
+    """Carries packets. `receive` returns None when none came in `timeout` seconds, and raises EOFError at the end."""
+
+    def receive(self, timeout: float | None) -> bytes | None: ...
+
+    def send(self, packet: bytes) -> None: ...
+
+
+class Hid:
+    """One key on one wire. A mute key takes everything and answers nothing; `patience` is in seconds."""
+
+    def __init__(
+        self,
+        key: SecurityKey,
+        wire: Wire,
+        *,
+        mute: bool = False,
+        patience: float = PATIENCE,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._key = key
+        self._wire = wire
+        self._mute = mute
+        self._patience = patience
+        self._clock = clock
+        self._channel = 0
+        self._last_channel = 0
+        self._asked: float | None = None
+
+    def serve(self) -> None:
+        """Answer until the wire ends."""
+        self._key.power_up()
+        try:
+            while True:
+                self._message()
+        except (EOFError, OSError):
+            return
+
+    def _message(self) -> None:
+        packet = self._wire.receive(None)
+        if packet is None or len(packet) < PACKET or not packet[4] & 0x80 or self._mute:
+            return
+        channel, command = int.from_bytes(packet[:4]), packet[4] & 0x7F
+        if command == CANCEL:
+            return
+        length = int.from_bytes(packet[5:7])
+        data = packet[7:]
+        while len(data) < length:
+            more = self._wire.receive(None) or b""
+            data += more[5:]
+        self._channel = channel
+        self._answer(command, data[:length])
+
+    def _answer(self, command: int, data: bytes) -> None:
+        key = self._key
+        if command == INIT:
+            self._init(data)
+        elif command == CBOR and key.make.aaguid is not None:
+            self._reply(CBOR, key.cbor(data, self))
+        elif command == MSG and "U2F_V2" in key.make.versions and len(data) >= 4:  # noqa: PLR2004 - an APDU's header
+            body, word = key.apdu(data, self)
+            self._reply(MSG, body + word.to_bytes(2))
+        elif command in (PING, WINK):
+            self._reply(command, data)
+        else:
+            self._reply(ERROR, bytes([Status.INVALID_COMMAND]))
+
+    def _init(self, nonce: bytes) -> None:
+        channel = self._channel
+        if channel == BROADCAST:
+            self._last_channel += 1
+            channel = self._last_channel
+        can = CAN_WINK
+        if self._key.make.aaguid is not None:
+            can |= CAN_CBOR
+        if "U2F_V2" not in self._key.make.versions:
+            can |= NO_MSG
+        self._reply(INIT, nonce + channel.to_bytes(4) + bytes([2, *self._key.make.firmware, can]))
+
+    def _reply(self, command: int, data: bytes) -> None:
+        head = self._channel.to_bytes(4) + bytes([0x80 | command]) + len(data).to_bytes(2)
+        first, rest = data[: PACKET - 7], data[PACKET - 7 :]
+        self._wire.send((head + first).ljust(PACKET, b"\0"))
+        for sequence, at in enumerate(range(0, len(rest), PACKET - 5)):
+            head = self._channel.to_bytes(4) + bytes([sequence & 0x7F])
+            self._wire.send((head + rest[at : at + PACKET - 5]).ljust(PACKET, b"\0"))
+
+    def wait(self) -> None:
+        """Send keepalives until the finger comes; hear a cancel; give up after `patience`."""
+        began = self._clock()
+        finger = self._key.conduct.touch
+        while finger is None or self._clock() < began + finger:
+            if self._clock() > began + self._patience:
+                raise Refusal(Status.USER_ACTION_TIMEOUT)
+            self._reply(KEEPALIVE, bytes([UPNEEDED]))
+            packet = self._wire.receive(EVERY)
+            if packet and packet[4] == 0x80 | CANCEL and int.from_bytes(packet[:4]) == self._channel:
+                raise Refusal(Status.KEEPALIVE_CANCEL)
+
+    def ready(self) -> bool:
+        """Whether the finger came since the first time that it was asked for."""
+        finger = self._key.conduct.touch
+        if self._asked is None:
+            self._asked = self._clock()
+        if finger is None or self._clock() < self._asked + finger:
+            return False
+        self._asked = None
+        return True

@@ -1,0 +1,72 @@
+"""A security key that the kernel believes in: /dev/uhid (Documentation/hid/uhid.rst), root and Linux only."""
+
+import os
+import select
+import struct
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+from mfa_kit.core.errors import DeviceFault
+
+NODE = "/dev/uhid"
+# include/uapi/linux/uhid.h
+DESTROY, OUTPUT, CREATE2, INPUT2 = 1, 6, 11, 12
+CREATE = struct.Struct("<I128s64s64sHHIIII4096s")
+EVENT = 4380
+BUS_USB = 3
+PACKET = 64
+# FIDO's usage page, one input and one output report of 64 octets (CTAP 2.1, 11.2.8.1).
+REPORTS = bytes.fromhex("06d0f10901a1010920150026ff007508954081020921150026ff00750895409102c0")
+VENDOR, PRODUCT = 0x1209, 0x0001
+
+
+def opened() -> int:
+    """Open /dev/uhid. Raise DeviceFault where there is none for this user."""
+    try:
+        return os.open(NODE, os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        raise DeviceFault(f"{NODE}: {error.strerror}", "run it as root, after `modprobe uhid`") from None
+
+
+class Uhid:
+    """`with Uhid(opened(), product="name") as wire: Hid(key, wire).serve()`: a /dev/hidraw of its own."""
+
+    def __init__(self, handle: int, *, product: str, serial: str = "") -> None:
+        self._handle, self._product, self._serial = handle, product, serial
+        self._stopped = os.eventfd(0)
+
+    def __enter__(self) -> Self:
+        name, serial = self._product.encode()[:127], self._serial.encode()[:63]
+        about = (CREATE2, name, b"mfa-kit lab", serial, len(REPORTS), BUS_USB, VENDOR, PRODUCT, 0, 0, REPORTS)
+        os.write(self._handle, CREATE.pack(*about))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        with suppress(OSError):
+            os.write(self._handle, struct.pack("<I", DESTROY))
+        os.close(self._handle)
+        os.close(self._stopped)
+
+    def stop(self) -> None:
+        """Have `receive` raise EOFError, in whichever thread it waits."""
+        os.eventfd_write(self._stopped, 1)
+
+    def receive(self, timeout: float | None) -> bytes | None:
+        """Return the next packet that a program wrote."""
+        while ready := select.select([self._handle, self._stopped], [], [], timeout)[0]:
+            if self._stopped in ready:
+                raise EOFError
+            event = os.read(self._handle, EVENT)
+            if not event:
+                raise EOFError
+            if int.from_bytes(event[:4], "little") == OUTPUT:
+                size = int.from_bytes(event[4100:4102], "little")
+                # A report without a number has a zero in front, which USB would leave out.
+                return event[4 : 4 + size][-PACKET:]
+        return None
+
+    def send(self, packet: bytes) -> None:
+        os.write(self._handle, struct.pack("<IH", INPUT2, len(packet)) + packet)

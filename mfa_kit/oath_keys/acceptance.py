@@ -1,0 +1,165 @@
+"""Is this OATH key fit, and does it belong to that device? What a key says of itself proves nothing of its maker."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from mfa_kit.core import otp
+from mfa_kit.core.checks import Check, Proof, Refused, Value, judged
+from mfa_kit.core.errors import DeviceFault
+from mfa_kit.core.firmware import Version, advisories
+from mfa_kit.core.otp import Seed
+from mfa_kit.oath_keys.credential import Plugged
+from mfa_kit.oath_keys.ports import OathApplet
+
+# Nobody else's: what is found under this name was left by a verification that was killed.
+TEST = "mfa-kit:test"
+# Who uses these: ours, and AWS's own as authenticator apps take it from the QR code.
+ISSUERS = ("AWS", "Amazon Web Services")
+
+
+UNPROVEN = Check(
+    "maker", Value.NOT_APPLICABLE, "not proven: OATH has no attestation; --maker asks the FIDO applet of the same key"
+)
+
+
+def maker(answer: Proof | Refused, model: str | None) -> Check:
+    """Judge who made a key, by the FIDO attestation of the same key: its model where that is proven."""
+    failed = [check.detail for check in answer.checks if check.value is Value.FAIL]
+    if model is None or failed:
+        return Check("maker", Value.FAIL, f"not proven: {'; '.join(failed) or 'FIDO names no model'}")
+    return Check("maker", Value.PASS, f"{model}, by the FIDO attestation of the same key")
+
+
+NOT_BESIDE = Check("maker", Value.FAIL, "not proven: no FIDO applet is seen on the same card or USB device")
+
+
+def acceptance(
+    key: Plugged, applet: OathApplet, *, account: str | None, seed: Seed | None, at: float, made_by: Check = UNPROVEN
+) -> Proof | Refused:
+    """Look at a key before it is given to anybody. Without a seed to write, the round trip is left out."""
+    return judged([*_acceptance(key, applet, account=account, seed=seed, at=at), made_by])
+
+
+def _acceptance(
+    key: Plugged, applet: OathApplet, *, account: str | None, seed: Seed | None, at: float
+) -> Iterator[Check]:
+    names = applet.names()
+    yield Check("applet", Value.PASS, f"{key.told}, identity {key.identity}")
+    yield from _firmware(key)
+    yield _room(key, len(names))
+    yield Check("password", Value.PASS, "set, and told" if key.password else "none: whoever has the key has its codes")
+    if account is not None:
+        there = [name.decode(errors="replace") for name in names if _of_account(name, account)]
+        yield Check(
+            "credentials of the account",
+            Value.WARN if there else Value.PASS,
+            ", ".join(there) if there else f"none of {account}",
+        )
+    yield _round_trip(applet, seed, at) if seed else Check("round trip", Value.NOT_APPLICABLE, "left out: --no-write")
+
+
+def _firmware(key: Plugged) -> Iterator[Check]:
+    if key.firmware is None or not key.yubikey:
+        told = key.firmware or "the key says none"
+        yield Check("firmware", Value.NOT_APPLICABLE, f"{told}; advisories are known for YubiKeys only")
+        return
+    found = advisories(key.what, Version(*map(int, key.firmware.split("."))))
+    yield Check("firmware", Value.PASS, f"{key.firmware}, as the key says" + ("" if found else "; no advisory"))
+    for each in found:
+        yield Check(f"advisory {each.name}", Value.WARN, f"{each.what}; not in OATH itself", each.source)
+
+
+def _room(key: Plugged, used: int) -> Check:
+    left = key.left(used)
+    if left is None:
+        return Check("room", Value.WARN, f"{used} used; how many it holds is not known, and met when it is written")
+    return Check("room", Value.PASS if left else Value.FAIL, f"{used} used, {left} free")
+
+
+def _of_account(name: bytes, account: str) -> bool:
+    issuer, _, rest = name.decode(errors="replace").partition(":")
+    return issuer in ISSUERS and rest.endswith(f"@{account}")
+
+
+def _round_trip(applet: OathApplet, seed: Seed, at: float) -> Check:
+    """Write, compute, compare, delete, and look whether all is as it was."""
+    if TEST.encode() in applet.names():
+        applet.delete(TEST)
+    before = applet.held()
+    try:
+        applet.put(TEST, seed, touch=False)
+        code = applet.code(TEST, at, touch=applet.held().get(TEST.encode(), False))
+        applet.delete(TEST)
+    except DeviceFault as fault:
+        if TEST.encode() in applet.names():
+            applet.delete(TEST)
+        return Check("round trip", Value.FAIL, str(fault))
+    if applet.held() != before:
+        return Check("round trip", Value.FAIL, "the key does not hold the same credentials as before")
+    step = otp.step(at)
+    if code != next(otp.codes(seed, range(step, step + 1))):
+        return Check("round trip", Value.FAIL, "the key computes other codes than the seed gives")
+    return Check("round trip", Value.PASS, "written, computed, compared and deleted; all else is as it was")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """What is to be shown: that the key with this label is IAM's device. `seed` is of its backup, if it was opened."""
+
+    serial: str
+    label: str
+    seed: Seed | None = None
+
+
+def belongs(
+    claim: Claim,
+    key: Plugged | None,
+    applet: OathApplet | None,
+    *,
+    now: Callable[[], float],
+    accepts: Callable[[str], bool] | None,
+    level: str = "aws",
+) -> Proof | Refused:
+    """Compute a code on the key and have it judged: by AWS where `accepts` asks it, on this level, else by the seed."""
+    return judged(_belongs(claim, key, applet, now=now, accepts=accepts, level=level))
+
+
+def _belongs(
+    claim: Claim,
+    key: Plugged | None,
+    applet: OathApplet | None,
+    *,
+    now: Callable[[], float],
+    accepts: Callable[[str], bool] | None,
+    level: str,
+) -> Iterator[Check]:
+    yield Check("listed by IAM", Value.PASS, claim.serial)
+    if key is None or applet is None:
+        yield Check("credential", Value.FAIL, f"no key that is plugged in holds {claim.label}")
+        return
+    yield Check("credential", Value.PASS, f"{claim.label} is on {key.told}")
+    at = now()
+    code = applet.code(claim.label, at, touch=applet.held().get(claim.label.encode(), False))
+    step = otp.step(at)
+    right = claim.seed is None or code == next(otp.codes(claim.seed, range(step, step + 1)))
+    if claim.seed is not None:
+        yield Check(
+            "backup", Value.PASS if right else Value.FAIL, "the code is" + ("" if right else " not") + " its seed's"
+        )
+    if accepts is None:
+        if claim.seed is None:
+            yield Check(
+                "level: local", Value.WARN, "the key computed a code; it was judged by nobody: AWS has the seed"
+            )
+        else:
+            done = Value.PASS if right else Value.FAIL
+            yield Check("level: local", done, "the key computed a code; it was judged by the seed of the backup")
+        return
+    taken = accepts(code)
+    yield Check(
+        f"level: {level}",
+        Value.PASS if taken else Value.FAIL,
+        "AWS took the code"
+        if taken
+        else "AWS did not take it; it takes nothing older than the last codes that it took, so try in a minute",
+    )

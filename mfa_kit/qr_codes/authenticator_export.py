@@ -1,0 +1,114 @@
+"""Google Authenticator's export (`otpauth-migration://`): the accounts of one QR code of it. docs/decisions/011."""
+
+import base64
+from collections.abc import Iterator
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from mfa_kit.core.errors import IntegrityFault
+from mfa_kit.core.otp import KeyUri, Secret, Seed
+from mfa_kit.qr_codes import key_uri
+
+SCHEME = "otpauth-migration://"
+DATA = f"{SCHEME}offline?data="
+# Protocol Buffers, "Encoding": a record is a varint, of its field's number and its wire type, and a value.
+VARINT_OCTETS, MORE = 10, 128
+# MigrationPayload: repeated OtpParameters, and of how many pictures this is which.
+PARAMETERS, BATCH_SIZE, BATCH_INDEX = 1, 3, 4
+# OtpParameters.
+SECRET, NAME, ISSUER, ALGORITHM, DIGITS, TYPE = range(1, 7)
+# What AWS's are, and where an app leaves it open: SHA-1, six digits, TOTP. Its period is always 30 seconds.
+SHA1, SIX, TOTP = (0, 1), (0, 1), 2
+
+Value = int | Secret[bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moved:
+    """One account of an export; `for_aws`: its codes are computed as AWS computes them."""
+
+    issuer: str
+    name: str
+    seed: Seed
+    for_aws: bool
+
+    @property
+    def label(self) -> str:
+        return f"{self.issuer}:{self.name}" if self.issuer else self.name
+
+
+def is_migration(uri: KeyUri) -> bool:
+    return uri.reveal().startswith(SCHEME)
+
+
+def accounts(uri: KeyUri) -> tuple[list[Moved], str]:
+    """Return the accounts, and which of how many pictures they are of ("1 of 2"). Raise IntegrityFault."""
+    try:
+        # A `+` is left as it is by who forgets to escape it, and never means a space here.
+        payload = Secret(base64.b64decode(unquote(uri.reveal().removeprefix(DATA)), validate=True))
+        records = list(_records(payload))
+        numbers = {field: value for field, value in records if isinstance(value, int)}
+        moved = [_moved(value) for field, value in records if field == PARAMETERS and isinstance(value, Secret)]
+    except ValueError:
+        raise IntegrityFault(
+            "this QR code of an authenticator app's export is damaged", "export the account once more"
+        ) from None
+    return moved, f"{numbers.get(BATCH_INDEX, 0) + 1} of {numbers.get(BATCH_SIZE, 1)}"
+
+
+def uri_of(moved: Moved) -> KeyUri:
+    """Return the URI that AWS's own QR code would hold."""
+    return key_uri.otpauth(moved.seed, label=moved.name.rpartition(":")[2].strip())
+
+
+def _moved(parameters: Secret[bytes]) -> Moved:
+    fields = dict(_records(parameters))  # of a field that stands twice the last counts
+    seed = fields.get(SECRET)
+    if not isinstance(seed, Secret):
+        raise ValueError("an account without a seed")  # noqa: TRY004 - it is the message that is wrong
+    return Moved(
+        issuer=_text(fields.get(ISSUER)),
+        name=_text(fields.get(NAME)),
+        seed=Seed(seed.reveal()),
+        for_aws=fields.get(ALGORITHM, 0) in SHA1 and fields.get(DIGITS, 0) in SIX and fields.get(TYPE) == TOTP,
+    )
+
+
+def _text(value: Value | None) -> str:
+    return value.reveal().decode() if isinstance(value, Secret) else ""
+
+
+def _records(message: Secret[bytes]) -> Iterator[tuple[int, Value]]:
+    """Yield the fields of a message by their numbers. Raise ValueError for what is no message."""
+    at, end = 0, len(message.reveal())
+    while at < end:
+        key, at = _varint(message, at)
+        match key & 7:
+            case 0:  # VARINT
+                value, at = _varint(message, at)
+                yield key >> 3, value
+            case 1:  # I64
+                at += 8
+            case 5:  # I32
+                at += 4
+            case 2:  # LEN
+                size, at = _varint(message, at)
+                yield key >> 3, Secret(message.reveal()[at : at + size])
+                at += size
+            case _:
+                raise ValueError("a wire type that there is none of")
+    if at > end:
+        raise ValueError("cut short")
+
+
+def _varint(message: Secret[bytes], at: int) -> tuple[int, int]:
+    """Return the number that begins at an octet, and where it ends: seven bits an octet, the least first."""
+    value = 0
+    for shift in range(0, 7 * VARINT_OCTETS, 7):
+        if at >= len(message.reveal()):
+            break
+        octet = message.reveal()[at]
+        value, at = value | octet % MORE << shift, at + 1
+        if octet < MORE:
+            return value, at
+    raise ValueError("no end of a number")

@@ -1,0 +1,143 @@
+"""QR symbols (ISO/IEC 18004): a key URI to a PNG that is read back before it leaves, and back. No file, no terminal."""
+
+import io
+from bisect import bisect_right
+from functools import cache, lru_cache
+from itertools import zip_longest
+
+import qrcode
+import zxingcpp
+from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
+
+from mfa_kit.core.errors import IntegrityFault
+from mfa_kit.core.otp import KeyUri, Png, Symbol
+
+BORDER = 4
+SCALE = 5
+# The caption, in pixels: its letters, its lines, and a page wide enough for its sentences.
+TEXT = 16
+LINE = 21
+WIDTH = 460
+# Any mask is valid; choosing the best of eight costs eight drawings, and the symbol is read back anyway.
+MASK = 2
+# From how many characters on a denser mode of the symbol pays for its header: base32 is one.
+SEGMENT = 6
+# The quiet zone on a screen.
+SCREEN_BORDER = 2
+HALVES = {(False, False): " ", (True, False): "▀", (False, True): "▄", (True, True): "█"}
+# What screenshots and cameras make. Pillow reads more, and starts a program for some.
+PICTURES = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+FORMATS = zxingcpp.BarcodeFormats(zxingcpp.BarcodeFormat.QRCode)
+
+
+def modules(uri: KeyUri, *, small: bool = False) -> list[list[bool]]:
+    """Return the symbol's rows with its quiet zone; True is dark. A small one has less spare data."""
+    symbol = qrcode.QRCode(
+        error_correction=qrcode.ERROR_CORRECT_L if small else qrcode.ERROR_CORRECT_M,
+        border=SCREEN_BORDER if small else BORDER,
+        mask_pattern=MASK,
+    )
+    symbol.add_data(uri.reveal(), optimize=SEGMENT)
+    symbol.make(fit=True)
+    return symbol.get_matrix()
+
+
+def blocks(uri: KeyUri) -> Symbol:
+    """Return the smallest symbol that reads, in half blocks. Raise IntegrityFault when it does not read back."""
+    rows = modules(uri, small=True)
+    if read(Png(_png(_drawn(rows)))) != uri:
+        raise IntegrityFault("the QR code does not read back as what was drawn", "report this")
+    light = [False] * len(rows)
+    lines = (
+        "".join(HALVES[pair] for pair in zip(top, bottom, strict=True))
+        for top, bottom in zip_longest(rows[::2], rows[1::2], fillvalue=light)
+    )
+    return Symbol("\n".join(lines))
+
+
+def _drawn(rows: list[list[bool]]) -> Image.Image:
+    side = len(rows)
+    symbol = Image.frombytes("L", (side, side), bytes(0 if dark else 255 for row in rows for dark in row))
+    return symbol.convert("1", dither=Image.Dither.NONE).resize((side * SCALE, side * SCALE), Image.Resampling.NEAREST)
+
+
+def _png(page: Image.Image) -> bytes:
+    out = io.BytesIO()
+    page.save(out, "PNG", compress_level=1)
+    return out.getvalue()
+
+
+@cache
+def _font() -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+    return ImageFont.load_default(TEXT)
+
+
+def _fitted(line: str, *, width: int) -> list[str]:
+    """Break a line where the page ends, so that nothing of it is cut off: what is that long is a name."""
+    if _font().getlength(line) <= width:
+        return [line]
+    end = bisect_right(range(1, len(line)), width, key=lambda size: int(_font().getlength(line[:size])))
+    return [line[:end], *_fitted(line[end:], width=width)]
+
+
+@lru_cache(maxsize=32)
+def _written(line: str, *, width: int) -> Image.Image:
+    """Write a line of the caption over the width of the page; a rollout has most of them on each of its pages."""
+    margin = BORDER * SCALE
+    parts = _fitted(line, width=width - 2 * margin)
+    strip = Image.new("1", (width, LINE * len(parts)), 1)
+    draw = ImageDraw.Draw(strip)
+    for number, part in enumerate(parts):
+        draw.text((margin, LINE * number), part, fill=0, font=_font())
+    return strip
+
+
+def _captioned(symbol: Image.Image, caption: str) -> Image.Image:
+    side, width = symbol.width, max(symbol.width, WIDTH)
+    strips = [_written(line, width=width) for line in caption.splitlines()]
+    page = Image.new("1", (width, side + sum(strip.height for strip in strips) + BORDER * SCALE), 1)
+    page.paste(symbol, ((width - side) // 2, 0))
+    down = side
+    for strip in strips:
+        page.paste(strip, (0, down))
+        down += strip.height
+    return page
+
+
+def png(uri: KeyUri, *, caption: str = "") -> Png:
+    """Draw the symbol with words under it. Raise IntegrityFault when a decoder does not read the same text."""
+    symbol = _drawn(modules(uri))
+    drawn = Png(_png(_captioned(symbol, caption) if caption else symbol))
+    if read(drawn, strict=True) != uri:
+        raise IntegrityFault("the QR code does not read back as what was drawn", "report this")
+    return drawn
+
+
+def _gray(page: Image.Image) -> Image.Image:
+    """Put what is transparent before a ground that neither dark nor light modules are lost on."""
+    if not page.has_transparency_data:
+        return page.convert("L")
+    ground = Image.new("RGBA", page.size, "gray")
+    return Image.alpha_composite(ground, page.convert("RGBA")).convert("L")
+
+
+def read(image: Png, *, strict: bool = False) -> KeyUri:
+    """Return the text of the one QR symbol in an image. Raise IntegrityFault when there is none, or more than one.
+
+    Strict is as the plainest scanner reads: upright, dark on light, at the size that it has.
+    """
+    try:
+        with Image.open(io.BytesIO(image.reveal()), formats=PICTURES) as page:
+            found = zxingcpp.read_barcodes(
+                _gray(page),
+                formats=FORMATS,
+                try_rotate=not strict,
+                try_downscale=not strict,
+                try_invert=not strict,
+            )
+    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
+        raise IntegrityFault("this is not an image that can be read", "give a PNG or JPEG of the QR code") from None
+    if len(found) != 1:
+        count = f"are {len(found)} QR codes" if found else "is no QR code"
+        raise IntegrityFault(f"there {count} in the image", "give an image with exactly one")
+    return KeyUri(found[0].text)

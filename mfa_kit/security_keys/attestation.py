@@ -1,0 +1,442 @@
+"""Is this security key genuine and fit? One registration, one assertion, and a table of checks against a policy.
+
+A rule is a function of the evidence that returns one line of the table. What only the key says never names its model:
+self-attestation, no attestation and a chain to no listed root do not count as genuine.
+"""
+
+import re
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from typing import Any, assert_never
+
+from mfa_kit.core.checks import Check, Proof, Refused, Value, judged
+from mfa_kit.core.errors import DeviceFault, UsageFault
+from mfa_kit.core.firmware import ADVISORIES, Version, advisories
+from mfa_kit.security_keys.authenticator import (
+    Assertion,
+    KeyInfo,
+    Model,
+    Registration,
+    Source,
+    Statement,
+    Trusted,
+    Untrusted,
+)
+from mfa_kit.security_keys.pin import SET_PIN, ask_pin
+from mfa_kit.security_keys.ports import Metadata, PinEntry, SecurityKey
+
+WHERE_METADATA_IS = "get blob.jwt from https://mds3.fidoalliance.org/ and give it with --mds, or install 'mfa-kit[mds]'"
+
+# FIDO Metadata Service 3, 3.1.4 (AuthenticatorStatus).
+FATAL = {
+    "REVOKED",
+    "ATTESTATION_KEY_COMPROMISE",
+    "USER_KEY_REMOTE_COMPROMISE",
+    "USER_KEY_PHYSICAL_COMPROMISE",
+    "USER_VERIFICATION_BYPASS",
+}
+DOUBTFUL = {"UPDATE_AVAILABLE", "RETIRED"}
+LEVELS = ("FIDO_CERTIFIED", *(f"FIDO_CERTIFIED_{level}" for level in ("L1", "L1plus", "L2", "L2plus", "L3", "L3plus")))
+FIPS = tuple(f"FIPS140_CERTIFIED_L{level}" for level in range(1, 5))
+# WebAuthn Level 3, 5.8.4 (AuthenticatorTransport), what earlier ones had, and what keys for Apple's socket say.
+TRANSPORTS = ("usb", "nfc", "ble", "smart-card", "hybrid", "internal", "cable", "lightning")
+MODEL = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{40}")
+DOTTED = re.compile(r"(\d{1,3})\.(\d{1,3})\.(\d{1,3})", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What a key has to be; docs/policy-file.md. The default asks for a genuine key and nothing more."""
+
+    models: tuple[str, ...] = ()
+    certification: str | None = None
+    fips: int | None = None
+    firmware: Version | None = None
+    pin: bool = False
+    user_verification: bool = False
+    transports: tuple[str, ...] = ()
+    signed_metadata: bool = False
+    no_advisories: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """All that the rules look at. `before` and `after` are the key's own word round the two signatures."""
+
+    before: KeyInfo
+    after: KeyInfo
+    registration: Registration
+    assertion: Assertion
+    trust: Trusted | Untrusted
+    source: Source | None
+    at: float
+    verify: bool
+
+    @property
+    def model(self) -> Model | None:
+        """The model, proven; never a claimed one."""
+        return self.trust.model if isinstance(self.trust, Trusted) else None
+
+    @property
+    def firmware(self) -> Version | None:
+        """The maker's word in the certificate, else the key's own."""
+        return self.registration.firmware or self.before.firmware
+
+    @property
+    def firmware_at_least(self) -> Version | None:
+        """The firmware, or else the oldest that the metadata's entry is about."""
+        return self.firmware or (_published(self.model.version) if self.model and self.model.version else None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examined:
+    """The answer, and what it rests on."""
+
+    answer: Proof | Refused
+    evidence: Evidence
+
+
+@dataclass(frozen=True, slots=True)
+class SeenBefore:
+    """The key made one of the credentials that were known: it was examined before."""
+
+    info: KeyInfo
+
+
+Rule = Callable[[Evidence, Policy], Check]
+
+
+def examine(
+    key: SecurityKey,
+    metadata: Metadata | None,
+    policy: Policy,
+    *,
+    pins: PinEntry,
+    at: float,
+    known: Sequence[bytes] = (),
+) -> Examined | SeenBefore:
+    """Register with the key, have it sign, and judge. Two touches; nothing stays on the key.
+
+    Raise DeviceFault for a key that wants a PIN first: that is no verdict on it.
+    """
+    before = key.info()
+    verify = (policy.user_verification or before.wants_uv) and _can_verify(before)
+    pin = ask_pin(before, pins) if verify and not before.options.get("uv") else None
+    registration = key.register(verify=verify, pin=pin, known=known)
+    if registration is None:
+        return SeenBefore(before)
+    again = verify and (policy.user_verification or before.always_uv)
+    evidence = Evidence(
+        before=before,
+        registration=registration,
+        assertion=key.assertion(verify=again, pin=pin if again else None),
+        after=key.info(),
+        trust=metadata.trust(registration, at=at) if metadata else Untrusted(reason=WHERE_METADATA_IS),
+        source=metadata.source() if metadata else None,
+        at=at,
+        verify=policy.user_verification or before.always_uv,
+    )
+    return Examined(answer=judged(rule(evidence, policy) for rule in RULES), evidence=evidence)
+
+
+def lacking(policy: Policy, certifications: Mapping[str, str]) -> tuple[str, ...]:
+    """Say what a policy asks for that IAM does not tell of a key (GetMFADevice: FIDO, and FIPS by its number)."""
+    missing = []
+    if policy.certification:
+        said = certifications.get("FIDO")
+        level = f"FIDO_CERTIFIED_{said}"
+        if level not in LEVELS or LEVELS.index(level) < LEVELS.index(policy.certification):
+            missing.append(f"the policy asks for {policy.certification}, and IAM says FIDO {said or 'nothing'}")
+    if policy.fips:
+        levels = [said for name, said in certifications.items() if "FIPS" in name]
+        if not any(level[-1:].isdecimal() and int(level[-1:]) >= policy.fips for level in levels):
+            missing.append(f"the policy asks for FIPS 140 level {policy.fips}, and IAM says {levels or 'nothing'}")
+    return tuple(missing)
+
+
+def _can_verify(info: KeyInfo) -> bool:
+    """Whether the key can verify its user; a way that is only not set up yet is no verdict, and told."""
+    if info.verifies:
+        return True
+    if info.pin_set is False or info.options.get("uv") is False:
+        raise DeviceFault("the key wants a PIN, and has none", SET_PIN)
+    return False
+
+
+def _attestation(evidence: Evidence, _: Policy) -> Check:
+    registration = evidence.registration
+    name = "attestation"
+    match registration.statement:
+        case Statement.CHAIN:
+            if registration.remark:
+                return Check(name, Value.WARN, f"{registration.format}: {registration.remark}")
+            return Check(name, Value.PASS, f"{registration.format}, {registration.statement}")
+        case Statement.SELF | Statement.NONE:
+            return Check(name, Value.WARN, f"{registration.statement}: proves nothing about the maker")
+        case Statement.PLATFORM:
+            detail = f"{registration.format} is how computers and telephones attest, not security keys"
+            return Check(name, Value.NOT_APPLICABLE, detail)
+        case Statement.BROKEN:
+            return Check(name, Value.FAIL, f"{registration.format}: {registration.flaw}")
+        case _:
+            assert_never(registration.statement)
+
+
+def _genuine(evidence: Evidence, _: Policy) -> Check:
+    match evidence.trust:
+        case Trusted(model=model):
+            return Check("genuine", Value.PASS, model.name)
+        case Untrusted(reason=reason):
+            return Check("genuine", Value.FAIL, reason)
+        case _:
+            assert_never(evidence.trust)
+
+
+def _metadata(evidence: Evidence, policy: Policy) -> Check:
+    source = evidence.source
+    if source is None:
+        return Check("metadata", Value.NOT_APPLICABLE, "there is none")
+    stale = source.next_update < datetime.fromtimestamp(evidence.at, UTC).date()
+    faults = [
+        *(["unsigned"] if source.root is None else []),
+        *([f"a newer one was due on {source.next_update}"] if stale else []),
+    ]
+    bad = Value.FAIL if policy.signed_metadata else Value.WARN
+    skipped = f", {source.passed_over} unreadable entries passed over" if source.passed_over else ""
+    detail = f"{source.name} no. {source.number}: {', '.join(faults) or 'signed and current'}{skipped}"
+    return Check("metadata", bad if faults else Value.PASS, detail)
+
+
+def _status(evidence: Evidence, _: Policy) -> Check:
+    # What is published against a model counts for whoever claims to be it.
+    model = evidence.trust.model
+    if model is None:
+        return Check("status", Value.NOT_APPLICABLE, "no model")
+    said = {each.status for each in model.statuses}
+    for names, value in ((FATAL, Value.FAIL), (DOUBTFUL, Value.WARN)):
+        if said & names:
+            return Check("status", value, f"{model.name}: {', '.join(sorted(said & names))}")
+    return Check("status", Value.PASS, "nothing is published against this model")
+
+
+def _model(evidence: Evidence, policy: Policy) -> Check:
+    if not policy.models:
+        return _not_asked("model")
+    model = evidence.model
+    if model is None:
+        return Check("model", Value.FAIL, "the model is not proven, so it is not on the list")
+    listed = {model.aaguid, *model.identifiers} & set(policy.models)
+    return Check(
+        "model", Value.PASS if listed else Value.FAIL, f"{model.name} is {'' if listed else 'not '}on the list"
+    )
+
+
+def _certification(evidence: Evidence, policy: Policy) -> Check:
+    return _ranked(evidence, "certification", wanted=policy.certification, ranks=LEVELS)
+
+
+def _fips(evidence: Evidence, policy: Policy) -> Check:
+    return _ranked(evidence, "fips", wanted=FIPS[policy.fips - 1] if policy.fips else None, ranks=FIPS)
+
+
+def _ranked(evidence: Evidence, name: str, *, wanted: str | None, ranks: Sequence[str]) -> Check:
+    """Compare the best certificate that the metadata has for the model with the one that is asked for."""
+    model = evidence.model
+    has = (
+        max((ranks.index(each.status) for each in model.statuses if each.status in ranks), default=-1) if model else -1
+    )
+    best = ranks[has] if has >= 0 else "none that the metadata knows"
+    if wanted is None:
+        return Check(name, Value.NOT_APPLICABLE, f"{best}; not asked for")
+    passed = has >= ranks.index(wanted)
+    return Check(name, Value.PASS if passed else Value.FAIL, f"{best}; {wanted} is asked for")
+
+
+def _firmware(evidence: Evidence, policy: Policy) -> Check:
+    has, wanted = evidence.firmware_at_least, policy.firmware
+    later = "" if evidence.firmware else " or later"
+    whose = "" if evidence.registration.firmware or not evidence.firmware else ", by its own word"
+    said = f"{has}{later}{whose}"
+    if wanted is None:
+        return Check("firmware", Value.NOT_APPLICABLE, f"{said if has else 'unknown'}; not asked for")
+    if has is None:
+        return Check("firmware", Value.FAIL, f"unknown; {wanted} is asked for")
+    return Check("firmware", Value.PASS if has >= wanted else Value.FAIL, f"{said}; {wanted} is asked for")
+
+
+def _advisories(evidence: Evidence, policy: Policy) -> Check:
+    name, model = "advisories", evidence.model
+    if model is None:
+        return Check(name, Value.NOT_APPLICABLE, "the model is not proven")
+    has = evidence.firmware_at_least
+    first = next((each for each in ADVISORIES if each.about(model.name)), None)
+    if not has and first:
+        value = Value.FAIL if policy.no_advisories else Value.WARN
+        return Check(name, value, f"the firmware is unknown, and {first.name} may apply", first.source)
+    for each in advisories(model.name, has) if has else ():
+        value = Value.FAIL if policy.no_advisories or each.unfit else Value.WARN
+        return Check(name, value, f"{each.name}: firmware {has}: {each.what}", each.source)
+    return Check(name, Value.PASS, "none that is known applies")
+
+
+def _pin(evidence: Evidence, policy: Policy) -> Check:
+    info = evidence.before
+    if info.pin_set:
+        return Check("pin", Value.PASS if policy.pin else Value.NOT_APPLICABLE, f"set; {info.pin_retries} tries left")
+    detail = "not set: set a PIN first" if info.pin_set is False else "this key has no PIN"
+    return Check("pin", Value.FAIL, detail) if policy.pin else Check("pin", Value.NOT_APPLICABLE, detail)
+
+
+def _presence(evidence: Evidence, _: Policy) -> Check:
+    present = evidence.registration.present and evidence.assertion.present
+    return Check("user presence", *_flag(present, "in both answers", "missing in an answer"))
+
+
+def _verification(evidence: Evidence, _: Policy) -> Check:
+    if not evidence.verify:
+        return _not_asked("user verification")
+    verified = evidence.registration.verified and evidence.assertion.verified
+    return Check("user verification", *_flag(verified, "in both answers", "the key did not verify its user"))
+
+
+def _assertion(evidence: Evidence, _: Policy) -> Check:
+    flaw = evidence.assertion.flaw
+    return Check("assertion", *_flag(not flaw, "signed by the key that was registered", str(flaw)))
+
+
+def _counter(evidence: Evidence, _: Policy) -> Check:
+    first, then = evidence.registration.counter, evidence.assertion.counter
+    if not first and not then:
+        return Check("counter", Value.NOT_APPLICABLE, "this key does not count")
+    return Check("counter", *_flag(then > first, f"{first}, then {then}", f"{first}, then {then}: it must grow"))
+
+
+def _transports(evidence: Evidence, policy: Policy) -> Check:
+    has = evidence.before.transports or (evidence.model.transports if evidence.model else ())
+    said = ", ".join(has) or "unknown"
+    if not policy.transports:
+        return Check("transports", Value.NOT_APPLICABLE, f"{said}; not asked for")
+    missing = [each for each in policy.transports if each not in has]
+    return Check("transports", *_flag(not missing, said, f"{said}; {', '.join(missing)} is asked for"))
+
+
+def _nothing_left(evidence: Evidence, _: Policy) -> Check:
+    before, after = evidence.before.resident_free, evidence.after.resident_free
+    if before is None or after is None:
+        return Check("leaves nothing", Value.NOT_APPLICABLE, "the key does not tell how much room it has")
+    return Check("leaves nothing", *_flag(after >= before, "as much room as before", "the key kept a credential"))
+
+
+def _flag(passed: bool, good: str, bad: str) -> tuple[Value, str]:
+    return (Value.PASS, good) if passed else (Value.FAIL, bad)
+
+
+def _not_asked(name: str) -> Check:
+    return Check(name, Value.NOT_APPLICABLE, "not asked for")
+
+
+RULES: tuple[Rule, ...] = (
+    _attestation,
+    _genuine,
+    _metadata,
+    _status,
+    _model,
+    _certification,
+    _fips,
+    _firmware,
+    _advisories,
+    _pin,
+    _presence,
+    _verification,
+    _assertion,
+    _counter,
+    _transports,
+    _nothing_left,
+)
+
+
+def _published(number: int) -> Version | None:
+    """Read the metadata's authenticatorVersion: three octets, or five decimal digits as older entries have it."""
+    if 10_000 <= number < 1 << 16:  # noqa: PLR2004 - 50100 is 5.1.0
+        return Version(number // 10_000, number // 100 % 100, number % 100)
+    return Version.of(number)
+
+
+def policy_of(text: str) -> Policy:
+    """Read a policy file (TOML; docs/policy-file.md). Raise UsageFault for anything that is not one."""
+    try:
+        table = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UsageFault(f"the policy is no TOML: {error}", "write it as docs/policy-file.md shows") from None
+    known = {field.name.replace("_", "-"): field.name for field in fields(Policy)}
+    for name in table:
+        if name not in known:
+            raise UsageFault(f"a policy has no {name!r}", f"take it out, or write one of {', '.join(known)}")
+    return Policy(**{known[name]: _READERS[name](name, value) for name, value in table.items()})
+
+
+def _switch(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise _unfit(name, "true or false")
+    return value
+
+
+def _models(name: str, value: Any) -> tuple[str, ...]:
+    models = tuple(each.lower() for each in _texts(name, value))
+    if not models or not all(MODEL.fullmatch(each) for each in models):
+        raise _unfit(
+            name, "a list of AAGUIDs such as d7781e5d-e353-46aa-afe2-3ca49f13332a, or of key identifiers (40 hex)"
+        )
+    return models
+
+
+def _texts(name: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise _unfit(name, "a list of texts")
+    return tuple(value)
+
+
+def _transport_names(name: str, value: Any) -> tuple[str, ...]:
+    names = _texts(name, value)
+    if not set(names) <= set(TRANSPORTS):
+        raise _unfit(name, f"a list of some of {', '.join(TRANSPORTS)}")
+    return names
+
+
+def _level(name: str, value: Any) -> str:
+    wanted = f"FIDO_CERTIFIED_{value}"
+    if wanted not in LEVELS:
+        raise _unfit(name, "one of L1, L1plus, L2, L2plus, L3, L3plus")
+    return wanted
+
+
+def _fips_level(name: str, value: Any) -> int:
+    if isinstance(value, bool) or value not in range(1, len(FIPS) + 1):
+        raise _unfit(name, "a FIPS 140 level, 1 to 4")
+    return int(value)
+
+
+def _dotted(name: str, value: Any) -> Version:
+    found = DOTTED.fullmatch(value) if isinstance(value, str) else None
+    if not found:
+        raise _unfit(name, 'a version such as "5.7.0"')
+    return Version(*map(int, found.groups()))
+
+
+def _unfit(name: str, wanted: str) -> UsageFault:
+    return UsageFault(f"{name} in the policy cannot be read", f"write {wanted}")
+
+
+_READERS: dict[str, Callable[[str, Any], Any]] = {
+    "models": _models,
+    "certification": _level,
+    "fips": _fips_level,
+    "firmware": _dotted,
+    "pin": _switch,
+    "user-verification": _switch,
+    "transports": _transport_names,
+    "signed-metadata": _switch,
+    "no-advisories": _switch,
+}

@@ -1,0 +1,180 @@
+"""Values of FIDO security keys: a key's own word, what it signed, and what is published of its model.
+
+Claims and proofs are different values. `KeyInfo` is what a key says; only a `Trusted` answer names a model. Names are
+those of CTAP 2.1, WebAuthn Level 3 and the FIDO Metadata Service 3.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from enum import StrEnum
+
+from mfa_kit.core.firmware import Version
+from mfa_kit.core.otp import Secret
+
+# CTAP 2.1, 6.5.5.2: the shortest PIN that any key takes, in Unicode code points, and the longest, in octets of UTF-8.
+SHORTEST_PIN = 4
+LONGEST_PIN = 63
+
+
+class Pin(Secret[str]):
+    """The PIN of a key, in Unicode normalization form C (CTAP 2.1, 6.5.1)."""
+
+    __slots__ = ()
+
+    def fits(self, shortest: int) -> bool:
+        """Whether a key with this minimum could have this PIN; if not, a try would be wasted."""
+        return len(self._value) >= shortest and len(self._value.encode()) <= LONGEST_PIN
+
+
+class Link(StrEnum):
+    """How a key is reached."""
+
+    HID = "usb"
+    PCSC = "reader"
+
+
+class Statement(StrEnum):
+    """What an attestation statement is (WebAuthn, 6.5.3 and 8)."""
+
+    CHAIN = "signed by the maker's certificate"
+    SELF = "self-attestation"
+    NONE = "none"
+    PLATFORM = "a platform's format"
+    BROKEN = "broken"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plugged:
+    """A key that can be opened. `where` is a device node or a reader's name, and no identity: both change."""
+
+    where: str
+    link: Link
+    product: str | None = None
+    serial: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyInfo:
+    """What a key says of itself (authenticatorGetInfo, CTAP 2.1, 6.4); None where it says nothing."""
+
+    plugged: Plugged
+    versions: tuple[str, ...]
+    aaguid: str | None = None
+    firmware: Version | None = None
+    transports: tuple[str, ...] = ()
+    options: Mapping[str, bool] = field(default_factory=dict)
+    extensions: tuple[str, ...] = ()
+    algorithms: tuple[int, ...] = ()
+    certifications: Mapping[str, int] = field(default_factory=dict)
+    min_pin_length: int = SHORTEST_PIN
+    force_pin_change: bool = False
+    pin_retries: int | None = None
+    replug: bool = False
+    resident_free: int | None = None
+    resident_used: int | None = None
+
+    @property
+    def ctap2(self) -> bool:
+        return any(version.startswith("FIDO_2") for version in self.versions)
+
+    @property
+    def pin_set(self) -> bool | None:
+        """None: the key has no PIN, ever."""
+        return self.options.get("clientPin")
+
+    @property
+    def always_uv(self) -> bool:
+        return self.options.get("alwaysUv", False)
+
+    @property
+    def wants_uv(self) -> bool:
+        """Whether makeCredential needs user verification, whatever we ask for (CTAP 2.1, 6.1.2)."""
+        return self.always_uv or bool(self.verifies and not self.options.get("makeCredUvNotRqd"))
+
+    @property
+    def verifies(self) -> bool:
+        """Whether a way to verify the user is set up: a PIN, or one of the key's own such as a fingerprint."""
+        return bool(self.pin_set or self.options.get("uv"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registration:
+    """What a key answered to makeCredential or U2F_REGISTER. `chain` holds DER certificates, the key's own first.
+
+    `flaw` says why the statement does not hold. `names_model`: the certificate carries the AAGUID
+    (id-fido-gen-ce-aaguid), and it is the one that was claimed. `firmware` is the maker's word in that certificate.
+    """
+
+    format: str
+    statement: Statement
+    flaw: str | None = None
+    chain: tuple[bytes, ...] = ()
+    aaguid: str | None = None
+    names_model: bool = False
+    firmware: Version | None = None
+    algorithm: int | None = None
+    present: bool = False
+    verified: bool = False
+    counter: int = 0
+    remark: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assertion:
+    """What a key answered to getAssertion or U2F_AUTHENTICATE. `flaw` says why the signature does not hold."""
+
+    flaw: str | None = None
+    present: bool = False
+    verified: bool = False
+    counter: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A status report of the FIDO Alliance on a model."""
+
+    status: str
+    since: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """What is published of a model: a FIDO2 key by its AAGUID, a U2F key by its certificates' key identifiers."""
+
+    name: str
+    aaguid: str | None = None
+    identifiers: tuple[str, ...] = ()
+    version: int | None = None
+    statuses: tuple[Status, ...] = ()
+    attestation: tuple[str, ...] = ()
+    transports: tuple[str, ...] = ()
+    roots: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where the metadata comes from. `root` is the SHA-256 of the certificate that its signature leads to."""
+
+    name: str
+    root: str | None
+    number: int
+    next_update: date
+    models: int
+    passed_over: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trusted:
+    """The chain leads to a root that the metadata lists for the model. `root` is its SHA-256."""
+
+    model: Model
+    root: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Untrusted:
+    """Why no model is certain. `model` is the one that is claimed, as far as it is published."""
+
+    reason: str
+    model: Model | None = None

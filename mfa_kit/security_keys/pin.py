@@ -1,0 +1,172 @@
+"""The PIN of a security key, and the reset that erases it. A PIN is the user's: it is sent once, and never guessed at.
+
+What a key answers to a write is not believed: it is asked again what it is, and a new PIN is used once.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from mfa_kit.core.errors import DeviceFault, Lost, UsageFault
+from mfa_kit.security_keys.authenticator import LONGEST_PIN, SHORTEST_PIN, KeyInfo, Pin
+from mfa_kit.security_keys.ports import PinEntry, PinKey
+
+# With so few tries left a person decides, by typing.
+LAST_TRIES = 2
+SET_PIN = "set a PIN first: mfa-kit key pin set"
+CHANGE_PIN = "change the PIN first: mfa-kit key pin change"
+ANOTHER_KEY = "look what is plugged in: mfa-kit key list"
+
+New = Callable[[int], Pin]
+Confirm = Callable[[str], None]
+
+
+def ask_pin(info: KeyInfo, pins: PinEntry, *, to_change: bool = False) -> Pin:
+    """Ask for the PIN of a key that has one. Raise DeviceFault where a try would be lost or could not succeed.
+
+    A key that wants a new PIN calls the right one wrong, except to change it; that one may be shorter than the minimum.
+    """
+    if not _has_pin(info):
+        raise DeviceFault("the key wants a PIN, and has none", SET_PIN)
+    if info.force_pin_change and not to_change:
+        raise DeviceFault("the key wants a new PIN before it does anything", CHANGE_PIN)
+    if info.pin_retries == 0:
+        raise DeviceFault(
+            "the PIN of this key is locked for good",
+            "use another key, or reset this one, which erases it: mfa-kit key reset",
+        )
+    if info.replug:
+        raise DeviceFault("the key takes no PIN until it is unplugged", "plug it in again and repeat the command")
+    if info.pin_retries is not None and info.pin_retries <= LAST_TRIES:
+        pins.risk(info.pin_retries)
+    pin = pins.pin(info.pin_retries)
+    shortest = SHORTEST_PIN if to_change else info.min_pin_length
+    if not pin.fits(shortest):
+        raise DeviceFault(
+            f"a PIN of this key has {shortest} characters or more, and {LONGEST_PIN} octets at most; nothing was tried",
+            "repeat the command with the key's PIN",
+        )
+    return pin
+
+
+def set_pin(key: PinKey, new: New) -> KeyInfo:
+    """Give a PIN to a key that has none. `new` gives one, of so many characters or more."""
+    info = key.info()
+    if _has_pin(info):
+        raise DeviceFault("the key has a PIN already", "change it: mfa-kit key pin change")
+    pin = _fitting(new(info.min_pin_length), info)
+    with _unsure("whether it has the new PIN is not known; `mfa-kit key info` shows whether it has one"):
+        key.set_pin(pin)
+        return _proven(key, pin)
+
+
+def change_pin(key: PinKey, pins: PinEntry, new: New) -> KeyInfo:
+    """Give a key another PIN. Both are known before anything is sent."""
+    info = key.info()
+    if not _has_pin(info):
+        raise DeviceFault("the key has no PIN yet", "set one: mfa-kit key pin set")
+    old = ask_pin(info, pins, to_change=True)
+    pin = _fitting(new(info.min_pin_length), info)
+    if pin == old:
+        raise UsageFault("the new PIN is the old one, so nothing was changed", "choose another")
+    with _unsure("whether it has the new PIN or the old one is not known; try the new one first"):
+        key.change_pin(old, pin)
+        return _proven(key, pin)
+
+
+def set_policy(key: PinKey, pins: PinEntry, *, shortest: int | None, force_change: bool, confirm: Confirm) -> KeyInfo:
+    """Raise the shortest PIN that the key takes, which nothing but a reset lowers, or have its next user change it."""
+    info = key.info()
+    if not info.options.get("setMinPINLength"):
+        raise DeviceFault("this key has no policy for its PIN", "take a key with CTAP 2.1 and setMinPINLength")
+    if shortest is not None and not info.min_pin_length <= shortest <= LONGEST_PIN:
+        raise UsageFault(
+            f"the shortest PIN of this key has {info.min_pin_length} characters, and that can only be raised, "
+            f"to {LONGEST_PIN} at most",
+            "lower it by a reset, which erases the key: mfa-kit key reset",
+        )
+    if force_change and not _has_pin(info):
+        raise DeviceFault("the key has no PIN that could be changed", "set one: mfa-kit key pin set")
+    if shortest is not None and shortest > info.min_pin_length:
+        confirm(f"PINs of this key will have {shortest} characters or more; only a reset, which erases it, undoes that")
+    pin = ask_pin(info, pins) if info.pin_set else None
+    with _unsure("whether it has the policy is not known; `mfa-kit key info` shows it"):
+        key.set_pin_policy(pin, shortest=shortest, force_change=force_change)
+        after = key.info()
+    if after.min_pin_length != (shortest or info.min_pin_length) or (force_change and not after.force_pin_change):
+        raise DeviceFault(
+            "the key said yes and did not do it: "
+            f"{after.min_pin_length} characters, {'' if after.force_pin_change else 'no '}change of the PIN wanted",
+            "its firmware does not keep this policy: take another key",
+        )
+    return after
+
+
+def check_reset(info: KeyInfo) -> None:
+    """Raise DeviceFault for a key that cannot be reset."""
+    if not info.ctap2:
+        raise DeviceFault("a U2F key cannot be reset", "use it as it is: there is nothing on it to erase")
+
+
+def check_same(before: KeyInfo, after: KeyInfo) -> None:
+    """Raise DeviceFault unless this may be the key that was there before: its place may have changed, its word not.
+
+    Many keys have no serial: one of the same model is then told by what else stays when a key is unplugged.
+    """
+
+    def word(info: KeyInfo) -> tuple[object, ...]:
+        plugged = info.plugged
+        pin = (info.pin_set, info.pin_retries, info.min_pin_length, info.force_pin_change)
+        return (info.aaguid, info.firmware, plugged.product, plugged.serial, plugged.link, pin, info.resident_free)
+
+    if word(before) != word(after):
+        raise DeviceFault("this is not the key that was unplugged, so nothing was erased", ANOTHER_KEY)
+
+
+def reset(key: PinKey) -> KeyInfo:
+    """Erase a key. Raise DeviceFault unless it is as new."""
+    with _unsure("whether it is erased is not known; `mfa-kit key info` shows whether it still has a PIN"):
+        key.reset()
+        after = key.info()
+    if after.pin_set:
+        raise DeviceFault(
+            "the key said that it was reset, and still has a PIN", "repeat the command, or take another key"
+        )
+    return after
+
+
+@contextmanager
+def _unsure(what: str) -> Iterator[None]:
+    """Tell of a key that was lost in the middle what is not known of it."""
+    try:
+        yield
+    except Lost as lost:
+        lost.add_note(what)
+        raise
+
+
+def _has_pin(info: KeyInfo) -> bool:
+    if info.pin_set is None:
+        raise DeviceFault("this key takes no PIN", "take a FIDO2 key; U2F keys have none")
+    return info.pin_set
+
+
+def _fitting(pin: Pin, info: KeyInfo) -> Pin:
+    if not pin.fits(info.min_pin_length):
+        raise UsageFault(
+            f"a PIN of this key has {info.min_pin_length} characters or more, and {LONGEST_PIN} octets at most; "
+            "nothing was sent",
+            "choose another",
+        )
+    return pin
+
+
+def _proven(key: PinKey, pin: Pin) -> KeyInfo:
+    """Read back: the key has a PIN, wants no other, and takes this one."""
+    after = key.info()
+    if not after.pin_set or after.force_pin_change:
+        raise DeviceFault(
+            "the key said that it has the new PIN, and does not say so any more",
+            "unplug it, plug it in again and look: mfa-kit key info",
+        )
+    key.try_pin(pin)
+    return key.info()

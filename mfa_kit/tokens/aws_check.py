@@ -1,0 +1,60 @@
+"""Probe a token whose seed only AWS has: enable it on a user that is kept for this, and take it off again."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from mfa_kit.core.errors import MfaKitError, UsageFault
+from mfa_kit.core.models import Caller, Entry, Intent, Kind, Verb, check_user
+from mfa_kit.core.otp import Created, Pair
+from mfa_kit.enrollment.enroll import Wish, assign, plan
+from mfa_kit.enrollment.ports import Desk
+from mfa_kit.enrollment.recovery import settle_dead
+from mfa_kit.enrollment.revoke import retire
+from mfa_kit.tokens.display import SERIAL
+
+
+class Read:
+    """A token off whose display two codes were read already."""
+
+    def __init__(self, serial: str, pair: Pair) -> None:
+        self._serial, self._pair = serial, pair
+
+    def check(self, intent: Intent, *, sealed: bool) -> Intent:
+        if self._serial.startswith("arn:") or not SERIAL.fullmatch(self._serial):
+            raise UsageFault(f"{self._serial!r} is not the serial of a token", "type what is printed on its back")
+        return replace(intent, name=self._serial, known_serial=self._serial)
+
+    def install(self, intent: Intent, created: Created) -> None:
+        raise AssertionError("AWS gives nobody the seed of a token")
+
+    def codes(self, intent: Intent) -> Pair:
+        return self._pair
+
+    def remove(self, entry: Entry) -> None:
+        pass
+
+
+def probe(serial: str, pair: Pair, *, user: str, caller: Caller, desk: Desk, runs: Callable[[], str]) -> None:
+    """Prove that AWS knows a token and takes its codes. Raise what `assign` raises when it does not.
+
+    The user may have no device, so a person's account is never probed on, and nothing of a person's is taken away.
+    `runs` gives a run id of the moment: taking the token off is a run of its own, begun after it was enabled, so a
+    later command knows the device for the one that this revoke meant.
+    """
+    check_user(user)
+    settle_dead(caller.account, user, desk=desk)
+    if devices := [device.serial for device in desk.inventory.devices(user)]:
+        raise UsageFault(
+            f"{user} has MFA devices: {', '.join(devices)}",
+            f"name a user that is kept for probing; what an earlier probe left goes by: mfa-kit revoke {user}",
+        )
+    wish = Wish(user=user, kind=Kind.HARDWARE_TOTP, add=True)
+    carrier = Read(serial, pair)
+    made = assign(plan(wish, carrier, devices=(), caller=caller, desk=desk), carrier, desk=desk, run=runs())
+    try:
+        entry = Entry(run=runs(), intent=made.intent, answered_here=True)
+        retire(entry, verb=Verb.REVOKE, desk=desk, may_stay=False)
+    except MfaKitError as error:
+        command = f"aws iam deactivate-mfa-device --user-name {user} --serial-number {serial}"
+        error.add_note(f"AWS took {serial}; only taking it off {user} again is left: {command}")
+        raise

@@ -1,0 +1,49 @@
+"""A hardware TOTP token as Carrier: AWS has its seed, and a person reads its display, through Interaction."""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.models import DEVICE_NAME, Entry, Intent
+from mfa_kit.core.otp import Created, Pair
+from mfa_kit.core.ports import Interaction, Progress
+from mfa_kit.enrollment.phone import read_pair
+from mfa_kit.tokens.seeds import sold_by_aws
+
+# IAM API reference, EnableMFADevice, SerialNumber; "GAHT12345678" is the IAM user guide's example.
+SERIAL = re.compile(r"[\w+=/:,.@-]{9,256}", re.ASCII)
+INSTEAD = "a terminal: AWS takes two codes off the display, and nobody else can give them"
+
+
+class DisplayToken:
+    """One token, by its printed serial."""
+
+    def __init__(self, serial: str, *, now: Callable[[], float], interaction: Interaction, progress: Progress) -> None:
+        self._serial, self._now, self._interaction, self._progress = serial, now, interaction, progress
+
+    def check(self, intent: Intent, *, sealed: bool) -> Intent:
+        if self._serial.startswith("arn:") or not SERIAL.fullmatch(self._serial):
+            raise UsageFault(
+                f"{self._serial!r} is not the serial number of a token",
+                "type what is printed on its back, such as GAHT12345678",
+            )
+        if sealed:
+            self._progress.note(f"no backup is made: only AWS has the seed of {self._serial}")
+        self._interaction.check(instead=INSTEAD)
+        if not sold_by_aws(self._serial):
+            self._progress.note(
+                f"{self._serial} does not look like the serial of a token that was made for AWS, such as GAHT12345678"
+            )
+        name = self._serial if DEVICE_NAME.fullmatch(self._serial) else intent.name
+        return replace(intent, name=name, known_serial=self._serial)
+
+    def install(self, intent: Intent, created: Created) -> None:
+        raise AssertionError("AWS gives nobody the seed of a token")
+
+    def codes(self, intent: Intent) -> Pair:
+        self._interaction.say(f"press the button of {self._serial}, and type the code that it shows")
+        return read_pair(now=self._now, interaction=self._interaction, instead=INSTEAD)
+
+    def remove(self, entry: Entry) -> None:
+        """Nothing of the token is here."""

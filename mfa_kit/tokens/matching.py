@@ -1,0 +1,401 @@
+"""Prove that a display token shows the codes of its seed, find the token that shows a code, and say why one does not.
+
+Pure: codes and the time they were read at come in, verdicts go out. What was found is a proof as far as it is no
+coincidence: `chance` says how likely a number typed at random would be found as near to where it is expected, and above
+ENOUGH nothing is decided, and a second code is asked for.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from statistics import median
+
+from mfa_kit.core import otp
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.models import Kind
+from mfa_kit.core.otp import Seed
+from mfa_kit.tokens.seeds import (
+    AWS_OCTETS,
+    DIGESTS,
+    DIGITS,
+    PERIODS,
+    Encoding,
+    Factor,
+    Key,
+    Reading,
+    SeedFile,
+    Sighting,
+    Token,
+    Typed,
+    Verdict,
+    folded,
+)
+
+# Steps round the expected one. Clocks in boxes have been seen 7 to 8 steps off after some years.
+WINDOW = 20
+# How far a diagnosis looks: two days of 30 s steps, a thousand presses.
+FAR = {Factor.TOTP: 5760, Factor.HOTP: 1000}
+# The chance of a coincidence that still counts as none.
+ENOUGH = 0.01
+SECOND = "give a second code, the one that it shows next"
+AWS_ISSUER = "Amazon Web Services"
+# Two codes that are right and stand no further apart were read in a row, and some in between were not.
+MISSED = 10
+DAY = 86400
+# What fits on a sheet of paper and on a screen.
+BINS = 40
+# Two readings give a rate when a step is little beside the time between them.
+RATE_AFTER = 7 * DAY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """The token shows the codes of its seed: `offset` steps (TOTP) or presses (HOTP) from where it is expected."""
+
+    token: Token
+    offset: int
+    step: int
+
+    @property
+    def seconds(self) -> int | None:
+        """How far its clock is ahead, negative behind; None for a token without a clock."""
+        return self.offset * self.token.period if self.token.factor is Factor.TOTP else None
+
+    def words(self) -> str:
+        match self.token.factor:
+            case Factor.TOTP if self.offset:
+                side = "ahead" if self.offset > 0 else "behind"
+                return f"its clock is {_count(abs(self.offset), 'step')} ({_span(abs(self.seconds or 0))}) {side}"
+            case Factor.TOTP:
+                return "its clock is right"
+            case _ if self.offset:
+                side = "ahead of" if self.offset > 0 else "behind"
+                return f"its counter is {abs(self.offset)} {side} the file's"
+            case _:
+                return "its counter is the file's"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotShown:
+    """The token does not show them: what is wrong, and what to do."""
+
+    what: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undecided:
+    """Nothing is known of the token: the codes were mistyped, or what was found may be a coincidence.
+
+    `second`: the code that follows the one that was typed would decide.
+    """
+
+    what: str
+    hint: str
+    second: bool = False
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _span(seconds: float) -> str:
+    for unit, size in (("days", DAY), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def expected(token: Token, at: float) -> int:
+    """Return the step that a right clock would show, or the counter that the file names."""
+    return otp.step(at, token.period) if token.factor is Factor.TOTP else token.counter
+
+
+def search(token: Token, seed: Seed, typed: Typed, *, window: int, near: int = 0) -> list[Shown]:
+    """Return every place within the window at which the token shows these codes, the one nearest to `near` first."""
+    here = expected(token, typed.at)
+    last = typed.codes[-1]
+    before = len(typed.codes) - 1
+    steps = range(max(here - window - before, 0), here + window + 1)
+    codes = list(otp.codes(seed, steps, digest=token.digest, digits=token.digits))
+    found = [
+        Shown(token=token, offset=steps[at] - here, step=steps[at])
+        for at, code in enumerate(codes)
+        if code == last and at >= before and tuple(codes[at - before : at]) == typed.codes[:-1]
+    ]
+    return sorted(found, key=lambda one: abs(one.offset - near))
+
+
+def chance(typed: Typed, places: int) -> float:
+    """Tell how likely codes typed at random would be found at one of so many places."""
+    return min(1.0, places * 10.0 ** -sum(map(len, typed.codes)))
+
+
+def wrong(typed: Typed) -> Undecided | None:
+    """Say what is wrong with codes whatever token they are of."""
+    for code in typed.codes:
+        if not (code.isascii() and code.isdecimal() and len(code) in DIGITS):
+            return Undecided(what="that is no code", hint=f"type the {DIGITS[0]} to {DIGITS[-1]} digits of the display")
+    if len(set(typed.codes)) < len(typed.codes):
+        return Undecided(
+            what="the same code was typed twice", hint="wait until the display shows another, then type it"
+        )
+    if len(set(map(len, typed.codes))) > 1:
+        return Undecided(what="the two codes are not of the same length", hint="type both again")
+    return None
+
+
+def verify(
+    key: Key, typed: Typed, *, among: Sequence[Key] = (), window: int = WINDOW, near: int = 0
+) -> Shown | NotShown | Undecided:
+    """Judge the codes of a token whose serial is known; `among` are the tokens it may have been mixed up with.
+
+    The further from `near`, where its clock was last, the codes are found, the more likely that is a coincidence.
+    """
+    if said := wrong(typed):
+        return said
+    found = search(key.token, key.seed, typed, window=window, near=near)
+    if not found:
+        return diagnose(key, typed, among=among, window=window)
+    shown = found[0]
+    coincidence = chance(typed, _within(shown.offset - near))
+    if coincidence <= ENOUGH:
+        return shown
+    return Undecided(
+        what=f"{shown.words()}, if this is no coincidence: so far off, one number in {round(1 / coincidence)} passes",
+        hint=SECOND,
+        second=True,
+    )
+
+
+def _within(offset: int) -> int:
+    """Return how many places are as near as this one."""
+    return 2 * abs(offset) + 1
+
+
+def find(keys: Iterable[Key], typed: Typed, *, window: int = WINDOW) -> list[Shown]:
+    """Return the tokens that show these codes, nearest to their time first; two consecutive codes are asked for."""
+    digits = len(typed.codes[0])
+    shown = (search(k.token, k.seed, typed, window=window) for k in keys if k.token.digits == digits)
+    return sorted((one[0] for one in shown if one), key=lambda one: abs(one.offset))
+
+
+def diagnose(key: Key, typed: Typed, *, among: Sequence[Key] = (), window: int = WINDOW) -> NotShown | Undecided:
+    """Say why a token does not show what its seed says: the first explanation that is no coincidence."""
+    turned = replace(typed, codes=typed.codes[::-1])
+    if len(typed.codes) > 1 and search(key.token, key.seed, turned, window=window + 1):
+        return Undecided(what="the codes were typed in the wrong order", hint="type the older one first")
+    doubtful = ""
+    for what, hint, places in _explanations(key, typed, among=among, window=window):
+        if chance(typed, places) <= ENOUGH:
+            return NotShown(what=what, hint=hint)
+        doubtful = doubtful or what
+    if doubtful:
+        return Undecided(what=f"the code is not of this token; perhaps {doubtful}", hint=SECOND, second=True)
+    if len(typed.codes[0]) != key.token.digits:
+        return Undecided(
+            what=f"it shows {key.token.digits} digits, and {len(typed.codes[0])} were typed",
+            hint="type all digits of the display, and no others",
+        )
+    if _missed(key, typed, window=window):
+        return Undecided(
+            what="both codes are right, and the token showed others in between",
+            hint="type two that it shows one after the other",
+        )
+    serial = key.token.serial
+    return NotShown(
+        what=f"{serial} does not show the codes of its seed, neither now nor within {_far(key.token)}",
+        hint="type the code again; when that does not help, the seed is not this token's: ask the vendor",
+    )
+
+
+def _missed(key: Key, typed: Typed, *, window: int) -> bool:
+    """Tell whether two codes are right, and some between them were not read."""
+    first, *rest = typed.codes
+    if not rest:
+        return False
+    last = search(key.token, key.seed, replace(typed, codes=(rest[-1],)), window=window)
+    earlier = search(key.token, key.seed, replace(typed, codes=(first,)), window=window + MISSED)
+    return any(0 < one.step - other.step <= MISSED for one in last for other in earlier)
+
+
+def _far(token: Token) -> str:
+    reach = FAR[token.factor]
+    return f"{reach} presses" if token.factor is Factor.HOTP else _span(reach * token.period)
+
+
+def _explanations(key: Key, typed: Typed, *, among: Sequence[Key], window: int) -> Iterator[tuple[str, str, int]]:
+    """Yield what would explain the codes, what to do then, and at how many places it was looked for."""
+    token = key.token
+    for what, other, seed in _misread(key, len(typed.codes[0])):
+        if misread := search(other, seed, typed, window=window):
+            hint = "correct the seed file, or ask the vendor for its parameters"
+            yield what, hint, _within(misread[0].offset)
+    reach = FAR[token.factor]
+    if len(typed.codes[0]) == token.digits and (found := search(token, key.seed, typed, window=reach)):
+        hint = f"take it with --window {abs(found[0].offset) + 1}, or reject it"
+        yield found[0].words(), hint, _within(found[0].offset)
+    others = [each for each in among if each.token.serial != token.serial]
+    if shown := find(others, typed, window=window):
+        names = ", ".join(one.token.serial for one in shown[:3])
+        what = f"this is the right code of another token of this file: {names}"
+        yield what, "look at the serial", _within(shown[0].offset) * len(others)
+
+
+def _misread(key: Key, digits: int) -> Iterator[tuple[str, Token, Seed]]:
+    """Yield what a file can have wrong about a token, one thing at a time."""
+    token = key.token
+    if digits != token.digits:
+        yield f"it shows {digits} digits, and the file says {token.digits}", replace(token, digits=digits), key.seed
+        return
+    if token.factor is Factor.TOTP:
+        for period in PERIODS:
+            if period != token.period:
+                what = f"it is a {period} s token, and the file says {token.period} s"
+                yield what, replace(token, period=period), key.seed
+        yield "it counts presses (HOTP), and the file says TOTP", replace(token, factor=Factor.HOTP), key.seed
+    else:
+        for period in PERIODS:
+            what = f"it follows the time in steps of {period} s (TOTP), and the file says HOTP"
+            yield what, replace(token, factor=Factor.TOTP, period=period), key.seed
+    for digest in DIGESTS:
+        if digest != token.digest:
+            what = f"its hash is {_hash(digest)}, and the file says {_hash(token.digest)} or nothing"
+            yield what, replace(token, digest=digest), key.seed
+    if key.other:
+        yield "the seed was read in the wrong encoding", token, key.other
+
+
+def _hash(digest: str) -> str:
+    return digest.upper().replace("SHA", "SHA-")
+
+
+def settled(file: SeedFile) -> Reading:
+    """Return the file's one reading. Raise UsageFault when hex and base32 both fit."""
+    if len(file.readings) > 1:
+        raise UsageFault(
+            "every seed of this file could be hex and could be base32",
+            "say which with --seed-encoding, or read a code off a token: --prove SERIAL",
+        )
+    return file.readings[0] if file.readings else Reading(encoding=Encoding.HEX, keys=())
+
+
+def proved(file: SeedFile, serial: str, typed: Typed, *, window: int = WINDOW) -> SeedFile:
+    """Settle hex or base32 by codes read off one token: of its readings, the one that shows them stays."""
+    if said := wrong(typed):
+        raise UsageFault(said.what, said.hint)
+    showing = [
+        reading
+        for reading in file.readings
+        if (key := named(reading.keys, serial))
+        and (found := search(key.token, key.seed, typed, window=window))
+        and chance(typed, len(file.readings) * _within(found[0].offset)) <= ENOUGH
+    ]
+    if len(showing) != 1:
+        raise UsageFault(
+            f"these codes of {serial} do not show whether the seeds are hex or base32",
+            "type two consecutive codes of a token that works, or say --seed-encoding",
+        )
+    return replace(file, readings=(showing[0],))
+
+
+def named(keys: Iterable[Key], serial: str) -> Key | None:
+    """Return the key of a serial, however it was typed."""
+    return next((key for key in keys if folded(key.token.serial) == folded(serial)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class ForAws:
+    """Whether AWS can use a token, as what, and why not."""
+
+    kind: Kind | None
+    why: str
+
+
+def for_aws(token: Token) -> ForAws:
+    """Say what AWS can make of a token: it takes no seed from outside, so most factory-seeded tokens are of no use."""
+    if not token.octets:
+        return ForAws(Kind.HARDWARE_TOTP, "hardware TOTP, if AWS knows its serial: --probe-user proves it")
+    parameters = (token.factor, token.digest, token.digits, token.period)
+    if token.capacity >= AWS_OCTETS:
+        return ForAws(Kind.VIRTUAL, "programmable: AWS makes the seed, and it is burned in")
+    if token.capacity:
+        return ForAws(
+            None, f"programmable, but its seeds have at most {token.capacity} octets and AWS's have {AWS_OCTETS}"
+        )
+    if token.maker == AWS_ISSUER and token.octets == AWS_OCTETS:
+        if parameters == (Factor.TOTP, "sha1", otp.DIGITS, otp.PERIOD):
+            return ForAws(Kind.VIRTUAL, "it has a seed that AWS made for a virtual device")
+        return ForAws(None, "AWS uses TOTP with SHA-1, 6 digits and 30 s")
+    return ForAws(None, "AWS takes no seed from outside, and only the tokens that it sells itself")
+
+
+def display(typed: Typed) -> Undecided | None:
+    """Judge the display of a token whose seed only AWS has: two codes of six digits that differ. None: it may be so."""
+    if said := wrong(typed):
+        return said
+    if len(typed.codes) < 2 or len(typed.codes[0]) != otp.DIGITS:  # noqa: PLR2004 - two in a row
+        return Undecided(what="two codes of six digits are needed", hint="type two codes, read about 30 s apart")
+    return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    """How fast a clock runs away, in seconds a day, and how far that may be wrong for the length of a step."""
+
+    rate: float
+    within: float
+
+
+def drift(sightings: Sequence[Sighting], *, period: int) -> Drift | None:
+    """Return the rate between the first and the last reading; None where they are too close, or there is no clock."""
+    known = sorted((one.at, one.seconds) for one in sightings if one.seconds is not None)
+    if len(known) < 2 or known[-1][0] - known[0][0] < RATE_AFTER:  # noqa: PLR2004 - a rate has two ends
+        return None
+    (began, first), (ended, last) = known[0], known[-1]
+    days = (ended - began) / DAY
+    return Drift(rate=(last - first) / days, within=period / days)
+
+
+def judged(serial: str, verdict: Shown | NotShown | None, *, at: float) -> Sighting:
+    """Return what the ledger keeps of a verdict; None is a display that works, of a token whose seed only AWS has."""
+    if verdict is None:
+        return Sighting(serial=serial, at=at, verdict=Verdict.ACCEPTED, reason="only its display was looked at")
+    if isinstance(verdict, NotShown):
+        return Sighting(serial=serial, at=at, verdict=Verdict.REJECTED, reason=verdict.what)
+    return Sighting(serial=serial, at=at, verdict=Verdict.ACCEPTED, offset=verdict.offset, seconds=verdict.seconds)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Box:
+    """The result of a box: each token once, in the file's order, with its last reading, None where there is none."""
+
+    tokens: tuple[tuple[Token, Sighting | None], ...]
+
+    def of(self, verdict: Verdict) -> int:
+        return sum((seen.verdict if seen else Verdict.UNTESTED) is verdict for _, seen in self.tokens)
+
+    @property
+    def offsets(self) -> list[int]:
+        """The clocks of the accepted tokens, in seconds ahead, smallest first."""
+        return sorted(
+            seen.seconds
+            for _, seen in self.tokens
+            if seen and seen.verdict is Verdict.ACCEPTED and seen.seconds is not None
+        )
+
+    @property
+    def median(self) -> float | None:
+        return median(self.offsets) if self.offsets else None
+
+
+def histogram(offsets: Sequence[int]) -> list[tuple[int, int]]:
+    """Count clocks in bins round zero: (the bin's middle in seconds, how many), gaps included.
+
+    A bin is a step wide, or as many steps as leave no more than BINS.
+    """
+    if not offsets:
+        return []
+    width = otp.PERIOD * max(1, -(-(max(offsets) - min(offsets)) // (otp.PERIOD * (BINS - 2))))
+    counts = Counter(round(offset / width) for offset in offsets)
+    return [(at * width, counts[at]) for at in range(min(counts), max(counts) + 1)]

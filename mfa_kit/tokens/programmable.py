@@ -1,0 +1,79 @@
+"""Display tokens on their way to a user: one that failed or that somebody has is refused, and so is one too small.
+
+Each stands in front of the carrier that does the rest.
+"""
+
+import re
+from collections.abc import Callable
+
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.models import LABEL, Entry, Intent
+from mfa_kit.core.otp import Created, Pair
+from mfa_kit.core.ports import Interaction
+from mfa_kit.enrollment.ports import Carrier
+from mfa_kit.tokens.seeds import AWS_OCTETS
+
+SCAN = (
+    "burn it into the token: scan it with the token's own burner app or tool, SHA-1, 6 digits, 30 seconds; then switch "
+    "the token on and type what it shows for {name}"
+)
+INSTEAD = "a terminal: its burner app scans a QR code off the screen, and somebody types what the token shows then"
+UNSEEN = "-r RECIPIENT, and scan the sealed backup"
+
+
+class OffTheShelf:
+    """A token with its serial. `check` raises when it may not be given to a user."""
+
+    def __init__(self, serial: str, carrier: Carrier, *, check: Callable[[str, str], None]) -> None:
+        self._serial, self._carrier, self._check = serial, carrier, check
+
+    def check(self, intent: Intent, *, sealed: bool) -> Intent:
+        self._check(self._serial, intent.user)
+        return self._carrier.check(intent, sealed=sealed)
+
+    def install(self, intent: Intent, created: Created) -> None:
+        self._carrier.install(intent, created)
+
+    def codes(self, intent: Intent) -> Pair:
+        return self._carrier.codes(intent)
+
+    def remove(self, entry: Entry) -> None:
+        self._carrier.remove(entry)
+
+
+class Programmable:
+    """A token that takes a seed; its serial goes into the device's tags. Its model's capacity is given or asked for."""
+
+    def __init__(self, serial: str, carrier: Carrier, *, capacity: int | None, interaction: Interaction) -> None:
+        self._serial, self._carrier = serial, carrier
+        self._capacity, self._interaction = capacity, interaction
+
+    def check(self, intent: Intent, *, sealed: bool) -> Intent:
+        if not LABEL.fullmatch(self._serial):
+            raise UsageFault(f"{self._serial!r} is not the serial of a token", "type what is printed on its back")
+        self._interaction.check(instead=INSTEAD)
+        capacity = self._capacity or self._asked()
+        if capacity < AWS_OCTETS:
+            raise UsageFault(
+                f"this model takes seeds of up to {capacity} octets, and AWS's have {AWS_OCTETS}",
+                "take a model for longer seeds; vendors say which of theirs work with AWS",
+            )
+        return self._carrier.check(intent, sealed=sealed).on(hardware=self._serial)
+
+    def _asked(self) -> int:
+        typed = self._interaction.ask_code(
+            f"the longest seed that this model takes, in octets (AWS's have {AWS_OCTETS}; see its data sheet)",
+            instead="--capacity OCTETS",
+        )
+        if not re.fullmatch(r"\d{1,3}", typed, re.ASCII):
+            raise UsageFault(f"{typed!r} is no number of octets", "see the model's data sheet, or ask its vendor")
+        return int(typed)
+
+    def install(self, intent: Intent, created: Created) -> None:
+        self._carrier.install(intent, created)
+
+    def codes(self, intent: Intent) -> Pair:
+        return self._carrier.codes(intent)
+
+    def remove(self, entry: Entry) -> None:
+        self._carrier.remove(entry)

@@ -1,0 +1,123 @@
+"""The configuration file: defaults for flags, in TOML.
+
+What it says decides where seeds are sealed to, so it must be ours and nobody else's to write; the working directory is
+never looked at.
+"""
+
+import os
+import stat
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mfa_kit.core.errors import IntegrityFault, UsageFault
+
+if TYPE_CHECKING:
+    from mfa_kit.adapters.files.agefile import Recipient
+
+NAME = "config.toml"
+# How what opens backups begins: `config show` and errors would print it.
+IDENTITY = b"AGE-SECRET-KEY-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Each key of the file, written there with `-` for `_`."""
+
+    profile: str | None = None
+    region: str | None = None
+    account: str | None = None
+    plain: bool | None = None
+    backup_dir: str | None = None
+    recipients: tuple[str, ...] = ()
+    mds: str | None = None
+    mds_root: str | None = None
+
+
+# What each key takes; a key of the file has `-` where its name here has `_`.
+WORDS = {"plain": "true or false", "recipients": 'a list of texts, ["…", "…"]'}
+TEXT = "text in quotes"
+KEYS = tuple(field.name.replace("_", "-") for field in fields(Config))
+
+
+def path() -> Path:
+    """Return where the file is, or would be: in `$MFA_KIT_HOME`, or the platform's folder for configuration."""
+    if home := os.environ.get("MFA_KIT_HOME"):
+        return Path(home).absolute() / NAME
+    import platformdirs
+
+    return platformdirs.user_config_path("mfa-kit") / NAME
+
+
+def load() -> Config:
+    """Read the file; without one every key is empty. Raise UsageFault for one that is not to be trusted."""
+    file = path()
+    try:
+        text = _trusted(file)
+    except FileNotFoundError:
+        return Config()
+    except OSError as error:
+        raise IntegrityFault(f"{file} cannot be read: {error.strerror}", "check the rights on it") from None
+    return parsed(text, file)
+
+
+def _trusted(file: Path) -> bytes:
+    """Return what is in a file that only we, or root, can write, in a folder of which the same is true."""
+    with os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:
+        if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+            raise UsageFault(f"{file} is not a file", "move it away, and write a file in its place")
+        for what, status in ((file, os.fstat(opened.fileno())), (file.parent, file.parent.stat())):
+            if status.st_uid not in {os.getuid(), 0}:
+                raise UsageFault(f"{what} belongs to another user", f"make it yours: chown {os.getuid()} {what}")
+            # In a sticky folder nobody takes another's file away; to a file itself that bit says nothing.
+            sticky = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
+            if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not sticky:
+                raise UsageFault(f"{what} can be written by other users", f"take that away: chmod go-w {what}")
+        return opened.read()
+
+
+def parsed(text: bytes, file: Path) -> Config:
+    """Raise UsageFault for what is no TOML, for a key that is none, and for a value of another type."""
+    import tomllib
+
+    if IDENTITY in text.upper():
+        raise UsageFault(f"{file} holds an identity, which is secret", "write its public key: age-keygen -y FILE")
+    try:
+        said: dict[str, Any] = tomllib.loads(text.decode())
+    except ValueError as error:
+        raise UsageFault(f"{file} is no TOML: {error}", "see docs/configuration.md") from None
+    for key, value in said.items():
+        if key not in KEYS:
+            raise UsageFault(
+                f"{file} has a key {key!r}, which there is none of", f"take it out, or write one of {', '.join(KEYS)}"
+            )
+        if not _fits(key, value):
+            raise UsageFault(f"{key} in {file} is {value!r}", f"write {WORDS.get(key, TEXT)}")
+    values: dict[str, Any] = {key.replace("-", "_"): value for key, value in said.items()}
+    return Config(**{**values, "recipients": tuple(values.get("recipients", ()))})
+
+
+def _fits(key: str, value: object) -> bool:
+    match key:
+        case "plain":
+            return isinstance(value, bool)
+        case "recipients":
+            return isinstance(value, list) and all(isinstance(each, str) for each in value)
+        case _:
+            return isinstance(value, str)
+
+
+def rows(config: Config) -> dict[str, object]:
+    """Return the keys as the file has them."""
+    return {field.name.replace("_", "-"): getattr(config, field.name) for field in fields(config)}
+
+
+def recipients() -> "list[Recipient]":
+    """Read the file and parse its recipients. Raise UsageFault for the first thing that is wrong."""
+    from mfa_kit.adapters.files import agefile
+
+    return agefile.recipients(load().recipients, given=f"among the recipients in {path()},")
+
+
+def check() -> dict[str, object]:
+    return {"there": path().exists(), "valid": True, "recipients": len(recipients())}

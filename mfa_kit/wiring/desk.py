@@ -1,0 +1,177 @@
+"""The desk of every verb that talks to AWS.
+
+The kit is the only place that opens adapters, and the only one that imports inside functions: a verb pays for what it
+uses.
+"""
+
+import gc
+import logging
+import os
+import secrets
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mfa_kit.cli import messages, terminal
+from mfa_kit.cli.options import Flags
+from mfa_kit.core import models, otp
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.models import Call, Caller, Intent, Kind
+from mfa_kit.enrollment.enroll import BackupAlone
+from mfa_kit.enrollment.pacing import InTurn, Patience
+from mfa_kit.enrollment.phone import ask_until
+from mfa_kit.enrollment.ports import Carrier, Desk, Inventory, Vault
+from mfa_kit.wiring import config
+from mfa_kit.wiring.backup_records import Remembered
+
+if TYPE_CHECKING:
+    from mfa_kit.adapters.aws.iam import Iam
+    from mfa_kit.adapters.ledger.ledger import Ledger
+
+# The account of `mfa-kit lab`; AWS gives nobody this number.
+LAB_ACCOUNT = "000000000000"
+PR_SET_DUMPABLE = 4
+
+
+def home() -> Path:
+    """Return the desk's own folder: `$MFA_KIT_HOME`, or the platform's data folder."""
+    if own := os.environ.get("MFA_KIT_HOME"):
+        return Path(own)
+    import platformdirs
+
+    return platformdirs.user_data_path("mfa-kit")
+
+
+def harden() -> None:
+    """Keep this process's memory from core dumps and from other processes of the same user, before the first secret.
+
+    setrlimit(2), prctl(2): a process that is not dumpable cannot be attached to by ptrace(2) without privileges.
+    """
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def backup_dir(given: Path | None) -> Path:
+    if given:
+        return given
+    said = config.load().backup_dir
+    return Path(said).expanduser() if said else home() / "backups"
+
+
+def load() -> None:
+    """Load boto3, and take it out of the search for garbage: all of it stays to the end (docs/decisions/007).
+
+    Not after zxing-cpp, which tells on stderr of each of its types that was not collected when the process ends.
+    """
+    if "boto3" not in sys.modules and "zxingcpp" not in sys.modules:
+        import boto3  # noqa: F401 - adapters use it
+
+        gc.freeze()
+
+
+def vault(to: Sequence[str], to_files: Sequence[Path], folder: Path | None) -> Vault:
+    """Return the vault for these recipients, else for the configured ones. Raise UsageFault for one that is none."""
+    load()
+    from mfa_kit.adapters.files import agefile
+
+    chosen = agefile.recipients(to, to_files) if to or to_files else config.recipients()
+    return agefile.AgeFiles(backup_dir(folder), chosen)
+
+
+def run_id(inventory: Inventory) -> str:
+    return models.run_id(inventory.now(), secrets.token_bytes(4))
+
+
+def opened(flags: Flags, observe: Callable[[Call], None], **how: Any) -> "Iam":
+    """Open IAM with the credentials that the flags and the environment say; codes are asked for at the terminal."""
+    from mfa_kit.adapters.aws.iam import Iam
+
+    return Iam(
+        observe=observe,
+        profile=flags.profile,
+        region=flags.region,
+        endpoint_url=flags.endpoint_url,
+        ask_code=lambda serial: _session_code(serial, flags),
+        **how,
+    )
+
+
+def beside_lab(account: str) -> str:
+    """Write an account's number, with LAB beside that of the lab."""
+    return f"{account} (LAB, nothing here is real)" if account == LAB_ACCOUNT else account
+
+
+@contextmanager
+def connected(flags: Flags, **how: Any) -> Iterator[tuple["Iam", "Ledger", Caller]]:
+    """Open AWS and the ledger, tell who we are, and refuse any account but the one that was asked for."""
+    from mfa_kit.adapters.ledger.ledger import Ledger
+
+    harden()
+    talk = messages.Talk()
+    if flags.debug:
+        logging.basicConfig(format="%(asctime)s %(name)s: %(message)s")
+        logging.getLogger("mfa_kit").setLevel(logging.DEBUG)
+    with Ledger(home()) as ledger:
+        iam = opened(flags, ledger.called, **how)
+        caller = iam.caller()
+        clock = f", {ahead(iam.offset())}" if iam.offset() else ""
+        talk.note(f"account {beside_lab(caller.account)} as {caller.arn}{clock}")
+        if flags.account is not None and flags.account != caller.account:
+            raise UsageFault(
+                f"these credentials are of account {caller.account}, and --account asks for {flags.account}",
+                "choose another --profile",
+            )
+        yield iam, ledger, caller
+
+
+@contextmanager
+def desk(flags: Flags, *, vault: Vault) -> Iterator[tuple[Desk, Caller]]:
+    """Bundle what a verb that writes needs, over AWS and the ledger."""
+    with connected(flags) as (iam, ledger, caller):
+        talk, pause = messages.Talk(), terminal.pausing(flags)
+        yield (
+            Desk(
+                inventory=iam,
+                registrar=InTurn(iam, Patience(sleep=pause, progress=talk)),
+                vault=Remembered(vault, ledger),
+                journal=ledger,
+                progress=talk,
+                carrier=lambda intent: carrier(intent, iam),
+                sleep=pause,
+                dry=flags.dry_run,
+            ),
+            caller,
+        )
+
+
+def _session_code(serial: str, flags: Flags) -> str:
+    """Ask for a code of the device that a profile names; AWS alone knows whether it is right."""
+    return ask_until(
+        otp.digits,
+        f"code of {serial}",
+        now=time.time,
+        interaction=terminal.person(flags),
+        instead="credentials that need no code, such as a session's or a role's without mfa_serial",
+    )
+
+
+def carrier(intent: Intent, inventory: Inventory) -> Carrier:
+    """Find where the seed of a run lives that is no more."""
+    if intent.kind is Kind.OATH:
+        from mfa_kit.wiring import oath_keys
+
+        return oath_keys.carrier_of_dead(inventory)
+    return BackupAlone(inventory.now)
+
+
+def ahead(offset: float) -> str:
+    """Say how far the clocks are apart; codes are computed for AWS's."""
+    return f"this machine's clock is {abs(offset):.0f} s {'behind' if offset > 0 else 'ahead of'} AWS's"

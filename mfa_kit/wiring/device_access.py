@@ -1,0 +1,119 @@
+"""What `doctor` tells of the way to keys: device nodes and who may open them, readers and who may use them."""
+
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from mfa_kit.core.errors import DeviceFault
+from mfa_kit.wiring.doctor import Check, State
+
+RULE = "70-mfa-kit.rules"
+# udev(7), "Rules files".
+RULES = [Path(place) / "udev/rules.d" for place in ("/etc", "/run", "/usr/local/lib", "/usr/lib")]
+INSTALL = f"install {RULE} as udev/README.md says, and plug the key in again"
+READ_WRITE_OF_GROUP = stat.S_IRGRP | stat.S_IWGRP
+
+
+def checks() -> Iterator[Check]:
+    """Yield what this system asks for before a key may be used."""
+    if sys.platform == "win32":  # pragma: no cover - not verified
+        yield _elevation()
+    elif sys.platform == "darwin":  # pragma: no cover - not verified
+        yield _input_monitoring()
+    else:
+        yield from _nodes()
+    yield _readers()
+
+
+def _nodes() -> Iterator[Check]:
+    from mfa_kit.adapters.fido import links
+
+    rule = next((folder / RULE for folder in RULES if (folder / RULE).exists()), None)
+    what = "udev rule"
+    yield Check(what, State.GOOD, str(rule)) if rule else Check(what, State.TOLD, f"{RULE} is not installed")
+    nodes = links.nodes()
+    if not nodes:
+        yield Check("keys on USB", State.TOLD, "none is plugged in")
+    for node in nodes:
+        yield _node(node, rule=rule is not None)
+
+
+def _node(node: str, *, rule: bool) -> Check:
+    what = "key on USB"
+    if os.access(node, os.R_OK | os.W_OK):
+        return Check(what, State.GOOD, f"{node} may be opened")
+    try:
+        status = Path(node).stat()
+    except OSError:
+        return Check(
+            what, State.BAD, f"the kernel has a key, and there is no {node} here", f"hand it in: --device {node}"
+        )
+    group = _group(status.st_gid)
+    found = f"{node} is a key that you may not open: of group {group}, mode {stat.S_IMODE(status.st_mode):o}"
+    if status.st_gid == 0 or status.st_mode & READ_WRITE_OF_GROUP != READ_WRITE_OF_GROUP:
+        return Check(what, State.BAD, found, "plug it in again: the rule is newer" if rule else INSTALL)
+    name, groups = _me()
+    if status.st_gid in groups:
+        return Check(what, State.BAD, found, f"sign in again: you are in {group} since")
+    return Check(what, State.BAD, found, f"sudo usermod --append --groups {group} {name}, and sign in again")
+
+
+def _group(number: int) -> str:
+    import grp
+
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return str(number)
+
+
+def _me() -> tuple[str, list[int]]:
+    """Return who we are, and the groups that the next sign-in gives."""
+    import pwd
+
+    try:
+        who = pwd.getpwuid(os.getuid())
+    except KeyError:
+        return "USER", []
+    return who.pw_name, os.getgrouplist(who.pw_name, who.pw_gid)
+
+
+def _readers() -> Check:
+    """Ask the smart card service for its readers, as any verb would."""
+    what = "smart cards"
+    try:
+        from mfa_kit.adapters.oath import pcsc
+    except ImportError:
+        return Check(what, State.TOLD, "not to be reached", "pip install 'mfa-kit[oath]'")
+    try:
+        names = [pcsc.clean(name) for name in pcsc.readers()]
+    except DeviceFault as fault:
+        # A desk without readers needs no service; one that is there and refuses or is mute is in the way.
+        return Check(what, State.BAD if pcsc.listening() else State.TOLD, str(fault), fault.hint)
+    return Check(what, State.GOOD, ", ".join(names) or "the service answers, and has no reader")
+
+
+def _elevation() -> Check:  # pragma: no cover - not verified
+    """Windows gives raw HID to administrators alone."""
+    import ctypes
+
+    what = "keys on USB"
+    if getattr(ctypes, "windll").shell32.IsUserAnAdmin():  # noqa: B009 - Windows alone has it
+        return Check(what, State.GOOD, "this process is elevated; not verified on Windows")
+    hint = "start the terminal as administrator; not verified on Windows"
+    return Check(what, State.BAD, "Windows gives keys on USB to administrators alone", hint)
+
+
+def _input_monitoring() -> Check:  # pragma: no cover - not verified
+    """Ask macOS for its permission Input Monitoring (IOHIDCheckAccess, IOKit/hid/IOHIDLib.h)."""
+    import ctypes
+
+    listen, granted = 1, 0
+    what = "keys on USB"
+    kit = ctypes.CDLL("/System/Library/Frameworks/IOKit.framework/IOKit")
+    if kit.IOHIDCheckAccess(listen) == granted:
+        return Check(what, State.GOOD, "this terminal has Input Monitoring; not verified on macOS")
+    hint = "allow this terminal under Privacy & Security, Input Monitoring; not verified on macOS"
+    return Check(what, State.BAD, "macOS keeps keys on USB from this terminal", hint)

@@ -1,0 +1,40 @@
+"""Files that a command line names: a secret on an open file, and a new file for what a command makes."""
+
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.core.otp import Secret
+
+LONGEST_SECRET = 4096
+
+
+def secret_from(descriptor: int) -> Secret[str]:
+    """Read the first line of an open file."""
+    try:
+        with open(descriptor, "rb", closefd=False) as file:
+            line = Secret(file.readline(LONGEST_SECRET))
+        return Secret(line.reveal().decode().rstrip("\r\n"))
+    except (OSError, UnicodeDecodeError):
+        raise UsageFault(f"no secret can be read from file descriptor {descriptor}", "open it: 3<FILE") from None
+
+
+def secret_line() -> Secret[str]:
+    """Read the next line of standard input, in UTF-8 whatever the locale. What is none of that is not told."""
+    line = Secret(sys.stdin.buffer.readline(LONGEST_SECRET))
+    with suppress(UnicodeDecodeError):
+        return Secret(line.reveal().decode().rstrip("\r\n"))
+    raise UsageFault("the line on standard input is not in UTF-8, so nothing was tried", "write it in UTF-8")
+
+
+def check_new(path: Path) -> None:
+    """Raise where a new file could not be written, before the work that it is to tell of is begun."""
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise UsageFault(f"there is no folder {folder}", "make it first, or name a file in another one")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageFault(f"{folder} is not a folder that you can write to", "name a file in another one")
+    if os.path.lexists(path):
+        raise IntegrityFault(f"{path} exists already", "choose another name, for nothing is written over")

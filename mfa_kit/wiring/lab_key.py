@@ -1,0 +1,122 @@
+"""The lab's security key, for `lab key`: a node of the kernel, or a card in a reader of its own."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mfa_kit.core.errors import DeviceFault, UsageFault
+
+if TYPE_CHECKING:
+    from mfa_kit.lab.devices.attestation_ca import Maker
+    from mfa_kit.lab.devices.securitykey import SecurityKey
+
+READER = "mfa-kit lab reader"
+MODEL = "mfa-kit lab key"
+# How long the lab's metadata is current.
+CURRENT = timedelta(days=30)
+
+
+def serve(
+    tell: Callable[[str], None],
+    command: Sequence[str],
+    *,
+    attestation: str,
+    touch: float | None,
+    u2f: bool,
+    pin_stdin: bool,
+    reader: bool,
+    publish: Path | None,
+) -> int:
+    """Plug a key in for a command, or until Ctrl-C. Raise DeviceFault where neither way is to be had."""
+    from mfa_kit.lab.devices.attestation_ca import Maker
+    from mfa_kit.lab.devices.securitykey import Conduct, Make, SecurityKey
+
+    maker = Maker(now=time.time())
+    make = Make(aaguid=None, versions=("U2F_V2",)) if u2f else Make()
+    issued = maker.certificate(make.aaguid, firmware=make.firmware)
+    key = SecurityKey(
+        issued,
+        make=make,
+        conduct=Conduct(attestation=attestation, touch=touch),
+        pin=sys.stdin.readline().rstrip("\n") if pin_stdin else None,
+    )
+    if publish:
+        _publish(maker, key, issued.identifier, publish)
+    if reader:
+        return _in_reader(key, tell, command)
+    try:
+        return _on_usb(key, tell, command)
+    except DeviceFault as fault:
+        try:
+            return _in_reader(key, tell, command)
+        except DeviceFault as other:
+            raise DeviceFault(f"{fault}; and {other}", f"{fault.hint}, or: {other.hint}") from None
+
+
+def _publish(maker: "Maker", key: "SecurityKey", identifier: str, folder: Path) -> None:
+    """Write metadata that knows the key, and the root that it is signed under; over a lab's own alone."""
+    aaguid = key.make.aaguid.hex() if key.make.aaguid else ""
+    dashed = "-".join((aaguid[:8], aaguid[8:12], aaguid[12:16], aaguid[16:20], aaguid[20:]))
+    entry = maker.entry(MODEL, aaguid=dashed) if aaguid else maker.entry(MODEL, identifiers=[identifier])
+    due = datetime.now(UTC).date() + CURRENT
+    blob, root = folder / "blob.jwt", folder / "root.der"
+    try:
+        if (os.path.lexists(blob) or os.path.lexists(root)) and not _is_of_a_lab(root, maker):
+            raise UsageFault(f"{folder} has metadata or a root that is no lab's", "name another folder")
+        folder.mkdir(parents=True, exist_ok=True)
+        blob.write_bytes(maker.blob([entry], next_update=due))
+        root.write_bytes(maker.root.der)
+    except OSError as error:
+        raise UsageFault(f"{folder} cannot be written: {error.strerror}", "name another folder") from None
+
+
+def _is_of_a_lab(root: Path, maker: "Maker") -> bool:
+    from cryptography import x509
+
+    try:
+        return x509.load_der_x509_certificate(root.read_bytes()).subject == maker.root.certificate.subject
+    except (FileNotFoundError, ValueError):
+        return False
+
+
+def _on_usb(key: "SecurityKey", tell: Callable[[str], None], command: Sequence[str]) -> int:
+    from mfa_kit.lab.devices import uhid
+    from mfa_kit.lab.devices.ctaphid import Hid
+
+    with uhid.Uhid(uhid.opened(), product=key.make.product) as wire:
+        thread = threading.Thread(target=Hid(key, wire).serve)
+        thread.start()
+        try:
+            return _while_it_is_there({}, tell, command)
+        finally:
+            wire.stop()
+            thread.join()
+
+
+def _in_reader(key: "SecurityKey", tell: Callable[[str], None], command: Sequence[str]) -> int:
+    from mfa_kit.lab import child
+    from mfa_kit.lab.devices.fidocard import FidoCard
+    from mfa_kit.lab.devices.reader import Readers
+
+    with child.unwound(), Readers([READER]) as readers:
+        readers.insert(FidoCard(key))
+        return _while_it_is_there(readers.env, tell, command)
+
+
+def _while_it_is_there(env: Mapping[str, str], tell: Callable[[str], None], command: Sequence[str]) -> int:
+    from mfa_kit.lab import child
+
+    if command:
+        return child.run(command, {**os.environ, **env})
+    ended = threading.Event()
+    for end in child.ENDS:
+        signal.signal(end, lambda *_: ended.set())
+    tell(child.shell(env, unset=()))
+    ended.wait()
+    return 0

@@ -1,0 +1,16 @@
+"""Manual pages as files."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from mfa_kit.core.errors import UsageFault
+
+
+def write(folder: Path, pages: Mapping[str, str]) -> None:
+    """Write each page under its name, in place of an older one."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, page in pages.items():
+            (folder / name).write_text(page, "utf-8")
+    except OSError as error:
+        raise UsageFault(f"{folder} cannot be written to: {error.strerror}", "name another folder: --dir") from None

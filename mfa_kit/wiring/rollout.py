@@ -1,0 +1,148 @@
+"""What a rollout works with: rosters and plans as files, and a desk whose calls share one pace."""
+
+import hashlib
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mfa_kit.cli.options import Flags
+from mfa_kit.core.errors import NoSuchEntity, UsageFault
+from mfa_kit.core.models import Caller
+from mfa_kit.core.ports import Progress
+from mfa_kit.enrollment.pacing import InTurn, Pace
+from mfa_kit.enrollment.ports import Desk, Vault
+from mfa_kit.rollout import plan as plans
+from mfa_kit.rollout import roster as rosters
+from mfa_kit.rollout.plan import Plan
+from mfa_kit.rollout.roster import Roster
+from mfa_kit.rollout.workers import Crew
+from mfa_kit.wiring import config
+from mfa_kit.wiring.backup_records import Remembered
+from mfa_kit.wiring.desk import backup_dir, carrier, connected
+
+if TYPE_CHECKING:
+    import threading
+
+    from mfa_kit.adapters.aws.account import Reader
+    from mfa_kit.adapters.aws.people import People
+    from mfa_kit.adapters.ledger.failures import Failures
+    from mfa_kit.adapters.ledger.ledger import Ledger
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rig:
+    """A desk for many users."""
+
+    desk: Desk
+    caller: Caller
+    people: "People"
+    account: "Reader"
+    pace: Pace
+    ledger: "Ledger"
+
+    def failures(self, digest: str) -> "Failures":
+        from mfa_kit.adapters.ledger.failures import Failures
+
+        return Failures(self.ledger, plan=digest)
+
+    def look(self, users: Sequence[str], *, workers: int, stop: "threading.Event") -> dict[str, tuple[str, ...]]:
+        """Ask for the devices of each user, paced; who is gone has none."""
+
+        def one(user: str) -> tuple[str, tuple[str, ...]]:
+            try:
+                return user, tuple(device.serial for device in self.desk.inventory.devices(user))
+            except NoSuchEntity:
+                return user, ()
+
+        return dict(Crew(act=one, workers=workers, stop=stop).over(users))
+
+
+@contextmanager
+def rig(flags: Flags, *, vault: Vault, workers: int, talk: Progress) -> Iterator[Rig]:
+    """Open AWS and the ledger as every verb does, with one pace before all calls."""
+    from mfa_kit.adapters.aws.account import Reader
+    from mfa_kit.adapters.aws.people import People
+
+    pace = Pace(
+        clock=time.monotonic, sleep=time.sleep, progress=talk, renew=lambda: iam.renew(caller.account), at_once=workers
+    )
+    with connected(flags, workers=workers, turn=pace) as (iam, ledger, caller):
+        desk = Desk(
+            inventory=iam,
+            registrar=InTurn(iam, pace),
+            vault=Remembered(vault, ledger),
+            journal=ledger,
+            progress=talk,
+            carrier=lambda intent: carrier(intent, iam),
+            sleep=time.sleep,
+            dry=flags.dry_run,
+        )
+        yield Rig(
+            desk=desk,
+            caller=caller,
+            people=People(iam.ask),
+            account=Reader(iam.ask, now=iam.now),
+            pace=pace,
+            ledger=ledger,
+        )
+
+
+def public_key(text: str) -> str:
+    """Return a recipient without its comment. Raise UsageFault, which does not repeat what may be a private key."""
+    from mfa_kit.adapters.files import agefile
+
+    key = " ".join(text.split()[:2]) if text.startswith("ssh-") else text
+    try:
+        agefile.recipients([key])
+    except UsageFault as error:
+        what = "it is no public key" if text in str(error) or key in str(error) else str(error)
+        raise UsageFault(what, error.hint) from None
+    return key
+
+
+def roster(path: Path) -> Roster:
+    from mfa_kit.adapters.files import roster as files
+
+    return rosters.parsed(files.load(path), recipient=public_key)
+
+
+def plan(path: Path, *, expected: str | None) -> tuple[Plan, str]:
+    """Read a plan and the digest of its file. Raise UsageFault for another than the one that was reviewed."""
+    from mfa_kit.adapters.files import roster as files
+
+    text = files.load(path)
+    digest = sha256(text)
+    if expected is not None and expected.lower() != digest:
+        raise UsageFault(f"{path} is another plan than expected: its SHA-256 is {digest}", "review it again")
+    return plans.parsed(text, recipient=public_key), digest
+
+
+def sha256(text: str) -> str:
+    """Return what sha256sum prints of the file that `write` makes of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def results(named: Path | None, plan: Path) -> Path:
+    """Return the folder for results, beside the plan where none is named. Raise UsageFault where none can be."""
+    from mfa_kit.adapters.files import roster as files
+
+    folder = named or plan.with_name(f"{plan.stem}-results")
+    files.ready(folder)
+    return folder
+
+
+def write(path: Path, text: str) -> None:
+    from mfa_kit.adapters.files import roster as files
+
+    files.write(path, text)
+
+
+def vault(to: Sequence[str], to_files: Sequence[Path], folder: Path | None) -> tuple[Vault, bool]:
+    """Return the vault, and whether anybody but the users themselves can open what is in it."""
+    from mfa_kit.adapters.files import agefile
+
+    chosen = agefile.recipients(to, to_files) if to or to_files else config.recipients()
+    return agefile.AgeFiles(backup_dir(folder), chosen), bool(chosen)
