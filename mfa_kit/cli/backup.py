@@ -33,7 +33,7 @@ def list_(*, backup_dir: Path | None) -> None:
         for each in kit.list_backups(backup_dir, own=True)
     ]
     empty = f"no backups in {desk.backup_dir(backup_dir)}"
-    output.many("backup-list", rows, output=options.common().output, empty=empty)
+    output.many("backup-list", rows, output=options.form(), empty=empty)
 
 
 @backup.command()
@@ -49,7 +49,7 @@ def show(*, file: Path, keys: tuple[Path, ...], out: Path) -> None:
         raise UsageFault("a QR code is a secret and is not written to standard output", "name a new file: -o qr.png")
     kit.show_backup(file, keys, out)
     messages.Talk().note(f"{out} holds the seed in the clear; delete it when it is scanned")
-    output.one("backup-show", {"backup": str(file), "picture": str(out)}, output=options.common().output)
+    output.one("backup-show", {"backup": str(file), "picture": str(out)}, output=options.form())
 
 
 @backup.command()
@@ -97,9 +97,7 @@ def restore(
         return
     from mfa_kit.wiring import oath_keys
 
-    output.one(
-        "backup-restore", oath_keys.restore(file, keys, wanted, touch=touch, path=path), output=options.common().output
-    )
+    output.one("backup-restore", oath_keys.restore(file, keys, wanted, touch=touch, path=path), output=options.form())
 
 
 @backup.command()

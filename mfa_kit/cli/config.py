@@ -15,7 +15,7 @@ def path() -> None:
     """Print where the file is, or would be."""
     from mfa_kit.wiring import config as kit
 
-    output.one("config-path", {"path": str(kit.path())}, output=options.given().output)
+    output.one("config-path", {"path": str(kit.path())}, output=options.form())
 
 
 @config.command()
@@ -24,7 +24,7 @@ def show() -> None:
     from mfa_kit.wiring import config as kit
 
     said = {key: value or None for key, value in kit.rows(kit.load()).items()}
-    output.one("config-show", {"path": str(kit.path()), **said}, output=options.given().output)
+    output.one("config-show", {"path": str(kit.path()), **said}, output=options.form())
 
 
 @config.command()
@@ -32,4 +32,4 @@ def validate() -> None:
     """Check the file: its rights, its keys, and that its recipients are some."""
     from mfa_kit.wiring import config as kit
 
-    output.one("config-validate", {"path": str(kit.path()), **kit.check()}, output=options.given().output)
+    output.one("config-validate", {"path": str(kit.path()), **kit.check()}, output=options.form())

@@ -12,5 +12,5 @@ def doctor() -> int:
 
     found = list(kit.checks(options.common))
     rows = [{"check": one.what, "state": one.state, "found": one.found, "hint": one.hint or None} for one in found]
-    output.many("doctor", rows, output=options.given().output, empty="")
+    output.many("doctor", rows, output=options.form(), empty="")
     return int(any(one.state is kit.State.BAD for one in found))

@@ -19,7 +19,7 @@ SINCE = click.option("--since", type=options.Moment(), default=0.0, help="From a
 @SINCE
 def show(*, user: str | None, since: float) -> None:
     """Show calls to AWS, openings of backups, and how far each run came."""
-    output.many("ledger", _rows(user, since), output=options.common().output, empty="nothing yet")
+    output.many("ledger", _rows(user, since), output=options.form(), empty="nothing yet")
 
 
 @ledger.command()

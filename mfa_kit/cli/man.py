@@ -24,7 +24,7 @@ def man(*, folder: Path | None) -> None:
         click.echo(pages["mfa-kit"], nl=False)
         return
     kit.write(folder, {f"{name}.1": page for name, page in pages.items()})
-    output.one("man", {"folder": str(folder), "pages": len(pages)}, output=flags.given().output)
+    output.one("man", {"folder": str(folder), "pages": len(pages)}, output=flags.form())
 
 
 def _pages(command: click.Command, parent: click.Context | None, name: str) -> Iterator[tuple[str, str]]:

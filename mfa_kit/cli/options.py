@@ -1,16 +1,22 @@
 """The flags that every verb takes, before or after its name, and the two kinds of command that take them."""
 
+import importlib
+import inspect
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from mfa_kit.cli.output import FORMS, HTML, Output
 from mfa_kit.core.errors import UsageFault
+
+if TYPE_CHECKING:
+    from mfa_kit.wiring.settings import Settings
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -101,6 +107,18 @@ def identity(*, required: bool) -> Callable[[Any], Any]:
     )
 
 
+class Row(NamedTuple):
+    """A row of the table of commands: its line in a list, and where it is or what it holds; then `text` is its help."""
+
+    line: str
+    held: "str | Rows"
+    text: str = ""
+
+
+# A command by name: where it is, as `module:function`, or a Row.
+Rows = Mapping[str, str | Row]
+
+
 class Flags(NamedTuple):
     """What the common flags say, wherever on the line they stood. To make a dataclass takes ten times as long."""
 
@@ -121,23 +139,40 @@ def given() -> Flags:
     return Flags(**click.get_current_context().find_root().ensure_object(dict))
 
 
-def common() -> Flags:
-    """Gather the flags of the command line, and for those that it has not what the configuration file says."""
-    from mfa_kit.wiring import config
+def form() -> str:
+    """Return the form of the result that the command line asks for."""
+    return given().output
 
-    said = config.load()
-    defaults = {"profile": said.profile, "region": said.region, "account": said.account, "plain": said.plain}
-    line = click.get_current_context().find_root().ensure_object(dict)
-    return Flags(**{**{name: value for name, value in defaults.items() if value is not None}, **line})
+
+def common(*, configured: bool = True) -> "Settings":
+    """Gather the settings: the command line's, and for those that it lacks the configuration file's."""
+    from mfa_kit.cli import messages, terminal
+    from mfa_kit.wiring import config
+    from mfa_kit.wiring.settings import Settings
+
+    said = config.load() if configured else config.Config()
+    flags = given()
+    plain = flags.plain or bool(said.plain)
+    return Settings(
+        interaction=terminal.person(plain=plain, no_input=flags.no_input),
+        progress=messages.Talk(),
+        sleep=terminal.pausing(plain=plain),
+        config=said,
+        profile=flags.profile or said.profile,
+        region=flags.region or said.region,
+        endpoint_url=flags.endpoint_url,
+        account=flags.account or said.account,
+        yes=flags.yes,
+        no_input=flags.no_input,
+        dry_run=flags.dry_run,
+        plain=plain,
+        debug=flags.debug,
+    )
 
 
 def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
     if value not in (None, False):
         ctx.find_root().ensure_object(dict)[param.name] = value
-
-
-FORMS = ("table", "json", "jsonl", "csv")
-HTML = "html"
 
 
 def _common(*forms: str) -> list[click.Parameter]:
@@ -182,7 +217,10 @@ def _where(ctx: click.Context) -> Iterator[None]:
 
 
 class Verb(click.Command):
-    """A command that does something. With `html` it has that form of the result too."""
+    """A command that does something. With `html` it has that form of the result too.
+
+    A function that has a parameter `settings` or `output` is given those of the command line.
+    """
 
     def __init__(self, *args: Any, html: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -190,8 +228,13 @@ class Verb(click.Command):
         self.params += _common(*FORMS, *([HTML] if html else []))
 
     def invoke(self, ctx: click.Context) -> Any:
-        if given().output == HTML and not self.html:  # said before the verb, where it may yet be one that has it
-            raise click.UsageError(f"'html' is no form of this result; choose from {', '.join(FORMS)}.", ctx)
+        # The form may be said before the verb, so this is the first place that knows both.
+        output = Output.of(given().output, ctx, html=self.html)
+        wanted = inspect.signature(self.callback).parameters if self.callback else {}
+        if "output" in wanted:
+            ctx.params["output"] = output
+        if "settings" in wanted:
+            ctx.params["settings"] = common()
         return super().invoke(ctx)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -203,13 +246,38 @@ class Verb(click.Command):
 
 
 class Noun(click.Group):
-    """A command that only holds verbs."""
+    """A command that only holds verbs. Each is a file, which is imported when the verb is called."""
 
     command_class = Verb
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, rows: Rows | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.rows = rows or {}
         self.params += _common(*FORMS, HTML)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*self.rows] or super().list_commands(ctx)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        match self.rows.get(cmd_name):
+            case None:
+                return super().get_command(ctx, cmd_name)
+            case str(place) | Row(held=str(place)):
+                module, _, name = place.partition(":")
+                command: click.Command = getattr(importlib.import_module(module), name)
+                return command
+            case Row(line=line, held=held, text=text):
+                assert not isinstance(held, str)  # noqa: S101 - the case before this one; mypy does not see that
+                return Noun(cmd_name, help=text or line, rows=held)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the lines of the table; where it has none, each verb's own, for which it is imported."""
+        lines = [(name, row.line) for name, row in self.rows.items() if isinstance(row, Row)]
+        if len(lines) < len(self.rows) or not lines:
+            return super().format_commands(ctx, formatter)
+        with formatter.section("Commands"):
+            formatter.write_dl(lines)
+        return None
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         with _where(ctx):

@@ -40,7 +40,7 @@ def list_(*, older_than: float) -> None:
         output.many(
             "orphans-list",
             [_row(each, older_than=older_than, now=desk.inventory.now()) for each in found],
-            output=common.output,
+            output=options.form(),
             empty="every device is assigned",
         )
 
@@ -52,7 +52,6 @@ def list_(*, older_than: float) -> None:
 @password_stdin
 def clean(*, older_than: float, limit: int, lost: str | None) -> None:
     """Settle what this desk's dead runs left, and remove what other desks left long ago."""
-    from mfa_kit.cli import terminal
     from mfa_kit.enrollment import orphans as use_case
     from mfa_kit.wiring import desk as kit
 
@@ -63,12 +62,12 @@ def clean(*, older_than: float, limit: int, lost: str | None) -> None:
         going = [each for each in found if each.goes(older_than=older_than, now=now)]
         rows = [_row(each, older_than=older_than, now=now) for each in going]
         if common.dry_run:
-            output.many("orphans-clean", rows, output=common.output, empty="nothing to remove")
+            output.many("orphans-clean", rows, output=options.form(), empty="nothing to remove")
             return
         if (others := sum(each.standing is use_case.Standing.DESK for each in going)) and not common.yes:
             for each in going:
                 desk.progress.note(f"would go: {each.serial}, {each.standing}")
-            terminal.person(common).confirm(f"{others} of these are of other desks, by their tags", typed=str(others))
+            common.interaction.confirm(f"{others} of these are of other desks, by their tags", typed=str(others))
         done = list(
             use_case.clean(found, account=caller.account, older_than=older_than, limit=limit, desk=desk, lost=lost)
         )
@@ -78,7 +77,7 @@ def clean(*, older_than: float, limit: int, lost: str | None) -> None:
                 {"device": each.serial, "ended": each.ended, "why": str(each.error) if each.error else None}
                 for each in done
             ],
-            output=common.output,
+            output=options.form(),
             empty="nothing to remove",
         )
         _raise_first([each.error for each in done if each.error])

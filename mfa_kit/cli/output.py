@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import click
 
@@ -11,6 +11,40 @@ from mfa_kit.cli.messages import printable
 
 VERSION = 1
 Row = Mapping[str, Any]
+FORMS = ("table", "json", "jsonl", "csv")
+HTML = "html"
+
+
+class Output(NamedTuple):
+    """Where the result of a verb goes, and in which form."""
+
+    form: str
+
+    @classmethod
+    def of(cls, form: str, ctx: click.Context, *, html: bool) -> Self:
+        """Raise click.UsageError for a form that this result has not."""
+        if form == HTML and not html:
+            raise click.UsageError(f"'html' is no form of this result; choose from {', '.join(FORMS)}.", ctx)
+        return cls(form)
+
+    @property
+    def is_html(self) -> bool:
+        return self.form == HTML
+
+    def one(self, schema: str, row: Row) -> None:
+        """Print one result. The table is a line a field; fields that are None are left out of it."""
+        one(schema, row, output=self.form)
+
+    def many(self, schema: str, rows: Sequence[Row], *, empty: str, header: bool = True) -> None:
+        """Print a list of results, rows of the same fields; `empty` stands in a table that has none.
+
+        Without `header` it goes on with a CSV that was begun.
+        """
+        many(schema, rows, output=self.form, empty=empty, header=header)
+
+    def text(self, text: str) -> None:
+        """Print a page or a script as it is, which ends with a line break."""
+        click.echo(text, nl=False)
 
 
 def one(schema: str, row: Row, *, output: str) -> None:

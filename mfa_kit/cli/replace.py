@@ -72,8 +72,8 @@ def replace(
                 "revoked": done.revoked.serial if done.revoked else None,
                 "listed": done.enrolled.listed,
             }
-            if lost and common.output != "table":  # people were told already
+            if lost and options.form() != "table":  # people were told already
                 row["end_sessions"] = done.end_sessions
             for line in making.usage(done.enrolled.intent):
                 desk.progress.note(line)
-        output.one("replace", row, output=common.output)
+        output.one("replace", row, output=options.form())

@@ -21,7 +21,6 @@ def resync(*, user: str, wanted: str | None, keys: tuple[Path, ...], backup_dir:
 
     With -i the codes are computed from the sealed backup, for AWS's time.
     """
-    from mfa_kit.cli import terminal
     from mfa_kit.core import otp
     from mfa_kit.core.otp import Pair
     from mfa_kit.enrollment import resync as use_case
@@ -40,7 +39,7 @@ def resync(*, user: str, wanted: str | None, keys: tuple[Path, ...], backup_dir:
         @cache
         def typed() -> Pair:
             return read_pair(
-                now=desk.inventory.now, interaction=terminal.person(common), instead="-i IDENTITY, for a sealed backup"
+                now=desk.inventory.now, interaction=common.interaction, instead="-i IDENTITY, for a sealed backup"
             )
 
         if keys:
@@ -54,5 +53,5 @@ def resync(*, user: str, wanted: str | None, keys: tuple[Path, ...], backup_dir:
         output.one(
             "resync",
             {"outcome": "planned" if common.dry_run else "resynced", "user": name, "device": device.serial},
-            output=common.output,
+            output=options.form(),
         )

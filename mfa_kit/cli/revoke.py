@@ -47,6 +47,6 @@ def revoke(*, user: str, wanted: str | None, lost: bool, leave_without_mfa: bool
             confirm(entry, when="for good")
             done = revocation.retire(entry, verb=Verb.LOST if lost else Verb.REVOKE, desk=desk)
             row["outcome"] = "revoked"
-            if lost and common.output != "table":  # people were told already
+            if lost and options.form() != "table":  # people were told already
                 row["end_sessions"] = done.end_sessions
-        output.one("revoke", row, output=common.output)
+        output.one("revoke", row, output=options.form())

@@ -48,7 +48,7 @@ def status(*, user: str | None, backup_dir: Path | None, drilled_within: float) 
         output.many(
             "status",
             rows,
-            output=common.output,
+            output=options.form(),
             empty=f"there is no user in account {caller.account}",
         )
 

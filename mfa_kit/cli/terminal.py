@@ -21,7 +21,6 @@ from typing import Any, NoReturn, TypeVar
 import click
 
 from mfa_kit.cli.messages import Talk, printable
-from mfa_kit.cli.options import Flags
 from mfa_kit.core.errors import Declined, UsageFault
 from mfa_kit.core.otp import Secret, Symbol
 from mfa_kit.core.ports import Interaction
@@ -297,9 +296,9 @@ class Live(Talk):
         click.echo(AGAIN + printable(line)[: width - 1], err=True, nl=False)
 
 
-def pausing(flags: Flags) -> Callable[[float], None]:
+def pausing(*, plain: bool) -> Callable[[float], None]:
     """Return a sleep that counts a long wait down, where somebody looks at stderr and wants redraws."""
-    if flags.plain or not sys.stderr.isatty():
+    if plain or not sys.stderr.isatty():
         return time.sleep
 
     def sleep(seconds: float) -> None:
@@ -318,11 +317,11 @@ def pausing(flags: Flags) -> Callable[[float], None]:
 
 
 @cache
-def person(flags: Flags) -> Interaction:
+def person(*, plain: bool, no_input: bool) -> Interaction:
     """Return who can be asked: whoever sits at the terminal of this process, or nobody."""
-    if flags.no_input:
+    if no_input:
         return Nobody("--no-input forbids to ask")
     try:
-        return Terminal(os.open(TTY, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC), plain=flags.plain)
+        return Terminal(os.open(TTY, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC), plain=plain)
     except OSError:
         return Nobody("there is no terminal to ask at")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from mfa_kit.account.ports import Account
     from mfa_kit.adapters.ledger.ledger import Ledger
-    from mfa_kit.cli.options import Flags
+    from mfa_kit.wiring.settings import Settings
 
 # Requests at once: what IAM's unpublished rates are known to bear.
 AT_ONCE = 8
@@ -33,7 +33,7 @@ OPENED = "select file, max(at) from events where operation = 'OpenBackup' and an
 
 @contextmanager
 def snapshot(
-    flags: Flags,
+    settings: Settings,
     *,
     file: Path | None,
     max_age: float,
@@ -55,7 +55,7 @@ def snapshot(
         return
     if file is not None:
         check_new(file)
-    with desk.connected(flags) as (iam, ledger, caller):
+    with desk.connected(settings) as (iam, ledger, caller):
         from mfa_kit.adapters.aws.account import Reader
 
         account = Reader(iam.ask, now=iam.now)
@@ -104,7 +104,7 @@ def _backups(virtual: tuple[Device, ...], ledger: Ledger, folder: Path | None) -
     return tuple(found)
 
 
-def partition(flags: Flags, named: str | None) -> str | None:
+def partition(settings: Settings, named: str | None) -> str | None:
     """Return the partition that is named, or that of the region; None where no region is said anywhere.
 
     Raise UsageFault for one that there is none of.
@@ -113,9 +113,9 @@ def partition(flags: Flags, named: str | None) -> str | None:
     import botocore.session
 
     try:
-        session = botocore.session.Session(profile=flags.profile)
+        session = botocore.session.Session(profile=settings.profile)
         known = session.get_available_partitions()
-        region = flags.region or session.get_config_variable("region")
+        region = settings.region or session.get_config_variable("region")
     except botocore.exceptions.ProfileNotFound as error:
         raise UsageFault(str(error), "choose another --profile") from None
     if named is not None:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from mfa_kit.backups import lifecycle
 from mfa_kit.cli import keys as options
 from mfa_kit.cli import options as flags
-from mfa_kit.cli import terminal
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.models import Backup, Call, Intent, Kind
 from mfa_kit.core.otp import Created, Png, Secret
@@ -250,7 +249,7 @@ def passphrases() -> Callable[[Path], Secret[str]]:
     def ask(file: Path) -> Secret[str]:
         if (descriptor := options.given("passphrase_fd")) is not None:
             return piped(descriptor)
-        return terminal.person(flags.common()).ask_secret(
+        return flags.common().interaction.ask_secret(
             f"passphrase of {file}", instead="--passphrase-fd N, or an identity without a passphrase: -i FILE"
         )
 

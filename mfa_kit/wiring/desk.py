@@ -15,8 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mfa_kit.cli import messages, terminal
-from mfa_kit.cli.options import Flags
+from mfa_kit.cli import messages
 from mfa_kit.core import models, otp
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import Call, Caller, Intent, Kind
@@ -26,6 +25,7 @@ from mfa_kit.enrollment.phone import ask_until
 from mfa_kit.enrollment.ports import Carrier, Desk, Inventory, Vault
 from mfa_kit.wiring import config
 from mfa_kit.wiring.backup_records import Remembered
+from mfa_kit.wiring.settings import Settings
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.aws.iam import Iam
@@ -90,16 +90,16 @@ def run_id(inventory: Inventory) -> str:
     return models.run_id(inventory.now(), secrets.token_bytes(4))
 
 
-def opened(flags: Flags, observe: Callable[[Call], None], **how: Any) -> "Iam":
+def opened(settings: Settings, observe: Callable[[Call], None], **how: Any) -> "Iam":
     """Open IAM with the credentials that the flags and the environment say; codes are asked for at the terminal."""
     from mfa_kit.adapters.aws.iam import Iam
 
     return Iam(
         observe=observe,
-        profile=flags.profile,
-        region=flags.region,
-        endpoint_url=flags.endpoint_url,
-        ask_code=lambda serial: _session_code(serial, flags),
+        profile=settings.profile,
+        region=settings.region,
+        endpoint_url=settings.endpoint_url,
+        ask_code=lambda serial: _session_code(serial, settings),
         **how,
     )
 
@@ -110,33 +110,33 @@ def beside_lab(account: str) -> str:
 
 
 @contextmanager
-def connected(flags: Flags, **how: Any) -> Iterator[tuple["Iam", "Ledger", Caller]]:
+def connected(settings: Settings, **how: Any) -> Iterator[tuple["Iam", "Ledger", Caller]]:
     """Open AWS and the ledger, tell who we are, and refuse any account but the one that was asked for."""
     from mfa_kit.adapters.ledger.ledger import Ledger
 
     harden()
     talk = messages.Talk()
-    if flags.debug:
+    if settings.debug:
         logging.basicConfig(format="%(asctime)s %(name)s: %(message)s")
         logging.getLogger("mfa_kit").setLevel(logging.DEBUG)
     with Ledger(home()) as ledger:
-        iam = opened(flags, ledger.called, **how)
+        iam = opened(settings, ledger.called, **how)
         caller = iam.caller()
         clock = f", {ahead(iam.offset())}" if iam.offset() else ""
         talk.note(f"account {beside_lab(caller.account)} as {caller.arn}{clock}")
-        if flags.account is not None and flags.account != caller.account:
+        if settings.account is not None and settings.account != caller.account:
             raise UsageFault(
-                f"these credentials are of account {caller.account}, and --account asks for {flags.account}",
+                f"these credentials are of account {caller.account}, and --account asks for {settings.account}",
                 "choose another --profile",
             )
         yield iam, ledger, caller
 
 
 @contextmanager
-def desk(flags: Flags, *, vault: Vault) -> Iterator[tuple[Desk, Caller]]:
+def desk(settings: Settings, *, vault: Vault) -> Iterator[tuple[Desk, Caller]]:
     """Bundle what a verb that writes needs, over AWS and the ledger."""
-    with connected(flags) as (iam, ledger, caller):
-        talk, pause = messages.Talk(), terminal.pausing(flags)
+    with connected(settings) as (iam, ledger, caller):
+        talk, pause = messages.Talk(), settings.sleep
         yield (
             Desk(
                 inventory=iam,
@@ -146,19 +146,19 @@ def desk(flags: Flags, *, vault: Vault) -> Iterator[tuple[Desk, Caller]]:
                 progress=talk,
                 carrier=lambda intent: carrier(intent, iam),
                 sleep=pause,
-                dry=flags.dry_run,
+                dry=settings.dry_run,
             ),
             caller,
         )
 
 
-def _session_code(serial: str, flags: Flags) -> str:
+def _session_code(serial: str, settings: Settings) -> str:
     """Ask for a code of the device that a profile names; AWS alone knows whether it is right."""
     return ask_until(
         otp.digits,
         f"code of {serial}",
         now=time.time,
-        interaction=terminal.person(flags),
+        interaction=settings.interaction,
         instead="credentials that need no code, such as a session's or a role's without mfa_serial",
     )
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from mfa_kit import __version__
-from mfa_kit.cli.options import Flags
 from mfa_kit.core.errors import MfaKitError
 from mfa_kit.core.models import Caller
 from mfa_kit.wiring import config, desk
+from mfa_kit.wiring.settings import Settings
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -55,8 +55,8 @@ class Check:
     hint: str = ""
 
 
-def checks(flags: Callable[[], Flags]) -> Iterator[Check]:
-    """Yield every check, in the order in which one failure explains the next; `flags` reads the configuration."""
+def checks(settings: Callable[[], Settings]) -> Iterator[Check]:
+    """Yield every check, in the order in which one failure explains the next; `settings` reads the configuration."""
     from mfa_kit.wiring import device_access  # it needs our values
 
     yield Check("mfa-kit", State.GOOD, f"{__version__}, Python {platform.python_version()}, {platform.system()}")
@@ -64,7 +64,7 @@ def checks(flags: Callable[[], Flags]) -> Iterator[Check]:
     yield from _folder("state folder", desk.home())
     yield _ledger(desk.home() / "ledger.sqlite")
     try:
-        said = flags()
+        said = settings()
         config.recipients()
     except MfaKitError as error:
         yield Check("configuration", State.BAD, str(error), error.hint)
@@ -161,17 +161,17 @@ def _terminal() -> Check:
     return Check("terminal", State.GOOD, found)
 
 
-def _aws(flags: Flags) -> Iterator[Check]:
+def _aws(settings: Settings) -> Iterator[Check]:
     try:
-        iam = desk.opened(flags, lambda _: None)
+        iam = desk.opened(settings, lambda _: None)
         yield endpoint(iam.endpoint_url)
         caller = iam.caller()
     except MfaKitError as error:
         yield Check("credentials", State.BAD, str(error), error.hint)
         return
     yield Check("credentials", State.GOOD, f"account {caller.account} as {caller.arn}")
-    if flags.account and flags.account != caller.account:
-        yield Check("account", State.BAD, f"{flags.account} is asked for", "choose another --profile or --account")
+    if settings.account and settings.account != caller.account:
+        yield Check("account", State.BAD, f"{settings.account} is asked for", "choose another --profile or --account")
     offset = iam.offset()
     hint = "codes are computed for AWS's time; set the clock all the same" if offset else ""
     yield Check("clock", State.TOLD if offset else State.GOOD, desk.ahead(offset) if offset else "as AWS's", hint)

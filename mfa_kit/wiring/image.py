@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from mfa_kit.cli import options, terminal
+from mfa_kit.cli import options
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.otp import Created, KeyUri
 from mfa_kit.wiring.desk import harden
@@ -47,7 +47,7 @@ def _chosen(uri: KeyUri) -> KeyUri:
         )
     if len(fit) == 1:
         return authenticator_export.uri_of(fit[0])
-    person = terminal.person(options.common())
+    person = options.common().interaction
     labels = [each.label for each in fit]
     instead = "an export of the one account alone"
     return authenticator_export.uri_of(fit[person.choose(f"picture {which}; which account", labels, instead=instead)])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mfa_kit.cli import keys as options
-from mfa_kit.cli import messages, terminal
+from mfa_kit.cli import messages
 from mfa_kit.cli import options as flags
 from mfa_kit.core.errors import Declined, DeviceFault, MfaKitError, NoApplet, UsageFault
 from mfa_kit.core.models import Intent, check_label
@@ -52,7 +52,7 @@ def _password(key: Plugged) -> Secret[str]:
     if options.given("password_stdin"):
         password = secret_line()
     else:
-        person = terminal.person(flags.common())
+        person = flags.common().interaction
         password = person.ask_secret(f"OATH password of {key.told}", instead="--password-stdin")
     if password == Secret(""):  # no key has such a one, and some count tries
         raise UsageFault(f"no OATH password of {key.told} was given, so nothing was tried", "give the one that it has")
@@ -71,7 +71,7 @@ def choose(wanted: str | None) -> Plugged:
     if not meant:
         raise _none(wanted, found, wrong)
     told = [_line(key) for key in meant]
-    person = terminal.person(flags.common())
+    person = flags.common().interaction
     try:
         return meant[person.choose(f"{len(meant)} keys are plugged in; which one", told, instead=KEY)]
     except Declined as declined:

@@ -4,7 +4,6 @@ from typing import Any
 
 from mfa_kit.cli import keys as options
 from mfa_kit.cli import options as flags
-from mfa_kit.cli import terminal
 from mfa_kit.core.errors import DeviceFault, UsageFault
 from mfa_kit.core.otp import Secret
 from mfa_kit.oath_keys.credential import Plugged
@@ -50,9 +49,7 @@ def _new_password(key: Plugged) -> Secret[str]:
     new = (
         secret_line()
         if options.given("password_stdin")
-        else terminal.person(flags.common()).ask_new_secret(
-            f"new OATH password of {key.told}", instead="--password-stdin"
-        )
+        else flags.common().interaction.ask_new_secret(f"new OATH password of {key.told}", instead="--password-stdin")
     )
     if new == Secret(""):
         raise UsageFault("the new password is empty", "type one, or take the old one away: mfa-kit key password clear")

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from mfa_kit.cli import keys, messages, terminal
-from mfa_kit.cli.options import Flags
+from mfa_kit.cli import keys, messages
 from mfa_kit.core.errors import Declined, UsageFault
 from mfa_kit.core.otp import Secret
 from mfa_kit.core.ports import Interaction
 from mfa_kit.enrollment.ports import Vault
 from mfa_kit.wiring import config, desk
 from mfa_kit.wiring.files import secret_from
+from mfa_kit.wiring.settings import Settings
 
 INSTEAD = "-r RECIPIENT, -R FILE or --passphrase-fd N"
 # Proquints (arXiv:0901.4016): 16 bits as five letters that can be read aloud. Seven are 112 bits.
@@ -24,7 +24,13 @@ WORDS = 7
 
 
 def vault(
-    to: Sequence[str], to_files: Sequence[Path], folder: Path | None, *, passphrase: bool, alone: bool, flags: Flags
+    to: Sequence[str],
+    to_files: Sequence[Path],
+    folder: Path | None,
+    *,
+    passphrase: bool,
+    alone: bool,
+    settings: Settings,
 ) -> Vault:
     """Return the vault of a verb that makes a device.
 
@@ -34,16 +40,16 @@ def vault(
     passphrase = passphrase or keys.given("passphrase_fd") is not None
     if alone and not (passphrase or to or to_files or config.load().recipients):
         with suppress(Declined):
-            terminal.person(flags).check(instead=INSTEAD)
+            settings.interaction.check(instead=INSTEAD)
             passphrase = True
-    return desk.vault((*to, _recipient(flags)) if passphrase else to, to_files, folder)
+    return desk.vault((*to, _recipient(settings)) if passphrase else to, to_files, folder)
 
 
-def _recipient(flags: Flags) -> str:
+def _recipient(settings: Settings) -> str:
     """Return the recipient of this desk's identity, which is made when it is first used; its file's name tells it."""
     from mfa_kit.adapters.files import agefile
 
-    if flags.dry_run:
+    if settings.dry_run:
         return _found() or agefile.Made().recipient
     talk = messages.Talk()
     waits = "waiting for another mfa-kit, which makes this desk's identity or changes its passphrase"
@@ -53,7 +59,7 @@ def _recipient(flags: Flags) -> str:
         desk.harden()
         identity = agefile.Made()
         path = desk.home() / f"identity-{identity.recipient}.age"
-        agefile.write_new(path.absolute(), identity.sealed(_chosen(flags)))
+        agefile.write_new(path.absolute(), identity.sealed(_chosen(settings)))
     talk.note(
         f"{path} is this desk's identity, sealed by your passphrase; keep a copy of it, for backups open with both"
     )
@@ -69,10 +75,10 @@ def _found() -> str | None:
     return found[0].stem.removeprefix("identity-")
 
 
-def _chosen(flags: Flags) -> Secret[str]:
+def _chosen(settings: Settings) -> Secret[str]:
     """Read the passphrase where `--passphrase-fd` says; else ask for one."""
     if (descriptor := keys.given("passphrase_fd")) is None:
-        return asked(terminal.person(flags))
+        return asked(settings.interaction)
     if (given := secret_from(descriptor)) == Secret(""):
         raise UsageFault(f"there is no passphrase on file descriptor {descriptor}", "write it as the first line")
     return given

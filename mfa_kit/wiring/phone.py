@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mfa_kit.cli import options, terminal
+from mfa_kit.cli import options
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.otp import KeyUri
 from mfa_kit.enrollment.enroll import BackupAlone
@@ -50,7 +50,7 @@ def virtual(own: Mapping[str, Any], inventory: Inventory) -> Carrier:
     harden()
     return Phone(
         inventory.now,
-        interaction=terminal.person(options.common()),
+        interaction=options.common().interaction,
         draw=symbol.blocks,
         way=Way(
             typed=1 if own["codes"] == "one" else 2,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mfa_kit.cli import messages, options, terminal
+from mfa_kit.cli import messages, options
 from mfa_kit.core.errors import DeviceFault, UsageFault
 from mfa_kit.core.otp import Secret
 from mfa_kit.security_keys import pin as keypin
@@ -59,7 +59,7 @@ INSTEAD = "-r RECIPIENT -o FILE"
 
 
 def _person() -> Any:
-    return terminal.person(options.common())
+    return options.common().interaction
 
 
 def _shown(pin: str) -> Secret[str]:

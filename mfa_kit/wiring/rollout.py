@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mfa_kit.cli.options import Flags
 from mfa_kit.core.errors import NoSuchEntity, UsageFault
 from mfa_kit.core.models import Caller
 from mfa_kit.core.ports import Progress
@@ -22,6 +21,7 @@ from mfa_kit.rollout.workers import Crew
 from mfa_kit.wiring import config
 from mfa_kit.wiring.backup_records import Remembered
 from mfa_kit.wiring.desk import backup_dir, carrier, connected
+from mfa_kit.wiring.settings import Settings
 
 if TYPE_CHECKING:
     import threading
@@ -61,7 +61,7 @@ class Rig:
 
 
 @contextmanager
-def rig(flags: Flags, *, vault: Vault, workers: int, talk: Progress) -> Iterator[Rig]:
+def rig(settings: Settings, *, vault: Vault, workers: int, talk: Progress) -> Iterator[Rig]:
     """Open AWS and the ledger as every verb does, with one pace before all calls."""
     from mfa_kit.adapters.aws.account import Reader
     from mfa_kit.adapters.aws.people import People
@@ -69,7 +69,7 @@ def rig(flags: Flags, *, vault: Vault, workers: int, talk: Progress) -> Iterator
     pace = Pace(
         clock=time.monotonic, sleep=time.sleep, progress=talk, renew=lambda: iam.renew(caller.account), at_once=workers
     )
-    with connected(flags, workers=workers, turn=pace) as (iam, ledger, caller):
+    with connected(settings, workers=workers, turn=pace) as (iam, ledger, caller):
         desk = Desk(
             inventory=iam,
             registrar=InTurn(iam, pace),
@@ -78,7 +78,7 @@ def rig(flags: Flags, *, vault: Vault, workers: int, talk: Progress) -> Iterator
             progress=talk,
             carrier=lambda intent: carrier(intent, iam),
             sleep=time.sleep,
-            dry=flags.dry_run,
+            dry=settings.dry_run,
         )
         yield Rig(
             desk=desk,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mfa_kit.cli import keys, messages, terminal
+from mfa_kit.cli import keys, messages
 from mfa_kit.cli import options as flags
 from mfa_kit.core.errors import Declined, DeviceFault, MfaKitError, UsageFault
 from mfa_kit.core.otp import Secret
@@ -45,19 +45,19 @@ class Person:
     def pin(self, left: int | None) -> Pin:
         """Ask with what is left in the prompt."""
         tries = "" if left is None else f", {left} tries left"
-        typed = terminal.person(flags.common()).ask_secret(f"PIN of the key{tries}", instead="--pin-stdin")
+        typed = flags.common().interaction.ask_secret(f"PIN of the key{tries}", instead="--pin-stdin")
         return _pin(typed)
 
     def new(self, shortest: int) -> Pin:
         """Ask for a new PIN, twice."""
         prompt = f"new PIN of the key, {shortest} characters or more"
-        typed = terminal.person(flags.common()).ask_new_secret(prompt, instead="--pin-stdin or --generate")
+        typed = flags.common().interaction.ask_new_secret(prompt, instead="--pin-stdin or --generate")
         return _pin(typed)
 
     def risk(self, left: int) -> None:
         """Have `LAST` typed: a locked key can only be erased."""
         told = "1 try" if left == 1 else f"{left} tries"
-        terminal.person(flags.common()).confirm(
+        flags.common().interaction.confirm(
             f"{told} left: after too many wrong PINs this key can only be erased", typed="LAST", instead="another key"
         )
 

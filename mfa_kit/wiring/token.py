@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mfa_kit.cli import messages, options, terminal
+from mfa_kit.cli import messages, options
 from mfa_kit.core import otp
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.otp import Secret, Seed
@@ -42,7 +42,7 @@ def seed_file(path: Path, *, encoding: str | None, unlock_stdin: bool, unlock_fd
         descriptor = sys.stdin.fileno() if unlock_stdin else unlock_fd
         if descriptor is not None:
             return secret_from(descriptor)
-        return terminal.person(options.common()).ask_secret(f"the {what} of {path.name}", instead="--unlock-fd N")
+        return options.common().interaction.ask_secret(f"the {what} of {path.name}", instead="--unlock-fd N")
 
     harden()
     wanted = Encoding(encoding) if encoding else None
@@ -151,7 +151,7 @@ def sight(token: Token, seed: Seed | None, seen: Sighting) -> bool:
 
 def carrier(own: Mapping[str, Any], inventory: Inventory) -> Carrier:
     """Return the token that `--serial` names."""
-    person = terminal.person(options.common())
+    person = options.common().interaction
     token = DisplayToken(own["serial"], now=inventory.now, interaction=person, progress=messages.Talk())
     return OffTheShelf(own["serial"], token, check=_may_be_given)
 
@@ -161,7 +161,7 @@ def programmable(own: Mapping[str, Any], inventory: Inventory) -> Carrier:
     from mfa_kit.qr_codes import symbol
 
     harden()
-    person = terminal.person(options.common())
+    person = options.common().interaction
     way = Way(grouped=own["show_secret"], shown_by=f"token {own['serial']}", scan=SCAN, instead=INSTEAD, unseen=UNSEEN)
     phone = Phone(inventory.now, interaction=person, draw=symbol.blocks, way=way)
     token = Programmable(own["serial"], phone, capacity=own["capacity"], interaction=person)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mfa_kit.cli.main import VERBS
+from mfa_kit.cli.main import COMMANDS
 from mfa_kit.lab import child
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.lab.tour import STEPS, walk
@@ -32,7 +32,7 @@ def test_the_tour_ends_well_and_tells_each_step() -> None:
 
 def test_every_verb_of_the_tour_is_one_of_the_product() -> None:
     """A verb that is renamed is renamed here."""
-    assert {step.run[0] for step in STEPS if step.run} <= set(VERBS)
+    assert {step.run[0] for step in STEPS if step.run} <= set(COMMANDS)
 
 
 @pytest.mark.slow

@@ -10,18 +10,20 @@ import click
 
 from mfa_kit.audit import registry
 from mfa_kit.audit.finding import DAY, Answer, Limits, Profile, Result, Severity
-from mfa_kit.cli import messages
+from mfa_kit.cli import messages, options
 from mfa_kit.cli import output as report
 from mfa_kit.cli.deeds.audit_page import page
-from mfa_kit.cli.options import HTML, Flags, written
+from mfa_kit.cli.options import written
+from mfa_kit.cli.output import HTML
 from mfa_kit.wiring import audit as kit
+from mfa_kit.wiring.settings import Settings
 
 if TYPE_CHECKING:
     from mfa_kit.account.snapshot import Snapshot
 
 
 def audit(
-    flags: Flags,
+    settings: Settings,
     *,
     rules: tuple[str, ...],
     fail_on: str,
@@ -33,9 +35,9 @@ def audit(
 ) -> int:
     wanted = registry.chosen(rules)
     limits = Limits(profile=Profile(advice), drilled=drilled_within / DAY)
-    with kit.snapshot(flags, file=file, max_age=max_age, backup_dir=backup_dir) as (snapshot, _):
+    with kit.snapshot(settings, file=file, max_age=max_age, backup_dir=backup_dir) as (snapshot, _):
         answers = registry.audit(snapshot, wanted, limits)
-    _tell(snapshot, answers, output=flags.output)
+    _tell(snapshot, answers, output=options.form())
     return 1 if registry.fails(answers, Severity(fail_on)) else 0
 
 

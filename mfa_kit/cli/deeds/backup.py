@@ -9,7 +9,7 @@ from typing import Any
 
 from mfa_kit.backups import lifecycle
 from mfa_kit.backups.lifecycle import Drill
-from mfa_kit.cli import messages, options, output, terminal
+from mfa_kit.cli import messages, options, output
 from mfa_kit.core import otp
 from mfa_kit.core.errors import Declined, IntegrityFault, UsageFault
 from mfa_kit.core.models import Backup, Intent
@@ -34,14 +34,14 @@ def verify(files: Sequence[Path], keys: Sequence[Path], *, everything: bool, bac
         for each in tried
     ]
     empty = f"no backups in {desk_kit.backup_dir(backup_dir)}"
-    output.many("backup-verify", rows, output=common.output, empty=empty)
+    output.many("backup-verify", rows, output=options.form(), empty=empty)
     return 0 if all(row["opens"] for row in rows) else IntegrityFault.exit_code
 
 
 def drill(files: Sequence[Path], keys: Sequence[Path], *, source: str, wanted: str | None, **where: Any) -> int:
     """Open backups and hold each to a code of its device; return 1 unless at least one was right and none wrong."""
     common = options.common()
-    person = terminal.person(common)
+    person = common.interaction
     instead = "a terminal, or --from oath with the key plugged in"
     if source == "phone":
         person.check(instead=instead)
@@ -66,7 +66,7 @@ def drill(files: Sequence[Path], keys: Sequence[Path], *, source: str, wanted: s
             if result is not Drill.SKIPPED:
                 custody(ledger).drilled(kit.name_of(file), result)
             rows.append(_drilled(file, result, why))
-    output.many("backup-drill", rows, output=common.output, empty="there is no backup to drill")
+    output.many("backup-drill", rows, output=options.form(), empty="there is no backup to drill")
     results = Counter(row["result"] for row in rows)
     return 0 if results[Drill.PROVED] and not results[Drill.DIFFERS] else 1
 
@@ -102,7 +102,7 @@ def restore_to_phone(file: Path, keys: Sequence[Path]) -> None:
     from mfa_kit.qr_codes import symbol
 
     common = options.common()
-    person = terminal.person(common)
+    person = common.interaction
     person.check(instead=f"mfa-kit backup show {file} -i IDENTITY -o FILE, and show that to the phone")
     intent, created = kit.restorable(file, keys)
     way = Way(typed=1, scan="scan it with the new phone of {user}, then type what it shows for {name}")
@@ -110,7 +110,7 @@ def restore_to_phone(file: Path, keys: Sequence[Path]) -> None:
     phone.install(phone.check(intent, sealed=True), created)
     phone.codes(intent)
     row = {"backup": str(file), "outcome": "restored", "label": kit.of(created)}
-    output.one("backup-restore", row, output=common.output)
+    output.one("backup-restore", row, output=options.form())
 
 
 def rekey(keys: Sequence[Path], to: Sequence[str], to_files: Sequence[Path], *, backup_dir: Path | None) -> int:
@@ -122,7 +122,7 @@ def rekey(keys: Sequence[Path], to: Sequence[str], to_files: Sequence[Path], *, 
         raise UsageFault("nobody is said who can open the backups afterwards", "use -r RECIPIENT or -R FILE")
     if common.dry_run:
         found = len(kit.list_backups(backup_dir))
-        output.one("backup-rekey", {"outcome": "planned", "backups": found}, output=common.output)
+        output.one("backup-rekey", {"outcome": "planned", "backups": found}, output=options.form())
         return 0
     counted = partial(messages.counted, doing="rekey", plain=common.plain)
     done = rekeying.rekey(backup_dir, keys, to, to_files, counted=counted)
@@ -142,7 +142,7 @@ def rekey(keys: Sequence[Path], to: Sequence[str], to_files: Sequence[Path], *, 
         "failed": len(done.failed),
         "faults": [reason for _, reason in done.failed] or None,
     }
-    output.one("backup-rekey", row, output=common.output)
+    output.one("backup-rekey", row, output=options.form())
     return IntegrityFault.exit_code if done.failed else 0
 
 
@@ -170,7 +170,7 @@ def exposed(recipient: str, *, backup_dir: Path | None) -> None:
         messages.Talk().note(f"for whom {unknown} of them are sealed is not on record here, so they are among these")
     if rows:
         messages.Talk().note("give each user a new device: mfa-kit replace USER --mfa-device DEVICE")
-    output.many("backup-exposed", rows, output=options.common().output, empty="no backup was sealed for it")
+    output.many("backup-exposed", rows, output=options.form(), empty="no backup was sealed for it")
 
 
 def recipients(user: str | None, *, backup_dir: Path | None) -> None:
@@ -192,7 +192,7 @@ def recipients(user: str | None, *, backup_dir: Path | None) -> None:
             "where no recipients stand, none are on record: another desk or an earlier version sealed it"
         )
     empty = f"no backups{f' of {user}' if user else ''} in {desk_kit.backup_dir(backup_dir)}"
-    output.many("backup-recipients", rows, output=options.common().output, empty=empty)
+    output.many("backup-recipients", rows, output=options.form(), empty=empty)
 
 
 def prune(*, days: int | None, backup_dir: Path | None) -> int:
@@ -208,7 +208,7 @@ def prune(*, days: int | None, backup_dir: Path | None) -> int:
             )
         )
     if found and not (common.dry_run or common.yes):
-        person = terminal.person(common)
+        person = common.interaction
         for backup, why in found:
             person.say(f"{backup.path}: {why}")
         person.confirm(f"backups that will be removed for good: {len(found)}", typed="prune")
@@ -224,7 +224,7 @@ def prune(*, days: int | None, backup_dir: Path | None) -> int:
         }
         for backup, why in found
     ]
-    output.many("backup-prune", rows, output=common.output, empty="there is nothing to prune")
+    output.many("backup-prune", rows, output=options.form(), empty="there is nothing to prune")
     return IntegrityFault.exit_code if stay else 0
 
 
@@ -235,7 +235,7 @@ def passphrase(file: Path | None) -> None:
 
     common = options.common()
     meant = rekeying.own_identity(file)
-    person = terminal.person(common)
+    person = common.interaction
     try:
         before = person.ask_secret(f"passphrase of {meant} as it is", instead="a terminal")
         after = passphrases.asked(person)
@@ -246,4 +246,4 @@ def passphrase(file: Path | None) -> None:
     messages.Talk().note(
         f"copies of {meant} from before open with the old passphrase as ever; replace them by this one"
     )
-    output.one("backup-passphrase", {"identity": str(meant), "outcome": "changed"}, output=common.output)
+    output.one("backup-passphrase", {"identity": str(meant), "outcome": "changed"}, output=options.form())

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from mfa_kit.backups.lifecycle import ROOT
-from mfa_kit.cli import messages, options, output, terminal
+from mfa_kit.cli import messages, options, output
 from mfa_kit.cli.deeds.enroll import Sealing
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import DEVICE_NAME, Backup, Caller, Entry, Kind, Reached, Verb, intent_of
@@ -33,7 +33,7 @@ def add(user: str | None, *, root: bool, image: str, wanted: str | None, sealing
         raise UsageFault("whose device it is is not clear", "name a USER, or give --root, for one of the two")
     if shred and image == images.STDIN:
         raise UsageFault("what came on standard input cannot be overwritten", "give the file: --image FILE")
-    person = terminal.person(common)
+    person = common.interaction
     person.check(instead=INSTEAD)
     created, shredding = images.load(image)
     vault = sealing.vault({"codes": "generated"})
@@ -107,4 +107,4 @@ def _report(backup: Backup, *, image: str, shredded: bool | None) -> None:
         "image": image if image != images.STDIN else None,
         "shredded": shredded,
     }
-    output.one("backup-add", row, output=common.output)
+    output.one("backup-add", row, output=options.form())

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mfa_kit.cli import messages, options, terminal
+from mfa_kit.cli import messages, options
 from mfa_kit.cli.deeds.kinds import MAKING
 from mfa_kit.cli.deeds.rollout import check_folder
 from mfa_kit.cli.deeds.tally import Tally, ended, tallied, write_results
@@ -214,7 +214,7 @@ def bench(
     steps = rules.rows(made, {How(kind) for kind in kinds}, _users(made, only))
     vault, sealed = kit.vault(*sealing)
     talk = Talk()
-    person = terminal.person(common)
+    person = common.interaction
     if not common.dry_run:
         person.check(instead=INSTEAD)
         check_folder(vault, steps, sealed=sealed)

@@ -32,7 +32,7 @@ class Sealing:
             self.backup_dir,
             passphrase=self.passphrase,
             alone=own.get("codes") == "generated",
-            flags=options.common(),
+            settings=options.common(),
         )
 
 
@@ -68,7 +68,7 @@ def enroll(
         sealed = None
         if isinstance(outcome, Intent) and outcome.known_serial is None:
             sealed = vault.place(outcome, run)
-        _report(outcome, backup=sealed, output=common.output)
+        _report(outcome, backup=sealed, output=options.form())
         return int(
             isinstance(outcome, Enrolled) and outcome.registered is not None and bool(outcome.registered.missing)
         )
@@ -82,8 +82,8 @@ def root(own: Mapping[str, Any], *, name: str | None, add: bool) -> None:
     with kit.desk(common, vault=kit.vault((), (), None)) as (desk, caller):
         outcome = fido_console.root(own, name=name or "root-key", add=add, caller=caller, desk=desk)
         if isinstance(outcome, Skipped):
-            return _report(outcome, backup=None, output=common.output)
-        report.one("enroll", outcome, output=common.output)
+            return _report(outcome, backup=None, output=options.form())
+        report.one("enroll", outcome, output=options.form())
         return None
 
 
@@ -100,7 +100,7 @@ def resume(user: str, keys: Sequence[Path], own: Mapping[str, Any], *, backup_di
             caller=caller,
             desk=desk,
         )
-        _report(outcome, backup=None, output=common.output)
+        _report(outcome, backup=None, output=options.form())
 
 
 def _report(outcome: Outcome | Intent, *, backup: str | None, output: str) -> None:

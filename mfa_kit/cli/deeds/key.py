@@ -68,7 +68,7 @@ def _told(row: Row) -> Row:
 
 def list_(*, watch: bool) -> None:
     """Print the keys that are plugged in, and with `watch` each that comes or goes."""
-    output = options.common().output
+    output = options.form()
     state = _state() if watch else []  # before the look: what comes during it is seen as a change
     rows, wrong = _found()
     shown = [_told(row) for row in rows] if output == "table" else rows
@@ -121,7 +121,7 @@ def info(wanted: str | None) -> None:
     if not row:
         raise (news or [fault for _, fault in wrong])[0]
     _complain(news)
-    report.one("key-info", row, output=options.common().output)
+    report.one("key-info", row, output=options.form())
 
 
 def _has_any(source: Source) -> bool:
@@ -137,9 +137,9 @@ def metadata(model: str | None) -> int:
     """Print what is published of a model, or of what age it is; return 1 where nothing is."""
     source, models = security_keys.published(model)
     if model is None:
-        report.one("key-metadata-source", source, output=options.common().output)
+        report.one("key-metadata-source", source, output=options.form())
         return 0
-    report.many("key-metadata", models, output=options.common().output, empty=f"nothing is published of {model}")
+    report.many("key-metadata", models, output=options.form(), empty=f"nothing is published of {model}")
     return 0 if models else 1
 
 
@@ -154,7 +154,7 @@ def clear(wanted: str | None) -> None:
 
 
 def _changed(what: str, row: Row) -> None:
-    report.one("key-password", {"password": what, **row}, output=options.common().output)
+    report.one("key-password", {"password": what, **row}, output=options.form())
 
 
 def set_pin(wanted: str | None, source: Mapping[str, Any]) -> None:
@@ -181,4 +181,4 @@ def reset(wanted: str | None) -> None:
 
 
 def _pin(what: str, row: Row) -> None:
-    report.one("key-pin", {"outcome": what, **row}, output=options.common().output)
+    report.one("key-pin", {"outcome": what, **row}, output=options.form())

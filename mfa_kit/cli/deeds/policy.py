@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mfa_kit.cli import messages, output
+from mfa_kit.cli import messages, options, output
 from mfa_kit.core.errors import Lockout, UsageFault
 from mfa_kit.policy import lint as linting
 from mfa_kit.policy import lockout as trying
@@ -22,7 +22,7 @@ from mfa_kit.wiring import audit as kit
 if TYPE_CHECKING:
     from mfa_kit.account.ports import Account
     from mfa_kit.account.snapshot import Snapshot
-    from mfa_kit.cli.options import Flags
+    from mfa_kit.wiring.settings import Settings
 
 LONGEST = 1 << 20
 # IAM quotas: characters of a managed policy and of a group's inline ones, whitespace not counted.
@@ -30,10 +30,10 @@ MANAGED, INLINE = 6144, 5120
 
 
 def show(
-    flags: Flags, *, variant: str, first_sign_in: bool, user_paths: bool, own_names: bool, partition: str | None
+    settings: Settings, *, variant: str, first_sign_in: bool, user_paths: bool, own_names: bool, partition: str | None
 ) -> None:
     wish = texts.Wish(
-        partition=kit.partition(flags, partition) or "aws",
+        partition=kit.partition(settings, partition) or "aws",
         variant=texts.Variant(variant),
         first_sign_in=first_sign_in,
         user_paths=user_paths,
@@ -63,14 +63,14 @@ def read(file: Path) -> str:
     return text
 
 
-def lint(flags: Flags, *, policy_file: Path | None, on: str | None, file: Path | None, max_age: float) -> int:
+def lint(settings: Settings, *, policy_file: Path | None, on: str | None, file: Path | None, max_age: float) -> int:
     if policy_file is not None:
-        partition = kit.partition(flags, None)
+        partition = kit.partition(settings, None)
         holder = linting.Holder(on) if on else None
         found = [(str(policy_file), trap) for trap in linting.lint(read(policy_file), on=holder, partition=partition)]
         looked = 1
     else:
-        with kit.snapshot(flags, file=file, max_age=max_age) as (taken, _):
+        with kit.snapshot(settings, file=file, max_age=max_age) as (taken, _):
             held = list(linting.held(taken))
         _unread(taken)
         looked = len(held)
@@ -83,7 +83,7 @@ def lint(flags: Flags, *, policy_file: Path | None, on: str | None, file: Path |
         {"policy": where, "statement": trap.statement, "trap": trap.name, "what": trap.what, "instead": trap.instead}
         for where, trap in found
     ]
-    output.many("policy-lint", rows, output=flags.output, empty=f"no trap; policies looked at: {looked}")
+    output.many("policy-lint", rows, output=options.form(), empty=f"no trap; policies looked at: {looked}")
     return 1 if rows else 0
 
 
@@ -93,7 +93,7 @@ def _unread(snapshot: Snapshot) -> None:
 
 
 def lockout(
-    flags: Flags,
+    settings: Settings,
     *,
     document: Path | None,
     group: str | None,
@@ -104,7 +104,7 @@ def lockout(
 ) -> None:
     text = read(document) if document else None
     with kit.snapshot(
-        flags,
+        settings,
         file=file,
         max_age=max_age,
         passwords_of=trying.may_have_to_change,
@@ -125,12 +125,12 @@ def lockout(
             "standing": one.standing,
             "why": one.why,
             "first": one.first or None,
-            **({} if flags.output == "table" else {"already": one.already}),
+            **({} if options.form() == "table" else {"already": one.already}),
         }
         for one in fates
         if one.standing not in dull
     ]
-    output.many("policy-lockout", rows, output=flags.output, empty="nobody would be locked out")
+    output.many("policy-lockout", rows, output=options.form(), empty="nobody would be locked out")
     counts = Counter(one.standing for one in fates)
     told = ", ".join(f"{standing}: {counts[standing]}" for standing in trying.Standing if counts[standing])
     talk.note(f"{len({one.user for one in fates})} users, {len(fates)} ways in; {told or 'none'}")
@@ -165,21 +165,21 @@ def _refuse(snapshot: Snapshot, fates: list[trying.Fate], *, self_enroll: bool) 
 
 
 def onboard(
-    flags: Flags, *, user: str | None, group: str | None, admin: str, file: Path | None, max_age: float
+    settings: Settings, *, user: str | None, group: str | None, admin: str, file: Path | None, max_age: float
 ) -> None:
     if (user is None) != (group is None):
         raise UsageFault("a colleague needs a name and a group", "give both: --user NAME --group GROUP")
-    with kit.snapshot(flags, file=file, max_age=max_age) as (snapshot, _):
+    with kit.snapshot(settings, file=file, max_age=max_age) as (snapshot, _):
         if user is not None and group is not None:
             steps = starting.colleague(snapshot, user, group)
         else:
             steps = starting.start(snapshot, admin=admin)
     _unread(snapshot)
-    if flags.output == "table":
+    if options.form() == "table":
         click.echo(messages.printable(starting.script(steps)))
         return
     rows = [
         {"step": number, "what": step.what, "why": step.why, "state": step.state, "commands": step.commands}
         for number, step in enumerate(steps, 1)
     ]
-    output.many("policy-onboard", rows, output=flags.output, empty="")
+    output.many("policy-onboard", rows, output=options.form(), empty="")

@@ -94,7 +94,7 @@ def plan(
                 talk.note(f"blocked: {step.user}: {step.reason}")
             if step.key_before:
                 talk.note(f"another public key than before: {step.user}: {_key(step.row)}, before {step.key_before}")
-        _show_plan(made, out, kit.sha256(text), output=common.output)
+        _show_plan(made, out, kit.sha256(text), output=options.form())
 
 
 def _apart(*files: Path | None) -> None:
@@ -315,10 +315,10 @@ def status(*, plan: Path, backup_dir: Path | None, workers: int) -> None:
             failures=rig.failures(digest).all(),
             desk=rig.desk,
         )
-        if common.output == "html":
+        if options.form() == "html":
             click.echo(rollout_page.html(made, found, at=rig.desk.inventory.now()), nl=False)
             return
-        report.many("rollout-status", [row(each) for each in found], output=common.output, empty="the plan is empty")
+        report.many("rollout-status", [row(each) for each in found], output=options.form(), empty="the plan is empty")
 
 
 def undo(*, run: str, leave_without_mfa: bool, backup_dir: Path | None, workers: int) -> int:
@@ -338,7 +338,7 @@ def undo(*, run: str, leave_without_mfa: bool, backup_dir: Path | None, workers:
             tally.show()
             return 0
         if not common.yes:
-            terminal.person(common).confirm(what, typed=str(len(entries)))
+            common.interaction.confirm(what, typed=str(len(entries)))
         try:
             with orderly(way.stop, rig.pace.stop, break_off=rig.pace.break_off) as asked:
                 for result in rollout.undo(entries, leave_without_mfa=leave_without_mfa, desk=rig.desk, way=way):

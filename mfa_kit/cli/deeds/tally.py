@@ -104,13 +104,12 @@ def row(result: Result) -> dict[str, Any]:
 
 
 def tallied(rig: kit.Rig, schema: str, talk: Talk, total: int, *, stop: threading.Event | None = None) -> Tally:
-    common = options.common()
     live = talk if isinstance(talk, terminal.Live) else None
 
     def pace() -> str:
         return "waiting for credentials" if rig.pace.paused else f"at most {rig.pace.rate:.0f} calls/s"
 
-    return Tally(total=total, talk=talk, live=live, output=common.output, schema=schema, pace=pace, stop=stop)
+    return Tally(total=total, talk=talk, live=live, output=options.form(), schema=schema, pace=pace, stop=stop)
 
 
 def ended(tally: Tally, *, asked: bool = False) -> int:

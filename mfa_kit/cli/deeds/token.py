@@ -7,7 +7,7 @@ from typing import Any, TypeVar, assert_never
 
 import click
 
-from mfa_kit.cli import messages, options, sheet, terminal
+from mfa_kit.cli import messages, options, sheet
 from mfa_kit.cli import output as report
 from mfa_kit.core.errors import Declined, UsageFault
 from mfa_kit.core.ports import Interaction
@@ -80,7 +80,7 @@ def import_(
         "with_another_seed": came.reseeded if came else None,
         "notes": found.notes,
     }
-    _with_dropped("token-import", row, taken.dropped, output=common.output)
+    _with_dropped("token-import", row, taken.dropped, output=options.form())
     return 1 if taken.dropped else 0
 
 
@@ -95,7 +95,7 @@ def _proved(found: SeedFile, serial: str, *, codes_stdin: bool, window: int) -> 
     if codes_stdin:
         read = from_stdin(lambda codes: matching.proved(found, serial, codes, window=window), count=2)
     else:
-        read = one_of(asked(terminal.person(options.common()), judge, count=2))
+        read = one_of(asked(options.common().interaction, judge, count=2))
     return read[1]
 
 
@@ -156,9 +156,7 @@ def list_(verdict: str | None) -> None:
                 "user": each.user,
             }
         )
-    report.many(
-        "token-list", rows, output=options.common().output, empty="the inventory is empty: mfa-kit token import"
-    )
+    report.many("token-list", rows, output=options.form(), empty="the inventory is empty: mfa-kit token import")
 
 
 def kind_of(one: Token) -> str:
@@ -244,10 +242,10 @@ def accept(file: Path, *, readings: Path | None, two: bool, window: int, out: Pa
     if readings:
         refused = _from_table(sitting, written)
     elif not common.no_input:
-        _session(sitting, terminal.person(common))
+        _session(sitting, common.interaction)
     box = sitting.box
     try:
-        _report_box(box, refused, sitting.left_out, output=common.output)
+        _report_box(box, refused, sitting.left_out, output=options.form())
     finally:  # whoever reads the report may go away before its end
         if out:
             missing = len(sitting.left_out)

@@ -40,7 +40,7 @@ def user(
 
 def _tell(schema: str, answer: Proof | Refused, **row: Any) -> int:
     """Print the checks, and return the exit code."""
-    output = options.common().output
+    output = options.form()
     checks = [
         {"check": check.name, "result": check.value, "detail": check.detail, "source": check.source}
         for check in answer.checks

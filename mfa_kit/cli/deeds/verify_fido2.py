@@ -33,7 +33,7 @@ def fido2(wanted: str | None, require: Path | None, *, watch: bool, asset: str |
 
 
 def _print(examined: Examined, *, asset: str | None) -> None:
-    output = options.common().output
+    output = options.form()
     if output == "csv":
         report.many("verify-fido2", [_line(examined, asset=asset)], output=output, empty="")
     elif output == "table":
@@ -75,7 +75,7 @@ def _one(bench: kit.Bench, place: Plugged, *, asset: str | None, tally: Counter[
         return
     line = _line(examined, asset=asset)
     tally[line["verdict"]] += 1
-    match options.common().output:
+    match options.form():
         case "table":
             said = [line[name] for name in ("verdict", "model", "serial", "asset")]
             failed = [f"{check.name}: {check.detail}" for check in examined.answer.checks if check.value is Value.FAIL]

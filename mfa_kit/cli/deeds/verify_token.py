@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, assert_never
 
-from mfa_kit.cli import options, output, terminal
+from mfa_kit.cli import options, output
 from mfa_kit.cli.deeds.token import asked, from_stdin, one_of
 from mfa_kit.core.errors import DeviceFault, InvalidCode, UsageFault
 from mfa_kit.core.otp import Pair
@@ -63,7 +63,7 @@ def token(
 def _read(judge: Callable[[Typed], T | Undecided], *, count: int, codes_stdin: bool) -> tuple[Typed, T | Undecided]:
     if codes_stdin:
         return from_stdin(judge, count=count)
-    return one_of(asked(terminal.person(options.common()), judge, count=count))
+    return one_of(asked(options.common().interaction, judge, count=count))
 
 
 def _bare(serial: str, probe_user: str | None, *, codes_stdin: bool) -> int:
@@ -93,7 +93,7 @@ def _bare(serial: str, probe_user: str | None, *, codes_stdin: bool) -> int:
             return _tell(serial, refused, kept=kit.sight(sold, None, matching.judged(serial, refused, at=codes.at)))
     taken = Sighting(serial=serial, at=codes.at, verdict=Verdict.ACCEPTED, reason="AWS knows it and took its codes")
     row = {"outcome": "proved", "serial": serial, "aws": taken.reason, "kept": kit.sight(sold, None, taken)}
-    output.one("verify-token", row, output=common.output)
+    output.one("verify-token", row, output=options.form())
     return 0
 
 
@@ -160,7 +160,7 @@ def _tell(
             )
         case _:
             assert_never(verdict)
-    output.one("verify-token", row | {"kept": kept}, output=options.common().output)
+    output.one("verify-token", row | {"kept": kept}, output=options.form())
     return 1 if isinstance(verdict, NotShown | Undecided) else 0
 
 
@@ -185,5 +185,5 @@ def _found(file: SeedFile, *, codes_stdin: bool, window: int) -> int:
         for one in shown
     ]
     empty = f"no token of this file shows these codes within {window} steps"
-    output.many("verify-token-find", rows, output=options.common().output, empty=empty)
+    output.many("verify-token-find", rows, output=options.form(), empty=empty)
     return 0 if rows else 1
