@@ -16,6 +16,7 @@ import pytest
 from mfa_kit import __version__
 from mfa_kit.cli import main, messages
 from mfa_kit.cli.main import COMMANDS
+from mfa_kit.cli.options import Row
 from mfa_kit.core import errors
 from mfa_kit.lab.aws.server import Lab
 from tests.conftest import MfaKit, bare
@@ -208,9 +209,10 @@ def test_help_lists_the_verbs(flag: str, mfa_kit: MfaKit) -> None:
     """Each with its line."""
     done = mfa_kit.run(flag)
     assert done.code == 0
-    for name, (text, *_) in COMMANDS.items():
+    for name, row in COMMANDS.items():
+        assert isinstance(row, Row)
         assert name in done.out
-        assert text in done.out
+        assert row.line in done.out
 
 
 def commands(command: click.Command, *names: str) -> Iterator[tuple[str, ...]]:

@@ -42,8 +42,10 @@ def of(kit: str, name: str) -> Callable[..., Any]:
 
 MAKING: dict[Kind, Making] = {
     Kind.VIRTUAL: Making(carrier=of("phone", "virtual")),
-    Kind.OATH: Making(carrier=of("oath", "carrier"), usage=of("oath", "usage"), slot=of("oath", "slot")),
-    Kind.FIDO2: Making(carrier=of("console", "AtConsole"), maker=of("console", "register"), slot=of("console", "slot")),
+    Kind.OATH: Making(carrier=of("oath_keys", "carrier"), usage=of("oath_keys", "usage"), slot=of("oath_keys", "slot")),
+    Kind.FIDO2: Making(
+        carrier=of("fido_console", "AtConsole"), maker=of("fido_console", "register"), slot=of("fido_console", "slot")
+    ),
     Kind.HARDWARE_TOTP: Making(carrier=of("token", "carrier"), maker=assign),
     Kind.PROGRAMMABLE: Making(carrier=of("token", "programmable")),
 }
