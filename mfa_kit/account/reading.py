@@ -5,8 +5,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
-from mfa_kit.account.ports import Account
 from mfa_kit.account.snapshot import ROOTLESS, Backup, Credentials, Details, Hole, Part, Person, Snapshot, people
+from mfa_kit.account.source import Account
 from mfa_kit.core.errors import MfaKitError, NoSuchEntity
 from mfa_kit.core.models import Caller, Device, Kind
 from mfa_kit.enrollment.ports import Inventory

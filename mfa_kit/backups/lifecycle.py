@@ -6,9 +6,9 @@ from enum import StrEnum
 
 from mfa_kit.core import otp
 from mfa_kit.core.errors import NoSuchEntity, UsageFault
+from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.models import Backup, Mark, Seal
 from mfa_kit.core.otp import Mistake, Seed
-from mfa_kit.core.ports import Interaction
 from mfa_kit.enrollment.ports import Inventory
 
 # The account itself; `check_user` lets no user have this name.

@@ -22,8 +22,8 @@ import click
 
 from mfa_kit.cli.messages import Talk, printable
 from mfa_kit.core.errors import Declined, UsageFault
+from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.otp import Secret, Symbol
-from mfa_kit.core.ports import Interaction
 
 T = TypeVar("T")
 Handlers = Mapping[signal.Signals, Any]

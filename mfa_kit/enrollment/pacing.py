@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from mfa_kit.core.errors import Busy, Expired, MfaKitError, Throttled
+from mfa_kit.core.interaction import Progress
 from mfa_kit.core.models import Intent
 from mfa_kit.core.otp import Created, Pair
-from mfa_kit.core.ports import Progress
 from mfa_kit.enrollment.ports import Registrar
 
 T = TypeVar("T")

@@ -11,9 +11,9 @@ from typing import Protocol, TypeVar
 
 from mfa_kit.core import otp
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.models import Entry, Intent
 from mfa_kit.core.otp import Created, KeyUri, Mistake, Pair, Secret, Seed, Symbol
-from mfa_kit.core.ports import Interaction
 
 T = TypeVar("T")
 

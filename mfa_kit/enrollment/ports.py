@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from mfa_kit.core.interaction import Progress
 from mfa_kit.core.models import Backup, Caller, Device, Entry, Intent, Mark, Registered
 from mfa_kit.core.otp import Created, KeyUri, Pair
-from mfa_kit.core.ports import Progress
 
 
 class Inventory(Protocol):

@@ -17,8 +17,8 @@ from mfa_kit.account.evaluator import (
     statements,
     stops,
 )
-from mfa_kit.account.ports import Account
 from mfa_kit.account.snapshot import Part, Person, Snapshot, command, few, people
+from mfa_kit.account.source import Account
 from mfa_kit.core.errors import MfaKitError, UsageFault
 from mfa_kit.core.models import Kind
 

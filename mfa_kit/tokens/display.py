@@ -5,9 +5,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.interaction import Interaction, Progress
 from mfa_kit.core.models import DEVICE_NAME, Entry, Intent
 from mfa_kit.core.otp import Created, Pair
-from mfa_kit.core.ports import Interaction, Progress
 from mfa_kit.enrollment.phone import read_pair
 from mfa_kit.tokens.seeds import sold_by_aws
 

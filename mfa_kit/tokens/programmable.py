@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable
 
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.models import LABEL, Entry, Intent
 from mfa_kit.core.otp import Created, Pair
-from mfa_kit.core.ports import Interaction
 from mfa_kit.enrollment.ports import Carrier
 from mfa_kit.tokens.seeds import AWS_OCTETS
 

@@ -20,7 +20,7 @@ from mfa_kit.wiring.files import check_new
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from mfa_kit.account.ports import Account
+    from mfa_kit.account.source import Account
     from mfa_kit.adapters.ledger.ledger import Ledger
     from mfa_kit.wiring.settings import Settings
 

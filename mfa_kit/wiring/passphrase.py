@@ -10,8 +10,8 @@ from pathlib import Path
 
 from mfa_kit.cli import keys, messages
 from mfa_kit.core.errors import Declined, UsageFault
+from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.otp import Secret
-from mfa_kit.core.ports import Interaction
 from mfa_kit.enrollment.ports import Vault
 from mfa_kit.wiring import config, desk
 from mfa_kit.wiring.files import secret_from

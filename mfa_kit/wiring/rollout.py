@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mfa_kit.core.errors import NoSuchEntity, UsageFault
+from mfa_kit.core.interaction import Progress
 from mfa_kit.core.models import Caller
-from mfa_kit.core.ports import Progress
 from mfa_kit.enrollment.pacing import InTurn, Pace
 from mfa_kit.enrollment.ports import Desk, Vault
 from mfa_kit.rollout import plan as plans

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mfa_kit.core.ports import Interaction, Progress
+from mfa_kit.core.interaction import Interaction, Progress
 from mfa_kit.wiring.config import Config
 
 

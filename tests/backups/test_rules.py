@@ -10,9 +10,9 @@ from mfa_kit.backups import lifecycle
 from mfa_kit.backups.lifecycle import Drill, Exposed, Opens, Why
 from mfa_kit.core import otp
 from mfa_kit.core.errors import NoSuchEntity, UsageFault
+from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.models import Backup, Device, Mark, Seal
 from mfa_kit.core.otp import Seed
-from mfa_kit.core.ports import Interaction
 from mfa_kit.enrollment.ports import Inventory
 
 DAY = 86400.0

@@ -16,8 +16,8 @@ import pytest
 from mfa_kit.cli import terminal
 from mfa_kit.cli.terminal import Nobody, Terminal
 from mfa_kit.core.errors import Declined, UsageFault
+from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.otp import Secret
-from mfa_kit.core.ports import Interaction
 
 SECRET = Secret("to be shown")
 MARK = "\x00all of it\x00"

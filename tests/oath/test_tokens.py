@@ -14,9 +14,9 @@ import pytest
 from mfa_kit.cli.terminal import Nobody
 from mfa_kit.core import models
 from mfa_kit.core.errors import AlreadyExists, AwsFault, Declined, DeviceFault, InvalidCode, MfaKitError, UsageFault
+from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.models import Enrolled, Kind, Reached, Verb
 from mfa_kit.core.otp import Created, KeyUri, Secret, Seed
-from mfa_kit.core.ports import Interaction
 from mfa_kit.enrollment import revoke
 from mfa_kit.enrollment.enroll import Wish, assign, enroll, steps
 from mfa_kit.enrollment.recovery import STILL_ON_ITS_WAY

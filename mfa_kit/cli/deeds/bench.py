@@ -13,8 +13,8 @@ from mfa_kit.cli.deeds.tally import Tally, ended, tallied, write_results
 from mfa_kit.cli.kinds import KINDS
 from mfa_kit.cli.messages import Talk
 from mfa_kit.core.errors import MfaKitError, NoSuchEntity
+from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.models import Enrolled, Entry, Intent, Kind
-from mfa_kit.core.ports import Interaction
 from mfa_kit.rollout import apply, roster
 from mfa_kit.rollout import station as rules
 from mfa_kit.rollout.apply import FATAL, End, Result

@@ -20,8 +20,8 @@ from mfa_kit.policy import texts
 from mfa_kit.wiring import audit as kit
 
 if TYPE_CHECKING:
-    from mfa_kit.account.ports import Account
     from mfa_kit.account.snapshot import Snapshot
+    from mfa_kit.account.source import Account
     from mfa_kit.wiring.settings import Settings
 
 LONGEST = 1 << 20

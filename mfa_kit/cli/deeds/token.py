@@ -10,7 +10,7 @@ import click
 from mfa_kit.cli import messages, options, sheet
 from mfa_kit.cli import output as report
 from mfa_kit.core.errors import Declined, UsageFault
-from mfa_kit.core.ports import Interaction
+from mfa_kit.core.interaction import Interaction
 from mfa_kit.tokens import matching
 from mfa_kit.tokens.matching import Box, NotShown, Shown, Undecided
 from mfa_kit.tokens.seeds import Dropped, SeedFile, Sighting, Token, Typed, Verdict, Written, folded, reasons
