@@ -28,7 +28,7 @@ from mfa_kit.enrollment.recovery import PAUSES, confirmed, listed, settle_each
 from mfa_kit.enrollment.revoke import retire
 from mfa_kit.rollout.plan import WORKERS, Action, Look, Plan, Step, held
 from mfa_kit.rollout.roster import Failure
-from mfa_kit.rollout.workers import Crew
+from mfa_kit.rollout.workers import Workers
 
 # What a run cannot go on after. Half-made devices are then settled by the next one.
 FATAL = (IntegrityFault, Throttled, Expired)
@@ -166,7 +166,7 @@ def apply(plan: Plan, *, desk: Desk, run: str, way: Way, staged: bool = False) -
         return result
 
     try:
-        yield from Crew(act=one, workers=way.workers, stop=way.stop).over(todo)
+        yield from Workers(act=one, number=way.workers, stop=way.stop).work_through(todo)
     finally:
         for note in _settled(plan, desk=desk) if unsettled else ():
             desk.progress.note(note)
@@ -294,7 +294,7 @@ def activate(entries: Sequence[Entry], *, opened: Callable[[Entry], Created], de
         return Result.stands(entry)
 
     try:
-        yield from Crew(act=one, workers=way.workers, stop=way.stop).over(entries)
+        yield from Workers(act=one, number=way.workers, stop=way.stop).work_through(entries)
     finally:
         confirm(enabled, desk=desk, way=way)
 
@@ -333,7 +333,7 @@ def undo(entries: Sequence[Entry], *, leave_without_mfa: bool, desk: Desk, way: 
             return Result.failed(entry.intent, error, run=entry.run)
         return Result.stands(entry, End.REVOKED)
 
-    yield from Crew(act=one, workers=way.workers, stop=way.stop).over(entries)
+    yield from Workers(act=one, number=way.workers, stop=way.stop).work_through(entries)
 
 
 def of_run(run: str, *, account: str, desk: Desk) -> list[Entry]:

@@ -1,7 +1,8 @@
-"""Workers over many rows: results as they come, an end that waits for those in flight."""
+"""Workers over many rows: results as they arrive, and a stop that waits for the rows in progress."""
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Generic, TypeVar
@@ -10,61 +11,45 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-@dataclass(frozen=True, slots=True)
-class _Broke:
-    """What came out of `act` in place of a result."""
-
-    error: BaseException
-
-
 @dataclass(slots=True, kw_only=True)
-class Crew(Generic[T, R]):
-    """Workers over rows. After `stop` none is begun, and those in flight come to their end."""
+class Workers(Generic[T, R]):
+    """`number` threads that call `act` for one row at a time. After `stop` they begin no other row."""
 
     act: Callable[[T], R]
-    workers: int
+    number: int
     stop: threading.Event
 
-    def over(self, rows: Iterable[T]) -> Iterator[R]:
-        """Yield results as they come. Raise, when all have ended, the first error that came out of `act`."""
-        todo, taking = iter(rows), threading.Lock()
-        done = SimpleQueue[tuple[R] | _Broke | None]()  # a result, an error, a worker's end
+    def work_through(self, rows: Iterable[T]) -> Iterator[R]:
+        """Yield results as they arrive. After all workers have ended, raise the first error that `act` raised.
 
-        def take() -> tuple[T] | None:
+        A row is taken from `rows` when a worker is free for it, so each worker is one task of the pool: a pool that
+        has a task for each row would take all rows at once.
+        """
+        todo, taking = iter(rows), threading.Lock()
+        done = SimpleQueue[tuple[R] | None]()  # a result, or the end of a worker
+        errors: list[BaseException] = []
+
+        def take_row() -> tuple[T] | None:
             with taking:
                 return None if self.stop.is_set() else next(((row,) for row in todo), None)
 
         def work() -> None:
             try:
-                while (row := take()) is not None:
+                while (row := take_row()) is not None:
                     done.put((self.act(*row),))
-            except BaseException as error:  # noqa: BLE001 - carried to the thread that waits for us
+            except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits for the results
                 self.stop.set()
-                done.put(_Broke(error))
+                errors.append(error)
             finally:
                 done.put(None)
 
-        threads = [threading.Thread(target=work, name=f"worker {number}") for number in range(self.workers)]
-        try:
-            for thread in threads:
-                thread.start()
-            yield from _results(done, len(threads))
-        finally:
-            self.stop.set()
-            for thread in threads:
-                if thread.ident is not None:  # else it was never begun
-                    thread.join()
-
-
-def _results(done: "SimpleQueue[tuple[R] | _Broke | None]", workers: int) -> Iterator[R]:
-    broke: list[BaseException] = []
-    while workers:
-        come = done.get()
-        if come is None:
-            workers -= 1
-        elif isinstance(come, _Broke):
-            broke.append(come.error)
-        else:
-            yield come[0]
-    if broke:
-        raise broke[0]
+        with ThreadPoolExecutor(self.number, thread_name_prefix="worker") as pool:
+            try:
+                for _ in range(self.number):
+                    pool.submit(work)
+                for _ in range(self.number):
+                    yield from (result for (result,) in iter(done.get, None))
+            finally:
+                self.stop.set()
+        if errors:
+            raise errors[0]

@@ -12,7 +12,7 @@ from mfa_kit.cli.shutdown import orderly
 from mfa_kit.core.errors import IntegrityFault, OthersSeal, UsageFault
 from mfa_kit.core.models import Backup, Call
 from mfa_kit.core.otp import Secret
-from mfa_kit.rollout.workers import Crew
+from mfa_kit.rollout.workers import Workers
 from mfa_kit.wiring.backup import event, passphrases
 from mfa_kit.wiring.backup_records import custody
 from mfa_kit.wiring.desk import backup_dir, harden, home
@@ -138,11 +138,11 @@ class _Run:
         At Ctrl-C what was begun is finished and noted, and then KeyboardInterrupt raised.
         """
         stop = Event()
-        crew = Crew(act=self._act, workers=THREADS, stop=stop)
+        workers = Workers(act=self._act, number=THREADS, stop=stop)
         try:
             with orderly(stop):
                 # After Ctrl-C fewer come.
-                for _, (backup, came) in zip(counted(found), crew.over(self._noted(found)), strict=False):
+                for _, (backup, came) in zip(counted(found), workers.work_through(self._noted(found)), strict=False):
                     self._take(backup, came)
         except BaseException:  # of what was begun and did not come, some are sealed anew: all of it stays on record
             self.undone.intersection_update(each.name for each, _ in self.done.failed)

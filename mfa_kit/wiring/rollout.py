@@ -17,7 +17,7 @@ from mfa_kit.rollout import plan as plans
 from mfa_kit.rollout import roster as rosters
 from mfa_kit.rollout.plan import Plan
 from mfa_kit.rollout.roster import Roster
-from mfa_kit.rollout.workers import Crew
+from mfa_kit.rollout.workers import Workers
 from mfa_kit.wiring import config
 from mfa_kit.wiring.backup_records import Remembered
 from mfa_kit.wiring.desk import backup_dir, carrier, connected
@@ -57,7 +57,7 @@ class Rig:
             except NoSuchEntity:
                 return user, ()
 
-        return dict(Crew(act=one, workers=workers, stop=stop).over(users))
+        return dict(Workers(act=one, number=workers, stop=stop).work_through(users))
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from mfa_kit.rollout.workers import Crew
+from mfa_kit.rollout.workers import Workers
 
 
 def test_workers_end_when_not_all_can_be_begun(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -16,13 +16,13 @@ def test_workers_end_when_not_all_can_be_begun(monkeypatch: pytest.MonkeyPatch) 
         stop.wait(5)
 
     def limited(thread: threading.Thread) -> None:
-        if thread.name == "worker 2":
+        if thread.name == "worker_2":
             raise RuntimeError("can't start new thread")
         start(thread)
 
     monkeypatch.setattr(threading.Thread, "start", limited)
     with pytest.raises(RuntimeError, match="can't start new thread"):
-        list(Crew(act=act, workers=4, stop=stop).over(range(6)))
+        list(Workers(act=act, number=4, stop=stop).work_through(range(6)))
     assert stop.is_set()
     assert len(begun) <= 2
-    assert not [each for each in threading.enumerate() if each.name.startswith("worker ")]
+    assert not [each for each in threading.enumerate() if each.name.startswith("worker_")]
