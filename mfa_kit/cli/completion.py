@@ -1,16 +1,17 @@
-"""`mfa-kit completion`: what a shell sources to complete commands and options; it never asks AWS."""
+"""`mfa-kit completion`: the script that a shell sources to complete commands and options. It never calls AWS."""
 
 import click
 from click.shell_completion import BashComplete, FishComplete, ZshComplete
 
-from mfa_kit.cli import options
+from mfa_kit.cli.options import Verb
+from mfa_kit.cli.output import Output
 
 SHELLS = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
 
 
-@click.command(cls=options.Verb)
+@click.command(cls=Verb)
 @click.argument("shell", type=click.Choice(list(SHELLS)))
-def completion(*, shell: str) -> None:
+def completion(*, shell: str, output: Output) -> None:
     r"""Print the script that completes mfa-kit in SHELL.
 
     \b
@@ -19,4 +20,5 @@ def completion(*, shell: str) -> None:
     fish: mfa-kit completion fish >~/.config/fish/completions/mfa-kit.fish
     """
     root = click.get_current_context().find_root().command
-    click.echo(SHELLS[shell](root, {}, "mfa-kit", "_MFA_KIT_COMPLETE").source())
+    script = SHELLS[shell](root, {}, "mfa-kit", "_MFA_KIT_COMPLETE").source()
+    output.text(f"{script}\n")

@@ -1,16 +1,22 @@
-"""`mfa-kit doctor`: what of this desk would not work, before anybody is waiting."""
+"""`mfa-kit doctor`: what would not work on this computer, before anybody is waiting."""
+
+from collections.abc import Callable
 
 import click
 
-from mfa_kit.cli import options, output
+from mfa_kit.cli.options import Verb
+from mfa_kit.cli.output import Output
+from mfa_kit.wiring import doctor as wiring
+from mfa_kit.wiring.diagnosis import Health
+from mfa_kit.wiring.settings import Settings
 
 
-@click.command(cls=options.Verb)
-def doctor() -> int:
+@click.command(cls=Verb)
+def doctor(*, read_settings: Callable[[], Settings], output: Output) -> int:
     """Check credentials, clock, rights, folders, terminal. Ends with 1 when something is wrong."""
-    from mfa_kit.wiring import doctor as kit
-
-    found = list(kit.checks(options.common))
-    rows = [{"check": one.what, "state": one.state, "found": one.found, "hint": one.hint or None} for one in found]
-    output.many("doctor", rows, output=options.form(), empty="")
-    return int(any(one.state is kit.State.BAD for one in found))
+    found = list(wiring.diagnose(read_settings))
+    rows = [
+        {"check": each.what, "state": each.health, "found": each.found, "hint": each.hint or None} for each in found
+    ]
+    output.many("doctor", rows, empty="")
+    return int(any(each.health is Health.BAD for each in found))

@@ -28,9 +28,20 @@ COMMANDS: Rows = {
     "key": Row("List the keys that are plugged in, and look after them.", "mfa_kit.cli.key:key"),
     "token": Row("Import, list and accept display tokens.", "mfa_kit.cli.token:token"),
     "backup": Row("Make, open, check and look after sealed backups.", "mfa_kit.cli.backup:backup"),
-    "ledger": Row("Show what this desk did, with AWS request ids.", "mfa_kit.cli.ledger:ledger"),
+    "ledger": Row(
+        "Show what this desk did, with AWS request ids.",
+        {"export": "mfa_kit.cli.ledger.export:export", "show": "mfa_kit.cli.ledger.show_ledger:show_ledger"},
+    ),
     "doctor": Row("Check this desk: credentials, clock, rights, folders, terminal.", "mfa_kit.cli.doctor:doctor"),
-    "config": Row("Look at the configuration file.", "mfa_kit.cli.config:config"),
+    "config": Row(
+        "Look at the configuration file.",
+        {
+            "path": "mfa_kit.cli.config.path:path",
+            "show": "mfa_kit.cli.config.show_config:show_config",
+            "validate": "mfa_kit.cli.config.validate:validate",
+        },
+        "Look at the configuration file, which holds defaults for flags.",
+    ),
     "completion": Row("Complete commands in bash, zsh and fish.", "mfa_kit.cli.completion:completion"),
     "man": Row("Write the manual pages.", "mfa_kit.cli.man:man"),
     "lab": Row("Rehearse without AWS and without hardware.", "mfa_kit.cli.lab:lab"),

@@ -1,4 +1,4 @@
-"""`mfa-kit man`: manual pages, written from each command's own help (man(7), a page a command)."""
+"""`mfa-kit man`: manual pages in man(7), one for each command, written from its help."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -7,24 +7,24 @@ from pathlib import Path
 import click
 
 from mfa_kit import __version__
-from mfa_kit.cli import options as flags
-from mfa_kit.cli import output
+from mfa_kit.cli.enroll import Enroll
 from mfa_kit.cli.kinds import KINDS
+from mfa_kit.cli.options import Verb
+from mfa_kit.cli.output import Output
+from mfa_kit.wiring.man import write_pages
 
 
-@click.command(cls=flags.Verb)
+@click.command(cls=Verb)
 @click.option("--dir", "folder", type=Path, metavar="DIR", help="Write a page a command here [print mfa-kit(1)].")
-def man(*, folder: Path | None) -> None:
+def man(*, folder: Path | None, output: Output) -> None:
     """Write the manual pages: `mfa-kit man | man -l -`, or `mfa-kit man --dir ~/.local/share/man/man1`."""
-    from mfa_kit.wiring import man as kit
-
     root = click.get_current_context().find_root().command
     pages = dict(_pages(root, None, "mfa-kit"))
     if folder is None:
-        click.echo(pages["mfa-kit"], nl=False)
+        output.text(pages["mfa-kit"])
         return
-    kit.write(folder, {f"{name}.1": page for name, page in pages.items()})
-    output.one("man", {"folder": str(folder), "pages": len(pages)}, output=flags.form())
+    write_pages(folder, {f"{name}.1": page for name, page in pages.items()})
+    output.one("man", {"folder": str(folder), "pages": len(pages)})
 
 
 def _pages(command: click.Command, parent: click.Context | None, name: str) -> Iterator[tuple[str, str]]:
@@ -41,16 +41,14 @@ def _pages(command: click.Command, parent: click.Context | None, name: str) -> I
 
 
 def page(command: click.Command, context: click.Context, children: list[str]) -> str:
-    """Return one page."""
-    from mfa_kit.cli.enroll import Enroll
-
+    """Return the page of one command, whose own commands have the names `children`."""
     title = context.command_path.replace(" ", "-")
-    said = " ".join((command.help or "").split("\n\n")[0].split())
+    summary = " ".join((command.help or "").split("\n\n")[0].split())
     usage = " ".join(command.collect_usage_pieces(context))
     lines = [
         f'.TH {roff(title.upper())} 1 "" "mfa-kit {__version__}"',
         ".SH NAME",
-        rf"{roff(title)} \- {roff(said.rstrip('.'))}",
+        rf"{roff(title)} \- {roff(summary.rstrip('.'))}",
         ".SH SYNOPSIS",
         rf"\fB{roff(context.command_path)}\fR {roff(usage)}",
         ".SH DESCRIPTION",
@@ -83,6 +81,6 @@ def _text(text: str) -> Iterator[str]:
 
 
 def roff(text: str) -> str:
-    """Write text that roff takes literally: no escapes, no request at the start of a line, hyphens as they are."""
+    """Escape text so that roff prints it as it is."""
     plain = text.replace("\\", r"\e").replace("-", r"\-").replace("…", r"\[u2026]")
     return rf"\&{plain}" if plain.startswith((".", "'")) else plain

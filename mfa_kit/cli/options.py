@@ -219,7 +219,8 @@ def _where(ctx: click.Context) -> Iterator[None]:
 class Verb(click.Command):
     """A command that does something. With `html` it has that form of the result too.
 
-    A function that has a parameter `settings` or `output` is given those of the command line.
+    A function that has a parameter `settings` or `output` is given those of the command line; with `read_settings` it
+    is given a function that returns the settings, and that raises where the configuration file is wrong.
     """
 
     def __init__(self, *args: Any, html: bool = False, **kwargs: Any) -> None:
@@ -235,6 +236,8 @@ class Verb(click.Command):
             ctx.params["output"] = output
         if "settings" in wanted:
             ctx.params["settings"] = common()
+        if "read_settings" in wanted:
+            ctx.params["read_settings"] = common
         return super().invoke(ctx)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

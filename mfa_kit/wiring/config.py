@@ -6,9 +6,10 @@ never looked at.
 
 import os
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 
@@ -34,10 +35,17 @@ class Config:
     mds_root: str | None = None
 
 
-# What each key takes; a key of the file has `-` where its name here has `_`.
+# What each key takes, where that is not a text.
 WORDS = {"plain": "true or false", "recipients": 'a list of texts, ["…", "…"]'}
 TEXT = "text in quotes"
-KEYS = tuple(field.name.replace("_", "-") for field in fields(Config))
+
+
+def key_of(name: str) -> str:
+    """Return the key of the file for the name of a field of Config."""
+    return name.replace("_", "-")
+
+
+KEYS = tuple(key_of(field.name) for field in fields(Config))
 
 
 def path() -> Path:
@@ -58,7 +66,7 @@ def load() -> Config:
         return Config()
     except OSError as error:
         raise IntegrityFault(f"{file} cannot be read: {error.strerror}", "check the rights on it") from None
-    return parsed(text, file)
+    return parse(text, file)
 
 
 def _trusted(file: Path) -> bytes:
@@ -76,40 +84,53 @@ def _trusted(file: Path) -> bytes:
         return opened.read()
 
 
-def parsed(text: bytes, file: Path) -> Config:
-    """Raise UsageFault for what is no TOML, for a key that is none, and for a value of another type."""
+def parse(text: bytes, file: Path) -> Config:
+    """Raise UsageFault for text that is not TOML, for an unknown key, and for a value of another type."""
     import tomllib
 
     if IDENTITY in text.upper():
         raise UsageFault(f"{file} holds an identity, which is secret", "write its public key: age-keygen -y FILE")
     try:
-        said: dict[str, Any] = tomllib.loads(text.decode())
+        found: Mapping[str, object] = tomllib.loads(text.decode())
     except ValueError as error:
         raise UsageFault(f"{file} is no TOML: {error}", "see docs/configuration.md") from None
-    for key, value in said.items():
-        if key not in KEYS:
-            raise UsageFault(
-                f"{file} has a key {key!r}, which there is none of", f"take it out, or write one of {', '.join(KEYS)}"
-            )
-        if not _fits(key, value):
-            raise UsageFault(f"{key} in {file} is {value!r}", f"write {WORDS.get(key, TEXT)}")
-    values: dict[str, Any] = {key.replace("-", "_"): value for key, value in said.items()}
-    return Config(**{**values, "recipients": tuple(values.get("recipients", ()))})
+    for key, value in found.items():
+        _check(key, value, file)
+    return Config(
+        profile=_text(found.get("profile")),
+        region=_text(found.get("region")),
+        account=_text(found.get("account")),
+        plain=_flag(found.get("plain")),
+        backup_dir=_text(found.get("backup-dir")),
+        recipients=_texts(found.get("recipients")) or (),
+        mds=_text(found.get("mds")),
+        mds_root=_text(found.get("mds-root")),
+    )
 
 
-def _fits(key: str, value: object) -> bool:
-    match key:
-        case "plain":
-            return isinstance(value, bool)
-        case "recipients":
-            return isinstance(value, list) and all(isinstance(each, str) for each in value)
-        case _:
-            return isinstance(value, str)
+def _check(key: str, value: object, file: Path) -> None:
+    if key not in KEYS:
+        raise UsageFault(
+            f"{file} has a key {key!r}, which there is none of", f"take it out, or write one of {', '.join(KEYS)}"
+        )
+    typed = {"plain": _flag, "recipients": _texts}.get(key, _text)
+    if typed(value) is None:
+        raise UsageFault(f"{key} in {file} is {value!r}", f"write {WORDS.get(key, TEXT)}")
 
 
-def rows(config: Config) -> dict[str, object]:
-    """Return the keys as the file has them."""
-    return {field.name.replace("_", "-"): getattr(config, field.name) for field in fields(config)}
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _flag(value: object) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
+def _texts(value: object) -> tuple[str, ...] | None:
+    if not isinstance(value, list):
+        return None
+    texts = tuple(each for each in value if isinstance(each, str))
+    return texts if len(texts) == len(value) else None
 
 
 def recipients() -> "list[Recipient]":
@@ -117,7 +138,3 @@ def recipients() -> "list[Recipient]":
     from mfa_kit.adapters.files import agefile
 
     return agefile.recipients(load().recipients, given=f"among the recipients in {path()},")
-
-
-def check() -> dict[str, object]:
-    return {"there": path().exists(), "valid": True, "recipients": len(recipients())}

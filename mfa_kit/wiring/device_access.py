@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mfa_kit.core.errors import DeviceFault
-from mfa_kit.wiring.doctor import Check, State
+from mfa_kit.wiring.diagnosis import Diagnosis, Health
 
 RULE = "70-mfa-kit.rules"
 # udev(7), "Rules files".
@@ -16,7 +16,7 @@ INSTALL = f"install {RULE} as udev/README.md says, and plug the key in again"
 READ_WRITE_OF_GROUP = stat.S_IRGRP | stat.S_IWGRP
 
 
-def checks() -> Iterator[Check]:
+def diagnose() -> Iterator[Diagnosis]:
     """Yield what this system asks for before a key may be used."""
     if sys.platform == "win32":  # pragma: no cover - not verified
         yield _elevation()
@@ -27,37 +27,37 @@ def checks() -> Iterator[Check]:
     yield _readers()
 
 
-def _nodes() -> Iterator[Check]:
+def _nodes() -> Iterator[Diagnosis]:
     from mfa_kit.adapters.fido import links
 
     rule = next((folder / RULE for folder in RULES if (folder / RULE).exists()), None)
     what = "udev rule"
-    yield Check(what, State.GOOD, str(rule)) if rule else Check(what, State.TOLD, f"{RULE} is not installed")
+    yield Diagnosis(what, Health.GOOD, str(rule)) if rule else Diagnosis(what, Health.NOTED, f"{RULE} is not installed")
     nodes = links.nodes()
     if not nodes:
-        yield Check("keys on USB", State.TOLD, "none is plugged in")
+        yield Diagnosis("keys on USB", Health.NOTED, "none is plugged in")
     for node in nodes:
         yield _node(node, rule=rule is not None)
 
 
-def _node(node: str, *, rule: bool) -> Check:
+def _node(node: str, *, rule: bool) -> Diagnosis:
     what = "key on USB"
     if os.access(node, os.R_OK | os.W_OK):
-        return Check(what, State.GOOD, f"{node} may be opened")
+        return Diagnosis(what, Health.GOOD, f"{node} may be opened")
     try:
         status = Path(node).stat()
     except OSError:
-        return Check(
-            what, State.BAD, f"the kernel has a key, and there is no {node} here", f"hand it in: --device {node}"
+        return Diagnosis(
+            what, Health.BAD, f"the kernel has a key, and there is no {node} here", f"hand it in: --device {node}"
         )
     group = _group(status.st_gid)
     found = f"{node} is a key that you may not open: of group {group}, mode {stat.S_IMODE(status.st_mode):o}"
     if status.st_gid == 0 or status.st_mode & READ_WRITE_OF_GROUP != READ_WRITE_OF_GROUP:
-        return Check(what, State.BAD, found, "plug it in again: the rule is newer" if rule else INSTALL)
+        return Diagnosis(what, Health.BAD, found, "plug it in again: the rule is newer" if rule else INSTALL)
     name, groups = _me()
     if status.st_gid in groups:
-        return Check(what, State.BAD, found, f"sign in again: you are in {group} since")
-    return Check(what, State.BAD, found, f"sudo usermod --append --groups {group} {name}, and sign in again")
+        return Diagnosis(what, Health.BAD, found, f"sign in again: you are in {group} since")
+    return Diagnosis(what, Health.BAD, found, f"sudo usermod --append --groups {group} {name}, and sign in again")
 
 
 def _group(number: int) -> str:
@@ -80,33 +80,33 @@ def _me() -> tuple[str, list[int]]:
     return who.pw_name, os.getgrouplist(who.pw_name, who.pw_gid)
 
 
-def _readers() -> Check:
+def _readers() -> Diagnosis:
     """Ask the smart card service for its readers, as any verb would."""
     what = "smart cards"
     try:
         from mfa_kit.adapters.oath import pcsc
     except ImportError:
-        return Check(what, State.TOLD, "not to be reached", "pip install 'mfa-kit[oath]'")
+        return Diagnosis(what, Health.NOTED, "not to be reached", "pip install 'mfa-kit[oath]'")
     try:
         names = [pcsc.clean(name) for name in pcsc.readers()]
     except DeviceFault as fault:
         # A desk without readers needs no service; one that is there and refuses or is mute is in the way.
-        return Check(what, State.BAD if pcsc.listening() else State.TOLD, str(fault), fault.hint)
-    return Check(what, State.GOOD, ", ".join(names) or "the service answers, and has no reader")
+        return Diagnosis(what, Health.BAD if pcsc.listening() else Health.NOTED, str(fault), fault.hint)
+    return Diagnosis(what, Health.GOOD, ", ".join(names) or "the service answers, and has no reader")
 
 
-def _elevation() -> Check:  # pragma: no cover - not verified
+def _elevation() -> Diagnosis:  # pragma: no cover - not verified
     """Windows gives raw HID to administrators alone."""
     import ctypes
 
     what = "keys on USB"
     if getattr(ctypes, "windll").shell32.IsUserAnAdmin():  # noqa: B009 - Windows alone has it
-        return Check(what, State.GOOD, "this process is elevated; not verified on Windows")
+        return Diagnosis(what, Health.GOOD, "this process is elevated; not verified on Windows")
     hint = "start the terminal as administrator; not verified on Windows"
-    return Check(what, State.BAD, "Windows gives keys on USB to administrators alone", hint)
+    return Diagnosis(what, Health.BAD, "Windows gives keys on USB to administrators alone", hint)
 
 
-def _input_monitoring() -> Check:  # pragma: no cover - not verified
+def _input_monitoring() -> Diagnosis:  # pragma: no cover - not verified
     """Ask macOS for its permission Input Monitoring (IOHIDCheckAccess, IOKit/hid/IOHIDLib.h)."""
     import ctypes
 
@@ -114,6 +114,6 @@ def _input_monitoring() -> Check:  # pragma: no cover - not verified
     what = "keys on USB"
     kit = ctypes.CDLL("/System/Library/Frameworks/IOKit.framework/IOKit")
     if kit.IOHIDCheckAccess(listen) == granted:
-        return Check(what, State.GOOD, "this terminal has Input Monitoring; not verified on macOS")
+        return Diagnosis(what, Health.GOOD, "this terminal has Input Monitoring; not verified on macOS")
     hint = "allow this terminal under Privacy & Security, Input Monitoring; not verified on macOS"
-    return Check(what, State.BAD, "macOS keeps keys on USB from this terminal", hint)
+    return Diagnosis(what, Health.BAD, "macOS keeps keys on USB from this terminal", hint)

@@ -6,8 +6,8 @@ from pathlib import Path
 from mfa_kit.core.errors import UsageFault
 
 
-def write(folder: Path, pages: Mapping[str, str]) -> None:
-    """Write each page under its name, in place of an older one."""
+def write_pages(folder: Path, pages: Mapping[str, str]) -> None:
+    """Write each page under its name, in place of an older one. Raise UsageFault where that is not possible."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, page in pages.items():

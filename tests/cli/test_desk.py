@@ -22,7 +22,7 @@ from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.otp import Secret, Seed
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.qr_codes import key_uri
-from mfa_kit.wiring import config, doctor
+from mfa_kit.wiring import config, diagnosis, doctor
 from mfa_kit.wiring.phone import PlainPicture
 from tests.conftest import ROOT, MfaKit, Nobody, Result, judge
 
@@ -366,9 +366,9 @@ def test_the_doctor_tells_a_ledger_that_cannot_be_used(mfa_kit: MfaKit) -> None:
 
 def test_an_endpoint_of_aws_is_told_from_another() -> None:
     """A host that only looks like one is another."""
-    assert doctor.endpoint("https://iam.amazonaws.com").state is doctor.State.GOOD
-    assert doctor.endpoint("https://iam.cn-north-1.amazonaws.com.cn").state is doctor.State.GOOD
-    assert doctor.endpoint("https://iam.amazonaws.com.example").state is doctor.State.TOLD
+    assert doctor.endpoint("https://iam.amazonaws.com").health is diagnosis.Health.GOOD
+    assert doctor.endpoint("https://iam.cn-north-1.amazonaws.com.cn").health is diagnosis.Health.GOOD
+    assert doctor.endpoint("https://iam.amazonaws.com.example").health is diagnosis.Health.NOTED
 
 
 @pytest.mark.parametrize(

@@ -31,14 +31,14 @@ def wait_for(met: Callable[[], bool]) -> None:
 
 @pytest.fixture
 def raising(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
-    """Make the verb `ledger` raise."""
+    """Make the verb `doctor` raise."""
 
     def plant(error: BaseException) -> None:
         @click.command()
-        def ledger() -> None:
+        def doctor() -> None:
             raise error
 
-        monkeypatch.setattr("mfa_kit.cli.ledger.ledger", ledger)
+        monkeypatch.setattr("mfa_kit.cli.doctor.doctor", doctor)
 
     return plant
 
@@ -54,7 +54,7 @@ def test_an_error_is_a_sentence_a_hint_its_notes_and_its_exit_code(
     error = kind("it rains", "take an umbrella")
     error.add_note("it may hail")
     raising(error)
-    done = mfa_kit.run("ledger")
+    done = mfa_kit.run("doctor")
     assert (done.code, done.out) == (kind.exit_code, "")
     assert done.err == "mfa-kit: it rains\n  try: take an umbrella\n  note: it may hail\n"
 
@@ -64,7 +64,7 @@ def test_what_we_did_not_foresee_is_told_without_its_message(
 ) -> None:
     """It may quote a secret that it was handed; its kind and its place are enough to report it."""
     raising(RuntimeError("HIDDEN"))
-    done = mfa_kit.run("ledger")
+    done = mfa_kit.run("doctor")
     assert done.code == 70
     assert "internal error: RuntimeError at test_main.py:" in done.err
     assert "report it" in done.err
@@ -79,7 +79,7 @@ def test_what_the_system_refuses_apart_from_the_result_is_our_bug_too(
 ) -> None:
     """With a file's name or without: only what click cannot write is an unwritten result."""
     raising(error)
-    done = mfa_kit.run("ledger")
+    done = mfa_kit.run("doctor")
     assert done.code == 70
     assert "cannot be written" not in done.err
     assert "/some/file" not in done.err
@@ -92,7 +92,7 @@ def test_an_interrupt_is_130_with_its_notes(
     """What was not settled is told with it."""
     error.add_note("a device is left")
     raising(error)
-    done = mfa_kit.run("ledger")
+    done = mfa_kit.run("doctor")
     assert done.code == 130
     assert done.err.lstrip("\n") == "mfa-kit: interrupted\n  note: a device is left\n"
 

@@ -12,13 +12,13 @@ from mfa_kit.adapters.fido import links
 from mfa_kit.adapters.oath import pcsc
 from mfa_kit.core.errors import DeviceFault
 from mfa_kit.wiring import device_access
-from mfa_kit.wiring.doctor import Check, State
+from mfa_kit.wiring.diagnosis import Diagnosis, Health
 from tests.conftest import MfaKit, without
 
 FIDO = bytes.fromhex("06d0f10901a1010920150026ff007508954081020921150026ff00750895409102c0")
 GROUP = 31877
 
-Node = Callable[..., Check]
+Node = Callable[..., Diagnosis]
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def rules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def node(rules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
     """Plug in a key whose node has this group and mode, and which we may not open; return what is told of it."""
 
-    def told(*, gid: int = 0, mode: int = 0o600, rule: bool = False) -> Check:
+    def told(*, gid: int = 0, mode: int = 0o600, rule: bool = False) -> Diagnosis:
         file = tmp_path / "hidraw7"
         file.touch()
         file.chmod(mode)
@@ -46,7 +46,7 @@ def node(rules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
             (rules / device_access.RULE).touch()
         monkeypatch.setattr(links, "nodes", lambda: [str(file)])
         monkeypatch.setattr(os, "access", lambda *_: False)
-        [found] = [check for check in device_access.checks() if check.what == "key on USB"]
+        [found] = [check for check in device_access.diagnose() if check.what == "key on USB"]
         return found
 
     return told
@@ -65,7 +65,7 @@ def node(rules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
 def test_a_key_that_may_not_be_opened_is_told_with_its_cause(node: Node, how: dict[str, int], hint: str) -> None:
     """With node, group and mode, as `ls` would show them."""
     found = node(**how)
-    assert found.state is State.BAD
+    assert found.health is Health.BAD
     assert "is a key that you may not open: of group" in found.found
     assert f"mode {how.get('mode', 0o600):o}" in found.found
     assert found.hint.startswith(hint)
@@ -90,8 +90,8 @@ def test_a_key_of_the_kernel_that_has_no_node_here_is_told(tmp_path: Path, monke
     place.mkdir(parents=True)
     (place / "report_descriptor").write_bytes(FIDO)
     monkeypatch.setattr(links, "SYSFS", tmp_path / "sys")
-    [found] = [check for check in device_access.checks() if check.what == "key on USB"]
-    assert (found.state, found.hint) == (State.BAD, "hand it in: --device /dev/hidraw7")
+    [found] = [check for check in device_access.diagnose() if check.what == "key on USB"]
+    assert (found.health, found.hint) == (Health.BAD, "hand it in: --device /dev/hidraw7")
 
 
 def test_a_key_that_may_be_opened_is_told_too(rules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,14 +99,14 @@ def test_a_key_that_may_be_opened_is_told_too(rules: Path, tmp_path: Path, monke
     (rules / device_access.RULE).touch()
     (tmp_path / "hidraw7").touch()
     monkeypatch.setattr(links, "nodes", lambda: [str(tmp_path / "hidraw7")])
-    rule, key, _ = device_access.checks()
-    assert (rule.state, rule.found) == (State.GOOD, str(rules / device_access.RULE))
-    assert (key.state, key.found) == (State.GOOD, f"{tmp_path / 'hidraw7'} may be opened")
+    rule, key, _ = device_access.diagnose()
+    assert (rule.health, rule.found) == (Health.GOOD, str(rules / device_access.RULE))
+    assert (key.health, key.found) == (Health.GOOD, f"{tmp_path / 'hidraw7'} may be opened")
 
 
-@pytest.mark.parametrize(("listening", "state"), [(True, State.BAD), (False, State.TOLD)])
+@pytest.mark.parametrize(("listening", "state"), [(True, Health.BAD), (False, Health.NOTED)])
 def test_a_smart_card_service_is_wrong_when_it_is_there_and_refuses(
-    monkeypatch: pytest.MonkeyPatch, listening: bool, state: State
+    monkeypatch: pytest.MonkeyPatch, listening: bool, state: Health
 ) -> None:
     """As polkit does over SSH; a desk without readers needs none. tests/oath/test_rules.py has a real one refuse."""
 
@@ -115,8 +115,8 @@ def test_a_smart_card_service_is_wrong_when_it_is_there_and_refuses(
 
     monkeypatch.setattr(pcsc, "readers", refusing)
     monkeypatch.setattr(pcsc, "listening", lambda: listening)
-    *_, found = device_access.checks()
-    assert (found.state, found.hint) == (state, "polkit decides who may use cards")
+    *_, found = device_access.diagnose()
+    assert (found.health, found.hint) == (state, "polkit decides who may use cards")
 
 
 @pytest.mark.parametrize(
@@ -126,8 +126,8 @@ def test_a_smart_card_service_is_wrong_when_it_is_there_and_refuses(
 def test_readers_are_named_in_clean_words(monkeypatch: pytest.MonkeyPatch, names: list[str], told: str) -> None:
     """A reader's name is its maker's."""
     monkeypatch.setattr(pcsc, "readers", lambda: names)
-    *_, found = device_access.checks()
-    assert (found.state, found.found) == (State.GOOD, told)
+    *_, found = device_access.diagnose()
+    assert (found.health, found.found) == (Health.GOOD, told)
 
 
 def test_without_the_extra_the_doctor_names_it(mfa_kit: MfaKit, tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ def _serve(talk: socket.socket) -> None:
         if node := asked.get("open"):
             answer: Any = _opens(node)
         elif asked.get("doctor"):
-            answer = {check.what: [check.state, check.found, check.hint] for check in device_access.checks()}
+            answer = {check.what: [check.health, check.found, check.hint] for check in device_access.diagnose()}
         else:
             os.environ.update(asked["env"])
             answer = _run(asked["args"], asked["stdin"])

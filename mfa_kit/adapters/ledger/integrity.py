@@ -1,0 +1,56 @@
+"""Whether the file of a ledger can be used. Nothing in the file is changed."""
+
+import os
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from mfa_kit.adapters.ledger.ledger import MIGRATIONS
+
+# The tables that every version of the ledger has.
+TABLES = {"journal", "events"}
+# Seconds to wait for another program that writes to the file.
+PATIENCE = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerFault:
+    """Why a ledger cannot be used, and what to do about it."""
+
+    what: str
+    hint: str
+
+
+def is_there(path: Path) -> bool:
+    """Return whether the path exists; a dangling symlink counts."""
+    return os.path.lexists(path)
+
+
+def examine(path: Path) -> LedgerFault | None:
+    """Return why the ledger at a path cannot be used; None where it is whole, ours and free to be written."""
+    aside = f"IAM still knows every device; move it out of the way: mv {path} {path}.broken"
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=PATIENCE)) as db:
+            db.isolation_level = None
+            fault = _fault_in(db, aside)
+            db.execute("begin immediate")
+            db.execute("rollback")
+    except sqlite3.OperationalError as error:
+        return LedgerFault(str(error), "end other programs that use it, and check the rights on it")
+    except sqlite3.DatabaseError as error:
+        return LedgerFault(f"damaged: {error}", aside)
+    return fault
+
+
+def _fault_in(db: sqlite3.Connection, aside: str) -> LedgerFault | None:
+    [found] = db.execute("pragma quick_check(1)").fetchone()
+    [version] = db.execute("pragma user_version").fetchone()
+    tables = {name for (name,) in db.execute("select name from sqlite_master where type = 'table'")}
+    if found != "ok":
+        return LedgerFault(f"damaged: {found}", aside)
+    if tables and not tables >= TABLES:
+        return LedgerFault("another program's", aside)
+    if version > len(MIGRATIONS):
+        return LedgerFault("of a newer mfa-kit", "upgrade this one: pip install -U mfa-kit")
+    return None

@@ -1,0 +1,13 @@
+"""`mfa-kit config path`."""
+
+import click
+
+from mfa_kit.cli.options import Verb
+from mfa_kit.cli.output import Output
+from mfa_kit.wiring import config
+
+
+@click.command(cls=Verb)
+def path(*, output: Output) -> None:
+    """Print where the file is, or would be."""
+    output.one("config-path", {"path": str(config.path())})

@@ -1,0 +1,20 @@
+"""The options and the rows of the verbs that print the ledger.
+
+The ledger is this computer's own record and no evidence. CloudTrail is evidence, and the request ids lead to it.
+"""
+
+from dataclasses import asdict
+
+import click
+
+from mfa_kit.cli.options import Moment, written
+from mfa_kit.cli.output import Row
+from mfa_kit.wiring import ledger
+
+USER = click.option("--user", metavar="NAME", help="Only what was done for this user.")
+SINCE = click.option("--since", type=Moment(), default=0.0, help="From a time on: 2026-11-25, or 7d.")
+
+
+def rows(user: str | None, since: float) -> list[Row]:
+    """Return a row for each event from a Unix time on, oldest first; `at` is ISO 8601 in UTC."""
+    return [{**asdict(event), "at": written(event.at)} for event in ledger.history(user, since)]
