@@ -2,23 +2,14 @@
 
 import os
 import sys
-import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import TextIO, TypeVar
 
 import click
 
+from mfa_kit.core.text import printable as printable  # noqa: PLC0414 - some verbs still take it from here
+
 T = TypeVar("T")
-
-
-def printable(text: str) -> str:
-    """Text that cannot drive a terminal: control, bidi and unassigned characters are written as escapes."""
-    return "".join(
-        char
-        if char == "\n" or not unicodedata.category(char).startswith("C")
-        else char.encode("unicode_escape").decode()
-        for char in text
-    )
 
 
 def complain(what: str, *, hint: str = "", notes: list[str] | None = None) -> None:

@@ -10,7 +10,6 @@ import hashlib
 import io
 import json
 import re
-import unicodedata
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -18,6 +17,7 @@ from typing import Any
 
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import USER_NAME, Intent, Kind, check_label, check_user
+from mfa_kit.core.text import FORMULA, no_formula, one_line
 
 COLUMNS = ("user", "kind", "name", "path", "recipient", "serial", "asset", "tags")
 # What the console's file of new users calls the column.
@@ -29,8 +29,6 @@ TAKEN = ("mfa-kit:", "aws:")
 MOST_TAGS = 40
 SERIAL = re.compile(r"[\w+=/:,.@-]{9,256}", re.ASCII)
 ARN = re.compile(r"arn:(?P<partition>[a-z-]+):iam::(?P<account>\d{12}):user/(?:.*/)?(?P<user>[^/]+)", re.ASCII)
-# A cell that begins with one of these is computed by a spreadsheet; with an apostrophe before it, it is text.
-COMPUTED = ("=", "+", "-", "@")
 
 
 class How(StrEnum):
@@ -209,8 +207,8 @@ def _names(cells: Sequence[str], line: int) -> list[str]:
 
 
 def _plain(cell: str) -> str:
-    """Take away the apostrophe that `defused` put before a cell."""
-    return cell[1:] if cell[:1] == "'" and cell[1:].startswith(COMPUTED) else cell
+    """Take away the apostrophe that `no_formula` put before a cell."""
+    return cell[1:] if cell[:1] == "'" and cell[1:].startswith(FORMULA) else cell
 
 
 def _user(cell: str) -> str:
@@ -321,25 +319,12 @@ def fingerprint(recipient: str) -> str:
     return f"SHA256:{base64.b64encode(digest).decode().rstrip('=')}"
 
 
-def harmless(text: str) -> str:
-    """Write control, bidi and unassigned characters as escapes."""
-    return "".join(
-        char if not unicodedata.category(char).startswith("C") else char.encode("unicode_escape").decode()
-        for char in text
-    )
-
-
-def defused(cell: str) -> str:
-    """Write a cell so that a sheet computes nothing: an apostrophe before what it would."""
-    return f"'{cell}" if cell.startswith(COMPUTED) else cell
-
-
 def table(columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> str:
     """Write CSV that is safe to open in a spreadsheet."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows([defused(harmless(row.get(name, ""))) for name in columns] for row in rows)
+    writer.writerows([no_formula(one_line(row.get(name, ""))) for name in columns] for row in rows)
     return out.getvalue()
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mfa_kit.core.errors import DeviceFault
+from mfa_kit.core.text import without_controls
 from mfa_kit.wiring.diagnosis import Diagnosis, Health
 
 RULE = "70-mfa-kit.rules"
@@ -88,7 +89,7 @@ def _readers() -> Diagnosis:
     except ImportError:
         return Diagnosis(what, Health.NOTED, "not to be reached", "pip install 'mfa-kit[oath]'")
     try:
-        names = [pcsc.clean(name) for name in pcsc.readers()]
+        names = [without_controls(name) for name in pcsc.readers()]
     except DeviceFault as fault:
         # A desk without readers needs no service; one that is there and refuses or is mute is in the way.
         return Diagnosis(what, Health.BAD if pcsc.listening() else Health.NOTED, str(fault), fault.hint)

@@ -24,11 +24,12 @@ from yubikit.oath import (
 )
 from yubikit.support import get_name
 
-from mfa_kit.adapters.oath.pcsc import NONSENSE, Wire, clean, plain
+from mfa_kit.adapters.oath.pcsc import NONSENSE, Wire, plain
 from mfa_kit.core import otp
 from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.firmware import oath_credentials
 from mfa_kit.core.otp import Secret, Seed
+from mfa_kit.core.text import without_controls
 from mfa_kit.oath_keys.credential import Plugged
 
 # Seconds to touch a key, and when what is left of them is told.
@@ -70,9 +71,9 @@ class Applet:
         names = None if self.locked else self.names()
         return Plugged(
             reader=reader,
-            where=clean(reader),
+            where=without_controls(reader),
             identity=self.identity,
-            what=clean(get_name(info, None) if info else reader),
+            what=without_controls(get_name(info, None) if info else reader),
             serial=str(info.serial) if info and info.serial else None,
             firmware=str(version) if version else None,
             transport=str(self.wire.transport).lower(),
@@ -152,7 +153,7 @@ class Applet:
             except ApduError as error:
                 if error.sw == SW.NO_SPACE:
                     raise DeviceFault(
-                        f"the key in {clean(self.wire.reader)} is full",
+                        f"the key in {without_controls(self.wire.reader)} is full",
                         "delete what is not used: ykman oath accounts list, then ykman oath accounts delete NAME",
                     ) from None
                 raise
@@ -181,7 +182,7 @@ class Applet:
 
     def delete(self, label: str) -> None:
         """DELETE, and look whether it is gone. Raise DeviceFault where the key cannot."""
-        name = clean(self.wire.reader)
+        name = without_controls(self.wire.reader)
         cannot = DeviceFault(
             f"the key in {name} does not delete {label}",
             "delete it with the maker's own program; it opens nothing any more",
@@ -203,7 +204,7 @@ class Applet:
 
     def unlock(self, key: Secret[bytes]) -> None:
         """VALIDATE, once: tries may be counted, and they are the user's. Raise DeviceFault for a wrong password."""
-        name = clean(self.wire.reader)
+        name = without_controls(self.wire.reader)
         with plain(self.wire.reader):
             try:
                 self._session.validate(key.reveal())

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from mfa_kit.adapters.oath.applet import Applet
 from mfa_kit.adapters.oath.keys import Keys
-from mfa_kit.adapters.oath.pcsc import clean
 from mfa_kit.core import otp
 from mfa_kit.core.errors import DeviceFault, UsageFault
 from mfa_kit.core.models import Entry, Intent, Reached, Verb
 from mfa_kit.core.otp import Created, Pair, Seed
+from mfa_kit.core.text import without_controls
 from mfa_kit.oath_keys.credential import Plugged
 
 # YKOATH, PUT: 64 octets, issuer and period counted.
@@ -121,7 +121,7 @@ class OathCard:
             held = applet.held()
         mine = held.get(label.encode())
         if lost := set(before) - set(held):
-            names = ", ".join(sorted(clean(name.decode(errors="replace")) for name in lost))
+            names = ", ".join(sorted(without_controls(name.decode(errors="replace")) for name in lost))
             raise DeviceFault(f"{key.told} lost {names} when {label} was written", "do not use this key")
         if mine is None:
             raise DeviceFault(f"{key.told} said that it stored {label}, and did not", "do not use this key")

@@ -8,9 +8,10 @@ from smartcard.Exceptions import NoCardException
 
 from mfa_kit.adapters.oath.applet import Applet, device_info
 from mfa_kit.adapters.oath.deadline import STUCK, Line
-from mfa_kit.adapters.oath.pcsc import SCARD, Wire, clean, plain, readers
+from mfa_kit.adapters.oath.pcsc import SCARD, Wire, plain, readers
 from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.otp import Secret
+from mfa_kit.core.text import without_controls
 from mfa_kit.oath_keys.credential import Plugged
 
 log = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ class Keys:
         finally:
             if wire is not None:
                 wire.close()
-                log.debug("%s: %s exchanges", clean(reader), wire.exchanges)
+                log.debug("%s: %s exchanges", without_controls(reader), wire.exchanges)
 
     def _await_stuck(self) -> None:
         """Wait for what was given up and still keeps a card busy, such as a touch that Ctrl-C took nobody from."""

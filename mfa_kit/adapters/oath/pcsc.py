@@ -8,7 +8,6 @@ import os
 import socket
 import struct
 import time
-import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,6 +22,7 @@ from yubikit.core.smartcard import ApduError, SmartCardConnection
 
 from mfa_kit.adapters.oath.deadline import Line
 from mfa_kit.core.errors import DeviceFault, NoApplet
+from mfa_kit.core.text import without_controls
 
 # Seconds for one command with all parts of its answer.
 COMMAND = 6.0
@@ -45,11 +45,6 @@ PCSCD = Path("/run/pcscd/pcscd.comm")
 SCARD = (SmartcardException, BaseSCardException)
 # What yubikit's parsers raise at an answer that makes no sense.
 NONSENSE = (CommandError, NotSupportedError, ValueError, LookupError, TypeError, struct.error)
-
-
-def clean(text: str) -> str:
-    """Take control, bidi and unassigned characters out of what a device says (Unicode categories C)."""
-    return "".join(char for char in text if not unicodedata.category(char).startswith("C")).strip()
 
 
 class Wire(SmartCardConnection):
@@ -107,7 +102,7 @@ class Wire(SmartCardConnection):
         assert card is not None  # noqa: S101 - _open made it
         left = self._until - time.monotonic()
         if self._octets > LONGEST_ANSWER:
-            raise DeviceFault(f"the key in {clean(self.reader)} answers without an end", REPLUG)
+            raise DeviceFault(f"the key in {without_controls(self.reader)} answers without an end", REPLUG)
         self.exchanges += 1
         data, sw1, sw2 = self._line.call(lambda: card.transmit(list(apdu)), seconds=left, tick=self._tick)
         self._octets += len(data)
@@ -129,7 +124,7 @@ class Wire(SmartCardConnection):
 @contextmanager
 def plain(reader: str) -> Iterator[None]:
     """Turn what PC/SC and yubikit say into one sentence; no APDU and no secret is in it."""
-    name = clean(reader)
+    name = without_controls(reader)
     try:
         yield
     except TimeoutError:
@@ -177,7 +172,9 @@ def _holders() -> str:
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             if folder.name != str(os.getpid()) and "libpcsclite" in (folder / "maps").read_text("utf-8", "replace"):
-                found.append(f"{clean((folder / 'comm').read_text('utf-8', 'replace'))} (process {folder.name})")
+                found.append(
+                    f"{without_controls((folder / 'comm').read_text('utf-8', 'replace'))} (process {folder.name})"
+                )
     return f"; programs that use smart cards now: {', '.join(sorted(found))}" if found else ""
 
 

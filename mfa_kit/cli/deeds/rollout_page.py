@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from html import escape
 
 from mfa_kit.cli.options import written
+from mfa_kit.core.text import one_line
 from mfa_kit.rollout.apply import End, Result
 from mfa_kit.rollout.plan import Plan
-from mfa_kit.rollout.roster import harmless
 from mfa_kit.wiring.desk import beside_lab
 
 # Colors that people with each kind of color blindness tell apart (Okabe and Ito, 2008); each bar has its word too.
@@ -71,7 +71,7 @@ def html(plan: Plan, results: Sequence[Result], *, at: float) -> str:
 
 
 def _text(text: str) -> str:
-    return escape(harmless(text))
+    return escape(one_line(text))
 
 
 def _chart(counts: Counter[End], total: int) -> str:

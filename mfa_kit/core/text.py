@@ -1,0 +1,31 @@
+"""Text from elsewhere, made safe to show: names may hold anything, and a terminal or a spreadsheet obeys some of it."""
+
+import unicodedata
+
+# A spreadsheet takes a cell that begins with one of these for a formula.
+FORMULA = ("=", "+", "-", "@")
+
+
+def is_control(char: str) -> bool:
+    """Whether a character is of Unicode's category C: control, format (bidi), surrogate, private or unassigned."""
+    return unicodedata.category(char).startswith("C")
+
+
+def one_line(text: str) -> str:
+    r"""Write control characters as escapes (`\x1b`, `\u202e`), and a line break as `\n`."""
+    return "".join(char.encode("unicode_escape").decode() if is_control(char) else char for char in text)
+
+
+def printable(text: str) -> str:
+    """Write control characters as escapes, and keep line breaks."""
+    return "\n".join(map(one_line, text.split("\n")))
+
+
+def without_controls(text: str) -> str:
+    """Drop control characters, then spaces at both ends: for names that devices report of themselves."""
+    return "".join(char for char in text if not is_control(char)).strip()
+
+
+def no_formula(cell: str) -> str:
+    """Put an apostrophe before a cell that a spreadsheet would compute."""
+    return f"'{cell}" if cell.startswith(FORMULA) else cell
