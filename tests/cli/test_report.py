@@ -11,7 +11,7 @@ import pexpect
 import pytest
 
 from mfa_kit.cli import options
-from mfa_kit.cli import output as report
+from mfa_kit.cli.output import Output
 from mfa_kit.core.errors import UsageFault
 from tests.conftest import MfaKit, bare
 
@@ -21,7 +21,7 @@ HOSTILE = ("=cmd()", "+1", "-1", "@x", "\x1b[2J", "a\nb", "\u202e", "a\tb")
 
 def test_a_table_of_one_is_a_line_a_field(capsys: pytest.CaptureFixture[str]) -> None:
     """What is not known is left out, and makes the table no wider."""
-    report.one("x", ROW, output="table")
+    Output("table").one("x", ROW)
     assert capsys.readouterr().out.splitlines() == [
         "user     alice",
         "fine     yes",
@@ -32,7 +32,7 @@ def test_a_table_of_one_is_a_line_a_field(capsys: pytest.CaptureFixture[str]) ->
 
 def test_a_table_of_many_has_columns(capsys: pytest.CaptureFixture[str]) -> None:
     """With heads, and without blanks at the ends of lines."""
-    report.many("x", [ROW, {**ROW, "user": "b", "fine": False}], output="table", empty="none")
+    Output("table").many("x", [ROW, {**ROW, "user": "b", "fine": False}], empty="none")
     lines = capsys.readouterr().out.splitlines()
     assert lines == [
         "USER   FINE  DEVICES  DAYS",
@@ -43,7 +43,7 @@ def test_a_table_of_many_has_columns(capsys: pytest.CaptureFixture[str]) -> None
 
 def test_a_column_stands_where_a_row_has_something_in_it(capsys: pytest.CaptureFixture[str]) -> None:
     """One that is empty in every row is left out."""
-    report.many("x", [ROW, {**ROW, "last_seen": "now"}], output="table", empty="none")
+    Output("table").many("x", [ROW, {**ROW, "last_seen": "now"}], empty="none")
     assert capsys.readouterr().out.splitlines()[0] == "USER   LAST SEEN  FINE  DEVICES  DAYS"
 
 
@@ -64,18 +64,18 @@ def test_a_table_that_a_window_has_no_room_for_is_a_line_a_field(columns: int, h
 def test_an_empty_table_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     """In words that the verb gives; a script gets nothing."""
     for output, said in (("table", "none\n"), ("csv", ""), ("jsonl", "")):
-        report.many("x", [], output=output, empty="none")
+        Output(output).many("x", [], empty="none")
         assert capsys.readouterr().out == said
 
 
 def test_json_names_its_schema(capsys: pytest.CaptureFixture[str]) -> None:
     """In each form of it."""
-    report.one("x", ROW, output="json")
+    Output("json").one("x", ROW)
     one = json.loads(capsys.readouterr().out)
     assert one == {"schema": "mfa-kit/x", "version": 1, **ROW, "devices": ["a", "b"]}
-    report.many("x", [ROW, ROW], output="jsonl", empty="")
+    Output("jsonl").many("x", [ROW, ROW], empty="")
     assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == [one, one]
-    report.many("x", [ROW], output="json", empty="")
+    Output("json").many("x", [ROW], empty="")
     row = {name: value for name, value in one.items() if name not in {"schema", "version"}}
     assert json.loads(capsys.readouterr().out) == {"schema": "mfa-kit/x", "version": 1, "rows": [row]}
 
@@ -86,8 +86,8 @@ def test_a_hostile_value_drives_neither_terminal_nor_spreadsheet(
     value: str, output: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Names may come from anywhere."""
-    report.many("x", [{"a": value}], output=output, empty="")
-    report.one("x", {"a": value}, output=output)
+    Output(output).many("x", [{"a": value}], empty="")
+    Output(output).one("x", {"a": value})
     out = capsys.readouterr().out
     assert all(char == "\n" or char.isprintable() for char in out)
     if output == "csv":

@@ -14,7 +14,7 @@ import pexpect
 import pyrage
 import pytest
 
-from mfa_kit.cli import output
+from mfa_kit.cli.output import Output
 from mfa_kit.lab.devices.attestation_ca import Maker
 from mfa_kit.lab.devices.clientpin import ClientPin, digest
 from mfa_kit.lab.devices.securitykey import Conduct, Make, SecurityKey, lab_key
@@ -214,7 +214,7 @@ def test_a_pin_that_the_key_has_is_told_though_the_result_cannot_be_written(
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(output, "one", full)
+    monkeypatch.setattr(Output, "one", full)
     bus.plug(key)
     file = tmp_path / "pin.age"
     done = desk.run("key", "pin", "set", "--generate", "-r", recipient, "-o", file)

@@ -1,0 +1,99 @@
+"""The forms of results on stdout: a table for people, JSON with a schema name and version, JSON lines, CSV."""
+
+import csv
+import io
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+
+import click
+
+from mfa_kit.cli.results import VERSION, Cell, Results
+from mfa_kit.core.text import no_formula, one_line
+
+
+def write_table(results: Results) -> None:
+    """Print one result as a line a field, a list as a line a result below a line of column names."""
+    if results.single:
+        _write_fields({name: _text(value) for name, value in results.rows[0].items() if value is not None})
+    elif results.rows:
+        _write_columns([{name: _text(value) for name, value in row.items()} for row in results.rows])
+    else:
+        click.echo(results.empty)
+
+
+def json_document(results: Results) -> str:
+    """Return one object on one line, with the name and version of its schema; a list is its `rows`."""
+    fields = results.rows[0] if results.single else {"rows": results.rows}
+    return json.dumps({"schema": f"mfa-kit/{results.schema}", "version": VERSION, **fields})
+
+
+def write_json(results: Results) -> None:
+    """Print one object; a list is its `rows`."""
+    click.echo(json_document(results))
+
+
+def write_json_lines(results: Results) -> None:
+    """Print an object a line, each with its schema."""
+    for row in results.rows:
+        write_json(Results(results.schema, [row], single=True))
+
+
+def write_csv(results: Results) -> None:
+    """Print a line of column names, then a line a result; no cell is a formula. No results print nothing."""
+    if results.rows:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, results.rows[0], lineterminator="\n")
+        if results.header:
+            writer.writeheader()
+        for row in results.rows:
+            writer.writerow({name: no_formula(_text(value)) for name, value in row.items()})
+        click.echo(text.getvalue(), nl=False)
+
+
+def _write_columns(rows: Sequence[Mapping[str, str]]) -> None:
+    """Print a line a row, without columns that are empty; in a window that is too narrow for it, a line a field."""
+    names = [name for name in rows[0] if any(row[name] for row in rows)]
+    heads = [name.replace("_", " ").upper() for name in names]
+    lines = _aligned([heads, *([row[name] for name in names] for row in rows)])
+    if max(map(len, lines)) <= _window_width():
+        click.echo("\n".join(lines))
+        return
+    for number, row in enumerate(rows):
+        if number:
+            click.echo()
+        _write_fields({name: row[name] for name in names if row[name]})
+
+
+def _aligned(cells: Sequence[Sequence[str]]) -> list[str]:
+    """Return lines in which each column is as wide as its widest cell, without spaces at their ends."""
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in cells]
+
+
+def _write_fields(row: Mapping[str, str]) -> None:
+    width = max(map(len, row))
+    for name, value in row.items():
+        click.echo(f"{name.replace('_', ' '):<{width}}  {value}")
+
+
+def _window_width() -> int:
+    """Return the columns of the window; a pipe or a file has no limit."""
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or sys.maxsize
+    except (OSError, ValueError):
+        return sys.maxsize
+
+
+def _text(value: Cell) -> str:
+    """Write a value as a cell: a list as its items with commas, a missing value as nothing."""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "yes" if value else "no"
+        case str() | int() | float():
+            return one_line(str(value))
+        case _:
+            return ", ".join(_text(each) for each in value)
