@@ -4,6 +4,7 @@ import click
 
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
+from mfa_kit.cli.results import ResultRow
 from mfa_kit.wiring import config
 
 
@@ -12,5 +13,5 @@ def validate(*, output: Output) -> None:
     """Check the file: its rights, its keys, and that its recipients are some."""
     recipients = config.recipients()
     path = config.path()
-    row = {"path": str(path), "there": path.exists(), "valid": True, "recipients": len(recipients)}
+    row: ResultRow = {"path": str(path), "there": path.exists(), "valid": True, "recipients": len(recipients)}
     output.one("config-validate", row)
