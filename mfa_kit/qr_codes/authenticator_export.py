@@ -1,4 +1,4 @@
-"""Google Authenticator's export (`otpauth-migration://`): the accounts of one QR code of it. docs/decisions/011."""
+"""Google Authenticator's export (`otpauth-migration://`): the accounts of one QR code of it. docs/decisions/010."""
 
 import base64
 from collections.abc import Iterator
