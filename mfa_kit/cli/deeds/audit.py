@@ -12,7 +12,7 @@ from mfa_kit.audit import registry
 from mfa_kit.audit.finding import DAY, Answer, Limits, Profile, Result, Severity
 from mfa_kit.cli import messages, options
 from mfa_kit.cli import output as report
-from mfa_kit.cli.deeds.audit_page import page
+from mfa_kit.cli.audit_page import page
 from mfa_kit.cli.options import written
 from mfa_kit.cli.output import HTML
 from mfa_kit.wiring import audit as kit
@@ -58,7 +58,7 @@ def _tell(snapshot: Snapshot, answers: list[Answer], *, output: str) -> None:
             for answer in answers:
                 _table(answer)
         case "html":
-            click.echo(page(snapshot, answers))
+            click.echo(page(snapshot, answers), nl=False)
         case "json":
             head = {
                 "account": snapshot.account,

@@ -1,0 +1,182 @@
+"""An audit as one HTML page, for a reader who does not read tables."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from mfa_kit.account.snapshot import Person, Snapshot, people
+from mfa_kit.audit.finding import Answer, Result, Severity
+from mfa_kit.cli.html import shell
+from mfa_kit.cli.html.chart import Bar, bar_chart, ring
+from mfa_kit.cli.html.shell import text
+from mfa_kit.cli.options import written
+from mfa_kit.core.models import Kind
+from mfa_kit.wiring.desk import beside_lab
+
+STYLE = """
+  .lead { font-size: 17px; margin: 1rem 0 } .soft { color: #595959 }
+  .charts { display: flex; flex-wrap: wrap; gap: 2rem }
+  figure { margin: 1rem 0; flex: 1 1 18rem } figcaption { font-weight: 600; margin-bottom: .4rem }
+  details { border: 1px solid #d5d5d5; border-radius: 6px; margin: .6rem 0; padding: .5rem .9rem; break-inside: avoid }
+  summary { font-weight: 600 } li { margin: .5rem 0 } td, li { overflow-wrap: anywhere }
+  pre { background: #f4f4f4; padding: .5rem .7rem; margin: .3rem 0; white-space: pre-wrap; font-size: 13px }
+  .mark { display: inline-block; min-width: 4.6rem; padding: 0 .5rem; border-radius: 4px; color: #fff; font-size: 13px;
+    text-align: center; font-weight: 600 }
+  @media print {
+    details { break-inside: auto } summary { break-after: avoid } li, figure { break-inside: avoid }
+    details::details-content { content-visibility: visible; block-size: auto }
+  }
+"""
+# Colors that are told apart without seeing red from green, each dark enough for white letters.
+COLORS = {
+    "critical": "#8b0a1a",
+    "high": "#b8400c",
+    "medium": "#8a6100",
+    "low": "#4a5a6a",
+    "fail": "#8b0a1a",
+    "unknown": "#6b4fa0",
+    "pass": "#1f6f8b",
+    "not applicable": "#6b6b6b",
+}
+WAYS = (
+    ("security key or passkey", "#1f6f8b"),
+    ("code from an app or a token", "#4d9a6a"),
+    ("kind unknown", "#6b4fa0"),
+    ("text message", "#b8400c"),
+    ("no MFA", "#8b0a1a"),
+)
+# Names in a row of the summary.
+SHOWN = 3
+
+
+def page(snapshot: Snapshot, answers: Sequence[Answer]) -> str:
+    """Return the page: a summary, charts, what fails, and every rule with its findings."""
+    account = beside_lab(snapshot.account)
+    body = [
+        f"<h1>Sign-in audit of AWS account {text(account)}</h1>",
+        f'<p class="soft">Read {text(written(snapshot.at))} as {text(snapshot.caller)}; {_made(snapshot)}.</p>',
+        f'<p class="lead">{_lead(answers)}</p>',
+        *_holes(snapshot),
+        '<div class="charts">',
+        _figure("What the rules say", ring(_by_result(answers))),
+        _figure("What fails, by severity", _by_severity(answers)),
+        "</div>",
+        *_coverage(people(snapshot)),
+        *_first(answers),
+        "<h2>Every rule</h2>",
+        *(line for one in answers for line in _details(one)),
+    ]
+    return shell.page(f"Sign-in audit of account {account}", body, style=STYLE)
+
+
+def _made(snapshot: Snapshot) -> str:
+    if snapshot.report is None:
+        return "the credential report could not be read"
+    return f"credential report of {written(snapshot.report.made)}"
+
+
+def _are(number: int, of: str = "") -> str:
+    return f"{number}{of} {'is' if number == 1 else 'are'}"
+
+
+def _lead(answers: Sequence[Answer]) -> str:
+    count = Counter(one.result for one in answers)
+    worst = next((one.rule.severity for one in answers if one.result is Result.FAIL), None)
+    applied = len(answers) - count[Result.NOT_APPLICABLE]
+    said = [f"<b>{count[Result.PASS]} of {applied} rules are kept.</b>"]
+    if worst is not None:
+        urgent = sum(
+            one.result is Result.FAIL and one.rule.severity in {Severity.CRITICAL, Severity.HIGH} for one in answers
+        )
+        said.append(f"{_are(count[Result.FAIL])} not; {_are(urgent, ' of these')} urgent, the worst is {worst}.")
+    if count[Result.UNKNOWN]:
+        said.append(f"{count[Result.UNKNOWN]} could not be answered and are not counted as kept.")
+    return " ".join(said)
+
+
+def _holes(snapshot: Snapshot) -> Iterator[str]:
+    if snapshot.holes:
+        yield "<p><b>Could not be read:</b></p><ul>"
+        for hole in snapshot.holes:
+            about = f" of {text(hole.about)}" if hole.about else ""
+            yield f"<li>{text(hole.part)}{about}: {text(hole.why)}</li>"
+        yield "</ul>"
+
+
+def _figure(title: str, chart: str) -> str:
+    return f"<figure><figcaption>{title}</figcaption>{chart}</figure>"
+
+
+def _by_result(answers: Sequence[Answer]) -> list[Bar]:
+    counts = Counter(one.result for one in answers)
+    return [Bar(f"{counts[result]} {result}", counts[result], color=COLORS[result]) for result in Result]
+
+
+def _by_severity(answers: Sequence[Answer]) -> str:
+    counts = Counter(one.rule.severity for one in answers if one.result is Result.FAIL)
+    bars = [Bar(severity, counts[severity], str(counts[severity]), COLORS[severity]) for severity in Severity]
+    return bar_chart(bars, full=max(counts.values(), default=0), width=340, labels=70, ends=50)
+
+
+def _way(one: Person) -> str:
+    """Say by what somebody signs in, by the best that he has."""
+    if Kind.FIDO2 in one.kinds:
+        way = "security key or passkey"
+    elif one.kinds - {Kind.SMS}:
+        way = "code from an app or a token"
+    elif one.kinds:
+        way = "text message"
+    else:
+        way = "kind unknown" if one.mfa else "no MFA"
+    return way
+
+
+def _coverage(everybody: Sequence[Person]) -> Iterator[str]:
+    """Chart how users with a console password sign in."""
+    ways = Counter(_way(one) for one in everybody if one.password)
+    total = sum(ways.values())
+    yield "<h2>How people sign in</h2>"
+    if not total:
+        yield "<p>Nobody is known to have a console password.</p>"
+        return
+    yield f"<p>{total} users have a console password. Of each, the best device that is known counts.</p>"
+    bars = [
+        Bar(f"{ways[name]} {name} ({100 * ways[name] / total:.0f} %)", ways[name], color=color)
+        for name, color in WAYS
+        if ways[name]
+    ]
+    yield bar_chart(bars, full=total, labels=260, ends=0)
+
+
+def _first(answers: Sequence[Answer]) -> Iterator[str]:
+    """List what fails, worst first: the page's summary."""
+    failed = [one for one in answers if one.result is Result.FAIL]
+    if failed:
+        yield "<h2>What to put right, worst first</h2><table><thead><tr><th>Severity</th><th>What should be</th>"
+        yield "<th>Where it is not</th></tr></thead><tbody>"
+        for one in failed:
+            subjects = list(dict.fromkeys(each.subject for each in one.findings))
+            names = ", ".join(map(text, subjects[:SHOWN]))
+            more = f" and {len(subjects) - SHOWN} more" if len(subjects) > SHOWN else ""
+            yield f"<tr><td>{_mark(one.rule.severity)}</td><td>{text(one.rule.title)}</td><td>{names}{more}</td></tr>"
+        yield "</tbody></table>"
+
+
+def _mark(name: str) -> str:
+    return f'<span class="mark" style="background:{COLORS[name]}">{name}</span>'
+
+
+def _details(one: Answer) -> Iterator[str]:
+    references = f" · {text(', '.join(one.rule.references))}" if one.rule.references else ""
+    yield f"<details><summary>{_mark(one.result)} {text(one.rule.title)}</summary>"
+    yield f'<p class="soft">{text(one.rule.id)} · {one.rule.severity}{references}</p>'
+    if one.why:
+        yield f"<p>{text(one.why)}</p>"
+    if one.findings or one.unsure:
+        yield "<ul>"
+        for finding in one.findings:
+            remedy = "\n".join(text(line) for line in finding.remedy)
+            yield f"<li><b>{text(finding.subject)}</b>: {text(finding.evidence)}<pre>{remedy}</pre></li>"
+        for unsure in one.unsure:
+            yield f"<li><b>{text(unsure.subject)}</b>: {text(unsure.why)}</li>"
+        yield "</ul>"
+    yield "</details>"
