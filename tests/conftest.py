@@ -23,6 +23,7 @@ from hypothesis import HealthCheck, settings
 from mfa_kit.cli import terminal
 from mfa_kit.cli.main import run
 from mfa_kit.lab.aws.server import Lab
+from tests.sizes import size
 
 ROOT = Path(__file__).parents[1]
 ACCOUNT = "000000000000"
@@ -34,7 +35,12 @@ COUNTED, LOST = "counted", "users lost"
 # Properties are tried with the same examples in each run, so that one fails because of a change and of nothing else; no
 # clock is waited for. `pytest --hypothesis-profile=many` looks for others.
 settings.register_profile(
-    "steady", derandomize=True, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+    "steady",
+    derandomize=True,
+    deadline=None,
+    print_blob=True,
+    max_examples=size(30, 100),
+    suppress_health_check=[HealthCheck.too_slow],
 )
 settings.register_profile("many", settings.get_profile("steady"), derandomize=False, max_examples=5000)
 settings.load_profile("steady")

@@ -26,6 +26,7 @@ import pytest
 
 from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.core import errors, models
+from tests.cheap_scrypt import cheap_scrypt
 from tests.conftest import bare
 
 ROOT = Path(__file__).parents[1]
@@ -127,7 +128,12 @@ def test_the_commands_of_a_page_run(page: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [*mfa_kit, "bash", script],
         cwd=here,
-        env={**bare(), "HOME": str(tmp_path), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        env={
+            **bare(),
+            **cheap_scrypt(),
+            "HOME": str(tmp_path),
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        },
         stdin=subprocess.DEVNULL,
         start_new_session=True,  # so that there is no terminal to be asked at
         capture_output=True,

@@ -16,6 +16,7 @@ from mfa_kit.adapters.files import agefile
 from mfa_kit.core.otp import Png, Seed
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.qr_codes import key_uri, symbol
+from tests.cheap_scrypt import cheap_scrypt
 from tests.conftest import ACCOUNT, MfaKit, Nobody, judge
 
 
@@ -136,7 +137,7 @@ def test_a_script_gives_a_passphrase_on_a_file_descriptor(mfa_kit: MfaKit, user:
     """To make this desk's identity, and to open what is sealed to it; Debian's age opens that file with it too."""
     enroll = ["enroll", user, "--with", "virtual", "--codes", "generated", "--no-input", "--output", "json"]
     with piped(f"{PASSPHRASE}\n") as number:
-        done = mfa_kit.process(*enroll, "--passphrase-fd", str(number), pass_fds=[number])
+        done = mfa_kit.process(*enroll, "--passphrase-fd", str(number), pass_fds=[number], env=cheap_scrypt())
     backup = json.loads(done.out)["backup"]
     [identity] = mfa_kit.home.glob("identity-age1*.age")
     assert f"{identity} is this desk's identity" in done.err
@@ -196,7 +197,8 @@ def test_a_passphrase_is_read_once_for_all_that_it_opens(mfa_kit: MfaKit, user: 
     """Of two identities that are sealed by the same one; another passphrase is told, without repeating it."""
     enroll = ["enroll", user, "--with", "virtual", "--codes", "generated", "--output", "json", "--passphrase-fd"]
     with piped(PASSPHRASE) as number:
-        backup = json.loads(mfa_kit.run(*enroll, str(number)).out)["backup"]
+        done = mfa_kit.process(*enroll, str(number), pass_fds=[number], env=cheap_scrypt())
+    backup = json.loads(done.out)["backup"]
     [identity] = mfa_kit.home.glob("identity-age1*.age")
     with piped(PASSPHRASE) as number:
         verify = ["backup", "verify", backup, "-i", identity, "-i", identity, "--passphrase-fd", str(number)]

@@ -451,12 +451,21 @@ def test_a_folder_that_takes_no_page_is_told(mfa_kit: MfaKit, tmp_path: Path) ->
     assert mfa_kit.run("man").out.startswith(".TH MFA\\-KIT 1")
 
 
+@pytest.fixture(scope="module")
+def sealed_identity() -> tuple[agefile.Made, bytes]:
+    """Seal an identity once, with all the work that age wants for a passphrase."""
+    made = agefile.Made()
+    return made, made.sealed(Secret("correct horse"))
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(180)
-def test_an_identity_sealed_by_a_passphrase_opens_with_age(tmp_path: Path) -> None:
+def test_an_identity_sealed_by_a_passphrase_opens_with_age(
+    sealed_identity: tuple[agefile.Made, bytes], tmp_path: Path
+) -> None:
     """Debian's own, which asks on its terminal as it does for `age -p`."""
-    made = agefile.Made()
-    (tmp_path / "identity.age").write_bytes(made.sealed(Secret("correct horse")))
+    made, sealed = sealed_identity
+    (tmp_path / "identity.age").write_bytes(sealed)
     recipient = pyrage.x25519.Recipient.from_str(made.recipient)
     (tmp_path / "backup.age").write_bytes(pyrage.encrypt(b"a picture", [recipient]))
     age = pexpect.spawn(
@@ -472,10 +481,12 @@ def test_an_identity_sealed_by_a_passphrase_opens_with_age(tmp_path: Path) -> No
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
-def test_a_sealed_identity_opens_with_its_passphrase_alone(tmp_path: Path) -> None:
+def test_a_sealed_identity_opens_with_its_passphrase_alone(
+    sealed_identity: tuple[agefile.Made, bytes], tmp_path: Path
+) -> None:
     """And says so when it is another one."""
-    made = agefile.Made()
-    (tmp_path / "identity.age").write_bytes(made.sealed(Secret("correct horse")))
+    made, sealed = sealed_identity
+    (tmp_path / "identity.age").write_bytes(sealed)
     opened = agefile.identities([tmp_path / "identity.age"], lambda _: Secret("correct horse"))
     assert [str(each.to_public()) for each in opened.reveal()] == [made.recipient]  # type: ignore[union-attr]
     with pytest.raises(UsageFault, match="does not open"):

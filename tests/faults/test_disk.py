@@ -15,6 +15,7 @@ from mfa_kit.lab.aws.server import Lab
 from tests.faults.conftest import Judge, Nursery
 from tests.faults.test_kill import AFTER, BEFORE
 from tests.faults.worker import act, at_desk, shared_iam
+from tests.sizes import sample
 
 INTEGRITY = 5
 
@@ -43,7 +44,8 @@ def test_a_write_that_fails_is_an_error_with_a_way_out(
     """The run ends in a known state, says so in one sentence, and the same command repairs what is left."""
     total = writes(broken_disk, verb, users(), tmp_path / "whole")
     failed = 0
-    for nth in range(1, total + 1):
+    tries = sample(range(1, total + 1), 12)
+    for nth in tries:
         home, user = tmp_path / f"{nth}", users()
         assert broken_disk.run(["enroll"] * BEFORE[verb], user, home)[0] == 0
         code, said = broken_disk.run([verb], user, home, errno=number, write=nth)
@@ -54,7 +56,7 @@ def test_a_write_that_fails_is_an_error_with_a_way_out(
         assert broken_disk.run(["clean"], user, home)[0] == 0
         assert len(judge.works(user, home)) == AFTER[verb], nth
         tried(f"failed writes in {verb}", 1)
-    assert failed > total // 2
+    assert failed > len(tries) // 2
 
 
 @pytest.fixture

@@ -27,9 +27,10 @@ from mfa_kit.lab.devices.attestation_ca import Maker
 from mfa_kit.lab.devices.securitykey import Conduct, Make, SecurityKey, lab_key
 from mfa_kit.security_keys.authenticator import Pin
 from tests.fido.conftest import Bus, Desk, Published
+from tests.sizes import size
 
 MANY = settings(
-    max_examples=150,
+    max_examples=size(30, 150),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

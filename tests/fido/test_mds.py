@@ -22,6 +22,7 @@ from mfa_kit.lab.devices.attestation_ca import Maker
 from mfa_kit.security_keys.authenticator import Registration, Statement, Untrusted
 from tests.fido.conftest import LAB_AAGUID, NOW, Desk, publish
 from tests.fido.test_faults import nonsense
+from tests.sizes import size
 
 LATER = date(2100, 1, 1)
 
@@ -243,7 +244,7 @@ def test_the_packaged_copy_is_read_whole() -> None:
         max_size=3,
     )
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=size(15, 60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_nonsense_for_entries_is_passed_over(entries: list[Any]) -> None:
     """Never a traceback."""
     payload = {"no": 1, "nextUpdate": "2100-01-01", "entries": entries}
@@ -256,14 +257,14 @@ def test_nonsense_for_entries_is_passed_over(entries: list[Any]) -> None:
     octets=st.binary(max_size=300)
     | st.lists(st.binary(max_size=60).map(base64.urlsafe_b64encode), max_size=4).map(b".".join)
 )
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=size(50, 200), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_nonsense_for_a_blob_is_refused(tmp_path: Path, octets: bytes) -> None:
     """One sentence, whatever the file holds."""
     assert "metadata BLOB" in refused(octets, tmp_path, None)
 
 
 @given(at=st.integers(0, 3000), bit=st.integers(0, 7))
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=size(50, 200), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_changed_bit_anywhere_is_refused(tmp_path: Path, maker: Maker, at: int, bit: int) -> None:
     """Or the BLOB says what it said: base64 has bits that mean nothing."""
     blob = BLOBS.setdefault(id(maker), maker.blob([maker.entry("m", aaguid=LAB_AAGUID)], next_update=LATER))

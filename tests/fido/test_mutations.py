@@ -30,9 +30,10 @@ from tests.fido.conftest import LAB_AAGUID, NOW, Bus
 from tests.fido.test_faults import U2F, Liar, nonsense
 from tests.fido.test_policy import WHOLE
 from tests.fido.test_removal import ACTS, PIN, done, made, verify
+from tests.sizes import size
 
 MANY = settings(
-    max_examples=100,
+    max_examples=size(25, 100),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -253,7 +254,7 @@ def test_any_file_for_a_root_is_a_certificate_or_a_sentence(
 
 @pytest.mark.slow
 @given(at=st.integers(0, 1 << 20), junk=st.binary(min_size=1, max_size=600))
-@settings(MANY, max_examples=30)
+@settings(MANY, max_examples=size(10, 30))
 def test_an_index_with_octets_changed_is_made_anew(maker: Maker, tmp_path: Path, at: int, junk: bytes) -> None:
     """A disk that lies costs one more reading of the BLOB, and no other answer."""
     blob = tmp_path / "blob.jwt"

@@ -12,6 +12,7 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.firmware import Version
 from mfa_kit.security_keys.attestation import Policy, lacking, policy_of
 from tests.fido.conftest import Desk
+from tests.sizes import size
 
 WHOLE = """
 models = ["D7781E5D-e353-46aa-afe2-3ca49f13332a", "a6b1ae0823a7e6a7b0e0a53f2b6a7db98848a61f"]
@@ -94,7 +95,7 @@ values = st.recursive(
 
 
 @given(name=st.sampled_from([line.split(" ")[0] for line in WHOLE.split("\n") if line]), value=values)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=size(75, 300), deadline=None)
 def test_no_value_is_a_traceback(name: str, value: object) -> None:
     """A policy or a sentence."""
     with contextlib.suppress(UsageFault):
@@ -102,7 +103,7 @@ def test_no_value_is_a_traceback(name: str, value: object) -> None:
 
 
 @given(text=st.text(max_size=200))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=size(50, 200), deadline=None)
 def test_no_text_is_a_traceback(text: str) -> None:
     """A policy or a sentence."""
     with contextlib.suppress(UsageFault):

@@ -15,6 +15,7 @@ from mfa_kit.adapters import metadata as mds
 from mfa_kit.adapters.fido.faults import GARBLED
 from mfa_kit.adapters.fido.statement import registration_of
 from mfa_kit.security_keys.authenticator import Registration, Statement, Trusted, Untrusted
+from tests.sizes import size
 
 THEN = datetime(2025, 1, 1, tzinfo=UTC).timestamp()
 
@@ -75,7 +76,7 @@ def test_a_signature_over_another_challenge_is_broken() -> None:
 
 
 @given(change=st.integers(0, 2**16))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=size(50, 200), deadline=None)
 @pytest.mark.parametrize("pair", [data.YUBIKEY_4, data.YUBIKEY_5_NFC], ids=["u2f", "packed"])
 def test_no_changed_bit_is_trusted_as_another_model(metadata: mds.Mds, pair: tuple[str, str], change: int) -> None:
     """Fail closed: what still parses is broken, unknown, or the same model as before."""

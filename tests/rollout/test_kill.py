@@ -11,9 +11,11 @@ import pytest
 from mfa_kit.lab.aws.server import Lab
 from tests.conftest import MfaKit
 from tests.rollout.conftest import Rollout
+from tests.sizes import size
 
-USERS = int(os.environ.get("MFA_KIT_ROLLOUT_USERS", "1000"))
-KILLS = int(os.environ.get("MFA_KIT_ROLLOUT_KILLS", "20"))
+USERS = size(150, 1000, "MFA_KIT_ROLLOUT_USERS")
+KILLS = size(5, 20, "MFA_KIT_ROLLOUT_KILLS")
+SHARED = size(60, 120)
 
 
 def enrolled(lab: Lab, since: int) -> int:
@@ -55,7 +57,7 @@ def test_everybody_is_enrolled_once_whatever_kills_the_rollout(
 @pytest.mark.timeout(600)
 def test_two_desks_share_a_plan_and_one_is_killed(rollout: Rollout, people: Callable[[int], list[str]]) -> None:
     """Names exclude each other in IAM: nobody gets two, and each knows which are the other's."""
-    users = people(120)
+    users = people(SHARED)
     rollout.plan(*rollout.own(users))
     other = MfaKit(rollout.folder / "other", rollout.desk.env)
     command = ("rollout", "apply", rollout.file, "-r", rollout.recipient, "--output", "jsonl", "--results")
@@ -64,7 +66,7 @@ def test_two_desks_share_a_plan_and_one_is_killed(rollout: Rollout, people: Call
     while enrolled(rollout.lab, since) < 10:
         time.sleep(0.01)
     one = rollout.desk.start(*command, rollout.folder / "a")
-    while enrolled(rollout.lab, since) < 60:
+    while enrolled(rollout.lab, since) < SHARED // 2:
         time.sleep(0.01)
     os.killpg(killed.pid, signal.SIGKILL)
     killed.wait()

@@ -28,6 +28,7 @@ from mfa_kit.lab.aws.server import Lab
 from mfa_kit.qr_codes import key_uri, symbol
 from tests.conftest import COUNTED, LOST
 from tests.faults.worker import Cut, Shared, act, at_desk, shared_iam
+from tests.sizes import size
 
 if TYPE_CHECKING:
     from mypy_boto3_iam import IAMClient
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 PARTS = 2
 UNTAGGING = ("CreateVirtualMFADevice", "denied")
 MEMORY = Path("/dev/shm")
-SEQUENCES = int(os.environ.get("MFA_KIT_SEQUENCES", "500"))
+SEQUENCES = size(60, 500, "MFA_KIT_SEQUENCES")
 VERBS = ("enroll", "replace", "replace-lost", "revoke")
 IDENTITY = pyrage.x25519.Identity.generate()
 NUMBERS = count()
@@ -194,7 +195,7 @@ class Desks(RuleBasedStateMachine):
 def test_no_order_of_commands_and_kills_strands_a_user(
     part: int, record_property: Callable[[str, object], None]
 ) -> None:
-    """Two parts, so that two processors share them. Count in all: MFA_KIT_SEQUENCES, 500 by default."""
+    """Two parts, so that two processors share them. Count in all: SEQUENCES."""
     wanted, ran = (SEQUENCES + part) // PARTS, 0
     with ExitStack() as stack:
         lab = stack.enter_context(Lab())

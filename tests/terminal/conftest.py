@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mfa_kit.lab.aws.server import Lab
+from tests.cheap_scrypt import cheap_scrypt
 
 # Seconds after the beginning of a step by AWS's clock between which codes are typed. A program's clock may be two
 # seconds off AWS's, and what is typed is judged a while later: in the same step, however slow the machine is.
@@ -31,6 +32,7 @@ def environment(lab: Lab, folder: Path) -> dict[str, str]:
     """Return the whole environment of a program that works on the lab, with its files below a folder."""
     return {
         **lab.env,
+        **cheap_scrypt(),
         **{
             name: os.environ[name]
             for name in os.environ

@@ -21,10 +21,11 @@ from mfa_kit.adapters.seedfiles import files, sightings
 from mfa_kit.core.errors import IntegrityFault, MfaKitError, UsageFault
 from mfa_kit.core.otp import Secret
 from mfa_kit.tokens.seeds import Encoding
+from tests.sizes import size
 from tests.tokens import boxes
 from tests.tokens.boxes import Made
 
-MUTATIONS = int(os.environ.get("MFA_KIT_MUTATIONS", "10000"))
+MUTATIONS = size(2000, 10000, "MFA_KIT_MUTATIONS")
 # CPU seconds. No file of a few kilobytes may keep a parser busy for longer, on however slow a machine.
 SECONDS = 10.0
 NOW = 1_800_000_000.0
