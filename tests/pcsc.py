@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mfa_kit.adapters.oath import pcsc
 from mfa_kit.core.errors import DeviceFault
-from mfa_kit.lab.devices.reader import YUBIKEY, Card, Readers
+from mfa_kit.lab.devices.reader import YUBIKEY, Readers, SimulatedCard
 from tests.conftest import without
 
 # The third tries to drive the terminal that shows it; so does the fourth, whose cards pyscard's state does not tell.
@@ -38,7 +38,7 @@ def shared() -> Readers:
     return readers
 
 
-def plug(*cards: Card | None) -> Readers:
+def plug(*cards: SimulatedCard | None) -> Readers:
     """Let each reader have its card, and none where there is none; wait until PC/SC's clients see it."""
     readers = shared()
     wanted = [*cards, *[None] * (TOLD - len(cards))]

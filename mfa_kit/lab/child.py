@@ -34,7 +34,7 @@ KILLED = 128
 Hearer = Callable[[int], None]
 
 
-def environment(lab: Mapping[str, str], *, caller: Mapping[str, str], home: Path) -> dict[str, str]:
+def child_environment(lab: Mapping[str, str], *, caller: Mapping[str, str], home: Path) -> dict[str, str]:
     """Return the caller's environment without what leads elsewhere, with the lab's in its place."""
     kept = {
         name: value
@@ -44,7 +44,7 @@ def environment(lab: Mapping[str, str], *, caller: Mapping[str, str], home: Path
     return kept | dict(lab) | {"MFA_KIT_HOME": str(home)}
 
 
-def run(command: Sequence[str], env: Mapping[str, str]) -> int:
+def run_command(command: Sequence[str], env: Mapping[str, str]) -> int:
     """Run a command to its end; return its status, or 128 and the signal's number."""
     program = shutil.which(command[0], path=env.get("PATH"))
     if program is None:
@@ -76,7 +76,7 @@ def _listening(first: Hearer) -> Iterator[Callable[[Hearer], None]]:
 
 
 @contextmanager
-def unwound() -> Iterator[None]:
+def unwind_on_signals() -> Iterator[None]:
     """Let SIGTERM and SIGHUP unwind what was begun, its folders and processes, as Ctrl-C does. One ignored stays so."""
 
     def end(number: int, _frame: object) -> None:
@@ -95,18 +95,18 @@ def unwound() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def foreign(caller: Mapping[str, str], ours: Mapping[str, str]) -> list[str]:
+def variables_to_unset(caller: Mapping[str, str], ours: Mapping[str, str]) -> list[str]:
     """Name what a shell has to unset before it exports ours."""
-    return sorted({*caller, *ELSEWHERE} - set(environment({}, caller=caller, home=Path())) - set(ours))
+    return sorted({*caller, *ELSEWHERE} - set(child_environment({}, caller=caller, home=Path())) - set(ours))
 
 
-def shell(env: Mapping[str, str], *, unset: Sequence[str]) -> str:
+def shell_exports(env: Mapping[str, str], *, unset: Sequence[str]) -> str:
     """Write an environment as a shell takes it."""
     lines = [f"export {name}={shlex.quote(value)}" for name, value in env.items()]
     return "\n".join([*(f"unset {name}" for name in unset), *lines])
 
 
-def names(count: int) -> list[str]:
+def user_names(count: int) -> list[str]:
     """Name a lab's users: five by name, then by number."""
     first = ["alice", "bob", "carol", "dave", "erin"]
     return [*first[:count], *(f"user{number:04}" for number in range(1, count - len(first) + 1))]

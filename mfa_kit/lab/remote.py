@@ -13,7 +13,7 @@ NEEDED = ("AWS_ENDPOINT_URL", "AWS_SECRET_ACCESS_KEY")
 HINT = "run it under `mfa-kit lab run`, or export what `mfa-kit lab serve` prints"
 
 
-def ask(method: str, path: str, payload: Mapping[str, Any], *, env: Mapping[str, str]) -> Any:
+def ask_lab(method: str, path: str, payload: Mapping[str, Any], *, env: Mapping[str, str]) -> Any:
     """Ask the lab that the environment names. Raise UsageFault when there is none, or it refuses."""
     missing = [name for name in NEEDED if not env.get(name)]
     if missing or urlsplit(env["AWS_ENDPOINT_URL"]).hostname != "127.0.0.1":

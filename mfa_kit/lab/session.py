@@ -12,7 +12,7 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.lab import child
 from mfa_kit.lab.aws import description as form
 from mfa_kit.lab.aws import faults, state
-from mfa_kit.lab.aws.codes import Settings
+from mfa_kit.lab.aws.codes import LabSettings
 from mfa_kit.lab.aws.server import Lab
 
 ACCOUNT_FILE = "account.json"
@@ -20,7 +20,7 @@ USERS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class LabOptions:
     """What was asked for on the command line."""
 
     users: int | None = None
@@ -36,7 +36,7 @@ class Wish:
 
 
 @contextmanager
-def opened(wish: Wish) -> Iterator[tuple[Lab, Path]]:
+def running_lab(wish: LabOptions) -> Iterator[tuple[Lab, Path]]:
     """Run a lab; yield it and its MFA_KIT_HOME. With a folder, the account is kept there when the lab ends."""
     with ExitStack() as stack:
         if wish.folder is None:
@@ -60,23 +60,23 @@ def opened(wish: Wish) -> Iterator[tuple[Lab, Path]]:
             yield lab, home
         finally:
             if wish.folder is not None:
-                state.write(lab.account, wish.folder / ACCOUNT_FILE)
+                state.save_account(lab.account, wish.folder / ACCOUNT_FILE)
 
 
-def _start(wish: Wish) -> tuple[list[str], dict[str, object] | None]:
+def _start(wish: LabOptions) -> tuple[list[str], dict[str, object] | None]:
     """Users to make and the account to start from: a kept one, a described one, or a fresh one."""
     kept = wish.folder / ACCOUNT_FILE if wish.folder else None
     if kept is not None and kept.exists():
         if wish.source or wish.users is not None:
             raise UsageFault(f"{kept} holds an account already", "leave --from and --users out, or take another folder")
-        return [], form.read(kept)
+        return [], form.read_description(kept)
     if wish.source:
-        return child.names(wish.users or 0), form.read(wish.source)
-    return child.names(USERS if wish.users is None else wish.users), None
+        return child.user_names(wish.users or 0), form.read_description(wish.source)
+    return child.user_names(USERS if wish.users is None else wish.users), None
 
 
-def _plant(lab: Lab, wish: Wish) -> None:
-    for number, row in enumerate(faults.read(wish.rules) if wish.rules else [], 1):
+def _plant(lab: Lab, wish: LabOptions) -> None:
+    for number, row in enumerate(faults.read_rules(wish.rules) if wish.rules else [], 1):
         try:
             lab.faults.add_row(row)
         except UsageFault as error:
@@ -89,15 +89,15 @@ def _plant(lab: Lab, wish: Wish) -> None:
         lab.faults.add("*", "bucket", rate=wish.rate, burst=wish.burst or max(1.0, wish.rate))
 
 
-def _settings(given: Sequence[str]) -> Settings:
+def _settings(given: Sequence[str]) -> LabSettings:
     """Read `name=value` pairs. Raise UsageFault for a setting that is none."""
-    settings = Settings()
+    settings = LabSettings()
     for each in given:
         name, _, value = each.partition("=")
         try:
             settings = replace(settings, **{name: type(getattr(settings, name))(value)})
         except (AttributeError, TypeError, ValueError):
-            names = ", ".join(one.name for one in fields(Settings))
+            names = ", ".join(one.name for one in fields(LabSettings))
             raise UsageFault(
                 f"{each!r} sets nothing of a lab", f"settings are numbers from 0 on: {names}; see docs/lab.md"
             ) from None

@@ -25,7 +25,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class TourStep:
     """One step: what is run, the status it ends with, what happened, and the same on AWS."""
 
     title: str
@@ -68,8 +68,8 @@ def _clear(lab: Lab, _say: Say) -> None:
     lab.faults.clear()
 
 
-STEPS: Sequence[Step] = (
-    Step(
+STEPS: Sequence[TourStep] = (
+    TourStep(
         title="Give alice a virtual MFA device",
         run=("enroll", "alice", "--with", "virtual", "--codes", "generated", "-r", "{recipient}"),
         happened=(
@@ -78,31 +78,31 @@ STEPS: Sequence[Step] = (
         ),
         on_aws="The same calls and the same order. From now on alice is asked for a code when she signs in.",
     ),
-    Step(
+    TourStep(
         title="Ask for the same again",
         run=("enroll", "alice", "--with", "virtual", "--codes", "generated", "-r", "{recipient}"),
         happened="Nothing: alice has a device. A list of users can be run twice.",
         on_aws="The same; --add gives her one more, up to eight.",
     ),
-    Step(
+    TourStep(
         title="See who has MFA",
         run=("status",),
         happened="IAM was asked for every user and device; the ledger says which are ours and have their backup here.",
         on_aws="The same reads. Who has a password and no device could be locked out on the day that MFA is enforced.",
     ),
-    Step(
+    TourStep(
         title="Somebody mistypes a code",
         before=_mistype,
         happened="IAM said only that the code is not valid, and spent nothing: the next good pair is taken.",
         on_aws="One text for every mistake: wrong, twice the same, reversed, used before.",
     ),
-    Step(
+    TourStep(
         title="Look at what was done",
         run=("ledger", "show", "--user", "alice"),
         happened="Each call to AWS is there with its request id, and nothing secret.",
         on_aws="The request ids lead to CloudTrail, which is the proof; the ledger is this desk's memory.",
     ),
-    Step(
+    TourStep(
         title="The power goes while bob is given a device",
         before=_hold_enable,
         run=("enroll", "bob", "--with", "virtual", "--codes", "generated", "-r", "{recipient}"),
@@ -111,26 +111,26 @@ STEPS: Sequence[Step] = (
         happened="mfa-kit was killed after Create and before Enable: a device that nobody has blocks bob's name.",
         on_aws="The same can happen with every tool; without the seed such a device is good for nothing.",
     ),
-    Step(
+    TourStep(
         title="See what is left",
         before=_clear,
         run=("orphans", "list"),
         happened="The journal knows that run, and that its process is dead.",
         on_aws="The device bears the run's tag, so another desk sees whose it is.",
     ),
-    Step(
+    TourStep(
         title="Repair it",
         run=("orphans", "clean"),
         happened="IAM was asked to delete the device, and only then did its sealed copy go.",
         on_aws="The same. IAM refuses to delete a device that a late Enable gave to bob after all.",
     ),
-    Step(
+    TourStep(
         title="Give bob his device after all",
         run=("enroll", "bob", "--with", "virtual", "--codes", "generated", "-r", "{recipient}"),
         happened="The name was free again.",
         on_aws="The same; enroll alone would have repaired it first.",
     ),
-    Step(
+    TourStep(
         title="alice leaves: take her device away",
         run=("revoke", "alice", "--leave-without-mfa", "--yes"),
         happened="The device was deactivated and then deleted: IAM keeps what is only deactivated.",

@@ -13,7 +13,7 @@ from mfa_kit.core.errors import UsageFault
 
 if TYPE_CHECKING:
     from mfa_kit.lab.aws.server import Lab
-    from mfa_kit.lab.devices.oathcard import Card
+    from mfa_kit.lab.devices.oathcard import YkoathCard
     from mfa_kit.lab.devices.reader import Readers
 
 
@@ -22,7 +22,7 @@ def run(command: Sequence[str], **wish: Any) -> int:
     from mfa_kit.lab import child
 
     with _opened(wish) as (lab, home):
-        return child.run(command, child.environment(lab.env, caller=os.environ, home=home))
+        return child.run_command(command, child.child_environment(lab.env, caller=os.environ, home=home))
 
 
 def serve(tell: Callable[[str], None], **wish: Any) -> None:
@@ -33,7 +33,7 @@ def serve(tell: Callable[[str], None], **wish: Any) -> None:
 
     with _opened(wish) as (lab, home):
         ours = lab.env | {"MFA_KIT_HOME": str(home)}
-        tell(child.shell(ours, unset=child.foreign(os.environ, ours)))
+        tell(child.shell_exports(ours, unset=child.variables_to_unset(os.environ, ours)))
         signal.pthread_sigmask(signal.SIG_BLOCK, child.ENDS)
         signal.sigwait(child.ENDS)
 
@@ -55,20 +55,24 @@ def card(
     import threading
 
     from mfa_kit.lab import child
-    from mfa_kit.lab.devices.oathcard import Card
+    from mfa_kit.lab.devices.oathcard import YkoathCard
     from mfa_kit.lab.devices.reader import Readers
 
     ended = threading.Event()
     if not command:  # by handlers, for pcscd would inherit signals that are blocked
         for end in child.ENDS:
             signal.signal(end, signal.default_int_handler if box else lambda *_: ended.set())
-    with child.unwound() if command else nullcontext(), Readers(names) as readers, suppress(KeyboardInterrupt):
-        cards = [Card(serial=serial + number, touch_delay=touch_delay) for number in range(box or len(names))]
+    with (
+        child.unwind_on_signals() if command else nullcontext(),
+        Readers(names) as readers,
+        suppress(KeyboardInterrupt),
+    ):
+        cards = [YkoathCard(serial=serial + number, touch_delay=touch_delay) for number in range(box or len(names))]
         for number, card in enumerate(() if box else cards):
             readers.insert(card, number)
         if command:
-            return child.run(command, {**os.environ, **readers.env})
-        tell(child.shell(readers.env, unset=()))
+            return child.run_command(command, {**os.environ, **readers.env})
+        tell(child.shell_exports(readers.env, unset=()))
         if box:
             _by_hand(readers, cards, Talk().note)
         else:
@@ -76,7 +80,7 @@ def card(
     return 0
 
 
-def _by_hand(readers: "Readers", cards: "Sequence[Card]", note: Callable[[str], None]) -> None:
+def _by_hand(readers: "Readers", cards: "Sequence[YkoathCard]", note: Callable[[str], None]) -> None:
     """Put a key of a box into a free reader, or pull it out, for each number that is read from stdin."""
     from mfa_kit.lab.devices.reader import NOTICED
 
@@ -103,7 +107,7 @@ def ask(method: str, path: str, **payload: Any) -> Any:
     """Ask the lab of this environment."""
     from mfa_kit.lab import remote
 
-    return remote.ask(method, path, payload, env=os.environ)
+    return remote.ask_lab(method, path, payload, env=os.environ)
 
 
 @contextmanager
@@ -112,7 +116,7 @@ def _opened(wish: dict[str, Any]) -> Iterator[tuple["Lab", Path]]:
         from mfa_kit.lab import child, session
     except ModuleNotFoundError as error:
         raise UsageFault(f"the lab needs {error.name}, which is not installed", "pip install 'mfa-kit[lab]'") from None
-    with child.unwound(), session.opened(session.Wish(**wish)) as opened:
+    with child.unwind_on_signals(), session.running_lab(session.LabOptions(**wish)) as opened:
         yield opened
 
 
@@ -121,4 +125,4 @@ def tour(say: Callable[[str], None]) -> list[str]:
     with _opened({}) as (lab, home):
         from mfa_kit.lab import child, tour
 
-        return tour.walk(lab, child.environment(lab.env, caller=os.environ, home=home), home, say)
+        return tour.walk(lab, child.child_environment(lab.env, caller=os.environ, home=home), home, say)

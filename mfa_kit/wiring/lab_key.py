@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from mfa_kit.core.errors import DeviceFault, UsageFault
 
 if TYPE_CHECKING:
-    from mfa_kit.lab.devices.attestation_ca import Maker
-    from mfa_kit.lab.devices.securitykey import SecurityKey
+    from mfa_kit.lab.devices.attestation_ca import AttestationCa
+    from mfa_kit.lab.devices.securitykey import SimulatedKey
 
 READER = "mfa-kit lab reader"
 MODEL = "mfa-kit lab key"
@@ -34,16 +34,16 @@ def serve(
     publish: Path | None,
 ) -> int:
     """Plug a key in for a command, or until Ctrl-C. Raise DeviceFault where neither way is to be had."""
-    from mfa_kit.lab.devices.attestation_ca import Maker
-    from mfa_kit.lab.devices.securitykey import Conduct, Make, SecurityKey
+    from mfa_kit.lab.devices.attestation_ca import AttestationCa
+    from mfa_kit.lab.devices.securitykey import KeyBehavior, KeyModel, SimulatedKey
 
-    maker = Maker(now=time.time())
-    make = Make(aaguid=None, versions=("U2F_V2",)) if u2f else Make()
-    issued = maker.certificate(make.aaguid, firmware=make.firmware)
-    key = SecurityKey(
+    maker = AttestationCa(now=time.time())
+    model = KeyModel(aaguid=None, versions=("U2F_V2",)) if u2f else KeyModel()
+    issued = maker.certificate(model.aaguid, firmware=model.firmware)
+    key = SimulatedKey(
         issued,
-        make=make,
-        conduct=Conduct(attestation=attestation, touch=touch),
+        model=model,
+        behavior=KeyBehavior(attestation=attestation, touch=touch),
         pin=sys.stdin.readline().rstrip("\n") if pin_stdin else None,
     )
     if publish:
@@ -59,9 +59,9 @@ def serve(
             raise DeviceFault(f"{fault}; and {other}", f"{fault.hint}, or: {other.hint}") from None
 
 
-def _publish(maker: "Maker", key: "SecurityKey", identifier: str, folder: Path) -> None:
+def _publish(maker: "AttestationCa", key: "SimulatedKey", identifier: str, folder: Path) -> None:
     """Write metadata that knows the key, and the root that it is signed under; over a lab's own alone."""
-    aaguid = key.make.aaguid.hex() if key.make.aaguid else ""
+    aaguid = key.model.aaguid.hex() if key.model.aaguid else ""
     dashed = "-".join((aaguid[:8], aaguid[8:12], aaguid[12:16], aaguid[16:20], aaguid[20:]))
     entry = maker.entry(MODEL, aaguid=dashed) if aaguid else maker.entry(MODEL, identifiers=[identifier])
     due = datetime.now(UTC).date() + CURRENT
@@ -76,7 +76,7 @@ def _publish(maker: "Maker", key: "SecurityKey", identifier: str, folder: Path) 
         raise UsageFault(f"{folder} cannot be written: {error.strerror}", "name another folder") from None
 
 
-def _is_of_a_lab(root: Path, maker: "Maker") -> bool:
+def _is_of_a_lab(root: Path, maker: "AttestationCa") -> bool:
     from cryptography import x509
 
     try:
@@ -85,12 +85,12 @@ def _is_of_a_lab(root: Path, maker: "Maker") -> bool:
         return False
 
 
-def _on_usb(key: "SecurityKey", tell: Callable[[str], None], command: Sequence[str]) -> int:
+def _on_usb(key: "SimulatedKey", tell: Callable[[str], None], command: Sequence[str]) -> int:
     from mfa_kit.lab.devices import uhid
-    from mfa_kit.lab.devices.ctaphid import Hid
+    from mfa_kit.lab.devices.ctaphid import CtapHid
 
-    with uhid.Uhid(uhid.opened(), product=key.make.product) as wire:
-        thread = threading.Thread(target=Hid(key, wire).serve)
+    with uhid.Uhid(uhid.open_uhid(), product=key.model.product) as wire:
+        thread = threading.Thread(target=CtapHid(key, wire).serve)
         thread.start()
         try:
             return _while_it_is_there({}, tell, command)
@@ -99,12 +99,12 @@ def _on_usb(key: "SecurityKey", tell: Callable[[str], None], command: Sequence[s
             thread.join()
 
 
-def _in_reader(key: "SecurityKey", tell: Callable[[str], None], command: Sequence[str]) -> int:
+def _in_reader(key: "SimulatedKey", tell: Callable[[str], None], command: Sequence[str]) -> int:
     from mfa_kit.lab import child
     from mfa_kit.lab.devices.fidocard import FidoCard
     from mfa_kit.lab.devices.reader import Readers
 
-    with child.unwound(), Readers([READER]) as readers:
+    with child.unwind_on_signals(), Readers([READER]) as readers:
         readers.insert(FidoCard(key))
         return _while_it_is_there(readers.env, tell, command)
 
@@ -113,10 +113,10 @@ def _while_it_is_there(env: Mapping[str, str], tell: Callable[[str], None], comm
     from mfa_kit.lab import child
 
     if command:
-        return child.run(command, {**os.environ, **env})
+        return child.run_command(command, {**os.environ, **env})
     ended = threading.Event()
     for end in child.ENDS:
         signal.signal(end, lambda *_: ended.set())
-    tell(child.shell(env, unset=()))
+    tell(child.shell_exports(env, unset=()))
     ended.wait()
     return 0

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pyotp
 
-from mfa_kit.lab.aws.codes import Settings
+from mfa_kit.lab.aws.codes import LabSettings
 from mfa_kit.lab.aws.server import Lab
 from tests.bench.table import Row, show
 from tests.terminal.conftest import environment
@@ -47,7 +47,7 @@ def once(lab: Lab, user: str) -> tuple[float, float]:
 
 def main() -> int:
     """Measure; return the exit code."""
-    with Lab(settings=Settings()) as lab:
+    with Lab(settings=LabSettings()) as lab:
         lab.faults.add("*", "latency", at="every", seconds=LATENCY)
         once(lab, "warm")
         runs = [once(lab, f"user{number}") for number in range(RUNS)]

@@ -11,8 +11,8 @@ from fido2 import hid
 from mfa_kit.adapters import metadata
 from mfa_kit.adapters.fido import key as fido
 from mfa_kit.core.checks import Proof
-from mfa_kit.lab.devices.attestation_ca import Maker
-from mfa_kit.lab.devices.securitykey import SecurityKey, Touch
+from mfa_kit.lab.devices.attestation_ca import AttestationCa
+from mfa_kit.lab.devices.securitykey import SimulatedKey, Touch
 from mfa_kit.security_keys import attestation
 from mfa_kit.security_keys.attestation import Policy
 from mfa_kit.wiring.security_keys import Piped
@@ -23,7 +23,7 @@ RUNS = 20
 MODEL = "d7781e5d-e353-46aa-afe2-3ca49f13332a"
 
 
-class Timed(SecurityKey):
+class Timed(SimulatedKey):
     """Counts the seconds that the key itself takes."""
 
     taken = 0.0
@@ -46,7 +46,7 @@ def silent(_: str) -> None:
 
 def verification(folder: Path) -> float:
     """Return the milliseconds of one verification, less the key's own."""
-    maker = Maker(now=time.time())
+    maker = AttestationCa(now=time.time())
     published = publish(folder, maker, [maker.entry("lab", aaguid=LAB_AAGUID)])
     root = maker.root.der
     bus = Bus()

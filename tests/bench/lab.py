@@ -10,7 +10,7 @@ import boto3
 import pyotp
 
 from mfa_kit.lab.aws.server import Lab
-from mfa_kit.lab.child import names
+from mfa_kit.lab.child import user_names
 from tests.bench.table import Row, show
 
 USERS = 5000
@@ -35,7 +35,7 @@ def pairs() -> int:
     Of the rounds the quickest counts, for whatever else the machine does only adds.
     """
     iam = boto3.client("iam")
-    users = names(PAIRS * RUNS // PER_USER + 1)
+    users = user_names(PAIRS * RUNS // PER_USER + 1)
     numbers = iter(range(PAIRS * RUNS))
 
     def measured() -> None:
@@ -85,7 +85,7 @@ def main() -> int:
     child = [*run, "--users", str(PAIRS * RUNS // PER_USER + 1), "--", sys.executable, "-m", "tests.bench.lab", "pairs"]
     pair = float(subprocess.run(child, check=True, capture_output=True, text=True).stdout)
     began = time.perf_counter()
-    with Lab(names(USERS)) as lab:
+    with Lab(user_names(USERS)) as lab:
         built = time.perf_counter() - began
         read = details(lab)
     return show(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mfa_kit.lab.aws.server import Lab
-from mfa_kit.lab.devices.oathcard import Card
+from mfa_kit.lab.devices.oathcard import YkoathCard
 from mfa_kit.lab.devices.reader import Readers
 from tests.bench.table import Row, cpu, show
 from tests.conftest import bare
@@ -48,7 +48,7 @@ def main() -> int:
     apdus: Counter[int] = Counter()
     with Lab(users=users) as lab, Readers() as readers, tempfile.TemporaryDirectory() as folder:
         env = {**bare(), **lab.env, **readers.env, "MFA_KIT_HOME": str(Path(folder) / "desk")}
-        card = Card()
+        card = YkoathCard()
         readers.insert(card)
         mfa_kit = [sys.executable, "-m", "mfa_kit"]
         for user in users:  # in turn, so that whatever else the machine does falls on each alike

@@ -20,7 +20,7 @@ from typing import Any
 import pyrage
 
 from mfa_kit.lab.aws.server import Lab
-from mfa_kit.lab.aws.wsgi import Call
+from mfa_kit.lab.aws.wsgi import LoggedCall
 from tests.bench.canned import Canned
 from tests.bench.startup import aws
 from tests.bench.table import Row, show
@@ -159,14 +159,14 @@ def desk(env: dict[str, str]) -> Iterator[Desk]:
         yield Desk(folder, env)
 
 
-class Stamped(list[Call]):
+class Stamped(list[LoggedCall]):
     """The lab's log of calls, with the time of each."""
 
     def __init__(self) -> None:
         super().__init__()
         self.times: list[float] = []
 
-    def append(self, call: Call) -> None:
+    def append(self, call: LoggedCall) -> None:
         self.times.append(time.monotonic() - call.seconds)
         super().append(call)
 
@@ -182,7 +182,7 @@ def throttled(count: int) -> list[Row]:
             ended(each.plan(users[number * share : (number + 1) * share]))
         lab.faults.add("*", "latency", at="every", seconds=LATENCY)
         lab.faults.add("*", "bucket", rate=RATE, burst=BURST)
-        lab.front.calls = log = Stamped()
+        lab.application.calls = log = Stamped()
         processes = [each.apply(how=("-c", WATCHED)) for each in desks]
         for process in processes:
             ended(process)

@@ -81,7 +81,7 @@ def test_the_page_signs_in_for_one_users_mfa_and_is_gone_afterwards(
     assert done.code == 0, done.err
     assert browser.page
     assert (browser.mode, browser.folder_mode, browser.page.exists()) == (0o600, 0o700, False)
-    caller, destination = at_lab.front.signin.signed_in[-1]
+    caller, destination = at_lab.application.signin.signed_in[-1]
     assert (caller.kind, caller.arn.rpartition("/")[2]) == ("federated", f"mfa-kit-{user}")
     assert f"/users/details/{user}?" in destination
     policy = json.loads(caller.policy or "")
@@ -113,7 +113,7 @@ def test_a_role_signs_in_in_place_of_the_access_keys(mfa_kit: MfaKit, user: str,
     arn = iam.create_role(RoleName=f"desk-{user}", AssumeRolePolicyDocument=TRUST)["Role"]["Arn"]
     done = mfa_kit.run("enroll", user, *ENROLL, "--open", "--open-role", arn)
     assert done.code == 0, done.err
-    caller, _ = at_lab.front.signin.signed_in[-1]
+    caller, _ = at_lab.application.signin.signed_in[-1]
     assert (caller.kind, f"assumed-role/desk-{user}/mfa-kit-{user}" in caller.arn) == ("role", True)
     [session] = [each for each in at_lab.account.sessions.values() if each.caller is caller]
     assert session.expires - at_lab.account.now() <= 900
@@ -148,11 +148,11 @@ def test_credentials_of_get_session_token_open_nothing_and_are_not_sent(
     """AWS refuses them: the page is told, and the wait goes on."""
     with_session(at_lab, monkeypatch)
     later(at_lab, user, monkeypatch)
-    before = len(at_lab.front.signin.signed_in)
+    before = len(at_lab.application.signin.signed_in)
     done = mfa_kit.run("enroll", user, *ENROLL, "--open")
     assert done.code == 0, done.err
     assert "a session's credentials cannot open the console; name a role" in done.err
-    assert len(at_lab.front.signin.signed_in) == before
+    assert len(at_lab.application.signin.signed_in) == before
     assert "GetFederationToken" not in {call.operation for call in at_lab.calls[-12:]}
 
 
@@ -317,7 +317,7 @@ def test_a_real_browser_comes_to_the_console_signed_in(
 
     def is_at_console() -> bool:
         """Whether the console saw the cookie of this user's sign-in."""
-        at_console = browser.lab.front.signin.seen_at_console
+        at_console = browser.lab.application.signin.seen_at_console
         return any(caller.arn.endswith(f"federated-user/mfa-kit-{browser.user}") for caller in at_console)
 
     monkeypatch.setattr(browser, "see", see)

@@ -12,9 +12,9 @@ import pytest
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
-from mfa_kit.lab.aws.codes import Settings
+from mfa_kit.lab.aws.codes import LabSettings
 from mfa_kit.lab.aws.server import Lab
-from mfa_kit.lab.aws.wsgi import Handler
+from mfa_kit.lab.aws.wsgi import LabRequestHandler
 from tests.contract.__main__ import main, told
 from tests.contract.cases import Case, Desk, differences, reads, writes
 
@@ -37,7 +37,7 @@ MINISTACK = {
 @pytest.fixture
 def lab() -> Iterator[Lab]:
     """Run a lab without the delays of the real service."""
-    with Lab(settings=Settings(propagation=0)) as running:
+    with Lab(settings=LabSettings(propagation=0)) as running:
         yield running
 
 
@@ -95,7 +95,11 @@ def test_a_difference_is_printed_with_both_answers() -> None:
 def test_plain_moto_agrees_where_it_did() -> None:
     """Moto without our response classes: what it says as IAM does has not become less."""
     server = make_server(
-        "127.0.0.1", 0, DomainDispatcherApplication(create_backend_app), threaded=True, request_handler=Handler
+        "127.0.0.1",
+        0,
+        DomainDispatcherApplication(create_backend_app),
+        threaded=True,
+        request_handler=LabRequestHandler,
     )
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()

@@ -5,17 +5,17 @@ from typing import Any
 
 import pytest
 
-from mfa_kit.lab.aws.policies import Verdict
+from mfa_kit.lab.aws.policies import EvalDecision
 from tests.lab.client import document
 from tests.lab.test_policies import ALICE, ELEMENTS, FORCE, MANAGE, MFA, OPERATORS
 
 other = pytest.importorskip("ministack.core.iam_evaluator", reason="ministack is not installed")
-WORDS = {"Allow": Verdict.ALLOW, "Deny": Verdict.EXPLICIT, "ImplicitDeny": Verdict.IMPLICIT}
+WORDS = {"Allow": EvalDecision.ALLOW, "Deny": EvalDecision.EXPLICIT, "ImplicitDeny": EvalDecision.IMPLICIT}
 # MiniStack 1.5.33 has no policy variables, and matches an ARN as one string.
 KNOWN = ("${", 'arn:*"')
 
 
-def _verdict(policy: str, context: dict[str, Any], *, action: str = "iam:GetUser", on: str = ALICE) -> Verdict:
+def _verdict(policy: str, context: dict[str, Any], *, action: str = "iam:GetUser", on: str = ALICE) -> EvalDecision:
     made = other.EvalContext(
         principal_arn=ALICE,
         principal_type="User",
@@ -33,13 +33,13 @@ def _comparable(rows: tuple[Any, ...]) -> list[Any]:
 
 
 @pytest.mark.parametrize(("statement", "wanted"), _comparable(ELEMENTS))
-def test_elements(statement: dict[str, Any], wanted: Verdict) -> None:
+def test_elements(statement: dict[str, Any], wanted: EvalDecision) -> None:
     """Actions, resources and their negations are read alike."""
     assert _verdict(document(statement), {"aws:username": "alice"}) is wanted
 
 
 @pytest.mark.parametrize(("condition", "wanted"), _comparable(MFA))
-def test_mfa_conditions(condition: dict[str, Any], wanted: dict[str, Verdict]) -> None:
+def test_mfa_conditions(condition: dict[str, Any], wanted: dict[str, EvalDecision]) -> None:
     """Bool, BoolIfExists and Null mean the same for plain keys and for sessions."""
     policy = document({"Action": "*", "Resource": "*", "Condition": condition})
     for value, verdict in wanted.items():
@@ -48,7 +48,7 @@ def test_mfa_conditions(condition: dict[str, Any], wanted: dict[str, Verdict]) -
 
 
 @pytest.mark.parametrize(("condition", "context", "wanted"), _comparable(OPERATORS))
-def test_operators(condition: dict[str, Any], context: dict[str, Any], wanted: Verdict) -> None:
+def test_operators(condition: dict[str, Any], context: dict[str, Any], wanted: EvalDecision) -> None:
     """Operators, sets and their negations are read alike."""
     assert _verdict(document({"Action": "*", "Resource": "*", "Condition": condition}), context) is wanted
 
@@ -58,7 +58,9 @@ def test_the_force_mfa_policy() -> None:
     everything = {"Action": "iam:*", "Resource": "*"}
     policy = document(FORCE, everything)
     assert json.loads(policy)["Statement"][0]["Effect"] == "Deny"
-    assert _verdict(policy, {}, action="iam:ListUsers", on="*") is Verdict.EXPLICIT
-    assert _verdict(policy, {}, action="iam:EnableMFADevice") is Verdict.ALLOW
-    assert _verdict(policy, {"aws:MultiFactorAuthPresent": "true"}, action="iam:ListUsers", on="*") is Verdict.ALLOW
-    assert _verdict(document(*MANAGE), {}, action="iam:ListVirtualMFADevices", on="*") is Verdict.ALLOW
+    assert _verdict(policy, {}, action="iam:ListUsers", on="*") is EvalDecision.EXPLICIT
+    assert _verdict(policy, {}, action="iam:EnableMFADevice") is EvalDecision.ALLOW
+    assert (
+        _verdict(policy, {"aws:MultiFactorAuthPresent": "true"}, action="iam:ListUsers", on="*") is EvalDecision.ALLOW
+    )
+    assert _verdict(document(*MANAGE), {}, action="iam:ListVirtualMFADevices", on="*") is EvalDecision.ALLOW

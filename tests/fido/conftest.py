@@ -19,9 +19,9 @@ from fido2 import hid
 from fido2.hid.base import HidDescriptor
 
 from mfa_kit.adapters.fido import links
-from mfa_kit.lab.devices.attestation_ca import Maker
-from mfa_kit.lab.devices.ctaphid import Hid
-from mfa_kit.lab.devices.securitykey import Conduct, SecurityKey, lab_key
+from mfa_kit.lab.devices.attestation_ca import AttestationCa
+from mfa_kit.lab.devices.ctaphid import CtapHid
+from mfa_kit.lab.devices.securitykey import KeyBehavior, SimulatedKey, lab_key
 from tests import pcsc
 from tests.conftest import ROOT, MfaKit, Result, bare
 from tests.fido.seam import SocketConnection, SocketWire, Tamper, descriptor
@@ -36,7 +36,7 @@ LAB_AAGUID = "6d66616b-6974-0000-0000-000000000001"
 class Slot:
     """One key in a USB port. `hid` are options of its transport."""
 
-    key: SecurityKey
+    key: SimulatedKey
     tamper: Tamper | None = None
     hid: dict[str, Any] = field(default_factory=dict)
     serial: str | None = None
@@ -58,7 +58,7 @@ class Slot:
         wire = SocketWire(theirs, self.tamper)
         connection = SocketConnection(ours)
         self.opened.append((connection, wire))
-        threading.Thread(target=Hid(self.key, wire, **self.hid).serve, daemon=True).start()
+        threading.Thread(target=CtapHid(self.key, wire, **self.hid).serve, daemon=True).start()
         return connection
 
     def pull(self) -> None:
@@ -74,7 +74,7 @@ class Bus:
     def __init__(self) -> None:
         self.slots: dict[str, Slot] = {}
 
-    def plug(self, key: SecurityKey, **how: Any) -> Slot:
+    def plug(self, key: SimulatedKey, **how: Any) -> Slot:
         slot = Slot(key, **how)
         self.slots[f"/dev/hidraw{len(self.slots)}"] = slot
         return slot
@@ -86,7 +86,7 @@ class Bus:
         self.slots.clear()
 
     def descriptors(self) -> list[HidDescriptor]:
-        return [descriptor(path, slot.key.make.product, slot.serial) for path, slot in self.slots.items()]
+        return [descriptor(path, slot.key.model.product, slot.serial) for path, slot in self.slots.items()]
 
     def open(self, of: HidDescriptor) -> SocketConnection:
         return self.slots[str(of.path)].connect()
@@ -118,12 +118,12 @@ def loud() -> Iterator[Watched]:
 
 
 @pytest.fixture(scope="session")
-def maker() -> Maker:
-    return Maker(now=NOW)
+def maker() -> AttestationCa:
+    return AttestationCa(now=NOW)
 
 
 @pytest.fixture
-def key(maker: Maker) -> SecurityKey:
+def key(maker: AttestationCa) -> SimulatedKey:
     """Make an honest key."""
     return lab_key(maker)
 
@@ -140,7 +140,7 @@ class Published:
         return ["--mds", str(self.blob), "--mds-root", str(self.root)]
 
 
-def publish(folder: Path, maker: Maker, entries: list[dict[str, Any]], **how: Any) -> Published:
+def publish(folder: Path, maker: AttestationCa, entries: list[dict[str, Any]], **how: Any) -> Published:
     """Write a BLOB of these entries, and the root it is signed under."""
     how = {"next_update": date(2100, 1, 1), **how}
     blob, root = folder / "blob.jwt", folder / "root.der"
@@ -150,7 +150,7 @@ def publish(folder: Path, maker: Maker, entries: list[dict[str, Any]], **how: An
 
 
 @pytest.fixture
-def published(tmp_path: Path, maker: Maker) -> Published:
+def published(tmp_path: Path, maker: AttestationCa) -> Published:
     """Publish the lab's model."""
     return publish(tmp_path, maker, [maker.entry("mfa-kit lab key", aaguid=LAB_AAGUID)])
 
@@ -186,7 +186,7 @@ def detail(receipt: dict[str, Any], name: str) -> str:
 class Port:
     """A port for another process: a listening socket in place of /dev/hidraw, with one key behind it."""
 
-    def __init__(self, path: Path, key: SecurityKey, **how: Any) -> None:
+    def __init__(self, path: Path, key: SimulatedKey, **how: Any) -> None:
         self.key, self.path, self._how = key, path, how
         self.wires: list[SocketWire] = []
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -203,7 +203,7 @@ class Port:
                 return
             with theirs:
                 self.wires.append(SocketWire(theirs))
-                Hid(self.key, self.wires[-1], **self._how).serve()
+                CtapHid(self.key, self.wires[-1], **self._how).serve()
 
     def close(self) -> None:
         self.path.unlink(missing_ok=True)
@@ -217,15 +217,15 @@ class Port:
 
 
 @pytest.fixture
-def key_at_process(maker: Maker) -> SecurityKey:
+def key_at_process(maker: AttestationCa) -> SimulatedKey:
     """Make a key that wants its PIN and has two tries left."""
-    key = lab_key(maker, pin="pin-5839-canary", conduct=Conduct(uv_not_required=False))
+    key = lab_key(maker, pin="pin-5839-canary", behavior=KeyBehavior(uv_not_required=False))
     key.client_pin.retries = 2
     return key
 
 
 @pytest.fixture
-def port(key_at_process: SecurityKey) -> Iterator[Port]:
+def port(key_at_process: SimulatedKey) -> Iterator[Port]:
     """Plug the key in for another process."""
     with tempfile.TemporaryDirectory(prefix="port-") as folder:
         port = Port(Path(folder) / "0", key_at_process)

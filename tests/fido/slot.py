@@ -10,7 +10,7 @@ from smartcard.Exceptions import CardConnectionException
 from mfa_kit.adapters.oath import pcsc
 from mfa_kit.lab.devices.apdu import Pulled
 from mfa_kit.lab.devices.fidocard import FidoCard
-from mfa_kit.lab.devices.securitykey import SecurityKey
+from mfa_kit.lab.devices.securitykey import SimulatedKey
 
 # pcsclite.h: SCARD_W_REMOVED_CARD.
 REMOVED = 0x80100069
@@ -45,7 +45,7 @@ class Connection:
 class Reader:
     """A reader with a key in it; `tamper` makes another answer of each, whose number it is told from 1 on."""
 
-    def __init__(self, key: SecurityKey, *, tamper: Answer | None = None, pulled_at: int = 0) -> None:
+    def __init__(self, key: SimulatedKey, *, tamper: Answer | None = None, pulled_at: int = 0) -> None:
         self.card = FidoCard(key, pulled_at=pulled_at)
         self._tamper = tamper
 

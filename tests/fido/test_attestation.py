@@ -8,22 +8,22 @@ from typing import Any
 import pytest
 from fido2 import cbor
 
-from mfa_kit.lab.devices.attestation_ca import Issued, Maker
-from mfa_kit.lab.devices.securitykey import Conduct, Make, SecurityKey
+from mfa_kit.lab.devices.attestation_ca import AttestationCa, IssuedCertificate
+from mfa_kit.lab.devices.securitykey import KeyBehavior, KeyModel, SimulatedKey
 from tests.fido.conftest import LAB_AAGUID, NOW, Bus, Desk, detail, publish, results
 from tests.fido.test_faults import Liar
 
 OURS = bytes.fromhex(LAB_AAGUID.replace("-", ""))
-U2F = Make(aaguid=None, versions=("U2F_V2",))
+U2F = KeyModel(aaguid=None, versions=("U2F_V2",))
 # How a key attests: over CTAP2 in two formats with certificates, and over CTAP1.
-FORMATS: dict[str, tuple[Make, Conduct]] = {
-    "packed": (Make(), Conduct()),
-    "fido-u2f": (Make(), Conduct(attestation="fido-u2f")),
-    "u2f": (U2F, Conduct()),
+FORMATS: dict[str, tuple[KeyModel, KeyBehavior]] = {
+    "packed": (KeyModel(), KeyBehavior()),
+    "fido-u2f": (KeyModel(), KeyBehavior(attestation="fido-u2f")),
+    "u2f": (U2F, KeyBehavior()),
 }
-STRANGER = Maker("stranger", now=NOW)
+STRANGER = AttestationCa("stranger", now=NOW)
 # Ten years ahead, a certificate of this maker's is not valid yet: they begin ten years before the maker's own day.
-FUTURE = Maker("future", now=NOW + 20 * 365 * 86400)
+FUTURE = AttestationCa("future", now=NOW + 20 * 365 * 86400)
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -43,28 +43,28 @@ FUTURE = Maker("future", now=NOW + 20 * 365 * 86400)
 )
 def test_each_certificate_gets_its_verdict_in_each_format(
     bus: Bus,
-    maker: Maker,
+    maker: AttestationCa,
     desk: Desk,
     tmp_path: Path,
     name: str,
-    issue: Callable[[Maker, bytes | None], Issued],
+    issue: Callable[[AttestationCa, bytes | None], IssuedCertificate],
     roots: list[bytes] | None,
     why: str,
 ) -> None:
     """A FIDO2 key is looked up by its AAGUID, a U2F key by its certificate's identifier; the chain decides."""
-    make, conduct = FORMATS[name]
+    model, behavior = FORMATS[name]
     issued = issue(maker, OURS if name == "packed" else None)
     naming: dict[str, Any] = {"aaguid": LAB_AAGUID} if name == "packed" else {"identifiers": [issued.identifier]}
     published = publish(tmp_path, maker, [maker.entry("m", roots=roots, **naming)])
-    bus.plug(SecurityKey(issued, make=make, conduct=conduct))
+    bus.plug(SimulatedKey(issued, model=model, behavior=behavior))
     done, receipt = desk.verify(*published.options)
     assert (done.code, receipt["model"]) == ((1, None) if why else (0, "m")), receipt
     assert why in detail(receipt, "genuine")
 
 
-def altered(maker: Maker, conduct: Conduct, change: Callable[[dict[str, Any]], object]) -> SecurityKey:
+def altered(maker: AttestationCa, behavior: KeyBehavior, change: Callable[[dict[str, Any]], object]) -> SimulatedKey:
     """Make a key whose statement is changed on its way out."""
-    key = Liar(maker.certificate(OURS), conduct=conduct)
+    key = Liar(maker.certificate(OURS), behavior=behavior)
 
     def lie(request: bytes, answer: bytes) -> bytes:
         if request[0] != 1 or answer[0]:
@@ -108,14 +108,14 @@ def altered(maker: Maker, conduct: Conduct, change: Callable[[dict[str, Any]], o
 )
 def test_a_statement_that_does_not_hold_is_refused(
     bus: Bus,
-    maker: Maker,
+    maker: AttestationCa,
     desk: Desk,
     tmp_path: Path,
     attestation: str,
     change: Callable[[dict[str, Any]], object],
 ) -> None:
     """Whichever member is gone, empty, another's or of another kind: refused, and no model is named."""
-    key = altered(maker, Conduct(attestation=attestation), change)
+    key = altered(maker, KeyBehavior(attestation=attestation), change)
     identifier = maker.certificate(None).identifier
     entries = [maker.entry("m", aaguid=LAB_AAGUID), maker.entry("u", identifiers=[identifier])]
     bus.plug(key)
@@ -124,10 +124,12 @@ def test_a_statement_that_does_not_hold_is_refused(
     assert results(receipt)["genuine"] == "fail"
 
 
-def test_a_u2f_statement_that_claims_an_aaguid_is_broken(bus: Bus, maker: Maker, desk: Desk, tmp_path: Path) -> None:
+def test_a_u2f_statement_that_claims_an_aaguid_is_broken(
+    bus: Bus, maker: AttestationCa, desk: Desk, tmp_path: Path
+) -> None:
     """The format has none: a U2F certificate must not certify a FIDO2 model."""
     issued = maker.certificate(None)
-    key = SecurityKey(issued, conduct=Conduct(attestation="fido-u2f"))
+    key = SimulatedKey(issued, behavior=KeyBehavior(attestation="fido-u2f"))
     real = key._data  # noqa: SLF001 - where the AAGUID would stand
 
     def claims(rp_hash: bytes, flags: int, attested: bytes = b"") -> bytes:
@@ -143,9 +145,9 @@ def test_a_u2f_statement_that_claims_an_aaguid_is_broken(bus: Bus, maker: Maker,
 
 @pytest.mark.parametrize("attestation", ["tpm", "android-key", "android-safetynet", "apple"])
 def test_a_platforms_format_is_not_applicable_whatever_its_certificates(
-    bus: Bus, maker: Maker, desk: Desk, tmp_path: Path, attestation: str
+    bus: Bus, maker: AttestationCa, desk: Desk, tmp_path: Path, attestation: str
 ) -> None:
     """Even with the maker's own certificate in it: a security key does not attest so, and `genuine` fails."""
-    bus.plug(SecurityKey(maker.certificate(OURS), conduct=replace(Conduct(), attestation=attestation)))
+    bus.plug(SimulatedKey(maker.certificate(OURS), behavior=replace(KeyBehavior(), attestation=attestation)))
     done, receipt = desk.verify(*publish(tmp_path, maker, [maker.entry("m", aaguid=LAB_AAGUID)]).options)
     assert (done.code, results(receipt)["attestation"], receipt["failed"]) == (1, "not applicable", ["genuine"])

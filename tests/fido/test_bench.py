@@ -12,8 +12,8 @@ import pytest
 from mfa_kit.core.models import Intent
 from mfa_kit.enrollment import fido_console
 from mfa_kit.lab.aws.server import Lab
-from mfa_kit.lab.devices.attestation_ca import Maker
-from mfa_kit.lab.devices.securitykey import Conduct, SecurityKey, lab_key
+from mfa_kit.lab.devices.attestation_ca import AttestationCa
+from mfa_kit.lab.devices.securitykey import KeyBehavior, SimulatedKey, lab_key
 from mfa_kit.wiring import fido_console as kit
 from tests.conftest import Result
 from tests.fido.conftest import Bus, Desk, Published
@@ -28,7 +28,7 @@ Bench = Callable[..., Result]
 def insert(bus: Bus) -> Insert:
     """Put one key in, after the other is out."""
 
-    def act(key: SecurityKey, **how: str) -> Act:
+    def act(key: SimulatedKey, **how: str) -> Act:
         def out() -> None:
             for slot in bus.slots.values():
                 slot.pull()
@@ -84,7 +84,13 @@ def outcomes(folder: Path) -> list[str]:
 
 
 def test_each_user_gets_a_genuine_key_and_none_gets_anothers(
-    bench: Bench, insert: Insert, maker: Maker, people: list[str], registered: list[str], desk: Desk, tmp_path: Path
+    bench: Bench,
+    insert: Insert,
+    maker: AttestationCa,
+    people: list[str],
+    registered: list[str],
+    desk: Desk,
+    tmp_path: Path,
 ) -> None:
     """Keys without a serial are known by what they signed; status and apply know what was done."""
     one, two = lab_key(maker), lab_key(maker)
@@ -101,10 +107,10 @@ def test_each_user_gets_a_genuine_key_and_none_gets_anothers(
 
 
 def test_a_key_that_is_refused_is_followed_by_another(
-    bench: Bench, insert: Insert, maker: Maker, people: list[str], registered: list[str]
+    bench: Bench, insert: Insert, maker: AttestationCa, people: list[str], registered: list[str]
 ) -> None:
     """The row stays, and nothing is said of the console before."""
-    bad, good = lab_key(maker, conduct=Conduct(attestation="self")), lab_key(maker)
+    bad, good = lab_key(maker, behavior=KeyBehavior(attestation="self")), lab_key(maker)
     done = bench(insert(bad), insert(good), more=("--only", people[0]))
     assert done.code == 0, done.err
     assert "the key is refused: genuine:" in done.err
@@ -113,7 +119,7 @@ def test_a_key_that_is_refused_is_followed_by_another(
 
 
 def test_a_key_with_a_serial_is_known_the_next_day(
-    bench: Bench, insert: Insert, maker: Maker, people: list[str], registered: list[str]
+    bench: Bench, insert: Insert, maker: AttestationCa, people: list[str], registered: list[str]
 ) -> None:
     """By the journal."""
     done = bench(insert(lab_key(maker), serial="KEY-7"), "q")
@@ -141,7 +147,7 @@ def test_keys_that_are_elsewhere_are_registered_all_the_same(
 def test_a_wait_for_the_console_can_be_given_up(
     bench: Bench,
     insert: Insert,
-    maker: Maker,
+    maker: AttestationCa,
     people: list[str],
     registered: list[str],
     monkeypatch: pytest.MonkeyPatch,

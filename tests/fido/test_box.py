@@ -13,8 +13,8 @@ from smartcard.Exceptions import CardConnectionException
 from mfa_kit.adapters.fido import faults, links
 from mfa_kit.adapters.fido.key import opened
 from mfa_kit.core.errors import DeviceFault
-from mfa_kit.lab.devices.attestation_ca import Maker
-from mfa_kit.lab.devices.securitykey import Conduct, SecurityKey, lab_key
+from mfa_kit.lab.devices.attestation_ca import AttestationCa
+from mfa_kit.lab.devices.securitykey import KeyBehavior, SimulatedKey, lab_key
 from mfa_kit.security_keys.attestation import Policy
 from mfa_kit.security_keys.authenticator import Link, Plugged
 from mfa_kit.wiring import security_keys as kit
@@ -29,7 +29,7 @@ Box = Callable[..., None]
 def box(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> Box:
     """Hand keys out of a box, one after the other; then a person has had enough."""
 
-    def of(*keys: SecurityKey) -> None:
+    def of(*keys: SimulatedKey) -> None:
         left = iter(keys)
 
         def following(*_: object) -> Plugged:
@@ -45,10 +45,10 @@ def box(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> Box:
     return of
 
 
-def test_a_box_gives_a_line_a_key_and_a_tally(box: Box, maker: Maker, desk: Desk, published: Published) -> None:
+def test_a_box_gives_a_line_a_key_and_a_tally(box: Box, maker: AttestationCa, desk: Desk, published: Published) -> None:
     """The same key twice is told and not counted, a refused one makes it exit 1, and one that wants a PIN waits."""
-    good, bad = lab_key(maker), lab_key(maker, conduct=Conduct(attestation="self"))
-    box(good, bad, good, lab_key(maker, conduct=Conduct(always_uv=True)))
+    good, bad = lab_key(maker), lab_key(maker, behavior=KeyBehavior(attestation="self"))
+    box(good, bad, good, lab_key(maker, behavior=KeyBehavior(always_uv=True)))
     done = desk.run("verify", "fido2", "--watch", "--output", "jsonl", "--asset", "BOX", *published.options)
     rows = [json.loads(line) for line in done.out.splitlines()]
     assert [(row["verdict"], row["asset"]) for row in rows] == [("proof", "BOX-1"), ("refused", "BOX-2")]
@@ -60,7 +60,7 @@ def test_a_box_gives_a_line_a_key_and_a_tally(box: Box, maker: Maker, desk: Desk
 
 @pytest.mark.parametrize(("output", "lines"), [("csv", 3), ("table", 2)])
 def test_a_box_of_proofs_is_exit_0(
-    box: Box, maker: Maker, desk: Desk, published: Published, output: str, lines: int
+    box: Box, maker: AttestationCa, desk: Desk, published: Published, output: str, lines: int
 ) -> None:
     """A spreadsheet has one header; a person reads one line a key."""
     box(lab_key(maker), lab_key(maker))
@@ -69,10 +69,10 @@ def test_a_box_of_proofs_is_exit_0(
 
 
 def test_a_key_that_could_not_be_judged_takes_no_header_and_no_number(
-    box: Box, maker: Maker, desk: Desk, published: Published
+    box: Box, maker: AttestationCa, desk: Desk, published: Published
 ) -> None:
     """Labels are stuck on in the order of the lines, and a spreadsheet begins with its header."""
-    wants_pin = lab_key(maker, conduct=Conduct(always_uv=True))
+    wants_pin = lab_key(maker, behavior=KeyBehavior(always_uv=True))
     box(wants_pin, lab_key(maker), wants_pin, lab_key(maker))
     done = desk.run("verify", "fido2", "--watch", "--output", "csv", "--asset", "BOX", *published.options)
     rows = list(csv.DictReader(io.StringIO(done.out)))
@@ -106,7 +106,7 @@ def test_between_two_keys_it_is_said_what_to_do(
 
 
 def test_a_key_that_may_not_be_opened_is_told_to_whoever_waits_for_one(
-    bus: Bus, key: SecurityKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    bus: Bus, key: SimulatedKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Without the udev rule nothing else would happen when a key is put in."""
     sysfs = tmp_path / "hidraw7" / "device"
@@ -140,7 +140,7 @@ class Held(slot.Reader):
 
 
 def test_a_card_that_another_program_holds_is_told_beside_the_keys(
-    bus: Bus, key: SecurityKey, maker: Maker, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    bus: Bus, key: SimulatedKey, maker: AttestationCa, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And alone it is the answer."""
     monkeypatch.setattr(faults, "_holder", lambda: None)
@@ -157,7 +157,7 @@ def test_a_card_that_another_program_holds_is_told_beside_the_keys(
 
 @pytest.mark.parametrize("answer", [b"\x6a\x82", b"\x6d\x00"])
 def test_a_card_of_another_kind_is_no_key(
-    bus: Bus, key: SecurityKey, desk: Desk, monkeypatch: pytest.MonkeyPatch, answer: bytes
+    bus: Bus, key: SimulatedKey, desk: Desk, monkeypatch: pytest.MonkeyPatch, answer: bytes
 ) -> None:
     """It has no FIDO applet."""
     assert not bus.slots
@@ -167,7 +167,7 @@ def test_a_card_of_another_kind_is_no_key(
 
 
 def test_a_card_that_goes_while_it_is_looked_at_is_no_key(
-    bus: Bus, key: SecurityKey, monkeypatch: pytest.MonkeyPatch
+    bus: Bus, key: SimulatedKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is wrong with the others."""
     assert not bus.slots
@@ -176,11 +176,11 @@ def test_a_card_that_goes_while_it_is_looked_at_is_no_key(
 
 
 def test_a_key_in_a_reader_is_verified_after_a_late_finger(
-    bus: Bus, maker: Maker, desk: Desk, published: Published, monkeypatch: pytest.MonkeyPatch
+    bus: Bus, maker: AttestationCa, desk: Desk, published: Published, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As over USB; tests/fido/test_reader.py has pcscd between."""
     assert not bus.slots
-    slot.seen(slot.Reader(lab_key(maker, conduct=Conduct(touch=0.3))), monkeypatch)
+    slot.seen(slot.Reader(lab_key(maker, behavior=KeyBehavior(touch=0.3))), monkeypatch)
     done, receipt = desk.verify(*published.options)
     assert (done.code, receipt["place"], results(receipt)["genuine"]) == (0, "Contactless reader 00 00", "pass")
     assert detail(receipt, "genuine") == "mfa-kit lab key"
@@ -192,15 +192,15 @@ def test_of_a_program_that_nobody_knows_the_kind_is_told(monkeypatch: pytest.Mon
     assert str(faults.card_lost(CardConnectionException(hresult=faults.BUSY))) == "another program holds the card"
 
 
-def test_only_a_key_that_registered_is_asked_to_sign(bus: Bus, key: SecurityKey) -> None:
+def test_only_a_key_that_registered_is_asked_to_sign(bus: Bus, key: SimulatedKey) -> None:
     """Anything else is our own mistake."""
     bus.plug(key)
     with opened(None, tell=lambda _: None) as one, pytest.raises(TypeError, match="register first"):
         one.assertion(verify=False, pin=None)
 
 
-def test_a_key_without_configuration_takes_no_policy(bus: Bus, maker: Maker) -> None:
+def test_a_key_without_configuration_takes_no_policy(bus: Bus, maker: AttestationCa) -> None:
     """Whatever its list of options says."""
-    bus.plug(lab_key(maker, conduct=Conduct(configurable=False)))
+    bus.plug(lab_key(maker, behavior=KeyBehavior(configurable=False)))
     with opened(None, tell=lambda _: None) as one, pytest.raises(DeviceFault, match="cannot be configured"):
         one.set_pin_policy(None, shortest=8, force_change=False)

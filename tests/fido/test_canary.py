@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from mfa_kit.adapters.fido import key as fido
-from mfa_kit.lab.devices.attestation_ca import Maker
-from mfa_kit.lab.devices.securitykey import Conduct, SecurityKey, lab_key
+from mfa_kit.lab.devices.attestation_ca import AttestationCa
+from mfa_kit.lab.devices.securitykey import KeyBehavior, SimulatedKey, lab_key
 from mfa_kit.security_keys.authenticator import Pin
 from tests.conftest import Result
 from tests.fido.conftest import Bus, Desk, Published
@@ -30,15 +30,17 @@ class Canary:
     """Runs a verb on a key, and looks for the PINs."""
 
     def __init__(
-        self, desk: Desk, bus: Bus, maker: Maker, published: Published, patch: pytest.MonkeyPatch, loud: Watched
+        self, desk: Desk, bus: Bus, maker: AttestationCa, published: Published, patch: pytest.MonkeyPatch, loud: Watched
     ) -> None:
         self.desk, self.bus, self.maker, self.patch, self.loud = desk, bus, maker, patch, loud
         self.published = published
 
-    def run(self, verb: str, *more: str | Path, told: tuple[bytes, ...] = (), **how: Any) -> tuple[Result, SecurityKey]:
+    def run(
+        self, verb: str, *more: str | Path, told: tuple[bytes, ...] = (), **how: Any
+    ) -> tuple[Result, SimulatedKey]:
         """Give the PINs on standard input, in the order in which the verb reads them."""
         pin, words = VERBS[verb]
-        key = lab_key(self.maker, pin=pin, conduct=Conduct(always_uv=verb == "verify"))
+        key = lab_key(self.maker, pin=pin, behavior=KeyBehavior(always_uv=verb == "verify"))
         self.bus.unplug()
         self.bus.plug(key, **how)
         lines = told or tuple(each.encode() for each in (pin, NEW) if each)
@@ -55,7 +57,7 @@ class Canary:
 
 @pytest.fixture
 def canary(
-    desk: Desk, bus: Bus, maker: Maker, published: Published, monkeypatch: pytest.MonkeyPatch, loud: Watched
+    desk: Desk, bus: Bus, maker: AttestationCa, published: Published, monkeypatch: pytest.MonkeyPatch, loud: Watched
 ) -> Canary:
     return Canary(desk, bus, maker, published, monkeypatch, loud)
 
@@ -133,7 +135,7 @@ def test_no_local_of_our_frames_shows_a_pin(canary: Canary, verb: str) -> None:
     assert shown <= {"first line of otp.py:__init__"}
 
 
-def test_a_traceback_with_locals_shows_no_pin(bus: Bus, maker: Maker) -> None:
+def test_a_traceback_with_locals_shows_no_pin(bus: Bus, maker: AttestationCa) -> None:
     """Of our frames, for a key that is pulled out while it is told a new PIN."""
     for last in range(4, 12):
         bus.unplug()

@@ -8,8 +8,8 @@ import pytest
 
 from mfa_kit.enrollment import fido_console
 from mfa_kit.lab.aws.server import Lab
-from mfa_kit.lab.devices.attestation_ca import Maker
-from mfa_kit.lab.devices.securitykey import Conduct, SecurityKey, lab_key
+from mfa_kit.lab.devices.attestation_ca import AttestationCa
+from mfa_kit.lab.devices.securitykey import KeyBehavior, SimulatedKey, lab_key
 from mfa_kit.wiring import fido_console as kit
 from tests.fido.conftest import LAB_AAGUID, Bus, Desk, Published
 
@@ -41,7 +41,7 @@ def enroll(desk: Desk, user: str, published: Published, *more: str | Path) -> tu
 
 def test_a_genuine_key_is_verified_and_its_serial_is_noted(
     bus: Bus,
-    key: SecurityKey,
+    key: SimulatedKey,
     desk: Desk,
     published: Published,
     users: Callable[[], str],
@@ -64,7 +64,7 @@ def test_a_genuine_key_is_verified_and_its_serial_is_noted(
 @pytest.mark.parametrize(("asset", "named"), [((), LAB_AAGUID), (("--asset", "BOX-7"), "BOX-7")])
 def test_a_key_without_a_serial_is_called_by_its_label_or_model(
     bus: Bus,
-    key: SecurityKey,
+    key: SimulatedKey,
     desk: Desk,
     published: Published,
     users: Callable[[], str],
@@ -81,14 +81,14 @@ def test_a_key_without_a_serial_is_called_by_its_label_or_model(
 
 def test_a_key_that_is_refused_goes_to_nobody(
     bus: Bus,
-    maker: Maker,
+    maker: AttestationCa,
     desk: Desk,
     published: Published,
     users: Callable[[], str],
     registers: Callable[[str], list[str]],
 ) -> None:
     """Exit 3, before anything is said of the console; `--skip-key-check` is told."""
-    bus.plug(lab_key(maker, conduct=Conduct(attestation="self")))
+    bus.plug(lab_key(maker, behavior=KeyBehavior(attestation="self")))
     user = users()
     told = registers(user)
     code, row, err = enroll(desk, user, published)
@@ -99,7 +99,7 @@ def test_a_key_that_is_refused_goes_to_nobody(
 
 def test_a_policy_is_held_to_iams_word_too(
     bus: Bus,
-    maker: Maker,
+    maker: AttestationCa,
     desk: Desk,
     published: Published,
     users: Callable[[], str],

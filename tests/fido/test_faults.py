@@ -23,8 +23,8 @@ from mfa_kit.adapters.fido import faults, links
 from mfa_kit.adapters.fido import key as fido
 from mfa_kit.adapters.fido.statement import registration_of
 from mfa_kit.core.errors import DeviceFault
-from mfa_kit.lab.devices.attestation_ca import Maker
-from mfa_kit.lab.devices.securitykey import Conduct, Make, SecurityKey, lab_key
+from mfa_kit.lab.devices.attestation_ca import AttestationCa
+from mfa_kit.lab.devices.securitykey import KeyBehavior, KeyModel, SimulatedKey, lab_key
 from mfa_kit.security_keys.authenticator import Pin
 from tests.fido.conftest import Bus, Desk, Published
 from tests.sizes import size
@@ -34,11 +34,11 @@ MANY = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-U2F = Make(aaguid=None, versions=("U2F_V2",))
+U2F = KeyModel(aaguid=None, versions=("U2F_V2",))
 PIN = "123456"
 
 
-def whole(bus: Bus, key: SecurityKey, *, pin: bool = False, **how: Any) -> int:
+def whole(bus: Bus, key: SimulatedKey, *, pin: bool = False, **how: Any) -> int:
     """Plug a key in, do all that can be done with it, pull it out. Return how many packets it sent."""
     slot = bus.plug(key, **how)
     place = list(bus.slots)[-1]
@@ -60,7 +60,7 @@ def whole(bus: Bus, key: SecurityKey, *, pin: bool = False, **how: Any) -> int:
 
 @pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize("at", [0, 1, 2, 5])
-def test_a_mute_key_ends_at_its_deadline(bus: Bus, maker: Maker, at: int) -> None:
+def test_a_mute_key_ends_at_its_deadline(bus: Bus, maker: AttestationCa, at: int) -> None:
     """From the first packet on or later: a sentence, and no call without an end."""
     key = lab_key(maker)
     with pytest.raises(DeviceFault, match="does not answer"):
@@ -69,47 +69,47 @@ def test_a_mute_key_ends_at_its_deadline(bus: Bus, maker: Maker, at: int) -> Non
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("hasty")
-def test_a_key_that_works_on_for_ever_ends_at_its_deadline(bus: Bus, maker: Maker) -> None:
+def test_a_key_that_works_on_for_ever_ends_at_its_deadline(bus: Bus, maker: AttestationCa) -> None:
     """Keepalives are answers too: time counts, not silence."""
     with pytest.raises(DeviceFault, match=r"does not answer|nobody touched"):
-        whole(bus, lab_key(maker, conduct=Conduct(touch=None)), hid={"patience": 1000.0})
+        whole(bus, lab_key(maker, behavior=KeyBehavior(touch=None)), hid={"patience": 1000.0})
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("hasty")
-def test_an_untouched_key_is_told_to_stop_and_the_person_what_happened(bus: Bus, maker: Maker) -> None:
+def test_an_untouched_key_is_told_to_stop_and_the_person_what_happened(bus: Bus, maker: AttestationCa) -> None:
     """After 30 s, here 3: the cancel reaches the key, which answers KEEPALIVE_CANCEL."""
     with pytest.raises(DeviceFault, match="nobody touched the key"):
-        whole(bus, lab_key(maker, conduct=Conduct(touch=None)))
+        whole(bus, lab_key(maker, behavior=KeyBehavior(touch=None)))
 
 
 @pytest.mark.usefixtures("hasty")
-def test_a_key_that_gives_up_by_itself_is_told_as_untouched(bus: Bus, maker: Maker) -> None:
+def test_a_key_that_gives_up_by_itself_is_told_as_untouched(bus: Bus, maker: AttestationCa) -> None:
     """USER_ACTION_TIMEOUT comes from the key."""
     with pytest.raises(DeviceFault, match="nobody touched the key"):
-        whole(bus, lab_key(maker, conduct=Conduct(touch=None)), hid={"patience": 0.5})
+        whole(bus, lab_key(maker, behavior=KeyBehavior(touch=None)), hid={"patience": 0.5})
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("hasty")
-def test_a_u2f_key_is_polled_and_given_up(bus: Bus, maker: Maker) -> None:
+def test_a_u2f_key_is_polled_and_given_up(bus: Bus, maker: AttestationCa) -> None:
     """It answers 0x6985 at once for as long as nobody touches it."""
     with pytest.raises(DeviceFault, match="nobody touched the key"):
-        whole(bus, SecurityKey(maker.certificate(None), make=U2F, conduct=Conduct(touch=None)))
+        whole(bus, SimulatedKey(maker.certificate(None), model=U2F, behavior=KeyBehavior(touch=None)))
 
 
-@pytest.mark.parametrize("make", [Make(), U2F], ids=["ctap2", "u2f"])
-def test_a_late_finger_is_waited_for(bus: Bus, maker: Maker, make: Make) -> None:
+@pytest.mark.parametrize("model", [KeyModel(), U2F], ids=["ctap2", "u2f"])
+def test_a_late_finger_is_waited_for(bus: Bus, maker: AttestationCa, model: KeyModel) -> None:
     """With keepalives, or by polling."""
-    assert whole(bus, SecurityKey(maker.certificate(None), make=make, conduct=Conduct(touch=0.6))) > 4
+    assert whole(bus, SimulatedKey(maker.certificate(None), model=model, behavior=KeyBehavior(touch=0.6))) > 4
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("hasty")
-def test_a_person_is_told_before_the_call_and_counted_down(bus: Bus, maker: Maker, monkeypatch: Any) -> None:
+def test_a_person_is_told_before_the_call_and_counted_down(bus: Bus, maker: AttestationCa, monkeypatch: Any) -> None:
     """Keepalives may never come, so nothing waits for them."""
     monkeypatch.setattr(fido, "COUNTDOWN", (2, 1))
-    bus.plug(lab_key(maker, conduct=Conduct(touch=None)))
+    bus.plug(lab_key(maker, behavior=KeyBehavior(touch=None)))
     told: list[str] = []
     with (
         fido.opened(None, tell=told.append) as opened,
@@ -120,25 +120,25 @@ def test_a_person_is_told_before_the_call_and_counted_down(bus: Bus, maker: Make
 
 
 @pytest.mark.parametrize(
-    ("make", "pin"), [(Make(), False), (Make(), True), (U2F, False)], ids=["ctap2", "with-pin", "u2f"]
+    ("model", "pin"), [(KeyModel(), False), (KeyModel(), True), (U2F, False)], ids=["ctap2", "with-pin", "u2f"]
 )
-def test_removal_at_every_packet_is_told_as_removal(bus: Bus, maker: Maker, make: Make, pin: bool) -> None:
+def test_removal_at_every_packet_is_told_as_removal(bus: Bus, maker: AttestationCa, model: KeyModel, pin: bool) -> None:
     """Whichever packet is the last one that the key sends."""
-    issued = maker.certificate(make.aaguid)
-    how: dict[str, Any] = {"make": make, "pin": PIN if pin else None}
-    packets = whole(bus, SecurityKey(issued, **how), pin=pin)
+    issued = maker.certificate(model.aaguid)
+    how: dict[str, Any] = {"model": model, "pin": PIN if pin else None}
+    packets = whole(bus, SimulatedKey(issued, **how), pin=pin)
     assert packets > 8
     for last in range(packets):
         with pytest.raises(DeviceFault, match="removed"):
             whole(
                 bus,
-                SecurityKey(issued, **how),
+                SimulatedKey(issued, **how),
                 pin=pin,
                 tamper=lambda number, packet, last=last: packet if number < last else None,
             )
 
 
-def test_a_removal_is_exit_3_at_the_command_line(bus: Bus, key: SecurityKey, published: Published, desk: Desk) -> None:
+def test_a_removal_is_exit_3_at_the_command_line(bus: Bus, key: SimulatedKey, published: Published, desk: Desk) -> None:
     """One sentence, one hint, no traceback."""
     bus.plug(key, tamper=lambda number, packet: packet if number < 9 else None)
     done = desk.run("verify", "fido2", *published.options)
@@ -156,16 +156,16 @@ def told_or_done(act: Callable[[], object]) -> None:
 @pytest.mark.usefixtures("hasty")
 @given(data=st.data())
 @MANY
-def test_a_changed_octet_in_any_packet_is_a_sentence(bus: Bus, maker: Maker, data: st.DataObject) -> None:
+def test_a_changed_octet_in_any_packet_is_a_sentence(bus: Bus, maker: AttestationCa, data: st.DataObject) -> None:
     """Headers, sequence numbers, lengths and contents."""
-    make = data.draw(st.sampled_from([Make(), U2F]))
+    model = data.draw(st.sampled_from([KeyModel(), U2F]))
     number = data.draw(st.integers(0, 20))
     at, octet = data.draw(st.integers(0, 63)), data.draw(st.integers(0, 255))
 
     def tamper(count: int, packet: bytes) -> bytes:
         return packet[:at] + bytes([octet]) + packet[at + 1 :] if count == number else packet
 
-    told_or_done(lambda: whole(bus, SecurityKey(maker.certificate(make.aaguid), make=make), tamper=tamper))
+    told_or_done(lambda: whole(bus, SimulatedKey(maker.certificate(model.aaguid), model=model), tamper=tamper))
 
 
 GONE = object()
@@ -176,7 +176,7 @@ nonsense = st.recursive(
 )
 
 
-class Liar(SecurityKey):
+class Liar(SimulatedKey):
     """Answers as it is told."""
 
     lie: Callable[[bytes, bytes], bytes]
@@ -192,7 +192,9 @@ class Liar(SecurityKey):
     octets=st.binary(max_size=200) | nonsense.map(lambda v: b"\0" + cbor.encode(v)),
 )
 @MANY
-def test_nonsense_in_place_of_any_answer_is_a_sentence(bus: Bus, maker: Maker, command: int, octets: bytes) -> None:
+def test_nonsense_in_place_of_any_answer_is_a_sentence(
+    bus: Bus, maker: AttestationCa, command: int, octets: bytes
+) -> None:
     """Random octets, and well-formed CBOR that means nothing."""
     key = Liar(maker.certificate(None), pin=PIN)
     key.lie = lambda request, answer: octets if request[0] == command else answer
@@ -203,7 +205,9 @@ def test_nonsense_in_place_of_any_answer_is_a_sentence(bus: Bus, maker: Maker, c
 @pytest.mark.usefixtures("hasty")
 @given(command=st.sampled_from([1, 2, 4]), which=st.integers(0, 20), value=st.just(GONE) | nonsense)
 @MANY
-def test_a_field_of_another_type_is_a_sentence(bus: Bus, maker: Maker, command: int, which: int, value: object) -> None:
+def test_a_field_of_another_type_is_a_sentence(
+    bus: Bus, maker: AttestationCa, command: int, which: int, value: object
+) -> None:
     """An honest answer with one member replaced or left out."""
 
     def lie(request: bytes, answer: bytes) -> bytes:
@@ -222,7 +226,7 @@ def test_a_field_of_another_type_is_a_sentence(bus: Bus, maker: Maker, command: 
 
 
 @pytest.mark.parametrize("depth", [200, 500])
-def test_cbor_within_cbor_without_end_is_a_sentence(bus: Bus, maker: Maker, depth: int) -> None:
+def test_cbor_within_cbor_without_end_is_a_sentence(bus: Bus, maker: AttestationCa, depth: int) -> None:
     """A list in a list in a list is no recursion of ours."""
     key = Liar(maker.certificate(None))
     key.lie = lambda request, answer: b"\0" + b"\x81" * depth + b"\0" if request[0] == 4 else answer
@@ -231,7 +235,7 @@ def test_cbor_within_cbor_without_end_is_a_sentence(bus: Bus, maker: Maker, dept
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("hasty")
-def test_a_key_that_keeps_a_library_asking_ends_at_a_deadline(bus: Bus, maker: Maker) -> None:
+def test_a_key_that_keeps_a_library_asking_ends_at_a_deadline(bus: Bus, maker: AttestationCa) -> None:
     """A maxCredentialCountInList below zero: python-fido2 asks for the same credentials for ever, and is answered."""
     key = Liar(maker.certificate(None))
 
@@ -250,7 +254,7 @@ def test_a_key_that_keeps_a_library_asking_ends_at_a_deadline(bus: Bus, maker: M
 
 @pytest.mark.parametrize("limits", [{7: -5}, {7: 2**62}, {5: 1}, {5: 1, 7: 2**62}, {13: 64}, {13: 2**40}], ids=str)
 def test_limits_that_no_key_has_are_refused_before_anything_is_asked(
-    bus: Bus, maker: Maker, limits: dict[int, int]
+    bus: Bus, maker: AttestationCa, limits: dict[int, int]
 ) -> None:
     """Sizes from which a library counts down, and a shortest PIN, of whose length one would be made."""
     key = Liar(maker.certificate(None))
@@ -266,9 +270,9 @@ def test_limits_that_no_key_has_are_refused_before_anything_is_asked(
     assert key.registered == 0
 
 
-def test_a_blocked_sensor_asks_for_no_pin_that_was_not_given(bus: Bus, maker: Maker) -> None:
+def test_a_blocked_sensor_asks_for_no_pin_that_was_not_given(bus: Bus, maker: AttestationCa) -> None:
     """python-fido2 falls back to the PIN; nobody was asked for one, so none is sent."""
-    key = Liar(maker.certificate(None), make=Make(fingerprint=True), pin=PIN)
+    key = Liar(maker.certificate(None), model=KeyModel(fingerprint=True), pin=PIN)
     key.lie = lambda request, answer: b"\x3c" if request[0] == 6 and b"\x02\x06" in request[:6] else answer
     bus.plug(key)
     with (
@@ -279,7 +283,7 @@ def test_a_blocked_sensor_asks_for_no_pin_that_was_not_given(bus: Bus, maker: Ma
     assert key.client_pin.tries == 0
 
 
-def test_a_key_that_cannot_count_its_credentials_says_so(bus: Bus, maker: Maker) -> None:
+def test_a_key_that_cannot_count_its_credentials_says_so(bus: Bus, maker: AttestationCa) -> None:
     """Before its PIN is sent."""
     key = Liar(maker.certificate(None), pin=PIN)
 
@@ -297,7 +301,7 @@ def test_a_key_that_cannot_count_its_credentials_says_so(bus: Bus, maker: Maker)
     assert key.client_pin.tries == 0
 
 
-def test_a_mute_key_is_not_waited_for_again(bus: Bus, key: SecurityKey, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mute_key_is_not_waited_for_again(bus: Bus, key: SimulatedKey, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next call on it ends at once: there would be an hour."""
     monkeypatch.setattr(links, "PROMPT", 0.3)
     bus.plug(key, tamper=lambda number, packet: packet if number < 1 else b"")
@@ -354,7 +358,7 @@ def test_an_answer_without_a_credential_is_no_registration() -> None:
         registration_of(AttestationObject.create("none", data, {}), bytes(32))
 
 
-def test_another_program_on_the_same_key_is_told(bus: Bus, key: SecurityKey) -> None:
+def test_another_program_on_the_same_key_is_told(bus: Bus, key: SimulatedKey) -> None:
     """Hidraw gives every packet to everybody: one of a channel that is not ours."""
     with pytest.raises(DeviceFault, match="another program talks to this key"):
         whole(bus, key, tamper=lambda number, packet: packet if number < 3 else b"\xde\xad\xbe\xef" + packet[4:])

@@ -15,9 +15,9 @@ import pyrage
 import pytest
 
 from mfa_kit.cli.output import Output
-from mfa_kit.lab.devices.attestation_ca import Maker
+from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.clientpin import ClientPin, digest
-from mfa_kit.lab.devices.securitykey import Conduct, Make, SecurityKey, lab_key
+from mfa_kit.lab.devices.securitykey import KeyBehavior, KeyModel, SimulatedKey, lab_key
 from mfa_kit.security_keys.authenticator import Pin
 from mfa_kit.wiring import pin as keypin
 from mfa_kit.wiring import security_keys as kit
@@ -35,13 +35,13 @@ def typed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return answers
 
 
-def has(key: SecurityKey, pin: str) -> bool:
+def has(key: SimulatedKey, pin: str) -> bool:
     """Whether the key has this PIN, by what it keeps of it."""
     return key.client_pin.hash == digest(pin.encode())
 
 
 def test_a_key_without_a_pin_gets_one_and_it_is_tried_once(
-    bus: Bus, key: SecurityKey, desk: Desk, typed: list[str]
+    bus: Bus, key: SimulatedKey, desk: Desk, typed: list[str]
 ) -> None:
     """The key's word alone is not believed."""
     bus.plug(key)
@@ -54,7 +54,7 @@ def test_a_key_without_a_pin_gets_one_and_it_is_tried_once(
     assert NEW not in done.out + done.err
 
 
-def test_a_pin_is_changed_for_the_old_one(bus: Bus, maker: Maker, desk: Desk, typed: list[str]) -> None:
+def test_a_pin_is_changed_for_the_old_one(bus: Bus, maker: AttestationCa, desk: Desk, typed: list[str]) -> None:
     """Old and new, a line each."""
     key = lab_key(maker, pin=PIN)
     bus.plug(key)
@@ -64,7 +64,7 @@ def test_a_pin_is_changed_for_the_old_one(bus: Bus, maker: Maker, desk: Desk, ty
 
 
 def test_a_wrong_old_pin_costs_one_try_and_changes_nothing(
-    bus: Bus, maker: Maker, desk: Desk, typed: list[str]
+    bus: Bus, maker: AttestationCa, desk: Desk, typed: list[str]
 ) -> None:
     """What is left is told."""
     key = lab_key(maker, pin=PIN)
@@ -80,15 +80,15 @@ def test_a_wrong_old_pin_costs_one_try_and_changes_nothing(
     [
         ({"pin": PIN}, "set", "has a PIN already"),
         ({}, "change", "has no PIN yet"),
-        ({"make": Make(aaguid=None, versions=("U2F_V2",))}, "set", "takes no PIN"),
-        ({"make": Make(aaguid=None, versions=("U2F_V2",))}, "change", "takes no PIN"),
+        ({"model": KeyModel(aaguid=None, versions=("U2F_V2",))}, "set", "takes no PIN"),
+        ({"model": KeyModel(aaguid=None, versions=("U2F_V2",))}, "change", "takes no PIN"),
     ],
 )
 def test_what_does_not_fit_the_key_is_told_before_a_pin_is_asked_for(
-    bus: Bus, maker: Maker, desk: Desk, typed: list[str], how: dict[str, object], verb: str, what: str
+    bus: Bus, maker: AttestationCa, desk: Desk, typed: list[str], how: dict[str, object], verb: str, what: str
 ) -> None:
     """Nothing is sent."""
-    key = SecurityKey(maker.certificate(None), **how) if "make" in how else lab_key(maker, **how)  # type: ignore[arg-type]
+    key = SimulatedKey(maker.certificate(None), **how) if "model" in how else lab_key(maker, **how)  # type: ignore[arg-type]
     bus.plug(key)
     done = desk.run("key", "pin", verb, "--pin-stdin")
     assert (done.code, typed) == (3, [])
@@ -97,7 +97,7 @@ def test_what_does_not_fit_the_key_is_told_before_a_pin_is_asked_for(
 
 @pytest.mark.parametrize("new", ["12345", "x" * 64])
 def test_a_new_pin_that_the_key_cannot_have_is_not_sent(
-    bus: Bus, maker: Maker, desk: Desk, typed: list[str], new: str
+    bus: Bus, maker: AttestationCa, desk: Desk, typed: list[str], new: str
 ) -> None:
     """Too short for this key, or too long for any; the old one was not tried either."""
     key = lab_key(maker, pin=PIN, shortest_pin=6)
@@ -108,7 +108,7 @@ def test_a_new_pin_that_the_key_cannot_have_is_not_sent(
     assert "nothing was sent" in done.err
 
 
-def test_the_same_pin_again_is_no_change(bus: Bus, maker: Maker, desk: Desk, typed: list[str]) -> None:
+def test_the_same_pin_again_is_no_change(bus: Bus, maker: AttestationCa, desk: Desk, typed: list[str]) -> None:
     """A key that wants a new one would refuse it."""
     key = lab_key(maker, pin=PIN)
     bus.plug(key)
@@ -117,7 +117,7 @@ def test_the_same_pin_again_is_no_change(bus: Bus, maker: Maker, desk: Desk, typ
     assert key.client_pin.tries == 0
 
 
-def test_a_key_that_wants_a_new_pin_gets_it(bus: Bus, maker: Maker, desk: Desk, typed: list[str]) -> None:
+def test_a_key_that_wants_a_new_pin_gets_it(bus: Bus, maker: AttestationCa, desk: Desk, typed: list[str]) -> None:
     """forcePINChange: the right PIN is called wrong for anything else, so it is used for this alone."""
     key = lab_key(maker, pin="1234", force_change=True)
     key.client_pin.shortest = 8
@@ -129,7 +129,9 @@ def test_a_key_that_wants_a_new_pin_gets_it(bus: Bus, maker: Maker, desk: Desk, 
 
 
 @pytest.mark.parametrize("left", [0, 1, 2])
-def test_the_last_tries_are_not_a_scripts(bus: Bus, maker: Maker, desk: Desk, typed: list[str], left: int) -> None:
+def test_the_last_tries_are_not_a_scripts(
+    bus: Bus, maker: AttestationCa, desk: Desk, typed: list[str], left: int
+) -> None:
     """Neither to change a PIN nor to set a policy."""
     key = lab_key(maker, pin=PIN)
     key.client_pin.retries = left
@@ -141,7 +143,7 @@ def test_the_last_tries_are_not_a_scripts(bus: Bus, maker: Maker, desk: Desk, ty
 
 
 def test_a_key_that_must_be_unplugged_is_asked_nothing(
-    bus: Bus, maker: Maker, desk: Desk, typed: list[str], monkeypatch: pytest.MonkeyPatch
+    bus: Bus, maker: AttestationCa, desk: Desk, typed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """PIN_AUTH_BLOCKED: no further try."""
     key = lab_key(maker, pin=PIN)
@@ -155,7 +157,7 @@ def test_a_key_that_must_be_unplugged_is_asked_nothing(
 
 
 def test_a_refused_new_pin_is_told(
-    bus: Bus, key: SecurityKey, desk: Desk, typed: list[str], monkeypatch: pytest.MonkeyPatch
+    bus: Bus, key: SimulatedKey, desk: Desk, typed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A key may want more than it says."""
     bus.plug(key)
@@ -178,7 +180,7 @@ def test_a_refused_new_pin_is_told(
 
 @pytest.mark.parametrize("kept", [None, b"\0" * 16], ids=["nothing", "another"])
 def test_a_key_that_says_yes_and_keeps_something_else_is_told(
-    bus: Bus, key: SecurityKey, desk: Desk, typed: list[str], monkeypatch: pytest.MonkeyPatch, kept: bytes | None
+    bus: Bus, key: SimulatedKey, desk: Desk, typed: list[str], monkeypatch: pytest.MonkeyPatch, kept: bytes | None
 ) -> None:
     """The read-back: whether it has a PIN, and whether it is this one."""
     bus.plug(key)
@@ -190,7 +192,7 @@ def test_a_key_that_says_yes_and_keeps_something_else_is_told(
 
 
 def test_a_generated_pin_is_sealed_before_the_key_has_it(
-    bus: Bus, key: SecurityKey, desk: Desk, tmp_path: Path, recipient: str, identity: pyrage.x25519.Identity
+    bus: Bus, key: SimulatedKey, desk: Desk, tmp_path: Path, recipient: str, identity: pyrage.x25519.Identity
 ) -> None:
     """Digits, in a new file of mode 0600, and nowhere else."""
     bus.plug(key, serial="KEY-7")
@@ -207,7 +209,7 @@ def test_a_generated_pin_is_sealed_before_the_key_has_it(
 
 
 def test_a_pin_that_the_key_has_is_told_though_the_result_cannot_be_written(
-    bus: Bus, key: SecurityKey, desk: Desk, tmp_path: Path, recipient: str, monkeypatch: pytest.MonkeyPatch
+    bus: Bus, key: SimulatedKey, desk: Desk, tmp_path: Path, recipient: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By its exit code alone it would be taken for void, and thrown away."""
 
@@ -223,7 +225,7 @@ def test_a_pin_that_the_key_has_is_told_though_the_result_cannot_be_written(
 
 
 def test_a_pin_that_the_key_refuses_is_not_told_to_be_on_it(
-    bus: Bus, maker: Maker, desk: Desk, tmp_path: Path, recipient: str, typed: list[str]
+    bus: Bus, maker: AttestationCa, desk: Desk, tmp_path: Path, recipient: str, typed: list[str]
 ) -> None:
     """The old PIN was wrong."""
     bus.plug(lab_key(maker, pin=PIN))
@@ -234,7 +236,7 @@ def test_a_pin_that_the_key_refuses_is_not_told_to_be_on_it(
 
 
 def test_a_pin_that_cannot_be_sealed_is_not_set(
-    bus: Bus, key: SecurityKey, desk: Desk, tmp_path: Path, recipient: str
+    bus: Bus, key: SimulatedKey, desk: Desk, tmp_path: Path, recipient: str
 ) -> None:
     """A file that is there is not written over."""
     bus.plug(key)
@@ -244,7 +246,7 @@ def test_a_pin_that_cannot_be_sealed_is_not_set(
 
 
 def test_a_generated_pin_is_as_long_as_the_key_wants(
-    bus: Bus, maker: Maker, desk: Desk, tmp_path: Path, recipient: str, identity: pyrage.x25519.Identity
+    bus: Bus, maker: AttestationCa, desk: Desk, tmp_path: Path, recipient: str, identity: pyrage.x25519.Identity
 ) -> None:
     """Eight digits, or more."""
     key = lab_key(maker, shortest_pin=12)
@@ -258,7 +260,7 @@ def test_a_generated_pin_is_as_long_as_the_key_wants(
     "options", [("-o", "x"), ("--generate", "-o", "x"), ("--generate", "-r", "R"), ("-r", "R", "-o", "x")]
 )
 def test_options_of_a_sealed_pin_go_together(
-    bus: Bus, key: SecurityKey, desk: Desk, recipient: str, options: tuple[str, ...]
+    bus: Bus, key: SimulatedKey, desk: Desk, recipient: str, options: tuple[str, ...]
 ) -> None:
     """Before anything is asked or made."""
     bus.plug(key)
@@ -266,7 +268,7 @@ def test_options_of_a_sealed_pin_go_together(
     assert (done.code, key.client_pin.hash) == (2, None)
 
 
-def test_a_generated_pin_is_not_shown_where_nobody_looks(bus: Bus, key: SecurityKey, desk: Desk) -> None:
+def test_a_generated_pin_is_not_shown_where_nobody_looks(bus: Bus, key: SimulatedKey, desk: Desk) -> None:
     """There is no terminal in a test."""
     bus.plug(key)
     done = desk.run("key", "pin", "set", "--generate")
@@ -274,7 +276,7 @@ def test_a_generated_pin_is_not_shown_where_nobody_looks(bus: Bus, key: Security
 
 
 def test_the_shortest_pin_is_raised_and_a_short_one_has_to_be_changed(
-    bus: Bus, maker: Maker, desk: Desk, typed: list[str]
+    bus: Bus, maker: AttestationCa, desk: Desk, typed: list[str]
 ) -> None:
     """A script names the key and says --yes."""
     key = lab_key(maker, pin="1234")
@@ -287,7 +289,9 @@ def test_the_shortest_pin_is_raised_and_a_short_one_has_to_be_changed(
     assert "wants a new PIN before it does anything: mfa-kit key pin change" in done.err
 
 
-def test_what_cannot_be_undone_is_not_done_to_any_key(bus: Bus, maker: Maker, desk: Desk, typed: list[str]) -> None:
+def test_what_cannot_be_undone_is_not_done_to_any_key(
+    bus: Bus, maker: AttestationCa, desk: Desk, typed: list[str]
+) -> None:
     """`--yes` without `--key` is a usage error, and without both somebody has to type."""
     key = lab_key(maker, pin=PIN)
     bus.plug(key)
@@ -301,7 +305,9 @@ def test_what_cannot_be_undone_is_not_done_to_any_key(bus: Bus, maker: Maker, de
     assert (key.client_pin.shortest, key.client_pin.tries, has(key, PIN)) == (4, 0, True)
 
 
-def test_a_change_is_wanted_without_a_confirmation(bus: Bus, maker: Maker, desk: Desk, typed: list[str]) -> None:
+def test_a_change_is_wanted_without_a_confirmation(
+    bus: Bus, maker: AttestationCa, desk: Desk, typed: list[str]
+) -> None:
     """It is undone by changing the PIN."""
     key = lab_key(maker, pin=PIN)
     bus.plug(key)
@@ -310,7 +316,7 @@ def test_a_change_is_wanted_without_a_confirmation(bus: Bus, maker: Maker, desk:
     assert key.client_pin.force_change
 
 
-def test_the_shortest_pin_of_a_key_without_one_is_raised(bus: Bus, key: SecurityKey, desk: Desk) -> None:
+def test_the_shortest_pin_of_a_key_without_one_is_raised(bus: Bus, key: SimulatedKey, desk: Desk) -> None:
     """No PIN is asked for then, and a change cannot be wanted."""
     bus.plug(key, serial="KEY-7")
     assert desk.run("key", "pin", "policy", "--min-length", "6", "--yes", "--key", "KEY-7").code == 0
@@ -319,7 +325,9 @@ def test_the_shortest_pin_of_a_key_without_one_is_raised(bus: Bus, key: Security
 
 
 @pytest.mark.parametrize("length", ["4", "63"])
-def test_a_shortest_pin_is_only_raised(bus: Bus, maker: Maker, desk: Desk, typed: list[str], length: str) -> None:
+def test_a_shortest_pin_is_only_raised(
+    bus: Bus, maker: AttestationCa, desk: Desk, typed: list[str], length: str
+) -> None:
     """Lower than it is, it is told that only a reset would."""
     key = lab_key(maker, pin=PIN, shortest_pin=6)
     bus.plug(key, serial="KEY-7")
@@ -328,14 +336,14 @@ def test_a_shortest_pin_is_only_raised(bus: Bus, maker: Maker, desk: Desk, typed
     assert (done.code, key.client_pin.shortest) == ((2, 6) if length == "4" else (0, 63))
 
 
-def test_a_key_without_a_policy_is_told(bus: Bus, maker: Maker, desk: Desk) -> None:
+def test_a_key_without_a_policy_is_told(bus: Bus, maker: AttestationCa, desk: Desk) -> None:
     """CTAP 2.0 has none."""
-    bus.plug(lab_key(maker, pin=PIN, conduct=Conduct(configurable=False)))
+    bus.plug(lab_key(maker, pin=PIN, behavior=KeyBehavior(configurable=False)))
     assert "has no policy" in desk.run("key", "pin", "policy", "--force-change").err
 
 
 def test_a_policy_that_the_key_drops_is_told(
-    bus: Bus, maker: Maker, desk: Desk, typed: list[str], monkeypatch: pytest.MonkeyPatch
+    bus: Bus, maker: AttestationCa, desk: Desk, typed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Yes is not enough."""
     bus.plug(lab_key(maker, pin=PIN))
@@ -346,13 +354,13 @@ def test_a_policy_that_the_key_drops_is_told(
     assert "said yes and did not do it" in done.err
 
 
-def test_a_policy_says_something(bus: Bus, key: SecurityKey, desk: Desk) -> None:
+def test_a_policy_says_something(bus: Bus, key: SimulatedKey, desk: Desk) -> None:
     """Without an option there is nothing to do."""
     bus.plug(key)
     assert desk.run("key", "pin", "policy").code == 2
 
 
-Hands = Callable[[Bus, Callable[[], SecurityKey | None]], None]
+Hands = Callable[[Bus, Callable[[], SimulatedKey | None]], None]
 
 
 @pytest.fixture
@@ -361,7 +369,7 @@ def hands(monkeypatch: pytest.MonkeyPatch) -> Hands:
     monkeypatch.setattr(kit, "LOOK", 0.02)
     monkeypatch.setattr(keypin, "PATIENCE", 1.5)
 
-    def begin(bus: Bus, another: Callable[[], SecurityKey | None]) -> None:
+    def begin(bus: Bus, another: Callable[[], SimulatedKey | None]) -> None:
         real = keypin._until  # noqa: SLF001 - the moments at which hands move
         moves = iter(("out", "in"))
 
@@ -388,7 +396,9 @@ def reset(desk: Desk) -> Result:
     return desk.run("key", "reset", "--yes", "--key", "KEY-7", "--output", "json")
 
 
-def test_a_key_is_erased_after_it_was_plugged_in_again(bus: Bus, maker: Maker, desk: Desk, hands: Hands) -> None:
+def test_a_key_is_erased_after_it_was_plugged_in_again(
+    bus: Bus, maker: AttestationCa, desk: Desk, hands: Hands
+) -> None:
     """Said in the order of things, and read back."""
     key = lab_key(maker, pin=PIN, shortest_pin=6)
     key.resident.append(("example.org", b"id"))
@@ -402,9 +412,9 @@ def test_a_key_is_erased_after_it_was_plugged_in_again(bus: Bus, maker: Maker, d
     assert "ten seconds" in said[1]
 
 
-def test_another_key_is_not_erased(bus: Bus, maker: Maker, desk: Desk, hands: Hands) -> None:
+def test_another_key_is_not_erased(bus: Bus, maker: AttestationCa, desk: Desk, hands: Hands) -> None:
     """What was plugged in instead is left alone."""
-    another = lab_key(maker, pin=NEW, make=Make(firmware=(5, 4, 3)))
+    another = lab_key(maker, pin=NEW, model=KeyModel(firmware=(5, 4, 3)))
     bus.plug(lab_key(maker, pin=PIN), serial="KEY-7")
     hands(bus, lambda: another)
     done = reset(desk)
@@ -412,7 +422,7 @@ def test_another_key_is_not_erased(bus: Bus, maker: Maker, desk: Desk, hands: Ha
     assert "not the key that was unplugged" in done.err
 
 
-def test_another_key_of_the_same_model_is_not_erased(bus: Bus, maker: Maker, desk: Desk, hands: Hands) -> None:
+def test_another_key_of_the_same_model_is_not_erased(bus: Bus, maker: AttestationCa, desk: Desk, hands: Hands) -> None:
     """Many keys have no serial; this one has a PIN, and the one that was confirmed has none."""
     another = lab_key(maker, pin=NEW)
     bus.plug(lab_key(maker), serial="KEY-7")
@@ -423,7 +433,7 @@ def test_another_key_of_the_same_model_is_not_erased(bus: Bus, maker: Maker, des
 
 
 def test_the_key_that_was_confirmed_is_the_one_to_be_unplugged(
-    bus: Bus, maker: Maker, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    bus: Bus, maker: AttestationCa, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its twin that is unplugged and plugged in again meanwhile is not erased in its place."""
     twin = lab_key(maker, pin=PIN)
@@ -440,7 +450,7 @@ def test_the_key_that_was_confirmed_is_the_one_to_be_unplugged(
 
 
 def test_of_several_keys_that_are_plugged_in_at_once_none_is_erased(
-    bus: Bus, maker: Maker, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    bus: Bus, maker: AttestationCa, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Which is meant is not known."""
     key = lab_key(maker, pin=PIN)
@@ -454,9 +464,9 @@ def test_of_several_keys_that_are_plugged_in_at_once_none_is_erased(
     assert "several keys were plugged in" in done.err
 
 
-def test_a_reset_that_comes_too_late_is_told(bus: Bus, maker: Maker, desk: Desk, hands: Hands) -> None:
+def test_a_reset_that_comes_too_late_is_told(bus: Bus, maker: AttestationCa, desk: Desk, hands: Hands) -> None:
     """CTAP 2.1, 6.6: within ten seconds of power-up."""
-    key = lab_key(maker, pin=PIN, conduct=Conduct(reset_within=-1))
+    key = lab_key(maker, pin=PIN, behavior=KeyBehavior(reset_within=-1))
     bus.plug(key, serial="KEY-7")
     hands(bus, lambda: key)
     done = reset(desk)
@@ -464,7 +474,7 @@ def test_a_reset_that_comes_too_late_is_told(bus: Bus, maker: Maker, desk: Desk,
     assert "only in the first ten seconds" in done.err
 
 
-def test_a_key_that_does_not_come_back_ends_the_wait(bus: Bus, maker: Maker, desk: Desk, hands: Hands) -> None:
+def test_a_key_that_does_not_come_back_ends_the_wait(bus: Bus, maker: AttestationCa, desk: Desk, hands: Hands) -> None:
     """Nothing was erased."""
     bus.plug(lab_key(maker, pin=PIN), serial="KEY-7")
     hands(bus, lambda: None)
@@ -474,11 +484,11 @@ def test_a_key_that_does_not_come_back_ends_the_wait(bus: Bus, maker: Maker, des
 
 
 def test_a_key_that_says_it_was_reset_and_was_not_is_told(
-    bus: Bus, maker: Maker, desk: Desk, hands: Hands, monkeypatch: pytest.MonkeyPatch
+    bus: Bus, maker: AttestationCa, desk: Desk, hands: Hands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its PIN is still there."""
     key = lab_key(maker, pin=PIN)
-    monkeypatch.setattr(SecurityKey, "reset", lambda _: None)
+    monkeypatch.setattr(SimulatedKey, "reset", lambda _: None)
     bus.plug(key, serial="KEY-7")
     hands(bus, lambda: key)
     done = reset(desk)
@@ -486,9 +496,9 @@ def test_a_key_that_says_it_was_reset_and_was_not_is_told(
     assert "still has a PIN" in done.err
 
 
-def test_a_u2f_key_cannot_be_reset(bus: Bus, maker: Maker, desk: Desk) -> None:
+def test_a_u2f_key_cannot_be_reset(bus: Bus, maker: AttestationCa, desk: Desk) -> None:
     """There is nothing on it."""
-    bus.plug(SecurityKey(maker.certificate(None), make=Make(aaguid=None, versions=("U2F_V2",))), serial="KEY-7")
+    bus.plug(SimulatedKey(maker.certificate(None), model=KeyModel(aaguid=None, versions=("U2F_V2",))), serial="KEY-7")
     done = reset(desk)
     assert done.code == 3
     assert "cannot be reset" in done.err
@@ -516,7 +526,7 @@ def at_terminal(process_desk: Desk) -> Callable[..., "tuple[pexpect.spawn[str], 
 
 @pytest.mark.slow
 def test_pins_are_typed_unseen_and_the_new_one_twice(
-    at_terminal: Callable[..., "tuple[pexpect.spawn[str], io.StringIO]"], key_at_process: SecurityKey
+    at_terminal: Callable[..., "tuple[pexpect.spawn[str], io.StringIO]"], key_at_process: SimulatedKey
 ) -> None:
     """With what is left in the prompt, and the last tries confirmed."""
     session, seen = at_terminal("key", "pin", "change")
@@ -539,7 +549,7 @@ def test_pins_are_typed_unseen_and_the_new_one_twice(
 
 @pytest.mark.slow
 def test_a_generated_pin_is_shown_once_on_the_alternate_screen(
-    at_terminal: Callable[..., "tuple[pexpect.spawn[str], io.StringIO]"], key_at_process: SecurityKey
+    at_terminal: Callable[..., "tuple[pexpect.spawn[str], io.StringIO]"], key_at_process: SimulatedKey
 ) -> None:
     """Before the key gets it; after Enter it is wiped."""
     key_at_process.client_pin = ClientPin()
@@ -562,7 +572,7 @@ def test_a_generated_pin_is_shown_once_on_the_alternate_screen(
 
 @pytest.mark.slow
 def test_a_reset_is_confirmed_by_the_keys_serial_or_place(
-    at_terminal: Callable[..., "tuple[pexpect.spawn[str], io.StringIO]"], key_at_process: SecurityKey, port: Port
+    at_terminal: Callable[..., "tuple[pexpect.spawn[str], io.StringIO]"], key_at_process: SimulatedKey, port: Port
 ) -> None:
     """A key without a serial is named by its place; anything else typed does nothing."""
     session, _ = at_terminal("key", "reset")

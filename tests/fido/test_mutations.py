@@ -20,8 +20,8 @@ from mfa_kit.adapters.fido import links
 from mfa_kit.adapters.fido.faults import GARBLED
 from mfa_kit.adapters.fido.statement import registration_of
 from mfa_kit.core.errors import DeviceFault, UsageFault
-from mfa_kit.lab.devices.attestation_ca import Maker
-from mfa_kit.lab.devices.securitykey import Conduct, Make, SecurityKey, lab_key
+from mfa_kit.lab.devices.attestation_ca import AttestationCa
+from mfa_kit.lab.devices.securitykey import KeyBehavior, KeyModel, SimulatedKey, lab_key
 from mfa_kit.security_keys import pin
 from mfa_kit.security_keys.attestation import Policy, policy_of
 from mfa_kit.security_keys.authenticator import Registration, Statement
@@ -57,7 +57,7 @@ def changed(number: int, at: int, octet: int) -> slot.Answer:
 @given(name=st.sampled_from(sorted(ACTS)), number=st.integers(1, 40), at=st.integers(0, 400), octet=st.integers(0, 255))
 @MANY
 def test_a_changed_octet_of_a_cards_answer_is_a_sentence(
-    maker: Maker, name: str, number: int, at: int, octet: int
+    maker: AttestationCa, name: str, number: int, at: int, octet: int
 ) -> None:
     """In all that is done to a key, the PIN and the reset too."""
     how, act, _ = ACTS[name]
@@ -71,7 +71,7 @@ def test_a_changed_octet_of_a_cards_answer_is_a_sentence(
 @given(name=st.sampled_from(sorted(ACTS)), number=st.integers(1, 40), answer=octets, word=st.integers(0, 0xFFFF))
 @MANY
 def test_anything_in_place_of_a_cards_answer_is_a_sentence(
-    maker: Maker, name: str, number: int, answer: bytes, word: int
+    maker: AttestationCa, name: str, number: int, answer: bytes, word: int
 ) -> None:
     """With any status word."""
     how, act, _ = ACTS[name]
@@ -88,7 +88,7 @@ def test_anything_in_place_of_a_cards_answer_is_a_sentence(
 @pytest.mark.parametrize("word", ["6100", "9100"])
 @pytest.mark.parametrize("name", ["verify", "set"])
 def test_a_card_that_promises_more_for_ever_ends_at_its_deadline(
-    maker: Maker, monkeypatch: pytest.MonkeyPatch, name: str, word: str
+    maker: AttestationCa, monkeypatch: pytest.MonkeyPatch, name: str, word: str
 ) -> None:
     """61xx, more data, and 9100, still at it: from the fourth answer on."""
     how, act, _ = ACTS[name]
@@ -98,7 +98,7 @@ def test_a_card_that_promises_more_for_ever_ends_at_its_deadline(
     assert isinstance(done(act), DeviceFault)
 
 
-class Told(SecurityKey):
+class Told(SimulatedKey):
     """Answers U2F messages as it is told."""
 
     answer: Callable[[bytes, tuple[bytes, Any]], tuple[bytes, Any]]
@@ -113,11 +113,11 @@ class Told(SecurityKey):
 )
 @MANY
 def test_any_answer_to_a_u2f_message_is_a_sentence(
-    bus: Bus, maker: Maker, ins: int, body: bytes, cut: int, how: str
+    bus: Bus, maker: AttestationCa, ins: int, body: bytes, cut: int, how: str
 ) -> None:
     """Random octets, half an answer, one bit of it: and what is still read is no proof of anybody's model."""
     issued = maker.certificate(None)
-    key = Told(issued, make=U2F)
+    key = Told(issued, model=U2F)
 
     def answer(apdu: bytes, honest: tuple[bytes, Any]) -> tuple[bytes, Any]:
         said, word = honest
@@ -143,11 +143,11 @@ def test_any_answer_to_a_u2f_message_is_a_sentence(
 )
 @MANY
 def test_nonsense_to_any_command_about_pins_is_a_sentence(
-    bus: Bus, maker: Maker, name: str, command: int, number: int, answer: bytes
+    bus: Bus, maker: AttestationCa, name: str, command: int, number: int, answer: bytes
 ) -> None:
     """To getInfo, clientPIN, reset, credential management and configuration, the first time or a later one."""
     how, act, _ = ACTS[name]
-    key = Liar(maker.certificate(Make().aaguid), **how)
+    key = Liar(maker.certificate(KeyModel().aaguid), **how)
     asked = iter(range(10**6))
     key.lie = lambda request, honest: answer if request[0] == command and next(asked) == number else honest
     bus.unplug()
@@ -157,10 +157,10 @@ def test_nonsense_to_any_command_about_pins_is_a_sentence(
 
 
 @pytest.mark.parametrize("status", [0x31, 0x32, 0x33, 0x34, 0x36, 0x37, 0x3C, 0x7F])
-def test_no_status_makes_us_send_a_pin_again(bus: Bus, maker: Maker, status: int) -> None:
+def test_no_status_makes_us_send_a_pin_again(bus: Bus, maker: AttestationCa, status: int) -> None:
     """Whatever the key answers to a PIN, once or for ever: it was sent once."""
     for act in (ACTS["verify-pin"][1], ACTS["count"][1], ACTS["change"][1], ACTS["policy"][1]):
-        key = Liar(maker.certificate(Make().aaguid), pin=PIN)
+        key = Liar(maker.certificate(KeyModel().aaguid), pin=PIN)
         sent: list[int] = []
 
         def lie(request: bytes, honest: bytes, sent: list[int] = sent) -> bytes:
@@ -192,13 +192,15 @@ def test_any_report_descriptor_is_a_key_or_none(data: st.DataObject, tmp_path: P
         assert links.nodes() in ([], ["/dev/hidraw7"])
 
 
-def entry_of(maker: Maker) -> dict[str, Any]:
+def entry_of(maker: AttestationCa) -> dict[str, Any]:
     return {**maker.entry("m", aaguid=LAB_AAGUID), "attestationCertificateKeyIdentifiers": ["a" * 40]}
 
 
 @given(data=st.data())
 @MANY
-def test_a_field_of_an_entry_that_is_something_else_loses_that_entry_at_most(data: st.DataObject, maker: Maker) -> None:
+def test_a_field_of_an_entry_that_is_something_else_loses_that_entry_at_most(
+    data: st.DataObject, maker: AttestationCa
+) -> None:
     """At any depth; what is kept can be looked up, shown and trusted or not."""
     other = "6d66616b-6974-0000-0000-000000000002"
     good, bad = maker.entry("good", aaguid=other), entry_of(maker)
@@ -223,7 +225,7 @@ def test_a_field_of_an_entry_that_is_something_else_loses_that_entry_at_most(dat
 @given(payload=nonsense | st.dictionaries(st.sampled_from(["no", "nextUpdate", "entries", "x"]), nonsense))
 @MANY
 def test_any_payload_that_is_well_signed_is_metadata_or_a_sentence(
-    maker: Maker, tmp_path: Path, payload: object
+    maker: AttestationCa, tmp_path: Path, payload: object
 ) -> None:
     """Whoever signs may err too."""
     real = json.dumps
@@ -239,7 +241,7 @@ def test_any_payload_that_is_well_signed_is_metadata_or_a_sentence(
 @given(file=octets, pem=st.booleans(), at=st.integers(0, 2000), octet=st.integers(0, 255))
 @MANY
 def test_any_file_for_a_root_is_a_certificate_or_a_sentence(
-    maker: Maker, tmp_path: Path, file: bytes, pem: bool, at: int, octet: int
+    maker: AttestationCa, tmp_path: Path, file: bytes, pem: bool, at: int, octet: int
 ) -> None:
     """Random octets, and a certificate with one changed."""
     der = bytearray(maker.root.der)
@@ -255,7 +257,7 @@ def test_any_file_for_a_root_is_a_certificate_or_a_sentence(
 @pytest.mark.slow
 @given(at=st.integers(0, 1 << 20), junk=st.binary(min_size=1, max_size=600))
 @settings(MANY, max_examples=size(10, 30))
-def test_an_index_with_octets_changed_is_made_anew(maker: Maker, tmp_path: Path, at: int, junk: bytes) -> None:
+def test_an_index_with_octets_changed_is_made_anew(maker: AttestationCa, tmp_path: Path, at: int, junk: bytes) -> None:
     """A disk that lies costs one more reading of the BLOB, and no other answer."""
     blob = tmp_path / "blob.jwt"
     if not blob.exists():
@@ -291,7 +293,7 @@ def test_a_changed_letter_of_a_policy_is_a_policy_or_a_sentence(data: st.DataObj
 @given(data=st.data())
 @MANY
 def test_a_statement_with_something_else_in_it_is_never_a_chain_of_the_maker(
-    data: st.DataObject, bus: Bus, maker: Maker
+    data: st.DataObject, bus: Bus, maker: AttestationCa
 ) -> None:
     """Each member of attStmt replaced or left out, its certificates among them, in each format that has them."""
     name = data.draw(st.sampled_from(["packed", "fido-u2f", "none"]))
@@ -308,7 +310,7 @@ def test_a_statement_with_something_else_in_it_is_never_a_chain_of_the_maker(
     assert found.statement is not Statement.CHAIN
 
 
-def honest(bus: Bus, maker: Maker, name: str) -> tuple[AttestationObject, bytes]:
+def honest(bus: Bus, maker: AttestationCa, name: str) -> tuple[AttestationObject, bytes]:
     """Return what a key of the lab attests in a format, and the hash of the client data that it signed."""
     kept: list[tuple[AttestationObject, bytes]] = []
 
@@ -319,7 +321,7 @@ def honest(bus: Bus, maker: Maker, name: str) -> tuple[AttestationObject, bytes]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fido, "registration_of", judged)
         bus.unplug()
-        bus.plug(lab_key(maker, conduct=Conduct(attestation=name)))
+        bus.plug(lab_key(maker, behavior=KeyBehavior(attestation=name)))
         with fido.opened(None, tell=lambda _: None) as opened:
             opened.register(verify=False, pin=None)
     return kept[0]

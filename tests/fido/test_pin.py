@@ -8,8 +8,8 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from mfa_kit.lab.devices.attestation_ca import Maker
-from mfa_kit.lab.devices.securitykey import Conduct, Make, SecurityKey, lab_key
+from mfa_kit.lab.devices.attestation_ca import AttestationCa
+from mfa_kit.lab.devices.securitykey import KeyBehavior, KeyModel, SimulatedKey, lab_key
 from mfa_kit.security_keys.authenticator import Pin
 from mfa_kit.wiring import security_keys as kit
 from tests.fido.conftest import Bus, Desk, Published, results
@@ -17,9 +17,9 @@ from tests.fido.conftest import Bus, Desk, Published, results
 PIN = "pin-5839-canary"
 
 
-def wants_pin(maker: Maker, **how: object) -> SecurityKey:
+def wants_pin(maker: AttestationCa, **how: object) -> SimulatedKey:
     """Make a key that registers nothing without its PIN."""
-    how = {"pin": PIN, "conduct": Conduct(uv_not_required=False), **how}
+    how = {"pin": PIN, "behavior": KeyBehavior(uv_not_required=False), **how}
     return lab_key(maker, **how)
 
 
@@ -33,10 +33,10 @@ def typed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.mark.parametrize("protocols", [(1,), (2,), (2, 1)], ids=str)
 def test_a_right_pin_is_asked_once_for_two_signatures(
-    bus: Bus, maker: Maker, published: Published, desk: Desk, typed: list[str], protocols: tuple[int, ...]
+    bus: Bus, maker: AttestationCa, published: Published, desk: Desk, typed: list[str], protocols: tuple[int, ...]
 ) -> None:
     """With either protocol; a key that always verifies wants it for both."""
-    key = wants_pin(maker, make=Make(protocols=protocols), conduct=Conduct(always_uv=True))
+    key = wants_pin(maker, model=KeyModel(protocols=protocols), behavior=KeyBehavior(always_uv=True))
     bus.plug(key)
     typed.append(PIN)
     done, receipt = desk.verify(*published.options, "--pin-stdin")
@@ -45,7 +45,7 @@ def test_a_right_pin_is_asked_once_for_two_signatures(
 
 
 def test_a_pin_that_is_set_but_not_needed_is_not_asked_for(
-    bus: Bus, maker: Maker, published: Published, desk: Desk
+    bus: Bus, maker: AttestationCa, published: Published, desk: Desk
 ) -> None:
     """CTAP 2.1: makeCredUvNotRqd. Nobody is at a terminal here, so a question would fail."""
     bus.plug(lab_key(maker, pin=PIN))
@@ -53,7 +53,7 @@ def test_a_pin_that_is_set_but_not_needed_is_not_asked_for(
 
 
 def test_a_wrong_pin_costs_one_try_and_says_what_is_left(
-    bus: Bus, maker: Maker, published: Published, desk: Desk, typed: list[str]
+    bus: Bus, maker: AttestationCa, published: Published, desk: Desk, typed: list[str]
 ) -> None:
     """One run, one try."""
     key = wants_pin(maker)
@@ -66,7 +66,7 @@ def test_a_wrong_pin_costs_one_try_and_says_what_is_left(
 
 
 def test_the_third_wrong_pin_in_a_row_is_told_to_unplug_and_nothing_more_is_tried(
-    bus: Bus, maker: Maker, published: Published, desk: Desk, typed: list[str], monkeypatch: pytest.MonkeyPatch
+    bus: Bus, maker: AttestationCa, published: Published, desk: Desk, typed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """PIN_AUTH_BLOCKED: some firmware burns a try on each further one, so there is none."""
     key = wants_pin(maker)
@@ -87,7 +87,7 @@ def test_the_third_wrong_pin_in_a_row_is_told_to_unplug_and_nothing_more_is_trie
 
 
 def test_with_two_tries_left_a_script_is_declined(
-    bus: Bus, maker: Maker, published: Published, desk: Desk, typed: list[str]
+    bus: Bus, maker: AttestationCa, published: Published, desk: Desk, typed: list[str]
 ) -> None:
     """However right its PIN may be: a person has to decide."""
     key = wants_pin(maker)
@@ -101,7 +101,7 @@ def test_with_two_tries_left_a_script_is_declined(
 
 @pytest.mark.parametrize("left", range(9))
 def test_a_lockout_is_never_caused_by_a_script(
-    bus: Bus, maker: Maker, published: Published, desk: Desk, typed: list[str], left: int
+    bus: Bus, maker: AttestationCa, published: Published, desk: Desk, typed: list[str], left: int
 ) -> None:
     """Run as often as you like with a wrong PIN: two tries stay, and no key is locked that was not."""
     key = wants_pin(maker)
@@ -113,7 +113,9 @@ def test_a_lockout_is_never_caused_by_a_script(
     assert key.client_pin.retries == min(left, 2)
 
 
-def test_a_locked_pin_is_not_tried(bus: Bus, maker: Maker, published: Published, desk: Desk, typed: list[str]) -> None:
+def test_a_locked_pin_is_not_tried(
+    bus: Bus, maker: AttestationCa, published: Published, desk: Desk, typed: list[str]
+) -> None:
     """It is told what is left to do."""
     key = wants_pin(maker)
     key.client_pin.retries = 0
@@ -125,7 +127,7 @@ def test_a_locked_pin_is_not_tried(bus: Bus, maker: Maker, published: Published,
 
 
 def test_a_pin_that_must_be_changed_is_not_tried(
-    bus: Bus, maker: Maker, published: Published, desk: Desk, typed: list[str]
+    bus: Bus, maker: AttestationCa, published: Published, desk: Desk, typed: list[str]
 ) -> None:
     """forcePINChange: the key would call the right PIN wrong."""
     key = wants_pin(maker, force_change=True)
@@ -138,7 +140,7 @@ def test_a_pin_that_must_be_changed_is_not_tried(
 
 @pytest.mark.parametrize("pin", ["12345", "x" * 64, ""])
 def test_a_pin_that_cannot_be_right_is_not_tried(
-    bus: Bus, maker: Maker, published: Published, desk: Desk, typed: list[str], pin: str
+    bus: Bus, maker: AttestationCa, published: Published, desk: Desk, typed: list[str], pin: str
 ) -> None:
     """Shorter than this key's minimum, or longer than any."""
     key = wants_pin(maker, shortest_pin=6)
@@ -149,9 +151,9 @@ def test_a_pin_that_cannot_be_right_is_not_tried(
     assert "6 characters or more" in done.err
 
 
-@pytest.mark.parametrize("how", [{"conduct": Conduct(always_uv=True)}, {}], ids=["always-uv", "policy"])
+@pytest.mark.parametrize("how", [{"behavior": KeyBehavior(always_uv=True)}, {}], ids=["always-uv", "policy"])
 def test_a_key_that_wants_a_pin_first_is_told_so_and_gets_no_verdict(
-    bus: Bus, maker: Maker, published: Published, desk: Desk, tmp_path: Path, how: dict[str, Conduct]
+    bus: Bus, maker: AttestationCa, published: Published, desk: Desk, tmp_path: Path, how: dict[str, KeyBehavior]
 ) -> None:
     """Exit 3 and no receipt: that is no answer about the key."""
     (tmp_path / "policy.toml").write_text("user-verification = true")
@@ -163,24 +165,24 @@ def test_a_key_that_wants_a_pin_first_is_told_so_and_gets_no_verdict(
 
 
 def test_a_u2f_key_cannot_verify_its_user_and_is_judged(
-    bus: Bus, maker: Maker, desk: Desk, published: Published, tmp_path: Path
+    bus: Bus, maker: AttestationCa, desk: Desk, published: Published, tmp_path: Path
 ) -> None:
     """There is no PIN to set: the check fails."""
     (tmp_path / "policy.toml").write_text("user-verification = true\npin = true")
-    bus.plug(SecurityKey(maker.certificate(None), make=Make(aaguid=None, versions=("U2F_V2",))))
+    bus.plug(SimulatedKey(maker.certificate(None), model=KeyModel(aaguid=None, versions=("U2F_V2",))))
     done, receipt = desk.verify(*published.options, "--require", tmp_path / "policy.toml")
     assert (done.code, receipt["failed"]) == (1, ["genuine", "pin", "user verification"])
 
 
-def test_a_key_that_leaves_out_its_pin_protocols_is_still_described(bus: Bus, maker: Maker, desk: Desk) -> None:
+def test_a_key_that_leaves_out_its_pin_protocols_is_still_described(bus: Bus, maker: AttestationCa, desk: Desk) -> None:
     """How many tries are left is then not known."""
-    bus.plug(lab_key(maker, pin=PIN, make=Make(protocols=())))
+    bus.plug(lab_key(maker, pin=PIN, model=KeyModel(protocols=())))
     done = desk.run("key", "info", "--output", "json")
     assert (done.code, json.loads(done.out)["fido_pin"], json.loads(done.out)["fido_pin_tries_left"]) == (0, True, None)
 
 
 def test_the_credentials_on_a_key_are_counted_with_its_pin(
-    bus: Bus, maker: Maker, desk: Desk, typed: list[str]
+    bus: Bus, maker: AttestationCa, desk: Desk, typed: list[str]
 ) -> None:
     """`key info --count`; without the PIN only the room is known."""
     key = lab_key(maker, pin=PIN)
@@ -192,15 +194,18 @@ def test_the_credentials_on_a_key_are_counted_with_its_pin(
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
-    [(Make(), "the key wants a PIN, and has none"), (Make(aaguid=None, versions=("U2F_V2",)), "this key takes no PIN")],
+    ("model", "said"),
+    [
+        (KeyModel(), "the key wants a PIN, and has none"),
+        (KeyModel(aaguid=None, versions=("U2F_V2",)), "this key takes no PIN"),
+    ],
     ids=["none-yet", "u2f"],
 )
 def test_the_pin_of_a_key_that_has_none_is_not_asked_for(
-    bus: Bus, maker: Maker, desk: Desk, typed: list[str], make: Make, said: str
+    bus: Bus, maker: AttestationCa, desk: Desk, typed: list[str], model: KeyModel, said: str
 ) -> None:
     """There is nothing that could be typed."""
-    bus.plug(lab_key(maker, make=make))
+    bus.plug(lab_key(maker, model=model))
     typed.append(PIN)
     done = desk.run("key", "info", "--pin-stdin")
     assert (done.code, typed) == (3, [PIN])
@@ -208,7 +213,7 @@ def test_the_pin_of_a_key_that_has_none_is_not_asked_for(
 
 
 def test_a_pin_is_typed_unseen_and_the_last_tries_are_confirmed(
-    session: "pexpect.spawn[str]", key_at_process: SecurityKey
+    session: "pexpect.spawn[str]", key_at_process: SimulatedKey
 ) -> None:
     """At a terminal: what is left is in the prompt, the PIN is not echoed, and `LAST` is typed at two left."""
     assert session.expect("type LAST to go on") == 0
@@ -223,7 +228,7 @@ def test_a_pin_is_typed_unseen_and_the_last_tries_are_confirmed(
 
 
 def test_the_pin_is_nowhere_but_in_the_key(
-    key_at_process: SecurityKey, published: Published, process_desk: Desk, tmp_path: Path
+    key_at_process: SimulatedKey, published: Published, process_desk: Desk, tmp_path: Path
 ) -> None:
     """Not in what is printed, with --debug too, and not in a file of the desk: the canary."""
     key_at_process.client_pin.retries = 8

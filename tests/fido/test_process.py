@@ -8,19 +8,19 @@ from dataclasses import replace
 
 import pytest
 
-from mfa_kit.lab.devices.securitykey import SecurityKey
+from mfa_kit.lab.devices.securitykey import SimulatedKey
 from tests.fido.conftest import Desk, Port, Published
 
 
 @pytest.fixture
-def plain_key(key_at_process: SecurityKey) -> SecurityKey:
+def plain_key(key_at_process: SimulatedKey) -> SimulatedKey:
     """Make the key of the other process one that asks for nothing."""
-    key_at_process.conduct = replace(key_at_process.conduct, uv_not_required=True)
+    key_at_process.behavior = replace(key_at_process.behavior, uv_not_required=True)
     return key_at_process
 
 
 def test_a_process_verifies_and_says_so_by_its_status(
-    plain_key: SecurityKey, process_desk: Desk, published: Published
+    plain_key: SimulatedKey, process_desk: Desk, published: Published
 ) -> None:
     """Stdout is the receipt and nothing else; stderr is the talk."""
     done = process_desk.process("verify", "fido2", "--output", "json", *published.options)
@@ -37,10 +37,10 @@ def until_it_waits(port: Port, process: "subprocess.Popen[str]") -> None:
 
 
 def test_ctrl_c_sends_a_cancel_to_the_key(
-    plain_key: SecurityKey, process_desk: Desk, published: Published, port: Port
+    plain_key: SimulatedKey, process_desk: Desk, published: Published, port: Port
 ) -> None:
     """It stops blinking, and the program ends with 130."""
-    plain_key.conduct = replace(plain_key.conduct, touch=None)
+    plain_key.behavior = replace(plain_key.behavior, touch=None)
     process = process_desk.start("verify", "fido2", *published.options)
     until_it_waits(port, process)
     process.send_signal(signal.SIGINT)
@@ -51,10 +51,10 @@ def test_ctrl_c_sends_a_cancel_to_the_key(
 
 
 def test_a_key_that_is_pulled_out_ends_the_process(
-    plain_key: SecurityKey, process_desk: Desk, published: Published, port: Port
+    plain_key: SimulatedKey, process_desk: Desk, published: Published, port: Port
 ) -> None:
     """With exit 3, while it waits for a finger."""
-    plain_key.conduct = replace(plain_key.conduct, touch=None)
+    plain_key.behavior = replace(plain_key.behavior, touch=None)
     process = process_desk.start("verify", "fido2", *published.options)
     until_it_waits(port, process)
     port.wires[-1].close()

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from mfa_kit.core.errors import DeviceFault
-from mfa_kit.lab.devices.attestation_ca import Maker
+from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.fidocard import FidoCard
 from mfa_kit.lab.devices.reader import Readers
-from mfa_kit.lab.devices.securitykey import Conduct, Make, SecurityKey, lab_key
+from mfa_kit.lab.devices.securitykey import KeyBehavior, KeyModel, SimulatedKey, lab_key
 from tests.conftest import ROOT, bare, without
 from tests.fido.conftest import SITE, Desk, Port, Published, publish
 
@@ -23,7 +23,7 @@ READER = "Contactless reader"
 PRODUCT = "Maker Key FIDO+CCID"
 # pcscd looks each 0.4 s; a card that is out and in again between two looks is never powered.
 NOTICED = 1.0
-U2F = Make(aaguid=None, versions=("U2F_V2",))
+U2F = KeyModel(aaguid=None, versions=("U2F_V2",))
 
 
 @pytest.fixture(scope="module")
@@ -54,28 +54,28 @@ def at_reader(readers: Readers, tmp_path: Path) -> Desk:
 
 
 @pytest.mark.parametrize(
-    "make", [Make(transports=("nfc",)), Make(versions=("FIDO_2_1",)), U2F], ids=["both", "ctap2", "u2f"]
+    "model", [KeyModel(transports=("nfc",)), KeyModel(versions=("FIDO_2_1",)), U2F], ids=["both", "ctap2", "u2f"]
 )
 def test_a_key_in_a_reader_is_verified(
-    readers: Readers, at_reader: Desk, maker: Maker, tmp_path: Path, make: Make
+    readers: Readers, at_reader: Desk, maker: AttestationCa, tmp_path: Path, model: KeyModel
 ) -> None:
     """Through CTAP2 and through CTAP1, with long answers in parts."""
-    issued = maker.certificate(make.aaguid)
+    issued = maker.certificate(model.aaguid)
     entries = [maker.entry("key", aaguid="6d66616b-6974-0000-0000-000000000001")]
-    if make is U2F:
+    if model is U2F:
         entries = [maker.entry("key", identifiers=[issued.identifier])]
     published = publish(tmp_path, maker, entries)
-    with inserted(readers, FidoCard(SecurityKey(issued, make=make))):
+    with inserted(readers, FidoCard(SimulatedKey(issued, model=model))):
         done = at_reader.process("verify", "fido2", "--output", "json", *published.options)
     assert done.code == 0, done.err
     assert json.loads(done.out)["place"].startswith(READER)
 
 
 def test_a_late_finger_and_a_pin_work_over_a_reader_too(
-    readers: Readers, at_reader: Desk, maker: Maker, published: Published
+    readers: Readers, at_reader: Desk, maker: AttestationCa, published: Published
 ) -> None:
     """The card says 9100 until the finger comes."""
-    key = lab_key(maker, pin="1234567", conduct=Conduct(touch=0.5, always_uv=True))
+    key = lab_key(maker, pin="1234567", behavior=KeyBehavior(touch=0.5, always_uv=True))
     with inserted(readers, FidoCard(key)):
         process = at_reader.start("verify", "fido2", "--pin-stdin", *published.options, stdin=subprocess.PIPE)
         _, err = process.communicate("1234567\n", timeout=50)
@@ -84,10 +84,10 @@ def test_a_late_finger_and_a_pin_work_over_a_reader_too(
 
 
 def test_a_blocked_pin_is_not_sent_again_by_a_reconnect(
-    readers: Readers, at_reader: Desk, maker: Maker, published: Published
+    readers: Readers, at_reader: Desk, maker: AttestationCa, published: Published
 ) -> None:
     """python-fido2 would reconnect to a reader, and send the PIN once more."""
-    key = lab_key(maker, pin="1234567", conduct=Conduct(always_uv=True))
+    key = lab_key(maker, pin="1234567", behavior=KeyBehavior(always_uv=True))
     card = FidoCard(key)
     with inserted(readers, card):
         card.power = lambda: None  # type: ignore[method-assign] # so that two wrong ones before count
@@ -99,10 +99,10 @@ def test_a_blocked_pin_is_not_sent_again_by_a_reconnect(
 
 
 def test_the_same_key_on_usb_and_in_a_reader_is_listed_once(
-    readers: Readers, at_reader: Desk, maker: Maker, tmp_path: Path
+    readers: Readers, at_reader: Desk, maker: AttestationCa, tmp_path: Path
 ) -> None:
     """And another key in another reader is listed beside it."""
-    key, other = lab_key(maker, make=Make(product=PRODUCT)), lab_key(maker)
+    key, other = lab_key(maker, model=KeyModel(product=PRODUCT)), lab_key(maker)
     port = Port(tmp_path / "0", key)
     env = {**port.env, "TEST_HID_PRODUCT": PRODUCT}
     try:
@@ -118,7 +118,7 @@ def test_the_same_key_on_usb_and_in_a_reader_is_listed_once(
 
 
 def test_removal_at_every_apdu_is_told_as_removal(
-    readers: Readers, at_reader: Desk, key: SecurityKey, published: Published
+    readers: Readers, at_reader: Desk, key: SimulatedKey, published: Published
 ) -> None:
     """Whichever command is the last one that the card sees."""
     whole = FidoCard(key)
@@ -134,7 +134,7 @@ def test_removal_at_every_apdu_is_told_as_removal(
 
 @pytest.mark.parametrize("at", [1, 8])
 def test_a_mute_card_ends_at_its_deadline(
-    readers: Readers, at_reader: Desk, key: SecurityKey, published: Published, at: int
+    readers: Readers, at_reader: Desk, key: SimulatedKey, published: Published, at: int
 ) -> None:
     """Within seconds, and the program ends though a thread still waits in PC/SC."""
     with inserted(readers, FidoCard(key, mute_at=at)):
@@ -155,7 +155,7 @@ sys.stdin.read()
 
 
 def test_a_card_that_another_program_holds_is_told_so(
-    readers: Readers, at_reader: Desk, key: SecurityKey, published: Published
+    readers: Readers, at_reader: Desk, key: SimulatedKey, published: Published
 ) -> None:
     """Nothing is killed for it."""
     with inserted(readers, FidoCard(key)):
@@ -177,7 +177,7 @@ def test_a_card_that_another_program_holds_is_told_so(
     assert "holds the card" in done.err
 
 
-def test_a_card_of_another_kind_is_no_key(readers: Readers, at_reader: Desk, key: SecurityKey) -> None:
+def test_a_card_of_another_kind_is_no_key(readers: Readers, at_reader: Desk, key: SimulatedKey) -> None:
     """It has no FIDO applet."""
     card = FidoCard(key)
     card.answer = lambda _: b"\x6a\x82"  # type: ignore[assignment]
@@ -187,7 +187,7 @@ def test_a_card_of_another_kind_is_no_key(readers: Readers, at_reader: Desk, key
 
 
 def test_without_pyscard_usb_works_and_the_hint_names_the_extra(
-    tmp_path: Path, key_at_process: SecurityKey, port: Port, published: Published
+    tmp_path: Path, key_at_process: SimulatedKey, port: Port, published: Published
 ) -> None:
     """FIDO over PC/SC needs the extra, and only that does."""
     (tmp_path / "smartcard.py").write_text("raise ImportError\n")

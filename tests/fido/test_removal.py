@@ -7,9 +7,9 @@ import pytest
 
 from mfa_kit.adapters.fido import key as fido
 from mfa_kit.core.errors import DeviceFault, Lost
-from mfa_kit.lab.devices.attestation_ca import Maker
+from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.clientpin import RETRIES, digest
-from mfa_kit.lab.devices.securitykey import Conduct, Make, SecurityKey, lab_key
+from mfa_kit.lab.devices.securitykey import KeyBehavior, KeyModel, SimulatedKey, lab_key
 from mfa_kit.security_keys import attestation
 from mfa_kit.security_keys import pin as keypin
 from mfa_kit.security_keys.attestation import Policy
@@ -18,7 +18,7 @@ from tests.fido import slot
 from tests.fido.conftest import Bus
 
 PIN, NEW = "pin-5839-canary", "new-7712-canary"
-U2F = Make(aaguid=None, versions=("U2F_V2",))
+U2F = KeyModel(aaguid=None, versions=("U2F_V2",))
 
 
 class Pins:
@@ -47,9 +47,9 @@ Act = Callable[[fido.FidoKey], object]
 # What is done, with a key of this kind, and the PINs that it may have when it is lost in the middle.
 ACTS: dict[str, tuple[dict[str, Any], Act, tuple[str | None, ...]]] = {
     "verify": ({}, verify, (None,)),
-    "verify-u2f": ({"make": U2F}, verify, (None,)),
+    "verify-u2f": ({"model": U2F}, verify, (None,)),
     "verify-pin": ({"pin": PIN}, lambda key: verify(key, user_verification=True), (PIN,)),
-    "verify-always-uv": ({"pin": PIN, "conduct": Conduct(always_uv=True)}, verify, (PIN,)),
+    "verify-always-uv": ({"pin": PIN, "behavior": KeyBehavior(always_uv=True)}, verify, (PIN,)),
     "count": ({"pin": PIN}, lambda key: key.residents(Pin(PIN)), (PIN,)),
     "set": ({}, lambda key: keypin.set_pin(key, new), (None, NEW)),
     "change": ({"pin": PIN}, lambda key: keypin.change_pin(key, Pins(), new), (PIN, NEW)),
@@ -67,11 +67,11 @@ ACTS: dict[str, tuple[dict[str, Any], Act, tuple[str | None, ...]]] = {
 }
 
 
-def made(maker: Maker, how: dict[str, Any]) -> SecurityKey:
-    return SecurityKey(maker.certificate(None), **how) if "make" in how else lab_key(maker, **how)
+def made(maker: AttestationCa, how: dict[str, Any]) -> SimulatedKey:
+    return SimulatedKey(maker.certificate(None), **how) if "model" in how else lab_key(maker, **how)
 
 
-def state(key: SecurityKey) -> tuple[object, ...]:
+def state(key: SimulatedKey) -> tuple[object, ...]:
     return key.client_pin.hash, key.client_pin.shortest, key.client_pin.force_change
 
 
@@ -85,7 +85,7 @@ def done(act: Act) -> DeviceFault | None:
     return None
 
 
-def check(key: SecurityKey, before: tuple[object, ...], fault: DeviceFault, has: tuple[str | None, ...]) -> None:
+def check(key: SimulatedKey, before: tuple[object, ...], fault: DeviceFault, has: tuple[str | None, ...]) -> None:
     """Nothing is half done, no try is burned, nothing stays on it; what it was told last is not claimed to be known."""
     assert isinstance(fault, Lost) or "there is no security key" in str(fault)
     assert key.client_pin.hash in {pin and digest(pin.encode()) for pin in has}
@@ -97,12 +97,12 @@ def check(key: SecurityKey, before: tuple[object, ...], fault: DeviceFault, has:
 
 @pytest.mark.parametrize("name", ACTS)
 def test_on_usb_removal_after_any_packet_is_told_and_leaves_nothing_half_done(
-    bus: Bus, maker: Maker, name: str
+    bus: Bus, maker: AttestationCa, name: str
 ) -> None:
     """From the first packet that the key sends to the last."""
     how, act, has = ACTS[name]
 
-    def once(last: int | None) -> tuple[DeviceFault | None, SecurityKey, tuple[object, ...], int]:
+    def once(last: int | None) -> tuple[DeviceFault | None, SimulatedKey, tuple[object, ...], int]:
         bus.unplug()
         key = made(maker, how)
         before = state(key)
@@ -120,13 +120,13 @@ def test_on_usb_removal_after_any_packet_is_told_and_leaves_nothing_half_done(
 
 @pytest.mark.parametrize("name", ACTS)
 def test_in_a_reader_removal_at_any_apdu_is_told_and_leaves_nothing_half_done(
-    maker: Maker, monkeypatch: pytest.MonkeyPatch, bus: Bus, name: str
+    maker: AttestationCa, monkeypatch: pytest.MonkeyPatch, bus: Bus, name: str
 ) -> None:
     """From the first command to the last, the search for the key too."""
     assert not bus.slots
     how, act, has = ACTS[name]
 
-    def once(last: int) -> tuple[DeviceFault | None, SecurityKey, tuple[object, ...], int]:
+    def once(last: int) -> tuple[DeviceFault | None, SimulatedKey, tuple[object, ...], int]:
         key = made(maker, how)
         before = state(key)
         reader = slot.Reader(key, pulled_at=last)

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from fido2 import cbor
 
-from mfa_kit.lab.devices.attestation_ca import Maker
-from mfa_kit.lab.devices.securitykey import UP, UV, Conduct, Make, SecurityKey, Touch, lab_key
+from mfa_kit.lab.devices.attestation_ca import AttestationCa
+from mfa_kit.lab.devices.securitykey import UP, UV, KeyBehavior, KeyModel, SimulatedKey, Touch, lab_key
 from mfa_kit.wiring import security_keys as kit
 from tests.fido.conftest import LAB_AAGUID, NOW, Bus, Desk, Published, detail, publish, results
 
 OTHER_AAGUID = "6d66616b-6974-0000-0000-000000000002"
-U2F = Make(aaguid=None, versions=("U2F_V2",))
+U2F = KeyModel(aaguid=None, versions=("U2F_V2",))
 
 
 def policy(folder: Path, text: str) -> list[str]:
@@ -27,7 +27,7 @@ def policy(folder: Path, text: str) -> list[str]:
     return ["--require", str(file)]
 
 
-def test_a_genuine_key_is_a_proof_with_exit_0(bus: Bus, key: SecurityKey, published: Published, desk: Desk) -> None:
+def test_a_genuine_key_is_a_proof_with_exit_0(bus: Bus, key: SimulatedKey, published: Published, desk: Desk) -> None:
     """Every check passes or does not apply."""
     bus.plug(key)
     done, receipt = desk.verify(*published.options)
@@ -36,7 +36,7 @@ def test_a_genuine_key_is_a_proof_with_exit_0(bus: Bus, key: SecurityKey, publis
     assert (receipt["schema"], receipt["version"]) == ("mfa-kit/verify-fido2", 1)
 
 
-def test_the_receipt_names_all_that_it_rests_on(bus: Bus, key: SecurityKey, published: Published, desk: Desk) -> None:
+def test_the_receipt_names_all_that_it_rests_on(bus: Bus, key: SimulatedKey, published: Published, desk: Desk) -> None:
     """Certificates and roots by SHA-256, the metadata by number and date, the key's own words as such."""
     bus.plug(key, serial="0042")
     _, receipt = desk.verify(*published.options, "--asset", "BOX-7")
@@ -46,16 +46,18 @@ def test_the_receipt_names_all_that_it_rests_on(bus: Bus, key: SecurityKey, publ
     assert (receipt["firmware"], receipt["metadata"]["number"]) == ("5.7.4", 1)
 
 
-def test_nothing_stays_on_the_key(bus: Bus, key: SecurityKey, published: Published, desk: Desk) -> None:
+def test_nothing_stays_on_the_key(bus: Bus, key: SimulatedKey, published: Published, desk: Desk) -> None:
     """The credential is not resident, and one is all that is made."""
     bus.plug(key)
     desk.verify(*published.options)
     assert (key.resident, key.registered) == ([], 1)
 
 
-def test_a_key_that_keeps_the_credential_is_refused(bus: Bus, maker: Maker, published: Published, desk: Desk) -> None:
+def test_a_key_that_keeps_the_credential_is_refused(
+    bus: Bus, maker: AttestationCa, published: Published, desk: Desk
+) -> None:
     """The room is looked at before and after."""
-    bus.plug(lab_key(maker, conduct=Conduct(keep=True)))
+    bus.plug(lab_key(maker, behavior=KeyBehavior(keep=True)))
     done, receipt = desk.verify(*published.options)
     assert (done.code, results(receipt)["leaves nothing"]) == (1, "fail")
 
@@ -73,10 +75,10 @@ def test_a_key_that_keeps_the_credential_is_refused(bus: Bus, maker: Maker, publ
     ],
 )
 def test_what_is_not_signed_by_a_maker_never_counts_as_genuine(
-    bus: Bus, maker: Maker, published: Published, desk: Desk, attestation: str, check: str, reason: str
+    bus: Bus, maker: AttestationCa, published: Published, desk: Desk, attestation: str, check: str, reason: str
 ) -> None:
     """Whatever the key says of its model."""
-    bus.plug(lab_key(maker, conduct=Conduct(attestation=attestation)))
+    bus.plug(lab_key(maker, behavior=KeyBehavior(attestation=attestation)))
     done, receipt = desk.verify(*published.options)
     assert (done.code, receipt["verdict"], receipt["model"]) == (1, "refused", None)
     assert (results(receipt)["attestation"], results(receipt)["genuine"]) == (check, "fail")
@@ -84,59 +86,59 @@ def test_what_is_not_signed_by_a_maker_never_counts_as_genuine(
 
 
 def test_a_u2f_key_is_known_by_the_identifier_of_its_certificate(
-    bus: Bus, maker: Maker, desk: Desk, tmp_path: Path
+    bus: Bus, maker: AttestationCa, desk: Desk, tmp_path: Path
 ) -> None:
     """Through CTAP1, with what U2F has: no flags of verification, a counter, presence."""
     issued = maker.certificate(None, unit="U2F")
     published = publish(tmp_path, maker, [maker.entry("U2F key", identifiers=[issued.identifier])])
-    bus.plug(SecurityKey(issued, make=U2F))
+    bus.plug(SimulatedKey(issued, model=U2F))
     done, receipt = desk.verify(*published.options)
     assert (done.code, receipt["model"], receipt["versions"]) == (0, "U2F key", ["U2F_V2"])
     assert done.err.count("touch your key now (30 s)") == 2
     assert results(receipt)["leaves nothing"] == "not applicable"
 
 
-def test_a_u2f_key_of_another_batch_is_not_genuine(bus: Bus, maker: Maker, desk: Desk, tmp_path: Path) -> None:
+def test_a_u2f_key_of_another_batch_is_not_genuine(bus: Bus, maker: AttestationCa, desk: Desk, tmp_path: Path) -> None:
     """The right root, but a certificate that the metadata does not list."""
     listed, other = maker.certificate(None), maker.certificate(None)
     published = publish(tmp_path, maker, [maker.entry("U2F key", identifiers=[listed.identifier])])
-    bus.plug(SecurityKey(other, make=U2F))
+    bus.plug(SimulatedKey(other, model=U2F))
     done, receipt = desk.verify(*published.options)
     assert (done.code, detail(receipt, "genuine")) == (1, "the metadata knows no model for this U2F certificate")
 
 
-def test_a_ctap2_key_may_attest_as_u2f(bus: Bus, maker: Maker, desk: Desk, tmp_path: Path) -> None:
+def test_a_ctap2_key_may_attest_as_u2f(bus: Bus, maker: AttestationCa, desk: Desk, tmp_path: Path) -> None:
     """The format fido-u2f, with an AAGUID of zeros."""
     issued = maker.certificate(None)
     published = publish(tmp_path, maker, [maker.entry("U2F key", identifiers=[issued.identifier])])
-    bus.plug(SecurityKey(issued, conduct=Conduct(attestation="fido-u2f")))
+    bus.plug(SimulatedKey(issued, behavior=KeyBehavior(attestation="fido-u2f")))
     done, receipt = desk.verify(*published.options)
     assert (done.code, receipt["attestation"], receipt["aaguid"]) == (0, "fido-u2f", None)
 
 
-Issue = Callable[[Maker, bytes], SecurityKey]
+Issue = Callable[[AttestationCa, bytes], SimulatedKey]
 OURS = bytes.fromhex(LAB_AAGUID.replace("-", ""))
 THEIRS = bytes.fromhex(OTHER_AAGUID.replace("-", ""))
 
 
-def _below(maker: Maker, *, ca: bool | None) -> SecurityKey:
+def _below(maker: AttestationCa, *, ca: bool | None) -> SimulatedKey:
     between = maker.intermediate(ca=ca)
-    return SecurityKey(maker.certificate(OURS, issuer=between), chain=[between])
+    return SimulatedKey(maker.certificate(OURS, issuer=between), chain=[between])
 
 
 @pytest.mark.parametrize(
     ("issue", "check", "reason"),
     [
-        (lambda maker: SecurityKey(maker.certificate(THEIRS)), "attestation", "AAGUID"),
-        (lambda maker: SecurityKey(maker.certificate(OURS, expired=True)), "genuine", "expired"),
-        (lambda maker: SecurityKey(maker.certificate(OURS, ca=True)), "attestation", "CA=false"),
-        (lambda maker: SecurityKey(maker.certificate(OURS, unit="Sales")), "attestation", "Authenticator Attestation"),
-        (lambda _: SecurityKey(Maker(now=NOW).certificate(OURS)), "genuine", "not issued under a root"),
+        (lambda maker: SimulatedKey(maker.certificate(THEIRS)), "attestation", "AAGUID"),
+        (lambda maker: SimulatedKey(maker.certificate(OURS, expired=True)), "genuine", "expired"),
+        (lambda maker: SimulatedKey(maker.certificate(OURS, ca=True)), "attestation", "CA=false"),
+        (lambda maker: SimulatedKey(maker.certificate(OURS, unit="Sales")), "attestation", "Authenticator Attestation"),
+        (lambda _: SimulatedKey(AttestationCa(now=NOW).certificate(OURS)), "genuine", "not issued under a root"),
         (lambda maker: _below(maker, ca=False), "genuine", "no right to issue"),
-        (lambda maker: SecurityKey(maker.certificate(OURS), chain=[maker.root]), "", ""),
+        (lambda maker: SimulatedKey(maker.certificate(OURS), chain=[maker.root]), "", ""),
         (lambda maker: _below(maker, ca=None), "genuine", "no right to issue"),
         (lambda maker: _below(maker, ca=True), "", ""),
-        (lambda maker: SecurityKey(maker.certificate(None)), "", ""),
+        (lambda maker: SimulatedKey(maker.certificate(None)), "", ""),
     ],
     ids=[
         "aaguid",
@@ -153,10 +155,10 @@ def _below(maker: Maker, *, ca: bool | None) -> SecurityKey:
 )
 def test_each_chain_gets_its_verdict(
     bus: Bus,
-    maker: Maker,
+    maker: AttestationCa,
     published: Published,
     desk: Desk,
-    issue: Callable[[Maker], SecurityKey],
+    issue: Callable[[AttestationCa], SimulatedKey],
     check: str,
     reason: str,
 ) -> None:
@@ -170,44 +172,48 @@ def test_each_chain_gets_its_verdict(
 
 
 def test_a_serial_number_of_0_is_remarked_and_no_crash(
-    bus: Bus, maker: Maker, published: Published, desk: Desk
+    bus: Bus, maker: AttestationCa, published: Published, desk: Desk
 ) -> None:
     """Such certificates are in the field, and RFC 5280 forbids them."""
-    bus.plug(SecurityKey(maker.certificate(OURS, serial=0)))
+    bus.plug(SimulatedKey(maker.certificate(OURS, serial=0)))
     done, receipt = desk.verify(*published.options)
     assert (done.code, results(receipt)["attestation"], receipt["warned"]) == (0, "warn", ["attestation"])
 
 
-def test_another_makers_key_may_not_claim_this_makers_model(bus: Bus, maker: Maker, desk: Desk, tmp_path: Path) -> None:
+def test_another_makers_key_may_not_claim_this_makers_model(
+    bus: Bus, maker: AttestationCa, desk: Desk, tmp_path: Path
+) -> None:
     """Its own chain holds, up to a root that is listed, but for another model."""
-    other = Maker("other", now=NOW)
+    other = AttestationCa("other", now=NOW)
     entries = [
         maker.entry("ours", aaguid=LAB_AAGUID),
         other.entry("theirs", aaguid=OTHER_AAGUID, roots=[other.root.der]),
     ]
     published = publish(tmp_path, maker, entries)
-    bus.plug(SecurityKey(other.certificate(None), make=Make(aaguid=OURS)))
+    bus.plug(SimulatedKey(other.certificate(None), model=KeyModel(aaguid=OURS)))
     done, receipt = desk.verify(*published.options)
     assert (done.code, receipt["model"]) == (1, None)
     assert "ours: its certificate was not issued under a root" in detail(receipt, "genuine")
 
 
 def test_where_a_root_is_for_two_models_the_certificate_must_say_which(
-    bus: Bus, maker: Maker, desk: Desk, tmp_path: Path
+    bus: Bus, maker: AttestationCa, desk: Desk, tmp_path: Path
 ) -> None:
     """WebAuthn Level 3, 8.2.1: or a cheap model could claim to be the certified one."""
     entries = [maker.entry("dear", aaguid=LAB_AAGUID), maker.entry("cheap", aaguid=OTHER_AAGUID)]
     published = publish(tmp_path, maker, entries)
-    bus.plug(SecurityKey(maker.certificate(None)))
+    bus.plug(SimulatedKey(maker.certificate(None)))
     done, receipt = desk.verify(*published.options)
     assert (done.code, detail(receipt, "genuine")) == (1, "dear: its certificate does not say the model")
 
 
-def test_a_certificate_that_is_itself_listed_is_trusted(bus: Bus, maker: Maker, desk: Desk, tmp_path: Path) -> None:
+def test_a_certificate_that_is_itself_listed_is_trusted(
+    bus: Bus, maker: AttestationCa, desk: Desk, tmp_path: Path
+) -> None:
     """FIDO Metadata Statements allow it in place of a root."""
-    stranger = Maker("stranger", now=NOW).certificate(OURS)
+    stranger = AttestationCa("stranger", now=NOW).certificate(OURS)
     published = publish(tmp_path, maker, [maker.entry("pinned", aaguid=LAB_AAGUID, roots=[stranger.der])])
-    bus.plug(SecurityKey(stranger))
+    bus.plug(SimulatedKey(stranger))
     assert desk.verify(*published.options)[0].code == 0
 
 
@@ -222,7 +228,7 @@ def test_a_certificate_that_is_itself_listed_is_trusted(bus: Bus, maker: Maker, 
     ],
 )
 def test_a_revoked_or_compromised_model_is_refused(
-    bus: Bus, key: SecurityKey, maker: Maker, desk: Desk, tmp_path: Path, status: str
+    bus: Bus, key: SimulatedKey, maker: AttestationCa, desk: Desk, tmp_path: Path, status: str
 ) -> None:
     """However well its chain holds, and whatever was certified before."""
     entry = maker.entry("m", aaguid=LAB_AAGUID, statuses=["FIDO_CERTIFIED_L2", status])
@@ -232,7 +238,7 @@ def test_a_revoked_or_compromised_model_is_refused(
 
 
 def test_an_update_that_is_available_is_a_warning(
-    bus: Bus, key: SecurityKey, maker: Maker, desk: Desk, tmp_path: Path
+    bus: Bus, key: SimulatedKey, maker: AttestationCa, desk: Desk, tmp_path: Path
 ) -> None:
     """And no failure."""
     entry = maker.entry("m", aaguid=LAB_AAGUID, statuses=["FIDO_CERTIFIED_L1", "UPDATE_AVAILABLE"])
@@ -242,7 +248,7 @@ def test_an_update_that_is_available_is_a_warning(
 
 
 def test_stale_metadata_is_a_warning_and_fails_where_the_policy_wants_it_current(
-    bus: Bus, key: SecurityKey, maker: Maker, desk: Desk, tmp_path: Path
+    bus: Bus, key: SimulatedKey, maker: AttestationCa, desk: Desk, tmp_path: Path
 ) -> None:
     """Past its nextUpdate, a revocation may be missing from it."""
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
@@ -257,7 +263,7 @@ def test_stale_metadata_is_a_warning_and_fails_where_the_policy_wants_it_current
 
 
 def test_without_metadata_nothing_is_genuine_and_the_answer_says_where_to_get_it(
-    bus: Bus, key: SecurityKey, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    bus: Bus, key: SimulatedKey, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fail closed; the other checks are made all the same."""
     monkeypatch.setattr("mfa_kit.adapters.metadata.find_spec", lambda _: None)
@@ -271,47 +277,49 @@ def test_without_metadata_nothing_is_genuine_and_the_answer_says_where_to_get_it
     ("hide", "check"), [(UP, "user presence"), (UV, "user verification")], ids=["presence", "verification"]
 )
 def test_flags_are_checked_and_not_what_was_asked_for(
-    bus: Bus, maker: Maker, published: Published, desk: Desk, hide: int, check: str
+    bus: Bus, maker: AttestationCa, published: Published, desk: Desk, hide: int, check: str
 ) -> None:
     """A key that answers without the flag is refused, though it took the PIN and the touch."""
-    key = lab_key(maker, conduct=Conduct(hide=hide, always_uv=hide == UV), make=Make(fingerprint=True))
+    key = lab_key(maker, behavior=KeyBehavior(hide=hide, always_uv=hide == UV), model=KeyModel(fingerprint=True))
     bus.plug(key)
     done, receipt = desk.verify(*published.options)
     assert (done.code, results(receipt)[check]) == (1, "fail")
 
 
 def test_a_fingerprint_verifies_without_a_pin(
-    bus: Bus, maker: Maker, published: Published, desk: Desk, tmp_path: Path
+    bus: Bus, maker: AttestationCa, published: Published, desk: Desk, tmp_path: Path
 ) -> None:
     """A key with a sensor of its own is not asked for a PIN."""
-    bus.plug(lab_key(maker, make=Make(fingerprint=True), pin="123456"))
+    bus.plug(lab_key(maker, model=KeyModel(fingerprint=True), pin="123456"))
     done, receipt = desk.verify(*published.options, *policy(tmp_path, "user-verification = true"))
     assert (done.code, results(receipt)["user verification"]) == (0, "pass")
 
 
 @pytest.mark.parametrize(("count", "result"), [(0, "not applicable"), (1, "pass")])
 def test_the_signature_counter_grows_or_is_none(
-    bus: Bus, maker: Maker, published: Published, desk: Desk, count: int, result: str
+    bus: Bus, maker: AttestationCa, published: Published, desk: Desk, count: int, result: str
 ) -> None:
     """WebAuthn, 6.1.1: zeros mean that the key does not count."""
-    bus.plug(lab_key(maker, conduct=Conduct(count=count)))
+    bus.plug(lab_key(maker, behavior=KeyBehavior(count=count)))
     done, receipt = desk.verify(*published.options)
     assert (done.code, results(receipt)["counter"]) == (0, result)
 
 
-def test_a_counter_that_stands_still_is_refused(bus: Bus, key: SecurityKey, published: Published, desk: Desk) -> None:
+def test_a_counter_that_stands_still_is_refused(bus: Bus, key: SimulatedKey, published: Published, desk: Desk) -> None:
     """It may be a copy of another key."""
     key.counter = 7
-    key.conduct = replace(key.conduct, count=0)
+    key.behavior = replace(key.behavior, count=0)
     bus.plug(key)
     done, receipt = desk.verify(*published.options)
     assert (done.code, receipt["failed"], detail(receipt, "counter")) == (1, ["counter"], "7, then 7: it must grow")
 
 
-def advised(maker: Maker, folder: Path, name: str, firmware: tuple[int, int, int]) -> tuple[SecurityKey, Published]:
+def advised(
+    maker: AttestationCa, folder: Path, name: str, firmware: tuple[int, int, int]
+) -> tuple[SimulatedKey, Published]:
     """Make a key of this model and firmware, and publish the model."""
-    make = Make(firmware=firmware)
-    return lab_key(maker, make=make), publish(folder, maker, [maker.entry(name, aaguid=LAB_AAGUID)])
+    model = KeyModel(firmware=firmware)
+    return lab_key(maker, model=model), publish(folder, maker, [maker.entry(name, aaguid=LAB_AAGUID)])
 
 
 @pytest.mark.parametrize(
@@ -333,7 +341,7 @@ def advised(maker: Maker, folder: Path, name: str, firmware: tuple[int, int, int
 )
 def test_firmware_with_an_advisory_is_told_with_its_source(
     bus: Bus,
-    maker: Maker,
+    maker: AttestationCa,
     desk: Desk,
     tmp_path: Path,
     model: str,
@@ -360,11 +368,11 @@ def test_firmware_with_an_advisory_is_told_with_its_source(
     ],
 )
 def test_firmware_that_a_key_does_not_tell_is_at_least_the_metadatas(
-    bus: Bus, maker: Maker, desk: Desk, tmp_path: Path, version: int, said: str, advisories: str, firmware: str
+    bus: Bus, maker: AttestationCa, desk: Desk, tmp_path: Path, version: int, said: str, advisories: str, firmware: str
 ) -> None:
     """As three octets, or as five decimal digits; what is not known is a warning, and fails where it is asked for."""
     published = publish(tmp_path, maker, [maker.entry("YubiKey 5 Series", aaguid=LAB_AAGUID, version=version)])
-    bus.plug(SecurityKey(maker.certificate(OURS), make=Make(firmware=(0, 0, 0))))
+    bus.plug(SimulatedKey(maker.certificate(OURS), model=KeyModel(firmware=(0, 0, 0))))
     _, receipt = desk.verify(*published.options, *policy(tmp_path, 'firmware = "5.7.0"'))
     found = results(receipt)
     assert (found["advisories"], found["firmware"]) == (advisories, firmware)
@@ -373,7 +381,9 @@ def test_firmware_that_a_key_does_not_tell_is_at_least_the_metadatas(
     assert results(receipt)["advisories"] == ("fail" if advisories == "warn" else "pass")
 
 
-def test_a_policy_may_refuse_firmware_with_an_advisory(bus: Bus, maker: Maker, desk: Desk, tmp_path: Path) -> None:
+def test_a_policy_may_refuse_firmware_with_an_advisory(
+    bus: Bus, maker: AttestationCa, desk: Desk, tmp_path: Path
+) -> None:
     """`no-advisories = true` makes the warning a failure."""
     key, published = advised(maker, tmp_path, "YubiKey 5 Series", (5, 4, 3))
     bus.plug(key)
@@ -382,10 +392,10 @@ def test_a_policy_may_refuse_firmware_with_an_advisory(bus: Bus, maker: Maker, d
 
 
 def test_the_makers_word_on_the_firmware_wins_over_the_keys(
-    bus: Bus, maker: Maker, published: Published, desk: Desk, tmp_path: Path
+    bus: Bus, maker: AttestationCa, published: Published, desk: Desk, tmp_path: Path
 ) -> None:
     """A certificate with a firmware version is believed, whatever getInfo says."""
-    bus.plug(SecurityKey(maker.certificate(OURS, firmware=(5, 4, 3)), make=Make(firmware=(5, 7, 4))))
+    bus.plug(SimulatedKey(maker.certificate(OURS, firmware=(5, 4, 3)), model=KeyModel(firmware=(5, 7, 4))))
     done, receipt = desk.verify(*published.options, *policy(tmp_path, 'firmware = "5.7.0"'))
     assert (done.code, receipt["failed"], receipt["firmware"]) == (1, ["firmware"], "5.4.3")
 
@@ -408,7 +418,7 @@ def test_the_makers_word_on_the_firmware_wins_over_the_keys(
     ],
 )
 def test_each_line_of_a_policy_is_asked_of_the_key(
-    bus: Bus, key: SecurityKey, published: Published, desk: Desk, tmp_path: Path, text: str, failed: list[str]
+    bus: Bus, key: SimulatedKey, published: Published, desk: Desk, tmp_path: Path, text: str, failed: list[str]
 ) -> None:
     """The check of the same name fails, and nothing else."""
     bus.plug(key)
@@ -417,16 +427,16 @@ def test_each_line_of_a_policy_is_asked_of_the_key(
 
 
 def test_a_listed_model_that_is_only_claimed_is_not_on_the_list(
-    bus: Bus, maker: Maker, published: Published, desk: Desk, tmp_path: Path
+    bus: Bus, maker: AttestationCa, published: Published, desk: Desk, tmp_path: Path
 ) -> None:
     """The list is checked against what the attesting root vouches for, never against the AAGUID alone."""
-    bus.plug(lab_key(maker, conduct=Conduct(attestation="self")))
+    bus.plug(lab_key(maker, behavior=KeyBehavior(attestation="self")))
     _, receipt = desk.verify(*published.options, *policy(tmp_path, f'models = ["{LAB_AAGUID}"]'))
     assert receipt["failed"] == ["genuine", "model"]
 
 
 def test_a_fips_certificate_is_the_metadatas_word(
-    bus: Bus, key: SecurityKey, maker: Maker, desk: Desk, tmp_path: Path
+    bus: Bus, key: SimulatedKey, maker: AttestationCa, desk: Desk, tmp_path: Path
 ) -> None:
     """Level 2 is asked for, and the metadata has level 2."""
     entry = maker.entry("m", aaguid=LAB_AAGUID, statuses=["FIPS140_CERTIFIED_L2"])
@@ -446,7 +456,7 @@ def test_no_key_is_exit_3_with_what_to_do(desk: Desk) -> None:
 
 
 def test_of_two_keys_the_one_that_is_meant_is_named(
-    bus: Bus, maker: Maker, key: SecurityKey, published: Published, desk: Desk
+    bus: Bus, maker: AttestationCa, key: SimulatedKey, published: Published, desk: Desk
 ) -> None:
     """By its place, as `key list` shows it; without a name neither is touched."""
     other = lab_key(maker)
@@ -458,7 +468,7 @@ def test_of_two_keys_the_one_that_is_meant_is_named(
     assert (key.registered, other.registered) == (0, 1)
 
 
-def test_a_table_and_csv_say_the_same_as_json(bus: Bus, key: SecurityKey, published: Published, desk: Desk) -> None:
+def test_a_table_and_csv_say_the_same_as_json(bus: Bus, key: SimulatedKey, published: Published, desk: Desk) -> None:
     """A line a check for people; one line for a spreadsheet."""
     bus.plug(key)
     table = desk.run("verify", "fido2", *published.options).out
@@ -468,9 +478,9 @@ def test_a_table_and_csv_say_the_same_as_json(bus: Bus, key: SecurityKey, publis
     assert (row["verdict"], row["aaguid"]) == ("proof", LAB_AAGUID)
 
 
-def test_words_of_a_key_cannot_drive_the_terminal(bus: Bus, maker: Maker, desk: Desk) -> None:
+def test_words_of_a_key_cannot_drive_the_terminal(bus: Bus, maker: AttestationCa, desk: Desk) -> None:
     """Control and bidi characters are written as escapes, and no word is longer than 64 characters."""
-    bus.plug(lab_key(maker, make=Make(product="evil\x1b[2J\u202eyek" + "x" * 100)))
+    bus.plug(lab_key(maker, model=KeyModel(product="evil\x1b[2J\u202eyek" + "x" * 100)))
     listed = desk.run("key", "list").out
     assert "\x1b" not in listed
     assert "\u202e" not in listed
@@ -478,7 +488,7 @@ def test_words_of_a_key_cannot_drive_the_terminal(bus: Bus, maker: Maker, desk: 
     assert "x" * 60 not in listed
 
 
-def test_json_is_one_document(bus: Bus, key: SecurityKey, desk: Desk) -> None:
+def test_json_is_one_document(bus: Bus, key: SimulatedKey, desk: Desk) -> None:
     """With a schema and a version."""
     bus.plug(key)
     listed = json.loads(desk.run("key", "list", "--output", "json").out)
@@ -486,7 +496,7 @@ def test_json_is_one_document(bus: Bus, key: SecurityKey, desk: Desk) -> None:
 
 
 def test_a_key_that_fails_while_it_is_listed_is_told_and_the_others_are_shown(
-    bus: Bus, key: SecurityKey, maker: Maker, desk: Desk
+    bus: Bus, key: SimulatedKey, maker: AttestationCa, desk: Desk
 ) -> None:
     """One bad key does not hide the good ones."""
     bus.plug(lab_key(maker), tamper=lambda number, packet: packet if number < 2 else None)
@@ -497,14 +507,16 @@ def test_a_key_that_fails_while_it_is_listed_is_told_and_the_others_are_shown(
     assert kit.state() == ["/dev/hidraw0", "/dev/hidraw1"]
 
 
-def test_a_key_with_ctap2_alone_is_known_as_such(bus: Bus, maker: Maker, published: Published, desk: Desk) -> None:
+def test_a_key_with_ctap2_alone_is_known_as_such(
+    bus: Bus, maker: AttestationCa, published: Published, desk: Desk
+) -> None:
     """It says that it takes no U2F messages."""
-    bus.plug(lab_key(maker, make=Make(versions=("FIDO_2_1",))))
+    bus.plug(lab_key(maker, model=KeyModel(versions=("FIDO_2_1",))))
     done, receipt = desk.verify(*published.options)
     assert (done.code, receipt["versions"]) == (0, ["FIDO_2_1"])
 
 
-def test_u2f_that_getinfo_leaves_out_is_found(bus: Bus, key: SecurityKey, desk: Desk) -> None:
+def test_u2f_that_getinfo_leaves_out_is_found(bus: Bus, key: SimulatedKey, desk: Desk) -> None:
     """Ask the device, believe the behavior."""
     real = key.cbor
 
@@ -521,7 +533,7 @@ def test_u2f_that_getinfo_leaves_out_is_found(bus: Bus, key: SecurityKey, desk: 
 
 
 def test_a_serial_names_a_key_and_two_of_a_serial_do_not(
-    bus: Bus, maker: Maker, published: Published, desk: Desk
+    bus: Bus, maker: AttestationCa, published: Published, desk: Desk
 ) -> None:
     """`--key` takes a serial or a place."""
     for serial in ("1", "2", "2"):

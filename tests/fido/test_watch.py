@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mfa_kit.lab.devices.attestation_ca import Maker
-from mfa_kit.lab.devices.securitykey import Conduct, SecurityKey, lab_key
+from mfa_kit.lab.devices.attestation_ca import AttestationCa
+from mfa_kit.lab.devices.securitykey import KeyBehavior, SimulatedKey, lab_key
 from tests.conftest import ROOT
 from tests.fido.conftest import SITE, Desk, Port, Published
 
@@ -31,7 +31,7 @@ class Watched:
                 return
         raise AssertionError(self.said)
 
-    def examine(self, key: SecurityKey, *, until: str = "remove it") -> None:
+    def examine(self, key: SimulatedKey, *, until: str = "remove it") -> None:
         """Insert a key, wait until it is judged, and pull it out."""
         port = Port(self.path, key)
         self.until(until)
@@ -71,9 +71,9 @@ def watch(tmp_path: Path, published: Published) -> Iterator[Watch]:
             each.process.kill()
 
 
-def test_a_box_of_keys_gets_a_line_each_and_a_tally(watch: Watch, maker: Maker) -> None:
+def test_a_box_of_keys_gets_a_line_each_and_a_tally(watch: Watch, maker: AttestationCa) -> None:
     """One that is refused makes it exit 1, and the same key twice is told and not counted."""
-    good, bad = lab_key(maker), lab_key(maker, conduct=Conduct(attestation="self"))
+    good, bad = lab_key(maker), lab_key(maker, behavior=KeyBehavior(attestation="self"))
     watched = watch("--output", "jsonl", "--asset", "BOX")
     watched.examine(good)
     watched.examine(bad)
@@ -87,7 +87,7 @@ def test_a_box_of_keys_gets_a_line_each_and_a_tally(watch: Watch, maker: Maker) 
     assert good.registered == 1
 
 
-def test_a_spreadsheet_has_one_header(watch: Watch, maker: Maker) -> None:
+def test_a_spreadsheet_has_one_header(watch: Watch, maker: AttestationCa) -> None:
     """CSV, and exit 0 when all are proofs."""
     watched = watch("--output", "csv")
     for _ in range(2):
@@ -97,10 +97,10 @@ def test_a_spreadsheet_has_one_header(watch: Watch, maker: Maker) -> None:
     assert [row["verdict"] for row in csv.DictReader(io.StringIO(out))] == ["proof", "proof"]
 
 
-def test_a_key_that_wants_a_pin_first_is_not_judged_and_the_box_goes_on(watch: Watch, maker: Maker) -> None:
+def test_a_key_that_wants_a_pin_first_is_not_judged_and_the_box_goes_on(watch: Watch, maker: AttestationCa) -> None:
     """It is told what to do, and counted apart."""
     watched = watch()
-    watched.examine(lab_key(maker, conduct=Conduct(always_uv=True)))
+    watched.examine(lab_key(maker, behavior=KeyBehavior(always_uv=True)))
     watched.examine(lab_key(maker))
     code, out = watched.end()
     assert code == 1
@@ -109,7 +109,7 @@ def test_a_key_that_wants_a_pin_first_is_not_judged_and_the_box_goes_on(watch: W
     assert out == "proof  mfa-kit lab key\n"
 
 
-def test_two_keys_at_once_are_one_too_many(watch: Watch, maker: Maker, tmp_path: Path) -> None:
+def test_two_keys_at_once_are_one_too_many(watch: Watch, maker: AttestationCa, tmp_path: Path) -> None:
     """It waits until one is out."""
     watched = watch()
     both = Port(tmp_path / "port", lab_key(maker)), Port(tmp_path / "second", lab_key(maker))
@@ -120,10 +120,10 @@ def test_two_keys_at_once_are_one_too_many(watch: Watch, maker: Maker, tmp_path:
     assert watched.end()[0] == 0
 
 
-def test_a_table_says_why_a_key_is_refused(watch: Watch, maker: Maker) -> None:
+def test_a_table_says_why_a_key_is_refused(watch: Watch, maker: AttestationCa) -> None:
     """In its line."""
     watched = watch()
-    watched.examine(lab_key(maker, conduct=Conduct(attestation="none")))
+    watched.examine(lab_key(maker, behavior=KeyBehavior(attestation="none")))
     _, out = watched.end()
     assert out == "refused  genuine: no attestation by the maker: nothing proves who made this key\n"
 

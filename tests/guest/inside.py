@@ -28,9 +28,9 @@ from mfa_kit.adapters.ledger import ledger
 from mfa_kit.cli.main import run
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.lab.devices import uhid
-from mfa_kit.lab.devices.attestation_ca import Maker
-from mfa_kit.lab.devices.ctaphid import KEEPALIVE, Hid
-from mfa_kit.lab.devices.securitykey import Conduct, SecurityKey, lab_key
+from mfa_kit.lab.devices.attestation_ca import AttestationCa
+from mfa_kit.lab.devices.ctaphid import KEEPALIVE, CtapHid
+from mfa_kit.lab.devices.securitykey import KeyBehavior, SimulatedKey, lab_key
 from mfa_kit.wiring import device_access
 
 ROOT = Path(__file__).parents[2]
@@ -169,12 +169,12 @@ class Wire(uhid.Uhid):
 
 
 @contextlib.contextmanager
-def plugged(key: SecurityKey | None, *, product: str = "mfa-kit lab key") -> Iterator[tuple[str, Wire]]:
+def plugged(key: SimulatedKey | None, *, product: str = "mfa-kit lab key") -> Iterator[tuple[str, Wire]]:
     """Plug a key in, or a device that is none; yield its node, after udev is done with it."""
     before = set(HIDRAW.iterdir())
     uhid.REPORTS = FIDO if key else NOT_FIDO
-    with Wire(uhid.opened(), product=product, serial="LAB-7") as wire:
-        thread = threading.Thread(target=Hid(key, wire).serve) if key else None
+    with Wire(uhid.open_uhid(), product=product, serial="LAB-7") as wire:
+        thread = threading.Thread(target=CtapHid(key, wire).serve) if key else None
         if thread:
             thread.start()
         node = _wait(lambda: next((f"/dev/{each.name}" for each in set(HIDRAW.iterdir()) - before), None))
@@ -212,7 +212,7 @@ def _node(node: str, *people: Person) -> dict[str, Any]:
     }
 
 
-def the_rule(alice: Person, bob: Person, key: SecurityKey) -> None:
+def the_rule(alice: Person, bob: Person, key: SimulatedKey) -> None:
     """With and without our rule, a key and a device that is none."""
     with plugged(key) as (node, _):
         FOUND["without"] = _node(node, alice, bob)
@@ -246,7 +246,7 @@ def judges(alice: Person, node: str) -> None:
     FOUND["judges"] = {"make": made, "verify": verified, "assert": asked, "prove": proved}
 
 
-def metadata(maker: Maker) -> list[str]:
+def metadata(maker: AttestationCa) -> list[str]:
     """Publish the lab's model where everybody may read it; return the options that name it."""
     PUBLIC.mkdir()
     entry = maker.entry("mfa-kit lab key", aaguid="6d66616b-6974-0000-0000-000000000001")
@@ -273,7 +273,7 @@ def _policy() -> str:
     return str(policy)
 
 
-def console(alice: Person, key: SecurityKey, lab: Lab, mds: list[str]) -> None:
+def console(alice: Person, key: SimulatedKey, lab: Lab, mds: list[str]) -> None:
     """Enroll at the console: checked, opened by a browser of two lines, registered by the lab when IAM is looked at."""
     browser = PUBLIC / "browser"
     browser.write_text(BROWSER)
@@ -284,19 +284,20 @@ def console(alice: Person, key: SecurityKey, lab: Lab, mds: list[str]) -> None:
         env={**lab.env, "BROWSER": f"{browser} %s"},
     )
     # One look to begin with, one before the page, and one that finds nothing yet.
-    _wait(lambda: lab.front.signin.signed_in and [call.operation for call in lab.calls].count("ListMFADevices") > LOOKS)
+    signin = lab.application.signin
+    _wait(lambda: signin.signed_in and [call.operation for call in lab.calls].count("ListMFADevices") > LOOKS)
     lab.register_fido("dave", "dave")
     FOUND["enroll"] = alice.end()
     FOUND["page"] = (Path(pwd.getpwnam("alice").pw_dir) / "page").read_text()
     FOUND["left"] = [str(each) for each in Path(pwd.getpwnam("alice").pw_dir).rglob("*.html")]
-    [(caller, destination)] = lab.front.signin.signed_in
+    [(caller, destination)] = signin.signed_in
     FOUND["signed in"] = {"arn": caller.arn, "policy": caller.policy, "destination": destination}
     FOUND["pin tries left"] = key.client_pin.retries
 
 
-def pulled(alice: Person, key: SecurityKey, lab: Lab, mds: list[str]) -> None:
+def pulled(alice: Person, key: SimulatedKey, lab: Lab, mds: list[str]) -> None:
     """Pull the key out while it waits for a finger, in both verbs that ask for one."""
-    key.conduct = Conduct(touch=None)
+    key.behavior = KeyBehavior(touch=None)
     for name, words in (("verify", ("verify", "fido2")), ("enroll", ("enroll", "erin", "--with", "fido2"))):
         with plugged(key) as (_, wire):
             alice.begin(args=[*words, *mds], stdin="", env=lab.env)
@@ -309,7 +310,7 @@ def main() -> None:
     """Do it all, and write down what came out."""
     _tell("imports", time.monotonic())
     alice, bob = Person("alice"), Person("bob")
-    maker = Maker(now=time.time())
+    maker = AttestationCa(now=time.time())
     key = lab_key(maker)
     mds = metadata(maker)
     with Lab(("dave", "erin")) as lab:

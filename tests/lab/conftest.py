@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from mfa_kit.lab.aws.codes import Settings
+from mfa_kit.lab.aws.codes import LabSettings
 from mfa_kit.lab.aws.server import Lab
 from tests.lab.client import Aws, stop_the_clock
 
@@ -12,7 +12,7 @@ from tests.lab.client import Aws, stop_the_clock
 @pytest.fixture
 def lab(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
     """Run a lab with alice and bob, where STS sees IAM's changes at once and no time goes by."""
-    with Lab(("alice", "bob"), settings=Settings(propagation=0)) as running:
+    with Lab(("alice", "bob"), settings=LabSettings(propagation=0)) as running:
         stop_the_clock(running, monkeypatch)
         yield running
 

@@ -99,7 +99,7 @@ def test_what_is_ignored_stays_ignored() -> None:
     """As of a lab that was started by nohup; and what was heard before is heard again."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with child.unwound():
+        with child.unwind_on_signals():
             assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
             assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
@@ -124,7 +124,7 @@ def test_nothing_of_the_callers_passes() -> None:
     hostile = {"AWS_PROFILE": "x", "aws_endpoint_url_iam": "x", "BOTO_CONFIG": "x", "Https_Proxy": "x", "KEPT": "yes"}
     caller = hostile | {"MFA_KIT_HOME": "/elsewhere", "MFA_KIT_OTHER": "x"}
     ours = {"AWS_ENDPOINT_URL": "here"}
-    assert child.environment(ours, caller=caller, home=Path("/home")) == {
+    assert child.child_environment(ours, caller=caller, home=Path("/home")) == {
         "KEPT": "yes",
         "AWS_ENDPOINT_URL": "here",
         "MFA_KIT_HOME": "/home",

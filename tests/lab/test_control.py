@@ -11,7 +11,7 @@ from tests.lab.client import Aws, refused
 
 
 def _ask(lab: Lab, method: str, path: str, **payload: Any) -> Any:
-    return remote.ask(method, path, payload, env=lab.env)
+    return remote.ask_lab(method, path, payload, env=lab.env)
 
 
 def test_rules_are_planted_listed_and_cleared(lab: Lab, admin: Aws) -> None:
@@ -34,7 +34,7 @@ def test_a_token_is_made_known(lab: Lab, admin: Aws) -> None:
 def test_only_the_admin_may_ask(lab: Lab) -> None:
     """Without the secret key of the admin nothing is done."""
     with pytest.raises(UsageFault, match="secret key of the lab's admin"):
-        remote.ask("GET", "faults", {}, env=lab.env | {"AWS_SECRET_ACCESS_KEY": "x"})
+        remote.ask_lab("GET", "faults", {}, env=lab.env | {"AWS_SECRET_ACCESS_KEY": "x"})
 
 
 def test_bad_requests_are_one_sentence(lab: Lab) -> None:
@@ -74,6 +74,6 @@ def test_a_lab_that_ended_is_one_sentence() -> None:
     with Lab() as ended:
         env = ended.env
     with pytest.raises(UsageFault, match="the lab does not answer"):
-        remote.ask("GET", "faults", {}, env=env)
+        remote.ask_lab("GET", "faults", {}, env=env)
     with pytest.raises(UsageFault, match="there is no lab"):
-        remote.ask("GET", "faults", {}, env=env | {"AWS_ENDPOINT_URL": "https://iam.amazonaws.com"})
+        remote.ask_lab("GET", "faults", {}, env=env | {"AWS_ENDPOINT_URL": "https://iam.amazonaws.com"})

@@ -7,7 +7,7 @@ import pytest
 import zxingcpp
 from PIL import Image
 
-from mfa_kit.lab.aws.codes import Settings
+from mfa_kit.lab.aws.codes import LabSettings
 from mfa_kit.lab.aws.server import Lab
 from tests.lab.client import Aws, refused
 
@@ -125,7 +125,7 @@ def test_the_ninth_device_is_too_many(admin: Aws) -> None:
 
 def test_the_account_has_a_quota_of_virtual_devices() -> None:
     """Virtual devices count against the quota of users, orphans too."""
-    with Lab(settings=Settings(users_quota=2)) as lab:
+    with Lab(settings=LabSettings(users_quota=2)) as lab:
         admin = Aws(lab, (lab.admin.access_key_id, lab.admin.secret_access_key, None))
         admin.create("one")
         admin.create("two")
@@ -173,7 +173,7 @@ def test_unknown_users_and_devices(admin: Aws) -> None:
 )
 def test_a_token_that_aws_does_not_know_is_refused_as_it_is_set(status: int, error: str) -> None:
     """For nobody knows how AWS does it."""
-    with Lab(("alice",), settings=Settings(unknown_serial=status)) as lab:
+    with Lab(("alice",), settings=LabSettings(unknown_serial=status)) as lab:
         admin = Aws(lab, (lab.admin.access_key_id, lab.admin.secret_access_key, None))
         with refused(error, "MFA device with serial number GAHT00000000 does not exist."):
             admin.iam.enable_mfa_device(UserName="alice", SerialNumber="GAHT00000000", **admin.pair(b"A" * 64))

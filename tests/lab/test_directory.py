@@ -4,7 +4,7 @@ import csv
 import io
 from typing import Any
 
-from mfa_kit.lab.aws.codes import Settings
+from mfa_kit.lab.aws.codes import LabSettings
 from mfa_kit.lab.aws.server import Lab
 from tests.lab.client import Aws, document, refused
 
@@ -149,7 +149,7 @@ def test_get_mfa_device_is_for_security_keys_alone(admin: Aws) -> None:
 
 def test_a_security_key_counts_among_the_eight() -> None:
     """Eight devices of any mix."""
-    with Lab(("alice",), settings=Settings(devices_per_user=1)) as lab:
+    with Lab(("alice",), settings=LabSettings(devices_per_user=1)) as lab:
         admin = Aws(lab, (lab.admin.access_key_id, lab.admin.secret_access_key, None))
         lab.register_fido("alice", "key")
         serial = admin.create("alice")

@@ -185,7 +185,7 @@ def test_rules_from_a_file(tmp_path: Path) -> None:
     lines = [f"{name} = {json.dumps(value)}" for name, value in rule.items()]
     (tmp_path / "rules.toml").write_text("\n".join(["[[rule]]", *lines]), "utf-8")
     for name in ("rules.json", "rules.toml"):
-        assert faults.read(tmp_path / name) == [rule]
+        assert faults.read_rules(tmp_path / name) == [rule]
 
 
 @pytest.mark.parametrize(
@@ -203,5 +203,5 @@ def test_bad_files_of_rules(tmp_path: Path, name: str, text: str | None, said: s
     if text is not None:
         (tmp_path / name).write_text(text, "utf-8")
     with pytest.raises(UsageFault, match=name) as caught:
-        faults.read(tmp_path / name)
+        faults.read_rules(tmp_path / name)
     assert said in str(caught.value)

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from mfa_kit.lab.aws.policies import Verdict, evaluate
+from mfa_kit.lab.aws.policies import EvalDecision, decide
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.lab.aws.wire import IamError
 from tests.lab.client import Aws, document, refused
 
-ALLOW, DENY, NOTHING = Verdict.ALLOW, Verdict.EXPLICIT, Verdict.IMPLICIT
+ALLOW, DENY, NOTHING = EvalDecision.ALLOW, EvalDecision.EXPLICIT, EvalDecision.IMPLICIT
 # AWS's sample for users who manage their own MFA devices, "AWS: Allows MFA-authenticated IAM users to manage their own
 # MFA device on the Security credentials page", 2023 text.
 MANAGE = (
@@ -48,9 +48,9 @@ FORCE: dict[str, Any] = {
 ALICE = "arn:aws:iam::000000000000:user/alice"
 
 
-def _verdict(*statements: dict[str, Any], action: str = "iam:GetUser", on: str = ALICE, **context: Any) -> Verdict:
+def _verdict(*statements: dict[str, Any], action: str = "iam:GetUser", on: str = ALICE, **context: Any) -> EvalDecision:
     found = {name.replace("__", ":"): value for name, value in context.items()}
-    return evaluate([document(one) for one in statements], action, on, found)
+    return decide([document(one) for one in statements], action, on, found)
 
 
 def test_deny_wins_and_silence_is_no() -> None:
@@ -77,7 +77,7 @@ ELEMENTS: tuple[Any, ...] = (
 
 
 @pytest.mark.parametrize(("statement", "wanted"), ELEMENTS)
-def test_elements(statement: dict[str, Any], wanted: Verdict) -> None:
+def test_elements(statement: dict[str, Any], wanted: EvalDecision) -> None:
     """Actions without case, resources with it; `*` and `?` alone are wild; a variable without value matches nothing."""
     assert _verdict(statement, aws__username="alice") is wanted
 
@@ -93,7 +93,7 @@ MFA: tuple[Any, ...] = (
 
 
 @pytest.mark.parametrize(("condition", "wanted"), MFA)
-def test_mfa_conditions(condition: dict[str, Any], wanted: dict[str, Verdict]) -> None:
+def test_mfa_conditions(condition: dict[str, Any], wanted: dict[str, EvalDecision]) -> None:
     """Long-term keys have no such key at all: Bool does not match them, IfExists does."""
     statement = {"Action": "*", "Resource": "*", "Condition": condition}
     for value, verdict in wanted.items():
@@ -134,7 +134,7 @@ OPERATORS: tuple[Any, ...] = (
 
 
 @pytest.mark.parametrize(("condition", "context", "wanted"), OPERATORS)
-def test_operators(condition: dict[str, Any], context: dict[str, Any], wanted: Verdict) -> None:
+def test_operators(condition: dict[str, Any], context: dict[str, Any], wanted: EvalDecision) -> None:
     """Values are alternatives, keys and operators all have to hold: "IAM JSON policy elements: Condition operators"."""
     assert _verdict({"Action": "*", "Resource": "*", "Condition": condition}, **context) is wanted
 
@@ -231,14 +231,14 @@ def test_what_a_request_lacks_has_no_value_that_differs() -> None:
         ("Null", ["false", "true"], True),
     ):
         row = {"Action": "*", "Resource": "*", "Condition": {operator: {"aws:none": wanted}}}
-        assert evaluate([document(row)], "iam:GetUser", ALICE, {}) is (ALLOW if held else NOTHING), operator
+        assert decide([document(row)], "iam:GetUser", ALICE, {}) is (ALLOW if held else NOTHING), operator
 
 
 def test_variables_came_with_the_version_of_2012() -> None:
     """User guide, "Version": in an older policy `${aws:username}` is those very characters."""
     row = {"Effect": "Allow", "Action": "*", "Resource": "arn:aws:iam::*:user/${aws:username}"}
     told = [
-        evaluate([json.dumps({**version, "Statement": row})], "iam:GetUser", ALICE, {"aws:username": "alice"})
+        decide([json.dumps({**version, "Statement": row})], "iam:GetUser", ALICE, {"aws:username": "alice"})
         for version in ({"Version": "2012-10-17"}, {"Version": "2008-10-17"}, {})
     ]
     assert told == [ALLOW, NOTHING, NOTHING]
@@ -252,13 +252,13 @@ def test_a_pattern_of_many_stars_is_judged_at_once() -> None:
         ("a**b*c?*d", "a-b-b-cc-cd-d", ALLOW),
         ("a*b", "a-b-", NOTHING),
     ):
-        assert evaluate([document({"Action": "*", "Resource": pattern})], "iam:GetUser", on, {}) is wanted
+        assert decide([document({"Action": "*", "Resource": pattern})], "iam:GetUser", on, {}) is wanted
 
 
 def test_one_statement_may_stand_bare() -> None:
     """A document's Statement is a list or one statement."""
     bare = json.dumps({"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}})
-    assert evaluate([bare], "iam:GetUser", ALICE, {}) is ALLOW
+    assert decide([bare], "iam:GetUser", ALICE, {}) is ALLOW
 
 
 @pytest.fixture

@@ -62,10 +62,10 @@ def test_what_makes_no_sense_is_refused(at_lab: Lab, query: str) -> None:
 
 def test_nobody_is_signed_in_without_a_token(at_lab: Lab) -> None:
     """The page in place of the console says who is."""
-    before = [*at_lab.front.signin.seen_at_console]
+    before = [*at_lab.application.signin.seen_at_console]
     with urllib.request.urlopen(f"{at_lab.url}/console/x") as answer:
         assert "signed in as nobody" in answer.read().decode()
-    assert at_lab.front.signin.seen_at_console == before
+    assert at_lab.application.signin.seen_at_console == before
 
 
 class Elsewhere(BaseHTTPRequestHandler):

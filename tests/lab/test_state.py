@@ -85,7 +85,7 @@ def described(tmp_path: Path) -> dict[str, Any]:
     """Read the description above."""
     file = tmp_path / "account.toml"
     file.write_text(DESCRIBED, "utf-8")
-    return description.read(file)
+    return description.read_description(file)
 
 
 def test_a_described_account_is_what_it_says(described: dict[str, Any]) -> None:
@@ -120,12 +120,12 @@ def test_what_is_kept_comes_back_whole(described: dict[str, Any], tmp_path: Path
             GroupName="other", PolicyName="p", PolicyDocument=document({"Action": "*", "Resource": "*"})
         )
         admin.iam.attach_user_policy(UserName="bob", PolicyArn="arn:aws-us-gov:iam::aws:policy/IAMReadOnlyAccess")
-        before = state.describe(lab.account)
+        before = state.describe_account(lab.account)
     file = tmp_path / "kept.json"
-    state.write(lab.account, file)
+    state.save_account(lab.account, file)
     assert file.stat().st_mode & 0o777 == 0o600
-    with Lab(description=description.read(file)) as again:
-        assert state.describe(again.account) == before
+    with Lab(description=description.read_description(file)) as again:
+        assert state.describe_account(again.account) == before
         after = Aws(again, admin.keys, admin.seeds)
         with refused("InvalidAuthenticationCode"):
             after.iam.resync_mfa_device(UserName="bob", SerialNumber=serial, **admin.pair(admin.seeds[serial]))
@@ -146,7 +146,7 @@ def test_files_that_are_no_account(tmp_path: Path, name: str, text: str | None, 
     if text is not None:
         (tmp_path / name).write_text(text, "utf-8")
     with pytest.raises(UsageFault, match=name) as caught:
-        description.read(tmp_path / name)
+        description.read_description(tmp_path / name)
     assert said in str(caught.value)
 
 
@@ -180,17 +180,17 @@ def test_descriptions_that_do_not_fit(found: dict[str, Any], said: str) -> None:
 
 def test_a_folder_keeps_the_account_and_is_one_labs_at_a_time(tmp_path: Path) -> None:
     """The second run finds what the first one left; two at once, or a new start over it, are refused."""
-    wish = session.Wish(folder=tmp_path / "lab")
-    with session.opened(wish) as (lab, home):
+    wish = session.LabOptions(folder=tmp_path / "lab")
+    with session.running_lab(wish) as (lab, home):
         lab.add_user("zoe")
         assert home == tmp_path / "lab" / "home"
-        with pytest.raises(UsageFault, match="another lab runs on"), session.opened(wish):
+        with pytest.raises(UsageFault, match="another lab runs on"), session.running_lab(wish):
             pass
-    with session.opened(wish) as (lab, _):
+    with session.running_lab(wish) as (lab, _):
         assert "zoe" in lab.account.backend.users
     with (
         pytest.raises(UsageFault, match="holds an account already"),
-        session.opened(session.Wish(folder=tmp_path / "lab", users=3)),
+        session.running_lab(session.LabOptions(folder=tmp_path / "lab", users=3)),
     ):
         pass
 
@@ -198,14 +198,17 @@ def test_a_folder_keeps_the_account_and_is_one_labs_at_a_time(tmp_path: Path) ->
 def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
     """A file in the way is one sentence."""
     (tmp_path / "file").write_text("", "utf-8")
-    with pytest.raises(UsageFault, match="cannot keep a lab"), session.opened(session.Wish(folder=tmp_path / "file")):
+    with (
+        pytest.raises(UsageFault, match="cannot keep a lab"),
+        session.running_lab(session.LabOptions(folder=tmp_path / "file")),
+    ):
         pass
 
 
 def test_a_full_disk_leaves_the_account_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In one sentence, and nothing half written."""
-    wish = session.Wish(folder=tmp_path, users=1)
-    with session.opened(wish):
+    wish = session.LabOptions(folder=tmp_path, users=1)
+    with session.running_lab(wish):
         pass
     before = (tmp_path / "account.json").read_bytes()
 
@@ -213,8 +216,8 @@ def test_a_full_disk_leaves_the_account_as_it_was(tmp_path: Path, monkeypatch: p
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("mfa_kit.lab.aws.state.os.fsync", full)
-    again = session.Wish(folder=tmp_path)
-    with pytest.raises(IntegrityFault, match="No space left on device"), session.opened(again) as (lab, _):
+    again = session.LabOptions(folder=tmp_path)
+    with pytest.raises(IntegrityFault, match="No space left on device"), session.running_lab(again) as (lab, _):
         lab.add_user("zoe")
     assert (tmp_path / "account.json").read_bytes() == before
     assert {path.name for path in tmp_path.iterdir()} == {"account.json", "home", "lock"}
@@ -222,7 +225,7 @@ def test_a_full_disk_leaves_the_account_as_it_was(tmp_path: Path, monkeypatch: p
 
 def test_settings_are_given_by_name() -> None:
     """Windows and delays are a lab's settings; an unknown one, or no number, is named."""
-    with session.opened(session.Wish(settings=("propagation=0.5", "sts_window=3"))) as (lab, _):
+    with session.running_lab(session.LabOptions(settings=("propagation=0.5", "sts_window=3"))) as (lab, _):
         assert (lab.account.settings.propagation, lab.account.settings.sts_window) == (0.5, 3)
     wrong_ones = (
         "propagation=soon",
@@ -233,20 +236,20 @@ def test_settings_are_given_by_name() -> None:
         "propagation=inf",
     )
     for wrong in (*wrong_ones, "unknown_serial=500", "sts_span=0"):
-        with pytest.raises(UsageFault, match=wrong), session.opened(session.Wish(settings=(wrong,))):
+        with pytest.raises(UsageFault, match=wrong), session.running_lab(session.LabOptions(settings=(wrong,))):
             pass
 
 
 def test_users_have_names_then_numbers() -> None:
     """Alice to erin, then user0001 and so on."""
-    with session.opened(session.Wish(users=7)) as (lab, _):
+    with session.running_lab(session.LabOptions(users=7)) as (lab, _):
         names = [user.name for user in lab.account.backend.users.values()]
     assert names == ["lab-admin", "alice", "bob", "carol", "dave", "erin", "user0001", "user0002"]
 
 
 def test_a_kept_account_is_json(tmp_path: Path) -> None:
     """The file names its schema and version."""
-    with session.opened(session.Wish(folder=tmp_path)):
+    with session.running_lab(session.LabOptions(folder=tmp_path)):
         pass
     kept = json.loads((tmp_path / "account.json").read_text("utf-8"))
     assert (kept["schema"], kept["version"]) == ("mfa-kit.lab", 1)

@@ -4,7 +4,7 @@ from contextlib import nullcontext
 
 import pytest
 
-from mfa_kit.lab.aws.codes import UNABLE, Book, Codes, Settings
+from mfa_kit.lab.aws.codes import UNABLE, DeviceCodes, LabSettings, StsCodes
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.lab.aws.wire import IamError
 from tests.lab.client import Aws, code, document, refused
@@ -15,13 +15,13 @@ SECRET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567" * 2
 START = 1_800_000_000 // 180 * 180
 
 
-def _bound(propagation: float = 0) -> tuple[Book, Settings]:
-    book = Book()
-    book.bind("d", "alice", Codes(SECRET), now=START)
-    return book, Settings(propagation=propagation)
+def _bound(propagation: float = 0) -> tuple[StsCodes, LabSettings]:
+    book = StsCodes()
+    book.bind("d", "alice", DeviceCodes(SECRET), now=START)
+    return book, LabSettings(propagation=propagation)
 
 
-def _taken(book: Book, offset: int, *, at: float, settings: Settings, user: str = "alice") -> str:
+def _taken(book: StsCodes, offset: int, *, at: float, settings: LabSettings, user: str = "alice") -> str:
     """Return what STS says to the code of a step, "" when it takes it."""
     given = code(SECRET.encode(), int(at) // 30 + offset)
     try:
@@ -62,16 +62,16 @@ def test_sts_learns_late_of_enable_and_deactivate() -> None:
     book, settings = _bound(12)
     assert _taken(book, 0, at=START + 11, settings=settings) == UNABLE
     assert _taken(book, 0, at=START + 12, settings=settings) == ""
-    book.bind("d", None, Codes(SECRET), now=START + 20)
+    book.bind("d", None, DeviceCodes(SECRET), now=START + 20)
     assert _taken(book, 1, at=START + 31, settings=settings) == ""
     assert _taken(book, 1, at=START + 32, settings=settings) == UNABLE
 
 
 def test_the_skew_moves_the_window() -> None:
     """A device whose pair was found 40 steps ahead is expected 40 steps ahead."""
-    book = Book()
-    book.bind("d", "alice", Codes(SECRET, skew=40), now=START)
-    settings = Settings(propagation=0)
+    book = StsCodes()
+    book.bind("d", "alice", DeviceCodes(SECRET, skew=40), now=START)
+    settings = LabSettings(propagation=0)
     assert [_taken(book, offset, at=START, settings=settings) for offset in (0, 42)] == [INVALID, ""]
 
 
@@ -268,9 +268,9 @@ def test_a_fido_key_is_no_proof_for_sts(admin: Aws, lab: Lab) -> None:
 
 def test_the_edges_of_enables_window() -> None:
     """998 steps behind and 1000 ahead of the adjusted time are taken, one more is not."""
-    settings, step = Settings(), START // 30
+    settings, step = LabSettings(), START // 30
     for second, good in ((-999, False), (-998, True), (1000, True), (1001, False)):
-        codes = Codes(SECRET)
+        codes = DeviceCodes(SECRET)
         two = [code(SECRET.encode(), step + second + n) for n in (-1, 0)]
         if good:
             codes.pair(*two, now=START, settings=settings)
@@ -283,11 +283,11 @@ def test_the_edges_of_enables_window() -> None:
 
 def test_a_window_may_be_wider_behind_than_ahead() -> None:
     """Both are settings; the nearest pair is found first."""
-    settings, step = Settings(pair_behind=2, pair_ahead=1), START // 30
+    settings, step = LabSettings(pair_behind=2, pair_ahead=1), START // 30
     for second, good in ((-3, False), (-2, True), (1, True), (2, False)):
         two = [code(SECRET.encode(), step + second + n) for n in (-1, 0)]
         with nullcontext() if good else pytest.raises(IamError):
-            Codes(SECRET).pair(*two, now=START, settings=settings)
+            DeviceCodes(SECRET).pair(*two, now=START, settings=settings)
 
 
 def test_resync_gives_a_drifted_device_back_its_window(admin: Aws) -> None:

@@ -41,6 +41,6 @@ def test_a_step_that_fails_is_named(tmp_path: Path) -> None:
     with Lab(("alice", "bob")) as lab:
         lab.register_fido("alice", "key")
         lab.faults.add("CreateVirtualMFADevice", "denied", at="every")
-        env = child.environment(lab.env, caller=os.environ, home=tmp_path / "home")
+        env = child.child_environment(lab.env, caller=os.environ, home=tmp_path / "home")
         wrong = walk(lab, env, tmp_path, lambda _: None)
     assert next(step.title for step in STEPS if step.kill_after) in wrong

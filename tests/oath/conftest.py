@@ -9,7 +9,7 @@ from mfa_kit.adapters.oath.card import OathCard, Way
 from mfa_kit.adapters.oath.keys import Keys
 from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.otp import Secret
-from mfa_kit.lab.devices.oathcard import Card
+from mfa_kit.lab.devices.oathcard import YkoathCard
 from mfa_kit.oath_keys.credential import Plugged
 from tests import pcsc
 
@@ -21,9 +21,9 @@ def _readers_end() -> Iterator[None]:
 
 
 @pytest.fixture
-def card() -> Card:
+def card() -> YkoathCard:
     """Plug a key into the first reader."""
-    card = Card()
+    card = YkoathCard()
     pcsc.plug(card)
     return card
 

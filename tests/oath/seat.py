@@ -16,7 +16,7 @@ from mfa_kit.core.models import Caller, Intent, Kind
 from mfa_kit.core.otp import Created, Secret, Seed
 from mfa_kit.enrollment.ports import Desk
 from mfa_kit.lab.aws.server import Lab
-from mfa_kit.lab.devices.oathcard import Card
+from mfa_kit.lab.devices.oathcard import YkoathCard
 from mfa_kit.oath_keys import acceptance
 from mfa_kit.oath_keys.credential import Plugged
 from mfa_kit.qr_codes import key_uri, symbol
@@ -106,7 +106,7 @@ class KeyJudge:
     lab: Lab
     judge: Judge
 
-    def works(self, user: str, home: Path, card: Card) -> list[str]:
+    def works(self, user: str, home: Path, card: YkoathCard) -> list[str]:
         serials = self.judge.works(user, home)
         expected = {f"AWS:{serial.rpartition('/')[2]}@{ACCOUNT}".encode(): self.lab.seed(serial) for serial in serials}
         assert {name: held.key for name, held in card.credentials.items()} == expected

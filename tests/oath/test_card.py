@@ -35,7 +35,7 @@ from mfa_kit.lab.devices.oathcard import (
     SET_CODE,
     VALIDATE,
     WANTS_TOUCH,
-    Card,
+    YkoathCard,
 )
 from mfa_kit.lab.devices.oathcard import KEY as KEY_TAG
 from tests import pcsc
@@ -120,7 +120,7 @@ def test_long_answers_come_in_parts() -> None:
 
 def test_a_short_apdu_of_more_than_255_octets_comes_in_a_chain() -> None:
     """A contactless reader's ATR makes yubikit use short APDUs."""
-    card = Card(atr=ATR_NFC)
+    card = YkoathCard(atr=ATR_NFC)
     pcsc.plug(card)
     with session() as oath:
         held = oath.put_credential(totp("n" * 60, HASH_ALGORITHM.SHA512, bytes(128)))
@@ -130,7 +130,7 @@ def test_a_short_apdu_of_more_than_255_octets_comes_in_a_chain() -> None:
         assert [each.id for each in oath.list_credentials()] == [held.id]
 
 
-def test_a_card_renames_deletes_and_resets(card: Card) -> None:
+def test_a_card_renames_deletes_and_resets(card: YkoathCard) -> None:
     """What is gone is not found, and a reset makes a new identity."""
     with session() as oath:
         old = oath.put_credential(totp("old", HASH_ALGORITHM.SHA1, KEY[:20]))
@@ -147,7 +147,7 @@ def test_a_card_renames_deletes_and_resets(card: Card) -> None:
 
 def test_a_full_card_says_so() -> None:
     """With NO SPACE, as the protocol has it."""
-    pcsc.plug(Card(capacity=1))
+    pcsc.plug(YkoathCard(capacity=1))
     with session() as oath:
         oath.put_credential(totp("one", HASH_ALGORITHM.SHA1, KEY[:20]))
         with pytest.raises(ApduError, match="6a84"):
@@ -172,7 +172,7 @@ def test_a_password_locks_until_it_is_told() -> None:
         assert not oath.locked
 
 
-def test_the_card_asks_for_a_touch(card: Card) -> None:
+def test_the_card_asks_for_a_touch(card: YkoathCard) -> None:
     """CALCULATE waits for it, CALCULATE ALL tells that it is wanted."""
     with session() as oath:
         held = oath.put_credential(totp("touchy", HASH_ALGORITHM.SHA1, KEY[:20]), touch_required=True)
@@ -182,7 +182,7 @@ def test_the_card_asks_for_a_touch(card: Card) -> None:
         assert card.touches == 1
 
 
-def select(card: Card, aid: bytes = AID_OATH) -> None:
+def select(card: YkoathCard, aid: bytes = AID_OATH) -> None:
     assert card.answer(bytes([0, SELECT, 4, 0, len(aid)]) + aid)[-2:] == b"\x90\0"
 
 
@@ -220,7 +220,7 @@ def test_a_full_response_is_the_whole_hmac() -> None:
 )
 def test_a_card_refuses_what_the_protocol_refuses(octets: bytes, status: int) -> None:
     """With the status words of Yubico's page, each without a change."""
-    card = Card()
+    card = YkoathCard()
     select(card)
     for name in (b"one", b"two"):
         card.answer(command(PUT, tlv(NAME, name) + tlv(KEY_TAG, b"\x21\x06" + bytes(20))))
@@ -232,7 +232,7 @@ def test_a_card_refuses_what_the_protocol_refuses(octets: bytes, status: int) ->
 
 def test_a_card_without_a_serial_has_a_management_applet_all_the_same() -> None:
     """Which knows no command of the other applet."""
-    card = Card(serial=None)
+    card = YkoathCard(serial=None)
     select(card, AID_MANAGEMENT)
     assert card.answer(command(LIST)) == NO_INSTRUCTION.to_bytes(2)
     pcsc.plug(card)
@@ -242,7 +242,7 @@ def test_a_card_without_a_serial_has_a_management_applet_all_the_same() -> None:
 
 def test_a_card_that_is_pulled_while_it_waits_for_a_touch_says_nothing() -> None:
     """It is not there any more."""
-    card = Card(touch_delay=30)
+    card = YkoathCard(touch_delay=30)
     select(card)
     card.answer(command(PUT, tlv(NAME, b"n") + tlv(KEY_TAG, b"\x21\x06" + bytes(20)) + bytes([PROPERTY, WANTS_TOUCH])))
     card.gone.set()
@@ -251,7 +251,9 @@ def test_a_card_that_is_pulled_while_it_waits_for_a_touch_says_nothing() -> None
 
 
 @pytest.mark.slow
-def test_installed_ykman_lists_and_computes_what_was_enrolled(mfa_kit: MfaKit, lab: Lab, user: str, card: Card) -> None:
+def test_installed_ykman_lists_and_computes_what_was_enrolled(
+    mfa_kit: MfaKit, lab: Lab, user: str, card: YkoathCard
+) -> None:
     """On a reader whose name lets it, with a touch, by the label that the talk gave; oathtool computes the same."""
     done = mfa_kit.run("enroll", user, "--with", "oath")
     assert done.code == 0, done.err

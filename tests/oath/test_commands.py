@@ -22,13 +22,13 @@ from mfa_kit.core import otp
 from mfa_kit.core.errors import MfaKitError
 from mfa_kit.core.otp import Seed
 from mfa_kit.lab.aws.account import ADMINISTRATOR
-from mfa_kit.lab.aws.codes import Settings
-from mfa_kit.lab.aws.devices import assigned
+from mfa_kit.lab.aws.codes import LabSettings
+from mfa_kit.lab.aws.devices import assigned_entry
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.lab.devices.apdu import NO_FILE, NO_INSTRUCTION
-from mfa_kit.lab.devices.attestation_ca import Maker
+from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.fidocard import FidoCard
-from mfa_kit.lab.devices.oathcard import CALCULATE, DELETE, PUT, Card, Credential, Quirks
+from mfa_kit.lab.devices.oathcard import CALCULATE, DELETE, PUT, Credential, Quirks, YkoathCard
 from mfa_kit.lab.devices.securitykey import lab_key
 from mfa_kit.wiring import oath_keys as kit
 from tests import pcsc
@@ -47,7 +47,7 @@ def enroll(mfa_kit: MfaKit, user: str, *more: str) -> None:
 
 
 def test_an_enrollment_takes_two_touches_and_no_waiting(
-    mfa_kit: MfaKit, lab: Lab, user: str, card: Card, monkeypatch: pytest.MonkeyPatch
+    mfa_kit: MfaKit, lab: Lab, user: str, card: YkoathCard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The key holds IAM's seed under an exact label, IAM tags its serial, and the talk tells how it is used."""
 
@@ -73,7 +73,7 @@ def test_an_enrollment_takes_two_touches_and_no_waiting(
 
 def test_of_a_key_that_ykman_does_not_find_its_makers_program_is_told(mfa_kit: MfaKit, user: str) -> None:
     """Ykman goes by the reader's name."""
-    pcsc.plug(None, Card(management=False))
+    pcsc.plug(None, YkoathCard(management=False))
     done = mfa_kit.run("enroll", user, "--with", "oath", "--no-touch")
     assert done.code == 0, done.err
     assert f"with the program of the key's maker, under the name {LABEL.format(user)}" in done.err
@@ -99,18 +99,18 @@ def test_a_wait_for_the_next_code_is_told(
 def test_the_only_key_that_answers_is_not_taken_in_silence(mfa_kit: MfaKit, monkeypatch: pytest.MonkeyPatch) -> None:
     """The other one is told of, with what is wrong with it; a card without the applet is none."""
     monkeypatch.setattr(wire, "COMMAND", 2.5)
-    pcsc.plug(Card(serial=1111), Card(quirks=Quirks(mute_at=1)))
+    pcsc.plug(YkoathCard(serial=1111), YkoathCard(quirks=Quirks(mute_at=1)))
     told = mfa_kit.run("verify", "oath", "--no-write")
     assert told.code == 0, told.err
     assert f"the key in {pcsc.reader(1)} does not answer; YubiKey 5A 1111 is used" in told.err
     pcsc.plug()
-    pcsc.plug(Card(serial=1111), FidoCard(lab_key(Maker(now=time.time()))))
+    pcsc.plug(YkoathCard(serial=1111), FidoCard(lab_key(AttestationCa(now=time.time()))))
     assert mfa_kit.run("verify", "oath", "--no-write").err == ""
 
 
 def test_a_card_without_the_applet_is_no_fault_of_a_list_that_shows_it(mfa_kit: MfaKit) -> None:
     """As a security key in a reader; it is told of where it is no key at all."""
-    pcsc.plug(FidoCard(lab_key(Maker(now=time.time()))))
+    pcsc.plug(FidoCard(lab_key(AttestationCa(now=time.time()))))
     for words in (("key", "list"), ("key", "info")):
         done = mfa_kit.run(*words)
         assert (done.code, "OATH applet" in done.err) == (0, False), done.err
@@ -121,14 +121,16 @@ def test_a_card_without_the_applet_is_no_fault_of_a_list_that_shows_it(mfa_kit: 
     assert "has no OATH applet" in done.err
 
 
-class Blank(Card):
+class Blank(YkoathCard):
     """A card with other applets than ours."""
 
     def answer(self, octets: bytes) -> bytes:
         return NO_FILE.to_bytes(2)
 
 
-def test_an_asset_label_takes_the_serials_place_in_the_tag(mfa_kit: MfaKit, lab: Lab, user: str, card: Card) -> None:
+def test_an_asset_label_takes_the_serials_place_in_the_tag(
+    mfa_kit: MfaKit, lab: Lab, user: str, card: YkoathCard
+) -> None:
     """And a dead run's key is still found, by its identity."""
     enroll(mfa_kit, user, "--no-touch", "--asset", "desk-17")
     assert lab.account.backend.device(serial_of(user)).tags["mfa-kit:serial"] == "desk-17"
@@ -136,7 +138,7 @@ def test_an_asset_label_takes_the_serials_place_in_the_tag(mfa_kit: MfaKit, lab:
     assert card.credentials == {}
 
 
-def test_a_dry_run_touches_nothing(mfa_kit: MfaKit, lab: Lab, user: str, card: Card) -> None:
+def test_a_dry_run_touches_nothing(mfa_kit: MfaKit, lab: Lab, user: str, card: YkoathCard) -> None:
     """It looks at the key, and says what would be done."""
     done = mfa_kit.run("enroll", user, "--with", "oath", "--dry-run")
     assert done.code == 0
@@ -146,7 +148,7 @@ def test_a_dry_run_touches_nothing(mfa_kit: MfaKit, lab: Lab, user: str, card: C
     assert serial_of(user) not in lab.serials()
 
 
-def test_a_revoke_takes_the_credential_and_leaves_the_others(mfa_kit: MfaKit, user: str, card: Card) -> None:
+def test_a_revoke_takes_the_credential_and_leaves_the_others(mfa_kit: MfaKit, user: str, card: YkoathCard) -> None:
     """By the exact name."""
     enroll(mfa_kit, user, "--no-touch")
     enroll(mfa_kit, user, "--no-touch", "--add")
@@ -156,7 +158,7 @@ def test_a_revoke_takes_the_credential_and_leaves_the_others(mfa_kit: MfaKit, us
     assert list(card.credentials) == [LABEL.format(f"{user}-2").encode()]
 
 
-def test_another_desk_finds_the_key_by_its_tags(mfa_kit: MfaKit, user: str, card: Card, tmp_path: Path) -> None:
+def test_another_desk_finds_the_key_by_its_tags(mfa_kit: MfaKit, user: str, card: YkoathCard, tmp_path: Path) -> None:
     """IAM is the shared truth: the desk that revokes need not be the one that enrolled."""
     enroll(mfa_kit, user, "--no-touch")
     done = mfa_kit.process(
@@ -170,7 +172,7 @@ def test_another_desk_finds_the_key_by_its_tags(mfa_kit: MfaKit, user: str, card
     assert card.credentials == {}
 
 
-def test_a_lost_key_is_not_asked_for(mfa_kit: MfaKit, lab: Lab, user: str, card: Card) -> None:
+def test_a_lost_key_is_not_asked_for(mfa_kit: MfaKit, lab: Lab, user: str, card: YkoathCard) -> None:
     """It cannot be plugged in."""
     enroll(mfa_kit, user, "--no-touch")
     pcsc.plug()
@@ -179,11 +181,11 @@ def test_a_lost_key_is_not_asked_for(mfa_kit: MfaKit, lab: Lab, user: str, card:
     assert card.credentials
 
 
-def test_a_key_that_is_lost_while_it_is_asked_for_can_be_given_up(mfa_kit: MfaKit, user: str, card: Card) -> None:
+def test_a_key_that_is_lost_while_it_is_asked_for_can_be_given_up(mfa_kit: MfaKit, user: str, card: YkoathCard) -> None:
     """By the same revoke, or by its serial for all that waits for it; not by another key's."""
     take = ("revoke", user, "--yes", "--leave-without-mfa")
     enroll(mfa_kit, user, "--no-touch")
-    pcsc.plug(Card(serial=2222))
+    pcsc.plug(YkoathCard(serial=2222))
     asked = mfa_kit.run(*take)
     assert asked.code == 3
     assert "add: --lost 12345678" in asked.err
@@ -194,7 +196,7 @@ def test_a_key_that_is_lost_while_it_is_asked_for_can_be_given_up(mfa_kit: MfaKi
     card.credentials.clear()
     pcsc.plug(card)
     enroll(mfa_kit, user, "--no-touch")
-    pcsc.plug(Card(serial=2222))
+    pcsc.plug(YkoathCard(serial=2222))
     assert mfa_kit.run(*take).code == 3
     assert mfa_kit.run("orphans", "clean", "--lost", "2222").code == 3
     assert mfa_kit.run("orphans", "clean", "--lost", "12345678").code == 0
@@ -207,13 +209,13 @@ def test_a_half_made_device_goes_on_when_its_key_is_there(
     """Nobody here may delete it, so the run waits for its key, written to or not, and asks for it by its serial."""
     resume = ("enroll", user, "--resume", "-i", str(identity_file))
     for written, name in ((PUT, user), (CALCULATE, f"{user}-2")):
-        card = Card(quirks=Quirks(pulled_by=written))
+        card = YkoathCard(quirks=Quirks(pulled_by=written))
         pcsc.plug(card)
         lab.faults.add("DeleteVirtualMFADevice", "denied", at="every")
         cut = mfa_kit.run("enroll", user, "--with", "oath", "--add", "--no-touch", "-r", recipient)
         assert cut.code == 3
         assert f"mfa-kit enroll {user} --resume" in cut.err
-        pcsc.plug(Card(serial=2222))
+        pcsc.plug(YkoathCard(serial=2222))
         absent = mfa_kit.run(*resume)
         assert absent.code == 3
         assert "is on 12345678, which is not plugged in" in absent.err
@@ -227,7 +229,7 @@ def test_a_half_made_device_goes_on_when_its_key_is_there(
 
 
 def test_a_password_of_a_key_can_be_told_to_whatever_takes_its_credential_away(
-    mfa_kit: MfaKit, user: str, card: Card
+    mfa_kit: MfaKit, user: str, card: YkoathCard
 ) -> None:
     """The error that asks for it names an option that is there."""
     take = ("revoke", user, "--yes", "--leave-without-mfa")
@@ -245,9 +247,9 @@ def test_a_password_of_a_key_can_be_told_to_whatever_takes_its_credential_away(
 
 def test_a_lost_device_is_not_an_older_one_that_waits_for_its_key(mfa_kit: MfaKit, lab: Lab, user: str) -> None:
     """Who has a device and loses it, loses that one."""
-    pcsc.plug(Card(serial=1111), Card(serial=2222))
+    pcsc.plug(YkoathCard(serial=1111), YkoathCard(serial=2222))
     enroll(mfa_kit, user, "--no-touch", "--key", "1111")
-    pcsc.plug(None, Card(serial=2222))
+    pcsc.plug(None, YkoathCard(serial=2222))
     replaced = mfa_kit.run("replace", user, "--with", "oath", "--no-touch", "--yes")
     assert replaced.code == 3
     assert f"{serial_of(user)}-2 works" in replaced.err
@@ -257,7 +259,7 @@ def test_a_lost_device_is_not_an_older_one_that_waits_for_its_key(mfa_kit: MfaKi
 
 def test_a_replace_moves_a_user_from_key_to_key(mfa_kit: MfaKit, lab: Lab, user: str) -> None:
     """The old key forgets, the new one holds IAM's seed."""
-    old, new = Card(serial=1111), Card(serial=2222)
+    old, new = YkoathCard(serial=1111), YkoathCard(serial=2222)
     pcsc.plug(old, new)
     enroll(mfa_kit, user, "--no-touch", "--key", "1111")
     done = mfa_kit.run("replace", user, "--with", "oath", "--no-touch", "--key", "2222", "--yes")
@@ -268,7 +270,7 @@ def test_a_replace_moves_a_user_from_key_to_key(mfa_kit: MfaKit, lab: Lab, user:
 
 def test_several_keys_are_listed_and_none_is_the_first(mfa_kit: MfaKit, lab: Lab, user: str) -> None:
     """Without a terminal to choose at."""
-    pcsc.plug(Card(serial=1111), Card(serial=2222))
+    pcsc.plug(YkoathCard(serial=1111), YkoathCard(serial=2222))
     done = mfa_kit.run("enroll", user, "--with", "oath", "--no-input")
     assert done.code == 8
     assert "1111" in done.err
@@ -285,7 +287,7 @@ def test_no_key_is_told_and_nothing_is_made(mfa_kit: MfaKit, lab: Lab, user: str
     assert serial_of(user) not in lab.serials()
 
 
-def test_an_empty_second_reader_stops_nothing(mfa_kit: MfaKit, user: str, card: Card) -> None:
+def test_an_empty_second_reader_stops_nothing(mfa_kit: MfaKit, user: str, card: YkoathCard) -> None:
     """Vpcd's readers have a second slot that is always empty, and others here are empty too."""
     enroll(mfa_kit, user, "--no-touch")
     assert len(card.credentials) == 1
@@ -304,7 +306,7 @@ def process(mfa_kit: MfaKit, *args: str, told: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-def test_a_password_is_set_asked_for_changed_and_cleared(mfa_kit: MfaKit, user: str, card: Card) -> None:
+def test_a_password_is_set_asked_for_changed_and_cleared(mfa_kit: MfaKit, user: str, card: YkoathCard) -> None:
     """A wrong one and none at all are told apart; none is ever an argument."""
     assert process(mfa_kit, "key", "password", "set", "--password-stdin", told="one\n")[0] == 0
     assert card.password
@@ -332,7 +334,7 @@ def test_a_password_is_set_asked_for_changed_and_cleared(mfa_kit: MfaKit, user: 
 
 def test_a_password_that_is_not_as_it_is_said_to_be_is_told(mfa_kit: MfaKit) -> None:
     """To change what there is not, to set what there is; and a key that takes a password and asks for none."""
-    card = Card(quirks=Quirks(ignores_password=True))
+    card = YkoathCard(quirks=Quirks(ignores_password=True))
     pcsc.plug(card)
 
     def key(verb: str, *more: str, told: str = "one\ntwo\n") -> tuple[int, str]:
@@ -351,7 +353,7 @@ def test_a_password_that_is_not_as_it_is_said_to_be_is_told(mfa_kit: MfaKit) -> 
     assert (code, "still asks for its password" in said) == (3, True)
 
 
-def test_the_key_of_a_password_that_is_wrong_is_not_said_to_be_absent(mfa_kit: MfaKit, card: Card) -> None:
+def test_the_key_of_a_password_that_is_wrong_is_not_said_to_be_absent(mfa_kit: MfaKit, card: YkoathCard) -> None:
     """Its FIDO applet, which it does not have, is no news."""
     assert process(mfa_kit, "key", "password", "set", "--password-stdin", told="one\n")[0] == 0
     assert card.password
@@ -372,7 +374,7 @@ def test_without_the_extra_the_command_that_installs_it_is_told(
 
 def test_a_key_that_is_not_there_is_told_with_those_that_are(mfa_kit: MfaKit) -> None:
     """And with what is wrong with other readers."""
-    pcsc.plug(Card(serial=1111), Blank())
+    pcsc.plug(YkoathCard(serial=1111), Blank())
     done = mfa_kit.run("verify", "oath", "--key", "9999")
     assert done.code == 3
     assert "no key 9999 is plugged in" in done.err
@@ -382,7 +384,7 @@ def test_a_key_that_is_not_there_is_told_with_those_that_are(mfa_kit: MfaKit) ->
 
 def test_a_list_tells_what_each_key_says_of_itself(mfa_kit: MfaKit) -> None:
     """A serial or none, and how much room there is where the model is known."""
-    pcsc.plug(Card(), Card(management=False))
+    pcsc.plug(YkoathCard(), YkoathCard(management=False))
     rows = json.loads(mfa_kit.run("key", "list", "--output", "json").out)["rows"]
     told = {row["where"][0]: (row["key"], row["serial"], row["firmware"], row["oath_free"]) for row in rows}
     assert told == {
@@ -402,14 +404,14 @@ def test_of_a_key_without_fido_nobody_is_told_to_plug_in_a_security_key(mfa_kit:
 
 def test_a_watch_tells_who_comes_and_goes(mfa_kit: MfaKit) -> None:
     """A line each, until Ctrl-C."""
-    pcsc.plug(Card(serial=1111))
+    pcsc.plug(YkoathCard(serial=1111))
     watching = mfa_kit.start("key", "list", "--watch", "--output", "json", env=pcsc.shared().env)
     assert watching.stdout
     assert json.loads(watching.stdout.readline())["event"] == "there"
-    pcsc.plug(Card(serial=1111), Card(serial=2222))
+    pcsc.plug(YkoathCard(serial=1111), YkoathCard(serial=2222))
     came = json.loads(watching.stdout.readline())
     assert (came["event"], came["serial"]) == ("plugged in", "2222")
-    pcsc.plug(None, Card(serial=2222))
+    pcsc.plug(None, YkoathCard(serial=2222))
     went = json.loads(watching.stdout.readline())
     assert (went["event"], went["serial"]) == ("removed", "1111")
     watching.send_signal(signal.SIGINT)
@@ -442,7 +444,7 @@ def test_a_watch_misses_nothing_that_comes_while_the_first_look_is_taken(
 
 
 @pytest.mark.parametrize("ins", [PUT, CALCULATE])
-def test_a_ctrl_c_in_verify_oath_leaves_the_key_as_it_was(mfa_kit: MfaKit, card: Card, ins: int) -> None:
+def test_a_ctrl_c_in_verify_oath_leaves_the_key_as_it_was(mfa_kit: MfaKit, card: YkoathCard, ins: int) -> None:
     """The key goes on with what it was asked, so it is looked at once more."""
     act = card.answer
 
@@ -458,7 +460,9 @@ def test_a_ctrl_c_in_verify_oath_leaves_the_key_as_it_was(mfa_kit: MfaKit, card:
     assert card.credentials == {}
 
 
-def test_a_key_that_goes_in_the_middle_of_verify_oath_may_hold_what_was_written(mfa_kit: MfaKit, card: Card) -> None:
+def test_a_key_that_goes_in_the_middle_of_verify_oath_may_hold_what_was_written(
+    mfa_kit: MfaKit, card: YkoathCard
+) -> None:
     """That is said, with what takes it away."""
     card.quirks.refuses = {CALCULATE: NO_FILE, DELETE: NO_INSTRUCTION}
     done = mfa_kit.run("verify", "oath")
@@ -467,7 +471,7 @@ def test_a_key_that_goes_in_the_middle_of_verify_oath_may_hold_what_was_written(
     assert "verify oath takes it away when it runs again" in done.err
 
 
-def test_verify_oath_leaves_the_key_as_it_was(mfa_kit: MfaKit, user: str, card: Card) -> None:
+def test_verify_oath_leaves_the_key_as_it_was(mfa_kit: MfaKit, user: str, card: YkoathCard) -> None:
     """The maker is not proven, the firmware has its advisory, the account's credentials are named."""
     enroll(mfa_kit, user, "--no-touch")
     before = dict(card.credentials)
@@ -489,17 +493,17 @@ def test_verify_oath_leaves_the_key_as_it_was(mfa_kit: MfaKit, user: str, card: 
 def test_verify_oath_judges_each_key_by_what_it_does(mfa_kit: MfaKit) -> None:
     """A full one, one that says nothing, one that overwrites, one that refuses to be written."""
 
-    def checks(card: Card) -> tuple[int, dict[str, dict[str, str]]]:
+    def checks(card: YkoathCard) -> tuple[int, dict[str, dict[str, str]]]:
         pcsc.plug(card)
         done = mfa_kit.run("verify", "oath", "--account", ACCOUNT, "--output", "json")
         return done.code, {check["check"]: check for check in json.loads(done.out)["checks"]}
 
-    mute = Card(version=(0, 0, 0), management=False)
+    mute = YkoathCard(version=(0, 0, 0), management=False)
     code, told = checks(mute)
     assert code == 0
     assert told["firmware"]["result"] == "not applicable"
     assert told["room"]["result"] == "warn"
-    full = Card(version=(5, 7, 4), capacity=64)
+    full = YkoathCard(version=(5, 7, 4), capacity=64)
     for number in range(64):
         full.credentials[b"%d" % number] = Credential(0x21, 6, bytes(20), touch=False)
     code, told = checks(full)
@@ -509,20 +513,20 @@ def test_verify_oath_judges_each_key_by_what_it_does(mfa_kit: MfaKit) -> None:
     assert "64 used, 0 free" in process(mfa_kit, "verify", "oath", "--no-write", "--password-stdin", told="one\n")[1]
     assert "no advisory" in told["firmware"]["detail"]
     assert told["round trip"]["result"] == "fail"
-    rough = Card(quirks=Quirks(overwrites=True))
+    rough = YkoathCard(quirks=Quirks(overwrites=True))
     rough.credentials[b"Amazon Web Services:bob@" + ACCOUNT.encode()] = Credential(0x21, 6, bytes(20), touch=False)
     code, told = checks(rough)
     assert code == 1
     assert told["credentials of the account"]["result"] == "warn"
     assert "same credentials as before" in told["round trip"]["detail"]
-    code, told = checks(Card(quirks=Quirks(cannot_compute=0x6F00)))
+    code, told = checks(YkoathCard(quirks=Quirks(cannot_compute=0x6F00)))
     assert code == 1
     assert "refused with status 6f00" in told["round trip"]["detail"]
 
 
-def test_aws_judges_the_callers_own_key(mfa_kit: MfaKit, monkeypatch: pytest.MonkeyPatch, card: Card) -> None:
+def test_aws_judges_the_callers_own_key(mfa_kit: MfaKit, monkeypatch: pytest.MonkeyPatch, card: YkoathCard) -> None:
     """With the user's own credentials, through STS; a code is taken once."""
-    with Lab(users=("erin",), settings=Settings(propagation=0)) as lab:
+    with Lab(users=("erin",), settings=LabSettings(propagation=0)) as lab:
         for name, value in lab.env.items():
             monkeypatch.setenv(name, value)
         enroll(mfa_kit, "erin", "--no-touch")
@@ -548,7 +552,7 @@ def at_a_terminal(mfa_kit: MfaKit, *words: str) -> "pexpect.spawn[str]":
     )
 
 
-def test_a_password_is_asked_at_the_terminal_and_not_shown(mfa_kit: MfaKit, card: Card) -> None:
+def test_a_password_is_asked_at_the_terminal_and_not_shown(mfa_kit: MfaKit, card: YkoathCard) -> None:
     """Twice for a new one, once to use the key."""
     shown = io.StringIO()
     for words, prompts in (
@@ -571,7 +575,7 @@ def test_a_password_is_asked_at_the_terminal_and_not_shown(mfa_kit: MfaKit, card
 
 def test_a_key_is_chosen_at_the_terminal(mfa_kit: MfaKit, lab: Lab, user: str) -> None:
     """From a numbered list."""
-    first, second = Card(serial=1111), Card(serial=2222)
+    first, second = YkoathCard(serial=1111), YkoathCard(serial=2222)
     pcsc.plug(first, second)
     child = at_a_terminal(mfa_kit, "enroll", user, "--with", "oath", "--no-touch")
     number = child.expect(["1  YubiKey 5A 2222", "2  YubiKey 5A 2222"]) + 1
@@ -588,15 +592,15 @@ def test_a_key_is_chosen_at_the_terminal(mfa_kit: MfaKit, lab: Lab, user: str) -
 
 def test_a_device_that_is_on_no_key_is_said_so(mfa_kit: MfaKit, lab: Lab, user: str) -> None:
     """A token's seed is AWS's alone."""
-    pcsc.plug(Card())
+    pcsc.plug(YkoathCard())
     lab.add_token("GAHT00000001", "GEZDGNBVGY3TQOJQ")
-    lab.account.backend.get_user(user).mfa_devices["GAHT00000001"] = assigned("GAHT00000001", lab.account.today())
+    lab.account.backend.get_user(user).mfa_devices["GAHT00000001"] = assigned_entry("GAHT00000001", lab.account.today())
     done = mfa_kit.run("verify", "user", user)
     assert done.code == 2
     assert "no device whose seed could be on a key" in done.err
 
 
-def test_verify_oath_refuses_a_key_that_computes_wrong_codes(mfa_kit: MfaKit, card: Card) -> None:
+def test_verify_oath_refuses_a_key_that_computes_wrong_codes(mfa_kit: MfaKit, card: YkoathCard) -> None:
     """With exit code 1, and its test credential gone."""
     card.quirks.wrong_codes = True
     done = mfa_kit.run("verify", "oath")
@@ -605,7 +609,7 @@ def test_verify_oath_refuses_a_key_that_computes_wrong_codes(mfa_kit: MfaKit, ca
     assert card.credentials == {}
 
 
-def test_what_a_killed_verification_left_is_taken_away(mfa_kit: MfaKit, card: Card) -> None:
+def test_what_a_killed_verification_left_is_taken_away(mfa_kit: MfaKit, card: YkoathCard) -> None:
     """Nobody else uses its test name."""
     card.credentials[b"mfa-kit:test"] = Credential(0x21, 6, bytes(20), touch=False)
     done = mfa_kit.run("verify", "oath", "--output", "json")
@@ -617,7 +621,7 @@ def test_verify_user_states_how_far_it_proves(
     mfa_kit: MfaKit, lab: Lab, user: str, recipient: str, identity_file: Path
 ) -> None:
     """Local without a judge, against the backup's seed, and by AWS on request."""
-    card = Card()
+    card = YkoathCard()
     pcsc.plug(card)
     enroll(mfa_kit, user, "--no-touch", "-r", recipient)
     backup = str(next((mfa_kit.home / "backups").rglob("*.age")))
@@ -638,7 +642,7 @@ def test_verify_user_states_how_far_it_proves(
     assert "AWS did not take it" in too_soon.out
     named = mfa_kit.run("verify", "user", user, "--key", "12345678")
     assert named.code == 0
-    twin = Card(serial=2222)
+    twin = YkoathCard(serial=2222)
     twin.credentials = dict(card.credentials)
     pcsc.plug(card, twin)
     both = mfa_kit.run("verify", "user", user)
@@ -654,23 +658,23 @@ def test_verify_user_states_how_far_it_proves(
 
 
 def test_another_desk_takes_no_other_key_for_it_that_has_its_serial(
-    mfa_kit: MfaKit, user: str, card: Card, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mfa_kit: MfaKit, user: str, card: YkoathCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The tags tell the identity of the applet: that key is asked for, and what is on it does not stay in silence."""
     enroll(mfa_kit, user, "--no-touch")
     monkeypatch.setenv("MFA_KIT_HOME", str(tmp_path / "other"))
-    pcsc.plug(Card())
+    pcsc.plug(YkoathCard())
     absent = mfa_kit.run("revoke", user, "--yes", "--leave-without-mfa")
     assert absent.code == 3, absent.out
     assert "which is not plugged in" in absent.err
-    pcsc.plug(card, Card())
+    pcsc.plug(card, YkoathCard())
     assert mfa_kit.run("orphans", "clean", "--yes").code == 0
     assert card.credentials == {}
 
 
 def test_a_locked_key_beside_the_one_that_holds_the_credential_asks_for_nothing(mfa_kit: MfaKit, user: str) -> None:
     """It may be anybody's, and some count what is tried."""
-    held, other = Card(serial=1111), Card(serial=2222)
+    held, other = YkoathCard(serial=1111), YkoathCard(serial=2222)
     other.password = bytes(16)
     pcsc.plug(held)
     enroll(mfa_kit, user, "--no-touch")
@@ -682,7 +686,7 @@ def test_a_locked_key_beside_the_one_that_holds_the_credential_asks_for_nothing(
 
 @pytest.mark.parametrize("label", ["a;b", "#12", "two\nlines", "x" * 65, ""])
 def test_a_label_that_iam_takes_as_no_tag_is_refused_before_anything_is_made(
-    mfa_kit: MfaKit, user: str, lab: Lab, card: Card, label: str
+    mfa_kit: MfaKit, user: str, lab: Lab, card: YkoathCard, label: str
 ) -> None:
     """A device without it is not known at another desk."""
     done = mfa_kit.run("enroll", user, "--with", "oath", "--no-touch", "--asset", label)
@@ -695,7 +699,7 @@ def test_a_backup_goes_onto_another_card_and_computes_the_same(
     mfa_kit: MfaKit, user: str, recipient: str, identity_file: Path
 ) -> None:
     """Proved by its codes; done twice it finds itself done."""
-    first, second = Card(serial=1111), Card(serial=2222)
+    first, second = YkoathCard(serial=1111), YkoathCard(serial=2222)
     pcsc.plug(first, second)
     enroll(mfa_kit, user, "--no-touch", "--key", "1111", "-r", recipient)
     backup = str(next((mfa_kit.home / "backups").rglob("*.age")))
@@ -716,7 +720,9 @@ def test_a_backup_goes_onto_another_card_and_computes_the_same(
     assert f"{LABEL.format(user)} may be left on YubiKey 5A 2222" in mfa_kit.run(*words).err
 
 
-def test_a_drill_asks_the_key(mfa_kit: MfaKit, user: str, recipient: str, identity_file: Path, card: Card) -> None:
+def test_a_drill_asks_the_key(
+    mfa_kit: MfaKit, user: str, recipient: str, identity_file: Path, card: YkoathCard
+) -> None:
     """A backup whose key is at another place is left out; codes that differ are told; the ledger remembers both."""
     enroll(mfa_kit, user, "--no-touch", "-r", recipient)
     backup = next((mfa_kit.home / "backups").rglob("*.age"))
@@ -738,7 +744,7 @@ def test_a_drill_asks_the_key(mfa_kit: MfaKit, user: str, recipient: str, identi
 
 
 def test_a_backup_is_drilled_by_the_key(
-    mfa_kit: MfaKit, user: str, card: Card, recipient: str, identity_file: Path
+    mfa_kit: MfaKit, user: str, card: YkoathCard, recipient: str, identity_file: Path
 ) -> None:
     """Its code is the one that the backup's seed gives, or is not; without the key there is none."""
     enroll(mfa_kit, user, "--no-touch", "-r", recipient)
@@ -767,7 +773,7 @@ def test_no_output_holds_the_seed(mfa_kit: MfaKit, lab: Lab, user: str) -> None:
         assert spelled not in ledger
 
 
-def test_the_code_of_the_key_is_the_code_of_the_seed(mfa_kit: MfaKit, lab: Lab, user: str, card: Card) -> None:
+def test_the_code_of_the_key_is_the_code_of_the_seed(mfa_kit: MfaKit, lab: Lab, user: str, card: YkoathCard) -> None:
     """Computed again by our own otp, at the time of the run."""
     began = time.time()
     enroll(mfa_kit, user, "--no-touch")

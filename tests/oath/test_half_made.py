@@ -17,7 +17,7 @@ from mfa_kit.adapters.oath import pcsc as adapter
 from mfa_kit.core.checks import Refused
 from mfa_kit.core.errors import DeviceFault, MfaKitError, UsageFault
 from mfa_kit.lab.aws.server import Lab
-from mfa_kit.lab.devices.oathcard import CALCULATE, DELETE, PUT, Card
+from mfa_kit.lab.devices.oathcard import CALCULATE, DELETE, PUT, YkoathCard
 from tests import pcsc
 from tests.faults.conftest import Judge, Nursery, nursery_at
 from tests.faults.worker import Shared, shared_iam
@@ -51,13 +51,13 @@ def nursery(lab: Lab, recipient: str, tmp_path_factory: pytest.TempPathFactory) 
         yield nursery
 
 
-def plugged() -> Card:
-    card = Card()
+def plugged() -> YkoathCard:
+    card = YkoathCard()
     pcsc.plug(card)
     return card
 
 
-def used_by(verb: str, enrolled: Card) -> Card:
+def used_by(verb: str, enrolled: YkoathCard) -> YkoathCard:
     """Return the key that a verb uses, plugged in: another one for the second copy of a seed."""
     return plugged() if verb == "restore" else enrolled
 
@@ -78,7 +78,7 @@ class Begun:
 
     user: str
     home: Path
-    card: Card
+    card: YkoathCard
     do: Callable[[str], tuple[object, list[str]]]
 
 
@@ -116,7 +116,7 @@ def test_a_kill_at_any_step_is_repaired_by_the_same_command(
     run = partial(nursery.run, identity=str(identity))
     prepare = ["enroll"] * BEFORE[verb]
 
-    def begin(name: str) -> tuple[Path, str, Card]:
+    def begin(name: str) -> tuple[Path, str, YkoathCard]:
         home, user, card = tmp_path / name, users(), plugged()
         assert run(prepare, user, home)[0] == 0
         return home, user, used_by(verb, card)
@@ -221,7 +221,7 @@ def test_a_key_that_was_away_is_cleaned_though_its_devices_name_is_used_again(
     judge: KeyJudge, shared: Shared, user: str, identity: Identity, tmp_path: Path
 ) -> None:
     """The user got another key meanwhile: the journal tells the two apart."""
-    away, other = plugged(), Card(serial=2222)
+    away, other = plugged(), YkoathCard(serial=2222)
     do("enroll", user, tmp_path, shared, identity=identity)
     pcsc.plug(other)
     with pytest.raises(DeviceFault, match="12345678, which is not plugged in"):

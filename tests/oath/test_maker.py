@@ -12,10 +12,10 @@ from smartcard import scard
 from mfa_kit.adapters.fido import links
 from mfa_kit.adapters.fido.same_device import beside
 from mfa_kit.lab.devices.apdu import NO_FILE, Apdu
-from mfa_kit.lab.devices.attestation_ca import Maker
+from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.fidocard import FidoCard
-from mfa_kit.lab.devices.oathcard import ATR_NFC, Card
-from mfa_kit.lab.devices.securitykey import Conduct, lab_key
+from mfa_kit.lab.devices.oathcard import ATR_NFC, YkoathCard
+from mfa_kit.lab.devices.securitykey import KeyBehavior, lab_key
 from mfa_kit.security_keys.authenticator import Link, Plugged
 from tests import pcsc
 from tests.conftest import MfaKit
@@ -24,7 +24,7 @@ AAGUID = "6d66616b-6974-0000-0000-000000000001"
 NOT_SELECTED = NO_FILE.to_bytes(2)
 
 
-class TwoApplets(Card):
+class TwoApplets(YkoathCard):
     """One card with an OATH and a FIDO applet, as a YubiKey on a contactless reader."""
 
     def __init__(self, fido: FidoCard) -> None:
@@ -45,12 +45,12 @@ class TwoApplets(Card):
 
 
 @pytest.fixture(scope="module")
-def maker() -> Maker:
-    return Maker(now=time.time())
+def maker() -> AttestationCa:
+    return AttestationCa(now=time.time())
 
 
 @pytest.fixture
-def published(maker: Maker, tmp_path: Path) -> list[str]:
+def published(maker: AttestationCa, tmp_path: Path) -> list[str]:
     """Publish the lab's model, and return the options that name it."""
     blob, root = tmp_path / "blob.jwt", tmp_path / "root.der"
     entries = [maker.entry("mfa-kit lab key", aaguid=AAGUID)]
@@ -67,7 +67,7 @@ def checked(mfa_kit: MfaKit, *more: str) -> tuple[int, dict[str, str]]:
 
 
 def test_a_maker_is_proven_by_the_fido_attestation_of_the_same_card(
-    mfa_kit: MfaKit, maker: Maker, published: list[str]
+    mfa_kit: MfaKit, maker: AttestationCa, published: list[str]
 ) -> None:
     """And by nothing else: without being asked it is not proven, whatever the key says of itself."""
     pcsc.plug(TwoApplets(FidoCard(lab_key(maker))))
@@ -78,18 +78,18 @@ def test_a_maker_is_proven_by_the_fido_attestation_of_the_same_card(
 
 
 def test_an_attestation_that_proves_nothing_proves_no_maker(
-    mfa_kit: MfaKit, maker: Maker, published: list[str]
+    mfa_kit: MfaKit, maker: AttestationCa, published: list[str]
 ) -> None:
     """A key that signs for itself may be anybody's."""
-    pcsc.plug(TwoApplets(FidoCard(lab_key(maker, conduct=Conduct(attestation="self")))))
+    pcsc.plug(TwoApplets(FidoCard(lab_key(maker, behavior=KeyBehavior(attestation="self")))))
     code, told = checked(mfa_kit, "--maker", *published)
     assert (code, told["result"]) == (1, "fail")
     assert told["detail"].startswith("not proven: ")
 
 
-def test_another_keys_attestation_is_none(mfa_kit: MfaKit, maker: Maker, published: list[str]) -> None:
+def test_another_keys_attestation_is_none(mfa_kit: MfaKit, maker: AttestationCa, published: list[str]) -> None:
     """A FIDO key in the next reader says nothing of this one."""
-    pcsc.plug(Card(), TwoApplets(FidoCard(lab_key(maker))))
+    pcsc.plug(YkoathCard(), TwoApplets(FidoCard(lab_key(maker))))
     code, told = checked(mfa_kit, "--maker", "--key", pcsc.reader(0), *published)
     assert (code, told["result"]) == (1, "fail")
     assert "no FIDO applet is seen on the same card or USB device" in told["detail"]

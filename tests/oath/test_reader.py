@@ -15,7 +15,7 @@ import pytest
 
 from mfa_kit.core.errors import DeviceFault
 from mfa_kit.lab.devices import reader
-from mfa_kit.lab.devices.oathcard import Card
+from mfa_kit.lab.devices.oathcard import YkoathCard
 from mfa_kit.lab.devices.reader import PORT, Readers
 from tests import pcsc
 from tests.conftest import MfaKit
@@ -44,10 +44,10 @@ def listening() -> set[int]:
 @pytest.mark.slow
 def test_private_services_run_beside_each_other_and_leave_nothing(mfa_kit: MfaKit) -> None:
     """Each with the same ports and the same names, and no port, folder or process of it outside."""
-    shared = pcsc.plug(Card(serial=1111))
+    shared = pcsc.plug(YkoathCard(serial=1111))
     with Readers() as first, Readers() as second:
-        first.insert(Card(serial=2222))
-        second.insert(Card(serial=3333))
+        first.insert(YkoathCard(serial=2222))
+        second.insert(YkoathCard(serial=3333))
         seen = [serials(mfa_kit, each) for each in (shared, first, second)]
         assert seen == [["1111"], ["2222"], ["3333"]]
         assert not {PORT, PORT + 1} & listening()
@@ -84,7 +84,7 @@ def test_a_reader_that_takes_no_card_is_told(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(reader, "START", 0.2)
     monkeypatch.setattr(reader, "_connected", lambda *_: socket.create_connection(("127.0.0.1", 1)))
     with pytest.raises(DeviceFault, match="takes no card"):
-        pcsc.shared().insert(Card(), 3)
+        pcsc.shared().insert(YkoathCard(), 3)
 
 
 @pytest.mark.parametrize(("name", "value"), [("euid", 1000), ("driver", "/no/such/driver.so")])

@@ -31,8 +31,8 @@ from mfa_kit.lab.devices.oathcard import (
     PUT,
     SEND_REMAINING,
     VALIDATE,
-    Card,
     Quirks,
+    YkoathCard,
 )
 from mfa_kit.lab.devices.reader import Readers
 from tests import pcsc
@@ -47,9 +47,9 @@ OTHER = "AWS:bob@123456789012"
 Make = Callable[..., OathCard]
 
 
-def plug(**how: object) -> Card:
+def plug(**how: object) -> YkoathCard:
     """Put in a card that strays."""
-    card = Card(quirks=Quirks(**how))  # type: ignore[arg-type]
+    card = YkoathCard(quirks=Quirks(**how))  # type: ignore[arg-type]
     pcsc.plug(card)
     return card
 
@@ -207,7 +207,7 @@ def test_a_collision_and_a_name_too_long_have_their_own_answers(seat: Make, keys
 
 def test_a_full_key_is_met_before_iam_where_the_model_is_known_else_at_put(seat: Make, keys: Keys) -> None:
     """Its room is a table of models; others say so when they are written."""
-    card = Card(capacity=32)
+    card = YkoathCard(capacity=32)
     pcsc.plug(card)
     with keys.open(only(keys)) as applet:
         for number in range(32):
@@ -226,7 +226,7 @@ def test_a_full_key_is_met_before_iam_where_the_model_is_known_else_at_put(seat:
 
 def test_two_keys_with_one_serial_are_two_keys(mfa_kit: MfaKit) -> None:
     """Neither is the first: they are listed, and told apart by reader and identity."""
-    first, second = Card(), Card()
+    first, second = YkoathCard(), YkoathCard()
     pcsc.plug(first, second)
     listed = mfa_kit.run("key", "list")
     assert listed.out.count("12345678") == 2
@@ -253,7 +253,7 @@ def test_a_key_that_changed_places_is_not_written(seat: Make) -> None:
     plug()
     carrier = seat()
     carrier.check(INTENT, sealed=True)
-    other = Card(serial=12345678)
+    other = YkoathCard(serial=12345678)
     pcsc.plug(other)
     with pytest.raises(DeviceFault, match="another key is in"):
         carrier.install(INTENT, CREATED)
@@ -266,7 +266,7 @@ def test_a_dead_runs_key_is_found_in_another_reader(seat: Make, keys: Keys) -> N
     carrier = seat()
     enroll(carrier)
     entry = Entry(run="20260101T000000Z-00000000", intent=carrier_intent(carrier), reached=Reached.CREATED)
-    twin = Card()
+    twin = YkoathCard()
     twin.credentials = dict(card.credentials)
     pcsc.plug(twin, card)
     carrier.remove(entry)
@@ -277,11 +277,11 @@ def test_a_dead_runs_key_is_found_in_another_reader(seat: Make, keys: Keys) -> N
 
 def test_two_keys_of_one_identity_are_not_chosen_between(seat: Make) -> None:
     """Neither is touched until only the right one is plugged in."""
-    card = Card(identity=b"copied!!")
+    card = YkoathCard(identity=b"copied!!")
     pcsc.plug(card)
     carrier = seat()
     enroll(carrier)
-    twin = Card(identity=b"copied!!")
+    twin = YkoathCard(identity=b"copied!!")
     twin.credentials = dict(card.credentials)
     pcsc.plug(card, twin)
     entry = Entry(run="20260101T000000Z-00000000", intent=carrier_intent(carrier), reached=Reached.CREATED)
@@ -293,7 +293,7 @@ def test_two_keys_of_one_identity_are_not_chosen_between(seat: Make) -> None:
 
 def test_a_key_that_is_known_by_its_asset_label_alone_is_the_one_that_holds_the_label(keys: Keys) -> None:
     """As it is for another desk, which has IAM's tags and no journal; two that hold it are not chosen between."""
-    card, other = Card(), Card(serial=2222)
+    card, other = YkoathCard(), YkoathCard(serial=2222)
     pcsc.plug(card, other)
     found = {key.serial: key for key in keys.look()[0]}
     with keys.open(found["12345678"]) as applet:
@@ -316,16 +316,16 @@ def test_a_key_that_is_known_by_its_asset_label_alone_is_the_one_that_holds_the_
 
 def test_a_key_that_says_version_zero_and_has_no_serial_works(seat: Make, keys: Keys) -> None:
     """No management applet, no serial, no firmware: its codes are right, so it is a key."""
-    pcsc.plug(Card(version=(0, 0, 0), management=False))
+    pcsc.plug(YkoathCard(version=(0, 0, 0), management=False))
     key = only(keys)
     assert (key.serial, key.firmware, key.free) == (None, None, None)
     assert enroll(seat()) == otp.pair(SEED, 1_700_000_000)
 
 
-def nitrokey(**quirks: object) -> Card:
+def nitrokey(**quirks: object) -> YkoathCard:
     """Put in a key as Nitrokey/trussed-secrets-app makes it."""
     strays = Quirks(refuses={CALCULATE_ALL: 0x6D00}, writes_touched=True, **quirks)  # type: ignore[arg-type]
-    card = Card(version=(4, 14, 0), management=False, quirks=strays)
+    card = YkoathCard(version=(4, 14, 0), management=False, quirks=strays)
     pcsc.plug(None, card)
     return card
 
@@ -650,8 +650,8 @@ def test_nothing_runs_pkill_though_another_program_holds_the_key(mfa_kit: MfaKit
 
 def test_reader_names_cannot_drive_a_terminal(mfa_kit: MfaKit, keys: Keys) -> None:
     """Control and bidi characters are gone, from the list and from errors."""
-    readers = pcsc.plug(None, None, Card(management=False))
-    readers.insert(Card(management=False), 3)
+    readers = pcsc.plug(None, None, YkoathCard(management=False))
+    readers.insert(YkoathCard(management=False), 3)
     listed = mfa_kit.run("key", "list")
     assert "[31mEvil reader 00 00" in listed.out
     assert len(listed.out.splitlines()) == 3

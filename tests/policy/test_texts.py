@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mfa_kit.lab.aws.codes import Settings
+from mfa_kit.lab.aws.codes import LabSettings
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.policy.texts import Variant, Wish, first_sign_in, policy
 from tests.contract.test_permissions import WISHES
@@ -64,7 +64,7 @@ def bobs(lab: Lab) -> Aws:
 
 def test_a_user_enrolls_himself_and_then_works_with_mfa() -> None:
     """Nothing works before, everything that is allowed works in a session with a code."""
-    with Lab(description=described(Wish()), settings=Settings(propagation=0)) as lab:
+    with Lab(description=described(Wish()), settings=LabSettings(propagation=0)) as lab:
         bob = bobs(lab)
         with refused("AccessDenied"):
             bob.iam.list_users()

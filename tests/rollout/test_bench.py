@@ -18,7 +18,7 @@ from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.core.models import Reached
 from mfa_kit.lab.aws.devices import Display
 from mfa_kit.lab.aws.server import Lab
-from mfa_kit.lab.devices.oathcard import CALCULATE, PUT, Card
+from mfa_kit.lab.devices.oathcard import CALCULATE, PUT, YkoathCard
 from tests import pcsc
 from tests.conftest import ACCOUNT, MfaKit, Result, bare
 from tests.rollout.conftest import Rollout
@@ -49,11 +49,11 @@ def label_of(user: str) -> bytes:
     return f"AWS:{user}@{ACCOUNT}".encode()
 
 
-def keys(*serials: int) -> list[Card]:
-    return [Card(serial=serial) for serial in serials]
+def keys(*serials: int) -> list[YkoathCard]:
+    return [YkoathCard(serial=serial) for serial in serials]
 
 
-def put(*cards: Card | None, first: Callable[[], object] = lambda: None) -> Act:
+def put(*cards: YkoathCard | None, first: Callable[[], object] = lambda: None) -> Act:
     """Have these in the readers, after all others are out and something else was done."""
 
     def last() -> None:
@@ -63,7 +63,7 @@ def put(*cards: Card | None, first: Callable[[], object] = lambda: None) -> Act:
     return pcsc.plug, last
 
 
-def have(*cards: Card) -> Act:
+def have(*cards: YkoathCard) -> Act:
     """Have these in the readers."""
     return (partial(pcsc.plug, *cards),)
 
@@ -89,7 +89,7 @@ def outcomes(rollout: Rollout) -> dict[str, str]:
         return {row["user"]: row["outcome"] for row in csv.DictReader(file)}
 
 
-def holds(lab: Lab, card: Card, *users: str) -> None:
+def holds(lab: Lab, card: YkoathCard, *users: str) -> None:
     """Check that a key holds IAM's seeds of these users' devices, and no others."""
     assert {name: held.key for name, held in card.credentials.items()} == {
         label_of(user): lab.seed(serial_of(user)) for user in users
@@ -180,7 +180,7 @@ def test_another_desk_that_works_now_is_seen_by_its_tags(
 def test_tags_that_may_not_be_read_are_told_once(rollout: Rollout, people: People, lab: Lab, tmp_path: Path) -> None:
     """What is on the key still counts."""
     (first, second, third), (one, two) = people(3), keys(1001, 1002)
-    card = Card()
+    card = YkoathCard()
     pcsc.plug(card)
     for user in (first, second):
         with sitting_at(tmp_path / "other"):
@@ -197,7 +197,7 @@ def test_tags_that_may_not_be_read_are_told_once(rollout: Rollout, people: Peopl
     assert "is not free: it holds AWS:" in done.err
 
 
-def mended(card: Card) -> None:
+def mended(card: YkoathCard) -> None:
     card.quirks.pulled_by = 0
 
 

@@ -50,7 +50,7 @@ import pyotp
 import pyrage
 import pytest
 
-from mfa_kit.lab.aws.codes import Settings
+from mfa_kit.lab.aws.codes import LabSettings
 from mfa_kit.lab.aws.server import Lab
 from tests.terminal.conftest import EARLY, environment, in_good_time
 from tests.terminal.window import Window
@@ -339,7 +339,7 @@ def test_a_session_goes_as_written(file: Path, tmp_path: Path) -> None:
     """To the last line that is seen, and nothing is left that is not named."""
     played = list(lines(file))
     assert played[0][0].startswith("# ")
-    with Lab(users=("alice",), settings=Settings(propagation=0)) as lab:
+    with Lab(users=("alice",), settings=LabSettings(propagation=0)) as lab:
         early(lab)
         session = Session(lab, tmp_path, environment(lab, tmp_path))
         try:

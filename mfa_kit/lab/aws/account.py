@@ -28,8 +28,8 @@ from moto.iam.models import (
 from moto.utilities.utils import get_partition
 
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.lab.aws.codes import Book, Codes, Settings
-from mfa_kit.lab.aws.devices import BASE32, Device, Token, user_attribute
+from mfa_kit.lab.aws.codes import DeviceCodes, LabSettings, StsCodes
+from mfa_kit.lab.aws.devices import BASE32, HardwareToken, VirtualDevice, user_fields
 from mfa_kit.lab.aws.wire import IamError
 
 ACCOUNT = "000000000000"
@@ -42,13 +42,13 @@ V = TypeVar("V")
 
 
 @cache
-def aws_policies() -> dict[str, Any]:
+def aws_managed_policies() -> dict[str, Any]:
     """Read moto's copy of AWS's managed policies."""
     found: dict[str, Any] = json.loads(aws_managed_policies_data)
     return found
 
 
-class Folded(dict[str, V]):
+class CaseInsensitiveDict(dict[str, V]):
     """A dictionary whose keys are names of IAM, which are not distinguished by case."""
 
     def __getitem__(self, key: str) -> V:
@@ -70,12 +70,12 @@ class Folded(dict[str, V]):
         return super().pop(key.lower(), *default)
 
 
-def unique(prefix: str) -> str:
+def new_id(prefix: str) -> str:
     """Make an id as IAM gives one, AIDA and so on."""
     return prefix + "".join(secrets.choice(BASE32) for _ in range(17))
 
 
-class Person(User):
+class LabUser(User):
     """moto's user with its groups and tags at hand."""
 
     class Meta:
@@ -83,9 +83,9 @@ class Person(User):
 
         serialization_aliases: ClassVar = {"UserName": "name", "UserId": "id"}
 
-    def __init__(self, backend: "Backend", name: str, path: str) -> None:
+    def __init__(self, backend: "LabBackend", name: str, path: str) -> None:
         super().__init__(backend.account_id, HOME_REGION[backend.partition], name, path)
-        self.id = unique("AIDA")
+        self.id = new_id("AIDA")
         self.backend = backend
         self.groups: dict[str, Group] = {}
         self.password_changed: datetime | None = None
@@ -101,22 +101,22 @@ class Person(User):
         return found or None
 
 
-class Backend(IAMBackend):
+class LabBackend(IAMBackend):
     """moto's backend with our users in it. Devices stay in moto's dictionaries, where its account summary sees them."""
 
     def __init__(self, partition: str) -> None:
         super().__init__(partition, ACCOUNT)
-        self.users: Folded[Any] = Folded()
-        self.groups: Folded[Any] = Folded()
-        self.roles: Folded[Any] = Folded()
-        self.tokens: dict[str, Token] = {}
+        self.users: CaseInsensitiveDict[Any] = CaseInsensitiveDict()
+        self.groups: CaseInsensitiveDict[Any] = CaseInsensitiveDict()
+        self.roles: CaseInsensitiveDict[Any] = CaseInsensitiveDict()
+        self.tokens: dict[str, HardwareToken] = {}
 
     def create_user(
         self, region_name: str, user_name: str, path: str | None = "/", tags: list[dict[str, str]] | None = None
-    ) -> Person:
+    ) -> LabUser:
         if user_name in self.users:
             raise IamError("EntityAlreadyExists", f"User with name {user_name} already exists.")
-        user = Person(self, user_name, path or "/")  # type: ignore[abstract] # moto's users are never asked it
+        user = LabUser(self, user_name, path or "/")  # type: ignore[abstract] # moto's users are never asked it
         if tags:
             self.tagger.tag_resource(user.arn, tags)
         self.users[user_name] = user
@@ -175,7 +175,7 @@ class Backend(IAMBackend):
         """Take one of AWS's own policies out of moto's copy when it is asked for; all of them would take seconds."""
         start, _, name = arn.rpartition("/")
         if start.startswith(f"arn:{self.partition}:iam::aws:policy") and arn not in self.managed_policies:
-            policy = aws_policies().get(name)
+            policy = aws_managed_policies().get(name)
             if policy is not None:
                 found = AWSManagedPolicy.from_data(name, self.account_id, self.region_name, policy)
                 self.managed_policies[found.arn] = found
@@ -187,13 +187,13 @@ class Backend(IAMBackend):
     def get_all_access_keys_for_all_users(self) -> list[AccessKey]:
         return [key for user in self.users.values() for key in user.access_keys]
 
-    def device(self, serial: str) -> Device:
+    def device(self, serial: str) -> VirtualDevice:
         found = self.virtual_mfa_devices.get(serial)
-        if not isinstance(found, Device):
+        if not isinstance(found, VirtualDevice):
             raise IamError("NoSuchEntity", f"VirtualMFADevice with serial number {serial} does not exist.")
         return found
 
-    def codes(self, serial: str) -> Codes:
+    def codes(self, serial: str) -> DeviceCodes:
         """Find the codes of a virtual device or a hardware token."""
         token = self.tokens.get(serial)
         return token.codes if token else self.device(serial).codes
@@ -204,7 +204,7 @@ class Backend(IAMBackend):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Caller:
+class Principal:
     """Who signed a request. `mfa` is None for long-term keys: the context has no such key then."""
 
     arn: str
@@ -218,17 +218,17 @@ class Caller:
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class TemporaryCredentials:
     """Temporary credentials."""
 
     secret: str
     token: str
     expires: float
-    caller: Caller
+    caller: Principal
 
 
 @dataclass(slots=True)
-class Root:
+class RootPosture:
     """The root user's posture: read in the summary and the credential report, never to be changed by the API."""
 
     mfa: bool = True
@@ -240,7 +240,7 @@ class Root:
     password_last_used: datetime | None = None
 
 
-class View(NamedTuple):
+class Listings(NamedTuple):
     """The listings of one moment."""
 
     virtual: list[dict[str, Any]]
@@ -251,23 +251,23 @@ def _dates(user: Any) -> dict[str, datetime]:
     return {serial: device.enable_date for serial, device in user.mfa_devices.items()}
 
 
-class Account:
+class LabAccount:
     """The state of a lab."""
 
-    def __init__(self, *, region: str, settings: Settings) -> None:
+    def __init__(self, *, region: str, settings: LabSettings) -> None:
         if not REGION.fullmatch(region) or get_partition(region) not in HOME_REGION:
             raise UsageFault(f"there is no region {region!r} in a lab", "name one such as us-east-1 or us-gov-west-1")
         self.region, self.settings = region, settings
         self.partition = get_partition(region)
-        self.backend = Backend(self.partition)
-        self.sessions: dict[str, Session] = {}
-        self.book = Book()
-        self.root = Root()
+        self.backend = LabBackend(self.partition)
+        self.sessions: dict[str, TemporaryCredentials] = {}
+        self.book = StsCodes()
+        self.root = RootPosture()
         self.lock = threading.RLock()
         self.offset = 0.0
         self.report: tuple[float, bytes] | None = None
         self.lag = 0.0
-        self.views: list[tuple[float, View]] = []
+        self.views: list[tuple[float, Listings]] = []
 
     def now(self) -> float:
         """AWS's time."""
@@ -277,7 +277,7 @@ class Account:
         """Give the same as a date; IAM counts in seconds."""
         return datetime.fromtimestamp(int(self.now()), UTC)
 
-    def add_user(self, name: str, *, path: str = "/") -> Person:
+    def add_user(self, name: str, *, path: str = "/") -> LabUser:
         return self.backend.create_user(self.region, name, path)
 
     def add_admin(self) -> None:
@@ -289,20 +289,20 @@ class Account:
         keys = self.backend.get_user(ADMIN).access_keys
         return next((key for key in keys if key.status == "Active"), None) or self.backend.create_access_key(ADMIN)
 
-    def issue(self, caller: Caller, seconds: float) -> tuple[str, Session]:
+    def issue(self, caller: Principal, seconds: float) -> tuple[str, TemporaryCredentials]:
         """Make temporary credentials."""
         text = string.ascii_letters + string.digits
-        session = Session(
+        session = TemporaryCredentials(
             secret="".join(secrets.choice(text) for _ in range(40)),
             token="lab" + "".join(secrets.choice(text) for _ in range(200)),
             expires=self.now() + seconds,
             caller=caller,
         )
-        key = unique("ASIA")[:20]
+        key = new_id("ASIA")[:20]
         self.sessions[key] = session
         return key, session
 
-    def secret(self, key: str, token: str | None, *, service: str) -> tuple[str, Caller]:
+    def secret(self, key: str, token: str | None, *, service: str) -> tuple[str, Principal]:
         """Find the secret and the caller of an access key. Raise as the services do when it was not issued here."""
         if (session := self.sessions.get(key)) is not None and token == session.token:
             if self.now() >= session.expires:
@@ -313,7 +313,7 @@ class Account:
         if known is None or user is None or token or known.status != "Active":
             raise IamError("InvalidClientTokenId", "The security token included in the request is invalid.")
         known.last_used = AccessKeyLastUsed(self.today(), service, self.region)
-        return known.secret_access_key, Caller(arn=user.arn, id=user.id, user=user)
+        return known.secret_access_key, Principal(arn=user.arn, id=user.id, user=user)
 
     # what listings show: the state of `lag` seconds ago
 
@@ -332,7 +332,7 @@ class Account:
         seen = self._seen()
         return _dates(user) if seen is None else seen.assigned.get(user.id, {})
 
-    def _seen(self) -> View | None:
+    def _seen(self) -> Listings | None:
         if not self.lag:
             return None
         due = time.monotonic() - self.lag
@@ -356,9 +356,9 @@ class Account:
         }
         return [own for _ in range(self.root.virtual)] + [
             {"SerialNumber": serial}
-            | ({"User": user_attribute(device.user), "EnableDate": device.enable_date} if device.user else {})
+            | ({"User": user_fields(device.user), "EnableDate": device.enable_date} if device.user else {})
             for serial, device in self.backend.virtual_mfa_devices.items()
         ]
 
-    def _view(self) -> View:
-        return View(self._virtual(), {user.id: _dates(user) for user in self.backend.users.values()})
+    def _view(self) -> Listings:
+        return Listings(self._virtual(), {user.id: _dates(user) for user in self.backend.users.values()})

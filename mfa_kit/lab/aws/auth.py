@@ -15,17 +15,17 @@ from moto.core.utils import camelcase_to_underscores, get_service_model
 from moto.utilities.utils import get_partition
 
 from mfa_kit.lab.aws import rights, wire
-from mfa_kit.lab.aws.account import Account, Caller
+from mfa_kit.lab.aws.account import LabAccount, Principal
 from mfa_kit.lab.aws.wire import IamError
 
 Answer = tuple[int, dict[str, Any], Any]
 
 
-class Guard(BaseResponse):
+class AuthorizedResponse(BaseResponse):
     """Authentication, authorization and errors."""
 
-    account: Account
-    caller: Caller
+    account: LabAccount
+    caller: Principal
 
     def get_current_account(self) -> str:
         return self.account.backend.account_id
@@ -38,15 +38,15 @@ class Guard(BaseResponse):
                 self.setup_class(request, full_url, headers)
                 self.caller = self._authenticate(request)
                 action, service = self._get_action(), self.boto3_service_name
-                wire.validate(get_service_model(service).operation_model(action).input_shape, self.params)
+                wire.check_constraints(get_service_model(service).operation_model(action).input_shape, self.params)
                 if action in rights.SELF and "UserName" not in self.params and self.caller.user is not None:
                     self.params["UserName"] = self.caller.user.name
-                rights.allow(service, action, self.params, self.account, self.caller)
+                rights.authorize(service, action, self.params, self.account, self.caller)
                 if "lab.denied" in request.environ:
-                    raise rights.denied(service, action, self.params, self.account, self.caller)
+                    raise rights.denial(service, action, self.params, self.account, self.caller)
                 return self._act(action)
             except (IamError, ServiceException) as error:
-                status, body = wire.error(self.boto3_service_name, error.code, error.message)
+                status, body = wire.error_response(self.boto3_service_name, error.code, error.message)
                 return status, {"Content-Type": "text/xml"}, body
             finally:
                 self.account.remember()
@@ -55,7 +55,7 @@ class Guard(BaseResponse):
         """Let the operation answer; the request id is one, in the header and in the body."""
         result = getattr(self, camelcase_to_underscores(action))()
         status, headers, body = self.serialized(result)
-        made = wire.request_id()
+        made = wire.new_request_id()
         headers["x-amzn-RequestId"] = made
         return status, headers, re.sub(r"(?<=<RequestId>).*?(?=</RequestId>)", made, str(body))
 
@@ -69,8 +69,8 @@ class Guard(BaseResponse):
         if not hasattr(self, camelcase_to_underscores(action)):
             raise IamError("NotImplemented", f"The lab does not play {action}: neither does moto.")
 
-    def _authenticate(self, request: Request) -> Caller:
-        found = wire.signature(request.headers.get("Authorization", ""))
+    def _authenticate(self, request: Request) -> Principal:
+        found = wire.parse_authorization(request.headers.get("Authorization", ""))
         if get_partition(found.region) != self.account.partition:
             raise IamError("InvalidClientTokenId", "The security token included in the request is invalid.")
         secret, caller = self.account.secret(
@@ -78,7 +78,7 @@ class Guard(BaseResponse):
         )
         headers = {name.lower(): value for name, value in request.headers.items()}
         query, body = request.query_string.decode(), self._bare(request)
-        if not wire.signed(
+        if not wire.signature_matches(
             found, secret, headers=headers, method=request.method, path=request.path, query=query, body=body
         ):
             raise IamError(

@@ -23,7 +23,7 @@ UNKNOWN_SERIAL = {400: "ValidationError", 403: "InvalidAuthenticationCode", 404:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class LabSettings:
     """What was recorded on one account on a few days, so settings and no rules. Windows in steps, times in seconds.
 
     `unknown_serial`: the HTTP status with which a token that AWS does not know is refused, for its answer is unknown.
@@ -49,7 +49,7 @@ class Settings:
             raise ValueError(self)
 
 
-def nearest(middle: int, *, behind: int, ahead: int) -> Iterator[int]:
+def nearest_first(middle: int, *, behind: int, ahead: int) -> Iterator[int]:
     """Count away from the middle on both sides, as far as each goes."""
     yield middle
     for distance in range(1, max(behind, ahead) + 1):
@@ -64,20 +64,20 @@ def code(secret: str, counter: int) -> str:
 
 
 @dataclass(slots=True)
-class Codes:
+class DeviceCodes:
     """IAM's book of one device. Counters are RFC 6238's T; the skew is the offset that the last pair was found at."""
 
     secret: str
     skew: int = 0
     last: int = -1
 
-    def pair(self, first: str, second: str, *, now: float, settings: Settings) -> None:
+    def pair(self, first: str, second: str, *, now: float, settings: LabSettings) -> None:
         """Take two consecutive codes wholly above the last pair, and keep their offset. Raise IAM's one error.
 
         The search goes round the device's adjusted time, nearest first; a refused attempt spends nothing.
         """
         here = int(now) // PERIOD
-        for offset in nearest(self.skew, behind=settings.pair_behind, ahead=settings.pair_ahead):
+        for offset in nearest_first(self.skew, behind=settings.pair_behind, ahead=settings.pair_ahead):
             at = here + offset
             if at - 1 > self.last and at > 0 and code(self.secret, at) == second and code(self.secret, at - 1) == first:
                 self.skew, self.last = offset, at
@@ -96,18 +96,18 @@ class Binding:
 
 
 @dataclass(slots=True)
-class Book:
+class StsCodes:
     """STS's book of all devices of an account."""
 
     bindings: dict[str, list[Binding]] = field(default_factory=dict)
     used: set[tuple[str, int]] = field(default_factory=set)
     tries: dict[str, tuple[int, int]] = field(default_factory=dict)
 
-    def bind(self, serial: str, user: str | None, codes: Codes, *, now: float) -> None:
+    def bind(self, serial: str, user: str | None, codes: DeviceCodes, *, now: float) -> None:
         """Note what IAM just did. STS will see it later."""
         self.bindings.setdefault(serial, []).append(Binding(now, user, codes.secret, codes.skew))
 
-    def check(self, serial: str, given: str, *, user: str, now: float, settings: Settings) -> None:
+    def check(self, serial: str, given: str, *, user: str, now: float, settings: LabSettings) -> None:
         """Take a code, each once, round the skew. Raise AccessDenied: too many attempts look like an unknown device."""
         seen = [one for one in self.bindings.get(serial, []) if one.at <= now - settings.propagation]
         window = int(now) // settings.sts_span

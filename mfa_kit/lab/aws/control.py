@@ -13,9 +13,9 @@ from moto.core.exceptions import ServiceException
 
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.lab.aws import description
-from mfa_kit.lab.aws.account import Account
-from mfa_kit.lab.aws.codes import Codes
-from mfa_kit.lab.aws.devices import Fido, Token, u2f_serial
+from mfa_kit.lab.aws.account import LabAccount
+from mfa_kit.lab.aws.codes import DeviceCodes
+from mfa_kit.lab.aws.devices import FidoDevice, HardwareToken, u2f_serial
 from mfa_kit.lab.aws.faults import Faults
 from mfa_kit.lab.aws.wire import IamError
 
@@ -27,8 +27,8 @@ HINTS = {
 }
 
 
-def answer(
-    environ: Mapping[str, Any], *, account: Account, faults: Faults, calls: list[Any]
+def answer_control(
+    environ: Mapping[str, Any], *, account: LabAccount, faults: Faults, calls: list[Any]
 ) -> tuple[HTTPStatus, bytes]:
     """Answer one request to the control endpoint, as JSON."""
     secret = account.admin_key().secret_access_key
@@ -44,7 +44,7 @@ def answer(
     return HTTPStatus.OK, json.dumps(found).encode()
 
 
-def _do(environ: Mapping[str, Any], *, account: Account, faults: Faults, calls: list[Any]) -> Any:
+def _do(environ: Mapping[str, Any], *, account: LabAccount, faults: Faults, calls: list[Any]) -> Any:
     asked = json.loads(environ["lab.body"] or b"{}")
     match environ["REQUEST_METHOD"], environ["PATH_INFO"].removeprefix(PATH):
         case "POST", "faults":
@@ -58,16 +58,16 @@ def _do(environ: Mapping[str, Any], *, account: Account, faults: Faults, calls: 
         case "GET", "calls":
             return [call._asdict() for call in calls]
         case "POST", "fido":
-            return {"SerialNumber": register(account, **asked)}
+            return {"SerialNumber": register_fido(account, **asked)}
         case "POST", "token":
             serial = str(asked["serial"])
-            account.backend.tokens[serial] = Token(serial, Codes(str(asked["seed"])))
+            account.backend.tokens[serial] = HardwareToken(serial, DeviceCodes(str(asked["seed"])))
             return {"SerialNumber": serial}
         case _:
             raise UsageFault("the lab's control endpoint does not know this request", "see docs/lab.md")
 
 
-def register(account: Account, *, user: str, name: str, certifications: dict[str, str] | None = None) -> str:
+def register_fido(account: LabAccount, *, user: str, name: str, certifications: dict[str, str] | None = None) -> str:
     """Register a FIDO security key for a user, as the console would. Return its serial.
 
     Raise UsageFault for a name that IAM's patterns refuse, IamError for a user who cannot have it.
@@ -80,7 +80,7 @@ def register(account: Account, *, user: str, name: str, certifications: dict[str
             "LimitExceeded", f"Cannot exceed quota for MFADevicesPerUser: {account.settings.devices_per_user}"
         )
     serial = u2f_serial(account.partition, account.backend.account_id, user=holder.name, name=name)
-    key = Fido(serial, {"FIDO": "L1"} if certifications is None else certifications)
+    key = FidoDevice(serial, {"FIDO": "L1"} if certifications is None else certifications)
     key.enable_date = account.today()
     holder.mfa_devices[serial] = key
     return serial

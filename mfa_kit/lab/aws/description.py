@@ -10,7 +10,7 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.lab.aws import wire
 
 VERSION = 1
-NAME = wire.pattern(r"[\w+=,.@-]+")
+NAME = wire.compile_pattern(r"[\w+=,.@-]+")
 Row = Mapping[str, Any]
 # Field and the type of its value; what is not here is refused by name.
 DOCUMENT: Mapping[str, type] = {
@@ -94,7 +94,7 @@ PASSWORD_POLICY: Mapping[str, Any] = {
 }
 
 
-def read(file: Path) -> dict[str, Any]:
+def read_description(file: Path) -> dict[str, Any]:
     """Read a description. Raise UsageFault in one sentence for a file that is none, or of another version."""
     try:
         text = file.read_text("utf-8")
@@ -117,7 +117,7 @@ def read(file: Path) -> dict[str, Any]:
     return dict(found)
 
 
-def fields(kind: str, row: Any) -> None:
+def check_fields(kind: str, row: Any) -> None:
     """Raise UsageFault for a field that no table of this kind has, or that is of another type."""
     allowed = KINDS[kind]
     where = f"{kind or 'the description'}"
@@ -131,10 +131,10 @@ def fields(kind: str, row: Any) -> None:
             )
 
 
-def rows(kind: str, row: Row) -> Iterable[Row]:
+def checked_rows(kind: str, row: Row) -> Iterable[Row]:
     """Yield the tables of a kind, each with fields that fit, a name that IAM allows, and what has to be there."""
     for each in row.get(kind, []):
-        fields(kind, each)
+        check_fields(kind, each)
         wanted = [name for name in NEEDED.get(each.get("kind", kind), ()) if name not in each]
         if wanted:
             raise UsageFault(f"one of the {kind} lacks {wanted[0]!r}", "see docs/lab.md for the form")

@@ -12,7 +12,7 @@ import zxingcpp
 from moto.iam.models import MFADevice, VirtualMfaDevice
 from PIL import Image
 
-from mfa_kit.lab.aws.codes import PERIOD, Codes, code
+from mfa_kit.lab.aws.codes import PERIOD, DeviceCodes, code
 
 BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 ISSUER = quote("Amazon Web Services")
@@ -23,14 +23,14 @@ def new_seed() -> str:
     return base64.b32encode(secrets.token_bytes(40)).decode()
 
 
-class Device(VirtualMfaDevice):
+class VirtualDevice(VirtualMfaDevice):
     """moto's virtual device with codes that count, and tags."""
 
     def __init__(self, account: str, region: str, *, path: str, name: str) -> None:
         super().__init__(account, region, path + name)
         self.name = name
         self.base32_string_seed = new_seed()
-        self.codes = Codes(self.base32_string_seed)
+        self.codes = DeviceCodes(self.base32_string_seed)
         self.tags: dict[str, str] = {}
 
     def qr(self, holder: str) -> bytes:
@@ -45,11 +45,11 @@ class Device(VirtualMfaDevice):
 
 
 @dataclass(slots=True)
-class Token:
+class HardwareToken:
     """A hardware TOTP token: AWS holds the seed, and it has no ARN."""
 
     serial_number: str
-    codes: Codes
+    codes: DeviceCodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Display:
         return code(self.secret, int(at + self.ahead) // PERIOD)
 
 
-class Fido(MFADevice):
+class FidoDevice(MFADevice):
     """A security key or passkey as the console registers it."""
 
     def __init__(self, serial: str, certifications: dict[str, str]) -> None:
@@ -72,7 +72,7 @@ class Fido(MFADevice):
         self.certifications = certifications
 
 
-def assigned(serial: str, at: datetime) -> MFADevice:
+def assigned_entry(serial: str, at: datetime) -> MFADevice:
     """Make the entry of a device in its user's list."""
     device = MFADevice(serial, "", "")
     device.enable_date = at
@@ -83,7 +83,7 @@ def u2f_serial(partition: str, account: str, *, user: str, name: str) -> str:
     return f"arn:{partition}:iam::{account}:u2f/user/{user}/{name}-{''.join(secrets.choice(BASE32) for _ in range(26))}"
 
 
-def user_attribute(user: Any) -> dict[str, Any]:
+def user_fields(user: Any) -> dict[str, Any]:
     """Show a user as lists do."""
     return {
         "Path": user.path,

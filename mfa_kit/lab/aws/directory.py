@@ -11,9 +11,9 @@ from moto.iam.models import AWSManagedPolicy, ManagedPolicy
 from moto.iam.responses import IamResponse
 
 from mfa_kit.lab.aws import auth, rights, wire
-from mfa_kit.lab.aws.account import Account, Backend
-from mfa_kit.lab.aws.devices import Fido, user_attribute
-from mfa_kit.lab.aws.policies import Context, Verdict, evaluate, keys_in
+from mfa_kit.lab.aws.account import LabAccount, LabBackend
+from mfa_kit.lab.aws.devices import FidoDevice, user_fields
+from mfa_kit.lab.aws.policies import Context, EvalDecision, condition_keys, decide
 from mfa_kit.lab.aws.wire import IamError
 
 REPORT = (
@@ -28,7 +28,11 @@ REPORT = (
 NONE = "N/A"
 CERTIFICATES = ["false", NONE, "false", NONE]
 # IAM API reference, EvaluationResult: EvalDecision.
-SIMULATED = {Verdict.ALLOW: "allowed", Verdict.EXPLICIT: "explicitDeny", Verdict.IMPLICIT: "implicitDeny"}
+SIMULATED = {
+    EvalDecision.ALLOW: "allowed",
+    EvalDecision.EXPLICIT: "explicitDeny",
+    EvalDecision.IMPLICIT: "implicitDeny",
+}
 # GetAccountAuthorizationDetails: the list that a kind of entity stands in, and the filter that asks for it, in order.
 DETAILS = (
     ("UserDetailList", "User"),
@@ -39,15 +43,15 @@ DETAILS = (
 )
 
 
-class Directory(auth.Guard, IamResponse):
+class Directory(auth.AuthorizedResponse, IamResponse):
     """Reads, and the few writes that reads must see."""
 
-    def __init__(self, account: Account) -> None:
+    def __init__(self, account: LabAccount) -> None:
         IamResponse.__init__(self)
         self.account = account
 
     @property
-    def backend(self) -> Backend:
+    def backend(self) -> LabBackend:
         return self.account.backend
 
     def _user(self) -> Any:
@@ -60,14 +64,14 @@ class Directory(auth.Guard, IamResponse):
     def list_users(self) -> ActionResult:
         prefix = self._get_param("PathPrefix") or "/"
         rows = [user for user in self.backend.users.values() if user.path.startswith(prefix)]
-        shown, marker = wire.page(rows, self.params, key=lambda user: str(user.name).lower())
+        shown, marker = wire.cut_page(rows, self.params, key=lambda user: str(user.name).lower())
         return ActionResult(
-            {"Users": [user_attribute(user) for user in shown], "IsTruncated": marker is not None, "Marker": marker}
+            {"Users": [user_fields(user) for user in shown], "IsTruncated": marker is not None, "Marker": marker}
         )
 
     def get_user(self) -> ActionResult:
         user = self._user()
-        return ActionResult({"User": user_attribute(user) | ({"Tags": user.tags} if user.tags else {})})
+        return ActionResult({"User": user_fields(user) | ({"Tags": user.tags} if user.tags else {})})
 
     def get_account_authorization_details(self) -> ActionResult:
         wanted = self._get_param("Filter") or [kind for _, kind in DETAILS]
@@ -75,7 +79,7 @@ class Directory(auth.Guard, IamResponse):
         for number, (title, kind) in enumerate(DETAILS):
             if kind in wanted:
                 rows += [(f"{number}:{name}", title, entity) for name, entity in self._entities(kind)]
-        shown, marker = wire.page(rows, self.params, key=lambda row: row[0])
+        shown, marker = wire.cut_page(rows, self.params, key=lambda row: row[0])
         found: dict[str, Any] = {title: [] for title, _ in DETAILS}
         for _, title, entity in shown:
             found[title].append(entity)
@@ -113,7 +117,7 @@ class Directory(auth.Guard, IamResponse):
             )
         user = self._user()
         device = user.mfa_devices.get(serial)
-        if not isinstance(device, Fido):
+        if not isinstance(device, FidoDevice):
             raise IamError("NoSuchEntity", "MFA Device invalid for user.")
         found = {"UserName": user.name, "SerialNumber": serial, "EnableDate": device.enable_date}
         return ActionResult(found | {"Certifications": device.certifications})
@@ -127,7 +131,7 @@ class Directory(auth.Guard, IamResponse):
         holder = next((one for one in holders if one.arn == arn), None)
         if holder is None:
             raise IamError("NoSuchEntity", f"Principal {arn} cannot be found.")
-        documents = rights.documents_of(holder)
+        documents = rights.policies_of(holder)
         given = {each["ContextKeyName"]: each["ContextKeyValues"] for each in self._get_param("ContextEntries") or []}
         context: dict[str, str | Sequence[str]] = {"aws:PrincipalArn": arn, **given}
         if ":user/" in arn:
@@ -144,9 +148,9 @@ class Directory(auth.Guard, IamResponse):
             {
                 "EvalActionName": action,
                 "EvalResourceName": resource,
-                "EvalDecision": SIMULATED[evaluate(documents, action, resource, context)],
+                "EvalDecision": SIMULATED[decide(documents, action, resource, context)],
                 "MatchedStatements": [],
-                "MissingContextValues": sorted(keys_in(documents) - context.keys()),
+                "MissingContextValues": sorted(condition_keys(documents) - context.keys()),
             }
             for action in self._get_param("ActionNames")
             for resource in self._get_param("ResourceArns") or ["*"]

@@ -44,7 +44,7 @@ STANDING = ("lag", "clock", "bucket")
 LISTINGS = ("ListMFADevices", "ListVirtualMFADevices")
 
 
-def read(file: Path) -> list[object]:
+def read_rules(file: Path) -> list[object]:
     """Read a file of rules: JSON, a list; or TOML, tables named `rule`. Raise UsageFault for anything else."""
     try:
         text = file.read_text("utf-8")
@@ -65,7 +65,7 @@ def operations() -> frozenset[str]:
 
 
 @dataclass(slots=True)
-class Rule:
+class FaultRule:
     """One fault and when it fires: `next`, `every`, or the nth call counted from now."""
 
     operation: str
@@ -101,7 +101,7 @@ class Faults:
     """The rules of a lab."""
 
     def __init__(self) -> None:
-        self._rules: list[Rule] = []
+        self._rules: list[FaultRule] = []
         self._lock = threading.Lock()
         self._listed = threading.Condition()
         self._listings = 0
@@ -129,7 +129,7 @@ class Faults:
                 )
         with self._lock:
             self._rules.append(
-                Rule(
+                FaultRule(
                     operation,
                     fault,
                     "every" if fault in STANDING else at,
@@ -155,7 +155,7 @@ class Faults:
         with self._lock:
             self._rules.clear()
 
-    def rules(self) -> list[Rule]:
+    def rules(self) -> list[FaultRule]:
         with self._lock:
             return list(self._rules)
 
@@ -163,7 +163,7 @@ class Faults:
         """Return the seconds of a standing fault, 0 without one."""
         return next((rule.parameters["seconds"] for rule in reversed(self.rules()) if rule.fault == fault), 0.0)
 
-    def due(self, operation: str) -> list[Rule]:
+    def due(self, operation: str) -> list[FaultRule]:
         """Pick the rules that fire for this call, latency last: it is the outermost."""
         with self._lock:
             fired = [rule for rule in self._rules if rule.fault not in ("lag", "clock") and rule.fires(operation)]

@@ -10,14 +10,14 @@ from moto.core.responses import ActionResult, EmptyResult
 
 from mfa_kit.lab.aws import wire
 from mfa_kit.lab.aws.codes import UNKNOWN_SERIAL
-from mfa_kit.lab.aws.devices import Device, assigned
+from mfa_kit.lab.aws.devices import VirtualDevice, assigned_entry
 from mfa_kit.lab.aws.directory import Directory
 from mfa_kit.lab.aws.wire import IamError
 
 TAGS = 50
 
 
-class Iam(Directory):
+class LabIam(Directory):
     """The operations."""
 
     def _tags(self) -> dict[str, str]:
@@ -30,7 +30,7 @@ class Iam(Directory):
 
     def create_virtual_mfa_device(self) -> ActionResult:
         path, name = self._get_param("Path") or "/", self._get_param("VirtualMFADeviceName")
-        device = Device(self.account.backend.account_id, self.account.region, path=path, name=name)
+        device = VirtualDevice(self.account.backend.account_id, self.account.region, path=path, name=name)
         device.tags = self._tags()
         if device.serial_number in self.backend.virtual_mfa_devices:
             raise IamError("EntityAlreadyExists", "MFA device already exists.")
@@ -58,7 +58,7 @@ class Iam(Directory):
         rows = [
             row for row in self.account.virtual_rows() if wanted == "Any" or ("User" in row) == (wanted == "Assigned")
         ]
-        shown, marker = wire.page(rows, self.params, key=lambda row: row["SerialNumber"])
+        shown, marker = wire.cut_page(rows, self.params, key=lambda row: row["SerialNumber"])
         return ActionResult({"VirtualMFADevices": shown, "IsTruncated": marker is not None, "Marker": marker})
 
     # assignment
@@ -78,7 +78,7 @@ class Iam(Directory):
             raise IamError("LimitExceeded", f"Cannot exceed quota for MFADevicesPerUser: {limit}")
         self._pair(serial)
         self.account.book.bind(serial, user.id, codes, now=self.account.now())
-        entry = assigned(serial, self.account.today())
+        entry = assigned_entry(serial, self.account.today())
         if (device := self.backend.virtual_mfa_devices.get(serial)) is not None:
             device.user, device.enable_date = user, entry.enable_date
         user.mfa_devices[serial] = entry
@@ -107,7 +107,7 @@ class Iam(Directory):
             {"UserName": user.name, "SerialNumber": serial, "EnableDate": at}
             for serial, at in self.account.devices_of(user).items()
         ]
-        shown, marker = wire.page(rows, self.params, key=lambda row: row["SerialNumber"])
+        shown, marker = wire.cut_page(rows, self.params, key=lambda row: row["SerialNumber"])
         return ActionResult({"MFADevices": shown, "IsTruncated": marker is not None, "Marker": marker})
 
     def _held(self, user: Any, serial: str) -> None:
@@ -141,5 +141,5 @@ class Iam(Directory):
     def list_mfa_device_tags(self) -> ActionResult:
         device = self.backend.device(self._get_param("SerialNumber"))
         rows = [{"Key": key, "Value": value} for key, value in device.tags.items()]
-        shown, marker = wire.page(rows, self.params, key=lambda row: row["Key"])
+        shown, marker = wire.cut_page(rows, self.params, key=lambda row: row["Key"])
         return ActionResult({"Tags": shown, "IsTruncated": marker is not None, "Marker": marker})

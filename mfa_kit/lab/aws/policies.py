@@ -19,7 +19,7 @@ Test = Callable[[str, str], bool]
 LITERAL = {"${*}": "*", "${?}": "?", "${$}": "$"}
 
 
-class Verdict(Enum):
+class EvalDecision(Enum):
     """What a set of policies says about one request."""
 
     ALLOW = "allow"
@@ -88,7 +88,7 @@ NEGATED: Mapping[str, str] = {
 }
 
 
-def listed(value: Any) -> list[Any]:
+def as_list(value: Any) -> list[Any]:
     """Read a policy's element, which may stand bare or in a list."""
     return value if isinstance(value, list) else [value]
 
@@ -137,10 +137,10 @@ def _condition(operator: str, key: str, wanted: list[str], context: Context) -> 
     return all(held) if quantifier == "ForAllValues" else any(held)
 
 
-def holds(statement: Mapping[str, Any], context: Context) -> bool:
+def conditions_hold(statement: Mapping[str, Any], context: Context) -> bool:
     """Whether all conditions of a statement hold."""
     return all(
-        _condition(operator, key, listed(wanted), context)
+        _condition(operator, key, as_list(wanted), context)
         for operator, lines in statement.get("Condition", {}).items()
         for key, wanted in lines.items()
     )
@@ -148,9 +148,9 @@ def holds(statement: Mapping[str, Any], context: Context) -> bool:
 
 def _covers(statement: Mapping[str, Any], element: str, match: Callable[[str], bool]) -> bool:
     if element in statement:
-        return any(map(match, listed(statement[element])))
+        return any(map(match, as_list(statement[element])))
     if f"Not{element}" in statement:
-        return not any(map(match, listed(statement[f"Not{element}"])))
+        return not any(map(match, as_list(statement[f"Not{element}"])))
     return False
 
 
@@ -162,34 +162,36 @@ def _applies(statement: Mapping[str, Any], action: str, resource: str, context: 
     return (
         _covers(statement, "Action", lambda text: _glob(text.lower(), action.lower()))
         and _covers(statement, "Resource", on)
-        and holds(statement, context)
+        and conditions_hold(statement, context)
     )
 
 
-def keys_in(documents: Iterable[str]) -> set[str]:
+def condition_keys(documents: Iterable[str]) -> set[str]:
     """Collect the condition keys that policies ask about, in conditions and in variables."""
     found: set[str] = set()
     for document in documents:
         found |= {re.split(r"[,}]", each)[0].strip() for each in re.findall(r"\$\{([^*?$][^}]*\})", document)}
-        found |= {key for one in statements(document) for lines in one.get("Condition", {}).values() for key in lines}
+        found |= {
+            key for one in parse_statements(document) for lines in one.get("Condition", {}).values() for key in lines
+        }
     return found
 
 
-def statements(document: str) -> list[Mapping[str, Any]]:
+def parse_statements(document: str) -> list[Mapping[str, Any]]:
     """Read the statements of a policy document. Those of a version without policy variables have none."""
     found = json.loads(document)
     if found.get("Version") != "2012-10-17" and "${" in document:
         found = json.loads(document.replace("${", "${$}{"))
-    return listed(found["Statement"])
+    return as_list(found["Statement"])
 
 
-def evaluate(documents: Iterable[str], action: str, resource: str, context: Context) -> Verdict:
+def decide(documents: Iterable[str], action: str, resource: str, context: Context) -> EvalDecision:
     """Judge an action, `service:Name`, on a resource. A resource of `*` is covered by `*` alone."""
-    verdict = Verdict.IMPLICIT
+    verdict = EvalDecision.IMPLICIT
     for document in documents:
-        for statement in statements(document):
+        for statement in parse_statements(document):
             if _applies(statement, action, resource, context):
                 if statement["Effect"] == "Deny":
-                    return Verdict.EXPLICIT
-                verdict = Verdict.ALLOW
+                    return EvalDecision.EXPLICIT
+                verdict = EvalDecision.ALLOW
     return verdict

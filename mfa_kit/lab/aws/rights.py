@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from mfa_kit.lab.aws.account import Account, Caller
-from mfa_kit.lab.aws.policies import Context, Verdict, evaluate
+from mfa_kit.lab.aws.account import LabAccount, Principal
+from mfa_kit.lab.aws.policies import Context, EvalDecision, decide
 from mfa_kit.lab.aws.wire import IamError
 
 OWN = ("EnableMFADevice", "DeactivateMFADevice")
@@ -19,7 +19,7 @@ LISTS = {"ListGroups": "group", "ListRoles": "role", "ListUsers": "user", "ListV
 STS_ONLY = ("AssumeRole", "GetCallerIdentity")
 
 
-def resource(action: str, params: Mapping[str, Any], account: Account) -> str:
+def resource_of(action: str, params: Mapping[str, Any], account: LabAccount) -> str:
     """Find the ARN that policies are matched against: Service Authorization Reference, IAM and STS."""
     start = f"arn:{account.partition}:iam::{account.backend.account_id}"
     if action in DEVICE:
@@ -37,7 +37,7 @@ def resource(action: str, params: Mapping[str, Any], account: Account) -> str:
     return str(params.get("RoleArn") or params.get("PolicyArn") or params.get("PolicySourceArn") or "*")
 
 
-def named(action: str, params: Mapping[str, Any], on: str) -> str:
+def resource_words(action: str, params: Mapping[str, Any], on: str) -> str:
     """Name a resource as IAM's denials do: what a request names by its kind and name, everything else by its ARN."""
     if action not in (*MAKES, *DEVICE):
         for key, kind in NAMED:
@@ -61,7 +61,7 @@ SELF = (
 )
 
 
-def context(params: Mapping[str, Any], account: Account, caller: Caller) -> Context:
+def request_context(params: Mapping[str, Any], account: LabAccount, caller: Principal) -> Context:
     """Fill the condition keys. Long-term keys have no aws:MultiFactorAuthPresent at all."""
     found: dict[str, str | list[str]] = {
         "aws:CurrentTime": account.today().isoformat(),
@@ -91,27 +91,27 @@ def context(params: Mapping[str, Any], account: Account, caller: Caller) -> Cont
     return found | ({"aws:TagKeys": keys} if keys else {})
 
 
-def documents(caller: Caller) -> list[str]:
+def policies_of_caller(caller: Principal) -> list[str]:
     """Collect the caller's identity-based policies."""
-    return documents_of(caller.role or caller.user)
+    return policies_of(caller.role or caller.user)
 
 
-def documents_of(holder: Any) -> list[str]:
+def policies_of(holder: Any) -> list[str]:
     """Collect the identity-based policies of a user, with those of his groups, or of a role."""
     groups = list(getattr(holder, "groups", {}).values())
     found: list[str] = []
     for one in [holder, *groups] if holder is not None else []:
         found += one.policies.values()
-        found += [document_of(policy) for policy in one.managed_policies.values()]
+        found += [default_version(policy) for policy in one.managed_policies.values()]
     return found
 
 
-def document_of(policy: Any) -> str:
+def default_version(policy: Any) -> str:
     """Read the default version of a managed policy."""
     return next(str(version.document) for version in policy.versions if version.is_default)
 
 
-def allow(service: str, action: str, params: Mapping[str, Any], account: Account, caller: Caller) -> None:
+def authorize(service: str, action: str, params: Mapping[str, Any], account: LabAccount, caller: Principal) -> None:
     """Raise AccessDenied unless the caller may do this."""
     if action == "GetCallerIdentity":
         return
@@ -125,10 +125,10 @@ def allow(service: str, action: str, params: Mapping[str, Any], account: Account
     wanted = [f"{service}:{action}"]
     if action == "CreateVirtualMFADevice" and params.get("Tags"):
         wanted.append("iam:TagMFADevice")
-    on = resource(action, params, account)
+    on = resource_of(action, params, account)
     for name in wanted:
-        words = _words(name, named(action, params, on), caller)
-        found = context(params, account, caller)
+        words = _words(name, resource_words(action, params, on), caller)
+        found = request_context(params, account, caller)
         _judge(name, on, found, caller, words=words, free=action in FREE or action == "AssumeRole")
     own = params.get("UserName")
     if (
@@ -141,10 +141,10 @@ def allow(service: str, action: str, params: Mapping[str, Any], account: Account
         _own(caller)
 
 
-def denied(service: str, action: str, params: Mapping[str, Any], account: Account, caller: Caller) -> IamError:
+def denial(service: str, action: str, params: Mapping[str, Any], account: LabAccount, caller: Principal) -> IamError:
     """Return what a caller is told whom no policy allows this."""
     name = f"{service}:{action}"
-    on = named(action, params, resource(action, params, account))
+    on = resource_words(action, params, resource_of(action, params, account))
     return _silence(name, _words(name, on, caller), "identity-based policy")
 
 
@@ -152,28 +152,28 @@ def _silence(name: str, words: str, kind: str) -> IamError:
     return IamError("AccessDenied", f"{words} because no {kind} allows the {name} action")
 
 
-def _words(name: str, on: str, caller: Caller) -> str:
+def _words(name: str, on: str, caller: Principal) -> str:
     return f"User: {caller.arn} is not authorized to perform: {name} on resource: {on}"
 
 
 TOKEN_INVALID = "The security token included in the request is invalid"  # noqa: S105 - a sentence of AWS's
 
 
-def _judge(name: str, on: str, found: Context, caller: Caller, *, words: str, free: bool) -> None:
-    layers = [("an identity-based policy", "identity-based policy", documents(caller))]
+def _judge(name: str, on: str, found: Context, caller: Principal, *, words: str, free: bool) -> None:
+    layers = [("an identity-based policy", "identity-based policy", policies_of_caller(caller))]
     if caller.policy is not None:
         layers.append(("a session policy", "session policy", [caller.policy]))
     for which, kind, held in layers:
-        match evaluate(held, name, on, found):
-            case Verdict.EXPLICIT:
+        match decide(held, name, on, found):
+            case EvalDecision.EXPLICIT:
                 raise IamError("AccessDenied", f"{words} with an explicit deny in {which}")
-            case Verdict.IMPLICIT if not free:
+            case EvalDecision.IMPLICIT if not free:
                 raise _silence(name, words, kind)
             case _:
                 pass
 
 
-def _own(caller: Caller) -> None:
+def _own(caller: Principal) -> None:
     """Let a user who has a device change his own only in a session with MFA: AWS-2023-001."""
     if caller.user.mfa_devices:
         raise IamError(

@@ -12,11 +12,11 @@ from werkzeug.serving import make_server
 
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.lab.aws import control, state
-from mfa_kit.lab.aws.account import Account
-from mfa_kit.lab.aws.codes import Codes, Settings
-from mfa_kit.lab.aws.devices import Token
+from mfa_kit.lab.aws.account import LabAccount
+from mfa_kit.lab.aws.codes import DeviceCodes, LabSettings
+from mfa_kit.lab.aws.devices import HardwareToken
 from mfa_kit.lab.aws.faults import Faults
-from mfa_kit.lab.aws.wsgi import Call, Front, Handler
+from mfa_kit.lab.aws.wsgi import LabApplication, LabRequestHandler, LoggedCall
 
 HOST = "127.0.0.1"
 
@@ -45,21 +45,23 @@ class Lab:
         *,
         region: str = "us-east-1",
         port: int = 0,
-        settings: Settings | None = None,
+        settings: LabSettings | None = None,
         description: Mapping[str, Any] | None = None,
     ) -> None:
         found = description or {}
-        self.account = Account(region=found.get("region", region), settings=settings or Settings())
+        self.account = LabAccount(region=found.get("region", region), settings=settings or LabSettings())
         self.faults = Faults()
         self.account.add_admin()
-        state.build(self.account, found)
+        state.build_account(self.account, found)
         for user in users:
             self.account.add_user(user)
         self.admin = self.account.admin_key()
-        self.front = Front(self.account, self.faults)
+        self.application = LabApplication(self.account, self.faults)
         with _listening(port) as ours:
             self.url = f"http://{HOST}:{ours.getsockname()[1]}"
-            self.server = make_server(HOST, 0, self.front, threaded=True, request_handler=Handler, fd=ours.fileno())
+            self.server = make_server(
+                HOST, 0, self.application, threaded=True, request_handler=LabRequestHandler, fd=ours.fileno()
+            )
         self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
 
     def __enter__(self) -> Self:
@@ -74,9 +76,9 @@ class Lab:
         self.server.server_close()
 
     @property
-    def calls(self) -> list[Call]:
+    def calls(self) -> list[LoggedCall]:
         """What was asked so far, in order."""
-        return self.front.calls
+        return self.application.calls
 
     @property
     def env(self) -> dict[str, str]:
@@ -117,9 +119,9 @@ class Lab:
     def add_token(self, serial: str, secret: str) -> None:
         """Let AWS know a hardware TOTP token: its printed serial and its seed in base32."""
         with self.account.lock:
-            self.account.backend.tokens[serial] = Token(serial, Codes(secret))
+            self.account.backend.tokens[serial] = HardwareToken(serial, DeviceCodes(secret))
 
     def register_fido(self, user: str, name: str) -> str:
         """Register a FIDO security key for a user, as only the console can; return its serial."""
         with self.account.lock:
-            return control.register(self.account, user=user, name=name)
+            return control.register_fido(self.account, user=user, name=name)

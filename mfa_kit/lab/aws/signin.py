@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
-from mfa_kit.lab.aws.account import Account, Caller
+from mfa_kit.lab.aws.account import LabAccount, Principal
 from mfa_kit.lab.aws.wire import IamError
 
 FEDERATION, CONSOLE = "/federation", "/console/"
@@ -32,15 +32,15 @@ class Page(NamedTuple):
     body: bytes
 
 
-class Signin:
+class SigninEndpoint:
     """The endpoint and the console of one account."""
 
-    def __init__(self, account: Account) -> None:
+    def __init__(self, account: LabAccount) -> None:
         self.account = account
-        self.signed_in: list[tuple[Caller, str]] = []
-        self.seen_at_console: list[Caller] = []
-        self._tokens: dict[str, tuple[Caller, float]] = {}
-        self._browsers: dict[str, Caller] = {}
+        self.signed_in: list[tuple[Principal, str]] = []
+        self.seen_at_console: list[Principal] = []
+        self._tokens: dict[str, tuple[Principal, float]] = {}
+        self._browsers: dict[str, Principal] = {}
 
     def answer(self, environ: Mapping[str, Any]) -> Page:
         """Answer a request to one of our two paths."""

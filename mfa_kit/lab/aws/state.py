@@ -16,20 +16,20 @@ from moto.iam.models import AccessKey, AccessKeyLastUsed, AccountPasswordPolicy,
 
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.lab.aws import description
-from mfa_kit.lab.aws.account import ADMIN, Account, Person
-from mfa_kit.lab.aws.codes import Binding, Codes
+from mfa_kit.lab.aws.account import ADMIN, LabAccount, LabUser
+from mfa_kit.lab.aws.codes import Binding, DeviceCodes
 from mfa_kit.lab.aws.description import Row
-from mfa_kit.lab.aws.devices import Device, Fido, Token, assigned, new_seed, u2f_serial
-from mfa_kit.lab.aws.rights import document_of
+from mfa_kit.lab.aws.devices import FidoDevice, HardwareToken, VirtualDevice, assigned_entry, new_seed, u2f_serial
+from mfa_kit.lab.aws.rights import default_version
 from mfa_kit.lab.aws.wire import IamError
 
 
-def write(account: Account, file: Path) -> None:
+def save_account(account: LabAccount, file: Path) -> None:
     """Keep an account: a new file beside, then renamed over the old one. Raise IntegrityFault; the old one stays."""
     beside = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as out:
-            json.dump(describe(account), out, indent=1)
+            json.dump(describe_account(account), out, indent=1)
             out.flush()
             os.fsync(out.fileno())
         beside.replace(file)
@@ -72,9 +72,9 @@ def _key(key: AccessKey) -> dict[str, Any]:
     )
 
 
-def _device(account: Account, serial: str, entry: Any) -> dict[str, Any]:
+def _device(account: LabAccount, serial: str, entry: Any) -> dict[str, Any]:
     enabled = _when(entry.enable_date) if entry else None
-    if isinstance(entry, Fido):
+    if isinstance(entry, FidoDevice):
         return {"kind": "fido", "serial": serial, "enabled": enabled, "certifications": entry.certifications}
     codes = account.backend.codes(serial)
     spent = {"seed": codes.secret, "skew": codes.skew, "last": codes.last, "enabled": enabled}
@@ -85,7 +85,7 @@ def _device(account: Account, serial: str, entry: Any) -> dict[str, Any]:
     return _kept({"kind": "virtual", "name": device.name, "path": path, "tags": device.tags} | spent)
 
 
-def _user(account: Account, user: Person) -> dict[str, Any]:
+def _user(account: LabAccount, user: LabUser) -> dict[str, Any]:
     more = {
         "id": user.id,
         "created": _when(user.create_date),
@@ -106,7 +106,7 @@ def _password_row(policy: AccountPasswordPolicy) -> dict[str, Any]:
     return {name: held[name] for name in description.PASSWORD_POLICY}
 
 
-def describe(account: Account) -> dict[str, Any]:
+def describe_account(account: LabAccount) -> dict[str, Any]:
     """Describe an account, whole."""
     backend = account.backend
     held = {serial for user in backend.users.values() for serial in user.mfa_devices}
@@ -130,7 +130,9 @@ def describe(account: Account) -> dict[str, Any]:
             }
         ),
         "password_policy": _password_row(policy) if policy else None,
-        "policies": [{"name": one.name, "path": one.path, "document": json.loads(document_of(one))} for one in local],
+        "policies": [
+            {"name": one.name, "path": one.path, "document": json.loads(default_version(one))} for one in local
+        ],
         "groups": [_kept(_entity(group)) for group in backend.groups.values()],
         "roles": [
             _kept(_entity(role) | {"trust": json.loads(role.assume_role_policy_document)})
@@ -154,9 +156,9 @@ def describe(account: Account) -> dict[str, Any]:
 # in
 
 
-def build(account: Account, found: Row) -> None:
+def build_account(account: LabAccount, found: Row) -> None:
     """Put what a description says into an account that has only its admin. Raise UsageFault for what does not fit."""
-    description.fields("", found)
+    description.check_fields("", found)
     try:
         _build(account, found)
     except (IamError, ServiceException, ValueError, AttributeError, LookupError, TypeError) as error:
@@ -166,34 +168,34 @@ def build(account: Account, found: Row) -> None:
         ) from None
 
 
-def _build(account: Account, found: Row) -> None:
+def _build(account: LabAccount, found: Row) -> None:
     backend = account.backend
     if "alias" in found:
         backend.create_account_alias(found["alias"])
     root = found.get("root", {})
-    description.fields("root", root)
+    description.check_fields("root", root)
     for name, value in root.items():
         setattr(account.root, name, datetime.fromisoformat(value) if isinstance(value, str) else value)
     _add_policies(account, found)
-    for row in description.rows("users", found):
+    for row in description.checked_rows("users", found):
         _add_user(account, row)
-    for row in description.rows("devices", found):
+    for row in description.checked_rows("devices", found):
         _add_device(account, None, row)
-    for row in description.rows("tokens", found):
-        backend.tokens[row["serial"]] = Token(row["serial"], _codes(row))
+    for row in description.checked_rows("tokens", found):
+        backend.tokens[row["serial"]] = HardwareToken(row["serial"], _codes(row))
     for serial, rows in found.get("bindings", {}).items():
         account.book.bindings[serial] = [Binding(*row) for row in rows]
     _password_policy(account, found.get("password_policy"))
 
 
-def _add_policies(account: Account, found: Row) -> None:
+def _add_policies(account: LabAccount, found: Row) -> None:
     backend = account.backend
-    for row in description.rows("policies", found):
+    for row in description.checked_rows("policies", found):
         backend.create_policy("", row.get("path", "/"), json.dumps(row["document"]), row["name"], [])
-    for row in description.rows("groups", found):
+    for row in description.checked_rows("groups", found):
         group = backend.create_group(row["name"], row.get("path", "/"))
         _policies(backend.attach_group_policy, group, row)
-    for row in description.rows("roles", found):
+    for row in description.checked_rows("roles", found):
         role = backend.create_role(row["name"], json.dumps(row["trust"]), row.get("path", "/"), None, "", [], "3600")
         _policies(backend.attach_role_policy, role, row)
 
@@ -209,7 +211,7 @@ def _date(row: Row, name: str) -> datetime | None:
     return datetime.fromisoformat(row[name]) if name in row else None
 
 
-def _add_user(account: Account, row: Row) -> None:
+def _add_user(account: LabAccount, row: Row) -> None:
     backend = account.backend
     name = row["name"]
     if name == ADMIN:
@@ -225,14 +227,14 @@ def _add_user(account: Account, row: Row) -> None:
     _policies(backend.attach_user_policy, user, row)
     for group in row.get("groups", []):
         backend.add_user_to_group(group, name)
-    for each in description.rows("keys", row):
+    for each in description.checked_rows("keys", row):
         key = backend.create_access_key(name, status=each.get("status", "Active"))
         _rename(account, key, each)
-    for each in description.rows("devices", row):
+    for each in description.checked_rows("devices", row):
         _add_device(account, user, each)
 
 
-def _rename(account: Account, key: AccessKey, row: Row) -> None:
+def _rename(account: LabAccount, key: AccessKey, row: Row) -> None:
     """Give a new key the id, the secret and the past that are described."""
     del account.backend.access_keys[key.access_key_id]
     key.access_key_id, key.secret_access_key = (
@@ -246,12 +248,12 @@ def _rename(account: Account, key: AccessKey, row: Row) -> None:
         key.last_used = AccessKeyLastUsed(at, row.get("service", "iam"), account.region)
 
 
-def _codes(row: Row) -> Codes:
+def _codes(row: Row) -> DeviceCodes:
     seed = row.get("seed") or new_seed()
-    return Codes(seed, row.get("skew", 0), row.get("last", -1))
+    return DeviceCodes(seed, row.get("skew", 0), row.get("last", -1))
 
 
-def _add_device(account: Account, user: Person | None, row: Row) -> None:
+def _add_device(account: LabAccount, user: LabUser | None, row: Row) -> None:
     """Add a device of any kind, assigned unless there is no user."""
     backend = account.backend
     enabled = _date(row, "enabled") or account.today()
@@ -260,15 +262,17 @@ def _add_device(account: Account, user: Person | None, row: Row) -> None:
         serial = row.get("serial") or u2f_serial(
             account.partition, backend.account_id, user=user.name, name=row["name"]
         )
-        entry: MFADevice = Fido(serial, row.get("certifications", {}))
+        entry: MFADevice = FidoDevice(serial, row.get("certifications", {}))
         entry.enable_date = enabled
         user.mfa_devices[serial] = entry
         return
     if kind == "token":
         serial, codes = row["serial"], _codes(row)
-        backend.tokens[serial] = Token(serial, codes)
+        backend.tokens[serial] = HardwareToken(serial, codes)
     elif kind == "virtual":
-        device = Device(backend.account_id, account.region, path=row.get("path", "/"), name=row.get("name", "key"))
+        device = VirtualDevice(
+            backend.account_id, account.region, path=row.get("path", "/"), name=row.get("name", "key")
+        )
         device.codes = codes = _codes(row)
         device.base32_string_seed, device.tags = codes.secret, dict(row.get("tags", {}))
         serial = device.serial_number
@@ -278,11 +282,11 @@ def _add_device(account: Account, user: Person | None, row: Row) -> None:
     else:
         raise UsageFault(f"there is no device of kind {kind!r}", "a device is virtual, token or fido; a key has a user")
     if user is not None:
-        user.mfa_devices[serial] = assigned(serial, enabled)
+        user.mfa_devices[serial] = assigned_entry(serial, enabled)
         account.book.bind(serial, user.id, codes, now=enabled.timestamp())
 
 
-def _password_policy(account: Account, row: Row | None) -> None:
+def _password_policy(account: LabAccount, row: Row | None) -> None:
     if row is None:
         return
     unknown = sorted(set(row) - set(description.PASSWORD_POLICY))

@@ -6,17 +6,17 @@ from moto.core.responses import ActionResult
 from moto.sts.responses import TokenResponse
 
 from mfa_kit.lab.aws import auth
-from mfa_kit.lab.aws.account import Account, Caller
+from mfa_kit.lab.aws.account import LabAccount, Principal
 from mfa_kit.lab.aws.codes import UNABLE
-from mfa_kit.lab.aws.policies import Verdict, evaluate, holds, listed, statements
-from mfa_kit.lab.aws.rights import context, documents
+from mfa_kit.lab.aws.policies import EvalDecision, as_list, conditions_hold, decide, parse_statements
+from mfa_kit.lab.aws.rights import policies_of_caller, request_context
 from mfa_kit.lab.aws.wire import IamError
 
 
-class Sts(auth.Guard, TokenResponse):
+class LabSts(auth.AuthorizedResponse, TokenResponse):
     """The operations."""
 
-    def __init__(self, account: Account) -> None:
+    def __init__(self, account: LabAccount) -> None:
         TokenResponse.__init__(self)
         self.account = account
 
@@ -29,7 +29,7 @@ class Sts(auth.Guard, TokenResponse):
         mfa = self._mfa()
         if self.caller.kind != "user":
             raise IamError("AccessDenied", "Cannot call GetSessionToken with session credentials")
-        caller = Caller(
+        caller = Principal(
             arn=self.caller.arn,
             id=self.caller.id,
             user=self.caller.user,
@@ -48,7 +48,7 @@ class Sts(auth.Guard, TokenResponse):
             "FederatedUserId": f"{account}:{name}",
             "Arn": f"arn:{self.account.partition}:sts::{account}:federated-user/{name}",
         }
-        caller = Caller(
+        caller = Principal(
             arn=user["Arn"],
             id=user["FederatedUserId"],
             user=self.caller.user,
@@ -69,7 +69,7 @@ class Sts(auth.Guard, TokenResponse):
                 f"User: {self.caller.arn} is not authorized to perform: sts:AssumeRole on resource: {arn}",
             )
         start = f"arn:{self.account.partition}:sts::{self.account.backend.account_id}"
-        caller = Caller(
+        caller = Principal(
             arn=f"{start}:assumed-role/{role.name}/{name}",
             id=f"{role.id}:{name}",
             role=role,
@@ -88,7 +88,7 @@ class Sts(auth.Guard, TokenResponse):
             f"User: {self.caller.arn} is not authorized to perform: sts:AssumeRoot on resource: {target}",
         )
 
-    def _issue(self, caller: Caller, seconds: int) -> dict[str, Any]:
+    def _issue(self, caller: Principal, seconds: int) -> dict[str, Any]:
         key, session = self.account.issue(caller, seconds)
         return {
             "AccessKeyId": key,
@@ -110,22 +110,26 @@ class Sts(auth.Guard, TokenResponse):
 
     def _trusted(self, role: Any, *, mfa: bool) -> bool:
         """Whether the role's trust policy admits the caller, and his own policies where it names the whole account."""
-        found = dict(context(self.params, self.account, self.caller))
+        found = dict(request_context(self.params, self.account, self.caller))
         if mfa:
             found |= {"aws:MultiFactorAuthPresent": "true", "aws:MultiFactorAuthAge": "0"}
         account = self.account.backend.account_id
         whole = ("*", account, f"arn:{self.account.partition}:iam::{account}:root")
         named = [self.caller.arn, self.caller.role.arn if self.caller.role else self.caller.arn]
         admitted = by_name = False
-        for statement in statements(role.assume_role_policy_document):
+        for statement in parse_statements(role.assume_role_policy_document):
             who = statement.get("Principal", {})
-            principals = ["*"] if who == "*" else listed(who.get("AWS", []))
+            principals = ["*"] if who == "*" else as_list(who.get("AWS", []))
             hit = any(one in (*whole, *named) for one in principals)
-            if not hit or "sts:AssumeRole" not in listed(statement.get("Action", [])) or not holds(statement, found):
+            if (
+                not hit
+                or "sts:AssumeRole" not in as_list(statement.get("Action", []))
+                or not conditions_hold(statement, found)
+            ):
                 continue
             if statement["Effect"] == "Deny":
                 return False
             admitted = True
             by_name = by_name or any(one in named for one in principals)
-        own = evaluate(documents(self.caller), "sts:AssumeRole", role.arn, found)
-        return admitted and (own is Verdict.ALLOW or (by_name and own is Verdict.IMPLICIT))
+        own = decide(policies_of_caller(self.caller), "sts:AssumeRole", role.arn, found)
+        return admitted and (own is EvalDecision.ALLOW or (by_name and own is EvalDecision.IMPLICIT))

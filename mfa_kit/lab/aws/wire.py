@@ -54,23 +54,23 @@ class Signature(NamedTuple):
     value: str
 
 
-def request_id() -> str:
+def new_request_id() -> str:
     return str(uuid.uuid4())
 
 
-def error(service: str, code: str, message: str) -> tuple[int, bytes]:
+def error_response(service: str, code: str, message: str) -> tuple[int, bytes]:
     """Status and body of an error."""
     status = STATUS.get(code, 400)
     side = "Receiver" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "Sender"
     body = (
         f'<ErrorResponse xmlns="{NAMESPACE.get(service, NAMESPACE["iam"])}">\n  <Error>\n    <Type>{side}</Type>\n'
         f"    <Code>{escape(code)}</Code>\n    <Message>{escape(message)}</Message>\n  </Error>\n"
-        f"  <RequestId>{request_id()}</RequestId>\n</ErrorResponse>\n"
+        f"  <RequestId>{new_request_id()}</RequestId>\n</ErrorResponse>\n"
     )
     return status, body.encode()
 
 
-def signature(header: str) -> Signature:
+def parse_authorization(header: str) -> Signature:
     """Parse an Authorization header. Raise IamError as the services do when it is not SigV4's."""
     parts = dict(part.strip().partition("=")[::2] for part in header.removeprefix("AWS4-HMAC-SHA256").split(","))
     try:
@@ -81,7 +81,7 @@ def signature(header: str) -> Signature:
         raise IamError("IncompleteSignature", said) from None
 
 
-def signed(
+def signature_matches(
     signature: Signature, secret: str, *, headers: Mapping[str, str], method: str, path: str, query: str, body: bytes
 ) -> bool:
     """Whether the signature (Signature Version 4) of a request was made with this secret."""
@@ -104,7 +104,7 @@ def signed(
 
 
 @cache
-def pattern(java: str) -> re.Pattern[str]:
+def compile_pattern(java: str) -> re.Pattern[str]:
     """Put a constraint's expression into Python's dialect. Names are ASCII, tags may be of any script."""
     if r"\p{" not in java:
         return re.compile(java, re.ASCII)
@@ -126,7 +126,7 @@ def _broken(shape: Shape, value: Any) -> str | None:
         (bool(enum) and value not in enum, f"satisfy enum value set: [{', '.join(enum)}]"),
         (low is not None and size < low, f"have {what} greater than or equal to {low}"),
         (high is not None and size > high, f"have {what} less than or equal to {high}"),
-        (wanted and not pattern(wanted).fullmatch(str(value)), f"satisfy regular expression pattern: {wanted}"),
+        (wanted and not compile_pattern(wanted).fullmatch(str(value)), f"satisfy regular expression pattern: {wanted}"),
     )
     return next((f"Member must {said}" for broken, said in checks if broken), None)
 
@@ -153,7 +153,7 @@ def _lower(member: str, above: str) -> str:
     return f"{above}.{member[0].lower()}{member[1:]}".lstrip(".")
 
 
-def validate(shape: Shape | None, params: Mapping[str, Any]) -> None:
+def check_constraints(shape: Shape | None, params: Mapping[str, Any]) -> None:
     """Raise ValidationError when parameters break the service model's lengths, patterns, enums or required members.
 
     botocore checks lengths only; the service checks the rest.
@@ -168,7 +168,7 @@ def validate(shape: Shape | None, params: Mapping[str, Any]) -> None:
         raise IamError("ValidationError", f"{len(found)} validation error{plural} detected: {said}")
 
 
-def page(
+def cut_page(
     rows: Sequence[T], params: Mapping[str, Any], *, key: Callable[[T], str], default: int = 100
 ) -> tuple[list[T], str | None]:
     """Cut one page of rows sorted by key, and the marker of the next.
@@ -176,14 +176,14 @@ def page(
     A marker is the last key, so that a deletion between two pages loses nothing.
     """
     ordered = sorted(rows, key=key)
-    after = unmark(params["Marker"]) if params.get("Marker") else None
+    after = decode_marker(params["Marker"]) if params.get("Marker") else None
     rest = ordered if after is None else [row for row in ordered if key(row) > after]
     shown = rest[: params.get("MaxItems") or default]
     more = len(rest) > len(shown)
     return shown, base64.urlsafe_b64encode(b"lab:" + key(shown[-1]).encode()).decode() if more else None
 
 
-def unmark(marker: str) -> str:
+def decode_marker(marker: str) -> str:
     try:
         mark = base64.urlsafe_b64decode(marker)
     except (ValueError, binascii.Error):

@@ -15,10 +15,10 @@ from moto.core.utils import convert_to_flask_response
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 
 from mfa_kit.lab.aws import control, signin, wire
-from mfa_kit.lab.aws.account import Account
-from mfa_kit.lab.aws.faults import Faults, Rule
-from mfa_kit.lab.aws.iam import Iam
-from mfa_kit.lab.aws.sts import Sts
+from mfa_kit.lab.aws.account import LabAccount
+from mfa_kit.lab.aws.faults import FaultRule, Faults
+from mfa_kit.lab.aws.iam import LabIam
+from mfa_kit.lab.aws.sts import LabSts
 
 # No browser is to read the lab's answers: moto's CORS headers stay behind.
 SENT = ("content-type", "content-length", "x-amzn-requestid")
@@ -38,7 +38,7 @@ SAID = {
 }
 
 
-class Call(NamedTuple):
+class LoggedCall(NamedTuple):
     """One request as it was answered. `error` is the code, "" for success, and `lost` for an answer that never left."""
 
     operation: str
@@ -47,7 +47,7 @@ class Call(NamedTuple):
     seconds: float
 
 
-class Answer(NamedTuple):
+class HttpResponse(NamedTuple):
     """What goes out; a `lost` one never does."""
 
     status: str
@@ -60,10 +60,10 @@ class Answer(NamedTuple):
         return self.body.partition(b"<Code>")[2].partition(b"</Code>")[0].decode() if self.status[0] in "45" else ""
 
 
-LOST = Answer("lost", [], b"")
+LOST = HttpResponse("lost", [], b"")
 
 
-class Handler(MotoRequestHandler):
+class LabRequestHandler(MotoRequestHandler):
     """Moto's handler without Nagle's delay, without a line on stderr for each request, and with the lab's own Date."""
 
     disable_nagle_algorithm = True
@@ -72,7 +72,7 @@ class Handler(MotoRequestHandler):
         self.send_response_only(code, message)
 
 
-class Dispatcher(DomainDispatcherApplication):
+class CachingDispatcher(DomainDispatcherApplication):
     """Moto's dispatcher, which reads its own folder for each request, without reading it again."""
 
     def __init__(self, create_app: Callable[[Any], Flask]) -> None:
@@ -85,14 +85,14 @@ class Dispatcher(DomainDispatcherApplication):
         return self._known[host]
 
 
-class Front:
+class LabApplication:
     """One request, its faults, its answer, its line in the log of calls."""
 
-    def __init__(self, account: Account, faults: Faults) -> None:
+    def __init__(self, account: LabAccount, faults: Faults) -> None:
         self.account, self.faults = account, faults
-        self.calls: list[Call] = []
-        self.signin = signin.Signin(account)
-        self.inner = Dispatcher(self._app)
+        self.calls: list[LoggedCall] = []
+        self.signin = signin.SigninEndpoint(account)
+        self.inner = CachingDispatcher(self._app)
 
     def _app(self, service: Any) -> Flask:
         """Make moto's app for a service with our response class in its view."""
@@ -101,9 +101,9 @@ class Front:
         def answer(request: Any, full_url: str, headers: Any) -> Any:
             match service:
                 case "iam":
-                    return Iam(self.account).answer(request, full_url, headers)
+                    return LabIam(self.account).answer(request, full_url, headers)
                 case "sts":
-                    return Sts(self.account).answer(request, full_url, headers)
+                    return LabSts(self.account).answer(request, full_url, headers)
                 case _ if "Authorization" not in request.headers:
                     return _plain("MissingAuthenticationToken", "Request is missing Authentication Token")
                 case _:
@@ -118,7 +118,7 @@ class Front:
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         environ["lab.body"] = body
         if environ.get("PATH_INFO", "").startswith(control.PATH):
-            status, told = control.answer(environ, account=self.account, faults=self.faults, calls=self.calls)
+            status, told = control.answer_control(environ, account=self.account, faults=self.faults, calls=self.calls)
             start(
                 f"{status} {status.phrase}", [("Content-Type", "application/json"), ("Content-Length", str(len(told)))]
             )
@@ -133,7 +133,7 @@ class Front:
         answer = self._answer(environ, operation)
         key = environ.get("HTTP_AUTHORIZATION", "").partition("Credential=")[2].partition("/")[0]
         code = "lost" if answer is LOST else answer.code
-        self.calls.append(Call(operation, key, code, time.monotonic() - began))
+        self.calls.append(LoggedCall(operation, key, code, time.monotonic() - began))
         self.faults.listed(operation)
         if answer is LOST:
             environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
@@ -141,11 +141,11 @@ class Front:
         start(answer.status, [*answer.headers, ("Date", formatdate(self.account.now(), usegmt=True))])
         return [answer.body]
 
-    def _answer(self, environ: dict[str, Any], operation: str) -> Answer:
-        def act() -> Answer:
+    def _answer(self, environ: dict[str, Any], operation: str) -> HttpResponse:
+        def act() -> HttpResponse:
             return self._act(environ)
 
-        def under(rule: Rule, inner: Callable[[], Answer]) -> Callable[[], Answer]:
+        def under(rule: FaultRule, inner: Callable[[], HttpResponse]) -> Callable[[], HttpResponse]:
             return lambda: self._under(rule, inner, "sts" if operation in STS else "iam")
 
         made = act
@@ -156,7 +156,7 @@ class Front:
                 made = under(rule, made)
         return made()
 
-    def _under(self, rule: Rule, act: Callable[[], Answer], service: str) -> Answer:
+    def _under(self, rule: FaultRule, act: Callable[[], HttpResponse], service: str) -> HttpResponse:
         """Answer a request under one fault."""
         if rule.fault == "latency":
             time.sleep(rule.parameters["seconds"])
@@ -167,11 +167,11 @@ class Front:
             threading.Thread(target=self._later, args=(rule, act), daemon=True).start()
         return _error(service, *SAID[rule.fault]) if rule.fault in SAID else LOST
 
-    def _later(self, rule: Rule, act: Callable[[], Answer]) -> None:
+    def _later(self, rule: FaultRule, act: Callable[[], HttpResponse]) -> None:
         self.faults.wait(rule.parameters["seconds"], rule.parameters.get("listings", 0))
         act()
 
-    def _act(self, environ: dict[str, Any]) -> Answer:
+    def _act(self, environ: dict[str, Any]) -> HttpResponse:
         """Let moto's dispatcher answer. What breaks in there is IAM's internal failure, told on stderr."""
         kept: list[Any] = []
 
@@ -184,16 +184,16 @@ class Front:
         except Exception:  # noqa: BLE001 - a failure within moto is a 500 to the client, as it is in IAM
             traceback.print_exc()
             return _error("iam", "InternalFailure", FAILED)
-        return Answer(kept[0], [(name, value) for name, value in kept[1] if name.lower() in SENT], body)
+        return HttpResponse(kept[0], [(name, value) for name, value in kept[1] if name.lower() in SENT], body)
 
 
 def _plain(code: str, message: str) -> tuple[int, dict[str, str], bytes]:
-    status, body = wire.error("iam", code, message)
+    status, body = wire.error_response("iam", code, message)
     return status, {"Content-Type": "text/xml"}, body
 
 
-def _error(service: str, code: str, message: str) -> Answer:
-    status, body = wire.error(service, code, message)
+def _error(service: str, code: str, message: str) -> HttpResponse:
+    status, body = wire.error_response(service, code, message)
     size = str(len(body))
-    headers = [("Content-Type", "text/xml"), ("Content-Length", size), ("x-amzn-RequestId", wire.request_id())]
-    return Answer(f"{status} {code}", headers, body)
+    headers = [("Content-Type", "text/xml"), ("Content-Length", size), ("x-amzn-RequestId", wire.new_request_id())]
+    return HttpResponse(f"{status} {code}", headers, body)

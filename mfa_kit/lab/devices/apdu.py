@@ -11,7 +11,7 @@ CHUNK = 255
 LONG, EXTENDED = 0x80, 3
 
 
-class Refused(Exception):
+class ApduRefusal(Exception):
     """The card answers with a status word alone."""
 
     def __init__(self, status: int) -> None:

@@ -37,7 +37,7 @@ def _name(common: str, unit: str = "Authenticator Attestation") -> x509.Name:
 
 
 @dataclass(frozen=True, slots=True)
-class Issued:
+class IssuedCertificate:
     """A certificate, as DER, and its private key."""
 
     key: ec.EllipticCurvePrivateKey
@@ -53,7 +53,7 @@ class Issued:
         return x509.SubjectKeyIdentifier.from_public_key(self.key.public_key()).digest.hex()
 
 
-class Maker:
+class AttestationCa:
     """One maker with one root. `now` is a Unix time."""
 
     def __init__(self, name: str = "mfa-kit lab", *, now: float) -> None:
@@ -65,12 +65,12 @@ class Maker:
         aaguid: bytes | None,
         *,
         firmware: tuple[int, int, int] | None = None,
-        issuer: Issued | None = None,
+        issuer: IssuedCertificate | None = None,
         unit: str = "Authenticator Attestation",
         ca: bool = False,
         expired: bool = False,
         serial: int | None = None,
-    ) -> Issued:
+    ) -> IssuedCertificate:
         """Issue the certificate of a model; `aaguid` and `firmware` become its extensions, or are left out."""
         extensions = []
         if aaguid is not None:
@@ -86,21 +86,21 @@ class Maker:
         )
         return issued if serial is None else _renumbered(issued, issuer or self.root, serial)
 
-    def intermediate(self, *, ca: bool | None = True) -> Issued:
+    def intermediate(self, *, ca: bool | None = True) -> IssuedCertificate:
         """Issue an authority below the root; with `ca` false it has no right to issue, with None it does not say."""
         return self._issue(_name("intermediate", "Intermediate"), issuer=self.root, ca=ca)
 
-    def _issue(self, subject: x509.Name, *, issuer: Issued | None, **how: Any) -> Issued:
+    def _issue(self, subject: x509.Name, *, issuer: IssuedCertificate | None, **how: Any) -> IssuedCertificate:
         key = ec.generate_private_key(ec.SECP256R1())
-        signer = issuer or Issued(key, b"")
-        return Issued(key, self._certified(subject, key.public_key(), issuer=signer, **how))
+        signer = issuer or IssuedCertificate(key, b"")
+        return IssuedCertificate(key, self._certified(subject, key.public_key(), issuer=signer, **how))
 
     def _certified(
         self,
         subject: x509.Name,
         public: ec.EllipticCurvePublicKey | rsa.RSAPublicKey,
         *,
-        issuer: Issued,
+        issuer: IssuedCertificate,
         ca: bool | None = False,
         lifetime: int = 3650,
         extensions: Sequence[x509.UnrecognizedExtension] = (),
@@ -178,7 +178,7 @@ def _websafe(octets: bytes) -> bytes:
     return base64.urlsafe_b64encode(octets).rstrip(b"=")
 
 
-def _renumbered(issued: Issued, issuer: Issued, serial: int) -> Issued:
+def _renumbered(issued: IssuedCertificate, issuer: IssuedCertificate, serial: int) -> IssuedCertificate:
     """Sign the certificate anew with a serial number of one octet that the builder refuses, such as 0."""
     tbs = issued.certificate.tbs_certificate_bytes
     old = issued.certificate.serial_number
@@ -187,7 +187,7 @@ def _renumbered(issued: Issued, issuer: Issued, serial: int) -> Issued:
     tbs = _der(0x30, changed[4:])  # tag, 0x82 and two octets of length stand before it
     ecdsa_with_sha256 = bytes.fromhex("300a06082a8648ce3d040302")
     signature = issuer.key.sign(tbs, ec.ECDSA(SHA256))
-    return Issued(issued.key, _der(0x30, tbs + ecdsa_with_sha256 + _der(3, b"\0" + signature)))
+    return IssuedCertificate(issued.key, _der(0x30, tbs + ecdsa_with_sha256 + _der(3, b"\0" + signature)))
 
 
 def _der(tag: int, body: bytes) -> bytes:

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from mfa_kit.lab.devices.ctap import Refusal, Status
+from mfa_kit.lab.devices.ctap import CtapRefusal, CtapStatus
 
 RETRIES = 8
 # After three wrong PINs in a row the key wants to be unplugged (CTAP 2.1, 6.5.2.3).
@@ -48,7 +48,7 @@ class ClientPin:
         if command == GET_RETRIES:
             return {3: self.retries, 4: self.wrong_in_a_row >= IN_A_ROW}
         if protocol not in (1, 2):
-            raise Refusal(Status.INVALID_PARAMETER)
+            raise CtapRefusal(CtapStatus.INVALID_PARAMETER)
         if command == GET_KEY_AGREEMENT:
             numbers = self._key.public_key().public_numbers()
             return {1: {1: 2, 3: -25, -1: 1, -2: numbers.x.to_bytes(32), -3: numbers.y.to_bytes(32)}}
@@ -56,7 +56,7 @@ class ClientPin:
         match command:
             case 3:
                 if self.hash:
-                    raise Refusal(Status.NOT_ALLOWED)
+                    raise CtapRefusal(CtapStatus.NOT_ALLOWED)
                 self._set(secret, request)
             case 4:
                 self._check(secret, request[6])
@@ -64,19 +64,21 @@ class ClientPin:
             case 5 | 9:
                 self._check(secret, request[6])
                 if self.force_change:
-                    raise Refusal(Status.PIN_INVALID if command == GET_TOKEN else Status.PIN_POLICY_VIOLATION)
+                    raise CtapRefusal(
+                        CtapStatus.PIN_INVALID if command == GET_TOKEN else CtapStatus.PIN_POLICY_VIOLATION
+                    )
                 return self._granted(secret, request)
             case 6 if uv:
                 return self._granted(secret, request)
             case _:
-                raise Refusal(Status.INVALID_SUBCOMMAND)
+                raise CtapRefusal(CtapStatus.INVALID_SUBCOMMAND)
         return {}
 
     def verified(self, protocol: int, message: bytes, mac: bytes) -> bool:
         """Whether `mac` was made with the token that this key gave out; a wrong one is refused."""
         expected = hmac.digest(self.token, message, "sha256")[: 16 if protocol == 1 else 32]
         if not hmac.compare_digest(expected, mac):
-            raise Refusal(Status.PIN_AUTH_INVALID)
+            raise CtapRefusal(CtapStatus.PIN_AUTH_INVALID)
         return True
 
     def _granted(self, secret: "_Shared", request: Mapping[int, Any]) -> dict[int, Any]:
@@ -85,40 +87,42 @@ class ClientPin:
 
     def _check(self, secret: "_Shared", sent: bytes) -> None:
         if self.hash is None:
-            raise Refusal(Status.PIN_NOT_SET)
+            raise CtapRefusal(CtapStatus.PIN_NOT_SET)
         if self.retries == 0:
-            raise Refusal(Status.PIN_BLOCKED)
+            raise CtapRefusal(CtapStatus.PIN_BLOCKED)
         if self.wrong_in_a_row >= IN_A_ROW:
-            raise Refusal(Status.PIN_AUTH_BLOCKED)
+            raise CtapRefusal(CtapStatus.PIN_AUTH_BLOCKED)
         self.retries -= 1
         self.tries += 1
         if not hmac.compare_digest(secret.decrypt(sent), self.hash):
             self.wrong_in_a_row += 1
             self._key = ec.generate_private_key(ec.SECP256R1())
             if self.retries == 0:
-                raise Refusal(Status.PIN_BLOCKED)
-            raise Refusal(Status.PIN_AUTH_BLOCKED if self.wrong_in_a_row >= IN_A_ROW else Status.PIN_INVALID)
+                raise CtapRefusal(CtapStatus.PIN_BLOCKED)
+            raise CtapRefusal(
+                CtapStatus.PIN_AUTH_BLOCKED if self.wrong_in_a_row >= IN_A_ROW else CtapStatus.PIN_INVALID
+            )
         self.retries = RETRIES
         self.wrong_in_a_row = 0
 
     def _set(self, secret: "_Shared", request: Mapping[int, Any]) -> None:
         signed = request[5] + request.get(6, b"")
         if not hmac.compare_digest(secret.mac(signed), request[4]):
-            raise Refusal(Status.PIN_AUTH_INVALID)
+            raise CtapRefusal(CtapStatus.PIN_AUTH_INVALID)
         pin = secret.decrypt(request[5]).rstrip(b"\0")
         if len(pin.decode()) < self.shortest:
-            raise Refusal(Status.PIN_POLICY_VIOLATION)
+            raise CtapRefusal(CtapStatus.PIN_POLICY_VIOLATION)
         if self.force_change and digest(pin) == self.hash:
-            raise Refusal(Status.PIN_POLICY_VIOLATION)
+            raise CtapRefusal(CtapStatus.PIN_POLICY_VIOLATION)
         self.hash, self.length = digest(pin), len(pin.decode())
         self.force_change = False
 
     def configure(self, shortest: int | None, *, force_change: bool) -> None:
         """Set the minimum, and that a change is wanted (setMinPINLength, CTAP 2.1, 6.11.4)."""
         if shortest is not None and shortest < self.shortest:
-            raise Refusal(Status.PIN_POLICY_VIOLATION)
+            raise CtapRefusal(CtapStatus.PIN_POLICY_VIOLATION)
         if force_change and self.hash is None:
-            raise Refusal(Status.PIN_NOT_SET)
+            raise CtapRefusal(CtapStatus.PIN_NOT_SET)
         self.shortest = shortest or self.shortest
         self.force_change |= force_change or (self.hash is not None and self.length < self.shortest)
 
@@ -153,7 +157,7 @@ class _Shared:
     def decrypt(self, sealed: bytes) -> bytes:
         iv, sealed = (bytes(BLOCK), sealed) if self._protocol == 1 else (sealed[:BLOCK], sealed[BLOCK:])
         if len(iv) != BLOCK or not sealed or len(sealed) % BLOCK:
-            raise Refusal(Status.INVALID_PARAMETER)
+            raise CtapRefusal(CtapStatus.INVALID_PARAMETER)
         cipher = Cipher(algorithms.AES(self._aes_key), modes.CBC(iv)).decryptor()
         return cipher.update(sealed) + cipher.finalize()
 

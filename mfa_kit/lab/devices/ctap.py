@@ -3,7 +3,7 @@
 from enum import IntEnum
 
 
-class Status(IntEnum):
+class CtapStatus(IntEnum):
     """What the lab's key answers; the standard's names."""
 
     OK = 0x00
@@ -33,15 +33,15 @@ class Status(IntEnum):
     INVALID_SUBCOMMAND = 0x3E
 
 
-class Refusal(Exception):
+class CtapRefusal(Exception):
     """The key answers with a status and nothing else."""
 
-    def __init__(self, status: Status) -> None:
+    def __init__(self, status: CtapStatus) -> None:
         super().__init__(status.name)
         self.status = status
 
 
-class Word(IntEnum):
+class StatusWord(IntEnum):
     """Status words of U2F raw messages and of ISO 7816-4."""
 
     OK = 0x9000

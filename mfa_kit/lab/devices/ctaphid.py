@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from mfa_kit.lab.devices.ctap import Refusal, Status
-from mfa_kit.lab.devices.securitykey import SecurityKey
+from mfa_kit.lab.devices.ctap import CtapRefusal, CtapStatus
+from mfa_kit.lab.devices.securitykey import SimulatedKey
 
 PACKET = 64
 BROADCAST = 0xFFFFFFFF
@@ -20,7 +20,7 @@ EVERY = 0.1
 PATIENCE = 30.0
 
 
-class Wire(Protocol):
+class PacketWire(Protocol):
     """Carries packets. `receive` returns None when none came in `timeout` seconds, and raises EOFError at the end."""
 
     def receive(self, timeout: float | None) -> bytes | None: ...
@@ -28,13 +28,13 @@ class Wire(Protocol):
     def send(self, packet: bytes) -> None: ...
 
 
-class Hid:
+class CtapHid:
     """One key on one wire. A mute key takes everything and answers nothing; `patience` is in seconds."""
 
     def __init__(
         self,
-        key: SecurityKey,
-        wire: Wire,
+        key: SimulatedKey,
+        wire: PacketWire,
         *,
         mute: bool = False,
         patience: float = PATIENCE,
@@ -77,15 +77,15 @@ class Hid:
         key = self._key
         if command == INIT:
             self._init(data)
-        elif command == CBOR and key.make.aaguid is not None:
+        elif command == CBOR and key.model.aaguid is not None:
             self._reply(CBOR, key.cbor(data, self))
-        elif command == MSG and "U2F_V2" in key.make.versions and len(data) >= 4:  # noqa: PLR2004 - an APDU's header
+        elif command == MSG and "U2F_V2" in key.model.versions and len(data) >= 4:  # noqa: PLR2004 - an APDU's header
             body, word = key.apdu(data, self)
             self._reply(MSG, body + word.to_bytes(2))
         elif command in (PING, WINK):
             self._reply(command, data)
         else:
-            self._reply(ERROR, bytes([Status.INVALID_COMMAND]))
+            self._reply(ERROR, bytes([CtapStatus.INVALID_COMMAND]))
 
     def _init(self, nonce: bytes) -> None:
         channel = self._channel
@@ -93,11 +93,11 @@ class Hid:
             self._last_channel += 1
             channel = self._last_channel
         can = CAN_WINK
-        if self._key.make.aaguid is not None:
+        if self._key.model.aaguid is not None:
             can |= CAN_CBOR
-        if "U2F_V2" not in self._key.make.versions:
+        if "U2F_V2" not in self._key.model.versions:
             can |= NO_MSG
-        self._reply(INIT, nonce + channel.to_bytes(4) + bytes([2, *self._key.make.firmware, can]))
+        self._reply(INIT, nonce + channel.to_bytes(4) + bytes([2, *self._key.model.firmware, can]))
 
     def _reply(self, command: int, data: bytes) -> None:
         head = self._channel.to_bytes(4) + bytes([0x80 | command]) + len(data).to_bytes(2)
@@ -110,18 +110,18 @@ class Hid:
     def wait(self) -> None:
         """Send keepalives until the finger comes; hear a cancel; give up after `patience`."""
         began = self._clock()
-        finger = self._key.conduct.touch
+        finger = self._key.behavior.touch
         while finger is None or self._clock() < began + finger:
             if self._clock() > began + self._patience:
-                raise Refusal(Status.USER_ACTION_TIMEOUT)
+                raise CtapRefusal(CtapStatus.USER_ACTION_TIMEOUT)
             self._reply(KEEPALIVE, bytes([UPNEEDED]))
             packet = self._wire.receive(EVERY)
             if packet and packet[4] == 0x80 | CANCEL and int.from_bytes(packet[:4]) == self._channel:
-                raise Refusal(Status.KEEPALIVE_CANCEL)
+                raise CtapRefusal(CtapStatus.KEEPALIVE_CANCEL)
 
     def ready(self) -> bool:
         """Whether the finger came since the first time that it was asked for."""
-        finger = self._key.conduct.touch
+        finger = self._key.behavior.touch
         if self._asked is None:
             self._asked = self._clock()
         if finger is None or self._clock() < self._asked + finger:

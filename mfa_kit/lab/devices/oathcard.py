@@ -22,8 +22,8 @@ from mfa_kit.lab.devices.apdu import (
     NOT_THERE,
     OK,
     Apdu,
+    ApduRefusal,
     Pulled,
-    Refused,
     tlv,
 )
 
@@ -103,7 +103,7 @@ def tlvs(data: bytes) -> Iterator[tuple[int, bytes]]:
         at += size
 
 
-class Card:
+class YkoathCard:
     """One card. `credentials` and `log` are for judges: what it holds, and the INS of each APDU since `log.clear()`."""
 
     def __init__(
@@ -170,7 +170,7 @@ class Card:
             if self._applet == AID_OATH and not apdu.selects:
                 return self._strayed(apdu, data)
             return self._send(self._run(apdu, data))
-        except Refused as refused:
+        except ApduRefusal as refused:
             return refused.status.to_bytes(2)
 
     def _strayed(self, apdu: Apdu, data: bytes) -> bytes:
@@ -178,7 +178,7 @@ class Card:
         if apdu.ins in quirks.endless:
             return bytes(CHUNK) + (MORE | 0xFF).to_bytes(2)
         if apdu.ins in quirks.refuses:
-            raise Refused(quirks.refuses[apdu.ins])
+            raise ApduRefusal(quirks.refuses[apdu.ins])
         reply = self._send(self._run(apdu, data))
         return bytes.fromhex("71ff0004") + OK.to_bytes(2) if apdu.ins in quirks.garbage else reply
 
@@ -192,7 +192,7 @@ class Card:
         if self._applet == AID_MANAGEMENT and apdu.ins == READ_CONFIG:
             return self._config()
         if self._applet != AID_OATH:
-            raise Refused(NO_INSTRUCTION)
+            raise ApduRefusal(NO_INSTRUCTION)
         free: dict[int, Callable[[], bytes]] = {
             RESET: lambda: self._reset(apdu.p1, apdu.p2),
             VALIDATE: lambda: self._validate(fields),
@@ -207,9 +207,9 @@ class Card:
             CALCULATE_ALL: lambda: self._calculate_all(fields[CHALLENGE], truncate=bool(apdu.p2)),
         }
         if apdu.ins not in free | guarded:
-            raise Refused(NO_INSTRUCTION)
+            raise ApduRefusal(NO_INSTRUCTION)
         if apdu.ins in guarded and not self._open:
-            raise Refused(AUTH_NEEDED)
+            raise ApduRefusal(AUTH_NEEDED)
         if self.quirks.writes_touched and apdu.ins in {PUT, DELETE}:
             self._wait_for_touch()
         fields = {} if apdu.ins == LIST else dict(tlvs(data))
@@ -223,7 +223,7 @@ class Card:
             self._applet = aid
             return b"Virtual mgr - FW version %d.%d.%d" % self.version
         if aid != AID_OATH:
-            raise Refused(NO_FILE)
+            raise ApduRefusal(NO_FILE)
         self._applet = aid
         self._open = self.password is None
         told = tlv(VERSION, bytes(self.version)) + tlv(NAME, self.identity)
@@ -241,7 +241,7 @@ class Card:
 
     def _reset(self, p1: int, p2: int) -> bytes:
         if (p1, p2) != (0xDE, 0xAD):
-            raise Refused(BAD_SYNTAX)
+            raise ApduRefusal(BAD_SYNTAX)
         self.credentials.clear()
         self.password, self.identity = None, secrets.token_bytes(8)
         return b""
@@ -251,14 +251,14 @@ class Card:
     def _validate(self, fields: dict[int, bytes]) -> bytes:
         quirks = self.quirks
         if self.password is None:
-            raise Refused(NOT_THERE)
+            raise ApduRefusal(NOT_THERE)
         if quirks.password_tries == 0:
-            raise Refused(0x6983)
+            raise ApduRefusal(0x6983)
         if fields[RESPONSE] != hmac.digest(self.password, self._challenge, "sha1"):
             if quirks.password_tries is not None:
                 quirks.password_tries -= 1
-                raise Refused(0x63C0 | quirks.password_tries)
-            raise Refused(quirks.wrong_password)
+                raise ApduRefusal(0x63C0 | quirks.password_tries)
+            raise ApduRefusal(quirks.wrong_password)
         self._open = True
         return tlv(RESPONSE, hmac.digest(self.password, fields[CHALLENGE], "sha1"))
 
@@ -270,7 +270,7 @@ class Card:
             return b""
         key = fields[KEY][1:]
         if fields[RESPONSE] != hmac.digest(key, fields[CHALLENGE], "sha1"):
-            raise Refused(NOT_THERE)
+            raise ApduRefusal(NOT_THERE)
         self.password = key
         return b""
 
@@ -278,15 +278,15 @@ class Card:
 
     def _known(self, name: bytes) -> bytes:
         if name not in self.credentials:
-            raise Refused(NOT_THERE)
+            raise ApduRefusal(NOT_THERE)
         return name
 
     def _put(self, fields: dict[int, bytes]) -> bytes:
         name, key = fields[NAME], fields[KEY]
         if not 0 < len(name) <= NAME_LIMIT or key[0] & 0x0F not in HASHES:
-            raise Refused(BAD_SYNTAX)
+            raise ApduRefusal(BAD_SYNTAX)
         if name not in self.credentials and len(self.credentials) >= self.capacity:
-            raise Refused(NO_ROOM)
+            raise ApduRefusal(NO_ROOM)
         quirks = self.quirks
         if quirks.overwrites and self.credentials:
             self.credentials.pop(next(iter(self.credentials)))
@@ -317,7 +317,7 @@ class Card:
 
     def _rename(self, old: bytes, new: bytes) -> bytes:
         if new in self.credentials:
-            raise Refused(NOT_THERE)
+            raise ApduRefusal(NOT_THERE)
         self.credentials[new] = self.credentials.pop(self._known(old))
         return b""
 
@@ -344,7 +344,7 @@ class Card:
     def _calculate(self, fields: dict[int, bytes], *, truncate: bool) -> bytes:
         name = self._known(fields[NAME])
         if self.quirks.cannot_compute:
-            raise Refused(self.quirks.cannot_compute)
+            raise ApduRefusal(self.quirks.cannot_compute)
         if self.credentials[name].touch:
             self._wait_for_touch()
         return self._code(name, fields[CHALLENGE], truncate=truncate)
@@ -352,7 +352,7 @@ class Card:
     def _wait_for_touch(self) -> None:
         if self.quirks.untouched:
             self.gone.wait(self.touch_limit)
-            raise Refused(self.quirks.untouched)
+            raise ApduRefusal(self.quirks.untouched)
         self.on_touch()
         if self.gone.wait(self.touch_delay):
             raise Pulled

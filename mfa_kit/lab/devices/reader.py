@@ -50,7 +50,7 @@ exec setpriv --pdeathsig TERM pcscd --foreground $4 --config "$2/readers"
 """
 
 
-class Card(Protocol):
+class SimulatedCard(Protocol):
     """What can be put into a reader: octets in and octets out, and whether it is still there."""
 
     atr: bytes
@@ -63,10 +63,10 @@ class Card(Protocol):
 
 
 @dataclass
-class Seat:
+class OccupiedReader:
     """A reader with a card in it, and the wire between them; `looks`: how often it was seen and not yet powered."""
 
-    card: Card
+    card: SimulatedCard
     looks: int = 0
     wire: socket.socket | None = None
     thread: threading.Thread | None = None
@@ -81,7 +81,7 @@ class Readers:
 
     def __init__(self, names: Sequence[str] = (YUBIKEY,), *, polkit: bool = False) -> None:
         self.names, self.polkit = names, polkit
-        self._seats: dict[int, Seat] = {}
+        self._seats: dict[int, OccupiedReader] = {}
 
     def __enter__(self) -> Self:
         _can_start()
@@ -141,7 +141,7 @@ class Readers:
         """What a PC/SC client has to have in its environment."""
         return {"PCSCLITE_CSOCK_NAME": str(self.socket)}
 
-    def insert(self, card: Card, reader: int = 0) -> None:
+    def insert(self, card: SimulatedCard, reader: int = 0) -> None:
         """Put a card in, and return when pcscd has powered it, within half a second."""
         # Of a card that was pulled in the middle of an exchange pcscd may not notice that it went: then it looks at the
         # next one without powering it, and wants to see none in between. One that it has not looked at so often is
@@ -158,9 +158,9 @@ class Readers:
             time.sleep(TICK)
         raise DeviceFault("the virtual reader takes no card", "see whether pcscd still runs")
 
-    def _connect(self, card: Card, reader: int) -> Seat:
+    def _connect(self, card: SimulatedCard, reader: int) -> OccupiedReader:
         card.gone.clear()
-        seat = Seat(card)
+        seat = OccupiedReader(card)
         there = threading.Event()
 
         def live() -> None:
@@ -178,7 +178,7 @@ class Readers:
         self._seats[reader] = seat
         return seat
 
-    def swap(self, card: Card, reader: int = 0) -> bool:
+    def swap(self, card: SimulatedCard, reader: int = 0) -> bool:
         """Put another card in the place of one, unnoticed until its next power-up. False where none is in."""
         seat = self._seats.get(reader)
         if seat is None or not seat.alive:
@@ -259,7 +259,7 @@ def _connected(process: int, port: int) -> socket.socket:
     return wire
 
 
-def _serve(seat: Seat, wire: socket.socket) -> None:
+def _serve(seat: OccupiedReader, wire: socket.socket) -> None:
     """Speak vpcd's protocol: two octets of length, then one octet of control or a command APDU."""
     while True:
         message = _read(wire, int.from_bytes(_read(wire, 2)))

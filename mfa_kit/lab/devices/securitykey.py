@@ -17,9 +17,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from fido2 import cbor
 
-from mfa_kit.lab.devices.attestation_ca import Issued, Maker
+from mfa_kit.lab.devices.attestation_ca import AttestationCa, IssuedCertificate
 from mfa_kit.lab.devices.clientpin import ClientPin, digest
-from mfa_kit.lab.devices.ctap import Refusal, Status, Word
+from mfa_kit.lab.devices.ctap import CtapRefusal, CtapStatus, StatusWord
 
 ES256 = -7
 # The order of P-256 (SEC 2, 2.4.2).
@@ -42,7 +42,7 @@ class Touch(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Make:
+class KeyModel:
     """What a key is. Without an AAGUID it is a U2F key."""
 
     aaguid: bytes | None = bytes.fromhex("6d66616b697400000000000000000001")
@@ -57,7 +57,7 @@ class Make:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Conduct:
+class KeyBehavior:
     """How a key behaves. `touch` is seconds until the finger comes, None for never.
 
     `attestation` is a format of WebAuthn, 8: packed, self (packed without a certificate), fido-u2f, none, or any other
@@ -76,22 +76,22 @@ class Conduct:
     configurable: bool = True
 
 
-class SecurityKey:
+class SimulatedKey:
     """One key. `issued` is its attestation key and certificate, `chain` what stands between that and the root."""
 
     def __init__(
         self,
-        issued: Issued,
+        issued: IssuedCertificate,
         *,
-        make: Make | None = None,
-        conduct: Conduct | None = None,
+        model: KeyModel | None = None,
+        behavior: KeyBehavior | None = None,
         pin: str | None = None,
-        chain: Sequence[Issued] = (),
+        chain: Sequence[IssuedCertificate] = (),
         shortest_pin: int = 4,
         force_change: bool = False,
     ) -> None:
-        self.make = make or Make()
-        self.conduct = conduct or Conduct()
+        self.model = model or KeyModel()
+        self.behavior = behavior or KeyBehavior()
         self.client_pin = ClientPin(
             hash=digest(pin.encode()) if pin else None,
             length=len(pin or ""),
@@ -130,77 +130,77 @@ class SecurityKey:
             0x0B: self._selection,
             0x0D: self._config,
         }
-        command = commands.get(request[0]) if request and self.make.aaguid is not None else None
+        command = commands.get(request[0]) if request and self.model.aaguid is not None else None
         if command is None:
-            return bytes([Status.INVALID_COMMAND])
+            return bytes([CtapStatus.INVALID_COMMAND])
         try:
             parameters = cbor.decode(request[1:]) if request[1:] else {}
             answer = command(parameters, touch)  # type: ignore[arg-type] # what is no map is refused by what it lacks
-        except Refusal as refusal:
+        except CtapRefusal as refusal:
             return bytes([refusal.status])
         except (KeyError, TypeError, AttributeError):
-            return bytes([Status.MISSING_PARAMETER])
+            return bytes([CtapStatus.MISSING_PARAMETER])
         except (ValueError, IndexError, struct.error):
-            return bytes([Status.INVALID_CBOR])
-        return bytes([Status.OK]) + (cbor.encode(answer) if answer is not None else b"")
+            return bytes([CtapStatus.INVALID_CBOR])
+        return bytes([CtapStatus.OK]) + (cbor.encode(answer) if answer is not None else b"")
 
     def _get_info(self, _: Mapping[int, Any], __: Touch) -> Mapping[int, Any]:
-        make, pin = self.make, self.client_pin
+        model, pin = self.model, self.client_pin
         options = {
             "rk": True,
             "up": True,
             "clientPin": pin.hash is not None,
             "credMgmt": True,
             "pinUvAuthToken": True,
-            "makeCredUvNotRqd": self.conduct.uv_not_required,
-            "alwaysUv": self.conduct.always_uv,
+            "makeCredUvNotRqd": self.behavior.uv_not_required,
+            "alwaysUv": self.behavior.always_uv,
         }
-        if self.conduct.configurable:
+        if self.behavior.configurable:
             options |= {"authnrCfg": True, "setMinPINLength": True}
-        if make.fingerprint:
+        if model.fingerprint:
             options["uv"] = True
         info: dict[int, Any] = {
-            1: list(make.versions),
+            1: list(model.versions),
             2: ["hmac-secret"],
-            3: make.aaguid,
+            3: model.aaguid,
             4: options,
             5: 1200,
-            6: list(make.protocols),
+            6: list(model.protocols),
             7: 8,
             8: 128,
-            9: list(make.transports),
+            9: list(model.transports),
             10: [{"alg": ES256, "type": "public-key"}],
             12: pin.force_change,
             13: pin.shortest,
-            14: int.from_bytes(bytes(make.firmware)),
-            20: make.residents - len(self.resident),
+            14: int.from_bytes(bytes(model.firmware)),
+            20: model.residents - len(self.resident),
         }
-        if make.certifications:
-            info[19] = dict(make.certifications)
+        if model.certifications:
+            info[19] = dict(model.certifications)
         return info
 
     def _make_credential(self, request: Mapping[int, Any], touch: Touch) -> Mapping[int, Any]:
         client_data_hash, rp_id = request[1], request[2]["id"]
         if not any(each["alg"] == ES256 for each in request[4]):
-            raise Refusal(Status.UNSUPPORTED_ALGORITHM)
+            raise CtapRefusal(CtapStatus.UNSUPPORTED_ALGORITHM)
         options = request.get(7, {})
-        resident = options.get("rk", False) or self.conduct.keep
+        resident = options.get("rk", False) or self.behavior.keep
         verified = self._verified(request.get(8), request.get(9), client_data_hash, options, touch)
-        needed = self.conduct.always_uv or (self.client_pin.hash and not self.conduct.uv_not_required)
+        needed = self.behavior.always_uv or (self.client_pin.hash and not self.behavior.uv_not_required)
         if (needed or (resident and self.client_pin.hash)) and not verified:
-            raise Refusal(Status.PUAT_REQUIRED)
+            raise CtapRefusal(CtapStatus.PUAT_REQUIRED)
         rp_hash = hashlib.sha256(rp_id.encode()).digest()
         touch.wait()
         if any(self._private(each["id"], rp_hash) for each in request.get(5) or []):
-            raise Refusal(Status.CREDENTIAL_EXCLUDED)
-        if resident and len(self.resident) >= self.make.residents:
-            raise Refusal(Status.KEY_STORE_FULL)
+            raise CtapRefusal(CtapStatus.CREDENTIAL_EXCLUDED)
+        if resident and len(self.resident) >= self.model.residents:
+            raise CtapRefusal(CtapStatus.KEY_STORE_FULL)
         credential, private = self._new(rp_hash)
         if resident:
             self.resident.append((rp_id, credential))
         numbers = private.public_key().public_numbers()
         public = {1: 2, 3: ES256, -1: 1, -2: numbers.x.to_bytes(32), -3: numbers.y.to_bytes(32)}
-        aaguid = bytes(16) if self.conduct.attestation == "fido-u2f" else self.make.aaguid
+        aaguid = bytes(16) if self.behavior.attestation == "fido-u2f" else self.model.aaguid
         attested = (aaguid or b"") + len(credential).to_bytes(2) + credential + cbor.encode(public)
         data = self._data(rp_hash, UP | AT | (UV if verified else 0), attested)
         name, statement = self._statement(data, client_data_hash, credential=credential, private=private)
@@ -210,7 +210,7 @@ class SecurityKey:
         self, data: bytes, client_data_hash: bytes, *, credential: bytes, private: ec.EllipticCurvePrivateKey
     ) -> tuple[str, Mapping[str, Any]]:
         signed = data + client_data_hash
-        match self.conduct.attestation:
+        match self.behavior.attestation:
             case "packed":
                 return "packed", {"alg": ES256, "sig": _sign(self._issued.key, signed), "x5c": self._x5c}
             case "self":
@@ -228,14 +228,14 @@ class SecurityKey:
         client_data_hash, options = request[2], request.get(5, {})
         presence = options.get("up", True)
         verified = self._verified(request.get(6), request.get(7), client_data_hash, options, touch)
-        if self.conduct.always_uv and presence and not verified:
-            raise Refusal(Status.PUAT_REQUIRED)
+        if self.behavior.always_uv and presence and not verified:
+            raise CtapRefusal(CtapStatus.PUAT_REQUIRED)
         known = [each for each in request.get(3) or [] if self._private(each["id"], rp_hash)]
         if presence:
             touch.wait()
         private = self._private(known[0]["id"], rp_hash) if known else None
         if private is None:
-            raise Refusal(Status.NO_CREDENTIALS)
+            raise CtapRefusal(CtapStatus.NO_CREDENTIALS)
         data = self._data(rp_hash, (UP if presence else 0) | (UV if verified else 0))
         return {
             1: {"id": known[0]["id"], "type": "public-key"},
@@ -249,87 +249,87 @@ class SecurityKey:
         if mac is not None:
             return self.client_pin.verified(protocol or 1, message, mac)
         if options.get("uv"):
-            if not self.make.fingerprint:
-                raise Refusal(Status.INVALID_OPTION)
+            if not self.model.fingerprint:
+                raise CtapRefusal(CtapStatus.INVALID_OPTION)
             touch.wait()
             return True
         return False
 
     def _client_pin(self, request: Mapping[int, Any], touch: Touch) -> Mapping[int, Any] | None:
-        if self.make.fingerprint and request[2] == 6:  # noqa: PLR2004 - getPinUvAuthTokenUsingUvWithPermissions
+        if self.model.fingerprint and request[2] == 6:  # noqa: PLR2004 - getPinUvAuthTokenUsingUvWithPermissions
             touch.wait()
-        return self.client_pin.answer(request, uv=self.make.fingerprint) or None
+        return self.client_pin.answer(request, uv=self.model.fingerprint) or None
 
     def _credential_management(self, request: Mapping[int, Any], _: Touch) -> Mapping[int, Any]:
         if request[1] != 1:
-            raise Refusal(Status.INVALID_SUBCOMMAND)
+            raise CtapRefusal(CtapStatus.INVALID_SUBCOMMAND)
         if request.get(4) is None:
-            raise Refusal(Status.PUAT_REQUIRED)
+            raise CtapRefusal(CtapStatus.PUAT_REQUIRED)
         self.client_pin.verified(request[3], b"\x01", request[4])
-        return {1: len(self.resident), 2: self.make.residents - len(self.resident)}
+        return {1: len(self.resident), 2: self.model.residents - len(self.resident)}
 
     def _config(self, request: Mapping[int, Any], _: Touch) -> None:
         """Answer authenticatorConfig (CTAP 2.1, 6.11), as far as setMinPINLength."""
         command, parameters = request[1], request.get(2, {})
-        if not self.conduct.configurable or command != 3:  # noqa: PLR2004 - setMinPINLength
-            raise Refusal(Status.INVALID_SUBCOMMAND)
+        if not self.behavior.configurable or command != 3:  # noqa: PLR2004 - setMinPINLength
+            raise CtapRefusal(CtapStatus.INVALID_SUBCOMMAND)
         if self.client_pin.hash:
             if request.get(4) is None:
-                raise Refusal(Status.PUAT_REQUIRED)
+                raise CtapRefusal(CtapStatus.PUAT_REQUIRED)
             message = b"\xff" * 32 + bytes([0x0D, command]) + cbor.encode(parameters)
             self.client_pin.verified(request[3], message, request[4])
         self.client_pin.configure(parameters.get(1), force_change=parameters.get(3, False))
 
     def _reset(self, _: Mapping[int, Any], touch: Touch) -> None:
-        if time.monotonic() - self._powered > self.conduct.reset_within:
-            raise Refusal(Status.NOT_ALLOWED)
+        if time.monotonic() - self._powered > self.behavior.reset_within:
+            raise CtapRefusal(CtapStatus.NOT_ALLOWED)
         touch.wait()
         self.reset()
 
     def _selection(self, _: Mapping[int, Any], touch: Touch) -> None:
         touch.wait()
 
-    def apdu(self, apdu: bytes, touch: Touch) -> tuple[bytes, Word]:
+    def apdu(self, apdu: bytes, touch: Touch) -> tuple[bytes, StatusWord]:
         """Answer a U2F raw message (FIDO U2F Raw Message Formats 1.2)."""
         cla, ins, p1 = apdu[0], apdu[1], apdu[2]
         data = _body(apdu)
         if cla:
-            return b"", Word.CLA_NOT_SUPPORTED
+            return b"", StatusWord.CLA_NOT_SUPPORTED
         match ins:
             case 0x01 if len(data) == 64:  # noqa: PLR2004 - challenge and application parameter
                 return self._u2f_register(data[:32], data[32:], touch)
             case 0x02 if len(data) > 64:  # noqa: PLR2004 - and a key handle
                 return self._u2f_authenticate(p1, data, touch)
-            case 0x03 if "U2F_V2" in self.make.versions:
-                return b"U2F_V2", Word.OK
+            case 0x03 if "U2F_V2" in self.model.versions:
+                return b"U2F_V2", StatusWord.OK
             case 0x01 | 0x02:
-                return b"", Word.WRONG_LENGTH
+                return b"", StatusWord.WRONG_LENGTH
             case _:
-                return b"", Word.INS_NOT_SUPPORTED
+                return b"", StatusWord.INS_NOT_SUPPORTED
 
-    def _u2f_register(self, challenge: bytes, application: bytes, touch: Touch) -> tuple[bytes, Word]:
+    def _u2f_register(self, challenge: bytes, application: bytes, touch: Touch) -> tuple[bytes, StatusWord]:
         if not touch.ready():
-            return b"", Word.CONDITIONS_NOT_SATISFIED
+            return b"", StatusWord.CONDITIONS_NOT_SATISFIED
         handle, private = self._new(application)
         point = _point(private)
         signature = _sign(self._issued.key, b"\0" + application + challenge + handle + point)
-        return b"\x05" + point + bytes([len(handle)]) + handle + self._issued.der + signature, Word.OK
+        return b"\x05" + point + bytes([len(handle)]) + handle + self._issued.der + signature, StatusWord.OK
 
-    def _u2f_authenticate(self, p1: int, data: bytes, touch: Touch) -> tuple[bytes, Word]:
+    def _u2f_authenticate(self, p1: int, data: bytes, touch: Touch) -> tuple[bytes, StatusWord]:
         challenge, application, handle = data[:32], data[32:64], data[65 : 65 + data[64]]
         private = self._private(handle, application)
         if private is None:
-            return b"", Word.WRONG_DATA
+            return b"", StatusWord.WRONG_DATA
         if p1 == 0x07 or not touch.ready():  # noqa: PLR2004 - check-only
-            return b"", Word.CONDITIONS_NOT_SATISFIED
-        head = bytes([UP & ~self.conduct.hide]) + self._count()
-        return head + _sign(private, application + head + challenge), Word.OK
+            return b"", StatusWord.CONDITIONS_NOT_SATISFIED
+        head = bytes([UP & ~self.behavior.hide]) + self._count()
+        return head + _sign(private, application + head + challenge), StatusWord.OK
 
     def _data(self, rp_hash: bytes, flags: int, attested: bytes = b"") -> bytes:
-        return rp_hash + bytes([flags & ~self.conduct.hide]) + self._count() + attested
+        return rp_hash + bytes([flags & ~self.behavior.hide]) + self._count() + attested
 
     def _count(self) -> bytes:
-        self.counter += self.conduct.count
+        self.counter += self.behavior.count
         return self.counter.to_bytes(4)
 
     def _new(self, rp_hash: bytes) -> tuple[bytes, ec.EllipticCurvePrivateKey]:
@@ -364,7 +364,7 @@ def _body(apdu: bytes) -> bytes:
     return apdu[5 : 5 + apdu[4]] if len(apdu) > 5 else b""  # noqa: PLR2004 - header and a length
 
 
-def lab_key(maker: Maker, **how: Any) -> SecurityKey:
+def lab_key(maker: AttestationCa, **how: Any) -> SimulatedKey:
     """Make an honest key of this maker's, with a certificate that says its model and firmware."""
-    make = how.get("make") or Make()
-    return SecurityKey(maker.certificate(make.aaguid, firmware=make.firmware), **how)
+    model = how.get("model") or KeyModel()
+    return SimulatedKey(maker.certificate(model.aaguid, firmware=model.firmware), **how)

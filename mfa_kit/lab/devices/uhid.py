@@ -21,7 +21,7 @@ REPORTS = bytes.fromhex("06d0f10901a1010920150026ff007508954081020921150026ff007
 VENDOR, PRODUCT = 0x1209, 0x0001
 
 
-def opened() -> int:
+def open_uhid() -> int:
     """Open /dev/uhid. Raise DeviceFault where there is none for this user."""
     try:
         return os.open(NODE, os.O_RDWR | os.O_CLOEXEC)
