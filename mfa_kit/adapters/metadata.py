@@ -29,7 +29,15 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.x509.oid import NameOID
 
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.security_keys.authenticator import Model, Registration, Source, Statement, Status, Trusted, Untrusted
+from mfa_kit.security_keys.authenticator import (
+    MetadataSource,
+    Model,
+    Registration,
+    StatementKind,
+    StatusReport,
+    Trusted,
+    Untrusted,
+)
 
 # GlobalSign Root CA - R3, SHA-256 cbb522d7...63c53b: what the FIDO Alliance's BLOB is signed under (FIDO Metadata
 # Service 3, 3.1.7; the fingerprint is also in Debian's ca-certificates and on globalsign.com).
@@ -85,10 +93,10 @@ class Mds:
     def close(self) -> None:
         self._index.close()
 
-    def source(self) -> Source:
+    def source(self) -> MetadataSource:
         """Tell where the metadata comes from."""
         name, root, number, next_update, models, passed_over = self._index.execute("SELECT * FROM source").fetchone()
-        return Source(
+        return MetadataSource(
             name=name,
             root=root,
             number=number,
@@ -119,9 +127,9 @@ class Mds:
                 return Untrusted(reason="a certificate of the chain cannot be read")
 
     def _trusted(self, registration: Registration, at: datetime) -> Trusted | Untrusted:
-        if registration.statement is not Statement.CHAIN:
+        if registration.statement is not StatementKind.CHAIN:
             claimed = self.model(registration.aaguid) if registration.aaguid else None
-            why = "self-attestation" if registration.statement is Statement.SELF else "no attestation by the maker"
+            why = "self-attestation" if registration.statement is StatementKind.SELF else "no attestation by the maker"
             return Untrusted(reason=f"{why}: nothing proves who made this key", model=claimed)
         chain = [x509.load_der_x509_certificate(each) for each in registration.chain[:LONGEST_CHAIN]]
         model = self._of(registration, chain)
@@ -166,7 +174,7 @@ class Mds:
             aaguid=model["aaguid"],
             identifiers=tuple(model["identifiers"]),
             version=model["version"],
-            statuses=tuple(Status(*each) for each in model["statuses"]),
+            statuses=tuple(StatusReport(*each) for each in model["statuses"]),
             attestation=tuple(model["attestation"]),
             transports=tuple(model["transports"]),
             roots=tuple(root.fetchone()[0] for root in roots),

@@ -7,7 +7,7 @@ from mfa_kit.cli.html.chart import Bar, column_chart
 from mfa_kit.cli.html.shell import text
 from mfa_kit.cli.options import written
 from mfa_kit.tokens.matching import Box, histogram
-from mfa_kit.tokens.seeds import Factor, Sighting, Token, Verdict
+from mfa_kit.tokens.seeds import Factor, Sighting, Token, TokenVerdict
 
 HEAD = '<th>Serial</th><th>Type</th><th>Verdict</th><th class="n">Clock, s</th><th>Read</th>'
 STYLE = """
@@ -28,7 +28,7 @@ def page(box: Box, *, name: str, at: str, missing: int = 0) -> str:
         '<div class="sum">',
         *(
             f"<div><b>{box.of(verdict)}</b>{verdict}</div>"
-            for verdict in (Verdict.ACCEPTED, Verdict.REJECTED, Verdict.UNTESTED)
+            for verdict in (TokenVerdict.ACCEPTED, TokenVerdict.REJECTED, TokenVerdict.UNTESTED)
         ),
         "</div>",
         *_clocks(box.offsets),
@@ -42,7 +42,7 @@ def page(box: Box, *, name: str, at: str, missing: int = 0) -> str:
 
 
 def _row(token: Token, seen: Sighting | None) -> str:
-    verdict = seen.verdict if seen else Verdict.UNTESTED
+    verdict = seen.verdict if seen else TokenVerdict.UNTESTED
     clock = _signed(seen.seconds) if seen and seen.seconds is not None else ""
     step = f", {token.period} s" if token.factor is Factor.TOTP else ""
     read = written(seen.at) if seen else ""

@@ -9,7 +9,7 @@ from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.firmware import Version, advisories
 from mfa_kit.core.otp import Seed
 from mfa_kit.oath_keys.applet import OathApplet
-from mfa_kit.oath_keys.credential import Plugged
+from mfa_kit.oath_keys.credential import OathKey
 
 # Nobody else's: what is found under this name was left by a verification that was killed.
 TEST = "mfa-kit:test"
@@ -34,14 +34,14 @@ NOT_BESIDE = Check("maker", Value.FAIL, "not proven: no FIDO applet is seen on t
 
 
 def acceptance(
-    key: Plugged, applet: OathApplet, *, account: str | None, seed: Seed | None, at: float, made_by: Check = UNPROVEN
+    key: OathKey, applet: OathApplet, *, account: str | None, seed: Seed | None, at: float, made_by: Check = UNPROVEN
 ) -> Proof | Refused:
     """Look at a key before it is given to anybody. Without a seed to write, the round trip is left out."""
     return judged([*_acceptance(key, applet, account=account, seed=seed, at=at), made_by])
 
 
 def _acceptance(
-    key: Plugged, applet: OathApplet, *, account: str | None, seed: Seed | None, at: float
+    key: OathKey, applet: OathApplet, *, account: str | None, seed: Seed | None, at: float
 ) -> Iterator[Check]:
     names = applet.names()
     yield Check("applet", Value.PASS, f"{key.told}, identity {key.identity}")
@@ -58,7 +58,7 @@ def _acceptance(
     yield _round_trip(applet, seed, at) if seed else Check("round trip", Value.NOT_APPLICABLE, "left out: --no-write")
 
 
-def _firmware(key: Plugged) -> Iterator[Check]:
+def _firmware(key: OathKey) -> Iterator[Check]:
     if key.firmware is None or not key.yubikey:
         told = key.firmware or "the key says none"
         yield Check("firmware", Value.NOT_APPLICABLE, f"{told}; advisories are known for YubiKeys only")
@@ -69,7 +69,7 @@ def _firmware(key: Plugged) -> Iterator[Check]:
         yield Check(f"advisory {each.name}", Value.WARN, f"{each.what}; not in OATH itself", each.source)
 
 
-def _room(key: Plugged, used: int) -> Check:
+def _room(key: OathKey, used: int) -> Check:
     left = key.left(used)
     if left is None:
         return Check("room", Value.WARN, f"{used} used; how many it holds is not known, and met when it is written")
@@ -113,7 +113,7 @@ class Claim:
 
 def belongs(
     claim: Claim,
-    key: Plugged | None,
+    key: OathKey | None,
     applet: OathApplet | None,
     *,
     now: Callable[[], float],
@@ -126,7 +126,7 @@ def belongs(
 
 def _belongs(
     claim: Claim,
-    key: Plugged | None,
+    key: OathKey | None,
     applet: OathApplet | None,
     *,
     now: Callable[[], float],

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plugged:
+class OathKey:
     """A key with the YKOATH applet. `identity` is the applet's own, random, and new after a reset.
 
     None where it says nothing: a serial, a firmware, and while it is locked how many credentials it holds. `room` is

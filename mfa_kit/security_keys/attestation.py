@@ -17,15 +17,15 @@ from mfa_kit.core.firmware import ADVISORIES, Version, advisories
 from mfa_kit.security_keys.authenticator import (
     Assertion,
     KeyInfo,
+    MetadataSource,
     Model,
     Registration,
-    Source,
-    Statement,
+    StatementKind,
     Trusted,
     Untrusted,
 )
 from mfa_kit.security_keys.pin import SET_PIN, ask_pin
-from mfa_kit.security_keys.ports import Metadata, PinEntry, SecurityKey
+from mfa_kit.security_keys.ports import Authenticator, Metadata, PinEntry
 
 WHERE_METADATA_IS = "get blob.jwt from https://mds3.fidoalliance.org/ and give it with --mds, or install 'mfa-kit[mds]'"
 
@@ -70,7 +70,7 @@ class Evidence:
     registration: Registration
     assertion: Assertion
     trust: Trusted | Untrusted
-    source: Source | None
+    source: MetadataSource | None
     at: float
     verify: bool
 
@@ -109,7 +109,7 @@ Rule = Callable[[Evidence, Policy], Check]
 
 
 def examine(
-    key: SecurityKey,
+    key: Authenticator,
     metadata: Metadata | None,
     policy: Policy,
     *,
@@ -169,16 +169,16 @@ def _attestation(evidence: Evidence, _: Policy) -> Check:
     registration = evidence.registration
     name = "attestation"
     match registration.statement:
-        case Statement.CHAIN:
+        case StatementKind.CHAIN:
             if registration.remark:
                 return Check(name, Value.WARN, f"{registration.format}: {registration.remark}")
             return Check(name, Value.PASS, f"{registration.format}, {registration.statement}")
-        case Statement.SELF | Statement.NONE:
+        case StatementKind.SELF | StatementKind.NONE:
             return Check(name, Value.WARN, f"{registration.statement}: proves nothing about the maker")
-        case Statement.PLATFORM:
+        case StatementKind.PLATFORM:
             detail = f"{registration.format} is how computers and telephones attest, not security keys"
             return Check(name, Value.NOT_APPLICABLE, detail)
-        case Statement.BROKEN:
+        case StatementKind.BROKEN:
             return Check(name, Value.FAIL, f"{registration.format}: {registration.flaw}")
         case _:
             assert_never(registration.statement)

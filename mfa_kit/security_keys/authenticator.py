@@ -34,7 +34,7 @@ class Link(StrEnum):
     PCSC = "reader"
 
 
-class Statement(StrEnum):
+class StatementKind(StrEnum):
     """What an attestation statement is (WebAuthn, 6.5.3 and 8)."""
 
     CHAIN = "signed by the maker's certificate"
@@ -45,7 +45,7 @@ class Statement(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plugged:
+class PluggedKey:
     """A key that can be opened. `where` is a device node or a reader's name, and no identity: both change."""
 
     where: str
@@ -58,7 +58,7 @@ class Plugged:
 class KeyInfo:
     """What a key says of itself (authenticatorGetInfo, CTAP 2.1, 6.4); None where it says nothing."""
 
-    plugged: Plugged
+    plugged: PluggedKey
     versions: tuple[str, ...]
     aaguid: str | None = None
     firmware: Version | None = None
@@ -107,7 +107,7 @@ class Registration:
     """
 
     format: str
-    statement: Statement
+    statement: StatementKind
     flaw: str | None = None
     chain: tuple[bytes, ...] = ()
     aaguid: str | None = None
@@ -131,7 +131,7 @@ class Assertion:
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class StatusReport:
     """A status report of the FIDO Alliance on a model."""
 
     status: str
@@ -146,14 +146,14 @@ class Model:
     aaguid: str | None = None
     identifiers: tuple[str, ...] = ()
     version: int | None = None
-    statuses: tuple[Status, ...] = ()
+    statuses: tuple[StatusReport, ...] = ()
     attestation: tuple[str, ...] = ()
     transports: tuple[str, ...] = ()
     roots: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class MetadataSource:
     """Where the metadata comes from. `root` is the SHA-256 of the certificate that its signature leads to."""
 
     name: str

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from mfa_kit.core.errors import DeviceFault, Lost, UsageFault
 from mfa_kit.security_keys.authenticator import LONGEST_PIN, SHORTEST_PIN, KeyInfo, Pin
-from mfa_kit.security_keys.ports import PinEntry, PinKey
+from mfa_kit.security_keys.ports import PinAuthenticator, PinEntry
 
 # With so few tries left a person decides, by typing.
 LAST_TRIES = 2
@@ -48,7 +48,7 @@ def ask_pin(info: KeyInfo, pins: PinEntry, *, to_change: bool = False) -> Pin:
     return pin
 
 
-def set_pin(key: PinKey, new: New) -> KeyInfo:
+def set_pin(key: PinAuthenticator, new: New) -> KeyInfo:
     """Give a PIN to a key that has none. `new` gives one, of so many characters or more."""
     info = key.info()
     if _has_pin(info):
@@ -59,7 +59,7 @@ def set_pin(key: PinKey, new: New) -> KeyInfo:
         return _proven(key, pin)
 
 
-def change_pin(key: PinKey, pins: PinEntry, new: New) -> KeyInfo:
+def change_pin(key: PinAuthenticator, pins: PinEntry, new: New) -> KeyInfo:
     """Give a key another PIN. Both are known before anything is sent."""
     info = key.info()
     if not _has_pin(info):
@@ -73,7 +73,9 @@ def change_pin(key: PinKey, pins: PinEntry, new: New) -> KeyInfo:
         return _proven(key, pin)
 
 
-def set_policy(key: PinKey, pins: PinEntry, *, shortest: int | None, force_change: bool, confirm: Confirm) -> KeyInfo:
+def set_policy(
+    key: PinAuthenticator, pins: PinEntry, *, shortest: int | None, force_change: bool, confirm: Confirm
+) -> KeyInfo:
     """Raise the shortest PIN that the key takes, which nothing but a reset lowers, or have its next user change it."""
     info = key.info()
     if not info.options.get("setMinPINLength"):
@@ -122,7 +124,7 @@ def check_same(before: KeyInfo, after: KeyInfo) -> None:
         raise DeviceFault("this is not the key that was unplugged, so nothing was erased", ANOTHER_KEY)
 
 
-def reset(key: PinKey) -> KeyInfo:
+def reset(key: PinAuthenticator) -> KeyInfo:
     """Erase a key. Raise DeviceFault unless it is as new."""
     with _unsure("whether it is erased is not known; `mfa-kit key info` shows whether it still has a PIN"):
         key.reset()
@@ -160,7 +162,7 @@ def _fitting(pin: Pin, info: KeyInfo) -> Pin:
     return pin
 
 
-def _proven(key: PinKey, pin: Pin) -> KeyInfo:
+def _proven(key: PinAuthenticator, pin: Pin) -> KeyInfo:
     """Read back: the key has a PIN, wants no other, and takes this one."""
     after = key.info()
     if not after.pin_set or after.force_pin_change:

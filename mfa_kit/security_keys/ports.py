@@ -3,10 +3,19 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from mfa_kit.security_keys.authenticator import Assertion, KeyInfo, Model, Pin, Registration, Source, Trusted, Untrusted
+from mfa_kit.security_keys.authenticator import (
+    Assertion,
+    KeyInfo,
+    MetadataSource,
+    Model,
+    Pin,
+    Registration,
+    Trusted,
+    Untrusted,
+)
 
 
-class SecurityKey(Protocol):
+class Authenticator(Protocol):
     """One FIDO key that is plugged in. Each call raises DeviceFault: mute, removed, not touched, a wrong PIN."""
 
     def info(self) -> KeyInfo:
@@ -22,7 +31,7 @@ class SecurityKey(Protocol):
         ...
 
 
-class PinKey(Protocol):
+class PinAuthenticator(Protocol):
     """One FIDO key, to its PIN. Each call is one try, and raises DeviceFault."""
 
     def info(self) -> KeyInfo: ...
@@ -47,7 +56,7 @@ class PinKey(Protocol):
 class Metadata(Protocol):
     """What the FIDO Alliance publishes of models."""
 
-    def source(self) -> Source: ...
+    def source(self) -> MetadataSource: ...
 
     def model(self, aaguid: str) -> Model | None:
         """Return what is published of a FIDO2 model, whoever claims to be one."""

@@ -13,7 +13,7 @@ from mfa_kit.enrollment.revoke import retire
 from mfa_kit.tokens.display import SERIAL
 
 
-class Read:
+class TokenWithCodes:
     """A token off whose display two codes were read already."""
 
     def __init__(self, serial: str, pair: Pair) -> None:
@@ -34,7 +34,7 @@ class Read:
         pass
 
 
-def probe(serial: str, pair: Pair, *, user: str, caller: Caller, desk: Desk, runs: Callable[[], str]) -> None:
+def check_with_aws(serial: str, pair: Pair, *, user: str, caller: Caller, desk: Desk, runs: Callable[[], str]) -> None:
     """Prove that AWS knows a token and takes its codes. Raise what `assign` raises when it does not.
 
     The user may have no device, so a person's account is never probed on, and nothing of a person's is taken away.
@@ -49,7 +49,7 @@ def probe(serial: str, pair: Pair, *, user: str, caller: Caller, desk: Desk, run
             f"name a user that is kept for probing; what an earlier probe left goes by: mfa-kit revoke {user}",
         )
     wish = Wish(user=user, kind=Kind.HARDWARE_TOTP, add=True)
-    carrier = Read(serial, pair)
+    carrier = TokenWithCodes(serial, pair)
     made = assign(plan(wish, carrier, devices=(), caller=caller, desk=desk), carrier, desk=desk, run=runs())
     try:
         entry = Entry(run=runs(), intent=made.intent, answered_here=True)

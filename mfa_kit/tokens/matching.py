@@ -21,13 +21,13 @@ from mfa_kit.tokens.seeds import (
     PERIODS,
     Encoding,
     Factor,
-    Key,
     Reading,
+    SeededToken,
     SeedFile,
     Sighting,
     Token,
-    Typed,
-    Verdict,
+    TokenVerdict,
+    TypedCodes,
     folded,
 )
 
@@ -49,7 +49,7 @@ RATE_AFTER = 7 * DAY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
+class Match:
     """The token shows the codes of its seed: `offset` steps (TOTP) or presses (HOTP) from where it is expected."""
 
     token: Token
@@ -76,7 +76,7 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NotShown:
+class Mismatch:
     """The token does not show them: what is wrong, and what to do."""
 
     what: str
@@ -106,32 +106,32 @@ def _span(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def expected(token: Token, at: float) -> int:
+def expected_step(token: Token, at: float) -> int:
     """Return the step that a right clock would show, or the counter that the file names."""
     return otp.step(at, token.period) if token.factor is Factor.TOTP else token.counter
 
 
-def search(token: Token, seed: Seed, typed: Typed, *, window: int, near: int = 0) -> list[Shown]:
+def search(token: Token, seed: Seed, typed: TypedCodes, *, window: int, near: int = 0) -> list[Match]:
     """Return every place within the window at which the token shows these codes, the one nearest to `near` first."""
-    here = expected(token, typed.at)
+    here = expected_step(token, typed.at)
     last = typed.codes[-1]
     before = len(typed.codes) - 1
     steps = range(max(here - window - before, 0), here + window + 1)
     codes = list(otp.codes(seed, steps, digest=token.digest, digits=token.digits))
     found = [
-        Shown(token=token, offset=steps[at] - here, step=steps[at])
+        Match(token=token, offset=steps[at] - here, step=steps[at])
         for at, code in enumerate(codes)
         if code == last and at >= before and tuple(codes[at - before : at]) == typed.codes[:-1]
     ]
     return sorted(found, key=lambda one: abs(one.offset - near))
 
 
-def chance(typed: Typed, places: int) -> float:
+def chance(typed: TypedCodes, places: int) -> float:
     """Tell how likely codes typed at random would be found at one of so many places."""
     return min(1.0, places * 10.0 ** -sum(map(len, typed.codes)))
 
 
-def wrong(typed: Typed) -> Undecided | None:
+def typing_error(typed: TypedCodes) -> Undecided | None:
     """Say what is wrong with codes whatever token they are of."""
     for code in typed.codes:
         if not (code.isascii() and code.isdecimal() and len(code) in DIGITS):
@@ -145,18 +145,18 @@ def wrong(typed: Typed) -> Undecided | None:
     return None
 
 
-def verify(
-    key: Key, typed: Typed, *, among: Sequence[Key] = (), window: int = WINDOW, near: int = 0
-) -> Shown | NotShown | Undecided:
+def verify_codes(
+    key: SeededToken, typed: TypedCodes, *, among: Sequence[SeededToken] = (), window: int = WINDOW, near: int = 0
+) -> Match | Mismatch | Undecided:
     """Judge the codes of a token whose serial is known; `among` are the tokens it may have been mixed up with.
 
     The further from `near`, where its clock was last, the codes are found, the more likely that is a coincidence.
     """
-    if said := wrong(typed):
+    if said := typing_error(typed):
         return said
     found = search(key.token, key.seed, typed, window=window, near=near)
     if not found:
-        return diagnose(key, typed, among=among, window=window)
+        return diagnose_mismatch(key, typed, among=among, window=window)
     shown = found[0]
     coincidence = chance(typed, _within(shown.offset - near))
     if coincidence <= ENOUGH:
@@ -173,14 +173,16 @@ def _within(offset: int) -> int:
     return 2 * abs(offset) + 1
 
 
-def find(keys: Iterable[Key], typed: Typed, *, window: int = WINDOW) -> list[Shown]:
+def find_tokens(keys: Iterable[SeededToken], typed: TypedCodes, *, window: int = WINDOW) -> list[Match]:
     """Return the tokens that show these codes, nearest to their time first; two consecutive codes are asked for."""
     digits = len(typed.codes[0])
     shown = (search(k.token, k.seed, typed, window=window) for k in keys if k.token.digits == digits)
     return sorted((one[0] for one in shown if one), key=lambda one: abs(one.offset))
 
 
-def diagnose(key: Key, typed: Typed, *, among: Sequence[Key] = (), window: int = WINDOW) -> NotShown | Undecided:
+def diagnose_mismatch(
+    key: SeededToken, typed: TypedCodes, *, among: Sequence[SeededToken] = (), window: int = WINDOW
+) -> Mismatch | Undecided:
     """Say why a token does not show what its seed says: the first explanation that is no coincidence."""
     turned = replace(typed, codes=typed.codes[::-1])
     if len(typed.codes) > 1 and search(key.token, key.seed, turned, window=window + 1):
@@ -188,7 +190,7 @@ def diagnose(key: Key, typed: Typed, *, among: Sequence[Key] = (), window: int =
     doubtful = ""
     for what, hint, places in _explanations(key, typed, among=among, window=window):
         if chance(typed, places) <= ENOUGH:
-            return NotShown(what=what, hint=hint)
+            return Mismatch(what=what, hint=hint)
         doubtful = doubtful or what
     if doubtful:
         return Undecided(what=f"the code is not of this token; perhaps {doubtful}", hint=SECOND, second=True)
@@ -203,13 +205,13 @@ def diagnose(key: Key, typed: Typed, *, among: Sequence[Key] = (), window: int =
             hint="type two that it shows one after the other",
         )
     serial = key.token.serial
-    return NotShown(
+    return Mismatch(
         what=f"{serial} does not show the codes of its seed, neither now nor within {_far(key.token)}",
         hint="type the code again; when that does not help, the seed is not this token's: ask the vendor",
     )
 
 
-def _missed(key: Key, typed: Typed, *, window: int) -> bool:
+def _missed(key: SeededToken, typed: TypedCodes, *, window: int) -> bool:
     """Tell whether two codes are right, and some between them were not read."""
     first, *rest = typed.codes
     if not rest:
@@ -224,7 +226,9 @@ def _far(token: Token) -> str:
     return f"{reach} presses" if token.factor is Factor.HOTP else _span(reach * token.period)
 
 
-def _explanations(key: Key, typed: Typed, *, among: Sequence[Key], window: int) -> Iterator[tuple[str, str, int]]:
+def _explanations(
+    key: SeededToken, typed: TypedCodes, *, among: Sequence[SeededToken], window: int
+) -> Iterator[tuple[str, str, int]]:
     """Yield what would explain the codes, what to do then, and at how many places it was looked for."""
     token = key.token
     for what, other, seed in _misread(key, len(typed.codes[0])):
@@ -236,13 +240,13 @@ def _explanations(key: Key, typed: Typed, *, among: Sequence[Key], window: int) 
         hint = f"take it with --window {abs(found[0].offset) + 1}, or reject it"
         yield found[0].words(), hint, _within(found[0].offset)
     others = [each for each in among if each.token.serial != token.serial]
-    if shown := find(others, typed, window=window):
+    if shown := find_tokens(others, typed, window=window):
         names = ", ".join(one.token.serial for one in shown[:3])
         what = f"this is the right code of another token of this file: {names}"
         yield what, "look at the serial", _within(shown[0].offset) * len(others)
 
 
-def _misread(key: Key, digits: int) -> Iterator[tuple[str, Token, Seed]]:
+def _misread(key: SeededToken, digits: int) -> Iterator[tuple[str, Token, Seed]]:
     """Yield what a file can have wrong about a token, one thing at a time."""
     token = key.token
     if digits != token.digits:
@@ -270,7 +274,7 @@ def _hash(digest: str) -> str:
     return digest.upper().replace("SHA", "SHA-")
 
 
-def settled(file: SeedFile) -> Reading:
+def settled_reading(file: SeedFile) -> Reading:
     """Return the file's one reading. Raise UsageFault when hex and base32 both fit."""
     if len(file.readings) > 1:
         raise UsageFault(
@@ -280,14 +284,14 @@ def settled(file: SeedFile) -> Reading:
     return file.readings[0] if file.readings else Reading(encoding=Encoding.HEX, keys=())
 
 
-def proved(file: SeedFile, serial: str, typed: Typed, *, window: int = WINDOW) -> SeedFile:
+def settle_encoding(file: SeedFile, serial: str, typed: TypedCodes, *, window: int = WINDOW) -> SeedFile:
     """Settle hex or base32 by codes read off one token: of its readings, the one that shows them stays."""
-    if said := wrong(typed):
+    if said := typing_error(typed):
         raise UsageFault(said.what, said.hint)
     showing = [
         reading
         for reading in file.readings
-        if (key := named(reading.keys, serial))
+        if (key := token_named(reading.keys, serial))
         and (found := search(key.token, key.seed, typed, window=window))
         and chance(typed, len(file.readings) * _within(found[0].offset)) <= ENOUGH
     ]
@@ -299,40 +303,40 @@ def proved(file: SeedFile, serial: str, typed: Typed, *, window: int = WINDOW) -
     return replace(file, readings=(showing[0],))
 
 
-def named(keys: Iterable[Key], serial: str) -> Key | None:
+def token_named(keys: Iterable[SeededToken], serial: str) -> SeededToken | None:
     """Return the key of a serial, however it was typed."""
     return next((key for key in keys if folded(key.token.serial) == folded(serial)), None)
 
 
 @dataclass(frozen=True, slots=True)
-class ForAws:
+class AwsUse:
     """Whether AWS can use a token, as what, and why not."""
 
     kind: Kind | None
     why: str
 
 
-def for_aws(token: Token) -> ForAws:
+def aws_use(token: Token) -> AwsUse:
     """Say what AWS can make of a token: it takes no seed from outside, so most factory-seeded tokens are of no use."""
     if not token.octets:
-        return ForAws(Kind.HARDWARE_TOTP, "hardware TOTP, if AWS knows its serial: --probe-user proves it")
+        return AwsUse(Kind.HARDWARE_TOTP, "hardware TOTP, if AWS knows its serial: --probe-user proves it")
     parameters = (token.factor, token.digest, token.digits, token.period)
     if token.capacity >= AWS_OCTETS:
-        return ForAws(Kind.VIRTUAL, "programmable: AWS makes the seed, and it is burned in")
+        return AwsUse(Kind.VIRTUAL, "programmable: AWS makes the seed, and it is burned in")
     if token.capacity:
-        return ForAws(
+        return AwsUse(
             None, f"programmable, but its seeds have at most {token.capacity} octets and AWS's have {AWS_OCTETS}"
         )
     if token.maker == AWS_ISSUER and token.octets == AWS_OCTETS:
         if parameters == (Factor.TOTP, "sha1", otp.DIGITS, otp.PERIOD):
-            return ForAws(Kind.VIRTUAL, "it has a seed that AWS made for a virtual device")
-        return ForAws(None, "AWS uses TOTP with SHA-1, 6 digits and 30 s")
-    return ForAws(None, "AWS takes no seed from outside, and only the tokens that it sells itself")
+            return AwsUse(Kind.VIRTUAL, "it has a seed that AWS made for a virtual device")
+        return AwsUse(None, "AWS uses TOTP with SHA-1, 6 digits and 30 s")
+    return AwsUse(None, "AWS takes no seed from outside, and only the tokens that it sells itself")
 
 
-def display(typed: Typed) -> Undecided | None:
+def judge_display(typed: TypedCodes) -> Undecided | None:
     """Judge the display of a token whose seed only AWS has: two codes of six digits that differ. None: it may be so."""
-    if said := wrong(typed):
+    if said := typing_error(typed):
         return said
     if len(typed.codes) < 2 or len(typed.codes[0]) != otp.DIGITS:  # noqa: PLR2004 - two in a row
         return Undecided(what="two codes of six digits are needed", hint="type two codes, read about 30 s apart")
@@ -357,13 +361,13 @@ def drift(sightings: Sequence[Sighting], *, period: int) -> Drift | None:
     return Drift(rate=(last - first) / days, within=period / days)
 
 
-def judged(serial: str, verdict: Shown | NotShown | None, *, at: float) -> Sighting:
+def sighting_of(serial: str, verdict: Match | Mismatch | None, *, at: float) -> Sighting:
     """Return what the ledger keeps of a verdict; None is a display that works, of a token whose seed only AWS has."""
     if verdict is None:
-        return Sighting(serial=serial, at=at, verdict=Verdict.ACCEPTED, reason="only its display was looked at")
-    if isinstance(verdict, NotShown):
-        return Sighting(serial=serial, at=at, verdict=Verdict.REJECTED, reason=verdict.what)
-    return Sighting(serial=serial, at=at, verdict=Verdict.ACCEPTED, offset=verdict.offset, seconds=verdict.seconds)
+        return Sighting(serial=serial, at=at, verdict=TokenVerdict.ACCEPTED, reason="only its display was looked at")
+    if isinstance(verdict, Mismatch):
+        return Sighting(serial=serial, at=at, verdict=TokenVerdict.REJECTED, reason=verdict.what)
+    return Sighting(serial=serial, at=at, verdict=TokenVerdict.ACCEPTED, offset=verdict.offset, seconds=verdict.seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -372,8 +376,8 @@ class Box:
 
     tokens: tuple[tuple[Token, Sighting | None], ...]
 
-    def of(self, verdict: Verdict) -> int:
-        return sum((seen.verdict if seen else Verdict.UNTESTED) is verdict for _, seen in self.tokens)
+    def of(self, verdict: TokenVerdict) -> int:
+        return sum((seen.verdict if seen else TokenVerdict.UNTESTED) is verdict for _, seen in self.tokens)
 
     @property
     def offsets(self) -> list[int]:
@@ -381,7 +385,7 @@ class Box:
         return sorted(
             seen.seconds
             for _, seen in self.tokens
-            if seen and seen.verdict is Verdict.ACCEPTED and seen.seconds is not None
+            if seen and seen.verdict is TokenVerdict.ACCEPTED and seen.seconds is not None
         )
 
     @property

@@ -21,7 +21,7 @@ INSTEAD = "a terminal: its burner app scans a QR code off the screen, and somebo
 UNSEEN = "-r RECIPIENT, and scan the sealed backup"
 
 
-class OffTheShelf:
+class CheckedToken:
     """A token with its serial. `check` raises when it may not be given to a user."""
 
     def __init__(self, serial: str, carrier: Carrier, *, check: Callable[[str, str], None]) -> None:
@@ -41,7 +41,7 @@ class OffTheShelf:
         self._carrier.remove(entry)
 
 
-class Programmable:
+class ProgrammableToken:
     """A token that takes a seed; its serial goes into the device's tags. Its model's capacity is given or asked for."""
 
     def __init__(self, serial: str, carrier: Carrier, *, capacity: int | None, interaction: Interaction) -> None:

@@ -97,7 +97,7 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Key:
+class SeededToken:
     """A token with its seed, and where it stands in the file. `other` is the seed as another encoding would read it."""
 
     token: Token
@@ -105,20 +105,20 @@ class Key:
     where: str
     other: Seed | None = None
 
-    def programmable(self, capacity: int) -> "Key":
+    def programmable(self, capacity: int) -> "SeededToken":
         """Say that a seed of so many octets can be burned into this token."""
         return replace(self, token=replace(self.token, capacity=capacity))
 
 
 @dataclass(frozen=True, slots=True)
-class Dropped:
+class DroppedRow:
     """A row that was not taken: where it stands and why."""
 
     where: str
     reason: str
 
 
-def reasons(dropped: Sequence[Dropped]) -> str:
+def joined_reasons(dropped: Sequence[DroppedRow]) -> str:
     """Join what is wrong with rows into one sentence; of many, the first of them and how many more there are."""
     said = [f"{each.where}: {each.reason}" for each in dropped[:TOLD]]
     more = len(dropped) - TOLD
@@ -130,8 +130,8 @@ class Reading:
     """The file's rows, read in one encoding."""
 
     encoding: Encoding
-    keys: tuple[Key, ...]
-    dropped: tuple[Dropped, ...] = ()
+    keys: tuple[SeededToken, ...]
+    dropped: tuple[DroppedRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +145,7 @@ class SeedFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Typed:
+class TypedCodes:
     """One code, or two consecutive ones, oldest first, and the Unix time at which the last was on the display."""
 
     codes: tuple[str, ...]
@@ -153,15 +153,15 @@ class Typed:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class WrittenReading:
     """A reading that was written down: where it stands, and what a token showed when."""
 
     where: str
     serial: str
-    typed: Typed
+    typed: TypedCodes
 
 
-class Verdict(StrEnum):
+class TokenVerdict(StrEnum):
     """What became of a token of a box."""
 
     UNTESTED = "untested"
@@ -175,18 +175,18 @@ class Sighting:
 
     serial: str
     at: float
-    verdict: Verdict
+    verdict: TokenVerdict
     offset: int | None = None
     seconds: int | None = None
     reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stocked:
+class StockedToken:
     """A token in the inventory: which seed it has, without the seed; what became of it; who has it."""
 
     token: Token
     fingerprint: str
-    verdict: Verdict = Verdict.UNTESTED
+    verdict: TokenVerdict = TokenVerdict.UNTESTED
     reason: str = ""
     user: str | None = None

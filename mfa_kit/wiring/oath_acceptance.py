@@ -12,7 +12,7 @@ from mfa_kit.core.models import Caller, Device, Intent, Kind, intent_of
 from mfa_kit.core.otp import Seed
 from mfa_kit.enrollment.ports import Desk
 from mfa_kit.oath_keys import acceptance as oathcheck
-from mfa_kit.oath_keys.credential import Plugged
+from mfa_kit.oath_keys.credential import OathKey
 from mfa_kit.security_keys.attestation import Examined, Policy
 from mfa_kit.wiring import security_keys
 from mfa_kit.wiring.oath_keys import KEY, choose, keys
@@ -21,7 +21,7 @@ from mfa_kit.wiring.oath_keys import KEY, choose, keys
 SEED_OCTETS = 40
 
 
-def acceptance(wanted: str | None, *, write: bool, account: str | None, maker: bool) -> tuple[Proof | Refused, Plugged]:
+def acceptance(wanted: str | None, *, write: bool, account: str | None, maker: bool) -> tuple[Proof | Refused, OathKey]:
     """Judge a key before it is given to anybody; `maker` has its FIDO applet prove who made it, with two touches."""
     key = choose(wanted)
     made_by = _maker(key) if maker else oathcheck.UNPROVEN
@@ -37,7 +37,7 @@ def acceptance(wanted: str | None, *, write: bool, account: str | None, maker: b
         raise
 
 
-def _take_away(key: Plugged, error: BaseException) -> None:
+def _take_away(key: OathKey, error: BaseException) -> None:
     """Delete what a round trip that was cut short may have written; note on its error what may be left."""
     try:
         with keys().open(key) as applet:
@@ -48,7 +48,7 @@ def _take_away(key: Plugged, error: BaseException) -> None:
         error.add_note(f"{oathcheck.TEST} may be left on {key.told}: {str(left) or 'interrupted'}; {again}")
 
 
-def _maker(key: Plugged) -> Check:
+def _maker(key: OathKey) -> Check:
     from mfa_kit.adapters.fido.same_device import beside
 
     place = beside(key.reader)
@@ -113,7 +113,7 @@ def code_of(intent: Intent, wanted: str | None, *, at: float) -> str | None:
         return None if touch is None else applet.code(intent.label, at, touch=touch)
 
 
-def _holder(intent: Intent, wanted: str | None) -> Plugged | None:
+def _holder(intent: Intent, wanted: str | None) -> OathKey | None:
     """Return the key that holds a device's credential: the named one, or the only one that does.
 
     A key with a password is somebody else's where one without holds it, and then nobody is asked for that.

@@ -16,7 +16,7 @@ from mfa_kit.core.errors import Declined, DeviceFault, MfaKitError, NoApplet, Us
 from mfa_kit.core.models import Intent, check_label
 from mfa_kit.core.otp import Secret
 from mfa_kit.enrollment.ports import Carrier, Inventory
-from mfa_kit.oath_keys.credential import Plugged
+from mfa_kit.oath_keys.credential import OathKey
 from mfa_kit.rollout.station import Thing
 from mfa_kit.wiring.desk import harden
 from mfa_kit.wiring.files import secret_line
@@ -48,7 +48,7 @@ def _keys() -> "Keys":
     return Keys(say=messages.Talk().note, password=_password)
 
 
-def _password(key: Plugged) -> Secret[str]:
+def _password(key: OathKey) -> Secret[str]:
     if options.given("password_stdin"):
         password = secret_line()
     else:
@@ -59,7 +59,7 @@ def _password(key: Plugged) -> Secret[str]:
     return password
 
 
-def choose(wanted: str | None) -> Plugged:
+def choose(wanted: str | None) -> OathKey:
     """Return the key that is meant; the only one when none is named, never the first of several."""
     found, wrong = keys().look()
     meant = [key for key in found if wanted is None or key.answers_to(wanted)]
@@ -80,7 +80,7 @@ def choose(wanted: str | None) -> Plugged:
         raise
 
 
-def _none(wanted: str | None, found: Sequence[Plugged], wrong: Sequence[DeviceFault]) -> DeviceFault:
+def _none(wanted: str | None, found: Sequence[OathKey], wrong: Sequence[DeviceFault]) -> DeviceFault:
     if wanted is None and len(wrong) == 1:
         return wrong[0]
     fault = DeviceFault(
@@ -94,7 +94,7 @@ def _none(wanted: str | None, found: Sequence[Plugged], wrong: Sequence[DeviceFa
     return fault
 
 
-def _line(key: Plugged) -> str:
+def _line(key: OathKey) -> str:
     return f"{key.told}, in {key.where}, identity {key.identity}"
 
 
@@ -141,7 +141,7 @@ def rows() -> tuple[list[dict[str, Any]], Sequence[DeviceFault]]:
     return [_row(key) for key in found], wrong
 
 
-def _row(key: Plugged) -> dict[str, Any]:
+def _row(key: OathKey) -> dict[str, Any]:
     return {
         "key": key.what,
         "serial": key.serial,

@@ -6,7 +6,7 @@ from mfa_kit.cli import keys as options
 from mfa_kit.cli import options as flags
 from mfa_kit.core.errors import DeviceFault, UsageFault
 from mfa_kit.core.otp import Secret
-from mfa_kit.oath_keys.credential import Plugged
+from mfa_kit.oath_keys.credential import OathKey
 from mfa_kit.wiring.files import secret_line
 from mfa_kit.wiring.oath_keys import choose, keys
 
@@ -45,7 +45,7 @@ def clear(wanted: str | None) -> dict[str, Any]:
     return {"serial": key.serial, "where": key.where}
 
 
-def _new_password(key: Plugged) -> Secret[str]:
+def _new_password(key: OathKey) -> Secret[str]:
     new = (
         secret_line()
         if options.given("password_stdin")

@@ -19,7 +19,7 @@ from mfa_kit.rollout.station import Thing
 from mfa_kit.security_keys import attestation
 from mfa_kit.security_keys import pin as keypin
 from mfa_kit.security_keys.attestation import Examined, Policy, SeenBefore
-from mfa_kit.security_keys.authenticator import KeyInfo, Pin, Plugged
+from mfa_kit.security_keys.authenticator import KeyInfo, Pin, PluggedKey
 from mfa_kit.wiring import config
 from mfa_kit.wiring.desk import harden, home
 from mfa_kit.wiring.files import secret_line
@@ -282,7 +282,7 @@ class Bench:
                 self._seen.credentials.append(opened.credential)
             return answer
 
-    def next(self, gone: Plugged | None) -> Plugged:
+    def next(self, gone: PluggedKey | None) -> PluggedKey:
         """Wait until the last key is out and another is in."""
         from mfa_kit.adapters.fido import links
 

@@ -16,13 +16,22 @@ from mfa_kit.core.otp import Secret, Seed
 from mfa_kit.enrollment.phone import Phone, Way
 from mfa_kit.enrollment.ports import Carrier, Inventory
 from mfa_kit.tokens.display import DisplayToken
-from mfa_kit.tokens.programmable import INSTEAD, SCAN, UNSEEN, OffTheShelf, Programmable
-from mfa_kit.tokens.seeds import Dropped, Encoding, Key, SeedFile, Sighting, Token, Written, reasons
+from mfa_kit.tokens.programmable import INSTEAD, SCAN, UNSEEN, CheckedToken, ProgrammableToken
+from mfa_kit.tokens.seeds import (
+    DroppedRow,
+    Encoding,
+    SeededToken,
+    SeedFile,
+    Sighting,
+    Token,
+    WrittenReading,
+    joined_reasons,
+)
 from mfa_kit.wiring.desk import harden, home
 from mfa_kit.wiring.files import LONGEST_SECRET, check_new, secret_from
 
 if TYPE_CHECKING:
-    from mfa_kit.adapters.ledger.token_inventory import Came, Shelf
+    from mfa_kit.adapters.ledger.token_inventory import StockCounts, TokenInventory
 
 FINGERPRINTS = "fingerprint.key"
 OCTETS = 32
@@ -50,18 +59,18 @@ def seed_file(path: Path, *, encoding: str | None, unlock_stdin: bool, unlock_fd
 
 
 @contextmanager
-def shelf() -> Iterator["Shelf"]:
+def open_inventory() -> Iterator["TokenInventory"]:
     """Open the inventory."""
     from mfa_kit.adapters.ledger.ledger import Ledger
-    from mfa_kit.adapters.ledger.token_inventory import Shelf
+    from mfa_kit.adapters.ledger.token_inventory import TokenInventory
 
     with Ledger(home()) as ledger:
-        yield Shelf(ledger, now=time.time())
+        yield TokenInventory(ledger, now=time.time())
 
 
-def stock(keys: Sequence[Key], bare: Sequence[Token]) -> "Came":
+def stock(keys: Sequence[SeededToken], bare: Sequence[Token]) -> "StockCounts":
     """Take tokens into the inventory: all of them but their seeds."""
-    with shelf() as inventory:
+    with open_inventory() as inventory:
         mark = _fingerprints()
         return inventory.stock(
             [*((key.token, otp.fingerprint(key.seed, mark)) for key in keys), *((token, "") for token in bare)]
@@ -88,7 +97,7 @@ def _fingerprints() -> Secret[bytes]:
     return key
 
 
-def written(path: Path) -> list[Written | Dropped]:
+def written(path: Path) -> list[WrittenReading | DroppedRow]:
     """Read readings of a box that were written down elsewhere."""
     from mfa_kit.adapters.seedfiles import files, sightings
 
@@ -96,9 +105,9 @@ def written(path: Path) -> list[Written | Dropped]:
         rows = sightings.read(files.decoded(files.load(path)), now=time.time())
     except (UsageFault, IntegrityFault) as error:
         raise type(error)(f"no reading can be taken from {path.name}: {error}", COLUMNS) from None
-    bad = [row for row in rows if isinstance(row, Dropped)]
+    bad = [row for row in rows if isinstance(row, DroppedRow)]
     if len(bad) == len(rows):
-        raise UsageFault(f"{path.name} holds no reading: {reasons(bad) or 'it has no row'}", COLUMNS)
+        raise UsageFault(f"{path.name} holds no reading: {joined_reasons(bad) or 'it has no row'}", COLUMNS)
     return rows
 
 
@@ -120,9 +129,9 @@ def now() -> float:
     return time.time()
 
 
-def sightings(key: Key) -> list[Sighting]:
+def sightings(key: SeededToken) -> list[Sighting]:
     """Return the earlier readings of a token, as long as it has the seed that this file gives it."""
-    with shelf() as inventory:
+    with open_inventory() as inventory:
         known = inventory.token(key.token.serial)
         if known is None or known.fingerprint != otp.fingerprint(key.seed, _fingerprints()):
             return []
@@ -131,7 +140,7 @@ def sightings(key: Key) -> list[Sighting]:
 
 def capacity(serial: str) -> int:
     """Return the longest seed that the inventory knows to fit into a token, 0 where it knows of none."""
-    with shelf() as inventory:
+    with open_inventory() as inventory:
         known = inventory.token(serial)
     return known.token.capacity if known else 0
 
@@ -139,7 +148,7 @@ def capacity(serial: str) -> int:
 def sight(token: Token, seed: Seed | None, seen: Sighting) -> bool:
     """Keep a reading, and the token with it; False where the inventory has another seed for its serial."""
     mark = otp.fingerprint(seed, _fingerprints()) if seed else ""
-    with shelf() as inventory:
+    with open_inventory() as inventory:
         known = inventory.token(token.serial)
         if known is None:
             inventory.stock([(token, mark)])
@@ -153,7 +162,7 @@ def carrier(own: Mapping[str, Any], inventory: Inventory) -> Carrier:
     """Return the token that `--serial` names."""
     person = options.common().interaction
     token = DisplayToken(own["serial"], now=inventory.now, interaction=person, progress=messages.Talk())
-    return OffTheShelf(own["serial"], token, check=_may_be_given)
+    return CheckedToken(own["serial"], token, check=_may_be_given)
 
 
 def programmable(own: Mapping[str, Any], inventory: Inventory) -> Carrier:
@@ -164,10 +173,10 @@ def programmable(own: Mapping[str, Any], inventory: Inventory) -> Carrier:
     person = options.common().interaction
     way = Way(grouped=own["show_secret"], shown_by=f"token {own['serial']}", scan=SCAN, instead=INSTEAD, unseen=UNSEEN)
     phone = Phone(inventory.now, interaction=person, draw=symbol.blocks, way=way)
-    token = Programmable(own["serial"], phone, capacity=own["capacity"], interaction=person)
-    return OffTheShelf(own["serial"], token, check=_may_be_given)
+    token = ProgrammableToken(own["serial"], phone, capacity=own["capacity"], interaction=person)
+    return CheckedToken(own["serial"], token, check=_may_be_given)
 
 
 def _may_be_given(serial: str, user: str) -> None:
-    with shelf() as inventory:
+    with open_inventory() as inventory:
         inventory.check(serial, user)

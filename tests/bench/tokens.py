@@ -11,7 +11,7 @@ from pathlib import Path
 from mfa_kit.core import otp
 from mfa_kit.core.otp import Seed
 from mfa_kit.tokens import matching
-from mfa_kit.tokens.seeds import Key, Token, Typed
+from mfa_kit.tokens.seeds import SeededToken, Token, TypedCodes
 from tests.bench.table import Row, show, side_by_side
 from tests.tokens.boxes import Made, pskc
 
@@ -41,12 +41,12 @@ from pathlib import Path
 from mfa_kit import otp
 from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.adapters.seedfiles import files
-from mfa_kit.adapters.ledger.token_inventory import Shelf
+from mfa_kit.adapters.ledger.token_inventory import TokenInventory
 from mfa_kit.core.otp import Secret
 (reading,) = files.read(files.load(Path(sys.argv[1])), None, now=time.time()).readings
 with tempfile.TemporaryDirectory() as home, Ledger(Path(home)) as ledger:
     mark = Secret(bytes(32))
-    came = Shelf(ledger, now=0.0).stock([(key.token, otp.fingerprint(key.seed, mark)) for key in reading.keys])
+    came = TokenInventory(ledger, now=0.0).stock([(key.token, otp.fingerprint(key.seed, mark)) for key in reading.keys])
 assert came.new == 10_000
 """
 
@@ -72,14 +72,14 @@ def least(act: Callable[[], object]) -> float:
 def searches() -> list[Row]:
     """Measure one token over a day to either side, and 10,000 tokens over twenty steps to either side."""
     made = [Made(f"{at}", secrets.token_bytes(20)) for at in range(KEYS)]
-    keys = [Key(token=Token(serial=one.serial, octets=20), seed=Seed(one.octets), where="") for one in made]
+    keys = [SeededToken(token=Token(serial=one.serial, octets=20), seed=Seed(one.octets), where="") for one in made]
     last = made[-1]
-    typed = Typed(codes=(last.shows(NOW, ahead=-30), last.shows(NOW)), at=NOW)
-    found = matching.find(keys, typed)
+    typed = TypedCodes(codes=(last.shows(NOW, ahead=-30), last.shows(NOW)), at=NOW)
+    found = matching.find_tokens(keys, typed)
     if last.serial not in {one.token.serial for one in found}:
         raise AssertionError("the token was not found")
     one = keys[0]
-    rows = [Row("which of 10,000 tokens shows two codes", least(lambda: matching.find(keys, typed)), "s", 2)]
+    rows = [Row("which of 10,000 tokens shows two codes", least(lambda: matching.find_tokens(keys, typed)), "s", 2)]
     for digest in ("sha1", "sha256", "sha512"):
         steps = range(10**7, 10**7 + 2 * DAY)
         seconds = least(lambda: list(otp.codes(one.seed, steps, digest=digest)))  # noqa: B023 - called at once

@@ -16,7 +16,7 @@ from mfa_kit.core.errors import DeviceFault
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.securitykey import KeyBehavior, SimulatedKey, lab_key
 from mfa_kit.security_keys.attestation import Policy
-from mfa_kit.security_keys.authenticator import Link, Plugged
+from mfa_kit.security_keys.authenticator import Link, PluggedKey
 from mfa_kit.wiring import security_keys as kit
 from tests.fido import slot
 from tests.fido.conftest import Bus, Desk, Published, detail, results
@@ -32,13 +32,13 @@ def box(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> Box:
     def of(*keys: SimulatedKey) -> None:
         left = iter(keys)
 
-        def following(*_: object) -> Plugged:
+        def following(*_: object) -> PluggedKey:
             bus.unplug()
             key = next(left, None)
             if key is None:
                 raise KeyboardInterrupt
             bus.plug(key)
-            return Plugged(where="/dev/hidraw0", link=Link.HID)
+            return PluggedKey(where="/dev/hidraw0", link=Link.HID)
 
         monkeypatch.setattr(kit.Bench, "next", following)
 
@@ -84,9 +84,9 @@ def test_between_two_keys_it_is_said_what_to_do(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Insert one, remove it, one at a time; a key in its place is the next."""
-    one, other = (Plugged(where=f"/dev/hidraw{number}", link=Link.HID) for number in (0, 1))
-    looks: Iterator[list[Plugged]] = iter([[one], [], [one, other], [other]])
-    now: list[list[Plugged]] = []
+    one, other = (PluggedKey(where=f"/dev/hidraw{number}", link=Link.HID) for number in (0, 1))
+    looks: Iterator[list[PluggedKey]] = iter([[one], [], [one, other], [other]])
+    now: list[list[PluggedKey]] = []
 
     def state() -> object:
         now[:] = [next(looks)]

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from mfa_kit.adapters import metadata
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
-from mfa_kit.security_keys.authenticator import Registration, Statement, Untrusted
+from mfa_kit.security_keys.authenticator import Registration, StatementKind, Untrusted
 from tests.fido.conftest import LAB_AAGUID, NOW, Desk, publish
 from tests.fido.test_faults import nonsense
 from tests.sizes import size
@@ -157,7 +157,7 @@ def test_certificates_that_cannot_be_read_prove_nothing(maker: AttestationCa, tm
     entry = maker.entry("m", aaguid=LAB_AAGUID, roots=[b"nonsense"])
     found = opened(maker.blob([entry], next_update=LATER), tmp_path, maker.root.der)
     for chain, reason in (((b"nonsense",), "cannot be read"), ((maker.certificate(None).der,), "listed for it cannot")):
-        registration = Registration(format="packed", statement=Statement.CHAIN, chain=chain, aaguid=LAB_AAGUID)
+        registration = Registration(format="packed", statement=StatementKind.CHAIN, chain=chain, aaguid=LAB_AAGUID)
         trust = found.trust(registration, at=NOW)
         assert isinstance(trust, Untrusted)
         assert reason in trust.reason

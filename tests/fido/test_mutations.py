@@ -24,7 +24,7 @@ from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.securitykey import KeyBehavior, KeyModel, SimulatedKey, lab_key
 from mfa_kit.security_keys import pin
 from mfa_kit.security_keys.attestation import Policy, policy_of
-from mfa_kit.security_keys.authenticator import Registration, Statement
+from mfa_kit.security_keys.authenticator import Registration, StatementKind
 from tests.fido import slot
 from tests.fido.conftest import LAB_AAGUID, NOW, Bus
 from tests.fido.test_faults import U2F, Liar, nonsense
@@ -215,7 +215,7 @@ def test_a_field_of_an_entry_that_is_something_else_loses_that_entry_at_most(
     found = metadata.Mds(index)
     assert found.model(other)
     issued = maker.certificate(bytes.fromhex(LAB_AAGUID.replace("-", "")))
-    registration = Registration(format="packed", statement=Statement.CHAIN, chain=(issued.der,), aaguid=LAB_AAGUID)
+    registration = Registration(format="packed", statement=StatementKind.CHAIN, chain=(issued.der,), aaguid=LAB_AAGUID)
     for each in [*found.named(""), found.model(LAB_AAGUID)]:
         assert each is None or (each.name and all(status.status for status in each.statuses) is not None)
     found.trust(registration, at=NOW)
@@ -307,7 +307,7 @@ def test_a_statement_with_something_else_in_it_is_never_a_chain_of_the_maker(
         found = registration_of(AttestationObject.create(name, attestation.auth_data, statement), digest)
     except GARBLED:
         return  # told() makes a sentence of these; tests/fido/test_faults.py
-    assert found.statement is not Statement.CHAIN
+    assert found.statement is not StatementKind.CHAIN
 
 
 def honest(bus: Bus, maker: AttestationCa, name: str) -> tuple[AttestationObject, bytes]:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mfa_kit.adapters import metadata as mds
 from mfa_kit.adapters.fido.faults import GARBLED
 from mfa_kit.adapters.fido.statement import registration_of
-from mfa_kit.security_keys.authenticator import Registration, Statement, Trusted, Untrusted
+from mfa_kit.security_keys.authenticator import Registration, StatementKind, Trusted, Untrusted
 from tests.sizes import size
 
 THEN = datetime(2025, 1, 1, tzinfo=UTC).timestamp()
@@ -64,7 +64,7 @@ def test_real_computers_and_telephones_are_no_security_keys(
 ) -> None:
     """Whatever the metadata knows of them."""
     found = registration(pair)
-    assert (found.format, found.statement) == (name, Statement.PLATFORM)
+    assert (found.format, found.statement) == (name, StatementKind.PLATFORM)
     assert isinstance(metadata.trust(found, at=THEN), Untrusted)
 
 
@@ -72,7 +72,7 @@ def test_a_signature_over_another_challenge_is_broken() -> None:
     """The statement signs the client data."""
     attestation = AttestationObject(websafe_decode(data.YUBIKEY_5_NFC[0].replace("\n", "")))
     found = registration_of(attestation, b"\0" * 32)
-    assert (found.statement, found.chain) == (Statement.BROKEN, ())
+    assert (found.statement, found.chain) == (StatementKind.BROKEN, ())
 
 
 @given(change=st.integers(0, 2**16))

@@ -10,7 +10,7 @@ from mfa_kit.adapters.oath.keys import Keys
 from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.otp import Secret
 from mfa_kit.lab.devices.oathcard import YkoathCard
-from mfa_kit.oath_keys.credential import Plugged
+from mfa_kit.oath_keys.credential import OathKey
 from tests import pcsc
 
 
@@ -35,7 +35,7 @@ class Person:
     said: list[str] = field(default_factory=list)
     passwords: list[str] = field(default_factory=list)
 
-    def password(self, _key: Plugged) -> Secret[str]:
+    def password(self, _key: OathKey) -> Secret[str]:
         return Secret(self.passwords.pop(0))
 
 
@@ -49,7 +49,7 @@ def keys(person: Person) -> Keys:
     return Keys(say=person.said.append, password=person.password)
 
 
-def only(keys: Keys) -> Plugged:
+def only(keys: Keys) -> OathKey:
     """Return the one key that is plugged in."""
     found, wrong = keys.look()
     assert not wrong, wrong

@@ -18,7 +18,7 @@ from mfa_kit.enrollment.ports import Desk
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.lab.devices.oathcard import YkoathCard
 from mfa_kit.oath_keys import acceptance
-from mfa_kit.oath_keys.credential import Plugged
+from mfa_kit.oath_keys.credential import OathKey
 from mfa_kit.qr_codes import key_uri, symbol
 from tests.conftest import ACCOUNT
 from tests.faults.conftest import Judge
@@ -31,7 +31,7 @@ AFTER = {"enroll": 1, "replace": 1, "revoke": 0, "verify": 1, "restore": 1}
 KEY_ALONE = ("verify", "restore")
 
 
-def refuse(_key: Plugged) -> Secret[str]:
+def refuse(_key: OathKey) -> Secret[str]:
     raise AssertionError("no key here has a password")
 
 
@@ -41,7 +41,7 @@ def keys_of(notes: Notes, cut: Cut | None) -> Keys:
     real = keys.open
 
     @contextmanager
-    def opened(key: Plugged) -> Iterator[Any]:
+    def opened(key: OathKey) -> Iterator[Any]:
         with real(key) as applet:
             yield cut.wrap(applet, "applet") if cut else applet
 
@@ -49,7 +49,7 @@ def keys_of(notes: Notes, cut: Cut | None) -> Keys:
     return keys
 
 
-def only(keys: Keys) -> Plugged:
+def only(keys: Keys) -> OathKey:
     """Return the one key that is plugged in."""
     found, wrong = keys.look()
     if wrong:
@@ -61,12 +61,12 @@ def only(keys: Keys) -> Plugged:
 @contextmanager
 def at_key(
     home: Path, shared: Shared, *, identity: Identity, touch: bool = False, cut: Cut | None = None
-) -> Iterator[tuple[Desk, Caller, Callable[[Plugged], OathCard], Keys, Notes]]:
+) -> Iterator[tuple[Desk, Caller, Callable[[OathKey], OathCard], Keys, Notes]]:
     """As at_desk: the carrier of a key, and keys where dead runs find theirs."""
     with at_desk(home, shared, recipient=str(identity.to_public()), cut=cut) as (desk, caller, _, notes):
         keys = keys_of(notes, cut)
 
-        def seat(key: Plugged | None) -> OathCard:
+        def seat(key: OathKey | None) -> OathCard:
             return OathCard(keys, key, way=Way(touch=touch), now=desk.inventory.now, sleep=lambda _: None)
 
         yield replace(desk, carrier=lambda _: seat(None)), caller, seat, keys, notes

@@ -16,7 +16,7 @@ from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.fidocard import FidoCard
 from mfa_kit.lab.devices.oathcard import ATR_NFC, YkoathCard
 from mfa_kit.lab.devices.securitykey import KeyBehavior, lab_key
-from mfa_kit.security_keys.authenticator import Link, Plugged
+from mfa_kit.security_keys.authenticator import Link, PluggedKey
 from tests import pcsc
 from tests.conftest import MfaKit
 
@@ -107,7 +107,7 @@ def on_usb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Non
             (device / "devnum").write_text(f"{address}\n")
             (tmp_path / "class" / node).mkdir(parents=True)
             (tmp_path / "class" / node / "device").symlink_to(device / "interface" / "hid")
-        found = [Plugged(where=f"/dev/{node}", link=Link.HID) for node in (*nodes, "gone")]
+        found = [PluggedKey(where=f"/dev/{node}", link=Link.HID) for node in (*nodes, "gone")]
         monkeypatch.setattr(links, "plugged", lambda: (found, []))
         monkeypatch.setattr(links, "SYSFS", tmp_path / "class")
         monkeypatch.setattr(scard, "SCardGetAttrib", lambda *_: (0, [7, 3, 0x20, 0]))

@@ -13,7 +13,7 @@ from pskc import PSKC
 
 from mfa_kit.adapters.seedfiles import files
 from mfa_kit.core.otp import Secret, Seed
-from mfa_kit.tokens.seeds import Encoding, Key, SeedFile
+from mfa_kit.tokens.seeds import Encoding, SeededToken, SeedFile
 
 PASSPHRASE = "correct horse"
 PRESHARED = bytes(range(16))
@@ -143,13 +143,13 @@ def read(content: bytes, *, wanted: Encoding | None = None, now: float | None = 
     return files.read(content, unlock, now=time.time() if now is None else now, wanted=wanted)
 
 
-def keys(content: bytes, *, wanted: Encoding | None = None) -> tuple[Key, ...]:
+def keys(content: bytes, *, wanted: Encoding | None = None) -> tuple[SeededToken, ...]:
     """Return the keys of a file that has one reading."""
     (reading,) = read(content, wanted=wanted).readings
     return reading.keys
 
 
-def matches(key: Key, made: Made) -> bool:
+def matches(key: SeededToken, made: Made) -> bool:
     """Tell whether a key is what was made: its seed and each parameter that its format has."""
     token = key.token
     moving = (token.period == made.period) if made.factor == "totp" else (token.counter == made.counter)

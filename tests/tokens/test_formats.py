@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.otp import Seed
-from mfa_kit.tokens.seeds import TOLD, Dropped, Encoding, Factor, folded
+from mfa_kit.tokens.seeds import TOLD, DroppedRow, Encoding, Factor, folded
 from tests.tokens import boxes
 from tests.tokens.boxes import Made
 
@@ -214,7 +214,7 @@ def test_a_row_that_is_not_taken_is_told_by_its_line_and_reason(row: str, reason
     first = "T0,0123456789abcdef0123456789abcdef01234567,totp\n"
     last = "T9,89abcdef0123456789abcdef0123456789abcdef,totp\n"
     (reading,) = boxes.read((first + row.format(hex="0f" * 20) + "\n" + last).encode()).readings
-    assert Dropped("line 2", reason) in reading.dropped
+    assert DroppedRow("line 2", reason) in reading.dropped
     assert "T9" in {key.token.serial for key in reading.keys}
 
 
@@ -246,7 +246,7 @@ def test_a_row_that_stands_twice_is_taken_once() -> None:
     made = Made("T1")
     (reading,) = boxes.read(boxes.linotp([made, made])).readings
     assert len(reading.keys) == 1
-    assert reading.dropped == (Dropped("line 3", "T1 is there already, line 2"),)
+    assert reading.dropped == (DroppedRow("line 3", "T1 is there already, line 2"),)
 
 
 def test_other_events_of_yubicos_log_are_told() -> None:
@@ -255,7 +255,7 @@ def test_other_events_of_yubicos_log_are_told() -> None:
         boxes.yubico([Made("cccccccccccb:1", factor="hotp")]) + b"Yubico OTP,1/1/13,1,vv,ab,d26a7c0f85fdda28bd81,,,0\n"
     )
     (reading,) = boxes.read(log).readings
-    assert reading.dropped == (Dropped("line 3", "it is no one-time password of OATH"),)
+    assert reading.dropped == (DroppedRow("line 3", "it is no one-time password of OATH"),)
 
 
 @pytest.mark.parametrize(
@@ -274,7 +274,7 @@ def test_other_events_of_yubicos_log_are_told() -> None:
 def test_a_key_uri_that_is_not_taken_is_told(line: str, reason: str) -> None:
     content = boxes.uris([Made("T1")]) + line.encode()
     (reading,) = boxes.read(content).readings
-    assert reading.dropped == (Dropped("line 2", reason),)
+    assert reading.dropped == (DroppedRow("line 2", reason),)
 
 
 BOTH = bytes.fromhex("aabbccddee2233445566aabbccddee2233445566")
@@ -299,13 +299,13 @@ def test_rows_that_contradict_each_other_are_refused_until_somebody_says() -> No
         boxes.read(mixed)
     (reading,) = boxes.read(mixed, wanted=Encoding.BASE32).readings
     assert [key.token.serial for key in reading.keys] == ["T2"]
-    assert reading.dropped == (Dropped("line 1", "its seed is not base32"),)
+    assert reading.dropped == (DroppedRow("line 1", "its seed is not base32"),)
 
 
 def test_a_base32_letter_with_bits_that_mean_nothing_is_an_error() -> None:
     """RFC 4648, 3.5: they are zero, so one that is not was mistyped or damaged."""
     (reading,) = boxes.read(b"serial,secret key,type\n1,GEZDGNBVGY3TQOJQGE,totp\n2,GEZDGNBVGY3TQOJQGF,totp\n").readings
-    assert reading.dropped == (Dropped("line 3", "its seed is not base32"),)
+    assert reading.dropped == (DroppedRow("line 3", "its seed is not base32"),)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import Entry, Intent, Kind
 from mfa_kit.core.otp import Created, KeyUri, Pair, Seed
 from mfa_kit.enrollment.ports import Carrier
-from mfa_kit.tokens.aws_check import Read
-from mfa_kit.tokens.programmable import OffTheShelf, Programmable
+from mfa_kit.tokens.aws_check import TokenWithCodes
+from mfa_kit.tokens.programmable import CheckedToken, ProgrammableToken
 from tests.tokens.person import Person
 
 INTENT = Intent(account="000000000000", partition="aws", user="alice", name="alice", kind=Kind.PROGRAMMABLE)
@@ -37,19 +37,21 @@ class Behind:
         self.told.append("remove")
 
 
-def programmable(behind: Carrier, *answers: str, serial: str = "8650012", capacity: int | None = 63) -> Programmable:
-    return Programmable(serial, behind, capacity=capacity, interaction=Person(answers))
+def programmable(
+    behind: Carrier, *answers: str, serial: str = "8650012", capacity: int | None = 63
+) -> ProgrammableToken:
+    return ProgrammableToken(serial, behind, capacity=capacity, interaction=Person(answers))
 
 
-def shelf(behind: Carrier) -> OffTheShelf:
+def checked(behind: Carrier) -> CheckedToken:
     def free(serial: str, user: str) -> None:
         assert (serial, user) == ("8650012", "alice")
 
-    return OffTheShelf("8650012", behind, check=free)
+    return CheckedToken("8650012", behind, check=free)
 
 
-@pytest.mark.parametrize("front", [programmable, shelf])
-def test_the_carrier_behind_does_the_rest(front: type[OffTheShelf]) -> None:
+@pytest.mark.parametrize("front", [programmable, checked])
+def test_the_carrier_behind_does_the_rest(front: type[CheckedToken]) -> None:
     behind = Behind()
     carrier = front(behind)  # type: ignore[call-arg, arg-type]
     carrier.check(INTENT, sealed=True)
@@ -95,13 +97,13 @@ def test_a_token_that_may_not_be_given_is_refused_first() -> None:
 
     behind = Behind()
     with pytest.raises(UsageFault, match="8650012 is not for alice"):
-        OffTheShelf("8650012", behind, check=no).check(INTENT, sealed=False)
+        CheckedToken("8650012", behind, check=no).check(INTENT, sealed=False)
     assert behind.told == []
 
 
 def test_a_token_of_aws_holds_no_seed_of_ours() -> None:
     """It was read already, so nothing is put there and nothing is to be taken away."""
-    token = Read("GAHT12345678", Pair("123456", "654321"))
+    token = TokenWithCodes("GAHT12345678", Pair("123456", "654321"))
     with pytest.raises(AssertionError):
         token.install(INTENT, CREATED)
     token.remove(ENTRY)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mfa_kit.adapters.seedfiles import files
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.otp import Secret, Seed
-from mfa_kit.tokens.seeds import Dropped, SeedFile
+from mfa_kit.tokens.seeds import DroppedRow, SeedFile
 from tests.conftest import judge
 from tests.tokens import boxes
 from tests.tokens.boxes import Made
@@ -42,7 +42,7 @@ def test_the_figures_of_rfc_6030_are_read(number: int, serial: str, digits: int)
 def test_the_key_of_a_pin_is_not_taken_for_a_token() -> None:
     """Figure 5."""
     (reading,) = figure(5).readings
-    assert reading.dropped == (Dropped("key 2", "its algorithm is neither HOTP nor TOTP"),)
+    assert reading.dropped == (DroppedRow("key 2", "its algorithm is neither HOTP nor TOTP"),)
 
 
 def test_a_seed_that_is_too_short_is_not_taken() -> None:
@@ -272,7 +272,7 @@ def test_a_key_that_is_not_taken_says_why(old: bytes, new: bytes, reason: str) -
     content = boxes.pskc([Made("T1"), Made("T2")]).replace(old, new, 1)
     content = content.replace(b"</pskc:Secret>", b"</pskc:Other>", 1) if b"Other" in new else content
     (reading,) = boxes.read(content).readings
-    assert reading.dropped == (Dropped("key 1", reason),)
+    assert reading.dropped == (DroppedRow("key 1", reason),)
     assert [key.token.serial for key in reading.keys] == ["T2"]
 
 

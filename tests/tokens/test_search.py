@@ -12,8 +12,18 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import Kind
 from mfa_kit.core.otp import Secret, Seed
 from mfa_kit.tokens import matching
-from mfa_kit.tokens.matching import Box, NotShown, Shown, Undecided
-from mfa_kit.tokens.seeds import Encoding, Factor, Key, Reading, SeedFile, Sighting, Token, Typed, Verdict
+from mfa_kit.tokens.matching import Box, Match, Mismatch, Undecided
+from mfa_kit.tokens.seeds import (
+    Encoding,
+    Factor,
+    Reading,
+    SeededToken,
+    SeedFile,
+    Sighting,
+    Token,
+    TokenVerdict,
+    TypedCodes,
+)
 from tests.conftest import judge
 from tests.tokens.boxes import Made
 
@@ -33,7 +43,7 @@ RFC_6238 = [
 RFC_4226 = ["755224", "287082", "359152", "969429", "338314", "254676", "287922", "162583", "399871", "520489"]
 
 
-def key(made: Made, *, other: bytes | None = None) -> Key:
+def key(made: Made, *, other: bytes | None = None) -> SeededToken:
     token = Token(
         serial=made.serial,
         factor=Factor(made.factor),
@@ -43,24 +53,24 @@ def key(made: Made, *, other: bytes | None = None) -> Key:
         counter=made.counter,
         octets=len(made.octets),
     )
-    return Key(token=token, seed=Seed(made.octets), where="line 1", other=Seed(other) if other else None)
+    return SeededToken(token=token, seed=Seed(made.octets), where="line 1", other=Seed(other) if other else None)
 
 
-def two(made: Made, *, at: float = NOW, ahead: int = 0) -> Typed:
+def two(made: Made, *, at: float = NOW, ahead: int = 0) -> TypedCodes:
     """Read two consecutive codes off a display, the second of them at that time."""
     step = 1 if made.factor == "hotp" else made.period
-    return Typed(codes=(made.shows(at, ahead=ahead - step), made.shows(at, ahead=ahead)), at=at)
+    return TypedCodes(codes=(made.shows(at, ahead=ahead - step), made.shows(at, ahead=ahead)), at=at)
 
 
-def one(made: Made, *, at: float = NOW, ahead: int = 0) -> Typed:
-    return Typed(codes=(made.shows(at, ahead=ahead),), at=at)
+def one(made: Made, *, at: float = NOW, ahead: int = 0) -> TypedCodes:
+    return TypedCodes(codes=(made.shows(at, ahead=ahead),), at=at)
 
 
 @pytest.mark.parametrize(("at", "digest", "code"), RFC_6238)
 def test_the_codes_are_those_of_rfc_6238(at: int, digest: str, code: str) -> None:
     """Appendix B, with each hash and eight digits."""
     made = Made("T1", SEEDS[digest], digest=digest, digits=8)
-    assert matching.verify(key(made), Typed(codes=(code,), at=at)) == Shown(
+    assert matching.verify_codes(key(made), TypedCodes(codes=(code,), at=at)) == Match(
         token=key(made).token, offset=0, step=at // 30
     )
 
@@ -69,8 +79,8 @@ def test_the_codes_are_those_of_rfc_6238(at: int, digest: str, code: str) -> Non
 def test_the_codes_are_those_of_rfc_4226(counter: int) -> None:
     """Appendix D: the token is that many presses ahead of a file that says zero."""
     made = Made("T1", SEEDS["sha1"], factor="hotp")
-    verdict = matching.verify(key(made), Typed(codes=(RFC_4226[counter],), at=NOW))
-    assert isinstance(verdict, Shown)
+    verdict = matching.verify_codes(key(made), TypedCodes(codes=(RFC_4226[counter],), at=NOW))
+    assert isinstance(verdict, Match)
     assert (verdict.offset, verdict.step, verdict.seconds) == (counter, counter, None)
 
 
@@ -95,8 +105,8 @@ def test_oathtool_shows_the_same_codes(octets: bytes, digest: str, digits: int, 
 def test_a_clock_is_found_where_it_stands(offset: int, period: int, twice: bool) -> None:
     made = Made("T1", period=period)
     typed = (two if twice else one)(made, ahead=offset * period)
-    verdict = matching.verify(key(made), typed)
-    assert isinstance(verdict, Shown)
+    verdict = matching.verify_codes(key(made), typed)
+    assert isinstance(verdict, Match)
     assert (verdict.offset, verdict.seconds) == (offset, offset * period)
 
 
@@ -104,10 +114,10 @@ def test_a_clock_that_is_days_off_is_found_by_two_codes_alone() -> None:
     """With one, any number would be found somewhere."""
     made = Made("T1")
     far = -3 * DAY
-    verdict = matching.verify(key(made), two(made, ahead=far), window=4 * DAY // 30)
-    assert isinstance(verdict, Shown)
+    verdict = matching.verify_codes(key(made), two(made, ahead=far), window=4 * DAY // 30)
+    assert isinstance(verdict, Match)
     assert verdict.words() == "its clock is 8640 steps (3 days) behind"
-    alone = matching.verify(key(made), one(made, ahead=far), window=4 * DAY // 30)
+    alone = matching.verify_codes(key(made), one(made, ahead=far), window=4 * DAY // 30)
     assert isinstance(alone, Undecided)
     assert alone.second
     assert alone.what.startswith("its clock is 8640 steps (3 days) behind, if this is no coincidence")
@@ -118,31 +128,31 @@ def test_a_clock_that_is_days_off_is_found_by_two_codes_alone() -> None:
 def test_one_code_is_enough_near_to_where_it_is_expected_however_wide_the_window_is(offset: int) -> None:
     """A number typed at random is as near one time in a hundred, or more rarely."""
     made = Made("T1", bytes(range(20)))
-    verdict = matching.verify(key(made), one(made, ahead=offset * 30), window=20_000)
-    assert isinstance(verdict, Shown)
+    verdict = matching.verify_codes(key(made), one(made, ahead=offset * 30), window=20_000)
+    assert isinstance(verdict, Match)
     assert verdict.offset == offset
 
 
 def test_one_code_is_enough_where_the_clock_was_last_time() -> None:
     """A clock that was three days behind is expected there again."""
     made = Made("T1", bytes(range(20)))
-    verdict = matching.verify(key(made), one(made, ahead=-3 * DAY), window=20_000, near=-8640)
-    assert isinstance(verdict, Shown)
+    verdict = matching.verify_codes(key(made), one(made, ahead=-3 * DAY), window=20_000, near=-8640)
+    assert isinstance(verdict, Match)
 
 
 @pytest.mark.parametrize(("apart", "undecided"), [(2, True), (10, True), (12, False)])
 def test_two_right_codes_that_do_not_follow_each_other_decide_nothing(apart: int, undecided: bool) -> None:
     """One was missed in between; codes that are minutes apart are no reading of one token."""
     made = Made("T1", bytes(range(20)))
-    typed = Typed(codes=(made.shows(NOW, ahead=-30 * apart), made.shows(NOW)), at=NOW)
-    verdict = matching.verify(key(made), typed, window=1)
+    typed = TypedCodes(codes=(made.shows(NOW, ahead=-30 * apart), made.shows(NOW)), at=NOW)
+    verdict = matching.verify_codes(key(made), typed, window=1)
     assert isinstance(verdict, Undecided) == undecided
     if isinstance(verdict, Undecided):
         assert (verdict.second, "others in between" in verdict.what) == (False, True)
 
 
 def test_a_code_of_another_length_that_nothing_explains_was_mistyped() -> None:
-    verdict = matching.verify(key(BASE), Typed(codes=("12345678",), at=NOW))
+    verdict = matching.verify_codes(key(BASE), TypedCodes(codes=("12345678",), at=NOW))
     assert isinstance(verdict, Undecided)
     assert verdict.what == "it shows 6 digits, and 8 were typed"
 
@@ -156,7 +166,7 @@ def test_a_code_of_another_length_that_nothing_explains_was_mistyped() -> None:
     ],
 )
 def test_a_clock_is_told_in_words(offset: int, words: str) -> None:
-    assert Shown(token=Token(serial="T1"), offset=offset, step=1).words() == words
+    assert Match(token=Token(serial="T1"), offset=offset, step=1).words() == words
 
 
 @pytest.mark.parametrize(
@@ -168,7 +178,7 @@ def test_a_clock_is_told_in_words(offset: int, words: str) -> None:
     ],
 )
 def test_a_counter_is_told_in_words(offset: int, words: str) -> None:
-    assert Shown(token=Token(serial="T1", factor=Factor.HOTP), offset=offset, step=1).words() == words
+    assert Match(token=Token(serial="T1", factor=Factor.HOTP), offset=offset, step=1).words() == words
 
 
 def test_of_two_places_the_one_near_the_last_reading_counts() -> None:
@@ -188,7 +198,7 @@ def test_of_two_places_the_one_near_the_last_reading_counts() -> None:
 
 def test_a_step_before_1970_is_not_looked_at() -> None:
     made = Made("T1")
-    assert matching.verify(key(made), Typed(codes=(made.shows(10),), at=10)) == Shown(
+    assert matching.verify_codes(key(made), TypedCodes(codes=(made.shows(10),), at=10)) == Match(
         token=key(made).token, offset=0, step=0
     )
 
@@ -205,7 +215,7 @@ def test_a_step_before_1970_is_not_looked_at() -> None:
     ],
 )
 def test_what_is_wrong_whatever_the_token(codes: tuple[str, ...], what: str) -> None:
-    verdict = matching.verify(key(Made("T1")), Typed(codes=codes, at=NOW))
+    verdict = matching.verify_codes(key(Made("T1")), TypedCodes(codes=codes, at=NOW))
     assert isinstance(verdict, Undecided)
     assert verdict.what == what
     assert verdict.hint
@@ -223,36 +233,38 @@ MISREAD = [
 
 @pytest.mark.parametrize("count", [one, two])
 @pytest.mark.parametrize(("made", "what"), MISREAD)
-def test_what_a_file_has_wrong_is_named(made: Made, what: str, count: Callable[[Made], Typed]) -> None:
+def test_what_a_file_has_wrong_is_named(made: Made, what: str, count: Callable[[Made], TypedCodes]) -> None:
     """One thing at a time: step, hash, digits, type; one code is enough for these."""
-    verdict = matching.verify(key(BASE), count(made))
-    assert isinstance(verdict, NotShown)
+    verdict = matching.verify_codes(key(BASE), count(made))
+    assert isinstance(verdict, Mismatch)
     assert verdict.what == what
 
 
 def test_a_thirty_second_token_in_a_file_of_sixty_is_named() -> None:
-    verdict = matching.verify(key(Made("T1", BASE.octets, period=60)), two(BASE))
-    assert isinstance(verdict, NotShown)
+    verdict = matching.verify_codes(key(Made("T1", BASE.octets, period=60)), two(BASE))
+    assert isinstance(verdict, Mismatch)
     assert verdict.what == "it is a 30 s token, and the file says 60 s"
 
 
 @pytest.mark.parametrize("period", [30, 60])
 def test_a_time_token_in_a_file_of_event_tokens_is_named(period: int) -> None:
     made = Made("T1", BASE.octets, period=period)
-    verdict = matching.verify(key(Made("T1", BASE.octets, factor="hotp")), two(made))
-    assert isinstance(verdict, NotShown)
+    verdict = matching.verify_codes(key(Made("T1", BASE.octets, factor="hotp")), two(made))
+    assert isinstance(verdict, Mismatch)
     assert verdict.what == f"it follows the time in steps of {period} s (TOTP), and the file says HOTP"
 
 
 def test_a_wrong_encoding_is_named() -> None:
-    verdict = matching.verify(key(BASE, other=b"another reading of it"), two(Made("T1", b"another reading of it")))
-    assert isinstance(verdict, NotShown)
+    verdict = matching.verify_codes(
+        key(BASE, other=b"another reading of it"), two(Made("T1", b"another reading of it"))
+    )
+    assert isinstance(verdict, Mismatch)
     assert verdict.what == "the seed was read in the wrong encoding"
 
 
 def test_codes_in_the_wrong_order_are_named() -> None:
     typed = two(BASE)
-    verdict = matching.verify(key(BASE), Typed(codes=typed.codes[::-1], at=NOW))
+    verdict = matching.verify_codes(key(BASE), TypedCodes(codes=typed.codes[::-1], at=NOW))
     assert isinstance(verdict, Undecided)
     assert verdict.what == "the codes were typed in the wrong order"
 
@@ -260,16 +272,16 @@ def test_codes_in_the_wrong_order_are_named() -> None:
 @pytest.mark.parametrize("ahead", [-DAY, 3600])
 def test_a_clock_beyond_the_window_is_named(ahead: int) -> None:
     """With how to take it all the same."""
-    verdict = matching.verify(key(BASE), two(BASE, ahead=ahead))
-    assert isinstance(verdict, NotShown)
+    verdict = matching.verify_codes(key(BASE), two(BASE, ahead=ahead))
+    assert isinstance(verdict, Mismatch)
     assert f"{abs(ahead) // 30} steps" in verdict.what
     assert f"--window {abs(ahead) // 30 + 1}" in verdict.hint
 
 
 def test_an_event_token_that_was_pressed_in_a_pocket_is_named() -> None:
     made = Made("T1", factor="hotp")
-    verdict = matching.verify(key(made), two(made, ahead=400))
-    assert isinstance(verdict, NotShown)
+    verdict = matching.verify_codes(key(made), two(made, ahead=400))
+    assert isinstance(verdict, Mismatch)
     assert verdict.what == "its counter is 400 ahead of the file's"
 
 
@@ -279,8 +291,8 @@ BOX = [Made(f"B{at}") for at in range(200)]
 def test_the_right_code_of_another_token_is_named() -> None:
     """Labels and boxes are mixed up."""
     keys = [key(made) for made in BOX]
-    verdict = matching.verify(keys[3], two(BOX[150]), among=keys)
-    assert isinstance(verdict, NotShown)
+    verdict = matching.verify_codes(keys[3], two(BOX[150]), among=keys)
+    assert isinstance(verdict, Mismatch)
     assert verdict.what == "this is the right code of another token of this file: B150"
 
 
@@ -288,41 +300,41 @@ def test_one_code_is_only_a_suspicion_where_many_tokens_are_searched() -> None:
     """In 250 tokens and 41 steps any code is found one time in a hundred."""
     keys = [key(Made(f"B{at}")) for at in range(300)]
     other = Made("X")
-    verdict = matching.verify(keys[3], one(other, ahead=-20 * 30), among=[*keys, key(other)])
+    verdict = matching.verify_codes(keys[3], one(other, ahead=-20 * 30), among=[*keys, key(other)])
     assert isinstance(verdict, Undecided)
     assert verdict.what.startswith("the code is not of this token; perhaps")
     assert verdict.second
 
 
 def test_a_code_of_nothing_at_all_says_how_far_was_looked() -> None:
-    verdict = matching.verify(key(BASE), two(Made("X")))
-    assert isinstance(verdict, NotShown)
+    verdict = matching.verify_codes(key(BASE), two(Made("X")))
+    assert isinstance(verdict, Mismatch)
     assert verdict.what == "T1 does not show the codes of its seed, neither now nor within 2 days"
 
 
 def test_a_code_of_no_event_token_says_how_far_was_looked() -> None:
-    verdict = matching.verify(key(Made("T1", factor="hotp")), two(Made("X")))
-    assert isinstance(verdict, NotShown)
+    verdict = matching.verify_codes(key(Made("T1", factor="hotp")), two(Made("X")))
+    assert isinstance(verdict, Mismatch)
     assert verdict.what.endswith("neither now nor within 1000 presses")
 
 
 def test_a_number_typed_at_random_is_hardly_ever_taken() -> None:
     """41 of a million are codes of the window: of 2,000 numbers next to none passes."""
-    numbers = [Typed(codes=(f"{number * 499:06}",), at=NOW) for number in range(2000)]
+    numbers = [TypedCodes(codes=(f"{number * 499:06}",), at=NOW) for number in range(2000)]
     passed = sum(bool(matching.search(key(BASE).token, Seed(BASE.octets), each, window=20)) for each in numbers)
     assert passed <= 3
 
 
 def test_the_token_that_shows_two_codes_is_found() -> None:
     keys = [key(made) for made in [*BOX, Made("E", factor="hotp"), Made("L", digits=8)]]
-    found = matching.find(keys, two(BOX[42], ahead=-60))
+    found = matching.find_tokens(keys, two(BOX[42], ahead=-60))
     assert [(each.token.serial, each.offset) for each in found] == [("B42", -2)]
 
 
 def test_two_tokens_of_one_seed_are_both_found() -> None:
     """The one whose clock is nearer comes first."""
     twins = [key(Made("S1", BASE.octets, period=60)), key(Made("S2", BASE.octets))]
-    assert [each.token.serial for each in matching.find(twins, two(BASE))][:1] == ["S2"]
+    assert [each.token.serial for each in matching.find_tokens(twins, two(BASE))][:1] == ["S2"]
 
 
 def file(*readings: Reading) -> SeedFile:
@@ -334,32 +346,35 @@ BASE32 = Reading(encoding=Encoding.BASE32, keys=(key(Made("T1", b"\x22" * 25)),)
 
 
 def test_a_file_with_one_reading_is_settled() -> None:
-    assert matching.settled(file(HEX)) is HEX
+    assert matching.settled_reading(file(HEX)) is HEX
 
 
 def test_a_file_with_two_readings_is_not() -> None:
     with pytest.raises(UsageFault, match="could be hex and could be base32"):
-        matching.settled(file(HEX, BASE32))
+        matching.settled_reading(file(HEX, BASE32))
 
 
 def test_codes_off_a_token_settle_hex_or_base32() -> None:
     typed = two(Made("T1", b"\x22" * 25))
-    assert matching.proved(file(HEX, BASE32), "t 1", typed).readings == (BASE32,)
+    assert matching.settle_encoding(file(HEX, BASE32), "t 1", typed).readings == (BASE32,)
 
 
 @pytest.mark.parametrize("octets", [b"\x33" * 20])
 def test_codes_that_fit_neither_settle_nothing(octets: bytes) -> None:
     with pytest.raises(UsageFault, match="do not show whether"):
-        matching.proved(file(HEX, BASE32), "T1", two(Made("T1", octets)))
+        matching.settle_encoding(file(HEX, BASE32), "T1", two(Made("T1", octets)))
 
 
 def test_codes_that_cannot_be_right_settle_nothing() -> None:
     with pytest.raises(UsageFault, match="the same code was typed twice"):
-        matching.proved(file(HEX, BASE32), "T1", Typed(codes=("123456", "123456"), at=NOW))
+        matching.settle_encoding(file(HEX, BASE32), "T1", TypedCodes(codes=("123456", "123456"), at=NOW))
 
 
 def test_a_file_of_serials_alone_is_settled() -> None:
-    assert matching.settled(SeedFile(layout="serials", readings=(), bare=(Token(serial="GAHT12345678"),))).keys == ()
+    assert (
+        matching.settled_reading(SeedFile(layout="serials", readings=(), bare=(Token(serial="GAHT12345678"),))).keys
+        == ()
+    )
 
 
 def virtual(**what: object) -> Token:
@@ -382,23 +397,23 @@ def virtual(**what: object) -> Token:
     ],
 )  # fmt: skip
 def test_what_aws_can_make_of_a_token(token: Token, kind: Kind | None, why: str) -> None:
-    verdict = matching.for_aws(token)
+    verdict = matching.aws_use(token)
     assert verdict.kind is kind
     assert why in verdict.why
 
 
 def test_a_display_that_shows_two_codes_may_be_right() -> None:
     """Only AWS has the seed."""
-    assert matching.display(Typed(codes=("123456", "654321"), at=NOW)) is None
+    assert matching.judge_display(TypedCodes(codes=("123456", "654321"), at=NOW)) is None
 
 
 @pytest.mark.parametrize("codes", [("123456",), ("12345678", "87654321"), ("123456", "123456")])
 def test_a_display_that_does_not_is_refused(codes: tuple[str, ...]) -> None:
-    assert isinstance(matching.display(Typed(codes=codes, at=NOW)), Undecided)
+    assert isinstance(matching.judge_display(TypedCodes(codes=codes, at=NOW)), Undecided)
 
 
 def sighting(at: float, seconds: int | None) -> Sighting:
-    return Sighting(serial="T1", at=at, verdict=Verdict.ACCEPTED, offset=0, seconds=seconds)
+    return Sighting(serial="T1", at=at, verdict=TokenVerdict.ACCEPTED, offset=0, seconds=seconds)
 
 
 def test_two_readings_in_time_give_the_drift() -> None:
@@ -419,7 +434,7 @@ def test_readings_that_are_too_close_or_too_few_give_none(seen: list[Sighting]) 
 
 
 def test_a_box_is_counted_and_its_clocks_are_sorted() -> None:
-    accepted, rejected = sighting(NOW, 60), Sighting(serial="T3", at=NOW, verdict=Verdict.REJECTED, reason="no")
+    accepted, rejected = sighting(NOW, 60), Sighting(serial="T3", at=NOW, verdict=TokenVerdict.REJECTED, reason="no")
     box = Box(
         tokens=(
             (Token(serial="T1"), accepted),
@@ -428,7 +443,7 @@ def test_a_box_is_counted_and_its_clocks_are_sorted() -> None:
             (Token(serial="T4"), None),
         )
     )
-    assert {verdict: box.of(verdict) for verdict in Verdict} == {"untested": 1, "accepted": 2, "rejected": 1}
+    assert {verdict: box.of(verdict) for verdict in TokenVerdict} == {"untested": 1, "accepted": 2, "rejected": 1}
     assert (box.offsets, box.median) == ([-30, 60], 15.0)
 
 
@@ -456,5 +471,5 @@ def test_a_fingerprint_tells_seeds_apart_and_says_nothing_without_the_key() -> N
 
 def test_a_serial_is_found_however_it_is_typed() -> None:
     keys = [key(Made("ab 12"))]
-    assert matching.named(keys, "AB12") is keys[0]
-    assert matching.named(keys, "AB13") is None
+    assert matching.token_named(keys, "AB12") is keys[0]
+    assert matching.token_named(keys, "AB13") is None

@@ -36,9 +36,9 @@ from mfa_kit.security_keys.authenticator import (
     KeyInfo,
     Link,
     Pin,
-    Plugged,
+    PluggedKey,
     Registration,
-    Statement,
+    StatementKind,
 )
 
 # Seconds left, at which a person is told again to touch the key.
@@ -178,7 +178,7 @@ class FidoKey:
             try:
                 server.register_complete(state, response)
             except GARBLED as error:
-                registration = replace(registration, statement=Statement.BROKEN, flaw=reason(error))
+                registration = replace(registration, statement=StatementKind.BROKEN, flaw=reason(error))
         return registration
 
     @property
@@ -295,7 +295,7 @@ def _requirement(*, verify: bool) -> UserVerificationRequirement:
     return UserVerificationRequirement.REQUIRED if verify else UserVerificationRequirement.DISCOURAGED
 
 
-def _info(place: Plugged, info: Info, *, u2f: tuple[str, ...], device_version: Version | None) -> KeyInfo:
+def _info(place: PluggedKey, info: Info, *, u2f: tuple[str, ...], device_version: Version | None) -> KeyInfo:
     if not 0 <= info.max_creds_in_list <= MOST_LISTED or info.max_msg_size < SMALLEST_MESSAGE:
         raise ValueError("limits that no key has: python-fido2 would count down from them")
     if info.min_pin_length > LONGEST_PIN:

@@ -18,7 +18,7 @@ from fido2.hid.base import CtapHidConnection, HidDescriptor, parse_report_descri
 from mfa_kit.adapters.fido.faults import CARD_ERRORS, GARBLED, card_lost, cut, is_held
 from mfa_kit.core.errors import DeviceFault, Lost
 from mfa_kit.core.firmware import Version
-from mfa_kit.security_keys.authenticator import Link, Plugged
+from mfa_kit.security_keys.authenticator import Link, PluggedKey
 
 with suppress(ImportError):
     from fido2.pcsc import CtapPcscDevice
@@ -138,7 +138,7 @@ class _Card:
 class Device(CtapDevice):
     """A device whose calls end. It has no `connect`: python-fido2 would use that to send a PIN a second time."""
 
-    def __init__(self, place: Plugged, inner: CtapDevice, deadline: Deadline) -> None:
+    def __init__(self, place: PluggedKey, inner: CtapDevice, deadline: Deadline) -> None:
         self.place = place
         self.deadline = deadline
         # Called before each request that may wait for a finger.
@@ -196,7 +196,7 @@ def _wants_finger_u2f(request: bytes) -> bool:
     return request[1:2] == b"\x01" or (request[1:2] == b"\x02" and request[2:3] != b"\x07")
 
 
-def plugged() -> tuple[list[Plugged], list[DeviceFault]]:
+def plugged() -> tuple[list[PluggedKey], list[DeviceFault]]:
     """Return the keys that can be opened, and what is wrong with others.
 
     A key that is seen on USB and in a reader is listed once, on USB.
@@ -252,10 +252,10 @@ def out_of_reach() -> list[str]:
     return [node for node in nodes() if not os.access(node, os.R_OK | os.W_OK)]
 
 
-def _found() -> tuple[list[tuple[Plugged, Any]], list[DeviceFault]]:
-    usb: list[tuple[Plugged, Any]] = [
+def _found() -> tuple[list[tuple[PluggedKey, Any]], list[DeviceFault]]:
+    usb: list[tuple[PluggedKey, Any]] = [
         (
-            Plugged(
+            PluggedKey(
                 where=str(each.path),
                 link=Link.HID,
                 product=_word(each.product_name),
@@ -275,7 +275,7 @@ def _found() -> tuple[list[tuple[Plugged, Any]], list[DeviceFault]]:
             continue
         try:
             if _speaks_fido(reader):
-                cards.append((Plugged(where=str(reader), link=Link.PCSC), reader))
+                cards.append((PluggedKey(where=str(reader), link=Link.PCSC), reader))
         except DeviceFault as fault:
             wrong.append(DeviceFault(f"{reader}: {fault}", fault.hint))
     return sorted(usb, key=lambda pair: pair[0].where) + cards, wrong
@@ -300,7 +300,7 @@ def _speaks_fido(reader: Any) -> bool:
     return True
 
 
-def the_one(wanted: str | None) -> tuple[Plugged, Any]:
+def the_one(wanted: str | None) -> tuple[PluggedKey, Any]:
     """Return the key at a place or with a serial, or the only one, and what opens it.
 
     Raise DeviceFault when that is not clear: a serial may be on two keys.
@@ -317,7 +317,7 @@ def the_one(wanted: str | None) -> tuple[Plugged, Any]:
     return found[0]
 
 
-def open_device(place: Plugged, handle: Any) -> Device:
+def open_device(place: PluggedKey, handle: Any) -> Device:
     deadline = Deadline()
     return Device(place, (_open_usb if place.link is Link.HID else _open_reader)(handle, deadline), deadline)
 

@@ -11,7 +11,7 @@ from fido2.webauthn import AttestationObject
 
 from mfa_kit.adapters.fido.faults import GARBLED, cut, reason
 from mfa_kit.core.firmware import Version
-from mfa_kit.security_keys.authenticator import Registration, Statement
+from mfa_kit.security_keys.authenticator import Registration, StatementKind
 
 AAGUID_EXTENSION = x509.ObjectIdentifier("1.3.6.1.4.1.45724.1.1.4")
 # Yubico, "FIDO attestation certificates": the firmware version, an octet each.
@@ -28,7 +28,7 @@ def registration_of(attestation: AttestationObject, client_data_hash: bytes) -> 
         raise ValueError("no credential in the answer")
     registration = Registration(
         format=cut(attestation.fmt),
-        statement=Statement.BROKEN,
+        statement=StatementKind.BROKEN,
         aaguid=str(credential.aaguid) if credential.aaguid else None,
         algorithm=credential.public_key.ALGORITHM,
         present=data.is_user_present(),
@@ -47,9 +47,11 @@ def registration_of(attestation: AttestationObject, client_data_hash: bytes) -> 
 def _judged(registration: Registration, attestation: AttestationObject, client_data_hash: bytes) -> Registration:
     data, statement = attestation.auth_data, attestation.att_stmt
     if attestation.fmt in PLATFORMS:
-        return replace(registration, statement=Statement.PLATFORM)
+        return replace(registration, statement=StatementKind.PLATFORM)
     if attestation.fmt == "none":
-        return replace(registration, statement=Statement.NONE) if not statement else _flawed(registration, "not empty")
+        return (
+            replace(registration, statement=StatementKind.NONE) if not statement else _flawed(registration, "not empty")
+        )
     if attestation.fmt == "packed":
         result: AttestationResult = PackedAttestation().verify(statement, data, client_data_hash)
     elif attestation.fmt == "fido-u2f":
@@ -59,11 +61,11 @@ def _judged(registration: Registration, attestation: AttestationObject, client_d
     else:
         return _flawed(registration, "an unknown format")
     if result.attestation_type == AttestationType.SELF:
-        return replace(registration, statement=Statement.SELF)
+        return replace(registration, statement=StatementKind.SELF)
     own = x509.load_der_x509_certificate(result.trust_path[0])
     return replace(
         registration,
-        statement=Statement.CHAIN,
+        statement=StatementKind.CHAIN,
         chain=tuple(bytes(each) for each in result.trust_path),
         names_model=_extension(own, AAGUID_EXTENSION) is not None,
         firmware=_attested_firmware(own),

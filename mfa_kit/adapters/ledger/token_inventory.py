@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import Kind
-from mfa_kit.tokens.seeds import Factor, Sighting, Stocked, Token, Verdict, folded
+from mfa_kit.tokens.seeds import Factor, Sighting, StockedToken, Token, TokenVerdict, folded
 
 FIELDS = "serial, factor, digest, digits, period, counter, maker, model, octets, capacity"
 STATE = "fingerprint, verdict, reason"
@@ -56,7 +56,7 @@ class Tables(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Came:
+class StockCounts:
     """How many tokens of an import were new, were known, and are known by another seed than before."""
 
     new: int
@@ -64,13 +64,13 @@ class Came:
     reseeded: int
 
 
-class Shelf:
+class TokenInventory:
     """Tokens by serial, and the readings of each. The file that came last says how a serial is spelled."""
 
     def __init__(self, tables: Tables, *, now: float) -> None:
         self._tables, self._now = tables, now
 
-    def stock(self, tokens: Sequence[tuple[Token, str]]) -> Came:
+    def stock(self, tokens: Sequence[tuple[Token, str]]) -> StockCounts:
         """Take tokens in, each with its fingerprint; one that comes with another seed than before is untested again."""
         rows = self._tables.select("select serial, fingerprint from tokens")
         before, there = {folded(row[0]): row for row in rows}, {row[0] for row in rows}
@@ -105,27 +105,27 @@ class Shelf:
         prints = [(before.get(folded(token.serial), ("", None))[1], fingerprint) for token, fingerprint in tokens]
         new = sum(old is None for old, _ in prints)
         known = sum(old == fingerprint for old, fingerprint in prints)
-        return Came(new=new, known=known, reseeded=len(tokens) - new - known)
+        return StockCounts(new=new, known=known, reseeded=len(tokens) - new - known)
 
-    def token(self, serial: str) -> Stocked | None:
+    def token(self, serial: str) -> StockedToken | None:
         """Return a token, however its serial is spelled."""
         serials = (row[0] for row in self._tables.select("select serial from tokens"))
         spelled = [each for each in serials if folded(each) == folded(serial)]
         return next(iter(self._stocked("serial = ?", *spelled[:1])), None) if spelled else None
 
-    def tokens(self) -> list[Stocked]:
+    def tokens(self) -> list[StockedToken]:
         """Return the whole inventory by serial."""
         return self._stocked("true")
 
-    def _stocked(self, where: str, *values: str) -> list[Stocked]:
+    def _stocked(self, where: str, *values: str) -> list[StockedToken]:
         sql = f"select {STATE}, {FIELDS} from tokens where {where} order by serial"  # noqa: S608 - our own columns
         rows = self._tables.select(sql, values)
         names, holders = FIELDS.split(", "), self._holders()
         return [
-            Stocked(
+            StockedToken(
                 token=replace(made := Token(**dict(zip(names, fields, strict=True))), factor=Factor(made.factor)),
                 fingerprint=fingerprint,
-                verdict=Verdict(verdict),
+                verdict=TokenVerdict(verdict),
                 reason=reason,
                 user=holders.get(folded(made.serial)),
             )
@@ -159,14 +159,14 @@ class Shelf:
             values,
         )
         return [
-            Sighting(serial=serial, at=at, verdict=Verdict(verdict), offset=offset, seconds=seconds, reason=reason)
+            Sighting(serial=serial, at=at, verdict=TokenVerdict(verdict), offset=offset, seconds=seconds, reason=reason)
             for serial, at, verdict, offset, seconds, reason in rows
         ]
 
     def check(self, serial: str, user: str) -> None:
         """Raise UsageFault for a token that failed, or that somebody else has; one that is not known here is free."""
         known = self.token(serial)
-        if known and known.verdict is Verdict.REJECTED:
+        if known and known.verdict is TokenVerdict.REJECTED:
             judge = "--seeds FILE" if known.token.octets else "--probe-user USER"
             raise UsageFault(
                 f"token {serial} was rejected: {known.reason}",

@@ -30,7 +30,7 @@ from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.firmware import oath_credentials
 from mfa_kit.core.otp import Secret, Seed
 from mfa_kit.core.text import without_controls
-from mfa_kit.oath_keys.credential import Plugged
+from mfa_kit.oath_keys.credential import OathKey
 
 # Seconds to touch a key, and when what is left of them is told.
 TOUCH = 30.0
@@ -65,11 +65,11 @@ class Applet:
         """Whether a password was set when the applet was selected."""
         return self._session.has_key
 
-    def plugged(self, info: DeviceInfo | None) -> Plugged:
+    def plugged(self, info: DeviceInfo | None) -> OathKey:
         """Tell what this is, as far as it says so; info is what its management applet said."""
         version, reader = self._session.version, self.wire.reader
         names = None if self.locked else self.names()
-        return Plugged(
+        return OathKey(
             reader=reader,
             where=without_controls(reader),
             identity=self.identity,

@@ -11,7 +11,7 @@ from mfa_kit.core.errors import DeviceFault, UsageFault
 from mfa_kit.core.models import Entry, Intent, Reached, Verb
 from mfa_kit.core.otp import Created, Pair, Seed
 from mfa_kit.core.text import without_controls
-from mfa_kit.oath_keys.credential import Plugged
+from mfa_kit.oath_keys.credential import OathKey
 
 # YKOATH, PUT: 64 octets, issuer and period counted.
 LONGEST_NAME = 64
@@ -65,7 +65,7 @@ class OathCard:
     def __init__(
         self,
         keys: Keys,
-        key: Plugged | None,
+        key: OathKey | None,
         *,
         way: Way,
         now: Callable[[], float],
@@ -94,7 +94,7 @@ class OathCard:
             raise DeviceFault(f"{key.told} is full", "delete what is not used: ykman oath accounts delete NAME")
         return intent.on(hardware=self._way.asset or key.serial or key.identity, card=key.identity)
 
-    def _chosen(self) -> Plugged:
+    def _chosen(self) -> OathKey:
         assert self._key is not None  # noqa: S101 - check comes first
         return self._key
 
@@ -170,7 +170,7 @@ class OathCard:
             raise
         return True
 
-    def _delete(self, label: str, key: Plugged) -> None:
+    def _delete(self, label: str, key: OathKey) -> None:
         with self._keys.open(key) as applet:
             if label.encode() in applet.names():
                 applet.delete(label)
@@ -182,7 +182,7 @@ class OathCard:
             return
         self._delete(entry.intent.label, self._home(entry.intent))
 
-    def _home(self, intent: Intent) -> Plugged:
+    def _home(self, intent: Intent) -> OathKey:
         """Return the key of a dead run. Raise DeviceFault that asks for it."""
         found, wrong = self._keys.look()
         homes = _homes(intent, found) or self._holding(intent, found)
@@ -195,7 +195,7 @@ class OathCard:
             raise _absent(intent, found, wrong)
         return homes[0]
 
-    def _holding(self, intent: Intent, found: list[Plugged]) -> list[Plugged]:
+    def _holding(self, intent: Intent, found: list[OathKey]) -> list[OathKey]:
         """Return the keys that hold the label, where all that is known of the key is what another desk called it."""
         if intent.card is not None:
             return []
@@ -207,14 +207,14 @@ class OathCard:
         return holding
 
 
-def _homes(intent: Intent, found: list[Plugged]) -> list[Plugged]:
+def _homes(intent: Intent, found: list[OathKey]) -> list[OathKey]:
     """Return the keys that a credential may have been put on: by its identity, by a serial where none is known."""
     if intent.card is not None:
         return [key for key in found if key.identity == intent.card]
     return [key for key in found if key.serial is not None and key.serial == intent.hardware]
 
 
-def _absent(intent: Intent, found: list[Plugged], wrong: list[DeviceFault]) -> DeviceFault:
+def _absent(intent: Intent, found: list[OathKey], wrong: list[DeviceFault]) -> DeviceFault:
     """Ask for the key of a dead run by what people call it, with what is plugged in instead."""
     missing = DeviceFault(
         f"the credential {intent.label} is on {intent.hardware or 'a key'}, which is not plugged in",

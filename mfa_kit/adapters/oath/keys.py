@@ -12,7 +12,7 @@ from mfa_kit.adapters.oath.pcsc import SCARD, Wire, plain, readers
 from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.otp import Secret
 from mfa_kit.core.text import without_controls
-from mfa_kit.oath_keys.credential import Plugged
+from mfa_kit.oath_keys.credential import OathKey
 
 log = logging.getLogger(__name__)
 
@@ -23,12 +23,12 @@ class Keys:
     `seen` has the keys of all looks, by their identities.
     """
 
-    def __init__(self, *, say: Callable[[str], None], password: Callable[[Plugged], Secret[str]]) -> None:
+    def __init__(self, *, say: Callable[[str], None], password: Callable[[OathKey], Secret[str]]) -> None:
         self._say, self._password = say, password
         self._access: dict[str, Secret[bytes]] = {}
-        self.seen: dict[str, Plugged] = {}
+        self.seen: dict[str, OathKey] = {}
 
-    def look(self) -> tuple[list[Plugged], list[DeviceFault]]:
+    def look(self) -> tuple[list[OathKey], list[DeviceFault]]:
         """Return the keys that answer, and what is wrong with the rest; an empty slot is nothing wrong."""
         found, wrong = [], []
         for reader in readers():
@@ -72,7 +72,7 @@ class Keys:
                 Line.stuck.remove(line)
 
     @contextmanager
-    def open(self, key: Plugged) -> Iterator[Applet]:
+    def open(self, key: OathKey) -> Iterator[Applet]:
         """Open and unlock the key that was seen in a reader. Raise DeviceFault when another one is there now."""
         try:
             with self._wire(key.reader) as wire:
@@ -86,11 +86,11 @@ class Keys:
         except NoCardException:
             raise DeviceFault(f"the key in {key.where} was removed", "plug it in, and try again") from None
 
-    def unlock(self, applet: Applet, key: Plugged) -> None:
+    def unlock(self, applet: Applet, key: OathKey) -> None:
         access = self._access.pop(key.identity, None) or applet.key_of(self._password(key))
         applet.unlock(access)
         self._access[key.identity] = access
 
-    def knows(self, key: Plugged, access: Secret[bytes]) -> None:
+    def knows(self, key: OathKey, access: Secret[bytes]) -> None:
         """Take another password for a key from now on."""
         self._access[key.identity] = access

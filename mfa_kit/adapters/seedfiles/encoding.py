@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.otp import Secret, Seed
-from mfa_kit.tokens.seeds import OCTETS, Dropped, Encoding, Key, Reading, Token, folded
+from mfa_kit.tokens.seeds import OCTETS, DroppedRow, Encoding, Reading, SeededToken, Token, folded
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,26 +60,26 @@ def _written(seed: Seed) -> Secret[str]:
     return Secret(base64.b32encode(seed.reveal()).decode().rstrip("="))
 
 
-def key(where: str, token: Token, seed: Seed, other: Seed | None = None) -> Key | Dropped:
+def key(where: str, token: Token, seed: Seed, other: Seed | None = None) -> SeededToken | DroppedRow:
     """Join a token and its seed, unless one of them is outside the standards."""
     octets = len(seed.reveal())
     if wrong := token.wrong():
-        return Dropped(where, wrong)
+        return DroppedRow(where, wrong)
     if octets not in OCTETS:
-        return Dropped(where, f"its seed has {octets} octets; {OCTETS[0]} to {OCTETS[-1]} are taken")
-    return Key(token=replace(token, octets=octets), seed=seed, where=where, other=other)
+        return DroppedRow(where, f"its seed has {octets} octets; {OCTETS[0]} to {OCTETS[-1]} are taken")
+    return SeededToken(token=replace(token, octets=octets), seed=seed, where=where, other=other)
 
 
-def reading(encoding: Encoding, found: Iterable[Key | Dropped]) -> Reading:
+def reading(encoding: Encoding, found: Iterable[SeededToken | DroppedRow]) -> Reading:
     """Gather what was found. A serial that stands twice is taken once, and not at all when its seeds differ.
 
     Serials are one however they are spelled, for people and scanners type them.
     """
-    keys: dict[str, Key] = {}
-    dropped: list[Dropped] = []
+    keys: dict[str, SeededToken] = {}
+    dropped: list[DroppedRow] = []
     torn: set[str] = set()
     for each in found:
-        if isinstance(each, Dropped):
+        if isinstance(each, DroppedRow):
             dropped.append(each)
             continue
         name = folded(each.token.serial)
@@ -90,16 +90,16 @@ def reading(encoding: Encoding, found: Iterable[Key | Dropped]) -> Reading:
         if not same:
             torn.add(name)
         reason = f"{each.token.serial} is there already, {first.where}"
-        dropped.append(Dropped(each.where, reason if same else f"{reason}, with another seed or other parameters"))
+        dropped.append(DroppedRow(each.where, reason if same else f"{reason}, with another seed or other parameters"))
     for name in torn:
         first = keys.pop(name)
         dropped.append(
-            Dropped(first.where, f"{first.token.serial} is there again, with another seed or other parameters")
+            DroppedRow(first.where, f"{first.token.serial} is there again, with another seed or other parameters")
         )
     return Reading(encoding=encoding, keys=tuple(keys.values()), dropped=tuple(dropped))
 
 
-def readings(rows: Sequence[Row], dropped: Sequence[Dropped], wanted: Encoding | None) -> tuple[Reading, ...]:
+def readings(rows: Sequence[Row], dropped: Sequence[DroppedRow], wanted: Encoding | None) -> tuple[Reading, ...]:
     """Read all rows in the encoding that fits them: the one that is wanted, or the only one there can be, or both.
 
     Raise IntegrityFault when some rows can only be the one and some only the other.
@@ -128,10 +128,12 @@ def readings(rows: Sequence[Row], dropped: Sequence[Dropped], wanted: Encoding |
     )
 
 
-def _keys(rows: Sequence[Row], seeds: dict[Encoding, list[Seed | None]], encoding: Encoding) -> Iterable[Key | Dropped]:
+def _keys(
+    rows: Sequence[Row], seeds: dict[Encoding, list[Seed | None]], encoding: Encoding
+) -> Iterable[SeededToken | DroppedRow]:
     theirs = seeds[Encoding.HEX if encoding is Encoding.BASE32 else Encoding.BASE32]
     for row, seed, other in zip(rows, seeds[encoding], theirs, strict=True):
         if seed is None:
-            yield Dropped(row.where, f"its seed is not {encoding}")
+            yield DroppedRow(row.where, f"its seed is not {encoding}")
         else:
             yield key(row.where, row.token, seed, other)

@@ -13,7 +13,17 @@ from mfa_kit.adapters.seedfiles.pskc import Unlock
 from mfa_kit.core import otp
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.otp import Secret
-from mfa_kit.tokens.seeds import Dropped, Encoding, Factor, Reading, SeedFile, Token, folded, reasons, sold_by_aws
+from mfa_kit.tokens.seeds import (
+    DroppedRow,
+    Encoding,
+    Factor,
+    Reading,
+    SeedFile,
+    Token,
+    folded,
+    joined_reasons,
+    sold_by_aws,
+)
 
 LARGEST = 64 * 2**20
 # Seeds of these lengths are what RFC 6238 uses with SHA-256 and SHA-512.
@@ -53,7 +63,7 @@ def read(content: bytes, unlock: Unlock, *, now: float, wanted: Encoding | None 
             raise UsageFault(f"this file is {what}", hint)
     found = _read(content, unlock, now=now, wanted=wanted)
     if not found.bare and not any(reading.keys for reading in found.readings):
-        said = reasons(found.readings[0].dropped if found.readings else ())
+        said = joined_reasons(found.readings[0].dropped if found.readings else ())
         raise IntegrityFault(
             f"not one token of this file can be used{said and f'; {said}'}", "look whether it is the right file"
         )
@@ -86,7 +96,7 @@ def _serials(text: str) -> SeedFile:
         if sold_by_aws(serial):
             bare.setdefault(folded(serial), Token(serial=serial, maker="sold by AWS"))
         elif serial and not serial.startswith("#"):
-            dropped.append(Dropped(f"line {ordinal}", "it is no serial of a token that AWS sold"))
+            dropped.append(DroppedRow(f"line {ordinal}", "it is no serial of a token that AWS sold"))
     return SeedFile(
         layout="serials of AWS's hardware TOTP tokens",
         readings=(Reading(encoding=Encoding.HEX, keys=(), dropped=tuple(dropped)),) if dropped else (),

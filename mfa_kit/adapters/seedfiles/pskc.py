@@ -25,7 +25,7 @@ from mfa_kit.adapters.seedfiles.tables import digest_named
 from mfa_kit.adapters.seedfiles.xml import local, text
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.otp import Secret, Seed
-from mfa_kit.tokens.seeds import Dropped, Encoding, Factor, Key, SeedFile, Token
+from mfa_kit.tokens.seeds import DroppedRow, Encoding, Factor, SeededToken, SeedFile, Token
 
 # PBKDF2 on this machine's worst day: some seconds.
 ROUNDS = 5_000_000
@@ -232,23 +232,23 @@ def _open(container: PSKC, unlock: Unlock) -> str:
     return "pre-shared key"
 
 
-def _found(keys: Sequence[PskcKey], now: float) -> Iterator[Key | Dropped]:
+def _found(keys: Sequence[PskcKey], now: float) -> Iterator[SeededToken | DroppedRow]:
     for number, key in enumerate(keys, 1):
         where = f"key {number}"
         name = ALGORITHM.fullmatch((key.algorithm or "").lower())
         if name is None:
-            yield Dropped(where, "its algorithm is neither HOTP nor TOTP")
+            yield DroppedRow(where, "its algorithm is neither HOTP nor TOTP")
         elif key.response_encoding not in {None, "DECIMAL"} or key.response_check:
-            yield Dropped(where, "its codes are not plain digits")
+            yield DroppedRow(where, "its codes are not plain digits")
         elif reason := _forbidden(key, now):
-            yield Dropped(where, reason)
+            yield DroppedRow(where, reason)
         elif not key.secret:
-            yield Dropped(where, "it has no secret")
+            yield DroppedRow(where, "it has no secret")
         else:
             yield _key(where, key, Factor(name[1]))
 
 
-def _key(where: str, key: PskcKey, factor: Factor) -> Key | Dropped:
+def _key(where: str, key: PskcKey, factor: Factor) -> SeededToken | DroppedRow:
     counter, interval, digits = key.counter, key.time_interval, key.response_length
     several = len(key.device.keys) > 1 and key.id
     serial = key.serial or key.id or ""

@@ -7,7 +7,7 @@ from mfa_kit.adapters.seedfiles.encoding import Row, readings
 from mfa_kit.adapters.seedfiles.tables import number
 from mfa_kit.adapters.seedfiles.xml import local, text
 from mfa_kit.core.otp import Secret
-from mfa_kit.tokens.seeds import Dropped, Encoding, Factor, SeedFile, Token
+from mfa_kit.tokens.seeds import DroppedRow, Encoding, Factor, SeedFile, Token
 
 READ = ("Seed", "MovingFactor", "ProductName")
 
@@ -16,21 +16,21 @@ def read(root: Element) -> SeedFile:
     """Return the tokens of the file: event tokens, for it has no field that says otherwise."""
     found = list(_found(root))
     rows = [each for each in found if isinstance(each, Row)]
-    dropped = [each for each in found if isinstance(each, Dropped)]
+    dropped = [each for each in found if isinstance(each, DroppedRow)]
     return SeedFile(layout="SafeNet XML", readings=readings(rows, dropped, Encoding.HEX))
 
 
-def _found(root: Element) -> Iterator[Row | Dropped]:
+def _found(root: Element) -> Iterator[Row | DroppedRow]:
     for ordinal, token in enumerate((each for each in root if local(each) == "Token"), 1):
         where = f"token {ordinal}"
         read = [part for part in token.iter() if local(part) in READ]
         parts = {local(part): part for part in read}
         if len(read) > len(parts):
-            yield Dropped(where, f"it has more than one {' or '.join(READ)}")
+            yield DroppedRow(where, f"it has more than one {' or '.join(READ)}")
         elif any(len(part) for part in read):
-            yield Dropped(where, "there is an element inside one of its values")
+            yield DroppedRow(where, "there is an element inside one of its values")
         elif not (seed := text(parts.get("Seed"))):
-            yield Dropped(where, "there is no seed")
+            yield DroppedRow(where, "there is no seed")
         else:
             made = Token(
                 serial=token.get("serial", "").strip(),

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from mfa_kit.adapters.seedfiles.tables import split
-from mfa_kit.tokens.seeds import Dropped, Typed, Written
+from mfa_kit.tokens.seeds import DroppedRow, TypedCodes, WrittenReading
 
 # Some displays show two groups.
 CODE = re.compile(r"\d{6,9}|\d{3,5} \d{3,4}", re.ASCII)
@@ -15,14 +15,14 @@ FIRST = datetime(2005, 1, 1, tzinfo=UTC).timestamp()
 AHEAD = 60
 
 
-def read(text: str, *, now: float) -> list[Written | Dropped]:
+def read(text: str, *, now: float) -> list[WrittenReading | DroppedRow]:
     """Return the rows. A row without a time was read now; a time without an offset is UTC."""
     return list(_rows(text, now))
 
 
-def _rows(text: str, now: float) -> Iterator[Written | Dropped]:
+def _rows(text: str, now: float) -> Iterator[WrittenReading | DroppedRow]:
     for ordinal, (where, cells) in enumerate(split(text)):
-        if isinstance(cells, Dropped):
+        if isinstance(cells, DroppedRow):
             yield cells
             continue
         if ordinal == 0 and len(cells) > 1 and PLAIN.fullmatch(cells[1]):
@@ -30,17 +30,17 @@ def _rows(text: str, now: float) -> Iterator[Written | Dropped]:
         codes = tuple("".join(cell.split()) for cell in cells[1:3] if CODE.fullmatch(cell))
         times = [cell for cell in cells[1:] if cell and not CODE.fullmatch(cell)]
         if not cells[0] or not codes:
-            yield Dropped(where, "a serial and a code are needed")
+            yield DroppedRow(where, "a serial and a code are needed")
             continue
         try:
             at = _moment(times[0]) if times else now
         except ValueError:
-            yield Dropped(where, "what stands after its serial is neither a code nor a time")
+            yield DroppedRow(where, "what stands after its serial is neither a code nor a time")
             continue
         if not FIRST <= at <= now + AHEAD:
-            yield Dropped(where, "its time is before 2005" if at < FIRST else "its time lies in the future")
+            yield DroppedRow(where, "its time is before 2005" if at < FIRST else "its time lies in the future")
             continue
-        yield Written(where, cells[0], Typed(codes=codes, at=at))
+        yield WrittenReading(where, cells[0], TypedCodes(codes=codes, at=at))
 
 
 def _moment(text: str) -> float:

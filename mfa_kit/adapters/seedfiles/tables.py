@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from mfa_kit.adapters.seedfiles.encoding import Row, from_base32, from_hex, key, readings
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.otp import Secret
-from mfa_kit.tokens.seeds import Dropped, Encoding, Factor, Key, SeedFile, Token, reasons
+from mfa_kit.tokens.seeds import DroppedRow, Encoding, Factor, SeededToken, SeedFile, Token, joined_reasons
 
 # What the headers of vendors and spreadsheets call our fields, letters and digits only.
 NAMES = {
@@ -43,7 +43,7 @@ ROWS = 500_000
 CELLS = 64
 
 Cells = list[str]
-Line = tuple[str, Cells | Dropped]
+Line = tuple[str, Cells | DroppedRow]
 
 
 def digest_named(name: str) -> str:
@@ -64,9 +64,9 @@ def read(text: str, wanted: Encoding | None) -> SeedFile:
     marked = VERSION.match(text)
     version = int(marked[1]) if marked else 1
     table = list(split(text))
-    first = next((cells for _, cells in table if not isinstance(cells, Dropped)), None)
+    first = next((cells for _, cells in table if not isinstance(cells, DroppedRow)), None)
     if first is None:
-        said = reasons([row for _, row in table if isinstance(row, Dropped)])
+        said = joined_reasons([row for _, row in table if isinstance(row, DroppedRow)])
         raise IntegrityFault(said or "there is no row in this file", "look whether it is the right file")
     if _is_header(first):
         named = _fields(first)
@@ -80,7 +80,7 @@ def read(text: str, wanted: Encoding | None) -> SeedFile:
     if len(first) >= 6 and STAMP.match(first[5]):  # noqa: PLR2004 - Yubico's own layout has its time there
         return _table("Yubico's log, Yubico layout", map(_yubico, table), Encoding.HEX)
     if version == 2:  # noqa: PLR2004 - privacyIDEA: user, resolver and realm come first
-        table = [(where, cells if isinstance(cells, Dropped) else cells[3:]) for where, cells in table]
+        table = [(where, cells if isinstance(cells, DroppedRow) else cells[3:]) for where, cells in table]
     return _table("serial, seed, type, digits, step", map(_bare, table), wanted)
 
 
@@ -102,34 +102,34 @@ def split(text: str) -> Iterator[Line]:
         try:
             cells = next(csv.reader([line], delimiter=delimiter, strict=True, skipinitialspace=True))
         except csv.Error:
-            yield where, Dropped(where, "a quotation mark is not closed" if '"' in line else "a cell is too long")
+            yield where, DroppedRow(where, "a quotation mark is not closed" if '"' in line else "a cell is too long")
         else:
             yield where, [cell.strip() for cell in cells[:CELLS]]
 
 
-def _table(layout: str, rows: Iterator[Row | Dropped | None], wanted: Encoding | None) -> SeedFile:
+def _table(layout: str, rows: Iterator[Row | DroppedRow | None], wanted: Encoding | None) -> SeedFile:
     """Turn rows into tokens; a layout of which not one row holds a seed was not that layout."""
     found = [row for row in rows if row is not None]
     taken = [row for row in found if isinstance(row, Row)]
-    dropped = [row for row in found if isinstance(row, Dropped)]
+    dropped = [row for row in found if isinstance(row, DroppedRow)]
     if not taken:
         raise IntegrityFault(
-            f"no row of this file can be taken as {layout}; {reasons(dropped) or 'there is none'}",
+            f"no row of this file can be taken as {layout}; {joined_reasons(dropped) or 'there is none'}",
             "look whether it is the right file",
         )
     return SeedFile(layout=layout, readings=readings(taken, dropped, wanted))
 
 
-def _row(where: str, seed: str, make: Callable[[], Token]) -> Row | Dropped:
+def _row(where: str, seed: str, make: Callable[[], Token]) -> Row | DroppedRow:
     """Make a row, unless a cell says something that the standards do not know."""
     try:
         token = make()
     except ValueError as error:
-        return Dropped(where, str(error))
+        return DroppedRow(where, str(error))
     if ROUNDED.fullmatch(token.serial) or ROUNDED.fullmatch(seed):
-        return Dropped(where, "a spreadsheet has rounded a number of this row")
+        return DroppedRow(where, "a spreadsheet has rounded a number of this row")
     if not seed:
-        return Dropped(where, "there is no seed")
+        return DroppedRow(where, "there is no seed")
     return Row(where, token, Secret(seed))
 
 
@@ -162,10 +162,10 @@ def _is_seed(cell: str) -> bool:
     """Tell a seed from a word of a header: long words can be base32 too, but have no digit, and none is hex."""
     text = Secret(cell)
     seed = from_hex(text) or (from_base32(text) if any(map(str.isdecimal, cell)) else None)
-    return seed is not None and isinstance(key("", Token(serial="T1"), seed), Key)
+    return seed is not None and isinstance(key("", Token(serial="T1"), seed), SeededToken)
 
 
-def _headed(lines: Sequence[Line], columns: Mapping[str, int]) -> Iterator[Row | Dropped | None]:
+def _headed(lines: Sequence[Line], columns: Mapping[str, int]) -> Iterator[Row | DroppedRow | None]:
     """Read rows under a header. Entra's table is of TOTP tokens and has their step; any other has a type."""
     if "serial" not in columns or not columns.keys() & {"factor", "period"}:
         lacks = "serial" if "serial" not in columns else "type or time interval"
@@ -174,14 +174,14 @@ def _headed(lines: Sequence[Line], columns: Mapping[str, int]) -> Iterator[Row |
         )
     past = False
     for where, cells in lines:
-        if isinstance(cells, Dropped):
+        if isinstance(cells, DroppedRow):
             yield cells
         elif past:
             yield _under(where, {field: cells[at] for field, at in columns.items() if at < len(cells)}, columns)
-        past = past or not isinstance(cells, Dropped)
+        past = past or not isinstance(cells, DroppedRow)
 
 
-def _under(where: str, cells: Mapping[str, str], columns: Mapping[str, int]) -> Row | Dropped:
+def _under(where: str, cells: Mapping[str, str], columns: Mapping[str, int]) -> Row | DroppedRow:
     def make() -> Token:
         factor = _factor(cells.get("factor", "")) if "factor" in columns else Factor.TOTP
         if factor is Factor.TOTP and "period" in columns and not cells.get("period"):
@@ -200,13 +200,13 @@ def _under(where: str, cells: Mapping[str, str], columns: Mapping[str, int]) -> 
     return _row(where, cells.get("seed", ""), make)
 
 
-def _bare(line: Line) -> Row | Dropped:
+def _bare(line: Line) -> Row | DroppedRow:
     """Read `serial,seed[,type[,digits[,step or counter[,hash]]]]`; LinOTP's type is HOTP where none is given."""
     where, cells = line
-    if isinstance(cells, Dropped):
+    if isinstance(cells, DroppedRow):
         return cells
     if len(cells) < 2:  # noqa: PLR2004 - serial and seed
-        return Dropped(where, "there is no seed")
+        return DroppedRow(where, "there is no seed")
     serial, seed, factor, digits, *more = [*cells, "", ""]
 
     def make() -> Token:
@@ -225,16 +225,16 @@ def _bare(line: Line) -> Row | Dropped:
     return _row(where, seed, make)
 
 
-def _traditional(line: Line) -> Row | Dropped | None:
+def _traditional(line: Line) -> Row | DroppedRow | None:
     """Read `event,time,slot,public id,private id,key,…,digits` of Yubico's personalization tool; it has no serials."""
     where, cells = line
-    if isinstance(cells, Dropped):
+    if isinstance(cells, DroppedRow):
         return cells
     event = cells[0].lower()
     if event == "logging start":
         return None
     if event != "oath-hotp":
-        return Dropped(where, f"it {OTHER_EVENT}")
+        return DroppedRow(where, f"it {OTHER_EVENT}")
     cells = [*cells, *[""] * 13]
     return _row(
         where,
@@ -249,14 +249,14 @@ def _traditional(line: Line) -> Row | Dropped | None:
     )
 
 
-def _yubico(line: Line) -> Row | Dropped:
+def _yubico(line: Line) -> Row | DroppedRow:
     """Read `serial,public id,moving factor,key,access code,time,`; the moving factor says that it is OATH."""
     where, cells = line
-    if isinstance(cells, Dropped):
+    if isinstance(cells, DroppedRow):
         return cells
     cells = [*cells, *[""] * 6]
     if not re.fullmatch(r"\d{1,9}", cells[2], re.ASCII):
-        return Dropped(where, f"it {OTHER_EVENT}")
+        return DroppedRow(where, f"it {OTHER_EVENT}")
     return _row(
         where,
         cells[3],

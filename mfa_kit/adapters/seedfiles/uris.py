@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from mfa_kit.adapters.seedfiles.encoding import Row, readings
 from mfa_kit.adapters.seedfiles.tables import digest_named, lines, number
 from mfa_kit.core.otp import Secret
-from mfa_kit.tokens.seeds import Dropped, Encoding, Factor, SeedFile, Token
+from mfa_kit.tokens.seeds import DroppedRow, Encoding, Factor, SeedFile, Token
 
 SCHEME = "otpauth://"
 
@@ -14,17 +14,17 @@ SCHEME = "otpauth://"
 def read(text: str) -> SeedFile:
     found = list(_found(lines(text)))
     rows = [each for each in found if isinstance(each, Row)]
-    dropped = [each for each in found if isinstance(each, Dropped)]
+    dropped = [each for each in found if isinstance(each, DroppedRow)]
     return SeedFile(layout="list of key URIs", readings=readings(rows, dropped, Encoding.BASE32))
 
 
-def _found(given: Sequence[str]) -> Iterator[Row | Dropped]:
+def _found(given: Sequence[str]) -> Iterator[Row | DroppedRow]:
     for ordinal, line in enumerate(given, 1):
         if line.strip() and not line.lstrip().startswith("#"):
             try:
                 yield _row(f"line {ordinal}", line.strip())
             except ValueError as error:
-                yield Dropped(f"line {ordinal}", str(error) if type(error) is _Odd else "it is no key URI")
+                yield DroppedRow(f"line {ordinal}", str(error) if type(error) is _Odd else "it is no key URI")
 
 
 class _Odd(ValueError):

@@ -12,8 +12,18 @@ from mfa_kit.cli import output as report
 from mfa_kit.core.errors import Declined, UsageFault
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.tokens import matching
-from mfa_kit.tokens.matching import Box, NotShown, Shown, Undecided
-from mfa_kit.tokens.seeds import Dropped, SeedFile, Sighting, Token, Typed, Verdict, Written, folded, reasons
+from mfa_kit.tokens.matching import Box, Match, Mismatch, Undecided
+from mfa_kit.tokens.seeds import (
+    DroppedRow,
+    SeedFile,
+    Sighting,
+    Token,
+    TokenVerdict,
+    TypedCodes,
+    WrittenReading,
+    folded,
+    joined_reasons,
+)
 from mfa_kit.wiring import token as kit
 from mfa_kit.wiring.files import check_new
 
@@ -27,18 +37,18 @@ DONE = ""
 WIDE = 40
 
 
-def from_stdin(judge: Callable[[Typed], T], *, count: int) -> tuple[Typed, T]:
+def from_stdin(judge: Callable[[TypedCodes], T], *, count: int) -> tuple[TypedCodes, T]:
     """Read one code or two from stdin, and judge them."""
     given = kit.lines()
     if len(given) not in {count, 2}:
         raise UsageFault(f"codes on stdin: {len(given)}", "give two, one a line" if count > 1 else "give one, or two")
-    codes = Typed(codes=tuple(given), at=kit.now())
+    codes = TypedCodes(codes=tuple(given), at=kit.now())
     return codes, judge(codes)
 
 
 def asked(
-    person: Interaction, judge: Callable[[Typed], T | Undecided], *, count: int, instead: str = INSTEAD
-) -> tuple[Typed, T] | None:
+    person: Interaction, judge: Callable[[TypedCodes], T | Undecided], *, count: int, instead: str = INSTEAD
+) -> tuple[TypedCodes, T] | None:
     """Ask for the codes that a display shows until they decide; None when nothing is typed."""
     before: tuple[str, ...] = ()
     while True:
@@ -48,7 +58,7 @@ def asked(
             if not (code := "".join(person.ask_code(prompt, instead=instead).split())):
                 return None
             codes.append(code)
-        given = Typed(codes=tuple(codes), at=kit.now())
+        given = TypedCodes(codes=tuple(codes), at=kit.now())
         verdict = judge(given)
         if not isinstance(verdict, Undecided):
             return given, verdict
@@ -64,10 +74,10 @@ def import_(
     found = kit.seed_file(file, **how)
     if prove:
         found = _proved(found, prove, codes_stdin=codes_stdin, window=window)
-    taken = matching.settled(found)
+    taken = matching.settled_reading(found)
     keys = [key.programmable(programmable) for key in taken.keys] if programmable else taken.keys
     came = None if common.dry_run else kit.stock(keys, found.bare)
-    usable = [matching.for_aws(each) for each in (*(key.token for key in keys), *found.bare)]
+    usable = [matching.aws_use(each) for each in (*(key.token for key in keys), *found.bare)]
     row = {
         "outcome": "planned" if came is None else "imported",
         "format": found.layout,
@@ -86,20 +96,20 @@ def import_(
 
 def _proved(found: SeedFile, serial: str, *, codes_stdin: bool, window: int) -> SeedFile:
     """Settle hex or base32 by two codes of one token."""
-    if not any(matching.named(each.keys, serial) for each in found.readings):
+    if not any(matching.token_named(each.keys, serial) for each in found.readings):
         raise UsageFault(f"{serial} is no token of this file that has a seed", "look at the serial: --prove SERIAL")
 
-    def judge(codes: Typed) -> SeedFile | Undecided:
-        return matching.wrong(codes) or matching.proved(found, serial, codes, window=window)
+    def judge(codes: TypedCodes) -> SeedFile | Undecided:
+        return matching.typing_error(codes) or matching.settle_encoding(found, serial, codes, window=window)
 
     if codes_stdin:
-        read = from_stdin(lambda codes: matching.proved(found, serial, codes, window=window), count=2)
+        read = from_stdin(lambda codes: matching.settle_encoding(found, serial, codes, window=window), count=2)
     else:
         read = one_of(asked(options.common().interaction, judge, count=2))
     return read[1]
 
 
-def one_of(read: tuple[Typed, T] | None) -> tuple[Typed, T]:
+def one_of(read: tuple[TypedCodes, T] | None) -> tuple[TypedCodes, T]:
     """Return what was read. Raise Declined where nothing was typed."""
     if read is None:
         raise Declined("no code was typed, so nothing was looked at", f"type what the display shows, or use {INSTEAD}")
@@ -113,7 +123,7 @@ def _counted(words: Iterator[str]) -> list[tuple[str, int]]:
     return sorted(counts.items(), key=lambda pair: -pair[1])
 
 
-def _with_dropped(schema: str, row: dict[str, Any], dropped: Sequence[Dropped], *, output: str) -> None:
+def _with_dropped(schema: str, row: dict[str, Any], dropped: Sequence[DroppedRow], *, output: str) -> None:
     """Print a result and each row of the file that was not taken."""
     rows = [{"where": each.where, "reason": each.reason} for each in dropped]
     if output in {"json", "jsonl"}:
@@ -128,7 +138,7 @@ def _with_dropped(schema: str, row: dict[str, Any], dropped: Sequence[Dropped], 
         _tell_dropped(dropped)
 
 
-def _tell_dropped(dropped: Sequence[Dropped]) -> None:
+def _tell_dropped(dropped: Sequence[DroppedRow]) -> None:
     """Tell what a result has no place for, on stderr."""
     for each in dropped:
         messages.Talk().note(f"{each.where}: {each.reason}")
@@ -136,13 +146,13 @@ def _tell_dropped(dropped: Sequence[Dropped]) -> None:
 
 def list_(verdict: str | None) -> None:
     """Print the inventory."""
-    with kit.shelf() as inventory:
+    with kit.open_inventory() as inventory:
         stocked = [each for each in inventory.tokens() if verdict in {None, each.verdict}]
         last = inventory.last()
     rows = []
     for each in stocked:
         seen = last.get(each.token.serial)
-        aws = matching.for_aws(each.token)
+        aws = matching.aws_use(each.token)
         rows.append(
             {
                 "serial": each.token.serial,
@@ -182,7 +192,7 @@ class Sitting:
         self._serials = {folded(each.serial): each.serial for each in self.tokens}
         if self._settled:
             kit.stock(keys, file.bare)
-            with kit.shelf() as inventory:
+            with kit.open_inventory() as inventory:
                 self._last = inventory.last()
 
     @property
@@ -202,29 +212,29 @@ class Sitting:
         """Return how many codes are read at first; where one decides nothing, `judge` asks for a second."""
         return 2 if self._two or not self._settled or serial not in self._keys else 1
 
-    def judge(self, serial: str, codes: Typed) -> Shown | NotShown | Undecided | None:
+    def judge(self, serial: str, codes: TypedCodes) -> Match | Mismatch | Undecided | None:
         """Judge a token of this box; None is a display that works, of a token whose seed only AWS has.
 
         Raise UsageFault where hex or base32 is open and these codes do not settle it.
         """
-        if mistyped := matching.wrong(codes):
+        if mistyped := matching.typing_error(codes):
             return mistyped
         if self._two and len(codes.codes) < 2:  # noqa: PLR2004 - what --two says
             return Undecided(what="--two asks for two codes, and this is one", hint=matching.SECOND, second=True)
         if not self._settled:
-            self._read(matching.proved(self._file, serial, codes, window=self._window))
+            self._read(matching.settle_encoding(self._file, serial, codes, window=self._window))
         before = self._last.get(serial)
         if serial not in self._keys:
-            if before and before.verdict is Verdict.REJECTED:
+            if before and before.verdict is TokenVerdict.REJECTED:
                 return Undecided(what=f"AWS refused it: {before.reason}", hint="let AWS judge again: --probe-user USER")
-            return matching.display(codes)
+            return matching.judge_display(codes)
         near = (before.offset or 0) if before else 0
         among = tuple(self._keys.values())
-        return matching.verify(self._keys[serial], codes, among=among, window=self._window, near=near)
+        return matching.verify_codes(self._keys[serial], codes, among=among, window=self._window, near=near)
 
     def keep(self, *seen: Sighting) -> None:
         """Keep readings in the inventory."""
-        with kit.shelf() as inventory:
+        with kit.open_inventory() as inventory:
             inventory.sight(*seen)
             self._last = inventory.last()
 
@@ -238,7 +248,7 @@ def accept(file: Path, *, readings: Path | None, two: bool, window: int, out: Pa
         check_new(out)
     written = kit.written(readings) if readings else ()
     sitting = Sitting(kit.seed_file(file, **how), window=window, two=two)
-    refused: list[Dropped] = []
+    refused: list[DroppedRow] = []
     if readings:
         refused = _from_table(sitting, written)
     elif not common.no_input:
@@ -250,28 +260,28 @@ def accept(file: Path, *, readings: Path | None, two: bool, window: int, out: Pa
         if out:
             missing = len(sitting.left_out)
             kit.write_new(out, sheet.page(box, name=file.name, at=options.written(kit.now()), missing=missing))
-    return 0 if box.of(Verdict.ACCEPTED) == len(box.tokens) and not refused and not sitting.left_out else 1
+    return 0 if box.of(TokenVerdict.ACCEPTED) == len(box.tokens) and not refused and not sitting.left_out else 1
 
 
-def _from_table(sitting: Sitting, rows: Sequence[Written | Dropped]) -> list[Dropped]:
+def _from_table(sitting: Sitting, rows: Sequence[WrittenReading | DroppedRow]) -> list[DroppedRow]:
     """Judge readings, keep what they decide, and return the rows that decide nothing, each with the reason."""
-    refused: list[Dropped] = []
+    refused: list[DroppedRow] = []
     seen: list[Sighting] = []
     for row in rows:
-        if isinstance(row, Dropped):
+        if isinstance(row, DroppedRow):
             refused.append(row)
         elif (serial := sitting.named(row.serial)) is None:
-            refused.append(Dropped(row.where, f"{row.serial} is not in this box"))
+            refused.append(DroppedRow(row.where, f"{row.serial} is not in this box"))
         else:
             try:
                 verdict = sitting.judge(serial, row.typed)
             except UsageFault as unsettled:
-                refused.append(Dropped(row.where, str(unsettled)))
+                refused.append(DroppedRow(row.where, str(unsettled)))
                 continue
             if isinstance(verdict, Undecided):
-                refused.append(Dropped(row.where, said(verdict)))
+                refused.append(DroppedRow(row.where, said(verdict)))
             else:
-                seen.append(matching.judged(serial, verdict, at=row.typed.at))
+                seen.append(matching.sighting_of(serial, verdict, at=row.typed.at))
     sitting.keep(*seen)
     return refused
 
@@ -281,7 +291,7 @@ def _session(sitting: Sitting, person: Interaction) -> None:
     person.check(instead=ELSEWHERE)
     while True:
         box = sitting.box
-        prompt = f"serial ({box.of(Verdict.ACCEPTED)} of {len(box.tokens)} accepted)"
+        prompt = f"serial ({box.of(TokenVerdict.ACCEPTED)} of {len(box.tokens)} accepted)"
         given = person.ask_code(prompt, instead=ELSEWHERE)
         if given == DONE:
             return
@@ -295,16 +305,16 @@ def _session(sitting: Sitting, person: Interaction) -> None:
             continue
         if read:
             codes, verdict = read
-            sitting.keep(matching.judged(serial, verdict, at=codes.at))
+            sitting.keep(matching.sighting_of(serial, verdict, at=codes.at))
             person.say(said(verdict))
 
 
-def said(verdict: Shown | NotShown | Undecided | None) -> str:
+def said(verdict: Match | Mismatch | Undecided | None) -> str:
     """Say a verdict in one line."""
     match verdict:
-        case Shown():
+        case Match():
             return f"accepted: {verdict.words()}"
-        case NotShown():
+        case Mismatch():
             return f"rejected: {verdict.what}; {verdict.hint}"
         case Undecided():
             return f"not decided: {verdict.what}; {verdict.hint}"
@@ -320,7 +330,7 @@ def box_rows(box: Box) -> list[dict[str, Any]]:
         {
             "serial": one.serial,
             "type": kind_of(one),
-            "verdict": seen.verdict if seen else Verdict.UNTESTED,
+            "verdict": seen.verdict if seen else TokenVerdict.UNTESTED,
             "offset_steps": seen.offset if seen else None,
             "offset_s": seen.seconds if seen else None,
             "read": options.written(seen.at) if seen else None,
@@ -330,11 +340,11 @@ def box_rows(box: Box) -> list[dict[str, Any]]:
     ]
 
 
-def _report_box(box: Box, refused: Sequence[Dropped], left_out: Sequence[Dropped], *, output: str) -> None:
+def _report_box(box: Box, refused: Sequence[DroppedRow], left_out: Sequence[DroppedRow], *, output: str) -> None:
     """Print the box; `left_out` are its file's rows that could not be taken, whose tokens are in no box."""
     if left_out:
-        messages.Talk().note(f"rows of the seed file that were not taken: {len(left_out)}; {reasons(left_out)}")
-    total = {verdict.value: box.of(verdict) for verdict in Verdict}
+        messages.Talk().note(f"rows of the seed file that were not taken: {len(left_out)}; {joined_reasons(left_out)}")
+    total = {verdict.value: box.of(verdict) for verdict in TokenVerdict}
     drift = {
         "clocks": len(box.offsets),
         "slowest_s": box.offsets[0] if box.offsets else None,

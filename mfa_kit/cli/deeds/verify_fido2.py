@@ -13,7 +13,7 @@ from mfa_kit.cli import output as report
 from mfa_kit.core.checks import Proof, Value
 from mfa_kit.core.errors import DeviceFault, UsageFault
 from mfa_kit.security_keys.attestation import Examined, SeenBefore
-from mfa_kit.security_keys.authenticator import Plugged, Trusted
+from mfa_kit.security_keys.authenticator import PluggedKey, Trusted
 from mfa_kit.wiring import security_keys as kit
 
 
@@ -46,7 +46,7 @@ def _print(examined: Examined, *, asset: str | None) -> None:
 def _watch(bench: kit.Bench, *, asset: str | None) -> int:
     """Examine keys as they come; end with a tally when a person has had enough."""
     tally: Counter[str] = Counter()
-    gone: Plugged | None = None
+    gone: PluggedKey | None = None
     while True:
         try:
             place = bench.next(gone)
@@ -63,7 +63,7 @@ def _judged(tally: Counter[str]) -> int:
     return tally["proof"] + tally["refused"]
 
 
-def _one(bench: kit.Bench, place: Plugged, *, asset: str | None, tally: Counter[str]) -> None:
+def _one(bench: kit.Bench, place: PluggedKey, *, asset: str | None, tally: Counter[str]) -> None:
     try:
         examined = bench.examine(place.where)
     except DeviceFault as fault:

@@ -11,9 +11,19 @@ from mfa_kit.core.errors import DeviceFault, InvalidCode, UsageFault
 from mfa_kit.core.otp import Pair
 from mfa_kit.enrollment.enroll import user_named
 from mfa_kit.tokens import matching
-from mfa_kit.tokens.aws_check import probe
-from mfa_kit.tokens.matching import NotShown, Shown, Undecided
-from mfa_kit.tokens.seeds import Key, SeedFile, Sighting, Token, Typed, Verdict, folded, reasons, sold_by_aws
+from mfa_kit.tokens.aws_check import check_with_aws
+from mfa_kit.tokens.matching import Match, Mismatch, Undecided
+from mfa_kit.tokens.seeds import (
+    SeededToken,
+    SeedFile,
+    Sighting,
+    Token,
+    TokenVerdict,
+    TypedCodes,
+    folded,
+    joined_reasons,
+    sold_by_aws,
+)
 from mfa_kit.wiring import desk as desk_kit
 from mfa_kit.wiring import token as kit
 
@@ -50,8 +60,8 @@ def token(
         return _found(found, codes_stdin=codes_stdin, window=window)
     if any(folded(each.serial) == folded(serial) for each in found.bare):
         raise UsageFault(f"{file.name} has no seed of {serial}, for only AWS has it", "leave --seeds out")
-    if not any(matching.named(each.keys, serial) for each in found.readings):
-        lost = reasons(found.readings[0].dropped if found.readings else ())
+    if not any(matching.token_named(each.keys, serial) for each in found.readings):
+        lost = joined_reasons(found.readings[0].dropped if found.readings else ())
         raise UsageFault(
             f"{serial} is not in {file.name}{lost and f'; its rows that were not taken: {lost}'}",
             "look at the serial, or let --find name the token",
@@ -60,7 +70,9 @@ def token(
     return _judged(found, serial, count=count, codes_stdin=codes_stdin, window=window)
 
 
-def _read(judge: Callable[[Typed], T | Undecided], *, count: int, codes_stdin: bool) -> tuple[Typed, T | Undecided]:
+def _read(
+    judge: Callable[[TypedCodes], T | Undecided], *, count: int, codes_stdin: bool
+) -> tuple[TypedCodes, T | Undecided]:
     if codes_stdin:
         return from_stdin(judge, count=count)
     return one_of(asked(options.common().interaction, judge, count=count))
@@ -74,13 +86,13 @@ def _bare(serial: str, probe_user: str | None, *, codes_stdin: bool) -> int:
             f"{serial} does not look like a token that AWS sold, so nothing is known of it but its seed file",
             "name that: --seeds FILE; or let AWS judge: --probe-user USER",
         )
-    codes, verdict = _read(matching.display, count=2, codes_stdin=codes_stdin)
+    codes, verdict = _read(matching.judge_display, count=2, codes_stdin=codes_stdin)
     if verdict or not probe_user or common.dry_run:
         return _tell(serial, verdict)
     sold = Token(serial=serial, maker="sold by AWS")
     with desk_kit.desk(common, vault=desk_kit.vault((), (), None)) as (desk, caller):
         try:
-            probe(
+            check_with_aws(
                 serial,
                 Pair(*codes.codes),
                 user=user_named(probe_user, caller=caller, inventory=desk.inventory),
@@ -89,9 +101,13 @@ def _bare(serial: str, probe_user: str | None, *, codes_stdin: bool) -> int:
                 runs=lambda: desk_kit.run_id(desk.inventory),
             )
         except (DeviceFault, InvalidCode) as error:
-            refused = NotShown(what=str(error), hint=error.hint)
-            return _tell(serial, refused, kept=kit.sight(sold, None, matching.judged(serial, refused, at=codes.at)))
-    taken = Sighting(serial=serial, at=codes.at, verdict=Verdict.ACCEPTED, reason="AWS knows it and took its codes")
+            refused = Mismatch(what=str(error), hint=error.hint)
+            return _tell(
+                serial, refused, kept=kit.sight(sold, None, matching.sighting_of(serial, refused, at=codes.at))
+            )
+    taken = Sighting(
+        serial=serial, at=codes.at, verdict=TokenVerdict.ACCEPTED, reason="AWS knows it and took its codes"
+    )
     row = {"outcome": "proved", "serial": serial, "aws": taken.reason, "kept": kit.sight(sold, None, taken)}
     output.one("verify-token", row, output=options.form())
     return 0
@@ -100,22 +116,22 @@ def _bare(serial: str, probe_user: str | None, *, codes_stdin: bool) -> int:
 def _judged(found: SeedFile, serial: str, *, count: int, codes_stdin: bool, window: int) -> int:
     """Judge the codes of a token by its seed, and keep what they decide."""
 
-    def judge(codes: Typed) -> tuple[Key, Shown | NotShown] | Undecided:
-        if mistyped := matching.wrong(codes):
+    def judge(codes: TypedCodes) -> tuple[SeededToken, Match | Mismatch] | Undecided:
+        if mistyped := matching.typing_error(codes):
             return mistyped
-        file = matching.proved(found, serial, codes, window=window) if len(found.readings) > 1 else found
-        keys = matching.settled(file).keys
+        file = matching.settle_encoding(found, serial, codes, window=window) if len(found.readings) > 1 else found
+        keys = matching.settled_reading(file).keys
         key = next(each for each in keys if folded(each.token.serial) == folded(serial))
         before = kit.sightings(key)
         near = (before[-1].offset or 0) if before else 0
-        verdict = matching.verify(key, codes, among=keys, window=window, near=near)
+        verdict = matching.verify_codes(key, codes, among=keys, window=window, near=near)
         return verdict if isinstance(verdict, Undecided) else (key, verdict)
 
     codes, answer = _read(judge, count=count, codes_stdin=codes_stdin)
     if isinstance(answer, Undecided):
         return _tell(serial, answer)
     key, verdict = answer
-    seen = matching.judged(key.token.serial, verdict, at=codes.at)
+    seen = matching.sighting_of(key.token.serial, verdict, at=codes.at)
     before = [*kit.sightings(key), seen]
     kept = not options.common().dry_run and kit.sight(key.token, key.seed, seen)
     return _tell(key.token.serial, verdict, before=before, kept=kept)
@@ -123,7 +139,7 @@ def _judged(found: SeedFile, serial: str, *, count: int, codes_stdin: bool, wind
 
 def _tell(
     serial: str,
-    verdict: Shown | NotShown | Undecided | None,
+    verdict: Match | Mismatch | Undecided | None,
     *,
     before: Sequence[Sighting] = (),
     kept: bool = False,
@@ -131,7 +147,7 @@ def _tell(
     """Print a verdict and return the exit code: 1 where the answer is not yes."""
     row: dict[str, Any] = {"serial": serial} if serial else {}
     match verdict:
-        case Shown():
+        case Match():
             drift = matching.drift(before, period=verdict.token.period)
             row = (
                 {"outcome": "proved"}
@@ -142,10 +158,10 @@ def _tell(
                     "offset_s": verdict.seconds,
                     "drift_s_per_day": round(drift.rate, 2) if drift else None,
                     "drift_within": round(drift.within, 2) if drift else None,
-                    "aws": matching.for_aws(replace(verdict.token, capacity=kit.capacity(verdict.token.serial))).why,
+                    "aws": matching.aws_use(replace(verdict.token, capacity=kit.capacity(verdict.token.serial))).why,
                 }
             )
-        case NotShown():
+        case Mismatch():
             row = {"outcome": "refused"} | row | {"reason": verdict.what, "try": verdict.hint}
         case Undecided():
             row = {"outcome": "undecided"} | row | {"reason": verdict.what, "try": verdict.hint}
@@ -161,15 +177,15 @@ def _tell(
         case _:
             assert_never(verdict)
     output.one("verify-token", row | {"kept": kept}, output=options.form())
-    return 1 if isinstance(verdict, NotShown | Undecided) else 0
+    return 1 if isinstance(verdict, Mismatch | Undecided) else 0
 
 
 def _found(file: SeedFile, *, codes_stdin: bool, window: int) -> int:
     """Print the tokens that show two codes; in a file that may be hex or base32, of either reading."""
 
-    def judge(codes: Typed) -> list[Shown] | Undecided:
-        return matching.wrong(codes) or [
-            one for each in file.readings for one in matching.find(each.keys, codes, window=window)
+    def judge(codes: TypedCodes) -> list[Match] | Undecided:
+        return matching.typing_error(codes) or [
+            one for each in file.readings for one in matching.find_tokens(each.keys, codes, window=window)
         ]
 
     _, shown = _read(judge, count=2, codes_stdin=codes_stdin)

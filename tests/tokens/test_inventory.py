@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from mfa_kit.adapters.ledger.ledger import MIGRATIONS, Ledger
-from mfa_kit.adapters.ledger.token_inventory import Came, Shelf
+from mfa_kit.adapters.ledger.token_inventory import StockCounts, TokenInventory
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.models import Entry, Intent, Kind, Reached
-from mfa_kit.tokens.seeds import Factor, Sighting, Token, Verdict
+from mfa_kit.tokens.seeds import Factor, Sighting, Token, TokenVerdict
 
 NOW = 1_800_000_000.0
 
@@ -22,8 +22,8 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 
 @pytest.fixture
-def shelf(ledger: Ledger) -> Shelf:
-    return Shelf(ledger, now=NOW)
+def shelf(ledger: Ledger) -> TokenInventory:
+    return TokenInventory(ledger, now=NOW)
 
 
 T1 = Token(
@@ -40,38 +40,40 @@ T1 = Token(
 T2 = Token(serial="T2", octets=20)
 
 
-def seen(serial: str, verdict: Verdict, *, at: float = NOW, reason: str = "", seconds: int | None = 30) -> Sighting:
+def seen(
+    serial: str, verdict: TokenVerdict, *, at: float = NOW, reason: str = "", seconds: int | None = 30
+) -> Sighting:
     return Sighting(serial=serial, at=at, verdict=verdict, offset=1, seconds=seconds, reason=reason)
 
 
-def test_a_token_comes_back_as_it_was_taken_in(shelf: Shelf) -> None:
-    assert shelf.stock([(T1, "f1"), (T2, "f2")]) == Came(new=2, known=0, reseeded=0)
+def test_a_token_comes_back_as_it_was_taken_in(shelf: TokenInventory) -> None:
+    assert shelf.stock([(T1, "f1"), (T2, "f2")]) == StockCounts(new=2, known=0, reseeded=0)
     assert [(each.token, each.fingerprint, each.verdict) for each in shelf.tokens()] == [
-        (T1, "f1", Verdict.UNTESTED),
-        (T2, "f2", Verdict.UNTESTED),
+        (T1, "f1", TokenVerdict.UNTESTED),
+        (T2, "f2", TokenVerdict.UNTESTED),
     ]
 
 
-def test_the_same_import_again_keeps_what_was_proved(shelf: Shelf) -> None:
+def test_the_same_import_again_keeps_what_was_proved(shelf: TokenInventory) -> None:
     shelf.stock([(T1, "f1")])
-    shelf.sight(seen("T1", Verdict.ACCEPTED))
-    assert shelf.stock([(T1, "f1"), (T2, "f2")]) == Came(new=1, known=1, reseeded=0)
-    assert [each.verdict for each in shelf.tokens()] == [Verdict.ACCEPTED, Verdict.UNTESTED]
+    shelf.sight(seen("T1", TokenVerdict.ACCEPTED))
+    assert shelf.stock([(T1, "f1"), (T2, "f2")]) == StockCounts(new=1, known=1, reseeded=0)
+    assert [each.verdict for each in shelf.tokens()] == [TokenVerdict.ACCEPTED, TokenVerdict.UNTESTED]
 
 
-def test_another_seed_makes_a_token_untested_again(shelf: Shelf) -> None:
+def test_another_seed_makes_a_token_untested_again(shelf: TokenInventory) -> None:
     """And its readings are those of the old seed."""
     shelf.stock([(T1, "f1")])
-    shelf.sight(seen("T1", Verdict.REJECTED, reason="no"))
-    assert shelf.stock([(T1, "f9")]) == Came(new=0, known=0, reseeded=1)
+    shelf.sight(seen("T1", TokenVerdict.REJECTED, reason="no"))
+    assert shelf.stock([(T1, "f9")]) == StockCounts(new=0, known=0, reseeded=1)
     stocked = shelf.token("T1")
     assert stocked
-    assert (stocked.verdict, stocked.reason) == (Verdict.UNTESTED, "")
+    assert (stocked.verdict, stocked.reason) == (TokenVerdict.UNTESTED, "")
     assert shelf.sightings("T1") == []
     assert shelf.last() == {}
 
 
-def test_a_capacity_that_was_told_once_is_not_forgotten(shelf: Shelf) -> None:
+def test_a_capacity_that_was_told_once_is_not_forgotten(shelf: TokenInventory) -> None:
     shelf.stock([(Token(serial="T2", octets=20, capacity=63), "f2")])
     shelf.stock([(T2, "f2")])
     stocked = shelf.token("T2")
@@ -79,35 +81,35 @@ def test_a_capacity_that_was_told_once_is_not_forgotten(shelf: Shelf) -> None:
     assert stocked.token.capacity == 63
 
 
-def test_the_last_reading_counts(shelf: Shelf) -> None:
+def test_the_last_reading_counts(shelf: TokenInventory) -> None:
     shelf.stock([(T1, "f1"), (T2, "f2")])
     first, last = (
-        seen("T1", Verdict.REJECTED, reason="mistyped"),
-        seen("T1", Verdict.ACCEPTED, at=NOW + 60, seconds=None),
+        seen("T1", TokenVerdict.REJECTED, reason="mistyped"),
+        seen("T1", TokenVerdict.ACCEPTED, at=NOW + 60, seconds=None),
     )
     shelf.sight(first, last)
     assert shelf.sightings("T1") == [first, last]
     assert shelf.last() == {"T1": last}
     stocked = shelf.token("T1")
     assert stocked
-    assert (stocked.verdict, stocked.reason) == (Verdict.ACCEPTED, "")
+    assert (stocked.verdict, stocked.reason) == (TokenVerdict.ACCEPTED, "")
 
 
-def test_a_token_that_is_not_here_leaves_no_reading(shelf: Shelf) -> None:
-    shelf.sight(seen("T1", Verdict.ACCEPTED))
+def test_a_token_that_is_not_here_leaves_no_reading(shelf: TokenInventory) -> None:
+    shelf.sight(seen("T1", TokenVerdict.ACCEPTED))
     assert shelf.last() == {}
     assert shelf.token("T1") is None
 
 
-def test_a_token_that_failed_may_not_be_given(shelf: Shelf) -> None:
+def test_a_token_that_failed_may_not_be_given(shelf: TokenInventory) -> None:
     shelf.stock([(T1, "f1")])
-    shelf.sight(seen("T1", Verdict.REJECTED, reason="its clock is dead"))
+    shelf.sight(seen("T1", TokenVerdict.REJECTED, reason="its clock is dead"))
     with pytest.raises(UsageFault, match="token T1 was rejected: its clock is dead"):
         shelf.check("T1", "alice")
 
 
-@pytest.mark.parametrize("verdict", [Verdict.ACCEPTED, Verdict.UNTESTED])
-def test_a_token_that_did_not_fail_may_be_given(shelf: Shelf, verdict: Verdict) -> None:
+@pytest.mark.parametrize("verdict", [TokenVerdict.ACCEPTED, TokenVerdict.UNTESTED])
+def test_a_token_that_did_not_fail_may_be_given(shelf: TokenInventory, verdict: TokenVerdict) -> None:
     shelf.stock([(T1, "f1")])
     shelf.sight(seen("T1", verdict))
     shelf.check("T1", "alice")
@@ -126,7 +128,7 @@ def intent(user: str, **what: object) -> Intent:
     ],
 )
 def test_a_token_that_somebody_has_may_not_be_given_to_another(
-    ledger: Ledger, shelf: Shelf, what: dict[str, object]
+    ledger: Ledger, shelf: TokenInventory, what: dict[str, object]
 ) -> None:
     """The journal says who has it, for as long as he has it."""
     shelf.stock([(T1, "f1")])
@@ -142,13 +144,13 @@ def test_a_token_that_somebody_has_may_not_be_given_to_another(
     assert [each.user for each in shelf.tokens()] == [None]
 
 
-def test_ten_thousand_tokens_are_taken_in_at_once(shelf: Shelf) -> None:
+def test_ten_thousand_tokens_are_taken_in_at_once(shelf: TokenInventory) -> None:
     rows = [(Token(serial=f"{at}", octets=20), f"f{at}") for at in range(10_000)]
     assert shelf.stock(rows).new == 10_000
     assert len(shelf.tokens()) == 10_000
 
 
-def test_an_import_that_breaks_leaves_nothing(shelf: Shelf) -> None:
+def test_an_import_that_breaks_leaves_nothing(shelf: TokenInventory) -> None:
     """All rows or none."""
     with pytest.raises(IntegrityFault):
         shelf.stock([(T1, "f1"), (T2, None)])  # type: ignore[list-item]
@@ -163,38 +165,38 @@ def test_a_ledger_of_the_first_version_gets_the_tables(tmp_path: Path) -> None:
         old.execute("insert into events (at, operation, answer) values (1, 'x', 'OK')")
     old.close()
     with Ledger(tmp_path) as ledger:
-        Shelf(ledger, now=NOW).stock([(T1, "f1")])
+        TokenInventory(ledger, now=NOW).stock([(T1, "f1")])
         assert len(ledger.history()) == 1
 
 
-def test_the_newest_reading_in_time_counts_whenever_it_came(shelf: Shelf) -> None:
+def test_the_newest_reading_in_time_counts_whenever_it_came(shelf: TokenInventory) -> None:
     shelf.stock([(T1, "f1")])
-    shelf.sight(seen("T1", Verdict.ACCEPTED))
-    shelf.sight(seen("T1", Verdict.REJECTED, at=NOW - 60, reason="no"))
+    shelf.sight(seen("T1", TokenVerdict.ACCEPTED))
+    shelf.sight(seen("T1", TokenVerdict.REJECTED, at=NOW - 60, reason="no"))
     stocked = shelf.token("T1")
     assert stocked
     assert (stocked.verdict, stocked.reason, shelf.last()["T1"].verdict) == (
-        Verdict.ACCEPTED,
+        TokenVerdict.ACCEPTED,
         "",
-        Verdict.ACCEPTED,
+        TokenVerdict.ACCEPTED,
     )
 
 
-def test_what_was_proved_of_a_seed_counts_again_when_it_comes_back(shelf: Shelf) -> None:
+def test_what_was_proved_of_a_seed_counts_again_when_it_comes_back(shelf: TokenInventory) -> None:
     shelf.stock([(T1, "f1")])
-    shelf.sight(seen("T1", Verdict.REJECTED, reason="no"))
+    shelf.sight(seen("T1", TokenVerdict.REJECTED, reason="no"))
     shelf.stock([(T1, "f9")])
     shelf.stock([(T1, "f1")])
     stocked = shelf.token("T1")
     assert stocked
-    assert (stocked.verdict, stocked.reason) == (Verdict.REJECTED, "no")
+    assert (stocked.verdict, stocked.reason) == (TokenVerdict.REJECTED, "no")
 
 
 @pytest.mark.parametrize("spelled", ["ab 12", "AB12", " a b 1 2"])
-def test_a_serial_is_one_however_it_is_spelled(ledger: Ledger, shelf: Shelf, spelled: str) -> None:
+def test_a_serial_is_one_however_it_is_spelled(ledger: Ledger, shelf: TokenInventory, spelled: str) -> None:
     """Failed, or somebody's: neither is given to another."""
     shelf.stock([(Token(serial="Ab 12", octets=20), "f1"), (T2, "f2")])
-    shelf.sight(seen("Ab 12", Verdict.REJECTED, reason="no"))
+    shelf.sight(seen("Ab 12", TokenVerdict.REJECTED, reason="no"))
     with pytest.raises(UsageFault, match="was rejected: no"):
         shelf.check(spelled, "alice")
     ledger.record(
@@ -208,23 +210,23 @@ def test_a_serial_is_one_however_it_is_spelled(ledger: Ledger, shelf: Shelf, spe
         shelf.check("T2", "alice")
 
 
-def test_another_spelling_in_a_later_file_is_no_other_token(shelf: Shelf) -> None:
+def test_another_spelling_in_a_later_file_is_no_other_token(shelf: TokenInventory) -> None:
     """The file that came last says how it is spelled, and the readings go along."""
     shelf.stock([(Token(serial="Ab 12", octets=20), "f1")])
-    shelf.sight(seen("Ab 12", Verdict.ACCEPTED))
-    assert shelf.stock([(Token(serial="AB12", octets=20), "f1")]) == Came(new=0, known=1, reseeded=0)
-    assert [(each.token.serial, each.verdict) for each in shelf.tokens()] == [("AB12", Verdict.ACCEPTED)]
+    shelf.sight(seen("Ab 12", TokenVerdict.ACCEPTED))
+    assert shelf.stock([(Token(serial="AB12", octets=20), "f1")]) == StockCounts(new=0, known=1, reseeded=0)
+    assert [(each.token.serial, each.verdict) for each in shelf.tokens()] == [("AB12", TokenVerdict.ACCEPTED)]
     assert [each.serial for each in shelf.sightings("AB12")] == ["AB12"]
 
 
-def test_two_spellings_that_came_at_once_take_no_ledger_for_damaged(shelf: Shelf) -> None:
+def test_two_spellings_that_came_at_once_take_no_ledger_for_damaged(shelf: TokenInventory) -> None:
     """A ledger may hold both from earlier days; the one that is spelled as in the file is it."""
     shelf.stock([(Token(serial="GAHT12345678"), ""), (Token(serial="gaht12345678"), "")])
     assert shelf.stock([(Token(serial="GAHT12345678"), "")]).known == 1
     assert shelf.stock([(Token(serial="gaht12345678"), "")]).known == 1
 
 
-def test_a_token_that_was_never_imported_is_its_holders_all_the_same(ledger: Ledger, shelf: Shelf) -> None:
+def test_a_token_that_was_never_imported_is_its_holders_all_the_same(ledger: Ledger, shelf: TokenInventory) -> None:
     ledger.record(
         Entry(
             run="20260101T000000Z-00000001",
@@ -236,7 +238,7 @@ def test_a_token_that_was_never_imported_is_its_holders_all_the_same(ledger: Led
         shelf.check("8650012", "alice")
 
 
-def test_a_key_with_the_serial_of_a_token_does_not_hold_it(ledger: Ledger, shelf: Shelf) -> None:
+def test_a_key_with_the_serial_of_a_token_does_not_hold_it(ledger: Ledger, shelf: TokenInventory) -> None:
     """YubiKeys have serials of eight digits too."""
     ledger.record(
         Entry(
@@ -248,7 +250,7 @@ def test_a_key_with_the_serial_of_a_token_does_not_hold_it(ledger: Ledger, shelf
     shelf.check("10001001", "alice")
 
 
-def test_a_token_stays_with_its_user_when_an_older_device_on_it_goes(ledger: Ledger, shelf: Shelf) -> None:
+def test_a_token_stays_with_its_user_when_an_older_device_on_it_goes(ledger: Ledger, shelf: TokenInventory) -> None:
     """As where a device is replaced on the same token: the new one stands before the old one goes."""
     shelf.stock([(T1, "f1")])
     both = [intent("bob", kind=Kind.PROGRAMMABLE, hardware="T1", path=f"/{at}/") for at in (1, 2)]
