@@ -19,7 +19,7 @@ from mfa_kit.wiring.desk import backup_dir, harden, home
 from mfa_kit.wiring.files import check_new, secret_from
 
 if TYPE_CHECKING:
-    from mfa_kit.adapters.files.agefile import Identity
+    from mfa_kit.adapters.files.identities import Identity
     from mfa_kit.adapters.ledger.backup_records import Custody
     from mfa_kit.adapters.ledger.ledger import Ledger
 
@@ -40,23 +40,23 @@ def list_backups(folder: Path | None, *, own: bool = False) -> list[Backup]:
 
     Raise UsageFault for a folder that was named and is not there.
     """
-    from mfa_kit.adapters.files import agefile
+    from mfa_kit.adapters.files.backup_names import OWN, find_backups
 
     place = backup_dir(folder)
     if place != home() / "backups" and not place.is_dir():
         raise UsageFault(f"there is no folder {place}", "name the folder of your backups: --backup-dir")
-    return [*agefile.backups(place), *(agefile.backups(place / agefile.OWN) if own else ())]
+    return [*find_backups(place), *(find_backups(place / OWN) if own else ())]
 
 
 def show_backup(file: Path, keys: Sequence[Path], out: Path) -> None:
     """Open a backup and write its picture to a new file, 0600, in a folder that is there."""
-    from mfa_kit.adapters.files import agefile
+    from mfa_kit.adapters.files.private_files import write_new
 
     harden()
     check_new(out)
     with opening(keys) as (opened, _):
         picture = opened.picture(file)
-    agefile.write_new(out.absolute().parent.resolve() / out.name, picture)
+    write_new(out.absolute().parent.resolve() / out.name, picture)
 
 
 def verify_backups(files: Iterable[Path], keys: Sequence[Path]) -> list[Verified]:
@@ -81,11 +81,11 @@ class Opener:
         self._observe, self._secrets = observe, secrets
 
     def picture(self, file: Path) -> Png:
-        from mfa_kit.adapters.files import agefile
+        from mfa_kit.adapters.files.agefile import open_backup
 
         answer = "Failed"
         try:
-            opened = agefile.open_backup(file, self._secrets)
+            opened = open_backup(file, self._secrets)
             answer = "OK"
         finally:
             self._observe(event("OpenBackup", file, answer))
@@ -101,28 +101,28 @@ class Opener:
 
 def opener(keys: Sequence[Path], observe: Callable[[Call], None]) -> Callable[[Path], Created]:
     """Read identities once, with the passphrases of those that have one, to open many backups."""
-    from mfa_kit.adapters.files import agefile
+    from mfa_kit.adapters.files.identities import read_identities
 
-    return Opener(observe, agefile.identities(keys, passphrases())).created
+    return Opener(observe, read_identities(keys, passphrases())).created
 
 
 @contextmanager
 def opening(keys: Sequence[Path]) -> Iterator[tuple[Opener, "Ledger"]]:
     """Read identities, and open the ledger."""
-    from mfa_kit.adapters.files import agefile
+    from mfa_kit.adapters.files.identities import read_identities
     from mfa_kit.adapters.ledger.ledger import Ledger
 
     harden()
-    secrets = agefile.identities(keys, passphrases())
+    secrets = read_identities(keys, passphrases())
     with Ledger(home()) as ledger:
         yield Opener(ledger.called, secrets), ledger
 
 
 def event(operation: str, file: Path, answer: str) -> Call:
     """Return what the ledger remembers of a backup file."""
-    from mfa_kit.adapters.files import agefile
+    from mfa_kit.adapters.files.backup_names import backup_at
 
-    told = agefile.told(file)
+    told = backup_at(file)
     return Call(
         operation=operation,
         user=told.user if told else None,
@@ -145,10 +145,10 @@ def intent_in(file: Path, created: Created, *, records: "Custody") -> Intent:
     Account and user are those that its path tells; a file that was moved has the account in its label or none at all.
     Raise IntegrityFault where neither is of a device: authenticator apps let people write labels as they like.
     """
-    from mfa_kit.adapters.files import agefile
+    from mfa_kit.adapters.files.backup_names import backup_at
 
     name, account = labelled(created)
-    told = agefile.told(file)
+    told = backup_at(file)
     try:
         return Intent(
             account=told.account if told else account,
@@ -172,9 +172,9 @@ def name_of(file: Path) -> str:
 
 def recipient_text(text: str) -> str:
     """Return a recipient as it is on record. Raise UsageFault for what is none."""
-    from mfa_kit.adapters.files import agefile
+    from mfa_kit.adapters.files.recipients import read_recipients
 
-    return agefile.recipients([text])[0].text
+    return read_recipients([text])[0].text
 
 
 def of(created: Created) -> str:
@@ -194,9 +194,9 @@ def labelled(created: Created) -> tuple[str, str]:
 
 def restorable(file: Path, keys: Sequence[Path]) -> tuple[Intent, Created]:
     """Open a backup that is to live on one more device. Raise UsageFault when its own was reported lost."""
-    from mfa_kit.adapters.files import agefile
+    from mfa_kit.adapters.files.backup_names import backup_at
 
-    told = agefile.told(file)
+    told = backup_at(file)
     with opening(keys) as (opened, ledger):
         created, records = opened.created(file), custody(ledger)
         intent = intent_in(file, created, records=records)
@@ -217,17 +217,17 @@ def remembered() -> Iterator["Custody"]:
 
 def by_name(names: Iterable[str]) -> list[Backup]:
     """Return what the names of backups tell that are somewhere, or were."""
-    from mfa_kit.adapters.files import agefile
+    from mfa_kit.adapters.files.backup_names import backup_at
 
-    return [told for name in names if (told := agefile.told(Path("/", name)))]
+    return [told for name in names if (told := backup_at(Path("/", name)))]
 
 
 def prune(folder: Path | None, chosen: Sequence[Backup]) -> dict[Path, str]:
     """Remove backups for good; the ledger remembers each. Return why those stay that cannot be removed."""
-    from mfa_kit.adapters.files import agefile
+    from mfa_kit.adapters.files.agefile import AgeFiles
     from mfa_kit.adapters.ledger.ledger import Ledger
 
-    vault = agefile.AgeFiles(backup_dir(folder), [])
+    vault = AgeFiles(backup_dir(folder), [])
     with Ledger(home()) as ledger:
         stay = {}
         for backup in chosen:

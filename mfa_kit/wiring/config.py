@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 
 if TYPE_CHECKING:
-    from mfa_kit.adapters.files.agefile import Recipient
+    from mfa_kit.adapters.files.recipients import Recipient
 
 NAME = "config.toml"
 # How what opens backups begins: `config show` and errors would print it.
@@ -135,6 +135,6 @@ def _texts(value: object) -> tuple[str, ...] | None:
 
 def recipients() -> "list[Recipient]":
     """Read the file and parse its recipients. Raise UsageFault for the first thing that is wrong."""
-    from mfa_kit.adapters.files import agefile
+    from mfa_kit.adapters.files.recipients import read_recipients
 
-    return agefile.recipients(load().recipients, given=f"among the recipients in {path()},")
+    return read_recipients(load().recipients, given=f"among the recipients in {path()},")

@@ -80,10 +80,11 @@ def load() -> None:
 def vault(to: Sequence[str], to_files: Sequence[Path], folder: Path | None) -> Vault:
     """Return the vault for these recipients, else for the configured ones. Raise UsageFault for one that is none."""
     load()
-    from mfa_kit.adapters.files import agefile
+    from mfa_kit.adapters.files.agefile import AgeFiles
+    from mfa_kit.adapters.files.recipients import read_recipients
 
-    chosen = agefile.recipients(to, to_files) if to or to_files else config.recipients()
-    return agefile.AgeFiles(backup_dir(folder), chosen)
+    chosen = read_recipients(to, to_files) if to or to_files else config.recipients()
+    return AgeFiles(backup_dir(folder), chosen)
 
 
 def run_id(inventory: Inventory) -> str:

@@ -47,19 +47,20 @@ def vault(
 
 def _recipient(settings: Settings) -> str:
     """Return the recipient of this desk's identity, which is made when it is first used; its file's name tells it."""
-    from mfa_kit.adapters.files import agefile
+    from mfa_kit.adapters.files.identities import NewIdentity
+    from mfa_kit.adapters.files.private_files import wait_and_hold, write_new
 
     if settings.dry_run:
-        return _found() or agefile.Made().recipient
+        return _found() or NewIdentity().recipient
     talk = messages.Talk()
     waits = "waiting for another mfa-kit, which makes this desk's identity or changes its passphrase"
-    with agefile.held(desk.home().absolute(), waiting=lambda: talk.note(waits)):
+    with wait_and_hold(desk.home().absolute(), waiting=lambda: talk.note(waits)):
         if found := _found():
             return found
         desk.harden()
-        identity = agefile.Made()
+        identity = NewIdentity()
         path = desk.home() / f"identity-{identity.recipient}.age"
-        agefile.write_new(path.absolute(), identity.sealed(_chosen(settings)))
+        write_new(path.absolute(), identity.encrypted(_chosen(settings)))
     talk.note(
         f"{path} is this desk's identity, sealed by your passphrase; keep a copy of it, for backups open with both"
     )

@@ -24,10 +24,10 @@ class PlainPicture:
         check_new(path)
 
     def write(self, uri: KeyUri) -> None:
-        from mfa_kit.adapters.files import agefile
+        from mfa_kit.adapters.files.private_files import write_new
         from mfa_kit.qr_codes import symbol
 
-        agefile.write_new(Path(self.path).absolute(), symbol.png(uri))
+        write_new(Path(self.path).absolute(), symbol.png(uri))
         self._written = True
 
     def remove(self) -> None:

@@ -76,11 +76,12 @@ def _show(pin: Secret[str]) -> None:
 
 
 def _seal(pin: Secret[str], to: Sequence[str], to_files: Sequence[Path], out: Path, info: KeyInfo) -> None:
-    from mfa_kit.adapters.files import agefile
+    from mfa_kit.adapters.files.agefile import seal_text
+    from mfa_kit.adapters.files.recipients import read_recipients
 
     key = f"{info.plugged.product or 'security key'}, {info.plugged.serial or 'no serial'}"
     text = Secret(f"{pin.reveal()}\nPIN of {key}, {options.written(time.time())}\n")
-    agefile.seal_text(out, text, agefile.recipients(to, to_files))
+    seal_text(out, text, read_recipients(to, to_files))
     messages.Talk().note(f"the new PIN is sealed in {out}; it counts when it is told that the key has it")
 
 

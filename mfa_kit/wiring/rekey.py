@@ -18,7 +18,8 @@ from mfa_kit.wiring.backup_records import custody
 from mfa_kit.wiring.desk import backup_dir, harden, home
 
 if TYPE_CHECKING:
-    from mfa_kit.adapters.files.agefile import AgeFiles, Identity
+    from mfa_kit.adapters.files.agefile import AgeFiles
+    from mfa_kit.adapters.files.identities import Identity
     from mfa_kit.adapters.ledger.backup_records import Custody
     from mfa_kit.adapters.ledger.ledger import Ledger
 
@@ -87,20 +88,23 @@ def rekey(
 
     The ledger is told for whom before a file is changed, so that a run that was killed knows afterwards what it did.
     """
-    from mfa_kit.adapters.files import agefile
+    from mfa_kit.adapters.files.agefile import AgeFiles
+    from mfa_kit.adapters.files.backup_names import find_backups
+    from mfa_kit.adapters.files.identities import read_identities, recipients_of, split_by_recipients
+    from mfa_kit.adapters.files.recipients import read_recipients
     from mfa_kit.adapters.ledger.ledger import Ledger
 
     harden()
-    vault = agefile.AgeFiles(backup_dir(folder), agefile.recipients(to, to_files))
-    read = agefile.identities(keys, passphrases())
-    before, after = agefile.apart(read, vault.recipients())
+    vault = AgeFiles(backup_dir(folder), read_recipients(to, to_files))
+    read = read_identities(keys, passphrases())
+    before, after = split_by_recipients(read, vault.recipients())
     with Ledger(home()) as ledger, vault.alone():
-        found = list(agefile.backups(backup_dir(folder)))
+        found = list(find_backups(backup_dir(folder)))
         seals = [each for each in custody(ledger).seals() if not each.own]
         run = _Run(
             vault=vault,
             keys=Keys(before=before, after=after, all=read),
-            known=_known(lifecycle.openers(found, seals), set(vault.recipients()), given=agefile.publics(read)),
+            known=_known(lifecycle.openers(found, seals), set(vault.recipients()), given=recipients_of(read)),
             ledger=ledger,
             records=custody(ledger),
             done=Rekeyed(found=len(found)),
@@ -204,13 +208,13 @@ def _again(backup: Backup, *, vault: "AgeFiles", keys: Keys, known: Known) -> Se
 
     Raise OthersSeal.
     """
-    from mfa_kit.adapters.files import agefile
+    from mfa_kit.adapters.files.agefile import open_backup
 
     if keys.after is None:
         if backup.name not in known.done | known.begun:
             raise OthersSeal(f"{backup.path} is sealed for other identities", "give another one with -i")
     elif backup.name in known.done:
-        agefile.open_backup(backup.path, keys.after)
+        open_backup(backup.path, keys.after)
     else:
         return Sealed(vault.rekey(backup, keys.after, proof=keys.all))
     return Was()
@@ -233,6 +237,6 @@ def own_identity(file: Path | None) -> Path:
 
 def change_passphrase(file: Path, before: Secret[str], after: Secret[str]) -> None:
     """Seal an identity by another passphrase; backups are not touched."""
-    from mfa_kit.adapters.files import agefile
+    from mfa_kit.adapters.files.identities import change_passphrase
 
-    agefile.changed(file.absolute(), before, after)
+    change_passphrase(file.absolute(), before, after)

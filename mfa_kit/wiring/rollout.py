@@ -92,11 +92,11 @@ def rig(settings: Settings, *, vault: Vault, workers: int, talk: Progress) -> It
 
 def public_key(text: str) -> str:
     """Return a recipient without its comment. Raise UsageFault, which does not repeat what may be a private key."""
-    from mfa_kit.adapters.files import agefile
+    from mfa_kit.adapters.files.recipients import read_recipients
 
     key = " ".join(text.split()[:2]) if text.startswith("ssh-") else text
     try:
-        agefile.recipients([key])
+        read_recipients([key])
     except UsageFault as error:
         what = "it is no public key" if text in str(error) or key in str(error) else str(error)
         raise UsageFault(what, error.hint) from None
@@ -142,7 +142,8 @@ def write(path: Path, text: str) -> None:
 
 def vault(to: Sequence[str], to_files: Sequence[Path], folder: Path | None) -> tuple[Vault, bool]:
     """Return the vault, and whether anybody but the users themselves can open what is in it."""
-    from mfa_kit.adapters.files import agefile
+    from mfa_kit.adapters.files.agefile import AgeFiles
+    from mfa_kit.adapters.files.recipients import read_recipients
 
-    chosen = agefile.recipients(to, to_files) if to or to_files else config.recipients()
-    return agefile.AgeFiles(backup_dir(folder), chosen), bool(chosen)
+    chosen = read_recipients(to, to_files) if to or to_files else config.recipients()
+    return AgeFiles(backup_dir(folder), chosen), bool(chosen)

@@ -79,12 +79,12 @@ def stock(keys: Sequence[SeededToken], bare: Sequence[Token]) -> "StockCounts":
 
 def _fingerprints() -> Secret[bytes]:
     """Return the desk's own key for fingerprints, made when there is none: whoever lacks it cannot try seeds."""
-    from mfa_kit.adapters.files import agefile
+    from mfa_kit.adapters.files.private_files import write_new
 
     path = home() / FINGERPRINTS
     if not path.exists():
         try:
-            agefile.write_new(path.absolute(), secrets.token_bytes(OCTETS), folders=True)
+            write_new(path.absolute(), secrets.token_bytes(OCTETS), folders=True)
         except IntegrityFault:
             if not path.exists():  # another process was first
                 raise
@@ -118,10 +118,10 @@ def lines() -> list[str]:
 
 def write_new(path: Path, text: str) -> None:
     """Write a new file, 0600, never over another, in a folder that is there."""
-    from mfa_kit.adapters.files import agefile
+    from mfa_kit.adapters.files.private_files import write_new
 
     check_new(path)
-    agefile.write_new(path.absolute().parent.resolve() / path.name, text.encode())
+    write_new(path.absolute().parent.resolve() / path.name, text.encode())
 
 
 def now() -> float:

@@ -15,8 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mfa_kit.adapters.files import agefile
-from mfa_kit.adapters.files.agefile import AgeFiles
+from mfa_kit.adapters.files.agefile import AgeFiles, open_backup
+from mfa_kit.adapters.files.backup_names import encoded, find_backups
+from mfa_kit.adapters.files.identities import LARGEST, read_identities
+from mfa_kit.adapters.files.private_files import write_new
+from mfa_kit.adapters.files.recipients import read_recipients
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.models import Entry, Intent
 from mfa_kit.core.otp import KeyUri, Png, Secret, Seed
@@ -47,7 +50,7 @@ def place_of(entry: Entry) -> Path:
 
 @pytest.fixture
 def vault(tmp_path: Path, recipient: str) -> AgeFiles:
-    return AgeFiles(tmp_path / "backups", agefile.recipients([recipient]))
+    return AgeFiles(tmp_path / "backups", read_recipients([recipient]))
 
 
 @pytest.fixture
@@ -82,11 +85,11 @@ def test_age_opens_what_is_sealed_to_a_key_of_age(vault: AgeFiles, identity_file
 @pytest.mark.parametrize("kind", ["ed25519", "rsa"])
 def test_age_opens_what_is_sealed_to_a_key_of_ssh(kind: str, ssh_keys: Path, tmp_path: Path) -> None:
     """Both kinds that age knows, and so do we with the same private key."""
-    vault = AgeFiles(tmp_path, agefile.recipients([(ssh_keys / f"{kind}.pub").read_text().strip()]))
+    vault = AgeFiles(tmp_path, read_recipients([(ssh_keys / f"{kind}.pub").read_text().strip()]))
     entry = entry_in(vault)
     vault.seal(entry, URI)
     assert symbol.read(opened(place_of(entry), ssh_keys / kind)) == URI
-    ours = agefile.open_backup(place_of(entry), agefile.identities([ssh_keys / kind]))
+    ours = open_backup(place_of(entry), read_identities([ssh_keys / kind]))
     assert symbol.read(ours) == URI
 
 
@@ -94,7 +97,7 @@ def test_each_recipient_opens_it_alone(ssh_keys: Path, identity_file: Path, reci
     """`-r` and `-R` add up; comments and blank lines are passed over."""
     listed = tmp_path / "recipients.txt"
     listed.write_text(f"# the safe\n\n  {(ssh_keys / 'ed25519.pub').read_text()}\n#{recipient}\n")
-    vault = AgeFiles(tmp_path / "backups", agefile.recipients([recipient], [listed]))
+    vault = AgeFiles(tmp_path / "backups", read_recipients([recipient], [listed]))
     entry = entry_in(vault)
     vault.seal(entry, URI)
     for identity in (identity_file, ssh_keys / "ed25519"):
@@ -104,7 +107,7 @@ def test_each_recipient_opens_it_alone(ssh_keys: Path, identity_file: Path, reci
 @pytest.mark.usefixtures("open_umask")
 def test_files_and_folders_are_private_whatever_the_umask(tmp_path: Path, recipient: str) -> None:
     """0600 and 0700, missing parents too."""
-    vault = AgeFiles(tmp_path / "new" / "er" / "backups", agefile.recipients([recipient]))
+    vault = AgeFiles(tmp_path / "new" / "er" / "backups", read_recipients([recipient]))
     vault.check()
     assert not (tmp_path / "new").exists()
     vault.seal(entry_in(vault), URI)
@@ -163,7 +166,7 @@ def test_a_file_in_place_of_the_folder_is_seen_before_anything_is_made(
 ) -> None:
     """Also where the folder would be made within it."""
     (tmp_path / "file").touch()
-    for to in ([], agefile.recipients([recipient])):  # without recipients users may have their own copies there
+    for to in ([], read_recipients([recipient])):  # without recipients users may have their own copies there
         with pytest.raises(UsageFault, match="not a folder that you can write to"):
             AgeFiles(tmp_path / "file" / below, to).check()
 
@@ -173,8 +176,9 @@ def test_a_file_may_lie_at_the_root_of_a_file_system(tmp_path: Path) -> None:
     if os.geteuid() != 0:
         without("chroot needs root")
     script = (
-        "import os, sys; from pathlib import Path; from mfa_kit.adapters import agefile; os.chroot(sys.argv[1]);"
-        "agefile.write_new(Path('/qr.png'), b'picture')"
+        "import os, sys; from pathlib import Path; from mfa_kit.adapters.files import private_files;"
+        "os.chroot(sys.argv[1]);"
+        "private_files.write_new(Path('/qr.png'), b'picture')"
     )
     subprocess.run([sys.executable, "-c", script, tmp_path], check=True)
     assert (tmp_path / "qr.png").read_bytes() == b"picture"
@@ -233,7 +237,7 @@ def test_new_folders_outlast_a_power_cut(recipient: str, tmp_path: Path, monkeyp
         fsync(opened)
 
     monkeypatch.setattr(os, "fsync", note)
-    deep = AgeFiles(tmp_path / "new" / "er" / "backups", agefile.recipients([recipient]))
+    deep = AgeFiles(tmp_path / "new" / "er" / "backups", read_recipients([recipient]))
     entry = entry_in(deep)
     deep.seal(entry, URI)
     assert {str(above) for above in place_of(entry).parents if above.is_relative_to(tmp_path)} <= synced
@@ -250,7 +254,7 @@ def test_a_file_whose_folder_cannot_be_synced_is_not_left_behind(
 
     monkeypatch.setattr(os, "fsync", broken)
     with pytest.raises(IntegrityFault, match="Input/output error"):
-        agefile.write_new(tmp_path / "qr.png", b"picture")
+        write_new(tmp_path / "qr.png", b"picture")
     assert not list(tmp_path.iterdir())
 
 
@@ -282,7 +286,7 @@ def test_the_caption_tells_what_it_is_and_how_to_use_it(vault: AgeFiles, monkeyp
 @given(NAMES, NAMES, NAMES, NAMES)
 def test_distinct_names_have_distinct_places(user: str, name: str, other_user: str, other_name: str) -> None:
     """Also where a file system does not tell capitals from small letters, and never outside the folder."""
-    vault = AgeFiles(Path("/backups"), agefile.recipients([str(pyrage.x25519.Identity.generate().to_public())]))
+    vault = AgeFiles(Path("/backups"), read_recipients([str(pyrage.x25519.Identity.generate().to_public())]))
     one, other = vault.place(intent_of(user, name), RUN), vault.place(intent_of(other_user, other_name), RUN)
     assert one
     assert other
@@ -302,7 +306,7 @@ def intent_of(user: str, name: str) -> Intent:
 )
 def test_a_part_of_a_path_is_percent_encoded(text: str, part: str) -> None:
     """All but small letters, digits, _ and -."""
-    assert agefile.part(text) == part
+    assert encoded(text) == part
 
 
 def test_a_name_that_is_too_long_for_a_file_is_refused_beforehand(vault: AgeFiles) -> None:
@@ -338,7 +342,7 @@ def test_the_longest_names_are_sealed(name: str, vault: AgeFiles) -> None:
 def test_what_is_no_recipient_is_told(text: str) -> None:
     """With the text and what would be one."""
     with pytest.raises(UsageFault, match="is not a recipient") as caught:
-        agefile.recipients([text])
+        read_recipients([text])
     assert str(caught.value).startswith(f"-r {text}")
     assert "age1" in caught.value.hint
 
@@ -348,7 +352,7 @@ def test_a_bad_line_in_a_file_of_recipients_is_told_by_its_number(tmp_path: Path
     listed = tmp_path / "recipients.txt"
     listed.write_text(f"# one\n{recipient}\n\nnonsense\n")
     with pytest.raises(UsageFault, match=f"{listed}, line 4 is not a recipient"):
-        agefile.recipients([], [listed])
+        read_recipients([], [listed])
 
 
 @pytest.mark.parametrize("octets", [b"", b"# nobody\n\n", b"\n"])
@@ -356,7 +360,7 @@ def test_a_file_of_no_recipients_is_refused(octets: bytes, tmp_path: Path) -> No
     """It would seal to nobody."""
     (tmp_path / "none.txt").write_bytes(octets)
     with pytest.raises(UsageFault, match="there is no recipient in"):
-        agefile.recipients([], [tmp_path / "none.txt"])
+        read_recipients([], [tmp_path / "none.txt"])
 
 
 @pytest.mark.parametrize("name", ["missing.txt", "", "latin.txt"])
@@ -364,7 +368,7 @@ def test_a_file_of_recipients_that_cannot_be_read_is_told(name: str, tmp_path: P
     """Not there, a folder, not text."""
     (tmp_path / "latin.txt").write_bytes(b"\xff\xfe\xff")
     with pytest.raises(UsageFault, match="cannot be read") as caught:
-        agefile.recipients([], [tmp_path / name])
+        read_recipients([], [tmp_path / name])
     assert "-R" in caught.value.hint
 
 
@@ -383,7 +387,7 @@ def test_an_identity_given_as_recipient_is_refused_without_repeating_it(
         ([], [ssh_keys / "ed25519"]),
     ):
         with pytest.raises(UsageFault, match="an identity, which is secret") as caught:
-            agefile.recipients(texts, files)
+            read_recipients(texts, files)
         said = f"{caught.value} {caught.value.hint}"
         assert str(identity).lower() not in said.lower()
         assert private.splitlines()[1] not in said
@@ -392,14 +396,14 @@ def test_an_identity_given_as_recipient_is_refused_without_repeating_it(
 def test_tag_recipients_alone_are_refused(recipient: str) -> None:
     """Debian's age cannot open them; beside another kind they are fine."""
     with pytest.raises(UsageFault, match="age1tag kind") as caught:
-        agefile.recipients([TAG])
+        read_recipients([TAG])
     assert "beside it" in caught.value.hint
-    assert len(agefile.recipients([TAG, recipient])) == 2
+    assert len(read_recipients([TAG, recipient])) == 2
 
 
 def test_beside_a_tag_recipient_age_still_opens_it(recipient: str, identity_file: Path, tmp_path: Path) -> None:
     """Debian's age passes over the stanza that it does not know."""
-    vault = AgeFiles(tmp_path, agefile.recipients([recipient, TAG]))
+    vault = AgeFiles(tmp_path, read_recipients([recipient, TAG]))
     entry = entry_in(vault)
     vault.seal(entry, URI)
     assert symbol.read(opened(place_of(entry), identity_file)) == URI
@@ -413,7 +417,7 @@ def test_a_file_without_a_usable_identity_is_told(octets: bytes, tmp_path: Path)
     """And nothing of what it holds."""
     (tmp_path / "identity.txt").write_bytes(octets)
     with pytest.raises(UsageFault, match="holds no identity that can be used") as caught:
-        agefile.identities([tmp_path / "identity.txt"])
+        read_identities([tmp_path / "identity.txt"])
     assert "QQQQ" not in f"{caught.value} {caught.value.hint}"
 
 
@@ -423,12 +427,12 @@ def test_an_ssh_key_with_a_passphrase_is_told(how: list[str], tmp_path: Path) ->
     arguments: list[str | Path] = ["-q", *how, "-N", "secret words", "-f", tmp_path / "key"]
     subprocess.run([judge("ssh-keygen"), *arguments], check=True)
     with pytest.raises(UsageFault, match="is an SSH key with a passphrase") as caught:
-        agefile.identities([tmp_path / "key"])
+        read_identities([tmp_path / "key"])
     assert "age -d -i" in caught.value.hint
 
 
 def sealed(folder: Path, recipient: str) -> Path:
-    vault = AgeFiles(folder / "backups", agefile.recipients([recipient.strip()]))
+    vault = AgeFiles(folder / "backups", read_recipients([recipient.strip()]))
     entry = entry_in(vault)
     vault.seal(entry, URI)
     return place_of(entry)
@@ -437,14 +441,14 @@ def sealed(folder: Path, recipient: str) -> Path:
 def test_an_identity_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     """By its name."""
     with pytest.raises(UsageFault, match="No such file"):
-        agefile.identities([tmp_path / "identity.txt"])
+        read_identities([tmp_path / "identity.txt"])
 
 
 def test_a_backup_for_others_says_so(tmp_path: Path, recipient: str) -> None:
     """It is whole, only not ours."""
     path = sealed(tmp_path, recipient)
     with pytest.raises(IntegrityFault, match="sealed for other identities"):
-        agefile.open_backup(path, Secret([pyrage.x25519.Identity.generate()]))
+        open_backup(path, Secret([pyrage.x25519.Identity.generate()]))
 
 
 def test_a_damaged_backup_says_so(tmp_path: Path, recipient: str, identity: pyrage.x25519.Identity) -> None:
@@ -454,15 +458,15 @@ def test_a_damaged_backup_says_so(tmp_path: Path, recipient: str, identity: pyra
     for broken in (whole[:-10], whole[:40], whole[:-1] + bytes([whole[-1] ^ 1])):
         path.write_bytes(broken)
         with pytest.raises(IntegrityFault, match="is damaged"):
-            agefile.open_backup(path, Secret([identity]))
+            open_backup(path, Secret([identity]))
 
 
-@pytest.mark.parametrize("octets", [b"", b"\x89PNG", b"-----BEGIN AGE ENCRYPTED FILE-----", bytes(agefile.LARGEST + 1)])
+@pytest.mark.parametrize("octets", [b"", b"\x89PNG", b"-----BEGIN AGE ENCRYPTED FILE-----", bytes(LARGEST + 1)])
 def test_what_is_no_age_file_is_no_backup(octets: bytes, tmp_path: Path, identity: pyrage.x25519.Identity) -> None:
     """Nothing large is read into memory."""
     (tmp_path / "a.png.age").write_bytes(octets)
     with pytest.raises(IntegrityFault, match="is not a backup"):
-        agefile.open_backup(tmp_path / "a.png.age", Secret([identity]))
+        open_backup(tmp_path / "a.png.age", Secret([identity]))
 
 
 def test_a_backup_is_not_read_through_a_symlink(
@@ -472,7 +476,7 @@ def test_a_backup_is_not_read_through_a_symlink(
     (tmp_path / "link").symlink_to(sealed(tmp_path, recipient))
     for name in ("link", "missing"):
         with pytest.raises(IntegrityFault, match="cannot be read"):
-            agefile.open_backup(tmp_path / name, Secret([identity]))
+            open_backup(tmp_path / name, Secret([identity]))
 
 
 def test_backups_are_found_by_their_paths(vault: AgeFiles, tmp_path: Path) -> None:
@@ -482,22 +486,22 @@ def test_backups_are_found_by_their_paths(vault: AgeFiles, tmp_path: Path) -> No
     folder = tmp_path / "backups" / "000000000000" / "bob"
     (folder / "notes.png.age").touch()
     (folder / f"link-{RUN}.png.age").symlink_to(folder / f"bob-{RUN}.png.age")
-    found = list(agefile.backups(tmp_path / "backups"))
+    found = list(find_backups(tmp_path / "backups"))
     assert [(each.user, each.device) for each in found] == [
         ("Alice", "my.Phone"),
         ("Alice", "my-phone-2"),
         ("bob", "bob"),
     ]
     assert {(each.account, each.run, each.made) for each in found} == {("000000000000", RUN, 1795564800.0)}
-    assert list(agefile.backups(tmp_path / "nowhere")) == []
+    assert list(find_backups(tmp_path / "nowhere")) == []
 
 
 @pytest.mark.usefixtures("open_umask")
 def test_a_new_file_is_private_and_never_over_another(tmp_path: Path) -> None:
     """As a picture is written that somebody asked for."""
-    agefile.write_new(tmp_path / "qr.png", b"one")
+    write_new(tmp_path / "qr.png", b"one")
     assert stat.S_IMODE((tmp_path / "qr.png").stat().st_mode) == 0o600
     with pytest.raises(IntegrityFault, match="exists already"):
-        agefile.write_new(tmp_path / "qr.png", b"two")
+        write_new(tmp_path / "qr.png", b"two")
     assert (tmp_path / "qr.png").read_bytes() == b"one"
     assert [path.name for path in tmp_path.iterdir()] == ["qr.png"]

@@ -7,7 +7,8 @@ from pathlib import Path
 import pyrage
 import pytest
 
-from mfa_kit.adapters.files import agefile
+from mfa_kit.adapters.files.agefile import AgeFiles
+from mfa_kit.adapters.files.recipients import read_recipients
 from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.core.models import Backup, Entry, Intent
 from mfa_kit.core.otp import Seed
@@ -58,7 +59,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MfaKit:
 
 def own(desk: MfaKit, user: str, recipient: str) -> Backup:
     """Seal the copy of a user alone, and note that."""
-    vault = agefile.AgeFiles(desk.home / "backups", [])
+    vault = AgeFiles(desk.home / "backups", [])
     intent = Intent(account=ACCOUNT, partition="aws", user=user, name=user, recipient=recipient)
     entry = Entry(run=RUN, intent=intent, backup=vault.place(intent, RUN))
     with Ledger(desk.home) as ledger:
@@ -69,7 +70,7 @@ def own(desk: MfaKit, user: str, recipient: str) -> Backup:
 
 def sealed(desk: MfaKit, user: str, *recipients: str) -> Backup:
     """Seal a backup of a user into the desk's own folder."""
-    vault = agefile.AgeFiles(desk.home / "backups", agefile.recipients(recipients))
+    vault = AgeFiles(desk.home / "backups", read_recipients(recipients))
     backup = vault.new(ACCOUNT, user, user, run=RUN)
     vault.keep(backup, key_uri.otpauth(SEED, label=f"{user}@{ACCOUNT}"))
     return backup

@@ -14,8 +14,9 @@ from typing import Any
 import pyrage
 import pytest
 
-from mfa_kit.adapters.files import agefile
-from mfa_kit.adapters.files.agefile import AgeFiles
+from mfa_kit.adapters.files.agefile import AgeFiles, open_backup
+from mfa_kit.adapters.files.identities import change_passphrase, read_identities
+from mfa_kit.adapters.files.recipients import read_recipients
 from mfa_kit.adapters.ledger.backup_records import Custody
 from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.core.errors import IntegrityFault
@@ -184,7 +185,7 @@ def test_an_identity_is_changed_by_one_process_at_a_time(tmp_path: Path) -> None
     file = tmp_path / "identity.age"
     file.write_bytes(b"sealed")
     with AgeFiles(tmp_path, []).alone(), pytest.raises(IntegrityFault, match="another mfa-kit is at work on"):
-        agefile.changed(file, Secret("old"), Secret("new"))
+        change_passphrase(file, Secret("old"), Secret("new"))
     assert file.read_bytes() == b"sealed"
 
 
@@ -220,7 +221,7 @@ def many(desk: MfaKit, key: Pair) -> list[Backup]:
 def test_killed_at_any_moment_it_is_finished_by_the_next_run(desk: MfaKit, old: Pair, new: Pair) -> None:
     """Every file opens by one key or the other all the while, and the ledger names the one that it is."""
     files = many(desk, old)
-    keys = agefile.identities([old.file]), agefile.identities([new.file])
+    keys = read_identities([old.file]), read_identities([new.file])
     inodes = {each.path: each.path.stat().st_ino for each in files}
     for after in (1, 99, 150, 230):
         process = desk.start("backup", "rekey", "-i", old.file, "-r", new.recipient)
@@ -253,7 +254,7 @@ def test_ctrl_c_leaves_a_record_of_what_was_done(desk: MfaKit, old: Pair, new: P
     process.send_signal(signal.SIGINT)
     process.communicate()
     assert process.returncode in {130, 0}
-    keys = agefile.identities([old.file]), agefile.identities([new.file])
+    keys = read_identities([old.file]), read_identities([new.file])
     with Ledger(desk.home) as ledger:
         seals = [each for each in Custody(ledger, now=2.0).seals() if each.until is None]
     told = {each.backup: each.recipient for each in seals}
@@ -278,7 +279,7 @@ def test_broken_off_it_is_on_record_for_whom_each_may_be(
     with monkeypatch.context() as patch:
         patch.setattr("mfa_kit.cli.messages.counted", broken)
         assert desk.run("backup", "rekey", "-i", old.file, "-r", new.recipient).code == 130
-    keys = agefile.identities([old.file]), agefile.identities([new.file])
+    keys = read_identities([old.file]), read_identities([new.file])
     anew = {each.name for each in files[1:] if opened_by(each.path, keys) == 1}
     assert len(anew) > 1
     with Ledger(desk.home) as ledger:
@@ -292,9 +293,9 @@ def test_broken_off_it_is_on_record_for_whom_each_may_be(
 def opened_by(file: Path, keys: tuple[Secret[Any], Secret[Any]]) -> int:
     """Return which of two keys opens a file. Raise when neither does."""
     try:
-        agefile.open_backup(file, keys[0])
+        open_backup(file, keys[0])
     except IntegrityFault:
-        agefile.open_backup(file, keys[1])
+        open_backup(file, keys[1])
         return 1
     return 0
 
@@ -336,8 +337,8 @@ def test_what_another_process_changed_meanwhile_is_left_alone(
         return real(*words)
 
     monkeypatch.setattr(pyrage, "encrypt", meanwhile)
-    vault = AgeFiles(desk.home / "backups", agefile.recipients([new.recipient]))
-    key = agefile.identities([old.file])
+    vault = AgeFiles(desk.home / "backups", read_recipients([new.recipient]))
+    key = read_identities([old.file])
     with pytest.raises(IntegrityFault):
         vault.rekey(backup, key, proof=key)
     assert not list(backup.path.parent.iterdir())

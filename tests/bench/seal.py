@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pyrage
 
-from mfa_kit.adapters.files import agefile
+from mfa_kit.adapters.files.agefile import AgeFiles
+from mfa_kit.adapters.files.recipients import read_recipients
 from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.cli.main import GARBAGE_AT
 from mfa_kit.core.models import Entry, Intent, Reached, run_id
@@ -22,7 +23,7 @@ RUNS = 50
 MANY = 1000
 
 
-def entries(vault: agefile.AgeFiles, count: int) -> list[tuple[Entry, KeyUri]]:
+def entries(vault: AgeFiles, count: int) -> list[tuple[Entry, KeyUri]]:
     """Make intents of distinct users, and the URIs that AWS would give them."""
     made = []
     for number in range(count):
@@ -53,10 +54,10 @@ def journal(ledger: Ledger, entry: Entry) -> None:
 def main() -> int:
     """Measure; return the exit code."""
     gc.set_threshold(GARBAGE_AT)  # as the program does
-    to = agefile.recipients([str(pyrage.x25519.Identity.generate().to_public())])
+    to = read_recipients([str(pyrage.x25519.Identity.generate().to_public())])
     with tempfile.TemporaryDirectory() as place:
         folders = [Path(place) / f"{number}" for number in range(RUNS)]
-        vault = agefile.AgeFiles(Path(place) / "backups", to)
+        vault = AgeFiles(Path(place) / "backups", to)
         sealed = entries(vault, MANY)
         began = time.monotonic()
         used = [cpu(vault.seal, *each) for each in sealed]

@@ -12,7 +12,8 @@ import pexpect
 import pyrage
 import pytest
 
-from mfa_kit.adapters.files import agefile
+from mfa_kit.adapters.files.identities import NewIdentity
+from mfa_kit.adapters.files.private_files import wait_and_hold
 from mfa_kit.core.otp import Png, Seed
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.qr_codes import key_uri, symbol
@@ -157,11 +158,11 @@ def test_of_several_at_once_the_first_makes_the_identity(mfa_kit: MfaKit, user: 
     """The others wait for it: with one each, a copy of one would not open what is sealed to the next."""
     enroll = ["enroll", user, "--with", "virtual", "--codes", "generated", "--output", "json", "--passphrase-fd"]
     with piped(PASSPHRASE) as number:
-        with agefile.held(mfa_kit.home, waiting=lambda: None):
+        with wait_and_hold(mfa_kit.home, waiting=lambda: None):
             process = mfa_kit.start(*enroll, str(number), pass_fds=[number])
             assert process.stderr
             said = process.stderr.readline()
-            (mfa_kit.home / f"identity-{agefile.Made().recipient}.age").write_bytes(b"the first one's")
+            (mfa_kit.home / f"identity-{NewIdentity().recipient}.age").write_bytes(b"the first one's")
         out, _ = process.communicate(timeout=50)
     assert said.startswith("waiting for another mfa-kit")
     assert json.loads(out)["outcome"] == "enrolled"

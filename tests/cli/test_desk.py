@@ -17,7 +17,7 @@ import pyrage
 import pytest
 from botocore.exceptions import ClientError
 
-from mfa_kit.adapters.files import agefile
+from mfa_kit.adapters.files.identities import NewIdentity, read_identities
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.otp import Secret, Seed
 from mfa_kit.lab.aws.server import Lab
@@ -452,16 +452,16 @@ def test_a_folder_that_takes_no_page_is_told(mfa_kit: MfaKit, tmp_path: Path) ->
 
 
 @pytest.fixture(scope="module")
-def sealed_identity() -> tuple[agefile.Made, bytes]:
+def sealed_identity() -> tuple[NewIdentity, bytes]:
     """Seal an identity once, with all the work that age wants for a passphrase."""
-    made = agefile.Made()
-    return made, made.sealed(Secret("correct horse"))
+    made = NewIdentity()
+    return made, made.encrypted(Secret("correct horse"))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_an_identity_sealed_by_a_passphrase_opens_with_age(
-    sealed_identity: tuple[agefile.Made, bytes], tmp_path: Path
+    sealed_identity: tuple[NewIdentity, bytes], tmp_path: Path
 ) -> None:
     """Debian's own, which asks on its terminal as it does for `age -p`."""
     made, sealed = sealed_identity
@@ -482,17 +482,17 @@ def test_an_identity_sealed_by_a_passphrase_opens_with_age(
 @pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_a_sealed_identity_opens_with_its_passphrase_alone(
-    sealed_identity: tuple[agefile.Made, bytes], tmp_path: Path
+    sealed_identity: tuple[NewIdentity, bytes], tmp_path: Path
 ) -> None:
     """And says so when it is another one."""
     made, sealed = sealed_identity
     (tmp_path / "identity.age").write_bytes(sealed)
-    opened = agefile.identities([tmp_path / "identity.age"], lambda _: Secret("correct horse"))
+    opened = read_identities([tmp_path / "identity.age"], lambda _: Secret("correct horse"))
     assert [str(each.to_public()) for each in opened.reveal()] == [made.recipient]  # type: ignore[union-attr]
     with pytest.raises(UsageFault, match="does not open"):
-        agefile.identities([tmp_path / "identity.age"], lambda _: Secret("wrong"))
+        read_identities([tmp_path / "identity.age"], lambda _: Secret("wrong"))
     with pytest.raises(UsageFault, match="no identity"):
-        agefile.identities([tmp_path / "identity.age"])
+        read_identities([tmp_path / "identity.age"])
 
 
 def test_a_terminal_is_not_stdin(mfa_kit: MfaKit, user: str) -> None:

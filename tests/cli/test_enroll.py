@@ -19,7 +19,8 @@ from typing import Any
 import pytest
 
 from mfa_kit.adapters.aws.iam import Iam
-from mfa_kit.adapters.files import agefile
+from mfa_kit.adapters.files.agefile import open_backup
+from mfa_kit.adapters.files.identities import read_identities
 from mfa_kit.cli import enroll as verb
 from mfa_kit.cli.deeds.kinds import MAKING
 from mfa_kit.cli.kinds import KINDS, Row
@@ -241,7 +242,7 @@ def test_recipients_come_from_a_file_too(
     path = Path(result(done.out)["backup"])
     assert path.is_relative_to(tmp_path / "safe")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    uri = symbol.read(agefile.open_backup(path, agefile.identities([identity_file])))
+    uri = symbol.read(open_backup(path, read_identities([identity_file])))
     assert key_uri.label_of(uri) == f"Amazon Web Services:{user}@{ACCOUNT}"
 
 

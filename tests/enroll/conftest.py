@@ -11,7 +11,8 @@ import pyrage
 import pytest
 
 from mfa_kit.adapters.aws.iam import Iam
-from mfa_kit.adapters.files import agefile
+from mfa_kit.adapters.files.agefile import AgeFiles
+from mfa_kit.adapters.files.recipients import read_recipients
 from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.core import models
 from mfa_kit.core.models import Caller, Outcome, Reached, Verb
@@ -103,7 +104,7 @@ def at(at_lab: Lab, home: Path, iam: tuple[Iam, Observer], recipient: str) -> At
             desk = Desk(
                 inventory=cut.wrap(client, "inventory"),
                 registrar=InTurn(cut.wrap(client, "registrar"), Patience(sleep=person.sleep, progress=person)),
-                vault=cut.wrap(agefile.AgeFiles(home / "backups", agefile.recipients(to)), "vault"),
+                vault=cut.wrap(AgeFiles(home / "backups", read_recipients(to)), "vault"),
                 journal=cut.wrap(ledger, "journal"),
                 progress=person,
                 carrier=lambda _: carrier(),

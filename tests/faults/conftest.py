@@ -16,7 +16,8 @@ import boto3
 import pyrage
 import pytest
 
-from mfa_kit.adapters.files import agefile
+from mfa_kit.adapters.files.agefile import open_backup
+from mfa_kit.adapters.files.backup_names import backup_at
 from mfa_kit.core import otp
 from mfa_kit.core.otp import Secret, Seed
 from mfa_kit.lab.aws.server import Lab
@@ -143,11 +144,11 @@ class Judge:
         serials = {serial for serial in self.lab.serials() if serial.rpartition("/")[2].startswith(user)}
         assert {self.lab.assigned(serial) for serial in serials} <= {user}, "a device that nobody has"
         files = [each for each in (home / "backups").rglob("*") if each.is_file()]
-        backups = [told for file in files if (told := agefile.told(file))]
+        backups = [told for file in files if (told := backup_at(file))]
         assert len(backups) == len(files), f"something half written: {files}"
         seeds = {}
         for backup in backups:
-            opened = agefile.open_backup(backup.path, Secret([self.identity]))
+            opened = open_backup(backup.path, Secret([self.identity]))
             seeds[f"arn:aws:iam::000000000000:mfa/{backup.device}"] = key_uri.seed_of(symbol.read(opened))
         assert seeds == {serial: Seed(self.lab.seed(serial)) for serial in serials}, "a backup that is not its device's"
         assert len(backups) == len(serials)

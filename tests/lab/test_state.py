@@ -215,7 +215,7 @@ def test_a_full_disk_leaves_the_account_as_it_was(tmp_path: Path, monkeypatch: p
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("mfa_kit.lab.aws.state.os.fsync", full)
+    monkeypatch.setattr("os.fsync", full)
     again = session.LabOptions(folder=tmp_path)
     with pytest.raises(IntegrityFault, match="No space left on device"), session.running_lab(again) as (lab, _):
         lab.add_user("zoe")

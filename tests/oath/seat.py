@@ -9,7 +9,7 @@ from typing import Any
 
 from pyrage.x25519 import Identity
 
-from mfa_kit.adapters.files import agefile
+from mfa_kit.adapters.files.agefile import open_backup
 from mfa_kit.adapters.oath.card import OathCard, Way
 from mfa_kit.adapters.oath.keys import Keys
 from mfa_kit.core.models import Caller, Intent, Kind
@@ -94,7 +94,7 @@ def verify(keys: Keys) -> object:
 
 
 def restore(user: str, file: Path, identity: Identity, carrier: OathCard) -> bool:
-    uri = symbol.read(agefile.open_backup(file, Secret([identity])))
+    uri = symbol.read(open_backup(file, Secret([identity])))
     intent = Intent(account=ACCOUNT, partition="aws", user=user, name=user, kind=Kind.OATH)
     return carrier.restore(intent, Created(key_uri.seed_of(uri), uri))
 

@@ -8,7 +8,7 @@ from typing import Any
 import pyrage
 import pytest
 
-from mfa_kit.adapters.files import agefile
+from mfa_kit.adapters.files.backup_names import backup_at
 from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.core.models import Reached
 from mfa_kit.core.otp import Png, Secret, Seed
@@ -70,7 +70,7 @@ class Rollout:
         serials = {user: f"arn:aws:iam::{ACCOUNT}:mfa/{user}" for user in users}
         assert {user: self.lab.assigned(serial) for user, serial in serials.items()} == {user: user for user in users}
         files = [each for each in (self.desk.home / "backups").rglob("*") if each.is_file()]
-        backups = [told for file in files if (told := agefile.told(file))]
+        backups = [told for file in files if (told := backup_at(file))]
         assert len(backups) == len(files), "something half-written is left"
         found: dict[str, list[Seed]] = {}
         for backup in backups:

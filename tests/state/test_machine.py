@@ -18,7 +18,8 @@ from hypothesis import seed as seeded
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from mfa_kit.adapters.files import agefile
+from mfa_kit.adapters.files.agefile import open_backup
+from mfa_kit.adapters.files.backup_names import find_backups
 from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.core import otp
 from mfa_kit.core.errors import MfaKitError
@@ -89,7 +90,7 @@ class Desks(RuleBasedStateMachine):
             assert {self.lab.assigned(serial) for serial in self.serials(user)} == {user}
         for home in ("one", "two"):
             with Ledger(self.folder / home) as ledger:
-                for backup in agefile.backups(self.folder / home / "backups"):
+                for backup in find_backups(self.folder / home / "backups"):
                     entry = ledger.find(f"{ARN}{backup.device}", run=backup.run)
                     assert entry is not None
                     assert entry.reached is Reached.CONFIRMED, "a backup of a device that is gone"
@@ -115,9 +116,9 @@ class Desks(RuleBasedStateMachine):
         """
         found: dict[str, list[Seed]] = {}
         for home in ("one", "two"):
-            for backup in agefile.backups(self.folder / home / "backups"):
+            for backup in find_backups(self.folder / home / "backups"):
                 if backup.user == user:
-                    picture = agefile.open_backup(backup.path, Secret([IDENTITY]))
+                    picture = open_backup(backup.path, Secret([IDENTITY]))
                     found.setdefault(f"{ARN}{backup.device}", []).append(key_uri.seed_of(symbol.read(picture)))
         return found
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from mfa_kit.adapters.files import agefile
+from mfa_kit.adapters.files import private_files
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.lab.aws.server import Lab
 from tests.conftest import MfaKit, Result, bare
@@ -588,7 +588,7 @@ def test_a_key_of_fingerprints_that_cannot_be_read_or_made_is_told(
     def fails(*_: Any, **__: Any) -> None:
         raise IntegrityFault("the disk is full")
 
-    monkeypatch.setattr(agefile, "write_new", fails)
+    monkeypatch.setattr(private_files, "write_new", fails)
     assert (mfa_kit.run("token", "import", box).code, "the inventory is empty" in mfa_kit.run("token", "list").out) == (
         5,
         True,
@@ -599,13 +599,13 @@ def test_two_desks_that_make_the_key_of_fingerprints_at_once_have_one(
     mfa_kit: MfaKit, box: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who comes second takes the first one's."""
-    write = agefile.write_new
+    write = private_files.write_new
 
     def second(path: Path, octets: bytes, **how: Any) -> None:
         write(path, b"\1" * len(octets), **how)
         write(path, octets, **how)
 
-    monkeypatch.setattr(agefile, "write_new", second)
+    monkeypatch.setattr(private_files, "write_new", second)
     assert mfa_kit.run("token", "import", box).code == 0
     assert (mfa_kit.home / "fingerprint.key").read_bytes() == b"\1" * 32
 

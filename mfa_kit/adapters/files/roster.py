@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 
 from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.disk.folders import open_folder
+from mfa_kit.disk.whole_files import replace
 
 # Five thousand users with tags are some megabytes.
 LARGEST = 64 << 20
@@ -46,17 +48,9 @@ def write(path: Path, text: str) -> None:
         raise UsageFault(f"{path} is a folder", "name a file in it")
     if path.is_symlink() or (path.exists() and not path.is_file()):  # root would put a file in /dev/stdout's place
         raise UsageFault(f"{path} is no file of its own, but a link, a pipe or a device", "name another")
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        try:
-            with os.fdopen(os.open(partial, flags, 0o600), "w", encoding="utf-8", newline="") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with open_folder(path.parent) as folder:
+            replace(folder, path.name, text.encode())
     except OSError as error:
         raise IntegrityFault(f"{path} cannot be written: {error.strerror}", "check the rights and the space") from None

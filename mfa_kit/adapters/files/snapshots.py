@@ -1,7 +1,6 @@
 """Snapshots of an account as JSON files; docs/formats.md has the form. They hold no secret, but who is weak: 0600."""
 
 import json
-import os
 import types
 from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass
@@ -10,6 +9,8 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.disk.folders import open_folder
+from mfa_kit.disk.whole_files import create
 
 SCHEMA, VERSION = "mfa-kit/snapshot", 1
 # An account of 5,000 users has a hundredth of it.
@@ -18,19 +19,14 @@ LARGEST = 512 << 20
 
 def write(snapshot: Snapshot, file: Path) -> None:
     """Write a new file, 0600, whole or not at all. Raise IntegrityFault when it cannot be written, or is there."""
-    beside = file.with_name(f".{file.name}.{os.getpid()}.partial")
+    text = json.dumps({"schema": SCHEMA, "version": VERSION, **asdict(snapshot)})
     try:
-        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as out:
-            json.dump({"schema": SCHEMA, "version": VERSION, **asdict(snapshot)}, out)
-            out.flush()
-            os.fsync(out.fileno())
-        os.link(beside, file)
+        with open_folder(file.parent) as folder:
+            create(folder, file.name, text.encode())
     except OSError as error:
         raise IntegrityFault(
             f"{file} cannot be written: {error.strerror}", "name a new file in another folder"
         ) from None
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def read(file: Path) -> Snapshot:

@@ -5,7 +5,6 @@ kept state has all of it, so it is written 0600 like any file with seeds in it, 
 """
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +14,8 @@ from moto.core.exceptions import ServiceException
 from moto.iam.models import AccessKey, AccessKeyLastUsed, AccountPasswordPolicy, MFADevice
 
 from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.disk.folders import open_folder
+from mfa_kit.disk.whole_files import replace
 from mfa_kit.lab.aws import description
 from mfa_kit.lab.aws.account import ADMIN, LabAccount, LabUser
 from mfa_kit.lab.aws.codes import Binding, DeviceCodes
@@ -26,20 +27,14 @@ from mfa_kit.lab.aws.wire import IamError
 
 def save_account(account: LabAccount, file: Path) -> None:
     """Keep an account: a new file beside, then renamed over the old one. Raise IntegrityFault; the old one stays."""
-    beside = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as out:
-            json.dump(describe_account(account), out, indent=1)
-            out.flush()
-            os.fsync(out.fileno())
-        beside.replace(file)
+        with open_folder(file.parent) as folder:
+            replace(folder, file.name, json.dumps(describe_account(account), indent=1).encode())
     except OSError as error:
         raise IntegrityFault(
             f"{file} cannot be written, so this lab is not kept: {error.strerror}",
             "check the free space and the rights",
         ) from None
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 # out

@@ -1,0 +1,69 @@
+"""Recipients of backups: public keys of age (age-encryption.org/v1) and of SSH, from options and files."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyrage
+
+from mfa_kit.adapters.files.private_files import reason_of
+from mfa_kit.core.errors import UsageFault
+
+KINDS = (
+    ("age1tag1", pyrage.tag.Recipient),
+    ("age1", pyrage.x25519.Recipient),
+    ("ssh-ed25519 ", pyrage.ssh.Recipient),
+    ("ssh-rsa ", pyrage.ssh.Recipient),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """Who can open a backup: the text of the public key, without a comment, and the key."""
+
+    text: str
+    key: pyrage.x25519.Recipient | pyrage.ssh.Recipient | pyrage.tag.Recipient
+
+
+def read_recipients(texts: Iterable[str], files: Iterable[Path] = (), *, given: str = "-r") -> list[Recipient]:
+    """Parse `-r` and `-R`. Raise UsageFault for the first that is none, with how it was given, or its file and line."""
+    found = [_recipient(text, where=f"{given} {text}") for text in texts]
+    for file in files:
+        found += [_recipient(line, where=f"{file}, line {number}") for number, line in _lines(file)]
+    if found and all(isinstance(one.key, pyrage.tag.Recipient) for one in found):
+        raise UsageFault(
+            "every recipient is of the age1tag kind, which Debian's age 1.2 cannot open",
+            "add a recipient of the age1… or SSH kind beside it",
+        )
+    return found
+
+
+def _lines(file: Path) -> list[tuple[int, str]]:
+    """Return the lines of a recipients file that hold something, with their numbers. Raise UsageFault for none."""
+    try:
+        lines = file.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageFault(
+            f"the recipients file {file} cannot be read: {reason_of(error)}", "name one that you can read: -R FILE"
+        ) from None
+    rows = [(number, line.strip()) for number, line in enumerate(lines, 1)]
+    chosen = [(number, line) for number, line in rows if line and not line.startswith("#")]
+    if not chosen:
+        raise UsageFault(f"there is no recipient in {file}", "put one on a line: age1… or an SSH public key")
+    return chosen
+
+
+def _recipient(text: str, *, where: str) -> Recipient:
+    if "AGE-SECRET-KEY-" in text.upper() or "PRIVATE KEY" in text:
+        raise UsageFault(
+            "an identity, which is secret, was given as a recipient", "give the public key: age-keygen -y FILE"
+        )
+    for prefix, kind in KINDS:
+        if text.startswith(prefix):
+            try:
+                return Recipient(" ".join(text.split()[:2]), kind.from_str(text))
+            except pyrage.RecipientError:
+                break
+    raise UsageFault(
+        f"{where} is not a recipient", "give an age recipient (age1…) or an SSH public key (ssh-ed25519, ssh-rsa)"
+    )
