@@ -40,11 +40,14 @@ PASSWORD_STDIN = _switch(
     text="Read the OATH password of the key from standard input, a line; to change it, the old one and the new."
 )
 password_stdin = click.option("--password-stdin", **PASSWORD_STDIN)
+_FIRST_LINE = "Read an identity's passphrase from this file descriptor, its first line; 0 is standard input."
+PASSPHRASE_FD = click.option("--passphrase-fd", type=click.IntRange(min=0), metavar="N", help=_FIRST_LINE)
+# Of the verbs that do not take it as a parameter yet.
 passphrase_fd = click.option(
     "--passphrase-fd",
     type=click.IntRange(min=0),
     expose_value=False,
     callback=_keep,
     metavar="N",
-    help="Read an identity's passphrase from this file descriptor, its first line; 0 is standard input.",
+    help=_FIRST_LINE,
 )

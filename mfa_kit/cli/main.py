@@ -27,7 +27,22 @@ COMMANDS: Rows = {
     "verify": Row("Prove that a key is fit, and that a user's device answers.", "mfa_kit.cli.verify:verify"),
     "key": Row("List the keys that are plugged in, and look after them.", "mfa_kit.cli.key:key"),
     "token": Row("Import, list and accept display tokens.", "mfa_kit.cli.token:token"),
-    "backup": Row("Make, open, check and look after sealed backups.", "mfa_kit.cli.backup:backup"),
+    "backup": Row(
+        "Make, open, check and look after sealed backups.",
+        {
+            "add": "mfa_kit.cli.backup.add:add",
+            "drill": "mfa_kit.cli.backup.drill:drill",
+            "exposed": "mfa_kit.cli.backup.exposed:exposed",
+            "list": "mfa_kit.cli.backup.list_backups:list_backups",
+            "passphrase": "mfa_kit.cli.backup.passphrase:passphrase",
+            "prune": "mfa_kit.cli.backup.prune:prune",
+            "recipients": "mfa_kit.cli.backup.recipients:recipients",
+            "rekey": "mfa_kit.cli.backup.rekey:rekey",
+            "restore": "mfa_kit.cli.backup.restore:restore",
+            "show": "mfa_kit.cli.backup.show_backup:show_backup",
+            "verify": "mfa_kit.cli.backup.verify:verify",
+        },
+    ),
     "ledger": Row(
         "Show what this desk did, with AWS request ids.",
         {"export": "mfa_kit.cli.ledger.export:export", "show": "mfa_kit.cli.ledger.show_ledger:show_ledger"},

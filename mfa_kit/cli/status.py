@@ -33,7 +33,7 @@ def status(*, user: str | None, backup_dir: Path | None, drilled_within: float) 
     from mfa_kit.wiring import desk as kit
 
     common = options.common()
-    with backups.remembered() as records:
+    with backups.open_records() as records:
         drills = records.drills()
     with kit.desk(common, vault=kit.vault((), (), backup_dir)) as (desk, caller):
         names = [user_named(user, caller=caller, inventory=desk.inventory)] if user else desk.inventory.users()
@@ -54,10 +54,10 @@ def status(*, user: str | None, backup_dir: Path | None, drilled_within: float) 
 
 
 def _row(has: use_case.Has, drills: Mapping[str, float], *, since: float) -> output.Row:
-    from mfa_kit.backups.lifecycle import drill_due
-    from mfa_kit.wiring.backup import by_name, name_of
+    from mfa_kit.backups.drill import drill_due
+    from mfa_kit.wiring.backup import backups_named, name_of
 
-    sealed = by_name([name_of(Path(has.backup))])[0] if has.backup else None
+    sealed = backups_named([name_of(Path(has.backup))])[0] if has.backup else None
     drilled = drills.get(sealed.name) if sealed else None
     return {
         "user": has.user,

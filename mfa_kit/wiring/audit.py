@@ -14,7 +14,7 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import Device
 from mfa_kit.wiring import desk
 from mfa_kit.wiring.backup import name_of
-from mfa_kit.wiring.backup_records import custody
+from mfa_kit.wiring.backup_records import backup_records
 from mfa_kit.wiring.files import check_new
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def snapshot(
 
 def _backups(virtual: tuple[Device, ...], ledger: Ledger, folder: Path | None) -> tuple[Backup, ...]:
     """Tell of each device that stands and that this desk made where its backup is, when it opened and was drilled."""
-    vault, drills = desk.vault((), (), folder), custody(ledger).drills()
+    vault, drills = desk.vault((), (), folder), backup_records(ledger).drills()
     made = {serial for (serial,) in ledger.select(MADE)}
     opened = {Path(file).name: at for file, at in ledger.select(OPENED) if file}
     found = []

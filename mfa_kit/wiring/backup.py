@@ -1,38 +1,26 @@
-"""Sealed backups, for the verbs that open them."""
+"""Sealed backups, for the verbs that list, open and remove them."""
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mfa_kit.backups import lifecycle
-from mfa_kit.cli import keys as options
-from mfa_kit.cli import options as flags
-from mfa_kit.core.errors import IntegrityFault, UsageFault
-from mfa_kit.core.models import Backup, Call, Intent, Kind
-from mfa_kit.core.otp import Created, Png, Secret
-from mfa_kit.wiring.backup_records import custody
+from mfa_kit.backups import contents, drill, pruning
+from mfa_kit.backups.contents import Opened, Verified
+from mfa_kit.backups.drill import Drilled
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.models import Backup, Call, Intent
+from mfa_kit.core.otp import Created, Png
+from mfa_kit.wiring.backup_records import backup_records
 from mfa_kit.wiring.desk import backup_dir, harden, home
-from mfa_kit.wiring.files import check_new, secret_from
+from mfa_kit.wiring.files import check_new
+from mfa_kit.wiring.identities import Identities
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.files.identities import Identity
-    from mfa_kit.adapters.ledger.backup_records import Custody
+    from mfa_kit.adapters.ledger.backup_records import BackupRecords
     from mfa_kit.adapters.ledger.ledger import Ledger
-
-ACCOUNT = re.compile(r"\d{12}", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verified:
-    """One backup that was tried: the label in its QR code, or what is wrong with it."""
-
-    file: Path
-    label: str | None = None
-    fault: str | None = None
+    from mfa_kit.core.otp import Secret
 
 
 def list_backups(folder: Path | None, *, own: bool = False) -> list[Backup]:
@@ -48,121 +36,120 @@ def list_backups(folder: Path | None, *, own: bool = False) -> list[Backup]:
     return [*find_backups(place), *(find_backups(place / OWN) if own else ())]
 
 
-def show_backup(file: Path, keys: Sequence[Path], out: Path) -> None:
-    """Open a backup and write its picture to a new file, 0600, in a folder that is there."""
-    from mfa_kit.adapters.files.private_files import write_new
-
-    harden()
-    check_new(out)
-    with opening(keys) as (opened, _):
-        picture = opened.picture(file)
-    write_new(out.absolute().parent.resolve() / out.name, picture)
-
-
-def verify_backups(files: Iterable[Path], keys: Sequence[Path]) -> list[Verified]:
-    """Open each backup and read its QR code: the label in it is proof that it can be used, and no secret."""
-    with opening(keys) as (opened, ledger), ledger.lightly():
-        return [_verified(file, opened) for file in files]
-
-
-def _verified(file: Path, opened: "Opener") -> Verified:
-    from mfa_kit.qr_codes import key_uri
-
-    try:
-        return Verified(file=file, label=key_uri.label_of(opened.created(file).uri))
-    except IntegrityFault as fault:
-        return Verified(file=file, fault=str(fault))
-
-
 class Opener:
-    """Opens backups with identities that are read once; the ledger remembers each opening, whatever came of it."""
+    """Opens backups with identities that are read once. The log has each opening, also one that failed."""
 
-    def __init__(self, observe: Callable[[Call], None], secrets: "Secret[list[Identity]]") -> None:
-        self._observe, self._secrets = observe, secrets
+    def __init__(self, log: Callable[[Call], None], identities: "Secret[list[Identity]]") -> None:
+        self._log, self._identities = log, identities
 
     def picture(self, file: Path) -> Png:
+        """Return the picture in a backup. Raise IntegrityFault for a file that does not open."""
         from mfa_kit.adapters.files.agefile import open_backup
+        from mfa_kit.adapters.files.backup_names import backup_at
 
-        answer = "Failed"
+        succeeded, named = False, backup_at(file)
         try:
-            opened = open_backup(file, self._secrets)
-            answer = "OK"
+            picture = open_backup(file, self._identities)
+            succeeded = True
         finally:
-            self._observe(event("OpenBackup", file, answer))
-        return opened
+            user = named.user if named else None
+            self._log(contents.backup_call("OpenBackup", file, user=user, succeeded=succeeded))
+        return picture
+
+    def open(self, file: Path) -> Opened:
+        """Return what is in a backup. Raise IntegrityFault for a file without the QR code of a device."""
+        from mfa_kit.adapters.files.backup_names import backup_at
+        from mfa_kit.qr_codes import key_uri
+
+        created = self.created(file)
+        return Opened(file=file, created=created, label=key_uri.label_of(created.uri), named=backup_at(file))
 
     def created(self, file: Path) -> Created:
-        """Return what IAM gave when the device was made."""
+        """Return what IAM returned when the device of a backup was made. Raise IntegrityFault as `open` does."""
         from mfa_kit.qr_codes import key_uri, symbol
 
         uri = symbol.read(self.picture(file))
         return Created(key_uri.seed_of(uri), uri)
 
 
-def opener(keys: Sequence[Path], observe: Callable[[Call], None]) -> Callable[[Path], Created]:
-    """Read identities once, with the passphrases of those that have one, to open many backups."""
-    from mfa_kit.adapters.files.identities import read_identities
-
-    return Opener(observe, read_identities(keys, passphrases())).created
-
-
 @contextmanager
-def opening(keys: Sequence[Path]) -> Iterator[tuple[Opener, "Ledger"]]:
+def opening(identities: Identities) -> Iterator[tuple[Opener, "Ledger"]]:
     """Read identities, and open the ledger."""
-    from mfa_kit.adapters.files.identities import read_identities
     from mfa_kit.adapters.ledger.ledger import Ledger
 
     harden()
-    secrets = read_identities(keys, passphrases())
+    secrets = identities.read()
     with Ledger(home()) as ledger:
         yield Opener(ledger.called, secrets), ledger
 
 
-def event(operation: str, file: Path, answer: str) -> Call:
-    """Return what the ledger remembers of a backup file."""
-    from mfa_kit.adapters.files.backup_names import backup_at
-
-    told = backup_at(file)
-    return Call(
-        operation=operation,
-        user=told.user if told else None,
-        serial=None,
-        request_id=None,
-        answer=answer,
-        file=str(file.absolute()),
-    )
+def opener(identities: Identities | Sequence[Path], log: Callable[[Call], None]) -> Callable[[Path], Created]:
+    """Read identities once to open many backups."""
+    return Opener(log, _identities(identities).read()).created
 
 
-def open_created(file: Path, keys: Sequence[Path]) -> Created:
-    """Open a backup, and return what IAM gave when the device was made."""
-    with opening(keys) as (opened, _):
+def open_created(file: Path, identities: Identities | Sequence[Path]) -> Created:
+    """Open a backup, and return what IAM returned when the device was made."""
+    with opening(_identities(identities)) as (opened, _):
         return opened.created(file)
 
 
-def intent_in(file: Path, created: Created, *, records: "Custody") -> Intent:
-    """Return what a backup is of, for a key that holds or is to hold its seed too.
+def _identities(named: Identities | Sequence[Path]) -> Identities:
+    """Take bare files from the verbs that do not make Identities yet."""
+    if isinstance(named, Identities):
+        return named
+    from mfa_kit.cli import keys, options
 
-    Account and user are those that its path tells; a file that was moved has the account in its label or none at all.
-    Raise IntegrityFault where neither is of a device: authenticator apps let people write labels as they like.
-    """
-    from mfa_kit.adapters.files.backup_names import backup_at
+    return Identities(named, passphrase_fd=keys.given("passphrase_fd"), person=options.common().interaction)
 
-    name, account = labelled(created)
-    told = backup_at(file)
-    try:
-        return Intent(
-            account=told.account if told else account,
-            partition="aws",
-            user=told.user if told else name,
-            name=told.device if told else name,
-            kind=Kind.OATH,
-            path=records.path(told.run, told.device) if told else "/",
+
+def show_backup(file: Path, identities: Identities, out: Path) -> None:
+    """Open a backup and write its picture to a new file, 0600, in a folder that is there."""
+    from mfa_kit.adapters.files.private_files import write_new
+
+    harden()
+    check_new(out)
+    with opening(identities) as (opened, _):
+        picture = opened.picture(file)
+    write_new(out.absolute().parent.resolve() / out.name, picture)
+
+
+def verify_backups(files: Iterable[Path], identities: Identities) -> list[Verified]:
+    """Open each file, and say what is wrong with those that do not open."""
+    with opening(identities) as (opened, ledger), ledger.lightly():
+        return list(contents.verify(files, opened.open))
+
+
+def drill_backups(
+    files: Iterable[Path], identities: Identities, judge: Callable[[Intent, Opened], Drilled]
+) -> list[Drilled]:
+    """Open each file, have a code of its device judged, and record the result."""
+    with opening(identities) as (opened, ledger):
+        return list(
+            drill.drill_all(
+                files,
+                open_backup=opened.open,
+                intent_of=lambda found: contents.intent_in(found, path_of=backup_records(ledger).path),
+                judge=judge,
+                record=lambda file, result: backup_records(ledger).record_drill(name_of(file), result),
+            )
         )
-    except UsageFault:
-        raise IntegrityFault(
-            f"neither its path nor its label, {of(created)!r}, tells of which device {file} is",
-            "give it the name and the folders that it had: ACCOUNT/USER/DEVICE-RUN.png.age",
-        ) from None
+
+
+def open_restorable(file: Path, identities: Identities) -> tuple[Intent, Opened]:
+    """Open a backup that is to live on one more device. Raise UsageFault when its own was reported lost."""
+    with opening(identities) as (opener_, ledger):
+        opened, records = opener_.open(file), backup_records(ledger)
+        return contents.restorable(opened, path_of=records.path, losses_of=records.losses), opened
+
+
+@contextmanager
+def open_records() -> Iterator["BackupRecords"]:
+    """Open what this computer records of backups."""
+    from mfa_kit.adapters.ledger.ledger import Ledger
+
+    with Ledger(home()) as ledger:
+        yield backup_records(ledger)
 
 
 def name_of(file: Path) -> str:
@@ -170,87 +157,25 @@ def name_of(file: Path) -> str:
     return "/".join(file.absolute().parts[-3:])
 
 
+def backups_named(names: Iterable[str]) -> list[Backup]:
+    """Return the backups of these names, wherever they are; a name that is none of a backup is left out."""
+    from mfa_kit.adapters.files.backup_names import backup_at
+
+    return [named for name in names if (named := backup_at(Path("/", name)))]
+
+
 def recipient_text(text: str) -> str:
-    """Return a recipient as it is on record. Raise UsageFault for what is none."""
+    """Return a recipient as it is on record. Raise UsageFault for text that is not a recipient."""
     from mfa_kit.adapters.files.recipients import read_recipients
 
     return read_recipients([text])[0].text
 
 
-def of(created: Created) -> str:
-    """Return the label in a QR code."""
-    from mfa_kit.qr_codes import key_uri
-
-    return key_uri.label_of(created.uri)
-
-
-def labelled(created: Created) -> tuple[str, str]:
-    """Return the device and the account, or its alias, that the label in a QR code tells."""
-    from mfa_kit.qr_codes import key_uri
-
-    name, _, account = key_uri.label_of(created.uri).rpartition(":")[2].rpartition("@")
-    return name, account
-
-
-def restorable(file: Path, keys: Sequence[Path]) -> tuple[Intent, Created]:
-    """Open a backup that is to live on one more device. Raise UsageFault when its own was reported lost."""
-    from mfa_kit.adapters.files.backup_names import backup_at
-
-    told = backup_at(file)
-    with opening(keys) as (opened, ledger):
-        created, records = opened.created(file), custody(ledger)
-        intent = intent_in(file, created, records=records)
-        account = intent.account if ACCOUNT.fullmatch(intent.account) else None
-        lost = records.lost(account, {intent.name, labelled(created)[0]})
-    lifecycle.check_not_lost(intent.name, told.run if told else None, lost=lost)
-    return intent, created
-
-
-@contextmanager
-def remembered() -> Iterator["Custody"]:
-    """Open what this desk remembers of backups."""
-    from mfa_kit.adapters.ledger.ledger import Ledger
-
-    with Ledger(home()) as ledger:
-        yield custody(ledger)
-
-
-def by_name(names: Iterable[str]) -> list[Backup]:
-    """Return what the names of backups tell that are somewhere, or were."""
-    from mfa_kit.adapters.files.backup_names import backup_at
-
-    return [told for name in names if (told := backup_at(Path("/", name)))]
-
-
-def prune(folder: Path | None, chosen: Sequence[Backup]) -> dict[Path, str]:
-    """Remove backups for good; the ledger remembers each. Return why those stay that cannot be removed."""
+def remove_backups(folder: Path | None, chosen: Sequence[Backup]) -> dict[Path, str]:
+    """Remove backups for good; the log has each removal. Return why a backup stays, for those that stay."""
     from mfa_kit.adapters.files.agefile import AgeFiles
     from mfa_kit.adapters.ledger.ledger import Ledger
 
     vault = AgeFiles(backup_dir(folder), [])
     with Ledger(home()) as ledger:
-        stay = {}
-        for backup in chosen:
-            try:
-                vault.discard(backup)
-            except IntegrityFault as fault:
-                stay[backup.path] = str(fault)
-            ledger.called(event("RemoveBackup", backup.path, "Failed" if backup.path in stay else "OK"))
-    return stay
-
-
-def passphrases() -> Callable[[Path], Secret[str]]:
-    """Return what gives the passphrase of an identity: a file descriptor, which is read once, or a person."""
-
-    @cache
-    def piped(descriptor: int) -> Secret[str]:
-        return secret_from(descriptor)
-
-    def ask(file: Path) -> Secret[str]:
-        if (descriptor := options.given("passphrase_fd")) is not None:
-            return piped(descriptor)
-        return flags.common().interaction.ask_secret(
-            f"passphrase of {file}", instead="--passphrase-fd N, or an identity without a passphrase: -i FILE"
-        )
-
-    return ask
+        return pruning.remove(chosen, discard=vault.discard, log=ledger.called)

@@ -24,7 +24,7 @@ from mfa_kit.enrollment.pacing import InTurn, Patience
 from mfa_kit.enrollment.phone import ask_until
 from mfa_kit.enrollment.ports import Carrier, Desk, Inventory, Vault
 from mfa_kit.wiring import config
-from mfa_kit.wiring.backup_records import Remembered
+from mfa_kit.wiring.backup_records import recorded
 from mfa_kit.wiring.settings import Settings
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def desk(settings: Settings, *, vault: Vault) -> Iterator[tuple[Desk, Caller]]:
             Desk(
                 inventory=iam,
                 registrar=InTurn(iam, Patience(sleep=pause, progress=talk)),
-                vault=Remembered(vault, ledger),
+                vault=recorded(vault, ledger),
                 journal=ledger,
                 progress=talk,
                 carrier=lambda intent: carrier(intent, iam),

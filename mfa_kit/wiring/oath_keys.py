@@ -20,6 +20,7 @@ from mfa_kit.oath_keys.credential import OathKey
 from mfa_kit.rollout.station import Thing
 from mfa_kit.wiring.desk import harden
 from mfa_kit.wiring.files import secret_line
+from mfa_kit.wiring.identities import Identities
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.oath.keys import Keys
@@ -189,18 +190,16 @@ def info(wanted: str | None) -> dict[str, Any]:
     return _row(key) | {"oath_used": len(names), "oath_identity": key.identity, "credentials": names}
 
 
-def restore(
-    file: Path, identities: Sequence[Path], wanted: str | None, *, touch: bool, path: str | None
-) -> dict[str, Any]:
+def restore(file: Path, identities: Identities, wanted: str | None, *, touch: bool, path: str | None) -> dict[str, Any]:
     """Put the seed of a sealed backup on a key, proved by its codes."""
     from mfa_kit.adapters.oath import card
     from mfa_kit.wiring import backup
 
     key = choose(wanted)
-    intent, created = backup.restorable(file, identities)
+    intent, opened = backup.open_restorable(file, identities)
     intent = intent if path is None else replace(intent, path=path)
     oath_card = card.OathCard(keys(), key, way=card.Way(touch=touch), now=time.time, sleep=time.sleep)
-    written = oath_card.restore(intent, created)
+    written = oath_card.restore(intent, opened.created)
     return {
         "backup": str(file),
         "outcome": "restored" if written else "was there",

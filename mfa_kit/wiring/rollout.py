@@ -19,7 +19,7 @@ from mfa_kit.rollout.plan import Plan
 from mfa_kit.rollout.roster import Roster
 from mfa_kit.rollout.workers import Workers
 from mfa_kit.wiring import config
-from mfa_kit.wiring.backup_records import Remembered
+from mfa_kit.wiring.backup_records import recorded
 from mfa_kit.wiring.desk import backup_dir, carrier, connected
 from mfa_kit.wiring.settings import Settings
 
@@ -73,7 +73,7 @@ def rig(settings: Settings, *, vault: Vault, workers: int, talk: Progress) -> It
         desk = Desk(
             inventory=iam,
             registrar=InTurn(iam, pace),
-            vault=Remembered(vault, ledger),
+            vault=recorded(vault, ledger),
             journal=ledger,
             progress=talk,
             carrier=lambda intent: carrier(intent, iam),

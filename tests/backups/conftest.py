@@ -14,7 +14,7 @@ from mfa_kit.core.models import Backup, Entry, Intent
 from mfa_kit.core.otp import Seed
 from mfa_kit.qr_codes import key_uri
 from mfa_kit.wiring import backup as kit
-from mfa_kit.wiring.backup_records import Remembered
+from mfa_kit.wiring.backup_records import recorded
 from tests.conftest import ACCOUNT, MfaKit
 
 RUN = "20261125T000000Z-0a1b2c3d"
@@ -63,7 +63,7 @@ def own(desk: MfaKit, user: str, recipient: str) -> Backup:
     intent = Intent(account=ACCOUNT, partition="aws", user=user, name=user, recipient=recipient)
     entry = Entry(run=RUN, intent=intent, backup=vault.place(intent, RUN))
     with Ledger(desk.home) as ledger:
-        Remembered(vault, ledger).seal(entry, key_uri.otpauth(SEED, label=f"{user}@{ACCOUNT}"))
+        recorded(vault, ledger).seal(entry, key_uri.otpauth(SEED, label=f"{user}@{ACCOUNT}"))
     [found] = [each for each in kit.list_backups(desk.home / "backups", own=True) if "users" in each.path.parts]
     return found
 

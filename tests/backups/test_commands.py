@@ -17,10 +17,12 @@ from PIL import Image
 from mfa_kit.adapters.files.agefile import AgeFiles
 from mfa_kit.adapters.files.recipients import read_recipients
 from mfa_kit.adapters.ledger.ledger import Ledger
+from mfa_kit.cli.terminal import Nobody
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import Backup, Entry, Intent, Reached, Verb
 from mfa_kit.qr_codes import key_uri
 from mfa_kit.wiring import backup as kit
+from mfa_kit.wiring.identities import Identities
 from tests.backups.conftest import RUN, SEED, Pair, own, sealed
 from tests.conftest import ACCOUNT, MfaKit, judge
 
@@ -328,11 +330,12 @@ def test_a_file_that_tells_of_no_device_does_not_end_a_drill(desk: MfaKit, old: 
 def test_a_lost_device_is_not_restored(desk: MfaKit, old: Pair, tmp_path: Path) -> None:
     """Under the name of its backup, and when the file was renamed."""
     backup = sealed(desk, "alice", old.recipient)
-    intent, _ = kit.restorable(backup.path, [old.file])
+    identities = Identities([old.file], passphrase_fd=None, person=Nobody("this is a test"))
+    intent, _ = kit.open_restorable(backup.path, identities)
     assert (intent.account, intent.user, intent.name) == (ACCOUNT, "alice", "alice")
     revoked(desk, backup, Verb.LOST)
     renamed = tmp_path / "qr.age"
     renamed.write_bytes(backup.path.read_bytes())
     for file in (backup.path, renamed):
         with pytest.raises(UsageFault, match="was reported lost"):
-            kit.restorable(file, [old.file])
+            kit.open_restorable(file, identities)

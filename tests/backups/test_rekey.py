@@ -17,7 +17,7 @@ import pytest
 from mfa_kit.adapters.files.agefile import AgeFiles, open_backup
 from mfa_kit.adapters.files.identities import change_passphrase, read_identities
 from mfa_kit.adapters.files.recipients import read_recipients
-from mfa_kit.adapters.ledger.backup_records import Custody
+from mfa_kit.adapters.ledger.backup_records import BackupRecords
 from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.models import Backup
@@ -213,7 +213,7 @@ def many(desk: MfaKit, key: Pair) -> list[Backup]:
     with ThreadPoolExecutor(16) as pool:
         files = list(pool.map(lambda number: sealed(desk, f"u{number:03}", key.recipient), range(250)))
     with Ledger(desk.home) as ledger:
-        Custody(ledger, now=1.0).sealed([each.name for each in files], [key.recipient])
+        BackupRecords(ledger, now=1.0).record_sealed([each.name for each in files], [key.recipient])
     return files
 
 
@@ -231,7 +231,7 @@ def test_killed_at_any_moment_it_is_finished_by_the_next_run(desk: MfaKit, old: 
         process.communicate()
         assert process.returncode in {-signal.SIGKILL, 0}  # at its end it may be faster than we are
         with Ledger(desk.home) as ledger:
-            seals = Custody(ledger, now=2.0).seals()
+            seals = BackupRecords(ledger, now=2.0).seals()
         for each in files:
             may = {seal.recipient for seal in seals if seal.backup == each.name and seal.until is None}
             assert (old, new)[opened_by(each.path, keys)].recipient in may
@@ -240,7 +240,9 @@ def test_killed_at_any_moment_it_is_finished_by_the_next_run(desk: MfaKit, old: 
     assert all(opened_by(each.path, keys) == 1 for each in files)
     assert not list((desk.home / "backups").rglob(".*"))
     with Ledger(desk.home) as ledger:
-        assert {seal.recipient for seal in Custody(ledger, now=3.0).seals() if seal.until is None} == {new.recipient}
+        assert {seal.recipient for seal in BackupRecords(ledger, now=3.0).seals() if seal.until is None} == {
+            new.recipient
+        }
 
 
 @pytest.mark.slow
@@ -256,7 +258,7 @@ def test_ctrl_c_leaves_a_record_of_what_was_done(desk: MfaKit, old: Pair, new: P
     assert process.returncode in {130, 0}
     keys = read_identities([old.file]), read_identities([new.file])
     with Ledger(desk.home) as ledger:
-        seals = [each for each in Custody(ledger, now=2.0).seals() if each.until is None]
+        seals = [each for each in BackupRecords(ledger, now=2.0).seals() if each.until is None]
     told = {each.backup: each.recipient for each in seals}
     assert len(seals) == len(told) == len(files)
     assert told == {each.name: (old, new)[opened_by(each.path, keys)].recipient for each in files}
@@ -270,7 +272,7 @@ def test_broken_off_it_is_on_record_for_whom_each_may_be(
     files = [sealed(desk, f"u{number}", old.recipient) for number in range(40)]
     files[0].path.write_bytes(b"no age file")
     with Ledger(desk.home) as ledger:
-        Custody(ledger, now=1.0).sealed([each.name for each in files], [old.recipient])
+        BackupRecords(ledger, now=1.0).record_sealed([each.name for each in files], [old.recipient])
 
     def broken(items: Sequence[Backup], **_: object) -> Iterator[Backup]:
         yield from items[:2]
@@ -283,7 +285,7 @@ def test_broken_off_it_is_on_record_for_whom_each_may_be(
     anew = {each.name for each in files[1:] if opened_by(each.path, keys) == 1}
     assert len(anew) > 1
     with Ledger(desk.home) as ledger:
-        seals = Custody(ledger, now=2.0).seals()
+        seals = BackupRecords(ledger, now=2.0).seals()
     assert anew <= {seal.backup for seal in seals if seal.recipient == new.recipient and seal.until is None}
     files[0].path.unlink()
     row = rekey(desk, "-i", old.file, "-r", new.recipient)

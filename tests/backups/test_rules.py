@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from mfa_kit.backups import lifecycle
-from mfa_kit.backups.lifecycle import Drill, Exposed, Opens, Why
+from mfa_kit.backups.contents import check_not_lost
+from mfa_kit.backups.drill import Drill, drill_due, judge_typed
+from mfa_kit.backups.exposure import Exposed, KnownRecipients, find_exposed, known_recipients
+from mfa_kit.backups.pruning import Why, find_prunable
 from mfa_kit.core import otp
 from mfa_kit.core.errors import NoSuchEntity, UsageFault
 from mfa_kit.core.interaction import Interaction
@@ -43,9 +45,9 @@ def test_who_can_open_is_who_was_not_left_out() -> None:
     """And where nothing is on record that is told apart from nobody."""
     alice, bob = backup("alice"), backup("bob")
     seals = [seal(alice, "a"), seal(alice, "b", until=2.0), seal(alice, "c"), seal(alice, "a")]
-    assert lifecycle.openers([alice, bob], seals) == [
-        Opens(backup=alice, recipients=("a", "c")),
-        Opens(backup=bob, recipients=None),
+    assert known_recipients([alice, bob], seals) == [
+        KnownRecipients(backup=alice, recipients=("a", "c")),
+        KnownRecipients(backup=bob, recipients=None),
     ]
 
 
@@ -61,7 +63,7 @@ def test_what_a_key_ever_opened_is_exposed() -> None:
         seal(other, "l"),
         seal(gone, "k"),
     ]
-    assert lifecycle.exposed("k", [now, once, twice, other, unknown, gone], seals, gone={gone.name}) == [
+    assert find_exposed("k", [now, once, twice, other, unknown, gone], seals, gone={gone.name}) == [
         Exposed(backup=now, since=5.0),
         Exposed(backup=once, since=1.0, until=2.0),
         Exposed(backup=twice, since=1.0),
@@ -76,7 +78,7 @@ def test_what_a_key_ever_opened_is_exposed() -> None:
 def test_a_drill_is_due_when_neither_making_nor_drill_is_young(
     drilled: Mapping[str, float], since: float, due: bool
 ) -> None:
-    assert lifecycle.drill_due(backup(), drilled, since=since) is due
+    assert drill_due(backup(), drilled, since=since) is due
 
 
 @pytest.mark.parametrize(
@@ -94,10 +96,10 @@ def test_a_drill_is_due_when_neither_making_nor_drill_is_young(
 def test_the_backup_of_a_lost_device_is_refused(run: str | None, lost: Sequence[str], refused: bool) -> None:
     """A device of the same name that was lost before this one was made is another one."""
     if not refused:
-        lifecycle.check_not_lost("alice", run, lost=lost)
+        check_not_lost("alice", run, losses=lost)
         return
     with pytest.raises(UsageFault, match="alice was reported lost") as caught:
-        lifecycle.check_not_lost("alice", run, lost=lost)
+        check_not_lost("alice", run, losses=lost)
     assert "mfa-kit enroll" in caught.value.hint
 
 
@@ -136,7 +138,7 @@ def code(ahead: int = 0) -> str:
 def test_a_drill_holds_what_is_typed_to_the_seed(types: list[str], result: Drill) -> None:
     """Three codes that are wrong say that they differ; what is no code says nothing."""
     person: Interaction = Person(list(types))  # type: ignore[assignment]
-    assert lifecycle.drill(SEED, now=lambda: NOW, interaction=person, instead="") is result
+    assert judge_typed(SEED, now=lambda: NOW, interaction=person) is result
 
 
 @dataclass
@@ -168,7 +170,7 @@ class Account:
 
 def prunable(account: Account, *found: Backup, older: float | None = None) -> list[tuple[Backup, Why]]:
     inventory: Inventory = account  # type: ignore[assignment]
-    return list(lifecycle.prunable(found, account=ACCOUNT, older=older, inventory=inventory))
+    return list(find_prunable(found, account=ACCOUNT, older=older, inventory=inventory))
 
 
 def test_a_user_who_left_needs_no_backup() -> None:

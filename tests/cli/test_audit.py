@@ -16,7 +16,7 @@ import pytest
 
 from mfa_kit.account.evaluator import Verdict
 from mfa_kit.adapters.aws.account import Reader
-from mfa_kit.adapters.ledger.backup_records import Custody
+from mfa_kit.adapters.ledger.backup_records import BackupRecords
 from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.lab.aws.server import Lab
 from tests.audit.conftest import changed, sound
@@ -268,7 +268,7 @@ def test_backups_of_this_desk(mfa_kit: MfaKit, users: Callable[[], str], recipie
     assert told() == kept
     assert told("--drilled-within", "0s") == {**kept, "backups.drilled": [serial]}
     with Ledger(mfa_kit.home) as ledger:
-        Custody(ledger, now=time.time() + 60).drilled("/".join(file.parts[-3:]), "proved")
+        BackupRecords(ledger, now=time.time() + 60).record_drill("/".join(file.parts[-3:]), "proved")
     assert told("--drilled-within", "0s") == kept
     file.unlink()
     assert told() == {**kept, "backups.there": [serial]}

@@ -1,6 +1,6 @@
 """Who can open which backup, and when each was drilled: in tables of the ledger, by the names of backups.
 
-A recipient that was left out when a backup was sealed anew stays on record, for copies of the file from before do too.
+A recipient that was left out when a backup was sealed anew stays on record, because copies of the old file stay too.
 The copy that is sealed for its user alone is a file of its own, and has a name of its own.
 """
 
@@ -23,32 +23,36 @@ LEAVE_OUT = """
 DRILL = "insert into drills (at, backup, result) values (?, ?, ?)"
 
 
-class Tables(Protocol):
-    """The ledger, as far as it is needed here."""
+class RecordTables(Protocol):
+    """The ledger, as far as these records need it."""
 
-    def select(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]: ...
+    def select(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """Return rows."""
+        ...
 
-    def write(self, *changes: tuple[str, Iterable[Sequence[object]]]) -> None: ...
+    def write(self, *changes: tuple[str, Iterable[Sequence[object]]]) -> None:
+        """Write rows: each change is a statement and the values of each of its rows."""
+        ...
 
 
-class Custody:
-    """Seals and drills; `now` is in Unix seconds."""
+class BackupRecords:
+    """The recipients and the drills of backups. What an object records has its time, `now`, in Unix seconds."""
 
-    def __init__(self, tables: Tables, *, now: float) -> None:
+    def __init__(self, tables: RecordTables, *, now: float) -> None:
         self._tables, self._now = tables, now
 
-    def sealed(self, backups: Collection[str], recipients: Sequence[str], *, own: str | None = None) -> None:
-        """Note that backups are sealed for these, or are about to be, and a copy for `own`, their user, alone."""
+    def record_sealed(self, backups: Collection[str], recipients: Sequence[str], *, own: str | None = None) -> None:
+        """Record that recipients can open backups, or will in a moment, and `own`, their user, a copy of each."""
         rows = [(backup, each, self._now) for backup in backups for each in recipients]
         rows += [(OWN + backup, own, self._now) for backup in backups if own]
         self._tables.write((SEAL, rows))
 
-    def not_sealed(self, backups: Iterable[str]) -> None:
-        """Take back what was noted with this object, for what did not come to be."""
+    def withdraw_sealed(self, backups: Iterable[str]) -> None:
+        """Take back what this object recorded of the recipients of backups."""
         self._tables.write((WITHDRAW, [(backup, self._now) for backup in backups]))
 
-    def only(self, backups: Iterable[str], recipients: Sequence[str]) -> None:
-        """Note that backups are sealed for nobody else any more."""
+    def record_only(self, backups: Iterable[str], recipients: Sequence[str]) -> None:
+        """Record that nobody but these recipients can open backups now."""
         self._tables.write((LEAVE_OUT, [(self._now, backup, json.dumps(recipients)) for backup in backups]))
 
     def seals(self) -> list[Seal]:
@@ -59,7 +63,8 @@ class Custody:
             for name, to, since, until in rows
         ]
 
-    def drilled(self, backup: str, result: str) -> None:
+    def record_drill(self, backup: str, result: str) -> None:
+        """Record what came of a drill."""
         self._tables.write((DRILL, [(self._now, backup, result)]))
 
     def drills(self) -> dict[str, float]:
@@ -67,12 +72,12 @@ class Custody:
         return dict(self._tables.select("select backup, max(at) from drills where result = 'proved' group by backup"))
 
     def gone(self) -> set[str]:
-        """Return the places of backups whose device is gone, as far as this desk knows."""
+        """Return the paths of backups whose device is gone, as far as the journal says."""
         rows = self._tables.select("select backup from journal where reached in ('undone', 'revoked')")
         return {backup for (backup,) in rows if backup}
 
-    def lost(self, account: str | None, devices: Collection[str]) -> list[str]:
-        """Return the runs under which devices of these names were reported lost."""
+    def losses(self, account: str | None, devices: Collection[str]) -> list[str]:
+        """Return the runs that reported devices of these names lost, in an account or, without one, in any."""
         rows = self._tables.select(
             "select run, intent ->> '$.name' from journal where verb = 'lost' and ?1 in (intent ->> '$.account', '')",
             (account or "",),
@@ -80,7 +85,7 @@ class Custody:
         return [run for run, name in rows if name in devices]
 
     def path(self, run: str, device: str) -> str:
-        """Return the IAM path of a device that this desk made, which is part of its name on a key."""
+        """Return the IAM path of a device that a run here made, which is part of its name on a key; else `/`."""
         rows = self._tables.select(
             "select intent ->> '$.path' from journal where run = ? and intent ->> '$.name' = ?", (run, device)
         )

@@ -12,7 +12,7 @@ from mfa_kit.core.models import Enrolled, Intent, Kind, Outcome, Skipped
 from mfa_kit.enrollment import enroll as enrollment
 from mfa_kit.enrollment.ports import Vault
 from mfa_kit.wiring import desk as kit
-from mfa_kit.wiring import passphrase as passphrases
+from mfa_kit.wiring import sealing as passphrases
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mfa_kit.adapters.ledger.backup_records import Custody
+from mfa_kit.adapters.ledger.backup_records import BackupRecords
 from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.core.models import Entry, Intent, Reached, Seal, Verb
 
@@ -18,9 +18,9 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 def test_a_seal_is_on_record_from_the_first_time_on(ledger: Ledger) -> None:
     """To note it again changes nothing."""
-    Custody(ledger, now=1.0).sealed(["x", "y"], ["a"])
-    Custody(ledger, now=2.0).sealed(["x"], ["a", "b"])
-    assert Custody(ledger, now=3.0).seals() == [
+    BackupRecords(ledger, now=1.0).record_sealed(["x", "y"], ["a"])
+    BackupRecords(ledger, now=2.0).record_sealed(["x"], ["a", "b"])
+    assert BackupRecords(ledger, now=3.0).seals() == [
         Seal(backup="x", recipient="a", since=1.0),
         Seal(backup="x", recipient="b", since=2.0),
         Seal(backup="y", recipient="a", since=1.0),
@@ -29,10 +29,10 @@ def test_a_seal_is_on_record_from_the_first_time_on(ledger: Ledger) -> None:
 
 def test_who_was_left_out_stays_on_record(ledger: Ledger) -> None:
     """And who comes back has a second row."""
-    Custody(ledger, now=1.0).sealed(["x", "y"], ["a", "b"])
-    Custody(ledger, now=2.0).only(["x"], ["b"])
-    Custody(ledger, now=3.0).sealed(["x"], ["a"])
-    assert [each for each in Custody(ledger, now=4.0).seals() if each.backup == "x"] == [
+    BackupRecords(ledger, now=1.0).record_sealed(["x", "y"], ["a", "b"])
+    BackupRecords(ledger, now=2.0).record_only(["x"], ["b"])
+    BackupRecords(ledger, now=3.0).record_sealed(["x"], ["a"])
+    assert [each for each in BackupRecords(ledger, now=4.0).seals() if each.backup == "x"] == [
         Seal(backup="x", recipient="a", since=1.0, until=2.0),
         Seal(backup="x", recipient="a", since=3.0),
         Seal(backup="x", recipient="b", since=1.0),
@@ -41,19 +41,19 @@ def test_who_was_left_out_stays_on_record(ledger: Ledger) -> None:
 
 def test_what_did_not_come_to_be_is_taken_back(ledger: Ledger) -> None:
     """And nothing from before."""
-    Custody(ledger, now=1.0).sealed(["x"], ["a"])
-    later = Custody(ledger, now=2.0)
-    later.sealed(["x", "y"], ["a", "b"])
-    later.not_sealed(["x"])
+    BackupRecords(ledger, now=1.0).record_sealed(["x"], ["a"])
+    later = BackupRecords(ledger, now=2.0)
+    later.record_sealed(["x", "y"], ["a", "b"])
+    later.withdraw_sealed(["x"])
     assert [(each.backup, each.recipient) for each in later.seals()] == [("x", "a"), ("y", "a"), ("y", "b")]
 
 
 def test_a_users_own_copy_is_a_file_of_its_own(ledger: Ledger) -> None:
     """To seal the backup anew leaves nobody out of that one."""
-    Custody(ledger, now=1.0).sealed(["x"], ["a"], own="alice")
-    Custody(ledger, now=2.0).sealed(["x"], ["b"])
-    Custody(ledger, now=2.0).only(["x"], ["b"])
-    assert Custody(ledger, now=3.0).seals() == [
+    BackupRecords(ledger, now=1.0).record_sealed(["x"], ["a"], own="alice")
+    BackupRecords(ledger, now=2.0).record_sealed(["x"], ["b"])
+    BackupRecords(ledger, now=2.0).record_only(["x"], ["b"])
+    assert BackupRecords(ledger, now=3.0).seals() == [
         Seal(backup="x", recipient="alice", since=1.0, own=True),
         Seal(backup="x", recipient="a", since=1.0, until=2.0),
         Seal(backup="x", recipient="b", since=2.0),
@@ -63,9 +63,9 @@ def test_a_users_own_copy_is_a_file_of_its_own(ledger: Ledger) -> None:
 def test_only_a_right_code_is_a_drill(ledger: Ledger) -> None:
     """The last one counts."""
     for at, result in ((1.0, "proved"), (2.0, "proved"), (3.0, "differs")):
-        Custody(ledger, now=at).drilled("x", result)
-    Custody(ledger, now=4.0).drilled("y", "differs")
-    assert Custody(ledger, now=5.0).drills() == {"x": 2.0}
+        BackupRecords(ledger, now=at).record_drill("x", result)
+    BackupRecords(ledger, now=4.0).record_drill("y", "differs")
+    assert BackupRecords(ledger, now=5.0).drills() == {"x": 2.0}
 
 
 def test_the_journal_tells_who_lost_what_and_what_is_gone(ledger: Ledger) -> None:
@@ -74,10 +74,10 @@ def test_the_journal_tells_who_lost_what_and_what_is_gone(ledger: Ledger) -> Non
     run = "20261125T000000Z-0a1b2c3d"
     entry = Entry(run=run, intent=intent, reached=Reached.CONFIRMED, backup="/b/x.png.age")
     ledger.record(entry)
-    custody = Custody(ledger, now=1.0)
-    assert (custody.lost("000000000000", {"phone"}), custody.gone()) == ([], set())
+    records = BackupRecords(ledger, now=1.0)
+    assert (records.losses("000000000000", {"phone"}), records.gone()) == ([], set())
     ledger.record(Entry(run=run, intent=intent, verb=Verb.LOST, reached=Reached.REVOKED))
-    assert custody.lost("000000000000", {"phone"}) == custody.lost(None, {"phone", "x"}) == [run]
-    assert custody.lost("111111111111", {"phone"}) == custody.lost(None, {"x"}) == []
-    assert custody.gone() == {"/b/x.png.age"}
-    assert (custody.path(run, "phone"), custody.path(run, "other")) == ("/desk/", "/")
+    assert records.losses("000000000000", {"phone"}) == records.losses(None, {"phone", "x"}) == [run]
+    assert records.losses("111111111111", {"phone"}) == records.losses(None, {"x"}) == []
+    assert records.gone() == {"/b/x.png.age"}
+    assert (records.path(run, "phone"), records.path(run, "other")) == ("/desk/", "/")

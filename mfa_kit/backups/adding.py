@@ -1,0 +1,99 @@
+"""A backup of a device that was there before: the QR code that the console or an authenticator app showed."""
+
+from dataclasses import dataclass, replace
+
+from mfa_kit.backups.contents import ROOT, device_and_account, is_account
+from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.core.interaction import Interaction
+from mfa_kit.core.models import DEVICE_NAME, Backup, Caller, Entry, Kind, Reached, Verb, intent_of
+from mfa_kit.core.otp import Created
+from mfa_kit.enrollment import revoke
+from mfa_kit.enrollment.device_status import entry_of
+from mfa_kit.enrollment.enroll import user_named
+from mfa_kit.enrollment.phone import prove
+from mfa_kit.enrollment.ports import Desk
+
+INSTEAD = "a terminal, for a code of the device proves that the picture is the right one"
+# How the console names the virtual device of root where nobody names it.
+ROOT_DEVICE = "root-account-mfa-device"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """A QR code that was read: what it holds, and its label."""
+
+    created: Created
+    label: str
+
+
+def add(
+    picture: Picture, *, user: str | None, wanted: str | None, run: str, caller: Caller, desk: Desk, person: Interaction
+) -> Backup:
+    """Have a code of the device typed, then seal the picture, unless the desk is dry; return the backup.
+
+    The device is one of a user, or root's where `user` is None; `wanted` is its name or ARN. `run` is for a device that
+    has no run of its own.
+    """
+    _check_account(picture.label, caller)
+    entry = None if user is None else _entry(user, wanted, picture, run=run, caller=caller, desk=desk)
+    if entry:
+        backup = desk.vault.new(caller.account, entry.intent.user, entry.intent.name, run=entry.run)
+    else:
+        backup = desk.vault.new(caller.account, ROOT, _root_device(wanted, picture), run=run)
+    if not desk.dry:
+        person.say(f"type the code that the phone shows for {backup.device} of {backup.user}")
+        prove(picture.created.seed, typed=1, now=desk.inventory.now, interaction=person, instead=INSTEAD)
+        desk.vault.keep(backup, picture.created.uri)
+        if entry:
+            desk.journal.record(replace(entry, backup=str(backup.path), sealed=True))
+    return backup
+
+
+def _check_account(label: str, caller: Caller) -> None:
+    _, account = device_and_account(label)
+    if is_account(account) and account != caller.account:
+        raise UsageFault(
+            f"this QR code is of account {account}, and these credentials are of {caller.account}",
+            "choose another --profile, or another picture",
+        )
+
+
+def _root_device(wanted: str | None, picture: Picture) -> str:
+    """Return the name of root's device. Raise UsageFault for a name that no device can have."""
+    name = wanted or device_and_account(picture.label)[0] or ROOT_DEVICE
+    if not DEVICE_NAME.fullmatch(name):
+        raise UsageFault(f"{name!r} is not the name of an MFA device", "name it: --mfa-device NAME")
+    return name
+
+
+def _entry(user: str, wanted: str | None, picture: Picture, *, run: str, caller: Caller, desk: Desk) -> Entry:
+    """Return the journal's entry of the device that is meant, or one that says that only its backup is ours."""
+    name = user_named(user, caller=caller, inventory=desk.inventory)
+    devices = [each for each in desk.inventory.devices(name) if each.kind is Kind.VIRTUAL]
+    device = revoke.choose(name, wanted, devices=devices)
+    found = entry_of(device, name, caller=caller, desk=desk)
+    if found and (path := desk.vault.find(found)):
+        raise UsageFault(f"there is a backup of {device.serial} already: {path}", "see: mfa-kit backup verify")
+    intent = intent_of(device.serial, user=name, account=caller.account, partition=caller.partition)
+    if intent.name != (labeled := device_and_account(picture.label)[0]):
+        desk.progress.note(f"warning: the label in the picture says {labeled}, and the device is {intent.name}")
+    if found and (ours := desk.journal.find(device.serial, run=found.run)):
+        return ours
+    return Entry(run=found.run if found else run, intent=intent, verb=Verb.ADD, reached=Reached.CONFIRMED)
+
+
+def choose_account(labels: list[str], *, of: int, which: str, person: Interaction) -> int:
+    """Return which account of an authenticator app's export is meant, by its place among those of AWS's kind.
+
+    `of` is how many accounts the export has, and `which` says which picture of it this is. Raise IntegrityFault where
+    there is none.
+    """
+    if not labels:
+        raise IntegrityFault(
+            f"of the {of} accounts in this export, picture {which}, none is of the kind that AWS uses",
+            "export the AWS account alone, or give the picture that it is in",
+        )
+    if len(labels) == 1:
+        return 0
+    instead = "an export of the one account alone"
+    return person.choose(f"picture {which}; which account", labels, instead=instead)

@@ -1,0 +1,124 @@
+"""What is in a backup, and of which device it is."""
+
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.core.models import Backup, Call, Intent, Kind
+from mfa_kit.core.otp import Created
+
+# The account itself, as the user of a backup. `check_user` lets no user have this name.
+ROOT = "root"
+ACCOUNT = re.compile(r"\d{12}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """A backup that was opened.
+
+    `created` is what IAM returned when the device was made; `label` is that of its QR code, `ISSUER:DEVICE@ACCOUNT`;
+    `named` is what the path of the file says, None where it is not the path of a backup.
+    """
+
+    file: Path
+    created: Created
+    label: str
+    named: Backup | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """A backup that was tried: the label in its QR code, or what is wrong with the file."""
+
+    file: Path
+    label: str | None = None
+    fault: str | None = None
+
+
+def verify(files: Iterable[Path], open_backup: Callable[[Path], Opened]) -> Iterator[Verified]:
+    """Open each file; the label in its QR code proves that the backup can be used, and is not secret."""
+    for file in files:
+        try:
+            yield Verified(file=file, label=open_backup(file).label)
+        except IntegrityFault as fault:
+            yield Verified(file=file, fault=str(fault))
+
+
+def device_and_account(label: str) -> tuple[str, str]:
+    """Return the device and the account, or its alias, that the label of a QR code names; each may be empty."""
+    device, _, account = label.rpartition(":")[2].rpartition("@")
+    return device, account
+
+
+def is_account(text: str) -> bool:
+    """Return whether a text is an account's number, and not its alias."""
+    return ACCOUNT.fullmatch(text) is not None
+
+
+def intent_in(opened: Opened, *, path_of: Callable[[str, str], str]) -> Intent:
+    """Return the device that a backup is of, as the intent of a key that holds or is to hold its seed too.
+
+    The path of the file names account and user. For a file that was moved, the label does. `path_of` returns the IAM
+    path of a device by its run and name. Raise IntegrityFault where neither names a device: authenticator apps let
+    people write labels as they like.
+    """
+    device, account = device_and_account(opened.label)
+    named = opened.named
+    try:
+        return Intent(
+            account=named.account if named else account,
+            partition="aws",
+            user=named.user if named else device,
+            name=named.device if named else device,
+            kind=Kind.OATH,
+            path=path_of(named.run, named.device) if named else "/",
+        )
+    except UsageFault:
+        raise IntegrityFault(
+            f"neither its path nor its label, {opened.label!r}, tells of which device {opened.file} is",
+            "give it the name and the folders that it had: ACCOUNT/USER/DEVICE-RUN.png.age",
+        ) from None
+
+
+def check_not_lost(device: str, run: str | None, *, losses: Iterable[str]) -> None:
+    """Raise UsageFault for a backup of a device that was reported lost: its finder has the same codes.
+
+    `losses` are the runs that reported a device of that name lost. Reporting a device from elsewhere as lost records a
+    new run id. A loss after the backup was made therefore means this device or a later one of the same name.
+    """
+    if any(run is None or loss >= run for loss in losses):
+        raise UsageFault(
+            f"{device} was reported lost, and whoever has it would have the same codes",
+            "give a new device: mfa-kit enroll USER",
+        )
+
+
+def restorable(
+    opened: Opened,
+    *,
+    path_of: Callable[[str, str], str],
+    losses_of: Callable[[str | None, Collection[str]], Iterable[str]],
+) -> Intent:
+    """Return the device of a backup that is to live on one more device. Raise as `intent_in` and `check_not_lost` do.
+
+    `losses_of` returns the runs that reported a device lost, by its account, None where that is not known, and names.
+    """
+    intent = intent_in(opened, path_of=path_of)
+    account = intent.account if is_account(intent.account) else None
+    losses = losses_of(account, {intent.name, device_and_account(opened.label)[0]})
+    check_not_lost(intent.name, opened.named.run if opened.named else None, losses=losses)
+    return intent
+
+
+def backup_call(operation: str, file: Path, *, user: str | None, succeeded: bool) -> Call:
+    """Return the line of the log for an operation on the file of a backup."""
+    return Call(
+        operation=operation,
+        user=user,
+        serial=None,
+        request_id=None,
+        answer="OK" if succeeded else "Failed",
+        file=str(file.absolute()),
+    )

@@ -1,0 +1,81 @@
+"""Which backups nobody needs any more, and their removal."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+
+from mfa_kit.backups.contents import ROOT, backup_call
+from mfa_kit.core.errors import IntegrityFault, NoSuchEntity
+from mfa_kit.core.models import Backup, Call, Mark
+from mfa_kit.enrollment.ports import Inventory
+
+# Seconds: IAM may not list for a while what was just made.
+YOUNG = 86400.0
+
+
+class Why(StrEnum):
+    """Why a backup may go."""
+
+    LEFT = "the user left"
+    GONE = "the device is gone"
+
+
+def find_prunable(
+    backups: Sequence[Backup], *, account: str, older: float | None, inventory: Inventory
+) -> Iterator[tuple[Backup, Why]]:
+    """Yield the backups of users that IAM no longer has; with `older`, in seconds, also old ones of devices gone.
+
+    A backup stays while its device exists, and where IAM cannot tell: of another account, of root, or a young one.
+    """
+    now, users = inventory.now(), {name.lower() for name in inventory.users()}
+    unassigned = inventory.unassigned()
+
+    @cache
+    def serials(user: str) -> list[str] | None:
+        return _serials(user, inventory)
+
+    for backup in backups:
+        age = now - backup.made
+        has_left = backup.user.lower() not in users
+        if not _may_go(backup, account=account, age=age) or not (has_left or older is not None):
+            continue
+        has = serials(backup.user)
+        if _exists(backup, [*(has or ()), *unassigned], inventory):
+            continue
+        if has is None:
+            yield backup, Why.LEFT
+        elif older is not None and age >= older:
+            yield backup, Why.GONE
+
+
+def _may_go(backup: Backup, *, account: str, age: float) -> bool:
+    return backup.account == account and backup.user != ROOT and age >= YOUNG
+
+
+def _serials(user: str, inventory: Inventory) -> list[str] | None:
+    """Return the serials of a user's devices; None when there is no such user."""
+    try:
+        return [device.serial for device in inventory.devices(user)]
+    except NoSuchEntity:
+        return None
+
+
+def _exists(backup: Backup, serials: Iterable[str], inventory: Inventory) -> bool:
+    """Return whether one of these devices is, or may be, the one that a backup is of."""
+    of_its_name = [serial for serial in serials if serial.rpartition("/")[2].lower() == backup.device.lower()]
+    return any(inventory.run_of(serial) in {backup.run, Mark.UNTAGGED} for serial in of_its_name)
+
+
+def remove(
+    chosen: Iterable[Backup], *, discard: Callable[[Backup], None], log: Callable[[Call], None]
+) -> dict[Path, str]:
+    """Remove backups for good, and log each removal. Return why a backup stays, for those that cannot be removed."""
+    faults = {}
+    for backup in chosen:
+        try:
+            discard(backup)
+        except IntegrityFault as fault:
+            faults[backup.path] = str(fault)
+        log(backup_call("RemoveBackup", backup.path, user=backup.user, succeeded=backup.path not in faults))
+    return faults

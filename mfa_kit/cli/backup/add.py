@@ -1,0 +1,96 @@
+"""`mfa-kit backup add`: a QR code that somebody else showed becomes a sealed backup."""
+
+from pathlib import Path
+
+import click
+
+from mfa_kit.backups import adding
+from mfa_kit.cli import options
+from mfa_kit.cli.keys import PASSPHRASE_FD
+from mfa_kit.cli.output import Output
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.interaction import Progress
+from mfa_kit.wiring import desk as wiring
+from mfa_kit.wiring import image as images
+from mfa_kit.wiring.sealing import Sealing
+from mfa_kit.wiring.settings import Settings
+
+NO_PROMISE = (
+    "what an SSD or a file system that copies on write keeps of it, a snapshot, a cloud's folder or another program's "
+    "copy, overwriting does not reach"
+)
+
+
+@click.command(cls=options.Verb)
+@click.argument("user", required=False)
+@click.option("--root", is_flag=True, help="The device of the account's root user.")
+@click.option("--image", required=True, metavar="FILE|-", help="Picture of the QR code, PNG or JPEG; - is stdin.")
+@options.DEVICE
+@options.RECIPIENT
+@options.RECIPIENTS_FILE
+@options.PASSPHRASE
+@PASSPHRASE_FD
+@options.BACKUP_DIR
+@click.option("--shred", is_flag=True, help="Overwrite and remove the picture when the backup is sealed.")
+def add(
+    *,
+    user: str | None,
+    root: bool,
+    image: str,
+    wanted: str | None,
+    to: tuple[str, ...],
+    to_files: tuple[Path, ...],
+    passphrase: bool,
+    passphrase_fd: int | None,
+    backup_dir: Path | None,
+    shred: bool,
+    settings: Settings,
+    output: Output,
+) -> None:
+    """Seal a QR code that somebody else showed: the console's, an old screenshot, an authenticator app's export.
+
+    A code of the device proves that it is the right one.
+    """
+    if (user is None) is not root:
+        raise UsageFault("whose device it is is not clear", "name a USER, or give --root, for one of the two")
+    if shred and image == images.STDIN:
+        raise UsageFault("what came on standard input cannot be overwritten", "give the file: --image FILE")
+    settings.interaction.check(instead=adding.INSTEAD)
+    picture, shred_picture = images.load(image, settings.interaction)
+    sealing = Sealing(
+        to=to, to_files=to_files, backup_dir=backup_dir, passphrase=passphrase, passphrase_fd=passphrase_fd
+    )
+    vault = sealing.vault(settings, alone=True)
+    vault.check()
+    with wiring.desk(settings, vault=vault) as (desk, caller):
+        backup = adding.add(
+            picture,
+            user=user,
+            wanted=wanted,
+            run=wiring.run_id(desk.inventory),
+            caller=caller,
+            desk=desk,
+            person=settings.interaction,
+        )
+    if shred_picture and not settings.dry_run:
+        _put_away(image, shred_picture if shred else None, settings.progress)
+    row = {
+        "outcome": "planned" if settings.dry_run else "sealed",
+        "user": backup.user,
+        "device": backup.device,
+        "backup": str(backup.path),
+        "image": image if image != images.STDIN else None,
+        "shredded": None if shred_picture is None else shred and not settings.dry_run,
+    }
+    output.one("backup-add", row)
+
+
+def _put_away(image: str, shred: images.Shred | None, progress: Progress) -> None:
+    """Shred the picture, or say that it is to be deleted."""
+    if shred is None:
+        progress.note(f"{image} holds the seed in the clear: delete it, and empty the trash (--shred does the first)")
+        return
+    other_names = shred()
+    progress.note(f"{image} was overwritten and removed; {NO_PROMISE}")
+    if other_names:
+        progress.note(f"other names that this file has: {other_names}; what is in it is overwritten")

@@ -1,0 +1,64 @@
+"""`mfa-kit backup drill`."""
+
+import time
+from pathlib import Path
+
+import click
+
+from mfa_kit.backups import drill as use_case
+from mfa_kit.backups.drill import KeyDrill, PhoneDrill
+from mfa_kit.cli.backup.choice import of_user
+from mfa_kit.cli.keys import PASSPHRASE_FD, WHICH, password_stdin
+from mfa_kit.cli.options import BACKUP_DIR, Verb, identity
+from mfa_kit.cli.output import Output
+from mfa_kit.wiring import backup as backups
+from mfa_kit.wiring import oath_acceptance
+from mfa_kit.wiring.identities import Identities
+from mfa_kit.wiring.settings import Settings
+
+
+@click.command(cls=Verb)
+@click.argument("files", type=Path, nargs=-1)
+@click.option("--user", metavar="USER", help="The backups of one user [of all].")
+@BACKUP_DIR
+@identity(required=True)
+@PASSPHRASE_FD
+@click.option(
+    "--from",
+    "source",
+    type=click.Choice(["phone", "oath"]),
+    default="phone",
+    show_default=True,
+    help="Where the codes come from: typed off a phone, or a key with OATH.",
+)
+@WHICH
+@password_stdin
+def drill(
+    *,
+    files: tuple[Path, ...],
+    user: str | None,
+    backup_dir: Path | None,
+    keys: tuple[Path, ...],
+    passphrase_fd: int | None,
+    source: str,
+    wanted: str | None,
+    settings: Settings,
+    output: Output,
+) -> int:
+    """Open FILES, or all backups, and hold each to a code of its device; the ledger remembers when.
+
+    Ends with 1 unless at least one is right and none is wrong.
+    """
+    judge: PhoneDrill | KeyDrill
+    if source == "phone":
+        settings.interaction.check(instead=use_case.INSTEAD)
+        judge = PhoneDrill(person=settings.interaction, now=time.time)
+    else:
+        judge = KeyDrill(code_of=lambda intent, at: oath_acceptance.code_of(intent, wanted, at=at), now=time.time)
+    chosen = files or [each.path for each in of_user(user, backups.list_backups(backup_dir))]
+    drilled = backups.drill_backups(
+        chosen, Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction), judge
+    )
+    rows = [{"file": str(each.file), "result": each.result, "fault": each.fault} for each in drilled]
+    output.many("backup-drill", rows, empty="there is no backup to drill")
+    return 0 if use_case.has_passed(drilled) else 1

@@ -1,0 +1,45 @@
+"""`mfa-kit backup exposed`."""
+
+from pathlib import Path
+
+import click
+
+from mfa_kit.backups.exposure import Exposed, find_exposed
+from mfa_kit.cli.backup.choice import without_copies
+from mfa_kit.cli.options import BACKUP_DIR, Verb, written
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.results import ResultRow
+from mfa_kit.wiring import backup as backups
+from mfa_kit.wiring.settings import Settings
+
+
+@click.command(cls=Verb)
+@click.option("-r", "--recipient", required=True, metavar="RECIPIENT", help="The age or SSH key that is lost.")
+@BACKUP_DIR
+def exposed(*, recipient: str, backup_dir: Path | None, settings: Settings, output: Output) -> None:
+    """List the devices to replace when RECIPIENT's key is in wrong hands, those that were sealed anew among them."""
+    with backups.open_records() as records:
+        seals, gone = records.seals(), {backups.name_of(Path(path)) for path in records.gone()}
+    here = without_copies(backups.list_backups(backup_dir, own=True))
+    names = {each.name for each in here}
+    elsewhere = backups.backups_named(sorted({seal.backup for seal in seals} - names))
+    text = backups.recipient_text(recipient)
+    found = find_exposed(text, [*here, *elsewhere], seals, gone=gone)
+    if unknown := sum(each.since is None for each in found):
+        settings.progress.note(f"for whom {unknown} of them are sealed is not on record here, so they are among these")
+    if found:
+        settings.progress.note("give each user a new device: mfa-kit replace USER --mfa-device DEVICE")
+    rows = [_row(each, is_here=each.backup.name in names) for each in found]
+    output.many("backup-exposed", rows, empty="no backup was sealed for it")
+
+
+def _row(found: Exposed, *, is_here: bool) -> ResultRow:
+    return {
+        "account": found.backup.account,
+        "user": found.backup.user,
+        "device": found.backup.device,
+        "since": written(found.since) if found.since else None,
+        "until": written(found.until) if found.until else None,
+        "known": found.since is not None,
+        "file": str(found.backup.path) if is_here else None,
+    }

@@ -1,0 +1,27 @@
+"""`mfa-kit backup list`."""
+
+from pathlib import Path
+
+import click
+
+from mfa_kit.cli.options import BACKUP_DIR, Verb, written
+from mfa_kit.cli.output import Output
+from mfa_kit.wiring import backup as backups
+from mfa_kit.wiring.desk import backup_dir as place_of
+
+
+@click.command("list", cls=Verb)
+@BACKUP_DIR
+def list_backups(*, backup_dir: Path | None, output: Output) -> None:
+    """List the backups of this desk."""
+    rows = [
+        {
+            "account": each.account,
+            "user": each.user,
+            "device": each.device,
+            "made": written(each.made),
+            "file": str(each.path),
+        }
+        for each in backups.list_backups(backup_dir, own=True)
+    ]
+    output.many("backup-list", rows, empty=f"no backups in {place_of(backup_dir)}")

@@ -1,0 +1,57 @@
+"""`mfa-kit backup prune`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from mfa_kit.backups.pruning import Why, find_prunable
+from mfa_kit.cli.options import BACKUP_DIR, Verb
+from mfa_kit.cli.output import Output
+from mfa_kit.core.errors import IntegrityFault
+from mfa_kit.core.interaction import Interaction
+from mfa_kit.core.models import Backup
+from mfa_kit.wiring import backup as backups
+from mfa_kit.wiring import desk as wiring
+from mfa_kit.wiring.settings import Settings
+
+DAY = 86400.0
+
+
+@click.command(cls=Verb)
+@click.option("--days", type=click.IntRange(min=1), metavar="N", help="Also of devices gone, when made N days ago.")
+@BACKUP_DIR
+def prune(*, days: int | None, backup_dir: Path | None, settings: Settings, output: Output) -> int:
+    """Remove the backups of users who left; what IAM still has keeps its backup."""
+    with wiring.desk(settings, vault=wiring.vault((), (), backup_dir)) as (desk, caller):
+        found = list(
+            find_prunable(
+                backups.list_backups(backup_dir, own=True),
+                account=caller.account,
+                older=None if days is None else days * DAY,
+                inventory=desk.inventory,
+            )
+        )
+    if found and not (settings.dry_run or settings.yes):
+        _confirm(found, settings.interaction)
+    faults = {} if settings.dry_run else backups.remove_backups(backup_dir, [backup for backup, _ in found])
+    rows = [
+        {
+            "outcome": "planned" if settings.dry_run else "failed" if backup.path in faults else "removed",
+            "user": backup.user,
+            "device": backup.device,
+            "why": why,
+            "file": str(backup.path),
+            "fault": faults.get(backup.path),
+        }
+        for backup, why in found
+    ]
+    output.many("backup-prune", rows, empty="there is nothing to prune")
+    return IntegrityFault.exit_code if faults else 0
+
+
+def _confirm(found: Sequence[tuple[Backup, Why]], person: Interaction) -> None:
+    """Name each backup, and have a person agree. Raise Declined."""
+    for backup, why in found:
+        person.say(f"{backup.path}: {why}")
+    person.confirm(f"backups that will be removed for good: {len(found)}", typed="prune")

@@ -1,0 +1,39 @@
+"""`mfa-kit backup recipients`."""
+
+from pathlib import Path
+
+import click
+
+from mfa_kit.backups.exposure import known_recipients
+from mfa_kit.cli.backup.choice import of_user, without_copies
+from mfa_kit.cli.options import BACKUP_DIR, Verb, written
+from mfa_kit.cli.output import Output
+from mfa_kit.wiring import backup as backups
+from mfa_kit.wiring.desk import backup_dir as place_of
+from mfa_kit.wiring.settings import Settings
+
+UNKNOWN = "where no recipients stand, none are on record: another desk or an earlier version sealed it"
+
+
+@click.command(cls=Verb)
+@click.argument("user", required=False)
+@BACKUP_DIR
+def recipients(*, user: str | None, backup_dir: Path | None, settings: Settings, output: Output) -> None:
+    """Show who can open which backup, as far as this desk knows."""
+    with backups.open_records() as records:
+        seals = records.seals()
+    found = of_user(user, without_copies(backups.list_backups(backup_dir, own=True)))
+    rows = [
+        {
+            "account": each.backup.account,
+            "user": each.backup.user,
+            "device": each.backup.device,
+            "made": written(each.backup.made),
+            "recipients": each.recipients,
+        }
+        for each in known_recipients(found, seals)
+    ]
+    if any(row["recipients"] is None for row in rows):
+        settings.progress.note(UNKNOWN)
+    empty = f"no backups{f' of {user}' if user else ''} in {place_of(backup_dir)}"
+    output.many("backup-recipients", rows, empty=empty)

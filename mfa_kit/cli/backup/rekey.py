@@ -1,0 +1,79 @@
+"""`mfa-kit backup rekey`."""
+
+from functools import partial
+from pathlib import Path
+
+import click
+
+from mfa_kit.backups.rekeying import Rekeyed
+from mfa_kit.cli import messages
+from mfa_kit.cli.keys import PASSPHRASE_FD
+from mfa_kit.cli.options import BACKUP_DIR, RECIPIENT, RECIPIENTS_FILE, Verb, identity
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.results import ResultRow
+from mfa_kit.cli.shutdown import orderly
+from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.core.interaction import Progress
+from mfa_kit.wiring import backup as backups
+from mfa_kit.wiring import rekey as wiring
+from mfa_kit.wiring.identities import Identities
+from mfa_kit.wiring.settings import Settings
+
+COPIES = "whoever copied these files before can open the copies with the old key as ever: a rekey heals nothing there"
+
+
+@click.command(cls=Verb)
+@BACKUP_DIR
+@identity(required=True)
+@PASSPHRASE_FD
+@RECIPIENT
+@RECIPIENTS_FILE
+def rekey(
+    *,
+    backup_dir: Path | None,
+    keys: tuple[Path, ...],
+    passphrase_fd: int | None,
+    to: tuple[str, ...],
+    to_files: tuple[Path, ...],
+    settings: Settings,
+    output: Output,
+) -> int:
+    """Seal all backups for these recipients and nobody else, one by one; run it again after it stopped.
+
+    Copies that were made before open with the old key as ever.
+    """
+    if not (to or to_files):
+        raise UsageFault("nobody is said who can open the backups afterwards", "use -r RECIPIENT or -R FILE")
+    if settings.dry_run:
+        output.one("backup-rekey", {"outcome": "planned", "backups": len(backups.list_backups(backup_dir))})
+        return 0
+    done = wiring.rekey(
+        backup_dir,
+        Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction),
+        to,
+        to_files,
+        until=orderly,
+        counted=partial(messages.counted, doing="rekey", plain=settings.plain),
+    )
+    _warn(done, settings.progress)
+    row: ResultRow = {
+        "outcome": "rekeyed",
+        "backups": done.found,
+        "rekeyed": len(done.done),
+        "were": len(done.already_done),
+        "failed": len(done.failed),
+        "faults": [reason for _, reason in done.failed] or None,
+    }
+    output.one("backup-rekey", row)
+    return IntegrityFault.exit_code if done.failed else 0
+
+
+def _warn(done: Rekeyed, progress: Progress) -> None:
+    """Say what the identities could not show, and what a rekey cannot undo."""
+    if done.unopened:
+        progress.note(
+            f"no identity that was given opens {done.unopened} of them now; "
+            "see that the new one does: mfa-kit backup verify --all -i IDENTITY"
+        )
+    if done.done:
+        progress.note(f"{COPIES}; mfa-kit backup exposed -r OLD names the devices to replace")

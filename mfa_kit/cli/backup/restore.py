@@ -1,0 +1,63 @@
+"""`mfa-kit backup restore`."""
+
+import time
+from pathlib import Path
+
+import click
+
+from mfa_kit.cli.keys import PASSPHRASE_FD, WHICH, password_stdin
+from mfa_kit.cli.options import Verb, identity
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.results import ResultRow
+from mfa_kit.enrollment.phone import Phone, Way
+from mfa_kit.wiring import backup as backups
+from mfa_kit.wiring import oath_keys
+from mfa_kit.wiring.identities import Identities
+from mfa_kit.wiring.image import draw
+from mfa_kit.wiring.settings import Settings
+
+SCAN = "scan it with the new phone of {user}, then type what it shows for {name}"
+
+
+@click.command(cls=Verb)
+@click.argument("file", type=Path)
+@identity(required=True)
+@PASSPHRASE_FD
+@click.option("--to", "kind", type=click.Choice(["oath", "phone"]), required=True, help="A key with OATH, or a phone.")
+@WHICH
+@click.option("--touch/--no-touch", default=True, show_default=True, help="Whether each code of a key takes a touch.")
+@click.option("--path", help="IAM path of the device, where another desk made it [as this desk's journal has it].")
+@password_stdin
+def restore(
+    *,
+    file: Path,
+    keys: tuple[Path, ...],
+    passphrase_fd: int | None,
+    kind: str,
+    wanted: str | None,
+    touch: bool,
+    path: str | None,
+    settings: Settings,
+    output: Output,
+) -> None:
+    """Put the seed in FILE on one more device: its codes are then the same as the first one's.
+
+    A device that was reported lost is refused, for its finder has them too.
+    """
+    identities = Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction)
+    if kind == "phone":
+        row = _restore_to_phone(file, identities, settings)
+    else:
+        row = oath_keys.restore(file, identities, wanted, touch=touch, path=path)
+    output.one("backup-restore", row)
+
+
+def _restore_to_phone(file: Path, identities: Identities, settings: Settings) -> ResultRow:
+    """Show the QR code of a backup for a phone to scan, until a code proves that it did."""
+    person = settings.interaction
+    person.check(instead=f"mfa-kit backup show {file} -i IDENTITY -o FILE, and show that to the phone")
+    intent, opened = backups.open_restorable(file, identities)
+    phone = Phone(time.time, interaction=person, draw=draw, way=Way(typed=1, scan=SCAN))
+    phone.install(phone.check(intent, sealed=True), opened.created)
+    phone.codes(intent)
+    return {"backup": str(file), "outcome": "restored", "label": opened.label}

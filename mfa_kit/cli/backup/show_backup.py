@@ -1,0 +1,29 @@
+"""`mfa-kit backup show`. What is in a backup never reaches stdout."""
+
+from pathlib import Path
+
+import click
+
+from mfa_kit.cli.keys import PASSPHRASE_FD
+from mfa_kit.cli.options import Verb, identity
+from mfa_kit.cli.output import Output
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.wiring import backup as backups
+from mfa_kit.wiring.identities import Identities
+from mfa_kit.wiring.settings import Settings
+
+
+@click.command("show", cls=Verb)
+@click.argument("file", type=Path)
+@identity(required=True)
+@PASSPHRASE_FD
+@click.option("-o", "--out", required=True, type=Path, metavar="FILE", help="New file for the picture, made 0600.")
+def show_backup(
+    *, file: Path, keys: tuple[Path, ...], passphrase_fd: int | None, out: Path, settings: Settings, output: Output
+) -> None:
+    """Open FILE and write the QR code in it, unencrypted, to a new file."""
+    if str(out) == "-":
+        raise UsageFault("a QR code is a secret and is not written to standard output", "name a new file: -o qr.png")
+    backups.show_backup(file, Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction), out)
+    settings.progress.note(f"{out} holds the seed in the clear; delete it when it is scanned")
+    output.one("backup-show", {"backup": str(file), "picture": str(out)})

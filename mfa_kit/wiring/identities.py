@@ -1,0 +1,42 @@
+"""The identities that a command line names, and the passphrases of those that have one."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mfa_kit.core.interaction import Interaction
+from mfa_kit.core.otp import Secret
+from mfa_kit.wiring.files import secret_from
+
+if TYPE_CHECKING:
+    from mfa_kit.adapters.files.identities import Identity
+
+INSTEAD = "--passphrase-fd N, or an identity without a passphrase: -i FILE"
+
+
+class Identities:
+    """Identity files, and where their passphrases come from.
+
+    That is the first line of a file descriptor, which is read once, or a person where none is named.
+    """
+
+    def __init__(self, files: Sequence[Path], *, passphrase_fd: int | None, person: Interaction) -> None:
+        self.files = files
+        self._descriptor, self._person = passphrase_fd, person
+
+    def read(self) -> "Secret[list[Identity]]":
+        """Read the identities of all files. Raise UsageFault for a file that holds none, or does not open."""
+        from mfa_kit.adapters.files.identities import read_identities
+
+        return read_identities(self.files, self._passphrase_of)
+
+    def _passphrase_of(self, file: Path) -> Secret[str]:
+        if self._descriptor is not None:
+            return self._piped
+        return self._person.ask_secret(f"passphrase of {file}", instead=INSTEAD)
+
+    @cached_property
+    def _piped(self) -> Secret[str]:
+        assert self._descriptor is not None  # noqa: S101 - its only caller has looked
+        return secret_from(self._descriptor)

@@ -1,0 +1,59 @@
+"""Where the backups of new devices go, and who can open them, as a command line says it."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from mfa_kit.backups.new_passphrase import INSTEAD
+from mfa_kit.core.errors import Declined
+from mfa_kit.enrollment.ports import Vault
+from mfa_kit.wiring import desk
+from mfa_kit.wiring.passphrase import own_recipient
+from mfa_kit.wiring.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sealing:
+    """The recipients of backups, the files that hold more of them, and the folder of backups.
+
+    With `passphrase`, or a file descriptor that holds one, this computer's identity is a recipient too.
+    """
+
+    to: Sequence[str]
+    to_files: Sequence[Path]
+    backup_dir: Path | None
+    passphrase: bool
+    passphrase_fd: int | None = None
+
+    def vault(self, settings: Settings, *, alone: bool) -> Vault:
+        """Open the vault of a verb that makes a device.
+
+        A backup that would be the only copy (`alone`), and for which nobody named a recipient, is sealed to this
+        computer's identity too where a person is there to choose its passphrase.
+        """
+        passphrase = self.passphrase or self.passphrase_fd is not None
+        if alone and not (passphrase or self.to or self.to_files or settings.config.recipients):
+            with suppress(Declined):
+                settings.interaction.check(instead=INSTEAD)
+                passphrase = True
+        to = (*self.to, own_recipient(settings, passphrase_fd=self.passphrase_fd)) if passphrase else self.to
+        return desk.vault(to, self.to_files, self.backup_dir)
+
+
+def vault(
+    to: Sequence[str],
+    to_files: Sequence[Path],
+    folder: Path | None,
+    *,
+    passphrase: bool,
+    alone: bool,
+    settings: Settings,
+) -> Vault:
+    """Open the vault for the verbs that do not make a Sealing yet."""
+    from mfa_kit.cli import keys
+
+    sealing = Sealing(
+        to=to, to_files=to_files, backup_dir=folder, passphrase=passphrase, passphrase_fd=keys.given("passphrase_fd")
+    )
+    return sealing.vault(settings, alone=alone)
