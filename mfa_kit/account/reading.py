@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from mfa_kit.account.snapshot import ROOTLESS, Backup, Credentials, Details, Hole, Part, Person, Snapshot, people
 from mfa_kit.account.source import Account
 from mfa_kit.core.errors import MfaKitError, NoSuchEntity
-from mfa_kit.core.models import Caller, Device, Kind
+from mfa_kit.core.models import Caller, Device, DeviceType
 from mfa_kit.enrollment.ports import Inventory
 
 T = TypeVar("T")
@@ -93,7 +93,7 @@ def survey(
         known = people(taken())
     listed = _listed([one.name for one in known if _untold(one) or afresh(one)], inventory, asked=asked, each=each)
     known = people(taken(listed=listed))
-    keys = [device for one in known if one.admin for device in one.devices if device.kind is Kind.FIDO2]
+    keys = [device for one in known if one.admin for device in one.devices if device.type is DeviceType.FIDO2]
     return taken(
         listed=listed,
         certified={

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from mfa_kit.account.evaluator import UNREAD, WITH_MFA, Context, Verdict, demands_mfa, evaluate
-from mfa_kit.core.models import Device, Kind
+from mfa_kit.core.models import Device, DeviceType
 
 
 class Part(StrEnum):
@@ -196,8 +196,8 @@ class Person:
         return not self.user.arn.endswith(f":user/{self.name}")
 
     @property
-    def kinds(self) -> set[Kind]:
-        return {each.kind for each in self.devices}
+    def kinds(self) -> set[DeviceType]:
+        return {each.type for each in self.devices}
 
     @property
     def password(self) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from mfa_kit.account.snapshot import ROOT, ROOTLESS, Part
 from mfa_kit.audit.finding import Aside, Beside, Finding, Said, Scene, Severity, Unsure, rule
-from mfa_kit.core.models import Kind
+from mfa_kit.core.models import DeviceType
 
 SUBJECT = "root"
 IN_CONSOLE = "# sign in as root; AWS has no API for this: Security credentials page, {}"
@@ -72,7 +72,7 @@ def hardware(scene: Scene) -> Iterator[Said]:
         case False:
             yield Finding(subject=SUBJECT, evidence="root has no MFA device at all", remedy=remedy)
         case True if own is not None:
-            if not {each.kind for each in own} & {Kind.FIDO2, Kind.HARDWARE_TOTP}:
+            if not {each.type for each in own} & {DeviceType.FIDO2, DeviceType.HARDWARE_TOTP}:
                 yield Finding(subject=SUBJECT, evidence="all of root's MFA devices are virtual", remedy=remedy)
         case True if virtual:
             yield Finding(

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from mfa_kit.account.evaluator import NOBODY, WITH_MFA, lets_in
 from mfa_kit.account.snapshot import Part, Person, administers, boundary_of, command, documents_of, few, unread_of
 from mfa_kit.audit.finding import Aside, Beside, Finding, Said, Scene, Severity, Unsure, rule
-from mfa_kit.core.models import Kind
+from mfa_kit.core.models import DeviceType
 
 KNOWN = (Part.DETAILS, Part.REPORT)
 RESISTANT = "NIST SP 800-63B-4 3.2.5"
@@ -91,7 +91,7 @@ def admins_phishing(scene: Scene) -> Iterator[Said]:
     for one in _admins(scene):
         if isinstance(one, Unsure):
             yield one
-        elif Kind.FIDO2 in one.kinds:
+        elif DeviceType.FIDO2 in one.kinds:
             if not any(scene.snapshot.certified.get(each.serial) for each in one.devices):
                 plain.append(one.name)
         elif not one.complete:
@@ -147,7 +147,7 @@ def users_mfa(scene: Scene) -> Iterator[Said]:
 )
 def sms(scene: Scene) -> Iterator[Said]:
     for one in scene.people:
-        if one.kinds == {Kind.SMS}:
+        if one.kinds == {DeviceType.SMS}:
             yield Finding(
                 subject=one.name,
                 evidence="the only MFA device is a phone number: AWS has ended MFA by text message",
@@ -161,7 +161,7 @@ def sms(scene: Scene) -> Iterator[Said]:
 def fido_keys(scene: Scene) -> Iterator[Said]:
     """STS takes codes, and a security key has none."""
     for one in scene.people:
-        if one.keys and one.kinds == {Kind.FIDO2}:
+        if one.keys and one.kinds == {DeviceType.FIDO2}:
             yield Finding(
                 subject=one.name,
                 evidence="active access keys and security keys only: no session with MFA can be had for them",

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from mfa_kit.backups.contents import ROOT, device_and_account, is_account
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.interaction import Interaction
-from mfa_kit.core.models import DEVICE_NAME, Backup, Caller, Entry, Kind, Reached, Verb, intent_of
+from mfa_kit.core.models import DEVICE_NAME, Backup, Caller, DeviceType, Entry, Reached, Verb, intent_of
 from mfa_kit.core.otp import Created
 from mfa_kit.enrollment import revoke
 from mfa_kit.enrollment.device_status import entry_of
@@ -69,7 +69,7 @@ def _root_device(wanted: str | None, picture: Picture) -> str:
 def _entry(user: str, wanted: str | None, picture: Picture, *, run: str, caller: Caller, desk: Desk) -> Entry:
     """Return the journal's entry of the device that is meant, or one that says that only its backup is ours."""
     name = user_named(user, caller=caller, inventory=desk.inventory)
-    devices = [each for each in desk.inventory.devices(name) if each.kind is Kind.VIRTUAL]
+    devices = [each for each in desk.inventory.devices(name) if each.type is DeviceType.VIRTUAL]
     device = revoke.choose(name, wanted, devices=devices)
     found = entry_of(device, name, caller=caller, desk=desk)
     if found and (path := desk.vault.find(found)):

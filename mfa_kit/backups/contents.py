@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mfa_kit.core.errors import IntegrityFault, UsageFault
-from mfa_kit.core.models import Backup, Call, Intent, Kind
+from mfa_kit.core.models import Backup, Call, Intent, Method
 from mfa_kit.core.otp import Created
 
 # The account itself, as the user of a backup. `check_user` lets no user have this name.
@@ -72,7 +72,7 @@ def intent_in(opened: Opened, *, path_of: Callable[[str, str], str]) -> Intent:
             partition="aws",
             user=named.user if named else device,
             name=named.device if named else device,
-            kind=Kind.OATH,
+            method=Method("oath"),
             path=path_of(named.run, named.device) if named else "/",
         )
     except UsageFault:

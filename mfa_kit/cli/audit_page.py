@@ -9,7 +9,7 @@ from mfa_kit.cli.html import shell
 from mfa_kit.cli.html.chart import Bar, bar_chart, ring
 from mfa_kit.cli.html.shell import text
 from mfa_kit.cli.options import written
-from mfa_kit.core.models import Kind
+from mfa_kit.core.models import DeviceType
 from mfa_kit.wiring.desk import beside_lab
 
 STYLE = """
@@ -119,9 +119,9 @@ def _by_severity(answers: Sequence[Answer]) -> str:
 
 def _way(one: Person) -> str:
     """Say by what somebody signs in, by the best that he has."""
-    if Kind.FIDO2 in one.kinds:
+    if DeviceType.FIDO2 in one.kinds:
         way = "security key or passkey"
-    elif one.kinds - {Kind.SMS}:
+    elif one.kinds - {DeviceType.SMS}:
         way = "code from an app or a token"
     elif one.kinds:
         way = "text message"

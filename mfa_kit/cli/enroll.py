@@ -3,17 +3,18 @@
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import click
 
 from mfa_kit.cli import keys, options
-from mfa_kit.cli.kinds import KINDS
+from mfa_kit.cli.method_options import built, click_options
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.wiring.methods.fido2 import Fido2Options
+from mfa_kit.wiring.methods.registry import METHODS
 
 EPILOG = (
     "USER is a name, an ARN, or @me.\n\n\b\nKinds, and `mfa-kit enroll --with KIND --help` for the options of one:\n"
-    + "\n".join(f"  {kind:<14}{row.help}" for kind, row in KINDS.items())
+    + "\n".join(f"  {kind:<14}{row.help}" for kind, row in METHODS.items())
 )
 
 
@@ -21,21 +22,21 @@ class Enroll(options.Verb):
     """Takes the options of the kind that `--with` names, and refuses others' by name."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        kind = _kind_in(args)
-        if kind is not None and kind not in KINDS and not ctx.resilient_parsing:
+        kind, names = _kind_in(args), list(METHODS)
+        if kind is not None and kind not in METHODS and not ctx.resilient_parsing:
             from mfa_kit.cli.usage import nearest
 
             raise UsageFault(
                 f"there is no kind of device {kind!r}",
-                nearest(kind, KINDS, otherwise=f"write --with {', '.join(list(KINDS)[:-1])} or {list(KINDS)[-1]}"),
+                nearest(kind, METHODS, otherwise=f"write --with {', '.join(names[:-1])} or {names[-1]}"),
             )
         ctx.meta["kind"] = kind or ("virtual" if RESUME in args else None)
         ctx.meta["root"] = ROOT in args
         try:
             left = super().parse_args(ctx, args)
         except click.NoSuchOption as error:
-            for kind, row in KINDS.items():
-                if any(error.option_name in option.opts for option in row.options):
+            for kind, row in METHODS.items():
+                if any(error.option_name in option.opts for option in click_options(row.options)):
                     raise UsageFault(
                         f"{error.option_name} belongs to --with {kind}",
                         f"leave it out, or write --with {kind}",
@@ -46,15 +47,15 @@ class Enroll(options.Verb):
         return left
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        row = KINDS.get(ctx.meta.get("kind", "virtual"))
+        row = METHODS.get(ctx.meta.get("kind", "virtual"))
         params = super().get_params(ctx)
         if ctx.meta.get("root"):
             params = [param for param in params if param.name != "user"]
-        return [*(row.options if row else ()), *params]
+        return [*(click_options(row.options) if row else ()), *params]
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Begin with what is to be known of the kind."""
-        row = KINDS.get(ctx.meta.get("kind") or "")
+        row = METHODS.get(ctx.meta.get("kind") or "")
         if row and row.about:
             formatter.write_paragraph()
             with formatter.indentation():
@@ -74,7 +75,7 @@ RESUME = "--resume"
 ROOT = "--root"
 MAKING = (
     click.argument("user"),
-    click.option("--with", "kind", type=click.Choice(list(KINDS)), help="Kind of device."),
+    click.option("--with", "kind", type=click.Choice(list(METHODS)), help="Kind of device."),
     click.option("--name", help="Name of the device in IAM [the user's, then USER-2 and so on]."),
     click.option("--path", default="/", help="IAM path of the device."),
     options.RECIPIENT,
@@ -112,15 +113,16 @@ def enroll(
     to_files: tuple[Path, ...],
     backup_dir: Path | None,
     passphrase: bool,
-    **own: Any,
+    **own: object,
 ) -> int:
     """Give USER an MFA device."""
     from mfa_kit.cli.deeds import enroll as deeds
 
     if root:
-        if kind != "fido2":
+        chosen = built(METHODS[kind or "virtual"].options, own)
+        if not isinstance(chosen, Fido2Options):
             raise UsageFault("AWS has no API to enroll root", f"give it a security key: {ROOT} --with fido2")
-        deeds.root(own, name=name, add=add)
+        deeds.root(chosen, name=name, add=add)
     elif resume:
         if not keys:
             raise UsageFault(f"{RESUME} opens the sealed backup", "say with which identity: -i FILE")

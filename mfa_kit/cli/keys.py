@@ -10,6 +10,12 @@ def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
     ctx.find_root().meta[f"{__name__}.{param.name}"] = value
 
 
+def note(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+    """Keep what an option of a method was given, for `given`, and pass it on."""
+    _keep(ctx, param, value)
+    return value
+
+
 def given(name: str) -> Any:
     """Return what an option of this file was given on the command line that is being run; None without it."""
     return click.get_current_context().find_root().meta.get(f"{__name__}.{name}")

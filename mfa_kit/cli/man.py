@@ -8,10 +8,11 @@ import click
 
 from mfa_kit import __version__
 from mfa_kit.cli.enroll import Enroll
-from mfa_kit.cli.kinds import KINDS
+from mfa_kit.cli.method_options import click_options
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.wiring.man import write_pages
+from mfa_kit.wiring.methods.registry import METHODS
 
 
 @click.command(cls=Verb)
@@ -57,8 +58,8 @@ def page(command: click.Command, context: click.Context, children: list[str]) ->
     ]
     lines += _options(command.get_params(context), context)
     if isinstance(command, Enroll):
-        for kind, row in KINDS.items():
-            lines += [f".SS Of \\-\\-with {roff(kind)}", *_options(row.options, context)]
+        for kind, row in METHODS.items():
+            lines += [f".SS Of \\-\\-with {roff(kind)}", *_options(click_options(row.options), context)]
     if command.epilog:
         lines += [".SH NOTES", *_text(command.epilog)]
     if children:

@@ -1,7 +1,6 @@
 """`mfa-kit replace`: enroll's options, for a user whose device goes."""
 
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -26,34 +25,38 @@ def replace(
     passphrase: bool,
     wanted: str | None,
     lost: bool,
-    **own: Any,
+    **own: object,
 ) -> None:
     """Give USER a new MFA device for an old one, which goes when the new one works."""
     from mfa_kit.cli.deeds.enroll import Sealing
-    from mfa_kit.cli.deeds.kinds import MAKING
     from mfa_kit.cli.deeds.revoke import confirm
-    from mfa_kit.core.models import Kind
+    from mfa_kit.cli.method_options import built
     from mfa_kit.enrollment import enroll, revoke
     from mfa_kit.wiring import desk as kit
+    from mfa_kit.wiring.methods.recipe import Context
+    from mfa_kit.wiring.methods.registry import METHODS
 
     common = options.common()
     sealing = Sealing(to=to, to_files=to_files, backup_dir=backup_dir, passphrase=passphrase)
-    with kit.desk(common, vault=sealing.vault(own)) as (desk, caller):
+    recipe = METHODS[kind]
+    chosen = built(recipe.options, own)
+    with kit.desk(common, vault=sealing.vault(alone=chosen.backup_alone)) as (desk, caller):
         wish = enroll.Wish(
             user=enroll.user_named(user, caller=caller, inventory=desk.inventory),
-            kind=Kind(kind),
+            method=recipe.method,
             name=name,
             path=path,
         )
-        making = MAKING[Kind(kind)]
-        carrier = making.carrier(own, desk.inventory)
+        context = Context(settings=common, inventory=desk.inventory)
+        equipment = chosen.equip(context)
+        carrier = equipment.carrier
         run = kit.run_id(desk.inventory)
         intent, old = revoke.look_to_replace(wish, carrier, wanted=wanted, lost=lost, caller=caller, desk=desk, run=run)
         row: dict[str, object] = {
             "outcome": "planned",
             "user": wish.user,
             "device": intent.serial,
-            "kind": intent.kind,
+            "kind": intent.method.name,
             "revoked": old.intent.serial if old else None,
             "backup": desk.vault.place(intent, run) if intent.known_serial is None else None,
             "run": run,
@@ -61,12 +64,12 @@ def replace(
         }
         if common.dry_run:
             comes = enroll.steps(intent, backup=desk.vault.place(intent, run))
-            goes = revoke.steps(old, lost=lost) if old else []
+            goes = revoke.steps(old, lost=lost, desk=desk) if old else []
             row["steps"] = [*goes, *comes] if lost else [*comes, *goes]
         else:
             if old:
                 confirm(old, when="before the new one is made" if lost else "when the new one works")
-            done = revoke.replace_device(intent, old, carrier, lost=lost, desk=desk, run=run, maker=making.maker)
+            done = revoke.replace_device(intent, old, carrier, lost=lost, desk=desk, run=run, maker=equipment.maker)
             row |= {
                 "outcome": "replaced",
                 "revoked": done.revoked.serial if done.revoked else None,
@@ -74,6 +77,6 @@ def replace(
             }
             if lost and options.form() != "table":  # people were told already
                 row["end_sessions"] = done.end_sessions
-            for line in making.usage(done.enrolled.intent):
+            for line in recipe.usage(done.enrolled.intent, context):
                 desk.progress.note(line)
         output.one("replace", row, output=options.form())

@@ -42,7 +42,7 @@ def revoke(*, user: str, wanted: str | None, lost: bool, leave_without_mfa: bool
         if leave_without_mfa:
             desk.progress.note(f"warning: whoever has the password of {entry.intent.user} can then enroll a device")
         if common.dry_run:
-            row["steps"] = revocation.steps(entry, lost=lost)
+            row["steps"] = revocation.steps(entry, lost=lost, desk=desk)
         else:
             confirm(entry, when="for good")
             done = revocation.retire(entry, verb=Verb.LOST if lost else Verb.REVOKE, desk=desk)

@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from mfa_kit.cli import options
-from mfa_kit.cli.kinds import KINDS
+from mfa_kit.cli.method_options import click_options, single
+from mfa_kit.wiring.methods.registry import METHODS
 
 TO = click.option(
     "-r", "--recipient", "to", multiple=True, metavar="RECIPIENT", help="Who can open every backup: an age or SSH key."
@@ -84,9 +85,9 @@ class Bench(options.Verb):
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         of_kinds = {
             option.name: option
-            for row in KINDS.values()
-            for option in row.options
-            if row.calls and option.name not in row.single
+            for recipe in METHODS.values()
+            for option in click_options(recipe.options)
+            if recipe.call and option.name not in single(recipe.options)
         }
         *own, page = super().get_params(ctx)
         return [*own, *of_kinds.values(), page]
@@ -98,7 +99,7 @@ class Bench(options.Verb):
     "--with",
     "kinds",
     multiple=True,
-    type=click.Choice([kind for kind, row in KINDS.items() if row.calls]),
+    type=click.Choice([name for name, recipe in METHODS.items() if recipe.call]),
     help="Only rows of this kind; with virtual also those of phones, which `apply` makes otherwise [all but virtual].",
 )
 @LISTED
@@ -115,7 +116,7 @@ def bench(
     backup_dir: Path | None,
     expected: str | None,
     results: Path | None,
-    **own: Any,
+    **own: object,
 ) -> int:
     """Work through the rows of PLAN that need a key, a token or a phone here. Run again, it goes on where it stood."""
     from mfa_kit.cli.deeds import bench as deeds

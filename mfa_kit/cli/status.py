@@ -61,7 +61,7 @@ def _row(has: use_case.Has, drills: Mapping[str, float], *, since: float) -> out
     drilled = drills.get(sealed.name) if sealed else None
     return {
         "user": has.user,
-        "kind": has.device.kind if has.device else "none",
+        "kind": has.device.type if has.device else "none",
         "device": has.device.serial if has.device else None,
         "since": options.written(has.device.since) if has.device and has.device.since else None,
         "made": has.made,

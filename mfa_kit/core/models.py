@@ -31,23 +31,33 @@ CARD_TAG = "mfa-kit:card"
 STAGED_TAG = "mfa-kit:staged"
 
 
-class Kind(StrEnum):
-    """What an MFA device is made of."""
+class DeviceType(StrEnum):
+    """The type of an MFA device in IAM."""
 
     VIRTUAL = "virtual"
-    OATH = "oath"
-    FIDO2 = "fido2"
     HARDWARE_TOTP = "hardware-totp"
-    PROGRAMMABLE = "programmable"
+    FIDO2 = "fido2"
     SMS = "sms"
 
     @classmethod
     def of(cls, serial: str) -> Self:
-        """Tell the kind from a serial number (IAM user guide, "Checking MFA status"): by its ARN, else a token."""
+        """Return the type of a serial number (IAM user guide, "Checking MFA status"): by its ARN, else a token."""
         if not serial.startswith("arn:"):
             return cls("hardware-totp")
         resource = serial.split(":", 5)[-1].partition("/")[0]
         return cls({"mfa": "virtual", "u2f": "fido2", "sms-mfa": "sms"}.get(resource, "hardware-totp"))
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """An enrollment method: its name on the command line, in rosters, tags and the journal, and the type it makes."""
+
+    name: str
+    device_type: DeviceType = DeviceType.VIRTUAL
+
+
+# The method where nothing else is asked for.
+VIRTUAL = Method("virtual")
 
 
 class Verb(StrEnum):
@@ -106,14 +116,14 @@ class Device:
     since: float | None = None
 
     @property
-    def kind(self) -> Kind:
-        return Kind.of(self.serial)
+    def type(self) -> DeviceType:
+        return DeviceType.of(self.serial)
 
     @property
     def name(self) -> str:
         """The name that it was given: of an ARN the last part, of a security key's without the id that IAM adds."""
         last = self.serial.rpartition("/")[2]
-        return last.rpartition("-")[0] or last if self.kind is Kind.FIDO2 else last
+        return last.rpartition("-")[0] or last if self.type is DeviceType.FIDO2 else last
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +154,7 @@ class Intent:
     partition: str
     user: str
     name: str
-    kind: Kind = Kind.VIRTUAL
+    method: Method = VIRTUAL
     path: str = "/"
     known_serial: str | None = None  # of a device that IAM did not name for us: a token's, a security key's
     hardware: str | None = None  # what it lives on, as people call it: a key's serial or asset label, a token's serial
@@ -175,7 +185,7 @@ class Intent:
         if self.known_serial:
             return self.known_serial
         start = f"arn:{self.partition}:iam::{self.account}"
-        if self.kind is Kind.FIDO2:
+        if self.method.device_type is DeviceType.FIDO2:
             return f"{start}:u2f/user/{self.user}/{self.name}"
         return f"{start}:mfa{self.path}{self.name}"
 
@@ -317,13 +327,14 @@ Outcome = Enrolled | Skipped
 
 
 def intent_of(serial: str, *, user: str, account: str, partition: str) -> Intent:
-    """Return the intent behind a device that stands, of whatever kind."""
-    kind = Kind.of(serial)
+    """Return the intent behind a device that stands; its method has the name of its type."""
+    device_type = DeviceType.of(serial)
     above, _, name = serial.rpartition("/")
-    if kind is Kind.VIRTUAL:
+    if device_type is DeviceType.VIRTUAL:
         path = above.removeprefix(f"arn:{partition}:iam::{account}:mfa") + "/"
         return Intent(account=account, partition=partition, user=user, name=name, path=path)
-    return Intent(account=account, partition=partition, user=user, name=name, kind=kind, known_serial=serial)
+    found = Method(device_type.value, device_type)
+    return Intent(account=account, partition=partition, user=user, name=name, method=found, known_serial=serial)
 
 
 def check_user(name: str) -> None:

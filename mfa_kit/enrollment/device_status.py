@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from mfa_kit.core.errors import AccessDenied, NoSuchEntity
-from mfa_kit.core.models import Caller, Device, Entry, Kind, Mark, Verb, intent_of
+from mfa_kit.core.models import Caller, Device, DeviceType, Entry, Mark, Verb, intent_of
 from mfa_kit.enrollment.ports import Desk
 
 
@@ -59,7 +59,7 @@ def _has(device: Device, user: str, *, caller: Caller, desk: Desk) -> Has:
 
 def _certifications(device: Device, user: str, *, desk: Desk) -> tuple[str, ...] | None:
     """Return what IAM tells of a security key; None for other devices, and where that may not be read."""
-    if device.kind is not Kind.FIDO2:
+    if device.type is not DeviceType.FIDO2:
         return None
     try:
         return desk.inventory.registered(user, device.serial).levels
@@ -69,7 +69,7 @@ def _certifications(device: Device, user: str, *, desk: Desk) -> tuple[str, ...]
 
 def entry_of(device: Device, user: str, *, caller: Caller, desk: Desk) -> Entry | None:
     """Return the run that made a device: the journal's entry, or one made of its tags; None when nothing tells."""
-    tagged = desk.inventory.run_of(device.serial) if device.kind is Kind.VIRTUAL else Mark.UNTAGGED
+    tagged = desk.inventory.run_of(device.serial) if device.type is DeviceType.VIRTUAL else Mark.UNTAGGED
     run = tagged if isinstance(tagged, str) else None
     if (entry := desk.journal.find(device.serial, run=run)) and entry.intent.user == user:
         return entry

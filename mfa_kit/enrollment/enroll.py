@@ -30,13 +30,15 @@ from mfa_kit.core.models import (
     STAGED_TAG,
     USER_NAME,
     USER_TAG,
+    VIRTUAL,
     Caller,
     Device,
+    DeviceType,
     Enrolled,
     Entry,
     Intent,
-    Kind,
     Mark,
+    Method,
     Outcome,
     Reached,
     Skipped,
@@ -76,7 +78,7 @@ class Wish:
     """What was asked for, before anything was read."""
 
     user: str
-    kind: Kind = Kind.VIRTUAL
+    method: Method = VIRTUAL
     name: str | None = None
     path: str = "/"
     add: bool = False
@@ -170,7 +172,7 @@ def plan(
             partition=caller.partition,
             user=wish.user,
             name=name,
-            kind=wish.kind,
+            method=wish.method,
             path=wish.path,
             recipient=wish.recipient,
             tags=wish.tags,
@@ -203,7 +205,7 @@ def _id(device: Device) -> str:
 
 def steps(intent: Intent, *, backup: str | None) -> list[str]:
     """Tell what `make` or `assign` would do, in order, for people who want to read it first."""
-    if intent.kind is Kind.FIDO2:
+    if intent.method.device_type is DeviceType.FIDO2:
         return [
             "verify the key that is plugged in, unless --skip-key-check leaves that out",
             f"say what to click in the console: a security key named {intent.name} for {intent.user}",
@@ -273,7 +275,14 @@ def _begun(intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> tuple[E
     return entry, created
 
 
-def resume(user: str, carrier: Carrier, *, opened: Callable[[Entry], Created], caller: Caller, desk: Desk) -> Enrolled:
+def resume(
+    user: str,
+    carrier: Carrier,
+    *,
+    opened: Callable[[Entry], Created],
+    caller: Caller,
+    desk: Desk,
+) -> Enrolled:
     """Go on with what a dead run left and sealed, where it may not be deleted: `opened` gives its seed.
 
     That the device is that run's is proved by its seed, for IAM takes codes of no other. A seed that was to live on a
@@ -281,7 +290,7 @@ def resume(user: str, carrier: Carrier, *, opened: Callable[[Entry], Created], c
     """
     check_user(user)
     for entry in desk.journal.dead(caller.account, user=user):
-        if entry.verb is Verb.ENROLL and entry.intent.kind in {Kind.VIRTUAL, Kind.OATH} and desk.vault.find(entry):
+        if entry.verb is Verb.ENROLL and entry.intent.method.name in desk.resumable and desk.vault.find(entry):
             seat = carrier if entry.intent.card is None else carrier_of(entry, desk=desk)
             return confirm(resumed(entry, seat, opened(entry), desk=desk), desk=desk)
     raise UsageFault(
@@ -417,7 +426,7 @@ def _create(entry: Entry, *, desk: Desk) -> Created:
         for key, value in (
             (RUN_TAG, entry.run),
             (USER_TAG, intent.user),
-            (KIND_TAG, intent.kind),
+            (KIND_TAG, intent.method.name),
             (HARDWARE_TAG, intent.hardware),
             (CARD_TAG, intent.card),
             (STAGED_TAG, "yes" if intent.staged else None),

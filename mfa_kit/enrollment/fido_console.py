@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
 
 from mfa_kit.core.errors import AwsFault, MfaKitError, Throttled, Unclear, UsageFault
-from mfa_kit.core.models import Caller, Device, Enrolled, Entry, Intent, Kind, Registered, Skipped
+from mfa_kit.core.models import Caller, Device, DeviceType, Enrolled, Entry, Intent, Registered, Skipped
 from mfa_kit.enrollment.ports import Carrier, Desk
 from mfa_kit.enrollment.recovery import confirmed
 
@@ -109,7 +109,7 @@ def until(look: Callable[[], T | None], what: str, *, seconds: float, clock: Cal
 
 def chosen(name: str, new: Sequence[Device], *, desk: Desk) -> Device | None:
     """Return the security key among new devices; of several, the one that has the name. Raise AwsFault without it."""
-    keys = [device for device in new if device.kind is Kind.FIDO2]
+    keys = [device for device in new if device.type is DeviceType.FIDO2]
     named = [device for device in keys if device.name == name]
     if len(keys) > 1 and len(named) != 1:
         serials = ", ".join(device.serial for device in keys)
@@ -153,7 +153,7 @@ def _journaled(intent: Intent, device: Device, *, desk: Desk, run: str) -> Entry
 def besides(user: str, devices: Sequence[Device], *, keys: int) -> list[str]:
     """Say what a user with a security key should have besides: STS takes codes, and no key (IAM user guide)."""
     warnings = []
-    if keys and all(device.kind is Kind.FIDO2 for device in devices):
+    if keys and all(device.type is DeviceType.FIDO2 for device in devices):
         warnings.append(
             f"{user} has {keys} active access key{'s' if keys > 1 else ''}, for which a security key is no MFA: "
             f"give a second device, mfa-kit enroll {user} --with virtual --add"

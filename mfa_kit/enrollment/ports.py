@@ -1,6 +1,6 @@
 """What enrollment needs from the world: small Protocols, and `Desk`, which bundles them."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -184,6 +184,7 @@ class Desk:
     """The ports of every use case that writes.
 
     `carrier` finds the carrier of a dead run; `sleep` waits seconds; `dry` says that nothing is to be written.
+    `on_keys` has the names of the methods whose seeds live on keys, `resumable` of those that go on from a backup.
     """
 
     inventory: Inventory
@@ -193,4 +194,6 @@ class Desk:
     progress: Progress
     carrier: Callable[[Intent], Carrier]
     sleep: Callable[[float], None]
+    on_keys: Container[str] = ()
+    resumable: Container[str] = ()
     dry: bool = False

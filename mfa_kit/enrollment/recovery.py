@@ -15,7 +15,7 @@ from mfa_kit.core.errors import (
     Unsettled,
     UsageFault,
 )
-from mfa_kit.core.models import Device, Entry, Intent, Kind, Mark, Reached, Verb, intent_of
+from mfa_kit.core.models import Device, DeviceType, Entry, Intent, Mark, Reached, Verb, intent_of
 from mfa_kit.core.otp import Created, Pair
 from mfa_kit.enrollment.ports import Carrier, Desk
 
@@ -79,7 +79,7 @@ def _undo(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
     DeleteConflict says that it did. One listing stands between an ambiguous Enable and the Delete.
     """
     intent = entry.intent
-    if Kind.of(intent.serial) is not Kind.VIRTUAL:
+    if DeviceType.of(intent.serial) is not DeviceType.VIRTUAL:
         return _look(entry, carrier, desk=desk)
     mine = _ours(entry, desk=desk)
     if mine is False and entry.reached is Reached.CREATED:  # tags lag too: that they are absent is no proof by itself
@@ -118,7 +118,7 @@ def _go_on(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
     if mine := _ours(entry, desk=desk):
         with suppress(NoSuchEntity):
             desk.registrar.deactivate(intent.user, intent.serial)
-        if Kind.of(intent.serial) is Kind.VIRTUAL:
+        if DeviceType.of(intent.serial) is DeviceType.VIRTUAL:
             try:
                 _delete(intent, desk=desk)
             except Conflict:
@@ -170,7 +170,8 @@ def _stands(entry: Entry, *, desk: Desk) -> bool:
     """Whether its user still has the device of an entry, and no other of that name."""
     if not listed(entry.intent, desk=desk):
         return False
-    run = desk.inventory.run_of(entry.intent.serial) if Kind.of(entry.intent.serial) is Kind.VIRTUAL else entry.run
+    virtual = DeviceType.of(entry.intent.serial) is DeviceType.VIRTUAL
+    run = desk.inventory.run_of(entry.intent.serial) if virtual else entry.run
     return not isinstance(run, str) or run == entry.run
 
 
@@ -195,7 +196,7 @@ def replaced(entry: Entry, *, desk: Desk) -> Entry | None:
 def _ours(entry: Entry, *, desk: Desk) -> bool | None:
     """Whether the device of that name is this run's, None if another's: ARNs are used again, so tags are read."""
     serial = entry.intent.serial
-    virtual = Kind.of(serial) is Kind.VIRTUAL  # no other kind has tags
+    virtual = DeviceType.of(serial) is DeviceType.VIRTUAL  # no other kind has tags
     match desk.inventory.run_of(serial) if virtual else Mark.UNTAGGED:
         case entry.run:
             return True

@@ -3,18 +3,18 @@
 from collections.abc import Callable
 
 from mfa_kit.core.errors import InvalidCode, Unclear, UsageFault
-from mfa_kit.core.models import Device, Kind
+from mfa_kit.core.models import Device, DeviceType
 from mfa_kit.core.otp import Pair
 from mfa_kit.enrollment.ports import Desk
 
-CODES = (Kind.VIRTUAL, Kind.HARDWARE_TOTP)
+CODES = (DeviceType.VIRTUAL, DeviceType.HARDWARE_TOTP)
 
 
 def resync(user: str, device: Device, codes: Callable[[], Pair], *, desk: Desk) -> None:
     """Give IAM two codes. Raise UsageFault for a device that gives none, InvalidCode for codes that IAM refuses."""
-    if device.kind not in CODES:
+    if device.type not in CODES:
         raise UsageFault(
-            f"{device.serial} is of the kind {device.kind}, which has no clock",
+            f"{device.serial} is of the kind {device.type}, which has no clock",
             "name a virtual device or a display token: --mfa-device",
         )
     try:

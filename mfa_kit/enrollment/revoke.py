@@ -1,7 +1,7 @@
 """Revoke and replace: a device goes, and a seed's copies go after it. Both only go forward once IAM has been asked."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -12,11 +12,12 @@ from mfa_kit.core.models import (
     KIND_TAG,
     Caller,
     Device,
+    DeviceType,
     Enrolled,
     Entry,
     Intent,
-    Kind,
     Mark,
+    Method,
     Reached,
     Revoked,
     Verb,
@@ -62,7 +63,7 @@ def standing(device: Device, *, caller: Caller, desk: Desk, now: str) -> Entry:
     run id of this moment. Raise UsageFault where the journal has that run's device as another user's.
     """
     user = device.user or ""
-    maker = desk.inventory.run_of(device.serial) if device.kind is Kind.VIRTUAL else Mark.UNTAGGED
+    maker = desk.inventory.run_of(device.serial) if device.type is DeviceType.VIRTUAL else Mark.UNTAGGED
     run = maker if isinstance(maker, str) else None
     ours = desk.journal.find(device.serial, run=run)
     if ours and ours.intent.user.casefold() == user.casefold():  # IAM sees no case in names of users
@@ -75,7 +76,7 @@ def standing(device: Device, *, caller: Caller, desk: Desk, now: str) -> Entry:
         )
     intent = intent_of(device.serial, user=user, account=caller.account, partition=caller.partition)
     if maker is not Mark.UNTAGGED:
-        intent = _lives_on(intent, desk.inventory.tags(device.serial))
+        intent = _lives_on(intent, desk.inventory.tags(device.serial), on_keys=desk.on_keys)
     entry = Entry(run=run or now, intent=intent, verb=Verb.REVOKE, reached=Reached.CONFIRMED, since=device.since)
     return replace(entry, backup=desk.vault.find(entry))  # of a desk that shares the folder, or whose ledger was lost
 
@@ -95,11 +96,11 @@ def _still(entry: Entry, *, desk: Desk) -> Entry:
     return replace(entry, since=has.since, answered_here=True)
 
 
-def _lives_on(intent: Intent, tags: dict[str, str]) -> Intent:
+def _lives_on(intent: Intent, tags: dict[str, str], *, on_keys: Container[str]) -> Intent:
     """Return the intent with what its tags say of a key, for another desk put the credential there."""
-    if tags.get(KIND_TAG) != Kind.OATH:
+    if tags.get(KIND_TAG) not in on_keys:
         return intent
-    intent = replace(intent, kind=Kind.OATH)
+    intent = replace(intent, method=Method(tags[KIND_TAG]))
     return intent.on(hardware=tags.get(HARDWARE_TAG, "an OATH key"), card=tags.get(CARD_TAG))
 
 
@@ -172,14 +173,14 @@ def _on_its_way(entry: Entry) -> str:
     return f"{entry.intent.serial} is on its way out; the next command for {entry.intent.user} goes on"
 
 
-def steps(entry: Entry, *, lost: bool) -> list[str]:
+def steps(entry: Entry, *, lost: bool, desk: Desk) -> list[str]:
     """Tell what `retire` would do, in order, for people who want to read it first."""
     intent = entry.intent
-    virtual = Kind.of(intent.serial) is Kind.VIRTUAL
+    virtual = DeviceType.of(intent.serial) is DeviceType.VIRTUAL
     return [
         f"deactivate {intent.serial} for {intent.user}",
         *([f"delete {intent.serial}"] if virtual else []),
-        *([f"remove its credential from {intent.hardware}"] if intent.kind is Kind.OATH and not lost else []),
+        *([f"remove its credential from {intent.hardware}"] if intent.method.name in desk.on_keys and not lost else []),
         *([f"remove its backup {entry.backup}"] if entry.backup else []),
     ]
 

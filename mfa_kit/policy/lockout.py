@@ -20,9 +20,9 @@ from mfa_kit.account.evaluator import (
 from mfa_kit.account.snapshot import Part, Person, Snapshot, command, few, people
 from mfa_kit.account.source import Account
 from mfa_kit.core.errors import MfaKitError, UsageFault
-from mfa_kit.core.models import Kind
+from mfa_kit.core.models import DeviceType
 
-CODES = {Kind.VIRTUAL, Kind.OATH, Kind.HARDWARE_TOTP, Kind.PROGRAMMABLE}
+CODES = {DeviceType.VIRTUAL, DeviceType.HARDWARE_TOTP}
 WAYS: Mapping[str, Context] = {"access keys": PLAIN_KEYS, "console without MFA": NO_MFA, "session with MFA": WITH_MFA}
 
 
@@ -169,7 +169,7 @@ def _fate(one: Person, way: str, rows: Iterable[Row], *, first: str, already: bo
 
 
 def _console(one: Person, more: tuple[str, ...], snapshot: Snapshot) -> Fate:
-    usable = one.kinds - {Kind.SMS}
+    usable = one.kinds - {DeviceType.SMS}
     with_mfa, bare = _work(one, more, WITH_MFA), _work(one, more, NO_MFA)
     what = "only a phone number, which AWS takes no more" if one.devices else "no MFA device"
     change = _changes_first(one, snapshot)
@@ -235,7 +235,7 @@ def _keys(one: Person, more: tuple[str, ...]) -> Fate:
         (not one.password, Standing.LOCKED, f"a service user: nobody types a code for a program{unused}"),
         (session is Verdict.EXPLICIT, Standing.LOCKED, f"sts:GetSessionToken is denied: no session with MFA{unused}"),
         (codes, Standing.CHANGES, f"the keys work in sessions with MFA only, and scripts that use them stop{unused}"),
-        (Kind.FIDO2 in one.kinds, Standing.LOCKED, f"security keys only, and STS takes codes{unused}"),
+        (DeviceType.FIDO2 in one.kinds, Standing.LOCKED, f"security keys only, and STS takes codes{unused}"),
         (one.mfa is not False and not one.devices, Standing.UNKNOWN, UNREAD),
         (True, Standing.LOCKED, f"no device that gives codes{unused}"),
     )

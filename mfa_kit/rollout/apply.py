@@ -20,7 +20,7 @@ from mfa_kit.core.errors import (
     Throttled,
     UsageFault,
 )
-from mfa_kit.core.models import Caller, Device, Entry, Intent, Kind, Reached, Verb
+from mfa_kit.core.models import Caller, Device, DeviceType, Entry, Intent, Reached, Verb
 from mfa_kit.core.otp import Created
 from mfa_kit.enrollment import enroll
 from mfa_kit.enrollment.ports import Carrier, Desk
@@ -198,7 +198,7 @@ def _keys(entries: Iterable[Entry]) -> dict[str, tuple[str, ...]]:
     return {
         entry.intent.user: (entry.intent.serial,)
         for entry in entries
-        if Kind.of(entry.intent.serial) is not Kind.VIRTUAL and entry.reached in STANDS
+        if DeviceType.of(entry.intent.serial) is not DeviceType.VIRTUAL and entry.reached in STANDS
     }
 
 
@@ -224,7 +224,7 @@ def owned(step: Step, has: tuple[str, ...], ours: Mapping[str, Entry], *, desk: 
             return Result.stands(entry, reason=f"by run {entry.run}")
     if step.action is Action.SELF:
         return Result(user=step.user, outcome=End.ENROLLED, reason="by himself", device=has[0])
-    seeded = any(Kind.of(serial) is Kind.VIRTUAL for serial in has)
+    seeded = any(DeviceType.of(serial) is DeviceType.VIRTUAL for serial in has)
     what = f"has {', '.join(has)}{', and there is no copy of its seed here' if seeded else ''}"
     return Result(user=step.user, outcome=End.SKIPPED, reason=what, device=has[0])
 

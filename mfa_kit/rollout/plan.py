@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.models import STAGED_TAG, Caller, Device, Intent, Kind, Mark, Reached
+from mfa_kit.core.models import STAGED_TAG, VIRTUAL, Caller, Device, Intent, Mark, Reached
 from mfa_kit.enrollment.ports import Desk
 from mfa_kit.enrollment.recovery import delete_command
 from mfa_kit.rollout import roster
@@ -55,7 +55,7 @@ class Step:
     @property
     def makes(self) -> bool:
         """Whether `apply` makes a device, perhaps after a repair."""
-        return self.row.kind is How.VIRTUAL and self.open
+        return self.row.kind.unattended and self.open
 
     @property
     def open(self) -> bool:
@@ -80,9 +80,9 @@ class Plan:
             partition=self.partition,
             user=row.user,
             name=row.name or row.user,
-            kind=row.kind.made or Kind.VIRTUAL,
+            method=row.kind.method or VIRTUAL,
             path=row.path,
-            known_serial=row.serial if row.kind is How.HARDWARE_TOTP else None,
+            known_serial=row.serial if row.kind.by_serial else None,
             recipient=row.recipient,
             tags=row.tags,
             staged=staged,
@@ -173,7 +173,7 @@ def _step(row: Row, plan: Plan, snapshot: Snapshot, has: tuple[str, ...], *, des
         return Step(row=row, action=Action.BLOCKED, reason=f"{what} {plan.account}")
     if has:
         return Step(row=row, action=Action.SKIP, reason=f"has {', '.join(has)}", devices=has)
-    if row.kind is How.SELF:
+    if row.kind.method is None:
         return Step(row=row, action=Action.SELF, reason="enrolls by himself; waited for until IAM lists a device")
     action = _meant(row.kind)
     serial = plan.intent(row).serial
@@ -186,7 +186,9 @@ def _step(row: Row, plan: Plan, snapshot: Snapshot, has: tuple[str, ...], *, des
 
 def _meant(kind: How) -> Action:
     """Return what becomes of a row where nothing stands in the way."""
-    return {How.SELF: Action.SELF, How.VIRTUAL: Action.ENROLL}.get(kind, Action.BENCH)
+    if kind.method is None:
+        return Action.SELF
+    return Action.ENROLL if kind.unattended else Action.BENCH
 
 
 def _orphan(row: Row, serial: str, *, desk: Desk) -> Step:
@@ -197,7 +199,7 @@ def _orphan(row: Row, serial: str, *, desk: Desk) -> Step:
     if entry and entry.reached is Reached.STAGED:
         return Step(row=row, action=Action.STAGED, reason=f"waits for `rollout activate`, run {entry.run}")
     if entry and entry.reached in {Reached.INTENT, Reached.CREATED} and tagged is not Mark.UNTAGGED:
-        verb = "apply" if row.kind is How.VIRTUAL else "bench"
+        verb = "apply" if row.kind.unattended else "bench"
         what = f"our orphan: run {entry.run} left {serial} half-made; `rollout {verb}` repairs that first"
         return Step(row=row, action=Action.BLOCKED, reason=what, repair=True)
     if run and STAGED_TAG in desk.inventory.tags(serial):
@@ -243,12 +245,13 @@ def _fields(step: Step) -> dict[str, Any]:
     return {**row, "action": step.action, **{name: value for name, value in rest.items() if value}}
 
 
-def parsed(written: str, *, recipient: Callable[[str], str]) -> Plan:
-    """Read a plan file as warily as a roster. Raise UsageFault for what is none."""
+def parsed(written: str, *, methods: Iterable[How], recipient: Callable[[str], str]) -> Plan:
+    """Read a plan file as warily as a roster, `methods` as there. Raise UsageFault for what is none."""
     plan = None
     try:
         found = json.loads(written)
-        rows = roster.parsed("\n".join(json.dumps(row) for row in found["rows"]) or "user", recipient=recipient)
+        lines = "\n".join(json.dumps(row) for row in found["rows"])
+        rows = roster.parsed(lines or "user", methods=methods, recipient=recipient)
         plan = Plan(
             account=str(found["account"]),
             partition=str(found["partition"]),

@@ -12,11 +12,12 @@ import json
 import re
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
+from functools import partial
 from typing import Any
 
+from mfa_kit.core import models
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.models import USER_NAME, Intent, Kind, check_label, check_user
+from mfa_kit.core.models import USER_NAME, Intent, Method, check_label, check_user
 from mfa_kit.core.text import FORMULA, no_formula, one_line
 
 COLUMNS = ("user", "kind", "name", "path", "recipient", "serial", "asset", "tags")
@@ -31,19 +32,30 @@ SERIAL = re.compile(r"[\w+=/:,.@-]{9,256}", re.ASCII)
 ARN = re.compile(r"arn:(?P<partition>[a-z-]+):iam::(?P<account>\d{12}):user/(?:.*/)?(?P<user>[^/]+)", re.ASCII)
 
 
-class How(StrEnum):
-    """How a row's user gets a device: what enroll makes, or by himself."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class How:
+    """How a row's user gets a device: by an enrollment method, or by himself, where there is none.
 
-    VIRTUAL = "virtual"
-    OATH = "oath"
-    HARDWARE_TOTP = "hardware-totp"
-    FIDO2 = "fido2"
-    SELF = "self"
+    `unattended`: `rollout apply` makes it, with nobody there. `by_serial`: IAM has the device already, by the serial
+    printed on it, which the roster has to say.
+    """
+
+    method: Method | None = None
+    unattended: bool = False
+    by_serial: bool = False
 
     @property
-    def made(self) -> Kind | None:
-        """What is made for such a row; None where its user does it by himself."""
-        return None if self is How.SELF else Kind(self)
+    def name(self) -> str:
+        """The word in a roster."""
+        return self.method.name if self.method else "self"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+BY_HIMSELF = How()
+# Of a row that does not say how.
+VIRTUAL = How(method=models.VIRTUAL, unattended=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +82,7 @@ class Row:
     """One user of a roster; `account` where he was named by an ARN."""
 
     user: str
-    kind: How = How.VIRTUAL
+    kind: How = VIRTUAL
     name: str | None = None
     path: str = "/"
     recipient: str | None = None
@@ -107,18 +119,19 @@ class _Read:
     cells: Mapping[str, str]
 
 
-def parsed(text: str, *, recipient: Callable[[str], str]) -> Roster:
-    """Read a roster. `recipient` returns a public key without its comment, or raises UsageFault.
+def parsed(text: str, *, methods: Iterable[How], recipient: Callable[[str], str]) -> Roster:
+    """Read a roster, in which `methods` can stand. `recipient` returns a public key without its comment, or raises.
 
     Raise UsageFault for what is no roster at all; what is wrong with single rows is in the result, all of it.
     """
     text = text.removeprefix("\ufeff")
+    hows = {how.name: how for how in (*methods, BY_HIMSELF)}
     read, unread = _json(text) if text.lstrip().startswith("{") else _csv(text)
     wrong = [replace(each, cells=_unread(each.cells, recipient)) for each in unread]
     rows: list[Row] = []
     seen: dict[str, _Read] = {}
     for each in read:
-        row = _row(each, recipient, wrong)
+        row = _row(each, recipient, hows, wrong)
         name = _user(each.cells.get("user", ""))
         first = seen.setdefault(name.lower(), each) if USER_NAME.fullmatch(name) else each
         if first is not each:
@@ -215,20 +228,25 @@ def _user(cell: str) -> str:
     return found["user"] if (found := ARN.fullmatch(cell)) else cell
 
 
-def _row(read: _Read, recipient: Callable[[str], str], wrong: list[Wrong]) -> Row | None:
+def _row(read: _Read, recipient: Callable[[str], str], hows: Mapping[str, How], wrong: list[Wrong]) -> Row | None:
     """Return a row, or None when something is wrong with it: every cell is looked at."""
     values: dict[str, Any] = {}
     before = len(wrong)
+    read_cell: Mapping[str, Callable[[str], object]] = {
+        **CELLS,
+        "recipient": recipient,
+        "kind": partial(_how, hows=hows),
+    }
     for column in COLUMNS:
         cell = read.cells.get(column, "")
         try:
             if column == "user" or cell:
-                values[column] = (recipient if column == "recipient" else CELLS[column])(cell)
+                values[column] = read_cell[column](cell)
         except UsageFault as error:
             # What is no public key may be a private one, and is not copied anywhere.
             cells = {**read.cells, "recipient": ""} if column == "recipient" else read.cells
             wrong.append(Wrong(line=read.line, column=column, what=f"{error}; {error.hint}", cells=cells))
-    if values.get("kind") is How.HARDWARE_TOTP and not read.cells.get("serial"):
+    if values.get("kind", VIRTUAL).by_serial and not read.cells.get("serial"):
         what = "is empty, and a hardware token has a serial printed on it"
         wrong.append(Wrong(line=read.line, column="serial", what=what, cells=read.cells))
     if len(wrong) > before:
@@ -250,11 +268,10 @@ def _checked_user(cell: str) -> str:
     return user
 
 
-def _how(cell: str) -> How:
-    try:
-        return How(cell)
-    except ValueError:
-        raise UsageFault(f"{cell!a} is no kind of device", f"write {', '.join(How)}") from None
+def _how(cell: str, *, hows: Mapping[str, How]) -> How:
+    if cell not in hows:
+        raise UsageFault(f"{cell!a} is no kind of device", f"write {', '.join(hows)}")
+    return hows[cell]
 
 
 def _name(cell: str) -> str:
@@ -288,7 +305,6 @@ def _tags(cell: str) -> tuple[tuple[str, str], ...]:
 
 CELLS: Mapping[str, Callable[[str], object]] = {
     "user": _checked_user,
-    "kind": _how,
     "name": _name,
     "path": _path,
     "serial": _serial,
@@ -301,7 +317,7 @@ def cells(row: Row) -> dict[str, str]:
     """Return a row as the cells of a roster; `parsed` reads the same row from them."""
     return {
         "user": row.user,
-        "kind": row.kind,
+        "kind": row.kind.name,
         "name": row.name or "",
         "path": row.path,
         "recipient": row.recipient or "",

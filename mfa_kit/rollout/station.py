@@ -17,7 +17,6 @@ from mfa_kit.enrollment.ports import Carrier, Desk
 from mfa_kit.enrollment.recovery import carrier_of, listed, settle
 from mfa_kit.rollout.apply import End, Result
 from mfa_kit.rollout.plan import Plan, Step
-from mfa_kit.rollout.roster import How
 
 DONE = {End.ENROLLED, End.SKIPPED}
 HALF_MADE = {Reached.INTENT, Reached.CREATED}
@@ -56,7 +55,7 @@ class Said:
     text: str
 
 
-def rows(plan: Plan, kinds: Collection[How], users: Container[str]) -> list[Step]:
+def rows(plan: Plan, kinds: Collection[str], users: Container[str]) -> list[Step]:
     """Return the rows of these users, in the plan's order, for whom a device is yet to be made.
 
     Without kinds they are those that `apply` leaves to a desk.
@@ -64,7 +63,7 @@ def rows(plan: Plan, kinds: Collection[How], users: Container[str]) -> list[Step
     return [
         step
         for step in plan.steps
-        if step.open and step.user in users and (step.row.kind in kinds if kinds else not step.makes)
+        if step.open and step.user in users and (step.row.kind.name in kinds if kinds else not step.makes)
     ]
 
 
@@ -283,7 +282,7 @@ def attempt(intent: Intent, carrier: Carrier, *, caller: Caller, desk: Desk, run
     """Make the device of a row, as `enroll` does. Raise MfaKitError; what is half-made then is settled, or told."""
     wish = Wish(
         user=intent.user,
-        kind=intent.kind,
+        method=intent.method,
         name=intent.name,
         path=intent.path,
         recipient=intent.recipient,

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from mfa_kit.core.errors import MfaKitError, UsageFault
-from mfa_kit.core.models import Caller, Entry, Intent, Kind, Verb, check_user
+from mfa_kit.core.models import Caller, DeviceType, Entry, Intent, Method, Verb, check_user
 from mfa_kit.core.otp import Created, Pair
 from mfa_kit.enrollment.enroll import Wish, assign, plan
 from mfa_kit.enrollment.ports import Desk
@@ -48,7 +48,8 @@ def check_with_aws(serial: str, pair: Pair, *, user: str, caller: Caller, desk: 
             f"{user} has MFA devices: {', '.join(devices)}",
             f"name a user that is kept for probing; what an earlier probe left goes by: mfa-kit revoke {user}",
         )
-    wish = Wish(user=user, kind=Kind.HARDWARE_TOTP, add=True)
+    method = Method("hardware-totp", DeviceType.HARDWARE_TOTP)
+    wish = Wish(user=user, method=method, add=True)
     carrier = TokenWithCodes(serial, pair)
     made = assign(plan(wish, carrier, devices=(), caller=caller, desk=desk), carrier, desk=desk, run=runs())
     try:

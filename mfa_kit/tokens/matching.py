@@ -12,7 +12,7 @@ from statistics import median
 
 from mfa_kit.core import otp
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.models import Kind
+from mfa_kit.core.models import DeviceType
 from mfa_kit.core.otp import Seed
 from mfa_kit.tokens.seeds import (
     AWS_OCTETS,
@@ -312,24 +312,24 @@ def token_named(keys: Iterable[SeededToken], serial: str) -> SeededToken | None:
 class AwsUse:
     """Whether AWS can use a token, as what, and why not."""
 
-    kind: Kind | None
+    kind: DeviceType | None
     why: str
 
 
 def aws_use(token: Token) -> AwsUse:
     """Say what AWS can make of a token: it takes no seed from outside, so most factory-seeded tokens are of no use."""
     if not token.octets:
-        return AwsUse(Kind.HARDWARE_TOTP, "hardware TOTP, if AWS knows its serial: --probe-user proves it")
+        return AwsUse(DeviceType.HARDWARE_TOTP, "hardware TOTP, if AWS knows its serial: --probe-user proves it")
     parameters = (token.factor, token.digest, token.digits, token.period)
     if token.capacity >= AWS_OCTETS:
-        return AwsUse(Kind.VIRTUAL, "programmable: AWS makes the seed, and it is burned in")
+        return AwsUse(DeviceType.VIRTUAL, "programmable: AWS makes the seed, and it is burned in")
     if token.capacity:
         return AwsUse(
             None, f"programmable, but its seeds have at most {token.capacity} octets and AWS's have {AWS_OCTETS}"
         )
     if token.maker == AWS_ISSUER and token.octets == AWS_OCTETS:
         if parameters == (Factor.TOTP, "sha1", otp.DIGITS, otp.PERIOD):
-            return AwsUse(Kind.VIRTUAL, "it has a seed that AWS made for a virtual device")
+            return AwsUse(DeviceType.VIRTUAL, "it has a seed that AWS made for a virtual device")
         return AwsUse(None, "AWS uses TOTP with SHA-1, 6 digits and 30 s")
     return AwsUse(None, "AWS takes no seed from outside, and only the tokens that it sells itself")
 

@@ -12,9 +12,9 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import Backup, Call, Intent
 from mfa_kit.core.otp import Created, Png
 from mfa_kit.wiring.backup_records import backup_records
-from mfa_kit.wiring.desk import backup_dir, harden, home
 from mfa_kit.wiring.files import check_new
 from mfa_kit.wiring.identities import Identities
+from mfa_kit.wiring.this_computer import backup_dir, harden, home
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.files.identities import Identity

@@ -6,7 +6,6 @@ uses.
 
 import gc
 import logging
-import os
 import secrets
 import sys
 import time
@@ -18,14 +17,16 @@ from typing import TYPE_CHECKING, Any
 from mfa_kit.cli import messages
 from mfa_kit.core import models, otp
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.models import Call, Caller, Intent, Kind
-from mfa_kit.enrollment.enroll import BackupAlone
+from mfa_kit.core.models import Call, Caller
 from mfa_kit.enrollment.pacing import InTurn, Patience
 from mfa_kit.enrollment.phone import ask_until
-from mfa_kit.enrollment.ports import Carrier, Desk, Inventory, Vault
+from mfa_kit.enrollment.ports import Desk, Inventory, Vault
 from mfa_kit.wiring import config
 from mfa_kit.wiring.backup_records import recorded
+from mfa_kit.wiring.methods import registry
+from mfa_kit.wiring.methods.recipe import Context
 from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.this_computer import backup_dir, harden, home
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.aws.iam import Iam
@@ -33,37 +34,6 @@ if TYPE_CHECKING:
 
 # The account of `mfa-kit lab`; AWS gives nobody this number.
 LAB_ACCOUNT = "000000000000"
-PR_SET_DUMPABLE = 4
-
-
-def home() -> Path:
-    """Return the desk's own folder: `$MFA_KIT_HOME`, or the platform's data folder."""
-    if own := os.environ.get("MFA_KIT_HOME"):
-        return Path(own)
-    import platformdirs
-
-    return platformdirs.user_data_path("mfa-kit")
-
-
-def harden() -> None:
-    """Keep this process's memory from core dumps and from other processes of the same user, before the first secret.
-
-    setrlimit(2), prctl(2): a process that is not dumpable cannot be attached to by ptrace(2) without privileges.
-    """
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if sys.platform == "linux":
-        import ctypes
-
-        ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
-
-
-def backup_dir(given: Path | None) -> Path:
-    if given:
-        return given
-    said = config.load().backup_dir
-    return Path(said).expanduser() if said else home() / "backups"
 
 
 def load() -> None:
@@ -145,8 +115,10 @@ def desk(settings: Settings, *, vault: Vault) -> Iterator[tuple[Desk, Caller]]:
                 vault=recorded(vault, ledger),
                 journal=ledger,
                 progress=talk,
-                carrier=lambda intent: carrier(intent, iam),
+                carrier=registry.finder(Context(settings=settings, inventory=iam)),
                 sleep=pause,
+                on_keys=registry.ON_KEYS,
+                resumable=registry.RESUMABLE,
                 dry=settings.dry_run,
             ),
             caller,
@@ -162,15 +134,6 @@ def _session_code(serial: str, settings: Settings) -> str:
         interaction=settings.interaction,
         instead="credentials that need no code, such as a session's or a role's without mfa_serial",
     )
-
-
-def carrier(intent: Intent, inventory: Inventory) -> Carrier:
-    """Find where the seed of a run lives that is no more."""
-    if intent.kind is Kind.OATH:
-        from mfa_kit.wiring import oath_keys
-
-        return oath_keys.carrier_of_dead(inventory)
-    return BackupAlone(inventory.now)
 
 
 def ahead(offset: float) -> str:

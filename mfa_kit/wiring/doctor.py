@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from mfa_kit import __version__
 from mfa_kit.core.errors import MfaKitError
 from mfa_kit.core.models import Caller
-from mfa_kit.wiring import config, desk, device_access
+from mfa_kit.wiring import config, desk, device_access, this_computer
 from mfa_kit.wiring.diagnosis import Diagnosis, Health
 from mfa_kit.wiring.settings import Settings
 
@@ -34,8 +34,8 @@ def diagnose(read_settings: Callable[[], Settings]) -> Iterator[Diagnosis]:
     """
     yield Diagnosis("mfa-kit", Health.GOOD, f"{__version__}, Python {platform.python_version()}, {platform.system()}")
     yield from _extras()
-    yield _folder("state folder", desk.home())
-    yield _ledger(desk.home() / "ledger.sqlite")
+    yield _folder("state folder", this_computer.home())
+    yield _ledger(this_computer.home() / "ledger.sqlite")
     try:
         settings = read_settings()
         config.recipients()
@@ -44,7 +44,7 @@ def diagnose(read_settings: Callable[[], Settings]) -> Iterator[Diagnosis]:
         return
     path = config.path()
     yield Diagnosis("configuration", Health.GOOD, f"{path}{'' if path.exists() else ', not there'}")
-    yield _folder("backup folder", desk.backup_dir(None))
+    yield _folder("backup folder", this_computer.backup_dir(None))
     yield from _environment(os.environ)
     yield _terminal()
     yield from device_access.diagnose()

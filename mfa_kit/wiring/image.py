@@ -8,7 +8,7 @@ from pathlib import Path
 from mfa_kit.backups.adding import Picture, choose_account
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.otp import Created, KeyUri, Symbol
-from mfa_kit.wiring.desk import harden
+from mfa_kit.wiring.this_computer import harden
 
 STDIN = "-"
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from mfa_kit.wiring.desk import home
+from mfa_kit.wiring.this_computer import home
 
 if TYPE_CHECKING:
     from mfa_kit.core.models import Happened

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mfa_kit.core.checks import Check, Proof, Refused
 from mfa_kit.core.errors import DeviceFault, InvalidCode, UsageFault
-from mfa_kit.core.models import Caller, Device, Intent, Kind, intent_of
+from mfa_kit.core.models import Caller, Device, DeviceType, Intent, intent_of
 from mfa_kit.core.otp import Seed
 from mfa_kit.enrollment.ports import Desk
 from mfa_kit.oath_keys import acceptance as oathcheck
@@ -75,7 +75,7 @@ def belongs(
     from mfa_kit.adapters.oath import card
     from mfa_kit.wiring import backup as backups
 
-    if device.kind is not Kind.VIRTUAL:
+    if device.type is not DeviceType.VIRTUAL:
         raise UsageFault(f"{device.serial} is no device whose seed could be on a key", "name another with --mfa-device")
     seed = backups.open_created(backup, identities).seed if backup else None
     intent = intent_of(device.serial, user=device.user or "", account=caller.account, partition=caller.partition)

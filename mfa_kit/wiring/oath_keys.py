@@ -2,7 +2,7 @@
 
 import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,9 +18,9 @@ from mfa_kit.core.otp import Secret
 from mfa_kit.enrollment.ports import Carrier, Inventory
 from mfa_kit.oath_keys.credential import OathKey
 from mfa_kit.rollout.station import Thing
-from mfa_kit.wiring.desk import harden
 from mfa_kit.wiring.files import secret_line
 from mfa_kit.wiring.identities import Identities
+from mfa_kit.wiring.this_computer import harden
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.oath.keys import Keys
@@ -99,19 +99,19 @@ def _line(key: OathKey) -> str:
     return f"{key.told}, in {key.where}, identity {key.identity}"
 
 
-def carrier(own: Mapping[str, Any], inventory: Inventory) -> Carrier:
+def carrier(inventory: Inventory, *, key: str | None, asset: str | None, touch: bool, wait: bool) -> Carrier:
     """Return the key that `--key` and the person choose."""
-    if own["asset"] is not None:
-        check_label(own["asset"])
-    key = choose(own["key"])
+    if asset is not None:
+        check_label(asset)
+    chosen = choose(key)
     from mfa_kit.adapters.oath import card
 
-    def wait(seconds: float) -> None:
+    def pause(seconds: float) -> None:
         messages.Talk().note(f"waiting {seconds:.0f} s for the next code")
         time.sleep(seconds)
 
-    way = card.Way(touch=own["touch"], asset=own["asset"], wait=own["wait"])
-    return card.OathCard(keys(), key, way=way, now=inventory.now, sleep=wait)
+    way = card.Way(touch=touch, asset=asset, wait=wait)
+    return card.OathCard(keys(), chosen, way=way, now=inventory.now, sleep=pause)
 
 
 def carrier_of_dead(inventory: Inventory) -> Carrier:
@@ -175,11 +175,6 @@ class Slot:
             Thing(identity=key.identity, serial=key.serial, told=key.told, where=key.where, labels=key.labels)
             for key in found
         ], wrong
-
-
-def slot(_own: Mapping[str, Any]) -> Slot:
-    """Return where such keys are put in, whatever the options are."""
-    return Slot()
 
 
 def info(wanted: str | None) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from mfa_kit.backups.new_passphrase import ask_new_passphrase
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.otp import Secret
-from mfa_kit.wiring import desk
+from mfa_kit.wiring import this_computer
 from mfa_kit.wiring.files import secret_from
 from mfa_kit.wiring.settings import Settings
 
@@ -24,12 +24,12 @@ def own_recipient(settings: Settings, *, passphrase_fd: int | None) -> str:
 
     if settings.dry_run:
         return _found(settings) or NewIdentity().recipient
-    with wait_and_hold(desk.home().absolute(), waiting=lambda: settings.progress.note(WAITS)):
+    with wait_and_hold(this_computer.home().absolute(), waiting=lambda: settings.progress.note(WAITS)):
         if found := _found(settings):
             return found
-        desk.harden()
+        this_computer.harden()
         identity = NewIdentity()
-        path = desk.home() / f"identity-{identity.recipient}.age"
+        path = this_computer.home() / f"identity-{identity.recipient}.age"
         write_new(path.absolute(), identity.encrypted(_passphrase(settings, passphrase_fd)))
     settings.progress.note(
         f"{path} is this desk's identity, sealed by your passphrase; keep a copy of it, for backups open with both"
@@ -47,7 +47,7 @@ def _found(settings: Settings) -> str | None:
 
 
 def _own_identities() -> list[Path]:
-    return sorted(desk.home().glob("identity-age1*.age"))
+    return sorted(this_computer.home().glob("identity-age1*.age"))
 
 
 def _passphrase(settings: Settings, descriptor: int | None) -> Secret[str]:
@@ -74,7 +74,7 @@ def own_identity(file: Path | None) -> Path:
     if len(found) == 1:
         return found[0]
     raise UsageFault(
-        f"there are {len(found)} identities with a passphrase in {desk.home()}",
+        f"there are {len(found)} identities with a passphrase in {this_computer.home()}",
         "name the file: mfa-kit backup passphrase FILE" if found else "a backup with --passphrase makes one",
     )
 

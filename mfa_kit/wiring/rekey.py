@@ -10,8 +10,8 @@ from mfa_kit.backups.rekeying import OnRecord, Rekeyed, Rekeying, RekeyResult
 from mfa_kit.core.models import Backup
 from mfa_kit.rollout.workers import Workers
 from mfa_kit.wiring.backup_records import backup_records
-from mfa_kit.wiring.desk import backup_dir, harden, home
 from mfa_kit.wiring.identities import Identities
+from mfa_kit.wiring.this_computer import backup_dir, harden, home
 
 # Threads wait for the disk together, which is most of the time that a file takes.
 THREADS = 32

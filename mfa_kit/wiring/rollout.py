@@ -20,8 +20,11 @@ from mfa_kit.rollout.roster import Roster
 from mfa_kit.rollout.workers import Workers
 from mfa_kit.wiring import config
 from mfa_kit.wiring.backup_records import recorded
-from mfa_kit.wiring.desk import backup_dir, carrier, connected
+from mfa_kit.wiring.desk import connected
+from mfa_kit.wiring.methods import registry
+from mfa_kit.wiring.methods.recipe import Context
 from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.this_computer import backup_dir
 
 if TYPE_CHECKING:
     import threading
@@ -76,8 +79,10 @@ def rig(settings: Settings, *, vault: Vault, workers: int, talk: Progress) -> It
             vault=recorded(vault, ledger),
             journal=ledger,
             progress=talk,
-            carrier=lambda intent: carrier(intent, iam),
+            carrier=registry.finder(Context(settings=settings, inventory=iam)),
             sleep=time.sleep,
+            on_keys=registry.ON_KEYS,
+            resumable=registry.RESUMABLE,
             dry=settings.dry_run,
         )
         yield Rig(
@@ -106,7 +111,7 @@ def public_key(text: str) -> str:
 def roster(path: Path) -> Roster:
     from mfa_kit.adapters.files import roster as files
 
-    return rosters.parsed(files.load(path), recipient=public_key)
+    return rosters.parsed(files.load(path), methods=registry.in_rosters(), recipient=public_key)
 
 
 def plan(path: Path, *, expected: str | None) -> tuple[Plan, str]:
@@ -117,7 +122,7 @@ def plan(path: Path, *, expected: str | None) -> tuple[Plan, str]:
     digest = sha256(text)
     if expected is not None and expected.lower() != digest:
         raise UsageFault(f"{path} is another plan than expected: its SHA-256 is {digest}", "review it again")
-    return plans.parsed(text, recipient=public_key), digest
+    return plans.parsed(text, methods=registry.in_rosters(), recipient=public_key), digest
 
 
 def sha256(text: str) -> str:

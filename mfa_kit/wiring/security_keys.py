@@ -21,8 +21,8 @@ from mfa_kit.security_keys import pin as keypin
 from mfa_kit.security_keys.attestation import Examined, Policy, SeenBefore
 from mfa_kit.security_keys.authenticator import KeyInfo, Pin, PluggedKey
 from mfa_kit.wiring import config
-from mfa_kit.wiring.desk import harden, home
 from mfa_kit.wiring.files import secret_line
+from mfa_kit.wiring.this_computer import harden, home
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.metadata import Mds

@@ -3,20 +3,16 @@
 import secrets
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from mfa_kit.cli import messages, options
+from mfa_kit.cli import options
 from mfa_kit.core import otp
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.otp import Secret, Seed
-from mfa_kit.enrollment.phone import Phone, Way
-from mfa_kit.enrollment.ports import Carrier, Inventory
-from mfa_kit.tokens.display import DisplayToken
-from mfa_kit.tokens.programmable import INSTEAD, SCAN, UNSEEN, CheckedToken, ProgrammableToken
 from mfa_kit.tokens.seeds import (
     DroppedRow,
     Encoding,
@@ -27,8 +23,8 @@ from mfa_kit.tokens.seeds import (
     WrittenReading,
     joined_reasons,
 )
-from mfa_kit.wiring.desk import harden, home
 from mfa_kit.wiring.files import LONGEST_SECRET, check_new, secret_from
+from mfa_kit.wiring.this_computer import harden, home
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.ledger.token_inventory import StockCounts, TokenInventory
@@ -158,25 +154,7 @@ def sight(token: Token, seed: Seed | None, seen: Sighting) -> bool:
     return True
 
 
-def carrier(own: Mapping[str, Any], inventory: Inventory) -> Carrier:
-    """Return the token that `--serial` names."""
-    person = options.common().interaction
-    token = DisplayToken(own["serial"], now=inventory.now, interaction=person, progress=messages.Talk())
-    return CheckedToken(own["serial"], token, check=_may_be_given)
-
-
-def programmable(own: Mapping[str, Any], inventory: Inventory) -> Carrier:
-    """Return the token that `--serial` names, as one into which a seed is burned."""
-    from mfa_kit.qr_codes import symbol
-
-    harden()
-    person = options.common().interaction
-    way = Way(grouped=own["show_secret"], shown_by=f"token {own['serial']}", scan=SCAN, instead=INSTEAD, unseen=UNSEEN)
-    phone = Phone(inventory.now, interaction=person, draw=symbol.blocks, way=way)
-    token = ProgrammableToken(own["serial"], phone, capacity=own["capacity"], interaction=person)
-    return CheckedToken(own["serial"], token, check=_may_be_given)
-
-
-def _may_be_given(serial: str, user: str) -> None:
+def check_free(serial: str, user: str) -> None:
+    """Raise UsageFault for a token that may not be given to a user."""
     with open_inventory() as inventory:
         inventory.check(serial, user)

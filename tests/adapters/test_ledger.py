@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 
 from mfa_kit.adapters.ledger import ledger as module
-from mfa_kit.adapters.ledger.ledger import Ledger
+from mfa_kit.adapters.ledger.ledger import Ledger, intent_json
 from mfa_kit.core.errors import IntegrityFault
-from mfa_kit.core.models import Call, Entry, Intent, Kind, Reached, Verb
+from mfa_kit.core.models import Call, Entry, Intent, Method, Reached, Verb
 from mfa_kit.lab.aws.server import Lab
 from tests.conftest import Nobody, bare
 
@@ -29,7 +29,7 @@ RUNS = (f"20261125T000000Z-{number:08x}" for number in count())
 HOLDER = """
 import sys, time
 from pathlib import Path
-from mfa_kit.adapters.ledger.ledger import Ledger
+from mfa_kit.adapters.ledger.ledger import Ledger, intent_json
 from mfa_kit.core.models import Entry, Intent, Reached
 intent = Intent(account="000000000000", partition="aws", user="alice", name="alice")
 with Ledger(Path(sys.argv[1])) as ledger:
@@ -100,7 +100,7 @@ def test_what_is_noted_is_read_again_by_the_next_process(folder: Path) -> None:
     """Each field of an entry and of its intent but what this process alone saw."""
     noted = entry(
         intent=intent(
-            name="desk", path="/p/", kind=Kind.VIRTUAL, replaces="GAHT1", replaces_run="r", replaces_since=1.5
+            name="desk", path="/p/", method=Method("virtual"), replaces="GAHT1", replaces_run="r", replaces_since=1.5
         ),
         verb=Verb.REVOKE,
         reached=Reached.REVOKING,
@@ -154,7 +154,7 @@ def test_the_ends_of_an_older_ledger_are_told_too(folder: Path, monkeypatch: pyt
     db = sqlite3.connect(folder / "ledger.sqlite", isolation_level=None)
     for number, reached in enumerate(("confirmed", "revoking")):
         old = entry(intent=intent(name=f"alice-{number}"))
-        row = (old.run, old.intent.serial, "enroll", reached, json.dumps(asdict(old.intent)), None, number)
+        row = (old.run, old.intent.serial, "enroll", reached, intent_json(old.intent), None, number)
         db.execute("insert into journal values (?, ?, ?, ?, ?, ?, ?)", row)
     db.close()
     with Ledger(folder) as ledger:
@@ -301,7 +301,7 @@ def test_what_is_no_run_id_names_no_lock(run: str, ledger: Ledger, folder: Path)
     row = entry(run=run)
     db.execute(
         "insert into journal (run, serial, verb, reached, intent, at) values (?, ?, 'enroll', 'created', ?, 0)",
-        (run, row.intent.serial, json.dumps(asdict(row.intent))),
+        (run, row.intent.serial, intent_json(row.intent)),
     )
     db.close()
     with pytest.raises(IntegrityFault, match="is no run id"):
@@ -370,7 +370,7 @@ def test_a_hundred_and_eighty_processes_open_a_new_ledger_at_once(folder: Path) 
     script = """
 import os, sys
 from pathlib import Path
-from mfa_kit.adapters.ledger.ledger import Ledger
+from mfa_kit.adapters.ledger.ledger import Ledger, intent_json
 from mfa_kit.core.models import Call
 children = []
 for number in range(60):

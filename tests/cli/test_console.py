@@ -12,22 +12,24 @@ import webbrowser
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
 import boto3
-import click
 import pytest
 from botocore.exceptions import ClientError
 
 from mfa_kit.adapters.aws import signin
 from mfa_kit.adapters.aws.iam import Iam
+from mfa_kit.cli.messages import Talk
 from mfa_kit.core.errors import AwsFault, UsageFault
-from mfa_kit.core.models import Intent, Kind
+from mfa_kit.core.models import Intent
 from mfa_kit.core.otp import Secret
 from mfa_kit.enrollment import fido_console
 from mfa_kit.lab.aws.account import ADMINISTRATOR
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.wiring import fido_console as kit
+from mfa_kit.wiring.methods.fido2 import FIDO2
 from tests.conftest import MfaKit, Result, judge
 
 TRUST = '{"Statement": {"Effect": "Allow", "Principal": {"AWS": "000000000000"}, "Action": "sts:AssumeRole"}}'
@@ -133,13 +135,13 @@ def with_session(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
 def later(lab: Lab, user: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Register the key at the first wait, for no browser comes."""
     monkeypatch.setattr(fido_console, "PACE", 0.05)
-    told = kit._page  # noqa: SLF001 - the moment when a person has read what to click
+    told = kit.page  # the moment when a person has read what to click
 
-    def page(*args: object) -> object:
+    def page(intent: Intent, **how: Any) -> object:
         lab.register_fido(user, user)
-        return told(*args)  # type: ignore[arg-type]
+        return told(intent, **how)
 
-    monkeypatch.setattr(kit, "_page", page)
+    monkeypatch.setattr(kit, "page", page)
 
 
 def test_credentials_of_get_session_token_open_nothing_and_are_not_sent(
@@ -239,10 +241,9 @@ def test_in_another_partition_nothing_is_opened_and_no_session_is_made(
 ) -> None:
     """Plain instructions: who signs in there knows where."""
     iam = Iam(observe=lambda _: None, endpoint_url="https://iam.example.org")
-    own = {"open": True, "open_role": None, "require": None}
-    intent = Intent(user=user, name=user, account="000000000000", partition="aws-iso", kind=Kind.FIDO2)
+    intent = Intent(user=user, name=user, account="000000000000", partition="aws-iso", method=FIDO2)
     before = len(at_lab.calls)
-    with click.Context(click.Command("enroll")), kit._page(kit.AtConsole(own, iam), intent):  # noqa: SLF001 - before the wait
+    with kit.page(intent, inventory=iam, progress=Talk(), signed_in=True, role=None):
         pass
     said = capsys.readouterr().err
     assert f"1  sign in to the console of aws-iso, IAM, Users, {user}," in said

@@ -23,7 +23,7 @@ from mfa_kit.core.otp import Secret, Seed
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.qr_codes import key_uri
 from mfa_kit.wiring import config, diagnosis, doctor
-from mfa_kit.wiring.phone import PlainPicture
+from mfa_kit.wiring.methods.virtual import PlainPicture
 from tests.conftest import ROOT, MfaKit, Nobody, Result, judge
 
 CONFIG = """

@@ -21,14 +21,12 @@ import pytest
 from mfa_kit.adapters.aws.iam import Iam
 from mfa_kit.adapters.files.agefile import open_backup
 from mfa_kit.adapters.files.identities import read_identities
-from mfa_kit.cli import enroll as verb
-from mfa_kit.cli.deeds.kinds import MAKING
-from mfa_kit.cli.kinds import KINDS, Row
 from mfa_kit.core import otp
 from mfa_kit.core.models import Intent
 from mfa_kit.core.otp import Pair
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.qr_codes import key_uri, symbol
+from mfa_kit.wiring.methods.registry import METHODS
 from tests.conftest import ACCOUNT, MfaKit, Nobody, bare, judge, without
 
 VIRTUAL = ("--with", "virtual", "--codes", "generated")
@@ -472,28 +470,27 @@ def test_no_space_for_the_backup_undoes_the_device(
     assert not list(small.rglob("*.age*"))
 
 
-def test_the_options_of_a_kind_are_refused_by_the_others(monkeypatch: pytest.MonkeyPatch, mfa_kit: MfaKit) -> None:
+def test_the_options_of_a_kind_are_refused_by_the_others(mfa_kit: MfaKit) -> None:
     """By name, with the kind that they belong to."""
-    bare = Row(help="another", options=())
-    monkeypatch.setattr(verb, "KINDS", {"virtual": KINDS["virtual"], "fido2": bare})
     for line in (["--with", "fido2", "--codes", "generated"], ["--codes", "generated", "--with=fido2"]):
         done = mfa_kit.run("enroll", "alice", *line)
         assert done.code == 2
         assert "--codes belongs to --with virtual" in done.err
 
 
-def test_a_kind_has_its_words_and_its_deeds() -> None:
-    """In two tables, of which help reads the first alone."""
-    assert list(KINDS) == list(MAKING)
+def test_each_row_leads_to_the_method_of_its_name() -> None:
+    """A roster names it by the same word."""
+    assert [recipe.method.name for recipe in METHODS.values()] == list(METHODS)
+    assert [recipe.how.name for recipe in METHODS.values() if recipe.how] == list(METHODS)[:-1]
 
 
 def test_a_kind_pays_for_no_other() -> None:
     """What makes a virtual device knows nothing of keys, tokens, rollouts and audits: to load them takes time."""
-    script = "import mfa_kit.cli.deeds.enroll, mfa_kit.wiring.phone, sys; print(*sys.modules)"
+    script = "import mfa_kit.wiring.methods.virtual, sys; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], env=bare(), capture_output=True, text=True, check=True)
     loaded = {name.removeprefix("mfa_kit.") for name in done.stdout.split() if name.startswith("mfa_kit.")}
     assert "enrollment" in loaded
-    assert loaded & {"account", "attestation", "bench", "console", "fidokey", "plan", "rollout", "seeds"} == set()
+    assert loaded & {"account", "audit", "oath_keys", "rollout.plan", "security_keys", "tokens"} == set()
 
 
 def test_help_of_a_kind_shows_its_options(mfa_kit: MfaKit) -> None:
@@ -501,6 +498,6 @@ def test_help_of_a_kind_shows_its_options(mfa_kit: MfaKit) -> None:
     done = mfa_kit.run("enroll", "--with", "virtual", "--help")
     assert done.code == 0
     assert "--codes" in done.out
-    for kind, row in KINDS.items():
+    for kind, row in METHODS.items():
         assert kind in done.out
         assert row.help in done.out

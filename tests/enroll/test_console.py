@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from mfa_kit.core.errors import AwsFault, NoSuchEntity, UsageFault
-from mfa_kit.core.models import Caller, Device, Enrolled, Entry, Intent, Kind, Reached, Skipped
+from mfa_kit.core.models import Caller, Device, Enrolled, Entry, Intent, Reached, Skipped
 from mfa_kit.core.otp import Created, Pair
 from mfa_kit.enrollment import fido_console
 from mfa_kit.enrollment.enroll import Wish, enroll
@@ -16,6 +16,7 @@ from mfa_kit.enrollment.fido_console import PACE, SLOWEST, RootEnrolled, Watch
 from mfa_kit.enrollment.ports import Desk
 from mfa_kit.enrollment.revoke import look_to_replace, replace_device
 from mfa_kit.lab.aws.server import Lab
+from mfa_kit.wiring.methods.fido2 import FIDO2
 from tests.enroll.conftest import At, AtDesk
 
 
@@ -53,7 +54,7 @@ def watch(desk: At, *, seconds: float = 60, opened: list[str] | None = None) -> 
 
 def registering(desk: At, user: str, maker: Watch, **wish: object) -> object:
     return enroll(
-        Wish(user=user, kind=Kind.FIDO2, **wish),  # type: ignore[arg-type]
+        Wish(user=user, method=FIDO2, **wish),  # type: ignore[arg-type]
         Key(),
         caller=desk.caller,
         desk=desk.desk,
@@ -85,7 +86,7 @@ def test_a_key_that_is_registered_is_found_journaled_and_told(at: AtDesk, lab: L
     assert made.intent.serial.startswith(f"arn:aws:iam::000000000000:u2f/user/{user}/{user}-")
     assert made.registered.levels == ("FIDO L1",)
     assert entry
-    assert (entry.reached, entry.intent.hardware, entry.intent.kind) == (Reached.CONFIRMED, "BOX-7", Kind.FIDO2)
+    assert (entry.reached, entry.intent.hardware, entry.intent.method) == (Reached.CONFIRMED, "BOX-7", FIDO2)
     assert fido_console.JOINED in desk.person.said
     assert opened == [user, "closed"]
     assert desk.person.slept == [PACE] * 3
@@ -251,7 +252,7 @@ def test_a_policy_that_iams_word_does_not_meet_is_told(at: AtDesk, lab: Lab, use
 
 def test_where_the_console_is_not_known_it_is_said_in_words() -> None:
     """A partition without a published address: no half of one."""
-    intent = Intent(user="alice", name="alice", account="000000000000", partition="aws-iso", kind=Kind.FIDO2)
+    intent = Intent(user="alice", name="alice", account="000000000000", partition="aws-iso", method=FIDO2)
     first, *_ = fido_console.to_click(intent, address=None)
     assert first == "1  sign in to the console of aws-iso, IAM, Users, alice, as somebody who may change alice's MFA"
     assert "http" not in "".join(fido_console.to_click_as_root("root-key", address=None))
@@ -291,7 +292,7 @@ def test_a_device_is_replaced_by_a_key(at: AtDesk, lab: Lab, user: str) -> None:
     with at() as desk:
         old = desk.enroll(user)
         assert isinstance(old, Enrolled)
-        wish = Wish(user=user, kind=Kind.FIDO2, name="desk-key")
+        wish = Wish(user=user, method=FIDO2, name="desk-key")
         how = {"caller": desk.caller, "desk": desk.desk, "run": desk.run()}
         intent, entry = look_to_replace(wish, Key(), wanted=None, lost=False, **how)  # type: ignore[arg-type]
         desk.person.while_waiting = once(lambda: lab.register_fido(user, "desk-key"))

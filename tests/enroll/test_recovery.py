@@ -298,7 +298,7 @@ def test_a_backup_goes_with_its_device_though_the_journal_was_lost(at: AtDesk, u
         entry = revoke.look_to_revoke(
             user, None, leave_without_mfa=True, caller=desk.caller, desk=desk.desk, run=desk.run()
         )
-        assert f"remove its backup {backup}" in revoke.steps(entry, lost=False)
+        assert f"remove its backup {backup}" in revoke.steps(entry, lost=False, desk=desk.desk)
         revoke.retire(entry, verb=Verb.REVOKE, desk=desk.desk)
     assert not backup.exists()
 

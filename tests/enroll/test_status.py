@@ -17,7 +17,7 @@ from mfa_kit.core.errors import (
     Unsettled,
     UsageFault,
 )
-from mfa_kit.core.models import RUN_TAG, Device, Enrolled, Entry, Intent, Kind, Mark, Reached
+from mfa_kit.core.models import RUN_TAG, Device, DeviceType, Enrolled, Entry, Intent, Mark, Method, Reached
 from mfa_kit.core.otp import Created, KeyUri, Seed
 from mfa_kit.enrollment.device_status import Has, Made, status, status_while_there
 from mfa_kit.enrollment.enroll import resume
@@ -67,7 +67,7 @@ def test_what_iam_does_not_tell_of_a_key_is_left_out(at: AtDesk, lab: Lab, user:
     with at() as desk:
         (found,) = status(user, caller=desk.caller, desk=desk.desk)
     assert found.device
-    assert (found.device.kind, found.certifications) == (Kind.FIDO2, None)
+    assert (found.device.type, found.certifications) == (DeviceType.FIDO2, None)
 
 
 def test_a_device_of_this_desk_is_told_with_its_backup(at: AtDesk, user: str) -> None:
@@ -241,7 +241,9 @@ def test_what_was_burned_into_a_token_is_not_gone_on_with(at: AtDesk, at_lab: La
     half_made(at, at_lab, user)
     with at() as desk:
         (entry,) = desk.ledger.dead("000000000000", user=user)
-        on_token = replace(entry, run="20261125T000000Z-00000001", intent=replace(entry.intent, kind=Kind.PROGRAMMABLE))
+        on_token = replace(
+            entry, run="20261125T000000Z-00000001", intent=replace(entry.intent, method=Method("programmable"))
+        )
         desk.ledger.record(entry.at(Reached.UNDONE))
         desk.ledger.record(on_token)
     with at() as desk, pytest.raises(UsageFault, match="no half-made device"):

@@ -22,7 +22,7 @@ from mfa_kit.adapters.files.recipients import read_recipients
 from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.core import models
 from mfa_kit.core.errors import MfaKitError
-from mfa_kit.core.models import Call, Caller, Intent, Kind, Verb
+from mfa_kit.core.models import VIRTUAL, Call, Caller, Intent, Method, Verb
 from mfa_kit.enrollment import orphans, revoke
 from mfa_kit.enrollment.enroll import BackupAlone, Wish, enroll
 from mfa_kit.enrollment.pacing import InTurn, Patience
@@ -159,11 +159,11 @@ def act(
     caller: Caller,
     carrier: Carrier,
     run: str | None = None,
-    kind: Kind = Kind.VIRTUAL,
+    method: Method = VIRTUAL,
 ) -> object:
     """One verb as its command runs it."""
     run = run or models.run_id(desk.inventory.now(), os.urandom(4))
-    wish = Wish(user=user, kind=kind)
+    wish = Wish(user=user, method=method)
     match verb:
         case "enroll":
             return enroll(wish, carrier, caller=caller, desk=desk, run=run)

@@ -3,14 +3,17 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from mfa_kit.core.models import Intent
 from mfa_kit.enrollment import fido_console
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.securitykey import KeyBehavior, SimulatedKey, lab_key
 from mfa_kit.wiring import fido_console as kit
+from mfa_kit.wiring.methods.fido2 import AtConsole
 from tests.fido.conftest import LAB_AAGUID, Bus, Desk, Published
 
 
@@ -20,15 +23,15 @@ def registers(at_lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], l
 
     def begin(user: str) -> list[str]:
         told: list[str] = []
-        real = kit._page  # noqa: SLF001 - the moment when a person has read what to click
+        real = kit.page  # the moment when a person has read what to click
         monkeypatch.setattr(fido_console, "PACE", 0.05)
 
-        def page(*args: object) -> object:
+        def page(intent: Intent, **how: Any) -> object:
             told.append(user)
             at_lab.register_fido(user, user)
-            return real(*args)  # type: ignore[arg-type]
+            return real(intent, **how)
 
-        monkeypatch.setattr(kit, "_page", page)
+        monkeypatch.setattr(kit, "page", page)
         return told
 
     return begin
@@ -115,7 +118,7 @@ def test_a_policy_is_held_to_iams_word_too(
     registers(user)
     assert enroll(desk, user, published, "--require", policy)[0] == 0
     policy.write_text('certification = "L2"\nfips = 2')
-    monkeypatch.setattr(kit.AtConsole, "check", lambda _, intent, **__: intent)
+    monkeypatch.setattr(AtConsole, "check", lambda _, intent, **__: intent)
     other = users()
     registers(other)
     code, row, err = enroll(desk, other, published, "--require", policy)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mfa_kit.core import models
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.models import Caller, Device, Entry, Intent, Kind, Reached
+from mfa_kit.core.models import Caller, Device, DeviceType, Entry, Intent, Reached
 
 ALICE: dict[str, Any] = {"account": "123456789012", "partition": "aws", "user": "alice", "name": "alice"}
 ALLOWED = st.text("abcXYZ019_+=,.@-", min_size=1, max_size=64)
@@ -18,17 +18,17 @@ ALLOWED = st.text("abcXYZ019_+=,.@-", min_size=1, max_size=64)
 @pytest.mark.parametrize(
     ("serial", "kind"),
     [
-        ("arn:aws:iam::123456789012:mfa/alice", Kind.VIRTUAL),
-        ("arn:aws-us-gov:iam::123456789012:mfa/desk/alice", Kind.VIRTUAL),
-        ("arn:aws:iam::123456789012:u2f/user/alice/key-ABC", Kind.FIDO2),
-        ("arn:aws:iam::123456789012:sms-mfa/alice", Kind.SMS),
-        ("arn:aws:iam::123456789012:other/alice", Kind.HARDWARE_TOTP),
-        ("GAHT12345678", Kind.HARDWARE_TOTP),
+        ("arn:aws:iam::123456789012:mfa/alice", DeviceType.VIRTUAL),
+        ("arn:aws-us-gov:iam::123456789012:mfa/desk/alice", DeviceType.VIRTUAL),
+        ("arn:aws:iam::123456789012:u2f/user/alice/key-ABC", DeviceType.FIDO2),
+        ("arn:aws:iam::123456789012:sms-mfa/alice", DeviceType.SMS),
+        ("arn:aws:iam::123456789012:other/alice", DeviceType.HARDWARE_TOTP),
+        ("GAHT12345678", DeviceType.HARDWARE_TOTP),
     ],
 )
-def test_the_kind_is_read_from_the_serial(serial: str, kind: Kind) -> None:
+def test_the_kind_is_read_from_the_serial(serial: str, kind: DeviceType) -> None:
     """IAM tells it nowhere else."""
-    assert Device(serial, "alice").kind is kind
+    assert Device(serial, "alice").type is kind
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_the_intent_behind_a_device_has_its_serial(serial: str) -> None:
     """Of whatever kind it is."""
     intent = models.intent_of(serial, user="alice", account="123456789012", partition="aws")
     assert intent.serial == serial
-    assert intent.kind is Kind.of(serial)
+    assert intent.method.device_type is DeviceType.of(serial)
 
 
 @given(st.integers(0, 2**33), st.binary(min_size=4, max_size=4))

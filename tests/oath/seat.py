@@ -12,7 +12,7 @@ from pyrage.x25519 import Identity
 from mfa_kit.adapters.files.agefile import open_backup
 from mfa_kit.adapters.oath.card import OathCard, Way
 from mfa_kit.adapters.oath.keys import Keys
-from mfa_kit.core.models import Caller, Intent, Kind
+from mfa_kit.core.models import Caller, Intent, Method
 from mfa_kit.core.otp import Created, Secret, Seed
 from mfa_kit.enrollment.ports import Desk
 from mfa_kit.lab.aws.server import Lab
@@ -84,7 +84,7 @@ def do(
             return restore(user, file, identity, seat(only(keys))), notes.said
         # A revoke and a clean find their key by themselves.
         carrier: Any = seat(only(keys)) if verb in {"enroll", "replace"} else None
-        return act(verb, user, desk=desk, caller=caller, carrier=carrier, kind=Kind.OATH), notes.said
+        return act(verb, user, desk=desk, caller=caller, carrier=carrier, method=Method("oath")), notes.said
 
 
 def verify(keys: Keys) -> object:
@@ -95,7 +95,7 @@ def verify(keys: Keys) -> object:
 
 def restore(user: str, file: Path, identity: Identity, carrier: OathCard) -> bool:
     uri = symbol.read(open_backup(file, Secret([identity])))
-    intent = Intent(account=ACCOUNT, partition="aws", user=user, name=user, kind=Kind.OATH)
+    intent = Intent(account=ACCOUNT, partition="aws", user=user, name=user, method=Method("oath"))
     return carrier.restore(intent, Created(key_uri.seed_of(uri), uri))
 
 

@@ -20,7 +20,7 @@ from mfa_kit.adapters.oath.card import OathCard, Way
 from mfa_kit.adapters.oath.keys import Keys
 from mfa_kit.core import otp
 from mfa_kit.core.errors import DeviceFault, UsageFault
-from mfa_kit.core.models import Entry, Intent, Kind, Reached
+from mfa_kit.core.models import Entry, Intent, Method, Reached
 from mfa_kit.core.otp import Created, KeyUri, Seed
 from mfa_kit.lab.devices.apdu import CHUNK
 from mfa_kit.lab.devices.oathcard import (
@@ -41,7 +41,7 @@ from tests.oath.conftest import Person, fault, only
 
 SEED = Seed(bytes(range(40)))
 CREATED = Created(SEED, KeyUri("otpauth://totp/x"))
-INTENT = Intent(account="123456789012", partition="aws", user="alice", name="alice", kind=Kind.OATH)
+INTENT = Intent(account="123456789012", partition="aws", user="alice", name="alice", method=Method("oath"))
 LABEL = b"AWS:alice@123456789012"
 OTHER = "AWS:bob@123456789012"
 Make = Callable[..., OathCard]
@@ -199,7 +199,7 @@ def test_a_collision_and_a_name_too_long_have_their_own_answers(seat: Make, keys
     enroll(carrier)
     with pytest.raises(DeviceFault, match="has a credential AWS:alice@123456789012 already"):
         carrier.check(INTENT, sealed=False)
-    long = Intent(account="123456789012", partition="aws", user="alice", name="a" * 48, kind=Kind.OATH)
+    long = Intent(account="123456789012", partition="aws", user="alice", name="a" * 48, method=Method("oath"))
     with pytest.raises(UsageFault, match="longer than the 64 octets") as caught:
         carrier.check(long, sealed=False)
     assert "at most 47 characters" in caught.value.hint

@@ -15,7 +15,7 @@ from mfa_kit.cli.terminal import Nobody
 from mfa_kit.core import models
 from mfa_kit.core.errors import AlreadyExists, AwsFault, Declined, DeviceFault, InvalidCode, MfaKitError, UsageFault
 from mfa_kit.core.interaction import Interaction
-from mfa_kit.core.models import Enrolled, Kind, Reached, Verb
+from mfa_kit.core.models import DeviceType, Enrolled, Method, Reached, Verb
 from mfa_kit.core.otp import Created, KeyUri, Secret, Seed
 from mfa_kit.enrollment import revoke
 from mfa_kit.enrollment.enroll import Wish, assign, enroll, steps
@@ -104,7 +104,7 @@ class Assigned:
         with at_desk(self.home, self.shared, recipient=self.recipient) as (desk, caller, _, notes):
             self.notes = notes
             carrier = DisplayToken(serial, now=desk.inventory.now, interaction=reader or Reader(), progress=notes)
-            wish = Wish(user=user, kind=Kind.HARDWARE_TOTP, add=add)
+            wish = Wish(user=user, method=Method("hardware-totp", DeviceType.HARDWARE_TOTP), add=add)
             run = models.run_id(desk.inventory.now(), bytes(4))
             return enroll(wish, carrier, caller=caller, desk=desk, run=run, maker=assign)
 
@@ -171,7 +171,12 @@ def test_a_serial_that_none_can_be_is_refused(assigned: Assigned, user: str) -> 
 def test_a_dry_run_says_what_would_be_asked(serial: str) -> None:
     """And that nothing is created; nobody can be handed the seed."""
     intent = models.Intent(
-        account="000000000000", partition="aws", user="alice", name=serial, kind=Kind.HARDWARE_TOTP, known_serial=serial
+        account="000000000000",
+        partition="aws",
+        user="alice",
+        name=serial,
+        method=Method("hardware-totp", DeviceType.HARDWARE_TOTP),
+        known_serial=serial,
     )
     first, _ = steps(intent, backup=None)
     assert first == f"enable {serial} for alice with two codes off its display"

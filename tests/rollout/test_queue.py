@@ -7,15 +7,18 @@ from typing import Any, cast
 import pytest
 
 from mfa_kit.core.errors import DeviceFault, MfaKitError, NoSuchEntity, Throttled
-from mfa_kit.core.models import CARD_TAG, USER_TAG, Device, Entry, Intent, Kind, Reached
+from mfa_kit.core.models import CARD_TAG, USER_TAG, Device, DeviceType, Entry, Intent, Method, Reached
 from mfa_kit.enrollment.pacing import GIVE_UP, IDLE, Pace
 from mfa_kit.enrollment.ports import Desk
 from mfa_kit.rollout.apply import End, Result
 from mfa_kit.rollout.plan import Action, Plan, Step
-from mfa_kit.rollout.roster import How, Row
+from mfa_kit.rollout.roster import BY_HIMSELF, VIRTUAL, How, Row
 from mfa_kit.rollout.station import Holders, Queue, Runs, Said, Thing, Watch, rows
 
 ACCOUNT = "123456789012"
+OATH = How(method=Method("oath"))
+FIDO2 = How(method=Method("fido2", DeviceType.FIDO2))
+HARDWARE_TOTP = How(method=Method("hardware-totp", DeviceType.HARDWARE_TOTP), by_serial=True)
 
 
 def key(number: int, *labels: str, serial: str | None = None) -> Thing:
@@ -23,7 +26,7 @@ def key(number: int, *labels: str, serial: str | None = None) -> Thing:
 
 
 def intent(user: str, **more: Any) -> Intent:
-    return Intent(account=ACCOUNT, partition="aws", user=user, name=user, kind=Kind.OATH, **more)
+    return Intent(account=ACCOUNT, partition="aws", user=user, name=user, method=Method("oath"), **more)
 
 
 def step(user: str, kind: How, action: Action = Action.BENCH, **more: Any) -> Step:
@@ -33,25 +36,25 @@ def step(user: str, kind: How, action: Action = Action.BENCH, **more: Any) -> St
 def test_the_rows_are_those_that_apply_leaves_or_of_the_kinds_that_are_asked_for() -> None:
     """In the plan's order; who has a device, waits, or is blocked for good is none."""
     steps = [
-        step("a", How.OATH),
-        step("b", How.VIRTUAL, Action.ENROLL),
-        step("c", How.FIDO2, Action.SKIP),
-        step("d", How.SELF, Action.SELF),
-        step("e", How.OATH, Action.BLOCKED),
-        step("f", How.OATH, Action.BLOCKED, repair=True),
-        step("g", How.HARDWARE_TOTP),
-        step("h", How.OATH),
+        step("a", OATH),
+        step("b", VIRTUAL, Action.ENROLL),
+        step("c", FIDO2, Action.SKIP),
+        step("d", BY_HIMSELF, Action.SELF),
+        step("e", OATH, Action.BLOCKED),
+        step("f", OATH, Action.BLOCKED, repair=True),
+        step("g", HARDWARE_TOTP),
+        step("h", OATH),
     ]
     plan = Plan(account=ACCOUNT, partition="aws", by="", made=0, steps=steps)
     users = set("abcdefg")
     assert [each.user for each in rows(plan, set(), users)] == ["a", "f", "g"]
-    assert [each.user for each in rows(plan, {How.VIRTUAL, How.OATH}, users)] == ["a", "b", "f"]
+    assert [each.user for each in rows(plan, {"virtual", "oath"}, users)] == ["a", "b", "f"]
     assert [each.makes for each in steps] == [each.user == "b" for each in steps]
 
 
 def test_a_queue_calls_who_is_not_done_and_goes_back_to_nobody_else() -> None:
     """A failure is not the end of a row."""
-    queue = Queue(steps=[step(user, How.OATH) for user in "abc"])
+    queue = Queue(steps=[step(user, OATH) for user in "abc"])
     queue.end(Result(user="a", outcome=End.SKIPPED))
     assert (queue.up, queue.place) == (queue.steps[1], "2 of 3")
     assert not queue.back()

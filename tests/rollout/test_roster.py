@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.rollout import roster
-from mfa_kit.rollout.roster import COLUMNS, How, Roster, Row
+from mfa_kit.rollout.roster import BY_HIMSELF, COLUMNS, How, Roster, Row
+from mfa_kit.wiring.methods.oath import OATH
+from mfa_kit.wiring.methods.registry import in_rosters
 
 
 def key(text: str) -> str:
@@ -24,7 +26,7 @@ def key(text: str) -> str:
 
 
 def read(text: str) -> Roster:
-    return roster.parsed(text, recipient=key)
+    return roster.parsed(text, methods=in_rosters(), recipient=key)
 
 
 def wrong(text: str) -> list[tuple[int, str | None]]:
@@ -40,7 +42,7 @@ def test_every_column_is_read() -> None:
     """In CSV and in JSON lines alike."""
     row = Row(
         user="alice",
-        kind=How.OATH,
+        kind=How(method=OATH),
         name="alice-key",
         path="/desk/",
         recipient="age1abc",
@@ -186,7 +188,7 @@ WORDS = st.text(string.ascii_letters + " .:/+@-_", min_size=1, max_size=20).map(
 ROWS = st.builds(
     Row,
     user=NAMES,
-    kind=st.sampled_from(How),
+    kind=st.sampled_from([*in_rosters(), BY_HIMSELF]),
     name=st.none() | NAMES,
     path=st.sampled_from(["/", "/a/", "/=1/b/"]),
     recipient=st.none() | st.just("age1xyz"),

@@ -9,7 +9,7 @@ import pytest
 from mfa_kit.adapters.ledger.ledger import MIGRATIONS, Ledger
 from mfa_kit.adapters.ledger.token_inventory import StockCounts, TokenInventory
 from mfa_kit.core.errors import IntegrityFault, UsageFault
-from mfa_kit.core.models import Entry, Intent, Kind, Reached
+from mfa_kit.core.models import DeviceType, Entry, Intent, Method, Reached
 from mfa_kit.tokens.seeds import Factor, Sighting, Token, TokenVerdict
 
 NOW = 1_800_000_000.0
@@ -123,8 +123,8 @@ def intent(user: str, **what: object) -> Intent:
 @pytest.mark.parametrize(
     "what",
     [
-        {"kind": Kind.PROGRAMMABLE, "hardware": "T1"},
-        {"kind": Kind.HARDWARE_TOTP, "known_serial": "T1"},
+        {"method": Method("programmable"), "hardware": "T1"},
+        {"method": Method("hardware-totp", DeviceType.HARDWARE_TOTP), "known_serial": "T1"},
     ],
 )
 def test_a_token_that_somebody_has_may_not_be_given_to_another(
@@ -202,7 +202,7 @@ def test_a_serial_is_one_however_it_is_spelled(ledger: Ledger, shelf: TokenInven
     ledger.record(
         Entry(
             run="20260101T000000Z-00000001",
-            intent=intent("bob", kind=Kind.PROGRAMMABLE, hardware="t 2"),
+            intent=intent("bob", method=Method("programmable"), hardware="t 2"),
             reached=Reached.CONFIRMED,
         )
     )
@@ -230,7 +230,7 @@ def test_a_token_that_was_never_imported_is_its_holders_all_the_same(ledger: Led
     ledger.record(
         Entry(
             run="20260101T000000Z-00000001",
-            intent=intent("bob", kind=Kind.PROGRAMMABLE, hardware="8650012"),
+            intent=intent("bob", method=Method("programmable"), hardware="8650012"),
             reached=Reached.CONFIRMED,
         )
     )
@@ -243,7 +243,7 @@ def test_a_key_with_the_serial_of_a_token_does_not_hold_it(ledger: Ledger, shelf
     ledger.record(
         Entry(
             run="20260101T000000Z-00000001",
-            intent=intent("bob", kind=Kind.OATH, hardware="10001001"),
+            intent=intent("bob", method=Method("oath"), hardware="10001001"),
             reached=Reached.CONFIRMED,
         )
     )
@@ -253,7 +253,7 @@ def test_a_key_with_the_serial_of_a_token_does_not_hold_it(ledger: Ledger, shelf
 def test_a_token_stays_with_its_user_when_an_older_device_on_it_goes(ledger: Ledger, shelf: TokenInventory) -> None:
     """As where a device is replaced on the same token: the new one stands before the old one goes."""
     shelf.stock([(T1, "f1")])
-    both = [intent("bob", kind=Kind.PROGRAMMABLE, hardware="T1", path=f"/{at}/") for at in (1, 2)]
+    both = [intent("bob", method=Method("programmable"), hardware="T1", path=f"/{at}/") for at in (1, 2)]
     old = ledger.record(Entry(run="20260101T000000Z-00000001", intent=both[0], reached=Reached.CONFIRMED))
     ledger.record(Entry(run="20260101T000000Z-00000002", intent=both[1], reached=Reached.CONFIRMED))
     ledger.record(old.at(Reached.REVOKED))

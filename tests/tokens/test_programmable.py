@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 import pytest
 
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.models import Entry, Intent, Kind
+from mfa_kit.core.models import Entry, Intent, Method
 from mfa_kit.core.otp import Created, KeyUri, Pair, Seed
 from mfa_kit.enrollment.ports import Carrier
 from mfa_kit.tokens.aws_check import TokenWithCodes
 from mfa_kit.tokens.programmable import CheckedToken, ProgrammableToken
 from tests.tokens.person import Person
 
-INTENT = Intent(account="000000000000", partition="aws", user="alice", name="alice", kind=Kind.PROGRAMMABLE)
+INTENT = Intent(account="000000000000", partition="aws", user="alice", name="alice", method=Method("programmable"))
 ENTRY = Entry(run="20260101T000000Z-00000001", intent=INTENT)
 CREATED = Created(Seed(bytes(40)), KeyUri("otpauth://totp/x"))
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mfa_kit.core import otp
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.models import Kind
+from mfa_kit.core.models import DeviceType
 from mfa_kit.core.otp import Secret, Seed
 from mfa_kit.tokens import matching
 from mfa_kit.tokens.matching import Box, Match, Mismatch, Undecided
@@ -384,19 +384,19 @@ def virtual(**what: object) -> Token:
 @pytest.mark.parametrize(
     ("token", "kind", "why"),
     [
-        (Token(serial="GAHT12345678"), Kind.HARDWARE_TOTP, "if AWS knows its serial"),
+        (Token(serial="GAHT12345678"), DeviceType.HARDWARE_TOTP, "if AWS knows its serial"),
         (Token(serial="T1", octets=20), None, "AWS takes no seed from outside"),
         (Token(serial="T1", octets=40), None, "AWS takes no seed from outside"),
-        (Token(serial="T1", octets=20, capacity=63), Kind.VIRTUAL, "it is burned in"),
-        (Token(serial="T1", octets=20, capacity=40), Kind.VIRTUAL, "it is burned in"),
+        (Token(serial="T1", octets=20, capacity=63), DeviceType.VIRTUAL, "it is burned in"),
+        (Token(serial="T1", octets=20, capacity=40), DeviceType.VIRTUAL, "it is burned in"),
         (Token(serial="T1", octets=20, capacity=32), None, "its seeds have at most 32 octets and AWS's have 40"),
-        (virtual(), Kind.VIRTUAL, "a seed that AWS made"),
+        (virtual(), DeviceType.VIRTUAL, "a seed that AWS made"),
         (virtual(period=60), None, "AWS uses TOTP with SHA-1, 6 digits and 30 s"),
         (virtual(digest="sha256"), None, "AWS uses TOTP with SHA-1, 6 digits and 30 s"),
         (virtual(factor=Factor.HOTP), None, "AWS uses TOTP with SHA-1, 6 digits and 30 s"),
     ],
 )  # fmt: skip
-def test_what_aws_can_make_of_a_token(token: Token, kind: Kind | None, why: str) -> None:
+def test_what_aws_can_make_of_a_token(token: Token, kind: DeviceType | None, why: str) -> None:
     verdict = matching.aws_use(token)
     assert verdict.kind is kind
     assert why in verdict.why

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from mfa_kit.core.errors import IntegrityFault, UsageFault
-from mfa_kit.core.models import RUN, Call, Entry, Happened, Intent, Kind, Reached, Verb
+from mfa_kit.core.models import RUN, Call, DeviceType, Entry, Happened, Intent, Method, Reached, Verb
 
 # Numbered by position, never changed once released; `pragma user_version` tells how many a file has seen.
 MIGRATIONS = (
@@ -199,7 +199,7 @@ class Ledger:
             entry.intent.serial,
             entry.verb,
             entry.reached,
-            json.dumps(asdict(entry.intent)),
+            intent_json(entry.intent),
             entry.backup,
             self._clock(),
             entry.since,
@@ -400,6 +400,15 @@ def _sign(lock: int) -> None:
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
 
 
+def intent_json(intent: Intent) -> str:
+    """Write an intent. The type of its device is in its serial, so of the method the name is enough, as `kind`."""
+    fields = {("kind" if name == "method" else name): value for name, value in asdict(intent).items()}
+    return json.dumps({**fields, "kind": intent.method.name})
+
+
 def _intent(fields: dict[str, Any]) -> Intent:
+    """Read what `intent_json` wrote: where no serial is known, IAM names a virtual device by its ARN."""
     tags = tuple((key, value) for key, value in fields.get("tags", ()))
-    return Intent(**{**fields, "kind": Kind(fields["kind"]), "tags": tags})
+    serial = fields.get("known_serial")
+    method = Method(fields.pop("kind"), DeviceType.of(serial) if serial else DeviceType.VIRTUAL)
+    return Intent(**{**fields, "method": method, "tags": tags})

@@ -5,20 +5,19 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.models import Kind
 from mfa_kit.tokens.seeds import Factor, Sighting, StockedToken, Token, TokenVerdict, folded
 
 FIELDS = "serial, factor, digest, digits, period, counter, maker, model, octets, capacity"
 STATE = "fingerprint, verdict, reason"
 # What the journal says of the devices that are tokens or live on one: the device, its token, who has it; newest last.
-HELD = f"""
+HELD = """
     select serial, coalesce(intent ->> '$.hardware', serial),
         case when reached in ('confirmed', 'revoking') then intent ->> '$.user' end
     from journal
     where reached not in ('intent', 'undone')
-        and intent ->> '$.kind' in ('{Kind.PROGRAMMABLE}', '{Kind.HARDWARE_TOTP}')
+        and intent ->> '$.kind' in ('programmable', 'hardware-totp')
     order by at, run
-"""  # noqa: S608 - names of our own kinds
+"""
 # What was proved of a seed holds for that seed only, and the newest reading in time counts, whenever it came here.
 PROVED = """
     from sightings s where s.serial = tokens.serial and s.fingerprint = {fingerprint}

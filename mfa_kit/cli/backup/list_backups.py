@@ -7,7 +7,7 @@ import click
 from mfa_kit.cli.options import BACKUP_DIR, Verb, written
 from mfa_kit.cli.output import Output
 from mfa_kit.wiring import backup as backups
-from mfa_kit.wiring.desk import backup_dir as place_of
+from mfa_kit.wiring.this_computer import backup_dir as place_of
 
 
 @click.command("list", cls=Verb)

@@ -9,8 +9,8 @@ from mfa_kit.cli.backup.choice import of_user, without_copies
 from mfa_kit.cli.options import BACKUP_DIR, Verb, written
 from mfa_kit.cli.output import Output
 from mfa_kit.wiring import backup as backups
-from mfa_kit.wiring.desk import backup_dir as place_of
 from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.this_computer import backup_dir as place_of
 
 UNKNOWN = "where no recipients stand, none are on record: another desk or an earlier version sealed it"
 

@@ -10,9 +10,9 @@ from mfa_kit.cli.options import BACKUP_DIR, Verb, identity
 from mfa_kit.cli.output import Output
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.wiring import backup as backups
-from mfa_kit.wiring.desk import backup_dir as place_of
 from mfa_kit.wiring.identities import Identities
 from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.this_computer import backup_dir as place_of
 
 
 @click.command(cls=Verb)

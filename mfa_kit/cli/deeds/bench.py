@@ -4,25 +4,27 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from mfa_kit.cli import messages, options
-from mfa_kit.cli.deeds.kinds import MAKING
 from mfa_kit.cli.deeds.rollout import check_folder
 from mfa_kit.cli.deeds.tally import Tally, ended, tallied, write_results
-from mfa_kit.cli.kinds import KINDS
 from mfa_kit.cli.messages import Talk
+from mfa_kit.cli.method_options import built
 from mfa_kit.core.errors import MfaKitError, NoSuchEntity
 from mfa_kit.core.interaction import Interaction
-from mfa_kit.core.models import Enrolled, Entry, Intent, Kind
+from mfa_kit.core.models import Enrolled, Entry, Intent
 from mfa_kit.rollout import apply, roster
 from mfa_kit.rollout import station as rules
 from mfa_kit.rollout.apply import FATAL, End, Result
 from mfa_kit.rollout.plan import Plan, Step
-from mfa_kit.rollout.roster import Failure, How
+from mfa_kit.rollout.roster import Failure
 from mfa_kit.rollout.station import Holders, Queue, Runs, Said, Thing, Watch
 from mfa_kit.wiring import rollout as kit
-from mfa_kit.wiring.desk import harden, run_id
+from mfa_kit.wiring.desk import run_id
+from mfa_kit.wiring.methods.recipe import Context, Options
+from mfa_kit.wiring.methods.registry import METHODS
+from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.this_computer import harden
 
 INSTEAD = "a terminal; mfa-kit rollout apply makes what needs nobody"
 WORDS = "s skips, b goes back, q quits"
@@ -31,27 +33,26 @@ SKIP, BACK, QUIT = {"s", "skip"}, {"b", "back"}, {"q", "quit"}
 SHOWN = 5
 # How many users are looked up at once, before the first is called.
 WORKERS = 8
-# What the options about one device are where neither the roster nor what is plugged in says it.
-NOTHING: dict[str, Any] = {name: None for kind in KINDS.values() for name in kind.single}
 
 
 @dataclass(slots=True, kw_only=True)
 class Sitting:
-    """One person working through a queue. `own` are the options of the kinds; `why` says it of rows that are left.
+    """One person working through a queue. `own` are the options of the methods; `why` says it of rows that are left.
 
     `lacking`: IAM does not tell of some key what a policy asks for.
     """
 
     plan: Plan
     queue: Queue
-    own: Mapping[str, Any]
+    own: Mapping[str, object]
+    settings: Settings
     rig: kit.Rig
     tally: Tally
     failed: Callable[[Failure], None]
     person: Interaction
     holders: Holders
     runs: Runs
-    watches: dict[Kind, Watch | None] = field(default_factory=dict)
+    watches: dict[str, Watch | None] = field(default_factory=dict)
     why: dict[str, str] = field(default_factory=dict)
     lacking: bool = False
 
@@ -95,8 +96,8 @@ class Sitting:
 
     def _answered(self, step: Step) -> bool:
         """Call a row and do what is answered, by hand or by a key that comes; False to quit."""
-        watch = self._watch(self.plan.intent(step.row).kind)
-        calls = KINDS[step.row.kind].calls.format(user=step.user, serial=step.row.serial)
+        watch = self._watch(step)
+        calls = METHODS[step.row.kind.name].call.format(user=step.user, serial=step.row.serial)
         prompt = f"{calls} ({self.queue.place}); {WORDS}"
         came = self.person.ask_unless(prompt, watch.news if watch else lambda: None, instead=INSTEAD)
         if came == "" and watch:
@@ -118,27 +119,39 @@ class Sitting:
                 self.person.say(f"what is {came}? {WORDS}; Enter takes what is here")
         return True
 
-    def _watch(self, kind: Kind) -> Watch | None:
-        if kind not in self.watches:
-            slot = MAKING[kind].slot(NOTHING | dict(self.own))
-            self.watches[kind] = watch = Watch(slot=slot) if slot else None
+    def _options(self, step: Step, *, key: str | None = None) -> Options:
+        """Return the options of a row's method; those about one device are as the row and what is plugged in say."""
+        recipe = METHODS[step.row.kind.name]
+        return built(recipe.options, {**self.own, "key": key, "serial": step.row.serial, "asset": step.row.asset})
+
+    @property
+    def _context(self) -> Context:
+        return Context(settings=self.settings, inventory=self.rig.desk.inventory)
+
+    def _watch(self, step: Step) -> Watch | None:
+        method = step.row.kind.name
+        if method not in self.watches:
+            slot = self._options(step).slot(self._context)
+            self.watches[method] = watch = Watch(slot=slot) if slot else None
             for thing in watch.begin() if watch else ():
                 self.tally.talk.note(
                     f"{thing.told} is plugged in already and is left alone; Enter takes it where no other is in"
                 )
-        return self.watches[kind]
+        return self.watches[method]
 
     def _make(self, step: Step, thing: Thing | None) -> None:
         intent, desk = self.plan.intent(step.row), self.rig.desk
-        making, watch = MAKING[intent.kind], self.watches[intent.kind]
-        said = {"key": thing and thing.identity, "serial": step.row.serial, "asset": step.row.asset}
+        watch = self.watches[intent.method.name]
         try:
             if thing and watch and not self._free(thing, watch, intent):
                 return
             self.runs.settle(intent, None, desk=desk)
             run = self.runs.run()
-            carrier = making.carrier(NOTHING | dict(self.own) | said, desk.inventory)
-            outcome = rules.attempt(intent, carrier, caller=self.rig.caller, desk=desk, run=run, maker=making.maker)
+            chosen = self._options(step, key=thing.identity if thing else None)
+            equipment = chosen.equip(self._context)
+            outcome = rules.attempt(
+                intent, equipment.carrier, caller=self.rig.caller, desk=desk, run=run, maker=equipment.maker
+            )
         except FATAL:
             raise
         except MfaKitError as error:
@@ -197,7 +210,7 @@ class Sitting:
 
 def bench(
     plan: Path,
-    own: Mapping[str, Any],
+    own: Mapping[str, object],
     *,
     kinds: Sequence[str],
     only: str | None,
@@ -211,7 +224,7 @@ def bench(
     """
     common = options.common()
     made, digest = kit.plan(plan, expected=expected)
-    steps = rules.rows(made, {How(kind) for kind in kinds}, _users(made, only))
+    steps = rules.rows(made, set(kinds), _users(made, only))
     vault, sealed = kit.vault(*sealing)
     talk = Talk()
     person = common.interaction
@@ -250,6 +263,7 @@ def bench(
             plan=made,
             queue=queue,
             own=own,
+            settings=common,
             rig=rig,
             tally=tally,
             failed=lambda failure: failures.note(failure, at=rig.desk.inventory.now()),

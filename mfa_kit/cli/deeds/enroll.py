@@ -3,16 +3,21 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, assert_never
+from typing import assert_never
 
 from mfa_kit.cli import options
 from mfa_kit.cli import output as report
-from mfa_kit.cli.deeds.kinds import MAKING
-from mfa_kit.core.models import Enrolled, Intent, Kind, Outcome, Skipped
+from mfa_kit.cli.method_options import built
+from mfa_kit.core.models import Enrolled, Intent, Outcome, Registered, Skipped
 from mfa_kit.enrollment import enroll as enrollment
+from mfa_kit.enrollment.fido_console import JOINED
 from mfa_kit.enrollment.ports import Vault
 from mfa_kit.wiring import desk as kit
+from mfa_kit.wiring import fido_console
 from mfa_kit.wiring import sealing as passphrases
+from mfa_kit.wiring.methods.fido2 import Fido2Options
+from mfa_kit.wiring.methods.recipe import Context
+from mfa_kit.wiring.methods.registry import METHODS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,46 +29,49 @@ class Sealing:
     backup_dir: Path | None
     passphrase: bool
 
-    def vault(self, own: Mapping[str, Any]) -> Vault:
-        """Open the vault, for a kind with these options."""
+    def vault(self, *, alone: bool) -> Vault:
+        """Open the vault; `alone`: its backup is to be the only copy of the seed."""
         return passphrases.vault(
             self.to,
             self.to_files,
             self.backup_dir,
             passphrase=self.passphrase,
-            alone=own.get("codes") == "generated",
+            alone=alone,
             settings=options.common(),
         )
 
 
 def enroll(
-    user: str, kind: str, own: Mapping[str, Any], *, sealing: Sealing, name: str | None, path: str, add: bool
+    user: str, kind: str, own: Mapping[str, object], *, sealing: Sealing, name: str | None, path: str, add: bool
 ) -> int:
     """Give a user a device, and print the outcome; with --dry-run the steps.
 
     Return 1 where it stands, but IAM does not tell of it what a policy asks for.
     """
     common = options.common()
-    vault = sealing.vault(own)
-    made = Kind(kind)
+    recipe = METHODS[kind]
+    chosen = built(recipe.options, own)
+    vault = sealing.vault(alone=chosen.backup_alone)
     with kit.desk(common, vault=vault) as (desk, caller):
         wish = enrollment.Wish(
             user=enrollment.user_named(user, caller=caller, inventory=desk.inventory),
-            kind=made,
+            method=recipe.method,
             name=name,
             path=path,
             add=add,
         )
-        row = MAKING[made]
-        carrier = row.carrier(own, desk.inventory)
+        context = Context(settings=common, inventory=desk.inventory)
+        equipment = chosen.equip(context)
         run = kit.run_id(desk.inventory)
         outcome: Outcome | Intent
         if common.dry_run:
-            outcome = enrollment.look(wish, carrier, caller=caller, desk=desk)
+            outcome = enrollment.look(wish, equipment.carrier, caller=caller, desk=desk)
         else:
-            outcome = enrollment.enroll(wish, carrier, caller=caller, desk=desk, run=run, maker=row.maker)
+            outcome = enrollment.enroll(
+                wish, equipment.carrier, caller=caller, desk=desk, run=run, maker=equipment.maker
+            )
         if isinstance(outcome, Enrolled):
-            for line in row.usage(outcome.intent):
+            for line in recipe.usage(outcome.intent, context):
                 desk.progress.note(line)
         sealed = None
         if isinstance(outcome, Intent) and outcome.known_serial is None:
@@ -74,28 +82,37 @@ def enroll(
         )
 
 
-def root(own: Mapping[str, Any], *, name: str | None, add: bool) -> None:
+def root(chosen: Fido2Options, *, name: str | None, add: bool) -> None:
     """Wait until root has a security key, and print the outcome."""
-    from mfa_kit.wiring import fido_console
-
     common = options.common()
     with kit.desk(common, vault=kit.vault((), (), None)) as (desk, caller):
-        outcome = fido_console.root(own, name=name or "root-key", add=add, caller=caller, desk=desk)
+        outcome = fido_console.root(name or "root-key", add=add, seconds=chosen.timeout, caller=caller, desk=desk)
         if isinstance(outcome, Skipped):
             return _report(outcome, backup=None, output=options.form())
-        report.one("enroll", outcome, output=options.form())
+        device = outcome.device
+        row = {
+            "outcome": "enrolled",
+            "user": "root",
+            "device": device.serial if device else None,
+            "kind": "fido2" if device else None,
+            "hardware": chosen.asset,
+            "joined_by": JOINED if device else "AWS tells that root has MFA, and not which",
+        }
+        report.one("enroll", row, output=options.form())
         return None
 
 
-def resume(user: str, keys: Sequence[Path], own: Mapping[str, Any], *, backup_dir: Path | None) -> None:
+def resume(user: str, keys: Sequence[Path], own: Mapping[str, object], *, backup_dir: Path | None) -> None:
     """Go on with a half-made device, and print the outcome."""
     from mfa_kit.wiring import backup as backups
 
     common = options.common()
     with kit.desk(common, vault=kit.vault((), (), backup_dir)) as (desk, caller):
+        chosen = built(METHODS["virtual"].options, own)
+        equipment = chosen.equip(Context(settings=common, inventory=desk.inventory))
         outcome = enrollment.resume(
             enrollment.user_named(user, caller=caller, inventory=desk.inventory),
-            MAKING[Kind.VIRTUAL].carrier(own, desk.inventory),
+            equipment.carrier,
             opened=lambda entry: backups.open_created(Path(desk.vault.find(entry) or ""), keys),
             caller=caller,
             desk=desk,
@@ -111,16 +128,14 @@ def _report(outcome: Outcome | Intent, *, backup: str | None, output: str) -> No
                 "outcome": "enrolled",
                 "user": intent.user,
                 "device": intent.serial,
-                "kind": intent.kind,
+                "kind": intent.method.name,
                 "hardware": intent.hardware,
                 "backup": outcome.backup,
                 "run": outcome.run,
                 "listed": outcome.listed,
             }
             if outcome.registered:
-                from mfa_kit.wiring import fido_console
-
-                row |= fido_console.receipt(outcome.registered)
+                row |= _receipt(outcome.registered)
         case Skipped():
             row = {"outcome": "skipped", "user": outcome.user, "reason": outcome.reason, "devices": outcome.serials}
         case Intent():
@@ -128,10 +143,21 @@ def _report(outcome: Outcome | Intent, *, backup: str | None, output: str) -> No
                 "outcome": "planned",
                 "user": outcome.user,
                 "device": outcome.serial,
-                "kind": outcome.kind,
+                "kind": outcome.method.name,
                 "backup": backup,
                 "steps": enrollment.steps(outcome, backup=backup),
             }
         case _:
             assert_never(outcome)
     report.one("enroll", row, output=output)
+
+
+def _receipt(found: Registered) -> dict[str, object]:
+    """Return what a receipt says of a security key beside what it says of every device."""
+    return {
+        "since": options.written(found.since),
+        "certifications": found.levels,
+        "policy_lacks": found.missing,
+        "joined_by": JOINED,
+        "warnings": found.warnings,
+    }

@@ -1,0 +1,71 @@
+"""The options of enrollment methods on the command line: click's options from a dataclass, and back."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, fields
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+
+from mfa_kit.cli import keys
+from mfa_kit.wiring.methods.recipe import OPTION, Option, Options
+
+
+def single(kind: type[Options]) -> set[str]:
+    """Return the names of the options that are about one device."""
+    return {each.name for each in fields(kind) if _option(each).single}
+
+
+def click_options(kind: type[Options]) -> list[click.Option]:
+    """Return the options of a method as click reads them, in the order of the fields."""
+    return [_click_option(each, _option(each)) for each in fields(kind)]
+
+
+def built(kind: type[Options], values: Mapping[str, object]) -> Options:
+    """Build the options of a method from values by name; names that it has no option of are left out."""
+    build: Callable[..., Options] = kind
+    return build(**{each.name: _value(each, values[each.name]) for each in fields(kind) if each.name in values})
+
+
+def _option(declared: Field[Any]) -> Option:
+    option: Option = declared.metadata[OPTION]
+    return option
+
+
+def _value(declared: Field[Any], value: object) -> object:
+    kind = _type(declared)
+    return kind(str(value)) if isinstance(kind, type) and issubclass(kind, StrEnum) else value
+
+
+def _type(declared: Field[Any]) -> object:
+    """Return the type of a field, without the None of an option that may be left out."""
+    return next((each for each in get_args(declared.type) if each is not type(None)), declared.type)
+
+
+def _click_option(declared: Field[Any], option: Option) -> click.Option:
+    kind, flag = _type(declared), f"--{declared.name.replace('_', '-')}"
+    required = declared.default is MISSING
+    default = None if required else declared.default
+    shown = default.value if isinstance(default, StrEnum) else default
+    return click.Option(
+        [f"{flag}/{option.off}" if option.off else flag],
+        type=None if kind is bool else _click_type(kind, option),
+        is_flag=kind is bool,
+        required=required,
+        default=shown,
+        show_default=bool(shown),
+        metavar=option.metavar,
+        help=option.help,
+        callback=keys.note,
+    )
+
+
+def _click_type(kind: object, option: Option) -> click.ParamType[Any] | type:
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        return click.Choice([each.value for each in kind])
+    if kind is Path:
+        return click.Path(path_type=Path) if option.read else Path
+    if kind is int:
+        return click.IntRange(option.least, option.most)
+    return str

@@ -1,0 +1,147 @@
+"""A FIDO security key, which a person registers in the console."""
+
+import time
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+from mfa_kit.core.checks import Proof, Value
+from mfa_kit.core.errors import DeviceFault
+from mfa_kit.core.models import DeviceType, Enrolled, Entry, Intent, Method
+from mfa_kit.core.otp import Created, Pair
+from mfa_kit.enrollment import fido_console as console
+from mfa_kit.enrollment.ports import Carrier, Desk
+from mfa_kit.rollout.roster import How
+from mfa_kit.rollout.station import Slot
+from mfa_kit.security_keys import attestation
+from mfa_kit.security_keys.attestation import Examined
+from mfa_kit.wiring import fido_console, security_keys
+from mfa_kit.wiring.methods.recipe import Context, Equipment, Options, Recipe, option
+
+
+class AtConsole:
+    """The carrier of a security key that a person registers: it checks the key, and holds nothing of ours."""
+
+    def __init__(self, options: "Fido2Options", context: Context) -> None:
+        self._options, self._context = options, context
+        self._policy = security_keys.policy(options.require)
+        self._seen = security_keys.given_away()
+
+    def check(self, intent: Intent, *, sealed: bool) -> Intent:
+        """Verify the key that is plugged in, and name it. Raise DeviceFault when it is refused."""
+        options, settings = self._options, self._context.settings
+        if options.skip_key_check or settings.dry_run:
+            return intent.on(hardware=options.asset) if options.asset else intent
+        self._seen = replace(given := security_keys.given_away(), credentials=[*given.credentials])
+        with security_keys.metadata() as opened:
+            examined = security_keys.Bench(opened, self._policy, self._seen).examine(options.key)
+        if not isinstance(examined, Examined):
+            raise DeviceFault("this very key was given to another user before", "take another key")
+        evidence = examined.evidence
+        if not isinstance(examined.answer, Proof):
+            why = "; ".join(f"{c.name}: {c.detail}" for c in examined.answer.checks if c.value is Value.FAIL)
+            raise DeviceFault(
+                f"the key is refused: {why}",
+                "take another key; `mfa-kit verify fido2` tells more, and --skip-key-check leaves this out",
+            )
+        model = evidence.model.name if evidence.model else "of an unknown model"
+        settings.progress.note(f"the key is genuine: {model}")
+        label = options.asset or evidence.before.plugged.serial or evidence.registration.aaguid
+        return intent.on(hardware=label) if label else intent
+
+    def install(self, intent: Intent, created: Created) -> None:
+        """Never called: AWS gives nobody the seed of a security key."""
+        raise AssertionError("AWS gives nobody the seed of a security key")
+
+    def codes(self, intent: Intent) -> Pair:
+        """Never called: a security key gives no codes."""
+        raise AssertionError("a security key gives no codes")
+
+    def remove(self, entry: Entry) -> None:
+        """Do nothing, for nothing of ours is on the key."""
+
+    def register(self, intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Enrolled:
+        """Wait until the key is registered in the console. From then on it is somebody's, and given to no other."""
+        watch = console.Watch(
+            page=self._page,
+            lacking=partial(attestation.lacking, self._policy),
+            seconds=self._options.timeout,
+            clock=time.monotonic,
+        )
+        made = watch(intent, carrier, desk=desk, run=run)
+        security_keys.given_away().credentials[:] = self._seen.credentials
+        return made
+
+    def _page(self, intent: Intent) -> AbstractContextManager[None]:
+        return fido_console.page(
+            intent,
+            inventory=self._context.inventory,
+            progress=self._context.settings.progress,
+            signed_in=self._options.open,
+            role=self._options.open_role,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fido2Options(Options):
+    """The options of `--with fido2`."""
+
+    key: str | None = field(
+        default=None,
+        metadata=option(help="Which key, when several are plugged in.", metavar="SERIAL|PLACE", single=True),
+    )
+    skip_key_check: bool = field(default=False, metadata=option(help="Do not verify the key first; none need be here."))
+    require: Path | None = field(
+        default=None,
+        metadata=option(
+            help="What the key has to be, here and by IAM's word: a policy file.", metavar="FILE", read=True
+        ),
+    )
+    mds: Path | None = field(
+        default=None, metadata=option(help="Signed FIDO metadata, blob.jwt.", metavar="FILE", read=True)
+    )
+    mds_root: Path | None = field(
+        default=None,
+        metadata=option(
+            help="Root certificate of metadata that is not the FIDO Alliance's.", metavar="FILE", read=True
+        ),
+    )
+    pin_stdin: bool = field(
+        default=False, metadata=option(help="Read the key's PIN from standard input, one line.", single=True)
+    )
+    asset: str | None = field(
+        default=None,
+        metadata=option(help="What to call the key [its serial, else its AAGUID].", metavar="LABEL", single=True),
+    )
+    open: bool = field(
+        default=False,
+        metadata=option(help="Open the page in the browser, signed in for 15 minutes and for this user's MFA alone."),
+    )
+    open_role: str | None = field(
+        default=None, metadata=option(help="The role to sign in with; without it your access keys do.", metavar="ARN")
+    )
+    timeout: int = field(
+        default=600, metadata=option(help="How long to wait for IAM to list the key.", metavar="SECONDS", least=1)
+    )
+
+    def equip(self, context: Context) -> Equipment:
+        """Return the key that is checked first, and the console where it is registered."""
+        key = AtConsole(self, context)
+        return Equipment(carrier=key, maker=key.register)
+
+    def slot(self, context: Context) -> Slot | None:
+        """Return where the key is put in, unless it need not be here."""
+        return None if self.skip_key_check else security_keys.Slot()
+
+
+FIDO2 = Method("fido2", DeviceType.FIDO2)
+METHOD = Recipe(
+    method=FIDO2,
+    help="a security key, which a person registers in the console",
+    about="IAM has no API to register a security key: that is done on one page of AWS's console. mfa-kit checks "
+    "the key, brings you to the page, and waits until IAM lists the key with its certifications.",
+    options=Fido2Options,
+    how=How(method=FIDO2),
+    call="insert the key for {user}",
+)

@@ -1,0 +1,36 @@
+"""A display token that was sold for AWS, which has its seed already."""
+
+from dataclasses import dataclass, field
+
+from mfa_kit.core.models import DeviceType, Method
+from mfa_kit.enrollment.enroll import assign
+from mfa_kit.rollout.roster import How
+from mfa_kit.tokens.display import DisplayToken
+from mfa_kit.tokens.programmable import CheckedToken
+from mfa_kit.wiring.methods.recipe import Context, Equipment, Options, Recipe, option
+from mfa_kit.wiring.token import check_free
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenOptions(Options):
+    """The options of `--with hardware-totp`."""
+
+    serial: str = field(metadata=option(help="The serial number printed on it.", metavar="SERIAL", single=True))
+
+    def equip(self, context: Context) -> Equipment:
+        """Return the token that `--serial` names; its codes are read off its display."""
+        settings = context.settings
+        token = DisplayToken(
+            self.serial, now=context.inventory.now, interaction=settings.interaction, progress=settings.progress
+        )
+        return Equipment(carrier=CheckedToken(self.serial, token, check=check_free), maker=assign)
+
+
+HARDWARE_TOTP = Method("hardware-totp", DeviceType.HARDWARE_TOTP)
+METHOD = Recipe(
+    method=HARDWARE_TOTP,
+    help="a display token that was sold for AWS",
+    options=TokenOptions,
+    how=How(method=HARDWARE_TOTP, by_serial=True),
+    call="take token {serial} for {user}, and press Enter",
+)

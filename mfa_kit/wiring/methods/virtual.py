@@ -1,0 +1,108 @@
+"""A virtual MFA device: on a phone, or in a sealed backup alone."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.models import VIRTUAL
+from mfa_kit.core.otp import KeyUri
+from mfa_kit.enrollment.enroll import BackupAlone
+from mfa_kit.enrollment.phone import Phone, Way
+from mfa_kit.rollout import roster
+from mfa_kit.wiring.files import check_new
+from mfa_kit.wiring.methods.recipe import Context, Equipment, Options, Recipe, option
+from mfa_kit.wiring.this_computer import harden
+
+
+class Codes(StrEnum):
+    """Where the codes come from that prove a seed."""
+
+    TYPED = "typed"
+    ONE = "one"
+    GENERATED = "generated"
+
+
+class PlainPicture:
+    """A QR code in a file of its own, which was not there before; only what was written here is removed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._written = str(path), False
+        if path.exists() or path.is_symlink():
+            raise UsageFault(f"{path} exists already", "name a new file, for nothing is written over: --qr-file")
+        check_new(path)
+
+    def write(self, uri: KeyUri) -> None:
+        """Write the QR code, 0600."""
+        from mfa_kit.adapters.files.private_files import write_new
+        from mfa_kit.qr_codes import symbol
+
+        write_new(Path(self.path).absolute(), symbol.png(uri))
+        self._written = True
+
+    def remove(self) -> None:
+        """Remove the file if `write` wrote it."""
+        if self._written:
+            Path(self.path).unlink(missing_ok=True)
+            self._written = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VirtualOptions(Options):
+    """The options of `--with virtual`."""
+
+    codes: Codes = field(
+        default=Codes.TYPED,
+        metadata=option(
+            help="typed: two in a row, off a phone; one: the first of them, for a queue of people; "
+            "generated: computed here, and the sealed backup is then the only copy of the seed."
+        ),
+    )
+    qr_file: Path | None = field(
+        default=None,
+        metadata=option(
+            help="Write the QR code to a new file, 0600 and unencrypted, in place of the screen.",
+            metavar="FILE",
+            single=True,
+        ),
+    )
+    show_secret: bool = field(default=False, metadata=option(help="Show the seed too, to type it into the app."))
+
+    @property
+    def backup_alone(self) -> bool:
+        """Whether codes are generated, so that nobody but the backup has the seed."""
+        return self.codes is Codes.GENERATED
+
+    def equip(self, context: Context) -> Equipment:
+        """Return the carrier that `--codes` asks for."""
+        if self.backup_alone:
+            if self.qr_file or self.show_secret:
+                raise UsageFault(
+                    "generated codes are for nobody at hand, so no QR code and no seed is shown",
+                    "leave out --qr-file and --show-secret: mfa-kit backup show opens the backup; or use --codes typed",
+                )
+            return Equipment(carrier=BackupAlone(context.inventory.now))
+        from mfa_kit.qr_codes import symbol
+
+        harden()
+        phone = Phone(
+            context.inventory.now,
+            interaction=context.settings.interaction,
+            draw=symbol.blocks,
+            way=Way(
+                typed=1 if self.codes is Codes.ONE else 2,
+                grouped=self.show_secret,
+                picture=PlainPicture(self.qr_file) if self.qr_file else None,
+            ),
+        )
+        return Equipment(carrier=phone)
+
+
+METHOD = Recipe(
+    method=VIRTUAL,
+    help="an authenticator app, or a sealed backup alone",
+    options=VirtualOptions,
+    how=roster.VIRTUAL,
+    call="when {user} is here with a phone, press Enter",
+    resumable=True,
+)
