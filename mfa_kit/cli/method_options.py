@@ -45,19 +45,16 @@ def _type(declared: Field[Any]) -> object:
 
 def _click_option(declared: Field[Any], option: Option) -> click.Option:
     kind, flag = _type(declared), f"--{declared.name.replace('_', '-')}"
-    required = declared.default is MISSING
-    default = None if required else declared.default
-    shown = default.value if isinstance(default, StrEnum) else default
+    value = declared.default.value if isinstance(declared.default, StrEnum) else declared.default
+    default = {"required": True} if value is MISSING else {"default": value, "show_default": bool(value)}
     return click.Option(
         [f"{flag}/{option.off}" if option.off else flag],
         type=None if kind is bool else _click_type(kind, option),
         is_flag=kind is bool,
-        required=required,
-        default=shown,
-        show_default=bool(shown),
         metavar=option.metavar,
         help=option.help,
         callback=keys.note,
+        **default,
     )
 
 
