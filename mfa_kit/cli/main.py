@@ -59,7 +59,18 @@ COMMANDS: Rows = {
     ),
     "completion": Row("Complete commands in bash, zsh and fish.", "mfa_kit.cli.completion:completion"),
     "man": Row("Write the manual pages.", "mfa_kit.cli.man:man"),
-    "lab": Row("Rehearse without AWS and without hardware.", "mfa_kit.cli.lab:lab"),
+    "lab": Row(
+        "Rehearse without AWS and without hardware.",
+        {
+            "card": "mfa_kit.cli.lab.card:card",
+            "fido-register": "mfa_kit.cli.lab.fido_register:fido_register",
+            "key": "mfa_kit.cli.lab.key:key",
+            "run": "mfa_kit.cli.lab.run:run",
+            "serve": "mfa_kit.cli.lab.serve:serve",
+            "tour": "mfa_kit.cli.lab.tour:tour",
+        },
+        "Rehearse without AWS: an IAM that says no as IAM does.",
+    ),
 }
 INTERNAL = 70
 INTERRUPTED = 130

@@ -32,7 +32,7 @@ class LabOptions:
     source: Path | None = None
     folder: Path | None = None
     rules: Path | None = None
-    settings: Sequence[str] = ()
+    timings: Sequence[str] = ()
 
 
 @contextmanager
@@ -51,7 +51,7 @@ def running_lab(wish: LabOptions) -> Iterator[tuple[Lab, Path]]:
                 users,
                 region=wish.region or "us-east-1",
                 port=wish.port,
-                settings=_settings(wish.settings),
+                settings=_settings(wish.timings),
                 description=description,
             )
         )

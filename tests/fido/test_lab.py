@@ -27,11 +27,11 @@ from fido2.webauthn import (
 )
 
 from mfa_kit.core.errors import DeviceFault, UsageFault
+from mfa_kit.lab import plugged_key
 from mfa_kit.lab.devices import reader, uhid
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.ctaphid import CtapHid
 from mfa_kit.lab.devices.securitykey import SimulatedKey, lab_key
-from mfa_kit.wiring import lab_key as labkey
 from tests.conftest import MfaKit, without
 from tests.fido.conftest import Bus
 from tests.fido.seam import descriptor
@@ -75,9 +75,9 @@ def test_lab_key_says_what_is_missing_where_neither_way_is_to_be_had(monkeypatch
     """Both reasons and both hints."""
     monkeypatch.setattr(uhid, "NODE", "/dev/absent")
     monkeypatch.setattr(reader, "DRIVER", Path("/absent/libifdvpcd.so"))
-    wish: dict[str, Any] = {"u2f": False, "pin_stdin": False, "reader": False, "publish": None}
+    wish: dict[str, Any] = {"u2f": False, "pin": None, "reader": False, "publish": None}
     with pytest.raises(DeviceFault) as caught:
-        labkey.serve(print, (), attestation="packed", touch=0, **wish)
+        plugged_key.plug_in_key(print, (), attestation="packed", touch=0, **wish)
     assert "/dev/absent: No such file or directory; and virtual readers need" in str(caught.value)
     assert "modprobe uhid" in caught.value.hint
 
@@ -86,27 +86,29 @@ def test_lab_key_is_on_usb_where_the_kernel_can(tmp_path: Path, monkeypatch: pyt
     """It is created, there for the command, and destroyed; its status is the command's."""
     ours, kernels = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     monkeypatch.setattr(uhid, "open_uhid", ours.detach)
-    wish: dict[str, Any] = {"u2f": False, "pin_stdin": False, "reader": False, "publish": tmp_path / "mds"}
+    wish: dict[str, Any] = {"u2f": False, "pin": None, "reader": False, "publish": tmp_path / "mds"}
     with kernels:
-        assert labkey.serve(print, ("false",), attestation="packed", touch=0, **wish) == 1
+        assert plugged_key.plug_in_key(print, ("false",), attestation="packed", touch=0, **wish) == 1
         events = [int.from_bytes(kernels.recv(8192)[:4], "little") for _ in range(2)]
     assert events == [uhid.CREATE2, uhid.DESTROY]
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageFault, match="cannot be written"):
-        labkey.serve(print, (), attestation="packed", touch=0, **{**wish, "publish": tmp_path / "file" / "mds"})
+        plugged_key.plug_in_key(
+            print, (), attestation="packed", touch=0, **{**wish, "publish": tmp_path / "file" / "mds"}
+        )
 
 
 def test_lab_key_writes_over_no_metadata_but_a_labs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The FIDO Alliance's file has the same name, and so may somebody's own root."""
-    monkeypatch.setattr(labkey, "_on_usb", lambda *_: 0)
-    wish: dict[str, Any] = {"attestation": "packed", "touch": 0, "u2f": False, "pin_stdin": False, "reader": False}
+    monkeypatch.setattr(plugged_key, "_on_usb", lambda *_: 0)
+    wish: dict[str, Any] = {"attestation": "packed", "touch": 0, "u2f": False, "pin": None, "reader": False}
     for name, mine in (("blob.jwt", b"real"), ("root.der", b"own")):
         (tmp_path / name).write_bytes(mine)
         with pytest.raises(UsageFault, match="no lab's"):
-            labkey.serve(print, (), publish=tmp_path, **wish)
+            plugged_key.plug_in_key(print, (), publish=tmp_path, **wish)
         assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [(name, mine)]
         (tmp_path / name).unlink()
-    assert [labkey.serve(print, (), publish=tmp_path, **wish) for _ in range(2)] == [0, 0]
+    assert [plugged_key.plug_in_key(print, (), publish=tmp_path, **wish) for _ in range(2)] == [0, 0]
 
 
 def test_a_second_ctrl_c_at_the_end_of_readers_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

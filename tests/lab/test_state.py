@@ -225,7 +225,7 @@ def test_a_full_disk_leaves_the_account_as_it_was(tmp_path: Path, monkeypatch: p
 
 def test_settings_are_given_by_name() -> None:
     """Windows and delays are a lab's settings; an unknown one, or no number, is named."""
-    with session.running_lab(session.LabOptions(settings=("propagation=0.5", "sts_window=3"))) as (lab, _):
+    with session.running_lab(session.LabOptions(timings=("propagation=0.5", "sts_window=3"))) as (lab, _):
         assert (lab.account.settings.propagation, lab.account.settings.sts_window) == (0.5, 3)
     wrong_ones = (
         "propagation=soon",
@@ -236,7 +236,7 @@ def test_settings_are_given_by_name() -> None:
         "propagation=inf",
     )
     for wrong in (*wrong_ones, "unknown_serial=500", "sts_span=0"):
-        with pytest.raises(UsageFault, match=wrong), session.running_lab(session.LabOptions(settings=(wrong,))):
+        with pytest.raises(UsageFault, match=wrong), session.running_lab(session.LabOptions(timings=(wrong,))):
             pass
 
 

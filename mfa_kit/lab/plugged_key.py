@@ -1,20 +1,23 @@
-"""The lab's security key, for `lab key`: a node of the kernel, or a card in a reader of its own."""
+"""The lab's security key, plugged in: a node of the kernel, or a card in a reader of its own."""
 
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from cryptography import x509
 
 from mfa_kit.core.errors import DeviceFault, UsageFault
-
-if TYPE_CHECKING:
-    from mfa_kit.lab.devices.attestation_ca import AttestationCa
-    from mfa_kit.lab.devices.securitykey import SimulatedKey
+from mfa_kit.lab import child
+from mfa_kit.lab.devices import uhid
+from mfa_kit.lab.devices.attestation_ca import AttestationCa
+from mfa_kit.lab.devices.ctaphid import CtapHid
+from mfa_kit.lab.devices.fidocard import FidoCard
+from mfa_kit.lab.devices.reader import Readers
+from mfa_kit.lab.devices.securitykey import KeyBehavior, KeyModel, SimulatedKey
 
 READER = "mfa-kit lab reader"
 MODEL = "mfa-kit lab key"
@@ -22,21 +25,22 @@ MODEL = "mfa-kit lab key"
 CURRENT = timedelta(days=30)
 
 
-def serve(
+def plug_in_key(
     tell: Callable[[str], None],
     command: Sequence[str],
     *,
     attestation: str,
     touch: float | None,
     u2f: bool,
-    pin_stdin: bool,
+    pin: str | None,
     reader: bool,
     publish: Path | None,
 ) -> int:
-    """Plug a key in for a command, or until Ctrl-C. Raise DeviceFault where neither way is to be had."""
-    from mfa_kit.lab.devices.attestation_ca import AttestationCa
-    from mfa_kit.lab.devices.securitykey import KeyBehavior, KeyModel, SimulatedKey
+    """Plug a key in for a command, and return its status, or until Ctrl-C, and return 0.
 
+    `touch` is the seconds until its button is touched, or None for never. Raise DeviceFault where a key can be neither
+    on USB nor in a reader.
+    """
     maker = AttestationCa(now=time.time())
     model = KeyModel(aaguid=None, versions=("U2F_V2",)) if u2f else KeyModel()
     issued = maker.certificate(model.aaguid, firmware=model.firmware)
@@ -44,7 +48,7 @@ def serve(
         issued,
         model=model,
         behavior=KeyBehavior(attestation=attestation, touch=touch),
-        pin=sys.stdin.readline().rstrip("\n") if pin_stdin else None,
+        pin=pin,
     )
     if publish:
         _publish(maker, key, issued.identifier, publish)
@@ -59,8 +63,8 @@ def serve(
             raise DeviceFault(f"{fault}; and {other}", f"{fault.hint}, or: {other.hint}") from None
 
 
-def _publish(maker: "AttestationCa", key: "SimulatedKey", identifier: str, folder: Path) -> None:
-    """Write metadata that knows the key, and the root that it is signed under; over a lab's own alone."""
+def _publish(maker: AttestationCa, key: SimulatedKey, identifier: str, folder: Path) -> None:
+    """Write metadata that has the key, and the root that signed it. Only the metadata of a lab is replaced."""
     aaguid = key.model.aaguid.hex() if key.model.aaguid else ""
     dashed = "-".join((aaguid[:8], aaguid[8:12], aaguid[12:16], aaguid[16:20], aaguid[20:]))
     entry = maker.entry(MODEL, aaguid=dashed) if aaguid else maker.entry(MODEL, identifiers=[identifier])
@@ -76,19 +80,14 @@ def _publish(maker: "AttestationCa", key: "SimulatedKey", identifier: str, folde
         raise UsageFault(f"{folder} cannot be written: {error.strerror}", "name another folder") from None
 
 
-def _is_of_a_lab(root: Path, maker: "AttestationCa") -> bool:
-    from cryptography import x509
-
+def _is_of_a_lab(root: Path, maker: AttestationCa) -> bool:
     try:
         return x509.load_der_x509_certificate(root.read_bytes()).subject == maker.root.certificate.subject
     except (FileNotFoundError, ValueError):
         return False
 
 
-def _on_usb(key: "SimulatedKey", tell: Callable[[str], None], command: Sequence[str]) -> int:
-    from mfa_kit.lab.devices import uhid
-    from mfa_kit.lab.devices.ctaphid import CtapHid
-
+def _on_usb(key: SimulatedKey, tell: Callable[[str], None], command: Sequence[str]) -> int:
     with uhid.Uhid(uhid.open_uhid(), product=key.model.product) as wire:
         thread = threading.Thread(target=CtapHid(key, wire).serve)
         thread.start()
@@ -99,19 +98,13 @@ def _on_usb(key: "SimulatedKey", tell: Callable[[str], None], command: Sequence[
             thread.join()
 
 
-def _in_reader(key: "SimulatedKey", tell: Callable[[str], None], command: Sequence[str]) -> int:
-    from mfa_kit.lab import child
-    from mfa_kit.lab.devices.fidocard import FidoCard
-    from mfa_kit.lab.devices.reader import Readers
-
+def _in_reader(key: SimulatedKey, tell: Callable[[str], None], command: Sequence[str]) -> int:
     with child.unwind_on_signals(), Readers([READER]) as readers:
         readers.insert(FidoCard(key))
         return _while_it_is_there(readers.env, tell, command)
 
 
 def _while_it_is_there(env: Mapping[str, str], tell: Callable[[str], None], command: Sequence[str]) -> int:
-    from mfa_kit.lab import child
-
     if command:
         return child.run_command(command, {**os.environ, **env})
     ended = threading.Event()

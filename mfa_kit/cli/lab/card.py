@@ -1,0 +1,46 @@
+"""`mfa-kit lab card`."""
+
+import click
+
+from mfa_kit.cli.messages import Talk
+from mfa_kit.cli.options import Number, Verb
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.wiring import lab
+
+
+@click.command(cls=Verb)
+@click.option(
+    "--reader",
+    "readers",
+    multiple=True,
+    default=("Yubico YubiKey OTP+FIDO+CCID",),
+    show_default=True,
+    help="Name of a reader.",
+)
+@click.option(
+    "--serial",
+    type=click.IntRange(1, 2**32 - 1000),
+    default=12345678,
+    show_default=True,
+    help="Serial number of the first key.",
+)
+@click.option("--touch-delay", type=Number(600), default=1, show_default=True, help="Seconds to a touch.")
+@click.option(
+    "--box",
+    type=click.IntRange(0, 99),
+    default=0,
+    metavar="N",
+    help="Have N keys in a box; a number that is typed here puts that one in, or pulls it out.",
+)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def card(*, command: tuple[str, ...], readers: tuple[str, ...], serial: int, touch_delay: float, box: int) -> int:
+    """Plug OATH keys into readers of a private pcscd, for COMMAND or until Ctrl-C. Linux and root only.
+
+    Each reader has one key. The system's smart card service is not touched, and nothing listens outside.
+    """
+    if box and command:
+        raise UsageFault("the keys of a --box are put in by hand here", "run COMMAND in another terminal")
+    if not box:
+        return lab.plug_in_cards(click.echo, command, readers=readers, serial=serial, touch_delay=touch_delay)
+    lab.open_box(click.echo, count=box, readers=readers, serial=serial, touch_delay=touch_delay, progress=Talk())
+    return 0

@@ -1,0 +1,14 @@
+"""`mfa-kit lab fido-register`."""
+
+import click
+
+from mfa_kit.cli.options import Verb
+from mfa_kit.wiring import lab
+
+
+@click.command("fido-register", cls=Verb)
+@click.argument("user")
+@click.argument("name")
+def fido_register(*, user: str, name: str) -> None:
+    """Register a FIDO key NAME for USER in the lab, as only the console can on AWS."""
+    click.echo(lab.register_fido_key(user, name))

@@ -1,0 +1,81 @@
+"""The lab's OATH keys, plugged into readers of a private pcscd: one for each reader, or by hand out of a box."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext, suppress
+
+from mfa_kit.lab import child
+from mfa_kit.lab.devices.oathcard import YkoathCard
+from mfa_kit.lab.devices.reader import NOTICED, Readers
+
+Say = Callable[[str], None]
+
+
+def plug_in_cards(tell: Say, command: Sequence[str], *, readers: Sequence[str], serial: int, touch_delay: float) -> int:
+    """Plug a key into each reader for a command, and return its status, or until Ctrl-C, and return 0.
+
+    `tell` prints the environment to export where there is no command.
+    """
+    ended = threading.Event()
+    if not command:
+        _on_end(lambda *_: ended.set())
+    unwinding = child.unwind_on_signals() if command else nullcontext()
+    with unwinding, Readers(readers) as opened, suppress(KeyboardInterrupt):
+        for number, card in enumerate(_cards(len(readers), serial, touch_delay)):
+            opened.insert(card, number)
+        if command:
+            return child.run_command(command, {**os.environ, **opened.env})
+        tell(child.shell_exports(opened.env, unset=()))
+        ended.wait()
+    return 0
+
+
+def open_box(
+    tell: Say,
+    lines: Iterable[str],
+    *,
+    count: int,
+    readers: Sequence[str],
+    serial: int,
+    touch_delay: float,
+    note: Say,
+) -> None:
+    """Have keys in a box until Ctrl-C or the last line; each line is the number of a key to plug in or pull out."""
+    _on_end(signal.default_int_handler)
+    with Readers(readers) as opened, suppress(KeyboardInterrupt):
+        tell(child.shell_exports(opened.env, unset=()))
+        _move_by_hand(opened, _cards(count, serial, touch_delay), lines, note)
+
+
+def _cards(count: int, serial: int, touch_delay: float) -> list[YkoathCard]:
+    return [YkoathCard(serial=serial + number, touch_delay=touch_delay) for number in range(count)]
+
+
+def _on_end(act: Callable[..., object]) -> None:
+    """Do this when the process is to end: by handlers, because pcscd would inherit signals that are blocked."""
+    for end in child.ENDS:
+        signal.signal(end, act)
+
+
+def _move_by_hand(readers: Readers, cards: Sequence[YkoathCard], lines: Iterable[str], note: Say) -> None:
+    """Put a key into a free reader, or pull it out, for each number."""
+    inside: dict[int, int] = {}
+    note(f"keys 1 to {len(cards)} are in the box; type a number to put that one in, and again to pull it out")
+    for line in lines:
+        number = int(line) if line.strip().isdecimal() else 0
+        free = [reader for reader in range(len(readers.names)) if reader not in inside.values()]
+        if number in inside:
+            readers.remove(inside.pop(number))
+            time.sleep(NOTICED)  # a key that is put in before pcscd saw the last one go would be missed
+            note(f"key {number} is out")
+        elif not 1 <= number <= len(cards):
+            note(f"type a number from 1 to {len(cards)}")
+        elif free:
+            inside[number] = free[0]
+            readers.insert(cards[number - 1], free[0])
+            note(f"key {number} is in, serial {cards[number - 1].serial}")
+        else:
+            note("no reader is free: pull one out")
