@@ -242,6 +242,12 @@ def boundary_of(entity: Entity, snapshot: Snapshot) -> str | None:
     return snapshot.policies.get(entity.boundary, UNREAD) if entity.boundary else None
 
 
+def unread_users(snapshot: Snapshot) -> list[str]:
+    """Return the parts without which users may be missing altogether, each with why it could not be read."""
+    holes = [hole for hole in snapshot.holes if hole.part in {Part.DETAILS, Part.REPORT}]
+    return list(dict.fromkeys(f"the {hole.part}: {hole.why}" for hole in holes))
+
+
 def people(snapshot: Snapshot) -> list[Person]:
     """Return the users, each with what is known of him, in IAM's order."""
     groups = {group.name: group for group in snapshot.groups}

@@ -1,36 +1,29 @@
-"""`mfa-kit audit`: the account around the devices, read and judged, and nothing written."""
+"""`mfa-kit audit`: take or read a snapshot of the account, judge it by the rules, and print what they found."""
 
-from __future__ import annotations
-
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 
-from mfa_kit.cli import options
-
-SEVERITIES = ("critical", "high", "medium", "low")
-SNAPSHOT = click.option(
-    "--snapshot",
-    "file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Read this snapshot instead of AWS; a file that is not there yet is made, 0600.",
-)
-MAX_AGE = click.option(
-    "--max-age",
-    type=options.Age(),
-    default="4h",
-    show_default=True,
-    help="Have IAM make a new credential report when it is older. IAM keeps one for 4h.",
-)
+from mfa_kit.account.snapshot import Snapshot
+from mfa_kit.audit import registry
+from mfa_kit.audit.finding import DAY, Answer, Limits, Profile, Result, Severity
+from mfa_kit.cli.audit_page import page
+from mfa_kit.cli.options import BACKUP_DIR, DRILLED_WITHIN, Verb, written
+from mfa_kit.cli.output import HTML, Output
+from mfa_kit.cli.results import ResultRow
+from mfa_kit.cli.snapshot_options import MAX_AGE, SNAPSHOT
+from mfa_kit.core.text import one_line
+from mfa_kit.wiring.audit import SnapshotSource, open_snapshot
+from mfa_kit.wiring.settings import Settings
 
 
-@click.command(cls=options.Verb, html=True)
+@click.command(cls=Verb, html=True)
 @click.option("--rule", "rules", multiple=True, metavar="ID", help="Only this rule, or a subject's: root, admins ...")
 @click.option(
     "--fail-on",
-    type=click.Choice(SEVERITIES),
+    type=click.Choice([str(severity) for severity in Severity]),
     default="low",
     show_default=True,
     help="Exit with 1 when a rule of this severity, or a worse one, fails or cannot be answered.",
@@ -45,13 +38,109 @@ MAX_AGE = click.option(
 )
 @SNAPSHOT
 @MAX_AGE
-@options.BACKUP_DIR
-@options.DRILLED_WITHIN
-def audit(**wish: Any) -> int:
+@BACKUP_DIR
+@DRILLED_WITHIN
+def audit(
+    *,
+    rules: tuple[str, ...],
+    fail_on: str,
+    advice: str,
+    file: Path | None,
+    max_age: float,
+    backup_dir: Path | None,
+    drilled_within: float,
+    settings: Settings,
+    output: Output,
+) -> int:
     """Judge the account around the devices: root, administrators, users, groups, roles, passwords, backups.
 
     Reads only. What could not be read is named and is never a pass.
     """
-    from mfa_kit.cli.deeds import audit as deed
+    wanted = registry.chosen(rules)
+    limits = Limits(profile=Profile(advice), drilled=drilled_within / DAY)
+    source = SnapshotSource(file=file, max_age=max_age, backup_dir=backup_dir)
+    with open_snapshot(settings, source) as (snapshot, _):
+        answers = registry.audit(snapshot, wanted, limits)
+    for hole in snapshot.holes:
+        settings.progress.note(f"not read: {hole.part}{f' of {hole.about}' if hole.about else ''}: {hole.why}")
+    _write(snapshot, answers, output)
+    counts = Counter(answer.result for answer in answers)
+    totals = ", ".join(f"{counts[result]} {result}" for result in Result if counts[result])
+    rules_ = f"{len(answers)} rule{'' if len(answers) == 1 else 's'}"
+    settings.progress.note(f"{rules_}: {totals}; {_report_age(snapshot)}")
+    if output.form == "table" and counts[Result.FAIL]:
+        settings.progress.note(f"for a reader who has other work: mfa-kit audit --output {HTML} > audit.html")
+    return 1 if registry.fails(answers, Severity(fail_on)) else 0
 
-    return deed.audit(options.common(), **wish)
+
+def _write(snapshot: Snapshot, answers: Sequence[Answer], output: Output) -> None:
+    """Print the answers: a paragraph a rule in a table, a document in JSON, a line a finding in the other forms."""
+    match output.form:
+        case "table":
+            lines = [line for answer in answers for line in _paragraph(answer)]
+            output.text("".join(f"{one_line(line)}\n" for line in lines))
+        case "html":
+            output.text(page(snapshot, answers))
+        case "json":
+            output.one("audit", {**_head(snapshot), "rules": [_rule_row(answer) for answer in answers]})
+        case _:
+            output.many("audit-finding", [row for answer in answers for row in _finding_rows(answer)], empty="")
+
+
+def _report_age(snapshot: Snapshot) -> str:
+    if snapshot.report is None:
+        return "without a credential report"
+    minutes = max(0, int(snapshot.at - snapshot.report.made) // 60)
+    return f"credential report {minutes // 60} h {minutes % 60} min old"
+
+
+def _paragraph(answer: Answer) -> list[str]:
+    """Return a rule as lines: its result and title, each finding with the commands that mend it, what is unknown."""
+    rule = answer.rule
+    why = f"  ({answer.why})" if answer.why else ""
+    lines = [f"{answer.result.upper():<14}  {rule.severity:<8}  {rule.id:<18}  {rule.title}{why}"]
+    for finding in answer.findings:
+        lines += [f"    {finding.subject}: {finding.evidence}", *(f"      {line}" for line in finding.remedy)]
+    return [*lines, *(f"    {unsure.subject}: {unsure.why}" for unsure in answer.unsure)]
+
+
+def _head(snapshot: Snapshot) -> ResultRow:
+    return {
+        "account": snapshot.account,
+        "caller": snapshot.caller,
+        "at": written(snapshot.at),
+        "report_made": written(snapshot.report.made) if snapshot.report else None,
+        "holes": [{"part": hole.part, "about": hole.about, "why": hole.why} for hole in snapshot.holes],
+    }
+
+
+def _rule_row(answer: Answer) -> ResultRow:
+    return {
+        "rule": answer.rule.id,
+        "title": answer.rule.title,
+        "severity": answer.rule.severity,
+        "references": answer.rule.references,
+        "result": answer.result,
+        "why": answer.why or None,
+        "findings": [
+            {"subject": each.subject, "evidence": each.evidence, "remedy": each.remedy} for each in answer.findings
+        ],
+        "unknown": [{"subject": each.subject, "why": each.why} for each in answer.unsure],
+    }
+
+
+def _finding_rows(answer: Answer) -> list[ResultRow]:
+    """Return a row for each finding and for each unknown; for a rule that has neither, one for the rule."""
+    lines = [(Result.FAIL, each.subject, each.evidence, " ; ".join(each.remedy)) for each in answer.findings]
+    lines += [(Result.UNKNOWN, each.subject, each.why, "") for each in answer.unsure]
+    return [
+        {
+            "result": result,
+            "rule": answer.rule.id,
+            "severity": answer.rule.severity,
+            "subject": subject,
+            "evidence": evidence,
+            "remedy": remedy,
+        }
+        for result, subject, evidence, remedy in lines or [(answer.result, "", answer.why, "")]
+    ]

@@ -20,7 +20,16 @@ COMMANDS: Rows = {
     "revoke": Row("Take an MFA device away from a user.", "mfa_kit.cli.revoke:revoke"),
     "orphans": Row("Explain and remove devices that nobody has.", "mfa_kit.cli.orphans:orphans"),
     "audit": Row("Judge the account around the devices; changes nothing.", "mfa_kit.cli.audit:audit"),
-    "policy": Row("Print, check and try out policies that demand MFA.", "mfa_kit.cli.policy:policy"),
+    "policy": Row(
+        "Print, check and try out policies that demand MFA.",
+        {
+            "lint": "mfa_kit.cli.policy.lint:lint",
+            "lockout": "mfa_kit.cli.policy.lockout:lockout",
+            "onboard": "mfa_kit.cli.policy.onboard:onboard",
+            "show": "mfa_kit.cli.policy.show_policy:show_policy",
+        },
+        "Print, check and try out policies that demand MFA. Nothing is attached to anything.",
+    ),
     "rollout": Row("Enroll many users from a roster: plan, apply, bench, undo.", "mfa_kit.cli.rollout:rollout"),
     "status": Row("Show who has which MFA devices, and who has none.", "mfa_kit.cli.status:status"),
     "resync": Row("Tell IAM how far the clock of a device is off.", "mfa_kit.cli.resync:resync"),

@@ -90,12 +90,6 @@ def lockout(snapshot: Snapshot, document: str, *, group: str | None = None) -> l
     return sorted(fates, key=lambda fate: (order.index(fate.standing), fate.user))
 
 
-def unread(snapshot: Snapshot) -> list[str]:
-    """Return the parts without which somebody may be missing altogether."""
-    holes = [hole for hole in snapshot.holes if hole.part in {Part.DETAILS, Part.REPORT}]
-    return list(dict.fromkeys(f"the {hole.part}: {hole.why}" for hole in holes))
-
-
 def _fates(one: Person, more: tuple[str, ...], snapshot: Snapshot) -> list[Fate]:
     if one.credentials is None:
         why = "the credential report does not have this user, or could not be read"

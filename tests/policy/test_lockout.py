@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from mfa_kit.account.evaluator import Verdict
-from mfa_kit.account.snapshot import Snapshot, people
+from mfa_kit.account.snapshot import Snapshot, people, unread_users
 from mfa_kit.core.errors import AwsFault, UsageFault
 from mfa_kit.lab.aws.server import Lab
-from mfa_kit.policy.lockout import MEND, SESSION, Standing, compare, helpers, lockout, may_have_to_change, unread
+from mfa_kit.policy.lockout import MEND, SESSION, Standing, compare, helpers, lockout, may_have_to_change
 from mfa_kit.policy.texts import Variant, Wish, policy
 from tests.audit.conftest import ADMINISTRATOR, Change, ago, changed, taken
 from tests.audit.test_rules import FIDO, KEY, SMS, group, passwords, user
@@ -210,7 +210,7 @@ def test_without_the_users_it_is_said_that_some_may_be_missing() -> None:
     """An empty list of people is no all-clear, and no group can be chosen."""
     snapshot, _ = taken(changed(None), "GetAccountAuthorizationDetails")
     assert lockout(snapshot, SELF) == []
-    assert len(unread(snapshot)) == 1
+    assert len(unread_users(snapshot)) == 1
     with pytest.raises(UsageFault, match="the groups could not be read"):
         lockout(snapshot, SELF, group="people")
 

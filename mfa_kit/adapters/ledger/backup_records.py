@@ -6,6 +6,7 @@ The copy that is sealed for its user alone is a file of its own, and has a name 
 
 import json
 from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 from mfa_kit.core.models import Seal
@@ -20,6 +21,8 @@ LEAVE_OUT = """
     update seals set until = ?
     where backup = ? and until is null and recipient not in (select value from json_each(?))
 """
+CONFIRMED = "select distinct serial from journal where reached = 'confirmed'"
+OPENED = "select file, max(at) from events where operation = 'OpenBackup' and answer = 'OK' group by file"
 DRILL = "insert into drills (at, backup, result) values (?, ?, ?)"
 
 
@@ -70,6 +73,14 @@ class BackupRecords:
     def drills(self) -> dict[str, float]:
         """Return when each backup last gave the right code, as Unix seconds."""
         return dict(self._tables.select("select backup, max(at) from drills where result = 'proved' group by backup"))
+
+    def confirmed_devices(self) -> set[str]:
+        """Return the serials of the devices that runs on this computer made and saw in IAM."""
+        return {serial for (serial,) in self._tables.select(CONFIRMED)}
+
+    def last_opened(self) -> dict[str, float]:
+        """Return when each backup last opened, as Unix seconds, by the name of its file."""
+        return {Path(file).name: at for file, at in self._tables.select(OPENED) if file}
 
     def gone(self) -> set[str]:
         """Return the paths of backups whose device is gone, as far as the journal says."""

@@ -1,0 +1,60 @@
+"""The backups of the devices that this computer made: where each is, when it last opened, and when it was drilled."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from mfa_kit.account.snapshot import Backup
+from mfa_kit.core.models import Device
+from mfa_kit.enrollment.ports import Journal, Vault
+
+
+class BackupHistory(Protocol):
+    """What the ledger knows of devices and of their backups. Times are Unix seconds."""
+
+    def confirmed_devices(self) -> set[str]:
+        """Return the serials of the devices that runs on this computer made and saw in IAM."""
+        ...
+
+    def last_opened(self) -> Mapping[str, float]:
+        """Return when each backup last opened, by the name of its file."""
+        ...
+
+    def drills(self) -> Mapping[str, float]:
+        """Return when each backup last gave the right code, by `ACCOUNT/USER/FILE`."""
+        ...
+
+
+def device_backups(
+    devices: Iterable[Device], *, journal: Journal, vault: Vault, records: BackupHistory
+) -> tuple[Backup, ...]:
+    """Return the backups of those devices that a user has and that this computer made for that user."""
+    return tuple(_device_backups(devices, journal, vault, records))
+
+
+def _device_backups(
+    devices: Iterable[Device], journal: Journal, vault: Vault, records: BackupHistory
+) -> Iterator[Backup]:
+    made, opened, drills = records.confirmed_devices(), records.last_opened(), records.drills()
+    for device in devices:
+        if device.user is None or device.serial not in made:
+            continue
+        entry = journal.find(device.serial)
+        if entry is None or entry.intent.user != device.user:
+            continue
+        place = vault.find(entry)
+        file = place or entry.backup
+        yield Backup(
+            serial=device.serial,
+            user=device.user,
+            file=file,
+            there=place is not None,
+            made=entry.began,
+            opened=opened.get(Path(file).name) if file else None,
+            drilled=drills.get(backup_name(file)) if file else None,
+        )
+
+
+def backup_name(file: str) -> str:
+    """Return the name by which a backup is on record wherever its file is: the last three parts of the path."""
+    return "/".join(Path(file).absolute().parts[-3:])

@@ -1,0 +1,52 @@
+"""`mfa-kit policy lint`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from mfa_kit.cli.options import Verb
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.policy.policy_file import POLICY_FILE, read_policy
+from mfa_kit.cli.snapshot_options import MAX_AGE, SNAPSHOT, note_unread_users
+from mfa_kit.policy import lint as linting
+from mfa_kit.policy.lint import Holder, Trap
+from mfa_kit.wiring.audit import SnapshotSource, chosen_partition, open_snapshot
+from mfa_kit.wiring.settings import Settings
+
+
+@click.command(cls=Verb)
+@click.argument("policy_file", metavar="[FILE]", type=POLICY_FILE, required=False)
+@click.option("--on", type=click.Choice(["group", "user", "role"]), help="What FILE is attached to, or is to be.")
+@SNAPSHOT
+@MAX_AGE
+def lint(
+    *,
+    policy_file: Path | None,
+    on: str | None,
+    file: Path | None,
+    max_age: float,
+    settings: Settings,
+    output: Output,
+) -> int:
+    """Find the traps in the policy of FILE (- is stdin), or in all of the account's own that speak of MFA."""
+    if policy_file is not None:
+        partition = chosen_partition(settings, None)
+        traps = linting.lint(read_policy(policy_file), on=Holder(on) if on else None, partition=partition)
+        return _write([(str(policy_file), traps)], output)
+    with open_snapshot(settings, SnapshotSource(file=file, max_age=max_age)) as (snapshot, _):
+        held = list(linting.held(snapshot))
+    note_unread_users(snapshot, settings.progress)
+    found = [(where, linting.lint(text, on=holder, partition=snapshot.partition)) for where, holder, text in held]
+    return _write(found, output)
+
+
+def _write(linted: Sequence[tuple[str, Sequence[Trap]]], output: Output) -> int:
+    """Print the traps of each policy, which has the name of its place; return the exit code."""
+    rows = [
+        {"policy": where, "statement": trap.statement, "trap": trap.name, "what": trap.what, "instead": trap.instead}
+        for where, traps in linted
+        for trap in traps
+    ]
+    output.many("policy-lint", rows, empty=f"no trap; policies looked at: {len(linted)}")
+    return 1 if rows else 0

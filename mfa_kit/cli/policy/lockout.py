@@ -1,0 +1,108 @@
+"""`mfa-kit policy lockout`."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from mfa_kit.account.snapshot import Snapshot, unread_users
+from mfa_kit.account.source import Account
+from mfa_kit.cli.options import Verb
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.policy.policy_file import POLICY_FILE, read_policy
+from mfa_kit.cli.snapshot_options import MAX_AGE, SNAPSHOT, note_unread_users
+from mfa_kit.core.errors import Lockout
+from mfa_kit.policy import lockout as trying
+from mfa_kit.policy import onboard
+from mfa_kit.policy.lockout import Fate, Standing
+from mfa_kit.wiring.audit import SnapshotSource, open_snapshot
+from mfa_kit.wiring.settings import Settings
+
+# For these nothing changes.
+UNCHANGED = {Standing.FINE, Standing.NO_WAY}
+
+
+@click.command(cls=Verb)
+@click.option(
+    "--policy", "document", type=POLICY_FILE, metavar="FILE", help="Try this one [as `policy show` prints it]."
+)
+@click.option("--group", metavar="NAME", help="Attached to this group [to everybody].")
+@click.option("--self-enroll", is_flag=True, help="Whoever may still sign in and enroll counts as not locked out.")
+@click.option("--all", "everybody", is_flag=True, help="List those too for whom nothing changes.")
+@SNAPSHOT
+@MAX_AGE
+def lockout(
+    *,
+    document: Path | None,
+    group: str | None,
+    self_enroll: bool,
+    everybody: bool,
+    file: Path | None,
+    max_age: float,
+    settings: Settings,
+    output: Output,
+) -> None:
+    """Tell who could no longer sign in or call, were a policy attached today. Exit code 6 while anybody could not."""
+    text = read_policy(document) if document else None
+    source = SnapshotSource(
+        file=file,
+        max_age=max_age,
+        passwords_of=trying.may_have_to_change,
+        afresh=lambda user: group in user.user.groups,
+    )
+    with open_snapshot(settings, source) as (snapshot, account):
+        tried = text or onboard.force_mfa(snapshot.partition)
+        fates = trying.lockout(snapshot, tried, group=group)
+        compared = _compared(tried, account)
+    note_unread_users(snapshot, settings.progress)
+    for line in compared:
+        settings.progress.note(line)
+    _write([fate for fate in fates if everybody or fate.standing not in UNCHANGED], output)
+    counts = Counter(fate.standing for fate in fates)
+    totals = ", ".join(f"{standing}: {counts[standing]}" for standing in Standing if counts[standing])
+    users = len({fate.user for fate in fates})
+    settings.progress.note(f"{users} users, {len(fates)} ways in; {totals or 'none'}")
+    _refuse(snapshot, fates, self_enroll=self_enroll)
+
+
+def _write(fates: Sequence[Fate], output: Output) -> None:
+    rows = [
+        {
+            "user": fate.user,
+            "way": fate.way,
+            "standing": fate.standing,
+            "why": fate.why,
+            "first": fate.first or None,
+            **({} if output.form == "table" else {"already": fate.already}),
+        }
+        for fate in fates
+    ]
+    output.many("policy-lockout", rows, empty="nobody would be locked out")
+
+
+def _compared(document: str, account: Account | None) -> list[str]:
+    """Return how IAM's simulator judges the policy; nothing where there is no account to ask."""
+    if account is None:
+        return []
+    compared = trying.compare(document, account)
+    if compared.why_not:
+        return [f"not compared with IAM's simulator: {compared.why_not}"]
+    if not compared.differing:
+        return ["IAM's simulator judges the policy alike"]
+    return [f"IAM's simulator judges otherwise: {each}" for each in compared.differing]
+
+
+def _refuse(snapshot: Snapshot, fates: Sequence[Fate], *, self_enroll: bool) -> None:
+    """Raise Lockout while a user would be locked out, or while that cannot be ruled out."""
+    shut = {fate.user for fate in fates if fate.shut and not (self_enroll and fate.standing is Standing.ENROLLS)}
+    if shut:
+        error = Lockout(
+            f"{len(shut)} of {len({fate.user for fate in fates})} users would be locked out, or may be",
+            "do what stands under FIRST for each of them, and run this again",
+        )
+        if not trying.helpers(fates, snapshot):
+            error.add_note("no administrator among the users would be left who could help them")
+        raise error
+    if why := unread_users(snapshot):
+        raise Lockout(f"whether anybody would be locked out cannot be told without {why[0]}", "see that it can be read")

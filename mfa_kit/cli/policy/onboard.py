@@ -1,0 +1,50 @@
+"""`mfa-kit policy onboard`."""
+
+from pathlib import Path
+
+import click
+
+from mfa_kit.cli.options import Verb
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.results import ResultRow
+from mfa_kit.cli.snapshot_options import MAX_AGE, SNAPSHOT, note_unread_users
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.text import printable
+from mfa_kit.policy import onboard as starting
+from mfa_kit.wiring.audit import SnapshotSource, open_snapshot
+from mfa_kit.wiring.settings import Settings
+
+
+@click.command(cls=Verb)
+@click.option("--user", metavar="NAME", help="One new colleague, instead of the whole account.")
+@click.option("--group", metavar="NAME", help="The group that the colleague joins.")
+@click.option("--admin", metavar="NAME", default="admin", show_default=True, help="Name of the first administrator.")
+@SNAPSHOT
+@MAX_AGE
+def onboard(
+    *,
+    user: str | None,
+    group: str | None,
+    admin: str,
+    file: Path | None,
+    max_age: float,
+    settings: Settings,
+    output: Output,
+) -> None:
+    """Print the commands of a safe start, in the order that locks nobody out, for a person to read and run."""
+    if (user is None) != (group is None):
+        raise UsageFault("a colleague needs a name and a group", "give both: --user NAME --group GROUP")
+    with open_snapshot(settings, SnapshotSource(file=file, max_age=max_age)) as (snapshot, _):
+        if user is not None and group is not None:
+            steps = starting.colleague(snapshot, user, group)
+        else:
+            steps = starting.start(snapshot, admin=admin)
+    note_unread_users(snapshot, settings.progress)
+    if output.form == "table":
+        output.text(printable(starting.script(steps)) + "\n")
+        return
+    rows: list[ResultRow] = [
+        {"step": number, "what": step.what, "why": step.why, "state": step.state, "commands": step.commands}
+        for number, step in enumerate(steps, 1)
+    ]
+    output.many("policy-onboard", rows, empty="")

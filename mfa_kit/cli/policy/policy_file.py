@@ -1,0 +1,30 @@
+"""Policies in files: the type of the parameter that names one, and how one is read."""
+
+import contextlib
+import sys
+from pathlib import Path
+
+import click
+
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.policy import lint
+
+POLICY_FILE = click.Path(path_type=Path, allow_dash=True)
+LONGEST = 1 << 20
+
+
+def read_policy(file: Path) -> str:
+    """Return the text of a policy; `-` is stdin. Raise UsageFault for a file that holds none."""
+    try:
+        with contextlib.nullcontext(sys.stdin) if str(file) == "-" else file.open(encoding="utf-8") as source:
+            text = source.read(LONGEST + 1)
+    except OSError as error:
+        raise UsageFault(f"{file} cannot be read: {error.strerror}", "name a policy's file, or - for stdin") from None
+    except UnicodeDecodeError:
+        raise UsageFault(f"{file} is no IAM policy: it is not UTF-8", "mfa-kit policy show prints one") from None
+    if len(text) > LONGEST:
+        raise UsageFault(
+            f"{file} is no IAM policy: it has more than {LONGEST >> 20} MiB", "mfa-kit policy show prints one"
+        )
+    lint.lint(text)
+    return text

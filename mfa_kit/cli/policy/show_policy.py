@@ -1,0 +1,47 @@
+"""`mfa-kit policy show`."""
+
+import json
+
+import click
+
+from mfa_kit.cli.options import Verb
+from mfa_kit.cli.output import Output
+from mfa_kit.policy import texts
+from mfa_kit.wiring.audit import chosen_partition
+from mfa_kit.wiring.settings import Settings
+
+
+@click.command("show", cls=Verb)
+@click.option(
+    "--variant",
+    type=click.Choice(["self-managed", "admin-managed"]),
+    default="self-managed",
+    show_default=True,
+    help="Who enrolls devices: users themselves, or administrators alone.",
+)
+@click.option("--first-sign-in", is_flag=True, help="Let users change their password before they have a device.")
+@click.option("--user-paths", is_flag=True, help="Some users have a path, such as /team/.")
+@click.option("--own-names", is_flag=True, help="A user may name a device as himself only.")
+@click.option("--partition", metavar="NAME", help="aws, aws-us-gov, aws-cn ... [that of the region].")
+def show_policy(
+    *,
+    variant: str,
+    first_sign_in: bool,
+    user_paths: bool,
+    own_names: bool,
+    partition: str | None,
+    settings: Settings,
+    output: Output,
+) -> None:
+    """Print a policy that demands MFA: JSON on stdout, and each line explained on stderr."""
+    wish = texts.Wish(
+        partition=chosen_partition(settings, partition) or "aws",
+        variant=texts.Variant(variant),
+        first_sign_in=first_sign_in,
+        user_paths=user_paths,
+        own_names=own_names,
+    )
+    document, lines = texts.policy(wish)
+    for line in (*lines, texts.first_sign_in(wish)):
+        settings.progress.note(f"{line.text}: {line.why}")
+    output.text(json.dumps(document, indent=2) + "\n")

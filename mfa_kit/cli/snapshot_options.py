@@ -1,0 +1,30 @@
+"""The options of verbs that read an account, and what they tell about parts that could not be read."""
+
+from pathlib import Path
+
+import click
+
+from mfa_kit.account.snapshot import Snapshot, unread_users
+from mfa_kit.cli.options import Age
+from mfa_kit.core.interaction import Progress
+
+SNAPSHOT = click.option(
+    "--snapshot",
+    "file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Read this snapshot instead of AWS; a file that is not there yet is made, 0600.",
+)
+MAX_AGE = click.option(
+    "--max-age",
+    type=Age(),
+    default="4h",
+    show_default=True,
+    help="Have IAM make a new credential report when it is older. IAM keeps one for 4h.",
+)
+
+
+def note_unread_users(snapshot: Snapshot, progress: Progress) -> None:
+    """Note the parts without which users may be missing from a result."""
+    for why in unread_users(snapshot):
+        progress.note(f"not read: {why}")
