@@ -46,7 +46,7 @@ REVEALS = {
     ("adapters/fido/key.py", "_Person.request_pin"),
     ("adapters/aws/iam.py", "Iam.console_session"),
     ("adapters/aws/iam.py", "_created"),
-    ("adapters/aws/iam.py", "_with_mfa"),
+    ("adapters/aws/clients.py", "_with_mfa"),
     ("adapters/oath/applet.py", "Applet.key_of"),
     ("adapters/oath/applet.py", "Applet.put"),
     ("adapters/oath/applet.py", "Applet.set_key"),

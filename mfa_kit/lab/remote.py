@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.loopback import is_loopback
 
 NEEDED = ("AWS_ENDPOINT_URL", "AWS_SECRET_ACCESS_KEY")
 HINT = "run it under `mfa-kit lab run`, or export what `mfa-kit lab serve` prints"
@@ -16,7 +17,7 @@ HINT = "run it under `mfa-kit lab run`, or export what `mfa-kit lab serve` print
 def ask_lab(method: str, path: str, payload: Mapping[str, Any], *, env: Mapping[str, str]) -> Any:
     """Ask the lab that the environment names. Raise UsageFault when there is none, or it refuses."""
     missing = [name for name in NEEDED if not env.get(name)]
-    if missing or urlsplit(env["AWS_ENDPOINT_URL"]).hostname != "127.0.0.1":
+    if missing or not is_loopback(urlsplit(env["AWS_ENDPOINT_URL"]).hostname):
         raise UsageFault("there is no lab in this environment", HINT)
     request = urllib.request.Request(  # noqa: S310 - loopback, by the line above
         f"{env['AWS_ENDPOINT_URL']}/lab/{path}",

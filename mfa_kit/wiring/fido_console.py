@@ -8,6 +8,7 @@ from urllib.parse import quote, urlsplit
 
 from mfa_kit.core.errors import MfaKitError, UsageFault
 from mfa_kit.core.interaction import Progress
+from mfa_kit.core.loopback import is_loopback
 from mfa_kit.core.models import Caller, Intent, Skipped
 from mfa_kit.enrollment import fido_console
 from mfa_kit.enrollment.fido_console import Hosts, RootEnrolled
@@ -38,10 +39,10 @@ def page(
 
 def _hosts(inventory: Inventory, partition: str) -> Hosts | None:
     """Return the addresses of sign-in and console, None where nobody knows them; an IAM on this machine has its own."""
-    from mfa_kit.adapters.aws.iam import Iam, loopback
+    from mfa_kit.adapters.aws.iam import Iam
 
     assert isinstance(inventory, Iam)  # noqa: S101 - the desk's inventory is made by the kit
-    if loopback(urlsplit(inventory.endpoint_url).hostname):
+    if is_loopback(urlsplit(inventory.endpoint_url).hostname):
         return Hosts(f"{inventory.endpoint_url}/federation", f"{inventory.endpoint_url}/console")
     hosts = fido_console.HOSTS.get(partition)
     return hosts and Hosts(f"https://{hosts.signin}/federation", f"https://{hosts.console}")

@@ -13,7 +13,10 @@ from botocore.exceptions import ClientError, SSLError
 from botocore.utils import parse_timestamp
 
 from mfa_kit.adapters.aws import iam as module
-from mfa_kit.adapters.aws.iam import CODES, Iam, moment, ours
+from mfa_kit.adapters.aws.clients import moment
+from mfa_kit.adapters.aws.iam import Iam
+from mfa_kit.adapters.aws.pages import pages
+from mfa_kit.adapters.aws.refusals import CODES, our_errors
 from mfa_kit.core import errors, otp
 from mfa_kit.core.errors import (
     AccessDenied,
@@ -146,7 +149,7 @@ def test_a_write_that_is_interrupted_is_not_told_as_done(desk: Desk, user: str) 
     def interrupt(**_: object) -> None:
         raise KeyboardInterrupt
 
-    desk.iam._iam.meta.events.register("before-send.iam", interrupt)  # noqa: SLF001 - botocore's own seam
+    desk.iam._clients.iam.meta.events.register("before-send.iam", interrupt)  # noqa: SLF001 - botocore's own seam
     with pytest.raises(KeyboardInterrupt):
         desk.iam.delete(intent(user).serial)
     assert [call.answer for call in desk.calls] == ["Unclear"]
@@ -360,7 +363,7 @@ def test_a_closed_port_is_told_and_nothing_is_unclear(user: str) -> None:
 )
 def test_tls_that_breaks_may_have_let_a_request_through(said: str, kind: type[MfaKitError]) -> None:
     """A certificate that is refused lets none: OpenSSL says which it was."""
-    with pytest.raises(kind) as caught, ours():
+    with pytest.raises(kind) as caught, our_errors():
         raise SSLError(endpoint_url="https://iam.amazonaws.com", error=OSError(said))
     assert type(caught.value) is kind
 
@@ -376,6 +379,13 @@ def test_govcloud_without_its_region_says_what_to_give(monkeypatch: pytest.Monke
             Desk().iam.caller()
         assert "--region" in caught.value.hint
         assert Desk(region="us-gov-west-1").iam.caller().partition == "aws-us-gov"
+
+
+@pytest.mark.parametrize("last", [{"IsTruncated": True, "Marker": "again"}, {"IsTruncated": True}])
+def test_a_listing_that_does_not_come_to_an_end_is_told(last: Any, desk: Desk) -> None:
+    """Its last page names itself, or no other page."""
+    with pytest.raises(AwsFault, match="does not come to an end"):
+        list(pages(desk.iam.ask, lambda _iam, _start: last))
 
 
 @pytest.mark.usefixtures("at_lab")
@@ -413,7 +423,7 @@ def test_every_code_of_the_table_has_its_class_and_exit_code(code: str) -> None:
     """Some services add Exception to the name."""
     for name in (code, f"{code}Exception"):
         answer: Any = {"Error": {"Code": name, "Message": "It is so."}, "ResponseMetadata": {"HTTPStatusCode": 400}}
-        with pytest.raises(MfaKitError, match="It is so") as caught, ours():
+        with pytest.raises(MfaKitError, match="It is so") as caught, our_errors():
             raise ClientError(answer, "X")
         assert type(caught.value) is CODES[code][0]
         assert caught.value.exit_code in {4, 7}
@@ -423,7 +433,7 @@ def test_every_code_of_the_table_has_its_class_and_exit_code(code: str) -> None:
 def test_a_code_that_is_not_in_the_table_is_told_as_it_is(status: int, kind: type[MfaKitError]) -> None:
     """From 500 on the request may have acted."""
     answer: Any = {"Error": {"Code": "Odd"}, "ResponseMetadata": {"HTTPStatusCode": status}}
-    with pytest.raises(kind, match="AWS answers Odd: without a message") as caught, ours():
+    with pytest.raises(kind, match="AWS answers Odd: without a message") as caught, our_errors():
         raise ClientError(answer, "X")
     assert type(caught.value) is kind
     assert caught.value.hint

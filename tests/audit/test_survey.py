@@ -2,7 +2,7 @@
 
 import json
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -45,12 +45,18 @@ class Answers:
         self.answers = answers
         self.asked: list[str] = []
 
-    def __call__(self, operation: str, **_: Any) -> Any:
-        self.asked.append(operation)
-        answer = self.answers[operation].pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+    def __call__(self, call: Callable[[Any], Any]) -> Any:
+        return call(self)
+
+    def __getattr__(self, operation: str) -> Callable[..., Any]:
+        def answered(**_: Any) -> Any:
+            self.asked.append(operation)
+            answer = self.answers[operation].pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        return answered
 
 
 def report(text: str = f"{COLUMNS}\n{ROW}", *, hours: float = 0) -> dict[str, Any]:

@@ -6,17 +6,31 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING
 
 from mfa_kit.account.evaluator import Context, Verdict
 from mfa_kit.account.snapshot import ROOT, Credentials, Details, Entity, Key, PasswordPolicy, Report
+from mfa_kit.adapters.aws.pages import PAGE, Ask, pages
 from mfa_kit.core.errors import AwsFault, MfaKitError, NoSuchEntity
 from mfa_kit.core.models import Device
 
-PAGE = 1000
+if TYPE_CHECKING:
+    from mypy_boto3_iam.literals import ContextKeyTypeEnumType, EntityTypeType
+    from mypy_boto3_iam.type_defs import (
+        AttachedPolicyTypeDef,
+        GetCredentialReportResponseTypeDef,
+        GroupDetailTypeDef,
+        LoginProfileTypeDef,
+        PolicyDetailTypeDef,
+        PolicyDocumentTypeDef,
+        RoleDetailTypeDef,
+        UserDetailTypeDef,
+        VirtualMFADeviceTypeDef,
+    )
+
 # Seconds to wait for a credential report in the making, and between two looks.
 PATIENCE, LOOK = 60.0, 2.0
-DETAILS = ("User", "Group", "Role", "LocalManagedPolicy", "AWSManagedPolicy")
+DETAILS: "Sequence[EntityTypeType]" = ("User", "Group", "Role", "LocalManagedPolicy", "AWSManagedPolicy")
 # What IAM answers where there is no report to be had.
 MISSING = ("ReportNotPresent", "ReportExpired", "ReportInProgress")
 # What the credential report has in place of a value.
@@ -25,46 +39,38 @@ DECISIONS = {"allowed": Verdict.ALLOW, "explicitDeny": Verdict.EXPLICIT, "implic
 
 
 class Reader:
-    """Account over one way to ask IAM: an operation's name as boto3 has it, and its parameters."""
+    """Account over one way to ask IAM; `now` is in Unix seconds."""
 
     def __init__(
         self,
-        ask: Callable[..., Any],
+        ask: Ask,
         *,
         now: Callable[[], float],
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._ask, self._now, self._sleep = ask, now, sleep
 
-    def _pages(self, operation: str, **wanted: Any) -> Iterator[Any]:
-        more: dict[str, Any] = {}
-        while True:
-            page = self._ask(operation, MaxItems=PAGE, **wanted, **more)
-            yield page
-            if not page.get("IsTruncated"):
-                return
-            more = {"Marker": page["Marker"]}
-
     def report(self, *, max_age: float) -> Report:
+        """Return the credential report; one that is older than `max_age` seconds is made anew."""
         found = self._present()
         if found is None or self._now() - found["GeneratedTime"].timestamp() > max_age:
-            found = self._made(found)
+            found = self._generated(found)
         return _report(found["Content"].decode(), made=found["GeneratedTime"].timestamp())
 
-    def _present(self) -> Any:
+    def _present(self) -> "GetCredentialReportResponseTypeDef | None":
         """Return the report that IAM has; None where it has none, an expired one, or one in the making."""
         try:
-            return self._ask("get_credential_report")
+            return self._ask(lambda iam: iam.get_credential_report())
         except MfaKitError as error:
             if any(code in str(error) for code in MISSING):
                 return None
             raise
 
-    def _made(self, before: Any) -> Any:
+    def _generated(self, before: "GetCredentialReportResponseTypeDef | None") -> "GetCredentialReportResponseTypeDef":
         """Have IAM make a report, and wait for it; younger than four hours it stays the same."""
         waited = 0.0
         while True:
-            complete = self._ask("generate_credential_report")["State"] == "COMPLETE"
+            complete = self._ask(lambda iam: iam.generate_credential_report()["State"]) == "COMPLETE"
             found = self._present()
             if found is not None and (complete or before is None or found["GeneratedTime"] > before["GeneratedTime"]):
                 return found
@@ -74,10 +80,10 @@ class Reader:
             waited += LOOK
 
     def credentials(self, user: Entity) -> Credentials:
+        """Return a user's password and access keys as they are now, without their use."""
         profile = self._profile(user.name)
-        keys = [
-            row for page in self._pages("list_access_keys", UserName=user.name) for row in page["AccessKeyMetadata"]
-        ]
+        listed = pages(self._ask, lambda iam, start: iam.list_access_keys(MaxItems=PAGE, UserName=user.name, **start))
+        keys = [row for page in listed for row in page["AccessKeyMetadata"]]
         return Credentials(
             arn=user.arn,
             created=user.created or 0.0,
@@ -86,21 +92,27 @@ class Reader:
             keys=tuple(Key(active=row["Status"] == "Active", rotated=_seconds(row["CreateDate"])) for row in keys),
         )
 
-    def _profile(self, user: str) -> Any:
+    def _profile(self, user: str) -> "LoginProfileTypeDef | None":
         try:
-            return self._ask("get_login_profile", UserName=user)["LoginProfile"]
+            return self._ask(lambda iam: iam.get_login_profile(UserName=user)["LoginProfile"])
         except NoSuchEntity:
             return None
 
     def summary(self) -> Mapping[str, int]:
-        return dict(self._ask("get_account_summary")["SummaryMap"])
+        """Return the numbers of iam:GetAccountSummary, by IAM's names for them."""
+        found = self._ask(lambda iam: iam.get_account_summary()["SummaryMap"])
+        return {str(name): number for name, number in found.items()}
 
     def details(self) -> Iterator[Details]:
-        for page in self._pages("get_account_authorization_details", Filter=list(DETAILS)):
+        """Yield users, groups, roles and their policies by pages (iam:GetAccountAuthorizationDetails)."""
+        for page in pages(
+            self._ask,
+            lambda iam, start: iam.get_account_authorization_details(MaxItems=PAGE, Filter=DETAILS, **start),
+        ):
             yield Details(
-                users=tuple(_entity(row, "User") for row in page.get("UserDetailList", ())),
-                groups=tuple(_entity(row, "Group") for row in page.get("GroupDetailList", ())),
-                roles=tuple(_entity(row, "Role") for row in page.get("RoleDetailList", ())),
+                users=tuple(_user(row) for row in page.get("UserDetailList", ())),
+                groups=tuple(_group(row) for row in page.get("GroupDetailList", ())),
+                roles=tuple(_role(row) for row in page.get("RoleDetailList", ())),
                 policies={
                     row["Arn"]: _text(version["Document"])
                     for row in page.get("Policies", ())
@@ -110,21 +122,26 @@ class Reader:
             )
 
     def virtual(self) -> Iterator[Device]:
-        for page in self._pages("list_virtual_mfa_devices"):
+        """Yield every virtual device, root's with ROOT for its user."""
+        for page in pages(self._ask, lambda iam, start: iam.list_virtual_mfa_devices(MaxItems=PAGE, **start)):
             for row in page["VirtualMFADevices"]:
                 yield Device(row["SerialNumber"], _holder(row), _seconds(row.get("EnableDate")))
 
     def own_devices(self) -> list[Device]:
-        rows = self._ask("list_mfa_devices")["MFADevices"]
+        """Return the caller's own devices, as root's."""
+        rows = self._ask(lambda iam: iam.list_mfa_devices()["MFADevices"])
         return [Device(row["SerialNumber"], ROOT, _seconds(row.get("EnableDate"))) for row in rows]
 
     def certifications(self, key: Device) -> tuple[str, ...]:
-        found = self._ask("get_mfa_device", SerialNumber=key.serial, UserName=key.user)
+        """Return what a security key is certified for, such as `FIDO L1` (iam:GetMFADevice)."""
+        serial, user = key.serial, key.user or ""
+        found = self._ask(lambda iam: iam.get_mfa_device(SerialNumber=serial, UserName=user))
         return tuple(f"{name} {level}" for name, level in sorted(found.get("Certifications", {}).items()))
 
     def password_policy(self) -> PasswordPolicy:
+        """Return the account's password policy, with IAM's own values where it has none."""
         try:
-            said = self._ask("get_account_password_policy")["PasswordPolicy"]
+            said = self._ask(lambda iam: iam.get_account_password_policy()["PasswordPolicy"])
         except NoSuchEntity:
             return PasswordPolicy(custom=False)
         return PasswordPolicy(
@@ -140,32 +157,34 @@ class Reader:
         )
 
     def must_change(self, user: str) -> bool:
+        """Whether a user has to choose a new password at the next sign-in."""
         profile = self._profile(user)
         return profile is not None and bool(profile.get("PasswordResetRequired"))
 
     def simulated(self, documents: Sequence[str], actions: Sequence[str], context: Context) -> dict[str, Verdict]:
-        entries = [
-            {"ContextKeyName": name, "ContextKeyValues": [value], "ContextKeyType": _type(value)}
-            for name, value in context.items()
-            if value is not None
-        ]
+        """Return IAM's verdict on each action under policies that nobody has yet (iam:SimulateCustomPolicy)."""
         found = self._ask(
-            "simulate_custom_policy",
-            PolicyInputList=list(documents),
-            ActionNames=list(actions),
-            ContextEntries=entries,
+            lambda iam: iam.simulate_custom_policy(
+                PolicyInputList=list(documents),
+                ActionNames=list(actions),
+                ContextEntries=[
+                    {"ContextKeyName": name, "ContextKeyValues": [value], "ContextKeyType": _type(value)}
+                    for name, value in context.items()
+                    if value is not None
+                ],
+            )
         )
         return {row["EvalActionName"]: DECISIONS[row["EvalDecision"]] for row in found["EvaluationResults"]}
 
 
-def _type(value: str) -> str:
+def _type(value: str) -> "ContextKeyTypeEnumType":
     """Return the type that SimulateCustomPolicy wants with a value."""
     if value in {"true", "false"}:
         return "boolean"
     return "numeric" if value.isdecimal() else "string"
 
 
-def _holder(row: Mapping[str, Any]) -> str | None:
+def _holder(row: "VirtualMFADeviceTypeDef") -> str | None:
     """Return who has a virtual device: root is told by its ARN, for anybody may be named root."""
     user = row.get("User")
     if not user:
@@ -177,21 +196,54 @@ def _seconds(at: datetime | None) -> float | None:
     return at.timestamp() if at else None
 
 
-def _text(document: Any) -> str:
+def _text(document: "PolicyDocumentTypeDef") -> str:
     """Return a policy as text: botocore has already read it."""
     return document if isinstance(document, str) else json.dumps(document)
 
 
-def _entity(row: Mapping[str, Any], kind: str) -> Entity:
-    trust = row.get("AssumeRolePolicyDocument")
+def _inline(rows: "Sequence[PolicyDetailTypeDef]") -> dict[str, str]:
+    return {row["PolicyName"]: _text(row["PolicyDocument"]) for row in rows}
+
+
+def _attached(rows: "Sequence[AttachedPolicyTypeDef]") -> tuple[str, ...]:
+    return tuple(row["PolicyArn"] for row in rows)
+
+
+def _boundary(row: "UserDetailTypeDef | RoleDetailTypeDef") -> str | None:
+    return row.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn")
+
+
+def _user(row: "UserDetailTypeDef") -> Entity:
     return Entity(
-        name=row[f"{kind}Name"],
+        name=row["UserName"],
         arn=row["Arn"],
         created=_seconds(row.get("CreateDate")),
-        inline={one["PolicyName"]: _text(one["PolicyDocument"]) for one in row.get(f"{kind}PolicyList", ())},
-        attached=tuple(one["PolicyArn"] for one in row.get("AttachedManagedPolicies", ())),
+        inline=_inline(row.get("UserPolicyList", ())),
+        attached=_attached(row.get("AttachedManagedPolicies", ())),
         groups=tuple(row.get("GroupList", ())),
-        boundary=row.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn"),
+        boundary=_boundary(row),
+    )
+
+
+def _group(row: "GroupDetailTypeDef") -> Entity:
+    return Entity(
+        name=row["GroupName"],
+        arn=row["Arn"],
+        created=_seconds(row.get("CreateDate")),
+        inline=_inline(row.get("GroupPolicyList", ())),
+        attached=_attached(row.get("AttachedManagedPolicies", ())),
+    )
+
+
+def _role(row: "RoleDetailTypeDef") -> Entity:
+    trust = row.get("AssumeRolePolicyDocument")
+    return Entity(
+        name=row["RoleName"],
+        arn=row["Arn"],
+        created=_seconds(row.get("CreateDate")),
+        inline=_inline(row.get("RolePolicyList", ())),
+        attached=_attached(row.get("AttachedManagedPolicies", ())),
+        boundary=_boundary(row),
         trust=None if trust is None else _text(trust),
     )
 

@@ -13,11 +13,11 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
 from mfa_kit.core.errors import AwsFault, UsageFault
+from mfa_kit.core.loopback import is_loopback
 from mfa_kit.core.otp import Secret
 
 SECONDS = 20
@@ -52,10 +52,10 @@ def address(endpoint: str, session: Secret[str], *, destination: str) -> Secret[
 def _token(endpoint: str, session: Secret[str]) -> Secret[str]:
     """Ask for a sign-in token. What is raised tells nothing of what was sent."""
     where = urlsplit(endpoint)
-    if where.scheme != "https" and not _loopback(where.hostname):
+    if where.scheme != "https" and not is_loopback(where.hostname):
         raise UsageFault(f"{endpoint} is not encrypted", "sign in to the console by yourself")
     query = Secret(urlencode({"Action": "getSigninToken", "Session": session.reveal()}))
-    direct = [urllib.request.ProxyHandler({})] if _loopback(where.hostname) else []
+    direct = [urllib.request.ProxyHandler({})] if is_loopback(where.hostname) else []
     opener = urllib.request.build_opener(_NoRedirect, *direct)
     try:
         with opener.open(f"{endpoint}?{query.reveal()}", timeout=SECONDS) as answer:
@@ -67,13 +67,6 @@ def _token(endpoint: str, session: Secret[str]) -> Secret[str]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         why = type(error).__name__
     raise AwsFault(f"{urlsplit(endpoint).hostname} gives no sign-in token: {why}", "sign in to the console by yourself")
-
-
-def _loopback(host: str | None) -> bool:
-    try:
-        return ip_address(host or "").is_loopback
-    except ValueError:
-        return False
 
 
 @contextmanager

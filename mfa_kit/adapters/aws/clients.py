@@ -1,0 +1,161 @@
+"""boto3's clients of IAM and STS: which credentials they have, where they ask, and what they must not log."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+
+import boto3
+import botocore.session
+from botocore.client import BaseClient
+from botocore.config import Config
+from botocore.utils import JSONFileCache, parse_timestamp
+
+from mfa_kit.adapters.aws.refusals import our_errors
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.loopback import is_loopback
+from mfa_kit.core.otp import Secret
+
+if TYPE_CHECKING:
+    from mypy_boto3_iam import IAMClient
+    from mypy_boto3_sts import STSClient
+
+# Where the AWS CLI keeps the sessions of roles, so that two commands ask for one code.
+CLI_CACHE = "~/.aws/cli/cache"
+# Credentials that a profile holds itself: the providers of botocore whose keys may ask for a session with MFA.
+OWN_KEYS = ("shared-credentials-file", "config-file")
+# Their logs at DEBUG have bodies in them, with the seed and both codes.
+LOUD = {"boto3", "botocore", "urllib3"}
+
+AskCode = Callable[[str], str]
+C = TypeVar("C", bound=BaseClient)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """What a person says of how to reach AWS; None is boto3's own choice.
+
+    `ask_code` is asked for a code of the MFA device that is named, where the credentials demand one. `workers` is how
+    many threads use the clients, `read_timeout` the seconds to wait for an answer.
+    """
+
+    profile: str | None = None
+    region: str | None = None
+    endpoint_url: str | None = None
+    ask_code: AskCode | None = None
+    workers: int = 1
+    read_timeout: float = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """The clients of one set of credentials, and the session that has these."""
+
+    iam: "IAMClient"
+    sts: "STSClient"
+    session: boto3.Session
+
+    @property
+    def own_keys(self) -> bool:
+        """Whether the credentials are a user's long-term keys, and no session's."""
+        found = self.session.get_credentials()
+        return found is not None and not found.get_frozen_credentials().token
+
+
+def open_clients(wanted: Connection) -> Clients:
+    """Make the clients, with the credentials that are there now. Raise UsageFault for an address that is none."""
+    _quiet()
+    try:
+        with our_errors():
+            core = botocore.session.Session(profile=wanted.profile)
+            core.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=moment)
+            session = boto3.Session(botocore_session=core, region_name=wanted.region)
+            if wanted.ask_code:
+                _ask_by(wanted.ask_code, core)
+                session = _with_mfa(session, wanted, wanted.ask_code)
+            return Clients(_iam(session, wanted), _sts(session, wanted), session)
+    except ValueError as error:  # botocore's for an endpoint, from the flag, the environment or a profile
+        raise UsageFault(
+            f"AWS cannot be asked there: {error}", "give an address such as https://iam.amazonaws.com"
+        ) from None
+
+
+def _iam(session: boto3.Session, wanted: Connection) -> "IAMClient":
+    region, url = session.region_name or "us-east-1", wanted.endpoint_url
+    return _encrypted(session.client("iam", region_name=region, endpoint_url=url, config=_config(wanted)))
+
+
+def _sts(session: boto3.Session, wanted: Connection) -> "STSClient":
+    region, url = session.region_name or "us-east-1", wanted.endpoint_url
+    return _encrypted(session.client("sts", region_name=region, endpoint_url=url, config=_config(wanted)))
+
+
+def _config(wanted: Connection) -> Config:
+    return Config(
+        retries={"total_max_attempts": 1, "mode": "standard"},
+        connect_timeout=10,
+        read_timeout=wanted.read_timeout,
+        max_pool_connections=max(10, wanted.workers),
+    )
+
+
+def _encrypted(client: C) -> C:
+    """Return the client. Raise UsageFault when anybody could listen."""
+    address = urlsplit(client.meta.endpoint_url)
+    if address.scheme != "https" and not is_loopback(address.hostname):
+        raise UsageFault(
+            f"{client.meta.endpoint_url} is not encrypted, and seeds would travel in the clear",
+            "use https; plain http is for loopback only",
+        )
+    return client
+
+
+def _ask_by(ask_code: AskCode, session: botocore.session.Session) -> None:
+    """Let us ask where botocore would, by getpass and in every process: roles share the AWS CLI's cache."""
+    provider = session.get_component("credential_provider").get_provider("assume-role")
+    provider.cache = JSONFileCache(str(Path(CLI_CACHE).expanduser()))
+    # What botocore would print is "Enter MFA code for SERIAL: ".
+    provider._prompter = lambda text: ask_code(text.rpartition(" for ")[2].rstrip(": "))  # noqa: SLF001 - there is no other way in
+
+
+def _with_mfa(session: boto3.Session, wanted: Connection, ask_code: AskCode) -> boto3.Session:
+    """Return a session with MFA for a user's own keys with `mfa_serial`, which boto3 ignores; kept in memory."""
+    config = session._session.get_scoped_config()  # noqa: SLF001 - boto3 does not tell a profile's settings
+    found = session.get_credentials()
+    if "mfa_serial" not in config or "role_arn" in config or found is None or found.method not in OWN_KEYS:
+        return session
+    if found.get_frozen_credentials().token:
+        return session
+    serial = config["mfa_serial"]
+    sts = _sts(session, wanted)
+    made = Secret(sts.get_session_token(SerialNumber=serial, TokenCode=ask_code(serial))["Credentials"])
+    return boto3.Session(
+        aws_access_key_id=made.reveal()["AccessKeyId"],
+        aws_secret_access_key=made.reveal()["SecretAccessKey"],
+        aws_session_token=made.reveal()["SessionToken"],
+        region_name=session.region_name,
+    )
+
+
+def moment(text: Any) -> datetime:
+    """Return a time of an answer as botocore does. Its own way guesses at the format: most of the cost of a long page.
+
+    Raise ValueError where it is none.
+    """
+    if isinstance(text, str) and "T" in text:  # digits alone are seconds, which Python would read as a date
+        try:
+            return datetime.fromisoformat(text)
+        except ValueError:
+            pass
+    return parse_timestamp(text)
+
+
+def _quiet() -> None:
+    """Keep botocore and urllib3 above DEBUG: there they log bodies, with the seed and both codes in them."""
+    for name in (*LOUD, *logging.root.manager.loggerDict):
+        logger = logging.getLogger(name)
+        if name.split(".")[0] in LOUD and logger.level < logging.INFO:
+            logger.setLevel(logging.INFO)

@@ -1,0 +1,54 @@
+"""IAM's listings, page by page."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, NotRequired, Protocol, TypedDict, TypeVar
+
+from mfa_kit.core.errors import AwsFault
+
+if TYPE_CHECKING:
+    from mypy_boto3_iam import IAMClient
+
+# The most that IAM puts on a page.
+PAGE = 1000
+
+T = TypeVar("T")
+
+
+class Ask(Protocol):
+    """Reads by one call of boto3's IAM client. Raise one of our errors; an implementation may try again by itself."""
+
+    def __call__(self, call: Callable[["IAMClient"], T]) -> T: ...
+
+
+class Page(TypedDict):
+    """What every page of a listing has besides its rows."""
+
+    IsTruncated: bool
+    Marker: str
+
+
+class From(TypedDict):
+    """Where a page begins; empty for the first."""
+
+    Marker: NotRequired[str]
+
+
+P = TypeVar("P", bound=Page)
+
+
+def pages(ask: Ask, call: Callable[["IAMClient", From], P]) -> Iterator[P]:
+    """Yield the pages of a listing. Raise AwsFault where it goes in a circle, or what `ask` raises for a page."""
+    start: From = {}
+    while True:
+        page = ask(partial(_call_from, call, start))
+        yield page
+        if not page.get("IsTruncated"):
+            return
+        if page.get("Marker") in {None, start.get("Marker")}:
+            raise AwsFault("IAM's listing does not come to an end", "try again; report it when it stays")
+        start = {"Marker": page["Marker"]}
+
+
+def _call_from(call: Callable[["IAMClient", From], P], start: From, iam: "IAMClient") -> P:
+    return call(iam, start)

@@ -1,0 +1,126 @@
+"""What botocore raises, as errors of ours. Nothing of the request or the answer's body is kept."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    CredentialRetrievalError,
+    EndpointConnectionError,
+    HTTPClientError,
+    InvalidRegionError,
+    ProxyConnectionError,
+    SSLError,
+    SSOTokenLoadError,
+    TokenRetrievalError,
+    UnauthorizedSSOTokenError,
+)
+from botocore.parsers import ResponseParserError
+
+from mfa_kit.core import errors
+from mfa_kit.core.errors import (
+    AccessDenied,
+    AwsFault,
+    Expired,
+    MfaKitError,
+    NoSuchEntity,
+    Throttled,
+    Unclear,
+    UsageFault,
+)
+
+SIGN_IN = "sign in again, or choose another --profile"
+# IAM API reference, common errors; the hint of what is not here is empty.
+CODES: dict[str, tuple[type[MfaKitError], str]] = {
+    "AccessDenied": (AccessDenied, "ask an administrator for the permission; docs/permissions.md lists what is needed"),
+    "ConcurrentModification": (errors.Busy, "wait some minutes and try again"),
+    "DeleteConflict": (errors.Conflict, "deactivate the device first"),
+    "EntityAlreadyExists": (errors.AlreadyExists, "see who has what: mfa-kit status; mfa-kit orphans list"),
+    "EntityTemporarilyUnmodifiable": (errors.Busy, "wait some minutes and try again"),
+    "ExpiredToken": (Expired, SIGN_IN),
+    "InvalidAuthenticationCode": (errors.InvalidCode, "check the clock that the codes come from and try again"),
+    "InvalidClientTokenId": (AwsFault, "check the --profile; in GovCloud and China also give the --region"),
+    "LimitExceeded": (AwsFault, "raise the quota in Service Quotas, or delete what is not used"),
+    "NoSuchEntity": (NoSuchEntity, "check the name; names of users are listed by: aws iam list-users"),
+    "RequestExpired": (AwsFault, "set this machine's clock"),
+    "SignatureDoesNotMatch": (AwsFault, "check the secret access key and this machine's clock"),
+    "Throttling": (Throttled, "try again later"),
+    "ThrottlingException": (Throttled, "try again later"),
+    "TooManyRequestsException": (Throttled, "try again later"),
+}
+# What the services say where MFA is missing, or may be: a policy that demands it denies explicitly.
+WITHOUT_MFA = ("explicit deny", "authenticated with an MFA device")
+WITH_MFA = (
+    "policies that demand MFA deny like this: use credentials with MFA, such as a profile with mfa_serial; "
+    "docs/credentials.md says how"
+)
+WRONG_CODE = "MultiFactorAuthentication failed"
+# What botocore raises, before a request leaves, when credentials cannot be had anew; a RuntimeError by its sentence.
+NOT_RENEWED = (CredentialRetrievalError, SSOTokenLoadError, TokenRetrievalError, UnauthorizedSSOTokenError)
+STILL_EXPIRED = "refreshed credentials are still expired"
+NOT_SENT = (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError)
+# RFC 9110, 15.6: from here on the server failed, and the request may have acted.
+SERVER_ERROR = 500
+
+
+@contextmanager
+def our_errors() -> Iterator[None]:
+    """Turn botocore's errors into ours. Nothing of the request or the answer's body is kept."""
+    try:
+        yield
+    except ClientError as error:
+        raise _refused(error) from None
+    except SSLError as error:
+        if "CERTIFICATE_VERIFY_FAILED" not in str(error):  # it broke later: the request may have left
+            raise Unclear("no answer from AWS (SSLError)", "check the network and try again") from None
+        raise AwsFault(f"AWS cannot be reached: {error}", "check the CA bundle and --endpoint-url") from None
+    except NOT_SENT as error:
+        raise AwsFault(f"AWS cannot be reached: {error}", "check the network, the proxy and --endpoint-url") from None
+    except (HTTPClientError, ResponseParserError) as error:
+        raise Unclear(f"no answer from AWS ({type(error).__name__})", "check the network and try again") from None
+    except NOT_RENEWED as error:
+        raise Expired(f"there are no credentials any more: {str(error).rstrip('. ')}", SIGN_IN) from None
+    except RuntimeError as error:
+        if STILL_EXPIRED not in str(error):
+            raise
+        raise Expired("the credentials have expired and were not renewed", SIGN_IN) from None
+    except BotoCoreError as error:
+        raise _unusable(error) from None
+
+
+def is_wrong_code(error: ClientError) -> bool:
+    """Whether STS refused the code of an MFA device."""
+    return WRONG_CODE in str(error)
+
+
+def _refused(error: ClientError) -> MfaKitError:
+    """Turn an answer that is an error into ours."""
+    answer = error.response.get("Error", {})
+    code, message = answer.get("Code", "?"), answer.get("Message", "").rstrip(". ")
+    code = code.removesuffix("Exception") if code.removesuffix("Exception") in CODES else code
+    kind, hint = CODES.get(code, (AwsFault, "look the code up in the IAM API reference"))
+    if kind is AwsFault and error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= SERVER_ERROR:
+        kind, hint = Unclear, "try again later"
+    hint = _mfa_hint(kind, message) or hint
+    if error.operation_name == "AssumeRole" and not issubclass(kind, Throttled | Unclear):
+        kind = Expired  # we never call it: botocore does, for the credentials of a request that did not leave
+    return kind(f"AWS answers {code}: {message or 'without a message'}", hint)
+
+
+def _mfa_hint(kind: type[MfaKitError], message: str) -> str:
+    """Return what to do about a refusal for want of MFA or of a right code; empty for any other."""
+    if kind is AccessDenied and any(said in message for said in WITHOUT_MFA):
+        return WITH_MFA
+    if WRONG_CODE in message:
+        return "each code works once and for a minute: wait for the next one, and check mfa_serial in the profile"
+    return ""
+
+
+def _unusable(error: BotoCoreError) -> MfaKitError:
+    """Turn what botocore says before it asks into ours."""
+    said = str(error).rstrip(". ")
+    if isinstance(error, InvalidRegionError):
+        return UsageFault(said, "name one such as us-east-1: --region, or the region of the profile")
+    return AwsFault(said, "check the profile and the credentials: aws sts get-caller-identity")

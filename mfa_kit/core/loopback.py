@@ -1,0 +1,11 @@
+"""Whether an address is this very machine's, so that nobody on a network can listen."""
+
+from ipaddress import ip_address
+
+
+def is_loopback(host: str | None) -> bool:
+    """Whether a host is `localhost` or a loopback address: 127.0.0.0/8 or ::1, without brackets."""
+    try:
+        return host == "localhost" or ip_address(host or "").is_loopback
+    except ValueError:
+        return False
