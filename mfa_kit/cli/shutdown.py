@@ -1,4 +1,4 @@
-"""An end in order: Ctrl-C and SIGTERM ask work of many parts to begin no more of them."""
+"""A stop in order: Ctrl-C and SIGTERM ask work of many parts to begin no more of them."""
 
 import os
 import signal
@@ -10,10 +10,12 @@ ENDING = "ending: what was begun comes to its end, and nothing else is begun; on
 
 
 @contextmanager
-def orderly(stop: Event, *also: Callable[[], None], break_off: Callable[[], None] = lambda: None) -> Iterator[Event]:
-    """Set `stop`, and do `also`, when an end is asked for; at a second one `break_off`, and raise KeyboardInterrupt.
+def stop_on_signals(
+    stop: Event, *also: Callable[[], None], break_off: Callable[[], None] = lambda: None
+) -> Iterator[Event]:
+    """On the first SIGINT or SIGTERM set `stop` and call `also`; on a second call `break_off`, raise KeyboardInterrupt.
 
-    Yield what is set then too: `stop` may have been set by others.
+    Yield an event that is set on the first signal: others may have set `stop` before.
     """
     asked = Event()
 

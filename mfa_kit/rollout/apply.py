@@ -4,7 +4,7 @@ One user's failure is a row. What ends a run are the faults of the desk: its dis
 """
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -84,7 +84,7 @@ class Result:
 # What is told of a row for which `apply` makes nothing; without a sentence, the plan's.
 REST = {
     Action.SELF: (End.WAITING, ""),
-    Action.BENCH: (End.WAITING, "made at a desk: mfa-kit rollout bench"),
+    Action.STATION: (End.WAITING, "made at a desk: mfa-kit rollout station"),
     Action.STAGED: (End.NOT_STARTED, "is staged no more: plan anew"),
     Action.SKIP: (End.SKIPPED, ""),
     Action.BLOCKED: (End.BLOCKED, ""),
@@ -136,7 +136,7 @@ def check(plan: Plan, *, caller: Caller, staged: bool, accept_lockout: bool, sea
         )
 
 
-def apply(plan: Plan, *, desk: Desk, run: str, way: Way, staged: bool = False) -> Iterator[Result]:
+def apply(plan: Plan, *, desk: Desk, run: str, way: Way, staged: bool = False) -> Generator[Result, None, None]:
     """Make a plan true: settle what dead runs left, then enroll who has nothing yet. Yield an outcome a user.
 
     Run again it goes on where it stood. Who is enrolled is confirmed by pages, at the end, and what IAM does not list
@@ -274,7 +274,9 @@ def confirm(enabled: Sequence[Entry], *, desk: Desk, way: Way) -> list[Entry]:
     return left
 
 
-def activate(entries: Sequence[Entry], *, opened: Callable[[Entry], Created], desk: Desk, way: Way) -> Iterator[Result]:
+def activate(
+    entries: Sequence[Entry], *, opened: Callable[[Entry], Created], desk: Desk, way: Way
+) -> Generator[Result, None, None]:
     """Enable staged devices from their sealed seeds; yield an outcome a user. Run again it goes on."""
     for run in {entry.run for entry in entries}:
         _hold(run, entries, desk=desk)
@@ -306,7 +308,7 @@ def _hold(run: str, entries: Sequence[Entry], *, desk: Desk) -> None:
     desk.journal.record(next(entry for entry in entries if entry.run == run))
 
 
-def undo(entries: Sequence[Entry], *, leave_without_mfa: bool, desk: Desk, way: Way) -> Iterator[Result]:
+def undo(entries: Sequence[Entry], *, leave_without_mfa: bool, desk: Desk, way: Way) -> Generator[Result, None, None]:
     """Take away exactly the devices of these entries; yield an outcome a user."""
     for run in {entry.run for entry in entries}:
         _hold(run, entries, desk=desk)

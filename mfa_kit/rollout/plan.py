@@ -27,7 +27,7 @@ class Action(StrEnum):
     """What becomes of a row."""
 
     ENROLL = "enroll"
-    BENCH = "bench"
+    STATION = "bench"  # the word of plan files and counts
     SELF = "self"
     STAGED = "staged"
     SKIP = "skip"
@@ -60,7 +60,7 @@ class Step:
     @property
     def open(self) -> bool:
         """Whether a device is yet to be made: by `apply`, or at a desk."""
-        return self.action in {Action.ENROLL, Action.BENCH} or self.repair
+        return self.action in {Action.ENROLL, Action.STATION} or self.repair
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,7 +188,7 @@ def _meant(kind: How) -> Action:
     """Return what becomes of a row where nothing stands in the way."""
     if kind.method is None:
         return Action.SELF
-    return Action.ENROLL if kind.unattended else Action.BENCH
+    return Action.ENROLL if kind.unattended else Action.STATION
 
 
 def _orphan(row: Row, serial: str, *, desk: Desk) -> Step:
@@ -199,7 +199,7 @@ def _orphan(row: Row, serial: str, *, desk: Desk) -> Step:
     if entry and entry.reached is Reached.STAGED:
         return Step(row=row, action=Action.STAGED, reason=f"waits for `rollout activate`, run {entry.run}")
     if entry and entry.reached in {Reached.INTENT, Reached.CREATED} and tagged is not Mark.UNTAGGED:
-        verb = "apply" if row.kind.unattended else "bench"
+        verb = "apply" if row.kind.unattended else "station"
         what = f"our orphan: run {entry.run} left {serial} half-made; `rollout {verb}` repairs that first"
         return Step(row=row, action=Action.BLOCKED, reason=what, repair=True)
     if run and STAGED_TAG in desk.inventory.tags(serial):
@@ -270,7 +270,7 @@ def parsed(written: str, *, methods: Iterable[How], recipient: Callable[[str], s
 def _step_of(row: Row, fields: Mapping[str, Any]) -> Step:
     """Read a row. Raise ValueError where its action is none of its kind's: somebody has changed one of them alone."""
     action, repair, meant = Action(fields["action"]), fields.get("repair") is True, _meant(row.kind)
-    others = {Action.ENROLL, Action.BENCH, Action.SELF} - {meant}
+    others = {Action.ENROLL, Action.STATION, Action.SELF} - {meant}
     if action in others or (repair and (action is not Action.BLOCKED or meant is Action.SELF)):
         raise ValueError(f"{action} is not for {row.kind}")
     return Step(

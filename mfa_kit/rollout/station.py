@@ -75,9 +75,8 @@ class Queue:
     results: dict[str, Result] = field(default_factory=dict)
     at: int = 0
 
-    @property
-    def up(self) -> Step | None:
-        """The row that is called: the next that is not done."""
+    def call_next(self) -> Step | None:
+        """Advance to the next row that is not done, and return it; None after the last."""
         while self.at < len(self.steps) and self.done(self.steps[self.at]):
             self.at += 1
         return self.steps[self.at] if self.at < len(self.steps) else None

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rig:
-    """A desk for many users."""
+class RolloutPorts:
+    """The ports of a verb that works on many users. The calls of `desk` share one `pace`."""
 
     desk: Desk
     caller: Caller
@@ -47,12 +47,15 @@ class Rig:
     ledger: "Ledger"
 
     def failures(self, digest: str) -> "Failures":
+        """Return the record of failures under the plan whose file has this SHA-256."""
         from mfa_kit.adapters.ledger.failures import Failures
 
         return Failures(self.ledger, plan=digest)
 
-    def look(self, users: Sequence[str], *, workers: int, stop: "threading.Event") -> dict[str, tuple[str, ...]]:
-        """Ask for the devices of each user, paced; who is gone has none."""
+    def look_up_devices(
+        self, users: Sequence[str], *, workers: int, stop: "threading.Event"
+    ) -> dict[str, tuple[str, ...]]:
+        """Return the serials of each user's devices as IAM lists them; a user who is gone has none."""
 
         def one(user: str) -> tuple[str, tuple[str, ...]]:
             try:
@@ -64,13 +67,17 @@ class Rig:
 
 
 @contextmanager
-def rig(settings: Settings, *, vault: Vault, workers: int, talk: Progress) -> Iterator[Rig]:
-    """Open AWS and the ledger as every verb does, with one pace before all calls."""
+def open_rollout(settings: Settings, *, vault: Vault, workers: int, progress: Progress) -> Iterator[RolloutPorts]:
+    """Open AWS and the ledger, with one pace before all calls; `workers` calls are out at a time."""
     from mfa_kit.adapters.aws.account import Reader
     from mfa_kit.adapters.aws.people import People
 
     pace = Pace(
-        clock=time.monotonic, sleep=time.sleep, progress=talk, renew=lambda: iam.renew(caller.account), at_once=workers
+        clock=time.monotonic,
+        sleep=time.sleep,
+        progress=progress,
+        renew=lambda: iam.renew(caller.account),
+        at_once=workers,
     )
     with connected(settings, workers=workers, turn=pace) as (iam, ledger, caller):
         desk = Desk(
@@ -78,14 +85,14 @@ def rig(settings: Settings, *, vault: Vault, workers: int, talk: Progress) -> It
             registrar=InTurn(iam, pace),
             vault=recorded(vault, ledger),
             journal=ledger,
-            progress=talk,
+            progress=progress,
             carrier=registry.finder(Context(settings=settings, inventory=iam)),
             sleep=time.sleep,
             on_keys=registry.ON_KEYS,
             resumable=registry.RESUMABLE,
             dry=settings.dry_run,
         )
-        yield Rig(
+        yield RolloutPorts(
             desk=desk,
             caller=caller,
             people=People(iam.ask),
@@ -108,14 +115,15 @@ def public_key(text: str) -> str:
     return key
 
 
-def roster(path: Path) -> Roster:
+def read_roster(path: Path) -> Roster:
+    """Read a roster file. Raise UsageFault for a file that is no roster at all."""
     from mfa_kit.adapters.files import roster as files
 
     return rosters.parsed(files.load(path), methods=registry.in_rosters(), recipient=public_key)
 
 
-def plan(path: Path, *, expected: str | None) -> tuple[Plan, str]:
-    """Read a plan and the digest of its file. Raise UsageFault for another than the one that was reviewed."""
+def read_plan(path: Path, *, expected: str | None) -> tuple[Plan, str]:
+    """Return a plan and the SHA-256 of its file. Raise UsageFault for a plan other than the expected one."""
     from mfa_kit.adapters.files import roster as files
 
     text = files.load(path)
@@ -126,27 +134,28 @@ def plan(path: Path, *, expected: str | None) -> tuple[Plan, str]:
 
 
 def sha256(text: str) -> str:
-    """Return what sha256sum prints of the file that `write` makes of a text."""
+    """Return what sha256sum prints of the file that `write_file` makes of a text."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def results(named: Path | None, plan: Path) -> Path:
-    """Return the folder for results, beside the plan where none is named. Raise UsageFault where none can be."""
+def open_results_folder(named: Path | None, plan: Path) -> Path:
+    """Make the folder for results, beside the plan where none is named. Raise UsageFault where it cannot be made."""
     from mfa_kit.adapters.files import roster as files
 
     folder = named or plan.with_name(f"{plan.stem}-results")
-    files.ready(folder)
+    files.make_folder(folder)
     return folder
 
 
-def write(path: Path, text: str) -> None:
+def write_file(path: Path, text: str) -> None:
+    """Write a whole file in the place of an earlier one, 0600. Raise UsageFault or IntegrityFault."""
     from mfa_kit.adapters.files import roster as files
 
     files.write(path, text)
 
 
-def vault(to: Sequence[str], to_files: Sequence[Path], folder: Path | None) -> tuple[Vault, bool]:
-    """Return the vault, and whether anybody but the users themselves can open what is in it."""
+def open_vault(to: Sequence[str], to_files: Sequence[Path], folder: Path | None) -> tuple[Vault, bool]:
+    """Return the vault, and whether anybody but the users themselves can open its backups."""
     from mfa_kit.adapters.files.agefile import AgeFiles
     from mfa_kit.adapters.files.recipients import read_recipients
 

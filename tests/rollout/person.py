@@ -1,4 +1,4 @@
-"""A person at a bench, as the command line meets him in its own process: what he does at each call of a row."""
+"""A person at a station, as the command line meets him in its own process: what he does at each call of a row."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,7 +16,7 @@ Act = Sequence[Callable[[], object]]
 SEEN = 20.0
 
 
-class AtBench(Person):
+class AtStation(Person):
     """Does a thing at each prompt, in order: types a line, or moves keys and waits until that is noticed."""
 
     def __init__(self, *acts: "str | Act", codes: Iterable[str] = ()) -> None:

@@ -13,7 +13,7 @@ import pytest
 from mfa_kit.adapters.aws import people as pages
 from mfa_kit.adapters.aws.account import Reader
 from mfa_kit.adapters.ledger.ledger import Ledger
-from mfa_kit.cli.deeds import rollout as deeds
+from mfa_kit.cli.rollout import apply as apply_verb
 from mfa_kit.cli.terminal import Live
 from mfa_kit.core.models import Entry, Intent, Reached, Verb
 from mfa_kit.enrollment import pacing
@@ -304,7 +304,7 @@ def test_a_line_on_the_terminal_tells_how_far_it_is(
     rollout: Rollout, people: People, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Done, failed, users a second, time left, and the pace."""
-    monkeypatch.setattr(deeds, "_talk", Screen)
+    monkeypatch.setattr(apply_verb, "open_progress", lambda _: Screen())
     Screen.drawn.clear()
     users = people(3)
     rollout.plan(*rollout.own(users))

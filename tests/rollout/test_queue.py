@@ -29,7 +29,7 @@ def intent(user: str, **more: Any) -> Intent:
     return Intent(account=ACCOUNT, partition="aws", user=user, name=user, method=Method("oath"), **more)
 
 
-def step(user: str, kind: How, action: Action = Action.BENCH, **more: Any) -> Step:
+def step(user: str, kind: How, action: Action = Action.STATION, **more: Any) -> Step:
     return Step(row=Row(user=user, kind=kind), action=action, **more)
 
 
@@ -56,18 +56,18 @@ def test_a_queue_calls_who_is_not_done_and_goes_back_to_nobody_else() -> None:
     """A failure is not the end of a row."""
     queue = Queue(steps=[step(user, OATH) for user in "abc"])
     queue.end(Result(user="a", outcome=End.SKIPPED))
-    assert (queue.up, queue.place) == (queue.steps[1], "2 of 3")
+    assert (queue.call_next(), queue.place) == (queue.steps[1], "2 of 3")
     assert not queue.back()
     queue.end(Result(user="b", outcome=End.FAILED))
-    assert queue.up is queue.steps[1]
+    assert queue.call_next() is queue.steps[1]
     queue.skip()
-    assert queue.up is queue.steps[2]
+    assert queue.call_next() is queue.steps[2]
     assert queue.back()
-    assert queue.up is queue.steps[1]
+    assert queue.call_next() is queue.steps[1]
     queue.end(Result(user="b", outcome=End.ENROLLED))
     assert [each.user for each in queue.left] == ["c"]
     queue.end(Result(user="c", outcome=End.ENROLLED))
-    left: list[object] = [queue.up, *queue.left]
+    left: list[object] = [queue.call_next(), *queue.left]
     assert left == [None]
 
 

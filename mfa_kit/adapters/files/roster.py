@@ -32,7 +32,7 @@ def load(path: Path) -> str:
     return text
 
 
-def ready(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
     """Make the folder for results while there are none yet. Raise UsageFault where none can be written."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -25,9 +25,9 @@ class Failures:
     def __init__(self, tables: Tables, *, plan: str) -> None:
         self._tables, self._plan = tables, plan
 
-    def note(self, failure: Failure, *, at: float) -> None:
+    def record(self, failure: Failure, *, at: float) -> None:
         self._tables.write((FAILED, [(self._plan, failure.user, at, failure.cause, failure.reason)]))
 
-    def all(self) -> dict[str, Failure]:
+    def by_user(self) -> dict[str, Failure]:
         rows = self._tables.select("select user, cause, reason from failures where plan = ?", (self._plan,))
         return {user: Failure(user=user, cause=cause, reason=reason) for user, cause, reason in rows}

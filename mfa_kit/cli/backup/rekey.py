@@ -11,7 +11,7 @@ from mfa_kit.cli.keys import PASSPHRASE_FD
 from mfa_kit.cli.options import BACKUP_DIR, RECIPIENT, RECIPIENTS_FILE, Verb, identity
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
-from mfa_kit.cli.shutdown import orderly
+from mfa_kit.cli.shutdown import stop_on_signals
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.wiring import backup as backups
@@ -52,7 +52,7 @@ def rekey(
         Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction),
         to,
         to_files,
-        until=orderly,
+        until=stop_on_signals,
         counted=partial(messages.counted, doing="rekey", plain=settings.plain),
     )
     _warn(done, settings.progress)

@@ -1,4 +1,4 @@
-"""The bench: keys that are put in and pulled out of real PC/SC, one user after the other, and every mistake."""
+"""The station: keys that are put in and pulled out of real PC/SC, one user after the other, and every mistake."""
 
 import base64
 import csv
@@ -22,7 +22,7 @@ from mfa_kit.lab.devices.oathcard import CALCULATE, PUT, YkoathCard
 from tests import pcsc
 from tests.conftest import ACCOUNT, MfaKit, Result, bare
 from tests.rollout.conftest import Rollout
-from tests.rollout.person import Act, AtBench
+from tests.rollout.person import Act, AtStation
 from tests.terminal.window import Window
 
 People = Callable[[int], list[str]]
@@ -68,11 +68,11 @@ def have(*cards: YkoathCard) -> Act:
     return (partial(pcsc.plug, *cards),)
 
 
-def bench(rollout: Rollout, *acts: str | Act, codes: Iterable[str] = (), more: tuple[str | Path, ...] = ()) -> Result:
+def station(rollout: Rollout, *acts: str | Act, codes: Iterable[str] = (), more: tuple[str | Path, ...] = ()) -> Result:
     """Work through the plan as these acts say."""
-    person = AtBench(*acts, codes=codes)
+    person = AtStation(*acts, codes=codes)
     with person.there():
-        done = rollout.desk.run("rollout", "bench", rollout.file, "--no-touch", *more)
+        done = rollout.desk.run("rollout", "station", rollout.file, "--no-touch", *more)
     return Result(done.code, done.out, "\n".join([done.err, *person.asked, *person.told]))
 
 
@@ -106,7 +106,7 @@ def test_each_user_gets_the_key_that_is_put_in_for_him(rollout: Rollout, people:
     """With IAM's seed, tagged with what the key is; results come a line each, and the files are those of apply."""
     users, cards = people(2), keys(1001, 1002)
     rollout.plan(f"{users[0]},oath,,team=a", f"{users[1]},oath,desk-7", columns="user,kind,asset,tags")
-    done = bench(rollout, put(cards[0]), put(cards[1]), more=("--output", "jsonl", "-r", rollout.recipient))
+    done = station(rollout, put(cards[0]), put(cards[1]), more=("--output", "jsonl", "-r", rollout.recipient))
     assert done.code == 0, done.err
     for user, card in zip(users, cards, strict=True):
         holds(lab, card, user)
@@ -129,7 +129,7 @@ def test_a_key_that_somebody_has_is_refused(rollout: Rollout, people: People, la
     """By the journal in this run, though it was wiped; the next key is taken."""
     users, (one, two) = people(2), keys(1001, 1002)
     rollout.plan(*[f"{user},oath" for user in users], columns=KEYS)
-    done = bench(rollout, put(one), put(one, first=one.credentials.clear), put(two))
+    done = station(rollout, put(one), put(one, first=one.credentials.clear), put(two))
     assert done.code == 0, done.err
     assert f"1001 is not free: {users[0]} has it, by run " in done.err
     assert one.credentials == {}
@@ -145,10 +145,10 @@ def test_a_key_of_another_desk_is_refused(
     rollout.plan(*[f"{user},oath" for user in users], columns=KEYS)
     there = Rollout(rollout.folder, MfaKit(tmp_path / "other", rollout.desk.env), lab, rollout.identity)
     with sitting_at(there.desk.home):
-        assert bench(there, put(one), more=("--only", users[0])).code == 0
+        assert station(there, put(one), more=("--only", users[0])).code == 0
     if wiped:
         one.credentials.clear()
-    done = bench(rollout, put(one), put(two))
+    done = station(rollout, put(one), put(two))
     assert done.code == 0, done.err
     assert said in done.err
     assert users[0] in done.err.partition("is not free")[2].partition("\n")[0]
@@ -171,7 +171,7 @@ def test_another_desk_that_works_now_is_seen_by_its_tags(
         two.credentials.clear()
         pcsc.plug()
 
-    done = bench(rollout, put(one), put(two, first=meanwhile), put(three))
+    done = station(rollout, put(one), put(two, first=meanwhile), put(three))
     assert done.code == 0, done.err
     assert f"{other} has it, as {serial_of(other)}" in done.err
     holds(lab, three, users[1])
@@ -191,7 +191,7 @@ def test_tags_that_may_not_be_read_are_told_once(rollout: Rollout, people: Peopl
     rollout.file.write_text(json.dumps(plan))
     one.credentials.update(card.credentials)
     lab.faults.add("ListMFADeviceTags", "denied", at="every")
-    done = bench(rollout, put(one), put(two))
+    done = station(rollout, put(one), put(two))
     assert done.code == 0, done.err
     assert done.err.count("which keys other desks have given away is not known") == 1
     assert "is not free: it holds AWS:" in done.err
@@ -209,7 +209,7 @@ def test_a_key_that_is_pulled_out_midway_goes_on_when_it_is_back(
     (user,), (card,) = people(1), keys(1001)
     rollout.plan(f"{user},oath", columns=KEYS)
     card.quirks.pulled_by = when
-    done = bench(rollout, put(card), put(card, first=partial(mended, card)))
+    done = station(rollout, put(card), put(card, first=partial(mended, card)))
     assert done.code == 0, done.err
     assert "was removed" in done.err
     holds(lab, card, user)
@@ -221,7 +221,7 @@ def test_a_key_that_is_lost_midway_is_not_waited_for(rollout: Rollout, people: P
     users, (lost, other) = people(2), keys(1001, 1002)
     rollout.plan(*[f"{user},oath" for user in users], columns=KEYS)
     lost.quirks.pulled_by = CALCULATE
-    done = bench(rollout, put(lost), put(other), put(lost, first=partial(mended, lost)))
+    done = station(rollout, put(lost), put(other), put(lost, first=partial(mended, lost)))
     assert done.code == 0, done.err
     holds(lab, other, users[0])
     holds(lab, lost, users[1])
@@ -233,7 +233,7 @@ def test_what_was_in_before_is_left_alone_until_somebody_says_so(rollout: Rollou
     users, (own, two, three) = people(2), keys(1001, 1002, 1003)
     rollout.plan(*[f"{user},oath" for user in users], columns=KEYS)
     pcsc.plug(own)
-    done = bench(
+    done = station(
         rollout,
         have(own, two, three),
         "",
@@ -255,11 +255,11 @@ def test_enter_takes_the_only_key_that_is_in(rollout: Rollout, people: People, l
     (user,), (card,) = people(1), keys(1001)
     rollout.plan(f"{user},oath", columns=KEYS)
     pcsc.plug(card)
-    assert bench(rollout, "").code == 0
+    assert station(rollout, "").code == 0
     holds(lab, card, user)
     rollout.plan(f"{people(1)[0]},oath", columns=KEYS)
     pcsc.plug()
-    done = bench(rollout, "", "q")
+    done = station(rollout, "", "q")
     assert "no key is in" in done.err
 
 
@@ -267,7 +267,7 @@ def test_a_row_can_be_skipped_and_gone_back_to(rollout: Rollout, people: People,
     """Back is to the last before it that is not done; behind the end too."""
     (a, b, c), cards = people(3), keys(1001, 1002, 1003)
     rollout.plan(*[f"{user},oath" for user in (a, b, c)], columns=KEYS)
-    done = bench(
+    done = station(
         rollout, "b", "s", "what", put(cards[1]), "b", "skip", "s", "x", "back", put(cards[2]), "b", put(cards[0])
     )
     assert done.code == 0, done.err
@@ -285,7 +285,7 @@ def test_who_quits_goes_on_where_he_stood(rollout: Rollout, people: People) -> N
     (a, b, c), cards = people(3), keys(1001, 1002, 1003)
     rollout.plan(*[f"{user},oath" for user in (a, b, c)], columns=KEYS)
     cards[1].quirks.wrong_codes = True
-    done = bench(rollout, put(cards[0]), put(cards[1]), "s", "q")
+    done = station(rollout, put(cards[0]), put(cards[1]), "s", "q")
     assert done.code == 1
     assert outcomes(rollout) == {a: "enrolled", b: "failed", c: "not started"}
     assert [line.split(",")[0] for line in (rollout.results / "failed.csv").read_text().splitlines()] == ["user", b]
@@ -296,7 +296,7 @@ def test_who_quits_goes_on_where_he_stood(rollout: Rollout, people: People) -> N
         ("waiting", None),
     ]
     pcsc.plug()
-    done = bench(rollout, "s", put(cards[2]), "b", "s", "q")
+    done = station(rollout, "s", put(cards[2]), "b", "s", "q")
     assert done.code == 1
     assert f"insert the key for {b} (2 of 3)" in done.err
     assert f"insert the key for {a}" not in done.err
@@ -322,7 +322,7 @@ def test_ctrl_c_gives_up_a_row_and_the_next_one_all(
         return real(message)
 
     monkeypatch.setattr(card, "answer", touched)
-    done = bench(rollout, put(card), [stop])
+    done = station(rollout, put(card), [stop])
     assert done.code == 130
     assert f"{user}: interrupted" in done.err
     assert outcomes(rollout) == {user: "not started"}
@@ -337,7 +337,7 @@ def test_a_token_is_read_for_its_user_and_for_no_other(rollout: Rollout, people:
     lab.add_token("GAHT55500001", display.secret)
     rollout.plan(*[f"{user},hardware-totp,GAHT55500001" for user in users], columns="user,kind,serial")
     read = (display.shows(lab.account.now() - wait) for wait in (30, 0))
-    done = bench(rollout, "", "", "s", "q", codes=read)
+    done = station(rollout, "", "", "s", "q", codes=read)
     assert done.code == 1
     assert f"take token GAHT55500001 for {users[1]}, and press Enter (2 of 2)" in done.err
     assert f"token GAHT55500001 is {users[0]}'s" in done.err
@@ -357,7 +357,7 @@ def test_who_is_enrolled_meanwhile_is_passed_over(rollout: Rollout, people: Peop
         lab.register_fido(b, "theirs")
         lab.account.backend.delete_user(c)
 
-    done = bench(rollout, put(one, first=others), put(two, first=lambda: lab.register_fido(d, "theirs")), "")
+    done = station(rollout, put(one, first=others), put(two, first=lambda: lab.register_fido(d, "theirs")), "")
     assert done.code == 1
     assert outcomes(rollout) == {a: "enrolled", b: "skipped", c: "failed", d: "skipped"}
     assert two.credentials == {}
@@ -369,7 +369,7 @@ def test_a_look_that_fails_does_not_end_the_sitting(rollout: Rollout, people: Pe
     (user,), (card,) = people(1), keys(1001)
     rollout.plan(f"{user},oath", columns=KEYS)
     lab.faults.add("ListMFADevices", "denied", at=2)
-    done = bench(rollout, put(card))
+    done = station(rollout, put(card))
     assert done.code == 0, done.err
     assert f"mfa-kit: {user}: AWS answers" in done.err
     holds(lab, card, user)
@@ -382,7 +382,7 @@ def test_a_desk_whose_disk_fails_ends_with_results(rollout: Rollout, people: Peo
     folder = rollout.folder / "backups"
     folder.mkdir()
     (folder / ACCOUNT).write_text("in the way")
-    done = bench(rollout, put(card), more=("-r", rollout.recipient, "--backup-dir", folder))
+    done = station(rollout, put(card), more=("-r", rollout.recipient, "--backup-dir", folder))
     assert done.code == 5, done.err
     assert outcomes(rollout) == dict.fromkeys(users, "not started")
     assert card.credentials == {}
@@ -402,53 +402,55 @@ def test_what_a_dead_desk_left_is_settled_with_its_key(rollout: Rollout, people:
     rollout.plan(f"{user},oath", columns=KEYS)
     (row,) = json.loads(rollout.file.read_text())["rows"]
     assert (row["action"], row["repair"]) == ("blocked", True)
-    assert "`rollout bench` repairs that first" in row["reason"]
-    assert bench(rollout, put(card)).code == 0
+    assert "`rollout station` repairs that first" in row["reason"]
+    assert station(rollout, put(card)).code == 0
     holds(lab, card, user)
     nothing_is_half_made(rollout)
 
 
-def test_apply_leaves_the_benchs_rows_and_the_bench_those_of_apply(rollout: Rollout, people: People) -> None:
+def test_apply_leaves_the_stations_rows_and_the_station_those_of_apply(rollout: Rollout, people: People) -> None:
     """Each writes down how it stands with all."""
     (phone, key), (card,) = people(2), keys(1001)
     rollout.plan(f"{phone},virtual", f"{key},oath", columns=KEYS)
-    assert bench(rollout, put(card)).code == 0
+    assert station(rollout, put(card)).code == 0
     assert outcomes(rollout) == {phone: "not started", key: "enrolled"}
     assert rollout.apply("--accept-lockout").code == 0
     assert outcomes(rollout) == {phone: "enrolled", key: "enrolled"}
-    done = bench(rollout, more=("--with", "oath"))
+    done = station(rollout, more=("--with", "oath"))
     assert done.code == 0
     assert "1 of 1 are done already" in done.err
 
 
-def test_a_dry_run_shows_the_queue_and_asks_nobody(rollout: Rollout, people: People) -> None:
-    """Nothing is written, here or there."""
+@pytest.mark.parametrize("verb", ["station", "bench"])
+def test_a_dry_run_shows_the_queue_and_asks_nobody(rollout: Rollout, people: People, verb: str) -> None:
+    """Nothing is written, here or there. The command's earlier name works and is not listed."""
     users = people(2)
     rollout.plan(*[f"{user},oath" for user in users], columns=KEYS)
-    done = rollout.desk.run("rollout", "bench", rollout.file, "--dry-run", "--output", "json")
+    done = rollout.desk.run("rollout", verb, rollout.file, "--dry-run", "--output", "json")
     assert [(row["user"], row["outcome"]) for row in json.loads(done.out)["rows"]] == [
         (user, "waiting") for user in users
     ]
     assert not rollout.results.exists()
+    assert "  bench" not in rollout.desk.run("rollout", "--help").out
 
 
 def test_bad_input_has_its_own_answers(rollout: Rollout, people: People) -> None:
     """Nobody there 8, another plan or user 2, no smart card service 3; nothing to do is no fault."""
     (user,) = people(1)
     rollout.plan(f"{user},oath", columns=KEYS)
-    command = ("rollout", "bench", rollout.file)
+    command = ("rollout", "station", rollout.file)
     nobody = rollout.desk.run(*command)
     assert (nobody.code, "use a terminal" in nobody.err) == (8, True)
     assert rollout.desk.run(*command, "--expect-sha256", "00").code == 2
-    unknown = bench(rollout, more=("--only", "ghost"))
+    unknown = station(rollout, more=("--only", "ghost"))
     assert (unknown.code, "--only names ghost" in unknown.err) == (2, True)
     assert rollout.desk.run(*command, "--with", "sms").code == 2
     assert rollout.desk.run(*command, "--serial", "GAHT12345678").code == 2
     plan = json.loads(rollout.file.read_text())
     rollout.file.write_text(json.dumps({**plan, "account": "123456789012"}))
-    assert "the plan is of account 123456789012" in bench(rollout).err
+    assert "the plan is of account 123456789012" in station(rollout).err
     rollout.plan(f"{user},virtual", columns=KEYS)
-    done = bench(rollout)
+    done = station(rollout)
     assert (done.code, "with --with virtual those of phones are" in done.err) == (0, True)
 
 
@@ -461,7 +463,7 @@ def environment(rollout: Rollout) -> dict[str, str]:
 
 
 def window(rollout: Rollout, *more: str) -> Window:
-    command = [sys.executable, "-m", "mfa_kit", "rollout", "bench", str(rollout.file), *more]
+    command = [sys.executable, "-m", "mfa_kit", "rollout", "station", str(rollout.file), *more]
     return Window(command, env=environment(rollout), cwd=rollout.folder, apart=False)
 
 

@@ -44,7 +44,7 @@ td:first-child { overflow-wrap: break-word; max-width: 16rem } td:last-child { o
 WIDTH, ROW, LABEL, NUMBER = 720, 30, 120, 110
 
 
-def html(plan: Plan, results: Sequence[Result], *, at: float) -> str:
+def status_page(plan: Plan, results: Sequence[Result], *, at: float) -> str:
     """Return the page. Whatever stands in a roster is escaped."""
     counts = Counter(result.outcome for result in results)
     failed = [result for result in results if result.outcome is End.FAILED]

@@ -5,7 +5,7 @@ from threading import Event
 
 import pytest
 
-from mfa_kit.cli.shutdown import ENDING, orderly
+from mfa_kit.cli.shutdown import ENDING, stop_on_signals
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -16,7 +16,7 @@ def test_the_first_signal_ends_in_order_and_the_second_breaks_off(
     stop, told, broken = Event(), Event(), Event()
     stop.set()
     before = signal.getsignal(number)
-    with orderly(stop, told.set, break_off=broken.set) as asked:
+    with stop_on_signals(stop, told.set, break_off=broken.set) as asked:
         assert not asked.is_set()
         signal.raise_signal(number)
         assert asked.is_set()

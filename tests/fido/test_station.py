@@ -1,4 +1,4 @@
-"""A bench of security keys: each is verified and registered for its user, and no key goes to two."""
+"""A station of security keys: each is verified and registered for its user, and no key goes to two."""
 
 import csv
 import json
@@ -17,11 +17,11 @@ from mfa_kit.lab.devices.securitykey import KeyBehavior, SimulatedKey, lab_key
 from mfa_kit.wiring import fido_console as kit
 from tests.conftest import Result
 from tests.fido.conftest import Bus, Desk, Published
-from tests.rollout.person import Act, AtBench
+from tests.rollout.person import Act, AtStation
 
 pytestmark = pytest.mark.slow
 Insert = Callable[..., Act]
-Bench = Callable[..., Result]
+Station = Callable[..., Result]
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def people(users: Callable[[], str]) -> list[str]:
 
 
 @pytest.fixture
-def bench(desk: Desk, published: Published, people: list[str], tmp_path: Path) -> Bench:
+def station(desk: Desk, published: Published, people: list[str], tmp_path: Path) -> Station:
     """Work through a plan of these people as the acts say."""
     roster = tmp_path / "roster.csv"
     roster.write_text("\n".join(["user,kind", *(f"{user},fido2" for user in people)]) + "\n")
@@ -70,9 +70,9 @@ def bench(desk: Desk, published: Published, people: list[str], tmp_path: Path) -
         plan = tmp_path / "plan.json"
         if not plan.exists():
             assert desk.run("rollout", "plan", roster, "-o", plan).code == 0
-        person = AtBench(*acts)
+        person = AtStation(*acts)
         with person.there():
-            done = desk.run("rollout", "bench", plan, "--timeout", "20", *published.options, *more)
+            done = desk.run("rollout", "station", plan, "--timeout", "20", *published.options, *more)
         return Result(done.code, done.out, "\n".join([done.err, *person.asked, *person.told]))
 
     return work
@@ -84,7 +84,7 @@ def outcomes(folder: Path) -> list[str]:
 
 
 def test_each_user_gets_a_genuine_key_and_none_gets_anothers(
-    bench: Bench,
+    station: Station,
     insert: Insert,
     maker: AttestationCa,
     people: list[str],
@@ -94,7 +94,7 @@ def test_each_user_gets_a_genuine_key_and_none_gets_anothers(
 ) -> None:
     """Keys without a serial are known by what they signed; status and apply know what was done."""
     one, two = lab_key(maker), lab_key(maker)
-    done = bench(insert(one), insert(one), insert(two))
+    done = station(insert(one), insert(one), insert(two))
     assert done.code == 0, done.err
     assert registered == people
     assert "this very key was given to another user before" in done.err
@@ -102,16 +102,16 @@ def test_each_user_gets_a_genuine_key_and_none_gets_anothers(
     plan = tmp_path / "plan.json"
     found = json.loads(desk.run("rollout", "status", plan, "--output", "json").out)["rows"]
     assert [(row["outcome"], row["reason"][:6]) for row in found] == [("enrolled", "by run")] * 2
-    assert "2 of 2 are done already" in bench().err
+    assert "2 of 2 are done already" in station().err
     assert outcomes(tmp_path) == ["enrolled"] * 2
 
 
 def test_a_key_that_is_refused_is_followed_by_another(
-    bench: Bench, insert: Insert, maker: AttestationCa, people: list[str], registered: list[str]
+    station: Station, insert: Insert, maker: AttestationCa, people: list[str], registered: list[str]
 ) -> None:
     """The row stays, and nothing is said of the console before."""
     bad, good = lab_key(maker, behavior=KeyBehavior(attestation="self")), lab_key(maker)
-    done = bench(insert(bad), insert(good), more=("--only", people[0]))
+    done = station(insert(bad), insert(good), more=("--only", people[0]))
     assert done.code == 0, done.err
     assert "the key is refused: genuine:" in done.err
     assert "remove it, and insert it again or another" in done.err
@@ -119,24 +119,24 @@ def test_a_key_that_is_refused_is_followed_by_another(
 
 
 def test_a_key_with_a_serial_is_known_the_next_day(
-    bench: Bench, insert: Insert, maker: AttestationCa, people: list[str], registered: list[str]
+    station: Station, insert: Insert, maker: AttestationCa, people: list[str], registered: list[str]
 ) -> None:
     """By the journal."""
-    done = bench(insert(lab_key(maker), serial="KEY-7"), "q")
+    done = station(insert(lab_key(maker), serial="KEY-7"), "q")
     assert done.code == 1
-    done = bench(insert(lab_key(maker), serial="KEY-7"), insert(lab_key(maker), serial="KEY-8"))
+    done = station(insert(lab_key(maker), serial="KEY-7"), insert(lab_key(maker), serial="KEY-8"))
     assert done.code == 0, done.err
     assert f"KEY-7 is not free: {people[0]} has it, by run" in done.err
     assert registered == people
 
 
 def test_keys_that_are_elsewhere_are_registered_all_the_same(
-    bench: Bench, people: list[str], registered: list[str], tmp_path: Path
+    station: Station, people: list[str], registered: list[str], tmp_path: Path
 ) -> None:
     """With the check left out nothing is put in; what IAM does not tell is the row's reason."""
     policy = tmp_path / "policy.toml"
     policy.write_text("fips = 2\n")
-    done = bench("", "", more=("--skip-key-check", "--require", policy, "--output", "json"))
+    done = station("", "", more=("--skip-key-check", "--require", policy, "--output", "json"))
     assert done.code == 1, done.err
     assert registered == people
     rows = json.loads(done.out)["rows"]
@@ -145,7 +145,7 @@ def test_keys_that_are_elsewhere_are_registered_all_the_same(
 
 
 def test_a_wait_for_the_console_can_be_given_up(
-    bench: Bench,
+    station: Station,
     insert: Insert,
     maker: AttestationCa,
     people: list[str],
@@ -162,7 +162,7 @@ def test_a_wait_for_the_console_can_be_given_up(
         return real(intent, **how)
 
     monkeypatch.setattr(kit, "page", page)
-    done = bench(insert(key), "s", insert(key), "")
+    done = station(insert(key), "s", insert(key), "")
     assert done.code == 1
     assert f"{people[0]}: interrupted" in done.err
     assert registered == people[1:]

@@ -1,0 +1,92 @@
+"""`mfa-kit rollout apply`: enroll the users of a plan, and write down how each of them ended."""
+
+from contextlib import suppress
+from pathlib import Path
+
+import click
+
+from mfa_kit.cli import options
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.rollout import shared_options
+from mfa_kit.cli.rollout.running import open_progress, take_results, way_of
+from mfa_kit.cli.rollout.tally import Tally, check_backup_folder, exit_code, open_tally, write_results
+from mfa_kit.core.errors import IntegrityFault
+from mfa_kit.rollout import apply as use_case
+from mfa_kit.rollout.apply import End, Result
+from mfa_kit.rollout.roster import Failure
+from mfa_kit.wiring import rollout as wiring
+from mfa_kit.wiring.desk import run_id
+from mfa_kit.wiring.rollout import RolloutPorts
+from mfa_kit.wiring.settings import Settings
+
+
+@click.command(cls=options.Verb)
+@shared_options.PLAN
+@shared_options.backup_options
+@click.option("--stage", "staged", is_flag=True, help="Create and seal only; `rollout activate` enables later.")
+@click.option("--accept-lockout", is_flag=True, help="Enroll also who could not open his own copy.")
+@click.option("--max-failures", type=click.IntRange(0), metavar="N", help="Stop after more failed users than this.")
+@shared_options.EXPECTED
+@shared_options.RESULTS
+@shared_options.WORKERS
+def apply(
+    *,
+    plan: Path,
+    to: tuple[str, ...],
+    to_files: tuple[Path, ...],
+    backup_dir: Path | None,
+    staged: bool,
+    accept_lockout: bool,
+    max_failures: int | None,
+    expected: str | None,
+    results: Path | None,
+    workers: int,
+    settings: Settings,
+    output: Output,
+) -> int:
+    """Enroll the users of PLAN. Run again, it goes on where it stood."""
+    made, digest = wiring.read_plan(plan, expected=expected)
+    vault, sealed = wiring.open_vault(to, to_files, backup_dir)
+    progress = open_progress(settings)
+    with wiring.open_rollout(settings, vault=vault, workers=workers, progress=progress) as ports:
+        use_case.check(made, caller=ports.caller, staged=staged, accept_lockout=accept_lockout, sealed=sealed)
+        way = way_of(ports, workers=workers, max_failures=max_failures)
+        tally = open_tally("rollout-apply", len(made.steps), ports=ports, progress=progress, output=output, way=way)
+        if settings.dry_run:
+            for result in use_case.standing(made, holders=way.held(), look=lambda _: {}, failures={}, desk=ports.desk):
+                tally.take(result)
+            tally.show({"run": None})
+            return 0
+        check_backup_folder(vault, made.steps, sealed=sealed)
+        folder = wiring.open_results_folder(results, plan)
+        run, failures = run_id(ports.desk.inventory), ports.failures(digest)
+        progress.note(f"run {run}")
+
+        def take(result: Result) -> None:
+            if result.outcome is End.FAILED:
+                failure = Failure(user=result.user, cause=result.cause, reason=result.reason)
+                failures.record(failure, at=ports.desk.inventory.now())
+            tally.take(result)
+
+        try:
+            outcomes = use_case.apply(made, desk=ports.desk, run=run, way=way, staged=staged)
+            asked = take_results(outcomes, take, way=way, pace=ports.pace)
+        finally:
+            _keep_broken_off(ports, run, tally)
+            # The results of an earlier run say more than none at all.
+            write = bool(tally.results) or not (folder / "results.csv").exists()
+            if write:
+                write_results(made, tally.by_user, folder, run=run)
+            tally.show({"run": run, "results": str(folder) if write else None})
+        return exit_code(tally, asked=asked)
+
+
+def _keep_broken_off(ports: RolloutPorts, run: str, tally: Tally) -> None:
+    """Take what was begun and has no result, as after a second Ctrl-C: its users may be enrolled."""
+    if not tally.left:
+        return
+    known = tally.by_user
+    with suppress(IntegrityFault):  # the ledger's, that may have ended the run
+        for entry in ports.desk.journal.made(ports.caller.account):
+            if entry.run == run and entry.intent.user not in known:
+                tally.keep(Result.stands(entry, End.HALF_MADE, "broken off; see mfa-kit rollout status"))

@@ -1,0 +1,194 @@
+"""`mfa-kit rollout plan`: compare a roster, or a selection of users, with IAM, and write a plan."""
+
+import os
+import threading
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import click
+
+from mfa_kit.account.snapshot import Report
+from mfa_kit.cli import options
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.results import ResultRow
+from mfa_kit.cli.rollout import shared_options
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.interaction import Progress
+from mfa_kit.rollout import plan as plans
+from mfa_kit.rollout import roster as rosters
+from mfa_kit.rollout.plan import Action, Look, Plan, Snapshot
+from mfa_kit.rollout.roster import Person, Row, Selection
+from mfa_kit.wiring import rollout as wiring
+from mfa_kit.wiring.settings import Settings
+
+# Seconds: IAM makes no new credential report while one is younger.
+REPORT_AGE = 4 * 3600
+# How many names of a long list are shown on one line.
+SHOWN = 20
+
+
+@click.command(cls=options.Verb)
+@click.argument("roster", type=Path, required=False)
+@click.option("-o", "--plan", "out", type=Path, required=True, metavar="FILE", help="Where the plan is written.")
+@shared_options.GROUP
+@click.option("--path-prefix", metavar="PATH", help="Users below a path of IAM.")
+@click.option("--tag", "tags", multiple=True, metavar="K=V", help="Users with a tag.")
+@click.option("--without-mfa", is_flag=True, help="Users with a console password and no MFA device.")
+@shared_options.ONLY
+@click.option("--skip-bad", type=Path, metavar="FILE", help="Leave wrong rows out, and write them to FILE.")
+@click.option("--trust-report", is_flag=True, help="Believe the credential report, which is up to four hours old.")
+@shared_options.WORKERS
+def plan(
+    *,
+    roster: Path | None,
+    out: Path,
+    groups: tuple[str, ...],
+    path_prefix: str | None,
+    tags: tuple[str, ...],
+    without_mfa: bool,
+    only: str | None,
+    skip_bad: Path | None,
+    trust_report: bool,
+    workers: int,
+    settings: Settings,
+    output: Output,
+) -> None:
+    """Compare ROSTER, or a selection of IAM's users, with IAM, and write down what would be done."""
+    _check_source(roster, selects=bool(groups or tags or without_mfa or path_prefix), only=only)
+    _check_apart(roster, out, skip_bad)
+    rows = _read_rows(roster, skip_bad, settings=settings) if roster else None
+    selection = Selection(
+        groups=groups,
+        path_prefix=_parse_prefix(path_prefix or "/"),
+        tags=tuple(map(_parse_tag, tags)),
+        without_mfa=without_mfa,
+    )
+    vault, _ = wiring.open_vault((), (), None)
+    with wiring.open_rollout(settings, vault=vault, workers=workers, progress=settings.progress) as ports:
+        report = ports.account.report(max_age=REPORT_AGE) if without_mfa or trust_report else None
+        people = list(ports.people.users(details=rows is None and bool(groups or tags)))
+        snapshot = Snapshot.of(people, ports.account.virtual())
+        if rows is None:
+            rows = _select_rows(people, selection, report=report, progress=settings.progress)
+        if only:
+            rows = rosters.only(rows, shared_options.split_names(only))
+        trusted = report if trust_report else None
+        made = plans.planned(
+            rows,
+            snapshot,
+            look=_lookup_in(trusted)
+            if trusted
+            else lambda users: ports.look_up_devices(users, workers=workers, stop=threading.Event()),
+            caller=ports.caller,
+            desk=ports.desk,
+            report=ports.desk.inventory.now() - trusted.made if trusted else None,
+        )
+        text = plans.text(made)
+        if not settings.dry_run:
+            wiring.write_file(out, text)
+        _note_surprises(made, progress=settings.progress)
+        head: ResultRow = {"plan": str(out), "sha256": wiring.sha256(text), "account": made.account, **made.counts}
+        output.one("rollout-plan-summary", {**head, **_summary(made, whole=output.form in {"json", "jsonl"})})
+
+
+def _check_source(roster: Path | None, *, selects: bool, only: str | None) -> None:
+    """Raise click.UsageError unless there is either a roster or a selection; `--only` goes with both."""
+    if selects if roster else not (selects or only):
+        raise click.UsageError(
+            "give either a ROSTER or a selection: --group, --path-prefix, --tag, --without-mfa, --only"
+        )
+
+
+def _check_apart(*files: Path | None) -> None:
+    """Raise UsageFault where one file would be written in the place of another."""
+    named = [file for file in files if file]
+    places = Counter(map(os.path.realpath, named))
+    if same := next((file for file in named if places[os.path.realpath(file)] > 1), None):
+        raise UsageFault(f"{same} is named twice, and would be written over", "give each file a name of its own")
+
+
+def _read_rows(file: Path, skip_bad: Path | None, *, settings: Settings) -> list[Row]:
+    """Return the rows of a roster. Raise UsageFault with everything that is wrong, unless it is skipped."""
+    found = wiring.read_roster(file)
+    if found.wrong and skip_bad:
+        what = f"faults: {len(found.wrong)}; their rows are left out"
+        if not settings.dry_run:
+            wiring.write_file(skip_bad, rosters.bad_rows(found.wrong))
+            what += f", and are in {skip_bad} to be mended"
+        settings.progress.note(what)
+    elif found.wrong:
+        error = UsageFault(
+            f"{file} cannot be taken as it is; cells that are wrong: {len(found.wrong)}",
+            "mend them, or leave their rows out: --skip-bad FILE",
+        )
+        for wrong in found.wrong:
+            error.add_note(str(wrong))
+        raise error
+    return list(found.rows)
+
+
+def _parse_prefix(text: str) -> str:
+    if not text.startswith("/"):
+        raise UsageFault(f"{text!a} is no path of IAM's", "begin it with a slash: --path-prefix /team/")
+    return text
+
+
+def _parse_tag(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise UsageFault(f"{text!a} is no tag", "write --tag K=V")
+    return key, value
+
+
+def _select_rows(
+    people: Iterable[Person], selection: Selection, *, report: Report | None, progress: Progress
+) -> list[Row]:
+    """Return a row for each user of the account that the selection matches."""
+    passwords = {name for name, each in report.users.items() if each.password} if report else set()
+    rows = [Row(user=person.name) for person in people if selection.fits(person, passwords)]
+    if not rows:
+        progress.note("no user of the account fits this selection")
+    return rows
+
+
+def _lookup_in(report: Report) -> Look:
+    """Return a lookup that believes the credential report, which does not tell the serials of devices."""
+    with_mfa = {name for name, each in report.users.items() if each.mfa}
+
+    def look(users: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
+        return {user: ("a device by the credential report",) for user in users if user in with_mfa}
+
+    return look
+
+
+def _note_surprises(made: Plan, *, progress: Progress) -> None:
+    """Report each user who is blocked, and each whose public key is another than before."""
+    for step in made.steps:
+        if step.action is Action.BLOCKED:
+            progress.note(f"blocked: {step.user}: {step.reason}")
+        if step.key_before:
+            progress.note(f"another public key than before: {step.user}: {_key(step.row)}, before {step.key_before}")
+
+
+def _key(row: Row) -> str:
+    return rosters.fingerprint(row.recipient) if row.recipient else ""
+
+
+def _summary(made: Plan, *, whole: bool) -> ResultRow:
+    """Return what the summary says after the counts. `whole` is for programs: lists are not shortened."""
+    keys = [step for step in made.steps if step.row.recipient]
+    return {
+        "could_not_open_his_own_copy": made.shut_out if whole else _shorten(made.shut_out),
+        "only_he_could_open_it": None if whole else f"{len(keys)}, where apply has no -r" if keys else None,
+        "keys_changed": [step.user for step in keys if step.key_before] or None,
+        "report_age_s": None if made.report is None else round(made.report),
+        "calls": made.calls,
+        "expected_s": round(made.seconds),
+    }
+
+
+def _shorten(names: Sequence[str]) -> str | None:
+    if not names:
+        return None
+    return f"{len(names)}: {', '.join(names[:SHOWN])}{', …' if len(names) > SHOWN else ''}"

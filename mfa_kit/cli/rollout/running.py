@@ -1,0 +1,47 @@
+"""What the verbs share that work on many users at once: the progress, the workers, and how they are stopped."""
+
+import sys
+import threading
+from collections.abc import Callable, Generator
+from contextlib import closing
+
+from mfa_kit.cli import terminal
+from mfa_kit.cli.shutdown import stop_on_signals
+from mfa_kit.core.interaction import Progress
+from mfa_kit.enrollment.enroll import BackupAlone
+from mfa_kit.enrollment.pacing import Pace
+from mfa_kit.rollout.apply import Result, Way
+from mfa_kit.wiring.rollout import RolloutPorts
+from mfa_kit.wiring.settings import Settings
+
+# For each of this many workers that wait for an answer, one more worker encrypts meanwhile.
+SEALING = 4
+
+
+def open_progress(settings: Settings) -> Progress:
+    """Return a line that is redrawn where stderr is a terminal and redraws are wanted, else plain lines."""
+    return settings.progress if settings.plain or not sys.stderr.isatty() else terminal.Live()
+
+
+def way_of(ports: RolloutPorts, *, workers: int, max_failures: int | None = None) -> Way:
+    """Return how the users of a rollout are worked on: `workers` calls at a time."""
+    return Way(
+        virtual=ports.account.virtual,
+        carrier=lambda: BackupAlone(ports.desk.inventory.now),
+        stop=threading.Event(),
+        workers=workers + workers // SEALING,
+        max_failures=max_failures,
+    )
+
+
+def take_results(
+    results: Generator[Result, None, None], take: Callable[[Result], None], *, way: Way, pace: Pace
+) -> bool:
+    """Take each result as it arrives; return whether Ctrl-C or SIGTERM asked for a stop.
+
+    A second signal raises KeyboardInterrupt.
+    """
+    with stop_on_signals(way.stop, pace.stop, break_off=pace.break_off) as asked, closing(results):
+        for result in results:
+            take(result)
+    return asked.is_set()

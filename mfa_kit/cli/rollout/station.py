@@ -1,0 +1,173 @@
+"""`mfa-kit rollout station`: work through the rows of a plan that need a key, a token or a phone here."""
+
+import copy
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from mfa_kit.cli import options
+from mfa_kit.cli.method_options import built, click_options, single
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.rollout import shared_options
+from mfa_kit.cli.rollout.session import INSTEAD, StationSession
+from mfa_kit.cli.rollout.tally import Tally, check_backup_folder, exit_code, open_tally, write_results
+from mfa_kit.core.interaction import Progress
+from mfa_kit.rollout import apply, roster
+from mfa_kit.rollout import station as rules
+from mfa_kit.rollout.apply import End, Result
+from mfa_kit.rollout.plan import Plan, Step
+from mfa_kit.rollout.roster import Row
+from mfa_kit.rollout.station import Holders, Queue, Runs
+from mfa_kit.wiring import rollout as wiring
+from mfa_kit.wiring.desk import run_id
+from mfa_kit.wiring.methods.recipe import Context, Options
+from mfa_kit.wiring.methods.registry import METHODS
+from mfa_kit.wiring.rollout import RolloutPorts
+from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.this_computer import harden
+
+# How many users are looked up at once, before the first is called.
+WORKERS = 8
+
+
+class StationVerb(options.Verb):
+    """Takes the options of every method that a station uses, except those that the row or the key itself gives."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Return the verb's own options, then those of the methods, then --help."""
+        of_method = {
+            option.name: option
+            for recipe in METHODS.values()
+            for option in click_options(recipe.options)
+            if recipe.call and option.name not in single(recipe.options)
+        }
+        *own, page = super().get_params(ctx)
+        return [*own, *of_method.values(), page]
+
+
+@click.command(cls=StationVerb)
+@shared_options.PLAN
+@click.option(
+    "--with",
+    "kinds",
+    multiple=True,
+    type=click.Choice([name for name, recipe in METHODS.items() if recipe.call]),
+    help="Only rows of this kind; with virtual also those of phones, which `apply` makes otherwise [all but virtual].",
+)
+@shared_options.ONLY
+@shared_options.backup_options
+@shared_options.EXPECTED
+@shared_options.RESULTS
+def station(
+    *,
+    plan: Path,
+    kinds: tuple[str, ...],
+    only: str | None,
+    to: tuple[str, ...],
+    to_files: tuple[Path, ...],
+    backup_dir: Path | None,
+    expected: str | None,
+    results: Path | None,
+    settings: Settings,
+    output: Output,
+    **of_methods: object,
+) -> int:
+    """Work through the rows of PLAN that need a key, a token or a phone here. Run again, it goes on where it stood."""
+    made, digest = wiring.read_plan(plan, expected=expected)
+    steps = rules.rows(made, set(kinds), _users(made, only))
+    vault, sealed = wiring.open_vault(to, to_files, backup_dir)
+    progress, person = settings.progress, settings.interaction
+    if not settings.dry_run:
+        person.check(instead=INSTEAD)
+        check_backup_folder(vault, steps, sealed=sealed)
+    harden()
+    with wiring.open_rollout(settings, vault=vault, workers=WORKERS, progress=progress) as ports:
+        apply.of_account(made, ports.caller)
+        failures = ports.failures(digest)
+        before = _look_up_results(made, steps, ports=ports, digest=digest)
+        tally = open_tally("rollout-bench", len(steps), ports=ports, progress=progress, output=output)
+        queue = _queue_of(steps, before)
+        _keep_known(steps, queue, before, tally=tally, all_rows=settings.dry_run)
+        if settings.dry_run:
+            tally.show()
+            return 0
+        folder = wiring.open_results_folder(results, plan)
+        _greet(queue, progress)
+
+        def options_of(row: Row, key: str | None) -> Options:
+            values = {**of_methods, "key": key, "serial": row.serial, "asset": row.asset}
+            return built(METHODS[row.kind.name].options, values)
+
+        session = StationSession(
+            plan=made,
+            queue=queue,
+            options_of=options_of,
+            context=Context(settings=settings, inventory=ports.desk.inventory),
+            ports=ports,
+            tally=tally,
+            record_failure=lambda failure: failures.record(failure, at=ports.desk.inventory.now()),
+            person=person,
+            holders=Holders(desk=ports.desk, virtual=ports.account.virtual, rows={step.user for step in steps}),
+            runs=Runs(new=lambda: run_id(ports.desk.inventory)),
+        )
+        try:
+            session.work()
+        finally:
+            session.close()
+            run = session.runs.ids[0] if session.runs.ids else None
+            write_results(made, before | tally.by_user, folder, run=run)
+            tally.show({"run": run, "results": str(folder)})
+        return exit_code(tally) or int(session.lacking)
+
+
+# The command's name until this release; help does not list it.
+bench = copy.copy(station)
+bench.name, bench.hidden = "bench", True
+
+
+def _users(made: Plan, only: str | None) -> set[str]:
+    rows = [step.row for step in made.steps]
+    if only:
+        rows = roster.only(rows, shared_options.split_names(only))
+    return {row.user for row in rows}
+
+
+def _look_up_results(made: Plan, steps: Sequence[Step], *, ports: RolloutPorts, digest: str) -> dict[str, Result]:
+    """Return how it stands with each user of the plan; IAM is asked for the users of these steps only."""
+    users = {step.user for step in steps}
+    found = apply.standing(
+        made,
+        holders={device.serial: device.user for device in ports.account.virtual()},
+        look=lambda named: ports.look_up_devices(
+            [user for user in named if user in users], workers=WORKERS, stop=threading.Event()
+        ),
+        failures=ports.failures(digest).by_user(),
+        desk=ports.desk,
+    )
+    return {result.user: result for result in found}
+
+
+def _queue_of(steps: Sequence[Step], before: dict[str, Result]) -> Queue:
+    """Return the queue of these steps, with the results of those that are done, or failed the last time."""
+    ended = [before[step.user] for step in steps if before[step.user].outcome in {*rules.DONE, End.FAILED}]
+    return Queue(steps=steps, results={result.user: result for result in ended})
+
+
+def _keep_known(
+    steps: Sequence[Step], queue: Queue, before: dict[str, Result], *, tally: Tally, all_rows: bool
+) -> None:
+    """Count the results of the rows that are done already, or of all rows."""
+    for step in steps:
+        if all_rows or queue.done(step):
+            tally.keep(before[step.user])
+
+
+def _greet(queue: Queue, progress: Progress) -> None:
+    """Report that there is nothing to do, or how much of it is done already."""
+    done = len(queue.steps) - len(queue.left)
+    if not queue.steps:
+        progress.note("no row of this plan is made at a desk; with --with virtual those of phones are")
+    elif done:
+        progress.note(f"{done} of {len(queue.steps)} are done already")

@@ -1,0 +1,38 @@
+"""`mfa-kit rollout status`: how it stands with each user of a plan."""
+
+import threading
+from pathlib import Path
+
+import click
+
+from mfa_kit.cli import options
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.rollout import shared_options
+from mfa_kit.cli.rollout.page import status_page
+from mfa_kit.cli.rollout.running import way_of
+from mfa_kit.cli.rollout.tally import result_row
+from mfa_kit.rollout import apply as use_case
+from mfa_kit.wiring import rollout as wiring
+from mfa_kit.wiring.settings import Settings
+
+
+@click.command(cls=options.Verb, html=True)
+@shared_options.PLAN
+@options.BACKUP_DIR
+@shared_options.WORKERS
+def status(*, plan: Path, backup_dir: Path | None, workers: int, settings: Settings, output: Output) -> None:
+    """Show how it stands with each user of PLAN, from the ledger and IAM."""
+    made, digest = wiring.read_plan(plan, expected=None)
+    vault, _ = wiring.open_vault((), (), backup_dir)
+    with wiring.open_rollout(settings, vault=vault, workers=workers, progress=settings.progress) as ports:
+        found = use_case.standing(
+            made,
+            holders=way_of(ports, workers=workers).held(),
+            look=lambda users: ports.look_up_devices(users, workers=workers, stop=threading.Event()),
+            failures=ports.failures(digest).by_user(),
+            desk=ports.desk,
+        )
+        if output.is_html:
+            output.text(status_page(made, found, at=ports.desk.inventory.now()))
+            return
+        output.many("rollout-status", [result_row(each) for each in found], empty="the plan is empty")

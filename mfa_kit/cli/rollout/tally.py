@@ -1,0 +1,167 @@
+"""How the rows of a rollout ended: reported as they arrive, printed at the end, and written to files."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mfa_kit.cli import terminal
+from mfa_kit.cli.forms import json_document
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.results import ResultRow, Results
+from mfa_kit.core.errors import Lockout
+from mfa_kit.core.interaction import Progress
+from mfa_kit.enrollment.ports import Vault
+from mfa_kit.rollout import roster
+from mfa_kit.rollout.apply import End, Result, Way
+from mfa_kit.rollout.plan import Plan, Step
+from mfa_kit.wiring import rollout as wiring
+from mfa_kit.wiring.rollout import RolloutPorts
+
+COLUMNS = ("user", "outcome", "cause", "reason", "device", "backup", "run")
+TO_MEND = {End.FAILED, End.BLOCKED}
+MADE = {End.ENROLLED, End.STAGED, End.REVOKED}
+
+
+@dataclass(slots=True, kw_only=True)
+class Tally:
+    """The results of one command. `pace` says in words how fast IAM is called.
+
+    `stop` is set when a result cannot be printed. The rows in progress are then finished, and `exit_code` raises
+    `unheard`.
+    """
+
+    total: int
+    progress: Progress
+    output: Output
+    schema: str
+    pace: Callable[[], str]
+    stop: threading.Event | None = None
+    unheard: OSError | None = None
+    results: list[Result] = field(default_factory=list)
+    failed: int = 0
+    began: float = field(default_factory=time.monotonic)
+    made: int = 0
+
+    @property
+    def left(self) -> int:
+        """How many rows have no result."""
+        return self.total - len(self.results)
+
+    @property
+    def by_user(self) -> dict[str, Result]:
+        """The last result of each user."""
+        return {result.user: result for result in self.results}
+
+    def keep(self, result: Result) -> None:
+        """Count a result without reporting it; as a JSON line it is printed at once.
+
+        Raise OSError where it cannot be printed and there is no `stop`.
+        """
+        self.results.append(result)
+        self.failed += result.outcome is End.FAILED
+        self.made += result.outcome in MADE and not result.reason
+        if self.output.form == "jsonl" and self.unheard is None:
+            try:
+                self.output.one(self.schema, result_row(result))
+            except OSError as error:
+                if self.stop is None:
+                    raise
+                self.unheard = error
+                self.stop.set()
+
+    def take(self, result: Result) -> None:
+        """Count a result, and report it on stderr: in the line that is redrawn, else in a line of its own."""
+        self.keep(result)
+        if isinstance(self.progress, terminal.Live):
+            self.progress.draw(self._line())
+        elif self.output.form != "jsonl":
+            self.progress.note(": ".join(filter(None, [result.user, result.outcome.value, result.reason])))
+
+    def _line(self) -> str:
+        rate = self.made / max(time.monotonic() - self.began, 0.001)
+        left = self.left / rate if rate else 0
+        return (
+            f"{len(self.results)} of {self.total}, {self.failed} failed, {rate:.1f} users/s, "
+            f"{int(left // 60)}:{int(left % 60):02} left, {self.pace()}"
+        )
+
+    def counts(self) -> dict[str, int]:
+        """Count the rows of each outcome, in the order of the outcomes; a row without a result is not started."""
+        found = Counter(result.outcome for result in self.results)
+        found[End.NOT_STARTED] += self.left
+        return {outcome.value.replace("-", "_").replace(" ", "_"): found[outcome] for outcome in End if found[outcome]}
+
+    def show(self, head: "ResultRow | None" = None) -> None:
+        """Print the results that are not printed yet. `head` stands before the counts in a table and in JSON."""
+        if isinstance(self.progress, terminal.Live):
+            self.progress.draw("")
+        head = head or {}
+        rows = [result_row(result) for result in self.results]
+        match self.output.form:
+            case "jsonl":
+                pass
+            case "csv":
+                self.output.many(self.schema, rows, empty="")
+            case "json":
+                self.output.one(self.schema, {**head, "counts": self.counts(), "rows": rows})
+            case _:
+                self.output.one(self.schema, {**head, **(self.counts() or {"users": 0})})
+
+
+def open_tally(
+    schema: str, total: int, *, ports: RolloutPorts, progress: Progress, output: Output, way: Way | None = None
+) -> Tally:
+    """Return the tally of `total` rows. A result that cannot be printed stops `way`, where one is given."""
+
+    def pace() -> str:
+        return "waiting for credentials" if ports.pace.paused else f"at most {ports.pace.rate:.0f} calls/s"
+
+    return Tally(
+        total=total, progress=progress, output=output, schema=schema, pace=pace, stop=way.stop if way else None
+    )
+
+
+def result_row(result: Result) -> dict[str, str | None]:
+    """Return a result as the row that is printed and written: an empty cell is None."""
+    return {name: getattr(result, name) or None for name in COLUMNS}
+
+
+def exit_code(tally: Tally, *, asked: bool = False) -> int:
+    """Return the exit code. Raise KeyboardInterrupt where rows were left because somebody `asked` for a stop.
+
+    Raise OSError where results could not be printed.
+    """
+    if tally.unheard:
+        raise tally.unheard
+    if asked and tally.left:
+        raise KeyboardInterrupt
+    outcomes = {result.outcome for result in tally.results}
+    if outcomes & {End.REFUSED}:
+        return Lockout.exit_code
+    if outcomes & {*TO_MEND, End.NOT_STARTED}:
+        return 1
+    return 0
+
+
+def check_backup_folder(vault: Vault, steps: Sequence[Step], *, sealed: bool) -> None:
+    """Raise UsageFault where backups could not be written, if only users' own; `sealed` as in `rollout.check`."""
+    if sealed or any(step.row.recipient for step in steps):
+        vault.check()
+
+
+def write_results(made: Plan, found: Mapping[str, Result], folder: Path, *, run: str | None) -> None:
+    """Write results.csv and results.json with a row for every user of the plan.
+
+    failed.csv has, as a roster, the users whose row failed or is blocked.
+    """
+    results = [found.get(step.user) or Result(user=step.user, outcome=End.NOT_STARTED) for step in made.steps]
+    rows = [result_row(result) for result in results]
+    cells = [{name: "" if cell is None else str(cell) for name, cell in each.items()} for each in rows]
+    wiring.write_file(folder / "results.csv", roster.table(COLUMNS, cells))
+    whole = Results("rollout-apply", [{"run": run, "rows": rows}], single=True)
+    wiring.write_file(folder / "results.json", json_document(whole) + "\n")
+    again = [step.row for step, result in zip(made.steps, results, strict=True) if result.outcome in TO_MEND]
+    wiring.write_file(folder / "failed.csv", roster.table(roster.COLUMNS, map(roster.cells, again)))
