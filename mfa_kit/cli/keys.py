@@ -42,10 +42,10 @@ pins_stdin = click.option(
     **_switch(text="Read PINs from standard input, a line each: to change one, the old and the new."),
 )
 count = click.option("--count", **_switch(text="Also count the resident credentials, after the key's PIN."))
-PASSWORD_STDIN = _switch(
-    text="Read the OATH password of the key from standard input, a line; to change it, the old one and the new."
-)
-password_stdin = click.option("--password-stdin", **PASSWORD_STDIN)
+_FROM_STDIN = "Read the OATH password of the key from standard input, a line; to change it, the old one and the new."
+PASSWORD_STDIN = click.option("--password-stdin", is_flag=True, help=_FROM_STDIN)
+# Of the verbs that do not take it as a parameter yet.
+password_stdin = click.option("--password-stdin", **_switch(text=_FROM_STDIN))
 _FIRST_LINE = "Read an identity's passphrase from this file descriptor, its first line; 0 is standard input."
 PASSPHRASE_FD = click.option("--passphrase-fd", type=click.IntRange(min=0), metavar="N", help=_FIRST_LINE)
 # Of the verbs that do not take it as a parameter yet.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mfa_kit.cli import options, output
-from mfa_kit.cli.keys import password_stdin
+from mfa_kit.cli.keys import PASSWORD_STDIN
 from mfa_kit.core.errors import MfaKitError
 
 if TYPE_CHECKING:
@@ -49,14 +49,18 @@ def list_(*, older_than: float) -> None:
 @OLDER_THAN
 @click.option("--max", "limit", type=click.IntRange(0), default=50, show_default=True, help="Refuse to remove more.")
 @click.option("--lost", metavar="KEY", help="The serial or label of a key that is lost or was reset: not waited for.")
-@password_stdin
-def clean(*, older_than: float, limit: int, lost: str | None) -> None:
+@PASSWORD_STDIN
+def clean(*, older_than: float, limit: int, lost: str | None, password_stdin: bool) -> None:
     """Settle what this desk's dead runs left, and remove what other desks left long ago."""
     from mfa_kit.enrollment import orphans as use_case
     from mfa_kit.wiring import desk as kit
+    from mfa_kit.wiring.oath_keys import OathKeys
 
     common = options.common()
-    with kit.desk(common, vault=kit.vault((), (), None)) as (desk, caller):
+    with kit.desk(common, vault=kit.vault((), (), None), oath_keys=OathKeys(common, password_stdin=password_stdin)) as (
+        desk,
+        caller,
+    ):
         found = use_case.orphans(desk=desk)
         now = desk.inventory.now()
         going = [each for each in found if each.goes(older_than=older_than, now=now)]

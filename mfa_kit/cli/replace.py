@@ -35,19 +35,21 @@ def replace(
     from mfa_kit.wiring import desk as kit
     from mfa_kit.wiring.methods.recipe import Context
     from mfa_kit.wiring.methods.registry import METHODS
+    from mfa_kit.wiring.oath_keys import OathKeys
 
     common = options.common()
     sealing = Sealing(to=to, to_files=to_files, backup_dir=backup_dir, passphrase=passphrase)
     recipe = METHODS[kind]
     chosen = built(recipe.options, own)
-    with kit.desk(common, vault=sealing.vault(alone=chosen.backup_alone)) as (desk, caller):
+    oath_keys = OathKeys(common, password_stdin=chosen.password_stdin)
+    with kit.desk(common, vault=sealing.vault(alone=chosen.backup_alone), oath_keys=oath_keys) as (desk, caller):
         wish = enroll.Wish(
             user=enroll.user_named(user, caller=caller, inventory=desk.inventory),
             method=recipe.method,
             name=name,
             path=path,
         )
-        context = Context(settings=common, inventory=desk.inventory)
+        context = Context(settings=common, inventory=desk.inventory, oath_keys=oath_keys)
         equipment = chosen.equip(context)
         carrier = equipment.carrier
         run = kit.run_id(desk.inventory)

@@ -3,7 +3,7 @@
 import click
 
 from mfa_kit.cli import options, output
-from mfa_kit.cli.keys import password_stdin
+from mfa_kit.cli.keys import PASSWORD_STDIN
 
 
 @click.command(cls=options.Verb)
@@ -13,17 +13,21 @@ from mfa_kit.cli.keys import password_stdin
 @click.option(
     "--leave-without-mfa", is_flag=True, help="Take the last device too: who has the password can then enroll."
 )
-@password_stdin
-def revoke(*, user: str, wanted: str | None, lost: bool, leave_without_mfa: bool) -> None:
+@PASSWORD_STDIN
+def revoke(*, user: str, wanted: str | None, lost: bool, leave_without_mfa: bool, password_stdin: bool) -> None:
     """Take an MFA device away from USER: a name, an ARN, or @me."""
     from mfa_kit.cli.deeds.revoke import confirm
     from mfa_kit.core.models import Verb
     from mfa_kit.enrollment import revoke as revocation
     from mfa_kit.enrollment.enroll import user_named
     from mfa_kit.wiring import desk as kit
+    from mfa_kit.wiring.oath_keys import OathKeys
 
     common = options.common()
-    with kit.desk(common, vault=kit.vault((), (), None)) as (desk, caller):
+    with kit.desk(common, vault=kit.vault((), (), None), oath_keys=OathKeys(common, password_stdin=password_stdin)) as (
+        desk,
+        caller,
+    ):
         entry = revocation.look_to_revoke(
             user_named(user, caller=caller, inventory=desk.inventory),
             wanted,

@@ -25,6 +25,7 @@ from mfa_kit.wiring import config
 from mfa_kit.wiring.backup_records import recorded
 from mfa_kit.wiring.methods import registry
 from mfa_kit.wiring.methods.recipe import Context
+from mfa_kit.wiring.oath_keys import OathKeys
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.this_computer import backup_dir, harden, home
 
@@ -104,7 +105,7 @@ def connected(settings: Settings, **how: Any) -> Iterator[tuple["Iam", "Ledger",
 
 
 @contextmanager
-def desk(settings: Settings, *, vault: Vault) -> Iterator[tuple[Desk, Caller]]:
+def desk(settings: Settings, *, vault: Vault, oath_keys: OathKeys | None = None) -> Iterator[tuple[Desk, Caller]]:
     """Bundle what a verb that writes needs, over AWS and the ledger."""
     with connected(settings) as (iam, ledger, caller):
         talk, pause = messages.Talk(), settings.sleep
@@ -115,7 +116,9 @@ def desk(settings: Settings, *, vault: Vault) -> Iterator[tuple[Desk, Caller]]:
                 vault=recorded(vault, ledger),
                 journal=ledger,
                 progress=talk,
-                carrier=registry.finder(Context(settings=settings, inventory=iam)),
+                carrier=registry.finder(
+                    Context(settings=settings, inventory=iam, oath_keys=oath_keys or OathKeys(settings))
+                ),
                 sleep=pause,
                 on_keys=registry.ON_KEYS,
                 resumable=registry.RESUMABLE,

@@ -12,35 +12,38 @@ from mfa_kit.core.models import Caller, Device, DeviceType, Intent, intent_of
 from mfa_kit.core.otp import Seed
 from mfa_kit.enrollment.ports import Desk
 from mfa_kit.oath_keys import acceptance as oathcheck
+from mfa_kit.oath_keys.choosing import KEY
 from mfa_kit.oath_keys.credential import OathKey
 from mfa_kit.security_keys.attestation import Examined, Policy
 from mfa_kit.wiring import security_keys
-from mfa_kit.wiring.oath_keys import KEY, choose, keys
+from mfa_kit.wiring.oath_keys import OathKeys
 
 # As long as AWS's seeds.
 SEED_OCTETS = 40
 
 
-def acceptance(wanted: str | None, *, write: bool, account: str | None, maker: bool) -> tuple[Proof | Refused, OathKey]:
+def acceptance(
+    keys: OathKeys, wanted: str | None, *, write: bool, account: str | None, maker: bool
+) -> tuple[Proof | Refused, OathKey]:
     """Judge a key before it is given to anybody; `maker` has its FIDO applet prove who made it, with two touches."""
-    key = choose(wanted)
+    key = keys.choose(wanted)
     made_by = _maker(key) if maker else oathcheck.UNPROVEN
     seed = Seed(secrets.token_bytes(SEED_OCTETS)) if write else None
     unlocked = False
     try:
-        with keys().open(key) as applet:
+        with keys.open(key) as applet:
             unlocked = True
             return oathcheck.acceptance(key, applet, account=account, seed=seed, at=time.time(), made_by=made_by), key
     except BaseException as error:
         if write and unlocked:
-            _take_away(key, error)
+            _take_away(keys, key, error)
         raise
 
 
-def _take_away(key: OathKey, error: BaseException) -> None:
+def _take_away(keys: OathKeys, key: OathKey, error: BaseException) -> None:
     """Delete what a round trip that was cut short may have written; note on its error what may be left."""
     try:
-        with keys().open(key) as applet:
+        with keys.open(key) as applet:
             if oathcheck.TEST.encode() in applet.names():
                 applet.delete(oathcheck.TEST)
     except (DeviceFault, KeyboardInterrupt) as left:
@@ -62,6 +65,7 @@ def _maker(key: OathKey) -> Check:
 
 
 def belongs(
+    keys: OathKeys,
     device: Device,
     wanted: str | None,
     *,
@@ -80,10 +84,10 @@ def belongs(
     seed = backups.open_created(backup, identities).seed if backup else None
     intent = intent_of(device.serial, user=device.user or "", account=caller.account, partition=caller.partition)
     claim = oathcheck.Claim(serial=device.serial, label=intent.label, seed=seed)
-    key = _holder(intent, wanted)
+    key = _holder(keys, intent, wanted)
     if key is None:
         return oathcheck.belongs(claim, None, None, now=desk.inventory.now, accepts=None)
-    with keys().open(key) as applet:
+    with keys.open(key) as applet:
 
         def by_resync(_code: str) -> bool:
             touch = applet.held().get(intent.label.encode(), False)
@@ -103,27 +107,27 @@ def belongs(
         return oathcheck.belongs(claim, key, applet, now=desk.inventory.now, accepts=accepts, level=level)
 
 
-def code_of(intent: Intent, wanted: str | None, *, at: float) -> str | None:
+def code_of(keys: OathKeys, intent: Intent, wanted: str | None, *, at: float) -> str | None:
     """Return the code of a Unix time of a device's credential on a key; None when none that is meant holds it."""
-    key = _holder(intent, wanted)
+    key = _holder(keys, intent, wanted)
     if key is None:
         return None
-    with keys().open(key) as applet:
+    with keys.open(key) as applet:
         touch = applet.held().get(intent.label.encode())
         return None if touch is None else applet.code(intent.label, at, touch=touch)
 
 
-def _holder(intent: Intent, wanted: str | None) -> OathKey | None:
+def _holder(keys: OathKeys, intent: Intent, wanted: str | None) -> OathKey | None:
     """Return the key that holds a device's credential: the named one, or the only one that does.
 
     A key with a password is somebody else's where one without holds it, and then nobody is asked for that.
     """
     if wanted is not None:
-        return choose(wanted)
-    found, wrong = keys().look()
+        return keys.choose(wanted)
+    found, wrong = keys.look()
     holding = [key for key in found if intent.label in key.labels]
     for key in [] if holding else [each for each in found if each.password]:
-        with keys().open(key) as applet:
+        with keys.open(key) as applet:
             if intent.label.encode() in applet.names():
                 holding.append(key)
     if len(holding) > 1:

@@ -1,205 +1,134 @@
-"""Keys with an OATH applet: found, chosen and opened for the verbs that use them."""
+"""The keys with an OATH applet that are plugged in, for one command."""
 
-import shlex
 import time
-from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from functools import cached_property
+from typing import TYPE_CHECKING
 
-import click
-
-from mfa_kit.cli import keys as options
-from mfa_kit.cli import messages
-from mfa_kit.cli import options as flags
-from mfa_kit.core.errors import Declined, DeviceFault, MfaKitError, NoApplet, UsageFault
-from mfa_kit.core.models import Intent, check_label
+from mfa_kit.core.errors import DeviceFault, UsageFault
 from mfa_kit.core.otp import Secret
-from mfa_kit.enrollment.ports import Carrier, Inventory
+from mfa_kit.oath_keys.choosing import choose_key
 from mfa_kit.oath_keys.credential import OathKey
 from mfa_kit.rollout.station import Thing
 from mfa_kit.wiring.files import secret_line
-from mfa_kit.wiring.identities import Identities
+from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.this_computer import harden
 
 if TYPE_CHECKING:
+    from mfa_kit.adapters.oath.applet import Applet
+    from mfa_kit.adapters.oath.card import OathCard
     from mfa_kit.adapters.oath.keys import Keys
 
-# Where the root of a command's contexts keeps what is opened once.
-KEYS = "mfa_kit.oath"
-KEY = "--key SERIAL|READER"
+
+class OathKeys:
+    """The OATH keys within reach of one command, which makes this object once: it asks for each password only once.
+
+    Passwords are the lines of standard input where `password_stdin` says so, else a person types them.
+    """
+
+    def __init__(self, settings: Settings, *, password_stdin: bool = False) -> None:
+        self._settings, self._password_stdin = settings, password_stdin
+
+    @cached_property
+    def _keys(self) -> "Keys":
+        keys = _adapter()
+        harden()
+        return keys(say=self._settings.progress.note, password=self._ask_password)
+
+    def _ask_password(self, key: OathKey) -> Secret[str]:
+        if self._password_stdin:
+            password = secret_line()
+        else:
+            person = self._settings.interaction
+            password = person.ask_secret(f"OATH password of {key.told}", instead="--password-stdin")
+        if password == Secret(""):  # no key has such a one, and some count tries
+            raise UsageFault(
+                f"no OATH password of {key.told} was given, so nothing was tried", "give the one that it has"
+            )
+        return password
+
+    def ask_new_password(self, key: OathKey) -> Secret[str]:
+        """Return a new password for a key. Raise UsageFault for an empty one."""
+        if self._password_stdin:
+            new = secret_line()
+        else:
+            person = self._settings.interaction
+            new = person.ask_new_secret(f"new OATH password of {key.told}", instead="--password-stdin")
+        if new == Secret(""):
+            raise UsageFault(
+                "the new password is empty", "type one, or take the old one away: mfa-kit key password clear"
+            )
+        return new
+
+    def remember_password(self, key: OathKey, access: Secret[bytes]) -> None:
+        """Open a key with another password from now on; `access` is the key that the applet derives from it."""
+        self._keys.knows(key, access)
+
+    def look(self) -> tuple[list[OathKey], Sequence[DeviceFault]]:
+        """Return the keys that answer, and what is wrong with the readers that gave none."""
+        return self._keys.look()
+
+    def seen(self, identity: str) -> OathKey | None:
+        """Return the key with this identity from an earlier look."""
+        return self._keys.seen.get(identity)
+
+    def state(self) -> object:
+        """Return what changes when a card comes or goes, without touching a card. Raise UsageFault as `look` does."""
+        _adapter()
+        from mfa_kit.adapters.oath import pcsc
+
+        return pcsc.state()
+
+    def choose(self, wanted: str | None) -> OathKey:
+        """Return the key that is meant; the only one when none is named, never the first of several."""
+        found, faults = self.look()
+        return choose_key(wanted, found, faults, person=self._settings.interaction, progress=self._settings.progress)
+
+    def open(self, key: OathKey) -> AbstractContextManager["Applet"]:
+        """Open and unlock the applet of a key. Raise DeviceFault when another key is in its place now."""
+        return self._keys.open(key)
+
+    def card(
+        self,
+        key: OathKey | None,
+        *,
+        now: Callable[[], float],
+        sleep: Callable[[float], None] = time.sleep,
+        touch: bool = True,
+        asset: str | None = None,
+        wait: bool = False,
+    ) -> "OathCard":
+        """Return a key as a Carrier; without a key, the one that an entry of the journal names."""
+        keys = self._keys
+        from mfa_kit.adapters.oath import card
+
+        return card.OathCard(keys, key, way=card.Way(touch=touch, asset=asset, wait=wait), now=now, sleep=sleep)
 
 
-def keys() -> "Keys":
-    """Return the keys within reach; a password that was told is told once for all that a command does."""
-    meta = click.get_current_context().find_root().meta
-    if KEYS not in meta:
-        meta[KEYS] = _keys()
-    found: Keys = meta[KEYS]
-    return found
-
-
-def _keys() -> "Keys":
+def _adapter() -> "type[Keys]":
+    """Import the adapter. Raise UsageFault where its libraries are not installed."""
     try:
         from mfa_kit.adapters.oath.keys import Keys
     except ImportError:
         raise UsageFault("OATH keys need more than is installed", "pip install 'mfa-kit[oath]'") from None
-
-    harden()
-    return Keys(say=messages.Talk().note, password=_password)
+    return Keys
 
 
-def _password(key: OathKey) -> Secret[str]:
-    if options.given("password_stdin"):
-        password = secret_line()
-    else:
-        person = flags.common().interaction
-        password = person.ask_secret(f"OATH password of {key.told}", instead="--password-stdin")
-    if password == Secret(""):  # no key has such a one, and some count tries
-        raise UsageFault(f"no OATH password of {key.told} was given, so nothing was tried", "give the one that it has")
-    return password
-
-
-def choose(wanted: str | None) -> OathKey:
-    """Return the key that is meant; the only one when none is named, never the first of several."""
-    found, wrong = keys().look()
-    meant = [key for key in found if wanted is None or key.answers_to(wanted)]
-    if len(meant) == 1:
-        if wanted is None:
-            for fault in (each for each in wrong if not isinstance(each, NoApplet)):
-                messages.Talk().note(f"{fault}; {meant[0].told} is used")
-        return meant[0]
-    if not meant:
-        raise _none(wanted, found, wrong)
-    told = [_line(key) for key in meant]
-    person = flags.common().interaction
-    try:
-        return meant[person.choose(f"{len(meant)} keys are plugged in; which one", told, instead=KEY)]
-    except Declined as declined:
-        for line in told:
-            declined.add_note(f"plugged in: {line}")
-        raise
-
-
-def _none(wanted: str | None, found: Sequence[OathKey], wrong: Sequence[DeviceFault]) -> DeviceFault:
-    if wanted is None and len(wrong) == 1:
-        return wrong[0]
-    fault = DeviceFault(
-        "no key with an OATH applet is plugged in" if wanted is None else f"no key {wanted} is plugged in",
-        "plug it in and try again; mfa-kit key list shows what is there",
-    )
-    for key in found:
-        fault.add_note(f"plugged in: {_line(key)}")
-    for each in wrong:
-        fault.add_note(str(each))
-    return fault
-
-
-def _line(key: OathKey) -> str:
-    return f"{key.told}, in {key.where}, identity {key.identity}"
-
-
-def carrier(inventory: Inventory, *, key: str | None, asset: str | None, touch: bool, wait: bool) -> Carrier:
-    """Return the key that `--key` and the person choose."""
-    if asset is not None:
-        check_label(asset)
-    chosen = choose(key)
-    from mfa_kit.adapters.oath import card
-
-    def pause(seconds: float) -> None:
-        messages.Talk().note(f"waiting {seconds:.0f} s for the next code")
-        time.sleep(seconds)
-
-    way = card.Way(touch=touch, asset=asset, wait=wait)
-    return card.OathCard(keys(), chosen, way=way, now=inventory.now, sleep=pause)
-
-
-def carrier_of_dead(inventory: Inventory) -> Carrier:
-    """Return what finds the key of a dead run, by what its entry says."""
-    reach = keys()
-    from mfa_kit.adapters.oath import card
-
-    return card.OathCard(reach, None, way=card.Way(), now=inventory.now, sleep=time.sleep)
-
-
-def usage(intent: Intent) -> list[str]:
-    """Tell how the device is used from now on: by ykman where it finds the key, which it does by the reader's name."""
-    key = keys().seen.get(intent.card or "")
-    code = f"ykman oath accounts code --single {shlex.quote(intent.label)}"
-    ykman = key is None or key.ykman
-    return [
-        "a code, when the console asks for one: "
-        + (code if ykman else f"with the program of the key's maker, under the name {intent.label}"),
-        "for command lines, in ~/.aws/config; aws asks for the code, and aws-vault runs mfa_process:",
-        f"  mfa_serial = {intent.serial}",
-        f"  mfa_process = {code if ykman else 'the command of that program'}",
-    ]
-
-
-def rows() -> tuple[list[dict[str, Any]], Sequence[DeviceFault]]:
-    """Return a row a key for `key list`, and what is wrong with the readers that gave none."""
-    found, wrong = keys().look()
-    return [_row(key) for key in found], wrong
-
-
-def _row(key: OathKey) -> dict[str, Any]:
-    return {
-        "key": key.what,
-        "serial": key.serial,
-        "firmware": key.firmware,
-        "transports": (key.transport,),
-        "where": (key.where,),
-        "oath_used": key.used,
-        "oath_free": key.free,
-        "oath_password": key.password,
-    }
-
-
-def state() -> object:
-    """Return what changes when a card comes or goes, without touching a card."""
-    keys()
-    from mfa_kit.adapters.oath import pcsc
-
-    return pcsc.state()
-
-
-class Slot:
+class OathSlot:
     """Where keys with an OATH applet are put in."""
 
-    def state(self) -> object:
-        return state()
+    def __init__(self, keys: OathKeys) -> None:
+        self._keys = keys
 
-    def look(self) -> tuple[list[Thing], Sequence[MfaKitError]]:
-        found, wrong = keys().look()
+    def state(self) -> object:
+        """Return what changes when a key comes or goes."""
+        return self._keys.state()
+
+    def look(self) -> tuple[list[Thing], Sequence[DeviceFault]]:
+        """Return what is in, and what is wrong with the rest."""
+        found, faults = self._keys.look()
         return [
             Thing(identity=key.identity, serial=key.serial, told=key.told, where=key.where, labels=key.labels)
             for key in found
-        ], wrong
-
-
-def info(wanted: str | None) -> dict[str, Any]:
-    """Return what one key says of itself, and the names that it holds."""
-    key = choose(wanted)
-    with keys().open(key) as applet:
-        names = sorted(name.decode(errors="replace") for name in applet.names())
-    return _row(key) | {"oath_used": len(names), "oath_identity": key.identity, "credentials": names}
-
-
-def restore(file: Path, identities: Identities, wanted: str | None, *, touch: bool, path: str | None) -> dict[str, Any]:
-    """Put the seed of a sealed backup on a key, proved by its codes."""
-    from mfa_kit.adapters.oath import card
-    from mfa_kit.wiring import backup
-
-    key = choose(wanted)
-    intent, opened = backup.open_restorable(file, identities)
-    intent = intent if path is None else replace(intent, path=path)
-    oath_card = card.OathCard(keys(), key, way=card.Way(touch=touch), now=time.time, sleep=time.sleep)
-    written = oath_card.restore(intent, opened.created)
-    return {
-        "backup": str(file),
-        "outcome": "restored" if written else "was there",
-        "label": intent.label,
-        "key": key.what,
-        "serial": key.serial,
-        "where": key.where,
-    }
+        ], faults

@@ -23,6 +23,7 @@ from mfa_kit.wiring.backup_records import recorded
 from mfa_kit.wiring.desk import connected
 from mfa_kit.wiring.methods import registry
 from mfa_kit.wiring.methods.recipe import Context
+from mfa_kit.wiring.oath_keys import OathKeys
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.this_computer import backup_dir
 
@@ -67,7 +68,9 @@ class RolloutPorts:
 
 
 @contextmanager
-def open_rollout(settings: Settings, *, vault: Vault, workers: int, progress: Progress) -> Iterator[RolloutPorts]:
+def open_rollout(
+    settings: Settings, *, vault: Vault, workers: int, progress: Progress, oath_keys: OathKeys | None = None
+) -> Iterator[RolloutPorts]:
     """Open AWS and the ledger, with one pace before all calls; `workers` calls are out at a time."""
     from mfa_kit.adapters.aws.account import Reader
     from mfa_kit.adapters.aws.people import People
@@ -86,7 +89,9 @@ def open_rollout(settings: Settings, *, vault: Vault, workers: int, progress: Pr
             vault=recorded(vault, ledger),
             journal=ledger,
             progress=progress,
-            carrier=registry.finder(Context(settings=settings, inventory=iam)),
+            carrier=registry.finder(
+                Context(settings=settings, inventory=iam, oath_keys=oath_keys or OathKeys(settings))
+            ),
             sleep=time.sleep,
             on_keys=registry.ON_KEYS,
             resumable=registry.RESUMABLE,

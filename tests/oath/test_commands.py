@@ -30,7 +30,7 @@ from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.fidocard import FidoCard
 from mfa_kit.lab.devices.oathcard import CALCULATE, DELETE, PUT, Credential, Quirks, YkoathCard
 from mfa_kit.lab.devices.securitykey import lab_key
-from mfa_kit.wiring import oath_keys as kit
+from mfa_kit.wiring.methods import oath as kit
 from tests import pcsc
 from tests.conftest import ACCOUNT, MfaKit, bare
 

@@ -8,12 +8,13 @@ import click
 from mfa_kit.backups import drill as use_case
 from mfa_kit.backups.drill import KeyDrill, PhoneDrill
 from mfa_kit.cli.backup.choice import of_user
-from mfa_kit.cli.keys import PASSPHRASE_FD, WHICH, password_stdin
+from mfa_kit.cli.keys import PASSPHRASE_FD, PASSWORD_STDIN, WHICH
 from mfa_kit.cli.options import BACKUP_DIR, Verb, identity
 from mfa_kit.cli.output import Output
 from mfa_kit.wiring import backup as backups
 from mfa_kit.wiring import oath_acceptance
 from mfa_kit.wiring.identities import Identities
+from mfa_kit.wiring.oath_keys import OathKeys
 from mfa_kit.wiring.settings import Settings
 
 
@@ -32,7 +33,7 @@ from mfa_kit.wiring.settings import Settings
     help="Where the codes come from: typed off a phone, or a key with OATH.",
 )
 @WHICH
-@password_stdin
+@PASSWORD_STDIN
 def drill(
     *,
     files: tuple[Path, ...],
@@ -42,6 +43,7 @@ def drill(
     passphrase_fd: int | None,
     source: str,
     wanted: str | None,
+    password_stdin: bool,
     settings: Settings,
     output: Output,
 ) -> int:
@@ -54,7 +56,10 @@ def drill(
         settings.interaction.check(instead=use_case.INSTEAD)
         judge = PhoneDrill(person=settings.interaction, now=time.time)
     else:
-        judge = KeyDrill(code_of=lambda intent, at: oath_acceptance.code_of(intent, wanted, at=at), now=time.time)
+        oath_keys = OathKeys(settings, password_stdin=password_stdin)
+        judge = KeyDrill(
+            code_of=lambda intent, at: oath_acceptance.code_of(oath_keys, intent, wanted, at=at), now=time.time
+        )
     chosen = files or [each.path for each in of_user(user, backups.list_backups(backup_dir))]
     drilled = backups.drill_backups(
         chosen, Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction), judge

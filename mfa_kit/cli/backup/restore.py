@@ -1,19 +1,20 @@
 """`mfa-kit backup restore`."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from mfa_kit.cli.keys import PASSPHRASE_FD, WHICH, password_stdin
+from mfa_kit.cli.keys import PASSPHRASE_FD, PASSWORD_STDIN, WHICH
 from mfa_kit.cli.options import Verb, identity
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.enrollment.phone import Phone, Way
 from mfa_kit.wiring import backup as backups
-from mfa_kit.wiring import oath_keys
 from mfa_kit.wiring.identities import Identities
 from mfa_kit.wiring.image import draw
+from mfa_kit.wiring.oath_keys import OathKeys
 from mfa_kit.wiring.settings import Settings
 
 SCAN = "scan it with the new phone of {user}, then type what it shows for {name}"
@@ -27,7 +28,7 @@ SCAN = "scan it with the new phone of {user}, then type what it shows for {name}
 @WHICH
 @click.option("--touch/--no-touch", default=True, show_default=True, help="Whether each code of a key takes a touch.")
 @click.option("--path", help="IAM path of the device, where another desk made it [as this desk's journal has it].")
-@password_stdin
+@PASSWORD_STDIN
 def restore(
     *,
     file: Path,
@@ -37,6 +38,7 @@ def restore(
     wanted: str | None,
     touch: bool,
     path: str | None,
+    password_stdin: bool,
     settings: Settings,
     output: Output,
 ) -> None:
@@ -48,8 +50,27 @@ def restore(
     if kind == "phone":
         row = _restore_to_phone(file, identities, settings)
     else:
-        row = oath_keys.restore(file, identities, wanted, touch=touch, path=path)
+        keys_here = OathKeys(settings, password_stdin=password_stdin)
+        row = _restore_to_key(file, identities, keys_here, wanted, touch=touch, path=path)
     output.one("backup-restore", row)
+
+
+def _restore_to_key(
+    file: Path, identities: Identities, keys: OathKeys, wanted: str | None, *, touch: bool, path: str | None
+) -> ResultRow:
+    """Put the seed of a backup on a key, proved by its codes."""
+    key = keys.choose(wanted)
+    intent, opened = backups.open_restorable(file, identities)
+    intent = intent if path is None else replace(intent, path=path)
+    written = keys.card(key, now=time.time, touch=touch).restore(intent, opened.created)
+    return {
+        "backup": str(file),
+        "outcome": "restored" if written else "was there",
+        "label": intent.label,
+        "key": key.what,
+        "serial": key.serial,
+        "where": key.where,
+    }
 
 
 def _restore_to_phone(file: Path, identities: Identities, settings: Settings) -> ResultRow:

@@ -18,6 +18,7 @@ from mfa_kit.wiring import sealing as passphrases
 from mfa_kit.wiring.methods.fido2 import Fido2Options
 from mfa_kit.wiring.methods.recipe import Context
 from mfa_kit.wiring.methods.registry import METHODS
+from mfa_kit.wiring.oath_keys import OathKeys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +53,8 @@ def enroll(
     recipe = METHODS[kind]
     chosen = built(recipe.options, own)
     vault = sealing.vault(alone=chosen.backup_alone)
-    with kit.desk(common, vault=vault) as (desk, caller):
+    oath_keys = OathKeys(common, password_stdin=chosen.password_stdin)
+    with kit.desk(common, vault=vault, oath_keys=oath_keys) as (desk, caller):
         wish = enrollment.Wish(
             user=enrollment.user_named(user, caller=caller, inventory=desk.inventory),
             method=recipe.method,
@@ -60,7 +62,7 @@ def enroll(
             path=path,
             add=add,
         )
-        context = Context(settings=common, inventory=desk.inventory)
+        context = Context(settings=common, inventory=desk.inventory, oath_keys=oath_keys)
         equipment = chosen.equip(context)
         run = kit.run_id(desk.inventory)
         outcome: Outcome | Intent
@@ -109,7 +111,7 @@ def resume(user: str, keys: Sequence[Path], own: Mapping[str, object], *, backup
     common = options.common()
     with kit.desk(common, vault=kit.vault((), (), backup_dir)) as (desk, caller):
         chosen = built(METHODS["virtual"].options, own)
-        equipment = chosen.equip(Context(settings=common, inventory=desk.inventory))
+        equipment = chosen.equip(Context(settings=common, inventory=desk.inventory, oath_keys=OathKeys(common)))
         outcome = enrollment.resume(
             enrollment.user_named(user, caller=caller, inventory=desk.inventory),
             equipment.carrier,

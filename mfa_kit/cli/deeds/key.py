@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mfa_kit.cli import messages, options
+from mfa_kit.cli import keys, messages, options
 from mfa_kit.cli import output as report
 from mfa_kit.core.errors import MfaKitError, NoApplet
-from mfa_kit.wiring import oath_keys, oath_password, pin, security_keys
+from mfa_kit.oath_keys.credential import OathKey
+from mfa_kit.wiring import oath_password, pin, security_keys
+from mfa_kit.wiring.oath_keys import OathKeys
 
 Row = Mapping[str, Any]
 # Seconds between two looks.
@@ -30,9 +32,44 @@ class Source:
     info: Callable[[str | None], Row]
 
 
+def _oath_keys() -> OathKeys:
+    return OathKeys(options.common(), password_stdin=bool(keys.given("password_stdin")))
+
+
+def _oath_rows() -> tuple[list[dict[str, Any]], Sequence[MfaKitError]]:
+    found, wrong = _oath_keys().look()
+    return [_oath_row(key) for key in found], wrong
+
+
+def _oath_state() -> object:
+    return _oath_keys().state()
+
+
+def _oath_info(wanted: str | None) -> dict[str, Any]:
+    """Return what one key says of itself, and the names that it holds."""
+    within = _oath_keys()
+    key = within.choose(wanted)
+    with within.open(key) as applet:
+        names = sorted(name.decode(errors="replace") for name in applet.names())
+    return _oath_row(key) | {"oath_used": len(names), "oath_identity": key.identity, "credentials": names}
+
+
+def _oath_row(key: OathKey) -> dict[str, Any]:
+    return {
+        "key": key.what,
+        "serial": key.serial,
+        "firmware": key.firmware,
+        "transports": (key.transport,),
+        "where": (key.where,),
+        "oath_used": key.used,
+        "oath_free": key.free,
+        "oath_password": key.password,
+    }
+
+
 SOURCES: tuple[Source, ...] = (
     Source("fido", security_keys.rows, security_keys.state, security_keys.described),
-    Source("oath", oath_keys.rows, oath_keys.state, oath_keys.info),
+    Source("oath", _oath_rows, _oath_state, _oath_info),
 )
 COMMON = ("key", "serial", "firmware", "transports", "where")
 
@@ -145,12 +182,12 @@ def metadata(model: str | None) -> int:
 
 def password(wanted: str | None, *, had: bool) -> None:
     """Set or change a password, and print of which key."""
-    _changed("changed" if had else "set", oath_password.password(wanted, had=had))
+    _changed("changed" if had else "set", oath_password.password(_oath_keys(), wanted, had=had))
 
 
 def clear(wanted: str | None) -> None:
     """Take a password away, and print of which key."""
-    _changed("cleared", oath_password.clear(wanted))
+    _changed("cleared", oath_password.clear(_oath_keys(), wanted))
 
 
 def _changed(what: str, row: Row) -> None:

@@ -4,18 +4,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mfa_kit.cli import options
+from mfa_kit.cli import keys, options
 from mfa_kit.cli import output as report
 from mfa_kit.core.checks import Proof, Refused
 from mfa_kit.enrollment import revoke
 from mfa_kit.enrollment.enroll import user_named
 from mfa_kit.wiring import desk as kit
 from mfa_kit.wiring import oath_acceptance
+from mfa_kit.wiring.oath_keys import OathKeys
+
+
+def _oath_keys() -> OathKeys:
+    return OathKeys(options.common(), password_stdin=bool(keys.given("password_stdin")))
 
 
 def oath(wanted: str | None, *, write: bool, maker: bool) -> int:
     """Check a key before it is given to somebody, and print the answer; return 1 where it is no."""
-    answer, key = oath_acceptance.acceptance(wanted, write=write, account=options.common().account, maker=maker)
+    answer, key = oath_acceptance.acceptance(
+        _oath_keys(), wanted, write=write, account=options.common().account, maker=maker
+    )
     return _tell("verify-oath", answer, key=key.what, serial=key.serial, where=key.where)
 
 
@@ -33,7 +40,14 @@ def user(
         name = user_named(user, caller=caller, inventory=desk.inventory)
         device = revoke.choose(name, wanted, devices=desk.inventory.devices(name))
         answer = oath_acceptance.belongs(
-            device, wanted_key, caller=caller, desk=desk, resync=resync, backup=backup, identities=identities
+            _oath_keys(),
+            device,
+            wanted_key,
+            caller=caller,
+            desk=desk,
+            resync=resync,
+            backup=backup,
+            identities=identities,
         )
         return _tell("verify-user", answer, user=name, device=device.serial)
 

@@ -24,6 +24,7 @@ from mfa_kit.wiring import rollout as wiring
 from mfa_kit.wiring.desk import run_id
 from mfa_kit.wiring.methods.recipe import Context, Options
 from mfa_kit.wiring.methods.registry import METHODS
+from mfa_kit.wiring.oath_keys import OathKeys
 from mfa_kit.wiring.rollout import RolloutPorts
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.this_computer import harden
@@ -83,7 +84,8 @@ def station(
         person.check(instead=INSTEAD)
         check_backup_folder(vault, steps, sealed=sealed)
     harden()
-    with wiring.open_rollout(settings, vault=vault, workers=WORKERS, progress=progress) as ports:
+    oath_keys = OathKeys(settings)
+    with wiring.open_rollout(settings, vault=vault, workers=WORKERS, progress=progress, oath_keys=oath_keys) as ports:
         apply.of_account(made, ports.caller)
         failures = ports.failures(digest)
         before = _look_up_results(made, steps, ports=ports, digest=digest)
@@ -104,7 +106,7 @@ def station(
             plan=made,
             queue=queue,
             options_of=options_of,
-            context=Context(settings=settings, inventory=ports.desk.inventory),
+            context=Context(settings=settings, inventory=ports.desk.inventory, oath_keys=oath_keys),
             ports=ports,
             tally=tally,
             record_failure=lambda failure: failures.record(failure, at=ports.desk.inventory.now()),

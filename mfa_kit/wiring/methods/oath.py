@@ -1,14 +1,16 @@
 """An OATH credential on a YubiKey or another key, in a reader or on USB."""
 
+import shlex
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from mfa_kit.core.models import Intent, Method
+from mfa_kit.core.models import Intent, Method, check_label
 from mfa_kit.enrollment.ports import Carrier
 from mfa_kit.rollout.roster import How
 from mfa_kit.rollout.station import Slot
-from mfa_kit.wiring import oath_keys
 from mfa_kit.wiring.methods.recipe import Context, Equipment, Options, Recipe, option
+from mfa_kit.wiring.oath_keys import OathSlot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,20 +40,42 @@ class OathOptions(Options):
 
     def equip(self, context: Context) -> Equipment:
         """Return the key that `--key` and the person choose."""
-        carrier = oath_keys.carrier(context.inventory, key=self.key, asset=self.asset, touch=self.touch, wait=self.wait)
+        if self.asset is not None:
+            check_label(self.asset)
+        keys, progress = context.oath_keys, context.settings.progress
+        chosen = keys.choose(self.key)
+
+        def pause(seconds: float) -> None:
+            progress.note(f"waiting {seconds:.0f} s for the next code")
+            time.sleep(seconds)
+
+        carrier = keys.card(
+            chosen, now=context.inventory.now, sleep=pause, touch=self.touch, asset=self.asset, wait=self.wait
+        )
         return Equipment(carrier=carrier)
 
     def slot(self, context: Context) -> Slot:
         """Return where such keys are put in, whatever the options are."""
-        return oath_keys.Slot()
+        return OathSlot(context.oath_keys)
 
 
 def _of_dead(context: Context) -> Carrier:
-    return oath_keys.carrier_of_dead(context.inventory)
+    """Return what finds the key of a dead run, by what its entry says."""
+    return context.oath_keys.card(None, now=context.inventory.now)
 
 
-def _usage(intent: Intent, _context: Context) -> Sequence[str]:
-    return oath_keys.usage(intent)
+def _usage(intent: Intent, context: Context) -> Sequence[str]:
+    """Tell how the device is used from now on: by ykman where it finds the key, which it does by the reader's name."""
+    key = context.oath_keys.seen(intent.card or "")
+    code = f"ykman oath accounts code --single {shlex.quote(intent.label)}"
+    ykman = key is None or key.ykman
+    return [
+        "a code, when the console asks for one: "
+        + (code if ykman else f"with the program of the key's maker, under the name {intent.label}"),
+        "for command lines, in ~/.aws/config; aws asks for the code, and aws-vault runs mfa_process:",
+        f"  mfa_serial = {intent.serial}",
+        f"  mfa_process = {code if ykman else 'the command of that program'}",
+    ]
 
 
 OATH = Method("oath")

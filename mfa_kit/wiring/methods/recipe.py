@@ -8,6 +8,7 @@ from mfa_kit.core.models import Intent, Method
 from mfa_kit.enrollment.enroll import BackupAlone, Maker, make
 from mfa_kit.enrollment.ports import Carrier, Inventory
 from mfa_kit.rollout.roster import How
+from mfa_kit.wiring.oath_keys import OathKeys
 from mfa_kit.wiring.settings import Settings
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class Context:
 
     settings: Settings
     inventory: Inventory
+    oath_keys: OathKeys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +75,11 @@ class Options(Protocol):
     @property
     def backup_alone(self) -> bool:
         """Whether the sealed backup is to be the only copy of the seed."""
+        return False
+
+    @property
+    def password_stdin(self) -> bool:
+        """Whether the password of an OATH key is read from standard input."""
         return False
 
     def equip(self, context: Context) -> Equipment:

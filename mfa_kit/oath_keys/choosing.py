@@ -1,0 +1,57 @@
+"""Which of the keys that are plugged in is meant."""
+
+from collections.abc import Sequence
+
+from mfa_kit.core.errors import Declined, DeviceFault, NoApplet
+from mfa_kit.core.interaction import Interaction, Progress
+from mfa_kit.oath_keys.credential import OathKey
+
+KEY = "--key SERIAL|READER"
+
+
+def choose_key(
+    wanted: str | None,
+    found: Sequence[OathKey],
+    faults: Sequence[DeviceFault],
+    *,
+    person: Interaction,
+    progress: Progress,
+) -> OathKey:
+    """Return the key that a name means, or the only one where none is named; a person chooses from several.
+
+    `faults` are the readers that gave no key. Raise DeviceFault where no key is meant, Declined where several are and
+    nobody chooses.
+    """
+    meant = [key for key in found if wanted is None or key.answers_to(wanted)]
+    if len(meant) == 1:
+        if wanted is None:
+            for fault in (each for each in faults if not isinstance(each, NoApplet)):
+                progress.note(f"{fault}; {meant[0].told} is used")
+        return meant[0]
+    if not meant:
+        raise _no_key(wanted, found, faults)
+    lines = [_line(key) for key in meant]
+    try:
+        return meant[person.choose(f"{len(meant)} keys are plugged in; which one", lines, instead=KEY)]
+    except Declined as declined:
+        for line in lines:
+            declined.add_note(f"plugged in: {line}")
+        raise
+
+
+def _no_key(wanted: str | None, found: Sequence[OathKey], faults: Sequence[DeviceFault]) -> DeviceFault:
+    if wanted is None and len(faults) == 1:
+        return faults[0]
+    fault = DeviceFault(
+        "no key with an OATH applet is plugged in" if wanted is None else f"no key {wanted} is plugged in",
+        "plug it in and try again; mfa-kit key list shows what is there",
+    )
+    for key in found:
+        fault.add_note(f"plugged in: {_line(key)}")
+    for each in faults:
+        fault.add_note(str(each))
+    return fault
+
+
+def _line(key: OathKey) -> str:
+    return f"{key.told}, in {key.where}, identity {key.identity}"
