@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 from mfa_kit.account.snapshot import Backup
-from mfa_kit.core.models import Device
+from mfa_kit.core.models import Device, backup_name
 from mfa_kit.enrollment.ports import Journal, Vault
 
 
@@ -51,10 +51,5 @@ def _device_backups(
             there=place is not None,
             made=entry.began,
             opened=opened.get(Path(file).name) if file else None,
-            drilled=drills.get(backup_name(file)) if file else None,
+            drilled=drills.get(backup_name(Path(file))) if file else None,
         )
-
-
-def backup_name(file: str) -> str:
-    """Return the name by which a backup is on record wherever its file is: the last three parts of the path."""
-    return "/".join(Path(file).absolute().parts[-3:])

@@ -1,5 +1,6 @@
 """A backup of a device that was there before: the QR code that the console or an authenticator app showed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from mfa_kit.backups.contents import ROOT, device_and_account, is_account
@@ -82,7 +83,7 @@ def _entry(user: str, wanted: str | None, picture: Picture, *, run: str, caller:
     return Entry(run=found.run if found else run, intent=intent, verb=Verb.ADD, reached=Reached.CONFIRMED)
 
 
-def choose_account(labels: list[str], *, of: int, which: str, person: Interaction) -> int:
+def choose_account(labels: Sequence[str], *, of: int, which: str, person: Interaction) -> int:
     """Return which account of an authenticator app's export is meant, by its place among those of AWS's kind.
 
     `of` is how many accounts the export has, and `which` says which picture of it this is. Raise IntegrityFault where

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from mfa_kit.backups.contents import ROOT, backup_call
@@ -31,19 +31,15 @@ def find_prunable(
     now, users = inventory.now(), {name.lower() for name in inventory.users()}
     unassigned = inventory.unassigned()
 
-    @cache
-    def serials(user: str) -> list[str] | None:
-        return _serials(user, inventory)
-
+    serials_of = cache(partial(_serials, inventory=inventory))
     for backup in backups:
         age = now - backup.made
-        has_left = backup.user.lower() not in users
-        if not _may_go(backup, account=account, age=age) or not (has_left or older is not None):
+        if not _may_go(backup, account=account, age=age) or (older is None and backup.user.lower() in users):
             continue
-        has = serials(backup.user)
-        if _exists(backup, [*(has or ()), *unassigned], inventory):
+        serials = serials_of(backup.user)
+        if _exists(backup, serials, unassigned, inventory=inventory):
             continue
-        if has is None:
+        if serials is None:
             yield backup, Why.LEFT
         elif older is not None and age >= older:
             yield backup, Why.GONE
@@ -53,7 +49,7 @@ def _may_go(backup: Backup, *, account: str, age: float) -> bool:
     return backup.account == account and backup.user != ROOT and age >= YOUNG
 
 
-def _serials(user: str, inventory: Inventory) -> list[str] | None:
+def _serials(user: str, *, inventory: Inventory) -> list[str] | None:
     """Return the serials of a user's devices; None when there is no such user."""
     try:
         return [device.serial for device in inventory.devices(user)]
@@ -61,9 +57,10 @@ def _serials(user: str, inventory: Inventory) -> list[str] | None:
         return None
 
 
-def _exists(backup: Backup, serials: Iterable[str], inventory: Inventory) -> bool:
+def _exists(backup: Backup, serials: Sequence[str] | None, unassigned: Sequence[str], *, inventory: Inventory) -> bool:
     """Return whether one of these devices is, or may be, the one that a backup is of."""
-    of_its_name = [serial for serial in serials if serial.rpartition("/")[2].lower() == backup.device.lower()]
+    everything = (*(serials or ()), *unassigned)
+    of_its_name = [serial for serial in everything if serial.rpartition("/")[2].lower() == backup.device.lower()]
     return any(inventory.run_of(serial) in {backup.run, Mark.UNTAGGED} for serial in of_its_name)
 
 

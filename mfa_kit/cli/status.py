@@ -55,9 +55,10 @@ def status(*, user: str | None, backup_dir: Path | None, drilled_within: float) 
 
 def _row(has: use_case.Has, drills: Mapping[str, float], *, since: float) -> output.Row:
     from mfa_kit.backups.drill import drill_due
-    from mfa_kit.wiring.backup import backups_named, name_of
+    from mfa_kit.core.models import backup_name
+    from mfa_kit.wiring.backup import backups_named
 
-    sealed = backups_named([name_of(Path(has.backup))])[0] if has.backup else None
+    sealed = backups_named([backup_name(Path(has.backup))])[0] if has.backup else None
     drilled = drills.get(sealed.name) if sealed else None
     return {
         "user": has.user,

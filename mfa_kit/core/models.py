@@ -255,8 +255,8 @@ class Backup:
 
     @property
     def name(self) -> str:
-        """What it is called in every folder that it is copied to: the last three parts of its path."""
-        return "/".join(self.path.parts[-3:])
+        """The name by which it is on record."""
+        return backup_name(self.path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -324,6 +324,11 @@ class Revoked:
 
 
 Outcome = Enrolled | Skipped
+
+
+def backup_name(file: Path) -> str:
+    """Return the name of a backup, the same in every folder that it is copied to: the last three parts of its path."""
+    return "/".join(file.absolute().parts[-3:])
 
 
 def intent_of(serial: str, *, user: str, account: str, partition: str) -> Intent:

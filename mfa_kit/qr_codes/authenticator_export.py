@@ -24,7 +24,7 @@ Value = int | Secret[bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Moved:
+class ExportedAccount:
     """One account of an export; `for_aws`: its codes are computed as AWS computes them."""
 
     issuer: str
@@ -34,39 +34,41 @@ class Moved:
 
     @property
     def label(self) -> str:
+        """`issuer:name`, as an app lists the account."""
         return f"{self.issuer}:{self.name}" if self.issuer else self.name
 
 
-def is_migration(uri: KeyUri) -> bool:
+def is_export(uri: KeyUri) -> bool:
+    """Return whether a URI is an export of accounts, and not one account."""
     return uri.reveal().startswith(SCHEME)
 
 
-def accounts(uri: KeyUri) -> tuple[list[Moved], str]:
+def read_export(uri: KeyUri) -> tuple[list[ExportedAccount], str]:
     """Return the accounts, and which of how many pictures they are of ("1 of 2"). Raise IntegrityFault."""
     try:
         # A `+` is left as it is by who forgets to escape it, and never means a space here.
         payload = Secret(base64.b64decode(unquote(uri.reveal().removeprefix(DATA)), validate=True))
         records = list(_records(payload))
         numbers = {field: value for field, value in records if isinstance(value, int)}
-        moved = [_moved(value) for field, value in records if field == PARAMETERS and isinstance(value, Secret)]
+        accounts = [_account(value) for field, value in records if field == PARAMETERS and isinstance(value, Secret)]
     except ValueError:
         raise IntegrityFault(
             "this QR code of an authenticator app's export is damaged", "export the account once more"
         ) from None
-    return moved, f"{numbers.get(BATCH_INDEX, 0) + 1} of {numbers.get(BATCH_SIZE, 1)}"
+    return accounts, f"{numbers.get(BATCH_INDEX, 0) + 1} of {numbers.get(BATCH_SIZE, 1)}"
 
 
-def uri_of(moved: Moved) -> KeyUri:
+def uri_of(account: ExportedAccount) -> KeyUri:
     """Return the URI that AWS's own QR code would hold."""
-    return key_uri.otpauth(moved.seed, label=moved.name.rpartition(":")[2].strip())
+    return key_uri.otpauth(account.seed, label=account.name.rpartition(":")[2].strip())
 
 
-def _moved(parameters: Secret[bytes]) -> Moved:
+def _account(parameters: Secret[bytes]) -> ExportedAccount:
     fields = dict(_records(parameters))  # of a field that stands twice the last counts
     seed = fields.get(SECRET)
     if not isinstance(seed, Secret):
         raise ValueError("an account without a seed")  # noqa: TRY004 - it is the message that is wrong
-    return Moved(
+    return ExportedAccount(
         issuer=_text(fields.get(ISSUER)),
         name=_text(fields.get(NAME)),
         seed=Seed(seed.reveal()),

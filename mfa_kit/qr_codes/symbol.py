@@ -72,19 +72,19 @@ def _font() -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
     return ImageFont.load_default(TEXT)
 
 
-def _fitted(line: str, *, width: int) -> list[str]:
+def _broken_lines(line: str, *, width: int) -> list[str]:
     """Break a line where the page ends, so that nothing of it is cut off: what is that long is a name."""
     if _font().getlength(line) <= width:
         return [line]
     end = bisect_right(range(1, len(line)), width, key=lambda size: int(_font().getlength(line[:size])))
-    return [line[:end], *_fitted(line[end:], width=width)]
+    return [line[:end], *_broken_lines(line[end:], width=width)]
 
 
 @lru_cache(maxsize=32)
-def _written(line: str, *, width: int) -> Image.Image:
+def _caption_line(line: str, *, width: int) -> Image.Image:
     """Write a line of the caption over the width of the page; a rollout has most of them on each of its pages."""
     margin = BORDER * SCALE
-    parts = _fitted(line, width=width - 2 * margin)
+    parts = _broken_lines(line, width=width - 2 * margin)
     strip = Image.new("1", (width, LINE * len(parts)), 1)
     draw = ImageDraw.Draw(strip)
     for number, part in enumerate(parts):
@@ -94,7 +94,7 @@ def _written(line: str, *, width: int) -> Image.Image:
 
 def _captioned(symbol: Image.Image, caption: str) -> Image.Image:
     side, width = symbol.width, max(symbol.width, WIDTH)
-    strips = [_written(line, width=width) for line in caption.splitlines()]
+    strips = [_caption_line(line, width=width) for line in caption.splitlines()]
     page = Image.new("1", (width, side + sum(strip.height for strip in strips) + BORDER * SCALE), 1)
     page.paste(symbol, ((width - side) // 2, 0))
     down = side

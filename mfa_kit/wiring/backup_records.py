@@ -3,18 +3,16 @@
 import time
 from typing import TYPE_CHECKING
 
+from mfa_kit.adapters.ledger.backup_records import BackupRecords
 from mfa_kit.backups.recorded_vault import RecordedVault
 from mfa_kit.enrollment.ports import Vault
 
 if TYPE_CHECKING:
-    from mfa_kit.adapters.ledger.backup_records import BackupRecords
     from mfa_kit.adapters.ledger.ledger import Ledger
 
 
-def backup_records(ledger: "Ledger") -> "BackupRecords":
+def backup_records(ledger: "Ledger") -> BackupRecords:
     """Return the records in a ledger; what is recorded has the time of this call."""
-    from mfa_kit.adapters.ledger.backup_records import BackupRecords
-
     return BackupRecords(ledger, now=time.time())
 
 

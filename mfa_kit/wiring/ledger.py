@@ -1,16 +1,22 @@
-"""The ledger, for the verbs that read it."""
+"""The ledger of this computer."""
 
 from typing import TYPE_CHECKING
 
 from mfa_kit.wiring.this_computer import home
 
 if TYPE_CHECKING:
+    from mfa_kit.adapters.ledger.ledger import Ledger
     from mfa_kit.core.models import Happened
 
 
-def history(user: str | None, since: float) -> list["Happened"]:
-    """Return what this desk did, oldest first."""
+def open_ledger() -> "Ledger":
+    """Open the ledger, which is made where there is none. Raise IntegrityFault for one that cannot be used."""
     from mfa_kit.adapters.ledger.ledger import Ledger
 
-    with Ledger(home()) as ledger:
+    return Ledger(home())
+
+
+def history(user: str | None, since: float) -> "list[Happened]":
+    """Return what happened from a Unix time on, for one user or for all, oldest first."""
+    with open_ledger() as ledger:
         return ledger.history(user=user, since=since)

@@ -5,13 +5,15 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from threading import Event
 
+from mfa_kit.adapters.files.backup_names import find_backups
 from mfa_kit.backups.exposure import known_recipients
 from mfa_kit.backups.rekeying import OnRecord, Rekeyed, Rekeying, RekeyResult
 from mfa_kit.core.models import Backup
 from mfa_kit.rollout.workers import Workers
 from mfa_kit.wiring.backup_records import backup_records
 from mfa_kit.wiring.identities import Identities
-from mfa_kit.wiring.this_computer import backup_dir, harden, home
+from mfa_kit.wiring.ledger import open_ledger
+from mfa_kit.wiring.this_computer import backup_dir, harden
 
 # Threads wait for the disk together, which is most of the time that a file takes.
 THREADS = 32
@@ -31,10 +33,8 @@ def rekey(
     Within `until` a Ctrl-C sets the event; then no other backup is begun, and KeyboardInterrupt is raised at the end.
     """
     from mfa_kit.adapters.files.agefile import AgeFiles
-    from mfa_kit.adapters.files.backup_names import find_backups
     from mfa_kit.adapters.files.recipients import read_recipients
     from mfa_kit.adapters.files.resealing import AgeResealer
-    from mfa_kit.adapters.ledger.ledger import Ledger
 
     harden()
     vault = AgeFiles(backup_dir(folder), read_recipients(to, to_files))
@@ -43,7 +43,7 @@ def rekey(
     def each(act: Callable[[Backup], RekeyResult], backups: Iterable[Backup]) -> Iterator[RekeyResult]:
         return Workers(act=act, number=THREADS, stop=stop).work_through(backups)
 
-    with Ledger(home()) as ledger, vault.alone():
+    with open_ledger() as ledger, vault.alone():
         found = list(find_backups(backup_dir(folder)))
         records = backup_records(ledger)
         known = known_recipients(found, [seal for seal in records.seals() if not seal.own])

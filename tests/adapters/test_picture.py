@@ -13,7 +13,7 @@ from mfa_kit.core.errors import IntegrityFault, UsageFault
 def test_what_is_larger_than_any_photograph_is_not_read_on() -> None:
     """A pipe that never ends is not waited for either."""
     with pytest.raises(UsageFault, match="larger than 32 MB"):
-        picture.read(io.BytesIO(bytes(picture.LARGEST + 1)))
+        picture.read_image(io.BytesIO(bytes(picture.LARGEST + 1)))
 
 
 def test_a_picture_is_overwritten_and_removed(tmp_path: Path) -> None:
@@ -22,7 +22,7 @@ def test_a_picture_is_overwritten_and_removed(tmp_path: Path) -> None:
     before = bytes(picture.CHUNK + 5)
     file.write_bytes(before)
     os.link(file, other)
-    assert picture.shred(picture.load(file)) == 1
+    assert picture.shred_image(picture.load_image(file)) == 1
     assert not file.exists()
     assert len(other.read_bytes()) == len(before)
     assert other.read_bytes()[:20] != before[:20] != other.read_bytes()[-20:]
@@ -32,11 +32,11 @@ def test_another_file_than_was_read_is_not_shredded(tmp_path: Path) -> None:
     """Somebody put it there meanwhile."""
     file = tmp_path / "a.png"
     file.write_bytes(b"seed")
-    plain = picture.load(file)
+    plain = picture.load_image(file)
     (tmp_path / "c.png").write_bytes(b"holidays")
     (tmp_path / "c.png").replace(file)
     with pytest.raises(IntegrityFault, match="another file than was read"):
-        picture.shred(plain)
+        picture.shred_image(plain)
     assert file.read_bytes() == b"holidays"
 
 
@@ -46,11 +46,11 @@ def test_what_cannot_be_shredded_is_told(instead: str, tmp_path: Path) -> None:
     file, other = tmp_path / "a.png", tmp_path / "b.png"
     file.write_bytes(b"seed")
     other.write_bytes(b"holidays")
-    plain = picture.load(file)
+    plain = picture.load_image(file)
     file.unlink()
     if instead == "link":
         file.symlink_to(other)
     with pytest.raises(IntegrityFault, match="cannot be overwritten and removed") as caught:
-        picture.shred(plain)
+        picture.shred_image(plain)
     assert "delete it yourself" in caught.value.hint
     assert other.read_bytes() == b"holidays"

@@ -54,7 +54,7 @@ def of_pi() -> Seed:
 )
 def test_what_apps_export_reads(payload: str, labels: list[str], seed: Seed, picture: str) -> None:
     """Labels and seeds, in the order of the export."""
-    moved, which = authenticator_export.accounts(uri(payload))
+    moved, which = authenticator_export.read_export(uri(payload))
     assert [each.label for each in moved] == labels
     assert all(each.seed == seed and each.for_aws for each in moved)
     assert which == picture
@@ -62,13 +62,13 @@ def test_what_apps_export_reads(payload: str, labels: list[str], seed: Seed, pic
 
 def test_what_was_not_escaped_reads() -> None:
     """A plus is no space."""
-    moved, _ = authenticator_export.accounts(uri(PLUS))
+    moved, _ = authenticator_export.read_export(uri(PLUS))
     assert len(moved) == 4
     assert moved[2].seed == Seed(base64.b64decode("nH/tf1GuHeIAmNFv+34/VQZDPTw="))
 
 
 def test_what_counts_presses_is_not_for_aws() -> None:
-    moved, _ = authenticator_export.accounts(uri(HOTP))
+    moved, _ = authenticator_export.read_export(uri(HOTP))
     assert [(each.label, each.for_aws) for each in moved] == [("hotp demo", False)]
 
 
@@ -76,27 +76,27 @@ def test_what_counts_presses_is_not_for_aws() -> None:
 def test_other_digests_digits_and_types_are_not_for_aws(field: bytes) -> None:
     """SHA-256, eight digits, HOTP, no type; of a field that stands twice the last counts."""
     account = b"\x0a\x01K\x12\x01a\x20\x01\x28\x01\x30\x02" + field
-    [moved], _ = authenticator_export.accounts(uri(b"\x0a" + bytes([len(account)]) + account))
+    [moved], _ = authenticator_export.read_export(uri(b"\x0a" + bytes([len(account)]) + account))
     assert not moved.for_aws
 
 
 def test_which_picture_of_how_many_is_told() -> None:
     """An export of many accounts is several QR codes."""
-    assert authenticator_export.accounts(uri(b"\x10\x01\x18\x03\x20\x01"))[1] == "2 of 3"
+    assert authenticator_export.read_export(uri(b"\x10\x01\x18\x03\x20\x01"))[1] == "2 of 3"
 
 
 def test_fields_of_a_later_version_are_passed_over() -> None:
     """Of all four wire types that are in use."""
     later = b"\x09" + bytes(8) + b"\x0d" + bytes(4) + b"\x7a\x02xx" + b"\xf8\x01\x01"
     account = b"\x0a\x01K" + later
-    [moved], _ = authenticator_export.accounts(uri(later + b"\x0a" + bytes([len(account)]) + account))
+    [moved], _ = authenticator_export.read_export(uri(later + b"\x0a" + bytes([len(account)]) + account))
     assert moved.seed == Seed(b"K")
 
 
 def test_the_uri_is_as_aws_writes_it() -> None:
     """With AWS as issuer, whatever the app made of it."""
     account = b"\x0a\x28" + bytes(range(40)) + b"\x12\x19Amazon:alice@000000000000\x30\x02"
-    [moved], _ = authenticator_export.accounts(uri(b"\x0a" + bytes([len(account)]) + account))
+    [moved], _ = authenticator_export.read_export(uri(b"\x0a" + bytes([len(account)]) + account))
     made = authenticator_export.uri_of(moved)
     assert key_uri.seed_of(made) == Seed(bytes(range(40)))
     assert key_uri.label_of(made) == "Amazon Web Services:alice@000000000000"
@@ -134,21 +134,21 @@ def test_the_uri_is_as_aws_writes_it() -> None:
 def test_what_is_damaged_is_told(payload: str | bytes) -> None:
     """In one sentence, which holds nothing of it."""
     with pytest.raises(IntegrityFault, match="export is damaged") as caught:
-        authenticator_export.accounts(uri(payload))
+        authenticator_export.read_export(uri(payload))
     assert caught.value.hint
 
 
 def test_another_host_is_no_export() -> None:
     """The scheme alone is not enough."""
     other = KeyUri("otpauth-migration://online?data=AAAA")
-    assert authenticator_export.is_migration(other)
-    assert not authenticator_export.is_migration(KeyUri("otpauth://totp/a?secret=AAAA"))
+    assert authenticator_export.is_export(other)
+    assert not authenticator_export.is_export(KeyUri("otpauth://totp/a?secret=AAAA"))
     with pytest.raises(IntegrityFault):
-        authenticator_export.accounts(other)
+        authenticator_export.read_export(other)
 
 
 @given(st.binary(max_size=200))
 def test_no_octets_crash_it(payload: bytes) -> None:
     """It reads, or says so."""
     with suppress(IntegrityFault):
-        authenticator_export.accounts(uri(payload))
+        authenticator_export.read_export(uri(payload))

@@ -9,6 +9,7 @@ from typing import IO
 
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.otp import Png
+from mfa_kit.disk.folders import open_folder
 
 # A photograph of a screen has a few megabytes.
 LARGEST = 32 << 20
@@ -16,7 +17,7 @@ CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Plain:
+class ImageFile:
     """A picture, and which file it came from."""
 
     picture: Png
@@ -24,47 +25,45 @@ class Plain:
     inode: tuple[int, int]
 
 
-def load(path: Path) -> Plain:
+def load_image(path: Path) -> ImageFile:
     """Read a file. Raise UsageFault when it cannot be read."""
     try:
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise UsageFault(f"{path} is not a file", "give the image itself, or - for stdin")
-            return Plain(read(file), path, (status.st_dev, status.st_ino))
+            return ImageFile(read_image(file), path, (status.st_dev, status.st_ino))
     except OSError as error:
         hint = "check --image; a symlink is not followed" if path.is_symlink() else "check --image"
         raise UsageFault(f"the image {path} cannot be read: {error.strerror}", hint) from None
 
 
-def read(file: IO[bytes]) -> Png:
+def read_image(file: IO[bytes]) -> Png:
+    """Read a picture of up to 32 MB. Raise UsageFault for a larger one."""
     picture = Png(file.read(LARGEST + 1))
     if len(picture.reveal()) > LARGEST:
         raise UsageFault("the image is larger than 32 MB", "cut it to the QR code")
     return picture
 
 
-def shred(plain: Plain) -> int:
+def shred_image(image: ImageFile) -> int:
     """Overwrite a file, sync it and remove it; return how many other names it has. Raise IntegrityFault."""
     try:
-        with os.fdopen(os.open(plain.path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "wb") as file:
+        with os.fdopen(os.open(image.path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "wb") as file:
             status = os.fstat(file.fileno())
-            if (status.st_dev, status.st_ino) != plain.inode:
+            if (status.st_dev, status.st_ino) != image.inode:
                 raise IntegrityFault(
-                    f"{plain.path} is another file than was read", "look at it, and delete it yourself"
+                    f"{image.path} is another file than was read", "look at it, and delete it yourself"
                 )
             for at in range(0, status.st_size, CHUNK):
                 file.write(secrets.token_bytes(min(CHUNK, status.st_size - at)))
             file.flush()
             os.fsync(file.fileno())
-        plain.path.unlink()
-        folder = os.open(plain.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
+        image.path.unlink()
+        with open_folder(image.path.parent) as folder:
             os.fsync(folder)
-        finally:
-            os.close(folder)
     except OSError as error:
         raise IntegrityFault(
-            f"{plain.path} cannot be overwritten and removed: {error.strerror}", "delete it yourself: it holds the seed"
+            f"{image.path} cannot be overwritten and removed: {error.strerror}", "delete it yourself: it holds the seed"
         ) from None
     return status.st_nlink - 1

@@ -51,10 +51,7 @@ def add(
 
     A code of the device proves that it is the right one.
     """
-    if (user is None) is not root:
-        raise UsageFault("whose device it is is not clear", "name a USER, or give --root, for one of the two")
-    if shred and image == images.STDIN:
-        raise UsageFault("what came on standard input cannot be overwritten", "give the file: --image FILE")
+    _check_usage(user, root=root, image=image, shred=shred)
     settings.interaction.check(instead=adding.INSTEAD)
     picture, shred_picture = images.load(image, settings.interaction)
     sealing = Sealing(
@@ -83,6 +80,14 @@ def add(
         "shredded": None if shred_picture is None else shred and not settings.dry_run,
     }
     output.one("backup-add", row)
+
+
+def _check_usage(user: str | None, *, root: bool, image: str, shred: bool) -> None:
+    """Raise UsageFault for options that exclude each other."""
+    if (user is None) is not root:
+        raise UsageFault("whose device it is is not clear", "name a USER, or give --root, for one of the two")
+    if shred and image == images.STDIN:
+        raise UsageFault("what came on standard input cannot be overwritten", "give the file: --image FILE")
 
 
 def _put_away(image: str, shred: images.Shred | None, progress: Progress) -> None:

@@ -9,6 +9,7 @@ from mfa_kit.cli.backup.choice import without_copies
 from mfa_kit.cli.options import BACKUP_DIR, Verb, written
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
+from mfa_kit.core.models import backup_name
 from mfa_kit.wiring import backup as backups
 from mfa_kit.wiring.settings import Settings
 
@@ -19,7 +20,7 @@ from mfa_kit.wiring.settings import Settings
 def exposed(*, recipient: str, backup_dir: Path | None, settings: Settings, output: Output) -> None:
     """List the devices to replace when RECIPIENT's key is in wrong hands, those that were sealed anew among them."""
     with backups.open_records() as records:
-        seals, gone = records.seals(), {backups.name_of(Path(path)) for path in records.gone()}
+        seals, gone = records.seals(), {backup_name(Path(path)) for path in records.gone()}
     here = without_copies(backups.list_backups(backup_dir, own=True))
     names = {each.name for each in here}
     elsewhere = backups.backups_named(sorted({seal.backup for seal in seals} - names))

@@ -8,6 +8,7 @@ import click
 from mfa_kit.backups.pruning import Why, find_prunable
 from mfa_kit.cli.options import BACKUP_DIR, Verb
 from mfa_kit.cli.output import Output
+from mfa_kit.cli.results import ResultRow
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.models import Backup
@@ -35,17 +36,7 @@ def prune(*, days: int | None, backup_dir: Path | None, settings: Settings, outp
     if found and not (settings.dry_run or settings.yes):
         _confirm(found, settings.interaction)
     faults = {} if settings.dry_run else backups.remove_backups(backup_dir, [backup for backup, _ in found])
-    rows = [
-        {
-            "outcome": "planned" if settings.dry_run else "failed" if backup.path in faults else "removed",
-            "user": backup.user,
-            "device": backup.device,
-            "why": why,
-            "file": str(backup.path),
-            "fault": faults.get(backup.path),
-        }
-        for backup, why in found
-    ]
+    rows = [_row(backup, why, faults.get(backup.path), planned=settings.dry_run) for backup, why in found]
     output.many("backup-prune", rows, empty="there is nothing to prune")
     return IntegrityFault.exit_code if faults else 0
 
@@ -55,3 +46,14 @@ def _confirm(found: Sequence[tuple[Backup, Why]], person: Interaction) -> None:
     for backup, why in found:
         person.say(f"{backup.path}: {why}")
     person.confirm(f"backups that will be removed for good: {len(found)}", typed="prune")
+
+
+def _row(backup: Backup, why: Why, fault: str | None, *, planned: bool) -> ResultRow:
+    return {
+        "outcome": "planned" if planned else "failed" if fault else "removed",
+        "user": backup.user,
+        "device": backup.device,
+        "why": why,
+        "file": str(backup.path),
+        "fault": fault,
+    }

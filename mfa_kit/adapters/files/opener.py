@@ -1,0 +1,39 @@
+"""Backups opened one after another with identities that were read once."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from mfa_kit.adapters.files.agefile import open_backup
+from mfa_kit.adapters.files.backup_names import backup_at
+from mfa_kit.adapters.files.identities import Identity
+from mfa_kit.backups.contents import Opened, backup_call
+from mfa_kit.core.models import Call
+from mfa_kit.core.otp import Created, Png, Secret
+from mfa_kit.qr_codes.reading import read_device
+
+
+class BackupOpener:
+    """Opens backups; the log has each opening, also one that failed."""
+
+    def __init__(self, log: Callable[[Call], None], identities: Secret[list[Identity]]) -> None:
+        self._log, self._identities = log, identities
+
+    def picture(self, file: Path) -> Png:
+        """Return the picture in a backup. Raise IntegrityFault for a file that does not open."""
+        succeeded, named = False, backup_at(file)
+        try:
+            picture = open_backup(file, self._identities)
+            succeeded = True
+        finally:
+            user = named.user if named else None
+            self._log(backup_call("OpenBackup", file, user=user, succeeded=succeeded))
+        return picture
+
+    def open(self, file: Path) -> Opened:
+        """Return what is in a backup. Raise IntegrityFault for a file without the QR code of a device."""
+        created, label = read_device(self.picture(file))
+        return Opened(file=file, created=created, label=label, named=backup_at(file))
+
+    def created(self, file: Path) -> Created:
+        """Return what IAM gave when the device of a backup was made. Raise IntegrityFault as `open` does."""
+        return self.open(file).created

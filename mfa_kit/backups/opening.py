@@ -1,0 +1,57 @@
+"""Backups that are opened: whether they can be used, and whether they may be put on one more device."""
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from mfa_kit.backups.contents import Opened, device_and_account, intent_in, is_account
+from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.core.models import Intent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """A backup that was tried: the label in its QR code, or what is wrong with the file."""
+
+    file: Path
+    label: str | None = None
+    fault: str | None = None
+
+
+def verify(files: Iterable[Path], open_backup: Callable[[Path], Opened]) -> Iterator[Verified]:
+    """Open each file; the label in its QR code proves that the backup can be used, and is not secret."""
+    for file in files:
+        try:
+            yield Verified(file=file, label=open_backup(file).label)
+        except IntegrityFault as fault:
+            yield Verified(file=file, fault=str(fault))
+
+
+def restorable(
+    opened: Opened,
+    *,
+    path_of: Callable[[str, str], str],
+    losses_of: Callable[[str | None, Collection[str]], Iterable[str]],
+) -> Intent:
+    """Return the device of a backup that is to live on one more device. Raise as `intent_in` and `check_not_lost` do.
+
+    `losses_of` returns the runs that reported a device lost, by its account, None where that is not known, and names.
+    """
+    intent = intent_in(opened, path_of=path_of)
+    account = intent.account if is_account(intent.account) else None
+    losses = losses_of(account, {intent.name, device_and_account(opened.label)[0]})
+    check_not_lost(intent.name, opened.named.run if opened.named else None, losses=losses)
+    return intent
+
+
+def check_not_lost(device: str, run: str | None, *, losses: Iterable[str]) -> None:
+    """Raise UsageFault for a backup of a device that was reported lost: its finder has the same codes.
+
+    `losses` are the runs that reported a device of that name lost. Reporting a device from elsewhere as lost records a
+    new run id. A loss after the backup was made therefore means this device or a later one of the same name.
+    """
+    if any(run is None or loss >= run for loss in losses):
+        raise UsageFault(
+            f"{device} was reported lost, and whoever has it would have the same codes",
+            "give a new device: mfa-kit enroll USER",
+        )

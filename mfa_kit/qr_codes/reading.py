@@ -1,0 +1,45 @@
+"""Pictures of QR codes: the accounts that one holds, and what IAM gave when a device was made."""
+
+from dataclasses import dataclass
+
+from mfa_kit.core.otp import Created, KeyUri, Png
+from mfa_kit.qr_codes import authenticator_export, key_uri, symbol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundAccounts:
+    """The accounts of AWS's kind in a QR code, by their labels.
+
+    `total` counts all accounts of an authenticator app's export, and `picture` says which of its pictures this is, such
+    as "1 of 2". Any other QR code holds one account.
+    """
+
+    uris: tuple[KeyUri, ...]
+    labels: tuple[str, ...]
+    total: int = 1
+    picture: str = "1 of 1"
+
+
+def read_accounts(image: Png) -> FoundAccounts:
+    """Read the one QR code of an image. Raise IntegrityFault where there is none, or several."""
+    uri = symbol.read(image)
+    if not authenticator_export.is_export(uri):
+        return FoundAccounts(uris=(uri,), labels=("",))
+    accounts, picture = authenticator_export.read_export(uri)
+    fit = [each for each in accounts if each.for_aws]
+    return FoundAccounts(
+        uris=tuple(authenticator_export.uri_of(each) for each in fit),
+        labels=tuple(each.label for each in fit),
+        total=len(accounts),
+        picture=picture,
+    )
+
+
+def device_in(uri: KeyUri) -> tuple[Created, str]:
+    """Return what IAM gave when the device of a key URI was made, and the label. Raise IntegrityFault."""
+    return Created(key_uri.seed_of(uri), uri), key_uri.label_of(uri)
+
+
+def read_device(image: Png) -> tuple[Created, str]:
+    """Return what IAM gave when the device of a picture was made, and the label. Raise IntegrityFault."""
+    return device_in(symbol.read(image))
