@@ -81,7 +81,7 @@ MAKING = (
     options.RECIPIENT,
     options.RECIPIENTS_FILE,
     options.PASSPHRASE,
-    keys.passphrase_fd,
+    keys.PASSPHRASE_FD,
     options.BACKUP_DIR,
 )
 
@@ -113,10 +113,13 @@ def enroll(
     to_files: tuple[Path, ...],
     backup_dir: Path | None,
     passphrase: bool,
+    passphrase_fd: int | None,
     **own: object,
 ) -> int:
     """Give USER an MFA device."""
     from mfa_kit.cli.deeds import enroll as deeds
+    from mfa_kit.wiring.identities import Identities
+    from mfa_kit.wiring.sealing import Sealing
 
     if root:
         chosen = built(METHODS[kind or "virtual"].options, own)
@@ -130,8 +133,11 @@ def enroll(
             raise UsageFault(
                 f"{RESUME} goes on with a virtual device, and has no --dry-run", "leave out --with and --dry-run"
             )
-        deeds.resume(user, keys, own, backup_dir=backup_dir)
+        identities = Identities(keys, passphrase_fd=passphrase_fd, person=options.common().interaction)
+        deeds.resume(user, identities, own, backup_dir=backup_dir)
     else:
-        sealing = deeds.Sealing(to=to, to_files=to_files, backup_dir=backup_dir, passphrase=passphrase)
+        sealing = Sealing(
+            to=to, to_files=to_files, backup_dir=backup_dir, passphrase=passphrase, passphrase_fd=passphrase_fd
+        )
         return deeds.enroll(user, str(kind), own, sealing=sealing, name=name, path=path, add=add)
     return 0

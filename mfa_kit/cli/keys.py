@@ -48,12 +48,3 @@ PASSWORD_STDIN = click.option("--password-stdin", is_flag=True, help=_FROM_STDIN
 password_stdin = click.option("--password-stdin", **_switch(text=_FROM_STDIN))
 _FIRST_LINE = "Read an identity's passphrase from this file descriptor, its first line; 0 is standard input."
 PASSPHRASE_FD = click.option("--passphrase-fd", type=click.IntRange(min=0), metavar="N", help=_FIRST_LINE)
-# Of the verbs that do not take it as a parameter yet.
-passphrase_fd = click.option(
-    "--passphrase-fd",
-    type=click.IntRange(min=0),
-    expose_value=False,
-    callback=_keep,
-    metavar="N",
-    help=_FIRST_LINE,
-)

@@ -23,12 +23,12 @@ def replace(
     to_files: tuple[Path, ...],
     backup_dir: Path | None,
     passphrase: bool,
+    passphrase_fd: int | None,
     wanted: str | None,
     lost: bool,
     **own: object,
 ) -> None:
     """Give USER a new MFA device for an old one, which goes when the new one works."""
-    from mfa_kit.cli.deeds.enroll import Sealing
     from mfa_kit.cli.deeds.revoke import confirm
     from mfa_kit.cli.method_options import built
     from mfa_kit.enrollment import enroll, revoke
@@ -36,13 +36,19 @@ def replace(
     from mfa_kit.wiring.methods.recipe import Context
     from mfa_kit.wiring.methods.registry import METHODS
     from mfa_kit.wiring.oath_keys import OathKeys
+    from mfa_kit.wiring.sealing import Sealing
 
     common = options.common()
-    sealing = Sealing(to=to, to_files=to_files, backup_dir=backup_dir, passphrase=passphrase)
+    sealing = Sealing(
+        to=to, to_files=to_files, backup_dir=backup_dir, passphrase=passphrase, passphrase_fd=passphrase_fd
+    )
     recipe = METHODS[kind]
     chosen = built(recipe.options, own)
     oath_keys = OathKeys(common, password_stdin=chosen.password_stdin)
-    with kit.desk(common, vault=sealing.vault(alone=chosen.backup_alone), oath_keys=oath_keys) as (desk, caller):
+    with kit.desk(common, vault=sealing.vault(common, alone=chosen.backup_alone), oath_keys=oath_keys) as (
+        desk,
+        caller,
+    ):
         wish = enroll.Wish(
             user=enroll.user_named(user, caller=caller, inventory=desk.inventory),
             method=recipe.method,

@@ -48,26 +48,17 @@ def _opener(identities: Identities) -> Iterator[tuple["BackupOpener", "Ledger"]]
         yield BackupOpener(ledger.called, secrets), ledger
 
 
-def opener(identities: Identities | Sequence[Path], log: Callable[[Call], None]) -> Callable[[Path], Created]:
+def opener(identities: Identities, log: Callable[[Call], None]) -> Callable[[Path], Created]:
     """Read identities once to open many backups."""
     from mfa_kit.adapters.files.opener import BackupOpener
 
-    return BackupOpener(log, _identities(identities).read()).created
+    return BackupOpener(log, identities.read()).created
 
 
-def open_created(file: Path, identities: Identities | Sequence[Path]) -> Created:
+def open_created(file: Path, identities: Identities) -> Created:
     """Open a backup, and return what IAM returned when the device was made."""
-    with _opener(_identities(identities)) as (opener_, _):
+    with _opener(identities) as (opener_, _):
         return opener_.created(file)
-
-
-def _identities(named: Identities | Sequence[Path]) -> Identities:
-    """Take bare files from the verbs that do not make Identities yet."""
-    if isinstance(named, Identities):
-        return named
-    from mfa_kit.cli import keys, options
-
-    return Identities(named, passphrase_fd=keys.given("passphrase_fd"), person=options.common().interaction)
 
 
 def show_backup(file: Path, identities: Identities, out: Path) -> None:

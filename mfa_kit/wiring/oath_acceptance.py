@@ -2,7 +2,6 @@
 
 import secrets
 import time
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from mfa_kit.oath_keys.choosing import KEY
 from mfa_kit.oath_keys.credential import OathKey
 from mfa_kit.security_keys.attestation import Examined, Policy
 from mfa_kit.wiring import security_keys
+from mfa_kit.wiring.identities import Identities
 from mfa_kit.wiring.oath_keys import OathKeys
 
 # As long as AWS's seeds.
@@ -73,7 +73,7 @@ def belongs(
     desk: Desk,
     resync: bool,
     backup: Path | None,
-    identities: Sequence[Path],
+    identities: Identities,
 ) -> Proof | Refused:
     """Judge whether a plugged-in key is a user's device. The caller's own device is judged by AWS."""
     from mfa_kit.adapters.oath import card

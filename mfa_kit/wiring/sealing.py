@@ -39,21 +39,3 @@ class Sealing:
                 passphrase = True
         to = (*self.to, own_recipient(settings, passphrase_fd=self.passphrase_fd)) if passphrase else self.to
         return desk.vault(to, self.to_files, self.backup_dir)
-
-
-def vault(
-    to: Sequence[str],
-    to_files: Sequence[Path],
-    folder: Path | None,
-    *,
-    passphrase: bool,
-    alone: bool,
-    settings: Settings,
-) -> Vault:
-    """Open the vault for the verbs that do not make a Sealing yet."""
-    from mfa_kit.cli import keys
-
-    sealing = Sealing(
-        to=to, to_files=to_files, backup_dir=folder, passphrase=passphrase, passphrase_fd=keys.given("passphrase_fd")
-    )
-    return sealing.vault(settings, alone=alone)

@@ -1,7 +1,6 @@
 """What `mfa-kit enroll` does; the order of things is enrollment's."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import assert_never
 
@@ -11,35 +10,14 @@ from mfa_kit.cli.method_options import built
 from mfa_kit.core.models import Enrolled, Intent, Outcome, Registered, Skipped
 from mfa_kit.enrollment import enroll as enrollment
 from mfa_kit.enrollment.fido_console import JOINED
-from mfa_kit.enrollment.ports import Vault
 from mfa_kit.wiring import desk as kit
 from mfa_kit.wiring import fido_console
-from mfa_kit.wiring import sealing as passphrases
+from mfa_kit.wiring.identities import Identities
 from mfa_kit.wiring.methods.fido2 import Fido2Options
 from mfa_kit.wiring.methods.recipe import Context
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.oath_keys import OathKeys
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sealing:
-    """Where the backup of a new device goes, and for whom, as the command line says it."""
-
-    to: Sequence[str]
-    to_files: Sequence[Path]
-    backup_dir: Path | None
-    passphrase: bool
-
-    def vault(self, *, alone: bool) -> Vault:
-        """Open the vault; `alone`: its backup is to be the only copy of the seed."""
-        return passphrases.vault(
-            self.to,
-            self.to_files,
-            self.backup_dir,
-            passphrase=self.passphrase,
-            alone=alone,
-            settings=options.common(),
-        )
+from mfa_kit.wiring.sealing import Sealing
 
 
 def enroll(
@@ -52,7 +30,7 @@ def enroll(
     common = options.common()
     recipe = METHODS[kind]
     chosen = built(recipe.options, own)
-    vault = sealing.vault(alone=chosen.backup_alone)
+    vault = sealing.vault(common, alone=chosen.backup_alone)
     oath_keys = OathKeys(common, password_stdin=chosen.password_stdin)
     with kit.desk(common, vault=vault, oath_keys=oath_keys) as (desk, caller):
         wish = enrollment.Wish(
@@ -104,7 +82,7 @@ def root(chosen: Fido2Options, *, name: str | None, add: bool) -> None:
         return None
 
 
-def resume(user: str, keys: Sequence[Path], own: Mapping[str, object], *, backup_dir: Path | None) -> None:
+def resume(user: str, identities: Identities, own: Mapping[str, object], *, backup_dir: Path | None) -> None:
     """Go on with a half-made device, and print the outcome."""
     from mfa_kit.wiring import backup as backups
 
@@ -115,7 +93,7 @@ def resume(user: str, keys: Sequence[Path], own: Mapping[str, object], *, backup
         outcome = enrollment.resume(
             enrollment.user_named(user, caller=caller, inventory=desk.inventory),
             equipment.carrier,
-            opened=lambda entry: backups.open_created(Path(desk.vault.find(entry) or ""), keys),
+            opened=lambda entry: backups.open_created(Path(desk.vault.find(entry) or ""), identities),
             caller=caller,
             desk=desk,
         )

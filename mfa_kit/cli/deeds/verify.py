@@ -1,6 +1,5 @@
 """What `mfa-kit verify oath` and `mfa-kit verify user` do."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from mfa_kit.enrollment import revoke
 from mfa_kit.enrollment.enroll import user_named
 from mfa_kit.wiring import desk as kit
 from mfa_kit.wiring import oath_acceptance
+from mfa_kit.wiring.identities import Identities
 from mfa_kit.wiring.oath_keys import OathKeys
 
 
@@ -33,7 +33,7 @@ def user(
     *,
     resync: bool,
     backup: Path | None,
-    identities: Sequence[Path],
+    identities: Identities,
 ) -> int:
     """Check that a key is a user's device, and print the answer; return 1 where it is no."""
     with kit.desk(options.common(), vault=kit.vault((), (), None)) as (desk, caller):

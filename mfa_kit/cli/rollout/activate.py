@@ -17,6 +17,7 @@ from mfa_kit.rollout.apply import End, Result
 from mfa_kit.rollout.roster import Selection
 from mfa_kit.wiring import backup as backups
 from mfa_kit.wiring import rollout as wiring
+from mfa_kit.wiring.identities import Identities
 from mfa_kit.wiring.rollout import RolloutPorts
 from mfa_kit.wiring.settings import Settings
 
@@ -41,7 +42,8 @@ def activate(
     vault, _ = wiring.open_vault((), (), backup_dir)
     progress = open_progress(settings)
     with wiring.open_rollout(settings, vault=vault, workers=workers, progress=progress) as ports:
-        opened = backups.opener(keys, ports.ledger.called)
+        identities = Identities(keys, passphrase_fd=None, person=settings.interaction)
+        opened = backups.opener(identities, ports.ledger.called)
         named = {name.lower() for name in shared_options.split_names(only)}
         users = _users(ports, groups, named)
         entries = use_case.staged(account=ports.caller.account, users=users, desk=ports.desk)
