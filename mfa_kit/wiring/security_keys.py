@@ -25,7 +25,7 @@ from mfa_kit.wiring.files import secret_line
 from mfa_kit.wiring.this_computer import harden, home
 
 if TYPE_CHECKING:
-    from mfa_kit.adapters.metadata import Mds
+    from mfa_kit.adapters.metadata.index import MetadataIndex
 
 # How often a desk with a box of keys is looked at, in seconds.
 LOOK = 0.3
@@ -156,9 +156,10 @@ def described(wanted: str | None) -> dict[str, Any]:
 
 
 @contextmanager
-def metadata() -> Iterator["Mds | None"]:
+def metadata() -> Iterator["MetadataIndex | None"]:
     """Open the metadata that was asked for, else the packaged copy, else none."""
-    from mfa_kit.adapters import metadata as mds
+    from mfa_kit.adapters.metadata.blob import read_certificate
+    from mfa_kit.adapters.metadata.index import open_packaged, open_signed
 
     said = config.load()
     blob = keys.given("mds") or (said.mds and Path(said.mds).expanduser())
@@ -167,11 +168,11 @@ def metadata() -> Iterator["Mds | None"]:
     if root and not blob:
         raise UsageFault("--mds-root is the root of a BLOB, and there is none", "name the BLOB with --mds")
     cache, tell = home() / "cache", messages.Talk().note
-    anchor = mds.certificate_of(root) if root else None
+    anchor = read_certificate(root) if root else None
     opened = (
-        mds.signed(blob, cache=cache, at=time.time(), tell=tell, root=anchor)
+        open_signed(blob, cache=cache, at=time.time(), tell=tell, root=anchor)
         if blob
-        else mds.packaged(cache=cache, tell=tell)
+        else open_packaged(cache=cache, tell=tell)
     )
     try:
         yield opened
@@ -266,7 +267,7 @@ class Slot:
 class Bench:
     """Where keys are examined, one or a box of them: for one relying party, so that a key is recognized."""
 
-    def __init__(self, opened: "Mds | None", policy: Policy, seen: Seen | None = None) -> None:
+    def __init__(self, opened: "MetadataIndex | None", policy: Policy, seen: Seen | None = None) -> None:
         self._metadata, self._policy, self._pins = opened, policy, entry()
         self._seen = seen or Seen.none()
 

