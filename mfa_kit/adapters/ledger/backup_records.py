@@ -7,8 +7,8 @@ The copy that is sealed for its user alone is a file of its own, and has a name 
 import json
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
 
+from mfa_kit.adapters.ledger.tables import Tables
 from mfa_kit.core.models import Seal
 
 OWN = "users/"
@@ -26,22 +26,10 @@ OPENED = "select file, max(at) from events where operation = 'OpenBackup' and an
 DRILL = "insert into drills (at, backup, result) values (?, ?, ?)"
 
 
-class RecordTables(Protocol):
-    """The ledger, as far as these records need it."""
-
-    def select(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        """Return rows."""
-        ...
-
-    def write(self, *changes: tuple[str, Iterable[Sequence[object]]]) -> None:
-        """Write rows: each change is a statement and the values of each of its rows."""
-        ...
-
-
 class BackupRecords:
     """The recipients and the drills of backups. What an object records has its time, `now`, in Unix seconds."""
 
-    def __init__(self, tables: RecordTables, *, now: float) -> None:
+    def __init__(self, tables: Tables, *, now: float) -> None:
         self._tables, self._now = tables, now
 
     def record_sealed(self, backups: Collection[str], recipients: Sequence[str], *, own: str | None = None) -> None:

@@ -1,9 +1,9 @@
 """The inventory of display tokens, in tables of the ledger. No seed is kept but a keyed fingerprint."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
 
+from mfa_kit.adapters.ledger.tables import Tables
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.tokens.seeds import Factor, Sighting, StockedToken, Token, TokenVerdict, folded
 
@@ -44,14 +44,6 @@ JUDGE = f"""
     where serial = ?
 """  # noqa: S608 - names of our own columns
 RESPELL = ("update tokens set serial = ? where serial = ?", "update sightings set serial = ? where serial = ?")
-
-
-class Tables(Protocol):
-    """The ledger, as far as it is needed here."""
-
-    def select(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]: ...
-
-    def write(self, *changes: tuple[str, Iterable[Sequence[object]]]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
