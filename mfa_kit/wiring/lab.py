@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Progress
-from mfa_kit.lab import child
+from mfa_kit.lab import child, plugged_cards
 
 if TYPE_CHECKING:
     from mfa_kit.lab.aws.server import Lab
@@ -63,8 +63,6 @@ def register_fido_key(user: str, name: str) -> str:
 
 def plug_in_cards(tell: Say, command: Sequence[str], *, readers: Sequence[str], serial: int, touch_delay: float) -> int:
     """Plug an OATH key into each reader for a command, and return its status, or until Ctrl-C."""
-    from mfa_kit.lab import plugged_cards
-
     return plugged_cards.plug_in_cards(tell, command, readers=readers, serial=serial, touch_delay=touch_delay)
 
 
@@ -72,8 +70,6 @@ def open_box(
     tell: Say, *, count: int, readers: Sequence[str], serial: int, touch_delay: float, progress: Progress
 ) -> None:
     """Have OATH keys in a box until Ctrl-C; each line of stdin is the number of one to plug in or pull out."""
-    from mfa_kit.lab import plugged_cards
-
     plugged_cards.open_box(
         tell, sys.stdin, count=count, readers=readers, serial=serial, touch_delay=touch_delay, note=progress.note
     )

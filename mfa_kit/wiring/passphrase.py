@@ -6,6 +6,7 @@ So scrypt's seconds are spent once and not for each backup, and `age -d -i` open
 import secrets
 from pathlib import Path
 
+from mfa_kit.adapters.files.private_files import wait_and_hold, write_new
 from mfa_kit.backups.new_passphrase import ask_new_passphrase
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Interaction
@@ -20,7 +21,6 @@ WAITS = "waiting for another mfa-kit, which makes this desk's identity or change
 def own_recipient(settings: Settings, *, passphrase_fd: int | None) -> str:
     """Return the recipient of this computer's identity, which is made when it is first used."""
     from mfa_kit.adapters.files.identities import NewIdentity
-    from mfa_kit.adapters.files.private_files import wait_and_hold, write_new
 
     if settings.dry_run:
         return _found(settings) or NewIdentity().recipient
