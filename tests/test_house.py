@@ -56,7 +56,7 @@ REVEALS = {
     ("adapters/seedfiles/encoding.py", "_written"),
     ("adapters/seedfiles/encoding.py", "from_base32"),
     ("adapters/seedfiles/encoding.py", "from_hex"),
-    ("adapters/seedfiles/encoding.py", "key"),
+    ("adapters/seedfiles/encoding.py", "seeded_token"),
     ("adapters/seedfiles/pskc.py", "_latin"),
     ("adapters/seedfiles/pskc.py", "_open"),
     ("adapters/aws/signin.py", "_token"),

@@ -37,7 +37,7 @@ COLUMNS = "a row a token: serial, code[, second code][, time]; the time in ISO 8
 def seed_file(path: Path, *, encoding: str | None, unlock_stdin: bool, unlock_fd: int | None) -> SeedFile:
     """Read a seed file; what opens it is asked for only where it is encrypted."""
     try:
-        from mfa_kit.adapters.seedfiles import files
+        from mfa_kit.adapters.seedfiles.files import load_file, read_seed_file
     except ModuleNotFoundError as error:
         raise UsageFault(
             f"seed files need {error.name}, which is not installed", "pip install 'mfa-kit[tokens]'"
@@ -51,7 +51,7 @@ def seed_file(path: Path, *, encoding: str | None, unlock_stdin: bool, unlock_fd
 
     harden()
     wanted = Encoding(encoding) if encoding else None
-    return files.read(files.load(path), unlock, now=time.time(), wanted=wanted)
+    return read_seed_file(load_file(path), unlock, now=time.time(), wanted=wanted)
 
 
 @contextmanager
@@ -95,10 +95,11 @@ def _fingerprints() -> Secret[bytes]:
 
 def written(path: Path) -> list[WrittenReading | DroppedRow]:
     """Read readings of a box that were written down elsewhere."""
-    from mfa_kit.adapters.seedfiles import files, sightings
+    from mfa_kit.adapters.seedfiles.files import decode_text, load_file
+    from mfa_kit.adapters.seedfiles.sightings import read_written
 
     try:
-        rows = sightings.read(files.decoded(files.load(path)), now=time.time())
+        rows = read_written(decode_text(load_file(path)), now=time.time())
     except (UsageFault, IntegrityFault) as error:
         raise type(error)(f"no reading can be taken from {path.name}: {error}", COLUMNS) from None
     bad = [row for row in rows if isinstance(row, DroppedRow)]

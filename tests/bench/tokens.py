@@ -31,7 +31,7 @@ READ = """
 import sys, time
 from pathlib import Path
 from mfa_kit.adapters.seedfiles import files
-(reading,) = files.read(files.load(Path(sys.argv[1])), None, now=time.time()).readings
+(reading,) = files.read_seed_file(files.load_file(Path(sys.argv[1])), None, now=time.time()).readings
 assert len(reading.keys) == 10_000
 """
 # What `mfa-kit token import` does, less the start of the program: read, fingerprint, take in.
@@ -43,7 +43,7 @@ from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.adapters.seedfiles import files
 from mfa_kit.adapters.ledger.token_inventory import TokenInventory
 from mfa_kit.core.otp import Secret
-(reading,) = files.read(files.load(Path(sys.argv[1])), None, now=time.time()).readings
+(reading,) = files.read_seed_file(files.load_file(Path(sys.argv[1])), None, now=time.time()).readings
 with tempfile.TemporaryDirectory() as home, Ledger(Path(home)) as ledger:
     mark = Secret(bytes(32))
     came = TokenInventory(ledger, now=0.0).stock([(key.token, otp.fingerprint(key.seed, mark)) for key in reading.keys])

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from mfa_kit.adapters.seedfiles import files
 from mfa_kit.core.errors import IntegrityFault, UsageFault
-from mfa_kit.core.otp import Seed
-from mfa_kit.tokens.seeds import TOLD, DroppedRow, Encoding, Factor, folded
+from mfa_kit.core.otp import Secret, Seed
+from mfa_kit.tokens.seeds import TOLD, DroppedRow, Encoding, Factor, SeedFile, Token, folded
 from tests.tokens import boxes
 from tests.tokens.boxes import Made
 
@@ -407,3 +408,16 @@ def test_of_many_bad_rows_the_first_ten_are_told_and_how_many_more() -> None:
         boxes.read(rows.encode(), wanted=Encoding.HEX)
     assert str(error.value).count("its seed has 2 octets") == TOLD
     assert str(error.value).endswith("; and 3 more")
+
+
+def test_a_new_format_is_a_module_and_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it recognizes is its own, and what it does not recognize goes to the formats after it."""
+    token = Token(serial="OURS1", maker="us")
+    ours = files.SeedFormat(
+        lambda contents: contents.first_line == "%ours",
+        lambda contents: SeedFile(layout=f"ours, {len(contents.text)} letters", readings=(), bare=(token,)),
+    )
+    monkeypatch.setattr(files, "FORMATS", (ours, *files.FORMATS))
+    found = files.read_seed_file(b"# a comment\n%ours\n", unlock=lambda _: Secret(""), now=0.0)
+    assert (found.layout, found.bare) == ("ours, 18 letters", (token,))
+    assert files.read_seed_file(b"T1,3132333435363738393031323334353637383930", lambda _: Secret(""), now=0.0).readings

@@ -149,10 +149,10 @@ def test_damaged_readings_are_told_by_line() -> None:
     table = b"serial,code,second,time\n1000,123456,234567,2026-01-02T03:04:05\n1001,123456,,\n1002,654321\n"
     for damaged in mutations(table, count=MUTATIONS, seed="readings"):
         try:
-            text = files.decoded(damaged)
+            text = files.decode_text(damaged)
         except IntegrityFault:
             continue
-        sightings.read(text, now=NOW)
+        sightings.read_written(text, now=NOW)
 
 
 BILLION = b"""<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "aaaaaaaaaa">
@@ -218,7 +218,7 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
     with large.open("wb") as file:
         file.truncate(files.LARGEST + 1)
     with pytest.raises(UsageFault, match="more than 64 MiB"):
-        files.load(large)
+        files.load_file(large)
 
 
 def _fifo(path: Path) -> None:
@@ -229,7 +229,7 @@ def _fifo(path: Path) -> None:
 def test_what_is_no_file_is_not_waited_for(tmp_path: Path, make: Callable[[Path], None]) -> None:
     make(tmp_path / "seeds")
     with pytest.raises(UsageFault, match=r"is not a file|cannot be read"):
-        files.load(tmp_path / "seeds")
+        files.load_file(tmp_path / "seeds")
 
 
 def test_a_packed_bomb_is_not_unpacked() -> None:
@@ -290,5 +290,5 @@ def test_a_secret_that_opens_nothing_is_asked_for_once() -> None:
         return Secret("wrong")
 
     with pytest.raises((UsageFault, IntegrityFault)):
-        files.read(FILES["pskc with a passphrase"][0], unlock, now=0.0)
+        files.read_seed_file(FILES["pskc with a passphrase"][0], unlock, now=0.0)
     assert asked == ["passphrase"]

@@ -26,7 +26,9 @@ THEN = datetime(2006, 5, 10, tzinfo=UTC).timestamp()
 
 
 def figure(number: int) -> SeedFile:
-    return files.read((FIGURES / f"figure{number}.xml").read_bytes(), lambda _: Secret(OPENS[number]), now=THEN)
+    return files.read_seed_file(
+        (FIGURES / f"figure{number}.xml").read_bytes(), lambda _: Secret(OPENS[number]), now=THEN
+    )
 
 
 @pytest.mark.parametrize(("number", "serial", "digits"), [
@@ -114,12 +116,12 @@ def test_each_cipher_of_a_passphrase_opens(algorithm: str) -> None:
 def test_a_wrong_secret_does_not_open(how: str) -> None:
     content = boxes.pskc([Made("T1"), Made("T2")], how=how)
     with pytest.raises((UsageFault, IntegrityFault), match=r"does not open|a MAC of this container"):
-        files.read(content, lambda what: Secret("wrong" if what == "passphrase" else "ff" * 16), now=THEN)
+        files.read_seed_file(content, lambda what: Secret("wrong" if what == "passphrase" else "ff" * 16), now=THEN)
 
 
 def test_a_pre_shared_key_is_hex() -> None:
     with pytest.raises(UsageFault, match="the pre-shared key is not hex"):
-        files.read(boxes.pskc([Made("T1")], how="pre-shared key"), lambda _: Secret("qwerty"), now=THEN)
+        files.read_seed_file(boxes.pskc([Made("T1")], how="pre-shared key"), lambda _: Secret("qwerty"), now=THEN)
 
 
 def changed(content: bytes, pattern: bytes, to: bytes) -> bytes:

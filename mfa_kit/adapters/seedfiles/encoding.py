@@ -3,7 +3,7 @@
 import base64
 import binascii
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mfa_kit.core.errors import IntegrityFault
@@ -12,7 +12,7 @@ from mfa_kit.tokens.seeds import OCTETS, DroppedRow, Encoding, Reading, SeededTo
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class SeedRow:
     """A token and its seed as the file has it, not decoded yet."""
 
     where: str
@@ -60,7 +60,7 @@ def _written(seed: Seed) -> Secret[str]:
     return Secret(base64.b32encode(seed.reveal()).decode().rstrip("="))
 
 
-def key(where: str, token: Token, seed: Seed, other: Seed | None = None) -> SeededToken | DroppedRow:
+def seeded_token(where: str, token: Token, seed: Seed, other: Seed | None = None) -> SeededToken | DroppedRow:
     """Join a token and its seed, unless one of them is outside the standards."""
     octets = len(seed.reveal())
     if wrong := token.wrong():
@@ -70,7 +70,7 @@ def key(where: str, token: Token, seed: Seed, other: Seed | None = None) -> Seed
     return SeededToken(token=replace(token, octets=octets), seed=seed, where=where, other=other)
 
 
-def reading(encoding: Encoding, found: Iterable[SeededToken | DroppedRow]) -> Reading:
+def gather_reading(encoding: Encoding, found: Iterable[SeededToken | DroppedRow]) -> Reading:
     """Gather what was found. A serial that stands twice is taken once, and not at all when its seeds differ.
 
     Serials are one however they are spelled, for people and scanners type them.
@@ -99,41 +99,43 @@ def reading(encoding: Encoding, found: Iterable[SeededToken | DroppedRow]) -> Re
     return Reading(encoding=encoding, keys=tuple(keys.values()), dropped=tuple(dropped))
 
 
-def readings(rows: Sequence[Row], dropped: Sequence[DroppedRow], wanted: Encoding | None) -> tuple[Reading, ...]:
+def decode_rows(rows: Sequence[SeedRow], dropped: Sequence[DroppedRow], wanted: Encoding | None) -> tuple[Reading, ...]:
     """Read all rows in the encoding that fits them: the one that is wanted, or the only one there can be, or both.
 
     Raise IntegrityFault when some rows can only be the one and some only the other.
     """
     seeds = {encoding: [decode(row.text) for row in rows] for encoding, decode in DECODE.items()}
-    only = {
-        encoding: next((row for row, a, b in zip(rows, mine, theirs, strict=True) if a and not b), None)
-        for encoding, mine, theirs in (
-            (Encoding.HEX, seeds[Encoding.HEX], seeds[Encoding.BASE32]),
-            (Encoding.BASE32, seeds[Encoding.BASE32], seeds[Encoding.HEX]),
-        )
-    }
-    certain = [encoding for encoding, row in only.items() if row]
-    if wanted:
-        certain = [wanted]
-    elif len(certain) > 1:
-        hexed, lettered = only[Encoding.HEX], only[Encoding.BASE32]
-        raise IntegrityFault(
-            f"the seed at {hexed.where if hexed else ''} can only be hex and the one at"
-            f" {lettered.where if lettered else ''} only base32",
-            "ask the vendor which it is, and say so with --seed-encoding: rows that do not fit are left out then",
-        )
     return tuple(
-        reading(encoding, [*dropped, *_keys(rows, seeds, encoding)])
-        for encoding in certain or (Encoding.HEX, Encoding.BASE32)
+        gather_reading(encoding, [*dropped, *_tokens(rows, seeds, encoding)])
+        for encoding in ((wanted,) if wanted else _fitting(rows, seeds))
     )
 
 
-def _keys(
-    rows: Sequence[Row], seeds: dict[Encoding, list[Seed | None]], encoding: Encoding
+def _fitting(rows: Sequence[SeedRow], seeds: Mapping[Encoding, list[Seed | None]]) -> tuple[Encoding, ...]:
+    """Return the encodings that all rows may be in."""
+    hexed = _only(rows, seeds[Encoding.HEX], seeds[Encoding.BASE32])
+    lettered = _only(rows, seeds[Encoding.BASE32], seeds[Encoding.HEX])
+    if hexed and lettered:
+        raise IntegrityFault(
+            f"the seed at {hexed.where} can only be hex and the one at {lettered.where} only base32",
+            "ask the vendor which it is, and say so with --seed-encoding: rows that do not fit are left out then",
+        )
+    if hexed or lettered:
+        return (Encoding.HEX if hexed else Encoding.BASE32,)
+    return (Encoding.HEX, Encoding.BASE32)
+
+
+def _only(rows: Sequence[SeedRow], mine: list[Seed | None], theirs: list[Seed | None]) -> SeedRow | None:
+    """Return the first row that one encoding fits and the other does not."""
+    return next((row for row, a, b in zip(rows, mine, theirs, strict=True) if a and not b), None)
+
+
+def _tokens(
+    rows: Sequence[SeedRow], seeds: Mapping[Encoding, list[Seed | None]], encoding: Encoding
 ) -> Iterable[SeededToken | DroppedRow]:
     theirs = seeds[Encoding.HEX if encoding is Encoding.BASE32 else Encoding.BASE32]
     for row, seed, other in zip(rows, seeds[encoding], theirs, strict=True):
         if seed is None:
             yield DroppedRow(row.where, f"its seed is not {encoding}")
         else:
-            yield key(row.where, row.token, seed, other)
+            yield seeded_token(row.where, row.token, seed, other)

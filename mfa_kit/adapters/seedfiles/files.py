@@ -5,29 +5,21 @@ import os
 import secrets
 import stat
 from collections import Counter
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mfa_kit.adapters.seedfiles import pskc, safenet, tables, uris, xml
-from mfa_kit.adapters.seedfiles.pskc import Unlock
+from mfa_kit.adapters.seedfiles import aws_serials, pskc, safenet, tables, uris, xml
+from mfa_kit.adapters.seedfiles.contents import Contents, Unlock
 from mfa_kit.core import otp
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.otp import Secret
-from mfa_kit.tokens.seeds import (
-    DroppedRow,
-    Encoding,
-    Factor,
-    Reading,
-    SeedFile,
-    Token,
-    folded,
-    joined_reasons,
-    sold_by_aws,
-)
+from mfa_kit.tokens.seeds import Encoding, Factor, SeedFile, joined_reasons
 
 LARGEST = 64 * 2**20
 # Seeds of these lengths are what RFC 6238 uses with SHA-256 and SHA-512.
 LONG = {32, 64}
+# What is no seed file yet, by its first octets.
 WRAPPED = (
     (b"PK\x03\x04", "a spreadsheet or a ZIP archive", "unpack it, or save the table as CSV"),
     (b"\x1f\x8b", "packed with gzip", "unpack it: gunzip FILE"),
@@ -37,7 +29,25 @@ WRAPPED = (
 )
 
 
-def load(path: Path) -> bytes:
+@dataclass(frozen=True, slots=True)
+class SeedFormat:
+    """A format of seed files: whether a file is of it, and its tokens."""
+
+    recognizes: Callable[[Contents], bool]
+    read: Callable[[Contents], SeedFile]
+
+
+# The first format that recognizes a file reads it. A new one is a module and a row.
+FORMATS = (
+    SeedFormat(pskc.is_pskc, pskc.read_pskc),
+    SeedFormat(safenet.is_safenet, safenet.read_safenet),
+    SeedFormat(uris.is_uri_list, uris.read_uri_list),
+    SeedFormat(aws_serials.is_serial_list, aws_serials.read_serial_list),
+    SeedFormat(tables.is_text, tables.read_table),
+)
+
+
+def load_file(path: Path) -> bytes:
     """Return what is in a file. Raise UsageFault for what is none, or is larger than any seed file."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -53,7 +63,7 @@ def load(path: Path) -> bytes:
     return content
 
 
-def read(content: bytes, unlock: Unlock, *, now: float, wanted: Encoding | None = None) -> SeedFile:
+def read_seed_file(content: bytes, unlock: Unlock, *, now: float, wanted: Encoding | None = None) -> SeedFile:
     """Return the tokens of a seed file, and each row that was not taken with its reason.
 
     Raise IntegrityFault for what is damaged or no seed file at all, UsageFault when it does not open.
@@ -61,7 +71,10 @@ def read(content: bytes, unlock: Unlock, *, now: float, wanted: Encoding | None 
     for magic, what, hint in WRAPPED:
         if content.startswith(magic):
             raise UsageFault(f"this file is {what}", hint)
-    found = _read(content, unlock, now=now, wanted=wanted)
+    text = decode_text(content)
+    root = xml.parse(content) if text.lstrip().startswith("<") else None
+    contents = Contents(text=text, root=root, unlock=unlock, now=now, wanted=wanted)
+    found = _format_of(contents).read(contents)
     if not found.bare and not any(reading.keys for reading in found.readings):
         said = joined_reasons(found.readings[0].dropped if found.readings else ())
         raise IntegrityFault(
@@ -70,41 +83,14 @@ def read(content: bytes, unlock: Unlock, *, now: float, wanted: Encoding | None 
     return replace(found, notes=(*found.notes, *_notes(found)))
 
 
-def _read(content: bytes, unlock: Unlock, *, now: float, wanted: Encoding | None) -> SeedFile:
-    text = decoded(content)
-    if text.lstrip().startswith("<"):
-        root = xml.parse(content)
-        if pskc.is_container(root):
-            return pskc.read(root, unlock, now=now)
-        if xml.local(root) == "Tokens":
-            return safenet.read(root)
-        raise IntegrityFault("this XML is neither PSKC nor SafeNet's", "ask the vendor for PSKC (RFC 6030)")
-    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    if lines and lines[0].lower().lstrip().startswith(uris.SCHEME):
-        return uris.read(text)
-    if lines and sold_by_aws(lines[0]):
-        return _serials(text)
-    return tables.read(text, wanted)
+def _format_of(contents: Contents) -> SeedFormat:
+    for each in FORMATS:
+        if each.recognizes(contents):
+            return each
+    raise IntegrityFault("this XML is neither PSKC nor SafeNet's", "ask the vendor for PSKC (RFC 6030)")
 
 
-def _serials(text: str) -> SeedFile:
-    """Read serials, one a line; one that is there again is the same token, however it is spelled."""
-    bare: dict[str, Token] = {}
-    dropped = []
-    for ordinal, line in enumerate(tables.lines(text), 1):
-        serial = line.strip()
-        if sold_by_aws(serial):
-            bare.setdefault(folded(serial), Token(serial=serial, maker="sold by AWS"))
-        elif serial and not serial.startswith("#"):
-            dropped.append(DroppedRow(f"line {ordinal}", "it is no serial of a token that AWS sold"))
-    return SeedFile(
-        layout="serials of AWS's hardware TOTP tokens",
-        readings=(Reading(encoding=Encoding.HEX, keys=(), dropped=tuple(dropped)),) if dropped else (),
-        bare=tuple(bare.values()),
-    )
-
-
-def decoded(content: bytes) -> str:
+def decode_text(content: bytes) -> str:
     """Decode UTF-8, UTF-16 with a mark, or what Windows wrote before; a NUL is in no text."""
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         text = content.decode("utf-16", errors="replace")

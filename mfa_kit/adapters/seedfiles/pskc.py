@@ -8,7 +8,7 @@ twice: each is looked after here.
 import binascii
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from xml.etree.ElementTree import Element
 
@@ -20,8 +20,9 @@ from pskc.key import Key as PskcKey
 from pskc.parser import PSKCParser
 
 from mfa_kit.adapters.seedfiles import encoding
-from mfa_kit.adapters.seedfiles.encoding import from_hex, reading
-from mfa_kit.adapters.seedfiles.tables import digest_named
+from mfa_kit.adapters.seedfiles.cells import digest_named
+from mfa_kit.adapters.seedfiles.contents import Contents, Unlock
+from mfa_kit.adapters.seedfiles.encoding import from_hex, gather_reading
 from mfa_kit.adapters.seedfiles.xml import local, text
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.otp import Secret, Seed
@@ -60,14 +61,19 @@ MAC_FAILS = "MAC value does not match"
 # What python-pskc lets through of a damaged file.
 DAMAGED = (PSKCError, ValueError, TypeError, AttributeError, ArithmeticError, LookupError, AssertionError)
 
-Unlock = Callable[[str], Secret[str]]
+
+def is_pskc(contents: Contents) -> bool:
+    """Whether a file is XML with the root element of PSKC or of one of its drafts."""
+    return contents.root is not None and local(contents.root) in {"KeyContainer", "SecretContainer"}
 
 
-def read(root: Element, unlock: Unlock, *, now: float) -> SeedFile:
-    """Return the keys of a container. `unlock` is asked for what opens it, only where it is encrypted.
+def read_pskc(contents: Contents) -> SeedFile:
+    """Return the keys of a container. What opens it is asked for only where it is encrypted.
 
     Raise IntegrityFault when it is damaged or its MAC does not hold, UsageFault when what was given does not open it.
     """
+    root = contents.root
+    assert root is not None  # noqa: S101 - is_pskc looked
     _unambiguous(root)
     container = PSKC()
     try:
@@ -79,12 +85,12 @@ def read(root: Element, unlock: Unlock, *, now: float) -> SeedFile:
         ) from None
     encrypted = any(isinstance(_kept(key, value), EncryptedValue) for key in keys for value in VALUES)
     _authentic(container, keys)
-    opened = _open(container, unlock) if encrypted else ""
+    opened = _open(container, contents.unlock) if encrypted else ""
     try:
         with warnings.catch_warnings():
             # cryptography tells that it will drop old ciphers; the vendor chose one, not who sits here.
             warnings.simplefilter("ignore")
-            found = list(_found(keys, now))
+            found = list(_found(keys, contents.now))
     except PSKCError as error:
         if str(error) == MAC_FAILS:
             raise IntegrityFault(
@@ -101,7 +107,7 @@ def read(root: Element, unlock: Unlock, *, now: float) -> SeedFile:
         ) from None
     return SeedFile(
         layout=f"PSKC, encrypted with a {opened}" if opened else "PSKC, not encrypted",
-        readings=(reading(Encoding.BASE64, found),),
+        readings=(gather_reading(Encoding.BASE64, found),),
         notes=tuple(_notes(container, encrypted=encrypted)),
     )
 
@@ -125,17 +131,23 @@ def _wrong(element: Element) -> str:
     """Say what makes an element ambiguous; empty where it is not."""
     name = element.tag
     if name in TEXTS:
-        if len(element):
-            return f"has an element inside its {name}"
-        if name in BASE64 and not _is_base64(element.text or ""):
-            return f"has a {name} that is not base64"
-        return ""
+        return _wrong_text(element)
     if len(element) > 1 and (twice := _twice([*_alone(element), *_parts(element)])):
         return f"has more than one {twice}"
     slot = DRAFT.get(element.get("Name", "").lower(), name) if name == "Data" else name
-    if slot in PARAMETERS and not any(ONCE.get(each.tag) == "PlainValue" and _filled(each) for each in element):
-        return f"has a {slot} without a value"
+    return f"has a {slot} without a value" if slot in PARAMETERS and not _has_value(element) else ""
+
+
+def _wrong_text(element: Element) -> str:
+    if len(element):
+        return f"has an element inside its {element.tag}"
+    if element.tag in BASE64 and not _is_base64(element.text or ""):
+        return f"has a {element.tag} that is not base64"
     return ""
+
+
+def _has_value(parameter: Element) -> bool:
+    return any(ONCE.get(each.tag) == "PlainValue" and _filled(each) for each in parameter)
 
 
 def _filled(value: Element) -> bool:
@@ -182,18 +194,21 @@ def _authentic(container: PSKC, keys: Sequence[PskcKey]) -> None:
     """Refuse what could be another seed than the vendor's: RFC 6030, 6.1.1 asks for a MAC where a cipher has none."""
     for number, key in enumerate(keys, 1):
         for value in VALUES:
-            kept = _kept(key, value)
-            if isinstance(kept, EncryptedValue):
-                cipher = kept.algorithm or container.encryption.algorithm or ""
-                _deciphered(cipher)
-                bare = not kept.mac_value and (container.mac.algorithm or cipher.endswith("-cbc"))
-            else:
-                bare = value == "secret" and kept is not None and bool(container.mac.algorithm)
-            if bare:
+            if _lacks_mac(container, _kept(key, value), secret=value == "secret"):
                 raise IntegrityFault(
                     f"the {value} of key {number} has no MAC, so nobody can tell whether it was changed",
                     "ask the vendor for a container with a MAC (RFC 6030, 6.1.1)",
                 )
+
+
+def _lacks_mac(container: PSKC, kept: object, *, secret: bool) -> bool:
+    """Whether a value must have a MAC and has none. Raise UsageFault for a cipher that is not known here."""
+    declared = bool(container.mac.algorithm)
+    if not isinstance(kept, EncryptedValue):
+        return secret and kept is not None and declared
+    cipher = kept.algorithm or container.encryption.algorithm or ""
+    _deciphered(cipher)
+    return not kept.mac_value and (declared or cipher.endswith("-cbc"))
 
 
 def _deciphered(cipher: str) -> None:
@@ -249,22 +264,30 @@ def _found(keys: Sequence[PskcKey], now: float) -> Iterator[SeededToken | Droppe
 
 
 def _key(where: str, key: PskcKey, factor: Factor) -> SeededToken | DroppedRow:
-    counter, interval, digits = key.counter, key.time_interval, key.response_length
-    several = len(key.device.keys) > 1 and key.id
-    serial = key.serial or key.id or ""
     token = Token(
-        serial=f"{serial}:{key.id}" if several and key.serial else serial,
+        serial=_serial(key),
         factor=factor,
         digest=digest_named(key.algorithm_suite or "sha1"),
-        digits=6 if digits is None else digits,
-        period=30 if interval is None else interval,
-        counter=0 if counter is None else counter,
+        digits=_given(key.response_length, otherwise=6),
+        period=_given(key.time_interval, otherwise=30),
+        counter=_given(key.counter, otherwise=0),
         maker=key.manufacturer or "",
         model=key.model or "",
     )
     seed = Seed(key.secret or b"")
     # Some vendors put the digits of the hex into base64; whoever reads a code off the token is told.
-    return encoding.key(where, token, seed, from_hex(_latin(seed)))
+    return encoding.seeded_token(where, token, seed, from_hex(_latin(seed)))
+
+
+def _serial(key: PskcKey) -> str:
+    """Return the serial of a key's device, with the key's own id where the device has several keys."""
+    if key.serial and key.id and len(key.device.keys) > 1:
+        return f"{key.serial}:{key.id}"
+    return key.serial or key.id or ""
+
+
+def _given(value: int | None, *, otherwise: int) -> int:
+    return otherwise if value is None else value
 
 
 def _latin(seed: Seed) -> Secret[str]:
@@ -289,7 +312,3 @@ def _notes(container: PSKC, *, encrypted: bool) -> Iterator[str]:
         yield f"it is signed by {container.signature.issuer or 'an unnamed issuer'}; the signature was not checked"
     if not encrypted:
         yield "the seeds in this file are not encrypted: keep it as you would keep the tokens"
-
-
-def is_container(root: Element) -> bool:
-    return local(root) in {"KeyContainer", "SecretContainer"}

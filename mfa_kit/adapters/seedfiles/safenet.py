@@ -1,10 +1,11 @@
 """SafeNet's XML for eToken PASS: `<Tokens><Token serial><Applications><Application><Seed><MovingFactor>`, in hex."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from xml.etree.ElementTree import Element
 
-from mfa_kit.adapters.seedfiles.encoding import Row, readings
-from mfa_kit.adapters.seedfiles.tables import number
+from mfa_kit.adapters.seedfiles.cells import number
+from mfa_kit.adapters.seedfiles.contents import Contents
+from mfa_kit.adapters.seedfiles.encoding import SeedRow, decode_rows
 from mfa_kit.adapters.seedfiles.xml import local, text
 from mfa_kit.core.otp import Secret
 from mfa_kit.tokens.seeds import DroppedRow, Encoding, Factor, SeedFile, Token
@@ -12,15 +13,20 @@ from mfa_kit.tokens.seeds import DroppedRow, Encoding, Factor, SeedFile, Token
 READ = ("Seed", "MovingFactor", "ProductName")
 
 
-def read(root: Element) -> SeedFile:
+def is_safenet(contents: Contents) -> bool:
+    """Whether a file is XML with SafeNet's root element."""
+    return contents.root is not None and local(contents.root) == "Tokens"
+
+
+def read_safenet(contents: Contents) -> SeedFile:
     """Return the tokens of the file: event tokens, for it has no field that says otherwise."""
-    found = list(_found(root))
-    rows = [each for each in found if isinstance(each, Row)]
+    found = list(_rows(contents.root if contents.root is not None else ()))
+    rows = [each for each in found if isinstance(each, SeedRow)]
     dropped = [each for each in found if isinstance(each, DroppedRow)]
-    return SeedFile(layout="SafeNet XML", readings=readings(rows, dropped, Encoding.HEX))
+    return SeedFile(layout="SafeNet XML", readings=decode_rows(rows, dropped, Encoding.HEX))
 
 
-def _found(root: Element) -> Iterator[Row | DroppedRow]:
+def _rows(root: Iterable[Element]) -> Iterator[SeedRow | DroppedRow]:
     for ordinal, token in enumerate((each for each in root if local(each) == "Token"), 1):
         where = f"token {ordinal}"
         read = [part for part in token.iter() if local(part) in READ]
@@ -39,4 +45,4 @@ def _found(root: Element) -> Iterator[Row | DroppedRow]:
                 maker="SafeNet",
                 model=text(parts.get("ProductName")),
             )
-            yield Row(where, made, Secret(seed))
+            yield SeedRow(where, made, Secret(seed))

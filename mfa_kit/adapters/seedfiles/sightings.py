@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from mfa_kit.adapters.seedfiles.tables import split
+from mfa_kit.adapters.seedfiles.cells import Cells, split_rows
 from mfa_kit.tokens.seeds import DroppedRow, TypedCodes, WrittenReading
 
 # Some displays show two groups.
@@ -15,32 +15,31 @@ FIRST = datetime(2005, 1, 1, tzinfo=UTC).timestamp()
 AHEAD = 60
 
 
-def read(text: str, *, now: float) -> list[WrittenReading | DroppedRow]:
+def read_written(text: str, *, now: float) -> list[WrittenReading | DroppedRow]:
     """Return the rows. A row without a time was read now; a time without an offset is UTC."""
     return list(_rows(text, now))
 
 
 def _rows(text: str, now: float) -> Iterator[WrittenReading | DroppedRow]:
-    for ordinal, (where, cells) in enumerate(split(text)):
+    for ordinal, (where, cells) in enumerate(split_rows(text)):
         if isinstance(cells, DroppedRow):
             yield cells
-            continue
-        if ordinal == 0 and len(cells) > 1 and PLAIN.fullmatch(cells[1]):
-            continue
-        codes = tuple("".join(cell.split()) for cell in cells[1:3] if CODE.fullmatch(cell))
-        times = [cell for cell in cells[1:] if cell and not CODE.fullmatch(cell)]
-        if not cells[0] or not codes:
-            yield DroppedRow(where, "a serial and a code are needed")
-            continue
-        try:
-            at = _moment(times[0]) if times else now
-        except ValueError:
-            yield DroppedRow(where, "what stands after its serial is neither a code nor a time")
-            continue
-        if not FIRST <= at <= now + AHEAD:
-            yield DroppedRow(where, "its time is before 2005" if at < FIRST else "its time lies in the future")
-            continue
-        yield WrittenReading(where, cells[0], TypedCodes(codes=codes, at=at))
+        elif ordinal or len(cells) < 2 or not PLAIN.fullmatch(cells[1]):  # noqa: PLR2004 - else it is the header
+            yield _written(where, cells, now)
+
+
+def _written(where: str, cells: Cells, now: float) -> WrittenReading | DroppedRow:
+    codes = tuple("".join(cell.split()) for cell in cells[1:3] if CODE.fullmatch(cell))
+    times = [cell for cell in cells[1:] if cell and not CODE.fullmatch(cell)]
+    if not cells[0] or not codes:
+        return DroppedRow(where, "a serial and a code are needed")
+    try:
+        at = _moment(times[0]) if times else now
+    except ValueError:
+        return DroppedRow(where, "what stands after its serial is neither a code nor a time")
+    if not FIRST <= at <= now + AHEAD:
+        return DroppedRow(where, "its time is before 2005" if at < FIRST else "its time lies in the future")
+    return WrittenReading(where, cells[0], TypedCodes(codes=codes, at=at))
 
 
 def _moment(text: str) -> float:

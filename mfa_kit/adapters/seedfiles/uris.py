@@ -3,22 +3,29 @@
 from collections.abc import Iterator, Sequence
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from mfa_kit.adapters.seedfiles.encoding import Row, readings
-from mfa_kit.adapters.seedfiles.tables import digest_named, lines, number
+from mfa_kit.adapters.seedfiles.cells import digest_named, lines, number
+from mfa_kit.adapters.seedfiles.contents import Contents
+from mfa_kit.adapters.seedfiles.encoding import SeedRow, decode_rows
 from mfa_kit.core.otp import Secret
 from mfa_kit.tokens.seeds import DroppedRow, Encoding, Factor, SeedFile, Token
 
 SCHEME = "otpauth://"
 
 
-def read(text: str) -> SeedFile:
-    found = list(_found(lines(text)))
-    rows = [each for each in found if isinstance(each, Row)]
+def is_uri_list(contents: Contents) -> bool:
+    """Whether the first line is a key URI."""
+    return contents.root is None and contents.first_line.lower().lstrip().startswith(SCHEME)
+
+
+def read_uri_list(contents: Contents) -> SeedFile:
+    """Return the tokens of a list of key URIs; a line that is none is dropped with its reason."""
+    found = list(_rows(lines(contents.text)))
+    rows = [each for each in found if isinstance(each, SeedRow)]
     dropped = [each for each in found if isinstance(each, DroppedRow)]
-    return SeedFile(layout="list of key URIs", readings=readings(rows, dropped, Encoding.BASE32))
+    return SeedFile(layout="list of key URIs", readings=decode_rows(rows, dropped, Encoding.BASE32))
 
 
-def _found(given: Sequence[str]) -> Iterator[Row | DroppedRow]:
+def _rows(given: Sequence[str]) -> Iterator[SeedRow | DroppedRow]:
     for ordinal, line in enumerate(given, 1):
         if line.strip() and not line.lstrip().startswith("#"):
             try:
@@ -31,7 +38,7 @@ class _Odd(ValueError):
     """What a URI says that no key URI may; the sentence quotes nothing of it."""
 
 
-def _row(where: str, line: str) -> Row:
+def _row(where: str, line: str) -> SeedRow:
     if not line.lower().startswith(SCHEME):
         raise _Odd("it is no key URI")
     uri = urlsplit(line)
@@ -53,4 +60,4 @@ def _row(where: str, line: str) -> Row:
         counter=number(fields.get("counter", ""), otherwise=0),
         maker=fields.get("issuer") or issuer.strip(),
     )
-    return Row(where, token, Secret(fields["secret"]))
+    return SeedRow(where, token, Secret(fields["secret"]))

@@ -39,4 +39,5 @@ def local(element: Element) -> str:
 
 
 def text(element: Element | None) -> str:
+    """Return the text directly in an element without blanks around it; empty for none."""
     return (element.text or "").strip() if element is not None else ""

@@ -1,0 +1,27 @@
+"""Serials of AWS's hardware TOTP tokens, one a line: their seeds are AWS's alone."""
+
+from mfa_kit.adapters.seedfiles.cells import lines
+from mfa_kit.adapters.seedfiles.contents import Contents
+from mfa_kit.tokens.seeds import DroppedRow, Encoding, Reading, SeedFile, Token, folded, sold_by_aws
+
+
+def is_serial_list(contents: Contents) -> bool:
+    """Whether the first line is a serial of a token that AWS sold."""
+    return contents.root is None and sold_by_aws(contents.first_line)
+
+
+def read_serial_list(contents: Contents) -> SeedFile:
+    """Read serials, one a line; one that is there again is the same token, however it is spelled."""
+    bare: dict[str, Token] = {}
+    dropped = []
+    for ordinal, line in enumerate(lines(contents.text), 1):
+        serial = line.strip()
+        if sold_by_aws(serial):
+            bare.setdefault(folded(serial), Token(serial=serial, maker="sold by AWS"))
+        elif serial and not serial.startswith("#"):
+            dropped.append(DroppedRow(f"line {ordinal}", "it is no serial of a token that AWS sold"))
+    return SeedFile(
+        layout="serials of AWS's hardware TOTP tokens",
+        readings=(Reading(encoding=Encoding.HEX, keys=(), dropped=tuple(dropped)),) if dropped else (),
+        bare=tuple(bare.values()),
+    )

@@ -1,0 +1,28 @@
+"""What is in a seed file, as every format gets it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from xml.etree.ElementTree import Element
+
+from mfa_kit.core.otp import Secret
+from mfa_kit.tokens.seeds import Encoding
+
+# Asked for what opens an encrypted file: "passphrase", or "pre-shared key NAME in hex".
+Unlock = Callable[[str], Secret[str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """A file as text, its root element where it is XML, and what a person says of it; `now` is in Unix seconds."""
+
+    text: str
+    root: Element | None
+    unlock: Unlock
+    now: float
+    wanted: Encoding | None
+
+    @property
+    def first_line(self) -> str:
+        """The first line that is neither empty nor a comment; empty where there is none."""
+        lines = (line for line in self.text.splitlines() if line.strip() and not line.lstrip().startswith("#"))
+        return next(lines, "")

@@ -1,0 +1,74 @@
+"""Logs of Yubico's personalization tool, in its two layouts; seeds are in hex."""
+
+import re
+from collections.abc import Iterator, Sequence
+
+from mfa_kit.adapters.seedfiles.cells import Cells, Line, number, seed_row
+from mfa_kit.adapters.seedfiles.encoding import SeedRow
+from mfa_kit.tokens.seeds import DroppedRow, Factor, Token
+
+STAMP = re.compile(r"\d{4}-\d\d-\d\dT", re.ASCII)
+# Yubico's personalization tool, the event types of its traditional layout.
+EVENTS = re.compile(r"logging start|oath-hotp|yubico otp|static password|challenge-response|configuration ")
+OTHER_EVENT = "is no one-time password of OATH"
+# The columns of Yubico's own layout up to its time.
+UP_TO_TIME = 6
+
+
+def is_traditional(first: Cells) -> bool:
+    """Whether a first row is of the traditional layout: it begins with an event."""
+    return EVENTS.match(first[0].lower()) is not None
+
+
+def is_yubico_layout(first: Cells) -> bool:
+    """Whether a first row is of Yubico's own layout: its sixth cell is a time."""
+    return len(first) >= UP_TO_TIME and STAMP.match(first[UP_TO_TIME - 1]) is not None
+
+
+def read_traditional(table: Sequence[Line]) -> Iterator[SeedRow | DroppedRow | None]:
+    """Yield the rows of the traditional layout; None for a line that only says when logging began."""
+    return map(_traditional, table)
+
+
+def read_yubico_layout(table: Sequence[Line]) -> Iterator[SeedRow | DroppedRow | None]:
+    """Yield the rows of Yubico's own layout."""
+    return map(_yubico, table)
+
+
+def _traditional(line: Line) -> SeedRow | DroppedRow | None:
+    """Read `event,time,slot,public id,private id,key,…,digits` of Yubico's personalization tool; it has no serials."""
+    where, cells = line
+    if isinstance(cells, DroppedRow):
+        return cells
+    event = cells[0].lower()
+    if event == "logging start":
+        return None
+    if event != "oath-hotp":
+        return DroppedRow(where, f"it {OTHER_EVENT}")
+    cells = [*cells, *[""] * 13]
+    return seed_row(
+        where,
+        cells[5],
+        lambda: Token(
+            serial=cells[3] and f"{cells[3]}:{cells[2]}",
+            factor=Factor.HOTP,
+            digits=number(cells[11], otherwise=6),
+            counter=number(cells[12], otherwise=0),
+            maker="Yubico",
+        ),
+    )
+
+
+def _yubico(line: Line) -> SeedRow | DroppedRow:
+    """Read `serial,public id,moving factor,key,access code,time,`; the moving factor says that it is OATH."""
+    where, cells = line
+    if isinstance(cells, DroppedRow):
+        return cells
+    cells = [*cells, *[""] * 6]
+    if not re.fullmatch(r"\d{1,9}", cells[2], re.ASCII):
+        return DroppedRow(where, f"it {OTHER_EVENT}")
+    return seed_row(
+        where,
+        cells[3],
+        lambda: Token(serial=cells[0], factor=Factor.HOTP, counter=number(cells[2], otherwise=0), maker="Yubico"),
+    )
