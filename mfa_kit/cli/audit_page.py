@@ -10,7 +10,7 @@ from mfa_kit.cli.html.chart import Bar, bar_chart, ring
 from mfa_kit.cli.html.shell import text
 from mfa_kit.cli.options import written
 from mfa_kit.core.models import DeviceType
-from mfa_kit.wiring.desk import beside_lab
+from mfa_kit.wiring.aws import account_label
 
 STYLE = """
   .lead { font-size: 17px; margin: 1rem 0 } .soft { color: #595959 }
@@ -50,7 +50,7 @@ SHOWN = 3
 
 def page(snapshot: Snapshot, answers: Sequence[Answer]) -> str:
     """Return the page: a summary, charts, what fails, and every rule with its findings."""
-    account = beside_lab(snapshot.account)
+    account = account_label(snapshot.account)
     body = [
         f"<h1>Sign-in audit of AWS account {text(account)}</h1>",
         f'<p class="soft">Read {text(written(snapshot.at))} as {text(snapshot.caller)}; {_made(snapshot)}.</p>',

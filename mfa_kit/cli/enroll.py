@@ -1,100 +1,33 @@
-"""`mfa-kit enroll`: the kind of device decides its options; the order of things is enrollment's."""
+"""`mfa-kit enroll`: give a user, or root, an MFA device. The order of the steps is enrollment's."""
 
-from collections.abc import Callable, Sequence
-from itertools import pairwise
 from pathlib import Path
+from typing import assert_never
 
 import click
 
-from mfa_kit.cli import keys, options
-from mfa_kit.cli.method_options import built, click_options
+from mfa_kit.cli import options
+from mfa_kit.cli.method_verb import EPILOG, RESUME, ROOT, MethodVerb, device_options
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.results import Cell, ResultRow
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.models import VIRTUAL, Enrolled, Intent, Outcome, Registered, Skipped
+from mfa_kit.enrollment import enroll as use_case
+from mfa_kit.enrollment.fido_console import JOINED
+from mfa_kit.enrollment.ports import Desk
+from mfa_kit.wiring import backup as backups
+from mfa_kit.wiring import fido_console
+from mfa_kit.wiring.desk import new_run_id, open_desk, open_vault
+from mfa_kit.wiring.identities import Identities
 from mfa_kit.wiring.methods.fido2 import Fido2Options
+from mfa_kit.wiring.methods.recipe import Context, Options
 from mfa_kit.wiring.methods.registry import METHODS
-
-EPILOG = (
-    "USER is a name, an ARN, or @me.\n\n\b\nKinds, and `mfa-kit enroll --with KIND --help` for the options of one:\n"
-    + "\n".join(f"  {kind:<14}{row.help}" for kind, row in METHODS.items())
-)
+from mfa_kit.wiring.oath_keys import OathKeys
+from mfa_kit.wiring.sealing import Sealing
+from mfa_kit.wiring.settings import Settings
 
 
-class Enroll(options.Verb):
-    """Takes the options of the kind that `--with` names, and refuses others' by name."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        kind, names = _kind_in(args), list(METHODS)
-        if kind is not None and kind not in METHODS and not ctx.resilient_parsing:
-            from mfa_kit.cli.usage import nearest
-
-            raise UsageFault(
-                f"there is no kind of device {kind!r}",
-                nearest(kind, METHODS, otherwise=f"write --with {', '.join(names[:-1])} or {names[-1]}"),
-            )
-        ctx.meta["kind"] = kind or ("virtual" if RESUME in args else None)
-        ctx.meta["root"] = ROOT in args
-        try:
-            left = super().parse_args(ctx, args)
-        except click.NoSuchOption as error:
-            for kind, row in METHODS.items():
-                if any(error.option_name in option.opts for option in click_options(row.options)):
-                    raise UsageFault(
-                        f"{error.option_name} belongs to --with {kind}",
-                        f"leave it out, or write --with {kind}",
-                    ) from None
-            raise
-        if ctx.meta["kind"] is None and not ctx.resilient_parsing:
-            raise click.MissingParameter(ctx=ctx, param=next(p for p in self.params if p.name == "kind"))
-        return left
-
-    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        row = METHODS.get(ctx.meta.get("kind", "virtual"))
-        params = super().get_params(ctx)
-        if ctx.meta.get("root"):
-            params = [param for param in params if param.name != "user"]
-        return [*(click_options(row.options) if row else ()), *params]
-
-    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Begin with what is to be known of the kind."""
-        row = METHODS.get(ctx.meta.get("kind") or "")
-        if row and row.about:
-            formatter.write_paragraph()
-            with formatter.indentation():
-                formatter.write_text(row.about)
-        super().format_help_text(ctx, formatter)
-
-
-def _kind_in(args: Sequence[str]) -> str | None:
-    values = [value for option, value in pairwise(args) if option == "--with"]
-    values += [arg.partition("=")[2] for arg in args if arg.startswith("--with=")]
-    return values[-1] if values else None
-
-
-# What goes on with a device does not say again what it is.
-RESUME = "--resume"
-# Who is no user.
-ROOT = "--root"
-MAKING = (
-    click.argument("user"),
-    click.option("--with", "kind", type=click.Choice(list(METHODS)), help="Kind of device."),
-    click.option("--name", help="Name of the device in IAM [the user's, then USER-2 and so on]."),
-    click.option("--path", default="/", help="IAM path of the device."),
-    options.RECIPIENT,
-    options.RECIPIENTS_FILE,
-    options.PASSPHRASE,
-    keys.PASSPHRASE_FD,
-    options.BACKUP_DIR,
-)
-
-
-def making(function: Callable[..., None]) -> Callable[..., None]:
-    """Add the argument and the options of every verb that makes a device."""
-    for decorate in reversed(MAKING):
-        function = decorate(function)
-    return function
-
-
-@click.command(cls=Enroll, epilog=EPILOG)
-@making
+@click.command(cls=MethodVerb, epilog=EPILOG)
+@device_options
 @click.option("--add", is_flag=True, help="Give one more to a user who has a device.")
 @click.option(RESUME, "resume", is_flag=True, help="Go on with a half-made device from its sealed backup; needs -i.")
 @click.option(ROOT, "root", is_flag=True, help="For the account's root user, in place of USER; --with fido2 alone.")
@@ -102,7 +35,8 @@ def making(function: Callable[..., None]) -> Callable[..., None]:
 def enroll(
     *,
     user: str = "",
-    kind: str | None,
+    method: str | None,
+    method_options: Options,
     name: str | None,
     path: str,
     add: bool,
@@ -114,30 +48,138 @@ def enroll(
     backup_dir: Path | None,
     passphrase: bool,
     passphrase_fd: int | None,
-    **own: object,
+    settings: Settings,
+    output: Output,
 ) -> int:
     """Give USER an MFA device."""
-    from mfa_kit.cli.deeds import enroll as deeds
-    from mfa_kit.wiring.identities import Identities
-    from mfa_kit.wiring.sealing import Sealing
-
     if root:
-        chosen = built(METHODS[kind or "virtual"].options, own)
-        if not isinstance(chosen, Fido2Options):
-            raise UsageFault("AWS has no API to enroll root", f"give it a security key: {ROOT} --with fido2")
-        deeds.root(chosen, name=name, add=add)
-    elif resume:
-        if not keys:
-            raise UsageFault(f"{RESUME} opens the sealed backup", "say with which identity: -i FILE")
-        if options.common().dry_run or kind not in {None, "virtual"}:
-            raise UsageFault(
-                f"{RESUME} goes on with a virtual device, and has no --dry-run", "leave out --with and --dry-run"
-            )
-        identities = Identities(keys, passphrase_fd=passphrase_fd, person=options.common().interaction)
-        deeds.resume(user, identities, own, backup_dir=backup_dir)
-    else:
-        sealing = Sealing(
-            to=to, to_files=to_files, backup_dir=backup_dir, passphrase=passphrase, passphrase_fd=passphrase_fd
+        output.one("enroll", _enroll_root(method_options, name=name, add=add, settings=settings))
+        return 0
+    if resume:
+        _check_resume(method, identities=keys, settings=settings)
+        identities = Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction)
+        output.one("enroll", _resume(user, method_options, identities, backup_dir, settings=settings))
+        return 0
+    recipe = METHODS[method or VIRTUAL.name]
+    sealing = Sealing(
+        to=to, to_files=to_files, backup_dir=backup_dir, passphrase=passphrase, passphrase_fd=passphrase_fd
+    )
+    vault = sealing.vault(settings, alone=method_options.backup_alone)
+    oath_keys = OathKeys(settings, password_stdin=method_options.password_stdin)
+    with open_desk(settings, vault=vault, oath_keys=oath_keys) as (desk, caller):
+        wish = use_case.Wish(
+            user=use_case.user_named(user, caller=caller, inventory=desk.inventory),
+            method=recipe.method,
+            name=name,
+            path=path,
+            add=add,
         )
-        return deeds.enroll(user, str(kind), own, sealing=sealing, name=name, path=path, add=add)
-    return 0
+        context = Context(settings=settings, inventory=desk.inventory, oath_keys=oath_keys)
+        equipment = method_options.equip(context)
+        run = new_run_id(desk.inventory)
+        if settings.dry_run:
+            planned = use_case.look(wish, equipment.carrier, caller=caller, desk=desk)
+            output.one("enroll", _row(planned, backup=_place(planned, run, desk=desk)))
+            return 0
+        outcome = use_case.enroll(wish, equipment.carrier, caller=caller, desk=desk, run=run, maker=equipment.maker)
+        if isinstance(outcome, Enrolled):
+            for line in recipe.usage(outcome.intent, context):
+                desk.progress.note(line)
+        output.one("enroll", _row(outcome))
+        # The device stands, but IAM does not tell of it what a policy asks for.
+        return int(isinstance(outcome, Enrolled) and bool(outcome.registered and outcome.registered.missing))
+
+
+def _place(planned: Intent | Skipped, run: str, *, desk: Desk) -> str | None:
+    """Return where the backup of a device would be that AWS has the seed of."""
+    if isinstance(planned, Skipped) or planned.known_serial is not None:
+        return None
+    return desk.vault.place(planned, run)
+
+
+def _enroll_root(method_options: Options, *, name: str | None, add: bool, settings: Settings) -> ResultRow:
+    """Wait until root has a security key. Raise UsageFault for any other method."""
+    if not isinstance(method_options, Fido2Options):
+        raise UsageFault("AWS has no API to enroll root", f"give it a security key: {ROOT} --with fido2")
+    with open_desk(settings) as (desk, caller):
+        outcome = fido_console.root(
+            name or "root-key", add=add, seconds=method_options.timeout, caller=caller, desk=desk
+        )
+    if isinstance(outcome, Skipped):
+        return _row(outcome)
+    serial = outcome.device.serial if outcome.device else None
+    return {
+        "outcome": "enrolled",
+        "user": "root",
+        "device": serial,
+        "kind": "fido2" if serial else None,
+        "hardware": method_options.asset,
+        "joined_by": JOINED if serial else "AWS tells that root has MFA, and not which",
+    }
+
+
+def _check_resume(method: str | None, *, identities: tuple[Path, ...], settings: Settings) -> None:
+    if not identities:
+        raise UsageFault(f"{RESUME} opens the sealed backup", "say with which identity: -i FILE")
+    if settings.dry_run or method not in {None, VIRTUAL.name}:
+        raise UsageFault(
+            f"{RESUME} goes on with a virtual device, and has no --dry-run", "leave out --with and --dry-run"
+        )
+
+
+def _resume(
+    user: str, method_options: Options, identities: Identities, backup_dir: Path | None, *, settings: Settings
+) -> ResultRow:
+    """Go on with a half-made device."""
+    oath_keys = OathKeys(settings)
+    with open_desk(settings, vault=open_vault(backup_dir), oath_keys=oath_keys) as (desk, caller):
+        context = Context(settings=settings, inventory=desk.inventory, oath_keys=oath_keys)
+        enrolled = use_case.resume(
+            use_case.user_named(user, caller=caller, inventory=desk.inventory),
+            method_options.equip(context).carrier,
+            opened=lambda entry: backups.open_created(Path(desk.vault.find(entry) or ""), identities),
+            caller=caller,
+            desk=desk,
+        )
+        return _row(enrolled)
+
+
+def _row(outcome: Outcome | Intent, *, backup: str | None = None) -> ResultRow:
+    """Return the result of `enroll`, or with --dry-run of what was planned and where its `backup` would be."""
+    match outcome:
+        case Enrolled(intent=intent):
+            row: dict[str, Cell] = {
+                "outcome": "enrolled",
+                "user": intent.user,
+                "device": intent.serial,
+                "kind": intent.method.name,
+                "hardware": intent.hardware,
+                "backup": outcome.backup,
+                "run": outcome.run,
+                "listed": outcome.listed,
+            }
+            return row | _registered_cells(outcome.registered) if outcome.registered else row
+        case Skipped():
+            return {"outcome": "skipped", "user": outcome.user, "reason": outcome.reason, "devices": outcome.serials}
+        case Intent():
+            return {
+                "outcome": "planned",
+                "user": outcome.user,
+                "device": outcome.serial,
+                "kind": outcome.method.name,
+                "backup": backup,
+                "steps": use_case.steps(outcome, backup=backup),
+            }
+        case _:
+            assert_never(outcome)
+
+
+def _registered_cells(found: Registered) -> dict[str, Cell]:
+    """Return what the result says of a security key beside what it says of every device."""
+    return {
+        "since": options.written(found.since),
+        "certifications": found.levels,
+        "policy_lacks": found.missing,
+        "joined_by": JOINED,
+        "warnings": found.warnings,
+    }

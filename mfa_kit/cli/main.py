@@ -18,7 +18,14 @@ COMMANDS: Rows = {
     "enroll": Row("Give a user an MFA device.", "mfa_kit.cli.enroll:enroll"),
     "replace": Row("Give a new MFA device for an old one.", "mfa_kit.cli.replace:replace"),
     "revoke": Row("Take an MFA device away from a user.", "mfa_kit.cli.revoke:revoke"),
-    "orphans": Row("Explain and remove devices that nobody has.", "mfa_kit.cli.orphans:orphans"),
+    "orphans": Row(
+        "Explain and remove devices that nobody has.",
+        {
+            "clean": "mfa_kit.cli.orphans.clean:clean",
+            "list": "mfa_kit.cli.orphans.list_orphans:list_orphans",
+        },
+        "Explain and remove virtual devices that nobody has.",
+    ),
     "audit": Row("Judge the account around the devices; changes nothing.", "mfa_kit.cli.audit:audit"),
     "policy": Row(
         "Print, check and try out policies that demand MFA.",

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from mfa_kit import __version__
-from mfa_kit.cli.enroll import Enroll
 from mfa_kit.cli.method_options import click_options
+from mfa_kit.cli.method_verb import MethodVerb, leave_methods_out
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.wiring.man import write_pages
@@ -31,7 +31,7 @@ def man(*, folder: Path | None, output: Output) -> None:
 def _pages(command: click.Command, parent: click.Context | None, name: str) -> Iterator[tuple[str, str]]:
     """Yield name and page of a command, then of its own commands."""
     context = click.Context(command, parent=parent, info_name=name)
-    context.meta["kind"] = None  # the options of each kind stand apart
+    leave_methods_out(context)
     children = command.list_commands(context) if isinstance(command, click.Group) else []
     title = context.command_path.replace(" ", "-")
     yield title, page(command, context, children)
@@ -57,7 +57,7 @@ def page(command: click.Command, context: click.Context, children: list[str]) ->
         ".SH OPTIONS",
     ]
     lines += _options(command.get_params(context), context)
-    if isinstance(command, Enroll):
+    if isinstance(command, MethodVerb):
         for kind, row in METHODS.items():
             lines += [f".SS Of \\-\\-with {roff(kind)}", *_options(click_options(row.options), context)]
     if command.epilog:

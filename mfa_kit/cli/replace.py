@@ -4,19 +4,32 @@ from pathlib import Path
 
 import click
 
-from mfa_kit.cli import options, output
-from mfa_kit.cli.enroll import EPILOG, Enroll
-from mfa_kit.cli.enroll import making as enrolling
+from mfa_kit.cli import options
+from mfa_kit.cli.confirmation import confirm_removal
+from mfa_kit.cli.method_verb import EPILOG, MethodVerb, device_options
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.results import Cell
+from mfa_kit.core.models import Entry, Intent
+from mfa_kit.enrollment import revoke
+from mfa_kit.enrollment.enroll import Wish, steps, user_named
+from mfa_kit.enrollment.ports import Desk
+from mfa_kit.wiring.desk import new_run_id, open_desk
+from mfa_kit.wiring.methods.recipe import Context, Options
+from mfa_kit.wiring.methods.registry import METHODS
+from mfa_kit.wiring.oath_keys import OathKeys
+from mfa_kit.wiring.sealing import Sealing
+from mfa_kit.wiring.settings import Settings
 
 
-@click.command(cls=Enroll, epilog=EPILOG)
-@enrolling
+@click.command(cls=MethodVerb, epilog=EPILOG)
+@device_options
 @options.DEVICE
 @click.option("--lost", is_flag=True, help="Take the old device away first, for somebody may have it.")
 def replace(
     *,
     user: str,
-    kind: str,
+    method: str,
+    method_options: Options,
     name: str | None,
     path: str,
     to: tuple[str, ...],
@@ -26,41 +39,28 @@ def replace(
     passphrase_fd: int | None,
     wanted: str | None,
     lost: bool,
-    **own: object,
+    settings: Settings,
+    output: Output,
 ) -> None:
     """Give USER a new MFA device for an old one, which goes when the new one works."""
-    from mfa_kit.cli.deeds.revoke import confirm
-    from mfa_kit.cli.method_options import built
-    from mfa_kit.enrollment import enroll, revoke
-    from mfa_kit.wiring import desk as kit
-    from mfa_kit.wiring.methods.recipe import Context
-    from mfa_kit.wiring.methods.registry import METHODS
-    from mfa_kit.wiring.oath_keys import OathKeys
-    from mfa_kit.wiring.sealing import Sealing
-
-    common = options.common()
+    recipe = METHODS[method]
     sealing = Sealing(
         to=to, to_files=to_files, backup_dir=backup_dir, passphrase=passphrase, passphrase_fd=passphrase_fd
     )
-    recipe = METHODS[kind]
-    chosen = built(recipe.options, own)
-    oath_keys = OathKeys(common, password_stdin=chosen.password_stdin)
-    with kit.desk(common, vault=sealing.vault(common, alone=chosen.backup_alone), oath_keys=oath_keys) as (
-        desk,
-        caller,
-    ):
-        wish = enroll.Wish(
-            user=enroll.user_named(user, caller=caller, inventory=desk.inventory),
+    vault = sealing.vault(settings, alone=method_options.backup_alone)
+    oath_keys = OathKeys(settings, password_stdin=method_options.password_stdin)
+    with open_desk(settings, vault=vault, oath_keys=oath_keys) as (desk, caller):
+        wish = Wish(
+            user=user_named(user, caller=caller, inventory=desk.inventory),
             method=recipe.method,
             name=name,
             path=path,
         )
-        context = Context(settings=common, inventory=desk.inventory, oath_keys=oath_keys)
-        equipment = chosen.equip(context)
-        carrier = equipment.carrier
-        run = kit.run_id(desk.inventory)
+        context = Context(settings=settings, inventory=desk.inventory, oath_keys=oath_keys)
+        equipment = method_options.equip(context)
+        carrier, run = equipment.carrier, new_run_id(desk.inventory)
         intent, old = revoke.look_to_replace(wish, carrier, wanted=wanted, lost=lost, caller=caller, desk=desk, run=run)
-        row: dict[str, object] = {
+        row: dict[str, Cell] = {
             "outcome": "planned",
             "user": wish.user,
             "device": intent.serial,
@@ -70,21 +70,27 @@ def replace(
             "run": run,
             "listed": None,
         }
-        if common.dry_run:
-            comes = enroll.steps(intent, backup=desk.vault.place(intent, run))
-            goes = revoke.steps(old, lost=lost, desk=desk) if old else []
-            row["steps"] = [*goes, *comes] if lost else [*comes, *goes]
-        else:
-            if old:
-                confirm(old, when="before the new one is made" if lost else "when the new one works")
-            done = revoke.replace_device(intent, old, carrier, lost=lost, desk=desk, run=run, maker=equipment.maker)
-            row |= {
-                "outcome": "replaced",
-                "revoked": done.revoked.serial if done.revoked else None,
-                "listed": done.enrolled.listed,
-            }
-            if lost and options.form() != "table":  # people were told already
-                row["end_sessions"] = done.end_sessions
-            for line in recipe.usage(done.enrolled.intent, context):
-                desk.progress.note(line)
-        output.one("replace", row, output=options.form())
+        if settings.dry_run:
+            output.one("replace", {**row, "steps": _steps(intent, old, run, lost=lost, desk=desk)})
+            return
+        if old:
+            when = "before the new one is made" if lost else "when the new one works"
+            confirm_removal(old, when=when, settings=settings)
+        done = revoke.replace_device(intent, old, carrier, lost=lost, desk=desk, run=run, maker=equipment.maker)
+        row |= {
+            "outcome": "replaced",
+            "revoked": done.revoked.serial if done.revoked else None,
+            "listed": done.enrolled.listed,
+        }
+        if lost and output.form != "table":  # people were told already
+            row["end_sessions"] = done.end_sessions
+        for line in recipe.usage(done.enrolled.intent, context):
+            desk.progress.note(line)
+        output.one("replace", row)
+
+
+def _steps(intent: Intent, old: Entry | None, run: str, *, lost: bool, desk: Desk) -> list[str]:
+    """Return what would be done, in order; a lost device goes first."""
+    making = steps(intent, backup=desk.vault.place(intent, run))
+    removing = revoke.steps(old, lost=lost, desk=desk) if old else []
+    return [*removing, *making] if lost else [*making, *removing]

@@ -2,8 +2,17 @@
 
 import click
 
-from mfa_kit.cli import options, output
+from mfa_kit.cli import options
+from mfa_kit.cli.confirmation import confirm_removal
 from mfa_kit.cli.keys import PASSWORD_STDIN
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.results import Cell
+from mfa_kit.core.models import Verb
+from mfa_kit.enrollment import revoke as use_case
+from mfa_kit.enrollment.enroll import user_named
+from mfa_kit.wiring.desk import new_run_id, open_desk
+from mfa_kit.wiring.oath_keys import OathKeys
+from mfa_kit.wiring.settings import Settings
 
 
 @click.command(cls=options.Verb)
@@ -14,30 +23,29 @@ from mfa_kit.cli.keys import PASSWORD_STDIN
     "--leave-without-mfa", is_flag=True, help="Take the last device too: who has the password can then enroll."
 )
 @PASSWORD_STDIN
-def revoke(*, user: str, wanted: str | None, lost: bool, leave_without_mfa: bool, password_stdin: bool) -> None:
+def revoke(
+    *,
+    user: str,
+    wanted: str | None,
+    lost: bool,
+    leave_without_mfa: bool,
+    password_stdin: bool,
+    settings: Settings,
+    output: Output,
+) -> None:
     """Take an MFA device away from USER: a name, an ARN, or @me."""
-    from mfa_kit.cli.deeds.revoke import confirm
-    from mfa_kit.core.models import Verb
-    from mfa_kit.enrollment import revoke as revocation
-    from mfa_kit.enrollment.enroll import user_named
-    from mfa_kit.wiring import desk as kit
-    from mfa_kit.wiring.oath_keys import OathKeys
-
-    common = options.common()
-    with kit.desk(common, vault=kit.vault((), (), None), oath_keys=OathKeys(common, password_stdin=password_stdin)) as (
-        desk,
-        caller,
-    ):
-        entry = revocation.look_to_revoke(
+    oath_keys = OathKeys(settings, password_stdin=password_stdin)
+    with open_desk(settings, oath_keys=oath_keys) as (desk, caller):
+        entry = use_case.look_to_revoke(
             user_named(user, caller=caller, inventory=desk.inventory),
             wanted,
             leave_without_mfa=leave_without_mfa,
             caller=caller,
             desk=desk,
-            run=kit.run_id(desk.inventory),
+            run=new_run_id(desk.inventory),
             lost=lost,
         )
-        row: dict[str, object] = {
+        row: dict[str, Cell] = {
             "outcome": "planned",
             "user": entry.intent.user,
             "device": entry.intent.serial,
@@ -45,12 +53,12 @@ def revoke(*, user: str, wanted: str | None, lost: bool, leave_without_mfa: bool
         }
         if leave_without_mfa:
             desk.progress.note(f"warning: whoever has the password of {entry.intent.user} can then enroll a device")
-        if common.dry_run:
-            row["steps"] = revocation.steps(entry, lost=lost, desk=desk)
+        if settings.dry_run:
+            row["steps"] = use_case.steps(entry, lost=lost, desk=desk)
         else:
-            confirm(entry, when="for good")
-            done = revocation.retire(entry, verb=Verb.LOST if lost else Verb.REVOKE, desk=desk)
+            confirm_removal(entry, when="for good", settings=settings)
+            done = use_case.retire(entry, verb=Verb.LOST if lost else Verb.REVOKE, desk=desk)
             row["outcome"] = "revoked"
-            if lost and options.form() != "table":  # people were told already
+            if lost and output.form != "table":  # people were told already
                 row["end_sessions"] = done.end_sessions
-        output.one("revoke", row, output=options.form())
+        output.one("revoke", row)

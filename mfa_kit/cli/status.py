@@ -1,18 +1,22 @@
 """`mfa-kit status`: who has which MFA devices, and who has none."""
 
-from __future__ import annotations
-
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from mfa_kit.cli import options, output
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from mfa_kit.enrollment import device_status as use_case
+from mfa_kit.backups.drill import drill_due
+from mfa_kit.cli import options
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.results import ResultRow
+from mfa_kit.core.models import backup_name
+from mfa_kit.enrollment import device_status as use_case
+from mfa_kit.enrollment.enroll import user_named
+from mfa_kit.wiring import backup as backups
+from mfa_kit.wiring.desk import open_desk, open_vault
+from mfa_kit.wiring.settings import Settings
 
 # Threads that ask for a user each: what IAM's unpublished rates are known to bear.
 AT_ONCE = 8
@@ -22,52 +26,42 @@ AT_ONCE = 8
 @click.argument("user", required=False)
 @options.BACKUP_DIR
 @options.DRILLED_WITHIN
-def status(*, user: str | None, backup_dir: Path | None, drilled_within: float) -> None:
+def status(
+    *, user: str | None, backup_dir: Path | None, drilled_within: float, settings: Settings, output: Output
+) -> None:
     """Show USER's MFA devices, or everybody's: kind, since when, who made it, where its backup is, its last drill."""
-    import time
-    from concurrent.futures import ThreadPoolExecutor
-
-    from mfa_kit.enrollment import device_status as use_case
-    from mfa_kit.enrollment.enroll import user_named
-    from mfa_kit.wiring import backup as backups
-    from mfa_kit.wiring import desk as kit
-
-    common = options.common()
     with backups.open_records() as records:
         drills = records.drills()
-    with kit.desk(common, vault=kit.vault((), (), backup_dir)) as (desk, caller):
+    with open_desk(settings, vault=open_vault(backup_dir)) as (desk, caller):
         names = [user_named(user, caller=caller, inventory=desk.inventory)] if user else desk.inventory.users()
         look = use_case.status if user else use_case.status_while_there
         with ThreadPoolExecutor(AT_ONCE) as pool:
             found = list(pool.map(lambda name: look(name, caller=caller, desk=desk), names))
-        everything = [each for devices in found for each in devices]
-        rows = [_row(each, drills, since=time.time() - drilled_within) for each in everything]
+        since = time.time() - drilled_within
+        rows = [_row(each, drills, since=since) for devices in found for each in devices]
         if due := sum(bool(row["drill_due"]) for row in rows):
             days = f"{drilled_within / 86400:g} days"
             desk.progress.note(f"backups that were not drilled for {days}: {due}; mfa-kit backup drill -i IDENTITY")
-        output.many(
-            "status",
-            rows,
-            output=options.form(),
-            empty=f"there is no user in account {caller.account}",
-        )
+        output.many("status", rows, empty=f"there is no user in account {caller.account}")
 
 
-def _row(has: use_case.Has, drills: Mapping[str, float], *, since: float) -> output.Row:
-    from mfa_kit.backups.drill import drill_due
-    from mfa_kit.core.models import backup_name
-    from mfa_kit.wiring.backup import backups_named
+def _row(has: use_case.Has, drills: Mapping[str, float], *, since: float) -> ResultRow:
+    """Return the row of one device, or of a user without one; its drill is due where it was not drilled `since` then.
 
-    sealed = backups_named([backup_name(Path(has.backup))])[0] if has.backup else None
-    drilled = drills.get(sealed.name) if sealed else None
+    `drills` has the time of the last drill of each backup by its name; all times are Unix seconds.
+    """
+    device, backup = has.device, None
+    if has.backup:
+        (backup,) = backups.backups_named([backup_name(Path(has.backup))])
+    drilled = drills.get(backup.name) if backup else None
     return {
         "user": has.user,
-        "kind": has.device.type if has.device else "none",
-        "device": has.device.serial if has.device else None,
-        "since": options.written(has.device.since) if has.device and has.device.since else None,
+        "kind": device.type if device else "none",
+        "device": device.serial if device else None,
+        "since": options.written(device.since) if device and device.since else None,
         "made": has.made,
         "backup": has.backup,
         "drilled": options.written(drilled) if drilled else None,
-        "drill_due": drill_due(sealed, drills, since=since) if sealed else None,
+        "drill_due": drill_due(backup, drills, since=since) if backup else None,
         "certifications": has.certifications,
     }

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mfa_kit.account.device_backups import device_backups
 from mfa_kit.account.reading import survey
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.wiring import desk
+from mfa_kit.wiring import aws, desk
 from mfa_kit.wiring.backup_records import backup_records
 from mfa_kit.wiring.files import check_new
 
@@ -48,12 +48,12 @@ def open_snapshot(settings: Settings, source: SnapshotSource) -> Iterator[tuple[
 
     if source.file is not None and source.file.exists():
         found = snapshots.read(source.file)
-        settings.progress.note(f"offline: account {desk.beside_lab(found.account)} as {source.file} has it")
+        settings.progress.note(f"offline: account {aws.account_label(found.account)} as {source.file} has it")
         yield found, None
         return
     if source.file is not None:
         check_new(source.file)
-    with desk.connected(settings) as (iam, ledger, caller):
+    with aws.connect(settings) as (iam, ledger, caller):
         from mfa_kit.adapters.aws.account import Reader
 
         account = Reader(iam.ask, now=iam.now)
@@ -66,7 +66,7 @@ def open_snapshot(settings: Settings, source: SnapshotSource) -> Iterator[tuple[
                 backups=lambda devices: device_backups(
                     devices,
                     journal=ledger,
-                    vault=desk.vault((), (), source.backup_dir),
+                    vault=desk.open_vault(source.backup_dir),
                     records=backup_records(ledger),
                 ),
                 each=pool.map,

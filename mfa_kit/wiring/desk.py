@@ -1,56 +1,39 @@
-"""The desk of every verb that talks to AWS.
+"""The desk: the ports of every use case that writes, over AWS, the ledger and the folder of backups.
 
-The kit is the only place that opens adapters, and the only one that imports inside functions: a verb pays for what it
+Wiring is the only place that opens adapters, and the only one that imports inside functions: a verb pays for what it
 uses.
 """
 
-import gc
-import logging
 import secrets
-import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from mfa_kit.cli import messages
-from mfa_kit.core import models, otp
-from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.models import Call, Caller
+from mfa_kit.core import models
+from mfa_kit.core.interaction import Progress
+from mfa_kit.core.models import Caller
 from mfa_kit.enrollment.pacing import InTurn, Patience
-from mfa_kit.enrollment.phone import ask_until
-from mfa_kit.enrollment.ports import Desk, Inventory, Vault
+from mfa_kit.enrollment.ports import Desk, Inventory, Registrar, Vault
 from mfa_kit.wiring import config
+from mfa_kit.wiring.aws import connect, load_boto3
 from mfa_kit.wiring.backup_records import recorded
 from mfa_kit.wiring.methods import registry
 from mfa_kit.wiring.methods.recipe import Context
 from mfa_kit.wiring.oath_keys import OathKeys
 from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.this_computer import backup_dir, harden, home
+from mfa_kit.wiring.this_computer import backup_dir
 
 if TYPE_CHECKING:
-    from mfa_kit.adapters.aws.iam import Iam
     from mfa_kit.adapters.ledger.ledger import Ledger
 
-# The account of `mfa-kit lab`; AWS gives nobody this number.
-LAB_ACCOUNT = "000000000000"
 
+def open_vault(folder: Path | None = None, *, to: Sequence[str] = (), to_files: Sequence[Path] = ()) -> Vault:
+    """Return the vault of a folder, or of the configured one, for these recipients, or for the configured ones.
 
-def load() -> None:
-    """Load boto3, and take it out of the search for garbage: all of it stays to the end (docs/decisions/007).
-
-    Not after zxing-cpp, which tells on stderr of each of its types that was not collected when the process ends.
+    Raise UsageFault for a recipient that is none.
     """
-    if "boto3" not in sys.modules and "zxingcpp" not in sys.modules:
-        import boto3  # noqa: F401 - adapters use it
-
-        gc.freeze()
-
-
-def vault(to: Sequence[str], to_files: Sequence[Path], folder: Path | None) -> Vault:
-    """Return the vault for these recipients, else for the configured ones. Raise UsageFault for one that is none."""
-    load()
+    load_boto3()  # before what reads QR codes
     from mfa_kit.adapters.files.agefile import AgeFiles
     from mfa_kit.adapters.files.recipients import read_recipients
 
@@ -58,87 +41,54 @@ def vault(to: Sequence[str], to_files: Sequence[Path], folder: Path | None) -> V
     return AgeFiles(backup_dir(folder), chosen)
 
 
-def run_id(inventory: Inventory) -> str:
+def new_run_id(inventory: Inventory) -> str:
+    """Return the id of a run that begins now, by AWS's clock."""
     return models.run_id(inventory.now(), secrets.token_bytes(4))
 
 
-def opened(settings: Settings, observe: Callable[[Call], None], **how: Any) -> "Iam":
-    """Open IAM with the credentials that the flags and the environment say; codes are asked for at the terminal."""
-    from mfa_kit.adapters.aws.iam import Iam
-
-    return Iam(
-        observe=observe,
-        profile=settings.profile,
-        region=settings.region,
-        endpoint_url=settings.endpoint_url,
-        ask_code=lambda serial: _session_code(serial, settings),
-        **how,
+def assemble_desk(
+    settings: Settings,
+    *,
+    inventory: Inventory,
+    registrar: Registrar,
+    vault: Vault,
+    ledger: "Ledger",
+    sleep: Callable[[float], None],
+    oath_keys: OathKeys | None = None,
+    progress: Progress | None = None,
+) -> Desk:
+    """Bundle ports to a desk. Without OATH keys or progress of their own, those of the settings are used."""
+    context = Context(settings=settings, inventory=inventory, oath_keys=oath_keys or OathKeys(settings))
+    return Desk(
+        inventory=inventory,
+        registrar=registrar,
+        vault=recorded(vault, ledger),
+        journal=ledger,
+        progress=progress or settings.progress,
+        carrier=registry.finder(context),
+        sleep=sleep,
+        on_keys=registry.ON_KEYS,
+        resumable=registry.RESUMABLE,
+        dry=settings.dry_run,
     )
 
 
-def beside_lab(account: str) -> str:
-    """Write an account's number, with LAB beside that of the lab."""
-    return f"{account} (LAB, nothing here is real)" if account == LAB_ACCOUNT else account
-
-
 @contextmanager
-def connected(settings: Settings, **how: Any) -> Iterator[tuple["Iam", "Ledger", Caller]]:
-    """Open AWS and the ledger, tell who we are, and refuse any account but the one that was asked for."""
-    from mfa_kit.adapters.ledger.ledger import Ledger
-
-    harden()
-    talk = messages.Talk()
-    if settings.debug:
-        logging.basicConfig(format="%(asctime)s %(name)s: %(message)s")
-        logging.getLogger("mfa_kit").setLevel(logging.DEBUG)
-    with Ledger(home()) as ledger:
-        iam = opened(settings, ledger.called, **how)
-        caller = iam.caller()
-        clock = f", {ahead(iam.offset())}" if iam.offset() else ""
-        talk.note(f"account {beside_lab(caller.account)} as {caller.arn}{clock}")
-        if settings.account is not None and settings.account != caller.account:
-            raise UsageFault(
-                f"these credentials are of account {caller.account}, and --account asks for {settings.account}",
-                "choose another --profile",
-            )
-        yield iam, ledger, caller
-
-
-@contextmanager
-def desk(settings: Settings, *, vault: Vault, oath_keys: OathKeys | None = None) -> Iterator[tuple[Desk, Caller]]:
-    """Bundle what a verb that writes needs, over AWS and the ledger."""
-    with connected(settings) as (iam, ledger, caller):
-        talk, pause = messages.Talk(), settings.sleep
+def open_desk(
+    settings: Settings, *, vault: Vault | None = None, oath_keys: OathKeys | None = None
+) -> Iterator[tuple[Desk, Caller]]:
+    """Open a desk for one user at a time, and yield it with who we are. `oath_keys` are those of the verb."""
+    vault = vault or open_vault()
+    with connect(settings) as (iam, ledger, caller):
         yield (
-            Desk(
+            assemble_desk(
+                settings,
                 inventory=iam,
-                registrar=InTurn(iam, Patience(sleep=pause, progress=talk)),
-                vault=recorded(vault, ledger),
-                journal=ledger,
-                progress=talk,
-                carrier=registry.finder(
-                    Context(settings=settings, inventory=iam, oath_keys=oath_keys or OathKeys(settings))
-                ),
-                sleep=pause,
-                on_keys=registry.ON_KEYS,
-                resumable=registry.RESUMABLE,
-                dry=settings.dry_run,
+                registrar=InTurn(iam, Patience(sleep=settings.sleep, progress=settings.progress)),
+                vault=vault,
+                ledger=ledger,
+                sleep=settings.sleep,
+                oath_keys=oath_keys,
             ),
             caller,
         )
-
-
-def _session_code(serial: str, settings: Settings) -> str:
-    """Ask for a code of the device that a profile names; AWS alone knows whether it is right."""
-    return ask_until(
-        otp.digits,
-        f"code of {serial}",
-        now=time.time,
-        interaction=settings.interaction,
-        instead="credentials that need no code, such as a session's or a role's without mfa_serial",
-    )
-
-
-def ahead(offset: float) -> str:
-    """Say how far the clocks are apart; codes are computed for AWS's."""
-    return f"this machine's clock is {abs(offset):.0f} s {'behind' if offset > 0 else 'ahead of'} AWS's"

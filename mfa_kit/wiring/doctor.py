@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from mfa_kit import __version__
 from mfa_kit.core.errors import MfaKitError
 from mfa_kit.core.models import Caller
-from mfa_kit.wiring import config, desk, device_access, this_computer
+from mfa_kit.wiring import aws, config, device_access, this_computer
 from mfa_kit.wiring.diagnosis import Diagnosis, Health
 from mfa_kit.wiring.settings import Settings
 
@@ -114,7 +114,7 @@ def _terminal() -> Diagnosis:
 
 def _aws(settings: Settings) -> Iterator[Diagnosis]:
     try:
-        iam = desk.opened(settings, lambda _: None)
+        iam = aws.open_iam(settings, lambda _: None)
         yield endpoint(iam.endpoint_url)
         caller = iam.caller()
     except MfaKitError as error:
@@ -133,7 +133,7 @@ def _clock(offset: float) -> Diagnosis:
     if not offset:
         return Diagnosis("clock", Health.GOOD, "as AWS's")
     hint = "codes are computed for AWS's time; set the clock all the same"
-    return Diagnosis("clock", Health.NOTED, desk.ahead(offset), hint)
+    return Diagnosis("clock", Health.NOTED, aws.clock_difference(offset), hint)
 
 
 def _rights(allowed: Mapping[str, bool | None]) -> Iterator[Diagnosis]:

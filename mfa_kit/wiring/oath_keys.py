@@ -10,7 +10,6 @@ from mfa_kit.core.errors import DeviceFault, UsageFault
 from mfa_kit.core.otp import Secret
 from mfa_kit.oath_keys.choosing import choose_key
 from mfa_kit.oath_keys.credential import OathKey
-from mfa_kit.rollout.station import Thing
 from mfa_kit.wiring.files import secret_line
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.this_computer import harden
@@ -113,22 +112,3 @@ def _adapter() -> "type[Keys]":
     except ImportError:
         raise UsageFault("OATH keys need more than is installed", "pip install 'mfa-kit[oath]'") from None
     return Keys
-
-
-class OathSlot:
-    """Where keys with an OATH applet are put in."""
-
-    def __init__(self, keys: OathKeys) -> None:
-        self._keys = keys
-
-    def state(self) -> object:
-        """Return what changes when a key comes or goes."""
-        return self._keys.state()
-
-    def look(self) -> tuple[list[Thing], Sequence[DeviceFault]]:
-        """Return what is in, and what is wrong with the rest."""
-        found, faults = self._keys.look()
-        return [
-            Thing(identity=key.identity, serial=key.serial, told=key.told, where=key.where, labels=key.labels)
-            for key in found
-        ], faults

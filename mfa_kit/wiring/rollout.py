@@ -18,14 +18,12 @@ from mfa_kit.rollout import roster as rosters
 from mfa_kit.rollout.plan import Plan
 from mfa_kit.rollout.roster import Roster
 from mfa_kit.rollout.workers import Workers
-from mfa_kit.wiring import config
-from mfa_kit.wiring.backup_records import recorded
-from mfa_kit.wiring.desk import connected
+from mfa_kit.wiring import desk as desk_wiring
+from mfa_kit.wiring.aws import connect
+from mfa_kit.wiring.desk import assemble_desk
 from mfa_kit.wiring.methods import registry
-from mfa_kit.wiring.methods.recipe import Context
 from mfa_kit.wiring.oath_keys import OathKeys
 from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.this_computer import backup_dir
 
 if TYPE_CHECKING:
     import threading
@@ -82,20 +80,16 @@ def open_rollout(
         renew=lambda: iam.renew(caller.account),
         at_once=workers,
     )
-    with connected(settings, workers=workers, turn=pace) as (iam, ledger, caller):
-        desk = Desk(
+    with connect(settings, workers=workers, turn=pace) as (iam, ledger, caller):
+        desk = assemble_desk(
+            settings,
             inventory=iam,
             registrar=InTurn(iam, pace),
-            vault=recorded(vault, ledger),
-            journal=ledger,
-            progress=progress,
-            carrier=registry.finder(
-                Context(settings=settings, inventory=iam, oath_keys=oath_keys or OathKeys(settings))
-            ),
+            vault=vault,
+            ledger=ledger,
             sleep=time.sleep,
-            on_keys=registry.ON_KEYS,
-            resumable=registry.RESUMABLE,
-            dry=settings.dry_run,
+            oath_keys=oath_keys,
+            progress=progress,
         )
         yield RolloutPorts(
             desk=desk,
@@ -161,8 +155,5 @@ def write_file(path: Path, text: str) -> None:
 
 def open_vault(to: Sequence[str], to_files: Sequence[Path], folder: Path | None) -> tuple[Vault, bool]:
     """Return the vault, and whether anybody but the users themselves can open its backups."""
-    from mfa_kit.adapters.files.agefile import AgeFiles
-    from mfa_kit.adapters.files.recipients import read_recipients
-
-    chosen = read_recipients(to, to_files) if to or to_files else config.recipients()
-    return AgeFiles(backup_dir(folder), chosen), bool(chosen)
+    vault = desk_wiring.open_vault(folder, to=to, to_files=to_files)
+    return vault, bool(vault.recipients())

@@ -38,4 +38,4 @@ class Sealing:
                 settings.interaction.check(instead=INSTEAD)
                 passphrase = True
         to = (*self.to, own_recipient(settings, passphrase_fd=self.passphrase_fd)) if passphrase else self.to
-        return desk.vault(to, self.to_files, self.backup_dir)
+        return desk.open_vault(self.backup_dir, to=to, to_files=self.to_files)

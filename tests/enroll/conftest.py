@@ -21,6 +21,7 @@ from mfa_kit.enrollment.enroll import BackupAlone, Wish, enroll
 from mfa_kit.enrollment.pacing import InTurn, Patience
 from mfa_kit.enrollment.ports import Carrier, Desk
 from mfa_kit.lab.aws.server import Lab
+from mfa_kit.wiring.methods import registry
 from tests.faults.conftest import Judge
 from tests.faults.worker import Cut, Observer
 
@@ -109,6 +110,8 @@ def at(at_lab: Lab, home: Path, iam: tuple[Iam, Observer], recipient: str) -> At
                 progress=person,
                 carrier=lambda _: carrier(),
                 sleep=person.sleep,
+                on_keys=registry.ON_KEYS,
+                resumable=registry.RESUMABLE,
             )
             yield At(desk, ledger, client.caller(), carrier, person)
             observer.to = before

@@ -27,6 +27,7 @@ from mfa_kit.enrollment import orphans, revoke
 from mfa_kit.enrollment.enroll import BackupAlone, Wish, enroll
 from mfa_kit.enrollment.pacing import InTurn, Patience
 from mfa_kit.enrollment.ports import Carrier, Desk
+from mfa_kit.wiring.methods import registry
 
 PORTS = ("inventory", "registrar", "vault", "journal")
 # They ask nothing and change nothing: no step.
@@ -146,6 +147,8 @@ def at_desk(
             progress=notes,
             carrier=lambda _: carrier(),
             sleep=sleep,
+            on_keys=registry.ON_KEYS,
+            resumable=registry.RESUMABLE,
         )
         caller = iam.caller()
         yield desk, caller, carrier, notes

@@ -59,12 +59,12 @@ def add(
     )
     vault = sealing.vault(settings, alone=True)
     vault.check()
-    with wiring.desk(settings, vault=vault) as (desk, caller):
+    with wiring.open_desk(settings, vault=vault) as (desk, caller):
         backup = adding.add(
             picture,
             user=user,
             wanted=wanted,
-            run=wiring.run_id(desk.inventory),
+            run=wiring.new_run_id(desk.inventory),
             caller=caller,
             desk=desk,
             person=settings.interaction,

@@ -24,7 +24,7 @@ DAY = 86400.0
 @BACKUP_DIR
 def prune(*, days: int | None, backup_dir: Path | None, settings: Settings, output: Output) -> int:
     """Remove the backups of users who left; what IAM still has keeps its backup."""
-    with wiring.desk(settings, vault=wiring.vault((), (), backup_dir)) as (desk, caller):
+    with wiring.open_desk(settings, vault=wiring.open_vault(backup_dir)) as (desk, caller):
         found = list(
             find_prunable(
                 backups.list_backups(backup_dir, own=True),

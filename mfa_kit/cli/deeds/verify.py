@@ -36,7 +36,7 @@ def user(
     identities: Identities,
 ) -> int:
     """Check that a key is a user's device, and print the answer; return 1 where it is no."""
-    with kit.desk(options.common(), vault=kit.vault((), (), None)) as (desk, caller):
+    with kit.open_desk(options.common()) as (desk, caller):
         name = user_named(user, caller=caller, inventory=desk.inventory)
         device = revoke.choose(name, wanted, devices=desk.inventory.devices(name))
         answer = oath_acceptance.belongs(

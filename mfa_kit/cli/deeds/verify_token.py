@@ -90,7 +90,7 @@ def _bare(serial: str, probe_user: str | None, *, codes_stdin: bool) -> int:
     if verdict or not probe_user or common.dry_run:
         return _tell(serial, verdict)
     sold = Token(serial=serial, maker="sold by AWS")
-    with desk_kit.desk(common, vault=desk_kit.vault((), (), None)) as (desk, caller):
+    with desk_kit.open_desk(common) as (desk, caller):
         try:
             check_with_aws(
                 serial,
@@ -98,7 +98,7 @@ def _bare(serial: str, probe_user: str | None, *, codes_stdin: bool) -> int:
                 user=user_named(probe_user, caller=caller, inventory=desk.inventory),
                 caller=caller,
                 desk=desk,
-                runs=lambda: desk_kit.run_id(desk.inventory),
+                runs=lambda: desk_kit.new_run_id(desk.inventory),
             )
         except (DeviceFault, InvalidCode) as error:
             refused = Mismatch(what=str(error), hint=error.hint)

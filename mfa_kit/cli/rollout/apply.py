@@ -15,7 +15,7 @@ from mfa_kit.rollout import apply as use_case
 from mfa_kit.rollout.apply import End, Result
 from mfa_kit.rollout.roster import Failure
 from mfa_kit.wiring import rollout as wiring
-from mfa_kit.wiring.desk import run_id
+from mfa_kit.wiring.desk import new_run_id
 from mfa_kit.wiring.rollout import RolloutPorts
 from mfa_kit.wiring.settings import Settings
 
@@ -59,7 +59,7 @@ def apply(
             return 0
         check_backup_folder(vault, made.steps, sealed=sealed)
         folder = wiring.open_results_folder(results, plan)
-        run, failures = run_id(ports.desk.inventory), ports.failures(digest)
+        run, failures = new_run_id(ports.desk.inventory), ports.failures(digest)
         progress.note(f"run {run}")
 
         def take(result: Result) -> None:

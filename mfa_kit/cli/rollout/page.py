@@ -8,7 +8,7 @@ from mfa_kit.cli.options import written
 from mfa_kit.core.text import one_line
 from mfa_kit.rollout.apply import End, Result
 from mfa_kit.rollout.plan import Plan
-from mfa_kit.wiring.desk import beside_lab
+from mfa_kit.wiring.aws import account_label
 
 # Colors that people with each kind of color blindness tell apart (Okabe and Ito, 2008); each bar has its word too.
 COLORS = {
@@ -58,7 +58,7 @@ def status_page(plan: Plan, results: Sequence[Result], *, at: float) -> str:
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">",
         '<meta name="viewport" content="width=device-width"><title>MFA rollout</title>',
         f"<style>{STYLE}</style></head><body>",
-        f"<h1>MFA rollout, account {_text(beside_lab(plan.account))}</h1>",
+        f"<h1>MFA rollout, account {_text(account_label(plan.account))}</h1>",
         f"<p>{done} of {len(results)} users have an MFA device.</p>",
         f"<p>As of {written(at)}; planned {written(plan.made)} by {_text(plan.by)}.</p>",
         _chart(counts, len(results)),

@@ -21,7 +21,7 @@ from mfa_kit.rollout.plan import Plan, Step
 from mfa_kit.rollout.roster import Row
 from mfa_kit.rollout.station import Holders, Queue, Runs
 from mfa_kit.wiring import rollout as wiring
-from mfa_kit.wiring.desk import run_id
+from mfa_kit.wiring.desk import new_run_id
 from mfa_kit.wiring.methods.recipe import Context, Options
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.oath_keys import OathKeys
@@ -112,7 +112,7 @@ def station(
             record_failure=lambda failure: failures.record(failure, at=ports.desk.inventory.now()),
             person=person,
             holders=Holders(desk=ports.desk, virtual=ports.account.virtual, rows={step.user for step in steps}),
-            runs=Runs(new=lambda: run_id(ports.desk.inventory)),
+            runs=Runs(new=lambda: new_run_id(ports.desk.inventory)),
         )
         try:
             session.work()

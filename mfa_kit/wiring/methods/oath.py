@@ -5,12 +5,32 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.models import Intent, Method, check_label
 from mfa_kit.enrollment.ports import Carrier
 from mfa_kit.rollout.roster import How
-from mfa_kit.rollout.station import Slot
+from mfa_kit.rollout.station import Slot, Thing
 from mfa_kit.wiring.methods.recipe import Context, Equipment, Options, Recipe, option
-from mfa_kit.wiring.oath_keys import OathSlot
+from mfa_kit.wiring.oath_keys import OathKeys
+
+
+class OathSlot:
+    """Where keys with an OATH applet are put in."""
+
+    def __init__(self, keys: OathKeys) -> None:
+        self._keys = keys
+
+    def state(self) -> object:
+        """Return what changes when a key comes or goes."""
+        return self._keys.state()
+
+    def look(self) -> tuple[list[Thing], Sequence[DeviceFault]]:
+        """Return what is in, and what is wrong with the rest."""
+        found, faults = self._keys.look()
+        return [
+            Thing(identity=key.identity, serial=key.serial, told=key.told, where=key.where, labels=key.labels)
+            for key in found
+        ], faults
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

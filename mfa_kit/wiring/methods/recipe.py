@@ -8,11 +8,11 @@ from mfa_kit.core.models import Intent, Method
 from mfa_kit.enrollment.enroll import BackupAlone, Maker, make
 from mfa_kit.enrollment.ports import Carrier, Inventory
 from mfa_kit.rollout.roster import How
-from mfa_kit.wiring.oath_keys import OathKeys
 from mfa_kit.wiring.settings import Settings
 
 if TYPE_CHECKING:
     from mfa_kit.rollout.station import Slot
+    from mfa_kit.wiring.oath_keys import OathKeys
 
 # Where the metadata of a dataclass field holds an Option.
 OPTION = "option"
@@ -55,7 +55,7 @@ class Context:
 
     settings: Settings
     inventory: Inventory
-    oath_keys: OathKeys
+    oath_keys: "OathKeys"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,124 @@
+"""What the verbs have in common that make a device: the options of the method that `--with` names."""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
+
+import click
+
+from mfa_kit.cli import keys, options
+from mfa_kit.cli.method_options import built, click_options
+from mfa_kit.cli.usage import nearest
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.models import VIRTUAL
+from mfa_kit.wiring.methods.recipe import Recipe
+from mfa_kit.wiring.methods.registry import METHODS
+
+EPILOG = (
+    "USER is a name, an ARN, or @me.\n\n\b\nKinds, and `mfa-kit enroll --with KIND --help` for the options of one:\n"
+    + "\n".join(f"  {name:<14}{recipe.help}" for name, recipe in METHODS.items())
+)
+# To go on with a device does not say again what it is.
+RESUME = "--resume"
+# Root is no user.
+ROOT = "--root"
+# Where the context of a command line keeps the name that --with has there, and whether --root is there.
+METHOD_NAME, FOR_ROOT = f"{__name__}.method", f"{__name__}.root"
+
+
+class MethodVerb(options.Verb):
+    """Takes the options of the method that `--with` names, and refuses those of others by name.
+
+    Its function is given them as `method_options`.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Look for the method first, because it decides which options there are."""
+        name = _method_named(args)
+        if name is not None and not ctx.resilient_parsing:
+            _check_method(name)
+        ctx.meta[METHOD_NAME] = name or (VIRTUAL.name if RESUME in args else None)
+        ctx.meta[FOR_ROOT] = ROOT in args
+        try:
+            left = super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            raise _fault_of(error) from None
+        if ctx.meta[METHOD_NAME] is None and not ctx.resilient_parsing:
+            raise click.MissingParameter(ctx=ctx, param=next(p for p in self.params if p.name == "method"))
+        return left
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Return the options of the method, then those of every method. Without a method, they are those of virtual."""
+        recipe = _recipe(ctx, otherwise=VIRTUAL.name)
+        params = super().get_params(ctx)
+        if ctx.meta.get(FOR_ROOT):
+            params = [param for param in params if param.name != "user"]
+        return [*(click_options(recipe.options) if recipe else ()), *params]
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Put the values of the method's options together."""
+        recipe = METHODS[ctx.meta[METHOD_NAME]]
+        values = {option.name: ctx.params.pop(option.name or "") for option in click_options(recipe.options)}
+        ctx.params["method_options"] = built(recipe.options, values)
+        return super().invoke(ctx)
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Begin with what is to be known of the method."""
+        recipe = _recipe(ctx)
+        if recipe and recipe.about:
+            formatter.write_paragraph()
+            with formatter.indentation():
+                formatter.write_text(recipe.about)
+        super().format_help_text(ctx, formatter)
+
+
+def leave_methods_out(ctx: click.Context) -> None:
+    """Have a command list no method's options in this context: manual pages have them apart."""
+    ctx.meta[METHOD_NAME] = None
+
+
+def _recipe(ctx: click.Context, *, otherwise: str = "") -> Recipe | None:
+    return METHODS.get(ctx.meta.get(METHOD_NAME, otherwise) or "")
+
+
+def _method_named(args: Sequence[str]) -> str | None:
+    values = [value for option, value in pairwise(args) if option == "--with"]
+    values += [arg.partition("=")[2] for arg in args if arg.startswith("--with=")]
+    return values[-1] if values else None
+
+
+def _check_method(name: str) -> None:
+    names = list(METHODS)
+    if name not in names:
+        raise UsageFault(
+            f"there is no kind of device {name!r}",
+            nearest(name, names, otherwise=f"write --with {', '.join(names[:-1])} or {names[-1]}"),
+        )
+
+
+def _fault_of(error: click.NoSuchOption) -> Exception:
+    """Return the fault of an option that belongs to another method; of any other option, the error itself."""
+    for name, recipe in METHODS.items():
+        if any(error.option_name in option.opts for option in click_options(recipe.options)):
+            return UsageFault(f"{error.option_name} belongs to --with {name}", f"leave it out, or write --with {name}")
+    return error
+
+
+DEVICE_OPTIONS = (
+    click.argument("user"),
+    click.option("--with", "method", type=click.Choice(list(METHODS)), help="Kind of device."),
+    click.option("--name", help="Name of the device in IAM [the user's, then USER-2 and so on]."),
+    click.option("--path", default="/", help="IAM path of the device."),
+    options.RECIPIENT,
+    options.RECIPIENTS_FILE,
+    options.PASSPHRASE,
+    keys.PASSPHRASE_FD,
+    options.BACKUP_DIR,
+)
+
+
+def device_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the argument and the options of every verb that makes a device."""
+    for decorate in reversed(DEVICE_OPTIONS):
+        function = decorate(function)
+    return function

@@ -1,0 +1,69 @@
+"""`mfa-kit orphans clean`: settle dead runs, and remove what other computers left long ago."""
+
+from collections.abc import Sequence
+
+import click
+
+from mfa_kit.cli import options
+from mfa_kit.cli.keys import PASSWORD_STDIN
+from mfa_kit.cli.orphans.orphan_row import OLDER_THAN, orphan_row
+from mfa_kit.cli.output import Output
+from mfa_kit.core.errors import MfaKitError
+from mfa_kit.core.interaction import Progress
+from mfa_kit.enrollment import orphans as use_case
+from mfa_kit.enrollment.orphans import Orphan, Standing
+from mfa_kit.wiring.desk import open_desk
+from mfa_kit.wiring.oath_keys import OathKeys
+from mfa_kit.wiring.settings import Settings
+
+EMPTY = "nothing to remove"
+
+
+@click.command(cls=options.Verb)
+@OLDER_THAN
+@click.option("--max", "limit", type=click.IntRange(0), default=50, show_default=True, help="Refuse to remove more.")
+@click.option("--lost", metavar="KEY", help="The serial or label of a key that is lost or was reset: not waited for.")
+@PASSWORD_STDIN
+def clean(
+    *, older_than: float, limit: int, lost: str | None, password_stdin: bool, settings: Settings, output: Output
+) -> None:
+    """Settle what this desk's dead runs left, and remove what other desks left long ago."""
+    oath_keys = OathKeys(settings, password_stdin=password_stdin)
+    with open_desk(settings, oath_keys=oath_keys) as (desk, caller):
+        found = use_case.orphans(desk=desk)
+        now = desk.inventory.now()
+        going = [each for each in found if each.goes(older_than=older_than, now=now)]
+        if settings.dry_run:
+            rows = [orphan_row(each, older_than=older_than, now=now) for each in going]
+            output.many("orphans-clean", rows, empty=EMPTY)
+            return
+        if not settings.yes:
+            _confirm(going, settings=settings, progress=desk.progress)
+        done = list(
+            use_case.clean(found, account=caller.account, older_than=older_than, limit=limit, desk=desk, lost=lost)
+        )
+        cleaned = [
+            {"device": each.serial, "ended": each.ended, "why": str(each.error) if each.error else None}
+            for each in done
+        ]
+        output.many("orphans-clean", cleaned, empty=EMPTY)
+        _raise_first([each.error for each in done if each.error])
+
+
+def _confirm(going: Sequence[Orphan], *, settings: Settings, progress: Progress) -> None:
+    """Have a person type how many of these devices other computers made, if any. Raise Declined."""
+    others = sum(each.standing is Standing.DESK for each in going)
+    if not others:
+        return
+    for each in going:
+        progress.note(f"would go: {each.serial}, {each.standing}")
+    settings.interaction.confirm(f"{others} of these are of other desks, by their tags", typed=str(others))
+
+
+def _raise_first(errors: Sequence[MfaKitError]) -> None:
+    """Raise the first of these errors, with the others as its notes."""
+    if errors:
+        first, *others = errors
+        for other in others:
+            first.add_note(f"{other}; {other.hint}")
+        raise first

@@ -1,0 +1,27 @@
+"""What the verbs of orphans print of an unassigned device, and from which age on others' devices are removed."""
+
+import click
+
+from mfa_kit.cli import options
+from mfa_kit.cli.results import ResultRow
+from mfa_kit.enrollment.orphans import Orphan
+
+OLDER_THAN = click.option(
+    "--older-than",
+    type=options.Age(),
+    default="24h",
+    show_default=True,
+    help="Of other desks, only what is older than this.",
+)
+
+
+def orphan_row(orphan: Orphan, *, older_than: float, now: float) -> ResultRow:
+    """Return the row of one device; `older_than` is in seconds."""
+    return {
+        "device": orphan.serial,
+        "standing": orphan.standing,
+        "user": orphan.user,
+        "since": options.written(orphan.since) if orphan.since is not None else None,
+        "run": orphan.run,
+        "clean": "removes it" if orphan.goes(older_than=older_than, now=now) else "leaves it",
+    }

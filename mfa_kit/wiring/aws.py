@@ -1,0 +1,102 @@
+"""IAM and the ledger, opened together: each call to AWS is in the ledger."""
+
+import gc
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from mfa_kit.core import otp
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.models import Call, Caller
+from mfa_kit.enrollment.phone import ask_until
+from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.this_computer import harden, home
+
+if TYPE_CHECKING:
+    from mfa_kit.adapters.aws.iam import Iam, Turn
+    from mfa_kit.adapters.ledger.ledger import Ledger
+
+# The account of `mfa-kit lab`; AWS gives nobody this number.
+LAB_ACCOUNT = "000000000000"
+
+
+def load_boto3() -> None:
+    """Load boto3, and take it out of the search for garbage: all of it stays to the end (docs/decisions/007).
+
+    Not after zxing-cpp, which tells on stderr of each of its types that was not collected when the process ends.
+    """
+    if "boto3" not in sys.modules and "zxingcpp" not in sys.modules:
+        import boto3  # noqa: F401 - adapters use it
+
+        gc.freeze()
+
+
+def open_iam(
+    settings: Settings, observe: Callable[[Call], None], *, workers: int = 1, turn: "Turn | None" = None
+) -> "Iam":
+    """Open IAM with the credentials that the flags and the environment say; codes are asked for at the terminal.
+
+    `workers` calls may be out at a time, and each waits for its `turn`.
+    """
+    from mfa_kit.adapters.aws.iam import Iam
+
+    return Iam(
+        observe=observe,
+        profile=settings.profile,
+        region=settings.region,
+        endpoint_url=settings.endpoint_url,
+        ask_code=lambda serial: _ask_session_code(serial, settings),
+        workers=workers,
+        turn=turn,
+    )
+
+
+@contextmanager
+def connect(
+    settings: Settings, *, workers: int = 1, turn: "Turn | None" = None
+) -> Iterator[tuple["Iam", "Ledger", Caller]]:
+    """Open AWS and the ledger, and say who we are. Raise UsageFault for any account but the one that --account names.
+
+    `workers` and `turn` are those of `open_iam`.
+    """
+    from mfa_kit.adapters.ledger.ledger import Ledger
+
+    harden()
+    if settings.debug:
+        logging.basicConfig(format="%(asctime)s %(name)s: %(message)s")
+        logging.getLogger("mfa_kit").setLevel(logging.DEBUG)
+    with Ledger(home()) as ledger:
+        iam = open_iam(settings, ledger.called, workers=workers, turn=turn)
+        caller = iam.caller()
+        clock = f", {clock_difference(iam.offset())}" if iam.offset() else ""
+        settings.progress.note(f"account {account_label(caller.account)} as {caller.arn}{clock}")
+        if settings.account is not None and settings.account != caller.account:
+            raise UsageFault(
+                f"these credentials are of account {caller.account}, and --account asks for {settings.account}",
+                "choose another --profile",
+            )
+        yield iam, ledger, caller
+
+
+def _ask_session_code(serial: str, settings: Settings) -> str:
+    """Ask for a code of the device that a profile names; AWS alone knows whether it is right."""
+    return ask_until(
+        otp.digits,
+        f"code of {serial}",
+        now=time.time,
+        interaction=settings.interaction,
+        instead="credentials that need no code, such as a session's or a role's without mfa_serial",
+    )
+
+
+def account_label(account: str) -> str:
+    """Return an account's number, with LAB beside that of the lab."""
+    return f"{account} (LAB, nothing here is real)" if account == LAB_ACCOUNT else account
+
+
+def clock_difference(offset: float) -> str:
+    """Say how many seconds AWS's clock is ahead of this machine's; codes are computed for AWS's."""
+    return f"this machine's clock is {abs(offset):.0f} s {'behind' if offset > 0 else 'ahead of'} AWS's"
