@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from mfa_kit.account.snapshot import Backup
+from mfa_kit.account.snapshot import DeviceBackup
 from mfa_kit.core.models import Device, backup_name
 from mfa_kit.enrollment.ports import Journal, Vault
 
@@ -27,14 +27,14 @@ class BackupHistory(Protocol):
 
 def device_backups(
     devices: Iterable[Device], *, journal: Journal, vault: Vault, records: BackupHistory
-) -> tuple[Backup, ...]:
+) -> tuple[DeviceBackup, ...]:
     """Return the backups of those devices that a user has and that this computer made for that user."""
     return tuple(_device_backups(devices, journal, vault, records))
 
 
 def _device_backups(
     devices: Iterable[Device], journal: Journal, vault: Vault, records: BackupHistory
-) -> Iterator[Backup]:
+) -> Iterator[DeviceBackup]:
     made, opened, drills = records.confirmed_devices(), records.last_opened(), records.drills()
     for device in devices:
         if device.user is None or device.serial not in made:
@@ -44,7 +44,7 @@ def _device_backups(
             continue
         place = vault.find(entry)
         file = place or entry.backup
-        yield Backup(
+        yield DeviceBackup(
             serial=device.serial,
             user=device.user,
             file=file,

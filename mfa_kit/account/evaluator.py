@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any
 
 from mfa_kit.core.errors import UsageFault
 
@@ -67,16 +66,22 @@ class Statement:
     fills: bool = True
 
 
-def _tuple(value: Any) -> tuple[Any, ...]:
+def _items(value: object) -> tuple[object, ...]:
     return tuple(value) if isinstance(value, list) else (value,) if value is not None else ()
 
 
-def _texts(value: Any) -> tuple[str, ...]:
-    return tuple(str(each).lower() if isinstance(each, bool) else str(each) for each in _tuple(value))
+def _texts(value: object) -> tuple[str, ...]:
+    return tuple(str(each).lower() if isinstance(each, bool) else str(each) for each in _items(value))
 
 
-def _statement(row: Mapping[str, Any], *, version: Any) -> Statement:
-    who = row.get("Principal", {})
+def _mapping(value: object) -> Mapping[str, object]:
+    """Return a JSON object. Raise TypeError for any other value."""
+    if not isinstance(value, dict):
+        raise TypeError
+    return value
+
+
+def _statement(row: Mapping[str, object], *, version: object) -> Statement:
     if row["Effect"] not in ("Allow", "Deny"):
         raise KeyError("Effect that is Allow or Deny")
     if "Action" not in row and "NotAction" not in row:
@@ -88,31 +93,36 @@ def _statement(row: Mapping[str, Any], *, version: Any) -> Statement:
         but_actions=_texts(row.get("NotAction")),
         resources=_texts(row.get("Resource")),
         but_resources=_texts(row.get("NotResource")),
-        principals=(("AWS", who),)
-        if isinstance(who, str)
-        else tuple((kind, name) for kind, names in who.items() for name in _texts(names)),
+        principals=_principals(row.get("Principal", {})),
         lines=tuple(
             (operator, key, _texts(values))
-            for operator, keys in row.get("Condition", {}).items()
-            for key, values in keys.items()
+            for operator, keys in _mapping(row.get("Condition", {})).items()
+            for key, values in _mapping(keys).items()
         ),
         fills=version == VARIABLES,
     )
+
+
+def _principals(value: object) -> tuple[tuple[str, str], ...]:
+    """Return the kind and the name of each principal; a bare name is of the kind AWS."""
+    if isinstance(value, str):
+        return (("AWS", value),)
+    return tuple((kind, name) for kind, names in _mapping(value).items() for name in _texts(names))
 
 
 @lru_cache(maxsize=4096)
 def statements(document: str) -> tuple[Statement, ...]:
     """Read the statements of a policy document. Raise UsageFault for what is none."""
     try:
-        found = json.loads(document)
-        return tuple(_statement(row, version=found.get("Version")) for row in _tuple(found["Statement"]))
+        found = _mapping(json.loads(document))
+        return tuple(_statement(_mapping(row), version=found.get("Version")) for row in _items(found["Statement"]))
     except json.JSONDecodeError as error:
         why = f"it is no JSON from line {error.lineno} on"
     except ValueError:  # json reads no number of thousands of digits
         why = "a number in it is too long"
     except KeyError as error:
         why = f"it has no {error.args[0]}" if error.args[0] == "Statement" else f"a statement has no {error.args[0]}"
-    except (AttributeError, TypeError, RecursionError):
+    except (TypeError, RecursionError):
         why = "a part of it is not what the grammar of policies has there"
     raise UsageFault(
         f"this is no IAM policy: {why}",
@@ -225,16 +235,34 @@ def _fill(statement: Statement, texts: Sequence[str], context: Context) -> "tupl
 
 def _line(statement: Statement, operator: str, key: str, wanted: Sequence[str], context: Context) -> bool | None:
     """Whether one line of a Condition holds; None where that cannot be told."""
-    quantifier, _, bare = operator.rpartition(":")
-    name = bare.removesuffix("IfExists")
     got = _look(context, key)
+    name = _operator(operator)
     if isinstance(got, _Anything):
         return None
     if name == "Null":
         return str(got is None).lower() in map(str.lower, wanted)
     if got is None:
-        # Of no value at all, none differs from what is wanted.
-        return bare.endswith("IfExists") or quantifier == "ForAllValues" or (name in NEGATED and not quantifier)
+        return _holds_without_key(operator)
+    return _matches(statement, name, wanted, got, context)
+
+
+def _operator(operator: str) -> str:
+    """Return an operator without its quantifier (`ForAllValues:`) and without IfExists."""
+    return operator.rpartition(":")[2].removesuffix("IfExists")
+
+
+def _holds_without_key(operator: str) -> bool:
+    """Whether a line holds where the request has no such key.
+
+    An absent key satisfies negated operators, ...IfExists and ForAllValues (IAM user guide, condition operators).
+    """
+    quantifier = operator.rpartition(":")[0]
+    negated = _operator(operator) in NEGATED and not quantifier
+    return operator.endswith("IfExists") or quantifier == "ForAllValues" or negated
+
+
+def _matches(statement: Statement, name: str, wanted: Sequence[str], got: str, context: Context) -> bool | None:
+    """Whether a value of the request is one that is wanted; None where that cannot be told."""
     test = TESTS.get(NEGATED.get(name, name))
     if test is None:
         return None

@@ -1,147 +1,193 @@
-"""Takes the snapshot of an account: asks for each part once, and names what could not be read. Reads only."""
+"""Takes the snapshot of an account: reads each part once, and names what could not be read. Reads only."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Protocol, TypeVar
 
-from mfa_kit.account.snapshot import ROOTLESS, Backup, Credentials, Details, Hole, Part, Person, Snapshot, people
-from mfa_kit.account.source import Account
+from mfa_kit.account.account_users import AccountUser, account_users
+from mfa_kit.account.snapshot import Credentials, Details, DeviceBackup, Hole, Part, Snapshot
+from mfa_kit.account.source import AccountSource
 from mfa_kit.core.errors import MfaKitError, NoSuchEntity
-from mfa_kit.core.models import Caller, Device, DeviceType
+from mfa_kit.core.models import ROOTLESS, Caller, Device, DeviceType, is_root
 from mfa_kit.enrollment.ports import Inventory
 
+S = TypeVar("S")
 T = TypeVar("T")
-# Maps a function over many, as `map` does or with several at once.
-Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 
 
-class _Asked:
-    """Reads parts, and keeps what could not be read."""
+class MapEach(Protocol):
+    """Applies a function to each item and yields the results in order, as `map` does, or with several at once."""
 
-    def __init__(self) -> None:
+    def __call__(self, function: Callable[[S], T], items: Iterable[S], /) -> Iterable[T]:
+        """Yield the results."""
+        ...
+
+
+class _Reading:
+    """Reads parts of an account, and keeps a hole for each that could not be read."""
+
+    def __init__(self, inventory: Inventory, account: AccountSource, each: MapEach) -> None:
         self.holes: list[Hole] = []
+        self._inventory, self._account, self._each = inventory, account, each
 
-    def one(self, part: Part, read: Callable[[], T], *, about: str | None = None) -> T | None:
+    def part(self, part: Part, read: Callable[[], T], *, about: str | None = None) -> T | None:
+        """Return what `read` returns; None where it fails."""
         try:
             return read()
         except MfaKitError as error:
             self.holes.append(Hole(part, str(error), about))
             return None
 
-    def rows(self, part: Part, pages: Iterable[T]) -> Iterator[T]:
-        """Yield what can be read: the pages before the one that fails."""
+    def pages(self, part: Part, pages: Iterable[T]) -> Iterator[T]:
+        """Yield the pages before the one that fails."""
         try:
             yield from pages
         except MfaKitError as error:
             self.holes.append(Hole(part, str(error)))
 
+    def of_each(
+        self, items: Sequence[S], read: Callable[[S], T], hole: Callable[[S, MfaKitError], Hole]
+    ) -> Iterator[tuple[S, T]]:
+        """Yield each item with what `read` returns for it, several at once; `hole` names those for which it fails."""
 
-def survey(
-    inventory: Inventory,
-    account: Account,
-    *,
-    caller: Caller,
-    max_age: float,
-    backups: Callable[[tuple[Device, ...]], tuple[Backup, ...]],
-    each: Each = map,
-    passwords_of: Callable[[Person], bool] = lambda _: False,
-    afresh: Callable[[Person], bool] = lambda _: False,
-) -> Snapshot:
-    """Read the account.
+        def attempt(item: S) -> T | MfaKitError:
+            try:
+                return read(item)
+            except MfaKitError as error:
+                return error
 
-    `max_age` is how many seconds old the credential report may be; IAM keeps one for four hours, so of users made since
-    then password and keys are asked for. Of the users for whom `passwords_of` holds it is
-    asked whether they have to choose a new password. MFA devices are listed for those users only whose kinds nothing
-    else tells. Of those for whom `afresh` holds passwords, keys and devices are asked for, whatever the report says.
-    """
-    asked = _Asked()
-    report = asked.one(Part.REPORT, lambda: account.report(max_age=max_age))
-    summary = asked.one(Part.SUMMARY, account.summary)
-    pages = list(asked.rows(Part.DETAILS, account.details()))
-    whole = _joined(pages)
-    virtual = tuple(asked.rows(Part.VIRTUAL, account.virtual()))
-    passwords = asked.one(Part.PASSWORDS, account.password_policy)
-    root = None
-    if caller.arn.endswith(":root") and caller.partition not in ROOTLESS:
-        root = asked.one(Part.ROOT, account.own_devices)
-    backed = asked.one(Part.BACKUPS, lambda: backups(virtual))
+        for item, found in zip(items, self._each(attempt, items), strict=True):
+            if isinstance(found, MfaKitError):
+                self.holes.append(hole(item, found))
+            else:
+                yield item, found
 
-    def taken(**more: Any) -> Snapshot:
+    def whole(
+        self,
+        caller: Caller,
+        *,
+        max_age: float,
+        backups: Callable[[tuple[Device, ...]], tuple[DeviceBackup, ...]],
+    ) -> Snapshot:
+        """Read the parts that are read once for the whole account."""
+        account = self._account
+        report = self.part(Part.REPORT, lambda: account.report(max_age=max_age))
+        summary = self.part(Part.SUMMARY, account.summary)
+        details = _joined(list(self.pages(Part.DETAILS, account.details())))
+        virtual = tuple(self.pages(Part.VIRTUAL, account.virtual()))
+        passwords = self.part(Part.PASSWORDS, account.password_policy)
+        root = None
+        if is_root(caller.arn) and caller.partition not in ROOTLESS:
+            root = self.part(Part.ROOT, account.own_devices)
         return Snapshot(
-            at=inventory.now(),
+            at=self._inventory.now(),
             account=caller.account,
             caller=caller.arn,
-            holes=tuple(asked.holes),
             report=report,
             summary=summary or {},
-            users=whole.users,
-            groups=whole.groups,
-            roles=whole.roles,
-            policies=whole.policies,
+            users=details.users,
+            groups=details.groups,
+            roles=details.roles,
+            policies=details.policies,
             virtual=virtual,
             passwords=passwords,
             root_devices=tuple(root) if root is not None else None,
-            backups=backed or (),
-            **more,
+            backups=self.part(Part.BACKUPS, lambda: backups(virtual)) or (),
         )
 
-    known = people(taken())
-    if report is not None:
-        doubtful = [one for one in known if one.credentials is None or afresh(one)]
-        report = replace(report, users={**report.users, **_anew(doubtful, account, asked=asked, each=each)})
-        known = people(taken())
-    listed = _listed([one.name for one in known if _untold(one) or afresh(one)], inventory, asked=asked, each=each)
-    known = people(taken(listed=listed))
-    keys = [device for one in known if one.admin for device in one.devices if device.type is DeviceType.FIDO2]
-    return taken(
-        listed=listed,
-        certified={
-            key.serial: said
-            for key in keys
-            if (said := asked.one(Part.KEYS, partial(account.certifications, key), about=key.user)) is not None
-        },
-        must_change={
-            name: told
-            for name in [one.name for one in known if passwords_of(one)]
-            if (told := asked.one(Part.PROFILES, partial(account.must_change, name), about=name)) is not None
-        },
+    def credentials(self, users: Sequence[AccountUser]) -> dict[str, Credentials]:
+        """Read the passwords and keys of users as they are now; a user who is gone meanwhile has none."""
+
+        def read(one: AccountUser) -> Credentials:
+            try:
+                return self._account.credentials(one.user)
+            except NoSuchEntity:
+                return Credentials(arn=one.user.arn, created=one.user.created or 0.0, password=False)
+
+        def hole(one: AccountUser, error: MfaKitError) -> Hole:
+            when = "since the report" if one.credentials else "made since the report"
+            return Hole(Part.REPORT, f"{when}: {error}", one.name)
+
+        return {one.name: _updated(one.credentials, now) for one, now in self.of_each(users, read, hole)}
+
+    def devices(self, names: Sequence[str]) -> dict[str, tuple[Device, ...]]:
+        """List the devices of users; a user who is gone meanwhile has none."""
+
+        def read(name: str) -> tuple[Device, ...]:
+            try:
+                return tuple(self._inventory.devices(name))
+            except NoSuchEntity:
+                return ()
+
+        return dict(self.of_each(names, read, lambda name, error: Hole(Part.DEVICES, str(error), name)))
+
+    def certifications(self, keys: Iterable[Device]) -> Mapping[str, tuple[str, ...]]:
+        """Read what security keys are certified for, by serial."""
+        read = {
+            key.serial: self.part(Part.KEYS, partial(self._account.certifications, key), about=key.user) for key in keys
+        }
+        return {serial: found for serial, found in read.items() if found is not None}
+
+    def must_change(self, names: Iterable[str]) -> Mapping[str, bool]:
+        """Read whether users have to choose a new password."""
+        read = {name: self.part(Part.PROFILES, partial(self._account.must_change, name), about=name) for name in names}
+        return {name: found for name, found in read.items() if found is not None}
+
+
+def read_account(
+    inventory: Inventory,
+    account: AccountSource,
+    *,
+    caller: Caller,
+    max_age: float,
+    backups: Callable[[tuple[Device, ...]], tuple[DeviceBackup, ...]],
+    each: MapEach = map,
+    passwords_of: Callable[[AccountUser], bool] = lambda _: False,
+    afresh: Callable[[AccountUser], bool] = lambda _: False,
+) -> Snapshot:
+    """Take a snapshot of the account; a part that cannot be read is a hole in it.
+
+    `max_age` is how many seconds old the credential report may be. IAM keeps one for four hours, so the password and
+    keys of users made since then are read. `backups` returns the backups of virtual devices. `passwords_of` chooses the
+    users for whom it is read whether they have to choose a new password, `afresh` those whose password, keys and
+    devices are read whatever the report says. The devices of other users are listed only where no other part shows
+    their types.
+    """
+    reading = _Reading(inventory, account, each)
+    snapshot = reading.whole(caller, max_age=max_age, backups=backups)
+    if snapshot.report is not None:
+        doubtful = [one for one in account_users(snapshot) if one.credentials is None or afresh(one)]
+        rows = {**snapshot.report.users, **reading.credentials(doubtful)}
+        snapshot = replace(snapshot, report=replace(snapshot.report, users=rows))
+    unlisted = [one.name for one in account_users(snapshot) if _has_unknown_devices(one) or afresh(one)]
+    snapshot = replace(snapshot, listed=reading.devices(unlisted))
+    users = account_users(snapshot)
+    keys = [device for one in users if one.admin for device in one.devices if device.type is DeviceType.FIDO2]
+    return replace(
+        snapshot,
+        certified=reading.certifications(keys),
+        must_change=reading.must_change([one.name for one in users if passwords_of(one)]),
+        at=inventory.now(),
+        holes=tuple(reading.holes),
     )
 
 
-def _untold(one: Person) -> bool:
-    """Whether a user's devices have to be listed: the list of virtual ones has none of his, or he is an administrator.
+def _has_unknown_devices(one: AccountUser) -> bool:
+    """Whether a user's devices have to be listed: the list of virtual devices has none, or this is an administrator.
 
-    An administrator is to have more than one, and one that withstands phishing: that the virtual ones do not tell.
+    An administrator should have more than one device, and one that withstands phishing. The virtual ones do not tell.
     """
     if one.complete:
         return False
     return not one.devices or one.admin is not False
 
 
-def _anew(doubtful: list[Person], account: Account, *, asked: _Asked, each: Each) -> dict[str, Credentials]:
-    """Ask for the passwords and keys of users; who is gone meanwhile has none."""
+def _updated(report: Credentials | None, now: Credentials) -> Credentials:
+    """Keep the last-used dates from the report.
 
-    def look(one: Person) -> Credentials | MfaKitError:
-        try:
-            return account.credentials(one.user)
-        except NoSuchEntity:
-            return Credentials(arn=one.user.arn, created=one.user.created or 0.0, password=False)
-        except MfaKitError as error:
-            return error
-
-    found: dict[str, Credentials] = {}
-    for one, told in zip(doubtful, each(look, doubtful), strict=True):
-        if isinstance(told, MfaKitError):
-            when = "since the report" if one.credentials else "made since the report"
-            asked.holes.append(Hole(Part.REPORT, f"{when}: {told}", one.name))
-        else:
-            found[one.name] = _brought_up(one.credentials, told)
-    return found
-
-
-def _brought_up(report: Credentials | None, now: Credentials) -> Credentials:
-    """Keep of the report what was used when; where there are more keys than then, or fewer, they are others."""
+    If the number of access keys changed, the keys are different ones and their dates are dropped.
+    """
     if report is None:
         return now
     same = len(report.keys) == len(now.keys)
@@ -151,30 +197,10 @@ def _brought_up(report: Credentials | None, now: Credentials) -> Credentials:
     return replace(report, password=now.password, keys=tuple(keys) if same else now.keys)
 
 
-def _joined(pages: Iterable[Details]) -> Details:
+def _joined(pages: Sequence[Details]) -> Details:
     return Details(
         users=tuple(each for page in pages for each in page.users),
         groups=tuple(each for page in pages for each in page.groups),
         roles=tuple(each for page in pages for each in page.roles),
         policies={arn: text for page in pages for arn, text in page.policies.items()},
     )
-
-
-def _listed(names: list[str], inventory: Inventory, *, asked: _Asked, each: Each) -> dict[str, tuple[Device, ...]]:
-    """List the devices of users, several at once; who is gone meanwhile has none."""
-
-    def look(name: str) -> tuple[Device, ...] | MfaKitError:
-        try:
-            return tuple(inventory.devices(name))
-        except NoSuchEntity:
-            return ()
-        except MfaKitError as error:
-            return error
-
-    found: dict[str, tuple[Device, ...]] = {}
-    for name, devices in zip(names, each(look, names), strict=True):
-        if isinstance(devices, MfaKitError):
-            asked.holes.append(Hole(Part.DEVICES, str(devices), name))
-        else:
-            found[name] = devices
-    return found

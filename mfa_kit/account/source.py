@@ -4,14 +4,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from mfa_kit.account.evaluator import Context, Verdict
-from mfa_kit.account.snapshot import Credentials, Details, Entity, PasswordPolicy, Report
+from mfa_kit.account.snapshot import CredentialReport, Credentials, Details, Entity, PasswordPolicy
 from mfa_kit.core.models import Device
 
 
-class Account(Protocol):
+class AccountSource(Protocol):
     """Reads the account around the devices, as harmlessly as Inventory. An iterator raises at the page that fails."""
 
-    def report(self, *, max_age: float) -> Report:
+    def report(self, *, max_age: float) -> CredentialReport:
         """Return the credential report; IAM is asked for a new one when it is older than so many seconds."""
         ...
 

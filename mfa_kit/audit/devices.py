@@ -3,15 +3,17 @@
 import shlex
 from collections.abc import Iterator
 
-from mfa_kit.account.snapshot import Part, command
-from mfa_kit.audit.finding import DAY, Beside, Finding, Said, Scene, Severity, rule
+from mfa_kit.account.snapshot import Part
+from mfa_kit.account.wording import command
+from mfa_kit.audit.finding import DAY, Finding, NotApplicable, Observation, Scene, Severity, audit_rule
 
 # IAM and STS quotas: virtual devices of an account are as many as its users.
 QUOTA = 5000
 
 
-@rule("devices.orphans", Severity.LOW, "Every virtual device is somebody's", needs=(Part.VIRTUAL,))
-def orphans(scene: Scene) -> Iterator[Said]:
+@audit_rule("devices.orphans", Severity.LOW, "Every virtual device is somebody's", needs=(Part.VIRTUAL,))
+def devices_orphans(scene: Scene) -> Iterator[Observation]:
+    """Require that each virtual device is assigned to a user."""
     for device in scene.snapshot.virtual:
         if device.user is None:
             yield Finding(
@@ -21,8 +23,9 @@ def orphans(scene: Scene) -> Iterator[Said]:
             )
 
 
-@rule("devices.quota", Severity.MEDIUM, "There is room for more virtual devices", needs=(Part.VIRTUAL,))
-def quota(scene: Scene) -> Iterator[Said]:
+@audit_rule("devices.quota", Severity.MEDIUM, "There is room for more virtual devices", needs=(Part.VIRTUAL,))
+def devices_quota(scene: Scene) -> Iterator[Observation]:
+    """Require that the virtual devices use less than `limits.quota` of the quota of the account."""
     limit = scene.snapshot.summary.get("UsersQuota", QUOTA)
     count = len(scene.snapshot.virtual)
     if count >= scene.limits.quota * limit:
@@ -36,14 +39,15 @@ def quota(scene: Scene) -> Iterator[Said]:
         )
 
 
-def _ours(scene: Scene) -> Iterator[Said]:
+def _not_applicable(scene: Scene) -> Iterator[NotApplicable]:
     if not scene.snapshot.backups and not scene.snapshot.hole(Part.BACKUPS):
-        yield Beside("this desk made none of the devices")
+        yield NotApplicable("this desk made none of the devices")
 
 
-@rule("backups.there", Severity.HIGH, "Every device of this desk has its backup", needs=(Part.BACKUPS,))
-def there(scene: Scene) -> Iterator[Said]:
-    yield from _ours(scene)
+@audit_rule("backups.there", Severity.HIGH, "Every device of this desk has its backup", needs=(Part.BACKUPS,))
+def backups_there(scene: Scene) -> Iterator[Observation]:
+    """Require that the backup of each device that this computer made is where it belongs."""
+    yield from _not_applicable(scene)
     for one in scene.snapshot.backups:
         if not one.there:
             where = f"its backup is not at {one.file}" if one.file else "it was made without a backup"
@@ -57,9 +61,10 @@ def there(scene: Scene) -> Iterator[Said]:
             )
 
 
-@rule("backups.verified", Severity.LOW, "Every backup of this desk was opened once", needs=(Part.BACKUPS,))
-def verified(scene: Scene) -> Iterator[Said]:
-    yield from _ours(scene)
+@audit_rule("backups.verified", Severity.LOW, "Every backup of this desk was opened once", needs=(Part.BACKUPS,))
+def backups_verified(scene: Scene) -> Iterator[Observation]:
+    """Require that each backup of this computer was opened once."""
+    yield from _not_applicable(scene)
     for one in scene.snapshot.backups:
         if one.there and one.opened is None and one.file:
             yield Finding(
@@ -69,9 +74,10 @@ def verified(scene: Scene) -> Iterator[Said]:
             )
 
 
-@rule("backups.drilled", Severity.LOW, "Every backup of this desk was drilled of late", needs=(Part.BACKUPS,))
-def drilled(scene: Scene) -> Iterator[Said]:
-    yield from _ours(scene)
+@audit_rule("backups.drilled", Severity.LOW, "Every backup of this desk was drilled of late", needs=(Part.BACKUPS,))
+def backups_drilled(scene: Scene) -> Iterator[Observation]:
+    """Require that each backup is newer, or was drilled later, than `limits.drilled` days ago."""
+    yield from _not_applicable(scene)
     for one in scene.snapshot.backups:
         since = max(one.made, one.drilled or one.made)
         if one.there and one.file and scene.snapshot.at - since > scene.limits.drilled * DAY:

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mfa_kit.account.snapshot import Hole, Part, Person, Snapshot, people
+from mfa_kit.account.account_users import AccountUser, account_users
+from mfa_kit.account.snapshot import Hole, Part, Snapshot
 
 DAY = 86400.0
 
@@ -23,8 +24,8 @@ class Severity(StrEnum):
         return list(Severity).index(self)
 
 
-class Result(StrEnum):
-    """What a rule came to. Unknown is never a pass."""
+class RuleResult(StrEnum):
+    """The result of a rule. Unknown is never a pass."""
 
     FAIL = "fail"
     UNKNOWN = "unknown"
@@ -33,7 +34,7 @@ class Result(StrEnum):
 
 
 class Profile(StrEnum):
-    """By whose advice passwords are judged."""
+    """Whose advice the password policy is judged by."""
 
     NIST = "nist"
     CIS = "cis"
@@ -41,7 +42,7 @@ class Profile(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing that is wrong: with whom, how it is known, and what puts it right: commands, or `# ` and a sentence."""
+    """One thing that is wrong: its subject, how it is known, and the commands that mend it, or `# ` and a sentence."""
 
     subject: str
     evidence: str
@@ -50,22 +51,29 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Unsure:
-    """Somebody of whom a rule cannot tell."""
+    """A user, or another subject, for whom the rule could not be evaluated."""
 
     subject: str
     why: str
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
-    """A rule has nothing to say of this account."""
+class NotApplicable:
+    """Why the rule does not apply to this account."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """What a reader should know although the rule passes."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """From when on something is old: in days; quotas as a share."""
+    """From when on something is old, in days; quotas as a share."""
 
     unused: int = 45  # CIS 1.12
     rotated: int = 90  # CIS 1.14, FSBP IAM.3
@@ -77,77 +85,75 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """What rules look at: the snapshot, its people, and the limits."""
+    """What rules look at: the snapshot, its users, and the limits."""
 
     snapshot: Snapshot
-    people: list[Person]
+    users: list[AccountUser]
     limits: Limits
 
     @classmethod
     def of(cls, snapshot: Snapshot, limits: Limits) -> "Scene":
-        return cls(snapshot=snapshot, people=people(snapshot), limits=limits)
+        """Return the scene of a snapshot, whose users are put together once."""
+        return cls(snapshot=snapshot, users=account_users(snapshot), limits=limits)
 
     def days(self, at: float) -> int:
-        """Return how many whole days ago something was."""
+        """Return how many whole days before the snapshot a Unix time was."""
         return int((self.snapshot.at - at) // DAY)
 
 
-@dataclass(frozen=True, slots=True)
-class Aside:
-    """What is to be known of a rule that is kept."""
-
-    why: str
-
-
-Said = Finding | Unsure | Beside | Aside
-Look = Callable[[Scene], Iterator[Said]]
+Observation = Finding | Unsure | NotApplicable | Remark
+RuleBody = Callable[[Scene], Iterator[Observation]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
-    """One question. `needs` are the parts of the account without which a look that found nothing says nothing."""
+class AuditRule:
+    """One question. A `look` that finds nothing passes only if all parts of the account in `needs` were read."""
 
     id: str
     title: str
     severity: Severity
     references: tuple[str, ...]
     needs: tuple[Part, ...]
-    look: Look
+    look: RuleBody
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What a rule came to. `why` says it where there are neither findings nor somebody to name."""
+class RuleAnswer:
+    """The answer of a rule. `why` says it where there are neither findings nor unsure subjects."""
 
-    rule: Rule
-    result: Result
+    rule: AuditRule
+    result: RuleResult
     findings: tuple[Finding, ...] = ()
     unsure: tuple[Unsure, ...] = ()
     why: str = ""
 
 
-def rule(
+def audit_rule(
     name: str, severity: Severity, title: str, *, needs: tuple[Part, ...], references: tuple[str, ...] = ()
-) -> Callable[[Look], Rule]:
+) -> Callable[[RuleBody], AuditRule]:
     """Make a rule of the function below it."""
-    return lambda look: Rule(id=name, title=title, severity=severity, references=references, needs=needs, look=look)
+    return lambda look: AuditRule(
+        id=name, title=title, severity=severity, references=references, needs=needs, look=look
+    )
 
 
-def answer(asked: Rule, scene: Scene) -> Answer:
-    """Let a rule look. Findings stand whatever else could not be read; without them a hole makes it unknown."""
-    said = list(asked.look(scene))
-    findings = tuple(each for each in said if isinstance(each, Finding))
-    unsure = [each for each in said if isinstance(each, Unsure)]
-    unsure += [_unread(hole) for hole in scene.snapshot.holes if hole.part in asked.needs and hole.about is None]
-    beside = next((each for each in said if isinstance(each, Beside)), None)
-    if findings:
-        result = Result.FAIL
-    elif beside is not None:
-        return Answer(rule=asked, result=Result.NOT_APPLICABLE, why=beside.why)
-    else:
-        result = Result.UNKNOWN if unsure else Result.PASS
-    aside = next((each.why for each in said if isinstance(each, Aside)), "")
-    return Answer(rule=asked, result=result, findings=findings, unsure=tuple(unsure), why=aside)
+def answer_rule(rule: AuditRule, scene: Scene) -> RuleAnswer:
+    """Return the answer of a rule. Findings stand whatever could not be read; without findings a hole is unknown."""
+    seen = list(rule.look(scene))
+    findings = tuple(each for each in seen if isinstance(each, Finding))
+    not_applicable = next((each for each in seen if isinstance(each, NotApplicable)), None)
+    if not_applicable is not None and not findings:
+        return RuleAnswer(rule=rule, result=RuleResult.NOT_APPLICABLE, why=not_applicable.why)
+    unsure = [each for each in seen if isinstance(each, Unsure)]
+    unsure += [_unread(hole) for hole in scene.snapshot.holes if hole.part in rule.needs and hole.about is None]
+    without_findings = RuleResult.UNKNOWN if unsure else RuleResult.PASS
+    return RuleAnswer(
+        rule=rule,
+        result=RuleResult.FAIL if findings else without_findings,
+        findings=findings,
+        unsure=tuple(unsure),
+        why=next((each.why for each in seen if isinstance(each, Remark)), ""),
+    )
 
 
 def _unread(hole: Hole) -> Unsure:

@@ -1,63 +1,67 @@
-"""The rules in the order in which they are told, and the audit: every rule's answer to one snapshot."""
+"""The rules in the order in which they are listed, and the audit: the answer of every rule to one snapshot."""
 
 from collections.abc import Sequence
 
 from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.audit import devices, rights, root, users
-from mfa_kit.audit.finding import Answer, Limits, Result, Rule, Scene, Severity, answer
+from mfa_kit.audit.finding import AuditRule, Limits, RuleAnswer, RuleResult, Scene, Severity, answer_rule
 from mfa_kit.core.errors import UsageFault
 
-RULES: tuple[Rule, ...] = (
-    root.mfa,
-    root.hardware,
-    root.keys,
-    root.use,
-    users.exist,
+RULES: tuple[AuditRule, ...] = (
+    root.root_mfa,
+    root.root_hardware,
+    root.root_keys,
+    root.root_use,
+    users.admins_exist,
     users.admins_mfa,
     users.admins_phishing,
     users.admins_spare,
     users.users_mfa,
-    users.sms,
-    users.fido_keys,
-    users.unused,
-    users.old_keys,
-    users.service,
-    users.direct,
-    users.groupless,
-    rights.enforcement,
-    rights.trust,
-    rights.ec2,
-    rights.passwords,
-    devices.orphans,
-    devices.quota,
-    devices.there,
-    devices.verified,
-    devices.drilled,
+    users.users_sms,
+    users.users_fido_keys,
+    users.users_unused,
+    users.users_old_keys,
+    users.users_service,
+    users.users_direct,
+    users.users_groupless,
+    rights.groups_enforcement,
+    rights.roles_trust,
+    rights.roles_ec2,
+    rights.passwords_policy,
+    devices.devices_orphans,
+    devices.devices_quota,
+    devices.backups_there,
+    devices.backups_verified,
+    devices.backups_drilled,
 )
 
 
-def chosen(names: Sequence[str]) -> list[Rule]:
-    """Return the rules that are named: `root.mfa`, or all of a subject's by `root`; without names, all of them."""
+def choose_rules(names: Sequence[str]) -> list[AuditRule]:
+    """Return the rules of these names: `root.mfa`, or by `root` all about root; without names, every rule.
+
+    Raise UsageFault for a name that no rule has.
+    """
     for name in names:
-        if not any(_named(rule, name) for rule in RULES):
+        if not any(_is_named(rule, name) for rule in RULES):
             raise UsageFault(f"there is no rule {name!r}", f"name one of {', '.join(rule.id for rule in RULES)}")
-    return [rule for rule in RULES if not names or any(_named(rule, name) for name in names)]
+    return [rule for rule in RULES if not names or any(_is_named(rule, name) for name in names)]
 
 
-def _named(rule: Rule, name: str) -> bool:
+def _is_named(rule: AuditRule, name: str) -> bool:
     return name in {rule.id, rule.id.partition(".")[0]}
 
 
-def audit(snapshot: Snapshot, rules: Sequence[Rule], limits: Limits) -> list[Answer]:
-    """Return each rule's answer: what fails first, by severity, then what is unknown, then the rest."""
+def audit_snapshot(snapshot: Snapshot, rules: Sequence[AuditRule], limits: Limits) -> list[RuleAnswer]:
+    """Return the answer of each rule: failures first, by severity, then what is unknown, then the rest."""
     scene = Scene.of(snapshot, limits)
-    order = list(Result)
+    order = list(RuleResult)
     return sorted(
-        (answer(rule, scene) for rule in rules),
-        key=lambda one: (order.index(one.result), one.rule.severity.rank),
+        (answer_rule(rule, scene) for rule in rules),
+        key=lambda answer: (order.index(answer.result), answer.rule.severity.rank),
     )
 
 
-def fails(answers: Sequence[Answer], least: Severity) -> bool:
-    """Whether anything at or above a severity is found, or could not be told: a gate does not open on a hole."""
-    return any(one.result in {Result.FAIL, Result.UNKNOWN} and one.rule.severity.rank <= least.rank for one in answers)
+def fails_at(answers: Sequence[RuleAnswer], least: Severity) -> bool:
+    """Whether a rule of a severity, or of a worse one, fails or is unknown: a gate does not open on a hole."""
+    open_ = {RuleResult.FAIL, RuleResult.UNKNOWN}
+    return any(answer.result in open_ and answer.rule.severity.rank <= least.rank for answer in answers)

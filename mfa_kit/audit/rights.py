@@ -3,9 +3,12 @@
 from collections.abc import Iterator
 from typing import assert_never
 
+from mfa_kit.account.account_users import AccountUser
 from mfa_kit.account.evaluator import NO_MFA, NOBODY, PLAIN_KEYS, WITH_MFA, lets_in
-from mfa_kit.account.snapshot import Entity, Part, PasswordPolicy, Person, command, few
-from mfa_kit.audit.finding import Beside, Finding, Profile, Said, Scene, Severity, Unsure, rule
+from mfa_kit.account.snapshot import AccessKey, Entity, Part, PasswordPolicy
+from mfa_kit.account.wording import command, few
+from mfa_kit.audit.finding import Finding, NotApplicable, Observation, Profile, Scene, Severity, Unsure, audit_rule
+from mfa_kit.core.models import is_root
 
 EC2 = {"ec2.amazonaws.com", "ec2.amazonaws.com.cn"}
 # NIST SP 800-63B-4 3.1.1.2 and CIS AWS Foundations 3.0, 1.8 and 1.9.
@@ -13,48 +16,58 @@ LENGTH = {Profile.NIST: 15, Profile.CIS: 14}
 REUSE = 24
 
 
-@rule(
+@audit_rule(
     "groups.enforcement",
     Severity.HIGH,
     "Groups with console users demand MFA",
     needs=(Part.DETAILS, Part.REPORT),
 )
-def enforcement(scene: Scene) -> Iterator[Said]:
-    """Judge a group by its members, whose other groups may demand it as well."""
-    members: dict[str, list[Person]] = {group.name: [] for group in scene.snapshot.groups}
-    for one in scene.people:
-        if one.password:
-            for name in one.user.groups:
-                members.setdefault(name, []).append(one)
+def groups_enforcement(scene: Scene) -> Iterator[Observation]:
+    """Require that the policies of each console user in a group demand MFA, by whichever of the user's groups."""
+    members = _console_members(scene)
     if not any(members.values()) and not scene.snapshot.hole(Part.DETAILS, Part.REPORT):
-        yield Beside("no group has users with a console password")
+        yield NotApplicable("no group has users with a console password")
     for name, users in members.items():
         demanded = {one.name: one.demands_mfa for one in users}
         free = [user for user, told in demanded.items() if told is False]
         if free:
-            paths = " --user-paths" if any(one.has_path for one in users) else ""
             yield Finding(
                 subject=name,
                 evidence=f"no policy demands MFA of {len(free)} of its {len(users)} console users: {few(free)}",
-                remedy=(
-                    f"mfa-kit policy show{paths} > force-mfa.json",
-                    command("mfa-kit", "policy", "lockout", "--policy", "force-mfa.json", "--group", name),
-                    command("aws", "iam", "put-group-policy", "--group-name", name)
-                    + " --policy-name force-mfa --policy-document file://force-mfa.json",
-                ),
+                remedy=_enforce(name, user_paths=any(one.has_path for one in users)),
             )
         elif None in demanded.values():
             yield Unsure(name, "whether its policies demand MFA depends on conditions that cannot be judged")
 
 
-@rule(
+def _console_members(scene: Scene) -> dict[str, list[AccountUser]]:
+    """Return the users with a console password by their groups, among them groups without such users."""
+    members: dict[str, list[AccountUser]] = {group.name: [] for group in scene.snapshot.groups}
+    for one in scene.users:
+        if one.password:
+            for name in one.user.groups:
+                members.setdefault(name, []).append(one)
+    return members
+
+
+def _enforce(group: str, *, user_paths: bool) -> tuple[str, ...]:
+    """Return the commands that make the policy, try it, and put it on a group."""
+    return (
+        f"mfa-kit policy show{' --user-paths' if user_paths else ''} > force-mfa.json",
+        command("mfa-kit", "policy", "lockout", "--policy", "force-mfa.json", "--group", group),
+        command("aws", "iam", "put-group-policy", "--group-name", group)
+        + " --policy-name force-mfa --policy-document file://force-mfa.json",
+    )
+
+
+@audit_rule(
     "roles.trust",
     Severity.MEDIUM,
     "Roles for people of this account demand MFA",
     needs=(Part.DETAILS,),
 )
-def trust(scene: Scene) -> Iterator[Said]:
-    """Find roles that users of this account may assume, by name or by the account; services are others."""
+def roles_trust(scene: Scene) -> Iterator[Observation]:
+    """Require MFA of users of this account who assume a role, by the role's trust policy; services are others."""
     account = scene.snapshot.account
     seen = False
     for role in scene.snapshot.roles:
@@ -74,48 +87,42 @@ def trust(scene: Scene) -> Iterator[Said]:
                 ),
             )
     if not seen and not scene.snapshot.hole(Part.DETAILS):
-        yield Beside("no role is for people of this account")
+        yield NotApplicable("no role is for people of this account")
 
 
 def _people(role: Entity, account: str, *, mfa: bool) -> set[str]:
     """Return the principals of this account that are people and that a role lets in, with MFA or without."""
     contexts = (WITH_MFA,) if mfa else (PLAIN_KEYS, NO_MFA)
     found = {who for context in contexts for who in lets_in(role.trust or NOBODY, context)}
-    return {
-        name
-        for kind, name in found
-        if kind == "AWS"
-        and (name in {"*", account} or (f"::{account}:" in name and name.endswith(":root")) or _is_user(name, account))
-    }
+    return {name for kind, name in found if kind == "AWS" and _is_of_people(name, account)}
 
 
-def _is_user(name: str, account: str) -> bool:
-    return f"::{account}:user/" in name
+def _is_of_people(principal: str, account: str) -> bool:
+    """Whether a principal covers users of this account: everybody, the account by number or ARN, or a user."""
+    if principal in {"*", account}:
+        return True
+    return f"::{account}:user/" in principal or (f"::{account}:" in principal and is_root(principal))
 
 
-@rule(
+@audit_rule(
     "roles.ec2",
     Severity.LOW,
     "Instances use roles, not keys of users",
     needs=(Part.DETAILS, Part.REPORT),
     references=("CIS 3.0 1.18",),
 )
-def ec2(scene: Scene) -> Iterator[Said]:
-    """Tell that keys of programs are in use; from where, the data never shows."""
-    used = [
-        (one.name, key)
-        for one in scene.people
-        if one.credentials is not None and not one.password
-        for key in one.keys
-        if key.used is not None and scene.days(key.used) < scene.limits.unused
-    ]
+def roles_ec2(scene: Scene) -> Iterator[Observation]:
+    """Require a role for EC2 instances where access keys of programs are in use.
+
+    IAM does not tell from where a key is used, so it may be used outside of EC2.
+    """
+    used = list(_program_keys_in_use(scene))
     if scene.snapshot.hole(Part.DETAILS, Part.REPORT):  # what is on another page is not missing
         return
     if not used:
-        yield Beside("no access key of a program is in use")
-    for role in scene.snapshot.roles:
-        if any(kind == "Service" and name in EC2 for kind, name in lets_in(role.trust or NOBODY, {})):
-            return
+        yield NotApplicable("no access key of a program is in use")
+    if any(_is_for_ec2(role) for role in scene.snapshot.roles):
+        return
     for name, key in used:
         where = f"for {key.service or 'some service'} in {key.region or 'some region'}"
         yield Finding(
@@ -126,20 +133,33 @@ def ec2(scene: Scene) -> Iterator[Said]:
         )
 
 
-@rule(
+def _program_keys_in_use(scene: Scene) -> Iterator[tuple[str, AccessKey]]:
+    """Yield the active keys of users without a password that were used lately, each with the user's name."""
+    for one in scene.users:
+        if one.credentials is not None and not one.password:
+            for key in one.keys:
+                if key.used is not None and scene.days(key.used) < scene.limits.unused:
+                    yield one.name, key
+
+
+def _is_for_ec2(role: Entity) -> bool:
+    return any(kind == "Service" and name in EC2 for kind, name in lets_in(role.trust or NOBODY, {}))
+
+
+@audit_rule(
     "passwords.policy",
     Severity.MEDIUM,
     "The password policy is strong",
     needs=(Part.PASSWORDS,),
     references=("NIST SP 800-63B-4 3.1.1.2", "CIS 3.0 1.8", "CIS 3.0 1.9"),
 )
-def passwords(scene: Scene) -> Iterator[Said]:
-    """By --password-profile: length first. NIST wants neither classes of characters nor an expiry, CIS no reuse."""
+def passwords_policy(scene: Scene) -> Iterator[Observation]:
+    """Require a long minimum length; NIST also no character classes and no expiry, CIS no reuse of passwords."""
     policy = scene.snapshot.passwords
     if policy is None:
         return
     for number, evidence in enumerate(_weak(policy, scene.limits.profile)):
-        remedy = (strong(scene.limits.profile, policy),) if number == 0 else ("# the same command",)
+        remedy = (_set_policy(scene.limits.profile, policy),) if number == 0 else ("# the same command",)
         yield Finding(subject="password policy", evidence=evidence, remedy=remedy)
 
 
@@ -148,14 +168,9 @@ def _weak(policy: PasswordPolicy, profile: Profile) -> Iterator[str]:
     whose = "" if policy.custom else "there is none, and IAM's own asks for "
     if policy.length < least:
         yield f"{whose}{policy.length} characters: {profile.upper()} wants {least}"
-    classes = [name for name in ("upper", "lower", "numbers", "symbols") if getattr(policy, name)]
     match profile:
         case Profile.NIST:
-            if classes or not policy.custom:
-                asked = ", ".join(classes) or "three classes of characters out of four"
-                yield f"it demands {asked}: NIST has verifiers impose no such rules"
-            if policy.max_age:
-                yield f"passwords expire after {policy.max_age} days: NIST has them changed on evidence of compromise"
+            yield from _weak_by_nist(policy)
         case Profile.CIS:
             if policy.reuse < REUSE:
                 yield f"{policy.reuse or 'no'} earlier passwords are refused: CIS wants {REUSE}"
@@ -163,7 +178,16 @@ def _weak(policy: PasswordPolicy, profile: Profile) -> Iterator[str]:
             assert_never(profile)
 
 
-def strong(profile: Profile, policy: PasswordPolicy | None) -> str:
+def _weak_by_nist(policy: PasswordPolicy) -> Iterator[str]:
+    classes = [name for name in ("upper", "lower", "numbers", "symbols") if getattr(policy, name)]
+    if classes or not policy.custom:
+        asked = ", ".join(classes) or "three classes of characters out of four"
+        yield f"it demands {asked}: NIST has verifiers impose no such rules"
+    if policy.max_age:
+        yield f"passwords expire after {policy.max_age} days: NIST has them changed on evidence of compromise"
+
+
+def _set_policy(profile: Profile, policy: PasswordPolicy | None) -> str:
     """Return the command that sets a strong policy; what it does not name falls back to IAM's default."""
     length = max(LENGTH[profile], policy.length if policy and policy.custom else 0)
     return command(

@@ -2,17 +2,17 @@
 
 from collections.abc import Iterator
 
-from mfa_kit.account.snapshot import ROOT, ROOTLESS, Part
-from mfa_kit.audit.finding import Aside, Beside, Finding, Said, Scene, Severity, Unsure, rule
+from mfa_kit.account.snapshot import ROOT, Part
+from mfa_kit.audit.finding import Finding, NotApplicable, Observation, Remark, Scene, Severity, Unsure, audit_rule
 from mfa_kit.core.models import DeviceType
 
 SUBJECT = "root"
 IN_CONSOLE = "# sign in as root; AWS has no API for this: Security credentials page, {}"
 
 
-def _rootless(scene: Scene) -> str | None:
-    """Say why there is no root to ask about: its partition has none, or its credentials were removed centrally."""
-    if scene.snapshot.partition in ROOTLESS:
+def _why_no_root(scene: Scene) -> str | None:
+    """Return why no root signs in: the partition has none, or root's credentials were removed centrally."""
+    if not scene.snapshot.has_root:
         return "accounts of this partition have no root user that signs in"
     if scene.snapshot.summary.get("AccountPasswordPresent") == 0:
         return "root has no password: its credentials were removed"
@@ -20,7 +20,7 @@ def _rootless(scene: Scene) -> str | None:
 
 
 def _has_mfa(scene: Scene) -> bool | None:
-    """Whether root has MFA, by whichever part tells."""
+    """Whether root has MFA, by the account summary or else by the credential report; None without both."""
     snapshot = scene.snapshot
     if "AccountMFAEnabled" in snapshot.summary:
         return snapshot.summary["AccountMFAEnabled"] > 0
@@ -29,16 +29,17 @@ def _has_mfa(scene: Scene) -> bool | None:
     return None
 
 
-@rule(
+@audit_rule(
     "root.mfa",
     Severity.CRITICAL,
     "Root signs in with MFA",
     needs=(),
     references=("CIS 3.0 1.5", "FSBP IAM.9"),
 )
-def mfa(scene: Scene) -> Iterator[Said]:
-    if why := _rootless(scene):
-        yield Beside(why)
+def root_mfa(scene: Scene) -> Iterator[Observation]:
+    """Require an MFA device of root."""
+    if why := _why_no_root(scene):
+        yield NotApplicable(why)
         return
     told = _has_mfa(scene)
     if told is None:
@@ -51,17 +52,20 @@ def mfa(scene: Scene) -> Iterator[Said]:
         )
 
 
-@rule(
+@audit_rule(
     "root.hardware",
     Severity.HIGH,
     "Root's MFA is a security key or a hardware token",
     needs=(Part.VIRTUAL,),
     references=("CIS 3.0 1.6", "FSBP IAM.6"),
 )
-def hardware(scene: Scene) -> Iterator[Said]:
-    """Of root's devices an account tells the virtual ones only; a session of root's tells all."""
-    if why := _rootless(scene):
-        yield Beside(why)
+def root_hardware(scene: Scene) -> Iterator[Observation]:
+    """Require of root a device that is not virtual.
+
+    Only a session of root lists all of its devices. Other sessions see the virtual ones.
+    """
+    if why := _why_no_root(scene):
+        yield NotApplicable(why)
         return
     own = scene.snapshot.root_devices
     virtual = [each.serial for each in scene.snapshot.virtual if each.user == ROOT]
@@ -81,19 +85,20 @@ def hardware(scene: Scene) -> Iterator[Said]:
                 remedy=remedy,
             )
         case _:
-            yield Aside("root has a device that is not virtual: a key or a token, AWS does not tell which")
+            yield Remark("root has a device that is not virtual: a key or a token, AWS does not tell which")
 
 
-@rule(
+@audit_rule(
     "root.keys",
     Severity.CRITICAL,
     "Root has no access keys",
     needs=(),
     references=("CIS 3.0 1.4", "FSBP IAM.4"),
 )
-def keys(scene: Scene) -> Iterator[Said]:
-    if scene.snapshot.partition in ROOTLESS:
-        yield Beside("accounts of this partition have no root user that has keys")
+def root_keys(scene: Scene) -> Iterator[Observation]:
+    """Require that root has no access keys."""
+    if not scene.snapshot.has_root:
+        yield NotApplicable("accounts of this partition have no root user that has keys")
         return
     summary, report = scene.snapshot.summary, scene.snapshot.report
     if "AccountAccessKeysPresent" in summary:
@@ -111,16 +116,17 @@ def keys(scene: Scene) -> Iterator[Said]:
         )
 
 
-@rule(
+@audit_rule(
     "root.use",
     Severity.HIGH,
     "Root is not used for daily work",
     needs=(Part.REPORT,),
     references=("CIS 3.0 1.7",),
 )
-def use(scene: Scene) -> Iterator[Said]:
-    if why := _rootless(scene):
-        yield Beside(why)
+def root_use(scene: Scene) -> Iterator[Observation]:
+    """Require that root's password and keys were not used in the last `limits.root_used` days."""
+    if why := _why_no_root(scene):
+        yield NotApplicable(why)
         return
     row = scene.snapshot.report.root if scene.snapshot.report else None
     if row is None:

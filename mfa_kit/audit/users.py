@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 
+from mfa_kit.account.account_users import AccountUser, administers, policies_of
 from mfa_kit.account.evaluator import NOBODY, WITH_MFA, lets_in
-from mfa_kit.account.snapshot import Part, Person, administers, boundary_of, command, documents_of, few, unread_of
-from mfa_kit.audit.finding import Aside, Beside, Finding, Said, Scene, Severity, Unsure, rule
+from mfa_kit.account.snapshot import Credentials, Part
+from mfa_kit.account.wording import command, few
+from mfa_kit.audit.finding import Finding, NotApplicable, Observation, Remark, Scene, Severity, Unsure, audit_rule
 from mfa_kit.core.models import DeviceType
 
 KNOWN = (Part.DETAILS, Part.REPORT)
@@ -12,13 +14,13 @@ RESISTANT = "NIST SP 800-63B-4 3.2.5"
 UNTOLD = "which MFA devices this user has could not be read"
 
 
-def _signs_in(one: Person) -> bool:
+def _signs_in(one: AccountUser) -> bool:
     return one.password or bool(one.keys)
 
 
-def _admins(scene: Scene) -> Iterator[Person | Unsure]:
+def _admins(scene: Scene) -> Iterator[AccountUser | Unsure]:
     """Yield the administrators who can sign in or call, and those of whom it cannot be told."""
-    for one in scene.people:
+    for one in scene.users:
         if one.credentials is None or _signs_in(one):
             if one.admin:
                 yield one
@@ -26,32 +28,31 @@ def _admins(scene: Scene) -> Iterator[Person | Unsure]:
                 yield Unsure(one.name, "whether this user is an administrator depends on what could not be judged")
 
 
-def _enroll(one: Person) -> tuple[str, ...]:
+def _enroll(one: AccountUser) -> tuple[str, ...]:
     return (command("mfa-kit", "enroll", one.name, "--with", "virtual"),)
 
 
-def _add(one: Person, kind: str = "virtual") -> tuple[str, ...]:
+def _add(one: AccountUser, kind: str = "virtual") -> tuple[str, ...]:
     """Give one more: without --add whoever has a device, of whatever kind, is passed over."""
     return (command("mfa-kit", "enroll", one.name, "--with", kind, "--add"),)
 
 
-@rule("admins.exist", Severity.HIGH, "Somebody but root administers the account", needs=(Part.DETAILS,))
-def exist(scene: Scene) -> Iterator[Said]:
+@audit_rule("admins.exist", Severity.HIGH, "Somebody but root administers the account", needs=(Part.DETAILS,))
+def admins_exist(scene: Scene) -> Iterator[Observation]:
+    """Require a user or a role that administers the account."""
     snapshot = scene.snapshot
     if snapshot.hole(Part.DETAILS):  # who is on another page is not missing
         return
-    if any(one.admin for one in scene.people):
+    if any(one.admin for one in scene.users):
         return
     roles = [
-        administers(
-            role, documents_of(role, snapshot), boundary=boundary_of(role, snapshot), unread=unread_of(role, snapshot)
-        )
+        administers(role, policies_of(role, snapshot))
         for role in snapshot.roles
         if any(kind != "Service" for kind, _ in lets_in(role.trust or NOBODY, WITH_MFA))
     ]
     if any(roles):
         return
-    if None in roles or any(one.admin is None for one in scene.people):
+    if None in roles or any(one.admin is None for one in scene.users):
         yield Unsure(snapshot.account, "whether there is an administrator depends on what could not be judged")
         return
     yield Finding(
@@ -61,14 +62,15 @@ def exist(scene: Scene) -> Iterator[Said]:
     )
 
 
-@rule(
+@audit_rule(
     "admins.mfa",
     Severity.CRITICAL,
     "Every administrator has MFA",
     needs=KNOWN,
     references=("CIS 3.0 1.10", "FSBP IAM.5"),
 )
-def admins_mfa(scene: Scene) -> Iterator[Said]:
+def admins_mfa(scene: Scene) -> Iterator[Observation]:
+    """Require an MFA device of each administrator."""
     for one in _admins(scene):
         if isinstance(one, Unsure):
             yield one
@@ -78,37 +80,41 @@ def admins_mfa(scene: Scene) -> Iterator[Said]:
             yield Finding(subject=one.name, evidence="an administrator without an MFA device", remedy=_enroll(one))
 
 
-@rule(
+@audit_rule(
     "admins.phishing",
     Severity.MEDIUM,
     "Every administrator has a device that withstands phishing",
     needs=KNOWN,
     references=(RESISTANT,),
 )
-def admins_phishing(scene: Scene) -> Iterator[Said]:
-    """Judge by the kind of device; that GetMFADevice knows nothing of a key is told, as of a passkey that is synced."""
+def admins_phishing(scene: Scene) -> Iterator[Observation]:
+    """Require a security key or a passkey of each administrator.
+
+    A key for which IAM knows no certification passes with a remark, because it may be a passkey that is synced.
+    """
     plain = []
     for one in _admins(scene):
         if isinstance(one, Unsure):
             yield one
-        elif DeviceType.FIDO2 in one.kinds:
+        elif DeviceType.FIDO2 in one.types:
             if not any(scene.snapshot.certified.get(each.serial) for each in one.devices):
                 plain.append(one.name)
         elif not one.complete:
             yield Unsure(one.name, UNTOLD)
         else:
-            kinds = ", ".join(sorted(one.kinds)) or "none"
+            kinds = ", ".join(sorted(one.types)) or "none"
             yield Finding(
                 subject=one.name,
                 evidence=f"an administrator without a security key or passkey; has: {kinds}",
                 remedy=_add(one, "fido2"),
             )
     if plain:
-        yield Aside(f"of the keys of {few(plain)} IAM knows no certification: they may be passkeys that are synced")
+        yield Remark(f"of the keys of {few(plain)} IAM knows no certification: they may be passkeys that are synced")
 
 
-@rule("admins.spare", Severity.MEDIUM, "Every administrator has a second device", needs=KNOWN)
-def admins_spare(scene: Scene) -> Iterator[Said]:
+@audit_rule("admins.spare", Severity.MEDIUM, "Every administrator has a second device", needs=KNOWN)
+def admins_spare(scene: Scene) -> Iterator[Observation]:
+    """Require two devices of each administrator."""
     for one in _admins(scene):
         if isinstance(one, Unsure):
             yield one
@@ -123,31 +129,33 @@ def admins_spare(scene: Scene) -> Iterator[Said]:
             )
 
 
-@rule(
+@audit_rule(
     "users.mfa",
     Severity.HIGH,
     "Everybody with a console password has MFA",
     needs=KNOWN,
     references=("CIS 3.0 1.10", "FSBP IAM.5"),
 )
-def users_mfa(scene: Scene) -> Iterator[Said]:
-    for one in scene.people:
+def users_mfa(scene: Scene) -> Iterator[Observation]:
+    """Require an MFA device of each user with a console password."""
+    for one in scene.users:
         if one.credentials is None and scene.snapshot.report:
             yield Unsure(one.name, "made since the credential report, which does not have this user")
         elif one.password and not one.mfa:
             yield Finding(subject=one.name, evidence="a console password and no MFA device", remedy=_enroll(one))
 
 
-@rule(
+@audit_rule(
     "users.sms",
     Severity.HIGH,
     "Nobody relies on text messages",
     needs=KNOWN,
     references=("NIST SP 800-63B-4 3.1.3.3",),
 )
-def sms(scene: Scene) -> Iterator[Said]:
-    for one in scene.people:
-        if one.kinds == {DeviceType.SMS}:
+def users_sms(scene: Scene) -> Iterator[Observation]:
+    """Require of users with a phone number for text messages another device."""
+    for one in scene.users:
+        if one.types == {DeviceType.SMS}:
             yield Finding(
                 subject=one.name,
                 evidence="the only MFA device is a phone number: AWS has ended MFA by text message",
@@ -157,11 +165,13 @@ def sms(scene: Scene) -> Iterator[Said]:
             yield Unsure(one.name, UNTOLD)
 
 
-@rule("users.fido-keys", Severity.MEDIUM, "Whoever uses access keys has a device that works with them", needs=KNOWN)
-def fido_keys(scene: Scene) -> Iterator[Said]:
-    """STS takes codes, and a security key has none."""
-    for one in scene.people:
-        if one.keys and one.kinds == {DeviceType.FIDO2}:
+@audit_rule(
+    "users.fido-keys", Severity.MEDIUM, "Whoever uses access keys has a device that works with them", needs=KNOWN
+)
+def users_fido_keys(scene: Scene) -> Iterator[Observation]:
+    """Require of users with access keys a device that shows codes: STS takes codes, and a security key has none."""
+    for one in scene.users:
+        if one.keys and one.types == {DeviceType.FIDO2}:
             yield Finding(
                 subject=one.name,
                 evidence="active access keys and security keys only: no session with MFA can be had for them",
@@ -171,38 +181,45 @@ def fido_keys(scene: Scene) -> Iterator[Said]:
             yield Unsure(one.name, UNTOLD)
 
 
-@rule(
+@audit_rule(
     "users.unused",
     Severity.MEDIUM,
     "Passwords and access keys are in use",
     needs=(Part.REPORT,),
     references=("CIS 3.0 1.12", "FSBP IAM.8"),
 )
-def unused(scene: Scene) -> Iterator[Said]:
-    limit = scene.limits.unused
-    for one in scene.people:
-        if (row := one.credentials) is None:
-            continue
-        since = row.password_used or row.password_changed or row.created
-        if row.password and scene.days(since) >= limit:
-            how = "not used for" if row.password_used else "never used in"
+def users_unused(scene: Scene) -> Iterator[Observation]:
+    """Require that console passwords and active access keys were used in the last `limits.unused` days."""
+    for one in scene.users:
+        if one.credentials is not None:
+            yield from _unused_password(one, one.credentials, scene)
+            yield from _unused_keys(one, one.credentials, scene)
+
+
+def _unused_password(one: AccountUser, row: Credentials, scene: Scene) -> Iterator[Finding]:
+    since = row.password_used or row.password_changed or row.created
+    if row.password and scene.days(since) >= scene.limits.unused:
+        how = "not used for" if row.password_used else "never used in"
+        yield Finding(
+            subject=one.name,
+            evidence=f"a console password {how} {scene.days(since)} days",
+            remedy=(command("aws", "iam", "delete-login-profile", "--user-name", one.name),),
+        )
+
+
+def _unused_keys(one: AccountUser, row: Credentials, scene: Scene) -> Iterator[Finding]:
+    for key in one.keys:
+        since = key.used or key.rotated or row.created
+        if scene.days(since) >= scene.limits.unused:
+            how = "not used for" if key.used else "never used in"
             yield Finding(
                 subject=one.name,
-                evidence=f"a console password {how} {scene.days(since)} days",
-                remedy=(command("aws", "iam", "delete-login-profile", "--user-name", one.name),),
+                evidence=f"an active access key {how} {scene.days(since)} days",
+                remedy=_switch_off(one),
             )
-        for key in one.keys:
-            since = key.used or key.rotated or row.created
-            if scene.days(since) >= limit:
-                how = "not used for" if key.used else "never used in"
-                yield Finding(
-                    subject=one.name,
-                    evidence=f"an active access key {how} {scene.days(since)} days",
-                    remedy=_switch_off(one),
-                )
 
 
-def _switch_off(one: Person) -> tuple[str, ...]:
+def _switch_off(one: AccountUser) -> tuple[str, ...]:
     return (
         command("aws", "iam", "list-access-keys", "--user-name", one.name),
         "# when its id is known: "
@@ -211,15 +228,16 @@ def _switch_off(one: Person) -> tuple[str, ...]:
     )
 
 
-@rule(
+@audit_rule(
     "users.old-keys",
     Severity.MEDIUM,
     "Access keys are rotated",
     needs=(Part.REPORT,),
     references=("CIS 3.0 1.14", "FSBP IAM.3"),
 )
-def old_keys(scene: Scene) -> Iterator[Said]:
-    for one in scene.people:
+def users_old_keys(scene: Scene) -> Iterator[Observation]:
+    """Require that active access keys are younger than `limits.rotated` days."""
+    for one in scene.users:
         for key in one.keys:
             if key.rotated is not None and scene.days(key.rotated) >= scene.limits.rotated:
                 yield Finding(
@@ -233,16 +251,19 @@ def old_keys(scene: Scene) -> Iterator[Said]:
                 )
 
 
-@rule(
+@audit_rule(
     "users.service",
     Severity.MEDIUM,
     "Users that are programs have no password",
     needs=(Part.REPORT,),
     references=("CIS 3.0 1.11",),
 )
-def service(scene: Scene) -> Iterator[Said]:
-    """Who calls by access keys and never signs in is taken for a program."""
-    for one in scene.people:
+def users_service(scene: Scene) -> Iterator[Observation]:
+    """Require that programs have no password.
+
+    A user who calls by access keys and never signed in is taken for a program.
+    """
+    for one in scene.users:
         row = one.credentials
         if row and row.password and row.password_used is None and any(key.used for key in one.keys):
             yield Finding(
@@ -252,15 +273,16 @@ def service(scene: Scene) -> Iterator[Said]:
             )
 
 
-@rule(
+@audit_rule(
     "users.direct",
     Severity.LOW,
     "Permissions come through groups",
     needs=(Part.DETAILS,),
     references=("CIS 3.0 1.15", "FSBP IAM.2"),
 )
-def direct(scene: Scene) -> Iterator[Said]:
-    for one in scene.people:
+def users_direct(scene: Scene) -> Iterator[Observation]:
+    """Require that no policy is attached to a user directly."""
+    for one in scene.users:
         named = [*one.user.inline, *(arn.rpartition("/")[2] for arn in one.user.attached)]
         if named:
             yield Finding(
@@ -280,17 +302,18 @@ def direct(scene: Scene) -> Iterator[Said]:
             )
 
 
-@rule(
+@audit_rule(
     "users.groupless",
     Severity.LOW,
     "Every user is in a group",
     needs=(Part.DETAILS,),
     references=("CIS 3.0 1.15",),
 )
-def groupless(scene: Scene) -> Iterator[Said]:
-    if not scene.people and not scene.snapshot.hole(Part.DETAILS):
-        yield Beside("there are no users")
-    for one in scene.people:
+def users_groupless(scene: Scene) -> Iterator[Observation]:
+    """Require that each user is in a group."""
+    if not scene.users and not scene.snapshot.hole(Part.DETAILS):
+        yield NotApplicable("there are no users")
+    for one in scene.users:
         if not one.user.groups:
             yield Finding(
                 subject=one.name,

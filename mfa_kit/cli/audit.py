@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from mfa_kit.account.snapshot import Snapshot
-from mfa_kit.audit import registry
-from mfa_kit.audit.finding import DAY, Answer, Limits, Profile, Result, Severity
+from mfa_kit.audit.finding import DAY, Limits, Profile, RuleAnswer, RuleResult, Severity
+from mfa_kit.audit.registry import audit_snapshot, choose_rules, fails_at
 from mfa_kit.cli.audit_page import page
 from mfa_kit.cli.options import BACKUP_DIR, DRILLED_WITHIN, Verb, written
 from mfa_kit.cli.output import HTML, Output
@@ -56,24 +56,24 @@ def audit(
 
     Reads only. What could not be read is named and is never a pass.
     """
-    wanted = registry.chosen(rules)
+    wanted = choose_rules(rules)
     limits = Limits(profile=Profile(advice), drilled=drilled_within / DAY)
     source = SnapshotSource(file=file, max_age=max_age, backup_dir=backup_dir)
     with open_snapshot(settings, source) as (snapshot, _):
-        answers = registry.audit(snapshot, wanted, limits)
+        answers = audit_snapshot(snapshot, wanted, limits)
     for hole in snapshot.holes:
         settings.progress.note(f"not read: {hole.part}{f' of {hole.about}' if hole.about else ''}: {hole.why}")
     _write(snapshot, answers, output)
     counts = Counter(answer.result for answer in answers)
-    totals = ", ".join(f"{counts[result]} {result}" for result in Result if counts[result])
+    totals = ", ".join(f"{counts[result]} {result}" for result in RuleResult if counts[result])
     rules_ = f"{len(answers)} rule{'' if len(answers) == 1 else 's'}"
     settings.progress.note(f"{rules_}: {totals}; {_report_age(snapshot)}")
-    if output.form == "table" and counts[Result.FAIL]:
+    if output.form == "table" and counts[RuleResult.FAIL]:
         settings.progress.note(f"for a reader who has other work: mfa-kit audit --output {HTML} > audit.html")
-    return 1 if registry.fails(answers, Severity(fail_on)) else 0
+    return 1 if fails_at(answers, Severity(fail_on)) else 0
 
 
-def _write(snapshot: Snapshot, answers: Sequence[Answer], output: Output) -> None:
+def _write(snapshot: Snapshot, answers: Sequence[RuleAnswer], output: Output) -> None:
     """Print the answers: a paragraph a rule in a table, a document in JSON, a line a finding in the other forms."""
     match output.form:
         case "table":
@@ -94,7 +94,7 @@ def _report_age(snapshot: Snapshot) -> str:
     return f"credential report {minutes // 60} h {minutes % 60} min old"
 
 
-def _paragraph(answer: Answer) -> list[str]:
+def _paragraph(answer: RuleAnswer) -> list[str]:
     """Return a rule as lines: its result and title, each finding with the commands that mend it, what is unknown."""
     rule = answer.rule
     why = f"  ({answer.why})" if answer.why else ""
@@ -114,7 +114,7 @@ def _head(snapshot: Snapshot) -> ResultRow:
     }
 
 
-def _rule_row(answer: Answer) -> ResultRow:
+def _rule_row(answer: RuleAnswer) -> ResultRow:
     return {
         "rule": answer.rule.id,
         "title": answer.rule.title,
@@ -129,10 +129,10 @@ def _rule_row(answer: Answer) -> ResultRow:
     }
 
 
-def _finding_rows(answer: Answer) -> list[ResultRow]:
+def _finding_rows(answer: RuleAnswer) -> list[ResultRow]:
     """Return a row for each finding and for each unknown; for a rule that has neither, one for the rule."""
-    lines = [(Result.FAIL, each.subject, each.evidence, " ; ".join(each.remedy)) for each in answer.findings]
-    lines += [(Result.UNKNOWN, each.subject, each.why, "") for each in answer.unsure]
+    lines = [(RuleResult.FAIL, each.subject, each.evidence, " ; ".join(each.remedy)) for each in answer.findings]
+    lines += [(RuleResult.UNKNOWN, each.subject, each.why, "") for each in answer.unsure]
     return [
         {
             "result": result,

@@ -3,8 +3,9 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from mfa_kit.account.snapshot import Person, Snapshot, people
-from mfa_kit.audit.finding import Answer, Result, Severity
+from mfa_kit.account.account_users import AccountUser, account_users
+from mfa_kit.account.snapshot import Snapshot
+from mfa_kit.audit.finding import RuleAnswer, RuleResult, Severity
 from mfa_kit.cli.html import shell
 from mfa_kit.cli.html.chart import Bar, bar_chart, ring
 from mfa_kit.cli.html.shell import text
@@ -48,7 +49,7 @@ WAYS = (
 SHOWN = 3
 
 
-def page(snapshot: Snapshot, answers: Sequence[Answer]) -> str:
+def page(snapshot: Snapshot, answers: Sequence[RuleAnswer]) -> str:
     """Return the page: a summary, charts, what fails, and every rule with its findings."""
     account = account_label(snapshot.account)
     body = [
@@ -60,7 +61,7 @@ def page(snapshot: Snapshot, answers: Sequence[Answer]) -> str:
         _figure("What the rules say", ring(_by_result(answers))),
         _figure("What fails, by severity", _by_severity(answers)),
         "</div>",
-        *_coverage(people(snapshot)),
+        *_coverage(account_users(snapshot)),
         *_first(answers),
         "<h2>Every rule</h2>",
         *(line for one in answers for line in _details(one)),
@@ -78,18 +79,18 @@ def _are(number: int, of: str = "") -> str:
     return f"{number}{of} {'is' if number == 1 else 'are'}"
 
 
-def _lead(answers: Sequence[Answer]) -> str:
+def _lead(answers: Sequence[RuleAnswer]) -> str:
     count = Counter(one.result for one in answers)
-    worst = next((one.rule.severity for one in answers if one.result is Result.FAIL), None)
-    applied = len(answers) - count[Result.NOT_APPLICABLE]
-    said = [f"<b>{count[Result.PASS]} of {applied} rules are kept.</b>"]
+    worst = next((one.rule.severity for one in answers if one.result is RuleResult.FAIL), None)
+    applied = len(answers) - count[RuleResult.NOT_APPLICABLE]
+    said = [f"<b>{count[RuleResult.PASS]} of {applied} rules are kept.</b>"]
     if worst is not None:
         urgent = sum(
-            one.result is Result.FAIL and one.rule.severity in {Severity.CRITICAL, Severity.HIGH} for one in answers
+            one.result is RuleResult.FAIL and one.rule.severity in {Severity.CRITICAL, Severity.HIGH} for one in answers
         )
-        said.append(f"{_are(count[Result.FAIL])} not; {_are(urgent, ' of these')} urgent, the worst is {worst}.")
-    if count[Result.UNKNOWN]:
-        said.append(f"{count[Result.UNKNOWN]} could not be answered and are not counted as kept.")
+        said.append(f"{_are(count[RuleResult.FAIL])} not; {_are(urgent, ' of these')} urgent, the worst is {worst}.")
+    if count[RuleResult.UNKNOWN]:
+        said.append(f"{count[RuleResult.UNKNOWN]} could not be answered and are not counted as kept.")
     return " ".join(said)
 
 
@@ -106,31 +107,31 @@ def _figure(title: str, chart: str) -> str:
     return f"<figure><figcaption>{title}</figcaption>{chart}</figure>"
 
 
-def _by_result(answers: Sequence[Answer]) -> list[Bar]:
+def _by_result(answers: Sequence[RuleAnswer]) -> list[Bar]:
     counts = Counter(one.result for one in answers)
-    return [Bar(f"{counts[result]} {result}", counts[result], color=COLORS[result]) for result in Result]
+    return [Bar(f"{counts[result]} {result}", counts[result], color=COLORS[result]) for result in RuleResult]
 
 
-def _by_severity(answers: Sequence[Answer]) -> str:
-    counts = Counter(one.rule.severity for one in answers if one.result is Result.FAIL)
+def _by_severity(answers: Sequence[RuleAnswer]) -> str:
+    counts = Counter(one.rule.severity for one in answers if one.result is RuleResult.FAIL)
     bars = [Bar(severity, counts[severity], str(counts[severity]), COLORS[severity]) for severity in Severity]
     return bar_chart(bars, full=max(counts.values(), default=0), width=340, labels=70, ends=50)
 
 
-def _way(one: Person) -> str:
+def _way(one: AccountUser) -> str:
     """Say by what somebody signs in, by the best that he has."""
-    if DeviceType.FIDO2 in one.kinds:
+    if DeviceType.FIDO2 in one.types:
         way = "security key or passkey"
-    elif one.kinds - {DeviceType.SMS}:
+    elif one.types - {DeviceType.SMS}:
         way = "code from an app or a token"
-    elif one.kinds:
+    elif one.types:
         way = "text message"
     else:
         way = "kind unknown" if one.mfa else "no MFA"
     return way
 
 
-def _coverage(everybody: Sequence[Person]) -> Iterator[str]:
+def _coverage(everybody: Sequence[AccountUser]) -> Iterator[str]:
     """Chart how users with a console password sign in."""
     ways = Counter(_way(one) for one in everybody if one.password)
     total = sum(ways.values())
@@ -147,9 +148,9 @@ def _coverage(everybody: Sequence[Person]) -> Iterator[str]:
     yield bar_chart(bars, full=total, labels=260, ends=0)
 
 
-def _first(answers: Sequence[Answer]) -> Iterator[str]:
+def _first(answers: Sequence[RuleAnswer]) -> Iterator[str]:
     """List what fails, worst first: the page's summary."""
-    failed = [one for one in answers if one.result is Result.FAIL]
+    failed = [one for one in answers if one.result is RuleResult.FAIL]
     if failed:
         yield "<h2>What to put right, worst first</h2><table><thead><tr><th>Severity</th><th>What should be</th>"
         yield "<th>Where it is not</th></tr></thead><tbody>"
@@ -165,7 +166,7 @@ def _mark(name: str) -> str:
     return f'<span class="mark" style="background:{COLORS[name]}">{name}</span>'
 
 
-def _details(one: Answer) -> Iterator[str]:
+def _details(one: RuleAnswer) -> Iterator[str]:
     references = f" · {text(', '.join(one.rule.references))}" if one.rule.references else ""
     yield f"<details><summary>{_mark(one.result)} {text(one.rule.title)}</summary>"
     yield f'<p class="soft">{text(one.rule.id)} · {one.rule.severity}{references}</p>'

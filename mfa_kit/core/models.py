@@ -107,6 +107,15 @@ class Caller:
         return resource.rpartition("/")[2] if resource.startswith("user/") else None
 
 
+# Partitions whose accounts have no root user that could sign in: IAM user guide, AWS GovCloud (US).
+ROOTLESS = {"aws-us-gov"}
+
+
+def is_root(arn: str) -> bool:
+    """Whether an ARN is that of an account's root user, `arn:PARTITION:iam::ACCOUNT:root`."""
+    return arn.endswith(":root")
+
+
 @dataclass(frozen=True, slots=True)
 class Device:
     """An MFA device as IAM lists it: who has it (None: unassigned) and since when, as Unix seconds."""

@@ -10,7 +10,18 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
 
 from mfa_kit.core.errors import AwsFault, MfaKitError, Throttled, Unclear, UsageFault
-from mfa_kit.core.models import Caller, Device, DeviceType, Enrolled, Entry, Intent, Registered, Skipped
+from mfa_kit.core.models import (
+    ROOTLESS,
+    Caller,
+    Device,
+    DeviceType,
+    Enrolled,
+    Entry,
+    Intent,
+    Registered,
+    Skipped,
+    is_root,
+)
 from mfa_kit.enrollment.ports import Carrier, Desk
 from mfa_kit.enrollment.recovery import confirmed
 
@@ -216,8 +227,8 @@ def root(
     desk: Desk,
 ) -> RootEnrolled | Skipped:
     """Wait until root has the key: by root's own list in a session of root, else by the account's summary."""
-    own = caller.arn.endswith(":root")
-    if caller.partition == "aws-us-gov":
+    own = is_root(caller.arn)
+    if caller.partition in ROOTLESS:
         raise UsageFault("AWS GovCloud has no root user", "its account belongs to one of the commercial partition")
     before = {device.serial for device in desk.inventory.devices(None)} if own else set()
     if desk.inventory.root_has_mfa() and not (own and add):

@@ -22,7 +22,7 @@ class Holder(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trap:
-    """A trap that a policy is in: its name, the statement (its Sid or number), what comes of it, what to write."""
+    """A trap in a policy: its name, the statement (its Sid or number), what it leads to, and what to write instead."""
 
     name: str
     statement: str
@@ -31,8 +31,8 @@ class Trap:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Read:
-    """A policy as it was read, and on whom it is or is to be, where that is known."""
+class ReadPolicy:
+    """A policy, and what it is attached to or will be, where that is known. `statements` are under their names."""
 
     version: str | None
     statements: tuple[tuple[str, Statement], ...]
@@ -41,7 +41,7 @@ class Read:
 
     @property
     def forcing(self) -> list[tuple[str, Statement]]:
-        """The statements that deny what comes without MFA."""
+        """The statements that deny requests without MFA."""
         return [(name, each) for name, each in self.statements if not each.allow and _wants(each, "false")]
 
 
@@ -61,7 +61,7 @@ def _wants(statement: Statement, value: str) -> bool:
     )
 
 
-def _bool(read: Read) -> Iterator[Trap]:
+def _bool(read: ReadPolicy) -> Iterator[Trap]:
     for name, each in read.forcing:
         if any(operator == "Bool" for operator, _ in _lines(each)) and not _stops_keys(each, read):
             yield Trap(
@@ -72,7 +72,7 @@ def _bool(read: Read) -> Iterator[Trap]:
             )
 
 
-def _stops_keys(statement: Statement, read: Read) -> bool:
+def _stops_keys(statement: Statement, read: ReadPolicy) -> bool:
     """Whether plain access keys are denied the work of a statement, by itself or by another one beside it."""
     work = [action for action in WORK if covers_action(statement, action)] or statement.actions
     return any(
@@ -81,7 +81,7 @@ def _stops_keys(statement: Statement, read: Read) -> bool:
     )
 
 
-def _if_exists(read: Read) -> Iterator[Trap]:
+def _if_exists(read: ReadPolicy) -> Iterator[Trap]:
     for name, each in read.statements:
         if each.allow and any(operator == "BoolIfExists" for operator, _ in _lines(each)) and _wants(each, "true"):
             yield Trap(
@@ -92,7 +92,7 @@ def _if_exists(read: Read) -> Iterator[Trap]:
             )
 
 
-def _removal(read: Read) -> Iterator[Trap]:
+def _removal(read: ReadPolicy) -> Iterator[Trap]:
     for name, each in read.forcing:
         for action in ("iam:DeleteVirtualMFADevice", "iam:DeactivateMFADevice"):
             if each.but_actions and not covers_action(each, action):
@@ -104,7 +104,7 @@ def _removal(read: Read) -> Iterator[Trap]:
                 )
 
 
-def _session(read: Read) -> Iterator[Trap]:
+def _session(read: ReadPolicy) -> Iterator[Trap]:
     for name, each in read.forcing:
         if covers_action(each, "sts:GetSessionToken"):
             yield Trap(
@@ -115,7 +115,7 @@ def _session(read: Read) -> Iterator[Trap]:
             )
 
 
-def _enrolling(read: Read) -> Iterator[Trap]:
+def _enrolling(read: ReadPolicy) -> Iterator[Trap]:
     """Find what one statement allows and another denies for want of the device that it would make."""
     allowed = [
         action for action in ENROLL if any(each.allow and covers_action(each, action) for _, each in read.statements)
@@ -136,7 +136,7 @@ def _names(statement: Statement, action: str) -> bool:
     return statement.allow and action.lower() in map(str.lower, statement.actions)
 
 
-def _password(read: Read) -> Iterator[Trap]:
+def _password(read: ReadPolicy) -> Iterator[Trap]:
     for name, each in read.forcing:
         if covers_action(each, "iam:ChangePassword"):
             yield Trap(
@@ -147,7 +147,7 @@ def _password(read: Read) -> Iterator[Trap]:
             )
 
 
-def _paths(read: Read) -> Iterator[Trap]:
+def _paths(read: ReadPolicy) -> Iterator[Trap]:
     for name, each in read.statements:
         own = [one for one in each.resources if one.endswith(":user/${aws:username}")]
         if own and not any(one.endswith("/*/${aws:username}") for one in each.resources):
@@ -159,7 +159,7 @@ def _paths(read: Read) -> Iterator[Trap]:
             )
 
 
-def _version(read: Read) -> Iterator[Trap]:
+def _version(read: ReadPolicy) -> Iterator[Trap]:
     if read.version != "2012-10-17":
         for name, each in read.statements:
             if any("${" in one for one in (*each.resources, *each.but_resources)):
@@ -171,7 +171,7 @@ def _version(read: Read) -> Iterator[Trap]:
                 )
 
 
-def _role(read: Read) -> Iterator[Trap]:
+def _role(read: ReadPolicy) -> Iterator[Trap]:
     if read.on is Holder.ROLE:
         for name, _ in read.forcing:
             yield Trap(
@@ -182,7 +182,7 @@ def _role(read: Read) -> Iterator[Trap]:
             )
 
 
-def _partition(read: Read) -> Iterator[Trap]:
+def _partition(read: ReadPolicy) -> Iterator[Trap]:
     for name, each in read.statements:
         for one in (*each.resources, *each.but_resources):
             start = one.split(":")[:2]
@@ -195,7 +195,7 @@ def _partition(read: Read) -> Iterator[Trap]:
                 )
 
 
-TRAPS: tuple[Callable[[Read], Iterator[Trap]], ...] = (
+TRAPS: tuple[Callable[[ReadPolicy], Iterator[Trap]], ...] = (
     _bool,
     _if_exists,
     _removal,
@@ -209,10 +209,10 @@ TRAPS: tuple[Callable[[Read], Iterator[Trap]], ...] = (
 )
 
 
-def lint(document: str, *, on: Holder | None = None, partition: str | None = None) -> list[Trap]:
-    """Return the traps that a policy is in. Raise UsageFault for what is no policy."""
+def find_traps(document: str, *, on: Holder | None = None, partition: str | None = None) -> list[Trap]:
+    """Return the traps in a policy. Raise UsageFault for text that is no policy."""
     rows = statements(document)
-    read = Read(
+    read = ReadPolicy(
         version=json.loads(document).get("Version"),
         statements=tuple((each.sid or f"statement {number}", each) for number, each in enumerate(rows, 1)),
         on=on,
@@ -222,12 +222,12 @@ def lint(document: str, *, on: Holder | None = None, partition: str | None = Non
 
 
 def about_mfa(document: str) -> bool:
-    """Whether a policy speaks of MFA at all."""
+    """Whether a policy mentions MFA."""
     return MFA.lower() in document.lower()
 
 
-def held(snapshot: Snapshot) -> Iterator[tuple[str, Holder, str]]:
-    """Yield the policies of an account that speak of MFA, without AWS's own: where each is, on what, and its text."""
+def policies_about_mfa(snapshot: Snapshot) -> Iterator[tuple[str, Holder, str]]:
+    """Yield the account's own policies that mention MFA: where each is, what it is attached to, and its text."""
     for holder, entities in (
         (Holder.GROUP, snapshot.groups),
         (Holder.USER, snapshot.users),

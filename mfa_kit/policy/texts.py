@@ -4,6 +4,7 @@ The statements are those of AWS's sample "Allows MFA-authenticated IAM users to 
 Security credentials page" (IAM user guide, text of 2023), in the variants that its traps demand.
 """
 
+import json
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -19,8 +20,8 @@ class Variant(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
-    """Which variant is wanted.
+class PolicyChoices:
+    """What a policy is chosen by.
 
     `first_sign_in`: users change a password before they have a device. `user_paths`: users have paths. `own_names`:
     a device is named as its user.
@@ -34,31 +35,33 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class PolicyLine:
     """A line of a policy, and what it is for."""
 
     text: str
     why: str
 
 
-SESSION = Line(
+SESSION = PolicyLine(
     "sts:GetSessionToken", "turns access keys and a code into a session with MFA; without it keys never get one"
 )
 # What users who enroll themselves need before they have MFA.
 ENROLLING = (
-    Line("iam:CreateVirtualMFADevice", "makes the first device"),
-    Line(
+    PolicyLine("iam:CreateVirtualMFADevice", "makes the first device"),
+    PolicyLine(
         "iam:EnableMFADevice", "turns it on; who has a device already can add another only with MFA, IAM sees to that"
     ),
-    Line("iam:GetUser", "the console's Security credentials page opens with it"),
-    Line("iam:GetMFADevice", "the same page shows security keys with it"),
-    Line("iam:ListMFADevices", "shows whether there is a device; the CLI finds its serial number by it"),
-    Line("iam:ListVirtualMFADevices", "the console looks for a free device name with it"),
-    Line("iam:ResyncMFADevice", "brings a device back whose clock went astray, when it is the only one"),
+    PolicyLine("iam:GetUser", "the console's Security credentials page opens with it"),
+    PolicyLine("iam:GetMFADevice", "the same page shows security keys with it"),
+    PolicyLine("iam:ListMFADevices", "shows whether there is a device; the CLI finds its serial number by it"),
+    PolicyLine("iam:ListVirtualMFADevices", "the console looks for a free device name with it"),
+    PolicyLine("iam:ResyncMFADevice", "brings a device back whose clock went astray, when it is the only one"),
 )
 CHANGING = (
-    Line("iam:ChangePassword", "lets a forced password change come before the first device; the price: without MFA"),
-    Line("iam:GetAccountPasswordPolicy", "tells at that change what the new password has to be like"),
+    PolicyLine(
+        "iam:ChangePassword", "lets a forced password change come before the first device; the price: without MFA"
+    ),
+    PolicyLine("iam:GetAccountPasswordPolicy", "tells at that change what the new password has to be like"),
 )
 OWN = (
     "iam:DeactivateMFADevice",
@@ -70,30 +73,30 @@ OWN = (
 )
 
 
-def exceptions(wish: Wish) -> tuple[Line, ...]:
-    """Return what is not denied without MFA."""
-    enrolling = ENROLLING if wish.variant is Variant.SELF else ()
-    return (*enrolling, *(CHANGING if wish.first_sign_in else ()), SESSION)
+def exceptions(choices: PolicyChoices) -> tuple[PolicyLine, ...]:
+    """Return the actions that are not denied without MFA."""
+    enrolling = ENROLLING if choices.variant is Variant.SELF else ()
+    return (*enrolling, *(CHANGING if choices.first_sign_in else ()), SESSION)
 
 
-def _users(wish: Wish) -> list[str]:
-    start = f"arn:{wish.partition}:iam::*:user"
+def _users(choices: PolicyChoices) -> list[str]:
+    start = f"arn:{choices.partition}:iam::*:user"
     own = f"{start}/${{aws:username}}"
-    return [own, f"{start}/*/${{aws:username}}"] if wish.user_paths else [own]
+    return [own, f"{start}/*/${{aws:username}}"] if choices.user_paths else [own]
 
 
-def policy(wish: Wish) -> tuple[Document, list[Line]]:
-    """Return the policy, and its lines explained in their order."""
-    rows: list[tuple[Document, list[Line]]] = []
-    if wish.variant is Variant.SELF:
-        rows += [_list(), _create(wish), _manage(wish)]
-    if wish.first_sign_in:
-        rows.append(_password(wish))
-    rows.append(_deny(wish))
+def mfa_policy(choices: PolicyChoices) -> tuple[Document, list[PolicyLine]]:
+    """Return a policy that demands MFA, and its lines in order, each with what it is for."""
+    rows: list[tuple[Document, list[PolicyLine]]] = []
+    if choices.variant is Variant.SELF:
+        rows += [_list(), _create(choices), _manage(choices)]
+    if choices.first_sign_in:
+        rows.append(_password(choices))
+    rows.append(_deny(choices))
     return (
         {"Version": "2012-10-17", "Statement": [row for row, _ in rows]},
         [
-            Line(
+            PolicyLine(
                 '"Version": "2012-10-17"', "older versions know no ${aws:username}: it would be those very characters"
             ),
             *(line for _, lines in rows for line in lines),
@@ -105,42 +108,46 @@ def _allow(sid: str, actions: list[str], on: list[str]) -> Document:
     return {"Sid": sid, "Effect": "Allow", "Action": actions, "Resource": on if len(on) > 1 else on[0]}
 
 
-def _list() -> tuple[Document, list[Line]]:
+def _list() -> tuple[Document, list[PolicyLine]]:
     row = _allow("ListVirtualDevices", ["iam:ListVirtualMFADevices"], ["*"])
-    return row, [Line("ListVirtualDevices", "a listing of the account has no narrower resource than *")]
+    return row, [PolicyLine("ListVirtualDevices", "a listing of the account has no narrower resource than *")]
 
 
-def _create(wish: Wish) -> tuple[Document, list[Line]]:
-    names = "${aws:username}" if wish.own_names else "*"
-    on = f"arn:{wish.partition}:iam::*:mfa/{names}"
+def _create(choices: PolicyChoices) -> tuple[Document, list[PolicyLine]]:
+    names = "${aws:username}" if choices.own_names else "*"
+    on = f"arn:{choices.partition}:iam::*:mfa/{names}"
     why = (
         "a user may make one device, named as himself: nobody takes another's name; a second needs an administrator"
-        if wish.own_names
+        if choices.own_names
         else "a user may make devices of any name, as the console asks him for one"
     )
     row = _allow("CreateOwnVirtualDevice", ["iam:CreateVirtualMFADevice"], [on])
     return row, [
-        Line("CreateOwnVirtualDevice", why),
-        Line("(no iam:DeleteVirtualMFADevice)", "half an enrollment stays behind: mfa-kit orphans list"),
+        PolicyLine("CreateOwnVirtualDevice", why),
+        PolicyLine("(no iam:DeleteVirtualMFADevice)", "half an enrollment stays behind: mfa-kit orphans list"),
     ]
 
 
-def _manage(wish: Wish) -> tuple[Document, list[Line]]:
-    row = _allow("ManageOwnDevices", list(OWN), _users(wish))
-    lines = [Line("ManageOwnDevices", "a user looks after his own devices and after nobody else's")]
-    if wish.user_paths:
-        lines.append(Line("user/*/${aws:username}", "the ARN of a user with a path has the path in it: user/team/zoe"))
+def _manage(choices: PolicyChoices) -> tuple[Document, list[PolicyLine]]:
+    row = _allow("ManageOwnDevices", list(OWN), _users(choices))
+    lines = [PolicyLine("ManageOwnDevices", "a user looks after his own devices and after nobody else's")]
+    if choices.user_paths:
+        lines.append(
+            PolicyLine("user/*/${aws:username}", "the ARN of a user with a path has the path in it: user/team/zoe")
+        )
     return row, lines
 
 
-def _password(wish: Wish) -> tuple[Document, list[Line]]:
+def _password(choices: PolicyChoices) -> tuple[Document, list[PolicyLine]]:
     """Allow the change on the user alone; the policy for passwords has no narrower resource than *."""
-    row = _allow("ChangeOwnPassword", ["iam:ChangePassword"], _users(wish))
-    return row, [Line("ChangeOwnPassword", "the password that an administrator gave is changed at the first sign-in")]
+    row = _allow("ChangeOwnPassword", ["iam:ChangePassword"], _users(choices))
+    return row, [
+        PolicyLine("ChangeOwnPassword", "the password that an administrator gave is changed at the first sign-in")
+    ]
 
 
-def _deny(wish: Wish) -> tuple[Document, list[Line]]:
-    kept = exceptions(wish)
+def _deny(choices: PolicyChoices) -> tuple[Document, list[PolicyLine]]:
+    kept = exceptions(choices)
     row = {
         "Sid": "DenyAllExceptListedIfNoMFA",
         "Effect": "Deny",
@@ -149,20 +156,28 @@ def _deny(wish: Wish) -> tuple[Document, list[Line]]:
         "Condition": {"BoolIfExists": {"aws:MultiFactorAuthPresent": "false"}},
     }
     return row, [
-        Line(
+        PolicyLine(
             "DenyAllExceptListedIfNoMFA", "an explicit deny wins over whatever else allows: without MFA nothing works,"
         ),
-        Line("NotAction", "but for these, and each only where something else allows it:"),
+        PolicyLine("NotAction", "but for these, and each only where something else allows it:"),
         *kept,
-        Line("(no iam:DeleteVirtualMFADevice, no iam:DeactivateMFADevice)", "a stolen password must not take MFA away"),
-        Line("BoolIfExists", "plain access keys have no such key at all: Bool would let them through"),
+        PolicyLine(
+            "(no iam:DeleteVirtualMFADevice, no iam:DeactivateMFADevice)", "a stolen password must not take MFA away"
+        ),
+        PolicyLine("BoolIfExists", "plain access keys have no such key at all: Bool would let them through"),
     ]
 
 
-def first_sign_in(wish: Wish) -> Line:
-    """Say what the variant does with users who have to change their password."""
-    if wish.first_sign_in:
-        return Line("--first-sign-in", "users may change their password without MFA, for as long as this stands")
-    return Line(
+def first_sign_in_line(choices: PolicyChoices) -> PolicyLine:
+    """Return what the policy means for users who have to change their password."""
+    if choices.first_sign_in:
+        return PolicyLine("--first-sign-in", "users may change their password without MFA, for as long as this stands")
+    return PolicyLine(
         "(no iam:ChangePassword)", "a user without a device who must change his password cannot sign in: lockout tells"
     )
+
+
+def force_mfa(partition: str) -> str:
+    """Return, as JSON, the policy that `policy show` prints without options."""
+    document, _ = mfa_policy(PolicyChoices(partition=partition, variant=Variant.SELF))
+    return json.dumps(document)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mfa_kit.account.device_backups import device_backups
-from mfa_kit.account.reading import survey
+from mfa_kit.account.reading import read_account
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.wiring import aws, desk
 from mfa_kit.wiring.backup_records import backup_records
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from mfa_kit.account.snapshot import Person, Snapshot
-    from mfa_kit.account.source import Account
+    from mfa_kit.account.account_users import AccountUser
+    from mfa_kit.account.snapshot import Snapshot
+    from mfa_kit.account.source import AccountSource
     from mfa_kit.wiring.settings import Settings
 
 # Requests at once: what IAM's unpublished rates are known to bear.
@@ -37,12 +38,12 @@ class SnapshotSource:
     file: Path | None
     max_age: float
     backup_dir: Path | None = None
-    passwords_of: Callable[[Person], bool] = lambda _: False
-    afresh: Callable[[Person], bool] = lambda _: False
+    passwords_of: Callable[[AccountUser], bool] = lambda _: False
+    afresh: Callable[[AccountUser], bool] = lambda _: False
 
 
 @contextmanager
-def open_snapshot(settings: Settings, source: SnapshotSource) -> Iterator[tuple[Snapshot, Account | None]]:
+def open_snapshot(settings: Settings, source: SnapshotSource) -> Iterator[tuple[Snapshot, AccountSource | None]]:
     """Yield a snapshot, and the account that it was taken of; a snapshot from a file comes without an account."""
     from mfa_kit.adapters.files import snapshots
 
@@ -54,11 +55,11 @@ def open_snapshot(settings: Settings, source: SnapshotSource) -> Iterator[tuple[
     if source.file is not None:
         check_new(source.file)
     with aws.connect(settings) as (iam, ledger, caller):
-        from mfa_kit.adapters.aws.account import Reader
+        from mfa_kit.adapters.aws.account import AccountReader
 
-        account = Reader(iam.ask, now=iam.now)
+        account = AccountReader(iam.ask, now=iam.now)
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            found = survey(
+            found = read_account(
                 iam,
                 account,
                 caller=caller,

@@ -28,7 +28,7 @@ from mfa_kit.wiring.settings import Settings
 if TYPE_CHECKING:
     import threading
 
-    from mfa_kit.adapters.aws.account import Reader
+    from mfa_kit.adapters.aws.account import AccountReader
     from mfa_kit.adapters.aws.people import People
     from mfa_kit.adapters.ledger.failures import Failures
     from mfa_kit.adapters.ledger.ledger import Ledger
@@ -41,7 +41,7 @@ class RolloutPorts:
     desk: Desk
     caller: Caller
     people: "People"
-    account: "Reader"
+    account: "AccountReader"
     pace: Pace
     ledger: "Ledger"
 
@@ -70,7 +70,7 @@ def open_rollout(
     settings: Settings, *, vault: Vault, workers: int, progress: Progress, oath_keys: OathKeys | None = None
 ) -> Iterator[RolloutPorts]:
     """Open AWS and the ledger, with one pace before all calls; `workers` calls are out at a time."""
-    from mfa_kit.adapters.aws.account import Reader
+    from mfa_kit.adapters.aws.account import AccountReader
     from mfa_kit.adapters.aws.people import People
 
     pace = Pace(
@@ -95,7 +95,7 @@ def open_rollout(
             desk=desk,
             caller=caller,
             people=People(iam.ask),
-            account=Reader(iam.ask, now=iam.now),
+            account=AccountReader(iam.ask, now=iam.now),
             pace=pace,
             ledger=ledger,
         )

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from mfa_kit.account.reading import survey
-from mfa_kit.account.snapshot import Backup, Snapshot
-from mfa_kit.adapters.aws.account import Reader
+from mfa_kit.account.reading import read_account
+from mfa_kit.account.snapshot import DeviceBackup, Snapshot
+from mfa_kit.adapters.aws.account import AccountReader
 from mfa_kit.adapters.aws.iam import Iam
 from mfa_kit.core.models import Device
 from mfa_kit.lab.aws.server import Lab
-from mfa_kit.policy.texts import Wish, policy
+from mfa_kit.policy.texts import PolicyChoices, mfa_policy
 
-FORCE = policy(Wish())[0]
+FORCE = mfa_policy(PolicyChoices())[0]
 MFA = {"Bool": {"aws:MultiFactorAuthPresent": "true"}}
 ADMINISTRATOR = "arn:aws:iam::aws:policy/AdministratorAccess"
 Change = Callable[[dict[str, Any]], None]
@@ -70,7 +70,7 @@ def taken(
     *denied: str,
     failing: Mapping[str, int] = MappingProxyType({}),
     first: Callable[[Lab], None] = lambda _: None,
-    backups: Callable[[tuple[Device, ...]], tuple[Backup, ...]] = lambda _: (),
+    backups: Callable[[tuple[Device, ...]], tuple[DeviceBackup, ...]] = lambda _: (),
     **how: Any,
 ) -> tuple[Snapshot, Lab]:
     """Take a snapshot of a described account; operations are denied every time, or at one call."""
@@ -83,9 +83,9 @@ def taken(
         for operation, number in failing.items():
             lab.faults.add(operation, "denied", at=number)
         iam = Iam(observe=lambda _: None, sleep=lambda _: None)
-        reader = Reader(iam.ask, now=iam.now, sleep=lambda _: None)
+        reader = AccountReader(iam.ask, now=iam.now, sleep=lambda _: None)
         how = {"max_age": 14400.0, "caller": iam.caller(), "backups": backups, **how}
-        return survey(iam, reader, **how), lab
+        return read_account(iam, reader, **how), lab
 
 
 def changed(change: Change | None) -> dict[str, Any]:

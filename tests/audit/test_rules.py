@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from mfa_kit.account.snapshot import Backup, Snapshot
+from mfa_kit.account.snapshot import DeviceBackup, Snapshot
 from mfa_kit.adapters.aws import account as reader
 from mfa_kit.audit import registry
-from mfa_kit.audit.finding import DAY, Answer, Limits, Profile, Result, Severity
+from mfa_kit.audit.finding import DAY, Limits, Profile, RuleAnswer, RuleResult, Severity
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.models import Device
 from tests.audit.conftest import ADMINISTRATOR, Change, ago, changed, sound, taken, trust
@@ -20,35 +20,39 @@ DETAILS, REPORT = "GetAccountAuthorizationDetails", "GetCredentialReport"
 VIRTUAL, DEVICES, SUMMARY = "ListVirtualMFADevices", "ListMFADevices", "GetAccountSummary"
 
 
-def ours(_: tuple[Device, ...]) -> tuple[Backup, ...]:
-    return (Backup(serial=ALICE, user="alice", file="/b/alice.png.age", there=True, made=time.time(), opened=1.0),)
+def ours(_: tuple[Device, ...]) -> tuple[DeviceBackup, ...]:
+    return (
+        DeviceBackup(serial=ALICE, user="alice", file="/b/alice.png.age", there=True, made=time.time(), opened=1.0),
+    )
 
 
-def gone(_: tuple[Device, ...]) -> tuple[Backup, ...]:
-    lost = Backup(serial=ALICE, user="alice", file="/b/alice.png.age", there=False, made=1.0)
-    return (lost, Backup(serial=ALICE + "2", user="alice", file=None, there=False, made=1.0))
+def gone(_: tuple[Device, ...]) -> tuple[DeviceBackup, ...]:
+    lost = DeviceBackup(serial=ALICE, user="alice", file="/b/alice.png.age", there=False, made=1.0)
+    return (lost, DeviceBackup(serial=ALICE + "2", user="alice", file=None, there=False, made=1.0))
 
 
-def unopened(_: tuple[Device, ...]) -> tuple[Backup, ...]:
-    return (Backup(serial=ALICE, user="alice", file="/b/it's.png.age", there=True, made=time.time()),)
+def unopened(_: tuple[Device, ...]) -> tuple[DeviceBackup, ...]:
+    return (DeviceBackup(serial=ALICE, user="alice", file="/b/it's.png.age", there=True, made=time.time()),)
 
 
-def undrilled(_: tuple[Device, ...]) -> tuple[Backup, ...]:
+def undrilled(_: tuple[Device, ...]) -> tuple[DeviceBackup, ...]:
     """Tell of one that is fresh, one that was drilled of late, one long ago and one never."""
     now, old = time.time(), time.time() - 100.5 * DAY
     ages = [(now, None), (old, now - DAY), (old, old + DAY), (old, None)]
     return tuple(
-        Backup(serial=f"{ALICE}{at}", user="alice", file="/b/it's.png.age", there=True, made=made, drilled=drilled)
+        DeviceBackup(
+            serial=f"{ALICE}{at}", user="alice", file="/b/it's.png.age", there=True, made=made, drilled=drilled
+        )
         for at, (made, drilled) in enumerate(ages)
     )
 
 
-def broken(_: tuple[Device, ...]) -> tuple[Backup, ...]:
+def broken(_: tuple[Device, ...]) -> tuple[DeviceBackup, ...]:
     raise IntegrityFault("the ledger is damaged", "")
 
 
-def ask(snapshot: Snapshot, rule: str, **limits: Any) -> Answer:
-    (answer,) = registry.audit(snapshot, registry.chosen([rule]), Limits(**limits))
+def ask(snapshot: Snapshot, rule: str, **limits: Any) -> RuleAnswer:
+    (answer,) = registry.audit_snapshot(snapshot, registry.choose_rules([rule]), Limits(**limits))
     return answer
 
 
@@ -61,7 +65,7 @@ def nothing_wrong() -> Snapshot:
 def test_a_sound_account_keeps_every_rule(nothing_wrong: Snapshot, rule: str) -> None:
     """None of them is vacuous there."""
     answer = ask(nothing_wrong, rule)
-    assert (answer.result, answer.findings, answer.unsure) == (Result.PASS, (), ())
+    assert (answer.result, answer.findings, answer.unsure) == (RuleResult.PASS, (), ())
 
 
 def root(**fields: Any) -> Change:
@@ -152,7 +156,7 @@ def test_a_fault_is_found(rule: str, fault: Change, subject: str, evidence: str)
     """By its own rule, with whom and how it is known, and a remedy."""
     snapshot, _ = taken(changed(fault))
     answer = ask(snapshot, rule)
-    assert answer.result is Result.FAIL
+    assert answer.result is RuleResult.FAIL
     named = {each.subject: each for each in answer.findings}
     assert set(named) == {subject}
     assert any(evidence in each.evidence for each in answer.findings)
@@ -211,7 +215,7 @@ def test_what_cannot_be_read_is_never_a_pass(rule: str, denied: tuple[str, ...],
     """It is unknown, and why is said."""
     snapshot, _ = taken(changed(change), *denied)
     answer = ask(snapshot, rule)
-    assert answer.result is Result.UNKNOWN
+    assert answer.result is RuleResult.UNKNOWN
     assert answer.unsure
     assert all(each.why for each in answer.unsure)
 
@@ -219,19 +223,19 @@ def test_what_cannot_be_read_is_never_a_pass(rule: str, denied: tuple[str, ...],
 @pytest.mark.parametrize(
     ("rule", "backups", "result"),
     [
-        ("backups.there", gone, Result.FAIL),
-        ("backups.there", broken, Result.UNKNOWN),
-        ("backups.there", lambda _: (), Result.NOT_APPLICABLE),
-        ("backups.verified", unopened, Result.FAIL),
-        ("backups.verified", broken, Result.UNKNOWN),
-        ("backups.verified", lambda _: (), Result.NOT_APPLICABLE),
-        ("backups.drilled", undrilled, Result.FAIL),
-        ("backups.drilled", gone, Result.PASS),
-        ("backups.drilled", broken, Result.UNKNOWN),
-        ("backups.drilled", lambda _: (), Result.NOT_APPLICABLE),
+        ("backups.there", gone, RuleResult.FAIL),
+        ("backups.there", broken, RuleResult.UNKNOWN),
+        ("backups.there", lambda _: (), RuleResult.NOT_APPLICABLE),
+        ("backups.verified", unopened, RuleResult.FAIL),
+        ("backups.verified", broken, RuleResult.UNKNOWN),
+        ("backups.verified", lambda _: (), RuleResult.NOT_APPLICABLE),
+        ("backups.drilled", undrilled, RuleResult.FAIL),
+        ("backups.drilled", gone, RuleResult.PASS),
+        ("backups.drilled", broken, RuleResult.UNKNOWN),
+        ("backups.drilled", lambda _: (), RuleResult.NOT_APPLICABLE),
     ],
 )
-def test_backups_of_this_desk(rule: str, backups: Any, result: Result) -> None:
+def test_backups_of_this_desk(rule: str, backups: Any, result: RuleResult) -> None:
     """Missing, unknown, or none of ours: each is told apart, and a file's name is quoted for a shell."""
     answer = ask(taken(sound(), backups=backups)[0], rule)
     assert answer.result is result
@@ -258,8 +262,8 @@ def test_every_rule_was_seen_to_fail_and_to_keep_silent() -> None:
 def test_near_the_quota_of_virtual_devices() -> None:
     """From eight in ten on."""
     snapshot, _ = taken(sound())
-    assert ask(snapshot, "devices.quota", quota=2 / 5000).result is Result.FAIL
-    assert ask(snapshot, "devices.quota", quota=3 / 5000).result is Result.PASS
+    assert ask(snapshot, "devices.quota", quota=2 / 5000).result is RuleResult.FAIL
+    assert ask(snapshot, "devices.quota", quota=3 / 5000).result is RuleResult.PASS
 
 
 def test_govcloud_has_no_root() -> None:
@@ -270,23 +274,23 @@ def test_govcloud_has_no_root() -> None:
         found.update(moved, region="us-gov-west-1")
 
     snapshot, _ = taken(changed(move))
-    answers = registry.audit(snapshot, registry.RULES, Limits())
+    answers = registry.audit_snapshot(snapshot, registry.RULES, Limits())
     told = {answer.rule.id: answer.result for answer in answers}
-    assert {told[name] for name in told if name.startswith("root.")} == {Result.NOT_APPLICABLE}
-    assert {told[name] for name in told if not name.startswith(("root.", "backups."))} == {Result.PASS}
+    assert {told[name] for name in told if name.startswith("root.")} == {RuleResult.NOT_APPLICABLE}
+    assert {told[name] for name in told if not name.startswith(("root.", "backups."))} == {RuleResult.PASS}
 
 
 def test_root_whose_credentials_were_removed_needs_no_mfa() -> None:
     """Centrally managed root: no password, nothing to protect; keys would be another matter."""
     snapshot, _ = taken(changed(root(mfa=False, password=False)))
-    assert ask(snapshot, "root.mfa").result is Result.NOT_APPLICABLE
-    assert ask(snapshot, "root.keys").result is Result.PASS
+    assert ask(snapshot, "root.mfa").result is RuleResult.NOT_APPLICABLE
+    assert ask(snapshot, "root.keys").result is RuleResult.PASS
 
 
 def test_a_kind_that_is_not_told_is_said_to_be_so() -> None:
     """Of root's devices AWS tells the virtual ones only."""
     answer = ask(taken(sound())[0], "root.hardware")
-    assert (answer.result, "does not tell which" in answer.why) == (Result.PASS, True)
+    assert (answer.result, "does not tell which" in answer.why) == (RuleResult.PASS, True)
 
 
 @pytest.mark.parametrize(
@@ -294,8 +298,8 @@ def test_a_kind_that_is_not_told_is_said_to_be_so() -> None:
 )
 def test_of_root_the_report_tells_what_the_summary_does_not(fault: Change, rule: str) -> None:
     """Either of them is enough."""
-    assert ask(taken(changed(fault), SUMMARY)[0], rule).result is Result.FAIL
-    assert ask(taken(changed(fault), REPORT)[0], rule).result is Result.FAIL
+    assert ask(taken(changed(fault), SUMMARY)[0], rule).result is RuleResult.FAIL
+    assert ask(taken(changed(fault), REPORT)[0], rule).result is RuleResult.FAIL
 
 
 def test_a_role_for_a_service_administers_nothing() -> None:
@@ -305,23 +309,23 @@ def test_a_role_for_a_service_administers_nothing() -> None:
         without_administrator(found)
         role("web", attached=[ADMINISTRATOR])(found)
 
-    assert ask(taken(changed(handed_over))[0], "admins.exist").result is Result.FAIL
+    assert ask(taken(changed(handed_over))[0], "admins.exist").result is RuleResult.FAIL
 
     def to_people(found: dict[str, Any]) -> None:
         without_administrator(found)
         role("ops", attached=[ADMINISTRATOR])(found)
 
     snapshot, _ = taken(changed(to_people))
-    assert ask(snapshot, "admins.exist").result is Result.PASS
+    assert ask(snapshot, "admins.exist").result is RuleResult.PASS
     blind = Snapshot(**{name: getattr(snapshot, name) for name in Snapshot.__slots__} | {"policies": {}})
-    assert ask(blind, "admins.exist").result is Result.UNKNOWN
+    assert ask(blind, "admins.exist").result is RuleResult.UNKNOWN
 
 
 def test_an_administrator_who_has_no_way_in_needs_no_device() -> None:
     """Neither a password nor a key: nobody can be that user."""
     snapshot, _ = taken(changed(user("boss", groups=["programs"])))
     for rule in ("admins.mfa", "admins.phishing", "admins.spare"):
-        assert ask(snapshot, rule).result is Result.PASS
+        assert ask(snapshot, rule).result is RuleResult.PASS
 
 
 def test_enforcement_that_hangs_on_an_address_is_unknown() -> None:
@@ -330,7 +334,7 @@ def test_enforcement_that_hangs_on_an_address_is_unknown() -> None:
     force["Statement"][-1]["Condition"]["NotIpAddress"] = {"aws:SourceIp": "192.0.2.0/24"}
     snapshot, _ = taken(changed(group("people", policies={"force-mfa": force})))
     answer = ask(snapshot, "groups.enforcement")
-    assert (answer.result, answer.unsure[0].subject) == (Result.UNKNOWN, "people")
+    assert (answer.result, answer.unsure[0].subject) == (RuleResult.UNKNOWN, "people")
 
 
 def test_a_key_that_iam_knows_nothing_of_is_told() -> None:
@@ -338,7 +342,10 @@ def test_a_key_that_iam_knows_nothing_of_is_told() -> None:
     described = sound()
     described["users"][0]["devices"][1]["certifications"] = {}
     answer = ask(taken(described)[0], "admins.phishing")
-    assert (answer.result, "of the keys of lab-admin IAM knows no certification" in answer.why) == (Result.PASS, True)
+    assert (answer.result, "of the keys of lab-admin IAM knows no certification" in answer.why) == (
+        RuleResult.PASS,
+        True,
+    )
 
 
 def test_a_remedy_minds_paths() -> None:
@@ -352,7 +359,7 @@ def test_a_remedy_minds_paths() -> None:
 def test_passwords_by_cis() -> None:
     """14 characters are enough, and 24 passwords are not used again."""
     snapshot, _ = taken(changed(passwords(minimum_password_length=14)))
-    assert ask(snapshot, "passwords.policy", profile=Profile.CIS).result is Result.PASS
+    assert ask(snapshot, "passwords.policy", profile=Profile.CIS).result is RuleResult.PASS
     snapshot, _ = taken(changed(passwords(password_reuse_prevention=None, minimum_password_length=13)))
     said = [each.evidence for each in ask(snapshot, "passwords.policy", profile=Profile.CIS).findings]
     assert said == ["13 characters: CIS wants 14", "no earlier passwords are refused: CIS wants 24"]
@@ -366,18 +373,18 @@ def test_nobody_and_nothing() -> None:
         group("people", policies={})(found)
 
     snapshot, _ = taken(changed(bare))
-    told = {answer.rule.id: answer.result for answer in registry.audit(snapshot, registry.RULES, Limits())}
-    assert told["groups.enforcement"] is told["roles.trust"] is Result.NOT_APPLICABLE
+    told = {answer.rule.id: answer.result for answer in registry.audit_snapshot(snapshot, registry.RULES, Limits())}
+    assert told["groups.enforcement"] is told["roles.trust"] is RuleResult.NOT_APPLICABLE
     alone = Snapshot(**{name: getattr(snapshot, name) for name in Snapshot.__slots__} | {"users": ()})
-    told = {answer.rule.id: answer.result for answer in registry.audit(alone, registry.RULES, Limits())}
-    assert told["users.groupless"] is told["roles.ec2"] is Result.NOT_APPLICABLE
+    told = {answer.rule.id: answer.result for answer in registry.audit_snapshot(alone, registry.RULES, Limits())}
+    assert told["users.groupless"] is told["roles.ec2"] is RuleResult.NOT_APPLICABLE
 
 
 def test_findings_stand_beside_what_could_not_be_read() -> None:
     """A hole makes nothing better."""
     snapshot, _ = taken(changed(user("bob", password=True)), DEVICES)
     answer = ask(snapshot, "users.mfa")
-    assert (answer.result, answer.findings[0].subject) == (Result.FAIL, "bob")
+    assert (answer.result, answer.findings[0].subject) == (RuleResult.FAIL, "bob")
 
 
 def test_a_doubt_about_who_administers_is_no_answer() -> None:
@@ -387,7 +394,7 @@ def test_a_doubt_about_who_administers_is_no_answer() -> None:
     snapshot, _ = taken(changed(user("bob", policies=policies, password=True, devices=[{"name": "bob"}])))
     for rule in ("admins.mfa", "admins.phishing", "admins.spare"):
         answer = ask(snapshot, rule)
-        assert (answer.result, [each.subject for each in answer.unsure]) == (Result.UNKNOWN, ["bob"])
+        assert (answer.result, [each.subject for each in answer.unsure]) == (RuleResult.UNKNOWN, ["bob"])
 
 
 def test_who_came_after_the_report_is_named() -> None:
@@ -402,16 +409,16 @@ def test_who_came_after_the_report_is_named() -> None:
 def test_a_gate_does_not_open_on_a_hole() -> None:
     """At or above the severity that is asked for, unknown counts like a finding."""
     snapshot, _ = taken(sound(), "GetAccountPasswordPolicy")
-    answers = registry.audit(snapshot, registry.RULES, Limits())
-    assert registry.fails(answers, Severity.MEDIUM)
-    assert not registry.fails(answers, Severity.HIGH)
+    answers = registry.audit_snapshot(snapshot, registry.RULES, Limits())
+    assert registry.fails_at(answers, Severity.MEDIUM)
+    assert not registry.fails_at(answers, Severity.HIGH)
 
 
 def test_a_rule_that_is_none_is_refused() -> None:
     """By name, with what there is."""
     with pytest.raises(UsageFault, match=r"there is no rule 'root\.mf'"):
-        registry.chosen(["root.mf"])
-    assert [rule.id for rule in registry.chosen(["devices", "root.mfa"])] == [
+        registry.choose_rules(["root.mf"])
+    assert [rule.id for rule in registry.choose_rules(["devices", "root.mfa"])] == [
         "root.mfa",
         "devices.orphans",
         "devices.quota",
@@ -434,7 +441,7 @@ def test_a_page_that_fails_leaves_the_pages_before_it(monkeypatch: pytest.Monkey
 
     snapshot, _ = taken(changed(unsafe), failing={DETAILS: 3})
     assert ([len(snapshot.users), len(snapshot.groups), len(snapshot.roles)]) == [2, 2, 0]
-    told = {answer.rule.id: answer.result for answer in registry.audit(snapshot, registry.RULES, Limits())}
-    assert told["users.direct"] is Result.FAIL
+    told = {answer.rule.id: answer.result for answer in registry.audit_snapshot(snapshot, registry.RULES, Limits())}
+    assert told["users.direct"] is RuleResult.FAIL
     for rule in ("admins.exist", "users.groupless", "groups.enforcement", "roles.ec2", "roles.trust"):
-        assert told[rule] is Result.UNKNOWN
+        assert told[rule] is RuleResult.UNKNOWN

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from mfa_kit.account.reading import survey
+from mfa_kit.account.reading import read_account
 from mfa_kit.account.snapshot import ROOT, Part, Snapshot
-from mfa_kit.adapters.aws.account import Reader
+from mfa_kit.adapters.aws.account import AccountReader
 from mfa_kit.adapters.aws.iam import Iam
 from mfa_kit.adapters.files import snapshots
 from mfa_kit.audit import registry
-from mfa_kit.audit.finding import Limits, Result
+from mfa_kit.audit.finding import Limits, RuleResult
 from mfa_kit.core.errors import AwsFault, IntegrityFault, NoSuchEntity, UsageFault
 from mfa_kit.core.models import Caller, Device
 from mfa_kit.lab.aws.server import Lab
@@ -63,8 +63,8 @@ def report(text: str = f"{COLUMNS}\n{ROW}", *, hours: float = 0) -> dict[str, An
     return {"Content": text.encode(), "GeneratedTime": NOW - timedelta(hours=hours)}
 
 
-def reader(answers: Answers, slept: list[float] | None = None) -> Reader:
-    return Reader(answers, now=NOW.timestamp, sleep=(slept if slept is not None else []).append)
+def reader(answers: Answers, slept: list[float] | None = None) -> AccountReader:
+    return AccountReader(answers, now=NOW.timestamp, sleep=(slept if slept is not None else []).append)
 
 
 STARTED, COMPLETE = {"State": "STARTED"}, {"State": "COMPLETE"}
@@ -183,7 +183,7 @@ def test_users_who_came_since_the_report_are_asked_about() -> None:
     dora, emil = (snapshot.report.users[name] for name in ("dora", "emil"))
     assert (dora.password, dora.keys) == (True, ())
     assert (emil.password, [key.active for key in emil.keys]) == (False, [True])
-    (answer,) = registry.audit(snapshot, registry.chosen(["users.mfa"]), Limits())
+    (answer,) = registry.audit_snapshot(snapshot, registry.choose_rules(["users.mfa"]), Limits())
     assert [each.subject for each in answer.findings] == ["dora"]
 
 
@@ -223,10 +223,10 @@ def test_of_chosen_users_the_report_is_not_believed() -> None:
 def test_whoever_is_gone_when_he_is_asked_about_has_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither password nor keys."""
 
-    def gone(_: Reader, user: Any) -> Any:
+    def gone(_: AccountReader, user: Any) -> Any:
         raise NoSuchEntity(f"there is no user {user.name}")
 
-    monkeypatch.setattr(Reader, "credentials", gone)
+    monkeypatch.setattr(AccountReader, "credentials", gone)
     snapshot, _ = taken(sound(), afresh=lambda one: one.name == "alice")
     assert snapshot.report
     assert (snapshot.report.users["alice"].password, snapshot.holes) == (False, ())
@@ -236,8 +236,8 @@ def test_who_cannot_be_asked_about_is_a_hole_of_his_own() -> None:
     """And unknown, not without a password."""
     snapshot, _ = taken(sound(), "ListAccessKeys", first=later)
     assert [(hole.part, hole.about) for hole in snapshot.holes] == [(Part.REPORT, "dora"), (Part.REPORT, "emil")]
-    (answer,) = registry.audit(snapshot, registry.chosen(["users.mfa"]), Limits())
-    assert (answer.result, [each.subject for each in answer.unsure]) == (Result.UNKNOWN, ["dora", "emil"])
+    (answer,) = registry.audit_snapshot(snapshot, registry.choose_rules(["users.mfa"]), Limits())
+    assert (answer.result, [each.subject for each in answer.unsure]) == (RuleResult.UNKNOWN, ["dora", "emil"])
 
 
 def test_who_is_asked_about_a_new_password() -> None:
@@ -294,18 +294,18 @@ class Rooted:
 @pytest.mark.parametrize(
     ("serials", "result"),
     [
-        (["arn:aws:iam::123456789012:mfa/root"], Result.FAIL),
-        (["arn:aws:iam::123456789012:mfa/root", "arn:aws:iam::123456789012:u2f/root/key"], Result.PASS),
-        (["GAHT12345678"], Result.PASS),
+        (["arn:aws:iam::123456789012:mfa/root"], RuleResult.FAIL),
+        (["arn:aws:iam::123456789012:mfa/root", "arn:aws:iam::123456789012:u2f/root/key"], RuleResult.PASS),
+        (["GAHT12345678"], RuleResult.PASS),
     ],
 )
-def test_a_session_of_roots_tells_all_of_its_devices(serials: list[str], result: Result) -> None:
+def test_a_session_of_roots_tells_all_of_its_devices(serials: list[str], result: RuleResult) -> None:
     """Then it is known whether they are virtual only."""
     account: Any = Rooted(*(Device(serial, ROOT) for serial in serials))
     caller = Caller("123456789012", "arn:aws:iam::123456789012:root")
-    snapshot = survey(account, account, caller=caller, max_age=0, backups=lambda _: ())
+    snapshot = read_account(account, account, caller=caller, max_age=0, backups=lambda _: ())
     assert snapshot.root_devices == tuple(account.own)
-    (answer,) = registry.audit(snapshot, registry.chosen(["root.hardware"]), Limits())
+    (answer,) = registry.audit_snapshot(snapshot, registry.choose_rules(["root.hardware"]), Limits())
     assert answer.result is result
 
 

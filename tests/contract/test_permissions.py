@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from mfa_kit.account.evaluator import NO_MFA, PLAIN_KEYS, WITH_MFA, Context, Verdict, evaluate
-from mfa_kit.policy.texts import Variant, Wish, policy
+from mfa_kit.policy.texts import PolicyChoices, Variant, mfa_policy
 from tests.ground.test_permissions import ALICE, document
 
 other = pytest.importorskip("ministack.core.iam_evaluator", reason="ministack is not installed")
@@ -25,7 +25,7 @@ ACTIONS = (
     "sts:GetSessionToken",
 )
 WISHES = [
-    Wish(variant=variant, first_sign_in=first, own_names=own, user_paths=paths)
+    PolicyChoices(variant=variant, first_sign_in=first, own_names=own, user_paths=paths)
     for variant in Variant
     for first in (False, True)
     for own in (False, True)
@@ -49,9 +49,9 @@ def theirs(policies: list[str], context: Context, *, action: str, on: str, bound
 
 @pytest.mark.parametrize("wish", WISHES, ids=str)
 @pytest.mark.parametrize("context", [PLAIN_KEYS, NO_MFA, WITH_MFA], ids=["keys", "console", "MFA"])
-def test_the_force_mfa_policies(wish: Wish, context: Context) -> None:
+def test_the_force_mfa_policies(wish: PolicyChoices, context: Context) -> None:
     """Every variant, beside an allow of everything, judges every action alike, and denies alike by itself."""
-    text = json.dumps(policy(wish)[0])
+    text = json.dumps(mfa_policy(wish)[0])
     every = document({"Action": "*", "Resource": "*"})
     for action in ACTIONS:
         ours = evaluate([every, text], action, ALICE, context)

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.policy.lint import TRAPS, Holder, held, lint
-from mfa_kit.policy.texts import policy
+from mfa_kit.policy.lint import TRAPS, Holder, find_traps, policies_about_mfa
+from mfa_kit.policy.texts import mfa_policy
 from tests.audit.conftest import changed, taken
 from tests.audit.test_rules import user
 from tests.contract.test_permissions import WISHES
@@ -27,7 +27,7 @@ def text(*rows: dict[str, Any], version: str | None = "2012-10-17") -> str:
 
 
 def names(document: str, **how: Any) -> set[str]:
-    return {trap.name for trap in lint(document, **how)}
+    return {trap.name for trap in find_traps(document, **how)}
 
 
 def with_exceptions(*actions: str) -> dict[str, Any]:
@@ -66,7 +66,7 @@ CASES: list[tuple[str, str, dict[str, Any]]] = [
 @pytest.mark.parametrize(("name", "document", "how"), CASES, ids=[f"{n}-{row[0]}" for n, row in enumerate(CASES)])
 def test_a_trap_is_found(name: str, document: str, how: dict[str, Any]) -> None:
     """With what comes of it and what to write instead."""
-    found = lint(document, **how)
+    found = find_traps(document, **how)
     assert {trap.name for trap in found} == {name}
     assert all(trap.what and trap.instead for trap in found)
 
@@ -98,7 +98,7 @@ def test_what_is_no_trap_is_left_alone(document: str, how: dict[str, Any]) -> No
 @pytest.mark.parametrize("wish", WISHES, ids=str)
 def test_what_we_print_is_in_no_trap_but_those_it_was_chosen_with(wish: Any) -> None:
     """Without --first-sign-in nobody changes a password, without --user-paths paths are not matched; so it is said."""
-    document, _ = policy(wish)
+    document, _ = mfa_policy(wish)
     chosen = {"password"} if not wish.first_sign_in else set()
     if not wish.user_paths and (wish.variant == "self-managed" or wish.first_sign_in):
         chosen.add("paths")
@@ -108,9 +108,11 @@ def test_what_we_print_is_in_no_trap_but_those_it_was_chosen_with(wish: Any) -> 
 def test_a_statement_is_told_by_its_sid_or_its_number() -> None:
     """As a reader finds it."""
     bare = {name: value for name, value in FORCE.items() if name != "Sid"}
-    found = lint(text(allow("s3:*", "*"), {**bare, "Condition": {"Bool": {"aws:MultiFactorAuthPresent": "false"}}}))
+    found = find_traps(
+        text(allow("s3:*", "*"), {**bare, "Condition": {"Bool": {"aws:MultiFactorAuthPresent": "false"}}})
+    )
     assert [trap.statement for trap in found] == ["statement 2"]
-    assert lint(text(when("Bool", "false")))[0].statement == "Force"
+    assert find_traps(text(when("Bool", "false")))[0].statement == "Force"
 
 
 def test_the_policies_of_an_account_that_speak_of_mfa() -> None:
@@ -121,7 +123,7 @@ def test_the_policies_of_an_account_that_speak_of_mfa() -> None:
         found["roles"][0]["attached"] = ["arn:aws:iam::000000000000:policy/force"]
         user("alice", policies={"own": json.loads(text(FORCE)), "dull": json.loads(text(allow("s3:*", "*")))})(found)
 
-    found = [(where, holder) for where, holder, _ in held(taken(changed(more))[0])]
+    found = [(where, holder) for where, holder, _ in policies_about_mfa(taken(changed(more))[0])]
     assert found == [
         ("group people, policy force-mfa", Holder.GROUP),
         ("user alice, policy own", Holder.USER),
@@ -132,4 +134,4 @@ def test_the_policies_of_an_account_that_speak_of_mfa() -> None:
 def test_what_is_no_policy_is_refused() -> None:
     """Nothing is ever passed as if it had been looked at."""
     with pytest.raises(UsageFault, match="no IAM policy"):
-        lint("{}")
+        find_traps("{}")

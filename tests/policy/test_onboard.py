@@ -14,16 +14,16 @@ import pexpect
 import pytest
 from botocore import xform_name
 
-from mfa_kit.account.reading import survey
+from mfa_kit.account.reading import read_account
 from mfa_kit.account.snapshot import Snapshot
-from mfa_kit.adapters.aws.account import Reader
+from mfa_kit.adapters.aws.account import AccountReader
 from mfa_kit.adapters.aws.iam import Iam
 from mfa_kit.audit import registry
-from mfa_kit.audit.finding import Limits, Result
+from mfa_kit.audit.finding import Limits, RuleResult
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.lab.aws.server import Lab
-from mfa_kit.policy import onboard
-from mfa_kit.policy.onboard import State, Step, colleague, prompted, script, start
+from mfa_kit.policy.onboard import SetupStep, StepState, account_steps, colleague_steps, password_prompt, shell_script
+from mfa_kit.policy.texts import force_mfa
 from tests.audit.conftest import ADMINISTRATOR, ago, changed, sound, taken
 from tests.audit.test_rules import passwords, user
 from tests.conftest import ROOT, bare
@@ -54,7 +54,7 @@ getattr(client, method)(**given)
 """
 
 
-def commands(steps: list[Step]) -> list[str]:
+def commands(steps: list[SetupStep]) -> list[str]:
     return [line for step in steps for line in step.commands]
 
 
@@ -89,25 +89,25 @@ def empty() -> Snapshot:
 
 def test_the_commands_are_real(empty: Snapshot) -> None:
     """Every call and every flag is in the model of IAM, also those of the remedies."""
-    steps = start(empty, admin="boss")
+    steps = account_steps(empty, admin="boss")
     found = list(aws_lines(commands(steps)))
     assert len(found) > 10
     ill = taken(
         changed(user("bob", password=True, created=ago(99), keys=[{"id": "AKIAAAAAAAAAAAAAAAAA"}], attached=[]))
     )
-    answers = registry.audit(ill[0], registry.RULES, Limits())
+    answers = registry.audit_snapshot(ill[0], registry.RULES, Limits())
     remedies = [line for answer in answers for finding in answer.findings for line in finding.remedy]
     for words in (*found, *aws_lines(remedies)):
         check(words)
 
 
-def place(steps: list[Step], text: str) -> int:
+def place(steps: list[SetupStep], text: str) -> int:
     return next(number for number, step in enumerate(steps) if any(text in line for line in step.commands))
 
 
 def test_the_order_locks_nobody_out(empty: Snapshot) -> None:
     """Root's devices, the administrator who can help, the devices of everybody, and only then what demands them."""
-    steps = start(empty, admin="boss")
+    steps = account_steps(empty, admin="boss")
     order = ["Assign MFA device", "update-account-password-policy", "create-user", "put-group-policy"]
     places = [place(steps, each) for each in order]
     assert places == sorted(places)
@@ -122,7 +122,9 @@ def test_the_order_locks_nobody_out(empty: Snapshot) -> None:
     ]
     enforced = steps[place(steps, "put-group-policy")].commands
     assert all("lockout" in line.partition(" && ")[0] for line in enforced if "put-group-policy" in line)
-    assert {step.state for step in steps if step.what.startswith(("root: two", "a strong", "a group"))} == {State.TO_DO}
+    assert {step.state for step in steps if step.what.startswith(("root: two", "a strong", "a group"))} == {
+        StepState.TO_DO
+    }
 
 
 def test_what_was_done_is_told_so() -> None:
@@ -132,12 +134,12 @@ def test_what_was_done_is_told_so() -> None:
         found["groups"].append({**found["groups"][1], "name": "bosses", "attached": [ADMINISTRATOR]})
         user("boss", groups=["bosses"], password=True, devices=[{"name": "boss"}])(found)
 
-    steps = start(taken(changed(forced))[0], admin="boss")
-    assert {step.what: step.state for step in steps if step.state is not State.DONE} == {
-        "root: two MFA devices": State.UNKNOWN,
-        "look again": State.TO_DO,
+    steps = account_steps(taken(changed(forced))[0], admin="boss")
+    assert {step.what: step.state for step in steps if step.state is not StepState.DONE} == {
+        "root: two MFA devices": StepState.UNKNOWN,
+        "look again": StepState.TO_DO,
     }
-    lines = script(steps).splitlines()
+    lines = shell_script(steps).splitlines()
     assert [line for line in lines if line and not line.startswith("#")] == ["mfa-kit audit"]
 
 
@@ -147,7 +149,7 @@ def test_an_administrator_joins_the_group_that_is_there() -> None:
     def found(name: str, *policies: str) -> list[str]:
         description = changed(user("eve", groups=[name], password=True))
         description["groups"].append({"name": name, "attached": list(policies)})
-        return commands(start(taken(description)[0], admin="boss"))
+        return commands(account_steps(taken(description)[0], admin="boss"))
 
     joins = "aws iam add-user-to-group --user-name boss --group-name {}".format
     assert joins("bosses") in found("bosses", ADMINISTRATOR)
@@ -160,19 +162,19 @@ def test_an_administrator_joins_the_group_that_is_there() -> None:
 def test_what_could_not_be_read_is_not_called_done() -> None:
     """Nor to do."""
     denied = ("GetAccountAuthorizationDetails", "GetAccountSummary", "GetAccountPasswordPolicy")
-    steps = start(taken(sound(), *denied)[0], admin="boss")
-    assert {step.state for step in steps[:-1] if not step.what.startswith("a device")} == {State.UNKNOWN}
-    (member, *_) = colleague(taken(sound(), *denied)[0], "eve", "people")
-    assert member.state is State.UNKNOWN
+    steps = account_steps(taken(sound(), *denied)[0], admin="boss")
+    assert {step.state for step in steps[:-1] if not step.what.startswith("a device")} == {StepState.UNKNOWN}
+    (member, *_) = colleague_steps(taken(sound(), *denied)[0], "eve", "people")
+    assert member.state is StepState.UNKNOWN
 
 
 def test_govcloud_has_no_root_to_begin_with() -> None:
     """And ARNs of its own."""
     description = json.loads(json.dumps(sound()).replace("arn:aws:", "arn:aws-us-gov:"))
     description["region"] = "us-gov-west-1"
-    steps = start(taken(description)[0], admin="boss")
+    steps = account_steps(taken(description)[0], admin="boss")
     assert not any(step.what.startswith("root") for step in steps)
-    assert "arn:aws:" not in script(steps)
+    assert "arn:aws:" not in shell_script(steps)
 
 
 @pytest.mark.parametrize("name", ["o'neil", "a b", "$(reboot)", "-x;y"])
@@ -183,24 +185,24 @@ def test_names_are_quoted_for_a_shell(name: str) -> None:
     named = Snapshot(
         **{field: getattr(snapshot, field) for field in Snapshot.__slots__} | {"groups": (snapshot.groups[0], hostile)}
     )
-    lines = commands(colleague(named, "eve", name))
+    lines = commands(colleague_steps(named, "eve", name))
     assert any(name in words for words in aws_lines(lines))
     assert all(name in shlex.split(line) for line in lines if "--group" in line)
     with pytest.raises(UsageFault):
-        colleague(named, name if name != "-x;y" else "a;b", "programs")
+        colleague_steps(named, name if name != "-x;y" else "a;b", "programs")
 
 
 def test_an_unknown_group_is_refused() -> None:
     """A colleague joins what is there."""
     with pytest.raises(UsageFault, match="there is no group 'nobody'"):
-        colleague(taken(sound())[0], "eve", "nobody")
+        colleague_steps(taken(sound())[0], "eve", "nobody")
 
 
 def test_a_colleague_who_is_there_is_not_made_again() -> None:
     """Names of users are not distinguished by case."""
-    steps = colleague(taken(sound())[0], "Alice", "people")
-    assert "create-user" not in script(steps)
-    assert [step.state for step in steps] == [State.DONE, State.DONE, State.DONE, State.TO_DO]
+    steps = colleague_steps(taken(sound())[0], "Alice", "people")
+    assert "create-user" not in shell_script(steps)
+    assert [step.state for step in steps] == [StepState.DONE, StepState.DONE, StepState.DONE, StepState.TO_DO]
 
 
 @pytest.fixture
@@ -226,7 +228,7 @@ def test_an_account_that_follows_it_is_sound(shell: dict[str, str], tmp_path: Pa
     with Lab() as lab:
         env = {**shell, **lab.env, "PYTHONPATH": str(ROOT)}
         snapshot = _now(lab)
-        for line in commands(start(snapshot, admin="boss")):
+        for line in commands(account_steps(snapshot, admin="boss")):
             if line.startswith("#") or "fido2" in line or line == "mfa-kit audit":
                 continue
             if "file:///dev/stdin" in line:
@@ -234,10 +236,12 @@ def test_an_account_that_follows_it_is_sound(shell: dict[str, str], tmp_path: Pa
             else:
                 run(line.replace("--with virtual", "--with virtual --codes generated"), env, tmp_path)
         lab.register_fido("boss", "key")
-        told = {answer.rule.id: answer.result for answer in registry.audit(_now(lab), registry.RULES, Limits())}
+        told = {
+            answer.rule.id: answer.result for answer in registry.audit_snapshot(_now(lab), registry.RULES, Limits())
+        }
     # The lab's own admin has a policy of his own and no device; nobody has opened the backup.
     of_the_lab = {"admins.mfa", "admins.phishing", "admins.spare", "users.direct", "users.groupless"}
-    assert {name for name, result in told.items() if result in {Result.FAIL, Result.UNKNOWN}} <= of_the_lab
+    assert {name for name, result in told.items() if result in {RuleResult.FAIL, RuleResult.UNKNOWN}} <= of_the_lab
 
 
 def _now(lab: Lab) -> Snapshot:
@@ -247,7 +251,9 @@ def _now(lab: Lab) -> Snapshot:
             patch.setenv(name, value)
         lab.account.report = None
         iam = Iam(observe=lambda _: None)
-        return survey(iam, Reader(iam.ask, now=iam.now), caller=iam.caller(), max_age=0, backups=lambda _: ())
+        return read_account(
+            iam, AccountReader(iam.ask, now=iam.now), caller=iam.caller(), max_age=0, backups=lambda _: ()
+        )
 
 
 def _type(line: str, password: str, env: dict[str, str]) -> None:
@@ -264,17 +270,17 @@ def _type(line: str, password: str, env: dict[str, str]) -> None:
 
 def test_the_password_is_in_no_argument() -> None:
     """The line has a prompt and a file, and a name that is quoted."""
-    line = prompted("o'neil")
+    line = password_prompt("o'neil")
     assert shlex.split(line)[-2:] == ["--password", "file:///dev/stdin"]
     assert "first password of o'neil" in shlex.split(line)
 
 
 def test_the_policy_that_lockout_takes_is_the_one_that_show_prints() -> None:
     """For the partition of the account."""
-    assert "arn:aws-cn:iam" in onboard.force_mfa("aws-cn")
+    assert "arn:aws-cn:iam" in force_mfa("aws-cn")
 
 
 def test_a_weak_password_policy_is_to_do() -> None:
     """Also where it is long and nobody may change his password."""
-    steps = start(taken(changed(passwords(allow_change_password=False)))[0], admin="boss")
-    assert [step.state for step in steps if step.what.startswith("a strong password")] == [State.TO_DO]
+    steps = account_steps(taken(changed(passwords(allow_change_password=False)))[0], admin="boss")
+    assert [step.state for step in steps if step.what.startswith("a strong password")] == [StepState.TO_DO]

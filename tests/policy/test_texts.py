@@ -7,30 +7,30 @@ import pytest
 
 from mfa_kit.lab.aws.codes import LabSettings
 from mfa_kit.lab.aws.server import Lab
-from mfa_kit.policy.texts import Variant, Wish, first_sign_in, policy
+from mfa_kit.policy.texts import PolicyChoices, Variant, first_sign_in_line, mfa_policy
 from tests.contract.test_permissions import WISHES
 from tests.lab.client import Aws, refused
 
 
 @pytest.mark.parametrize("wish", WISHES, ids=str)
-def test_every_line_is_explained(wish: Wish) -> None:
+def test_every_line_is_explained(wish: PolicyChoices) -> None:
     """Each statement, and each action that is left open without MFA."""
-    document, lines = policy(wish)
+    document, lines = mfa_policy(wish)
     told = {line.text for line in lines}
     assert {row["Sid"] for row in document["Statement"]} <= told
     assert set(document["Statement"][-1]["NotAction"]) <= told
-    assert all(line.why for line in (*lines, first_sign_in(wish)))
+    assert all(line.why for line in (*lines, first_sign_in_line(wish)))
 
 
 @pytest.mark.parametrize("wish", WISHES, ids=str)
-def test_it_fits_where_it_is_put(wish: Wish) -> None:
+def test_it_fits_where_it_is_put(wish: PolicyChoices) -> None:
     """A group's inline policies may have 5,120 characters, a user's 2,048: IAM and STS quotas."""
-    assert len(json.dumps(policy(wish)[0], separators=(",", ":"))) < 2048
+    assert len(json.dumps(mfa_policy(wish)[0], separators=(",", ":"))) < 2048
 
 
 def test_arns_are_of_the_partition() -> None:
     """Nothing of another one would match."""
-    text = json.dumps(policy(Wish(partition="aws-us-gov"))[0])
+    text = json.dumps(mfa_policy(PolicyChoices(partition="aws-us-gov"))[0])
     assert "arn:aws-us-gov:iam" in text
     assert "arn:aws:" not in text
 
@@ -38,17 +38,17 @@ def test_arns_are_of_the_partition() -> None:
 def test_nobody_takes_his_device_away_without_mfa() -> None:
     """Whatever the variant."""
     for wish in WISHES:
-        open_to = policy(wish)[0]["Statement"][-1]["NotAction"]
+        open_to = mfa_policy(wish)[0]["Statement"][-1]["NotAction"]
         assert not {"iam:DeleteVirtualMFADevice", "iam:DeactivateMFADevice"} & set(open_to)
 
 
-def described(wish: Wish, **bob: Any) -> dict[str, Any]:
+def described(wish: PolicyChoices, **bob: Any) -> dict[str, Any]:
     return {
         "version": 1,
         "groups": [
             {
                 "name": "people",
-                "policies": {"force-mfa": policy(wish)[0]},
+                "policies": {"force-mfa": mfa_policy(wish)[0]},
                 "attached": ["arn:aws:iam::aws:policy/IAMReadOnlyAccess"],
             }
         ],
@@ -64,7 +64,7 @@ def bobs(lab: Lab) -> Aws:
 
 def test_a_user_enrolls_himself_and_then_works_with_mfa() -> None:
     """Nothing works before, everything that is allowed works in a session with a code."""
-    with Lab(description=described(Wish()), settings=LabSettings(propagation=0)) as lab:
+    with Lab(description=described(PolicyChoices()), settings=LabSettings(propagation=0)) as lab:
         bob = bobs(lab)
         with refused("AccessDenied"):
             bob.iam.list_users()
@@ -74,14 +74,14 @@ def test_a_user_enrolls_himself_and_then_works_with_mfa() -> None:
 
 def test_where_administrators_enroll_users_do_not() -> None:
     """A session with MFA can be had, a device cannot be made."""
-    with Lab(description=described(Wish(variant=Variant.ADMIN))) as lab, refused("AccessDenied"):
+    with Lab(description=described(PolicyChoices(variant=Variant.ADMIN))) as lab, refused("AccessDenied"):
         bobs(lab).create("bob")
 
 
 @pytest.mark.parametrize("paths", [False, True])
 def test_users_with_a_path_need_the_variant_for_paths(paths: bool) -> None:
     """The ARN of such a user is matched by that variant alone, and another user's by none."""
-    with Lab(("carol",), description=described(Wish(user_paths=paths), path="/team/east/")) as lab:
+    with Lab(("carol",), description=described(PolicyChoices(user_paths=paths), path="/team/east/")) as lab:
         bob = bobs(lab)
         serial = bob.create("bob")
         with refused("AccessDenied"):
@@ -95,7 +95,7 @@ def test_users_with_a_path_need_the_variant_for_paths(paths: bool) -> None:
 
 def test_own_names_are_ones_own() -> None:
     """Nobody takes another's name for a device."""
-    with Lab(("carol",), description=described(Wish(own_names=True))) as lab:
+    with Lab(("carol",), description=described(PolicyChoices(own_names=True))) as lab:
         bob = bobs(lab)
         with refused("AccessDenied"):
             bob.create("carol")

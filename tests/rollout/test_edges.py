@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import pytest
 
 from mfa_kit.adapters.aws import people as pages
-from mfa_kit.adapters.aws.account import Reader
+from mfa_kit.adapters.aws.account import AccountReader
 from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.cli.rollout import apply as apply_verb
 from mfa_kit.cli.terminal import Live
@@ -45,7 +45,7 @@ def standing(rollout: Rollout) -> dict[str, str]:
 @pytest.fixture
 def stale(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the list of virtual devices be from before everything."""
-    monkeypatch.setattr(Reader, "virtual", lambda _: iter(()))
+    monkeypatch.setattr(AccountReader, "virtual", lambda _: iter(()))
 
 
 @pytest.mark.usefixtures("stale")
@@ -92,7 +92,7 @@ def test_what_is_not_listed_is_told_and_confirmed_by_the_next_run(
     rollout.plan(*rollout.own(users))
     with monkeypatch.context() as patch:
         patch.setattr(use_case, "PAUSES", ())
-        patch.setattr(Reader, "virtual", lambda _: iter(()))
+        patch.setattr(AccountReader, "virtual", lambda _: iter(()))
         done = rollout.apply()
     assert (done.code, done.err.count("but IAM does not list it yet")) == (0, 2)
     assert rollout.apply().code == 0

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from mfa_kit.account.evaluator import Context, Verdict
-from mfa_kit.account.snapshot import ROOT, Credentials, Details, Entity, Key, PasswordPolicy, Report
+from mfa_kit.account.snapshot import ROOT, AccessKey, CredentialReport, Credentials, Details, Entity, PasswordPolicy
 from mfa_kit.adapters.aws.pages import PAGE, Ask, pages
 from mfa_kit.core.errors import AwsFault, MfaKitError, NoSuchEntity
 from mfa_kit.core.models import Device
@@ -38,7 +38,7 @@ EMPTY = {"", "N/A", "no_information", "not_supported"}
 DECISIONS = {"allowed": Verdict.ALLOW, "explicitDeny": Verdict.EXPLICIT, "implicitDeny": Verdict.IMPLICIT}
 
 
-class Reader:
+class AccountReader:
     """Account over one way to ask IAM; `now` is in Unix seconds."""
 
     def __init__(
@@ -50,7 +50,7 @@ class Reader:
     ) -> None:
         self._ask, self._now, self._sleep = ask, now, sleep
 
-    def report(self, *, max_age: float) -> Report:
+    def report(self, *, max_age: float) -> CredentialReport:
         """Return the credential report; one that is older than `max_age` seconds is made anew."""
         found = self._present()
         if found is None or self._now() - found["GeneratedTime"].timestamp() > max_age:
@@ -89,7 +89,9 @@ class Reader:
             created=user.created or 0.0,
             password=profile is not None,
             password_changed=_seconds(profile["CreateDate"]) if profile else None,
-            keys=tuple(Key(active=row["Status"] == "Active", rotated=_seconds(row["CreateDate"])) for row in keys),
+            keys=tuple(
+                AccessKey(active=row["Status"] == "Active", rotated=_seconds(row["CreateDate"])) for row in keys
+            ),
         )
 
     def _profile(self, user: str) -> "LoginProfileTypeDef | None":
@@ -248,13 +250,13 @@ def _role(row: "RoleDetailTypeDef") -> Entity:
     )
 
 
-def _report(text: str, *, made: float) -> Report:
+def _report(text: str, *, made: float) -> CredentialReport:
     """Read the CSV; a column that is not there is a report of another form."""
     try:
         rows = {row["user"]: _credentials(row) for row in csv.DictReader(io.StringIO(text))}
     except (KeyError, ValueError) as error:
         raise AwsFault(f"the credential report is not as documented: {error}", "report this") from None
-    return Report(made=made, root=rows.pop(ROOT, None), users=rows)
+    return CredentialReport(made=made, root=rows.pop(ROOT, None), users=rows)
 
 
 def _when(cell: str) -> float | None:
@@ -276,12 +278,12 @@ def _credentials(row: Mapping[str, str]) -> Credentials:
     )
 
 
-def _key(row: Mapping[str, str], which: str) -> Key:
+def _key(row: Mapping[str, str], which: str) -> AccessKey:
     def cell(name: str) -> str | None:
         found = row[f"{which}_{name}"]
         return None if found in EMPTY else found
 
-    return Key(
+    return AccessKey(
         active=row[f"{which}_active"].lower() == "true",
         rotated=_when(row[f"{which}_last_rotated"]),
         used=_when(row[f"{which}_last_used_date"]),

@@ -7,20 +7,26 @@ from pathlib import Path
 import click
 
 from mfa_kit.account.snapshot import Snapshot, unread_users
-from mfa_kit.account.source import Account
+from mfa_kit.account.source import AccountSource
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.policy.policy_file import POLICY_FILE, read_policy
 from mfa_kit.cli.snapshot_options import MAX_AGE, SNAPSHOT, note_unread_users
 from mfa_kit.core.errors import Lockout
-from mfa_kit.policy import lockout as trying
-from mfa_kit.policy import onboard
-from mfa_kit.policy.lockout import Fate, Standing
+from mfa_kit.policy.lockout import (
+    AccessState,
+    UserAccess,
+    access_with,
+    administrators_left,
+    compare_with_simulator,
+    may_have_to_change,
+)
+from mfa_kit.policy.texts import force_mfa
 from mfa_kit.wiring.audit import SnapshotSource, open_snapshot
 from mfa_kit.wiring.settings import Settings
 
 # For these nothing changes.
-UNCHANGED = {Standing.FINE, Standing.NO_WAY}
+UNCHANGED = {AccessState.FINE, AccessState.NO_WAY}
 
 
 @click.command(cls=Verb)
@@ -48,44 +54,44 @@ def lockout(
     source = SnapshotSource(
         file=file,
         max_age=max_age,
-        passwords_of=trying.may_have_to_change,
+        passwords_of=may_have_to_change,
         afresh=lambda user: group in user.user.groups,
     )
     with open_snapshot(settings, source) as (snapshot, account):
-        tried = text or onboard.force_mfa(snapshot.partition)
-        fates = trying.lockout(snapshot, tried, group=group)
+        tried = text or force_mfa(snapshot.partition)
+        found = access_with(snapshot, tried, group=group)
         compared = _compared(tried, account)
     note_unread_users(snapshot, settings.progress)
     for line in compared:
         settings.progress.note(line)
-    _write([fate for fate in fates if everybody or fate.standing not in UNCHANGED], output)
-    counts = Counter(fate.standing for fate in fates)
-    totals = ", ".join(f"{standing}: {counts[standing]}" for standing in Standing if counts[standing])
-    users = len({fate.user for fate in fates})
-    settings.progress.note(f"{users} users, {len(fates)} ways in; {totals or 'none'}")
-    _refuse(snapshot, fates, self_enroll=self_enroll)
+    _write([access for access in found if everybody or access.state not in UNCHANGED], output)
+    counts = Counter(access.state for access in found)
+    totals = ", ".join(f"{state}: {counts[state]}" for state in AccessState if counts[state])
+    users = len({access.user for access in found})
+    settings.progress.note(f"{users} users, {len(found)} ways in; {totals or 'none'}")
+    _refuse(snapshot, found, self_enroll=self_enroll)
 
 
-def _write(fates: Sequence[Fate], output: Output) -> None:
+def _write(found: Sequence[UserAccess], output: Output) -> None:
     rows = [
         {
-            "user": fate.user,
-            "way": fate.way,
-            "standing": fate.standing,
-            "why": fate.why,
-            "first": fate.first or None,
-            **({} if output.form == "table" else {"already": fate.already}),
+            "user": access.user,
+            "way": access.way,
+            "standing": access.state,
+            "why": access.why,
+            "first": access.first or None,
+            **({} if output.form == "table" else {"already": access.already}),
         }
-        for fate in fates
+        for access in found
     ]
     output.many("policy-lockout", rows, empty="nobody would be locked out")
 
 
-def _compared(document: str, account: Account | None) -> list[str]:
+def _compared(document: str, account: AccountSource | None) -> list[str]:
     """Return how IAM's simulator judges the policy; nothing where there is no account to ask."""
     if account is None:
         return []
-    compared = trying.compare(document, account)
+    compared = compare_with_simulator(document, account)
     if compared.why_not:
         return [f"not compared with IAM's simulator: {compared.why_not}"]
     if not compared.differing:
@@ -93,15 +99,17 @@ def _compared(document: str, account: Account | None) -> list[str]:
     return [f"IAM's simulator judges otherwise: {each}" for each in compared.differing]
 
 
-def _refuse(snapshot: Snapshot, fates: Sequence[Fate], *, self_enroll: bool) -> None:
+def _refuse(snapshot: Snapshot, found: Sequence[UserAccess], *, self_enroll: bool) -> None:
     """Raise Lockout while a user would be locked out, or while that cannot be ruled out."""
-    shut = {fate.user for fate in fates if fate.shut and not (self_enroll and fate.standing is Standing.ENROLLS)}
+    shut = {
+        access.user for access in found if access.shut and not (self_enroll and access.state is AccessState.ENROLLS)
+    }
     if shut:
         error = Lockout(
-            f"{len(shut)} of {len({fate.user for fate in fates})} users would be locked out, or may be",
+            f"{len(shut)} of {len({access.user for access in found})} users would be locked out, or may be",
             "do what stands under FIRST for each of them, and run this again",
         )
-        if not trying.helpers(fates, snapshot):
+        if not administrators_left(found, snapshot):
             error.add_note("no administrator among the users would be left who could help them")
         raise error
     if why := unread_users(snapshot):

@@ -10,7 +10,7 @@ from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.snapshot_options import MAX_AGE, SNAPSHOT, note_unread_users
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.text import printable
-from mfa_kit.policy import onboard as starting
+from mfa_kit.policy.onboard import account_steps, colleague_steps, shell_script
 from mfa_kit.wiring.audit import SnapshotSource, open_snapshot
 from mfa_kit.wiring.settings import Settings
 
@@ -36,12 +36,12 @@ def onboard(
         raise UsageFault("a colleague needs a name and a group", "give both: --user NAME --group GROUP")
     with open_snapshot(settings, SnapshotSource(file=file, max_age=max_age)) as (snapshot, _):
         if user is not None and group is not None:
-            steps = starting.colleague(snapshot, user, group)
+            steps = colleague_steps(snapshot, user, group)
         else:
-            steps = starting.start(snapshot, admin=admin)
+            steps = account_steps(snapshot, admin=admin)
     note_unread_users(snapshot, settings.progress)
     if output.form == "table":
-        output.text(printable(starting.script(steps)) + "\n")
+        output.text(printable(shell_script(steps)) + "\n")
         return
     rows: list[ResultRow] = [
         {"step": number, "what": step.what, "why": step.why, "state": step.state, "commands": step.commands}

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.policy import lint
+from mfa_kit.policy.lint import find_traps
 
 POLICY_FILE = click.Path(path_type=Path, allow_dash=True)
 LONGEST = 1 << 20
@@ -26,5 +26,5 @@ def read_policy(file: Path) -> str:
         raise UsageFault(
             f"{file} is no IAM policy: it has more than {LONGEST >> 20} MiB", "mfa-kit policy show prints one"
         )
-    lint.lint(text)
+    find_traps(text)
     return text

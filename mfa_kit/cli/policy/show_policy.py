@@ -6,7 +6,7 @@ import click
 
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
-from mfa_kit.policy import texts
+from mfa_kit.policy.texts import PolicyChoices, Variant, first_sign_in_line, mfa_policy
 from mfa_kit.wiring.audit import chosen_partition
 from mfa_kit.wiring.settings import Settings
 
@@ -34,14 +34,14 @@ def show_policy(
     output: Output,
 ) -> None:
     """Print a policy that demands MFA: JSON on stdout, and each line explained on stderr."""
-    wish = texts.Wish(
+    choices = PolicyChoices(
         partition=chosen_partition(settings, partition) or "aws",
-        variant=texts.Variant(variant),
+        variant=Variant(variant),
         first_sign_in=first_sign_in,
         user_paths=user_paths,
         own_names=own_names,
     )
-    document, lines = texts.policy(wish)
-    for line in (*lines, texts.first_sign_in(wish)):
+    document, lines = mfa_policy(choices)
+    for line in (*lines, first_sign_in_line(choices)):
         settings.progress.note(f"{line.text}: {line.why}")
     output.text(json.dumps(document, indent=2) + "\n")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from mfa_kit.account.snapshot import Report
+from mfa_kit.account.snapshot import CredentialReport
 from mfa_kit.cli import options
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
@@ -142,7 +142,7 @@ def _parse_tag(text: str) -> tuple[str, str]:
 
 
 def _select_rows(
-    people: Iterable[Person], selection: Selection, *, report: Report | None, progress: Progress
+    people: Iterable[Person], selection: Selection, *, report: CredentialReport | None, progress: Progress
 ) -> list[Row]:
     """Return a row for each user of the account that the selection matches."""
     passwords = {name for name, each in report.users.items() if each.password} if report else set()
@@ -152,7 +152,7 @@ def _select_rows(
     return rows
 
 
-def _lookup_in(report: Report) -> Look:
+def _lookup_in(report: CredentialReport) -> Look:
     """Return a lookup that believes the credential report, which does not tell the serials of devices."""
     with_mfa = {name for name, each in report.users.items() if each.mfa}
 

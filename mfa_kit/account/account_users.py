@@ -1,0 +1,148 @@
+"""The users of an account with all that a snapshot says of how they sign in. A hole is never taken for an answer."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mfa_kit.account.evaluator import UNREAD, WITH_MFA, Context, Verdict, demands_mfa, evaluate
+from mfa_kit.account.snapshot import AccessKey, Credentials, Entity, Snapshot
+from mfa_kit.core.models import Device, DeviceType
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntityPolicies:
+    """The policies of a user, group or role: texts of its own and of its groups, and of its permissions boundary.
+
+    `unread` says that the text of a policy was not read, so it is not among the `documents`.
+    """
+
+    documents: tuple[str, ...]
+    boundary: str | None
+    unread: bool
+
+    def decide(self, action: str, resource: str, context: Context, *, more: tuple[str, ...] = ()) -> Verdict:
+        """Return what these policies and `more` texts say about a request."""
+        return evaluate((*self.documents, *more), action, resource, context, boundary=self.boundary)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountUser:
+    """A user and how this user signs in.
+
+    `devices` are those that are known; `complete` says that there are no others. `mfa` says whether there is a device,
+    None where that is unknown. `credentials` is None where the report has no row for the user. `admin` is None where
+    the policies cannot be judged.
+    """
+
+    user: Entity
+    credentials: Credentials | None
+    devices: tuple[Device, ...]
+    complete: bool
+    mfa: bool | None
+    policies: EntityPolicies
+    admin: bool | None
+
+    @property
+    def name(self) -> str:
+        """The name in IAM, without the path."""
+        return self.user.name
+
+    @property
+    def has_path(self) -> bool:
+        """Whether the ARN has a path before the name."""
+        return not self.user.arn.endswith(f":user/{self.name}")
+
+    @property
+    def types(self) -> set[DeviceType]:
+        """The types of the devices that are known."""
+        return {each.type for each in self.devices}
+
+    @property
+    def password(self) -> bool:
+        """Whether the user is known to have a console password."""
+        return self.credentials is not None and self.credentials.password
+
+    @property
+    def keys(self) -> tuple[AccessKey, ...]:
+        """The active access keys."""
+        return tuple(key for key in self.credentials.keys if key.active) if self.credentials else ()
+
+    @property
+    def about(self) -> Context:
+        """The condition keys that every request of this user has."""
+        return about(self.user)
+
+    @property
+    def demands_mfa(self) -> bool | None:
+        """Whether the policies stop this user without MFA; None where that cannot be told."""
+        policies = self.policies
+        demanded = demands_mfa(policies.documents, self.about, boundary=policies.boundary)
+        return None if policies.unread and not demanded else demanded
+
+
+def account_users(snapshot: Snapshot) -> list[AccountUser]:
+    """Return the users in IAM's order."""
+    groups = {group.name: group for group in snapshot.groups}
+    virtual: dict[str, list[Device]] = {}
+    for device in snapshot.virtual:
+        if device.user is not None:
+            virtual.setdefault(device.user, []).append(device)
+    return [_account_user(user, tuple(virtual.get(user.name, ())), groups, snapshot) for user in snapshot.users]
+
+
+def _account_user(
+    user: Entity, virtual: tuple[Device, ...], groups: Mapping[str, Entity], snapshot: Snapshot
+) -> AccountUser:
+    row = snapshot.report.users.get(user.name) if snapshot.report else None
+    listed = snapshot.listed.get(user.name)
+    devices = virtual if listed is None else listed
+    complete = listed is not None or (row is not None and not row.mfa and not devices)
+    policies = policies_of(user, snapshot, groups=groups)
+    return AccountUser(
+        user=user,
+        credentials=row,
+        devices=devices,
+        complete=complete,
+        mfa=_has_mfa(row, devices, complete=complete),
+        policies=policies,
+        admin=administers(user, policies),
+    )
+
+
+def _has_mfa(row: Credentials | None, devices: tuple[Device, ...], *, complete: bool) -> bool | None:
+    if devices or (row is not None and row.mfa and not complete):
+        return True
+    return False if complete else None
+
+
+def about(user: Entity) -> Context:
+    """Return the condition keys that tell who asks."""
+    return {"aws:username": user.name, "aws:PrincipalArn": user.arn, "aws:PrincipalType": "User"}
+
+
+def policies_of(entity: Entity, snapshot: Snapshot, *, groups: Mapping[str, Entity] | None = None) -> EntityPolicies:
+    """Return the policies of an entity, and of those of its groups that are in `groups`."""
+    holders = [entity, *(groups[name] for name in entity.groups if groups and name in groups)]
+    missing_group = len(holders) <= len(entity.groups)
+    return EntityPolicies(
+        documents=tuple(text for holder in holders for text in _documents(holder, snapshot)),
+        boundary=snapshot.policies.get(entity.boundary, UNREAD) if entity.boundary else None,
+        unread=missing_group or any(arn not in snapshot.policies for holder in holders for arn in holder.attached),
+    )
+
+
+def _documents(holder: Entity, snapshot: Snapshot) -> tuple[str, ...]:
+    attached = (snapshot.policies.get(arn) for arn in holder.attached)
+    return (*holder.inline.values(), *(text for text in attached if text is not None))
+
+
+def administers(entity: Entity, policies: EntityPolicies) -> bool | None:
+    """Whether an entity with these policies may do anything, or grant itself the right to; None where that is unknown.
+
+    It is judged in a session with MFA, because a policy that demands MFA makes nobody less of an administrator.
+    """
+    context = {**about(entity), **WITH_MFA}
+    kind = "Role" if ":role/" in entity.arn else "User"
+    answers = {policies.decide(f"iam:{verb}{kind}Policy", entity.arn, context) for verb in ("Attach", "Put")}
+    if Verdict.ALLOW in answers:
+        return True
+    return None if policies.unread or Verdict.UNKNOWN in answers else False
