@@ -16,7 +16,7 @@ from mfa_kit.enrollment.fido_console import JOINED
 from mfa_kit.enrollment.ports import Desk
 from mfa_kit.wiring import backup as backups
 from mfa_kit.wiring import fido_console
-from mfa_kit.wiring.desk import new_run_id, open_desk, open_vault
+from mfa_kit.wiring.desk import new_run_id, open_desk
 from mfa_kit.wiring.identities import Identities
 from mfa_kit.wiring.methods.fido2 import Fido2Options
 from mfa_kit.wiring.methods.recipe import Context, Options
@@ -24,6 +24,7 @@ from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.oath_keys import OathKeys
 from mfa_kit.wiring.sealing import Sealing
 from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.vault import open_vault
 
 
 @click.command(cls=MethodVerb, epilog=EPILOG)

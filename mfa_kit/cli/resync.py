@@ -20,9 +20,10 @@ from mfa_kit.enrollment.enroll import user_named
 from mfa_kit.enrollment.phone import read_pair
 from mfa_kit.enrollment.ports import Desk
 from mfa_kit.wiring import backup as backups
-from mfa_kit.wiring.desk import open_desk, open_vault
+from mfa_kit.wiring.desk import open_desk
 from mfa_kit.wiring.identities import Identities
 from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.vault import open_vault
 
 
 @click.command(cls=options.Verb)

@@ -15,8 +15,9 @@ from mfa_kit.core.models import backup_name
 from mfa_kit.enrollment import device_status as use_case
 from mfa_kit.enrollment.enroll import user_named
 from mfa_kit.wiring import backup as backups
-from mfa_kit.wiring.desk import open_desk, open_vault
+from mfa_kit.wiring.desk import open_desk
 from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.vault import open_vault
 
 # Threads that ask for a user each: what IAM's unpublished rates are known to bear.
 AT_ONCE = 8

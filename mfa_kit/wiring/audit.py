@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from mfa_kit.account.device_backups import device_backups
 from mfa_kit.account.reading import read_account
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.wiring import aws, desk
+from mfa_kit.wiring import aws
 from mfa_kit.wiring.backup_records import backup_records
 from mfa_kit.wiring.files import check_new
+from mfa_kit.wiring.vault import open_vault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -67,7 +68,7 @@ def open_snapshot(settings: Settings, source: SnapshotSource) -> Iterator[tuple[
                 backups=lambda devices: device_backups(
                     devices,
                     journal=ledger,
-                    vault=desk.open_vault(source.backup_dir),
+                    vault=open_vault(source.backup_dir),
                     records=backup_records(ledger),
                 ),
                 each=pool.map,

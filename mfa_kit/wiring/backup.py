@@ -20,6 +20,7 @@ from mfa_kit.wiring.files import check_new
 from mfa_kit.wiring.identities import Identities
 from mfa_kit.wiring.ledger import open_ledger
 from mfa_kit.wiring.this_computer import backup_dir, harden, home
+from mfa_kit.wiring.vault import open_age_files
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.files.opener import BackupOpener
@@ -111,17 +112,8 @@ def backups_named(names: Iterable[str]) -> list[Backup]:
     return [named for name in names if (named := backup_at(Path("/", name)))]
 
 
-def recipient_text(text: str) -> str:
-    """Return a recipient as it is on record. Raise UsageFault for text that is not a recipient."""
-    from mfa_kit.adapters.files.recipients import read_recipients
-
-    return read_recipients([text])[0].text
-
-
 def remove_backups(folder: Path | None, chosen: Sequence[Backup]) -> dict[Path, str]:
     """Remove backups for good; the log has each removal. Return why a backup stays, for those that stay."""
-    from mfa_kit.adapters.files.agefile import AgeFiles
-
-    vault = AgeFiles(backup_dir(folder), [])
+    vault = open_age_files(folder, ())
     with open_ledger() as ledger:
         return pruning.remove(chosen, discard=vault.discard, log=ledger.called)

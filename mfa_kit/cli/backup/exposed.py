@@ -12,6 +12,7 @@ from mfa_kit.cli.results import ResultRow
 from mfa_kit.core.models import backup_name
 from mfa_kit.wiring import backup as backups
 from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.vault import recipient_text
 
 
 @click.command(cls=Verb)
@@ -24,7 +25,7 @@ def exposed(*, recipient: str, backup_dir: Path | None, settings: Settings, outp
     here = without_copies(backups.list_backups(backup_dir, own=True))
     names = {each.name for each in here}
     elsewhere = backups.backups_named(sorted({seal.backup for seal in seals} - names))
-    text = backups.recipient_text(recipient)
+    text = recipient_text(recipient)
     found = find_exposed(text, [*here, *elsewhere], seals, gone=gone)
     if unknown := sum(each.since is None for each in found):
         settings.progress.note(f"for whom {unknown} of them are sealed is not on record here, so they are among these")

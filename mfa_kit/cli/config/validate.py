@@ -6,12 +6,13 @@ from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.wiring import config
+from mfa_kit.wiring.vault import configured_recipients
 
 
 @click.command(cls=Verb)
 def validate(*, output: Output) -> None:
     """Check the file: its rights, its keys, and that its recipients are some."""
-    recipients = config.recipients()
+    recipients = configured_recipients()
     path = config.path()
     row: ResultRow = {"path": str(path), "there": path.exists(), "valid": True, "recipients": len(recipients)}
     output.one("config-validate", row)
