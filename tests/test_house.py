@@ -68,7 +68,7 @@ REVEALS = {
     ("wiring/pin.py", "Source.new"),
     ("wiring/pin.py", "_seal"),
     ("wiring/pin.py", "_show"),
-    ("wiring/token.py", "_fingerprints"),
+    ("wiring/token.py", "_fingerprint_key"),
     ("cli/terminal.py", "Terminal._room"),
     ("cli/terminal.py", "Terminal.show"),
     ("qr_codes/key_uri.py", "label_of"),

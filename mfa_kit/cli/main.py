@@ -51,9 +51,25 @@ COMMANDS: Rows = {
     ),
     "status": Row("Show who has which MFA devices, and who has none.", "mfa_kit.cli.status:status"),
     "resync": Row("Tell IAM how far the clock of a device is off.", "mfa_kit.cli.resync:resync"),
-    "verify": Row("Prove that a key is fit, and that a user's device answers.", "mfa_kit.cli.verify:verify"),
+    "verify": Row(
+        "Prove that a key is fit, and that a user's device answers.",
+        {
+            "fido2": "mfa_kit.cli.verify.fido2:fido2",
+            "oath": "mfa_kit.cli.verify.oath:oath",
+            "token": "mfa_kit.cli.verify.token:verify_token",
+            "user": "mfa_kit.cli.verify.user:user",
+        },
+    ),
     "key": Row("List the keys that are plugged in, and look after them.", "mfa_kit.cli.key:key"),
-    "token": Row("Import, list and accept display tokens.", "mfa_kit.cli.token:token"),
+    "token": Row(
+        "Import, list and accept display tokens.",
+        {
+            "accept": "mfa_kit.cli.token.accept:accept",
+            "import": "mfa_kit.cli.token.import_tokens:import_tokens",
+            "list": "mfa_kit.cli.token.list_tokens:list_tokens",
+        },
+        text="Boxes of display tokens: seed files, the inventory, acceptance.",
+    ),
     "backup": Row(
         "Make, open, check and look after sealed backups.",
         {

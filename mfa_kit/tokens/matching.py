@@ -5,17 +5,13 @@ coincidence: `chance` says how likely a number typed at random would be found as
 ENOUGH nothing is decided, and a second code is asked for.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from statistics import median
 
 from mfa_kit.core import otp
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.models import DeviceType
 from mfa_kit.core.otp import Seed
 from mfa_kit.tokens.seeds import (
-    AWS_OCTETS,
     DIGESTS,
     DIGITS,
     PERIODS,
@@ -38,14 +34,9 @@ FAR = {Factor.TOTP: 5760, Factor.HOTP: 1000}
 # The chance of a coincidence that still counts as none.
 ENOUGH = 0.01
 SECOND = "give a second code, the one that it shows next"
-AWS_ISSUER = "Amazon Web Services"
 # Two codes that are right and stand no further apart were read in a row, and some in between were not.
 MISSED = 10
 DAY = 86400
-# What fits on a sheet of paper and on a screen.
-BINS = 40
-# Two readings give a rate when a step is little beside the time between them.
-RATE_AFTER = 7 * DAY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +53,7 @@ class Match:
         return self.offset * self.token.period if self.token.factor is Factor.TOTP else None
 
     def words(self) -> str:
+        """Return how far the clock or the counter is off, as part of a sentence."""
         match self.token.factor:
             case Factor.TOTP if self.offset:
                 side = "ahead" if self.offset > 0 else "behind"
@@ -308,32 +300,6 @@ def token_named(keys: Iterable[SeededToken], serial: str) -> SeededToken | None:
     return next((key for key in keys if folded(key.token.serial) == folded(serial)), None)
 
 
-@dataclass(frozen=True, slots=True)
-class AwsUse:
-    """Whether AWS can use a token, as what, and why not."""
-
-    kind: DeviceType | None
-    why: str
-
-
-def aws_use(token: Token) -> AwsUse:
-    """Say what AWS can make of a token: it takes no seed from outside, so most factory-seeded tokens are of no use."""
-    if not token.octets:
-        return AwsUse(DeviceType.HARDWARE_TOTP, "hardware TOTP, if AWS knows its serial: --probe-user proves it")
-    parameters = (token.factor, token.digest, token.digits, token.period)
-    if token.capacity >= AWS_OCTETS:
-        return AwsUse(DeviceType.VIRTUAL, "programmable: AWS makes the seed, and it is burned in")
-    if token.capacity:
-        return AwsUse(
-            None, f"programmable, but its seeds have at most {token.capacity} octets and AWS's have {AWS_OCTETS}"
-        )
-    if token.maker == AWS_ISSUER and token.octets == AWS_OCTETS:
-        if parameters == (Factor.TOTP, "sha1", otp.DIGITS, otp.PERIOD):
-            return AwsUse(DeviceType.VIRTUAL, "it has a seed that AWS made for a virtual device")
-        return AwsUse(None, "AWS uses TOTP with SHA-1, 6 digits and 30 s")
-    return AwsUse(None, "AWS takes no seed from outside, and only the tokens that it sells itself")
-
-
 def judge_display(typed: TypedCodes) -> Undecided | None:
     """Judge the display of a token whose seed only AWS has: two codes of six digits that differ. None: it may be so."""
     if said := typing_error(typed):
@@ -343,24 +309,6 @@ def judge_display(typed: TypedCodes) -> Undecided | None:
     return None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Drift:
-    """How fast a clock runs away, in seconds a day, and how far that may be wrong for the length of a step."""
-
-    rate: float
-    within: float
-
-
-def drift(sightings: Sequence[Sighting], *, period: int) -> Drift | None:
-    """Return the rate between the first and the last reading; None where they are too close, or there is no clock."""
-    known = sorted((one.at, one.seconds) for one in sightings if one.seconds is not None)
-    if len(known) < 2 or known[-1][0] - known[0][0] < RATE_AFTER:  # noqa: PLR2004 - a rate has two ends
-        return None
-    (began, first), (ended, last) = known[0], known[-1]
-    days = (ended - began) / DAY
-    return Drift(rate=(last - first) / days, within=period / days)
-
-
 def sighting_of(serial: str, verdict: Match | Mismatch | None, *, at: float) -> Sighting:
     """Return what the ledger keeps of a verdict; None is a display that works, of a token whose seed only AWS has."""
     if verdict is None:
@@ -368,38 +316,3 @@ def sighting_of(serial: str, verdict: Match | Mismatch | None, *, at: float) -> 
     if isinstance(verdict, Mismatch):
         return Sighting(serial=serial, at=at, verdict=TokenVerdict.REJECTED, reason=verdict.what)
     return Sighting(serial=serial, at=at, verdict=TokenVerdict.ACCEPTED, offset=verdict.offset, seconds=verdict.seconds)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Box:
-    """The result of a box: each token once, in the file's order, with its last reading, None where there is none."""
-
-    tokens: tuple[tuple[Token, Sighting | None], ...]
-
-    def of(self, verdict: TokenVerdict) -> int:
-        return sum((seen.verdict if seen else TokenVerdict.UNTESTED) is verdict for _, seen in self.tokens)
-
-    @property
-    def offsets(self) -> list[int]:
-        """The clocks of the accepted tokens, in seconds ahead, smallest first."""
-        return sorted(
-            seen.seconds
-            for _, seen in self.tokens
-            if seen and seen.verdict is TokenVerdict.ACCEPTED and seen.seconds is not None
-        )
-
-    @property
-    def median(self) -> float | None:
-        return median(self.offsets) if self.offsets else None
-
-
-def histogram(offsets: Sequence[int]) -> list[tuple[int, int]]:
-    """Count clocks in bins round zero: (the bin's middle in seconds, how many), gaps included.
-
-    A bin is a step wide, or as many steps as leave no more than BINS.
-    """
-    if not offsets:
-        return []
-    width = otp.PERIOD * max(1, -(-(max(offsets) - min(offsets)) // (otp.PERIOD * (BINS - 2))))
-    counts = Counter(round(offset / width) for offset in offsets)
-    return [(at * width, counts[at]) for at in range(min(counts), max(counts) + 1)]

@@ -73,6 +73,12 @@ class Token:
     octets: int = 0
     capacity: int = 0
 
+    @property
+    def parameters(self) -> str:
+        """Its parameters in one word: `totp-sha1-6-30s`, `hotp-sha1-6`."""
+        step = f"-{self.period}s" if self.factor is Factor.TOTP else ""
+        return f"{self.factor}-{self.digest}-{self.digits}{step}"
+
     def wrong(self) -> str:
         """Say which parameter is outside the standards; empty when none is."""
         if misplaced := self._misplaced():

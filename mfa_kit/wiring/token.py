@@ -5,11 +5,10 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mfa_kit.cli import options
 from mfa_kit.core import otp
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.otp import Secret, Seed
@@ -19,11 +18,13 @@ from mfa_kit.tokens.seeds import (
     SeededToken,
     SeedFile,
     Sighting,
+    StockedToken,
     Token,
     WrittenReading,
     joined_reasons,
 )
 from mfa_kit.wiring.files import LONGEST_SECRET, check_new, secret_from
+from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.this_computer import harden, home
 
 if TYPE_CHECKING:
@@ -34,8 +35,20 @@ OCTETS = 32
 COLUMNS = "a row a token: serial, code[, second code][, time]; the time in ISO 8601 or Unix seconds"
 
 
-def seed_file(path: Path, *, encoding: str | None, unlock_stdin: bool, unlock_fd: int | None) -> SeedFile:
-    """Read a seed file; what opens it is asked for only where it is encrypted."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeedFileOptions:
+    """The options of a verb that reads a seed file: how its seeds are written, and where what opens it comes from.
+
+    `unlock_fd` is a file descriptor. Without it and without `unlock_stdin` a person types the passphrase or key.
+    """
+
+    encoding: Encoding | None = None
+    unlock_stdin: bool = False
+    unlock_fd: int | None = None
+
+
+def open_seed_file(path: Path, options: SeedFileOptions, *, settings: Settings) -> SeedFile:
+    """Read a seed file. What opens it is asked for only where it is encrypted."""
     try:
         from mfa_kit.adapters.seedfiles.files import load_file, read_seed_file
     except ModuleNotFoundError as error:
@@ -44,19 +57,18 @@ def seed_file(path: Path, *, encoding: str | None, unlock_stdin: bool, unlock_fd
         ) from None
 
     def unlock(what: str) -> Secret[str]:
-        descriptor = sys.stdin.fileno() if unlock_stdin else unlock_fd
+        """Return what opens the file, a passphrase or a pre-shared key; `what` names it."""
+        descriptor = sys.stdin.fileno() if options.unlock_stdin else options.unlock_fd
         if descriptor is not None:
             return secret_from(descriptor)
-        return options.common().interaction.ask_secret(f"the {what} of {path.name}", instead="--unlock-fd N")
+        return settings.interaction.ask_secret(f"the {what} of {path.name}", instead="--unlock-fd N")
 
     harden()
-    wanted = Encoding(encoding) if encoding else None
-    return read_seed_file(load_file(path), unlock, now=time.time(), wanted=wanted)
+    return read_seed_file(load_file(path), unlock, now=time.time(), wanted=options.encoding)
 
 
 @contextmanager
-def open_inventory() -> Iterator["TokenInventory"]:
-    """Open the inventory."""
+def _inventory() -> Iterator["TokenInventory"]:
     from mfa_kit.adapters.ledger.ledger import Ledger
     from mfa_kit.adapters.ledger.token_inventory import TokenInventory
 
@@ -64,17 +76,67 @@ def open_inventory() -> Iterator["TokenInventory"]:
         yield TokenInventory(ledger, now=time.time())
 
 
-def stock(keys: Sequence[SeededToken], bare: Sequence[Token]) -> "StockCounts":
-    """Take tokens into the inventory: all of them but their seeds."""
-    with open_inventory() as inventory:
-        mark = _fingerprints()
-        return inventory.stock(
-            [*((key.token, otp.fingerprint(key.seed, mark)) for key in keys), *((token, "") for token in bare)]
-        )
+class TokenRecords:
+    """The inventory of display tokens on this computer. Each call opens the ledger and closes it again."""
+
+    def stock(self, keys: Sequence[SeededToken], bare: Sequence[Token]) -> "StockCounts":
+        """Add tokens, all of them but their seeds."""
+        with _inventory() as inventory:
+            mark = _fingerprint_key()
+            return inventory.stock(
+                [*((key.token, otp.fingerprint(key.seed, mark)) for key in keys), *((token, "") for token in bare)]
+            )
+
+    def tokens(self) -> tuple[list[StockedToken], dict[str, Sighting]]:
+        """Return the whole inventory by serial, and the last reading of each token that has one."""
+        with _inventory() as inventory:
+            return inventory.tokens(), inventory.last_sightings()
+
+    def last_sightings(self) -> dict[str, Sighting]:
+        """Return the last reading of each token by its serial, without readings of another seed."""
+        with _inventory() as inventory:
+            return inventory.last_sightings()
+
+    def record(self, *seen: Sighting) -> None:
+        """Keep readings of tokens that are in the inventory."""
+        with _inventory() as inventory:
+            inventory.record(*seen)
+
+    def sightings_of(self, key: SeededToken) -> list[Sighting]:
+        """Return the earlier readings of a token, as long as it has the seed that this file gives it."""
+        with _inventory() as inventory:
+            known = inventory.token(key.token.serial)
+            if known is None or known.fingerprint != otp.fingerprint(key.seed, _fingerprint_key()):
+                return []
+            return inventory.sightings(known.token.serial)
+
+    def capacity_of(self, serial: str) -> int:
+        """Return the octets of the longest seed that fits into a token, 0 where the inventory knows of none."""
+        with _inventory() as inventory:
+            known = inventory.token(serial)
+        return known.token.capacity if known else 0
+
+    def keep(self, token: Token, seed: Seed | None, seen: Sighting) -> bool:
+        """Keep a reading, and the token with it. Return False where the inventory has another seed for its serial."""
+        mark = otp.fingerprint(seed, _fingerprint_key()) if seed else ""
+        with _inventory() as inventory:
+            known = inventory.token(token.serial)
+            if known is None:
+                inventory.stock([(token, mark)])
+            elif known.fingerprint != mark:
+                return False
+            inventory.record(replace(seen, serial=known.token.serial if known else token.serial))
+        return True
 
 
-def _fingerprints() -> Secret[bytes]:
-    """Return the desk's own key for fingerprints, made when there is none: whoever lacks it cannot try seeds."""
+def check_free(serial: str, user: str) -> None:
+    """Raise UsageFault for a token that may not be given to a user."""
+    with _inventory() as inventory:
+        inventory.check_free(serial, user)
+
+
+def _fingerprint_key() -> Secret[bytes]:
+    """Return this computer's key for fingerprints, made when there is none. Seeds cannot be tried without it."""
     from mfa_kit.adapters.files.private_files import write_new
 
     path = home() / FINGERPRINTS
@@ -93,8 +155,8 @@ def _fingerprints() -> Secret[bytes]:
     return key
 
 
-def written(path: Path) -> list[WrittenReading | DroppedRow]:
-    """Read readings of a box that were written down elsewhere."""
+def read_readings(path: Path) -> list[WrittenReading | DroppedRow]:
+    """Read a table of readings that were written down elsewhere. Raise UsageFault, IntegrityFault for no reading."""
     from mfa_kit.adapters.seedfiles.files import decode_text, load_file
     from mfa_kit.adapters.seedfiles.sightings import read_written
 
@@ -108,12 +170,12 @@ def written(path: Path) -> list[WrittenReading | DroppedRow]:
     return rows
 
 
-def lines() -> list[str]:
-    """Read stdin, a line a code."""
+def read_codes() -> list[str]:
+    """Read standard input to its end, a code a line; blank lines are left out."""
     return [line.strip() for line in sys.stdin.read(LONGEST_SECRET).splitlines() if line.strip()]
 
 
-def write_new(path: Path, text: str) -> None:
+def write_sheet(path: Path, text: str) -> None:
     """Write a new file, 0600, never over another, in a folder that is there."""
     from mfa_kit.adapters.files.private_files import write_new
 
@@ -124,38 +186,3 @@ def write_new(path: Path, text: str) -> None:
 def now() -> float:
     """Return this machine's time, by which clocks are judged where AWS is not asked."""
     return time.time()
-
-
-def sightings(key: SeededToken) -> list[Sighting]:
-    """Return the earlier readings of a token, as long as it has the seed that this file gives it."""
-    with open_inventory() as inventory:
-        known = inventory.token(key.token.serial)
-        if known is None or known.fingerprint != otp.fingerprint(key.seed, _fingerprints()):
-            return []
-        return inventory.sightings(known.token.serial)
-
-
-def capacity(serial: str) -> int:
-    """Return the longest seed that the inventory knows to fit into a token, 0 where it knows of none."""
-    with open_inventory() as inventory:
-        known = inventory.token(serial)
-    return known.token.capacity if known else 0
-
-
-def sight(token: Token, seed: Seed | None, seen: Sighting) -> bool:
-    """Keep a reading, and the token with it; False where the inventory has another seed for its serial."""
-    mark = otp.fingerprint(seed, _fingerprints()) if seed else ""
-    with open_inventory() as inventory:
-        known = inventory.token(token.serial)
-        if known is None:
-            inventory.stock([(token, mark)])
-        elif known.fingerprint != mark:
-            return False
-        inventory.sight(replace(seen, serial=known.token.serial if known else token.serial))
-    return True
-
-
-def check_free(serial: str, user: str) -> None:
-    """Raise UsageFault for a token that may not be given to a user."""
-    with open_inventory() as inventory:
-        inventory.check(serial, user)

@@ -22,7 +22,7 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 
 @pytest.fixture
-def shelf(ledger: Ledger) -> TokenInventory:
+def inventory(ledger: Ledger) -> TokenInventory:
     return TokenInventory(ledger, now=NOW)
 
 
@@ -46,74 +46,74 @@ def seen(
     return Sighting(serial=serial, at=at, verdict=verdict, offset=1, seconds=seconds, reason=reason)
 
 
-def test_a_token_comes_back_as_it_was_taken_in(shelf: TokenInventory) -> None:
-    assert shelf.stock([(T1, "f1"), (T2, "f2")]) == StockCounts(new=2, known=0, reseeded=0)
-    assert [(each.token, each.fingerprint, each.verdict) for each in shelf.tokens()] == [
+def test_a_token_comes_back_as_it_was_taken_in(inventory: TokenInventory) -> None:
+    assert inventory.stock([(T1, "f1"), (T2, "f2")]) == StockCounts(new=2, known=0, reseeded=0)
+    assert [(each.token, each.fingerprint, each.verdict) for each in inventory.tokens()] == [
         (T1, "f1", TokenVerdict.UNTESTED),
         (T2, "f2", TokenVerdict.UNTESTED),
     ]
 
 
-def test_the_same_import_again_keeps_what_was_proved(shelf: TokenInventory) -> None:
-    shelf.stock([(T1, "f1")])
-    shelf.sight(seen("T1", TokenVerdict.ACCEPTED))
-    assert shelf.stock([(T1, "f1"), (T2, "f2")]) == StockCounts(new=1, known=1, reseeded=0)
-    assert [each.verdict for each in shelf.tokens()] == [TokenVerdict.ACCEPTED, TokenVerdict.UNTESTED]
+def test_the_same_import_again_keeps_what_was_proved(inventory: TokenInventory) -> None:
+    inventory.stock([(T1, "f1")])
+    inventory.record(seen("T1", TokenVerdict.ACCEPTED))
+    assert inventory.stock([(T1, "f1"), (T2, "f2")]) == StockCounts(new=1, known=1, reseeded=0)
+    assert [each.verdict for each in inventory.tokens()] == [TokenVerdict.ACCEPTED, TokenVerdict.UNTESTED]
 
 
-def test_another_seed_makes_a_token_untested_again(shelf: TokenInventory) -> None:
+def test_another_seed_makes_a_token_untested_again(inventory: TokenInventory) -> None:
     """And its readings are those of the old seed."""
-    shelf.stock([(T1, "f1")])
-    shelf.sight(seen("T1", TokenVerdict.REJECTED, reason="no"))
-    assert shelf.stock([(T1, "f9")]) == StockCounts(new=0, known=0, reseeded=1)
-    stocked = shelf.token("T1")
+    inventory.stock([(T1, "f1")])
+    inventory.record(seen("T1", TokenVerdict.REJECTED, reason="no"))
+    assert inventory.stock([(T1, "f9")]) == StockCounts(new=0, known=0, reseeded=1)
+    stocked = inventory.token("T1")
     assert stocked
     assert (stocked.verdict, stocked.reason) == (TokenVerdict.UNTESTED, "")
-    assert shelf.sightings("T1") == []
-    assert shelf.last() == {}
+    assert inventory.sightings("T1") == []
+    assert inventory.last_sightings() == {}
 
 
-def test_a_capacity_that_was_told_once_is_not_forgotten(shelf: TokenInventory) -> None:
-    shelf.stock([(Token(serial="T2", octets=20, capacity=63), "f2")])
-    shelf.stock([(T2, "f2")])
-    stocked = shelf.token("T2")
+def test_a_capacity_that_was_told_once_is_not_forgotten(inventory: TokenInventory) -> None:
+    inventory.stock([(Token(serial="T2", octets=20, capacity=63), "f2")])
+    inventory.stock([(T2, "f2")])
+    stocked = inventory.token("T2")
     assert stocked
     assert stocked.token.capacity == 63
 
 
-def test_the_last_reading_counts(shelf: TokenInventory) -> None:
-    shelf.stock([(T1, "f1"), (T2, "f2")])
+def test_the_last_reading_counts(inventory: TokenInventory) -> None:
+    inventory.stock([(T1, "f1"), (T2, "f2")])
     first, last = (
         seen("T1", TokenVerdict.REJECTED, reason="mistyped"),
         seen("T1", TokenVerdict.ACCEPTED, at=NOW + 60, seconds=None),
     )
-    shelf.sight(first, last)
-    assert shelf.sightings("T1") == [first, last]
-    assert shelf.last() == {"T1": last}
-    stocked = shelf.token("T1")
+    inventory.record(first, last)
+    assert inventory.sightings("T1") == [first, last]
+    assert inventory.last_sightings() == {"T1": last}
+    stocked = inventory.token("T1")
     assert stocked
     assert (stocked.verdict, stocked.reason) == (TokenVerdict.ACCEPTED, "")
 
 
-def test_a_token_that_is_not_here_leaves_no_reading(shelf: TokenInventory) -> None:
-    shelf.sight(seen("T1", TokenVerdict.ACCEPTED))
-    assert shelf.last() == {}
-    assert shelf.token("T1") is None
+def test_a_token_that_is_not_here_leaves_no_reading(inventory: TokenInventory) -> None:
+    inventory.record(seen("T1", TokenVerdict.ACCEPTED))
+    assert inventory.last_sightings() == {}
+    assert inventory.token("T1") is None
 
 
-def test_a_token_that_failed_may_not_be_given(shelf: TokenInventory) -> None:
-    shelf.stock([(T1, "f1")])
-    shelf.sight(seen("T1", TokenVerdict.REJECTED, reason="its clock is dead"))
+def test_a_token_that_failed_may_not_be_given(inventory: TokenInventory) -> None:
+    inventory.stock([(T1, "f1")])
+    inventory.record(seen("T1", TokenVerdict.REJECTED, reason="its clock is dead"))
     with pytest.raises(UsageFault, match="token T1 was rejected: its clock is dead"):
-        shelf.check("T1", "alice")
+        inventory.check_free("T1", "alice")
 
 
 @pytest.mark.parametrize("verdict", [TokenVerdict.ACCEPTED, TokenVerdict.UNTESTED])
-def test_a_token_that_did_not_fail_may_be_given(shelf: TokenInventory, verdict: TokenVerdict) -> None:
-    shelf.stock([(T1, "f1")])
-    shelf.sight(seen("T1", verdict))
-    shelf.check("T1", "alice")
-    shelf.check("never seen here", "alice")
+def test_a_token_that_did_not_fail_may_be_given(inventory: TokenInventory, verdict: TokenVerdict) -> None:
+    inventory.stock([(T1, "f1")])
+    inventory.record(seen("T1", verdict))
+    inventory.check_free("T1", "alice")
+    inventory.check_free("never seen here", "alice")
 
 
 def intent(user: str, **what: object) -> Intent:
@@ -128,34 +128,34 @@ def intent(user: str, **what: object) -> Intent:
     ],
 )
 def test_a_token_that_somebody_has_may_not_be_given_to_another(
-    ledger: Ledger, shelf: TokenInventory, what: dict[str, object]
+    ledger: Ledger, inventory: TokenInventory, what: dict[str, object]
 ) -> None:
     """The journal says who has it, for as long as he has it."""
-    shelf.stock([(T1, "f1")])
+    inventory.stock([(T1, "f1")])
     entry = ledger.record(
         Entry(run="20260101T000000Z-00000001", intent=intent("bob", **what), reached=Reached.CONFIRMED)
     )
     with pytest.raises(UsageFault, match="token T1 is bob's"):
-        shelf.check("T1", "alice")
-    shelf.check("T1", "bob")
-    assert [each.user for each in shelf.tokens()] == ["bob"]
+        inventory.check_free("T1", "alice")
+    inventory.check_free("T1", "bob")
+    assert [each.user for each in inventory.tokens()] == ["bob"]
     ledger.record(entry.at(Reached.REVOKED))
-    shelf.check("T1", "alice")
-    assert [each.user for each in shelf.tokens()] == [None]
+    inventory.check_free("T1", "alice")
+    assert [each.user for each in inventory.tokens()] == [None]
 
 
-def test_ten_thousand_tokens_are_taken_in_at_once(shelf: TokenInventory) -> None:
+def test_ten_thousand_tokens_are_taken_in_at_once(inventory: TokenInventory) -> None:
     rows = [(Token(serial=f"{at}", octets=20), f"f{at}") for at in range(10_000)]
-    assert shelf.stock(rows).new == 10_000
-    assert len(shelf.tokens()) == 10_000
+    assert inventory.stock(rows).new == 10_000
+    assert len(inventory.tokens()) == 10_000
 
 
-def test_an_import_that_breaks_leaves_nothing(shelf: TokenInventory) -> None:
+def test_an_import_that_breaks_leaves_nothing(inventory: TokenInventory) -> None:
     """All rows or none."""
     with pytest.raises(IntegrityFault):
-        shelf.stock([(T1, "f1"), (T2, None)])  # type: ignore[list-item]
-    assert shelf.tokens() == []
-    shelf.stock([(T1, "f1")])
+        inventory.stock([(T1, "f1"), (T2, None)])  # type: ignore[list-item]
+    assert inventory.tokens() == []
+    inventory.stock([(T1, "f1")])
 
 
 def test_a_ledger_of_the_first_version_gets_the_tables(tmp_path: Path) -> None:
@@ -169,36 +169,36 @@ def test_a_ledger_of_the_first_version_gets_the_tables(tmp_path: Path) -> None:
         assert len(ledger.history()) == 1
 
 
-def test_the_newest_reading_in_time_counts_whenever_it_came(shelf: TokenInventory) -> None:
-    shelf.stock([(T1, "f1")])
-    shelf.sight(seen("T1", TokenVerdict.ACCEPTED))
-    shelf.sight(seen("T1", TokenVerdict.REJECTED, at=NOW - 60, reason="no"))
-    stocked = shelf.token("T1")
+def test_the_newest_reading_in_time_counts_whenever_it_came(inventory: TokenInventory) -> None:
+    inventory.stock([(T1, "f1")])
+    inventory.record(seen("T1", TokenVerdict.ACCEPTED))
+    inventory.record(seen("T1", TokenVerdict.REJECTED, at=NOW - 60, reason="no"))
+    stocked = inventory.token("T1")
     assert stocked
-    assert (stocked.verdict, stocked.reason, shelf.last()["T1"].verdict) == (
+    assert (stocked.verdict, stocked.reason, inventory.last_sightings()["T1"].verdict) == (
         TokenVerdict.ACCEPTED,
         "",
         TokenVerdict.ACCEPTED,
     )
 
 
-def test_what_was_proved_of_a_seed_counts_again_when_it_comes_back(shelf: TokenInventory) -> None:
-    shelf.stock([(T1, "f1")])
-    shelf.sight(seen("T1", TokenVerdict.REJECTED, reason="no"))
-    shelf.stock([(T1, "f9")])
-    shelf.stock([(T1, "f1")])
-    stocked = shelf.token("T1")
+def test_what_was_proved_of_a_seed_counts_again_when_it_comes_back(inventory: TokenInventory) -> None:
+    inventory.stock([(T1, "f1")])
+    inventory.record(seen("T1", TokenVerdict.REJECTED, reason="no"))
+    inventory.stock([(T1, "f9")])
+    inventory.stock([(T1, "f1")])
+    stocked = inventory.token("T1")
     assert stocked
     assert (stocked.verdict, stocked.reason) == (TokenVerdict.REJECTED, "no")
 
 
 @pytest.mark.parametrize("spelled", ["ab 12", "AB12", " a b 1 2"])
-def test_a_serial_is_one_however_it_is_spelled(ledger: Ledger, shelf: TokenInventory, spelled: str) -> None:
+def test_a_serial_is_one_however_it_is_spelled(ledger: Ledger, inventory: TokenInventory, spelled: str) -> None:
     """Failed, or somebody's: neither is given to another."""
-    shelf.stock([(Token(serial="Ab 12", octets=20), "f1"), (T2, "f2")])
-    shelf.sight(seen("Ab 12", TokenVerdict.REJECTED, reason="no"))
+    inventory.stock([(Token(serial="Ab 12", octets=20), "f1"), (T2, "f2")])
+    inventory.record(seen("Ab 12", TokenVerdict.REJECTED, reason="no"))
     with pytest.raises(UsageFault, match="was rejected: no"):
-        shelf.check(spelled, "alice")
+        inventory.check_free(spelled, "alice")
     ledger.record(
         Entry(
             run="20260101T000000Z-00000001",
@@ -207,26 +207,26 @@ def test_a_serial_is_one_however_it_is_spelled(ledger: Ledger, shelf: TokenInven
         )
     )
     with pytest.raises(UsageFault, match="is bob's"):
-        shelf.check("T2", "alice")
+        inventory.check_free("T2", "alice")
 
 
-def test_another_spelling_in_a_later_file_is_no_other_token(shelf: TokenInventory) -> None:
+def test_another_spelling_in_a_later_file_is_no_other_token(inventory: TokenInventory) -> None:
     """The file that came last says how it is spelled, and the readings go along."""
-    shelf.stock([(Token(serial="Ab 12", octets=20), "f1")])
-    shelf.sight(seen("Ab 12", TokenVerdict.ACCEPTED))
-    assert shelf.stock([(Token(serial="AB12", octets=20), "f1")]) == StockCounts(new=0, known=1, reseeded=0)
-    assert [(each.token.serial, each.verdict) for each in shelf.tokens()] == [("AB12", TokenVerdict.ACCEPTED)]
-    assert [each.serial for each in shelf.sightings("AB12")] == ["AB12"]
+    inventory.stock([(Token(serial="Ab 12", octets=20), "f1")])
+    inventory.record(seen("Ab 12", TokenVerdict.ACCEPTED))
+    assert inventory.stock([(Token(serial="AB12", octets=20), "f1")]) == StockCounts(new=0, known=1, reseeded=0)
+    assert [(each.token.serial, each.verdict) for each in inventory.tokens()] == [("AB12", TokenVerdict.ACCEPTED)]
+    assert [each.serial for each in inventory.sightings("AB12")] == ["AB12"]
 
 
-def test_two_spellings_that_came_at_once_take_no_ledger_for_damaged(shelf: TokenInventory) -> None:
+def test_two_spellings_that_came_at_once_take_no_ledger_for_damaged(inventory: TokenInventory) -> None:
     """A ledger may hold both from earlier days; the one that is spelled as in the file is it."""
-    shelf.stock([(Token(serial="GAHT12345678"), ""), (Token(serial="gaht12345678"), "")])
-    assert shelf.stock([(Token(serial="GAHT12345678"), "")]).known == 1
-    assert shelf.stock([(Token(serial="gaht12345678"), "")]).known == 1
+    inventory.stock([(Token(serial="GAHT12345678"), ""), (Token(serial="gaht12345678"), "")])
+    assert inventory.stock([(Token(serial="GAHT12345678"), "")]).known == 1
+    assert inventory.stock([(Token(serial="gaht12345678"), "")]).known == 1
 
 
-def test_a_token_that_was_never_imported_is_its_holders_all_the_same(ledger: Ledger, shelf: TokenInventory) -> None:
+def test_a_token_that_was_never_imported_is_its_holders_all_the_same(ledger: Ledger, inventory: TokenInventory) -> None:
     ledger.record(
         Entry(
             run="20260101T000000Z-00000001",
@@ -235,10 +235,10 @@ def test_a_token_that_was_never_imported_is_its_holders_all_the_same(ledger: Led
         )
     )
     with pytest.raises(UsageFault, match="is bob's"):
-        shelf.check("8650012", "alice")
+        inventory.check_free("8650012", "alice")
 
 
-def test_a_key_with_the_serial_of_a_token_does_not_hold_it(ledger: Ledger, shelf: TokenInventory) -> None:
+def test_a_key_with_the_serial_of_a_token_does_not_hold_it(ledger: Ledger, inventory: TokenInventory) -> None:
     """YubiKeys have serials of eight digits too."""
     ledger.record(
         Entry(
@@ -247,14 +247,14 @@ def test_a_key_with_the_serial_of_a_token_does_not_hold_it(ledger: Ledger, shelf
             reached=Reached.CONFIRMED,
         )
     )
-    shelf.check("10001001", "alice")
+    inventory.check_free("10001001", "alice")
 
 
-def test_a_token_stays_with_its_user_when_an_older_device_on_it_goes(ledger: Ledger, shelf: TokenInventory) -> None:
+def test_a_token_stays_with_its_user_when_an_older_device_on_it_goes(ledger: Ledger, inventory: TokenInventory) -> None:
     """As where a device is replaced on the same token: the new one stands before the old one goes."""
-    shelf.stock([(T1, "f1")])
+    inventory.stock([(T1, "f1")])
     both = [intent("bob", method=Method("programmable"), hardware="T1", path=f"/{at}/") for at in (1, 2)]
     old = ledger.record(Entry(run="20260101T000000Z-00000001", intent=both[0], reached=Reached.CONFIRMED))
     ledger.record(Entry(run="20260101T000000Z-00000002", intent=both[1], reached=Reached.CONFIRMED))
     ledger.record(old.at(Reached.REVOKED))
-    assert [each.user for each in shelf.tokens()] == ["bob"]
+    assert [each.user for each in inventory.tokens()] == ["bob"]

@@ -12,7 +12,9 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import DeviceType
 from mfa_kit.core.otp import Secret, Seed
 from mfa_kit.tokens import matching
-from mfa_kit.tokens.matching import Box, Match, Mismatch, Undecided
+from mfa_kit.tokens.aws_use import aws_use
+from mfa_kit.tokens.box import BINS, Box, drift_of, histogram
+from mfa_kit.tokens.matching import Match, Mismatch, Undecided
 from mfa_kit.tokens.seeds import (
     Encoding,
     Factor,
@@ -397,8 +399,8 @@ def virtual(**what: object) -> Token:
     ],
 )  # fmt: skip
 def test_what_aws_can_make_of_a_token(token: Token, kind: DeviceType | None, why: str) -> None:
-    verdict = matching.aws_use(token)
-    assert verdict.kind is kind
+    verdict = aws_use(token)
+    assert verdict.device_type is kind
     assert why in verdict.why
 
 
@@ -418,7 +420,7 @@ def sighting(at: float, seconds: int | None) -> Sighting:
 
 def test_two_readings_in_time_give_the_drift() -> None:
     """Five minutes slower in a hundred days is three seconds a day, give or take a step in all that time."""
-    drift = matching.drift([sighting(NOW, 0), sighting(NOW + 100 * DAY, -300)], period=30)
+    drift = drift_of([sighting(NOW, 0), sighting(NOW + 100 * DAY, -300)], period=30)
     assert drift
     assert (drift.rate, drift.within) == (-3.0, 0.3)
 
@@ -430,7 +432,7 @@ def test_two_readings_in_time_give_the_drift() -> None:
     [sighting(NOW, None), sighting(NOW + 60 * DAY, 30)],
 ])  # fmt: skip
 def test_readings_that_are_too_close_or_too_few_give_none(seen: list[Sighting]) -> None:
-    assert matching.drift(seen, period=30) is None
+    assert drift_of(seen, period=30) is None
 
 
 def test_a_box_is_counted_and_its_clocks_are_sorted() -> None:
@@ -452,14 +454,14 @@ def test_a_box_without_a_reading_has_no_median() -> None:
 
 
 def test_the_distribution_shows_its_gaps() -> None:
-    assert matching.histogram([-60, 0, 0, 30]) == [(-60, 1), (-30, 0), (0, 2), (30, 1)]
-    assert matching.histogram([]) == []
+    assert histogram([-60, 0, 0, 30]) == [(-60, 1), (-30, 0), (0, 2), (30, 1)]
+    assert histogram([]) == []
 
 
 def test_the_distribution_fits_on_a_page_however_far_the_clocks_are_apart() -> None:
     """And counts each of them."""
-    bars = matching.histogram([-5 * DAY, -30, 0, 2 * DAY])
-    assert len(bars) <= matching.BINS
+    bars = histogram([-5 * DAY, -30, 0, 2 * DAY])
+    assert len(bars) <= BINS
     assert sum(count for _, count in bars) == 4
 
 

@@ -128,7 +128,7 @@ class TokenInventory:
         devices = {device: (folded(serial), user) for device, serial, user in self._tables.select(HELD)}
         return {serial: user for serial, user in devices.values() if user}
 
-    def sight(self, *seen: Sighting) -> None:
+    def record(self, *seen: Sighting) -> None:
         """Keep readings, and mark each token with its newest; a serial that is not in the inventory is passed over."""
         self._tables.write(
             (SIGHT, [(s.at, s.verdict, s.offset, s.seconds, s.reason, s.serial) for s in seen]),
@@ -139,7 +139,7 @@ class TokenInventory:
         """Return the readings of a token with the seed that it has now, oldest first."""
         return self._seen("serial = ?", serial)
 
-    def last(self) -> dict[str, Sighting]:
+    def last_sightings(self) -> dict[str, Sighting]:
         """Return the last reading of each token that has one with the seed that it has now."""
         return {one.serial: one for one in self._seen("true")}
 
@@ -154,7 +154,7 @@ class TokenInventory:
             for serial, at, verdict, offset, seconds, reason in rows
         ]
 
-    def check(self, serial: str, user: str) -> None:
+    def check_free(self, serial: str, user: str) -> None:
         """Raise UsageFault for a token that failed, or that somebody else has; one that is not known here is free."""
         known = self.token(serial)
         if known and known.verdict is TokenVerdict.REJECTED:

@@ -6,7 +6,7 @@ from mfa_kit.cli.html import shell
 from mfa_kit.cli.html.chart import Bar, column_chart
 from mfa_kit.cli.html.shell import text
 from mfa_kit.cli.options import written
-from mfa_kit.tokens.matching import Box, histogram
+from mfa_kit.tokens.box import Box, histogram
 from mfa_kit.tokens.seeds import Factor, Sighting, Token, TokenVerdict
 
 HEAD = '<th>Serial</th><th>Type</th><th>Verdict</th><th class="n">Clock, s</th><th>Read</th>'

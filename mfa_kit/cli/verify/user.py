@@ -1,38 +1,13 @@
-"""`mfa-kit verify`: a table of checks, and exit code 1 when the answer is no."""
+"""`mfa-kit verify user`."""
 
 from pathlib import Path
 
 import click
 
 from mfa_kit.cli import keys, options
-from mfa_kit.cli.verify_fido2 import fido2
-from mfa_kit.cli.verify_token import token
 
 
-@click.group(cls=options.Noun)
-def verify() -> None:
-    """Prove that a key is fit, and that a user's device answers."""
-
-
-verify.add_command(fido2)
-
-
-@verify.command()
-@keys.WHICH
-@click.option("--no-write", is_flag=True, help="Leave out the credential that is written, used and deleted again.")
-@click.option("--maker", is_flag=True, help="Prove its maker by the FIDO attestation of the same key: two touches.")
-@keys.mds
-@keys.mds_root
-@keys.pin_stdin
-@keys.password_stdin
-def oath(*, wanted: str | None, no_write: bool, maker: bool) -> int:
-    """Prove that an OATH key is fit to be given to somebody; --account says whose credentials to look for."""
-    from mfa_kit.cli.deeds import verify as deeds
-
-    return deeds.oath(wanted, write=not no_write, maker=maker)
-
-
-@verify.command()
+@click.command(cls=options.Verb)
 @click.argument("user")
 @options.DEVICE
 @click.option("--key", "wanted_key", metavar="SERIAL|READER", help="Which key, when several hold the credential.")
@@ -57,6 +32,3 @@ def user(
 
     identities = Identities(keys, passphrase_fd=passphrase_fd, person=options.common().interaction)
     return deeds.user(user, wanted, wanted_key, resync=resync, backup=backup, identities=identities)
-
-
-verify.add_command(token)

@@ -1,0 +1,126 @@
+"""`mfa-kit token accept`: test a box by a table or at the desk, and show how far it is."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from mfa_kit.cli.options import Verb, written
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.results import ResultRow
+from mfa_kit.cli.token import sheet
+from mfa_kit.cli.token.dropped import dropped_rows, note_dropped
+from mfa_kit.cli.token.seed_options import FILE, WINDOW, seed_file_options
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.text import printable
+from mfa_kit.tokens.acceptance import BoxTrial, judge_readings, run_session
+from mfa_kit.tokens.box import Box, histogram
+from mfa_kit.tokens.seeds import DroppedRow, Encoding, Sighting, Token, TokenVerdict, joined_reasons
+from mfa_kit.wiring import token
+from mfa_kit.wiring.files import check_new
+from mfa_kit.wiring.settings import Settings
+
+# Letters of the longest bar.
+WIDE = 40
+
+
+@click.command(cls=Verb)
+@click.argument("file", type=FILE)
+@seed_file_options
+@click.option("--readings", type=FILE, metavar="CSV", help="Take serial, code, second code and time from a table.")
+@click.option("--two", is_flag=True, help="Ask for two consecutive codes of each token.")
+@WINDOW
+@click.option("--sheet", "out", type=FILE, metavar="HTML", help="Write a sheet to print, to a new file.")
+def accept(
+    *,
+    file: Path,
+    encoding: Encoding | None,
+    unlock_stdin: bool,
+    unlock_fd: int | None,
+    readings: Path | None,
+    two: bool,
+    window: int,
+    out: Path | None,
+    settings: Settings,
+    output: Output,
+) -> int:
+    """Test a whole box: serial, code, next. An empty serial ends; the same command goes on later.
+
+    With --no-input nothing is asked, and the box is reported as far as it was tested.
+    """
+    if settings.dry_run:
+        raise UsageFault("acceptance keeps what is read, so it has no --dry-run", "--no-input shows how far a box is")
+    if out:
+        check_new(out)
+    rows = token.read_readings(readings) if readings else ()
+    opening = token.SeedFileOptions(encoding=encoding, unlock_stdin=unlock_stdin, unlock_fd=unlock_fd)
+    seeds = token.open_seed_file(file, opening, settings=settings)
+    trial = BoxTrial(seeds, token.TokenRecords(), window=window, two=two)
+    refused: Sequence[DroppedRow] = ()
+    if readings:
+        refused = judge_readings(trial, rows)
+    elif not settings.no_input:
+        run_session(trial, settings.interaction, now=token.now)
+    box, left_out = trial.box, trial.left_out
+    try:
+        _print_box(box, refused, left_out, output=output, settings=settings)
+    finally:  # whoever reads the report may go away before its end
+        if out:
+            page = sheet.page(box, name=file.name, at=written(token.now()), missing=len(left_out))
+            token.write_sheet(out, page)
+    return 0 if box.of(TokenVerdict.ACCEPTED) == len(box.tokens) and not refused and not left_out else 1
+
+
+def _print_box(
+    box: Box, refused: Sequence[DroppedRow], left_out: Sequence[DroppedRow], *, output: Output, settings: Settings
+) -> None:
+    """Print the box. `left_out` are rows of its file that could not be taken; their tokens are in no box."""
+    if left_out:
+        said = f"rows of the seed file that were not taken: {len(left_out)}; {joined_reasons(left_out)}"
+        settings.progress.note(said)
+    total = {verdict.value: box.of(verdict) for verdict in TokenVerdict}
+    rows = [_row(one, seen) for one, seen in box.tokens]
+    if output.form == "json":
+        not_in_box = [each.where for each in left_out]
+        rest: ResultRow = {"not_taken": dropped_rows(refused), "not_in_box": not_in_box, "tokens": rows}
+        output.one("token-accept", {**total, "drift": _clocks(box), **rest})
+        return
+    output.many("token-accept", rows, empty="there is no token in this box")
+    if output.form == "table":
+        click.echo()
+        output.one("token-accept", {**total, **_clocks(box), "not_taken": len(refused)})
+        _print_histogram(box.offsets)
+        for each in refused:
+            click.echo(f"{each.where}: {printable(each.reason)}")
+    else:
+        note_dropped(refused, settings.progress)
+
+
+def _row(one: Token, seen: Sighting | None) -> ResultRow:
+    return {
+        "serial": one.serial,
+        "type": one.parameters,
+        "verdict": seen.verdict if seen else TokenVerdict.UNTESTED,
+        "offset_steps": seen.offset if seen else None,
+        "offset_s": seen.seconds if seen else None,
+        "read": written(seen.at) if seen else None,
+        "reason": seen.reason if seen else "",
+    }
+
+
+def _clocks(box: Box) -> ResultRow:
+    """Return how many clocks were read, and how far they are ahead in seconds."""
+    return {
+        "clocks": len(box.offsets),
+        "slowest_s": box.offsets[0] if box.offsets else None,
+        "median_s": box.median,
+        "fastest_s": box.offsets[-1] if box.offsets else None,
+    }
+
+
+def _print_histogram(offsets: Sequence[int]) -> None:
+    """Print a bar a bin, as long as its share of the fullest one."""
+    bars = histogram(offsets)
+    most = max((count for _, count in bars), default=0)
+    for middle, count in bars:
+        click.echo(f"{middle:>8} s  {count:>5}  {'#' * -(-count * WIDE // most)}".rstrip())

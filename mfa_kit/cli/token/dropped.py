@@ -1,0 +1,18 @@
+"""Rows of a file that were not taken, as each form of a result prints them."""
+
+from collections.abc import Sequence
+
+from mfa_kit.cli.results import ResultRow
+from mfa_kit.core.interaction import Progress
+from mfa_kit.tokens.seeds import DroppedRow
+
+
+def dropped_rows(dropped: Sequence[DroppedRow]) -> list[ResultRow]:
+    """Return a result row for each, with the fields `where` and `reason`."""
+    return [{"where": each.where, "reason": each.reason} for each in dropped]
+
+
+def note_dropped(dropped: Sequence[DroppedRow], progress: Progress) -> None:
+    """Tell each on stderr, for a form that has no place for it."""
+    for each in dropped:
+        progress.note(f"{each.where}: {each.reason}")

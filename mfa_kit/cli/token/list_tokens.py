@@ -1,0 +1,34 @@
+"""`mfa-kit token list`."""
+
+import click
+
+from mfa_kit.cli.options import Verb, written
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.results import ResultRow
+from mfa_kit.tokens.aws_use import aws_use
+from mfa_kit.tokens.seeds import Sighting, StockedToken
+from mfa_kit.wiring.token import TokenRecords
+
+
+@click.command("list", cls=Verb)
+@click.option("--verdict", type=click.Choice(["accepted", "rejected", "untested"]), help="Only these.")
+def list_tokens(*, verdict: str | None, output: Output) -> None:
+    """List the inventory: what each token is, whether it was accepted, what AWS can make of it, who has it."""
+    stocked, last = TokenRecords().tokens()
+    rows = [_row(each, last.get(each.token.serial)) for each in stocked if verdict in {None, each.verdict}]
+    output.many("token-list", rows, empty="the inventory is empty: mfa-kit token import")
+
+
+def _row(stocked: StockedToken, seen: Sighting | None) -> ResultRow:
+    one, use = stocked.token, aws_use(stocked.token)
+    return {
+        "serial": one.serial,
+        "make": " ".join(filter(None, (one.maker, one.model))),
+        "type": one.parameters,
+        "verdict": stocked.verdict,
+        "offset_s": seen.seconds if seen else None,
+        "read": written(seen.at) if seen else None,
+        "aws": use.device_type or "no",
+        "why": stocked.reason or use.why,
+        "user": stocked.user,
+    }

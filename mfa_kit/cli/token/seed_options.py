@@ -1,0 +1,69 @@
+"""The options of verbs that read a seed file, and of those that read codes off a display."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import click
+
+from mfa_kit.cli.options import Age
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.tokens.seeds import Encoding
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+# Two months; beyond that a clock is not late but dead.
+MOST_STEPS = 175_200
+# Letters of the longest length of time that is worth reading, in seconds.
+LONGEST = len("5256000s")
+
+
+class Steps(click.ParamType[int]):
+    """A number of steps, or a length of time in steps of 30 s."""
+
+    name = "steps"
+
+    def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number of steps. Raise UsageFault, click.BadParameter for a text that is none, or for too many."""
+        if isinstance(value, int):
+            return value
+        if len(value) > LONGEST:
+            self.fail(f"a window has {MOST_STEPS} steps at most; write 20, 12h or 2d", param, ctx)
+        try:
+            steps = int(value) if value.isdecimal() else int(Age().convert(value, param, ctx)) // 30
+        except UsageFault as fault:
+            raise UsageFault(str(fault), "write a number of steps, such as 20, or a time: 12h or 2d") from None
+        if not 0 <= steps <= MOST_STEPS:
+            self.fail(f"{value} is more than {MOST_STEPS} steps", param, ctx)
+        return steps
+
+
+SEED_FILE_OPTIONS = (
+    click.option(
+        "--seed-encoding",
+        "encoding",
+        type=click.Choice([Encoding.HEX.value, Encoding.BASE32.value]),
+        callback=lambda _ctx, _param, value: Encoding(value) if value else None,
+        help="How the seeds are written, where the rows themselves do not settle it.",
+    ),
+    click.option("--unlock-stdin", is_flag=True, help="Read the file's passphrase or pre-shared key from stdin."),
+    click.option("--unlock-fd", type=int, metavar="N", help="Read it from this file descriptor."),
+)
+WINDOW = click.option(
+    "--window",
+    type=Steps(),
+    default=20,
+    show_default=True,
+    metavar="N",
+    help="How far a clock may be off: steps, or a time such as 12h or 2d.",
+)
+CODES_STDIN = click.option("--codes-stdin", is_flag=True, help="Read the codes from stdin, one a line, oldest first.")
+
+
+def seed_file_options(function: Callable[P, R]) -> Callable[P, R]:
+    """Add `encoding`, `unlock_stdin` and `unlock_fd`, which every verb takes that reads a seed file."""
+    for decorate in reversed(SEED_FILE_OPTIONS):
+        function = decorate(function)
+    return function

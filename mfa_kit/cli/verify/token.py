@@ -1,0 +1,229 @@
+"""`mfa-kit verify token`: whether a display token shows the codes of its seed, which one does, how its clock is."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import assert_never
+
+import click
+
+from mfa_kit.cli.options import Verb
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.results import ResultRow
+from mfa_kit.cli.token.seed_options import CODES_STDIN, FILE, WINDOW, seed_file_options
+from mfa_kit.core.errors import DeviceFault, InvalidCode, UsageFault
+from mfa_kit.core.otp import Pair
+from mfa_kit.enrollment.enroll import user_named
+from mfa_kit.tokens import matching
+from mfa_kit.tokens.asking import CodeSource
+from mfa_kit.tokens.aws_check import check_with_aws
+from mfa_kit.tokens.aws_use import aws_use
+from mfa_kit.tokens.box import drift_of
+from mfa_kit.tokens.matching import Match, Mismatch, Undecided
+from mfa_kit.tokens.seeds import (
+    Encoding,
+    SeededToken,
+    SeedFile,
+    Sighting,
+    Token,
+    TokenVerdict,
+    TypedCodes,
+    folded,
+    joined_reasons,
+    sold_by_aws,
+)
+from mfa_kit.wiring import desk as wiring
+from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.token import SeedFileOptions, TokenRecords, now, open_seed_file, read_codes
+
+
+@click.command("token", cls=Verb)
+@click.argument("serial", required=False)
+@click.option("--seeds", "file", type=FILE, metavar="FILE", help="The vendor's seed file.")
+@seed_file_options
+@click.option("--find", is_flag=True, help="Name the token that shows two consecutive codes.")
+@click.option("--two", is_flag=True, help="Ask for two consecutive codes.")
+@CODES_STDIN
+@WINDOW
+@click.option(
+    "--probe-user",
+    metavar="USER",
+    help="Let AWS judge a token that it sold: enable it on this user, who is kept for that, and take it off again.",
+)
+def verify_token(
+    *,
+    serial: str | None,
+    file: Path | None,
+    encoding: Encoding | None,
+    unlock_stdin: bool,
+    unlock_fd: int | None,
+    find: bool,
+    two: bool,
+    codes_stdin: bool,
+    window: int,
+    probe_user: str | None,
+    settings: Settings,
+    output: Output,
+) -> int:
+    """Prove that token SERIAL shows the codes of its seed, and how far its clock is off."""
+    if find == bool(serial):
+        raise UsageFault("one of SERIAL and --find is needed", "give the serial on the token, or --find")
+    if codes_stdin and unlock_stdin:
+        raise UsageFault("codes and a passphrase cannot share stdin", "use --unlock-fd N")
+    piped = read_codes if codes_stdin else None
+    codes = CodeSource(interaction=settings.interaction, now=now, piped=piped)
+    if file is None:
+        if serial is None:
+            raise UsageFault("--find looks in a seed file", "name it: --seeds FILE")
+        return _verify_without_seed(serial, probe_user, codes=codes, settings=settings, output=output)
+    if probe_user:
+        raise UsageFault(
+            "--probe-user is for tokens that AWS sold, and their seeds are in no file",
+            "leave --seeds or --probe-user out",
+        )
+    opening = SeedFileOptions(encoding=encoding, unlock_stdin=unlock_stdin, unlock_fd=unlock_fd)
+    found = open_seed_file(file, opening, settings=settings)
+    if serial is None:
+        return _find_token(found, codes=codes, window=window, output=output)
+    _check_listed(found, serial, file=file)
+    count = 2 if two or len(found.readings) > 1 else 1
+    typed, answer = codes.read(lambda typed: _judged(found, serial, typed, window=window), count=count)
+    if isinstance(answer, Undecided):
+        return _print(serial, answer, output=output)
+    key, verdict = answer
+    return _keep_and_print(key, verdict, at=typed.at, keep=not settings.dry_run, output=output)
+
+
+def _check_listed(found: SeedFile, serial: str, *, file: Path) -> None:
+    """Raise UsageFault unless the file has a seed of this token."""
+    if any(folded(each.serial) == folded(serial) for each in found.bare):
+        raise UsageFault(f"{file.name} has no seed of {serial}, for only AWS has it", "leave --seeds out")
+    if not any(matching.token_named(each.keys, serial) for each in found.readings):
+        lost = joined_reasons(found.readings[0].dropped if found.readings else ())
+        raise UsageFault(
+            f"{serial} is not in {file.name}{lost and f'; its rows that were not taken: {lost}'}",
+            "look at the serial, or let --find name the token",
+        )
+
+
+def _verify_without_seed(
+    serial: str, probe_user: str | None, *, codes: CodeSource, settings: Settings, output: Output
+) -> int:
+    """Judge the display of a token that AWS sold, and let AWS judge its codes where a user is kept for that."""
+    if not probe_user and not sold_by_aws(serial):
+        raise UsageFault(
+            f"{serial} does not look like a token that AWS sold, so nothing is known of it but its seed file",
+            "name that: --seeds FILE; or let AWS judge: --probe-user USER",
+        )
+    typed, verdict = codes.read(matching.judge_display, count=2)
+    if verdict or not probe_user or settings.dry_run:
+        return _print(serial, verdict, output=output)
+    sold = Token(serial=serial, maker="sold by AWS")
+    with wiring.open_desk(settings) as (desk, caller):
+        try:
+            check_with_aws(
+                serial,
+                Pair(*typed.codes),
+                user=user_named(probe_user, caller=caller, inventory=desk.inventory),
+                caller=caller,
+                desk=desk,
+                runs=lambda: wiring.new_run_id(desk.inventory),
+            )
+        except (DeviceFault, InvalidCode) as error:
+            refused = Mismatch(what=str(error), hint=error.hint)
+            kept = TokenRecords().keep(sold, None, matching.sighting_of(serial, refused, at=typed.at))
+            return _print(serial, refused, kept=kept, output=output)
+    why = "AWS knows it and took its codes"
+    taken = Sighting(serial=serial, at=typed.at, verdict=TokenVerdict.ACCEPTED, reason=why)
+    kept = TokenRecords().keep(sold, None, taken)
+    output.one("verify-token", {"outcome": "proved", "serial": serial, "aws": why, "kept": kept})
+    return 0
+
+
+def _judged(
+    found: SeedFile, serial: str, typed: TypedCodes, *, window: int
+) -> tuple[SeededToken, Match | Mismatch] | Undecided:
+    """Judge the codes of a token by its seed. Raise UsageFault where they leave open whether that is hex or base32."""
+    if mistyped := matching.typing_error(typed):
+        return mistyped
+    file = matching.settle_encoding(found, serial, typed, window=window) if len(found.readings) > 1 else found
+    keys = matching.settled_reading(file).keys
+    key = next(each for each in keys if folded(each.token.serial) == folded(serial))
+    before = TokenRecords().sightings_of(key)
+    near = (before[-1].offset or 0) if before else 0
+    verdict = matching.verify_codes(key, typed, among=keys, window=window, near=near)
+    return verdict if isinstance(verdict, Undecided) else (key, verdict)
+
+
+def _keep_and_print(key: SeededToken, verdict: Match | Mismatch, *, at: float, keep: bool, output: Output) -> int:
+    """Keep what the codes decided unless that is a trial run, and print it."""
+    records, serial = TokenRecords(), key.token.serial
+    seen = matching.sighting_of(serial, verdict, at=at)
+    sightings = [*records.sightings_of(key), seen]
+    kept = keep and records.keep(key.token, key.seed, seen)
+    return _print(serial, verdict, sightings=sightings, kept=kept, output=output)
+
+
+def _print(
+    serial: str,
+    verdict: Match | Mismatch | Undecided | None,
+    *,
+    output: Output,
+    sightings: Sequence[Sighting] = (),
+    kept: bool = False,
+) -> int:
+    """Print a verdict and return the exit code: 1 where the answer is not yes."""
+    named: ResultRow = {"serial": serial} if serial else {}
+    match verdict:
+        case Match():
+            row: ResultRow = {"outcome": "proved", **named, **_clock(verdict, sightings)}
+        case Mismatch():
+            row = {"outcome": "refused", **named, "reason": verdict.what, "try": verdict.hint}
+        case Undecided():
+            row = {"outcome": "undecided", **named, "reason": verdict.what, "try": verdict.hint}
+        case None:
+            row = {
+                "outcome": "display-only",
+                **named,
+                "checked": "it shows two different codes of six digits",
+                "not_checked": "whether they are right: only AWS has its seed; --probe-user USER lets AWS judge",
+            }
+        case _:
+            assert_never(verdict)
+    output.one("verify-token", {**row, "kept": kept})
+    return 1 if isinstance(verdict, Mismatch | Undecided) else 0
+
+
+def _clock(shown: Match, sightings: Sequence[Sighting]) -> ResultRow:
+    """Return how far the clock is off, how fast it drifts, and what AWS can make of the token."""
+    drift = drift_of(sightings, period=shown.token.period)
+    token = replace(shown.token, capacity=TokenRecords().capacity_of(shown.token.serial))
+    return {
+        "clock": shown.words(),
+        "offset_steps": shown.offset,
+        "offset_s": shown.seconds,
+        "drift_s_per_day": round(drift.rate, 2) if drift else None,
+        "drift_within": round(drift.within, 2) if drift else None,
+        "aws": aws_use(token).why,
+    }
+
+
+def _find_token(file: SeedFile, *, codes: CodeSource, window: int, output: Output) -> int:
+    """Print the tokens that show two codes; in a file that may be hex or base32, of either reading."""
+
+    def judge(typed: TypedCodes) -> list[Match] | Undecided:
+        """Return the tokens that show these codes, nearest to their time first."""
+        return matching.typing_error(typed) or [
+            one for each in file.readings for one in matching.find_tokens(each.keys, typed, window=window)
+        ]
+
+    _, shown = codes.read(judge, count=2)
+    if isinstance(shown, Undecided):
+        return _print("", shown, output=output)
+    rows: list[ResultRow] = [
+        {"serial": one.token.serial, "clock": one.words(), "offset_steps": one.offset, "offset_s": one.seconds}
+        for one in shown
+    ]
+    empty = f"no token of this file shows these codes within {window} steps"
+    output.many("verify-token-find", rows, empty=empty)
+    return 0 if rows else 1

@@ -1,0 +1,130 @@
+"""Test a box of display tokens, by readings that were written down or with a person who reads the displays."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.interaction import Interaction
+from mfa_kit.tokens import matching
+from mfa_kit.tokens.asking import ask_codes, sentence
+from mfa_kit.tokens.box import Box
+from mfa_kit.tokens.matching import Match, Mismatch, Undecided
+from mfa_kit.tokens.ports import TokenStore
+from mfa_kit.tokens.seeds import DroppedRow, SeedFile, Sighting, TokenVerdict, TypedCodes, WrittenReading, folded
+
+INSTEAD = "--readings CSV, or --no-input to report what was tested"
+# A typist is slow, a scanner is not: an empty line ends what a person is asked in a session.
+DONE = ""
+
+
+class BoxTrial:
+    """A box that is being tested. Until hex or base32 is settled it has two readings, and no inventory."""
+
+    def __init__(self, file: SeedFile, store: TokenStore, *, window: int, two: bool) -> None:
+        self._store, self._window, self._two = store, window, two
+        self._last: dict[str, Sighting] = {}
+        self._read(file)
+
+    def _read(self, file: SeedFile) -> None:
+        self._file = file
+        self.left_out = file.readings[0].dropped if file.readings else ()
+        keys = file.readings[0].keys if file.readings else ()
+        self._keys = {key.token.serial: key for key in keys}
+        self.tokens = [*(key.token for key in keys), *file.bare]
+        self._serials = {folded(each.serial): each.serial for each in self.tokens}
+        if self._settled:
+            self._store.stock(keys, file.bare)
+            self._last = dict(self._store.last_sightings())
+
+    @property
+    def _settled(self) -> bool:
+        return len(self._file.readings) < 2  # noqa: PLR2004 - hex and base32
+
+    @property
+    def box(self) -> Box:
+        """The tokens of this file, each with its newest reading."""
+        return Box(tokens=tuple((each, self._last.get(each.serial)) for each in self.tokens))
+
+    def serial_in_file(self, serial: str) -> str | None:
+        """Return a serial as the file writes it; None for one that is not in this box."""
+        return self._serials.get(folded(serial))
+
+    def codes_wanted(self, serial: str) -> int:
+        """Return how many codes are read at first; where one decides nothing, `judge` asks for a second."""
+        return 2 if self._two or not self._settled or serial not in self._keys else 1
+
+    def judge(self, serial: str, codes: TypedCodes) -> Match | Mismatch | Undecided | None:
+        """Judge a token of this box; None is a display that works, of a token whose seed only AWS has.
+
+        Raise UsageFault where hex or base32 is open and these codes do not settle it.
+        """
+        if mistyped := matching.typing_error(codes):
+            return mistyped
+        if self._two and len(codes.codes) < 2:  # noqa: PLR2004 - what --two says
+            return Undecided(what="--two asks for two codes, and this is one", hint=matching.SECOND, second=True)
+        if not self._settled:
+            self._read(matching.settle_encoding(self._file, serial, codes, window=self._window))
+        before = self._last.get(serial)
+        if serial not in self._keys:
+            if before and before.verdict is TokenVerdict.REJECTED:
+                return Undecided(what=f"AWS refused it: {before.reason}", hint="let AWS judge again: --probe-user USER")
+            return matching.judge_display(codes)
+        near = (before.offset or 0) if before else 0
+        among = tuple(self._keys.values())
+        return matching.verify_codes(self._keys[serial], codes, among=among, window=self._window, near=near)
+
+    def record(self, *seen: Sighting) -> None:
+        """Keep readings in the inventory."""
+        self._store.record(*seen)
+        self._last = dict(self._store.last_sightings())
+
+
+def judge_readings(trial: BoxTrial, rows: Sequence[WrittenReading | DroppedRow]) -> list[DroppedRow]:
+    """Judge readings, keep what they decide, and return the rows that decide nothing, each with the reason."""
+    refused: list[DroppedRow] = []
+    seen: list[Sighting] = []
+    for row in rows:
+        judged = row if isinstance(row, DroppedRow) else _judged_row(trial, row)
+        if isinstance(judged, DroppedRow):
+            refused.append(judged)
+        else:
+            seen.append(judged)
+    trial.record(*seen)
+    return refused
+
+
+def _judged_row(trial: BoxTrial, row: WrittenReading) -> Sighting | DroppedRow:
+    serial = trial.serial_in_file(row.serial)
+    if serial is None:
+        return DroppedRow(row.where, f"{row.serial} is not in this box")
+    try:
+        verdict = trial.judge(serial, row.typed)
+    except UsageFault as unsettled:
+        return DroppedRow(row.where, str(unsettled))
+    if isinstance(verdict, Undecided):
+        return DroppedRow(row.where, sentence(verdict))
+    return matching.sighting_of(serial, verdict, at=row.typed.at)
+
+
+def run_session(trial: BoxTrial, person: Interaction, *, now: Callable[[], float]) -> None:
+    """Ask for serials and codes until an empty serial. Each reading is kept before the next is asked for."""
+    person.check(instead=INSTEAD)
+    while True:
+        box = trial.box
+        prompt = f"serial ({box.of(TokenVerdict.ACCEPTED)} of {len(box.tokens)} accepted)"
+        typed = person.ask_code(prompt, instead=INSTEAD)
+        if typed == DONE:
+            return
+        if (serial := trial.serial_in_file(typed)) is None:
+            person.say(f"{typed} is not in this box")
+            continue
+        try:
+            count = trial.codes_wanted(serial)
+            read = ask_codes(person, partial(trial.judge, serial), count=count, now=now, instead=INSTEAD)
+        except UsageFault as unsettled:
+            person.say(f"{unsettled}; {unsettled.hint}")
+            continue
+        if read:
+            codes, verdict = read
+            trial.record(matching.sighting_of(serial, verdict, at=codes.at))
+            person.say(sentence(verdict))

@@ -1,0 +1,84 @@
+"""Read the codes that the display of a token shows, from a person or from a script. The caller judges them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar, assert_never
+
+from mfa_kit.core.errors import Declined, UsageFault
+from mfa_kit.core.interaction import Interaction
+from mfa_kit.tokens.matching import Match, Mismatch, Undecided
+from mfa_kit.tokens.seeds import TypedCodes
+
+T = TypeVar("T")
+
+INSTEAD = "--codes-stdin"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodeSource:
+    """Where codes come from: a person types them, unless `piped` returns the lines of standard input.
+
+    `now` is the time in Unix seconds at which a code was on the display.
+    """
+
+    interaction: Interaction
+    now: Callable[[], float]
+    piped: Callable[[], Sequence[str]] | None = None
+
+    def read(self, judge: Callable[[TypedCodes], T | Undecided], *, count: int) -> tuple[TypedCodes, T | Undecided]:
+        """Read one code or two, and judge them. A person types more codes until they decide.
+
+        Raise Declined where a person types nothing, UsageFault for another number of lines.
+        """
+        if self.piped is None:
+            answer = ask_codes(self.interaction, judge, count=count, now=self.now)
+            if answer is None:
+                hint = f"type what the display shows, or use {INSTEAD}"
+                raise Declined("no code was typed, so nothing was looked at", hint)
+            return answer
+        lines = self.piped()
+        if len(lines) not in {count, 2}:
+            hint = "give two, one a line" if count > 1 else "give one, or two"
+            raise UsageFault(f"codes on stdin: {len(lines)}", hint)
+        codes = TypedCodes(codes=tuple(lines), at=self.now())
+        return codes, judge(codes)
+
+
+def ask_codes(
+    person: Interaction,
+    judge: Callable[[TypedCodes], T | Undecided],
+    *,
+    count: int,
+    now: Callable[[], float],
+    instead: str = INSTEAD,
+) -> tuple[TypedCodes, T] | None:
+    """Ask for the codes that a display shows until they decide. Return None when nothing is typed."""
+    before: tuple[str, ...] = ()
+    while True:
+        prompts = ("next code",) if before else ("code",) if count == 1 else ("first code", "next code")
+        codes = list(before)
+        for prompt in prompts:
+            if not (code := "".join(person.ask_code(prompt, instead=instead).split())):
+                return None
+            codes.append(code)
+        typed = TypedCodes(codes=tuple(codes), at=now())
+        verdict = judge(typed)
+        if not isinstance(verdict, Undecided):
+            return typed, verdict
+        person.say(sentence(verdict))
+        before = typed.codes if verdict.second and len(typed.codes) == 1 else ()
+
+
+def sentence(verdict: Match | Mismatch | Undecided | None) -> str:
+    """Return a verdict in one line; None is a display that works, of a token whose seed only AWS has."""
+    match verdict:
+        case Match():
+            return f"accepted: {verdict.words()}"
+        case Mismatch():
+            return f"rejected: {verdict.what}; {verdict.hint}"
+        case Undecided():
+            return f"not decided: {verdict.what}; {verdict.hint}"
+        case None:
+            return "accepted: the display works; whether AWS knows the token, --probe-user proves"
+        case _:
+            assert_never(verdict)

@@ -1,0 +1,36 @@
+"""Whether AWS can use a display token, and as what."""
+
+from dataclasses import dataclass
+
+from mfa_kit.core import otp
+from mfa_kit.core.models import DeviceType
+from mfa_kit.tokens.seeds import AWS_OCTETS, Factor, Token
+
+# The issuer of a seed that AWS made for a virtual device.
+AWS_ISSUER = "Amazon Web Services"
+
+
+@dataclass(frozen=True, slots=True)
+class AwsUse:
+    """The MFA device that AWS can make of a token, None where it can make none, and the reason."""
+
+    device_type: DeviceType | None
+    why: str
+
+
+def aws_use(token: Token) -> AwsUse:
+    """Return what AWS can make of a token. AWS imports no seeds, so it can use few tokens that come with one."""
+    if not token.octets:
+        return AwsUse(DeviceType.HARDWARE_TOTP, "hardware TOTP, if AWS knows its serial: --probe-user proves it")
+    parameters = (token.factor, token.digest, token.digits, token.period)
+    if token.capacity >= AWS_OCTETS:
+        return AwsUse(DeviceType.VIRTUAL, "programmable: AWS makes the seed, and it is burned in")
+    if token.capacity:
+        return AwsUse(
+            None, f"programmable, but its seeds have at most {token.capacity} octets and AWS's have {AWS_OCTETS}"
+        )
+    if token.maker == AWS_ISSUER and token.octets == AWS_OCTETS:
+        if parameters == (Factor.TOTP, "sha1", otp.DIGITS, otp.PERIOD):
+            return AwsUse(DeviceType.VIRTUAL, "it has a seed that AWS made for a virtual device")
+        return AwsUse(None, "AWS uses TOTP with SHA-1, 6 digits and 30 s")
+    return AwsUse(None, "AWS takes no seed from outside, and only the tokens that it sells itself")
