@@ -49,8 +49,8 @@ def plug(*cards: SimulatedCard | None) -> Readers:
             readers.insert(card, number)
     until = time.monotonic() + NOTICED
     expected = {reader(number): card is not None for number, card in enumerate(wanted)}
-    while not expected.items() <= dict(pcsc.state()).items():
-        assert time.monotonic() < until, pcsc.state()
+    while not expected.items() <= dict(pcsc.reader_states()).items():
+        assert time.monotonic() < until, pcsc.reader_states()
         time.sleep(0.01)
     return readers
 

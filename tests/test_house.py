@@ -47,7 +47,7 @@ REVEALS = {
     ("adapters/aws/iam.py", "Iam.console_session"),
     ("adapters/aws/iam.py", "_created"),
     ("adapters/aws/clients.py", "_with_mfa"),
-    ("adapters/oath/applet.py", "Applet.key_of"),
+    ("adapters/oath/applet.py", "Applet.derive_key"),
     ("adapters/oath/applet.py", "Applet.put"),
     ("adapters/oath/applet.py", "Applet.set_key"),
     ("adapters/oath/applet.py", "Applet.unlock"),

@@ -89,10 +89,10 @@ def _readers() -> Diagnosis:
     except ImportError:
         return Diagnosis(what, Health.NOTED, "not to be reached", "pip install 'mfa-kit[oath]'")
     try:
-        names = [without_controls(name) for name in pcsc.readers()]
+        names = [without_controls(name) for name in pcsc.reader_names()]
     except DeviceFault as fault:
         # A desk without readers needs no service; one that is there and refuses or is mute is in the way.
-        return Diagnosis(what, Health.BAD if pcsc.listening() else Health.NOTED, str(fault), fault.hint)
+        return Diagnosis(what, Health.BAD if pcsc.service_listens() else Health.NOTED, str(fault), fault.hint)
     return Diagnosis(what, Health.GOOD, ", ".join(names) or "the service answers, and has no reader")
 
 

@@ -62,7 +62,7 @@ class OathKeys:
 
     def remember_password(self, key: OathKey, access: Secret[bytes]) -> None:
         """Open a key with another password from now on; `access` is the key that the applet derives from it."""
-        self._keys.knows(key, access)
+        self._keys.remember_password(key, access)
 
     def look(self) -> tuple[list[OathKey], Sequence[DeviceFault]]:
         """Return the keys that answer, and what is wrong with the readers that gave none."""
@@ -77,7 +77,7 @@ class OathKeys:
         _adapter()
         from mfa_kit.adapters.oath import pcsc
 
-        return pcsc.state()
+        return pcsc.reader_states()
 
     def choose(self, wanted: str | None) -> OathKey:
         """Return the key that is meant; the only one when none is named, never the first of several."""
@@ -102,7 +102,9 @@ class OathKeys:
         keys = self._keys
         from mfa_kit.adapters.oath import card
 
-        return card.OathCard(keys, key, way=card.Way(touch=touch, asset=asset, wait=wait), now=now, sleep=sleep)
+        return card.OathCard(
+            keys, key, options=card.CredentialOptions(touch=touch, asset=asset, wait=wait), now=now, sleep=sleep
+        )
 
 
 def _adapter() -> "type[Keys]":

@@ -14,7 +14,7 @@ def password(keys: OathKeys, wanted: str | None, *, had: bool) -> dict[str, Any]
             f"{key.told} has {'a' if key.password else 'no'} password", f"mfa-kit key password {_verb(key.password)}"
         )
     with keys.open(key) as applet:
-        access = applet.key_of(keys.ask_new_password(key))
+        access = applet.derive_key(keys.ask_new_password(key))
         applet.set_key(access)
     keys.remember_password(key, access)
     with keys.open(key) as applet:

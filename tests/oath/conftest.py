@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from mfa_kit.adapters.oath.card import OathCard, Way
+from mfa_kit.adapters.oath.card import CredentialOptions, OathCard
 from mfa_kit.adapters.oath.keys import Keys
 from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.otp import Secret
@@ -65,7 +65,7 @@ def seat(keys: Keys) -> Callable[..., OathCard]:
         return OathCard(
             keys,
             only(keys),
-            way=Way(**{"touch": False, **way}),  # type: ignore[arg-type]
+            options=CredentialOptions(**{"touch": False, **way}),  # type: ignore[arg-type]
             now=lambda: at,
             sleep=lambda _: None,
         )

@@ -10,7 +10,7 @@ from typing import Any
 from pyrage.x25519 import Identity
 
 from mfa_kit.adapters.files.agefile import open_backup
-from mfa_kit.adapters.oath.card import OathCard, Way
+from mfa_kit.adapters.oath.card import CredentialOptions, OathCard
 from mfa_kit.adapters.oath.keys import Keys
 from mfa_kit.core.models import Caller, Intent, Method
 from mfa_kit.core.otp import Created, Secret, Seed
@@ -67,7 +67,9 @@ def at_key(
         keys = keys_of(notes, cut)
 
         def seat(key: OathKey | None) -> OathCard:
-            return OathCard(keys, key, way=Way(touch=touch), now=desk.inventory.now, sleep=lambda _: None)
+            return OathCard(
+                keys, key, options=CredentialOptions(touch=touch), now=desk.inventory.now, sleep=lambda _: None
+            )
 
         yield replace(desk, carrier=lambda _: seat(None)), caller, seat, keys, notes
 

@@ -16,7 +16,7 @@ from smartcard.pcsc.PCSCCardConnection import PCSCCardConnection
 
 from mfa_kit.adapters.oath import applet as adapter
 from mfa_kit.adapters.oath import pcsc as wire
-from mfa_kit.adapters.oath.card import OathCard, Way
+from mfa_kit.adapters.oath.card import CredentialOptions, OathCard
 from mfa_kit.adapters.oath.keys import Keys
 from mfa_kit.core import otp
 from mfa_kit.core.errors import DeviceFault, UsageFault
@@ -300,7 +300,7 @@ def test_a_key_that_is_known_by_its_asset_label_alone_is_the_one_that_holds_the_
         applet.put(LABEL.decode(), SEED, touch=False)
     intent = INTENT.on(hardware="desk-17")
     entry = Entry(run="20260101T000000Z-00000000", intent=intent, reached=Reached.REVOKING)
-    carrier = OathCard(keys, None, way=Way(), now=lambda: 0.0, sleep=lambda _: None)
+    carrier = OathCard(keys, None, options=CredentialOptions(), now=lambda: 0.0, sleep=lambda _: None)
     other.credentials = dict(card.credentials)
     with pytest.raises(DeviceFault, match="2 keys may hold"):
         carrier.remove(entry)
@@ -388,7 +388,7 @@ def test_a_wrong_password_is_one_try(
     """Whatever status word it is answered with; it is not tried again by itself."""
     card = plug()
     with keys.open(only(keys)) as applet:
-        applet.set_key(applet.key_of(otp.Secret("right")))
+        applet.set_key(applet.derive_key(otp.Secret("right")))
     card.quirks = Quirks(**quirk)  # type: ignore[arg-type]
     person.passwords = ["wrong", "right"]
     carrier = seat()
@@ -403,7 +403,7 @@ def test_a_right_password_is_asked_once(seat: Make, keys: Keys, person: Person) 
     """And told to the key at each opening, for it forgets."""
     plug()
     with keys.open(only(keys)) as applet:
-        applet.set_key(applet.key_of(otp.Secret("right")))
+        applet.set_key(applet.derive_key(otp.Secret("right")))
     person.passwords = ["right"]
     assert enroll(seat()) == otp.pair(SEED, 1_700_000_000)
 
@@ -447,7 +447,7 @@ def test_a_step_that_passes_while_a_person_touches_costs_one_touch_more(keys: Ke
     card = plug()
     at = [1_700_000_009.0]
     card.on_touch = lambda: at.__setitem__(0, at[0] + 20 if card.touches == 1 else at[0])
-    carrier = OathCard(keys, only(keys), way=Way(), now=lambda: at[0], sleep=lambda _: None)
+    carrier = OathCard(keys, only(keys), options=CredentialOptions(), now=lambda: at[0], sleep=lambda _: None)
     assert enroll(carrier) == otp.pair(SEED, at[0])
     assert card.touches == 3
 
@@ -461,7 +461,9 @@ def test_wait_is_the_classic_way(keys: Keys) -> None:
         slept.append(seconds)
         at[0] += seconds
 
-    carrier = OathCard(keys, only(keys), way=Way(touch=False, wait=True), now=lambda: at[0], sleep=sleep)
+    carrier = OathCard(
+        keys, only(keys), options=CredentialOptions(touch=False, wait=True), now=lambda: at[0], sleep=sleep
+    )
     assert enroll(carrier) == otp.pair(SEED, 1_700_000_010)
     assert len(slept) == 1
 
@@ -575,7 +577,7 @@ def test_a_service_that_does_not_answer_costs_seconds(keys: Keys, monkeypatch: p
     with pytest.raises(DeviceFault, match="service does not answer") as caught:
         keys.look()
     assert "systemctl restart pcscd" in caught.value.hint
-    assert wire.state() == []
+    assert wire.reader_states() == []
     mute.set()
 
 

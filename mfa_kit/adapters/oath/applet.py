@@ -24,7 +24,7 @@ from yubikit.oath import (
 )
 from yubikit.support import get_name
 
-from mfa_kit.adapters.oath.pcsc import NONSENSE, Wire, plain
+from mfa_kit.adapters.oath.pcsc import NONSENSE, Wire, card_faults
 from mfa_kit.core import otp
 from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.firmware import oath_credentials
@@ -54,10 +54,12 @@ class Applet:
 
     @property
     def identity(self) -> str:
+        """YKOATH's device id, of the applet's own salt: a reset makes another one."""
         return self._session.device_id
 
     @property
     def locked(self) -> bool:
+        """Whether a password is still to be given."""
         return self._session.locked
 
     @property
@@ -65,7 +67,7 @@ class Applet:
         """Whether a password was set when the applet was selected."""
         return self._session.has_key
 
-    def plugged(self, info: DeviceInfo | None) -> OathKey:
+    def describe(self, info: DeviceInfo | None) -> OathKey:
         """Tell what this is, as far as it says so; info is what its management applet said."""
         version, reader = self._session.version, self.wire.reader
         names = None if self.locked else self.names()
@@ -85,7 +87,7 @@ class Applet:
 
     def names(self) -> list[bytes]:
         """LIST: the names of the credentials, as octets, for a name need not be UTF-8."""
-        with plain(self.wire.reader):
+        with card_faults(self.wire.reader):
             return [row[1:] for row in self._list()]
 
     def _list(self, version: bytes = b"") -> list[bytes]:
@@ -94,7 +96,7 @@ class Applet:
 
     def held(self) -> dict[bytes, bool]:
         """CALCULATE ALL: the names, and whether each wants a touch; the codes are dropped. Else LIST of version 1."""
-        with plain(self.wire.reader):
+        with card_faults(self.wire.reader):
             data = Tlv(TAG_CHALLENGE, bytes(8))
             try:
                 rows = Tlv.parse_list(self._session.protocol.send_apdu(0, INS_CALCULATE_ALL, 0, 1, data))
@@ -136,7 +138,7 @@ class Applet:
     def put(self, label: str, seed: Seed, *, touch: bool) -> None:
         """PUT. Raise DeviceFault for a full card; what was stored is yet to be read back."""
         issuer, _, name = label.partition(":")
-        with plain(self.wire.reader):
+        with card_faults(self.wire.reader):
             try:
                 # CredentialData shows its secret, so it has no name and its errors do not pass.
                 with self._writing():
@@ -170,7 +172,7 @@ class Applet:
             period=otp.PERIOD,
             touch_required=touch,
         )
-        with plain(self.wire.reader):
+        with card_faults(self.wire.reader):
             if not touch:
                 return self._session.calculate_code(credential, int(at)).value
             self._say(f"touch the key now ({TOUCH:.0f} s)")
@@ -187,7 +189,7 @@ class Applet:
             f"the key in {name} does not delete {label}",
             "delete it with the maker's own program; it opens nothing any more",
         )
-        with plain(self.wire.reader):
+        with card_faults(self.wire.reader):
             try:
                 with self._writing():
                     self._session.delete_credential(label.encode())
@@ -198,14 +200,14 @@ class Applet:
         if label.encode() in self.names():
             raise cannot
 
-    def key_of(self, password: Secret[str]) -> Secret[bytes]:
+    def derive_key(self, password: Secret[str]) -> Secret[bytes]:
         """Derive the access key; it depends on the applet's identity."""
         return Secret(self._session.derive_key(password.reveal()))
 
     def unlock(self, key: Secret[bytes]) -> None:
         """VALIDATE, once: tries may be counted, and they are the user's. Raise DeviceFault for a wrong password."""
         name = without_controls(self.wire.reader)
-        with plain(self.wire.reader):
+        with card_faults(self.wire.reader):
             try:
                 self._session.validate(key.reveal())
             except ApduError as error:
@@ -221,7 +223,7 @@ class Applet:
 
     def set_key(self, key: Secret[bytes] | None) -> None:
         """SET CODE, or take the password away."""
-        with plain(self.wire.reader):
+        with card_faults(self.wire.reader):
             if key is None:
                 self._session.unset_key()
             else:
@@ -243,7 +245,7 @@ def _countdown(say: Callable[[str], None], marks: tuple[float, ...]) -> Callable
     return tick
 
 
-def device_info(wire: Wire) -> DeviceInfo | None:
+def read_device_info(wire: Wire) -> DeviceInfo | None:
     """Ask the management applet, which other makers' keys lack; what it cannot say stops nothing."""
     try:
         return ManagementSession(wire).read_device_info()

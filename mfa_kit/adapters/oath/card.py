@@ -18,7 +18,7 @@ LONGEST_NAME = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Way:
+class CredentialOptions:
     """How a credential is to live on a key: with touch or without, its asset label, and the classic wait for a code."""
 
     touch: bool = True
@@ -26,7 +26,7 @@ class Way:
     wait: bool = False
 
 
-def consecutive(
+def read_pair(
     applet: Applet,
     label: str,
     *,
@@ -67,16 +67,17 @@ class OathCard:
         keys: Keys,
         key: OathKey | None,
         *,
-        way: Way,
+        options: CredentialOptions,
         now: Callable[[], float],
         sleep: Callable[[float], None],
     ) -> None:
-        self._keys, self._key, self._way, self._now, self._sleep = keys, key, way, now, sleep
+        self._keys, self._key, self._options, self._now, self._sleep = keys, key, options, now, sleep
         self._again = key is None
         self._seeds: dict[str, Seed] = {}
         self._touch = False
 
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
+        """Return the intent with the key that it is to live on. Raise UsageFault, DeviceFault where it does not fit."""
         key = self._key = self._key or self._home(intent)
         label = intent.label
         if len(label.encode()) > LONGEST_NAME:
@@ -92,7 +93,7 @@ class OathCard:
         self._free(label, names)
         if key.left(len(names)) == 0:
             raise DeviceFault(f"{key.told} is full", "delete what is not used: ykman oath accounts delete NAME")
-        return intent.on(hardware=self._way.asset or key.serial or key.identity, card=key.identity)
+        return intent.on(hardware=self._options.asset or key.serial or key.identity, card=key.identity)
 
     def _chosen(self) -> OathKey:
         assert self._key is not None  # noqa: S101 - check comes first
@@ -117,7 +118,7 @@ class OathCard:
                 self._seeds[intent.serial], self._touch = created.seed, applet.held()[label.encode()]
                 return
             self._free(label, before)
-            applet.put(label, created.seed, touch=self._way.touch)
+            applet.put(label, created.seed, touch=self._options.touch)
             held = applet.held()
         mine = held.get(label.encode())
         if lost := set(before) - set(held):
@@ -125,7 +126,7 @@ class OathCard:
             raise DeviceFault(f"{key.told} lost {names} when {label} was written", "do not use this key")
         if mine is None:
             raise DeviceFault(f"{key.told} said that it stored {label}, and did not", "do not use this key")
-        if self._way.touch and not mine:
+        if self._options.touch and not mine:
             raise DeviceFault(
                 f"{key.told} does not ask for a touch, though it was told to", "use --no-touch, or another key"
             )
@@ -140,13 +141,13 @@ class OathCard:
                 raise DeviceFault(f"{key.told} computes other codes than the seed gives", "do not use this key")
 
         with self._keys.open(key) as applet:
-            return consecutive(
+            return read_pair(
                 applet,
                 intent.label,
                 touch=self._touch,
                 now=self._now,
                 judge=judge,
-                sleep=self._sleep if self._way.wait else None,
+                sleep=self._sleep if self._options.wait else None,
             )
 
     def restore(self, intent: Intent, created: Created) -> bool:

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 
 from smartcard.Exceptions import NoCardException
 
-from mfa_kit.adapters.oath.applet import Applet, device_info
-from mfa_kit.adapters.oath.deadline import STUCK, Line
-from mfa_kit.adapters.oath.pcsc import SCARD, Wire, plain, readers
+from mfa_kit.adapters.oath.applet import Applet, read_device_info
+from mfa_kit.adapters.oath.deadline import STUCK, DeadlineThread
+from mfa_kit.adapters.oath.pcsc import SCARD, Wire, card_faults, reader_names
 from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.otp import Secret
 from mfa_kit.core.text import without_controls
@@ -31,11 +31,11 @@ class Keys:
     def look(self) -> tuple[list[OathKey], list[DeviceFault]]:
         """Return the keys that answer, and what is wrong with the rest; an empty slot is nothing wrong."""
         found, wrong = [], []
-        for reader in readers():
+        for reader in reader_names():
             try:
-                with self._wire(reader) as wire, plain(reader):
-                    info = device_info(wire)
-                    found.append(Applet(wire, say=self._say).plugged(info))
+                with self._wire(reader) as wire, card_faults(reader):
+                    info = read_device_info(wire)
+                    found.append(Applet(wire, say=self._say).describe(info))
             except DeviceFault as error:
                 wrong.append(error)
             except NoCardException:
@@ -54,7 +54,7 @@ class Keys:
             except NoCardException:
                 raise
             except (TimeoutError, *SCARD) as error:
-                with plain(reader):
+                with card_faults(reader):
                     raise error from None
             yield wire
         finally:
@@ -64,19 +64,19 @@ class Keys:
 
     def _await_stuck(self) -> None:
         """Wait for what was given up and still keeps a card busy, such as a touch that Ctrl-C took nobody from."""
-        for line in list(Line.stuck):
-            if line.thread.is_alive():
+        for hanging in list(DeadlineThread.stuck):
+            if hanging.thread.is_alive():
                 self._say("waiting for the key to end what it was asked before: touch it, or pull it out")
-                line.thread.join(STUCK)
-            if not line.thread.is_alive():
-                Line.stuck.remove(line)
+                hanging.thread.join(STUCK)
+            if not hanging.thread.is_alive():
+                DeadlineThread.stuck.remove(hanging)
 
     @contextmanager
     def open(self, key: OathKey) -> Iterator[Applet]:
         """Open and unlock the key that was seen in a reader. Raise DeviceFault when another one is there now."""
         try:
             with self._wire(key.reader) as wire:
-                with plain(key.reader):
+                with card_faults(key.reader):
                     applet = Applet(wire, say=self._say, writes_touched=not key.yubikey)
                 if applet.identity != key.identity:
                     raise DeviceFault(f"another key is in {key.where} now", "plug in the key that you chose")
@@ -87,10 +87,11 @@ class Keys:
             raise DeviceFault(f"the key in {key.where} was removed", "plug it in, and try again") from None
 
     def unlock(self, applet: Applet, key: OathKey) -> None:
-        access = self._access.pop(key.identity, None) or applet.key_of(self._password(key))
+        """Unlock an applet; its password is asked for once. Raise DeviceFault for a wrong one."""
+        access = self._access.pop(key.identity, None) or applet.derive_key(self._password(key))
         applet.unlock(access)
         self._access[key.identity] = access
 
-    def knows(self, key: OathKey, access: Secret[bytes]) -> None:
-        """Take another password for a key from now on."""
+    def remember_password(self, key: OathKey, access: Secret[bytes]) -> None:
+        """Take another password for a key from now on; `access` is what was derived from it."""
         self._access[key.identity] = access

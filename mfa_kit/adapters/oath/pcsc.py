@@ -20,7 +20,7 @@ from smartcard.System import readers as pcsc_readers
 from yubikit.core import TRANSPORT, ApplicationNotAvailableError, CommandError, NotSupportedError
 from yubikit.core.smartcard import ApduError, SmartCardConnection
 
-from mfa_kit.adapters.oath.deadline import Line
+from mfa_kit.adapters.oath.deadline import DeadlineThread
 from mfa_kit.core.errors import DeviceFault, NoApplet
 from mfa_kit.core.text import without_controls
 
@@ -52,13 +52,13 @@ class Wire(SmartCardConnection):
 
     def __init__(self, reader: str) -> None:
         self.reader, self.exchanges = reader, 0
-        self._line = Line()
+        self._thread = DeadlineThread()
         self._card: PCSCCardConnection | None = None
         self._limit, self._tick = COMMAND, lambda _: None
         self._until, self._octets = 0.0, 0
         try:
-            self._transport = self._line.call(self._open, seconds=COMMAND)
-        except BaseException:
+            self._transport = self._thread.call(self._open, seconds=COMMAND)
+        except BaseException:  # Ctrl-C too: nobody else knows this card to close it
             self.close()
             raise
 
@@ -84,6 +84,7 @@ class Wire(SmartCardConnection):
 
     @property
     def transport(self) -> TRANSPORT:
+        """NFC for a contactless reader, else USB."""
         return self._transport
 
     @contextmanager
@@ -96,6 +97,7 @@ class Wire(SmartCardConnection):
             self._limit, self._tick = COMMAND, lambda _: None
 
     def send_and_receive(self, apdu: bytes) -> tuple[bytes, int]:
+        """Return the data and the status word that a command is answered with. Raise TimeoutError, or pyscard's."""
         if apdu[1] not in SEND_REMAINING:
             self._until, self._octets = time.monotonic() + self._limit, 0
         card = self._card
@@ -104,12 +106,13 @@ class Wire(SmartCardConnection):
         if self._octets > LONGEST_ANSWER:
             raise DeviceFault(f"the key in {without_controls(self.reader)} answers without an end", REPLUG)
         self.exchanges += 1
-        data, sw1, sw2 = self._line.call(lambda: card.transmit(list(apdu)), seconds=left, tick=self._tick)
+        data, sw1, sw2 = self._thread.call(lambda: card.transmit(list(apdu)), seconds=left, tick=self._tick)
         self._octets += len(data)
         return bytes(data), sw1 << 8 | sw2
 
     def close(self) -> None:
-        self._line.close(self._hang_up)
+        """Power the card down, when what it was asked last has ended."""
+        self._thread.close(self._hang_up)
 
     def _hang_up(self) -> None:
         """Power the card down, so that no other program finds it unlocked. pyscard's __del__ has then nothing to do."""
@@ -122,8 +125,8 @@ class Wire(SmartCardConnection):
 
 
 @contextmanager
-def plain(reader: str) -> Iterator[None]:
-    """Turn what PC/SC and yubikit say into one sentence; no APDU and no secret is in it."""
+def card_faults(reader: str) -> Iterator[None]:
+    """Turn what PC/SC and yubikit raise into a DeviceFault; no APDU and no secret is in it."""
     name = without_controls(reader)
     try:
         yield
@@ -178,7 +181,7 @@ def _holders() -> str:
     return f"; programs that use smart cards now: {', '.join(sorted(found))}" if found else ""
 
 
-def state() -> list[tuple[str, bool]]:
+def reader_states() -> list[tuple[str, bool]]:
     """Return each reader and whether a card is seen in it. No card is touched; without PC/SC there is no reader."""
 
     def look() -> list[tuple[str, bool]]:
@@ -193,32 +196,32 @@ def state() -> list[tuple[str, bool]]:
         finally:
             scard.SCardReleaseContext(context)
 
-    line = Line()
+    thread = DeadlineThread()
     try:
-        return line.call(look, seconds=COMMAND)
+        return thread.call(look, seconds=COMMAND)
     except (TimeoutError, *SCARD):
         return []
     finally:
-        line.close(lambda: None)
+        thread.close(lambda: None)
 
 
-def listening() -> bool:
+def service_listens() -> bool:
     """Whether the smart card service is there, whomever it serves."""
     with socket.socket(socket.AF_UNIX) as probe:
         return probe.connect_ex(os.environ.get("PCSCLITE_CSOCK_NAME") or str(PCSCD)) == 0
 
 
-def readers() -> list[str]:
+def reader_names() -> list[str]:
     """Return the names of the readers, as PC/SC wants them. Raise DeviceFault that tells why there is no PC/SC."""
-    line = Line()
+    thread = DeadlineThread()
     try:
-        return [str(each.name) for each in line.call(pcsc_readers, seconds=COMMAND)]
+        return [str(each.name) for each in thread.call(pcsc_readers, seconds=COMMAND)]
     except TimeoutError:
         raise DeviceFault(
             "the smart card service does not answer", "restart it: sudo systemctl restart pcscd"
         ) from None
     except SCARD as error:
-        if listening():
+        if service_listens():
             raise DeviceFault(
                 "the smart card service refuses this session",
                 "polkit decides who may use cards, and a session by SSH may not: work at the machine's own seat, or "
@@ -229,4 +232,4 @@ def readers() -> list[str]:
             "install and start it: sudo apt install pcscd && sudo systemctl start pcscd.socket",
         ) from None
     finally:
-        line.close(lambda: None)
+        thread.close(lambda: None)
