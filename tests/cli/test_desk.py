@@ -7,6 +7,7 @@ import pty
 import re
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,8 @@ from mfa_kit.lab.aws.server import Lab
 from mfa_kit.qr_codes import key_uri
 from mfa_kit.wiring import config, diagnosis, doctor
 from mfa_kit.wiring.methods.virtual import PlainPicture
-from tests.conftest import ROOT, MfaKit, Nobody, Result, judge
+from tests.cheap_scrypt import cheap_scrypt
+from tests.conftest import ROOT, MfaKit, Nobody, Result, bare, judge
 
 CONFIG = """
 profile = "desk"
@@ -451,21 +453,12 @@ def test_a_folder_that_takes_no_page_is_told(mfa_kit: MfaKit, tmp_path: Path) ->
     assert mfa_kit.run("man").out.startswith(".TH MFA\\-KIT 1")
 
 
-@pytest.fixture(scope="module")
-def sealed_identity() -> tuple[NewIdentity, bytes]:
-    """Seal an identity once, with all the work that age wants for a passphrase."""
-    made = NewIdentity()
-    return made, made.encrypted(Secret("correct horse"))
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(180)
-def test_an_identity_sealed_by_a_passphrase_opens_with_age(
-    sealed_identity: tuple[NewIdentity, bytes], tmp_path: Path
-) -> None:
+def test_an_identity_sealed_by_a_passphrase_opens_with_age(tmp_path: Path) -> None:
     """Debian's own, which asks on its terminal as it does for `age -p`."""
-    made, sealed = sealed_identity
-    (tmp_path / "identity.age").write_bytes(sealed)
+    made = NewIdentity()
+    (tmp_path / "identity.age").write_bytes(made.encrypted(Secret("correct horse")))
     recipient = pyrage.x25519.Recipient.from_str(made.recipient)
     (tmp_path / "backup.age").write_bytes(pyrage.encrypt(b"a picture", [recipient]))
     age = pexpect.spawn(
@@ -479,16 +472,23 @@ def test_an_identity_sealed_by_a_passphrase_opens_with_age(
     age.close()
 
 
-@pytest.mark.slow
+SEAL = """
+import pathlib, sys
+from mfa_kit.adapters.files.identities import NewIdentity
+from mfa_kit.core.otp import Secret
+made = NewIdentity()
+pathlib.Path(sys.argv[1]).write_bytes(made.encrypted(Secret("correct horse")))
+print(made.recipient, end="")
+"""
+
+
 @pytest.mark.timeout(180)
-def test_a_sealed_identity_opens_with_its_passphrase_alone(
-    sealed_identity: tuple[NewIdentity, bytes], tmp_path: Path
-) -> None:
+def test_a_sealed_identity_opens_with_its_passphrase_alone(tmp_path: Path) -> None:
     """And says so when it is another one."""
-    made, sealed = sealed_identity
-    (tmp_path / "identity.age").write_bytes(sealed)
+    seal = [sys.executable, "-c", SEAL, f"{tmp_path}/identity.age"]
+    made = subprocess.run(seal, env={**bare(), **cheap_scrypt()}, check=True, capture_output=True, text=True)
     opened = read_identities([tmp_path / "identity.age"], lambda _: Secret("correct horse"))
-    assert [str(each.to_public()) for each in opened.reveal()] == [made.recipient]  # type: ignore[union-attr]
+    assert [str(each.to_public()) for each in opened.reveal()] == [made.stdout]  # type: ignore[union-attr]
     with pytest.raises(UsageFault, match="does not open"):
         read_identities([tmp_path / "identity.age"], lambda _: Secret("wrong"))
     with pytest.raises(UsageFault, match="no identity"):

@@ -327,7 +327,9 @@ def test_a_ledger_that_is_locked_while_enrolling_ends_in_a_known_state(
     assert run(*made("enroll", user))[0] == 0
 
 
-@pytest.mark.parametrize("content", [b"not a database at all" * 100, b"SQLite format 3\0" + os.urandom(4000)])
+@pytest.mark.parametrize(
+    "content", [b"not a database at all" * 100, b"SQLite format 3\0" + os.urandom(4000)], ids=["text", "header"]
+)
 def test_a_damaged_ledger_is_told_before_anything_is_made(
     run: Run, made: Callable[..., list[str]], user: str, home: Path, content: bytes, lab: Lab
 ) -> None:
