@@ -1,4 +1,4 @@
-"""Files that a command line names: a secret on an open file, and a new file for what a command makes."""
+"""Files that a command line names: one that holds a secret, and a new one for the result."""
 
 import os
 import sys
@@ -11,8 +11,8 @@ from mfa_kit.core.otp import Secret
 LONGEST_SECRET = 4096
 
 
-def secret_from(descriptor: int) -> Secret[str]:
-    """Read the first line of an open file."""
+def read_secret(descriptor: int) -> Secret[str]:
+    """Read the first line of an open file, in UTF-8. Raise UsageFault where that is not possible."""
     try:
         with open(descriptor, "rb", closefd=False) as file:
             line = Secret(file.readline(LONGEST_SECRET))
@@ -21,8 +21,8 @@ def secret_from(descriptor: int) -> Secret[str]:
         raise UsageFault(f"no secret can be read from file descriptor {descriptor}", "open it: 3<FILE") from None
 
 
-def secret_line() -> Secret[str]:
-    """Read the next line of standard input, in UTF-8 whatever the locale. What is none of that is not told."""
+def read_secret_line() -> Secret[str]:
+    """Read the next line of standard input, in UTF-8 whatever the locale. Raise UsageFault, which does not quote it."""
     line = Secret(sys.stdin.buffer.readline(LONGEST_SECRET))
     with suppress(UnicodeDecodeError):
         return Secret(line.reveal().decode().rstrip("\r\n"))
@@ -30,7 +30,7 @@ def secret_line() -> Secret[str]:
 
 
 def check_new(path: Path) -> None:
-    """Raise where a new file could not be written, before the work that it is to tell of is begun."""
+    """Raise UsageFault or IntegrityFault where a new file could not be written, before the work for it begins."""
     folder = path.absolute().parent
     if not folder.is_dir():
         raise UsageFault(f"there is no folder {folder}", "make it first, or name a file in another one")

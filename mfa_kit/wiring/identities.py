@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.otp import Secret
-from mfa_kit.wiring.files import secret_from
+from mfa_kit.wiring.files import read_secret
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.files.identities import Identity
@@ -39,4 +39,4 @@ class Identities:
     @cached_property
     def _piped(self) -> Secret[str]:
         assert self._descriptor is not None  # noqa: S101 - its only caller has looked
-        return secret_from(self._descriptor)
+        return read_secret(self._descriptor)

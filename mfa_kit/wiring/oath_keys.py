@@ -10,7 +10,7 @@ from mfa_kit.core.errors import DeviceFault, UsageFault
 from mfa_kit.core.otp import Secret
 from mfa_kit.oath_keys.choosing import choose_key
 from mfa_kit.oath_keys.credential import OathKey
-from mfa_kit.wiring.files import secret_line
+from mfa_kit.wiring.files import read_secret_line
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.this_computer import harden
 
@@ -37,7 +37,7 @@ class OathKeys:
 
     def _ask_password(self, key: OathKey) -> Secret[str]:
         if self._password_stdin:
-            password = secret_line()
+            password = read_secret_line()
         else:
             person = self._settings.interaction
             password = person.ask_secret(f"OATH password of {key.told}", instead="--password-stdin")
@@ -50,7 +50,7 @@ class OathKeys:
     def ask_new_password(self, key: OathKey) -> Secret[str]:
         """Return a new password for a key. Raise UsageFault for an empty one."""
         if self._password_stdin:
-            new = secret_line()
+            new = read_secret_line()
         else:
             person = self._settings.interaction
             new = person.ask_new_secret(f"new OATH password of {key.told}", instead="--password-stdin")

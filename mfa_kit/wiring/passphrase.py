@@ -12,7 +12,7 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.otp import Secret
 from mfa_kit.wiring import this_computer
-from mfa_kit.wiring.files import secret_from
+from mfa_kit.wiring.files import read_secret
 from mfa_kit.wiring.settings import Settings
 
 WAITS = "waiting for another mfa-kit, which makes this desk's identity or changes its passphrase"
@@ -54,7 +54,7 @@ def _passphrase(settings: Settings, descriptor: int | None) -> Secret[str]:
     """Read the passphrase from a file descriptor; without one a person chooses it."""
     if descriptor is None:
         return new_passphrase(settings.interaction)
-    if (line := secret_from(descriptor)) == Secret(""):
+    if (line := read_secret(descriptor)) == Secret(""):
         raise UsageFault(f"there is no passphrase on file descriptor {descriptor}", "write it as the first line")
     return line
 

@@ -21,7 +21,7 @@ from mfa_kit.security_keys import pin as keypin
 from mfa_kit.security_keys.attestation import Examined, Policy, SeenBefore
 from mfa_kit.security_keys.authenticator import KeyInfo, Pin, PluggedKey
 from mfa_kit.wiring import config
-from mfa_kit.wiring.files import secret_line
+from mfa_kit.wiring.files import read_secret_line
 from mfa_kit.wiring.this_computer import harden, home
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Piped:
     """Reads a PIN from standard input, one line; it never takes the risk of the last tries."""
 
     def pin(self, left: int | None) -> Pin:
-        return _pin(secret_line())
+        return _pin(read_secret_line())
 
     def new(self, shortest: int) -> Pin:
         """Read the next line."""

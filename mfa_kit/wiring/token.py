@@ -23,7 +23,7 @@ from mfa_kit.tokens.seeds import (
     WrittenReading,
     joined_reasons,
 )
-from mfa_kit.wiring.files import LONGEST_SECRET, check_new, secret_from
+from mfa_kit.wiring.files import LONGEST_SECRET, check_new, read_secret
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.this_computer import harden, home
 
@@ -60,7 +60,7 @@ def open_seed_file(path: Path, options: SeedFileOptions, *, settings: Settings) 
         """Return what opens the file, a passphrase or a pre-shared key; `what` names it."""
         descriptor = sys.stdin.fileno() if options.unlock_stdin else options.unlock_fd
         if descriptor is not None:
-            return secret_from(descriptor)
+            return read_secret(descriptor)
         return settings.interaction.ask_secret(f"the {what} of {path.name}", instead="--unlock-fd N")
 
     harden()

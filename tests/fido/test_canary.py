@@ -130,7 +130,9 @@ def test_no_local_of_our_frames_shows_a_pin(canary: Canary, verb: str) -> None:
     with Frames() as frames:
         done, _ = canary.run(verb)
     assert done.code in {0, 1}, done.err
-    assert {"fido.py:pin", "files.py:secret_line"} & {where.removeprefix("first line of ") for where in frames.seen}
+    assert {"fido.py:pin", "files.py:read_secret_line"} & {
+        where.removeprefix("first line of ") for where in frames.seen
+    }
     shown = {where for where, said in frames.seen.items() for one in said if any(pin in one for pin in (PIN, NEW))}
     assert shown <= {"first line of otp.py:__init__"}
 
