@@ -231,6 +231,11 @@ class Entry:
         return replace(self, reached=reached)
 
     @property
+    def is_half_made(self) -> bool:
+        """Whether a run is making the device, or was interrupted while it did."""
+        return self.reached in {Reached.INTENT, Reached.CREATED}
+
+    @property
     def began(self) -> float:
         """Unix seconds, from the run id: IAM keeps no creation date of a virtual device."""
         return run_time(self.run)

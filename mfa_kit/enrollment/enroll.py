@@ -458,7 +458,7 @@ def _taken(intent: Intent, *, desk: Desk) -> AlreadyExists:
     """Say that a name is taken, and by whom where it is another process of this desk: nobody is to delete that one."""
     run = desk.inventory.run_of(intent.serial)
     made = desk.journal.find(intent.serial, run=run) if isinstance(run, str) else None
-    if made and made.reached in {Reached.INTENT, Reached.CREATED} and desk.journal.lives(made.run):
+    if made and made.is_half_made and desk.journal.lives(made.run):
         return AlreadyExists(
             f"an MFA device named {intent.name} exists already: another process of this desk is making it now",
             f"let it come to its end, then see what there is: mfa-kit status {made.intent.user}",

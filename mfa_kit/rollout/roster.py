@@ -1,30 +1,22 @@
-"""Rosters: who is to get which device, as CSV or JSON lines. Text in, rows and everything that is wrong out.
-
-A roster is hostile: what it has beyond our columns is dropped unread, and nothing that a terminal, a page or a sheet
-would act on comes out of it.
-"""
+"""Rosters: which user is to get which device. Text in, rows and everything that is wrong out."""
 
 import base64
-import csv
 import hashlib
-import io
-import json
 import re
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import TypeVar
 
 from mfa_kit.core import models
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import USER_NAME, Intent, Method, check_label, check_user
-from mfa_kit.core.text import FORMULA, no_formula, one_line
+from mfa_kit.rollout.roster_text import CellFault, ReadRow, read_rows
 
-COLUMNS = ("user", "kind", "name", "path", "recipient", "serial", "asset", "tags")
-# What the console's file of new users calls the column.
-CONSOLES = {"user name": "user"}
-SEPARATORS = ",;\t"
-# IAM API reference, Tag, but of blanks the space alone. Ours and AWS's own are not for a roster.
+T = TypeVar("T")
+Tags = tuple[tuple[str, str], ...]
+
+# IAM API reference, Tag, but of blanks the space alone. Keys that begin with TAKEN are mfa-kit's or AWS's own.
 TAG_KEY, TAG_VALUE = re.compile(r"[\w .:/+@-]{1,128}"), re.compile(r"[\w .:/=+@-]{0,256}")
 TAKEN = ("mfa-kit:", "aws:")
 MOST_TAGS = 40
@@ -33,11 +25,11 @@ ARN = re.compile(r"arn:(?P<partition>[a-z-]+):iam::(?P<account>\d{12}):user/(?:.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class How:
-    """How a row's user gets a device: by an enrollment method, or by himself, where there is none.
+class RosterMethod:
+    """How the user of a row gets a device: by an enrollment method, or without one, by enrolling themselves.
 
-    `unattended`: `rollout apply` makes it, with nobody there. `by_serial`: IAM has the device already, by the serial
-    printed on it, which the roster has to say.
+    `unattended`: `rollout apply` makes it, without a person. `by_serial`: IAM has the device already, by the serial
+    printed on it, which the roster has to contain.
     """
 
     method: Method | None = None
@@ -53,228 +45,140 @@ class How:
         return self.name
 
 
-BY_HIMSELF = How()
-# Of a row that does not say how.
-VIRTUAL = How(method=models.VIRTUAL, unattended=True)
+SELF = RosterMethod()
+# The method of a row that names none.
+VIRTUAL = RosterMethod(method=models.VIRTUAL, unattended=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Person:
-    """A user as IAM lists him; groups and tags where they were asked for."""
-
-    name: str
-    path: str = "/"
-    groups: tuple[str, ...] = ()
-    tags: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """The last failure of a user under one plan, as the ledger keeps it."""
+class RosterRow:
+    """One user of a roster; `account` where an ARN named the user."""
 
     user: str
-    cause: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One user of a roster; `account` where he was named by an ARN."""
-
-    user: str
-    kind: How = VIRTUAL
+    kind: RosterMethod = VIRTUAL
     name: str | None = None
     path: str = "/"
     recipient: str | None = None
     serial: str | None = None
     asset: str | None = None
-    tags: tuple[tuple[str, str], ...] = ()
+    tags: Tags = ()
     account: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wrong:
-    """What is wrong with one cell, or with a whole row; `cells` is the row as it was read, our columns only."""
-
-    line: int
-    column: str | None
-    what: str
-    cells: Mapping[str, str]
-
-    def __str__(self) -> str:
-        return f"line {self.line}{f', {self.column}' if self.column else ''}: {self.what}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Roster:
-    rows: Sequence[Row]
-    wrong: Sequence[Wrong]
+    """The rows without faults, in the order of the file, and the faults of the others, by line."""
+
+    rows: Sequence[RosterRow]
+    faults: Sequence[CellFault]
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """One row as text, and where it began."""
+def parse_roster(text: str, *, methods: Iterable[RosterMethod], parse_key: Callable[[str], str]) -> Roster:
+    """Read a roster, which may name these methods. `parse_key` returns a public key without its comment, or raises.
 
-    line: int
-    cells: Mapping[str, str]
-
-
-def parsed(text: str, *, methods: Iterable[How], recipient: Callable[[str], str]) -> Roster:
-    """Read a roster, in which `methods` can stand. `recipient` returns a public key without its comment, or raises.
-
-    Raise UsageFault for what is no roster at all; what is wrong with single rows is in the result, all of it.
+    Raise UsageFault for a text that is no roster at all. The faults of single rows are in the result, all of them.
     """
-    text = text.removeprefix("\ufeff")
-    hows = {how.name: how for how in (*methods, BY_HIMSELF)}
-    read, unread = _json(text) if text.lstrip().startswith("{") else _csv(text)
-    wrong = [replace(each, cells=_unread(each.cells, recipient)) for each in unread]
-    rows: list[Row] = []
-    seen: dict[str, _Read] = {}
+    read = read_rows(text)
+    faults = [
+        replace(each, cells=_without_private_key(each.cells, parse_key)) for each in read if isinstance(each, CellFault)
+    ]
+    by_name = {method.name: method for method in (*methods, SELF)}
+    rows: list[RosterRow] = []
+    seen: dict[str, ReadRow] = {}
     for each in read:
-        row = _row(each, recipient, hows, wrong)
-        name = _user(each.cells.get("user", ""))
-        first = seen.setdefault(name.lower(), each) if USER_NAME.fullmatch(name) else each
-        if first is not each:
-            same = _user(first.cells["user"]) == name
-            what = "is there already" if same else "differs from another user in case only, and IAM sees no case"
-            wrong.append(Wrong(line=each.line, column="user", what=f"{what}: line {first.line}", cells=each.cells))
-        elif row is not None:
-            rows.append(row)
-    return Roster(rows=rows, wrong=sorted(wrong, key=lambda one: one.line))
+        if isinstance(each, ReadRow):
+            cells = _Cells(read=each, methods=by_name, parse_key=parse_key)
+            row = cells.parse_row()
+            faults += cells.faults
+            if again := _again(each, seen):
+                faults.append(again)
+            elif row is not None:
+                rows.append(row)
+    return Roster(rows=rows, faults=sorted(faults, key=lambda fault: fault.line))
 
 
-def _json(text: str) -> tuple[list[_Read], list[Wrong]]:
-    read: list[_Read] = []
-    wrong: list[Wrong] = []
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            found = json.loads(line)
-        except (ValueError, RecursionError):
-            found = None
-        if not isinstance(found, dict):
-            wrong.append(Wrong(line=number, column=None, what="is not one JSON object", cells={}))
-            continue
-        cells, bad = {}, None
-        for name in COLUMNS:
-            value = found.get(name)
-            if name == "tags" and isinstance(value, dict):
-                value = ";".join(f"{key}={each}" for key, each in value.items())
-            if isinstance(value, str):
-                cells[name] = value.strip()
-            elif value is not None:
-                bad = bad or name
-        if bad:
-            wrong.append(Wrong(line=number, column=bad, what="is not text", cells=cells))
-        else:
-            read.append(_Read(number, cells))
-    return read, wrong
-
-
-def _csv(text: str) -> tuple[list[_Read], list[Wrong]]:
-    """Read what Excel, Sheets and LibreOffice write: the separator is the one that the header has most."""
-    head = next((line for line in text.splitlines() if line.strip()), "")
-    separator = max(SEPARATORS, key=head.count)
-    lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True, skipinitialspace=True)
-    read: list[_Read] = []
-    wrong: list[Wrong] = []
-    names: list[str] | None = None
-    began = 1
-    while True:
-        try:
-            cells = [cell.strip() for cell in next(lines)]
-        except StopIteration:
-            break
-        except csv.Error as error:
-            what = f"is no CSV ({error}), and nothing after it was read"
-            wrong.append(Wrong(line=began, column=None, what=what, cells={}))
-            break
-        line, began = began, lines.line_num + 1
-        if not any(cells):
-            continue
-        if names is None:
-            names = _names(cells, line)
-            continue
-        ours = {name: _plain(cell) for name, cell in zip(names, cells, strict=False) if name in COLUMNS}
-        if any(cells[len(names) :]):
-            what = f"has {len(cells)} cells, and the header has {len(names)}"
-            wrong.append(Wrong(line=line, column=None, what=what, cells=ours))
-        else:
-            read.append(_Read(line, ours))
-    if names is None and not wrong:
-        raise UsageFault("the roster is empty", f"begin with a header: {','.join(COLUMNS)}")
-    return read, wrong
-
-
-def _names(cells: Sequence[str], line: int) -> list[str]:
-    names = [CONSOLES.get(cell.lower(), cell.lower()) for cell in cells]
-    if "user" not in names:
-        raise UsageFault(
-            f"the roster has no column user in its header, line {line}",
-            f"the columns are {', '.join(COLUMNS)}; all but user may be left out",
-        )
-    if twice := [name for name in COLUMNS if names.count(name) > 1]:
-        raise UsageFault(f"the roster has the column {twice[0]} twice", "leave one of them")
-    return names
-
-
-def _plain(cell: str) -> str:
-    """Take away the apostrophe that `no_formula` put before a cell."""
-    return cell[1:] if cell[:1] == "'" and cell[1:].startswith(FORMULA) else cell
-
-
-def _user(cell: str) -> str:
-    return found["user"] if (found := ARN.fullmatch(cell)) else cell
-
-
-def _row(read: _Read, recipient: Callable[[str], str], hows: Mapping[str, How], wrong: list[Wrong]) -> Row | None:
-    """Return a row, or None when something is wrong with it: every cell is looked at."""
-    values: dict[str, Any] = {}
-    before = len(wrong)
-    read_cell: Mapping[str, Callable[[str], object]] = {
-        **CELLS,
-        "recipient": recipient,
-        "kind": partial(_how, hows=hows),
-    }
-    for column in COLUMNS:
-        cell = read.cells.get(column, "")
-        try:
-            if column == "user" or cell:
-                values[column] = read_cell[column](cell)
-        except UsageFault as error:
-            # What is no public key may be a private one, and is not copied anywhere.
-            cells = {**read.cells, "recipient": ""} if column == "recipient" else read.cells
-            wrong.append(Wrong(line=read.line, column=column, what=f"{error}; {error.hint}", cells=cells))
-    if values.get("kind", VIRTUAL).by_serial and not read.cells.get("serial"):
-        what = "is empty, and a hardware token has a serial printed on it"
-        wrong.append(Wrong(line=read.line, column="serial", what=what, cells=read.cells))
-    if len(wrong) > before:
+def _again(read: ReadRow, seen: dict[str, ReadRow]) -> CellFault | None:
+    """Remember the user of a row; return a fault where an earlier row has that user. IAM sees no case in names."""
+    name = _user_name(read.cells.get("user", ""))
+    first = seen.setdefault(name.lower(), read) if USER_NAME.fullmatch(name) else read
+    if first is read:
         return None
-    arn = ARN.fullmatch(read.cells["user"])
-    return Row(**values, account=arn["account"] if arn else None)
+    same = _user_name(first.cells["user"]) == name
+    what = "is there already" if same else "differs from another user in case only, and IAM sees no case"
+    return CellFault(line=read.line, column="user", what=f"{what}: line {first.line}", cells=read.cells)
 
 
-def _unread(cells: Mapping[str, str], recipient: Callable[[str], str]) -> Mapping[str, str]:
-    """Return the cells of a row that was not looked at further, without what is no public key."""
+@dataclass(slots=True, kw_only=True)
+class _Cells:
+    """The cells of one row, and what is wrong with them: every cell is looked at."""
+
+    read: ReadRow
+    methods: Mapping[str, RosterMethod]
+    parse_key: Callable[[str], str]
+    faults: list[CellFault] = field(default_factory=list)
+
+    def parse_row(self) -> RosterRow | None:
+        """Return the row, or None where a cell has a fault."""
+        user = self._parse("user", _checked_user, required=True)
+        row = RosterRow(
+            user=user or "",
+            kind=self._parse("kind", partial(_method, methods=self.methods)) or VIRTUAL,
+            name=self._parse("name", _device_name),
+            path=self._parse("path", _path) or "/",
+            recipient=self._parse("recipient", self.parse_key),
+            serial=self._parse("serial", _serial),
+            asset=self._parse("asset", check_label),
+            tags=self._parse("tags", _tags) or (),
+        )
+        if row.kind.by_serial and not self.read.cells.get("serial"):
+            self._add_fault("serial", "is empty, and a hardware token has a serial printed on it")
+        if self.faults:
+            return None
+        arn = ARN.fullmatch(self.read.cells["user"])
+        return replace(row, account=arn["account"]) if arn else row
+
+    def _parse(self, column: str, parse: Callable[[str], T], *, required: bool = False) -> T | None:
+        """Return the value of a cell; None where the cell is empty or has a fault, which is noted."""
+        cell = self.read.cells.get(column, "")
+        if not cell and not required:
+            return None
+        try:
+            return parse(cell)
+        except UsageFault as error:
+            self._add_fault(column, f"{error}; {error.hint}")
+            return None
+
+    def _add_fault(self, column: str, what: str) -> None:
+        # What is no public key may be a private one, and is not copied anywhere.
+        cells = {**self.read.cells, "recipient": ""} if column == "recipient" else self.read.cells
+        self.faults.append(CellFault(line=self.read.line, column=column, what=what, cells=cells))
+
+
+def _without_private_key(cells: Mapping[str, str], parse_key: Callable[[str], str]) -> Mapping[str, str]:
+    """Return the cells of a row that was not looked at further, without a recipient that is no public key."""
     try:
-        return {**cells, "recipient": recipient(cells["recipient"])} if cells.get("recipient") else cells
+        return {**cells, "recipient": parse_key(cells["recipient"])} if cells.get("recipient") else cells
     except UsageFault:
         return {**cells, "recipient": ""}
 
 
+def _user_name(cell: str) -> str:
+    """Return the user's name, which may be given as an ARN."""
+    return found["user"] if (found := ARN.fullmatch(cell)) else cell
+
+
 def _checked_user(cell: str) -> str:
-    check_user(user := _user(cell))
+    check_user(user := _user_name(cell))
     return user
 
 
-def _how(cell: str, *, hows: Mapping[str, How]) -> How:
-    if cell not in hows:
-        raise UsageFault(f"{cell!a} is no kind of device", f"write {', '.join(hows)}")
-    return hows[cell]
+def _method(cell: str, *, methods: Mapping[str, RosterMethod]) -> RosterMethod:
+    if cell not in methods:
+        raise UsageFault(f"{cell!a} is no kind of device", f"write {', '.join(methods)}")
+    return methods[cell]
 
 
-def _name(cell: str) -> str:
+def _device_name(cell: str) -> str:
     return Intent(account="", partition="", user="u", name=cell).name
 
 
@@ -288,7 +192,7 @@ def _serial(cell: str) -> str:
     return cell
 
 
-def _tags(cell: str) -> tuple[tuple[str, str], ...]:
+def _tags(cell: str) -> Tags:
     """Read `K=V;K=V`."""
     pairs = [part.strip().partition("=") for part in cell.split(";") if part.strip()]
     tags = {key: value for key, equals, value in pairs if equals}
@@ -303,18 +207,8 @@ def _tags(cell: str) -> tuple[tuple[str, str], ...]:
     return tuple(tags.items())
 
 
-CELLS: Mapping[str, Callable[[str], object]] = {
-    "user": _checked_user,
-    "name": _name,
-    "path": _path,
-    "serial": _serial,
-    "asset": check_label,
-    "tags": _tags,
-}
-
-
-def cells(row: Row) -> dict[str, str]:
-    """Return a row as the cells of a roster; `parsed` reads the same row from them."""
+def row_cells(row: RosterRow) -> dict[str, str]:
+    """Return a row as the cells of a roster; `parse_roster` reads the same row from them."""
     return {
         "user": row.user,
         "kind": row.kind.name,
@@ -327,7 +221,7 @@ def cells(row: Row) -> dict[str, str]:
     }
 
 
-def fingerprint(recipient: str) -> str:
+def key_fingerprint(recipient: str) -> str:
     """Return what people compare: of an SSH key what `ssh-keygen -l` prints, of an age key the key itself."""
     if not recipient.startswith("ssh-"):
         return recipient
@@ -335,27 +229,8 @@ def fingerprint(recipient: str) -> str:
     return f"SHA256:{base64.b64encode(digest).decode().rstrip('=')}"
 
 
-def table(columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> str:
-    """Write CSV that is safe to open in a spreadsheet."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([no_formula(one_line(row.get(name, ""))) for name in columns] for row in rows)
-    return out.getvalue()
-
-
-def bad_rows(wrong: Sequence[Wrong]) -> str:
-    """Write what is wrong as a roster to be mended: each row once, with a column `wrong`, which is not read."""
-    rows: dict[int, dict[str, str]] = {}
-    for each in wrong:
-        row = rows.setdefault(each.line, {**each.cells, "wrong": ""})
-        row["recipient"] = each.cells.get("recipient", "") and row.get("recipient", "")
-        row["wrong"] = "; ".join(filter(None, [row["wrong"], str(each)]))
-    return table((*COLUMNS, "wrong"), rows.values())
-
-
-def only(rows: Sequence[Row], users: Sequence[str]) -> list[Row]:
-    """Keep the rows of these users. Raise UsageFault for one that has none."""
+def keep_users(rows: Sequence[RosterRow], users: Sequence[str]) -> list[RosterRow]:
+    """Return the rows of these users. Raise UsageFault for a user who has none."""
     wanted = {user.lower() for user in users}
     if missing := wanted - {row.user.lower() for row in rows}:
         raise UsageFault(
@@ -363,22 +238,3 @@ def only(rows: Sequence[Row], users: Sequence[str]) -> list[Row]:
             "see the names in the roster or the plan, or in IAM",
         )
     return [row for row in rows if row.user.lower() in wanted]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
-    """Which of IAM's users a rollout is for, where there is no roster: all that is given must fit."""
-
-    groups: tuple[str, ...] = ()
-    path_prefix: str = "/"
-    tags: tuple[tuple[str, str], ...] = ()
-    without_mfa: bool = False
-
-    def fits(self, person: Person, passwords: Container[str]) -> bool:
-        """Whether a user is meant; nobody needs MFA who has no console password."""
-        return (
-            person.path.startswith(self.path_prefix)
-            and (not self.groups or bool(set(self.groups) & set(person.groups)))
-            and set(self.tags) <= set(person.tags)
-            and (not self.without_mfa or person.name in passwords)
-        )

@@ -1,6 +1,5 @@
 """What a rollout works with: rosters and plans as files, and a desk whose calls share one pace."""
 
-import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,10 +12,10 @@ from mfa_kit.core.interaction import Progress
 from mfa_kit.core.models import Caller
 from mfa_kit.enrollment.pacing import InTurn, Pace
 from mfa_kit.enrollment.ports import Desk, Vault
-from mfa_kit.rollout import plan as plans
-from mfa_kit.rollout import roster as rosters
 from mfa_kit.rollout.plan import Plan
-from mfa_kit.rollout.roster import Roster
+from mfa_kit.rollout.plan_file import parse_plan, sha256
+from mfa_kit.rollout.roster import Roster, parse_roster
+from mfa_kit.rollout.row_status import serials_of
 from mfa_kit.rollout.workers import Workers
 from mfa_kit.wiring import vault as vaults
 from mfa_kit.wiring.aws import connect
@@ -58,7 +57,7 @@ class RolloutPorts:
 
         def one(user: str) -> tuple[str, tuple[str, ...]]:
             try:
-                return user, tuple(device.serial for device in self.desk.inventory.devices(user))
+                return user, serials_of(user, desk=self.desk)
             except NoSuchEntity:
                 return user, ()
 
@@ -116,7 +115,7 @@ def read_roster(path: Path) -> Roster:
     """Read a roster file. Raise UsageFault for a file that is no roster at all."""
     from mfa_kit.adapters.files import roster as files
 
-    return rosters.parsed(files.load(path), methods=registry.in_rosters(), recipient=public_key)
+    return parse_roster(files.load(path), methods=registry.in_rosters(), parse_key=public_key)
 
 
 def read_plan(path: Path, *, expected: str | None) -> tuple[Plan, str]:
@@ -127,12 +126,7 @@ def read_plan(path: Path, *, expected: str | None) -> tuple[Plan, str]:
     digest = sha256(text)
     if expected is not None and expected.lower() != digest:
         raise UsageFault(f"{path} is another plan than expected: its SHA-256 is {digest}", "review it again")
-    return plans.parsed(text, methods=registry.in_rosters(), recipient=public_key), digest
-
-
-def sha256(text: str) -> str:
-    """Return what sha256sum prints of the file that `write_file` makes of a text."""
-    return hashlib.sha256(text.encode()).hexdigest()
+    return parse_plan(text, methods=registry.in_rosters(), parse_key=public_key), digest
 
 
 def open_results_folder(named: Path | None, plan: Path) -> Path:

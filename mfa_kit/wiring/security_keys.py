@@ -15,7 +15,7 @@ from mfa_kit.cli import keys, messages
 from mfa_kit.cli import options as flags
 from mfa_kit.core.errors import Declined, DeviceFault, MfaKitError, UsageFault
 from mfa_kit.core.otp import Secret
-from mfa_kit.rollout.station import Thing
+from mfa_kit.rollout.key_slot import InsertedKey
 from mfa_kit.security_keys import attestation
 from mfa_kit.security_keys import pin as keypin
 from mfa_kit.security_keys.attestation import Examined, Policy, SeenBefore
@@ -249,15 +249,15 @@ class Slot:
     def state(self) -> object:
         return state()
 
-    def look(self) -> tuple[list[Thing], Sequence[MfaKitError]]:
+    def look(self) -> tuple[list[InsertedKey], Sequence[MfaKitError]]:
         from mfa_kit.adapters.fido import links
 
         found, wrong = links.plugged()
         return [
-            Thing(
+            InsertedKey(
                 identity=each.where,
                 serial=each.serial,
-                told=" ".join(filter(None, [each.product or "security key", each.serial])),
+                description=" ".join(filter(None, [each.product or "security key", each.serial])),
                 where=each.where,
             )
             for each in found

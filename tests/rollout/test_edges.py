@@ -18,7 +18,7 @@ from mfa_kit.cli.terminal import Live
 from mfa_kit.core.models import Entry, Intent, Reached, Verb
 from mfa_kit.enrollment import pacing
 from mfa_kit.lab.aws.server import Lab
-from mfa_kit.rollout import apply as use_case
+from mfa_kit.rollout import execution
 from tests.conftest import ACCOUNT
 from tests.lab.client import Aws
 from tests.rollout.conftest import Rollout
@@ -91,7 +91,7 @@ def test_what_is_not_listed_is_told_and_confirmed_by_the_next_run(
     users = people(2)
     rollout.plan(*rollout.own(users))
     with monkeypatch.context() as patch:
-        patch.setattr(use_case, "PAUSES", ())
+        patch.setattr(execution, "PAUSES", ())
         patch.setattr(AccountReader, "virtual", lambda _: iter(()))
         done = rollout.apply()
     assert (done.code, done.err.count("but IAM does not list it yet")) == (0, 2)

@@ -10,27 +10,31 @@ from mfa_kit.core.errors import DeviceFault, MfaKitError, NoSuchEntity, Throttle
 from mfa_kit.core.models import CARD_TAG, USER_TAG, Device, DeviceType, Entry, Intent, Method, Reached
 from mfa_kit.enrollment.pacing import GIVE_UP, IDLE, Pace
 from mfa_kit.enrollment.ports import Desk
-from mfa_kit.rollout.apply import End, Result
-from mfa_kit.rollout.plan import Action, Plan, Step
-from mfa_kit.rollout.roster import BY_HIMSELF, VIRTUAL, How, Row
-from mfa_kit.rollout.station import Holders, Queue, Runs, Said, Thing, Watch, rows
+from mfa_kit.rollout.key_holders import KeyHolders
+from mfa_kit.rollout.key_slot import InsertedKey, Notice, SlotWatch
+from mfa_kit.rollout.outcomes import RowOutcome, RowResult
+from mfa_kit.rollout.plan import Action, Plan, PlanStep
+from mfa_kit.rollout.roster import SELF, VIRTUAL, RosterMethod, RosterRow
+from mfa_kit.rollout.station import StationQueue, StationRuns, station_steps
 
 ACCOUNT = "123456789012"
-OATH = How(method=Method("oath"))
-FIDO2 = How(method=Method("fido2", DeviceType.FIDO2))
-HARDWARE_TOTP = How(method=Method("hardware-totp", DeviceType.HARDWARE_TOTP), by_serial=True)
+OATH = RosterMethod(method=Method("oath"))
+FIDO2 = RosterMethod(method=Method("fido2", DeviceType.FIDO2))
+HARDWARE_TOTP = RosterMethod(method=Method("hardware-totp", DeviceType.HARDWARE_TOTP), by_serial=True)
 
 
-def key(number: int, *labels: str, serial: str | None = None) -> Thing:
-    return Thing(identity=f"id{number}", serial=serial, told=f"key {number}", where="reader", labels=labels)
+def key(number: int, *labels: str, serial: str | None = None) -> InsertedKey:
+    return InsertedKey(
+        identity=f"id{number}", serial=serial, description=f"key {number}", where="reader", labels=labels
+    )
 
 
 def intent(user: str, **more: Any) -> Intent:
     return Intent(account=ACCOUNT, partition="aws", user=user, name=user, method=Method("oath"), **more)
 
 
-def step(user: str, kind: How, action: Action = Action.STATION, **more: Any) -> Step:
-    return Step(row=Row(user=user, kind=kind), action=action, **more)
+def step(user: str, kind: RosterMethod, action: Action = Action.STATION, **more: Any) -> PlanStep:
+    return PlanStep(row=RosterRow(user=user, kind=kind), action=action, **more)
 
 
 def test_the_rows_are_those_that_apply_leaves_or_of_the_kinds_that_are_asked_for() -> None:
@@ -39,34 +43,34 @@ def test_the_rows_are_those_that_apply_leaves_or_of_the_kinds_that_are_asked_for
         step("a", OATH),
         step("b", VIRTUAL, Action.ENROLL),
         step("c", FIDO2, Action.SKIP),
-        step("d", BY_HIMSELF, Action.SELF),
+        step("d", SELF, Action.SELF),
         step("e", OATH, Action.BLOCKED),
         step("f", OATH, Action.BLOCKED, repair=True),
         step("g", HARDWARE_TOTP),
         step("h", OATH),
     ]
-    plan = Plan(account=ACCOUNT, partition="aws", by="", made=0, steps=steps)
+    plan = Plan(account=ACCOUNT, partition="aws", by="", planned_at=0, steps=steps)
     users = set("abcdefg")
-    assert [each.user for each in rows(plan, set(), users)] == ["a", "f", "g"]
-    assert [each.user for each in rows(plan, {"virtual", "oath"}, users)] == ["a", "b", "f"]
-    assert [each.makes for each in steps] == [each.user == "b" for each in steps]
+    assert [each.user for each in station_steps(plan, set(), users)] == ["a", "f", "g"]
+    assert [each.user for each in station_steps(plan, {"virtual", "oath"}, users)] == ["a", "b", "f"]
+    assert [each.by_apply for each in steps] == [each.user == "b" for each in steps]
 
 
 def test_a_queue_calls_who_is_not_done_and_goes_back_to_nobody_else() -> None:
     """A failure is not the end of a row."""
-    queue = Queue(steps=[step(user, OATH) for user in "abc"])
-    queue.end(Result(user="a", outcome=End.SKIPPED))
+    queue = StationQueue(steps=[step(user, OATH) for user in "abc"])
+    queue.record(RowResult(user="a", outcome=RowOutcome.SKIPPED))
     assert (queue.call_next(), queue.place) == (queue.steps[1], "2 of 3")
-    assert not queue.back()
-    queue.end(Result(user="b", outcome=End.FAILED))
+    assert not queue.go_back()
+    queue.record(RowResult(user="b", outcome=RowOutcome.FAILED))
     assert queue.call_next() is queue.steps[1]
     queue.skip()
     assert queue.call_next() is queue.steps[2]
-    assert queue.back()
+    assert queue.go_back()
     assert queue.call_next() is queue.steps[1]
-    queue.end(Result(user="b", outcome=End.ENROLLED))
+    queue.record(RowResult(user="b", outcome=RowOutcome.ENROLLED))
     assert [each.user for each in queue.left] == ["c"]
-    queue.end(Result(user="c", outcome=End.ENROLLED))
+    queue.record(RowResult(user="c", outcome=RowOutcome.ENROLLED))
     left: list[object] = [queue.call_next(), *queue.left]
     assert left == [None]
 
@@ -75,19 +79,19 @@ def test_a_queue_calls_who_is_not_done_and_goes_back_to_nobody_else() -> None:
 class Tray:
     """A slot whose contents a test sets; None is a service that is gone."""
 
-    things: list[Thing] | None = field(default_factory=list)
+    things: list[InsertedKey] | None = field(default_factory=list)
     wrong: list[MfaKitError] = field(default_factory=list)
     changes: int = 0
 
     def state(self) -> object:
         return self.changes
 
-    def look(self) -> tuple[list[Thing], Sequence[MfaKitError]]:
+    def look(self) -> tuple[list[InsertedKey], Sequence[MfaKitError]]:
         if self.things is None:
             raise DeviceFault("no service", "start it")
         return list(self.things), self.wrong
 
-    def has(self, *things: Thing) -> None:
+    def has(self, *things: InsertedKey) -> None:
         self.things, self.changes = list(things), self.changes + 1
 
 
@@ -97,72 +101,72 @@ def tray() -> Tray:
 
 
 @pytest.fixture
-def watch(tray: Tray) -> Watch:
+def watch(tray: Tray) -> SlotWatch:
     """Watch an empty tray."""
-    watch = Watch(slot=tray)
+    watch = SlotWatch(slot=tray)
     assert watch.begin() == []
     return watch
 
 
-def test_one_that_comes_counts_and_is_told_once(tray: Tray, watch: Watch) -> None:
+def test_one_that_comes_counts_and_is_told_once(tray: Tray, watch: SlotWatch) -> None:
     """Until something changes there is nothing to tell."""
-    assert watch.news() is None
+    assert watch.poll() is None
     tray.has(key(1))
-    assert watch.news() == key(1)
-    assert watch.news() is None
+    assert watch.poll() == key(1)
+    assert watch.poll() is None
 
 
-def test_a_key_that_was_used_counts_again_when_it_was_out(tray: Tray, watch: Watch) -> None:
+def test_a_key_that_was_used_counts_again_when_it_was_out(tray: Tray, watch: SlotWatch) -> None:
     """Another beside it counts at once."""
     tray.has(key(1))
-    watch.news()
-    watch.old.add("id1")
+    watch.poll()
+    watch.used.add("id1")
     tray.has(key(1), key(2))
-    assert watch.news() == key(2)
-    watch.old.add("id2")
+    assert watch.poll() == key(2)
+    watch.used.add("id2")
     tray.has(key(2))
-    assert watch.news() is None
+    assert watch.poll() is None
     tray.has(key(2), key(1))
-    assert watch.news() == key(1)
+    assert watch.poll() == key(1)
 
 
-def test_a_key_that_came_while_nobody_asked_is_not_missed(tray: Tray, watch: Watch) -> None:
+def test_a_key_that_came_while_nobody_asked_is_not_missed(tray: Tray, watch: SlotWatch) -> None:
     """As one that was put in for the one before."""
     tray.has(key(1))
-    watch.news()
-    watch.old.add("id1")
+    watch.poll()
+    watch.used.add("id1")
     tray.has(key(2))
-    assert watch.still(key(1)) is None
-    assert watch.news() == key(2)
+    assert watch.find_again(key(1)) is None
+    assert watch.poll() == key(2)
 
 
-def test_what_cannot_be_used_is_told_when_it_comes(tray: Tray, watch: Watch) -> None:
+def test_what_cannot_be_used_is_told_when_it_comes(tray: Tray, watch: SlotWatch) -> None:
     """Not again when something else changes."""
     tray.wrong = [DeviceFault("the card has no applet", "use another")]
     tray.has()
-    assert watch.news() == Said("the card has no applet; use another")
+    assert watch.poll() == Notice("the card has no applet; use another")
     tray.has()
-    assert watch.news() is None
-    assert watch.only() == Said("no key is in; the card has no applet; use another")
+    assert watch.poll() is None
+    assert watch.take_only() == Notice("no key is in; the card has no applet; use another")
     tray.has(key(1))
-    assert watch.news() == key(1)
+    assert watch.poll() == key(1)
 
 
-def test_a_service_that_ends_meanwhile_is_told(tray: Tray, watch: Watch) -> None:
+def test_a_service_that_ends_meanwhile_is_told(tray: Tray, watch: SlotWatch) -> None:
     """And what was in is in no more; from the beginning it is an error."""
     tray.has(key(1))
-    watch.news()
+    watch.poll()
     tray.things, tray.changes = None, 9
-    assert watch.news() == Said("no service; start it")
-    assert watch.only() == Said("no service; start it")
+    assert watch.poll() == Notice("no service; start it")
+    assert watch.take_only() == Notice("no service; start it")
     assert watch.inside == []
     with pytest.raises(DeviceFault):
-        Watch(slot=tray).begin()
+        SlotWatch(slot=tray).begin()
 
 
 @dataclass
 class World:
-    """What Holders, Runs and settle ask of the world, as a test sets it."""
+    """What KeyHolders, StationRuns and settle ask of the world, as a test sets it."""
 
     entries: list[Entry] = field(default_factory=list)
     devices_of: dict[str, list[Device]] = field(default_factory=dict)
@@ -189,8 +193,8 @@ class World:
     def note(self, text: str) -> None:
         self.said.append(text)
 
-    def holders(self, *there: Device) -> Holders:
-        return Holders(desk=self.desk, virtual=lambda: there, rows={"alice", "bob"})
+    def holders(self, *there: Device) -> KeyHolders:
+        return KeyHolders(desk=self.desk, virtual=lambda: there, users={"alice", "bob"})
 
 
 def entry(user: str, reached: Reached = Reached.CONFIRMED, **more: Any) -> Entry:
@@ -207,28 +211,31 @@ def test_the_journal_knows_a_key_while_iam_lists_its_device(found: dict[str, Any
     """What was taken away outside of mfa-kit frees its key; what is half-made does not; one's own is one's own."""
     world = World([entry("bob", **found)])
     thing = key(1, serial="77")
-    assert world.holders().of(thing, ALICE) is None
+    assert world.holders().find_holder(thing, ALICE) is None
     world.devices_of["bob"] = [Device(intent("bob").serial, "bob")]
-    assert world.holders().of(thing, ALICE) == "bob has it, by run 20260101T000000Z-00000000"
-    assert world.holders().of(thing, intent("bob")) is None
-    assert world.holders().of(key(2, serial="78"), ALICE) is None
+    assert world.holders().find_holder(thing, ALICE) == "bob has it, by run 20260101T000000Z-00000000"
+    assert world.holders().find_holder(thing, intent("bob")) is None
+    assert world.holders().find_holder(key(2, serial="78"), ALICE) is None
     world.devices_of.clear()
     world.entries = [entry("bob", Reached.CREATED, **found)]
-    assert "bob has it" in str(world.holders().of(thing, ALICE))
+    assert "bob has it" in str(world.holders().find_holder(thing, ALICE))
 
 
 def test_a_key_without_a_serial_is_not_taken_for_another() -> None:
     """That nothing is known of two does not make them one."""
     world = World([entry("bob", card="id9")])
     world.devices_of["bob"] = [Device(intent("bob").serial, "bob")]
-    assert world.holders().of(key(1), ALICE) is None
+    assert world.holders().find_holder(key(1), ALICE) is None
 
 
 def test_what_a_key_holds_for_this_account_is_somebodys() -> None:
     """Of other accounts and brands it may hold what it will, and of the user himself what is his."""
     holders = World().holders()
-    assert holders.of(key(1, f"AWS:bob@{ACCOUNT}"), ALICE) == f"it holds AWS:bob@{ACCOUNT}"
-    assert holders.of(key(1, f"AWS:alice@{ACCOUNT}", "AWS:bob@999999999999", f"GitHub:bob@{ACCOUNT}"), ALICE) is None
+    assert holders.find_holder(key(1, f"AWS:bob@{ACCOUNT}"), ALICE) == f"it holds AWS:bob@{ACCOUNT}"
+    assert (
+        holders.find_holder(key(1, f"AWS:alice@{ACCOUNT}", "AWS:bob@999999999999", f"GitHub:bob@{ACCOUNT}"), ALICE)
+        is None
+    )
 
 
 def test_tags_are_read_of_the_queues_users_and_of_what_comes_later() -> None:
@@ -238,10 +245,10 @@ def test_tags_are_read_of_the_queues_users_and_of_what_comes_later() -> None:
         tags_of={each.serial: {CARD_TAG: f"id-{each.user}", USER_TAG: str(each.user)} for each in (bobs, new)}
     )
     there = [old, bobs]
-    holders = Holders(desk=world.desk, virtual=lambda: there, rows={"alice", "bob"})
+    holders = KeyHolders(desk=world.desk, virtual=lambda: there, users={"alice", "bob"})
 
     def of(name: str) -> str | None:
-        return holders.of(Thing(identity=f"id-{name}", serial=None, told="", where=""), ALICE)
+        return holders.find_holder(InsertedKey(identity=f"id-{name}", serial=None, description="", where=""), ALICE)
 
     assert of("bob") == f"bob has it, as {bobs.serial}"
     assert of("new") is None
@@ -256,7 +263,7 @@ def test_tags_are_read_of_the_queues_users_and_of_what_comes_later() -> None:
 def test_a_try_that_is_left_gets_a_new_run_and_waits_for_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is left of others is not touched; what cannot be settled is told."""
     names = iter("AB")
-    runs = Runs(new=lambda: next(names))
+    runs = StationRuns(new_id=lambda: next(names))
     left = Entry(run="A", intent=intent("bob", card="id1"), reached=Reached.CREATED)
 
     class Found(World):
@@ -264,11 +271,11 @@ def test_a_try_that_is_left_gets_a_new_run_and_waits_for_its_key(monkeypatch: py
             return left if (serial, run) == (left.intent.serial, "A") else None
 
     world = Found()
-    runs.failed(intent("bob"), desk=world.desk)
-    assert (runs.run(), runs.run()) == ("A", "A")
-    runs.failed(intent("bob"), desk=world.desk)
-    runs.failed(intent("bob"), desk=world.desk)
-    assert (runs.left, runs.run()) == ([left], "B")
+    runs.keep_left(intent("bob"), desk=world.desk)
+    assert (runs.run_of_next_try(), runs.run_of_next_try()) == ("A", "A")
+    runs.keep_left(intent("bob"), desk=world.desk)
+    runs.keep_left(intent("bob"), desk=world.desk)
+    assert (runs.left, runs.run_of_next_try()) == ([left], "B")
     settled: list[Entry] = []
     there = False
 
@@ -279,13 +286,13 @@ def test_a_try_that_is_left_gets_a_new_run_and_waits_for_its_key(monkeypatch: py
 
     monkeypatch.setattr("mfa_kit.rollout.station.settle", settle)
     monkeypatch.setattr("mfa_kit.rollout.station.carrier_of", lambda *_, **__: None)
-    assert not runs.settle(ALICE, "id2", desk=world.desk)
+    assert not runs.settle_left(ALICE, "id2", desk=world.desk)
     assert world.said == []
-    assert not runs.settle(ALICE, "id1", desk=world.desk)
+    assert not runs.settle_left(ALICE, "id1", desk=world.desk)
     assert world.said == ["run A is not settled: the key is absent; plug it in"]
     there = True
-    assert runs.settle(intent("bob"), None, desk=world.desk)
-    assert (settled, runs.left, runs.run()) == ([left], [], "B")
+    assert runs.settle_left(intent("bob"), None, desk=world.desk)
+    assert (settled, runs.left, runs.run_of_next_try()) == ([left], [], "B")
 
 
 def test_time_in_which_nothing_was_asked_is_no_throttling() -> None:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.rollout import roster
-from mfa_kit.rollout.roster import BY_HIMSELF, COLUMNS, How, Roster, Row
+from mfa_kit.rollout.roster import SELF, Roster, RosterMethod, RosterRow
+from mfa_kit.rollout.roster_text import COLUMNS, csv_table, faults_table
 from mfa_kit.wiring.methods.oath import OATH
 from mfa_kit.wiring.methods.registry import in_rosters
 
@@ -26,23 +27,23 @@ def key(text: str) -> str:
 
 
 def read(text: str) -> Roster:
-    return roster.parsed(text, methods=in_rosters(), recipient=key)
+    return roster.parse_roster(text, methods=in_rosters(), parse_key=key)
 
 
 def wrong(text: str) -> list[tuple[int, str | None]]:
-    return [(one.line, one.column) for one in read(text).wrong]
+    return [(one.line, one.column) for one in read(text).faults]
 
 
 def test_a_list_of_names_is_a_roster() -> None:
     """Every column but `user` may be left out."""
-    assert read("user\nalice\nbob\n").rows == [Row(user="alice"), Row(user="bob")]
+    assert read("user\nalice\nbob\n").rows == [RosterRow(user="alice"), RosterRow(user="bob")]
 
 
 def test_every_column_is_read() -> None:
     """In CSV and in JSON lines alike."""
-    row = Row(
+    row = RosterRow(
         user="alice",
-        kind=How(method=OATH),
+        kind=RosterMethod(method=OATH),
         name="alice-key",
         path="/desk/",
         recipient="age1abc",
@@ -50,8 +51,8 @@ def test_every_column_is_read() -> None:
         asset="K 12",
         tags=(("team", "a b"), ("cost", "1")),
     )
-    cells = roster.cells(row)
-    text = roster.table(COLUMNS, [cells])
+    cells = roster.row_cells(row)
+    text = csv_table(COLUMNS, [cells])
     assert read(text).rows == [row]
     assert read(json.dumps(cells) + "\n").rows == [row]
     assert read(json.dumps({**cells, "tags": dict(row.tags)})).rows == [row]
@@ -81,13 +82,13 @@ def test_every_wrong_cell_is_named_by_line_and_column_at_once() -> None:
     assert wrong(text) == [*((2, column) for column in COLUMNS), (3, "serial"), *((n, "tags") for n in (4, 5, 6)),
                            (7, "user"), (8, None)]  # fmt: skip
     assert read(text).rows == []
-    assert all(str(one).startswith(f"line {one.line}") and one.what.isprintable() for one in read(text).wrong)
+    assert all(str(one).startswith(f"line {one.line}") and one.what.isprintable() for one in read(text).faults)
 
 
 def test_duplicates_and_case_twins_are_found() -> None:
     """IAM sees no case, so they would be one user; also where something else is wrong with one of them."""
     assert wrong("user,kind\nalice,phone\nALICE,\n") == [(2, "kind"), (3, "user")]
-    found = read("user\nalice\nbob\nalice\nAlice\narn:aws:iam::123456789012:user/team/BOB\n").wrong
+    found = read("user\nalice\nbob\nalice\nAlice\narn:aws:iam::123456789012:user/team/BOB\n").faults
     assert [(one.line, one.what) for one in found] == [
         (4, "is there already: line 2"),
         (5, "differs from another user in case only, and IAM sees no case: line 2"),
@@ -120,8 +121,8 @@ def test_csv_that_breaks_off_is_wrong_from_there_on() -> None:
     """What came before is read; whoever skips bad rows is told that there may be more."""
     found = read('user\nalice\n"bo"b\ncarol\n')
     assert [row.user for row in found.rows] == ["alice"]
-    assert [one.line for one in found.wrong] == [3]
-    assert "nothing after it was read" in found.wrong[0].what
+    assert [one.line for one in found.faults] == [3]
+    assert "nothing after it was read" in found.faults[0].what
 
 
 @pytest.mark.parametrize("line", ["[1]", "{", '{"user": 3}', '{"user": "a", "tags": [1]}', '{"user": "a b"}'])
@@ -138,7 +139,7 @@ def test_columns_that_are_not_ours_are_dropped() -> None:
     found = read(text)
     assert "hunter" not in f"{found!r}"
     assert "bPxRf" not in f"{found!r}"
-    assert "hunter" not in roster.bad_rows(found.wrong)
+    assert "hunter" not in faults_table(found.faults)
 
 
 def test_the_consoles_file_of_new_users_is_a_roster() -> None:
@@ -151,7 +152,7 @@ def test_the_consoles_file_of_new_users_is_a_roster() -> None:
 
 def test_bad_rows_are_written_as_a_roster_to_be_mended() -> None:
     """With what is wrong, in a column that is not read; mended, it reads."""
-    text = roster.bad_rows(read("user,name,kind\nal ice,a,nokind\nbob,b,\ncarol,b b,\n").wrong)
+    text = faults_table(read("user,name,kind\nal ice,a,nokind\nbob,b,\ncarol,b b,\n").faults)
     assert [number for number, _ in wrong(text)] == [2, 2, 3]
     mended = text.replace("al ice", "alice").replace("nokind", "").replace("b b", "bb")
     assert [(row.user, row.name) for row in read(mended).rows] == [("alice", "a"), ("carol", "bb")]
@@ -168,16 +169,16 @@ def test_bad_rows_are_written_as_a_roster_to_be_mended() -> None:
 )
 def test_whatever_is_wrong_with_a_row_its_private_key_is_not_copied(text: str) -> None:
     """A public key is."""
-    assert "SECRET" not in roster.bad_rows(read(text.format("AGE-SECRET-KEY-1ABC")).wrong)
-    assert "age1abc" in roster.bad_rows(read(text.format("age1abc")).wrong)
+    assert "SECRET" not in faults_table(read(text.format("AGE-SECRET-KEY-1ABC")).faults)
+    assert "age1abc" in faults_table(read(text.format("age1abc")).faults)
 
 
 def test_only_keeps_the_users_that_are_named() -> None:
     """And a name that is not there is an error."""
     rows = read("user\nalice\nbob\n").rows
-    assert [row.user for row in roster.only(rows, ["ALICE"])] == ["alice"]
+    assert [row.user for row in roster.keep_users(rows, ["ALICE"])] == ["alice"]
     with pytest.raises(UsageFault, match="names dave, who"):
-        roster.only(rows, ["dave"])
+        roster.keep_users(rows, ["dave"])
 
 
 NAMES = st.text(string.ascii_letters + string.digits + "_+=,.@-", min_size=1, max_size=64).filter(
@@ -186,9 +187,9 @@ NAMES = st.text(string.ascii_letters + string.digits + "_+=,.@-", min_size=1, ma
 LABELS = st.text(string.ascii_letters + " .:/=+@-_", min_size=1, max_size=64).map(str.strip).filter(bool)
 WORDS = st.text(string.ascii_letters + " .:/+@-_", min_size=1, max_size=20).map(str.strip).filter(bool)
 ROWS = st.builds(
-    Row,
+    RosterRow,
     user=NAMES,
-    kind=st.sampled_from([*in_rosters(), BY_HIMSELF]),
+    kind=st.sampled_from([*in_rosters(), SELF]),
     name=st.none() | NAMES,
     path=st.sampled_from(["/", "/a/", "/=1/b/"]),
     recipient=st.none() | st.just("age1xyz"),
@@ -200,14 +201,14 @@ ROWS = st.builds(
 )
 
 
-def apart(rows: Iterable[Row]) -> list[Row]:
+def apart(rows: Iterable[RosterRow]) -> list[RosterRow]:
     return list({row.user.lower(): row for row in rows}.values())
 
 
 @given(st.lists(ROWS, min_size=1).map(apart))
-def test_what_we_write_is_a_roster_and_computes_nothing(rows: list[Row]) -> None:
+def test_what_we_write_is_a_roster_and_computes_nothing(rows: list[RosterRow]) -> None:
     """`failed.csv` is read again as the same rows, though cells that a sheet would compute are defused."""
-    text = roster.table(COLUMNS, [roster.cells(row) for row in rows])
+    text = csv_table(COLUMNS, [roster.row_cells(row) for row in rows])
     assert read(text).rows == rows
     cells = [cell for line in csv.reader(io.StringIO(text)) for cell in line]
     assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r")) for cell in cells)
@@ -223,7 +224,7 @@ def test_no_text_breaks_the_parser_and_nothing_that_drives_a_terminal_comes_out(
     except UsageFault as error:
         said = [str(error)]
     else:
-        said = [str(one) for one in found.wrong]
-        said += [value for row in found.rows for value in roster.cells(row).values()]
-        said += roster.bad_rows(found.wrong).splitlines()
+        said = [str(one) for one in found.faults]
+        said += [value for row in found.rows for value in roster.row_cells(row).values()]
+        said += faults_table(found.faults).splitlines()
     assert not [char for line in said for char in line if unicodedata.category(char).startswith("C")]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from mfa_kit.adapters.aws.pages import PAGE, Ask, pages
-from mfa_kit.rollout.roster import Person
+from mfa_kit.rollout.selection import ListedUser
 
 
 class People:
@@ -12,18 +12,18 @@ class People:
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
 
-    def users(self, *, details: bool) -> Iterator[Person]:
+    def users(self, *, details: bool) -> Iterator[ListedUser]:
         """Yield every user; with `details` their groups and tags too, for which IAM sends the policies as well."""
         if not details:
             for page in pages(self._ask, lambda iam, start: iam.list_users(MaxItems=PAGE, **start)):
-                yield from (Person(name=row["UserName"], path=row["Path"]) for row in page["Users"])
+                yield from (ListedUser(name=row["UserName"], path=row["Path"]) for row in page["Users"])
             return
         for detailed in pages(
             self._ask,
             lambda iam, start: iam.get_account_authorization_details(MaxItems=PAGE, Filter=["User"], **start),
         ):
             for row in detailed["UserDetailList"]:
-                yield Person(
+                yield ListedUser(
                     name=row["UserName"],
                     path=row["Path"],
                     groups=tuple(row.get("GroupList", ())),

@@ -1,7 +1,7 @@
 """What failed in a rollout, for its status: a table of the ledger. What was done stands in the journal."""
 
 from mfa_kit.adapters.ledger.tables import Tables
-from mfa_kit.rollout.roster import Failure
+from mfa_kit.rollout.outcomes import Failure
 
 FAILED = """
     insert into failures (plan, user, at, cause, reason) values (?, ?, ?, ?, ?)

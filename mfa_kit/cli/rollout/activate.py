@@ -8,13 +8,13 @@ import click
 from mfa_kit.cli import options
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import shared_options
-from mfa_kit.cli.rollout.running import open_progress, take_results, way_of
+from mfa_kit.cli.rollout.running import execution_of, open_progress, take_results
 from mfa_kit.cli.rollout.tally import exit_code, open_tally
 from mfa_kit.core.models import Entry
 from mfa_kit.core.otp import Created
-from mfa_kit.rollout import apply as use_case
-from mfa_kit.rollout.apply import End, Result
-from mfa_kit.rollout.roster import Selection
+from mfa_kit.rollout.activate import activate_devices, staged_entries
+from mfa_kit.rollout.outcomes import RowOutcome, RowResult
+from mfa_kit.rollout.selection import Selection
 from mfa_kit.wiring import backup as backups
 from mfa_kit.wiring import rollout as wiring
 from mfa_kit.wiring.identities import Identities
@@ -46,16 +46,18 @@ def activate(
         opened = backups.opener(identities, ports.ledger.called)
         named = {name.lower() for name in shared_options.split_names(only)}
         users = _users(ports, groups, named)
-        entries = use_case.staged(account=ports.caller.account, users=users, desk=ports.desk)
+        entries = staged_entries(account=ports.caller.account, users=users, desk=ports.desk)
         if missing := named - {entry.intent.user.lower() for entry in entries}:
             progress.note(f"nothing is staged here for {', '.join(sorted(missing))}")
         elif not entries:
             progress.note("nothing is staged here for who is meant")
-        way = way_of(ports, workers=workers)
-        tally = open_tally("rollout-activate", len(entries), ports=ports, progress=progress, output=output, way=way)
+        execution = execution_of(ports, workers=workers)
+        tally = open_tally(
+            "rollout-activate", len(entries), ports=ports, progress=progress, output=output, execution=execution
+        )
         if settings.dry_run:
             for entry in entries:
-                tally.take(Result.stands(entry, End.STAGED))
+                tally.take(RowResult.of_entry(entry, RowOutcome.STAGED))
             tally.show()
             return 0
 
@@ -63,8 +65,8 @@ def activate(
             return opened(Path(vault.find(entry) or entry.backup or ""))
 
         try:
-            outcomes = use_case.activate(entries, opened=created, desk=ports.desk, way=way)
-            asked = take_results(outcomes, tally.take, way=way, pace=ports.pace)
+            outcomes = activate_devices(entries, open_backup=created, desk=ports.desk, execution=execution)
+            asked = take_results(outcomes, tally.take, execution=execution, pace=ports.pace)
         finally:
             tally.show()
         return exit_code(tally, asked=asked)
@@ -76,5 +78,5 @@ def _users(ports: RolloutPorts, groups: Sequence[str], named: set[str]) -> set[s
         return None
     selection = Selection(groups=tuple(groups))
     people = ports.people.users(details=bool(groups))
-    names = {person.name.lower() for person in people if selection.fits(person, set())}
+    names = {person.name.lower() for person in people if selection.matches(person, set())}
     return names & named if named else names

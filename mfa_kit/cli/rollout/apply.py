@@ -8,12 +8,12 @@ import click
 from mfa_kit.cli import options
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import shared_options
-from mfa_kit.cli.rollout.running import open_progress, take_results, way_of
+from mfa_kit.cli.rollout.running import execution_of, open_progress, take_results
 from mfa_kit.cli.rollout.tally import Tally, check_backup_folder, exit_code, open_tally, write_results
 from mfa_kit.core.errors import IntegrityFault
-from mfa_kit.rollout import apply as use_case
-from mfa_kit.rollout.apply import End, Result
-from mfa_kit.rollout.roster import Failure
+from mfa_kit.rollout.apply import apply_plan, check_plan
+from mfa_kit.rollout.outcomes import Failure, RowOutcome, RowResult
+from mfa_kit.rollout.row_status import look_up_status
 from mfa_kit.wiring import rollout as wiring
 from mfa_kit.wiring.desk import new_run_id
 from mfa_kit.wiring.rollout import RolloutPorts
@@ -49,11 +49,15 @@ def apply(
     vault, sealed = wiring.open_vault(to, to_files, backup_dir)
     progress = open_progress(settings)
     with wiring.open_rollout(settings, vault=vault, workers=workers, progress=progress) as ports:
-        use_case.check(made, caller=ports.caller, staged=staged, accept_lockout=accept_lockout, sealed=sealed)
-        way = way_of(ports, workers=workers, max_failures=max_failures)
-        tally = open_tally("rollout-apply", len(made.steps), ports=ports, progress=progress, output=output, way=way)
+        check_plan(made, caller=ports.caller, staged=staged, accept_lockout=accept_lockout, sealed=sealed)
+        execution = execution_of(ports, workers=workers, max_failures=max_failures)
+        tally = open_tally(
+            "rollout-apply", len(made.steps), ports=ports, progress=progress, output=output, execution=execution
+        )
         if settings.dry_run:
-            for result in use_case.standing(made, holders=way.held(), look=lambda _: {}, failures={}, desk=ports.desk):
+            for result in look_up_status(
+                made, holders=execution.list_holders(), look=lambda _: {}, failures={}, desk=ports.desk
+            ):
                 tally.take(result)
             tally.show({"run": None})
             return 0
@@ -62,15 +66,15 @@ def apply(
         run, failures = new_run_id(ports.desk.inventory), ports.failures(digest)
         progress.note(f"run {run}")
 
-        def take(result: Result) -> None:
-            if result.outcome is End.FAILED:
+        def take(result: RowResult) -> None:
+            if result.outcome is RowOutcome.FAILED:
                 failure = Failure(user=result.user, cause=result.cause, reason=result.reason)
                 failures.record(failure, at=ports.desk.inventory.now())
             tally.take(result)
 
         try:
-            outcomes = use_case.apply(made, desk=ports.desk, run=run, way=way, staged=staged)
-            asked = take_results(outcomes, take, way=way, pace=ports.pace)
+            outcomes = apply_plan(made, desk=ports.desk, run=run, execution=execution, staged=staged)
+            asked = take_results(outcomes, take, execution=execution, pace=ports.pace)
         finally:
             _keep_broken_off(ports, run, tally)
             # The results of an earlier run say more than none at all.
@@ -89,4 +93,4 @@ def _keep_broken_off(ports: RolloutPorts, run: str, tally: Tally) -> None:
     with suppress(IntegrityFault):  # the ledger's, that may have ended the run
         for entry in ports.desk.journal.made(ports.caller.account):
             if entry.run == run and entry.intent.user not in known:
-                tally.keep(Result.stands(entry, End.HALF_MADE, "broken off; see mfa-kit rollout status"))
+                tally.keep(RowResult.of_entry(entry, RowOutcome.HALF_MADE, "broken off; see mfa-kit rollout status"))

@@ -6,33 +6,33 @@ from html import escape
 
 from mfa_kit.cli.options import written
 from mfa_kit.core.text import one_line
-from mfa_kit.rollout.apply import End, Result
+from mfa_kit.rollout.outcomes import RowOutcome, RowResult
 from mfa_kit.rollout.plan import Plan
 from mfa_kit.wiring.aws import account_label
 
 # Colors that people with each kind of color blindness tell apart (Okabe and Ito, 2008); each bar has its word too.
 COLORS = {
-    End.ENROLLED: "#009e73",
-    End.STAGED: "#56b4e9",
-    End.SKIPPED: "#999999",
-    End.WAITING: "#f0e442",
-    End.NOT_STARTED: "#cccccc",
-    End.HALF_MADE: "#cc79a7",
-    End.BLOCKED: "#e69f00",
-    End.FAILED: "#d55e00",
+    RowOutcome.ENROLLED: "#009e73",
+    RowOutcome.STAGED: "#56b4e9",
+    RowOutcome.SKIPPED: "#999999",
+    RowOutcome.WAITING: "#f0e442",
+    RowOutcome.NOT_STARTED: "#cccccc",
+    RowOutcome.HALF_MADE: "#cc79a7",
+    RowOutcome.BLOCKED: "#e69f00",
+    RowOutcome.FAILED: "#d55e00",
 }
 MEANS = {
-    End.ENROLLED: "have a device now",
-    End.STAGED: "made and sealed, not enabled yet",
-    End.SKIPPED: "had one before",
-    End.WAITING: "by themselves or at a desk, and not yet",
-    End.NOT_STARTED: "not begun",
-    End.HALF_MADE: "being made, or interrupted",
-    End.BLOCKED: "cannot be begun as it is",
-    End.FAILED: "failed",
+    RowOutcome.ENROLLED: "have a device now",
+    RowOutcome.STAGED: "made and sealed, not enabled yet",
+    RowOutcome.SKIPPED: "had one before",
+    RowOutcome.WAITING: "by themselves or at a desk, and not yet",
+    RowOutcome.NOT_STARTED: "not begun",
+    RowOutcome.HALF_MADE: "being made, or interrupted",
+    RowOutcome.BLOCKED: "cannot be begun as it is",
+    RowOutcome.FAILED: "failed",
 }
 # What somebody has to do something about stands first.
-URGENT = (End.FAILED, End.BLOCKED, End.HALF_MADE)
+URGENT = (RowOutcome.FAILED, RowOutcome.BLOCKED, RowOutcome.HALF_MADE)
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222;
   background: #fff }
@@ -44,14 +44,14 @@ td:first-child { overflow-wrap: break-word; max-width: 16rem } td:last-child { o
 WIDTH, ROW, LABEL, NUMBER = 720, 30, 120, 110
 
 
-def status_page(plan: Plan, results: Sequence[Result], *, at: float) -> str:
+def status_page(plan: Plan, results: Sequence[RowResult], *, at: float) -> str:
     """Return the page. Whatever stands in a roster is escaped."""
     counts = Counter(result.outcome for result in results)
-    failed = [result for result in results if result.outcome is End.FAILED]
-    open_ = [result for result in results if result.outcome not in {End.ENROLLED, End.SKIPPED}]
+    failed = [result for result in results if result.outcome is RowOutcome.FAILED]
+    open_ = [result for result in results if result.outcome not in {RowOutcome.ENROLLED, RowOutcome.SKIPPED}]
     open_.sort(key=lambda result: URGENT.index(result.outcome) if result.outcome in URGENT else len(URGENT))
-    closed = [result for result in results if result.outcome in {End.ENROLLED, End.SKIPPED}]
-    done = counts[End.ENROLLED] + counts[End.SKIPPED]
+    closed = [result for result in results if result.outcome in {RowOutcome.ENROLLED, RowOutcome.SKIPPED}]
+    done = counts[RowOutcome.ENROLLED] + counts[RowOutcome.SKIPPED]
     parts = [
         "<!DOCTYPE html>",
         '<html lang="en"><head><meta charset="utf-8">',
@@ -60,7 +60,7 @@ def status_page(plan: Plan, results: Sequence[Result], *, at: float) -> str:
         f"<style>{STYLE}</style></head><body>",
         f"<h1>MFA rollout, account {_text(account_label(plan.account))}</h1>",
         f"<p>{done} of {len(results)} users have an MFA device.</p>",
-        f"<p>As of {written(at)}; planned {written(plan.made)} by {_text(plan.by)}.</p>",
+        f"<p>As of {written(at)}; planned {written(plan.planned_at)} by {_text(plan.by)}.</p>",
         _chart(counts, len(results)),
         _causes(failed),
         f"<h2>Still open: {len(open_)}</h2>{_table(open_)}",
@@ -74,7 +74,7 @@ def _text(text: str) -> str:
     return escape(one_line(text))
 
 
-def _chart(counts: Counter[End], total: int) -> str:
+def _chart(counts: Counter[RowOutcome], total: int) -> str:
     shown = [outcome for outcome in COLORS if counts[outcome]]
     bars = []
     for number, outcome in enumerate(shown):
@@ -97,7 +97,7 @@ def _percent(part: int, total: int) -> str:
     return "&lt;1 %" if 100 * part < total else f"{100 * part / total:.0f} %"
 
 
-def _causes(failed: Sequence[Result]) -> str:
+def _causes(failed: Sequence[RowResult]) -> str:
     """Count the failures by their cause, each with the sentence of the first."""
     if not failed:
         return ""
@@ -110,7 +110,7 @@ def _causes(failed: Sequence[Result]) -> str:
     return f"<h2>Failed, by reason</h2><table><tr><th>Reason</th><th>Users</th><th>The first</th></tr>{rows}</table>"
 
 
-def _table(results: Sequence[Result]) -> str:
+def _table(results: Sequence[RowResult]) -> str:
     if not results:
         return "<p>Nobody.</p>"
     rows = "".join(

@@ -3,7 +3,7 @@
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import click
@@ -15,11 +15,13 @@ from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.rollout import shared_options
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Progress
-from mfa_kit.rollout import plan as plans
-from mfa_kit.rollout import roster as rosters
-from mfa_kit.rollout.plan import Action, Look, Plan, Snapshot
-from mfa_kit.rollout.roster import Person, Row, Selection
+from mfa_kit.rollout.plan import AccountListing, Action, DeviceLookup, Plan, make_plan
+from mfa_kit.rollout.plan_file import plan_text, sha256
+from mfa_kit.rollout.roster import RosterRow, keep_users, key_fingerprint
+from mfa_kit.rollout.roster_text import faults_table
+from mfa_kit.rollout.selection import ListedUser, Selection
 from mfa_kit.wiring import rollout as wiring
+from mfa_kit.wiring.rollout import RolloutPorts
 from mfa_kit.wiring.settings import Settings
 
 # Seconds: IAM makes no new credential report while one is younger.
@@ -67,28 +69,24 @@ def plan(
     vault, _ = wiring.open_vault((), (), None)
     with wiring.open_rollout(settings, vault=vault, workers=workers, progress=settings.progress) as ports:
         report = ports.account.report(max_age=REPORT_AGE) if without_mfa or trust_report else None
-        people = list(ports.people.users(details=rows is None and bool(groups or tags)))
-        snapshot = Snapshot.of(people, ports.account.virtual())
+        users = list(ports.people.users(details=rows is None and bool(groups or tags)))
+        listing = AccountListing.of(users, ports.account.virtual())
         if rows is None:
-            rows = _select_rows(people, selection, report=report, progress=settings.progress)
+            rows = _select_rows(users, selection, report=report, progress=settings.progress)
         if only:
-            rows = rosters.only(rows, shared_options.split_names(only))
+            rows = keep_users(rows, shared_options.split_names(only))
         trusted = report if trust_report else None
-        made = plans.planned(
+        made = make_plan(
             rows,
-            snapshot,
-            look=_lookup_in(trusted)
-            if trusted
-            else lambda users: ports.look_up_devices(users, workers=workers, stop=threading.Event()),
+            listing,
+            look=_lookup(ports, trusted, workers=workers),
             caller=ports.caller,
             desk=ports.desk,
-            report=ports.desk.inventory.now() - trusted.made if trusted else None,
+            report_age=ports.desk.inventory.now() - trusted.made if trusted else None,
         )
-        text = plans.text(made)
-        if not settings.dry_run:
-            wiring.write_file(out, text)
+        digest = _write_plan(made, out, settings=settings)
         _note_surprises(made, progress=settings.progress)
-        head: ResultRow = {"plan": str(out), "sha256": wiring.sha256(text), "account": made.account, **made.counts}
+        head: ResultRow = {"plan": str(out), "sha256": digest, "account": made.account, **made.counts}
         output.one("rollout-plan-summary", {**head, **_summary(made, whole=output.form in {"json", "jsonl"})})
 
 
@@ -108,22 +106,22 @@ def _check_apart(*files: Path | None) -> None:
         raise UsageFault(f"{same} is named twice, and would be written over", "give each file a name of its own")
 
 
-def _read_rows(file: Path, skip_bad: Path | None, *, settings: Settings) -> list[Row]:
+def _read_rows(file: Path, skip_bad: Path | None, *, settings: Settings) -> list[RosterRow]:
     """Return the rows of a roster. Raise UsageFault with everything that is wrong, unless it is skipped."""
     found = wiring.read_roster(file)
-    if found.wrong and skip_bad:
-        what = f"faults: {len(found.wrong)}; their rows are left out"
+    if found.faults and skip_bad:
+        what = f"faults: {len(found.faults)}; their rows are left out"
         if not settings.dry_run:
-            wiring.write_file(skip_bad, rosters.bad_rows(found.wrong))
+            wiring.write_file(skip_bad, faults_table(found.faults))
             what += f", and are in {skip_bad} to be mended"
         settings.progress.note(what)
-    elif found.wrong:
+    elif found.faults:
         error = UsageFault(
-            f"{file} cannot be taken as it is; cells that are wrong: {len(found.wrong)}",
+            f"{file} cannot be taken as it is; cells that are wrong: {len(found.faults)}",
             "mend them, or leave their rows out: --skip-bad FILE",
         )
-        for wrong in found.wrong:
-            error.add_note(str(wrong))
+        for fault in found.faults:
+            error.add_note(str(fault))
         raise error
     return list(found.rows)
 
@@ -142,28 +140,34 @@ def _parse_tag(text: str) -> tuple[str, str]:
 
 
 def _select_rows(
-    people: Iterable[Person], selection: Selection, *, report: CredentialReport | None, progress: Progress
-) -> list[Row]:
+    people: Iterable[ListedUser], selection: Selection, *, report: CredentialReport | None, progress: Progress
+) -> list[RosterRow]:
     """Return a row for each user of the account that the selection matches."""
     passwords = {name for name, each in report.users.items() if each.password} if report else set()
-    rows = [Row(user=person.name) for person in people if selection.fits(person, passwords)]
+    rows = [RosterRow(user=person.name) for person in people if selection.matches(person, passwords)]
     if not rows:
         progress.note("no user of the account fits this selection")
     return rows
 
 
-def _lookup_in(report: CredentialReport) -> Look:
-    """Return a lookup that believes the credential report, which does not tell the serials of devices."""
-    with_mfa = {name for name, each in report.users.items() if each.mfa}
+def _lookup(ports: RolloutPorts, trusted: CredentialReport | None, *, workers: int) -> DeviceLookup:
+    """Return a lookup that asks IAM, or believes the credential report, which does not tell the serials of devices."""
+    if trusted is None:
+        return lambda users: ports.look_up_devices(users, workers=workers, stop=threading.Event())
+    with_mfa = {name for name, each in trusted.users.items() if each.mfa}
+    return lambda users: {user: ("a device by the credential report",) for user in users if user in with_mfa}
 
-    def look(users: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
-        return {user: ("a device by the credential report",) for user in users if user in with_mfa}
 
-    return look
+def _write_plan(made: Plan, out: Path, *, settings: Settings) -> str:
+    """Write a plan, unless nothing is to be written; return the SHA-256 of its file."""
+    text = plan_text(made)
+    if not settings.dry_run:
+        wiring.write_file(out, text)
+    return sha256(text)
 
 
 def _note_surprises(made: Plan, *, progress: Progress) -> None:
-    """Report each user who is blocked, and each whose public key is another than before."""
+    """CredentialReport each user who is blocked, and each whose public key is another than before."""
     for step in made.steps:
         if step.action is Action.BLOCKED:
             progress.note(f"blocked: {step.user}: {step.reason}")
@@ -171,8 +175,8 @@ def _note_surprises(made: Plan, *, progress: Progress) -> None:
             progress.note(f"another public key than before: {step.user}: {_key(step.row)}, before {step.key_before}")
 
 
-def _key(row: Row) -> str:
-    return rosters.fingerprint(row.recipient) if row.recipient else ""
+def _key(row: RosterRow) -> str:
+    return key_fingerprint(row.recipient) if row.recipient else ""
 
 
 def _summary(made: Plan, *, whole: bool) -> ResultRow:
@@ -182,7 +186,7 @@ def _summary(made: Plan, *, whole: bool) -> ResultRow:
         "could_not_open_his_own_copy": made.shut_out if whole else _shorten(made.shut_out),
         "only_he_could_open_it": None if whole else f"{len(keys)}, where apply has no -r" if keys else None,
         "keys_changed": [step.user for step in keys if step.key_before] or None,
-        "report_age_s": None if made.report is None else round(made.report),
+        "report_age_s": None if made.report_age is None else round(made.report_age),
         "calls": made.calls,
         "expected_s": round(made.seconds),
     }

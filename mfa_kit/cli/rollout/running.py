@@ -10,7 +10,8 @@ from mfa_kit.cli.shutdown import stop_on_signals
 from mfa_kit.core.interaction import Progress
 from mfa_kit.enrollment.enroll import BackupAlone
 from mfa_kit.enrollment.pacing import Pace
-from mfa_kit.rollout.apply import Result, Way
+from mfa_kit.rollout.execution import Execution
+from mfa_kit.rollout.outcomes import RowResult
 from mfa_kit.wiring.rollout import RolloutPorts
 from mfa_kit.wiring.settings import Settings
 
@@ -23,9 +24,9 @@ def open_progress(settings: Settings) -> Progress:
     return settings.progress if settings.plain or not sys.stderr.isatty() else terminal.Live()
 
 
-def way_of(ports: RolloutPorts, *, workers: int, max_failures: int | None = None) -> Way:
+def execution_of(ports: RolloutPorts, *, workers: int, max_failures: int | None = None) -> Execution:
     """Return how the users of a rollout are worked on: `workers` calls at a time."""
-    return Way(
+    return Execution(
         virtual=ports.account.virtual,
         carrier=lambda: BackupAlone(ports.desk.inventory.now),
         stop=threading.Event(),
@@ -35,13 +36,13 @@ def way_of(ports: RolloutPorts, *, workers: int, max_failures: int | None = None
 
 
 def take_results(
-    results: Generator[Result, None, None], take: Callable[[Result], None], *, way: Way, pace: Pace
+    results: Generator[RowResult, None, None], take: Callable[[RowResult], None], *, execution: Execution, pace: Pace
 ) -> bool:
     """Take each result as it arrives; return whether Ctrl-C or SIGTERM asked for a stop.
 
     A second signal raises KeyboardInterrupt.
     """
-    with stop_on_signals(way.stop, pace.stop, break_off=pace.break_off) as asked, closing(results):
+    with stop_on_signals(execution.stop, pace.stop, break_off=pace.break_off) as asked, closing(results):
         for result in results:
             take(result)
     return asked.is_set()

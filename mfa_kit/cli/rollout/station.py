@@ -14,12 +14,13 @@ from mfa_kit.cli.rollout import shared_options
 from mfa_kit.cli.rollout.session import INSTEAD, StationSession
 from mfa_kit.cli.rollout.tally import Tally, check_backup_folder, exit_code, open_tally, write_results
 from mfa_kit.core.interaction import Progress
-from mfa_kit.rollout import apply, roster
-from mfa_kit.rollout import station as rules
-from mfa_kit.rollout.apply import End, Result
-from mfa_kit.rollout.plan import Plan, Step
-from mfa_kit.rollout.roster import Row
-from mfa_kit.rollout.station import Holders, Queue, Runs
+from mfa_kit.rollout.apply import check_account
+from mfa_kit.rollout.key_holders import KeyHolders
+from mfa_kit.rollout.outcomes import RowOutcome, RowResult
+from mfa_kit.rollout.plan import Plan, PlanStep
+from mfa_kit.rollout.roster import RosterRow, keep_users
+from mfa_kit.rollout.row_status import look_up_status
+from mfa_kit.rollout.station import DONE, StationQueue, StationRuns, station_steps
 from mfa_kit.wiring import rollout as wiring
 from mfa_kit.wiring.desk import new_run_id
 from mfa_kit.wiring.methods.recipe import Context, Options
@@ -77,7 +78,7 @@ def station(
 ) -> int:
     """Work through the rows of PLAN that need a key, a token or a phone here. Run again, it goes on where it stood."""
     made, digest = wiring.read_plan(plan, expected=expected)
-    steps = rules.rows(made, set(kinds), _users(made, only))
+    steps = station_steps(made, set(kinds), _users(made, only))
     vault, sealed = wiring.open_vault(to, to_files, backup_dir)
     progress, person = settings.progress, settings.interaction
     if not settings.dry_run:
@@ -86,7 +87,7 @@ def station(
     harden()
     oath_keys = OathKeys(settings)
     with wiring.open_rollout(settings, vault=vault, workers=WORKERS, progress=progress, oath_keys=oath_keys) as ports:
-        apply.of_account(made, ports.caller)
+        check_account(made, ports.caller)
         failures = ports.failures(digest)
         before = _look_up_results(made, steps, ports=ports, digest=digest)
         tally = open_tally("rollout-bench", len(steps), ports=ports, progress=progress, output=output)
@@ -98,7 +99,7 @@ def station(
         folder = wiring.open_results_folder(results, plan)
         _greet(queue, progress)
 
-        def options_of(row: Row, key: str | None) -> Options:
+        def options_of(row: RosterRow, key: str | None) -> Options:
             values = {**of_methods, "key": key, "serial": row.serial, "asset": row.asset}
             return built(METHODS[row.kind.name].options, values)
 
@@ -111,8 +112,8 @@ def station(
             tally=tally,
             record_failure=lambda failure: failures.record(failure, at=ports.desk.inventory.now()),
             person=person,
-            holders=Holders(desk=ports.desk, virtual=ports.account.virtual, rows={step.user for step in steps}),
-            runs=Runs(new=lambda: new_run_id(ports.desk.inventory)),
+            holders=KeyHolders(desk=ports.desk, virtual=ports.account.virtual, users={step.user for step in steps}),
+            runs=StationRuns(new_id=lambda: new_run_id(ports.desk.inventory)),
         )
         try:
             session.work()
@@ -132,14 +133,16 @@ bench.name, bench.hidden = "bench", True
 def _users(made: Plan, only: str | None) -> set[str]:
     rows = [step.row for step in made.steps]
     if only:
-        rows = roster.only(rows, shared_options.split_names(only))
+        rows = keep_users(rows, shared_options.split_names(only))
     return {row.user for row in rows}
 
 
-def _look_up_results(made: Plan, steps: Sequence[Step], *, ports: RolloutPorts, digest: str) -> dict[str, Result]:
+def _look_up_results(
+    made: Plan, steps: Sequence[PlanStep], *, ports: RolloutPorts, digest: str
+) -> dict[str, RowResult]:
     """Return how it stands with each user of the plan; IAM is asked for the users of these steps only."""
     users = {step.user for step in steps}
-    found = apply.standing(
+    found = look_up_status(
         made,
         holders={device.serial: device.user for device in ports.account.virtual()},
         look=lambda named: ports.look_up_devices(
@@ -151,22 +154,22 @@ def _look_up_results(made: Plan, steps: Sequence[Step], *, ports: RolloutPorts, 
     return {result.user: result for result in found}
 
 
-def _queue_of(steps: Sequence[Step], before: dict[str, Result]) -> Queue:
+def _queue_of(steps: Sequence[PlanStep], before: dict[str, RowResult]) -> StationQueue:
     """Return the queue of these steps, with the results of those that are done, or failed the last time."""
-    ended = [before[step.user] for step in steps if before[step.user].outcome in {*rules.DONE, End.FAILED}]
-    return Queue(steps=steps, results={result.user: result for result in ended})
+    ended = [before[step.user] for step in steps if before[step.user].outcome in {*DONE, RowOutcome.FAILED}]
+    return StationQueue(steps=steps, results={result.user: result for result in ended})
 
 
 def _keep_known(
-    steps: Sequence[Step], queue: Queue, before: dict[str, Result], *, tally: Tally, all_rows: bool
+    steps: Sequence[PlanStep], queue: StationQueue, before: dict[str, RowResult], *, tally: Tally, all_rows: bool
 ) -> None:
     """Count the results of the rows that are done already, or of all rows."""
     for step in steps:
-        if all_rows or queue.done(step):
+        if all_rows or queue.is_done(step):
             tally.keep(before[step.user])
 
 
-def _greet(queue: Queue, progress: Progress) -> None:
+def _greet(queue: StationQueue, progress: Progress) -> None:
     """Report that there is nothing to do, or how much of it is done already."""
     done = len(queue.steps) - len(queue.left)
     if not queue.steps:

@@ -9,9 +9,9 @@ from mfa_kit.cli import options
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import shared_options
 from mfa_kit.cli.rollout.page import status_page
-from mfa_kit.cli.rollout.running import way_of
+from mfa_kit.cli.rollout.running import execution_of
 from mfa_kit.cli.rollout.tally import result_row
-from mfa_kit.rollout import apply as use_case
+from mfa_kit.rollout.row_status import look_up_status
 from mfa_kit.wiring import rollout as wiring
 from mfa_kit.wiring.settings import Settings
 
@@ -25,9 +25,9 @@ def status(*, plan: Path, backup_dir: Path | None, workers: int, settings: Setti
     made, digest = wiring.read_plan(plan, expected=None)
     vault, _ = wiring.open_vault((), (), backup_dir)
     with wiring.open_rollout(settings, vault=vault, workers=workers, progress=settings.progress) as ports:
-        found = use_case.standing(
+        found = look_up_status(
             made,
-            holders=way_of(ports, workers=workers).held(),
+            holders=execution_of(ports, workers=workers).list_holders(),
             look=lambda users: ports.look_up_devices(users, workers=workers, stop=threading.Event()),
             failures=ports.failures(digest).by_user(),
             desk=ports.desk,

@@ -14,15 +14,18 @@ from mfa_kit.cli.results import ResultRow, Results
 from mfa_kit.core.errors import Lockout
 from mfa_kit.core.interaction import Progress
 from mfa_kit.enrollment.ports import Vault
-from mfa_kit.rollout import roster
-from mfa_kit.rollout.apply import End, Result, Way
-from mfa_kit.rollout.plan import Plan, Step
+from mfa_kit.rollout import roster_text
+from mfa_kit.rollout.execution import Execution
+from mfa_kit.rollout.outcomes import RowOutcome, RowResult
+from mfa_kit.rollout.plan import Plan, PlanStep
+from mfa_kit.rollout.roster import row_cells
+from mfa_kit.rollout.roster_text import csv_table
 from mfa_kit.wiring import rollout as wiring
 from mfa_kit.wiring.rollout import RolloutPorts
 
 COLUMNS = ("user", "outcome", "cause", "reason", "device", "backup", "run")
-TO_MEND = {End.FAILED, End.BLOCKED}
-MADE = {End.ENROLLED, End.STAGED, End.REVOKED}
+TO_MEND = {RowOutcome.FAILED, RowOutcome.BLOCKED}
+MADE = {RowOutcome.ENROLLED, RowOutcome.STAGED, RowOutcome.REVOKED}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -40,7 +43,7 @@ class Tally:
     pace: Callable[[], str]
     stop: threading.Event | None = None
     unheard: OSError | None = None
-    results: list[Result] = field(default_factory=list)
+    results: list[RowResult] = field(default_factory=list)
     failed: int = 0
     began: float = field(default_factory=time.monotonic)
     made: int = 0
@@ -51,17 +54,17 @@ class Tally:
         return self.total - len(self.results)
 
     @property
-    def by_user(self) -> dict[str, Result]:
+    def by_user(self) -> dict[str, RowResult]:
         """The last result of each user."""
         return {result.user: result for result in self.results}
 
-    def keep(self, result: Result) -> None:
+    def keep(self, result: RowResult) -> None:
         """Count a result without reporting it; as a JSON line it is printed at once.
 
         Raise OSError where it cannot be printed and there is no `stop`.
         """
         self.results.append(result)
-        self.failed += result.outcome is End.FAILED
+        self.failed += result.outcome is RowOutcome.FAILED
         self.made += result.outcome in MADE and not result.reason
         if self.output.form == "jsonl" and self.unheard is None:
             try:
@@ -72,7 +75,7 @@ class Tally:
                 self.unheard = error
                 self.stop.set()
 
-    def take(self, result: Result) -> None:
+    def take(self, result: RowResult) -> None:
         """Count a result, and report it on stderr: in the line that is redrawn, else in a line of its own."""
         self.keep(result)
         if isinstance(self.progress, terminal.Live):
@@ -91,8 +94,12 @@ class Tally:
     def counts(self) -> dict[str, int]:
         """Count the rows of each outcome, in the order of the outcomes; a row without a result is not started."""
         found = Counter(result.outcome for result in self.results)
-        found[End.NOT_STARTED] += self.left
-        return {outcome.value.replace("-", "_").replace(" ", "_"): found[outcome] for outcome in End if found[outcome]}
+        found[RowOutcome.NOT_STARTED] += self.left
+        return {
+            outcome.value.replace("-", "_").replace(" ", "_"): found[outcome]
+            for outcome in RowOutcome
+            if found[outcome]
+        }
 
     def show(self, head: "ResultRow | None" = None) -> None:
         """Print the results that are not printed yet. `head` stands before the counts in a table and in JSON."""
@@ -112,19 +119,30 @@ class Tally:
 
 
 def open_tally(
-    schema: str, total: int, *, ports: RolloutPorts, progress: Progress, output: Output, way: Way | None = None
+    schema: str,
+    total: int,
+    *,
+    ports: RolloutPorts,
+    progress: Progress,
+    output: Output,
+    execution: Execution | None = None,
 ) -> Tally:
-    """Return the tally of `total` rows. A result that cannot be printed stops `way`, where one is given."""
+    """Return the tally of `total` rows. A result that cannot be printed stops `execution`, where one is given."""
 
     def pace() -> str:
         return "waiting for credentials" if ports.pace.paused else f"at most {ports.pace.rate:.0f} calls/s"
 
     return Tally(
-        total=total, progress=progress, output=output, schema=schema, pace=pace, stop=way.stop if way else None
+        total=total,
+        progress=progress,
+        output=output,
+        schema=schema,
+        pace=pace,
+        stop=execution.stop if execution else None,
     )
 
 
-def result_row(result: Result) -> dict[str, str | None]:
+def result_row(result: RowResult) -> dict[str, str | None]:
     """Return a result as the row that is printed and written: an empty cell is None."""
     return {name: getattr(result, name) or None for name in COLUMNS}
 
@@ -139,29 +157,29 @@ def exit_code(tally: Tally, *, asked: bool = False) -> int:
     if asked and tally.left:
         raise KeyboardInterrupt
     outcomes = {result.outcome for result in tally.results}
-    if outcomes & {End.REFUSED}:
+    if outcomes & {RowOutcome.REFUSED}:
         return Lockout.exit_code
-    if outcomes & {*TO_MEND, End.NOT_STARTED}:
+    if outcomes & {*TO_MEND, RowOutcome.NOT_STARTED}:
         return 1
     return 0
 
 
-def check_backup_folder(vault: Vault, steps: Sequence[Step], *, sealed: bool) -> None:
+def check_backup_folder(vault: Vault, steps: Sequence[PlanStep], *, sealed: bool) -> None:
     """Raise UsageFault where backups could not be written, if only users' own; `sealed` as in `rollout.check`."""
     if sealed or any(step.row.recipient for step in steps):
         vault.check()
 
 
-def write_results(made: Plan, found: Mapping[str, Result], folder: Path, *, run: str | None) -> None:
+def write_results(made: Plan, found: Mapping[str, RowResult], folder: Path, *, run: str | None) -> None:
     """Write results.csv and results.json with a row for every user of the plan.
 
     failed.csv has, as a roster, the users whose row failed or is blocked.
     """
-    results = [found.get(step.user) or Result(user=step.user, outcome=End.NOT_STARTED) for step in made.steps]
+    results = [found.get(step.user) or RowResult(user=step.user, outcome=RowOutcome.NOT_STARTED) for step in made.steps]
     rows = [result_row(result) for result in results]
     cells = [{name: "" if cell is None else str(cell) for name, cell in each.items()} for each in rows]
-    wiring.write_file(folder / "results.csv", roster.table(COLUMNS, cells))
+    wiring.write_file(folder / "results.csv", csv_table(COLUMNS, cells))
     whole = Results("rollout-apply", [{"run": run, "rows": rows}], single=True)
     wiring.write_file(folder / "results.json", json_document(whole) + "\n")
     again = [step.row for step, result in zip(made.steps, results, strict=True) if result.outcome in TO_MEND]
-    wiring.write_file(folder / "failed.csv", roster.table(roster.COLUMNS, map(roster.cells, again)))
+    wiring.write_file(folder / "failed.csv", csv_table(roster_text.COLUMNS, map(row_cells, again)))

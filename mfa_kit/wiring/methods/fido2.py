@@ -12,8 +12,8 @@ from mfa_kit.core.models import DeviceType, Enrolled, Entry, Intent, Method
 from mfa_kit.core.otp import Created, Pair
 from mfa_kit.enrollment import fido_console as console
 from mfa_kit.enrollment.ports import Carrier, Desk
-from mfa_kit.rollout.roster import How
-from mfa_kit.rollout.station import Slot
+from mfa_kit.rollout.key_slot import KeySlot
+from mfa_kit.rollout.roster import RosterMethod
 from mfa_kit.security_keys import attestation
 from mfa_kit.security_keys.attestation import Examined
 from mfa_kit.wiring import fido_console, security_keys
@@ -130,7 +130,7 @@ class Fido2Options(Options):
         key = AtConsole(self, context)
         return Equipment(carrier=key, maker=key.register)
 
-    def slot(self, context: Context) -> Slot | None:
+    def slot(self, context: Context) -> KeySlot | None:
         """Return where the key is put in, unless it need not be here."""
         return None if self.skip_key_check else security_keys.Slot()
 
@@ -142,6 +142,6 @@ METHOD = Recipe(
     about="IAM has no API to register a security key: that is done on one page of AWS's console. mfa-kit checks "
     "the key, brings you to the page, and waits until IAM lists the key with its certifications.",
     options=Fido2Options,
-    how=How(method=FIDO2),
+    how=RosterMethod(method=FIDO2),
     call="insert the key for {user}",
 )

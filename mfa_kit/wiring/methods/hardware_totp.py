@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from mfa_kit.core.models import DeviceType, Method
 from mfa_kit.enrollment.enroll import assign
-from mfa_kit.rollout.roster import How
+from mfa_kit.rollout.roster import RosterMethod
 from mfa_kit.tokens.display import DisplayToken
 from mfa_kit.tokens.programmable import CheckedToken
 from mfa_kit.wiring.methods.recipe import Context, Equipment, Options, Recipe, option
@@ -31,6 +31,6 @@ METHOD = Recipe(
     method=HARDWARE_TOTP,
     help="a display token that was sold for AWS",
     options=TokenOptions,
-    how=How(method=HARDWARE_TOTP, by_serial=True),
+    how=RosterMethod(method=HARDWARE_TOTP, by_serial=True),
     call="take token {serial} for {user}, and press Enter",
 )

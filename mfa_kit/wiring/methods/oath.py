@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.models import Intent, Method, check_label
 from mfa_kit.enrollment.ports import Carrier
-from mfa_kit.rollout.roster import How
-from mfa_kit.rollout.station import Slot, Thing
+from mfa_kit.rollout.key_slot import InsertedKey, KeySlot
+from mfa_kit.rollout.roster import RosterMethod
 from mfa_kit.wiring.methods.recipe import Context, Equipment, Options, Recipe, option
 from mfa_kit.wiring.oath_keys import OathKeys
 
@@ -24,11 +24,13 @@ class OathSlot:
         """Return what changes when a key comes or goes."""
         return self._keys.state()
 
-    def look(self) -> tuple[list[Thing], Sequence[DeviceFault]]:
+    def look(self) -> tuple[list[InsertedKey], Sequence[DeviceFault]]:
         """Return what is in, and what is wrong with the rest."""
         found, faults = self._keys.look()
         return [
-            Thing(identity=key.identity, serial=key.serial, told=key.told, where=key.where, labels=key.labels)
+            InsertedKey(
+                identity=key.identity, serial=key.serial, description=key.told, where=key.where, labels=key.labels
+            )
             for key in found
         ], faults
 
@@ -74,7 +76,7 @@ class OathOptions(Options):
         )
         return Equipment(carrier=carrier)
 
-    def slot(self, context: Context) -> Slot:
+    def slot(self, context: Context) -> KeySlot:
         """Return where such keys are put in, whatever the options are."""
         return OathSlot(context.oath_keys)
 
@@ -103,7 +105,7 @@ METHOD = Recipe(
     method=OATH,
     help="a YubiKey or another key with OATH, in a reader or on USB",
     options=OathOptions,
-    how=How(method=OATH),
+    how=RosterMethod(method=OATH),
     call="insert the key for {user}",
     of_dead=_of_dead,
     on_key=True,

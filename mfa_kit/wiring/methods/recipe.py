@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from mfa_kit.core.models import Intent, Method
 from mfa_kit.enrollment.enroll import BackupAlone, Maker, make
 from mfa_kit.enrollment.ports import Carrier, Inventory
-from mfa_kit.rollout.roster import How
+from mfa_kit.rollout.roster import RosterMethod
 from mfa_kit.wiring.settings import Settings
 
 if TYPE_CHECKING:
-    from mfa_kit.rollout.station import Slot
+    from mfa_kit.rollout.key_slot import KeySlot
     from mfa_kit.wiring.oath_keys import OathKeys
 
 # Where the metadata of a dataclass field holds an Option.
@@ -86,7 +86,7 @@ class Options(Protocol):
         """Return what makes a device as these options say. Raise UsageFault, DeviceFault; touches no device."""
         ...
 
-    def slot(self, context: Context) -> "Slot | None":
+    def slot(self, context: Context) -> "KeySlot | None":
         """Return where the device is put in; None where nothing is."""
         return None
 
@@ -113,7 +113,7 @@ class Recipe:
     help: str
     options: type[Options]
     about: str = ""
-    how: How | None = None
+    how: RosterMethod | None = None
     call: str = ""
     of_dead: Callable[[Context], Carrier] = _backup
     on_key: bool = False

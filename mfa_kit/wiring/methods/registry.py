@@ -6,7 +6,7 @@ from collections.abc import Callable, Container, Iterator, Mapping
 from mfa_kit.core.models import DeviceType, Intent
 from mfa_kit.enrollment.enroll import BackupAlone
 from mfa_kit.enrollment.ports import Carrier
-from mfa_kit.rollout.roster import How
+from mfa_kit.rollout.roster import RosterMethod
 from mfa_kit.wiring.methods.recipe import Context, Recipe
 
 
@@ -42,7 +42,7 @@ METHODS = Methods(
 )
 
 
-def in_rosters() -> list[How]:
+def in_rosters() -> list[RosterMethod]:
     """Return the methods that a roster can name, by the type of their devices."""
     types = list(DeviceType)
     recipes = sorted(METHODS.values(), key=lambda recipe: types.index(recipe.method.device_type))

@@ -1,0 +1,51 @@
+"""Enable the devices that `apply` has staged: created, and their seeds encrypted, for a later day."""
+
+from collections.abc import Callable, Generator, Iterable, Sequence
+
+from mfa_kit.core.errors import Expired, MfaKitError, Throttled
+from mfa_kit.core.models import Entry, Reached
+from mfa_kit.core.otp import Created
+from mfa_kit.enrollment import enroll
+from mfa_kit.enrollment.ports import Desk
+from mfa_kit.rollout.execution import Execution, confirm_devices, take_over_runs
+from mfa_kit.rollout.outcomes import RowResult
+from mfa_kit.rollout.workers import Workers
+
+
+def staged_entries(*, account: str, users: Iterable[str] | None, desk: Desk) -> list[Entry]:
+    """Return what this computer has staged for these users, or for all."""
+    wanted = None if users is None else {user.lower() for user in users}
+    return [
+        entry
+        for entry in desk.journal.made(account)
+        if entry.reached is Reached.STAGED and (wanted is None or entry.intent.user.lower() in wanted)
+    ]
+
+
+def activate_devices(
+    entries: Sequence[Entry], *, open_backup: Callable[[Entry], Created], desk: Desk, execution: Execution
+) -> Generator[RowResult, None, None]:
+    """Enable staged devices with the seeds from their backups; yield a result a user. Run again, it continues.
+
+    Raise UsageFault where the process of a run lives.
+    """
+    take_over_runs(entries, desk=desk)
+    enabled: list[Entry] = []
+
+    def activate_one(entry: Entry) -> RowResult:
+        carrier = execution.carrier()
+        try:
+            enroll.resumed(entry, carrier, open_backup(entry), desk=desk)
+        except (Throttled, Expired):
+            raise
+        except MfaKitError as error:
+            return RowResult.of_error(entry.intent, error, run=entry.run)
+        finally:
+            carrier.remove(entry)
+        enabled.append(desk.journal.record(entry.at(Reached.ENABLED)))
+        return RowResult.of_entry(entry)
+
+    try:
+        yield from Workers(act=activate_one, number=execution.workers, stop=execution.stop).work_through(entries)
+    finally:
+        confirm_devices(enabled, desk=desk, execution=execution)

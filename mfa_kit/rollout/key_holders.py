@@ -1,0 +1,77 @@
+"""Whose a key is already, so that no key is given to two users."""
+
+from collections.abc import Callable, Container, Iterable, Mapping
+from dataclasses import dataclass
+
+from mfa_kit.core.errors import AccessDenied, NoSuchEntity
+from mfa_kit.core.models import CARD_TAG, HARDWARE_TAG, USER_TAG, Device, Intent
+from mfa_kit.enrollment.ports import Desk
+from mfa_kit.enrollment.recovery import listed
+from mfa_kit.rollout.key_slot import InsertedKey
+
+
+@dataclass(slots=True, kw_only=True)
+class KeyHolders:
+    """Knows keys by this computer's journal, by what is on the key, and by the tags that other computers gave.
+
+    Tags are read once for each device: those of the queue's `users`, and of every device that is made from then on.
+    """
+
+    desk: Desk
+    virtual: Callable[[], Iterable[Device]]
+    users: Container[str]
+    _tags: dict[str, Mapping[str, str]] | None = None
+    _denied: bool = False
+
+    def find_holder(self, key: InsertedKey, intent: Intent) -> str | None:
+        """Say in words who has a key; None where no one has it but perhaps the user of the intent."""
+        return self._in_journal(key, intent) or _on_key(key, intent) or self._in_tags(key, intent)
+
+    def _in_journal(self, key: InsertedKey, intent: Intent) -> str | None:
+        for entry in self.desk.journal.made(intent.account):
+            known = entry.intent
+            mine = known.serial == intent.serial or known.user == intent.user
+            if mine or not (known.card == key.identity or (key.serial and known.hardware == key.serial)):
+                continue
+            if entry.is_half_made or listed(known, desk=self.desk):
+                return f"{known.user} has it, by run {entry.run}"
+        return None
+
+    def _in_tags(self, key: InsertedKey, intent: Intent) -> str | None:
+        for serial, tags in self._read_tags().items():
+            same = tags.get(CARD_TAG) == key.identity or (key.serial and tags.get(HARDWARE_TAG) == key.serial)
+            if same and serial != intent.serial:
+                return f"{tags.get(USER_TAG, 'somebody')} has it, as {serial}"
+        return None
+
+    def _read_tags(self) -> Mapping[str, Mapping[str, str]]:
+        """Return the tags of each virtual device by its serial, and read those that are not known yet."""
+        there = {device.serial: device.user for device in self.virtual()}
+        before = self._tags
+        self._tags = {serial: tags for serial, tags in (before or {}).items() if serial in there}
+        for serial, user in there.items():
+            if serial not in self._tags:
+                wanted = before is not None or user in self.users
+                self._tags[serial] = self._ask_tags(serial) if wanted else {}
+        return self._tags
+
+    def _ask_tags(self, serial: str) -> Mapping[str, str]:
+        if self._denied:
+            return {}
+        try:
+            return self.desk.inventory.tags(serial)
+        except NoSuchEntity:
+            return {}
+        except AccessDenied as denied:
+            self._denied = True
+            self.desk.progress.note(f"warning: which keys other desks have given away is not known: {denied}")
+            return {}
+
+
+def _on_key(key: InsertedKey, intent: Intent) -> str | None:
+    """Say what a key holds for this account, besides the device of the intent: a label tells its device."""
+    brand, ours = intent.label.partition(":")[0], f"@{intent.account}"
+    found = [label for label in key.labels if label.startswith(f"{brand}:") and label.endswith(ours)]
+    if others := sorted(set(found) - {intent.label}):
+        return f"it holds {', '.join(others)}"
+    return None

@@ -1,0 +1,107 @@
+"""A plan as the text of a file: JSON with the summary first, for people, then a row a line (docs/formats.md)."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.rollout.plan import Action, Plan, PlanStep, action_of
+from mfa_kit.rollout.roster import RosterMethod, RosterRow, key_fingerprint, parse_roster, row_cells
+
+SCHEMA = "mfa-kit/rollout-plan"
+VERSION = 1
+
+
+def plan_text(plan: Plan) -> str:
+    """Return the text of a plan's file. Of the summary nothing is read back."""
+    head = {
+        "schema": SCHEMA,
+        "version": VERSION,
+        "account": plan.account,
+        "partition": plan.partition,
+        "by": plan.by,
+        "made": f"{datetime.fromtimestamp(plan.planned_at, UTC):%Y-%m-%dT%H:%M:%SZ}",
+        "report_age": plan.report_age,
+        "counts": plan.counts,
+        "calls": plan.calls,
+        "seconds": round(plan.seconds),
+        "shut_out": plan.shut_out,
+    }
+    rows = [json.dumps(_step_fields(step)) for step in plan.steps]
+    return json.dumps(head, indent=1)[:-2] + ',\n "rows": [\n' + ",\n".join(rows) + "\n ]\n}\n"
+
+
+def _step_fields(step: PlanStep) -> dict[str, object]:
+    row = {name: cell for name, cell in row_cells(step.row).items() if cell}
+    rest = {
+        "key": key_fingerprint(step.row.recipient) if step.row.recipient else "",
+        "key_before": step.key_before,
+        "reason": step.reason,
+        "devices": list(step.devices),
+        "repair": step.repair,
+    }
+    return {**row, "action": step.action, **{name: value for name, value in rest.items() if value}}
+
+
+def sha256(text: str) -> str:
+    """Return what sha256sum prints of a file with this text."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def parse_plan(text: str, *, methods: Iterable[RosterMethod], parse_key: Callable[[str], str]) -> Plan:
+    """Read the text of a plan's file as warily as a roster; `methods` and `parse_key` are those of `parse_roster`.
+
+    Raise UsageFault for a text that is no plan of this version.
+    """
+    try:
+        return _parse(_mapping(json.loads(text)), methods=methods, parse_key=parse_key)
+    except (ValueError, KeyError, TypeError, RecursionError, UsageFault):
+        raise UsageFault("this is no plan of this version", "make one: mfa-kit rollout plan ROSTER -o PLAN") from None
+
+
+def _parse(found: Mapping[str, object], *, methods: Iterable[RosterMethod], parse_key: Callable[[str], str]) -> Plan:
+    if (found["schema"], found["version"]) != (SCHEMA, VERSION):
+        raise ValueError("it has another schema or version")
+    steps = [_mapping(step) for step in _list(found["rows"])]
+    lines = "\n".join(map(json.dumps, steps))
+    rows = parse_roster(lines or "user", methods=methods, parse_key=parse_key).rows
+    report_age = found["report_age"]
+    if not isinstance(report_age, float | int | None):
+        raise TypeError("the age of the report is no number")
+    return Plan(
+        account=str(found["account"]),
+        partition=str(found["partition"]),
+        by=str(found["by"]),
+        planned_at=datetime.fromisoformat(str(found["made"])).timestamp(),
+        steps=[_parse_step(row, fields) for row, fields in zip(rows, steps, strict=True)],
+        report_age=report_age,
+    )
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    if not isinstance(value, dict):
+        raise TypeError("it is no object")
+    return value
+
+
+def _list(value: object) -> list[object]:
+    if not isinstance(value, list):
+        raise TypeError("it is no list")
+    return value
+
+
+def _parse_step(row: RosterRow, fields: Mapping[str, object]) -> PlanStep:
+    """Read a step. Raise ValueError where its action does not fit its method: one of them was changed alone."""
+    action, repair, meant = Action(str(fields["action"])), fields.get("repair") is True, action_of(row.kind)
+    others = {Action.ENROLL, Action.STATION, Action.SELF} - {meant}
+    if action in others or (repair and (action is not Action.BLOCKED or meant is Action.SELF)):
+        raise ValueError(f"{action} is not for {row.kind}")
+    return PlanStep(
+        row=row,
+        action=action,
+        reason=str(fields.get("reason", "")),
+        devices=tuple(map(str, _list(fields.get("devices", [])))),
+        repair=repair,
+        key_before=str(fields.get("key_before", "")),
+    )

@@ -1,0 +1,158 @@
+"""The text of rosters, CSV or JSON lines: text becomes rows of cells, and rows of cells become CSV.
+
+A roster is hostile: columns that are not ours are dropped unread, and nothing that a terminal, a page or a spreadsheet
+would act on is written.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.text import FORMULA, no_formula, one_line
+
+COLUMNS = ("user", "kind", "name", "path", "recipient", "serial", "asset", "tags")
+# Columns by the names that the file of new users has, which AWS's console writes.
+CONSOLE_COLUMNS = {"user name": "user"}
+SEPARATORS = ",;\t"
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRow:
+    """One row as text, our columns only, and the number of the line on which it begins."""
+
+    line: int
+    cells: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellFault:
+    """What is wrong with one cell, or with a whole row; `cells` is the row as it was read, our columns only."""
+
+    line: int
+    column: str | None
+    what: str
+    cells: Mapping[str, str]
+
+    def __str__(self) -> str:
+        return f"line {self.line}{f', {self.column}' if self.column else ''}: {self.what}"
+
+
+def read_rows(text: str) -> list[ReadRow | CellFault]:
+    """Read a roster, CSV or JSON lines, into its rows, each as its cells or as what is wrong with it.
+
+    Raise UsageFault for a text that is no roster at all.
+    """
+    text = text.removeprefix("\ufeff")
+    return list(_read_json(text) if text.lstrip().startswith("{") else _read_csv(text))
+
+
+def _read_json(text: str) -> Iterator[ReadRow | CellFault]:
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            yield _read_json_line(number, line)
+
+
+def _read_json_line(number: int, line: str) -> ReadRow | CellFault:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        return CellFault(line=number, column=None, what="is not one JSON object", cells={})
+    values = {name: _join_tags(found[name]) if name == "tags" else found[name] for name in COLUMNS if name in found}
+    cells = {name: value.strip() for name, value in values.items() if isinstance(value, str)}
+    wrong = [name for name, value in values.items() if not isinstance(value, str | None)]
+    if wrong:
+        return CellFault(line=number, column=wrong[0], what="is not text", cells=cells)
+    return ReadRow(number, cells)
+
+
+def _join_tags(value: object) -> object:
+    """Write an object of tags as the cell of a CSV has them; any other value is left as it is."""
+    return ";".join(f"{key}={each}" for key, each in value.items()) if isinstance(value, dict) else value
+
+
+def _read_csv(text: str) -> Iterator[ReadRow | CellFault]:
+    """Read what Excel, Sheets and LibreOffice write: the separator is the one that the header has most."""
+    names: list[str] | None = None
+    fault: CellFault | None = None
+    for each in _split_csv(text):
+        if isinstance(each, CellFault):
+            fault = each
+        elif names is None:
+            line, cells = each
+            names = _header(cells, line)
+        else:
+            line, cells = each
+            yield _csv_row(names, cells, line)
+    if fault:
+        yield fault
+    elif names is None:
+        raise UsageFault("the roster is empty", f"begin with a header: {','.join(COLUMNS)}")
+
+
+def _split_csv(text: str) -> Iterator[tuple[int, list[str]] | CellFault]:
+    """Yield each row that is not empty, with its line; last, perhaps, the fault after which nothing can be read."""
+    head = next((line for line in text.splitlines() if line.strip()), "")
+    separator = max(SEPARATORS, key=head.count)
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True, skipinitialspace=True)
+    began = 1
+    try:
+        for row in lines:
+            cells = [cell.strip() for cell in row]
+            if any(cells):
+                yield began, cells
+            began = lines.line_num + 1
+    except csv.Error as error:
+        what = f"is no CSV ({error}), and nothing after it was read"
+        yield CellFault(line=began, column=None, what=what, cells={})
+
+
+def _header(cells: Sequence[str], line: int) -> list[str]:
+    names = [CONSOLE_COLUMNS.get(cell.lower(), cell.lower()) for cell in cells]
+    if "user" not in names:
+        raise UsageFault(
+            f"the roster has no column user in its header, line {line}",
+            f"the columns are {', '.join(COLUMNS)}; all but user may be left out",
+        )
+    if twice := [name for name in COLUMNS if names.count(name) > 1]:
+        raise UsageFault(f"the roster has the column {twice[0]} twice", "leave one of them")
+    return names
+
+
+def _csv_row(names: Sequence[str], cells: Sequence[str], line: int) -> ReadRow | CellFault:
+    ours = {name: _without_apostrophe(cell) for name, cell in zip(names, cells, strict=False) if name in COLUMNS}
+    if any(cells[len(names) :]):
+        what = f"has {len(cells)} cells, and the header has {len(names)}"
+        return CellFault(line=line, column=None, what=what, cells=ours)
+    return ReadRow(line, ours)
+
+
+def _without_apostrophe(cell: str) -> str:
+    """Take away the apostrophe that `no_formula` put before a cell."""
+    return cell[1:] if cell[:1] == "'" and cell[1:].startswith(FORMULA) else cell
+
+
+def csv_table(columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> str:
+    """Write CSV that is safe to open in a spreadsheet."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([no_formula(one_line(row.get(name, ""))) for name in columns] for row in rows)
+    return out.getvalue()
+
+
+def faults_table(faults: Sequence[CellFault]) -> str:
+    """Write the rows with faults as a roster to be corrected: each row once, with a column `wrong`, which is not read.
+
+    A recipient that is wrong in one of a row's faults is left out, because it may be a private key.
+    """
+    rows: dict[int, dict[str, str]] = {}
+    for fault in faults:
+        row = rows.setdefault(fault.line, {**fault.cells, "wrong": ""})
+        row["recipient"] = fault.cells.get("recipient", "") and row.get("recipient", "")
+        row["wrong"] = "; ".join(filter(None, [row["wrong"], str(fault)]))
+    return csv_table((*COLUMNS, "wrong"), rows.values())

@@ -1,0 +1,117 @@
+"""How it stands with the rows of a plan, from the journal and IAM. Nothing else is kept, so it is true at any time."""
+
+from collections.abc import Iterable, Mapping
+
+from mfa_kit.core.models import DeviceType, Entry, Reached
+from mfa_kit.enrollment.ports import Desk
+from mfa_kit.rollout.outcomes import Failure, RowOutcome, RowResult
+from mfa_kit.rollout.plan import Action, DeviceLookup, Plan, PlanStep, devices_by_user
+
+STANDS = {Reached.ENABLED, Reached.CONFIRMED}
+# The outcome of a row for which `apply` makes nothing, and its reason; an empty one is the plan's.
+WITHOUT_WORK = {
+    Action.SELF: (RowOutcome.WAITING, ""),
+    Action.STATION: (RowOutcome.WAITING, "made at a desk: mfa-kit rollout station"),
+    Action.STAGED: (RowOutcome.NOT_STARTED, "is staged no more: plan anew"),
+    Action.SKIP: (RowOutcome.SKIPPED, ""),
+    Action.BLOCKED: (RowOutcome.BLOCKED, ""),
+}
+
+
+def serials_of(user: str, *, desk: Desk) -> tuple[str, ...]:
+    """Ask IAM for the serials of a user's devices. Raise NoSuchEntity for a user who is gone."""
+    return tuple(device.serial for device in desk.inventory.devices(user))
+
+
+def entries_by_serial(account: str, *, desk: Desk) -> dict[str, Entry]:
+    """Return the last entry of each device that this computer made for users of an account, or is making."""
+    return {entry.intent.serial: entry for entry in desk.journal.made(account)}
+
+
+def known_hardware(entries: Iterable[Entry]) -> dict[str, tuple[str, ...]]:
+    """Return by user the security keys and tokens that were enrolled on this computer: no listing has them."""
+    return {
+        entry.intent.user: (entry.intent.serial,)
+        for entry in entries
+        if DeviceType.of(entry.intent.serial) is not DeviceType.VIRTUAL and entry.reached in STANDS
+    }
+
+
+def result_without_work(
+    step: PlanStep, plan: Plan, has: tuple[str, ...], ours: Mapping[str, Entry], *, desk: Desk
+) -> RowResult | None:
+    """Return the result of a row for which nothing is to be done; None where a device is to be made.
+
+    `has` are the serials of the user's devices; `ours` are the entries of this computer by serial.
+    """
+    if has and step.action is not Action.SKIP:
+        return result_of_devices(step, has, ours, desk=desk)
+    entry = ours.get(plan.intent_of(step.row).serial)
+    if entry and entry.reached is Reached.STAGED:
+        return RowResult.of_entry(entry, RowOutcome.STAGED)
+    if step.by_apply:
+        return None
+    outcome, reason = WITHOUT_WORK[step.action]
+    device = step.devices[0] if step.devices else None
+    return RowResult(user=step.user, outcome=outcome, reason=reason or step.reason, device=device)
+
+
+def result_of_devices(step: PlanStep, has: tuple[str, ...], ours: Mapping[str, Entry], *, desk: Desk) -> RowResult:
+    """Return the result of a row whose user has these devices: enrolled where we made one and can restore its seed."""
+    for serial in has:
+        entry = ours.get(serial)
+        if entry and _is_restorable(entry, step.user, desk=desk):
+            return RowResult.of_entry(entry, reason=f"by run {entry.run}")
+    if step.action is Action.SELF:
+        return RowResult(user=step.user, outcome=RowOutcome.ENROLLED, reason="by himself", device=has[0])
+    seeded = any(DeviceType.of(serial) is DeviceType.VIRTUAL for serial in has)
+    what = f"has {', '.join(has)}{', and there is no copy of its seed here' if seeded else ''}"
+    return RowResult(user=step.user, outcome=RowOutcome.SKIPPED, reason=what, device=has[0])
+
+
+def _is_restorable(entry: Entry, user: str, *, desk: Desk) -> bool:
+    """Whether the device of an entry stands for a user, and its backup, if it has one, is here."""
+    stands = entry.intent.user == user and entry.reached in STANDS
+    return stands and (entry.backup is None or bool(desk.vault.find(entry)))
+
+
+def look_up_status(
+    plan: Plan,
+    *,
+    holders: Mapping[str, str | None],
+    look: DeviceLookup,
+    failures: Mapping[str, Failure],
+    desk: Desk,
+) -> list[RowResult]:
+    """Return how it stands with every row of a plan. `holders` has the virtual devices; `look` as in `make_plan`."""
+    has = devices_by_user(holders)
+    has |= look([step.user for step in plan.steps if step.user not in has and step.action is not Action.BLOCKED])
+    ours = entries_by_serial(plan.account, desk=desk)
+    return [
+        _row_status(step, plan, has.get(step.user, ()), ours, failures.get(step.user), desk=desk) for step in plan.steps
+    ]
+
+
+def _row_status(
+    step: PlanStep,
+    plan: Plan,
+    has: tuple[str, ...],
+    ours: Mapping[str, Entry],
+    failure: Failure | None,
+    *,
+    desk: Desk,
+) -> RowResult:
+    entry = ours.get(plan.intent_of(step.row).serial)
+    making = entry if entry and entry.is_half_made else None
+    # A device that a run is making may be assigned to its user already.
+    on_its_user = making is not None and making.intent.serial in has
+    found = None if on_its_user else result_without_work(step, plan, has, ours, desk=desk)
+    failed_before = failure is not None and step.open
+    if found is not None and not (failed_before and found.outcome is RowOutcome.WAITING):
+        return found
+    if failure:
+        return RowResult(user=step.user, outcome=RowOutcome.FAILED, cause=failure.cause, reason=failure.reason)
+    if making:
+        what = "a run is making it, or was interrupted: mfa-kit rollout apply"
+        return RowResult.of_entry(making, RowOutcome.HALF_MADE, what)
+    return RowResult(user=step.user, outcome=RowOutcome.NOT_STARTED)

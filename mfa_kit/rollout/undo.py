@@ -1,0 +1,61 @@
+"""Take away the devices that one run made."""
+
+from collections.abc import Generator, Sequence
+from contextlib import suppress
+
+from mfa_kit.core.errors import Lockout, MfaKitError, NoSuchEntity, UsageFault
+from mfa_kit.core.models import Entry, Reached, Verb
+from mfa_kit.enrollment.ports import Desk
+from mfa_kit.enrollment.revoke import retire
+from mfa_kit.rollout.execution import FATAL, Execution, take_over_runs
+from mfa_kit.rollout.outcomes import RowOutcome, RowResult
+from mfa_kit.rollout.row_status import serials_of
+from mfa_kit.rollout.workers import Workers
+
+
+def entries_of_run(run: str, *, account: str, desk: Desk) -> list[Entry]:
+    """Return the devices of a run that stand or are staged, and those on their way out when its process died.
+
+    Raise UsageFault where this computer knows of none.
+    """
+    dead = desk.journal.dead(account)
+    leaving = (entry for entry in dead if (entry.verb, entry.reached) == (Verb.REVOKE, Reached.REVOKING))
+    found = [entry for entry in (*desk.journal.made(account), *leaving) if entry.run == run]
+    if not found:
+        raise UsageFault(
+            f"this desk knows no device of run {run}", "undo it at the desk that made it; see: mfa-kit ledger show"
+        )
+    return found
+
+
+def undo_devices(
+    entries: Sequence[Entry], *, leave_without_mfa: bool, desk: Desk, execution: Execution
+) -> Generator[RowResult, None, None]:
+    """Take away exactly the devices of these entries; yield a result a user.
+
+    Raise UsageFault where the process of a run lives.
+    """
+    take_over_runs(entries, desk=desk)
+
+    def undo_one(entry: Entry) -> RowResult:
+        try:
+            if _is_last(entry, desk=desk) and not leave_without_mfa:
+                raise Lockout(
+                    f"{entry.intent.serial} is the last MFA device of {entry.intent.user}",
+                    "give another first, or add --leave-without-mfa",
+                )
+            retire(entry, verb=Verb.REVOKE, desk=desk)
+        except FATAL:
+            raise
+        except MfaKitError as error:
+            return RowResult.of_error(entry.intent, error, run=entry.run)
+        return RowResult.of_entry(entry, RowOutcome.REVOKED)
+
+    yield from Workers(act=undo_one, number=execution.workers, stop=execution.stop).work_through(entries)
+
+
+def _is_last(entry: Entry, *, desk: Desk) -> bool:
+    """Whether a device is the only one of its user. A user who is gone has none, but their staged device may stand."""
+    with suppress(NoSuchEntity):
+        return serials_of(entry.intent.user, desk=desk) == (entry.intent.serial,)
+    return False
