@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mfa_kit.account.evaluator import UNREAD, WITH_MFA, Context, Verdict, demands_mfa, evaluate
+from mfa_kit.account.evaluator import UNREAD, WITH_MFA, Decision, RequestContext, demands_mfa, evaluate
 from mfa_kit.account.snapshot import AccessKey, Credentials, Entity, Snapshot
 from mfa_kit.core.models import Device, DeviceType
 
@@ -19,7 +19,7 @@ class EntityPolicies:
     boundary: str | None
     unread: bool
 
-    def decide(self, action: str, resource: str, context: Context, *, more: tuple[str, ...] = ()) -> Verdict:
+    def decide(self, action: str, resource: str, context: RequestContext, *, more: tuple[str, ...] = ()) -> Decision:
         """Return what these policies and `more` texts say about a request."""
         return evaluate((*self.documents, *more), action, resource, context, boundary=self.boundary)
 
@@ -67,7 +67,7 @@ class AccountUser:
         return tuple(key for key in self.credentials.keys if key.active) if self.credentials else ()
 
     @property
-    def about(self) -> Context:
+    def about(self) -> RequestContext:
         """The condition keys that every request of this user has."""
         return about(self.user)
 
@@ -114,7 +114,7 @@ def _has_mfa(row: Credentials | None, devices: tuple[Device, ...], *, complete: 
     return False if complete else None
 
 
-def about(user: Entity) -> Context:
+def about(user: Entity) -> RequestContext:
     """Return the condition keys that tell who asks."""
     return {"aws:username": user.name, "aws:PrincipalArn": user.arn, "aws:PrincipalType": "User"}
 
@@ -143,6 +143,6 @@ def administers(entity: Entity, policies: EntityPolicies) -> bool | None:
     context = {**about(entity), **WITH_MFA}
     kind = "Role" if ":role/" in entity.arn else "User"
     answers = {policies.decide(f"iam:{verb}{kind}Policy", entity.arn, context) for verb in ("Attach", "Put")}
-    if Verdict.ALLOW in answers:
+    if Decision.ALLOW in answers:
         return True
-    return None if policies.unread or Verdict.UNKNOWN in answers else False
+    return None if policies.unread or Decision.UNKNOWN in answers else False

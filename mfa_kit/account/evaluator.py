@@ -15,15 +15,15 @@ from functools import lru_cache
 from mfa_kit.core.errors import UsageFault
 
 # A condition key and its value; None: the request has no such key. A key that is not here may be anything.
-Context = Mapping[str, str | None]
+RequestContext = Mapping[str, str | None]
 
 MFA = "aws:MultiFactorAuthPresent"
 MFA_AGE = "aws:MultiFactorAuthAge"
 # How a request comes to IAM: by long-term access keys the context has no MFA key at all, a console session without
 # MFA has false.
-PLAIN_KEYS: Context = {MFA: None, MFA_AGE: None}
-NO_MFA: Context = {MFA: "false", MFA_AGE: None}
-WITH_MFA: Context = {MFA: "true", MFA_AGE: "60"}
+PLAIN_KEYS: RequestContext = {MFA: None, MFA_AGE: None}
+NO_MFA: RequestContext = {MFA: "false", MFA_AGE: None}
+WITH_MFA: RequestContext = {MFA: "true", MFA_AGE: "60"}
 # What stands for all work: a policy that demands MFA denies each of these without it, whatever else it may leave.
 WORK = ("ec2:DescribeInstances", "s3:ListAllMyBuckets", "iam:CreateUser")
 # What users do for their own sign-in, which policies about MFA leave open: no work.
@@ -39,7 +39,7 @@ VARIABLES = "2012-10-17"
 LITERAL = {"${*}": "*", "${?}": "?", "${$}": "$"}
 
 
-class Verdict(StrEnum):
+class Decision(StrEnum):
     """What policies say about one request."""
 
     ALLOW = "allow"
@@ -49,7 +49,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Statement:
+class PolicyStatement:
     """One statement, its lists as tuples. `lines` are operator, key and values of its Condition.
 
     `fills`: its policy is of the version that knows policy variables; in an older one they are their own characters.
@@ -81,12 +81,12 @@ def _mapping(value: object) -> Mapping[str, object]:
     return value
 
 
-def _statement(row: Mapping[str, object], *, version: object) -> Statement:
+def _statement(row: Mapping[str, object], *, version: object) -> PolicyStatement:
     if row["Effect"] not in ("Allow", "Deny"):
         raise KeyError("Effect that is Allow or Deny")
     if "Action" not in row and "NotAction" not in row:
         raise KeyError("Action")
-    return Statement(
+    return PolicyStatement(
         sid=str(row.get("Sid", "")),
         allow=row["Effect"] == "Allow",
         actions=_texts(row.get("Action")),
@@ -111,7 +111,7 @@ def _principals(value: object) -> tuple[tuple[str, str], ...]:
 
 
 @lru_cache(maxsize=4096)
-def statements(document: str) -> tuple[Statement, ...]:
+def statements(document: str) -> tuple[PolicyStatement, ...]:
     """Read the statements of a policy document. Raise UsageFault for what is none."""
     try:
         found = _mapping(json.loads(document))
@@ -185,7 +185,7 @@ NEGATED: Mapping[str, str] = {
 }
 
 
-def _filled(text: str, context: Context) -> "str | _Anything | None":
+def _filled(text: str, context: RequestContext) -> "str | _Anything | None":
     """Put policy variables in; None where one has no value, and ANYTHING where it has one that nobody told."""
     lacking: list[_Anything | None] = []
 
@@ -216,7 +216,7 @@ class _Anything:
 ANYTHING = _Anything()
 
 
-def _look(context: Context, key: str) -> str | _Anything | None:
+def _look(context: RequestContext, key: str) -> str | _Anything | None:
     """Look a condition key up; keys are not distinguished by case."""
     wanted = key.lower()
     for name, value in context.items():
@@ -225,7 +225,7 @@ def _look(context: Context, key: str) -> str | _Anything | None:
     return ANYTHING
 
 
-def _fill(statement: Statement, texts: Sequence[str], context: Context) -> "tuple[list[str], bool]":
+def _fill(statement: PolicyStatement, texts: Sequence[str], context: RequestContext) -> "tuple[list[str], bool]":
     """Put policy variables into some texts; return those that say something, and whether another may match as well."""
     if not statement.fills:
         return list(texts), False
@@ -233,7 +233,9 @@ def _fill(statement: Statement, texts: Sequence[str], context: Context) -> "tupl
     return [each for each in filled if isinstance(each, str)], ANYTHING in filled
 
 
-def _line(statement: Statement, operator: str, key: str, wanted: Sequence[str], context: Context) -> bool | None:
+def _line(
+    statement: PolicyStatement, operator: str, key: str, wanted: Sequence[str], context: RequestContext
+) -> bool | None:
     """Whether one line of a Condition holds; None where that cannot be told."""
     got = _look(context, key)
     name = _operator(operator)
@@ -261,7 +263,9 @@ def _holds_without_key(operator: str) -> bool:
     return operator.endswith("IfExists") or quantifier == "ForAllValues" or negated
 
 
-def _matches(statement: Statement, name: str, wanted: Sequence[str], got: str, context: Context) -> bool | None:
+def _matches(
+    statement: PolicyStatement, name: str, wanted: Sequence[str], got: str, context: RequestContext
+) -> bool | None:
     """Whether a value of the request is one that is wanted; None where that cannot be told."""
     test = TESTS.get(NEGATED.get(name, name))
     if test is None:
@@ -281,7 +285,7 @@ def _both(first: bool | None, second: bool | None) -> bool | None:
     return None if first is None or second is None else True
 
 
-def holds(statement: Statement, context: Context) -> bool | None:
+def holds(statement: PolicyStatement, context: RequestContext) -> bool | None:
     """Whether all conditions of a statement hold; None where that cannot be told."""
     answer: bool | None = True
     for operator, key, wanted in statement.lines:
@@ -289,7 +293,7 @@ def holds(statement: Statement, context: Context) -> bool | None:
     return answer
 
 
-def covers_action(statement: Statement, action: str) -> bool:
+def covers_action(statement: PolicyStatement, action: str) -> bool:
     """Whether a statement speaks of an action, `service:Name`; actions are not distinguished by case."""
     wanted = action.lower()
     if statement.but_actions:
@@ -297,7 +301,7 @@ def covers_action(statement: Statement, action: str) -> bool:
     return any(like(each.lower(), wanted) for each in statement.actions)
 
 
-def _covers_resource(statement: Statement, resource: str, context: Context) -> bool | None:
+def _covers_resource(statement: PolicyStatement, resource: str, context: RequestContext) -> bool | None:
     """Whether a statement speaks of a resource; None where that hangs on a variable that nobody told."""
     filled, others = _fill(statement, statement.but_resources or statement.resources, context)
     found = any(like(each, resource) for each in filled)
@@ -305,29 +309,29 @@ def _covers_resource(statement: Statement, resource: str, context: Context) -> b
 
 
 @lru_cache(maxsize=65536)
-def _speaking(document: str, action: str) -> tuple[Statement, ...]:
+def _speaking(document: str, action: str) -> tuple[PolicyStatement, ...]:
     return tuple(each for each in statements(document) if covers_action(each, action))
 
 
 def evaluate(
-    documents: Iterable[str], action: str, resource: str, context: Context, *, boundary: str | None = None
-) -> Verdict:
+    documents: Iterable[str], action: str, resource: str, context: RequestContext, *, boundary: str | None = None
+) -> Decision:
     """Judge an action on a resource: explicit deny, then allow, then the implicit deny.
 
     UNKNOWN where a condition that cannot be judged would decide it. A resource of `*` is covered by `*` alone. An allow
     counts within the permissions boundary only.
     """
     verdict = _judged(documents, action, resource, context)
-    if boundary is None or verdict is Verdict.EXPLICIT:
+    if boundary is None or verdict is Decision.EXPLICIT:
         return verdict
     limit = _judged((boundary,), action, resource, context)
-    if limit is Verdict.ALLOW:
+    if limit is Decision.ALLOW:
         return verdict
-    return Verdict.IMPLICIT if limit is Verdict.UNKNOWN and verdict is Verdict.IMPLICIT else limit
+    return Decision.IMPLICIT if limit is Decision.UNKNOWN and verdict is Decision.IMPLICIT else limit
 
 
-def _judged(documents: Iterable[str], action: str, resource: str, context: Context) -> Verdict:
-    found = Verdict.IMPLICIT
+def _judged(documents: Iterable[str], action: str, resource: str, context: RequestContext) -> Decision:
+    found = Decision.IMPLICIT
     denied = None
     for document in documents:
         for statement in _speaking(document, action):
@@ -339,17 +343,17 @@ def _judged(documents: Iterable[str], action: str, resource: str, context: Conte
                 continue
             if not statement.allow:
                 if held:
-                    return Verdict.EXPLICIT
-                denied = Verdict.UNKNOWN
+                    return Decision.EXPLICIT
+                denied = Decision.UNKNOWN
             elif held:
-                found = Verdict.ALLOW
-            elif found is not Verdict.ALLOW:
-                found = Verdict.UNKNOWN
+                found = Decision.ALLOW
+            elif found is not Decision.ALLOW:
+                found = Decision.UNKNOWN
     return denied or found
 
 
 @lru_cache(maxsize=4096)
-def named(document: str, *, allow: bool) -> tuple[tuple[str, str], ...]:
+def actions_named(document: str, *, allow: bool) -> tuple[tuple[str, str], ...]:
     """Return the actions and resources that the statements of a policy allow, or deny, as they are written.
 
     A pattern that is judged as if it were a name is covered by what covers all that it matches. One action of each
@@ -371,12 +375,12 @@ def _work(boundary: str | None) -> tuple[tuple[str, str], ...]:
     everything = tuple((action, "*") for action in WORK)
     if boundary is None:
         return everything
-    pairs = (*everything, *named(boundary, allow=True))
-    within = [each for each in pairs if _judged((boundary,), *each, WITH_MFA) in {Verdict.ALLOW, Verdict.UNKNOWN}]
+    pairs = (*everything, *actions_named(boundary, allow=True))
+    within = [each for each in pairs if _judged((boundary,), *each, WITH_MFA) in {Decision.ALLOW, Decision.UNKNOWN}]
     return tuple(within) or everything
 
 
-def stops(documents: Sequence[str], context: Context, *, boundary: str | None = None) -> bool | None:
+def denies_all_work(documents: Sequence[str], context: RequestContext, *, boundary: str | None = None) -> bool | None:
     """Whether policies deny all work explicitly in such a context; None where that cannot be told.
 
     A boundary that does not allow it denies it whatever else allows.
@@ -384,24 +388,24 @@ def stops(documents: Sequence[str], context: Context, *, boundary: str | None = 
     answer: bool | None = True
     for action, resource in _work(boundary):
         verdict = _judged(documents, action, resource, context)
-        told = None if verdict is Verdict.UNKNOWN else verdict is Verdict.EXPLICIT
+        told = None if verdict is Decision.UNKNOWN else verdict is Decision.EXPLICIT
         if boundary is not None and told is not True:
             limit = _judged((boundary,), action, resource, context)
-            told = told if limit is Verdict.ALLOW else None if limit is Verdict.UNKNOWN else True
+            told = told if limit is Decision.ALLOW else None if limit is Decision.UNKNOWN else True
         answer = _both(answer, told)
     return answer
 
 
-def demands_mfa(documents: Sequence[str], about: Context, *, boundary: str | None = None) -> bool | None:
+def demands_mfa(documents: Sequence[str], about: RequestContext, *, boundary: str | None = None) -> bool | None:
     """Whether policies stop plain access keys and console sessions without MFA, and no session with MFA."""
     answer: bool | None = True
     for context in (PLAIN_KEYS, NO_MFA):
-        answer = _both(answer, stops(documents, {**about, **context}, boundary=boundary))
-    with_mfa = stops(documents, {**about, **WITH_MFA}, boundary=boundary)
+        answer = _both(answer, denies_all_work(documents, {**about, **context}, boundary=boundary))
+    with_mfa = denies_all_work(documents, {**about, **WITH_MFA}, boundary=boundary)
     return _both(answer, None if with_mfa is None else not with_mfa)
 
 
-def lets_in(document: str, context: Context) -> list[tuple[str, str]]:
+def principals_let_in(document: str, context: RequestContext) -> list[tuple[str, str]]:
     """Return the principals, kind and name, that a role's trust policy lets assume it in such a context.
 
     Those that it may let in are counted in, for a condition that cannot be judged is no condition about MFA.

@@ -3,23 +3,25 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
-from mfa_kit.account.evaluator import Context, Verdict
+from mfa_kit.account.evaluator import Decision, RequestContext
 from mfa_kit.account.snapshot import CredentialReport, Credentials, Details, Entity, PasswordPolicy
 from mfa_kit.core.models import Device
 
 
 class AccountSource(Protocol):
-    """Reads the account around the devices, as harmlessly as Inventory. An iterator raises at the page that fails."""
+    """Reads the account around the devices, and writes nothing. An iterator raises at the page that fails."""
 
     def report(self, *, max_age: float) -> CredentialReport:
         """Return the credential report; IAM is asked for a new one when it is older than so many seconds."""
         ...
 
     def credentials(self, user: Entity) -> Credentials:
-        """Return what the report does not have yet of a user: password and keys, without their use."""
+        """Return the password and the keys of a user as they are now, without when they were used."""
         ...
 
-    def summary(self) -> Mapping[str, int]: ...
+    def summary(self) -> Mapping[str, int]:
+        """Return the numbers of the account summary by their names, such as `AccountMFAEnabled`."""
+        ...
 
     def details(self) -> Iterator[Details]:
         """Yield users, groups, roles and their policies by pages."""
@@ -30,19 +32,23 @@ class AccountSource(Protocol):
         ...
 
     def own_devices(self) -> list[Device]:
-        """Return the caller's own devices: the only way to those of root, with a session of root's."""
+        """Return the caller's own devices. Only a session of root lists those of root."""
         ...
 
     def certifications(self, key: Device) -> tuple[str, ...]:
         """Return what a security key is certified for, such as `FIDO L1`."""
         ...
 
-    def password_policy(self) -> PasswordPolicy: ...
-
-    def must_change(self, user: str) -> bool:
-        """Whether a user has to choose a new password when he signs in."""
+    def password_policy(self) -> PasswordPolicy:
+        """Return the password policy, or that of IAM where the account has none."""
         ...
 
-    def simulated(self, documents: Sequence[str], actions: Sequence[str], context: Context) -> dict[str, Verdict]:
-        """Let IAM judge policies that nobody has yet (SimulateCustomPolicy). Raise AccessDenied, AwsFault."""
+    def must_change(self, user: str) -> bool:
+        """Return whether a user has to choose a new password at the next sign-in."""
+        ...
+
+    def simulated(
+        self, documents: Sequence[str], actions: Sequence[str], context: RequestContext
+    ) -> dict[str, Decision]:
+        """Return what SimulateCustomPolicy decides on each action. Raise AccessDenied, AwsFault."""
         ...

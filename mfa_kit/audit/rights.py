@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import assert_never
 
 from mfa_kit.account.account_users import AccountUser
-from mfa_kit.account.evaluator import NO_MFA, NOBODY, PLAIN_KEYS, WITH_MFA, lets_in
+from mfa_kit.account.evaluator import NO_MFA, NOBODY, PLAIN_KEYS, WITH_MFA, principals_let_in
 from mfa_kit.account.snapshot import AccessKey, Entity, Part, PasswordPolicy
 from mfa_kit.account.wording import command, few
 from mfa_kit.audit.finding import Finding, NotApplicable, Observation, Profile, Scene, Severity, Unsure, audit_rule
@@ -93,7 +93,7 @@ def roles_trust(scene: Scene) -> Iterator[Observation]:
 def _people(role: Entity, account: str, *, mfa: bool) -> set[str]:
     """Return the principals of this account that are people and that a role lets in, with MFA or without."""
     contexts = (WITH_MFA,) if mfa else (PLAIN_KEYS, NO_MFA)
-    found = {who for context in contexts for who in lets_in(role.trust or NOBODY, context)}
+    found = {who for context in contexts for who in principals_let_in(role.trust or NOBODY, context)}
     return {name for kind, name in found if kind == "AWS" and _is_of_people(name, account)}
 
 
@@ -143,7 +143,7 @@ def _program_keys_in_use(scene: Scene) -> Iterator[tuple[str, AccessKey]]:
 
 
 def _is_for_ec2(role: Entity) -> bool:
-    return any(kind == "Service" and name in EC2 for kind, name in lets_in(role.trust or NOBODY, {}))
+    return any(kind == "Service" and name in EC2 for kind, name in principals_let_in(role.trust or NOBODY, {}))
 
 
 @audit_rule(

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from mfa_kit.account.account_users import AccountUser, administers, policies_of
-from mfa_kit.account.evaluator import NOBODY, WITH_MFA, lets_in
+from mfa_kit.account.evaluator import NOBODY, WITH_MFA, principals_let_in
 from mfa_kit.account.snapshot import Credentials, Part
 from mfa_kit.account.wording import command, few
 from mfa_kit.audit.finding import Finding, NotApplicable, Observation, Remark, Scene, Severity, Unsure, audit_rule
@@ -48,7 +48,7 @@ def admins_exist(scene: Scene) -> Iterator[Observation]:
     roles = [
         administers(role, policies_of(role, snapshot))
         for role in snapshot.roles
-        if any(kind != "Service" for kind, _ in lets_in(role.trust or NOBODY, WITH_MFA))
+        if any(kind != "Service" for kind, _ in principals_let_in(role.trust or NOBODY, WITH_MFA))
     ]
     if any(roles):
         return

@@ -10,13 +10,13 @@ from mfa_kit.account.evaluator import (
     PLAIN_KEYS,
     WITH_MFA,
     WORK,
-    Context,
-    Verdict,
+    Decision,
+    RequestContext,
+    actions_named,
+    denies_all_work,
     evaluate,
     holds,
-    named,
     statements,
-    stops,
 )
 from mfa_kit.account.snapshot import Part, Snapshot
 from mfa_kit.account.source import AccountSource
@@ -27,7 +27,11 @@ from mfa_kit.core.models import DeviceType
 # An action and a resource.
 Pair = tuple[str, str]
 CODES = {DeviceType.VIRTUAL, DeviceType.HARDWARE_TOTP}
-WAYS: Mapping[str, Context] = {"access keys": PLAIN_KEYS, "console without MFA": NO_MFA, "session with MFA": WITH_MFA}
+WAYS: Mapping[str, RequestContext] = {
+    "access keys": PLAIN_KEYS,
+    "console without MFA": NO_MFA,
+    "session with MFA": WITH_MFA,
+}
 
 
 class AccessState(StrEnum):
@@ -125,36 +129,36 @@ class _Work:
     lost: str
 
 
-def _work(one: AccountUser, more: tuple[str, ...], context: Context) -> _Work:
+def _work(one: AccountUser, more: tuple[str, ...], context: RequestContext) -> _Work:
     policies, request = one.policies, {**one.about, **context}
-    would = stops((*policies.documents, *more), request, boundary=policies.boundary)
+    would = denies_all_work((*policies.documents, *more), request, boundary=policies.boundary)
     lost: list[Pair] = []
     if would is False:
         would, lost = _lost(policies, more, request)
     return _Work(
         would=None if policies.unread and not would else would,
-        does=stops(policies.documents, request, boundary=policies.boundary) is True,
+        does=denies_all_work(policies.documents, request, boundary=policies.boundary) is True,
         lost=few([action if resource == "*" else f"{action} on {resource}" for action, resource in lost]),
     )
 
 
-def _lost(policies: EntityPolicies, more: tuple[str, ...], request: Context) -> tuple[bool | None, list[Pair]]:
+def _lost(policies: EntityPolicies, more: tuple[str, ...], request: RequestContext) -> tuple[bool | None, list[Pair]]:
     """Return whether all that is allowed now would be denied, None where that cannot be told, and what would be."""
     denies = [each for text in more for each in statements(text) if not each.allow]
     if all(holds(each, request) is False for each in denies):
         return False, []
 
     def may(pair: Pair) -> bool:
-        return policies.decide(*pair, request) in {Verdict.ALLOW, Verdict.UNKNOWN}
+        return policies.decide(*pair, request) in {Decision.ALLOW, Decision.UNKNOWN}
 
-    own = [pair for text in policies.documents for pair in named(text, allow=True)]
-    others = [pair for text in more for pair in named(text, allow=False)]
+    own = [pair for text in policies.documents for pair in actions_named(text, allow=True)]
+    others = [pair for text in more for pair in actions_named(text, allow=False)]
     verdicts = {pair: evaluate(more, *pair, request) for pair in (*own, *others)}
-    denied = {pair for pair, verdict in verdicts.items() if verdict in {Verdict.EXPLICIT, Verdict.UNKNOWN}}
+    denied = {pair for pair, verdict in verdicts.items() if verdict in {Decision.EXPLICIT, Decision.UNKNOWN}}
     lost = [pair for pair in verdicts if pair in denied and may(pair)]
     if not lost or any(may(pair) for pair in own if pair not in lost):
         return False, lost
-    return (True if {verdicts[pair] for pair in lost} == {Verdict.EXPLICIT} else None), lost
+    return (True if {verdicts[pair] for pair in lost} == {Decision.EXPLICIT} else None), lost
 
 
 # Whether something is the case, and the state and the reason that follow from it. The first that is the case counts.
@@ -174,7 +178,7 @@ def _console(one: AccountUser, more: tuple[str, ...], snapshot: Snapshot) -> Use
     with_mfa, bare = _work(one, more, WITH_MFA), _work(one, more, NO_MFA)
     what = "only a phone number, which AWS takes no more" if one.devices else "no MFA device"
     change = _changes_first(one, snapshot)
-    denied = _judged(one, more, "iam:ChangePassword", one.user.arn) is Verdict.EXPLICIT
+    denied = _judged(one, more, "iam:ChangePassword", one.user.arn) is Decision.EXPLICIT
     cases: tuple[_Case, ...] = (
         (with_mfa.would is True, AccessState.LOCKED, NOTHING),
         (None in {bare.would, with_mfa.would}, AccessState.UNKNOWN, JUDGED),
@@ -207,7 +211,9 @@ def _enroll(one: AccountUser) -> str:
     return command("mfa-kit", "enroll", one.name, "--with", "virtual", *(["--add"] if one.devices else []))
 
 
-def _judged(one: AccountUser, more: tuple[str, ...], action: str, on: str, context: Context = NO_MFA) -> Verdict:
+def _judged(
+    one: AccountUser, more: tuple[str, ...], action: str, on: str, context: RequestContext = NO_MFA
+) -> Decision:
     return one.policies.decide(action, on, {**one.about, **context}, more=more)
 
 
@@ -223,7 +229,7 @@ def _may_enroll(one: AccountUser, more: tuple[str, ...]) -> bool:
     """Whether a user may make and enable a first device without MFA, with the user's name as its name."""
     start = one.user.arn.partition(":user/")[0]
     own = (("iam:CreateVirtualMFADevice", f"{start}:mfa/{one.name}"), ("iam:EnableMFADevice", one.user.arn))
-    return all(_judged(one, more, action, on) is Verdict.ALLOW for action, on in own)
+    return all(_judged(one, more, action, on) is Decision.ALLOW for action, on in own)
 
 
 def _keys(one: AccountUser, more: tuple[str, ...]) -> UserAccess:
@@ -239,7 +245,7 @@ def _keys(one: AccountUser, more: tuple[str, ...]) -> UserAccess:
         (not bare.would, AccessState.FINE, "nothing demands MFA of these keys"),
         (not one.password, AccessState.LOCKED, f"a service user: nobody types a code for a program{unused}"),
         (
-            session is Verdict.EXPLICIT,
+            session is Decision.EXPLICIT,
             AccessState.LOCKED,
             f"sts:GetSessionToken is denied: no session with MFA{unused}",
         ),
@@ -252,7 +258,7 @@ def _keys(one: AccountUser, more: tuple[str, ...]) -> UserAccess:
         (one.mfa is not False and not one.devices, AccessState.UNKNOWN, UNREAD),
         (True, AccessState.LOCKED, f"no device that gives codes{unused}"),
     )
-    first = ROLE if not one.password else SESSION if session is Verdict.EXPLICIT else _enroll(one)
+    first = ROLE if not one.password else SESSION if session is Decision.EXPLICIT else _enroll(one)
     return _first_case(one, "access keys", cases, first=MEND if with_mfa.would else first, already=bare.does)
 
 
@@ -284,7 +290,7 @@ def compare_with_simulator(document: str, account: AccountSource) -> Comparison:
             theirs = account.simulated([document], actions, context)
             for action, verdict in theirs.items():
                 ours = evaluate([document], action, "*", context)
-                if Verdict.EXPLICIT in {ours, verdict} and ours is not verdict:
+                if Decision.EXPLICIT in {ours, verdict} and ours is not verdict:
                     differing.append(f"{action} by {way}: IAM says {verdict}, we say {ours}")
     except MfaKitError as error:
         return Comparison(why_not=str(error))

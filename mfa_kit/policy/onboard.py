@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from mfa_kit.account.account_users import AccountUser, account_users, administers, policies_of
-from mfa_kit.account.evaluator import NOBODY, lets_in
+from mfa_kit.account.evaluator import NOBODY, principals_let_in
 from mfa_kit.account.snapshot import Entity, Part, Snapshot
 from mfa_kit.account.wording import command
 from mfa_kit.core.errors import UsageFault
@@ -253,7 +253,7 @@ def _role(snapshot: Snapshot, *, known: bool) -> SetupStep:
     there = any(
         kind == "Service" and name.startswith("ec2.amazonaws.com")
         for role in snapshot.roles
-        for kind, name in lets_in(role.trust or NOBODY, {})
+        for kind, name in principals_let_in(role.trust or NOBODY, {})
     )
     trust = json.dumps(EC2_TRUST, separators=(",", ":"))
     return SetupStep(

@@ -49,7 +49,7 @@ def open_snapshot(settings: Settings, source: SnapshotSource) -> Iterator[tuple[
     from mfa_kit.adapters.files import snapshots
 
     if source.file is not None and source.file.exists():
-        found = snapshots.read(source.file)
+        found = snapshots.read_snapshot(source.file)
         settings.progress.note(f"offline: account {aws.account_label(found.account)} as {source.file} has it")
         yield found, None
         return
@@ -76,7 +76,7 @@ def open_snapshot(settings: Settings, source: SnapshotSource) -> Iterator[tuple[
                 afresh=source.afresh,
             )
         if source.file is not None:
-            snapshots.write(found, source.file)
+            snapshots.write_snapshot(found, source.file)
             settings.progress.note(f"{source.file} is the snapshot; it says who is weak: keep it to yourself")
         yield found, account
 

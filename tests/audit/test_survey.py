@@ -317,8 +317,8 @@ def test_a_snapshot_is_read_as_it_was_written(tmp_path: Path) -> None:
     loud = user("bob", password=True, keys=[KEY], devices=[FIDO])
     snapshot, lab = taken(changed(loud), "ListVirtualMFADevices")
     file = tmp_path / "account.json"
-    snapshots.write(snapshot, file)
-    assert snapshots.read(file) == snapshot
+    snapshots.write_snapshot(snapshot, file)
+    assert snapshots.read_snapshot(file) == snapshot
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert [each.name for each in tmp_path.iterdir()] == ["account.json"]
     text = file.read_text()
@@ -331,10 +331,10 @@ def test_a_snapshot_is_never_written_over_another_file(tmp_path: Path) -> None:
     file = tmp_path / "account.json"
     file.write_text("mine")
     with pytest.raises(IntegrityFault, match="cannot be written"):
-        snapshots.write(taken(sound())[0], file)
+        snapshots.write_snapshot(taken(sound())[0], file)
     assert file.read_text() == "mine"
     with pytest.raises(IntegrityFault, match="cannot be written"):
-        snapshots.write(taken(sound())[0], tmp_path / "no" / "folder.json")
+        snapshots.write_snapshot(taken(sound())[0], tmp_path / "no" / "folder.json")
     assert list(tmp_path.iterdir()) == [file]
 
 
@@ -365,21 +365,21 @@ def test_what_is_no_snapshot_is_refused(text: str, said: str, tmp_path: Path) ->
     file = tmp_path / "account.json"
     file.write_text(text)
     with pytest.raises(UsageFault, match=said):
-        snapshots.read(file)
+        snapshots.read_snapshot(file)
 
 
 def test_fields_of_a_newer_version_are_passed_over(tmp_path: Path) -> None:
     """New fields may come at any time."""
     file = tmp_path / "account.json"
     file.write_text(json.dumps({**HEAD, "at": 1, "account": "1", "caller": "arn:aws:x", "new": {"field": 1}}))
-    assert snapshots.read(file) == Snapshot(at=1.0, account="1", caller="arn:aws:x")
+    assert snapshots.read_snapshot(file) == Snapshot(at=1.0, account="1", caller="arn:aws:x")
 
 
 def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Such as a folder, or what never ends, or another's."""
     for file in (tmp_path, Path("/dev/zero")):
         with pytest.raises(UsageFault, match="cannot be read: it is not a file"):
-            snapshots.read(file)
+            snapshots.read_snapshot(file)
 
     def denied(*_: Any) -> str:
         raise PermissionError(13, "Permission denied")
@@ -387,4 +387,4 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "account.json").touch()
     monkeypatch.setattr(Path, "read_text", denied)
     with pytest.raises(UsageFault, match="cannot be read: Permission denied"):
-        snapshots.read(tmp_path / "account.json")
+        snapshots.read_snapshot(tmp_path / "account.json")

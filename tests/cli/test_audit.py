@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from mfa_kit.account.evaluator import Verdict
+from mfa_kit.account.evaluator import Decision
 from mfa_kit.adapters.aws.account import AccountReader
 from mfa_kit.adapters.ledger.backup_records import BackupRecords
 from mfa_kit.adapters.ledger.ledger import Ledger
@@ -411,7 +411,7 @@ def test_lockout_of_a_policy_of_ones_own(kit: Kit, tmp_path: Path) -> None:
 
 def test_a_simulator_that_judges_otherwise_is_told(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
     """Request by request: one of the two is wrong."""
-    monkeypatch.setattr(AccountReader, "simulated", lambda *_: {"ec2:DescribeInstances": Verdict.EXPLICIT})
+    monkeypatch.setattr(AccountReader, "simulated", lambda *_: {"ec2:DescribeInstances": Decision.EXPLICIT})
     said = kit("policy", "lockout", "--group", "people").err
     assert "judges otherwise: ec2:DescribeInstances by session with MFA: IAM says explicit deny, we say" in said
 

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from mfa_kit.account.evaluator import NO_MFA, PLAIN_KEYS, WITH_MFA, Context, Verdict, evaluate
+from mfa_kit.account.evaluator import NO_MFA, PLAIN_KEYS, WITH_MFA, Decision, RequestContext, evaluate
 from mfa_kit.policy.texts import PolicyChoices, Variant, mfa_policy
 from tests.ground.test_permissions import ALICE, document
 
 other = pytest.importorskip("ministack.core.iam_evaluator", reason="ministack is not installed")
-WORDS = {"Allow": Verdict.ALLOW, "Deny": Verdict.EXPLICIT, "ImplicitDeny": Verdict.IMPLICIT}
+WORDS = {"Allow": Decision.ALLOW, "Deny": Decision.EXPLICIT, "ImplicitDeny": Decision.IMPLICIT}
 ACTIONS = (
     "ec2:DescribeInstances",
     "iam:ChangePassword",
@@ -33,7 +33,9 @@ WISHES = [
 ]
 
 
-def theirs(policies: list[str], context: Context, *, action: str, on: str, boundary: str | None = None) -> Verdict:
+def theirs(
+    policies: list[str], context: RequestContext, *, action: str, on: str, boundary: str | None = None
+) -> Decision:
     made = other.EvalContext(
         principal_arn=ALICE,
         principal_type="User",
@@ -49,7 +51,7 @@ def theirs(policies: list[str], context: Context, *, action: str, on: str, bound
 
 @pytest.mark.parametrize("wish", WISHES, ids=str)
 @pytest.mark.parametrize("context", [PLAIN_KEYS, NO_MFA, WITH_MFA], ids=["keys", "console", "MFA"])
-def test_the_force_mfa_policies(wish: PolicyChoices, context: Context) -> None:
+def test_the_force_mfa_policies(wish: PolicyChoices, context: RequestContext) -> None:
     """Every variant, beside an allow of everything, judges every action alike, and denies alike by itself."""
     text = json.dumps(mfa_policy(wish)[0])
     every = document({"Action": "*", "Resource": "*"})
@@ -57,8 +59,8 @@ def test_the_force_mfa_policies(wish: PolicyChoices, context: Context) -> None:
         ours = evaluate([every, text], action, ALICE, context)
         assert ours is theirs([every, text], context, action=action, on=ALICE), action
         # MiniStack has no policy variables: of a statement with one only the denial can be compared.
-        bare = evaluate([text], action, ALICE, context) is Verdict.EXPLICIT
-        assert bare is (theirs([text], context, action=action, on=ALICE) is Verdict.EXPLICIT), action
+        bare = evaluate([text], action, ALICE, context) is Decision.EXPLICIT
+        assert bare is (theirs([text], context, action=action, on=ALICE) is Decision.EXPLICIT), action
 
 
 TRAPS: list[dict[str, Any]] = [

@@ -10,18 +10,18 @@ from mfa_kit.account.evaluator import (
     PLAIN_KEYS,
     UNREAD,
     WITH_MFA,
-    Context,
-    Verdict,
+    Decision,
+    RequestContext,
+    actions_named,
     demands_mfa,
+    denies_all_work,
     evaluate,
-    lets_in,
-    named,
+    principals_let_in,
     statements,
-    stops,
 )
 from mfa_kit.core.errors import UsageFault
 
-ALLOW, DENY, NOTHING, UNKNOWN = Verdict.ALLOW, Verdict.EXPLICIT, Verdict.IMPLICIT, Verdict.UNKNOWN
+ALLOW, DENY, NOTHING, UNKNOWN = Decision.ALLOW, Decision.EXPLICIT, Decision.IMPLICIT, Decision.UNKNOWN
 ALICE = "arn:aws:iam::123456789012:user/alice"
 
 
@@ -29,8 +29,8 @@ def document(*rows: dict[str, Any]) -> str:
     return json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", **row} for row in rows]})
 
 
-def judge(*rows: dict[str, Any], action: str = "iam:GetUser", on: str = ALICE, **context: str | None) -> Verdict:
-    known: Context = {name.replace("__", ":"): value for name, value in context.items()}
+def judge(*rows: dict[str, Any], action: str = "iam:GetUser", on: str = ALICE, **context: str | None) -> Decision:
+    known: RequestContext = {name.replace("__", ":"): value for name, value in context.items()}
     return evaluate([document(row) for row in rows], action, on, known)
 
 
@@ -64,7 +64,7 @@ def test_deny_wins_and_silence_is_no() -> None:
         ({"Action": "*"}, NOTHING),
     ],
 )
-def test_elements(row: dict[str, Any], wanted: Verdict) -> None:
+def test_elements(row: dict[str, Any], wanted: Decision) -> None:
     """Actions without case, resources with it; `*` and `?` alone are wild: "IAM JSON policy elements"."""
     assert judge(row, aws__username="alice", aws__none=None) is wanted
 
@@ -88,7 +88,7 @@ def test_a_wild_character_in_a_name_is_no_wild_card() -> None:
         ({"NumericGreaterThanIfExists": {"aws:MultiFactorAuthAge": "3600"}}, ALLOW, NOTHING, ALLOW),
     ],
 )
-def test_mfa_conditions(condition: dict[str, Any], absent: Verdict, true: Verdict, false: Verdict) -> None:
+def test_mfa_conditions(condition: dict[str, Any], absent: Decision, true: Decision, false: Decision) -> None:
     """Long-term keys have no such key at all, a session without MFA has false: "Global condition context keys"."""
     row = {**EVERYTHING, "Condition": condition}
     verdicts = [evaluate([document(row)], "iam:GetUser", ALICE, each) for each in (PLAIN_KEYS, WITH_MFA, NO_MFA)]
@@ -115,7 +115,7 @@ def test_mfa_conditions(condition: dict[str, Any], absent: Verdict, true: Verdic
         ({"StringEquals": {"a": "x", "b": "y"}}, "x", NOTHING),
     ],
 )
-def test_operators(condition: dict[str, Any], value: str | None, wanted: Verdict) -> None:
+def test_operators(condition: dict[str, Any], value: str | None, wanted: Decision) -> None:
     """Values are alternatives, keys all have to hold: "IAM JSON policy elements: Condition operators"."""
     assert judge({**EVERYTHING, "Condition": condition}, a=value, b="z") is wanted
 
@@ -156,8 +156,8 @@ FORCE = {
 
 def test_a_policy_that_demands_mfa_is_known_by_what_it_stops() -> None:
     """Plain keys and console sessions without MFA are stopped, sessions with MFA are not."""
-    assert stops([document(FORCE)], PLAIN_KEYS) is True
-    assert stops([document(FORCE)], WITH_MFA) is False
+    assert denies_all_work([document(FORCE)], PLAIN_KEYS) is True
+    assert denies_all_work([document(FORCE)], WITH_MFA) is False
     assert demands_mfa([document(EVERYTHING), document(FORCE)], {}) is True
 
 
@@ -194,7 +194,7 @@ MAYBE: dict[str, Any] = {**EVERYTHING, "Condition": {"IpAddress": {"aws:SourceIp
         (MAYBE, {"Action": "s3:*", "Resource": "*"}, NOTHING),
     ],
 )
-def test_an_allow_counts_within_the_boundary(row: dict[str, Any], boundary: dict[str, Any], wanted: Verdict) -> None:
+def test_an_allow_counts_within_the_boundary(row: dict[str, Any], boundary: dict[str, Any], wanted: Decision) -> None:
     """It gives nothing by itself: "Permissions boundaries for IAM entities"."""
     assert evaluate([document(row)], "iam:GetUser", ALICE, {}, boundary=document(boundary)) is wanted
 
@@ -230,8 +230,8 @@ def test_what_a_policy_names() -> None:
     """Actions as they are written: of an Allow one for each service and resource, of a Deny all."""
     row = {"Action": ["s3:Get*", "s3:List*", "ec2:*", "iam:ListMFADevices"], "Resource": "*"}
     own = {"Action": "s3:*", "Resource": "arn:aws:s3:::home/${aws:username}/*"}
-    assert named(document(row, own), allow=True) == (("s3:Get*", "*"), ("ec2:*", "*"))
-    assert named(document(row, {**row, "Effect": "Deny"}), allow=False) == (
+    assert actions_named(document(row, own), allow=True) == (("s3:Get*", "*"), ("ec2:*", "*"))
+    assert actions_named(document(row, {**row, "Effect": "Deny"}), allow=False) == (
         ("s3:Get*", "*"),
         ("s3:List*", "*"),
         ("ec2:*", "*"),
@@ -246,14 +246,14 @@ def test_whom_a_trust_policy_lets_in() -> None:
         {**assume, "Principal": {"AWS": [ALICE, "123456789012"], "Service": "ec2.amazonaws.com"}, **mfa},
         {**assume, "Principal": "*", "Condition": {"StringEquals": {"sts:ExternalId": "x"}}},
     )
-    assert lets_in(trust, NO_MFA) == [("AWS", "*")]
-    assert ("Service", "ec2.amazonaws.com") in lets_in(trust, WITH_MFA)
+    assert principals_let_in(trust, NO_MFA) == [("AWS", "*")]
+    assert ("Service", "ec2.amazonaws.com") in principals_let_in(trust, WITH_MFA)
     without = document(
         {**assume, "Principal": {"AWS": [ALICE, "b"]}}, {**assume, "Effect": "Deny", "Principal": {"AWS": ALICE}}
     )
-    assert lets_in(without, {}) == [("AWS", "b")]
+    assert principals_let_in(without, {}) == [("AWS", "b")]
     nobody = document({**assume, "Principal": {"AWS": ALICE}}, {**assume, "Effect": "Deny", "Principal": "*"})
-    assert lets_in(nobody, {}) == []
+    assert principals_let_in(nobody, {}) == []
 
 
 @pytest.mark.parametrize(
@@ -297,7 +297,7 @@ def test_variables_came_with_the_version_of_2012() -> None:
         ("Null", ["false", "true"], DENY),
     ],
 )
-def test_conditions_on_a_key_that_a_request_lacks(operator: str, wanted: list[str], verdict: Verdict) -> None:
+def test_conditions_on_a_key_that_a_request_lacks(operator: str, wanted: list[str], verdict: Decision) -> None:
     """Of no value at all none differs: "Set operators for multi-valued context keys"."""
     row = {"Effect": "Deny", "Action": "*", "Resource": "*", "Condition": {operator: {"aws:none": wanted}}}
     assert judge(row, aws__none=None) is verdict

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mfa_kit.account.account_users import account_users
-from mfa_kit.account.evaluator import Verdict
+from mfa_kit.account.evaluator import Decision
 from mfa_kit.account.snapshot import Snapshot, unread_users
 from mfa_kit.core.errors import AwsFault, UsageFault
 from mfa_kit.lab.aws.server import Lab
@@ -271,10 +271,10 @@ def test_who_could_help() -> None:
 class Simulator:
     """IAM's simulator, which says one thing of everything."""
 
-    def __init__(self, verdict: Verdict | None) -> None:
+    def __init__(self, verdict: Decision | None) -> None:
         self.verdict = verdict
 
-    def simulated(self, documents: Any, actions: Any, context: Any) -> dict[str, Verdict]:
+    def simulated(self, documents: Any, actions: Any, context: Any) -> dict[str, Decision]:
         if self.verdict is None:
             raise AwsFault("AWS answers AccessDenied: no")
         return dict.fromkeys(actions, self.verdict)
@@ -282,7 +282,7 @@ class Simulator:
 
 def test_a_simulator_that_differs_or_may_not_be_asked_is_told() -> None:
     """Which requests, and why not; what neither denies is nobody's concern."""
-    anything: Any = Simulator(Verdict.EXPLICIT)
+    anything: Any = Simulator(Decision.EXPLICIT)
     differing = compare_with_simulator(SELF, anything).differing
     assert "ec2:DescribeInstances by session with MFA: IAM says explicit deny, we say implicit deny" in differing
     assert not any("ec2:DescribeInstances by access keys" in each for each in differing)

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from mfa_kit.account.evaluator import Context, Verdict
+from mfa_kit.account.evaluator import Decision, RequestContext
 from mfa_kit.account.snapshot import ROOT, AccessKey, CredentialReport, Credentials, Details, Entity, PasswordPolicy
 from mfa_kit.adapters.aws.pages import PAGE, Ask, pages
 from mfa_kit.core.errors import AwsFault, MfaKitError, NoSuchEntity
-from mfa_kit.core.models import Device
+from mfa_kit.core.models import Device, is_root
 
 if TYPE_CHECKING:
     from mypy_boto3_iam.literals import ContextKeyTypeEnumType, EntityTypeType
@@ -35,11 +35,11 @@ DETAILS: "Sequence[EntityTypeType]" = ("User", "Group", "Role", "LocalManagedPol
 MISSING = ("ReportNotPresent", "ReportExpired", "ReportInProgress")
 # What the credential report has in place of a value.
 EMPTY = {"", "N/A", "no_information", "not_supported"}
-DECISIONS = {"allowed": Verdict.ALLOW, "explicitDeny": Verdict.EXPLICIT, "implicitDeny": Verdict.IMPLICIT}
+DECISIONS = {"allowed": Decision.ALLOW, "explicitDeny": Decision.EXPLICIT, "implicitDeny": Decision.IMPLICIT}
 
 
 class AccountReader:
-    """Account over one way to ask IAM; `now` is in Unix seconds."""
+    """An AccountSource over one way to ask IAM; `now` is in Unix seconds."""
 
     def __init__(
         self,
@@ -163,7 +163,9 @@ class AccountReader:
         profile = self._profile(user)
         return profile is not None and bool(profile.get("PasswordResetRequired"))
 
-    def simulated(self, documents: Sequence[str], actions: Sequence[str], context: Context) -> dict[str, Verdict]:
+    def simulated(
+        self, documents: Sequence[str], actions: Sequence[str], context: RequestContext
+    ) -> dict[str, Decision]:
         """Return IAM's verdict on each action under policies that nobody has yet (iam:SimulateCustomPolicy)."""
         found = self._ask(
             lambda iam: iam.simulate_custom_policy(
@@ -187,11 +189,11 @@ def _type(value: str) -> "ContextKeyTypeEnumType":
 
 
 def _holder(row: "VirtualMFADeviceTypeDef") -> str | None:
-    """Return who has a virtual device: root is told by its ARN, for anybody may be named root."""
+    """Return the user of a virtual device. Root is recognized by its ARN, because a user may be named root."""
     user = row.get("User")
     if not user:
         return None
-    return ROOT if user["Arn"].endswith(":root") else str(user["UserName"])
+    return ROOT if is_root(user["Arn"]) else str(user["UserName"])
 
 
 def _seconds(at: datetime | None) -> float | None:

@@ -17,7 +17,7 @@ SCHEMA, VERSION = "mfa-kit/snapshot", 1
 LARGEST = 512 << 20
 
 
-def write(snapshot: Snapshot, file: Path) -> None:
+def write_snapshot(snapshot: Snapshot, file: Path) -> None:
     """Write a new file, 0600, whole or not at all. Raise IntegrityFault when it cannot be written, or is there."""
     text = json.dumps({"schema": SCHEMA, "version": VERSION, **asdict(snapshot)})
     try:
@@ -29,7 +29,7 @@ def write(snapshot: Snapshot, file: Path) -> None:
         ) from None
 
 
-def read(file: Path) -> Snapshot:
+def read_snapshot(file: Path) -> Snapshot:
     """Read a snapshot. Raise UsageFault for a file that is none."""
     try:
         if not file.is_file() or file.stat().st_size > LARGEST:
@@ -44,7 +44,7 @@ def read(file: Path) -> Snapshot:
             f"{file} is no snapshot of this version of mfa-kit", "take a new one: mfa-kit audit --snapshot NEWFILE"
         )
     try:
-        snapshot: Snapshot = _made(Snapshot, {name: value for name, value in found.items() if name not in HEAD})
+        snapshot: Snapshot = _value(Snapshot, {name: value for name, value in found.items() if name not in HEAD})
         _ = snapshot.partition
     except (LookupError, TypeError, ValueError) as error:
         raise UsageFault(
@@ -56,27 +56,30 @@ def read(file: Path) -> Snapshot:
 HEAD = {"schema", "version"}
 
 
-def _made(kind: Any, value: Any) -> Any:
-    """Make a value of a type out of what JSON has for it. Raise TypeError for what is of another."""
-    origin, inner = get_origin(kind), get_args(kind)
-    if origin in {Union, types.UnionType}:
-        kind, origin, inner = inner[0], get_origin(inner[0]), get_args(inner[0])
-        if value is None:
-            return None
+def _value(kind: Any, value: object) -> Any:
+    """Return a value of a type from what JSON has for it. Raise TypeError for JSON of another type."""
+    if get_origin(kind) in {Union, types.UnionType}:
+        return None if value is None else _value(get_args(kind)[0], value)
     match value:
-        case dict() if is_dataclass(kind) and isinstance(kind, type):
-            hints, known = get_type_hints(kind), {field.name for field in fields(kind)}
-            made: Any = kind(**{name: _made(hints[name], each) for name, each in value.items() if name in known})
-        case list() if origin is tuple:
-            made = tuple(_made(inner[0], each) for each in value)
-        case dict() if origin is Mapping:
-            made = {str(name): _made(inner[1], each) for name, each in value.items()}
+        case dict():
+            return _from_object(kind, value)
+        case list() if get_origin(kind) is tuple:
+            return tuple(_value(get_args(kind)[0], each) for each in value)
         case str() if isinstance(kind, type) and issubclass(kind, str):
-            made = kind(value)
+            return kind(value)
         case bool() | int() if type(value) is kind:
-            made = value
+            return value
         case int() | float() if kind is float and not isinstance(value, bool):
-            made = float(value)
+            return float(value)
         case _:
             raise TypeError(f"{value!r} is no {kind}")
-    return made
+
+
+def _from_object(kind: Any, value: dict[str, object]) -> Any:
+    """Return a dataclass or a mapping from a JSON object; names that a dataclass does not have are left out."""
+    if is_dataclass(kind) and isinstance(kind, type):
+        hints, known = get_type_hints(kind), {field.name for field in fields(kind)}
+        return kind(**{name: _value(hints[name], each) for name, each in value.items() if name in known})
+    if get_origin(kind) is Mapping:
+        return {str(name): _value(get_args(kind)[1], each) for name, each in value.items()}
+    raise TypeError(f"{value!r} is no {kind}")
