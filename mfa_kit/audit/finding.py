@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from mfa_kit.account.account_users import AccountUser, account_users
-from mfa_kit.account.snapshot import Hole, Part, Snapshot
+from mfa_kit.account.snapshot import Part, Snapshot
 
 DAY = 86400.0
 
@@ -144,8 +144,7 @@ def answer_rule(rule: AuditRule, scene: Scene) -> RuleAnswer:
     not_applicable = next((each for each in seen if isinstance(each, NotApplicable)), None)
     if not_applicable is not None and not findings:
         return RuleAnswer(rule=rule, result=RuleResult.NOT_APPLICABLE, why=not_applicable.why)
-    unsure = [each for each in seen if isinstance(each, Unsure)]
-    unsure += [_unread(hole) for hole in scene.snapshot.holes if hole.part in rule.needs and hole.about is None]
+    unsure = [*(each for each in seen if isinstance(each, Unsure)), *_unread(rule, scene)]
     without_findings = RuleResult.UNKNOWN if unsure else RuleResult.PASS
     return RuleAnswer(
         rule=rule,
@@ -156,5 +155,8 @@ def answer_rule(rule: AuditRule, scene: Scene) -> RuleAnswer:
     )
 
 
-def _unread(hole: Hole) -> Unsure:
-    return Unsure(f"the {hole.part}", hole.why)
+def _unread(rule: AuditRule, scene: Scene) -> Iterator[Unsure]:
+    """Yield the parts that the rule needs and that could not be read for the whole account."""
+    for hole in scene.snapshot.holes:
+        if hole.part in rule.needs and hole.about is None:
+            yield Unsure(f"the {hole.part}", hole.why)

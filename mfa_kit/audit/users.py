@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from mfa_kit.account.account_users import AccountUser, administers, policies_of
 from mfa_kit.account.evaluator import NOBODY, WITH_MFA, principals_let_in
-from mfa_kit.account.snapshot import Credentials, Part
+from mfa_kit.account.snapshot import Credentials, Entity, Part
 from mfa_kit.account.wording import command, few
 from mfa_kit.audit.finding import Finding, NotApplicable, Observation, Remark, Scene, Severity, Unsure, audit_rule
 from mfa_kit.core.models import DeviceType
@@ -45,11 +45,7 @@ def admins_exist(scene: Scene) -> Iterator[Observation]:
         return
     if any(one.admin for one in scene.users):
         return
-    roles = [
-        administers(role, policies_of(role, snapshot))
-        for role in snapshot.roles
-        if any(kind != "Service" for kind, _ in principals_let_in(role.trust or NOBODY, WITH_MFA))
-    ]
+    roles = [administers(role, policies_of(role, snapshot)) for role in snapshot.roles if _is_for_people(role)]
     if any(roles):
         return
     if None in roles or any(one.admin is None for one in scene.users):
@@ -60,6 +56,11 @@ def admins_exist(scene: Scene) -> Iterator[Observation]:
         evidence="no user and no role may administer this account: only root is left",
         remedy=("mfa-kit policy onboard",),
     )
+
+
+def _is_for_people(role: Entity) -> bool:
+    """Whether anyone but a service may assume a role."""
+    return any(kind != "Service" for kind, _ in principals_let_in(role.trust or NOBODY, WITH_MFA))
 
 
 @audit_rule(

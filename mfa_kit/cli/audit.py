@@ -77,8 +77,7 @@ def _write(snapshot: Snapshot, answers: Sequence[RuleAnswer], output: Output) ->
     """Print the answers: a paragraph a rule in a table, a document in JSON, a line a finding in the other forms."""
     match output.form:
         case "table":
-            lines = [line for answer in answers for line in _paragraph(answer)]
-            output.text("".join(f"{one_line(line)}\n" for line in lines))
+            output.text("".join(map(_paragraph, answers)))
         case "html":
             output.text(page(snapshot, answers))
         case "json":
@@ -94,14 +93,15 @@ def _report_age(snapshot: Snapshot) -> str:
     return f"credential report {minutes // 60} h {minutes % 60} min old"
 
 
-def _paragraph(answer: RuleAnswer) -> list[str]:
-    """Return a rule as lines: its result and title, each finding with the commands that mend it, what is unknown."""
+def _paragraph(answer: RuleAnswer) -> str:
+    """Return a rule as text: its result and title, each finding with the commands that mend it, and what is unknown."""
     rule = answer.rule
     why = f"  ({answer.why})" if answer.why else ""
     lines = [f"{answer.result.upper():<14}  {rule.severity:<8}  {rule.id:<18}  {rule.title}{why}"]
     for finding in answer.findings:
         lines += [f"    {finding.subject}: {finding.evidence}", *(f"      {line}" for line in finding.remedy)]
-    return [*lines, *(f"    {unsure.subject}: {unsure.why}" for unsure in answer.unsure)]
+    lines += [f"    {unsure.subject}: {unsure.why}" for unsure in answer.unsure]
+    return "".join(f"{one_line(line)}\n" for line in lines)
 
 
 def _head(snapshot: Snapshot) -> ResultRow:

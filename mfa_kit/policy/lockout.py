@@ -147,18 +147,30 @@ def _lost(policies: EntityPolicies, more: tuple[str, ...], request: RequestConte
     denies = [each for text in more for each in statements(text) if not each.allow]
     if all(holds(each, request) is False for each in denies):
         return False, []
+    lost = _denied(policies, more, request)
+    rest = (pair for pair in _allowed(policies) if pair not in lost)
+    if not lost or any(_may(policies, pair, request) for pair in rest):
+        return False, list(lost)
+    return (True if set(lost.values()) == {Decision.EXPLICIT} else None), list(lost)
 
-    def may(pair: Pair) -> bool:
-        return policies.decide(*pair, request) in {Decision.ALLOW, Decision.UNKNOWN}
 
-    own = [pair for text in policies.documents for pair in actions_named(text, allow=True)]
+def _allowed(policies: EntityPolicies) -> list[Pair]:
+    return [pair for text in policies.documents for pair in actions_named(text, allow=True)]
+
+
+def _denied(policies: EntityPolicies, more: tuple[str, ...], request: RequestContext) -> dict[Pair, Decision]:
+    """Return what `more` would deny, or might deny, of what is allowed now."""
     others = [pair for text in more for pair in actions_named(text, allow=False)]
-    verdicts = {pair: evaluate(more, *pair, request) for pair in (*own, *others)}
-    denied = {pair for pair, verdict in verdicts.items() if verdict in {Decision.EXPLICIT, Decision.UNKNOWN}}
-    lost = [pair for pair in verdicts if pair in denied and may(pair)]
-    if not lost or any(may(pair) for pair in own if pair not in lost):
-        return False, lost
-    return (True if {verdicts[pair] for pair in lost} == {Decision.EXPLICIT} else None), lost
+    decisions = {pair: evaluate(more, *pair, request) for pair in (*_allowed(policies), *others)}
+    return {
+        pair: decision
+        for pair, decision in decisions.items()
+        if decision in {Decision.EXPLICIT, Decision.UNKNOWN} and _may(policies, pair, request)
+    }
+
+
+def _may(policies: EntityPolicies, pair: Pair, request: RequestContext) -> bool:
+    return policies.decide(*pair, request) in {Decision.ALLOW, Decision.UNKNOWN}
 
 
 # Whether something is the case, and the state and the reason that follow from it. The first that is the case counts.

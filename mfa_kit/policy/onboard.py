@@ -44,8 +44,10 @@ class SetupStep:
     commands: tuple[str, ...]
 
 
-def _state(*, done: bool | None) -> StepState:
-    return StepState.UNKNOWN if done is None else StepState.DONE if done else StepState.TO_DO
+def _state(*, done: bool | None, known: bool = True) -> StepState:
+    if done is None or not known:
+        return StepState.UNKNOWN
+    return StepState.DONE if done else StepState.TO_DO
 
 
 def password_prompt(user: str) -> str:
@@ -91,19 +93,19 @@ def colleague_steps(snapshot: Snapshot, user: str, group: str) -> list[SetupStep
         SetupStep(
             what=f"make {user}, in group {group}",
             why="rights come through the group: nothing is attached to the user",
-            state=_state(done=(there is not None and group in there.user.groups) if known else None),
+            state=_state(done=there is not None and group in there.user.groups, known=known),
             commands=(create, join) if there is None else (join,),
         ),
         SetupStep(
             what="a first password, to be changed at the first sign-in",
             why="it is typed at a prompt: no line of the history has it; keep it to yourself for now",
-            state=_state(done=(there is not None and there.password) if known else None),
+            state=_state(done=there is not None and there.password, known=known),
             commands=(password_prompt(user),),
         ),
         SetupStep(
             what="a device, and only then hand over the password",
             why="so MFA is there at the first sign-in, and no forced password change is caught without it",
-            state=_state(done=there.mfa is True if there else False if known else None),
+            state=_state(done=there is not None and there.mfa is True, known=known or there is not None),
             commands=(command("mfa-kit", "enroll", user, "--with", "virtual"),),
         ),
         _checked(group),
@@ -212,7 +214,7 @@ def _group_of_administrators(administering: str | None, snapshot: Snapshot, *, k
     return SetupStep(
         what="a group of administrators",
         why="the policy is on the group: who comes and goes changes groups",
-        state=_state(done=administering is not None if known else None),
+        state=_state(done=administering is not None, known=known),
         commands=(attach,) if exists and not administering else (create, attach),
     )
 
@@ -223,7 +225,7 @@ def _first_administrator(everybody: Sequence[AccountUser], group: str, *, admin:
     return SetupStep(
         what=f"an administrator, {admin}, instead of root",
         why="in the group, and with a device before anybody signs in by the password",
-        state=_state(done=any(one.mfa and one.password for one in in_group) if known else None),
+        state=_state(done=any(one.mfa and one.password for one in in_group), known=known),
         commands=(
             *((join,) if any(one.name == admin for one in everybody) else (create, join)),
             password_prompt(admin),
@@ -240,7 +242,7 @@ def _people(snapshot: Snapshot, *, known: bool) -> SetupStep:
     return SetupStep(
         what="groups for everybody else, each with its policies",
         why="ReadOnlyAccess is a beginning; give each group what its work needs",
-        state=_state(done=bool(others) if known else None),
+        state=_state(done=bool(others), known=known),
         commands=(
             command("aws", "iam", "create-group", "--group-name", PEOPLE),
             command("aws", "iam", "attach-group-policy", "--group-name", PEOPLE, "--policy-arn", access),
@@ -259,7 +261,7 @@ def _role(snapshot: Snapshot, *, known: bool) -> SetupStep:
     return SetupStep(
         what="a role for EC2 instances, instead of keys on them",
         why="its keys change by themselves; attach what the instances need",
-        state=_state(done=there if known else None),
+        state=_state(done=there, known=known),
         commands=(
             command("aws", "iam", "create-role", "--role-name", ROLE, "--assume-role-policy-document", trust),
             command("aws", "iam", "create-instance-profile", "--instance-profile-name", ROLE),
@@ -292,7 +294,7 @@ def _enforced(everybody: Sequence[AccountUser], *, known: bool) -> list[SetupSte
         SetupStep(
             what="demand MFA of every group with console users, last",
             why="lockout ends with 6 while anybody would be locked out, and then nothing is attached",
-            state=_state(done=not groups if known else None),
+            state=_state(done=not groups, known=known),
             commands=tuple(commands),
         )
     ]

@@ -65,6 +65,13 @@ def _value(kind: Any, value: object) -> Any:
             return _from_object(kind, value)
         case list() if get_origin(kind) is tuple:
             return tuple(_value(get_args(kind)[0], each) for each in value)
+        case _:
+            return _scalar(kind, value)
+
+
+def _scalar(kind: Any, value: object) -> Any:
+    """Return a text, number or truth value of a type."""
+    match value:
         case str() if isinstance(kind, type) and issubclass(kind, str):
             return kind(value)
         case bool() | int() if type(value) is kind:
