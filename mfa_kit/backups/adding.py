@@ -20,7 +20,7 @@ ROOT_DEVICE = "root-account-mfa-device"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Picture:
+class DevicePicture:
     """A QR code that was read: what it holds, and its label."""
 
     created: Created
@@ -28,7 +28,14 @@ class Picture:
 
 
 def add(
-    picture: Picture, *, user: str | None, wanted: str | None, run: str, caller: Caller, desk: Desk, person: Interaction
+    picture: DevicePicture,
+    *,
+    user: str | None,
+    wanted: str | None,
+    run: str,
+    caller: Caller,
+    desk: Desk,
+    person: Interaction,
 ) -> Backup:
     """Have a code of the device typed, then seal the picture, unless the desk is dry; return the backup.
 
@@ -59,7 +66,7 @@ def _check_account(label: str, caller: Caller) -> None:
         )
 
 
-def _root_device(wanted: str | None, picture: Picture) -> str:
+def _root_device(wanted: str | None, picture: DevicePicture) -> str:
     """Return the name of root's device. Raise UsageFault for a name that no device can have."""
     name = wanted or device_and_account(picture.label)[0] or ROOT_DEVICE
     if not DEVICE_NAME.fullmatch(name):
@@ -67,7 +74,7 @@ def _root_device(wanted: str | None, picture: Picture) -> str:
     return name
 
 
-def _entry(user: str, wanted: str | None, picture: Picture, *, run: str, caller: Caller, desk: Desk) -> Entry:
+def _entry(user: str, wanted: str | None, picture: DevicePicture, *, run: str, caller: Caller, desk: Desk) -> Entry:
     """Return the journal's entry of the device that is meant, or one that says that only its backup is ours."""
     name = user_named(user, caller=caller, inventory=desk.inventory)
     devices = [each for each in desk.inventory.devices(name) if each.type is DeviceType.VIRTUAL]

@@ -18,7 +18,7 @@ class Verified:
     fault: str | None = None
 
 
-def verify(files: Iterable[Path], open_backup: Callable[[Path], Opened]) -> Iterator[Verified]:
+def verify_files(files: Iterable[Path], open_backup: Callable[[Path], Opened]) -> Iterator[Verified]:
     """Open each file; the label in its QR code proves that the backup can be used, and is not secret."""
     for file in files:
         try:

@@ -6,15 +6,15 @@ import click
 
 from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
-from mfa_kit.wiring import doctor as wiring
 from mfa_kit.wiring.diagnosis import Health
+from mfa_kit.wiring.doctor import diagnose_computer
 from mfa_kit.wiring.settings import Settings
 
 
 @click.command(cls=Verb)
 def doctor(*, read_settings: Callable[[], Settings], output: Output) -> int:
     """Check credentials, clock, rights, folders, terminal. Ends with 1 when something is wrong."""
-    found = list(wiring.diagnose(read_settings))
+    found = list(diagnose_computer(read_settings))
     rows = [
         {"check": each.what, "state": each.health, "found": each.found, "hint": each.hint or None} for each in found
     ]

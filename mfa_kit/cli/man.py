@@ -34,24 +34,24 @@ def _pages(command: click.Command, parent: click.Context | None, name: str) -> I
     leave_methods_out(context)
     children = command.list_commands(context) if isinstance(command, click.Group) else []
     title = context.command_path.replace(" ", "-")
-    yield title, page(command, context, children)
+    yield title, _page(command, context, children)
     for child in children:
         found = command.get_command(context, child) if isinstance(command, click.Group) else None
         if found:
             yield from _pages(found, context, child)
 
 
-def page(command: click.Command, context: click.Context, children: list[str]) -> str:
+def _page(command: click.Command, context: click.Context, children: list[str]) -> str:
     """Return the page of one command, whose own commands have the names `children`."""
     title = context.command_path.replace(" ", "-")
     summary = " ".join((command.help or "").split("\n\n")[0].split())
     usage = " ".join(command.collect_usage_pieces(context))
     lines = [
-        f'.TH {roff(title.upper())} 1 "" "mfa-kit {__version__}"',
+        f'.TH {_roff(title.upper())} 1 "" "mfa-kit {__version__}"',
         ".SH NAME",
-        rf"{roff(title)} \- {roff(summary.rstrip('.'))}",
+        rf"{_roff(title)} \- {_roff(summary.rstrip('.'))}",
         ".SH SYNOPSIS",
-        rf"\fB{roff(context.command_path)}\fR {roff(usage)}",
+        rf"\fB{_roff(context.command_path)}\fR {_roff(usage)}",
         ".SH DESCRIPTION",
         *_text(command.help or ""),
         ".SH OPTIONS",
@@ -59,18 +59,18 @@ def page(command: click.Command, context: click.Context, children: list[str]) ->
     lines += _options(command.get_params(context), context)
     if isinstance(command, MethodVerb):
         for kind, row in METHODS.items():
-            lines += [f".SS Of \\-\\-with {roff(kind)}", *_options(click_options(row.options), context)]
+            lines += [f".SS Of \\-\\-with {_roff(kind)}", *_options(click_options(row.options), context)]
     if command.epilog:
         lines += [".SH NOTES", *_text(command.epilog)]
     if children:
-        lines += [".SH COMMANDS", ", ".join(rf"\fB{roff(title)}\-{roff(child)}\fR(1)" for child in children)]
+        lines += [".SH COMMANDS", ", ".join(rf"\fB{_roff(title)}\-{_roff(child)}\fR(1)" for child in children)]
     return "\n".join(lines) + "\n"
 
 
 def _options(options: Sequence[click.Parameter], context: click.Context) -> Iterator[str]:
     for option in options:
         if isinstance(option, click.Option) and (record := option.get_help_record(context)):
-            yield from (".TP", rf"\fB{roff(record[0])}\fR", roff(record[1]))
+            yield from (".TP", rf"\fB{_roff(record[0])}\fR", _roff(record[1]))
 
 
 def _text(text: str) -> Iterator[str]:
@@ -78,10 +78,10 @@ def _text(text: str) -> Iterator[str]:
     for paragraph in re.split(r"\n\s*\n", text.strip()):
         kept = paragraph.lstrip().startswith("\b")
         lines = [line.strip() for line in paragraph.replace("\b", "").strip().splitlines()]
-        yield from (".PP", *([".nf", *map(roff, lines), ".fi"] if kept else [roff(" ".join(lines))]))
+        yield from (".PP", *([".nf", *map(_roff, lines), ".fi"] if kept else [_roff(" ".join(lines))]))
 
 
-def roff(text: str) -> str:
+def _roff(text: str) -> str:
     """Escape text so that roff prints it as it is."""
     plain = text.replace("\\", r"\e").replace("-", r"\-").replace("…", r"\[u2026]")
     return rf"\&{plain}" if plain.startswith((".", "'")) else plain

@@ -74,7 +74,7 @@ def show_backup(file: Path, identities: Identities, out: Path) -> None:
 def verify_backups(files: Iterable[Path], identities: Identities) -> list[Verified]:
     """Open each file, and say what is wrong with those that do not open."""
     with _opener(identities) as (opener_, ledger), ledger.lightly():
-        return list(opening.verify(files, opener_.open))
+        return list(opening.verify_files(files, opener_.open))
 
 
 def drill_backups(

@@ -62,7 +62,7 @@ def load() -> Config:
         return Config()
     except OSError as error:
         raise IntegrityFault(f"{file} cannot be read: {error.strerror}", "check the rights on it") from None
-    return parse(text, file)
+    return _parse(text, file)
 
 
 def _trusted(file: Path) -> bytes:
@@ -80,7 +80,7 @@ def _trusted(file: Path) -> bytes:
         return opened.read()
 
 
-def parse(text: bytes, file: Path) -> Config:
+def _parse(text: bytes, file: Path) -> Config:
     """Raise UsageFault for text that is not TOML, for an unknown key, and for a value of another type."""
     import tomllib
 

@@ -17,7 +17,7 @@ INSTALL = f"install {RULE} as udev/README.md says, and plug the key in again"
 READ_WRITE_OF_GROUP = stat.S_IRGRP | stat.S_IWGRP
 
 
-def diagnose() -> Iterator[Diagnosis]:
+def diagnose_device_access() -> Iterator[Diagnosis]:
     """Yield what this system asks for before a key may be used."""
     if sys.platform == "win32":  # pragma: no cover - not verified
         yield _elevation()

@@ -28,7 +28,7 @@ BUNDLES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE")
 WINDOW = (49, 30)
 
 
-def diagnose(read_settings: Callable[[], Settings]) -> Iterator[Diagnosis]:
+def diagnose_computer(read_settings: Callable[[], Settings]) -> Iterator[Diagnosis]:
     """Yield every line, in the order in which one failure explains the next.
 
     `read_settings` reads the configuration file; where it raises, that is the last line.
@@ -48,7 +48,7 @@ def diagnose(read_settings: Callable[[], Settings]) -> Iterator[Diagnosis]:
     yield _folder("backup folder", this_computer.backup_dir(None))
     yield from _environment(os.environ)
     yield _terminal()
-    yield from device_access.diagnose()
+    yield from device_access.diagnose_device_access()
     yield from _aws(settings)
 
 
@@ -82,7 +82,7 @@ def _ledger(path: Path) -> Diagnosis:
 
     if not integrity.is_there(path):
         return Diagnosis("ledger", Health.NOTED, f"{path}, not there yet")
-    fault = integrity.examine(path)
+    fault = integrity.find_fault(path)
     if fault is None:
         return Diagnosis("ledger", Health.GOOD, str(path))
     return Diagnosis("ledger", Health.BAD, f"{path}, {fault.what}", fault.hint)

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from mfa_kit.adapters.files.picture import load_image, read_image, shred_image
-from mfa_kit.backups.adding import Picture, choose_account
+from mfa_kit.backups.adding import DevicePicture, choose_account
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.otp import KeyUri, Symbol
 from mfa_kit.wiring.this_computer import harden
@@ -17,7 +17,7 @@ STDIN = "-"
 Shred = Callable[[], int]
 
 
-def load(image: str, person: Interaction) -> tuple[Picture, Shred | None]:
+def read_picture(image: str, person: Interaction) -> tuple[DevicePicture, Shred | None]:
     """Read the QR code of an image, and return what is in it and what shreds the file; `-` is stdin, and no file.
 
     Raise UsageFault when it cannot be read, and IntegrityFault for an image without the QR code of a device.
@@ -29,7 +29,7 @@ def load(image: str, person: Interaction) -> tuple[Picture, Shred | None]:
     found = reading.read_accounts(plain.picture if plain else read_image(sys.stdin.buffer))
     chosen = choose_account(found.labels, of=found.total, which=found.picture, person=person)
     created, label = reading.device_in(found.uris[chosen])
-    return Picture(created=created, label=label), partial(shred_image, plain) if plain else None
+    return DevicePicture(created=created, label=label), partial(shred_image, plain) if plain else None
 
 
 def draw(uri: KeyUri) -> Symbol:

@@ -46,7 +46,7 @@ def node(rules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
             (rules / device_access.RULE).touch()
         monkeypatch.setattr(links, "nodes", lambda: [str(file)])
         monkeypatch.setattr(os, "access", lambda *_: False)
-        [found] = [check for check in device_access.diagnose() if check.what == "key on USB"]
+        [found] = [check for check in device_access.diagnose_device_access() if check.what == "key on USB"]
         return found
 
     return told
@@ -90,7 +90,7 @@ def test_a_key_of_the_kernel_that_has_no_node_here_is_told(tmp_path: Path, monke
     place.mkdir(parents=True)
     (place / "report_descriptor").write_bytes(FIDO)
     monkeypatch.setattr(links, "SYSFS", tmp_path / "sys")
-    [found] = [check for check in device_access.diagnose() if check.what == "key on USB"]
+    [found] = [check for check in device_access.diagnose_device_access() if check.what == "key on USB"]
     assert (found.health, found.hint) == (Health.BAD, "hand it in: --device /dev/hidraw7")
 
 
@@ -99,7 +99,7 @@ def test_a_key_that_may_be_opened_is_told_too(rules: Path, tmp_path: Path, monke
     (rules / device_access.RULE).touch()
     (tmp_path / "hidraw7").touch()
     monkeypatch.setattr(links, "nodes", lambda: [str(tmp_path / "hidraw7")])
-    rule, key, _ = device_access.diagnose()
+    rule, key, _ = device_access.diagnose_device_access()
     assert (rule.health, rule.found) == (Health.GOOD, str(rules / device_access.RULE))
     assert (key.health, key.found) == (Health.GOOD, f"{tmp_path / 'hidraw7'} may be opened")
 
@@ -113,9 +113,9 @@ def test_a_smart_card_service_is_wrong_when_it_is_there_and_refuses(
     def refusing() -> list[str]:
         raise DeviceFault("the smart card service refuses this session", "polkit decides who may use cards")
 
-    monkeypatch.setattr(pcsc, "readers", refusing)
-    monkeypatch.setattr(pcsc, "listening", lambda: listening)
-    *_, found = device_access.diagnose()
+    monkeypatch.setattr(pcsc, "reader_names", refusing)
+    monkeypatch.setattr(pcsc, "service_listens", lambda: listening)
+    *_, found = device_access.diagnose_device_access()
     assert (found.health, found.hint) == (state, "polkit decides who may use cards")
 
 
@@ -125,8 +125,8 @@ def test_a_smart_card_service_is_wrong_when_it_is_there_and_refuses(
 )
 def test_readers_are_named_in_clean_words(monkeypatch: pytest.MonkeyPatch, names: list[str], told: str) -> None:
     """A reader's name is its maker's."""
-    monkeypatch.setattr(pcsc, "readers", lambda: names)
-    *_, found = device_access.diagnose()
+    monkeypatch.setattr(pcsc, "reader_names", lambda: names)
+    *_, found = device_access.diagnose_device_access()
     assert (found.health, found.found) == (Health.GOOD, told)
 
 

@@ -132,7 +132,9 @@ def _serve(talk: socket.socket) -> None:
         if node := asked.get("open"):
             answer: Any = _opens(node)
         elif asked.get("doctor"):
-            answer = {check.what: [check.health, check.found, check.hint] for check in device_access.diagnose()}
+            answer = {
+                check.what: [check.health, check.found, check.hint] for check in device_access.diagnose_device_access()
+            }
         else:
             os.environ.update(asked["env"])
             answer = _run(asked["args"], asked["stdin"])

@@ -27,7 +27,7 @@ def is_there(path: Path) -> bool:
     return os.path.lexists(path)
 
 
-def examine(path: Path) -> LedgerFault | None:
+def find_fault(path: Path) -> LedgerFault | None:
     """Return why the ledger at a path cannot be used; None where it is whole, ours and free to be written."""
     aside = f"IAM still knows every device; move it out of the way: mv {path} {path}.broken"
     try:

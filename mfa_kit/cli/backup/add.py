@@ -53,7 +53,7 @@ def add(
     """
     _check_usage(user, root=root, image=image, shred=shred)
     settings.interaction.check(instead=adding.INSTEAD)
-    picture, shred_picture = images.load(image, settings.interaction)
+    picture, shred_picture = images.read_picture(image, settings.interaction)
     sealing = Sealing(
         to=to, to_files=to_files, backup_dir=backup_dir, passphrase=passphrase, passphrase_fd=passphrase_fd
     )

@@ -12,4 +12,4 @@ from mfa_kit.cli.output import Output
 @history.SINCE
 def export(*, user: str | None, since: float) -> None:
     """Write the same as JSON lines, to be matched with CloudTrail's requestID."""
-    Output("jsonl").many("ledger", history.rows(user, since), empty="")
+    Output("jsonl").many("ledger", history.history_rows(user, since), empty="")

@@ -15,6 +15,6 @@ USER = click.option("--user", metavar="NAME", help="Only what was done for this 
 SINCE = click.option("--since", type=Moment(), default=0.0, help="From a time on: 2026-11-25, or 7d.")
 
 
-def rows(user: str | None, since: float) -> list[Row]:
+def history_rows(user: str | None, since: float) -> list[Row]:
     """Return a row for each event from a Unix time on, oldest first; `at` is ISO 8601 in UTC."""
     return [{**asdict(event), "at": written(event.at)} for event in ledger.history(user, since)]

@@ -12,4 +12,4 @@ from mfa_kit.cli.output import Output
 @history.SINCE
 def show_ledger(*, user: str | None, since: float, output: Output) -> None:
     """Show calls to AWS, openings of backups, and how far each run came."""
-    output.many("ledger", history.rows(user, since), empty="nothing yet")
+    output.many("ledger", history.history_rows(user, since), empty="nothing yet")
