@@ -20,7 +20,7 @@ from typing import Any
 import pyrage
 
 from mfa_kit.lab.aws.server import Lab
-from mfa_kit.lab.aws.wsgi import LoggedCall
+from mfa_kit.lab.aws.wire import LoggedCall
 from tests.bench.canned import Canned
 from tests.bench.startup import aws
 from tests.bench.table import Row, show

@@ -12,6 +12,7 @@ from botocore.exceptions import ConnectionClosedError
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.lab.aws import faults
 from mfa_kit.lab.aws.server import Lab
+from mfa_kit.lab.aws.wire import HttpResponse
 from tests.lab.client import Aws, refused
 
 
@@ -176,6 +177,21 @@ def test_bad_rules_are_one_sentence(row: Any, said: str) -> None:
         faults.Faults().add_row(row)
     assert said in str(caught.value)
     assert caught.value.hint
+
+
+def test_a_fault_is_one_row(lab: Lab, admin: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new row in the table is a fault that can be planted, listed and met, and its function decides what happens."""
+
+    def close(_rule: faults.FaultRule, call: faults.FaultyCall) -> HttpResponse:
+        call.act()
+        return call.refuse("ServiceUnavailable", "closed for lunch")
+
+    monkeypatch.setattr(faults, "FAULTS", {**faults.FAULTS, "lunch": faults.Fault(play=close, takes=("minutes",))})
+    lab.faults.add("CreateVirtualMFADevice", "lunch", minutes=30)
+    assert [rule.row()["minutes"] for rule in lab.faults.rules()] == [30]
+    with refused("ServiceUnavailable", "closed for lunch"):
+        admin.create("alice")
+    assert lab.serials()
 
 
 def test_rules_from_a_file(tmp_path: Path) -> None:

@@ -81,14 +81,14 @@ def _admin(lab: Lab) -> Aws:
 
 
 @pytest.fixture
-def described(tmp_path: Path) -> dict[str, Any]:
+def described(tmp_path: Path) -> dict[str, object]:
     """Read the description above."""
     file = tmp_path / "account.toml"
     file.write_text(DESCRIBED, "utf-8")
     return description.read_description(file)
 
 
-def test_a_described_account_is_what_it_says(described: dict[str, Any]) -> None:
+def test_a_described_account_is_what_it_says(described: dict[str, object]) -> None:
     """Users, groups, keys, devices of all kinds, passwords, roles, policies and root's posture."""
     with Lab(description=described) as lab:
         admin = _admin(lab)
@@ -110,7 +110,7 @@ def test_a_described_account_is_what_it_says(described: dict[str, Any]) -> None:
         assert admin.iam.list_account_aliases()["AccountAliases"] == ["acme"]
 
 
-def test_what_is_kept_comes_back_whole(described: dict[str, Any], tmp_path: Path) -> None:
+def test_what_is_kept_comes_back_whole(described: dict[str, object], tmp_path: Path) -> None:
     """A state that was written and read describes the same account; it is nobody else's to read."""
     with Lab(("bob",), description=described) as lab:
         admin = _admin(lab)

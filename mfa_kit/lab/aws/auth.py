@@ -1,13 +1,13 @@
-"""What every operation of the lab passes first: the signature, the key, the model's constraints, the caller's policies.
+"""The checks that each operation passes first: its signature, its key, the model's constraints, the caller's policies.
 
-A mixin for moto's response classes; it overrides the methods that moto made for its own subclasses.
+A mixin for moto's response classes. It overrides the methods that moto made for its own subclasses.
 """
 
 import re
 from datetime import UTC, datetime
-from typing import Any
 
 from botocore.model import OperationNotFoundError
+from moto.core.common_types import TYPE_RESPONSE
 from moto.core.exceptions import ServiceException
 from moto.core.request import Request
 from moto.core.responses import BaseResponse
@@ -16,50 +16,56 @@ from moto.utilities.utils import get_partition
 
 from mfa_kit.lab.aws import rights, wire
 from mfa_kit.lab.aws.account import LabAccount, Principal
-from mfa_kit.lab.aws.wire import IamError
-
-Answer = tuple[int, dict[str, Any], Any]
+from mfa_kit.lab.aws.wire import IamError, OperationRequest
 
 
 class AuthorizedResponse(BaseResponse):
-    """Authentication, authorization and errors."""
+    """Authentication, authorization and errors. `operation` is the call, `caller` the principal that signed it."""
 
     account: LabAccount
     caller: Principal
+    operation: OperationRequest
 
     def get_current_account(self) -> str:
+        """Return the account's ID; moto would take it from the access key."""
         return self.account.backend.account_id
 
-    def answer(self, request: Request, full_url: str, headers: Any) -> Answer:
-        """One request at a time: IAM is the arbiter, so is the lab."""
+    def answer(self, request: Request, full_url: str, headers: object) -> TYPE_RESPONSE:
+        """Answer one request; return status, headers and body. Requests run one at a time, under the account's lock."""
         with self.account.lock:
             try:
-                self._known(request)
+                self._check_operation(request)
                 self.setup_class(request, full_url, headers)
                 self.caller = self._authenticate(request)
-                action, service = self._get_action(), self.boto3_service_name
-                wire.check_constraints(get_service_model(service).operation_model(action).input_shape, self.params)
-                if action in rights.SELF and "UserName" not in self.params and self.caller.user is not None:
-                    self.params["UserName"] = self.caller.user.name
-                rights.authorize(service, action, self.params, self.account, self.caller)
+                self._read_operation()
+                rights.authorize(self.operation, self.account, self.caller)
                 if "lab.denied" in request.environ:
-                    raise rights.denial(service, action, self.params, self.account, self.caller)
-                return self._act(action)
+                    raise rights.denial(self.operation, self.account, self.caller)
+                return self._act()
             except (IamError, ServiceException) as error:
                 status, body = wire.error_response(self.boto3_service_name, error.code, error.message)
                 return status, {"Content-Type": "text/xml"}, body
             finally:
                 self.account.remember()
 
-    def _act(self, action: str) -> Answer:
-        """Let the operation answer; the request id is one, in the header and in the body."""
-        result = getattr(self, camelcase_to_underscores(action))()
-        status, headers, body = self.serialized(result)
-        made = wire.new_request_id()
-        headers["x-amzn-RequestId"] = made
-        return status, headers, re.sub(r"(?<=<RequestId>).*?(?=</RequestId>)", made, str(body))
+    def _read_operation(self) -> None:
+        """Check the parameters; fill in the caller's name where an operation may leave out the user."""
+        action, service = self._get_action(), self.boto3_service_name
+        wire.check_constraints(get_service_model(service).operation_model(action).input_shape, self.params)
+        if action in rights.SELF and "UserName" not in self.params and self.caller.user is not None:
+            self.params["UserName"] = self.caller.user.name
+        self.operation = OperationRequest(service, action, self.params)
 
-    def _known(self, request: Request) -> None:
+    def _act(self) -> TYPE_RESPONSE:
+        """Let the operation answer, with one request ID in the header and in the body."""
+        result = getattr(self, camelcase_to_underscores(self.operation.action))()
+        status, headers, body = self.serialized(result)
+        request_id = wire.new_request_id()
+        headers["x-amzn-RequestId"] = request_id
+        return status, headers, re.sub(r"(?<=<RequestId>).*?(?=</RequestId>)", request_id, str(body))
+
+    def _check_operation(self, request: Request) -> None:
+        """Raise InvalidAction for an operation that the service lacks, NotImplemented for one that moto lacks."""
         action = request.values.get("Action", "")
         try:
             get_service_model(self.boto3_service_name).operation_model(action)
@@ -70,6 +76,7 @@ class AuthorizedResponse(BaseResponse):
             raise IamError("NotImplemented", f"The lab does not play {action}: neither does moto.")
 
     def _authenticate(self, request: Request) -> Principal:
+        """Return the principal that signed a request. Raise IamError for an unknown key or a wrong or old signature."""
         found = wire.parse_authorization(request.headers.get("Authorization", ""))
         if get_partition(found.region) != self.account.partition:
             raise IamError("InvalidClientTokenId", "The security token included in the request is invalid.")
@@ -77,24 +84,26 @@ class AuthorizedResponse(BaseResponse):
             found.key, request.headers.get("X-Amz-Security-Token"), service=found.service
         )
         headers = {name.lower(): value for name, value in request.headers.items()}
-        query, body = request.query_string.decode(), self._bare(request)
-        if not wire.signature_matches(
-            found, secret, headers=headers, method=request.method, path=request.path, query=query, body=body
-        ):
+        matches = wire.signature_matches(
+            found,
+            secret,
+            headers=headers,
+            method=request.method,
+            path=request.path,
+            query=request.query_string.decode(),
+            body=request.environ["lab.body"],
+        )
+        if not matches:
             raise IamError(
                 "SignatureDoesNotMatch",
                 "The request signature we calculated does not match the signature you provided. "
                 "Check your AWS Secret Access Key and signing method. Consult the service documentation for details.",
             )
-        self._fresh(headers.get("x-amz-date", ""))
+        self._check_date(headers.get("x-amz-date", ""))
         return caller
 
-    @staticmethod
-    def _bare(request: Request) -> bytes:
-        body: bytes = request.environ["lab.body"]
-        return body
-
-    def _fresh(self, stamp: str) -> None:
+    def _check_date(self, stamp: str) -> None:
+        """Raise SignatureDoesNotMatch when a request was signed too long ago, or in the future."""
         limit = self.account.settings.clock_tolerance
         at = datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
         now = self.account.now()

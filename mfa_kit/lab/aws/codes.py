@@ -1,8 +1,8 @@
-"""The authenticator's other half: which codes IAM takes for a device, and which STS takes.
+"""Which codes IAM accepts for a device, and which STS accepts.
 
-pyotp judges the codes, not the product's own otp, or a shared mistake would pass. IAM and STS keep separate books, as
-recorded against the service: IAM remembers the last pair it took, STS the single codes, and STS learns of IAM's changes
-some seconds late.
+pyotp computes the codes, not the product's own otp module, because a bug that both shared would go unnoticed. IAM and
+STS keep separate records, as recorded against the service: IAM remembers the last pair that it accepted, STS each
+single code, and STS learns of changes in IAM some seconds later.
 """
 
 import math
@@ -18,16 +18,16 @@ UNABLE = (
     "MultiFactorAuthentication failed, unable to validate MFA code.  "
     "Please verify your MFA serial number is valid and associated with this user."
 )
-# What may be set as the answer to a token that AWS does not know.
+# The errors that `unknown_serial` may choose for a token that AWS does not know, by HTTP status.
 UNKNOWN_SERIAL = {400: "ValidationError", 403: "InvalidAuthenticationCode", 404: "NoSuchEntity"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabSettings:
-    """What was recorded on one account on a few days, so settings and no rules. Windows in steps, times in seconds.
+    """Limits that were recorded on one account on a few days. Windows are in steps of 30 seconds, times in seconds.
 
-    `unknown_serial`: the HTTP status with which a token that AWS does not know is refused, for its answer is unknown.
-    Raise ValueError for what cannot be.
+    `unknown_serial` is the HTTP status with which the lab refuses a token that AWS does not know; AWS's own error is
+    unknown. Raise ValueError for a value that is negative, not finite or otherwise impossible.
     """
 
     pair_behind: int = 998
@@ -50,7 +50,7 @@ class LabSettings:
 
 
 def nearest_first(middle: int, *, behind: int, ahead: int) -> Iterator[int]:
-    """Count away from the middle on both sides, as far as each goes."""
+    """Yield the integers around the middle, the nearest first, as far as each side goes."""
     yield middle
     for distance in range(1, max(behind, ahead) + 1):
         if distance <= behind:
@@ -60,21 +60,26 @@ def nearest_first(middle: int, *, behind: int, ahead: int) -> Iterator[int]:
 
 
 def code(secret: str, counter: int) -> str:
+    """Compute the six digits of a base32 secret at a counter (RFC 4226, 5.3)."""
     return pyotp.HOTP(secret).at(counter)
 
 
 @dataclass(slots=True)
 class DeviceCodes:
-    """IAM's book of one device. Counters are RFC 6238's T; the skew is the offset that the last pair was found at."""
+    """IAM's record of one device. `last` is the counter (RFC 6238: T) of the last code that IAM accepted, -1 for none.
+
+    `skew` is the offset in steps at which the last pair was found.
+    """
 
     secret: str
     skew: int = 0
     last: int = -1
 
     def pair(self, first: str, second: str, *, now: float, settings: LabSettings) -> None:
-        """Take two consecutive codes wholly above the last pair, and keep their offset. Raise IAM's one error.
+        """Accept two consecutive codes that both come after the last pair, and keep their offset.
 
-        The search goes round the device's adjusted time, nearest first; a refused attempt spends nothing.
+        Raise InvalidAuthenticationCode for all others; a refused attempt changes nothing. The search starts at the
+        device's adjusted time, nearest first.
         """
         here = int(now) // PERIOD
         for offset in nearest_first(self.skew, behind=settings.pair_behind, ahead=settings.pair_ahead):
@@ -87,7 +92,7 @@ class DeviceCodes:
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """From when on a device belonged to a user, or to nobody."""
+    """The Unix time from which a device belonged to a user ID, or to nobody, with the secret and skew of that time."""
 
     at: float
     user: str | None
@@ -97,18 +102,25 @@ class Binding:
 
 @dataclass(slots=True)
 class StsCodes:
-    """STS's book of all devices of an account."""
+    """STS's record of all devices of an account.
+
+    `used` are the secrets and counters of codes that STS accepted. `tries` are, for each serial, the current span of
+    `sts_span` seconds and how many codes STS looked at in it.
+    """
 
     bindings: dict[str, list[Binding]] = field(default_factory=dict)
     used: set[tuple[str, int]] = field(default_factory=set)
     tries: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def bind(self, serial: str, user: str | None, codes: DeviceCodes, *, now: float) -> None:
-        """Note what IAM just did. STS will see it later."""
+        """Record that IAM just gave a device to a user ID, or took it away. STS sees it `propagation` seconds later."""
         self.bindings.setdefault(serial, []).append(Binding(now, user, codes.secret, codes.skew))
 
     def check(self, serial: str, given: str, *, user: str, now: float, settings: LabSettings) -> None:
-        """Take a code, each once, round the skew. Raise AccessDenied: too many attempts look like an unknown device."""
+        """Accept a code near the device's adjusted time, each code once. Raise AccessDenied for all others.
+
+        After `sts_attempts` codes in a span, the message is that for an unknown device.
+        """
         seen = [one for one in self.bindings.get(serial, []) if one.at <= now - settings.propagation]
         window = int(now) // settings.sts_span
         start, count = self.tries.get(serial, (window, 0))

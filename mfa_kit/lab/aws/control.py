@@ -1,23 +1,23 @@
-"""What only a lab has: an endpoint beside IAM's that plants faults, registers keys as the console would, tells calls.
+"""The control endpoint, which only a lab has: it plants faults, registers keys as the console would, and lists calls.
 
-Whoever asks shows the admin's secret key in a header of its own, which no page in a browser can send unasked.
+Each request carries the admin's secret key in a header of its own, which no page in a browser can send unasked.
 """
 
 import hmac
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
+from wsgiref.types import WSGIEnvironment
 
 from moto.core.exceptions import ServiceException
 
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.lab.aws import description
 from mfa_kit.lab.aws.account import LabAccount
 from mfa_kit.lab.aws.codes import DeviceCodes
+from mfa_kit.lab.aws.description import NAME
 from mfa_kit.lab.aws.devices import FidoDevice, HardwareToken, u2f_serial
 from mfa_kit.lab.aws.faults import Faults
-from mfa_kit.lab.aws.wire import IamError
+from mfa_kit.lab.aws.wire import HttpResponse, IamError, LoggedCall
 
 PATH = "/lab/"
 HEADER = "HTTP_X_MFA_KIT_LAB"
@@ -25,54 +25,77 @@ HINTS = {
     "LimitExceeded": "take a device away first: mfa-kit revoke",
     "NoSuchEntity": "the lab's users are listed by: mfa-kit status",
 }
+KEY_FIELDS = ("user", "name", "certifications")
+Payload = Mapping[str, object]
 
 
-def answer_control(
-    environ: Mapping[str, Any], *, account: LabAccount, faults: Faults, calls: list[Any]
-) -> tuple[HTTPStatus, bytes]:
-    """Answer one request to the control endpoint, as JSON."""
-    secret = account.admin_key().secret_access_key
-    if not hmac.compare_digest(str(environ.get(HEADER, "")).encode(), secret.encode()):
-        return HTTPStatus.FORBIDDEN, b'{"error": "show the secret key of the lab\'s admin"}'
-    try:
-        with account.lock:
-            found = _do(environ, account=account, faults=faults, calls=calls)
-    except (UsageFault, IamError, ServiceException, ValueError, TypeError, KeyError, AttributeError) as error:
-        hint = HINTS.get(getattr(error, "code", ""), "see docs/lab.md")
-        told = {"error": getattr(error, "message", str(error)), "hint": getattr(error, "hint", hint)}
-        return HTTPStatus.BAD_REQUEST, json.dumps(told).encode()
-    return HTTPStatus.OK, json.dumps(found).encode()
+class Control:
+    """The control endpoint of one lab. docs/lab.md lists its requests."""
 
+    def __init__(self, account: LabAccount, faults: Faults, calls: Sequence[LoggedCall]) -> None:
+        self.account, self.faults, self.calls = account, faults, calls
+        self._requests: Mapping[tuple[str, str], Callable[[Payload], object]] = {
+            ("POST", "faults"): self._add_rule,
+            ("DELETE", "faults"): self._clear_rules,
+            ("GET", "faults"): lambda _: [rule.row() for rule in self.faults.rules()],
+            ("GET", "calls"): lambda _: [call._asdict() for call in self.calls],
+            ("POST", "fido"): self._register_key,
+            ("POST", "token"): self._add_token,
+        }
 
-def _do(environ: Mapping[str, Any], *, account: LabAccount, faults: Faults, calls: list[Any]) -> Any:
-    asked = json.loads(environ["lab.body"] or b"{}")
-    match environ["REQUEST_METHOD"], environ["PATH_INFO"].removeprefix(PATH):
-        case "POST", "faults":
-            faults.add_row(asked)
-            return {}
-        case "DELETE", "faults":
-            faults.clear()
-            return {}
-        case "GET", "faults":
-            return [{"operation": r.operation, "fault": r.fault, "at": r.at, **r.parameters} for r in faults.rules()]
-        case "GET", "calls":
-            return [call._asdict() for call in calls]
-        case "POST", "fido":
-            return {"SerialNumber": register_fido(account, **asked)}
-        case "POST", "token":
-            serial = str(asked["serial"])
-            account.backend.tokens[serial] = HardwareToken(serial, DeviceCodes(str(asked["seed"])))
-            return {"SerialNumber": serial}
-        case _:
+    def answer(self, environ: WSGIEnvironment) -> HttpResponse:
+        """Answer one request, as JSON: 403 without the admin's key, 400 with an error and a hint for a bad request."""
+        secret = self.account.admin_key().secret_access_key
+        if not hmac.compare_digest(str(environ.get(HEADER, "")).encode(), secret.encode()):
+            return _json(HTTPStatus.FORBIDDEN, {"error": "show the secret key of the lab's admin"})
+        try:
+            with self.account.lock:
+                return _json(HTTPStatus.OK, self._act(environ))
+        except (UsageFault, IamError, ServiceException, ValueError, TypeError, KeyError, AttributeError) as error:
+            hint = HINTS.get(getattr(error, "code", ""), "see docs/lab.md")
+            said = {"error": getattr(error, "message", str(error)), "hint": getattr(error, "hint", hint)}
+            return _json(HTTPStatus.BAD_REQUEST, said)
+
+    def _act(self, environ: WSGIEnvironment) -> object:
+        payload = json.loads(environ["lab.body"] or b"{}")
+        act = self._requests.get((environ["REQUEST_METHOD"], environ["PATH_INFO"].removeprefix(PATH)))
+        if act is None:
             raise UsageFault("the lab's control endpoint does not know this request", "see docs/lab.md")
+        return act(payload)
+
+    def _add_rule(self, payload: Payload) -> Payload:
+        self.faults.add_row(payload)
+        return {}
+
+    def _clear_rules(self, _: Payload) -> Payload:
+        self.faults.clear()
+        return {}
+
+    def _register_key(self, payload: Payload) -> Payload:
+        if unknown := [name for name in payload if name not in KEY_FIELDS]:
+            raise UsageFault(f"a security key has no {unknown[0]!r}", f"a key has {', '.join(KEY_FIELDS)}")
+        levels = payload.get("certifications")
+        found = {str(name): str(level) for name, level in levels.items()} if isinstance(levels, dict) else None
+        serial = register_fido(self.account, user=str(payload["user"]), name=str(payload["name"]), certifications=found)
+        return {"SerialNumber": serial}
+
+    def _add_token(self, payload: Payload) -> Payload:
+        serial = str(payload["serial"])
+        self.account.backend.tokens[serial] = HardwareToken(serial, DeviceCodes(str(payload["seed"])))
+        return {"SerialNumber": serial}
 
 
-def register_fido(account: LabAccount, *, user: str, name: str, certifications: dict[str, str] | None = None) -> str:
+def _json(status: HTTPStatus, value: object) -> HttpResponse:
+    return HttpResponse(f"{status} {status.phrase}", [("Content-Type", "application/json")], json.dumps(value).encode())
+
+
+def register_fido(account: LabAccount, *, user: str, name: str, certifications: Mapping[str, str] | None = None) -> str:
     """Register a FIDO security key for a user, as the console would. Return its serial.
 
-    Raise UsageFault for a name that IAM's patterns refuse, IamError for a user who cannot have it.
+    Raise UsageFault for a name that IAM's patterns refuse, IamError for an unknown user or one who has all the devices
+    that the quota allows.
     """
-    if not description.NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise UsageFault(f"{name!r} is no name of a device", "use letters, digits and + = , . @ - _")
     holder = account.backend.get_user(user)
     if len(holder.mfa_devices) >= account.settings.devices_per_user:
@@ -80,7 +103,7 @@ def register_fido(account: LabAccount, *, user: str, name: str, certifications: 
             "LimitExceeded", f"Cannot exceed quota for MFADevicesPerUser: {account.settings.devices_per_user}"
         )
     serial = u2f_serial(account.partition, account.backend.account_id, user=holder.name, name=name)
-    key = FidoDevice(serial, {"FIDO": "L1"} if certifications is None else certifications)
+    key = FidoDevice(serial, {"FIDO": "L1"} if certifications is None else dict(certifications))
     key.enable_date = account.today()
     holder.mfa_devices[serial] = key
     return serial

@@ -1,19 +1,30 @@
-"""The form of a described account: its tables, the types of their fields, and the sentence for what does not fit."""
+"""A described account: its tables with the types of their fields, and how a JSON or TOML file becomes values.
+
+`--from` reads a description and `--state` keeps one between runs. builder.py makes an account of the values, state.py
+writes an account as a description. docs/lab.md documents the fields; to add one, add it to a table and to a value here,
+and to both of those files.
+"""
 
 import json
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.lab.aws import wire
 
 VERSION = 1
 NAME = wire.compile_pattern(r"[\w+=,.@-]+")
-Row = Mapping[str, Any]
-# Field and the type of its value; what is not here is refused by name.
-DOCUMENT: Mapping[str, type] = {
+Table = Mapping[str, type]
+# What moto's update_account_password_policy takes, by name.
+PasswordPolicy = Mapping[str, Any]
+T = TypeVar("T")
+
+# The type of each field's value; a field that is not here is refused by name.
+DOCUMENT: Table = {
     "schema": str,
     "version": int,
     "region": str,
@@ -28,8 +39,8 @@ DOCUMENT: Mapping[str, type] = {
     "tokens": list,
     "bindings": dict,
 }
-ENTITY: Mapping[str, type] = {"name": str, "path": str, "policies": dict, "attached": list}
-KINDS: Mapping[str, Mapping[str, type]] = {
+ENTITY: Table = {"name": str, "path": str, "policies": dict, "attached": list}
+TABLES: Mapping[str, Table] = {
     "": DOCUMENT,
     "root": {
         "mfa": bool,
@@ -71,7 +82,7 @@ KINDS: Mapping[str, Mapping[str, type]] = {
     },
     "tokens": {"serial": str, "seed": str, "skew": int, "last": int},
 }
-# What there is no choosing of, by the kind of row or of device.
+# Fields that a row must have, by its table or by the kind of device.
 NEEDED: Mapping[str, tuple[str, ...]] = {
     "policies": ("document",),
     "roles": ("trust",),
@@ -80,8 +91,9 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
     "token": ("serial",),
     "tokens": ("serial",),
 }
-# IAM's own defaults of a policy that was set without more: UpdateAccountPasswordPolicy.
-PASSWORD_POLICY: Mapping[str, Any] = {
+WITH_NAMES = ("policies", "groups", "roles", "users")
+# IAM's defaults (API UpdateAccountPasswordPolicy).
+PASSWORD_POLICY: PasswordPolicy = {
     "allow_change_password": False,
     "hard_expiry": False,
     "max_password_age": 0,
@@ -94,8 +106,177 @@ PASSWORD_POLICY: Mapping[str, Any] = {
 }
 
 
-def read_description(file: Path) -> dict[str, Any]:
-    """Read a description. Raise UsageFault in one sentence for a file that is none, or of another version."""
+@dataclass(slots=True)
+class RootPosture:
+    """The root user's posture, which the summary and the credential report show. No API operation changes it."""
+
+    mfa: bool = True
+    virtual: bool = False
+    password: bool = True
+    keys: int = 0
+    key_last_used: datetime | None = None
+    created: datetime = field(default_factory=lambda: datetime(2020, 1, 2, 3, 4, 5, tzinfo=UTC))
+    password_last_used: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DescribedEntity:
+    """What users, groups and roles have in common. `policies` are inline: name to JSON; `attached` are ARNs."""
+
+    name: str
+    path: str
+    policies: Mapping[str, str]
+    attached: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DescribedPolicy:
+    """A managed policy; `document` is JSON."""
+
+    name: str
+    path: str
+    document: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DescribedKey:
+    """An access key. None stands for what IAM would choose."""
+
+    id: str | None
+    secret: str | None
+    status: str
+    created: datetime | None
+    last_used: datetime | None
+    service: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DescribedDevice:
+    """An MFA device: `kind` is virtual, token or fido. "" or None stands for what IAM would choose.
+
+    `skew` and `last` are those of DeviceCodes.
+    """
+
+    kind: str
+    name: str
+    path: str
+    serial: str
+    seed: str
+    skew: int
+    last: int
+    tags: Mapping[str, str]
+    enabled: datetime | None
+    certifications: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DescribedUser:
+    """A user with all that IAM keeps of them. `password` is whether there is one. None stands for IAM's own choice."""
+
+    entity: DescribedEntity
+    id: str | None
+    created: datetime | None
+    groups: Sequence[str]
+    tags: Mapping[str, str]
+    password: bool
+    password_changed: datetime | None
+    password_last_used: datetime | None
+    password_reset_required: bool
+    keys: Sequence[DescribedKey]
+    devices: Sequence[DescribedDevice]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DescribedAccount:
+    """A whole account. `roles` come with their trust policies, JSON.
+
+    `devices` and `tokens` are those that no user has. `bindings` are, for each serial, the rows of StsCodes: Unix time,
+    user ID, seed and skew.
+    """
+
+    alias: str | None
+    root: RootPosture
+    password_policy: PasswordPolicy | None
+    policies: Sequence[DescribedPolicy]
+    groups: Sequence[DescribedEntity]
+    roles: Sequence[tuple[DescribedEntity, str]]
+    users: Sequence[DescribedUser]
+    devices: Sequence[DescribedDevice]
+    tokens: Sequence[DescribedDevice]
+    bindings: Mapping[str, Sequence[tuple[float, str | None, str, int]]]
+
+
+class _Row:
+    """One row of a table with checked fields. Raise UsageFault for a field that the table lacks or of another type."""
+
+    def __init__(self, kind: str, row: object) -> None:
+        allowed = TABLES[kind]
+        where = kind or "the description"
+        if not isinstance(row, dict):
+            raise UsageFault(f"{where} holds {row!r} where a table is wanted", "see docs/lab.md for the form")
+        for name, value in row.items():
+            if name not in allowed or type(value) is not allowed[name]:
+                choices = ", ".join(f"{key} ({wanted.__name__})" for key, wanted in allowed.items())
+                raise UsageFault(
+                    f"{where} has {name!r} of type {type(value).__name__}, which no lab understands",
+                    f"take it out, or write {choices}",
+                )
+        self._row: Mapping[str, object] = row
+
+    def get(self, name: str, kind: type[T], default: T) -> T:
+        """Return a field, or the default where the row leaves it out."""
+        value = self._row.get(name, default)
+        if not isinstance(value, kind):
+            raise TypeError(name)
+        return value
+
+    def optional(self, name: str) -> str | None:
+        """Return a string, None where the row leaves it out."""
+        return self.get(name, str, "") if name in self._row else None
+
+    def date(self, name: str) -> datetime | None:
+        """Return a date that is written in ISO 8601. Raise ValueError for any other text."""
+        text = self.optional(name)
+        return None if text is None else datetime.fromisoformat(text)
+
+    def texts(self, name: str) -> list[str]:
+        """Return a list of strings. Raise TypeError for anything else in it."""
+        return [_text(each) for each in self.get(name, list, [])]
+
+    def pairs(self, name: str) -> dict[str, str]:
+        """Return names with their strings. Raise TypeError for anything else."""
+        return {_text(key): _text(value) for key, value in self.get(name, dict, {}).items()}
+
+    def documents(self, name: str) -> dict[str, str]:
+        """Return names with policy documents, as JSON."""
+        return {_text(key): json.dumps(value) for key, value in self.get(name, dict, {}).items()}
+
+    def rows(self, kind: str) -> "Iterator[_Row]":
+        """Yield the rows of a table, each with fields that fit, a name that IAM allows, and the fields it must have."""
+        for each in self.get(kind, list, []):
+            row = _Row(kind, each)
+            missing = [name for name in NEEDED.get(row.get("kind", str, kind), ()) if not row.has(name)]
+            if missing:
+                raise UsageFault(f"one of the {kind} lacks {missing[0]!r}", "see docs/lab.md for the form")
+            if kind in WITH_NAMES and not NAME.fullmatch(row.get("name", str, "")):
+                raise UsageFault(
+                    f"one of the {kind} is named {row.optional('name')!r}", "write it with letters, digits and +=,.@-"
+                )
+            yield row
+
+    def has(self, name: str) -> bool:
+        """Whether the row has a field."""
+        return name in self._row
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not a string")
+    return value
+
+
+def read_description(file: Path) -> dict[str, object]:
+    """Read the file of a description. Raise UsageFault for one that is neither JSON nor TOML, or of another version."""
     try:
         text = file.read_text("utf-8")
         found = tomllib.loads(text) if file.suffix == ".toml" else json.loads(text)
@@ -117,29 +298,105 @@ def read_description(file: Path) -> dict[str, Any]:
     return dict(found)
 
 
-def check_fields(kind: str, row: Any) -> None:
-    """Raise UsageFault for a field that no table of this kind has, or that is of another type."""
-    allowed = KINDS[kind]
-    where = f"{kind or 'the description'}"
-    if not isinstance(row, dict):
-        raise UsageFault(f"{where} holds {row!r} where a table is wanted", "see docs/lab.md for the form")
-    for name, value in row.items():
-        if name not in allowed or type(value) is not allowed[name]:
-            raise UsageFault(
-                f"{where} has {name!r} of type {type(value).__name__}, which no lab understands",
-                f"take it out, or write {', '.join(f'{key} ({kind.__name__})' for key, kind in allowed.items())}",
+def parse_description(found: Mapping[str, object]) -> DescribedAccount:
+    """Parse a description. Raise UsageFault for a field that does not fit, ValueError or TypeError for a bad value."""
+    row = _Row("", dict(found))
+    return DescribedAccount(
+        alias=row.optional("alias"),
+        root=_root(_Row("root", row.get("root", dict, {}))),
+        policies=[
+            DescribedPolicy(
+                name=each.get("name", str, ""),
+                path=each.get("path", str, "/"),
+                document=json.dumps(each.get("document", dict, {})),
             )
+            for each in row.rows("policies")
+        ],
+        groups=[_entity(each) for each in row.rows("groups")],
+        roles=[(_entity(each), json.dumps(each.get("trust", dict, {}))) for each in row.rows("roles")],
+        users=[_user(each) for each in row.rows("users")],
+        devices=[_device(each) for each in row.rows("devices")],
+        tokens=[replace(_device(each), kind="token") for each in row.rows("tokens")],
+        bindings={
+            _text(serial): [_binding(each) for each in rows] for serial, rows in row.get("bindings", dict, {}).items()
+        },
+        password_policy=_password_policy(row.get("password_policy", dict, {})) if row.has("password_policy") else None,
+    )
 
 
-def checked_rows(kind: str, row: Row) -> Iterable[Row]:
-    """Yield the tables of a kind, each with fields that fit, a name that IAM allows, and what has to be there."""
-    for each in row.get(kind, []):
-        check_fields(kind, each)
-        wanted = [name for name in NEEDED.get(each.get("kind", kind), ()) if name not in each]
-        if wanted:
-            raise UsageFault(f"one of the {kind} lacks {wanted[0]!r}", "see docs/lab.md for the form")
-        if kind in ("policies", "groups", "roles", "users") and not NAME.fullmatch(each.get("name", "")):
-            raise UsageFault(
-                f"one of the {kind} is named {each.get('name')!r}", "write it with letters, digits and +=,.@-"
-            )
-        yield each
+def _root(row: _Row) -> RootPosture:
+    root = RootPosture()
+    for each in fields(RootPosture):
+        if row.has(each.name):
+            dated = TABLES["root"][each.name] is str
+            setattr(root, each.name, row.date(each.name) if dated else row.get(each.name, int, 0))
+    return root
+
+
+def _entity(row: _Row) -> DescribedEntity:
+    return DescribedEntity(
+        name=row.get("name", str, ""),
+        path=row.get("path", str, "/"),
+        policies=row.documents("policies"),
+        attached=row.texts("attached"),
+    )
+
+
+def _user(row: _Row) -> DescribedUser:
+    return DescribedUser(
+        entity=_entity(row),
+        id=row.optional("id"),
+        created=row.date("created"),
+        groups=row.texts("groups"),
+        tags=row.pairs("tags"),
+        password=row.get("password", bool, default=False),
+        password_changed=row.date("password_changed"),
+        password_last_used=row.date("password_last_used"),
+        password_reset_required=row.get("password_reset_required", bool, default=False),
+        keys=[_key(each) for each in row.rows("keys")],
+        devices=[_device(each) for each in row.rows("devices")],
+    )
+
+
+def _key(row: _Row) -> DescribedKey:
+    return DescribedKey(
+        id=row.optional("id"),
+        secret=row.optional("secret"),
+        status=row.get("status", str, "Active"),
+        created=row.date("created"),
+        last_used=row.date("last_used"),
+        service=row.get("service", str, "iam"),
+    )
+
+
+def _device(row: _Row) -> DescribedDevice:
+    return DescribedDevice(
+        kind=row.get("kind", str, "virtual"),
+        name=row.get("name", str, ""),
+        path=row.get("path", str, "/"),
+        serial=row.get("serial", str, ""),
+        seed=row.get("seed", str, ""),
+        skew=row.get("skew", int, 0),
+        last=row.get("last", int, -1),
+        tags=row.pairs("tags"),
+        enabled=row.date("enabled"),
+        certifications=row.pairs("certifications"),
+    )
+
+
+def _binding(row: object) -> tuple[float, str | None, str, int]:
+    match row:
+        case [int() | float() as at, str() | None as user, str() as seed, int() as skew]:
+            return at, user, seed, skew
+        case _:
+            raise TypeError(f"{row!r} is not a time, a user, a seed and a skew")
+
+
+def _password_policy(row: PasswordPolicy) -> PasswordPolicy:
+    unknown = sorted(set(row) - set(PASSWORD_POLICY))
+    if unknown:
+        raise UsageFault(
+            f"password_policy has {unknown[0]!r}",
+            f"take it out, or write one of {', '.join(PASSWORD_POLICY)}",
+        )
+    return {**PASSWORD_POLICY, **row}

@@ -1,15 +1,14 @@
-"""MFA devices as AWS keeps them: virtual ones on top of moto's, hardware TOTP tokens, FIDO security keys."""
+"""MFA devices as AWS keeps them: virtual devices on top of moto's, hardware TOTP tokens and FIDO security keys."""
 
 import base64
 import io
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from urllib.parse import quote
 
 import zxingcpp
-from moto.iam.models import MFADevice, VirtualMfaDevice
+from moto.iam.models import MFADevice, User, VirtualMfaDevice
 from PIL import Image
 
 from mfa_kit.lab.aws.codes import PERIOD, DeviceCodes, code
@@ -24,7 +23,7 @@ def new_seed() -> str:
 
 
 class VirtualDevice(VirtualMfaDevice):
-    """moto's virtual device with codes that count, and tags."""
+    """moto's virtual device with tags and with codes that the lab checks."""
 
     def __init__(self, account: str, region: str, *, path: str, name: str) -> None:
         super().__init__(account, region, path + name)
@@ -34,7 +33,7 @@ class VirtualDevice(VirtualMfaDevice):
         self.tags: dict[str, str] = {}
 
     def qr(self, holder: str) -> bytes:
-        """Draw the PNG that AWS draws; holder is the account's alias or id."""
+        """Draw the QR code as a PNG, as API CreateVirtualMFADevice returns it; holder is the account's alias or ID."""
         label = f"{ISSUER}:{quote(self.name, safe='')}@{holder}"
         text = f"otpauth://totp/{label}?secret={self.base32_string_seed}&issuer={ISSUER}"
         symbol = zxingcpp.create_barcode(text, zxingcpp.BarcodeFormat.QRCode, ec_level="M")
@@ -46,7 +45,7 @@ class VirtualDevice(VirtualMfaDevice):
 
 @dataclass(slots=True)
 class HardwareToken:
-    """A hardware TOTP token: AWS holds the seed, and it has no ARN."""
+    """A hardware TOTP token that AWS knows. AWS holds its seed, and its serial is the printed one, not an ARN."""
 
     serial_number: str
     codes: DeviceCodes
@@ -54,7 +53,7 @@ class HardwareToken:
 
 @dataclass(frozen=True, slots=True)
 class Display:
-    """A token as a person sees it: its clock is `ahead` by so many seconds, or behind."""
+    """The display of a token. Its clock is `ahead` by so many seconds, or behind when that is negative."""
 
     secret: str
     ahead: float = 0
@@ -65,7 +64,7 @@ class Display:
 
 
 class FidoDevice(MFADevice):
-    """A security key or passkey as the console registers it."""
+    """A security key or passkey as the console registers it. `certifications` are those of API GetMFADevice."""
 
     def __init__(self, serial: str, certifications: dict[str, str]) -> None:
         super().__init__(serial, "", "")
@@ -73,18 +72,19 @@ class FidoDevice(MFADevice):
 
 
 def assigned_entry(serial: str, at: datetime) -> MFADevice:
-    """Make the entry of a device in its user's list."""
+    """Make the entry of a device in its user's `mfa_devices`, with its enable date."""
     device = MFADevice(serial, "", "")
     device.enable_date = at
     return device
 
 
 def u2f_serial(partition: str, account: str, *, user: str, name: str) -> str:
+    """Make the ARN of a FIDO key; its last part is random, so that two keys of a user may share a name."""
     return f"arn:{partition}:iam::{account}:u2f/user/{user}/{name}-{''.join(secrets.choice(BASE32) for _ in range(26))}"
 
 
-def user_fields(user: Any) -> dict[str, Any]:
-    """Show a user as lists do."""
+def user_fields(user: User) -> dict[str, object]:
+    """Return a user as lists show it (API reference: User)."""
     return {
         "Path": user.path,
         "UserName": user.name,

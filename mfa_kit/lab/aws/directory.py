@@ -1,39 +1,30 @@
-"""The account around the devices: users by pages, the whole account at once, the credential report, the summary."""
+"""IAM's reads of the whole account: users by pages, GetAccountAuthorizationDetails, reports, the summary, simulations.
 
-import csv
-import io
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any
+Passwords are written here too, because these reads show them.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 
 from moto.core.responses import ActionResult, EmptyResult
-from moto.iam.models import AWSManagedPolicy, ManagedPolicy
+from moto.iam.models import AWSManagedPolicy, ManagedPolicy, Role
 from moto.iam.responses import IamResponse
 
 from mfa_kit.lab.aws import auth, rights, wire
-from mfa_kit.lab.aws.account import LabAccount, LabBackend
+from mfa_kit.lab.aws.account import LabAccount
+from mfa_kit.lab.aws.backend import LabBackend, LabUser
+from mfa_kit.lab.aws.credential_report import write_report
 from mfa_kit.lab.aws.devices import FidoDevice, user_fields
 from mfa_kit.lab.aws.policies import Context, EvalDecision, condition_keys, decide
-from mfa_kit.lab.aws.wire import IamError
+from mfa_kit.lab.aws.wire import IamError, OperationRequest
 
-REPORT = (
-    *("user", "arn", "user_creation_time", "password_enabled", "password_last_used", "password_last_changed"),
-    *("password_next_rotation", "mfa_active"),
-    *("access_key_1_active", "access_key_1_last_rotated", "access_key_1_last_used_date"),
-    *("access_key_1_last_used_region", "access_key_1_last_used_service"),
-    *("access_key_2_active", "access_key_2_last_rotated", "access_key_2_last_used_date"),
-    *("access_key_2_last_used_region", "access_key_2_last_used_service"),
-    *("cert_1_active", "cert_1_last_rotated", "cert_2_active", "cert_2_last_rotated"),
-)
-NONE = "N/A"
-CERTIFICATES = ["false", NONE, "false", NONE]
 # IAM API reference, EvaluationResult: EvalDecision.
 SIMULATED = {
     EvalDecision.ALLOW: "allowed",
     EvalDecision.EXPLICIT: "explicitDeny",
     EvalDecision.IMPLICIT: "implicitDeny",
 }
-# GetAccountAuthorizationDetails: the list that a kind of entity stands in, and the filter that asks for it, in order.
+# GetAccountAuthorizationDetails, in order: the list of each kind of entity, and the filter that asks for it.
 DETAILS = (
     ("UserDetailList", "User"),
     ("GroupDetailList", "Group"),
@@ -44,7 +35,7 @@ DETAILS = (
 
 
 class Directory(auth.AuthorizedResponse, IamResponse):
-    """Reads, and the few writes that reads must see."""
+    """Operations on the whole account, laid over moto's response class."""
 
     def __init__(self, account: LabAccount) -> None:
         IamResponse.__init__(self)
@@ -52,53 +43,61 @@ class Directory(auth.AuthorizedResponse, IamResponse):
 
     @property
     def backend(self) -> LabBackend:
+        """The account's backend; moto would look it up in its dictionary of accounts."""
         return self.account.backend
 
-    def _user(self) -> Any:
-        """Find the user named; the guard has put the caller in where an operation may name none."""
-        name = self._get_param("UserName")
+    def _user(self) -> LabUser:
+        """Return the user that the request names; auth.py fills in the caller where an operation may name none."""
+        name = self.operation.text("UserName")
         if not name:
             raise IamError("ValidationError", "Must specify userName when calling with non-User credentials")
         return self.backend.get_user(name)
 
     def list_users(self) -> ActionResult:
-        prefix = self._get_param("PathPrefix") or "/"
-        rows = [user for user in self.backend.users.values() if user.path.startswith(prefix)]
-        shown, marker = wire.cut_page(rows, self.params, key=lambda user: str(user.name).lower())
+        """Answer ListUsers, in pages sorted by name without case."""
+        prefix = self.operation.text("PathPrefix") or "/"
+        rows = [user for user in self.backend.all_users() if user.path.startswith(prefix)]
+        shown, marker = wire.cut_page(rows, self.operation, key=lambda user: user.name.lower())
         return ActionResult(
             {"Users": [user_fields(user) for user in shown], "IsTruncated": marker is not None, "Marker": marker}
         )
 
     def get_user(self) -> ActionResult:
+        """Answer GetUser, with tags where there are any."""
         user = self._user()
         return ActionResult({"User": user_fields(user) | ({"Tags": user.tags} if user.tags else {})})
 
     def get_account_authorization_details(self) -> ActionResult:
-        wanted = self._get_param("Filter") or [kind for _, kind in DETAILS]
-        rows: list[tuple[str, str, Any]] = []
-        for number, (title, kind) in enumerate(DETAILS):
-            if kind in wanted:
-                rows += [(f"{number}:{name}", title, entity) for name, entity in self._entities(kind)]
-        shown, marker = wire.cut_page(rows, self.params, key=lambda row: row[0])
-        found: dict[str, Any] = {title: [] for title, _ in DETAILS}
+        """Answer GetAccountAuthorizationDetails: users, groups, roles and then policies over the pages."""
+        wanted = self.operation.texts("Filter") or [kind for _, kind in DETAILS]
+        rows = [
+            (f"{number}:{name}", title, entity)
+            for number, (title, kind) in enumerate(DETAILS)
+            if kind in wanted
+            for name, entity in self._entities(kind)
+        ]
+        shown, marker = wire.cut_page(rows, self.operation, key=lambda row: row[0])
+        found: dict[str, list[object]] = {title: [] for title, _ in DETAILS}
         for _, title, entity in shown:
             found[title].append(entity)
-        return ActionResult(found | {"IsTruncated": marker is not None, "Marker": marker})
+        return ActionResult({**found, "IsTruncated": marker is not None, "Marker": marker})
 
-    def _entities(self, kind: str) -> Sequence[tuple[str, Any]]:
+    def _entities(self, kind: str) -> Iterable[tuple[str, object]]:
+        """Return the entities of a kind, each with what it is sorted by."""
         match kind:
             case "User":
-                return list(self.backend.users.items())
+                return self.backend.users.items()
             case "Group":
-                return list(self.backend.groups.items())
+                return self.backend.groups.items()
             case "Role":
-                return list(self.backend.roles.items())
+                return self.backend.roles.items()
             case _:
                 aws = kind == "AWSManagedPolicy"
                 held = self.backend.managed_policies.items()
                 return [(arn, _policy(one)) for arn, one in held if isinstance(one, AWSManagedPolicy) is aws]
 
     def get_account_summary(self) -> ActionResult:
+        """Answer GetAccountSummary; AccountMFAEnabled and the like are the root user's."""
         root = self.account.root
         seen = self.backend.account_summary.summary_map | {
             "AccountMFAEnabled": int(root.mfa),
@@ -108,7 +107,8 @@ class Directory(auth.AuthorizedResponse, IamResponse):
         return ActionResult({"SummaryMap": seen})
 
     def get_mfa_device(self) -> ActionResult:
-        serial = self._get_param("SerialNumber")
+        """Answer GetMFADevice, which is for FIDO security keys only."""
+        serial = self.operation.text("SerialNumber")
         if ":u2f/" not in serial:
             raise IamError(
                 "ValidationError",
@@ -122,28 +122,34 @@ class Directory(auth.AuthorizedResponse, IamResponse):
         found = {"UserName": user.name, "SerialNumber": serial, "EnableDate": device.enable_date}
         return ActionResult(found | {"Certifications": device.certifications})
 
-    # what policies allow
+    # What policies allow.
 
     def simulate_principal_policy(self) -> ActionResult:
-        """Judge each action on each resource by the principal's own policies; of a request nothing else is known."""
-        arn = self._get_param("PolicySourceArn")
-        holders = [*self.backend.users.values(), *self.backend.roles.values()]
-        holder = next((one for one in holders if one.arn == arn), None)
+        """Answer SimulatePrincipalPolicy by the principal's own policies and the context that the request gives."""
+        arn = self.operation.text("PolicySourceArn")
+        holder = self._principal(arn)
         if holder is None:
             raise IamError("NoSuchEntity", f"Principal {arn} cannot be found.")
-        documents = rights.policies_of(holder)
-        given = {each["ContextKeyName"]: each["ContextKeyValues"] for each in self._get_param("ContextEntries") or []}
-        context: dict[str, str | Sequence[str]] = {"aws:PrincipalArn": arn, **given}
-        if ":user/" in arn:
+        context: dict[str, str | Sequence[str]] = {"aws:PrincipalArn": arn, **self._context_entries()}
+        if isinstance(holder, LabUser):
             context["aws:username"] = holder.name
-        return self._simulated(documents, context)
+        return self._simulate(rights.policies_of(holder), context)
 
     def simulate_custom_policy(self) -> ActionResult:
-        """Judge each action on each resource by policies that nobody has."""
-        given = {each["ContextKeyName"]: each["ContextKeyValues"] for each in self._get_param("ContextEntries") or []}
-        return self._simulated(self._get_param("PolicyInputList"), given)
+        """Answer SimulateCustomPolicy by the policies and the context that the request gives."""
+        return self._simulate(self.operation.texts("PolicyInputList"), self._context_entries())
 
-    def _simulated(self, documents: Sequence[str], context: Context) -> ActionResult:
+    def _principal(self, arn: str) -> LabUser | Role | None:
+        holders: tuple[LabUser | Role, ...] = (*self.backend.all_users(), *self.backend.roles.values())
+        return next((one for one in holders if one.arn == arn), None)
+
+    def _context_entries(self) -> dict[str, str | Sequence[str]]:
+        """Return the condition keys that the request gives, with their values (API reference: ContextEntry)."""
+        entries = (OperationRequest("iam", "", row) for row in self.operation.rows("ContextEntries"))
+        return {entry.text("ContextKeyName"): entry.texts("ContextKeyValues") for entry in entries}
+
+    def _simulate(self, documents: Sequence[str], context: Context) -> ActionResult:
+        """Evaluate each action on each resource."""
         rows = [
             {
                 "EvalActionName": action,
@@ -152,30 +158,34 @@ class Directory(auth.AuthorizedResponse, IamResponse):
                 "MatchedStatements": [],
                 "MissingContextValues": sorted(condition_keys(documents) - context.keys()),
             }
-            for action in self._get_param("ActionNames")
-            for resource in self._get_param("ResourceArns") or ["*"]
+            for action in self.operation.texts("ActionNames")
+            for resource in self.operation.texts("ResourceArns") or ["*"]
         ]
         return ActionResult({"EvaluationResults": rows, "IsTruncated": False})
 
-    # passwords
+    # Passwords.
 
     def create_login_profile(self) -> ActionResult:
+        """Answer CreateLoginProfile. Raise EntityAlreadyExists for a user who has a password."""
         user = self._user()
         if user.password:
             raise IamError("EntityAlreadyExists", f"Login Profile for user {user.name} already exists.")
         return self._set_password(user)
 
     def update_login_profile(self) -> ActionResult:
+        """Answer UpdateLoginProfile. Raise NoSuchEntity for a user who has no password."""
         user = self._user()
         if not user.password:
             raise IamError("NoSuchEntity", f"Login Profile for User {user.name} cannot be found.")
         self._set_password(user)
         return EmptyResult()
 
-    def _set_password(self, user: Any) -> ActionResult:
-        if self._get_param("Password"):
-            user.password, user.password_changed = self._get_param("Password"), self.account.today()
-        user.password_reset_required = bool(self._get_param("PasswordResetRequired"))
+    def _set_password(self, user: LabUser) -> ActionResult:
+        """Set the password that the request gives, and whether the user must choose a new one."""
+        password = self.operation.text("Password")
+        if password:
+            user.password, user.password_changed = password, self.account.today()
+        user.password_reset_required = bool(self.operation.params.get("PasswordResetRequired"))
         seen = {
             "UserName": user.name,
             "CreateDate": user.password_changed,
@@ -183,18 +193,20 @@ class Directory(auth.AuthorizedResponse, IamResponse):
         }
         return ActionResult({"LoginProfile": seen})
 
-    # the credential report
+    # The credential report.
 
     def generate_credential_report(self) -> ActionResult:
+        """Answer GenerateCredentialReport: a new report at once, unless the last one is still current."""
         report = self.account.report
         if report is not None and self.account.now() - report[0] <= self.account.settings.report_age:
             return ActionResult({"State": "COMPLETE"})
-        self.account.report = (self.account.now(), self._report())
+        self.account.report = (self.account.now(), write_report(self.account))
         return ActionResult(
             {"State": "STARTED", "Description": "No report exists. Starting a new report generation task"}
         )
 
     def get_credential_report(self) -> ActionResult:
+        """Answer GetCredentialReport. Raise ReportNotPresent or ReportExpired."""
         report = self.account.report
         if report is None:
             raise IamError("ReportNotPresent", "Unknown")
@@ -203,30 +215,9 @@ class Directory(auth.AuthorizedResponse, IamResponse):
         made = datetime.fromtimestamp(int(report[0]), UTC)
         return ActionResult({"Content": report[1], "ReportFormat": "text/csv", "GeneratedTime": made})
 
-    def _report(self) -> bytes:
-        """Write the CSV as recorded: root first, users without case, `Z` dates, LF, no newline at the end."""
-        out = io.StringIO()
-        rows = csv.writer(out, lineterminator="\n")
-        rows.writerow(REPORT)
-        root, no = self.account.root, "not_supported"
-        arn = f"arn:{self.account.partition}:iam::{self.backend.account_id}:root"
-        last = _date(root.password_last_used, "no_information")
-        used = (_date(root.key_last_used), "us-east-1", "iam") if root.key_last_used else (NONE, NONE, NONE)
-        keys: list[str] = []
-        for number in range(2):
-            held = number < root.keys
-            keys += [_bool(held), _date(root.created) if held else NONE, *(used if held else (NONE, NONE, NONE))]
-        rows.writerow(
-            ["<root_account>", arn, _date(root.created), no, last, no, no, _bool(root.mfa), *keys, *CERTIFICATES]
-        )
-        policy = self.backend.account_password_policy
-        for name in sorted(self.backend.users):
-            rows.writerow(_row(self.backend.users[name], (policy and policy.max_password_age) or 0))
-        return out.getvalue().rstrip("\n").encode()
 
-
-def _policy(policy: ManagedPolicy) -> dict[str, Any]:
-    """Show a managed policy as GetAccountAuthorizationDetails does; moto's serializer misses its name."""
+def _policy(policy: ManagedPolicy) -> dict[str, object]:
+    """Return a managed policy as GetAccountAuthorizationDetails lists it; moto's serializer leaves out its name."""
     return {
         "PolicyName": policy.name,
         "PolicyId": policy.id,
@@ -239,30 +230,3 @@ def _policy(policy: ManagedPolicy) -> dict[str, Any]:
         "UpdateDate": policy.update_date,
         "PolicyVersionList": policy.policy_version_list,
     }
-
-
-def _bool(value: object) -> str:
-    return "true" if value else "false"
-
-
-def _date(at: datetime | None, none: str = NONE) -> str:
-    return at.strftime("%Y-%m-%dT%H:%M:%SZ") if at else none
-
-
-def _row(user: Any, max_age: int) -> list[str]:
-    if user.password:
-        changed = user.password_changed
-        due = changed + timedelta(days=max_age) if max_age and changed else None
-        password = ["true", _date(user.password_last_used, "no_information"), _date(changed), _date(due)]
-    else:
-        password = ["false", NONE, NONE, NONE]
-    keys: list[str] = []
-    for number in range(2):
-        key = sorted(user.access_keys, key=lambda one: str(one.access_key_id))[number : number + 1]
-        if not key:
-            keys += ["false", NONE, NONE, NONE, NONE]
-            continue
-        used = key[0].last_used
-        keys += [_bool(key[0].status == "Active"), _date(key[0].create_date)]
-        keys += [_date(used.timestamp), used.region, used.service] if used else [NONE, NONE, NONE]
-    return [user.name, user.arn, _date(user.create_date), *password, _bool(user.mfa_devices), *keys, *CERTIFICATES]

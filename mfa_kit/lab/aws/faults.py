@@ -1,47 +1,180 @@
-"""What goes wrong between a client and IAM, as rules: latency, throttling, lost answers, listings that lag.
+"""What goes wrong between a client and IAM, as rules: latency, throttling, lost responses, listings that lag.
 
-A rule is an operation (or `*`), when it fires, and a fault with its parameters. Nothing here knows what an
-operation does.
+A rule is an operation (or `*`), when it fires, and a fault with its parameters. Nothing here depends on a particular
+operation.
+
+To add a fault, add a row to FAULTS. A fault that only answers with an error is `Fault(_refuse("Code", "message"))`; for
+anything else, write a function that takes the rule and the call and returns the response (`call.act()` lets the service
+act). A fault with a `condition` changes the account for as long as its rule stands: name a field of `Conditions`. Then
+add the fault to the table in docs/lab.md.
 """
 
 import json
 import threading
 import time
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple, Protocol
 
 from moto.core.utils import get_service_model
 
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.lab.aws.wire import LOST, HttpResponse
 
-# fault: parameters that must be given
-FAULTS: Mapping[str, tuple[str, ...]] = {
-    "latency": ("seconds",),
-    "throttle": (),
-    "bucket": ("rate", "burst"),
-    "lost-before": (),
-    "lost-after": (),
-    "late": ("seconds",),
-    "lag": ("seconds",),
-    "error-before": (),
-    "error-after": (),
-    "denied": (),
-    "expired": (),
-    "busy": (),
-    "clock": ("seconds",),
-}
-# Parameters that may be given besides.
-MORE: Mapping[str, tuple[str, ...]] = {"late": ("listings",)}
-# Of these alone a parameter may be below zero: a clock can be behind.
-SIGNED = ("clock",)
-# What a parameter may be at most: three decades of seconds.
+# The largest value of a parameter: three decades of seconds.
 MOST = 1e9
-# These are a condition of the whole account while their rule stands, not an event of one call.
-STANDING = ("lag", "clock", "bucket")
 LISTINGS = ("ListMFADevices", "ListVirtualMFADevices")
+FAILED = "The request processing has failed because of an unknown error."
+
+
+class FaultyCall(Protocol):
+    """A call that faults meet: what they can do with it."""
+
+    def act(self) -> HttpResponse:
+        """Let the service act, under the faults whose rules are older, and return its response."""
+        ...
+
+    def act_later(self, seconds: float, *, listings: float) -> None:
+        """Let the service act after so many seconds and so many further listings; nobody sees its response."""
+        ...
+
+    def refuse(self, code: str, message: str) -> HttpResponse:
+        """Make an error response in the form of the call's service."""
+        ...
+
+    def deny(self) -> None:
+        """Have the service answer as if no policy allowed the call."""
+        ...
+
+
+class Conditions(NamedTuple):
+    """What the standing rules say of the whole account: seconds that AWS's clock is off, and that lists are late."""
+
+    clock: float = 0.0
+    lag: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """One kind of fault.
+
+    `play` answers a call under the fault; None for a fault that is a condition of the account. `needs` are the
+    parameters that a rule must have, `takes` those that it may have besides, `least` their smallest value. A `standing`
+    fault fires at every call until it is cleared. `spares` decides for each call whether a rule that fires has no
+    effect. The `outermost` faults surround the others.
+    """
+
+    play: "Callable[[FaultRule, FaultyCall], HttpResponse] | None" = None
+    condition: str = ""
+    needs: tuple[str, ...] = ()
+    takes: tuple[str, ...] = ()
+    least: float = 0.0
+    standing: bool = False
+    spares: "Callable[[FaultRule], bool]" = lambda _: False
+    outermost: bool = False
+
+
+@dataclass(slots=True)
+class FaultRule:
+    """A fault and when it fires: `next`, `every`, or the nth call counted from when the rule was made."""
+
+    operation: str
+    fault: str
+    at: str | int
+    parameters: dict[str, float]
+    seen: int = 0
+    spent: bool = False
+    tokens: float = 0
+    filled: float = field(default_factory=time.monotonic)
+
+    def fires(self, operation: str) -> bool:
+        """Count a call of an operation; return whether the fault fires for it."""
+        if self.spent or self.operation not in ("*", operation):
+            return False
+        self.seen += 1
+        if self.at == "every":
+            return True
+        self.spent = self.seen == (1 if self.at == "next" else self.at)
+        return self.spent
+
+    def take_token(self) -> bool:
+        """Take a token from the rule's bucket, which gains `rate` tokens a second up to `burst`; False when empty."""
+        now = time.monotonic()
+        self.tokens = min(self.parameters["burst"], self.tokens + (now - self.filled) * self.parameters["rate"])
+        self.filled = now
+        if self.tokens < 1:
+            return False
+        self.tokens -= 1
+        return True
+
+    def row(self) -> dict[str, str | float]:
+        """Return the rule as `GET /lab/faults` lists it."""
+        return {"operation": self.operation, "fault": self.fault, "at": self.at, **self.parameters}
+
+
+def _refuse(code: str, message: str, *, after: bool = False) -> Callable[[FaultRule, FaultyCall], HttpResponse]:
+    """Make a fault that answers with an error, in place of the service or `after` it acted."""
+
+    def play(_rule: FaultRule, call: FaultyCall) -> HttpResponse:
+        if after:
+            call.act()
+        return call.refuse(code, message)
+
+    return play
+
+
+def _delay(rule: FaultRule, call: FaultyCall) -> HttpResponse:
+    time.sleep(rule.parameters["seconds"])
+    return call.act()
+
+
+def _lose_before(_rule: FaultRule, _call: FaultyCall) -> HttpResponse:
+    return LOST
+
+
+def _lose_after(_rule: FaultRule, call: FaultyCall) -> HttpResponse:
+    call.act()
+    return LOST
+
+
+def _act_late(rule: FaultRule, call: FaultyCall) -> HttpResponse:
+    call.act_later(rule.parameters["seconds"], listings=rule.parameters.get("listings", 0))
+    return LOST
+
+
+def _deny(_rule: FaultRule, call: FaultyCall) -> HttpResponse:
+    call.deny()
+    return call.act()
+
+
+FAULTS: Mapping[str, Fault] = {
+    "latency": Fault(play=_delay, needs=("seconds",), outermost=True),
+    "throttle": Fault(play=_refuse("Throttling", "Rate exceeded")),
+    "bucket": Fault(
+        play=_refuse("Throttling", "Rate exceeded"),
+        needs=("rate", "burst"),
+        standing=True,
+        spares=FaultRule.take_token,
+    ),
+    "lost-before": Fault(play=_lose_before),
+    "lost-after": Fault(play=_lose_after),
+    "late": Fault(play=_act_late, needs=("seconds",), takes=("listings",)),
+    "lag": Fault(condition="lag", needs=("seconds",), standing=True),
+    "error-before": Fault(play=_refuse("ServiceFailure", FAILED)),
+    "error-after": Fault(play=_refuse("ServiceFailure", FAILED, after=True)),
+    "denied": Fault(play=_deny),
+    "expired": Fault(play=_refuse("ExpiredToken", "The security token included in the request is expired")),
+    "busy": Fault(
+        play=_refuse(
+            "ConcurrentModification",
+            "The request was rejected because multiple requests to change this object were submitted simultaneously.",
+        )
+    ),
+    "clock": Fault(condition="clock", needs=("seconds",), least=-MOST, standing=True),
+}
 
 
 def read_rules(file: Path) -> list[object]:
@@ -60,41 +193,25 @@ def read_rules(file: Path) -> list[object]:
 
 @cache
 def operations() -> frozenset[str]:
-    """Every operation that IAM and STS have."""
+    """Return the names of all operations of IAM and STS, from botocore's service models."""
     return frozenset(name for service in ("iam", "sts") for name in get_service_model(service).operation_names)
 
 
-@dataclass(slots=True)
-class FaultRule:
-    """One fault and when it fires: `next`, `every`, or the nth call counted from now."""
-
-    operation: str
-    fault: str
-    at: str | int
-    parameters: dict[str, float]
-    seen: int = 0
-    spent: bool = False
-    tokens: float = 0
-    filled: float = field(default_factory=time.monotonic)
-
-    def fires(self, operation: str) -> bool:
-        if self.spent or self.operation not in ("*", operation):
-            return False
-        self.seen += 1
-        if self.at == "every":
-            return True
-        self.spent = self.seen == (1 if self.at == "next" else self.at)
-        return self.spent
-
-    def empty(self) -> bool:
-        """Take one token from the bucket; whether there was none."""
-        now = time.monotonic()
-        self.tokens = min(self.parameters["burst"], self.tokens + (now - self.filled) * self.parameters["rate"])
-        self.filled = now
-        if self.tokens < 1:
-            return True
-        self.tokens -= 1
-        return False
+def _check_parameters(name: str, fault: Fault, parameters: Mapping[str, float]) -> None:
+    """Raise UsageFault for a parameter that is missing, unknown or out of range."""
+    takes = (*fault.needs, *fault.takes)
+    hint = f"{name} takes {', '.join(takes)}" if takes else f"{name} takes no parameters"
+    for needed in fault.needs:
+        if needed not in parameters:
+            raise UsageFault(f"the fault {name} lacks {needed}", hint)
+    for parameter, value in parameters.items():
+        if parameter not in takes:
+            raise UsageFault(f"the fault {name} has no {parameter}", hint)
+        if not fault.least <= value <= MOST:
+            raise UsageFault(
+                f"{parameter} of the fault {name} cannot be {value}",
+                f"give a number from {fault.least:.0f} to {MOST:.0f}",
+            )
 
 
 class Faults:
@@ -107,36 +224,17 @@ class Faults:
         self._listings = 0
 
     def add(self, operation: str, fault: str, *, at: str | int = "next", **parameters: float) -> None:
-        """Add a rule. Raise UsageFault for an unknown fault, a moment that is none, or parameters that do not fit."""
+        """Add a rule. Raise UsageFault for an unknown fault or operation, or a moment or parameters that do not fit."""
         if fault not in FAULTS:
             raise UsageFault(f"there is no fault {fault!r}", f"the lab plays {', '.join(FAULTS)}")
         if operation != "*" and operation not in operations():
             raise UsageFault(f"IAM and STS have no operation {operation!r}", "write it as the API does, or * for all")
         if at not in ("next", "every") and (type(at) is not int or at < 1):
             raise UsageFault(f"{at!r} is no moment for a fault", "give next, every, or the number of the call from 1")
-        takes = (*FAULTS[fault], *MORE.get(fault, ()))
-        hint = f"{fault} takes {', '.join(takes)}" if takes else f"{fault} takes no parameters"
-        for name in FAULTS[fault]:
-            if name not in parameters:
-                raise UsageFault(f"the fault {fault} lacks {name}", hint)
-        for name, value in parameters.items():
-            if name not in takes:
-                raise UsageFault(f"the fault {fault} has no {name}", hint)
-            least = -MOST if fault in SIGNED else 0
-            if not least <= value <= MOST:
-                raise UsageFault(
-                    f"{name} of the fault {fault} cannot be {value}", f"give a number from {least:.0f} to {MOST:.0f}"
-                )
+        _check_parameters(fault, FAULTS[fault], parameters)
+        when = "every" if FAULTS[fault].standing else at
         with self._lock:
-            self._rules.append(
-                FaultRule(
-                    operation,
-                    fault,
-                    "every" if fault in STANDING else at,
-                    parameters,
-                    tokens=parameters.get("burst", 0),
-                )
-            )
+            self._rules.append(FaultRule(operation, fault, when, parameters, tokens=parameters.get("burst", 0)))
 
     def add_row(self, row: object) -> None:
         """Add a rule as a file or the control endpoint has it: operation, fault, at, and the fault's parameters."""
@@ -151,38 +249,48 @@ class Faults:
         self.add(str(row.get("operation", "*")), str(row["fault"]), at=row.get("at", "next"), **numbers)
 
     def clear(self) -> None:
-        """Take all rules away."""
+        """Remove all rules."""
         with self._lock:
             self._rules.clear()
 
     def rules(self) -> list[FaultRule]:
+        """Return the rules in the order in which they were added, spent ones too."""
         with self._lock:
             return list(self._rules)
 
-    def standing(self, fault: str) -> float:
-        """Return the seconds of a standing fault, 0 without one."""
-        return next((rule.parameters["seconds"] for rule in reversed(self.rules()) if rule.fault == fault), 0.0)
+    def conditions(self) -> Conditions:
+        """Return what the standing rules say of the account; of two rules for one condition, the newer one counts."""
+        found = {
+            FAULTS[rule.fault].condition: rule.parameters["seconds"]
+            for rule in self.rules()
+            if FAULTS[rule.fault].condition
+        }
+        return Conditions(**found)
 
     def due(self, operation: str) -> list[FaultRule]:
-        """Pick the rules that fire for this call, latency last: it is the outermost."""
+        """Return the rules that fire for this call, the outermost last."""
         with self._lock:
-            fired = [rule for rule in self._rules if rule.fault not in ("lag", "clock") and rule.fires(operation)]
-            return sorted(
-                (rule for rule in fired if rule.fault != "bucket" or rule.empty()),
-                key=lambda rule: rule.fault == "latency",
-            )
+            fired = [rule for rule in self._rules if FAULTS[rule.fault].play and rule.fires(operation)]
+            effective = [rule for rule in fired if not FAULTS[rule.fault].spares(rule)]
+        return sorted(effective, key=lambda rule: FAULTS[rule.fault].outermost)
 
-    def listed(self, operation: str) -> None:
-        """Tell those who wait that a listing was answered."""
+    def note_listing(self, operation: str) -> None:
+        """Wake the late calls that wait for listings, when this operation was one."""
         if operation in LISTINGS:
             with self._listed:
                 self._listings += 1
                 self._listed.notify_all()
 
     def wait(self, seconds: float, listings: float) -> None:
-        """Sleep, and until this many listings were answered, counted from now."""
+        """Return after so many seconds and so many further listings, whichever comes last."""
         with self._listed:
             goal = self._listings + listings
             until = time.monotonic() + seconds
             self._listed.wait_for(lambda: self._listings >= goal)
         time.sleep(max(0.0, until - time.monotonic()))
+
+
+def play(rule: FaultRule, call: FaultyCall) -> HttpResponse:
+    """Answer a call under the fault of a rule."""
+    fault = FAULTS[rule.fault].play
+    return fault(rule, call) if fault else call.act()

@@ -1,35 +1,37 @@
 """IAM's MFA operations as IAM behaves, laid over moto's response class. Everything else is moto's.
 
-The seam is moto's own: `DomainDispatcherApplication` takes the function that makes a service's Flask app, and our
-class stands in that app's view. Nothing of moto is patched.
+moto has the extension point: `DomainDispatcherApplication` takes the function that makes a service's Flask app, and the
+view of our app uses the class below. Nothing of moto is patched.
 """
-
-from typing import Any
 
 from moto.core.responses import ActionResult, EmptyResult
 
 from mfa_kit.lab.aws import wire
-from mfa_kit.lab.aws.codes import UNKNOWN_SERIAL
+from mfa_kit.lab.aws.backend import LabUser
+from mfa_kit.lab.aws.codes import UNKNOWN_SERIAL, DeviceCodes
 from mfa_kit.lab.aws.devices import VirtualDevice, assigned_entry
 from mfa_kit.lab.aws.directory import Directory
 from mfa_kit.lab.aws.wire import IamError
 
+# Tags of one device, at most (API TagMFADevice).
 TAGS = 50
 
 
 class LabIam(Directory):
-    """The operations."""
+    """The operations of IAM on MFA devices."""
 
     def _tags(self) -> dict[str, str]:
-        tags = self._get_param("Tags") or []
-        if len({tag["Key"].lower() for tag in tags}) < len(tags):
+        """Return the tags of the request. Raise InvalidInput for keys that differ in case only."""
+        tags = self.operation.tags()
+        if len({key.lower() for key, _ in tags}) < len(tags):
             raise IamError("InvalidInput", "Duplicate tag keys found. Please note that Tag keys are case insensitive.")
-        return {tag["Key"]: tag["Value"] for tag in tags}
+        return dict(tags)
 
-    # virtual devices
+    # Virtual devices.
 
     def create_virtual_mfa_device(self) -> ActionResult:
-        path, name = self._get_param("Path") or "/", self._get_param("VirtualMFADeviceName")
+        """Answer CreateVirtualMFADevice: a seed and its QR code, which no other operation returns."""
+        path, name = self.operation.text("Path") or "/", self.operation.text("VirtualMFADeviceName")
         device = VirtualDevice(self.account.backend.account_id, self.account.region, path=path, name=name)
         device.tags = self._tags()
         if device.serial_number in self.backend.virtual_mfa_devices:
@@ -47,24 +49,67 @@ class LabIam(Directory):
         return ActionResult({"VirtualMFADevice": made})
 
     def delete_virtual_mfa_device(self) -> ActionResult:
-        device = self.backend.device(self._get_param("SerialNumber"))
+        """Answer DeleteVirtualMFADevice. Raise DeleteConflict while a user has the device."""
+        device = self.backend.device(self.operation.text("SerialNumber"))
         if device.user is not None:
             raise IamError("DeleteConflict", "MFA VirtualDevice in use. Must deactivate first.")
         del self.backend.virtual_mfa_devices[device.serial_number]
         return EmptyResult()
 
     def list_virtual_mfa_devices(self) -> ActionResult:
-        wanted = self._get_param("AssignmentStatus") or "Any"
+        """Answer ListVirtualMFADevices, in pages sorted by serial, without seeds and tags."""
+        wanted = self.operation.text("AssignmentStatus") or "Any"
         rows = [
             row for row in self.account.virtual_rows() if wanted == "Any" or ("User" in row) == (wanted == "Assigned")
         ]
-        shown, marker = wire.cut_page(rows, self.params, key=lambda row: row["SerialNumber"])
+        shown, marker = wire.cut_page(rows, self.operation, key=lambda row: str(row["SerialNumber"]))
         return ActionResult({"VirtualMFADevices": shown, "IsTruncated": marker is not None, "Marker": marker})
 
-    # assignment
+    # Assignment to users.
 
     def enable_mfa_device(self) -> ActionResult:
-        user, serial = self._user(), self._get_param("SerialNumber")
+        """Answer EnableMFADevice for a virtual device or a hardware token, with two consecutive codes."""
+        user, serial = self._user(), self.operation.text("SerialNumber")
+        codes = self._assignable(user, serial)
+        self._accept_codes(serial)
+        self.account.sts_codes.bind(serial, user.id, codes, now=self.account.now())
+        entry = assigned_entry(serial, self.account.today())
+        if (device := self.backend.virtual_mfa_devices.get(serial)) is not None:
+            device.user, device.enable_date = user, entry.enable_date
+        user.mfa_devices[serial] = entry
+        return EmptyResult()
+
+    def deactivate_mfa_device(self) -> ActionResult:
+        """Answer DeactivateMFADevice. A virtual device stays, unassigned."""
+        user, serial = self._user(), self.operation.text("SerialNumber")
+        self._check_assigned(user, serial)
+        del user.mfa_devices[serial]
+        if (device := self.backend.virtual_mfa_devices.get(serial)) is not None:
+            device.user = device.enable_date = None
+        if ":u2f/" not in serial:
+            self.account.sts_codes.bind(serial, None, self.backend.codes(serial), now=self.account.now())
+        return EmptyResult()
+
+    def resync_mfa_device(self) -> ActionResult:
+        """Answer ResyncMFADevice: keep the offset at which two consecutive codes are found."""
+        user, serial = self._user(), self.operation.text("SerialNumber")
+        self._check_assigned(user, serial)
+        self._accept_codes(serial)
+        self.account.sts_codes.bind(serial, user.id, self.backend.codes(serial), now=self.account.now())
+        return EmptyResult()
+
+    def list_mfa_devices(self) -> ActionResult:
+        """Answer ListMFADevices: the devices of a user, in pages sorted by serial."""
+        user = self._user()
+        rows = [
+            {"UserName": user.name, "SerialNumber": serial, "EnableDate": at}
+            for serial, at in self.account.devices_of(user).items()
+        ]
+        shown, marker = wire.cut_page(rows, self.operation, key=lambda row: str(row["SerialNumber"]))
+        return ActionResult({"MFADevices": shown, "IsTruncated": marker is not None, "Marker": marker})
+
+    def _assignable(self, user: LabUser, serial: str) -> DeviceCodes:
+        """Return the codes of a device that the user can be given. Raise IamError for any other device."""
         if not serial.startswith("arn:") and serial not in self.backend.tokens:
             code = UNKNOWN_SERIAL[self.account.settings.unknown_serial]
             raise IamError(code, f"MFA device with serial number {serial} does not exist.")
@@ -76,56 +121,26 @@ class LabIam(Directory):
         limit = self.account.settings.devices_per_user
         if len(user.mfa_devices) >= limit:
             raise IamError("LimitExceeded", f"Cannot exceed quota for MFADevicesPerUser: {limit}")
-        self._pair(serial)
-        self.account.book.bind(serial, user.id, codes, now=self.account.now())
-        entry = assigned_entry(serial, self.account.today())
-        if (device := self.backend.virtual_mfa_devices.get(serial)) is not None:
-            device.user, device.enable_date = user, entry.enable_date
-        user.mfa_devices[serial] = entry
-        return EmptyResult()
+        return codes
 
-    def deactivate_mfa_device(self) -> ActionResult:
-        user, serial = self._user(), self._get_param("SerialNumber")
-        self._held(user, serial)
-        del user.mfa_devices[serial]
-        if (device := self.backend.virtual_mfa_devices.get(serial)) is not None:
-            device.user = device.enable_date = None
-        if ":u2f/" not in serial:
-            self.account.book.bind(serial, None, self.backend.codes(serial), now=self.account.now())
-        return EmptyResult()
-
-    def resync_mfa_device(self) -> ActionResult:
-        user, serial = self._user(), self._get_param("SerialNumber")
-        self._held(user, serial)
-        self._pair(serial)
-        self.account.book.bind(serial, user.id, self.backend.codes(serial), now=self.account.now())
-        return EmptyResult()
-
-    def list_mfa_devices(self) -> ActionResult:
-        user = self._user()
-        rows = [
-            {"UserName": user.name, "SerialNumber": serial, "EnableDate": at}
-            for serial, at in self.account.devices_of(user).items()
-        ]
-        shown, marker = wire.cut_page(rows, self.params, key=lambda row: row["SerialNumber"])
-        return ActionResult({"MFADevices": shown, "IsTruncated": marker is not None, "Marker": marker})
-
-    def _held(self, user: Any, serial: str) -> None:
+    def _check_assigned(self, user: LabUser, serial: str) -> None:
         if serial not in user.mfa_devices:
             raise IamError("NoSuchEntity", "MFA Device invalid for user.")
 
-    def _pair(self, serial: str) -> None:
+    def _accept_codes(self, serial: str) -> None:
+        """Accept the two codes of the request. Raise InvalidAuthenticationCode for a pair that does not match."""
         self.backend.codes(serial).pair(
-            self._get_param("AuthenticationCode1"),
-            self._get_param("AuthenticationCode2"),
+            self.operation.text("AuthenticationCode1"),
+            self.operation.text("AuthenticationCode2"),
             now=self.account.now(),
             settings=self.account.settings,
         )
 
-    # tags of virtual devices
+    # Tags of virtual devices.
 
     def tag_mfa_device(self) -> ActionResult:
-        device = self.backend.device(self._get_param("SerialNumber"))
+        """Answer TagMFADevice. Raise LimitExceeded above 50 tags."""
+        device = self.backend.device(self.operation.text("SerialNumber"))
         wanted = device.tags | self._tags()
         if len(wanted) > TAGS:
             raise IamError("LimitExceeded", f"Cannot exceed quota for TagsPerMFADevice: {TAGS}")
@@ -133,13 +148,15 @@ class LabIam(Directory):
         return EmptyResult()
 
     def untag_mfa_device(self) -> ActionResult:
-        device = self.backend.device(self._get_param("SerialNumber"))
-        for key in self._get_param("TagKeys") or []:
+        """Answer UntagMFADevice; a key that the device lacks is ignored."""
+        device = self.backend.device(self.operation.text("SerialNumber"))
+        for key in self.operation.texts("TagKeys"):
             device.tags.pop(key, None)
         return EmptyResult()
 
     def list_mfa_device_tags(self) -> ActionResult:
-        device = self.backend.device(self._get_param("SerialNumber"))
+        """Answer ListMFADeviceTags, in pages sorted by key."""
+        device = self.backend.device(self.operation.text("SerialNumber"))
         rows = [{"Key": key, "Value": value} for key, value in device.tags.items()]
-        shown, marker = wire.cut_page(rows, self.params, key=lambda row: row["Key"])
+        shown, marker = wire.cut_page(rows, self.operation, key=lambda row: row["Key"])
         return ActionResult({"Tags": shown, "IsTruncated": marker is not None, "Marker": marker})

@@ -1,26 +1,28 @@
 """Identity-based policies as IAM evaluates them: explicit deny, then allow, then the implicit deny.
 
 Written from the "Policy evaluation logic" and "IAM JSON policy elements" pages of the user guide. A condition operator
-that is not here is an error, never a match: a policy that the lab cannot judge must not look as if it had been judged.
+that is not here is an error and never a match, because a policy that the lab cannot evaluate must not look evaluated.
 """
 
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
+from functools import lru_cache
 from ipaddress import ip_address, ip_network
-from typing import Any
 
 from mfa_kit.lab.aws.wire import IamError
 
 Context = Mapping[str, str | Sequence[str]]
 Test = Callable[[str, str], bool]
+# Policy variables that stand for a character (user guide, "IAM policy elements: Variables and tags").
 LITERAL = {"${*}": "*", "${?}": "?", "${$}": "$"}
 
 
 class EvalDecision(Enum):
-    """What a set of policies says about one request."""
+    """The result of a set of policies for one request (API EvaluationResult: EvalDecision)."""
 
     ALLOW = "allow"
     IMPLICIT = "implicit deny"
@@ -28,9 +30,9 @@ class EvalDecision(Enum):
 
 
 def _glob(wanted: str, value: str) -> bool:
-    """Match `*` and `?`, as IAM has them: no brackets, and `${*}` is the character.
+    """Match `*` and `?` as IAM does: brackets mean nothing, and `${*}` is the character itself.
 
-    Of each star but the last the first match will do; to try all of them would take a policy of many for ever.
+    For each star but the last, the first match is enough. Trying all of them would take forever with many stars.
     """
     runs = [""]
     for part in re.split(r"(\$\{[*?$]\}|[*?])", wanted):
@@ -88,110 +90,172 @@ NEGATED: Mapping[str, str] = {
 }
 
 
-def as_list(value: Any) -> list[Any]:
-    """Read a policy's element, which may stand bare or in a list."""
-    return value if isinstance(value, list) else [value]
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One line of a Condition element: an operator with its quantifier, a condition key and the values wanted."""
+
+    operator: str
+    key: str
+    wanted: tuple[str, ...]
 
 
-def _filled(text: str, context: Context) -> str | None:
-    """Put the values of policy variables in. None when one has no value: such an element matches nothing."""
+@dataclass(frozen=True, slots=True)
+class Element:
+    """An Action or Resource element, or its Not form. A statement without either covers nothing."""
+
+    patterns: tuple[str, ...] = ()
+    negated: bool = False
+
+    def covers(self, match: Callable[[str], bool]) -> bool:
+        """Whether a value is covered, given what matches a pattern."""
+        return any(map(match, self.patterns)) != self.negated
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyStatement:
+    """One statement of a policy document. `principals` are those of a trust policy, `*` for everyone."""
+
+    effect: str
+    actions: Element
+    resources: Element
+    principals: tuple[str, ...]
+    conditions: tuple[Condition, ...]
+
+    @property
+    def denies(self) -> bool:
+        """Whether the statement is an explicit deny."""
+        return self.effect == "Deny"
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    """Read a policy's element, which may be a single value or a list."""
+    return tuple(str(each) for each in value) if isinstance(value, list) else (str(value),)
+
+
+def _element(row: Mapping[str, object], name: str) -> Element:
+    if name in row:
+        return Element(_texts(row[name]))
+    return Element(_texts(row[f"Not{name}"]), negated=True) if f"Not{name}" in row else Element()
+
+
+def _conditions(value: object) -> Iterable[Condition]:
+    """Read a Condition element: operators, and under each of them condition keys with the values wanted."""
+    for operator, lines in value.items() if isinstance(value, dict) else ():
+        for key, wanted in lines.items():
+            yield Condition(operator, key, _texts(wanted))
+
+
+def _principals(value: object) -> tuple[str, ...]:
+    if isinstance(value, dict):
+        return _texts(value.get("AWS", []))
+    return ("*",) if value == "*" else ()
+
+
+def _statement(row: Mapping[str, object]) -> PolicyStatement:
+    return PolicyStatement(
+        effect=str(row["Effect"]),
+        actions=_element(row, "Action"),
+        resources=_element(row, "Resource"),
+        principals=_principals(row.get("Principal")),
+        conditions=tuple(_conditions(row.get("Condition"))),
+    )
+
+
+@lru_cache(maxsize=256)
+def parse_statements(document: str) -> tuple[PolicyStatement, ...]:
+    """Read the statements of a policy document, JSON. Versions before 2012-10-17 have no policy variables."""
+    found = json.loads(document)
+    if found.get("Version") != "2012-10-17" and "${" in document:
+        found = json.loads(document.replace("${", "${$}{"))
+    rows = found["Statement"]
+    return tuple(_statement(row) for row in (rows if isinstance(rows, list) else [rows]))
+
+
+def _fill_variables(text: str, context: Context) -> str | None:
+    """Replace the policy variables in a text. Return None when one has no value: such an element matches nothing."""
     missing: list[str] = []
 
-    def value(found: re.Match[str]) -> str:
+    def fill(found: re.Match[str]) -> str:
         name, _, default = found[1].partition(",")
         if found[0] in LITERAL:
             return found[0]
-        got = _look(context, name.strip())
-        if isinstance(got, str):
-            return re.sub(r"[*?]", r"${\g<0>}", got)
+        value = _look_up(context, name.strip())
+        if isinstance(value, str):
+            return re.sub(r"[*?]", r"${\g<0>}", value)
         if not default:
             missing.append(name)
         return default.strip().strip("'")
 
-    filled = re.sub(r"\$\{([^}]*)\}", value, text)
+    filled = re.sub(r"\$\{([^}]*)\}", fill, text)
     return None if missing else filled
 
 
-def _look(context: Context, key: str) -> str | Sequence[str] | None:
-    """Look up a key of the context; their names are not distinguished by case."""
+def _look_up(context: Context, key: str) -> str | Sequence[str] | None:
+    """Return the value of a condition key; the names of keys ignore case."""
     return next((value for name, value in context.items() if name.lower() == key.lower()), None)
 
 
-def _condition(operator: str, key: str, wanted: list[str], context: Context) -> bool:
+def _condition_holds(condition: Condition, context: Context) -> bool:
     """Whether one line of a Condition holds."""
-    quantifier, _, bare = operator.rpartition(":")
-    name = bare.removesuffix("IfExists")
-    got = _look(context, key)
+    quantifier, _, operator = condition.operator.rpartition(":")
+    if_exists = operator.endswith("IfExists")
+    name = operator.removesuffix("IfExists")
+    value = _look_up(context, condition.key)
     if name == "Null":
-        return any((got is None) == (str(one).lower() == "true") for one in wanted)
-    if got is None:
-        if quantifier and not bare.endswith("IfExists"):
-            return quantifier == "ForAllValues"
-        return bare.endswith("IfExists") or name in NEGATED
+        return any((value is None) == (wanted.lower() == "true") for wanted in condition.wanted)
+    if value is not None:
+        return _matches(condition, quantifier, name, value=value, context=context)
+    if quantifier and not if_exists:
+        return quantifier == "ForAllValues"
+    return if_exists or name in NEGATED
+
+
+def _matches(condition: Condition, quantifier: str, name: str, *, value: str | Sequence[str], context: Context) -> bool:
+    """Whether a condition key has the values wanted. Raise NotImplemented for an operator that is not in TESTS."""
     test = TESTS.get(NEGATED.get(name, name))
     if test is None or quantifier not in ("", "ForAllValues", "ForAnyValue"):
-        raise IamError("NotImplemented", f"The lab does not play the condition operator {operator}.")
-    values = [got] if isinstance(got, str) else list(got)
-    filled = [text for text in (_filled(str(one), context) for one in wanted) if text is not None]
-    held = [any(test(text, value) for text in filled) != (name in NEGATED) for value in values]
+        raise IamError("NotImplemented", f"The lab does not play the condition operator {condition.operator}.")
+    filled = [text for wanted in condition.wanted if (text := _fill_variables(wanted, context)) is not None]
+    negated = name in NEGATED
+    held = [
+        any(test(text, each) for text in filled) != negated for each in ([value] if isinstance(value, str) else value)
+    ]
     return all(held) if quantifier == "ForAllValues" else any(held)
 
 
-def conditions_hold(statement: Mapping[str, Any], context: Context) -> bool:
+def conditions_hold(statement: PolicyStatement, context: Context) -> bool:
     """Whether all conditions of a statement hold."""
-    return all(
-        _condition(operator, key, as_list(wanted), context)
-        for operator, lines in statement.get("Condition", {}).items()
-        for key, wanted in lines.items()
-    )
+    return all(_condition_holds(condition, context) for condition in statement.conditions)
 
 
-def _covers(statement: Mapping[str, Any], element: str, match: Callable[[str], bool]) -> bool:
-    if element in statement:
-        return any(map(match, as_list(statement[element])))
-    if f"Not{element}" in statement:
-        return not any(map(match, as_list(statement[f"Not{element}"])))
-    return False
-
-
-def _applies(statement: Mapping[str, Any], action: str, resource: str, context: Context) -> bool:
-    def on(text: str) -> bool:
-        filled = _filled(text, context)
+def _applies(statement: PolicyStatement, action: str, resource: str, context: Context) -> bool:
+    def covers_resource(pattern: str) -> bool:
+        filled = _fill_variables(pattern, context)
         return filled is not None and _glob(filled, resource)
 
     return (
-        _covers(statement, "Action", lambda text: _glob(text.lower(), action.lower()))
-        and _covers(statement, "Resource", on)
+        statement.actions.covers(lambda pattern: _glob(pattern.lower(), action.lower()))
+        and statement.resources.covers(covers_resource)
         and conditions_hold(statement, context)
     )
 
 
 def condition_keys(documents: Iterable[str]) -> set[str]:
-    """Collect the condition keys that policies ask about, in conditions and in variables."""
+    """Return the condition keys that policies name, in conditions and in policy variables."""
     found: set[str] = set()
     for document in documents:
         found |= {re.split(r"[,}]", each)[0].strip() for each in re.findall(r"\$\{([^*?$][^}]*\})", document)}
-        found |= {
-            key for one in parse_statements(document) for lines in one.get("Condition", {}).values() for key in lines
-        }
+        found |= {condition.key for statement in parse_statements(document) for condition in statement.conditions}
     return found
 
 
-def parse_statements(document: str) -> list[Mapping[str, Any]]:
-    """Read the statements of a policy document. Those of a version without policy variables have none."""
-    found = json.loads(document)
-    if found.get("Version") != "2012-10-17" and "${" in document:
-        found = json.loads(document.replace("${", "${$}{"))
-    return as_list(found["Statement"])
-
-
 def decide(documents: Iterable[str], action: str, resource: str, context: Context) -> EvalDecision:
-    """Judge an action, `service:Name`, on a resource. A resource of `*` is covered by `*` alone."""
-    verdict = EvalDecision.IMPLICIT
+    """Evaluate policies for an action, `service:Name`, on a resource; only the pattern `*` covers the resource `*`."""
+    decision = EvalDecision.IMPLICIT
     for document in documents:
         for statement in parse_statements(document):
             if _applies(statement, action, resource, context):
-                if statement["Effect"] == "Deny":
+                if statement.denies:
                     return EvalDecision.EXPLICIT
-                verdict = EvalDecision.ALLOW
-    return verdict
+                decision = EvalDecision.ALLOW
+    return decision

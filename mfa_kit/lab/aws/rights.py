@@ -1,53 +1,27 @@
 """What a caller may do: the resource of each operation, the context of a request, IAM's words for a denial."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator
+
+from moto.iam.models import Group, ManagedPolicy, Role
 
 from mfa_kit.lab.aws.account import LabAccount, Principal
+from mfa_kit.lab.aws.backend import LabUser
 from mfa_kit.lab.aws.policies import Context, EvalDecision, decide
-from mfa_kit.lab.aws.wire import IamError
+from mfa_kit.lab.aws.wire import IamError, OperationRequest
 
-OWN = ("EnableMFADevice", "DeactivateMFADevice")
+# A user who has a device may call these for themselves only in a session with MFA: AWS-2023-001.
+WITH_MFA = ("EnableMFADevice", "DeactivateMFADevice")
+# Operations on a virtual device, which they name by its ARN.
 DEVICE = ("DeleteVirtualMFADevice", "TagMFADevice", "UntagMFADevice", "ListMFADeviceTags")
-FREE = ("GetCallerIdentity", "GetSessionToken")
-# Parameter that names an entity, and what IAM calls such a one.
+# Operations that need no permission; an explicit deny still counts.
+FREE = ("GetCallerIdentity", "GetSessionToken", "AssumeRole")
+# The parameter that names an entity, and the kind of that entity in an ARN.
 NAMED = (("UserName", "user"), ("GroupName", "group"), ("RoleName", "role"))
-MAKES = ("CreateGroup", "CreateRole", "CreateUser")
-# Lists of a whole kind, below a path where one is asked for.
+CREATES = ("CreateGroup", "CreateRole", "CreateUser")
+# Lists of a whole kind, below a path where the request gives one.
 LISTS = {"ListGroups": "group", "ListRoles": "role", "ListUsers": "user", "ListVirtualMFADevices": "mfa"}
-# What GetSessionToken without MFA, and GetFederationToken, may call at all.
+# The only operations for credentials of GetSessionToken without MFA, and of GetFederationToken.
 STS_ONLY = ("AssumeRole", "GetCallerIdentity")
-
-
-def resource_of(action: str, params: Mapping[str, Any], account: LabAccount) -> str:
-    """Find the ARN that policies are matched against: Service Authorization Reference, IAM and STS."""
-    start = f"arn:{account.partition}:iam::{account.backend.account_id}"
-    if action in DEVICE:
-        return str(params["SerialNumber"])
-    if action in LISTS:
-        return f"{start}:{LISTS[action]}{params.get('PathPrefix') or '/'}"
-    if action == "CreateVirtualMFADevice":
-        return f"{start}:mfa{params.get('Path') or '/'}{params['VirtualMFADeviceName']}"
-    backend = account.backend
-    held = {"user": backend.users, "group": backend.groups, "role": backend.roles}
-    for key, kind in NAMED:
-        if name := params.get(key):
-            entity = held[kind].get(name)
-            return str(entity.arn) if entity else f"{start}:{kind}{params.get('Path') or '/'}{name}"
-    return str(params.get("RoleArn") or params.get("PolicyArn") or params.get("PolicySourceArn") or "*")
-
-
-def resource_words(action: str, params: Mapping[str, Any], on: str) -> str:
-    """Name a resource as IAM's denials do: what a request names by its kind and name, everything else by its ARN."""
-    if action not in (*MAKES, *DEVICE):
-        for key, kind in NAMED:
-            if name := params.get(key):
-                return f"{kind} {name}"
-        if "PolicyArn" in params:
-            return f"policy {on}"
-    return on
-
-
 # Operations that mean the caller when they name no user.
 SELF = (
     "ChangePassword",
@@ -61,8 +35,57 @@ SELF = (
 )
 
 
-def request_context(params: Mapping[str, Any], account: LabAccount, caller: Principal) -> Context:
-    """Fill the condition keys. Long-term keys have no aws:MultiFactorAuthPresent at all."""
+def resource_of(request: OperationRequest, account: LabAccount) -> str:
+    """Return the ARN that policies are matched against (Service Authorization Reference, IAM and STS)."""
+    start = f"arn:{account.partition}:iam::{account.backend.account_id}"
+    path = request.text("Path") or "/"
+    if request.action in DEVICE:
+        return request.text("SerialNumber")
+    if request.action in LISTS:
+        return f"{start}:{LISTS[request.action]}{request.text('PathPrefix') or '/'}"
+    if request.action == "CreateVirtualMFADevice":
+        return f"{start}:mfa{path}{request.text('VirtualMFADeviceName')}"
+    for key, kind in NAMED:
+        if name := request.text(key):
+            return _arn(account, kind, name) or f"{start}:{kind}{path}{name}"
+    arns = (request.text(key) for key in ("RoleArn", "PolicyArn", "PolicySourceArn"))
+    return next(filter(None, arns), "*")
+
+
+def _arn(account: LabAccount, kind: str, name: str) -> str | None:
+    """Return the ARN of an entity that exists, None for any other."""
+    backend = account.backend
+    found: LabUser | Group | Role | None
+    match kind:
+        case "user":
+            found = backend.users.get(name)
+        case "group":
+            found = backend.groups.get(name)
+        case _:
+            found = backend.roles.get(name)
+    return found.arn if found else None
+
+
+def resource_words(request: OperationRequest, resource: str) -> str:
+    """Name a resource as IAM's denials do: by kind and name where the request names an entity, else by its ARN."""
+    if request.action not in (*CREATES, *DEVICE):
+        for key, kind in NAMED:
+            if name := request.text(key):
+                return f"{kind} {name}"
+        if "PolicyArn" in request.params:
+            return f"policy {resource}"
+    return resource
+
+
+def _tags(holder: LabUser | Role | None) -> list[dict[str, str]]:
+    return (holder.tags or []) if holder is not None else []
+
+
+def request_context(request: OperationRequest, account: LabAccount, caller: Principal) -> Context:
+    """Return the condition keys of a request (user guide, "AWS global condition context keys").
+
+    A request that is signed with a user's own keys has no aws:MultiFactorAuthPresent at all.
+    """
     found: dict[str, str | list[str]] = {
         "aws:CurrentTime": account.today().isoformat(),
         "aws:EpochTime": str(int(account.now())),
@@ -76,108 +99,116 @@ def request_context(params: Mapping[str, Any], account: LabAccount, caller: Prin
     }
     if caller.user is not None and caller.kind != "federated":
         found["aws:username"] = caller.user.name
-    holder = caller.role or caller.user
-    for tag in holder.tags or [] if holder is not None else []:
-        found[f"aws:PrincipalTag/{tag['Key']}"] = tag["Value"]
+    found |= {f"aws:PrincipalTag/{tag['Key']}": tag["Value"] for tag in _tags(caller.role or caller.user)}
+    return {**found, **_mfa_keys(account, caller), **_request_keys(request)}
+
+
+def _request_keys(request: OperationRequest) -> dict[str, str | list[str]]:
+    tags = request.tags()
+    found: dict[str, str | list[str]] = {f"aws:RequestTag/{key}": value for key, value in tags}
+    if request.text("ExternalId"):
+        found["sts:ExternalId"] = request.text("ExternalId")
+    keys = [key for key, _ in tags] or request.texts("TagKeys")
+    return found | ({"aws:TagKeys": keys} if keys else {})
+
+
+def _mfa_keys(account: LabAccount, caller: Principal) -> dict[str, str]:
+    found: dict[str, str] = {}
     if caller.mfa is not None:
         found["aws:MultiFactorAuthPresent"] = str(caller.mfa).lower()
     if caller.mfa_at is not None:
         found["aws:MultiFactorAuthAge"] = str(int(account.now() - caller.mfa_at))
-    if params.get("ExternalId"):
-        found["sts:ExternalId"] = params["ExternalId"]
-    tags = params.get("Tags") or []
-    found |= {f"aws:RequestTag/{tag['Key']}": tag["Value"] for tag in tags}
-    keys = [tag["Key"] for tag in tags] or list(params.get("TagKeys") or [])
-    return found | ({"aws:TagKeys": keys} if keys else {})
-
-
-def policies_of_caller(caller: Principal) -> list[str]:
-    """Collect the caller's identity-based policies."""
-    return policies_of(caller.role or caller.user)
-
-
-def policies_of(holder: Any) -> list[str]:
-    """Collect the identity-based policies of a user, with those of his groups, or of a role."""
-    groups = list(getattr(holder, "groups", {}).values())
-    found: list[str] = []
-    for one in [holder, *groups] if holder is not None else []:
-        found += one.policies.values()
-        found += [default_version(policy) for policy in one.managed_policies.values()]
     return found
 
 
-def default_version(policy: Any) -> str:
-    """Read the default version of a managed policy."""
+def policies_of(holder: LabUser | Role | None) -> list[str]:
+    """Return the identity-based policies, as JSON, of a role, or of a user with those of the user's groups."""
+    return [document for entity in _entities(holder) for document in _documents(entity)]
+
+
+def _entities(holder: LabUser | Role | None) -> Iterator[LabUser | Role | Group]:
+    if holder is not None:
+        yield holder
+    if isinstance(holder, LabUser):
+        yield from holder.groups.values()
+
+
+def _documents(entity: LabUser | Role | Group) -> Iterator[str]:
+    yield from entity.policies.values()
+    for policy in entity.managed_policies.values():
+        yield default_version(policy)
+
+
+def default_version(policy: ManagedPolicy) -> str:
+    """Return the default version of a managed policy, as JSON."""
     return next(str(version.document) for version in policy.versions if version.is_default)
 
 
-def authorize(service: str, action: str, params: Mapping[str, Any], account: LabAccount, caller: Principal) -> None:
-    """Raise AccessDenied unless the caller may do this."""
-    if action == "GetCallerIdentity":
+def authorize(request: OperationRequest, account: LabAccount, caller: Principal) -> None:
+    """Raise AccessDenied, or InvalidClientTokenId, unless the caller may do this."""
+    if request.action == "GetCallerIdentity":
         return
+    _check_session(request, caller)
+    _check_policies(request, account, caller)
+    if request.action in WITH_MFA:
+        _check_self_management(request, caller)
+
+
+def _check_session(request: OperationRequest, caller: Principal) -> None:
+    """Refuse what credentials of GetSessionToken and GetFederationToken cannot call, whatever policies say."""
     limited = caller.kind == "federated" or (caller.kind == "session" and not caller.mfa)
-    if caller.kind in ("session", "federated") and (
-        (service == "sts" and action not in STS_ONLY) or (service == "iam" and limited)
-    ):
-        code = "AccessDenied" if service == "sts" else "InvalidClientTokenId"
-        said = f"Cannot call {action} with session credentials" if service == "sts" else TOKEN_INVALID
-        raise IamError(code, said)
-    wanted = [f"{service}:{action}"]
-    if action == "CreateVirtualMFADevice" and params.get("Tags"):
-        wanted.append("iam:TagMFADevice")
-    on = resource_of(action, params, account)
-    for name in wanted:
-        words = _words(name, resource_words(action, params, on), caller)
-        found = request_context(params, account, caller)
-        _judge(name, on, found, caller, words=words, free=action in FREE or action == "AssumeRole")
-    own = params.get("UserName")
-    if (
-        action in OWN
-        and caller.kind == "user"
-        and caller.user is not None
-        and own
-        and own.lower() == caller.user.name.lower()
-    ):
-        _own(caller)
+    if request.service == "sts" and caller.kind in ("session", "federated") and request.action not in STS_ONLY:
+        raise IamError("AccessDenied", f"Cannot call {request.action} with session credentials")
+    if request.service == "iam" and limited:
+        raise IamError("InvalidClientTokenId", "The security token included in the request is invalid")
 
 
-def denial(service: str, action: str, params: Mapping[str, Any], account: LabAccount, caller: Principal) -> IamError:
-    """Return what a caller is told whom no policy allows this."""
-    name = f"{service}:{action}"
-    on = resource_words(action, params, resource_of(action, params, account))
-    return _silence(name, _words(name, on, caller), "identity-based policy")
-
-
-def _silence(name: str, words: str, kind: str) -> IamError:
-    return IamError("AccessDenied", f"{words} because no {kind} allows the {name} action")
-
-
-def _words(name: str, on: str, caller: Principal) -> str:
-    return f"User: {caller.arn} is not authorized to perform: {name} on resource: {on}"
-
-
-TOKEN_INVALID = "The security token included in the request is invalid"  # noqa: S105 - a sentence of AWS's
-
-
-def _judge(name: str, on: str, found: Context, caller: Principal, *, words: str, free: bool) -> None:
-    layers = [("an identity-based policy", "identity-based policy", policies_of_caller(caller))]
-    if caller.policy is not None:
-        layers.append(("a session policy", "session policy", [caller.policy]))
-    for which, kind, held in layers:
-        match decide(held, name, on, found):
-            case EvalDecision.EXPLICIT:
+def _check_policies(request: OperationRequest, account: LabAccount, caller: Principal) -> None:
+    """Evaluate the policies for the operation, and for iam:TagMFADevice where Create gives tags."""
+    resource = resource_of(request, account)
+    context = request_context(request, account, caller)
+    names = [f"{request.service}:{request.action}"]
+    if request.action == "CreateVirtualMFADevice" and request.tags():
+        names.append("iam:TagMFADevice")
+    for name in names:
+        words = _denial_words(name, resource_words(request, resource), caller)
+        for which, kind, documents in _layers(caller):
+            decision = decide(documents, name, resource, context)
+            if decision is EvalDecision.EXPLICIT:
                 raise IamError("AccessDenied", f"{words} with an explicit deny in {which}")
-            case EvalDecision.IMPLICIT if not free:
-                raise _silence(name, words, kind)
-            case _:
-                pass
+            if decision is EvalDecision.IMPLICIT and request.action not in FREE:
+                raise _implicit_denial(name, words, kind)
 
 
-def _own(caller: Principal) -> None:
-    """Let a user who has a device change his own only in a session with MFA: AWS-2023-001."""
-    if caller.user.mfa_devices:
+def _layers(caller: Principal) -> Iterator[tuple[str, str, list[str]]]:
+    """Yield the sets of policies that must each allow a request, with IAM's words for each of them."""
+    yield "an identity-based policy", "identity-based policy", policies_of(caller.role or caller.user)
+    if caller.policy is not None:
+        yield "a session policy", "session policy", [caller.policy]
+
+
+def _check_self_management(request: OperationRequest, caller: Principal) -> None:
+    """Let a user who has a device change their own only in a session with MFA: AWS-2023-001."""
+    if caller.kind != "user" or caller.user is None or not caller.user.mfa_devices:
+        return
+    if request.text("UserName").lower() == caller.user.name.lower():
         raise IamError(
             "AccessDenied",
             "To complete this action, please ensure that you are authenticated with an MFA device "
             "that is enabled for this user.",
         )
+
+
+def denial(request: OperationRequest, account: LabAccount, caller: Principal) -> IamError:
+    """Return the error for a caller whom no policy allows this."""
+    name = f"{request.service}:{request.action}"
+    words = _denial_words(name, resource_words(request, resource_of(request, account)), caller)
+    return _implicit_denial(name, words, "identity-based policy")
+
+
+def _implicit_denial(name: str, words: str, kind: str) -> IamError:
+    return IamError("AccessDenied", f"{words} because no {kind} allows the {name} action")
+
+
+def _denial_words(name: str, resource: str, caller: Principal) -> str:
+    return f"User: {caller.arn} is not authorized to perform: {name} on resource: {resource}"

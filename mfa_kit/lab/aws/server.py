@@ -1,4 +1,4 @@
-"""A running lab: the account, the faults and the front, served on loopback."""
+"""A running lab: the account, the faults and the WSGI application, served on loopback."""
 
 import base64
 import os
@@ -6,23 +6,25 @@ import socket
 import threading
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from werkzeug.serving import make_server
 
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.lab.aws import control, state
 from mfa_kit.lab.aws.account import LabAccount
+from mfa_kit.lab.aws.builder import build_account
 from mfa_kit.lab.aws.codes import DeviceCodes, LabSettings
+from mfa_kit.lab.aws.control import register_fido
 from mfa_kit.lab.aws.devices import HardwareToken
 from mfa_kit.lab.aws.faults import Faults
-from mfa_kit.lab.aws.wsgi import LabApplication, LabRequestHandler, LoggedCall
+from mfa_kit.lab.aws.wire import LoggedCall
+from mfa_kit.lab.aws.wsgi import LabApplication, LabRequestHandler
 
 HOST = "127.0.0.1"
 
 
 def _listening(port: int) -> socket.socket:
-    """Listen on loopback. Raise UsageFault when the port is taken; werkzeug would end the process."""
+    """Listen on loopback. Raise UsageFault when the port is taken: werkzeug would end the process."""
     ours = socket.socket()
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -46,13 +48,13 @@ class Lab:
         region: str = "us-east-1",
         port: int = 0,
         settings: LabSettings | None = None,
-        description: Mapping[str, Any] | None = None,
+        description: Mapping[str, object] | None = None,
     ) -> None:
         found = description or {}
-        self.account = LabAccount(region=found.get("region", region), settings=settings or LabSettings())
+        self.account = LabAccount(region=str(found.get("region", region)), settings=settings or LabSettings())
         self.faults = Faults()
         self.account.add_admin()
-        state.build_account(self.account, found)
+        build_account(self.account, found)
         for user in users:
             self.account.add_user(user)
         self.admin = self.account.admin_key()
@@ -77,12 +79,12 @@ class Lab:
 
     @property
     def calls(self) -> list[LoggedCall]:
-        """What was asked so far, in order."""
+        """The calls of IAM and STS so far, in order."""
         return self.application.calls
 
     @property
     def env(self) -> dict[str, str]:
-        """The whole AWS environment of a child: nothing of the caller's is to pass beside it."""
+        """The whole AWS environment of a child process, which must get none of the caller's AWS variables."""
         return {
             "AWS_ENDPOINT_URL": self.url,
             "AWS_ACCESS_KEY_ID": self.admin.access_key_id,
@@ -98,30 +100,31 @@ class Lab:
         }
 
     def add_user(self, name: str, *, path: str = "/") -> None:
+        """Create a user. Raise IamError EntityAlreadyExists for a name that is taken."""
         with self.account.lock:
             self.account.add_user(name, path=path)
 
     def seed(self, serial: str) -> bytes:
-        """Give the raw octets of a device's seed to judges in tests."""
+        """Return the octets of a device's seed, for tests that check what a user holds."""
         return base64.b32decode(self.account.backend.codes(serial).secret)
 
     def assigned(self, serial: str) -> str | None:
-        """Who has the device, or None."""
+        """Return the name of the user who has a device, or None."""
         with self.account.lock:
             user = self.account.backend.holder(serial)
-        return user and str(user.name)
+        return user.name if user else None
 
     def serials(self) -> set[str]:
-        """List the virtual devices that exist, assigned or not."""
+        """Return the ARNs of all virtual devices, assigned or not."""
         with self.account.lock:
             return set(self.account.backend.virtual_mfa_devices)
 
     def add_token(self, serial: str, secret: str) -> None:
-        """Let AWS know a hardware TOTP token: its printed serial and its seed in base32."""
+        """Make a hardware TOTP token known to AWS, by its printed serial and its seed in base32."""
         with self.account.lock:
             self.account.backend.tokens[serial] = HardwareToken(serial, DeviceCodes(secret))
 
     def register_fido(self, user: str, name: str) -> str:
-        """Register a FIDO security key for a user, as only the console can; return its serial."""
+        """Register a FIDO security key for a user, as only the console can; return its ARN."""
         with self.account.lock:
-            return control.register_fido(self.account, user=user, name=name)
+            return register_fido(self.account, user=user, name=name)

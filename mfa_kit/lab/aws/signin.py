@@ -1,7 +1,6 @@
-"""AWS's federation endpoint as a double of its own: who may sign in to the console, and where that leads.
+"""AWS's federation endpoint, which signs users in to the console, and one page in place of the console.
 
-IAM user guide, "Enable custom identity broker access to the AWS console". Behind it is one page in place of the
-console, which says who is signed in.
+IAM user guide, "Enable custom identity broker access to the AWS console". The page says who is signed in.
 """
 
 import html
@@ -9,31 +8,23 @@ import json
 import secrets
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
+from wsgiref.types import WSGIEnvironment
 
 from mfa_kit.lab.aws.account import LabAccount, Principal
-from mfa_kit.lab.aws.wire import IamError
+from mfa_kit.lab.aws.wire import HttpResponse, IamError
 
 FEDERATION, CONSOLE = "/federation", "/console/"
-# How long a sign-in token is good for.
-LASTS = 15 * 60
-# Credentials of GetSessionToken are refused, and a user's own keys too.
-TAKEN = ("role", "federated")
+# Seconds for which a sign-in token is valid.
+LIFETIME = 15 * 60
+# The kinds of credentials that sign in: not those of GetSessionToken, and not a user's own keys.
+ACCEPTED = ("role", "federated")
 PAGE = "<!doctype html><title>the lab's console</title><p>signed in as {who}</p>"
 COOKIE = "lab-console"
 
 
-class Page(NamedTuple):
-    """One answer."""
-
-    status: HTTPStatus
-    headers: Sequence[tuple[str, str]]
-    body: bytes
-
-
 class SigninEndpoint:
-    """The endpoint and the console of one account."""
+    """The federation endpoint and the console of one account."""
 
     def __init__(self, account: LabAccount) -> None:
         self.account = account
@@ -42,54 +33,66 @@ class SigninEndpoint:
         self._tokens: dict[str, tuple[Principal, float]] = {}
         self._browsers: dict[str, Principal] = {}
 
-    def answer(self, environ: Mapping[str, Any]) -> Page:
-        """Answer a request to one of our two paths."""
-        asked = {name: values[0] for name, values in parse_qs(environ.get("QUERY_STRING", "")).items()}
+    def answer(self, environ: WSGIEnvironment) -> HttpResponse:
+        """Answer a request for the federation endpoint or the console."""
+        query = {name: values[0] for name, values in parse_qs(environ.get("QUERY_STRING", "")).items()}
         if environ["PATH_INFO"] != FEDERATION:
             return self._console(environ)
-        match asked.get("Action"):
+        match query.get("Action"):
             case "getSigninToken":
-                return self._token(asked)
+                return self._issue_token(query)
             case "login":
-                return self._login(asked)
+                return self._sign_in(query)
             case _:
-                return _refused("Invalid action")
+                return _bad_request("Invalid action")
 
-    def _token(self, asked: Mapping[str, str]) -> Page:
+    def _issue_token(self, query: Mapping[str, str]) -> HttpResponse:
+        """Exchange the credentials of a session for a sign-in token."""
         try:
-            session = json.loads(asked["Session"])
-            key, token = session["sessionId"], session["sessionToken"]
-            with self.account.lock:
-                secret, caller = self.account.secret(key, token, service="signin")
+            caller = self._principal(query["Session"])
         except (IamError, KeyError, ValueError, TypeError):
-            return _refused("Invalid credentials parameter")
-        if secret != session.get("sessionKey") or caller.kind not in TAKEN:
-            return _refused("Invalid credentials parameter")
-        if "SessionDuration" in asked and caller.kind == "federated":
-            return _refused("Invalid SessionDuration parameter")
-        signin = secrets.token_urlsafe(300)
-        self._tokens[signin] = (caller, self.account.now() + LASTS)
-        return Page(HTTPStatus.OK, [("Content-Type", "application/json")], json.dumps({"SigninToken": signin}).encode())
+            return _bad_request("Invalid credentials parameter")
+        if "SessionDuration" in query and caller.kind == "federated":
+            return _bad_request("Invalid SessionDuration parameter")
+        token = secrets.token_urlsafe(300)
+        self._tokens[token] = (caller, self.account.now() + LIFETIME)
+        body = json.dumps({"SigninToken": token}).encode()
+        return _response(HTTPStatus.OK, [("Content-Type", "application/json")], body)
 
-    def _login(self, asked: Mapping[str, str]) -> Page:
-        caller, until = self._tokens.pop(asked.get("SigninToken", ""), (None, 0.0))
-        destination = asked.get("Destination", "")
+    def _principal(self, text: str) -> Principal:
+        """Return the principal of a session's credentials, JSON. Raise ValueError for one that may not sign in."""
+        session = json.loads(text)
+        with self.account.lock:
+            secret, caller = self.account.secret(session["sessionId"], session["sessionToken"], service="signin")
+        if secret != session.get("sessionKey") or caller.kind not in ACCEPTED:
+            raise ValueError(caller.kind)
+        return caller
+
+    def _sign_in(self, query: Mapping[str, str]) -> HttpResponse:
+        """Sign a browser in, once for each token, and send it on to its destination."""
+        caller, until = self._tokens.pop(query.get("SigninToken", ""), (None, 0.0))
+        destination = query.get("Destination", "")
         if caller is None or self.account.now() > until or not urlsplit(destination).path.startswith(CONSOLE):
-            return _refused("Invalid SigninToken or Destination")
+            return _bad_request("Invalid SigninToken or Destination")
         browser = secrets.token_urlsafe()
         self._browsers[browser] = caller
         self.signed_in.append((caller, destination))
         cookie = f"{COOKIE}={browser}; HttpOnly; SameSite=Lax; Path=/"
-        return Page(HTTPStatus.FOUND, [("Location", destination), ("Set-Cookie", cookie)], b"")
+        return _response(HTTPStatus.FOUND, [("Location", destination), ("Set-Cookie", cookie)], b"")
 
-    def _console(self, environ: Mapping[str, Any]) -> Page:
+    def _console(self, environ: WSGIEnvironment) -> HttpResponse:
+        """Show who is signed in with this browser's cookie."""
         cookie = str(environ.get("HTTP_COOKIE", "")).partition(f"{COOKIE}=")[2].partition(";")[0]
         caller = self._browsers.get(cookie)
         if caller:
             self.seen_at_console.append(caller)
         who = html.escape(caller.arn) if caller else "nobody"
-        return Page(HTTPStatus.OK, [("Content-Type", "text/html; charset=utf-8")], PAGE.format(who=who).encode())
+        return _response(HTTPStatus.OK, [("Content-Type", "text/html; charset=utf-8")], PAGE.format(who=who).encode())
 
 
-def _refused(why: str) -> Page:
-    return Page(HTTPStatus.BAD_REQUEST, [("Content-Type", "text/plain")], why.encode())
+def _response(status: HTTPStatus, headers: Sequence[tuple[str, str]], body: bytes) -> HttpResponse:
+    return HttpResponse(f"{status} {status.phrase}", headers, body)
+
+
+def _bad_request(why: str) -> HttpResponse:
+    return _response(HTTPStatus.BAD_REQUEST, [("Content-Type", "text/plain")], why.encode())

@@ -1,32 +1,36 @@
-"""STS as far as MFA meets it: sessions with and without a code, roles, federation. AssumeRoot is not allowed."""
-
-from typing import Any
+"""STS as far as it concerns MFA: sessions with and without a code, roles, federation. AssumeRoot is always denied."""
 
 from moto.core.responses import ActionResult
+from moto.iam.models import Role
 from moto.sts.responses import TokenResponse
 
 from mfa_kit.lab.aws import auth
 from mfa_kit.lab.aws.account import LabAccount, Principal
 from mfa_kit.lab.aws.codes import UNABLE
-from mfa_kit.lab.aws.policies import EvalDecision, as_list, conditions_hold, decide, parse_statements
-from mfa_kit.lab.aws.rights import policies_of_caller, request_context
+from mfa_kit.lab.aws.policies import Context, EvalDecision, PolicyStatement, conditions_hold, decide, parse_statements
+from mfa_kit.lab.aws.rights import policies_of, request_context
 from mfa_kit.lab.aws.wire import IamError
+
+# Seconds for which credentials are valid unless the request says otherwise (API GetSessionToken, AssumeRole).
+SESSION_SECONDS, ROLE_SECONDS = 43200, 3600
 
 
 class LabSts(auth.AuthorizedResponse, TokenResponse):
-    """The operations."""
+    """The operations of STS, laid over moto's response class."""
 
     def __init__(self, account: LabAccount) -> None:
         TokenResponse.__init__(self)
         self.account = account
 
     def get_caller_identity(self) -> ActionResult:
+        """Answer GetCallerIdentity."""
         return ActionResult(
             {"UserId": self.caller.id, "Account": self.account.backend.account_id, "Arn": self.caller.arn}
         )
 
     def get_session_token(self) -> ActionResult:
-        mfa = self._mfa()
+        """Answer GetSessionToken; with a code, the session has MFA."""
+        mfa = self._check_code()
         if self.caller.kind != "user":
             raise IamError("AccessDenied", "Cannot call GetSessionToken with session credentials")
         caller = Principal(
@@ -37,12 +41,13 @@ class LabSts(auth.AuthorizedResponse, TokenResponse):
             mfa_at=self.account.now() if mfa else None,
             kind="session",
         )
-        return ActionResult({"Credentials": self._issue(caller, self._get_param("DurationSeconds") or 43200)})
+        return ActionResult({"Credentials": self._issue(caller, SESSION_SECONDS)})
 
     def get_federation_token(self) -> ActionResult:
+        """Answer GetFederationToken. Without a policy, the federated user may do nothing."""
         if self.caller.kind != "user":
             raise IamError("AccessDenied", "Cannot call GetFederationToken with session credentials")
-        name = self._get_param("Name")
+        name = self.operation.text("Name")
         account = self.account.backend.account_id
         user = {
             "FederatedUserId": f"{account}:{name}",
@@ -53,43 +58,44 @@ class LabSts(auth.AuthorizedResponse, TokenResponse):
             id=user["FederatedUserId"],
             user=self.caller.user,
             mfa=False,
-            policy=self._get_param("Policy") or '{"Statement": []}',
+            policy=self.operation.text("Policy") or '{"Statement": []}',
             kind="federated",
         )
-        credentials = self._issue(caller, self._get_param("DurationSeconds") or 43200)
+        credentials = self._issue(caller, SESSION_SECONDS)
         return ActionResult({"Credentials": credentials, "FederatedUser": user, "PackedPolicySize": 6})
 
     def assume_role(self) -> ActionResult:
-        arn, name = self._get_param("RoleArn"), self._get_param("RoleSessionName")
+        """Answer AssumeRole. A code counts for the role's trust policy; the session itself has no MFA."""
+        arn, name = self.operation.text("RoleArn"), self.operation.text("RoleSessionName")
         role = next((role for role in self.account.backend.roles.values() if role.arn == arn), None)
-        mfa = self._mfa()
-        if role is None or not self._trusted(role, mfa=mfa):
-            raise IamError(
-                "AccessDenied",
-                f"User: {self.caller.arn} is not authorized to perform: sts:AssumeRole on resource: {arn}",
-            )
+        mfa = self._check_code()
+        if role is None or not self._may_assume(role, mfa=mfa):
+            raise self._denial("AssumeRole", arn)
         start = f"arn:{self.account.partition}:sts::{self.account.backend.account_id}"
         caller = Principal(
             arn=f"{start}:assumed-role/{role.name}/{name}",
             id=f"{role.id}:{name}",
             role=role,
             mfa=False,
-            policy=self._get_param("Policy"),
+            policy=self.operation.optional("Policy"),
             kind="role",
         )
-        credentials = self._issue(caller, self._get_param("DurationSeconds") or 3600)
+        credentials = self._issue(caller, ROLE_SECONDS)
         who = {"AssumedRoleId": caller.id, "Arn": caller.arn}
         return ActionResult({"Credentials": credentials, "AssumedRoleUser": who, "PackedPolicySize": 6})
 
     def assume_root(self) -> ActionResult:
-        target = self._get_param("TargetPrincipal")
-        raise IamError(
-            "AccessDenied",
-            f"User: {self.caller.arn} is not authorized to perform: sts:AssumeRoot on resource: {target}",
+        """Deny AssumeRoot: the lab has no organization."""
+        raise self._denial("AssumeRoot", self.operation.text("TargetPrincipal"))
+
+    def _denial(self, action: str, target: str) -> IamError:
+        return IamError(
+            "AccessDenied", f"User: {self.caller.arn} is not authorized to perform: sts:{action} on resource: {target}"
         )
 
-    def _issue(self, caller: Principal, seconds: int) -> dict[str, Any]:
-        key, session = self.account.issue(caller, seconds)
+    def _issue(self, caller: Principal, default: int) -> dict[str, str | float]:
+        """Issue credentials for as long as the request says, or for the default number of seconds."""
+        key, session = self.account.issue(caller, self.operation.number("DurationSeconds", default))
         return {
             "AccessKeyId": key,
             "SecretAccessKey": session.secret,
@@ -97,39 +103,45 @@ class LabSts(auth.AuthorizedResponse, TokenResponse):
             "Expiration": session.expires,
         }
 
-    def _mfa(self) -> bool:
-        """Whether a code was given. Raise AccessDenied when it is not one of a device of the caller's user."""
-        serial, code = self._get_param("SerialNumber"), self._get_param("TokenCode")
+    def _check_code(self) -> bool:
+        """Whether the request has a code. Raise AccessDenied for one that no device of the caller's user shows."""
+        serial, code = self.operation.text("SerialNumber"), self.operation.text("TokenCode")
         if not serial and not code:
             return False
         user = self.caller.user
         if not serial or not code or user is None:
             raise IamError("AccessDenied", UNABLE)
-        self.account.book.check(serial, code, user=user.id, now=self.account.now(), settings=self.account.settings)
+        self.account.sts_codes.check(serial, code, user=user.id, now=self.account.now(), settings=self.account.settings)
         return True
 
-    def _trusted(self, role: Any, *, mfa: bool) -> bool:
-        """Whether the role's trust policy admits the caller, and his own policies where it names the whole account."""
-        found = dict(request_context(self.params, self.account, self.caller))
+    def _may_assume(self, role: Role, *, mfa: bool) -> bool:
+        """Whether the role's trust policy admits the caller (user guide, "Policy evaluation logic").
+
+        Where the trust policy names the whole account and not the caller, the caller's own policies must allow it too.
+        """
+        context = dict(request_context(self.operation, self.account, self.caller))
         if mfa:
-            found |= {"aws:MultiFactorAuthPresent": "true", "aws:MultiFactorAuthAge": "0"}
+            context |= {"aws:MultiFactorAuthPresent": "true", "aws:MultiFactorAuthAge": "0"}
+        trusting = [each for each in parse_statements(role.assume_role_policy_document) if self._admits(each, context)]
+        if not trusting or any(statement.denies for statement in trusting):
+            return False
+        named = {principal for statement in trusting for principal in statement.principals}
+        by_name = not named.isdisjoint(self._names())
+        own = decide(policies_of(self.caller.role or self.caller.user), "sts:AssumeRole", role.arn, context)
+        return own is EvalDecision.ALLOW or (by_name and own is EvalDecision.IMPLICIT)
+
+    def _admits(self, statement: PolicyStatement, context: Context) -> bool:
+        """Whether a statement of a trust policy applies to the caller."""
         account = self.account.backend.account_id
-        whole = ("*", account, f"arn:{self.account.partition}:iam::{account}:root")
-        named = [self.caller.arn, self.caller.role.arn if self.caller.role else self.caller.arn]
-        admitted = by_name = False
-        for statement in parse_statements(role.assume_role_policy_document):
-            who = statement.get("Principal", {})
-            principals = ["*"] if who == "*" else as_list(who.get("AWS", []))
-            hit = any(one in (*whole, *named) for one in principals)
-            if (
-                not hit
-                or "sts:AssumeRole" not in as_list(statement.get("Action", []))
-                or not conditions_hold(statement, found)
-            ):
-                continue
-            if statement["Effect"] == "Deny":
-                return False
-            admitted = True
-            by_name = by_name or any(one in named for one in principals)
-        own = decide(policies_of_caller(self.caller), "sts:AssumeRole", role.arn, found)
-        return admitted and (own is EvalDecision.ALLOW or (by_name and own is EvalDecision.IMPLICIT))
+        matching = ("*", account, f"arn:{self.account.partition}:iam::{account}:root", *self._names())
+        actions = statement.actions
+        return (
+            any(principal in matching for principal in statement.principals)
+            and "sts:AssumeRole" in actions.patterns
+            and not actions.negated
+            and conditions_hold(statement, context)
+        )
+
+    def _names(self) -> tuple[str, ...]:
+        """ARNs by which a trust policy may name the caller."""
+        return (self.caller.arn, *([self.caller.role.arn] if self.caller.role else []))

@@ -1,6 +1,6 @@
-"""The query protocol as IAM and STS speak it: errors in their XML, the service model's constraints, SigV4, paging.
+"""The AWS query protocol of IAM and STS: requests, responses, XML errors, SigV4, the model's constraints, paging.
 
-Nothing here knows an operation.
+Nothing here depends on a particular operation.
 """
 
 import base64
@@ -9,10 +9,11 @@ import hashlib
 import hmac
 import re
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from http import HTTPStatus
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 from urllib.parse import parse_qsl, quote
 from xml.sax.saxutils import escape
 
@@ -36,15 +37,78 @@ T = TypeVar("T")
 
 
 class IamError(Exception):
-    """An error as IAM or STS words it. Not one of moto's, which knows only the codes of the service's model."""
+    """An error in the words of IAM or STS. moto's errors allow only the codes of the service model."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(f"{code}: {message}")
         self.code, self.message = code, message
 
 
+class HttpResponse(NamedTuple):
+    """A response to a client. `status` is the code with its reason, as WSGI takes it."""
+
+    status: str
+    headers: Sequence[tuple[str, str]]
+    body: bytes
+
+    @property
+    def error_code(self) -> str:
+        """IAM's error code, "" for success."""
+        return self.body.partition(b"<Code>")[2].partition(b"</Code>")[0].decode() if self.status[0] in "45" else ""
+
+
+# The connection ends without a response.
+LOST = HttpResponse("lost", [], b"")
+
+
+class LoggedCall(NamedTuple):
+    """One call as it was answered. `error` is the code, "" for success, and `lost` for a response that never left."""
+
+    operation: str
+    key: str
+    error: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class OperationRequest:
+    """One call of an operation: its service (iam or sts), its name and its parsed parameters."""
+
+    service: str
+    action: str
+    params: Mapping[str, object]
+
+    def optional(self, name: str) -> str | None:
+        """Return a parameter, or None when the request does not have it."""
+        value = self.params.get(name)
+        return None if value is None else str(value)
+
+    def text(self, name: str) -> str:
+        """Return a parameter, "" when the request does not have it."""
+        return self.optional(name) or ""
+
+    def number(self, name: str, default: int) -> int:
+        """Return an integer; the default stands in for 0 too."""
+        value = self.params.get(name)
+        return value if isinstance(value, int) and value else default
+
+    def texts(self, name: str) -> list[str]:
+        """Return a list of strings, empty when the request does not have it."""
+        value = self.params.get(name)
+        return [str(each) for each in value] if isinstance(value, list) else []
+
+    def rows(self, name: str) -> list[Mapping[str, object]]:
+        """Return a list of structures, empty when the request does not have it."""
+        value = self.params.get(name)
+        return [each for each in value if isinstance(each, Mapping)] if isinstance(value, list) else []
+
+    def tags(self) -> list[tuple[str, str]]:
+        """Return the tags of the request as pairs of key and value, in order."""
+        return [(str(tag["Key"]), str(tag["Value"])) for tag in self.rows("Tags")]
+
+
 class Signature(NamedTuple):
-    """What the Authorization header of SigV4 says."""
+    """The parts of a SigV4 Authorization header."""
 
     key: str
     day: str
@@ -55,11 +119,12 @@ class Signature(NamedTuple):
 
 
 def new_request_id() -> str:
+    """Make a request ID, a UUID as in x-amzn-RequestId."""
     return str(uuid.uuid4())
 
 
 def error_response(service: str, code: str, message: str) -> tuple[int, bytes]:
-    """Status and body of an error."""
+    """Return the HTTP status and the XML body of an error (API references, "Common Errors")."""
     status = STATUS.get(code, 400)
     side = "Receiver" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "Sender"
     body = (
@@ -71,7 +136,7 @@ def error_response(service: str, code: str, message: str) -> tuple[int, bytes]:
 
 
 def parse_authorization(header: str) -> Signature:
-    """Parse an Authorization header. Raise IamError as the services do when it is not SigV4's."""
+    """Parse a SigV4 Authorization header. Raise IamError IncompleteSignature, as the services do, for any other."""
     parts = dict(part.strip().partition("=")[::2] for part in header.removeprefix("AWS4-HMAC-SHA256").split(","))
     try:
         key, day, region, service, _ = parts["Credential"].split("/")
@@ -84,7 +149,7 @@ def parse_authorization(header: str) -> Signature:
 def signature_matches(
     signature: Signature, secret: str, *, headers: Mapping[str, str], method: str, path: str, query: str, body: bytes
 ) -> bool:
-    """Whether the signature (Signature Version 4) of a request was made with this secret."""
+    """Whether a request was signed with this secret (Signature Version 4)."""
     pairs = sorted(parse_qsl(query, keep_blank_values=True))
     lines = [f"{name}:{' '.join(headers.get(name, '').split())}\n" for name in signature.headers]
     canonical = [
@@ -105,7 +170,10 @@ def signature_matches(
 
 @cache
 def compile_pattern(java: str) -> re.Pattern[str]:
-    """Put a constraint's expression into Python's dialect. Names are ASCII, tags may be of any script."""
+    r"""Translate a constraint's Java expression for Python: `\p{L}` becomes letters and digits of any script.
+
+    Other expressions match ASCII only, because names in IAM are ASCII.
+    """
     if r"\p{" not in java:
         return re.compile(java, re.ASCII)
     inner, times = java[1 : java.index("]")], java[java.index("]") + 1 :]
@@ -113,15 +181,12 @@ def compile_pattern(java: str) -> re.Pattern[str]:
     return re.compile(rf"(?:[^\W_]|[\s{rest}]){times}")
 
 
-def _broken(shape: Shape, value: Any) -> str | None:
-    """Name the constraint of the model that a value breaks, in the services' words."""
+def _broken_constraint(shape: Shape, value: str | int) -> str | None:
+    """Name the first constraint of the model that a value breaks, in the services' words; None when it breaks none."""
     meta = shape.metadata
-    low, high = meta.get("min"), meta.get("max")
-    is_text = isinstance(shape, StringShape)
-    size = len(value) if is_text else value
-    what = "length" if is_text else "value"
-    enum = shape.enum if isinstance(shape, StringShape) else []
-    wanted = meta.get("pattern")
+    low, high, wanted = meta.get("min"), meta.get("max"), meta.get("pattern")
+    enum: Sequence[str] = shape.enum if isinstance(shape, StringShape) else ()
+    size, what = (len(value), "length") if isinstance(value, str) else (value, "value")
     checks = (
         (bool(enum) and value not in enum, f"satisfy enum value set: [{', '.join(enum)}]"),
         (low is not None and size < low, f"have {what} greater than or equal to {low}"),
@@ -131,34 +196,47 @@ def _broken(shape: Shape, value: Any) -> str | None:
     return next((f"Member must {said}" for broken, said in checks if broken), None)
 
 
-def _walk(shape: Shape, value: Any, name: str) -> Iterable[tuple[str, Any, str]]:
-    if isinstance(shape, StructureShape):
-        for required in shape.required_members:
-            if value.get(required) is None:
-                yield _lower(required, name), None, "Member must not be null"
-        for member, inner in shape.members.items():
-            if value.get(member) is not None:
-                yield from _walk(inner, value[member], _lower(member, name))
-    elif isinstance(shape, ListShape):
+class Violation(NamedTuple):
+    """A parameter that breaks the service model: its dotted name, its value, and the constraint in IAM's words."""
+
+    name: str
+    value: object
+    constraint: str
+
+
+def _violations(shape: Shape, value: object, name: str) -> Iterator[Violation]:
+    """Check a parameter and everything in it."""
+    if isinstance(shape, StructureShape) and isinstance(value, Mapping):
+        yield from _violations_of_structure(shape, value, name)
+    elif isinstance(shape, ListShape) and isinstance(value, list):
         high = shape.metadata.get("max")
         if high is not None and len(value) > high:
-            yield name, value, f"Member must have length less than or equal to {high}"
-        for number, inner_value in enumerate(value, 1):
-            yield from _walk(shape.member, inner_value, f"{name}.{number}.member")
-    elif isinstance(value, str | int) and (said := _broken(shape, value)):
-        yield name, value, said
+            yield Violation(name, value, f"Member must have length less than or equal to {high}")
+        for number, each in enumerate(value, 1):
+            yield from _violations(shape.member, each, f"{name}.{number}.member")
+    elif isinstance(value, str | int) and (constraint := _broken_constraint(shape, value)):
+        yield Violation(name, value, constraint)
 
 
-def _lower(member: str, above: str) -> str:
+def _violations_of_structure(shape: StructureShape, value: Mapping[str, object], name: str) -> Iterator[Violation]:
+    for required in shape.required_members:
+        if value.get(required) is None:
+            yield Violation(_member(required, name), None, "Member must not be null")
+    for member, inner in shape.members.items():
+        if value.get(member) is not None:
+            yield from _violations(inner, value[member], _member(member, name))
+
+
+def _member(member: str, above: str) -> str:
     return f"{above}.{member[0].lower()}{member[1:]}".lstrip(".")
 
 
-def check_constraints(shape: Shape | None, params: Mapping[str, Any]) -> None:
+def check_constraints(shape: Shape | None, params: Mapping[str, object]) -> None:
     """Raise ValidationError when parameters break the service model's lengths, patterns, enums or required members.
 
     botocore checks lengths only; the service checks the rest.
     """
-    found = [] if shape is None else list(_walk(shape, params, ""))
+    found = [] if shape is None else list(_violations(shape, params, ""))
     if found:
         said = "; ".join(
             f"Value {'null' if value is None else repr(value)} at '{name}' failed to satisfy constraint: {broken}"
@@ -168,22 +246,22 @@ def check_constraints(shape: Shape | None, params: Mapping[str, Any]) -> None:
         raise IamError("ValidationError", f"{len(found)} validation error{plural} detected: {said}")
 
 
-def cut_page(
-    rows: Sequence[T], params: Mapping[str, Any], *, key: Callable[[T], str], default: int = 100
-) -> tuple[list[T], str | None]:
-    """Cut one page of rows sorted by key, and the marker of the next.
+def cut_page(rows: Sequence[T], request: OperationRequest, *, key: Callable[[T], str]) -> tuple[list[T], str | None]:
+    """Return one page of rows sorted by key, 100 unless MaxItems says otherwise, and the marker of the next page.
 
-    A marker is the last key, so that a deletion between two pages loses nothing.
+    A marker is the last key, so that no row is skipped when one is deleted between two pages.
     """
     ordered = sorted(rows, key=key)
-    after = decode_marker(params["Marker"]) if params.get("Marker") else None
+    marker = request.text("Marker")
+    after = decode_marker(marker) if marker else None
     rest = ordered if after is None else [row for row in ordered if key(row) > after]
-    shown = rest[: params.get("MaxItems") or default]
+    shown = rest[: request.number("MaxItems", 100)]
     more = len(rest) > len(shown)
     return shown, base64.urlsafe_b64encode(b"lab:" + key(shown[-1]).encode()).decode() if more else None
 
 
 def decode_marker(marker: str) -> str:
+    """Return the key that a marker stands for. Raise ValidationError for a marker that this lab did not issue."""
     try:
         mark = base64.urlsafe_b64decode(marker)
     except (ValueError, binascii.Error):

@@ -1,198 +1,194 @@
-"""The lab in front of moto: what a request looks like on the wire, and the faults it meets. WSGI."""
+"""The WSGI application in front of moto: it plays the faults, logs the calls and sets the lab's own Date header."""
 
 import io
 import socket
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from email.utils import formatdate
-from typing import Any, NamedTuple
 from urllib.parse import parse_qs
+from wsgiref.types import StartResponse, WSGIEnvironment
 
 from flask import Flask
+from moto.backends import SERVICE_NAMES
+from moto.core.common_types import TYPE_RESPONSE
+from moto.core.request import Request
 from moto.core.utils import convert_to_flask_response
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 
-from mfa_kit.lab.aws import control, signin, wire
+from mfa_kit.lab.aws import control, faults, signin, wire
 from mfa_kit.lab.aws.account import LabAccount
-from mfa_kit.lab.aws.faults import FaultRule, Faults
+from mfa_kit.lab.aws.faults import Faults
 from mfa_kit.lab.aws.iam import LabIam
 from mfa_kit.lab.aws.sts import LabSts
+from mfa_kit.lab.aws.wire import LOST, HttpResponse, LoggedCall
 
-# No browser is to read the lab's answers: moto's CORS headers stay behind.
+# The other headers of moto stay behind: with its CORS headers, a page in a browser could read the lab's responses.
 SENT = ("content-type", "content-length", "x-amzn-requestid")
 STS = ("AssumeRole", "AssumeRoot", "GetCallerIdentity", "GetFederationToken", "GetSessionToken")
-FAILED = "The request processing has failed because of an unknown error."
-# Faults that answer instead of the service, or in place of its answer.
-SAID = {
-    "throttle": ("Throttling", "Rate exceeded"),
-    "bucket": ("Throttling", "Rate exceeded"),
-    "busy": (
-        "ConcurrentModification",
-        "The request was rejected because multiple requests to change this object were submitted simultaneously.",
-    ),
-    "expired": ("ExpiredToken", "The security token included in the request is expired"),
-    "error-before": ("ServiceFailure", FAILED),
-    "error-after": ("ServiceFailure", FAILED),
-}
-
-
-class LoggedCall(NamedTuple):
-    """One request as it was answered. `error` is the code, "" for success, and `lost` for an answer that never left."""
-
-    operation: str
-    key: str
-    error: str
-    seconds: float
-
-
-class HttpResponse(NamedTuple):
-    """What goes out; a `lost` one never does."""
-
-    status: str
-    headers: list[tuple[str, str]]
-    body: bytes
-
-    @property
-    def code(self) -> str:
-        """IAM's error code, "" for success."""
-        return self.body.partition(b"<Code>")[2].partition(b"</Code>")[0].decode() if self.status[0] in "45" else ""
-
-
-LOST = HttpResponse("lost", [], b"")
 
 
 class LabRequestHandler(MotoRequestHandler):
-    """Moto's handler without Nagle's delay, without a line on stderr for each request, and with the lab's own Date."""
+    """moto's request handler without Nagle's delay, without a line on stderr for each request, and without its Date."""
 
     disable_nagle_algorithm = True
 
     def send_response(self, code: int, message: str | None = None) -> None:
+        """Send the status line alone: werkzeug would add its own Date header."""
         self.send_response_only(code, message)
 
 
 class CachingDispatcher(DomainDispatcherApplication):
-    """Moto's dispatcher, which reads its own folder for each request, without reading it again."""
+    """moto's dispatcher. moto lists its own folder for each request; this class does it once for each host."""
 
-    def __init__(self, create_app: Callable[[Any], Flask]) -> None:
+    def __init__(self, create_app: Callable[[SERVICE_NAMES], Flask]) -> None:
         super().__init__(create_app)
-        self._known: dict[str | None, Any] = {}
+        self._known: dict[str | None, str | None] = {}
 
-    def get_backend_for_host(self, host: str | None) -> Any:
+    def get_backend_for_host(self, host: str | None) -> str | None:
+        """Return the name of the service that a host belongs to."""
         if host not in self._known:
             self._known[host] = super().get_backend_for_host(host)
         return self._known[host]
 
 
+class _Call:
+    """One call on its way through the faults that are due to the service."""
+
+    def __init__(self, environ: WSGIEnvironment, service: str, *, inner: DomainDispatcherApplication) -> None:
+        self._environ, self._service, self._inner = environ, service, inner
+
+    def act(self) -> HttpResponse:
+        """Let moto's dispatcher answer. An exception in there is IAM's InternalFailure, with a traceback on stderr."""
+        kept: list[tuple[str, list[tuple[str, str]]]] = []
+
+        def keep(status: str, headers: list[tuple[str, str]], _: object = None) -> Callable[[bytes], object]:
+            kept[:] = [(status, headers)]
+            return lambda _: None
+
+        try:
+            body = b"".join(self._inner(self._environ | {"wsgi.input": io.BytesIO(self._environ["lab.body"])}, keep))
+        except Exception:  # noqa: BLE001 - a failure within moto is a 500 to the client, as it is in IAM
+            traceback.print_exc()
+            return _error("iam", "InternalFailure", faults.FAILED)
+        [(status, headers)] = kept
+        return HttpResponse(status, [(name, value) for name, value in headers if name.lower() in SENT], body)
+
+    def refuse(self, code: str, message: str) -> HttpResponse:
+        """Make an error response in the form of the call's service."""
+        return _error(self._service, code, message)
+
+    def deny(self) -> None:
+        """Have the service deny the call; auth.py knows the caller and the resource, which the message names."""
+        self._environ["lab.denied"] = True
+
+
+class _FaultedCall:
+    """A call under one rule. `act` lets the next rule, or else the service, answer."""
+
+    def __init__(self, call: _Call, rules: Sequence[faults.FaultRule], *, faults: Faults) -> None:
+        self._call, self._rules, self._faults = call, rules, faults
+
+    def answer(self) -> HttpResponse:
+        """Answer the call under its outermost rule, the last one."""
+        if not self._rules:
+            return self._call.act()
+        inner = _FaultedCall(self._call, self._rules[:-1], faults=self._faults)
+        return faults.play(self._rules[-1], inner)
+
+    def act(self) -> HttpResponse:
+        """Answer the call under the rules within."""
+        return self.answer()
+
+    def act_later(self, seconds: float, *, listings: float) -> None:
+        """Answer it in a thread of its own, after so many seconds and so many further listings."""
+
+        def later() -> None:
+            self._faults.wait(seconds, listings)
+            self.answer()
+
+        threading.Thread(target=later, daemon=True).start()
+
+    def refuse(self, code: str, message: str) -> HttpResponse:
+        """Make an error response in the form of the call's service."""
+        return self._call.refuse(code, message)
+
+    def deny(self) -> None:
+        """Have the service deny the call."""
+        self._call.deny()
+
+
 class LabApplication:
-    """One request, its faults, its answer, its line in the log of calls."""
+    """The lab's WSGI application: each request, the faults that are due, its response, and its line in the log."""
 
     def __init__(self, account: LabAccount, faults: Faults) -> None:
         self.account, self.faults = account, faults
         self.calls: list[LoggedCall] = []
         self.signin = signin.SigninEndpoint(account)
+        self.control = control.Control(account, faults, self.calls)
         self.inner = CachingDispatcher(self._app)
 
-    def _app(self, service: Any) -> Flask:
-        """Make moto's app for a service with our response class in its view."""
+    def _app(self, service: SERVICE_NAMES) -> Flask:
+        """Make moto's app for a service, with our response class in its view."""
         flask: Flask = create_backend_app(service)
 
-        def answer(request: Any, full_url: str, headers: Any) -> Any:
-            match service:
-                case "iam":
-                    return LabIam(self.account).answer(request, full_url, headers)
-                case "sts":
-                    return LabSts(self.account).answer(request, full_url, headers)
-                case _ if "Authorization" not in request.headers:
-                    return _plain("MissingAuthenticationToken", "Request is missing Authentication Token")
-                case _:
-                    return _plain("NotImplemented", f"The lab does not play {service}.")
+        def answer(request: Request, full_url: str, headers: object) -> TYPE_RESPONSE:
+            if service == "iam":
+                return LabIam(self.account).answer(request, full_url, headers)
+            if service == "sts":
+                return LabSts(self.account).answer(request, full_url, headers)
+            if "Authorization" not in request.headers:
+                return _view_error("MissingAuthenticationToken", "Request is missing Authentication Token")
+            return _view_error("NotImplemented", f"The lab does not play {service}.")
 
         for endpoint in flask.view_functions:
             flask.view_functions[endpoint] = convert_to_flask_response(answer)
         return flask
 
-    def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
-        began = time.monotonic()
+    def __call__(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         environ["lab.body"] = body
-        if environ.get("PATH_INFO", "").startswith(control.PATH):
-            status, told = control.answer_control(environ, account=self.account, faults=self.faults, calls=self.calls)
-            start(
-                f"{status} {status.phrase}", [("Content-Type", "application/json"), ("Content-Length", str(len(told)))]
-            )
-            return [told]
-        if environ.get("PATH_INFO", "").startswith((signin.FEDERATION, signin.CONSOLE)):
-            page = self.signin.answer(environ)
-            start(f"{page.status} {page.status.phrase}", [*page.headers, ("Content-Length", str(len(page.body)))])
-            return [page.body]
-        fields = parse_qs(body.decode("utf-8", "replace")) or parse_qs(environ.get("QUERY_STRING", ""))
-        operation = fields.get("Action", [""])[0]
-        self.account.weather(offset=self.faults.standing("clock"), lag=self.faults.standing("lag"))
-        answer = self._answer(environ, operation)
-        key = environ.get("HTTP_AUTHORIZATION", "").partition("Credential=")[2].partition("/")[0]
-        code = "lost" if answer is LOST else answer.code
-        self.calls.append(LoggedCall(operation, key, code, time.monotonic() - began))
-        self.faults.listed(operation)
-        if answer is LOST:
+        path = environ.get("PATH_INFO", "")
+        if path.startswith(control.PATH):
+            return _send(self.control.answer(environ), start)
+        if path.startswith((signin.FEDERATION, signin.CONSOLE)):
+            return _send(self.signin.answer(environ), start)
+        response = self._answer(environ, body)
+        if response is LOST:
             environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
             raise ConnectionResetError
-        start(answer.status, [*answer.headers, ("Date", formatdate(self.account.now(), usegmt=True))])
-        return [answer.body]
+        start(response.status, [*response.headers, ("Date", formatdate(self.account.now(), usegmt=True))])
+        return [response.body]
 
-    def _answer(self, environ: dict[str, Any], operation: str) -> HttpResponse:
-        def act() -> HttpResponse:
-            return self._act(environ)
-
-        def under(rule: FaultRule, inner: Callable[[], HttpResponse]) -> Callable[[], HttpResponse]:
-            return lambda: self._under(rule, inner, "sts" if operation in STS else "iam")
-
-        made = act
-        for rule in self.faults.due(operation):
-            if rule.fault == "denied":
-                environ["lab.denied"] = True  # the guard knows who asks, and for what
-            else:
-                made = under(rule, made)
-        return made()
-
-    def _under(self, rule: FaultRule, act: Callable[[], HttpResponse], service: str) -> HttpResponse:
-        """Answer a request under one fault."""
-        if rule.fault == "latency":
-            time.sleep(rule.parameters["seconds"])
-            return act()
-        if rule.fault in ("error-after", "lost-after"):
-            act()
-        if rule.fault == "late":
-            threading.Thread(target=self._later, args=(rule, act), daemon=True).start()
-        return _error(service, *SAID[rule.fault]) if rule.fault in SAID else LOST
-
-    def _later(self, rule: FaultRule, act: Callable[[], HttpResponse]) -> None:
-        self.faults.wait(rule.parameters["seconds"], rule.parameters.get("listings", 0))
-        act()
-
-    def _act(self, environ: dict[str, Any]) -> HttpResponse:
-        """Let moto's dispatcher answer. What breaks in there is IAM's internal failure, told on stderr."""
-        kept: list[Any] = []
-
-        def keep(status: str, headers: list[tuple[str, str]], _: Any = None) -> Callable[[bytes], object]:
-            kept[:] = [status, headers]
-            return lambda _: None
-
-        try:
-            body = b"".join(self.inner(environ | {"wsgi.input": io.BytesIO(environ["lab.body"])}, keep))
-        except Exception:  # noqa: BLE001 - a failure within moto is a 500 to the client, as it is in IAM
-            traceback.print_exc()
-            return _error("iam", "InternalFailure", FAILED)
-        return HttpResponse(kept[0], [(name, value) for name, value in kept[1] if name.lower() in SENT], body)
+    def _answer(self, environ: WSGIEnvironment, body: bytes) -> HttpResponse:
+        """Answer a call of IAM or STS under the faults that are due, and log it."""
+        began = time.monotonic()
+        fields = parse_qs(body.decode("utf-8", "replace")) or parse_qs(environ.get("QUERY_STRING", ""))
+        operation = fields.get("Action", [""])[0]
+        self.account.apply(self.faults.conditions())
+        call = _Call(environ, "sts" if operation in STS else "iam", inner=self.inner)
+        response = _FaultedCall(call, self.faults.due(operation), faults=self.faults).answer()
+        key = environ.get("HTTP_AUTHORIZATION", "").partition("Credential=")[2].partition("/")[0]
+        error = "lost" if response is LOST else response.error_code
+        self.calls.append(LoggedCall(operation, key, error, time.monotonic() - began))
+        self.faults.note_listing(operation)
+        return response
 
 
-def _plain(code: str, message: str) -> tuple[int, dict[str, str], bytes]:
+def _send(response: HttpResponse, start: StartResponse) -> Iterable[bytes]:
+    start(response.status, [*response.headers, ("Content-Length", str(len(response.body)))])
+    return [response.body]
+
+
+def _view_error(code: str, message: str) -> TYPE_RESPONSE:
+    """Make an error as a Flask view of moto returns it."""
     status, body = wire.error_response("iam", code, message)
     return status, {"Content-Type": "text/xml"}, body
 
 
 def _error(service: str, code: str, message: str) -> HttpResponse:
+    """Make an error response."""
     status, body = wire.error_response(service, code, message)
     size = str(len(body))
     headers = [("Content-Type", "text/xml"), ("Content-Length", size), ("x-amzn-RequestId", wire.new_request_id())]

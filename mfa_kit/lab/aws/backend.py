@@ -1,0 +1,220 @@
+"""moto's IAM backend with what it lacks: checks that IAM makes, users without case, devices whose codes count.
+
+moto keeps its backends in a dictionary of the process. A lab's account has a backend of its own, so that each lab
+starts fresh. moto's users look up their tags and groups in that dictionary; ours carry them.
+"""
+
+import json
+import secrets
+from collections.abc import Mapping
+from datetime import datetime
+from functools import cache
+from typing import Any, ClassVar, TypeVar, overload
+
+from moto.iam.aws_managed_policies import aws_managed_policies_data
+from moto.iam.models import AccessKey, AWSManagedPolicy, Group, IAMBackend, ManagedPolicy, Role, User
+
+from mfa_kit.lab.aws.codes import DeviceCodes
+from mfa_kit.lab.aws.devices import BASE32, HardwareToken, VirtualDevice
+from mfa_kit.lab.aws.wire import IamError
+
+ACCOUNT = "000000000000"
+# The region of each partition that IAM's endpoint is in.
+HOME_REGION = {"aws": "us-east-1", "aws-us-gov": "us-gov-west-1", "aws-cn": "cn-north-1"}
+
+V = TypeVar("V")
+D = TypeVar("D")
+
+
+@cache
+def aws_managed_policies() -> Mapping[str, dict[str, object]]:
+    """Read moto's copy of AWS's managed policies: name to what moto makes a policy of."""
+    found: dict[str, dict[str, object]] = json.loads(aws_managed_policies_data)
+    return found
+
+
+class CaseInsensitiveDict(dict[str, V]):
+    """A dictionary whose keys are names in IAM, which ignores their case (IAM user guide, "IAM and STS quotas")."""
+
+    def __getitem__(self, key: str) -> V:
+        return super().__getitem__(key.lower())
+
+    def __setitem__(self, key: str, value: V) -> None:
+        super().__setitem__(key.lower(), value)
+
+    def __delitem__(self, key: str) -> None:
+        super().__delitem__(key.lower())
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str) and super().__contains__(key.lower())
+
+    @overload
+    def get(self, key: str, default: None = None, /) -> V | None: ...
+    @overload
+    def get(self, key: str, default: V | D, /) -> V | D: ...
+    def get(self, key: str, default: object = None, /) -> object:
+        """Return the value of a name, or the default."""
+        return super().get(key.lower(), default)
+
+    @overload
+    def pop(self, key: str, /) -> V: ...
+    @overload
+    def pop(self, key: str, default: V | D, /) -> V | D: ...
+    def pop(self, key: str, /, *default: object) -> object:
+        """Remove a name and return its value, or the default."""
+        return super().pop(key.lower(), *default)
+
+
+def new_id(prefix: str) -> str:
+    """Make a unique ID such as IAM gives: a prefix (AIDA for a user) and 17 characters of base32."""
+    return prefix + "".join(secrets.choice(BASE32) for _ in range(17))
+
+
+class LabUser(User):
+    """moto's user that carries its groups and tags."""
+
+    class Meta:
+        """The names that moto's serializer uses; it takes them from the class's name, and ours has another."""
+
+        serialization_aliases: ClassVar = {"UserName": "name", "UserId": "id"}
+
+    def __init__(self, backend: "LabBackend", name: str, path: str) -> None:
+        super().__init__(backend.account_id, HOME_REGION[backend.partition], name, path)
+        self.id = new_id("AIDA")
+        self.backend = backend
+        self.groups: dict[str, Group] = {}
+        self.password_changed: datetime | None = None
+        self.password_last_used: datetime | None  # type: ignore[assignment] # moto never sets it
+
+    @property
+    def group_list(self) -> list[str]:
+        """Names of the user's groups."""
+        return [group.name for group in self.groups.values()]
+
+    @property
+    def tags(self) -> list[dict[str, str]] | None:
+        """The user's tags as `Key` and `Value`, None when there are none."""
+        found: list[dict[str, str]] = self.backend.tagger.list_tags_for_resource(self.arn)["Tags"]
+        return found or None
+
+
+class LabBackend(IAMBackend):
+    """moto's backend with our users. Devices stay in moto's dictionaries, where its account summary counts them."""
+
+    def __init__(self, partition: str) -> None:
+        super().__init__(partition, ACCOUNT)
+        self.users: CaseInsensitiveDict[Any] = CaseInsensitiveDict()
+        self.groups: CaseInsensitiveDict[Group] = CaseInsensitiveDict()
+        self.roles: CaseInsensitiveDict[Role] = CaseInsensitiveDict()
+        self.tokens: dict[str, HardwareToken] = {}
+
+    def create_user(
+        self, region_name: str, user_name: str, path: str | None = "/", tags: list[dict[str, str]] | None = None
+    ) -> LabUser:
+        """Create a user. Raise EntityAlreadyExists for a name that differs in case only, too (API CreateUser)."""
+        if user_name in self.users:
+            raise IamError("EntityAlreadyExists", f"User with name {user_name} already exists.")
+        user = LabUser(self, user_name, path or "/")  # type: ignore[abstract] # moto never calls what is missing
+        if tags:
+            self.tagger.tag_resource(user.arn, tags)
+        self.users[user_name] = user
+        return user
+
+    def delete_user(self, user_name: str) -> None:
+        """Delete a user. Raise DeleteConflict while the user has devices, keys, a password or groups.
+
+        moto does not check this. Which of several conflicts IAM names first is unknown.
+        """
+        user = self.get_user(user_name)
+        for held, first in (
+            (user.mfa_devices, "remove tokens from principal"),
+            (user.access_keys, "delete access keys"),
+            (user.password, "delete login profile"),
+            (user.groups, "remove users from group"),
+        ):
+            if held:
+                raise IamError("DeleteConflict", f"Cannot delete entity, must {first} first.")
+        super().delete_user(user_name)
+
+    def update_user(self, user_name: str, new_path: str | None = None, new_user_name: str | None = None) -> None:
+        """Rename a user and the owner of the user's access keys."""
+        user = self.get_user(user_name)
+        super().update_user(user_name, new_path, new_user_name)
+        for key in user.access_keys:
+            key.user_name = user.name
+
+    def add_user_to_group(self, group_name: str, user_name: str) -> None:
+        """Add a user to a group; adding them twice changes nothing (API AddUserToGroup)."""
+        user, group = self.get_user(user_name), self.get_group(group_name)
+        if group.name not in user.groups:
+            user.groups[group.name] = group
+            group.users.append(user)
+
+    def remove_user_from_group(self, group_name: str, user_name: str) -> None:
+        """Remove a user from a group. Raise NoSuchEntity for a user who is not in it."""
+        super().remove_user_from_group(group_name, user_name)
+        self.get_user(user_name).groups.pop(self.get_group(group_name).name)
+
+    def get_groups_for_user(self, user_name: str) -> list[Group]:
+        """Return the groups of a user."""
+        return list(self.get_user(user_name).groups.values())
+
+    def get_policy(self, policy_arn: str) -> ManagedPolicy:
+        """Return a managed policy, AWS's own ones too."""
+        self._load_aws_policy(policy_arn)
+        return super().get_policy(policy_arn)
+
+    def attach_user_policy(self, policy_arn: str, user_name: str) -> None:
+        """Attach a managed policy to a user, one of AWS's own too."""
+        self._load_aws_policy(policy_arn)
+        super().attach_user_policy(policy_arn, user_name)
+
+    def attach_group_policy(self, policy_arn: str, group_name: str) -> None:
+        """Attach a managed policy to a group, one of AWS's own too."""
+        self._load_aws_policy(policy_arn)
+        super().attach_group_policy(policy_arn, group_name)
+
+    def attach_role_policy(self, policy_arn: str, role_name: str) -> None:
+        """Attach a managed policy to a role, one of AWS's own too."""
+        self._load_aws_policy(policy_arn)
+        super().attach_role_policy(policy_arn, role_name)
+
+    def _load_aws_policy(self, arn: str) -> None:
+        """Load one of AWS's own policies when a request names it; loading all of them would take seconds."""
+        start, _, name = arn.rpartition("/")
+        if start.startswith(f"arn:{self.partition}:iam::aws:policy") and arn not in self.managed_policies:
+            policy = aws_managed_policies().get(name)
+            if policy is not None:
+                found = AWSManagedPolicy.from_data(name, self.account_id, self.region_name, policy)
+                self.managed_policies[found.arn] = found
+                self.aws_managed_policies.append(found)
+
+    def get_user(self, name: str) -> LabUser:
+        """Return a user. Raise NoSuchEntity where there is none of this name."""
+        super().get_user(name)
+        user: LabUser = self.users[name]
+        return user
+
+    def all_users(self) -> list[LabUser]:
+        """Return all users, in the order in which they were created."""
+        return list(self.users.values())
+
+    def get_all_access_keys_for_all_users(self) -> list[AccessKey]:
+        """Return the access keys of all users."""
+        return [key for user in self.all_users() for key in user.access_keys]
+
+    def device(self, serial: str) -> VirtualDevice:
+        """Return a virtual device. Raise NoSuchEntity where there is none with this ARN."""
+        found = self.virtual_mfa_devices.get(serial)
+        if not isinstance(found, VirtualDevice):
+            raise IamError("NoSuchEntity", f"VirtualMFADevice with serial number {serial} does not exist.")
+        return found
+
+    def codes(self, serial: str) -> DeviceCodes:
+        """Return the codes of a virtual device or a hardware token."""
+        token = self.tokens.get(serial)
+        return token.codes if token else self.device(serial).codes
+
+    def holder(self, serial: str) -> LabUser | None:
+        """Return the user who has a device, or None."""
+        return next((user for user in self.all_users() if serial in user.mfa_devices), None)
