@@ -1,0 +1,180 @@
+"""The import graph with the table of commands in it: import-linter reads no strings, so they are judged here.
+
+A string that names a module, alone or as `module:function`, counts as an import; so does an import inside a function.
+"""
+
+import ast
+import tomllib
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import click
+import pytest
+
+from mfa_kit.cli.main import COMMANDS, cli
+from mfa_kit.cli.options import Row, Rows
+
+ROOT = Path(__file__).parents[1]
+CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
+LAYERS: list[list[str]] = [
+    [name.strip() for name in layer.split("|")]
+    for contract in CONTRACTS
+    if contract["id"] == "layers"
+    for layer in contract["layers"]
+]
+Graph = Mapping[str, set[str]]
+
+
+def imports(tree: ast.AST, known: set[str]) -> Iterator[str]:
+    """Yield the package's modules that a module imports or names in a string."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=names):
+                found = [alias.name for alias in names]
+            case ast.ImportFrom(module=str(module), names=names, level=0):
+                found = [name if (name := f"{module}.{alias.name}") in known else module for alias in names]
+            case ast.Constant(value=str(text)) if "." in text:
+                found = [text.partition(":")[0]]
+            case _:
+                continue
+        yield from (name for name in found if name in known)
+
+
+def graph(package: Path) -> Graph:
+    """Return the modules of the package in a folder, each with those that it imports."""
+    files = {
+        ".".join(path.relative_to(package.parent).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in package.rglob("*.py")
+    }
+    known = set(files)
+    return {name: {*imports(ast.parse(path.read_text("utf-8")), known)} - {name} for name, path in files.items()}
+
+
+def siblings(found: Graph) -> Iterator[Graph]:
+    """Yield for each package the imports between what is directly in it, whole packages among them."""
+    inside: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for importer, names in found.items():
+        for name in names:
+            one, other = importer.split("."), name.split(".")
+            shared = next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), None)
+            if shared is not None:  # a package and what is in it are no siblings
+                package = ".".join(one[:shared])
+                inside[package][f"{package}.{one[shared]}"].add(f"{package}.{other[shared]}")
+    yield from inside.values()
+
+
+def cycle(found: Graph) -> list[str]:
+    """Return one cycle, its first name again at the end, or nothing."""
+    try:
+        TopologicalSorter(found).prepare()
+    except CycleError as error:
+        names: list[str] = error.args[1]
+        return names[::-1]
+    return []
+
+
+def upward(found: Graph) -> set[tuple[str, str]]:
+    """Return the imports that do not go down to a lower layer; within a package every import may go."""
+    level = {f"mfa_kit.{name}": at for at, layer in enumerate(LAYERS) for name in layer}
+
+    def package(module: str) -> str:
+        return ".".join(module.split(".")[:2])
+
+    return {
+        (importer, name)
+        for importer, names in found.items()
+        for name in names
+        if {package(importer), package(name)} <= set(level)
+        and package(importer) != package(name)
+        and level[package(importer)] >= level[package(name)]
+    }
+
+
+def places(rows: Rows) -> Iterator[str]:
+    """Yield the place of every command of the table."""
+    for row in rows.values():
+        held = row.held if isinstance(row, Row) else row
+        if isinstance(held, str):
+            yield held
+        else:
+            yield from places(held)
+
+
+@pytest.fixture(scope="module")
+def whole() -> Graph:
+    return graph(ROOT / "mfa_kit")
+
+
+def test_the_table_of_commands_is_a_list_of_imports(whole: Graph) -> None:
+    """Each place of a command, and nothing that its string names is unknown."""
+    assert {place.partition(":")[0] for place in places(COMMANDS)} <= whole["mfa_kit.cli.main"]
+
+
+def test_every_place_of_the_table_is_a_command() -> None:
+    """The module exists, and its function is a command of click's."""
+
+    def commands(group: click.Group) -> Iterator[click.Command | None]:
+        context = click.Context(group)
+        for name in group.list_commands(context):
+            found = group.get_command(context, name)
+            yield found
+            if isinstance(found, click.Group):
+                yield from commands(found)
+
+    assert all(isinstance(found, click.Command) for found in commands(cli))
+
+
+def test_no_modules_import_each_other(whole: Graph) -> None:
+    """Over any number of others."""
+    assert cycle(whole) == []
+
+
+def test_no_packages_import_each_other(whole: Graph) -> None:
+    """Within each package, what is directly in it."""
+    assert [found for each in siblings(whole) if (found := cycle(each))] == []
+
+
+def test_every_import_goes_down(whole: Graph) -> None:
+    """To a lower layer of the contract `layers`."""
+    assert upward(whole) == set()
+
+
+def in_a_cycle(found: Graph, module: str) -> bool:
+    """Whether the imports of a module lead back to it."""
+    reached, left = set[str](), [module]
+    while left:
+        new = found[left.pop()] - reached
+        reached |= new
+        left += new
+    return module in reached
+
+
+@pytest.mark.parametrize(
+    ("module", "planted", "wrong"),
+    [
+        ("cli.revoke", 'PLACE = "mfa_kit.cli.main:cli"', {"cycle"}),
+        ("cli.revoke", "def late(): from mfa_kit.cli import main", {"cycle"}),
+        ("cli.revoke", 'PLACE = "mfa_kit.cli.token.accept:accept"', set()),
+        ("cli.revoke", 'TEXT = "see mfa_kit.cli.main"', set()),
+        ("core.errors", 'PLACE = "mfa_kit.cli.revoke:revoke"', {"layer", "cycle"}),
+        ("core.errors", "def late(): import mfa_kit.cli.revoke", {"layer", "cycle"}),
+        ("tokens.seeds", 'PLACE = "mfa_kit.policy.lint"', {"layer"}),
+    ],
+)
+def test_a_planted_name_is_seen(whole: Graph, module: str, planted: str, wrong: set[str]) -> None:
+    """In a string as in an import: it closes a cycle through the table of commands, and it may not go up."""
+    name = f"mfa_kit.{module}"
+    text = (ROOT / f"{name.replace('.', '/')}.py").read_text("utf-8")
+    assert not in_a_cycle(whole, name)
+    found = {**whole, name: {*imports(ast.parse(f"{text}\n{planted}\n"), set(whole))} - {name}}
+    seen = {"cycle"} if in_a_cycle(found, name) and cycle(found) else set[str]()
+    assert seen | ({"layer"} if upward(found) - upward(whole) else set()) == wrong
+
+
+def test_two_packages_that_import_each_other_by_different_modules_are_seen() -> None:
+    """No module is in a cycle, and yet neither package can do without the other."""
+    found = {"p.a.one": {"p.b.one"}, "p.b.two": {"p.a.two"}, "p.a.two": set[str](), "p.b.one": set[str]()}
+    assert cycle(found) == []
+    assert [set(cycle(each)) for each in siblings(found)] == [{"p.a", "p.b"}]
