@@ -1,0 +1,193 @@
+"""Every option of every command: none takes a secret as its value, and none is declared in vain."""
+
+import ast
+import inspect
+import re
+import textwrap
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import fields
+from pathlib import Path
+from types import FunctionType
+
+import click
+import pytest
+
+from mfa_kit.cli import main
+from mfa_kit.cli.main import cli
+from mfa_kit.cli.method_options import click_options
+from mfa_kit.cli.options import Age, Flags, Moment, Noun
+from mfa_kit.wiring.methods import registry
+
+PACKAGE = Path(main.__file__).parents[1]
+# Whoever may list processes reads what stands on a command line, and the shell keeps it.
+SECRET = {
+    *("pin", "pins", "puk", "password", "passwords", "passphrase", "passphrases", "secret", "secrets", "seed", "seeds"),
+    *("code", "codes", "otp", "key", "keys", "token", "tokens", "credential", "credentials", "unlock", "private"),
+}
+# What has such a word in its name or its metavar, and takes no secret: the option and why.
+NO_SECRET = {
+    "--key": "the serial number, the reader or the node of a key that is plugged in",
+    "--lost": "the serial number of a key that is gone",
+}
+# A value of these types is no secret: a number, one of a few words, a length of time, or a place to read from.
+OPEN_TYPES = (
+    click.Choice,
+    click.File,
+    click.Path,
+    click.types.BoolParamType,
+    click.types.FloatParamType,
+    click.types.IntParamType,
+    Age,
+    Moment,
+)
+COMMON = {*Flags._fields, "help", "version"}
+# Their options are kept by a callback and not parameters yet.
+UNCONVERTED = {"key", "verify"}
+UNREAD = {"mds", "mds_root", "pin_stdin"}
+
+
+def commands(group: click.Group, *words: str) -> Iterator[tuple[str, click.Command]]:
+    """Yield each command with its words, the program itself among them."""
+    yield " ".join(words), group
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if isinstance(command, click.Group):
+            yield from commands(command, *words, name)
+        elif command is not None:
+            yield " ".join((*words, name)), command
+
+
+COMMANDS = dict(commands(cli))
+
+
+def parameters() -> Iterator[tuple[str, click.Parameter]]:
+    """Yield each parameter of each command and of each method, with the words of the command or the method."""
+    for words, command in COMMANDS.items():
+        yield from ((words, param) for param in command.params)
+    for name, recipe in registry.METHODS.items():
+        yield from ((f"--with {name}", param) for param in click_options(recipe.options))
+
+
+def takes_text(param: click.Parameter) -> bool:
+    """Whether the value can be any text."""
+    if isinstance(param, click.Option) and (param.is_flag or param.count):
+        return False
+    if isinstance(param.type, click.types.FuncParamType) and param.type.func is Path:
+        return False
+    return not isinstance(param.type, OPEN_TYPES)
+
+
+def words_of(param: click.Parameter) -> set[str]:
+    """Return the words of a parameter's names and of its metavar."""
+    text = " ".join([*param.opts, param.name or "", param.metavar or ""])
+    return set(re.findall(r"[a-z]+", text.lower()))
+
+
+def could_be_secret(param: click.Parameter) -> bool:
+    return takes_text(param) and bool(words_of(param) & SECRET)
+
+
+def test_no_option_takes_a_secret_as_its_value() -> None:
+    """PINs, passwords, seeds and codes come by a descriptor, by standard input, by a file or from a person."""
+    found = {(words, param.opts[-1]) for words, param in parameters() if could_be_secret(param)}
+    assert {each for each in found if each[1] not in NO_SECRET} == set()
+    assert {name for _, name in found} == set(NO_SECRET)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        click.Option(["--pin"]),
+        click.Option(["--new-password"], type=str),
+        click.Option(["-p", "--unlock", "how"]),
+        click.Option(["--from", "where"], metavar="SEED"),
+        click.Argument(["code"]),
+        click.Argument(["codes"], nargs=2, type=click.UNPROCESSED),
+    ],
+    ids=lambda option: option.opts[-1],
+)
+def test_an_option_that_takes_a_secret_is_seen(option: click.Parameter) -> None:
+    """By its name or its metavar, in any letters."""
+    assert could_be_secret(option)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        click.Option(["--pin-stdin"], is_flag=True),
+        click.Option(["--passphrase-fd"], type=click.IntRange(min=0)),
+        click.Option(["--seeds"], type=Path),
+        click.Option(["--codes"], type=click.Choice(["typed", "generated"])),
+        click.Option(["--name"], help="Name of the device in IAM."),
+    ],
+    ids=lambda option: option.opts[-1],
+)
+def test_an_option_that_says_where_a_secret_is_is_none(option: click.Parameter) -> None:
+    """A descriptor, a file, a choice."""
+    assert not could_be_secret(option)
+
+
+def unread(function: Callable[..., object]) -> list[str]:
+    """Return the parameters that a function never reads."""
+    assert isinstance(function, FunctionType)
+    [tree] = ast.parse(textwrap.dedent(inspect.getsource(function))).body
+    assert isinstance(tree, ast.FunctionDef)
+    arguments = tree.args
+    named = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+    rest = [each for each in (arguments.vararg, arguments.kwarg) if each]
+    read = {
+        node.id
+        for statement in tree.body
+        for node in ast.walk(statement)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
+    }
+    return [each.arg for each in (*named, *rest) if each.arg not in read]
+
+
+def attributes(files: Iterable[Path], *, of: str = "") -> set[str]:
+    """Return the names of the attributes that files read; with `of`, those of a variable of that name."""
+    return {
+        node.attr
+        for file in files
+        for node in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.ctx, ast.Load)
+        and (not of or ast.unparse(node.value) == of)
+    }
+
+
+VERBS = {words: command for words, command in COMMANDS.items() if not isinstance(command, Noun)}
+
+
+@pytest.mark.parametrize("words", [words for words in VERBS if words.split()[0] not in UNCONVERTED])
+def test_a_verb_reads_each_of_its_parameters(words: str) -> None:
+    """Options, arguments, settings and output: what is declared and never read is a promise that is not kept."""
+    command = VERBS[words]
+    assert command.callback
+    function = inspect.unwrap(command.callback)
+    assert unread(function) == []
+    names = inspect.signature(function).parameters
+    rest = {param.name or "" for param in command.params} - COMMON - set(names)
+    if any(each.kind is each.VAR_KEYWORD for each in names.values()):  # passed on whole, and read by whoever gets it
+        rest -= attributes(file for file in PACKAGE.rglob("*.py") if file.parts[len(PACKAGE.parts)] != "cli")
+    assert rest == set()
+
+
+@pytest.mark.parametrize("name", registry.METHODS)
+def test_a_method_reads_each_of_its_options(name: str) -> None:
+    """In its own file, or in a verb, as `method_options`."""
+    options = registry.METHODS[name].options
+    read = attributes([Path(inspect.getfile(options))])
+    read |= attributes((PACKAGE / "cli").rglob("*.py"), of="method_options")
+    assert {each.name for each in fields(options)} - read - UNREAD == set()
+
+
+def test_a_parameter_that_is_never_read_is_seen() -> None:
+    """Also one that is only written to."""
+
+    def verb(first: str, *, second: str, settings: object, output: object, **others: object) -> object:  # noqa: ARG001
+        second = "always this"  # noqa: F841
+        return [first, settings]
+
+    assert unread(verb) == ["second", "output", "others"]
