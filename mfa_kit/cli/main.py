@@ -139,14 +139,14 @@ def run(args: list[str] | None = None) -> int:
     except click.UsageError as error:
         from mfa_kit.cli import usage
 
-        fault = usage.told(error)
-        messages.complain(str(fault), hint=fault.hint)
+        fault = usage.usage_fault(error)
+        messages.print_error(str(fault), hint=fault.hint)
         return fault.exit_code
     except (click.Abort, KeyboardInterrupt) as error:  # click makes an Abort of what was noted on
-        messages.complain("interrupted", notes=_notes(error.__cause__ or error))
+        messages.print_error("interrupted", notes=_notes(error.__cause__ or error))
         return INTERRUPTED
     except MfaKitError as error:
-        messages.complain(str(error), hint=error.hint, notes=_notes(error))
+        messages.print_error(str(error), hint=error.hint, notes=_notes(error))
         return error.exit_code
     except Exception as error:  # noqa: BLE001 - the one door out: what we did not foresee is our bug
         place = _place(error)
@@ -173,8 +173,10 @@ def _width() -> int:
 
 def _unwritten(error: OSError) -> int:
     """Tell that click could not write the result, as on a full disk: of files, adapters tell themselves."""
-    messages.give_up(sys.stdout)
-    messages.complain(f"the result cannot be written: {error.strerror}", hint="see what was done: mfa-kit ledger show")
+    messages.discard(sys.stdout)
+    messages.print_error(
+        f"the result cannot be written: {error.strerror}", hint="see what was done: mfa-kit ledger show"
+    )
     return IntegrityFault.exit_code
 
 
@@ -182,7 +184,7 @@ def _internal(error: Exception) -> int:
     """Tell the kind and the place; the message may quote what it was handed."""
     place = _place(error)
     where = f" at {Path(place.tb_frame.f_code.co_filename).name}:{place.tb_lineno}" if place else ""
-    messages.complain(
+    messages.print_error(
         f"internal error: {type(error).__name__}{where}",
         hint="this is a bug of mfa-kit: please report it",
         notes=_notes(error),

@@ -1,4 +1,4 @@
-"""The talk: what is said to a person on stderr. stdout belongs to the result, the terminal to questions."""
+"""Messages to a person, on stderr. Results go to stdout, questions to the terminal."""
 
 import os
 import sys
@@ -12,42 +12,46 @@ from mfa_kit.core.text import printable as printable  # noqa: PLC0414 - some ver
 T = TypeVar("T")
 
 
-def complain(what: str, *, hint: str = "", notes: list[str] | None = None) -> None:
-    """Tell what happened, then what to do, then what else is to be known."""
-    for line in (
-        f"mfa-kit: {what}",
-        *([f"  try: {hint}"] if hint else []),
-        *(f"  note: {note}" for note in notes or []),
-    ):
-        _say(line)
+def print_error(what: str, *, hint: str = "", notes: Sequence[str] = ()) -> None:
+    """Print what happened, then what to try, then notes, a line each."""
+    _print_line(f"mfa-kit: {what}")
+    if hint:
+        _print_line(f"  try: {hint}")
+    for note in notes:
+        _print_line(f"  note: {note}")
 
 
-def _say(line: str) -> None:
-    """Tell a line; that nobody can hear it, as on a closed pipe, is no reason to break off."""
+def _print_line(line: str) -> None:
+    """Print a line. That it cannot be written, as to a closed pipe, is no reason to stop."""
     try:
         click.echo(printable(line), err=True)
     except OSError:
-        give_up(sys.stderr)
+        discard(sys.stderr)
 
 
-def give_up(stream: TextIO) -> None:
-    """Let what a stream still holds go nowhere: Python would try again at its exit, and complain."""
+def discard(stream: TextIO) -> None:
+    """Drop what a stream still buffers, and what comes: Python would flush it at exit, and report the failure."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-class Talk:
-    """Progress on stderr, a line at a time."""
+class StderrProgress:
+    """Progress as lines on stderr."""
 
     def note(self, text: str) -> None:
-        _say(text)
+        """Print a line."""
+        _print_line(text)
 
 
-def counted(items: Sequence[T], doing: str, *, plain: bool) -> Iterator[T]:
-    """Yield items while a bar on the terminal tells how far it is; without a terminal there is none."""
+def with_bar(items: Sequence[T], doing: str, *, plain: bool) -> Iterator[T]:
+    """Yield the items while a bar on stderr shows how many are done; there is none without a terminal."""
     if plain or not sys.stderr.isatty():
         yield from items
         return
-    from rich.console import Console
+    from rich.console import Console  # imported here, because no help text may wait for it
     from rich.progress import track
 
     yield from track(items, description=doing, console=Console(stderr=True), transient=True)
+
+
+# Until each verb uses the names above, and `settings.progress`.
+complain, Talk, counted = print_error, StderrProgress, with_bar

@@ -154,9 +154,9 @@ def common(*, configured: bool = True) -> "Settings":
     flags = given()
     plain = flags.plain or bool(said.plain)
     return Settings(
-        interaction=terminal.person(plain=plain, no_input=flags.no_input),
-        progress=messages.Talk(),
-        sleep=terminal.pausing(plain=plain),
+        interaction=terminal.find_person(plain=plain, no_input=flags.no_input),
+        progress=messages.StderrProgress(),
+        sleep=terminal.countdown_sleep(plain=plain),
         config=said,
         profile=said.profile if flags.profile is None else flags.profile,
         region=said.region if flags.region is None else flags.region,

@@ -1,7 +1,7 @@
-"""The only owner of the terminal: questions on /dev/tty, so that pipes never break one.
+"""The only owner of the terminal. It asks on /dev/tty, so pipes do not get in the way.
 
-Every control sequence of the program stands here. What is shown of a secret is on the alternate screen and is wiped
-line by line, for a multiplexer keeps what is erased as a whole. Where nobody may be asked, a twin raises.
+All control sequences of the program are in this file. Secrets are shown on the alternate screen. They are wiped line by
+line, because a multiplexer keeps what is erased as a whole. Where no question may be asked, `Nobody` raises.
 """
 
 import math
@@ -16,40 +16,43 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, NoReturn, TypeVar
+from types import FrameType
+from typing import NoReturn, TypeVar
 
 import click
 
-from mfa_kit.cli.messages import Talk, printable
+from mfa_kit.cli.messages import StderrProgress
 from mfa_kit.core.errors import Declined, UsageFault
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.otp import Secret, Symbol
+from mfa_kit.core.text import printable
 
 T = TypeVar("T")
-Handlers = Mapping[signal.Signals, Any]
+# What a process does at a signal, by the signal.
+Handlers = Mapping[signal.Signals, Callable[[int, FrameType | None], object] | int | None]
 
 TTY = "/dev/tty"
-# Lines that a conversation needs below what is shown.
+# The lines that questions need below a secret.
 BELOW = 5
 TRIES = 3
-# Seconds between two looks for what may come in place of a line.
+# Seconds between two looks for what may come instead of a typed line.
 LOOK = 0.3
-# xterm's control sequences, which every terminal emulator and multiplexer has. The QR code's black and white are of the
-# color cube, for a theme gives the first sixteen other colors.
+# Control sequences of xterm, which all terminal emulators and multiplexers know. The black and white of a QR code are
+# from the color cube, because a theme may replace the first sixteen colors.
 SCREEN, BACK = "\x1b[?1049h\x1b[H", "\x1b[r\x1b[0m\x1b[?1049l"
 BLACK_ON_WHITE, PLAIN = "\x1b[38;5;16;48;5;231m", "\x1b[0m"
 AGAIN = "\r\x1b[K"
 LINE_ABOVE, RETURN = "\x1b7\x1b[A\r", "\x1b[K\x1b8"
-# What is typed behind a question on one line, and what stands between: where it has no room, the line above is another.
+# The room for an answer behind a prompt. Where both take more than a line, the line above is not the countdown.
 ANSWER = 12
-# Seconds from which on a wait is counted down.
+# Waits of as many seconds, and longer ones, are counted down.
 LONG = 3.0
-# What ends this process while a secret is on the screen, and can be caught.
+# The signals that end a process and can be caught.
 FATAL = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 class Nobody:
-    """No person may be asked; `why` says so."""
+    """An Interaction without a person: it raises Declined, with `why` no question may be asked."""
 
     def __init__(self, why: str) -> None:
         self._why = why
@@ -58,47 +61,57 @@ class Nobody:
         raise Declined(f"{what}, and {self._why}", f"use {instead}")
 
     def check(self, *parts: Secret[str], instead: str) -> None:
+        """Raise Declined."""
         self._decline("somebody has to answer", instead)
 
     def say(self, text: str) -> None:
-        pass
+        """Do nothing."""
 
     def ask_code(self, prompt: str, *, instead: str, left: Callable[[], float] | None = None) -> str:
+        """Raise Declined."""
         self._decline(f"{prompt} must be typed", instead)
 
     def ask_secret(self, prompt: str, *, instead: str) -> Secret[str]:
+        """Raise Declined."""
         self._decline(f"{prompt} must be typed", instead)
 
     def ask_new_secret(self, prompt: str, *, instead: str) -> Secret[str]:
+        """Raise Declined."""
         self._decline(f"{prompt} must be typed", instead)
 
     def confirm(self, what: str, *, typed: str, instead: str = "--yes") -> None:
+        """Raise Declined."""
         self._decline(f"{what}: this must be confirmed", instead)
 
     def choose(self, prompt: str, options: Sequence[str], *, instead: str) -> int:
+        """Raise Declined."""
         self._decline(f"{prompt} must be chosen", instead)
 
     def pause(self, prompt: str, *, instead: str) -> None:
+        """Raise Declined."""
         self._decline("somebody has to press Enter", instead)
 
     def ask_unless(self, prompt: str, comes: Callable[[], T | None], *, instead: str) -> T | str:
+        """Raise Declined."""
         self._decline("somebody has to answer", instead)
 
     def show(self, *parts: Secret[str], instead: str) -> None:
+        """Raise Declined."""
         self._decline("a secret must be shown", instead)
 
     def clear(self) -> None:
-        pass
+        """Do nothing."""
 
 
 class Terminal:
-    """A person at a terminal. The kernel edits the line that is typed, so a redraw never touches it."""
+    """A person at the terminal of the descriptor `tty`. The kernel edits the typed line, so no redraw touches it."""
 
     def __init__(self, tty: int, *, plain: bool) -> None:
         self._tty, self._redraws, self._shown = tty, not plain, False
-        self._heard: Handlers = {}
+        self._handlers: Handlers = {}
 
     def check(self, *parts: Secret[str], instead: str) -> None:
+        """Raise UsageFault when the window has no room for the parts."""
         if parts:
             self._room(parts, instead=instead)
 
@@ -106,27 +119,31 @@ class Terminal:
         return os.get_terminal_size(self._tty).columns or sys.maxsize
 
     def say(self, text: str) -> None:
+        """Print a text, wrapped to the window."""
         lines = textwrap.wrap(printable(text), self._width(), break_long_words=False, break_on_hyphens=False)
         self._write("\n".join(lines) + "\n")
 
     def ask_code(self, prompt: str, *, instead: str, left: Callable[[], float] | None = None) -> str:
+        """Return the typed line, without spaces around it; `left` seconds are counted down above the prompt."""
         if left is None:
             return self._line(prompt).strip()
 
-        def told() -> str:
+        def countdown() -> str:
             return f"next code in {math.ceil(left()):>2} s"
 
         def tick() -> None:
             if len(prompt) + ANSWER < self._width():
-                self._write(LINE_ABOVE + told() + RETURN)
+                self._write(LINE_ABOVE + countdown() + RETURN)
 
-        self.say(told())
+        self.say(countdown())
         return self._line(prompt, tick=tick if self._redraws else None).strip()
 
     def ask_secret(self, prompt: str, *, instead: str) -> Secret[str]:
+        """Return the line that was typed; it is not echoed."""
         return Secret(self._line(prompt, echo=False).rstrip("\n"))
 
     def ask_new_secret(self, prompt: str, *, instead: str) -> Secret[str]:
+        """Return a secret that was typed twice, the same and not empty; ask until it was."""
         while True:
             first = self.ask_secret(prompt, instead=instead)
             if first == Secret(""):
@@ -137,11 +154,13 @@ class Terminal:
                 self.say("these two differ")
 
     def confirm(self, what: str, *, typed: str, instead: str = "--yes") -> None:
+        """Raise Declined unless `typed` is typed."""
         self.say(what)
         if self._line(f"type {typed} to go on").strip() != typed:
             raise Declined(f"{typed} was not typed, so nothing was done", f"answer with {typed}, or use {instead}")
 
     def choose(self, prompt: str, options: Sequence[str], *, instead: str) -> int:
+        """Return the index of the chosen option. Raise Declined after three answers that are none."""
         for number, option in enumerate(options, 1):
             self.say(f"{number:>3}  {option}")
         for _ in range(TRIES):
@@ -152,9 +171,11 @@ class Terminal:
         raise Declined("nothing was chosen", f"answer with a number from 1 to {len(options)}, or use {instead}")
 
     def pause(self, prompt: str, *, instead: str) -> None:
+        """Wait for Enter."""
         self._line(prompt)
 
     def ask_unless(self, prompt: str, comes: Callable[[], T | None], *, instead: str) -> T | str:
+        """Return what `comes` returns when it is not None before a line was typed, else the line."""
         came: list[T] = []
 
         def look() -> bool:
@@ -165,9 +186,10 @@ class Terminal:
         return came[0] if came else line.strip()
 
     def show(self, *parts: Secret[str], instead: str) -> None:
+        """Show secrets on the alternate screen, above the questions. Raise UsageFault when they do not fit."""
         high, lines = self._room(parts, instead=instead)
         if not self._shown:
-            self._heard = _hearing(self._killed)
+            self._handlers = _catch_fatal_signals(self._on_fatal_signal)
         self._shown = True
         rows = [
             f"{BLACK_ON_WHITE if isinstance(part, Symbol) else ''}{line}{PLAIN}\r\n"
@@ -192,15 +214,16 @@ class Terminal:
         return high, lines
 
     def clear(self) -> None:
+        """Wipe the secrets, and leave the alternate screen."""
         if self._shown:
             lines = os.get_terminal_size(self._tty).lines
             self._write("\x1b[r" + "".join(f"\x1b[{row};1H\x1b[K" for row in range(1, lines + 1)) + BACK)
             self._shown = False
-            _heard_before(self._heard)
+            _restore_handlers(self._handlers)
 
-    def _killed(self, number: int, _frame: object) -> None:
-        """Wipe the screen, then let the signal do what it would have."""
-        _heard_before(self._heard)
+    def _on_fatal_signal(self, number: int, _frame: object) -> None:
+        """Wipe the screen, then let the signal end the process."""
+        _restore_handlers(self._handlers)
         self.clear()
         os.kill(os.getpid(), number)
 
@@ -217,7 +240,7 @@ class Terminal:
         tick: Callable[[], None] | None = None,
         until: Callable[[], bool] | None = None,
     ) -> str:
-        """Read a line; meanwhile call `tick` each second, or end with none when `until` says so."""
+        """Return a typed line; meanwhile call `tick` each second. Return an empty line when `until` returns true."""
         with self._mode(echo=echo):
             self._write(f"{printable(prompt)}: ")
             try:
@@ -240,71 +263,76 @@ class Terminal:
 
     @contextmanager
     def _mode(self, *, echo: bool) -> Iterator[None]:
-        """Let the kernel edit a line; keys typed ahead are dropped. Suspend or quit, and a secret would stay there."""
+        """Let the kernel edit a line; keys typed ahead are dropped.
+
+        Suspending and quitting are off, because a secret would stay on the screen.
+        """
         before = termios.tcgetattr(self._tty)
         mode = termios.tcgetattr(self._tty)
         mode[3] = mode[3] & ~termios.ECHO | termios.ICANON | termios.ISIG | (termios.ECHO if echo else 0)
         mode[6][termios.VSUSP] = mode[6][termios.VQUIT] = b"\0"
 
-        def killed(number: int, _frame: object) -> None:
-            _heard_before(heard)
+        def restore_and_end(number: int, _frame: object) -> None:
+            _restore_handlers(handlers)
             termios.tcsetattr(self._tty, termios.TCSANOW, before)
             os.kill(os.getpid(), number)
 
-        heard = _hearing(killed)
+        handlers = _catch_fatal_signals(restore_and_end)
         try:
             termios.tcsetattr(self._tty, termios.TCSAFLUSH, mode)
             yield
         finally:
-            _heard_before(heard)
+            _restore_handlers(handlers)
             termios.tcsetattr(self._tty, termios.TCSADRAIN, before)
 
 
-def _hearing(act: Callable[[int, object], None]) -> Handlers:
-    """Do this when the process is to end, unless that is ignored, as under nohup; return what was done before.
+def _catch_fatal_signals(act: Callable[[int, object], None]) -> Handlers:
+    """Call `act` at the signals that end the process, and return the handlers of before.
 
-    Signals are the main thread's.
+    A signal that is ignored stays ignored, as under nohup. Only the main thread can have handlers.
     """
     if threading.current_thread() is not threading.main_thread():
         return {}
     before = {number: signal.getsignal(number) for number in FATAL}
-    heard = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
-    for number in heard:
+    handlers = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
+    for number in handlers:
         signal.signal(number, act)
-    return heard
+    return handlers
 
 
-def _heard_before(handlers: Handlers) -> None:
+def _restore_handlers(handlers: Handlers) -> None:
     for number, handler in handlers.items():
         signal.signal(number, handler)
 
 
-class Live(Talk):
-    """Progress in one line of stderr that is redrawn; notes are written above it."""
+class StatusLine(StderrProgress):
+    """Progress as one line of stderr that is redrawn; notes are printed above it."""
 
     def __init__(self) -> None:
         self._line = ""
 
     def note(self, text: str) -> None:
+        """Print a line above the status line."""
         click.echo(AGAIN, err=True, nl=False)
         super().note(text)
         self.draw(self._line)
 
     def draw(self, line: str) -> None:
+        """Replace the status line, cut to the window."""
         self._line = line
         width = os.get_terminal_size(sys.stderr.fileno()).columns or sys.maxsize
         click.echo(AGAIN + printable(line)[: width - 1], err=True, nl=False)
 
 
-def pausing(*, plain: bool) -> Callable[[float], None]:
-    """Return a sleep that counts a long wait down, where somebody looks at stderr and wants redraws."""
+def countdown_sleep(*, plain: bool) -> Callable[[float], None]:
+    """Return a sleep, in seconds, that counts long waits down on stderr if that is a terminal and not `plain`."""
     if plain or not sys.stderr.isatty():
         return time.sleep
 
     def sleep(seconds: float) -> None:
         if seconds < LONG:
             return time.sleep(seconds)
-        end, line = time.monotonic() + seconds, Live()
+        end, line = time.monotonic() + seconds, StatusLine()
         try:
             while (left := end - time.monotonic()) > 0:
                 line.draw(f"waiting, {math.ceil(left)} s left")
@@ -317,8 +345,8 @@ def pausing(*, plain: bool) -> Callable[[float], None]:
 
 
 @cache
-def person(*, plain: bool, no_input: bool) -> Interaction:
-    """Return who can be asked: whoever sits at the terminal of this process, or nobody."""
+def find_person(*, plain: bool, no_input: bool) -> Interaction:
+    """Return the person at the terminal of this process, or Nobody."""
     if no_input:
         return Nobody("--no-input forbids to ask")
     try:

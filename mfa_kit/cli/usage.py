@@ -1,7 +1,8 @@
-"""What click finds wrong with a command line, in one sentence and one hint as every other error."""
+"""Errors of click as our own: one sentence and one hint."""
 
 import re
 from collections.abc import Iterable
+from difflib import get_close_matches
 
 import click
 
@@ -11,37 +12,53 @@ from mfa_kit.core.errors import UsageFault
 GIVEN = re.compile(r"'(.*)' is not (?:one of )?'", re.DOTALL)
 
 
-def told(error: click.UsageError) -> UsageFault:
-    """Say it in our words."""
+def usage_fault(error: click.UsageError) -> UsageFault:
+    """Return what is wrong with the command line, with a hint, in the words of all other errors."""
     ctx = error.ctx or click.Context(click.Command("mfa-kit"), info_name="mfa-kit")
-    params, help_ = ctx.command.get_params(ctx), f"see {ctx.command_path} --help"
-    match error:
-        case click.NoSuchOption():
-            known = [name for param in params for name in param.opts]
-            what = f"{ctx.command_path.partition(' ')[2] or ctx.command_path} has no option {error.option_name}"
-            hint = nearest(error.option_name, known, otherwise=help_)
-        case click.MissingParameter(param=click.Option() as option):
-            what, hint = f"{_name(option)} is missing", f"add {_form(option, ctx)}; {help_}"
-        case click.MissingParameter(param=click.Argument() as argument):
-            what, hint = f"{_name(argument)} is missing", f"write {_usage(ctx)}"
-        case click.BadParameter(param=click.Parameter(type=click.Choice() as choice) as param):
-            given, one_of = GIVEN.match(error.message), f"write {_listed(choice)}"
-            what = f"{_name(param)} does not take {given[1] if given else 'that'!r}"
-            hint = nearest(given[1], map(str, choice.choices), otherwise=one_of) if given else one_of
-        case click.BadParameter(param=click.Parameter() as param):
-            what, hint = f"{_name(param)}: {_sentence(error.message)}", help_
-        case click.BadOptionUsage():
-            forms = [_form(param, ctx) for param in params if error.option_name in param.opts]
-            what, hint = _sentence(error.message), f"write {forms[0]}" if forms else help_
-        case _:
-            what, hint = _sentence(error.format_message()), f"write {_usage(ctx)}"
+    what, hint = _what_and_hint(error, ctx)
     return UsageFault(what, hint)
 
 
-def nearest(given: str, known: Iterable[str], *, otherwise: str) -> str:
-    """Return as hint what was probably meant."""
-    from difflib import get_close_matches
+def _what_and_hint(error: click.UsageError, ctx: click.Context) -> tuple[str, str]:
+    help_ = f"see {ctx.command_path} --help"
+    match error:
+        case click.NoSuchOption():
+            found = _no_such_option(error, ctx, help_)
+        case click.MissingParameter(param=click.Option() as option):
+            found = f"{_name(option)} is missing", f"add {_form(option, ctx)}; {help_}"
+        case click.MissingParameter(param=click.Argument() as argument):
+            found = f"{_name(argument)} is missing", f"write {_usage(ctx)}"
+        case click.BadParameter(param=click.Parameter(type=click.Choice() as choice) as param):
+            found = _no_such_choice(error, param, choice)
+        case click.BadParameter(param=click.Parameter() as param):
+            found = f"{_name(param)}: {_sentence(error.message)}", help_
+        case click.BadOptionUsage():
+            found = _sentence(error.message), _how_to_write(error, ctx) or help_
+        case _:
+            found = _sentence(error.format_message()), f"write {_usage(ctx)}"
+    return found
 
+
+def _no_such_option(error: click.NoSuchOption, ctx: click.Context, help_: str) -> tuple[str, str]:
+    known = [name for param in ctx.command.get_params(ctx) for name in param.opts]
+    command = ctx.command_path.partition(" ")[2] or ctx.command_path
+    return f"{command} has no option {error.option_name}", nearest(error.option_name, known, otherwise=help_)
+
+
+def _no_such_choice(error: click.BadParameter, param: click.Parameter, choice: click.Choice[str]) -> tuple[str, str]:
+    given, one_of = GIVEN.match(error.message), f"write {_listed(choice)}"
+    if given is None:
+        return f"{_name(param)} does not take 'that'", one_of
+    return f"{_name(param)} does not take {given[1]!r}", nearest(given[1], map(str, choice.choices), otherwise=one_of)
+
+
+def _how_to_write(error: click.BadOptionUsage, ctx: click.Context) -> str | None:
+    params = ctx.command.get_params(ctx)
+    return next((f"write {_form(param, ctx)}" for param in params if error.option_name in param.opts), None)
+
+
+def nearest(given: str, known: Iterable[str], *, otherwise: str) -> str:
+    """Return as a hint the known name that was probably meant."""
     return next((f"{name}, if that was meant" for name in get_close_matches(given, known, n=1)), otherwise)
 
 
@@ -54,7 +71,7 @@ def _name(param: click.Parameter) -> str:
 
 
 def _form(param: click.Parameter, ctx: click.Context) -> str:
-    """Write an option as it is to be typed, with what it takes."""
+    """Return an option as it is typed, with its value."""
     if isinstance(param, click.Option) and param.is_flag:
         return _name(param)
     takes = _listed(param.type) if isinstance(param.type, click.Choice) else param.make_metavar(ctx)

@@ -279,7 +279,7 @@ def test_broken_off_it_is_on_record_for_whom_each_may_be(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("mfa_kit.cli.messages.counted", broken)
+        patch.setattr("mfa_kit.cli.messages.with_bar", broken)
         assert desk.run("backup", "rekey", "-i", old.file, "-r", new.recipient).code == 130
     keys = read_identities([old.file]), read_identities([new.file])
     anew = {each.name for each in files[1:] if opened_by(each.path, keys) == 1}

@@ -21,7 +21,7 @@ from botocore.exceptions import ClientError
 
 from mfa_kit.adapters.aws import signin
 from mfa_kit.adapters.aws.iam import Iam
-from mfa_kit.cli.messages import Talk
+from mfa_kit.cli.messages import StderrProgress
 from mfa_kit.core.errors import AwsFault, UsageFault
 from mfa_kit.core.models import Intent
 from mfa_kit.core.otp import Secret
@@ -243,7 +243,7 @@ def test_in_another_partition_nothing_is_opened_and_no_session_is_made(
     iam = Iam(observe=lambda _: None, endpoint_url="https://iam.example.org")
     intent = Intent(user=user, name=user, account="000000000000", partition="aws-iso", method=FIDO2)
     before = len(at_lab.calls)
-    with kit.page(intent, inventory=iam, progress=Talk(), signed_in=True, role=None):
+    with kit.page(intent, inventory=iam, progress=StderrProgress(), signed_in=True, role=None):
         pass
     said = capsys.readouterr().err
     assert f"1  sign in to the console of aws-iso, IAM, Users, {user}," in said

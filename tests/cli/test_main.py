@@ -14,10 +14,11 @@ import pexpect
 import pytest
 
 from mfa_kit import __version__
-from mfa_kit.cli import main, messages
+from mfa_kit.cli import main
 from mfa_kit.cli.main import COMMANDS
 from mfa_kit.cli.options import Row
 from mfa_kit.core import errors
+from mfa_kit.core.text import printable
 from mfa_kit.lab.aws.server import Lab
 from tests.conftest import MfaKit, bare
 
@@ -284,8 +285,8 @@ def test_control_and_bidi_characters_never_reach_the_terminal(words: list[str], 
 
 def test_printable_text_is_left_alone() -> None:
     """Names in other letters too, and line ends; what drives a terminal is written as an escape."""
-    assert messages.printable("Zoë 東京 …\n") == "Zoë 東京 …\n"
-    assert messages.printable("\x1b[1m\u202e\x9b") == "\\x1b[1m\\u202e\\x9b"
+    assert printable("Zoë 東京 …\n") == "Zoë 東京 …\n"
+    assert printable("\x1b[1m\u202e\x9b") == "\\x1b[1m\\u202e\\x9b"
 
 
 def test_a_full_disk_behind_stdout_is_told(mfa_kit: MfaKit) -> None:

@@ -99,14 +99,14 @@ def test_nobody_is_told_nothing() -> None:
 def test_no_input_finds_nobody_at_a_terminal_too() -> None:
     """The flag goes before what is there."""
     with pytest.raises(Declined, match="--no-input"):
-        terminal.person(plain=False, no_input=True).check(instead="-x")
+        terminal.find_person(plain=False, no_input=True).check(instead="-x")
 
 
 def test_no_terminal_is_nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """As under cron."""
     monkeypatch.setattr(terminal, "TTY", str(tmp_path / "none"))
     with pytest.raises(Declined, match="no terminal"):
-        terminal.person.__wrapped__(plain=False, no_input=False).check(instead="-x")
+        terminal.find_person.__wrapped__(plain=False, no_input=False).check(instead="-x")
 
 
 def test_a_number_of_the_list_is_chosen(sat: Sat) -> None:

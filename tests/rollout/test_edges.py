@@ -14,7 +14,7 @@ from mfa_kit.adapters.aws import people as pages
 from mfa_kit.adapters.aws.account import AccountReader
 from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.cli.rollout import apply as apply_verb
-from mfa_kit.cli.terminal import Live
+from mfa_kit.cli.terminal import StatusLine
 from mfa_kit.core.models import Entry, Intent, Reached, Verb
 from mfa_kit.enrollment import pacing
 from mfa_kit.lab.aws.server import Lab
@@ -291,7 +291,7 @@ def test_each_of_a_users_staged_devices_is_told(rollout: Rollout, people: People
     assert {row["device"].rpartition("/")[2] for row in told["rows"]} == names
 
 
-class Screen(Live):
+class Screen(StatusLine):
     """A line that is redrawn, kept instead."""
 
     drawn: ClassVar[list[str]] = []

@@ -519,7 +519,7 @@ def person(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Person]:
 
     def sit(*answers: str) -> Person:
         person = Person(answers)
-        monkeypatch.setattr("mfa_kit.cli.terminal.person", lambda **_: person)
+        monkeypatch.setattr("mfa_kit.cli.terminal.find_person", lambda **_: person)
         return person
 
     return sit

@@ -53,7 +53,7 @@ def rekey(
         to,
         to_files,
         until=stop_on_signals,
-        counted=partial(messages.counted, doing="rekey", plain=settings.plain),
+        counted=partial(messages.with_bar, doing="rekey", plain=settings.plain),
     )
     _warn(done, settings.progress)
     row: ResultRow = {

@@ -36,7 +36,7 @@ def verify(
         raise UsageFault("which backups are meant is not clear", "name FILES, or give --all for all of this desk")
     chosen = [each.path for each in backups.list_backups(backup_dir)] if everything else files
     tried = backups.verify_backups(
-        messages.counted(chosen, "verify", plain=settings.plain),
+        messages.with_bar(chosen, "verify", plain=settings.plain),
         Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction),
     )
     rows = [

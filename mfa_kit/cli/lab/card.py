@@ -2,7 +2,7 @@
 
 import click
 
-from mfa_kit.cli.messages import Talk
+from mfa_kit.cli.messages import StderrProgress
 from mfa_kit.cli.options import Number, Verb
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.wiring import lab
@@ -42,5 +42,7 @@ def card(*, command: tuple[str, ...], readers: tuple[str, ...], serial: int, tou
         raise UsageFault("the keys of a --box are put in by hand here", "run COMMAND in another terminal")
     if not box:
         return lab.plug_in_cards(click.echo, command, readers=readers, serial=serial, touch_delay=touch_delay)
-    lab.open_box(click.echo, count=box, readers=readers, serial=serial, touch_delay=touch_delay, progress=Talk())
+    lab.open_box(
+        click.echo, count=box, readers=readers, serial=serial, touch_delay=touch_delay, progress=StderrProgress()
+    )
     return 0

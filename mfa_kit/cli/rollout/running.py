@@ -21,7 +21,7 @@ SEALING = 4
 
 def open_progress(settings: Settings) -> Progress:
     """Return a line that is redrawn where stderr is a terminal and redraws are wanted, else plain lines."""
-    return settings.progress if settings.plain or not sys.stderr.isatty() else terminal.Live()
+    return settings.progress if settings.plain or not sys.stderr.isatty() else terminal.StatusLine()
 
 
 def execution_of(ports: RolloutPorts, *, workers: int, max_failures: int | None = None) -> Execution:

@@ -153,7 +153,7 @@ class StationSession:
         except KeyboardInterrupt as stop:
             self.runs.keep_left(intent, desk=desk)
             self.person.say("")
-            messages.complain(f"{step.user}: interrupted", notes=getattr(stop, "__notes__", []))
+            messages.print_error(f"{step.user}: interrupted", notes=getattr(stop, "__notes__", []))
             self.reasons[step.user] = "interrupted at the desk"
         else:
             self._take(step, outcome)
@@ -166,7 +166,7 @@ class StationSession:
         if self.runs.settle_left(intent, key.identity, desk=self.ports.desk):
             key = watch.find_again(key) or key
         if holder := self.holders.find_holder(key, intent):
-            messages.complain(
+            messages.print_error(
                 f"{key.description} is not free: {holder}", hint=f"remove it, and take another for {intent.user}"
             )
             return False
@@ -203,7 +203,7 @@ class StationSession:
         self.tally.take(result)
 
     def _fail(self, step: PlanStep, error: MfaKitError) -> None:
-        messages.complain(f"{step.user}: {error}", hint=error.hint, notes=getattr(error, "__notes__", []))
+        messages.print_error(f"{step.user}: {error}", hint=error.hint, notes=getattr(error, "__notes__", []))
         result = RowResult.of_error(self.plan.intent_of(step.row), error)
         self.queue.record(result)
         self.record_failure(Failure(user=result.user, cause=result.cause, reason=result.reason))

@@ -78,7 +78,7 @@ class Tally:
     def take(self, result: RowResult) -> None:
         """Count a result, and report it on stderr: in the line that is redrawn, else in a line of its own."""
         self.keep(result)
-        if isinstance(self.progress, terminal.Live):
+        if isinstance(self.progress, terminal.StatusLine):
             self.progress.draw(self._line())
         elif self.output.form != "jsonl":
             self.progress.note(": ".join(filter(None, [result.user, result.outcome.value, result.reason])))
@@ -103,7 +103,7 @@ class Tally:
 
     def show(self, head: "ResultRow | None" = None) -> None:
         """Print the results that are not printed yet. `head` stands before the counts in a table and in JSON."""
-        if isinstance(self.progress, terminal.Live):
+        if isinstance(self.progress, terminal.StatusLine):
             self.progress.draw("")
         head = head or {}
         rows = [result_row(result) for result in self.results]
