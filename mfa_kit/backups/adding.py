@@ -3,16 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from mfa_kit.backups.contents import ROOT, device_and_account, is_account
+from mfa_kit.backups.contents import device_and_account, is_account
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.interaction import Interaction
-from mfa_kit.core.models import DEVICE_NAME, Backup, Caller, DeviceType, Entry, Reached, Verb, intent_of
+from mfa_kit.core.models import DEVICE_NAME, ROOT, Backup, Caller, DeviceType, Entry, Reached, Verb, intent_of
 from mfa_kit.core.otp import Created
-from mfa_kit.enrollment import revoke
-from mfa_kit.enrollment.device_status import entry_of
-from mfa_kit.enrollment.enroll import user_named
+from mfa_kit.enrollment.device_status import recorded_entry
+from mfa_kit.enrollment.devices import choose_device
 from mfa_kit.enrollment.phone import prove
 from mfa_kit.enrollment.ports import Desk
+from mfa_kit.enrollment.user_names import resolve_user
 
 INSTEAD = "a terminal, for a code of the device proves that the picture is the right one"
 # How the console names the virtual device of root where nobody names it.
@@ -76,10 +76,10 @@ def _root_device(wanted: str | None, picture: DevicePicture) -> str:
 
 def _entry(user: str, wanted: str | None, picture: DevicePicture, *, run: str, caller: Caller, desk: Desk) -> Entry:
     """Return the journal's entry of the device that is meant, or one that says that only its backup is ours."""
-    name = user_named(user, caller=caller, inventory=desk.inventory)
+    name = resolve_user(user, caller=caller, inventory=desk.inventory)
     devices = [each for each in desk.inventory.devices(name) if each.type is DeviceType.VIRTUAL]
-    device = revoke.choose(name, wanted, devices=devices)
-    found = entry_of(device, name, caller=caller, desk=desk)
+    device = choose_device(name, wanted, devices=devices)
+    found = recorded_entry(device, name, caller=caller, desk=desk)
     if found and (path := desk.vault.find(found)):
         raise UsageFault(f"there is a backup of {device.serial} already: {path}", "see: mfa-kit backup verify")
     intent = intent_of(device.serial, user=name, account=caller.account, partition=caller.partition)

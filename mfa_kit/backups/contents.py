@@ -10,7 +10,6 @@ from mfa_kit.core.models import Backup, Call, Intent, Method
 from mfa_kit.core.otp import Created
 
 # The account itself, as the user of a backup. `check_user` lets no user have this name.
-ROOT = "root"
 ACCOUNT = re.compile(r"\d{12}", re.ASCII)
 
 

@@ -5,9 +5,10 @@ from enum import StrEnum
 from functools import cache, partial
 from pathlib import Path
 
-from mfa_kit.backups.contents import ROOT, backup_call
+from mfa_kit.backups.contents import backup_call
 from mfa_kit.core.errors import IntegrityFault, NoSuchEntity
-from mfa_kit.core.models import Backup, Call, Mark
+from mfa_kit.core.models import ROOT, Backup, Call, Mark
+from mfa_kit.enrollment.devices import look_up_serials
 from mfa_kit.enrollment.ports import Inventory
 
 # Seconds: IAM may not list for a while what was just made.
@@ -49,10 +50,10 @@ def _may_go(backup: Backup, *, account: str, age: float) -> bool:
     return backup.account == account and backup.user != ROOT and age >= YOUNG
 
 
-def _serials(user: str, *, inventory: Inventory) -> list[str] | None:
+def _serials(user: str, *, inventory: Inventory) -> tuple[str, ...] | None:
     """Return the serials of a user's devices; None when there is no such user."""
     try:
-        return [device.serial for device in inventory.devices(user)]
+        return look_up_serials(user, inventory=inventory)
     except NoSuchEntity:
         return None
 

@@ -10,10 +10,14 @@ from mfa_kit.cli.method_verb import EPILOG, RESUME, ROOT, MethodVerb, device_opt
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import Cell, ResultRow
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.models import ROOT as ROOT_USER
 from mfa_kit.core.models import VIRTUAL, Enrolled, Intent, Outcome, Registered, Skipped
 from mfa_kit.enrollment import enroll as use_case
 from mfa_kit.enrollment.fido_console import JOINED
-from mfa_kit.enrollment.ports import Desk
+from mfa_kit.enrollment.planning import Wish
+from mfa_kit.enrollment.ports import Desk, Maker
+from mfa_kit.enrollment.resuming import resume_device
+from mfa_kit.enrollment.user_names import resolve_user
 from mfa_kit.wiring import backup as backups
 from mfa_kit.wiring import fido_console
 from mfa_kit.wiring.desk import new_run_id, open_desk
@@ -68,8 +72,8 @@ def enroll(
     vault = sealing.vault(settings, alone=method_options.backup_alone)
     oath_keys = OathKeys(settings, password_stdin=method_options.password_stdin)
     with open_desk(settings, vault=vault, oath_keys=oath_keys) as (desk, caller):
-        wish = use_case.Wish(
-            user=use_case.user_named(user, caller=caller, inventory=desk.inventory),
+        wish = Wish(
+            user=resolve_user(user, caller=caller, inventory=desk.inventory),
             method=recipe.method,
             name=name,
             path=path,
@@ -79,8 +83,8 @@ def enroll(
         equipment = method_options.equip(context)
         run = new_run_id(desk.inventory)
         if settings.dry_run:
-            planned = use_case.look(wish, equipment.carrier, caller=caller, desk=desk)
-            output.one("enroll", _row(planned, backup=_place(planned, run, desk=desk)))
+            planned = use_case.look_to_enroll(wish, equipment.carrier, caller=caller, desk=desk)
+            output.one("enroll", _planned_row(planned, run, equipment.maker, desk=desk))
             return 0
         outcome = use_case.enroll(wish, equipment.carrier, caller=caller, desk=desk, run=run, maker=equipment.maker)
         if isinstance(outcome, Enrolled):
@@ -91,11 +95,19 @@ def enroll(
         return int(isinstance(outcome, Enrolled) and bool(outcome.registered and outcome.registered.missing))
 
 
-def _place(planned: Intent | Skipped, run: str, *, desk: Desk) -> str | None:
-    """Return where the backup of a device would be that AWS has the seed of."""
-    if isinstance(planned, Skipped) or planned.known_serial is not None:
-        return None
-    return desk.vault.place(planned, run)
+def _planned_row(planned: Intent | Skipped, run: str, maker: Maker, *, desk: Desk) -> ResultRow:
+    """Return what would be done, step by step. A device that AWS has the seed of would have no backup."""
+    if isinstance(planned, Skipped):
+        return _row(planned)
+    backup = desk.vault.place(planned, run) if planned.known_serial is None else None
+    return {
+        "outcome": "planned",
+        "user": planned.user,
+        "device": planned.serial,
+        "kind": planned.method.name,
+        "backup": backup,
+        "steps": maker.steps(planned, backup),
+    }
 
 
 def _enroll_root(method_options: Options, *, name: str | None, add: bool, settings: Settings) -> ResultRow:
@@ -111,7 +123,7 @@ def _enroll_root(method_options: Options, *, name: str | None, add: bool, settin
     serial = outcome.device.serial if outcome.device else None
     return {
         "outcome": "enrolled",
-        "user": "root",
+        "user": ROOT_USER,
         "device": serial,
         "kind": "fido2" if serial else None,
         "hardware": method_options.asset,
@@ -135,8 +147,8 @@ def _resume(
     oath_keys = OathKeys(settings)
     with open_desk(settings, vault=open_vault(backup_dir), oath_keys=oath_keys) as (desk, caller):
         context = Context(settings=settings, inventory=desk.inventory, oath_keys=oath_keys)
-        enrolled = use_case.resume(
-            use_case.user_named(user, caller=caller, inventory=desk.inventory),
+        enrolled = resume_device(
+            resolve_user(user, caller=caller, inventory=desk.inventory),
             method_options.equip(context).carrier,
             opened=lambda entry: backups.open_created(Path(desk.vault.find(entry) or ""), identities),
             caller=caller,
@@ -145,8 +157,8 @@ def _resume(
         return _row(enrolled)
 
 
-def _row(outcome: Outcome | Intent, *, backup: str | None = None) -> ResultRow:
-    """Return the result of `enroll`, or with --dry-run of what was planned and where its `backup` would be."""
+def _row(outcome: Outcome) -> ResultRow:
+    """Return the result of `enroll`."""
     match outcome:
         case Enrolled(intent=intent):
             row: dict[str, Cell] = {
@@ -162,15 +174,6 @@ def _row(outcome: Outcome | Intent, *, backup: str | None = None) -> ResultRow:
             return row | _registered_cells(outcome.registered) if outcome.registered else row
         case Skipped():
             return {"outcome": "skipped", "user": outcome.user, "reason": outcome.reason, "devices": outcome.serials}
-        case Intent():
-            return {
-                "outcome": "planned",
-                "user": outcome.user,
-                "device": outcome.serial,
-                "kind": outcome.method.name,
-                "backup": backup,
-                "steps": use_case.steps(outcome, backup=backup),
-            }
         case _:
             assert_never(outcome)
 

@@ -11,8 +11,9 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import Cell
 from mfa_kit.core.models import Entry, Intent
 from mfa_kit.enrollment import revoke
-from mfa_kit.enrollment.enroll import Wish, steps, user_named
-from mfa_kit.enrollment.ports import Desk
+from mfa_kit.enrollment.planning import Wish
+from mfa_kit.enrollment.ports import Desk, Maker
+from mfa_kit.enrollment.user_names import resolve_user
 from mfa_kit.wiring.desk import new_run_id, open_desk
 from mfa_kit.wiring.methods.recipe import Context, Options
 from mfa_kit.wiring.methods.registry import METHODS
@@ -51,7 +52,7 @@ def replace(
     oath_keys = OathKeys(settings, password_stdin=method_options.password_stdin)
     with open_desk(settings, vault=vault, oath_keys=oath_keys) as (desk, caller):
         wish = Wish(
-            user=user_named(user, caller=caller, inventory=desk.inventory),
+            user=resolve_user(user, caller=caller, inventory=desk.inventory),
             method=recipe.method,
             name=name,
             path=path,
@@ -71,7 +72,7 @@ def replace(
             "listed": None,
         }
         if settings.dry_run:
-            output.one("replace", {**row, "steps": _steps(intent, old, run, lost=lost, desk=desk)})
+            output.one("replace", {**row, "steps": _steps(intent, old, run, equipment.maker, lost=lost, desk=desk)})
             return
         if old:
             when = "before the new one is made" if lost else "when the new one works"
@@ -89,8 +90,8 @@ def replace(
         output.one("replace", row)
 
 
-def _steps(intent: Intent, old: Entry | None, run: str, *, lost: bool, desk: Desk) -> list[str]:
+def _steps(intent: Intent, old: Entry | None, run: str, maker: Maker, *, lost: bool, desk: Desk) -> list[str]:
     """Return what would be done, in order; a lost device goes first."""
-    making = steps(intent, backup=desk.vault.place(intent, run))
-    removing = revoke.steps(old, lost=lost, desk=desk) if old else []
+    making = maker.steps(intent, desk.vault.place(intent, run))
+    removing = revoke.removal_steps(old, lost=lost, desk=desk) if old else []
     return [*removing, *making] if lost else [*making, *removing]

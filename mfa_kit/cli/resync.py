@@ -14,11 +14,11 @@ from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.models import Caller, Device
 from mfa_kit.core.otp import Pair
 from mfa_kit.enrollment import resync as use_case
-from mfa_kit.enrollment import revoke
-from mfa_kit.enrollment.device_status import entry_of
-from mfa_kit.enrollment.enroll import user_named
+from mfa_kit.enrollment.device_status import recorded_entry
+from mfa_kit.enrollment.devices import choose_device
 from mfa_kit.enrollment.phone import read_pair
 from mfa_kit.enrollment.ports import Desk
+from mfa_kit.enrollment.user_names import resolve_user
 from mfa_kit.wiring import backup as backups
 from mfa_kit.wiring.desk import open_desk
 from mfa_kit.wiring.identities import Identities
@@ -47,8 +47,8 @@ def resync(
     With -i the codes are computed from the sealed backup, for AWS's time.
     """
     with open_desk(settings, vault=open_vault(backup_dir)) as (desk, caller):
-        name = user_named(user, caller=caller, inventory=desk.inventory)
-        device = revoke.choose(name, wanted, devices=desk.inventory.devices(name))
+        name = resolve_user(user, caller=caller, inventory=desk.inventory)
+        device = choose_device(name, wanted, devices=desk.inventory.devices(name))
         if keys:
             identities = Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction)
             codes = _from_backup(device, name, identities, caller=caller, desk=desk)
@@ -57,7 +57,7 @@ def resync(
             # A pair that was typed is sent again as it is where IAM had no time for it.
             codes = cache(partial(read_pair, now=desk.inventory.now, interaction=settings.interaction, instead=instead))
         if not settings.dry_run:
-            use_case.resync(name, device, codes, desk=desk)
+            use_case.resync_device(name, device, codes, desk=desk)
         outcome = "planned" if settings.dry_run else "resynced"
         output.one("resync", {"outcome": outcome, "user": name, "device": device.serial})
 
@@ -66,7 +66,7 @@ def _from_backup(
     device: Device, user: str, identities: Identities, *, caller: Caller, desk: Desk
 ) -> Callable[[], Pair]:
     """Open the backup of a device, and return what computes its codes. Raise IntegrityFault where it is not here."""
-    entry = entry_of(device, user, caller=caller, desk=desk)
+    entry = recorded_entry(device, user, caller=caller, desk=desk)
     file = desk.vault.find(entry) if entry else None
     if file is None:
         raise IntegrityFault(f"there is no backup of {device.serial} here", "name its folder with --backup-dir")

@@ -9,7 +9,7 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import Cell
 from mfa_kit.core.models import Verb
 from mfa_kit.enrollment import revoke as use_case
-from mfa_kit.enrollment.enroll import user_named
+from mfa_kit.enrollment.user_names import resolve_user
 from mfa_kit.wiring.desk import new_run_id, open_desk
 from mfa_kit.wiring.oath_keys import OathKeys
 from mfa_kit.wiring.settings import Settings
@@ -37,7 +37,7 @@ def revoke(
     oath_keys = OathKeys(settings, password_stdin=password_stdin)
     with open_desk(settings, oath_keys=oath_keys) as (desk, caller):
         entry = use_case.look_to_revoke(
-            user_named(user, caller=caller, inventory=desk.inventory),
+            resolve_user(user, caller=caller, inventory=desk.inventory),
             wanted,
             leave_without_mfa=leave_without_mfa,
             caller=caller,
@@ -54,7 +54,7 @@ def revoke(
         if leave_without_mfa:
             desk.progress.note(f"warning: whoever has the password of {entry.intent.user} can then enroll a device")
         if settings.dry_run:
-            row["steps"] = use_case.steps(entry, lost=lost, desk=desk)
+            row["steps"] = use_case.removal_steps(entry, lost=lost, desk=desk)
         else:
             confirm_removal(entry, when="for good", settings=settings)
             done = use_case.retire(entry, verb=Verb.LOST if lost else Verb.REVOKE, desk=desk)

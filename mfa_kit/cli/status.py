@@ -13,7 +13,7 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.core.models import backup_name
 from mfa_kit.enrollment import device_status as use_case
-from mfa_kit.enrollment.enroll import user_named
+from mfa_kit.enrollment.user_names import resolve_user
 from mfa_kit.wiring import backup as backups
 from mfa_kit.wiring.desk import open_desk
 from mfa_kit.wiring.settings import Settings
@@ -34,8 +34,8 @@ def status(
     with backups.open_records() as records:
         drills = records.drills()
     with open_desk(settings, vault=open_vault(backup_dir)) as (desk, caller):
-        names = [user_named(user, caller=caller, inventory=desk.inventory)] if user else desk.inventory.users()
-        look = use_case.status if user else use_case.status_while_there
+        names = [resolve_user(user, caller=caller, inventory=desk.inventory)] if user else desk.inventory.users()
+        look = use_case.read_status if user else use_case.read_status_while_there
         with ThreadPoolExecutor(AT_ONCE) as pool:
             found = list(pool.map(lambda name: look(name, caller=caller, desk=desk), names))
         since = time.time() - drilled_within
@@ -46,7 +46,7 @@ def status(
         output.many("status", rows, empty=f"there is no user in account {caller.account}")
 
 
-def _row(has: use_case.Has, drills: Mapping[str, float], *, since: float) -> ResultRow:
+def _row(has: use_case.DeviceStatus, drills: Mapping[str, float], *, since: float) -> ResultRow:
     """Return the row of one device, or of a user without one; its drill is due where it was not drilled `since` then.
 
     `drills` has the time of the last drill of each backup by its name; all times are Unix seconds.

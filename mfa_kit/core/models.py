@@ -107,6 +107,8 @@ class Caller:
         return resource.rpartition("/")[2] if resource.startswith("user/") else None
 
 
+# What commands call the account's root user, and how backups of its devices are filed; no IAM user can have it.
+ROOT = "root"
 # Partitions whose accounts have no root user that could sign in: IAM user guide, AWS GovCloud (US).
 ROOTLESS = {"aws-us-gov"}
 
@@ -358,7 +360,7 @@ def intent_of(serial: str, *, user: str, account: str, partition: str) -> Intent
 
 def check_user(name: str) -> None:
     """Raise UsageFault for a name that no IAM user can have."""
-    if name == "root":
+    if name == ROOT:
         raise UsageFault(
             "AWS has no API to enroll root",
             "sign in as root and add a device on the console's Security credentials page",

@@ -8,7 +8,7 @@ from mfa_kit.core.models import Caller, Device, DeviceType, Entry, Mark, Verb, i
 from mfa_kit.enrollment.ports import Desk
 
 
-class Made(StrEnum):
+class MadeBy(StrEnum):
     """By whom a device was made, as far as the ledger and its tags tell."""
 
     HERE = "this desk"
@@ -17,38 +17,38 @@ class Made(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Has:
+class DeviceStatus:
     """One device of a user, or that the user has none."""
 
     user: str
     device: Device | None = None
-    made: Made | None = None
+    made: MadeBy | None = None
     backup: str | None = None
     certifications: tuple[str, ...] | None = None
 
 
-def status(user: str, *, caller: Caller, desk: Desk) -> list[Has]:
+def read_status(user: str, *, caller: Caller, desk: Desk) -> list[DeviceStatus]:
     """Return a user's devices in IAM's order, or that there are none. Raise NoSuchEntity."""
     devices = desk.inventory.devices(user)
-    return [_has(device, user, caller=caller, desk=desk) for device in devices] or [Has(user=user)]
+    return [_has(device, user, caller=caller, desk=desk) for device in devices] or [DeviceStatus(user=user)]
 
 
-def status_while_there(user: str, *, caller: Caller, desk: Desk) -> list[Has]:
+def read_status_while_there(user: str, *, caller: Caller, desk: Desk) -> list[DeviceStatus]:
     """Return what status does, and nothing of a user who left after all were listed."""
     try:
-        return status(user, caller=caller, desk=desk)
+        return read_status(user, caller=caller, desk=desk)
     except NoSuchEntity:
         return []
 
 
-def _has(device: Device, user: str, *, caller: Caller, desk: Desk) -> Has:
+def _has(device: Device, user: str, *, caller: Caller, desk: Desk) -> DeviceStatus:
     """Tell a device from an earlier one of the same name by the run in its tags."""
-    entry = entry_of(device, user, caller=caller, desk=desk)
+    entry = recorded_entry(device, user, caller=caller, desk=desk)
     ours = desk.journal.find(device.serial, run=entry.run) if entry else None
-    made = Made.ELSEWHERE if entry else Made.UNKNOWN
+    made = MadeBy.ELSEWHERE if entry else MadeBy.UNKNOWN
     if ours:
-        made = Made.UNKNOWN if ours.verb is Verb.ADD else Made.HERE
-    return Has(
+        made = MadeBy.UNKNOWN if ours.verb is Verb.ADD else MadeBy.HERE
+    return DeviceStatus(
         user=user,
         device=device,
         made=made,
@@ -67,7 +67,7 @@ def _certifications(device: Device, user: str, *, desk: Desk) -> tuple[str, ...]
         return None
 
 
-def entry_of(device: Device, user: str, *, caller: Caller, desk: Desk) -> Entry | None:
+def recorded_entry(device: Device, user: str, *, caller: Caller, desk: Desk) -> Entry | None:
     """Return the run that made a device: the journal's entry, or one made of its tags; None when nothing tells."""
     tagged = desk.inventory.run_of(device.serial) if device.type is DeviceType.VIRTUAL else Mark.UNTAGGED
     run = tagged if isinstance(tagged, str) else None

@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeVar
 
 from mfa_kit.core.errors import AwsFault, MfaKitError, Throttled, Unclear, UsageFault
 from mfa_kit.core.models import (
+    ROOT,
     ROOTLESS,
     Caller,
     Device,
@@ -22,8 +23,9 @@ from mfa_kit.core.models import (
     Skipped,
     is_root,
 )
-from mfa_kit.enrollment.ports import Carrier, Desk
-from mfa_kit.enrollment.recovery import confirmed
+from mfa_kit.enrollment.devices import look_up_serials
+from mfa_kit.enrollment.ports import Carrier, Desk, Maker
+from mfa_kit.enrollment.recovery import record_confirmed
 
 T = TypeVar("T")
 
@@ -50,10 +52,11 @@ HOSTS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Watch:
-    """The Maker of a security key. `page` brings a person to the console, or says where it is, and cleans up after.
+class ConsoleWatch:
+    """How a security key is made: a person registers it, and IAM's list is watched until it is there.
 
-    `lacking` tells what a policy misses in IAM's certifications. `clock` counts seconds.
+    `page` brings a person to the console, or says where it is, and cleans up after. `lacking` returns what a policy
+    misses in IAM's certifications. The watch lasts so many `seconds`, which `clock` counts.
     """
 
     page: Callable[[Intent], AbstractContextManager[None]]
@@ -61,23 +64,31 @@ class Watch:
     seconds: float
     clock: Callable[[], float]
 
-    def __call__(self, intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Enrolled:
-        before = {device.serial for device in desk.inventory.devices(intent.user)}
+    def make(self, intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Enrolled:
+        """Wait until the key is registered. Raise AwsFault when the time is up; the journal has it where it stands."""
+        before = set(look_up_serials(intent.user, inventory=desk.inventory))
 
         def look() -> Device | None:
             new = [each for each in desk.inventory.devices(intent.user, patient=False) if each.serial not in before]
-            return chosen(intent.name, new, desk=desk)
+            return choose_new_key(intent.name, new, desk=desk)
 
         with self.page(intent):
             try:
-                device = until(look, f"the key of {intent.user}", seconds=self.seconds, clock=self.clock, desk=desk)
+                device = wait_until(
+                    look, f"the key of {intent.user}", seconds=self.seconds, clock=self.clock, desk=desk
+                )
             except KeyboardInterrupt as stop:
-                _stopped(stop, look, intent, desk=desk, run=run)
+                _look_after_stop(stop, look, intent, desk=desk, run=run)
                 raise
-        return self._told(_journaled(intent, device, desk=desk, run=run), device, desk=desk)
+        return self._report(_record(intent, device, desk=desk, run=run), device, desk=desk)
 
-    def _told(self, entry: Entry, device: Device, *, desk: Desk) -> Enrolled:
-        """Read what else is to be known. The key stands whatever comes of it."""
+    @property
+    def maker(self) -> Maker:
+        """The order of the steps, with this watch."""
+        return Maker(self.make, registration_steps)
+
+    def _report(self, entry: Entry, device: Device, *, desk: Desk) -> Enrolled:
+        """Read and note what IAM says of a key that stands, and what its user has besides."""
         user = entry.intent.user
         warnings: list[str] = []
         found = Registered(since=device.since or desk.inventory.now(), certifications={})
@@ -86,7 +97,7 @@ class Watch:
         except MfaKitError as error:
             warnings.append(f"IAM does not tell the key's certifications: {error}")
         try:
-            warnings += besides(user, desk.inventory.devices(user), keys=desk.inventory.active_keys(user))
+            warnings += missing_devices(user, desk.inventory.devices(user), keys=desk.inventory.active_keys(user))
         except MfaKitError as error:
             warnings.append(f"it is not known whether {user} has access keys: {error}")
         found = replace(found, missing=self.lacking(found.certifications), warnings=tuple(warnings))
@@ -95,7 +106,16 @@ class Watch:
         return Enrolled(intent=entry.intent, run=entry.run, backup=None, registered=found)
 
 
-def until(look: Callable[[], T | None], what: str, *, seconds: float, clock: Callable[[], float], desk: Desk) -> T:
+def registration_steps(intent: Intent, _backup: str | None) -> list[str]:
+    """Return the steps that register a security key, in words."""
+    return [
+        "verify the key that is plugged in, unless --skip-key-check leaves that out",
+        f"say what to click in the console: a security key named {intent.name} for {intent.user}",
+        "wait until IAM lists it, and read its certifications",
+    ]
+
+
+def wait_until(look: Callable[[], T | None], what: str, *, seconds: float, clock: Callable[[], float], desk: Desk) -> T:
     """Look every two seconds until something is there, less often under throttling. Raise AwsFault when time is up."""
     end, pause, told = clock() + seconds, PACE, seconds + 1
     while True:
@@ -118,7 +138,7 @@ def until(look: Callable[[], T | None], what: str, *, seconds: float, clock: Cal
         desk.sleep(pause)
 
 
-def chosen(name: str, new: Sequence[Device], *, desk: Desk) -> Device | None:
+def choose_new_key(name: str, new: Sequence[Device], *, desk: Desk) -> Device | None:
     """Return the security key among new devices; of several, the one that has the name. Raise AwsFault without it."""
     keys = [device for device in new if device.type is DeviceType.FIDO2]
     named = [device for device in keys if device.name == name]
@@ -139,7 +159,7 @@ def chosen(name: str, new: Sequence[Device], *, desk: Desk) -> Device | None:
     return device
 
 
-def _stopped(
+def _look_after_stop(
     stop: KeyboardInterrupt, look: Callable[[], Device | None], intent: Intent, *, desk: Desk, run: str
 ) -> None:
     """Look once more at a Ctrl-C: what was registered is noted, for it stands."""
@@ -151,17 +171,17 @@ def _stopped(
         if device is None:
             stop.add_note(f"nothing was registered for {intent.user}; what is finished in the console later stands")
         else:
-            _journaled(intent, device, desk=desk, run=run)
+            _record(intent, device, desk=desk, run=run)
             stop.add_note(f"{device.serial} is registered for {intent.user} all the same")
 
 
-def _journaled(intent: Intent, device: Device, *, desk: Desk, run: str) -> Entry:
+def _record(intent: Intent, device: Device, *, desk: Desk, run: str) -> Entry:
     entry = Entry(run=run, intent=replace(intent, name=device.name, known_serial=device.serial))
-    confirmed(entry, desk=desk)
+    record_confirmed(entry, desk=desk)
     return entry
 
 
-def besides(user: str, devices: Sequence[Device], *, keys: int) -> list[str]:
+def missing_devices(user: str, devices: Sequence[Device], *, keys: int) -> list[str]:
     """Say what a user with a security key should have besides: STS takes codes, and no key (IAM user guide)."""
     warnings = []
     if keys and all(device.type is DeviceType.FIDO2 for device in devices):
@@ -185,7 +205,7 @@ def session_policy(*, account: str, partition: str, user: str) -> dict[str, obje
     return {"Version": "2012-10-17", "Statement": [allow]}
 
 
-def to_click(intent: Intent, *, address: str | None) -> list[str]:
+def click_instructions(intent: Intent, *, address: str | None) -> list[str]:
     """Say what to do for a user, in four lines. Where the page is, is not known in each partition."""
     there = (
         f"open {address}" if address else f"sign in to the console of {intent.partition}, IAM, Users, {intent.user},"
@@ -198,7 +218,7 @@ def to_click(intent: Intent, *, address: str | None) -> list[str]:
     ]
 
 
-def to_click_as_root(name: str, *, address: str | None) -> list[str]:
+def root_click_instructions(name: str, *, address: str | None) -> list[str]:
     """Say what to do as root, in four lines."""
     there = f"open {address}" if address else "open the console, and there My security credentials,"
     return [
@@ -216,7 +236,7 @@ class RootEnrolled:
     device: Device | None
 
 
-def root(
+def enroll_root(
     name: str,
     *,
     address: str | None,
@@ -233,20 +253,20 @@ def root(
     before = {device.serial for device in desk.inventory.devices(None)} if own else set()
     if desk.inventory.root_has_mfa() and not (own and add):
         return Skipped(
-            user="root",
+            user=ROOT,
             reason="has MFA already; "
             + ("--add gives one more" if own else "only a session of root can tell whether one more is registered"),
             serials=tuple(sorted(before)),
         )
 
-    for line in to_click_as_root(name, address=address):
+    for line in root_click_instructions(name, address=address):
         desk.progress.note(line)
 
     def look() -> RootEnrolled | None:
         if not own:
             return RootEnrolled(device=None) if desk.inventory.root_has_mfa() else None
         new = [each for each in desk.inventory.devices(None, patient=False) if each.serial not in before]
-        device = chosen(name, new, desk=desk)
+        device = choose_new_key(name, new, desk=desk)
         return RootEnrolled(device=device) if device else None
 
-    return until(look, "root's key", seconds=seconds, clock=clock, desk=desk)
+    return wait_until(look, "root's key", seconds=seconds, clock=clock, desk=desk)

@@ -12,7 +12,7 @@ from mfa_kit.enrollment.recovery import delete_command, settle_each
 OPEN = {Reached.INTENT, Reached.CREATED, Reached.REVOKING}
 
 
-class Standing(StrEnum):
+class OrphanStanding(StrEnum):
     """What the journal, the tags and IAM say of a device that nobody has."""
 
     DEAD = "ours, half-made by a run that is dead"
@@ -30,16 +30,16 @@ class Orphan:
     """One unassigned virtual device; run, user and since (Unix seconds) are what its tags or the journal claim."""
 
     serial: str
-    standing: Standing
+    standing: OrphanStanding
     run: str | None = None
     user: str | None = None
     since: float | None = None
 
     def goes(self, *, older_than: float, now: float) -> bool:
         """Whether `clean` removes it; another desk's only when its run began more than so many seconds ago."""
-        if self.standing is Standing.DESK:
+        if self.standing is OrphanStanding.DESK:
             return self.since is not None and now - self.since > older_than
-        return self.standing in {Standing.DEAD, Standing.LATE}
+        return self.standing in {OrphanStanding.DEAD, OrphanStanding.LATE}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,12 +51,12 @@ class Cleaned:
     error: MfaKitError | None = None
 
 
-def orphans(*, desk: Desk) -> list[Orphan]:
+def find_orphans(*, desk: Desk) -> list[Orphan]:
     """Return every unassigned device: one listing, which is whole or raises, and one call a device for its tags."""
     return [found for serial in desk.inventory.unassigned() if (found := _orphan(serial, desk=desk))]
 
 
-def clean(
+def remove_orphans(
     found: Sequence[Orphan], *, account: str, older_than: float, limit: int, desk: Desk, lost: str | None = None
 ) -> Iterator[Cleaned]:
     """Settle our dead runs, then remove what came late and what other desks left; yield what became of each.
@@ -75,7 +75,7 @@ def clean(
         error = ended if isinstance(ended, MfaKitError) else None
         yield Cleaned(serial=entry.intent.serial, ended="still there" if error else str(ended), error=error)
     for orphan in going:
-        if orphan.standing is not Standing.DEAD:
+        if orphan.standing is not OrphanStanding.DEAD:
             yield _remove(orphan, desk=desk)
 
 
@@ -108,19 +108,19 @@ def _orphan(serial: str, *, desk: Desk) -> Orphan | None:
     entry = desk.journal.find(serial, run=run)
     if run is None:
         if entry is None or entry.reached not in OPEN:
-            return Orphan(serial=serial, standing=Standing.FOREIGN)
-        standing = Standing.ALIVE if desk.journal.lives(entry.run) else Standing.UNPROVEN
+            return Orphan(serial=serial, standing=OrphanStanding.FOREIGN)
+        standing = OrphanStanding.ALIVE if desk.journal.lives(entry.run) else OrphanStanding.UNPROVEN
         return Orphan(serial=serial, standing=standing, run=entry.run, user=entry.intent.user, since=entry.began)
     try:
         since = run_time(run)
     except ValueError:  # a tag is a claim, and this one is no run of ours
-        return Orphan(serial=serial, standing=Standing.FOREIGN)
+        return Orphan(serial=serial, standing=OrphanStanding.FOREIGN)
     if entry.reached is Reached.STAGED if entry else STAGED_TAG in tags:
-        standing = Standing.STAGED
+        standing = OrphanStanding.STAGED
     elif entry is None:
-        standing = Standing.DESK
+        standing = OrphanStanding.DESK
     elif entry.reached in OPEN:
-        standing = Standing.ALIVE if desk.journal.lives(run) else Standing.DEAD
+        standing = OrphanStanding.ALIVE if desk.journal.lives(run) else OrphanStanding.DEAD
     else:
-        standing = Standing.LATE if entry.reached is Reached.UNDONE else Standing.LEFT
+        standing = OrphanStanding.LATE if entry.reached is Reached.UNDONE else OrphanStanding.LEFT
     return Orphan(serial=serial, standing=standing, run=run, user=tags.get(USER_TAG), since=since)

@@ -28,7 +28,7 @@ ADVICE = (
 APART = 2 * otp.PERIOD + 15
 
 
-class Picture(Protocol):
+class QrFile(Protocol):
     """A file that holds the QR code unencrypted, as it was asked for."""
 
     path: str
@@ -39,14 +39,14 @@ class Picture(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Way:
+class PhoneProof:
     """How the seed gets into the phone, and how many codes prove it."""
 
     typed: int = 2
     grouped: bool = False
     shown_by: str = "the phone"
     scan: str = "scan it with {user}'s authenticator app, then type what the app shows for {name}"
-    picture: Picture | None = None
+    picture: QrFile | None = None
     instead: str = INSTEAD
     unseen: str = "--qr-file FILE, or seal it with -r RECIPIENT and scan the backup"
 
@@ -60,7 +60,7 @@ class Phone:
         *,
         interaction: Interaction,
         draw: Callable[[KeyUri], Symbol],
-        way: Way,
+        way: PhoneProof,
     ) -> None:
         self._now, self._interaction, self._draw, self._way = now, interaction, draw, way
         self._sealed = False

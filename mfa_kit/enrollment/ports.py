@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mfa_kit.core.interaction import Progress
-from mfa_kit.core.models import Backup, Caller, Device, Entry, Intent, Mark, Registered
+from mfa_kit.core.models import Backup, Caller, Device, Enrolled, Entry, Intent, Mark, Registered
 from mfa_kit.core.otp import Created, KeyUri, Pair
 
 
@@ -113,6 +113,25 @@ class Carrier(Protocol):
     def remove(self, entry: Entry) -> None:
         """Forget the seed of this run, and only of this run."""
         ...
+
+
+class Make(Protocol):
+    """The steps that make a device."""
+
+    def __call__(self, intent: Intent, carrier: Carrier, *, desk: "Desk", run: str) -> Enrolled:
+        """Make the device. Raise MfaKitError after what is half-made was settled, or noted on the error."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Maker:
+    """The order of the steps in which a method makes a device.
+
+    `steps` returns them in words, for people who want to read them first; it is given the place of the backup, if any.
+    """
+
+    make: Make
+    steps: Callable[[Intent, str | None], list[str]]
 
 
 class Vault(Protocol):

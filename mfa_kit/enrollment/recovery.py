@@ -15,45 +15,19 @@ from mfa_kit.core.errors import (
     Unsettled,
     UsageFault,
 )
-from mfa_kit.core.models import Device, DeviceType, Entry, Intent, Mark, Reached, Verb, intent_of
+from mfa_kit.core.models import DeviceType, Entry, Intent, Mark, Reached, Verb, intent_of
 from mfa_kit.core.otp import Created, Pair
+from mfa_kit.enrollment.devices import find_device, is_listed, wait_until_listed
 from mfa_kit.enrollment.ports import Carrier, Desk
 
 # A Create without an answer may act late; after this many seconds it is taken to be lost.
 STILL_ON_ITS_WAY = 15 * 60
-# Listings lag behind writes. Seconds between looks, 30 in all.
-PAUSES = (1, 2, 3, 4, 5, 7, 8)
 # Seconds between tries where an answer was lost; what settle does may be done again.
 UNCLEAR_PAUSES = (1, 2)
 
 
 def delete_command(serial: str) -> str:
     return f"aws iam delete-virtual-mfa-device --serial-number {serial}"
-
-
-def had(intent: Intent, *, desk: Desk) -> Device | None:
-    """Return the device as IAM lists it on its user now; None where it does not."""
-    try:
-        return next((device for device in desk.inventory.devices(intent.user) if device.serial == intent.serial), None)
-    except NoSuchEntity:  # a user who is gone has no device: IAM deletes none who has
-        return None
-
-
-def listed(intent: Intent, *, desk: Desk) -> bool:
-    """Whether IAM lists the device on its user now."""
-    return had(intent, desk=desk) is not None
-
-
-def listed_soon(intent: Intent, *, desk: Desk) -> bool:
-    """Whether IAM lists the device on its user; looked at for up to 30 s, for listings lag."""
-    if listed(intent, desk=desk):
-        return True
-    desk.progress.note(f"IAM does not list {intent.serial} yet; looking again for up to {sum(PAUSES)} s")
-    for pause in PAUSES:
-        desk.sleep(pause)
-        if listed(intent, desk=desk):
-            return True
-    return False
 
 
 def settle(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
@@ -83,33 +57,33 @@ def _undo(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
         return _look(entry, carrier, desk=desk)
     mine = _ours(entry, desk=desk)
     if mine is False and entry.reached is Reached.CREATED:  # tags lag too: that they are absent is no proof by itself
-        mine = entry.answered_here or listed(intent, desk=desk)
+        mine = entry.answered_here or is_listed(intent, desk=desk)
     if mine:
-        if listed(intent, desk=desk):
-            return confirmed(entry, desk=desk)
+        if is_listed(intent, desk=desk):
+            return record_confirmed(entry, desk=desk)
         try:
             _delete(intent, _or_resume(entry), desk=desk)
         except Conflict:
-            if listed_soon(intent, desk=desk):
-                return confirmed(entry, desk=desk)
+            if wait_until_listed(intent, desk=desk):
+                return record_confirmed(entry, desk=desk)
             raise Unlisted(
                 f"{intent.serial} is assigned, but IAM does not list it on {intent.user}",
                 f"look again later: mfa-kit enroll {intent.user} settles it",
             ) from None
-    return forget(entry, carrier, Reached.UNDONE, mine=mine, desk=desk)
+    return remove_copies(entry, carrier, Reached.UNDONE, mine=mine, desk=desk)
 
 
 def _look(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
     """End a run that enabled a token: nothing was created, so IAM's list alone says whether its Enable won."""
     intent = entry.intent
-    if listed_soon(intent, desk=desk):
-        return confirmed(entry, desk=desk)
+    if wait_until_listed(intent, desk=desk):
+        return record_confirmed(entry, desk=desk)
     if _may_still_arrive(entry, desk=desk):
         raise Unsettled(
             f"the request to enable {intent.serial} for {intent.user} was not answered and may still arrive",
             f"run it again in {STILL_ON_ITS_WAY // 60} minutes",
         )
-    return forget(entry, carrier, Reached.UNDONE, mine=False, desk=desk)
+    return remove_copies(entry, carrier, Reached.UNDONE, mine=False, desk=desk)
 
 
 def _go_on(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
@@ -126,7 +100,7 @@ def _go_on(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
                     f"{intent.serial} was given to another user in the meantime",
                     "see who has it: aws iam list-virtual-mfa-devices --assignment-status Assigned",
                 ) from None
-    return forget(entry, carrier, Reached.REVOKED, mine=mine, desk=desk)
+    return remove_copies(entry, carrier, Reached.REVOKED, mine=mine, desk=desk)
 
 
 def _or_resume(entry: Entry) -> str:
@@ -146,7 +120,7 @@ def _delete(intent: Intent, otherwise: str = "", *, desk: Desk) -> None:
         ) from None
 
 
-def forget(entry: Entry, carrier: Carrier, reached: Reached, *, mine: bool | None = True, desk: Desk) -> Reached:
+def remove_copies(entry: Entry, carrier: Carrier, reached: Reached, *, mine: bool | None = True, desk: Desk) -> Reached:
     """Remove the copies of a seed that no Enable can bring to life any more.
 
     Where another run has the device's name, a key may hold that run's credential under it, so no key is touched but
@@ -168,21 +142,21 @@ def _on_another_key(entry: Entry, *, desk: Desk) -> bool:
 
 def _stands(entry: Entry, *, desk: Desk) -> bool:
     """Whether its user still has the device of an entry, and no other of that name."""
-    if not listed(entry.intent, desk=desk):
+    if not is_listed(entry.intent, desk=desk):
         return False
     virtual = DeviceType.of(entry.intent.serial) is DeviceType.VIRTUAL
     run = desk.inventory.run_of(entry.intent.serial) if virtual else entry.run
     return not isinstance(run, str) or run == entry.run
 
 
-def confirmed(entry: Entry, *, desk: Desk) -> Reached:
+def record_confirmed(entry: Entry, *, desk: Desk) -> Reached:
     """Note that a device stands. What it replaces is first noted as on its way out, so that a kill cannot forget it."""
-    if old := replaced(entry, desk=desk):
+    if old := replaced_entry(entry, desk=desk):
         desk.journal.record(old.at(Reached.REVOKING))
     return desk.journal.record(entry.at(Reached.CONFIRMED)).reached
 
 
-def replaced(entry: Entry, *, desk: Desk) -> Entry | None:
+def replaced_entry(entry: Entry, *, desk: Desk) -> Entry | None:
     """Return the entry of the device that goes when this one stands."""
     intent = entry.intent
     if intent.replaces is None or intent.replaces_run is None:
@@ -218,7 +192,7 @@ def _ours(entry: Entry, *, desk: Desk) -> bool | None:
 def _meant(entry: Entry, *, virtual: bool, desk: Desk) -> bool:
     """Whether a device without tags is the one that a revoke meant: its user has it since the moment that was noted."""
     serial, user = entry.intent.serial, entry.intent.user
-    has = had(entry.intent, desk=desk) if entry.reached is Reached.REVOKING else None
+    has = find_device(entry.intent, desk=desk) if entry.reached is Reached.REVOKING else None
     if has and has.since == entry.since:
         return True
     if has:
@@ -239,7 +213,7 @@ def _may_still_arrive(entry: Entry, *, desk: Desk) -> bool:
     return entry.reached is Reached.INTENT and desk.inventory.now() - entry.began < STILL_ON_ITS_WAY
 
 
-class Gone:
+class LostDevice:
     """The carrier of a lost device: it is not here, and nothing of it can be removed."""
 
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
@@ -257,7 +231,7 @@ class Gone:
 
 def carrier_of(entry: Entry, *, desk: Desk) -> Carrier:
     """Return where the seed of an entry lives; for a lost device nothing need be plugged in, or even installed."""
-    return Gone() if entry.verb is Verb.LOST else desk.carrier(entry.intent)
+    return LostDevice() if entry.verb is Verb.LOST else desk.carrier(entry.intent)
 
 
 def settle_each(
@@ -275,7 +249,7 @@ def settle_each(
             continue
         try:
             ended: Reached | MfaKitError = _settled(entry, desk=desk, lost=lost)
-            if ended is Reached.CONFIRMED and (old := replaced(entry, desk=desk)):
+            if ended is Reached.CONFIRMED and (old := replaced_entry(entry, desk=desk)):
                 settle(old.at(Reached.REVOKING), carrier_of(old, desk=desk), desk=desk)
         except MfaKitError as error:
             ended = error
@@ -289,10 +263,10 @@ def _settled(entry: Entry, *, desk: Desk, lost: str | None) -> Reached:
         if lost is None or lost != entry.intent.hardware:
             raise
         desk.progress.note(f"{absent}, and is taken for lost")
-        return settle(entry, Gone(), desk=desk)
+        return settle(entry, LostDevice(), desk=desk)
 
 
-def settle_dead(account: str, user: str, *, desk: Desk) -> list[MfaKitError]:
+def settle_dead_runs(account: str, user: str, *, desk: Desk) -> list[MfaKitError]:
     """Settle what dead runs left for a user; return what could not be settled, each told as a note."""
     unsettled: list[MfaKitError] = []
     for entry, ended in settle_each(account, user, desk=desk):

@@ -10,7 +10,7 @@ from mfa_kit.enrollment.ports import Desk
 CODES = (DeviceType.VIRTUAL, DeviceType.HARDWARE_TOTP)
 
 
-def resync(user: str, device: Device, codes: Callable[[], Pair], *, desk: Desk) -> None:
+def resync_device(user: str, device: Device, codes: Callable[[], Pair], *, desk: Desk) -> None:
     """Give IAM two codes. Raise UsageFault for a device that gives none, InvalidCode for codes that IAM refuses."""
     if device.type not in CODES:
         raise UsageFault(

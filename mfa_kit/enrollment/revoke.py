@@ -1,7 +1,7 @@
 """Revoke and replace: a device goes, and a seed's copies go after it. Both only go forward once IAM has been asked."""
 
 import json
-from collections.abc import Container, Sequence
+from collections.abc import Container
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -24,9 +24,11 @@ from mfa_kit.core.models import (
     check_user,
     intent_of,
 )
-from mfa_kit.enrollment.enroll import MAX_DEVICES, Maker, Wish, make, make_room, plan
-from mfa_kit.enrollment.ports import Carrier, Desk
-from mfa_kit.enrollment.recovery import carrier_of, had, listed, settle, settle_dead
+from mfa_kit.enrollment.devices import check_room, choose_device, find_device, is_listed
+from mfa_kit.enrollment.making import CREATING
+from mfa_kit.enrollment.planning import Wish, plan_device
+from mfa_kit.enrollment.ports import Carrier, Desk, Maker
+from mfa_kit.enrollment.recovery import carrier_of, settle, settle_dead_runs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,22 +43,7 @@ class Replaced:
     end_sessions: tuple[str, ...] = ()
 
 
-def choose(user: str, wanted: str | None, *, devices: Sequence[Device]) -> Device:
-    """Return the one device that is meant; wanted is a serial, an ARN, or a name without path. Raise UsageFault."""
-    chosen = [
-        device for device in devices if wanted in {None, device.serial, device.serial.rpartition("/")[2], device.name}
-    ]
-    if not chosen:
-        has = ", ".join(device.serial for device in devices)
-        what = f"{user} has no MFA device" if wanted is None else f"{user} has no MFA device {wanted}"
-        raise UsageFault(what, f"name one of {has}" if has else "see who has which: mfa-kit status")
-    if len(chosen) > 1:
-        serials = ", ".join(device.serial for device in chosen)
-        raise UsageFault(f"{user} has {len(chosen)} MFA devices", f"say which with --mfa-device: {serials}")
-    return chosen[0]
-
-
-def standing(device: Device, *, caller: Caller, desk: Desk, now: str) -> Entry:
+def entry_of_device(device: Device, *, caller: Caller, desk: Desk, now: str) -> Entry:
     """Return the entry of a device that a user has now: this desk's own, or one made of what IAM says.
 
     A device without a run in its tags, which another tool made or a run that was denied tags, goes under `now`, the
@@ -76,17 +63,17 @@ def standing(device: Device, *, caller: Caller, desk: Desk, now: str) -> Entry:
         )
     intent = intent_of(device.serial, user=user, account=caller.account, partition=caller.partition)
     if maker is not Mark.UNTAGGED:
-        intent = _lives_on(intent, desk.inventory.tags(device.serial), on_keys=desk.on_keys)
+        intent = _with_key(intent, desk.inventory.tags(device.serial), on_keys=desk.on_keys)
     entry = Entry(run=run or now, intent=intent, verb=Verb.REVOKE, reached=Reached.CONFIRMED, since=device.since)
     return replace(entry, backup=desk.vault.find(entry))  # of a desk that shares the folder, or whose ledger was lost
 
 
-def _still(entry: Entry, *, desk: Desk) -> Entry:
+def _look_again(entry: Entry, *, desk: Desk) -> Entry:
     """Look again right before acting, for a person may have been asked meanwhile. Raise Unsettled for another device.
 
     What its user has no more is left to `settle`, which knows what is gone from what was given away.
     """
-    has = had(entry.intent, desk=desk)
+    has = find_device(entry.intent, desk=desk)
     if has is None:
         return entry
     if entry.since not in {None, has.since}:
@@ -96,7 +83,7 @@ def _still(entry: Entry, *, desk: Desk) -> Entry:
     return replace(entry, since=has.since, answered_here=True)
 
 
-def _lives_on(intent: Intent, tags: dict[str, str], *, on_keys: Container[str]) -> Intent:
+def _with_key(intent: Intent, tags: dict[str, str], *, on_keys: Container[str]) -> Intent:
     """Return the intent with what its tags say of a key, for another desk put the credential there."""
     if tags.get(KIND_TAG) not in on_keys:
         return intent
@@ -119,20 +106,20 @@ def look_to_revoke(
     Where the user has none, a lost device is one that a revoke took away, and whose key it still waits for.
     """
     check_user(user)
-    settle_dead(caller.account, user, desk=desk)
+    settle_dead_runs(caller.account, user, desk=desk)
     devices = desk.inventory.devices(user)
-    if lost and not devices and (left := _waiting(user, wanted, caller=caller, desk=desk)):
+    if lost and not devices and (left := _waiting_for_key(user, wanted, caller=caller, desk=desk)):
         return left
-    device = choose(user, wanted, devices=devices)
+    device = choose_device(user, wanted, devices=devices)
     if len(devices) == 1 and not leave_without_mfa:
         raise Lockout(
             f"{device.serial} is the last MFA device of {user}; whoever has the password could then enroll one",
             f"give another first (mfa-kit replace {user}), or add --leave-without-mfa",
         )
-    return standing(device, caller=caller, desk=desk, now=run)
+    return entry_of_device(device, caller=caller, desk=desk, now=run)
 
 
-def _waiting(user: str, wanted: str | None, *, caller: Caller, desk: Desk) -> Entry | None:
+def _waiting_for_key(user: str, wanted: str | None, *, caller: Caller, desk: Desk) -> Entry | None:
     return next(
         (
             entry
@@ -149,31 +136,31 @@ def retire(entry: Entry, *, verb: Verb, desk: Desk, may_stay: bool = True) -> Re
     How the sessions of a lost device are ended is told whatever comes of it. Where IAM refuses before anything was
     done and the device may stay, the journal says again what it said before.
     """
-    before, leaving = entry, replace(_still(entry, desk=desk), verb=verb, reached=Reached.REVOKING)
+    before, leaving = entry, replace(_look_again(entry, desk=desk), verb=verb, reached=Reached.REVOKING)
     desk.journal.record(leaving)
     try:
         settle(leaving, carrier_of(leaving, desk=desk), desk=desk)
     except (Unclear, Unsettled):
         raise
     except (AwsFault, Throttled) as refused:
-        if may_stay and listed(entry.intent, desk=desk):
+        if may_stay and is_listed(entry.intent, desk=desk):
             desk.journal.record(before)
         else:
-            refused.add_note(_on_its_way(entry))
+            refused.add_note(_continues_note(entry))
         raise
     except KeyboardInterrupt as interrupted:
-        interrupted.add_note(_on_its_way(entry))
+        interrupted.add_note(_continues_note(entry))
         raise
     finally:
-        ending = _end_sessions(entry.intent.user, desk=desk) if verb is Verb.LOST else ()
+        ending = _note_session_commands(entry.intent.user, desk=desk) if verb is Verb.LOST else ()
     return Revoked(user=entry.intent.user, serial=entry.intent.serial, backup=entry.backup, end_sessions=ending)
 
 
-def _on_its_way(entry: Entry) -> str:
+def _continues_note(entry: Entry) -> str:
     return f"{entry.intent.serial} is on its way out; the next command for {entry.intent.user} goes on"
 
 
-def steps(entry: Entry, *, lost: bool, desk: Desk) -> list[str]:
+def removal_steps(entry: Entry, *, lost: bool, desk: Desk) -> list[str]:
     """Tell what `retire` would do, in order, for people who want to read it first."""
     intent = entry.intent
     virtual = DeviceType.of(intent.serial) is DeviceType.VIRTUAL
@@ -200,33 +187,34 @@ def look_to_replace(
     Nothing goes for a lost device that is gone already, as it is when this is run again after it stopped in between.
     """
     check_user(wish.user)
-    settle_dead(caller.account, wish.user, desk=desk)
+    settle_dead_runs(caller.account, wish.user, desk=desk)
     devices = desk.inventory.devices(wish.user)
     if lost and not devices and wanted is None:
-        return plan(wish, carrier, devices=(), caller=caller, desk=desk), None
-    device = choose(wish.user, wanted, devices=devices)
-    old = standing(device, caller=caller, desk=desk, now=run)
+        return plan_device(wish, carrier, devices=(), caller=caller, desk=desk), None
+    device = choose_device(wish.user, wanted, devices=devices)
+    old = entry_of_device(device, caller=caller, desk=desk, now=run)
     if lost:
         left = [each for each in devices if each != device]
-        return plan(wish, carrier, devices=left, caller=caller, desk=desk, going=device.serial), old
-    if len(devices) >= MAX_DEVICES:
-        raise UsageFault(
-            f"{wish.user} has {len(devices)} MFA devices, so one must go before a new one comes",
-            f"{make_room(wish.user, devices)}; or add --lost, when {old.intent.name} is lost",
-        )
-    intent = plan(wish, carrier, devices=devices, caller=caller, desk=desk)
+        return plan_device(wish, carrier, devices=left, caller=caller, desk=desk, going=device.serial), old
+    check_room(
+        wish.user,
+        devices,
+        what="so one must go before a new one comes",
+        or_else=f"; or add --lost, when {old.intent.name} is lost",
+    )
+    intent = plan_device(wish, carrier, devices=devices, caller=caller, desk=desk)
     return replace(intent, replaces=old.intent.serial, replaces_run=old.run, replaces_since=old.since), old
 
 
 def replace_device(
-    intent: Intent, old: Entry | None, carrier: Carrier, *, lost: bool, desk: Desk, run: str, maker: Maker = make
+    intent: Intent, old: Entry | None, carrier: Carrier, *, lost: bool, desk: Desk, run: str, maker: Maker = CREATING
 ) -> Replaced:
     """Give the new device, then take the old one away when the new one works; a lost one goes first."""
     if lost or old is None:
         gone = retire(old, verb=Verb.LOST, desk=desk) if old else None
-        ending = gone.end_sessions if gone else _end_sessions(intent.user, desk=desk)
+        ending = gone.end_sessions if gone else _note_session_commands(intent.user, desk=desk)
         try:
-            made = maker(intent, carrier, desk=desk, run=run)
+            made = maker.make(intent, carrier, desk=desk, run=run)
         except BaseException as error:
             if gone:
                 error.add_note(
@@ -235,7 +223,7 @@ def replace_device(
                 )
             raise
         return Replaced(enrolled=made, revoked=gone, end_sessions=ending)
-    made = maker(intent, carrier, desk=desk, run=run)
+    made = maker.make(intent, carrier, desk=desk, run=run)
     if not made.listed:
         desk.progress.note(f"warning: {old.intent.serial} stays until IAM lists the new device")
         return Replaced(enrolled=made, revoked=None)
@@ -246,7 +234,7 @@ def replace_device(
         raise
 
 
-def _end_sessions(user: str, *, desk: Desk) -> tuple[str, ...]:
+def _note_session_commands(user: str, *, desk: Desk) -> tuple[str, ...]:
     """Tell how to end what was signed in until now, and return the commands."""
     commands = session_commands(user, at=desk.inventory.now())
     for command in commands:

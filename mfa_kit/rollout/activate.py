@@ -5,8 +5,8 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from mfa_kit.core.errors import Expired, MfaKitError, Throttled
 from mfa_kit.core.models import Entry, Reached
 from mfa_kit.core.otp import Created
-from mfa_kit.enrollment import enroll
 from mfa_kit.enrollment.ports import Desk
+from mfa_kit.enrollment.resuming import enable_sealed
 from mfa_kit.rollout.execution import Execution, confirm_devices, take_over_runs
 from mfa_kit.rollout.outcomes import RowResult
 from mfa_kit.rollout.workers import Workers
@@ -35,7 +35,7 @@ def activate_devices(
     def activate_one(entry: Entry) -> RowResult:
         carrier = execution.carrier()
         try:
-            enroll.resumed(entry, carrier, open_backup(entry), desk=desk)
+            enable_sealed(entry, carrier, open_backup(entry), desk=desk)
         except (Throttled, Expired):
             raise
         except MfaKitError as error:

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 
 from mfa_kit.core.errors import AlreadyExists, AwsFault, Lockout, MfaKitError, UsageFault
 from mfa_kit.core.models import Caller, Entry, Intent, Reached
-from mfa_kit.enrollment import enroll
+from mfa_kit.enrollment.devices import is_listed
+from mfa_kit.enrollment.making import create_and_enable, stage_device
 from mfa_kit.enrollment.ports import Desk
-from mfa_kit.enrollment.recovery import listed, settle_each
+from mfa_kit.enrollment.recovery import settle_each
 from mfa_kit.rollout.execution import FATAL, Execution, confirm_devices
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
 from mfa_kit.rollout.plan import Plan, PlanStep, devices_by_user
@@ -130,10 +131,10 @@ class _Making:
         desk, run, carrier = self.desk, self.run, self.execution.carrier()
         try:
             if intent.staged:
-                staged = enroll.stage(intent, carrier, desk=desk, run=run)
+                staged = stage_device(intent, carrier, desk=desk, run=run)
                 entry = Entry(run=run, intent=intent, backup=staged.backup)
                 return RowResult.of_entry(entry, RowOutcome.STAGED)
-            entry = enroll.enable(intent, carrier, desk=desk, run=run)
+            entry = create_and_enable(intent, carrier, desk=desk, run=run)
             self.enabled.append(desk.journal.record(entry.at(Reached.ENABLED)))
             return RowResult.of_entry(entry)
         except FATAL:
@@ -146,7 +147,7 @@ class _Making:
     def _result_of(self, error: MfaKitError, intent: Intent) -> RowResult:
         """Return a failure, unless another computer has just enrolled the user."""
         with suppress(AwsFault):
-            if isinstance(error, AlreadyExists) and listed(intent, desk=self.desk):
+            if isinstance(error, AlreadyExists) and is_listed(intent, desk=self.desk):
                 what = "enrolled by another desk meanwhile, and there is no copy of its seed here"
                 return RowResult(user=intent.user, outcome=RowOutcome.SKIPPED, reason=what, device=intent.serial)
         return RowResult.of_error(intent, error, run=self.run)

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from mfa_kit.core.errors import Expired, IntegrityFault, Throttled, UsageFault
 from mfa_kit.core.models import Device, Entry
+from mfa_kit.enrollment.devices import PAUSES
 from mfa_kit.enrollment.ports import Carrier, Desk
-from mfa_kit.enrollment.recovery import PAUSES, confirmed
+from mfa_kit.enrollment.recovery import record_confirmed
 from mfa_kit.rollout.plan import WORKERS
 
 # Errors after which a run cannot go on. The next run settles the half-made devices.
@@ -48,7 +49,7 @@ def confirm_devices(enabled: Sequence[Entry], *, desk: Desk, execution: Executio
         holders = execution.list_holders()
         for entry in left:
             if holders.get(entry.intent.serial) == entry.intent.user:
-                confirmed(entry, desk=desk)
+                record_confirmed(entry, desk=desk)
         left = [entry for entry in left if holders.get(entry.intent.serial) != entry.intent.user]
         if left and pause is not None:
             desk.sleep(pause)

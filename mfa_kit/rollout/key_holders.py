@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from mfa_kit.core.errors import AccessDenied, NoSuchEntity
 from mfa_kit.core.models import CARD_TAG, HARDWARE_TAG, USER_TAG, Device, Intent
+from mfa_kit.enrollment.devices import is_listed
 from mfa_kit.enrollment.ports import Desk
-from mfa_kit.enrollment.recovery import listed
 from mfa_kit.rollout.key_slot import InsertedKey
 
 
@@ -33,7 +33,7 @@ class KeyHolders:
             mine = known.serial == intent.serial or known.user == intent.user
             if mine or not (known.card == key.identity or (key.serial and known.hardware == key.serial)):
                 continue
-            if entry.is_half_made or listed(known, desk=self.desk):
+            if entry.is_half_made or is_listed(known, desk=self.desk):
                 return f"{known.user} has it, by run {entry.run}"
         return None
 

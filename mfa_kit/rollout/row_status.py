@@ -18,11 +18,6 @@ WITHOUT_WORK = {
 }
 
 
-def serials_of(user: str, *, desk: Desk) -> tuple[str, ...]:
-    """Ask IAM for the serials of a user's devices. Raise NoSuchEntity for a user who is gone."""
-    return tuple(device.serial for device in desk.inventory.devices(user))
-
-
 def entries_by_serial(account: str, *, desk: Desk) -> dict[str, Entry]:
     """Return the last entry of each device that this computer made for users of an account, or is making."""
     return {entry.intent.serial: entry for entry in desk.journal.made(account)}

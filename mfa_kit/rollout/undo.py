@@ -5,11 +5,11 @@ from contextlib import suppress
 
 from mfa_kit.core.errors import Lockout, MfaKitError, NoSuchEntity, UsageFault
 from mfa_kit.core.models import Entry, Reached, Verb
+from mfa_kit.enrollment.devices import look_up_serials
 from mfa_kit.enrollment.ports import Desk
 from mfa_kit.enrollment.revoke import retire
 from mfa_kit.rollout.execution import FATAL, Execution, take_over_runs
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
-from mfa_kit.rollout.row_status import serials_of
 from mfa_kit.rollout.workers import Workers
 
 
@@ -57,5 +57,5 @@ def undo_devices(
 def _is_last(entry: Entry, *, desk: Desk) -> bool:
     """Whether a device is the only one of its user. A user who is gone has none, but their staged device may stand."""
     with suppress(NoSuchEntity):
-        return serials_of(entry.intent.user, desk=desk) == (entry.intent.serial,)
+        return look_up_serials(entry.intent.user, inventory=desk.inventory) == (entry.intent.serial,)
     return False

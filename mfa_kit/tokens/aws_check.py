@@ -6,9 +6,11 @@ from dataclasses import replace
 from mfa_kit.core.errors import MfaKitError, UsageFault
 from mfa_kit.core.models import Caller, DeviceType, Entry, Intent, Method, Verb, check_user
 from mfa_kit.core.otp import Created, Pair
-from mfa_kit.enrollment.enroll import Wish, assign, plan
+from mfa_kit.enrollment.assigning import assign_token
+from mfa_kit.enrollment.devices import look_up_serials
+from mfa_kit.enrollment.planning import Wish, plan_device
 from mfa_kit.enrollment.ports import Desk
-from mfa_kit.enrollment.recovery import settle_dead
+from mfa_kit.enrollment.recovery import settle_dead_runs
 from mfa_kit.enrollment.revoke import retire
 from mfa_kit.tokens.display import SERIAL
 
@@ -42,8 +44,8 @@ def check_with_aws(serial: str, pair: Pair, *, user: str, caller: Caller, desk: 
     later command knows the device for the one that this revoke meant.
     """
     check_user(user)
-    settle_dead(caller.account, user, desk=desk)
-    if devices := [device.serial for device in desk.inventory.devices(user)]:
+    settle_dead_runs(caller.account, user, desk=desk)
+    if devices := look_up_serials(user, inventory=desk.inventory):
         raise UsageFault(
             f"{user} has MFA devices: {', '.join(devices)}",
             f"name a user that is kept for probing; what an earlier probe left goes by: mfa-kit revoke {user}",
@@ -51,7 +53,9 @@ def check_with_aws(serial: str, pair: Pair, *, user: str, caller: Caller, desk: 
     method = Method("hardware-totp", DeviceType.HARDWARE_TOTP)
     wish = Wish(user=user, method=method, add=True)
     carrier = TokenWithCodes(serial, pair)
-    made = assign(plan(wish, carrier, devices=(), caller=caller, desk=desk), carrier, desk=desk, run=runs())
+    made = assign_token(
+        plan_device(wish, carrier, devices=(), caller=caller, desk=desk), carrier, desk=desk, run=runs()
+    )
     try:
         entry = Entry(run=runs(), intent=made.intent, answered_here=True)
         retire(entry, verb=Verb.REVOKE, desk=desk, may_stay=False)

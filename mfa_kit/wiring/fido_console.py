@@ -26,7 +26,7 @@ def page(
     """
     hosts = _hosts(inventory, intent.partition)
     address = hosts and f"{hosts.console}/iam/home#/users/details/{quote(intent.user)}?section=security_credentials"
-    for line in fido_console.to_click(intent, address=address):
+    for line in fido_console.click_instructions(intent, address=address):
         progress.note(line)
     with ExitStack() as stack:
         if signed_in:
@@ -70,7 +70,7 @@ def _opened(
 def root(name: str, *, add: bool, seconds: float, caller: Caller, desk: Desk) -> RootEnrolled | Skipped:
     """Say what to click as root, and wait so many seconds."""
     hosts = _hosts(desk.inventory, caller.partition)
-    return fido_console.root(
+    return fido_console.enroll_root(
         name,
         address=hosts and f"{hosts.console}/iam/home#/security_credentials",
         add=add,

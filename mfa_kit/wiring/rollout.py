@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from mfa_kit.core.errors import NoSuchEntity, UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.models import Caller
+from mfa_kit.enrollment.devices import look_up_serials
 from mfa_kit.enrollment.pacing import InTurn, Pace
 from mfa_kit.enrollment.ports import Desk, Vault
 from mfa_kit.rollout.plan import Plan
 from mfa_kit.rollout.plan_file import parse_plan, sha256
 from mfa_kit.rollout.roster import Roster, parse_roster
-from mfa_kit.rollout.row_status import serials_of
 from mfa_kit.rollout.workers import Workers
 from mfa_kit.wiring import vault as vaults
 from mfa_kit.wiring.aws import connect
@@ -57,7 +57,7 @@ class RolloutPorts:
 
         def one(user: str) -> tuple[str, tuple[str, ...]]:
             try:
-                return user, serials_of(user, desk=self.desk)
+                return user, look_up_serials(user, inventory=self.desk.inventory)
             except NoSuchEntity:
                 return user, ()
 

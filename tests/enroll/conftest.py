@@ -17,8 +17,10 @@ from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.core import models
 from mfa_kit.core.models import Caller, Outcome, Reached, Verb
 from mfa_kit.enrollment import revoke as revocation
-from mfa_kit.enrollment.enroll import BackupAlone, Wish, enroll
+from mfa_kit.enrollment.backup_alone import BackupAlone
+from mfa_kit.enrollment.enroll import enroll
 from mfa_kit.enrollment.pacing import InTurn, Patience
+from mfa_kit.enrollment.planning import Wish
 from mfa_kit.enrollment.ports import Carrier, Desk
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.wiring.methods import registry

@@ -11,8 +11,9 @@ from mfa_kit.core.errors import AwsFault, NoSuchEntity, UsageFault
 from mfa_kit.core.models import Caller, Device, Enrolled, Entry, Intent, Reached, Skipped
 from mfa_kit.core.otp import Created, Pair
 from mfa_kit.enrollment import fido_console
-from mfa_kit.enrollment.enroll import Wish, enroll
-from mfa_kit.enrollment.fido_console import PACE, SLOWEST, RootEnrolled, Watch
+from mfa_kit.enrollment.enroll import enroll
+from mfa_kit.enrollment.fido_console import PACE, SLOWEST, ConsoleWatch, RootEnrolled
+from mfa_kit.enrollment.planning import Wish
 from mfa_kit.enrollment.ports import Desk
 from mfa_kit.enrollment.revoke import look_to_replace, replace_device
 from mfa_kit.lab.aws.server import Lab
@@ -40,7 +41,7 @@ def nothing_lacks(_: Mapping[str, str]) -> tuple[str, ...]:
     return ()
 
 
-def watch(desk: At, *, seconds: float = 60, opened: list[str] | None = None) -> Watch:
+def watch(desk: At, *, seconds: float = 60, opened: list[str] | None = None) -> ConsoleWatch:
     """Make the Maker; the time that passes is the time that was slept."""
 
     @contextmanager
@@ -49,17 +50,17 @@ def watch(desk: At, *, seconds: float = 60, opened: list[str] | None = None) -> 
         yield
         (opened if opened is not None else []).append("closed")
 
-    return Watch(page=page, lacking=nothing_lacks, seconds=seconds, clock=lambda: sum(desk.person.slept))
+    return ConsoleWatch(page=page, lacking=nothing_lacks, seconds=seconds, clock=lambda: sum(desk.person.slept))
 
 
-def registering(desk: At, user: str, maker: Watch, **wish: object) -> object:
+def registering(desk: At, user: str, maker: ConsoleWatch, **wish: object) -> object:
     return enroll(
         Wish(user=user, method=FIDO2, **wish),  # type: ignore[arg-type]
         Key(),
         caller=desk.caller,
         desk=desk.desk,
         run=desk.run(),
-        maker=maker,
+        maker=maker.maker,
     )
 
 
@@ -253,9 +254,9 @@ def test_a_policy_that_iams_word_does_not_meet_is_told(at: AtDesk, lab: Lab, use
 def test_where_the_console_is_not_known_it_is_said_in_words() -> None:
     """A partition without a published address: no half of one."""
     intent = Intent(user="alice", name="alice", account="000000000000", partition="aws-iso", method=FIDO2)
-    first, *_ = fido_console.to_click(intent, address=None)
+    first, *_ = fido_console.click_instructions(intent, address=None)
     assert first == "1  sign in to the console of aws-iso, IAM, Users, alice, as somebody who may change alice's MFA"
-    assert "http" not in "".join(fido_console.to_click_as_root("root-key", address=None))
+    assert "http" not in "".join(fido_console.root_click_instructions("root-key", address=None))
 
 
 def device(kind: str, name: str = "x") -> Device:
@@ -273,7 +274,7 @@ def device(kind: str, name: str = "x") -> Device:
 )
 def test_what_a_user_with_a_key_should_have_besides(devices: list[Device], keys: int, said: list[str]) -> None:
     """STS takes no security key; and one device is one too few."""
-    warnings = fido_console.besides("alice", devices, keys=keys)
+    warnings = fido_console.missing_devices("alice", devices, keys=keys)
     assert [each in line for each, line in zip(said, warnings, strict=True)] == [True] * len(said)
 
 
@@ -296,7 +297,7 @@ def test_a_device_is_replaced_by_a_key(at: AtDesk, lab: Lab, user: str) -> None:
         how = {"caller": desk.caller, "desk": desk.desk, "run": desk.run()}
         intent, entry = look_to_replace(wish, Key(), wanted=None, lost=False, **how)  # type: ignore[arg-type]
         desk.person.while_waiting = once(lambda: lab.register_fido(user, "desk-key"))
-        done = replace_device(intent, entry, Key(), lost=False, desk=desk.desk, run=desk.run(), maker=watch(desk))
+        done = replace_device(intent, entry, Key(), lost=False, desk=desk.desk, run=desk.run(), maker=watch(desk).maker)
         left = desk.desk.inventory.devices(user)
     assert done.revoked
     assert [each.serial for each in left] == [done.enrolled.intent.serial]
@@ -324,7 +325,7 @@ def test_a_key_is_revoked_by_its_name(at: AtDesk, lab: Lab, user: str) -> None:
 
 
 def as_root(desk: Desk, caller: Caller, *, add: bool = False, slept: list[float]) -> RootEnrolled | Skipped:
-    return fido_console.root(
+    return fido_console.enroll_root(
         "root-key", address="A", add=add, seconds=20, clock=lambda: sum(slept), caller=caller, desk=desk
     )
 

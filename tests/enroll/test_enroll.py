@@ -19,8 +19,11 @@ from mfa_kit.core.errors import (
     UsageFault,
 )
 from mfa_kit.core.models import Caller, Enrolled, Intent, Reached, Skipped
-from mfa_kit.enrollment import enroll
-from mfa_kit.enrollment.enroll import BackupAlone, Wish, look, user_named
+from mfa_kit.enrollment.backup_alone import BackupAlone
+from mfa_kit.enrollment.enroll import look_to_enroll
+from mfa_kit.enrollment.making import CREATING
+from mfa_kit.enrollment.planning import Wish
+from mfa_kit.enrollment.user_names import resolve_user
 from mfa_kit.lab.aws.server import Lab
 from tests.enroll.conftest import AtDesk
 from tests.faults.conftest import Judge
@@ -470,7 +473,7 @@ def test_a_broken_backup_folder_leaves_iam_as_it_was(at: AtDesk, user: str, at_l
 def test_a_user_is_a_name_an_arn_or_me(text: str, caller: Caller, user: str, at: AtDesk) -> None:
     """Paths are no part of the name."""
     with at() as desk:
-        assert user_named(text, caller=caller, inventory=desk.desk.inventory) == user
+        assert resolve_user(text, caller=caller, inventory=desk.desk.inventory) == user
 
 
 @pytest.mark.parametrize(
@@ -486,7 +489,7 @@ def test_a_user_is_a_name_an_arn_or_me(text: str, caller: Caller, user: str, at:
 def test_what_is_no_user_here_is_told(text: str, said: str, at: AtDesk) -> None:
     """With what to give instead."""
     with at() as desk, pytest.raises(UsageFault, match=said) as caught:
-        user_named(text, caller=ROLE, inventory=desk.desk.inventory)
+        resolve_user(text, caller=ROLE, inventory=desk.desk.inventory)
     assert caught.value.hint
 
 
@@ -495,14 +498,14 @@ def test_a_user_is_spelled_as_iam_does(text: str, user: str, at: AtDesk) -> None
     """IAM sees no case in names, so a name that was typed otherwise is the same user."""
     with at() as desk:
         text = text.format(user=user, USER=user.upper())
-        assert user_named(text, caller=desk.caller, inventory=desk.desk.inventory) == user
+        assert resolve_user(text, caller=desk.caller, inventory=desk.desk.inventory) == user
 
 
 def test_ones_own_name_is_not_looked_up(at: AtDesk, at_lab: Lab) -> None:
     """STS told it already, as IAM spells it."""
     with at() as desk:
         before = len(at_lab.calls)
-        assert user_named("LAB-admin", caller=desk.caller, inventory=desk.desk.inventory) == "lab-admin"
+        assert resolve_user("LAB-admin", caller=desk.caller, inventory=desk.desk.inventory) == "lab-admin"
         assert len(at_lab.calls) == before
 
 
@@ -510,19 +513,19 @@ def test_a_name_stays_as_typed_where_iam_may_not_be_asked(user: str, at: AtDesk,
     """Lean policies leave iam:GetUser out, and enrolling works without it."""
     at_lab.faults.add("GetUser", "denied", at="every")
     with at() as desk:
-        assert user_named(user.upper(), caller=desk.caller, inventory=desk.desk.inventory) == user.upper()
+        assert resolve_user(user.upper(), caller=desk.caller, inventory=desk.desk.inventory) == user.upper()
 
 
 def test_a_look_touches_nothing(at: AtDesk, user: str, at_lab: Lab, home: Path) -> None:
     """It returns what would be made, and the steps in words."""
     before = at_lab.serials()
     with at() as desk:
-        intent = look(Wish(user=user), desk.carrier(), caller=desk.caller, desk=desk.desk)
+        intent = look_to_enroll(Wish(user=user), desk.carrier(), caller=desk.caller, desk=desk.desk)
         assert isinstance(intent, Intent)
         assert desk.ledger.history() == []
-    steps = enroll.steps(intent, backup="/b")
+    steps = CREATING.steps(intent, "/b")
     assert [step.split()[0] for step in steps] == ["create", "seal", "enable", "confirm"]
-    assert len(enroll.steps(intent, backup=None)) == 3
+    assert len(CREATING.steps(intent, None)) == 3
     assert at_lab.serials() == before
     assert not (home / "backups").exists()
 

@@ -11,8 +11,10 @@ from mfa_kit.core import models, otp
 from mfa_kit.core.errors import DeviceFault, MfaKitError, Unclear
 from mfa_kit.core.models import Intent, Reached
 from mfa_kit.enrollment import orphans
-from mfa_kit.enrollment.enroll import Wish, look, stage
-from mfa_kit.enrollment.orphans import Standing
+from mfa_kit.enrollment.enroll import look_to_enroll
+from mfa_kit.enrollment.making import stage_device
+from mfa_kit.enrollment.orphans import OrphanStanding
+from mfa_kit.enrollment.planning import Wish
 from mfa_kit.lab.aws.server import Lab
 from tests.enroll.conftest import At, AtDesk
 from tests.faults.worker import Cut
@@ -48,18 +50,18 @@ def give(aws: Any, lab: Lab, serial: str, user: str) -> None:
 
 
 def orphan(desk: At, serial: str) -> orphans.Orphan | None:
-    return next((each for each in orphans.orphans(desk=desk.desk) if each.serial == serial), None)
+    return next((each for each in orphans.find_orphans(desk=desk.desk) if each.serial == serial), None)
 
 
-def standing(desk: At, serial: str) -> Standing | None:
+def standing(desk: At, serial: str) -> OrphanStanding | None:
     found = orphan(desk, serial)
     return found.standing if found else None
 
 
 def clean(desk: At, *serials: str) -> dict[str, tuple[str, MfaKitError | None]]:
     """Clean these devices, for others may have left some in this account."""
-    found = [each for each in orphans.orphans(desk=desk.desk) if each.serial in serials]
-    done = orphans.clean(found, account=desk.caller.account, older_than=DAY, limit=50, desk=desk.desk)
+    found = [each for each in orphans.find_orphans(desk=desk.desk) if each.serial in serials]
+    done = orphans.remove_orphans(found, account=desk.caller.account, older_than=DAY, limit=50, desk=desk.desk)
     return {each.serial: (each.ended, each.error) for each in done}
 
 
@@ -78,18 +80,18 @@ def begun(desk: At, user: str, reached: Reached) -> models.Entry:
 @pytest.mark.parametrize(
     ("reached", "tagged", "said"),
     [
-        (Reached.INTENT, True, Standing.DEAD),
-        (Reached.CREATED, True, Standing.DEAD),
-        (Reached.REVOKING, True, Standing.DEAD),
-        (Reached.STAGED, True, Standing.STAGED),
-        (Reached.UNDONE, True, Standing.LATE),
-        (Reached.CONFIRMED, True, Standing.LEFT),
-        (Reached.CREATED, False, Standing.UNPROVEN),
-        (Reached.CONFIRMED, False, Standing.FOREIGN),
+        (Reached.INTENT, True, OrphanStanding.DEAD),
+        (Reached.CREATED, True, OrphanStanding.DEAD),
+        (Reached.REVOKING, True, OrphanStanding.DEAD),
+        (Reached.STAGED, True, OrphanStanding.STAGED),
+        (Reached.UNDONE, True, OrphanStanding.LATE),
+        (Reached.CONFIRMED, True, OrphanStanding.LEFT),
+        (Reached.CREATED, False, OrphanStanding.UNPROVEN),
+        (Reached.CONFIRMED, False, OrphanStanding.FOREIGN),
     ],
 )
 def test_what_the_journal_and_the_tag_say(
-    reached: Reached, tagged: bool, said: Standing, at: AtDesk, user: str, aws: Any
+    reached: Reached, tagged: bool, said: OrphanStanding, at: AtDesk, user: str, aws: Any
 ) -> None:
     """Of a device that this desk made, or is making: half-made ones are settled, staged and deactivated ones stay."""
     with at() as desk:
@@ -99,7 +101,7 @@ def test_what_the_journal_and_the_tag_say(
         found = orphan(desk, serial)
     assert found
     assert found.standing is said
-    assert found.goes(older_than=DAY, now=time.time()) is (said in {Standing.DEAD, Standing.LATE})
+    assert found.goes(older_than=DAY, now=time.time()) is (said in {OrphanStanding.DEAD, OrphanStanding.LATE})
 
 
 @pytest.mark.parametrize("tagged", [True, False])
@@ -109,7 +111,7 @@ def test_what_a_process_is_making_is_alive(tagged: bool, at: AtDesk, user: str, 
         entry = models.Entry(run=desk.run(), intent=half_made(user))
         desk.ledger.record(entry.at(Reached.CREATED))
         serial = stray(aws, user, **({"run": entry.run} if tagged else {}))
-        assert standing(desk, serial) is Standing.ALIVE
+        assert standing(desk, serial) is OrphanStanding.ALIVE
         assert clean(desk, serial) == {}
         desk.ledger.record(entry.at(Reached.UNDONE))
 
@@ -117,16 +119,16 @@ def test_what_a_process_is_making_is_alive(tagged: bool, at: AtDesk, user: str, 
 @pytest.mark.parametrize(
     ("tags", "said", "goes"),
     [
-        ({"run": LONG_AGO}, Standing.DESK, True),
-        ({"run": LONG_AGO, "staged": "yes"}, Standing.STAGED, False),
-        ({"run": "20991231T000000Z-00000000"}, Standing.DESK, False),
-        ({"run": "whatever"}, Standing.FOREIGN, False),
-        ({}, Standing.FOREIGN, False),
+        ({"run": LONG_AGO}, OrphanStanding.DESK, True),
+        ({"run": LONG_AGO, "staged": "yes"}, OrphanStanding.STAGED, False),
+        ({"run": "20991231T000000Z-00000000"}, OrphanStanding.DESK, False),
+        ({"run": "whatever"}, OrphanStanding.FOREIGN, False),
+        ({}, OrphanStanding.FOREIGN, False),
     ],
     ids=["old", "staged", "young", "no run", "no tag"],
 )
 def test_what_tags_alone_say(
-    tags: dict[str, str], said: Standing, goes: bool, at: AtDesk, users: Callable[[], str], aws: Any
+    tags: dict[str, str], said: OrphanStanding, goes: bool, at: AtDesk, users: Callable[[], str], aws: Any
 ) -> None:
     """Of a device that this desk does not know."""
     serial = stray(aws, users(), **tags)
@@ -140,7 +142,7 @@ def test_where_tags_may_not_be_read_nothing_is_ours(at: AtDesk, user: str, aws: 
     serial = stray(aws, user, run=LONG_AGO)
     at_lab.faults.add("ListMFADeviceTags", "denied", at="every")
     with at() as desk:
-        assert standing(desk, serial) is Standing.FOREIGN
+        assert standing(desk, serial) is OrphanStanding.FOREIGN
         assert clean(desk, serial) == {}
 
 
@@ -195,9 +197,9 @@ def test_what_changes_before_it_is_deleted_is_told(
             return super().step(name, call)
 
     with at(cut=(when := When())) as desk:
-        found = [each for each in orphans.orphans(desk=desk.desk) if each.serial == serial]
+        found = [each for each in orphans.find_orphans(desk=desk.desk) if each.serial == serial]
         when.listed = True
-        done = orphans.clean(found, account=desk.caller.account, older_than=DAY, limit=50, desk=desk.desk)
+        done = orphans.remove_orphans(found, account=desk.caller.account, older_than=DAY, limit=50, desk=desk.desk)
         assert [(each.ended, each.error) for each in done] == [(ended, None)]
     assert (at_lab.assigned(serial) == user) is (what == "assigned")
 
@@ -223,11 +225,11 @@ def test_what_cannot_be_deleted_now_is_told_and_the_others_go(at: AtDesk, users:
 def test_a_staged_device_is_left_by_its_own_desk_too(at: AtDesk, user: str) -> None:
     """It waits for the day on which it is enabled."""
     with at() as desk:
-        intent = look(Wish(user=user), desk.carrier(), caller=desk.caller, desk=desk.desk)
+        intent = look_to_enroll(Wish(user=user), desk.carrier(), caller=desk.caller, desk=desk.desk)
         assert isinstance(intent, Intent)
-        stage(intent, desk.carrier(), desk=desk.desk, run=desk.run())
+        stage_device(intent, desk.carrier(), desk=desk.desk, run=desk.run())
     with at() as desk:
-        assert standing(desk, ARN + user) is Standing.STAGED
+        assert standing(desk, ARN + user) is OrphanStanding.STAGED
         assert clean(desk, ARN + user) == {}
 
 

@@ -14,9 +14,9 @@ from mfa_kit.core.errors import IntegrityFault, NoSuchEntity, Unclear, Unlisted,
 from mfa_kit.core.models import RUN_TAG, Entry, Intent, Mark, Reached, Verb
 from mfa_kit.core.otp import Created, KeyUri, Seed
 from mfa_kit.enrollment import revoke
-from mfa_kit.enrollment.enroll import Wish
-from mfa_kit.enrollment.orphans import Cleaned, clean
-from mfa_kit.enrollment.recovery import Gone, settle, settle_each
+from mfa_kit.enrollment.orphans import Cleaned, remove_orphans
+from mfa_kit.enrollment.planning import Wish
+from mfa_kit.enrollment.recovery import LostDevice, settle, settle_each
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.qr_codes import key_uri
 from tests.conftest import ACCOUNT
@@ -298,7 +298,7 @@ def test_a_backup_goes_with_its_device_though_the_journal_was_lost(at: AtDesk, u
         entry = revoke.look_to_revoke(
             user, None, leave_without_mfa=True, caller=desk.caller, desk=desk.desk, run=desk.run()
         )
-        assert f"remove its backup {backup}" in revoke.steps(entry, lost=False, desk=desk.desk)
+        assert f"remove its backup {backup}" in revoke.removal_steps(entry, lost=False, desk=desk.desk)
         revoke.retire(entry, verb=Verb.REVOKE, desk=desk.desk)
     assert not backup.exists()
 
@@ -372,7 +372,7 @@ def test_the_journal_s_user_may_be_written_in_another_case(at: AtDesk, user: str
         desk.enroll(user)
         (made,) = desk.desk.inventory.devices(user)
         typed = replace(made, user=user.upper())
-        assert revoke.standing(typed, caller=desk.caller, desk=desk.desk, now=desk.run()).intent.user == user
+        assert revoke.entry_of_device(typed, caller=desk.caller, desk=desk.desk, now=desk.run()).intent.user == user
 
 
 def test_a_backup_whose_folder_is_not_there_keeps_its_entry_open(
@@ -505,7 +505,7 @@ def test_a_dry_desk_settles_nothing(at: AtDesk, user: str, at_lab: Lab) -> None:
 
 def cleaned(desk: At) -> list[Cleaned]:
     """Clean without an orphan in sight: what dead runs left is settled all the same."""
-    return list(clean([], account=ACCOUNT, older_than=0, limit=0, desk=desk.desk))
+    return list(remove_orphans([], account=ACCOUNT, older_than=0, limit=0, desk=desk.desk))
 
 
 def test_a_clean_leaves_a_revoke_alone_whose_device_its_user_has(at: AtDesk, user: str, at_lab: Lab) -> None:
@@ -537,7 +537,7 @@ def test_nothing_of_a_lost_device_need_be_plugged_in_or_installed(at: AtDesk, us
 
 def test_a_lost_device_takes_no_seed_and_gives_no_code(user: str) -> None:
     """Whoever asks is told to give another."""
-    entry, gone = entry_of(user), Gone()
+    entry, gone = entry_of(user), LostDevice()
     assert gone.check(entry.intent, sealed=True) == entry.intent
     with pytest.raises(UsageFault, match="is lost"):
         gone.install(entry.intent, Created(Seed(bytes(40)), KeyUri("")))

@@ -19,9 +19,9 @@ from mfa_kit.core.errors import (
 )
 from mfa_kit.core.models import RUN_TAG, Device, DeviceType, Enrolled, Entry, Intent, Mark, Method, Reached
 from mfa_kit.core.otp import Created, KeyUri, Seed
-from mfa_kit.enrollment.device_status import Has, Made, status, status_while_there
-from mfa_kit.enrollment.enroll import resume
-from mfa_kit.enrollment.resync import resync
+from mfa_kit.enrollment.device_status import DeviceStatus, MadeBy, read_status, read_status_while_there
+from mfa_kit.enrollment.resuming import resume_device
+from mfa_kit.enrollment.resync import resync_device
 from mfa_kit.lab.aws.server import Lab
 from tests.enroll.conftest import At, AtDesk
 from tests.faults.worker import Cut
@@ -48,16 +48,16 @@ def half_made(at: AtDesk, lab: Lab, user: str) -> None:
 def test_who_has_none_is_told(at: AtDesk, user: str) -> None:
     """As one line."""
     with at() as desk:
-        assert status(user, caller=desk.caller, desk=desk.desk) == [Has(user=user)]
+        assert read_status(user, caller=desk.caller, desk=desk.desk) == [DeviceStatus(user=user)]
 
 
 def test_who_left_since_all_were_listed_has_nothing(at: AtDesk, user: str) -> None:
     """Asked for by name he is an error; of everybody it is none."""
     with at() as desk:
         with pytest.raises(NoSuchEntity):
-            status(f"{user}-left", caller=desk.caller, desk=desk.desk)
-        assert status_while_there(f"{user}-left", caller=desk.caller, desk=desk.desk) == []
-        assert status_while_there(user, caller=desk.caller, desk=desk.desk) == [Has(user=user)]
+            read_status(f"{user}-left", caller=desk.caller, desk=desk.desk)
+        assert read_status_while_there(f"{user}-left", caller=desk.caller, desk=desk.desk) == []
+        assert read_status_while_there(user, caller=desk.caller, desk=desk.desk) == [DeviceStatus(user=user)]
 
 
 def test_what_iam_does_not_tell_of_a_key_is_left_out(at: AtDesk, lab: Lab, user: str) -> None:
@@ -65,7 +65,7 @@ def test_what_iam_does_not_tell_of_a_key_is_left_out(at: AtDesk, lab: Lab, user:
     lab.register_fido(user, "key")
     lab.faults.add("GetMFADevice", "denied")
     with at() as desk:
-        (found,) = status(user, caller=desk.caller, desk=desk.desk)
+        (found,) = read_status(user, caller=desk.caller, desk=desk.desk)
     assert found.device
     assert (found.device.type, found.certifications) == (DeviceType.FIDO2, None)
 
@@ -74,9 +74,9 @@ def test_a_device_of_this_desk_is_told_with_its_backup(at: AtDesk, user: str) ->
     """By the journal, and the file is there."""
     with at() as desk:
         made = desk.enroll(user)
-        (found,) = status(user, caller=desk.caller, desk=desk.desk)
+        (found,) = read_status(user, caller=desk.caller, desk=desk.desk)
     assert isinstance(made, Enrolled)
-    assert (found.made, found.backup) == (Made.HERE, made.backup)
+    assert (found.made, found.backup) == (MadeBy.HERE, made.backup)
     assert found.device
     assert found.device.serial == serial_of(user)
 
@@ -87,8 +87,8 @@ def test_a_device_of_another_desk_is_told_by_its_tag(at: AtDesk, user: str, home
         desk.enroll(user)
     home.rename(home.with_name("another"))
     with at() as desk:
-        (found,) = status(user, caller=desk.caller, desk=desk.desk)
-    assert (found.made, found.backup) == (Made.ELSEWHERE, None)
+        (found,) = read_status(user, caller=desk.caller, desk=desk.desk)
+    assert (found.made, found.backup) == (MadeBy.ELSEWHERE, None)
 
 
 def test_an_untagged_device_is_of_an_unknown_maker(at: AtDesk, user: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,8 +97,8 @@ def test_an_untagged_device_is_of_an_unknown_maker(at: AtDesk, user: str, monkey
         desk.enroll(user)
         monkeypatch.setattr(desk.desk.journal, "find", lambda *_, **__: None)
         monkeypatch.setattr(desk.desk.inventory, "run_of", lambda _: Mark.UNTAGGED)
-        (found,) = status(user, caller=desk.caller, desk=desk.desk)
-    assert (found.made, found.backup) == (Made.UNKNOWN, None)
+        (found,) = read_status(user, caller=desk.caller, desk=desk.desk)
+    assert (found.made, found.backup) == (MadeBy.UNKNOWN, None)
 
 
 def test_resync_gives_iam_two_codes(at: AtDesk, user: str, lab: Lab) -> None:
@@ -107,7 +107,7 @@ def test_resync_gives_iam_two_codes(at: AtDesk, user: str, lab: Lab) -> None:
         desk.enroll(user)
         (device,) = desk.desk.inventory.devices(user)
         soon = desk.desk.inventory.now() + 2 * otp.PERIOD
-        resync(user, device, lambda: otp.pair(Seed(lab.seed(device.serial)), soon), desk=desk.desk)
+        resync_device(user, device, lambda: otp.pair(Seed(lab.seed(device.serial)), soon), desk=desk.desk)
     assert lab.calls[-1].operation == "ResyncMFADevice"
     assert lab.calls[-1].error == ""
 
@@ -120,7 +120,7 @@ def test_resync_gives_iam_two_codes(at: AtDesk, user: str, lab: Lab) -> None:
 def test_what_has_no_clock_is_not_resynced(serial: str, at: AtDesk, user: str) -> None:
     """Nobody is asked for codes."""
     with at() as desk, pytest.raises(UsageFault, match="has no clock"):
-        resync(user, Device(serial, user), lambda: pytest.fail("asked"), desk=desk.desk)
+        resync_device(user, Device(serial, user), lambda: pytest.fail("asked"), desk=desk.desk)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_what_resync_cannot_know_is_said(
         if fault:
             lab.faults.add("ResyncMFADevice", fault)
         with pytest.raises(error) as caught:
-            resync(
+            resync_device(
                 user, device, lambda: otp.pair(Seed(lab.seed(device.serial)), desk.desk.inventory.now()), desk=desk.desk
             )
     assert told in " ".join([caught.value.hint, *getattr(caught.value, "__notes__", [])])
@@ -148,7 +148,7 @@ def test_a_half_made_device_is_gone_on_with_from_its_backup(at: AtDesk, at_lab: 
     """No new device, no new backup."""
     half_made(at, at_lab, user)
     with at() as desk:
-        done = resume(user, desk.carrier(), opened=opened(at_lab), caller=desk.caller, desk=desk.desk)
+        done = resume_device(user, desk.carrier(), opened=opened(at_lab), caller=desk.caller, desk=desk.desk)
         assert desk.reached(serial_of(user)) is Reached.CONFIRMED
     assert done.listed
     assert at_lab.assigned(serial_of(user)) == user
@@ -157,7 +157,7 @@ def test_a_half_made_device_is_gone_on_with_from_its_backup(at: AtDesk, at_lab: 
 def test_without_something_half_made_there_is_nothing_to_go_on_with(at: AtDesk, user: str, at_lab: Lab) -> None:
     """It is said how to begin."""
     with at() as desk, pytest.raises(UsageFault) as caught:
-        resume(user, desk.carrier(), opened=opened(at_lab), caller=desk.caller, desk=desk.desk)
+        resume_device(user, desk.carrier(), opened=opened(at_lab), caller=desk.caller, desk=desk.desk)
     assert f"mfa-kit enroll {user}" in caught.value.hint
 
 
@@ -167,7 +167,7 @@ def test_what_has_no_backup_here_is_passed_over(at: AtDesk, at_lab: Lab, user: s
     for backup in home.rglob("*.age"):
         backup.unlink()
     with at() as desk, pytest.raises(UsageFault, match="no half-made device"):
-        resume(user, desk.carrier(), opened=opened(at_lab), caller=desk.caller, desk=desk.desk)
+        resume_device(user, desk.carrier(), opened=opened(at_lab), caller=desk.caller, desk=desk.desk)
 
 
 def test_a_device_that_was_deleted_since_is_forgotten(at: AtDesk, at_lab: Lab, user: str, home: Path) -> None:
@@ -177,7 +177,7 @@ def test_a_device_that_was_deleted_since_is_forgotten(at: AtDesk, at_lab: Lab, u
         desk.desk.registrar.delete(serial_of(user))
         seed = Created(Seed(bytes(40)), KeyUri("otpauth://totp/x"))
         with pytest.raises(NoSuchEntity) as caught:
-            resume(user, desk.carrier(), opened=lambda _: seed, caller=desk.caller, desk=desk.desk)
+            resume_device(user, desk.carrier(), opened=lambda _: seed, caller=desk.caller, desk=desk.desk)
         assert desk.reached(serial_of(user)) is None
     assert "begin anew" in caught.value.hint
     assert not list((home / "backups").rglob("*.age"))
@@ -190,7 +190,7 @@ def test_an_enable_that_won_since_is_seen(at: AtDesk, at_lab: Lab, user: str) ->
         enable(desk, at_lab, user)
         cut = Cut()
         carrier = cut.wrap(desk.carrier(), "carrier")
-        resume(user, carrier, opened=opened(at_lab), caller=desk.caller, desk=desk.desk)
+        resume_device(user, carrier, opened=opened(at_lab), caller=desk.caller, desk=desk.desk)
         assert desk.reached(serial_of(user)) is Reached.CONFIRMED
     assert cut.steps == []
 
@@ -204,7 +204,7 @@ def test_another_runs_device_of_that_name_is_not_taken_for_it(at: AtDesk, at_lab
         desk.desk.registrar.create(intent, {RUN_TAG: "20200101T000000Z-ffffffff"})
         enable(desk, at_lab, user)
         with pytest.raises(Unsettled, match="another run made it"):
-            resume(user, desk.carrier(), opened=opened(at_lab), caller=desk.caller, desk=desk.desk)
+            resume_device(user, desk.carrier(), opened=opened(at_lab), caller=desk.caller, desk=desk.desk)
         assert desk.reached(serial_of(user)) is Reached.CREATED
 
 
@@ -214,7 +214,7 @@ def test_an_enabled_device_without_a_tag_is_proved_by_its_seed(at: AtDesk, at_la
     half_made(at, at_lab, user)
     with at() as desk:
         enable(desk, at_lab, user)
-        resume(user, desk.carrier(), opened=opened(at_lab), caller=desk.caller, desk=desk.desk)
+        resume_device(user, desk.carrier(), opened=opened(at_lab), caller=desk.caller, desk=desk.desk)
         assert desk.reached(serial_of(user)) is Reached.CONFIRMED
 
 
@@ -230,7 +230,7 @@ def test_an_enabled_device_without_a_tag_and_of_another_seed_is_told(
         desk.desk.registrar.create(Intent(account="000000000000", partition="aws", user=user, name=user), {})
         enable(desk, at_lab, user)
         with pytest.raises(Unsettled, match="takes no codes of this backup") as caught:
-            resume(user, desk.carrier(), opened=lambda _: sealed, caller=desk.caller, desk=desk.desk)
+            resume_device(user, desk.carrier(), opened=lambda _: sealed, caller=desk.caller, desk=desk.desk)
         assert f"mfa-kit replace {user} --mfa-device {user}" in caught.value.hint
         assert desk.reached(serial_of(user)) is Reached.CREATED
     assert list((home / "backups").rglob("*.age"))
@@ -247,7 +247,7 @@ def test_what_was_burned_into_a_token_is_not_gone_on_with(at: AtDesk, at_lab: La
         desk.ledger.record(entry.at(Reached.UNDONE))
         desk.ledger.record(on_token)
     with at() as desk, pytest.raises(UsageFault, match="no half-made device"):
-        resume(user, desk.carrier(), opened=opened(at_lab), caller=desk.caller, desk=desk.desk)
+        resume_device(user, desk.carrier(), opened=opened(at_lab), caller=desk.caller, desk=desk.desk)
 
 
 def enable(desk: At, lab: Lab, user: str) -> None:
@@ -262,7 +262,7 @@ def test_a_lost_answer_is_looked_up(at: AtDesk, at_lab: Lab, user: str) -> None:
     half_made(at, at_lab, user)
     at_lab.faults.add("EnableMFADevice", "lost-after")
     with at() as desk:
-        resume(user, desk.carrier(), opened=opened(at_lab), caller=desk.caller, desk=desk.desk)
+        resume_device(user, desk.carrier(), opened=opened(at_lab), caller=desk.caller, desk=desk.desk)
         assert any("all the same" in each for each in desk.person.said)
         assert desk.reached(serial_of(user)) is Reached.CONFIRMED
 
@@ -273,6 +273,6 @@ def test_a_request_that_never_acted_leaves_it_half_made(at: AtDesk, at_lab: Lab,
     at_lab.faults.add("EnableMFADevice", "lost-before")
     with at() as desk:
         with pytest.raises((Unclear, AlreadyExists)):
-            resume(user, desk.carrier(), opened=opened(at_lab), caller=desk.caller, desk=desk.desk)
+            resume_device(user, desk.carrier(), opened=opened(at_lab), caller=desk.caller, desk=desk.desk)
         assert desk.reached(serial_of(user)) is Reached.CREATED
     assert at_lab.assigned(serial_of(user)) is None

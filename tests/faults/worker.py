@@ -24,8 +24,10 @@ from mfa_kit.core import models
 from mfa_kit.core.errors import MfaKitError
 from mfa_kit.core.models import VIRTUAL, Call, Caller, Intent, Method, Verb
 from mfa_kit.enrollment import orphans, revoke
-from mfa_kit.enrollment.enroll import BackupAlone, Wish, enroll
+from mfa_kit.enrollment.backup_alone import BackupAlone
+from mfa_kit.enrollment.enroll import enroll
 from mfa_kit.enrollment.pacing import InTurn, Patience
+from mfa_kit.enrollment.planning import Wish
 from mfa_kit.enrollment.ports import Carrier, Desk
 from mfa_kit.wiring.methods import registry
 
@@ -180,8 +182,8 @@ def act(
             entry = revoke.look_to_revoke(user, None, leave_without_mfa=True, caller=caller, desk=desk, run=run)
             return revoke.retire(entry, verb=Verb.REVOKE, desk=desk)
         case "clean":
-            found = orphans.orphans(desk=desk)
-            return list(orphans.clean(found, account=caller.account, older_than=DAY, limit=1000, desk=desk))
+            found = orphans.find_orphans(desk=desk)
+            return list(orphans.remove_orphans(found, account=caller.account, older_than=DAY, limit=1000, desk=desk))
         case _:
             raise ValueError(verb)
 

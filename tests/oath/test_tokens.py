@@ -18,7 +18,9 @@ from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.models import DeviceType, Enrolled, Method, Reached, Verb
 from mfa_kit.core.otp import Created, KeyUri, Secret, Seed
 from mfa_kit.enrollment import revoke
-from mfa_kit.enrollment.enroll import Wish, assign, enroll, steps
+from mfa_kit.enrollment.assigning import ASSIGNING
+from mfa_kit.enrollment.enroll import enroll
+from mfa_kit.enrollment.planning import Wish
 from mfa_kit.enrollment.recovery import STILL_ON_ITS_WAY
 from mfa_kit.lab.aws.devices import Display
 from mfa_kit.lab.aws.server import Lab
@@ -106,7 +108,7 @@ class Assigned:
             carrier = DisplayToken(serial, now=desk.inventory.now, interaction=reader or Reader(), progress=notes)
             wish = Wish(user=user, method=Method("hardware-totp", DeviceType.HARDWARE_TOTP), add=add)
             run = models.run_id(desk.inventory.now(), bytes(4))
-            return enroll(wish, carrier, caller=caller, desk=desk, run=run, maker=assign)
+            return enroll(wish, carrier, caller=caller, desk=desk, run=run, maker=ASSIGNING)
 
     def open_entries(self) -> list[models.Entry]:
         with at_desk(self.home, self.shared, recipient=self.recipient) as (desk, caller, _, _):
@@ -178,7 +180,7 @@ def test_a_dry_run_says_what_would_be_asked(serial: str) -> None:
         method=Method("hardware-totp", DeviceType.HARDWARE_TOTP),
         known_serial=serial,
     )
-    first, _ = steps(intent, backup=None)
+    first, _ = ASSIGNING.steps(intent, None)
     assert first == f"enable {serial} for alice with two codes off its display"
     carrier = DisplayToken(serial, now=time.time, interaction=Reader(), progress=Notes())
     with pytest.raises(AssertionError):

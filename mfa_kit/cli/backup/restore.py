@@ -10,7 +10,7 @@ from mfa_kit.cli.keys import PASSPHRASE_FD, PASSWORD_STDIN, WHICH
 from mfa_kit.cli.options import Verb, identity
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
-from mfa_kit.enrollment.phone import Phone, Way
+from mfa_kit.enrollment.phone import Phone, PhoneProof
 from mfa_kit.wiring import backup as backups
 from mfa_kit.wiring.identities import Identities
 from mfa_kit.wiring.image import draw
@@ -78,7 +78,7 @@ def _restore_to_phone(file: Path, identities: Identities, settings: Settings) ->
     person = settings.interaction
     person.check(instead=f"mfa-kit backup show {file} -i IDENTITY -o FILE, and show that to the phone")
     intent, opened = backups.open_restorable(file, identities)
-    phone = Phone(time.time, interaction=person, draw=draw, way=Way(typed=1, scan=SCAN))
+    phone = Phone(time.time, interaction=person, draw=draw, way=PhoneProof(typed=1, scan=SCAN))
     phone.install(phone.check(intent, sealed=True), opened.created)
     phone.codes(intent)
     return {"backup": str(file), "outcome": "restored", "label": opened.label}

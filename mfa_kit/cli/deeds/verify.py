@@ -6,8 +6,8 @@ from typing import Any
 from mfa_kit.cli import keys, options
 from mfa_kit.cli import output as report
 from mfa_kit.core.checks import Proof, Refused
-from mfa_kit.enrollment import revoke
-from mfa_kit.enrollment.enroll import user_named
+from mfa_kit.enrollment.devices import choose_device
+from mfa_kit.enrollment.user_names import resolve_user
 from mfa_kit.wiring import desk as kit
 from mfa_kit.wiring import oath_acceptance
 from mfa_kit.wiring.identities import Identities
@@ -37,8 +37,8 @@ def user(
 ) -> int:
     """Check that a key is a user's device, and print the answer; return 1 where it is no."""
     with kit.open_desk(options.common()) as (desk, caller):
-        name = user_named(user, caller=caller, inventory=desk.inventory)
-        device = revoke.choose(name, wanted, devices=desk.inventory.devices(name))
+        name = resolve_user(user, caller=caller, inventory=desk.inventory)
+        device = choose_device(name, wanted, devices=desk.inventory.devices(name))
         answer = oath_acceptance.belongs(
             _oath_keys(),
             device,

@@ -11,7 +11,7 @@ from mfa_kit.cli.output import Output
 from mfa_kit.core.errors import MfaKitError
 from mfa_kit.core.interaction import Progress
 from mfa_kit.enrollment import orphans as use_case
-from mfa_kit.enrollment.orphans import Orphan, Standing
+from mfa_kit.enrollment.orphans import Orphan, OrphanStanding
 from mfa_kit.wiring.desk import open_desk
 from mfa_kit.wiring.oath_keys import OathKeys
 from mfa_kit.wiring.settings import Settings
@@ -30,7 +30,7 @@ def clean(
     """Settle what this desk's dead runs left, and remove what other desks left long ago."""
     oath_keys = OathKeys(settings, password_stdin=password_stdin)
     with open_desk(settings, oath_keys=oath_keys) as (desk, caller):
-        found = use_case.orphans(desk=desk)
+        found = use_case.find_orphans(desk=desk)
         now = desk.inventory.now()
         going = [each for each in found if each.goes(older_than=older_than, now=now)]
         if settings.dry_run:
@@ -40,7 +40,9 @@ def clean(
         if not settings.yes:
             _confirm(going, settings=settings, progress=desk.progress)
         done = list(
-            use_case.clean(found, account=caller.account, older_than=older_than, limit=limit, desk=desk, lost=lost)
+            use_case.remove_orphans(
+                found, account=caller.account, older_than=older_than, limit=limit, desk=desk, lost=lost
+            )
         )
         cleaned = [
             {"device": each.serial, "ended": each.ended, "why": str(each.error) if each.error else None}
@@ -52,7 +54,7 @@ def clean(
 
 def _confirm(going: Sequence[Orphan], *, settings: Settings, progress: Progress) -> None:
     """Have a person type how many of these devices other computers made, if any. Raise Declined."""
-    others = sum(each.standing is Standing.DESK for each in going)
+    others = sum(each.standing is OrphanStanding.DESK for each in going)
     if not others:
         return
     for each in going:

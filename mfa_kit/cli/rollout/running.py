@@ -8,7 +8,7 @@ from contextlib import closing
 from mfa_kit.cli import terminal
 from mfa_kit.cli.shutdown import stop_on_signals
 from mfa_kit.core.interaction import Progress
-from mfa_kit.enrollment.enroll import BackupAlone
+from mfa_kit.enrollment.backup_alone import BackupAlone
 from mfa_kit.enrollment.pacing import Pace
 from mfa_kit.rollout.execution import Execution
 from mfa_kit.rollout.outcomes import RowResult

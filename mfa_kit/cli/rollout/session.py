@@ -8,13 +8,14 @@ from mfa_kit.cli.rollout.tally import Tally
 from mfa_kit.core.errors import MfaKitError, NoSuchEntity
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.models import Enrolled, Entry, Intent, Outcome
+from mfa_kit.enrollment.devices import look_up_serials
 from mfa_kit.rollout.execution import FATAL
 from mfa_kit.rollout.key_holders import KeyHolders
 from mfa_kit.rollout.key_slot import InsertedKey, Notice, SlotWatch
 from mfa_kit.rollout.outcomes import Failure, RowOutcome, RowResult
 from mfa_kit.rollout.plan import Plan, PlanStep
 from mfa_kit.rollout.roster import RosterRow
-from mfa_kit.rollout.row_status import entries_by_serial, result_of_devices, serials_of
+from mfa_kit.rollout.row_status import entries_by_serial, result_of_devices
 from mfa_kit.rollout.station import StationQueue, StationRuns, enroll_in_person
 from mfa_kit.wiring.methods.recipe import Context, Options
 from mfa_kit.wiring.methods.registry import METHODS
@@ -78,7 +79,7 @@ class StationSession:
     def _end_without_work(self, step: PlanStep) -> bool:
         """End a step for which nothing is to be done: its user has a device by now, or is gone. Whether it was so."""
         try:
-            has = serials_of(step.user, desk=self.ports.desk)
+            has = look_up_serials(step.user, inventory=self.ports.desk.inventory)
         except NoSuchEntity as gone:
             self._fail(step, gone)
             self.queue.skip()

@@ -13,7 +13,7 @@ from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.token.seed_options import CODES_STDIN, FILE, WINDOW, seed_file_options
 from mfa_kit.core.errors import DeviceFault, InvalidCode, UsageFault
 from mfa_kit.core.otp import Pair
-from mfa_kit.enrollment.enroll import user_named
+from mfa_kit.enrollment.user_names import resolve_user
 from mfa_kit.tokens import matching
 from mfa_kit.tokens.asking import CodeSource
 from mfa_kit.tokens.aws_check import check_with_aws
@@ -124,7 +124,7 @@ def _verify_without_seed(
             check_with_aws(
                 serial,
                 Pair(*typed.codes),
-                user=user_named(probe_user, caller=caller, inventory=desk.inventory),
+                user=resolve_user(probe_user, caller=caller, inventory=desk.inventory),
                 caller=caller,
                 desk=desk,
                 runs=lambda: wiring.new_run_id(desk.inventory),

@@ -11,7 +11,7 @@ from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.models import DeviceType, Enrolled, Entry, Intent, Method
 from mfa_kit.core.otp import Created, Pair
 from mfa_kit.enrollment import fido_console as console
-from mfa_kit.enrollment.ports import Carrier, Desk
+from mfa_kit.enrollment.ports import Carrier, Desk, Maker
 from mfa_kit.rollout.key_slot import KeySlot
 from mfa_kit.rollout.roster import RosterMethod
 from mfa_kit.security_keys import attestation
@@ -63,13 +63,13 @@ class AtConsole:
 
     def register(self, intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Enrolled:
         """Wait until the key is registered in the console. From then on it is somebody's, and given to no other."""
-        watch = console.Watch(
+        watch = console.ConsoleWatch(
             page=self._page,
             lacking=partial(attestation.lacking, self._policy),
             seconds=self._options.timeout,
             clock=time.monotonic,
         )
-        made = watch(intent, carrier, desk=desk, run=run)
+        made = watch.make(intent, carrier, desk=desk, run=run)
         security_keys.given_away().credentials[:] = self._seen.credentials
         return made
 
@@ -128,7 +128,7 @@ class Fido2Options(Options):
     def equip(self, context: Context) -> Equipment:
         """Return the key that is checked first, and the console where it is registered."""
         key = AtConsole(self, context)
-        return Equipment(carrier=key, maker=key.register)
+        return Equipment(carrier=key, maker=Maker(key.register, console.registration_steps))
 
     def slot(self, context: Context) -> KeySlot | None:
         """Return where the key is put in, unless it need not be here."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from mfa_kit.core.models import DeviceType, Method
-from mfa_kit.enrollment.enroll import assign
+from mfa_kit.enrollment.assigning import ASSIGNING
 from mfa_kit.rollout.roster import RosterMethod
 from mfa_kit.tokens.display import DisplayToken
 from mfa_kit.tokens.programmable import CheckedToken
@@ -23,7 +23,7 @@ class TokenOptions(Options):
         token = DisplayToken(
             self.serial, now=context.inventory.now, interaction=settings.interaction, progress=settings.progress
         )
-        return Equipment(carrier=CheckedToken(self.serial, token, check=check_free), maker=assign)
+        return Equipment(carrier=CheckedToken(self.serial, token, check=check_free), maker=ASSIGNING)
 
 
 HARDWARE_TOTP = Method("hardware-totp", DeviceType.HARDWARE_TOTP)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from mfa_kit.core.models import Method
-from mfa_kit.enrollment.phone import Phone, Way
+from mfa_kit.enrollment.phone import Phone, PhoneProof
 from mfa_kit.tokens.programmable import INSTEAD, SCAN, UNSEEN, CheckedToken, ProgrammableToken
 from mfa_kit.wiring.methods.recipe import Context, Equipment, Options, Recipe, option
 from mfa_kit.wiring.this_computer import harden
@@ -34,7 +34,9 @@ class ProgrammableOptions(Options):
 
         harden()
         person = context.settings.interaction
-        way = Way(grouped=self.show_secret, shown_by=f"token {self.serial}", scan=SCAN, instead=INSTEAD, unseen=UNSEEN)
+        way = PhoneProof(
+            grouped=self.show_secret, shown_by=f"token {self.serial}", scan=SCAN, instead=INSTEAD, unseen=UNSEEN
+        )
         phone = Phone(context.inventory.now, interaction=person, draw=symbol.blocks, way=way)
         token = ProgrammableToken(self.serial, phone, capacity=self.capacity, interaction=person)
         return Equipment(carrier=CheckedToken(self.serial, token, check=check_free))

@@ -5,8 +5,9 @@ from dataclasses import Field, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from mfa_kit.core.models import Intent, Method
-from mfa_kit.enrollment.enroll import BackupAlone, Maker, make
-from mfa_kit.enrollment.ports import Carrier, Inventory
+from mfa_kit.enrollment.backup_alone import BackupAlone
+from mfa_kit.enrollment.making import CREATING
+from mfa_kit.enrollment.ports import Carrier, Inventory, Maker
 from mfa_kit.rollout.roster import RosterMethod
 from mfa_kit.wiring.settings import Settings
 
@@ -60,10 +61,10 @@ class Context:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Equipment:
-    """What makes one device: where its seed goes to live, and the order of the steps."""
+    """What makes one device: the carrier, where its seed goes to live, and the maker, the order of the steps."""
 
     carrier: Carrier
-    maker: Maker = make
+    maker: Maker = CREATING
 
 
 class Options(Protocol):

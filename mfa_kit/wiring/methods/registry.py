@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Callable, Container, Iterator, Mapping
 
 from mfa_kit.core.models import DeviceType, Intent
-from mfa_kit.enrollment.enroll import BackupAlone
+from mfa_kit.enrollment.backup_alone import BackupAlone
 from mfa_kit.enrollment.ports import Carrier
 from mfa_kit.rollout.roster import RosterMethod
 from mfa_kit.wiring.methods.recipe import Context, Recipe

@@ -7,8 +7,8 @@ from pathlib import Path
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import VIRTUAL
 from mfa_kit.core.otp import KeyUri
-from mfa_kit.enrollment.enroll import BackupAlone
-from mfa_kit.enrollment.phone import Phone, Way
+from mfa_kit.enrollment.backup_alone import BackupAlone
+from mfa_kit.enrollment.phone import Phone, PhoneProof
 from mfa_kit.rollout import roster
 from mfa_kit.wiring.files import check_new
 from mfa_kit.wiring.methods.recipe import Context, Equipment, Options, Recipe, option
@@ -89,7 +89,7 @@ class VirtualOptions(Options):
             context.inventory.now,
             interaction=context.settings.interaction,
             draw=symbol.blocks,
-            way=Way(
+            way=PhoneProof(
                 typed=1 if self.codes is Codes.ONE else 2,
                 grouped=self.show_secret,
                 picture=PlainPicture(self.qr_file) if self.qr_file else None,

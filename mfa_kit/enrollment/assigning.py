@@ -1,0 +1,66 @@
+"""Assign a token whose seed AWS has already."""
+
+from mfa_kit.core.errors import AwsFault, DeviceFault, InvalidCode, NoSuchEntity, Throttled, Unclear
+from mfa_kit.core.models import Enrolled, Entry, Intent, Reached
+from mfa_kit.core.otp import Pair
+from mfa_kit.enrollment.making import CONFIRM_STEP, confirm_enabled, settle_failed_enable
+from mfa_kit.enrollment.ports import Carrier, Desk, Maker
+
+OTHER_MAKERS = (
+    "AWS has the seeds of tokens that were made for it, and of no others: a factory-seeded token of another maker "
+    "cannot be used; docs/hardware-tokens.md"
+)
+
+
+def assign_token(intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Enrolled:
+    """Enable a token whose seed AWS has already, with the pair that its carrier reads; it is sent at once.
+
+    Nothing is created, so nothing is ever deleted: a request whose answer is lost is looked for in IAM's list.
+    """
+    entry = desk.journal.record(Entry(run=run, intent=intent))
+    sent = False
+
+    def read() -> Pair:
+        nonlocal sent
+        pair = carrier.codes(intent)
+        sent = True
+        return pair
+
+    try:
+        desk.registrar.enable(intent, read)
+    except BaseException as error:
+        if not sent or (isinstance(error, AwsFault | Throttled) and not isinstance(error, Unclear)):
+            desk.journal.record(entry.at(Reached.UNDONE))
+            raise _explain(error, intent) from None
+        enabled = settle_failed_enable(entry, carrier, error, desk=desk)
+        if enabled is None:
+            raise
+        entry = enabled
+    return confirm_enabled(entry, desk=desk)
+
+
+def _assignment_steps(intent: Intent, _backup: str | None) -> list[str]:
+    return [f"enable {intent.serial} for {intent.user} with two codes off its display", CONFIRM_STEP]
+
+
+ASSIGNING = Maker(assign_token, _assignment_steps)
+
+
+def _explain(error: BaseException, intent: Intent) -> BaseException:
+    """Return the error with what it means for a token. What AWS says of an unknown serial is not documented."""
+    match error:
+        case NoSuchEntity():
+            return DeviceFault(
+                f"AWS does not know a token with the serial {intent.serial}",
+                f"compare it with what is printed on the token; {OTHER_MAKERS}",
+            )
+        case InvalidCode():
+            return InvalidCode(
+                f"AWS took neither the codes of {intent.serial} nor, perhaps, the token",
+                f"see that it is this token's display, and type each code as it is shown; {OTHER_MAKERS}",
+            )
+        case AwsFault() if type(error) is AwsFault:
+            error.add_note(OTHER_MAKERS)
+            return error
+        case _:
+            return error

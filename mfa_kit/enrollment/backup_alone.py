@@ -1,0 +1,37 @@
+"""The carrier of a seed that only the sealed backup holds."""
+
+from collections.abc import Callable
+
+from mfa_kit.core import otp
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.models import Entry, Intent
+from mfa_kit.core.otp import Created, Pair, Seed
+
+
+class BackupAlone:
+    """Computes the codes for AWS's time from a seed that only the sealed backup holds."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._seeds: dict[str, Seed] = {}
+
+    def check(self, intent: Intent, *, sealed: bool) -> Intent:
+        """Raise UsageFault where there would be no backup."""
+        if not sealed:
+            raise UsageFault(
+                f"generated codes without a backup would leave the seed of {intent.name} nowhere",
+                "say who can open the backup: -r age1…, -R FILE or --passphrase",
+            )
+        return intent
+
+    def install(self, intent: Intent, created: Created) -> None:
+        """Keep the seed in memory."""
+        self._seeds[intent.serial] = created.seed
+
+    def codes(self, intent: Intent) -> Pair:
+        """Return the codes of the previous and the current 30 seconds."""
+        return otp.pair(self._seeds[intent.serial], self._now())
+
+    def remove(self, entry: Entry) -> None:
+        """Forget the seed."""
+        self._seeds.pop(entry.intent.serial, None)

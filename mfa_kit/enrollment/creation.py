@@ -1,0 +1,107 @@
+"""CreateVirtualMFADevice, of which an answer may be lost."""
+
+import re
+
+from mfa_kit.core.errors import (
+    AccessDenied,
+    AlreadyExists,
+    AwsFault,
+    MfaKitError,
+    NoSuchEntity,
+    Throttled,
+    Unclear,
+)
+from mfa_kit.core.models import (
+    CARD_TAG,
+    HARDWARE_TAG,
+    KIND_TAG,
+    RUN_TAG,
+    STAGED_TAG,
+    USER_TAG,
+    Entry,
+    Intent,
+)
+from mfa_kit.core.otp import Created
+from mfa_kit.enrollment.ports import Desk
+from mfa_kit.enrollment.recovery import (
+    delete_command,
+)
+
+# Requests to create that may go unanswered before we give up.
+CREATE_TRIES = 4
+
+
+# IAM API reference, Tag: user names may hold a comma, tag values may not.
+TAG_VALUE = re.compile(r"[\w\s.:/=+@-]{0,256}")
+
+
+def create_device(entry: Entry, *, desk: Desk) -> Created:
+    """Create, without tags where they are denied, and again where an answer was lost.
+
+    A name is taken by one device only, so of two requests at most one acts: trying again is the look. A device that
+    bears this run's tag was made by a request whose answer, and with it the seed, is lost: deleted, and made again.
+    Raise Unclear when a request may have acted; any other error says that nothing was made.
+    """
+    intent, lost = entry.intent, None
+    tags = {
+        key: value
+        for key, value in (
+            (RUN_TAG, entry.run),
+            (USER_TAG, intent.user),
+            (KIND_TAG, intent.method.name),
+            (HARDWARE_TAG, intent.hardware),
+            (CARD_TAG, intent.card),
+            (STAGED_TAG, "yes" if intent.staged else None),
+            *intent.tags,
+        )
+        if value and TAG_VALUE.fullmatch(value)
+    }
+    for attempt in range(CREATE_TRIES):
+        try:
+            return desk.registrar.create(intent, tags)
+        except Unclear as error:
+            lost = error
+            desk.progress.note(f"{error}; looking whether {intent.serial} was created")
+            desk.sleep(attempt + 1)
+        except (AwsFault, Throttled) as refused:
+            taken = isinstance(refused, AlreadyExists)
+            if isinstance(refused, AccessDenied) and tags:
+                tags = {}  # tags are a second permission, which lean policies leave out
+            elif lost is None and taken:
+                raise _taken(intent, desk=desk) from None
+            elif lost is None:
+                raise
+            elif not (taken and _name_is_free_again(entry, desk=desk)):
+                raise lost from None
+    raise lost or AwsFault(f"IAM did not create {intent.serial}", "try again")
+
+
+def _taken(intent: Intent, *, desk: Desk) -> AlreadyExists:
+    """Say that a name is taken, and by whom where it is another process of this desk: nobody is to delete that one."""
+    run = desk.inventory.run_of(intent.serial)
+    made = desk.journal.find(intent.serial, run=run) if isinstance(run, str) else None
+    if made and made.is_half_made and desk.journal.lives(made.run):
+        return AlreadyExists(
+            f"an MFA device named {intent.name} exists already: another process of this desk is making it now",
+            f"let it come to its end, then see what there is: mfa-kit status {made.intent.user}",
+        )
+    return AlreadyExists(
+        f"an MFA device named {intent.name} exists already and is not {intent.user}'s",
+        "choose another --name, or see whose it is: mfa-kit orphans list; "
+        f"when nobody uses it: {delete_command(intent.serial)}",
+    )
+
+
+def _name_is_free_again(entry: Entry, *, desk: Desk) -> bool:
+    """Delete the device of this very run whose seed was lost; whether the name can be used once more."""
+    serial = entry.intent.serial
+    try:
+        if desk.inventory.run_of(serial) != entry.run:
+            return False
+        desk.registrar.delete(serial)
+    except NoSuchEntity:  # somebody else deleted it
+        return True
+    except MfaKitError as error:
+        desk.progress.note(f"{serial} is ours and cannot be deleted: {error}")
+        return False
+    return True

@@ -1,0 +1,147 @@
+"""Make a virtual device: create, seal, install, enable, confirm. Settle it before an error goes on."""
+
+import threading
+from dataclasses import replace
+
+from mfa_kit.core.errors import (
+    AwsFault,
+    MfaKitError,
+    Throttled,
+    Unclear,
+    Unlisted,
+)
+from mfa_kit.core.models import Enrolled, Entry, Intent, Reached, Staged
+from mfa_kit.core.otp import Created
+from mfa_kit.enrollment.creation import create_device
+from mfa_kit.enrollment.devices import is_listed, wait_until_listed
+from mfa_kit.enrollment.ports import Carrier, Desk, Maker
+from mfa_kit.enrollment.recovery import record_confirmed, settle
+
+# The last step of every maker that enables a device itself.
+CONFIRM_STEP = "confirm that IAM lists it"
+
+
+def make_device(intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Enrolled:
+    """Create, seal, install, enable and confirm. Raise MfaKitError; what is half-made is settled before, or noted."""
+    return confirm_enabled(create_and_enable(intent, carrier, desk=desk, run=run), desk=desk)
+
+
+def create_and_enable(intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Entry:
+    """Do what `make_device` does, but leave the device to be confirmed; return the entry of the enabled device."""
+    entry, created = _create_and_seal(intent, carrier, desk=desk, run=run)
+    try:
+        carrier.install(intent, created)
+        desk.registrar.enable(intent, lambda: carrier.codes(intent))
+    except BaseException as error:
+        enabled = settle_failed_enable(entry, carrier, error, desk=desk)
+        if enabled is None:
+            raise
+        return enabled
+    return entry
+
+
+def _creation_steps(intent: Intent, backup: str | None) -> list[str]:
+    return [
+        f"create the virtual MFA device {intent.serial}",
+        *([f"seal its QR code in {backup}"] if backup else []),
+        *([f"put its seed on the key {intent.hardware}, as {intent.label}"] if intent.card else []),
+        f"enable it for {intent.user} with the codes of the previous and the current 30 seconds",
+        CONFIRM_STEP,
+    ]
+
+
+CREATING = Maker(make_device, _creation_steps)
+
+
+def stage_device(intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Staged:
+    """Create and seal, and let the device wait for `enable_sealed`: nobody has to sign in with it yet."""
+    entry, _ = _create_and_seal(intent, carrier, desk=desk, run=run)
+    desk.journal.record(entry.at(Reached.STAGED))
+    return Staged(intent=intent, run=run, backup=entry.backup)
+
+
+def _create_and_seal(intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> tuple[Entry, Created]:
+    """Return the entry and the seed of a device that was created and sealed. What goes wrong is settled."""
+    entry = desk.journal.record(Entry(run=run, intent=intent, backup=desk.vault.place(intent, run)))
+    try:
+        try:
+            created = create_device(entry, desk=desk)
+        except Unclear:
+            raise
+        except (AwsFault, Throttled):  # IAM said no: nothing was made
+            entry = desk.journal.record(entry.at(Reached.UNDONE))
+            raise
+        entry = replace(entry, reached=Reached.CREATED, answered_here=True)
+        desk.journal.record(entry)
+        if entry.backup:
+            desk.vault.seal(entry, created.uri)
+            entry = desk.journal.record(replace(entry, sealed=True))
+    except BaseException as error:
+        if entry.reached is not Reached.UNDONE:
+            _settle_after(entry, carrier, error, desk=desk)
+        raise
+    return entry, created
+
+
+def confirm_enabled(entry: Entry, *, desk: Desk) -> Enrolled:
+    """Look for an enabled device in IAM's list. Where it cannot be confirmed, its entry stays open."""
+    enrolled = Enrolled(intent=entry.intent, run=entry.run, backup=entry.backup)
+    try:
+        find = is_listed if entry.looked_for else wait_until_listed
+        if find(entry.intent, desk=desk):
+            record_confirmed(entry, desk=desk)
+            return enrolled
+        reason = "IAM does not list it yet"
+    except MfaKitError as error:
+        reason = str(error)
+    except BaseException as error:
+        error.add_note(f"{entry.intent.serial} is enabled for {entry.intent.user}, but was not confirmed")
+        raise
+    desk.progress.note(f"warning: {entry.intent.serial} is enabled, but not confirmed: {reason}")
+    return replace(enrolled, listed=False)
+
+
+def settle_failed_enable(entry: Entry, carrier: Carrier, error: BaseException, *, desk: Desk) -> Entry | None:
+    """Settle after a request to enable that failed; return the entry of a device that is enabled all the same.
+
+    None says that the error goes on: the device is not enabled, or something other than IAM ended the request.
+    """
+    enabled = _settle_after(entry, carrier, error, desk=desk)
+    serial, user = entry.intent.serial, entry.intent.user
+    if enabled and not isinstance(error, MfaKitError):
+        error.add_note(f"{serial} is enabled for {user} after all")
+        return None
+    if enabled:
+        desk.progress.note(f"{error}; {serial} is enabled for {user} all the same")
+    return enabled
+
+
+def _settle_after(entry: Entry, carrier: Carrier, error: BaseException, *, desk: Desk) -> Entry | None:
+    """Settle after an error; return the entry where the device is enabled all the same.
+
+    What cannot be settled is a note on that error.
+    """
+    try:
+        # Otherwise a Ctrl-C shows no effect while IAM is slow, and people press it again. A worker has that second one.
+        if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+            desk.progress.note(f"ending: {entry.intent.serial} is settled with IAM first; Ctrl-C breaks that off")
+        if settle(entry, carrier, desk=desk) is Reached.CONFIRMED:
+            return entry
+    except Unlisted:
+        return replace(entry, looked_for=True)
+    except BaseException as second:  # noqa: BLE001 - a second Ctrl-C too must not hide the first error
+        hint = getattr(second, "hint", "") or "the same command goes on from here"
+        error.add_note(f"{entry.intent.serial} is not settled yet: {_why(second)}; {hint}")
+        return None
+    desk.progress.note(f"nothing is left of {entry.intent.serial}")
+    return None
+
+
+def _why(error: BaseException) -> str:
+    match error:
+        case MfaKitError():
+            return str(error)
+        case KeyboardInterrupt():
+            return "it was interrupted too"
+        case _:
+            return type(error).__name__

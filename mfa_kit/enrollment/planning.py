@@ -1,0 +1,65 @@
+"""Which device to make for a user: its name, and whether there is room for it. Touches nothing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count
+
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.models import VIRTUAL, Caller, Device, Intent, Method
+from mfa_kit.enrollment.devices import check_room
+from mfa_kit.enrollment.ports import Carrier, Desk
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What the command line or a roster asks for, before anything is read."""
+
+    user: str
+    method: Method = VIRTUAL
+    name: str | None = None
+    path: str = "/"
+    add: bool = False
+    recipient: str | None = None
+    tags: tuple[tuple[str, str], ...] = ()
+
+
+def plan_device(
+    wish: Wish, carrier: Carrier, *, devices: Sequence[Device], caller: Caller, desk: Desk, going: str | None = None
+) -> Intent:
+    """Return the device to make for a user who has these, after asking the carrier and the vault. Raise UsageFault.
+
+    The name of a device that is `going` first is not used again by itself: a request to deactivate it that was thought
+    lost may still arrive, and would meet the new one.
+    """
+    check_room(wish.user, devices)
+    has = {serial for device in devices for serial in (device.serial, device.serial.removesuffix(_id(device)))}
+    names = [wish.name] if wish.name else (wish.user if n == 1 else f"{wish.user}-{n}" for n in count(1))
+    intents = (
+        Intent(
+            account=caller.account,
+            partition=caller.partition,
+            user=wish.user,
+            name=name,
+            method=wish.method,
+            path=wish.path,
+            recipient=wish.recipient,
+            tags=wish.tags,
+        )
+        for name in names
+    )
+    taken = has if wish.name else {*has, going}
+    intent = next((intent for intent in intents if intent.serial not in taken), None)
+    if intent is None:
+        raise UsageFault(f"{wish.user} has a device named {wish.name} already", "choose another --name")
+    sealed = desk.vault.place(intent, "") is not None
+    intent = carrier.check(intent, sealed=sealed)
+    if intent.serial in has:
+        raise UsageFault(f"{wish.user} has {intent.serial} already", f"see what there is: mfa-kit status {wish.user}")
+    if sealed:
+        desk.vault.check()
+    return intent
+
+
+def _id(device: Device) -> str:
+    """Return what IAM put behind the name of a security key."""
+    return device.serial.rpartition("/")[2].removeprefix(device.name)

@@ -1,0 +1,80 @@
+"""Go on with a half-made device from its sealed backup, and enable what was staged."""
+
+from collections.abc import Callable
+
+from mfa_kit.core.errors import AlreadyExists, InvalidCode, NoSuchEntity, Unclear, Unsettled, UsageFault
+from mfa_kit.core.models import Caller, Enrolled, Entry, Mark, Reached, Verb, check_user
+from mfa_kit.core.otp import Created
+from mfa_kit.enrollment.devices import is_listed, wait_until_listed
+from mfa_kit.enrollment.making import confirm_enabled
+from mfa_kit.enrollment.ports import Carrier, Desk
+from mfa_kit.enrollment.recovery import carrier_of, remove_copies
+
+
+def resume_device(
+    user: str,
+    carrier: Carrier,
+    *,
+    opened: Callable[[Entry], Created],
+    caller: Caller,
+    desk: Desk,
+) -> Enrolled:
+    """Go on with what a dead run left and sealed, where it may not be deleted: `opened` gives its seed.
+
+    That the device is that run's is proved by its seed, for IAM takes codes of no other. A seed that was to live on a
+    key goes to that key. Raise UsageFault when there is none, NoSuchEntity when it was deleted in the meantime.
+    """
+    check_user(user)
+    for entry in desk.journal.dead(caller.account, user=user):
+        if entry.verb is Verb.ENROLL and entry.intent.method.name in desk.resumable and desk.vault.find(entry):
+            seat = carrier if entry.intent.card is None else carrier_of(entry, desk=desk)
+            return confirm_enabled(enable_sealed(entry, seat, opened(entry), desk=desk), desk=desk)
+    raise UsageFault(
+        f"there is no half-made device of {user} with a backup here",
+        f"begin anew: mfa-kit enroll {user} --with virtual",
+    )
+
+
+def enable_sealed(entry: Entry, carrier: Carrier, created: Created, *, desk: Desk) -> Entry:
+    """Enable a device that was made and sealed, unless it is already; the caller holds the run's lock."""
+    intent = entry.intent
+    if is_listed(intent, desk=desk):
+        _prove(entry, carrier, created, desk=desk)
+    else:
+        carrier.check(intent, sealed=True)
+        carrier.install(intent, created)
+        try:
+            desk.registrar.enable(intent, lambda: carrier.codes(intent))
+        except NoSuchEntity as gone:
+            remove_copies(entry, carrier, Reached.UNDONE, desk=desk)
+            gone.hint = f"begin anew, for it was deleted: mfa-kit enroll {intent.user} --with virtual"
+            raise
+        except (AlreadyExists, Unclear) as error:
+            if not wait_until_listed(intent, desk=desk):
+                raise
+            desk.progress.note(f"{error}; {intent.serial} is enabled for {intent.user} all the same")
+    return entry
+
+
+def _prove(entry: Entry, carrier: Carrier, created: Created, *, desk: Desk) -> None:
+    """Raise Unsettled unless an enabled device is this run's: by its tag, else by codes of its seed that IAM takes."""
+    intent = entry.intent
+    match desk.inventory.run_of(intent.serial):
+        case entry.run:
+            return
+        case Mark.UNTAGGED:
+            carrier.check(intent, sealed=True)
+            carrier.install(intent, created)
+            try:
+                desk.registrar.resync(intent.user, intent.serial, lambda: carrier.codes(intent))
+            except InvalidCode:
+                raise Unsettled(
+                    f"{intent.serial} is enabled, and IAM takes no codes of this backup for it",
+                    "codes that were used are spent, so try again in two minutes; when it stays so it is another "
+                    f"device: mfa-kit replace {intent.user} --mfa-device {intent.name}",
+                ) from None
+        case _:
+            raise Unsettled(
+                f"{intent.serial} is enabled, but another run made it, so this backup is not its",
+                f"see whose it is: mfa-kit status {intent.user}",
+            )

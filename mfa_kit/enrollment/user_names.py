@@ -1,0 +1,32 @@
+"""The user that a name on the command line means."""
+
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.models import ROOT, USER_NAME, Caller
+from mfa_kit.enrollment.ports import Inventory
+
+
+def resolve_user(text: str, *, caller: Caller, inventory: Inventory) -> str:
+    """Return the user that a name, an ARN or `@me` means, as IAM spells it. Raise UsageFault for any other name.
+
+    IAM sees no case in names; the journal, tags and backups do.
+    """
+    name = _plain_name(text, caller=caller)
+    if caller.user and name.lower() == caller.user.lower():
+        return caller.user
+    return inventory.spelled(name) if USER_NAME.fullmatch(name) and name != ROOT else name
+
+
+def _plain_name(text: str, *, caller: Caller) -> str:
+    if text == "@me":
+        if caller.user is None:
+            raise UsageFault(f"you are no IAM user but {caller.arn}", "give a user name instead of @me")
+        return caller.user
+    if not text.startswith("arn:"):
+        return text
+    here = f"arn:{caller.partition}:iam::{caller.account}:"
+    if not text.startswith(here):
+        raise UsageFault(f"{text} is not of this account, {caller.account}", "choose another --profile")
+    resource = text.removeprefix(here)
+    if resource != ROOT and not resource.startswith("user/"):
+        raise UsageFault(f"{text} is not a user", "name an IAM user: only users have MFA devices of their own")
+    return resource.rpartition("/")[2]
