@@ -44,8 +44,8 @@ def _step_fields(step: PlanStep) -> dict[str, object]:
     return {**row, "action": step.action, **{name: value for name, value in rest.items() if value}}
 
 
-def sha256(text: str) -> str:
-    """Return what sha256sum prints of a file with this text."""
+def plan_digest(text: str) -> str:
+    """Return the SHA-256 of a plan's file in hex, as sha256sum prints it."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 

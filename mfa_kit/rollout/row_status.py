@@ -1,11 +1,15 @@
 """How it stands with the rows of a plan, from the journal and IAM. Nothing else is kept, so it is true at any time."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from threading import Event
 
+from mfa_kit.core.errors import NoSuchEntity
 from mfa_kit.core.models import DeviceType, Entry, Reached
+from mfa_kit.enrollment.devices import look_up_serials
 from mfa_kit.enrollment.ports import Desk
 from mfa_kit.rollout.outcomes import Failure, RowOutcome, RowResult
 from mfa_kit.rollout.plan import Action, DeviceLookup, Plan, PlanStep, devices_by_user
+from mfa_kit.rollout.workers import Workers
 
 STANDS = {Reached.ENABLED, Reached.CONFIRMED}
 # The outcome of a row for which `apply` makes nothing, and its reason; an empty one is the plan's.
@@ -16,6 +20,18 @@ WITHOUT_WORK = {
     Action.SKIP: (RowOutcome.SKIPPED, ""),
     Action.BLOCKED: (RowOutcome.BLOCKED, ""),
 }
+
+
+def look_up_devices(users: Sequence[str], *, desk: Desk, workers: int) -> dict[str, tuple[str, ...]]:
+    """Ask IAM for the serials of each user's devices, `workers` users at once. A user who is gone has none."""
+
+    def look_up(user: str) -> tuple[str, tuple[str, ...]]:
+        try:
+            return user, look_up_serials(user, inventory=desk.inventory)
+        except NoSuchEntity:
+            return user, ()
+
+    return dict(Workers(act=look_up, number=workers, stop=Event()).work_through(users))
 
 
 def entries_by_serial(account: str, *, desk: Desk) -> dict[str, Entry]:
@@ -96,8 +112,7 @@ def _row_status(
     *,
     desk: Desk,
 ) -> RowResult:
-    entry = ours.get(plan.intent_of(step.row).serial)
-    making = entry if entry and entry.is_half_made else None
+    making = _half_made(ours.get(plan.intent_of(step.row).serial))
     # A device that a run is making may be assigned to its user already.
     on_its_user = making is not None and making.intent.serial in has
     found = None if on_its_user else result_without_work(step, plan, has, ours, desk=desk)
@@ -110,3 +125,7 @@ def _row_status(
         what = "a run is making it, or was interrupted: mfa-kit rollout apply"
         return RowResult.of_entry(making, RowOutcome.HALF_MADE, what)
     return RowResult(user=step.user, outcome=RowOutcome.NOT_STARTED)
+
+
+def _half_made(entry: Entry | None) -> Entry | None:
+    return entry if entry and entry.is_half_made else None

@@ -23,6 +23,11 @@ class Selection:
     tags: tuple[tuple[str, str], ...] = ()
     without_mfa: bool = False
 
+    @property
+    def by_details(self) -> bool:
+        """Whether the groups or the tags of users are needed."""
+        return bool(self.groups or self.tags)
+
     def matches(self, user: ListedUser, passwords: Container[str]) -> bool:
         """Whether a user is selected. `passwords` has the users with a console password; only they need MFA."""
         return (

@@ -1,35 +1,32 @@
 """What a rollout works with: rosters and plans as files, and a desk whose calls share one pace."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mfa_kit.core.errors import NoSuchEntity, UsageFault
+from mfa_kit.adapters.aws.account import AccountReader
+from mfa_kit.adapters.aws.people import People
+from mfa_kit.adapters.files import rollout_files
+from mfa_kit.adapters.ledger.failures import Failures
+from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.models import Caller
-from mfa_kit.enrollment.devices import look_up_serials
 from mfa_kit.enrollment.pacing import InTurn, Pace
 from mfa_kit.enrollment.ports import Desk, Vault
 from mfa_kit.rollout.plan import Plan
-from mfa_kit.rollout.plan_file import parse_plan, sha256
+from mfa_kit.rollout.plan_file import parse_plan, plan_digest
 from mfa_kit.rollout.roster import Roster, parse_roster
-from mfa_kit.rollout.workers import Workers
-from mfa_kit.wiring import vault as vaults
 from mfa_kit.wiring.aws import connect
 from mfa_kit.wiring.desk import assemble_desk
 from mfa_kit.wiring.methods import registry
 from mfa_kit.wiring.oath_keys import OathKeys
 from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.vault import read_recipients
 
 if TYPE_CHECKING:
-    import threading
-
-    from mfa_kit.adapters.aws.account import AccountReader
-    from mfa_kit.adapters.aws.people import People
-    from mfa_kit.adapters.ledger.failures import Failures
     from mfa_kit.adapters.ledger.ledger import Ledger
 
 
@@ -39,29 +36,14 @@ class RolloutPorts:
 
     desk: Desk
     caller: Caller
-    people: "People"
-    account: "AccountReader"
+    people: People
+    account: AccountReader
     pace: Pace
     ledger: "Ledger"
 
-    def failures(self, digest: str) -> "Failures":
+    def failures(self, digest: str) -> Failures:
         """Return the record of failures under the plan whose file has this SHA-256."""
-        from mfa_kit.adapters.ledger.failures import Failures
-
         return Failures(self.ledger, plan=digest)
-
-    def look_up_devices(
-        self, users: Sequence[str], *, workers: int, stop: "threading.Event"
-    ) -> dict[str, tuple[str, ...]]:
-        """Return the serials of each user's devices as IAM lists them; a user who is gone has none."""
-
-        def one(user: str) -> tuple[str, tuple[str, ...]]:
-            try:
-                return user, look_up_serials(user, inventory=self.desk.inventory)
-            except NoSuchEntity:
-                return user, ()
-
-        return dict(Workers(act=one, number=workers, stop=stop).work_through(users))
 
 
 @contextmanager
@@ -69,9 +51,6 @@ def open_rollout(
     settings: Settings, *, vault: Vault, workers: int, progress: Progress, oath_keys: OathKeys | None = None
 ) -> Iterator[RolloutPorts]:
     """Open AWS and the ledger, with one pace before all calls; `workers` calls are out at a time."""
-    from mfa_kit.adapters.aws.account import AccountReader
-    from mfa_kit.adapters.aws.people import People
-
     pace = Pace(
         clock=time.monotonic,
         sleep=time.sleep,
@@ -104,7 +83,7 @@ def public_key(text: str) -> str:
     """Return a recipient without its comment. Raise UsageFault, which does not repeat what may be a private key."""
     key = " ".join(text.split()[:2]) if text.startswith("ssh-") else text
     try:
-        vaults.read_recipients([key])
+        read_recipients([key])
     except UsageFault as error:
         what = "it is no public key" if text in str(error) or key in str(error) else str(error)
         raise UsageFault(what, error.hint) from None
@@ -113,17 +92,13 @@ def public_key(text: str) -> str:
 
 def read_roster(path: Path) -> Roster:
     """Read a roster file. Raise UsageFault for a file that is no roster at all."""
-    from mfa_kit.adapters.files import roster as files
-
-    return parse_roster(files.load(path), methods=registry.in_rosters(), parse_key=public_key)
+    return parse_roster(rollout_files.read_text(path), methods=registry.in_rosters(), parse_key=public_key)
 
 
 def read_plan(path: Path, *, expected: str | None) -> tuple[Plan, str]:
     """Return a plan and the SHA-256 of its file. Raise UsageFault for a plan other than the expected one."""
-    from mfa_kit.adapters.files import roster as files
-
-    text = files.load(path)
-    digest = sha256(text)
+    text = rollout_files.read_text(path)
+    digest = plan_digest(text)
     if expected is not None and expected.lower() != digest:
         raise UsageFault(f"{path} is another plan than expected: its SHA-256 is {digest}", "review it again")
     return parse_plan(text, methods=registry.in_rosters(), parse_key=public_key), digest
@@ -131,21 +106,11 @@ def read_plan(path: Path, *, expected: str | None) -> tuple[Plan, str]:
 
 def open_results_folder(named: Path | None, plan: Path) -> Path:
     """Make the folder for results, beside the plan where none is named. Raise UsageFault where it cannot be made."""
-    from mfa_kit.adapters.files import roster as files
-
     folder = named or plan.with_name(f"{plan.stem}-results")
-    files.make_folder(folder)
+    rollout_files.make_results_folder(folder)
     return folder
 
 
 def write_file(path: Path, text: str) -> None:
     """Write a whole file in the place of an earlier one, 0600. Raise UsageFault or IntegrityFault."""
-    from mfa_kit.adapters.files import roster as files
-
-    files.write(path, text)
-
-
-def open_vault(to: Sequence[str], to_files: Sequence[Path], folder: Path | None) -> tuple[Vault, bool]:
-    """Return the vault, and whether anybody but the users themselves can open its backups."""
-    vault = vaults.open_vault(folder, to=to, to_files=to_files)
-    return vault, bool(vault.recipients())
+    rollout_files.write_text(path, text)

@@ -285,7 +285,7 @@ def test_results_that_cannot_be_written_are_told_before_anything_is_made(
     since = len(rollout.lab.calls)
     done = rollout.apply("--results", str(rollout.file))
     assert (done.code, "cannot be made: File exists" in done.err) == (2, True)
-    monkeypatch.setattr("mfa_kit.adapters.files.roster.os.access", lambda *_: False)
+    monkeypatch.setattr("mfa_kit.adapters.files.rollout_files.os.access", lambda *_: False)
     done = rollout.apply()
     assert done.code == 2
     assert not writes(rollout, since)

@@ -236,7 +236,7 @@ def test_users_are_read_by_pages(rollout: Rollout, people: People, monkeypatch: 
 
 def test_a_file_that_is_too_large_is_no_roster(rollout: Rollout, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is not read to its end."""
-    monkeypatch.setattr("mfa_kit.adapters.files.roster.LARGEST", 10)
+    monkeypatch.setattr("mfa_kit.adapters.files.rollout_files.LARGEST", 10)
     done = rollout.desk.run("rollout", "plan", rollout.roster("alice"), "-o", rollout.file)
     assert (done.code, "is larger than 0 MB" in done.err) == (2, True)
 

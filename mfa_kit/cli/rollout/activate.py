@@ -20,6 +20,7 @@ from mfa_kit.wiring import rollout as wiring
 from mfa_kit.wiring.identities import Identities
 from mfa_kit.wiring.rollout import RolloutPorts
 from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.vault import open_vault
 
 
 @click.command(cls=options.Verb)
@@ -39,7 +40,7 @@ def activate(
     output: Output,
 ) -> int:
     """Enable staged devices from their sealed seeds."""
-    vault, _ = wiring.open_vault((), (), backup_dir)
+    vault = open_vault(backup_dir)
     progress = open_progress(settings)
     with wiring.open_rollout(settings, vault=vault, workers=workers, progress=progress) as ports:
         identities = Identities(keys, passphrase_fd=None, person=settings.interaction)

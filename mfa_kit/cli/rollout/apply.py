@@ -18,10 +18,11 @@ from mfa_kit.wiring import rollout as wiring
 from mfa_kit.wiring.desk import new_run_id
 from mfa_kit.wiring.rollout import RolloutPorts
 from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.vault import open_vault
 
 
 @click.command(cls=options.Verb)
-@shared_options.PLAN
+@shared_options.PLAN_FILE
 @shared_options.backup_options
 @click.option("--stage", "staged", is_flag=True, help="Create and seal only; `rollout activate` enables later.")
 @click.option("--accept-lockout", is_flag=True, help="Enroll also who could not open his own copy.")
@@ -31,7 +32,7 @@ from mfa_kit.wiring.settings import Settings
 @shared_options.WORKERS
 def apply(
     *,
-    plan: Path,
+    plan_file: Path,
     to: tuple[str, ...],
     to_files: tuple[Path, ...],
     backup_dir: Path | None,
@@ -45,24 +46,25 @@ def apply(
     output: Output,
 ) -> int:
     """Enroll the users of PLAN. Run again, it goes on where it stood."""
-    made, digest = wiring.read_plan(plan, expected=expected)
-    vault, sealed = wiring.open_vault(to, to_files, backup_dir)
+    plan, digest = wiring.read_plan(plan_file, expected=expected)
+    vault = open_vault(backup_dir, to=to, to_files=to_files)
+    sealed = bool(vault.recipients())
     progress = open_progress(settings)
     with wiring.open_rollout(settings, vault=vault, workers=workers, progress=progress) as ports:
-        check_plan(made, caller=ports.caller, staged=staged, accept_lockout=accept_lockout, sealed=sealed)
+        check_plan(plan, caller=ports.caller, staged=staged, accept_lockout=accept_lockout, sealed=sealed)
         execution = execution_of(ports, workers=workers, max_failures=max_failures)
         tally = open_tally(
-            "rollout-apply", len(made.steps), ports=ports, progress=progress, output=output, execution=execution
+            "rollout-apply", len(plan.steps), ports=ports, progress=progress, output=output, execution=execution
         )
         if settings.dry_run:
             for result in look_up_status(
-                made, holders=execution.list_holders(), look=lambda _: {}, failures={}, desk=ports.desk
+                plan, holders=execution.list_holders(), look=lambda _: {}, failures={}, desk=ports.desk
             ):
                 tally.take(result)
             tally.show({"run": None})
             return 0
-        check_backup_folder(vault, made.steps, sealed=sealed)
-        folder = wiring.open_results_folder(results, plan)
+        check_backup_folder(vault, plan.steps)
+        folder = wiring.open_results_folder(results, plan_file)
         run, failures = new_run_id(ports.desk.inventory), ports.failures(digest)
         progress.note(f"run {run}")
 
@@ -73,14 +75,14 @@ def apply(
             tally.take(result)
 
         try:
-            outcomes = apply_plan(made, desk=ports.desk, run=run, execution=execution, staged=staged)
+            outcomes = apply_plan(plan, desk=ports.desk, run=run, execution=execution, staged=staged)
             asked = take_results(outcomes, take, execution=execution, pace=ports.pace)
         finally:
             _keep_broken_off(ports, run, tally)
             # The results of an earlier run say more than none at all.
             write = bool(tally.results) or not (folder / "results.csv").exists()
             if write:
-                write_results(made, tally.by_user, folder, run=run)
+                write_results(plan, tally.by_user, folder, run=run)
             tally.show({"run": run, "results": str(folder) if write else None})
         return exit_code(tally, asked=asked)
 

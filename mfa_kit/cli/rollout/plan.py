@@ -1,7 +1,6 @@
 """`mfa-kit rollout plan`: compare a roster, or a selection of users, with IAM, and write a plan."""
 
 import os
-import threading
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,13 +15,15 @@ from mfa_kit.cli.rollout import shared_options
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.rollout.plan import AccountListing, Action, DeviceLookup, Plan, make_plan
-from mfa_kit.rollout.plan_file import plan_text, sha256
+from mfa_kit.rollout.plan_file import plan_digest, plan_text
 from mfa_kit.rollout.roster import RosterRow, keep_users, key_fingerprint
 from mfa_kit.rollout.roster_text import faults_table
+from mfa_kit.rollout.row_status import look_up_devices
 from mfa_kit.rollout.selection import ListedUser, Selection
 from mfa_kit.wiring import rollout as wiring
 from mfa_kit.wiring.rollout import RolloutPorts
 from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.vault import open_vault
 
 # Seconds: IAM makes no new credential report while one is younger.
 REPORT_AGE = 4 * 3600
@@ -57,26 +58,25 @@ def plan(
     output: Output,
 ) -> None:
     """Compare ROSTER, or a selection of IAM's users, with IAM, and write down what would be done."""
-    _check_source(roster, selects=bool(groups or tags or without_mfa or path_prefix), only=only)
+    _check_source(roster, selects=any([groups, tags, without_mfa, path_prefix]), only=only)
     _check_apart(roster, out, skip_bad)
     rows = _read_rows(roster, skip_bad, settings=settings) if roster else None
     selection = Selection(
         groups=groups,
-        path_prefix=_parse_prefix(path_prefix or "/"),
+        path_prefix=_parse_prefix(path_prefix),
         tags=tuple(map(_parse_tag, tags)),
         without_mfa=without_mfa,
     )
-    vault, _ = wiring.open_vault((), (), None)
-    with wiring.open_rollout(settings, vault=vault, workers=workers, progress=settings.progress) as ports:
+    with wiring.open_rollout(settings, vault=open_vault(), workers=workers, progress=settings.progress) as ports:
         report = ports.account.report(max_age=REPORT_AGE) if without_mfa or trust_report else None
-        users = list(ports.people.users(details=rows is None and bool(groups or tags)))
+        users = list(ports.people.users(details=selection.by_details))
         listing = AccountListing.of(users, ports.account.virtual())
         if rows is None:
             rows = _select_rows(users, selection, report=report, progress=settings.progress)
         if only:
             rows = keep_users(rows, shared_options.split_names(only))
         trusted = report if trust_report else None
-        made = make_plan(
+        new_plan = make_plan(
             rows,
             listing,
             look=_lookup(ports, trusted, workers=workers),
@@ -84,10 +84,10 @@ def plan(
             desk=ports.desk,
             report_age=ports.desk.inventory.now() - trusted.made if trusted else None,
         )
-        digest = _write_plan(made, out, settings=settings)
-        _note_surprises(made, progress=settings.progress)
-        head: ResultRow = {"plan": str(out), "sha256": digest, "account": made.account, **made.counts}
-        output.one("rollout-plan-summary", {**head, **_summary(made, whole=output.form in {"json", "jsonl"})})
+        digest = _write_plan(new_plan, out, settings=settings)
+        _note_surprises(new_plan, progress=settings.progress)
+        head: ResultRow = {"plan": str(out), "sha256": digest, "account": new_plan.account, **new_plan.counts}
+        output.one("rollout-plan-summary", {**head, **_summary(new_plan, whole=output.form in {"json", "jsonl"})})
 
 
 def _check_source(roster: Path | None, *, selects: bool, only: str | None) -> None:
@@ -126,7 +126,10 @@ def _read_rows(file: Path, skip_bad: Path | None, *, settings: Settings) -> list
     return list(found.rows)
 
 
-def _parse_prefix(text: str) -> str:
+def _parse_prefix(text: str | None) -> str:
+    """Return a path of IAM's; the path of all users for none."""
+    if not text:
+        return "/"
     if not text.startswith("/"):
         raise UsageFault(f"{text!a} is no path of IAM's", "begin it with a slash: --path-prefix /team/")
     return text
@@ -153,22 +156,22 @@ def _select_rows(
 def _lookup(ports: RolloutPorts, trusted: CredentialReport | None, *, workers: int) -> DeviceLookup:
     """Return a lookup that asks IAM, or believes the credential report, which does not tell the serials of devices."""
     if trusted is None:
-        return lambda users: ports.look_up_devices(users, workers=workers, stop=threading.Event())
+        return lambda users: look_up_devices(users, desk=ports.desk, workers=workers)
     with_mfa = {name for name, each in trusted.users.items() if each.mfa}
     return lambda users: {user: ("a device by the credential report",) for user in users if user in with_mfa}
 
 
-def _write_plan(made: Plan, out: Path, *, settings: Settings) -> str:
+def _write_plan(new_plan: Plan, out: Path, *, settings: Settings) -> str:
     """Write a plan, unless nothing is to be written; return the SHA-256 of its file."""
-    text = plan_text(made)
+    text = plan_text(new_plan)
     if not settings.dry_run:
         wiring.write_file(out, text)
-    return sha256(text)
+    return plan_digest(text)
 
 
-def _note_surprises(made: Plan, *, progress: Progress) -> None:
+def _note_surprises(new_plan: Plan, *, progress: Progress) -> None:
     """CredentialReport each user who is blocked, and each whose public key is another than before."""
-    for step in made.steps:
+    for step in new_plan.steps:
         if step.action is Action.BLOCKED:
             progress.note(f"blocked: {step.user}: {step.reason}")
         if step.key_before:
@@ -179,16 +182,16 @@ def _key(row: RosterRow) -> str:
     return key_fingerprint(row.recipient) if row.recipient else ""
 
 
-def _summary(made: Plan, *, whole: bool) -> ResultRow:
+def _summary(new_plan: Plan, *, whole: bool) -> ResultRow:
     """Return what the summary says after the counts. `whole` is for programs: lists are not shortened."""
-    keys = [step for step in made.steps if step.row.recipient]
+    keys = [step for step in new_plan.steps if step.row.recipient]
     return {
-        "could_not_open_his_own_copy": made.shut_out if whole else _shorten(made.shut_out),
+        "could_not_open_his_own_copy": new_plan.shut_out if whole else _shorten(new_plan.shut_out),
         "only_he_could_open_it": None if whole else f"{len(keys)}, where apply has no -r" if keys else None,
         "keys_changed": [step.user for step in keys if step.key_before] or None,
-        "report_age_s": None if made.report_age is None else round(made.report_age),
-        "calls": made.calls,
-        "expected_s": round(made.seconds),
+        "report_age_s": None if new_plan.report_age is None else round(new_plan.report_age),
+        "calls": new_plan.calls,
+        "expected_s": round(new_plan.seconds),
     }
 
 

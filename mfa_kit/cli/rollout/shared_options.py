@@ -10,7 +10,7 @@ from mfa_kit.cli import options
 
 F = TypeVar("F", bound=Callable[..., object])
 
-PLAN = click.argument("plan", type=Path)
+PLAN_FILE = click.argument("plan_file", metavar="PLAN", type=Path)
 WORKERS = click.option(
     "--workers", type=click.IntRange(1, 64), default=8, show_default=True, help="How many users are worked on at once."
 )

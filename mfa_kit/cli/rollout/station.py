@@ -1,7 +1,6 @@
 """`mfa-kit rollout station`: work through the rows of a plan that need a key, a token or a phone here."""
 
 import copy
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from mfa_kit.rollout.key_holders import KeyHolders
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
 from mfa_kit.rollout.plan import Plan, PlanStep
 from mfa_kit.rollout.roster import RosterRow, keep_users
-from mfa_kit.rollout.row_status import look_up_status
+from mfa_kit.rollout.row_status import look_up_devices, look_up_status
 from mfa_kit.rollout.station import DONE, StationQueue, StationRuns, station_steps
 from mfa_kit.wiring import rollout as wiring
 from mfa_kit.wiring.desk import new_run_id
@@ -29,6 +28,7 @@ from mfa_kit.wiring.oath_keys import OathKeys
 from mfa_kit.wiring.rollout import RolloutPorts
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.this_computer import harden
+from mfa_kit.wiring.vault import open_vault
 
 # How many users are looked up at once, before the first is called.
 WORKERS = 8
@@ -50,7 +50,7 @@ class StationVerb(options.Verb):
 
 
 @click.command(cls=StationVerb)
-@shared_options.PLAN
+@shared_options.PLAN_FILE
 @click.option(
     "--with",
     "kinds",
@@ -64,7 +64,7 @@ class StationVerb(options.Verb):
 @shared_options.RESULTS
 def station(
     *,
-    plan: Path,
+    plan_file: Path,
     kinds: tuple[str, ...],
     only: str | None,
     to: tuple[str, ...],
@@ -77,26 +77,26 @@ def station(
     **of_methods: object,
 ) -> int:
     """Work through the rows of PLAN that need a key, a token or a phone here. Run again, it goes on where it stood."""
-    made, digest = wiring.read_plan(plan, expected=expected)
-    steps = station_steps(made, set(kinds), _users(made, only))
-    vault, sealed = wiring.open_vault(to, to_files, backup_dir)
+    plan, digest = wiring.read_plan(plan_file, expected=expected)
+    steps = station_steps(plan, set(kinds), _users(plan, only))
+    vault = open_vault(backup_dir, to=to, to_files=to_files)
     progress, person = settings.progress, settings.interaction
     if not settings.dry_run:
         person.check(instead=INSTEAD)
-        check_backup_folder(vault, steps, sealed=sealed)
+        check_backup_folder(vault, steps)
     harden()
     oath_keys = OathKeys(settings)
     with wiring.open_rollout(settings, vault=vault, workers=WORKERS, progress=progress, oath_keys=oath_keys) as ports:
-        check_account(made, ports.caller)
+        check_account(plan, ports.caller)
         failures = ports.failures(digest)
-        before = _look_up_results(made, steps, ports=ports, digest=digest)
+        before = _look_up_results(plan, steps, ports=ports, digest=digest)
         tally = open_tally("rollout-bench", len(steps), ports=ports, progress=progress, output=output)
         queue = _queue_of(steps, before)
         _keep_known(steps, queue, before, tally=tally, all_rows=settings.dry_run)
         if settings.dry_run:
             tally.show()
             return 0
-        folder = wiring.open_results_folder(results, plan)
+        folder = wiring.open_results_folder(results, plan_file)
         _greet(queue, progress)
 
         def options_of(row: RosterRow, key: str | None) -> Options:
@@ -104,7 +104,7 @@ def station(
             return built(METHODS[row.kind.name].options, values)
 
         session = StationSession(
-            plan=made,
+            plan=plan,
             queue=queue,
             options_of=options_of,
             context=Context(settings=settings, inventory=ports.desk.inventory, oath_keys=oath_keys),
@@ -120,7 +120,7 @@ def station(
         finally:
             session.close()
             run = session.runs.ids[0] if session.runs.ids else None
-            write_results(made, before | tally.by_user, folder, run=run)
+            write_results(plan, before | tally.by_user, folder, run=run)
             tally.show({"run": run, "results": str(folder)})
         return exit_code(tally) or int(session.lacking)
 
@@ -130,24 +130,22 @@ bench = copy.copy(station)
 bench.name, bench.hidden = "bench", True
 
 
-def _users(made: Plan, only: str | None) -> set[str]:
-    rows = [step.row for step in made.steps]
+def _users(plan: Plan, only: str | None) -> set[str]:
+    rows = [step.row for step in plan.steps]
     if only:
         rows = keep_users(rows, shared_options.split_names(only))
     return {row.user for row in rows}
 
 
 def _look_up_results(
-    made: Plan, steps: Sequence[PlanStep], *, ports: RolloutPorts, digest: str
+    plan: Plan, steps: Sequence[PlanStep], *, ports: RolloutPorts, digest: str
 ) -> dict[str, RowResult]:
     """Return how it stands with each user of the plan; IAM is asked for the users of these steps only."""
     users = {step.user for step in steps}
     found = look_up_status(
-        made,
+        plan,
         holders={device.serial: device.user for device in ports.account.virtual()},
-        look=lambda named: ports.look_up_devices(
-            [user for user in named if user in users], workers=WORKERS, stop=threading.Event()
-        ),
+        look=lambda named: look_up_devices([user for user in named if user in users], desk=ports.desk, workers=WORKERS),
         failures=ports.failures(digest).by_user(),
         desk=ports.desk,
     )

@@ -1,6 +1,5 @@
 """`mfa-kit rollout status`: how it stands with each user of a plan."""
 
-import threading
 from pathlib import Path
 
 import click
@@ -11,28 +10,29 @@ from mfa_kit.cli.rollout import shared_options
 from mfa_kit.cli.rollout.page import status_page
 from mfa_kit.cli.rollout.running import execution_of
 from mfa_kit.cli.rollout.tally import result_row
-from mfa_kit.rollout.row_status import look_up_status
+from mfa_kit.rollout.row_status import look_up_devices, look_up_status
 from mfa_kit.wiring import rollout as wiring
 from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.vault import open_vault
 
 
 @click.command(cls=options.Verb, html=True)
-@shared_options.PLAN
+@shared_options.PLAN_FILE
 @options.BACKUP_DIR
 @shared_options.WORKERS
-def status(*, plan: Path, backup_dir: Path | None, workers: int, settings: Settings, output: Output) -> None:
+def status(*, plan_file: Path, backup_dir: Path | None, workers: int, settings: Settings, output: Output) -> None:
     """Show how it stands with each user of PLAN, from the ledger and IAM."""
-    made, digest = wiring.read_plan(plan, expected=None)
-    vault, _ = wiring.open_vault((), (), backup_dir)
+    plan, digest = wiring.read_plan(plan_file, expected=None)
+    vault = open_vault(backup_dir)
     with wiring.open_rollout(settings, vault=vault, workers=workers, progress=settings.progress) as ports:
         found = look_up_status(
-            made,
+            plan,
             holders=execution_of(ports, workers=workers).list_holders(),
-            look=lambda users: ports.look_up_devices(users, workers=workers, stop=threading.Event()),
+            look=lambda users: look_up_devices(users, desk=ports.desk, workers=workers),
             failures=ports.failures(digest).by_user(),
             desk=ports.desk,
         )
         if output.is_html:
-            output.text(status_page(made, found, at=ports.desk.inventory.now()))
+            output.text(status_page(plan, found, at=ports.desk.inventory.now()))
             return
         output.many("rollout-status", [result_row(each) for each in found], empty="the plan is empty")

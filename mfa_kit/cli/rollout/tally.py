@@ -164,22 +164,22 @@ def exit_code(tally: Tally, *, asked: bool = False) -> int:
     return 0
 
 
-def check_backup_folder(vault: Vault, steps: Sequence[PlanStep], *, sealed: bool) -> None:
-    """Raise UsageFault where backups could not be written, if only users' own; `sealed` as in `rollout.check`."""
-    if sealed or any(step.row.recipient for step in steps):
+def check_backup_folder(vault: Vault, steps: Sequence[PlanStep]) -> None:
+    """Raise UsageFault where backups could not be written, unless none is to be, because no one could decrypt it."""
+    if vault.recipients() or any(step.row.recipient for step in steps):
         vault.check()
 
 
-def write_results(made: Plan, found: Mapping[str, RowResult], folder: Path, *, run: str | None) -> None:
+def write_results(plan: Plan, found: Mapping[str, RowResult], folder: Path, *, run: str | None) -> None:
     """Write results.csv and results.json with a row for every user of the plan.
 
     failed.csv has, as a roster, the users whose row failed or is blocked.
     """
-    results = [found.get(step.user) or RowResult(user=step.user, outcome=RowOutcome.NOT_STARTED) for step in made.steps]
+    results = [found.get(step.user) or RowResult(user=step.user, outcome=RowOutcome.NOT_STARTED) for step in plan.steps]
     rows = [result_row(result) for result in results]
     cells = [{name: "" if cell is None else str(cell) for name, cell in each.items()} for each in rows]
     wiring.write_file(folder / "results.csv", csv_table(COLUMNS, cells))
     whole = Results("rollout-apply", [{"run": run, "rows": rows}], single=True)
     wiring.write_file(folder / "results.json", json_document(whole) + "\n")
-    again = [step.row for step, result in zip(made.steps, results, strict=True) if result.outcome in TO_MEND]
+    again = [step.row for step, result in zip(plan.steps, results, strict=True) if result.outcome in TO_MEND]
     wiring.write_file(folder / "failed.csv", csv_table(roster_text.COLUMNS, map(row_cells, again)))

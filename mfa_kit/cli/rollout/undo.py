@@ -13,6 +13,7 @@ from mfa_kit.rollout.outcomes import RowResult
 from mfa_kit.rollout.undo import entries_of_run, undo_devices
 from mfa_kit.wiring import rollout as wiring
 from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.vault import open_vault
 
 
 @click.command(cls=options.Verb)
@@ -30,7 +31,7 @@ def undo(
     output: Output,
 ) -> int:
     """Take away exactly the devices that RUN made."""
-    vault, _ = wiring.open_vault((), (), backup_dir)
+    vault = open_vault(backup_dir)
     progress = open_progress(settings)
     with wiring.open_rollout(settings, vault=vault, workers=workers, progress=progress) as ports:
         entries = entries_of_run(run, account=ports.caller.account, desk=ports.desk)

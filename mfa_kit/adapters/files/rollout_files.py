@@ -11,8 +11,8 @@ from mfa_kit.disk.whole_files import replace
 LARGEST = 64 << 20
 
 
-def load(path: Path) -> str:
-    """Return the text of a roster or a plan. Raise UsageFault for what is none, with the line where it ends to be."""
+def read_text(path: Path) -> str:
+    """Return the text of a roster or a plan. Raise UsageFault for a file that is no text, naming the line."""
     try:
         with path.open("rb") as file:
             octets = file.read(LARGEST + 1)
@@ -32,8 +32,8 @@ def load(path: Path) -> str:
     return text
 
 
-def make_folder(folder: Path) -> None:
-    """Make the folder for results while there are none yet. Raise UsageFault where none can be written."""
+def make_results_folder(folder: Path) -> None:
+    """Make the folder for results while there are none yet. Raise UsageFault where no file could be written in it."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -42,8 +42,8 @@ def make_folder(folder: Path) -> None:
         raise UsageFault(f"{folder} is not a folder that you can write to", "name another folder: --results DIR")
 
 
-def write(path: Path, text: str) -> None:
-    """Write a file anew, 0600, in the place of an earlier one. Raise IntegrityFault, UsageFault for what is no file."""
+def write_text(path: Path, text: str) -> None:
+    """Write a file, 0600, over an earlier one. Raise UsageFault for a folder or a link, else IntegrityFault."""
     if path.is_dir():
         raise UsageFault(f"{path} is a folder", "name a file in it")
     if path.is_symlink() or (path.exists() and not path.is_file()):  # root would put a file in /dev/stdout's place
