@@ -34,7 +34,7 @@ def _nodes() -> Iterator[Diagnosis]:
     rule = next((folder / RULE for folder in RULES if (folder / RULE).exists()), None)
     what = "udev rule"
     yield Diagnosis(what, Health.GOOD, str(rule)) if rule else Diagnosis(what, Health.NOTED, f"{RULE} is not installed")
-    nodes = links.nodes()
+    nodes = links.device_nodes()
     if not nodes:
         yield Diagnosis("keys on USB", Health.NOTED, "none is plugged in")
     for node in nodes:

@@ -52,9 +52,9 @@ def _take_away(keys: OathKeys, key: OathKey, error: BaseException) -> None:
 
 
 def _maker(key: OathKey) -> Check:
-    from mfa_kit.adapters.fido.same_device import beside
+    from mfa_kit.adapters.fido.same_device import find_same_device
 
-    place = beside(key.reader)
+    place = find_same_device(key.reader)
     if place is None:
         return oathcheck.NOT_BESIDE
     with security_keys.metadata() as opened:

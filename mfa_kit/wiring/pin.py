@@ -101,7 +101,7 @@ def _changed(wanted: str | None, source: Source, act: Callable[[Any, keypin.New]
     security_keys.entry()
     source.check()
     talk = messages.Talk()
-    with key.opened(wanted, tell=talk.note) as opened:
+    with key.open_key(wanted, tell=talk.note) as opened:
         info = opened.info()
         row = _row(act(opened, lambda shortest: source.new(shortest, info)))
     if source.generate:
@@ -114,7 +114,7 @@ def set_policy(wanted: str | None, *, shortest: int | None, force_change: bool) 
     """Raise the shortest PIN, or have the PIN changed by its next user."""
     from mfa_kit.adapters.fido import key
 
-    with key.opened(wanted, tell=messages.Talk().note) as opened:
+    with key.open_key(wanted, tell=messages.Talk().note) as opened:
         info = opened.info()
         return _row(
             keypin.set_policy(
@@ -132,7 +132,7 @@ def reset(wanted: str | None) -> dict[str, Any]:
     from mfa_kit.adapters.fido import key, links
 
     talk = messages.Talk()
-    with key.opened(wanted, tell=talk.note) as opened:
+    with key.open_key(wanted, tell=talk.note) as opened:
         before = opened.info()
     keypin.check_reset(before)
     what = f"{before.plugged.product or 'this key'} at {before.plugged.where}"
@@ -148,13 +148,13 @@ def reset(wanted: str | None) -> dict[str, Any]:
     came = _until(lambda: _places(links) - others, "no key was plugged in")
     if len(came) > 1:
         raise DeviceFault("several keys were plugged in, so nothing was erased", "repeat the command with this one key")
-    with key.opened(*came, tell=talk.note) as opened:
+    with key.open_key(*came, tell=talk.note) as opened:
         keypin.check_same(before, opened.info())
         return _row(keypin.reset(opened))
 
 
 def _places(links: Any) -> set[str]:
-    return {each.where for each in links.plugged()[0]}
+    return {each.where for each in links.find_keys()[0]}
 
 
 def _without(links: Any, place: str) -> list[set[str]]:

@@ -93,7 +93,7 @@ def state() -> object:
     """Return what changes when a key comes or goes, without touching a card."""
     from mfa_kit.adapters.fido import links
 
-    return links.state()
+    return links.attached_names()
 
 
 def rows() -> tuple[list[dict[str, Any]], Sequence[MfaKitError]]:
@@ -101,10 +101,10 @@ def rows() -> tuple[list[dict[str, Any]], Sequence[MfaKitError]]:
     from mfa_kit.adapters.fido import key, links
 
     said: list[dict[str, Any]] = []
-    found, wrong = links.plugged()
+    found, wrong = links.find_keys()
     for each in found:
         try:
-            with key.opened(each.where, tell=messages.Talk().note) as opened:
+            with key.open_key(each.where, tell=messages.Talk().note) as opened:
                 said.append(_row(opened.info()))
         except DeviceFault as fault:
             wrong.append(DeviceFault(f"{each.where}: {fault}", fault.hint))
@@ -128,7 +128,7 @@ def described(wanted: str | None) -> dict[str, Any]:
     """Return what one key says of itself; with its PIN, also how many credentials are on it."""
     from mfa_kit.adapters.fido import key
 
-    with key.opened(wanted, tell=messages.Talk().note) as opened:
+    with key.open_key(wanted, tell=messages.Talk().note) as opened:
         said = opened.info()
         if keys.given("count") or piped():
             used, free = opened.residents(keypin.ask_pin(said, entry()))
@@ -252,7 +252,7 @@ class Slot:
     def look(self) -> tuple[list[InsertedKey], Sequence[MfaKitError]]:
         from mfa_kit.adapters.fido import links
 
-        found, wrong = links.plugged()
+        found, wrong = links.find_keys()
         return [
             InsertedKey(
                 identity=each.where,
@@ -275,7 +275,7 @@ class Bench:
         """Examine the key that is meant, or the only one."""
         from mfa_kit.adapters.fido import key
 
-        with key.opened(wanted, tell=messages.Talk().note, relying_party=self._seen.party) as opened:
+        with key.open_key(wanted, tell=messages.Talk().note, relying_party=self._seen.party) as opened:
             answer = attestation.examine(
                 opened, self._metadata, self._policy, pins=self._pins, at=time.time(), known=self._seen.credentials
             )
@@ -290,9 +290,9 @@ class Bench:
         talk = messages.Talk()
         before: object = None
         while True:
-            if (now := links.state()) != before:
+            if (now := links.attached_names()) != before:
                 before = now
-                found, wrong = links.plugged()
+                found, wrong = links.find_keys()
                 for fault in wrong:
                     talk.note(f"{fault}; {fault.hint}")
                 match found:

@@ -57,7 +57,7 @@ def verification(folder: Path) -> float:
     def once() -> float:
         began, key.taken = time.perf_counter(), 0.0
         index = open_signed(published.blob, cache=folder, at=time.time(), tell=silent, root=root)
-        with fido.opened(None, tell=silent) as opened:
+        with fido.open_key(None, tell=silent) as opened:
             examined = attestation.examine(opened, index, Policy(), pins=Piped(), at=time.time())
         index.close()
         taken = time.perf_counter() - began - key.taken

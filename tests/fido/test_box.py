@@ -11,7 +11,7 @@ import pytest
 from smartcard.Exceptions import CardConnectionException
 
 from mfa_kit.adapters.fido import faults, links
-from mfa_kit.adapters.fido.key import opened
+from mfa_kit.adapters.fido.key import open_key
 from mfa_kit.core.errors import DeviceFault
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.securitykey import KeyBehavior, SimulatedKey, lab_key
@@ -92,8 +92,8 @@ def test_between_two_keys_it_is_said_what_to_do(
         now[:] = [next(looks)]
         return [each.where for each in now[0]]
 
-    monkeypatch.setattr(links, "state", state)
-    monkeypatch.setattr(links, "plugged", lambda: (now[0], []))
+    monkeypatch.setattr(links, "attached_names", state)
+    monkeypatch.setattr(links, "find_keys", lambda: (now[0], []))
     monkeypatch.setattr(kit, "LOOK", 0.0)
     with click.Context(click.Command("verify")):
         assert kit.Bench(None, Policy(), kit.Seen.none()).next(one) == other
@@ -118,13 +118,13 @@ def test_a_key_that_may_not_be_opened_is_told_to_whoever_waits_for_one(
         (sysfs / "report_descriptor").write_bytes(DESCRIPTOR)
 
     moves: Iterator[Callable[[], object]] = iter([lambda: None, barred, lambda: bus.plug(key)])
-    real = links.state
+    real = links.attached_names
 
     def state() -> list[str]:
         next(moves)()
         return real()
 
-    monkeypatch.setattr(links, "state", state)
+    monkeypatch.setattr(links, "attached_names", state)
     with click.Context(click.Command("verify")):
         assert kit.Bench(None, Policy(), kit.Seen.none()).next(None).where == "/dev/hidraw0"
     told = capsys.readouterr().err.splitlines()
@@ -172,7 +172,7 @@ def test_a_card_that_goes_while_it_is_looked_at_is_no_key(
     """Nothing is wrong with the others."""
     assert not bus.slots
     slot.seen(slot.Reader(key, pulled_at=1), monkeypatch)
-    assert links.plugged() == ([], [])
+    assert links.find_keys() == ([], [])
 
 
 def test_a_key_in_a_reader_is_verified_after_a_late_finger(
@@ -189,18 +189,18 @@ def test_a_key_in_a_reader_is_verified_after_a_late_finger(
 def test_of_a_program_that_nobody_knows_the_kind_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """No name is better than a guess."""
     monkeypatch.setattr(faults, "HOLDERS", set())
-    assert str(faults.card_lost(CardConnectionException(hresult=faults.BUSY))) == "another program holds the card"
+    assert str(faults.card_fault(CardConnectionException(hresult=faults.BUSY))) == "another program holds the card"
 
 
 def test_only_a_key_that_registered_is_asked_to_sign(bus: Bus, key: SimulatedKey) -> None:
     """Anything else is our own mistake."""
     bus.plug(key)
-    with opened(None, tell=lambda _: None) as one, pytest.raises(TypeError, match="register first"):
+    with open_key(None, tell=lambda _: None) as one, pytest.raises(TypeError, match="register first"):
         one.assertion(verify=False, pin=None)
 
 
 def test_a_key_without_configuration_takes_no_policy(bus: Bus, maker: AttestationCa) -> None:
     """Whatever its list of options says."""
     bus.plug(lab_key(maker, behavior=KeyBehavior(configurable=False)))
-    with opened(None, tell=lambda _: None) as one, pytest.raises(DeviceFault, match="cannot be configured"):
+    with open_key(None, tell=lambda _: None) as one, pytest.raises(DeviceFault, match="cannot be configured"):
         one.set_pin_policy(None, shortest=8, force_change=False)

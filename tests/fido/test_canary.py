@@ -143,7 +143,7 @@ def test_a_traceback_with_locals_shows_no_pin(bus: Bus, maker: AttestationCa) ->
         bus.unplug()
         bus.plug(lab_key(maker, pin=PIN), tamper=lambda at, packet, last=last: packet if at < last else None)
         try:
-            with fido.opened(None, tell=lambda _: None) as opened:
+            with fido.open_key(None, tell=lambda _: None) as opened:
                 opened.change_pin(Pin(PIN), Pin(NEW))
         except Exception as error:  # noqa: BLE001 - whatever it is, its frames are looked at
             trace = traceback.TracebackException.from_exception(error, capture_locals=True)

@@ -44,7 +44,7 @@ def whole(bus: Bus, key: SimulatedKey, *, pin: bool = False, **how: Any) -> int:
     place = list(bus.slots)[-1]
     told: list[str] = []
     try:
-        with fido.opened(place, tell=told.append) as opened:
+        with fido.open_key(place, tell=told.append) as opened:
             opened.info()
             if pin:
                 opened.residents(Pin(PIN))
@@ -112,7 +112,7 @@ def test_a_person_is_told_before_the_call_and_counted_down(bus: Bus, maker: Atte
     bus.plug(lab_key(maker, behavior=KeyBehavior(touch=None)))
     told: list[str] = []
     with (
-        fido.opened(None, tell=told.append) as opened,
+        fido.open_key(None, tell=told.append) as opened,
         pytest.raises(DeviceFault, match="nobody touched"),
     ):
         opened.register(verify=False, pin=None)
@@ -246,7 +246,7 @@ def test_a_key_that_keeps_a_library_asking_ends_at_a_deadline(bus: Bus, maker: A
 
     key.lie = lie
     bus.plug(key)
-    with fido.opened(None, tell=lambda _: None) as opened:
+    with fido.open_key(None, tell=lambda _: None) as opened:
         opened.register(verify=False, pin=None)
         with pytest.raises(DeviceFault, match="does not answer"):
             opened.assertion(verify=False, pin=None)
@@ -276,7 +276,7 @@ def test_a_blocked_sensor_asks_for_no_pin_that_was_not_given(bus: Bus, maker: At
     key.lie = lambda request, answer: b"\x3c" if request[0] == 6 and b"\x02\x06" in request[:6] else answer
     bus.plug(key)
     with (
-        fido.opened(None, tell=lambda _: None) as opened,
+        fido.open_key(None, tell=lambda _: None) as opened,
         pytest.raises(DeviceFault, match="takes no fingerprint for now and wants its PIN"),
     ):
         opened.register(verify=True, pin=None)
@@ -296,7 +296,7 @@ def test_a_key_that_cannot_count_its_credentials_says_so(bus: Bus, maker: Attest
 
     key.lie = lie
     bus.plug(key)
-    with fido.opened(None, tell=lambda _: None) as opened, pytest.raises(DeviceFault, match="cannot count"):
+    with fido.open_key(None, tell=lambda _: None) as opened, pytest.raises(DeviceFault, match="cannot count"):
         opened.residents(Pin(PIN))
     assert key.client_pin.tries == 0
 
@@ -305,7 +305,7 @@ def test_a_mute_key_is_not_waited_for_again(bus: Bus, key: SimulatedKey, monkeyp
     """The next call on it ends at once: there would be an hour."""
     monkeypatch.setattr(links, "PROMPT", 0.3)
     bus.plug(key, tamper=lambda number, packet: packet if number < 1 else b"")
-    with fido.opened(None, tell=lambda _: None) as opened:
+    with fido.open_key(None, tell=lambda _: None) as opened:
         for _ in range(2):
             with pytest.raises(DeviceFault, match="does not answer"):
                 opened.info()
@@ -328,7 +328,7 @@ def test_a_mute_key_is_not_waited_for_again(bus: Bus, key: SimulatedKey, monkeyp
 )
 def test_what_libraries_raise_becomes_a_sentence(error: Exception, said: str) -> None:
     """And what to do."""
-    with pytest.raises(DeviceFault) as caught, faults.told():
+    with pytest.raises(DeviceFault) as caught, faults.key_faults():
         raise error
     assert str(caught.value).startswith(said)
     assert caught.value.hint
@@ -342,12 +342,12 @@ def test_whoever_holds_a_card_is_named_if_it_is_known(tmp_path: Path) -> None:
     with subprocess.Popen([holder, "60"]) as process:
         while Path(f"/proc/{process.pid}/comm").read_text().strip() != "scdaemon":
             time.sleep(0.01)
-        assert "scdaemon (process " in str(faults.card_lost(busy))
+        assert "scdaemon (process " in str(faults.card_fault(busy))
         process.kill()
-    assert "the reader failed (0x80100014)" in str(faults.card_lost(broken))
+    assert "the reader failed (0x80100014)" in str(faults.card_fault(broken))
     reset = CardConnectionException(hresult=0x80100068)  # SCARD_W_RESET_CARD
-    assert "another program talks to this key" in str(faults.card_lost(reset))
-    with pytest.raises(DeviceFault, match="was removed"), faults.told():
+    assert "another program talks to this key" in str(faults.card_fault(reset))
+    with pytest.raises(DeviceFault, match="was removed"), faults.key_faults():
         raise NoCardException("", 0)
 
 

@@ -190,7 +190,7 @@ def test_any_report_descriptor_is_a_key_or_none(data: st.DataObject, tmp_path: P
     (place / "report_descriptor").write_bytes(report)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(links, "SYSFS", tmp_path)
-        assert links.nodes() in ([], ["/dev/hidraw7"])
+        assert links.device_nodes() in ([], ["/dev/hidraw7"])
 
 
 def entry_of(maker: AttestationCa) -> dict[str, Any]:
@@ -307,7 +307,7 @@ def test_a_statement_with_something_else_in_it_is_never_a_chain_of_the_maker(
     try:
         found = registration_of(AttestationObject.create(name, attestation.auth_data, statement), digest)
     except GARBLED:
-        return  # told() makes a sentence of these; tests/fido/test_faults.py
+        return  # key_faults() makes a sentence of these; tests/fido/test_faults.py
     assert found.statement is not StatementKind.CHAIN
 
 
@@ -323,6 +323,6 @@ def honest(bus: Bus, maker: AttestationCa, name: str) -> tuple[AttestationObject
         patch.setattr(fido, "registration_of", judged)
         bus.unplug()
         bus.plug(lab_key(maker, behavior=KeyBehavior(attestation=name)))
-        with fido.opened(None, tell=lambda _: None) as opened:
+        with fido.open_key(None, tell=lambda _: None) as opened:
             opened.register(verify=False, pin=None)
     return kept[0]

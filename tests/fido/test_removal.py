@@ -78,7 +78,7 @@ def state(key: SimulatedKey) -> tuple[object, ...]:
 def done(act: Act) -> DeviceFault | None:
     """Do it with the only key there is; return what came in between."""
     try:
-        with fido.opened(None, tell=lambda _: None) as opened:
+        with fido.open_key(None, tell=lambda _: None) as opened:
             act(opened)
     except DeviceFault as fault:
         return fault

@@ -85,7 +85,7 @@ def test_no_changed_bit_is_trusted_as_another_model(
     try:
         found = registration(pair, change=change)
     except GARBLED:
-        return  # told() makes a sentence of these; tests/fido/test_faults.py
+        return  # key_faults() makes a sentence of these; tests/fido/test_faults.py
     trust = metadata.trust(found, at=THEN)
     honest = metadata.trust(registration(pair), at=THEN)
     assert isinstance(trust, Untrusted) or trust == honest

@@ -10,7 +10,7 @@ import pytest
 from smartcard import scard
 
 from mfa_kit.adapters.fido import links
-from mfa_kit.adapters.fido.same_device import beside
+from mfa_kit.adapters.fido.same_device import find_same_device
 from mfa_kit.lab.devices.apdu import NO_FILE, Apdu
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.fidocard import FidoCard
@@ -108,7 +108,7 @@ def on_usb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Non
             (tmp_path / "class" / node).mkdir(parents=True)
             (tmp_path / "class" / node / "device").symlink_to(device / "interface" / "hid")
         found = [PluggedKey(where=f"/dev/{node}", link=Link.HID) for node in (*nodes, "gone")]
-        monkeypatch.setattr(links, "plugged", lambda: (found, []))
+        monkeypatch.setattr(links, "find_keys", lambda: (found, []))
         monkeypatch.setattr(links, "SYSFS", tmp_path / "class")
         monkeypatch.setattr(scard, "SCardGetAttrib", lambda *_: (0, [7, 3, 0x20, 0]))
 
@@ -119,14 +119,14 @@ def on_usb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Non
 def test_a_key_on_usb_is_the_same_by_its_bus_and_address(on_usb: Callable[..., None]) -> None:
     """Not by a name or a serial, which another key may have too."""
     on_usb(hidraw0=(3, 8), hidraw1=(3, 7))
-    assert beside(pcsc.reader(0)) == "/dev/hidraw1"
+    assert find_same_device(pcsc.reader(0)) == "/dev/hidraw1"
 
 
 @pytest.mark.usefixtures("card")
 def test_a_device_with_two_fido_keys_is_neither(on_usb: Callable[..., None]) -> None:
     """It fails closed."""
     on_usb(hidraw0=(3, 7), hidraw1=(3, 7))
-    assert beside(pcsc.reader(0)) is None
+    assert find_same_device(pcsc.reader(0)) is None
 
 
 @pytest.mark.usefixtures("card")
@@ -136,5 +136,5 @@ def test_a_reader_that_does_not_tell_its_address_is_beside_nothing(
     """As vpcd's, and one whose card went."""
     on_usb(hidraw0=(3, 7))
     monkeypatch.setattr(scard, "SCardGetAttrib", lambda *_: (1, []))
-    assert beside(pcsc.reader(0)) is None
-    assert beside("no such reader") is None
+    assert find_same_device(pcsc.reader(0)) is None
+    assert find_same_device("no such reader") is None

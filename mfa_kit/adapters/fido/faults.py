@@ -77,14 +77,14 @@ GARBLED = (
 
 
 @contextmanager
-def told() -> Iterator[None]:
+def key_faults() -> Iterator[None]:
     """Turn what libraries raise into what happened and what to do."""
     try:
         yield
     except OSError as error:
         raise _lost(error) from None
     except CARD_ERRORS as error:
-        raise card_lost(error) from None
+        raise card_fault(error) from None
     except ConnectionFailure:
         raise _shared() from None
     except PinRequiredError:
@@ -123,7 +123,8 @@ def is_held(error: Exception) -> bool:
     return _hresult(error) == BUSY
 
 
-def card_lost(error: Exception) -> DeviceFault:
+def card_fault(error: Exception) -> DeviceFault:
+    """Return what an error of pyscard means, by its PC/SC status."""
     code = _hresult(error)
     if code == BUSY:
         return DeviceFault(
@@ -146,29 +147,32 @@ def _holder() -> str | None:
     return None
 
 
-def code_of(error: Exception) -> int | None:
+def ctap_status(error: Exception) -> int | None:
     """Return the CTAP status in an error of the device or the client."""
     inner = error.cause if isinstance(error, ClientError) else error
     return int(inner.code) if isinstance(inner, CtapError) else None
 
 
 def _refused(error: Exception) -> DeviceFault:
-    code = code_of(error)
+    code = ctap_status(error)
     if code in UNTOUCHED or getattr(error, "code", None) is ClientError.ERR.TIMEOUT:
         return DeviceFault("nobody touched the key", "repeat the command and touch the key when it blinks")
     if code in SAYINGS:
         return DeviceFault(*SAYINGS[code])
-    what = reason(error if code is not None else getattr(error, "cause", None) or error)
+    what = short_reason(error if code is not None else getattr(error, "cause", None) or error)
     return DeviceFault(f"the key refused: {what}", "`mfa-kit key info` shows what it can do")
 
 
-def cut(text: object) -> str:
+def shortened(text: object) -> str:
+    """Return a text without what is over LONGEST_WORD letters."""
     return str(text)[:LONGEST_WORD]
 
 
-def words(texts: Sequence[object]) -> tuple[str, ...]:
-    return tuple(cut(text) for text in texts)
+def all_shortened(texts: Sequence[object]) -> tuple[str, ...]:
+    """Shorten each of several texts."""
+    return tuple(shortened(text) for text in texts)
 
 
-def reason(error: BaseException) -> str:
-    return cut(str(error) or type(error).__name__)
+def short_reason(error: BaseException) -> str:
+    """Return an error's own words, shortened, or the name of its class where it has none."""
+    return shortened(str(error) or type(error).__name__)

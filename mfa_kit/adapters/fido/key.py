@@ -26,7 +26,16 @@ from fido2.webauthn import (
 )
 
 from mfa_kit.adapters.fido import links
-from mfa_kit.adapters.fido.faults import CARD_ERRORS, GARBLED, SAYINGS, code_of, cut, reason, told, words
+from mfa_kit.adapters.fido.faults import (
+    CARD_ERRORS,
+    GARBLED,
+    SAYINGS,
+    all_shortened,
+    ctap_status,
+    key_faults,
+    short_reason,
+    shortened,
+)
 from mfa_kit.adapters.fido.statement import registration_of
 from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.firmware import Version
@@ -57,16 +66,19 @@ class _Person(UserInteraction):
         self._pin = pin
 
     def request_pin(self, permissions: ClientPin.PERMISSION, rp_id: str | None) -> str | None:
+        """Return the PIN the first time, then None."""
         pin, self._pin = self._pin, None
         return pin.reveal() if pin else None
 
 
 @contextmanager
-def opened(wanted: str | None, *, tell: Callable[[str], None], relying_party: str | None = None) -> Iterator["FidoKey"]:
+def open_key(
+    wanted: str | None, *, tell: Callable[[str], None], relying_party: str | None = None
+) -> Iterator["FidoKey"]:
     """Open the key at a place or with a serial, or the only one. `tell` says to a person what is to be done now."""
-    place, handle = links.the_one(wanted)
-    with told():
-        device = links.open_device(place, handle)
+    found = links.find_key(wanted)
+    with key_faults():
+        device = links.open_device(found)
     try:
         yield FidoKey(device, tell=tell, relying_party=relying_party)
     finally:
@@ -77,7 +89,9 @@ def opened(wanted: str | None, *, tell: Callable[[str], None], relying_party: st
 class FidoKey:
     """One open key, for as long as it is plugged in."""
 
-    def __init__(self, device: links.Device, *, tell: Callable[[str], None], relying_party: str | None = None) -> None:
+    def __init__(
+        self, device: links.BoundedDevice, *, tell: Callable[[str], None], relying_party: str | None = None
+    ) -> None:
         self._device = device
         self._tell = tell
         self._rp = relying_party or throw_away_party()
@@ -85,7 +99,7 @@ class FidoKey:
 
     def info(self) -> KeyInfo:
         """Ask the key what it is; touches nothing."""
-        with told():
+        with key_faults():
             u2f = self._speaks_u2f()
             if not self._device.capabilities & CAPABILITY.CBOR:
                 return KeyInfo(plugged=self._device.place, versions=u2f, firmware=self._device.version)
@@ -101,7 +115,7 @@ class FidoKey:
 
     def residents(self, pin: Pin) -> tuple[int, int]:
         """Return how many resident credentials there are, and how many more fit."""
-        with told(), self._pin_errors():
+        with key_faults(), self._pin_errors():
             ctap = Ctap2(self._device)
             client_pin = ClientPin(ctap)
             if not CredentialManagement.is_supported(ctap.info):
@@ -112,20 +126,23 @@ class FidoKey:
             return int(counted[fields.EXISTING_CRED_COUNT]), int(counted[fields.MAX_REMAINING_COUNT])
 
     def set_pin(self, new: Pin) -> None:
-        with told(), self._new_pin():
+        """Set the first PIN. Raise DeviceFault where the key has one, or refuses this one."""
+        with key_faults(), self._new_pin():
             ClientPin(Ctap2(self._device)).set_pin(new.reveal())
 
     def change_pin(self, old: Pin, new: Pin) -> None:
-        with told(), self._pin_errors(), self._new_pin():
+        """Change the PIN. Raise DeviceFault for a wrong one, with the tries that are left, or a refused new one."""
+        with key_faults(), self._pin_errors(), self._new_pin():
             ClientPin(Ctap2(self._device)).change_pin(old.reveal(), new.reveal())
 
     def try_pin(self, pin: Pin) -> None:
         """Have the key give a token for an assertion that is never asked for."""
-        with told(), self._pin_errors():
+        with key_faults(), self._pin_errors():
             ClientPin(Ctap2(self._device)).get_pin_token(pin.reveal(), ClientPin.PERMISSION.GET_ASSERTION, self._rp)
 
     def set_pin_policy(self, pin: Pin | None, *, shortest: int | None, force_change: bool) -> None:
-        with told(), self._pin_errors():
+        """Set the shortest length of a PIN, and whether it must be changed before the next use (CTAP 2.1, 6.11.4)."""
+        with key_faults(), self._pin_errors():
             ctap = Ctap2(self._device)
             if not Config.is_supported(ctap.info):
                 raise DeviceFault("this key cannot be configured", "its maker's tool may know")
@@ -139,7 +156,7 @@ class FidoKey:
 
     def reset(self) -> None:
         """Erase the key (CTAP 2.1, 6.6), which it does in the first ten seconds after it was plugged in; a touch."""
-        with told(), self._finger():
+        with key_faults(), self._finger():
             try:
                 Ctap2(self._device).reset()
             except CtapError as error:
@@ -164,21 +181,21 @@ class FidoKey:
             resident_key_requirement=ResidentKeyRequirement.DISCOURAGED,
             user_verification=_requirement(verify=verify),
         )
-        with told(), self._pin_errors(), self._finger():
+        with key_faults(), self._pin_errors(), self._finger():
             try:
                 response = self._client(pin).make_credential(options.public_key)
             except ClientError as error:
                 if known and error.code == ClientError.ERR.DEVICE_INELIGIBLE:
                     return None
                 raise
-        with told():
+        with key_faults():
             answer = response.response
             registration = registration_of(answer.attestation_object, answer.client_data.hash)
             self._credential = answer.attestation_object.auth_data.credential_data
             try:
                 server.register_complete(state, response)
             except GARBLED as error:
-                registration = replace(registration, statement=StatementKind.BROKEN, flaw=reason(error))
+                registration = replace(registration, statement=StatementKind.BROKEN, flaw=short_reason(error))
         return registration
 
     @property
@@ -192,15 +209,15 @@ class FidoKey:
             raise TypeError("register first")
         server = self._server()
         options, state = server.authenticate_begin([self._credential], _requirement(verify=verify))
-        with told(), self._pin_errors(), self._finger():
+        with key_faults(), self._pin_errors(), self._finger():
             response = self._client(pin).get_assertion(options.public_key).get_response(0)
-        with told():
+        with key_faults():
             data = response.response.authenticator_data
             flaw = None
             try:
                 server.authenticate_complete(state, [self._credential], response)
             except GARBLED as error:
-                flaw = reason(error)
+                flaw = short_reason(error)
             return Assertion(
                 flaw=flaw, present=data.is_user_present(), verified=data.is_user_verified(), counter=data.counter
             )
@@ -271,7 +288,7 @@ class FidoKey:
         try:
             yield
         except (ClientError, CtapError) as error:
-            code = code_of(error)
+            code = ctap_status(error)
             if code not in {CtapError.ERR.PIN_INVALID, CtapError.ERR.PIN_AUTH_BLOCKED}:
                 raise
             left, replug = ClientPin(Ctap2(self._device)).get_pin_retries()
@@ -300,17 +317,17 @@ def _info(place: PluggedKey, info: Info, *, u2f: tuple[str, ...], device_version
         raise ValueError("limits that no key has: python-fido2 would count down from them")
     if info.min_pin_length > LONGEST_PIN:
         raise ValueError("a shortest PIN that is longer than any: one would be made of that length")
-    versions = words(info.versions)
+    versions = all_shortened(info.versions)
     return KeyInfo(
         plugged=place,
         versions=tuple(dict.fromkeys((*versions, *u2f))),
         aaguid=str(info.aaguid) if info.aaguid else None,
         firmware=device_version or Version.of(int(info.firmware_version)),
-        transports=words(info.transports),
-        options={cut(name): bool(value) for name, value in info.options.items()},
-        extensions=words(info.extensions),
+        transports=all_shortened(info.transports),
+        options={shortened(name): bool(value) for name, value in info.options.items()},
+        extensions=all_shortened(info.extensions),
         algorithms=tuple(int(each["alg"]) for each in info.algorithms),
-        certifications={cut(name): int(value) for name, value in info.certifications.items()},
+        certifications={shortened(name): int(value) for name, value in info.certifications.items()},
         min_pin_length=int(info.min_pin_length),
         force_pin_change=bool(info.force_pin_change),
         resident_free=info.remaining_disc_creds,

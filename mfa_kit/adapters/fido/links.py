@@ -5,17 +5,19 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import NoReturn, Protocol, TypeVar
 
 from fido2 import hid
 from fido2.ctap import STATUS, CtapDevice, CtapError
 from fido2.hid import CTAPHID, CtapHidDevice
 from fido2.hid.base import CtapHidConnection, HidDescriptor, parse_report_descriptor
 
-from mfa_kit.adapters.fido.faults import CARD_ERRORS, GARBLED, card_lost, cut, is_held
+from mfa_kit.adapters.fido.faults import CARD_ERRORS, GARBLED, card_fault, is_held, shortened
 from mfa_kit.core.errors import DeviceFault, Lost
 from mfa_kit.core.firmware import Version
 from mfa_kit.security_keys.authenticator import Link, PluggedKey
@@ -58,32 +60,36 @@ class Deadline:
         """Return what the call returns. Raise DeviceFault when it takes too long, now or before."""
         self.tick()
         if self.mute or time.monotonic() >= self._end:
-            raise self.told()
-        box: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
-
-        def run() -> None:
-            try:
-                box.put((True, call()))
-            except BaseException as error:  # noqa: BLE001 - it is raised again by who waits
-                box.put((False, error))
-
-        threading.Thread(target=run, daemon=True).start()
+            raise self._lost()
+        answer: queue.SimpleQueue[Callable[[], T]] = queue.SimpleQueue()
+        threading.Thread(target=_put_outcome, args=(call, answer), daemon=True).start()
         while True:
             try:
-                done, value = box.get(timeout=max(0.0, min(TICK, self._end - time.monotonic())))
+                outcome = answer.get(timeout=max(0.0, min(TICK, self._end - time.monotonic())))
             except queue.Empty:
                 self.tick()
                 if time.monotonic() >= self._end:
                     self.mute = True
-                    raise self.told() from None
+                    raise self._lost() from None
             else:
-                if done:
-                    answer: T = value
-                    return answer
-                raise value
+                return outcome()
 
-    def told(self) -> DeviceFault:
+    def _lost(self) -> DeviceFault:
         return Lost("the key does not answer", "unplug it, plug it in again and repeat the command")
+
+
+def _put_outcome(call: Callable[[], T], answer: queue.SimpleQueue[Callable[[], T]]) -> None:
+    """Call, and put a function that returns what was returned, or raises what was raised."""
+    try:
+        value = call()
+    except BaseException as error:  # noqa: BLE001 - whatever it is, it is raised again in the thread that waits
+        answer.put(partial(_raise, error))
+    else:
+        answer.put(lambda: value)
+
+
+def _raise(error: BaseException) -> NoReturn:
+    raise error
 
 
 class _Packets(CtapHidConnection):
@@ -95,6 +101,7 @@ class _Packets(CtapHidConnection):
         self._channel = b""
 
     def read_packet(self) -> bytes:
+        """Return the next packet. Raise DeviceFault when none comes in time, and tell the key to stop."""
         try:
             packet = self._deadline.wait(self._inner.read_packet)
         except DeviceFault:
@@ -107,35 +114,63 @@ class _Packets(CtapHidConnection):
         return packet
 
     def write_packet(self, data: bytes) -> None:
+        """Write a packet; its channel is the one that a cancellation names."""
         self._channel = data[:4]
         self._inner.write_packet(data)
 
     def close(self) -> None:
+        """Close the connection, unless somebody is still stuck in it."""
         # Whoever is stuck in a read must not wake up on a file that has since got the same number.
         if not self._deadline.mute:
             self._inner.close()
 
 
+class CardConnection(Protocol):
+    """pyscard's connection to a card, as far as it is used here."""
+
+    def connect(self, *, disposition: int) -> object:
+        """Connect to the card. Raise pyscard's errors."""
+        ...
+
+    def transmit(self, apdu: list[int], protocol: int | None = None) -> tuple[list[int], int, int]:
+        """Return the data and the two octets of the status that an APDU is answered with."""
+        ...
+
+    def disconnect(self) -> object:
+        """Let go of the card."""
+        ...
+
+
+class CardReader(Protocol):
+    """pyscard's reader; its text is its name."""
+
+    def createConnection(self) -> CardConnection:  # noqa: N802 - pyscard's name
+        """Return a connection that is not opened yet."""
+        ...
+
+
 class _Card:
     """pyscard's connection, with a deadline to each call; it leaves the card powered for others."""
 
-    def __init__(self, inner: Any, deadline: Deadline) -> None:
+    def __init__(self, inner: CardConnection, deadline: Deadline) -> None:
         self._inner = inner
         self._deadline = deadline
 
     def connect(self) -> None:
+        """Connect to the card."""
         self._deadline.wait(lambda: self._inner.connect(disposition=scard.SCARD_LEAVE_CARD))
 
-    def transmit(self, apdu: Sequence[int], protocol: int | None = None) -> tuple[list[int], int, int]:
-        answer: tuple[list[int], int, int] = self._deadline.wait(lambda: self._inner.transmit(apdu, protocol))
-        return answer
+    def transmit(self, apdu: list[int], protocol: int | None = None) -> tuple[list[int], int, int]:
+        """Return what an APDU is answered with. Raise DeviceFault when no answer comes in time."""
+        return self._deadline.wait(lambda: self._inner.transmit(apdu, protocol))
 
     def disconnect(self) -> None:
+        """Let go of the card, unless somebody is still stuck in a call."""
         if not self._deadline.mute:
             self._inner.disconnect()
 
 
-class Device(CtapDevice):
+class BoundedDevice(CtapDevice):
     """A device whose calls end. It has no `connect`: python-fido2 would use that to send a PIN a second time."""
 
     def __init__(self, place: PluggedKey, inner: CtapDevice, deadline: Deadline) -> None:
@@ -147,6 +182,7 @@ class Device(CtapDevice):
 
     @property
     def capabilities(self) -> int:
+        """CTAPHID's capability flags."""
         return self._inner.capabilities
 
     @property
@@ -162,6 +198,7 @@ class Device(CtapDevice):
         event: threading.Event | None = None,
         on_keepalive: Callable[[STATUS], None] | None = None,
     ) -> bytes:
+        """Return the answer to a command, which has as long as a finger takes where it wants one."""
         finger = (_wants_finger if cmd == CTAPHID.CBOR else _wants_finger_u2f)(data)
         if finger:
             self.finger()
@@ -171,10 +208,12 @@ class Device(CtapDevice):
         return self._inner.call(cmd, data, event, on_keepalive)
 
     def close(self) -> None:
+        """Close the connection."""
         self._inner.close()
 
     @classmethod
     def list_devices(cls) -> Iterator[CtapDevice]:
+        """Yield nothing: keys are found by `find_keys`."""
         return iter(())
 
 
@@ -196,24 +235,26 @@ def _wants_finger_u2f(request: bytes) -> bool:
     return request[1:2] == b"\x01" or (request[1:2] == b"\x02" and request[2:3] != b"\x07")
 
 
-def plugged() -> tuple[list[PluggedKey], list[DeviceFault]]:
+def find_keys() -> tuple[list[PluggedKey], list[DeviceFault]]:
     """Return the keys that can be opened, and what is wrong with others.
 
     A key that is seen on USB and in a reader is listed once, on USB.
     """
     found, wrong = _found()
-    return [each for each, _ in found], [*wrong, *map(barred, out_of_reach())]
+    return [each.place for each in found], [*wrong, *map(barred_fault, barred_nodes())]
 
 
-def state() -> list[str]:
+def attached_names() -> list[str]:
     """Return what changes when a key comes or goes, one that may not be opened too; no card is touched."""
     usb = [str(each.path) for each in hid.list_descriptors()]  # type: ignore[no-untyped-call]
-    return [*usb, *out_of_reach(), *(within(_present) if CARD_ERRORS else [])]
+    return [*usb, *barred_nodes(), *(ask_readers(_present) if CARD_ERRORS else [])]
 
 
 def _present() -> list[str]:
     """Name the readers with a card in them (SCardGetStatusChange)."""
-    _, context = scard.SCardEstablishContext(scard.SCARD_SCOPE_USER)
+    status, context = scard.SCardEstablishContext(scard.SCARD_SCOPE_USER)
+    if status != scard.SCARD_S_SUCCESS:  # then the context is whatever was in memory
+        return []
     try:
         _, names = scard.SCardListReaders(context, [])
         _, states = scard.SCardGetStatusChange(
@@ -224,7 +265,7 @@ def _present() -> list[str]:
         scard.SCardReleaseContext(context)
 
 
-def within(call: Callable[[], list[T]]) -> list[T]:
+def ask_readers(call: Callable[[], list[T]]) -> list[T]:
     """Ask the smart card service, for as long as a key may take; where there is none, there are no readers."""
     deadline = Deadline()
     deadline.start(PROMPT)
@@ -234,7 +275,7 @@ def within(call: Callable[[], list[T]]) -> list[T]:
         return []
 
 
-def nodes() -> list[str]:
+def device_nodes() -> list[str]:
     """Name the device nodes of FIDO keys on USB; sysfs tells of them to everybody."""
     found = []
     for report in sorted(SYSFS.glob("*/device/report_descriptor")):
@@ -247,26 +288,23 @@ def nodes() -> list[str]:
     return found
 
 
-def out_of_reach() -> list[str]:
+def barred_nodes() -> list[str]:
     """Name those that this user may not open."""
-    return [node for node in nodes() if not os.access(node, os.R_OK | os.W_OK)]
+    return [node for node in device_nodes() if not os.access(node, os.R_OK | os.W_OK)]
 
 
-def _found() -> tuple[list[tuple[PluggedKey, Any]], list[DeviceFault]]:
-    usb: list[tuple[PluggedKey, Any]] = [
-        (
-            PluggedKey(
-                where=str(each.path),
-                link=Link.HID,
-                product=_word(each.product_name),
-                serial=_word(each.serial_number),
-            ),
-            each,
-        )
-        for each in hid.list_descriptors()  # type: ignore[no-untyped-call]
-    ]
+@dataclass(frozen=True, slots=True)
+class FoundKey:
+    """A key and where it is, with what opens it within a deadline."""
+
+    place: PluggedKey
+    open: Callable[[Deadline], CtapDevice]
+
+
+def _found() -> tuple[list[FoundKey], list[DeviceFault]]:
+    usb = [_on_usb(each) for each in hid.list_descriptors()]  # type: ignore[no-untyped-call]
     # The reader of a key on USB has the key's own name; each key hides one such reader.
-    names = [each.product for each, _ in usb if each.product]
+    names = [each.place.product for each in usb if each.place.product]
     cards, wrong = [], []
     for reader in _readers():
         own = next((name for name in names if str(reader).startswith(name)), None)
@@ -275,51 +313,62 @@ def _found() -> tuple[list[tuple[PluggedKey, Any]], list[DeviceFault]]:
             continue
         try:
             if _speaks_fido(reader):
-                cards.append((PluggedKey(where=str(reader), link=Link.PCSC), reader))
+                cards.append(FoundKey(PluggedKey(where=str(reader), link=Link.PCSC), partial(_open_reader, reader)))
         except DeviceFault as fault:
             wrong.append(DeviceFault(f"{reader}: {fault}", fault.hint))
-    return sorted(usb, key=lambda pair: pair[0].where) + cards, wrong
+    return sorted(usb, key=lambda each: each.place.where) + cards, wrong
 
 
-def _readers() -> list[Any]:
+def _on_usb(descriptor: HidDescriptor) -> FoundKey:
+    place = PluggedKey(
+        where=str(descriptor.path),
+        link=Link.HID,
+        product=_word(descriptor.product_name),
+        serial=_word(descriptor.serial_number),
+    )
+    return FoundKey(place, partial(_open_usb, descriptor))
+
+
+def _readers() -> list[CardReader]:
     # pyscard does not open readers whose names have other letters.
-    return [each for each in within(System.readers) if str(each).isascii()] if CARD_ERRORS else []
+    return [each for each in ask_readers(System.readers) if str(each).isascii()] if CARD_ERRORS else []
 
 
-def _speaks_fido(reader: Any) -> bool:
+def _speaks_fido(reader: CardReader) -> bool:
     """Whether a FIDO key is in a reader. Raise DeviceFault for a card that another program holds, or a mute one."""
     deadline = Deadline()
     try:
         _open_reader(reader, deadline).close()
     except CARD_ERRORS as error:
         if is_held(error):
-            raise card_lost(error) from None
+            raise card_fault(error) from None
         return False
     except NO_KEY:
         return False
     return True
 
 
-def the_one(wanted: str | None) -> tuple[PluggedKey, Any]:
-    """Return the key at a place or with a serial, or the only one, and what opens it.
+def find_key(wanted: str | None) -> FoundKey:
+    """Return the key at a place or with a serial, or the only one.
 
     Raise DeviceFault when that is not clear: a serial may be on two keys.
     """
     keys, wrong = _found()
-    found = [(each, handle) for each, handle in keys if wanted in (None, each.where, each.serial)]
+    found = [each for each in keys if wanted in (None, each.place.where, each.place.serial)]
     if not found:
         raise wrong[0] if wrong else _nothing(wanted)
     if len(found) > 1:
-        places = ", ".join(each.where for each, _ in found)
+        places = ", ".join(each.place.where for each in found)
         raise DeviceFault(
             f"there are {len(found)} keys: {places}", "leave one plugged in, or name its place with --key"
         )
     return found[0]
 
 
-def open_device(place: PluggedKey, handle: Any) -> Device:
+def open_device(found: FoundKey) -> BoundedDevice:
+    """Open a key. Raise what the libraries raise, or DeviceFault when it is mute."""
     deadline = Deadline()
-    return Device(place, (_open_usb if place.link is Link.HID else _open_reader)(handle, deadline), deadline)
+    return BoundedDevice(found.place, found.open(deadline), deadline)
 
 
 def _open_usb(descriptor: HidDescriptor, deadline: Deadline) -> CtapDevice:
@@ -327,23 +376,23 @@ def _open_usb(descriptor: HidDescriptor, deadline: Deadline) -> CtapDevice:
     packets = _Packets(hid.open_connection(descriptor), deadline)  # type: ignore[no-untyped-call]
     try:
         return CtapHidDevice(descriptor, packets)
-    except BaseException:
+    except BaseException:  # Ctrl-C too: nobody else knows this connection to close it
         packets.close()
         raise
 
 
-def _open_reader(reader: Any, deadline: Deadline) -> CtapDevice:
+def _open_reader(reader: CardReader, deadline: Deadline) -> CtapDevice:
     deadline.start(PROMPT)
     card = _Card(reader.createConnection(), deadline)
     try:
         return CtapPcscDevice(card, str(reader))
-    except BaseException:
+    except BaseException:  # Ctrl-C too: nobody else knows this connection to close it
         with suppress(*CARD_ERRORS):
             card.disconnect()
         raise
 
 
-def barred(node: str) -> DeviceFault:
+def barred_fault(node: str) -> DeviceFault:
     """Say that there is a key which this user may not open."""
     return DeviceFault(
         f"there is a key, but {node} may not be opened",
@@ -352,12 +401,12 @@ def barred(node: str) -> DeviceFault:
 
 
 def _nothing(wanted: str | None) -> DeviceFault:
-    if wanted in (hidden := out_of_reach()):
-        return barred(wanted)
+    if wanted in (hidden := barred_nodes()):
+        return barred_fault(wanted)
     if wanted:
         return DeviceFault(f"there is no FIDO key {wanted}", "`mfa-kit key list` shows where keys are")
     if hidden:
-        return barred(", ".join(hidden))
+        return barred_fault(", ".join(hidden))
     return DeviceFault(
         "there is no security key",
         "plug one in" if CARD_ERRORS else "plug one in; for NFC and smart card readers install 'mfa-kit[oath]'",
@@ -365,4 +414,4 @@ def _nothing(wanted: str | None) -> DeviceFault:
 
 
 def _word(text: object) -> str | None:
-    return cut(text) if text else None
+    return shortened(text) if text else None

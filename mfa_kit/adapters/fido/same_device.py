@@ -12,9 +12,9 @@ from mfa_kit.security_keys.authenticator import Link
 CHANNEL_USB = 0x20
 
 
-def beside(reader: str) -> str | None:
+def find_same_device(reader: str) -> str | None:
     """Return the place of the FIDO key that is the card of a reader, or on the same USB device; None where none is."""
-    found, _ = links.plugged()
+    found, _ = links.find_keys()
     if any(each.link is Link.PCSC and each.where == reader for each in found):
         return reader
     here = _address_of_reader(reader)
@@ -24,14 +24,16 @@ def beside(reader: str) -> str | None:
 
 def _address_of_reader(reader: str) -> tuple[int, int] | None:
     """Bus and address of a reader on USB (SCARD_ATTR_CHANNEL_ID), where its driver says so."""
-    for line in links.within(lambda: [_channel(reader)]):
+    for line in links.ask_readers(lambda: [_channel(reader)]):
         if len(line) >= 4 and line[2] == CHANNEL_USB and not line[3]:  # noqa: PLR2004 - a little-endian DWORD
             return line[1], line[0]
     return None
 
 
 def _channel(reader: str) -> list[int]:
-    _, context = scard.SCardEstablishContext(scard.SCARD_SCOPE_USER)
+    status, context = scard.SCardEstablishContext(scard.SCARD_SCOPE_USER)
+    if status != scard.SCARD_S_SUCCESS:  # then the context is whatever was in memory
+        return []
     try:
         status, card, _ = scard.SCardConnect(
             context, reader, scard.SCARD_SHARE_SHARED, scard.SCARD_PROTOCOL_T0 | scard.SCARD_PROTOCOL_T1

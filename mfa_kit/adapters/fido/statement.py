@@ -9,7 +9,7 @@ from fido2.attestation.packed import PackedAttestation
 from fido2.attestation.u2f import FidoU2FAttestation
 from fido2.webauthn import AttestationObject
 
-from mfa_kit.adapters.fido.faults import GARBLED, cut, reason
+from mfa_kit.adapters.fido.faults import GARBLED, short_reason, shortened
 from mfa_kit.core.firmware import Version
 from mfa_kit.security_keys.authenticator import Registration, StatementKind
 
@@ -27,7 +27,7 @@ def registration_of(attestation: AttestationObject, client_data_hash: bytes) -> 
     if credential is None:
         raise ValueError("no credential in the answer")
     registration = Registration(
-        format=cut(attestation.fmt),
+        format=shortened(attestation.fmt),
         statement=StatementKind.BROKEN,
         aaguid=str(credential.aaguid) if credential.aaguid else None,
         algorithm=credential.public_key.ALGORITHM,
@@ -41,7 +41,7 @@ def registration_of(attestation: AttestationObject, client_data_hash: bytes) -> 
             warnings.simplefilter("ignore")
             return _judged(registration, attestation, client_data_hash)
     except GARBLED as error:
-        return replace(registration, flaw=reason(error))
+        return replace(registration, flaw=short_reason(error))
 
 
 def _judged(registration: Registration, attestation: AttestationObject, client_data_hash: bytes) -> Registration:

@@ -185,7 +185,9 @@ def reader_states() -> list[tuple[str, bool]]:
     """Return each reader and whether a card is seen in it. No card is touched; without PC/SC there is no reader."""
 
     def look() -> list[tuple[str, bool]]:
-        _, context = scard.SCardEstablishContext(scard.SCARD_SCOPE_USER)
+        status, context = scard.SCardEstablishContext(scard.SCARD_SCOPE_USER)
+        if status != scard.SCARD_S_SUCCESS:  # then the context is whatever was in memory
+            return []
         try:
             _, names = scard.SCardListReaders(context, [])
             # pyscard 2.3.1 takes names in ASCII here, and only here.
