@@ -43,7 +43,7 @@ class AtStation(Person):
     @contextmanager
     def there(self) -> Iterator[None]:
         """Sit at the terminal."""
-        with mock.patch.object(terminal, "person", return_value=self):
+        with mock.patch.object(terminal, "find_person", return_value=self):
             yield
         left = list(self._acts)
         assert not left, f"{len(left)} more were wanted; asked: {self.asked}"
