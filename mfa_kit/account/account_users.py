@@ -96,7 +96,7 @@ def _account_user(
     listed = snapshot.listed.get(user.name)
     devices = virtual if listed is None else listed
     complete = listed is not None or (row is not None and not row.mfa and not devices)
-    policies = policies_of(user, snapshot, groups=groups)
+    policies = entity_policies(user, snapshot, groups=groups)
     return AccountUser(
         user=user,
         credentials=row,
@@ -119,7 +119,9 @@ def about(user: Entity) -> RequestContext:
     return {"aws:username": user.name, "aws:PrincipalArn": user.arn, "aws:PrincipalType": "User"}
 
 
-def policies_of(entity: Entity, snapshot: Snapshot, *, groups: Mapping[str, Entity] | None = None) -> EntityPolicies:
+def entity_policies(
+    entity: Entity, snapshot: Snapshot, *, groups: Mapping[str, Entity] | None = None
+) -> EntityPolicies:
     """Return the policies of an entity, and of those of its groups that are in `groups`."""
     holders = [entity, *(groups[name] for name in entity.groups if groups and name in groups)]
     missing_group = len(holders) <= len(entity.groups)

@@ -49,7 +49,7 @@ class Decision(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PolicyStatement:
+class IamStatement:
     """One statement, its lists as tuples. `lines` are operator, key and values of its Condition.
 
     `fills`: its policy is of the version that knows policy variables; in an older one they are their own characters.
@@ -81,12 +81,12 @@ def _mapping(value: object) -> Mapping[str, object]:
     return value
 
 
-def _statement(row: Mapping[str, object], *, version: object) -> PolicyStatement:
+def _statement(row: Mapping[str, object], *, version: object) -> IamStatement:
     if row["Effect"] not in ("Allow", "Deny"):
         raise KeyError("Effect that is Allow or Deny")
     if "Action" not in row and "NotAction" not in row:
         raise KeyError("Action")
-    return PolicyStatement(
+    return IamStatement(
         sid=str(row.get("Sid", "")),
         allow=row["Effect"] == "Allow",
         actions=_texts(row.get("Action")),
@@ -111,7 +111,7 @@ def _principals(value: object) -> tuple[tuple[str, str], ...]:
 
 
 @lru_cache(maxsize=4096)
-def statements(document: str) -> tuple[PolicyStatement, ...]:
+def statements(document: str) -> tuple[IamStatement, ...]:
     """Read the statements of a policy document. Raise UsageFault for what is none."""
     try:
         found = _mapping(json.loads(document))
@@ -225,7 +225,7 @@ def _look(context: RequestContext, key: str) -> str | _Anything | None:
     return ANYTHING
 
 
-def _fill(statement: PolicyStatement, texts: Sequence[str], context: RequestContext) -> "tuple[list[str], bool]":
+def _fill(statement: IamStatement, texts: Sequence[str], context: RequestContext) -> "tuple[list[str], bool]":
     """Put policy variables into some texts; return those that say something, and whether another may match as well."""
     if not statement.fills:
         return list(texts), False
@@ -234,7 +234,7 @@ def _fill(statement: PolicyStatement, texts: Sequence[str], context: RequestCont
 
 
 def _line(
-    statement: PolicyStatement, operator: str, key: str, wanted: Sequence[str], context: RequestContext
+    statement: IamStatement, operator: str, key: str, wanted: Sequence[str], context: RequestContext
 ) -> bool | None:
     """Whether one line of a Condition holds; None where that cannot be told."""
     got = _look(context, key)
@@ -264,7 +264,7 @@ def _holds_without_key(operator: str) -> bool:
 
 
 def _matches(
-    statement: PolicyStatement, name: str, wanted: Sequence[str], got: str, context: RequestContext
+    statement: IamStatement, name: str, wanted: Sequence[str], got: str, context: RequestContext
 ) -> bool | None:
     """Whether a value of the request is one that is wanted; None where that cannot be told."""
     test = TESTS.get(NEGATED.get(name, name))
@@ -285,7 +285,7 @@ def _both(first: bool | None, second: bool | None) -> bool | None:
     return None if first is None or second is None else True
 
 
-def holds(statement: PolicyStatement, context: RequestContext) -> bool | None:
+def holds(statement: IamStatement, context: RequestContext) -> bool | None:
     """Whether all conditions of a statement hold; None where that cannot be told."""
     answer: bool | None = True
     for operator, key, wanted in statement.lines:
@@ -293,7 +293,7 @@ def holds(statement: PolicyStatement, context: RequestContext) -> bool | None:
     return answer
 
 
-def covers_action(statement: PolicyStatement, action: str) -> bool:
+def covers_action(statement: IamStatement, action: str) -> bool:
     """Whether a statement speaks of an action, `service:Name`; actions are not distinguished by case."""
     wanted = action.lower()
     if statement.but_actions:
@@ -301,7 +301,7 @@ def covers_action(statement: PolicyStatement, action: str) -> bool:
     return any(like(each.lower(), wanted) for each in statement.actions)
 
 
-def _covers_resource(statement: PolicyStatement, resource: str, context: RequestContext) -> bool | None:
+def _covers_resource(statement: IamStatement, resource: str, context: RequestContext) -> bool | None:
     """Whether a statement speaks of a resource; None where that hangs on a variable that nobody told."""
     filled, others = _fill(statement, statement.but_resources or statement.resources, context)
     found = any(like(each, resource) for each in filled)
@@ -309,7 +309,7 @@ def _covers_resource(statement: PolicyStatement, resource: str, context: Request
 
 
 @lru_cache(maxsize=65536)
-def _speaking(document: str, action: str) -> tuple[PolicyStatement, ...]:
+def _speaking(document: str, action: str) -> tuple[IamStatement, ...]:
     return tuple(each for each in statements(document) if covers_action(each, action))
 
 

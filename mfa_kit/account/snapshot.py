@@ -96,7 +96,7 @@ class Details:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PasswordPolicy:
+class AccountPasswordPolicy:
     """The account's password policy. Without one IAM asks for 8 characters of three kinds out of four."""
 
     length: int = 8
@@ -150,7 +150,7 @@ class Snapshot:
     listed: Mapping[str, tuple[Device, ...]] = field(default_factory=dict)
     certified: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     must_change: Mapping[str, bool] = field(default_factory=dict)
-    passwords: PasswordPolicy | None = None
+    passwords: AccountPasswordPolicy | None = None
     root_devices: tuple[Device, ...] | None = None
     backups: tuple[DeviceBackup, ...] = ()
 

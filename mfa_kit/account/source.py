@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from mfa_kit.account.evaluator import Decision, RequestContext
-from mfa_kit.account.snapshot import CredentialReport, Credentials, Details, Entity, PasswordPolicy
+from mfa_kit.account.snapshot import AccountPasswordPolicy, CredentialReport, Credentials, Details, Entity
 from mfa_kit.core.models import Device
 
 
@@ -39,7 +39,7 @@ class AccountSource(Protocol):
         """Return what a security key is certified for, such as `FIDO L1`."""
         ...
 
-    def password_policy(self) -> PasswordPolicy:
+    def password_policy(self) -> AccountPasswordPolicy:
         """Return the password policy, or that of IAM where the account has none."""
         ...
 

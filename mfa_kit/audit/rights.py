@@ -5,7 +5,7 @@ from typing import assert_never
 
 from mfa_kit.account.account_users import AccountUser
 from mfa_kit.account.evaluator import NO_MFA, NOBODY, PLAIN_KEYS, WITH_MFA, principals_let_in
-from mfa_kit.account.snapshot import AccessKey, Entity, Part, PasswordPolicy
+from mfa_kit.account.snapshot import AccessKey, AccountPasswordPolicy, Entity, Part
 from mfa_kit.account.wording import command, few
 from mfa_kit.audit.finding import Finding, NotApplicable, Observation, Profile, Scene, Severity, Unsure, audit_rule
 from mfa_kit.core.models import is_root
@@ -163,7 +163,7 @@ def passwords_policy(scene: Scene) -> Iterator[Observation]:
         yield Finding(subject="password policy", evidence=evidence, remedy=remedy)
 
 
-def _weak(policy: PasswordPolicy, profile: Profile) -> Iterator[str]:
+def _weak(policy: AccountPasswordPolicy, profile: Profile) -> Iterator[str]:
     least = LENGTH[profile]
     whose = "" if policy.custom else "there is none, and IAM's own asks for "
     if policy.length < least:
@@ -178,7 +178,7 @@ def _weak(policy: PasswordPolicy, profile: Profile) -> Iterator[str]:
             assert_never(profile)
 
 
-def _weak_by_nist(policy: PasswordPolicy) -> Iterator[str]:
+def _weak_by_nist(policy: AccountPasswordPolicy) -> Iterator[str]:
     classes = [name for name in ("upper", "lower", "numbers", "symbols") if getattr(policy, name)]
     if classes or not policy.custom:
         asked = ", ".join(classes) or "three classes of characters out of four"
@@ -187,7 +187,7 @@ def _weak_by_nist(policy: PasswordPolicy) -> Iterator[str]:
         yield f"passwords expire after {policy.max_age} days: NIST has them changed on evidence of compromise"
 
 
-def _set_policy(profile: Profile, policy: PasswordPolicy | None) -> str:
+def _set_policy(profile: Profile, policy: AccountPasswordPolicy | None) -> str:
     """Return the command that sets a strong policy; what it does not name falls back to IAM's default."""
     length = max(LENGTH[profile], policy.length if policy and policy.custom else 0)
     return command(

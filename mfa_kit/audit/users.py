@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from mfa_kit.account.account_users import AccountUser, administers, policies_of
+from mfa_kit.account.account_users import AccountUser, administers, entity_policies
 from mfa_kit.account.evaluator import NOBODY, WITH_MFA, principals_let_in
 from mfa_kit.account.snapshot import Credentials, Entity, Part
 from mfa_kit.account.wording import command, few
@@ -45,7 +45,7 @@ def admins_exist(scene: Scene) -> Iterator[Observation]:
         return
     if any(one.admin for one in scene.users):
         return
-    roles = [administers(role, policies_of(role, snapshot)) for role in snapshot.roles if _is_for_people(role)]
+    roles = [administers(role, entity_policies(role, snapshot)) for role in snapshot.roles if _is_for_people(role)]
     if any(roles):
         return
     if None in roles or any(one.admin is None for one in scene.users):

@@ -9,7 +9,7 @@ import click
 from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.audit.finding import DAY, Limits, Profile, RuleAnswer, RuleResult, Severity
 from mfa_kit.audit.registry import audit_snapshot, choose_rules, fails_at
-from mfa_kit.cli.audit_page import page
+from mfa_kit.cli.audit_page import audit_page
 from mfa_kit.cli.options import BACKUP_DIR, DRILLED_WITHIN, Verb, written
 from mfa_kit.cli.output import HTML, Output
 from mfa_kit.cli.results import ResultRow
@@ -79,7 +79,7 @@ def _write(snapshot: Snapshot, answers: Sequence[RuleAnswer], output: Output) ->
         case "table":
             output.text("".join(map(_paragraph, answers)))
         case "html":
-            output.text(page(snapshot, answers))
+            output.text(audit_page(snapshot, answers))
         case "json":
             output.one("audit", {**_head(snapshot), "rules": [_rule_row(answer) for answer in answers]})
         case _:

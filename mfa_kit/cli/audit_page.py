@@ -6,9 +6,8 @@ from collections.abc import Iterator, Sequence
 from mfa_kit.account.account_users import AccountUser, account_users
 from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.audit.finding import RuleAnswer, RuleResult, Severity
-from mfa_kit.cli.html import shell
 from mfa_kit.cli.html.chart import Bar, bar_chart, ring
-from mfa_kit.cli.html.shell import text
+from mfa_kit.cli.html.shell import html_page, html_text
 from mfa_kit.cli.options import written
 from mfa_kit.core.models import DeviceType
 from mfa_kit.wiring.aws import account_label
@@ -49,12 +48,13 @@ WAYS = (
 SHOWN = 3
 
 
-def page(snapshot: Snapshot, answers: Sequence[RuleAnswer]) -> str:
+def audit_page(snapshot: Snapshot, answers: Sequence[RuleAnswer]) -> str:
     """Return the page: a summary, charts, what fails, and every rule with its findings."""
     account = account_label(snapshot.account)
+    read = f"Read {written(snapshot.at)} as {snapshot.caller}"
     body = [
-        f"<h1>Sign-in audit of AWS account {text(account)}</h1>",
-        f'<p class="soft">Read {text(written(snapshot.at))} as {text(snapshot.caller)}; {_made(snapshot)}.</p>',
+        f"<h1>Sign-in audit of AWS account {html_text(account)}</h1>",
+        f'<p class="soft">{html_text(read)}; {_made(snapshot)}.</p>',
         f'<p class="lead">{_lead(answers)}</p>',
         *_holes(snapshot),
         '<div class="charts">',
@@ -66,7 +66,7 @@ def page(snapshot: Snapshot, answers: Sequence[RuleAnswer]) -> str:
         "<h2>Every rule</h2>",
         *(line for one in answers for line in _details(one)),
     ]
-    return shell.page(f"Sign-in audit of account {account}", body, style=STYLE)
+    return html_page(f"Sign-in audit of account {account}", body, style=STYLE)
 
 
 def _made(snapshot: Snapshot) -> str:
@@ -98,8 +98,8 @@ def _holes(snapshot: Snapshot) -> Iterator[str]:
     if snapshot.holes:
         yield "<p><b>Could not be read:</b></p><ul>"
         for hole in snapshot.holes:
-            about = f" of {text(hole.about)}" if hole.about else ""
-            yield f"<li>{text(hole.part)}{about}: {text(hole.why)}</li>"
+            about = f" of {html_text(hole.about)}" if hole.about else ""
+            yield f"<li>{html_text(hole.part)}{about}: {html_text(hole.why)}</li>"
         yield "</ul>"
 
 
@@ -156,9 +156,10 @@ def _first(answers: Sequence[RuleAnswer]) -> Iterator[str]:
         yield "<th>Where it is not</th></tr></thead><tbody>"
         for one in failed:
             subjects = list(dict.fromkeys(each.subject for each in one.findings))
-            names = ", ".join(map(text, subjects[:SHOWN]))
+            names = ", ".join(map(html_text, subjects[:SHOWN]))
+            title = html_text(one.rule.title)
             more = f" and {len(subjects) - SHOWN} more" if len(subjects) > SHOWN else ""
-            yield f"<tr><td>{_mark(one.rule.severity)}</td><td>{text(one.rule.title)}</td><td>{names}{more}</td></tr>"
+            yield f"<tr><td>{_mark(one.rule.severity)}</td><td>{title}</td><td>{names}{more}</td></tr>"
         yield "</tbody></table>"
 
 
@@ -167,17 +168,17 @@ def _mark(name: str) -> str:
 
 
 def _details(one: RuleAnswer) -> Iterator[str]:
-    references = f" · {text(', '.join(one.rule.references))}" if one.rule.references else ""
-    yield f"<details><summary>{_mark(one.result)} {text(one.rule.title)}</summary>"
-    yield f'<p class="soft">{text(one.rule.id)} · {one.rule.severity}{references}</p>'
+    references = f" · {html_text(', '.join(one.rule.references))}" if one.rule.references else ""
+    yield f"<details><summary>{_mark(one.result)} {html_text(one.rule.title)}</summary>"
+    yield f'<p class="soft">{html_text(one.rule.id)} · {one.rule.severity}{references}</p>'
     if one.why:
-        yield f"<p>{text(one.why)}</p>"
+        yield f"<p>{html_text(one.why)}</p>"
     if one.findings or one.unsure:
         yield "<ul>"
         for finding in one.findings:
-            remedy = "\n".join(text(line) for line in finding.remedy)
-            yield f"<li><b>{text(finding.subject)}</b>: {text(finding.evidence)}<pre>{remedy}</pre></li>"
+            remedy = "\n".join(html_text(line) for line in finding.remedy)
+            yield f"<li><b>{html_text(finding.subject)}</b>: {html_text(finding.evidence)}<pre>{remedy}</pre></li>"
         for unsure in one.unsure:
-            yield f"<li><b>{text(unsure.subject)}</b>: {text(unsure.why)}</li>"
+            yield f"<li><b>{html_text(unsure.subject)}</b>: {html_text(unsure.why)}</li>"
         yield "</ul>"
     yield "</details>"

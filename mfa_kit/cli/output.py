@@ -9,7 +9,6 @@ from typing import Any, NamedTuple, Self
 
 import click
 
-from mfa_kit.cli.results import VERSION as VERSION  # noqa: PLC0414 - a verb still takes it from here
 from mfa_kit.cli.results import ResultRow, Results
 
 # A form by name: the function that writes it, as `module:function`.

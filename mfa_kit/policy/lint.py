@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mfa_kit.account.evaluator import MFA, PLAIN_KEYS, WORK, PolicyStatement, covers_action, holds, statements
+from mfa_kit.account.evaluator import MFA, PLAIN_KEYS, WORK, IamStatement, covers_action, holds, statements
 from mfa_kit.account.snapshot import Entity, Snapshot
 
 # What a user enrolls himself by.
@@ -35,24 +35,24 @@ class ReadPolicy:
     """A policy, and what it is attached to or will be, where that is known. `statements` are under their names."""
 
     version: str | None
-    statements: tuple[tuple[str, PolicyStatement], ...]
+    statements: tuple[tuple[str, IamStatement], ...]
     on: Holder | None
     partition: str | None
 
     @property
-    def forcing(self) -> list[tuple[str, PolicyStatement]]:
+    def forcing(self) -> list[tuple[str, IamStatement]]:
         """The statements that deny requests without MFA."""
         return [(name, each) for name, each in self.statements if not each.allow and _wants(each, "false")]
 
 
-def _lines(statement: PolicyStatement) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _lines(statement: IamStatement) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Yield the operator and the values of each condition about MFA."""
     for operator, key, values in statement.lines:
         if key.lower() == MFA.lower():
             yield operator, values
 
 
-def _wants(statement: PolicyStatement, value: str) -> bool:
+def _wants(statement: IamStatement, value: str) -> bool:
     wanted = {"false": "Null", "true": ""}[value]
     return any(
         (operator.startswith("Bool") and value in map(str.lower, values))
@@ -72,7 +72,7 @@ def _bool(read: ReadPolicy) -> Iterator[Trap]:
             )
 
 
-def _stops_keys(statement: PolicyStatement, read: ReadPolicy) -> bool:
+def _stops_keys(statement: IamStatement, read: ReadPolicy) -> bool:
     """Whether plain access keys are denied the work of a statement, by itself or by another one beside it."""
     work = [action for action in WORK if covers_action(statement, action)] or statement.actions
     return any(
@@ -131,7 +131,7 @@ def _enrolling(read: ReadPolicy) -> Iterator[Trap]:
             )
 
 
-def _names(statement: PolicyStatement, action: str) -> bool:
+def _names(statement: IamStatement, action: str) -> bool:
     """Whether an Allow speaks of this action and not of everything."""
     return statement.allow and action.lower() in map(str.lower, statement.actions)
 

@@ -25,7 +25,7 @@ from mfa_kit.core.errors import MfaKitError, UsageFault
 from mfa_kit.core.models import DeviceType
 
 # An action and a resource.
-Pair = tuple[str, str]
+ActionOnResource = tuple[str, str]
 CODES = {DeviceType.VIRTUAL, DeviceType.HARDWARE_TOTP}
 WAYS: Mapping[str, RequestContext] = {
     "access keys": PLAIN_KEYS,
@@ -132,7 +132,7 @@ class _Work:
 def _work(one: AccountUser, more: tuple[str, ...], context: RequestContext) -> _Work:
     policies, request = one.policies, {**one.about, **context}
     would = denies_all_work((*policies.documents, *more), request, boundary=policies.boundary)
-    lost: list[Pair] = []
+    lost: list[ActionOnResource] = []
     if would is False:
         would, lost = _lost(policies, more, request)
     return _Work(
@@ -142,7 +142,9 @@ def _work(one: AccountUser, more: tuple[str, ...], context: RequestContext) -> _
     )
 
 
-def _lost(policies: EntityPolicies, more: tuple[str, ...], request: RequestContext) -> tuple[bool | None, list[Pair]]:
+def _lost(
+    policies: EntityPolicies, more: tuple[str, ...], request: RequestContext
+) -> tuple[bool | None, list[ActionOnResource]]:
     """Return whether all that is allowed now would be denied, None where that cannot be told, and what would be."""
     denies = [each for text in more for each in statements(text) if not each.allow]
     if all(holds(each, request) is False for each in denies):
@@ -154,11 +156,13 @@ def _lost(policies: EntityPolicies, more: tuple[str, ...], request: RequestConte
     return (True if set(lost.values()) == {Decision.EXPLICIT} else None), list(lost)
 
 
-def _allowed(policies: EntityPolicies) -> list[Pair]:
+def _allowed(policies: EntityPolicies) -> list[ActionOnResource]:
     return [pair for text in policies.documents for pair in actions_named(text, allow=True)]
 
 
-def _denied(policies: EntityPolicies, more: tuple[str, ...], request: RequestContext) -> dict[Pair, Decision]:
+def _denied(
+    policies: EntityPolicies, more: tuple[str, ...], request: RequestContext
+) -> dict[ActionOnResource, Decision]:
     """Return what `more` would deny, or might deny, of what is allowed now."""
     others = [pair for text in more for pair in actions_named(text, allow=False)]
     decisions = {pair: evaluate(more, *pair, request) for pair in (*_allowed(policies), *others)}
@@ -169,7 +173,7 @@ def _denied(policies: EntityPolicies, more: tuple[str, ...], request: RequestCon
     }
 
 
-def _may(policies: EntityPolicies, pair: Pair, request: RequestContext) -> bool:
+def _may(policies: EntityPolicies, pair: ActionOnResource, request: RequestContext) -> bool:
     return policies.decide(*pair, request) in {Decision.ALLOW, Decision.UNKNOWN}
 
 

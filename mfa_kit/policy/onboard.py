@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mfa_kit.account.account_users import AccountUser, account_users, administers, policies_of
+from mfa_kit.account.account_users import AccountUser, account_users, administers, entity_policies
 from mfa_kit.account.evaluator import NOBODY, principals_let_in
 from mfa_kit.account.snapshot import Entity, Part, Snapshot
 from mfa_kit.account.wording import command
@@ -193,7 +193,7 @@ def _administering(everybody: Sequence[AccountUser], snapshot: Snapshot) -> str 
     groups = {one.name: one for one in snapshot.groups}
     names = [ADMINISTRATORS, *(name for one in everybody if one.admin and one.password for name in one.user.groups)]
     found = (groups[name] for name in names if name in groups)
-    able = (one.name for one in found if administers(somebody, policies_of(one, snapshot)))
+    able = (one.name for one in found if administers(somebody, entity_policies(one, snapshot)))
     return next(able, None)
 
 

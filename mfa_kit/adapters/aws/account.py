@@ -9,7 +9,15 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from mfa_kit.account.evaluator import Decision, RequestContext
-from mfa_kit.account.snapshot import ROOT, AccessKey, CredentialReport, Credentials, Details, Entity, PasswordPolicy
+from mfa_kit.account.snapshot import (
+    ROOT,
+    AccessKey,
+    AccountPasswordPolicy,
+    CredentialReport,
+    Credentials,
+    Details,
+    Entity,
+)
 from mfa_kit.adapters.aws.pages import PAGE, Ask, pages
 from mfa_kit.core.errors import AwsFault, MfaKitError, NoSuchEntity
 from mfa_kit.core.models import Device, is_root
@@ -140,13 +148,13 @@ class AccountReader:
         found = self._ask(lambda iam: iam.get_mfa_device(SerialNumber=serial, UserName=user))
         return tuple(f"{name} {level}" for name, level in sorted(found.get("Certifications", {}).items()))
 
-    def password_policy(self) -> PasswordPolicy:
+    def password_policy(self) -> AccountPasswordPolicy:
         """Return the account's password policy, with IAM's own values where it has none."""
         try:
             said = self._ask(lambda iam: iam.get_account_password_policy()["PasswordPolicy"])
         except NoSuchEntity:
-            return PasswordPolicy(custom=False)
-        return PasswordPolicy(
+            return AccountPasswordPolicy(custom=False)
+        return AccountPasswordPolicy(
             length=said.get("MinimumPasswordLength", 6),
             upper=said.get("RequireUppercaseCharacters", False),
             lower=said.get("RequireLowercaseCharacters", False),

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from mfa_kit.cli.html.shell import text
+from mfa_kit.cli.html.shell import html_text
 
 # A bar and its place, where bars lie below each other.
 THICK, STEP = 20, 30
@@ -31,7 +31,7 @@ def bar_chart(bars: Sequence[Bar], *, full: float, width: int = 720, labels: int
     def row(number: int, bar: Bar) -> str:
         y, long = number * STEP, (width - labels - ends) * bar.value / (full or 1)
         long = max(long, 2) if bar.value else 0
-        tooltip = f"<title>{text(bar.tooltip)}</title>" if bar.tooltip else ""
+        tooltip = f"<title>{html_text(bar.tooltip)}</title>" if bar.tooltip else ""
         end = _text(labels + long + 8, y + 20, bar.end, anchor="start") if bar.end else ""
         label = _text(0, y + 20, bar.label, anchor="start")
         return f"<g>{tooltip}{label}{_rect(labels, y + 5, long, THICK, bar.color)}{end}</g>"
@@ -81,7 +81,7 @@ def ring(bars: Sequence[Bar]) -> str:
 
 
 def _svg(width: int, height: int, alt: str, parts: Iterable[str]) -> str:
-    return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{text(alt)}">{"".join(parts)}</svg>'
+    return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{html_text(alt)}">{"".join(parts)}</svg>'
 
 
 def _rect(x: float, y: float, width: float, height: float, color: str) -> str:
@@ -89,4 +89,4 @@ def _rect(x: float, y: float, width: float, height: float, color: str) -> str:
 
 
 def _text(x: float, y: float, value: str, *, anchor: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{text(value)}</text>'
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{html_text(value)}</text>'

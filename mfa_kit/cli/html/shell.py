@@ -21,18 +21,18 @@ STYLE = """
 """
 
 
-def text(value: str) -> str:
+def html_text(value: str) -> str:
     """Return text from elsewhere as HTML that shows it: markup, control characters and line breaks are escaped."""
     return escape(one_line(value))
 
 
-def page(title: str, body: Iterable[str], *, style: str = "") -> str:
+def html_page(title: str, body: Iterable[str], *, style: str = "") -> str:
     """Return a page that ends with a line break. `title` is text, `body` lines of HTML, `style` more CSS."""
     lines = [
         "<!DOCTYPE html>",
         '<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">',
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
-        f"<title>{text(title)}</title><style>{STYLE}{style}</style></head><body>",
+        f"<title>{html_text(title)}</title><style>{STYLE}{style}</style></head><body>",
         *body,
         "</body></html>",
     ]

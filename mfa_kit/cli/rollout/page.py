@@ -3,9 +3,8 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from mfa_kit.cli.html import shell
 from mfa_kit.cli.html.chart import Bar, bar_chart
-from mfa_kit.cli.html.shell import text
+from mfa_kit.cli.html.shell import html_page, html_text
 from mfa_kit.cli.options import written
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
 from mfa_kit.rollout.plan import Plan
@@ -49,15 +48,15 @@ def status_page(plan: Plan, results: Sequence[RowResult], *, at: float) -> str:
     closed = [result for result in results if result.outcome in {RowOutcome.ENROLLED, RowOutcome.SKIPPED}]
     done = counts[RowOutcome.ENROLLED] + counts[RowOutcome.SKIPPED]
     body = [
-        f"<h1>MFA rollout, account {text(account_label(plan.account))}</h1>",
+        f"<h1>MFA rollout, account {html_text(account_label(plan.account))}</h1>",
         f"<p>{done} of {len(results)} users have an MFA device.</p>",
-        f"<p>As of {written(at)}; planned {written(plan.planned_at)} by {text(plan.by)}.</p>",
+        f"<p>As of {written(at)}; planned {written(plan.planned_at)} by {html_text(plan.by)}.</p>",
         _chart(counts, len(results)),
         _causes(failed),
         f"<h2>Still open: {len(open_)}</h2>{_table(open_)}",
         f"<details><summary>Done: {len(closed)}</summary>{_table(closed)}</details>",
     ]
-    return shell.page("MFA rollout", filter(None, body), style=STYLE)
+    return html_page("MFA rollout", filter(None, body), style=STYLE)
 
 
 def _chart(counts: Counter[RowOutcome], total: int) -> str:
@@ -80,8 +79,8 @@ def _causes(failed: Sequence[RowResult]) -> str:
         return ""
     first = {one.cause: one for one in reversed(failed)}
     rows = "".join(
-        f'<tr><td>{text(cause)}</td><td class="n">{number}</td>'
-        f"<td>{text(first[cause].user)}: {text(first[cause].reason)}</td></tr>"
+        f'<tr><td>{html_text(cause)}</td><td class="n">{number}</td>'
+        f"<td>{html_text(first[cause].user)}: {html_text(first[cause].reason)}</td></tr>"
         for cause, number in Counter(one.cause for one in failed).most_common()
     )
     return f"<h2>Failed, by reason</h2><table><tr><th>Reason</th><th>Users</th><th>The first</th></tr>{rows}</table>"
@@ -91,8 +90,8 @@ def _table(results: Sequence[RowResult]) -> str:
     if not results:
         return "<p>Nobody.</p>"
     rows = "".join(
-        f'<tr><td>{text(one.user)}</td><td class="state">{one.outcome}</td>'
-        f"<td>{text(one.reason or MEANS.get(one.outcome, ''))}</td></tr>"
+        f'<tr><td>{html_text(one.user)}</td><td class="state">{one.outcome}</td>'
+        f"<td>{html_text(one.reason or MEANS.get(one.outcome, ''))}</td></tr>"
         for one in results
     )
     return f"<table><tr><th>User</th><th>State</th><th>Why</th></tr>{rows}</table>"

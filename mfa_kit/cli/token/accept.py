@@ -8,9 +8,9 @@ import click
 from mfa_kit.cli.options import Verb, written
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
-from mfa_kit.cli.token import sheet
 from mfa_kit.cli.token.dropped import dropped_rows, note_dropped
 from mfa_kit.cli.token.seed_options import FILE, WINDOW, seed_file_options
+from mfa_kit.cli.token.sheet import acceptance_sheet
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.text import printable
 from mfa_kit.tokens.acceptance import BoxTrial, judge_readings, run_session
@@ -66,7 +66,7 @@ def accept(
         _print_box(box, refused, left_out, output=output, settings=settings)
     finally:  # whoever reads the report may go away before its end
         if out:
-            page = sheet.page(box, name=file.name, at=written(token.now()), missing=len(left_out))
+            page = acceptance_sheet(box, name=file.name, at=written(token.now()), missing=len(left_out))
             token.write_sheet(out, page)
     return 0 if box.of(TokenVerdict.ACCEPTED) == len(box.tokens) and not refused and not left_out else 1
 

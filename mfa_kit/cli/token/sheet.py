@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from mfa_kit.cli.html import shell
 from mfa_kit.cli.html.chart import Bar, column_chart
-from mfa_kit.cli.html.shell import text
+from mfa_kit.cli.html.shell import html_page, html_text
 from mfa_kit.cli.options import written
 from mfa_kit.tokens.box import Box, histogram
 from mfa_kit.tokens.seeds import Factor, Sighting, Token, TokenVerdict
@@ -18,12 +17,12 @@ STYLE = """
 """
 
 
-def page(box: Box, *, name: str, at: str, missing: int = 0) -> str:
+def acceptance_sheet(box: Box, *, name: str, at: str, missing: int = 0) -> str:
     """Return the page; name is the seed file's, at the time of the report, missing its rows that are in no box."""
     left_out = f"<p><b>Rows of this file that could not be taken, and are not below: {missing}.</b></p>"
     body = [
         "<h1>Display tokens: acceptance of a box</h1>",
-        f"<p>{text(name)}, {len(box.tokens)} tokens, reported {text(at)}</p>",
+        f"<p>{html_text(name)}, {len(box.tokens)} tokens, reported {html_text(at)}</p>",
         *([left_out] if missing else ()),
         '<div class="sum">',
         *(
@@ -38,7 +37,7 @@ def page(box: Box, *, name: str, at: str, missing: int = 0) -> str:
         "</tbody></table>",
         '<p class="sign">Accepted by ______________________________ on ____________________</p>',
     ]
-    return shell.page(f"Tokens of {name}", body, style=STYLE)
+    return html_page(f"Tokens of {name}", body, style=STYLE)
 
 
 def _row(token: Token, seen: Sighting | None) -> str:
@@ -47,8 +46,8 @@ def _row(token: Token, seen: Sighting | None) -> str:
     step = f", {token.period} s" if token.factor is Factor.TOTP else ""
     read = written(seen.at) if seen else ""
     cells = (token.serial, f"{token.factor.upper()}, {token.digits} digits{step}", verdict)
-    line = "".join(f"<td>{text(cell)}</td>" for cell in cells)
-    why = text(seen.reason) if seen else ""
+    line = "".join(f"<td>{html_text(cell)}</td>" for cell in cells)
+    why = html_text(seen.reason) if seen else ""
     reason = f'<tr class="reason {verdict}"><td class="why" colspan="5">{why}</td></tr>' if why else ""
     return f'<tr class="{verdict}">{line}<td class="n">{clock}</td><td>{read}</td></tr>{reason}'
 
