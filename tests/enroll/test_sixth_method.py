@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from mfa_kit.core.models import Method
 from mfa_kit.enrollment.backup_alone import BackupAlone
-from mfa_kit.rollout.roster import How
+from mfa_kit.rollout.roster import RosterMethod
 from mfa_kit.wiring.methods.recipe import Context, Equipment, Options, Recipe, option
 
 
@@ -38,7 +38,7 @@ METHOD = Recipe(
     method=SLIP,
     help="a slip of paper",
     options=SlipOptions,
-    how=How(method=SLIP),
+    how=RosterMethod(method=SLIP),
     call="hand {user} a slip, and press Enter",
     usage=lambda intent, _: [f"{intent.user} types the seed off the slip"],
 )
