@@ -21,10 +21,11 @@ ROOT_DEVICE = "root-account-mfa-device"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DevicePicture:
-    """A QR code that was read: what it holds, and its label."""
+    """The contents of a QR code: the device, its label, and notes for the user."""
 
     created: Created
     label: str
+    notes: tuple[str, ...] = ()
 
 
 def add(
@@ -42,6 +43,8 @@ def add(
     The device is one of a user, or root's where `user` is None; `wanted` is its name or ARN. `run` is for a device that
     has no run of its own.
     """
+    for note in picture.notes:
+        desk.progress.note(f"note: {note}")
     _check_account(picture.label, caller)
     entry = None if user is None else _entry(user, wanted, picture, run=run, caller=caller, desk=desk)
     if entry:

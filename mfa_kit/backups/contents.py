@@ -17,14 +17,16 @@ ACCOUNT = re.compile(r"\d{12}", re.ASCII)
 class Opened:
     """A backup that was opened.
 
-    `created` is what IAM returned when the device was made; `label` is that of its QR code, `ISSUER:DEVICE@ACCOUNT`;
-    `named` is what the path of the file says, None where it is not the path of a backup.
+    `created` is what IAM returned when the device was created. `label` is that of its QR code, `ISSUER:DEVICE@ACCOUNT`.
+    `named` is what the path of the file says; it is None if the path is not that of a backup. `notes` are remarks on
+    the QR code for the user.
     """
 
     file: Path
     created: Created
     label: str
     named: Backup | None
+    notes: tuple[str, ...] = ()
 
 
 def device_and_account(label: str) -> tuple[str, str]:

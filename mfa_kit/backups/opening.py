@@ -11,18 +11,20 @@ from mfa_kit.core.models import Intent
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verified:
-    """A backup that was tried: the label in its QR code, or what is wrong with the file."""
+    """The result for one backup: the label in its QR code, with notes, or why the file cannot be used."""
 
     file: Path
     label: str | None = None
     fault: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 def verify_files(files: Iterable[Path], open_backup: Callable[[Path], Opened]) -> Iterator[Verified]:
     """Open each file; the label in its QR code proves that the backup can be used, and is not secret."""
     for file in files:
         try:
-            yield Verified(file=file, label=open_backup(file).label)
+            opened = open_backup(file)
+            yield Verified(file=file, label=opened.label, notes=opened.notes)
         except IntegrityFault as fault:
             yield Verified(file=file, fault=str(fault))
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from mfa_kit.cli.output import FORMS, HTML, Output
-from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.errors import MfaKitError, UsageFault
 
 if TYPE_CHECKING:
     from mfa_kit.wiring.settings import Settings
@@ -144,13 +144,22 @@ def form() -> str:
     return given().output
 
 
-def common(*, configured: bool = True) -> "Settings":
-    """Gather the settings: the command line's, and for those that it lacks the configuration file's."""
+def common(*, needs_config: bool = True) -> "Settings":
+    """Return the settings: those of the command line, and for the others those of the configuration file.
+
+    A verb that does not need the file ignores one that is wrong, and says so.
+    """
     from mfa_kit.cli import messages, terminal
     from mfa_kit.wiring import config
     from mfa_kit.wiring.settings import Settings
 
-    said = config.load() if configured else config.Config()
+    try:
+        said = config.load()
+    except MfaKitError as fault:
+        if needs_config:
+            raise
+        messages.Talk().note(f"note: ignoring the configuration file: {fault}")
+        said = config.Config()
     flags = given()
     plain = flags.plain or bool(said.plain)
     return Settings(
@@ -221,11 +230,13 @@ class Verb(click.Command):
 
     A function that has a parameter `settings` or `output` is given those of the command line; with `read_settings` it
     is given a function that returns the settings, and that raises where the configuration file is wrong.
+
+    Without `needs_config` the verb works even if that file is wrong, because backups must open in an emergency.
     """
 
-    def __init__(self, *args: Any, html: bool = False, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, html: bool = False, needs_config: bool = True, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.html = html
+        self.html, self.needs_config = html, needs_config
         self.params += _common(*FORMS, *([HTML] if html else []))
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -235,7 +246,7 @@ class Verb(click.Command):
         if "output" in wanted:
             ctx.params["output"] = output
         if "settings" in wanted:
-            ctx.params["settings"] = common()
+            ctx.params["settings"] = common(needs_config=self.needs_config)
         if "read_settings" in wanted:
             ctx.params["read_settings"] = common
         return super().invoke(ctx)

@@ -1,46 +1,128 @@
-"""Key URIs (`otpauth://`), by pyotp. Apart from otp because importing pyotp costs what a verb's `--help` may not."""
+"""Key URIs (`otpauth://`), written as AWS writes them, and read by the rules of the format.
+
+The format is Google Authenticator's wiki page "Key Uri Format". Readers differ, and so do the programs that write it,
+so everything that cannot change a code is read leniently: unknown parameters, spellings, and grouped secrets.
+"""
 
 import base64
-import hashlib
-
-import pyotp
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from mfa_kit.core import otp
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.otp import KeyUri, Secret, Seed
 
 ISSUER = "Amazon Web Services"
+# RFC 4226, R6: a secret has at least 128 bits. Older apps and servers make 80 bits, which is the shortest in use.
+FEWEST_OCTETS, SAFE_OCTETS = 10, 16
+HINT = "use the QR code that AWS showed for the device"
+NOT_OF_AWS = "this QR code is not for an AWS device: those use TOTP with SHA-1 and 6 digits every 30 seconds"
+NOT_A_KEY_URI = "this QR code does not contain a usable otpauth URI"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceUri:
+    """The contents of a key URI for AWS: the secret, the label `issuer:device@account`, and notes for the user."""
+
+    seed: Seed
+    label: str
+    notes: tuple[str, ...] = ()
 
 
 def otpauth(seed: Seed, *, label: str) -> KeyUri:
-    """Return the URI that AWS's own QR code holds for a seed; label is `<device>@<alias or account>`."""
-    return KeyUri(
-        pyotp.TOTP(base64.b32encode(seed.reveal()).decode().rstrip("=")).provisioning_uri(
-            name=label, issuer_name=ISSUER
+    """Return the URI that AWS's own QR code holds for a secret; label is `<device>@<alias or account>`."""
+    issuer = quote(ISSUER)
+    secret = Secret(base64.b32encode(seed.reveal()).decode().rstrip("="))
+    return KeyUri(f"otpauth://totp/{issuer}:{quote(label)}?secret={secret.reveal()}&issuer={issuer}")
+
+
+def parse(uri: KeyUri) -> DeviceUri:
+    """Read a key URI. Raise IntegrityFault for text that is not one, and for parameters that AWS does not use."""
+    try:
+        parts = Secret(urlsplit(uri.reveal()))
+        parameters = Secret(_parameters(parts.reveal().query))
+        for_aws = _kind(parts.reveal().scheme, parts.reveal().netloc) == "totp" and _uses_aws_parameters(
+            parameters.reveal()
         )
-    )
+        seed = _secret(Secret(parameters.reveal().get("secret", "")))
+    except ValueError:
+        raise IntegrityFault(NOT_A_KEY_URI, HINT) from None
+    if not for_aws:
+        raise IntegrityFault(NOT_OF_AWS, HINT)
+    prefix, issuer, name = _names(parts.reveal().path, parameters.reveal().get("issuer", ""))
+    label = f"{issuer}:{name}" if issuer else name
+    return DeviceUri(seed=seed, label=label, notes=tuple(_notes(seed, prefix, issuer)))
 
 
 def seed_of(uri: KeyUri) -> Seed:
-    """Return the seed within a URI for AWS: TOTP, SHA-1, 6 digits, 30 s. Raise IntegrityFault for anything else."""
-    try:
-        parsed = pyotp.parse_uri(uri.reveal())
-        seed = otp.from_base32(Secret(parsed.secret.upper()))
-    except ValueError:
-        raise IntegrityFault(
-            "this QR code is no otpauth URI", "use the QR code that AWS showed for the device"
-        ) from None
-    parameters = (parsed.digits, getattr(parsed, "interval", None), parsed.digest)
-    if not isinstance(parsed, pyotp.TOTP) or parameters != (otp.DIGITS, otp.PERIOD, hashlib.sha1):
-        raise IntegrityFault(
-            "this QR code is not of an AWS device: those have TOTP with SHA-1 and 6 digits every 30 seconds",
-            "use the QR code that AWS showed for the device",
-        )
-    return seed
+    """Return the secret within a URI for AWS. Raise IntegrityFault as `parse` does."""
+    return parse(uri).seed
 
 
 def label_of(uri: KeyUri) -> str:
-    """`issuer:device@account` without the secret. Raise IntegrityFault as seed_of does."""
-    seed_of(uri)
-    parsed = pyotp.parse_uri(uri.reveal())
-    return f"{parsed.issuer}:{parsed.name}" if parsed.issuer else parsed.name
+    """Return `issuer:device@account`, without the secret. Raise IntegrityFault as `parse` does."""
+    return parse(uri).label
+
+
+def _kind(scheme: str, kind: str) -> str:
+    """Return `totp` or `hotp`. Raise ValueError for a URI of another kind."""
+    if scheme != "otpauth" or kind.lower() not in {"totp", "hotp"}:
+        raise ValueError("not a key URI")
+    return kind.lower()
+
+
+def _parameters(query: str) -> dict[str, str]:
+    """Return the parameters by their names in lower case. Raise ValueError for one that has two values."""
+    found: dict[str, str] = {}
+    for name, value in parse_qsl(query):
+        if found.setdefault(name.lower(), value) != value:
+            raise ValueError("a parameter has two values")
+    return found
+
+
+def _secret(text: Secret[str]) -> Seed:
+    """Decode base32, also in lower case and in groups. Raise ValueError for anything else, and for too few bits."""
+    groups = Secret(text.reveal().replace("-", " ").upper().split())
+    seed = otp.from_base32(Secret("".join(groups.reveal()).rstrip("=")))
+    if len(seed.reveal()) < FEWEST_OCTETS:
+        raise ValueError("too short for a secret")
+    return seed
+
+
+def _uses_aws_parameters(parameters: Mapping[str, str]) -> bool:
+    """Return whether the codes are computed as AWS does. Raise ValueError for a number that is not one."""
+    algorithm = parameters.get("algorithm", "SHA1").upper().replace("-", "").replace("_", "").removeprefix("HMAC")
+    digits, period = _number(parameters.get("digits"), otp.DIGITS), _number(parameters.get("period"), otp.PERIOD)
+    # Steam's codes have letters.
+    steam = parameters.get("encoder", "").lower() == "steam"
+    return (algorithm, digits, period, steam) == ("SHA1", otp.DIGITS, otp.PERIOD, False)
+
+
+def _number(text: str | None, default: int) -> int:
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):  # noqa: PLR2004 - nothing useful is longer
+        raise ValueError("not a number")
+    return int(text)
+
+
+def _names(path: str, issuer: str) -> tuple[str, str, str]:
+    """Return the issuer before the label, the issuer that counts, and the name of the account.
+
+    The parameter counts if there is one, because that is what authenticator apps show.
+    """
+    label = unquote(path.removeprefix("/"))
+    prefix, colon, name = label.partition(":")
+    if not colon:
+        return "", issuer, label.strip()
+    return prefix.strip(), issuer or prefix.strip(), name.strip()
+
+
+def _notes(seed: Seed, prefix: str, issuer: str) -> list[str]:
+    notes = []
+    if prefix and prefix != issuer:
+        notes.append(f"the label names the issuer {prefix!r}, and the parameter names {issuer!r}")
+    if len(seed.reveal()) < SAFE_OCTETS:
+        notes.append(f"the secret has only {8 * len(seed.reveal())} bits; RFC 4226 requires 128 or more")
+    return notes

@@ -35,11 +35,21 @@ def read_accounts(image: Png) -> FoundAccounts:
     )
 
 
-def device_in(uri: KeyUri) -> tuple[Created, str]:
-    """Return what IAM gave when the device of a key URI was made, and the label. Raise IntegrityFault."""
-    return Created(key_uri.seed_of(uri), uri), key_uri.label_of(uri)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundDevice:
+    """The device of a key URI: what IAM returned when it was created, its label, and notes for the user."""
+
+    created: Created
+    label: str
+    notes: tuple[str, ...]
 
 
-def read_device(image: Png) -> tuple[Created, str]:
-    """Return what IAM gave when the device of a picture was made, and the label. Raise IntegrityFault."""
+def device_in(uri: KeyUri) -> FoundDevice:
+    """Return the device of a key URI. Raise IntegrityFault for a URI that is not for AWS."""
+    found = key_uri.parse(uri)
+    return FoundDevice(created=Created(found.seed, uri), label=found.label, notes=found.notes)
+
+
+def read_device(image: Png) -> FoundDevice:
+    """Return the device of the QR code in a picture. Raise IntegrityFault as `device_in` does."""
     return device_in(symbol.read(image))

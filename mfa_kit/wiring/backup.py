@@ -63,11 +63,14 @@ def open_created(file: Path, identities: Identities) -> Created:
 
 
 def show_backup(file: Path, identities: Identities, out: Path) -> None:
-    """Open a backup and write its picture to a new file, 0600, in a folder that is there."""
+    """Decrypt a backup and write its picture to a new file, 0600, in a folder that exists.
+
+    Raise IntegrityFault for a file without the QR code of a device; nothing is written then.
+    """
     harden()
     check_new(out)
     with _opener(identities) as (opener_, _):
-        picture = opener_.picture(file)
+        picture = opener_.checked_picture(file)
     write_new(out.absolute().parent.resolve() / out.name, picture)
 
 

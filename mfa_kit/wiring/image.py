@@ -28,8 +28,9 @@ def read_picture(image: str, person: Interaction) -> tuple[DevicePicture, Shred 
     plain = None if image == STDIN else load_image(Path(image))
     found = reading.read_accounts(plain.picture if plain else read_image(sys.stdin.buffer))
     chosen = choose_account(found.labels, of=found.total, which=found.picture, person=person)
-    created, label = reading.device_in(found.uris[chosen])
-    return DevicePicture(created=created, label=label), partial(shred_image, plain) if plain else None
+    device = reading.device_in(found.uris[chosen])
+    picture = DevicePicture(created=device.created, label=device.label, notes=device.notes)
+    return picture, partial(shred_image, plain) if plain else None
 
 
 def draw(uri: KeyUri) -> Symbol:

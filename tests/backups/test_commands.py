@@ -85,10 +85,10 @@ FILES: dict[str, tuple[Bad, str]] = {
     "foreign": (lambda *_: b"\x89PNG", "is not a backup"),
     "no image": (lambda _, seal: seal(b"hello"), "not an image"),
     "no QR code": (lambda _, seal: seal(picture()), "there is no QR code"),
-    "not an otpauth URI": (lambda _, seal: seal(picture("https://example.com")), "no otpauth URI"),
+    "not an otpauth URI": (lambda _, seal: seal(picture("https://example.com")), "not contain a usable otpauth URI"),
     "not of AWS": (
         lambda _, seal: seal(picture(f"otpauth://totp/a?secret={'A' * 32}&digits=8")),
-        "not of an AWS device",
+        "not for an AWS device",
     ),
     "several QR codes": (lambda _, seal: seal(picture("one", "two")), "2 QR codes"),
 }
@@ -106,6 +106,70 @@ def test_a_bad_file_is_one_sentence(name: str, desk: MfaKit, old: Pair, tmp_path
     assert (done.code, done.err, first["opens"], second["opens"]) == (5, "", False, True)
     assert said in first["fault"]
     assert "\n" not in first["fault"]
+
+
+def test_an_unknown_parameter_does_not_stop_verify(desk: MfaKit, old: Pair) -> None:
+    """Each backup is judged, and what is odd about a QR code is a note."""
+    uri = f"otpauth://totp/AWS:a@1?secret={'A' * 16}&counter=1&issuer=Other"
+    odd = put(desk, "alice", old.recipient, picture(uri))
+    good = sealed(desk, "bob", old.recipient)
+    done = desk.run("backup", "verify", "--all", "-i", old.file, "--output", "json")
+    found = json.loads(done.out)["rows"]
+    assert (done.code, [(each["file"], each["opens"]) for each in found]) == (
+        0,
+        [(str(odd), True), (str(good.path), True)],
+    )
+    assert done.err.count("note: ") == 2
+    assert "names the issuer 'AWS'" in done.err
+    assert "only 80 bits" in done.err
+
+
+def put(desk: MfaKit, user: str, recipient: str, content: bytes) -> Path:
+    """Encrypt any content to a file that has the name of a backup."""
+    path = AgeFiles(desk.home / "backups", []).new(ACCOUNT, user, user, run=RUN).path
+    path.parent.mkdir(parents=True)
+    path.write_bytes(pyrage.encrypt(content, [pyrage.x25519.Recipient.from_str(recipient)]))
+    return path
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"not a picture", picture(), picture("https://example.com"), picture("one", "two")],
+    ids=["text", "no code", "another code", "two codes"],
+)
+def test_a_file_without_a_key_uri_is_not_shown(content: bytes, desk: MfaKit, old: Pair, tmp_path: Path) -> None:
+    """An attacker who can write to the folder must not have any file decrypted and written."""
+    file, out = put(desk, "alice", old.recipient, content), tmp_path / "out.png"
+    done = desk.run("backup", "show", file, "-i", old.file, "-o", out)
+    assert (done.code, done.out) == (5, "")
+    assert not out.exists()
+
+
+BROKEN_CONFIGS = ["no TOML [", "acount = '1'", "plain = 'perhaps'", "backup-dir = 1"]
+
+
+@pytest.mark.parametrize("config", BROKEN_CONFIGS)
+def test_a_broken_configuration_does_not_keep_a_backup_closed(
+    config: str, desk: MfaKit, old: Pair, new: Pair, tmp_path: Path
+) -> None:
+    """Backups are opened in an emergency, so verbs that need nothing of the file work without it."""
+    backup, folder = sealed(desk, "alice", old.recipient), desk.home / "backups"
+    (desk.home / "config.toml").write_text(config)
+    commands: list[list[str | Path]] = [
+        ["backup", "show", backup.path, "-i", old.file, "-o", tmp_path / "qr.png"],
+        ["backup", "verify", backup.path, "-i", old.file],
+        ["backup", "verify", "--all", "--backup-dir", folder, "-i", old.file],
+        ["backup", "list", "--backup-dir", folder],
+        ["backup", "recipients", "--backup-dir", folder],
+        ["backup", "exposed", "-r", old.recipient, "--backup-dir", folder],
+        ["backup", "rekey", "--backup-dir", folder, "-i", old.file, "-r", new.recipient],
+        ["ledger", "show"],
+    ]
+    for command in commands:
+        done = desk.run(*command)
+        assert done.code == 0, (command, done.err)
+    assert desk.run("backup", "list").code == 2
+    assert desk.run("backup", "verify", "--all", "-i", old.file).code == 2
 
 
 @pytest.mark.parametrize(

@@ -239,7 +239,7 @@ def test_ctrl_c_before_the_code_seals_nothing(desk: Desk) -> None:
         (["alice", "--image", "id.txt"], 5, "not an image"),
         (["alice", "--image", "blank.png"], 5, "no QR code"),
         (["alice", "--image", "two.png"], 5, "2 QR codes"),
-        (["alice", "--image", "url.png"], 5, "no otpauth URI"),
+        (["alice", "--image", "url.png"], 5, "not contain a usable otpauth URI"),
         (["alice", "--image", "hotp.png"], 5, "none is of the kind that AWS uses"),
         (["alice", "--image", "account.png"], 2, "is of account 999999999999"),
         (["bob", "--image", "good.png"], 4, "NoSuchEntity"),

@@ -38,18 +38,18 @@ def test_pyotp_gives_the_codes_of_the_seed() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "no otpauth URI"),
-        ("https://example.com", "no otpauth URI"),
-        ("otpauth://totp/a", "no otpauth URI"),
-        (f"otpauth://totp/a?secret={SECRET}&digits=x", "no otpauth URI"),
-        ("otpauth://[", "no otpauth URI"),
-        (f"otpauth://hotp/a?secret={SECRET}&counter=1", "not of an AWS device"),
-        (f"otpauth://totp/a?secret={SECRET}&digits=8", "not of an AWS device"),
-        (f"otpauth://totp/a?secret={SECRET}&period=60", "not of an AWS device"),
-        (f"otpauth://totp/a?secret={SECRET}&algorithm=SHA256", "not of an AWS device"),
-        (f"otpauth://totp/a?secret={SECRET}&encoder=steam", "not of an AWS device"),
-        ("otpauth://totp/a?secret=18901890189018901890189018901890", "no otpauth URI"),
-        ("otpauth://totp/a?secret=A", "no otpauth URI"),
+        ("", "not contain a usable otpauth URI"),
+        ("https://example.com", "not contain a usable otpauth URI"),
+        ("otpauth://totp/a", "not contain a usable otpauth URI"),
+        (f"otpauth://totp/a?secret={SECRET}&digits=x", "not contain a usable otpauth URI"),
+        ("otpauth://[", "not contain a usable otpauth URI"),
+        (f"otpauth://hotp/a?secret={SECRET}&counter=1", "not for an AWS device"),
+        (f"otpauth://totp/a?secret={SECRET}&digits=8", "not for an AWS device"),
+        (f"otpauth://totp/a?secret={SECRET}&period=60", "not for an AWS device"),
+        (f"otpauth://totp/a?secret={SECRET}&algorithm=SHA256", "not for an AWS device"),
+        (f"otpauth://totp/a?secret={SECRET}&encoder=steam", "not for an AWS device"),
+        ("otpauth://totp/a?secret=18901890189018901890189018901890", "not contain a usable otpauth URI"),
+        ("otpauth://totp/a?secret=A", "not contain a usable otpauth URI"),
     ],
 )
 def test_what_is_not_for_aws_is_refused(text: str, said: str) -> None:
@@ -82,3 +82,49 @@ def test_no_text_makes_reading_fail_otherwise(text: str) -> None:
 def test_the_label_is_told_without_the_secret(text: str, label: str) -> None:
     """Issuer and name, where the URI has them."""
     assert key_uri.label_of(KeyUri(text)) == label
+
+
+EIGHTY = base64.b32encode(bytes(range(10))).decode()
+GROUPED = " ".join(SECRET[at : at + 4] for at in range(0, len(SECRET), 4))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"otpauth://totp/a?secret={SECRET}&counter=1",
+        f"otpauth://totp/a?secret={SECRET}&image=https://example.com/a.png&color=red&foo",
+        *(f"otpauth://totp/a?secret={SECRET}&algorithm={each}" for each in ("sha1", "SHA-1", "HmacSHA1", "HMAC-SHA-1")),
+        f"otpauth://totp/a?secret={SECRET.lower()}",
+        f"otpauth://totp/a?secret={GROUPED.replace(' ', '+')}",
+        f"otpauth://totp/a?secret={GROUPED.replace(' ', '%20').lower()}",
+        f"otpauth://totp/a?secret={GROUPED.replace(' ', '-')}",
+        f"otpauth://totp/a?secret={SECRET}%3D%3D%3D%3D",
+        f"otpauth://TOTP/a?SECRET={SECRET}&Digits=6&Period=30",
+        f"otpauth://totp/?secret={SECRET}",
+    ],
+)
+def test_what_changes_no_code_is_read(text: str) -> None:
+    """Unknown parameters, usual spellings, and secrets in groups or in lower case."""
+    assert key_uri.parse(KeyUri(text)).seed == SEED
+
+
+def test_two_values_of_a_parameter_are_refused() -> None:
+    """It would be a guess which of them counts."""
+    with pytest.raises(IntegrityFault, match="not contain a usable"):
+        key_uri.parse(KeyUri(f"otpauth://totp/a?secret={SECRET}&secret={EIGHTY}"))
+
+
+def test_an_issuer_that_differs_is_noted() -> None:
+    """The parameter is the issuer that apps show."""
+    found = key_uri.parse(KeyUri(f"otpauth://totp/AWS:a@1?secret={SECRET}&issuer=Amazon%20Web%20Services"))
+    assert found.label == "Amazon Web Services:a@1"
+    assert found.notes == ("the label names the issuer 'AWS', and the parameter names 'Amazon Web Services'",)
+
+
+def test_a_short_secret_is_noted() -> None:
+    """80 bits are in use; RFC 4226 requires 128."""
+    assert key_uri.parse(KeyUri(f"otpauth://totp/a?secret={EIGHTY}")).notes == (
+        "the secret has only 80 bits; RFC 4226 requires 128 or more",
+    )
+    with pytest.raises(IntegrityFault, match="not contain a usable"):
+        key_uri.parse(KeyUri("otpauth://totp/a?secret=GEZDGNBV"))

@@ -29,10 +29,16 @@ class BackupOpener:
             self._log(backup_call("OpenBackup", file, user=user, succeeded=succeeded))
         return picture
 
+    def checked_picture(self, file: Path) -> Png:
+        """Return the picture in a backup. Raise IntegrityFault as `open` does."""
+        picture = self.picture(file)
+        read_device(picture)
+        return picture
+
     def open(self, file: Path) -> Opened:
         """Return what is in a backup. Raise IntegrityFault for a file without the QR code of a device."""
-        created, label = read_device(self.picture(file))
-        return Opened(file=file, created=created, label=label, named=backup_at(file))
+        found = read_device(self.picture(file))
+        return Opened(file=file, created=found.created, label=found.label, named=backup_at(file), notes=found.notes)
 
     def created(self, file: Path) -> Created:
         """Return what IAM gave when the device of a backup was made. Raise IntegrityFault as `open` does."""

@@ -18,7 +18,7 @@ from mfa_kit.wiring.oath_keys import OathKeys
 from mfa_kit.wiring.settings import Settings
 
 
-@click.command(cls=Verb)
+@click.command(cls=Verb, needs_config=False)
 @click.argument("files", type=Path, nargs=-1)
 @click.option("--user", metavar="USER", help="The backups of one user [of all].")
 @BACKUP_DIR

@@ -15,7 +15,7 @@ from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.vault import recipient_text
 
 
-@click.command(cls=Verb)
+@click.command(cls=Verb, needs_config=False)
 @click.option("-r", "--recipient", required=True, metavar="RECIPIENT", help="The age or SSH key that is lost.")
 @BACKUP_DIR
 def exposed(*, recipient: str, backup_dir: Path | None, settings: Settings, output: Output) -> None:

@@ -11,7 +11,7 @@ from mfa_kit.wiring import passphrase as wiring
 from mfa_kit.wiring.settings import Settings
 
 
-@click.command(cls=Verb)
+@click.command(cls=Verb, needs_config=False)
 @click.argument("file", type=Path, required=False)
 def passphrase(*, file: Path | None, settings: Settings, output: Output) -> None:
     """Change the passphrase of this desk's identity, or of the identity FILE; no backup is touched."""

@@ -15,7 +15,7 @@ from mfa_kit.wiring.this_computer import backup_dir as place_of
 UNKNOWN = "where no recipients stand, none are on record: another desk or an earlier version sealed it"
 
 
-@click.command(cls=Verb)
+@click.command(cls=Verb, needs_config=False)
 @click.argument("user", required=False)
 @BACKUP_DIR
 def recipients(*, user: str | None, backup_dir: Path | None, settings: Settings, output: Output) -> None:

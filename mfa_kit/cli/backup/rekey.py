@@ -22,7 +22,7 @@ from mfa_kit.wiring.settings import Settings
 COPIES = "whoever copied these files before can open the copies with the old key as ever: a rekey heals nothing there"
 
 
-@click.command(cls=Verb)
+@click.command(cls=Verb, needs_config=False)
 @BACKUP_DIR
 @identity(required=True)
 @PASSPHRASE_FD

@@ -20,7 +20,7 @@ from mfa_kit.wiring.settings import Settings
 SCAN = "scan it with the new phone of {user}, then type what it shows for {name}"
 
 
-@click.command(cls=Verb)
+@click.command(cls=Verb, needs_config=False)
 @click.argument("file", type=Path)
 @identity(required=True)
 @PASSPHRASE_FD

@@ -13,7 +13,7 @@ from mfa_kit.wiring.identities import Identities
 from mfa_kit.wiring.settings import Settings
 
 
-@click.command("show", cls=Verb)
+@click.command("show", cls=Verb, needs_config=False)
 @click.argument("file", type=Path)
 @identity(required=True)
 @PASSPHRASE_FD

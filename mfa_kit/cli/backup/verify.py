@@ -15,7 +15,7 @@ from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.this_computer import backup_dir as place_of
 
 
-@click.command(cls=Verb)
+@click.command(cls=Verb, needs_config=False)
 @click.argument("files", type=Path, nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="All backups of this desk.")
 @BACKUP_DIR
@@ -39,9 +39,12 @@ def verify(
         messages.with_bar(chosen, "verify", plain=settings.plain),
         Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction),
     )
+    for each in tried:
+        for note in each.notes:
+            settings.progress.note(f"note: {each.file}: {note}")
     rows = [
         {"file": str(each.file), "opens": each.fault is None, "label": each.label, "fault": each.fault}
         for each in tried
     ]
-    output.many("backup-verify", rows, empty=f"no backups in {place_of(backup_dir)}")
+    output.many("backup-verify", rows, empty="" if files else f"no backups in {place_of(backup_dir)}")
     return IntegrityFault.exit_code if any(each.fault for each in tried) else 0

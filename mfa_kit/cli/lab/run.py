@@ -11,7 +11,7 @@ from mfa_kit.wiring.lab import LabChoices
 from mfa_kit.wiring.settings import Settings
 
 
-@click.command(cls=Verb)
+@click.command(cls=Verb, needs_config=False)
 @start_options
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
 def run(*, command: tuple[str, ...], settings: Settings, **choices: Unpack[LabChoices]) -> int:

@@ -11,7 +11,7 @@ from mfa_kit.wiring.lab import LabChoices
 from mfa_kit.wiring.settings import Settings
 
 
-@click.command(cls=Verb)
+@click.command(cls=Verb, needs_config=False)
 @start_options
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port on 127.0.0.1 [any].")
 def serve(*, port: int, settings: Settings, **choices: Unpack[LabChoices]) -> None:
