@@ -18,7 +18,9 @@ from typing import Any
 import pytest
 
 from mfa_kit.adapters.ledger import ledger as module
-from mfa_kit.adapters.ledger.ledger import Ledger, intent_json
+from mfa_kit.adapters.ledger.journal_rows import intent_json
+from mfa_kit.adapters.ledger.ledger import Ledger
+from mfa_kit.adapters.ledger.migrations import MIGRATIONS
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.models import Call, Entry, Intent, Method, Reached, Verb
 from mfa_kit.lab.aws.server import Lab
@@ -29,7 +31,8 @@ RUNS = (f"20261125T000000Z-{number:08x}" for number in count())
 HOLDER = """
 import sys, time
 from pathlib import Path
-from mfa_kit.adapters.ledger.ledger import Ledger, intent_json
+from mfa_kit.adapters.ledger.journal_rows import intent_json
+from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.core.models import Entry, Intent, Reached
 intent = Intent(account="000000000000", partition="aws", user="alice", name="alice")
 with Ledger(Path(sys.argv[1])) as ledger:
@@ -149,7 +152,7 @@ def told(ledger: Ledger) -> list[tuple[str, str]]:
 def test_the_ends_of_an_older_ledger_are_told_too(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As far as its rows still know them."""
     with monkeypatch.context() as patch:
-        patch.setattr(module, "MIGRATIONS", module.MIGRATIONS[:2])
+        patch.setattr(module, "MIGRATIONS", MIGRATIONS[:2])
         Ledger(folder).close()
     db = sqlite3.connect(folder / "ledger.sqlite", isolation_level=None)
     for number, reached in enumerate(("confirmed", "revoking")):
@@ -198,7 +201,7 @@ def test_a_ledger_that_is_being_brought_up_to_date_for_too_long_is_told(
 ) -> None:
     """As one process that hangs would make all others hang."""
     Ledger(folder).close()
-    monkeypatch.setattr(module, "MIGRATIONS", (*module.MIGRATIONS, "create table more (x);"))
+    monkeypatch.setattr(module, "MIGRATIONS", (*MIGRATIONS, "create table more (x);"))
     monkeypatch.setattr(module, "PATIENCE", 0.0)
     with (folder / "runs" / "migration").open("r+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -370,7 +373,8 @@ def test_a_hundred_and_eighty_processes_open_a_new_ledger_at_once(folder: Path) 
     script = """
 import os, sys
 from pathlib import Path
-from mfa_kit.adapters.ledger.ledger import Ledger, intent_json
+from mfa_kit.adapters.ledger.journal_rows import intent_json
+from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.core.models import Call
 children = []
 for number in range(60):
@@ -409,8 +413,8 @@ def test_an_old_ledger_is_brought_up_to_date_once(folder: Path, monkeypatch: pyt
     """Each migration runs in order, once; what was there stays."""
     with Ledger(folder) as ledger:
         noted = ledger.record(entry())
-    before = len(module.MIGRATIONS)
-    monkeypatch.setattr(module, "MIGRATIONS", (*module.MIGRATIONS, "create table more (x);", "alter table more add y;"))
+    before = len(MIGRATIONS)
+    monkeypatch.setattr(module, "MIGRATIONS", (*MIGRATIONS, "create table more (x);", "alter table more add y;"))
     for _ in range(2):
         with Ledger(folder) as ledger:
             assert ledger.find(noted.intent.serial) == noted
@@ -423,7 +427,7 @@ def test_an_old_ledger_is_brought_up_to_date_once(folder: Path, monkeypatch: pyt
 def test_a_migration_that_fails_changes_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is one transaction with its number."""
     Ledger(folder).close()
-    monkeypatch.setattr(module, "MIGRATIONS", (*module.MIGRATIONS, "create table more (x); create table journal (x);"))
+    monkeypatch.setattr(module, "MIGRATIONS", (*MIGRATIONS, "create table more (x); create table journal (x);"))
     with pytest.raises(IntegrityFault, match="table journal already exists"):
         Ledger(folder)
     monkeypatch.undo()

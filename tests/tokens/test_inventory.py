@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mfa_kit.adapters.ledger.ledger import MIGRATIONS, Ledger
+from mfa_kit.adapters.ledger.ledger import Ledger
+from mfa_kit.adapters.ledger.migrations import MIGRATIONS
 from mfa_kit.adapters.ledger.token_inventory import StockCounts, TokenInventory
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.models import DeviceType, Entry, Intent, Method, Reached

@@ -6,7 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from mfa_kit.adapters.ledger.ledger import MIGRATIONS
+from mfa_kit.adapters.ledger.migrations import MIGRATIONS
 
 # The tables that every version of the ledger has.
 TABLES = {"journal", "events"}

@@ -3,11 +3,14 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
+# A row as SQLite gives it: what a column holds, the statement knows.
+SqlRow = tuple[Any, ...]
+
 
 class Tables(Protocol):
     """The ledger as a database. Raise IntegrityFault when its file cannot be used."""
 
-    def select(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+    def select(self, sql: str, values: Sequence[object] = ()) -> list[SqlRow]:
         """Return rows."""
         ...
 

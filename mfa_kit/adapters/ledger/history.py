@@ -1,0 +1,55 @@
+"""What the ledger remembers, as people read it: calls, ends of runs, and what is half-made."""
+
+from collections.abc import Iterable
+
+from mfa_kit.adapters.ledger.tables import SqlRow
+from mfa_kit.core.models import Happened, Reached, Verb
+
+HISTORY = """
+    select at, what, answer, user, device, file, reference from (
+        select at, operation as what, answer, user, serial as device, file, request_id as reference from events
+        union all
+        select ends.at, ends.verb, ends.reached, json_extract(intent, '$.user'), serial, backup, run
+            from ends join journal using (run, serial)
+        union all
+        select at, verb, reached, json_extract(intent, '$.user'), serial, backup, run from journal
+            where reached not in ('confirmed', 'undone', 'revoked')
+    ) where at >= :since and (:user is null or user = :user or user is null and device in (
+        select serial from journal where json_extract(intent, '$.user') = :user
+    )) order by at
+"""
+# What a run set out to do and how far it came, as people say it.
+WORDS: dict[str, str] = {
+    Verb.ENROLL: "enrollment",
+    Verb.REVOKE: "revocation",
+    Verb.ADD: "backup of a device that was there",
+    Verb.LOST: "revocation of a lost device",
+    Reached.INTENT: "asked for, and not answered",
+    Reached.CREATED: "half-made",
+    Reached.STAGED: "staged, to be enabled later",
+    Reached.ENABLED: "done, and not yet confirmed",
+    Reached.CONFIRMED: "done",
+    Reached.UNDONE: "undone, nothing is left",
+    Reached.REVOKING: "under way",
+    Reached.REVOKED: "done",
+}
+
+
+def happened(rows: Iterable[SqlRow]) -> list[Happened]:
+    """Return the rows of HISTORY in words; what has none, such as an operation of IAM's, stays as it is."""
+    return [
+        Happened(
+            at=at,
+            what=_word(what),
+            answer=_word(answer),
+            user=user,
+            device=device,
+            file=file,
+            reference=reference,
+        )
+        for at, what, answer, user, device, file, reference in rows
+    ]
+
+
+def _word(code: str) -> str:
+    return WORDS.get(code, code)

@@ -1,0 +1,72 @@
+"""Entries of the journal as rows, and rows as entries; an intent is kept as JSON."""
+
+import json
+from dataclasses import asdict, fields
+
+from mfa_kit.adapters.ledger.tables import SqlRow
+from mfa_kit.core.models import DeviceType, Entry, Intent, Method, Reached, Verb
+
+# The columns that make an entry, in the order in which `entry_of` takes them.
+COLUMNS = "run, intent, verb, reached, backup, since, sealed"
+# What the JSON of an intent may have; of its method it has the name, as `kind`.
+FIELDS = {field.name for field in fields(Intent)} - {"method"} | {"kind"}
+
+
+def entry_of(row: SqlRow) -> Entry:
+    """Read a row of COLUMNS. Raise KeyError, TypeError, ValueError or UsageFault for one that we did not write."""
+    run, intent, verb, reached, backup, since, sealed = row
+    return Entry(
+        run=run,
+        intent=_intent(json.loads(intent)),
+        verb=Verb(verb),
+        reached=Reached(reached),
+        backup=backup,
+        since=since,
+        sealed=bool(sealed),
+    )
+
+
+def intent_json(intent: Intent) -> str:
+    """Write an intent. The type of its device is in its serial, so of the method the name is enough, as `kind`."""
+    written = {("kind" if name == "method" else name): value for name, value in asdict(intent).items()}
+    return json.dumps({**written, "kind": intent.method.name})
+
+
+def _intent(said: object) -> Intent:
+    """Read what `intent_json` wrote: where no serial is known, IAM names a virtual device by its ARN."""
+    if not isinstance(said, dict) or not said.keys() <= FIELDS:
+        raise TypeError("these are not the fields of an intent")
+    serial = _text(said.get("known_serial"))
+    return Intent(
+        account=_name(said["account"]),
+        partition=_name(said["partition"]),
+        user=_name(said["user"]),
+        name=_name(said["name"]),
+        method=Method(_name(said["kind"]), DeviceType.of(serial) if serial else DeviceType.VIRTUAL),
+        path=_name(said.get("path", "/")),
+        known_serial=serial,
+        hardware=_text(said.get("hardware")),
+        card=_text(said.get("card")),
+        replaces=_text(said.get("replaces")),
+        replaces_run=_text(said.get("replaces_run")),
+        replaces_since=_moment(said.get("replaces_since")),
+        recipient=_text(said.get("recipient")),
+        tags=tuple((_name(key), _name(value)) for key, value in said.get("tags", ())),
+        staged=bool(said.get("staged")),
+    )
+
+
+def _name(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("a name is no text")
+    return value
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else _name(value)
+
+
+def _moment(value: object) -> float | None:
+    if value is not None and not isinstance(value, int | float):
+        raise TypeError("a moment is no number")
+    return value

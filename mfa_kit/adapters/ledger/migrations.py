@@ -1,0 +1,66 @@
+"""The ledger's tables, as steps from one version of the file to the next; docs/formats.md describes them."""
+
+# Numbered by position, never changed once released; `pragma user_version` tells how many a file has seen.
+MIGRATIONS = (
+    """
+    create table journal (
+        run text not null, serial text not null, verb text not null, reached text not null,
+        intent text not null, backup text, at real not null,
+        primary key (run, serial)
+    ) without rowid;
+    create index journal_open on journal (run) where reached in ('intent', 'created', 'revoking');
+    create table events (
+        id integer primary key, at real not null, operation text not null, user text, serial text,
+        request_id text, answer text not null, file text
+    );
+    """,
+    """
+    create table tokens (
+        serial text primary key, fingerprint text not null, factor text not null, digest text not null,
+        digits integer not null, period integer not null, counter integer not null, maker text not null,
+        model text not null, octets integer not null, capacity integer not null,
+        verdict text not null, reason text not null, at real not null
+    ) without rowid;
+    create table sightings (
+        id integer primary key, at real not null, serial text not null, fingerprint text not null,
+        verdict text not null, offset integer, seconds integer, reason text not null
+    );
+    create index sightings_of on sightings (serial, at);
+    """,
+    """
+    create table seals (
+        backup text not null, recipient text not null, since real not null, until real,
+        primary key (backup, recipient, since)
+    ) without rowid;
+    create table drills (id integer primary key, at real not null, backup text not null, result text not null);
+    create index drills_of on drills (backup, at);
+    """,
+    """
+    alter table journal add column since real;
+    alter table journal add column sealed integer not null default 0;
+    create table ends (
+        id integer primary key, at real not null, run text not null, serial text not null,
+        verb text not null, reached text not null
+    );
+    insert into ends (at, run, serial, verb, reached)
+        select at, run, serial, verb, reached from journal
+        where reached in ('confirmed', 'undone', 'revoked') order by at;
+    create trigger begun_at_its_end after insert on journal
+        when new.reached in ('confirmed', 'undone', 'revoked')
+    begin
+        insert into ends (at, run, serial, verb, reached) values (new.at, new.run, new.serial, new.verb, new.reached);
+    end;
+    create trigger ended after update on journal
+        when new.reached in ('undone', 'revoked') and old.reached <> new.reached
+        or new.reached = 'confirmed' and old.reached not in ('confirmed', 'revoking')
+    begin
+        insert into ends (at, run, serial, verb, reached) values (new.at, new.run, new.serial, new.verb, new.reached);
+    end;
+    """,
+    """
+    create table failures (
+        plan text not null, user text not null, at real not null, cause text not null, reason text not null,
+        primary key (plan, user)
+    ) without rowid;
+    """,
+)
