@@ -87,11 +87,10 @@ def _print_box(
         return
     output.many("token-accept", rows, empty="there is no token in this box")
     if output.form == "table":
-        click.echo()
+        output.text("\n")
         output.one("token-accept", {**total, **_clocks(box), "not_taken": len(refused)})
-        _print_histogram(box.offsets)
-        for each in refused:
-            click.echo(f"{each.where}: {printable(each.reason)}")
+        output.text(_histogram_text(box.offsets))
+        output.text("".join(f"{each.where}: {printable(each.reason)}\n" for each in refused))
     else:
         note_dropped(refused, settings.progress)
 
@@ -118,9 +117,9 @@ def _clocks(box: Box) -> ResultRow:
     }
 
 
-def _print_histogram(offsets: Sequence[int]) -> None:
-    """Print a bar a bin, as long as its share of the fullest one."""
+def _histogram_text(offsets: Sequence[int]) -> str:
+    """Return a line a bin, with a bar as long as its share of the fullest one."""
     bars = histogram(offsets)
     most = max((count for _, count in bars), default=0)
-    for middle, count in bars:
-        click.echo(f"{middle:>8} s  {count:>5}  {'#' * -(-count * WIDE // most)}".rstrip())
+    lines = (f"{middle:>8} s  {count:>5}  {'#' * -(-count * WIDE // most)}" for middle, count in bars)
+    return "".join(f"{line.rstrip()}\n" for line in lines)

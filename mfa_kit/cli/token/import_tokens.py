@@ -115,7 +115,7 @@ def _print(row: ResultRow, dropped: Sequence[DroppedRow], *, output: Output, set
     filled = {name: value for name, value in row.items() if value not in ((), [])}
     output.one("token-import", {**filled, "not_taken": len(rows)})
     if rows and output.form == "table":
-        click.echo()
+        output.text("\n")
         output.many("token-import", rows, empty="")
     elif rows:
         note_dropped(dropped, settings.progress)
