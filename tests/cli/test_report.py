@@ -7,11 +7,13 @@ import re
 import sys
 from typing import Any
 
+import click
 import pexpect
 import pytest
 
 from mfa_kit.cli import options
-from mfa_kit.cli.output import Output
+from mfa_kit.cli.output import FORMS, Output
+from mfa_kit.cli.results import Results
 from mfa_kit.core.errors import UsageFault
 from tests.conftest import MfaKit, bare
 
@@ -94,6 +96,26 @@ def test_a_hostile_value_drives_neither_terminal_nor_spreadsheet(
         for row in csv.DictReader(io.StringIO(out)):
             assert row["a"][0] not in "=+-@"
             assert "\n" not in row["a"]
+
+
+def upper(results: Results) -> None:
+    print(results.schema.upper(), *(each for row in results.rows for each in row.values()))  # noqa: T201 - a form
+
+
+def test_a_form_is_a_function_and_a_row(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Then every result has it."""
+    monkeypatch.setattr("mfa_kit.cli.output.FORMS", {**FORMS, "upper": f"{__name__}:upper"})
+    found = Output.of("upper", click.Context(click.Command("x")), html=False)
+    found.one("x", {"a": 1})
+    found.many("y", [{"a": 2}, {"a": 3}], empty="")
+    assert capsys.readouterr().out == "X 1\nY 2 3\n"
+
+
+@pytest.mark.parametrize(("form", "html"), [("yaml", True), ("html", False)])
+def test_a_form_that_a_result_has_not_is_refused(form: str, html: bool) -> None:
+    """Only some verbs have a page."""
+    with pytest.raises(click.UsageError, match=f"'{form}' is no form of this result"):
+        Output.of(form, click.Context(click.Command("x")), html=html)
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("30s", 30), ("30m", 1800), ("24h", 86400), ("7d", 604800)])

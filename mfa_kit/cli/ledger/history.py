@@ -8,13 +8,13 @@ from dataclasses import asdict
 import click
 
 from mfa_kit.cli.options import Moment, written
-from mfa_kit.cli.output import Row
+from mfa_kit.cli.results import ResultRow
 from mfa_kit.wiring import ledger
 
 USER = click.option("--user", metavar="NAME", help="Only what was done for this user.")
 SINCE = click.option("--since", type=Moment(), default=0.0, help="From a time on: 2026-11-25, or 7d.")
 
 
-def history_rows(user: str | None, since: float) -> list[Row]:
+def history_rows(user: str | None, since: float) -> list[ResultRow]:
     """Return a row for each event from a Unix time on, oldest first; `at` is ISO 8601 in UTC."""
     return [{**asdict(event), "at": written(event.at)} for event in ledger.history(user, since)]
