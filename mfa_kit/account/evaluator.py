@@ -30,9 +30,9 @@ WORK = ("ec2:DescribeInstances", "s3:ListAllMyBuckets", "iam:CreateUser")
 SIGN_IN = re.compile(
     r"sts:getsessiontoken|iam:(.*mfa.*|getuser|getloginprofile|changepassword|getaccountpasswordpolicy)"
 )
-# A policy that says nothing, as a trust policy one that lets nobody in.
+# An empty policy. As a trust policy it lets nobody in.
 NOBODY = '{"Statement": []}'
-# A permissions boundary whose text could not be read: of everything it may allow, nobody knows.
+# Stands for a permissions boundary whose text could not be read: it may allow everything, under an unknown condition.
 UNREAD = '{"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": {"Unread": {"it": "is"}}}]}'
 # The version of a policy that knows variables.
 VARIABLES = "2012-10-17"
@@ -112,7 +112,7 @@ def _principals(value: object) -> tuple[tuple[str, str], ...]:
 
 @lru_cache(maxsize=4096)
 def statements(document: str) -> tuple[IamStatement, ...]:
-    """Read the statements of a policy document. Raise UsageFault for what is none."""
+    """Return the statements of a policy document. Raise UsageFault for text that is no policy."""
     try:
         found = _mapping(json.loads(document))
         return tuple(_statement(_mapping(row), version=found.get("Version")) for row in _items(found["Statement"]))
@@ -149,7 +149,7 @@ def _pattern(wanted: str) -> re.Pattern[str]:
 
 
 def like(wanted: str, value: str) -> bool:
-    """Match as IAM's actions, resources and StringLike do."""
+    """Whether a value matches a pattern, as in actions, resources and StringLike."""
     return wanted == "*" or _pattern(wanted).fullmatch(value) is not None
 
 
@@ -186,7 +186,7 @@ NEGATED: Mapping[str, str] = {
 
 
 def _filled(text: str, context: RequestContext) -> "str | _Anything | None":
-    """Put policy variables in; None where one has no value, and ANYTHING where it has one that nobody told."""
+    """Return a text with its policy variables filled in; None where one has no value, ANYTHING for an unknown one."""
     lacking: list[_Anything | None] = []
 
     def value(found: re.Match[str]) -> str:
@@ -210,14 +210,14 @@ def _filled(text: str, context: RequestContext) -> "str | _Anything | None":
 
 
 class _Anything:
-    """What a key has that nobody told."""
+    """The value of a key that is not known."""
 
 
 ANYTHING = _Anything()
 
 
 def _look(context: RequestContext, key: str) -> str | _Anything | None:
-    """Look a condition key up; keys are not distinguished by case."""
+    """Return the value of a condition key, which may be in any case; ANYTHING for a key that is not in the context."""
     wanted = key.lower()
     for name, value in context.items():
         if name.lower() == wanted:
@@ -226,7 +226,7 @@ def _look(context: RequestContext, key: str) -> str | _Anything | None:
 
 
 def _fill(statement: IamStatement, texts: Sequence[str], context: RequestContext) -> "tuple[list[str], bool]":
-    """Put policy variables into some texts; return those that say something, and whether another may match as well."""
+    """Return texts with their policy variables filled in, and whether one of them might match anything."""
     if not statement.fills:
         return list(texts), False
     filled = [_filled(each, context) for each in texts]
@@ -294,7 +294,7 @@ def holds(statement: IamStatement, context: RequestContext) -> bool | None:
 
 
 def covers_action(statement: IamStatement, action: str) -> bool:
-    """Whether a statement speaks of an action, `service:Name`; actions are not distinguished by case."""
+    """Whether a statement covers an action, `service:Name`, in any case."""
     wanted = action.lower()
     if statement.but_actions:
         return not any(like(each.lower(), wanted) for each in statement.but_actions)
@@ -302,7 +302,7 @@ def covers_action(statement: IamStatement, action: str) -> bool:
 
 
 def _covers_resource(statement: IamStatement, resource: str, context: RequestContext) -> bool | None:
-    """Whether a statement speaks of a resource; None where that hangs on a variable that nobody told."""
+    """Whether a statement covers a resource; None where that depends on a variable that is not known."""
     filled, others = _fill(statement, statement.but_resources or statement.resources, context)
     found = any(like(each, resource) for each in filled)
     return None if others and not found else found != bool(statement.but_resources)
@@ -388,11 +388,11 @@ def denies_all_work(documents: Sequence[str], context: RequestContext, *, bounda
     answer: bool | None = True
     for action, resource in _work(boundary):
         verdict = _judged(documents, action, resource, context)
-        told = None if verdict is Decision.UNKNOWN else verdict is Decision.EXPLICIT
-        if boundary is not None and told is not True:
+        denied = None if verdict is Decision.UNKNOWN else verdict is Decision.EXPLICIT
+        if boundary is not None and denied is not True:
             limit = _judged((boundary,), action, resource, context)
-            told = told if limit is Decision.ALLOW else None if limit is Decision.UNKNOWN else True
-        answer = _both(answer, told)
+            denied = denied if limit is Decision.ALLOW else None if limit is Decision.UNKNOWN else True
+        answer = _both(answer, denied)
     return answer
 
 
@@ -406,9 +406,9 @@ def demands_mfa(documents: Sequence[str], about: RequestContext, *, boundary: st
 
 
 def principals_let_in(document: str, context: RequestContext) -> list[tuple[str, str]]:
-    """Return the principals, kind and name, that a role's trust policy lets assume it in such a context.
+    """Return the principals, kind and name, that may assume a role by its trust policy in such a context.
 
-    Those that it may let in are counted in, for a condition that cannot be judged is no condition about MFA.
+    A condition that cannot be judged lets them in, because it is not about MFA.
     """
     rows = [each for each in statements(document) if covers_action(each, "sts:AssumeRole")]
     denied = {who for each in rows if not each.allow and holds(each, context) for who in each.principals}

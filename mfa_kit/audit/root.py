@@ -41,10 +41,10 @@ def root_mfa(scene: Scene) -> Iterator[Observation]:
     if why := _why_no_root(scene):
         yield NotApplicable(why)
         return
-    told = _has_mfa(scene)
-    if told is None:
+    has_mfa = _has_mfa(scene)
+    if has_mfa is None:
         yield Unsure(SUBJECT, "neither the account summary nor the credential report could be read")
-    elif not told:
+    elif not has_mfa:
         yield Finding(
             subject=SUBJECT,
             evidence="root has no MFA device: its password alone opens everything",

@@ -119,7 +119,7 @@ def _by_severity(answers: Sequence[RuleAnswer]) -> str:
 
 
 def _way(one: AccountUser) -> str:
-    """Say by what somebody signs in, by the best that he has."""
+    """Return how a user signs in, by the best device."""
     if DeviceType.FIDO2 in one.types:
         way = "security key or passkey"
     elif one.types - {DeviceType.SMS}:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from mfa_kit.account.evaluator import MFA, PLAIN_KEYS, WORK, IamStatement, covers_action, holds, statements
 from mfa_kit.account.snapshot import Entity, Snapshot
 
-# What a user enrolls himself by.
+# What a user needs to enroll without help.
 ENROLL = ("iam:CreateVirtualMFADevice", "iam:EnableMFADevice")
 
 
