@@ -17,6 +17,7 @@ import pytest
 from mfa_kit.cli.output import Output
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.clientpin import ClientPin, digest
+from mfa_kit.lab.devices.ctap import Parameters
 from mfa_kit.lab.devices.securitykey import KeyBehavior, KeyModel, SimulatedKey, lab_key
 from mfa_kit.security_keys.authenticator import Pin
 from mfa_kit.wiring import pin as keypin
@@ -164,8 +165,8 @@ def test_a_refused_new_pin_is_told(
     monkeypatch.setattr(key.client_pin, "shortest", 4)
     real = key.client_pin.answer
 
-    def stricter(request: dict[int, object], *, uv: bool) -> object:
-        key.client_pin.shortest = 20 if request[2] == 3 else 4
+    def stricter(request: Parameters, *, uv: bool) -> object:
+        key.client_pin.shortest = 20 if request.need(2, int) == 3 else 4
         try:
             return real(request, uv=uv)
         finally:

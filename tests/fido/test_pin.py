@@ -4,6 +4,7 @@ import json
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 import pexpect
 import pytest
@@ -17,7 +18,7 @@ from tests.fido.conftest import Bus, Desk, Published, results
 PIN = "pin-5839-canary"
 
 
-def wants_pin(maker: AttestationCa, **how: object) -> SimulatedKey:
+def wants_pin(maker: AttestationCa, **how: Any) -> SimulatedKey:
     """Make a key that registers nothing without its PIN."""
     how = {"pin": PIN, "behavior": KeyBehavior(uv_not_required=False), **how}
     return lab_key(maker, **how)
@@ -153,7 +154,7 @@ def test_a_pin_that_cannot_be_right_is_not_tried(
 
 @pytest.mark.parametrize("how", [{"behavior": KeyBehavior(always_uv=True)}, {}], ids=["always-uv", "policy"])
 def test_a_key_that_wants_a_pin_first_is_told_so_and_gets_no_verdict(
-    bus: Bus, maker: AttestationCa, published: Published, desk: Desk, tmp_path: Path, how: dict[str, KeyBehavior]
+    bus: Bus, maker: AttestationCa, published: Published, desk: Desk, tmp_path: Path, how: dict[str, Any]
 ) -> None:
     """Exit 3 and no receipt: that is no answer about the key."""
     (tmp_path / "policy.toml").write_text("user-verification = true")

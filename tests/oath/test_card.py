@@ -16,11 +16,10 @@ from mfa_kit.adapters.oath.pcsc import Wire
 from mfa_kit.core import otp
 from mfa_kit.core.otp import Secret, Seed
 from mfa_kit.lab.aws.server import Lab
-from mfa_kit.lab.devices.apdu import NO_INSTRUCTION, SELECT, Pulled, tlv
+from mfa_kit.lab.devices.apdu import ATR_NFC, SELECT, Pulled, StatusWord, tlv
 from mfa_kit.lab.devices.oathcard import (
     AID_MANAGEMENT,
     AID_OATH,
-    ATR_NFC,
     CALCULATE,
     CALCULATE_ALL,
     CHALLENGE,
@@ -234,7 +233,7 @@ def test_a_card_without_a_serial_has_a_management_applet_all_the_same() -> None:
     """Which knows no command of the other applet."""
     card = YkoathCard(serial=None)
     select(card, AID_MANAGEMENT)
-    assert card.answer(command(LIST)) == NO_INSTRUCTION.to_bytes(2)
+    assert card.answer(command(LIST)) == StatusWord.INS_NOT_SUPPORTED.to_bytes(2)
     pcsc.plug(card)
     (key,), _ = Keys(say=print, password=lambda _: Secret("")).look()
     assert (key.what, key.serial) == ("YubiKey 5A", None)

@@ -25,7 +25,7 @@ from mfa_kit.lab.aws.account import ADMINISTRATOR
 from mfa_kit.lab.aws.codes import LabSettings
 from mfa_kit.lab.aws.devices import assigned_entry
 from mfa_kit.lab.aws.server import Lab
-from mfa_kit.lab.devices.apdu import NO_FILE, NO_INSTRUCTION
+from mfa_kit.lab.devices.apdu import StatusWord
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.fidocard import FidoCard
 from mfa_kit.lab.devices.oathcard import CALCULATE, DELETE, PUT, Credential, Quirks, YkoathCard
@@ -125,7 +125,7 @@ class Blank(YkoathCard):
     """A card with other applets than ours."""
 
     def answer(self, octets: bytes) -> bytes:
-        return NO_FILE.to_bytes(2)
+        return StatusWord.NOT_FOUND.to_bytes(2)
 
 
 def test_an_asset_label_takes_the_serials_place_in_the_tag(
@@ -464,7 +464,7 @@ def test_a_key_that_goes_in_the_middle_of_verify_oath_may_hold_what_was_written(
     mfa_kit: MfaKit, card: YkoathCard
 ) -> None:
     """That is said, with what takes it away."""
-    card.quirks.refuses = {CALCULATE: NO_FILE, DELETE: NO_INSTRUCTION}
+    card.quirks.refuses = {CALCULATE: StatusWord.NOT_FOUND, DELETE: StatusWord.INS_NOT_SUPPORTED}
     done = mfa_kit.run("verify", "oath")
     assert done.code == 3
     assert "mfa-kit:test may be left on YubiKey 5A 12345678" in done.err
@@ -716,7 +716,7 @@ def test_a_backup_goes_onto_another_card_and_computes_the_same(
     second.credentials.clear()
     assert mfa_kit.run(*words).code == 3
     assert second.credentials == {}
-    second.quirks.refuses[DELETE] = NO_INSTRUCTION
+    second.quirks.refuses[DELETE] = StatusWord.INS_NOT_SUPPORTED
     assert f"{LABEL.format(user)} may be left on YubiKey 5A 2222" in mfa_kit.run(*words).err
 
 

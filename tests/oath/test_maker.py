@@ -11,17 +11,17 @@ from smartcard import scard
 
 from mfa_kit.adapters.fido import links
 from mfa_kit.adapters.fido.same_device import find_same_device
-from mfa_kit.lab.devices.apdu import NO_FILE, Apdu
+from mfa_kit.lab.devices.apdu import ATR_NFC, Apdu, StatusWord
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.fidocard import FidoCard
-from mfa_kit.lab.devices.oathcard import ATR_NFC, YkoathCard
+from mfa_kit.lab.devices.oathcard import YkoathCard
 from mfa_kit.lab.devices.securitykey import KeyBehavior, lab_key
 from mfa_kit.security_keys.authenticator import Link, PluggedKey
 from tests import pcsc
 from tests.conftest import MfaKit
 
 AAGUID = "6d66616b-6974-0000-0000-000000000001"
-NOT_SELECTED = NO_FILE.to_bytes(2)
+NOT_SELECTED = StatusWord.NOT_FOUND.to_bytes(2)
 
 
 class TwoApplets(YkoathCard):

@@ -82,7 +82,7 @@ def test_readers_that_pcscd_does_not_take_are_refused(names: list[str], said: st
 def test_a_reader_that_takes_no_card_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nobody listens for one."""
     monkeypatch.setattr(reader, "START", 0.2)
-    monkeypatch.setattr(reader, "_connected", lambda *_: socket.create_connection(("127.0.0.1", 1)))
+    monkeypatch.setattr(reader, "_connect_within", lambda *_: socket.create_connection(("127.0.0.1", 1)))
     with pytest.raises(DeviceFault, match="takes no card"):
         pcsc.shared().insert(YkoathCard(), 3)
 

@@ -1,14 +1,37 @@
-"""What goes between a reader and a card, as ISO 7816-4 has it: commands, status words, and a card that goes."""
+"""What a reader and a card exchange (ISO 7816-4): commands, status words, long responses, and removal of the card."""
 
 from dataclasses import dataclass
+from enum import IntEnum
 
 SELECT = 0xA4
-OK, MORE = 0x9000, 0x6100
-AUTH_NEEDED, NOT_THERE = 0x6982, 0x6984
-BAD_SYNTAX, NO_FILE, NO_ROOM, NO_INSTRUCTION = 0x6A80, 0x6A82, 0x6A84, 0x6D00
+# Octets of a response that a card sends at once.
 CHUNK = 255
-# ISO 7816-4: a length of several octets; octets of an extended Lc or Le.
+# ISO 7816-4: the bit of a length that takes several octets; the octets of an extended Lc or Le.
 LONG, EXTENDED = 0x80, 3
+# The class byte of a command that is one of several, and of a command in a proprietary class.
+CHAINED, PROPRIETARY = 0x10, 0x80
+# The ATR that a contactless reader makes up for a YubiKey (PC/SC part 3, 3.1.3.2.3).
+ATR_NFC = bytes.fromhex("3b8d80018073c021c057597562694b657955")
+
+
+class StatusWord(IntEnum):
+    """Status words of ISO 7816-4, YKOATH and U2F raw messages. RETRIES and MORE have a number in their last digits."""
+
+    OK = 0x9000
+    MORE = 0x6100
+    # CTAP 2.1, 11.3.7.1: the card waits for a touch.
+    UPDATE = 0x9100
+    RETRIES = 0x63C0
+    WRONG_LENGTH = 0x6700
+    AUTH_REQUIRED = 0x6982
+    AUTH_BLOCKED = 0x6983
+    NO_SUCH_OBJECT = 0x6984
+    CONDITIONS_NOT_SATISFIED = 0x6985
+    WRONG_DATA = 0x6A80
+    NOT_FOUND = 0x6A82
+    NO_SPACE = 0x6A84
+    INS_NOT_SUPPORTED = 0x6D00
+    CLA_NOT_SUPPORTED = 0x6E00
 
 
 class ApduRefusal(Exception):
@@ -24,7 +47,7 @@ class Pulled(Exception):
 
 
 def tlv(tag: int, value: bytes) -> bytes:
-    """BER-TLV with one octet of tag, and as many of length as it takes."""
+    """Encode BER-TLV with one octet of tag, and as many octets of length as it takes (X.690, 8.1.3)."""
     length = len(value)
     if length < LONG:
         return bytes([tag, length]) + value
@@ -44,6 +67,7 @@ class Apdu:
 
     @classmethod
     def parse(cls, octets: bytes) -> "Apdu":
+        """Parse a command. Raise IndexError for one that is shorter than its header of four octets."""
         rest = octets[4:]
         if len(rest) > EXTENDED and rest[0] == 0:
             data = rest[3 : 3 + int.from_bytes(rest[1:3])]
@@ -55,4 +79,27 @@ class Apdu:
 
     @property
     def selects(self) -> bool:
+        """Whether the command is SELECT by application identifier, on any logical channel."""
         return (self.cla & 0xEF, self.ins, self.p1) == (0, SELECT, 0x04)
+
+
+class LongResponse:
+    """A response that a card sends in parts of `size` octets (ISO 7816-4, 5.3.4)."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._left = b""
+
+    def start(self, data: bytes) -> bytes:
+        """Return the first part of a response with its status word: OK, or MORE and how many octets are left."""
+        part, self._left = data[: self._size], data[self._size :]
+        status = StatusWord.MORE | min(len(self._left), 0xFF) if self._left else StatusWord.OK
+        return part + status.to_bytes(2)
+
+    def next(self) -> bytes:
+        """Return the next part."""
+        return self.start(self._left)
+
+    def forget(self) -> None:
+        """Drop what is left."""
+        self._left = b""

@@ -1,6 +1,6 @@
-"""A maker of security keys: a root of its own, certificates for its keys, good and bad, and a metadata BLOB about them.
+"""The certificate authority of a maker of security keys: a root, certificates good and bad, and a metadata BLOB.
 
-FIDO Metadata Service 3 and WebAuthn Level 3, 8.2.1. What is bad about a certificate is asked for by name.
+FIDO Metadata Service 3 and WebAuthn Level 3, 8.2.1. A bad certificate is made by an argument that names what is wrong.
 """
 
 import base64
@@ -16,13 +16,16 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.x509.oid import NameOID
 
+from mfa_kit.lab.devices.apdu import tlv
+
 # WebAuthn, 8.2.1 (id-fido-gen-ce-aaguid), and Yubico's "attestation certificates" page (the firmware version).
 AAGUID_EXTENSION = x509.ObjectIdentifier("1.3.6.1.4.1.45724.1.1.4")
 FIRMWARE_EXTENSION = x509.ObjectIdentifier("1.3.6.1.4.1.41482.13.1")
 DER = serialization.Encoding.DER
 SHA256 = hashes.SHA256()
-# X.690, 8.1.3.4: up to here a length is one octet.
-SHORT = 0x7F
+# ASN.1 tags (X.690): SEQUENCE and BIT STRING.
+SEQUENCE, BIT_STRING = 0x30, 0x03
+DAYS = 3650
 
 
 def _name(common: str, unit: str = "Authenticator Attestation") -> x509.Name:
@@ -45,16 +48,17 @@ class IssuedCertificate:
 
     @property
     def certificate(self) -> x509.Certificate:
+        """The parsed certificate."""
         return x509.load_der_x509_certificate(self.der)
 
     @property
     def identifier(self) -> str:
-        """RFC 5280, 4.2.1.2, method 1, as the metadata writes it for U2F keys."""
+        """The key identifier (RFC 5280, 4.2.1.2, method 1) as the metadata writes it for U2F keys."""
         return x509.SubjectKeyIdentifier.from_public_key(self.key.public_key()).digest.hex()
 
 
 class AttestationCa:
-    """One maker with one root. `now` is a Unix time."""
+    """One maker with one root. `now` is a Unix time, ten years after the certificates become valid."""
 
     def __init__(self, name: str = "mfa-kit lab", *, now: float) -> None:
         self._now = datetime.fromtimestamp(now, UTC)
@@ -81,7 +85,7 @@ class AttestationCa:
             _name("security key", unit),
             issuer=issuer or self.root,
             ca=ca,
-            lifetime=-1 if expired else 3650,
+            lifetime=-1 if expired else DAYS,
             extensions=extensions,
         )
         return issued if serial is None else _renumbered(issued, issuer or self.root, serial)
@@ -90,28 +94,41 @@ class AttestationCa:
         """Issue an authority below the root; with `ca` false it has no right to issue, with None it does not say."""
         return self._issue(_name("intermediate", "Intermediate"), issuer=self.root, ca=ca)
 
-    def _issue(self, subject: x509.Name, *, issuer: IssuedCertificate | None, **how: Any) -> IssuedCertificate:
+    def _issue(
+        self,
+        subject: x509.Name,
+        *,
+        issuer: IssuedCertificate | None,
+        ca: bool | None,
+        lifetime: int = DAYS,
+        extensions: Sequence[x509.UnrecognizedExtension] = (),
+    ) -> IssuedCertificate:
+        """Make a key and its certificate; without an issuer, the certificate is self-signed."""
         key = ec.generate_private_key(ec.SECP256R1())
         signer = issuer or IssuedCertificate(key, b"")
-        return IssuedCertificate(key, self._certified(subject, key.public_key(), issuer=signer, **how))
+        certificate = self._certify(
+            subject, key.public_key(), issuer=signer, ca=ca, lifetime=lifetime, extensions=extensions
+        )
+        return IssuedCertificate(key, certificate)
 
-    def _certified(
+    def _certify(
         self,
         subject: x509.Name,
         public: ec.EllipticCurvePublicKey | rsa.RSAPublicKey,
         *,
         issuer: IssuedCertificate,
         ca: bool | None = False,
-        lifetime: int = 3650,
+        lifetime: int = DAYS,
         extensions: Sequence[x509.UnrecognizedExtension] = (),
         site: str | None = None,
     ) -> bytes:
+        """Sign a certificate, valid for `lifetime` days from now; return DER."""
         builder = x509.CertificateBuilder(
             subject_name=subject,
             issuer_name=issuer.certificate.subject if issuer.der else subject,
             public_key=public,
             serial_number=x509.random_serial_number(),
-            not_valid_before=self._now - timedelta(days=3650),
+            not_valid_before=self._now - timedelta(days=DAYS),
             not_valid_after=self._now + timedelta(days=lifetime),
         )
         if ca is not None:
@@ -133,7 +150,7 @@ class AttestationCa:
         roots: Sequence[bytes] | None = None,
     ) -> dict[str, Any]:
         """Write a model's entry of the payload (FIDO Metadata Service 3, 3.1.1)."""
-        naming: dict[str, Any] = (
+        naming: dict[str, object] = (
             {"aaguid": aaguid} if aaguid else {"attestationCertificateKeyIdentifiers": list(identifiers)}
         )
         given = [self.root.der] if roots is None else roots
@@ -154,7 +171,7 @@ class AttestationCa:
 
     def blob(
         self,
-        entries: Sequence[Mapping[str, Any]],
+        entries: Sequence[Mapping[str, object]],
         *,
         next_update: date,
         number: int = 1,
@@ -163,7 +180,7 @@ class AttestationCa:
     ) -> bytes:
         """Sign a payload as a BLOB (a JWT, ES256 or RS256) with a certificate below this maker's root."""
         key = rsa.generate_private_key(65537, 2048) if rsa_key else ec.generate_private_key(ec.SECP256R1())
-        signer = self._certified(_name(site, "Metadata"), key.public_key(), issuer=self.root, site=site)
+        signer = self._certify(_name(site, "Metadata"), key.public_key(), issuer=self.root, site=site)
         payload = {"legalHeader": "", "no": number, "nextUpdate": next_update.isoformat(), "entries": list(entries)}
         algorithm = "RS256" if rsa_key else "ES256"
         header = {"alg": algorithm, "typ": "JWT", "x5c": [base64.b64encode(signer).decode()]}
@@ -184,15 +201,7 @@ def _renumbered(issued: IssuedCertificate, issuer: IssuedCertificate, serial: in
     old = issued.certificate.serial_number
     length = old.bit_length() // 8 + 1
     changed = tbs.replace(b"\x02" + bytes([length]) + old.to_bytes(length), b"\x02\x01" + bytes([serial]), 1)
-    tbs = _der(0x30, changed[4:])  # tag, 0x82 and two octets of length stand before it
+    tbs = tlv(SEQUENCE, changed[4:])  # tag, 0x82 and two octets of length stand before it
     ecdsa_with_sha256 = bytes.fromhex("300a06082a8648ce3d040302")
     signature = issuer.key.sign(tbs, ec.ECDSA(SHA256))
-    return IssuedCertificate(issued.key, _der(0x30, tbs + ecdsa_with_sha256 + _der(3, b"\0" + signature)))
-
-
-def _der(tag: int, body: bytes) -> bytes:
-    size = len(body)
-    if size <= SHORT:
-        return bytes([tag, size]) + body
-    octets = size.to_bytes((size.bit_length() + 7) // 8)
-    return bytes([tag, 0x80 | len(octets)]) + octets + body
+    return IssuedCertificate(issued.key, tlv(SEQUENCE, tbs + ecdsa_with_sha256 + tlv(BIT_STRING, b"\0" + signature)))

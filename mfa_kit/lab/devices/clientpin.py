@@ -1,29 +1,37 @@
-"""The PIN of the lab's security key: PIN/UV auth protocols 1 and 2 (CTAP 2.1, 6.5), retries and lockout."""
+"""The PIN of the lab's security key: PIN/UV auth protocols one and two (CTAP 2.1, 6.5), retries and lockout."""
 
 import hashlib
 import hmac
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from mfa_kit.lab.devices.ctap import CtapRefusal, CtapStatus
+from mfa_kit.lab.devices.credentials import cose_key
+from mfa_kit.lab.devices.ctap import CtapRefusal, CtapStatus, Parameters
 
 RETRIES = 8
 # After three wrong PINs in a row the key wants to be unplugged (CTAP 2.1, 6.5.2.3).
 IN_A_ROW = 3
-GET_RETRIES, GET_KEY_AGREEMENT, SET_PIN, CHANGE_PIN, GET_TOKEN, GET_TOKEN_UV, _, _, GET_TOKEN_PERMISSIONS = range(1, 10)
+# Subcommands (CTAP 2.1, 6.5.5).
+GET_RETRIES, GET_KEY_AGREEMENT, SET_PIN, CHANGE_PIN, GET_TOKEN, GET_TOKEN_UV = range(1, 7)
+GET_TOKEN_PERMISSIONS = 9
+# COSE, ECDH-ES + HKDF-256, as the standard wants it named (CTAP 2.1, 6.5.6).
+ECDH = -25
+# The permissions of a token that none were asked for: makeCredential and getAssertion (CTAP 2.1, 6.5.5.7.1).
+DEFAULT_PERMISSIONS = 0x03
 BLOCK = 16
 
 
 @dataclass(slots=True)
 class ClientPin:
-    """One key's PIN. `hash` is LEFT(SHA-256(PIN), 16); None while none is set. `length` is its code points."""
+    """The PIN of one key. `hash` is LEFT(SHA-256(PIN), 16), None while none is set; `length` counts its code points.
+
+    `tries` counts the PINs that were sent, right or wrong, for tests.
+    """
 
     hash: bytes | None = None
     length: int = 0
@@ -37,55 +45,56 @@ class ClientPin:
     _key: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
 
     def power_up(self) -> None:
-        """Forget what lasts until the key is unplugged."""
+        """Forget what lasts until the key is unplugged: wrong PINs in a row, the token and the key agreement."""
         self.wrong_in_a_row = 0
         self.token = os.urandom(32)
         self._key = ec.generate_private_key(ec.SECP256R1())
 
-    def answer(self, request: Mapping[int, Any], *, uv: bool) -> dict[int, Any]:
-        """Answer authenticatorClientPIN (CTAP 2.1, 6.5.5); `uv`: a finger is on the sensor."""
-        protocol, command = request.get(1, 1), request[2]
+    def answer(self, request: Parameters, *, uv: bool) -> dict[int, object]:
+        """Answer authenticatorClientPIN (CTAP 2.1, 6.5.5). `uv` is whether a finger is on the sensor."""
+        command, protocol = request.need(2, int), request.get(1, int) or 1
         if command == GET_RETRIES:
             return {3: self.retries, 4: self.wrong_in_a_row >= IN_A_ROW}
         if protocol not in (1, 2):
             raise CtapRefusal(CtapStatus.INVALID_PARAMETER)
         if command == GET_KEY_AGREEMENT:
-            numbers = self._key.public_key().public_numbers()
-            return {1: {1: 2, 3: -25, -1: 1, -2: numbers.x.to_bytes(32), -3: numbers.y.to_bytes(32)}}
-        secret = self._shared(protocol, request[3])
-        match command:
-            case 3:
-                if self.hash:
-                    raise CtapRefusal(CtapStatus.NOT_ALLOWED)
-                self._set(secret, request)
-            case 4:
-                self._check(secret, request[6])
-                self._set(secret, request)
-            case 5 | 9:
-                self._check(secret, request[6])
-                if self.force_change:
-                    raise CtapRefusal(
-                        CtapStatus.PIN_INVALID if command == GET_TOKEN else CtapStatus.PIN_POLICY_VIOLATION
-                    )
-                return self._granted(secret, request)
-            case 6 if uv:
-                return self._granted(secret, request)
-            case _:
-                raise CtapRefusal(CtapStatus.INVALID_SUBCOMMAND)
+            return {1: cose_key(self._key, ECDH)}
+        secret = self._shared_secret(protocol, Parameters(request.need(3, dict)))
+        if command in (SET_PIN, CHANGE_PIN):
+            return self._set_or_change(command, secret, request)
+        if command in (GET_TOKEN, GET_TOKEN_PERMISSIONS):
+            return self._token_for_pin(command, secret, request)
+        if command == GET_TOKEN_UV and uv:
+            return self._issue_token(secret, request)
+        raise CtapRefusal(CtapStatus.INVALID_SUBCOMMAND)
+
+    def _set_or_change(self, command: int, secret: "_SharedSecret", request: Parameters) -> dict[int, object]:
+        if command == CHANGE_PIN:
+            self._check(secret, request.need(6, bytes))
+        elif self.hash:
+            raise CtapRefusal(CtapStatus.NOT_ALLOWED)
+        self._set(secret, request)
         return {}
 
-    def verified(self, protocol: int, message: bytes, mac: bytes) -> bool:
-        """Whether `mac` was made with the token that this key gave out; a wrong one is refused."""
+    def _token_for_pin(self, command: int, secret: "_SharedSecret", request: Parameters) -> dict[int, object]:
+        self._check(secret, request.need(6, bytes))
+        if self.force_change:
+            raise CtapRefusal(CtapStatus.PIN_INVALID if command == GET_TOKEN else CtapStatus.PIN_POLICY_VIOLATION)
+        return self._issue_token(secret, request)
+
+    def verify(self, protocol: int, message: bytes, mac: bytes) -> None:
+        """Raise CtapRefusal PIN_AUTH_INVALID unless `mac` was made with the token that this key issued."""
         expected = hmac.digest(self.token, message, "sha256")[: 16 if protocol == 1 else 32]
         if not hmac.compare_digest(expected, mac):
             raise CtapRefusal(CtapStatus.PIN_AUTH_INVALID)
-        return True
 
-    def _granted(self, secret: "_Shared", request: Mapping[int, Any]) -> dict[int, Any]:
-        self.permissions = request.get(9, 0x03)
+    def _issue_token(self, secret: "_SharedSecret", request: Parameters) -> dict[int, object]:
+        permissions = request.get(9, int)
+        self.permissions = DEFAULT_PERMISSIONS if permissions is None else permissions
         return {2: secret.encrypt(self.token)}
 
-    def _check(self, secret: "_Shared", sent: bytes) -> None:
+    def _check(self, secret: "_SharedSecret", sent: bytes) -> None:
+        """Check an encrypted PIN hash, and count the tries. Raise CtapRefusal for a wrong one, or when blocked."""
         if self.hash is None:
             raise CtapRefusal(CtapStatus.PIN_NOT_SET)
         if self.retries == 0:
@@ -105,11 +114,13 @@ class ClientPin:
         self.retries = RETRIES
         self.wrong_in_a_row = 0
 
-    def _set(self, secret: "_Shared", request: Mapping[int, Any]) -> None:
-        signed = request[5] + request.get(6, b"")
-        if not hmac.compare_digest(secret.mac(signed), request[4]):
+    def _set(self, secret: "_SharedSecret", request: Parameters) -> None:
+        """Set a new PIN. Raise CtapRefusal for one whose MAC is wrong, which is too short, or which had to change."""
+        encrypted = request.need(5, bytes)
+        signed = encrypted + (request.get(6, bytes) or b"")
+        if not hmac.compare_digest(secret.mac(signed), request.need(4, bytes)):
             raise CtapRefusal(CtapStatus.PIN_AUTH_INVALID)
-        pin = secret.decrypt(request[5]).rstrip(b"\0")
+        pin = secret.decrypt(encrypted).rstrip(b"\0")
         if len(pin.decode()) < self.shortest:
             raise CtapRefusal(CtapStatus.PIN_POLICY_VIOLATION)
         if self.force_change and digest(pin) == self.hash:
@@ -118,7 +129,7 @@ class ClientPin:
         self.force_change = False
 
     def configure(self, shortest: int | None, *, force_change: bool) -> None:
-        """Set the minimum, and that a change is wanted (setMinPINLength, CTAP 2.1, 6.11.4)."""
+        """Set the minimum length, and whether the PIN must change (setMinPINLength, CTAP 2.1, 6.11.4)."""
         if shortest is not None and shortest < self.shortest:
             raise CtapRefusal(CtapStatus.PIN_POLICY_VIOLATION)
         if force_change and self.hash is None:
@@ -126,17 +137,19 @@ class ClientPin:
         self.shortest = shortest or self.shortest
         self.force_change |= force_change or (self.hash is not None and self.length < self.shortest)
 
-    def _shared(self, protocol: int, theirs: Mapping[int, Any]) -> "_Shared":
-        numbers = ec.EllipticCurvePublicNumbers(int.from_bytes(theirs[-2]), int.from_bytes(theirs[-3]), ec.SECP256R1())
-        return _Shared(protocol, self._key.exchange(ec.ECDH(), numbers.public_key()))
+    def _shared_secret(self, protocol: int, theirs: Parameters) -> "_SharedSecret":
+        """Agree on a secret with the platform's public key, a COSE key."""
+        x, y = (int.from_bytes(theirs.need(member, bytes)) for member in (-2, -3))
+        public = ec.EllipticCurvePublicNumbers(x, y, ec.SECP256R1()).public_key()
+        return _SharedSecret(protocol, self._key.exchange(ec.ECDH(), public))
 
 
 def digest(pin: bytes) -> bytes:
-    """Return what a key keeps of a PIN."""
+    """Return what a key keeps of a PIN: LEFT(SHA-256(PIN), 16)."""
     return hashlib.sha256(pin).digest()[:16]
 
 
-class _Shared:
+class _SharedSecret:
     """The secret of one exchange: CTAP 2.1, 6.5.6 (protocol one) and 6.5.7 (two)."""
 
     def __init__(self, protocol: int, z: bytes) -> None:
@@ -149,17 +162,21 @@ class _Shared:
             )
 
     def encrypt(self, plain: bytes) -> bytes:
+        """Encrypt with AES-256-CBC: protocol one with an IV of zeros, protocol two with a random one in front."""
         iv = os.urandom(BLOCK) if self._protocol == 2 else bytes(BLOCK)  # noqa: PLR2004 - the protocol's number
         cipher = Cipher(algorithms.AES(self._aes_key), modes.CBC(iv)).encryptor()
-        sealed = cipher.update(plain) + cipher.finalize()
-        return sealed if self._protocol == 1 else iv + sealed
+        encrypted = cipher.update(plain) + cipher.finalize()
+        return encrypted if self._protocol == 1 else iv + encrypted
 
-    def decrypt(self, sealed: bytes) -> bytes:
-        iv, sealed = (bytes(BLOCK), sealed) if self._protocol == 1 else (sealed[:BLOCK], sealed[BLOCK:])
-        if len(iv) != BLOCK or not sealed or len(sealed) % BLOCK:
+    def decrypt(self, encrypted: bytes) -> bytes:
+        """Decrypt what `encrypt` makes. Raise CtapRefusal INVALID_PARAMETER for a length that it cannot have."""
+        one = self._protocol == 1
+        iv, body = (bytes(BLOCK), encrypted) if one else (encrypted[:BLOCK], encrypted[BLOCK:])
+        if len(iv) != BLOCK or not body or len(body) % BLOCK:
             raise CtapRefusal(CtapStatus.INVALID_PARAMETER)
         cipher = Cipher(algorithms.AES(self._aes_key), modes.CBC(iv)).decryptor()
-        return cipher.update(sealed) + cipher.finalize()
+        return cipher.update(body) + cipher.finalize()
 
     def mac(self, message: bytes) -> bytes:
+        """Return the HMAC-SHA-256 of a message: its first 16 octets in protocol one, all 32 in protocol two."""
         return hmac.digest(self._hmac_key, message, "sha256")[: 16 if self._protocol == 1 else 32]

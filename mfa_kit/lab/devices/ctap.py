@@ -1,10 +1,19 @@
-"""Status codes of CTAP 2.1 (6.3) and of U2F raw messages, and how the lab's key says no."""
+"""CTAP 2.1 as the lab's key speaks it: status codes, and the parameters of its commands as values."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import IntEnum
+from typing import TypeVar
+
+from fido2 import cbor
+
+T = TypeVar("T")
+# COSE algorithms, ES256 (RFC 9053).
+ES256 = -7
 
 
 class CtapStatus(IntEnum):
-    """What the lab's key answers; the standard's names."""
+    """Status codes that the lab's key answers with, under the standard's names (CTAP 2.1, 6.3)."""
 
     OK = 0x00
     INVALID_COMMAND = 0x01
@@ -34,21 +43,103 @@ class CtapStatus(IntEnum):
 
 
 class CtapRefusal(Exception):
-    """The key answers with a status and nothing else."""
+    """The key answers with a status code and nothing else."""
 
     def __init__(self, status: CtapStatus) -> None:
         super().__init__(status.name)
         self.status = status
 
 
-class StatusWord(IntEnum):
-    """Status words of U2F raw messages and of ISO 7816-4."""
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """The CBOR map of a command: member numbers with their values."""
 
-    OK = 0x9000
-    UPDATE = 0x9100
-    CONDITIONS_NOT_SATISFIED = 0x6985
-    WRONG_LENGTH = 0x6700
-    WRONG_DATA = 0x6A80
-    NOT_FOUND = 0x6A82
-    CLA_NOT_SUPPORTED = 0x6E00
-    INS_NOT_SUPPORTED = 0x6D00
+    members: Mapping[object, object]
+
+    @classmethod
+    def decode(cls, octets: bytes) -> "Parameters":
+        """Decode CBOR; whatever is not a map has no members. Raise ValueError or IndexError for broken CBOR."""
+        found = cbor.decode(octets) if octets else {}
+        return cls(found if isinstance(found, Mapping) else {})
+
+    def need(self, member: int | str, kind: type[T]) -> T:
+        """Return a member. Raise KeyError when it is missing, TypeError when it is of another type."""
+        value = self.members[member]
+        if not isinstance(value, kind):
+            raise TypeError(member)
+        return value
+
+    def get(self, member: int | str, kind: type[T]) -> T | None:
+        """Return a member, None when it is missing or null. Raise TypeError when it is of another type."""
+        return None if self.members.get(member) is None else self.need(member, kind)
+
+    def inner(self, member: int) -> "Parameters":
+        """Return a map within the map, one without members when it is missing."""
+        return Parameters(self.get(member, dict) or {})
+
+    def credential_ids(self, member: int) -> list[bytes]:
+        """Return the IDs in a list of credential descriptors (WebAuthn, 5.8.3)."""
+        return [Parameters(each).need("id", bytes) for each in self.get(member, list) or []]
+
+
+@dataclass(frozen=True, slots=True)
+class UserVerification:
+    """How a command says that the user was verified: with a pinUvAuthParam and its protocol, or with the option uv."""
+
+    mac: bytes | None
+    protocol: int
+    uv: bool
+
+    @classmethod
+    def parse(cls, request: Parameters, *, mac: int, protocol: int, options: Parameters) -> "UserVerification":
+        """Parse the members of a command that are numbered so; without a protocol it is one."""
+        return cls(request.get(mac, bytes), request.get(protocol, int) or 1, bool(options.get("uv", int)))
+
+
+@dataclass(frozen=True, slots=True)
+class MakeCredentialRequest:
+    """The parameters of authenticatorMakeCredential (CTAP 2.1, 6.1)."""
+
+    client_data_hash: bytes
+    rp_id: str
+    algorithms: list[int]
+    excluded: list[bytes]
+    resident: bool
+    verification: UserVerification
+
+    @classmethod
+    def parse(cls, request: Parameters) -> "MakeCredentialRequest":
+        """Parse the command's map. Raise KeyError or TypeError for what it lacks."""
+        options = request.inner(7)
+        return cls(
+            client_data_hash=request.need(1, bytes),
+            rp_id=Parameters(request.need(2, dict)).need("id", str),
+            algorithms=[Parameters(each).need("alg", int) for each in request.need(4, list)],
+            excluded=request.credential_ids(5),
+            resident=bool(options.get("rk", int)),
+            verification=UserVerification.parse(request, mac=8, protocol=9, options=options),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class GetAssertionRequest:
+    """The parameters of authenticatorGetAssertion (CTAP 2.1, 6.2). `presence` is whether a touch is wanted."""
+
+    rp_id: str
+    client_data_hash: bytes
+    allowed: list[bytes]
+    presence: bool
+    verification: UserVerification
+
+    @classmethod
+    def parse(cls, request: Parameters) -> "GetAssertionRequest":
+        """Parse the command's map. Raise KeyError or TypeError for what it lacks."""
+        options = request.inner(5)
+        presence = options.get("up", int)
+        return cls(
+            rp_id=request.need(1, str),
+            client_data_hash=request.need(2, bytes),
+            allowed=request.credential_ids(3),
+            presence=presence is None or bool(presence),
+            verification=UserVerification.parse(request, mac=6, protocol=7, options=options),
+        )

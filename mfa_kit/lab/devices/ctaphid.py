@@ -1,6 +1,6 @@
-"""The packets of a security key on USB: CTAPHID (CTAP 2.1, 11.2), keepalives and cancel, 64 octets each.
+"""The packets of a security key on USB, 64 octets each: CTAPHID (CTAP 2.1, 11.2), with keepalives and cancel.
 
-`Hid` serves one key on anything that takes and gives packets. It is what python-fido2 and a kernel see of the key.
+`CtapHid` serves one key on anything that carries packets: python-fido2's interface, or the kernel's.
 """
 
 import time
@@ -12,24 +12,32 @@ from mfa_kit.lab.devices.securitykey import SimulatedKey
 
 PACKET = 64
 BROADCAST = 0xFFFFFFFF
+# Commands, and the capabilities that INIT reports (CTAP 2.1, 11.2.9).
 INIT, PING, MSG, WINK, CBOR, CANCEL, KEEPALIVE, ERROR = 0x06, 0x01, 0x03, 0x08, 0x10, 0x11, 0x3B, 0x3F
 CAN_WINK, CAN_CBOR, NO_MSG = 0x01, 0x04, 0x08
+# The status of a keepalive that asks for a touch, and the seconds between two of them.
 UPNEEDED = 2
 EVERY = 0.1
-# How long a key waits for a finger (CTAP 2.1, 6.1.2: implementations wait 10 to 120 s; keys in the field, 30).
+# The octets of an APDU's header.
+HEADER = 4
+# Seconds that a key waits for a touch (CTAP 2.1, 6.1.2: 10 to 120; the keys that we know, 30).
 PATIENCE = 30.0
 
 
 class PacketWire(Protocol):
-    """Carries packets. `receive` returns None when none came in `timeout` seconds, and raises EOFError at the end."""
+    """What carries packets."""
 
-    def receive(self, timeout: float | None) -> bytes | None: ...
+    def receive(self, timeout: float | None) -> bytes | None:
+        """Return the next packet, None when none comes in `timeout` seconds. Raise EOFError at the end."""
+        ...
 
-    def send(self, packet: bytes) -> None: ...
+    def send(self, packet: bytes) -> None:
+        """Send a packet."""
+        ...
 
 
 class CtapHid:
-    """One key on one wire. A mute key takes everything and answers nothing; `patience` is in seconds."""
+    """One key on one wire. A `mute` key accepts everything and answers nothing; `patience` is in seconds."""
 
     def __init__(
         self,
@@ -50,7 +58,7 @@ class CtapHid:
         self._asked: float | None = None
 
     def serve(self) -> None:
-        """Answer until the wire ends."""
+        """Answer until the wire raises EOFError or OSError."""
         self._key.power_up()
         try:
             while True:
@@ -79,7 +87,7 @@ class CtapHid:
             self._init(data)
         elif command == CBOR and key.model.aaguid is not None:
             self._reply(CBOR, key.cbor(data, self))
-        elif command == MSG and "U2F_V2" in key.model.versions and len(data) >= 4:  # noqa: PLR2004 - an APDU's header
+        elif command == MSG and "U2F_V2" in key.model.versions and len(data) >= HEADER:
             body, word = key.apdu(data, self)
             self._reply(MSG, body + word.to_bytes(2))
         elif command in (PING, WINK):
@@ -108,10 +116,10 @@ class CtapHid:
             self._wire.send((head + rest[at : at + PACKET - 5]).ljust(PACKET, b"\0"))
 
     def wait(self) -> None:
-        """Send keepalives until the finger comes; hear a cancel; give up after `patience`."""
+        """Send keepalives until the key is touched. Raise CtapRefusal on a cancel, or after `patience` seconds."""
         began = self._clock()
-        finger = self._key.behavior.touch
-        while finger is None or self._clock() < began + finger:
+        touch = self._key.behavior.touch
+        while touch is None or self._clock() < began + touch:
             if self._clock() > began + self._patience:
                 raise CtapRefusal(CtapStatus.USER_ACTION_TIMEOUT)
             self._reply(KEEPALIVE, bytes([UPNEEDED]))
@@ -120,11 +128,11 @@ class CtapHid:
                 raise CtapRefusal(CtapStatus.KEEPALIVE_CANCEL)
 
     def ready(self) -> bool:
-        """Whether the finger came since the first time that it was asked for."""
-        finger = self._key.behavior.touch
+        """Whether the key was touched since the first time that a touch was asked for."""
+        touch = self._key.behavior.touch
         if self._asked is None:
             self._asked = self._clock()
-        if finger is None or self._clock() < self._asked + finger:
+        if touch is None or self._clock() < self._asked + touch:
             return False
         self._asked = None
         return True

@@ -1,53 +1,56 @@
-"""A YKOATH card: the applet of a YubiKey as Yubico's protocol page describes it, and the ways real firmware strays.
+"""A YKOATH card: a YubiKey's OATH applet as Yubico's protocol page describes it, and the ways real firmware differs.
 
-https://docs.yubico.com/yesdk/users-manual/application-oath/oath-protocol.html (YKOATH). Octets in, octets out; what
-carries them is lab.reader.
+https://docs.yubico.com/yesdk/users-manual/application-oath/oath-protocol.html (YKOATH). Octets in, octets out, and
+reader.py carries them.
 """
 
 import hmac
 import secrets
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 from mfa_kit.lab.devices.apdu import (
-    AUTH_NEEDED,
-    BAD_SYNTAX,
+    CHAINED,
     CHUNK,
     LONG,
-    MORE,
-    NO_FILE,
-    NO_INSTRUCTION,
-    NO_ROOM,
-    NOT_THERE,
-    OK,
     Apdu,
     ApduRefusal,
+    LongResponse,
     Pulled,
+    StatusWord,
     tlv,
 )
 
 AID_OATH = bytes.fromhex("a0000005272101")
 AID_MANAGEMENT = bytes.fromhex("a000000527471117")
-# A YubiKey's on USB, and the form that a contactless reader makes up for it (PC/SC part 3, 3.1.3.2.3).
+# A YubiKey's ATR on USB.
 ATR_USB = bytes.fromhex("3bfd1300008131fe158073c021c057597562694b657940")
-ATR_NFC = bytes.fromhex("3b8d80018073c021c057597562694b657955")
 
+# Instructions; READ_CONFIG is the management applet's.
 PUT, DELETE, SET_CODE, RESET, RENAME = 0x01, 0x02, 0x03, 0x04, 0x05
 READ_CONFIG = 0x1D
 LIST, CALCULATE, VALIDATE, CALCULATE_ALL, SEND_REMAINING = 0xA1, 0xA2, 0xA3, 0xA4, 0xA5
+# Tags of the TLVs that commands and responses consist of.
 NAME, NAME_LIST, KEY, CHALLENGE, RESPONSE, TRUNCATED = 0x71, 0x72, 0x73, 0x74, 0x75, 0x76
 HOTP, PROPERTY, VERSION, IMF, ALGORITHM, TOUCH = 0x77, 0x78, 0x79, 0x7A, 0x7B, 0x7C
+# The type of a credential, and the property that it wants a touch.
 TOTP_TYPE, HOTP_TYPE = 0x20, 0x10
 WANTS_TOUCH = 0x02
+# The algorithm of a credential.
 HASHES = {1: "sha1", 2: "sha256", 3: "sha512"}
 
+# Octets of a name, at most.
 NAME_LIMIT = 64
+# What a card with the quirk `garbage` answers: a TLV that is longer than the response.
+GARBAGE = bytes.fromhex("71ff0004")
+Fields = Mapping[int, bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What PUT stored: type and algorithm in one octet, as on the wire."""
+    """A credential that PUT stored. `kind` is type and algorithm in one octet, as the protocol has it."""
 
     kind: int
     digits: int
@@ -57,12 +60,18 @@ class Credential:
 
     @property
     def hotp(self) -> bool:
+        """Whether the credential is HOTP (RFC 4226), not TOTP."""
         return self.kind & 0xF0 == HOTP_TYPE
 
 
 @dataclass(slots=True)
 class Quirks:
-    """How a card strays. Instructions are given by their INS octet, APDUs by their number since `log` was cleared."""
+    """How a card differs from the protocol page.
+
+    Instructions are named by their INS octet, APDUs by their number since `log` was cleared. `endless`, `garbage` and
+    `refuses` are what instructions answer. `untouched` and `cannot_compute` are status words. The card leaves the
+    reader at an APDU of instruction `pulled_by`, before APDU `pulled_before` or after APDU `pulled_after`.
+    """
 
     endless: frozenset[int] = frozenset()
     garbage: frozenset[int] = frozenset()
@@ -78,7 +87,7 @@ class Quirks:
     cannot_compute: int = 0
     wrong_codes: bool = False
     untouched: int = 0
-    wrong_password: int = BAD_SYNTAX
+    wrong_password: int = StatusWord.WRONG_DATA
     password_tries: int | None = None
     pulled_by: int = 0
     mute_at: int = 0
@@ -87,7 +96,7 @@ class Quirks:
 
 
 def tlvs(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Read PUT's and the other commands' data: TLVs, but for the property, which has no length (YKOATH, PUT)."""
+    """Yield the tags and values of a command's data: TLVs, and the property, which has no length (YKOATH, PUT)."""
     at = 0
     while at < len(data):
         tag = data[at]
@@ -104,7 +113,10 @@ def tlvs(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 class YkoathCard:
-    """One card. `credentials` and `log` are for judges: what it holds, and the INS of each APDU since `log.clear()`."""
+    """One card. `touch_delay` and `touch_limit` are seconds, until the button is touched and until the card gives up.
+
+    For tests, `credentials` are what it holds, by name, and `log` has the INS of each APDU since `log.clear()`.
+    """
 
     def __init__(
         self,
@@ -129,19 +141,20 @@ class YkoathCard:
         self.log: list[int] = []
         self.touches = 0
         self.on_touch: Callable[[], None] = lambda: None
-        # Set by the reader: it is not in one any more; it was powered.
+        # The reader sets `gone` when the card leaves it, and `powered` when pcscd has powered the card.
         self.gone, self.powered = threading.Event(), threading.Event()
         self._applet = b""
         self._open = False
         self._challenge = b""
         self._chain = b""
-        self._left = b""
+        self._response = LongResponse(CHUNK)
 
-    # the wire
+    # APDUs.
 
     def power(self) -> None:
-        """Forget what a session knows, as a reset or a new power-up does."""
-        self._applet, self._open, self._challenge, self._chain, self._left = b"", False, b"", b"", b""
+        """Forget the state of a session, as a reset or a power-up does."""
+        self._applet, self._open, self._challenge, self._chain = b"", False, b"", b""
+        self._response.forget()
 
     def answer(self, octets: bytes) -> bytes:
         """Return the response APDU. Raise Pulled where the card is taken out."""
@@ -151,7 +164,7 @@ class YkoathCard:
             self.gone.wait()
         if len(self.log) in {self.quirks.mute_at, self.quirks.pulled_before} or self._pulled(apdu):
             raise Pulled
-        reply = self._chained(apdu)
+        reply = self._answer(apdu)
         if len(self.log) == self.quirks.pulled_after:
             raise Pulled
         return reply
@@ -159,110 +172,95 @@ class YkoathCard:
     def _pulled(self, apdu: Apdu) -> bool:
         return apdu.ins == self.quirks.pulled_by and not apdu.selects
 
-    def _chained(self, apdu: Apdu) -> bytes:
-        if apdu.cla & 0x10:
+    def _answer(self, apdu: Apdu) -> bytes:
+        """Collect a chained command, or run a whole one; return the response with its status word."""
+        if apdu.cla & CHAINED:
             self._chain += apdu.data
-            return OK.to_bytes(2)
-        data, self._chain = self._chain + apdu.data, b""
+            return StatusWord.OK.to_bytes(2)
+        command = replace(apdu, data=self._chain + apdu.data)
+        self._chain = b""
         if self._applet == AID_OATH and apdu.ins == SEND_REMAINING:
-            return self._send(self._left) if not self.quirks.endless else bytes(CHUNK) + (MORE | 0xFF).to_bytes(2)
+            return _endless() if self.quirks.endless else self._response.next()
         try:
             if self._applet == AID_OATH and not apdu.selects:
-                return self._strayed(apdu, data)
-            return self._send(self._run(apdu, data))
-        except ApduRefusal as refused:
-            return refused.status.to_bytes(2)
+                return self._run_with_quirks(command)
+            return self._response.start(self._run(command))
+        except ApduRefusal as refusal:
+            return refusal.status.to_bytes(2)
 
-    def _strayed(self, apdu: Apdu, data: bytes) -> bytes:
+    def _run_with_quirks(self, apdu: Apdu) -> bytes:
         quirks = self.quirks
         if apdu.ins in quirks.endless:
-            return bytes(CHUNK) + (MORE | 0xFF).to_bytes(2)
+            return _endless()
         if apdu.ins in quirks.refuses:
             raise ApduRefusal(quirks.refuses[apdu.ins])
-        reply = self._send(self._run(apdu, data))
-        return bytes.fromhex("71ff0004") + OK.to_bytes(2) if apdu.ins in quirks.garbage else reply
+        reply = self._response.start(self._run(apdu))
+        return GARBAGE + StatusWord.OK.to_bytes(2) if apdu.ins in quirks.garbage else reply
 
-    def _send(self, data: bytes) -> bytes:
-        part, self._left = data[:CHUNK], data[CHUNK:]
-        return part + (MORE | min(len(self._left), 0xFF) if self._left else OK).to_bytes(2)
-
-    def _run(self, apdu: Apdu, data: bytes) -> bytes:
+    def _run(self, apdu: Apdu) -> bytes:
         if apdu.selects:
-            return self._select(data)
+            return self._select(apdu.data)
         if self._applet == AID_MANAGEMENT and apdu.ins == READ_CONFIG:
             return self._config()
-        if self._applet != AID_OATH:
-            raise ApduRefusal(NO_INSTRUCTION)
-        free: dict[int, Callable[[], bytes]] = {
-            RESET: lambda: self._reset(apdu.p1, apdu.p2),
-            VALIDATE: lambda: self._validate(fields),
-        }
-        guarded: dict[int, Callable[[], bytes]] = {
-            PUT: lambda: self._put(fields),
-            DELETE: lambda: self._delete(fields[NAME]),
-            SET_CODE: lambda: self._set_code(fields),
-            RENAME: lambda: self._rename(*(value for _, value in tlvs(data))),
-            LIST: lambda: self._list(data),
-            CALCULATE: lambda: self._calculate(fields, truncate=bool(apdu.p2)),
-            CALCULATE_ALL: lambda: self._calculate_all(fields[CHALLENGE], truncate=bool(apdu.p2)),
-        }
-        if apdu.ins not in free | guarded:
-            raise ApduRefusal(NO_INSTRUCTION)
-        if apdu.ins in guarded and not self._open:
-            raise ApduRefusal(AUTH_NEEDED)
+        command = self._COMMANDS.get(apdu.ins) if self._applet == AID_OATH else None
+        if command is None:
+            raise ApduRefusal(StatusWord.INS_NOT_SUPPORTED)
+        if apdu.ins not in (RESET, VALIDATE) and not self._open:
+            raise ApduRefusal(StatusWord.AUTH_REQUIRED)
         if self.quirks.writes_touched and apdu.ins in {PUT, DELETE}:
             self._wait_for_touch()
-        fields = {} if apdu.ins == LIST else dict(tlvs(data))
-        return (free | guarded)[apdu.ins]()
+        return command(self, apdu)
 
-    # applets
+    # Applets.
 
     def _select(self, aid: bytes) -> bytes:
-        self._left = b""
+        self._response.forget()
         if aid == AID_MANAGEMENT and self.management:
             self._applet = aid
             return b"Virtual mgr - FW version %d.%d.%d" % self.version
         if aid != AID_OATH:
-            raise ApduRefusal(NO_FILE)
+            raise ApduRefusal(StatusWord.NOT_FOUND)
         self._applet = aid
         self._open = self.password is None
-        told = tlv(VERSION, bytes(self.version)) + tlv(NAME, self.identity)
+        response = tlv(VERSION, bytes(self.version)) + tlv(NAME, self.identity)
         if self.password is not None:
             self._challenge = secrets.token_bytes(8)
-            told += tlv(CHALLENGE, self._challenge) + tlv(ALGORITHM, b"\x01")
-        return told
+            response += tlv(CHALLENGE, self._challenge) + tlv(ALGORITHM, b"\x01")
+        return response
 
     def _config(self) -> bytes:
-        """DeviceInfo as yubikit's management module reads it: OATH on USB, a keychain with USB-A, serial, version."""
-        told = tlv(0x01, b"\x02\x3b") + tlv(0x03, b"\x02\x3b") + tlv(0x04, b"\x01") + tlv(0x05, bytes(self.version))
+        """Return DeviceInfo as yubikit reads it: OATH on USB, a keychain with USB-A, the version and the serial."""
+        info = tlv(0x01, b"\x02\x3b") + tlv(0x03, b"\x02\x3b") + tlv(0x04, b"\x01") + tlv(0x05, bytes(self.version))
         if self.serial is not None:
-            told += tlv(0x02, self.serial.to_bytes(4))
-        return bytes([len(told)]) + told
+            info += tlv(0x02, self.serial.to_bytes(4))
+        return bytes([len(info)]) + info
 
-    def _reset(self, p1: int, p2: int) -> bytes:
-        if (p1, p2) != (0xDE, 0xAD):
-            raise ApduRefusal(BAD_SYNTAX)
+    def _reset(self, apdu: Apdu) -> bytes:
+        if (apdu.p1, apdu.p2) != (0xDE, 0xAD):
+            raise ApduRefusal(StatusWord.WRONG_DATA)
         self.credentials.clear()
         self.password, self.identity = None, secrets.token_bytes(8)
         return b""
 
-    # the password
+    # The password.
 
-    def _validate(self, fields: dict[int, bytes]) -> bytes:
-        quirks = self.quirks
+    def _validate(self, apdu: Apdu) -> bytes:
+        fields, quirks = _fields(apdu), self.quirks
         if self.password is None:
-            raise ApduRefusal(NOT_THERE)
+            raise ApduRefusal(StatusWord.NO_SUCH_OBJECT)
         if quirks.password_tries == 0:
-            raise ApduRefusal(0x6983)
+            raise ApduRefusal(StatusWord.AUTH_BLOCKED)
         if fields[RESPONSE] != hmac.digest(self.password, self._challenge, "sha1"):
             if quirks.password_tries is not None:
                 quirks.password_tries -= 1
-                raise ApduRefusal(0x63C0 | quirks.password_tries)
+                raise ApduRefusal(StatusWord.RETRIES | quirks.password_tries)
             raise ApduRefusal(quirks.wrong_password)
         self._open = True
         return tlv(RESPONSE, hmac.digest(self.password, fields[CHALLENGE], "sha1"))
 
-    def _set_code(self, fields: dict[int, bytes]) -> bytes:
+    def _set_code(self, apdu: Apdu) -> bytes:
+        """Set the password, or remove it where the command has no key."""
+        fields = _fields(apdu)
         if self.quirks.ignores_password:
             return b""
         if not fields.get(KEY):
@@ -270,24 +268,25 @@ class YkoathCard:
             return b""
         key = fields[KEY][1:]
         if fields[RESPONSE] != hmac.digest(key, fields[CHALLENGE], "sha1"):
-            raise ApduRefusal(NOT_THERE)
+            raise ApduRefusal(StatusWord.NO_SUCH_OBJECT)
         self.password = key
         return b""
 
-    # credentials
+    # Credentials.
 
     def _known(self, name: bytes) -> bytes:
+        """Return a name. Raise ApduRefusal where there is no such credential."""
         if name not in self.credentials:
-            raise ApduRefusal(NOT_THERE)
+            raise ApduRefusal(StatusWord.NO_SUCH_OBJECT)
         return name
 
-    def _put(self, fields: dict[int, bytes]) -> bytes:
+    def _put(self, apdu: Apdu) -> bytes:
+        fields, quirks = _fields(apdu), self.quirks
         name, key = fields[NAME], fields[KEY]
         if not 0 < len(name) <= NAME_LIMIT or key[0] & 0x0F not in HASHES:
-            raise ApduRefusal(BAD_SYNTAX)
+            raise ApduRefusal(StatusWord.WRONG_DATA)
         if name not in self.credentials and len(self.credentials) >= self.capacity:
-            raise ApduRefusal(NO_ROOM)
-        quirks = self.quirks
+            raise ApduRefusal(StatusWord.NO_SPACE)
         if quirks.overwrites and self.credentials:
             self.credentials.pop(next(iter(self.credentials)))
         if not quirks.forgets:
@@ -301,38 +300,34 @@ class YkoathCard:
             )
         return b""
 
-    def _list(self, version: bytes) -> bytes:
-        """LIST; version 1, which Nitrokeys have, ends each name with an octet of properties."""
-        told = version == b"\x01" and not self.quirks.lists_plainly
+    def _list(self, apdu: Apdu) -> bytes:
+        """Answer LIST; in version 1, which Nitrokeys have, each name ends with an octet of properties."""
+        with_touch = apdu.data == b"\x01" and not self.quirks.lists_plainly
         return b"".join(
-            tlv(NAME_LIST, bytes([held.kind]) + name + (bytes([held.touch]) if told else b""))
+            tlv(NAME_LIST, bytes([held.kind]) + name + (bytes([held.touch]) if with_touch else b""))
             for name, held in self.credentials.items()
         )
 
-    def _delete(self, name: bytes) -> bytes:
-        held = self.credentials.pop(self._known(name))
+    def _delete(self, apdu: Apdu) -> bytes:
+        name = self._known(_fields(apdu)[NAME])
+        held = self.credentials.pop(name)
         if self.quirks.keeps:
             self.credentials[name] = held
         return b""
 
-    def _rename(self, old: bytes, new: bytes) -> bytes:
+    def _rename(self, apdu: Apdu) -> bytes:
+        old, new = (value for _, value in tlvs(apdu.data))
         if new in self.credentials:
-            raise ApduRefusal(NOT_THERE)
+            raise ApduRefusal(StatusWord.NO_SUCH_OBJECT)
         self.credentials[new] = self.credentials.pop(self._known(old))
         return b""
 
     def _code(self, name: bytes, challenge: bytes, *, truncate: bool) -> bytes:
-        """Digits and the HMAC, whole or dynamically truncated (RFC 4226, 5.3; RFC 6238, 1.2)."""
+        """Return digits and the HMAC, whole or dynamically truncated (RFC 4226, 5.3; RFC 6238, 1.2)."""
         credential = self.credentials[name]
         if credential.hotp:
             challenge = credential.counter.to_bytes(8)
-            self.credentials[name] = Credential(
-                credential.kind,
-                credential.digits,
-                credential.key,
-                touch=credential.touch,
-                counter=credential.counter + 1,
-            )
+            self.credentials[name] = replace(credential, counter=credential.counter + 1)
         key = credential.key[::-1] if self.quirks.wrong_codes else credential.key
         mac = hmac.digest(key, challenge, HASHES[credential.kind & 0x0F])
         if not truncate:
@@ -341,15 +336,17 @@ class YkoathCard:
         number = int.from_bytes(mac[at : at + 4]) & 0x7FFFFFFF
         return tlv(TRUNCATED, bytes([credential.digits]) + number.to_bytes(4))
 
-    def _calculate(self, fields: dict[int, bytes], *, truncate: bool) -> bytes:
+    def _calculate(self, apdu: Apdu) -> bytes:
+        fields = _fields(apdu)
         name = self._known(fields[NAME])
         if self.quirks.cannot_compute:
             raise ApduRefusal(self.quirks.cannot_compute)
         if self.credentials[name].touch:
             self._wait_for_touch()
-        return self._code(name, fields[CHALLENGE], truncate=truncate)
+        return self._code(name, fields[CHALLENGE], truncate=bool(apdu.p2))
 
     def _wait_for_touch(self) -> None:
+        """Return when the button is touched. Raise ApduRefusal when it is not, Pulled when the card goes meanwhile."""
         if self.quirks.untouched:
             self.gone.wait(self.touch_limit)
             raise ApduRefusal(self.quirks.untouched)
@@ -358,12 +355,37 @@ class YkoathCard:
             raise Pulled
         self.touches += 1
 
-    def _calculate_all(self, challenge: bytes, *, truncate: bool) -> bytes:
-        def one(name: bytes, credential: Credential) -> bytes:
+    def _calculate_all(self, apdu: Apdu) -> bytes:
+        """Answer CALCULATE ALL: codes, and a tag alone for HOTP and for a credential that wants a touch."""
+        challenge, truncate = _fields(apdu)[CHALLENGE], bool(apdu.p2)
+        response = b""
+        for name, credential in self.credentials.items():
             if credential.hotp:
-                return tlv(HOTP, bytes([credential.digits]))
-            if credential.touch:
-                return tlv(TOUCH, bytes([credential.digits]))
-            return self._code(name, challenge, truncate=truncate)
+                found = tlv(HOTP, bytes([credential.digits]))
+            elif credential.touch:
+                found = tlv(TOUCH, bytes([credential.digits]))
+            else:
+                found = self._code(name, challenge, truncate=truncate)
+            response += tlv(NAME, name) + found
+        return response
 
-        return b"".join(tlv(NAME, name) + one(name, credential) for name, credential in self.credentials.items())
+    _COMMANDS: ClassVar[Mapping[int, "Callable[[YkoathCard, Apdu], bytes]"]] = {
+        PUT: _put,
+        DELETE: _delete,
+        SET_CODE: _set_code,
+        RESET: _reset,
+        RENAME: _rename,
+        LIST: _list,
+        CALCULATE: _calculate,
+        VALIDATE: _validate,
+        CALCULATE_ALL: _calculate_all,
+    }
+
+
+def _fields(apdu: Apdu) -> Fields:
+    return dict(tlvs(apdu.data))
+
+
+def _endless() -> bytes:
+    """Return a part of a response that says it has more, whatever was sent before."""
+    return bytes(CHUNK) + (StatusWord.MORE | 0xFF).to_bytes(2)

@@ -1,8 +1,8 @@
-"""Card readers that are not there: a pcscd of our own with Debian's vpcd drivers, for cards of this process.
+"""Virtual card readers: a pcscd of our own with Debian's vpcd drivers, for cards of this process. Linux and root only.
 
-It lives in a mount namespace, where /run is a private folder, so that it meets no other pcscd and no polkit, and no
-driver of a real reader is seen, and in a network namespace, for vpcd listens on all addresses and asks nobody who they
-are. So any number of them run beside each other and beside the system's, which is never touched. Linux and root only.
+This pcscd runs in a mount namespace with a private /run and private drivers, so that it meets no other pcscd, no polkit
+and no real reader. It runs in a network namespace too, because vpcd listens on all addresses without authentication. So
+any number of them run beside each other and beside the system's pcscd, which they never touch.
 """
 
 import ctypes
@@ -30,7 +30,7 @@ from mfa_kit.lab.devices.apdu import Pulled
 DRIVER = Path("/usr/lib/pcsc/drivers/serial/libifdvpcd.so")
 DRIVERS = Path("/usr/lib/pcsc/drivers")
 RUN = Path("/run")
-# Each namespace has all ports for itself. A reader's second slot listens on the next one.
+# Each namespace has all ports to itself. The second slot of a reader listens on the next port.
 PORT = 0x8C7B
 CLONE_NEWNET = 0x40000000
 SIOCSIFFLAGS, IFF_UP = 0x8914, 1
@@ -38,12 +38,12 @@ POWER_ON, GET_ATR = 1, 4
 # pcsclite.h, MAX_READERNAME and PCSCLITE_MAX_READERS_CONTEXTS; a reader here has two slots, told apart by " 00 00".
 LONGEST_NAME, MOST = 120, 8
 START, TICK = 20.0, 0.05
-# Seconds that pcscd has to end; one whose driver waits for a card that is gone never does.
+# Seconds for pcscd to end by itself; while its driver waits for a card that is gone, it never does.
 END = 5.0
 # Seconds until the driver looks at a card, twice what pcscd's polling takes; it looks twice before it powers one.
 NOTICED, UNNOTICED = 0.9, 3
 YUBIKEY = "Yubico YubiKey OTP+FIDO+CCID"
-# The folder is entered first, for it may be in what is hidden then.
+# The shell enters the folder first, because the mounts may hide it.
 INSIDE = """
 cd "$1" && mount --bind drivers "$3" && mount --bind run "$2" &&
 exec setpriv --pdeathsig TERM pcscd --foreground $4 --config "$2/readers"
@@ -51,20 +51,27 @@ exec setpriv --pdeathsig TERM pcscd --foreground $4 --config "$2/readers"
 
 
 class SimulatedCard(Protocol):
-    """What can be put into a reader: octets in and octets out, and whether it is still there."""
+    """A card that can be inserted. The reader sets `gone` when it removes the card, `powered` when pcscd powers it."""
 
     atr: bytes
     gone: threading.Event
     powered: threading.Event
 
-    def power(self) -> None: ...
+    def power(self) -> None:
+        """Start a session, as a card does that is powered up or reset."""
+        ...
 
-    def answer(self, octets: bytes) -> bytes: ...
+    def answer(self, octets: bytes) -> bytes:
+        """Return the response to a command APDU. Raise Pulled to leave the reader."""
+        ...
 
 
 @dataclass
 class OccupiedReader:
-    """A reader with a card in it, and the wire between them; `looks`: how often it was seen and not yet powered."""
+    """A reader with a card in it, and the connection between them.
+
+    `looks` counts how often pcscd looked at the card without powering it.
+    """
 
     card: SimulatedCard
     looks: int = 0
@@ -73,20 +80,21 @@ class OccupiedReader:
 
     @property
     def alive(self) -> bool:
+        """Whether the card still answers."""
         return self.thread is not None and self.thread.is_alive()
 
 
 class Readers:
-    """`with Readers() as readers: readers.insert(Card()); readers.env` while real PC/SC clients see the card."""
+    """Readers with the names given: `with Readers() as readers: readers.insert(card)`; clients need `readers.env`."""
 
     def __init__(self, names: Sequence[str] = (YUBIKEY,), *, polkit: bool = False) -> None:
         self.names, self.polkit = names, polkit
         self._seats: dict[int, OccupiedReader] = {}
 
     def __enter__(self) -> Self:
-        _can_start()
-        _can_be(self.names)
-        # Named before it is made, so that a signal finds it whenever it comes.
+        _check_requirements()
+        _check_names(self.names)
+        # Named before it is made, so that __exit__ removes it whenever a signal comes.
         self.folder = Path(tempfile.gettempdir(), f"mfa-kit-pcsc-{secrets.token_hex(4)}")
         try:
             self._start()
@@ -101,7 +109,7 @@ class Readers:
         for name in ("run/pcscd", "run/readers", "drivers"):
             (self.folder / name).mkdir(parents=True)
         for number, name in enumerate(self.names):
-            # One driver has one reader, so each gets a copy of its own.
+            # A driver has one reader, so each reader gets a copy of the driver.
             shutil.copy(DRIVER, self.folder / "drivers" / f"{number}.so")
             (self.folder / "run" / "readers" / f"{number}").write_text(
                 f'FRIENDLYNAME "{name}"\nDEVICENAME /dev/null:{PORT + 2 * number:#x}\n'
@@ -134,18 +142,19 @@ class Readers:
 
     @property
     def socket(self) -> Path:
+        """The socket of the private pcscd."""
         return self.folder / "run" / "pcscd" / "pcscd.comm"
 
     @property
     def env(self) -> dict[str, str]:
-        """What a PC/SC client has to have in its environment."""
+        """The environment that makes a PC/SC client use the private pcscd."""
         return {"PCSCLITE_CSOCK_NAME": str(self.socket)}
 
     def insert(self, card: SimulatedCard, reader: int = 0) -> None:
-        """Put a card in, and return when pcscd has powered it, within half a second."""
-        # Of a card that was pulled in the middle of an exchange pcscd may not notice that it went: then it looks at the
-        # next one without powering it, and wants to see none in between. One that it has not looked at so often is
-        # left in, for it may be powering it now.
+        """Insert a card; return when pcscd has powered it, within half a second. Raise DeviceFault when it does not."""
+        # When a card is pulled in the middle of an exchange, pcscd may not notice. Then it looks at the next card
+        # without powering it, until it sees the reader empty. A card that it has looked at less often stays in, because
+        # pcscd may be powering it now.
         last = time.monotonic() + START
         while time.monotonic() < last:
             card.powered.clear()
@@ -163,23 +172,23 @@ class Readers:
         seat = OccupiedReader(card)
         there = threading.Event()
 
-        def live() -> None:
+        def run() -> None:
             with suppress(OSError, Pulled):
                 try:
-                    seat.wire = _connected(self.process.pid, PORT + 2 * reader)
+                    seat.wire = _connect_within(self.process.pid, PORT + 2 * reader)
                 finally:
                     there.set()
                 with seat.wire:
                     _serve(seat, seat.wire)
 
-        seat.thread = threading.Thread(target=live, daemon=True, name=f"card in reader {reader}")
+        seat.thread = threading.Thread(target=run, daemon=True, name=f"card in reader {reader}")
         seat.thread.start()
         there.wait()
         self._seats[reader] = seat
         return seat
 
     def swap(self, card: SimulatedCard, reader: int = 0) -> bool:
-        """Put another card in the place of one, unnoticed until its next power-up. False where none is in."""
+        """Swap the card in a reader, unnoticed until the next power-up. Return False for an empty reader."""
         seat = self._seats.get(reader)
         if seat is None or not seat.alive:
             return False
@@ -190,7 +199,7 @@ class Readers:
         return True
 
     def remove(self, reader: int = 0) -> None:
-        """Pull a card, in the middle of an exchange too; harmless where none is in."""
+        """Remove the card, even in the middle of an exchange. Do nothing for an empty reader."""
         seat = self._seats.pop(reader, None)
         if seat is None or seat.wire is None or seat.thread is None:
             return
@@ -209,7 +218,7 @@ class Readers:
             self._end()
 
     def _end(self) -> None:
-        """End pcscd and take its folder away, at a second Ctrl-C too."""
+        """Stop pcscd and remove its folder, even when a second Ctrl-C interrupts this."""
         try:
             if hasattr(self, "process"):
                 self.process.terminate()
@@ -223,8 +232,8 @@ class Readers:
                 shutil.rmtree(self.folder)
 
 
-def _can_start() -> None:
-    """Raise DeviceFault that says what a private pcscd lacks here."""
+def _check_requirements() -> None:
+    """Raise DeviceFault when this computer lacks something that a private pcscd needs."""
     if sys.platform != "linux" or os.geteuid():
         raise DeviceFault("virtual readers need Linux and root", "run it as root, in a container for instance")
     lacks = [str(DRIVER)] if not DRIVER.exists() else []
@@ -237,8 +246,8 @@ def _can_start() -> None:
         )
 
 
-def _can_be(names: Sequence[str]) -> None:
-    """Raise UsageFault for names of readers that pcscd does not take; it has places for 16 slots."""
+def _check_names(names: Sequence[str]) -> None:
+    """Raise UsageFault for names that pcscd refuses, or for more readers than it has slots for: 16, two a reader."""
     for name in names:
         if not 0 < len(name.encode()) <= LONGEST_NAME or '"' in name or not name.strip() or "\n" in name:
             raise UsageFault(
@@ -248,8 +257,8 @@ def _can_be(names: Sequence[str]) -> None:
         raise UsageFault(f"there cannot be {len(names)} readers", f"name 1 to {MOST}")
 
 
-def _connected(process: int, port: int) -> socket.socket:
-    """Connect within a process's network namespace; only the calling thread moves there (setns(2))."""
+def _connect_within(process: int, port: int) -> socket.socket:
+    """Connect within a process's network namespace. Only the calling thread moves there (setns(2))."""
     with Path(f"/proc/{process}/ns/net").open("rb") as space:
         if ctypes.CDLL(None, use_errno=True).setns(space.fileno(), CLONE_NEWNET):
             raise OSError(ctypes.get_errno(), "setns")
@@ -260,7 +269,7 @@ def _connected(process: int, port: int) -> socket.socket:
 
 
 def _serve(seat: OccupiedReader, wire: socket.socket) -> None:
-    """Speak vpcd's protocol: two octets of length, then one octet of control or a command APDU."""
+    """Answer vpcd's protocol: two octets of length, then one octet of control or a command APDU."""
     while True:
         message = _read(wire, int.from_bytes(_read(wire, 2)))
         card = seat.card
@@ -280,7 +289,7 @@ def _serve(seat: OccupiedReader, wire: socket.socket) -> None:
 def _read(wire: socket.socket, size: int) -> bytes:
     data = b""
     while len(data) < size:
-        # Without it the kernel delays its acknowledgement, and each APDU takes 40 ms.
+        # Without this, the kernel delays its acknowledgement and each APDU takes 40 ms.
         wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         part = wire.recv(size - len(data))
         if not part:

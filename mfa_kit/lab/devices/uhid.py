@@ -1,4 +1,4 @@
-"""A security key that the kernel believes in: /dev/uhid (Documentation/hid/uhid.rst), root and Linux only."""
+"""A security key that the kernel takes for a real one: /dev/uhid (Documentation/hid/uhid.rst), root and Linux only."""
 
 import os
 import select
@@ -22,7 +22,7 @@ VENDOR, PRODUCT = 0x1209, 0x0001
 
 
 def open_uhid() -> int:
-    """Open /dev/uhid. Raise DeviceFault where there is none for this user."""
+    """Open /dev/uhid. Raise DeviceFault where it is missing or closed to this user."""
     try:
         return os.open(NODE, os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
@@ -30,7 +30,7 @@ def open_uhid() -> int:
 
 
 class Uhid:
-    """`with Uhid(opened(), product="name") as wire: Hid(key, wire).serve()`: a /dev/hidraw of its own."""
+    """A /dev/hidraw node: `with Uhid(open_uhid(), product="name") as wire: CtapHid(key, wire).serve()`."""
 
     def __init__(self, handle: int, *, product: str, serial: str = "") -> None:
         self._handle, self._product, self._serial = handle, product, serial
@@ -51,11 +51,11 @@ class Uhid:
         os.close(self._stopped)
 
     def stop(self) -> None:
-        """Have `receive` raise EOFError, in whichever thread it waits."""
+        """Make `receive` raise EOFError, in whichever thread it waits."""
         os.eventfd_write(self._stopped, 1)
 
     def receive(self, timeout: float | None) -> bytes | None:
-        """Return the next packet that a program wrote."""
+        """Return the next packet that a program wrote, None when there is none in `timeout` seconds."""
         while ready := select.select([self._handle, self._stopped], [], [], timeout)[0]:
             if self._stopped in ready:
                 raise EOFError
@@ -69,4 +69,5 @@ class Uhid:
         return None
 
     def send(self, packet: bytes) -> None:
+        """Send a packet to the programs that have the node open."""
         os.write(self._handle, struct.pack("<IH", INPUT2, len(packet)) + packet)
