@@ -25,7 +25,7 @@ def partial_name(name: str, mark: str = "") -> str:
     return f".{name[-60:]}{mark}.partial"
 
 
-def create(folder: int, name: str, data: Content, *, partial: str | None = None) -> None:
+def create_file(folder: int, name: str, data: Content, *, partial: str | None = None) -> None:
     """Create a file. Raise FileExistsError where the name is taken: link(2) never replaces a file."""
     with _written_beside(folder, name, data, partial) as beside:
         os.link(beside, name, src_dir_fd=folder, dst_dir_fd=folder)
@@ -36,14 +36,14 @@ def create(folder: int, name: str, data: Content, *, partial: str | None = None)
             raise
 
 
-def replace(folder: int, name: str, data: Content) -> None:
+def replace_file(folder: int, name: str, data: Content) -> None:
     """Create a file, or put it in the place of the one that has the name."""
-    with replacing(folder, name, data):
+    with replacing_file(folder, name, data):
         pass
 
 
 @contextmanager
-def replacing(folder: int, name: str, data: Content, *, partial: str | None = None) -> Iterator[bytes]:
+def replacing_file(folder: int, name: str, data: Content, *, partial: str | None = None) -> Iterator[bytes]:
     """Yield what reads back of the new file, which takes the name at the end of a body that raised nothing."""
     with _written_beside(folder, name, data, partial) as beside:
         yield read_all(os.open(beside, READING, dir_fd=folder))

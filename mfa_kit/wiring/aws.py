@@ -16,7 +16,7 @@ from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.this_computer import harden, home
 
 if TYPE_CHECKING:
-    from mfa_kit.adapters.aws.iam import Iam, Turn
+    from mfa_kit.adapters.aws.iam import Iam, Retry
     from mfa_kit.adapters.ledger.ledger import Ledger
 
 # The account of `mfa-kit lab`; AWS gives nobody this number.
@@ -35,7 +35,7 @@ def load_boto3() -> None:
 
 
 def open_iam(
-    settings: Settings, observe: Callable[[Call], None], *, workers: int = 1, turn: "Turn | None" = None
+    settings: Settings, observe: Callable[[Call], None], *, workers: int = 1, turn: "Retry | None" = None
 ) -> "Iam":
     """Open IAM with the credentials that the flags and the environment say; codes are asked for at the terminal.
 
@@ -56,7 +56,7 @@ def open_iam(
 
 @contextmanager
 def connect(
-    settings: Settings, *, workers: int = 1, turn: "Turn | None" = None
+    settings: Settings, *, workers: int = 1, turn: "Retry | None" = None
 ) -> Iterator[tuple["Iam", "Ledger", Caller]]:
     """Open AWS and the ledger, and say who we are. Raise UsageFault for any account but the one that --account names.
 

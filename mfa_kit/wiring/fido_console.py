@@ -61,7 +61,7 @@ def _opened(
         raise UsageFault(f"it is not known where partition {intent.partition} signs in", "sign in by yourself")
     policy = fido_console.session_policy(account=intent.account, partition=intent.partition, user=intent.user)
     session = inventory.console_session(user=intent.user, policy=policy, role=role)
-    with signin.page(home(), signin.address(hosts.signin, session, destination=destination)) as file:
+    with signin.write_page(home(), signin.console_address(hosts.signin, session, destination=destination)) as file:
         if not webbrowser.open(file.as_uri()):
             raise UsageFault("there is no browser here", "sign in by yourself, or set BROWSER")
         yield

@@ -91,7 +91,7 @@ def belongs(
 
         def by_resync(_code: str) -> bool:
             touch = applet.held().get(intent.label.encode(), False)
-            pair = partial(card.read_pair, applet, intent.label, touch=touch, now=desk.inventory.now)
+            pair = partial(card.compute_pair, applet, intent.label, touch=touch, now=desk.inventory.now)
             try:
                 desk.registrar.resync(intent.user, device.serial, pair)
             except InvalidCode:

@@ -83,4 +83,4 @@ def change_passphrase(file: Path, before: Secret[str], after: Secret[str]) -> No
     """Seal an identity by another passphrase; backups are not touched."""
     from mfa_kit.adapters.files import identities
 
-    identities.change_passphrase(file.absolute(), before, after)
+    identities.reencrypt_identity(file.absolute(), before, after)

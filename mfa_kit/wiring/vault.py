@@ -34,7 +34,7 @@ def read_recipients(texts: Sequence[str], files: Sequence[Path] = (), *, given: 
     """Parse public keys; `given` says in an error how they were given. Raise UsageFault for text that is no key."""
     from mfa_kit.adapters.files import recipients
 
-    return recipients.read_recipients(texts, files, given=given)
+    return recipients.parse_recipients(texts, files, given=given)
 
 
 def configured_recipients() -> "list[Recipient]":

@@ -19,7 +19,7 @@ from mfa_kit.adapters.files.agefile import AgeFiles, open_backup
 from mfa_kit.adapters.files.backup_names import encoded, find_backups
 from mfa_kit.adapters.files.identities import LARGEST, read_identities
 from mfa_kit.adapters.files.private_files import write_new
-from mfa_kit.adapters.files.recipients import read_recipients
+from mfa_kit.adapters.files.recipients import parse_recipients
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.models import Entry, Intent
 from mfa_kit.core.otp import KeyUri, Png, Secret, Seed
@@ -50,7 +50,7 @@ def place_of(entry: Entry) -> Path:
 
 @pytest.fixture
 def vault(tmp_path: Path, recipient: str) -> AgeFiles:
-    return AgeFiles(tmp_path / "backups", read_recipients([recipient]))
+    return AgeFiles(tmp_path / "backups", parse_recipients([recipient]))
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_age_opens_what_is_sealed_to_a_key_of_age(vault: AgeFiles, identity_file
 @pytest.mark.parametrize("kind", ["ed25519", "rsa"])
 def test_age_opens_what_is_sealed_to_a_key_of_ssh(kind: str, ssh_keys: Path, tmp_path: Path) -> None:
     """Both kinds that age knows, and so do we with the same private key."""
-    vault = AgeFiles(tmp_path, read_recipients([(ssh_keys / f"{kind}.pub").read_text().strip()]))
+    vault = AgeFiles(tmp_path, parse_recipients([(ssh_keys / f"{kind}.pub").read_text().strip()]))
     entry = entry_in(vault)
     vault.seal(entry, URI)
     assert symbol.read(opened(place_of(entry), ssh_keys / kind)) == URI
@@ -97,7 +97,7 @@ def test_each_recipient_opens_it_alone(ssh_keys: Path, identity_file: Path, reci
     """`-r` and `-R` add up; comments and blank lines are passed over."""
     listed = tmp_path / "recipients.txt"
     listed.write_text(f"# the safe\n\n  {(ssh_keys / 'ed25519.pub').read_text()}\n#{recipient}\n")
-    vault = AgeFiles(tmp_path / "backups", read_recipients([recipient], [listed]))
+    vault = AgeFiles(tmp_path / "backups", parse_recipients([recipient], [listed]))
     entry = entry_in(vault)
     vault.seal(entry, URI)
     for identity in (identity_file, ssh_keys / "ed25519"):
@@ -107,7 +107,7 @@ def test_each_recipient_opens_it_alone(ssh_keys: Path, identity_file: Path, reci
 @pytest.mark.usefixtures("open_umask")
 def test_files_and_folders_are_private_whatever_the_umask(tmp_path: Path, recipient: str) -> None:
     """0600 and 0700, missing parents too."""
-    vault = AgeFiles(tmp_path / "new" / "er" / "backups", read_recipients([recipient]))
+    vault = AgeFiles(tmp_path / "new" / "er" / "backups", parse_recipients([recipient]))
     vault.check()
     assert not (tmp_path / "new").exists()
     vault.seal(entry_in(vault), URI)
@@ -166,7 +166,7 @@ def test_a_file_in_place_of_the_folder_is_seen_before_anything_is_made(
 ) -> None:
     """Also where the folder would be made within it."""
     (tmp_path / "file").touch()
-    for to in ([], read_recipients([recipient])):  # without recipients users may have their own copies there
+    for to in ([], parse_recipients([recipient])):  # without recipients users may have their own copies there
         with pytest.raises(UsageFault, match="not a folder that you can write to"):
             AgeFiles(tmp_path / "file" / below, to).check()
 
@@ -237,7 +237,7 @@ def test_new_folders_outlast_a_power_cut(recipient: str, tmp_path: Path, monkeyp
         fsync(opened)
 
     monkeypatch.setattr(os, "fsync", note)
-    deep = AgeFiles(tmp_path / "new" / "er" / "backups", read_recipients([recipient]))
+    deep = AgeFiles(tmp_path / "new" / "er" / "backups", parse_recipients([recipient]))
     entry = entry_in(deep)
     deep.seal(entry, URI)
     assert {str(above) for above in place_of(entry).parents if above.is_relative_to(tmp_path)} <= synced
@@ -286,7 +286,7 @@ def test_the_caption_tells_what_it_is_and_how_to_use_it(vault: AgeFiles, monkeyp
 @given(NAMES, NAMES, NAMES, NAMES)
 def test_distinct_names_have_distinct_places(user: str, name: str, other_user: str, other_name: str) -> None:
     """Also where a file system does not tell capitals from small letters, and never outside the folder."""
-    vault = AgeFiles(Path("/backups"), read_recipients([str(pyrage.x25519.Identity.generate().to_public())]))
+    vault = AgeFiles(Path("/backups"), parse_recipients([str(pyrage.x25519.Identity.generate().to_public())]))
     one, other = vault.place(intent_of(user, name), RUN), vault.place(intent_of(other_user, other_name), RUN)
     assert one
     assert other
@@ -342,7 +342,7 @@ def test_the_longest_names_are_sealed(name: str, vault: AgeFiles) -> None:
 def test_what_is_no_recipient_is_told(text: str) -> None:
     """With the text and what would be one."""
     with pytest.raises(UsageFault, match="is not a recipient") as caught:
-        read_recipients([text])
+        parse_recipients([text])
     assert str(caught.value).startswith(f"-r {text}")
     assert "age1" in caught.value.hint
 
@@ -352,7 +352,7 @@ def test_a_bad_line_in_a_file_of_recipients_is_told_by_its_number(tmp_path: Path
     listed = tmp_path / "recipients.txt"
     listed.write_text(f"# one\n{recipient}\n\nnonsense\n")
     with pytest.raises(UsageFault, match=f"{listed}, line 4 is not a recipient"):
-        read_recipients([], [listed])
+        parse_recipients([], [listed])
 
 
 @pytest.mark.parametrize("octets", [b"", b"# nobody\n\n", b"\n"])
@@ -360,7 +360,7 @@ def test_a_file_of_no_recipients_is_refused(octets: bytes, tmp_path: Path) -> No
     """It would seal to nobody."""
     (tmp_path / "none.txt").write_bytes(octets)
     with pytest.raises(UsageFault, match="there is no recipient in"):
-        read_recipients([], [tmp_path / "none.txt"])
+        parse_recipients([], [tmp_path / "none.txt"])
 
 
 @pytest.mark.parametrize("name", ["missing.txt", "", "latin.txt"])
@@ -368,7 +368,7 @@ def test_a_file_of_recipients_that_cannot_be_read_is_told(name: str, tmp_path: P
     """Not there, a folder, not text."""
     (tmp_path / "latin.txt").write_bytes(b"\xff\xfe\xff")
     with pytest.raises(UsageFault, match="cannot be read") as caught:
-        read_recipients([], [tmp_path / name])
+        parse_recipients([], [tmp_path / name])
     assert "-R" in caught.value.hint
 
 
@@ -387,7 +387,7 @@ def test_an_identity_given_as_recipient_is_refused_without_repeating_it(
         ([], [ssh_keys / "ed25519"]),
     ):
         with pytest.raises(UsageFault, match="an identity, which is secret") as caught:
-            read_recipients(texts, files)
+            parse_recipients(texts, files)
         said = f"{caught.value} {caught.value.hint}"
         assert str(identity).lower() not in said.lower()
         assert private.splitlines()[1] not in said
@@ -396,14 +396,14 @@ def test_an_identity_given_as_recipient_is_refused_without_repeating_it(
 def test_tag_recipients_alone_are_refused(recipient: str) -> None:
     """Debian's age cannot open them; beside another kind they are fine."""
     with pytest.raises(UsageFault, match="age1tag kind") as caught:
-        read_recipients([TAG])
+        parse_recipients([TAG])
     assert "beside it" in caught.value.hint
-    assert len(read_recipients([TAG, recipient])) == 2
+    assert len(parse_recipients([TAG, recipient])) == 2
 
 
 def test_beside_a_tag_recipient_age_still_opens_it(recipient: str, identity_file: Path, tmp_path: Path) -> None:
     """Debian's age passes over the stanza that it does not know."""
-    vault = AgeFiles(tmp_path, read_recipients([recipient, TAG]))
+    vault = AgeFiles(tmp_path, parse_recipients([recipient, TAG]))
     entry = entry_in(vault)
     vault.seal(entry, URI)
     assert symbol.read(opened(place_of(entry), identity_file)) == URI
@@ -432,7 +432,7 @@ def test_an_ssh_key_with_a_passphrase_is_told(how: list[str], tmp_path: Path) ->
 
 
 def sealed(folder: Path, recipient: str) -> Path:
-    vault = AgeFiles(folder / "backups", read_recipients([recipient.strip()]))
+    vault = AgeFiles(folder / "backups", parse_recipients([recipient.strip()]))
     entry = entry_in(vault)
     vault.seal(entry, URI)
     return place_of(entry)

@@ -8,7 +8,7 @@ import pyrage
 import pytest
 
 from mfa_kit.adapters.files.agefile import AgeFiles
-from mfa_kit.adapters.files.recipients import read_recipients
+from mfa_kit.adapters.files.recipients import parse_recipients
 from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.core.models import Backup, Entry, Intent
 from mfa_kit.core.otp import Seed
@@ -70,7 +70,7 @@ def own(desk: MfaKit, user: str, recipient: str) -> Backup:
 
 def sealed(desk: MfaKit, user: str, *recipients: str) -> Backup:
     """Seal a backup of a user into the desk's own folder."""
-    vault = AgeFiles(desk.home / "backups", read_recipients(recipients))
+    vault = AgeFiles(desk.home / "backups", parse_recipients(recipients))
     backup = vault.new(ACCOUNT, user, user, run=RUN)
     vault.keep(backup, key_uri.otpauth(SEED, label=f"{user}@{ACCOUNT}"))
     return backup

@@ -15,7 +15,7 @@ import qrcode
 from PIL import Image
 
 from mfa_kit.adapters.files.agefile import AgeFiles
-from mfa_kit.adapters.files.recipients import read_recipients
+from mfa_kit.adapters.files.recipients import parse_recipients
 from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.cli.terminal import Nobody
 from mfa_kit.core.errors import UsageFault
@@ -376,7 +376,7 @@ def test_a_file_whose_name_tells_no_time_is_no_backup(desk: MfaKit, old: Pair) -
 
 def test_a_file_that_tells_of_no_device_does_not_end_a_drill(desk: MfaKit, old: Pair, tmp_path: Path) -> None:
     """It was moved, and its label is what somebody wrote in an app; the row says so, and others are drilled."""
-    vault = AgeFiles(tmp_path / "far", read_recipients([old.recipient]))
+    vault = AgeFiles(tmp_path / "far", parse_recipients([old.recipient]))
     backup = vault.new(ACCOUNT, "alice", "alice", run=RUN)
     vault.keep(backup, key_uri.otpauth(SEED, label="my AWS at work"))
     moved = backup.path.rename(tmp_path / "moved.age")

@@ -15,8 +15,8 @@ import pyrage
 import pytest
 
 from mfa_kit.adapters.files.agefile import AgeFiles, open_backup
-from mfa_kit.adapters.files.identities import change_passphrase, read_identities
-from mfa_kit.adapters.files.recipients import read_recipients
+from mfa_kit.adapters.files.identities import read_identities, reencrypt_identity
+from mfa_kit.adapters.files.recipients import parse_recipients
 from mfa_kit.adapters.ledger.backup_records import BackupRecords
 from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.core.errors import IntegrityFault
@@ -185,7 +185,7 @@ def test_an_identity_is_changed_by_one_process_at_a_time(tmp_path: Path) -> None
     file = tmp_path / "identity.age"
     file.write_bytes(b"sealed")
     with AgeFiles(tmp_path, []).alone(), pytest.raises(IntegrityFault, match="another mfa-kit is at work on"):
-        change_passphrase(file, Secret("old"), Secret("new"))
+        reencrypt_identity(file, Secret("old"), Secret("new"))
     assert file.read_bytes() == b"sealed"
 
 
@@ -339,7 +339,7 @@ def test_what_another_process_changed_meanwhile_is_left_alone(
         return real(*words)
 
     monkeypatch.setattr(pyrage, "encrypt", meanwhile)
-    vault = AgeFiles(desk.home / "backups", read_recipients([new.recipient]))
+    vault = AgeFiles(desk.home / "backups", parse_recipients([new.recipient]))
     key = read_identities([old.file])
     with pytest.raises(IntegrityFault):
         vault.rekey(backup, key, proof=key)

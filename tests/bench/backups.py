@@ -14,7 +14,7 @@ from pathlib import Path
 import pyrage
 
 from mfa_kit.adapters.files.agefile import AgeFiles
-from mfa_kit.adapters.files.recipients import read_recipients
+from mfa_kit.adapters.files.recipients import parse_recipients
 from mfa_kit.core.models import run_id
 from mfa_kit.core.otp import Seed
 from mfa_kit.qr_codes import key_uri
@@ -29,7 +29,7 @@ THREADS = 32
 
 def seal(folder: Path, to: str) -> None:
     """Seal the backups of many users, each with a seed of its own."""
-    vault = AgeFiles(folder, read_recipients([to]))
+    vault = AgeFiles(folder, parse_recipients([to]))
 
     def one(number: int) -> None:
         name = f"user{number:04}"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pyrage
 
 from mfa_kit.adapters.files.agefile import AgeFiles
-from mfa_kit.adapters.files.recipients import read_recipients
+from mfa_kit.adapters.files.recipients import parse_recipients
 from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.cli.main import GARBAGE_AT
 from mfa_kit.core.models import Entry, Intent, Reached, run_id
@@ -54,7 +54,7 @@ def journal(ledger: Ledger, entry: Entry) -> None:
 def main() -> int:
     """Measure; return the exit code."""
     gc.set_threshold(GARBAGE_AT)  # as the program does
-    to = read_recipients([str(pyrage.x25519.Identity.generate().to_public())])
+    to = parse_recipients([str(pyrage.x25519.Identity.generate().to_public())])
     with tempfile.TemporaryDirectory() as place:
         folders = [Path(place) / f"{number}" for number in range(RUNS)]
         vault = AgeFiles(Path(place) / "backups", to)

@@ -177,7 +177,7 @@ def test_the_page_of_a_process_that_was_killed_goes_with_the_next_one(tmp_path: 
         path.write_text("")
     for path in (left, mine):
         os.utime(path, (time.time() - 16 * 60,) * 2)
-    with signin.page(tmp_path, Secret("https://signin.invalid/")) as page:
+    with signin.write_page(tmp_path, Secret("https://signin.invalid/")) as page:
         assert sorted(tmp_path.iterdir()) == sorted([good, mine, page])
     assert sorted(tmp_path.iterdir()) == [good, mine]
 
@@ -195,7 +195,7 @@ def test_an_endpoint_that_cannot_be_asked_is_told_without_the_session(endpoint: 
         closed.bind(("127.0.0.1", 0))
         endpoint = endpoint.format(closed=closed.getsockname()[1])
         with pytest.raises((AwsFault, UsageFault), match=why) as told:
-            signin.address(endpoint, Secret('{"sessionId": "canary-5839"}'), destination="x")
+            signin.console_address(endpoint, Secret('{"sessionId": "canary-5839"}'), destination="x")
     assert "canary" not in str(told.value) + told.value.hint
 
 
@@ -335,7 +335,7 @@ def test_the_login_address_is_as_the_guide_writes_it(at_lab: Lab, user: str) -> 
     """Action, Issuer, Destination and SigninToken, and no SessionDuration."""
     iam = Iam(observe=lambda _: None)
     session = iam.console_session(user=user, policy={"Statement": []}, role=None)
-    found = signin.address(
+    found = signin.console_address(
         f"{at_lab.url}/federation", session, destination="https://console.aws.amazon.com/iam/home#/x"
     )
     asked = parse_qs(urlsplit(found.reveal()).query)

@@ -12,7 +12,7 @@ import pytest
 
 from mfa_kit.adapters.aws.iam import Iam
 from mfa_kit.adapters.files.agefile import AgeFiles
-from mfa_kit.adapters.files.recipients import read_recipients
+from mfa_kit.adapters.files.recipients import parse_recipients
 from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.core import models
 from mfa_kit.core.models import Caller, Outcome, Reached, Verb
@@ -107,7 +107,7 @@ def at(at_lab: Lab, home: Path, iam: tuple[Iam, Observer], recipient: str) -> At
             desk = Desk(
                 inventory=cut.wrap(client, "inventory"),
                 registrar=InTurn(cut.wrap(client, "registrar"), Patience(sleep=person.sleep, progress=person)),
-                vault=cut.wrap(AgeFiles(home / "backups", read_recipients(to)), "vault"),
+                vault=cut.wrap(AgeFiles(home / "backups", parse_recipients(to)), "vault"),
                 journal=cut.wrap(ledger, "journal"),
                 progress=person,
                 carrier=lambda _: carrier(),

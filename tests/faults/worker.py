@@ -18,7 +18,7 @@ from typing import Any
 
 from mfa_kit.adapters.aws.iam import Iam
 from mfa_kit.adapters.files.agefile import AgeFiles
-from mfa_kit.adapters.files.recipients import read_recipients
+from mfa_kit.adapters.files.recipients import parse_recipients
 from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.core import models
 from mfa_kit.core.errors import MfaKitError
@@ -135,7 +135,7 @@ def at_desk(
     with Ledger(home) as ledger:
         iam, observer = shared
         observer.to = ledger.called
-        vault = AgeFiles(home / "backups", read_recipients([recipient]))
+        vault = AgeFiles(home / "backups", parse_recipients([recipient]))
 
         def carrier() -> Carrier:
             wrapped: Carrier = cut.wrap(BackupAlone(iam.now), "carrier")

@@ -28,7 +28,9 @@ def test_the_endpoint_takes_no_credentials_of_get_session_token(at_lab: Lab) -> 
         "sessionToken": made["SessionToken"],
     }
     with pytest.raises(AwsFault, match="gives no sign-in token: HTTP 400"):
-        signin.address(f"{at_lab.url}/federation", Secret(json.dumps(session)), destination=f"{at_lab.url}/console/")
+        signin.console_address(
+            f"{at_lab.url}/federation", Secret(json.dumps(session)), destination=f"{at_lab.url}/console/"
+        )
 
 
 def test_a_sign_in_token_works_once(at_lab: Lab) -> None:
@@ -36,7 +38,7 @@ def test_a_sign_in_token_works_once(at_lab: Lab) -> None:
     iam = Iam(observe=lambda _: None)
     policy = fido_console.session_policy(account="000000000000", partition="aws", user="dave")
     session = iam.console_session(user="dave", policy=policy, role=None)
-    found = signin.address(f"{at_lab.url}/federation", session, destination=f"{at_lab.url}/console/x")
+    found = signin.console_address(f"{at_lab.url}/federation", session, destination=f"{at_lab.url}/console/x")
     opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
     with opener.open(found.reveal()) as answer:
         assert "federated-user/mfa-kit-dave" in answer.read().decode()
@@ -89,7 +91,9 @@ def test_an_endpoint_that_sends_us_elsewhere_is_not_followed() -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         with pytest.raises(AwsFault, match="HTTP 302") as caught:
-            signin.address(f"http://127.0.0.1:{server.server_port}/federation", Secret("canary-5839"), destination="x")
+            signin.console_address(
+                f"http://127.0.0.1:{server.server_port}/federation", Secret("canary-5839"), destination="x"
+            )
         server.shutdown()
     assert len(Elsewhere.asked) == 1
     assert "canary" not in f"{caught.value} {caught.value.hint}"

@@ -63,8 +63,8 @@ MFA_PRESENT: "ContextEntryTypeDef" = {
 }
 
 
-class Turn(Protocol):
-    """Makes an attempt, and perhaps another."""
+class Retry(Protocol):
+    """Makes an attempt, and perhaps another; returns what the last one does, or raises what it raises."""
 
     def __call__(self, act: Callable[[], T]) -> T: ...
 
@@ -88,7 +88,7 @@ class Iam:
         workers: int = 1,
         read_timeout: float = 30,
         sleep: Callable[[float], None] = time.sleep,
-        turn: Turn | None = None,
+        turn: Retry | None = None,
     ) -> None:
         self._observe, self._sleep, self._turn = observe, sleep, turn
         self._offset = 0.0

@@ -36,10 +36,11 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
     """The endpoint answers itself; what it was asked is not to be carried elsewhere."""
 
     def redirect_request(self, *_: object) -> None:
-        return None
+        """Follow nothing: urllib raises HTTPError for the answer then."""
+        return
 
 
-def address(endpoint: str, session: Secret[str], *, destination: str) -> Secret[str]:
+def console_address(endpoint: str, session: Secret[str], *, destination: str) -> Secret[str]:
     """Return an address that opens the console signed in. `session` is the JSON that the endpoint takes.
 
     Raise AwsFault when the endpoint refuses it or does not answer.
@@ -70,7 +71,7 @@ def _token(endpoint: str, session: Secret[str]) -> Secret[str]:
 
 
 @contextmanager
-def page(folder: Path, address: Secret[str]) -> Iterator[Path]:
+def write_page(folder: Path, address: Secret[str]) -> Iterator[Path]:
     """Write a page that leads to an address, for this user alone; it is removed at the end.
 
     What a process left that was killed goes too, once its token is good for nobody who still waits.

@@ -13,8 +13,8 @@ import pyrage
 
 from mfa_kit.adapters.files.backup_names import OWN, encoded, new_backup, own_copy
 from mfa_kit.adapters.files.identities import LARGEST, MAGIC, Identity
-from mfa_kit.adapters.files.private_files import create, faults_of, hold, reason_of, write_new
-from mfa_kit.adapters.files.recipients import Recipient, read_recipients
+from mfa_kit.adapters.files.private_files import create_private, faults_of, hold, reason_of, write_new
+from mfa_kit.adapters.files.recipients import Recipient, parse_recipients
 from mfa_kit.core.errors import IntegrityFault, OthersSeal, UsageFault
 from mfa_kit.core.models import Backup, Entry, Intent
 from mfa_kit.core.otp import KeyUri, Png, Secret
@@ -71,7 +71,7 @@ class AgeFiles:
         return self._own(intent.recipient).place(replace(intent, recipient=None), run) if intent.recipient else None
 
     def _own(self, recipient: str) -> "AgeFiles":
-        return AgeFiles(self._folder / OWN, read_recipients([recipient]))
+        return AgeFiles(self._folder / OWN, parse_recipients([recipient]))
 
     def new(self, account: str, user: str, device: str, *, run: str) -> Backup:
         """Say where a backup will be. Raise UsageFault for a name that no file can have."""
@@ -108,7 +108,7 @@ class AgeFiles:
             _put(self._folder, backup, picture, self._to)
         if intent.recipient:
             own = replace(backup, path=own_copy(path))
-            _put(self._folder / OWN, own, picture, read_recipients([intent.recipient]))
+            _put(self._folder / OWN, own, picture, parse_recipients([intent.recipient]))
 
     def keep(self, backup: Backup, uri: KeyUri) -> None:
         """Seal a picture of a key URI; never over another file."""
@@ -133,7 +133,7 @@ class AgeFiles:
             picture = _decrypted(path, whole_files.read_all(file, LARGEST + 1), keys)
             sealed = pyrage.encrypt(picture.reveal(), [each.key for each in self._to])
             partial = whole_files.partial_name(path.name)
-            with whole_files.replacing(folder, path.name, sealed, partial=partial) as written:
+            with whole_files.replacing_file(folder, path.name, sealed, partial=partial) as written:
                 if written != sealed:
                     raise IntegrityFault(f"{path} does not read back as it was written", "check the disk")
                 opens = _opens(path, written, proof, picture)
@@ -183,7 +183,7 @@ class AgeFiles:
 def _put(base: Path, backup: Backup, picture: Png, to: list[Recipient]) -> None:
     sealed = pyrage.encrypt(picture.reveal(), [each.key for each in to])
     with faults_of(backup.path), make_folder(base, encoded(backup.account), encoded(backup.user)) as folder:
-        create(folder, backup.path.name, sealed)
+        create_private(folder, backup.path.name, sealed)
 
 
 def _opens(path: Path, sealed: bytes, keys: Secret[list[Identity]], picture: Png) -> bool:

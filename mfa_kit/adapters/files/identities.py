@@ -103,7 +103,7 @@ class NewIdentity:
         return pyrage.passphrase.encrypt(text.reveal(), passphrase.reveal())
 
 
-def change_passphrase(file: Path, before: Secret[str], after: Secret[str]) -> None:
+def reencrypt_identity(file: Path, before: Secret[str], after: Secret[str]) -> None:
     """Seal a passphrase's identity by another passphrase, in its place. Raise UsageFault, IntegrityFault."""
     with faults_of(file), open_plain_folder(file.parent) as folder:
         hold(folder, file.parent)  # two that write beside it at once would take each other's for their own
@@ -114,7 +114,7 @@ def change_passphrase(file: Path, before: Secret[str], after: Secret[str]) -> No
             raise _wrong_passphrase(file) from None
         sealed = pyrage.passphrase.encrypt(text.reveal(), after.reveal())
         partial = whole_files.partial_name(file.name)
-        with whole_files.replacing(folder, file.name, sealed, partial=partial) as written:
+        with whole_files.replacing_file(folder, file.name, sealed, partial=partial) as written:
             if Secret(pyrage.passphrase.decrypt(written, after.reveal())) != text:
                 raise IntegrityFault(f"{file} does not read back as it was written", "check the disk")
 

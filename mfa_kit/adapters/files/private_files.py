@@ -17,12 +17,12 @@ def write_new(path: Path, data: whole_files.Content, *, folders: bool = False) -
     Raise IntegrityFault; nothing is left behind then.
     """
     with faults_of(path), (make_folder if folders else open_plain_folder)(path.parent) as folder:
-        create(folder, path.name, data)
+        create_private(folder, path.name, data)
 
 
-def create(folder: int, name: str, data: whole_files.Content) -> None:
+def create_private(folder: int, name: str, data: whole_files.Content) -> None:
     """Create a file whose partial name follows from its name, so that a later run finds what a killed one left."""
-    whole_files.create(folder, name, data, partial=whole_files.partial_name(name))
+    whole_files.create_file(folder, name, data, partial=whole_files.partial_name(name))
 
 
 @contextmanager

@@ -25,7 +25,7 @@ class Recipient:
     key: pyrage.x25519.Recipient | pyrage.ssh.Recipient | pyrage.tag.Recipient
 
 
-def read_recipients(texts: Iterable[str], files: Iterable[Path] = (), *, given: str = "-r") -> list[Recipient]:
+def parse_recipients(texts: Iterable[str], files: Iterable[Path] = (), *, given: str = "-r") -> list[Recipient]:
     """Parse `-r` and `-R`. Raise UsageFault for the first that is none, with how it was given, or its file and line."""
     found = [_recipient(text, where=f"{given} {text}") for text in texts]
     for file in files:

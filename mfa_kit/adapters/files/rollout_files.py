@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.disk.folders import open_folder
-from mfa_kit.disk.whole_files import replace
+from mfa_kit.disk.whole_files import replace_file
 
 # Five thousand users with tags are some megabytes.
 LARGEST = 64 << 20
@@ -51,6 +51,6 @@ def write_text(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with open_folder(path.parent) as folder:
-            replace(folder, path.name, text.encode())
+            replace_file(folder, path.name, text.encode())
     except OSError as error:
         raise IntegrityFault(f"{path} cannot be written: {error.strerror}", "check the rights and the space") from None

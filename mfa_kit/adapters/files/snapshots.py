@@ -10,7 +10,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.disk.folders import open_folder
-from mfa_kit.disk.whole_files import create
+from mfa_kit.disk.whole_files import create_file
 
 SCHEMA, VERSION = "mfa-kit/snapshot", 1
 # An account of 5,000 users has a hundredth of it.
@@ -22,7 +22,7 @@ def write_snapshot(snapshot: Snapshot, file: Path) -> None:
     text = json.dumps({"schema": SCHEMA, "version": VERSION, **asdict(snapshot)})
     try:
         with open_folder(file.parent) as folder:
-            create(folder, file.name, text.encode())
+            create_file(folder, file.name, text.encode())
     except OSError as error:
         raise IntegrityFault(
             f"{file} cannot be written: {error.strerror}", "name a new file in another folder"

@@ -26,7 +26,7 @@ class CredentialOptions:
     wait: bool = False
 
 
-def read_pair(
+def compute_pair(
     applet: Applet,
     label: str,
     *,
@@ -141,7 +141,7 @@ class OathCard:
                 raise DeviceFault(f"{key.told} computes other codes than the seed gives", "do not use this key")
 
         with self._keys.open(key) as applet:
-            return read_pair(
+            return compute_pair(
                 applet,
                 intent.label,
                 touch=self._touch,
@@ -163,7 +163,7 @@ class OathCard:
         try:
             self.install(intent, created)
             self.codes(intent)
-        except BaseException as error:
+        except BaseException as error:  # Ctrl-C too: nothing unproved stays
             try:
                 self._delete(label, key)
             except (DeviceFault, KeyboardInterrupt) as left:

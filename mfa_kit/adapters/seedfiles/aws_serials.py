@@ -1,6 +1,6 @@
 """Serials of AWS's hardware TOTP tokens, one a line: their seeds are AWS's alone."""
 
-from mfa_kit.adapters.seedfiles.cells import lines
+from mfa_kit.adapters.seedfiles.cells import split_lines
 from mfa_kit.adapters.seedfiles.contents import Contents
 from mfa_kit.tokens.seeds import DroppedRow, Encoding, Reading, SeedFile, Token, folded, sold_by_aws
 
@@ -14,7 +14,7 @@ def read_serial_list(contents: Contents) -> SeedFile:
     """Read serials, one a line; one that is there again is the same token, however it is spelled."""
     bare: dict[str, Token] = {}
     dropped = []
-    for ordinal, line in enumerate(lines(contents.text), 1):
+    for ordinal, line in enumerate(split_lines(contents.text), 1):
         serial = line.strip()
         if sold_by_aws(serial):
             bare.setdefault(folded(serial), Token(serial=serial, maker="sold by AWS"))

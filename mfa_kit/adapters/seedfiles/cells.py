@@ -45,7 +45,7 @@ def factor_named(text: str) -> Factor:
             raise ValueError("its type is neither hotp nor totp")
 
 
-def lines(text: str) -> list[str]:
+def split_lines(text: str) -> list[str]:
     """Return the lines as editors count them; str.splitlines knows more ends than these."""
     return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
@@ -53,7 +53,7 @@ def lines(text: str) -> list[str]:
 def split_rows(text: str) -> Iterator[Line]:
     """Yield each row that is no comment with its place; the delimiter is the commonest of the three that are used."""
     delimiter = max(",;\t", key=text.count)
-    rows = lines(text)
+    rows = split_lines(text)
     if len(rows) > ROWS:
         raise IntegrityFault(f"this table has more than {ROWS} rows", "ask the vendor for the tokens in several files")
     for number_, line in enumerate(rows, 1):

@@ -20,7 +20,7 @@ class SeedRow:
     text: Secret[str]
 
 
-def from_hex(text: Secret[str]) -> Seed | None:
+def decode_hex(text: Secret[str]) -> Seed | None:
     """Return the octets, or None when this is no hex; equal groups with blanks or hyphens between them are allowed."""
     try:
         return Seed(binascii.unhexlify(_joined(text).reveal()))
@@ -28,7 +28,7 @@ def from_hex(text: Secret[str]) -> Seed | None:
         return None
 
 
-def from_base32(text: Secret[str]) -> Seed | None:
+def decode_base32(text: Secret[str]) -> Seed | None:
     """Return the octets, or None when this is no base32 of RFC 4648; case, padding and groups are free."""
     try:
         bare = Secret(_joined(text).reveal().rstrip("=").upper())
@@ -53,7 +53,7 @@ def _joined(text: Secret[str]) -> Secret[str]:
     return Secret("".join(groups.reveal()))
 
 
-DECODE = {Encoding.HEX: from_hex, Encoding.BASE32: from_base32}
+DECODE = {Encoding.HEX: decode_hex, Encoding.BASE32: decode_base32}
 
 
 def _written(seed: Seed) -> Secret[str]:

@@ -72,7 +72,7 @@ def read_seed_file(content: bytes, unlock: Unlock, *, now: float, wanted: Encodi
         if content.startswith(magic):
             raise UsageFault(f"this file is {what}", hint)
     text = decode_text(content)
-    root = xml.parse(content) if text.lstrip().startswith("<") else None
+    root = xml.parse_xml(content) if text.lstrip().startswith("<") else None
     contents = Contents(text=text, root=root, unlock=unlock, now=now, wanted=wanted)
     found = _format_of(contents).read(contents)
     if not found.bare and not any(reading.keys for reading in found.readings):

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from mfa_kit.adapters.seedfiles.cells import Cells, Line, digest_named, factor_named, number, seed_row
-from mfa_kit.adapters.seedfiles.encoding import SeedRow, from_base32, from_hex, seeded_token
+from mfa_kit.adapters.seedfiles.encoding import SeedRow, decode_base32, decode_hex, seeded_token
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.otp import Secret
 from mfa_kit.tokens.seeds import DroppedRow, Factor, SeededToken, Token
@@ -56,7 +56,7 @@ def _fields(cells: Cells) -> list[str]:
 def _is_seed(cell: str) -> bool:
     """Tell a seed from a word of a header: long words can be base32 too, but have no digit, and none is hex."""
     text = Secret(cell)
-    seed = from_hex(text) or (from_base32(text) if any(map(str.isdecimal, cell)) else None)
+    seed = decode_hex(text) or (decode_base32(text) if any(map(str.isdecimal, cell)) else None)
     return seed is not None and isinstance(seeded_token("", Token(serial="T1"), seed), SeededToken)
 
 

@@ -22,8 +22,8 @@ from pskc.parser import PSKCParser
 from mfa_kit.adapters.seedfiles import encoding
 from mfa_kit.adapters.seedfiles.cells import digest_named
 from mfa_kit.adapters.seedfiles.contents import Contents, Unlock
-from mfa_kit.adapters.seedfiles.encoding import from_hex, gather_reading
-from mfa_kit.adapters.seedfiles.xml import local, text
+from mfa_kit.adapters.seedfiles.encoding import decode_hex, gather_reading
+from mfa_kit.adapters.seedfiles.xml import local_name, text_of
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.otp import Secret, Seed
 from mfa_kit.tokens.seeds import DroppedRow, Encoding, Factor, SeededToken, SeedFile, Token
@@ -64,7 +64,7 @@ DAMAGED = (PSKCError, ValueError, TypeError, AttributeError, ArithmeticError, Lo
 
 def is_pskc(contents: Contents) -> bool:
     """Whether a file is XML with the root element of PSKC or of one of its drafts."""
-    return contents.root is not None and local(contents.root) in {"KeyContainer", "SecretContainer"}
+    return contents.root is not None and local_name(contents.root) in {"KeyContainer", "SecretContainer"}
 
 
 def read_pskc(contents: Contents) -> SeedFile:
@@ -118,7 +118,7 @@ def _unambiguous(root: Element) -> None:
     Its elements lose their namespaces, as python-pskc itself would do: drafts and vendors have their own.
     """
     for element in root.iter():
-        element.tag = local(element)
+        element.tag = local_name(element)
     number = 0
     for element in root.iter():
         number += element.tag == "Key"
@@ -151,7 +151,7 @@ def _has_value(parameter: Element) -> bool:
 
 
 def _filled(value: Element) -> bool:
-    return len(value) > 0 or bool(text(value))
+    return len(value) > 0 or bool(text_of(value))
 
 
 def _alone(element: Element) -> Iterator[str]:
@@ -240,7 +240,7 @@ def _open(container: PSKC, unlock: Unlock) -> str:
             ) from None
         return "passphrase"
     name = container.encryption.key_name
-    given = from_hex(unlock(f"pre-shared key{f' {name}' if name else ''} in hex"))
+    given = decode_hex(unlock(f"pre-shared key{f' {name}' if name else ''} in hex"))
     if given is None:
         raise UsageFault("the pre-shared key is not hex", "type it as the vendor gave it, two digits an octet")
     container.encryption.key = given.reveal()
@@ -276,7 +276,7 @@ def _key(where: str, key: PskcKey, factor: Factor) -> SeededToken | DroppedRow:
     )
     seed = Seed(key.secret or b"")
     # Some vendors put the digits of the hex into base64; whoever reads a code off the token is told.
-    return encoding.seeded_token(where, token, seed, from_hex(_latin(seed)))
+    return encoding.seeded_token(where, token, seed, decode_hex(_latin(seed)))
 
 
 def _serial(key: PskcKey) -> str:

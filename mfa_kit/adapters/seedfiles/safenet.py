@@ -6,7 +6,7 @@ from xml.etree.ElementTree import Element
 from mfa_kit.adapters.seedfiles.cells import number
 from mfa_kit.adapters.seedfiles.contents import Contents
 from mfa_kit.adapters.seedfiles.encoding import SeedRow, decode_rows
-from mfa_kit.adapters.seedfiles.xml import local, text
+from mfa_kit.adapters.seedfiles.xml import local_name, text_of
 from mfa_kit.core.otp import Secret
 from mfa_kit.tokens.seeds import DroppedRow, Encoding, Factor, SeedFile, Token
 
@@ -15,7 +15,7 @@ READ = ("Seed", "MovingFactor", "ProductName")
 
 def is_safenet(contents: Contents) -> bool:
     """Whether a file is XML with SafeNet's root element."""
-    return contents.root is not None and local(contents.root) == "Tokens"
+    return contents.root is not None and local_name(contents.root) == "Tokens"
 
 
 def read_safenet(contents: Contents) -> SeedFile:
@@ -27,22 +27,22 @@ def read_safenet(contents: Contents) -> SeedFile:
 
 
 def _rows(root: Iterable[Element]) -> Iterator[SeedRow | DroppedRow]:
-    for ordinal, token in enumerate((each for each in root if local(each) == "Token"), 1):
+    for ordinal, token in enumerate((each for each in root if local_name(each) == "Token"), 1):
         where = f"token {ordinal}"
-        read = [part for part in token.iter() if local(part) in READ]
-        parts = {local(part): part for part in read}
+        read = [part for part in token.iter() if local_name(part) in READ]
+        parts = {local_name(part): part for part in read}
         if len(read) > len(parts):
             yield DroppedRow(where, f"it has more than one {' or '.join(READ)}")
         elif any(len(part) for part in read):
             yield DroppedRow(where, "there is an element inside one of its values")
-        elif not (seed := text(parts.get("Seed"))):
+        elif not (seed := text_of(parts.get("Seed"))):
             yield DroppedRow(where, "there is no seed")
         else:
             made = Token(
                 serial=token.get("serial", "").strip(),
                 factor=Factor.HOTP,
-                counter=number(text(parts.get("MovingFactor")), otherwise=0),
+                counter=number(text_of(parts.get("MovingFactor")), otherwise=0),
                 maker="SafeNet",
-                model=text(parts.get("ProductName")),
+                model=text_of(parts.get("ProductName")),
             )
             yield SeedRow(where, made, Secret(seed))

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from mfa_kit.adapters.seedfiles.cells import digest_named, lines, number
+from mfa_kit.adapters.seedfiles.cells import digest_named, number, split_lines
 from mfa_kit.adapters.seedfiles.contents import Contents
 from mfa_kit.adapters.seedfiles.encoding import SeedRow, decode_rows
 from mfa_kit.core.otp import Secret
@@ -19,7 +19,7 @@ def is_uri_list(contents: Contents) -> bool:
 
 def read_uri_list(contents: Contents) -> SeedFile:
     """Return the tokens of a list of key URIs; a line that is none is dropped with its reason."""
-    found = list(_rows(lines(contents.text)))
+    found = list(_rows(split_lines(contents.text)))
     rows = [each for each in found if isinstance(each, SeedRow)]
     dropped = [each for each in found if isinstance(each, DroppedRow)]
     return SeedFile(layout="list of key URIs", readings=decode_rows(rows, dropped, Encoding.BASE32))

@@ -12,7 +12,7 @@ MARKS = 2_000_000
 DEPTH = 24
 
 
-def parse(content: bytes) -> Element:
+def parse_xml(content: bytes) -> Element:
     """Return the root. Raise IntegrityFault for what is malformed, declares entities, or is out of all proportion."""
     if content.count(b"<") + content.count(b"=") > MARKS:
         raise IntegrityFault("this XML has too many elements", "ask the vendor for the tokens in several files")
@@ -33,11 +33,11 @@ def parse(content: bytes) -> Element:
     return root
 
 
-def local(element: Element) -> str:
+def local_name(element: Element) -> str:
     """Return an element's name without its namespace."""
     return str(element.tag).rpartition("}")[2]
 
 
-def text(element: Element | None) -> str:
+def text_of(element: Element | None) -> str:
     """Return the text directly in an element without blanks around it; empty for none."""
     return (element.text or "").strip() if element is not None else ""

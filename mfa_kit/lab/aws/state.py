@@ -12,7 +12,7 @@ from moto.iam.models import AccessKey, Group, MFADevice, Role
 
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.disk.folders import open_folder
-from mfa_kit.disk.whole_files import replace
+from mfa_kit.disk.whole_files import replace_file
 from mfa_kit.lab.aws import description
 from mfa_kit.lab.aws.account import LabAccount
 from mfa_kit.lab.aws.backend import LabUser
@@ -27,7 +27,7 @@ def save_account(account: LabAccount, file: Path) -> None:
     """Write an account to a new file, then rename that over the old one. Raise IntegrityFault, and keep the old one."""
     try:
         with open_folder(file.parent) as folder:
-            replace(folder, file.name, json.dumps(describe_account(account), indent=1).encode())
+            replace_file(folder, file.name, json.dumps(describe_account(account), indent=1).encode())
     except OSError as error:
         raise IntegrityFault(
             f"{file} cannot be written, so this lab is not kept: {error.strerror}",
