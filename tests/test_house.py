@@ -87,7 +87,8 @@ REVEALS = {
     ("core/otp.py", "from_base32"),
     ("core/otp.py", "grouped"),
     ("qr_codes/symbol.py", "modules"),
-    ("qr_codes/symbol.py", "read"),
+    ("qr_codes/decoding.py", "_gray_page"),
+    ("qr_codes/decoding.py", "read"),
 }
 KEY_URIS = {("adapters/aws/iam.py", "_created"), ("qr_codes/authenticator_export.py", "uri_of")}
 # A signal to a lab raises: it unwinds what was begun before the process ends with its number.

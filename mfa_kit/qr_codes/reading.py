@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from mfa_kit.core.otp import Created, KeyUri, Png
-from mfa_kit.qr_codes import authenticator_export, key_uri, symbol
+from mfa_kit.qr_codes import authenticator_export, decoding, key_uri
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,8 +21,8 @@ class FoundAccounts:
 
 
 def read_accounts(image: Png) -> FoundAccounts:
-    """Read the one QR code of an image. Raise IntegrityFault where there is none, or several."""
-    uri = symbol.read(image)
+    """Read the one QR code of a picture that a person made. Raise IntegrityFault for none, and for several."""
+    uri = decoding.read(image, limits=decoding.MADE_BY_PEOPLE)
     if not authenticator_export.is_export(uri):
         return FoundAccounts(uris=(uri,), labels=("",))
     accounts, picture = authenticator_export.read_export(uri)
@@ -52,4 +52,4 @@ def device_in(uri: KeyUri) -> FoundDevice:
 
 def read_device(image: Png) -> FoundDevice:
     """Return the device of the QR code in a picture. Raise IntegrityFault as `device_in` does."""
-    return device_in(symbol.read(image))
+    return device_in(decoding.read(image))

@@ -6,11 +6,11 @@ from functools import cache, lru_cache
 from itertools import zip_longest
 
 import qrcode
-import zxingcpp
-from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageFont
 
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.otp import KeyUri, Png, Symbol
+from mfa_kit.qr_codes.decoding import read as read  # noqa: PLC0414 - the readers of symbols take it from here
 
 BORDER = 4
 SCALE = 5
@@ -25,9 +25,6 @@ SEGMENT = 6
 # The quiet zone on a screen.
 SCREEN_BORDER = 2
 HALVES = {(False, False): " ", (True, False): "▀", (False, True): "▄", (True, True): "█"}
-# What screenshots and cameras make. Pillow reads more, and starts a program for some.
-PICTURES = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
-FORMATS = zxingcpp.BarcodeFormats(zxingcpp.BarcodeFormat.QRCode)
 
 
 def modules(uri: KeyUri, *, small: bool = False) -> list[list[bool]]:
@@ -111,33 +108,3 @@ def png(uri: KeyUri, *, caption: str = "") -> Png:
     if read(drawn, strict=True) != uri:
         raise IntegrityFault("the QR code does not read back as what was drawn", "report this")
     return drawn
-
-
-def _gray(page: Image.Image) -> Image.Image:
-    """Put what is transparent before a ground that neither dark nor light modules are lost on."""
-    if not page.has_transparency_data:
-        return page.convert("L")
-    ground = Image.new("RGBA", page.size, "gray")
-    return Image.alpha_composite(ground, page.convert("RGBA")).convert("L")
-
-
-def read(image: Png, *, strict: bool = False) -> KeyUri:
-    """Return the text of the one QR symbol in an image. Raise IntegrityFault when there is none, or more than one.
-
-    Strict is as the plainest scanner reads: upright, dark on light, at the size that it has.
-    """
-    try:
-        with Image.open(io.BytesIO(image.reveal()), formats=PICTURES) as page:
-            found = zxingcpp.read_barcodes(
-                _gray(page),
-                formats=FORMATS,
-                try_rotate=not strict,
-                try_downscale=not strict,
-                try_invert=not strict,
-            )
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
-        raise IntegrityFault("this is not an image that can be read", "give a PNG or JPEG of the QR code") from None
-    if len(found) != 1:
-        count = f"are {len(found)} QR codes" if found else "is no QR code"
-        raise IntegrityFault(f"there {count} in the image", "give an image with exactly one")
-    return KeyUri(found[0].text)

@@ -12,7 +12,7 @@ from mfa_kit.core.errors import IntegrityFault, UsageFault
 
 def test_what_is_larger_than_any_photograph_is_not_read_on() -> None:
     """A pipe that never ends is not waited for either."""
-    with pytest.raises(UsageFault, match="larger than 32 MB"):
+    with pytest.raises(UsageFault, match="larger than 20 MB"):
         picture.read_image(io.BytesIO(bytes(picture.LARGEST + 1)))
 
 

@@ -83,7 +83,7 @@ FILES: dict[str, tuple[Bad, str]] = {
     "truncated": (lambda whole, _: whole[:-20], "is damaged"),
     "bit-flipped": (lambda whole, _: whole[:-1] + bytes([whole[-1] ^ 1]), "is damaged"),
     "foreign": (lambda *_: b"\x89PNG", "is not a backup"),
-    "no image": (lambda _, seal: seal(b"hello"), "not an image"),
+    "no image": (lambda _, seal: seal(b"hello"), "not a picture"),
     "no QR code": (lambda _, seal: seal(picture()), "there is no QR code"),
     "not an otpauth URI": (lambda _, seal: seal(picture("https://example.com")), "not contain a usable otpauth URI"),
     "not of AWS": (

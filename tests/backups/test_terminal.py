@@ -236,7 +236,7 @@ def test_ctrl_c_before_the_code_seals_nothing(desk: Desk) -> None:
         (["alice", "--image", "link.png"], 2, "symbolic links"),
         (["alice", "--image", "."], 2, "Is a directory"),
         (["alice", "--image", "pipe"], 2, "is not a file"),
-        (["alice", "--image", "id.txt"], 5, "not an image"),
+        (["alice", "--image", "id.txt"], 5, "not a picture"),
         (["alice", "--image", "blank.png"], 5, "no QR code"),
         (["alice", "--image", "two.png"], 5, "2 QR codes"),
         (["alice", "--image", "url.png"], 5, "not contain a usable otpauth URI"),

@@ -101,7 +101,7 @@ def test_verify_tries_every_file(
     assert [row["fault"] for row in rows] == [
         "the backup missing.png.age cannot be read: No such file or directory",
         f"{damaged} is damaged and does not open",
-        "this is not an image that can be read",
+        "this is not a picture that can be read, or it is damaged",
         None,
     ]
     assert [row["label"] is None for row in rows] == [True, True, True, False]
@@ -243,7 +243,7 @@ def test_what_is_no_qr_code_for_aws_does_not_verify(
     subprocess.run([judge("age"), "-r", recipient, "-o", sealed], input=b"hello", check=True)
     done = mfa_kit.run("backup", "verify", sealed, "-i", identity_file)
     assert done.code == 5
-    assert "not an image" in done.out
+    assert "not a picture" in done.out
 
 
 def test_a_file_that_others_may_not_see_is_written_where_we_may_write(

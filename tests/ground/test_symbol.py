@@ -1,9 +1,14 @@
 """QR codes: Debian's zbarimg reads what we draw, we read what others draw, and what is none is said to be none."""
 
 import io
+import math
 import subprocess
+import time
+import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import qrcode
@@ -15,6 +20,7 @@ from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.otp import KeyUri, Png, Seed
 from mfa_kit.qr_codes import key_uri
 from mfa_kit.qr_codes import symbol as qr
+from mfa_kit.qr_codes.decoding import MADE_BY_PEOPLE, MADE_BY_PROGRAMS, PICTURES, PictureLimits
 from tests.conftest import judge
 
 URI = key_uri.otpauth(Seed(bytes(range(40))), label="alice@000000000000")
@@ -68,10 +74,17 @@ def test_what_we_draw_reads_back(text: str) -> None:
     assert qr.read(qr.png(uri)) == uri
 
 
-@pytest.mark.parametrize("form", qr.PICTURES)
+@pytest.mark.parametrize("form", PICTURES)
 def test_pictures_of_others_are_read(form: str) -> None:
     """In the usual formats."""
-    assert qr.read(drawn("hello", form=form)) == KeyUri("hello")
+    assert qr.read(drawn("hello", form=form), limits=MADE_BY_PEOPLE) == KeyUri("hello")
+
+
+@pytest.mark.parametrize("form", sorted({*PICTURES} - {"PNG"}))
+def test_iam_and_backups_have_pngs_alone(form: str) -> None:
+    """Each other format is one more decoder for hostile data."""
+    with pytest.raises(IntegrityFault, match="not a picture"):
+        qr.read(drawn("hello", form=form))
 
 
 def photographed(page: Image.Image) -> Image.Image:
@@ -98,7 +111,7 @@ def test_the_code_on_a_screenshot_is_read(taken: Callable[[Image.Image], Image.I
     page.paste(qrcode.make(URI.reveal(), box_size=4).get_image().convert("RGB"), (800, 300))
     out = io.BytesIO()
     taken(page).save(out, form)
-    assert qr.read(Png(out.getvalue())) == URI
+    assert qr.read(Png(out.getvalue()), limits=MADE_BY_PEOPLE) == URI
 
 
 @pytest.mark.parametrize("modules", [(0, 255), (255, 0)], ids=["dark", "light"])
@@ -147,10 +160,10 @@ def test_blocks_that_would_not_read_are_not_shown(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("octets", "said"),
     [
-        (b"", "not an image"),
-        (b"no picture at all", "not an image"),
-        (qr.png(URI).reveal()[:200], "not an image"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(40), "not an image"),
+        (b"", "not a picture"),
+        (b"no picture at all", "not a picture"),
+        (qr.png(URI).reveal()[:200], "not a picture"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(40), "not a picture"),
     ],
 )
 def test_what_is_no_picture_is_said_to_be_none(octets: bytes, said: str) -> None:
@@ -178,7 +191,7 @@ def test_a_picture_that_would_fill_the_memory_is_refused() -> None:
     """Some kilobytes of PNG may claim gigapixels."""
     out = io.BytesIO()
     Image.new("1", (20000, 20000)).save(out, "PNG")
-    with pytest.raises(IntegrityFault, match="not an image"):
+    with pytest.raises(IntegrityFault, match="more than 4 megapixels"):
         qr.read(Png(out.getvalue()))
 
 
@@ -187,3 +200,71 @@ def test_a_symbol_that_does_not_read_back_is_not_given_out(monkeypatch: pytest.M
     monkeypatch.setattr(qr, "read", lambda _, **__: KeyUri("something else"))
     with pytest.raises(IntegrityFault, match="does not read back"):
         qr.png(URI)
+
+
+def saved(page: Image.Image, **how: Any) -> bytes:
+    out = io.BytesIO()
+    page.save(out, "PNG", **how)
+    return out.getvalue()
+
+
+def finders(side: int) -> Image.Image:
+    """Draw nothing but the corners of QR codes, which a decoder tries to combine."""
+    corner = Image.new("L", (8, 8), 255)
+    for shade, box in ((0, (0, 0, 7, 7)), (255, (1, 1, 6, 6)), (0, (2, 2, 5, 5))):
+        corner.paste(shade, box)
+    page = Image.new("L", (side, side), 255)
+    for left in range(0, side, 8):
+        for top in range(0, side, 8):
+            page.paste(corner, (left, top))
+    return page
+
+
+def chunk(name: bytes, content: bytes) -> bytes:
+    return len(content).to_bytes(4) + name + content + zlib.crc32(name + content).to_bytes(4)
+
+
+WHOLE = qr.png(URI).reveal()
+FIRST = WHOLE[:33]
+BOMB = zlib.compress(bytes(1 << 28))
+BROKEN: dict[str, bytes] = {
+    "length": FIRST + b"\xff\xff\xff\xff" + WHOLE[37:],
+    "checksum": WHOLE[:45] + bytes([WHOLE[45] ^ 255]) + WHOLE[46:],
+    "name": FIRST + chunk(b"\0\0\0\0", b"x") + WHOLE[33:],
+    "header": WHOLE[:8] + chunk(b"IHDR", b"") + WHOLE[33:],
+    "palette": FIRST + chunk(b"tRNS", b"") + WHOLE[33:],
+    "profile": FIRST + chunk(b"iCCP", b"a\0\0" + BOMB) + WHOLE[33:],
+    "animation": FIRST + chunk(b"acTL", b"") + WHOLE[33:],
+    "end": WHOLE[:-12] + chunk(b"fdAT", b"") + WHOLE[-12:],
+}
+
+
+@pytest.mark.parametrize("limits", [MADE_BY_PROGRAMS, MADE_BY_PEOPLE], ids=["programs", "people"])
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_chunk_is_one_sentence(name: str, limits: PictureLimits) -> None:
+    """Or is passed over, where the picture can be read without it."""
+    try:
+        assert qr.read(Png(BROKEN[name]), limits=limits) == URI
+    except IntegrityFault as fault:
+        assert any(each in str(fault) for each in ("not a picture", "larger than"))  # noqa: PT017 - either is right
+
+
+@pytest.mark.parametrize("limits", [MADE_BY_PROGRAMS, MADE_BY_PEOPLE], ids=["programs", "people"])
+def test_a_picture_beyond_its_limits_is_refused(limits: PictureLimits) -> None:
+    """By its size and its header, before a pixel is decoded."""
+    side = math.isqrt(limits.pixels) + 1
+    began = time.monotonic()
+    with pytest.raises(IntegrityFault, match="megapixels"):
+        qr.read(Png(saved(Image.new("1", (side, side)))), limits=limits)
+    with pytest.raises(IntegrityFault, match="larger than"):
+        qr.read(Png(WHOLE + bytes(limits.octets)), limits=limits)
+    assert time.monotonic() - began < 5
+
+
+def test_a_picture_that_takes_long_is_given_up() -> None:
+    """A few kilobytes of corners take minutes; IAM's pictures are made smaller first."""
+    page = Png(saved(finders(1990)))
+    with pytest.raises(IntegrityFault, match="QR code"):
+        qr.read(page)
+    with pytest.raises(IntegrityFault, match="takes longer than 0 seconds"):
+        qr.read(page, limits=replace(MADE_BY_PEOPLE, seconds=0.1))

@@ -12,7 +12,7 @@ from mfa_kit.core.otp import Png
 from mfa_kit.disk.folders import open_folder
 
 # A photograph of a screen has a few megabytes.
-LARGEST = 32 << 20
+LARGEST = 20 << 20
 CHUNK = 1 << 20
 
 
@@ -39,10 +39,10 @@ def load_image(path: Path) -> ImageFile:
 
 
 def read_image(file: IO[bytes]) -> Png:
-    """Read a picture of up to 32 MB. Raise UsageFault for a larger one."""
+    """Read a picture of up to 20 MB. Raise UsageFault for a larger one."""
     picture = Png(file.read(LARGEST + 1))
     if len(picture.reveal()) > LARGEST:
-        raise UsageFault("the image is larger than 32 MB", "cut it to the QR code")
+        raise UsageFault("the picture is larger than 20 MB", "crop the picture to the QR code")
     return picture
 
 
