@@ -62,3 +62,8 @@ class Failure:
     user: str
     cause: str
     reason: str
+
+    @classmethod
+    def of(cls, result: RowResult) -> "Failure":
+        """Return what is kept of the result of a row that failed."""
+        return cls(user=result.user, cause=result.cause, reason=result.reason)

@@ -6,6 +6,7 @@ back to a plan, or works on it at another computer, continues where it stands.
 
 from collections.abc import Callable, Collection, Container, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from mfa_kit.core.errors import MfaKitError
 from mfa_kit.core.models import Caller, Entry, Intent, Outcome
@@ -13,8 +14,27 @@ from mfa_kit.enrollment import enroll
 from mfa_kit.enrollment.planning import Wish
 from mfa_kit.enrollment.ports import Carrier, Desk, Maker
 from mfa_kit.enrollment.recovery import carrier_of, settle
+from mfa_kit.rollout.key_slot import InsertedKey, KeySlot
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
 from mfa_kit.rollout.plan import Plan, PlanStep
+from mfa_kit.rollout.roster import RosterRow
+
+
+class StationMethods(Protocol):
+    """What a session needs of the methods by which devices are made in person."""
+
+    def call(self, row: RosterRow) -> str:
+        """Return the words that ask for what a row's device is made with."""
+        ...
+
+    def slot(self, row: RosterRow) -> KeySlot | None:
+        """Return where the keys of a row's method are inserted; None where none is."""
+        ...
+
+    def equip(self, row: RosterRow, key: InsertedKey | None) -> tuple[Carrier, Maker]:
+        """Return what makes the device of a row, on this key. Raise UsageFault or DeviceFault; touches no device."""
+        ...
+
 
 DONE = {RowOutcome.ENROLLED, RowOutcome.SKIPPED}
 

@@ -1,7 +1,8 @@
 """What a rollout works with: rosters and plans as files, and a desk whose calls share one pace."""
 
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,10 @@ from mfa_kit.adapters.ledger.failures import Failures
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.models import Caller
+from mfa_kit.enrollment.backup_alone import BackupAlone
 from mfa_kit.enrollment.pacing import InTurn, Pace
 from mfa_kit.enrollment.ports import Desk, Vault
+from mfa_kit.rollout.execution import Execution
 from mfa_kit.rollout.plan import Plan
 from mfa_kit.rollout.plan_file import parse_plan, plan_digest
 from mfa_kit.rollout.roster import Roster, parse_roster
@@ -28,6 +31,9 @@ from mfa_kit.wiring.vault import read_recipients
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.ledger.ledger import Ledger
+
+# For each of this many workers that wait for an answer, one more worker encrypts meanwhile.
+ENCRYPTING = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +50,16 @@ class RolloutPorts:
     def failures(self, digest: str) -> Failures:
         """Return the record of failures under the plan whose file has this SHA-256."""
         return Failures(self.ledger, plan=digest)
+
+    def execution(self, *, workers: int, max_failures: int | None = None) -> Execution:
+        """Return how the users are worked on: `workers` calls at a time, and some more workers to encrypt meanwhile."""
+        return Execution(
+            virtual=self.account.virtual,
+            carrier=lambda: BackupAlone(self.desk.inventory.now),
+            stop=threading.Event(),
+            workers=workers + workers // ENCRYPTING,
+            max_failures=max_failures,
+        )
 
 
 @contextmanager
@@ -109,6 +125,12 @@ def open_results_folder(named: Path | None, plan: Path) -> Path:
     folder = named or plan.with_name(f"{plan.stem}-results")
     rollout_files.make_results_folder(folder)
     return folder
+
+
+def write_files(folder: Path, texts: Mapping[str, str]) -> None:
+    """Write each text to the file of its name, as `write_file` does."""
+    for name, text in texts.items():
+        write_file(folder / name, text)
 
 
 def write_file(path: Path, text: str) -> None:

@@ -8,8 +8,8 @@ import click
 from mfa_kit.cli import options
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import shared_options
-from mfa_kit.cli.rollout.running import execution_of, open_progress, take_results
-from mfa_kit.cli.rollout.tally import exit_code, open_tally
+from mfa_kit.cli.rollout.running import open_progress, take_results
+from mfa_kit.cli.rollout.tally import Tally, exit_code
 from mfa_kit.core.models import Entry
 from mfa_kit.core.otp import Created
 from mfa_kit.rollout.activate import activate_devices, staged_entries
@@ -52,9 +52,14 @@ def activate(
             progress.note(f"nothing is staged here for {', '.join(sorted(missing))}")
         elif not entries:
             progress.note("nothing is staged here for who is meant")
-        execution = execution_of(ports, workers=workers)
-        tally = open_tally(
-            "rollout-activate", len(entries), ports=ports, progress=progress, output=output, execution=execution
+        execution = ports.execution(workers=workers)
+        tally = Tally(
+            schema="rollout-activate",
+            total=len(entries),
+            progress=progress,
+            output=output,
+            pace=ports.pace,
+            stop=execution.stop,
         )
         if settings.dry_run:
             for entry in entries:

@@ -8,8 +8,8 @@ import click
 from mfa_kit.cli import options
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import shared_options
-from mfa_kit.cli.rollout.running import execution_of, open_progress, take_results
-from mfa_kit.cli.rollout.tally import Tally, check_backup_folder, exit_code, open_tally, write_results
+from mfa_kit.cli.rollout.running import open_progress, take_results
+from mfa_kit.cli.rollout.tally import Tally, check_backup_folder, exit_code, result_files
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.rollout.apply import apply_plan, check_plan
 from mfa_kit.rollout.outcomes import Failure, RowOutcome, RowResult
@@ -52,9 +52,14 @@ def apply(
     progress = open_progress(settings)
     with wiring.open_rollout(settings, vault=vault, workers=workers, progress=progress) as ports:
         check_plan(plan, caller=ports.caller, staged=staged, accept_lockout=accept_lockout, sealed=sealed)
-        execution = execution_of(ports, workers=workers, max_failures=max_failures)
-        tally = open_tally(
-            "rollout-apply", len(plan.steps), ports=ports, progress=progress, output=output, execution=execution
+        execution = ports.execution(workers=workers, max_failures=max_failures)
+        tally = Tally(
+            schema="rollout-apply",
+            total=len(plan.steps),
+            progress=progress,
+            output=output,
+            pace=ports.pace,
+            stop=execution.stop,
         )
         if settings.dry_run:
             for result in look_up_status(
@@ -70,8 +75,7 @@ def apply(
 
         def take(result: RowResult) -> None:
             if result.outcome is RowOutcome.FAILED:
-                failure = Failure(user=result.user, cause=result.cause, reason=result.reason)
-                failures.record(failure, at=ports.desk.inventory.now())
+                failures.record(Failure.of(result), at=ports.desk.inventory.now())
             tally.take(result)
 
         try:
@@ -82,7 +86,7 @@ def apply(
             # The results of an earlier run say more than none at all.
             write = bool(tally.results) or not (folder / "results.csv").exists()
             if write:
-                write_results(plan, tally.by_user, folder, run=run)
+                wiring.write_files(folder, result_files(plan, tally.by_user, run=run))
             tally.show({"run": run, "results": str(folder) if write else None})
         return exit_code(tally, asked=asked)
 

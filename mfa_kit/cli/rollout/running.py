@@ -1,38 +1,21 @@
-"""What the verbs share that work on many users at once: the progress, the workers, and how they are stopped."""
+"""What the verbs share that work on many users at once: their progress, and how they are stopped."""
 
 import sys
-import threading
 from collections.abc import Callable, Generator
 from contextlib import closing
 
 from mfa_kit.cli import terminal
 from mfa_kit.cli.shutdown import stop_on_signals
 from mfa_kit.core.interaction import Progress
-from mfa_kit.enrollment.backup_alone import BackupAlone
 from mfa_kit.enrollment.pacing import Pace
 from mfa_kit.rollout.execution import Execution
 from mfa_kit.rollout.outcomes import RowResult
-from mfa_kit.wiring.rollout import RolloutPorts
 from mfa_kit.wiring.settings import Settings
-
-# For each of this many workers that wait for an answer, one more worker encrypts meanwhile.
-SEALING = 4
 
 
 def open_progress(settings: Settings) -> Progress:
     """Return a line that is redrawn where stderr is a terminal and redraws are wanted, else plain lines."""
     return settings.progress if settings.plain or not sys.stderr.isatty() else terminal.StatusLine()
-
-
-def execution_of(ports: RolloutPorts, *, workers: int, max_failures: int | None = None) -> Execution:
-    """Return how the users of a rollout are worked on: `workers` calls at a time."""
-    return Execution(
-        virtual=ports.account.virtual,
-        carrier=lambda: BackupAlone(ports.desk.inventory.now),
-        stop=threading.Event(),
-        workers=workers + workers // SEALING,
-        max_failures=max_failures,
-    )
 
 
 def take_results(

@@ -7,8 +7,9 @@ from mfa_kit.cli import messages
 from mfa_kit.cli.rollout.tally import Tally
 from mfa_kit.core.errors import MfaKitError, NoSuchEntity
 from mfa_kit.core.interaction import Interaction
-from mfa_kit.core.models import Enrolled, Entry, Intent, Outcome
+from mfa_kit.core.models import Caller, Enrolled, Entry, Intent, Outcome
 from mfa_kit.enrollment.devices import look_up_serials
+from mfa_kit.enrollment.ports import Desk
 from mfa_kit.rollout.execution import FATAL
 from mfa_kit.rollout.key_holders import KeyHolders
 from mfa_kit.rollout.key_slot import InsertedKey, Notice, SlotWatch
@@ -16,10 +17,7 @@ from mfa_kit.rollout.outcomes import Failure, RowOutcome, RowResult
 from mfa_kit.rollout.plan import Plan, PlanStep
 from mfa_kit.rollout.roster import RosterRow
 from mfa_kit.rollout.row_status import entries_by_serial, result_of_devices
-from mfa_kit.rollout.station import StationQueue, StationRuns, enroll_in_person
-from mfa_kit.wiring.methods.recipe import Context, Options
-from mfa_kit.wiring.methods.registry import METHODS
-from mfa_kit.wiring.rollout import RolloutPorts
+from mfa_kit.rollout.station import StationMethods, StationQueue, StationRuns, enroll_in_person
 
 INSTEAD = "a terminal; mfa-kit rollout apply makes what needs nobody"
 WORDS = "s skips, b goes back, q quits"
@@ -32,15 +30,14 @@ SHOWN = 5
 class StationSession:
     """One person working through a queue.
 
-    `options_of` returns the options of a row's method, for the key with this identity. `reasons` say by user why a step
-    is left. `lacking`: IAM does not tell of some key what a policy asks for.
+    `reasons` say by user why a step is left. `lacking`: IAM does not tell of some key what a policy asks for.
     """
 
     plan: Plan
     queue: StationQueue
-    options_of: Callable[[RosterRow, str | None], Options]
-    context: Context
-    ports: RolloutPorts
+    methods: StationMethods
+    desk: Desk
+    caller: Caller
     tally: Tally
     record_failure: Callable[[Failure], None]
     person: Interaction
@@ -79,7 +76,7 @@ class StationSession:
     def _end_without_work(self, step: PlanStep) -> bool:
         """End a step for which nothing is to be done: its user has a device by now, or is gone. Whether it was so."""
         try:
-            has = look_up_serials(step.user, inventory=self.ports.desk.inventory)
+            has = look_up_serials(step.user, inventory=self.desk.inventory)
         except NoSuchEntity as gone:
             self._fail(step, gone)
             self.queue.skip()
@@ -92,14 +89,13 @@ class StationSession:
         return bool(has)
 
     def _result_of(self, step: PlanStep, has: tuple[str, ...]) -> RowResult:
-        ours = entries_by_serial(self.plan.account, desk=self.ports.desk)
-        return result_of_devices(step, has, ours, desk=self.ports.desk)
+        ours = entries_by_serial(self.plan.account, desk=self.desk)
+        return result_of_devices(step, has, ours, desk=self.desk)
 
     def _ask(self, step: PlanStep) -> bool:
         """Call a step, and do what the person answers by a line, or by a key that is inserted; False to quit."""
         watch = self._watch(step.row)
-        call = METHODS[step.row.kind.name].call.format(user=step.user, serial=step.row.serial)
-        prompt = f"{call} ({self.queue.place}); {WORDS}"
+        prompt = f"{self.methods.call(step.row)} ({self.queue.place}); {WORDS}"
         comes: Callable[[], InsertedKey | Notice | None] = watch.poll if watch else lambda: None
         answer: InsertedKey | Notice | str = self.person.ask_unless(prompt, comes, instead=INSTEAD)
         if answer == "" and watch:
@@ -131,7 +127,7 @@ class StationSession:
         """Return the watch for the keys of a row's method; None where no key is inserted for it."""
         method = row.kind.name
         if method not in self.watches:
-            slot = self.options_of(row, None).slot(self.context)
+            slot = self.methods.slot(row)
             self.watches[method] = watch = SlotWatch(slot=slot) if slot else None
             for key in watch.begin() if watch else ():
                 self.tally.progress.note(
@@ -141,7 +137,7 @@ class StationSession:
 
     def _make(self, step: PlanStep, key: InsertedKey | None, watch: SlotWatch | None) -> None:
         """Make the device of a step, on the key that is in, if it is made on one."""
-        intent, desk = self.plan.intent_of(step.row), self.ports.desk
+        intent, desk = self.plan.intent_of(step.row), self.desk
         try:
             if key and watch and not self._claim(key, watch, intent):
                 return
@@ -164,7 +160,7 @@ class StationSession:
     def _claim(self, key: InsertedKey, watch: SlotWatch, intent: Intent) -> bool:
         """Take a key for a user, and settle what is left on it. False where someone else has it."""
         watch.used.add(key.identity)
-        if self.runs.settle_left(intent, key.identity, desk=self.ports.desk):
+        if self.runs.settle_left(intent, key.identity, desk=self.desk):
             key = watch.find_again(key) or key
         if holder := self.holders.find_holder(key, intent):
             messages.print_error(
@@ -176,11 +172,11 @@ class StationSession:
 
     def _enroll(self, step: PlanStep, intent: Intent, key: InsertedKey | None) -> Outcome:
         """Settle what an earlier try left, and enroll the user."""
-        desk, caller = self.ports.desk, self.ports.caller
+        desk, caller = self.desk, self.caller
         self.runs.settle_left(intent, None, desk=desk)
         run = self.runs.run_of_next_try()
-        equipment = self.options_of(step.row, key.identity if key else None).equip(self.context)
-        return enroll_in_person(intent, equipment.carrier, caller=caller, desk=desk, run=run, maker=equipment.maker)
+        carrier, maker = self.methods.equip(step.row, key)
+        return enroll_in_person(intent, carrier, caller=caller, desk=desk, run=run, maker=maker)
 
     def _take(self, step: PlanStep, outcome: Outcome) -> None:
         """End a step by what enrolling its user came to."""
@@ -207,4 +203,4 @@ class StationSession:
         messages.print_error(f"{step.user}: {error}", hint=error.hint, notes=getattr(error, "__notes__", []))
         result = RowResult.of_error(self.plan.intent_of(step.row), error)
         self.queue.record(result)
-        self.record_failure(Failure(user=result.user, cause=result.cause, reason=result.reason))
+        self.record_failure(Failure.of(result))

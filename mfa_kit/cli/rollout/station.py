@@ -1,7 +1,7 @@
 """`mfa-kit rollout station`: work through the rows of a plan that need a key, a token or a phone here."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -11,10 +11,12 @@ from mfa_kit.cli.method_options import built, click_options, single
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import shared_options
 from mfa_kit.cli.rollout.session import INSTEAD, StationSession
-from mfa_kit.cli.rollout.tally import Tally, check_backup_folder, exit_code, open_tally, write_results
+from mfa_kit.cli.rollout.tally import Tally, check_backup_folder, exit_code, result_files
 from mfa_kit.core.interaction import Progress
+from mfa_kit.enrollment.ports import Carrier, Maker
 from mfa_kit.rollout.apply import check_account
 from mfa_kit.rollout.key_holders import KeyHolders
+from mfa_kit.rollout.key_slot import InsertedKey, KeySlot
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
 from mfa_kit.rollout.plan import Plan, PlanStep
 from mfa_kit.rollout.roster import RosterRow, keep_users
@@ -90,7 +92,7 @@ def station(
         check_account(plan, ports.caller)
         failures = ports.failures(digest)
         before = _look_up_results(plan, steps, ports=ports, digest=digest)
-        tally = open_tally("rollout-bench", len(steps), ports=ports, progress=progress, output=output)
+        tally = Tally(schema="rollout-bench", total=len(steps), progress=progress, output=output, pace=ports.pace)
         queue = _queue_of(steps, before)
         _keep_known(steps, queue, before, tally=tally, all_rows=settings.dry_run)
         if settings.dry_run:
@@ -98,17 +100,14 @@ def station(
             return 0
         folder = wiring.open_results_folder(results, plan_file)
         _greet(queue, progress)
-
-        def options_of(row: RosterRow, key: str | None) -> Options:
-            values = {**of_methods, "key": key, "serial": row.serial, "asset": row.asset}
-            return built(METHODS[row.kind.name].options, values)
-
         session = StationSession(
             plan=plan,
             queue=queue,
-            options_of=options_of,
-            context=Context(settings=settings, inventory=ports.desk.inventory, oath_keys=oath_keys),
-            ports=ports,
+            methods=_Methods(
+                of_methods, Context(settings=settings, inventory=ports.desk.inventory, oath_keys=oath_keys)
+            ),
+            desk=ports.desk,
+            caller=ports.caller,
             tally=tally,
             record_failure=lambda failure: failures.record(failure, at=ports.desk.inventory.now()),
             person=person,
@@ -120,9 +119,36 @@ def station(
         finally:
             session.close()
             run = session.runs.ids[0] if session.runs.ids else None
-            write_results(plan, before | tally.by_user, folder, run=run)
+            wiring.write_files(folder, result_files(plan, before | tally.by_user, run=run))
             tally.show({"run": run, "results": str(folder)})
         return exit_code(tally) or int(session.lacking)
+
+
+class _Methods:
+    """The methods of this station, with the options of the command line.
+
+    What is about one device is as the row and the inserted key say.
+    """
+
+    def __init__(self, options: Mapping[str, object], context: Context) -> None:
+        self._options, self._context = options, context
+
+    def call(self, row: RosterRow) -> str:
+        """Return the words that ask for what a row's device is made with."""
+        return METHODS[row.kind.name].call.format(user=row.user, serial=row.serial)
+
+    def slot(self, row: RosterRow) -> KeySlot | None:
+        """Return where the keys of a row's method are inserted; None where none is."""
+        return self._options_of(row, None).slot(self._context)
+
+    def equip(self, row: RosterRow, key: InsertedKey | None) -> tuple[Carrier, Maker]:
+        """Return what makes the device of a row, on this key."""
+        equipment = self._options_of(row, key).equip(self._context)
+        return equipment.carrier, equipment.maker
+
+    def _options_of(self, row: RosterRow, key: InsertedKey | None) -> Options:
+        single = {"key": key.identity if key else None, "serial": row.serial, "asset": row.asset}
+        return built(METHODS[row.kind.name].options, {**self._options, **single})
 
 
 # The command's name until this release; help does not list it.
@@ -144,7 +170,7 @@ def _look_up_results(
     users = {step.user for step in steps}
     found = look_up_status(
         plan,
-        holders={device.serial: device.user for device in ports.account.virtual()},
+        holders=ports.execution(workers=WORKERS).list_holders(),
         look=lambda named: look_up_devices([user for user in named if user in users], desk=ports.desk, workers=WORKERS),
         failures=ports.failures(digest).by_user(),
         desk=ports.desk,

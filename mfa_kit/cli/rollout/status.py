@@ -8,7 +8,6 @@ from mfa_kit.cli import options
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import shared_options
 from mfa_kit.cli.rollout.page import status_page
-from mfa_kit.cli.rollout.running import execution_of
 from mfa_kit.cli.rollout.tally import result_row
 from mfa_kit.rollout.row_status import look_up_devices, look_up_status
 from mfa_kit.wiring import rollout as wiring
@@ -27,7 +26,7 @@ def status(*, plan_file: Path, backup_dir: Path | None, workers: int, settings: 
     with wiring.open_rollout(settings, vault=vault, workers=workers, progress=settings.progress) as ports:
         found = look_up_status(
             plan,
-            holders=execution_of(ports, workers=workers).list_holders(),
+            holders=ports.execution(workers=workers).list_holders(),
             look=lambda users: look_up_devices(users, desk=ports.desk, workers=workers),
             failures=ports.failures(digest).by_user(),
             desk=ports.desk,

@@ -3,9 +3,8 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from mfa_kit.cli import terminal
 from mfa_kit.cli.forms import json_document
@@ -13,15 +12,13 @@ from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow, Results
 from mfa_kit.core.errors import Lockout
 from mfa_kit.core.interaction import Progress
+from mfa_kit.enrollment.pacing import Pace
 from mfa_kit.enrollment.ports import Vault
 from mfa_kit.rollout import roster_text
-from mfa_kit.rollout.execution import Execution
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
 from mfa_kit.rollout.plan import Plan, PlanStep
 from mfa_kit.rollout.roster import row_cells
 from mfa_kit.rollout.roster_text import csv_table
-from mfa_kit.wiring import rollout as wiring
-from mfa_kit.wiring.rollout import RolloutPorts
 
 COLUMNS = ("user", "outcome", "cause", "reason", "device", "backup", "run")
 TO_MEND = {RowOutcome.FAILED, RowOutcome.BLOCKED}
@@ -30,7 +27,7 @@ MADE = {RowOutcome.ENROLLED, RowOutcome.STAGED, RowOutcome.REVOKED}
 
 @dataclass(slots=True, kw_only=True)
 class Tally:
-    """The results of one command. `pace` says in words how fast IAM is called.
+    """The results of one command, of `total` rows.
 
     `stop` is set when a result cannot be printed. The rows in progress are then finished, and `exit_code` raises
     `unheard`.
@@ -40,7 +37,7 @@ class Tally:
     progress: Progress
     output: Output
     schema: str
-    pace: Callable[[], str]
+    pace: Pace
     stop: threading.Event | None = None
     unheard: OSError | None = None
     results: list[RowResult] = field(default_factory=list)
@@ -86,9 +83,10 @@ class Tally:
     def _line(self) -> str:
         rate = self.made / max(time.monotonic() - self.began, 0.001)
         left = self.left / rate if rate else 0
+        pace = "waiting for credentials" if self.pace.paused else f"at most {self.pace.rate:.0f} calls/s"
         return (
             f"{len(self.results)} of {self.total}, {self.failed} failed, {rate:.1f} users/s, "
-            f"{int(left // 60)}:{int(left % 60):02} left, {self.pace()}"
+            f"{int(left // 60)}:{int(left % 60):02} left, {pace}"
         )
 
     def counts(self) -> dict[str, int]:
@@ -116,30 +114,6 @@ class Tally:
                 self.output.one(self.schema, {**head, "counts": self.counts(), "rows": rows})
             case _:
                 self.output.one(self.schema, {**head, **(self.counts() or {"users": 0})})
-
-
-def open_tally(
-    schema: str,
-    total: int,
-    *,
-    ports: RolloutPorts,
-    progress: Progress,
-    output: Output,
-    execution: Execution | None = None,
-) -> Tally:
-    """Return the tally of `total` rows. A result that cannot be printed stops `execution`, where one is given."""
-
-    def pace() -> str:
-        return "waiting for credentials" if ports.pace.paused else f"at most {ports.pace.rate:.0f} calls/s"
-
-    return Tally(
-        total=total,
-        progress=progress,
-        output=output,
-        schema=schema,
-        pace=pace,
-        stop=execution.stop if execution else None,
-    )
 
 
 def result_row(result: RowResult) -> dict[str, str | None]:
@@ -170,16 +144,19 @@ def check_backup_folder(vault: Vault, steps: Sequence[PlanStep]) -> None:
         vault.check()
 
 
-def write_results(plan: Plan, found: Mapping[str, RowResult], folder: Path, *, run: str | None) -> None:
-    """Write results.csv and results.json with a row for every user of the plan.
+def result_files(plan: Plan, found: Mapping[str, RowResult], *, run: str | None) -> dict[str, str]:
+    """Return the texts of the files of results by their names.
 
-    failed.csv has, as a roster, the users whose row failed or is blocked.
+    results.csv and results.json have a row for every user of the plan. failed.csv has, as a roster, the users whose row
+    failed or is blocked.
     """
     results = [found.get(step.user) or RowResult(user=step.user, outcome=RowOutcome.NOT_STARTED) for step in plan.steps]
     rows = [result_row(result) for result in results]
     cells = [{name: "" if cell is None else str(cell) for name, cell in each.items()} for each in rows]
-    wiring.write_file(folder / "results.csv", csv_table(COLUMNS, cells))
     whole = Results("rollout-apply", [{"run": run, "rows": rows}], single=True)
-    wiring.write_file(folder / "results.json", json_document(whole) + "\n")
     again = [step.row for step, result in zip(plan.steps, results, strict=True) if result.outcome in TO_MEND]
-    wiring.write_file(folder / "failed.csv", csv_table(roster_text.COLUMNS, map(row_cells, again)))
+    return {
+        "results.csv": csv_table(COLUMNS, cells),
+        "results.json": json_document(whole) + "\n",
+        "failed.csv": csv_table(roster_text.COLUMNS, map(row_cells, again)),
+    }

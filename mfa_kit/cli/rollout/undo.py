@@ -7,8 +7,8 @@ import click
 from mfa_kit.cli import options
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.rollout import shared_options
-from mfa_kit.cli.rollout.running import execution_of, open_progress, take_results
-from mfa_kit.cli.rollout.tally import exit_code, open_tally
+from mfa_kit.cli.rollout.running import open_progress, take_results
+from mfa_kit.cli.rollout.tally import Tally, exit_code
 from mfa_kit.rollout.outcomes import RowResult
 from mfa_kit.rollout.undo import entries_of_run, undo_devices
 from mfa_kit.wiring import rollout as wiring
@@ -35,9 +35,14 @@ def undo(
     progress = open_progress(settings)
     with wiring.open_rollout(settings, vault=vault, workers=workers, progress=progress) as ports:
         entries = entries_of_run(run, account=ports.caller.account, desk=ports.desk)
-        execution = execution_of(ports, workers=workers)
-        tally = open_tally(
-            "rollout-undo", len(entries), ports=ports, progress=progress, output=output, execution=execution
+        execution = ports.execution(workers=workers)
+        tally = Tally(
+            schema="rollout-undo",
+            total=len(entries),
+            progress=progress,
+            output=output,
+            pace=ports.pace,
+            stop=execution.stop,
         )
         what = f"{len(entries)} devices of run {run} would go"
         if settings.dry_run:
