@@ -214,7 +214,7 @@ def test_every_table_and_column_of_the_ledger_is_told(tmp_path: Path) -> None:
 
 def test_every_state_verb_and_field_of_the_journal_is_told() -> None:
     """So that who reads the file knows all that may stand there."""
-    for word in (*models.Reached, *models.Verb, *(each.name for each in fields(models.Intent))):
+    for word in (*models.Reached, *models.Purpose, *(each.name for each in fields(models.Intent))):
         assert f"`{word}`" in section("## The ledger"), word
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from mfa_kit.backups.contents import device_and_account, is_account
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.interaction import Interaction
-from mfa_kit.core.models import DEVICE_NAME, ROOT, Backup, Caller, DeviceType, Entry, Reached, Verb, intent_of
+from mfa_kit.core.models import DEVICE_NAME, ROOT, Backup, Caller, DeviceType, Entry, Purpose, Reached, intent_of
 from mfa_kit.core.otp import Created
 from mfa_kit.enrollment.device_status import recorded_entry
 from mfa_kit.enrollment.devices import choose_device
@@ -90,7 +90,7 @@ def _entry(user: str, wanted: str | None, picture: DevicePicture, *, run: str, c
         desk.progress.note(f"warning: the label in the picture says {labeled}, and the device is {intent.name}")
     if found and (ours := desk.journal.find(device.serial, run=found.run)):
         return ours
-    return Entry(run=found.run if found else run, intent=intent, verb=Verb.ADD, reached=Reached.CONFIRMED)
+    return Entry(run=found.run if found else run, intent=intent, purpose=Purpose.ADD, reached=Reached.CONFIRMED)
 
 
 def choose_account(labels: Sequence[str], *, of: int, which: str, person: Interaction) -> int:

@@ -16,7 +16,7 @@ from mfa_kit.core.otp import Pair
 from mfa_kit.enrollment import resync as use_case
 from mfa_kit.enrollment.device_status import recorded_entry
 from mfa_kit.enrollment.devices import choose_device
-from mfa_kit.enrollment.phone import read_pair
+from mfa_kit.enrollment.phone import ask_pair
 from mfa_kit.enrollment.ports import Desk
 from mfa_kit.enrollment.user_names import resolve_user
 from mfa_kit.wiring import backup as backups
@@ -55,7 +55,7 @@ def resync(
         else:
             instead = "-i IDENTITY, for a sealed backup"
             # A pair that was typed is sent again as it is where IAM had no time for it.
-            codes = cache(partial(read_pair, now=desk.inventory.now, interaction=settings.interaction, instead=instead))
+            codes = cache(partial(ask_pair, now=desk.inventory.now, interaction=settings.interaction, instead=instead))
         if not settings.dry_run:
             use_case.resync_device(name, device, codes, desk=desk)
         outcome = "planned" if settings.dry_run else "resynced"

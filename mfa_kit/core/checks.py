@@ -1,7 +1,4 @@
-"""What every verification answers: `Proof` or `Refused`, both with the table of checks; never a bool.
-
-Pure: the kinds of verification stand in files of their own beside this one.
-"""
+"""The answer of every verification: `Proof` or `Refused`, both with the table of checks, and never a bool."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,7 +6,7 @@ from enum import StrEnum
 
 
 class Value(StrEnum):
-    """How one check came out."""
+    """The result of one check."""
 
     PASS = "pass"  # noqa: S105 - no password
     WARN = "warn"
@@ -29,11 +26,15 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
+    """The answer is yes: no check failed, and at least one passed."""
+
     checks: tuple[Check, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
+    """The answer is no: a check failed, or none passed."""
+
     checks: tuple[Check, ...]
 
 

@@ -33,35 +33,41 @@ class MfaKitError(Exception):
 
 
 class UsageFault(MfaKitError):
+    """The request cannot be meant like this."""
+
     exit_code = 2
 
 
 class DeviceFault(MfaKitError):
+    """Something is wrong with a key, a card or a token."""
+
     exit_code = 3
 
 
 class NoApplet(DeviceFault):
-    """The card is well, and no key of this kind."""
+    """The card answers, and does not have this applet."""
 
 
 class Lost(DeviceFault):
-    """The key was removed or does not answer: what it was asked last may be done all the same."""
+    """The key was removed or does not answer; the last request to it may have acted."""
 
 
 class AwsFault(MfaKitError):
+    """AWS refused a request, or could not be asked."""
+
     exit_code = 4
 
 
 class NoSuchEntity(AwsFault):
-    pass
+    """There is no such user or device."""
 
 
 class AlreadyExists(AwsFault):
-    pass
+    """EntityAlreadyExists: another device has the name."""
 
 
 class InvalidCode(AwsFault):
-    pass
+    """InvalidAuthenticationCode: IAM does not take the codes for this device."""
 
 
 class Conflict(AwsFault):
@@ -69,7 +75,7 @@ class Conflict(AwsFault):
 
 
 class AccessDenied(AwsFault):
-    pass
+    """The caller's policies do not allow the request."""
 
 
 class Busy(AwsFault):
@@ -93,20 +99,28 @@ class Unlisted(Unsettled):
 
 
 class IntegrityFault(MfaKitError):
+    """A backup, the ledger or a folder for them cannot be read or written as it should be."""
+
     exit_code = 5
 
 
 class OthersSeal(IntegrityFault):
-    """None of the identities opens it."""
+    """The backup is whole, and none of the identities opens it."""
 
 
 class Lockout(MfaKitError):
+    """The request would lock a user out."""
+
     exit_code = 6
 
 
 class Throttled(MfaKitError):
+    """AWS accepts no request of this kind now; the request did not act."""
+
     exit_code = 7
 
 
 class Declined(MfaKitError):
+    """A person said no, or nobody may be asked."""
+
     exit_code = 8

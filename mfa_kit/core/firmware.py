@@ -39,6 +39,7 @@ class Advisory:
 
     @property
     def source(self) -> str:
+        """The address of the advisory."""
         return f"https://www.yubico.com/support/security-advisories/{self.name.lower()}/"
 
     def about(self, model: str) -> bool:

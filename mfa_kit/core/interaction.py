@@ -1,4 +1,4 @@
-"""How a use case talks to a person: what it tells, and what it asks."""
+"""The ports by which a use case tells a person something, or asks."""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
@@ -9,9 +9,11 @@ T = TypeVar("T")
 
 
 class Progress(Protocol):
-    """Tells a person how it goes; never asks."""
+    """Tells a person how the work goes; never asks."""
 
-    def note(self, text: str) -> None: ...
+    def note(self, text: str) -> None:
+        """Print a line for people, apart from the result."""
+        ...
 
 
 class Interaction(Protocol):

@@ -1,4 +1,4 @@
-"""Values: frozen, slotted, without a secret, without behavior that touches the world."""
+"""The values of the domain: frozen, without a secret, and without behavior that touches the world."""
 
 import re
 from collections.abc import Mapping
@@ -60,8 +60,8 @@ class Method:
 VIRTUAL = Method("virtual")
 
 
-class Verb(StrEnum):
-    """What a run set out to do: LOST a revoke of a device that somebody else may have now, ADD one of what is there."""
+class Purpose(StrEnum):
+    """What a run is for. LOST revokes a device that somebody may have stolen; ADD keeps a backup of a device."""
 
     ENROLL = "enroll"
     REVOKE = "revoke"
@@ -70,12 +70,12 @@ class Verb(StrEnum):
 
 
 class Reached(StrEnum):
-    """How far a run came with one device; docs/formats.md draws the states."""
+    """How far a run has come with one device; docs/formats.md draws the states."""
 
     INTENT = "intent"
     CREATED = "created"
-    STAGED = "staged"  # made and sealed, to be enabled later; nobody's to settle
-    ENABLED = "enabled"  # IAM answered that it is; not yet seen in a listing
+    STAGED = "staged"  # made and sealed, to be enabled later; no later run settles it
+    ENABLED = "enabled"  # IAM answered that it is enabled, and does not list it yet
     CONFIRMED = "confirmed"
     UNDONE = "undone"
     REVOKING = "revoking"
@@ -83,7 +83,7 @@ class Reached(StrEnum):
 
 
 class Mark(Enum):
-    """What stands in place of a run id in a device's tags."""
+    """Why the tags of a device have no run id: it has none, or there is no such device."""
 
     UNTAGGED = auto()
     ABSENT = auto()
@@ -91,13 +91,14 @@ class Mark(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who IAM thinks we are (sts:GetCallerIdentity)."""
+    """The identity of our credentials (sts:GetCallerIdentity)."""
 
     account: str
     arn: str
 
     @property
     def partition(self) -> str:
+        """The AWS partition, such as `aws` or `aws-us-gov`."""
         return self.arn.split(":")[1]
 
     @property
@@ -120,7 +121,7 @@ def is_root(arn: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """An MFA device as IAM lists it: who has it (None: unassigned) and since when, as Unix seconds."""
+    """An MFA device as IAM lists it: its user (None: unassigned), and since when in Unix seconds."""
 
     serial: str
     user: str | None
@@ -128,20 +129,21 @@ class Device:
 
     @property
     def type(self) -> DeviceType:
+        """The type, by the serial."""
         return DeviceType.of(self.serial)
 
     @property
     def name(self) -> str:
-        """The name that it was given: of an ARN the last part, of a security key's without the id that IAM adds."""
+        """The name that the device was given: the last part of its ARN, of a key without the id that IAM adds."""
         last = self.serial.rpartition("/")[2]
         return last.rpartition("-")[0] or last if self.type is DeviceType.FIDO2 else last
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registered:
-    """What IAM tells of a security key (iam:GetMFADevice): since when, as Unix seconds, and its certifications.
+    """What IAM says of a security key (iam:GetMFADevice): since when, in Unix seconds, and its certifications.
 
-    `warnings` are sentences on what the user has besides.
+    `missing` is what a policy asks for and IAM does not say, `warnings` are sentences on the user's other devices.
     """
 
     since: float
@@ -151,12 +153,13 @@ class Registered:
 
     @property
     def levels(self) -> tuple[str, ...]:
+        """The certifications with their levels, such as `FIDO L1`."""
         return tuple(f"{name} {level}" for name, level in sorted(self.certifications.items()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intent:
-    """One device to make for one user: all that is known before the world is touched.
+    """One device to make for one user, as it is known before anything is changed.
 
     Raise UsageFault for names that IAM would refuse.
     """
@@ -189,9 +192,9 @@ class Intent:
 
     @property
     def serial(self) -> str:
-        """The ARN that IAM will give the device; it is not unique over time, for names are used again.
+        """The ARN that IAM will give the device; it is not unique over time, because names are used again.
 
-        A security key's, until it is known, is without the id that IAM puts behind the name.
+        Until the ARN of a security key is known, this is without the id that IAM appends to the name.
         """
         if self.known_serial:
             return self.known_serial
@@ -202,7 +205,7 @@ class Intent:
 
     @property
     def label(self) -> str:
-        """The name of a credential on an OATH key: as short as can be, for a key holds 64 octets, and still exact."""
+        """The name of the credential on an OATH key, which holds 64 octets: short, and still exact."""
         return f"AWS:{self.path[1:]}{self.name}@{self.account}"
 
     def on(self, *, hardware: str, card: str | None = None) -> "Intent":
@@ -214,14 +217,14 @@ class Intent:
 class Entry:
     """One intent of one run in the journal.
 
-    `answered_here`: this very process saw IAM answer for the device; `looked_for`: it has waited in vain for IAM to
-    list it; neither is stored. `since`: IAM's EnableDate of the device that a revoke means, in Unix seconds. `sealed`:
-    the backup was written.
+    `answered_here`: this process saw IAM answer for the device; `looked_for`: it has waited in vain for IAM to list it.
+    Neither is stored. `since` is IAM's EnableDate of the device that a revoke means, in Unix seconds. `sealed`: the
+    backup was written.
     """
 
     run: str
     intent: Intent
-    verb: Verb = Verb.ENROLL
+    purpose: Purpose = Purpose.ENROLL
     reached: Reached = Reached.INTENT
     backup: str | None = None
     answered_here: bool = False
@@ -230,6 +233,7 @@ class Entry:
     looked_for: bool = False
 
     def at(self, reached: Reached) -> "Entry":
+        """Return the entry as it is when its run has come so far."""
         return replace(self, reached=reached)
 
     @property
@@ -245,7 +249,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One write to AWS, or one opening of a backup file, for the event log: the way to CloudTrail, and no secret."""
+    """One write to AWS, or one opening of a backup, for the log. It leads to CloudTrail, and holds no secret."""
 
     operation: str
     user: str | None
@@ -257,7 +261,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backup:
-    """A sealed backup, by what its path tells; `made` is the Unix time of its run."""
+    """A sealed backup, as its path says."""
 
     account: str
     user: str
@@ -267,6 +271,7 @@ class Backup:
 
     @property
     def made(self) -> float:
+        """When the backup was made, in Unix seconds."""
         return run_time(self.run)
 
     @property
@@ -277,7 +282,7 @@ class Backup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seal:
-    """For whom a backup is sealed, or was until it was sealed anew; Unix seconds. `own`: the user's own copy of it."""
+    """A recipient of a backup, since and until when in Unix seconds. `own`: of the user's own copy of it."""
 
     backup: str
     recipient: str
@@ -287,8 +292,8 @@ class Seal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Happened:
-    """One line of the ledger: a call, an opening, or how far a run came; `reference` is a request id or a run id."""
+class LogLine:
+    """One line of the log: a call, an opening, or how far a run came. `reference` is a request id or a run id."""
 
     at: float
     what: str
@@ -301,9 +306,9 @@ class Happened:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Enrolled:
-    """The device is enabled. `listed` is False where IAM did not list it yet; its journal entry is then still open.
+    """The device is enabled. Where IAM does not list it yet, `listed` is False and its journal entry is still open.
 
-    `registered` is of a security key alone.
+    Only a security key has `registered`.
     """
 
     intent: Intent
@@ -315,7 +320,7 @@ class Enrolled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Staged:
-    """The device is made and sealed, and nobody has it yet."""
+    """The device is created and sealed, and assigned to nobody yet."""
 
     intent: Intent
     run: str
@@ -324,6 +329,8 @@ class Staged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Skipped:
+    """Nothing was made for the user, who has the devices with these serials."""
+
     user: str
     reason: str
     serials: tuple[str, ...] = ()
@@ -331,7 +338,7 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Revoked:
-    """The device is gone; `end_sessions` are commands that end what was signed in with a lost one."""
+    """The device is gone. `end_sessions` are commands that end the sessions of a lost one."""
 
     user: str
     serial: str

@@ -1,6 +1,7 @@
 """CreateVirtualMFADevice, of which an answer may be lost."""
 
 import re
+from typing import NoReturn
 
 from mfa_kit.core.errors import (
     AccessDenied,
@@ -29,33 +30,19 @@ from mfa_kit.enrollment.recovery import (
 
 # Requests to create that may go unanswered before we give up.
 CREATE_TRIES = 4
-
-
 # IAM API reference, Tag: user names may hold a comma, tag values may not.
 TAG_VALUE = re.compile(r"[\w\s.:/=+@-]{0,256}")
 
 
 def create_device(entry: Entry, *, desk: Desk) -> Created:
-    """Create, without tags where they are denied, and again where an answer was lost.
+    """Create a device and return its seed; without tags where they are denied, and again where an answer was lost.
 
-    A name is taken by one device only, so of two requests at most one acts: trying again is the look. A device that
-    bears this run's tag was made by a request whose answer, and with it the seed, is lost: deleted, and made again.
-    Raise Unclear when a request may have acted; any other error says that nothing was made.
+    Only one device can have a name, so of two requests at most one acts, and trying again shows which. A device with
+    this run's tag was made by a request whose answer was lost, and the seed with it: it is deleted and made again.
+    Raise Unclear when a request may have acted; after any other error nothing was made.
     """
-    intent, lost = entry.intent, None
-    tags = {
-        key: value
-        for key, value in (
-            (RUN_TAG, entry.run),
-            (USER_TAG, intent.user),
-            (KIND_TAG, intent.method.name),
-            (HARDWARE_TAG, intent.hardware),
-            (CARD_TAG, intent.card),
-            (STAGED_TAG, "yes" if intent.staged else None),
-            *intent.tags,
-        )
-        if value and TAG_VALUE.fullmatch(value)
-    }
+    intent, tags = entry.intent, _tags(entry)
+    lost: Unclear | None = None
     for attempt in range(CREATE_TRIES):
         try:
             return desk.registrar.create(intent, tags)
@@ -64,20 +51,39 @@ def create_device(entry: Entry, *, desk: Desk) -> Created:
             desk.progress.note(f"{error}; looking whether {intent.serial} was created")
             desk.sleep(attempt + 1)
         except (AwsFault, Throttled) as refused:
-            taken = isinstance(refused, AlreadyExists)
             if isinstance(refused, AccessDenied) and tags:
                 tags = {}  # tags are a second permission, which lean policies leave out
-            elif lost is None and taken:
-                raise _taken(intent, desk=desk) from None
             elif lost is None:
-                raise
-            elif not (taken and _name_is_free_again(entry, desk=desk)):
+                _raise_refusal(refused, intent, desk=desk)
+            elif not (isinstance(refused, AlreadyExists) and _free_name(entry, desk=desk)):
                 raise lost from None
     raise lost or AwsFault(f"IAM did not create {intent.serial}", "try again")
 
 
-def _taken(intent: Intent, *, desk: Desk) -> AlreadyExists:
-    """Say that a name is taken, and by whom where it is another process of this desk: nobody is to delete that one."""
+def _tags(entry: Entry) -> dict[str, str]:
+    """Return the tags of a device that a run makes, without those whose value no tag can have."""
+    intent = entry.intent
+    tags = (
+        (RUN_TAG, entry.run),
+        (USER_TAG, intent.user),
+        (KIND_TAG, intent.method.name),
+        (HARDWARE_TAG, intent.hardware),
+        (CARD_TAG, intent.card),
+        (STAGED_TAG, "yes" if intent.staged else None),
+        *intent.tags,
+    )
+    return {key: value for key, value in tags if value and TAG_VALUE.fullmatch(value)}
+
+
+def _raise_refusal(refused: AwsFault | Throttled, intent: Intent, *, desk: Desk) -> NoReturn:
+    """Raise what IAM said, or who has the name where it is taken."""
+    if isinstance(refused, AlreadyExists):
+        raise _name_taken(intent, desk=desk) from None
+    raise refused
+
+
+def _name_taken(intent: Intent, *, desk: Desk) -> AlreadyExists:
+    """Return the fault of a name that is taken; a device that another process here is making is not to be deleted."""
     run = desk.inventory.run_of(intent.serial)
     made = desk.journal.find(intent.serial, run=run) if isinstance(run, str) else None
     if made and made.is_half_made and desk.journal.lives(made.run):
@@ -92,8 +98,8 @@ def _taken(intent: Intent, *, desk: Desk) -> AlreadyExists:
     )
 
 
-def _name_is_free_again(entry: Entry, *, desk: Desk) -> bool:
-    """Delete the device of this very run whose seed was lost; whether the name can be used once more."""
+def _free_name(entry: Entry, *, desk: Desk) -> bool:
+    """Delete the device of this run whose seed was lost; return whether its name is free again."""
     serial = entry.intent.serial
     try:
         if desk.inventory.run_of(serial) != entry.run:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from mfa_kit.core.errors import AccessDenied, NoSuchEntity
-from mfa_kit.core.models import Caller, Device, DeviceType, Entry, Mark, Verb, intent_of
+from mfa_kit.core.models import Caller, Device, DeviceType, Entry, Mark, Purpose, intent_of
 from mfa_kit.enrollment.ports import Desk
 
 
@@ -47,7 +47,7 @@ def _has(device: Device, user: str, *, caller: Caller, desk: Desk) -> DeviceStat
     ours = desk.journal.find(device.serial, run=entry.run) if entry else None
     made = MadeBy.ELSEWHERE if entry else MadeBy.UNKNOWN
     if ours:
-        made = MadeBy.UNKNOWN if ours.verb is Verb.ADD else MadeBy.HERE
+        made = MadeBy.UNKNOWN if ours.purpose is Purpose.ADD else MadeBy.HERE
     return DeviceStatus(
         user=user,
         device=device,

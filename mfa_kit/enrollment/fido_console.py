@@ -1,10 +1,10 @@
-"""Register a security key: a person does it in AWS's console, for IAM has no API, and IAM's list tells when it is done.
+"""Register a security key. IAM has no API for it, so a person does it in AWS's console, and we watch IAM's list.
 
-Nothing of ours is written to IAM. AWS tells nobody a credential's id, so a key and its entry are joined by time and
-name, and by nothing else.
+We write nothing to IAM. AWS does not tell a credential's id, so a key and its entry are joined by the time and the name
+alone.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
@@ -23,7 +23,7 @@ from mfa_kit.core.models import (
     Skipped,
     is_root,
 )
-from mfa_kit.enrollment.devices import look_up_serials
+from mfa_kit.enrollment.devices import look_up_serials, serials_of
 from mfa_kit.enrollment.ports import Carrier, Desk, Maker
 from mfa_kit.enrollment.recovery import record_confirmed
 
@@ -69,8 +69,7 @@ class ConsoleWatch:
         before = set(look_up_serials(intent.user, inventory=desk.inventory))
 
         def look() -> Device | None:
-            new = [each for each in desk.inventory.devices(intent.user, patient=False) if each.serial not in before]
-            return choose_new_key(intent.name, new, desk=desk)
+            return choose_new_key(intent.name, _new_devices(intent.user, before, desk=desk), desk=desk)
 
         with self.page(intent):
             try:
@@ -116,7 +115,10 @@ def registration_steps(intent: Intent, _backup: str | None) -> list[str]:
 
 
 def wait_until(look: Callable[[], T | None], what: str, *, seconds: float, clock: Callable[[], float], desk: Desk) -> T:
-    """Look every two seconds until something is there, less often under throttling. Raise AwsFault when time is up."""
+    """Look every two seconds until something is there, and return it; less often while IAM throttles.
+
+    Raise AwsFault when `seconds` are over, as `clock` counts them. `what` names in messages what is waited for.
+    """
     end, pause, told = clock() + seconds, PACE, seconds + 1
     while True:
         try:
@@ -139,20 +141,25 @@ def wait_until(look: Callable[[], T | None], what: str, *, seconds: float, clock
 
 
 def choose_new_key(name: str, new: Sequence[Device], *, desk: Desk) -> Device | None:
-    """Return the security key among new devices; of several, the one that has the name. Raise AwsFault without it."""
+    """Return the security key among new devices, None where there is none; of several, the one that has the name.
+
+    Raise AwsFault where several keys are new and not exactly one of them has the name.
+    """
     keys = [device for device in new if device.type is DeviceType.FIDO2]
     named = [device for device in keys if device.name == name]
-    if len(keys) > 1 and len(named) != 1:
-        serials = ", ".join(device.serial for device in keys)
-        raise AwsFault(
-            f"{len(keys)} new security keys appeared at once, and {len(named)} are named {name}: {serials}",
-            "take away what was not meant: mfa-kit revoke … --mfa-device ARN; the journal has none of them",
-        )
-    if not keys:
-        return None
-    device = named[0] if named else keys[0]
-    if not named:
-        desk.progress.note(f"warning: the new key is named {device.name}, not {name}; it is taken for this one")
+    match keys, named:
+        case [], _:
+            return None
+        case [device], []:
+            desk.progress.note(f"warning: the new key is named {device.name}, not {name}; it is taken for this one")
+        case _, [device]:
+            pass
+        case _:
+            serials = ", ".join(device.serial for device in keys)
+            raise AwsFault(
+                f"{len(keys)} new security keys appeared at once, and {len(named)} are named {name}: {serials}",
+                "take away what was not meant: mfa-kit revoke … --mfa-device ARN; the journal has none of them",
+            )
     for other in new:
         if other != device:
             desk.progress.note(f"warning: {other.serial} is new too; it is not this desk's")
@@ -162,7 +169,7 @@ def choose_new_key(name: str, new: Sequence[Device], *, desk: Desk) -> Device | 
 def _look_after_stop(
     stop: KeyboardInterrupt, look: Callable[[], Device | None], intent: Intent, *, desk: Desk, run: str
 ) -> None:
-    """Look once more at a Ctrl-C: what was registered is noted, for it stands."""
+    """Look once more after a Ctrl-C, record a key that was registered, and note on the interrupt what was found."""
     try:
         device = look()
     except MfaKitError as error:
@@ -182,7 +189,10 @@ def _record(intent: Intent, device: Device, *, desk: Desk, run: str) -> Entry:
 
 
 def missing_devices(user: str, devices: Sequence[Device], *, keys: int) -> list[str]:
-    """Say what a user with a security key should have besides: STS takes codes, and no key (IAM user guide)."""
+    """Return warnings on what a user with a security key lacks: STS takes codes, and no key (IAM user guide).
+
+    `keys` is how many active access keys the user has.
+    """
     warnings = []
     if keys and all(device.type is DeviceType.FIDO2 for device in devices):
         warnings.append(
@@ -195,7 +205,7 @@ def missing_devices(user: str, devices: Sequence[Device], *, keys: int) -> list[
 
 
 def session_policy(*, account: str, partition: str, user: str) -> dict[str, object]:
-    """Return what a console session opened for this may do: look at one user, and give that user MFA devices.
+    """Return the policy of the console session: it may look at one user, and give that user MFA devices.
 
     A user's path is not in listings of devices, so any path will do: a name is unique in its account.
     """
@@ -206,7 +216,7 @@ def session_policy(*, account: str, partition: str, user: str) -> dict[str, obje
 
 
 def click_instructions(intent: Intent, *, address: str | None) -> list[str]:
-    """Say what to do for a user, in four lines. Where the page is, is not known in each partition."""
+    """Return four lines that say what to click for a user; the `address` of the page is not known in each partition."""
     there = (
         f"open {address}" if address else f"sign in to the console of {intent.partition}, IAM, Users, {intent.user},"
     )
@@ -219,7 +229,7 @@ def click_instructions(intent: Intent, *, address: str | None) -> list[str]:
 
 
 def root_click_instructions(name: str, *, address: str | None) -> list[str]:
-    """Say what to do as root, in four lines."""
+    """Return four lines that say what to click as root."""
     there = f"open {address}" if address else "open the console, and there My security credentials,"
     return [
         f"1  {there} signed in as root: its e-mail address and password, nobody else can",
@@ -231,7 +241,7 @@ def root_click_instructions(name: str, *, address: str | None) -> list[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RootEnrolled:
-    """Root has MFA. `device` is known to a session of root alone."""
+    """Root has a security key now; only a session of root knows the `device`."""
 
     device: Device | None
 
@@ -246,27 +256,31 @@ def enroll_root(
     caller: Caller,
     desk: Desk,
 ) -> RootEnrolled | Skipped:
-    """Wait until root has the key: by root's own list in a session of root, else by the account's summary."""
-    own = is_root(caller.arn)
+    """Say what to click, and wait until root has the key. Raise UsageFault in a partition that has no root user.
+
+    A session of root sees it in root's own list, any other caller in the account's summary.
+    """
     if caller.partition in ROOTLESS:
         raise UsageFault("AWS GovCloud has no root user", "its account belongs to one of the commercial partition")
-    before = {device.serial for device in desk.inventory.devices(None)} if own else set()
+    own = is_root(caller.arn)
+    before = set(serials_of(desk.inventory.devices(None))) if own else set()
     if desk.inventory.root_has_mfa() and not (own and add):
-        return Skipped(
-            user=ROOT,
-            reason="has MFA already; "
-            + ("--add gives one more" if own else "only a session of root can tell whether one more is registered"),
-            serials=tuple(sorted(before)),
-        )
-
+        more = "--add gives one more" if own else "only a session of root can tell whether one more is registered"
+        return Skipped(user=ROOT, reason=f"has MFA already; {more}", serials=tuple(sorted(before)))
     for line in root_click_instructions(name, address=address):
         desk.progress.note(line)
 
-    def look() -> RootEnrolled | None:
-        if not own:
-            return RootEnrolled(device=None) if desk.inventory.root_has_mfa() else None
-        new = [each for each in desk.inventory.devices(None, patient=False) if each.serial not in before]
-        device = choose_new_key(name, new, desk=desk)
+    def look_in_own_list() -> RootEnrolled | None:
+        device = choose_new_key(name, _new_devices(None, before, desk=desk), desk=desk)
         return RootEnrolled(device=device) if device else None
 
+    def look_in_summary() -> RootEnrolled | None:
+        return RootEnrolled(device=None) if desk.inventory.root_has_mfa() else None
+
+    look = look_in_own_list if own else look_in_summary
     return wait_until(look, "root's key", seconds=seconds, clock=clock, desk=desk)
+
+
+def _new_devices(user: str | None, before: Container[str], *, desk: Desk) -> list[Device]:
+    """Return the devices of a user, or of the caller, whose serials were not there before; one attempt."""
+    return [device for device in desk.inventory.devices(user, patient=False) if device.serial not in before]

@@ -1,11 +1,11 @@
-"""Virtual devices that nobody has: whose they are, and which of them may go."""
+"""Unassigned virtual devices: which run made each, and which of them may be removed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from mfa_kit.core.errors import AccessDenied, Conflict, MfaKitError, NoSuchEntity, UsageFault
-from mfa_kit.core.models import RUN_TAG, STAGED_TAG, USER_TAG, Reached, run_time
+from mfa_kit.core.models import RUN_TAG, STAGED_TAG, USER_TAG, Entry, Reached, run_time
 from mfa_kit.enrollment.ports import Desk
 from mfa_kit.enrollment.recovery import delete_command, settle_each
 
@@ -13,7 +13,7 @@ OPEN = {Reached.INTENT, Reached.CREATED, Reached.REVOKING}
 
 
 class OrphanStanding(StrEnum):
-    """What the journal, the tags and IAM say of a device that nobody has."""
+    """What the journal, the tags and IAM say of an unassigned device."""
 
     DEAD = "ours, half-made by a run that is dead"
     ALIVE = "ours, being made now"
@@ -98,29 +98,44 @@ def _remove(orphan: Orphan, *, desk: Desk) -> Cleaned:
 
 
 def _orphan(serial: str, *, desk: Desk) -> Orphan | None:
+    """Return what the tags and the journal say of a device; None where it is gone by now."""
     try:
         tags = desk.inventory.tags(serial)
-    except NoSuchEntity:  # gone while we looked
+    except NoSuchEntity:
         return None
     except AccessDenied:
         tags = {}
     run = tags.get(RUN_TAG)
     entry = desk.journal.find(serial, run=run)
     if run is None:
-        if entry is None or entry.reached not in OPEN:
-            return Orphan(serial=serial, standing=OrphanStanding.FOREIGN)
-        standing = OrphanStanding.ALIVE if desk.journal.lives(entry.run) else OrphanStanding.UNPROVEN
-        return Orphan(serial=serial, standing=standing, run=entry.run, user=entry.intent.user, since=entry.began)
+        return _untagged(serial, entry, desk=desk)
     try:
         since = run_time(run)
     except ValueError:  # a tag is a claim, and this one is no run of ours
         return Orphan(serial=serial, standing=OrphanStanding.FOREIGN)
-    if entry.reached is Reached.STAGED if entry else STAGED_TAG in tags:
-        standing = OrphanStanding.STAGED
-    elif entry is None:
-        standing = OrphanStanding.DESK
-    elif entry.reached in OPEN:
-        standing = OrphanStanding.ALIVE if desk.journal.lives(run) else OrphanStanding.DEAD
-    else:
-        standing = OrphanStanding.LATE if entry.reached is Reached.UNDONE else OrphanStanding.LEFT
-    return Orphan(serial=serial, standing=standing, run=run, user=tags.get(USER_TAG), since=since)
+    return Orphan(
+        serial=serial,
+        standing=_tagged_standing(run, entry, tags, desk=desk),
+        run=run,
+        user=tags.get(USER_TAG),
+        since=since,
+    )
+
+
+def _untagged(serial: str, entry: Entry | None, *, desk: Desk) -> Orphan:
+    """Return what the journal says of a device without a run in its tags."""
+    if entry is None or entry.reached not in OPEN:
+        return Orphan(serial=serial, standing=OrphanStanding.FOREIGN)
+    standing = OrphanStanding.ALIVE if desk.journal.lives(entry.run) else OrphanStanding.UNPROVEN
+    return Orphan(serial=serial, standing=standing, run=entry.run, user=entry.intent.user, since=entry.began)
+
+
+def _tagged_standing(run: str, entry: Entry | None, tags: Mapping[str, str], *, desk: Desk) -> OrphanStanding:
+    """Return how it stands with a device of this run, which has this entry in our journal, if any."""
+    if entry is None:
+        return OrphanStanding.STAGED if STAGED_TAG in tags else OrphanStanding.DESK
+    if entry.reached is Reached.STAGED:
+        return OrphanStanding.STAGED
+    if entry.reached in OPEN:
+        return OrphanStanding.ALIVE if desk.journal.lives(run) else OrphanStanding.DEAD
+    return OrphanStanding.LATE if entry.reached is Reached.UNDONE else OrphanStanding.LEFT

@@ -1,7 +1,7 @@
-"""Waiting before a call, and what is called again: `Patience` for one user at a desk, `Pace` for the many of a rollout.
+"""When a call to IAM is made, and made again: `Patience` for one user, `Pace` for the many of a rollout.
 
-Both are turns: they wait, then let one attempt be made. What is unclear is never tried again here, for it may have
-acted. Codes are computed within the attempt, so that none is old when it is sent.
+Both are turns: they wait, then let one attempt be made. An unclear request is never tried again here, because it may
+have acted. Codes are computed within the attempt, so that no code is old when it is sent.
 """
 
 import threading
@@ -45,29 +45,34 @@ class Turn(Protocol):
 
 
 class InTurn:
-    """A Registrar before the Registrar: each call takes its turn."""
+    """A Registrar in front of another: each call takes its turn."""
 
     def __init__(self, inner: Registrar, turn: Turn) -> None:
         self._inner, self._turn = inner, turn
 
     def create(self, intent: Intent, tags: dict[str, str]) -> Created:
+        """Create a device in turn."""
         return self._turn(lambda: self._inner.create(intent, tags))
 
     def enable(self, intent: Intent, codes: Callable[[], Pair]) -> None:
+        """Enable a device in turn."""
         self._turn(lambda: self._inner.enable(intent, codes))
 
     def resync(self, user: str, serial: str, codes: Callable[[], Pair]) -> None:
+        """Resync a device in turn."""
         self._turn(lambda: self._inner.resync(user, serial, codes))
 
     def deactivate(self, user: str, serial: str) -> None:
+        """Deactivate a device in turn."""
         self._turn(lambda: self._inner.deactivate(user, serial))
 
     def delete(self, serial: str) -> None:
+        """Delete a device in turn."""
         self._turn(lambda: self._inner.delete(serial))
 
 
 class Patience:
-    """Waits longer each time, tells it, and gives up."""
+    """Waits longer each time, says so, and gives up at last."""
 
     def __init__(self, *, sleep: Callable[[float], None], progress: Progress) -> None:
         self._sleep, self._progress = sleep, progress
@@ -86,7 +91,7 @@ class Patience:
 
 
 class Pace:
-    """One rate for all workers of a rollout, found by trying: one waits for the next slot, and the rest behind him.
+    """One rate for all workers of a rollout, found by trying: one waits for the next slot, and the rest wait behind it.
 
     Of calls, `at_once` are out at a time; workers beyond that do meanwhile what needs no answer.
     `renew` looks for credentials when those that worked have expired; until it succeeds all wait, and no call fails.
@@ -112,6 +117,7 @@ class Pace:
         self.paused = False
 
     def stop(self) -> None:
+        """Wait no more for credentials that work again."""
         self._stopped = True
 
     def break_off(self) -> None:

@@ -1,7 +1,7 @@
-"""A phone as Carrier: its owner scans a QR code and types what the app shows. Pure: it asks through Interaction.
+"""A phone as Carrier: its owner scans a QR code and types what the app shows.
 
-What is proved is the drift, in steps, between the phone and AWS. The pair that leaves is computed for that drift when
-it leaves, so a slow typist, a throttle and a queue do no harm, and IAM stores the phone's true skew.
+The typed codes prove the drift, in steps, between the phone and AWS. The pair for IAM is computed for that drift when
+the request leaves, so a slow typist, a throttle and a queue do no harm, and IAM stores the phone's true skew.
 """
 
 from collections.abc import Callable
@@ -29,18 +29,22 @@ APART = 2 * otp.PERIOD + 15
 
 
 class QrFile(Protocol):
-    """A file that holds the QR code unencrypted, as it was asked for."""
+    """A file for the QR code, unencrypted, that a person asked for."""
 
     path: str
 
-    def write(self, uri: KeyUri) -> None: ...
+    def write(self, uri: KeyUri) -> None:
+        """Write the QR code to the file."""
+        ...
 
-    def remove(self) -> None: ...
+    def remove(self) -> None:
+        """Remove the file that `write` wrote; harmless when there is none."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhoneProof:
-    """How the seed gets into the phone, and how many codes prove it."""
+    """How the seed gets into the phone, and how many typed codes prove that it did."""
 
     typed: int = 2
     grouped: bool = False
@@ -52,7 +56,7 @@ class PhoneProof:
 
 
 class Phone:
-    """The QR code is on the screen while codes are typed, and no longer."""
+    """Shows the QR code while codes are typed, and no longer."""
 
     def __init__(
         self,
@@ -68,6 +72,7 @@ class Phone:
         self._drift: dict[str, int] = {}
 
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
+        """Raise Declined where nobody is there, UsageFault where the window has no room for the QR code."""
         self._sealed = sealed
         self._interaction.check(instead=self._way.instead)
         if picture := self._way.picture:
@@ -84,17 +89,20 @@ class Phone:
         return intent
 
     def install(self, intent: Intent, created: Created) -> None:
+        """Keep the seed until its codes are proved; write it to the file that was asked for."""
         self._created[intent.serial] = created
         if self._way.picture:
             self._way.picture.write(created.uri)
 
     def codes(self, intent: Intent) -> Pair:
+        """Show the QR code until typed codes prove the phone's drift, once; return the pair for the phone's clock."""
         serial = intent.serial
         if serial not in self._drift:
             self._drift[serial] = self._proved(intent, self._created[serial])
         return otp.pair(self._created[serial].seed, self._now() + self._drift[serial] * otp.PERIOD)
 
     def remove(self, entry: Entry) -> None:
+        """Forget the seed, and remove its file."""
         if self._created.pop(entry.intent.serial, None) and self._way.picture:
             self._way.picture.remove()
 
@@ -148,7 +156,7 @@ def prove(
     shown_by: str = "the phone",
     instead: str = INSTEAD,
 ) -> int:
-    """Ask for one code, or for two in a row; return the drift in steps, positive where the phone is ahead of AWS.
+    """Ask for one code, or for two in a row; return the drift in steps, which is positive where the phone is ahead.
 
     A code that is typed late looks like a clock that is behind, so of two codes the one that is less behind counts.
     """
@@ -171,8 +179,8 @@ def prove(
         before = found
 
 
-def read_pair(*, now: Callable[[], float], interaction: Interaction, instead: str) -> Pair:
-    """Ask for two codes of a device whose seed only AWS has: six digits each, not the same, read in a row."""
+def ask_pair(*, now: Callable[[], float], interaction: Interaction, instead: str) -> Pair:
+    """Ask for two codes in a row of a device whose seed only AWS has: six digits each, and not the same."""
     before: tuple[str, float] | None = None
 
     def judge(typed: str) -> tuple[str, float] | Mistake:
@@ -199,7 +207,7 @@ def ask_until(
     interaction: Interaction,
     instead: str,
 ) -> T:
-    """Ask until a code is right, tell each mistake, and after some in a row what else to try."""
+    """Ask until a code is right, and return what `judge` makes of it; after three mistakes in a row, give advice."""
     mistakes = count(1)
     while True:
         found = judge(interaction.ask_code(prompt, instead=instead, left=lambda: otp.PERIOD - now() % otp.PERIOD))

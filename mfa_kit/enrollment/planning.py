@@ -1,6 +1,6 @@
 """Which device to make for a user: its name, and whether there is room for it. Touches nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from itertools import count
 
@@ -26,31 +26,14 @@ class Wish:
 def plan_device(
     wish: Wish, carrier: Carrier, *, devices: Sequence[Device], caller: Caller, desk: Desk, going: str | None = None
 ) -> Intent:
-    """Return the device to make for a user who has these, after asking the carrier and the vault. Raise UsageFault.
+    """Return the device to make for a user who has these `devices`. Raise what the carrier and the vault raise too.
 
-    The name of a device that is `going` first is not used again by itself: a request to deactivate it that was thought
-    lost may still arrive, and would meet the new one.
+    Without a name in the wish, the name of a device that is `going` first is not used again: a request to deactivate it
+    whose answer was lost may still arrive, and would act on the new one.
     """
     check_room(wish.user, devices)
     has = {serial for device in devices for serial in (device.serial, device.serial.removesuffix(_id(device)))}
-    names = [wish.name] if wish.name else (wish.user if n == 1 else f"{wish.user}-{n}" for n in count(1))
-    intents = (
-        Intent(
-            account=caller.account,
-            partition=caller.partition,
-            user=wish.user,
-            name=name,
-            method=wish.method,
-            path=wish.path,
-            recipient=wish.recipient,
-            tags=wish.tags,
-        )
-        for name in names
-    )
-    taken = has if wish.name else {*has, going}
-    intent = next((intent for intent in intents if intent.serial not in taken), None)
-    if intent is None:
-        raise UsageFault(f"{wish.user} has a device named {wish.name} already", "choose another --name")
+    intent = _named_intent(wish, taken=has if wish.name else {*has, going}, caller=caller)
     sealed = desk.vault.place(intent, "") is not None
     intent = carrier.check(intent, sealed=sealed)
     if intent.serial in has:
@@ -60,6 +43,25 @@ def plan_device(
     return intent
 
 
+def _named_intent(wish: Wish, *, taken: Container[str | None], caller: Caller) -> Intent:
+    """Return the intent of a wish under its name, or under the first of USER, USER-2 and so on that is not taken."""
+    names = [wish.name] if wish.name else (wish.user if n == 1 else f"{wish.user}-{n}" for n in count(1))
+    for name in names:
+        intent = Intent(
+            account=caller.account,
+            partition=caller.partition,
+            user=wish.user,
+            name=name,
+            method=wish.method,
+            path=wish.path,
+            recipient=wish.recipient,
+            tags=wish.tags,
+        )
+        if intent.serial not in taken:
+            return intent
+    raise UsageFault(f"{wish.user} has a device named {wish.name} already", "choose another --name")
+
+
 def _id(device: Device) -> str:
-    """Return what IAM put behind the name of a security key."""
+    """Return what IAM appended to the name of a security key."""
     return device.serial.rpartition("/")[2].removeprefix(device.name)

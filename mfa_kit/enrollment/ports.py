@@ -1,4 +1,4 @@
-"""What enrollment needs from the world: small Protocols, and `Desk`, which bundles them."""
+"""The ports of enrollment: small Protocols, and `Desk`, which bundles them."""
 
 from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
@@ -73,9 +73,9 @@ class Inventory(Protocol):
 
 
 class Registrar(Protocol):
-    """Writes MFA devices. Each call is one attempt: what follows from its failure is decided above.
+    """Writes MFA devices. Each call is one attempt; the caller decides what follows from a failure.
 
-    Each raises AccessDenied, Throttled, Busy, Unclear, or an error of its own that is named.
+    Each raises AccessDenied, Throttled, Busy, Unclear, or an error that its docstring names.
     """
 
     def create(self, intent: Intent, tags: dict[str, str]) -> Created:
@@ -100,15 +100,19 @@ class Registrar(Protocol):
 
 
 class Carrier(Protocol):
-    """Where the seed goes to live and where the codes come from."""
+    """What the seed lives on, and where the codes come from."""
 
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
         """Return the intent with the hardware it is to live on. Raise when it could not; touches nothing."""
         ...
 
-    def install(self, intent: Intent, created: Created) -> None: ...
+    def install(self, intent: Intent, created: Created) -> None:
+        """Put the seed where it is to live. Raise DeviceFault."""
+        ...
 
-    def codes(self, intent: Intent) -> Pair: ...
+    def codes(self, intent: Intent) -> Pair:
+        """Return two codes in a row, for the moment when the request is about to leave. Raise DeviceFault, Declined."""
+        ...
 
     def remove(self, entry: Entry) -> None:
         """Forget the seed of this run, and only of this run."""
@@ -171,7 +175,7 @@ class Vault(Protocol):
 
 
 class Journal(Protocol):
-    """The desk's durable memory of what it began."""
+    """The durable memory of what runs on this computer began."""
 
     def record(self, entry: Entry) -> Entry:
         """Durably note how far an entry came, and return it; the first note of a run takes the run's lock."""

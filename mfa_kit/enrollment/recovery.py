@@ -1,4 +1,4 @@
-"""Settle a run that did not end: the only undo there is. A failure, a Ctrl-C and a kill all end here."""
+"""Settle a run that did not end: after a failure, a Ctrl-C or a kill, this is the only undo."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,7 +15,7 @@ from mfa_kit.core.errors import (
     Unsettled,
     UsageFault,
 )
-from mfa_kit.core.models import DeviceType, Entry, Intent, Mark, Reached, Verb, intent_of
+from mfa_kit.core.models import DeviceType, Entry, Intent, Mark, Purpose, Reached, intent_of
 from mfa_kit.core.otp import Created, Pair
 from mfa_kit.enrollment.devices import find_device, is_listed, wait_until_listed
 from mfa_kit.enrollment.ports import Carrier, Desk
@@ -27,6 +27,7 @@ UNCLEAR_PAUSES = (1, 2)
 
 
 def delete_command(serial: str) -> str:
+    """Return the aws command that deletes a virtual device."""
     return f"aws iam delete-virtual-mfa-device --serial-number {serial}"
 
 
@@ -55,14 +56,14 @@ def _undo(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
     intent = entry.intent
     if DeviceType.of(intent.serial) is not DeviceType.VIRTUAL:
         return _look(entry, carrier, desk=desk)
-    mine = _ours(entry, desk=desk)
+    mine = _is_ours(entry, desk=desk)
     if mine is False and entry.reached is Reached.CREATED:  # tags lag too: that they are absent is no proof by itself
         mine = entry.answered_here or is_listed(intent, desk=desk)
     if mine:
         if is_listed(intent, desk=desk):
             return record_confirmed(entry, desk=desk)
         try:
-            _delete(intent, _or_resume(entry), desk=desk)
+            _delete(intent, _resume_hint(entry), desk=desk)
         except Conflict:
             if wait_until_listed(intent, desk=desk):
                 return record_confirmed(entry, desk=desk)
@@ -89,7 +90,7 @@ def _look(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
 def _go_on(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
     """Deactivate, delete, then forget: a revoke only goes forward, and what is gone already counts as done."""
     intent = entry.intent
-    if mine := _ours(entry, desk=desk):
+    if mine := _is_ours(entry, desk=desk):
         with suppress(NoSuchEntity):
             desk.registrar.deactivate(intent.user, intent.serial)
         if DeviceType.of(intent.serial) is DeviceType.VIRTUAL:
@@ -103,8 +104,8 @@ def _go_on(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
     return remove_copies(entry, carrier, Reached.REVOKED, mine=mine, desk=desk)
 
 
-def _or_resume(entry: Entry) -> str:
-    """Say what else can be done with a half-made device whose seed is sealed here."""
+def _resume_hint(entry: Entry) -> str:
+    """Return how to go on with a half-made device whose seed is sealed here, for a hint."""
     return f", or go on with it: mfa-kit enroll {entry.intent.user} --resume -i IDENTITY" if entry.backup else ""
 
 
@@ -140,8 +141,8 @@ def _on_another_key(entry: Entry, *, desk: Desk) -> bool:
     return card is not None and other is not None and other.intent.card not in {None, card}
 
 
-def _stands(entry: Entry, *, desk: Desk) -> bool:
-    """Whether its user still has the device of an entry, and no other of that name."""
+def _still_stands(entry: Entry, *, desk: Desk) -> bool:
+    """Return whether the user still has the device of an entry, and no other of that name."""
     if not is_listed(entry.intent, desk=desk):
         return False
     virtual = DeviceType.of(entry.intent.serial) is DeviceType.VIRTUAL
@@ -150,24 +151,24 @@ def _stands(entry: Entry, *, desk: Desk) -> bool:
 
 
 def record_confirmed(entry: Entry, *, desk: Desk) -> Reached:
-    """Note that a device stands. What it replaces is first noted as on its way out, so that a kill cannot forget it."""
+    """Record a device as confirmed, and before that what it replaces as revoking, so that a kill cannot lose it."""
     if old := replaced_entry(entry, desk=desk):
         desk.journal.record(old.at(Reached.REVOKING))
     return desk.journal.record(entry.at(Reached.CONFIRMED)).reached
 
 
 def replaced_entry(entry: Entry, *, desk: Desk) -> Entry | None:
-    """Return the entry of the device that goes when this one stands."""
+    """Return the entry of the device that this one replaces, None where it replaces none."""
     intent = entry.intent
     if intent.replaces is None or intent.replaces_run is None:
         return None
     old = desk.journal.find(intent.replaces, run=intent.replaces_run)
     went = intent_of(intent.replaces, user=intent.user, account=intent.account, partition=intent.partition)
     was = old or Entry(run=intent.replaces_run, intent=went)
-    return replace(was, verb=Verb.REVOKE, since=intent.replaces_since)
+    return replace(was, purpose=Purpose.REVOKE, since=intent.replaces_since)
 
 
-def _ours(entry: Entry, *, desk: Desk) -> bool | None:
+def _is_ours(entry: Entry, *, desk: Desk) -> bool | None:
     """Whether the device of that name is this run's, None if another's: ARNs are used again, so tags are read."""
     serial = entry.intent.serial
     virtual = DeviceType.of(serial) is DeviceType.VIRTUAL  # no other kind has tags
@@ -177,7 +178,7 @@ def _ours(entry: Entry, *, desk: Desk) -> bool | None:
         case Mark.UNTAGGED if entry.answered_here:
             return True
         case Mark.UNTAGGED:
-            return _meant(entry, virtual=virtual, desk=desk)
+            return _is_meant(entry, virtual=virtual, desk=desk)
         case Mark.ABSENT if _may_still_arrive(entry, desk=desk):
             raise Unsettled(
                 f"the request to create {serial} was not answered and may still arrive",
@@ -189,7 +190,7 @@ def _ours(entry: Entry, *, desk: Desk) -> bool | None:
             return None
 
 
-def _meant(entry: Entry, *, virtual: bool, desk: Desk) -> bool:
+def _is_meant(entry: Entry, *, virtual: bool, desk: Desk) -> bool:
     """Whether a device without tags is the one that a revoke meant: its user has it since the moment that was noted."""
     serial, user = entry.intent.serial, entry.intent.user
     has = find_device(entry.intent, desk=desk) if entry.reached is Reached.REVOKING else None
@@ -203,35 +204,38 @@ def _meant(entry: Entry, *, virtual: bool, desk: Desk) -> bool:
     if virtual:
         raise Unsettled(
             f"{serial} has no tag that shows whether run {entry.run} made it",
-            f"when you know that nobody uses it: {delete_command(serial)}{_or_resume(entry)}",
+            f"when you know that nobody uses it: {delete_command(serial)}{_resume_hint(entry)}",
         )
     return False
 
 
 def _may_still_arrive(entry: Entry, *, desk: Desk) -> bool:
-    """Tell whether nobody saw the Create answered and the run is younger than a quarter of an hour."""
+    """Return whether no answer to the Create was seen and the run is younger than a quarter of an hour."""
     return entry.reached is Reached.INTENT and desk.inventory.now() - entry.began < STILL_ON_ITS_WAY
 
 
 class LostDevice:
-    """The carrier of a lost device: it is not here, and nothing of it can be removed."""
+    """The carrier of a lost device, which is not here: nothing can be removed from it."""
 
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
+        """Return the intent as it is."""
         return intent
 
     def install(self, intent: Intent, created: Created) -> None:
+        """Raise UsageFault: nothing can be put on it."""
         raise UsageFault(f"{intent.name} is lost", "give another device")
 
     def codes(self, intent: Intent) -> Pair:
+        """Raise UsageFault: it gives no codes."""
         raise UsageFault(f"{intent.name} is lost", "give another device")
 
     def remove(self, entry: Entry) -> None:
-        """Leave what cannot be reached."""
+        """Do nothing, because the device cannot be reached."""
 
 
 def carrier_of(entry: Entry, *, desk: Desk) -> Carrier:
-    """Return where the seed of an entry lives; for a lost device nothing need be plugged in, or even installed."""
-    return LostDevice() if entry.verb is Verb.LOST else desk.carrier(entry.intent)
+    """Return the carrier of an entry; for a lost device nothing has to be plugged in, or even installed."""
+    return LostDevice() if entry.purpose is Purpose.LOST else desk.carrier(entry.intent)
 
 
 def settle_each(
@@ -245,7 +249,7 @@ def settle_each(
     if desk.dry:
         return
     for entry in desk.journal.dead(account, user=user):
-        if leave_assigned and entry.reached is Reached.REVOKING and _stands(entry, desk=desk):
+        if leave_assigned and entry.reached is Reached.REVOKING and _still_stands(entry, desk=desk):
             continue
         try:
             ended: Reached | MfaKitError = _settled(entry, desk=desk, lost=lost)
@@ -267,7 +271,7 @@ def _settled(entry: Entry, *, desk: Desk, lost: str | None) -> Reached:
 
 
 def settle_dead_runs(account: str, user: str, *, desk: Desk) -> list[MfaKitError]:
-    """Settle what dead runs left for a user; return what could not be settled, each told as a note."""
+    """Settle what dead runs left for a user, and note each result; return what could not be settled."""
     unsettled: list[MfaKitError] = []
     for entry, ended in settle_each(account, user, desk=desk):
         if isinstance(ended, MfaKitError):

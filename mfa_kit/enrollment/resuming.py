@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from mfa_kit.core.errors import AlreadyExists, InvalidCode, NoSuchEntity, Unclear, Unsettled, UsageFault
-from mfa_kit.core.models import Caller, Enrolled, Entry, Mark, Reached, Verb, check_user
+from mfa_kit.core.models import Caller, Enrolled, Entry, Mark, Purpose, Reached, check_user
 from mfa_kit.core.otp import Created
 from mfa_kit.enrollment.devices import is_listed, wait_until_listed
 from mfa_kit.enrollment.making import confirm_enabled
@@ -26,7 +26,7 @@ def resume_device(
     """
     check_user(user)
     for entry in desk.journal.dead(caller.account, user=user):
-        if entry.verb is Verb.ENROLL and entry.intent.method.name in desk.resumable and desk.vault.find(entry):
+        if entry.purpose is Purpose.ENROLL and entry.intent.method.name in desk.resumable and desk.vault.find(entry):
             seat = carrier if entry.intent.card is None else carrier_of(entry, desk=desk)
             return confirm_enabled(enable_sealed(entry, seat, opened(entry), desk=desk), desk=desk)
     raise UsageFault(

@@ -18,9 +18,9 @@ from mfa_kit.core.models import (
     Intent,
     Mark,
     Method,
+    Purpose,
     Reached,
     Revoked,
-    Verb,
     check_user,
     intent_of,
 )
@@ -64,7 +64,7 @@ def entry_of_device(device: Device, *, caller: Caller, desk: Desk, now: str) -> 
     intent = intent_of(device.serial, user=user, account=caller.account, partition=caller.partition)
     if maker is not Mark.UNTAGGED:
         intent = _with_key(intent, desk.inventory.tags(device.serial), on_keys=desk.on_keys)
-    entry = Entry(run=run or now, intent=intent, verb=Verb.REVOKE, reached=Reached.CONFIRMED, since=device.since)
+    entry = Entry(run=run or now, intent=intent, purpose=Purpose.REVOKE, reached=Reached.CONFIRMED, since=device.since)
     return replace(entry, backup=desk.vault.find(entry))  # of a desk that shares the folder, or whose ledger was lost
 
 
@@ -130,13 +130,13 @@ def _waiting_for_key(user: str, wanted: str | None, *, caller: Caller, desk: Des
     )
 
 
-def retire(entry: Entry, *, verb: Verb, desk: Desk, may_stay: bool = True) -> Revoked:
+def retire(entry: Entry, *, purpose: Purpose, desk: Desk, may_stay: bool = True) -> Revoked:
     """Deactivate, delete, and then forget the card's credential and the copies. Raise Unsettled when it cannot end now.
 
     How the sessions of a lost device are ended is told whatever comes of it. Where IAM refuses before anything was
     done and the device may stay, the journal says again what it said before.
     """
-    before, leaving = entry, replace(_look_again(entry, desk=desk), verb=verb, reached=Reached.REVOKING)
+    before, leaving = entry, replace(_look_again(entry, desk=desk), purpose=purpose, reached=Reached.REVOKING)
     desk.journal.record(leaving)
     try:
         settle(leaving, carrier_of(leaving, desk=desk), desk=desk)
@@ -152,7 +152,7 @@ def retire(entry: Entry, *, verb: Verb, desk: Desk, may_stay: bool = True) -> Re
         interrupted.add_note(_continues_note(entry))
         raise
     finally:
-        ending = _note_session_commands(entry.intent.user, desk=desk) if verb is Verb.LOST else ()
+        ending = _note_session_commands(entry.intent.user, desk=desk) if purpose is Purpose.LOST else ()
     return Revoked(user=entry.intent.user, serial=entry.intent.serial, backup=entry.backup, end_sessions=ending)
 
 
@@ -211,7 +211,7 @@ def replace_device(
 ) -> Replaced:
     """Give the new device, then take the old one away when the new one works; a lost one goes first."""
     if lost or old is None:
-        gone = retire(old, verb=Verb.LOST, desk=desk) if old else None
+        gone = retire(old, purpose=Purpose.LOST, desk=desk) if old else None
         ending = gone.end_sessions if gone else _note_session_commands(intent.user, desk=desk)
         try:
             made = maker.make(intent, carrier, desk=desk, run=run)
@@ -228,7 +228,7 @@ def replace_device(
         desk.progress.note(f"warning: {old.intent.serial} stays until IAM lists the new device")
         return Replaced(enrolled=made, revoked=None)
     try:
-        return Replaced(enrolled=made, revoked=retire(old, verb=Verb.REVOKE, desk=desk, may_stay=False))
+        return Replaced(enrolled=made, revoked=retire(old, purpose=Purpose.REVOKE, desk=desk, may_stay=False))
     except (MfaKitError, KeyboardInterrupt) as error:
         error.add_note(f"{made.intent.serial} works; only {old.intent.serial} is left to be revoked")
         raise

@@ -22,17 +22,22 @@ def choose_key(
     `faults` are the readers that gave no key. Raise DeviceFault where no key is meant, Declined where several are and
     nobody chooses.
     """
-    meant = [key for key in found if wanted is None or key.answers_to(wanted)]
-    if len(meant) == 1:
-        if wanted is None:
-            for fault in (each for each in faults if not isinstance(each, NoApplet)):
-                progress.note(f"{fault}; {meant[0].told} is used")
-        return meant[0]
-    if not meant:
-        raise _no_key(wanted, found, faults)
-    lines = [_line(key) for key in meant]
+    match [key for key in found if wanted is None or key.answers_to(wanted)]:
+        case []:
+            raise _no_key(wanted, found, faults)
+        case [key]:
+            for fault in faults if wanted is None else ():
+                if not isinstance(fault, NoApplet):
+                    progress.note(f"{fault}; {key.told} is used")
+            return key
+        case several:
+            return several[_ask_which([_line(key) for key in several], person)]
+
+
+def _ask_which(lines: Sequence[str], person: Interaction) -> int:
+    """Return the place of the key that a person chooses. Raise Declined, with the keys as its notes."""
     try:
-        return meant[person.choose(f"{len(meant)} keys are plugged in; which one", lines, instead=KEY)]
+        return person.choose(f"{len(lines)} keys are plugged in; which one", lines, instead=KEY)
     except Declined as declined:
         for line in lines:
             declined.add_note(f"plugged in: {line}")

@@ -4,7 +4,7 @@ from collections.abc import Generator, Sequence
 from contextlib import suppress
 
 from mfa_kit.core.errors import Lockout, MfaKitError, NoSuchEntity, UsageFault
-from mfa_kit.core.models import Entry, Reached, Verb
+from mfa_kit.core.models import Entry, Purpose, Reached
 from mfa_kit.enrollment.devices import look_up_serials
 from mfa_kit.enrollment.ports import Desk
 from mfa_kit.enrollment.revoke import retire
@@ -19,7 +19,7 @@ def entries_of_run(run: str, *, account: str, desk: Desk) -> list[Entry]:
     Raise UsageFault where this computer knows of none.
     """
     dead = desk.journal.dead(account)
-    leaving = (entry for entry in dead if (entry.verb, entry.reached) == (Verb.REVOKE, Reached.REVOKING))
+    leaving = (entry for entry in dead if (entry.purpose, entry.reached) == (Purpose.REVOKE, Reached.REVOKING))
     found = [entry for entry in (*desk.journal.made(account), *leaving) if entry.run == run]
     if not found:
         raise UsageFault(
@@ -44,7 +44,7 @@ def undo_devices(
                     f"{entry.intent.serial} is the last MFA device of {entry.intent.user}",
                     "give another first, or add --leave-without-mfa",
                 )
-            retire(entry, verb=Verb.REVOKE, desk=desk)
+            retire(entry, purpose=Purpose.REVOKE, desk=desk)
         except FATAL:
             raise
         except MfaKitError as error:

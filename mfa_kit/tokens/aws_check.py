@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from mfa_kit.core.errors import MfaKitError, UsageFault
-from mfa_kit.core.models import Caller, DeviceType, Entry, Intent, Method, Verb, check_user
+from mfa_kit.core.models import Caller, DeviceType, Entry, Intent, Method, Purpose, check_user
 from mfa_kit.core.otp import Created, Pair
 from mfa_kit.enrollment.assigning import assign_token
 from mfa_kit.enrollment.devices import look_up_serials
@@ -58,7 +58,7 @@ def check_with_aws(serial: str, pair: Pair, *, user: str, caller: Caller, desk: 
     )
     try:
         entry = Entry(run=runs(), intent=made.intent, answered_here=True)
-        retire(entry, verb=Verb.REVOKE, desk=desk, may_stay=False)
+        retire(entry, purpose=Purpose.REVOKE, desk=desk, may_stay=False)
     except MfaKitError as error:
         command = f"aws iam deactivate-mfa-device --user-name {user} --serial-number {serial}"
         error.add_note(f"AWS took {serial}; only taking it off {user} again is left: {command}")

@@ -8,7 +8,7 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Interaction, Progress
 from mfa_kit.core.models import DEVICE_NAME, Entry, Intent
 from mfa_kit.core.otp import Created, Pair
-from mfa_kit.enrollment.phone import read_pair
+from mfa_kit.enrollment.phone import ask_pair
 from mfa_kit.tokens.seeds import sold_by_aws
 
 # IAM API reference, EnableMFADevice, SerialNumber; "GAHT12345678" is the IAM user guide's example.
@@ -43,7 +43,7 @@ class DisplayToken:
 
     def codes(self, intent: Intent) -> Pair:
         self._interaction.say(f"press the button of {self._serial}, and type the code that it shows")
-        return read_pair(now=self._now, interaction=self._interaction, instead=INSTEAD)
+        return ask_pair(now=self._now, interaction=self._interaction, instead=INSTEAD)
 
     def remove(self, entry: Entry) -> None:
         """Nothing of the token is here."""

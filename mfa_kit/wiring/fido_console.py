@@ -17,7 +17,7 @@ from mfa_kit.wiring.this_computer import home
 
 
 @contextmanager
-def page(
+def open_console_page(
     intent: Intent, *, inventory: Inventory, progress: Progress, signed_in: bool, role: str | None
 ) -> Iterator[None]:
     """Say what to click; where `signed_in` asks for it, open the page in the browser with a session of its own.

@@ -6,7 +6,7 @@ from mfa_kit.wiring.this_computer import home
 
 if TYPE_CHECKING:
     from mfa_kit.adapters.ledger.ledger import Ledger
-    from mfa_kit.core.models import Happened
+    from mfa_kit.core.models import LogLine
 
 
 def open_ledger() -> "Ledger":
@@ -16,7 +16,7 @@ def open_ledger() -> "Ledger":
     return Ledger(home())
 
 
-def history(user: str | None, since: float) -> "list[Happened]":
+def history(user: str | None, since: float) -> "list[LogLine]":
     """Return what happened from a Unix time on, for one user or for all, oldest first."""
     with open_ledger() as ledger:
         return ledger.history(user=user, since=since)

@@ -33,6 +33,7 @@ def harden() -> None:
 
 
 def backup_dir(given: Path | None) -> Path:
+    """Return the folder of backups: the given one, else the configured one, else `backups` in our own folder."""
     if given:
         return given
     said = config.load().backup_dir

@@ -7,7 +7,7 @@ import pytest
 
 from mfa_kit.adapters.ledger.backup_records import BackupRecords
 from mfa_kit.adapters.ledger.ledger import Ledger
-from mfa_kit.core.models import Entry, Intent, Reached, Seal, Verb
+from mfa_kit.core.models import Entry, Intent, Purpose, Reached, Seal
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_the_journal_tells_who_lost_what_and_what_is_gone(ledger: Ledger) -> Non
     ledger.record(entry)
     records = BackupRecords(ledger, now=1.0)
     assert (records.losses("000000000000", {"phone"}), records.gone()) == ([], set())
-    ledger.record(Entry(run=run, intent=intent, verb=Verb.LOST, reached=Reached.REVOKED))
+    ledger.record(Entry(run=run, intent=intent, purpose=Purpose.LOST, reached=Reached.REVOKED))
     assert records.losses("000000000000", {"phone"}) == records.losses(None, {"phone", "x"}) == [run]
     assert records.losses("111111111111", {"phone"}) == records.losses(None, {"x"}) == []
     assert records.gone() == {"/b/x.png.age"}

@@ -22,7 +22,7 @@ from mfa_kit.adapters.ledger.journal_rows import intent_json
 from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.adapters.ledger.migrations import MIGRATIONS
 from mfa_kit.core.errors import IntegrityFault
-from mfa_kit.core.models import Call, Entry, Intent, Method, Reached, Verb
+from mfa_kit.core.models import Call, Entry, Intent, Method, Purpose, Reached
 from mfa_kit.lab.aws.server import Lab
 from tests.conftest import Nobody, bare
 
@@ -105,7 +105,7 @@ def test_what_is_noted_is_read_again_by_the_next_process(folder: Path) -> None:
         intent=intent(
             name="desk", path="/p/", method=Method("virtual"), replaces="GAHT1", replaces_run="r", replaces_since=1.5
         ),
-        verb=Verb.REVOKE,
+        purpose=Purpose.REVOKE,
         reached=Reached.REVOKING,
         backup="/b/x.png.age",
         since=1795651200.0,
@@ -133,7 +133,7 @@ def test_the_history_keeps_an_enrollment_beside_its_revocation(folder: Path) -> 
         noted = entry()
         for reached in (Reached.INTENT, Reached.CREATED, Reached.CREATED, Reached.CONFIRMED, Reached.CONFIRMED):
             ledger.record(noted.at(reached))
-        leaving = replace(noted, verb=Verb.LOST)
+        leaving = replace(noted, purpose=Purpose.LOST)
         ledger.record(leaving.at(Reached.REVOKING))
         assert told(ledger) == [("enrollment", "done"), ("revocation of a lost device", "under way")]
         ledger.record(noted.at(Reached.CONFIRMED))

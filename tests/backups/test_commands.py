@@ -19,7 +19,7 @@ from mfa_kit.adapters.files.recipients import parse_recipients
 from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.cli.terminal import Nobody
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.models import Backup, Entry, Intent, Reached, Verb
+from mfa_kit.core.models import Backup, Entry, Intent, Purpose, Reached
 from mfa_kit.qr_codes import key_uri
 from mfa_kit.wiring import backup as kit
 from mfa_kit.wiring.identities import Identities
@@ -34,10 +34,10 @@ def rows(desk: MfaKit, *words: str | Path) -> list[dict[str, Any]]:
     return found
 
 
-def revoked(desk: MfaKit, backup: Backup, verb: Verb = Verb.REVOKE) -> None:
+def revoked(desk: MfaKit, backup: Backup, purpose: Purpose = Purpose.REVOKE) -> None:
     intent = Intent(account=ACCOUNT, partition="aws", user=backup.user, name=backup.device)
     with Ledger(desk.home) as ledger:
-        ledger.record(Entry(run=RUN, intent=intent, verb=verb, reached=Reached.REVOKED, backup=str(backup.path)))
+        ledger.record(Entry(run=RUN, intent=intent, purpose=purpose, reached=Reached.REVOKED, backup=str(backup.path)))
 
 
 # verify --all
@@ -397,7 +397,7 @@ def test_a_lost_device_is_not_restored(desk: MfaKit, old: Pair, tmp_path: Path) 
     identities = Identities([old.file], passphrase_fd=None, person=Nobody("this is a test"))
     intent, _ = kit.open_restorable(backup.path, identities)
     assert (intent.account, intent.user, intent.name) == (ACCOUNT, "alice", "alice")
-    revoked(desk, backup, Verb.LOST)
+    revoked(desk, backup, Purpose.LOST)
     renamed = tmp_path / "qr.age"
     renamed.write_bytes(backup.path.read_bytes())
     for file in (backup.path, renamed):

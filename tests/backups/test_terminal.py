@@ -15,7 +15,7 @@ import qrcode
 from PIL import Image
 
 from mfa_kit.adapters.ledger.ledger import Ledger
-from mfa_kit.core.models import Entry, Intent, Reached, Verb
+from mfa_kit.core.models import Entry, Intent, Purpose, Reached
 from mfa_kit.core.otp import Png, Seed
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.qr_codes import key_uri, symbol
@@ -299,7 +299,7 @@ def test_the_phone_of_a_lost_device_is_not_shown_its_code(desk: Desk) -> None:
     run = backup.name.removeprefix("alice-").removesuffix(".png.age")
     intent = Intent(account=ACCOUNT, partition="aws", user="alice", name="alice")
     with Ledger(desk.home) as ledger:
-        ledger.record(Entry(run=run, intent=intent, verb=Verb.LOST, reached=Reached.REVOKED))
+        ledger.record(Entry(run=run, intent=intent, purpose=Purpose.LOST, reached=Reached.REVOKED))
     window = desk.window("backup", "restore", str(backup), "-i", "id.txt", "--to", "phone")
     assert window.end() == 2
     assert "alice was reported lost" in window.printed("err")

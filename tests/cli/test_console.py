@@ -135,13 +135,13 @@ def with_session(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
 def later(lab: Lab, user: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Register the key at the first wait, for no browser comes."""
     monkeypatch.setattr(fido_console, "PACE", 0.05)
-    told = kit.page  # the moment when a person has read what to click
+    told = kit.open_console_page  # the moment when a person has read what to click
 
     def page(intent: Intent, **how: Any) -> object:
         lab.register_fido(user, user)
         return told(intent, **how)
 
-    monkeypatch.setattr(kit, "page", page)
+    monkeypatch.setattr(kit, "open_console_page", page)
 
 
 def test_credentials_of_get_session_token_open_nothing_and_are_not_sent(
@@ -243,7 +243,7 @@ def test_in_another_partition_nothing_is_opened_and_no_session_is_made(
     iam = Iam(observe=lambda _: None, endpoint_url="https://iam.example.org")
     intent = Intent(user=user, name=user, account="000000000000", partition="aws-iso", method=FIDO2)
     before = len(at_lab.calls)
-    with kit.page(intent, inventory=iam, progress=StderrProgress(), signed_in=True, role=None):
+    with kit.open_console_page(intent, inventory=iam, progress=StderrProgress(), signed_in=True, role=None):
         pass
     said = capsys.readouterr().err
     assert f"1  sign in to the console of aws-iso, IAM, Users, {user}," in said

@@ -15,7 +15,7 @@ from mfa_kit.adapters.files.agefile import AgeFiles
 from mfa_kit.adapters.files.recipients import parse_recipients
 from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.core import models
-from mfa_kit.core.models import Caller, Outcome, Reached, Verb
+from mfa_kit.core.models import Caller, Outcome, Purpose, Reached
 from mfa_kit.enrollment import revoke as revocation
 from mfa_kit.enrollment.backup_alone import BackupAlone
 from mfa_kit.enrollment.enroll import enroll
@@ -64,7 +64,7 @@ class At:
         entry = revocation.look_to_revoke(
             user, wanted, leave_without_mfa=True, caller=self.caller, desk=self.desk, run=self.run()
         )
-        revocation.retire(entry, verb=Verb.REVOKE, desk=self.desk)
+        revocation.retire(entry, purpose=Purpose.REVOKE, desk=self.desk)
 
     def reached(self, serial: str) -> Reached | None:
         """How far the device came that stands or is half-made."""

@@ -275,12 +275,12 @@ def test_a_plain_file_goes_when_its_codes_do_not_come() -> None:
 def test_two_codes_of_an_unknown_seed_are_six_digits_not_the_same_and_soon_after_each_other() -> None:
     """More cannot be told, for only AWS has the seed."""
     who = person("111111", "111111", "x", "222222")
-    assert phone.read_pair(now=who.clock, interaction=who, instead="-") == Pair("111111", "222222")
+    assert phone.ask_pair(now=who.clock, interaction=who, instead="-") == Pair("111111", "222222")
     assert sum("the same code again" in each for each in who.said) == 1
 
 
 def test_two_codes_that_are_far_apart_cannot_be_neighbors() -> None:
     """The second is the first then."""
     who = person(0, (3, 3), (1, 4))
-    assert phone.read_pair(now=who.clock, interaction=who, instead="-") == Pair(SHOWN.at(STEP + 3), SHOWN.at(STEP + 4))
+    assert phone.ask_pair(now=who.clock, interaction=who, instead="-") == Pair(SHOWN.at(STEP + 3), SHOWN.at(STEP + 4))
     assert "more than a minute lay in between, so this one counts as the first" in who.said

@@ -11,7 +11,7 @@ import pytest
 
 from mfa_kit.core import models, otp
 from mfa_kit.core.errors import IntegrityFault, NoSuchEntity, Unclear, Unlisted, Unsettled, UsageFault
-from mfa_kit.core.models import RUN_TAG, Entry, Intent, Mark, Reached, Verb
+from mfa_kit.core.models import RUN_TAG, Entry, Intent, Mark, Purpose, Reached
 from mfa_kit.core.otp import Created, KeyUri, Seed
 from mfa_kit.enrollment import revoke
 from mfa_kit.enrollment.orphans import Cleaned, remove_orphans
@@ -196,7 +196,7 @@ def test_a_delete_that_is_denied_is_told_with_its_command(at: AtDesk, user: str,
 def test_a_revoke_goes_on_to_its_end(at: AtDesk, user: str, at_lab: Lab) -> None:
     """Also where half of it was done."""
     with at() as desk:
-        entry = entry_of(user, reached=Reached.REVOKING, verb=Verb.REVOKE)
+        entry = entry_of(user, reached=Reached.REVOKING, purpose=Purpose.REVOKE)
         make(desk, entry, enabled_for=user)
         assert settled(desk, entry) is Reached.REVOKED
         make(desk, entry)
@@ -209,7 +209,7 @@ def test_a_revoke_stops_at_another_users_device(at: AtDesk, users: Callable[[], 
     """It was deactivated and given away in the meantime."""
     user, other = users(), users()
     with at() as desk:
-        entry = entry_of(user, reached=Reached.REVOKING, verb=Verb.REVOKE)
+        entry = entry_of(user, reached=Reached.REVOKING, purpose=Purpose.REVOKE)
         make(desk, entry, enabled_for=other)
         with pytest.raises(Unsettled, match="given to another user"):
             settled(desk, entry)
@@ -253,10 +253,10 @@ def test_a_device_that_changed_while_a_person_was_asked_is_not_taken(at: AtDesk,
             user, None, leave_without_mfa=True, caller=desk.caller, desk=desk.desk, run=desk.run()
         )
         with pytest.raises(Unsettled, match="was enabled again since it was looked at"):
-            revoke.retire(replace(asked, since=(asked.since or 0) - 1), verb=Verb.REVOKE, desk=desk.desk)
+            revoke.retire(replace(asked, since=(asked.since or 0) - 1), purpose=Purpose.REVOKE, desk=desk.desk)
         assert desk.reached(serial_of(user)) is None
         assert at_lab.assigned(serial_of(user)) == user
-        revoke.retire(asked, verb=Verb.REVOKE, desk=desk.desk)
+        revoke.retire(asked, purpose=Purpose.REVOKE, desk=desk.desk)
     assert serial_of(user) not in at_lab.serials()
 
 
@@ -268,7 +268,7 @@ def test_a_device_that_went_while_a_person_was_asked_counts_as_done(at: AtDesk, 
             user, None, leave_without_mfa=True, caller=desk.caller, desk=desk.desk, run=desk.run()
         )
         desk.desk.registrar.deactivate(user, serial_of(user))
-        revoke.retire(asked, verb=Verb.REVOKE, desk=desk.desk)
+        revoke.retire(asked, purpose=Purpose.REVOKE, desk=desk.desk)
     assert serial_of(user) not in at_lab.serials()
 
 
@@ -299,7 +299,7 @@ def test_a_backup_goes_with_its_device_though_the_journal_was_lost(at: AtDesk, u
             user, None, leave_without_mfa=True, caller=desk.caller, desk=desk.desk, run=desk.run()
         )
         assert f"remove its backup {backup}" in revoke.removal_steps(entry, lost=False, desk=desk.desk)
-        revoke.retire(entry, verb=Verb.REVOKE, desk=desk.desk)
+        revoke.retire(entry, purpose=Purpose.REVOKE, desk=desk.desk)
     assert not backup.exists()
 
 
@@ -511,7 +511,7 @@ def cleaned(desk: At) -> list[Cleaned]:
 def test_a_clean_leaves_a_revoke_alone_whose_device_its_user_has(at: AtDesk, user: str, at_lab: Lab) -> None:
     """It takes no assigned device away; when somebody else has deactivated it, it goes on."""
     with at() as desk:
-        entry = entry_of(user, reached=Reached.REVOKING, verb=Verb.REVOKE)
+        entry = entry_of(user, reached=Reached.REVOKING, purpose=Purpose.REVOKE)
         make(desk, entry, enabled_for=user)
         desk.ledger.record(entry)
     with at() as desk:
@@ -525,7 +525,7 @@ def test_a_clean_leaves_a_revoke_alone_whose_device_its_user_has(at: AtDesk, use
 def test_nothing_of_a_lost_device_need_be_plugged_in_or_installed(at: AtDesk, user: str, at_lab: Lab) -> None:
     """The carrier of its kind is not even asked for."""
     with at() as desk:
-        entry = entry_of(user, reached=Reached.REVOKING, verb=Verb.LOST)
+        entry = entry_of(user, reached=Reached.REVOKING, purpose=Purpose.LOST)
         entry = replace(entry, intent=entry.intent.on(hardware="12345678"))
         make(desk, entry, enabled_for=user)
         desk.ledger.record(entry)

@@ -22,7 +22,7 @@ from mfa_kit.adapters.files.recipients import parse_recipients
 from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.core import models
 from mfa_kit.core.errors import MfaKitError
-from mfa_kit.core.models import VIRTUAL, Call, Caller, Intent, Method, Verb
+from mfa_kit.core.models import VIRTUAL, Call, Caller, Intent, Method, Purpose
 from mfa_kit.enrollment import orphans, revoke
 from mfa_kit.enrollment.backup_alone import BackupAlone
 from mfa_kit.enrollment.enroll import enroll
@@ -180,7 +180,7 @@ def act(
             return revoke.replace_device(intent, old, carrier, lost=lost, desk=desk, run=run)
         case "revoke":
             entry = revoke.look_to_revoke(user, None, leave_without_mfa=True, caller=caller, desk=desk, run=run)
-            return revoke.retire(entry, verb=Verb.REVOKE, desk=desk)
+            return revoke.retire(entry, purpose=Purpose.REVOKE, desk=desk)
         case "clean":
             found = orphans.find_orphans(desk=desk)
             return list(orphans.remove_orphans(found, account=caller.account, older_than=DAY, limit=1000, desk=desk))

@@ -23,7 +23,7 @@ def registers(at_lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], l
 
     def begin(user: str) -> list[str]:
         told: list[str] = []
-        real = kit.page  # the moment when a person has read what to click
+        real = kit.open_console_page  # the moment when a person has read what to click
         monkeypatch.setattr(fido_console, "PACE", 0.05)
 
         def page(intent: Intent, **how: Any) -> object:
@@ -31,7 +31,7 @@ def registers(at_lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], l
             at_lab.register_fido(user, user)
             return real(intent, **how)
 
-        monkeypatch.setattr(kit, "page", page)
+        monkeypatch.setattr(kit, "open_console_page", page)
         return told
 
     return begin

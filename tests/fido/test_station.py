@@ -43,7 +43,7 @@ def insert(bus: Bus) -> Insert:
 def registered(at_lab: Lab, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Register a key as soon as it was said what to click, and note for whom."""
     users: list[str] = []
-    real = kit.page  # the moment when a person has read what to click
+    real = kit.open_console_page  # the moment when a person has read what to click
     monkeypatch.setattr(fido_console, "PACE", 0.05)
 
     def page(intent: Intent, **how: Any) -> object:
@@ -51,7 +51,7 @@ def registered(at_lab: Lab, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         at_lab.register_fido(intent.user, intent.name)
         return real(intent, **how)
 
-    monkeypatch.setattr(kit, "page", page)
+    monkeypatch.setattr(kit, "open_console_page", page)
     return users
 
 
@@ -154,14 +154,14 @@ def test_a_wait_for_the_console_can_be_given_up(
     tmp_path: Path,
 ) -> None:
     """The row is called again, and can be skipped; its key is nobody's, and good for the next."""
-    key, real = lab_key(maker), kit.page  # as above
+    key, real = lab_key(maker), kit.open_console_page  # as above
 
     def page(intent: Intent, **how: Any) -> object:
         if intent.user == people[0]:
             raise KeyboardInterrupt
         return real(intent, **how)
 
-    monkeypatch.setattr(kit, "page", page)
+    monkeypatch.setattr(kit, "open_console_page", page)
     done = station(insert(key), "s", insert(key), "")
     assert done.code == 1
     assert f"{people[0]}: interrupted" in done.err

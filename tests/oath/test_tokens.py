@@ -15,7 +15,7 @@ from mfa_kit.cli.terminal import Nobody
 from mfa_kit.core import models
 from mfa_kit.core.errors import AlreadyExists, AwsFault, Declined, DeviceFault, InvalidCode, MfaKitError, UsageFault
 from mfa_kit.core.interaction import Interaction
-from mfa_kit.core.models import DeviceType, Enrolled, Method, Reached, Verb
+from mfa_kit.core.models import DeviceType, Enrolled, Method, Purpose, Reached
 from mfa_kit.core.otp import Created, KeyUri, Secret, Seed
 from mfa_kit.enrollment import revoke
 from mfa_kit.enrollment.assigning import ASSIGNING
@@ -288,7 +288,7 @@ def test_a_revoke_deactivates_a_token_and_deletes_nothing(
     with at_desk(assigned.home, shared, recipient=assigned.recipient) as (desk, caller, _, _):
         run = models.run_id(desk.inventory.now(), b"\1\1\1\1")
         entry = revoke.look_to_revoke(user, None, leave_without_mfa=True, caller=caller, desk=desk, run=run)
-        revoke.retire(entry, verb=Verb.REVOKE, desk=desk)
+        revoke.retire(entry, purpose=Purpose.REVOKE, desk=desk)
     writes = [c.operation for c in lab.calls[seen:] if not c.operation.startswith(("List", "Get"))]
     assert writes == ["DeactivateMFADevice"]
     assert lab.assigned(serial) is None

@@ -15,7 +15,7 @@ from mfa_kit.adapters.aws.account import AccountReader
 from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.cli.rollout import apply as apply_verb
 from mfa_kit.cli.terminal import StatusLine
-from mfa_kit.core.models import Entry, Intent, Reached, Verb
+from mfa_kit.core.models import Entry, Intent, Purpose, Reached
 from mfa_kit.enrollment import pacing
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.rollout import execution
@@ -174,7 +174,7 @@ def test_an_undo_that_was_killed_goes_on(rollout: Rollout, people: People) -> No
     with Ledger(rollout.desk.home) as other:
         first, second, _ = (entry for entry in other.made(ACCOUNT) if entry.run == run)
         for entry in (first, second):
-            other.record(replace(entry, verb=Verb.REVOKE, reached=Reached.REVOKING))
+            other.record(replace(entry, purpose=Purpose.REVOKE, reached=Reached.REVOKING))
     rollout.lab.faults.add("DeleteVirtualMFADevice", "denied")
     undo = ("rollout", "undo", run, "--yes", "--leave-without-mfa", "--workers", "1", "--output", "json")
     done = rollout.desk.run(*undo)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from mfa_kit.adapters.ledger.tables import SqlRow
-from mfa_kit.core.models import Happened, Reached, Verb
+from mfa_kit.core.models import LogLine, Purpose, Reached
 
 HISTORY = """
     select at, what, answer, user, device, file, reference from (
@@ -20,10 +20,10 @@ HISTORY = """
 """
 # What a run set out to do and how far it came, as people say it.
 WORDS: dict[str, str] = {
-    Verb.ENROLL: "enrollment",
-    Verb.REVOKE: "revocation",
-    Verb.ADD: "backup of a device that was there",
-    Verb.LOST: "revocation of a lost device",
+    Purpose.ENROLL: "enrollment",
+    Purpose.REVOKE: "revocation",
+    Purpose.ADD: "backup of a device that was there",
+    Purpose.LOST: "revocation of a lost device",
     Reached.INTENT: "asked for, and not answered",
     Reached.CREATED: "half-made",
     Reached.STAGED: "staged, to be enabled later",
@@ -35,10 +35,10 @@ WORDS: dict[str, str] = {
 }
 
 
-def happened(rows: Iterable[SqlRow]) -> list[Happened]:
+def happened(rows: Iterable[SqlRow]) -> list[LogLine]:
     """Return the rows of HISTORY in words; what has none, such as an operation of IAM's, stays as it is."""
     return [
-        Happened(
+        LogLine(
             at=at,
             what=_word(what),
             answer=_word(answer),

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, fields
 
 from mfa_kit.adapters.ledger.tables import SqlRow
-from mfa_kit.core.models import DeviceType, Entry, Intent, Method, Reached, Verb
+from mfa_kit.core.models import DeviceType, Entry, Intent, Method, Purpose, Reached
 
 # The columns that make an entry, in the order in which `entry_of` takes them.
 COLUMNS = "run, intent, verb, reached, backup, since, sealed"
@@ -18,7 +18,7 @@ def entry_of(row: SqlRow) -> Entry:
     return Entry(
         run=run,
         intent=_intent(json.loads(intent)),
-        verb=Verb(verb),
+        purpose=Purpose(verb),
         reached=Reached(reached),
         backup=backup,
         since=since,

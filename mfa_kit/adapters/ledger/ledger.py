@@ -18,7 +18,7 @@ from mfa_kit.adapters.ledger.migrations import MIGRATIONS
 from mfa_kit.adapters.ledger.run_locks import MIGRATION, RunLocks
 from mfa_kit.adapters.ledger.tables import SqlRow
 from mfa_kit.core.errors import IntegrityFault, UsageFault
-from mfa_kit.core.models import Call, Entry, Happened, Reached, Verb
+from mfa_kit.core.models import Call, Entry, LogLine, Purpose, Reached
 
 OPEN = "reached in ('intent', 'created', 'revoking')"
 EVENT = "insert into events (at, operation, user, serial, request_id, answer, file) values (?, ?, ?, ?, ?, ?, ?)"
@@ -106,7 +106,7 @@ class Ledger:
         values = (
             entry.run,
             entry.intent.serial,
-            entry.verb,
+            entry.purpose,
             entry.reached,
             intent_json(entry.intent),
             entry.backup,
@@ -142,7 +142,7 @@ class Ledger:
     def made(self, account: str) -> list[Entry]:
         """Return the last entry of each device that this computer made, or is making, for users of an account."""
         with self._faults():
-            entries = self._entries(f"verb = '{Verb.ENROLL}' and reached <> '{Reached.UNDONE}'")
+            entries = self._entries(f"verb = '{Purpose.ENROLL}' and reached <> '{Reached.UNDONE}'")
         return list({each.intent.serial: each for each in entries if each.intent.account == account}.values())
 
     def recipients(self, account: str) -> dict[str, str]:
@@ -203,7 +203,7 @@ class Ledger:
             with self._faults(), self._lock:
                 self._db.execute("pragma wal_checkpoint(passive)").fetchall()
 
-    def history(self, *, user: str | None = None, since: float = 0.0) -> list[Happened]:
+    def history(self, *, user: str | None = None, since: float = 0.0) -> list[LogLine]:
         """Return what happened from a Unix time on, oldest first: calls, ends of runs, and what is half-made."""
         with self._faults(), self._lock:
             rows = self._db.execute(HISTORY, {"user": user, "since": since}).fetchall()

@@ -8,7 +8,7 @@ from mfa_kit.adapters.oath.applet import Applet
 from mfa_kit.adapters.oath.keys import Keys
 from mfa_kit.core import otp
 from mfa_kit.core.errors import DeviceFault, UsageFault
-from mfa_kit.core.models import Entry, Intent, Reached, Verb
+from mfa_kit.core.models import Entry, Intent, Purpose, Reached
 from mfa_kit.core.otp import Created, Pair, Seed
 from mfa_kit.core.text import without_controls
 from mfa_kit.oath_keys.credential import OathKey
@@ -179,7 +179,7 @@ class OathCard:
     def remove(self, entry: Entry) -> None:
         """Delete this run's credential. Raise DeviceFault when its key is absent; a lost key is not asked for."""
         self._seeds.pop(entry.intent.serial, None)
-        if entry.reached is Reached.INTENT or entry.verb is Verb.LOST:
+        if entry.reached is Reached.INTENT or entry.purpose is Purpose.LOST:
             return
         self._delete(entry.intent.label, self._home(entry.intent))
 

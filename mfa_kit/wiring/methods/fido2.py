@@ -74,7 +74,7 @@ class AtConsole:
         return made
 
     def _page(self, intent: Intent) -> AbstractContextManager[None]:
-        return fido_console.page(
+        return fido_console.open_console_page(
             intent,
             inventory=self._context.inventory,
             progress=self._context.settings.progress,
