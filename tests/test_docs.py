@@ -38,7 +38,7 @@ RUN = {"bash": False, "bash lab": True, "console": False, "console lab": True}
 REFUSED = re.compile(r"(bash|console) no: \S.*")
 FORMATS = PAGES["docs/formats.md"]
 # What prints a result; the first word that it is given, apart from the result itself, is the name of the schema.
-PRINTS = {"one", "many", "_tell", "tallied", "_with_dropped"}
+PRINTS = {"one", "many", "print_answer", "tallied"}
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 

@@ -54,13 +54,37 @@ COMMANDS: Rows = {
     "verify": Row(
         "Prove that a key is fit, and that a user's device answers.",
         {
-            "fido2": "mfa_kit.cli.verify.fido2:fido2",
-            "oath": "mfa_kit.cli.verify.oath:oath",
+            "fido2": "mfa_kit.cli.verify.fido2:verify_fido2",
+            "oath": "mfa_kit.cli.verify.oath:verify_oath",
             "token": "mfa_kit.cli.verify.token:verify_token",
-            "user": "mfa_kit.cli.verify.user:user",
+            "user": "mfa_kit.cli.verify.user:verify_user",
         },
     ),
-    "key": Row("List the keys that are plugged in, and look after them.", "mfa_kit.cli.key:key"),
+    "key": Row(
+        "List the keys that are plugged in, and look after them.",
+        {
+            "info": "mfa_kit.cli.key.info:info",
+            "list": "mfa_kit.cli.key.list_keys:list_keys",
+            "metadata": "mfa_kit.cli.key.metadata:metadata",
+            "password": Row(
+                "Set, change or clear the password of a key's OATH applet.",
+                {
+                    "change": "mfa_kit.cli.key.password.change_password:change_password",
+                    "clear": "mfa_kit.cli.key.password.clear_password:clear_password",
+                    "set": "mfa_kit.cli.key.password.set_password:set_password",
+                },
+            ),
+            "pin": Row(
+                "Set or change the PIN of a FIDO key, or what its PINs have to be.",
+                {
+                    "change": "mfa_kit.cli.key.pin.change_pin:change_pin",
+                    "policy": "mfa_kit.cli.key.pin.pin_policy:pin_policy",
+                    "set": "mfa_kit.cli.key.pin.set_pin:set_pin",
+                },
+            ),
+            "reset": "mfa_kit.cli.key.reset:reset",
+        },
+    ),
     "token": Row(
         "Import, list and accept display tokens.",
         {

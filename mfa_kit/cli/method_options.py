@@ -8,7 +8,6 @@ from typing import Any, get_args
 
 import click
 
-from mfa_kit.cli import keys
 from mfa_kit.wiring.methods.recipe import OPTION, Option, Options
 
 
@@ -53,7 +52,6 @@ def _click_option(declared: Field[Any], option: Option) -> click.Option:
         is_flag=kind is bool,
         metavar=option.metavar,
         help=option.help,
-        callback=keys.note,
         **default,
     )
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from mfa_kit.cli import keys, options
+from mfa_kit.cli import key_options, options
 from mfa_kit.cli.method_options import built, click_options
 from mfa_kit.cli.usage import nearest
 from mfa_kit.core.errors import UsageFault
@@ -112,7 +112,7 @@ DEVICE_OPTIONS = (
     options.RECIPIENT,
     options.RECIPIENTS_FILE,
     options.PASSPHRASE,
-    keys.PASSPHRASE_FD,
+    key_options.PASSPHRASE_FD,
     options.BACKUP_DIR,
 )
 

@@ -4,7 +4,7 @@ import click
 
 from mfa_kit.cli import options
 from mfa_kit.cli.confirmation import confirm_removal
-from mfa_kit.cli.keys import PASSWORD_STDIN
+from mfa_kit.cli.key_options import PASSWORD_STDIN
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import Cell
 from mfa_kit.core.models import Purpose

@@ -1,15 +1,14 @@
-"""Is this OATH key fit, and does it belong to that device? What a key says of itself proves nothing of its maker."""
+"""Is this OATH key fit to be given to a user? What a key says of itself proves nothing of its maker."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from mfa_kit.core import otp
 from mfa_kit.core.checks import Check, Proof, Refused, Value, judged
 from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.firmware import Version, advisories
 from mfa_kit.core.otp import Seed
-from mfa_kit.oath_keys.applet import OathApplet
 from mfa_kit.oath_keys.credential import OathKey
+from mfa_kit.oath_keys.ports import OathApplet, PluggedOathKeys
 
 # Nobody else's: what is found under this name was left by a verification that was killed.
 TEST = "mfa-kit:test"
@@ -22,7 +21,7 @@ UNPROVEN = Check(
 )
 
 
-def maker(answer: Proof | Refused, model: str | None) -> Check:
+def maker_check(answer: Proof | Refused, model: str | None) -> Check:
     """Judge who made a key, by the FIDO attestation of the same key: its model where that is proven."""
     failed = [check.detail for check in answer.checks if check.value is Value.FAIL]
     if model is None or failed:
@@ -33,16 +32,51 @@ def maker(answer: Proof | Refused, model: str | None) -> Check:
 NOT_BESIDE = Check("maker", Value.FAIL, "not proven: no FIDO applet is seen on the same card or USB device")
 
 
-def acceptance(
+def verify_key(
+    keys: PluggedOathKeys,
+    wanted: str | None,
+    *,
+    account: str | None,
+    new_seed: Callable[[], Seed | None],
+    now: Callable[[], float],
+    made_by: Callable[[OathKey], Check],
+) -> tuple[Proof | Refused, OathKey]:
+    """Judge a key before it is given to a user, and return it.
+
+    `account` is the one whose credentials are looked for. Without a seed nothing is written to the key.
+    """
+    key = keys.choose(wanted)
+    maker, seed = made_by(key), new_seed()
+    unlocked = False
+    try:
+        with keys.open(key) as applet:
+            unlocked = True
+            return judge_fitness(key, applet, account=account, seed=seed, at=now(), made_by=maker), key
+    except BaseException as error:
+        if seed and unlocked:
+            _take_away(keys, key, error)
+        raise
+
+
+def _take_away(keys: PluggedOathKeys, key: OathKey, error: BaseException) -> None:
+    """Delete what a round trip that was cut short may have written; note on its error what may be left."""
+    try:
+        with keys.open(key) as applet:
+            if TEST.encode() in applet.names():
+                applet.delete(TEST)
+    except (DeviceFault, KeyboardInterrupt) as left:
+        again = "verify oath takes it away when it runs again"
+        error.add_note(f"{TEST} may be left on {key.told}: {str(left) or 'interrupted'}; {again}")
+
+
+def judge_fitness(
     key: OathKey, applet: OathApplet, *, account: str | None, seed: Seed | None, at: float, made_by: Check = UNPROVEN
 ) -> Proof | Refused:
     """Look at a key before it is given to anybody. Without a seed to write, the round trip is left out."""
-    return judged([*_acceptance(key, applet, account=account, seed=seed, at=at), made_by])
+    return judged([*_fitness(key, applet, account=account, seed=seed, at=at), made_by])
 
 
-def _acceptance(
-    key: OathKey, applet: OathApplet, *, account: str | None, seed: Seed | None, at: float
-) -> Iterator[Check]:
+def _fitness(key: OathKey, applet: OathApplet, *, account: str | None, seed: Seed | None, at: float) -> Iterator[Check]:
     names = applet.names()
     yield Check("applet", Value.PASS, f"{key.told}, identity {key.identity}")
     yield from _firmware(key)
@@ -100,66 +134,3 @@ def _round_trip(applet: OathApplet, seed: Seed, at: float) -> Check:
     if code != next(otp.codes(seed, range(step, step + 1))):
         return Check("round trip", Value.FAIL, "the key computes other codes than the seed gives")
     return Check("round trip", Value.PASS, "written, computed, compared and deleted; all else is as it was")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
-    """What is to be shown: that the key with this label is IAM's device. `seed` is of its backup, if it was opened."""
-
-    serial: str
-    label: str
-    seed: Seed | None = None
-
-
-def belongs(
-    claim: Claim,
-    key: OathKey | None,
-    applet: OathApplet | None,
-    *,
-    now: Callable[[], float],
-    accepts: Callable[[str], bool] | None,
-    level: str = "aws",
-) -> Proof | Refused:
-    """Compute a code on the key and have it judged: by AWS where `accepts` asks it, on this level, else by the seed."""
-    return judged(_belongs(claim, key, applet, now=now, accepts=accepts, level=level))
-
-
-def _belongs(
-    claim: Claim,
-    key: OathKey | None,
-    applet: OathApplet | None,
-    *,
-    now: Callable[[], float],
-    accepts: Callable[[str], bool] | None,
-    level: str,
-) -> Iterator[Check]:
-    yield Check("listed by IAM", Value.PASS, claim.serial)
-    if key is None or applet is None:
-        yield Check("credential", Value.FAIL, f"no key that is plugged in holds {claim.label}")
-        return
-    yield Check("credential", Value.PASS, f"{claim.label} is on {key.told}")
-    at = now()
-    code = applet.code(claim.label, at, touch=applet.held().get(claim.label.encode(), False))
-    step = otp.step(at)
-    right = claim.seed is None or code == next(otp.codes(claim.seed, range(step, step + 1)))
-    if claim.seed is not None:
-        yield Check(
-            "backup", Value.PASS if right else Value.FAIL, "the code is" + ("" if right else " not") + " its seed's"
-        )
-    if accepts is None:
-        if claim.seed is None:
-            yield Check(
-                "level: local", Value.WARN, "the key computed a code; it was judged by nobody: AWS has the seed"
-            )
-        else:
-            done = Value.PASS if right else Value.FAIL
-            yield Check("level: local", done, "the key computed a code; it was judged by the seed of the backup")
-        return
-    taken = accepts(code)
-    yield Check(
-        f"level: {level}",
-        Value.PASS if taken else Value.FAIL,
-        "AWS took the code"
-        if taken
-        else "AWS did not take it; it takes nothing older than the last codes that it took, so try in a minute",
-    )

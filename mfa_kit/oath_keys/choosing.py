@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
-from mfa_kit.core.errors import Declined, DeviceFault, NoApplet
+from mfa_kit.core.errors import Declined, DeviceFault, NoApplet, UsageFault
 from mfa_kit.core.interaction import Interaction, Progress
 from mfa_kit.oath_keys.credential import OathKey
+from mfa_kit.oath_keys.ports import PluggedOathKeys
 
 KEY = "--key SERIAL|READER"
 
@@ -60,3 +61,36 @@ def _no_key(wanted: str | None, found: Sequence[OathKey], faults: Sequence[Devic
 
 def _line(key: OathKey) -> str:
     return f"{key.told}, in {key.where}, identity {key.identity}"
+
+
+def find_holder(keys: PluggedOathKeys, label: str, wanted: str | None) -> OathKey | None:
+    """Return the key that holds the credential with this label: the named key, or the only one that does.
+
+    A key with a password is not opened where a key without one holds the credential, so nobody is asked for the
+    password of another user's key. Raise UsageFault where several hold it.
+    """
+    if wanted is not None:
+        return keys.choose(wanted)
+    found, wrong = keys.look()
+    open_holders = [key for key in found if label in key.labels]
+    holders = open_holders or [key for key in found if key.password and _holds(keys, key, label)]
+    if len(holders) > 1:
+        raise UsageFault(f"{len(holders)} keys hold {label}", f"say which with {KEY}")
+    if not holders and not found and wrong:
+        raise wrong[0]
+    return holders[0] if holders else None
+
+
+def _holds(keys: PluggedOathKeys, key: OathKey, label: str) -> bool:
+    with keys.open(key) as applet:
+        return label.encode() in applet.names()
+
+
+def code_on_key(keys: PluggedOathKeys, label: str, wanted: str | None, *, at: float) -> str | None:
+    """Return the code of a Unix time of the credential with this label; None when no key that is meant holds it."""
+    key = find_holder(keys, label, wanted)
+    if key is None:
+        return None
+    with keys.open(key) as applet:
+        touch = applet.held().get(label.encode())
+        return None if touch is None else applet.code(label, at, touch=touch)

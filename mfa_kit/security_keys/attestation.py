@@ -4,15 +4,13 @@ A rule is a function of the evidence that returns one line of the table. What on
 self-attestation, no attestation and a chain to no listed root do not count as genuine.
 """
 
-import re
-import tomllib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, assert_never
+from typing import assert_never
 
 from mfa_kit.core.checks import Check, Proof, Refused, Value, judged
-from mfa_kit.core.errors import DeviceFault, UsageFault
+from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.firmware import ADVISORIES, Version, advisories
 from mfa_kit.security_keys.authenticator import (
     Assertion,
@@ -24,6 +22,7 @@ from mfa_kit.security_keys.authenticator import (
     Trusted,
     Untrusted,
 )
+from mfa_kit.security_keys.key_policy import FIPS, LEVELS, KeyPolicy
 from mfa_kit.security_keys.pin import SET_PIN, ask_pin
 from mfa_kit.security_keys.ports import Authenticator, Metadata, PinEntry
 
@@ -38,27 +37,6 @@ FATAL = {
     "USER_VERIFICATION_BYPASS",
 }
 DOUBTFUL = {"UPDATE_AVAILABLE", "RETIRED"}
-LEVELS = ("FIDO_CERTIFIED", *(f"FIDO_CERTIFIED_{level}" for level in ("L1", "L1plus", "L2", "L2plus", "L3", "L3plus")))
-FIPS = tuple(f"FIPS140_CERTIFIED_L{level}" for level in range(1, 5))
-# WebAuthn Level 3, 5.8.4 (AuthenticatorTransport), what earlier ones had, and what keys for Apple's socket say.
-TRANSPORTS = ("usb", "nfc", "ble", "smart-card", "hybrid", "internal", "cable", "lightning")
-MODEL = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{40}")
-DOTTED = re.compile(r"(\d{1,3})\.(\d{1,3})\.(\d{1,3})", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
-    """What a key has to be; docs/policy-file.md. The default asks for a genuine key and nothing more."""
-
-    models: tuple[str, ...] = ()
-    certification: str | None = None
-    fips: int | None = None
-    firmware: Version | None = None
-    pin: bool = False
-    user_verification: bool = False
-    transports: tuple[str, ...] = ()
-    signed_metadata: bool = False
-    no_advisories: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,13 +83,13 @@ class SeenBefore:
     info: KeyInfo
 
 
-Rule = Callable[[Evidence, Policy], Check]
+Rule = Callable[[Evidence, KeyPolicy], Check]
 
 
 def examine(
     key: Authenticator,
     metadata: Metadata | None,
-    policy: Policy,
+    policy: KeyPolicy,
     *,
     pins: PinEntry,
     at: float,
@@ -122,38 +100,34 @@ def examine(
     Raise DeviceFault for a key that wants a PIN first: that is no verdict on it.
     """
     before = key.info()
+    always = policy.user_verification or before.always_uv
     verify = (policy.user_verification or before.wants_uv) and _can_verify(before)
     pin = ask_pin(before, pins) if verify and not before.options.get("uv") else None
     registration = key.register(verify=verify, pin=pin, known=known)
     if registration is None:
         return SeenBefore(before)
-    again = verify and (policy.user_verification or before.always_uv)
+    again = verify and always
+    assertion, after = key.assertion(verify=again, pin=pin if again else None), key.info()
+    trust, source = _published_of(registration, metadata, at=at)
     evidence = Evidence(
         before=before,
         registration=registration,
-        assertion=key.assertion(verify=again, pin=pin if again else None),
-        after=key.info(),
-        trust=metadata.trust(registration, at=at) if metadata else Untrusted(reason=WHERE_METADATA_IS),
-        source=metadata.source() if metadata else None,
+        assertion=assertion,
+        after=after,
+        trust=trust,
+        source=source,
         at=at,
-        verify=policy.user_verification or before.always_uv,
+        verify=always,
     )
     return Examined(answer=judged(rule(evidence, policy) for rule in RULES), evidence=evidence)
 
 
-def lacking(policy: Policy, certifications: Mapping[str, str]) -> tuple[str, ...]:
-    """Say what a policy asks for that IAM does not tell of a key (GetMFADevice: FIDO, and FIPS by its number)."""
-    missing = []
-    if policy.certification:
-        said = certifications.get("FIDO")
-        level = f"FIDO_CERTIFIED_{said}"
-        if level not in LEVELS or LEVELS.index(level) < LEVELS.index(policy.certification):
-            missing.append(f"the policy asks for {policy.certification}, and IAM says FIDO {said or 'nothing'}")
-    if policy.fips:
-        levels = [said for name, said in certifications.items() if "FIPS" in name]
-        if not any(level[-1:].isdecimal() and int(level[-1:]) >= policy.fips for level in levels):
-            missing.append(f"the policy asks for FIPS 140 level {policy.fips}, and IAM says {levels or 'nothing'}")
-    return tuple(missing)
+def _published_of(
+    registration: Registration, metadata: Metadata | None, *, at: float
+) -> tuple[Trusted | Untrusted, MetadataSource | None]:
+    if metadata is None:
+        return Untrusted(reason=WHERE_METADATA_IS), None
+    return metadata.trust(registration, at=at), metadata.source()
 
 
 def _can_verify(info: KeyInfo) -> bool:
@@ -165,7 +139,7 @@ def _can_verify(info: KeyInfo) -> bool:
     return False
 
 
-def _attestation(evidence: Evidence, _: Policy) -> Check:
+def _attestation(evidence: Evidence, _: KeyPolicy) -> Check:
     registration = evidence.registration
     name = "attestation"
     match registration.statement:
@@ -184,7 +158,7 @@ def _attestation(evidence: Evidence, _: Policy) -> Check:
             assert_never(registration.statement)
 
 
-def _genuine(evidence: Evidence, _: Policy) -> Check:
+def _genuine(evidence: Evidence, _: KeyPolicy) -> Check:
     match evidence.trust:
         case Trusted(model=model):
             return Check("genuine", Value.PASS, model.name)
@@ -194,7 +168,7 @@ def _genuine(evidence: Evidence, _: Policy) -> Check:
             assert_never(evidence.trust)
 
 
-def _metadata(evidence: Evidence, policy: Policy) -> Check:
+def _metadata(evidence: Evidence, policy: KeyPolicy) -> Check:
     source = evidence.source
     if source is None:
         return Check("metadata", Value.NOT_APPLICABLE, "there is none")
@@ -209,7 +183,7 @@ def _metadata(evidence: Evidence, policy: Policy) -> Check:
     return Check("metadata", bad if faults else Value.PASS, detail)
 
 
-def _status(evidence: Evidence, _: Policy) -> Check:
+def _status(evidence: Evidence, _: KeyPolicy) -> Check:
     # What is published against a model counts for whoever claims to be it.
     model = evidence.trust.model
     if model is None:
@@ -221,7 +195,7 @@ def _status(evidence: Evidence, _: Policy) -> Check:
     return Check("status", Value.PASS, "nothing is published against this model")
 
 
-def _model(evidence: Evidence, policy: Policy) -> Check:
+def _model(evidence: Evidence, policy: KeyPolicy) -> Check:
     if not policy.models:
         return _not_asked("model")
     model = evidence.model
@@ -233,11 +207,11 @@ def _model(evidence: Evidence, policy: Policy) -> Check:
     )
 
 
-def _certification(evidence: Evidence, policy: Policy) -> Check:
+def _certification(evidence: Evidence, policy: KeyPolicy) -> Check:
     return _ranked(evidence, "certification", wanted=policy.certification, ranks=LEVELS)
 
 
-def _fips(evidence: Evidence, policy: Policy) -> Check:
+def _fips(evidence: Evidence, policy: KeyPolicy) -> Check:
     return _ranked(evidence, "fips", wanted=FIPS[policy.fips - 1] if policy.fips else None, ranks=FIPS)
 
 
@@ -254,7 +228,7 @@ def _ranked(evidence: Evidence, name: str, *, wanted: str | None, ranks: Sequenc
     return Check(name, Value.PASS if passed else Value.FAIL, f"{best}; {wanted} is asked for")
 
 
-def _firmware(evidence: Evidence, policy: Policy) -> Check:
+def _firmware(evidence: Evidence, policy: KeyPolicy) -> Check:
     has, wanted = evidence.firmware_at_least, policy.firmware
     later = "" if evidence.firmware else " or later"
     whose = "" if evidence.registration.firmware or not evidence.firmware else ", by its own word"
@@ -266,7 +240,7 @@ def _firmware(evidence: Evidence, policy: Policy) -> Check:
     return Check("firmware", Value.PASS if has >= wanted else Value.FAIL, f"{said}; {wanted} is asked for")
 
 
-def _advisories(evidence: Evidence, policy: Policy) -> Check:
+def _advisories(evidence: Evidence, policy: KeyPolicy) -> Check:
     name, model = "advisories", evidence.model
     if model is None:
         return Check(name, Value.NOT_APPLICABLE, "the model is not proven")
@@ -281,7 +255,7 @@ def _advisories(evidence: Evidence, policy: Policy) -> Check:
     return Check(name, Value.PASS, "none that is known applies")
 
 
-def _pin(evidence: Evidence, policy: Policy) -> Check:
+def _pin(evidence: Evidence, policy: KeyPolicy) -> Check:
     info = evidence.before
     if info.pin_set:
         return Check("pin", Value.PASS if policy.pin else Value.NOT_APPLICABLE, f"set; {info.pin_retries} tries left")
@@ -289,31 +263,31 @@ def _pin(evidence: Evidence, policy: Policy) -> Check:
     return Check("pin", Value.FAIL, detail) if policy.pin else Check("pin", Value.NOT_APPLICABLE, detail)
 
 
-def _presence(evidence: Evidence, _: Policy) -> Check:
+def _presence(evidence: Evidence, _: KeyPolicy) -> Check:
     present = evidence.registration.present and evidence.assertion.present
     return Check("user presence", *_flag(present, "in both answers", "missing in an answer"))
 
 
-def _verification(evidence: Evidence, _: Policy) -> Check:
+def _verification(evidence: Evidence, _: KeyPolicy) -> Check:
     if not evidence.verify:
         return _not_asked("user verification")
     verified = evidence.registration.verified and evidence.assertion.verified
     return Check("user verification", *_flag(verified, "in both answers", "the key did not verify its user"))
 
 
-def _assertion(evidence: Evidence, _: Policy) -> Check:
+def _assertion(evidence: Evidence, _: KeyPolicy) -> Check:
     flaw = evidence.assertion.flaw
     return Check("assertion", *_flag(not flaw, "signed by the key that was registered", str(flaw)))
 
 
-def _counter(evidence: Evidence, _: Policy) -> Check:
+def _counter(evidence: Evidence, _: KeyPolicy) -> Check:
     first, then = evidence.registration.counter, evidence.assertion.counter
     if not first and not then:
         return Check("counter", Value.NOT_APPLICABLE, "this key does not count")
     return Check("counter", *_flag(then > first, f"{first}, then {then}", f"{first}, then {then}: it must grow"))
 
 
-def _transports(evidence: Evidence, policy: Policy) -> Check:
+def _transports(evidence: Evidence, policy: KeyPolicy) -> Check:
     has = evidence.before.transports or (evidence.model.transports if evidence.model else ())
     said = ", ".join(has) or "unknown"
     if not policy.transports:
@@ -322,7 +296,7 @@ def _transports(evidence: Evidence, policy: Policy) -> Check:
     return Check("transports", *_flag(not missing, said, f"{said}; {', '.join(missing)} is asked for"))
 
 
-def _nothing_left(evidence: Evidence, _: Policy) -> Check:
+def _nothing_left(evidence: Evidence, _: KeyPolicy) -> Check:
     before, after = evidence.before.resident_free, evidence.after.resident_free
     if before is None or after is None:
         return Check("leaves nothing", Value.NOT_APPLICABLE, "the key does not tell how much room it has")
@@ -362,81 +336,3 @@ def _published(number: int) -> Version | None:
     if 10_000 <= number < 1 << 16:  # noqa: PLR2004 - 50100 is 5.1.0
         return Version(number // 10_000, number // 100 % 100, number % 100)
     return Version.of(number)
-
-
-def policy_of(text: str) -> Policy:
-    """Read a policy file (TOML; docs/policy-file.md). Raise UsageFault for anything that is not one."""
-    try:
-        table = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise UsageFault(f"the policy is no TOML: {error}", "write it as docs/policy-file.md shows") from None
-    known = {field.name.replace("_", "-"): field.name for field in fields(Policy)}
-    for name in table:
-        if name not in known:
-            raise UsageFault(f"a policy has no {name!r}", f"take it out, or write one of {', '.join(known)}")
-    return Policy(**{known[name]: _READERS[name](name, value) for name, value in table.items()})
-
-
-def _switch(name: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise _unfit(name, "true or false")
-    return value
-
-
-def _models(name: str, value: Any) -> tuple[str, ...]:
-    models = tuple(each.lower() for each in _texts(name, value))
-    if not models or not all(MODEL.fullmatch(each) for each in models):
-        raise _unfit(
-            name, "a list of AAGUIDs such as d7781e5d-e353-46aa-afe2-3ca49f13332a, or of key identifiers (40 hex)"
-        )
-    return models
-
-
-def _texts(name: str, value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-        raise _unfit(name, "a list of texts")
-    return tuple(value)
-
-
-def _transport_names(name: str, value: Any) -> tuple[str, ...]:
-    names = _texts(name, value)
-    if not set(names) <= set(TRANSPORTS):
-        raise _unfit(name, f"a list of some of {', '.join(TRANSPORTS)}")
-    return names
-
-
-def _level(name: str, value: Any) -> str:
-    wanted = f"FIDO_CERTIFIED_{value}"
-    if wanted not in LEVELS:
-        raise _unfit(name, "one of L1, L1plus, L2, L2plus, L3, L3plus")
-    return wanted
-
-
-def _fips_level(name: str, value: Any) -> int:
-    if isinstance(value, bool) or value not in range(1, len(FIPS) + 1):
-        raise _unfit(name, "a FIPS 140 level, 1 to 4")
-    return int(value)
-
-
-def _dotted(name: str, value: Any) -> Version:
-    found = DOTTED.fullmatch(value) if isinstance(value, str) else None
-    if not found:
-        raise _unfit(name, 'a version such as "5.7.0"')
-    return Version(*map(int, found.groups()))
-
-
-def _unfit(name: str, wanted: str) -> UsageFault:
-    return UsageFault(f"{name} in the policy cannot be read", f"write {wanted}")
-
-
-_READERS: dict[str, Callable[[str, Any], Any]] = {
-    "models": _models,
-    "certification": _level,
-    "fips": _fips_level,
-    "firmware": _dotted,
-    "pin": _switch,
-    "user-verification": _switch,
-    "transports": _transport_names,
-    "signed-metadata": _switch,
-    "no-advisories": _switch,
-}

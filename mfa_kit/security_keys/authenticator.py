@@ -76,6 +76,7 @@ class KeyInfo:
 
     @property
     def ctap2(self) -> bool:
+        """Whether it speaks CTAP 2, so it has a PIN and can be reset."""
         return any(version.startswith("FIDO_2") for version in self.versions)
 
     @property
@@ -85,6 +86,7 @@ class KeyInfo:
 
     @property
     def always_uv(self) -> bool:
+        """Whether it verifies its user for each answer (CTAP 2.1, 7.2)."""
         return self.options.get("alwaysUv", False)
 
     @property
@@ -178,3 +180,22 @@ class Untrusted:
 
     reason: str
     model: Model | None = None
+
+
+@dataclass(slots=True)
+class SeenKeys:
+    """The keys that were examined, by the credential that each made for one relying party.
+
+    Nothing else tells two keys apart. None: no key was examined yet, so there is no relying party.
+    """
+
+    relying_party: str | None = None
+    credentials: tuple[bytes, ...] = ()
+
+    def copy(self) -> "SeenKeys":
+        """Return the same keys in an object of its own."""
+        return SeenKeys(self.relying_party, self.credentials)
+
+    def become(self, other: "SeenKeys") -> None:
+        """Take over the keys of another object."""
+        self.relying_party, self.credentials = other.relying_party, other.credentials

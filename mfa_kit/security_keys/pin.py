@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from mfa_kit.core.errors import DeviceFault, Lost, UsageFault
+from mfa_kit.core.interaction import Interaction
 from mfa_kit.security_keys.authenticator import LONGEST_PIN, SHORTEST_PIN, KeyInfo, Pin
 from mfa_kit.security_keys.ports import PinAuthenticator, PinEntry
 
@@ -73,21 +74,12 @@ def change_pin(key: PinAuthenticator, pins: PinEntry, new: New) -> KeyInfo:
         return _proven(key, pin)
 
 
-def set_policy(
+def set_pin_policy(
     key: PinAuthenticator, pins: PinEntry, *, shortest: int | None, force_change: bool, confirm: Confirm
 ) -> KeyInfo:
     """Raise the shortest PIN that the key takes, which nothing but a reset lowers, or have its next user change it."""
     info = key.info()
-    if not info.options.get("setMinPINLength"):
-        raise DeviceFault("this key has no policy for its PIN", "take a key with CTAP 2.1 and setMinPINLength")
-    if shortest is not None and not info.min_pin_length <= shortest <= LONGEST_PIN:
-        raise UsageFault(
-            f"the shortest PIN of this key has {info.min_pin_length} characters, and that can only be raised, "
-            f"to {LONGEST_PIN} at most",
-            "lower it by a reset, which erases the key: mfa-kit key reset",
-        )
-    if force_change and not _has_pin(info):
-        raise DeviceFault("the key has no PIN that could be changed", "set one: mfa-kit key pin set")
+    _check_policy(info, shortest=shortest, force_change=force_change)
     if shortest is not None and shortest > info.min_pin_length:
         confirm(f"PINs of this key will have {shortest} characters or more; only a reset, which erases it, undoes that")
     pin = ask_pin(info, pins) if info.pin_set else None
@@ -103,6 +95,30 @@ def set_policy(
     return after
 
 
+def _check_policy(info: KeyInfo, *, shortest: int | None, force_change: bool) -> None:
+    """Raise DeviceFault, UsageFault where the key cannot have this policy."""
+    if not info.options.get("setMinPINLength"):
+        raise DeviceFault("this key has no policy for its PIN", "take a key with CTAP 2.1 and setMinPINLength")
+    if shortest is not None and not info.min_pin_length <= shortest <= LONGEST_PIN:
+        raise UsageFault(
+            f"the shortest PIN of this key has {info.min_pin_length} characters, and that can only be raised, "
+            f"to {LONGEST_PIN} at most",
+            "lower it by a reset, which erases the key: mfa-kit key reset",
+        )
+    if force_change and not _has_pin(info):
+        raise DeviceFault("the key has no PIN that could be changed", "set one: mfa-kit key pin set")
+
+
+def confirm_by_name(what: str, info: KeyInfo, *, wanted: str | None, yes: bool, interaction: Interaction) -> None:
+    """Have the key's serial typed, or its place where it has none. A script names the key and says --yes."""
+    if not yes:
+        interaction.confirm(what, typed=info.plugged.serial or info.plugged.where, instead="--yes with --key")
+    elif wanted is None:
+        raise UsageFault(
+            "--yes alone could mean any key, so nothing was done", "name it too: --key SERIAL, or its place"
+        )
+
+
 def check_reset(info: KeyInfo) -> None:
     """Raise DeviceFault for a key that cannot be reset."""
     if not info.ctap2:
@@ -116,6 +132,7 @@ def check_same(before: KeyInfo, after: KeyInfo) -> None:
     """
 
     def word(info: KeyInfo) -> tuple[object, ...]:
+        """Return all that the key says of itself and that stays when it is unplugged."""
         plugged = info.plugged
         pin = (info.pin_set, info.pin_retries, info.min_pin_length, info.force_pin_change)
         return (info.aaguid, info.firmware, plugged.product, plugged.serial, plugged.link, pin, info.resident_free)
@@ -124,7 +141,7 @@ def check_same(before: KeyInfo, after: KeyInfo) -> None:
         raise DeviceFault("this is not the key that was unplugged, so nothing was erased", ANOTHER_KEY)
 
 
-def reset(key: PinAuthenticator) -> KeyInfo:
+def reset_key(key: PinAuthenticator) -> KeyInfo:
     """Erase a key. Raise DeviceFault unless it is as new."""
     with _unsure("whether it is erased is not known; `mfa-kit key info` shows whether it still has a PIN"):
         key.reset()

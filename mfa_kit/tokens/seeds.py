@@ -196,3 +196,12 @@ class StockedToken:
     verdict: TokenVerdict = TokenVerdict.UNTESTED
     reason: str = ""
     user: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StockCounts:
+    """How many tokens of an import were new, were known, and are known by another seed than before."""
+
+    new: int
+    known: int
+    reseeded: int

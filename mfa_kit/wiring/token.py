@@ -18,6 +18,7 @@ from mfa_kit.tokens.seeds import (
     SeededToken,
     SeedFile,
     Sighting,
+    StockCounts,
     StockedToken,
     Token,
     WrittenReading,
@@ -28,7 +29,7 @@ from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.this_computer import harden, home
 
 if TYPE_CHECKING:
-    from mfa_kit.adapters.ledger.token_inventory import StockCounts, TokenInventory
+    from mfa_kit.adapters.ledger.token_inventory import TokenInventory
 
 FINGERPRINTS = "fingerprint.key"
 OCTETS = 32
@@ -79,7 +80,7 @@ def _inventory() -> Iterator["TokenInventory"]:
 class TokenRecords:
     """The inventory of display tokens on this computer. Each call opens the ledger and closes it again."""
 
-    def stock(self, keys: Sequence[SeededToken], bare: Sequence[Token]) -> "StockCounts":
+    def stock(self, keys: Sequence[SeededToken], bare: Sequence[Token]) -> StockCounts:
         """Add tokens, all of them but their seeds."""
         with _inventory() as inventory:
             mark = _fingerprint_key()

@@ -14,8 +14,9 @@ from mfa_kit.core.checks import Proof
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.securitykey import SimulatedKey, Touch
 from mfa_kit.security_keys import attestation
-from mfa_kit.security_keys.attestation import Policy
-from mfa_kit.wiring.security_keys import Piped
+from mfa_kit.security_keys.key_policy import KeyPolicy
+from mfa_kit.security_keys.pin_entry import PipedPins
+from mfa_kit.wiring.files import read_secret_line
 from tests.bench.table import Row, show
 from tests.fido.conftest import LAB_AAGUID, Bus, publish
 
@@ -58,7 +59,7 @@ def verification(folder: Path) -> float:
         began, key.taken = time.perf_counter(), 0.0
         index = open_signed(published.blob, cache=folder, at=time.time(), tell=silent, root=root)
         with fido.open_key(None, tell=silent) as opened:
-            examined = attestation.examine(opened, index, Policy(), pins=Piped(), at=time.time())
+            examined = attestation.examine(opened, index, KeyPolicy(), pins=PipedPins(read_secret_line), at=time.time())
         index.close()
         taken = time.perf_counter() - began - key.taken
         if not isinstance(examined, attestation.Examined) or not isinstance(examined.answer, Proof):

@@ -12,12 +12,15 @@ from smartcard.Exceptions import CardConnectionException
 
 from mfa_kit.adapters.fido import faults, links
 from mfa_kit.adapters.fido.key import open_key
+from mfa_kit.cli.options import common
 from mfa_kit.core.errors import DeviceFault
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.securitykey import KeyBehavior, SimulatedKey, lab_key
-from mfa_kit.security_keys.attestation import Policy
+from mfa_kit.security_keys import box as boxes
 from mfa_kit.security_keys.authenticator import Link, PluggedKey
-from mfa_kit.wiring import security_keys as kit
+from mfa_kit.security_keys.box import KeyExaminer
+from mfa_kit.security_keys.key_policy import KeyPolicy
+from mfa_kit.wiring.security_keys import SecurityKeys
 from tests.fido import slot
 from tests.fido.conftest import Bus, Desk, Published, detail, results
 from tests.fido.test_mutations import DESCRIPTOR
@@ -40,7 +43,7 @@ def box(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> Box:
             bus.plug(key)
             return PluggedKey(where="/dev/hidraw0", link=Link.HID)
 
-        monkeypatch.setattr(kit.Bench, "next", following)
+        monkeypatch.setattr(KeyExaminer, "next", following)
 
     return of
 
@@ -80,6 +83,11 @@ def test_a_key_that_could_not_be_judged_takes_no_header_and_no_number(
     assert (done.code, "2 not judged, 2 proof" in done.err) == (1, True)
 
 
+def examiner() -> KeyExaminer:
+    """Return what examines keys without metadata, with the settings of the current command line."""
+    return SecurityKeys(common()).examiner(None, KeyPolicy())
+
+
 def test_between_two_keys_it_is_said_what_to_do(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -94,9 +102,9 @@ def test_between_two_keys_it_is_said_what_to_do(
 
     monkeypatch.setattr(links, "attached_names", state)
     monkeypatch.setattr(links, "find_keys", lambda: (now[0], []))
-    monkeypatch.setattr(kit, "LOOK", 0.0)
+    monkeypatch.setattr(boxes, "LOOK", 0.0)
     with click.Context(click.Command("verify")):
-        assert kit.Bench(None, Policy(), kit.Seen.none()).next(one) == other
+        assert examiner().next(one) == other
     said = capsys.readouterr().err.splitlines()
     assert said == [
         "remove it; next",
@@ -111,7 +119,7 @@ def test_a_key_that_may_not_be_opened_is_told_to_whoever_waits_for_one(
     """Without the udev rule nothing else would happen when a key is put in."""
     sysfs = tmp_path / "hidraw7" / "device"
     monkeypatch.setattr(links, "SYSFS", tmp_path)
-    monkeypatch.setattr(kit, "LOOK", 0.0)
+    monkeypatch.setattr(boxes, "LOOK", 0.0)
 
     def barred() -> None:
         sysfs.mkdir(parents=True)
@@ -126,7 +134,7 @@ def test_a_key_that_may_not_be_opened_is_told_to_whoever_waits_for_one(
 
     monkeypatch.setattr(links, "attached_names", state)
     with click.Context(click.Command("verify")):
-        assert kit.Bench(None, Policy(), kit.Seen.none()).next(None).where == "/dev/hidraw0"
+        assert examiner().next(None).where == "/dev/hidraw0"
     told = capsys.readouterr().err.splitlines()
     assert told[0] == "insert a key, or end with Ctrl-C"
     assert told[1].startswith("there is a key, but /dev/hidraw7 may not be opened; install the udev rule")

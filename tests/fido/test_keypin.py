@@ -19,9 +19,10 @@ from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.clientpin import ClientPin, digest
 from mfa_kit.lab.devices.ctap import Parameters
 from mfa_kit.lab.devices.securitykey import KeyBehavior, KeyModel, SimulatedKey, lab_key
+from mfa_kit.security_keys import replug
 from mfa_kit.security_keys.authenticator import Pin
-from mfa_kit.wiring import pin as keypin
-from mfa_kit.wiring import security_keys as kit
+from mfa_kit.security_keys.pin_entry import PipedPins
+from mfa_kit.security_keys.replug import KeyReset
 from tests.conftest import Result, bare
 from tests.fido.conftest import Bus, Desk, Port
 
@@ -32,7 +33,7 @@ PIN, NEW = "pin-5839-canary", "new-7712-canary"
 def typed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Answer each question for a PIN with the next of this list."""
     answers: list[str] = []
-    monkeypatch.setattr(kit.Piped, "pin", lambda *_: Pin(answers.pop(0)))
+    monkeypatch.setattr(PipedPins, "pin", lambda *_: Pin(answers.pop(0)))
     return answers
 
 
@@ -367,14 +368,14 @@ Hands = Callable[[Bus, Callable[[], SimulatedKey | None]], None]
 @pytest.fixture
 def hands(monkeypatch: pytest.MonkeyPatch) -> Hands:
     """Unplug what is there when it is asked for, and plug in what `another` gives."""
-    monkeypatch.setattr(kit, "LOOK", 0.02)
-    monkeypatch.setattr(keypin, "PATIENCE", 1.5)
+    monkeypatch.setattr(replug, "LOOK", 0.02)
+    monkeypatch.setattr(replug, "PATIENCE", 1.5)
 
     def begin(bus: Bus, another: Callable[[], SimulatedKey | None]) -> None:
-        real = keypin._until  # noqa: SLF001 - the moments at which hands move
+        real = KeyReset.wait_for  # the moments at which hands move
         moves = iter(("out", "in"))
 
-        def until(look: Callable[[], object], late: str) -> object:
+        def wait_for(erasure: KeyReset, look: Callable[[], object], late: str) -> object:
             move = next(moves)
             taken = another() if move == "in" else None
 
@@ -386,9 +387,9 @@ def hands(monkeypatch: pytest.MonkeyPatch) -> Hands:
                     bus.plug(taken, serial="KEY-7")
 
             threading.Thread(target=act).start()
-            return real(look, late)
+            return real(erasure, look, late)
 
-        monkeypatch.setattr(keypin, "_until", until)
+        monkeypatch.setattr(KeyReset, "wait_for", wait_for)
 
     return begin
 
@@ -442,9 +443,9 @@ def test_the_key_that_was_confirmed_is_the_one_to_be_unplugged(
     bus.plug(twin)
     both = {"/dev/hidraw0", "/dev/hidraw1"}
     looks = iter([both, {"/dev/hidraw0"}, {"/dev/hidraw0"}])
-    monkeypatch.setattr(kit, "LOOK", 0.02)
-    monkeypatch.setattr(keypin, "PATIENCE", 0.5)
-    monkeypatch.setattr(keypin, "_places", lambda _: next(looks, both))
+    monkeypatch.setattr(replug, "LOOK", 0.02)
+    monkeypatch.setattr(replug, "PATIENCE", 0.5)
+    monkeypatch.setattr(KeyReset, "_places", lambda _: next(looks, both))
     done = desk.run("key", "reset", "--yes", "--key", "/dev/hidraw0")
     assert (done.code, has(twin, PIN)) == (3, True)
     assert "the key was not unplugged" in done.err
@@ -457,9 +458,9 @@ def test_of_several_keys_that_are_plugged_in_at_once_none_is_erased(
     key = lab_key(maker, pin=PIN)
     bus.plug(key)
     looks: Iterator[set[str]] = iter([{"/dev/hidraw0"}, set()])
-    monkeypatch.setattr(kit, "LOOK", 0.02)
-    monkeypatch.setattr(keypin, "PATIENCE", 0.5)
-    monkeypatch.setattr(keypin, "_places", lambda _: next(looks, {"/dev/hidraw0", "/dev/hidraw1"}))
+    monkeypatch.setattr(replug, "LOOK", 0.02)
+    monkeypatch.setattr(replug, "PATIENCE", 0.5)
+    monkeypatch.setattr(KeyReset, "_places", lambda _: next(looks, {"/dev/hidraw0", "/dev/hidraw1"}))
     done = desk.run("key", "reset", "--yes", "--key", "/dev/hidraw0")
     assert (done.code, has(key, PIN)) == (3, True)
     assert "several keys were plugged in" in done.err

@@ -24,8 +24,8 @@ from mfa_kit.core.errors import DeviceFault, UsageFault
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.securitykey import KeyBehavior, KeyModel, SimulatedKey, lab_key
 from mfa_kit.security_keys import pin
-from mfa_kit.security_keys.attestation import Policy, policy_of
 from mfa_kit.security_keys.authenticator import Registration, StatementKind
+from mfa_kit.security_keys.key_policy import KeyPolicy, parse_policy
 from tests.fido import slot
 from tests.fido.conftest import LAB_AAGUID, NOW, Bus
 from tests.fido.test_faults import U2F, Liar, nonsense
@@ -288,7 +288,7 @@ def test_a_changed_letter_of_a_policy_is_a_policy_or_a_sentence(data: st.DataObj
     letter = data.draw(st.sampled_from(" \n=[]\"'{}#.,0x\\") | st.characters())
     text = data.draw(st.sampled_from([WHOLE[:at] + letter + WHOLE[at + 1 :], WHOLE[:at] + WHOLE[at + 1 :], WHOLE[:at]]))
     with contextlib.suppress(UsageFault):
-        assert isinstance(policy_of(text), Policy)
+        assert isinstance(parse_policy(text), KeyPolicy)
 
 
 @given(data=st.data())

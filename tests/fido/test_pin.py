@@ -12,7 +12,7 @@ import pytest
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.securitykey import KeyBehavior, KeyModel, SimulatedKey, lab_key
 from mfa_kit.security_keys.authenticator import Pin
-from mfa_kit.wiring import security_keys as kit
+from mfa_kit.security_keys.pin_entry import PipedPins
 from tests.fido.conftest import Bus, Desk, Published, results
 
 PIN = "pin-5839-canary"
@@ -28,7 +28,7 @@ def wants_pin(maker: AttestationCa, **how: Any) -> SimulatedKey:
 def typed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Answer each question for the PIN with the next of this list."""
     answers: list[str] = []
-    monkeypatch.setattr(kit.Piped, "pin", lambda *_: Pin(answers.pop(0)))
+    monkeypatch.setattr(PipedPins, "pin", lambda *_: Pin(answers.pop(0)))
     return answers
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mfa_kit.core.checks import Check, Proof, Refused, Value, judged
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.firmware import Version
-from mfa_kit.security_keys.attestation import Policy, lacking, policy_of
+from mfa_kit.security_keys.key_policy import KeyPolicy, lacking, parse_policy
 from tests.fido.conftest import Desk
 from tests.sizes import size
 
@@ -29,7 +29,7 @@ no-advisories = true
 
 def test_a_whole_policy_is_read() -> None:
     """Each line, in the words of docs/policy-file.md."""
-    assert policy_of(WHOLE) == Policy(
+    assert parse_policy(WHOLE) == KeyPolicy(
         models=("d7781e5d-e353-46aa-afe2-3ca49f13332a", "a6b1ae0823a7e6a7b0e0a53f2b6a7db98848a61f"),
         certification="FIDO_CERTIFIED_L1plus",
         fips=2,
@@ -54,12 +54,12 @@ def test_a_whole_policy_is_read() -> None:
 )
 def test_what_iam_tells_of_a_key_is_held_to_the_policy(certified: dict[str, str], missing: int) -> None:
     """Levels as asked for and above are enough; what IAM does not tell is missing."""
-    assert len(lacking(policy_of(WHOLE), certified)) == missing
+    assert len(lacking(parse_policy(WHOLE), certified)) == missing
 
 
 def test_an_empty_policy_asks_for_a_genuine_key_alone() -> None:
     """As no policy does."""
-    assert policy_of("") == Policy()
+    assert parse_policy("") == KeyPolicy()
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_an_empty_policy_asks_for_a_genuine_key_alone() -> None:
 def test_what_is_not_understood_is_refused_by_name(text: str, said: str) -> None:
     """A policy that is half understood would let keys through."""
     with pytest.raises(UsageFault, match=said[:30]) as caught:
-        policy_of(text)
+        parse_policy(text)
     assert said in str(caught.value)
 
 
@@ -99,7 +99,7 @@ values = st.recursive(
 def test_no_value_is_a_traceback(name: str, value: object) -> None:
     """A policy or a sentence."""
     with contextlib.suppress(UsageFault):
-        assert isinstance(policy_of(f"{name} = {value!r}"), Policy)
+        assert isinstance(parse_policy(f"{name} = {value!r}"), KeyPolicy)
 
 
 @given(text=st.text(max_size=200))
@@ -107,7 +107,7 @@ def test_no_value_is_a_traceback(name: str, value: object) -> None:
 def test_no_text_is_a_traceback(text: str) -> None:
     """A policy or a sentence."""
     with contextlib.suppress(UsageFault):
-        assert isinstance(policy_of(text), Policy)
+        assert isinstance(parse_policy(text), KeyPolicy)
 
 
 def test_a_file_that_cannot_be_read_is_a_usage_error(desk: Desk, tmp_path: Path) -> None:

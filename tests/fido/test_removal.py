@@ -12,8 +12,8 @@ from mfa_kit.lab.devices.clientpin import RETRIES, digest
 from mfa_kit.lab.devices.securitykey import KeyBehavior, KeyModel, SimulatedKey, lab_key
 from mfa_kit.security_keys import attestation
 from mfa_kit.security_keys import pin as keypin
-from mfa_kit.security_keys.attestation import Policy
 from mfa_kit.security_keys.authenticator import Pin
+from mfa_kit.security_keys.key_policy import KeyPolicy
 from tests.fido import slot
 from tests.fido.conftest import Bus
 
@@ -32,7 +32,7 @@ class Pins:
 
 
 def verify(key: fido.FidoKey, **policy: Any) -> object:
-    return attestation.examine(key, None, Policy(**policy), pins=Pins(), at=0)
+    return attestation.examine(key, None, KeyPolicy(**policy), pins=Pins(), at=0)
 
 
 def new(_: int) -> Pin:
@@ -55,15 +55,15 @@ ACTS: dict[str, tuple[dict[str, Any], Act, tuple[str | None, ...]]] = {
     "change": ({"pin": PIN}, lambda key: keypin.change_pin(key, Pins(), new), (PIN, NEW)),
     "policy": (
         {"pin": PIN},
-        lambda key: keypin.set_policy(key, Pins(), shortest=8, force_change=True, confirm=raised),
+        lambda key: keypin.set_pin_policy(key, Pins(), shortest=8, force_change=True, confirm=raised),
         (PIN,),
     ),
     "policy-without-pin": (
         {},
-        lambda key: keypin.set_policy(key, Pins(), shortest=8, force_change=False, confirm=raised),
+        lambda key: keypin.set_pin_policy(key, Pins(), shortest=8, force_change=False, confirm=raised),
         (None,),
     ),
-    "reset": ({"pin": PIN}, keypin.reset, (PIN, None)),
+    "reset": ({"pin": PIN}, keypin.reset_key, (PIN, None)),
 }
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from fido2 import cbor
 
+from mfa_kit.adapters.fido import links
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.securitykey import UP, UV, KeyBehavior, KeyModel, SimulatedKey, Touch, lab_key
-from mfa_kit.wiring import security_keys as kit
 from tests.fido.conftest import LAB_AAGUID, NOW, Bus, Desk, Published, detail, publish, results
 
 OTHER_AAGUID = "6d66616b-6974-0000-0000-000000000002"
@@ -504,7 +504,7 @@ def test_a_key_that_fails_while_it_is_listed_is_told_and_the_others_are_shown(
     done = desk.run("key", "list", "--output", "json")
     assert [row["where"] for row in json.loads(done.out)["rows"]] == [["/dev/hidraw1"]]
     assert "/dev/hidraw0: the key was removed" in done.err
-    assert kit.state() == ["/dev/hidraw0", "/dev/hidraw1"]
+    assert links.attached_names() == ["/dev/hidraw0", "/dev/hidraw1"]
 
 
 def test_a_key_with_ctap2_alone_is_known_as_such(

@@ -17,7 +17,8 @@ import pexpect
 import pytest
 
 from mfa_kit.adapters.oath import pcsc as wire
-from mfa_kit.cli.deeds import key as key_deeds
+from mfa_kit.cli.key import list_keys
+from mfa_kit.cli.key.sources import KeyRow
 from mfa_kit.core import otp
 from mfa_kit.core.errors import MfaKitError
 from mfa_kit.core.otp import Seed
@@ -423,11 +424,11 @@ def test_a_watch_misses_nothing_that_comes_while_the_first_look_is_taken(
     mfa_kit: MfaKit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A look takes its time; what is plugged in behind its back is told of at the next."""
-    plugged: list[dict[str, object]] = []
+    plugged: list[KeyRow] = []
 
-    def rows() -> tuple[list[dict[str, object]], list[MfaKitError]]:
+    def rows() -> tuple[list[KeyRow], list[MfaKitError]]:
         seen = [*plugged]
-        plugged[:] = [dict.fromkeys(key_deeds.COMMON, ()) | {"key": "Late", "serial": "1"}]
+        plugged[:] = [KeyRow(key="Late", serial="1", firmware=None, transports=(), where=())]
         return seen, []
 
     ticks = iter([None, None])
@@ -436,9 +437,9 @@ def test_a_watch_misses_nothing_that_comes_while_the_first_look_is_taken(
         if next(ticks, "over") == "over":
             raise KeyboardInterrupt
 
-    source = key_deeds.Source("late", rows, lambda: len(plugged), lambda _: {})
-    monkeypatch.setattr(key_deeds, "SOURCES", (source,))
-    monkeypatch.setattr(key_deeds, "time", SimpleNamespace(sleep=sleep))
+    source = SimpleNamespace(rows=rows, state=lambda: len(plugged))
+    monkeypatch.setattr(list_keys, "sources_of", lambda _: (source,))
+    monkeypatch.setattr(list_keys, "time", SimpleNamespace(sleep=sleep))
     done = mfa_kit.run("key", "list", "--watch", "--output", "json")
     assert [json.loads(line)["event"] for line in done.out.splitlines()] == ["plugged in"]
 

@@ -8,10 +8,10 @@ import pytest
 
 from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.adapters.ledger.migrations import MIGRATIONS
-from mfa_kit.adapters.ledger.token_inventory import StockCounts, TokenInventory
+from mfa_kit.adapters.ledger.token_inventory import TokenInventory
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.models import DeviceType, Entry, Intent, Method, Reached
-from mfa_kit.tokens.seeds import Factor, Sighting, Token, TokenVerdict
+from mfa_kit.tokens.seeds import Factor, Sighting, StockCounts, Token, TokenVerdict
 
 NOW = 1_800_000_000.0
 

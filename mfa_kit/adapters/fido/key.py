@@ -199,6 +199,11 @@ class FidoKey:
         return registration
 
     @property
+    def relying_party(self) -> str:
+        """The domain that the key registers with."""
+        return self._rp
+
+    @property
     def credential(self) -> bytes:
         """The public half of the last registration: by it the key is recognized, and nothing is signed."""
         return bytes(self._credential or b"")

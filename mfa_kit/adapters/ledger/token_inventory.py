@@ -1,11 +1,11 @@
 """The inventory of display tokens, in tables of the ledger. No seed is kept but a keyed fingerprint."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from mfa_kit.adapters.ledger.tables import Tables
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.tokens.seeds import Factor, Sighting, StockedToken, Token, TokenVerdict, folded
+from mfa_kit.tokens.seeds import Factor, Sighting, StockCounts, StockedToken, Token, TokenVerdict, folded
 
 FIELDS = "serial, factor, digest, digits, period, counter, maker, model, octets, capacity"
 STATE = "fingerprint, verdict, reason"
@@ -44,15 +44,6 @@ JUDGE = f"""
     where serial = ?
 """  # noqa: S608 - names of our own columns
 RESPELL = ("update tokens set serial = ? where serial = ?", "update sightings set serial = ? where serial = ?")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StockCounts:
-    """How many tokens of an import were new, were known, and are known by another seed than before."""
-
-    new: int
-    known: int
-    reseeded: int
 
 
 class TokenInventory:

@@ -3,8 +3,8 @@
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
-from mfa_kit.adapters.oath.applet import Applet
 from mfa_kit.adapters.oath.keys import Keys
 from mfa_kit.core import otp
 from mfa_kit.core.errors import DeviceFault, UsageFault
@@ -26,8 +26,16 @@ class CredentialOptions:
     wait: bool = False
 
 
+class ComputesCodes(Protocol):
+    """An open applet, as far as `compute_pair` needs it."""
+
+    def code(self, label: str, at: float, *, touch: bool) -> str:
+        """Return the code of a Unix time, after a touch where it takes one."""
+        ...
+
+
 def compute_pair(
-    applet: Applet,
+    applet: ComputesCodes,
     label: str,
     *,
     touch: bool,

@@ -6,7 +6,7 @@ import click
 
 from mfa_kit.backups import adding
 from mfa_kit.cli import options
-from mfa_kit.cli.keys import PASSPHRASE_FD
+from mfa_kit.cli.key_options import PASSPHRASE_FD
 from mfa_kit.cli.output import Output
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Progress

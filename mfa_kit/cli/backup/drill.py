@@ -8,11 +8,11 @@ import click
 from mfa_kit.backups import drill as use_case
 from mfa_kit.backups.drill import KeyDrill, PhoneDrill
 from mfa_kit.cli.backup.choice import of_user
-from mfa_kit.cli.keys import PASSPHRASE_FD, PASSWORD_STDIN, WHICH
+from mfa_kit.cli.key_options import PASSPHRASE_FD, PASSWORD_STDIN, WHICH
 from mfa_kit.cli.options import BACKUP_DIR, Verb, identity
 from mfa_kit.cli.output import Output
+from mfa_kit.oath_keys.choosing import code_on_key
 from mfa_kit.wiring import backup as backups
-from mfa_kit.wiring import oath_acceptance
 from mfa_kit.wiring.identities import Identities
 from mfa_kit.wiring.oath_keys import OathKeys
 from mfa_kit.wiring.settings import Settings
@@ -57,9 +57,7 @@ def drill(
         judge = PhoneDrill(person=settings.interaction, now=time.time)
     else:
         oath_keys = OathKeys(settings, password_stdin=password_stdin)
-        judge = KeyDrill(
-            code_of=lambda intent, at: oath_acceptance.code_of(oath_keys, intent, wanted, at=at), now=time.time
-        )
+        judge = KeyDrill(code_of=lambda intent, at: code_on_key(oath_keys, intent.label, wanted, at=at), now=time.time)
     chosen = files or [each.path for each in of_user(user, backups.list_backups(backup_dir))]
     drilled = backups.drill_backups(
         chosen, Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction), judge

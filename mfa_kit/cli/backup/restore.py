@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mfa_kit.cli.keys import PASSPHRASE_FD, PASSWORD_STDIN, WHICH
+from mfa_kit.cli.key_options import PASSPHRASE_FD, PASSWORD_STDIN, WHICH
 from mfa_kit.cli.options import Verb, identity
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow

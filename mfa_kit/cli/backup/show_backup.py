@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from mfa_kit.cli.keys import PASSPHRASE_FD
+from mfa_kit.cli.key_options import PASSPHRASE_FD
 from mfa_kit.cli.options import Verb, identity
 from mfa_kit.cli.output import Output
 from mfa_kit.core.errors import UsageFault

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import click
 
 from mfa_kit.cli import options
-from mfa_kit.cli.keys import PASSWORD_STDIN
+from mfa_kit.cli.key_options import PASSWORD_STDIN
 from mfa_kit.cli.orphans.orphan_row import OLDER_THAN, orphan_row
 from mfa_kit.cli.output import Output
 from mfa_kit.core.errors import MfaKitError

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -17,12 +16,9 @@ from mfa_kit.tokens import matching
 from mfa_kit.tokens.asking import CodeSource
 from mfa_kit.tokens.aws_use import aws_use
 from mfa_kit.tokens.matching import Undecided
-from mfa_kit.tokens.seeds import DroppedRow, Encoding, SeedFile, Token, TypedCodes
+from mfa_kit.tokens.seeds import DroppedRow, Encoding, SeedFile, StockCounts, Token, TypedCodes
 from mfa_kit.wiring import token
 from mfa_kit.wiring.settings import Settings
-
-if TYPE_CHECKING:
-    from mfa_kit.adapters.ledger.token_inventory import StockCounts
 
 
 @click.command("import", cls=Verb)
@@ -98,7 +94,7 @@ def _usability(tokens: Sequence[Token]) -> ResultRow:
     }
 
 
-def _stocked(counts: "StockCounts | None") -> ResultRow:
+def _stocked(counts: StockCounts | None) -> ResultRow:
     return {
         "new": counts.new if counts else None,
         "known": counts.known if counts else None,

@@ -1,26 +1,128 @@
 """`mfa-kit verify fido2`: is this security key genuine and fit? One key, or a box of them."""
 
+from collections import Counter
 from pathlib import Path
 
 import click
 
-from mfa_kit.cli import keys, options
+from mfa_kit.cli import messages
+from mfa_kit.cli.key_options import MDS, MDS_ROOT, PIN_STDIN, WHICH_FIDO
+from mfa_kit.cli.options import Verb
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.verify.checks import check_rows
+from mfa_kit.cli.verify.receipt import line_of, receipt_of
+from mfa_kit.core.checks import Proof, Value
+from mfa_kit.core.errors import DeviceFault, UsageFault
+from mfa_kit.core.interaction import Progress
+from mfa_kit.core.text import printable
+from mfa_kit.security_keys.attestation import Examined, SeenBefore
+from mfa_kit.security_keys.authenticator import PluggedKey
+from mfa_kit.security_keys.box import KeyExaminer
+from mfa_kit.wiring.security_keys import SecurityKeys, read_policy
+from mfa_kit.wiring.settings import Settings
 
-File = click.Path(path_type=Path)
 
-
-@click.command("fido2", cls=options.Verb)
-@click.option("--key", "wanted", metavar="SERIAL|PLACE", help="Which key, when several are plugged in.")
-@click.option("--require", type=File, metavar="FILE", help="What a key has to be: a policy file (docs/policy-file.md).")
-@keys.mds
-@keys.mds_root
+@click.command("fido2", cls=Verb)
+@WHICH_FIDO
+@click.option(
+    "--require",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="What a key has to be: a policy file (docs/policy-file.md).",
+)
+@MDS
+@MDS_ROOT
 @click.option("--watch", is_flag=True, help="A box of keys, one after the other, until Ctrl-C.")
 @click.option(
     "--asset", metavar="LABEL", help="Your own label of the key, for the receipt; with --watch, and a number."
 )
-@keys.pin_stdin
-def fido2(*, wanted: str | None, require: Path | None, watch: bool, asset: str | None) -> int:
+@PIN_STDIN
+def verify_fido2(
+    *,
+    wanted: str | None,
+    require: Path | None,
+    mds: Path | None,
+    mds_root: Path | None,
+    watch: bool,
+    asset: str | None,
+    pin_stdin: bool,
+    settings: Settings,
+    output: Output,
+) -> int:
     """Is this security key genuine and fit? Two touches; nothing stays on the key."""
-    from mfa_kit.cli.deeds import verify_fido2 as deeds
+    policy = read_policy(require)
+    if watch and (wanted or pin_stdin):
+        raise UsageFault("--watch is for many keys", "leave out --key and --pin-stdin")
+    keys = SecurityKeys(settings, mds=mds, mds_root=mds_root, pin_stdin=pin_stdin)
+    with keys.metadata() as published:
+        examiner = keys.examiner(published, policy)
+        if watch:
+            return _Box(examiner, asset=asset, output=output, progress=settings.progress).work()
+        examined = examiner.examine_one(wanted)
+    _print(examined, asset=asset, output=output)
+    return 0 if isinstance(examined.answer, Proof) else 1
 
-    return deeds.fido2(wanted, require, watch=watch, asset=asset)
+
+def _print(examined: Examined, *, asset: str | None, output: Output) -> None:
+    match output.form:
+        case "csv":
+            output.many("verify-fido2", [line_of(examined, asset=asset)], empty="")
+        case "table":
+            output.many("verify-fido2", check_rows(examined.answer), empty="")
+            output.one("verify-fido2", line_of(examined, asset=asset))
+        case _:
+            output.one("verify-fido2", receipt_of(examined, asset=asset))
+
+
+class _Box:
+    """A box of keys that is worked through until a person has had enough, with a tally of what became of them."""
+
+    def __init__(self, examiner: KeyExaminer, *, asset: str | None, output: Output, progress: Progress) -> None:
+        self._examiner, self._asset, self._output, self._progress = examiner, asset, output, progress
+        self._tally: Counter[str] = Counter()
+
+    def work(self) -> int:
+        """Examine keys as they come until Ctrl-C. Return 1 where one is refused or could not be judged."""
+        gone: PluggedKey | None = None
+        while True:
+            try:
+                place = self._examiner.next(gone)
+            except KeyboardInterrupt:
+                break
+            gone = place
+            self._examine(place)
+            self._progress.note(", ".join(f"{count} {what}" for what, count in sorted(self._tally.items())))
+        return 0 if not self._tally["refused"] and not self._tally["not judged"] else 1
+
+    def _examine(self, place: PluggedKey) -> None:
+        asset = self._asset and f"{self._asset}-{self._judged + 1}"
+        try:
+            examined = self._examiner.examine(place.where)
+        except DeviceFault as fault:
+            self._tally["not judged"] += 1
+            messages.complain(str(fault), hint=fault.hint)
+            return
+        if isinstance(examined, SeenBefore):
+            self._progress.note("this key was here before; it is not counted again")
+            return
+        self._tally["proof" if isinstance(examined.answer, Proof) else "refused"] += 1
+        self._print_line(examined, asset)
+
+    @property
+    def _judged(self) -> int:
+        """How many keys have a line."""
+        return self._tally["proof"] + self._tally["refused"]
+
+    def _print_line(self, examined: Examined, asset: str | None) -> None:
+        line = line_of(examined, asset=asset)
+        match self._output.form:
+            case "table":
+                words = [str(line[name] or "") for name in ("verdict", "model", "serial", "asset")]
+                failed = [
+                    f"{check.name}: {check.detail}" for check in examined.answer.checks if check.value is Value.FAIL
+                ]
+                click.echo(printable("  ".join(filter(None, [*words, *failed]))))
+            case "csv":
+                self._output.many("verify-fido2", [line], empty="", header=self._judged == 1)
+            case _:
+                Output("json").one("verify-fido2", receipt_of(examined, asset=asset))

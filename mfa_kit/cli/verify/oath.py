@@ -1,21 +1,50 @@
 """`mfa-kit verify oath`."""
 
+import time
+from functools import partial
+from pathlib import Path
+
 import click
 
-from mfa_kit.cli import keys
+from mfa_kit.cli.key_options import MDS, MDS_ROOT, PASSWORD_STDIN, PIN_STDIN, WHICH
 from mfa_kit.cli.options import Verb
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.verify.checks import print_answer
+from mfa_kit.oath_keys.acceptance import UNPROVEN, verify_key
+from mfa_kit.wiring.oath_acceptance import check_maker, new_seed
+from mfa_kit.wiring.oath_keys import OathKeys
+from mfa_kit.wiring.security_keys import SecurityKeys
+from mfa_kit.wiring.settings import Settings
 
 
-@click.command(cls=Verb)
-@keys.WHICH
+@click.command("oath", cls=Verb)
+@WHICH
 @click.option("--no-write", is_flag=True, help="Leave out the credential that is written, used and deleted again.")
 @click.option("--maker", is_flag=True, help="Prove its maker by the FIDO attestation of the same key: two touches.")
-@keys.mds
-@keys.mds_root
-@keys.pin_stdin
-@keys.password_stdin
-def oath(*, wanted: str | None, no_write: bool, maker: bool) -> int:
+@MDS
+@MDS_ROOT
+@PIN_STDIN
+@PASSWORD_STDIN
+def verify_oath(
+    *,
+    wanted: str | None,
+    no_write: bool,
+    maker: bool,
+    mds: Path | None,
+    mds_root: Path | None,
+    pin_stdin: bool,
+    password_stdin: bool,
+    settings: Settings,
+    output: Output,
+) -> int:
     """Prove that an OATH key is fit to be given to somebody; --account says whose credentials to look for."""
-    from mfa_kit.cli.deeds import verify as deeds
-
-    return deeds.oath(wanted, write=not no_write, maker=maker)
+    fido = SecurityKeys(settings, mds=mds, mds_root=mds_root, pin_stdin=pin_stdin)
+    answer, key = verify_key(
+        OathKeys(settings, password_stdin=password_stdin),
+        wanted,
+        account=settings.account,
+        new_seed=(lambda: None) if no_write else new_seed,
+        now=time.time,
+        made_by=partial(check_maker, fido=fido) if maker else (lambda _: UNPROVEN),
+    )
+    return print_answer("verify-oath", {"key": key.what, "serial": key.serial, "where": key.where}, answer, output)

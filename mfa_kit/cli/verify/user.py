@@ -4,19 +4,31 @@ from pathlib import Path
 
 import click
 
-from mfa_kit.cli import keys, options
+from mfa_kit.cli.key_options import PASSPHRASE_FD, PASSWORD_STDIN
+from mfa_kit.cli.options import DEVICE, Verb
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.verify.checks import print_answer
+from mfa_kit.enrollment.devices import choose_device
+from mfa_kit.enrollment.user_names import resolve_user
+from mfa_kit.oath_keys.belonging import check_virtual, verify_device
+from mfa_kit.wiring.backup import open_created
+from mfa_kit.wiring.desk import open_desk
+from mfa_kit.wiring.identities import Identities
+from mfa_kit.wiring.oath_acceptance import consecutive_codes
+from mfa_kit.wiring.oath_keys import OathKeys
+from mfa_kit.wiring.settings import Settings
 
 
-@click.command(cls=options.Verb)
+@click.command("user", cls=Verb)
 @click.argument("user")
-@options.DEVICE
+@DEVICE
 @click.option("--key", "wanted_key", metavar="SERIAL|READER", help="Which key, when several hold the credential.")
 @click.option("--resync", is_flag=True, help="Let AWS judge two codes, and keep the clock offset that it finds.")
 @click.option("--backup", type=Path, metavar="FILE", help="Compare with the seed of this sealed backup.")
 @click.option("-i", "--identity", "keys", multiple=True, type=Path, metavar="FILE", help="What opens the backup.")
-@keys.PASSPHRASE_FD
-@keys.password_stdin
-def user(
+@PASSPHRASE_FD
+@PASSWORD_STDIN
+def verify_user(
     *,
     user: str,
     wanted: str | None,
@@ -25,10 +37,24 @@ def user(
     backup: Path | None,
     keys: tuple[Path, ...],
     passphrase_fd: int | None,
+    password_stdin: bool,
+    settings: Settings,
+    output: Output,
 ) -> int:
     """Prove that the key at hand is USER's MFA device: by AWS for your own, else by its label and a code."""
-    from mfa_kit.cli.deeds import verify as deeds
-    from mfa_kit.wiring.identities import Identities
-
-    identities = Identities(keys, passphrase_fd=passphrase_fd, person=options.common().interaction)
-    return deeds.user(user, wanted, wanted_key, resync=resync, backup=backup, identities=identities)
+    identities = Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction)
+    with open_desk(settings) as (desk, caller):
+        name = resolve_user(user, caller=caller, inventory=desk.inventory)
+        device = choose_device(name, wanted, devices=desk.inventory.devices(name))
+        check_virtual(device)
+        answer = verify_device(
+            device,
+            wanted_key,
+            keys=OathKeys(settings, password_stdin=password_stdin),
+            caller=caller,
+            desk=desk,
+            resync=resync,
+            seed=open_created(backup, identities).seed if backup else None,
+            consecutive=consecutive_codes,
+        )
+        return print_answer("verify-user", {"user": name, "device": device.serial}, answer, output)

@@ -1,23 +1,25 @@
 """A FIDO security key, which a person registers in the console."""
 
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from mfa_kit.core.checks import Proof, Value
-from mfa_kit.core.errors import DeviceFault
+from mfa_kit.core.errors import DeviceFault, MfaKitError
 from mfa_kit.core.models import DeviceType, Enrolled, Entry, Intent, Method
 from mfa_kit.core.otp import Created, Pair
 from mfa_kit.enrollment import fido_console as console
 from mfa_kit.enrollment.ports import Carrier, Desk, Maker
-from mfa_kit.rollout.key_slot import KeySlot
+from mfa_kit.rollout.key_slot import InsertedKey, KeySlot
 from mfa_kit.rollout.roster import RosterMethod
-from mfa_kit.security_keys import attestation
 from mfa_kit.security_keys.attestation import Examined
-from mfa_kit.wiring import fido_console, security_keys
+from mfa_kit.security_keys.key_policy import lacking
+from mfa_kit.wiring import fido_console
 from mfa_kit.wiring.methods.recipe import Context, Equipment, Options, Recipe, option
+from mfa_kit.wiring.security_keys import SecurityKeys, read_policy
 
 
 class AtConsole:
@@ -25,17 +27,20 @@ class AtConsole:
 
     def __init__(self, options: "Fido2Options", context: Context) -> None:
         self._options, self._context = options, context
-        self._policy = security_keys.policy(options.require)
-        self._seen = security_keys.given_away()
+        self._policy = read_policy(options.require)
+        self._keys = SecurityKeys(
+            context.settings, mds=options.mds, mds_root=options.mds_root, pin_stdin=options.pin_stdin
+        )
+        self._seen = context.given_away
 
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
         """Verify the key that is plugged in, and name it. Raise DeviceFault when it is refused."""
         options, settings = self._options, self._context.settings
         if options.skip_key_check or settings.dry_run:
             return intent.on(hardware=options.asset) if options.asset else intent
-        self._seen = replace(given := security_keys.given_away(), credentials=[*given.credentials])
-        with security_keys.metadata() as opened:
-            examined = security_keys.Bench(opened, self._policy, self._seen).examine(options.key)
+        self._seen = self._context.given_away.copy()
+        with self._keys.metadata() as published:
+            examined = self._keys.examiner(published, self._policy, self._seen).examine(options.key)
         if not isinstance(examined, Examined):
             raise DeviceFault("this very key was given to another user before", "take another key")
         evidence = examined.evidence
@@ -65,12 +70,12 @@ class AtConsole:
         """Wait until the key is registered in the console. From then on it is somebody's, and given to no other."""
         watch = console.ConsoleWatch(
             page=self._page,
-            lacking=partial(attestation.lacking, self._policy),
+            lacking=partial(lacking, self._policy),
             seconds=self._options.timeout,
             clock=time.monotonic,
         )
         made = watch.make(intent, carrier, desk=desk, run=run)
-        security_keys.given_away().credentials[:] = self._seen.credentials
+        self._context.given_away.become(self._seen)
         return made
 
     def _page(self, intent: Intent) -> AbstractContextManager[None]:
@@ -81,6 +86,30 @@ class AtConsole:
             signed_in=self._options.open,
             role=self._options.open_role,
         )
+
+
+class SecurityKeySlot:
+    """Where security keys are put in, for the station."""
+
+    def __init__(self, keys: SecurityKeys) -> None:
+        self._keys = keys
+
+    def state(self) -> object:
+        """Return what changes when a key comes or goes, without touching a card."""
+        return self._keys.state()
+
+    def look(self) -> tuple[list[InsertedKey], Sequence[MfaKitError]]:
+        """Return the keys that are in, and what is wrong with others."""
+        found, wrong = self._keys.look()
+        return [
+            InsertedKey(
+                identity=each.where,
+                serial=each.serial,
+                description=" ".join(filter(None, [each.product or "security key", each.serial])),
+                where=each.where,
+            )
+            for each in found
+        ], wrong
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +161,7 @@ class Fido2Options(Options):
 
     def slot(self, context: Context) -> KeySlot | None:
         """Return where the key is put in, unless it need not be here."""
-        return None if self.skip_key_check else security_keys.Slot()
+        return None if self.skip_key_check else SecurityKeySlot(SecurityKeys(context.settings))
 
 
 FIDO2 = Method("fido2", DeviceType.FIDO2)

@@ -1,7 +1,7 @@
 """What a row of the registry says of an enrollment method, and the form in which a method declares its options."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import Field, dataclass
+from dataclasses import Field, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from mfa_kit.core.models import Intent, Method
@@ -9,6 +9,7 @@ from mfa_kit.enrollment.backup_alone import BackupAlone
 from mfa_kit.enrollment.making import CREATING
 from mfa_kit.enrollment.ports import Carrier, Inventory, Maker
 from mfa_kit.rollout.roster import RosterMethod
+from mfa_kit.security_keys.authenticator import SeenKeys
 from mfa_kit.wiring.settings import Settings
 
 if TYPE_CHECKING:
@@ -52,11 +53,12 @@ def option(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """What a method is opened with."""
+    """What a method is opened with. `given_away` are the security keys that this command has given to users."""
 
     settings: Settings
     inventory: Inventory
     oath_keys: "OathKeys"
+    given_away: SeenKeys = field(default_factory=SeenKeys)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

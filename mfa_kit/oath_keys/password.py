@@ -1,18 +1,16 @@
-"""The password of a key's OATH applet: given, changed and taken away, and each seen to be so."""
-
-from typing import Any
+"""The password of a key's OATH applet: given, changed and taken away. The key is opened again to see that it is so."""
 
 from mfa_kit.core.errors import DeviceFault, UsageFault
-from mfa_kit.wiring.oath_keys import OathKeys
+from mfa_kit.oath_keys.credential import OathKey
+from mfa_kit.oath_keys.ports import LockableKeys
 
 
-def password(keys: OathKeys, wanted: str | None, *, had: bool) -> dict[str, Any]:
-    """Give a key a new password, and see that it is the one that opens it."""
+def give_password(keys: LockableKeys, wanted: str | None, *, had: bool) -> OathKey:
+    """Give a key a new password, and see that it opens the key. `had` says whether it has one so far."""
     key = keys.choose(wanted)
     if key.password is not had:
-        raise UsageFault(
-            f"{key.told} has {'a' if key.password else 'no'} password", f"mfa-kit key password {_verb(key.password)}"
-        )
+        has, verb = ("a", "change") if key.password else ("no", "set")
+        raise UsageFault(f"{key.told} has {has} password", f"mfa-kit key password {verb}")
     with keys.open(key) as applet:
         access = applet.derive_key(keys.ask_new_password(key))
         applet.set_key(access)
@@ -20,14 +18,10 @@ def password(keys: OathKeys, wanted: str | None, *, had: bool) -> dict[str, Any]
     with keys.open(key) as applet:
         if not applet.guarded:
             raise DeviceFault(f"{key.told} took a password, and asks for none", "do not use this key")
-    return {"serial": key.serial, "where": key.where}
+    return key
 
 
-def _verb(has: bool) -> str:
-    return "change" if has else "set"
-
-
-def clear(keys: OathKeys, wanted: str | None) -> dict[str, Any]:
+def clear_password(keys: LockableKeys, wanted: str | None) -> OathKey:
     """Take a key's password away, and see that it asks for none."""
     key = keys.choose(wanted)
     if not key.password:
@@ -37,4 +31,4 @@ def clear(keys: OathKeys, wanted: str | None) -> dict[str, Any]:
     with keys.open(key) as applet:
         if applet.guarded:
             raise DeviceFault(f"{key.told} still asks for its password", "do not use this key")
-    return {"serial": key.serial, "where": key.where}
+    return key

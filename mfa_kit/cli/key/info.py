@@ -1,0 +1,52 @@
+"""`mfa-kit key info`."""
+
+from pathlib import Path
+
+import click
+
+from mfa_kit.cli.key.sources import FidoSource, KeySource, OathSource, any_of, complain
+from mfa_kit.cli.key_options import MDS, MDS_ROOT, PASSWORD_STDIN, PIN_STDIN, WHICH
+from mfa_kit.cli.options import Verb
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.results import Cell
+from mfa_kit.core.errors import MfaKitError
+from mfa_kit.wiring.oath_keys import OathKeys
+from mfa_kit.wiring.security_keys import SecurityKeys
+from mfa_kit.wiring.settings import Settings
+
+
+@click.command(cls=Verb)
+@WHICH
+@PASSWORD_STDIN
+@click.option("--count", is_flag=True, help="Also count the resident credentials, after the key's PIN.")
+@PIN_STDIN
+@MDS
+@MDS_ROOT
+def info(
+    *,
+    wanted: str | None,
+    password_stdin: bool,
+    count: bool,
+    pin_stdin: bool,
+    mds: Path | None,
+    mds_root: Path | None,
+    settings: Settings,
+    output: Output,
+) -> None:
+    """Tell more of one key: what it says of itself, and its OATH credentials, after its password where it has one.
+
+    What a FIDO key claims to be is proven by `verify fido2` alone.
+    """
+    fido = FidoSource(SecurityKeys(settings, mds=mds, mds_root=mds_root, pin_stdin=pin_stdin), count=count)
+    row: dict[str, Cell] = {}
+    wrong: list[tuple[KeySource, MfaKitError]] = []
+    for source in (fido, OathSource(OathKeys(settings, password_stdin=password_stdin))):
+        try:
+            row |= {name: cell for name, cell in source.info(wanted).items() if row.get(name) in (None, ())}
+        except MfaKitError as fault:
+            wrong.append((source, fault))
+    news = [fault for source, fault in wrong if any_of(source)]
+    if not row:
+        raise (news or [fault for _, fault in wrong])[0]
+    complain(news, settings.progress)
+    output.one("key-info", row)

@@ -1,0 +1,103 @@
+"""`mfa-kit key list`."""
+
+import sys
+import time
+from collections.abc import Sequence
+
+import click
+
+from mfa_kit.cli.key.sources import FidoSource, KeyRow, KeySource, OathSource, complain
+from mfa_kit.cli.options import Verb
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.results import ResultRow
+from mfa_kit.core.errors import MfaKitError, NoApplet
+from mfa_kit.core.interaction import Progress
+from mfa_kit.wiring.oath_keys import OathKeys
+from mfa_kit.wiring.security_keys import SecurityKeys
+from mfa_kit.wiring.settings import Settings
+
+# Seconds between two looks.
+WATCH = 0.3
+
+
+def sources_of(settings: Settings) -> tuple[KeySource, ...]:
+    """Return all kinds of keys, in the order in which they are asked."""
+    return FidoSource(SecurityKeys(settings)), OathSource(OathKeys(settings))
+
+
+@click.command("list", cls=Verb)
+@click.option("--watch", is_flag=True, help="Go on, and tell each key that comes or goes, until Ctrl-C.")
+def list_keys(*, watch: bool, settings: Settings, output: Output) -> None:
+    """List the keys that are plugged in."""
+    sources, progress = sources_of(settings), settings.progress
+    state = _state(sources) if watch else []  # before the look: what comes during it is seen as a change
+    rows, faults = _look(sources)
+    if not watch:
+        complain(faults if rows else faults[1:], progress)
+        shown = [{**row, "serial": row["serial"] or "no serial"} for row in rows] if output.form == "table" else rows
+        output.many("key-list", shown, empty="no keys")
+        if faults and not rows:
+            raise faults[0]
+        return
+    complain(faults, progress)
+    lines = Output("jsonl") if output.form == "json" else output
+    for row in rows:
+        lines.one("key-watch", {"event": "there", **row})
+    _watch(sources, rows, state, output=lines, progress=progress)
+
+
+def _state(sources: Sequence[KeySource]) -> list[object]:
+    return [source.state() for source in sources]
+
+
+def _look(sources: Sequence[KeySource]) -> tuple[list[ResultRow], list[MfaKitError]]:
+    """Ask each source. The same serial seen by two sources is one key, by one source it is two keys.
+
+    That a card is no key of one kind is told only where it is none of any.
+    """
+    found: list[KeyRow] = []
+    faults: list[MfaKitError] = []
+    for source in sources:
+        rows, wrong = _rows_of(source)
+        faults += wrong
+        before = {row.serial: at for at, row in enumerate(found)}
+        for row in rows:
+            at = before.get(row.serial) if row.serial else None
+            if at is None:
+                found.append(row)
+            else:
+                found[at] = found[at].joined(row)
+    cells = [row.cells() for row in found]
+    names = dict.fromkeys(name for row in cells for name in row)
+    told = [fault for fault in faults if not (found and isinstance(fault, NoApplet))]
+    return [{name: row.get(name) for name in names} for row in cells], told
+
+
+def _rows_of(source: KeySource) -> tuple[Sequence[KeyRow], Sequence[MfaKitError]]:
+    try:
+        return source.rows()
+    except MfaKitError as fault:
+        return (), (fault,)
+
+
+def _watch(
+    sources: Sequence[KeySource],
+    rows: list[ResultRow],
+    state: list[object],
+    *,
+    output: Output,
+    progress: Progress,
+) -> None:
+    """Print each key that comes or goes, until Ctrl-C."""
+    while True:
+        time.sleep(WATCH)
+        if (now := _state(sources)) == state:
+            continue
+        state, before = now, rows
+        rows, faults = _look(sources)
+        complain(faults, progress)
+        for event, some, others in (("removed", before, rows), ("plugged in", rows, before)):
+            for row in some:
+                if row not in others:
+                    output.one("key-watch", {"event": event, **row})
+        sys.stdout.flush()

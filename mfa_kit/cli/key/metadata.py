@@ -1,0 +1,55 @@
+"""`mfa-kit key metadata`."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from mfa_kit.cli.key_options import MDS, MDS_ROOT
+from mfa_kit.cli.options import Verb
+from mfa_kit.cli.output import Output
+from mfa_kit.cli.results import ResultRow
+from mfa_kit.security_keys.authenticator import MetadataSource, Model
+from mfa_kit.wiring.security_keys import SecurityKeys
+from mfa_kit.wiring.settings import Settings
+
+
+@click.command(cls=Verb)
+@click.argument("model", required=False)
+@MDS
+@MDS_ROOT
+def metadata(*, model: str | None, mds: Path | None, mds_root: Path | None, settings: Settings, output: Output) -> int:
+    """Show what is published of MODEL, a part of its name, its AAGUID or a key identifier; without it, of what age.
+
+    Ends with 1 where nothing is published of it.
+    """
+    source, models = SecurityKeys(settings, mds=mds, mds_root=mds_root).published(model)
+    if model is None:
+        output.one("key-metadata-source", _source_row(source))
+        return 0
+    output.many("key-metadata", [_model_row(each) for each in models], empty=f"nothing is published of {model}")
+    return 0 if models else 1
+
+
+def _source_row(source: MetadataSource) -> ResultRow:
+    return {
+        "source": source.name,
+        "number": source.number,
+        "next_update": source.next_update.isoformat(),
+        "current": source.next_update >= datetime.now(UTC).date(),
+        "signed": source.root is not None,
+        "root_sha256": source.root,
+        "models": source.models,
+        "passed_over": source.passed_over,
+    }
+
+
+def _model_row(model: Model) -> ResultRow:
+    return {
+        "name": model.name,
+        "aaguid": model.aaguid or ", ".join(model.identifiers),
+        "version": model.version,
+        "status": [status.status for status in model.statuses],
+        "attestation": model.attestation,
+        "roots": len(model.roots),
+    }

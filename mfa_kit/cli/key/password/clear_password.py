@@ -1,0 +1,22 @@
+"""`mfa-kit key password clear`."""
+
+import click
+
+from mfa_kit.cli.key_options import PASSWORD_STDIN, WHICH
+from mfa_kit.cli.options import Verb
+from mfa_kit.cli.output import Output
+from mfa_kit.core.errors import Declined
+from mfa_kit.oath_keys import password
+from mfa_kit.wiring.oath_keys import OathKeys
+from mfa_kit.wiring.settings import Settings
+
+
+@click.command("clear", cls=Verb)
+@WHICH
+@PASSWORD_STDIN
+def clear_password(*, wanted: str | None, password_stdin: bool, settings: Settings, output: Output) -> None:
+    """Take a key's password away: whoever holds the key then has its codes."""
+    if not settings.yes:
+        raise Declined("the key would have no password any more", "add --yes to confirm")
+    key = password.clear_password(OathKeys(settings, password_stdin=password_stdin), wanted)
+    output.one("key-password", {"password": "cleared", "serial": key.serial, "where": key.where})

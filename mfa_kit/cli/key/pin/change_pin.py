@@ -1,0 +1,36 @@
+"""`mfa-kit key pin change`."""
+
+from pathlib import Path
+
+import click
+
+from mfa_kit.cli.key.pin.new_pin_options import new_pin_options
+from mfa_kit.cli.key.pin_row import pin_row
+from mfa_kit.cli.options import Verb
+from mfa_kit.cli.output import Output
+from mfa_kit.security_keys import pin
+from mfa_kit.security_keys.new_pin import give_pin
+from mfa_kit.wiring.security_keys import NewPinOptions, SecurityKeys
+from mfa_kit.wiring.settings import Settings
+
+
+@click.command("change", cls=Verb)
+@new_pin_options
+def change_pin(
+    *,
+    wanted: str | None,
+    pin_stdin: bool,
+    generate: bool,
+    to: tuple[str, ...],
+    to_files: tuple[Path, ...],
+    out: Path | None,
+    settings: Settings,
+    output: Output,
+) -> None:
+    """Give a FIDO key another PIN."""
+    keys = SecurityKeys(settings, pin_stdin=pin_stdin)
+    source = keys.new_pin(NewPinOptions(generate=generate, to=to, to_files=to_files, out=out))
+    info = give_pin(
+        keys, wanted, source, lambda key, new: pin.change_pin(key, keys.pins(), new), progress=settings.progress
+    )
+    output.one("key-pin", pin_row("changed", info))

@@ -1,0 +1,42 @@
+"""The options of verbs that give a FIDO key a new PIN."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import click
+
+from mfa_kit.cli.key_options import WHICH_FIDO
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+OPTIONS = (
+    WHICH_FIDO,
+    click.option(
+        "--pin-stdin",
+        is_flag=True,
+        help="Read PINs from standard input, a line each: to change one, the old and the new.",
+    ),
+    click.option("--generate", is_flag=True, help="Make a PIN of digits; it is shown once, or sealed."),
+    click.option("-r", "--recipient", "to", multiple=True, metavar="RECIPIENT", help="Seal it to an age or SSH key."),
+    click.option(
+        "-R",
+        "--recipients-file",
+        "to_files",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Recipients, one a line.",
+    ),
+    click.option(
+        "-o", "--out", type=click.Path(path_type=Path), metavar="FILE", help="The new file for the sealed PIN."
+    ),
+)
+
+
+def new_pin_options(function: Callable[P, R]) -> Callable[P, R]:
+    """Add `wanted`, `pin_stdin`, and the fields of NewPinOptions."""
+    for decorate in reversed(OPTIONS):
+        function = decorate(function)
+    return function

@@ -1,0 +1,43 @@
+"""`mfa-kit key pin policy`."""
+
+import click
+
+from mfa_kit.cli.key.pin_row import pin_row
+from mfa_kit.cli.key_options import PIN_STDIN, WHICH_FIDO
+from mfa_kit.cli.options import Verb
+from mfa_kit.cli.output import Output
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.security_keys.pin import confirm_by_name, set_pin_policy
+from mfa_kit.wiring.security_keys import SecurityKeys
+from mfa_kit.wiring.settings import Settings
+
+
+@click.command("policy", cls=Verb)
+@WHICH_FIDO
+@click.option("--min-length", "shortest", type=click.IntRange(4, 63), help="The shortest PIN; it can only be raised.")
+@click.option("--force-change", is_flag=True, help="Have the PIN changed before it is used again.")
+@PIN_STDIN
+def pin_policy(
+    *,
+    wanted: str | None,
+    shortest: int | None,
+    force_change: bool,
+    pin_stdin: bool,
+    settings: Settings,
+    output: Output,
+) -> None:
+    """Say what PINs of a FIDO key have to be, or have the present one changed by whoever gets the key."""
+    if shortest is None and not force_change:
+        raise UsageFault("a policy says something", "write --min-length N, --force-change, or both")
+    keys = SecurityKeys(settings, pin_stdin=pin_stdin)
+    with keys.open(wanted) as opened:
+        before = opened.info()
+
+        def confirm(what: str) -> None:
+            """Have a person agree, or --yes with --key."""
+            confirm_by_name(what, before, wanted=wanted, yes=settings.yes, interaction=settings.interaction)
+
+        info = set_pin_policy(opened, keys.pins(), shortest=shortest, force_change=force_change, confirm=confirm)
+    output.one("key-pin", pin_row("policy set", info))
+    if info.force_pin_change:
+        settings.progress.note("the key wants a new PIN before it does anything: mfa-kit key pin change")

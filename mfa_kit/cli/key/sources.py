@@ -1,0 +1,171 @@
+"""The kinds of keys that `key list` and `key info` look for. Each kind is a source; a new kind is one more."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from mfa_kit.cli.results import Cell, ResultRow
+from mfa_kit.core.errors import MfaKitError, NoApplet
+from mfa_kit.core.interaction import Progress
+from mfa_kit.oath_keys.credential import OathKey
+from mfa_kit.security_keys.authenticator import KeyInfo, Model
+from mfa_kit.wiring.oath_keys import OathKeys
+from mfa_kit.wiring.security_keys import SecurityKeys
+
+# COSE algorithms (IANA) that keys sign with.
+ALGORITHMS = {-7: "ES256", -8: "EdDSA", -35: "ES384", -36: "ES512", -37: "PS256", -257: "RS256", -9: "ESP256"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyRow:
+    """A key in a list: what every source tells, and `own` fields, whose names begin with that of their source."""
+
+    key: str
+    serial: str | None
+    firmware: str | None
+    transports: tuple[str, ...]
+    where: tuple[str, ...]
+    own: Mapping[str, Cell] = field(default_factory=dict)
+
+    def joined(self, other: "KeyRow") -> "KeyRow":
+        """Return one row of two that are of the same key."""
+        return KeyRow(
+            key=self.key,
+            serial=self.serial,
+            firmware=self.firmware if self.firmware is not None else other.firmware,
+            transports=tuple(dict.fromkeys([*self.transports, *other.transports])),
+            where=tuple(dict.fromkeys([*self.where, *other.where])),
+            own={**self.own, **{name: cell for name, cell in other.own.items() if self.own.get(name) is None}},
+        )
+
+    def cells(self) -> dict[str, Cell]:
+        """Return it as a result row, the common fields first."""
+        common: dict[str, Cell] = {
+            "key": self.key,
+            "serial": self.serial,
+            "firmware": self.firmware,
+            "transports": self.transports,
+            "where": self.where,
+        }
+        return {**common, **self.own}
+
+
+class KeySource(Protocol):
+    """One kind of keys."""
+
+    def rows(self) -> tuple[Sequence[KeyRow], Sequence[MfaKitError]]:
+        """Return the keys of this kind that are plugged in, and what is wrong with others."""
+        ...
+
+    def state(self) -> object:
+        """Return what changes when a key comes or goes, without touching a key."""
+        ...
+
+    def info(self, wanted: str | None) -> ResultRow:
+        """Return more of one key, which a serial or a place names. Raise DeviceFault where it is not of this kind."""
+        ...
+
+
+class FidoSource:
+    """FIDO security keys. With `count` their resident credentials are counted, for which they want their PIN."""
+
+    def __init__(self, keys: SecurityKeys, *, count: bool = False) -> None:
+        self._keys, self._count = keys, count
+
+    def rows(self) -> tuple[Sequence[KeyRow], Sequence[MfaKitError]]:
+        """Return a row a key, and what is wrong with those that gave none."""
+        infos, faults = self._keys.infos()
+        return [_fido_row(info) for info in infos], faults
+
+    def state(self) -> object:
+        """Return what changes when a key comes or goes, without touching a card."""
+        return self._keys.state()
+
+    def info(self, wanted: str | None) -> ResultRow:
+        """Return what one key says of itself, and the model that it claims to be."""
+        info, claimed = self._keys.describe(wanted, count=self._count)
+        return {**_fido_row(info).cells(), **_fido_details(info, claimed)}
+
+
+class OathSource:
+    """Keys with an OATH applet."""
+
+    def __init__(self, keys: OathKeys) -> None:
+        self._keys = keys
+
+    def rows(self) -> tuple[Sequence[KeyRow], Sequence[MfaKitError]]:
+        """Return a row a key, and what is wrong with the readers that gave none."""
+        found, faults = self._keys.look()
+        return [_oath_row(key) for key in found], faults
+
+    def state(self) -> object:
+        """Return what changes when a card comes or goes, without touching a card."""
+        return self._keys.state()
+
+    def info(self, wanted: str | None) -> ResultRow:
+        """Return what one key says of itself, and the names of its credentials, after its password."""
+        key = self._keys.choose(wanted)
+        with self._keys.open(key) as applet:
+            names = sorted(name.decode(errors="replace") for name in applet.names())
+        return {
+            **_oath_row(key).cells(),
+            "oath_used": len(names),
+            "oath_identity": key.identity,
+            "credentials": names,
+        }
+
+
+def _fido_row(info: KeyInfo) -> KeyRow:
+    return KeyRow(
+        key=info.plugged.product or "security key",
+        serial=info.plugged.serial,
+        firmware=info.firmware and str(info.firmware),
+        transports=info.transports or (info.plugged.link.value,),
+        where=(info.plugged.where,),
+        own={"fido_versions": info.versions, "fido_aaguid": info.aaguid, "fido_pin": info.pin_set},
+    )
+
+
+def _fido_details(info: KeyInfo, claimed: Model | None) -> ResultRow:
+    options = info.options
+    return {
+        "fido_claims_to_be": claimed.name if claimed else None,
+        "fido_extensions": info.extensions,
+        "fido_algorithms": [ALGORITHMS.get(each, str(each)) for each in info.algorithms],
+        "fido_options": [name if on else f"no {name}" for name, on in options.items()],
+        "fido_certifications": [f"{name} {level}" for name, level in info.certifications.items()],
+        "fido_pin_tries_left": info.pin_retries,
+        "fido_min_pin_length": info.min_pin_length if info.ctap2 else None,
+        "fido_force_pin_change": info.force_pin_change if info.ctap2 else None,
+        "fido_user_verification": options.get("uv"),
+        "fido_always_uv": options.get("alwaysUv"),
+        "fido_enterprise_attestation": options.get("ep"),
+        "fido_resident_used": info.resident_used,
+        "fido_resident_free": info.resident_free,
+    }
+
+
+def _oath_row(key: OathKey) -> KeyRow:
+    return KeyRow(
+        key=key.what,
+        serial=key.serial,
+        firmware=key.firmware,
+        transports=(key.transport,),
+        where=(key.where,),
+        own={"oath_used": key.used, "oath_free": key.free, "oath_password": key.password},
+    )
+
+
+def complain(faults: Sequence[MfaKitError], progress: Progress) -> None:
+    """Tell on stderr what is wrong with keys that gave no row."""
+    for fault in faults:
+        progress.note(f"{fault}; {fault.hint}")
+
+
+def any_of(source: KeySource) -> bool:
+    """Whether a key of this kind is plugged in, or may be. That there is none is no news of another kind's key."""
+    try:
+        rows, faults = source.rows()
+    except MfaKitError:
+        return True
+    return bool(rows) or any(not isinstance(fault, NoApplet) for fault in faults)

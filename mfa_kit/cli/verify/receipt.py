@@ -1,0 +1,56 @@
+"""What `verify fido2` prints of one key: a line, or a receipt with all that the answer rests on."""
+
+import hashlib
+
+from mfa_kit import __version__
+from mfa_kit.cli.options import written
+from mfa_kit.cli.results import Cell, ResultRow
+from mfa_kit.cli.verify.checks import check_rows
+from mfa_kit.core.checks import Proof, Value
+from mfa_kit.security_keys.attestation import Examined
+from mfa_kit.security_keys.authenticator import MetadataSource, Trusted
+
+
+def line_of(examined: Examined, *, asset: str | None) -> ResultRow:
+    """Return one key in one line."""
+    evidence = examined.evidence
+    answer = examined.answer
+    return {
+        "verdict": "proof" if isinstance(answer, Proof) else "refused",
+        "model": evidence.model.name if evidence.model else None,
+        "serial": evidence.before.plugged.serial,
+        "asset": asset,
+        "aaguid": evidence.registration.aaguid,
+        "firmware": evidence.firmware and str(evidence.firmware),
+        "at": written(evidence.at),
+        "failed": [check.name for check in answer.checks if check.value is Value.FAIL],
+        "warned": [check.name for check in answer.checks if check.value is Value.WARN],
+    }
+
+
+def receipt_of(examined: Examined, *, asset: str | None) -> ResultRow:
+    """Return everything that the answer rests on; docs/verify-fido2.md names the fields."""
+    evidence = examined.evidence
+    return {
+        "mfa_kit": __version__,
+        **line_of(examined, asset=asset),
+        "product": evidence.before.plugged.product,
+        "place": evidence.before.plugged.where,
+        "versions": evidence.before.versions,
+        "attestation": evidence.registration.format,
+        "certificates_sha256": [hashlib.sha256(each).hexdigest() for each in evidence.registration.chain],
+        "root_sha256": evidence.trust.root if isinstance(evidence.trust, Trusted) else None,
+        "metadata": _source_cell(evidence.source),
+        "checks": check_rows(examined.answer),
+    }
+
+
+def _source_cell(source: MetadataSource | None) -> Cell:
+    if source is None:
+        return None
+    return {
+        "name": source.name,
+        "number": source.number,
+        "next_update": source.next_update.isoformat(),
+        "root_sha256": source.root,
+    }

@@ -1,0 +1,137 @@
+"""Prove that an OATH key holds the seed of a user's MFA device."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+from mfa_kit.core import otp
+from mfa_kit.core.checks import Check, Proof, Refused, Value, judged
+from mfa_kit.core.errors import InvalidCode, UsageFault
+from mfa_kit.core.models import Caller, Device, DeviceType, intent_of
+from mfa_kit.core.otp import Pair, Seed
+from mfa_kit.enrollment.ports import Desk
+from mfa_kit.oath_keys.choosing import find_holder
+from mfa_kit.oath_keys.credential import OathKey
+from mfa_kit.oath_keys.ports import OathApplet, PluggedOathKeys
+
+# Returns whether AWS takes this code.
+Accepts = Callable[[str], bool]
+
+
+class ConsecutiveCodes(Protocol):
+    """Computes two consecutive codes on an applet, after touches where the credential takes them."""
+
+    def __call__(self, applet: OathApplet, label: str, *, touch: bool, now: Callable[[], float]) -> Pair:
+        """Return the codes of the previous and the current step, as of the end of the touching."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """What is to be shown: that the key with this label is IAM's device. `seed` is of its backup, if it was opened."""
+
+    serial: str
+    label: str
+    seed: Seed | None = None
+
+    def agrees(self, code: str, at: float) -> bool | None:
+        """Whether the seed has this code at a Unix time; None without a seed."""
+        step = otp.step(at)
+        return None if self.seed is None else code == next(otp.codes(self.seed, range(step, step + 1)))
+
+
+def check_virtual(device: Device) -> None:
+    """Raise UsageFault for a device whose seed can be on no key."""
+    if device.type is not DeviceType.VIRTUAL:
+        raise UsageFault(f"{device.serial} is no device whose seed could be on a key", "name another with --mfa-device")
+
+
+def verify_device(
+    device: Device,
+    wanted: str | None,
+    *,
+    keys: PluggedOathKeys,
+    caller: Caller,
+    desk: Desk,
+    resync: bool,
+    seed: Seed | None,
+    consecutive: ConsecutiveCodes,
+) -> Proof | Refused:
+    """Judge whether a plugged-in key is a user's device. The caller's own device is judged by AWS.
+
+    With `resync` AWS judges two codes of any user's device, and keeps its clock offset.
+    """
+    intent = intent_of(device.serial, user=device.user or "", account=caller.account, partition=caller.partition)
+    claim, now = Claim(serial=device.serial, label=intent.label, seed=seed), desk.inventory.now
+    key = find_holder(keys, intent.label, wanted)
+    if key is None:
+        return judge_belonging(claim, None, None, now=now, accepts=None)
+    with keys.open(key) as applet:
+
+        def accepts_pair(_code: str) -> bool:
+            """Whether IAM takes two consecutive codes of the key."""
+            touch = applet.held().get(intent.label.encode(), False)
+            pair = partial(consecutive, applet, intent.label, touch=touch, now=now)
+            try:
+                desk.registrar.resync(intent.user, device.serial, pair)
+            except InvalidCode:
+                return False
+            return True
+
+        accepts: Accepts | None = None
+        if resync:
+            accepts = accepts_pair
+        elif caller.user == device.user:
+            accepts = partial(desk.inventory.accepts, device.serial)
+        return judge_belonging(claim, key, applet, now=now, accepts=accepts, level="resync" if resync else "aws")
+
+
+def judge_belonging(
+    claim: Claim,
+    key: OathKey | None,
+    applet: OathApplet | None,
+    *,
+    now: Callable[[], float],
+    accepts: Accepts | None,
+    level: str = "aws",
+) -> Proof | Refused:
+    """Compute a code on the key and have it judged: by AWS where `accepts` asks it, on this level, else by the seed."""
+    return judged(_belonging(claim, key, applet, now=now, accepts=accepts, level=level))
+
+
+def _belonging(
+    claim: Claim,
+    key: OathKey | None,
+    applet: OathApplet | None,
+    *,
+    now: Callable[[], float],
+    accepts: Accepts | None,
+    level: str,
+) -> Iterator[Check]:
+    yield Check("listed by IAM", Value.PASS, claim.serial)
+    if key is None or applet is None:
+        yield Check("credential", Value.FAIL, f"no key that is plugged in holds {claim.label}")
+        return
+    yield Check("credential", Value.PASS, f"{claim.label} is on {key.told}")
+    at = now()
+    code = applet.code(claim.label, at, touch=applet.held().get(claim.label.encode(), False))
+    right = claim.agrees(code, at)
+    if right is not None:
+        yield Check("backup", _passed(right), f"the code is{'' if right else ' not'} its seed's")
+    yield _by_aws(level, taken=accepts(code)) if accepts else _by_seed(right)
+
+
+def _passed(passed: bool) -> Value:
+    return Value.PASS if passed else Value.FAIL
+
+
+def _by_seed(right: bool | None) -> Check:
+    if right is None:
+        return Check("level: local", Value.WARN, "the key computed a code; it was judged by nobody: AWS has the seed")
+    return Check("level: local", _passed(right), "the key computed a code; it was judged by the seed of the backup")
+
+
+def _by_aws(level: str, *, taken: bool) -> Check:
+    late = "AWS did not take it; it takes nothing older than the last codes that it took, so try in a minute"
+    return Check(f"level: {level}", _passed(taken), "AWS took the code" if taken else late)

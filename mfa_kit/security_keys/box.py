@@ -1,0 +1,78 @@
+"""A box of security keys that are examined one after the other, or the only one of them."""
+
+from collections.abc import Callable
+
+from mfa_kit.core.interaction import Progress
+from mfa_kit.security_keys.attestation import Examined, SeenBefore, examine
+from mfa_kit.security_keys.authenticator import PluggedKey, SeenKeys
+from mfa_kit.security_keys.key_policy import KeyPolicy
+from mfa_kit.security_keys.ports import Metadata, PinEntry, PluggedKeys
+
+# Seconds between two looks at what is plugged in.
+LOOK = 0.3
+
+
+class KeyExaminer:
+    """Examines keys for one relying party, so it recognizes a key that it saw before.
+
+    `now` is the time in Unix seconds, `sleep` waits seconds.
+    """
+
+    def __init__(
+        self,
+        keys: PluggedKeys,
+        metadata: Metadata | None,
+        policy: KeyPolicy,
+        *,
+        pins: PinEntry,
+        progress: Progress,
+        now: Callable[[], float],
+        sleep: Callable[[float], None],
+        seen: SeenKeys | None = None,
+    ) -> None:
+        self._keys, self._metadata, self._policy, self._pins = keys, metadata, policy, pins
+        self._progress, self._now, self._sleep = progress, now, sleep
+        self._seen = seen or SeenKeys()
+
+    def examine(self, wanted: str | None) -> Examined | SeenBefore:
+        """Examine the key that is meant, or the only one. Raise DeviceFault for one that cannot be judged."""
+        with self._keys.open(wanted, relying_party=self._seen.relying_party) as opened:
+            self._seen.relying_party = opened.relying_party
+            answer = examine(
+                opened,
+                self._metadata,
+                self._policy,
+                pins=self._pins,
+                at=self._now(),
+                known=self._seen.credentials,
+            )
+            if opened.credential:
+                self._seen.credentials += (opened.credential,)
+            return answer
+
+    def examine_one(self, wanted: str | None) -> Examined:
+        """Examine one key with an examiner that saw none before."""
+        answer = self.examine(wanted)
+        assert isinstance(answer, Examined)  # noqa: S101 - an examiner that saw no key recognizes none
+        return answer
+
+    def next(self, gone: PluggedKey | None) -> PluggedKey:
+        """Wait until the last key is out and another is in."""
+        before: object = None
+        while True:
+            if (state := self._keys.state()) != before:
+                before = state
+                found, wrong = self._keys.look()
+                for fault in wrong:
+                    self._progress.note(f"{fault}; {fault.hint}")
+                match found:
+                    case []:
+                        gone = None
+                        self._progress.note("insert a key, or end with Ctrl-C")
+                    case [only] if only == gone:
+                        self._progress.note("remove it; next")
+                    case [only]:
+                        return only
+                    case _:
+                        self._progress.note("there are several keys: one at a time")
+            self._sleep(LOOK)

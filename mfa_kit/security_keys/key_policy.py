@@ -1,0 +1,134 @@
+"""What a security key has to be: the policy, its file, and how it compares with what IAM says of a key."""
+
+import re
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.firmware import Version
+
+# FIDO Metadata Service 3, 3.1.4 (AuthenticatorStatus), each list from low to high.
+LEVELS = ("FIDO_CERTIFIED", *(f"FIDO_CERTIFIED_{level}" for level in ("L1", "L1plus", "L2", "L2plus", "L3", "L3plus")))
+FIPS = tuple(f"FIPS140_CERTIFIED_L{level}" for level in range(1, 5))
+# WebAuthn Level 3, 5.8.4 (AuthenticatorTransport), what earlier ones had, and what keys for Apple's socket say.
+TRANSPORTS = ("usb", "nfc", "ble", "smart-card", "hybrid", "internal", "cable", "lightning")
+MODEL = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{40}")
+DOTTED = re.compile(r"(\d{1,3})\.(\d{1,3})\.(\d{1,3})", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyPolicy:
+    """What a key has to be; docs/policy-file.md. The default asks for a genuine key and nothing more."""
+
+    models: tuple[str, ...] = ()
+    certification: str | None = None
+    fips: int | None = None
+    firmware: Version | None = None
+    pin: bool = False
+    user_verification: bool = False
+    transports: tuple[str, ...] = ()
+    signed_metadata: bool = False
+    no_advisories: bool = False
+
+
+def lacking(policy: KeyPolicy, certifications: Mapping[str, str]) -> tuple[str, ...]:
+    """Say what a policy asks for that IAM does not tell of a key (GetMFADevice: FIDO, and FIPS by its number)."""
+    return tuple(_lacking(policy, certifications))
+
+
+def _lacking(policy: KeyPolicy, certifications: Mapping[str, str]) -> Iterator[str]:
+    if policy.certification and not _certified(policy.certification, certifications.get("FIDO")):
+        yield f"the policy asks for {policy.certification}, and IAM says FIDO {certifications.get('FIDO') or 'nothing'}"
+    if policy.fips:
+        levels = [said for name, said in certifications.items() if "FIPS" in name]
+        if not any(level[-1:].isdecimal() and int(level[-1:]) >= policy.fips for level in levels):
+            yield f"the policy asks for FIPS 140 level {policy.fips}, and IAM says {levels or 'nothing'}"
+
+
+def _certified(wanted: str, said: str | None) -> bool:
+    level = f"FIDO_CERTIFIED_{said}"
+    return level in LEVELS and LEVELS.index(level) >= LEVELS.index(wanted)
+
+
+def parse_policy(text: str) -> KeyPolicy:
+    """Read a policy file (TOML; docs/policy-file.md). Raise UsageFault for anything that is not one."""
+    try:
+        table: dict[str, object] = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UsageFault(f"the policy is no TOML: {error}", "write it as docs/policy-file.md shows") from None
+    for name in table:
+        if name not in _READERS:
+            raise UsageFault(f"a policy has no {name!r}", f"take it out, or write one of {', '.join(_READERS)}")
+    policy = KeyPolicy()
+    for name, value in table.items():
+        policy = _READERS[name](policy, name, value)
+    return policy
+
+
+def _switch(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise _unfit(name, "true or false")
+    return value
+
+
+def _models(name: str, value: object) -> tuple[str, ...]:
+    models = tuple(each.lower() for each in _texts(name, value))
+    if not models or not all(MODEL.fullmatch(each) for each in models):
+        raise _unfit(
+            name, "a list of AAGUIDs such as d7781e5d-e353-46aa-afe2-3ca49f13332a, or of key identifiers (40 hex)"
+        )
+    return models
+
+
+def _texts(name: str, value: object) -> tuple[str, ...]:
+    found: list[object] = value if isinstance(value, list) else [None]
+    texts = tuple(each for each in found if isinstance(each, str))
+    if len(texts) < len(found):
+        raise _unfit(name, "a list of texts")
+    return texts
+
+
+def _transport_names(name: str, value: object) -> tuple[str, ...]:
+    names = _texts(name, value)
+    if not set(names) <= set(TRANSPORTS):
+        raise _unfit(name, f"a list of some of {', '.join(TRANSPORTS)}")
+    return names
+
+
+def _level(name: str, value: object) -> str:
+    wanted = f"FIDO_CERTIFIED_{value}"
+    if wanted not in LEVELS:
+        raise _unfit(name, "one of L1, L1plus, L2, L2plus, L3, L3plus")
+    return wanted
+
+
+def _fips_level(name: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value not in range(1, len(FIPS) + 1):
+        raise _unfit(name, "a FIPS 140 level, 1 to 4")
+    return int(value)
+
+
+def _dotted(name: str, value: object) -> Version:
+    found = DOTTED.fullmatch(value) if isinstance(value, str) else None
+    if not found:
+        raise _unfit(name, 'a version such as "5.7.0"')
+    return Version(*map(int, found.groups()))
+
+
+def _unfit(name: str, wanted: str) -> UsageFault:
+    return UsageFault(f"{name} in the policy cannot be read", f"write {wanted}")
+
+
+# Each key of the file: how its value is read into the policy.
+_READERS: dict[str, Callable[[KeyPolicy, str, object], KeyPolicy]] = {
+    "models": lambda policy, name, value: replace(policy, models=_models(name, value)),
+    "certification": lambda policy, name, value: replace(policy, certification=_level(name, value)),
+    "fips": lambda policy, name, value: replace(policy, fips=_fips_level(name, value)),
+    "firmware": lambda policy, name, value: replace(policy, firmware=_dotted(name, value)),
+    "pin": lambda policy, name, value: replace(policy, pin=_switch(name, value)),
+    "user-verification": lambda policy, name, value: replace(policy, user_verification=_switch(name, value)),
+    "transports": lambda policy, name, value: replace(policy, transports=_transport_names(name, value)),
+    "signed-metadata": lambda policy, name, value: replace(policy, signed_metadata=_switch(name, value)),
+    "no-advisories": lambda policy, name, value: replace(policy, no_advisories=_switch(name, value)),
+}

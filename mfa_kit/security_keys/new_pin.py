@@ -1,0 +1,113 @@
+"""Where a new PIN comes from. A generated one is sealed or shown before the key has it, so it is never lost."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from mfa_kit.core.interaction import Interaction, Progress
+from mfa_kit.core.otp import Secret
+from mfa_kit.security_keys.authenticator import KeyInfo, Pin
+from mfa_kit.security_keys.pin import New
+from mfa_kit.security_keys.ports import NewPinEntry, NewPinSource, PinAuthenticator, PluggedKeys
+
+# Of ten digits each, against a key's eight tries.
+DIGITS = 8
+INSTEAD = "-r RECIPIENT -o FILE"
+
+# Returns so many random digits.
+RandomDigits = Callable[[int], Secret[str]]
+
+
+class GivenPin:
+    """A PIN that a person or a script chose."""
+
+    kept = ""
+
+    def __init__(self, entry: NewPinEntry) -> None:
+        self._entry = entry
+
+    def check(self) -> None:
+        """Do nothing, because whoever gives the PIN has it."""
+
+    def new_pin(self, shortest: int, info: KeyInfo) -> Pin:
+        """Ask for it."""
+        return self._entry.new(shortest)
+
+
+class ShownPin:
+    """A generated PIN that a person writes down."""
+
+    kept = "was shown"
+
+    def __init__(self, random_digits: RandomDigits, interaction: Interaction) -> None:
+        self._random_digits, self._interaction = random_digits, interaction
+
+    def check(self) -> None:
+        """Raise Declined where nobody sees it, UsageFault where the window has no room for it."""
+        self._interaction.check(_page(Secret("0" * DIGITS)), instead=INSTEAD)
+
+    def new_pin(self, shortest: int, info: KeyInfo) -> Pin:
+        """Show a new PIN until the person presses Enter."""
+        pin = self._random_digits(max(DIGITS, shortest))
+        try:
+            self._interaction.show(_page(pin), instead=INSTEAD)
+            self._interaction.pause("write it down, then press Enter: the key gets it now", instead=INSTEAD)
+        finally:
+            self._interaction.clear()
+        return Pin(pin.reveal())
+
+
+class SealedPin:
+    """A generated PIN that is sealed into a new file. `seal` writes the file; `written_at` is the time in ISO 8601."""
+
+    def __init__(
+        self,
+        random_digits: RandomDigits,
+        out: Path,
+        *,
+        check_new: Callable[[Path], None],
+        seal: Callable[[Path, Secret[str]], None],
+        written_at: Callable[[], str],
+        progress: Progress,
+    ) -> None:
+        self._random_digits, self._out, self._progress = random_digits, out, progress
+        self._check_new, self._seal, self._written_at = check_new, seal, written_at
+
+    @property
+    def kept(self) -> str:
+        """Where it is."""
+        return f"is sealed in {self._out}"
+
+    def check(self) -> None:
+        """Raise UsageFault, IntegrityFault where the file could not be written."""
+        self._check_new(self._out)
+
+    def new_pin(self, shortest: int, info: KeyInfo) -> Pin:
+        """Seal a new PIN, with the name of the key."""
+        pin = self._random_digits(max(DIGITS, shortest))
+        key = f"{info.plugged.product or 'security key'}, {info.plugged.serial or 'no serial'}"
+        self._seal(self._out, Secret(f"{pin.reveal()}\nPIN of {key}, {self._written_at()}\n"))
+        self._progress.note(f"the new PIN is sealed in {self._out}; it counts when it is told that the key has it")
+        return Pin(pin.reveal())
+
+
+def _page(pin: Secret[str]) -> Secret[str]:
+    return Secret(f"\n  PIN of this key, shown once:\n\n      {pin.reveal()}\n")
+
+
+def give_pin(
+    keys: PluggedKeys,
+    wanted: str | None,
+    source: NewPinSource,
+    give: Callable[[PinAuthenticator, New], KeyInfo],
+    *,
+    progress: Progress,
+) -> KeyInfo:
+    """Open a key and `give` it a PIN of this source. Return what the key then says of itself."""
+    source.check()
+    with keys.open(wanted) as opened:
+        info = opened.info()
+        after = give(opened, lambda shortest: source.new_pin(shortest, info))
+    if source.kept:
+        # Before the result, which may go to a full disk: whoever then takes the PIN for void has lost the key.
+        progress.note(f"the key has the PIN that {source.kept}")
+    return after

@@ -1,0 +1,59 @@
+"""Where the PIN of a security key comes from: a person at the terminal, or a script's lines."""
+
+import unicodedata
+from collections.abc import Callable
+
+from mfa_kit.core.errors import Declined
+from mfa_kit.core.interaction import Interaction
+from mfa_kit.core.otp import Secret
+from mfa_kit.security_keys.authenticator import Pin
+
+
+def _pin(typed: Secret[str]) -> Pin:
+    return Pin(unicodedata.normalize("NFC", typed.reveal()))
+
+
+class TypedPins:
+    """A person types each PIN at the terminal."""
+
+    def __init__(self, interaction: Interaction) -> None:
+        self._interaction = interaction
+
+    def pin(self, left: int | None) -> Pin:
+        """Ask for the PIN, with the tries that are left in the prompt."""
+        tries = "" if left is None else f", {left} tries left"
+        return _pin(self._interaction.ask_secret(f"PIN of the key{tries}", instead="--pin-stdin"))
+
+    def new(self, shortest: int) -> Pin:
+        """Ask for a new PIN, twice."""
+        prompt = f"new PIN of the key, {shortest} characters or more"
+        return _pin(self._interaction.ask_new_secret(prompt, instead="--pin-stdin or --generate"))
+
+    def risk(self, left: int) -> None:
+        """Have `LAST` typed: a locked key can only be erased."""
+        tries = "1 try" if left == 1 else f"{left} tries"
+        self._interaction.confirm(
+            f"{tries} left: after too many wrong PINs this key can only be erased", typed="LAST", instead="another key"
+        )
+
+
+class PipedPins:
+    """A script gives each PIN as a line. It never takes the risk of the last tries."""
+
+    def __init__(self, read_line: Callable[[], Secret[str]]) -> None:
+        self._read_line = read_line
+
+    def pin(self, left: int | None) -> Pin:
+        """Read the next line."""
+        return _pin(self._read_line())
+
+    def new(self, shortest: int) -> Pin:
+        """Read the next line."""
+        return self.pin(None)
+
+    def risk(self, left: int) -> None:
+        """Raise Declined: only a person may decide this."""
+        raise Declined(
+            f"this key has {left} PIN {'try' if left == 1 else 'tries'} left, and a person has to decide",
+            "run it at a terminal without --pin-stdin, or enter the right PIN elsewhere first",
+        )

@@ -1,0 +1,62 @@
+"""Reset a security key: a key takes the command only in its first ten seconds, so it is unplugged before."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from mfa_kit.core.errors import DeviceFault
+from mfa_kit.core.interaction import Progress
+from mfa_kit.security_keys.authenticator import KeyInfo
+from mfa_kit.security_keys.box import LOOK
+from mfa_kit.security_keys.pin import check_reset, check_same, reset_key
+from mfa_kit.security_keys.ports import PluggedKeys
+
+T = TypeVar("T")
+
+# Seconds to unplug a key, and to plug it in.
+PATIENCE = 120.0
+
+
+class KeyReset:
+    """Erases a key that is unplugged and plugged in again. `clock` counts seconds, `sleep` waits seconds."""
+
+    def __init__(
+        self, keys: PluggedKeys, *, progress: Progress, clock: Callable[[], float], sleep: Callable[[float], None]
+    ) -> None:
+        self._keys, self._progress, self._clock, self._sleep = keys, progress, clock, sleep
+
+    def reset(self, wanted: str | None, *, confirm: Callable[[str, KeyInfo], None]) -> KeyInfo:
+        """Erase a key: confirmed, unplugged, plugged in again, touched, and read back."""
+        with self._keys.open(wanted) as opened:
+            before = opened.info()
+        check_reset(before)
+        what = f"{before.plugged.product or 'this key'} at {before.plugged.where}"
+        losses = "its PIN, and each credential for every site and account that it is registered with"
+        confirm(f"{what} will be erased: {losses}", before)
+        self._progress.note("unplug the key now")
+        # This one, whatever else is unplugged; what is there in the same look is none that comes back.
+        [others] = self.wait_for(lambda: self._without(before.plugged.where), "the key was not unplugged")
+        self._progress.note("plug it in again, and touch it when you are told to: there are ten seconds")
+        came = self.wait_for(lambda: self._places() - others, "no key was plugged in")
+        if len(came) > 1:
+            hint = "repeat the command with this one key"
+            raise DeviceFault("several keys were plugged in, so nothing was erased", hint)
+        with self._keys.open(*came) as opened:
+            check_same(before, opened.info())
+            return reset_key(opened)
+
+    def wait_for(self, look: Callable[[], T], late: str) -> T:
+        """Look until something is there. Raise DeviceFault, which begins with `late`, after two minutes."""
+        end = self._clock() + PATIENCE
+        while self._clock() < end:
+            if found := look():
+                return found
+            self._sleep(LOOK)
+        raise DeviceFault(f"{late} within {PATIENCE:.0f} s, so nothing was erased", "repeat the command")
+
+    def _places(self) -> set[str]:
+        return {each.where for each in self._keys.look()[0]}
+
+    def _without(self, place: str) -> list[set[str]]:
+        """Return the places of the other keys, in a list, when none is at this one any more."""
+        places = self._places()
+        return [] if place in places else [places]
