@@ -1,7 +1,7 @@
-"""A command against a lab: what it inherits, what it does not, and how its end is told.
+"""A command that runs against a lab: what it inherits, how it gets signals, and the status it ends with.
 
-The lab never reaches production. A child gets nothing of the caller's by which an AWS client could find another
-account, another endpoint or a proxy, whatever the caller has set.
+The lab never reaches production. Whatever the caller has set, a child inherits nothing that could lead an AWS client to
+another account, another endpoint or a proxy.
 """
 
 import shlex
@@ -14,10 +14,10 @@ from pathlib import Path
 
 from mfa_kit.core.errors import UsageFault
 
-# What an AWS client or this tool reads: botocore's and boto2's settings, proxies, our own folder.
+# Variables that an AWS client or this tool reads: settings of botocore and boto2, our own folder, proxies.
 PREFIXES = ("AWS_", "BOTO", "MFA_KIT_")
 SUFFIX = "_PROXY"
-# What leads elsewhere is often set in the shell that takes our environment, and not in the one that serves.
+# Variables to unset in the shell that exports our environment. It may have some that the serving shell lacks.
 ELSEWHERE = (
     "AWS_DEFAULT_PROFILE",
     "AWS_ENDPOINT_URL_IAM",
@@ -28,14 +28,16 @@ ELSEWHERE = (
     *(f"{scheme}_PROXY" for scheme in ("ALL", "HTTP", "HTTPS")),
     *(f"{scheme}_proxy" for scheme in ("all", "http", "https")),
 )
+# Signals that only we get, and pass on to the child; with them, those that end a lab.
 PASSED_ON = (signal.SIGTERM, signal.SIGHUP)
 ENDS = (signal.SIGINT, *PASSED_ON)
+# A shell's status for a command that a signal ended is this and the signal's number.
 KILLED = 128
-Hearer = Callable[[int], None]
+SignalReceiver = Callable[[int], None]
 
 
 def child_environment(lab: Mapping[str, str], *, caller: Mapping[str, str], home: Path) -> dict[str, str]:
-    """Return the caller's environment without what leads elsewhere, with the lab's in its place."""
+    """Return the caller's environment with the lab's variables in place of those that lead elsewhere."""
     kept = {
         name: value
         for name, value in caller.items()
@@ -45,31 +47,32 @@ def child_environment(lab: Mapping[str, str], *, caller: Mapping[str, str], home
 
 
 def run_command(command: Sequence[str], env: Mapping[str, str]) -> int:
-    """Run a command to its end; return its status, or 128 and the signal's number."""
+    """Run a command and return its status, 128 + n when signal n ended it. Raise UsageFault for an unknown program."""
     program = shutil.which(command[0], path=env.get("PATH"))
     if program is None:
         raise UsageFault(f"there is no program {command[0]!r} to run", "give a command that is on the PATH")
-    told: list[int] = []
+    early: list[int] = []
 
-    with _listening(told.append) as hand_on, subprocess.Popen([program, *command[1:]], env=dict(env)) as child:  # noqa: S603
-        hand_on(child.send_signal)
-        for number in told:
+    with _receiving(early.append) as change, subprocess.Popen([program, *command[1:]], env=dict(env)) as child:  # noqa: S603
+        change(child.send_signal)
+        for number in early:
             child.send_signal(number)
         status = child.wait()
     return status if status >= 0 else KILLED - status
 
 
 @contextmanager
-def _listening(first: Hearer) -> Iterator[Callable[[Hearer], None]]:
-    """Hear what only we are told, from before there is a child; yield a function that changes who hears.
+def _receiving(first: SignalReceiver) -> Iterator[Callable[[SignalReceiver], None]]:
+    """Receive the signals that only we get, even before there is a child; yield a function that changes the receiver.
 
-    Ctrl-C is the child's, whom the terminal tells as well. It is caught, not ignored: a child inherits what is ignored.
+    The terminal sends Ctrl-C to the child too. We catch it here and do not ignore it, because a child inherits signals
+    that are ignored.
     """
-    hearers = [first]
-    before = {number: signal.signal(number, lambda number, _: hearers[-1](number)) for number in PASSED_ON}
+    receivers = [first]
+    before = {number: signal.signal(number, lambda number, _: receivers[-1](number)) for number in PASSED_ON}
     before[signal.SIGINT] = signal.signal(signal.SIGINT, lambda _number, _frame: None)
     try:
-        yield hearers.append
+        yield receivers.append
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -77,11 +80,11 @@ def _listening(first: Hearer) -> Iterator[Callable[[Hearer], None]]:
 
 @contextmanager
 def unwind_on_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP unwind what was begun, its folders and processes, as Ctrl-C does. One ignored stays so."""
+    """Let SIGTERM and SIGHUP remove folders and end processes, as Ctrl-C does. An ignored signal stays ignored."""
 
     def end(number: int, _frame: object) -> None:
         for each in before:
-            signal.signal(each, signal.SIG_IGN)  # once is enough: a second one would break off the unwinding
+            signal.signal(each, signal.SIG_IGN)  # a second signal would interrupt the cleanup
         raise SystemExit(KILLED + number)
 
     before = {number: signal.getsignal(number) for number in PASSED_ON}
@@ -96,17 +99,17 @@ def unwind_on_signals() -> Iterator[None]:
 
 
 def variables_to_unset(caller: Mapping[str, str], ours: Mapping[str, str]) -> list[str]:
-    """Name what a shell has to unset before it exports ours."""
+    """Return the names of variables that a shell must unset before it exports ours."""
     return sorted({*caller, *ELSEWHERE} - set(child_environment({}, caller=caller, home=Path())) - set(ours))
 
 
 def shell_exports(env: Mapping[str, str], *, unset: Sequence[str]) -> str:
-    """Write an environment as a shell takes it."""
+    """Write an environment as commands of a POSIX shell."""
     lines = [f"export {name}={shlex.quote(value)}" for name, value in env.items()]
     return "\n".join([*(f"unset {name}" for name in unset), *lines])
 
 
 def user_names(count: int) -> list[str]:
-    """Name a lab's users: five by name, then by number."""
+    """Return the names of a lab's users: alice, bob, carol, dave and erin, then user0001 and so on."""
     first = ["alice", "bob", "carol", "dave", "erin"]
     return [*first[:count], *(f"user{number:04}" for number in range(1, count - len(first) + 1))]

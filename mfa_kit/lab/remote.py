@@ -1,4 +1,4 @@
-"""The other end of a lab's control endpoint: what `mfa-kit lab` verbs ask of a lab that runs already."""
+"""The client of a lab's control endpoint, for `mfa-kit lab` verbs that use a lab that is running."""
 
 import json
 import urllib.error
@@ -14,8 +14,11 @@ NEEDED = ("AWS_ENDPOINT_URL", "AWS_SECRET_ACCESS_KEY")
 HINT = "run it under `mfa-kit lab run`, or export what `mfa-kit lab serve` prints"
 
 
-def ask_lab(method: str, path: str, payload: Mapping[str, Any], *, env: Mapping[str, str]) -> Any:
-    """Ask the lab that the environment names. Raise UsageFault when there is none, or it refuses."""
+def ask_lab(method: str, path: str, payload: Mapping[str, object], *, env: Mapping[str, str]) -> Any:
+    """Send a request to the lab that the environment names; return its JSON (docs/lab.md).
+
+    Raise UsageFault when there is no lab, or when it refuses the request.
+    """
     missing = [name for name in NEEDED if not env.get(name)]
     if missing or not is_loopback(urlsplit(env["AWS_ENDPOINT_URL"]).hostname):
         raise UsageFault("there is no lab in this environment", HINT)

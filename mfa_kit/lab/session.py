@@ -1,4 +1,4 @@
-"""A lab from beginning to end as the command line wants one: what it starts from, what it keeps, whom it serves."""
+"""Runs a lab as the command line asks: the account that it starts from, its faults and settings, what it keeps."""
 
 import fcntl
 import os
@@ -10,10 +10,11 @@ from pathlib import Path
 
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.lab import child
-from mfa_kit.lab.aws import description as form
-from mfa_kit.lab.aws import faults, state
 from mfa_kit.lab.aws.codes import LabSettings
+from mfa_kit.lab.aws.description import read_description
+from mfa_kit.lab.aws.faults import read_rules
 from mfa_kit.lab.aws.server import Lab
+from mfa_kit.lab.aws.state import save_account
 
 ACCOUNT_FILE = "account.json"
 USERS = 5
@@ -21,7 +22,11 @@ USERS = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabOptions:
-    """What was asked for on the command line."""
+    """The options of a lab on the command line.
+
+    `source` is the description to start from, `folder` where the account is kept, `rules` a file of fault rules,
+    `timings` are settings as `name=value`. `latency` is in seconds, `rate` and `burst` are those of the fault `bucket`.
+    """
 
     users: int | None = None
     region: str | None = None
@@ -36,61 +41,62 @@ class LabOptions:
 
 
 @contextmanager
-def running_lab(wish: LabOptions) -> Iterator[tuple[Lab, Path]]:
-    """Run a lab; yield it and its MFA_KIT_HOME. With a folder, the account is kept there when the lab ends."""
+def running_lab(options: LabOptions) -> Iterator[tuple[Lab, Path]]:
+    """Run a lab; yield it and its MFA_KIT_HOME. With a folder, write the account there when the lab ends."""
     with ExitStack() as stack:
-        if wish.folder is None:
+        if options.folder is None:
             home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mfa-kit-lab-")))
         else:
-            stack.enter_context(_locked(wish.folder))
-            home = wish.folder / "home"
+            stack.enter_context(_locked(options.folder))
+            home = options.folder / "home"
             home.mkdir(mode=0o700, exist_ok=True)
-        users, description = _start(wish)
+        users, description = _start(options)
         lab = stack.enter_context(
             Lab(
                 users,
-                region=wish.region or "us-east-1",
-                port=wish.port,
-                settings=_settings(wish.timings),
+                region=options.region or "us-east-1",
+                port=options.port,
+                settings=_settings(options.timings),
                 description=description,
             )
         )
-        _plant(lab, wish)
+        _plant(lab, options)
         try:
             yield lab, home
         finally:
-            if wish.folder is not None:
-                state.save_account(lab.account, wish.folder / ACCOUNT_FILE)
+            if options.folder is not None:
+                save_account(lab.account, options.folder / ACCOUNT_FILE)
 
 
-def _start(wish: LabOptions) -> tuple[list[str], dict[str, object] | None]:
-    """Users to make and the account to start from: a kept one, a described one, or a fresh one."""
-    kept = wish.folder / ACCOUNT_FILE if wish.folder else None
+def _start(options: LabOptions) -> tuple[list[str], dict[str, object] | None]:
+    """Return the users to make and the account to start from: a kept one, a described one, or None for a fresh one."""
+    kept = options.folder / ACCOUNT_FILE if options.folder else None
     if kept is not None and kept.exists():
-        if wish.source or wish.users is not None:
+        if options.source or options.users is not None:
             raise UsageFault(f"{kept} holds an account already", "leave --from and --users out, or take another folder")
-        return [], form.read_description(kept)
-    if wish.source:
-        return child.user_names(wish.users or 0), form.read_description(wish.source)
-    return child.user_names(USERS if wish.users is None else wish.users), None
+        return [], read_description(kept)
+    if options.source:
+        return child.user_names(options.users or 0), read_description(options.source)
+    return child.user_names(USERS if options.users is None else options.users), None
 
 
-def _plant(lab: Lab, wish: LabOptions) -> None:
-    for number, row in enumerate(faults.read_rules(wish.rules) if wish.rules else [], 1):
+def _plant(lab: Lab, options: LabOptions) -> None:
+    """Add the faults of the options. Raise UsageFault for a rule that does not fit, with its number."""
+    for number, row in enumerate(read_rules(options.rules) if options.rules else [], 1):
         try:
             lab.faults.add_row(row)
         except UsageFault as error:
-            raise UsageFault(f"rule {number} of {wish.rules}: {error}", error.hint) from None
-    if wish.latency:
-        lab.faults.add("*", "latency", at="every", seconds=wish.latency)
-    if wish.burst and not wish.rate:
+            raise UsageFault(f"rule {number} of {options.rules}: {error}", error.hint) from None
+    if options.latency:
+        lab.faults.add("*", "latency", at="every", seconds=options.latency)
+    if options.burst and not options.rate:
         raise UsageFault("--burst is of a --rate, and there is none", "give both, or neither")
-    if wish.rate:
-        lab.faults.add("*", "bucket", rate=wish.rate, burst=wish.burst or max(1.0, wish.rate))
+    if options.rate:
+        lab.faults.add("*", "bucket", rate=options.rate, burst=options.burst or max(1.0, options.rate))
 
 
 def _settings(given: Sequence[str]) -> LabSettings:
-    """Read `name=value` pairs. Raise UsageFault for a setting that is none."""
+    """Parse settings as `name=value`. Raise UsageFault for an unknown setting or an impossible value."""
     settings = LabSettings()
     for each in given:
         name, _, value = each.partition("=")
@@ -106,7 +112,7 @@ def _settings(given: Sequence[str]) -> LabSettings:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Hold a folder for one lab at a time."""
+    """Lock a folder. Raise UsageFault while another lab uses it, or when it cannot be made."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)

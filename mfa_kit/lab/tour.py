@@ -1,6 +1,6 @@
-"""A rehearsal: the product's own verbs against a lab, one step after another, each told and set beside AWS.
+"""The tour: the product's own verbs against a lab, step by step, each explained and compared with AWS.
 
-A step is a row below. What is said of AWS is said in docs/lab.md with its source.
+Each step is a row of STEPS. docs/lab.md has the sources for what the steps say about AWS.
 """
 
 import os
@@ -26,7 +26,10 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TourStep:
-    """One step: what is run, the status it ends with, what happened, and the same on AWS."""
+    """One step: the command, the status that it ends with, what happened, and what the same does on AWS.
+
+    `before` runs before the command. With `kill_after`, the command is killed once that operation succeeded.
+    """
 
     title: str
     run: tuple[str, ...] = ()
@@ -38,7 +41,7 @@ class TourStep:
 
 
 def _mistype(lab: Lab, say: Say) -> None:
-    """Send two codes that no device shows, as a hand that slips does."""
+    """Send two codes that no device shows, as a user who mistypes does."""
     iam: Any = botocore.session.get_session().create_client(
         "iam",
         endpoint_url=lab.url,
@@ -59,7 +62,7 @@ def _mistype(lab: Lab, say: Say) -> None:
 
 
 def _hold_enable(lab: Lab, _say: Say) -> None:
-    """Let the next Enable wait, and then get lost without acting."""
+    """Let the next Enable wait, and then get lost before IAM acts."""
     lab.faults.add("EnableMFADevice", "latency", seconds=PATIENCE)
     lab.faults.add("EnableMFADevice", "lost-before")
 
@@ -140,7 +143,7 @@ STEPS: Sequence[TourStep] = (
 
 
 def walk(lab: Lab, env: Mapping[str, str], home: Path, say: Say) -> list[str]:
-    """Go through the steps, and say each; return the titles of those that did not end as they should."""
+    """Run the steps and explain each; return the titles of those that ended with another status."""
     key = pyrage.x25519.Identity.generate()
     with os.fdopen(os.open(home / "tour-identity.txt", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
         out.write(f"{key}\n")
@@ -159,13 +162,14 @@ def walk(lab: Lab, env: Mapping[str, str], home: Path, say: Say) -> list[str]:
 
 
 def _run(arguments: Sequence[str], env: Mapping[str, str], lab: Lab, *, kill_after: str) -> int:
+    """Run the tool and return its status, negative when a signal ended it."""
     seen = len(lab.calls)
     with subprocess.Popen([*TOOL, *arguments], env=dict(env)) as child:  # noqa: S603 - the rows above
         until = time.monotonic() + PATIENCE
         try:
             while kill_after and time.monotonic() < until and child.poll() is None:
                 if any(call.operation == kill_after and not call.error for call in lab.calls[seen:]):
-                    # Long enough to seal the seed and to send Enable, which the lab holds back.
+                    # Long enough to encrypt the seed and to send Enable, which the lab holds back.
                     time.sleep(0.5)
                     child.kill()
                 time.sleep(0.02)

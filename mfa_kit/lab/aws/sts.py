@@ -1,5 +1,7 @@
 """STS as far as it concerns MFA: sessions with and without a code, roles, federation. AssumeRoot is always denied."""
 
+from collections.abc import Sequence
+
 from moto.core.responses import ActionResult
 from moto.iam.models import Role
 from moto.sts.responses import TokenResponse
@@ -125,10 +127,13 @@ class LabSts(auth.AuthorizedResponse, TokenResponse):
         trusting = [each for each in parse_statements(role.assume_role_policy_document) if self._admits(each, context)]
         if not trusting or any(statement.denies for statement in trusting):
             return False
-        named = {principal for statement in trusting for principal in statement.principals}
-        by_name = not named.isdisjoint(self._names())
         own = decide(policies_of(self.caller.role or self.caller.user), "sts:AssumeRole", role.arn, context)
-        return own is EvalDecision.ALLOW or (by_name and own is EvalDecision.IMPLICIT)
+        return own is EvalDecision.ALLOW or (own is EvalDecision.IMPLICIT and self._is_named(trusting))
+
+    def _is_named(self, statements: Sequence[PolicyStatement]) -> bool:
+        """Whether one of the statements names the caller, and not just the whole account."""
+        named = {principal for statement in statements for principal in statement.principals}
+        return not named.isdisjoint(self._names())
 
     def _admits(self, statement: PolicyStatement, context: Context) -> bool:
         """Whether a statement of a trust policy applies to the caller."""

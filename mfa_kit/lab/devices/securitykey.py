@@ -207,8 +207,7 @@ class SimulatedKey:
         credential, private = self._new_credential(rp_hash)
         if resident:
             self.resident.append((request.rp_id, credential))
-        attested = self._attested(credential, private)
-        data = self._data(rp_hash, UP | AT | (UV if verified else 0), attested)
+        data = self._data(rp_hash, UP | AT | UV * verified, self._attested(credential, private))
         name, statement = self._statement(data, request.client_data_hash, credential=credential, private=private)
         return {1: name, 2: data, 3: statement}
 
@@ -251,7 +250,7 @@ class SimulatedKey:
             touch.wait()
         if not known:
             raise CtapRefusal(CtapStatus.NO_CREDENTIALS)
-        data = self._data(rp_hash, (UP if request.presence else 0) | (UV if verified else 0))
+        data = self._data(rp_hash, UP * request.presence | UV * verified)
         signature = sign(self._secret.private_key(known[0]), data + request.client_data_hash)
         return {1: {"id": known[0], "type": "public-key"}, 2: data, 3: signature}
 
