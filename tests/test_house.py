@@ -72,6 +72,7 @@ REVEALS = {
     ("cli/terminal.py", "Terminal._room"),
     ("cli/terminal.py", "Terminal.show"),
     ("qr_codes/key_uri.py", "_notes"),
+    ("qr_codes/key_uri.py", "_parameters"),
     ("qr_codes/key_uri.py", "_secret"),
     ("qr_codes/key_uri.py", "otpauth"),
     ("qr_codes/key_uri.py", "parse"),

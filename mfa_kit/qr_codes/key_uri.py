@@ -41,16 +41,15 @@ def parse(uri: KeyUri) -> DeviceUri:
     """Read a key URI. Raise IntegrityFault for text that is not one, and for parameters that AWS does not use."""
     try:
         parts = Secret(urlsplit(uri.reveal()))
-        parameters = Secret(_parameters(parts.reveal().query))
-        for_aws = _kind(parts.reveal().scheme, parts.reveal().netloc) == "totp" and _uses_aws_parameters(
-            parameters.reveal()
-        )
-        seed = _secret(Secret(parameters.reveal().get("secret", "")))
+        found = _parameters(Secret(parts.reveal().query))
+        seed = _secret(found.pop("secret", Secret("")))
+        parameters = {name: value.reveal() for name, value in found.items()}
+        for_aws = _kind(parts.reveal().scheme, parts.reveal().netloc) == "totp" and _uses_aws_parameters(parameters)
     except ValueError:
         raise IntegrityFault(NOT_A_KEY_URI, HINT) from None
     if not for_aws:
         raise IntegrityFault(NOT_OF_AWS, HINT)
-    prefix, issuer, name = _names(parts.reveal().path, parameters.reveal().get("issuer", ""))
+    prefix, issuer, name = _names(parts.reveal().path, parameters.get("issuer", ""))
     label = f"{issuer}:{name}" if issuer else name
     return DeviceUri(seed=seed, label=label, notes=tuple(_notes(seed, prefix, issuer)))
 
@@ -72,11 +71,12 @@ def _kind(scheme: str, kind: str) -> str:
     return kind.lower()
 
 
-def _parameters(query: str) -> dict[str, str]:
+def _parameters(query: Secret[str]) -> dict[str, Secret[str]]:
     """Return the parameters by their names in lower case. Raise ValueError for one that has two values."""
-    found: dict[str, str] = {}
-    for name, value in parse_qsl(query):
-        if found.setdefault(name.lower(), value) != value:
+    found: dict[str, Secret[str]] = {}
+    for pair in map(Secret, parse_qsl(query.reveal())):
+        value = Secret(pair.reveal()[1])
+        if found.setdefault(pair.reveal()[0].lower(), value) != value:
             raise ValueError("a parameter has two values")
     return found
 
