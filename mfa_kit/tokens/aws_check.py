@@ -37,7 +37,7 @@ class TokenWithCodes:
 
 
 def check_with_aws(serial: str, pair: Pair, *, user: str, caller: Caller, desk: Desk, runs: Callable[[], str]) -> None:
-    """Prove that AWS knows a token and takes its codes. Raise what `assign` raises when it does not.
+    """Prove that AWS knows a token and takes its codes. Raise what `assign_token` raises when it does not.
 
     The user may have no device, so a person's account is never probed on, and nothing of a person's is taken away.
     `runs` gives a run id of the moment: taking the token off is a run of its own, begun after it was enabled, so a

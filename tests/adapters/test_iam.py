@@ -114,7 +114,7 @@ def test_a_picture_of_another_seed_is_refused(desk: Desk, user: str, monkeypatch
 
 def test_a_seed_that_is_no_base32_is_told(desk: Desk, user: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """An IAM that is not AWS's may send anything; what it sent is not repeated."""
-    monkeypatch.setattr("mfa_kit.lab.aws.devices.new_seed", lambda: "0189" * 16)
+    monkeypatch.setattr("mfa_kit.lab.aws.mfa_devices.new_base32_seed", lambda: "0189" * 16)
     with pytest.raises(IntegrityFault, match="is not base32") as told:
         made(desk, user)
     assert "0189" not in f"{told.value}{told.value.hint}"

@@ -24,7 +24,7 @@ from mfa_kit.core.errors import MfaKitError
 from mfa_kit.core.otp import Seed
 from mfa_kit.lab.aws.account import ADMINISTRATOR
 from mfa_kit.lab.aws.codes import LabSettings
-from mfa_kit.lab.aws.devices import assigned_entry
+from mfa_kit.lab.aws.mfa_devices import assigned_entry
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.lab.devices.apdu import StatusWord
 from mfa_kit.lab.devices.attestation_ca import AttestationCa

@@ -22,7 +22,7 @@ from mfa_kit.enrollment.assigning import ASSIGNING
 from mfa_kit.enrollment.enroll import enroll
 from mfa_kit.enrollment.planning import Wish
 from mfa_kit.enrollment.recovery import STILL_ON_ITS_WAY
-from mfa_kit.lab.aws.devices import Display
+from mfa_kit.lab.aws.mfa_devices import Display
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.tokens.display import DisplayToken
 from tests.conftest import MfaKit, bare

@@ -16,7 +16,7 @@ import pytest
 
 from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.core.models import Reached
-from mfa_kit.lab.aws.devices import Display
+from mfa_kit.lab.aws.mfa_devices import Display
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.lab.devices.oathcard import CALCULATE, PUT, YkoathCard
 from tests import pcsc

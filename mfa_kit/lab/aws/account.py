@@ -16,8 +16,8 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.lab.aws.backend import HOME_REGION, LabBackend, LabUser, new_id
 from mfa_kit.lab.aws.codes import LabSettings, StsCodes
 from mfa_kit.lab.aws.description import RootPosture
-from mfa_kit.lab.aws.devices import user_fields
 from mfa_kit.lab.aws.faults import Conditions
+from mfa_kit.lab.aws.mfa_devices import user_fields
 from mfa_kit.lab.aws.wire import IamError
 
 ADMIN = "lab-admin"

@@ -18,7 +18,14 @@ from mfa_kit.lab.aws.description import (
     DescribedUser,
     parse_description,
 )
-from mfa_kit.lab.aws.devices import FidoDevice, HardwareToken, VirtualDevice, assigned_entry, new_seed, u2f_serial
+from mfa_kit.lab.aws.mfa_devices import (
+    FidoDevice,
+    HardwareToken,
+    VirtualDevice,
+    assigned_entry,
+    new_base32_seed,
+    u2f_serial,
+)
 from mfa_kit.lab.aws.wire import IamError
 
 
@@ -115,7 +122,7 @@ def _add_device(account: LabAccount, user: LabUser | None, described: DescribedD
     if described.kind == "fido" and user is not None:
         _add_fido(account, user, described, enabled=enabled)
         return
-    codes = DeviceCodes(described.seed or new_seed(), described.skew, described.last)
+    codes = DeviceCodes(described.seed or new_base32_seed(), described.skew, described.last)
     if described.kind == "token":
         serial = described.serial
         account.backend.tokens[serial] = HardwareToken(serial, codes)

@@ -15,8 +15,8 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.lab.aws.account import LabAccount
 from mfa_kit.lab.aws.codes import DeviceCodes
 from mfa_kit.lab.aws.description import NAME
-from mfa_kit.lab.aws.devices import FidoDevice, HardwareToken, u2f_serial
 from mfa_kit.lab.aws.faults import Faults
+from mfa_kit.lab.aws.mfa_devices import FidoDevice, HardwareToken, u2f_serial
 from mfa_kit.lab.aws.wire import HttpResponse, IamError, LoggedCall
 
 PATH = "/lab/"

@@ -14,7 +14,7 @@ from mfa_kit.lab.aws import auth, rights, wire
 from mfa_kit.lab.aws.account import LabAccount
 from mfa_kit.lab.aws.backend import LabBackend, LabUser
 from mfa_kit.lab.aws.credential_report import write_report
-from mfa_kit.lab.aws.devices import FidoDevice, user_fields
+from mfa_kit.lab.aws.mfa_devices import FidoDevice, user_fields
 from mfa_kit.lab.aws.policies import Context, EvalDecision, condition_keys, decide
 from mfa_kit.lab.aws.wire import IamError, OperationRequest
 

@@ -9,8 +9,8 @@ from moto.core.responses import ActionResult, EmptyResult
 from mfa_kit.lab.aws import wire
 from mfa_kit.lab.aws.backend import LabUser
 from mfa_kit.lab.aws.codes import UNKNOWN_SERIAL, DeviceCodes
-from mfa_kit.lab.aws.devices import VirtualDevice, assigned_entry
 from mfa_kit.lab.aws.directory import Directory
+from mfa_kit.lab.aws.mfa_devices import VirtualDevice, assigned_entry
 from mfa_kit.lab.aws.wire import IamError
 
 # Tags of one device, at most (API TagMFADevice).

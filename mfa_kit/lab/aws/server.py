@@ -15,8 +15,8 @@ from mfa_kit.lab.aws.account import LabAccount
 from mfa_kit.lab.aws.builder import build_account
 from mfa_kit.lab.aws.codes import DeviceCodes, LabSettings
 from mfa_kit.lab.aws.control import register_fido
-from mfa_kit.lab.aws.devices import HardwareToken
 from mfa_kit.lab.aws.faults import Faults
+from mfa_kit.lab.aws.mfa_devices import HardwareToken
 from mfa_kit.lab.aws.wire import LoggedCall
 from mfa_kit.lab.aws.wsgi import LabApplication, LabRequestHandler
 

@@ -17,7 +17,7 @@ from mfa_kit.lab.aws import description
 from mfa_kit.lab.aws.account import LabAccount
 from mfa_kit.lab.aws.backend import LabUser
 from mfa_kit.lab.aws.codes import DeviceCodes
-from mfa_kit.lab.aws.devices import FidoDevice
+from mfa_kit.lab.aws.mfa_devices import FidoDevice
 from mfa_kit.lab.aws.rights import default_version
 
 Row = dict[str, object]

@@ -17,7 +17,7 @@ BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 ISSUER = quote("Amazon Web Services")
 
 
-def new_seed() -> str:
+def new_base32_seed() -> str:
     """Make a seed as AWS does: 40 octets, 64 characters of base32."""
     return base64.b32encode(secrets.token_bytes(40)).decode()
 
@@ -28,7 +28,7 @@ class VirtualDevice(VirtualMfaDevice):
     def __init__(self, account: str, region: str, *, path: str, name: str) -> None:
         super().__init__(account, region, path + name)
         self.name = name
-        self.base32_string_seed = new_seed()
+        self.base32_string_seed = new_base32_seed()
         self.codes = DeviceCodes(self.base32_string_seed)
         self.tags: dict[str, str] = {}
 
