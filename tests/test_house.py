@@ -89,6 +89,7 @@ REVEALS = {
     ("core/otp.py", "grouped"),
     ("qr_codes/symbol.py", "modules"),
     ("qr_codes/decoding.py", "_gray_page"),
+    ("qr_codes/decoding.py", "answer"),
     ("qr_codes/decoding.py", "read"),
 }
 KEY_URIS = {("adapters/aws/iam.py", "_created"), ("qr_codes/authenticator_export.py", "uri_of")}

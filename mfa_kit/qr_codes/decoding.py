@@ -4,14 +4,16 @@ Pillow and zxing-cpp do the work. A picture is judged by its size and its header
 """
 
 import io
-import threading
-from collections.abc import Callable
+import json
+import subprocess
+import sys
 from dataclasses import dataclass
 
 import zxingcpp
 from PIL import Image
 
 from mfa_kit.core.errors import IntegrityFault
+from mfa_kit.core.hardening import harden
 from mfa_kit.core.otp import KeyUri, Png
 
 # Pillow's own limit warns on stderr. Ours is lower, and is checked where a picture is opened.
@@ -22,6 +24,8 @@ QR_CODES = zxingcpp.BarcodeFormats(zxingcpp.BarcodeFormat.QRCode)
 MEGA = 1_000_000
 # A picture up to this size is decoded within a second, whatever is drawn in it.
 QUICK = MEGA
+# WebP and transparent pictures take several times the memory of a photograph: their limit is this part of the pixels.
+COSTLY = 3
 # A transparent picture is copied several times in memory, so a larger one is made smaller first.
 TRANSPARENT = 12 * MEGA
 
@@ -59,31 +63,45 @@ def read(image: Png, *, strict: bool = False, limits: PictureLimits = MADE_BY_PR
         raise IntegrityFault(f"the picture is larger than {_size(limits.octets)}", limits.hint)
     page = _gray_page(image, limits)
 
-    def decode() -> list[zxingcpp.Barcode]:
-        return zxingcpp.read_barcodes(
-            page, formats=QR_CODES, try_rotate=not strict, try_downscale=not strict, try_invert=not strict
-        )
-
-    slow = limits.seconds is not None and page.width * page.height > QUICK
-    found = _within(limits.seconds, decode, limits.hint) if slow and limits.seconds else decode()
+    if limits.seconds is not None and page.width * page.height > QUICK:
+        found = _decode_within(limits.seconds, page, limits.hint)
+    else:
+        found = _decode(page, strict=strict)
     if len(found) != 1:
         count = f"are {len(found)} QR codes" if found else "is no QR code"
         raise IntegrityFault(f"there {count} in the picture", "give a picture with exactly one")
-    return KeyUri(found[0].text)
+    return found[0]
+
+
+def _decode(page: Image.Image, *, strict: bool = False) -> list[KeyUri]:
+    """Return the texts of the QR codes in a gray picture."""
+    found = zxingcpp.read_barcodes(
+        page, formats=QR_CODES, try_rotate=not strict, try_downscale=not strict, try_invert=not strict
+    )
+    return [KeyUri(each.text) for each in found]
 
 
 def _gray_page(image: Png, limits: PictureLimits) -> Image.Image:
     """Return the pixels in gray. Raise IntegrityFault for a picture that has too many, and for data that is damaged."""
+    costly = limits.pixels // COSTLY
+    if "WEBP" in limits.formats and _webp_pixels(image.reveal()) > costly:
+        raise _too_many(costly, limits)
     try:
         with Image.open(io.BytesIO(image.reveal()), formats=limits.formats) as page:
-            if page.width * page.height <= limits.pixels:
+            transparent = page.has_transparency_data and limits.seconds is not None
+            most = costly if transparent else limits.pixels
+            if page.width * page.height <= most:
                 return _gray(_smaller(page, QUICK) if limits.seconds is None else page)
     except Exception:  # noqa: BLE001 - Pillow's readers raise SyntaxError, struct.error and others for damaged data
         forms = "PNG" if limits.formats == ("PNG",) else "PNG or JPEG"
         raise IntegrityFault(
             "this is not a picture that can be read, or it is damaged", f"give a {forms} of the QR code"
         ) from None
-    raise IntegrityFault(f"the picture has more than {limits.pixels // MEGA} megapixels", limits.hint)
+    raise _too_many(most, limits)
+
+
+def _too_many(most: int, limits: PictureLimits) -> IntegrityFault:
+    return IntegrityFault(f"the picture has more than {most // MEGA} megapixels", limits.hint)
 
 
 def _smaller(page: Image.Image, pixels: int) -> Image.Image:
@@ -106,20 +124,55 @@ def _gray(page: Image.Image) -> Image.Image:
     return ground
 
 
-def _within(seconds: float, decode: Callable[[], list[zxingcpp.Barcode]], hint: str) -> list[zxingcpp.Barcode]:
-    """Return what is decoded within so many seconds. Raise IntegrityFault after that.
+def _decode_within(seconds: float, page: Image.Image, hint: str) -> list[KeyUri]:
+    """Decode a gray picture in another process, because the decoder cannot be interrupted.
 
-    The decoder cannot be interrupted. It is left alone in a thread that ends with the process.
+    Raise IntegrityFault when it takes longer than so many seconds.
     """
-    found: list[list[zxingcpp.Barcode]] = []
-    thread = threading.Thread(target=lambda: found.append(decode()), daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if not (found or thread.is_alive()):
-        raise IntegrityFault("the picture cannot be decoded", hint)
-    if not found:
-        raise IntegrityFault(f"reading the picture takes longer than {seconds:.0f} seconds", hint)
-    return found[0]
+    program = [sys.executable, "-c", f"from {__name__} import answer; answer()", str(page.width), str(page.height)]
+    try:
+        done = subprocess.run(  # noqa: S603 - our own interpreter and module
+            program,
+            input=page.tobytes(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=seconds,
+            check=True,
+        )
+        return [KeyUri(text) for text in json.loads(done.stdout)]
+    except subprocess.TimeoutExpired:
+        raise IntegrityFault(f"reading the picture takes longer than {seconds:.0f} seconds", hint) from None
+    except subprocess.CalledProcessError:
+        raise IntegrityFault("the picture cannot be decoded", hint) from None
+
+
+def answer() -> None:
+    """Decode the gray picture on standard input, and write the texts to standard output, as a JSON list.
+
+    The arguments of the process are the width and the height.
+    """
+    harden()
+    width, height = map(int, sys.argv[1:])
+    found = _decode(Image.frombytes("L", (width, height), sys.stdin.buffer.read()))
+    sys.stdout.write(json.dumps([each.reveal() for each in found]))
+
+
+def _webp_pixels(octets: bytes) -> int:
+    """Return the pixels that the header of a WebP picture names, because Pillow decodes it when it opens it.
+
+    RFC 9649, sections 2.4 to 2.7. For any other data return 0.
+    """
+    if octets[:4] != b"RIFF" or octets[8:12] != b"WEBP":
+        return 0
+    match octets[12:16]:
+        case b"VP8X":
+            return (int.from_bytes(octets[24:27], "little") + 1) * (int.from_bytes(octets[27:30], "little") + 1)
+        case b"VP8L":
+            bits = int.from_bytes(octets[21:25], "little")
+            return ((bits & 0x3FFF) + 1) * ((bits >> 14 & 0x3FFF) + 1)
+        case _:
+            width, height = int.from_bytes(octets[26:28], "little"), int.from_bytes(octets[28:30], "little")
+            return (width & 0x3FFF) * (height & 0x3FFF)
 
 
 def _size(octets: int) -> str:

@@ -261,6 +261,22 @@ def test_a_picture_beyond_its_limits_is_refused(limits: PictureLimits) -> None:
     assert time.monotonic() - began < 5
 
 
+@pytest.mark.parametrize("how", [{"lossless": True}, {"lossless": False}, {"lossless": True, "exif": b"Exif"}])
+def test_a_large_webp_is_not_opened(how: dict[str, Any]) -> None:
+    """Pillow decodes it when it opens it, so its header is read before, in each of its three forms."""
+    for mode in ("RGB", "RGBA"):
+        out = io.BytesIO()
+        Image.new(mode, (4200, 4000), "white").save(out, "WEBP", **how)
+        with pytest.raises(IntegrityFault, match="more than 16 megapixels"):
+            qr.read(Png(out.getvalue()), limits=MADE_BY_PEOPLE)
+
+
+def test_a_large_transparent_picture_is_refused() -> None:
+    """It is copied several times in memory."""
+    with pytest.raises(IntegrityFault, match="more than 16 megapixels"):
+        qr.read(Png(saved(Image.new("LA", (4200, 4000)))), limits=MADE_BY_PEOPLE)
+
+
 def test_a_picture_that_takes_long_is_given_up() -> None:
     """A few kilobytes of corners take minutes; IAM's pictures are made smaller first."""
     page = Png(saved(finders(1990)))

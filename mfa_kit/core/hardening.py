@@ -1,0 +1,18 @@
+"""The memory of this process, kept from core dumps and from other processes."""
+
+import ctypes
+import resource
+import sys
+
+PR_SET_DUMPABLE = 4
+
+
+def harden() -> None:
+    """Protect this process's memory from core dumps and from other processes of the same user.
+
+    Call it before the first secret. By setrlimit(2) and prctl(2): without privileges, ptrace(2) cannot attach to a
+    process that is not dumpable.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
