@@ -115,7 +115,7 @@ def _enroll_root(method_options: Options, *, name: str | None, add: bool, settin
     if not isinstance(method_options, Fido2Options):
         raise UsageFault("AWS has no API to enroll root", f"give it a security key: {ROOT} --with fido2")
     with open_desk(settings) as (desk, caller):
-        outcome = fido_console.root(
+        outcome = fido_console.enroll_root(
             name or "root-key", add=add, seconds=method_options.timeout, caller=caller, desk=desk
         )
     if isinstance(outcome, Skipped):

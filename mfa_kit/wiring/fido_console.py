@@ -4,6 +4,7 @@ import time
 import webbrowser
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
 from mfa_kit.core.errors import MfaKitError, UsageFault
@@ -14,6 +15,9 @@ from mfa_kit.enrollment import fido_console
 from mfa_kit.enrollment.fido_console import Hosts, RootEnrolled
 from mfa_kit.enrollment.ports import Desk, Inventory
 from mfa_kit.wiring.this_computer import home
+
+if TYPE_CHECKING:
+    from mfa_kit.adapters.aws.iam import Iam
 
 
 @contextmanager
@@ -31,44 +35,48 @@ def open_console_page(
     with ExitStack() as stack:
         if signed_in:
             try:
-                stack.enter_context(_opened(intent, inventory, role=role, hosts=hosts, destination=address))
+                stack.enter_context(_open_signed_in(intent, inventory, role=role, hosts=hosts, destination=address))
             except MfaKitError as error:
                 progress.note(f"the page is not opened: {error}; {error.hint}")
         yield
 
 
 def _hosts(inventory: Inventory, partition: str) -> Hosts | None:
-    """Return the addresses of sign-in and console, None where nobody knows them; an IAM on this machine has its own."""
-    from mfa_kit.adapters.aws.iam import Iam
-
-    assert isinstance(inventory, Iam)  # noqa: S101 - the desk's inventory is made by the kit
-    if is_loopback(urlsplit(inventory.endpoint_url).hostname):
-        return Hosts(f"{inventory.endpoint_url}/federation", f"{inventory.endpoint_url}/console")
+    """Return the addresses of sign-in and console, None where they are not known; a local IAM has its own."""
+    endpoint = _iam(inventory).endpoint_url
+    if is_loopback(urlsplit(endpoint).hostname):
+        return Hosts(f"{endpoint}/federation", f"{endpoint}/console")
     hosts = fido_console.HOSTS.get(partition)
     return hosts and Hosts(f"https://{hosts.signin}/federation", f"https://{hosts.console}")
 
 
-@contextmanager
-def _opened(
-    intent: Intent, inventory: Inventory, *, role: str | None, hosts: Hosts | None, destination: str | None
-) -> Iterator[None]:
-    """Open the page signed in, for one user's MFA and a quarter of an hour; the file that leads there goes again."""
-    from mfa_kit.adapters.aws import signin
+def _iam(inventory: Inventory) -> "Iam":
+    """Return the inventory as the adapter that it is at every desk."""
     from mfa_kit.adapters.aws.iam import Iam
 
-    assert isinstance(inventory, Iam)  # noqa: S101 - the desk's inventory is made by the kit
+    assert isinstance(inventory, Iam)  # noqa: S101 - wiring makes the inventory of every desk
+    return inventory
+
+
+@contextmanager
+def _open_signed_in(
+    intent: Intent, inventory: Inventory, *, role: str | None, hosts: Hosts | None, destination: str | None
+) -> Iterator[None]:
+    """Open the page in a session of 15 minutes for one user's MFA; the file that leads there is removed again."""
+    from mfa_kit.adapters.aws import signin
+
     if hosts is None or destination is None:
         raise UsageFault(f"it is not known where partition {intent.partition} signs in", "sign in by yourself")
     policy = fido_console.session_policy(account=intent.account, partition=intent.partition, user=intent.user)
-    session = inventory.console_session(user=intent.user, policy=policy, role=role)
+    session = _iam(inventory).console_session(user=intent.user, policy=policy, role=role)
     with signin.write_page(home(), signin.console_address(hosts.signin, session, destination=destination)) as file:
         if not webbrowser.open(file.as_uri()):
             raise UsageFault("there is no browser here", "sign in by yourself, or set BROWSER")
         yield
 
 
-def root(name: str, *, add: bool, seconds: float, caller: Caller, desk: Desk) -> RootEnrolled | Skipped:
-    """Say what to click as root, and wait so many seconds."""
+def enroll_root(name: str, *, add: bool, seconds: float, caller: Caller, desk: Desk) -> RootEnrolled | Skipped:
+    """Say what to click as root, and wait so many seconds until root has the key."""
     hosts = _hosts(desk.inventory, caller.partition)
     return fido_console.enroll_root(
         name,

@@ -11,6 +11,7 @@ from mfa_kit.enrollment.backup_alone import BackupAlone
 from mfa_kit.enrollment.phone import Phone, PhoneProof
 from mfa_kit.rollout import roster
 from mfa_kit.wiring.files import check_new
+from mfa_kit.wiring.image import draw
 from mfa_kit.wiring.methods.recipe import Context, Equipment, Options, Recipe, option
 from mfa_kit.wiring.this_computer import harden
 
@@ -82,13 +83,11 @@ class VirtualOptions(Options):
                     "leave out --qr-file and --show-secret: mfa-kit backup show opens the backup; or use --codes typed",
                 )
             return Equipment(carrier=BackupAlone(context.inventory.now))
-        from mfa_kit.qr_codes import symbol
-
         harden()
         phone = Phone(
             context.inventory.now,
             interaction=context.settings.interaction,
-            draw=symbol.blocks,
+            draw=draw,
             way=PhoneProof(
                 typed=1 if self.codes is Codes.ONE else 2,
                 grouped=self.show_secret,
