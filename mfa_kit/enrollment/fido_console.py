@@ -7,6 +7,7 @@ alone.
 from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 from mfa_kit.core.errors import AwsFault, MfaKitError, Throttled, Unclear, UsageFault
@@ -270,15 +271,17 @@ def enroll_root(
     for line in root_click_instructions(name, address=address):
         desk.progress.note(line)
 
-    def look_in_own_list() -> RootEnrolled | None:
-        device = choose_new_key(name, _new_devices(None, before, desk=desk), desk=desk)
-        return RootEnrolled(device=device) if device else None
-
-    def look_in_summary() -> RootEnrolled | None:
-        return RootEnrolled(device=None) if desk.inventory.root_has_mfa() else None
-
-    look = look_in_own_list if own else look_in_summary
+    look = partial(_find_own_key, name, before, desk=desk) if own else partial(_find_in_summary, desk=desk)
     return wait_until(look, "root's key", seconds=seconds, clock=clock, desk=desk)
+
+
+def _find_own_key(name: str, before: Container[str], *, desk: Desk) -> RootEnrolled | None:
+    device = choose_new_key(name, _new_devices(None, before, desk=desk), desk=desk)
+    return RootEnrolled(device=device) if device else None
+
+
+def _find_in_summary(*, desk: Desk) -> RootEnrolled | None:
+    return RootEnrolled(device=None) if desk.inventory.root_has_mfa() else None
 
 
 def _new_devices(user: str | None, before: Container[str], *, desk: Desk) -> list[Device]:

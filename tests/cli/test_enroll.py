@@ -490,7 +490,7 @@ def test_a_kind_pays_for_no_other() -> None:
     done = subprocess.run([sys.executable, "-c", script], env=bare(), capture_output=True, text=True, check=True)
     loaded = {name.removeprefix("mfa_kit.") for name in done.stdout.split() if name.startswith("mfa_kit.")}
     assert "enrollment" in loaded
-    assert loaded & {"account", "audit", "oath_keys", "rollout.plan", "security_keys", "tokens"} == set()
+    assert loaded & {"account", "audit", "oath_keys", "rollout.plan", "security_keys.attestation", "tokens"} == set()
 
 
 def test_help_of_a_kind_shows_its_options(mfa_kit: MfaKit) -> None:

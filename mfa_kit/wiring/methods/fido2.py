@@ -15,7 +15,7 @@ from mfa_kit.enrollment import fido_console as console
 from mfa_kit.enrollment.ports import Carrier, Desk, Maker
 from mfa_kit.rollout.key_slot import InsertedKey, KeySlot
 from mfa_kit.rollout.roster import RosterMethod
-from mfa_kit.security_keys.attestation import Examined
+from mfa_kit.security_keys.attestation import Evidence, Examined
 from mfa_kit.security_keys.key_policy import lacking
 from mfa_kit.wiring import fido_console
 from mfa_kit.wiring.methods.recipe import Context, Equipment, Options, Recipe, option
@@ -27,6 +27,7 @@ class AtConsole:
 
     def __init__(self, options: "Fido2Options", context: Context) -> None:
         self._options, self._context = options, context
+        self._checks_key = not (options.skip_key_check or context.settings.dry_run)
         self._policy = read_policy(options.require)
         self._keys = SecurityKeys(
             context.settings, mds=options.mds, mds_root=options.mds_root, pin_stdin=options.pin_stdin
@@ -35,25 +36,28 @@ class AtConsole:
 
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
         """Verify the key that is plugged in, and name it. Raise DeviceFault when it is refused."""
-        options, settings = self._options, self._context.settings
-        if options.skip_key_check or settings.dry_run:
-            return intent.on(hardware=options.asset) if options.asset else intent
+        label = self._options.asset
+        if self._checks_key:
+            evidence = self._examine()
+            label = label or evidence.before.plugged.serial or evidence.registration.aaguid
+        return intent.on(hardware=label) if label else intent
+
+    def _examine(self) -> Evidence:
+        """Examine the key, and note what it is. Raise DeviceFault when it is refused, or was given away before."""
         self._seen = self._context.given_away.copy()
         with self._keys.metadata() as published:
-            examined = self._keys.examiner(published, self._policy, self._seen).examine(options.key)
+            examined = self._keys.examiner(published, self._policy, self._seen).examine(self._options.key)
         if not isinstance(examined, Examined):
             raise DeviceFault("this very key was given to another user before", "take another key")
-        evidence = examined.evidence
         if not isinstance(examined.answer, Proof):
             why = "; ".join(f"{c.name}: {c.detail}" for c in examined.answer.checks if c.value is Value.FAIL)
             raise DeviceFault(
                 f"the key is refused: {why}",
                 "take another key; `mfa-kit verify fido2` tells more, and --skip-key-check leaves this out",
             )
-        model = evidence.model.name if evidence.model else "of an unknown model"
-        settings.progress.note(f"the key is genuine: {model}")
-        label = options.asset or evidence.before.plugged.serial or evidence.registration.aaguid
-        return intent.on(hardware=label) if label else intent
+        model = examined.evidence.model
+        self._context.settings.progress.note(f"the key is genuine: {model.name if model else 'of an unknown model'}")
+        return examined.evidence
 
     def install(self, intent: Intent, created: Created) -> None:
         """Never called: AWS gives nobody the seed of a security key."""
