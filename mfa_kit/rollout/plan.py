@@ -209,10 +209,10 @@ def _judge_unassigned(row: RosterRow, serial: str, *, desk: Desk) -> PlanStep:
         verb = "apply" if row.kind.unattended else "station"
         what = f"our orphan: run {entry.run} left {serial} half-made; `rollout {verb}` repairs that first"
         return PlanStep(row=row, action=Action.BLOCKED, reason=what, repair=True)
-    return PlanStep(row=row, action=Action.BLOCKED, reason=_whose(serial, run, desk=desk))
+    return PlanStep(row=row, action=Action.BLOCKED, reason=_describe_stranger(serial, run, desk=desk))
 
 
-def _whose(serial: str, run: str | None, *, desk: Desk) -> str:
+def _describe_stranger(serial: str, run: str | None, *, desk: Desk) -> str:
     """Say whose an unassigned device is that this computer does not know; `run` is that of its tag."""
     if run and STAGED_TAG in desk.inventory.tags(serial):
         return f"another desk has staged {serial}; it activates it, or `rollout undo`es its run {run}"

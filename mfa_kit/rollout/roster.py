@@ -90,14 +90,14 @@ def parse_roster(text: str, *, methods: Iterable[RosterMethod], parse_key: Calla
             cells = _Cells(read=each, methods=by_name, parse_key=parse_key)
             row = cells.parse_row()
             faults += cells.faults
-            if again := _again(each, seen):
-                faults.append(again)
+            if duplicate := _find_duplicate(each, seen):
+                faults.append(duplicate)
             elif row is not None:
                 rows.append(row)
     return Roster(rows=rows, faults=sorted(faults, key=lambda fault: fault.line))
 
 
-def _again(read: ReadRow, seen: dict[str, ReadRow]) -> CellFault | None:
+def _find_duplicate(read: ReadRow, seen: dict[str, ReadRow]) -> CellFault | None:
     """Remember the user of a row; return a fault where an earlier row has that user. IAM sees no case in names."""
     name = _user_name(read.cells.get("user", ""))
     first = seen.setdefault(name.lower(), read) if USER_NAME.fullmatch(name) else read
@@ -119,16 +119,16 @@ class _Cells:
 
     def parse_row(self) -> RosterRow | None:
         """Return the row, or None where a cell has a fault."""
-        user = self._parse("user", _checked_user, required=True)
+        user = self._parse("user", _parse_user, required=True)
         row = RosterRow(
             user=user or "",
-            kind=self._parse("kind", partial(_method, methods=self.methods)) or VIRTUAL,
-            name=self._parse("name", _device_name),
-            path=self._parse("path", _path) or "/",
+            kind=self._parse("kind", partial(_parse_method, methods=self.methods)) or VIRTUAL,
+            name=self._parse("name", _parse_name),
+            path=self._parse("path", _parse_path) or "/",
             recipient=self._parse("recipient", self.parse_key),
-            serial=self._parse("serial", _serial),
+            serial=self._parse("serial", _parse_serial),
             asset=self._parse("asset", check_label),
-            tags=self._parse("tags", _tags) or (),
+            tags=self._parse("tags", _parse_tags) or (),
         )
         if row.kind.by_serial and not self.read.cells.get("serial"):
             self._add_fault("serial", "is empty, and a hardware token has a serial printed on it")
@@ -167,32 +167,32 @@ def _user_name(cell: str) -> str:
     return found["user"] if (found := ARN.fullmatch(cell)) else cell
 
 
-def _checked_user(cell: str) -> str:
+def _parse_user(cell: str) -> str:
     check_user(user := _user_name(cell))
     return user
 
 
-def _method(cell: str, *, methods: Mapping[str, RosterMethod]) -> RosterMethod:
+def _parse_method(cell: str, *, methods: Mapping[str, RosterMethod]) -> RosterMethod:
     if cell not in methods:
         raise UsageFault(f"{cell!a} is no kind of device", f"write {', '.join(methods)}")
     return methods[cell]
 
 
-def _device_name(cell: str) -> str:
+def _parse_name(cell: str) -> str:
     return Intent(account="", partition="", user="u", name=cell).name
 
 
-def _path(cell: str) -> str:
+def _parse_path(cell: str) -> str:
     return Intent(account="", partition="", user="u", name="n", path=cell).path
 
 
-def _serial(cell: str) -> str:
+def _parse_serial(cell: str) -> str:
     if not SERIAL.fullmatch(cell):
         raise UsageFault(f"{cell!a} is no serial", "use 9 to 256 letters, digits and +=/:,.@-")
     return cell
 
 
-def _tags(cell: str) -> Tags:
+def _parse_tags(cell: str) -> Tags:
     """Read `K=V;K=V`."""
     pairs = [part.strip().partition("=") for part in cell.split(";") if part.strip()]
     tags = {key: value for key, equals, value in pairs if equals}

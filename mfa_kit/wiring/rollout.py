@@ -95,7 +95,7 @@ def open_rollout(
         )
 
 
-def public_key(text: str) -> str:
+def parse_public_key(text: str) -> str:
     """Return a recipient without its comment. Raise UsageFault, which does not repeat what may be a private key."""
     key = " ".join(text.split()[:2]) if text.startswith("ssh-") else text
     try:
@@ -108,7 +108,7 @@ def public_key(text: str) -> str:
 
 def read_roster(path: Path) -> Roster:
     """Read a roster file. Raise UsageFault for a file that is no roster at all."""
-    return parse_roster(rollout_files.read_text(path), methods=registry.in_rosters(), parse_key=public_key)
+    return parse_roster(rollout_files.read_text(path), methods=registry.in_rosters(), parse_key=parse_public_key)
 
 
 def read_plan(path: Path, *, expected: str | None) -> tuple[Plan, str]:
@@ -117,7 +117,7 @@ def read_plan(path: Path, *, expected: str | None) -> tuple[Plan, str]:
     digest = plan_digest(text)
     if expected is not None and expected.lower() != digest:
         raise UsageFault(f"{path} is another plan than expected: its SHA-256 is {digest}", "review it again")
-    return parse_plan(text, methods=registry.in_rosters(), parse_key=public_key), digest
+    return parse_plan(text, methods=registry.in_rosters(), parse_key=parse_public_key), digest
 
 
 def open_results_folder(named: Path | None, plan: Path) -> Path:

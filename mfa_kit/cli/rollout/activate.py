@@ -46,7 +46,7 @@ def activate(
         identities = Identities(keys, passphrase_fd=None, person=settings.interaction)
         opened = backups.opener(identities, ports.ledger.called)
         named = {name.lower() for name in shared_options.split_names(only)}
-        users = _users(ports, groups, named)
+        users = _list_users(ports, groups, named)
         entries = staged_entries(account=ports.caller.account, users=users, desk=ports.desk)
         if missing := named - {entry.intent.user.lower() for entry in entries}:
             progress.note(f"nothing is staged here for {', '.join(sorted(missing))}")
@@ -78,7 +78,7 @@ def activate(
         return exit_code(tally, asked=asked)
 
 
-def _users(ports: RolloutPorts, groups: Sequence[str], named: set[str]) -> set[str] | None:
+def _list_users(ports: RolloutPorts, groups: Sequence[str], named: set[str]) -> set[str] | None:
     """Return the lower-case names of the users in all these groups that are also named; None for all users."""
     if not groups and not named:
         return None

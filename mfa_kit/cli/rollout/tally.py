@@ -89,8 +89,9 @@ class Tally:
             f"{int(left // 60)}:{int(left % 60):02} left, {pace}"
         )
 
+    @property
     def counts(self) -> dict[str, int]:
-        """Count the rows of each outcome, in the order of the outcomes; a row without a result is not started."""
+        """How many rows each outcome has, in the order of the outcomes; a row without a result is not started."""
         found = Counter(result.outcome for result in self.results)
         found[RowOutcome.NOT_STARTED] += self.left
         return {
@@ -111,9 +112,9 @@ class Tally:
             case "csv":
                 self.output.many(self.schema, rows, empty="")
             case "json":
-                self.output.one(self.schema, {**head, "counts": self.counts(), "rows": rows})
+                self.output.one(self.schema, {**head, "counts": self.counts, "rows": rows})
             case _:
-                self.output.one(self.schema, {**head, **(self.counts() or {"users": 0})})
+                self.output.one(self.schema, {**head, **(self.counts or {"users": 0})})
 
 
 def result_row(result: RowResult) -> dict[str, str | None]:
