@@ -38,7 +38,7 @@ RUN = {"bash": False, "bash lab": True, "console": False, "console lab": True}
 REFUSED = re.compile(r"(bash|console) no: \S.*")
 FORMATS = PAGES["docs/formats.md"]
 # What prints a result; the first word that it is given, apart from the result itself, is the name of the schema.
-PRINTS = {"one", "many", "print_answer", "tallied"}
+PRINTS = {"Tally", "many", "one", "print_answer"}
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
@@ -168,7 +168,8 @@ def schemas() -> set[str]:
             if not isinstance(node, ast.Call):
                 continue
             name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-            words = [each.value for each in node.args if isinstance(each, ast.Constant) and isinstance(each.value, str)]
+            values = [keyword.value for keyword in node.keywords if keyword.arg == "schema"] or node.args
+            words = [each.value for each in values if isinstance(each, ast.Constant) and isinstance(each.value, str)]
             if name in PRINTS and words and NAME.fullmatch(words[0]):
                 found.add(f"mfa-kit/{words[0]}")
     return found

@@ -7,7 +7,7 @@ from typing import TextIO, TypeVar
 
 import click
 
-from mfa_kit.core.text import printable as printable  # noqa: PLC0414 - some verbs still take it from here
+from mfa_kit.core.text import printable
 
 T = TypeVar("T")
 
@@ -51,7 +51,3 @@ def with_bar(items: Sequence[T], doing: str, *, plain: bool) -> Iterator[T]:
     from rich.progress import track
 
     yield from track(items, description=doing, console=Console(stderr=True), transient=True)
-
-
-# Until each verb uses the names above, and `settings.progress`.
-complain, Talk, counted = print_error, StderrProgress, with_bar

@@ -158,7 +158,7 @@ def common(*, needs_config: bool = True) -> "Settings":
     except MfaKitError as fault:
         if needs_config:
             raise
-        messages.Talk().note(f"note: ignoring the configuration file: {fault}")
+        messages.StderrProgress().note(f"note: ignoring the configuration file: {fault}")
         said = config.Config()
     flags = given()
     plain = flags.plain or bool(said.plain)

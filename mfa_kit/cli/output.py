@@ -5,7 +5,7 @@ This module loads no form: `mfa-kit --help` needs their names only.
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import click
 
@@ -58,17 +58,3 @@ class Output(NamedTuple):
         module, _, name = FORMS[self.form].partition(":")
         write: Callable[[Results], None] = getattr(importlib.import_module(module), name)
         write(results)
-
-
-# Until each verb has an Output: the same by the name of a form.
-Row = Mapping[str, Any]
-
-
-def one(schema: str, row: Row, *, output: str) -> None:
-    """Print one result in the form of this name."""
-    Output(output).one(schema, row)
-
-
-def many(schema: str, rows: Sequence[Row], *, output: str, empty: str, header: bool = True) -> None:
-    """Print a list of results in the form of this name."""
-    Output(output).many(schema, rows, empty=empty, header=header)

@@ -100,7 +100,7 @@ class _Box:
             examined = self._examiner.examine(place.where)
         except DeviceFault as fault:
             self._tally["not judged"] += 1
-            messages.complain(str(fault), hint=fault.hint)
+            messages.print_error(str(fault), hint=fault.hint)
             return
         if isinstance(examined, SeenBefore):
             self._progress.note("this key was here before; it is not counted again")
