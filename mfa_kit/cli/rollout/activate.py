@@ -54,7 +54,7 @@ def activate(
             progress.note("nothing is staged here for who is meant")
         execution = ports.execution(workers=workers)
         tally = Tally(
-            schema="rollout-activate",
+            "rollout-activate",
             total=len(entries),
             progress=progress,
             output=output,

@@ -54,7 +54,7 @@ def apply(
         check_plan(plan, caller=ports.caller, staged=staged, accept_lockout=accept_lockout, sealed=sealed)
         execution = ports.execution(workers=workers, max_failures=max_failures)
         tally = Tally(
-            schema="rollout-apply",
+            "rollout-apply",
             total=len(plan.steps),
             progress=progress,
             output=output,

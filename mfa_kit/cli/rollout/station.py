@@ -92,7 +92,7 @@ def station(
         check_account(plan, ports.caller)
         failures = ports.failures(digest)
         before = _look_up_results(plan, steps, ports=ports, digest=digest)
-        tally = Tally(schema="rollout-bench", total=len(steps), progress=progress, output=output, pace=ports.pace)
+        tally = Tally("rollout-bench", total=len(steps), progress=progress, output=output, pace=ports.pace)
         queue = _queue_of(steps, before)
         _keep_known(steps, queue, before, tally=tally, all_rows=settings.dry_run)
         if settings.dry_run:

@@ -4,7 +4,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 
 from mfa_kit.cli import terminal
 from mfa_kit.cli.forms import json_document
@@ -25,7 +25,7 @@ TO_MEND = {RowOutcome.FAILED, RowOutcome.BLOCKED}
 MADE = {RowOutcome.ENROLLED, RowOutcome.STAGED, RowOutcome.REVOKED}
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Tally:
     """The results of one command, of `total` rows.
 
@@ -33,10 +33,11 @@ class Tally:
     `unheard`.
     """
 
+    schema: str
+    _: KW_ONLY
     total: int
     progress: Progress
     output: Output
-    schema: str
     pace: Pace
     stop: threading.Event | None = None
     unheard: OSError | None = None

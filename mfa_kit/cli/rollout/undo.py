@@ -37,7 +37,7 @@ def undo(
         entries = entries_of_run(run, account=ports.caller.account, desk=ports.desk)
         execution = ports.execution(workers=workers)
         tally = Tally(
-            schema="rollout-undo",
+            "rollout-undo",
             total=len(entries),
             progress=progress,
             output=output,
