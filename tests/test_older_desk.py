@@ -1,0 +1,70 @@
+"""The ledger and the backups of an older version: this one reads them as that one did, and goes on with them."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.data.make import READS, run
+
+DATA = Path(__file__).with_name("data")
+# What is written for people, and may be written better.
+PROSE = {"standing", "clean", "why", "reason"}
+GOES_ON = {
+    "activate": "mfa-kit rollout activate -i {state}/identity.txt --output json",
+    "clean": "mfa-kit orphans clean --older-than 0s --yes --output json",
+    "orphans": "mfa-kit orphans list --older-than 0s --output json",
+    "rekey": "mfa-kit backup rekey -i {state}/identity.txt -R {state}/ssh.pub --yes --output json",
+    "verify": "mfa-kit backup verify {bob} -i {state}/ssh --output json",
+    "resync": "mfa-kit resync alice -i {state}/ssh --output json",
+    "revoke": "mfa-kit revoke bob --leave-without-mfa --yes --output json",
+    "status": "mfa-kit status --output json",
+}
+
+
+@pytest.fixture(params=["c7f9663"])
+def folder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder of an older version, and put this one's program on the PATH."""
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
+    return DATA / str(request.param)
+
+
+def facts(answer: Any) -> Any:
+    """Return an answer without its prose; of that, only whether there is any."""
+    match answer:
+        case dict():
+            return {name: bool(value) if name in PROSE else facts(value) for name, value in answer.items()}
+        case list():
+            return [facts(each) for each in answer]
+        case _:
+            return answer
+
+
+def test_all_of_it_is_read_as_before(folder: Path) -> None:
+    """Runs of every state, calls, backups for age and SSH, staged and half-made devices, tokens, a plan."""
+    expected = json.loads((folder / "expected.json").read_text("utf-8"))
+    found = run(folder, READS)
+    assert {name: answer["code"] for name, answer in found.items()} == dict.fromkeys(READS, 0)
+    for name in READS:
+        assert facts(found[name]) == facts(expected[name]), name
+
+
+def test_the_work_goes_on(folder: Path) -> None:
+    """What was staged is enabled, what was half-made is removed, and backups are sealed anew and open.
+
+    The folder is not where it was, so a backup that is to be removed is told, with exit code 5.
+    """
+    found = run(folder, GOES_ON)
+    moved = dict.fromkeys(("clean", "revoke"), 5)
+    assert {name: answer["code"] for name, answer in found.items()} == dict.fromkeys(GOES_ON, 0) | moved, found
+    assert found["orphans"]["out"]["rows"] == []
+    kinds = {row["user"]: row["kind"] for row in found["status"]["out"]["rows"]}
+    assert {user: kinds[user] for user in ("alice", "bob", "carol", "dave", "erin")} == {
+        "alice": "virtual",
+        "bob": "none",
+        "carol": "none",
+        "dave": "none",
+        "erin": "virtual",
+    }
