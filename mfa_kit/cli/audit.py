@@ -10,11 +10,12 @@ from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.audit.finding import DAY, Limits, Profile, RuleAnswer, RuleResult, Severity
 from mfa_kit.audit.registry import audit_snapshot, choose_rules, fails_at
 from mfa_kit.cli.audit_page import audit_page
-from mfa_kit.cli.options import BACKUP_DIR, DRILLED_WITHIN, Verb, written
+from mfa_kit.cli.options import BACKUP_DIR, DRILLED_WITHIN, Verb
 from mfa_kit.cli.output import HTML, Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.snapshot_options import MAX_AGE, SNAPSHOT
 from mfa_kit.core.text import one_line
+from mfa_kit.core.timestamps import iso_time
 from mfa_kit.wiring.audit import SnapshotSource, open_snapshot
 from mfa_kit.wiring.settings import Settings
 
@@ -108,8 +109,8 @@ def _head(snapshot: Snapshot) -> ResultRow:
     return {
         "account": snapshot.account,
         "caller": snapshot.caller,
-        "at": written(snapshot.at),
-        "report_made": written(snapshot.report.made) if snapshot.report else None,
+        "at": iso_time(snapshot.at),
+        "report_made": iso_time(snapshot.report.made) if snapshot.report else None,
         "holes": [{"part": hole.part, "about": hole.about, "why": hole.why} for hole in snapshot.holes],
     }
 

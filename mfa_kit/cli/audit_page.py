@@ -8,8 +8,8 @@ from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.audit.finding import RuleAnswer, RuleResult, Severity
 from mfa_kit.cli.html.chart import Bar, bar_chart, ring
 from mfa_kit.cli.html.shell import html_page, html_text
-from mfa_kit.cli.options import written
 from mfa_kit.core.models import DeviceType
+from mfa_kit.core.timestamps import iso_time
 from mfa_kit.wiring.aws import account_label
 
 STYLE = """
@@ -51,7 +51,7 @@ SHOWN = 3
 def audit_page(snapshot: Snapshot, answers: Sequence[RuleAnswer]) -> str:
     """Return the page: a summary, charts, what fails, and every rule with its findings."""
     account = account_label(snapshot.account)
-    read = f"Read {written(snapshot.at)} as {snapshot.caller}"
+    read = f"Read {iso_time(snapshot.at)} as {snapshot.caller}"
     body = [
         f"<h1>Sign-in audit of AWS account {html_text(account)}</h1>",
         f'<p class="soft">{html_text(read)}; {_made(snapshot)}.</p>',
@@ -72,7 +72,7 @@ def audit_page(snapshot: Snapshot, answers: Sequence[RuleAnswer]) -> str:
 def _made(snapshot: Snapshot) -> str:
     if snapshot.report is None:
         return "the credential report could not be read"
-    return f"credential report of {written(snapshot.report.made)}"
+    return f"credential report of {iso_time(snapshot.report.made)}"
 
 
 def _are(number: int, of: str = "") -> str:

@@ -12,6 +12,7 @@ from mfa_kit.cli.results import Cell, ResultRow
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import ROOT as ROOT_USER
 from mfa_kit.core.models import VIRTUAL, Enrolled, Intent, Outcome, Registered, Skipped
+from mfa_kit.core.timestamps import iso_time
 from mfa_kit.enrollment import enroll as use_case
 from mfa_kit.enrollment.fido_console import JOINED
 from mfa_kit.enrollment.planning import Wish
@@ -181,7 +182,7 @@ def _row(outcome: Outcome) -> ResultRow:
 def _registered_cells(found: Registered) -> dict[str, Cell]:
     """Return what the result says of a security key beside what it says of every device."""
     return {
-        "since": options.written(found.since),
+        "since": iso_time(found.since),
         "certifications": found.levels,
         "policy_lacks": found.missing,
         "joined_by": JOINED,

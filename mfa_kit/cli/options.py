@@ -66,11 +66,6 @@ class Moment(click.ParamType[float]):
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-def written(at: float) -> str:
-    """Write a Unix time as ISO 8601 in UTC."""
-    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"
-
-
 DEVICE = click.option("--mfa-device", "wanted", metavar="NAME|ARN", help="Which device, when the user has several.")
 RECIPIENT = click.option(
     "-r", "--recipient", "to", multiple=True, metavar="RECIPIENT", help="Seal the backup to an age or SSH key."

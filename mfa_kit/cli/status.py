@@ -12,6 +12,7 @@ from mfa_kit.cli import options
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.core.models import backup_name
+from mfa_kit.core.timestamps import iso_time
 from mfa_kit.enrollment import device_status as use_case
 from mfa_kit.enrollment.user_names import resolve_user
 from mfa_kit.wiring import backup as backups
@@ -59,10 +60,10 @@ def _row(has: use_case.DeviceStatus, drills: Mapping[str, float], *, since: floa
         "user": has.user,
         "kind": device.type if device else "none",
         "device": device.serial if device else None,
-        "since": options.written(device.since) if device and device.since else None,
+        "since": iso_time(device.since) if device and device.since else None,
         "made": has.made,
         "backup": has.backup,
-        "drilled": options.written(drilled) if drilled else None,
+        "drilled": iso_time(drilled) if drilled else None,
         "drill_due": drill_due(backup, drills, since=since) if backup else None,
         "certifications": has.certifications,
     }

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Container
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 from mfa_kit.core.errors import AwsFault, Lockout, MfaKitError, Throttled, Unclear, Unsettled, UsageFault
 from mfa_kit.core.models import (
@@ -24,6 +23,7 @@ from mfa_kit.core.models import (
     check_user,
     intent_of,
 )
+from mfa_kit.core.timestamps import iso_time
 from mfa_kit.enrollment.devices import check_room, choose_device, find_device, is_listed
 from mfa_kit.enrollment.making import CREATING
 from mfa_kit.enrollment.planning import Wish, plan_device
@@ -248,7 +248,7 @@ def session_commands(user: str, *, at: float) -> tuple[str, ...]:
     IAM user guide, "Disabling permissions for temporary security credentials": a deny by aws:TokenIssueTime. Sessions
     of `aws login` are refreshed apart from that, and end by their ARNs (AWS Sign-In API, BatchRevokeSessions).
     """
-    since = f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    since = iso_time(at)
     older = {"DateLessThan": {"aws:TokenIssueTime": since}}
     deny = {"Effect": "Deny", "Action": "*", "Resource": "*", "Condition": older}
     policy = json.dumps({"Version": "2012-10-17", "Statement": [deny]})

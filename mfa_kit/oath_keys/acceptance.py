@@ -66,7 +66,7 @@ def _take_away(keys: PluggedOathKeys, key: OathKey, error: BaseException) -> Non
                 applet.delete(TEST)
     except (DeviceFault, KeyboardInterrupt) as left:
         again = "verify oath takes it away when it runs again"
-        error.add_note(f"{TEST} may be left on {key.told}: {str(left) or 'interrupted'}; {again}")
+        error.add_note(f"{TEST} may be left on {key.description}: {str(left) or 'interrupted'}; {again}")
 
 
 def judge_fitness(
@@ -78,7 +78,7 @@ def judge_fitness(
 
 def _fitness(key: OathKey, applet: OathApplet, *, account: str | None, seed: Seed | None, at: float) -> Iterator[Check]:
     names = applet.names()
-    yield Check("applet", Value.PASS, f"{key.told}, identity {key.identity}")
+    yield Check("applet", Value.PASS, f"{key.description}, identity {key.identity}")
     yield from _firmware(key)
     yield _room(key, len(names))
     yield Check("password", Value.PASS, "set, and told" if key.password else "none: whoever has the key has its codes")

@@ -113,7 +113,7 @@ def _belonging(
     if key is None or applet is None:
         yield Check("credential", Value.FAIL, f"no key that is plugged in holds {claim.label}")
         return
-    yield Check("credential", Value.PASS, f"{claim.label} is on {key.told}")
+    yield Check("credential", Value.PASS, f"{claim.label} is on {key.description}")
     at = now()
     code = applet.code(claim.label, at, touch=applet.held().get(claim.label.encode(), False))
     right = claim.agrees(code, at)

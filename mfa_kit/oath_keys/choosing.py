@@ -29,7 +29,7 @@ def choose_key(
         case [key]:
             for fault in faults if wanted is None else ():
                 if not isinstance(fault, NoApplet):
-                    progress.note(f"{fault}; {key.told} is used")
+                    progress.note(f"{fault}; {key.description} is used")
             return key
         case several:
             return several[_ask_which([_line(key) for key in several], person)]
@@ -60,7 +60,7 @@ def _no_key(wanted: str | None, found: Sequence[OathKey], faults: Sequence[Devic
 
 
 def _line(key: OathKey) -> str:
-    return f"{key.told}, in {key.where}, identity {key.identity}"
+    return f"{key.description}, in {key.where}, identity {key.identity}"
 
 
 def find_holder(keys: PluggedOathKeys, label: str, wanted: str | None) -> OathKey | None:
@@ -72,13 +72,17 @@ def find_holder(keys: PluggedOathKeys, label: str, wanted: str | None) -> OathKe
     if wanted is not None:
         return keys.choose(wanted)
     found, wrong = keys.look()
-    open_holders = [key for key in found if label in key.labels]
-    holders = open_holders or [key for key in found if key.password and _holds(keys, key, label)]
+    if not found and wrong:
+        raise wrong[0]
+    holders = _holders(keys, found, label)
     if len(holders) > 1:
         raise UsageFault(f"{len(holders)} keys hold {label}", f"say which with {KEY}")
-    if not holders and not found and wrong:
-        raise wrong[0]
     return holders[0] if holders else None
+
+
+def _holders(keys: PluggedOathKeys, found: Sequence[OathKey], label: str) -> list[OathKey]:
+    without_password = [key for key in found if label in key.labels]
+    return without_password or [key for key in found if key.password and _holds(keys, key, label)]
 
 
 def _holds(keys: PluggedOathKeys, key: OathKey, label: str) -> bool:

@@ -26,6 +26,7 @@ class OathKey:
 
     @property
     def free(self) -> int | None:
+        """How many more credentials it holds; None where that is not known."""
         return None if self.used is None else self.left(self.used)
 
     def left(self, used: int) -> int | None:
@@ -33,8 +34,8 @@ class OathKey:
         return None if self.room is None else max(0, self.room - used)
 
     @property
-    def told(self) -> str:
-        """The words for it in a sentence."""
+    def description(self) -> str:
+        """Its model and serial, for a sentence."""
         return f"{self.what} {self.serial}" if self.serial else f"{self.what} (no serial)"
 
     @property

@@ -10,14 +10,14 @@ def give_password(keys: LockableKeys, wanted: str | None, *, had: bool) -> OathK
     key = keys.choose(wanted)
     if key.password is not had:
         has, verb = ("a", "change") if key.password else ("no", "set")
-        raise UsageFault(f"{key.told} has {has} password", f"mfa-kit key password {verb}")
+        raise UsageFault(f"{key.description} has {has} password", f"mfa-kit key password {verb}")
     with keys.open(key) as applet:
         access = applet.derive_key(keys.ask_new_password(key))
         applet.set_key(access)
     keys.remember_password(key, access)
     with keys.open(key) as applet:
         if not applet.guarded:
-            raise DeviceFault(f"{key.told} took a password, and asks for none", "do not use this key")
+            raise DeviceFault(f"{key.description} took a password, and asks for none", "do not use this key")
     return key
 
 
@@ -25,10 +25,12 @@ def clear_password(keys: LockableKeys, wanted: str | None) -> OathKey:
     """Take a key's password away, and see that it asks for none."""
     key = keys.choose(wanted)
     if not key.password:
-        raise UsageFault(f"{key.told} has no password", "leave it as it is, or set one: mfa-kit key password set")
+        raise UsageFault(
+            f"{key.description} has no password", "leave it as it is, or set one: mfa-kit key password set"
+        )
     with keys.open(key) as applet:
         applet.set_key(None)
     with keys.open(key) as applet:
         if applet.guarded:
-            raise DeviceFault(f"{key.told} still asks for its password", "do not use this key")
+            raise DeviceFault(f"{key.description} still asks for its password", "do not use this key")
     return key

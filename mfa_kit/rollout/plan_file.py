@@ -3,9 +3,10 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.timestamps import iso_time
 from mfa_kit.rollout.plan import Action, Plan, PlanStep, action_of
 from mfa_kit.rollout.roster import RosterMethod, RosterRow, key_fingerprint, parse_roster, row_cells
 
@@ -21,7 +22,7 @@ def plan_text(plan: Plan) -> str:
         "account": plan.account,
         "partition": plan.partition,
         "by": plan.by,
-        "made": f"{datetime.fromtimestamp(plan.planned_at, UTC):%Y-%m-%dT%H:%M:%SZ}",
+        "made": iso_time(plan.planned_at),
         "report_age": plan.report_age,
         "counts": plan.counts,
         "calls": plan.calls,

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mfa_kit.core.interaction import Interaction, Progress
 from mfa_kit.core.otp import Secret
+from mfa_kit.core.timestamps import iso_time
 from mfa_kit.security_keys.authenticator import KeyInfo, Pin
 from mfa_kit.security_keys.pin import New
 from mfa_kit.security_keys.ports import NewPinEntry, NewPinSource, PinAuthenticator, PluggedKeys
@@ -57,7 +58,7 @@ class ShownPin:
 
 
 class SealedPin:
-    """A generated PIN that is sealed into a new file. `seal` writes the file; `written_at` is the time in ISO 8601."""
+    """A generated PIN that is sealed into a new file. `seal` writes the file; `now` is the time in Unix seconds."""
 
     def __init__(
         self,
@@ -66,11 +67,11 @@ class SealedPin:
         *,
         check_new: Callable[[Path], None],
         seal: Callable[[Path, Secret[str]], None],
-        written_at: Callable[[], str],
+        now: Callable[[], float],
         progress: Progress,
     ) -> None:
         self._random_digits, self._out, self._progress = random_digits, out, progress
-        self._check_new, self._seal, self._written_at = check_new, seal, written_at
+        self._check_new, self._seal, self._now = check_new, seal, now
 
     @property
     def kept(self) -> str:
@@ -85,7 +86,7 @@ class SealedPin:
         """Seal a new PIN, with the name of the key."""
         pin = self._random_digits(max(DIGITS, shortest))
         key = f"{info.plugged.product or 'security key'}, {info.plugged.serial or 'no serial'}"
-        self._seal(self._out, Secret(f"{pin.reveal()}\nPIN of {key}, {self._written_at()}\n"))
+        self._seal(self._out, Secret(f"{pin.reveal()}\nPIN of {key}, {iso_time(self._now())}\n"))
         self._progress.note(f"the new PIN is sealed in {self._out}; it counts when it is told that the key has it")
         return Pin(pin.reveal())
 

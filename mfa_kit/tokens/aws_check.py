@@ -22,18 +22,21 @@ class TokenWithCodes:
         self._serial, self._pair = serial, pair
 
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
+        """Return the intent with this serial as its device. Raise UsageFault for text that is no serial."""
         if self._serial.startswith("arn:") or not SERIAL.fullmatch(self._serial):
             raise UsageFault(f"{self._serial!r} is not the serial of a token", "type what is printed on its back")
         return replace(intent, name=self._serial, known_serial=self._serial)
 
     def install(self, intent: Intent, created: Created) -> None:
+        """Never called: AWS gives nobody the seed of a token."""
         raise AssertionError("AWS gives nobody the seed of a token")
 
     def codes(self, intent: Intent) -> Pair:
+        """Return the codes that were read."""
         return self._pair
 
     def remove(self, entry: Entry) -> None:
-        pass
+        """Do nothing, because nothing of the token is here."""
 
 
 def check_with_aws(serial: str, pair: Pair, *, user: str, caller: Caller, desk: Desk, runs: Callable[[], str]) -> None:

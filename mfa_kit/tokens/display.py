@@ -23,6 +23,7 @@ class DisplayToken:
         self._serial, self._now, self._interaction, self._progress = serial, now, interaction, progress
 
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
+        """Return the intent with this serial as its device. Raise UsageFault, Declined."""
         if self._serial.startswith("arn:") or not SERIAL.fullmatch(self._serial):
             raise UsageFault(
                 f"{self._serial!r} is not the serial number of a token",
@@ -39,9 +40,11 @@ class DisplayToken:
         return replace(intent, name=name, known_serial=self._serial)
 
     def install(self, intent: Intent, created: Created) -> None:
+        """Never called: AWS gives nobody the seed of a token."""
         raise AssertionError("AWS gives nobody the seed of a token")
 
     def codes(self, intent: Intent) -> Pair:
+        """Ask a person for two consecutive codes of the display."""
         self._interaction.say(f"press the button of {self._serial}, and type the code that it shows")
         return ask_pair(now=self._now, interaction=self._interaction, instead=INSTEAD)
 

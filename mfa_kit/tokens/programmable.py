@@ -28,16 +28,20 @@ class CheckedToken:
         self._serial, self._carrier, self._check = serial, carrier, check
 
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
+        """Check the token, then have the carrier check the rest. Raise UsageFault for one that may not be given."""
         self._check(self._serial, intent.user)
         return self._carrier.check(intent, sealed=sealed)
 
     def install(self, intent: Intent, created: Created) -> None:
+        """Have the carrier install it."""
         self._carrier.install(intent, created)
 
     def codes(self, intent: Intent) -> Pair:
+        """Have the carrier give the codes."""
         return self._carrier.codes(intent)
 
     def remove(self, entry: Entry) -> None:
+        """Have the carrier remove it."""
         self._carrier.remove(entry)
 
 
@@ -49,6 +53,7 @@ class ProgrammableToken:
         self._capacity, self._interaction = capacity, interaction
 
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
+        """Return the intent with the token in its tags. Raise UsageFault for a token that cannot be used."""
         if not LABEL.fullmatch(self._serial):
             raise UsageFault(f"{self._serial!r} is not the serial of a token", "type what is printed on its back")
         self._interaction.check(instead=INSTEAD)
@@ -70,10 +75,13 @@ class ProgrammableToken:
         return int(typed)
 
     def install(self, intent: Intent, created: Created) -> None:
+        """Have the carrier install it."""
         self._carrier.install(intent, created)
 
     def codes(self, intent: Intent) -> Pair:
+        """Have the carrier give the codes."""
         return self._carrier.codes(intent)
 
     def remove(self, entry: Entry) -> None:
+        """Have the carrier remove it."""
         self._carrier.remove(entry)

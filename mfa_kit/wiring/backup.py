@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mfa_kit.adapters.files.backup_names import OWN, backup_at, find_backups
-from mfa_kit.adapters.files.private_files import write_new
 from mfa_kit.adapters.ledger.backup_records import BackupRecords
 from mfa_kit.backups import drill, opening, pruning
 from mfa_kit.backups.contents import Opened, intent_in
@@ -16,7 +15,7 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import Backup, Call, Intent, backup_name
 from mfa_kit.core.otp import Created
 from mfa_kit.wiring.backup_records import backup_records
-from mfa_kit.wiring.files import check_new
+from mfa_kit.wiring.files import check_new, write_new_file
 from mfa_kit.wiring.identities import Identities
 from mfa_kit.wiring.ledger import open_ledger
 from mfa_kit.wiring.this_computer import backup_dir, harden, home
@@ -71,7 +70,7 @@ def show_backup(file: Path, identities: Identities, out: Path) -> None:
     check_new(out)
     with _opener(identities) as (opener_, _):
         picture = opener_.checked_picture(file)
-    write_new(out.absolute().parent.resolve() / out.name, picture)
+    write_new_file(out, picture)
 
 
 def verify_backups(files: Iterable[Path], identities: Identities) -> list[Verified]:

@@ -5,6 +5,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from mfa_kit.adapters.files.private_files import write_new
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.otp import Secret
 
@@ -27,6 +28,12 @@ def read_secret_line() -> Secret[str]:
     with suppress(UnicodeDecodeError):
         return Secret(line.reveal().decode().rstrip("\r\n"))
     raise UsageFault("the line on standard input is not in UTF-8, so nothing was tried", "write it in UTF-8")
+
+
+def write_new_file(path: Path, data: bytes | Secret[bytes]) -> None:
+    """Write a new file, 0600, never over another, in a folder that is there."""
+    check_new(path)
+    write_new(path.absolute().parent.resolve() / path.name, data)
 
 
 def check_new(path: Path) -> None:

@@ -15,7 +15,7 @@ from mfa_kit.wiring.security_keys import SecurityKeys
 SEED_OCTETS = 40
 
 
-def new_seed() -> Seed:
+def random_seed() -> Seed:
     """Return a random seed, as long as AWS's."""
     return Seed(secrets.token_bytes(SEED_OCTETS))
 

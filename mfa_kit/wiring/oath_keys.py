@@ -40,10 +40,10 @@ class OathKeys:
             password = read_secret_line()
         else:
             person = self._settings.interaction
-            password = person.ask_secret(f"OATH password of {key.told}", instead="--password-stdin")
+            password = person.ask_secret(f"OATH password of {key.description}", instead="--password-stdin")
         if password == Secret(""):  # no key has such a one, and some count tries
             raise UsageFault(
-                f"no OATH password of {key.told} was given, so nothing was tried", "give the one that it has"
+                f"no OATH password of {key.description} was given, so nothing was tried", "give the one that it has"
             )
         return password
 
@@ -53,7 +53,7 @@ class OathKeys:
             new = read_secret_line()
         else:
             person = self._settings.interaction
-            new = person.ask_new_secret(f"new OATH password of {key.told}", instead="--password-stdin")
+            new = person.ask_new_secret(f"new OATH password of {key.description}", instead="--password-stdin")
         if new == Secret(""):
             raise UsageFault(
                 "the new password is empty", "type one, or take the old one away: mfa-kit key password clear"

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -174,7 +173,7 @@ class SecurityKeys:
                 options.out,
                 check_new=check_new,
                 seal=partial(_seal, options.to, options.to_files),
-                written_at=_now,
+                now=time.time,
                 progress=self._settings.progress,
             )
         return ShownPin(_random_digits, self._settings.interaction) if options.generate else GivenPin(pins)
@@ -191,11 +190,7 @@ def _seal(to: Sequence[str], to_files: Sequence[Path], out: Path, text: Secret[s
     seal_text(out, text, parse_recipients(to, to_files))
 
 
-def _now() -> str:
-    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-
-
-def read_policy(file: Path | None) -> KeyPolicy:
+def read_key_policy(file: Path | None) -> KeyPolicy:
     """Read a policy file; without one, a key has to be genuine."""
     if file is None:
         return KeyPolicy()

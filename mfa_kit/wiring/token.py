@@ -9,9 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mfa_kit.adapters.files import private_files
 from mfa_kit.core import otp
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.otp import Secret, Seed
+from mfa_kit.tokens.asking import CodeSource
 from mfa_kit.tokens.seeds import (
     DroppedRow,
     Encoding,
@@ -24,7 +26,7 @@ from mfa_kit.tokens.seeds import (
     WrittenReading,
     joined_reasons,
 )
-from mfa_kit.wiring.files import LONGEST_SECRET, check_new, read_secret
+from mfa_kit.wiring.files import LONGEST_SECRET, read_secret
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.this_computer import harden, home
 
@@ -138,12 +140,10 @@ def check_free(serial: str, user: str) -> None:
 
 def _fingerprint_key() -> Secret[bytes]:
     """Return this computer's key for fingerprints, made when there is none. Seeds cannot be tried without it."""
-    from mfa_kit.adapters.files.private_files import write_new
-
     path = home() / FINGERPRINTS
     if not path.exists():
         try:
-            write_new(path.absolute(), secrets.token_bytes(OCTETS), folders=True)
+            private_files.write_new(path.absolute(), secrets.token_bytes(OCTETS), folders=True)
         except IntegrityFault:
             if not path.exists():  # another process was first
                 raise
@@ -171,17 +171,13 @@ def read_readings(path: Path) -> list[WrittenReading | DroppedRow]:
     return rows
 
 
-def read_codes() -> list[str]:
-    """Read standard input to its end, a code a line; blank lines are left out."""
+def open_codes(settings: Settings, *, codes_stdin: bool) -> CodeSource:
+    """Return where codes come from: standard input, else a person."""
+    return CodeSource(interaction=settings.interaction, now=now, piped=_read_codes if codes_stdin else None)
+
+
+def _read_codes() -> list[str]:
     return [line.strip() for line in sys.stdin.read(LONGEST_SECRET).splitlines() if line.strip()]
-
-
-def write_sheet(path: Path, text: str) -> None:
-    """Write a new file, 0600, never over another, in a folder that is there."""
-    from mfa_kit.adapters.files.private_files import write_new
-
-    check_new(path)
-    write_new(path.absolute().parent.resolve() / path.name, text.encode())
 
 
 def now() -> float:

@@ -100,7 +100,7 @@ class OathCard:
             return intent
         self._free(label, names)
         if key.left(len(names)) == 0:
-            raise DeviceFault(f"{key.told} is full", "delete what is not used: ykman oath accounts delete NAME")
+            raise DeviceFault(f"{key.description} is full", "delete what is not used: ykman oath accounts delete NAME")
         return intent.on(hardware=self._options.asset or key.serial or key.identity, card=key.identity)
 
     def _chosen(self) -> OathKey:
@@ -110,7 +110,7 @@ class OathCard:
     def _free(self, label: str, names: list[bytes]) -> None:
         if label.encode() in names:
             raise DeviceFault(
-                f"{self._chosen().told} has a credential {label} already",
+                f"{self._chosen().description} has a credential {label} already",
                 f"choose another --name, or, when nobody uses it: ykman oath accounts delete {label}",
             )
 
@@ -131,12 +131,12 @@ class OathCard:
         mine = held.get(label.encode())
         if lost := set(before) - set(held):
             names = ", ".join(sorted(without_controls(name.decode(errors="replace")) for name in lost))
-            raise DeviceFault(f"{key.told} lost {names} when {label} was written", "do not use this key")
+            raise DeviceFault(f"{key.description} lost {names} when {label} was written", "do not use this key")
         if mine is None:
-            raise DeviceFault(f"{key.told} said that it stored {label}, and did not", "do not use this key")
+            raise DeviceFault(f"{key.description} said that it stored {label}, and did not", "do not use this key")
         if self._options.touch and not mine:
             raise DeviceFault(
-                f"{key.told} does not ask for a touch, though it was told to", "use --no-touch, or another key"
+                f"{key.description} does not ask for a touch, though it was told to", "use --no-touch, or another key"
             )
         self._seeds[intent.serial], self._touch = created.seed, mine
 
@@ -146,7 +146,7 @@ class OathCard:
 
         def judge(step: int, code: str) -> None:
             if code != next(otp.codes(seed, range(step, step + 1))):
-                raise DeviceFault(f"{key.told} computes other codes than the seed gives", "do not use this key")
+                raise DeviceFault(f"{key.description} computes other codes than the seed gives", "do not use this key")
 
         with self._keys.open(key) as applet:
             return compute_pair(
@@ -175,7 +175,7 @@ class OathCard:
             try:
                 self._delete(label, key)
             except (DeviceFault, KeyboardInterrupt) as left:
-                error.add_note(f"{label} may be left on {key.told}: {str(left) or 'interrupted'}")
+                error.add_note(f"{label} may be left on {key.description}: {str(left) or 'interrupted'}")
             raise
         return True
 

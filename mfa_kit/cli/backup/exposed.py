@@ -6,10 +6,11 @@ import click
 
 from mfa_kit.backups.exposure import Exposed, find_exposed
 from mfa_kit.cli.backup.choice import without_copies
-from mfa_kit.cli.options import BACKUP_DIR, Verb, written
+from mfa_kit.cli.options import BACKUP_DIR, Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.core.models import backup_name
+from mfa_kit.core.timestamps import iso_time
 from mfa_kit.wiring import backup as backups
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.vault import recipient_text
@@ -40,8 +41,8 @@ def _row(found: Exposed, *, is_here: bool) -> ResultRow:
         "account": found.backup.account,
         "user": found.backup.user,
         "device": found.backup.device,
-        "since": written(found.since) if found.since else None,
-        "until": written(found.until) if found.until else None,
+        "since": iso_time(found.since) if found.since else None,
+        "until": iso_time(found.until) if found.until else None,
         "known": found.since is not None,
         "file": str(found.backup.path) if is_here else None,
     }

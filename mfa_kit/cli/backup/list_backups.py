@@ -4,8 +4,9 @@ from pathlib import Path
 
 import click
 
-from mfa_kit.cli.options import BACKUP_DIR, Verb, written
+from mfa_kit.cli.options import BACKUP_DIR, Verb
 from mfa_kit.cli.output import Output
+from mfa_kit.core.timestamps import iso_time
 from mfa_kit.wiring import backup as backups
 from mfa_kit.wiring.this_computer import backup_dir as place_of
 
@@ -19,7 +20,7 @@ def list_backups(*, backup_dir: Path | None, output: Output) -> None:
             "account": each.account,
             "user": each.user,
             "device": each.device,
-            "made": written(each.made),
+            "made": iso_time(each.made),
             "file": str(each.path),
         }
         for each in backups.list_backups(backup_dir, own=True)

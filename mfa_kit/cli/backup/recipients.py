@@ -6,8 +6,9 @@ import click
 
 from mfa_kit.backups.exposure import known_recipients
 from mfa_kit.cli.backup.choice import of_user, without_copies
-from mfa_kit.cli.options import BACKUP_DIR, Verb, written
+from mfa_kit.cli.options import BACKUP_DIR, Verb
 from mfa_kit.cli.output import Output
+from mfa_kit.core.timestamps import iso_time
 from mfa_kit.wiring import backup as backups
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.this_computer import backup_dir as place_of
@@ -28,7 +29,7 @@ def recipients(*, user: str | None, backup_dir: Path | None, settings: Settings,
             "account": each.backup.account,
             "user": each.backup.user,
             "device": each.backup.device,
-            "made": written(each.backup.made),
+            "made": iso_time(each.backup.made),
             "recipients": each.recipients,
         }
         for each in known_recipients(found, seals)

@@ -33,17 +33,24 @@ def list_keys(*, watch: bool, settings: Settings, output: Output) -> None:
     state = _state(sources) if watch else []  # before the look: what comes during it is seen as a change
     rows, faults = _look(sources)
     if not watch:
-        complain(faults if rows else faults[1:], progress)
-        shown = [{**row, "serial": row["serial"] or "no serial"} for row in rows] if output.form == "table" else rows
-        output.many("key-list", shown, empty="no keys")
-        if faults and not rows:
-            raise faults[0]
+        _print_list(rows, faults, output=output, progress=progress)
         return
     complain(faults, progress)
     lines = Output("jsonl") if output.form == "json" else output
     for row in rows:
         lines.one("key-watch", {"event": "there", **row})
     _watch(sources, rows, state, output=lines, progress=progress)
+
+
+def _print_list(
+    rows: Sequence[ResultRow], faults: Sequence[MfaKitError], *, output: Output, progress: Progress
+) -> None:
+    """Print the keys. Where there is none, raise the first thing that is wrong."""
+    complain(faults if rows else faults[1:], progress)
+    named = [{**row, "serial": row["serial"] or "no serial"} for row in rows]
+    output.many("key-list", named if output.form == "table" else rows, empty="no keys")
+    if faults and not rows:
+        raise faults[0]
 
 
 def _state(sources: Sequence[KeySource]) -> list[object]:
@@ -60,17 +67,28 @@ def _look(sources: Sequence[KeySource]) -> tuple[list[ResultRow], list[MfaKitErr
     for source in sources:
         rows, wrong = _rows_of(source)
         faults += wrong
-        before = {row.serial: at for at, row in enumerate(found)}
-        for row in rows:
-            at = before.get(row.serial) if row.serial else None
-            if at is None:
-                found.append(row)
-            else:
-                found[at] = found[at].joined(row)
-    cells = [row.cells() for row in found]
-    names = dict.fromkeys(name for row in cells for name in row)
-    told = [fault for fault in faults if not (found and isinstance(fault, NoApplet))]
-    return [{name: row.get(name) for name in names} for row in cells], told
+        found = _joined(found, rows)
+    news = [fault for fault in faults if not (found and isinstance(fault, NoApplet))]
+    return _alike([row.cells() for row in found]), news
+
+
+def _joined(found: Sequence[KeyRow], rows: Sequence[KeyRow]) -> list[KeyRow]:
+    """Return the keys of earlier sources and of one more, those with the same serial joined."""
+    joined = [*found]
+    before = {row.serial: at for at, row in enumerate(found)}
+    for row in rows:
+        at = before.get(row.serial) if row.serial else None
+        if at is None:
+            joined.append(row)
+        else:
+            joined[at] = joined[at].joined(row)
+    return joined
+
+
+def _alike(rows: Sequence[ResultRow]) -> list[ResultRow]:
+    """Return the rows with the same fields each, as a list of results has them."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return [{name: row.get(name) for name in names} for row in rows]
 
 
 def _rows_of(source: KeySource) -> tuple[Sequence[KeyRow], Sequence[MfaKitError]]:

@@ -7,8 +7,9 @@ from dataclasses import asdict
 
 import click
 
-from mfa_kit.cli.options import Moment, written
+from mfa_kit.cli.options import Moment
 from mfa_kit.cli.results import ResultRow
+from mfa_kit.core.timestamps import iso_time
 from mfa_kit.wiring import ledger
 
 USER = click.option("--user", metavar="NAME", help="Only what was done for this user.")
@@ -17,4 +18,4 @@ SINCE = click.option("--since", type=Moment(), default=0.0, help="From a time on
 
 def history_rows(user: str | None, since: float) -> list[ResultRow]:
     """Return a row for each event from a Unix time on, oldest first; `at` is ISO 8601 in UTC."""
-    return [{**asdict(event), "at": written(event.at)} for event in ledger.history(user, since)]
+    return [{**asdict(event), "at": iso_time(event.at)} for event in ledger.history(user, since)]

@@ -4,6 +4,7 @@ import click
 
 from mfa_kit.cli import options
 from mfa_kit.cli.results import ResultRow
+from mfa_kit.core.timestamps import iso_time
 from mfa_kit.enrollment.orphans import Orphan
 
 OLDER_THAN = click.option(
@@ -21,7 +22,7 @@ def orphan_row(orphan: Orphan, *, older_than: float, now: float) -> ResultRow:
         "device": orphan.serial,
         "standing": orphan.standing,
         "user": orphan.user,
-        "since": options.written(orphan.since) if orphan.since is not None else None,
+        "since": iso_time(orphan.since) if orphan.since is not None else None,
         "run": orphan.run,
         "clean": "removes it" if orphan.goes(older_than=older_than, now=now) else "leaves it",
     }

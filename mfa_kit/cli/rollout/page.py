@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from mfa_kit.cli.html.chart import Bar, bar_chart
 from mfa_kit.cli.html.shell import html_page, html_text
-from mfa_kit.cli.options import written
+from mfa_kit.core.timestamps import iso_time
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
 from mfa_kit.rollout.plan import Plan
 from mfa_kit.wiring.aws import account_label
@@ -50,7 +50,7 @@ def status_page(plan: Plan, results: Sequence[RowResult], *, at: float) -> str:
     body = [
         f"<h1>MFA rollout, account {html_text(account_label(plan.account))}</h1>",
         f"<p>{done} of {len(results)} users have an MFA device.</p>",
-        f"<p>As of {written(at)}; planned {written(plan.planned_at)} by {html_text(plan.by)}.</p>",
+        f"<p>As of {iso_time(at)}; planned {iso_time(plan.planned_at)} by {html_text(plan.by)}.</p>",
         _chart(counts, len(results)),
         _causes(failed),
         f"<h2>Still open: {len(open_)}</h2>{_table(open_)}",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from mfa_kit.cli.options import Verb, written
+from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.cli.token.dropped import dropped_rows, note_dropped
@@ -13,11 +13,12 @@ from mfa_kit.cli.token.seed_options import FILE, WINDOW, seed_file_options
 from mfa_kit.cli.token.sheet import acceptance_sheet
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.text import printable
+from mfa_kit.core.timestamps import iso_time
 from mfa_kit.tokens.acceptance import BoxTrial, judge_readings, run_session
 from mfa_kit.tokens.box import Box, histogram
 from mfa_kit.tokens.seeds import DroppedRow, Encoding, Sighting, Token, TokenVerdict, joined_reasons
 from mfa_kit.wiring import token
-from mfa_kit.wiring.files import check_new
+from mfa_kit.wiring.files import check_new, write_new_file
 from mfa_kit.wiring.settings import Settings
 
 # Letters of the longest bar.
@@ -66,8 +67,8 @@ def accept(
         _print_box(box, refused, left_out, output=output, settings=settings)
     finally:  # whoever reads the report may go away before its end
         if out:
-            page = acceptance_sheet(box, name=file.name, at=written(token.now()), missing=len(left_out))
-            token.write_sheet(out, page)
+            page = acceptance_sheet(box, name=file.name, at=iso_time(token.now()), missing=len(left_out))
+            write_new_file(out, page.encode())
     return 0 if box.of(TokenVerdict.ACCEPTED) == len(box.tokens) and not refused and not left_out else 1
 
 
@@ -102,7 +103,7 @@ def _row(one: Token, seen: Sighting | None) -> ResultRow:
         "verdict": seen.verdict if seen else TokenVerdict.UNTESTED,
         "offset_steps": seen.offset if seen else None,
         "offset_s": seen.seconds if seen else None,
-        "read": written(seen.at) if seen else None,
+        "read": iso_time(seen.at) if seen else None,
         "reason": seen.reason if seen else "",
     }
 

@@ -50,8 +50,7 @@ def import_tokens(
     opening = token.SeedFileOptions(encoding=encoding, unlock_stdin=unlock_stdin, unlock_fd=unlock_fd)
     found = token.open_seed_file(file, opening, settings=settings)
     if prove:
-        piped = token.read_codes if codes_stdin else None
-        codes = CodeSource(interaction=settings.interaction, now=token.now, piped=piped)
+        codes = token.open_codes(settings, codes_stdin=codes_stdin)
         found = _proved(found, prove, codes=codes, window=window)
     taken = matching.settled_reading(found)
     keys = [key.programmable(programmable) for key in taken.keys] if programmable else taken.keys

@@ -2,9 +2,10 @@
 
 import click
 
-from mfa_kit.cli.options import Verb, written
+from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.results import ResultRow
+from mfa_kit.core.timestamps import iso_time
 from mfa_kit.tokens.aws_use import aws_use
 from mfa_kit.tokens.seeds import Sighting, StockedToken
 from mfa_kit.wiring.token import TokenRecords
@@ -27,7 +28,7 @@ def _row(stocked: StockedToken, seen: Sighting | None) -> ResultRow:
         "type": one.parameters,
         "verdict": stocked.verdict,
         "offset_s": seen.seconds if seen else None,
-        "read": written(seen.at) if seen else None,
+        "read": iso_time(seen.at) if seen else None,
         "aws": use.device_type or "no",
         "why": stocked.reason or use.why,
         "user": stocked.user,

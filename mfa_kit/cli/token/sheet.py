@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from mfa_kit.cli.html.chart import Bar, column_chart
 from mfa_kit.cli.html.shell import html_page, html_text
-from mfa_kit.cli.options import written
+from mfa_kit.core.timestamps import iso_time
 from mfa_kit.tokens.box import Box, histogram
 from mfa_kit.tokens.seeds import Factor, Sighting, Token, TokenVerdict
 
@@ -44,7 +44,7 @@ def _row(token: Token, seen: Sighting | None) -> str:
     verdict = seen.verdict if seen else TokenVerdict.UNTESTED
     clock = _signed(seen.seconds) if seen and seen.seconds is not None else ""
     step = f", {token.period} s" if token.factor is Factor.TOTP else ""
-    read = written(seen.at) if seen else ""
+    read = iso_time(seen.at) if seen else ""
     cells = (token.serial, f"{token.factor.upper()}, {token.digits} digits{step}", verdict)
     line = "".join(f"<td>{html_text(cell)}</td>" for cell in cells)
     why = html_text(seen.reason) if seen else ""

@@ -18,7 +18,7 @@ from mfa_kit.core.text import printable
 from mfa_kit.security_keys.attestation import Examined, SeenBefore
 from mfa_kit.security_keys.authenticator import PluggedKey
 from mfa_kit.security_keys.box import KeyExaminer
-from mfa_kit.wiring.security_keys import SecurityKeys, read_policy
+from mfa_kit.wiring.security_keys import SecurityKeys, read_key_policy
 from mfa_kit.wiring.settings import Settings
 
 
@@ -50,7 +50,7 @@ def verify_fido2(
     output: Output,
 ) -> int:
     """Is this security key genuine and fit? Two touches; nothing stays on the key."""
-    policy = read_policy(require)
+    policy = read_key_policy(require)
     if watch and (wanted or pin_stdin):
         raise UsageFault("--watch is for many keys", "leave out --key and --pin-stdin")
     keys = SecurityKeys(settings, mds=mds, mds_root=mds_root, pin_stdin=pin_stdin)

@@ -11,7 +11,7 @@ from mfa_kit.cli.options import Verb
 from mfa_kit.cli.output import Output
 from mfa_kit.cli.verify.checks import print_answer
 from mfa_kit.oath_keys.acceptance import UNPROVEN, verify_key
-from mfa_kit.wiring.oath_acceptance import check_maker, new_seed
+from mfa_kit.wiring.oath_acceptance import check_maker, random_seed
 from mfa_kit.wiring.oath_keys import OathKeys
 from mfa_kit.wiring.security_keys import SecurityKeys
 from mfa_kit.wiring.settings import Settings
@@ -43,7 +43,7 @@ def verify_oath(
         OathKeys(settings, password_stdin=password_stdin),
         wanted,
         account=settings.account,
-        new_seed=(lambda: None) if no_write else new_seed,
+        new_seed=(lambda: None) if no_write else random_seed,
         now=time.time,
         made_by=partial(check_maker, fido=fido) if maker else (lambda _: UNPROVEN),
     )

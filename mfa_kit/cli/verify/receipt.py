@@ -3,10 +3,10 @@
 import hashlib
 
 from mfa_kit import __version__
-from mfa_kit.cli.options import written
 from mfa_kit.cli.results import Cell, ResultRow
 from mfa_kit.cli.verify.checks import check_rows
 from mfa_kit.core.checks import Proof, Value
+from mfa_kit.core.timestamps import iso_time
 from mfa_kit.security_keys.attestation import Examined
 from mfa_kit.security_keys.authenticator import MetadataSource, Trusted
 
@@ -22,7 +22,7 @@ def line_of(examined: Examined, *, asset: str | None) -> ResultRow:
         "asset": asset,
         "aaguid": evidence.registration.aaguid,
         "firmware": evidence.firmware and str(evidence.firmware),
-        "at": written(evidence.at),
+        "at": iso_time(evidence.at),
         "failed": [check.name for check in answer.checks if check.value is Value.FAIL],
         "warned": [check.name for check in answer.checks if check.value is Value.WARN],
     }

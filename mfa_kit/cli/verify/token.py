@@ -34,7 +34,7 @@ from mfa_kit.tokens.seeds import (
 )
 from mfa_kit.wiring import desk as wiring
 from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.token import SeedFileOptions, TokenRecords, now, open_seed_file, read_codes
+from mfa_kit.wiring.token import SeedFileOptions, TokenRecords, open_codes, open_seed_file
 
 
 @click.command("token", cls=Verb)
@@ -70,8 +70,7 @@ def verify_token(
         raise UsageFault("one of SERIAL and --find is needed", "give the serial on the token, or --find")
     if codes_stdin and unlock_stdin:
         raise UsageFault("codes and a passphrase cannot share stdin", "use --unlock-fd N")
-    piped = read_codes if codes_stdin else None
-    codes = CodeSource(interaction=settings.interaction, now=now, piped=piped)
+    codes = open_codes(settings, codes_stdin=codes_stdin)
     if file is None:
         if serial is None:
             raise UsageFault("--find looks in a seed file", "name it: --seeds FILE")
@@ -88,10 +87,7 @@ def verify_token(
     _check_listed(found, serial, file=file)
     count = 2 if two or len(found.readings) > 1 else 1
     typed, answer = codes.read(lambda typed: _judged(found, serial, typed, window=window), count=count)
-    if isinstance(answer, Undecided):
-        return _print(serial, answer, output=output)
-    key, verdict = answer
-    return _keep_and_print(key, verdict, at=typed.at, keep=not settings.dry_run, output=output)
+    return _keep_and_print(serial, answer, at=typed.at, keep=not settings.dry_run, output=output)
 
 
 def _check_listed(found: SeedFile, serial: str, *, file: Path) -> None:
@@ -155,8 +151,13 @@ def _judged(
     return verdict if isinstance(verdict, Undecided) else (key, verdict)
 
 
-def _keep_and_print(key: SeededToken, verdict: Match | Mismatch, *, at: float, keep: bool, output: Output) -> int:
-    """Keep what the codes decided unless that is a trial run, and print it."""
+def _keep_and_print(
+    serial: str, answer: tuple[SeededToken, Match | Mismatch] | Undecided, *, at: float, keep: bool, output: Output
+) -> int:
+    """Print what the codes decided; with `keep` it goes into the inventory before."""
+    if isinstance(answer, Undecided):
+        return _print(serial, answer, output=output)
+    key, verdict = answer
     records, serial = TokenRecords(), key.token.serial
     seen = matching.sighting_of(serial, verdict, at=at)
     sightings = [*records.sightings_of(key), seen]

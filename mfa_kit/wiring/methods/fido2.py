@@ -19,7 +19,7 @@ from mfa_kit.security_keys.attestation import Evidence, Examined
 from mfa_kit.security_keys.key_policy import lacking
 from mfa_kit.wiring import fido_console
 from mfa_kit.wiring.methods.recipe import Context, Equipment, Options, Recipe, option
-from mfa_kit.wiring.security_keys import SecurityKeys, read_policy
+from mfa_kit.wiring.security_keys import SecurityKeys, read_key_policy
 
 
 class AtConsole:
@@ -28,7 +28,7 @@ class AtConsole:
     def __init__(self, options: "Fido2Options", context: Context) -> None:
         self._options, self._context = options, context
         self._checks_key = not (options.skip_key_check or context.settings.dry_run)
-        self._policy = read_policy(options.require)
+        self._policy = read_key_policy(options.require)
         self._keys = SecurityKeys(
             context.settings, mds=options.mds, mds_root=options.mds_root, pin_stdin=options.pin_stdin
         )

@@ -29,7 +29,11 @@ class OathSlot:
         found, faults = self._keys.look()
         return [
             InsertedKey(
-                identity=key.identity, serial=key.serial, description=key.told, where=key.where, labels=key.labels
+                identity=key.identity,
+                serial=key.serial,
+                description=key.description,
+                where=key.where,
+                labels=key.labels,
             )
             for key in found
         ], faults
