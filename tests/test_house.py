@@ -129,7 +129,7 @@ PLANTED = [
     ("layers", "wiring.planted", "mfa_kit.cli.main"),
     ("layers", "adapters.planted", "mfa_kit.lab.aws.iam"),
     ("layers", "lab.planted", "mfa_kit.adapters.aws.iam"),
-    ("cycles", "core.errors", "mfa_kit.core.otp"),
+    ("cycles", "core.errors", "mfa_kit.core.models"),
     ("cycles", "enrollment.recovery", "mfa_kit.enrollment.enroll"),
     ("cycles", "lab.devices.apdu", "mfa_kit.lab.devices.oathcard"),
     ("values", "adapters.planted", "mfa_kit.enrollment.ports"),
