@@ -1,6 +1,7 @@
 """The house: what design and contracts say of the package's shape, and that each contract is seen to fail."""
 
 import ast
+import json
 import os
 import re
 import shutil
@@ -306,12 +307,61 @@ def verbs(group: click.Group, *words: str) -> Iterator[tuple[str, ...]]:
             yield from verbs(command, *words, name)
 
 
-@pytest.mark.parametrize("words", [(), *verbs(cli)], ids=" ".join)
-def test_help_waits_for_no_heavy_library(words: tuple[str, ...]) -> None:
-    """Help answers at once; what talks to AWS, keys and databases is imported by what needs it."""
+VERBS = [(), *verbs(cli)]
+# Each page of help in a process of its own, forked from one that has only the command tree by name.
+HELPS = """
+import contextlib, io, json, os, sys
+from mfa_kit.cli.main import run
+pages = []
+for words in json.loads(sys.argv[1]):
+    ours, theirs = os.pipe()
+    if os.fork() == 0:
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said):
+            run([*words, "--help"])
+        imported = sorted({name.partition(".")[0] for name in sys.modules})
+        with os.fdopen(theirs, "w") as file:
+            json.dump([said.getvalue(), imported], file)
+        os._exit(0)
+    os.close(theirs)
+    with os.fdopen(ours) as file:
+        pages.append(json.load(file))
+    os.wait()
+print(json.dumps(pages))
+"""
+
+
+@pytest.fixture(scope="module")
+def helps() -> dict[tuple[str, ...], tuple[str, set[str]]]:
+    """Return the page of help of each command, and which libraries were imported for it."""
     done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "mfa_kit", *words, "--help"],
+        [sys.executable, "-c", HELPS, json.dumps(VERBS)],
         # Coverage would come along, and it imports sqlite3.
+        env={name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return {
+        words: (page, set(imported)) for words, (page, imported) in zip(VERBS, json.loads(done.stdout), strict=True)
+    }
+
+
+@pytest.mark.parametrize("words", VERBS, ids=" ".join)
+def test_help_waits_for_no_heavy_library(
+    words: tuple[str, ...], helps: dict[tuple[str, ...], tuple[str, set[str]]]
+) -> None:
+    """Help answers at once; what talks to AWS, keys and databases is imported by what needs it."""
+    page, imported = helps[words]
+    assert "Usage: " in page
+    assert {"click", "mfa_kit"} <= imported
+    assert not imported & HEAVY
+
+
+def test_the_program_waits_for_no_heavy_library() -> None:
+    """As `python -m mfa_kit`, in all that Python imports from its start on."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "mfa_kit", "enroll", "--help"],
         env={name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")},
         capture_output=True,
         text=True,
