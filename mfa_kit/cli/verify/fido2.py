@@ -121,7 +121,7 @@ class _Box:
                 failed = [
                     f"{check.name}: {check.detail}" for check in examined.answer.checks if check.value is Value.FAIL
                 ]
-                click.echo(printable("  ".join(filter(None, [*words, *failed]))))
+                self._output.text(printable("  ".join(filter(None, [*words, *failed]))) + "\n")
             case "csv":
                 self._output.many("verify-fido2", [line], empty="", header=self._judged == 1)
             case _:
