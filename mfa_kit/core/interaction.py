@@ -1,9 +1,13 @@
 """The ports by which a use case tells a person something, or asks."""
 
-from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
+from __future__ import annotations
 
-from mfa_kit.core.otp import Secret
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from mfa_kit.core.otp import Secret
+
 
 T = TypeVar("T")
 

@@ -1,12 +1,15 @@
 """The ports of enrollment: small Protocols, and `Desk`, which bundles them."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from mfa_kit.core.interaction import Progress
-from mfa_kit.core.models import Backup, Caller, Device, Enrolled, Entry, Intent, Mark, Registered
-from mfa_kit.core.otp import Created, KeyUri, Pair
+if TYPE_CHECKING:
+    from mfa_kit.core.interaction import Progress
+    from mfa_kit.core.models import Backup, Caller, Device, Enrolled, Entry, Intent, Mark, Registered
+    from mfa_kit.core.otp import Created, KeyUri, Pair
 
 
 class Inventory(Protocol):
@@ -122,7 +125,7 @@ class Carrier(Protocol):
 class Make(Protocol):
     """The steps that make a device."""
 
-    def __call__(self, intent: Intent, carrier: Carrier, *, desk: "Desk", run: str) -> Enrolled:
+    def __call__(self, intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Enrolled:
         """Make the device. Raise MfaKitError after what is half-made was settled, or noted on the error."""
         ...
 

@@ -3,8 +3,11 @@
 A mixin for moto's response classes. It overrides the methods that moto made for its own subclasses.
 """
 
+from __future__ import annotations
+
 import re
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from botocore.model import OperationNotFoundError
 from moto.core.common_types import TYPE_RESPONSE
@@ -15,8 +18,10 @@ from moto.core.utils import camelcase_to_underscores, get_service_model
 from moto.utilities.utils import get_partition
 
 from mfa_kit.lab.aws import rights, wire
-from mfa_kit.lab.aws.account import LabAccount, Principal
 from mfa_kit.lab.aws.wire import IamError, OperationRequest
+
+if TYPE_CHECKING:
+    from mfa_kit.lab.aws.account import LabAccount, Principal
 
 
 class AuthorizedResponse(BaseResponse):

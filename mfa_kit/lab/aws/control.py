@@ -3,21 +3,27 @@
 Each request carries the admin's secret key in a header of its own, which no page in a browser can send unasked.
 """
 
+from __future__ import annotations
+
 import hmac
 import json
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 from wsgiref.types import WSGIEnvironment
 
 from moto.core.exceptions import ServiceException
 
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.lab.aws.account import LabAccount
 from mfa_kit.lab.aws.codes import DeviceCodes
 from mfa_kit.lab.aws.description import NAME
 from mfa_kit.lab.aws.faults import Faults
 from mfa_kit.lab.aws.mfa_devices import FidoDevice, HardwareToken, u2f_serial
 from mfa_kit.lab.aws.wire import HttpResponse, IamError, LoggedCall
+
+if TYPE_CHECKING:
+    from mfa_kit.lab.aws.account import LabAccount
+
 
 PATH = "/lab/"
 HEADER = "HTTP_X_MFA_KIT_LAB"

@@ -1,12 +1,17 @@
 """The credential report, the CSV of GetCredentialReport."""
 
+from __future__ import annotations
+
 import csv
 import io
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
-from mfa_kit.lab.aws.account import LabAccount
-from mfa_kit.lab.aws.backend import LabUser
+if TYPE_CHECKING:
+    from mfa_kit.lab.aws.account import LabAccount
+    from mfa_kit.lab.aws.backend import LabUser
+
 
 COLUMNS = (
     *("user", "arn", "user_creation_time", "password_enabled", "password_last_used", "password_last_changed"),

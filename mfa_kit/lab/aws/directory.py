@@ -3,20 +3,26 @@
 Passwords are written here too, because these reads show them.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from moto.core.responses import ActionResult, EmptyResult
 from moto.iam.models import AWSManagedPolicy, ManagedPolicy, Role
 from moto.iam.responses import IamResponse
 
 from mfa_kit.lab.aws import auth, rights, wire
-from mfa_kit.lab.aws.account import LabAccount
 from mfa_kit.lab.aws.backend import LabBackend, LabUser
 from mfa_kit.lab.aws.credential_report import write_report
 from mfa_kit.lab.aws.mfa_devices import FidoDevice, user_fields
 from mfa_kit.lab.aws.policies import Context, EvalDecision, condition_keys, decide
 from mfa_kit.lab.aws.wire import IamError, OperationRequest
+
+if TYPE_CHECKING:
+    from mfa_kit.lab.aws.account import LabAccount
+
 
 # IAM API reference, EvaluationResult: EvalDecision.
 SIMULATED = {

@@ -1,13 +1,19 @@
 """What a caller may do: the resource of each operation, the context of a request, IAM's words for a denial."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from moto.iam.models import Group, ManagedPolicy, Role
+from moto.iam.models import Group, ManagedPolicy, Role, User
 
-from mfa_kit.lab.aws.account import LabAccount, Principal
-from mfa_kit.lab.aws.backend import LabUser
 from mfa_kit.lab.aws.policies import Context, EvalDecision, decide
 from mfa_kit.lab.aws.wire import IamError, OperationRequest
+
+if TYPE_CHECKING:
+    from mfa_kit.lab.aws.account import LabAccount, Principal
+    from mfa_kit.lab.aws.backend import LabUser
+
 
 # A user who has a device may call these for themselves only in a session with MFA: AWS-2023-001.
 WITH_MFA = ("EnableMFADevice", "DeactivateMFADevice")
@@ -129,7 +135,7 @@ def policies_of(holder: LabUser | Role | None) -> list[str]:
 def _entities(holder: LabUser | Role | None) -> Iterator[LabUser | Role | Group]:
     if holder is not None:
         yield holder
-    if isinstance(holder, LabUser):
+    if isinstance(holder, User):
         yield from holder.groups.values()
 
 

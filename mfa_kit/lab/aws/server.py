@@ -17,6 +17,8 @@ from mfa_kit.lab.aws.codes import DeviceCodes, LabSettings
 from mfa_kit.lab.aws.control import register_fido
 from mfa_kit.lab.aws.faults import Faults
 from mfa_kit.lab.aws.mfa_devices import HardwareToken
+from mfa_kit.lab.aws.iam import LabIam
+from mfa_kit.lab.aws.sts import LabSts
 from mfa_kit.lab.aws.wire import LoggedCall
 from mfa_kit.lab.aws.wsgi import LabApplication, LabRequestHandler
 
@@ -58,7 +60,7 @@ class Lab:
         for user in users:
             self.account.add_user(user)
         self.admin = self.account.admin_key()
-        self.application = LabApplication(self.account, self.faults)
+        self.application = LabApplication(self.account, self.faults, services={"iam": LabIam, "sts": LabSts})
         with _listening(port) as ours:
             self.url = f"http://{HOST}:{ours.getsockname()[1]}"
             self.server = make_server(

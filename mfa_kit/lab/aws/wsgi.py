@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from email.utils import formatdate
 from urllib.parse import parse_qs
 from wsgiref.types import StartResponse, WSGIEnvironment
@@ -19,14 +19,17 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 
 from mfa_kit.lab.aws import control, faults, signin, wire
 from mfa_kit.lab.aws.account import LabAccount
+from mfa_kit.lab.aws.auth import AuthorizedResponse
 from mfa_kit.lab.aws.faults import Faults
-from mfa_kit.lab.aws.iam import LabIam
-from mfa_kit.lab.aws.sts import LabSts
 from mfa_kit.lab.aws.wire import LOST, HttpResponse, LoggedCall
 
 # The other headers of moto stay behind: with its CORS headers, a page in a browser could read the lab's responses.
 SENT = ("content-type", "content-length", "x-amzn-requestid")
 STS = ("AssumeRole", "AssumeRoot", "GetCallerIdentity", "GetFederationToken", "GetSessionToken")
+
+
+# Makes the response to one request, from the account.
+LabService = Callable[[LabAccount], AuthorizedResponse]
 
 
 class LabRequestHandler(MotoRequestHandler):
@@ -122,8 +125,9 @@ class _FaultedCall:
 class LabApplication:
     """The lab's WSGI application: each request, the faults that are due, its response, and its line in the log."""
 
-    def __init__(self, account: LabAccount, faults: Faults) -> None:
-        self.account, self.faults = account, faults
+    def __init__(self, account: LabAccount, faults: Faults, *, services: Mapping[str, LabService]) -> None:
+        """Answer the services that are given, by their name in botocore; moto has none of the others' view here."""
+        self.account, self.faults, self.services = account, faults, services
         self.calls: list[LoggedCall] = []
         self.signin = signin.SigninEndpoint(account)
         self.control = control.Control(account, faults, self.calls)
@@ -134,10 +138,8 @@ class LabApplication:
         flask: Flask = create_backend_app(service)
 
         def answer(request: Request, full_url: str, headers: object) -> TYPE_RESPONSE:
-            if service == "iam":
-                return LabIam(self.account).answer(request, full_url, headers)
-            if service == "sts":
-                return LabSts(self.account).answer(request, full_url, headers)
+            if service in self.services:
+                return self.services[service](self.account).answer(request, full_url, headers)
             if "Authorization" not in request.headers:
                 return _view_error("MissingAuthenticationToken", "Request is missing Authentication Token")
             return _view_error("NotImplemented", f"The lab does not play {service}.")
