@@ -69,7 +69,7 @@ REVEALS = {
     ("security_keys/pin_entry.py", "_pin"),
     ("wiring/files.py", "read_secret"),
     ("wiring/files.py", "read_secret_line"),
-    ("wiring/token.py", "_fingerprint_key"),
+    ("wiring/token_records.py", "_fingerprint_key"),
     ("cli/terminal.py", "Terminal._room"),
     ("cli/terminal.py", "Terminal.show"),
     ("qr_codes/key_uri.py", "_notes"),

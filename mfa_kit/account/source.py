@@ -1,11 +1,14 @@
 """How the account around the devices is read."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
+from __future__ import annotations
 
-from mfa_kit.account.evaluator import Decision, RequestContext
-from mfa_kit.account.snapshot import AccountPasswordPolicy, CredentialReport, Credentials, Details, Entity
-from mfa_kit.core.models import Device
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from mfa_kit.account.evaluator import Decision, RequestContext
+    from mfa_kit.account.snapshot import AccountPasswordPolicy, CredentialReport, Credentials, Details, Entity
+    from mfa_kit.core.models import Device
 
 
 class AccountSource(Protocol):

@@ -72,7 +72,7 @@ def enroll(
     )
     vault = sealing.vault(settings, alone=method_options.backup_alone)
     oath_keys = OathKeys(settings, password_stdin=method_options.password_stdin)
-    with open_desk(settings, vault=vault, oath_keys=oath_keys) as (desk, caller):
+    with open_desk(settings, METHODS, vault=vault, oath_keys=oath_keys) as (desk, caller):
         wish = Wish(
             user=resolve_user(user, caller=caller, inventory=desk.inventory),
             method=recipe.method,
@@ -115,7 +115,7 @@ def _enroll_root(method_options: Options, *, name: str | None, add: bool, settin
     """Wait until root has a security key. Raise UsageFault for any other method."""
     if not isinstance(method_options, Fido2Options):
         raise UsageFault("AWS has no API to enroll root", f"give it a security key: {ROOT} --with fido2")
-    with open_desk(settings) as (desk, caller):
+    with open_desk(settings, METHODS) as (desk, caller):
         outcome = fido_console.enroll_root(
             name or "root-key", add=add, seconds=method_options.timeout, caller=caller, desk=desk
         )
@@ -146,7 +146,7 @@ def _resume(
 ) -> ResultRow:
     """Go on with a half-made device."""
     oath_keys = OathKeys(settings)
-    with open_desk(settings, vault=open_vault(backup_dir), oath_keys=oath_keys) as (desk, caller):
+    with open_desk(settings, METHODS, vault=open_vault(backup_dir), oath_keys=oath_keys) as (desk, caller):
         context = Context(settings=settings, inventory=desk.inventory, oath_keys=oath_keys)
         enrolled = resume_device(
             resolve_user(user, caller=caller, inventory=desk.inventory),

@@ -50,7 +50,7 @@ def replace(
     )
     vault = sealing.vault(settings, alone=method_options.backup_alone)
     oath_keys = OathKeys(settings, password_stdin=method_options.password_stdin)
-    with open_desk(settings, vault=vault, oath_keys=oath_keys) as (desk, caller):
+    with open_desk(settings, METHODS, vault=vault, oath_keys=oath_keys) as (desk, caller):
         wish = Wish(
             user=resolve_user(user, caller=caller, inventory=desk.inventory),
             method=recipe.method,

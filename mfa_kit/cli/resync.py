@@ -22,6 +22,7 @@ from mfa_kit.enrollment.user_names import resolve_user
 from mfa_kit.wiring import backup as backups
 from mfa_kit.wiring.desk import open_desk
 from mfa_kit.wiring.identities import Identities
+from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.vault import open_vault
 
@@ -46,7 +47,7 @@ def resync(
 
     With -i the codes are computed from the sealed backup, for AWS's time.
     """
-    with open_desk(settings, vault=open_vault(backup_dir)) as (desk, caller):
+    with open_desk(settings, METHODS, vault=open_vault(backup_dir)) as (desk, caller):
         name = resolve_user(user, caller=caller, inventory=desk.inventory)
         device = choose_device(name, wanted, devices=desk.inventory.devices(name))
         if keys:

@@ -11,6 +11,7 @@ from mfa_kit.core.models import Purpose
 from mfa_kit.enrollment import revoke as use_case
 from mfa_kit.enrollment.user_names import resolve_user
 from mfa_kit.wiring.desk import new_run_id, open_desk
+from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.oath_keys import OathKeys
 from mfa_kit.wiring.settings import Settings
 
@@ -35,7 +36,7 @@ def revoke(
 ) -> None:
     """Take an MFA device away from USER: a name, an ARN, or @me."""
     oath_keys = OathKeys(settings, password_stdin=password_stdin)
-    with open_desk(settings, oath_keys=oath_keys) as (desk, caller):
+    with open_desk(settings, METHODS, oath_keys=oath_keys) as (desk, caller):
         entry = use_case.look_to_revoke(
             resolve_user(user, caller=caller, inventory=desk.inventory),
             wanted,

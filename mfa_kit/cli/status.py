@@ -17,6 +17,7 @@ from mfa_kit.enrollment import device_status as use_case
 from mfa_kit.enrollment.user_names import resolve_user
 from mfa_kit.wiring import backup as backups
 from mfa_kit.wiring.desk import open_desk
+from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.vault import open_vault
 
@@ -34,7 +35,7 @@ def status(
     """Show USER's MFA devices, or everybody's: kind, since when, who made it, where its backup is, its last drill."""
     with backups.open_records() as records:
         drills = records.drills()
-    with open_desk(settings, vault=open_vault(backup_dir)) as (desk, caller):
+    with open_desk(settings, METHODS, vault=open_vault(backup_dir)) as (desk, caller):
         names = [resolve_user(user, caller=caller, inventory=desk.inventory)] if user else desk.inventory.users()
         look = use_case.read_status if user else use_case.read_status_while_there
         with ThreadPoolExecutor(AT_ONCE) as pool:

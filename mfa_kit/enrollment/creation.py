@@ -23,10 +23,8 @@ from mfa_kit.core.models import (
     Intent,
 )
 from mfa_kit.core.otp import Created
+from mfa_kit.enrollment.devices import delete_command
 from mfa_kit.enrollment.ports import Desk
-from mfa_kit.enrollment.recovery import (
-    delete_command,
-)
 
 # Requests to create that may go unanswered before we give up.
 CREATE_TRIES = 4

@@ -76,3 +76,8 @@ def check_room(
         f"{user} has {len(devices)} MFA devices, {what}",
         f"take one away first: mfa-kit revoke {user} --mfa-device NAME, one of {names}{or_else}",
     )
+
+
+def delete_command(serial: str) -> str:
+    """Return the aws command that deletes a virtual device."""
+    return f"aws iam delete-virtual-mfa-device --serial-number {serial}"

@@ -6,8 +6,9 @@ from enum import StrEnum
 
 from mfa_kit.core.errors import AccessDenied, Conflict, MfaKitError, NoSuchEntity, UsageFault
 from mfa_kit.core.models import RUN_TAG, STAGED_TAG, USER_TAG, Entry, Reached, run_time
+from mfa_kit.enrollment.devices import delete_command
 from mfa_kit.enrollment.ports import Desk
-from mfa_kit.enrollment.recovery import delete_command, settle_each
+from mfa_kit.enrollment.recovery import settle_each
 
 OPEN = {Reached.INTENT, Reached.CREATED, Reached.REVOKING}
 

@@ -17,18 +17,13 @@ from mfa_kit.core.errors import (
 )
 from mfa_kit.core.models import DeviceType, Entry, Intent, Mark, Purpose, Reached, intent_of
 from mfa_kit.core.otp import Created, Pair
-from mfa_kit.enrollment.devices import find_device, is_listed, wait_until_listed
+from mfa_kit.enrollment.devices import delete_command, find_device, is_listed, wait_until_listed
 from mfa_kit.enrollment.ports import Carrier, Desk
 
 # A Create without an answer may act late; after this many seconds it is taken to be lost.
 STILL_ON_ITS_WAY = 15 * 60
 # Seconds between tries where an answer was lost; what settle does may be done again.
 UNCLEAR_PAUSES = (1, 2)
-
-
-def delete_command(serial: str) -> str:
-    """Return the aws command that deletes a virtual device."""
-    return f"aws iam delete-virtual-mfa-device --serial-number {serial}"
 
 
 def settle(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:

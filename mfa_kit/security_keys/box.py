@@ -6,10 +6,7 @@ from mfa_kit.core.interaction import Progress
 from mfa_kit.security_keys.attestation import Examined, SeenBefore, examine
 from mfa_kit.security_keys.authenticator import PluggedKey, SeenKeys
 from mfa_kit.security_keys.key_policy import KeyPolicy
-from mfa_kit.security_keys.ports import Metadata, PinEntry, PluggedKeys
-
-# Seconds between two looks at what is plugged in.
-LOOK = 0.3
+from mfa_kit.security_keys.ports import LOOK, Metadata, PinEntry, PluggedKeys
 
 
 class KeyExaminer:

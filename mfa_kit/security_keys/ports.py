@@ -1,21 +1,27 @@
 """Ports of FIDO security keys: a key, what is published of its model, and the person or script that knows its PIN."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from mfa_kit.core.errors import MfaKitError
-from mfa_kit.security_keys.authenticator import (
-    Assertion,
-    KeyInfo,
-    MetadataSource,
-    Model,
-    Pin,
-    PluggedKey,
-    Registration,
-    Trusted,
-    Untrusted,
-)
+if TYPE_CHECKING:
+    from mfa_kit.core.errors import MfaKitError
+    from mfa_kit.security_keys.authenticator import (
+        Assertion,
+        KeyInfo,
+        MetadataSource,
+        Model,
+        Pin,
+        PluggedKey,
+        Registration,
+        Trusted,
+        Untrusted,
+    )
+
+# Seconds between two looks at what is plugged in.
+LOOK = 0.3
 
 
 class Authenticator(Protocol):

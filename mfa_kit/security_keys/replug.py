@@ -6,9 +6,8 @@ from typing import TypeVar
 from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.security_keys.authenticator import KeyInfo
-from mfa_kit.security_keys.box import LOOK
 from mfa_kit.security_keys.pin import check_reset, check_same, reset_key
-from mfa_kit.security_keys.ports import PluggedKeys
+from mfa_kit.security_keys.ports import LOOK, PluggedKeys
 
 T = TypeVar("T")
 

@@ -16,8 +16,7 @@ from mfa_kit.enrollment.pacing import InTurn, Patience
 from mfa_kit.enrollment.ports import Desk, Inventory, Registrar, Vault
 from mfa_kit.wiring.aws import connect
 from mfa_kit.wiring.backup_records import recorded
-from mfa_kit.wiring.methods import registry
-from mfa_kit.wiring.methods.recipe import Context
+from mfa_kit.wiring.methods.recipe import Context, Methods
 from mfa_kit.wiring.oath_keys import OathKeys
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.vault import open_vault
@@ -33,6 +32,7 @@ def new_run_id(inventory: Inventory) -> str:
 
 def assemble_desk(
     settings: Settings,
+    methods: Methods,
     *,
     inventory: Inventory,
     registrar: Registrar,
@@ -50,17 +50,17 @@ def assemble_desk(
         vault=recorded(vault, ledger),
         journal=ledger,
         progress=progress or settings.progress,
-        carrier=registry.finder(context),
+        carrier=methods.carrier_finder(context),
         sleep=sleep,
-        on_keys=registry.ON_KEYS,
-        resumable=registry.RESUMABLE,
+        on_keys=methods.on_keys,
+        resumable=methods.resumable,
         dry=settings.dry_run,
     )
 
 
 @contextmanager
 def open_desk(
-    settings: Settings, *, vault: Vault | None = None, oath_keys: OathKeys | None = None
+    settings: Settings, methods: Methods, *, vault: Vault | None = None, oath_keys: OathKeys | None = None
 ) -> Iterator[tuple[Desk, Caller]]:
     """Open a desk for one user at a time, and yield it with who we are. `oath_keys` are those of the verb."""
     vault = vault or open_vault()
@@ -68,6 +68,7 @@ def open_desk(
         yield (
             assemble_desk(
                 settings,
+                methods,
                 inventory=iam,
                 registrar=InTurn(iam, Patience(sleep=settings.sleep, progress=settings.progress)),
                 vault=vault,

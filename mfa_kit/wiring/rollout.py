@@ -24,7 +24,7 @@ from mfa_kit.rollout.plan_file import parse_plan, plan_digest
 from mfa_kit.rollout.roster import Roster, parse_roster
 from mfa_kit.wiring.aws import connect
 from mfa_kit.wiring.desk import assemble_desk
-from mfa_kit.wiring.methods import registry
+from mfa_kit.wiring.methods.recipe import Methods
 from mfa_kit.wiring.oath_keys import OathKeys
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.vault import read_recipients
@@ -64,7 +64,13 @@ class RolloutPorts:
 
 @contextmanager
 def open_rollout(
-    settings: Settings, *, vault: Vault, workers: int, progress: Progress, oath_keys: OathKeys | None = None
+    settings: Settings,
+    methods: Methods,
+    *,
+    vault: Vault,
+    workers: int,
+    progress: Progress,
+    oath_keys: OathKeys | None = None,
 ) -> Iterator[RolloutPorts]:
     """Open AWS and the ledger, with one pace before all calls; `workers` calls are out at a time."""
     pace = Pace(
@@ -77,6 +83,7 @@ def open_rollout(
     with connect(settings, workers=workers, turn=pace) as (iam, ledger, caller):
         desk = assemble_desk(
             settings,
+            methods,
             inventory=iam,
             registrar=InTurn(iam, pace),
             vault=vault,
@@ -106,18 +113,18 @@ def parse_public_key(text: str) -> str:
     return key
 
 
-def read_roster(path: Path) -> Roster:
+def read_roster(path: Path, methods: Methods) -> Roster:
     """Read a roster file. Raise UsageFault for a file that is no roster at all."""
-    return parse_roster(rollout_files.read_text(path), methods=registry.in_rosters(), parse_key=parse_public_key)
+    return parse_roster(rollout_files.read_text(path), methods=methods.in_rosters(), parse_key=parse_public_key)
 
 
-def read_plan(path: Path, *, expected: str | None) -> tuple[Plan, str]:
+def read_plan(path: Path, methods: Methods, *, expected: str | None) -> tuple[Plan, str]:
     """Return a plan and the SHA-256 of its file. Raise UsageFault for a plan other than the expected one."""
     text = rollout_files.read_text(path)
     digest = plan_digest(text)
     if expected is not None and expected.lower() != digest:
         raise UsageFault(f"{path} is another plan than expected: its SHA-256 is {digest}", "review it again")
-    return parse_plan(text, methods=registry.in_rosters(), parse_key=parse_public_key), digest
+    return parse_plan(text, methods=methods.in_rosters(), parse_key=parse_public_key), digest
 
 
 def open_results_folder(named: Path | None, plan: Path) -> Path:

@@ -112,8 +112,8 @@ def at(at_lab: Lab, home: Path, iam: tuple[Iam, Observer], recipient: str) -> At
                 progress=person,
                 carrier=lambda _: carrier(),
                 sleep=person.sleep,
-                on_keys=registry.ON_KEYS,
-                resumable=registry.RESUMABLE,
+                on_keys=registry.METHODS.on_keys,
+                resumable=registry.METHODS.resumable,
             )
             yield At(desk, ledger, client.caller(), carrier, person)
             observer.to = before

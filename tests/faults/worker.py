@@ -149,8 +149,8 @@ def at_desk(
             progress=notes,
             carrier=lambda _: carrier(),
             sleep=sleep,
-            on_keys=registry.ON_KEYS,
-            resumable=registry.RESUMABLE,
+            on_keys=registry.METHODS.on_keys,
+            resumable=registry.METHODS.resumable,
         )
         caller = iam.caller()
         yield desk, caller, carrier, notes

@@ -16,7 +16,7 @@ from mfa_kit.rollout import roster
 from mfa_kit.rollout.roster import SELF, Roster, RosterMethod, RosterRow
 from mfa_kit.rollout.roster_text import COLUMNS, csv_table, faults_table
 from mfa_kit.wiring.methods.oath import OATH
-from mfa_kit.wiring.methods.registry import in_rosters
+from mfa_kit.wiring.methods.registry import METHODS
 
 
 def key(text: str) -> str:
@@ -27,7 +27,7 @@ def key(text: str) -> str:
 
 
 def read(text: str) -> Roster:
-    return roster.parse_roster(text, methods=in_rosters(), parse_key=key)
+    return roster.parse_roster(text, methods=METHODS.in_rosters(), parse_key=key)
 
 
 def wrong(text: str) -> list[tuple[int, str | None]]:
@@ -189,7 +189,7 @@ WORDS = st.text(string.ascii_letters + " .:/+@-_", min_size=1, max_size=20).map(
 ROWS = st.builds(
     RosterRow,
     user=NAMES,
-    kind=st.sampled_from([*in_rosters(), SELF]),
+    kind=st.sampled_from([*METHODS.in_rosters(), SELF]),
     name=st.none() | NAMES,
     path=st.sampled_from(["/", "/a/", "/=1/b/"]),
     recipient=st.none() | st.just("age1xyz"),

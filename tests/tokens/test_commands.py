@@ -35,7 +35,7 @@ NOW = 1_800_000_012.0
 @pytest.fixture(autouse=True)
 def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stop the desk's clock: AWS's goes on."""
-    monkeypatch.setattr("mfa_kit.wiring.token.time", SimpleNamespace(time=lambda: NOW))
+    monkeypatch.setattr("mfa_kit.wiring.seed_files.time", SimpleNamespace(time=lambda: NOW))
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.wiring import desk as wiring
 from mfa_kit.wiring import image as images
+from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.sealing import Sealing
 from mfa_kit.wiring.settings import Settings
 
@@ -59,7 +60,7 @@ def add(
     )
     vault = sealing.vault(settings, alone=True)
     vault.check()
-    with wiring.open_desk(settings, vault=vault) as (desk, caller):
+    with wiring.open_desk(settings, METHODS, vault=vault) as (desk, caller):
         backup = adding.add(
             picture,
             user=user,

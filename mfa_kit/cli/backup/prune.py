@@ -14,6 +14,7 @@ from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.models import Backup
 from mfa_kit.wiring import backup as backups
 from mfa_kit.wiring import desk as wiring
+from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.vault import open_vault
 
@@ -25,7 +26,7 @@ DAY = 86400.0
 @BACKUP_DIR
 def prune(*, days: int | None, backup_dir: Path | None, settings: Settings, output: Output) -> int:
     """Remove the backups of users who left; what IAM still has keeps its backup."""
-    with wiring.open_desk(settings, vault=open_vault(backup_dir)) as (desk, caller):
+    with wiring.open_desk(settings, METHODS, vault=open_vault(backup_dir)) as (desk, caller):
         found = list(
             find_prunable(
                 backups.list_backups(backup_dir, own=True),

@@ -13,6 +13,7 @@ from mfa_kit.core.interaction import Progress
 from mfa_kit.enrollment import orphans as use_case
 from mfa_kit.enrollment.orphans import Orphan, OrphanStanding
 from mfa_kit.wiring.desk import open_desk
+from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.oath_keys import OathKeys
 from mfa_kit.wiring.settings import Settings
 
@@ -29,7 +30,7 @@ def clean(
 ) -> None:
     """Settle what this desk's dead runs left, and remove what other desks left long ago."""
     oath_keys = OathKeys(settings, password_stdin=password_stdin)
-    with open_desk(settings, oath_keys=oath_keys) as (desk, caller):
+    with open_desk(settings, METHODS, oath_keys=oath_keys) as (desk, caller):
         found = use_case.find_orphans(desk=desk)
         now = desk.inventory.now()
         going = [each for each in found if each.goes(older_than=older_than, now=now)]

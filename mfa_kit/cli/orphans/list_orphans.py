@@ -7,6 +7,7 @@ from mfa_kit.cli.orphans.orphan_row import OLDER_THAN, orphan_row
 from mfa_kit.cli.output import Output
 from mfa_kit.enrollment.orphans import find_orphans
 from mfa_kit.wiring.desk import open_desk
+from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
 
 
@@ -14,7 +15,7 @@ from mfa_kit.wiring.settings import Settings
 @OLDER_THAN
 def list_orphans(*, older_than: float, settings: Settings, output: Output) -> None:
     """List every unassigned device: whose it is, since when, and whether `orphans clean` removes it."""
-    with open_desk(settings) as (desk, _):
+    with open_desk(settings, METHODS) as (desk, _):
         found = find_orphans(desk=desk)
         now = desk.inventory.now()
         rows = [orphan_row(each, older_than=older_than, now=now) for each in found]

@@ -18,6 +18,7 @@ from mfa_kit.rollout.selection import Selection
 from mfa_kit.wiring import backup as backups
 from mfa_kit.wiring import rollout as wiring
 from mfa_kit.wiring.identities import Identities
+from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.rollout import RolloutPorts
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.vault import open_vault
@@ -42,7 +43,7 @@ def activate(
     """Enable staged devices from their sealed seeds."""
     vault = open_vault(backup_dir)
     progress = open_progress(settings)
-    with wiring.open_rollout(settings, vault=vault, workers=workers, progress=progress) as ports:
+    with wiring.open_rollout(settings, METHODS, vault=vault, workers=workers, progress=progress) as ports:
         identities = Identities(keys, passphrase_fd=None, person=settings.interaction)
         opened = backups.opener(identities, ports.ledger.called)
         named = {name.lower() for name in shared_options.split_names(only)}

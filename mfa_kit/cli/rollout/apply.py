@@ -16,6 +16,7 @@ from mfa_kit.rollout.outcomes import Failure, RowOutcome, RowResult
 from mfa_kit.rollout.row_status import look_up_status
 from mfa_kit.wiring import rollout as wiring
 from mfa_kit.wiring.desk import new_run_id
+from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.rollout import RolloutPorts
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.vault import open_vault
@@ -46,11 +47,11 @@ def apply(
     output: Output,
 ) -> int:
     """Enroll the users of PLAN. Run again, it goes on where it stood."""
-    plan, digest = wiring.read_plan(plan_file, expected=expected)
+    plan, digest = wiring.read_plan(plan_file, METHODS, expected=expected)
     vault = open_vault(backup_dir, to=to, to_files=to_files)
     sealed = bool(vault.recipients())
     progress = open_progress(settings)
-    with wiring.open_rollout(settings, vault=vault, workers=workers, progress=progress) as ports:
+    with wiring.open_rollout(settings, METHODS, vault=vault, workers=workers, progress=progress) as ports:
         check_plan(plan, caller=ports.caller, staged=staged, accept_lockout=accept_lockout, sealed=sealed)
         execution = ports.execution(workers=workers, max_failures=max_failures)
         tally = Tally(

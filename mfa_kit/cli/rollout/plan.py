@@ -21,6 +21,7 @@ from mfa_kit.rollout.roster_text import faults_table
 from mfa_kit.rollout.row_status import look_up_devices
 from mfa_kit.rollout.selection import ListedUser, Selection
 from mfa_kit.wiring import rollout as wiring
+from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.rollout import RolloutPorts
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.vault import open_vault
@@ -67,7 +68,9 @@ def plan(
         tags=tuple(map(_parse_tag, tags)),
         without_mfa=without_mfa,
     )
-    with wiring.open_rollout(settings, vault=open_vault(), workers=workers, progress=settings.progress) as ports:
+    with wiring.open_rollout(
+        settings, METHODS, vault=open_vault(), workers=workers, progress=settings.progress
+    ) as ports:
         report = ports.account.report(max_age=REPORT_AGE) if without_mfa or trust_report else None
         users = list(ports.people.users(details=selection.by_details))
         listing = AccountListing.of(users, ports.account.virtual())
@@ -108,7 +111,7 @@ def _check_apart(*files: Path | None) -> None:
 
 def _read_rows(file: Path, skip_bad: Path | None, *, settings: Settings) -> list[RosterRow]:
     """Return the rows of a roster. Raise UsageFault with everything that is wrong, unless it is skipped."""
-    found = wiring.read_roster(file)
+    found = wiring.read_roster(file, METHODS)
     if found.faults and skip_bad:
         what = f"faults: {len(found.faults)}; their rows are left out"
         if not settings.dry_run:

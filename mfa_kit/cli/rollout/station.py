@@ -79,7 +79,7 @@ def station(
     **of_methods: object,
 ) -> int:
     """Work through the rows of PLAN that need a key, a token or a phone here. Run again, it goes on where it stood."""
-    plan, digest = wiring.read_plan(plan_file, expected=expected)
+    plan, digest = wiring.read_plan(plan_file, METHODS, expected=expected)
     steps = station_steps(plan, set(kinds), _users(plan, only))
     vault = open_vault(backup_dir, to=to, to_files=to_files)
     progress, person = settings.progress, settings.interaction
@@ -88,7 +88,9 @@ def station(
         check_backup_folder(vault, steps)
     harden()
     oath_keys = OathKeys(settings)
-    with wiring.open_rollout(settings, vault=vault, workers=WORKERS, progress=progress, oath_keys=oath_keys) as ports:
+    with wiring.open_rollout(
+        settings, METHODS, vault=vault, workers=WORKERS, progress=progress, oath_keys=oath_keys
+    ) as ports:
         check_account(plan, ports.caller)
         failures = ports.failures(digest)
         before = _look_up_results(plan, steps, ports=ports, digest=digest)

@@ -11,6 +11,7 @@ from mfa_kit.cli.rollout.page import status_page
 from mfa_kit.cli.rollout.tally import result_row
 from mfa_kit.rollout.row_status import look_up_devices, look_up_status
 from mfa_kit.wiring import rollout as wiring
+from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.vault import open_vault
 
@@ -21,9 +22,9 @@ from mfa_kit.wiring.vault import open_vault
 @shared_options.WORKERS
 def status(*, plan_file: Path, backup_dir: Path | None, workers: int, settings: Settings, output: Output) -> None:
     """Show how it stands with each user of PLAN, from the ledger and IAM."""
-    plan, digest = wiring.read_plan(plan_file, expected=None)
+    plan, digest = wiring.read_plan(plan_file, METHODS, expected=None)
     vault = open_vault(backup_dir)
-    with wiring.open_rollout(settings, vault=vault, workers=workers, progress=settings.progress) as ports:
+    with wiring.open_rollout(settings, METHODS, vault=vault, workers=workers, progress=settings.progress) as ports:
         found = look_up_status(
             plan,
             holders=ports.execution(workers=workers).list_holders(),

@@ -12,6 +12,7 @@ from mfa_kit.cli.rollout.tally import Tally, exit_code
 from mfa_kit.rollout.outcomes import RowResult
 from mfa_kit.rollout.undo import entries_of_run, undo_devices
 from mfa_kit.wiring import rollout as wiring
+from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.vault import open_vault
 
@@ -33,7 +34,7 @@ def undo(
     """Take away exactly the devices that RUN made."""
     vault = open_vault(backup_dir)
     progress = open_progress(settings)
-    with wiring.open_rollout(settings, vault=vault, workers=workers, progress=progress) as ports:
+    with wiring.open_rollout(settings, METHODS, vault=vault, workers=workers, progress=progress) as ports:
         entries = entries_of_run(run, account=ports.caller.account, desk=ports.desk)
         execution = ports.execution(workers=workers)
         tally = Tally(

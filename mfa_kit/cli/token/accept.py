@@ -17,7 +17,7 @@ from mfa_kit.core.timestamps import iso_time
 from mfa_kit.tokens.acceptance import BoxTrial, judge_readings, run_session
 from mfa_kit.tokens.box import Box, histogram
 from mfa_kit.tokens.seeds import DroppedRow, Encoding, Sighting, Token, TokenVerdict, joined_reasons
-from mfa_kit.wiring import token
+from mfa_kit.wiring import seed_files, token_records
 from mfa_kit.wiring.files import check_new, write_new_file
 from mfa_kit.wiring.settings import Settings
 
@@ -53,21 +53,21 @@ def accept(
         raise UsageFault("acceptance keeps what is read, so it has no --dry-run", "--no-input shows how far a box is")
     if out:
         check_new(out)
-    rows = token.read_readings(readings) if readings else ()
-    opening = token.SeedFileOptions(encoding=encoding, unlock_stdin=unlock_stdin, unlock_fd=unlock_fd)
-    seeds = token.open_seed_file(file, opening, settings=settings)
-    trial = BoxTrial(seeds, token.TokenRecords(), window=window, two=two)
+    rows = seed_files.read_readings(readings) if readings else ()
+    opening = seed_files.SeedFileOptions(encoding=encoding, unlock_stdin=unlock_stdin, unlock_fd=unlock_fd)
+    seeds = seed_files.open_seed_file(file, opening, settings=settings)
+    trial = BoxTrial(seeds, token_records.TokenRecords(), window=window, two=two)
     refused: Sequence[DroppedRow] = ()
     if readings:
         refused = judge_readings(trial, rows)
     elif not settings.no_input:
-        run_session(trial, settings.interaction, now=token.now)
+        run_session(trial, settings.interaction, now=seed_files.now)
     box, left_out = trial.box, trial.left_out
     try:
         _print_box(box, refused, left_out, output=output, settings=settings)
     finally:  # whoever reads the report may go away before its end
         if out:
-            page = acceptance_sheet(box, name=file.name, at=iso_time(token.now()), missing=len(left_out))
+            page = acceptance_sheet(box, name=file.name, at=iso_time(seed_files.now()), missing=len(left_out))
             write_new_file(out, page.encode())
     return 0 if box.of(TokenVerdict.ACCEPTED) == len(box.tokens) and not refused and not left_out else 1
 

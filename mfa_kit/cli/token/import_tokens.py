@@ -17,7 +17,7 @@ from mfa_kit.tokens.asking import CodeSource
 from mfa_kit.tokens.aws_use import aws_use
 from mfa_kit.tokens.matching import Undecided
 from mfa_kit.tokens.seeds import DroppedRow, Encoding, SeedFile, StockCounts, Token, TypedCodes
-from mfa_kit.wiring import token
+from mfa_kit.wiring import seed_files, token_records
 from mfa_kit.wiring.settings import Settings
 
 
@@ -47,14 +47,14 @@ def import_tokens(
     output: Output,
 ) -> int:
     """Read a vendor's seed FILE into the inventory: serials, makes and parameters, and no seed."""
-    opening = token.SeedFileOptions(encoding=encoding, unlock_stdin=unlock_stdin, unlock_fd=unlock_fd)
-    found = token.open_seed_file(file, opening, settings=settings)
+    opening = seed_files.SeedFileOptions(encoding=encoding, unlock_stdin=unlock_stdin, unlock_fd=unlock_fd)
+    found = seed_files.open_seed_file(file, opening, settings=settings)
     if prove:
-        codes = token.open_codes(settings, codes_stdin=codes_stdin)
+        codes = seed_files.open_codes(settings, codes_stdin=codes_stdin)
         found = _proved(found, prove, codes=codes, window=window)
     taken = matching.settled_reading(found)
     keys = [key.programmable(programmable) for key in taken.keys] if programmable else taken.keys
-    counts = None if settings.dry_run else token.TokenRecords().stock(keys, found.bare)
+    counts = None if settings.dry_run else token_records.TokenRecords().stock(keys, found.bare)
     row: ResultRow = {
         "outcome": "planned" if counts is None else "imported",
         "format": found.layout,

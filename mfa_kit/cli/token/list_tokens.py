@@ -8,7 +8,7 @@ from mfa_kit.cli.results import ResultRow
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.tokens.aws_use import aws_use
 from mfa_kit.tokens.seeds import Sighting, StockedToken
-from mfa_kit.wiring.token import TokenRecords
+from mfa_kit.wiring.token_records import TokenRecords
 
 
 @click.command("list", cls=Verb)

@@ -33,8 +33,10 @@ from mfa_kit.tokens.seeds import (
     sold_by_aws,
 )
 from mfa_kit.wiring import desk as wiring
+from mfa_kit.wiring.methods.registry import METHODS
+from mfa_kit.wiring.seed_files import SeedFileOptions, open_codes, open_seed_file
 from mfa_kit.wiring.settings import Settings
-from mfa_kit.wiring.token import SeedFileOptions, TokenRecords, open_codes, open_seed_file
+from mfa_kit.wiring.token_records import TokenRecords
 
 
 @click.command("token", cls=Verb)
@@ -115,7 +117,7 @@ def _verify_without_seed(
     if verdict or not probe_user or settings.dry_run:
         return _print(serial, verdict, output=output)
     sold = Token(serial=serial, maker="sold by AWS")
-    with wiring.open_desk(settings) as (desk, caller):
+    with wiring.open_desk(settings, METHODS) as (desk, caller):
         try:
             check_with_aws(
                 serial,

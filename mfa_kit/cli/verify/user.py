@@ -14,6 +14,7 @@ from mfa_kit.oath_keys.belonging import check_virtual, verify_device
 from mfa_kit.wiring.backup import open_created
 from mfa_kit.wiring.desk import open_desk
 from mfa_kit.wiring.identities import Identities
+from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.oath_acceptance import consecutive_codes
 from mfa_kit.wiring.oath_keys import OathKeys
 from mfa_kit.wiring.settings import Settings
@@ -43,7 +44,7 @@ def verify_user(
 ) -> int:
     """Prove that the key at hand is USER's MFA device: by AWS for your own, else by its label and a code."""
     identities = Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction)
-    with open_desk(settings) as (desk, caller):
+    with open_desk(settings, METHODS) as (desk, caller):
         name = resolve_user(user, caller=caller, inventory=desk.inventory)
         device = choose_device(name, wanted, devices=desk.inventory.devices(name))
         check_virtual(device)

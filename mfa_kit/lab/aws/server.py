@@ -16,8 +16,8 @@ from mfa_kit.lab.aws.builder import build_account
 from mfa_kit.lab.aws.codes import DeviceCodes, LabSettings
 from mfa_kit.lab.aws.control import register_fido
 from mfa_kit.lab.aws.faults import Faults
-from mfa_kit.lab.aws.mfa_devices import HardwareToken
 from mfa_kit.lab.aws.iam import LabIam
+from mfa_kit.lab.aws.mfa_devices import HardwareToken
 from mfa_kit.lab.aws.sts import LabSts
 from mfa_kit.lab.aws.wire import LoggedCall
 from mfa_kit.lab.aws.wsgi import LabApplication, LabRequestHandler

@@ -3,16 +3,22 @@
 IAM user guide, "Enable custom identity broker access to the AWS console". The page says who is signed in.
 """
 
+from __future__ import annotations
+
 import html
 import json
 import secrets
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 from wsgiref.types import WSGIEnvironment
 
-from mfa_kit.lab.aws.account import LabAccount, Principal
 from mfa_kit.lab.aws.wire import HttpResponse, IamError
+
+if TYPE_CHECKING:
+    from mfa_kit.lab.aws.account import LabAccount, Principal
+
 
 FEDERATION, CONSOLE = "/federation", "/console/"
 # Seconds for which a sign-in token is valid.

@@ -8,7 +8,7 @@ from mfa_kit.rollout.roster import RosterMethod
 from mfa_kit.tokens.display import DisplayToken
 from mfa_kit.tokens.programmable import CheckedToken
 from mfa_kit.wiring.methods.recipe import Context, Equipment, Options, Recipe, option
-from mfa_kit.wiring.token import check_free
+from mfa_kit.wiring.token_records import check_free
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.models import Intent, Method, check_label
+from mfa_kit.enrollment.making import CREATING
 from mfa_kit.enrollment.ports import Carrier
 from mfa_kit.rollout.key_slot import InsertedKey, KeySlot
 from mfa_kit.rollout.roster import RosterMethod
@@ -78,7 +79,7 @@ class OathOptions(Options):
         carrier = keys.card(
             chosen, now=context.inventory.now, sleep=pause, touch=self.touch, asset=self.asset, wait=self.wait
         )
-        return Equipment(carrier=carrier)
+        return Equipment(carrier=carrier, maker=CREATING)
 
     def slot(self, context: Context) -> KeySlot:
         """Return where such keys are put in, whatever the options are."""

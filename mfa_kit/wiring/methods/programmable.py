@@ -3,12 +3,13 @@
 from dataclasses import dataclass, field
 
 from mfa_kit.core.models import Method
+from mfa_kit.enrollment.making import CREATING
 from mfa_kit.enrollment.phone import Phone, PhoneProof
 from mfa_kit.tokens.programmable import INSTEAD, SCAN, UNSEEN, CheckedToken, ProgrammableToken
 from mfa_kit.wiring.image import draw
 from mfa_kit.wiring.methods.recipe import Context, Equipment, Options, Recipe, option
 from mfa_kit.wiring.this_computer import harden
-from mfa_kit.wiring.token import check_free
+from mfa_kit.wiring.token_records import check_free
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +39,7 @@ class ProgrammableOptions(Options):
         )
         phone = Phone(context.inventory.now, interaction=person, draw=draw, way=way)
         token = ProgrammableToken(self.serial, phone, capacity=self.capacity, interaction=person)
-        return Equipment(carrier=CheckedToken(self.serial, token, check=check_free))
+        return Equipment(carrier=CheckedToken(self.serial, token, check=check_free), maker=CREATING)
 
 
 METHOD = Recipe(

@@ -1,12 +1,12 @@
 """What a row of the registry says of an enrollment method, and the form in which a method declares its options."""
 
-from collections.abc import Callable, Sequence
+import importlib
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from mfa_kit.core.models import Intent, Method
+from mfa_kit.core.models import DeviceType, Intent, Method
 from mfa_kit.enrollment.backup_alone import BackupAlone
-from mfa_kit.enrollment.making import CREATING
 from mfa_kit.enrollment.ports import Carrier, Inventory, Maker
 from mfa_kit.rollout.roster import RosterMethod
 from mfa_kit.security_keys.authenticator import SeenKeys
@@ -66,7 +66,7 @@ class Equipment:
     """What makes one device: the carrier, where its seed goes to live, and the maker, the order of the steps."""
 
     carrier: Carrier
-    maker: Maker = CREATING
+    maker: Maker
 
 
 class Options(Protocol):
@@ -122,3 +122,51 @@ class Recipe:
     on_key: bool = False
     resumable: bool = False
     usage: Callable[[Intent, Context], Sequence[str]] = _nothing
+
+
+class Methods(Mapping[str, Recipe]):
+    """Recipes by the name of their method. A recipe is loaded when it is asked for, so that no method pays for another.
+
+    `places` says where each is, as `module:NAME`.
+    """
+
+    def __init__(self, places: Mapping[str, str]) -> None:
+        self._places = places
+        self.resumable = _Names(self, lambda recipe: recipe.resumable)
+        self.on_keys = _Names(self, lambda recipe: recipe.on_key)
+
+    def __getitem__(self, name: str) -> Recipe:
+        module, _, constant = self._places[name].partition(":")
+        recipe: Recipe = getattr(importlib.import_module(module), constant)
+        return recipe
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def in_rosters(self) -> list[RosterMethod]:
+        """Return the methods that a roster can name, by the type of their devices."""
+        types = list(DeviceType)
+        recipes = sorted(self.values(), key=lambda recipe: types.index(recipe.method.device_type))
+        return [recipe.how for recipe in recipes if recipe.how]
+
+    def carrier_finder(self, context: Context) -> Callable[[Intent], Carrier]:
+        """Return a function that finds where the secret of a dead run is stored, by the method of its intent."""
+
+        def find(intent: Intent) -> Carrier:
+            recipe = self.get(intent.method.name)
+            return recipe.of_dead(context) if recipe else BackupAlone(context.inventory.now)
+
+        return find
+
+
+class _Names(Container[str]):
+    """The names of the methods for which something is true; a method is loaded when its name is looked for."""
+
+    def __init__(self, methods: Methods, true: Callable[[Recipe], bool]) -> None:
+        self._methods, self._true = methods, true
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._methods and self._true(self._methods[str(name)])

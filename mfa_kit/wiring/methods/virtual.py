@@ -8,6 +8,7 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import VIRTUAL
 from mfa_kit.core.otp import KeyUri
 from mfa_kit.enrollment.backup_alone import BackupAlone
+from mfa_kit.enrollment.making import CREATING
 from mfa_kit.enrollment.phone import Phone, PhoneProof
 from mfa_kit.rollout import roster
 from mfa_kit.wiring.files import check_new
@@ -82,7 +83,7 @@ class VirtualOptions(Options):
                     "generated codes are for nobody at hand, so no QR code and no seed is shown",
                     "leave out --qr-file and --show-secret: mfa-kit backup show opens the backup; or use --codes typed",
                 )
-            return Equipment(carrier=BackupAlone(context.inventory.now))
+            return Equipment(carrier=BackupAlone(context.inventory.now), maker=CREATING)
         harden()
         phone = Phone(
             context.inventory.now,
@@ -94,7 +95,7 @@ class VirtualOptions(Options):
                 picture=PlainPicture(self.qr_file) if self.qr_file else None,
             ),
         )
-        return Equipment(carrier=phone)
+        return Equipment(carrier=phone, maker=CREATING)
 
 
 METHOD = Recipe(

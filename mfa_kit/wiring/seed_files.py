@@ -1,0 +1,83 @@
+"""Seed files and readings of display tokens, for the verbs that read them."""
+
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.core.otp import Secret
+from mfa_kit.tokens.asking import CodeSource
+from mfa_kit.tokens.seeds import (
+    DroppedRow,
+    Encoding,
+    SeedFile,
+    WrittenReading,
+    joined_reasons,
+)
+from mfa_kit.wiring.files import LONGEST_SECRET, read_secret
+from mfa_kit.wiring.settings import Settings
+from mfa_kit.wiring.this_computer import harden
+
+COLUMNS = "a row a token: serial, code[, second code][, time]; the time in ISO 8601 or Unix seconds"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeedFileOptions:
+    """The options of a verb that reads a seed file: how its seeds are written, and where what opens it comes from.
+
+    `unlock_fd` is a file descriptor. Without it and without `unlock_stdin` a person types the passphrase or key.
+    """
+
+    encoding: Encoding | None = None
+    unlock_stdin: bool = False
+    unlock_fd: int | None = None
+
+
+def open_seed_file(path: Path, options: SeedFileOptions, *, settings: Settings) -> SeedFile:
+    """Read a seed file. What opens it is asked for only where it is encrypted."""
+    try:
+        from mfa_kit.adapters.seedfiles.files import load_file, read_seed_file
+    except ModuleNotFoundError as error:
+        raise UsageFault(
+            f"seed files need {error.name}, which is not installed", "pip install 'mfa-kit[tokens]'"
+        ) from None
+
+    def unlock(what: str) -> Secret[str]:
+        """Return what opens the file, a passphrase or a pre-shared key; `what` names it."""
+        descriptor = sys.stdin.fileno() if options.unlock_stdin else options.unlock_fd
+        if descriptor is not None:
+            return read_secret(descriptor)
+        return settings.interaction.ask_secret(f"the {what} of {path.name}", instead="--unlock-fd N")
+
+    harden()
+    return read_seed_file(load_file(path), unlock, now=time.time(), wanted=options.encoding)
+
+
+def read_readings(path: Path) -> list[WrittenReading | DroppedRow]:
+    """Read a table of readings that were written down elsewhere. Raise UsageFault, IntegrityFault for no reading."""
+    from mfa_kit.adapters.seedfiles.files import decode_text, load_file
+    from mfa_kit.adapters.seedfiles.sightings import read_written
+
+    try:
+        rows = read_written(decode_text(load_file(path)), now=time.time())
+    except (UsageFault, IntegrityFault) as error:
+        raise type(error)(f"no reading can be taken from {path.name}: {error}", COLUMNS) from None
+    bad = [row for row in rows if isinstance(row, DroppedRow)]
+    if len(bad) == len(rows):
+        raise UsageFault(f"{path.name} holds no reading: {joined_reasons(bad) or 'it has no row'}", COLUMNS)
+    return rows
+
+
+def open_codes(settings: Settings, *, codes_stdin: bool) -> CodeSource:
+    """Return where codes come from: standard input, else a person."""
+    return CodeSource(interaction=settings.interaction, now=now, piped=_read_codes if codes_stdin else None)
+
+
+def _read_codes() -> list[str]:
+    return [line.strip() for line in sys.stdin.read(LONGEST_SECRET).splitlines() if line.strip()]
+
+
+def now() -> float:
+    """Return this machine's time, by which clocks are judged where AWS is not asked."""
+    return time.time()
