@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from mfa_kit.core.models import Method
 from mfa_kit.enrollment.backup_alone import BackupAlone
 from mfa_kit.rollout.roster import RosterMethod
+from mfa_kit.enrollment.making import CREATING
 from mfa_kit.wiring.methods.recipe import Context, Equipment, Options, Recipe, option
 
 
@@ -30,7 +31,7 @@ class SlipOptions(Options):
     def equip(self, context: Context) -> Equipment:
         """Say of which color the slip is."""
         context.settings.progress.note(f"a {self.color} slip")
-        return Equipment(carrier=BackupAlone(context.inventory.now))
+        return Equipment(carrier=BackupAlone(context.inventory.now), maker=CREATING)
 
 
 SLIP = Method("slip")
