@@ -7,8 +7,8 @@ from mfa_kit.core.checks import Check, Proof, Refused, Value, judged
 from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.firmware import Version, advisories
 from mfa_kit.core.otp import Seed
+from mfa_kit.oath_keys.applet import OathApplet, PluggedOathKeys
 from mfa_kit.oath_keys.credential import OathKey
-from mfa_kit.oath_keys.ports import OathApplet, PluggedOathKeys
 
 # Nobody else's: what is found under this name was left by a verification that was killed.
 TEST = "mfa-kit:test"

@@ -11,9 +11,9 @@ from mfa_kit.core.errors import InvalidCode, UsageFault
 from mfa_kit.core.models import Caller, Device, DeviceType, intent_of
 from mfa_kit.core.otp import Pair, Seed
 from mfa_kit.enrollment.ports import Desk
+from mfa_kit.oath_keys.applet import OathApplet, PluggedOathKeys
 from mfa_kit.oath_keys.choosing import find_holder
 from mfa_kit.oath_keys.credential import OathKey
-from mfa_kit.oath_keys.ports import OathApplet, PluggedOathKeys
 
 # Returns whether AWS takes this code.
 Accepts = Callable[[str], bool]

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from mfa_kit.core.errors import Declined, DeviceFault, NoApplet, UsageFault
 from mfa_kit.core.interaction import Interaction, Progress
+from mfa_kit.oath_keys.applet import PluggedOathKeys
 from mfa_kit.oath_keys.credential import OathKey
-from mfa_kit.oath_keys.ports import PluggedOathKeys
 
 KEY = "--key SERIAL|READER"
 

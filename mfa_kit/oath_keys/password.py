@@ -1,8 +1,8 @@
 """The password of a key's OATH applet: given, changed and taken away. The key is opened again to see that it is so."""
 
 from mfa_kit.core.errors import DeviceFault, UsageFault
+from mfa_kit.oath_keys.applet import LockableKeys
 from mfa_kit.oath_keys.credential import OathKey
-from mfa_kit.oath_keys.ports import LockableKeys
 
 
 def give_password(keys: LockableKeys, wanted: str | None, *, had: bool) -> OathKey:

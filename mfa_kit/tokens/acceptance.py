@@ -9,8 +9,8 @@ from mfa_kit.tokens import matching
 from mfa_kit.tokens.asking import ask_codes, sentence
 from mfa_kit.tokens.box import Box
 from mfa_kit.tokens.matching import Match, Mismatch, Undecided
-from mfa_kit.tokens.ports import TokenStore
 from mfa_kit.tokens.seeds import DroppedRow, SeedFile, Sighting, TokenVerdict, TypedCodes, WrittenReading, folded
+from mfa_kit.tokens.token_store import TokenStore
 
 INSTEAD = "--readings CSV, or --no-input to report what was tested"
 # A typist is slow, a scanner is not: an empty line ends what a person is asked in a session.

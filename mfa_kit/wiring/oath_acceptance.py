@@ -6,8 +6,8 @@ from collections.abc import Callable
 from mfa_kit.core.checks import Check
 from mfa_kit.core.otp import Pair, Seed
 from mfa_kit.oath_keys.acceptance import NOT_BESIDE, maker_check
+from mfa_kit.oath_keys.applet import OathApplet
 from mfa_kit.oath_keys.credential import OathKey
-from mfa_kit.oath_keys.ports import OathApplet
 from mfa_kit.security_keys.key_policy import KeyPolicy
 from mfa_kit.wiring.security_keys import SecurityKeys
 

@@ -1,4 +1,4 @@
-"""Ports of display tokens: the inventory of a computer, as far as the test of a box needs it."""
+"""Port to the inventory of display tokens, as far as the test of a box needs it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol

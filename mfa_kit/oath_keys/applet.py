@@ -1,4 +1,4 @@
-"""Ports of keys with an OATH applet."""
+"""Ports of OATH keys: the applet of one key, and the keys that are plugged in."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
