@@ -1,4 +1,4 @@
-"""A new passphrase for this computer's identity: a person types one, or keeps one that is made here."""
+"""A new passphrase for this computer's identity: the user types one, or keeps one that mfa-kit made."""
 
 from collections.abc import Callable
 
@@ -6,28 +6,39 @@ from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.otp import Secret
 
 INSTEAD = "-r RECIPIENT, -R FILE or --passphrase-fd N"
-# Proquints (arXiv:0901.4016): 16 bits as five letters that can be read aloud. Seven are 112 bits.
+# Characters. An attacker who has the file can try passphrases without limit.
+SHORTEST = 12
+# Proquints (arXiv:0901.4016) write 16 bits as five letters that can be read aloud. Seven are 112 bits.
 CONSONANTS, VOWELS = "bdfghjklmnprstvz", "aiou"
 WORDS = 7
 
 
 def ask_new_passphrase(person: Interaction, *, random_bits: Callable[[int], int]) -> Secret[str]:
-    """Return a passphrase that a person typed twice, or one that was made here, which they type to prove they have it.
+    """Return a passphrase that a person typed twice, or a random one that they typed after they wrote it down.
 
-    `random_bits` returns a number of so many random bits.
+    `random_bits` returns a random number of so many bits.
     """
     if person.choose("passphrase", ["type one", "have one made"], instead=INSTEAD) == 0:
-        return person.ask_new_secret("passphrase", instead=INSTEAD)
+        while True:
+            typed = person.ask_new_secret("passphrase", instead=INSTEAD)
+            if not (fault := fault_of_passphrase(typed)):
+                return typed
+            person.say(f"this passphrase {fault}")
     words = Secret("-".join(proquint(random_bits(16)) for _ in range(WORDS)))
     while True:
         try:
             person.show(words, instead=INSTEAD)
-            person.pause("write it down, for it is not shown again; then press Enter", instead=INSTEAD)
+            person.pause("write it down, then press Enter", instead=INSTEAD)
         finally:
             person.clear()
         if person.ask_secret("passphrase", instead=INSTEAD) == words:
             return words
-        person.say("that is another one; look again")
+        person.say("that doesn't match; here it is again")
+
+
+def fault_of_passphrase(passphrase: Secret[str]) -> str | None:
+    """Return why a new passphrase is refused; None if it is long enough."""
+    return None if len(passphrase.reveal()) >= SHORTEST else f"has fewer than {SHORTEST} characters"
 
 
 def proquint(bits: int) -> str:

@@ -135,7 +135,7 @@ def _rekey_again(backup: Backup, *, resealer: Resealer, on_record: OnRecord) -> 
     """
     if not resealer.has_new_identity:
         if backup.name not in on_record.done | on_record.begun:
-            raise OthersSeal(f"{backup.path} is sealed for other identities", "give another one with -i")
+            raise OthersSeal(f"{backup.path} was encrypted to a different key", "give another identity with -i")
     elif backup.name in on_record.done:
         resealer.check_opens(backup)
     else:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.disk.ownership import fault_of_owner
 
 NAME = "config.toml"
 # How what opens backups begins: `config show` and errors would print it.
@@ -70,13 +71,9 @@ def _trusted(file: Path) -> bytes:
     with os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:
         if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
             raise UsageFault(f"{file} is not a file", "move it away, and write a file in its place")
-        for what, status in ((file, os.fstat(opened.fileno())), (file.parent, file.parent.stat())):
-            if status.st_uid not in {os.getuid(), 0}:
-                raise UsageFault(f"{what} belongs to another user", f"make it yours: chown {os.getuid()} {what}")
-            # In a sticky folder nobody takes another's file away; to a file itself that bit says nothing.
-            sticky = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
-            if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not sticky:
-                raise UsageFault(f"{what} can be written by other users", f"take that away: chmod go-w {what}")
+        for checked, status in ((file, os.fstat(opened.fileno())), (file.parent, file.parent.stat())):
+            if fault := fault_of_owner(checked, status):
+                raise UsageFault(*fault)
         return opened.read()
 
 

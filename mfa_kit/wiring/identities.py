@@ -12,6 +12,9 @@ from mfa_kit.wiring.files import read_secret
 if TYPE_CHECKING:
     from mfa_kit.adapters.files.identities import Identity
 
+TRIES = 3
+# scrypt takes a second or more on purpose.
+UNLOCKING = "unlocking the identity ..."
 INSTEAD = "--passphrase-fd N, or an identity without a passphrase: -i FILE"
 
 
@@ -24,17 +27,28 @@ class Identities:
     def __init__(self, files: Sequence[Path], *, passphrase_fd: int | None, person: Interaction) -> None:
         self.files = files
         self._descriptor, self._person = passphrase_fd, person
+        self._wrong = 0
 
     def read(self) -> "Secret[list[Identity]]":
         """Read the identities of all files. Raise UsageFault for a file that holds none, or does not open."""
         from mfa_kit.adapters.files.identities import read_identities
 
-        return read_identities(self.files, self._passphrase_of)
+        return read_identities(self.files, self._passphrase_of, retry=self._ask_again)
 
     def _passphrase_of(self, file: Path) -> Secret[str]:
         if self._descriptor is not None:
             return self._piped
-        return self._person.ask_secret(f"passphrase of {file}", instead=INSTEAD)
+        passphrase = self._person.ask_secret(f"passphrase of {file}", instead=INSTEAD)
+        self._person.say(UNLOCKING)
+        return passphrase
+
+    def _ask_again(self, file: Path) -> bool:
+        """Return whether a person may type a passphrase once more after a wrong one."""
+        self._wrong += 1
+        if self._descriptor is not None or self._wrong >= TRIES:
+            return False
+        self._person.say(f"wrong passphrase for {file}")
+        return True
 
     @cached_property
     def _piped(self) -> Secret[str]:

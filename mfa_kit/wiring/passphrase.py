@@ -1,86 +1,142 @@
-"""A passphrase in place of recipients: one X25519 identity of this computer, sealed by it; backups are sealed to that.
+"""A passphrase in place of recipients: it opens this computer's own identity, to which the backups are encrypted.
 
-So scrypt's seconds are spent once and not for each backup, and `age -d -i` opens both.
+So a backup costs no scrypt, which takes seconds on purpose, and `age -d -i` opens both files.
 """
 
 import secrets
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mfa_kit.adapters.files.private_files import wait_and_hold, write_new
-from mfa_kit.backups.new_passphrase import ask_new_passphrase
+from mfa_kit.adapters.files.private_files import wait_and_hold
+from mfa_kit.backups.new_passphrase import ask_new_passphrase, fault_of_passphrase
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.otp import Secret
 from mfa_kit.wiring import this_computer
 from mfa_kit.wiring.files import read_secret
+from mfa_kit.wiring.identities import TRIES, UNLOCKING
 from mfa_kit.wiring.settings import Settings
 
-WAITS = "waiting for another mfa-kit, which makes this desk's identity or changes its passphrase"
+if TYPE_CHECKING:
+    from mfa_kit.adapters.files.identities import UnlockedIdentity
+
+WAITS = "waiting for another mfa-kit, which creates this computer's identity or changes its passphrase"
+PROTECTING = "protecting the identity with your passphrase ..."
+INSTEAD = "--passphrase-fd N"
 
 
 def own_recipient(settings: Settings, *, passphrase_fd: int | None) -> str:
-    """Return the recipient of this computer's identity, which is made when it is first used."""
-    from mfa_kit.adapters.files.identities import NewIdentity
+    """Return the recipient of this computer's identity, which is created when it is first used.
 
+    The passphrase proves once that the identity opens what is encrypted to that recipient, and each time that it is
+    given on a file descriptor.
+    """
+    from mfa_kit.adapters.files import own_identity as own
+
+    home = this_computer.home().absolute()
     if settings.dry_run:
-        return _found(settings) or NewIdentity().recipient
-    with wait_and_hold(this_computer.home().absolute(), waiting=lambda: settings.progress.note(WAITS)):
-        if found := _found(settings):
-            return found
+        return own.recipient_in_name(found) if (found := _only_identity(home)) else own.unused_recipient()
+    with wait_and_hold(home, waiting=lambda: settings.progress.note(WAITS)):
         this_computer.harden()
-        identity = NewIdentity()
-        path = this_computer.home() / f"identity-{identity.recipient}.age"
-        write_new(path.absolute(), identity.encrypted(_passphrase(settings, passphrase_fd)))
-    settings.progress.note(
-        f"{path} is this desk's identity, sealed by your passphrase; keep a copy of it, for backups open with both"
-    )
-    return identity.recipient
+        if (file := _only_identity(home)) is None:
+            passphrase = _new_passphrase(settings.interaction, passphrase_fd)
+            settings.interaction.say(PROTECTING)
+            file, recipient = own.create_own_identity(home, passphrase)
+            settings.progress.note(
+                f"{file} is this computer's identity, protected by your passphrase; "
+                "keep a copy of it, because opening a backup takes both"
+            )
+            return recipient
+        recipient = _proven(file, settings.interaction, passphrase_fd)
+    settings.progress.note(f"the backup can be opened with your passphrase and {file}")
+    return recipient
 
 
-def _found(settings: Settings) -> str | None:
-    """Return the recipient of the identity that is there; the name of its file has it."""
-    found = _own_identities()
-    if not found:
-        return None
-    settings.progress.note(f"the backup opens with your passphrase and {found[0]}")
-    return found[0].stem.removeprefix("identity-")
+def _proven(file: Path, person: Interaction, descriptor: int | None) -> str:
+    """Return the recipient of an identity file, which is proven now if it was not proven before."""
+    from mfa_kit.adapters.files import own_identity as own
+
+    known = own.proven_recipient(file)
+    if descriptor is not None:
+        return own.prove(file, _passphrase_on(descriptor))
+    if known is not None:
+        return known
+    passphrase = person.ask_secret(f"passphrase of {file}", instead=INSTEAD)
+    person.say(UNLOCKING)
+    return own.prove(file, passphrase)
 
 
-def _own_identities() -> list[Path]:
-    return sorted(this_computer.home().glob("identity-age1*.age"))
+def _only_identity(home: Path) -> Path | None:
+    """Return this computer's identity file, or None. Raise UsageFault if there are several."""
+    from mfa_kit.adapters.files.own_identity import own_identities
+
+    found = own_identities(home)
+    if len(found) > 1:
+        raise UsageFault(
+            f"there are {len(found)} identities with a passphrase in {home}",
+            "move all but one to another folder, or name recipients with -r",
+        )
+    return found[0] if found else None
 
 
-def _passphrase(settings: Settings, descriptor: int | None) -> Secret[str]:
-    """Read the passphrase from a file descriptor; without one a person chooses it."""
+def _new_passphrase(person: Interaction, descriptor: int | None) -> Secret[str]:
+    """Return the passphrase on a file descriptor; without one a person chooses it."""
     if descriptor is None:
-        return new_passphrase(settings.interaction)
+        return new_passphrase(person)
+    line = _passphrase_on(descriptor)
+    if fault := fault_of_passphrase(line):
+        raise UsageFault(f"the passphrase on file descriptor {descriptor} {fault}", "choose a longer one")
+    return line
+
+
+def _passphrase_on(descriptor: int) -> Secret[str]:
     if (line := read_secret(descriptor)) == Secret(""):
         raise UsageFault(f"there is no passphrase on file descriptor {descriptor}", "write it as the first line")
     return line
 
 
 def new_passphrase(person: Interaction) -> Secret[str]:
-    """Have a person choose a passphrase. Raise Declined where nobody can be asked."""
+    """Have a person choose a passphrase. Raise Declined if no one can be asked."""
     return ask_new_passphrase(person, random_bits=secrets.randbits)
 
 
 def own_identity(file: Path | None) -> Path:
-    """Return the identity file that is meant: this computer's when none is named. Raise UsageFault."""
+    """Return the identity file that a command line names; without one, this computer's. Raise UsageFault."""
+    from mfa_kit.adapters.files.own_identity import own_identities
+
     if file is not None:
         if not file.is_file():
-            raise UsageFault(f"there is no file {file}", "name the identity that your passphrase opens")
-        return file
-    found = _own_identities()
+            raise UsageFault(f"there is no file {file}", "name the identity file that your passphrase opens")
+        return file.absolute()
+    found = own_identities(this_computer.home().absolute())
     if len(found) == 1:
         return found[0]
     raise UsageFault(
         f"there are {len(found)} identities with a passphrase in {this_computer.home()}",
-        "name the file: mfa-kit backup passphrase FILE" if found else "a backup with --passphrase makes one",
+        "name the file: mfa-kit backup passphrase FILE"
+        if found
+        else "to create one, enroll a user with --passphrase: mfa-kit enroll USER --with virtual --passphrase",
     )
 
 
-def change_passphrase(file: Path, before: Secret[str], after: Secret[str]) -> None:
-    """Seal an identity by another passphrase; backups are not touched."""
-    from mfa_kit.adapters.files import identities
+def unlock(file: Path, person: Interaction) -> "UnlockedIdentity":
+    """Ask for the passphrase of an identity until it opens the file, up to three times. Raise UsageFault after that."""
+    from mfa_kit.adapters.files.identities import WrongPassphrase, unlock_identity
 
-    identities.reencrypt_identity(file.absolute(), before, after)
+    for left in reversed(range(TRIES)):
+        passphrase = person.ask_secret(f"current passphrase of {file}", instead="a terminal")
+        person.say(UNLOCKING)
+        try:
+            return unlock_identity(file, passphrase)
+        except WrongPassphrase as wrong:
+            if not left:
+                raise
+            person.say(str(wrong))
+    raise AssertionError("the last try returns or raises")
+
+
+def change_passphrase(unlocked: "UnlockedIdentity", passphrase: Secret[str]) -> None:
+    """Encrypt an identity with another passphrase; no backup is touched."""
+    from mfa_kit.adapters.files.identities import reencrypt_identity
+
+    reencrypt_identity(unlocked, passphrase)

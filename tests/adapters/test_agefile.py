@@ -1,5 +1,6 @@
 """Sealed backups: Debian's age opens them, files are private and never over another, and what is wrong is told."""
 
+import base64
 import errno
 import os
 import stat
@@ -207,6 +208,29 @@ def test_only_this_runs_file_is_removed(vault: AgeFiles) -> None:
         assert list(place_of(entry).parent.iterdir()) == [place_of(other)]
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "keep.txt",
+        "other-20261125T000000Z-0a1b2c3d.png.age",
+        "alice-20261125T000000Z-ffffffff.png.age",
+        "../alice/alice-20261125T000000Z-0a1b2c3d.png.age",
+    ],
+)
+def test_what_a_changed_ledger_names_is_not_removed(name: str, vault: AgeFiles) -> None:
+    """Only a path that the backup of the run itself has is removed."""
+    entry = entry_in(vault)
+    vault.seal(entry, URI)
+    file = place_of(entry).parent / name
+    file.touch()
+    with pytest.raises(IntegrityFault, match="which it cannot be"):
+        vault.remove(replace(entry, backup=str(file)))
+    with pytest.raises(IntegrityFault, match="which it cannot be"):
+        vault.remove(replace(entry, backup=name))
+    assert file.exists()
+    assert place_of(entry).exists()
+
+
 def test_removing_where_there_is_no_folder_is_harmless(vault: AgeFiles) -> None:
     """A run may end before the first file."""
     vault.remove(entry_in(vault))
@@ -325,6 +349,27 @@ def test_the_longest_names_are_sealed(name: str, vault: AgeFiles) -> None:
     assert [path.name for path in place_of(entry).parent.iterdir()] == [place_of(entry).name]
 
 
+def ssh_text(*fields: bytes) -> str:
+    """Write an SSH public key (RFC 4253, 6.6): its name, then its numbers."""
+    octets = b"".join(len(each).to_bytes(4) + each for each in fields)
+    return f"{fields[0].decode()} {base64.b64encode(octets).decode()}"
+
+
+# Points of Ed25519 whose order divides eight, some with the sign of x or with a number that is not reduced.
+EIGHTH = "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"
+SMALL_POINTS = [
+    bytes(32),
+    (1).to_bytes(32, "little"),
+    (2**255 - 20).to_bytes(32, "little"),
+    (2**255 - 19).to_bytes(32, "little"),
+    (2**255 - 18).to_bytes(32, "little"),
+    (2**255 + 1).to_bytes(32, "little"),
+    bytes.fromhex(EIGHTH),
+    bytes.fromhex(f"{EIGHTH[:-2]}85"),
+]
+BAD_RSA = [(b"", b""), (b"\x03", b""), (b"\x01\x00\x01", bytes(10)), (b"\x03", bytes(256)), (b"\x03", b"\x7f" * 20)]
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -337,6 +382,9 @@ def test_the_longest_names_are_sealed(name: str, vault: AgeFiles) -> None:
         "ssh-rsa",
         "ecdsa-sha2-nistp256 AAAA",
         "age1yubikey1qqqqqq",
+        "age1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq5cu47z",
+        *(ssh_text(b"ssh-ed25519", point) for point in SMALL_POINTS),
+        *(ssh_text(b"ssh-rsa", *numbers) for numbers in BAD_RSA),
     ],
 )
 def test_what_is_no_recipient_is_told(text: str) -> None:
@@ -416,7 +464,7 @@ def test_beside_a_tag_recipient_age_still_opens_it(recipient: str, identity_file
 def test_a_file_without_a_usable_identity_is_told(octets: bytes, tmp_path: Path) -> None:
     """And nothing of what it holds."""
     (tmp_path / "identity.txt").write_bytes(octets)
-    with pytest.raises(UsageFault, match="holds no identity that can be used") as caught:
+    with pytest.raises(UsageFault, match="contains no usable identity") as caught:
         read_identities([tmp_path / "identity.txt"])
     assert "QQQQ" not in f"{caught.value} {caught.value.hint}"
 
@@ -447,7 +495,7 @@ def test_an_identity_file_that_is_not_there_is_told(tmp_path: Path) -> None:
 def test_a_backup_for_others_says_so(tmp_path: Path, recipient: str) -> None:
     """It is whole, only not ours."""
     path = sealed(tmp_path, recipient)
-    with pytest.raises(IntegrityFault, match="sealed for other identities"):
+    with pytest.raises(IntegrityFault, match="encrypted to a different key"):
         open_backup(path, Secret([pyrage.x25519.Identity.generate()]))
 
 

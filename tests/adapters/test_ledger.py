@@ -1,5 +1,6 @@
 """The ledger as a file that others may hold, lock, break or have written; and who holds which run."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 
 from mfa_kit.adapters.ledger import ledger as module
+from mfa_kit.adapters.ledger.backup_records import BackupRecords
 from mfa_kit.adapters.ledger.journal_rows import intent_json
 from mfa_kit.adapters.ledger.ledger import Ledger
 from mfa_kit.adapters.ledger.migrations import MIGRATIONS
@@ -468,6 +470,50 @@ def test_a_row_that_is_damaged_says_how_to_go_on(folder: Path) -> None:
             ledger.find(noted.intent.serial)
         assert "mv " in caught.value.hint
     db.close()
+
+
+@pytest.mark.parametrize(
+    ("change", "read"),
+    [
+        ("update journal set backup = x'00'", lambda ledger: ledger.made("000000000000")),
+        ("update journal set since = 'never'", lambda ledger: ledger.made("000000000000")),
+        ("update journal set backup = x'00', reached = 'undone'", lambda ledger: records(ledger).gone()),
+        ("update events set at = 'soon'", Ledger.history),
+        ("update events set at = 9e999", Ledger.history),
+        ("update events set at = 1e15", Ledger.history),
+        ("update events set operation = x'00'", Ledger.history),
+        ("update events set file = x'00'", Ledger.history),
+        ("update events set at = x'00'", lambda ledger: records(ledger).last_opened()),
+        ("insert into seals values ('a', x'00', 1, null)", lambda ledger: records(ledger).seals()),
+        ("insert into seals values ('a', 'b', 'c', null)", lambda ledger: records(ledger).seals()),
+        ("insert into drills values (1, 'x', 'a', 'proved')", lambda ledger: records(ledger).drills()),
+    ],
+)
+def test_a_value_of_another_type_says_how_to_go_on(change: str, read: Callable[[Ledger], object], folder: Path) -> None:
+    """SQLite stores any value in any column, so each one that is read is checked."""
+    with Ledger(folder) as ledger:
+        ledger.record(entry(reached=Reached.CONFIRMED))
+        ledger.called(Call(operation="OpenBackup", user="a", serial=None, request_id=None, answer="OK", file="/a"))
+    with contextlib.closing(sqlite3.connect(folder / "ledger.sqlite", isolation_level=None)) as db:
+        db.execute(change)
+    with Ledger(folder) as ledger, pytest.raises(IntegrityFault, match="is damaged") as caught:
+        read(ledger)
+    assert "mv " in caught.value.hint
+
+
+def records(ledger: Ledger) -> BackupRecords:
+    return BackupRecords(ledger, now=0.0)
+
+
+@pytest.mark.parametrize("name", [".", "ledger.sqlite"])
+def test_a_ledger_that_others_can_write_is_refused(name: str, folder: Path) -> None:
+    """It names files that are removed, and devices that are deleted."""
+    with Ledger(folder):
+        pass
+    (folder / name).chmod(0o777)
+    with pytest.raises(IntegrityFault, match="can be written by other users") as caught:
+        Ledger(folder)
+    assert "chmod go-w" in caught.value.hint
 
 
 def test_a_locked_ledger_says_who_may_hold_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

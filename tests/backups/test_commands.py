@@ -192,7 +192,7 @@ def test_a_wrong_identity_opens_nothing(desk: MfaKit, old: Pair, new: Pair, tmp_
     """Another one, and an SSH key with a passphrase."""
     backup = sealed(desk, "alice", old.recipient)
     subprocess.run([judge("ssh-keygen"), "-q", "-t", "ed25519", "-N", "words", "-f", tmp_path / "ssh"], check=True)
-    for identity, code, said in ((new.file, 5, "for other identities"), (tmp_path / "ssh", 2, "with a passphrase")):
+    for identity, code, said in ((new.file, 5, "to a different key"), (tmp_path / "ssh", 2, "with a passphrase")):
         done = desk.run("backup", "show", backup.path, "-i", identity, "-o", tmp_path / "shown.png")
         assert (done.code, done.out, len(done.err.splitlines())) == (code, "", 2)
         assert said in done.err
@@ -214,7 +214,7 @@ def test_a_thousand_mutations_never_open_and_never_crash(tmp_path: Path, desk: M
     done = desk.run("backup", "verify", *files, "-i", old.file, "--output", "json")
     found = json.loads(done.out)["rows"]
     assert (done.code, done.err, len(found)) == (5, "", 1000)
-    said = ("is damaged and does not open", "is not a backup: it is no age file", "is sealed for other identities")
+    said = ("damaged and cannot be decrypted", "is not an age file", "was encrypted to a different key")
     assert all(not row["opens"] and row["fault"].endswith(said) for row in found)
     assert all(file.read_bytes() == mutated for file, mutated in files.items())
 

@@ -23,7 +23,7 @@ TYPED = "bash no: somebody types, and tests/backups/test_page.py does"
 BEFORE, AFTER = "correct horse battery staple", "another battery"
 # Whose phone it is that a code is asked of.
 WHOSE = re.compile(r"shows for (\w+)")
-ASKED = {"as it is: ": BEFORE, "1 to 2: ": "1", "passphrase: ": AFTER, "the same again: ": AFTER}
+ASKED = {"age: ": BEFORE, "1 to 2: ": "1", "passphrase: ": AFTER, "the same again: ": AFTER}
 CODES = ("code: ", "leave it out: ")
 
 

@@ -15,7 +15,7 @@ import pyrage
 import pytest
 
 from mfa_kit.adapters.files.agefile import AgeFiles, open_backup
-from mfa_kit.adapters.files.identities import read_identities, reencrypt_identity
+from mfa_kit.adapters.files.identities import UnlockedIdentity, read_identities, reencrypt_identity
 from mfa_kit.adapters.files.recipients import parse_recipients
 from mfa_kit.adapters.ledger.backup_records import BackupRecords
 from mfa_kit.adapters.ledger.ledger import Ledger
@@ -105,7 +105,7 @@ def test_an_identity_that_opens_nothing_takes_nobody_off_the_record(
     rekey(desk, "-i", old.file, "-r", old.recipient, "-r", new.recipient)
     before = file.read_bytes()
     row = rekey(desk, "-i", pair("third").file, "-r", new.recipient, code=5)
-    assert (counts(row), row["faults"]) == ((1, 0, 0, 1), [f"{file} is sealed for other identities"])
+    assert (counts(row), row["faults"]) == ((1, 0, 0, 1), [f"{file} was encrypted to a different key"])
     assert file.read_bytes() == before
     [told] = json.loads(desk.run("backup", "recipients", "--output", "json").out)["rows"]
     assert set(told["recipients"]) == {old.recipient, new.recipient}
@@ -118,7 +118,7 @@ def test_what_was_done_has_to_open_with_the_new_key_where_that_is_given(desk: Mf
     third = pyrage.x25519.Identity.generate()
     backup.path.write_bytes(pyrage.encrypt(b"x", [third.to_public()]))
     row = rekey(desk, "-i", old.file, "-i", new.file, "-r", new.recipient, code=5)
-    assert row["faults"] == [f"{backup.path} is sealed for other identities"]
+    assert row["faults"] == [f"{backup.path} was encrypted to a different key"]
 
 
 def test_an_ssh_key_goes_out_of_use_and_another_comes(desk: MfaKit, new: Pair, tmp_path: Path) -> None:
@@ -184,9 +184,19 @@ def test_an_identity_is_changed_by_one_process_at_a_time(tmp_path: Path) -> None
     """Two would take the file that the other writes beside it for their own, and a half-written one its place."""
     file = tmp_path / "identity.age"
     file.write_bytes(b"sealed")
+    unlocked = UnlockedIdentity(file, Secret(b"sealed"), Secret(b"text"))
     with AgeFiles(tmp_path, []).alone(), pytest.raises(IntegrityFault, match="another mfa-kit is at work on"):
-        reencrypt_identity(file, Secret("old"), Secret("new"))
+        reencrypt_identity(unlocked, Secret("new"))
     assert file.read_bytes() == b"sealed"
+
+
+def test_an_identity_that_changed_meanwhile_is_not_written_over(tmp_path: Path) -> None:
+    """Another process may change the passphrase while this one asks for a new one."""
+    file = tmp_path / "identity.age"
+    file.write_bytes(b"newer")
+    with pytest.raises(IntegrityFault, match="another process changed"):
+        reencrypt_identity(UnlockedIdentity(file, Secret(b"sealed"), Secret(b"text")), Secret("new"))
+    assert file.read_bytes() == b"newer"
 
 
 @pytest.mark.parametrize("words", [["-r", "nonsense"], []])

@@ -350,21 +350,25 @@ def test_a_passphrase_is_changed_and_the_backups_are_not_touched(desk: Desk) -> 
     window.type("1")
     for prompt in ("passphrase: ", "the same again: "):
         window.see(prompt)
-        window.type("old words")
+        window.type("the old words")
     assert window.end() == 0
     backup = Path(json.loads(window.printed("out"))["backup"])
     before, [identity] = backup.read_bytes(), desk.home.glob("identity-*.age")
     wrong = desk.window("backup", "passphrase")
-    change(wrong, "not these", "new words")
+    for again in ("wrong passphrase", "wrong passphrase", ""):
+        wrong.see("current passphrase of ")
+        wrong.type("not these words")
+        wrong.see("unlocking the identity")
+        wrong.see(again)
     assert wrong.end() == 2
     right = desk.window("backup", "passphrase", "--output", "json")
-    change(right, "old words", "new words")
+    change(right, "the old words", "the new words")
     assert right.end() == 0
     assert json.loads(right.printed("out"))["identity"] == str(identity)
-    assert "open with the old passphrase as ever" in right.printed("err")
+    assert "still open with the old passphrase" in right.printed("err")
     assert backup.read_bytes() == before
-    assert sorted(path.suffix for path in desk.home.glob("identity-*")) == [".age"]
-    for words, code in (("old words", 2), ("new words", 0)):
+    assert sorted(path.suffix for path in desk.home.glob("identity-*")) == [".age", ".pub"]
+    for words, code in (("the old words", 2), ("the new words", 0)):
         (desk.folder / "words").write_text(words)
         with (desk.folder / "words").open() as file:
             done = subprocess.run(
@@ -378,7 +382,7 @@ def test_a_passphrase_is_changed_and_the_backups_are_not_touched(desk: Desk) -> 
 
 
 def change(window: Window, before: str, after: str) -> None:
-    window.see("as it is: ")
+    window.see("current passphrase of ")
     window.type(before)
     window.see("passphrase, 1 to 2: ")
     window.type("1")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -13,8 +14,9 @@ import pyrage
 import pytest
 
 from mfa_kit.adapters.files.identities import NewIdentity
+from mfa_kit.adapters.files.own_identity import create_own_identity
 from mfa_kit.adapters.files.private_files import wait_and_hold
-from mfa_kit.core.otp import Png, Seed
+from mfa_kit.core.otp import Png, Secret, Seed
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.qr_codes import key_uri, symbol
 from tests.cheap_scrypt import cheap_scrypt
@@ -100,7 +102,7 @@ def test_verify_tries_every_file(
     assert [(row["file"], row["opens"]) for row in rows] == [(str(each), each == backup) for each in files]
     assert [row["fault"] for row in rows] == [
         "the backup missing.png.age cannot be read: No such file or directory",
-        f"{damaged} is damaged and does not open",
+        f"{damaged} is damaged and cannot be decrypted",
         "this is not a picture that can be read, or it is damaged",
         None,
     ]
@@ -141,7 +143,7 @@ def test_a_script_gives_a_passphrase_on_a_file_descriptor(mfa_kit: MfaKit, user:
         done = mfa_kit.process(*enroll, "--passphrase-fd", str(number), pass_fds=[number], env=cheap_scrypt())
     backup = json.loads(done.out)["backup"]
     [identity] = mfa_kit.home.glob("identity-age1*.age")
-    assert f"{identity} is this desk's identity" in done.err
+    assert f"{identity} is this computer's identity" in done.err
     with piped(PASSPHRASE) as number:
         again = mfa_kit.process("backup", "verify", backup, "-i", identity, "--passphrase-fd", "0", stdin=number)
     assert (again.code, PASSPHRASE in again.out + again.err + done.out + done.err) == (0, False)
@@ -162,7 +164,7 @@ def test_of_several_at_once_the_first_makes_the_identity(mfa_kit: MfaKit, user: 
             process = mfa_kit.start(*enroll, str(number), pass_fds=[number])
             assert process.stderr
             said = process.stderr.readline()
-            (mfa_kit.home / f"identity-{NewIdentity().recipient}.age").write_bytes(b"the first one's")
+            create_own_identity(mfa_kit.home, Secret(PASSPHRASE))
         out, _ = process.communicate(timeout=50)
     assert said.startswith("waiting for another mfa-kit")
     assert json.loads(out)["outcome"] == "enrolled"
@@ -173,6 +175,7 @@ def test_of_several_at_once_the_first_makes_the_identity(mfa_kit: MfaKit, user: 
     ("given", "said"),
     [
         ("", "there is no passphrase on file descriptor"),
+        ("too short\n", "has fewer than 12 characters"),
         ("\xff\n", "no secret can be read"),
         (None, "no secret can be"),
     ],
@@ -207,7 +210,7 @@ def test_a_passphrase_is_read_once_for_all_that_it_opens(mfa_kit: MfaKit, user: 
     with piped("another") as number:
         wrong = mfa_kit.run("backup", "verify", backup, "-i", identity, "--passphrase-fd", str(number))
     assert wrong.code == 2
-    assert f"this passphrase does not open {identity}" in wrong.err
+    assert f"wrong passphrase for {identity}" in wrong.err
     assert "another" not in wrong.err
 
 
@@ -221,12 +224,12 @@ def test_what_does_not_open_is_told(
     (tmp_path / "nonsense.txt").write_text("nonsense")
     (tmp_path / "damaged.png.age").write_bytes(backup.read_bytes()[:-1])
     for file, identity, code, said in (
-        (backup, "other.txt", 5, "sealed for other identities"),
+        (backup, "other.txt", 5, "encrypted to a different key"),
         ("damaged.png.age", identity_file, 5, "is damaged"),
         ("missing.png.age", identity_file, 5, "No such file"),
         (identity_file, identity_file, 5, "is not a backup"),
         (backup, "missing.txt", 2, "No such file"),
-        (backup, "nonsense.txt", 2, "holds no identity"),
+        (backup, "nonsense.txt", 2, "contains no usable identity"),
     ):
         done = mfa_kit.run("backup", *verb, file, "-i", identity)
         assert (done.code, done.out) == (code, "")
@@ -297,3 +300,48 @@ def test_an_empty_ledger_says_so(mfa_kit: MfaKit) -> None:
     """What was only looked at is no call of ours to remember."""
     assert mfa_kit.run("backup", "verify", "x", "-i", "x").code == 2
     assert mfa_kit.run("ledger", "show").out == "nothing yet\n"
+
+
+def planted(mfa_kit: MfaKit, *, recipient: str, mode: int = 0o600) -> Path:
+    """Put an identity under the name of another recipient."""
+    mfa_kit.home.mkdir(mode=0o700)
+    file = mfa_kit.home / f"identity-{recipient}.age"
+    file.write_bytes(NewIdentity().encrypted(Secret(PASSPHRASE)))
+    file.chmod(mode)
+    return file
+
+
+@pytest.mark.parametrize(("mode", "code", "said"), [(0o600, 5, "does not open what"), (0o622, 2, "other users")])
+def test_the_name_of_an_identity_is_no_proof(
+    mode: int, code: int, said: str, mfa_kit: MfaKit, user: str, recipient: str
+) -> None:
+    """A backup for the recipient in a name would be lost, or open to whoever put the file there."""
+    file = planted(mfa_kit, recipient=recipient, mode=mode)
+    with piped(PASSPHRASE) as number:
+        enroll = ["enroll", user, "--with", "virtual", "--codes", "generated", "--passphrase-fd", str(number)]
+        done = mfa_kit.run(*enroll)
+    assert (done.code, done.out) == (code, "")
+    assert said in done.err
+    assert not file.with_suffix(".pub").exists()
+
+
+def test_a_public_key_that_is_not_the_identity_s_is_refused(mfa_kit: MfaKit, user: str, recipient: str) -> None:
+    """It is written after a proof, and nobody has a reason to change it."""
+    mfa_kit.home.mkdir(mode=0o700)
+    file, _ = create_own_identity(mfa_kit.home, Secret(PASSPHRASE))
+    file.with_suffix(".pub").write_text(f"{recipient}\n")
+    done = mfa_kit.run("enroll", user, "--with", "virtual", "--codes", "generated", "--passphrase")
+    assert (done.code, done.out) == (2, "")
+    assert "is not the public key of" in done.err
+
+
+def test_a_passphrase_that_would_take_hours_is_not_tried(tmp_path: Path, mfa_kit: MfaKit) -> None:
+    """The header of a file says how much work it takes."""
+    file = tmp_path / "identity.age"
+    whole = NewIdentity().encrypted(Secret(PASSPHRASE))
+    for work in (b"21", b"99", b"999999999999"):
+        file.write_bytes(re.sub(rb"(-> scrypt \S+ )\d+", rb"\g<1>" + work, whole))
+        with piped(PASSPHRASE) as number:
+            done = mfa_kit.run("backup", "verify", file, "-i", file, "--passphrase-fd", str(number))
+        assert (done.code, done.out) == (2, "")
+        assert "work factor above 20" in done.err

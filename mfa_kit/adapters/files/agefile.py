@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pyrage
 
+from mfa_kit.adapters.files.age_calls import contain_panics
 from mfa_kit.adapters.files.backup_names import OWN, encoded, new_backup, own_copy
 from mfa_kit.adapters.files.identities import LARGEST, MAGIC, Identity
 from mfa_kit.adapters.files.private_files import create_private, faults_of, hold, reason_of, write_new
@@ -38,13 +39,15 @@ def open_backup(path: Path, keys: Secret[list[Identity]]) -> Png:
 
 def _decrypted(path: Path, sealed: bytes, keys: Secret[list[Identity]]) -> Png:
     if len(sealed) > LARGEST or not sealed.startswith(MAGIC):
-        raise IntegrityFault(f"{path} is not a backup: it is no age file", "see: mfa-kit backup list")
+        raise IntegrityFault(f"{path} is not a backup: it is not an age file", "see: mfa-kit backup list")
+    damaged = IntegrityFault(f"{path} is damaged and cannot be decrypted", "use another copy")
     try:
-        return Png(pyrage.decrypt(sealed, keys.reveal()))
+        with contain_panics(damaged):
+            return Png(pyrage.decrypt(sealed, keys.reveal()))
     except pyrage.DecryptError as error:
         if NOT_FOR_US in str(error):
-            raise OthersSeal(f"{path} is sealed for other identities", "give another one with -i") from None
-        raise IntegrityFault(f"{path} is damaged and does not open", "use another copy") from None
+            raise OthersSeal(f"{path} was encrypted to a different key", "give another identity with -i") from None
+        raise damaged from None
 
 
 def seal_text(path: Path, text: Secret[str], to: list[Recipient]) -> None:
@@ -157,6 +160,11 @@ class AgeFiles:
         if entry.backup is None:
             return
         path = Path(entry.backup)
+        if not _is_backup_of(path, entry):
+            raise IntegrityFault(
+                f"the ledger names {path} as the backup of run {entry.run}, which it cannot be; it was not removed",
+                "find out who changed the ledger; then remove the right file yourself",
+            )
         for copy in (path, own_copy(path)) if entry.intent.recipient else (path,):
             self._remove(copy, sealed=entry.sealed)
 
@@ -178,6 +186,16 @@ class AgeFiles:
                 os.fsync(folder)
             finally:
                 os.close(folder)
+
+
+def _is_backup_of(path: Path, entry: Entry) -> bool:
+    """Return whether a path is one that the backup of this run has, in whatever folder of backups.
+
+    The ledger is a file that others may have changed, and what it names is removed.
+    """
+    intent = entry.intent
+    usual = new_backup(Path("/"), account=intent.account, user=intent.user, device=intent.name, run=entry.run).path
+    return path.is_absolute() and ".." not in path.parts and path.parts[-3:] == usual.parts[-3:]
 
 
 def _put(base: Path, backup: Backup, picture: Png, to: list[Recipient]) -> None:

@@ -1,11 +1,15 @@
 """Identities, the secret keys that open backups: of age (age-encryption.org/v1) and of SSH."""
 
 import os
+import re
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 import pyrage
 
+from mfa_kit.adapters.files.age_calls import contain_panics, without_stderr
 from mfa_kit.adapters.files.private_files import faults_of, hold, reason_of
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.otp import Secret
@@ -13,54 +17,97 @@ from mfa_kit.disk import whole_files
 from mfa_kit.disk.folders import open_plain_folder
 
 MAGIC = b"age-encryption.org/v1"
-# A sealed identity or QR code is some kilobytes; a megabyte is none of ours.
+# An encrypted identity or QR code has some kilobytes, so a file of more than a megabyte is not ours.
 LARGEST = 1 << 20
+# The header of a file with a passphrase has about 150 octets.
+LONGEST_HEADER = 4096
 
 Identity = pyrage.x25519.Identity | pyrage.ssh.Identity
 Ask = Callable[[Path], Secret[str]]
+# age-encryption.org/v1, "The scrypt recipient type": the work of a passphrase is 2 to this power. age itself uses 18;
+# each step takes twice the time and the memory, which is a gigabyte at 20.
+MOST_WORK = 20
+SCRYPT = re.compile(rb"^-> scrypt \S+ (\d+)$", re.MULTILINE)
 
 
-def read_identities(files: Iterable[Path], ask: Ask | None = None) -> Secret[list[Identity]]:
+class WrongPassphrase(UsageFault):
+    """The passphrase does not open the file."""
+
+
+def read_identities(
+    files: Iterable[Path], ask: Ask | None = None, *, retry: Callable[[Path], bool] = lambda _: False
+) -> Secret[list[Identity]]:
     """Read identity files: `AGE-SECRET-KEY-1…` lines, or one SSH private key without a passphrase.
 
-    A file of the former that is sealed by a passphrase is opened with the one that `ask` gives. Raise UsageFault.
+    `ask` returns the passphrase of a file that has one. After a wrong one, `retry` says whether to ask again. Raise
+    UsageFault for a file that cannot be used.
     """
-    return Secret([identity for file in files for identity in _identities(file, ask)])
+    return Secret([identity for file in files for identity in _identities(file, ask, retry)])
 
 
-def _identities(file: Path, ask: Ask | None) -> list[Identity]:
-    text = _text(file, ask)
+def _identities(file: Path, ask: Ask | None, retry: Callable[[Path], bool]) -> list[Identity]:
+    text = _text(file, ask, retry)
+    unusable = UsageFault(
+        f"{file} contains no usable identity", "give a file of age-keygen, or an SSH private key without a passphrase"
+    )
+    with without_stderr(), contain_panics(unusable):
+        found = _parse_identities(file, text)
+    if not found:
+        raise unusable
+    return found
+
+
+def _parse_identities(file: Path, text: Secret[bytes]) -> list[Identity]:
     try:
         if b"PRIVATE KEY-----" in text.reveal():
             return [_ssh(file, text)]
-        found: list[Identity] = [
+        return [
             pyrage.x25519.Identity.from_str(line.reveal().strip())
             for line in map(Secret, text.reveal().decode().splitlines())
             if line.reveal().strip() and not line.reveal().startswith("#")
         ]
     except (pyrage.IdentityError, UnicodeDecodeError):
-        found = []
-    if not found:
-        raise UsageFault(
-            f"{file} holds no identity that can be used",
-            "give a file of age-keygen, or an SSH private key without a passphrase",
-        )
-    return found
+        return []
 
 
-def _text(file: Path, ask: Ask | None) -> Secret[bytes]:
+def _text(file: Path, ask: Ask | None, retry: Callable[[Path], bool]) -> Secret[bytes]:
+    """Return the content of an identity file; one with a passphrase is decrypted."""
     try:
-        text = Secret(file.read_bytes())
+        with file.open("rb") as opened:
+            text = Secret(opened.read(LARGEST + 1))
     except OSError as error:
         raise UsageFault(
             f"the identity file {file} cannot be read: {reason_of(error)}", "name one that you can read: -i FILE"
         ) from None
-    if ask and text.reveal().startswith(MAGIC):
+    if not (ask and text.reveal().startswith(MAGIC)):
+        return text
+    _check_work(file, text)
+    while True:
         try:
-            return Secret(pyrage.passphrase.decrypt(text.reveal(), ask(file).reveal()))
-        except pyrage.DecryptError:
-            raise _wrong_passphrase(file) from None
-    return text
+            return _decrypt_with_passphrase(file, text, ask(file))
+        except WrongPassphrase:
+            if not retry(file):
+                raise
+
+
+def _check_work(file: Path, whole: Secret[bytes]) -> None:
+    """Raise UsageFault for a file whose passphrase would take gigabytes or hours to try."""
+    found = SCRYPT.search(whole.reveal()[:LONGEST_HEADER])
+    if found and (len(found[1]) > 2 or int(found[1]) > MOST_WORK):  # noqa: PLR2004 - digits
+        raise UsageFault(
+            f"the passphrase of {file} has a scrypt work factor above {MOST_WORK}",
+            "encrypt the identity again with age's own factor: age -p",
+        )
+
+
+def _decrypt_with_passphrase(file: Path, whole: Secret[bytes], passphrase: Secret[str]) -> Secret[bytes]:
+    """Decrypt a file. Raise WrongPassphrase, also for a damaged file, because the two cannot be told apart."""
+    wrong = WrongPassphrase(f"wrong passphrase for {file}", "repeat the command, and type the passphrase again")
+    try:
+        with contain_panics(wrong):
+            return Secret(pyrage.passphrase.decrypt(whole.reveal(), passphrase.reveal()))
+    except pyrage.DecryptError:
+        raise wrong from None
 
 
 def _ssh(file: Path, text: Secret[bytes]) -> Identity:
@@ -70,8 +117,8 @@ def _ssh(file: Path, text: Secret[bytes]) -> Identity:
         if not any(word in str(error) for word in ("decrypted", "EncryptedPem")):
             raise
     raise UsageFault(
-        f"{file} is an SSH key with a passphrase, which is not asked for here",
-        f"give another identity, or open the backup with age itself: age -d -i {file} BACKUP",
+        f"{file} is an SSH key with a passphrase, which mfa-kit cannot open",
+        f"give another identity, or decrypt the backup with age: age -d -i {quote(str(file))} BACKUP",
     )
 
 
@@ -103,21 +150,33 @@ class NewIdentity:
         return pyrage.passphrase.encrypt(text.reveal(), passphrase.reveal())
 
 
-def reencrypt_identity(file: Path, before: Secret[str], after: Secret[str]) -> None:
-    """Seal a passphrase's identity by another passphrase, in its place. Raise UsageFault, IntegrityFault."""
+@dataclass(frozen=True, slots=True)
+class UnlockedIdentity:
+    """The file of an identity that has a passphrase: as it is, and decrypted."""
+
+    file: Path
+    whole: Secret[bytes]
+    text: Secret[bytes]
+
+
+def unlock_identity(file: Path, passphrase: Secret[str]) -> UnlockedIdentity:
+    """Decrypt an identity file. Raise UsageFault, WrongPassphrase, or IntegrityFault for an unreadable file."""
+    with faults_of(file):
+        whole = Secret(whole_files.read_all(os.open(file, whole_files.READING), LARGEST + 1))
+    _check_work(file, whole)
+    return UnlockedIdentity(file, whole, _decrypt_with_passphrase(file, whole, passphrase))
+
+
+def reencrypt_identity(unlocked: UnlockedIdentity, passphrase: Secret[str]) -> None:
+    """Encrypt an identity with another passphrase, in the place of its file. Raise IntegrityFault."""
+    file = unlocked.file
     with faults_of(file), open_plain_folder(file.parent) as folder:
-        hold(folder, file.parent)  # two that write beside it at once would take each other's for their own
-        whole = whole_files.read_all(os.open(file.name, whole_files.READING, dir_fd=folder), LARGEST + 1)
-        try:
-            text = Secret(pyrage.passphrase.decrypt(whole, before.reveal()))
-        except pyrage.DecryptError:
-            raise _wrong_passphrase(file) from None
-        sealed = pyrage.passphrase.encrypt(text.reveal(), after.reveal())
+        hold(folder, file.parent)  # because two processes would use the same partial file
+        now = Secret(whole_files.read_all(os.open(file.name, whole_files.READING, dir_fd=folder), LARGEST + 1))
+        if now != unlocked.whole:
+            raise IntegrityFault(f"another process changed {file}", "repeat the command")
+        sealed = pyrage.passphrase.encrypt(unlocked.text.reveal(), passphrase.reveal())
         partial = whole_files.partial_name(file.name)
         with whole_files.replacing_file(folder, file.name, sealed, partial=partial) as written:
-            if Secret(pyrage.passphrase.decrypt(written, after.reveal())) != text:
+            if Secret(pyrage.passphrase.decrypt(written, passphrase.reveal())) != unlocked.text:
                 raise IntegrityFault(f"{file} does not read back as it was written", "check the disk")
-
-
-def _wrong_passphrase(file: Path) -> UsageFault:
-    return UsageFault(f"this passphrase does not open {file}", "try again")

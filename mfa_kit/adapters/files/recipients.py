@@ -1,11 +1,14 @@
 """Recipients of backups: public keys of age (age-encryption.org/v1) and of SSH, from options and files."""
 
+import base64
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import pyrage
 
+from mfa_kit.adapters.files.age_calls import contain_panics, without_stderr
 from mfa_kit.adapters.files.private_files import reason_of
 from mfa_kit.core.errors import UsageFault
 
@@ -15,6 +18,10 @@ KINDS = (
     ("ssh-ed25519 ", pyrage.ssh.Recipient),
     ("ssh-rsa ", pyrage.ssh.Recipient),
 )
+# Ed25519 (RFC 8032): the prime, and y of the eight points whose order divides eight.
+PRIME = 2**255 - 19
+_EIGHTH = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7
+SMALL_ORDER = {0, 1, PRIME - 1, _EIGHTH, PRIME - _EIGHTH}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +65,40 @@ def _recipient(text: str, *, where: str) -> Recipient:
         raise UsageFault(
             "an identity, which is secret, was given as a recipient", "give the public key: age-keygen -y FILE"
         )
-    for prefix, kind in KINDS:
-        if text.startswith(prefix):
-            try:
-                return Recipient(" ".join(text.split()[:2]), kind.from_str(text))
-            except pyrage.RecipientError:
-                break
-    raise UsageFault(
-        f"{where} is not a recipient", "give an age recipient (age1…) or an SSH public key (ssh-ed25519, ssh-rsa)"
-    )
+    if (found := _usable(text)) is None:
+        raise UsageFault(
+            f"{where} is not a recipient", "give an age recipient (age1…) or an SSH public key (ssh-ed25519, ssh-rsa)"
+        )
+    return found
+
+
+@lru_cache(maxsize=1024)
+def _usable(text: str) -> Recipient | None:
+    """Return the recipient of a text if a test message can be encrypted to it, or None.
+
+    A key that parses may still be unusable: some points of the curve have no secret key, and some RSA keys no modulus.
+    """
+    kind = next((kind for prefix, kind in KINDS if text.startswith(prefix)), None)
+    if kind is None or _has_small_order(text):
+        return None
+    try:
+        with without_stderr(), contain_panics(UsageFault("the library panicked")):
+            found = kind.from_str(text)
+            pyrage.encrypt(b"test", [found])
+    except (pyrage.RecipientError, pyrage.EncryptError, UsageFault):
+        return None
+    return Recipient(" ".join(text.split()[:2]), found)
+
+
+def _has_small_order(text: str) -> bool:
+    """Return whether this is an ssh-ed25519 key whose messages anyone can decrypt."""
+    prefix, _, encoded = text.partition(" ")
+    if prefix != "ssh-ed25519":
+        return False
+    try:
+        # RFC 4253, 6.6, and RFC 8709, 4: the name and the point, each after its length in four octets.
+        point = base64.b64decode(encoded.split()[0])[-32:]
+    except (ValueError, IndexError):
+        return False
+    # RFC 8032, 5.1.2: the highest bit is the sign of x. A larger number than the prime stands for the rest.
+    return (int.from_bytes(point, "little") & ~(1 << 255)) % PRIME in SMALL_ORDER

@@ -48,7 +48,9 @@ class BackupRecords:
 
     def seals(self) -> list[Seal]:
         """Return what is on record, by backup and recipient."""
-        rows = self._tables.select("select backup, recipient, since, until from seals order by backup, recipient")
+        rows = self._tables.select(
+            "select backup, recipient, since, until from seals order by backup, recipient", types="text text time time?"
+        )
         return [
             Seal(backup=name.removeprefix(OWN), recipient=to, since=since, until=until, own=name.startswith(OWN))
             for name, to, since, until in rows
@@ -60,19 +62,20 @@ class BackupRecords:
 
     def drills(self) -> dict[str, float]:
         """Return when each backup last gave the right code, as Unix seconds."""
-        return dict(self._tables.select("select backup, max(at) from drills where result = 'proved' group by backup"))
+        sql = "select backup, max(at) from drills where result = 'proved' group by backup"
+        return dict(self._tables.select(sql, types="text time"))
 
     def confirmed_devices(self) -> set[str]:
         """Return the serials of the devices that runs on this computer made and saw in IAM."""
-        return {serial for (serial,) in self._tables.select(CONFIRMED)}
+        return {serial for (serial,) in self._tables.select(CONFIRMED, types="text")}
 
     def last_opened(self) -> dict[str, float]:
         """Return when each backup last opened, as Unix seconds, by the name of its file."""
-        return {Path(file).name: at for file, at in self._tables.select(OPENED) if file}
+        return {Path(file).name: at for file, at in self._tables.select(OPENED, types="text? time") if file}
 
     def gone(self) -> set[str]:
         """Return the paths of backups whose device is gone, as far as the journal says."""
-        rows = self._tables.select("select backup from journal where reached in ('undone', 'revoked')")
+        rows = self._tables.select("select backup from journal where reached in ('undone', 'revoked')", types="text?")
         return {backup for (backup,) in rows if backup}
 
     def losses(self, account: str | None, devices: Collection[str]) -> list[str]:
@@ -80,12 +83,15 @@ class BackupRecords:
         rows = self._tables.select(
             "select run, intent ->> '$.name' from journal where verb = 'lost' and ?1 in (intent ->> '$.account', '')",
             (account or "",),
+            types="text text?",
         )
         return [run for run, name in rows if name in devices]
 
     def path(self, run: str, device: str) -> str:
         """Return the IAM path of a device that a run here made, which is part of its name on a key; else `/`."""
         rows = self._tables.select(
-            "select intent ->> '$.path' from journal where run = ? and intent ->> '$.name' = ?", (run, device)
+            "select intent ->> '$.path' from journal where run = ? and intent ->> '$.name' = ?",
+            (run, device),
+            types="text?",
         )
-        return str(rows[0][0]) if rows else "/"
+        return str(rows[0][0] or "/") if rows else "/"

@@ -21,5 +21,7 @@ class Failures:
 
     def by_user(self) -> dict[str, Failure]:
         """Return the last failure of each user who has one."""
-        rows = self._tables.select("select user, cause, reason from failures where plan = ?", (self._plan,))
+        rows = self._tables.select(
+            "select user, cause, reason from failures where plan = ?", (self._plan,), types="text text text"
+        )
         return {user: Failure(user=user, cause=cause, reason=reason) for user, cause, reason in rows}

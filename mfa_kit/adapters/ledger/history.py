@@ -18,6 +18,7 @@ HISTORY = """
         select serial from journal where json_extract(intent, '$.user') = :user
     )) order by at
 """
+HISTORY_TYPES = "time text text text? text? text? text?"
 # What a run set out to do and how far it came, as people say it.
 WORDS: dict[str, str] = {
     Purpose.ENROLL: "enrollment",

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mfa_kit.adapters.ledger.migrations import MIGRATIONS
+from mfa_kit.core.errors import IntegrityFault
+from mfa_kit.disk.ownership import fault_of_owner
 
 # The tables that every version of the ledger has.
 TABLES = {"journal", "events"}
@@ -27,8 +29,17 @@ def is_there(path: Path) -> bool:
     return os.path.lexists(path)
 
 
+def check_owner(path: Path, status: os.stat_result) -> None:
+    """Raise IntegrityFault for a ledger that other users can write, because what it names may be removed."""
+    fault = fault_of_owner(path, status) or fault_of_owner(path.parent, path.parent.stat())
+    if fault:
+        raise IntegrityFault(*fault)
+
+
 def find_fault(path: Path) -> LedgerFault | None:
     """Return why the ledger at a path cannot be used; None where it is whole, ours and free to be written."""
+    if owner := fault_of_owner(path, path.stat()) or fault_of_owner(path.parent, path.parent.stat()):
+        return LedgerFault(*owner)
     aside = f"IAM still knows every device; move it out of the way: mv {path} {path}.broken"
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=PATIENCE)) as db:

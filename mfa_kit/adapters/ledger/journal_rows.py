@@ -16,12 +16,12 @@ def entry_of(row: SqlRow) -> Entry:
     """Read a row of COLUMNS. Raise KeyError, TypeError, ValueError or UsageFault for one that we did not write."""
     run, intent, verb, reached, backup, since, sealed = row
     return Entry(
-        run=run,
+        run=_name(run),
         intent=_intent(json.loads(intent)),
         purpose=Purpose(verb),
         reached=Reached(reached),
-        backup=backup,
-        since=since,
+        backup=_text(backup),
+        since=_moment(since),
         sealed=bool(sealed),
     )
 

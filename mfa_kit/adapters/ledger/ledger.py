@@ -12,11 +12,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
-from mfa_kit.adapters.ledger.history import HISTORY, happened
+from mfa_kit.adapters.ledger.history import HISTORY, HISTORY_TYPES, happened
+from mfa_kit.adapters.ledger.integrity import check_owner
 from mfa_kit.adapters.ledger.journal_rows import COLUMNS, entry_of, intent_json
 from mfa_kit.adapters.ledger.migrations import MIGRATIONS
 from mfa_kit.adapters.ledger.run_locks import MIGRATION, RunLocks
-from mfa_kit.adapters.ledger.tables import SqlRow
+from mfa_kit.adapters.ledger.tables import SqlRow, check_types
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.models import Call, Entry, LogLine, Purpose, Reached
 
@@ -45,7 +46,11 @@ class Ledger:
             for missing in reversed([each for each in (runs, *runs.parents) if not each.exists()]):
                 missing.mkdir(mode=0o700, exist_ok=True)
             # sqlite gives its own files the mode of the database, so the database is made before sqlite sees it.
-            os.close(os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+            file = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            try:
+                check_owner(self._path, os.fstat(file))
+            finally:
+                os.close(file)
             self._db = sqlite3.connect(self._path, isolation_level=None, timeout=WAIT, check_same_thread=False)
             try:
                 self._migrate()
@@ -207,12 +212,15 @@ class Ledger:
         """Return what happened from a Unix time on, oldest first: calls, ends of runs, and what is half-made."""
         with self._faults(), self._lock:
             rows = self._db.execute(HISTORY, {"user": user, "since": since}).fetchall()
+            check_types(rows, HISTORY_TYPES)
         return happened(rows)
 
-    def select(self, sql: str, values: Sequence[object] = ()) -> list[SqlRow]:
-        """Read rows, for a neighbor that keeps its own tables here."""
+    def select(self, sql: str, values: Sequence[object] = (), *, types: str) -> list[SqlRow]:
+        """Read rows, for a neighbor that keeps its own tables here. Raise IntegrityFault for values of other types."""
         with self._faults(), self._lock:
-            return self._db.execute(sql, values).fetchall()
+            rows = self._db.execute(sql, values).fetchall()
+            check_types(rows, types)
+        return rows
 
     def write(self, *changes: tuple[str, Iterable[Sequence[object]]]) -> None:
         """Write rows, all of them or none; each change is a statement and the values of each of its rows."""

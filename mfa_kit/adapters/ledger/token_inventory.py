@@ -8,6 +8,7 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.tokens.seeds import Factor, Sighting, StockCounts, StockedToken, Token, TokenVerdict, folded
 
 FIELDS = "serial, factor, digest, digits, period, counter, maker, model, octets, capacity"
+FIELD_TYPES = "text text text integer integer integer text text integer integer"
 STATE = "fingerprint, verdict, reason"
 # What the journal says of the devices that are tokens or live on one: the device, its token, who has it; newest last.
 HELD = """
@@ -54,7 +55,7 @@ class TokenInventory:
 
     def stock(self, tokens: Sequence[tuple[Token, str]]) -> StockCounts:
         """Take tokens in, each with its fingerprint; one that comes with another seed than before is untested again."""
-        rows = self._tables.select("select serial, fingerprint from tokens")
+        rows = self._tables.select("select serial, fingerprint from tokens", types="text text")
         before, there = {folded(row[0]): row for row in rows}, {row[0] for row in rows}
         spelled = [
             (token.serial, known[0])
@@ -91,7 +92,7 @@ class TokenInventory:
 
     def token(self, serial: str) -> StockedToken | None:
         """Return a token, however its serial is spelled."""
-        serials = (row[0] for row in self._tables.select("select serial from tokens"))
+        serials = (row[0] for row in self._tables.select("select serial from tokens", types="text"))
         spelled = [each for each in serials if folded(each) == folded(serial)]
         return next(iter(self._stocked("serial = ?", *spelled[:1])), None) if spelled else None
 
@@ -101,7 +102,7 @@ class TokenInventory:
 
     def _stocked(self, where: str, *values: str) -> list[StockedToken]:
         sql = f"select {STATE}, {FIELDS} from tokens where {where} order by serial"  # noqa: S608 - our own columns
-        rows = self._tables.select(sql, values)
+        rows = self._tables.select(sql, values, types=f"text text text {FIELD_TYPES}")
         names, holders = FIELDS.split(", "), self._holders()
         return [
             StockedToken(
@@ -116,7 +117,10 @@ class TokenInventory:
 
     def _holders(self) -> dict[str, str]:
         """Return who has a token, by its serial: the user of a device that is or lives on it and was not revoked."""
-        devices = {device: (folded(serial), user) for device, serial, user in self._tables.select(HELD)}
+        devices = {
+            device: (folded(serial), user)
+            for device, serial, user in self._tables.select(HELD, types="text text text?")
+        }
         return {serial: user for serial, user in devices.values() if user}
 
     def record(self, *seen: Sighting) -> None:
@@ -139,6 +143,7 @@ class TokenInventory:
             "select serial, s.at, s.verdict, s.offset, s.seconds, s.reason from sightings s"  # noqa: S608
             f" join tokens t using (serial, fingerprint) where {where} order by s.at, s.id",
             values,
+            types="text time text integer? integer? text",
         )
         return [
             Sighting(serial=serial, at=at, verdict=TokenVerdict(verdict), offset=offset, seconds=seconds, reason=reason)

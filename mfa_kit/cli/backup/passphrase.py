@@ -14,17 +14,18 @@ from mfa_kit.wiring.settings import Settings
 @click.command(cls=Verb, needs_config=False)
 @click.argument("file", type=Path, required=False)
 def passphrase(*, file: Path | None, settings: Settings, output: Output) -> None:
-    """Change the passphrase of this desk's identity, or of the identity FILE; no backup is touched."""
+    """Change the passphrase of this computer's identity, or of the identity FILE. No backup is changed."""
     identity = wiring.own_identity(file)
     person = settings.interaction
     try:
-        before = person.ask_secret(f"passphrase of {identity} as it is", instead="a terminal")
-        after = wiring.new_passphrase(person)
+        unlocked = wiring.unlock(identity, person)
+        new = wiring.new_passphrase(person)
     except Declined as declined:
-        declined.hint = "run this at a terminal: a new passphrase is typed twice"
+        declined.hint = "run this at a terminal, because you type the new passphrase twice"
         raise
-    wiring.change_passphrase(identity, before, after)
+    person.say(wiring.PROTECTING)
+    wiring.change_passphrase(unlocked, new)
     settings.progress.note(
-        f"copies of {identity} from before open with the old passphrase as ever; replace them by this one"
+        f"older copies of {identity} still open with the old passphrase; replace them with this file"
     )
     output.one("backup-passphrase", {"identity": str(identity), "outcome": "changed"})

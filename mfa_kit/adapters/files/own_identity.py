@@ -1,0 +1,114 @@
+"""The identity of this computer: a file that a passphrase opens, and beside it its public key.
+
+The public key is written only after mfa-kit proved that the passphrase and the file open what is encrypted to it. The
+name of the file proves nothing, and backups that are encrypted to a wrong key are lost.
+"""
+
+import os
+import stat
+from pathlib import Path
+
+import pyrage
+
+from mfa_kit.adapters.files.identities import LARGEST, NewIdentity, read_identities, recipients_of
+from mfa_kit.adapters.files.private_files import faults_of, write_new
+from mfa_kit.adapters.files.recipients import parse_recipients
+from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.core.otp import Secret
+from mfa_kit.disk import whole_files
+from mfa_kit.disk.ownership import fault_of_owner
+
+PREFIX = "identity-"
+TEST = b"a message to this computer's own identity"
+
+
+def own_identities(home: Path) -> list[Path]:
+    """Return the identity files of a folder."""
+    return sorted(home.glob(f"{PREFIX}age1*.age"))
+
+
+def recipient_in_name(file: Path) -> str:
+    """Return the recipient that the name of an identity file claims."""
+    return file.stem.removeprefix(PREFIX)
+
+
+def unused_recipient() -> str:
+    """Return the recipient of an identity that is not kept, for a dry run."""
+    return NewIdentity().recipient
+
+
+def public_key_file(file: Path) -> Path:
+    """Return where the public key of an identity file is."""
+    return file.with_suffix(".pub")
+
+
+def create_own_identity(home: Path, passphrase: Secret[str]) -> tuple[Path, str]:
+    """Make an identity, prove that it opens what is encrypted to it, and return its file and its recipient."""
+    identity = NewIdentity()
+    file = home / f"{PREFIX}{identity.recipient}.age"
+    write_new(file, identity.encrypted(passphrase))
+    return file, prove(file, passphrase)
+
+
+def proven_recipient(file: Path) -> str | None:
+    """Return the recipient of an identity file that was proven before; None if it was not.
+
+    Raise UsageFault if other users could have written one of the two files, or if they do not belong together.
+    """
+    _read_ours(file)
+    try:
+        text = _read_ours(public_key_file(file)).decode("ascii", "replace").strip()
+    except FileNotFoundError:
+        return None
+    if text != recipient_in_name(file):
+        raise UsageFault(
+            f"{public_key_file(file)} is not the public key of {file}",
+            f"remove it, and repeat the command: rm {public_key_file(file)}",
+        )
+    return parse_recipients([text], given=f"in {public_key_file(file)},")[0].text
+
+
+def prove(file: Path, passphrase: Secret[str]) -> str:
+    """Encrypt a message to the recipient of an identity file, open it with the identity, and record the recipient.
+
+    Raise UsageFault for a wrong passphrase, and IntegrityFault for a file that holds another identity.
+    """
+    _read_ours(file)
+    keys = read_identities([file], lambda _: passphrase)
+    claimed = recipient_in_name(file)
+    if recipients_of(keys) != [claimed] or not _opens(claimed, keys):
+        raise IntegrityFault(
+            f"{file} does not open what is encrypted to {claimed}", "move the file away; a new identity is then made"
+        )
+    public = public_key_file(file)
+    if not os.path.lexists(public):
+        write_new(public, f"{claimed}\n".encode())
+    return claimed
+
+
+def _opens(recipient: str, keys: Secret[list[pyrage.x25519.Identity | pyrage.ssh.Identity]]) -> bool:
+    sealed = pyrage.encrypt(TEST, [each.key for each in parse_recipients([recipient])])
+    try:
+        return pyrage.decrypt(sealed, keys.reveal()) == TEST
+    except pyrage.DecryptError:
+        return False
+
+
+def _read_ours(file: Path) -> bytes:
+    """Return the content of a file that only this user can write. Raise UsageFault, IntegrityFault.
+
+    For a missing file raise FileNotFoundError.
+    """
+    try:
+        opened = os.open(file, whole_files.READING)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        with faults_of(file):
+            raise
+    status = os.fstat(opened)
+    content = whole_files.read_all(opened, LARGEST + 1)
+    fault = fault_of_owner(file, status) or fault_of_owner(file.parent, file.parent.stat())
+    if fault or not stat.S_ISREG(status.st_mode):
+        raise UsageFault(*(fault or (f"{file} is not a file", f"move it away: mv {file} {file}.other")))
+    return content
