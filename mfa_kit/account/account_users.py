@@ -1,4 +1,7 @@
-"""The users of an account with all that a snapshot says of how they sign in. A hole is never taken for an answer."""
+"""The users of an account, and all that a snapshot says about how they sign in.
+
+Data that could not be read never counts as an answer.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,9 +13,11 @@ from mfa_kit.core.models import Device, DeviceType
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EntityPolicies:
-    """The policies of a user, group or role: texts of its own and of its groups, and of its permissions boundary.
+    """The policies of a user, group or role.
 
-    `unread` says that the text of a policy was not read, so it is not among the `documents`.
+    `documents` holds the texts of its own policies and of its groups' policies, and `boundary` the text of its
+    permissions boundary. `unread` is true if the text of a policy could not be read, so that it is missing from
+    `documents`.
     """
 
     documents: tuple[str, ...]
@@ -28,9 +33,9 @@ class EntityPolicies:
 class AccountUser:
     """A user and how this user signs in.
 
-    `devices` are those that are known; `complete` says that there are no others. `mfa` says whether there is a device,
-    None where that is unknown. `credentials` is None where the report has no row for the user. `admin` is None where
-    the policies cannot be judged.
+    `devices` holds the known devices, and `complete` says whether it holds all of them. `mfa` says whether the user has
+    a device, or None if that is unknown. `credentials` is None if the report has no row for the user. `admin` is None
+    if the policies cannot be evaluated.
     """
 
     user: Entity
@@ -53,7 +58,7 @@ class AccountUser:
 
     @property
     def types(self) -> set[DeviceType]:
-        """The types of the devices that are known."""
+        """The types of the known devices."""
         return {each.type for each in self.devices}
 
     @property
@@ -68,19 +73,19 @@ class AccountUser:
 
     @property
     def about(self) -> RequestContext:
-        """The condition keys that every request of this user has."""
+        """The condition keys that are part of every request of this user."""
         return about(self.user)
 
     @property
     def demands_mfa(self) -> bool | None:
-        """Whether the policies stop this user without MFA; None where that cannot be told."""
+        """Whether the policies deny all work to this user without MFA, or None if that is unknown."""
         policies = self.policies
         demanded = demands_mfa(policies.documents, self.about, boundary=policies.boundary)
         return None if policies.unread and not demanded else demanded
 
 
 def account_users(snapshot: Snapshot) -> list[AccountUser]:
-    """Return the users in IAM's order."""
+    """Return the users of a snapshot in IAM's order."""
     groups = {group.name: group for group in snapshot.groups}
     virtual: dict[str, list[Device]] = {}
     for device in snapshot.virtual:
@@ -115,14 +120,14 @@ def _has_mfa(row: Credentials | None, devices: tuple[Device, ...], *, complete: 
 
 
 def about(user: Entity) -> RequestContext:
-    """Return the condition keys that tell who asks."""
+    """Return the condition keys that identify the caller."""
     return {"aws:username": user.name, "aws:PrincipalArn": user.arn, "aws:PrincipalType": "User"}
 
 
 def entity_policies(
     entity: Entity, snapshot: Snapshot, *, groups: Mapping[str, Entity] | None = None
 ) -> EntityPolicies:
-    """Return the policies of an entity, and of those of its groups that are in `groups`."""
+    """Return the policies of an entity, together with those of its groups that are in `groups`."""
     holders = [entity, *(groups[name] for name in entity.groups if groups and name in groups)]
     missing_group = len(holders) <= len(entity.groups)
     return EntityPolicies(
@@ -138,9 +143,10 @@ def _documents(holder: Entity, snapshot: Snapshot) -> tuple[str, ...]:
 
 
 def administers(entity: Entity, policies: EntityPolicies) -> bool | None:
-    """Whether an entity with these policies may do anything, or grant itself the right to; None where that is unknown.
+    """Whether these policies let an entity do anything or grant itself that right, or None if that is unknown.
 
-    It is judged in a session with MFA, because a policy that demands MFA makes nobody less of an administrator.
+    The policies are evaluated for a session with MFA, because an administrator whose policies demand MFA is still an
+    administrator.
     """
     context = {**about(entity), **WITH_MFA}
     kind = "Role" if ":role/" in entity.arn else "User"

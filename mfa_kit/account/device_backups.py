@@ -1,4 +1,4 @@
-"""The backups of the devices that this computer made: where each is, when it last opened, and when it was drilled."""
+"""Backups of the devices that this computer made: where each is, and when it was last decrypted and last tested."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -10,14 +10,14 @@ from mfa_kit.enrollment.ports import Journal, Vault
 
 
 class BackupHistory(Protocol):
-    """What the ledger knows of devices and of their backups. Times are Unix seconds."""
+    """What the ledger knows about devices and their backups. Times are Unix seconds."""
 
     def confirmed_devices(self) -> set[str]:
-        """Return the serials of the devices that runs on this computer made and saw in IAM."""
+        """Return the serials of the devices that runs on this computer created and then saw in IAM."""
         ...
 
     def last_opened(self) -> Mapping[str, float]:
-        """Return when each backup last opened, by the name of its file."""
+        """Return when each backup was last decrypted, by file name."""
         ...
 
     def drills(self) -> Mapping[str, float]:
@@ -28,7 +28,7 @@ class BackupHistory(Protocol):
 def device_backups(
     devices: Iterable[Device], *, journal: Journal, vault: Vault, records: BackupHistory
 ) -> tuple[DeviceBackup, ...]:
-    """Return the backups of those devices that a user has and that this computer made for that user."""
+    """Return the backups of the devices that this computer made and that are still assigned to the same user."""
     return tuple(_device_backups(devices, journal, vault, records))
 
 

@@ -1,8 +1,8 @@
-"""What IAM policies say about a request, as far as their conditions can be judged: whatever cannot is UNKNOWN.
+"""Evaluates IAM policies for a request. A condition that cannot be evaluated gives UNKNOWN.
 
-Written from the "Policy evaluation logic", "IAM JSON policy elements" and "Global condition context keys" pages of the
-IAM user guide, for the conditions that policies about MFA have. The lab judges by an evaluator of its own, and neither
-knows the other.
+Written from the pages "Policy evaluation logic", "IAM JSON policy elements" and "Global condition context keys" of the
+IAM user guide. It covers the conditions that policies about MFA use. The lab has its own evaluator, and the two share
+no code.
 """
 
 import json
@@ -14,33 +14,35 @@ from functools import lru_cache
 
 from mfa_kit.core.errors import UsageFault
 
-# A condition key and its value; None: the request has no such key. A key that is not here may be anything.
+# Condition keys and their values. None means that the request does not have the key. The value of a key that is not
+# listed is unknown.
 RequestContext = Mapping[str, str | None]
 
 MFA = "aws:MultiFactorAuthPresent"
 MFA_AGE = "aws:MultiFactorAuthAge"
-# How a request comes to IAM: by long-term access keys the context has no MFA key at all, a console session without
-# MFA has false.
+# How a request reaches IAM. A request signed with long-term access keys has no MFA key at all. In a console session
+# without MFA, aws:MultiFactorAuthPresent is false.
 PLAIN_KEYS: RequestContext = {MFA: None, MFA_AGE: None}
 NO_MFA: RequestContext = {MFA: "false", MFA_AGE: None}
 WITH_MFA: RequestContext = {MFA: "true", MFA_AGE: "60"}
-# What stands for all work: a policy that demands MFA denies each of these without it, whatever else it may leave.
+# Samples that represent all work. A policy that demands MFA denies each of these without MFA, whatever else it allows.
 WORK = ("ec2:DescribeInstances", "s3:ListAllMyBuckets", "iam:CreateUser")
-# What users do for their own sign-in, which policies about MFA leave open: no work.
+# Actions that users need for their own sign-in. Policies about MFA leave them open, so they do not count as work.
 SIGN_IN = re.compile(
     r"sts:getsessiontoken|iam:(.*mfa.*|getuser|getloginprofile|changepassword|getaccountpasswordpolicy)"
 )
-# An empty policy. As a trust policy it lets nobody in.
+# An empty policy. As a trust policy it lets no principal in.
 NOBODY = '{"Statement": []}'
-# Stands for a permissions boundary whose text could not be read: it may allow everything, under an unknown condition.
+# Replaces a permissions boundary whose text could not be read. It may allow everything, under a condition that cannot
+# be evaluated.
 UNREAD = '{"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": {"Unread": {"it": "is"}}}]}'
-# The version of a policy that knows variables.
+# The policy language version that supports policy variables.
 VARIABLES = "2012-10-17"
 LITERAL = {"${*}": "*", "${?}": "?", "${$}": "$"}
 
 
 class Decision(StrEnum):
-    """What policies say about one request."""
+    """The decision of policies about one request."""
 
     ALLOW = "allow"
     IMPLICIT = "implicit deny"
@@ -50,9 +52,10 @@ class Decision(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IamStatement:
-    """One statement, its lists as tuples. `lines` are operator, key and values of its Condition.
+    """One statement of a policy, with its lists as tuples.
 
-    `fills`: its policy is of the version that knows policy variables; in an older one they are their own characters.
+    `lines` holds the operator, key and values of each line of its Condition. `fills` says whether the version of the
+    policy supports policy variables. In an older version, `${...}` is literal text.
     """
 
     sid: str = ""
@@ -112,13 +115,13 @@ def _principals(value: object) -> tuple[tuple[str, str], ...]:
 
 @lru_cache(maxsize=4096)
 def statements(document: str) -> tuple[IamStatement, ...]:
-    """Return the statements of a policy document. Raise UsageFault for text that is no policy."""
+    """Return the statements of a policy document. Raise UsageFault for text that is not a policy."""
     try:
         found = _mapping(json.loads(document))
         return tuple(_statement(_mapping(row), version=found.get("Version")) for row in _items(found["Statement"]))
     except json.JSONDecodeError as error:
         why = f"it is no JSON from line {error.lineno} on"
-    except ValueError:  # json reads no number of thousands of digits
+    except ValueError:  # json refuses to convert numbers with thousands of digits
         why = "a number in it is too long"
     except KeyError as error:
         why = f"it has no {error.args[0]}" if error.args[0] == "Statement" else f"a statement has no {error.args[0]}"
@@ -132,10 +135,10 @@ def statements(document: str) -> tuple[IamStatement, ...]:
 
 @lru_cache(maxsize=8192)
 def _pattern(wanted: str) -> re.Pattern[str]:
-    """`*` and `?` are wild, `${*}` is the character; no brackets.
+    """Compile a pattern in which `*` and `?` are wildcards, `${*}` is the character `*`, and brackets are literal.
 
-    What stands between two `*` is looked for once, where it first is: to try every other place as well would take a
-    policy with many of them for ever.
+    The text between two `*` is matched only where it first occurs. Trying every other place too would take exponential
+    time for a pattern with many `*`.
     """
     runs = [""]
     for part in re.split(r"(\$\{[*?$]\}|[*?])", wanted):
@@ -149,7 +152,7 @@ def _pattern(wanted: str) -> re.Pattern[str]:
 
 
 def like(wanted: str, value: str) -> bool:
-    """Whether a value matches a pattern, as in actions, resources and StringLike."""
+    """Whether a value matches a pattern, with the rules for actions, resources and StringLike."""
     return wanted == "*" or _pattern(wanted).fullmatch(value) is not None
 
 
@@ -186,7 +189,10 @@ NEGATED: Mapping[str, str] = {
 
 
 def _filled(text: str, context: RequestContext) -> "str | _Anything | None":
-    """Return a text with its policy variables filled in; None where one has no value, ANYTHING for an unknown one."""
+    """Return a text with its policy variables replaced.
+
+    Returns None if a variable has no value, and ANYTHING if a variable is unknown.
+    """
     lacking: list[_Anything | None] = []
 
     def value(found: re.Match[str]) -> str:
@@ -210,14 +216,14 @@ def _filled(text: str, context: RequestContext) -> "str | _Anything | None":
 
 
 class _Anything:
-    """The value of a key that is not known."""
+    """The value of an unknown key."""
 
 
 ANYTHING = _Anything()
 
 
 def _look(context: RequestContext, key: str) -> str | _Anything | None:
-    """Return the value of a condition key, which may be in any case; ANYTHING for a key that is not in the context."""
+    """Return the value of a condition key in any case, or ANYTHING for a key that is not in the context."""
     wanted = key.lower()
     for name, value in context.items():
         if name.lower() == wanted:
@@ -226,7 +232,7 @@ def _look(context: RequestContext, key: str) -> str | _Anything | None:
 
 
 def _fill(statement: IamStatement, texts: Sequence[str], context: RequestContext) -> "tuple[list[str], bool]":
-    """Return texts with their policy variables filled in, and whether one of them might match anything."""
+    """Return texts with their policy variables replaced, and whether one of the texts could match anything."""
     if not statement.fills:
         return list(texts), False
     filled = [_filled(each, context) for each in texts]
@@ -236,7 +242,7 @@ def _fill(statement: IamStatement, texts: Sequence[str], context: RequestContext
 def _line(
     statement: IamStatement, operator: str, key: str, wanted: Sequence[str], context: RequestContext
 ) -> bool | None:
-    """Whether one line of a Condition holds; None where that cannot be told."""
+    """Whether one line of a Condition holds, or None if that is unknown."""
     got = _look(context, key)
     name = _operator(operator)
     if isinstance(got, _Anything):
@@ -249,12 +255,12 @@ def _line(
 
 
 def _operator(operator: str) -> str:
-    """Return an operator without its quantifier (`ForAllValues:`) and without IfExists."""
+    """Return an operator without its quantifier (`ForAllValues:`) and without `IfExists`."""
     return operator.rpartition(":")[2].removesuffix("IfExists")
 
 
 def _holds_without_key(operator: str) -> bool:
-    """Whether a line holds where the request has no such key.
+    """Whether a line holds for a request that does not have its key.
 
     An absent key satisfies negated operators, ...IfExists and ForAllValues (IAM user guide, condition operators).
     """
@@ -266,27 +272,27 @@ def _holds_without_key(operator: str) -> bool:
 def _matches(
     statement: IamStatement, name: str, wanted: Sequence[str], got: str, context: RequestContext
 ) -> bool | None:
-    """Whether a value of the request is one that is wanted; None where that cannot be told."""
+    """Whether a value of the request matches one of the wanted values, or None if that is unknown."""
     test = TESTS.get(NEGATED.get(name, name))
     if test is None:
         return None
     filled, others = _fill(statement, wanted, context)
     try:
         found = any(test(each, got) for each in filled)
-    except ValueError:  # a number was wanted
+    except ValueError:  # the operator compares numbers, and this is not a number
         return False
     return None if others and not found else found != (name in NEGATED)
 
 
 def _both(first: bool | None, second: bool | None) -> bool | None:
-    """Three-valued and."""
+    """Three-valued logical and."""
     if first is False or second is False:
         return False
     return None if first is None or second is None else True
 
 
 def holds(statement: IamStatement, context: RequestContext) -> bool | None:
-    """Whether all conditions of a statement hold; None where that cannot be told."""
+    """Whether all conditions of a statement hold, or None if that is unknown."""
     answer: bool | None = True
     for operator, key, wanted in statement.lines:
         answer = _both(answer, _line(statement, operator, key, wanted, context))
@@ -294,7 +300,7 @@ def holds(statement: IamStatement, context: RequestContext) -> bool | None:
 
 
 def covers_action(statement: IamStatement, action: str) -> bool:
-    """Whether a statement covers an action, `service:Name`, in any case."""
+    """Whether a statement covers an action (`service:Name`, in any case)."""
     wanted = action.lower()
     if statement.but_actions:
         return not any(like(each.lower(), wanted) for each in statement.but_actions)
@@ -302,7 +308,7 @@ def covers_action(statement: IamStatement, action: str) -> bool:
 
 
 def _covers_resource(statement: IamStatement, resource: str, context: RequestContext) -> bool | None:
-    """Whether a statement covers a resource; None where that depends on a variable that is not known."""
+    """Whether a statement covers a resource, or None if that depends on an unknown variable."""
     filled, others = _fill(statement, statement.but_resources or statement.resources, context)
     found = any(like(each, resource) for each in filled)
     return None if others and not found else found != bool(statement.but_resources)
@@ -316,10 +322,10 @@ def _speaking(document: str, action: str) -> tuple[IamStatement, ...]:
 def evaluate(
     documents: Iterable[str], action: str, resource: str, context: RequestContext, *, boundary: str | None = None
 ) -> Decision:
-    """Judge an action on a resource: explicit deny, then allow, then the implicit deny.
+    """Evaluate an action on a resource: an explicit deny wins over an allow, and an allow over the implicit deny.
 
-    UNKNOWN where a condition that cannot be judged would decide it. A resource of `*` is covered by `*` alone. An allow
-    counts within the permissions boundary only.
+    Returns UNKNOWN if a condition that cannot be evaluated would decide the result. The resource `*` is covered only by
+    `*`. An allow counts only if the permissions boundary allows the action too.
     """
     verdict = _judged(documents, action, resource, context)
     if boundary is None or verdict is Decision.EXPLICIT:
@@ -354,10 +360,11 @@ def _judged(documents: Iterable[str], action: str, resource: str, context: Reque
 
 @lru_cache(maxsize=4096)
 def actions_named(document: str, *, allow: bool) -> tuple[tuple[str, str], ...]:
-    """Return the actions and resources that the statements of a policy allow, or deny, as they are written.
+    """Return the actions and resources that a policy's statements allow or deny, as written.
 
-    A pattern that is judged as if it were a name is covered by what covers all that it matches. One action of each
-    service on each resource stands for the others; what users do for their own sign-in is left out.
+    A pattern can be evaluated as if it were a name: whatever covers it also covers everything that it matches. For
+    allowed actions, one action per service and resource represents the others. Actions for a user's own sign-in are
+    left out.
     """
     found: dict[tuple[str, str], tuple[str, str]] = {}
     for each in statements(document):
@@ -371,7 +378,7 @@ def actions_named(document: str, *, allow: bool) -> tuple[tuple[str, str], ...]:
 
 @lru_cache(maxsize=4096)
 def _work(boundary: str | None) -> tuple[tuple[str, str], ...]:
-    """Return what stands for all work: of a user with a boundary, what that allows with MFA."""
+    """Return samples that represent all work, or with a boundary, samples of what it allows with MFA."""
     everything = tuple((action, "*") for action in WORK)
     if boundary is None:
         return everything
@@ -381,9 +388,9 @@ def _work(boundary: str | None) -> tuple[tuple[str, str], ...]:
 
 
 def denies_all_work(documents: Sequence[str], context: RequestContext, *, boundary: str | None = None) -> bool | None:
-    """Whether policies deny all work explicitly in such a context; None where that cannot be told.
+    """Whether policies explicitly deny all work in a context, or None if that is unknown.
 
-    A boundary that does not allow it denies it whatever else allows.
+    Work that the boundary does not allow counts as denied, whatever the policies allow.
     """
     answer: bool | None = True
     for action, resource in _work(boundary):
@@ -397,7 +404,7 @@ def denies_all_work(documents: Sequence[str], context: RequestContext, *, bounda
 
 
 def demands_mfa(documents: Sequence[str], about: RequestContext, *, boundary: str | None = None) -> bool | None:
-    """Whether policies stop plain access keys and console sessions without MFA, and no session with MFA."""
+    """Whether policies deny all work to plain access keys and to console sessions without MFA, but not with MFA."""
     answer: bool | None = True
     for context in (PLAIN_KEYS, NO_MFA):
         answer = _both(answer, denies_all_work(documents, {**about, **context}, boundary=boundary))
@@ -406,9 +413,9 @@ def demands_mfa(documents: Sequence[str], about: RequestContext, *, boundary: st
 
 
 def principals_let_in(document: str, context: RequestContext) -> list[tuple[str, str]]:
-    """Return the principals, kind and name, that may assume a role by its trust policy in such a context.
+    """Return the principals (kind and name) that may assume a role by its trust policy in a context.
 
-    A condition that cannot be judged lets them in, because it is not about MFA.
+    A condition that cannot be evaluated counts as met, because it is not about MFA.
     """
     rows = [each for each in statements(document) if covers_action(each, "sts:AssumeRole")]
     denied = {who for each in rows if not each.allow and holds(each, context) for who in each.principals}

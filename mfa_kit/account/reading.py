@@ -1,4 +1,4 @@
-"""Takes the snapshot of an account: reads each part once, and names what could not be read. Reads only."""
+"""Takes the snapshot of an account: reads each part once, and names the parts that could not be read. It only reads."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class MapEach(Protocol):
-    """Applies a function to each item and yields the results in order, as `map` does, or with several at once."""
+    """Applies a function to each item and yields the results in order, like `map`, possibly several items at once."""
 
     def __call__(self, function: Callable[[S], T], items: Iterable[S], /) -> Iterable[T]:
         """Yield the results."""
@@ -25,14 +25,14 @@ class MapEach(Protocol):
 
 
 class _Reading:
-    """Reads parts of an account, and keeps a hole for each that could not be read."""
+    """Reads parts of an account, and records a hole for each part that could not be read."""
 
     def __init__(self, inventory: Inventory, account: AccountSource, each: MapEach) -> None:
         self.holes: list[Hole] = []
         self._inventory, self._account, self._each = inventory, account, each
 
     def part(self, part: Part, read: Callable[[], T], *, about: str | None = None) -> T | None:
-        """Return what `read` returns; None where it fails."""
+        """Return the result of `read`, or None if it fails."""
         try:
             return read()
         except MfaKitError as error:
@@ -40,7 +40,7 @@ class _Reading:
             return None
 
     def pages(self, part: Part, pages: Iterable[T]) -> Iterator[T]:
-        """Yield the pages before the one that fails."""
+        """Yield the pages up to the one that fails."""
         try:
             yield from pages
         except MfaKitError as error:
@@ -49,7 +49,10 @@ class _Reading:
     def of_each(
         self, items: Sequence[S], read: Callable[[S], T], hole: Callable[[S, MfaKitError], Hole]
     ) -> Iterator[tuple[S, T]]:
-        """Yield each item with what `read` returns for it, several at once; `hole` names those for which it fails."""
+        """Yield each item with its result from `read`, reading several at once.
+
+        If `read` fails for an item, the item is skipped and the hole returned by `hole` is recorded.
+        """
 
         def attempt(item: S) -> T | MfaKitError:
             try:
@@ -97,7 +100,7 @@ class _Reading:
         )
 
     def credentials(self, users: Sequence[AccountUser]) -> dict[str, Credentials]:
-        """Read the passwords and keys of users as they are now; a user who is gone meanwhile has none."""
+        """Read the current passwords and keys of users. A user who has since been deleted has none."""
 
         def read(one: AccountUser) -> Credentials:
             try:
@@ -112,7 +115,7 @@ class _Reading:
         return {one.name: _updated(one.credentials, now) for one, now in self.of_each(users, read, hole)}
 
     def devices(self, names: Sequence[str]) -> dict[str, tuple[Device, ...]]:
-        """List the devices of users; a user who is gone meanwhile has none."""
+        """List the devices of users. A user who has since been deleted has none."""
 
         def read(name: str) -> tuple[Device, ...]:
             try:
@@ -123,7 +126,7 @@ class _Reading:
         return dict(self.of_each(names, read, lambda name, error: Hole(Part.DEVICES, str(error), name)))
 
     def certifications(self, keys: Iterable[Device]) -> Mapping[str, tuple[str, ...]]:
-        """Read what security keys are certified for, by serial."""
+        """Read the certifications of security keys, by serial."""
         read = {
             key.serial: self.part(Part.KEYS, partial(self._account.certifications, key), about=key.user) for key in keys
         }
@@ -146,13 +149,14 @@ def read_account(
     passwords_of: Callable[[AccountUser], bool] = lambda _: False,
     afresh: Callable[[AccountUser], bool] = lambda _: False,
 ) -> Snapshot:
-    """Take a snapshot of the account; a part that cannot be read is a hole in it.
+    """Take a snapshot of the account. A part that cannot be read becomes a hole in the snapshot.
 
-    `max_age` is how many seconds old the credential report may be. IAM keeps one for four hours, so the password and
-    keys of users made since then are read. `backups` returns the backups of virtual devices. `passwords_of` chooses the
-    users for whom it is read whether they have to choose a new password, `afresh` those whose password, keys and
-    devices are read whatever the report says. The devices of other users are listed only where no other part shows
-    their types.
+    `max_age` is the maximum age of the credential report in seconds. IAM keeps a report for four hours, so the password
+    and keys of users created since then are read separately. `backups` returns the backups of virtual devices.
+
+    `passwords_of` selects the users for whom to read whether they have to choose a new password. `afresh` selects the
+    users whose password, keys and devices are read even if the report has them. The devices of other users are listed
+    only if no other part shows their types.
     """
     reading = _Reading(inventory, account, each)
     snapshot = reading.whole(caller, max_age=max_age, backups=backups)
@@ -174,9 +178,10 @@ def read_account(
 
 
 def _has_unknown_devices(one: AccountUser) -> bool:
-    """Whether a user's devices have to be listed: the list of virtual devices has none, or this is an administrator.
+    """Whether a user's devices have to be listed, because the list of virtual devices does not show enough.
 
-    An administrator should have more than one device, and one that withstands phishing. The virtual ones do not tell.
+    It has no device of the user, or the user is (or may be) an administrator. An administrator should have more than
+    one device, one of them resistant to phishing, and the list of virtual devices cannot show that.
     """
     if one.complete:
         return False

@@ -1,6 +1,6 @@
-"""The account around the devices at one moment: users, groups, roles, their policies, what they sign in with.
+"""The account around the devices at one moment: users, groups, roles, their policies, and their credentials.
 
-Values only, and none is a secret. A part that could not be read is a hole with a name.
+Holds only values, and no secret. A part that could not be read is a named hole.
 """
 
 from collections.abc import Mapping
@@ -9,12 +9,12 @@ from enum import StrEnum
 
 from mfa_kit.core.models import ROOTLESS, Device
 
-# The name of root in the credential report. No user can have it.
+# The name of root in the credential report. No user can have this name.
 ROOT = "<root_account>"
 
 
 class Part(StrEnum):
-    """A part of the account, as it is read; each may be a hole."""
+    """A part of the account that is read on its own. Each part may be a hole."""
 
     REPORT = "credential report"
     SUMMARY = "account summary"
@@ -30,7 +30,7 @@ class Part(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Hole:
-    """A part of the account that could not be read, or not to its end; `about` is the one user that it is about."""
+    """A part of the account that could not be read completely. `about` names the user, if it concerns only one user."""
 
     part: Part
     why: str
@@ -39,7 +39,7 @@ class Hole:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessKey:
-    """An access key as the credential report has it: without its id. Times are Unix seconds."""
+    """An access key as in the credential report, so without its ID. Times are Unix seconds."""
 
     active: bool
     rotated: float | None = None
@@ -50,7 +50,10 @@ class AccessKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """A row of the credential report. `password_used` is None for a password that was not used, or at unknown times."""
+    """A row of the credential report.
+
+    `password_used` is None if the password was not used, or if the time of its last use is unknown.
+    """
 
     arn: str
     created: float
@@ -64,7 +67,7 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CredentialReport:
-    """The credential report, and when IAM made it as Unix seconds. Root has a row of its own, except in GovCloud."""
+    """The credential report, with the Unix time at which IAM made it. Root has its own row, except in GovCloud."""
 
     made: float
     root: Credentials | None = None
@@ -73,7 +76,7 @@ class CredentialReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entity:
-    """A user, group or role: its inline policies by name, and the ARNs of those attached to it."""
+    """A user, group or role, with its inline policies by name and the ARNs of its attached policies."""
 
     name: str
     arn: str
@@ -87,7 +90,7 @@ class Entity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Details:
-    """A page of users, groups and roles, and the text of managed policies by their ARN."""
+    """A page of users, groups and roles, and the texts of managed policies by ARN."""
 
     users: tuple[Entity, ...] = ()
     groups: tuple[Entity, ...] = ()
@@ -97,7 +100,7 @@ class Details:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountPasswordPolicy:
-    """The account's password policy. Without one IAM asks for 8 characters of three kinds out of four."""
+    """The account's password policy. Without one, IAM requires 8 characters of three kinds out of four."""
 
     length: int = 8
     upper: bool = False
@@ -115,8 +118,8 @@ class AccountPasswordPolicy:
 class DeviceBackup:
     """The backup of a device that this computer made. Times are Unix seconds.
 
-    `file` is where it is or belongs, `there` whether it is there, `made` when the device was made, `opened` when the
-    backup last opened, `drilled` when a drill last proved it.
+    `file` is where the backup is or should be, and `there` says whether the file exists. `made` is when the device was
+    made, `opened` when the backup was last decrypted, and `drilled` when a test last proved that it works.
     """
 
     serial: str
@@ -130,10 +133,10 @@ class DeviceBackup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """The account at one moment, as Unix seconds of AWS's clock.
+    """The account at one moment, given as Unix seconds by AWS's clock.
 
-    `virtual` holds root's device with ROOT for a user. `listed` has the users whose devices were listed,
-    `certified` the certifications of security keys, `must_change` whether users have to choose a new password.
+    `virtual` includes root's device, with ROOT as its user. `listed` holds the users whose devices were listed,
+    `certified` the certifications of security keys, and `must_change` whether users have to choose a new password.
     """
 
     at: float
@@ -156,20 +159,20 @@ class Snapshot:
 
     @property
     def partition(self) -> str:
-        """The partition of AWS, such as `aws` or `aws-cn`."""
+        """The AWS partition, such as `aws` or `aws-cn`."""
         return self.caller.split(":")[1]
 
     @property
     def has_root(self) -> bool:
-        """Whether accounts of this partition have a root user that could sign in."""
+        """Whether accounts in this partition have a root user that can sign in."""
         return self.partition not in ROOTLESS
 
     def hole(self, *parts: Part, about: str | None = None) -> Hole | None:
-        """Return the first hole in these parts; with `about` also those that are about this user alone."""
+        """Return the first hole in these parts. With `about`, holes that concern only this user count too."""
         return next((each for each in self.holes if each.part in parts and each.about in {None, about}), None)
 
 
 def unread_users(snapshot: Snapshot) -> list[str]:
-    """Return the parts without which users may be missing altogether, each with why it could not be read."""
+    """Return the unread parts without which users may be missing from the snapshot, each with the reason."""
     holes = [hole for hole in snapshot.holes if hole.part in {Part.DETAILS, Part.REPORT}]
     return list(dict.fromkeys(f"the {hole.part}: {hole.why}" for hole in holes))

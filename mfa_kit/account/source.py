@@ -1,4 +1,4 @@
-"""How the account around the devices is read."""
+"""The port through which the account around the devices is read."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ class AccountSource(Protocol):
     """Reads the account around the devices, and writes nothing. An iterator raises at the page that fails."""
 
     def report(self, *, max_age: float) -> CredentialReport:
-        """Return the credential report; IAM is asked for a new one when it is older than so many seconds."""
+        """Return the credential report. Ask IAM for a new one if it is older than `max_age` seconds."""
         ...
 
     def credentials(self, user: Entity) -> Credentials:
-        """Return the password and the keys of a user as they are now, without when they were used."""
+        """Return the current password and keys of a user, without the times of last use."""
         ...
 
     def summary(self) -> Mapping[str, int]:
-        """Return the numbers of the account summary by their names, such as `AccountMFAEnabled`."""
+        """Return the numbers of the account summary by name, such as `AccountMFAEnabled`."""
         ...
 
     def details(self) -> Iterator[Details]:
-        """Yield users, groups, roles and their policies by pages."""
+        """Yield users, groups, roles and their policies, page by page."""
         ...
 
     def virtual(self) -> Iterator[Device]:
-        """Yield every virtual device, root's with ROOT for its user."""
+        """Yield every virtual device. Root's device has ROOT as its user."""
         ...
 
     def own_devices(self) -> list[Device]:
-        """Return the caller's own devices. Only a session of root lists those of root."""
+        """Return the caller's own devices. Root's devices are listed only in a session of root."""
         ...
 
     def certifications(self, key: Device) -> tuple[str, ...]:
-        """Return what a security key is certified for, such as `FIDO L1`."""
+        """Return the certifications of a security key, such as `FIDO L1`."""
         ...
 
     def password_policy(self) -> AccountPasswordPolicy:
-        """Return the password policy, or that of IAM where the account has none."""
+        """Return the password policy, or IAM's default if the account has none."""
         ...
 
     def must_change(self, user: str) -> bool:
@@ -53,5 +53,5 @@ class AccountSource(Protocol):
     def simulated(
         self, documents: Sequence[str], actions: Sequence[str], context: RequestContext
     ) -> dict[str, Decision]:
-        """Return what SimulateCustomPolicy decides on each action. Raise AccessDenied, AwsFault."""
+        """Return the decision of SimulateCustomPolicy on each action. Raise AccessDenied, AwsFault."""
         ...

@@ -1,4 +1,4 @@
-"""Rules about virtual devices and about the backups of this desk."""
+"""Rules about virtual devices and about the backups on this computer."""
 
 import shlex
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from mfa_kit.account.snapshot import Part
 from mfa_kit.account.wording import command
 from mfa_kit.audit.finding import DAY, Finding, NotApplicable, Observation, Scene, Severity, audit_rule
 
-# IAM and STS quotas: virtual devices of an account are as many as its users.
+# IAM and STS quotas: an account may have as many virtual devices as users.
 QUOTA = 5000
 
 
@@ -25,7 +25,7 @@ def devices_orphans(scene: Scene) -> Iterator[Observation]:
 
 @audit_rule("devices.quota", Severity.MEDIUM, "There is room for more virtual devices", needs=(Part.VIRTUAL,))
 def devices_quota(scene: Scene) -> Iterator[Observation]:
-    """Require that the virtual devices use less than `limits.quota` of the quota of the account."""
+    """Require that virtual devices use less than `limits.quota` of the account's quota."""
     limit = scene.snapshot.summary.get("UsersQuota", QUOTA)
     count = len(scene.snapshot.virtual)
     if count >= scene.limits.quota * limit:
@@ -46,7 +46,7 @@ def _not_applicable(scene: Scene) -> Iterator[NotApplicable]:
 
 @audit_rule("backups.there", Severity.HIGH, "Every device of this desk has its backup", needs=(Part.BACKUPS,))
 def backups_there(scene: Scene) -> Iterator[Observation]:
-    """Require that the backup of each device that this computer made is where it belongs."""
+    """Require that the backup of each device made on this computer is where it should be."""
     yield from _not_applicable(scene)
     for one in scene.snapshot.backups:
         if not one.there:
@@ -63,7 +63,7 @@ def backups_there(scene: Scene) -> Iterator[Observation]:
 
 @audit_rule("backups.verified", Severity.LOW, "Every backup of this desk was opened once", needs=(Part.BACKUPS,))
 def backups_verified(scene: Scene) -> Iterator[Observation]:
-    """Require that each backup of this computer was opened once."""
+    """Require that each backup on this computer was decrypted at least once."""
     yield from _not_applicable(scene)
     for one in scene.snapshot.backups:
         if one.there and one.opened is None and one.file:
@@ -76,7 +76,7 @@ def backups_verified(scene: Scene) -> Iterator[Observation]:
 
 @audit_rule("backups.drilled", Severity.LOW, "Every backup of this desk was drilled of late", needs=(Part.BACKUPS,))
 def backups_drilled(scene: Scene) -> Iterator[Observation]:
-    """Require that each backup is newer, or was drilled later, than `limits.drilled` days ago."""
+    """Require that each backup was made or tested within the last `limits.drilled` days."""
     yield from _not_applicable(scene)
     for one in scene.snapshot.backups:
         since = max(one.made, one.drilled or one.made)

@@ -1,4 +1,4 @@
-"""What a rule is and what it answers. A rule looks at one snapshot and at nothing else, so it cannot write."""
+"""Audit rules and their answers. A rule looks only at one snapshot, so it cannot write."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ DAY = 86400.0
 
 
 class Severity(StrEnum):
-    """How bad it is when a rule fails; in order, worst first."""
+    """How bad a failed rule is, worst first."""
 
     CRITICAL = "critical"
     HIGH = "high"
@@ -20,7 +20,7 @@ class Severity(StrEnum):
 
     @property
     def rank(self) -> int:
-        """0 is the worst."""
+        """The position in the order; 0 is the worst."""
         return list(Severity).index(self)
 
 
@@ -34,7 +34,7 @@ class RuleResult(StrEnum):
 
 
 class Profile(StrEnum):
-    """Whose advice the password policy is judged by."""
+    """The standard by which the password policy is checked."""
 
     NIST = "nist"
     CIS = "cis"
@@ -42,7 +42,11 @@ class Profile(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing that is wrong: its subject, how it is known, and the commands that mend it, or `# ` and a sentence."""
+    """One thing that is wrong.
+
+    `subject` is the user or resource, and `evidence` says how the problem is known. `remedy` holds the commands that
+    fix it; a line that starts with `# ` is a sentence instead.
+    """
 
     subject: str
     evidence: str
@@ -59,21 +63,21 @@ class Unsure:
 
 @dataclass(frozen=True, slots=True)
 class NotApplicable:
-    """Why the rule does not apply to this account."""
+    """The reason why a rule does not apply to this account."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """What a reader should know although the rule passes."""
+    """Something the reader should know although the rule passes."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """From when on something is old, in days; quotas as a share."""
+    """The limits that rules check: ages in days, and the quota as a share."""
 
     unused: int = 45  # CIS 1.12
     rotated: int = 90  # CIS 1.14, FSBP IAM.3
@@ -85,7 +89,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """What rules look at: the snapshot, its users, and the limits."""
+    """The input of rules: the snapshot, its users, and the limits."""
 
     snapshot: Snapshot
     users: list[AccountUser]
@@ -93,7 +97,7 @@ class Scene:
 
     @classmethod
     def of(cls, snapshot: Snapshot, limits: Limits) -> "Scene":
-        """Return the scene of a snapshot, whose users are put together once."""
+        """Return the scene of a snapshot. Its users are assembled only once."""
         return cls(snapshot=snapshot, users=account_users(snapshot), limits=limits)
 
     def days(self, at: float) -> int:
@@ -107,7 +111,7 @@ RuleBody = Callable[[Scene], Iterator[Observation]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditRule:
-    """One question. A `look` that finds nothing passes only if all parts of the account in `needs` were read."""
+    """One check. If `look` finds nothing, the rule passes only if every part of the account in `needs` was read."""
 
     id: str
     title: str
@@ -119,7 +123,7 @@ class AuditRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleAnswer:
-    """The answer of a rule. `why` says it where there are neither findings nor unsure subjects."""
+    """The answer of a rule. `why` is the reason if there are neither findings nor unsure subjects."""
 
     rule: AuditRule
     result: RuleResult
@@ -131,14 +135,17 @@ class RuleAnswer:
 def audit_rule(
     name: str, severity: Severity, title: str, *, needs: tuple[Part, ...], references: tuple[str, ...] = ()
 ) -> Callable[[RuleBody], AuditRule]:
-    """Make a rule of the function below it."""
+    """Turn the decorated function into a rule."""
     return lambda look: AuditRule(
         id=name, title=title, severity=severity, references=references, needs=needs, look=look
     )
 
 
 def answer_rule(rule: AuditRule, scene: Scene) -> RuleAnswer:
-    """Return the answer of a rule. Findings stand whatever could not be read; without findings a hole is unknown."""
+    """Return the answer of a rule.
+
+    Findings count even if parts of the account could not be read. Without findings, a hole makes the result unknown.
+    """
     seen = list(rule.look(scene))
     findings = tuple(each for each in seen if isinstance(each, Finding))
     not_applicable = next((each for each in seen if isinstance(each, NotApplicable)), None)

@@ -1,4 +1,4 @@
-"""The rules in the order in which they are listed, and the audit: the answer of every rule to one snapshot."""
+"""The list of rules in display order, and the audit, which applies each rule to one snapshot."""
 
 from collections.abc import Sequence
 
@@ -37,9 +37,9 @@ RULES: tuple[AuditRule, ...] = (
 
 
 def choose_rules(names: Sequence[str]) -> list[AuditRule]:
-    """Return the rules of these names: `root.mfa`, or by `root` all about root; without names, every rule.
+    """Return the rules with these names, or every rule if there are no names.
 
-    Raise UsageFault for a name that no rule has.
+    A name is a rule (`root.mfa`) or a group of rules (`root`). Raise UsageFault for an unknown name.
     """
     for name in names:
         if not any(_is_named(rule, name) for rule in RULES):
@@ -52,7 +52,7 @@ def _is_named(rule: AuditRule, name: str) -> bool:
 
 
 def audit_snapshot(snapshot: Snapshot, rules: Sequence[AuditRule], limits: Limits) -> list[RuleAnswer]:
-    """Return the answer of each rule: failures first, by severity, then what is unknown, then the rest."""
+    """Return the answer of each rule: failures first, by severity, then unknown results, then the rest."""
     scene = Scene.of(snapshot, limits)
     order = list(RuleResult)
     return sorted(
@@ -62,6 +62,9 @@ def audit_snapshot(snapshot: Snapshot, rules: Sequence[AuditRule], limits: Limit
 
 
 def fails_at(answers: Sequence[RuleAnswer], least: Severity) -> bool:
-    """Whether a rule of a severity, or of a worse one, fails or is unknown: a gate does not open on a hole."""
+    """Whether a rule of at least this severity fails or is unknown.
+
+    Unknown counts as a failure, so that a gate never passes because something could not be read.
+    """
     open_ = {RuleResult.FAIL, RuleResult.UNKNOWN}
     return any(answer.result in open_ and answer.rule.severity.rank <= least.rank for answer in answers)

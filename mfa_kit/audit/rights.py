@@ -23,7 +23,7 @@ REUSE = 24
     needs=(Part.DETAILS, Part.REPORT),
 )
 def groups_enforcement(scene: Scene) -> Iterator[Observation]:
-    """Require that the policies of each console user in a group demand MFA, by whichever of the user's groups."""
+    """Require that policies demand MFA of each console user in a group. A policy of any of the user's groups counts."""
     members = _console_members(scene)
     if not any(members.values()) and not scene.snapshot.hole(Part.DETAILS, Part.REPORT):
         yield NotApplicable("no group has users with a console password")
@@ -41,7 +41,7 @@ def groups_enforcement(scene: Scene) -> Iterator[Observation]:
 
 
 def _console_members(scene: Scene) -> dict[str, list[AccountUser]]:
-    """Return the users with a console password by their groups, among them groups without such users."""
+    """Return the users with a console password by group. Groups without such users are included."""
     members: dict[str, list[AccountUser]] = {group.name: [] for group in scene.snapshot.groups}
     for one in scene.users:
         if one.password:
@@ -51,7 +51,7 @@ def _console_members(scene: Scene) -> dict[str, list[AccountUser]]:
 
 
 def _enforce(group: str, *, user_paths: bool) -> tuple[str, ...]:
-    """Return the commands that make the policy, try it, and put it on a group."""
+    """Return the commands that create the policy, test it, and attach it to a group."""
     return (
         f"mfa-kit policy show{' --user-paths' if user_paths else ''} > force-mfa.json",
         command("mfa-kit", "policy", "lockout", "--policy", "force-mfa.json", "--group", group),
@@ -67,7 +67,7 @@ def _enforce(group: str, *, user_paths: bool) -> tuple[str, ...]:
     needs=(Part.DETAILS,),
 )
 def roles_trust(scene: Scene) -> Iterator[Observation]:
-    """Require MFA of users of this account who assume a role, by the role's trust policy; services are others."""
+    """Require that a role's trust policy demands MFA of users of this account. Services are exempt."""
     account = scene.snapshot.account
     seen = False
     for role in scene.snapshot.roles:
@@ -91,14 +91,14 @@ def roles_trust(scene: Scene) -> Iterator[Observation]:
 
 
 def _people(role: Entity, account: str, *, mfa: bool) -> set[str]:
-    """Return the principals of this account that are people and that a role lets in, with MFA or without."""
+    """Return the people of this account whom a role's trust policy lets in, with or without MFA."""
     contexts = (WITH_MFA,) if mfa else (PLAIN_KEYS, NO_MFA)
     found = {who for context in contexts for who in principals_let_in(role.trust or NOBODY, context)}
     return {name for kind, name in found if kind == "AWS" and _is_of_people(name, account)}
 
 
 def _is_of_people(principal: str, account: str) -> bool:
-    """Whether a principal covers users of this account: everybody, the account by number or ARN, or a user."""
+    """Whether a principal covers users of this account: everyone, the account by number or ARN, or a user."""
     if principal in {"*", account}:
         return True
     return f"::{account}:user/" in principal or (f"::{account}:" in principal and is_root(principal))
@@ -112,12 +112,12 @@ def _is_of_people(principal: str, account: str) -> bool:
     references=("CIS 3.0 1.18",),
 )
 def roles_ec2(scene: Scene) -> Iterator[Observation]:
-    """Require a role for EC2 instances where access keys of programs are in use.
+    """Require a role for EC2 instances if programs use access keys.
 
-    IAM does not tell from where a key is used, so it may be used outside of EC2.
+    IAM does not report where a key is used, so the program may run outside EC2.
     """
     used = list(_program_keys_in_use(scene))
-    if scene.snapshot.hole(Part.DETAILS, Part.REPORT):  # what is on another page is not missing
+    if scene.snapshot.hole(Part.DETAILS, Part.REPORT):  # an unread page may have such a role or key
         return
     if not used:
         yield NotApplicable("no access key of a program is in use")
@@ -134,7 +134,7 @@ def roles_ec2(scene: Scene) -> Iterator[Observation]:
 
 
 def _program_keys_in_use(scene: Scene) -> Iterator[tuple[str, AccessKey]]:
-    """Yield the active keys of users without a password that were used lately, each with the user's name."""
+    """Yield the recently used active keys of users without a password, each with the user's name."""
     for one in scene.users:
         if one.credentials is not None and not one.password:
             for key in one.keys:
@@ -154,7 +154,7 @@ def _is_for_ec2(role: Entity) -> bool:
     references=("NIST SP 800-63B-4 3.1.1.2", "CIS 3.0 1.8", "CIS 3.0 1.9"),
 )
 def passwords_policy(scene: Scene) -> Iterator[Observation]:
-    """Require a long minimum length; NIST also no character classes and no expiry, CIS no reuse of passwords."""
+    """Require a long minimum length. NIST also forbids character classes and expiry, CIS the reuse of passwords."""
     policy = scene.snapshot.passwords
     if policy is None:
         return
@@ -188,7 +188,7 @@ def _weak_by_nist(policy: AccountPasswordPolicy) -> Iterator[str]:
 
 
 def _set_policy(profile: Profile, policy: AccountPasswordPolicy | None) -> str:
-    """Return the command that sets a strong policy; what it does not name falls back to IAM's default."""
+    """Return the command that sets a strong policy. Settings that it does not name return to IAM's defaults."""
     length = max(LENGTH[profile], policy.length if policy and policy.custom else 0)
     return command(
         "aws",

@@ -1,4 +1,4 @@
-"""Rules about root."""
+"""Rules about the root user."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ IN_CONSOLE = "# sign in as root; AWS has no API for this: Security credentials p
 
 
 def _why_no_root(scene: Scene) -> str | None:
-    """Return why no root signs in: the partition has none, or root's credentials were removed centrally."""
+    """Return why root cannot sign in: the partition has no root, or its credentials were removed centrally."""
     if not scene.snapshot.has_root:
         return "accounts of this partition have no root user that signs in"
     if scene.snapshot.summary.get("AccountPasswordPresent") == 0:
@@ -20,7 +20,7 @@ def _why_no_root(scene: Scene) -> str | None:
 
 
 def _has_mfa(scene: Scene) -> bool | None:
-    """Whether root has MFA, by the account summary or else by the credential report; None without both."""
+    """Whether root has MFA, by the account summary or else the credential report, or None if neither could be read."""
     snapshot = scene.snapshot
     if "AccountMFAEnabled" in snapshot.summary:
         return snapshot.summary["AccountMFAEnabled"] > 0
@@ -37,7 +37,7 @@ def _has_mfa(scene: Scene) -> bool | None:
     references=("CIS 3.0 1.5", "FSBP IAM.9"),
 )
 def root_mfa(scene: Scene) -> Iterator[Observation]:
-    """Require an MFA device of root."""
+    """Require an MFA device for root."""
     if why := _why_no_root(scene):
         yield NotApplicable(why)
         return
@@ -60,9 +60,9 @@ def root_mfa(scene: Scene) -> Iterator[Observation]:
     references=("CIS 3.0 1.6", "FSBP IAM.6"),
 )
 def root_hardware(scene: Scene) -> Iterator[Observation]:
-    """Require of root a device that is not virtual.
+    """Require a device for root that is not virtual.
 
-    Only a session of root lists all of its devices. Other sessions see the virtual ones.
+    Only a session of root can list all of root's devices. Other sessions see only the virtual ones.
     """
     if why := _why_no_root(scene):
         yield NotApplicable(why)

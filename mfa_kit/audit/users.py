@@ -1,4 +1,4 @@
-"""Rules about the people, and about users that are none."""
+"""Rules about people, and about users that are programs."""
 
 from collections.abc import Iterator
 
@@ -19,7 +19,7 @@ def _signs_in(one: AccountUser) -> bool:
 
 
 def _admins(scene: Scene) -> Iterator[AccountUser | Unsure]:
-    """Yield the administrators who can sign in or call, and those of whom it cannot be told."""
+    """Yield the administrators who can sign in or call AWS, and an Unsure for each user who may be one."""
     for one in scene.users:
         if one.credentials is None or _signs_in(one):
             if one.admin:
@@ -33,7 +33,7 @@ def _enroll(one: AccountUser) -> tuple[str, ...]:
 
 
 def _add(one: AccountUser, kind: str = "virtual") -> tuple[str, ...]:
-    """Give one more: without --add whoever has a device, of whatever kind, is passed over."""
+    """Return the command that adds a device. Without --add, a user who already has a device would be skipped."""
     return (command("mfa-kit", "enroll", one.name, "--with", kind, "--add"),)
 
 
@@ -41,7 +41,7 @@ def _add(one: AccountUser, kind: str = "virtual") -> tuple[str, ...]:
 def admins_exist(scene: Scene) -> Iterator[Observation]:
     """Require a user or a role that administers the account."""
     snapshot = scene.snapshot
-    if snapshot.hole(Part.DETAILS):  # who is on another page is not missing
+    if snapshot.hole(Part.DETAILS):  # an unread page may have an administrator
         return
     if any(one.admin for one in scene.users):
         return
@@ -59,7 +59,7 @@ def admins_exist(scene: Scene) -> Iterator[Observation]:
 
 
 def _is_for_people(role: Entity) -> bool:
-    """Whether anyone but a service may assume a role."""
+    """Whether a principal other than a service may assume a role."""
     return any(kind != "Service" for kind, _ in principals_let_in(role.trust or NOBODY, WITH_MFA))
 
 
@@ -71,7 +71,7 @@ def _is_for_people(role: Entity) -> bool:
     references=("CIS 3.0 1.10", "FSBP IAM.5"),
 )
 def admins_mfa(scene: Scene) -> Iterator[Observation]:
-    """Require an MFA device of each administrator."""
+    """Require an MFA device for each administrator."""
     for one in _admins(scene):
         if isinstance(one, Unsure):
             yield one
@@ -89,9 +89,9 @@ def admins_mfa(scene: Scene) -> Iterator[Observation]:
     references=(RESISTANT,),
 )
 def admins_phishing(scene: Scene) -> Iterator[Observation]:
-    """Require a security key or a passkey of each administrator.
+    """Require a security key or a passkey for each administrator.
 
-    A key for which IAM knows no certification passes with a remark, because it may be a passkey that is synced.
+    A key without a certification in IAM passes with a remark, because it may be a synced passkey.
     """
     plain = []
     for one in _admins(scene):
@@ -115,7 +115,7 @@ def admins_phishing(scene: Scene) -> Iterator[Observation]:
 
 @audit_rule("admins.spare", Severity.MEDIUM, "Every administrator has a second device", needs=KNOWN)
 def admins_spare(scene: Scene) -> Iterator[Observation]:
-    """Require two devices of each administrator."""
+    """Require two devices for each administrator."""
     for one in _admins(scene):
         if isinstance(one, Unsure):
             yield one
@@ -138,7 +138,7 @@ def admins_spare(scene: Scene) -> Iterator[Observation]:
     references=("CIS 3.0 1.10", "FSBP IAM.5"),
 )
 def users_mfa(scene: Scene) -> Iterator[Observation]:
-    """Require an MFA device of each user with a console password."""
+    """Require an MFA device for each user with a console password."""
     for one in scene.users:
         if one.credentials is None and scene.snapshot.report:
             yield Unsure(one.name, "made since the credential report, which does not have this user")
@@ -154,7 +154,7 @@ def users_mfa(scene: Scene) -> Iterator[Observation]:
     references=("NIST SP 800-63B-4 3.1.3.3",),
 )
 def users_sms(scene: Scene) -> Iterator[Observation]:
-    """Require of users with a phone number for text messages another device."""
+    """Require another device for users who have only a phone number for text messages."""
     for one in scene.users:
         if one.types == {DeviceType.SMS}:
             yield Finding(
@@ -170,7 +170,10 @@ def users_sms(scene: Scene) -> Iterator[Observation]:
     "users.fido-keys", Severity.MEDIUM, "Whoever uses access keys has a device that works with them", needs=KNOWN
 )
 def users_fido_keys(scene: Scene) -> Iterator[Observation]:
-    """Require of users with access keys a device that shows codes: STS takes codes, and a security key has none."""
+    """Require a device that shows codes for users with access keys.
+
+    STS accepts only codes, and a security key has none.
+    """
     for one in scene.users:
         if one.keys and one.types == {DeviceType.FIDO2}:
             yield Finding(
@@ -262,7 +265,7 @@ def users_old_keys(scene: Scene) -> Iterator[Observation]:
 def users_service(scene: Scene) -> Iterator[Observation]:
     """Require that programs have no password.
 
-    A user who calls by access keys and never signed in is taken for a program.
+    A user who calls AWS with access keys and has never signed in counts as a program.
     """
     for one in scene.users:
         row = one.credentials
