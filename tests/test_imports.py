@@ -14,7 +14,7 @@ import click
 import pytest
 
 from mfa_kit.cli.main import COMMANDS, cli
-from mfa_kit.cli.options import Row, Rows
+from mfa_kit.cli.options import Rows
 
 ROOT = Path(__file__).parents[1]
 CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
@@ -95,11 +95,10 @@ def upward(found: Graph) -> set[tuple[str, str]]:
 def places(rows: Rows) -> Iterator[str]:
     """Yield the place of every command of the table."""
     for row in rows.values():
-        held = row.held if isinstance(row, Row) else row
-        if isinstance(held, str):
-            yield held
+        if isinstance(row.held, str):
+            yield row.held
         else:
-            yield from places(held)
+            yield from places(row.held)
 
 
 @pytest.fixture(scope="module")

@@ -21,8 +21,10 @@ COMMANDS: Rows = {
     "orphans": Row(
         "Explain and remove devices that nobody has.",
         {
-            "clean": "mfa_kit.cli.orphans.clean:clean",
-            "list": "mfa_kit.cli.orphans.list_orphans:list_orphans",
+            "clean": Row("Settle interrupted runs, and delete old orphans.", "mfa_kit.cli.orphans.clean:clean"),
+            "list": Row(
+                "List unassigned devices, and whose they are.", "mfa_kit.cli.orphans.list_orphans:list_orphans"
+            ),
         },
         "Explain and remove virtual devices that nobody has.",
     ),
@@ -30,23 +32,23 @@ COMMANDS: Rows = {
     "policy": Row(
         "Print, check and try out policies that demand MFA.",
         {
-            "lint": "mfa_kit.cli.policy.lint:lint",
-            "lockout": "mfa_kit.cli.policy.lockout:lockout",
-            "onboard": "mfa_kit.cli.policy.onboard:onboard",
-            "show": "mfa_kit.cli.policy.show_policy:show_policy",
+            "lint": Row("Find traps in policies about MFA.", "mfa_kit.cli.policy.lint:lint"),
+            "lockout": Row("List the users whom a policy would lock out.", "mfa_kit.cli.policy.lockout:lockout"),
+            "onboard": Row("Print the commands of a safe start.", "mfa_kit.cli.policy.onboard:onboard"),
+            "show": Row("Print a policy that requires MFA.", "mfa_kit.cli.policy.show_policy:show_policy"),
         },
         "Print, check and try out policies that demand MFA. Nothing is attached to anything.",
     ),
     "rollout": Row(
         "Enroll many users from a roster: plan, apply, station, undo.",
         {
-            "activate": "mfa_kit.cli.rollout.activate:activate",
-            "apply": "mfa_kit.cli.rollout.apply:apply",
-            "bench": "mfa_kit.cli.rollout.station:bench",
-            "plan": "mfa_kit.cli.rollout.plan:plan",
-            "station": "mfa_kit.cli.rollout.station:station",
-            "status": "mfa_kit.cli.rollout.status:status",
-            "undo": "mfa_kit.cli.rollout.undo:undo",
+            "activate": Row("Enable staged devices.", "mfa_kit.cli.rollout.activate:activate"),
+            "apply": Row("Enroll the users of a plan.", "mfa_kit.cli.rollout.apply:apply"),
+            "bench": Row("", "mfa_kit.cli.rollout.station:bench"),
+            "plan": Row("Compare a roster with IAM, and write a plan.", "mfa_kit.cli.rollout.plan:plan"),
+            "station": Row("Enroll users in person, one after another.", "mfa_kit.cli.rollout.station:station"),
+            "status": Row("Show the state of each user of a plan.", "mfa_kit.cli.rollout.status:status"),
+            "undo": Row("Remove the devices that a run created.", "mfa_kit.cli.rollout.undo:undo"),
         },
     ),
     "status": Row("Show who has which MFA devices, and who has none.", "mfa_kit.cli.status:status"),
@@ -54,73 +56,84 @@ COMMANDS: Rows = {
     "verify": Row(
         "Prove that a key is fit, and that a user's device answers.",
         {
-            "fido2": "mfa_kit.cli.verify.fido2:verify_fido2",
-            "oath": "mfa_kit.cli.verify.oath:verify_oath",
-            "token": "mfa_kit.cli.verify.token:verify_token",
-            "user": "mfa_kit.cli.verify.user:verify_user",
+            "fido2": Row("Is this security key genuine and suitable?", "mfa_kit.cli.verify.fido2:verify_fido2"),
+            "oath": Row("Is this OATH key suitable to give to a user?", "mfa_kit.cli.verify.oath:verify_oath"),
+            "token": Row("Does this token show the codes of its seed?", "mfa_kit.cli.verify.token:verify_token"),
+            "user": Row("Is the connected key this user's MFA device?", "mfa_kit.cli.verify.user:verify_user"),
         },
     ),
     "key": Row(
         "List the keys that are plugged in, and look after them.",
         {
-            "info": "mfa_kit.cli.key.info:info",
-            "list": "mfa_kit.cli.key.list_keys:list_keys",
-            "metadata": "mfa_kit.cli.key.metadata:metadata",
+            "info": Row("Show more about one key.", "mfa_kit.cli.key.info:info"),
+            "list": Row("List the connected keys.", "mfa_kit.cli.key.list_keys:list_keys"),
+            "metadata": Row("Show what is published about a model.", "mfa_kit.cli.key.metadata:metadata"),
             "password": Row(
                 "Set, change or clear the password of a key's OATH applet.",
                 {
-                    "change": "mfa_kit.cli.key.password.change_password:change_password",
-                    "clear": "mfa_kit.cli.key.password.clear_password:clear_password",
-                    "set": "mfa_kit.cli.key.password.set_password:set_password",
+                    "change": Row(
+                        "Change the password of a key.", "mfa_kit.cli.key.password.change_password:change_password"
+                    ),
+                    "clear": Row(
+                        "Remove the password of a key.", "mfa_kit.cli.key.password.clear_password:clear_password"
+                    ),
+                    "set": Row(
+                        "Set a password on a key that has none.", "mfa_kit.cli.key.password.set_password:set_password"
+                    ),
                 },
             ),
             "pin": Row(
                 "Set or change the PIN of a FIDO key, or what its PINs have to be.",
                 {
-                    "change": "mfa_kit.cli.key.pin.change_pin:change_pin",
-                    "policy": "mfa_kit.cli.key.pin.pin_policy:pin_policy",
-                    "set": "mfa_kit.cli.key.pin.set_pin:set_pin",
+                    "change": Row("Change the PIN of a FIDO key.", "mfa_kit.cli.key.pin.change_pin:change_pin"),
+                    "policy": Row("Set the rules for PINs of a FIDO key.", "mfa_kit.cli.key.pin.pin_policy:pin_policy"),
+                    "set": Row("Set a PIN on a FIDO key that has none.", "mfa_kit.cli.key.pin.set_pin:set_pin"),
                 },
             ),
-            "reset": "mfa_kit.cli.key.reset:reset",
+            "reset": Row("Erase a FIDO key: its PIN and all credentials.", "mfa_kit.cli.key.reset:reset"),
         },
     ),
     "token": Row(
         "Import, list and accept display tokens.",
         {
-            "accept": "mfa_kit.cli.token.accept:accept",
-            "import": "mfa_kit.cli.token.import_tokens:import_tokens",
-            "list": "mfa_kit.cli.token.list_tokens:list_tokens",
+            "accept": Row("Test a box of tokens.", "mfa_kit.cli.token.accept:accept"),
+            "import": Row("Read a seed file into the inventory.", "mfa_kit.cli.token.import_tokens:import_tokens"),
+            "list": Row("List the inventory.", "mfa_kit.cli.token.list_tokens:list_tokens"),
         },
         text="Boxes of display tokens: seed files, the inventory, acceptance.",
     ),
     "backup": Row(
         "Make, open, check and look after sealed backups.",
         {
-            "add": "mfa_kit.cli.backup.add:add",
-            "drill": "mfa_kit.cli.backup.drill:drill",
-            "exposed": "mfa_kit.cli.backup.exposed:exposed",
-            "list": "mfa_kit.cli.backup.list_backups:list_backups",
-            "passphrase": "mfa_kit.cli.backup.passphrase:passphrase",
-            "prune": "mfa_kit.cli.backup.prune:prune",
-            "recipients": "mfa_kit.cli.backup.recipients:recipients",
-            "rekey": "mfa_kit.cli.backup.rekey:rekey",
-            "restore": "mfa_kit.cli.backup.restore:restore",
-            "show": "mfa_kit.cli.backup.show_backup:show_backup",
-            "verify": "mfa_kit.cli.backup.verify:verify",
+            "add": Row("Encrypt an existing QR code as a backup.", "mfa_kit.cli.backup.add:add"),
+            "drill": Row("Test backups against their devices.", "mfa_kit.cli.backup.drill:drill"),
+            "exposed": Row("List the devices to replace when a key is lost.", "mfa_kit.cli.backup.exposed:exposed"),
+            "list": Row("List the backups.", "mfa_kit.cli.backup.list_backups:list_backups"),
+            "passphrase": Row("Change the passphrase of an identity.", "mfa_kit.cli.backup.passphrase:passphrase"),
+            "prune": Row("Remove backups of users who left.", "mfa_kit.cli.backup.prune:prune"),
+            "recipients": Row("Show who can decrypt which backup.", "mfa_kit.cli.backup.recipients:recipients"),
+            "rekey": Row("Encrypt all backups to other recipients.", "mfa_kit.cli.backup.rekey:rekey"),
+            "restore": Row("Put a backup's secret on another device.", "mfa_kit.cli.backup.restore:restore"),
+            "show": Row(
+                "Write a backup's QR code to a file, unencrypted.", "mfa_kit.cli.backup.show_backup:show_backup"
+            ),
+            "verify": Row("Check that backups can be decrypted and used.", "mfa_kit.cli.backup.verify:verify"),
         },
     ),
     "ledger": Row(
         "Show what this desk did, with AWS request ids.",
-        {"export": "mfa_kit.cli.ledger.export:export", "show": "mfa_kit.cli.ledger.show_ledger:show_ledger"},
+        {
+            "export": Row("Write the log as JSON Lines.", "mfa_kit.cli.ledger.export:export"),
+            "show": Row("Show what mfa-kit did on this computer.", "mfa_kit.cli.ledger.show_ledger:show_ledger"),
+        },
     ),
     "doctor": Row("Check this desk: credentials, clock, rights, folders, terminal.", "mfa_kit.cli.doctor:doctor"),
     "config": Row(
         "Look at the configuration file.",
         {
-            "path": "mfa_kit.cli.config.path:path",
-            "show": "mfa_kit.cli.config.show_config:show_config",
-            "validate": "mfa_kit.cli.config.validate:validate",
+            "path": Row("Print the path of the configuration file.", "mfa_kit.cli.config.path:path"),
+            "show": Row("Print the configuration.", "mfa_kit.cli.config.show_config:show_config"),
+            "validate": Row("Check the configuration file.", "mfa_kit.cli.config.validate:validate"),
         },
         "Look at the configuration file, which holds defaults for flags.",
     ),
@@ -129,12 +142,12 @@ COMMANDS: Rows = {
     "lab": Row(
         "Rehearse without AWS and without hardware.",
         {
-            "card": "mfa_kit.cli.lab.card:card",
-            "fido-register": "mfa_kit.cli.lab.fido_register:fido_register",
-            "key": "mfa_kit.cli.lab.key:key",
-            "run": "mfa_kit.cli.lab.run:run",
-            "serve": "mfa_kit.cli.lab.serve:serve",
-            "tour": "mfa_kit.cli.lab.tour:tour",
+            "card": Row("Connect simulated OATH keys.", "mfa_kit.cli.lab.card:card"),
+            "fido-register": Row("Register a FIDO key in the lab.", "mfa_kit.cli.lab.fido_register:fido_register"),
+            "key": Row("Connect a simulated security key.", "mfa_kit.cli.lab.key:key"),
+            "run": Row("Run a command in a lab of its own.", "mfa_kit.cli.lab.run:run"),
+            "serve": Row("Serve a lab until Ctrl-C.", "mfa_kit.cli.lab.serve:serve"),
+            "tour": Row("Show a first day in the lab.", "mfa_kit.cli.lab.tour:tour"),
         },
         "Rehearse without AWS: an IAM that says no as IAM does.",
     ),

@@ -103,15 +103,18 @@ def identity(*, required: bool) -> Callable[[Any], Any]:
 
 
 class Row(NamedTuple):
-    """A row of the table of commands: its line in a list, and where it is or what it holds; then `text` is its help."""
+    """A row of the table of commands: its line in a list, and where it is or what it holds.
+
+    `held` is `module:function`, or the rows of a group, whose help is `text` if that differs from the line. A command
+    without a line is not listed.
+    """
 
     line: str
     held: "str | Rows"
     text: str = ""
 
 
-# A command by name: where it is, as `module:function`, or a Row.
-Rows = Mapping[str, str | Row]
+Rows = Mapping[str, Row]
 
 
 class Flags(NamedTuple):
@@ -268,25 +271,19 @@ class Noun(click.Group):
         return [*self.rows] or super().list_commands(ctx)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        match self.rows.get(cmd_name):
-            case None:
-                return super().get_command(ctx, cmd_name)
-            case str(place) | Row(held=str(place)):
-                module, _, name = place.partition(":")
-                command: click.Command = getattr(importlib.import_module(module), name)
-                return command
-            case Row(line=line, held=held, text=text):
-                assert not isinstance(held, str)  # noqa: S101 - the case before this one; mypy does not see that
-                return Noun(cmd_name, help=text or line, rows=held)
+        row = self.rows.get(cmd_name)
+        if row is None:
+            return super().get_command(ctx, cmd_name)
+        if not isinstance(row.held, str):
+            return Noun(cmd_name, help=row.text or row.line, rows=row.held)
+        module, _, name = row.held.partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the lines of the table; where it has none, each verb's own, for which it is imported."""
-        lines = [(name, row.line) for name, row in self.rows.items() if isinstance(row, Row)]
-        if len(lines) < len(self.rows) or not lines:
-            return super().format_commands(ctx, formatter)
+        """List the lines of the table, so that a list of commands imports none of them."""
         with formatter.section("Commands"):
-            formatter.write_dl(lines)
-        return None
+            formatter.write_dl([(name, row.line) for name, row in self.rows.items() if row.line])
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         with _where(ctx):
