@@ -4,6 +4,7 @@ The lab never reaches production. Whatever the caller has set, a child inherits 
 another account, another endpoint or a proxy.
 """
 
+import os
 import shlex
 import shutil
 import signal
@@ -13,9 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.lab_token import is_lab
 
 # Variables that an AWS client or this tool reads: settings of botocore and boto2, our own folder, proxies.
-PREFIXES = ("AWS_", "BOTO", "MFA_KIT_")
+AWS_CLIENTS = ("AWS_", "BOTO")
+PREFIXES = (*AWS_CLIENTS, "MFA_KIT_")
 SUFFIX = "_PROXY"
 # Variables to unset in the shell that exports our environment. It may have some that the serving shell lacks.
 ELSEWHERE = (
@@ -28,6 +31,13 @@ ELSEWHERE = (
     *(f"{scheme}_PROXY" for scheme in ("ALL", "HTTP", "HTTPS")),
     *(f"{scheme}_proxy" for scheme in ("all", "http", "https")),
 )
+# An AWS client with this environment finds no credentials and no endpoint of anybody.
+NOWHERE = {
+    "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
 # Signals that only we get, and pass on to the child; with them, those that end a lab.
 PASSED_ON = (signal.SIGTERM, signal.SIGHUP)
 ENDS = (signal.SIGINT, *PASSED_ON)
@@ -36,14 +46,29 @@ KILLED = 128
 SignalReceiver = Callable[[int], None]
 
 
+def device_environment(caller: Mapping[str, str], devices: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a command that gets the lab's keys.
+
+    It is the caller's where that is a lab's. Elsewhere it has no credentials, so that the lab's keys reach no real
+    account.
+    """
+    if is_lab(caller):
+        return {**caller, **devices}
+    return _without(caller, AWS_CLIENTS) | NOWHERE | dict(devices)
+
+
 def child_environment(lab: Mapping[str, str], *, caller: Mapping[str, str], home: Path) -> dict[str, str]:
     """Return the caller's environment with the lab's variables in place of those that lead elsewhere."""
-    kept = {
+    return _without(caller, PREFIXES) | dict(lab) | {"MFA_KIT_HOME": str(home)}
+
+
+def _without(caller: Mapping[str, str], prefixes: tuple[str, ...]) -> dict[str, str]:
+    """Return an environment without proxies, and without the variables of these prefixes."""
+    return {
         name: value
         for name, value in caller.items()
-        if not name.upper().startswith(PREFIXES) and not name.upper().endswith(SUFFIX)
+        if not name.upper().startswith(prefixes) and not name.upper().endswith(SUFFIX)
     }
-    return kept | dict(lab) | {"MFA_KIT_HOME": str(home)}
 
 
 def run_command(command: Sequence[str], env: Mapping[str, str]) -> int:
@@ -107,6 +132,15 @@ def shell_exports(env: Mapping[str, str], *, unset: Sequence[str]) -> str:
     """Write an environment as commands of a POSIX shell."""
     lines = [f"export {name}={shlex.quote(value)}" for name, value in env.items()]
     return "\n".join([*(f"unset {name}" for name in unset), *lines])
+
+
+def marked_shell(command: Sequence[str], home: Path) -> list[str]:
+    """Return a command; a bash without arguments also shows in its prompt that it is in the lab."""
+    if [Path(each).name for each in command] != ["bash"]:
+        return list(command)
+    file = home / "lab.bashrc"
+    file.write_text('[ -f ~/.bashrc ] && . ~/.bashrc\nPS1="(lab) $PS1"\n', "utf-8")
+    return [*command, "--rcfile", str(file)]
 
 
 def user_names(count: int) -> list[str]:

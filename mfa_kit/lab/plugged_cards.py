@@ -27,7 +27,7 @@ def plug_in_cards(tell: Say, command: Sequence[str], *, readers: Sequence[str], 
         for number, card in enumerate(_cards(len(readers), serial, touch_delay)):
             opened.insert(card, number)
         if command:
-            return child.run_command(command, {**os.environ, **opened.env})
+            return child.run_command(command, child.device_environment(os.environ, opened.env))
         tell(child.shell_exports(opened.env, unset=()))
         ended.wait()
     return 0

@@ -106,7 +106,7 @@ def _in_reader(key: SimulatedKey, tell: Callable[[str], None], command: Sequence
 
 def _while_it_is_there(env: Mapping[str, str], tell: Callable[[str], None], command: Sequence[str]) -> int:
     if command:
-        return child.run_command(command, {**os.environ, **env})
+        return child.run_command(command, child.device_environment(os.environ, env))
     ended = threading.Event()
     for end in child.ENDS:
         signal.signal(end, lambda *_: ended.set())

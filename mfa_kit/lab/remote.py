@@ -5,12 +5,10 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.loopback import is_loopback
+from mfa_kit.core.lab_token import VARIABLE, is_lab
 
-NEEDED = ("AWS_ENDPOINT_URL", "AWS_SECRET_ACCESS_KEY")
 HINT = "run it under `mfa-kit lab run`, or export what `mfa-kit lab serve` prints"
 
 
@@ -19,14 +17,13 @@ def ask_lab(method: str, path: str, payload: Mapping[str, object], *, env: Mappi
 
     Raise UsageFault when there is no lab, or when it refuses the request.
     """
-    missing = [name for name in NEEDED if not env.get(name)]
-    if missing or not is_loopback(urlsplit(env["AWS_ENDPOINT_URL"]).hostname):
+    if not is_lab(env):
         raise UsageFault("there is no lab in this environment", HINT)
     request = urllib.request.Request(  # noqa: S310 - loopback, by the line above
         f"{env['AWS_ENDPOINT_URL']}/lab/{path}",
         method=method,
         data=json.dumps(payload).encode(),
-        headers={"X-Mfa-Kit-Lab": env["AWS_SECRET_ACCESS_KEY"]},
+        headers={"X-Mfa-Kit-Lab": env[VARIABLE]},
     )
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:

@@ -142,13 +142,20 @@ STEPS: Sequence[TourStep] = (
 )
 
 
-def walk(lab: Lab, env: Mapping[str, str], home: Path, say: Say) -> list[str]:
-    """Run the steps and explain each; return the titles of those that ended with another status."""
+def walk(
+    lab: Lab, env: Mapping[str, str], home: Path, say: Say, *, pause: Callable[[], None] = lambda: None
+) -> list[str]:
+    """Run the steps and explain each; return the titles of those that ended with another status.
+
+    `pause` is called between two steps.
+    """
     key = pyrage.x25519.Identity.generate()
     with os.fdopen(os.open(home / "tour-identity.txt", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
         out.write(f"{key}\n")
     wrong = []
     for number, step in enumerate(STEPS, 1):
+        if number > 1:
+            pause()
         say(f"\n{number}/{len(STEPS)}  {step.title}")
         if step.before:
             step.before(lab, say)

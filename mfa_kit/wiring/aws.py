@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from mfa_kit.core import otp
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.lab_token import is_lab
 from mfa_kit.core.models import Call, Caller
 from mfa_kit.enrollment.phone import ask_until
 from mfa_kit.wiring.settings import Settings
@@ -72,7 +74,9 @@ def connect(
         iam = open_iam(settings, ledger.called, workers=workers, turn=turn)
         caller = iam.caller()
         clock = f", {clock_difference(iam.offset())}" if iam.offset() else ""
-        settings.progress.note(f"account {account_label(caller.account)} as {caller.arn}{clock}")
+        # Other simulators use the lab's account number too.
+        account = account_label(caller.account) if is_lab(os.environ) else caller.account
+        settings.progress.note(f"account {account} as {caller.arn}{clock}")
         if settings.account is not None and settings.account != caller.account:
             raise UsageFault(
                 f"these credentials are of account {caller.account}, and --account asks for {settings.account}",

@@ -1,25 +1,29 @@
-"""The lab, for the verbs that run one, that speak to one that runs, or that plug in its keys."""
+"""The lab, for the verbs that run one, that speak to a running one, or that plug in its keys."""
 
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
-from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.interaction import Progress
+from mfa_kit.core.errors import Declined, UsageFault
+from mfa_kit.core.interaction import Interaction, Progress
 from mfa_kit.lab import child, plugged_cards
 
 if TYPE_CHECKING:
     from mfa_kit.lab.aws.server import Lab
 
-Say = Callable[[str], None]
+# Prints a line on standard output.
+Print = Callable[[str], None]
+# Programs with which a person looks around in a lab.
+SHELLS = {"bash", "dash", "fish", "sh", "zsh"}
+WELCOME = "this is the lab: nothing here reaches AWS; leave it with: exit"
 
 
 class LabChoices(TypedDict, total=False):
-    """What a command line says of the lab that it starts: fields of `mfa_kit.lab.session.LabOptions`."""
+    """The options of a command line for the lab that it starts: fields of `mfa_kit.lab.session.LabOptions`."""
 
     users: int | None
     source: Path | None
@@ -31,13 +35,16 @@ class LabChoices(TypedDict, total=False):
     timings: Sequence[str]
 
 
-def run(command: Sequence[str], *, region: str | None, **choices: Unpack[LabChoices]) -> int:
-    """Run a command against a lab of its own; return its status."""
+def run(command: Sequence[str], *, region: str | None, progress: Progress, **choices: Unpack[LabChoices]) -> int:
+    """Run a command against a lab of its own, and return its status. A shell is told that it is in the lab."""
     with _running(region=region, **choices) as (lab, home):
-        return child.run_command(command, child.child_environment(lab.env, caller=os.environ, home=home))
+        if Path(command[0]).name in SHELLS and len(command) == 1:
+            progress.note(WELCOME)
+        env = child.child_environment(lab.env, caller=os.environ, home=home)
+        return child.run_command(child.marked_shell(command, home), env)
 
 
-def serve(tell: Say, *, region: str | None, port: int, **choices: Unpack[LabChoices]) -> None:
+def serve(tell: Print, *, region: str | None, port: int, **choices: Unpack[LabChoices]) -> None:
     """Serve a lab until it is interrupted; `tell` prints the environment to export."""
     with _running(region=region, port=port, **choices) as (lab, home):
         ours = lab.env | {"MFA_KIT_HOME": str(home)}
@@ -46,12 +53,23 @@ def serve(tell: Say, *, region: str | None, port: int, **choices: Unpack[LabChoi
         signal.sigwait(child.ENDS)
 
 
-def tour(say: Say) -> list[str]:
-    """Walk through a rehearsal in a lab of its own; return the titles of the steps that did not end as they should."""
+def tour(tell: Print, *, person: Interaction) -> list[str]:
+    """Run the tour in a lab of its own; return the titles of the steps that failed.
+
+    At a terminal, each step waits for Enter.
+    """
+
+    def pause() -> None:
+        with suppress(Declined):
+            person.pause("press Enter for the next step", instead="")
+
     with _running() as (lab, home):
         from mfa_kit.lab import tour
 
-        return tour.walk(lab, child.child_environment(lab.env, caller=os.environ, home=home), home, say)
+        env = child.child_environment(lab.env, caller=os.environ, home=home)
+        if not sys.stdout.isatty():
+            return tour.walk(lab, env, home, tell)
+        return tour.walk(lab, env, home, tell, pause=pause)
 
 
 def register_fido_key(user: str, name: str) -> str:
@@ -61,22 +79,24 @@ def register_fido_key(user: str, name: str) -> str:
     return str(remote.ask_lab("POST", "fido", {"user": user, "name": name}, env=os.environ)["SerialNumber"])
 
 
-def plug_in_cards(tell: Say, command: Sequence[str], *, readers: Sequence[str], serial: int, touch_delay: float) -> int:
-    """Plug an OATH key into each reader for a command, and return its status, or until Ctrl-C."""
+def plug_in_cards(
+    tell: Print, command: Sequence[str], *, readers: Sequence[str], serial: int, touch_delay: float
+) -> int:
+    """Plug an OATH key into each reader while a command runs, and return its status; without one, until Ctrl-C."""
     return plugged_cards.plug_in_cards(tell, command, readers=readers, serial=serial, touch_delay=touch_delay)
 
 
 def open_box(
-    tell: Say, *, count: int, readers: Sequence[str], serial: int, touch_delay: float, progress: Progress
+    tell: Print, *, count: int, readers: Sequence[str], serial: int, touch_delay: float, progress: Progress
 ) -> None:
-    """Have OATH keys in a box until Ctrl-C; each line of stdin is the number of one to plug in or pull out."""
+    """Keep OATH keys in a box until Ctrl-C; each line of stdin is the number of a key to plug in or pull out."""
     plugged_cards.open_box(
         tell, sys.stdin, count=count, readers=readers, serial=serial, touch_delay=touch_delay, note=progress.note
     )
 
 
 def plug_in_key(
-    tell: Say,
+    tell: Print,
     command: Sequence[str],
     *,
     attestation: str,
@@ -86,7 +106,7 @@ def plug_in_key(
     reader: bool,
     publish: Path | None,
 ) -> int:
-    """Plug a security key in for a command, and return its status, or until Ctrl-C."""
+    """Plug in a security key while a command runs, and return its status; without one, until Ctrl-C."""
     from mfa_kit.lab import plugged_key
 
     return plugged_key.plug_in_key(
@@ -98,6 +118,7 @@ def plug_in_key(
 def _running(
     *, region: str | None = None, port: int = 0, **choices: Unpack[LabChoices]
 ) -> Iterator[tuple["Lab", Path]]:
+    """Run a lab; yield it and its MFA_KIT_HOME. Raise UsageFault without the extra `lab`."""
     try:
         from mfa_kit.lab import session
     except ModuleNotFoundError as error:

@@ -1,5 +1,6 @@
 """`mfa-kit lab` as a user starts it: status, environment, serving, keys, and that nothing leaves loopback."""
 
+import contextlib
 import json
 import os
 import shlex
@@ -8,14 +9,21 @@ import socket
 import subprocess
 import sys
 import threading
+import urllib.error
+import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import pexpect
 import pyrage
 import pytest
 
+from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.lab_token import is_lab, lab_token
 from mfa_kit.lab import child
+from mfa_kit.lab.aws.server import Lab
+from mfa_kit.wiring import lab as lab_wiring
 
 TOOL = [sys.executable, "-m", "mfa_kit"]
 RUN = [*TOOL, "lab", "run"]
@@ -328,3 +336,105 @@ def test_a_file_of_another_form_is_one_sentence(option: str, text: str, tmp_path
     file.write_text(text)
     found = _lab(option, str(file), "--", "true")
     assert (found.returncode, found.stderr.count("\n")) == (2, 2), found.stderr
+
+
+@pytest.fixture
+def listener() -> Iterator[tuple[str, list[bytes]]]:
+    """Listen on loopback as any program may, and keep what is sent."""
+    heard: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def listen() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    heard.append(server.accept()[0].recv(65536))
+
+        threading.Thread(target=listen, daemon=True).start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}", heard
+
+
+@pytest.mark.parametrize("token", [None, "", "0" * 64])
+def test_a_secret_key_is_not_sent_to_an_unknown_server(
+    token: str | None, listener: tuple[str, list[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Something on loopback is not a lab, and the key may be a real one."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", listener[0])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-real-secret-key")
+    if token is not None:
+        monkeypatch.setenv("MFA_KIT_LAB", token)
+    with pytest.raises(UsageFault, match="there is no lab"):
+        lab_wiring.register_fido_key("alice", "key")
+    assert listener[1] == []
+
+
+def test_a_lab_gets_a_token_and_not_its_secret_key(
+    listener: tuple[str, list[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lab may have ended, and another program may have its port."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", listener[0])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of-a-lab")
+    monkeypatch.setenv("MFA_KIT_LAB", lab_token("of-a-lab"))
+    monkeypatch.setattr(urllib.request.OpenerDirector, "open", lambda _, request, **__: _refuse(listener[1], request))
+    with pytest.raises(UsageFault, match="does not answer"):
+        lab_wiring.register_fido_key("alice", "key")
+    assert lab_token("of-a-lab").encode() in listener[1][0]
+    assert b"of-a-lab" not in listener[1][0]
+
+
+def _refuse(heard: list[bytes], request: urllib.request.Request) -> None:
+    heard.append(repr((request.full_url, request.headers, request.data)).encode())
+    raise urllib.error.URLError("refused")
+
+
+REAL = {
+    "AWS_PROFILE": "prod",
+    "AWS_ACCESS_KEY_ID": "AKIA",
+    "AWS_SECRET_ACCESS_KEY": "real",
+    "AWS_ENDPOINT_URL": "http://127.0.0.1:4566",
+    "HTTPS_PROXY": "http://proxy",
+    "MFA_KIT_HOME": "/desk",
+    "PATH": "/bin",
+}
+
+
+def test_a_command_with_the_lab_s_keys_gets_no_real_credentials() -> None:
+    """Outside a lab it has none at all, and none of the usual files either."""
+    env = child.device_environment(REAL, {"PCSCLITE_CSOCK_NAME": "/p"})
+    kept = {"PATH": "/bin", "MFA_KIT_HOME": "/desk", "PCSCLITE_CSOCK_NAME": "/p"}
+    assert env == {**kept, **child.NOWHERE}
+    assert not {"AKIA", "real", "prod"} & set(env.values())
+
+
+def test_a_command_with_the_lab_s_keys_stays_in_the_lab(lab: Lab) -> None:
+    """Recognized by its endpoint and its token; real credentials in its place are none of it."""
+    assert child.device_environment(lab.env, {"A": "b"}) == {**lab.env, "A": "b"}
+    assert is_lab(lab.env)
+    for name, value in (("AWS_SECRET_ACCESS_KEY", "real"), ("AWS_ENDPOINT_URL", "https://iam.amazonaws.com")):
+        assert not is_lab({**lab.env, name: value})
+    assert not is_lab({name: value for name, value in lab.env.items() if name != "MFA_KIT_LAB"})
+    assert not is_lab({**lab.env, "AWS_ENDPOINT_URL": "http://["})
+
+
+def test_a_shell_in_the_lab_says_so(tmp_path: Path) -> None:
+    """In one line, and bash in each prompt; another command stays as it is."""
+    (command, *options) = child.marked_shell(["bash"], tmp_path)
+    done = subprocess.run([command, *options, "-i", "-c", "echo $PS1"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("(lab)")
+    assert child.marked_shell(["bash", "-c", "x"], tmp_path) == ["bash", "-c", "x"]
+    assert child.marked_shell(["true"], tmp_path) == ["true"]
+    shell = subprocess.run(
+        [*TOOL, "lab", "run", "--", "sh"], capture_output=True, text=True, check=False, input="exit 3"
+    )
+    assert "this is the lab" in shell.stderr
+    assert "this is the lab" not in _lab("--", "true").stderr
+
+
+def test_the_tour_waits_for_enter_at_a_terminal() -> None:
+    """So that a step can be read."""
+    with pexpect.spawn(TOOL[0], [*TOOL[1:], "lab", "tour"], timeout=60, encoding="utf-8") as tour:
+        tour.expect("1/10")
+        tour.expect("press Enter for the next step")
+        tour.sendline("")
+        tour.expect("2/10")
+        tour.sendintr()
+        tour.expect(pexpect.EOF)

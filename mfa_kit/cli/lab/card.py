@@ -15,7 +15,7 @@ from mfa_kit.wiring import lab
     multiple=True,
     default=("Yubico YubiKey OTP+FIDO+CCID",),
     show_default=True,
-    help="Name of a reader.",
+    help="Name of a reader. Repeat it for several.",
 )
 @click.option(
     "--serial",
@@ -24,22 +24,26 @@ from mfa_kit.wiring import lab
     show_default=True,
     help="Serial number of the first key.",
 )
-@click.option("--touch-delay", type=Number(600), default=1, show_default=True, help="Seconds to a touch.")
+@click.option("--touch-delay", type=Number(600), default=1, show_default=True, help="Seconds until a key is touched.")
 @click.option(
     "--box",
     type=click.IntRange(0, 99),
     default=0,
     metavar="N",
-    help="Have N keys in a box; a number that is typed here puts that one in, or pulls it out.",
+    help="Keep N keys in a box. Type a number here to plug that key in or pull it out.",
 )
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def card(*, command: tuple[str, ...], readers: tuple[str, ...], serial: int, touch_delay: float, box: int) -> int:
     """Plug OATH keys into readers of a private pcscd, for COMMAND or until Ctrl-C. Linux and root only.
 
-    Each reader has one key. The system's smart card service is not touched, and nothing listens outside.
+    Each reader has one key. The system's smart card service is not changed, and nothing listens on a network. Outside
+    a lab, COMMAND gets no AWS credentials.
     """
     if box and command:
-        raise UsageFault("the keys of a --box are put in by hand here", "run COMMAND in another terminal")
+        raise UsageFault(
+            "--box and COMMAND exclude each other, because keys of a box are plugged in by hand",
+            "run COMMAND in another terminal",
+        )
     if not box:
         return lab.plug_in_cards(click.echo, command, readers=readers, serial=serial, touch_delay=touch_delay)
     lab.open_box(

@@ -10,5 +10,5 @@ from mfa_kit.wiring import lab
 @click.argument("user")
 @click.argument("name")
 def fido_register(*, user: str, name: str) -> None:
-    """Register a FIDO key NAME for USER in the lab, as only the console can on AWS."""
+    """Register a FIDO key NAME for USER in the lab. On AWS only the console can do that."""
     click.echo(lab.register_fido_key(user, name))

@@ -12,14 +12,17 @@ from mfa_kit.wiring import lab
 
 @click.command(cls=Verb)
 @click.option(
-    "--attestation", type=click.Choice(["packed", "self", "none"]), default="packed", help="How it attests [packed]."
+    "--attestation",
+    type=click.Choice(["packed", "self", "none"]),
+    default="packed",
+    help="Its attestation [packed].",
 )
 @click.option("--touch", type=Number(600), default=0, metavar="S", help="Seconds until its button is touched.")
-@click.option("--never-touched", is_flag=True, help="Nobody touches its button.")
-@click.option("--u2f", is_flag=True, help="A key that has U2F alone.")
-@click.option("--pin-stdin", is_flag=True, help="Read its PIN from standard input, one line.")
-@click.option("--reader", is_flag=True, help="In a smart card reader, though the kernel could have it on USB.")
-@click.option("--publish", type=FILE, metavar="DIR", help="Write metadata that knows it: blob.jwt and root.der.")
+@click.option("--never-touched", is_flag=True, help="Its button is never touched.")
+@click.option("--u2f", is_flag=True, help="A key with U2F only.")
+@click.option("--pin-stdin", is_flag=True, help="Read its PIN from stdin, one line.")
+@click.option("--reader", is_flag=True, help="Use a smart card reader even where USB is possible.")
+@click.option("--publish", type=FILE, metavar="DIR", help="Write metadata that lists it: blob.jwt and root.der.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def key(
     *,
@@ -34,7 +37,8 @@ def key(
 ) -> int:
     """Plug in a security key, for COMMAND or until Ctrl-C. Linux and root only.
 
-    It is on USB where the kernel has /dev/uhid, else in a reader of a private pcscd.
+    It is on USB if the kernel has /dev/uhid, else in a reader of a private pcscd. Outside a lab, COMMAND gets no AWS
+    credentials.
     """
     return lab.plug_in_key(
         click.echo,

@@ -1,4 +1,4 @@
-"""`mfa-kit lab run`. The lab listens on loopback alone, and what runs in it reaches nothing else."""
+"""`mfa-kit lab run`. The lab listens on loopback only, and a command in it finds no other account."""
 
 from typing import Unpack
 
@@ -15,5 +15,5 @@ from mfa_kit.wiring.settings import Settings
 @start_options
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
 def run(*, command: tuple[str, ...], settings: Settings, **choices: Unpack[LabChoices]) -> int:
-    """Run COMMAND in a lab of its own and return its status: `mfa-kit lab run -- COMMAND`."""
-    return lab.run(command, region=settings.region, **choices)
+    """Run COMMAND in a lab of its own: `mfa-kit lab run -- COMMAND`. The exit code is that of COMMAND."""
+    return lab.run(command, region=settings.region, progress=settings.progress, **choices)

@@ -15,5 +15,5 @@ from mfa_kit.wiring.settings import Settings
 @start_options
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port on 127.0.0.1 [any].")
 def serve(*, port: int, settings: Settings, **choices: Unpack[LabChoices]) -> None:
-    """Serve a lab until Ctrl-C, and print the environment to export."""
+    """Run a lab until Ctrl-C, and print the environment variables to export."""
     lab.serve(click.echo, region=settings.region, port=port, **choices)

@@ -12,19 +12,19 @@ Function = TypeVar("Function", bound=Callable[..., object])
 
 FILE = click.Path(path_type=Path)
 OPTIONS = (
-    click.option("--users", type=click.IntRange(0), help="How many users a fresh account has [5]."),
-    click.option("--from", "source", type=FILE, metavar="FILE", help="Start from a described account, JSON or TOML."),
+    click.option("--users", type=click.IntRange(0), help="Users of a new account [5]."),
+    click.option("--from", "source", type=FILE, metavar="FILE", help="Start from the account in FILE, JSON or TOML."),
     click.option("--state", "folder", type=FILE, metavar="DIR", help="Keep the account here between runs."),
-    click.option("--latency", type=Number(600), default=0, metavar="S", help="Seconds each answer takes more."),
+    click.option("--latency", type=Number(600), default=0, metavar="S", help="Add S seconds to every response."),
     click.option("--rate", type=Number(), default=0, metavar="N", help="Throttle above N requests a second."),
-    click.option("--burst", type=Number(), default=0, metavar="N", help="Requests that may come at once [N]."),
-    click.option("--faults", "rules", type=FILE, metavar="FILE", help="Rules of what goes wrong, JSON or TOML."),
-    click.option("--set", "timings", multiple=True, metavar="NAME=VALUE", help="A window or a delay of the lab."),
+    click.option("--burst", type=Number(), default=0, metavar="N", help="Allow this many requests at once [N]."),
+    click.option("--faults", "rules", type=FILE, metavar="FILE", help="Faults to simulate, JSON or TOML."),
+    click.option("--set", "timings", multiple=True, metavar="NAME=VALUE", help="Change a time or a delay of the lab."),
 )
 
 
 def start_options(function: Function) -> Function:
-    """Add the options; the function gets their values as LabChoices."""
+    """Add the options to a verb, which gets their values as LabChoices."""
     for option in reversed(OPTIONS):
         function = option(function)
     return function

@@ -4,12 +4,13 @@ import click
 
 from mfa_kit.cli.options import Verb
 from mfa_kit.wiring import lab
+from mfa_kit.wiring.settings import Settings
 
 
-@click.command(cls=Verb)
-def tour() -> int:
-    """Walk through a first day: enroll, a mistyped code, a crash and its repair, revoke."""
-    wrong = lab.tour(click.echo)
-    for title in wrong:
-        click.echo(f"this step did not end as it should: {title}", err=True)
-    return 1 if wrong else 0
+@click.command(cls=Verb, needs_config=False)
+def tour(*, settings: Settings) -> int:
+    """Show a first day in the lab: enroll, a mistyped code, a crash and its repair, revoke."""
+    failed = lab.tour(click.echo, person=settings.interaction)
+    for title in failed:
+        settings.progress.note(f"this step failed: {title}")
+    return 1 if failed else 0

@@ -15,6 +15,7 @@ from wsgiref.types import WSGIEnvironment
 from moto.core.exceptions import ServiceException
 
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.lab_token import lab_token
 from mfa_kit.lab.aws.codes import DeviceCodes
 from mfa_kit.lab.aws.description import NAME
 from mfa_kit.lab.aws.faults import Faults
@@ -52,7 +53,8 @@ class Control:
     def answer(self, environ: WSGIEnvironment) -> HttpResponse:
         """Answer one request, as JSON: 403 without the admin's key, 400 with an error and a hint for a bad request."""
         secret = self.account.admin_key().secret_access_key
-        if not hmac.compare_digest(str(environ.get(HEADER, "")).encode(), secret.encode()):
+        shown = str(environ.get(HEADER, "")).encode()
+        if not any(hmac.compare_digest(shown, each.encode()) for each in (secret, lab_token(secret))):
             return _json(HTTPStatus.FORBIDDEN, {"error": "show the secret key of the lab's admin"})
         try:
             with self.account.lock:

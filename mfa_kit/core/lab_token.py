@@ -1,0 +1,25 @@
+"""How a lab is recognized: by its endpoint on loopback and a token, which real credentials do not have."""
+
+import hmac
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from mfa_kit.core.loopback import is_loopback
+
+# The variable in a lab's environment that has the token.
+VARIABLE = "MFA_KIT_LAB"
+
+
+def lab_token(secret_access_key: str) -> str:
+    """Return the token of a lab, which follows from the secret key of its administrator and does not reveal it."""
+    return hmac.digest(secret_access_key.encode(), b"mfa-kit lab", "sha256").hex()
+
+
+def is_lab(env: Mapping[str, str]) -> bool:
+    """Return whether an environment is that of a lab: an account number proves nothing, because others use it too."""
+    try:
+        host = urlsplit(env.get("AWS_ENDPOINT_URL", "")).hostname
+    except ValueError:
+        return False
+    token = lab_token(env.get("AWS_SECRET_ACCESS_KEY", ""))
+    return is_loopback(host) and hmac.compare_digest(env.get(VARIABLE, "").encode(), token.encode())
