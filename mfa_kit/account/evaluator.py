@@ -137,8 +137,8 @@ def statements(document: str) -> tuple[IamStatement, ...]:
 def _pattern(wanted: str) -> re.Pattern[str]:
     """Compile a pattern in which `*` and `?` are wildcards, `${*}` is the character `*`, and brackets are literal.
 
-    The text between two `*` is matched only where it first occurs. Trying every other place too would take exponential
-    time for a pattern with many `*`.
+    The text between two `*` is matched only where it first occurs. Trying every other place too would take far too long
+    for a pattern with many `*`.
     """
     runs = [""]
     for part in re.split(r"(\$\{[*?$]\}|[*?])", wanted):

@@ -1,4 +1,4 @@
-"""`mfa-kit audit`: take or read a snapshot of the account, judge it by the rules, and print what they found."""
+"""`mfa-kit audit`: takes or reads a snapshot of the account, applies the rules, and prints the findings."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -75,7 +75,7 @@ def audit(
 
 
 def _write(snapshot: Snapshot, answers: Sequence[RuleAnswer], output: Output) -> None:
-    """Print the answers: a paragraph a rule in a table, a document in JSON, a line a finding in the other forms."""
+    """Print the answers: a paragraph per rule as a table, a JSON document, or a line per finding in the other forms."""
     match output.form:
         case "table":
             output.text("".join(map(_paragraph, answers)))
@@ -95,7 +95,7 @@ def _report_age(snapshot: Snapshot) -> str:
 
 
 def _paragraph(answer: RuleAnswer) -> str:
-    """Return a rule as text: its result and title, each finding with the commands that mend it, and what is unknown."""
+    """Return a rule as text: its result and title, each finding with the commands that fix it, and unknown subjects."""
     rule = answer.rule
     why = f"  ({answer.why})" if answer.why else ""
     lines = [f"{answer.result.upper():<14}  {rule.severity:<8}  {rule.id:<18}  {rule.title}{why}"]
@@ -131,7 +131,7 @@ def _rule_row(answer: RuleAnswer) -> ResultRow:
 
 
 def _finding_rows(answer: RuleAnswer) -> list[ResultRow]:
-    """Return a row for each finding and for each unknown; for a rule that has neither, one for the rule."""
+    """Return a row for each finding and each unknown subject, or one row for a rule that has neither."""
     lines = [(RuleResult.FAIL, each.subject, each.evidence, " ; ".join(each.remedy)) for each in answer.findings]
     lines += [(RuleResult.UNKNOWN, each.subject, each.why, "") for each in answer.unsure]
     return [

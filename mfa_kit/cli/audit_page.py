@@ -1,4 +1,4 @@
-"""An audit as one HTML page, for a reader who does not read tables."""
+"""An audit as one HTML page, for readers who do not work with tables."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ STYLE = """
     details::details-content { content-visibility: visible; block-size: auto }
   }
 """
-# Colors that are told apart without seeing red from green, each dark enough for white letters.
+# Colors that color-blind readers can tell apart. Each is dark enough for white text.
 COLORS = {
     "critical": "#8b0a1a",
     "high": "#b8400c",
@@ -44,12 +44,12 @@ WAYS = (
     ("text message", "#b8400c"),
     ("no MFA", "#8b0a1a"),
 )
-# Names in a row of the summary.
+# The number of names in a row of the summary.
 SHOWN = 3
 
 
 def audit_page(snapshot: Snapshot, answers: Sequence[RuleAnswer]) -> str:
-    """Return the page: a summary, charts, what fails, and every rule with its findings."""
+    """Return the page: a summary, charts, the failures, and every rule with its findings."""
     account = account_label(snapshot.account)
     read = f"Read {iso_time(snapshot.at)} as {snapshot.caller}"
     body = [
@@ -119,7 +119,7 @@ def _by_severity(answers: Sequence[RuleAnswer]) -> str:
 
 
 def _way(one: AccountUser) -> str:
-    """Return how a user signs in, by the best device."""
+    """Return how a user signs in, judged by the user's best device."""
     if DeviceType.FIDO2 in one.types:
         way = "security key or passkey"
     elif one.types - {DeviceType.SMS}:
@@ -149,7 +149,7 @@ def _coverage(everybody: Sequence[AccountUser]) -> Iterator[str]:
 
 
 def _first(answers: Sequence[RuleAnswer]) -> Iterator[str]:
-    """List what fails, worst first: the page's summary."""
+    """List the failures, worst first: the summary of the page."""
     failed = [one for one in answers if one.result is RuleResult.FAIL]
     if failed:
         yield "<h2>What to put right, worst first</h2><table><thead><tr><th>Severity</th><th>What should be</th>"

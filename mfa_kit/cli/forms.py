@@ -14,7 +14,7 @@ from mfa_kit.core.text import no_formula, one_line
 
 
 def write_table(results: Results) -> None:
-    """Print one result as a line a field, a list as a line a result below a line of column names."""
+    """Print one result as a line per field, or a list as a line per result below a line of column names."""
     if results.single:
         _write_fields({name: _text(value) for name, value in results.rows[0].items() if value is not None})
     elif results.rows:
@@ -24,24 +24,27 @@ def write_table(results: Results) -> None:
 
 
 def json_document(results: Results) -> str:
-    """Return one object on one line, with the name and version of its schema; a list is its `rows`."""
+    """Return one object on one line, with the name and version of its schema. A list is stored in `rows`."""
     fields = results.rows[0] if results.single else {"rows": results.rows}
     return json.dumps({"schema": f"mfa-kit/{results.schema}", "version": VERSION, **fields})
 
 
 def write_json(results: Results) -> None:
-    """Print one object; a list is its `rows`."""
+    """Print one object. A list is stored in `rows`."""
     click.echo(json_document(results))
 
 
 def write_json_lines(results: Results) -> None:
-    """Print an object a line, each with its schema."""
+    """Print one object per line, each with its schema."""
     for row in results.rows:
         write_json(Results(results.schema, [row], single=True))
 
 
 def write_csv(results: Results) -> None:
-    """Print a line of column names, then a line a result; no cell is a formula. No results print nothing."""
+    """Print a line of column names, then a line per result. Cells are escaped so that none is a formula.
+
+    Without results, nothing is printed.
+    """
     if results.rows:
         text = io.StringIO()
         writer = csv.DictWriter(text, results.rows[0], lineterminator="\n")
@@ -53,7 +56,7 @@ def write_csv(results: Results) -> None:
 
 
 def _write_columns(rows: Sequence[Mapping[str, str]]) -> None:
-    """Print a line a row, without columns that are empty; in a window that is too narrow for it, a line a field."""
+    """Print a line per row, without empty columns. If the window is too narrow, print a line per field instead."""
     names = [name for name in rows[0] if any(row[name] for row in rows)]
     heads = [name.replace("_", " ").upper() for name in names]
     lines = _aligned([heads, *([row[name] for name in names] for row in rows)])
@@ -67,7 +70,7 @@ def _write_columns(rows: Sequence[Mapping[str, str]]) -> None:
 
 
 def _aligned(cells: Sequence[Sequence[str]]) -> list[str]:
-    """Return lines in which each column is as wide as its widest cell, without spaces at their ends."""
+    """Return lines in which each column is as wide as its widest cell, without trailing spaces."""
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in cells]
 
@@ -79,7 +82,7 @@ def _write_fields(row: Mapping[str, str]) -> None:
 
 
 def _window_width() -> int:
-    """Return the columns of the window; a pipe or a file has no limit."""
+    """Return the number of columns of the window. A pipe or a file has no limit."""
     try:
         return os.get_terminal_size(sys.stdout.fileno()).columns or sys.maxsize
     except (OSError, ValueError):
@@ -87,7 +90,7 @@ def _window_width() -> int:
 
 
 def _text(value: Cell) -> str:
-    """Write a value as a cell: a list as its items with commas, a missing value as nothing."""
+    """Return a value as the text of a cell. A list becomes its items separated by commas, and None an empty text."""
     match value:
         case None:
             return ""

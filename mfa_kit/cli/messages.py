@@ -1,4 +1,4 @@
-"""Messages to a person, on stderr. Results go to stdout, questions to the terminal."""
+"""Messages for the user, on stderr. Results go to stdout, and questions to the terminal."""
 
 import os
 import sys
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def print_error(what: str, *, hint: str = "", notes: Sequence[str] = ()) -> None:
-    """Print what happened, then what to try, then notes, a line each."""
+    """Print what happened, then what to try, then notes, each on its own line."""
     _print_line(f"mfa-kit: {what}")
     if hint:
         _print_line(f"  try: {hint}")
@@ -22,7 +22,7 @@ def print_error(what: str, *, hint: str = "", notes: Sequence[str] = ()) -> None
 
 
 def _print_line(line: str) -> None:
-    """Print a line. That it cannot be written, as to a closed pipe, is no reason to stop."""
+    """Print a line. A failed write, such as to a closed pipe, is ignored so that it does not stop the work."""
     try:
         click.echo(printable(line), err=True)
     except OSError:
@@ -30,7 +30,10 @@ def _print_line(line: str) -> None:
 
 
 def discard(stream: TextIO) -> None:
-    """Drop what a stream still buffers, and what comes: Python would flush it at exit, and report the failure."""
+    """Drop what a stream has buffered and everything written to it later.
+
+    Python would flush the buffer at exit and report the failure.
+    """
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
@@ -43,11 +46,11 @@ class StderrProgress:
 
 
 def with_bar(items: Sequence[T], doing: str, *, plain: bool) -> Iterator[T]:
-    """Yield the items while a bar on stderr shows how many are done; there is none without a terminal."""
+    """Yield the items while a bar on stderr shows progress. Without a terminal there is no bar."""
     if plain or not sys.stderr.isatty():
         yield from items
         return
-    from rich.console import Console  # imported here, because no help text may wait for it
+    from rich.console import Console  # imported here so that help texts do not load it
     from rich.progress import track
 
     yield from track(items, description=doing, console=Console(stderr=True), transient=True)

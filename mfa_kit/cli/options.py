@@ -1,4 +1,4 @@
-"""The flags that every verb takes, before or after its name, and the two kinds of command that take them."""
+"""The options that every verb takes, before or after its name, and the two kinds of command that take them."""
 
 import importlib
 import inspect
@@ -22,7 +22,10 @@ UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class Number(click.FloatRange):
-    """A number from 0 on, up to a most: click's own range takes nan, which no comparison keeps out."""
+    """A number from 0 up to a maximum.
+
+    click's own range accepts nan, because no comparison rejects it.
+    """
 
     def __init__(self, most: float = 1e6) -> None:
         super().__init__(0, most)
@@ -49,7 +52,7 @@ class Age(click.ParamType[float]):
 
 
 class Moment(click.ParamType[float]):
-    """A moment in Unix seconds: an ISO 8601 date or time (UTC unless it says otherwise), or an age such as 7d."""
+    """A point in time in Unix seconds: an ISO 8601 date or time (UTC unless it has an offset), or an age such as 7d."""
 
     name = "time"
 
@@ -89,7 +92,7 @@ DRILLED_WITHIN = click.option(
 
 
 def identity(*, required: bool) -> Callable[[Any], Any]:
-    """Take identities that open sealed backups, as `keys`."""
+    """Return the option for identities that decrypt backups. Its parameter is `keys`."""
     return click.option(
         "-i",
         "--identity",
@@ -103,10 +106,10 @@ def identity(*, required: bool) -> Callable[[Any], Any]:
 
 
 class Row(NamedTuple):
-    """A row of the table of commands: its line in a list, and where it is or what it holds.
+    """A row of the table of commands: its line in a list, and its function or its own rows.
 
-    `held` is `module:function`, or the rows of a group, whose help is `text` if that differs from the line. A command
-    without a line is not listed.
+    `held` is the function as `module:function`, or the rows of a group. `text` is the help of a group, if it differs
+    from the line. A command without a line is not listed.
     """
 
     line: str
@@ -118,7 +121,10 @@ Rows = Mapping[str, Row]
 
 
 class Flags(NamedTuple):
-    """What the common flags say, wherever on the line they stood. To make a dataclass takes ten times as long."""
+    """The values of the common options, wherever they were on the command line.
+
+    Creating a dataclass would take ten times as long.
+    """
 
     profile: str | None = None
     region: str | None = None
@@ -133,7 +139,7 @@ class Flags(NamedTuple):
 
 
 def given() -> Flags:
-    """Gather the flags of the command line that is being run."""
+    """Return the common options of the command line that is being run."""
     return Flags(**click.get_current_context().find_root().ensure_object(dict))
 
 
@@ -143,9 +149,9 @@ def form() -> str:
 
 
 def common(*, needs_config: bool = True) -> "Settings":
-    """Return the settings: those of the command line, and for the others those of the configuration file.
+    """Return the settings from the command line, or else from the configuration file.
 
-    A verb that does not need the file ignores one that is wrong, and says so.
+    A verb that does not need the file ignores an invalid one and prints a note.
     """
     from mfa_kit.cli import messages, terminal
     from mfa_kit.wiring import config
@@ -215,7 +221,7 @@ def _write_options(ctx: click.Context, formatter: click.HelpFormatter, params: S
 
 @contextmanager
 def _where(ctx: click.Context) -> Iterator[None]:
-    """Note the command on what click finds wrong in its line; its parser leaves that out at times."""
+    """Add the command to click's usage errors, because its parser sometimes leaves it out."""
     try:
         yield
     except click.UsageError as error:
@@ -224,12 +230,14 @@ def _where(ctx: click.Context) -> Iterator[None]:
 
 
 class Verb(click.Command):
-    """A command that does something. With `html` it has that form of the result too.
+    """A command that does something. With `html`, its result also has the form of an HTML page.
 
-    A function that has a parameter `settings` or `output` is given those of the command line; with `read_settings` it
-    is given a function that returns the settings, and that raises where the configuration file is wrong.
+    If the function has a parameter `settings` or `output`, it receives those of the command line. If it has a parameter
+    `read_settings`, it receives a function that returns the settings, and that raises if the configuration file is
+    invalid.
 
-    Without `needs_config` the verb works even if that file is wrong, because backups must open in an emergency.
+    Without `needs_config`, the verb works even if that file is invalid, because backups must be decryptable in an
+    emergency.
     """
 
     def __init__(self, *args: Any, html: bool = False, needs_config: bool = True, **kwargs: Any) -> None:
@@ -238,7 +246,7 @@ class Verb(click.Command):
         self.params += _common(*FORMS, *([HTML] if html else []))
 
     def invoke(self, ctx: click.Context) -> Any:
-        # The form may be said before the verb, so this is the first place that knows both.
+        # The form may be given before the verb, so this is the first place that knows both.
         output = Output.of(given().output, ctx, html=self.html)
         wanted = inspect.signature(self.callback).parameters if self.callback else {}
         if "output" in wanted:
@@ -258,7 +266,7 @@ class Verb(click.Command):
 
 
 class Noun(click.Group):
-    """A command that only holds verbs. Each is a file, which is imported when the verb is called."""
+    """A command that only holds verbs. Each verb is in its own file, which is imported when the verb is called."""
 
     command_class = Verb
 
@@ -281,7 +289,7 @@ class Noun(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the lines of the table, so that a list of commands imports none of them."""
+        """List the lines of the table, so that a list of commands imports no verb."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, row.line) for name, row in self.rows.items() if row.line])
 

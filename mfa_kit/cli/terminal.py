@@ -1,7 +1,8 @@
-"""The only owner of the terminal. It asks on /dev/tty, so pipes do not get in the way.
+"""The only module that uses the terminal. It asks questions on /dev/tty, so pipes do not interfere.
 
-All control sequences of the program are in this file. Secrets are shown on the alternate screen. They are wiped line by
-line, because a multiplexer keeps what is erased as a whole. Where no question may be asked, `Nobody` raises.
+All control sequences of the program are in this file. Secrets are shown on the alternate screen. They are erased line
+by line, because a terminal multiplexer keeps a screen that is erased as a whole. When no question may be asked,
+`Nobody` takes the place of the terminal and raises Declined.
 """
 
 import math
@@ -28,31 +29,31 @@ from mfa_kit.core.otp import Secret, Symbol
 from mfa_kit.core.text import printable
 
 T = TypeVar("T")
-# What a process does at a signal, by the signal.
+# The handlers of signals, by signal.
 Handlers = Mapping[signal.Signals, Callable[[int, FrameType | None], object] | int | None]
 
 TTY = "/dev/tty"
-# The lines that questions need below a secret.
+# The number of lines that questions need below a secret.
 BELOW = 5
 TRIES = 3
-# Seconds between two looks for what may come instead of a typed line.
+# Seconds between two checks for an event that can replace a typed line.
 LOOK = 0.3
-# Control sequences of xterm, which all terminal emulators and multiplexers know. The black and white of a QR code are
-# from the color cube, because a theme may replace the first sixteen colors.
+# Control sequences of xterm, which all terminal emulators and multiplexers support. The black and white of a QR code
+# come from the color cube, because a theme may replace the first sixteen colors.
 SCREEN, BACK = "\x1b[?1049h\x1b[H", "\x1b[r\x1b[0m\x1b[?1049l"
 BLACK_ON_WHITE, PLAIN = "\x1b[38;5;16;48;5;231m", "\x1b[0m"
 AGAIN = "\r\x1b[K"
 LINE_ABOVE, RETURN = "\x1b7\x1b[A\r", "\x1b[K\x1b8"
-# The room for an answer behind a prompt. Where both take more than a line, the line above is not the countdown.
+# The room for an answer after a prompt. If the two need more than one line, the line above is not the countdown.
 ANSWER = 12
-# Waits of as many seconds, and longer ones, are counted down.
+# Waits of at least this many seconds are counted down.
 LONG = 3.0
 # The signals that end a process and can be caught.
 FATAL = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 class Nobody:
-    """An Interaction without a person: it raises Declined, with `why` no question may be asked."""
+    """An Interaction without a person. It raises Declined; `why` says why no question may be asked."""
 
     def __init__(self, why: str) -> None:
         self._why = why
@@ -104,14 +105,17 @@ class Nobody:
 
 
 class Terminal:
-    """A person at the terminal of the descriptor `tty`. The kernel edits the typed line, so no redraw touches it."""
+    """A person at the terminal with the descriptor `tty`.
+
+    The kernel edits the typed line, so no redraw affects it.
+    """
 
     def __init__(self, tty: int, *, plain: bool) -> None:
         self._tty, self._redraws, self._shown = tty, not plain, False
         self._handlers: Handlers = {}
 
     def check(self, *parts: Secret[str], instead: str) -> None:
-        """Raise UsageFault when the window has no room for the parts."""
+        """Raise UsageFault if the window has no room for the parts."""
         if parts:
             self._room(parts, instead=instead)
 
@@ -124,7 +128,10 @@ class Terminal:
         self._write("\n".join(lines) + "\n")
 
     def ask_code(self, prompt: str, *, instead: str, left: Callable[[], float] | None = None) -> str:
-        """Return the typed line, without spaces around it; `left` seconds are counted down above the prompt."""
+        """Return the typed line without surrounding spaces.
+
+        The seconds that `left` returns are counted down above the prompt.
+        """
         if left is None:
             return self._line(prompt).strip()
 
@@ -139,11 +146,11 @@ class Terminal:
         return self._line(prompt, tick=tick if self._redraws else None).strip()
 
     def ask_secret(self, prompt: str, *, instead: str) -> Secret[str]:
-        """Return the line that was typed; it is not echoed."""
+        """Return the typed line, without echoing it."""
         return Secret(self._line(prompt, echo=False).rstrip("\n"))
 
     def ask_new_secret(self, prompt: str, *, instead: str) -> Secret[str]:
-        """Return a secret that was typed twice, the same and not empty; ask until it was."""
+        """Return a secret that the user typed twice. Ask until both are the same and not empty."""
         while True:
             first = self.ask_secret(prompt, instead=instead)
             if first == Secret(""):
@@ -160,7 +167,7 @@ class Terminal:
             raise Declined(f"{typed} was not typed, so nothing was done", f"answer with {typed}, or use {instead}")
 
     def choose(self, prompt: str, options: Sequence[str], *, instead: str) -> int:
-        """Return the index of the chosen option. Raise Declined after three answers that are none."""
+        """Return the index of the chosen option. Raise Declined after three invalid answers."""
         for number, option in enumerate(options, 1):
             self.say(f"{number:>3}  {option}")
         for _ in range(TRIES):
@@ -175,7 +182,7 @@ class Terminal:
         self._line(prompt)
 
     def ask_unless(self, prompt: str, comes: Callable[[], T | None], *, instead: str) -> T | str:
-        """Return what `comes` returns when it is not None before a line was typed, else the line."""
+        """Return the first value of `comes` that is not None, or the typed line if the user types one first."""
         came: list[T] = []
 
         def look() -> bool:
@@ -186,7 +193,7 @@ class Terminal:
         return came[0] if came else line.strip()
 
     def show(self, *parts: Secret[str], instead: str) -> None:
-        """Show secrets on the alternate screen, above the questions. Raise UsageFault when they do not fit."""
+        """Show secrets on the alternate screen, above the questions. Raise UsageFault if they do not fit."""
         high, lines = self._room(parts, instead=instead)
         if not self._shown:
             self._handlers = _catch_fatal_signals(self._on_fatal_signal)
@@ -196,11 +203,11 @@ class Terminal:
             for part in parts
             for line in part.reveal().splitlines()
         ]
-        # Only the lines below scroll from here on, so what is shown stays where it is.
+        # From here on only the lines below scroll, so the secrets stay in place.
         self._write(SCREEN + "".join(rows) + f"\x1b[{high + 1};{lines}r\x1b[{high + 1};1H")
 
     def _room(self, parts: Sequence[Secret[str]], *, instead: str) -> tuple[int, int]:
-        """Return the lines of the parts and of the window. Raise UsageFault when they do not fit."""
+        """Return the number of lines of the parts and of the window. Raise UsageFault if the parts do not fit."""
         columns, lines = os.get_terminal_size(self._tty)
         texts = Secret([part.reveal().splitlines() for part in parts])
         wide, high = max(len(line) for text in texts.reveal() for line in text), sum(map(len, texts.reveal()))
@@ -214,7 +221,7 @@ class Terminal:
         return high, lines
 
     def clear(self) -> None:
-        """Wipe the secrets, and leave the alternate screen."""
+        """Erase the secrets and leave the alternate screen."""
         if self._shown:
             lines = os.get_terminal_size(self._tty).lines
             self._write("\x1b[r" + "".join(f"\x1b[{row};1H\x1b[K" for row in range(1, lines + 1)) + BACK)
@@ -222,7 +229,7 @@ class Terminal:
             _restore_handlers(self._handlers)
 
     def _on_fatal_signal(self, number: int, _frame: object) -> None:
-        """Wipe the screen, then let the signal end the process."""
+        """Erase the secrets, then let the signal end the process."""
         _restore_handlers(self._handlers)
         self.clear()
         os.kill(os.getpid(), number)
@@ -240,7 +247,10 @@ class Terminal:
         tick: Callable[[], None] | None = None,
         until: Callable[[], bool] | None = None,
     ) -> str:
-        """Return a typed line; meanwhile call `tick` each second. Return an empty line when `until` returns true."""
+        """Return a typed line.
+
+        While waiting, call `tick` each second, and return an empty line if `until` returns true.
+        """
         with self._mode(echo=echo):
             self._write(f"{printable(prompt)}: ")
             try:
@@ -263,9 +273,9 @@ class Terminal:
 
     @contextmanager
     def _mode(self, *, echo: bool) -> Iterator[None]:
-        """Let the kernel edit a line; keys typed ahead are dropped.
+        """Let the kernel edit a line. Keys typed before the prompt are dropped.
 
-        Suspending and quitting are off, because a secret would stay on the screen.
+        The keys that suspend and quit are disabled, because a secret would stay on the screen.
         """
         before = termios.tcgetattr(self._tty)
         mode = termios.tcgetattr(self._tty)
@@ -287,7 +297,7 @@ class Terminal:
 
 
 def _catch_fatal_signals(act: Callable[[int, object], None]) -> Handlers:
-    """Call `act` at the signals that end the process, and return the handlers of before.
+    """Call `act` at the signals that end the process, and return the previous handlers.
 
     A signal that is ignored stays ignored, as under nohup. Only the main thread can have handlers.
     """
@@ -306,7 +316,7 @@ def _restore_handlers(handlers: Handlers) -> None:
 
 
 class StatusLine(StderrProgress):
-    """Progress as one line of stderr that is redrawn; notes are printed above it."""
+    """Progress as one line on stderr that is redrawn. Notes are printed above it."""
 
     def __init__(self) -> None:
         self._line = ""
@@ -318,14 +328,17 @@ class StatusLine(StderrProgress):
         self.draw(self._line)
 
     def draw(self, line: str) -> None:
-        """Replace the status line, cut to the window."""
+        """Replace the status line, cut to the width of the window."""
         self._line = line
         width = os.get_terminal_size(sys.stderr.fileno()).columns or sys.maxsize
         click.echo(AGAIN + printable(line)[: width - 1], err=True, nl=False)
 
 
 def countdown_sleep(*, plain: bool) -> Callable[[float], None]:
-    """Return a sleep, in seconds, that counts long waits down on stderr if that is a terminal and not `plain`."""
+    """Return a sleep function (in seconds) that counts long waits down on stderr.
+
+    If stderr is not a terminal, or with `plain`, it does not count down.
+    """
     if plain or not sys.stderr.isatty():
         return time.sleep
 

@@ -1,4 +1,4 @@
-"""Errors of click as our own: one sentence and one hint."""
+"""Turns click's errors into mfa-kit's own: one sentence and one hint."""
 
 import re
 from collections.abc import Iterable
@@ -8,12 +8,12 @@ import click
 
 from mfa_kit.core.errors import UsageFault
 
-# How click's Choice quotes what it was given.
+# How click's Choice quotes the value that it rejects.
 GIVEN = re.compile(r"'(.*)' is not (?:one of )?'", re.DOTALL)
 
 
 def usage_fault(error: click.UsageError) -> UsageFault:
-    """Return what is wrong with the command line, with a hint, in the words of all other errors."""
+    """Return what is wrong with the command line, with a hint, worded like all other errors."""
     ctx = error.ctx or click.Context(click.Command("mfa-kit"), info_name="mfa-kit")
     what, hint = _what_and_hint(error, ctx)
     return UsageFault(what, hint)
@@ -58,7 +58,7 @@ def _how_to_write(error: click.BadOptionUsage, ctx: click.Context) -> str | None
 
 
 def nearest(given: str, known: Iterable[str], *, otherwise: str) -> str:
-    """Return as a hint the known name that was probably meant."""
+    """Return a hint with the known name that the user probably meant, or else `otherwise`."""
     return next((f"{name}, if that was meant" for name in get_close_matches(given, known, n=1)), otherwise)
 
 
@@ -71,7 +71,7 @@ def _name(param: click.Parameter) -> str:
 
 
 def _form(param: click.Parameter, ctx: click.Context) -> str:
-    """Return an option as it is typed, with its value."""
+    """Return an option as the user types it, with its value."""
     if isinstance(param, click.Option) and param.is_flag:
         return _name(param)
     takes = _listed(param.type) if isinstance(param.type, click.Choice) else param.make_metavar(ctx)

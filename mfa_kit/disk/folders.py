@@ -1,6 +1,6 @@
-"""Open folders as file descriptors, so that what is done in one is done in that very folder. Functions raise OSError.
+"""Folders opened as file descriptors, so that each operation happens in exactly that folder.
 
-New folders are 0700, and are on disk before anything is put into them.
+New folders have mode 0700, and are synced to disk before anything is put into them. Functions raise OSError.
 """
 
 import errno
@@ -24,7 +24,7 @@ def open_folder(folder: Path) -> Iterator[int]:
 
 @contextmanager
 def make_folder(base: Path, *below: str) -> Iterator[int]:
-    """Open the folder `below` a base, and make what is missing of both. No symlink is followed at or below the base."""
+    """Open the folder `below` a base, creating missing folders. No symlink is followed at or below the base."""
     for missing in reversed([each for each in base.parents if not each.exists()]):
         missing.mkdir(mode=0o700, exist_ok=True)
         with open_folder(missing.parent) as parent:

@@ -1,7 +1,7 @@
-"""Files that appear whole under their name, or not at all; they are 0600 and outlast a power cut.
+"""Files that appear whole under their name, or not at all. They have mode 0600 and survive a power cut.
 
-A file is written and synced beside its place, then takes its name in one step. A folder is an open file descriptor
-(see `folders`). Functions raise OSError, and leave nothing behind then.
+A file is written and synced under another name in its folder, then takes its name in one step. A folder is an open file
+descriptor (see `folders`). Functions raise OSError, and then leave nothing behind.
 """
 
 import os
@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 
 from mfa_kit.core.otp import Secret
 
-# A named pipe would be waited for.
+# Opening a named pipe would block without O_NONBLOCK.
 READING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _WRITING = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -18,33 +18,33 @@ Content = bytes | Secret[bytes]
 
 
 def partial_name(name: str, mark: str = "") -> str:
-    """Return the name of a file while it is written, short enough for any file system.
+    """Return the name of a file while it is being written, short enough for any file system.
 
-    Without a mark it follows from the name alone, so a later process finds what a killed one left.
+    Without a mark, the result depends only on the name, so a later process finds the file that a killed process left.
     """
     return f".{name[-60:]}{mark}.partial"
 
 
 def create_file(folder: int, name: str, data: Content, *, partial: str | None = None) -> None:
-    """Create a file. Raise FileExistsError where the name is taken: link(2) never replaces a file."""
+    """Create a file. Raise FileExistsError if the name is taken: link(2) never replaces a file."""
     with _written_beside(folder, name, data, partial) as beside:
         os.link(beside, name, src_dir_fd=folder, dst_dir_fd=folder)
         try:
             os.fsync(folder)
-        except BaseException:  # whatever it was, the file is ours, and might be gone after a power cut
+        except BaseException:  # the file exists, but might not survive a power cut
             os.unlink(name, dir_fd=folder)
             raise
 
 
 def replace_file(folder: int, name: str, data: Content) -> None:
-    """Create a file, or put it in the place of the one that has the name."""
+    """Create a file, or replace the file with that name."""
     with replacing_file(folder, name, data):
         pass
 
 
 @contextmanager
 def replacing_file(folder: int, name: str, data: Content, *, partial: str | None = None) -> Iterator[bytes]:
-    """Yield what reads back of the new file, which takes the name at the end of a body that raised nothing."""
+    """Write a new file and yield its contents, read back. The file takes its name only if the body raises nothing."""
     with _written_beside(folder, name, data, partial) as beside:
         yield read_all(os.open(beside, READING, dir_fd=folder))
         os.rename(beside, name, src_dir_fd=folder, dst_dir_fd=folder)
@@ -52,16 +52,19 @@ def replacing_file(folder: int, name: str, data: Content, *, partial: str | None
 
 
 def read_all(file: int, most: int = -1) -> bytes:
-    """Read an open file, or as many octets as `most`, and close it."""
+    """Read an open file, up to `most` octets if given, and close it."""
     with os.fdopen(file, "rb") as opened:
         return opened.read(most)
 
 
 @contextmanager
 def _written_beside(folder: int, name: str, data: Content, partial: str | None) -> Iterator[str]:
-    """Write and sync a file beside its place; what is left under the name that is yielded is removed at the end."""
+    """Write and sync a file beside its place, and yield its temporary name.
+
+    A file that still has the temporary name at the end is removed.
+    """
     beside = partial or partial_name(name, f".{os.getpid()}")
-    with suppress(FileNotFoundError):  # of an earlier try
+    with suppress(FileNotFoundError):  # left by an earlier attempt
         os.unlink(beside, dir_fd=folder)
     try:
         with os.fdopen(os.open(beside, _WRITING, 0o600, dir_fd=folder), "wb") as file:

@@ -1,4 +1,4 @@
-"""The traps of policies about MFA: one function each, over the statements of one policy."""
+"""Finds traps in policies about MFA. Each trap has its own function, which looks at the statements of one policy."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -8,12 +8,12 @@ from enum import StrEnum
 from mfa_kit.account.evaluator import MFA, PLAIN_KEYS, WORK, IamStatement, covers_action, holds, statements
 from mfa_kit.account.snapshot import Entity, Snapshot
 
-# What a user needs to enroll without help.
+# The actions that users need to enroll themselves.
 ENROLL = ("iam:CreateVirtualMFADevice", "iam:EnableMFADevice")
 
 
 class Holder(StrEnum):
-    """What a policy is attached to."""
+    """The kind of entity that a policy is attached to."""
 
     GROUP = "group"
     USER = "user"
@@ -22,7 +22,11 @@ class Holder(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trap:
-    """A trap in a policy: its name, the statement (its Sid or number), what it leads to, and what to write instead."""
+    """A trap in a policy.
+
+    `statement` is the Sid or the number of the statement. `what` says what the trap leads to, and `instead` what to
+    write instead.
+    """
 
     name: str
     statement: str
@@ -32,7 +36,7 @@ class Trap:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadPolicy:
-    """A policy, and what it is attached to or will be, where that is known. `statements` are under their names."""
+    """A policy that was read, with its statements by name. `on` says what it is or will be attached to, if known."""
 
     version: str | None
     statements: tuple[tuple[str, IamStatement], ...]
@@ -73,7 +77,7 @@ def _bool(read: ReadPolicy) -> Iterator[Trap]:
 
 
 def _stops_keys(statement: IamStatement, read: ReadPolicy) -> bool:
-    """Whether plain access keys are denied the work of a statement, by itself or by another one beside it."""
+    """Whether plain access keys are denied the work that a statement covers, by this or another forcing statement."""
     work = [action for action in WORK if covers_action(statement, action)] or statement.actions
     return any(
         holds(each, PLAIN_KEYS) is not False and all(covers_action(each, action) for action in work)
@@ -116,7 +120,7 @@ def _session(read: ReadPolicy) -> Iterator[Trap]:
 
 
 def _enrolling(read: ReadPolicy) -> Iterator[Trap]:
-    """Find what one statement allows and another denies for want of the device that it would make."""
+    """Find enrollment actions that one statement allows, but another denies to users who have no device yet."""
     allowed = [
         action for action in ENROLL if any(each.allow and covers_action(each, action) for _, each in read.statements)
     ]
@@ -132,7 +136,7 @@ def _enrolling(read: ReadPolicy) -> Iterator[Trap]:
 
 
 def _names(statement: IamStatement, action: str) -> bool:
-    """Whether an Allow speaks of this action and not of everything."""
+    """Whether a statement allows this action by name, and not through a wildcard."""
     return statement.allow and action.lower() in map(str.lower, statement.actions)
 
 
@@ -210,7 +214,7 @@ TRAPS: tuple[Callable[[ReadPolicy], Iterator[Trap]], ...] = (
 
 
 def find_traps(document: str, *, on: Holder | None = None, partition: str | None = None) -> list[Trap]:
-    """Return the traps in a policy. Raise UsageFault for text that is no policy."""
+    """Return the traps in a policy. Raise UsageFault for text that is not a policy."""
     rows = statements(document)
     read = ReadPolicy(
         version=json.loads(document).get("Version"),

@@ -1,4 +1,4 @@
-"""Which users would lose access if a policy were attached today, by a snapshot of the account."""
+"""Reports which users would lose access if a policy were attached today, based on a snapshot of the account."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,7 +35,10 @@ WAYS: Mapping[str, RequestContext] = {
 
 
 class AccessState(StrEnum):
-    """What access a user would have; in order, worst first. The first three are lockouts: unknown is never green."""
+    """The access that a user would have, worst first.
+
+    The first three are lockouts. Unknown access counts as a lockout, so that it never passes.
+    """
 
     LOCKED = "locked out"
     ENROLLS = "locked out until he enrolls"
@@ -59,7 +62,7 @@ SHUT = {AccessState.LOCKED, AccessState.ENROLLS, AccessState.UNKNOWN}
 class UserAccess:
     """The access that a user would have by one way in, and what to do first.
 
-    `already` says that the policies of today lock the user out as well.
+    `already` says that today's policies already lock the user out.
     """
 
     user: str
@@ -71,12 +74,12 @@ class UserAccess:
 
     @property
     def shut(self) -> bool:
-        """Whether the user would be locked out, or may be."""
+        """Whether the user would or might be locked out."""
         return self.state in SHUT
 
 
 def users_in(snapshot: Snapshot, group: str | None) -> list[AccountUser]:
-    """Return the users in a group, without one all users. Raise UsageFault for an unknown group."""
+    """Return the users in a group, or all users if no group is given. Raise UsageFault for an unknown group."""
     if group is not None and not any(one.name == group for one in snapshot.groups):
         if hole := snapshot.hole(Part.DETAILS):
             raise UsageFault(
@@ -88,7 +91,10 @@ def users_in(snapshot: Snapshot, group: str | None) -> list[AccountUser]:
 
 
 def may_have_to_change(one: AccountUser) -> bool:
-    """Whether the password was set after it was last used. Otherwise it does not have to be changed at the sign-in."""
+    """Whether a new password may be required at the next sign-in.
+
+    IAM requires one only if the password was set after its last use.
+    """
     row = one.credentials
     return bool(
         row and row.password and (row.password_used is None or (row.password_changed or 0.0) > row.password_used)
@@ -96,7 +102,7 @@ def may_have_to_change(one: AccountUser) -> bool:
 
 
 def access_with(snapshot: Snapshot, document: str, *, group: str | None = None) -> list[UserAccess]:
-    """Return the access that each user would have, were a policy attached to a group or to everybody, worst first."""
+    """Return the access that each user would have if a policy were attached to a group or to all users, worst first."""
     found = [access for one in users_in(snapshot, group) for access in _access(one, (document,), snapshot)]
     order = list(AccessState)
     return sorted(found, key=lambda access: (order.index(access.state), access.user))
@@ -121,7 +127,8 @@ def _access(one: AccountUser, more: tuple[str, ...], snapshot: Snapshot) -> list
 class _Work:
     """What a policy would do to a user's work.
 
-    `would`: all work would stop, None where that cannot be told. `does`: it stops today. `lost`: what would stop.
+    `would` says whether all work would stop, or None if that is unknown. `does` says whether all work is already denied
+    today. `lost` lists the actions that would be denied.
     """
 
     would: bool | None
@@ -145,7 +152,7 @@ def _work(one: AccountUser, more: tuple[str, ...], context: RequestContext) -> _
 def _lost(
     policies: EntityPolicies, more: tuple[str, ...], request: RequestContext
 ) -> tuple[bool | None, list[ActionOnResource]]:
-    """Return whether all that is allowed now would be denied, None where that cannot be told, and what would be."""
+    """Return whether everything allowed now would be denied (None if unknown), and the actions that would be denied."""
     denies = [each for text in more for each in statements(text) if not each.allow]
     if all(holds(each, request) is False for each in denies):
         return False, []
@@ -163,7 +170,7 @@ def _allowed(policies: EntityPolicies) -> list[ActionOnResource]:
 def _denied(
     policies: EntityPolicies, more: tuple[str, ...], request: RequestContext
 ) -> dict[ActionOnResource, Decision]:
-    """Return what `more` would deny, or might deny, of what is allowed now."""
+    """Return the actions that are allowed now and that `more` would or might deny."""
     others = [pair for text in more for pair in actions_named(text, allow=False)]
     decisions = {pair: evaluate(more, *pair, request) for pair in (*_allowed(policies), *others)}
     return {
@@ -177,7 +184,7 @@ def _may(policies: EntityPolicies, pair: ActionOnResource, request: RequestConte
     return policies.decide(*pair, request) in {Decision.ALLOW, Decision.UNKNOWN}
 
 
-# Whether something is the case, and the state and the reason that follow from it. The first that is the case counts.
+# A condition, with the state and the reason that follow from it. The first true condition decides.
 _Case = tuple[bool, AccessState, str]
 
 
@@ -223,7 +230,7 @@ def _single(one: AccountUser) -> str:
 
 
 def _enroll(one: AccountUser) -> str:
-    """Return the command that gives a device; beside one that is of no use it takes --add."""
+    """Return the command that adds a device. For a user with a device that cannot be used, it includes --add."""
     return command("mfa-kit", "enroll", one.name, "--with", "virtual", *(["--add"] if one.devices else []))
 
 
@@ -234,7 +241,7 @@ def _judged(
 
 
 def _changes_first(one: AccountUser, snapshot: Snapshot) -> bool | None:
-    """Whether a new password has to be chosen at the sign-in; None where IAM did not say."""
+    """Whether a new password has to be chosen at the sign-in, or None if IAM did not say."""
     row = one.credentials
     if row and row.password_expires is not None and row.password_expires <= snapshot.at:
         return True
@@ -242,7 +249,7 @@ def _changes_first(one: AccountUser, snapshot: Snapshot) -> bool | None:
 
 
 def _may_enroll(one: AccountUser, more: tuple[str, ...]) -> bool:
-    """Whether a user may make and enable a first device without MFA, with the user's name as its name."""
+    """Whether a user without MFA may create and enable a first device that is named after the user."""
     start = one.user.arn.partition(":user/")[0]
     own = (("iam:CreateVirtualMFADevice", f"{start}:mfa/{one.name}"), ("iam:EnableMFADevice", one.user.arn))
     return all(_judged(one, more, action, on) is Decision.ALLOW for action, on in own)
@@ -279,7 +286,7 @@ def _keys(one: AccountUser, more: tuple[str, ...]) -> UserAccess:
 
 
 def administrators_left(found: Sequence[UserAccess], snapshot: Snapshot) -> list[str]:
-    """Return the administrators who would still get in, so they could help the others."""
+    """Return the administrators who would still have access, so that they could help the others."""
     judged = {access.user for access in found}
     open_to = {access.user for access in found if not access.shut and access.state is not AccessState.NO_WAY}
     return [
@@ -291,14 +298,18 @@ def administrators_left(found: Sequence[UserAccess], snapshot: Snapshot) -> list
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """How IAM's simulator judges a policy: what it judges differently from us, or why it was not asked."""
+    """The result of a comparison with IAM's policy simulator.
+
+    `differing` lists the actions for which the simulator decides differently from mfa-kit. `why_not` says why the
+    comparison was not possible.
+    """
 
     differing: tuple[str, ...] = ()
     why_not: str = ""
 
 
 def compare_with_simulator(document: str, account: AccountSource) -> Comparison:
-    """Have SimulateCustomPolicy judge the policy as well, for each way in."""
+    """Have SimulateCustomPolicy evaluate the policy too, for each way in."""
     differing = []
     actions = (*WORK, "sts:GetSessionToken", "iam:ChangePassword", "iam:ListVirtualMFADevices")
     try:

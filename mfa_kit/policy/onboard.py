@@ -1,7 +1,7 @@
-"""The steps of a safe start, for an account or for one new colleague, as commands that a person reads and runs.
+"""The steps of a safe setup, for an account or for one new user, as commands for a person to read and run.
 
-Their order locks nobody out: administrators come before other users, devices before the policy that demands them.
-Every name is quoted for a shell. No line holds a password or a secret.
+The order of the steps locks no user out: administrators come before other users, and devices before the policy that
+demands them. Every name is quoted for a shell. No line contains a password or a secret.
 """
 
 import json
@@ -18,7 +18,7 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import check_user
 
 ADMINISTRATORS, PEOPLE, ROLE = "administrators", "people", "ec2-instances"
-# NIST SP 800-63B-4 3.1.1.2; the reuse is CIS AWS Foundations 3.0, 1.9.
+# The length is from NIST SP 800-63B-4 3.1.1.2, the reuse from CIS AWS Foundations 3.0, 1.9.
 LENGTH, REUSE = "15", "24"
 EC2_TRUST = {
     "Version": "2012-10-17",
@@ -36,7 +36,7 @@ class StepState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetupStep:
-    """One step: what, why, and the commands; a line that begins with `# ` says what to do by hand."""
+    """One step: what it does, why, and its commands. A line that begins with `# ` is a manual instruction."""
 
     what: str
     why: str
@@ -51,7 +51,10 @@ def _state(*, done: bool | None, known: bool = True) -> StepState:
 
 
 def password_prompt(user: str) -> str:
-    """Return the command that asks for a first password of a user: no history, argv or environment has it."""
+    """Return the command that asks for a user's first password.
+
+    The password does not appear in the shell history, in process arguments or in the environment.
+    """
     ask = (
         'trap "stty echo; exit 1" INT; stty -echo; printf "%s: " "$1" >/dev/tty; '
         'IFS= read -r p; stty echo; echo >/dev/tty; printf %s "$p"'
@@ -80,7 +83,7 @@ def _create_user(user: str, group: str) -> tuple[str, str]:
 
 
 def colleague_steps(snapshot: Snapshot, user: str, group: str) -> list[SetupStep]:
-    """Return the steps for one new colleague. Raise UsageFault for a name that IAM would refuse."""
+    """Return the steps for one new user. Raise UsageFault for a name that IAM would refuse."""
     check_user(user)
     known = snapshot.hole(Part.DETAILS) is None
     if known and group not in {one.name for one in snapshot.groups}:
@@ -122,7 +125,7 @@ def _checked(group: str) -> SetupStep:
 
 
 def account_steps(snapshot: Snapshot, *, admin: str) -> list[SetupStep]:
-    """Return the steps for an account, from root to enforcement."""
+    """Return the steps for a whole account, from root to the policy that demands MFA."""
     check_user(admin)
     everybody = account_users(snapshot)
     known = snapshot.hole(Part.DETAILS) is None
@@ -188,7 +191,7 @@ def _passwords(snapshot: Snapshot) -> SetupStep:
 
 
 def _administering(everybody: Sequence[AccountUser], snapshot: Snapshot) -> str | None:
-    """Return the group that makes administrators of people, if there is one; one that has programs only is another."""
+    """Return the group that makes people administrators, if there is one. A group with only programs does not count."""
     somebody = Entity(name="somebody", arn=f"arn:{snapshot.partition}:iam::{snapshot.account}:user/somebody")
     groups = {one.name: one for one in snapshot.groups}
     names = [ADMINISTRATORS, *(name for one in everybody if one.admin and one.password for name in one.user.groups)]
@@ -271,7 +274,7 @@ def _role(snapshot: Snapshot, *, known: bool) -> SetupStep:
 
 
 def _devices(everybody: Sequence[AccountUser], snapshot: Snapshot) -> list[SetupStep]:
-    """Enroll who has a password and no device, before anything demands one."""
+    """Return the step that enrolls users who have a password and no device, before a policy demands one."""
     bare = [one for one in everybody if one.password and one.mfa is False]
     unknown = any(one.mfa is None or one.credentials is None for one in everybody) or snapshot.hole(Part.REPORT)
     return [
@@ -285,7 +288,7 @@ def _devices(everybody: Sequence[AccountUser], snapshot: Snapshot) -> list[Setup
 
 
 def _enforced(everybody: Sequence[AccountUser], *, known: bool) -> list[SetupStep]:
-    """Demand MFA of the groups with console users, last, and of each only if nobody would be locked out."""
+    """Return the last step: attach the policy to each group with console users, only if no user would be locked out."""
     groups = _groups_without_mfa(everybody)
     show = ["mfa-kit", "policy", "show", *(["--user-paths"] if any(one.has_path for one in everybody) else [])]
     commands = [f"{shlex.join(show)} > force-mfa.json"] if groups else []
@@ -301,7 +304,10 @@ def _enforced(everybody: Sequence[AccountUser], *, known: bool) -> list[SetupSte
 
 
 def _groups_without_mfa(everybody: Sequence[AccountUser]) -> list[str]:
-    """Return the groups with console users of whom MFA is not demanded; in a new account those that the steps make."""
+    """Return the groups with console users whose policies do not demand MFA.
+
+    In an account without console users, these are the groups that the earlier steps create.
+    """
     console = [one for one in everybody if one.password]
     free = {name for one in console if one.demands_mfa is not True for name in one.user.groups}
     return sorted(free if console else {ADMINISTRATORS, PEOPLE})
@@ -319,10 +325,10 @@ def _rest() -> SetupStep:
 
 
 def shell_script(steps: Sequence[SetupStep]) -> str:
-    """Return the steps as a shell script to read and to copy line by line."""
+    """Return the steps as a shell script, to be read and copied line by line."""
     lines = ["# Read each step before you run it. mfa-kit runs none of this."]
     for number, step in enumerate(steps, 1):
         lines += ["", f"# {number}. {step.what} [{step.state}]", f"#    {step.why}"]
         lines += [f"# done: {line}" if step.state is StepState.DONE else line for line in step.commands]
-    # A name with a line break, which only a snapshot from elsewhere can hold, would end a comment.
+    # A line break in a name would end a comment and run the rest. Only a snapshot from another source can have one.
     return "\n".join(line.replace("\n", "\\n") for line in lines)

@@ -1,7 +1,7 @@
-"""The policies that make MFA stick, as text, and what each line of them is for.
+"""The texts of the policies that demand MFA, with the purpose of each line.
 
 The statements are those of AWS's sample "Allows MFA-authenticated IAM users to manage their own MFA device on the
-Security credentials page" (IAM user guide, text of 2023), in the variants that its traps demand.
+Security credentials page" (IAM user guide, 2023 text), in the variants that avoid its traps.
 """
 
 import json
@@ -13,7 +13,7 @@ Document = dict[str, Any]
 
 
 class Variant(StrEnum):
-    """Who enrolls devices."""
+    """Who enrolls the devices: the users themselves or an administrator."""
 
     SELF = "self-managed"
     ADMIN = "admin-managed"
@@ -21,10 +21,10 @@ class Variant(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyChoices:
-    """What a policy is chosen by.
+    """The options of a policy.
 
-    `first_sign_in`: users change a password before they have a device. `user_paths`: users have paths. `own_names`:
-    a device is named as its user.
+    `first_sign_in` lets users change their password before they have a device. `user_paths` supports users with paths.
+    `own_names` lets users create only a device that is named after them.
     """
 
     partition: str = "aws"
@@ -36,7 +36,7 @@ class PolicyChoices:
 
 @dataclass(frozen=True, slots=True)
 class PolicyLine:
-    """A line of a policy, and what it is for."""
+    """A line of a policy and its purpose."""
 
     text: str
     why: str
@@ -45,7 +45,7 @@ class PolicyLine:
 SESSION = PolicyLine(
     "sts:GetSessionToken", "turns access keys and a code into a session with MFA; without it keys never get one"
 )
-# What users who enroll themselves need before they have MFA.
+# The actions that users who enroll themselves need before they have MFA.
 ENROLLING = (
     PolicyLine("iam:CreateVirtualMFADevice", "makes the first device"),
     PolicyLine(
@@ -86,7 +86,7 @@ def _users(choices: PolicyChoices) -> list[str]:
 
 
 def mfa_policy(choices: PolicyChoices) -> tuple[Document, list[PolicyLine]]:
-    """Return a policy that demands MFA, and its lines in order, each with what it is for."""
+    """Return a policy that demands MFA, and its lines in order, each with its purpose."""
     rows: list[tuple[Document, list[PolicyLine]]] = []
     if choices.variant is Variant.SELF:
         rows += [_list(), _create(choices), _manage(choices)]
@@ -139,7 +139,10 @@ def _manage(choices: PolicyChoices) -> tuple[Document, list[PolicyLine]]:
 
 
 def _password(choices: PolicyChoices) -> tuple[Document, list[PolicyLine]]:
-    """Allow the change on the user alone; the policy for passwords has no narrower resource than *."""
+    """Allow users to change only their own password.
+
+    The action that reads the password policy supports no resource except `*`.
+    """
     row = _allow("ChangeOwnPassword", ["iam:ChangePassword"], _users(choices))
     return row, [
         PolicyLine("ChangeOwnPassword", "the password that an administrator gave is changed at the first sign-in")

@@ -1,4 +1,7 @@
-"""Google Authenticator's export (`otpauth-migration://`): the accounts of one QR code of it. docs/decisions/010."""
+"""Reads Google Authenticator's export (`otpauth-migration://`): the accounts in one of its QR codes.
+
+See docs/decisions/010.
+"""
 
 import base64
 from collections.abc import Iterator
@@ -11,13 +14,13 @@ from mfa_kit.qr_codes import key_uri
 
 SCHEME = "otpauth-migration://"
 DATA = f"{SCHEME}offline?data="
-# Protocol Buffers, "Encoding": a record is a varint, of its field's number and its wire type, and a value.
+# Protocol Buffers, "Encoding": a record is a varint with the field number and wire type, followed by a value.
 VARINT_OCTETS, MORE = 10, 128
-# MigrationPayload: repeated OtpParameters, and of how many pictures this is which.
+# Fields of MigrationPayload: repeated OtpParameters, the number of pictures, and the index of this picture.
 PARAMETERS, BATCH_SIZE, BATCH_INDEX = 1, 3, 4
-# OtpParameters.
+# Fields of OtpParameters.
 SECRET, NAME, ISSUER, ALGORITHM, DIGITS, TYPE = range(1, 7)
-# What AWS's are, and where an app leaves it open: SHA-1, six digits, TOTP. Its period is always 30 seconds.
+# The values that AWS uses or that an app may leave out: SHA-1, six digits, TOTP. The period is always 30 seconds.
 SHA1, SIX, TOTP = (0, 1), (0, 1), 2
 
 Value = int | Secret[bytes]
@@ -25,7 +28,7 @@ Value = int | Secret[bytes]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportedAccount:
-    """One account of an export; `for_aws`: its codes are computed as AWS computes them."""
+    """One account of an export. `for_aws` says whether its codes are computed the way AWS computes them."""
 
     issuer: str
     name: str
@@ -34,19 +37,19 @@ class ExportedAccount:
 
     @property
     def label(self) -> str:
-        """`issuer:name`, as an app lists the account."""
+        """The account's name in an app's list: `issuer:name`."""
         return f"{self.issuer}:{self.name}" if self.issuer else self.name
 
 
 def is_export(uri: KeyUri) -> bool:
-    """Return whether a URI is an export of accounts, and not one account."""
+    """Return whether a URI is an export of several accounts rather than a single account."""
     return uri.reveal().startswith(SCHEME)
 
 
 def read_export(uri: KeyUri) -> tuple[list[ExportedAccount], str]:
-    """Return the accounts, and which of how many pictures they are of ("1 of 2"). Raise IntegrityFault."""
+    """Return the accounts, and which picture of how many they are from ("1 of 2"). Raise IntegrityFault."""
     try:
-        # A `+` is left as it is by who forgets to escape it, and never means a space here.
+        # Some apps do not escape `+`. It never means a space here, so it is kept.
         payload = Secret(base64.b64decode(unquote(uri.reveal().removeprefix(DATA)), validate=True))
         records = list(_records(payload))
         numbers = {field: value for field, value in records if isinstance(value, int)}
@@ -64,10 +67,10 @@ def uri_of(account: ExportedAccount) -> KeyUri:
 
 
 def _account(parameters: Secret[bytes]) -> ExportedAccount:
-    fields = dict(_records(parameters))  # of a field that stands twice the last counts
+    fields = dict(_records(parameters))  # if a field is repeated, the last value counts
     seed = fields.get(SECRET)
     if not isinstance(seed, Secret):
-        raise ValueError("an account without a seed")  # noqa: TRY004 - it is the message that is wrong
+        raise ValueError("an account without a seed")  # noqa: TRY004 - the message is wrong, not a type
     return ExportedAccount(
         issuer=_text(fields.get(ISSUER)),
         name=_text(fields.get(NAME)),
@@ -81,7 +84,7 @@ def _text(value: Value | None) -> str:
 
 
 def _records(message: Secret[bytes]) -> Iterator[tuple[int, Value]]:
-    """Yield the fields of a message by their numbers. Raise ValueError for what is no message."""
+    """Yield the fields of a message by number. Raise ValueError for data that is not a message."""
     at, end = 0, len(message.reveal())
     while at < end:
         key, at = _varint(message, at)
@@ -104,7 +107,7 @@ def _records(message: Secret[bytes]) -> Iterator[tuple[int, Value]]:
 
 
 def _varint(message: Secret[bytes], at: int) -> tuple[int, int]:
-    """Return the number that begins at an octet, and where it ends: seven bits an octet, the least first."""
+    """Return the number that starts at an octet, and where it ends. Each octet holds seven bits, lowest first."""
     value = 0
     for shift in range(0, 7 * VARINT_OCTETS, 7):
         if at >= len(message.reveal()):

@@ -1,6 +1,6 @@
-"""Pictures of QR codes decoded within bounds, because anyone can make a picture that costs minutes and gigabytes.
+"""Decodes pictures of QR codes within limits, because anyone can make a picture that costs minutes and gigabytes.
 
-Pillow and zxing-cpp do the work. A picture is judged by its size and its header before any of its pixels are decoded.
+Pillow and zxing-cpp do the work. The size and header of a picture are checked before any of its pixels are decoded.
 """
 
 import io
@@ -16,25 +16,26 @@ from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.hardening import harden
 from mfa_kit.core.otp import KeyUri, Png
 
-# Pillow's own limit warns on stderr. Ours is lower, and is checked where a picture is opened.
+# Pillow's own limit warns on stderr. The limits below are lower and are checked when a picture is opened.
 Image.MAX_IMAGE_PIXELS = None
-# The formats of screenshots and cameras. Pillow reads more, and starts a program for some.
+# The formats of screenshots and cameras. Pillow reads more formats, and starts external programs for some.
 PICTURES = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 QR_CODES = zxingcpp.BarcodeFormats(zxingcpp.BarcodeFormat.QRCode)
 MEGA = 1_000_000
-# A picture up to this size is decoded within a second, whatever is drawn in it.
+# A picture up to this size is decoded within a second, whatever it shows.
 QUICK = MEGA
-# WebP and transparent pictures take several times the memory of a photograph: their limit is this part of the pixels.
+# WebP and transparent pictures need several times the memory of a photograph, so their pixel limit is divided by this.
 COSTLY = 3
-# A transparent picture is copied several times in memory, so a larger one is made smaller first.
+# A transparent picture is copied several times in memory, so a larger one is scaled down first.
 TRANSPARENT = 12 * MEGA
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PictureLimits:
-    """Which pictures are decoded: their formats, and at most so many octets, pixels and seconds.
+    """Limits for pictures: their formats, and the maximum number of octets, pixels and seconds.
 
-    Without `seconds` a large picture is made smaller, so that it cannot take long. `hint` is for one that is too large.
+    Without `seconds`, a large picture is scaled down so that it cannot take long. `hint` is shown for a picture that is
+    too large.
     """
 
     formats: tuple[str, ...]
@@ -44,7 +45,7 @@ class PictureLimits:
     hint: str
 
 
-# IAM's answers and our own backups: small PNGs in which the QR code fills the width.
+# IAM's answers and mfa-kit's own backups: small PNGs in which the QR code fills the width.
 MADE_BY_PROGRAMS = PictureLimits(
     formats=("PNG",), octets=256 << 10, pixels=4 * MEGA, seconds=None, hint="use the QR code that AWS showed"
 )
@@ -55,9 +56,10 @@ MADE_BY_PEOPLE = PictureLimits(
 
 
 def read(image: Png, *, strict: bool = False, limits: PictureLimits = MADE_BY_PROGRAMS) -> KeyUri:
-    """Return the text of the one QR code in a picture. Raise IntegrityFault for none, for several, and beyond limits.
+    """Return the text of the only QR code in a picture.
 
-    `strict` reads as the plainest scanner does: upright, dark on light, in its own size.
+    `strict` reads like the simplest scanner: upright, dark on light, at its original size. Raise IntegrityFault for no
+    QR code, for several, and for a picture beyond the limits.
     """
     if len(image.reveal()) > limits.octets:
         raise IntegrityFault(f"the picture is larger than {_size(limits.octets)}", limits.hint)
@@ -82,7 +84,7 @@ def _decode(page: Image.Image, *, strict: bool = False) -> list[KeyUri]:
 
 
 def _gray_page(image: Png, limits: PictureLimits) -> Image.Image:
-    """Return the pixels in gray. Raise IntegrityFault for a picture that has too many, and for data that is damaged."""
+    """Return the pixels in gray. Raise IntegrityFault for a picture with too many pixels, and for damaged data."""
     costly = limits.pixels // COSTLY
     if "WEBP" in limits.formats and _webp_pixels(image.reveal()) > costly:
         raise _too_many(costly, limits)
@@ -105,7 +107,7 @@ def _too_many(most: int, limits: PictureLimits) -> IntegrityFault:
 
 
 def _smaller(page: Image.Image, pixels: int) -> Image.Image:
-    """Return a picture with at most so many pixels, which is the same one if it has no more."""
+    """Return a picture scaled down to at most `pixels` pixels, or the same picture if it is small enough."""
     factor = 1
     while (page.width // factor) * (page.height // factor) > pixels:
         factor += 1
@@ -115,7 +117,7 @@ def _smaller(page: Image.Image, pixels: int) -> Image.Image:
 
 
 def _gray(page: Image.Image) -> Image.Image:
-    """Put transparent parts on a gray ground, on which neither dark nor light modules disappear."""
+    """Convert to gray. Transparent parts become mid-gray, on which both dark and light modules remain visible."""
     if not page.has_transparency_data:
         return page.convert("L")
     colored = _smaller(page, TRANSPARENT).convert("RGBA")
@@ -127,7 +129,7 @@ def _gray(page: Image.Image) -> Image.Image:
 def _decode_within(seconds: float, page: Image.Image, hint: str) -> list[KeyUri]:
     """Decode a gray picture in another process, because the decoder cannot be interrupted.
 
-    Raise IntegrityFault when it takes longer than so many seconds.
+    Raise IntegrityFault if it takes longer than `seconds` seconds.
     """
     program = [sys.executable, "-c", f"from {__name__} import answer; answer()", str(page.width), str(page.height)]
     try:
@@ -147,7 +149,7 @@ def _decode_within(seconds: float, page: Image.Image, hint: str) -> list[KeyUri]
 
 
 def answer() -> None:
-    """Decode the gray picture on standard input, and write the texts to standard output, as a JSON list.
+    """Decode the gray picture on standard input, and write the texts to standard output as a JSON list.
 
     The arguments of the process are the width and the height.
     """
@@ -158,9 +160,10 @@ def answer() -> None:
 
 
 def _webp_pixels(octets: bytes) -> int:
-    """Return the pixels that the header of a WebP picture names, because Pillow decodes it when it opens it.
+    """Return the number of pixels given in the header of a WebP picture, or 0 for any other data.
 
-    RFC 9649, sections 2.4 to 2.7. For any other data return 0.
+    Pillow decodes a WebP picture as soon as it opens it, so the size has to be known before. RFC 9649, sections 2.4 to
+    2.7.
     """
     if octets[:4] != b"RIFF" or octets[8:12] != b"WEBP":
         return 0

@@ -1,7 +1,7 @@
 """Key URIs (`otpauth://`), written as AWS writes them, and read by the rules of the format.
 
-The format is Google Authenticator's wiki page "Key Uri Format". Readers differ, and so do the programs that write it,
-so everything that cannot change a code is read leniently: unknown parameters, spellings, and grouped secrets.
+The format is Google Authenticator's wiki page "Key Uri Format". Programs differ in how they read and write it, so this
+module reads leniently everything that cannot change a code: unknown parameters, spellings, and grouped secrets.
 """
 
 import base64
@@ -14,7 +14,7 @@ from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.otp import KeyUri, Secret, Seed
 
 ISSUER = "Amazon Web Services"
-# RFC 4226, R6: a secret has at least 128 bits. Older apps and servers make 80 bits, which is the shortest in use.
+# RFC 4226, R6: a secret has at least 128 bits. Older apps and servers use 80 bits, the shortest length in use.
 FEWEST_OCTETS, SAFE_OCTETS = 10, 16
 HINT = "use the QR code that AWS showed for the device"
 NOT_OF_AWS = "this QR code is not for an AWS device: those use TOTP with SHA-1 and 6 digits every 30 seconds"
@@ -31,7 +31,7 @@ class DeviceUri:
 
 
 def otpauth(seed: Seed, *, label: str) -> KeyUri:
-    """Return the URI that AWS's own QR code holds for a secret; label is `<device>@<alias or account>`."""
+    """Return the URI that AWS's own QR code holds for a secret. `label` is `<device>@<alias or account>`."""
     issuer = quote(ISSUER)
     secret = Secret(base64.b32encode(seed.reveal()).decode().rstrip("="))
     return KeyUri(f"otpauth://totp/{issuer}:{quote(label)}?secret={secret.reveal()}&issuer={issuer}")
@@ -55,7 +55,7 @@ def parse(uri: KeyUri) -> DeviceUri:
 
 
 def seed_of(uri: KeyUri) -> Seed:
-    """Return the secret within a URI for AWS. Raise IntegrityFault as `parse` does."""
+    """Return the secret of a URI for AWS. Raise IntegrityFault as `parse` does."""
     return parse(uri).seed
 
 
@@ -72,7 +72,7 @@ def _kind(scheme: str, kind: str) -> str:
 
 
 def _parameters(query: Secret[str]) -> dict[str, Secret[str]]:
-    """Return the parameters by their names in lower case. Raise ValueError for one that has two values."""
+    """Return the parameters by lower-case name. Raise ValueError for a parameter with two values."""
     found: dict[str, Secret[str]] = {}
     for pair in map(Secret, parse_qsl(query.reveal())):
         value = Secret(pair.reveal()[1])
@@ -91,7 +91,7 @@ def _secret(text: Secret[str]) -> Seed:
 
 
 def _uses_aws_parameters(parameters: Mapping[str, str]) -> bool:
-    """Return whether the codes are computed as AWS does. Raise ValueError for a number that is not one."""
+    """Return whether the codes are computed the way AWS does. Raise ValueError for a number that cannot be parsed."""
     algorithm = parameters.get("algorithm", "SHA1").upper().replace("-", "").replace("_", "").removeprefix("HMAC")
     digits, period = _number(parameters.get("digits"), otp.DIGITS), _number(parameters.get("period"), otp.PERIOD)
     # Steam's codes have letters.
@@ -108,9 +108,9 @@ def _number(text: str | None, default: int) -> int:
 
 
 def _names(path: str, issuer: str) -> tuple[str, str, str]:
-    """Return the issuer before the label, the issuer that counts, and the name of the account.
+    """Return the issuer before the label, the effective issuer, and the name of the account.
 
-    The parameter counts if there is one, because that is what authenticator apps show.
+    If the issuer parameter is present, it is the effective issuer, because that is what authenticator apps show.
     """
     label = unquote(path.removeprefix("/"))
     prefix, colon, name = label.partition(":")

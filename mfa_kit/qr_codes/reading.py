@@ -1,4 +1,4 @@
-"""Pictures of QR codes: the accounts that one holds, and what IAM gave when a device was made."""
+"""Reads pictures of QR codes: the accounts in one, and the device that IAM created."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from mfa_kit.qr_codes import authenticator_export, decoding, key_uri
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundAccounts:
-    """The accounts of AWS's kind in a QR code, by their labels.
+    """The accounts in a QR code that AWS could use, by label.
 
     `total` counts all accounts of an authenticator app's export, and `picture` says which of its pictures this is, such
     as "1 of 2". Any other QR code holds one account.
@@ -21,7 +21,7 @@ class FoundAccounts:
 
 
 def read_accounts(image: Png) -> FoundAccounts:
-    """Read the one QR code of a picture that a person made. Raise IntegrityFault for none, and for several."""
+    """Read the only QR code of a picture that a person made. Raise IntegrityFault for no QR code and for several."""
     uri = decoding.read(image, limits=decoding.MADE_BY_PEOPLE)
     if not authenticator_export.is_export(uri):
         return FoundAccounts(uris=(uri,), labels=("",))

@@ -1,4 +1,7 @@
-"""QR symbols (ISO/IEC 18004): a key URI to a PNG that is read back before it leaves, and back. No file, no terminal."""
+"""Draws and reads QR symbols (ISO/IEC 18004).
+
+Each symbol is read back before it is returned. The module uses no files and no terminal.
+"""
 
 import io
 from bisect import bisect_right
@@ -14,13 +17,13 @@ from mfa_kit.qr_codes.decoding import read as read  # noqa: PLC0414 - the reader
 
 BORDER = 4
 SCALE = 5
-# The caption, in pixels: its letters, its lines, and a page wide enough for its sentences.
+# The caption, in pixels: text size, line height, and the minimum page width for its sentences.
 TEXT = 16
 LINE = 21
 WIDTH = 460
-# Any mask is valid; choosing the best of eight costs eight drawings, and the symbol is read back anyway.
+# Any mask is valid. Choosing the best of eight would take eight drawings, and the symbol is read back anyway.
 MASK = 2
-# From how many characters on a denser mode of the symbol pays for its header: base32 is one.
+# The number of characters from which a denser mode saves more than its header costs. Base32 has such a mode.
 SEGMENT = 6
 # The quiet zone on a screen.
 SCREEN_BORDER = 2
@@ -28,7 +31,7 @@ HALVES = {(False, False): " ", (True, False): "▀", (False, True): "▄", (True
 
 
 def modules(uri: KeyUri, *, small: bool = False) -> list[list[bool]]:
-    """Return the symbol's rows with its quiet zone; True is dark. A small one has less spare data."""
+    """Return the symbol's rows with its quiet zone; True is dark. A small symbol has less error correction."""
     symbol = qrcode.QRCode(
         error_correction=qrcode.ERROR_CORRECT_L if small else qrcode.ERROR_CORRECT_M,
         border=SCREEN_BORDER if small else BORDER,
@@ -40,7 +43,7 @@ def modules(uri: KeyUri, *, small: bool = False) -> list[list[bool]]:
 
 
 def blocks(uri: KeyUri) -> Symbol:
-    """Return the smallest symbol that reads, in half blocks. Raise IntegrityFault when it does not read back."""
+    """Return the smallest readable symbol, in half blocks. Raise IntegrityFault if it does not read back."""
     rows = modules(uri, small=True)
     if read(Png(_png(_drawn(rows)))) != uri:
         raise IntegrityFault("the QR code does not read back as what was drawn", "report this")
@@ -70,7 +73,7 @@ def _font() -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
 
 
 def _broken_lines(line: str, *, width: int) -> list[str]:
-    """Break a line where the page ends, so that nothing of it is cut off: what is that long is a name."""
+    """Break a line at the page width, so that nothing is cut off. Only names are that long."""
     if _font().getlength(line) <= width:
         return [line]
     end = bisect_right(range(1, len(line)), width, key=lambda size: int(_font().getlength(line[:size])))
@@ -79,7 +82,10 @@ def _broken_lines(line: str, *, width: int) -> list[str]:
 
 @lru_cache(maxsize=32)
 def _caption_line(line: str, *, width: int) -> Image.Image:
-    """Write a line of the caption over the width of the page; a rollout has most of them on each of its pages."""
+    """Draw a line of the caption at page width.
+
+    Results are cached, because most lines are the same on each page of a rollout.
+    """
     margin = BORDER * SCALE
     parts = _broken_lines(line, width=width - 2 * margin)
     strip = Image.new("1", (width, LINE * len(parts)), 1)
@@ -102,7 +108,7 @@ def _captioned(symbol: Image.Image, caption: str) -> Image.Image:
 
 
 def png(uri: KeyUri, *, caption: str = "") -> Png:
-    """Draw the symbol with words under it. Raise IntegrityFault when a decoder does not read the same text."""
+    """Draw the symbol with a caption below it. Raise IntegrityFault if a decoder does not read the same text."""
     symbol = _drawn(modules(uri))
     drawn = Png(_png(_captioned(symbol, caption) if caption else symbol))
     if read(drawn, strict=True) != uri:

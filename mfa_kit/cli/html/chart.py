@@ -1,22 +1,22 @@
-"""Charts of a page, as SVG: bars beside or above their labels, and a ring of shares. Sizes are in pixels."""
+"""Charts for HTML pages, as SVG: bars beside or above their labels, and a ring of shares. Sizes are in pixels."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from mfa_kit.cli.html.shell import html_text
 
-# A bar and its place, where bars lie below each other.
+# The thickness of a bar and the distance between rows, in a chart with bars below each other.
 THICK, STEP = 20, 30
-# Where they stand: how high the highest is, the room below for labels and above for numbers, and the widest place.
+# For columns: the height of the highest one, the room below for labels and above for numbers, and the maximum width.
 HIGH, FOOT, HEAD, WIDEST = 160, 40, 20, 80
-# As many labels as a row has room for.
+# The number of labels that fit in a row.
 LABELS = 12
-# The radius of a ring, its circumference, and how thick it is.
+# The radius of a ring, its circumference, and its thickness.
 RADIUS, ROUND, RING = 54, 339.292, 26
 
 
 class Bar(NamedTuple):
-    """A bar: its label, how long it is in the unit of the chart, what is written at its end, and a tooltip."""
+    """A bar: its label, its length in the unit of the chart, the text at its end, its color, and a tooltip."""
 
     label: str
     value: float
@@ -26,7 +26,7 @@ class Bar(NamedTuple):
 
 
 def bar_chart(bars: Sequence[Bar], *, full: float, width: int = 720, labels: int = 120, ends: int = 110) -> str:
-    """Return bars that lie below each other; one of `full` takes what `labels` and `ends` leave of the width."""
+    """Return bars below each other. A bar of `full` takes the width that `labels` and `ends` leave."""
 
     def row(number: int, bar: Bar) -> str:
         y, long = number * STEP, (width - labels - ends) * bar.value / (full or 1)
@@ -41,7 +41,7 @@ def bar_chart(bars: Sequence[Bar], *, full: float, width: int = 720, labels: int
 
 
 def column_chart(bars: Sequence[Bar], *, alt: str, width: int = 720) -> str:
-    """Return bars that stand beside each other on a line; empty ones are gaps, and not all have room for a label."""
+    """Return bars beside each other on a line. Empty bars are gaps. If there are many bars, only some get a label."""
     most = max(bar.value for bar in bars) or 1
     room, every = min(WIDEST, width / len(bars)), max(1, len(bars) // LABELS)
     foot = HEAD + HIGH

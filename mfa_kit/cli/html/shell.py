@@ -1,4 +1,4 @@
-"""The shell of every HTML page: one file without a script and without anything from elsewhere, also on paper."""
+"""The frame of every HTML page: a single file without scripts or external resources, also suited to printing."""
 
 from collections.abc import Iterable
 from html import escape
@@ -22,12 +22,12 @@ STYLE = """
 
 
 def html_text(value: str) -> str:
-    """Return text from elsewhere as HTML that shows it: markup, control characters and line breaks are escaped."""
+    """Return untrusted text as HTML that shows it. Markup, control characters and line breaks are escaped."""
     return escape(one_line(value))
 
 
 def html_page(title: str, body: Iterable[str], *, style: str = "") -> str:
-    """Return a page that ends with a line break. `title` is text, `body` lines of HTML, `style` more CSS."""
+    """Return a page that ends with a line break. `title` is text, `body` lines of HTML, and `style` more CSS."""
     lines = [
         "<!DOCTYPE html>",
         '<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">',

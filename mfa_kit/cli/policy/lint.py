@@ -41,7 +41,7 @@ def lint(
 
 
 def _write(linted: Sequence[tuple[str, Sequence[Trap]]], output: Output) -> int:
-    """Print the traps of each policy, which has the name of its place; return the exit code."""
+    """Print the traps of each policy, with the name of the policy. Return the exit code."""
     rows = [
         {"policy": where, "statement": trap.statement, "trap": trap.name, "what": trap.what, "instead": trap.instead}
         for where, traps in linted

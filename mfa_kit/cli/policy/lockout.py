@@ -25,7 +25,7 @@ from mfa_kit.policy.texts import force_mfa
 from mfa_kit.wiring.audit import SnapshotSource, open_snapshot
 from mfa_kit.wiring.settings import Settings
 
-# For these nothing changes.
+# The states in which nothing changes for the user.
 UNCHANGED = {AccessState.FINE, AccessState.NO_WAY}
 
 
@@ -88,7 +88,7 @@ def _write(found: Sequence[UserAccess], output: Output) -> None:
 
 
 def _compared(document: str, account: AccountSource | None) -> list[str]:
-    """Return how IAM's simulator judges the policy; nothing where there is no account to ask."""
+    """Return lines about how IAM's simulator evaluates the policy, or none if there is no account to ask."""
     if account is None:
         return []
     compared = compare_with_simulator(document, account)
@@ -100,7 +100,7 @@ def _compared(document: str, account: AccountSource | None) -> list[str]:
 
 
 def _refuse(snapshot: Snapshot, found: Sequence[UserAccess], *, self_enroll: bool) -> None:
-    """Raise Lockout while a user would be locked out, or while that cannot be ruled out."""
+    """Raise Lockout if a user would be locked out, or if that cannot be ruled out."""
     shut = {
         access.user for access in found if access.shut and not (self_enroll and access.state is AccessState.ENROLLS)
     }
