@@ -1,4 +1,4 @@
-"""Accounts of the lab, built sound or with one fault, and read as the product reads them."""
+"""Accounts in the lab, either sound or with one fault, and read the way the product reads them."""
 
 import copy
 from collections.abc import Callable, Mapping
@@ -32,7 +32,7 @@ def trust(principal: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 def sound() -> dict[str, Any]:
-    """Describe an account in which nothing is wrong. The lab's own admin is its program."""
+    """Describe an account without faults. The lab's own admin is its program."""
     both = [{"name": "lab-admin"}, {"kind": "fido", "name": "key", "certifications": {"FIDO": "L1"}}]
     return {
         "version": 1,
@@ -73,7 +73,7 @@ def taken(
     backups: Callable[[tuple[Device, ...]], tuple[DeviceBackup, ...]] = lambda _: (),
     **how: Any,
 ) -> tuple[Snapshot, Lab]:
-    """Take a snapshot of a described account; operations are denied every time, or at one call."""
+    """Take a snapshot of a described account. Operations are denied every time, or at one call."""
     with pytest.MonkeyPatch.context() as patch, Lab(description=description) as lab:
         for name, value in lab.env.items():
             patch.setenv(name, value)

@@ -1,4 +1,4 @@
-"""The snapshot: what is asked, how often, what becomes of an answer that does not come, and the file it is kept in."""
+"""The snapshot: the requests it takes, how failed requests are handled, and the file that stores it."""
 
 import json
 import stat
@@ -31,7 +31,7 @@ COLUMNS = (
     "access_key_1_last_used_service,access_key_2_active,access_key_2_last_rotated,access_key_2_last_used_date,"
     "access_key_2_last_used_region,access_key_2_last_used_service"
 )
-# As recorded against the real service: radkawar/stackd, testdata/aws/iam/credential_report.json, ids changed.
+# Recorded from the real service: radkawar/stackd, testdata/aws/iam/credential_report.json, with changed IDs.
 ROW = (
     "alice,arn:aws:iam::123456789012:user/alice,2026-01-02T03:04:05Z,true,no_information,2026-01-02T03:04:06Z,"
     "2026-04-02T03:04:06Z,false,true,2026-01-02T03:04:07Z,N/A,N/A,N/A,false,N/A,N/A,N/A,N/A"
@@ -39,7 +39,7 @@ ROW = (
 
 
 class Answers:
-    """IAM's answers in their order, and what was asked. An error among them is raised."""
+    """IAM's answers in order, and the requests that were made. An error among the answers is raised."""
 
     def __init__(self, **answers: list[Any]) -> None:
         self.answers = answers
@@ -71,7 +71,7 @@ STARTED, COMPLETE = {"State": "STARTED"}, {"State": "COMPLETE"}
 
 
 def test_a_young_report_is_taken_as_it_is() -> None:
-    """IAM throttles the making of reports."""
+    """IAM throttles the creation of reports."""
     answers = Answers(get_credential_report=[report(hours=3)])
     found = reader(answers).report(max_age=4 * 3600)
     assert answers.asked == ["get_credential_report"]
@@ -91,7 +91,7 @@ def test_a_young_report_is_taken_as_it_is() -> None:
     ids=["none", "expired", "in progress", "old"],
 )
 def test_another_report_is_asked_for_and_waited_for(first: Any) -> None:
-    """Where there is none, or it is older than was asked."""
+    """A new report is requested if there is none, or if the existing one is too old."""
     slept: list[float] = []
     soon = AwsFault("AWS answers ReportInProgress: Unknown")
     answers = Answers(
@@ -103,7 +103,10 @@ def test_another_report_is_asked_for_and_waited_for(first: Any) -> None:
 
 
 def test_an_old_report_is_not_taken_for_the_new_one() -> None:
-    """IAM may show it while the new one is made; one that is complete and no younger is all there is."""
+    """IAM may return the old report while it makes the new one.
+
+    A complete report that is no younger is the best available.
+    """
     slept: list[float] = []
     old = report(hours=5)
     answers = Answers(get_credential_report=[old, old, report()], generate_credential_report=[STARTED, STARTED])
@@ -114,7 +117,7 @@ def test_an_old_report_is_not_taken_for_the_new_one() -> None:
 
 
 def test_a_report_that_never_comes_is_not_waited_for_without_end() -> None:
-    """A minute; then it is a hole."""
+    """After a minute the report becomes a hole."""
     missing = AwsFault("AWS answers ReportNotPresent: Unknown")
     answers = Answers(get_credential_report=[missing] * 99, generate_credential_report=[STARTED] * 99)
     slept: list[float] = []
@@ -124,7 +127,7 @@ def test_a_report_that_never_comes_is_not_waited_for_without_end() -> None:
 
 
 def test_what_is_not_about_the_report_is_raised() -> None:
-    """Such as a denial; nothing is made then."""
+    """Errors such as a denial are raised, and no report is made."""
     answers = Answers(get_credential_report=[AwsFault("AWS answers AccessDenied: no")])
     with pytest.raises(AwsFault, match="AccessDenied"):
         reader(answers).report(max_age=0)
@@ -132,26 +135,29 @@ def test_what_is_not_about_the_report_is_raised() -> None:
 
 @pytest.mark.parametrize("text", ["user,arn\nalice,x", f"{COLUMNS}\n{ROW.replace('2026-01-02T03:04:05Z', 'soon')}"])
 def test_a_report_of_another_form_is_no_report(text: str) -> None:
-    """A column that is not there, a date that is none."""
+    """A missing column or an invalid date is rejected."""
     with pytest.raises(AwsFault, match="not as documented"):
         reader(Answers(get_credential_report=[report(text)])).report(max_age=9e9)
 
 
 def test_who_has_no_password_has_none_to_change() -> None:
-    """IAM knows no login profile then."""
+    """IAM returns no login profile for a user without a password."""
     answers = Answers(get_login_profile=[NoSuchEntity("")])
     assert reader(answers).must_change("alice") is False
 
 
 def test_the_callers_own_devices_are_roots() -> None:
-    """ListMFADevices without a name, as a session of root's asks it."""
+    """ListMFADevices without a user name, as in a session of root."""
     rows = [{"SerialNumber": "GAHT12345678", "EnableDate": NOW}]
     answers = Answers(list_mfa_devices=[{"MFADevices": rows}])
     assert reader(answers).own_devices() == [Device("GAHT12345678", ROOT, NOW.timestamp())]
 
 
 def test_the_whole_account_is_read_in_few_requests() -> None:
-    """Pages, one for each user whose kind nothing else tells, and ten: the listing of virtual devices tells most."""
+    """The requests are the pages, ten more, and one for each user whose device types nothing else shows.
+
+    The listing of virtual devices shows most of them.
+    """
 
     def many(found: dict[str, Any]) -> None:
         found["users"] += [{"name": f"u{n}", "groups": ["people"], "devices": [{"name": f"u{n}"}]} for n in range(40)]
@@ -167,7 +173,7 @@ def test_the_whole_account_is_read_in_few_requests() -> None:
 
 
 def later(lab: Lab) -> None:
-    """Make a report, and users after it."""
+    """Make a report, and then create users."""
     admin = Aws(lab, (lab.admin.access_key_id, lab.admin.secret_access_key, None))
     admin.iam.generate_credential_report()
     for name in ("dora", "emil"):
@@ -177,7 +183,7 @@ def later(lab: Lab) -> None:
 
 
 def test_users_who_came_since_the_report_are_asked_about() -> None:
-    """IAM keeps a report for four hours, and the day of a rollout is shorter than that."""
+    """IAM keeps a report for four hours, and a rollout may create users within that time."""
     snapshot, _ = taken(sound(), first=later)
     assert snapshot.report
     dora, emil = (snapshot.report.users[name] for name in ("dora", "emil"))
@@ -188,7 +194,7 @@ def test_users_who_came_since_the_report_are_asked_about() -> None:
 
 
 def after(lab: Lab) -> None:
-    """Make a report; then alice gets a key, bob a password, carl loses his key and dan's is switched off."""
+    """Make a report. Then alice gets a key, bob a password, carl loses a key and dan's key is deactivated."""
     admin = Aws(lab, (lab.admin.access_key_id, lab.admin.secret_access_key, None))
     admin.iam.generate_credential_report()
     admin.iam.create_access_key(UserName="alice")
@@ -200,7 +206,7 @@ def after(lab: Lab) -> None:
 
 
 def test_of_chosen_users_the_report_is_not_believed() -> None:
-    """Keys and passwords as they are now, and when they were used as the report has it."""
+    """Keys and passwords are current, and their last use comes from the report."""
     described = sound()
     for number, name in enumerate(("bob", "carl", "dan")):
         used = {"id": f"AKIAAAAAAAAAAAAAAAA{number}", "secret": "s", "last_used": ago(3)}
@@ -221,7 +227,7 @@ def test_of_chosen_users_the_report_is_not_believed() -> None:
 
 
 def test_whoever_is_gone_when_he_is_asked_about_has_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither password nor keys."""
+    """A user who was deleted meanwhile has neither a password nor keys."""
 
     def gone(_: AccountReader, user: Any) -> Any:
         raise NoSuchEntity(f"there is no user {user.name}")
@@ -233,7 +239,7 @@ def test_whoever_is_gone_when_he_is_asked_about_has_nothing(monkeypatch: pytest.
 
 
 def test_who_cannot_be_asked_about_is_a_hole_of_his_own() -> None:
-    """And unknown, not without a password."""
+    """The user's credentials are unknown, not absent."""
     snapshot, _ = taken(sound(), "ListAccessKeys", first=later)
     assert [(hole.part, hole.about) for hole in snapshot.holes] == [(Part.REPORT, "dora"), (Part.REPORT, "emil")]
     (answer,) = registry.audit_snapshot(snapshot, registry.choose_rules(["users.mfa"]), Limits())
@@ -241,7 +247,7 @@ def test_who_cannot_be_asked_about_is_a_hole_of_his_own() -> None:
 
 
 def test_who_is_asked_about_a_new_password() -> None:
-    """Whoever did not sign in since it was set; of the others nothing is asked."""
+    """Only users who have not signed in since their password was set are asked about."""
     new = user("bob", password=True, password_reset_required=True)
     snapshot, lab = taken(changed(new), passwords_of=may_have_to_change)
     assert snapshot.must_change == {"bob": True}
@@ -249,7 +255,7 @@ def test_who_is_asked_about_a_new_password() -> None:
 
 
 def test_a_user_who_is_gone_meanwhile_has_no_devices(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And one who cannot be asked about is a hole of his own."""
+    """A user whose devices cannot be listed is a separate hole."""
 
     def devices(_: Iam, name: str) -> list[Device]:
         raise NoSuchEntity("gone") if name == "bob" else AwsFault("throttled")
@@ -261,7 +267,7 @@ def test_a_user_who_is_gone_meanwhile_has_no_devices(monkeypatch: pytest.MonkeyP
 
 
 class Rooted:
-    """An account as root's own session sees it: a little of each part."""
+    """An account as a session of root sees it: a little of each part."""
 
     def __init__(self, *own: Device) -> None:
         self.own = list(own)
@@ -300,7 +306,7 @@ class Rooted:
     ],
 )
 def test_a_session_of_roots_tells_all_of_its_devices(serials: list[str], result: RuleResult) -> None:
-    """Then it is known whether they are virtual only."""
+    """A session of root shows whether all of root's devices are virtual."""
     account: Any = Rooted(*(Device(serial, ROOT) for serial in serials))
     caller = Caller("123456789012", "arn:aws:iam::123456789012:root")
     snapshot = read_account(account, account, caller=caller, max_age=0, backups=lambda _: ())
@@ -313,7 +319,7 @@ def test_a_session_of_roots_tells_all_of_its_devices(serials: list[str], result:
 
 
 def test_a_snapshot_is_read_as_it_was_written(tmp_path: Path) -> None:
-    """All of it, 0600, holes and all; and it says nothing of keys or seeds."""
+    """Everything is written with mode 0600, including holes, and without key IDs or seeds."""
     loud = user("bob", password=True, keys=[KEY], devices=[FIDO])
     snapshot, lab = taken(changed(loud), "ListVirtualMFADevices")
     file = tmp_path / "account.json"
@@ -327,7 +333,7 @@ def test_a_snapshot_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 
 def test_a_snapshot_is_never_written_over_another_file(tmp_path: Path) -> None:
-    """And nothing of it is left beside."""
+    """No part of it is left beside the file either."""
     file = tmp_path / "account.json"
     file.write_text("mine")
     with pytest.raises(IntegrityFault, match="cannot be written"):
@@ -361,7 +367,7 @@ HEAD = {"schema": "mfa-kit/snapshot", "version": 1}
     ],
 )
 def test_what_is_no_snapshot_is_refused(text: str, said: str, tmp_path: Path) -> None:
-    """By one sentence, whatever it is."""
+    """Each is refused with one sentence."""
     file = tmp_path / "account.json"
     file.write_text(text)
     with pytest.raises(UsageFault, match=said):
@@ -369,14 +375,14 @@ def test_what_is_no_snapshot_is_refused(text: str, said: str, tmp_path: Path) ->
 
 
 def test_fields_of_a_newer_version_are_passed_over(tmp_path: Path) -> None:
-    """New fields may come at any time."""
+    """Later versions may add fields."""
     file = tmp_path / "account.json"
     file.write_text(json.dumps({**HEAD, "at": 1, "account": "1", "caller": "arn:aws:x", "new": {"field": 1}}))
     assert snapshots.read_snapshot(file) == Snapshot(at=1.0, account="1", caller="arn:aws:x")
 
 
 def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Such as a folder, or what never ends, or another's."""
+    """A folder, an endless file and another user's file are all reported."""
     for file in (tmp_path, Path("/dev/zero")):
         with pytest.raises(UsageFault, match="cannot be read: it is not a file"):
             snapshots.read_snapshot(file)

@@ -1,4 +1,4 @@
-"""Every rule, on accounts of the lab: a sound one, one with the rule's fault, and one that cannot be read."""
+"""Every rule, on accounts in the lab: a sound one, one with the rule's fault, and one that cannot be read."""
 
 import copy
 import json
@@ -36,7 +36,7 @@ def unopened(_: tuple[Device, ...]) -> tuple[DeviceBackup, ...]:
 
 
 def undrilled(_: tuple[Device, ...]) -> tuple[DeviceBackup, ...]:
-    """Tell of one that is fresh, one that was drilled of late, one long ago and one never."""
+    """Return one fresh backup, one tested recently, one tested long ago and one never tested."""
     now, old = time.time(), time.time() - 100.5 * DAY
     ages = [(now, None), (old, now - DAY), (old, old + DAY), (old, None)]
     return tuple(
@@ -63,7 +63,7 @@ def nothing_wrong() -> Snapshot:
 
 @pytest.mark.parametrize("rule", [rule.id for rule in registry.RULES])
 def test_a_sound_account_keeps_every_rule(nothing_wrong: Snapshot, rule: str) -> None:
-    """None of them is vacuous there."""
+    """In a sound account every rule passes, and none is inapplicable."""
     answer = ask(nothing_wrong, rule)
     assert (answer.result, answer.findings, answer.unsure) == (RuleResult.PASS, (), ())
 
@@ -96,7 +96,7 @@ def passwords(**fields: Any) -> Change:
 
 
 def without_administrator(found: dict[str, Any]) -> None:
-    """Leave the lab's admin what the reading takes, and no more."""
+    """Leave the lab's admin only the permissions that reading the account needs."""
     rights = {"Effect": "Allow", "Action": ["iam:Get*", "iam:List*", "iam:Generate*"], "Resource": "*"}
     group("programs", attached=[], policies={"read": {"Version": "2012-10-17", "Statement": [rights]}})(found)
 
@@ -113,7 +113,7 @@ KEY = {"id": "AKIAAAAAAAAAAAAAAAAA", "secret": "s"}
 SMS = {"kind": "token", "serial": "arn:aws:iam::000000000000:sms-mfa/bob"}
 FIDO = {"kind": "fido", "name": "blue"}
 BOSS = {"groups": ["programs"], "password": True, "password_last_used": ago(1)}
-# Rule, the fault, who is named, and what the evidence says.
+# Rule, fault, expected subject, and expected evidence.
 FAULTS: list[tuple[str, Change, str, str]] = [
     ("root.mfa", root(mfa=False), "root", "no MFA device"),
     ("root.hardware", root(mfa=False), "root", "no MFA device at all"),
@@ -153,7 +153,7 @@ FAULTS: list[tuple[str, Change, str, str]] = [
 
 @pytest.mark.parametrize(("rule", "fault", "subject", "evidence"), FAULTS, ids=[f"{row[0]}-{row[3]}" for row in FAULTS])
 def test_a_fault_is_found(rule: str, fault: Change, subject: str, evidence: str) -> None:
-    """By its own rule, with whom and how it is known, and a remedy."""
+    """Its own rule finds it, with the subject, the evidence and a remedy."""
     snapshot, _ = taken(changed(fault))
     answer = ask(snapshot, rule)
     assert answer.result is RuleResult.FAIL
@@ -173,12 +173,12 @@ def test_a_fault_is_found(rule: str, fault: Change, subject: str, evidence: str)
     ],
 )
 def test_a_remedy_gives_one_more_to_whoever_has_a_device(rule: str, fault: Change, device: str) -> None:
-    """Without --add enroll passes him over."""
+    """Without --add, enroll would skip the user."""
     [finding] = ask(taken(changed(fault))[0], rule).findings
     assert finding.remedy == (f"mfa-kit enroll boss --with {device} --add",)
 
 
-# Rule, what is denied, and what is changed besides so that the account would keep it otherwise.
+# Rule, denied operations, and a further change without which the account would pass the rule.
 SILENT: list[tuple[str, tuple[str, ...], Change | None]] = [
     ("root.mfa", (SUMMARY, REPORT), None),
     ("root.hardware", (VIRTUAL,), None),
@@ -212,7 +212,7 @@ SILENT: list[tuple[str, tuple[str, ...], Change | None]] = [
 
 @pytest.mark.parametrize(("rule", "denied", "change"), SILENT, ids=[f"{row[0]}-{'-'.join(row[1])}" for row in SILENT])
 def test_what_cannot_be_read_is_never_a_pass(rule: str, denied: tuple[str, ...], change: Change | None) -> None:
-    """It is unknown, and why is said."""
+    """The result is unknown, and the reason is given."""
     snapshot, _ = taken(changed(change), *denied)
     answer = ask(snapshot, rule)
     assert answer.result is RuleResult.UNKNOWN
@@ -236,7 +236,7 @@ def test_what_cannot_be_read_is_never_a_pass(rule: str, denied: tuple[str, ...],
     ],
 )
 def test_backups_of_this_desk(rule: str, backups: Any, result: RuleResult) -> None:
-    """Missing, unknown, or none of ours: each is told apart, and a file's name is quoted for a shell."""
+    """Missing, unknown and foreign backups are distinguished, and file names are quoted for a shell."""
     answer = ask(taken(sound(), backups=backups)[0], rule)
     assert answer.result is result
     if backups is unopened:
@@ -252,7 +252,7 @@ def test_backups_of_this_desk(rule: str, backups: Any, result: RuleResult) -> No
 
 
 def test_every_rule_was_seen_to_fail_and_to_keep_silent() -> None:
-    """A rule that nobody saw failing may hold nothing."""
+    """A rule that was never seen to fail may check nothing."""
     rules = {rule.id for rule in registry.RULES}
     apart = {"backups.there", "backups.verified", "backups.drilled"}
     assert {row[0] for row in FAULTS} | apart | {"devices.quota"} == rules
@@ -260,14 +260,14 @@ def test_every_rule_was_seen_to_fail_and_to_keep_silent() -> None:
 
 
 def test_near_the_quota_of_virtual_devices() -> None:
-    """From eight in ten on."""
+    """The rule fails from 80 % on."""
     snapshot, _ = taken(sound())
     assert ask(snapshot, "devices.quota", quota=2 / 5000).result is RuleResult.FAIL
     assert ask(snapshot, "devices.quota", quota=3 / 5000).result is RuleResult.PASS
 
 
 def test_govcloud_has_no_root() -> None:
-    """Its rules do not apply there, and the others do."""
+    """Rules about root do not apply there, and the other rules do."""
 
     def move(found: dict[str, Any]) -> None:
         moved = json.loads(json.dumps(found).replace("arn:aws:", "arn:aws-us-gov:"))
@@ -281,14 +281,14 @@ def test_govcloud_has_no_root() -> None:
 
 
 def test_root_whose_credentials_were_removed_needs_no_mfa() -> None:
-    """Centrally managed root: no password, nothing to protect; keys would be another matter."""
+    """With centrally managed root there is no password to protect. Access keys would still be a finding."""
     snapshot, _ = taken(changed(root(mfa=False, password=False)))
     assert ask(snapshot, "root.mfa").result is RuleResult.NOT_APPLICABLE
     assert ask(snapshot, "root.keys").result is RuleResult.PASS
 
 
 def test_a_kind_that_is_not_told_is_said_to_be_so() -> None:
-    """Of root's devices AWS tells the virtual ones only."""
+    """AWS lists only the virtual devices of root."""
     answer = ask(taken(sound())[0], "root.hardware")
     assert (answer.result, "does not tell which" in answer.why) == (RuleResult.PASS, True)
 
@@ -297,13 +297,13 @@ def test_a_kind_that_is_not_told_is_said_to_be_so() -> None:
     ("fault", "rule"), [(root(mfa=False), "root.mfa"), (root(keys=1), "root.keys"), (root(mfa=False), "root.hardware")]
 )
 def test_of_root_the_report_tells_what_the_summary_does_not(fault: Change, rule: str) -> None:
-    """Either of them is enough."""
+    """Either the account summary or the credential report is enough."""
     assert ask(taken(changed(fault), SUMMARY)[0], rule).result is RuleResult.FAIL
     assert ask(taken(changed(fault), REPORT)[0], rule).result is RuleResult.FAIL
 
 
 def test_a_role_for_a_service_administers_nothing() -> None:
-    """Nobody sits behind it; behind one for people somebody may, and a doubt is a doubt."""
+    """A service is not a person. A role for people may have an administrator behind it, and a doubt stays unknown."""
 
     def handed_over(found: dict[str, Any]) -> None:
         without_administrator(found)
@@ -322,14 +322,14 @@ def test_a_role_for_a_service_administers_nothing() -> None:
 
 
 def test_an_administrator_who_has_no_way_in_needs_no_device() -> None:
-    """Neither a password nor a key: nobody can be that user."""
+    """Without a password or a key, no one can act as this user."""
     snapshot, _ = taken(changed(user("boss", groups=["programs"])))
     for rule in ("admins.mfa", "admins.phishing", "admins.spare"):
         assert ask(snapshot, rule).result is RuleResult.PASS
 
 
 def test_enforcement_that_hangs_on_an_address_is_unknown() -> None:
-    """From where somebody comes the account does not show."""
+    """The account does not show the addresses that users come from."""
     force = copy.deepcopy(sound()["groups"][1]["policies"]["force-mfa"])
     force["Statement"][-1]["Condition"]["NotIpAddress"] = {"aws:SourceIp": "192.0.2.0/24"}
     snapshot, _ = taken(changed(group("people", policies={"force-mfa": force})))
@@ -338,7 +338,7 @@ def test_enforcement_that_hangs_on_an_address_is_unknown() -> None:
 
 
 def test_a_key_that_iam_knows_nothing_of_is_told() -> None:
-    """It withstands phishing, and may be copied."""
+    """Such a key resists phishing, but it may be a copied passkey."""
     described = sound()
     described["users"][0]["devices"][1]["certifications"] = {}
     answer = ask(taken(described)[0], "admins.phishing")
@@ -349,7 +349,7 @@ def test_a_key_that_iam_knows_nothing_of_is_told() -> None:
 
 
 def test_a_remedy_minds_paths() -> None:
-    """The policy for users with a path is another one."""
+    """Users with a path need a different policy."""
     free = changed(group("people", policies={}))
     assert ask(taken(free)[0], "groups.enforcement").findings[0].remedy[0] == "mfa-kit policy show > force-mfa.json"
     user("alice", path="/team/")(free)
@@ -357,7 +357,7 @@ def test_a_remedy_minds_paths() -> None:
 
 
 def test_passwords_by_cis() -> None:
-    """14 characters are enough, and 24 passwords are not used again."""
+    """CIS requires 14 characters and that the last 24 passwords are not reused."""
     snapshot, _ = taken(changed(passwords(minimum_password_length=14)))
     assert ask(snapshot, "passwords.policy", profile=Profile.CIS).result is RuleResult.PASS
     snapshot, _ = taken(changed(passwords(password_reuse_prevention=None, minimum_password_length=13)))
@@ -366,7 +366,7 @@ def test_passwords_by_cis() -> None:
 
 
 def test_nobody_and_nothing() -> None:
-    """Rules about what an account does not have do not apply."""
+    """Rules about things that an account does not have do not apply."""
 
     def bare(found: dict[str, Any]) -> None:
         found["users"], found["roles"] = found["users"][:1], []
@@ -381,14 +381,14 @@ def test_nobody_and_nothing() -> None:
 
 
 def test_findings_stand_beside_what_could_not_be_read() -> None:
-    """A hole makes nothing better."""
+    """A hole does not cancel a finding."""
     snapshot, _ = taken(changed(user("bob", password=True)), DEVICES)
     answer = ask(snapshot, "users.mfa")
     assert (answer.result, answer.findings[0].subject) == (RuleResult.FAIL, "bob")
 
 
 def test_a_doubt_about_who_administers_is_no_answer() -> None:
-    """Rights under a condition that cannot be judged."""
+    """Permissions under a condition that cannot be evaluated leave the result unknown."""
     row = {"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": {"IpAddress": {"aws:SourceIp": "192.0.2.1"}}}
     policies = {"some": {"Version": "2012-10-17", "Statement": [row]}}
     snapshot, _ = taken(changed(user("bob", policies=policies, password=True, devices=[{"name": "bob"}])))
@@ -398,7 +398,7 @@ def test_a_doubt_about_who_administers_is_no_answer() -> None:
 
 
 def test_who_came_after_the_report_is_named() -> None:
-    """A report is up to four hours old."""
+    """A report is up to four hours old, so newer users are missing from it."""
     snapshot, _ = taken(sound())
     assert snapshot.report
     report = type(snapshot.report)(made=snapshot.report.made, root=snapshot.report.root, users={})
@@ -407,7 +407,7 @@ def test_who_came_after_the_report_is_named() -> None:
 
 
 def test_a_gate_does_not_open_on_a_hole() -> None:
-    """At or above the severity that is asked for, unknown counts like a finding."""
+    """At or above the chosen severity, unknown counts as a failure."""
     snapshot, _ = taken(sound(), "GetAccountPasswordPolicy")
     answers = registry.audit_snapshot(snapshot, registry.RULES, Limits())
     assert registry.fails_at(answers, Severity.MEDIUM)
@@ -415,7 +415,7 @@ def test_a_gate_does_not_open_on_a_hole() -> None:
 
 
 def test_a_rule_that_is_none_is_refused() -> None:
-    """By name, with what there is."""
+    """The error names the rule and lists the existing ones."""
     with pytest.raises(UsageFault, match=r"there is no rule 'root\.mf'"):
         registry.choose_rules(["root.mf"])
     assert [rule.id for rule in registry.choose_rules(["devices", "root.mfa"])] == [
@@ -426,13 +426,13 @@ def test_a_rule_that_is_none_is_refused() -> None:
 
 
 def test_references_are_to_frameworks_that_are_known() -> None:
-    """Ids as the frameworks have them; each rule that demands what a framework does not says so by having none."""
+    """The IDs are those of the frameworks. A rule that goes beyond the frameworks has no reference."""
     known = ("CIS 3.0 1.", "FSBP IAM.", "NIST SP 800-63B-4 3.")
     assert all(each.startswith(known) for rule in registry.RULES for each in rule.references)
 
 
 def test_a_page_that_fails_leaves_the_pages_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What they show is found; what may be on the others is not called missing."""
+    """Faults on the earlier pages are found, and nothing that may be on a later page is called missing."""
     monkeypatch.setattr(reader, "PAGE", 2)
 
     def unsafe(found: dict[str, Any]) -> None:

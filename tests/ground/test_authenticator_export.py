@@ -1,4 +1,4 @@
-"""Exports of Google Authenticator: what others published of them reads, and what is damaged is told."""
+"""Exports of Google Authenticator: published examples are read, and damaged ones are reported."""
 
 import base64
 from contextlib import suppress
@@ -12,9 +12,9 @@ from mfa_kit.core.otp import KeyUri, Seed, from_base32
 from mfa_kit.core.otp import Secret as Opaque
 from mfa_kit.qr_codes import authenticator_export, key_uri
 
-# The example in the README of github.com/dim13/otpauth, which others repeat: JBSWY3DPEHPK3PXP.
+# The example in the README of github.com/dim13/otpauth, which others repeat. Its secret is JBSWY3DPEHPK3PXP.
 ALICE = "CjEKCkhlbGxvId6tvu8SGEV4YW1wbGU6YWxpY2VAZ29vZ2xlLmNvbRoHRXhhbXBsZTAC"
-# github.com/scito/extract_otp_secrets, example_export.txt, made by the app: 7KSQL2JTUDIS5EF65KLMRQIIGY.
+# github.com/scito/extract_otp_secrets, example_export.txt, made by the app. Its secret is 7KSQL2JTUDIS5EF65KLMRQIIGY.
 TWO = (
     "CigKEPqlBekzoNEukL7qlsjBCDYSDnBpQHJhc3BiZXJyeXBpIAEoATACCjUKEPqlBekzoNEukL7qlsjBCDYSDnBpQHJhc3BiZXJyeXBp"
     "GgtyYXNwYmVycnlwaSABKAEwAhABGAEgACiQ7OOa%2Bf%2F%2F%2F%2F8B"
@@ -24,7 +24,7 @@ WORDS = (
     "CjYKEPqlBekzoNEukL7qlsjBCDYSHGVuY29kaW5nOiDCv8Okw4TDqcOJPyAoZGVtbykg"
     "ASgBMAIQARgBIAAorfCurv%2F%2F%2F%2F%2F%2FAQ%3D%3D"
 )
-# The same project, tests/data/test_plus_problem_export.txt: `+`, `/` and `=` as they are.
+# The same project, tests/data/test_plus_problem_export.txt, with `+`, `/` and `=` not escaped.
 PLUS = (
     "ClEKFAciUeGF4aS6IDCvMv99ySZ1ekKsEiVTZXJlbml0eUxhYnM6dGVzdDFAc2VyZW5pdHlsYWJzLmNvLnVrGgxTZXJlbml0eUxhYnMgASgB"
     "MAIKUQoUkIY8/fbrHZWTb4CBln18lvqt0HcSJVNlcmVuaXR5TGFiczp0ZXN0MkBzZXJlbml0eWxhYnMuY28udWsaDFNlcmVuaXR5TGFicyAB"
@@ -53,7 +53,7 @@ def of_pi() -> Seed:
     ids=["alice", "two", "words"],
 )
 def test_what_apps_export_reads(payload: str, labels: list[str], seed: Seed, picture: str) -> None:
-    """Labels and seeds, in the order of the export."""
+    """Labels and secrets are in the order of the export."""
     moved, which = authenticator_export.read_export(uri(payload))
     assert [each.label for each in moved] == labels
     assert all(each.seed == seed and each.for_aws for each in moved)
@@ -61,7 +61,7 @@ def test_what_apps_export_reads(payload: str, labels: list[str], seed: Seed, pic
 
 
 def test_what_was_not_escaped_reads() -> None:
-    """A plus is no space."""
+    """A plus sign is not a space."""
     moved, _ = authenticator_export.read_export(uri(PLUS))
     assert len(moved) == 4
     assert moved[2].seed == Seed(base64.b64decode("nH/tf1GuHeIAmNFv+34/VQZDPTw="))
@@ -74,19 +74,19 @@ def test_what_counts_presses_is_not_for_aws() -> None:
 
 @pytest.mark.parametrize("field", [b"\x20\x02", b"\x28\x02", b"\x30\x01", b"\x30\x00"])
 def test_other_digests_digits_and_types_are_not_for_aws(field: bytes) -> None:
-    """SHA-256, eight digits, HOTP, no type; of a field that stands twice the last counts."""
+    """SHA-256, eight digits, HOTP and a missing type. If a field is repeated, the last value counts."""
     account = b"\x0a\x01K\x12\x01a\x20\x01\x28\x01\x30\x02" + field
     [moved], _ = authenticator_export.read_export(uri(b"\x0a" + bytes([len(account)]) + account))
     assert not moved.for_aws
 
 
 def test_which_picture_of_how_many_is_told() -> None:
-    """An export of many accounts is several QR codes."""
+    """An export of many accounts consists of several QR codes."""
     assert authenticator_export.read_export(uri(b"\x10\x01\x18\x03\x20\x01"))[1] == "2 of 3"
 
 
 def test_fields_of_a_later_version_are_passed_over() -> None:
-    """Of all four wire types that are in use."""
+    """Unknown fields of all four current wire types are skipped."""
     later = b"\x09" + bytes(8) + b"\x0d" + bytes(4) + b"\x7a\x02xx" + b"\xf8\x01\x01"
     account = b"\x0a\x01K" + later
     [moved], _ = authenticator_export.read_export(uri(later + b"\x0a" + bytes([len(account)]) + account))
@@ -94,7 +94,7 @@ def test_fields_of_a_later_version_are_passed_over() -> None:
 
 
 def test_the_uri_is_as_aws_writes_it() -> None:
-    """With AWS as issuer, whatever the app made of it."""
+    """The issuer is AWS, whatever the app stored."""
     account = b"\x0a\x28" + bytes(range(40)) + b"\x12\x19Amazon:alice@000000000000\x30\x02"
     [moved], _ = authenticator_export.read_export(uri(b"\x0a" + bytes([len(account)]) + account))
     made = authenticator_export.uri_of(moved)
@@ -132,14 +132,14 @@ def test_the_uri_is_as_aws_writes_it() -> None:
     ],
 )
 def test_what_is_damaged_is_told(payload: str | bytes) -> None:
-    """In one sentence, which holds nothing of it."""
+    """The error is one sentence and contains nothing of the export."""
     with pytest.raises(IntegrityFault, match="export is damaged") as caught:
         authenticator_export.read_export(uri(payload))
     assert caught.value.hint
 
 
 def test_another_host_is_no_export() -> None:
-    """The scheme alone is not enough."""
+    """The scheme alone does not make an export."""
     other = KeyUri("otpauth-migration://online?data=AAAA")
     assert authenticator_export.is_export(other)
     assert not authenticator_export.is_export(KeyUri("otpauth://totp/a?secret=AAAA"))
@@ -149,6 +149,6 @@ def test_another_host_is_no_export() -> None:
 
 @given(st.binary(max_size=200))
 def test_no_octets_crash_it(payload: bytes) -> None:
-    """It reads, or says so."""
+    """Any octets are either read or reported."""
     with suppress(IntegrityFault):
         authenticator_export.read_export(uri(payload))

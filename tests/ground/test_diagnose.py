@@ -1,4 +1,4 @@
-"""What is wrong with a typed code: every mistake that people make has a sentence of its own. pyotp shows the codes."""
+"""The diagnosis of a typed code: every mistake that people make has its own sentence. pyotp computes the codes."""
 
 import base64
 
@@ -30,7 +30,7 @@ def said(code: str, *, after: int | None = None) -> str:
 @pytest.mark.parametrize("step", [-1, 0, 1])
 @pytest.mark.parametrize("form", ["{}", " {}\n", "{0[0]}{0[1]}{0[2]} {0[3]}{0[4]}{0[5]}"])
 def test_a_code_of_a_neighboring_step_is_right(step: int, form: str) -> None:
-    """RFC 6238, 5.2: a step of delay; with the spaces that apps show and people type."""
+    """RFC 6238, 5.2 allows one step of delay. Spaces that apps show and people type are ignored."""
     assert otp.diagnose(form.format(typed(step)), SEED, at=AT) == STEP + step
 
 
@@ -48,7 +48,7 @@ def test_a_code_of_a_neighboring_step_is_right(step: int, form: str) -> None:
     ],
 )
 def test_what_is_no_code_is_told_by_what_it_is(code: str, sentence: str) -> None:
-    """Before anything is computed."""
+    """The text is diagnosed before any code is computed."""
     assert sentence in said(code)
 
 
@@ -63,38 +63,38 @@ def test_what_is_no_code_is_told_by_what_it_is(code: str, sentence: str) -> None
     ],
 )
 def test_a_clock_that_is_off_is_told_by_about_how_much(step: int, about: str) -> None:
-    """By AWS's clock, for that is what IAM and STS judge by; two steps work today and fail one day."""
+    """AWS's clock counts, because IAM and STS judge by it. A clock two steps off works today and fails later."""
     assert f"the clock of the phone is about {about}" in said(typed(step))
 
 
 def test_a_code_out_of_reach_may_be_another_device_s() -> None:
-    """More than an hour away, another device's, a slip of the finger: they look alike."""
+    """A clock that is off by more than an hour, another device and a typing error cannot be told apart."""
     assert "no code that the phone shows" in said(typed(otp.LOOKED_FOR + 1))
 
 
 def test_the_first_code_again_is_no_second_one() -> None:
-    """IAM's answer would be InvalidAuthenticationCode, for this as for everything else."""
+    """IAM would answer InvalidAuthenticationCode, as it does for every other mistake."""
     assert "the same code again" in said(typed(0), after=0)
 
 
 def test_a_code_older_than_the_first_is_told() -> None:
-    """Both were right, in the wrong order."""
+    """Both codes were right, but in the wrong order."""
     assert "older than the one before" in said(typed(-1), after=0)
 
 
 @pytest.mark.parametrize("late", [0, 1, 2, 40])
 def test_the_code_after_the_first_is_right_however_late(late: int) -> None:
-    """That the clock is right the first one showed."""
+    """The first code already showed that the clock is right."""
     assert otp.diagnose(typed(1 - late), SEED, at=AT, after=STEP - late) == STEP + 1 - late
 
 
 def test_a_gap_is_no_mistake_of_the_code() -> None:
-    """Whoever asks counts it as the first one then."""
+    """The caller can then count this code as the first one."""
     assert otp.diagnose(typed(1), SEED, at=AT, after=STEP - 1) == STEP + 1
 
 
 def test_whose_clock_it_is_can_be_said() -> None:
-    """A token has a clock as a phone has."""
+    """A token has a clock, as a phone does."""
     found = otp.diagnose(typed(9), SEED, at=AT, shown_by="the token")
     assert isinstance(found, Mistake)
     assert "the clock of the token" in found.what
@@ -102,14 +102,14 @@ def test_whose_clock_it_is_can_be_said() -> None:
 
 @given(st.binary(min_size=16, max_size=64), st.integers(0, 2**33), st.integers(-1, 1))
 def test_what_a_right_phone_shows_is_taken(octets: bytes, at: int, step: int) -> None:
-    """At any time, from 1970 on."""
+    """Its codes are accepted at any time from 1970 on."""
     now = max(otp.step(at), 1)
     code = next(otp.codes(Seed(octets), range(now + step, now + step + 1)))
     assert isinstance(otp.diagnose(code, Seed(octets), at=now * otp.PERIOD), int)
 
 
 def test_a_seed_is_grouped_as_people_type_it() -> None:
-    """Fours, eight of them a line: 64 letters for a seed of AWS's."""
+    """Letters come in groups of four, eight groups per line: 64 letters for a secret of AWS."""
     lines = otp.grouped(Seed(bytes(range(40)))).reveal().splitlines()
     assert [len(line.split()) for line in lines] == [8, 8]
     assert base64.b32decode("".join(lines).replace(" ", "")) == bytes(range(40))

@@ -1,4 +1,4 @@
-"""Exit codes, one table."""
+"""The exit codes, in one table."""
 
 import pytest
 
@@ -30,7 +30,7 @@ TABLE = {
 
 @pytest.mark.parametrize(("kind", "code"), TABLE.items())
 def test_each_error_has_the_exit_code_of_the_table(kind: type[errors.MfaKitError], code: int) -> None:
-    """And keeps its sentence and its hint apart."""
+    """Each error also keeps its sentence and its hint apart."""
     error = kind("it rains", "take an umbrella")
     assert error.exit_code == code
     assert str(error) == "it rains"
@@ -38,6 +38,6 @@ def test_each_error_has_the_exit_code_of_the_table(kind: type[errors.MfaKitError
 
 
 def test_the_table_knows_every_error() -> None:
-    """A new class gets its code here."""
+    """A new error class needs an exit code here."""
     classes = {each for each in vars(errors).values() if isinstance(each, type)} - {errors.MfaKitError}
     assert classes == set(TABLE)

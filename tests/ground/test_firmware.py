@@ -1,4 +1,4 @@
-"""One table of what is published of firmware, for OATH and FIDO."""
+"""The table of published facts about firmware, for OATH and FIDO."""
 
 import pytest
 
@@ -21,7 +21,10 @@ from mfa_kit.core.firmware import Version, advisories, oath_credentials
     ],
 )
 def test_an_advisory_is_about_models_and_versions(model: str, version: tuple[int, int, int], names: list[str]) -> None:
-    """Yubico's security advisories YSA-2024-03, YSA-2019-02 and YSA-2017-01: from one version up to before another."""
+    """Each of Yubico's security advisories affects firmware from one version up to, but not including, another.
+
+    YSA-2024-03, YSA-2019-02 and YSA-2017-01.
+    """
     found = advisories(model, Version(*version))
     assert [each.name for each in found] == names
     assert all(each.source.endswith(f"/{each.name.lower()}/") for each in found)
@@ -31,5 +34,5 @@ def test_an_advisory_is_about_models_and_versions(model: str, version: tuple[int
     ("version", "most"), [((2, 9, 9), None), ((3, 4, 0), 28), ((4, 0, 0), 32), ((5, 6, 9), 32), ((5, 7, 0), 64)]
 )
 def test_how_many_oath_credentials_a_yubikey_holds(version: tuple[int, ...], most: int | None) -> None:
-    """YubiKey Technical Manual, OATH: a class of firmware each."""
+    """YubiKey Technical Manual, OATH: the number depends on the firmware version."""
     assert oath_credentials(version) == most

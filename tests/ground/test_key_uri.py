@@ -1,4 +1,4 @@
-"""Key URIs: AWS's form, read back by pyotp, and what is none."""
+"""Key URIs: AWS's form, read back by pyotp, and texts that are not key URIs."""
 
 import base64
 
@@ -16,7 +16,7 @@ SECRET = base64.b32encode(bytes(range(40))).decode()
 
 
 def test_a_uri_is_written_as_aws_writes_it() -> None:
-    """Issuer before the label and again as a parameter; no parameters that AWS leaves at their defaults."""
+    """The issuer is before the label and in a parameter. Parameters at their defaults are left out, as AWS does."""
     assert key_uri.otpauth(SEED, label="alice@123456789012").reveal() == (
         f"otpauth://totp/Amazon%20Web%20Services:alice%40123456789012?secret={SECRET}&issuer=Amazon%20Web%20Services"
     )
@@ -24,12 +24,12 @@ def test_a_uri_is_written_as_aws_writes_it() -> None:
 
 @given(st.binary(min_size=14, max_size=64))
 def test_the_seed_comes_back_from_the_uri(seed: bytes) -> None:
-    """Whatever its length, so whatever its padding."""
+    """Secrets of any length, and so with any padding, are read back."""
     assert key_uri.seed_of(key_uri.otpauth(Seed(seed), label="a@1")) == Seed(seed)
 
 
 def test_pyotp_gives_the_codes_of_the_seed() -> None:
-    """A phone that scans the URI computes what we compute."""
+    """A phone that scans the URI computes the same codes as mfa-kit."""
     parsed = pyotp.parse_uri(key_uri.otpauth(SEED, label="a@1").reveal())
     assert isinstance(parsed, pyotp.TOTP)
     assert parsed.at(59) == pyotp.TOTP(SECRET).at(59)
@@ -53,7 +53,7 @@ def test_pyotp_gives_the_codes_of_the_seed() -> None:
     ],
 )
 def test_what_is_not_for_aws_is_refused(text: str, said: str) -> None:
-    """One sentence of what it is, one of what to do, and nothing of the secret."""
+    """The error says what the URI is and what to do, and contains nothing of the secret."""
     with pytest.raises(IntegrityFault, match=said) as caught:
         key_uri.seed_of(KeyUri(text))
     assert caught.value.hint
@@ -62,7 +62,7 @@ def test_what_is_not_for_aws_is_refused(text: str, said: str) -> None:
 
 @given(st.text() | st.text().map("otpauth://totp/".__add__) | st.text().map("otpauth://totp/a?secret=".__add__))
 def test_no_text_makes_reading_fail_otherwise(text: str) -> None:
-    """A QR code may hold anything."""
+    """A QR code may hold any text."""
     try:
         key_uri.label_of(KeyUri(text))
     except IntegrityFault:
@@ -80,7 +80,7 @@ def test_no_text_makes_reading_fail_otherwise(text: str) -> None:
     ],
 )
 def test_the_label_is_told_without_the_secret(text: str, label: str) -> None:
-    """Issuer and name, where the URI has them."""
+    """The label is the issuer and the name, as far as the URI has them."""
     assert key_uri.label_of(KeyUri(text)) == label
 
 
@@ -104,25 +104,25 @@ GROUPED = " ".join(SECRET[at : at + 4] for at in range(0, len(SECRET), 4))
     ],
 )
 def test_what_changes_no_code_is_read(text: str) -> None:
-    """Unknown parameters, usual spellings, and secrets in groups or in lower case."""
+    """Unknown parameters, common spellings, and secrets in groups or in lower case are all read."""
     assert key_uri.parse(KeyUri(text)).seed == SEED
 
 
 def test_two_values_of_a_parameter_are_refused() -> None:
-    """It would be a guess which of them counts."""
+    """It would be a guess which of the two values counts."""
     with pytest.raises(IntegrityFault, match="not contain a usable"):
         key_uri.parse(KeyUri(f"otpauth://totp/a?secret={SECRET}&secret={EIGHTY}"))
 
 
 def test_an_issuer_that_differs_is_noted() -> None:
-    """The parameter is the issuer that apps show."""
+    """Apps show the issuer of the parameter."""
     found = key_uri.parse(KeyUri(f"otpauth://totp/AWS:a@1?secret={SECRET}&issuer=Amazon%20Web%20Services"))
     assert found.label == "Amazon Web Services:a@1"
     assert found.notes == ("the label names the issuer 'AWS', and the parameter names 'Amazon Web Services'",)
 
 
 def test_a_short_secret_is_noted() -> None:
-    """80 bits are in use; RFC 4226 requires 128."""
+    """80 bits are in use, but RFC 4226 requires 128."""
     assert key_uri.parse(KeyUri(f"otpauth://totp/a?secret={EIGHTY}")).notes == (
         "the secret has only 80 bits; RFC 4226 requires 128 or more",
     )

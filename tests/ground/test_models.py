@@ -1,4 +1,4 @@
-"""Values: names that IAM takes, serials, run ids."""
+"""Values: names that IAM accepts, serials, and run IDs."""
 
 import re
 from typing import Any
@@ -27,7 +27,7 @@ ALLOWED = st.text("abcXYZ019_+=,.@-", min_size=1, max_size=64)
     ],
 )
 def test_the_kind_is_read_from_the_serial(serial: str, kind: DeviceType) -> None:
-    """IAM tells it nowhere else."""
+    """IAM shows the type of a device nowhere else."""
     assert Device(serial, "alice").type is kind
 
 
@@ -42,38 +42,38 @@ def test_the_kind_is_read_from_the_serial(serial: str, kind: DeviceType) -> None
     ],
 )
 def test_the_caller_is_a_user_or_is_not(arn: str, user: str | None) -> None:
-    """Only users have MFA devices of their own."""
+    """Only users have their own MFA devices."""
     assert Caller("123456789012", arn).user == user
 
 
 def test_the_partition_is_the_callers() -> None:
-    """Never written by hand."""
+    """The partition is never hard-coded."""
     assert Caller("1", "arn:aws-cn:iam::1:user/a").partition == "aws-cn"
 
 
 @given(ALLOWED.filter(lambda name: name != "root"), ALLOWED)
 def test_names_that_iam_takes_are_taken(user: str, name: str) -> None:
-    """All of the pattern's characters."""
+    """All characters of IAM's pattern are accepted."""
     assert Intent(**{**ALICE, "user": user, "name": name}).serial.endswith(f":mfa/{name}")
 
 
 @pytest.mark.parametrize("user", ["", "a b", "a/b", "ä", "a" * 65, "a\n", "a*", "../a", "\x1b[31m", "alice\u202e"])
 def test_user_names_that_iam_refuses_are_refused(user: str) -> None:
-    """Before a request is made; botocore checks lengths only."""
+    """They are refused before a request is made, because botocore checks only lengths."""
     with pytest.raises(UsageFault, match="is not an IAM user name"):
         models.check_user(user)
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a/b", "é", "a" * 227, "a\n", "a:b", "٣"])
 def test_device_names_that_iam_refuses_are_refused(name: str) -> None:
-    """ASCII only, as IAM means by a word character."""
+    """Only ASCII is accepted, because that is what IAM means by a word character."""
     with pytest.raises(UsageFault, match="is not a name that IAM takes"):
         Intent(**{**ALICE, "name": name})
 
 
 @pytest.mark.parametrize("path", ["", "a", "/a", "a/", "//", "/a b/", "/é/", "/" + "a" * 511 + "/", "/a\n/", "/a/\n"])
 def test_paths_that_iam_refuses_are_refused(path: str) -> None:
-    """They begin and end with a slash, 512 characters at most."""
+    """Paths begin and end with a slash and have at most 512 characters."""
     with pytest.raises(UsageFault, match="is not a path that IAM takes"):
         Intent(**{**ALICE, "path": path})
 
@@ -87,12 +87,12 @@ def test_paths_that_iam_refuses_are_refused(path: str) -> None:
     ],
 )
 def test_the_serial_is_the_arn_that_iam_will_give(path: str, serial: str) -> None:
-    """So that it can be looked for before Create has answered."""
+    """The serial is known in advance, so the device can be looked up before Create has answered."""
     assert Intent(**{**ALICE, "path": path}).serial == serial
 
 
 def test_root_is_told_where_to_go() -> None:
-    """AWS has no API for it."""
+    """AWS has no API for root's devices."""
     with pytest.raises(UsageFault, match="no API to enroll root") as caught:
         models.check_user("root")
     assert "console" in caught.value.hint
@@ -108,7 +108,7 @@ def test_root_is_told_where_to_go() -> None:
     ],
 )
 def test_the_intent_behind_a_device_has_its_serial(serial: str) -> None:
-    """Of whatever kind it is."""
+    """Devices of every type have the serial."""
     intent = models.intent_of(serial, user="alice", account="123456789012", partition="aws")
     assert intent.serial == serial
     assert intent.method.device_type is DeviceType.of(serial)
@@ -116,7 +116,7 @@ def test_the_intent_behind_a_device_has_its_serial(serial: str) -> None:
 
 @given(st.integers(0, 2**33), st.binary(min_size=4, max_size=4))
 def test_a_run_id_tells_its_time(at: int, random: bytes) -> None:
-    """UTC to the second, then eight hex digits; it sorts by time."""
+    """UTC to the second, then eight hex digits, so that run IDs sort by time."""
     run = models.run_id(at, random)
     assert re.fullmatch(r"\d{8}T\d{6}Z-[0-9a-f]{8}", run)
     assert models.run_time(run) == at
@@ -128,13 +128,13 @@ def test_a_run_id_tells_its_time(at: int, random: bytes) -> None:
     "text", ["", "today", "20261125T000000", "20261340T000000Z-00000000", "20261125T000000Z-../../x"]
 )
 def test_what_is_no_run_id_has_no_time(text: str) -> None:
-    """A tag may claim anything."""
+    """A tag may contain any text."""
     with pytest.raises(ValueError, match=r"no run id|does not match"):
         models.run_time(text)
 
 
 def test_an_entry_goes_on_without_losing_anything() -> None:
-    """Only what it reached changes."""
+    """Only its stage changes."""
     entry = Entry(run="r", intent=Intent(**ALICE), backup="b", answered_here=True)
     later = entry.at(Reached.CREATED)
     assert later == Entry(run="r", intent=entry.intent, backup="b", answered_here=True, reached=Reached.CREATED)

@@ -1,4 +1,4 @@
-"""RFC 4226 and RFC 6238 by their own vectors, with pyotp and Debian's oathtool as judges; secrets that do not show."""
+"""RFC 4226 and RFC 6238 checked with their own vectors, pyotp and Debian's oathtool; secrets that do not show."""
 
 import base64
 import copy
@@ -21,7 +21,7 @@ from tests.conftest import judge
 RFC_SEED = Seed(b"12345678901234567890")
 # RFC 4226, appendix D.
 HOTP = ("755224", "287082", "359152", "969429", "338314", "254676", "287922", "162583", "399871", "520489")
-# RFC 6238, appendix B, SHA-1; its eight digits end in these six.
+# RFC 6238, appendix B, SHA-1. Its eight-digit codes end in these six digits.
 TOTP = {
     59: "94287082",
     1111111109: "07081804",
@@ -51,13 +51,13 @@ def test_the_codes_are_those_of_rfc_4226() -> None:
 
 @pytest.mark.parametrize(("at", "code"), TOTP.items())
 def test_the_codes_are_those_of_rfc_6238(at: int, code: str) -> None:
-    """Appendix B: the pair of a time ends in the vector's code."""
+    """Appendix B: the pair for a time ends in the vector's code."""
     assert otp.pair(RFC_SEED, at).second == code[-6:]
 
 
 @given(st.binary(min_size=14, max_size=64), st.integers(0, 2**62))
 def test_pyotp_computes_the_same(seed: bytes, counter: int) -> None:
-    """An independent implementation, any seed and counter."""
+    """An independent implementation agrees for any secret and any counter."""
     assert list(otp.codes(Seed(seed), range(counter, counter + 1))) == [
         pyotp.HOTP(base64.b32encode(seed).decode()).at(counter)
     ]
@@ -65,7 +65,7 @@ def test_pyotp_computes_the_same(seed: bytes, counter: int) -> None:
 
 @pytest.mark.parametrize("at", [59, 1111111109, 1764032400, 4102444799])
 def test_oathtool_computes_the_same(at: int) -> None:
-    """Debian's judge, for a seed of 40 octets as AWS gives."""
+    """Debian's oathtool agrees for secrets of 40 octets, the length that AWS uses."""
     seed = bytes(range(200, 240))
     now = f"{datetime.fromtimestamp(at - 30, UTC):%Y-%m-%d %H:%M:%S} UTC"
     done = subprocess.run(
@@ -79,7 +79,7 @@ def test_oathtool_computes_the_same(at: int) -> None:
 
 @given(st.floats(30, 2**40))
 def test_a_pair_is_of_the_step_before_and_of_this_one(at: float) -> None:
-    """Whatever the fraction of the second."""
+    """The fraction of the second makes no difference."""
     now = int(at // 30)
     assert otp.pair(RFC_SEED, at) == tuple(otp.codes(RFC_SEED, range(now - 1, now + 1)))
 
@@ -92,7 +92,7 @@ def test_a_step_is_thirty_seconds(at: float, step: int) -> None:
 
 @given(st.binary(max_size=64))
 def test_base32_is_read_with_and_without_padding(seed: bytes) -> None:
-    """As text and as octets, for boto3 hands over octets and a URI holds text."""
+    """Both text and octets are read, because boto3 returns octets and a URI contains text."""
     padded = base64.b32encode(seed)
     for written in (padded, padded.rstrip(b"=")):
         assert otp.from_base32(Secret(written.decode())) == Seed(seed)
@@ -101,7 +101,7 @@ def test_base32_is_read_with_and_without_padding(seed: bytes) -> None:
 
 @pytest.mark.parametrize("text", ["A", "ABC", "abcdefgh", "A1======", "é", "AAAA AAAA"])
 def test_what_is_no_base32_is_refused(text: str) -> None:
-    """RFC 4648 knows neither lower case, 1, nor blanks."""
+    """RFC 4648 allows neither lower case, nor 1, nor spaces."""
     with pytest.raises(ValueError, match=r"[Pp]add|Non-base32|ASCII|alphabet|number of data"):
         otp.from_base32(Secret(text))
 
@@ -109,7 +109,7 @@ def test_what_is_no_base32_is_refused(text: str) -> None:
 @pytest.mark.parametrize("secret", SECRETS, ids=repr)
 @pytest.mark.parametrize("show", SHOWN)
 def test_a_secret_shows_its_name_only(secret: Secret[bytes], show: Callable[[object], str]) -> None:
-    """In each way that a log line or a report could ask for it."""
+    """No way in which a log line or a report could print it shows the secret."""
     assert show(secret).strip("[]") == f"{type(secret).__name__}(…)"
 
 
@@ -118,14 +118,14 @@ def test_a_secret_shows_its_name_only(secret: Secret[bytes], show: Callable[[obj
     "take", [pickle.dumps, copy.copy, copy.deepcopy, json.dumps, hash, vars, "{:>40}".format, "%d".__mod__]
 )
 def test_a_secret_is_not_copied_out(secret: Secret[bytes], take: Callable[[object], object]) -> None:
-    """Pickle, copy, JSON, hash and vars refuse, and what they say holds nothing of it."""
+    """Pickle, copy, JSON, hash and vars refuse, and their errors contain nothing of the secret."""
     with pytest.raises(TypeError) as caught:
         take(secret)
     assert "HIDDEN" not in str(caught.value)
 
 
 def test_a_traceback_with_locals_shows_no_secret() -> None:
-    """What a crash reporter would collect from a frame that holds secrets."""
+    """A crash reporter would collect this from a frame that holds secrets."""
 
     def broken(*secrets: object) -> None:
         raise RuntimeError(f"{secrets}")
@@ -138,7 +138,7 @@ def test_a_traceback_with_locals_shows_no_secret() -> None:
 
 
 def test_secrets_are_equal_when_they_hold_the_same() -> None:
-    """Of one kind only: a PNG is never a seed."""
+    """Only secrets of the same kind are equal: a PNG is never a seed."""
     assert Seed(b"a") == Seed(b"a")
     assert Seed(b"a") != Seed(b"b")
     assert Seed(b"a") != Png(b"a")
@@ -147,6 +147,6 @@ def test_secrets_are_equal_when_they_hold_the_same() -> None:
 
 
 def test_only_text_and_octets_are_compared() -> None:
-    """A list of identities has no constant-time comparison."""
+    """A list of identities cannot be compared in constant time."""
     with pytest.raises(TypeError, match="only text and octets"):
         assert Secret([1]) == Secret([1])

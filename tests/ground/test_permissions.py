@@ -1,4 +1,4 @@
-"""What policies say: vectors from the user guide, and that what cannot be judged is never taken for an answer."""
+"""The evaluation of policies: vectors from the user guide, and conditions that cannot be evaluated."""
 
 import json
 from typing import Any
@@ -65,12 +65,12 @@ def test_deny_wins_and_silence_is_no() -> None:
     ],
 )
 def test_elements(row: dict[str, Any], wanted: Decision) -> None:
-    """Actions without case, resources with it; `*` and `?` alone are wild: "IAM JSON policy elements"."""
+    """Actions ignore case and resources do not. Only `*` and `?` are wildcards: "IAM JSON policy elements"."""
     assert judge(row, aws__username="alice", aws__none=None) is wanted
 
 
 def test_a_wild_character_in_a_name_is_no_wild_card() -> None:
-    """A policy variable is filled with the very characters of its value."""
+    """A policy variable is replaced with the literal characters of its value."""
     row = {"Action": "*", "Resource": "arn:aws:iam::*:user/${aws:username}"}
     assert judge(row, aws__username="al*") is NOTHING
 
@@ -89,7 +89,10 @@ def test_a_wild_character_in_a_name_is_no_wild_card() -> None:
     ],
 )
 def test_mfa_conditions(condition: dict[str, Any], absent: Decision, true: Decision, false: Decision) -> None:
-    """Long-term keys have no such key at all, a session without MFA has false: "Global condition context keys"."""
+    """A request with long-term keys has no such key, and a session without MFA has false.
+
+    Source: "Global condition context keys".
+    """
     row = {**EVERYTHING, "Condition": condition}
     verdicts = [evaluate([document(row)], "iam:GetUser", ALICE, each) for each in (PLAIN_KEYS, WITH_MFA, NO_MFA)]
     assert verdicts == [absent, true, false]
@@ -116,7 +119,7 @@ def test_mfa_conditions(condition: dict[str, Any], absent: Decision, true: Decis
     ],
 )
 def test_operators(condition: dict[str, Any], value: str | None, wanted: Decision) -> None:
-    """Values are alternatives, keys all have to hold: "IAM JSON policy elements: Condition operators"."""
+    """One of the values has to match, and all keys have to hold: "IAM JSON policy elements: Condition operators"."""
     assert judge({**EVERYTHING, "Condition": condition}, a=value, b="z") is wanted
 
 
@@ -129,7 +132,7 @@ def test_operators(condition: dict[str, Any], value: str | None, wanted: Decisio
     ],
 )
 def test_what_cannot_be_judged_is_unknown(condition: dict[str, Any]) -> None:
-    """A key that nobody told, an operator that is not played: neither a match nor none."""
+    """A key with an unknown value or an unsupported operator neither matches nor fails."""
     allow, deny = {**EVERYTHING, "Condition": condition}, {**EVERYTHING, "Effect": "Deny", "Condition": condition}
     assert judge(allow, a="x") is UNKNOWN
     assert judge(EVERYTHING, deny, a="x") is UNKNOWN
@@ -137,7 +140,7 @@ def test_what_cannot_be_judged_is_unknown(condition: dict[str, Any]) -> None:
 
 
 def test_what_cannot_be_judged_decides_nothing_where_something_else_does() -> None:
-    """An allow beside it stands, an explicit deny wins, and a condition that fails beside it is no."""
+    """A separate allow still counts, an explicit deny wins, and a failed condition in the same statement decides."""
     maybe = {**EVERYTHING, "Condition": {"IpAddress": {"aws:SourceIp": "192.0.2.0/24"}}}
     never = {**EVERYTHING, "Condition": {"IpAddress": {"aws:SourceIp": "192.0.2.0/24"}, "StringEquals": {"a": "x"}}}
     assert judge(maybe, EVERYTHING) is ALLOW
@@ -155,7 +158,7 @@ FORCE = {
 
 
 def test_a_policy_that_demands_mfa_is_known_by_what_it_stops() -> None:
-    """Plain keys and console sessions without MFA are stopped, sessions with MFA are not."""
+    """Plain keys and console sessions without MFA are denied, and sessions with MFA are not."""
     assert denies_all_work([document(FORCE)], PLAIN_KEYS) is True
     assert denies_all_work([document(FORCE)], WITH_MFA) is False
     assert demands_mfa([document(EVERYTHING), document(FORCE)], {}) is True
@@ -172,7 +175,7 @@ def test_a_policy_that_demands_mfa_is_known_by_what_it_stops() -> None:
     ids=["Bool", "a hole for S3", "denies all", "an address"],
 )
 def test_what_only_looks_like_it_does_not_demand_mfa(row: dict[str, Any], wanted: bool | None) -> None:
-    """Bool lets plain keys through; what denies everything demands nothing; a condition beside it leaves it open."""
+    """Bool lets plain keys through. A deny of everything does not demand MFA. A further condition leaves it unknown."""
     assert demands_mfa([document(row)], {}) is wanted
 
 
@@ -195,12 +198,12 @@ MAYBE: dict[str, Any] = {**EVERYTHING, "Condition": {"IpAddress": {"aws:SourceIp
     ],
 )
 def test_an_allow_counts_within_the_boundary(row: dict[str, Any], boundary: dict[str, Any], wanted: Decision) -> None:
-    """It gives nothing by itself: "Permissions boundaries for IAM entities"."""
+    """A boundary grants nothing by itself: "Permissions boundaries for IAM entities"."""
     assert evaluate([document(row)], "iam:GetUser", ALICE, {}, boundary=document(boundary)) is wanted
 
 
 def test_a_boundary_that_could_not_be_read_leaves_everything_open() -> None:
-    """But for what is denied, or not allowed, whatever it says."""
+    """Actions that the policies deny or do not allow stay denied, whatever the boundary says."""
     assert evaluate([document(EVERYTHING)], "iam:GetUser", ALICE, {}, boundary=UNREAD) is UNKNOWN
     assert evaluate([document()], "iam:GetUser", ALICE, {}, boundary=UNREAD) is NOTHING
     assert demands_mfa([document(FORCE)], {}, boundary=UNREAD) is None
@@ -222,12 +225,12 @@ WITHIN: dict[str, Any] = {"Bool": {"aws:MultiFactorAuthPresent": "true"}}
     ],
 )
 def test_a_boundary_may_demand_mfa(row: dict[str, Any], boundary: dict[str, Any], wanted: bool) -> None:
-    """What it allows with MFA alone; what it never allows is nothing that could be stopped."""
+    """Only what the boundary allows with MFA counts. Work that it never allows cannot be denied."""
     assert demands_mfa([document(row)], {}, boundary=document(boundary)) is wanted
 
 
 def test_what_a_policy_names() -> None:
-    """Actions as they are written: of an Allow one for each service and resource, of a Deny all."""
+    """Actions are returned as written: one per service and resource for an Allow, and all of them for a Deny."""
     row = {"Action": ["s3:Get*", "s3:List*", "ec2:*", "iam:ListMFADevices"], "Resource": "*"}
     own = {"Action": "s3:*", "Resource": "arn:aws:s3:::home/${aws:username}/*"}
     assert actions_named(document(row, own), allow=True) == (("s3:Get*", "*"), ("ec2:*", "*"))
@@ -239,7 +242,10 @@ def test_what_a_policy_names() -> None:
 
 
 def test_whom_a_trust_policy_lets_in() -> None:
-    """Principals bare, in lists and by kind; a deny takes its own away, or everybody; a doubt counts as in."""
+    """Principals may be bare, in lists and by kind.
+
+    A deny removes its own principals, or everyone. A condition that cannot be evaluated counts as met.
+    """
     mfa = {"Condition": {"Bool": {"aws:MultiFactorAuthPresent": "true"}}}
     assume = {"Action": "sts:AssumeRole"}
     trust = document(
@@ -270,13 +276,13 @@ def test_whom_a_trust_policy_lets_in() -> None:
     ids=range(7),
 )
 def test_what_is_no_policy_is_refused(text: str, why: str) -> None:
-    """In one sentence."""
+    """The error is one sentence."""
     with pytest.raises(UsageFault, match=f"this is no IAM policy: {why}"):
         statements(text)
 
 
 def test_variables_came_with_the_version_of_2012() -> None:
-    """In an older policy `${aws:username}` is those very characters: "IAM JSON policy elements: Version"."""
+    """In an older policy, `${aws:username}` is literal text: "IAM JSON policy elements: Version"."""
     row = {"Effect": "Allow", "Action": "*", "Resource": "arn:aws:iam::*:user/${aws:username}"}
     told = [
         evaluate([json.dumps({**version, "Statement": row})], "iam:GetUser", ALICE, {"aws:username": "alice"})
@@ -298,13 +304,13 @@ def test_variables_came_with_the_version_of_2012() -> None:
     ],
 )
 def test_conditions_on_a_key_that_a_request_lacks(operator: str, wanted: list[str], verdict: Decision) -> None:
-    """Of no value at all none differs: "Set operators for multi-valued context keys"."""
+    """An absent key satisfies negated operators: "Set operators for multi-valued context keys"."""
     row = {"Effect": "Deny", "Action": "*", "Resource": "*", "Condition": {operator: {"aws:none": wanted}}}
     assert judge(row, aws__none=None) is verdict
 
 
 def test_a_pattern_of_many_stars_is_judged_at_once() -> None:
-    """To try each place for each of them would take years."""
+    """Trying each position for each star would take years."""
     many = {"Action": "*", "Resource": "*a" * 25 + "*b"}
     assert judge(many, on="a" * 200) is NOTHING
     assert judge(many, on="a" * 200 + "b") is ALLOW
@@ -321,6 +327,6 @@ def test_a_pattern_of_many_stars_is_judged_at_once() -> None:
     ],
 )
 def test_a_slip_of_the_pen_is_no_policy(text: str, why: str) -> None:
-    """IAM refuses it, so nobody is to believe that it denies something."""
+    """IAM refuses such a policy, so it must not be reported as denying anything."""
     with pytest.raises(UsageFault, match=why):
         statements(text)

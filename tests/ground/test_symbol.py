@@ -1,4 +1,4 @@
-"""QR codes: Debian's zbarimg reads what we draw, we read what others draw, and what is none is said to be none."""
+"""QR codes: Debian's zbarimg reads mfa-kit's symbols, mfa-kit reads those of others, and other pictures are refused."""
 
 import io
 import math
@@ -28,7 +28,7 @@ CAPTION = "AWS account 000000000000\nuser alice, MFA device alice\n" + "a line w
 
 
 def drawn(*texts: str, form: str = "PNG") -> Png:
-    """Draw by another program's means: qrcode's own image, one beside the other."""
+    """Draw symbols with another program: qrcode's own image, one beside the other."""
     pages = [qrcode.make(text).get_image().convert("L") for text in texts]
     page = Image.new("L", (sum(each.width for each in pages), max(each.height for each in pages)), 255)
     left = 0
@@ -42,7 +42,7 @@ def drawn(*texts: str, form: str = "PNG") -> Png:
 
 @pytest.mark.parametrize("caption", ["", CAPTION], ids=["bare", "caption"])
 def test_zbarimg_reads_what_we_draw(caption: str, tmp_path: Path) -> None:
-    """The caption under the symbol does not disturb it."""
+    """The caption below the symbol does not interfere."""
     picture = tmp_path / "qr.png"
     picture.write_bytes(qr.png(URI, caption=caption).reveal())
     done = subprocess.run(
@@ -52,7 +52,7 @@ def test_zbarimg_reads_what_we_draw(caption: str, tmp_path: Path) -> None:
 
 
 def test_the_caption_stands_whole_under_the_symbol() -> None:
-    """Each line has its place, and one that is too long for the page is not cut off at its edge."""
+    """Each line has its own place, and a line that is too long for the page is broken rather than cut off."""
     symbol, short, long = (picture(caption) for caption in ("", "a", "a" * 300))
     assert symbol.height < short.height < long.height
     for page in (short, long):
@@ -69,20 +69,20 @@ def picture(caption: str) -> Image.Image:
 @settings(max_examples=20, deadline=None)
 @given(st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), min_size=1, max_size=200))
 def test_what_we_draw_reads_back(text: str) -> None:
-    """Any URI's characters."""
+    """Any characters that a URI can have are read back."""
     uri = KeyUri(f"otpauth://{text}")
     assert qr.read(qr.png(uri)) == uri
 
 
 @pytest.mark.parametrize("form", PICTURES)
 def test_pictures_of_others_are_read(form: str) -> None:
-    """In the usual formats."""
+    """The usual picture formats are read."""
     assert qr.read(drawn("hello", form=form), limits=MADE_BY_PEOPLE) == KeyUri("hello")
 
 
 @pytest.mark.parametrize("form", sorted({*PICTURES} - {"PNG"}))
 def test_iam_and_backups_have_pngs_alone(form: str) -> None:
-    """Each other format is one more decoder for hostile data."""
+    """Each further format would be one more decoder exposed to hostile data."""
     with pytest.raises(IntegrityFault, match="not a picture"):
         qr.read(drawn("hello", form=form))
 
@@ -106,7 +106,7 @@ def photographed(page: Image.Image) -> Image.Image:
     ids=["screenshot", "scaled", "high-resolution", "on its side", "inverted", "photo"],
 )
 def test_the_code_on_a_screenshot_is_read(taken: Callable[[Image.Image], Image.Image], form: str, ground: str) -> None:
-    """A page with AWS's picture in it, in light and dark themes, as programs and cameras take it."""
+    """A page with AWS's picture, in light and dark themes, as screenshot programs and cameras take it."""
     page = Image.new("RGB", (1920, 1080), ground)
     page.paste(qrcode.make(URI.reveal(), box_size=4).get_image().convert("RGB"), (800, 300))
     out = io.BytesIO()
@@ -116,7 +116,7 @@ def test_the_code_on_a_screenshot_is_read(taken: Callable[[Image.Image], Image.I
 
 @pytest.mark.parametrize("modules", [(0, 255), (255, 0)], ids=["dark", "light"])
 def test_modules_on_nothing_are_read(modules: tuple[int, int]) -> None:
-    """A picture of which only the modules are drawn, dark or light, and the rest is transparent."""
+    """Only the modules are drawn, dark or light, and the rest of the picture is transparent."""
     symbol = qrcode.make(URI.reveal()).get_image().convert("L")
     page = Image.new("LA", symbol.size, (modules[1], 0))
     page.paste((modules[0], 255), mask=symbol.point(lambda value: 255 - value))
@@ -126,7 +126,7 @@ def test_modules_on_nothing_are_read(modules: tuple[int, int]) -> None:
 
 
 def test_a_symbol_has_its_quiet_zone() -> None:
-    """ISO/IEC 18004: four modules of light around it, and a finder pattern's corner in it."""
+    """ISO/IEC 18004: four light modules surround the symbol, and the corner of a finder pattern comes next."""
     rows = qr.modules(URI)
     assert {len(row) for row in rows} == {len(rows)}
     assert not any(rows[3])
@@ -134,7 +134,7 @@ def test_a_symbol_has_its_quiet_zone() -> None:
 
 
 def test_a_small_symbol_has_half_the_quiet_zone() -> None:
-    """On a screen two modules do, and nothing dark is in them."""
+    """Two modules are enough on a screen, and none of them is dark."""
     rows = qr.modules(URI, small=True)
     assert not any(rows[1])
     assert rows[2][2:9] == [True] * 7
@@ -142,7 +142,7 @@ def test_a_small_symbol_has_half_the_quiet_zone() -> None:
 
 
 def test_half_blocks_are_the_symbol_s_rows_in_twos() -> None:
-    """The upper half of a character is a row, the lower half the next; below the last there is light."""
+    """The upper half of a character is one row and the lower half the next. Below the last row it is light."""
     rows = qr.modules(URI, small=True)
     halves = {" ": (False, False), "▀": (True, False), "▄": (False, True), "█": (True, True)}
     lines = qr.blocks(URI).reveal().split("\n")
@@ -151,7 +151,7 @@ def test_half_blocks_are_the_symbol_s_rows_in_twos() -> None:
 
 
 def test_blocks_that_would_not_read_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a phone would read wrongly is our mistake, and is told before anybody scans it."""
+    """A symbol that a phone would misread is a bug, and it is reported before the user scans it."""
     monkeypatch.setattr(qr, "read", lambda _: KeyUri("another"))
     with pytest.raises(IntegrityFault, match="read back"):
         qr.blocks(URI)
@@ -167,14 +167,14 @@ def test_blocks_that_would_not_read_are_not_shown(monkeypatch: pytest.MonkeyPatc
     ],
 )
 def test_what_is_no_picture_is_said_to_be_none(octets: bytes, said: str) -> None:
-    """One sentence, and what to give instead."""
+    """The error is one sentence and says what to give instead."""
     with pytest.raises(IntegrityFault, match=said) as caught:
         qr.read(Png(octets))
     assert "PNG" in caught.value.hint
 
 
 def test_a_picture_without_a_symbol_is_refused() -> None:
-    """White paper."""
+    """The picture is blank white paper."""
     out = io.BytesIO()
     Image.new("L", (50, 50), 255).save(out, "PNG")
     with pytest.raises(IntegrityFault, match="no QR code"):
@@ -182,13 +182,13 @@ def test_a_picture_without_a_symbol_is_refused() -> None:
 
 
 def test_a_picture_with_two_symbols_is_refused() -> None:
-    """Which one is meant is not guessed."""
+    """mfa-kit does not guess which of the two is meant."""
     with pytest.raises(IntegrityFault, match="2 QR codes"):
         qr.read(drawn("one", "two"))
 
 
 def test_a_picture_that_would_fill_the_memory_is_refused() -> None:
-    """Some kilobytes of PNG may claim gigapixels."""
+    """A PNG of a few kilobytes may claim gigapixels."""
     out = io.BytesIO()
     Image.new("1", (20000, 20000)).save(out, "PNG")
     with pytest.raises(IntegrityFault, match="more than 4 megapixels"):
@@ -196,7 +196,7 @@ def test_a_picture_that_would_fill_the_memory_is_refused() -> None:
 
 
 def test_a_symbol_that_does_not_read_back_is_not_given_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The decoder is asked before anything leaves."""
+    """The symbol is decoded before it is returned."""
     monkeypatch.setattr(qr, "read", lambda _, **__: KeyUri("something else"))
     with pytest.raises(IntegrityFault, match="does not read back"):
         qr.png(URI)
@@ -209,7 +209,7 @@ def saved(page: Image.Image, **how: Any) -> bytes:
 
 
 def finders(side: int) -> Image.Image:
-    """Draw nothing but the corners of QR codes, which a decoder tries to combine."""
+    """Draw only the corners of QR codes, which a decoder tries to combine."""
     corner = Image.new("L", (8, 8), 255)
     for shade, box in ((0, (0, 0, 7, 7)), (255, (1, 1, 6, 6)), (0, (2, 2, 5, 5))):
         corner.paste(shade, box)
@@ -242,7 +242,7 @@ BROKEN: dict[str, bytes] = {
 @pytest.mark.parametrize("limits", [MADE_BY_PROGRAMS, MADE_BY_PEOPLE], ids=["programs", "people"])
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_chunk_is_one_sentence(name: str, limits: PictureLimits) -> None:
-    """Or is passed over, where the picture can be read without it."""
+    """If the picture can be read without the broken chunk, it is skipped."""
     try:
         assert qr.read(Png(BROKEN[name]), limits=limits) == URI
     except IntegrityFault as fault:
@@ -251,7 +251,7 @@ def test_a_broken_chunk_is_one_sentence(name: str, limits: PictureLimits) -> Non
 
 @pytest.mark.parametrize("limits", [MADE_BY_PROGRAMS, MADE_BY_PEOPLE], ids=["programs", "people"])
 def test_a_picture_beyond_its_limits_is_refused(limits: PictureLimits) -> None:
-    """By its size and its header, before a pixel is decoded."""
+    """The size and the header are checked before any pixel is decoded."""
     side = math.isqrt(limits.pixels) + 1
     began = time.monotonic()
     with pytest.raises(IntegrityFault, match="megapixels"):
@@ -263,7 +263,7 @@ def test_a_picture_beyond_its_limits_is_refused(limits: PictureLimits) -> None:
 
 @pytest.mark.parametrize("how", [{"lossless": True}, {"lossless": False}, {"lossless": True, "exif": b"Exif"}])
 def test_a_large_webp_is_not_opened(how: dict[str, Any]) -> None:
-    """Pillow decodes it when it opens it, so its header is read before, in each of its three forms."""
+    """Pillow decodes a WebP picture when it opens it, so the header is read first, in each of its three forms."""
     for mode in ("RGB", "RGBA"):
         out = io.BytesIO()
         Image.new(mode, (4200, 4000), "white").save(out, "WEBP", **how)
@@ -272,13 +272,13 @@ def test_a_large_webp_is_not_opened(how: dict[str, Any]) -> None:
 
 
 def test_a_large_transparent_picture_is_refused() -> None:
-    """It is copied several times in memory."""
+    """Such a picture is copied several times in memory."""
     with pytest.raises(IntegrityFault, match="more than 16 megapixels"):
         qr.read(Png(saved(Image.new("LA", (4200, 4000)))), limits=MADE_BY_PEOPLE)
 
 
 def test_a_picture_that_takes_long_is_given_up() -> None:
-    """A few kilobytes of corners take minutes; IAM's pictures are made smaller first."""
+    """A few kilobytes of corners take minutes. IAM's pictures are scaled down first."""
     page = Png(saved(finders(1990)))
     with pytest.raises(IntegrityFault, match="QR code"):
         qr.read(page)

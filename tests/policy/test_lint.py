@@ -1,4 +1,4 @@
-"""Traps of policies about MFA: each is found where it is, and none in what `policy show` prints."""
+"""Traps in policies about MFA: each is found, and the output of `policy show` has none."""
 
 import json
 from typing import Any
@@ -65,14 +65,14 @@ CASES: list[tuple[str, str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("name", "document", "how"), CASES, ids=[f"{n}-{row[0]}" for n, row in enumerate(CASES)])
 def test_a_trap_is_found(name: str, document: str, how: dict[str, Any]) -> None:
-    """With what comes of it and what to write instead."""
+    """The trap says what it leads to and what to write instead."""
     found = find_traps(document, **how)
     assert {trap.name for trap in found} == {name}
     assert all(trap.what and trap.instead for trap in found)
 
 
 def test_every_trap_has_a_case() -> None:
-    """A trap that nobody saw sprung may catch nothing."""
+    """A trap that was never seen to match may catch nothing."""
     assert {row[0] for row in CASES} == {look.__name__.strip("_").replace("_", "-") for look in TRAPS}
 
 
@@ -91,13 +91,16 @@ def test_every_trap_has_a_case() -> None:
     ],
 )
 def test_what_is_no_trap_is_left_alone(document: str, how: dict[str, Any]) -> None:
-    """An administrator's `*` names no action that enrolls; a role may be under any policy that demands no MFA."""
+    """An administrator's `*` names no enrollment action. A role may have any policy that does not demand MFA."""
     assert names(document, **how) == set()
 
 
 @pytest.mark.parametrize("wish", WISHES, ids=str)
 def test_what_we_print_is_in_no_trap_but_those_it_was_chosen_with(wish: Any) -> None:
-    """Without --first-sign-in nobody changes a password, without --user-paths paths are not matched; so it is said."""
+    """Without --first-sign-in users cannot change a password, and without --user-paths paths do not match.
+
+    Both traps are reported.
+    """
     document, _ = mfa_policy(wish)
     chosen = {"password"} if not wish.first_sign_in else set()
     if not wish.user_paths and (wish.variant == "self-managed" or wish.first_sign_in):
@@ -106,7 +109,7 @@ def test_what_we_print_is_in_no_trap_but_those_it_was_chosen_with(wish: Any) -> 
 
 
 def test_a_statement_is_told_by_its_sid_or_its_number() -> None:
-    """As a reader finds it."""
+    """That is how a reader finds the statement."""
     bare = {name: value for name, value in FORCE.items() if name != "Sid"}
     found = find_traps(
         text(allow("s3:*", "*"), {**bare, "Condition": {"Bool": {"aws:MultiFactorAuthPresent": "false"}}})
@@ -116,7 +119,7 @@ def test_a_statement_is_told_by_its_sid_or_its_number() -> None:
 
 
 def test_the_policies_of_an_account_that_speak_of_mfa() -> None:
-    """Inline and attached, of groups, users and roles; AWS's own are AWS's business."""
+    """Inline and attached policies of groups, users and roles are checked. AWS's managed policies are not."""
 
     def more(found: dict[str, Any]) -> None:
         found["policies"] = [{"name": "force", "document": json.loads(text(FORCE))}]
@@ -132,6 +135,6 @@ def test_the_policies_of_an_account_that_speak_of_mfa() -> None:
 
 
 def test_what_is_no_policy_is_refused() -> None:
-    """Nothing is ever passed as if it had been looked at."""
+    """Text that was not checked never passes."""
     with pytest.raises(UsageFault, match="no IAM policy"):
         find_traps("{}")

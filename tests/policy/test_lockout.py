@@ -1,4 +1,4 @@
-"""Who would be locked out: every way to stand, on accounts of the lab, and what IAM itself then does."""
+"""Lockouts: every access state, on accounts in the lab, and what the lab's IAM then does."""
 
 import json
 from dataclasses import replace
@@ -38,7 +38,7 @@ WITHOUT = {"BoolIfExists": {"aws:MultiFactorAuthPresent": "false"}}
 SIGNED_IN = {"password": True, "password_last_used": ago(1), "password_changed": ago(9), "created": ago(9)}
 NEW = {"password": True, "password_reset_required": True}
 
-# What bob has, the policy, and how he would stand by each way in.
+# What bob has, the policy, and his expected access by each way in.
 CASES: list[tuple[dict[str, Any], str, dict[str, AccessState]]] = [
     ({**SIGNED_IN}, SELF, {"console": ENROLLS}),
     ({**SIGNED_IN}, ADMIN, {"console": LOCKED}),
@@ -83,7 +83,7 @@ def account(*changes: Change) -> Snapshot:
 
 @pytest.mark.parametrize(("bob", "document", "wanted"), CASES)
 def test_how_somebody_would_stand(bob: dict[str, Any], document: str, wanted: dict[str, AccessState]) -> None:
-    """By console and by access keys, each with a reason; who is locked out is told what comes first."""
+    """Console and access keys each have a reason. A user who would be locked out gets a first command."""
     fates = [each for each in access_with(account(user("bob", **bob)), document) if each.user == "bob"]
     assert {each.way: each.state for each in fates if each.way in wanted} == wanted
     assert all(each.why for each in fates)
@@ -101,7 +101,7 @@ def test_how_somebody_would_stand(bob: dict[str, Any], document: str, wanted: di
     ],
 )
 def test_what_comes_first_helps(devices: list[dict[str, Any]], document: str, first: str) -> None:
-    """Of keys: a device of use beside one that is of none, and no device where the policy lets no session be had."""
+    """For keys it adds a usable device beside an unusable one, and no device if the policy allows no session."""
     fates = access_with(account(user("bob", **SIGNED_IN, keys=[KEY], devices=devices)), document)
     assert [each.first for each in fates if (each.user, each.way) == ("bob", "access keys")] == [first]
 
@@ -133,7 +133,7 @@ CHANGES = AccessState.CHANGES
 def test_a_policy_that_denies_somebodys_own_work_is_seen(
     bob: dict[str, Any], document: str, wanted: AccessState, why: str
 ) -> None:
-    """All of what he may do, or some of it, whatever else it leaves to others."""
+    """The policy denies some or all of the user's own work, even if it allows other actions."""
     fates = access_with(account(user("bob", **SIGNED_IN, **bob)), document)
     (fate,) = [each for each in fates if each.user == "bob"]
     assert (fate.state, why in fate.why) == (wanted, True), fate.why
@@ -151,14 +151,14 @@ def test_a_policy_that_denies_somebodys_own_work_is_seen(
     ],
 )
 def test_keys_whose_own_work_is_denied(policies: dict[str, Any], document: str, wanted: AccessState, why: str) -> None:
-    """A deny that is for other resources is nobody's concern."""
+    """A deny for resources that the user does not use is ignored."""
     fates = access_with(account(user("bob", keys=[KEY], policies=policies)), document)
     (fate,) = [each for each in fates if each.user == "bob"]
     assert (fate.state, why in fate.why) == (wanted, True), fate.why
 
 
 def bounded(snapshot: Snapshot, name: str, *rows: dict[str, Any]) -> Snapshot:
-    """Give a user a permissions boundary; without rows one that could not be read."""
+    """Give a user a permissions boundary. Without rows, it is one that could not be read."""
     users = [replace(one, boundary="arn:b") if one.name == name else one for one in snapshot.users]
     texts = {"arn:b": json.dumps({"Statement": list(rows)})} if rows else {}
     return replace(snapshot, users=tuple(users), policies={**snapshot.policies, **texts})
@@ -177,13 +177,13 @@ ALL = {"Effect": "Allow", "Action": "*", "Resource": "*"}
     ],
 )
 def test_within_a_boundary_a_first_device_may_be_out_of_reach(rows: list[dict[str, Any]], wanted: AccessState) -> None:
-    """What it does not allow no policy gives; one that could not be read is no all-clear."""
+    """No policy grants an action that the boundary does not allow. An unread boundary does not pass."""
     snapshot = bounded(account(user("bob", **SIGNED_IN)), "bob", *rows)
     assert [each.state for each in access_with(snapshot, SELF) if each.user == "bob"] == [wanted]
 
 
 def test_who_administers_within_a_boundary() -> None:
-    """Where it lets him; nobody can tell where it was not read."""
+    """The boundary decides. If it was not read, the result is unknown."""
     snapshot = account(user("boss", groups=["programs"], **SIGNED_IN))
     rows: list[list[dict[str, Any]]] = [[ALL], [{**ALL, "Action": "s3:*"}], []]
     told = [
@@ -194,7 +194,7 @@ def test_who_administers_within_a_boundary() -> None:
 
 
 def test_an_expired_password_has_to_be_changed_too() -> None:
-    """Whoever used it yesterday."""
+    """A user who used the password yesterday has to change it too."""
     old = user("bob", password=True, password_last_used=ago(1), password_changed=ago(100), created=ago(100))
     (fate,) = [each for each in access_with(account(old, passwords(max_password_age=90)), SELF) if each.user == "bob"]
     assert (fate.state, "new password is due" in fate.why) == (LOCKED, True)
@@ -210,7 +210,7 @@ def test_an_expired_password_has_to_be_changed_too() -> None:
     ],
 )
 def test_what_cannot_be_read_is_no_all_clear(denied: tuple[str, ...], bob: dict[str, Any]) -> None:
-    """It is unknown, which counts as locked out."""
+    """The access is unknown, which counts as locked out."""
     description = changed(user("bob", **bob))
     snapshot, _ = taken(description, *denied, passwords_of=may_have_to_change)
     fates = [each for each in access_with(snapshot, SELF) if each.user == "bob"]
@@ -219,7 +219,7 @@ def test_what_cannot_be_read_is_no_all_clear(denied: tuple[str, ...], bob: dict[
 
 
 def test_without_the_users_it_is_said_that_some_may_be_missing() -> None:
-    """An empty list of people is no all-clear, and no group can be chosen."""
+    """An empty list of users does not pass, and no group can be chosen."""
     snapshot, _ = taken(changed(None), "GetAccountAuthorizationDetails")
     assert access_with(snapshot, SELF) == []
     assert len(unread_users(snapshot)) == 1
@@ -228,14 +228,14 @@ def test_without_the_users_it_is_said_that_some_may_be_missing() -> None:
 
 
 def test_devices_that_were_not_asked_for_are_not_denied() -> None:
-    """The listing of virtual devices shows one; what else there is only the user's own listing tells."""
+    """The listing of virtual devices shows one device. Only the user's own listing shows all others."""
     both = changed(user("bob", **SIGNED_IN, devices=[DEVICE, FIDO]))
     (fate,) = [each for each in access_with(taken(both)[0], SELF) if each.user == "bob"]
     assert (fate.state, "others are looked for with --group" in fate.why) == (AccessState.RISKS, True)
 
 
 def test_a_group_is_its_members() -> None:
-    """And one that there is none of is refused."""
+    """A group that does not exist is refused."""
     snapshot = account(user("bob", **SIGNED_IN))
     assert {each.user for each in access_with(snapshot, SELF, group="people")} == {"alice", "bob"}
     with pytest.raises(UsageFault, match="there is no group 'nobody'"):
@@ -243,7 +243,7 @@ def test_a_group_is_its_members() -> None:
 
 
 def test_what_policies_do_already_is_told_apart() -> None:
-    """By those that he has."""
+    """The user's own policies already lock the user out."""
     snapshot, _ = taken(changed(user("bob", **SIGNED_IN)))
     assert [each.already for each in access_with(snapshot, SELF) if each.user == "bob"] == [True]
     assert [each.already for each in access_with(account(user("bob", **SIGNED_IN)), SELF) if each.user == "bob"] == [
@@ -252,14 +252,14 @@ def test_what_policies_do_already_is_told_apart() -> None:
 
 
 def test_policies_that_could_not_be_read_may_stop_anybody() -> None:
-    """What a missing policy says nobody knows."""
+    """The content of an unread policy is unknown."""
     snapshot = account(user("bob", **SIGNED_IN, devices=[DEVICE], attached=["arn:aws:iam::aws:policy/ReadOnlyAccess"]))
     blind = Snapshot(**{name: getattr(snapshot, name) for name in Snapshot.__slots__} | {"policies": {}})
     assert [each.state for each in access_with(blind, SELF) if each.user == "bob"] == [AccessState.UNKNOWN]
 
 
 def test_who_could_help() -> None:
-    """Administrators who still get in: outside the group, or with a device."""
+    """These are administrators who still have access: outside the group, or with a device."""
     boss = user("boss", groups=["programs", "people"], **SIGNED_IN)
     snapshot = account(boss)
     assert administrators_left(access_with(snapshot, SELF, group="people"), snapshot) == ["lab-admin"]
@@ -269,7 +269,7 @@ def test_who_could_help() -> None:
 
 
 class Simulator:
-    """IAM's simulator, which says one thing of everything."""
+    """IAM's simulator, with the same decision on everything."""
 
     def __init__(self, verdict: Decision | None) -> None:
         self.verdict = verdict
@@ -281,7 +281,7 @@ class Simulator:
 
 
 def test_a_simulator_that_differs_or_may_not_be_asked_is_told() -> None:
-    """Which requests, and why not; what neither denies is nobody's concern."""
+    """The requests or the reason are given. Actions that neither denies explicitly are ignored."""
     anything: Any = Simulator(Decision.EXPLICIT)
     differing = compare_with_simulator(SELF, anything).differing
     assert "ec2:DescribeInstances by session with MFA: IAM says explicit deny, we say implicit deny" in differing
@@ -290,11 +290,11 @@ def test_a_simulator_that_differs_or_may_not_be_asked_is_told() -> None:
     assert compare_with_simulator(SELF, silent).why_not == "AWS answers AccessDenied: no"
 
 
-# what IAM then does: the lab's own evaluator, which knows nothing of the product's
+# What IAM then does: the lab's own evaluator, which shares no code with the product's.
 
 
 def test_whoever_is_told_to_be_locked_out_is() -> None:
-    """Access keys, by the wire: the policy attached, a call refused, and what was said to work works."""
+    """With access keys over HTTP: the policy is attached, a call is refused, and calls reported as allowed succeed."""
     described = changed(user("bob", keys=[KEY], **SIGNED_IN, attached=["arn:aws:iam::aws:policy/IAMReadOnlyAccess"]))
     group("people", policies={})(described)
     with Lab(description=described) as lab:

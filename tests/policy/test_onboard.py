@@ -1,4 +1,4 @@
-"""The commands of a safe start: they are real, safe to copy, in an order that locks nobody out, and they work."""
+"""The commands of a safe setup: they are valid, safe to copy, in an order that locks no user out, and they work."""
 
 import json
 import os
@@ -29,7 +29,7 @@ from tests.audit.test_rules import passwords, user
 from tests.conftest import ROOT, bare
 
 MODEL = botocore.session.get_session().get_service_model("iam")
-# The AWS CLI, as far as these commands go: flags are the members of the operation's input, file:// reads a value.
+# A minimal AWS CLI for these commands: flags are members of the operation's input, and file:// reads a value.
 AWS = f"""#!{sys.executable}
 import sys, botocore.session
 from botocore import xform_name
@@ -59,7 +59,7 @@ def commands(steps: list[SetupStep]) -> list[str]:
 
 
 def aws_lines(lines: list[str]) -> Iterator[list[str]]:
-    """Yield the words of each call of the AWS CLI, wherever it stands in a line."""
+    """Yield the words of each call of the AWS CLI, wherever it is in a line."""
     for line in lines:
         for part in line.removeprefix("# ").replace(" && ", " | ").split(" | "):
             words = shlex.split(part.partition(": ")[2] if ": aws " in part else part)
@@ -68,7 +68,7 @@ def aws_lines(lines: list[str]) -> Iterator[list[str]]:
 
 
 def check(words: list[str]) -> None:
-    """Hold a call against the service model that botocore ships: the operation, its flags, what it wants."""
+    """Check a call against botocore's service model: the operation, its flags, and its required members."""
     known = {xform_name(name, "-"): name for name in MODEL.operation_names}
     shape = MODEL.operation_model(known[words[2]]).input_shape
     assert shape is not None
@@ -79,7 +79,7 @@ def check(words: list[str]) -> None:
 
 @pytest.fixture(scope="module")
 def empty() -> Snapshot:
-    """Take an account that has root alone."""
+    """Return an account that has only root."""
 
     def nobody(found: dict[str, object]) -> None:
         found.update(users=[], groups=[], roles=[], password_policy={"minimum_password_length": 6}, root={"mfa": False})
@@ -88,7 +88,7 @@ def empty() -> Snapshot:
 
 
 def test_the_commands_are_real(empty: Snapshot) -> None:
-    """Every call and every flag is in the model of IAM, also those of the remedies."""
+    """Every call and every flag is in IAM's service model. The audit's remedies are checked too."""
     steps = account_steps(empty, admin="boss")
     found = list(aws_lines(commands(steps)))
     assert len(found) > 10
@@ -106,7 +106,7 @@ def place(steps: list[SetupStep], text: str) -> int:
 
 
 def test_the_order_locks_nobody_out(empty: Snapshot) -> None:
-    """Root's devices, the administrator who can help, the devices of everybody, and only then what demands them."""
+    """Root's devices come first, then an administrator who can help, then all users' devices, then the policy."""
     steps = account_steps(empty, admin="boss")
     order = ["Assign MFA device", "update-account-password-policy", "create-user", "put-group-policy"]
     places = [place(steps, each) for each in order]
@@ -128,7 +128,7 @@ def test_the_order_locks_nobody_out(empty: Snapshot) -> None:
 
 
 def test_what_was_done_is_told_so() -> None:
-    """By the account: its commands stand there as a comment."""
+    """The account shows it, and the commands are printed as comments."""
 
     def forced(found: dict[str, Any]) -> None:
         found["groups"].append({**found["groups"][1], "name": "bosses", "attached": [ADMINISTRATOR]})
@@ -144,7 +144,7 @@ def test_what_was_done_is_told_so() -> None:
 
 
 def test_an_administrator_joins_the_group_that_is_there() -> None:
-    """Not one that is to be made, nor one for programs; of one that has no rights yet the policy alone is missing."""
+    """No new group is created, and programs' groups are not used. A group without permissions only gets the policy."""
 
     def found(name: str, *policies: str) -> list[str]:
         description = changed(user("eve", groups=[name], password=True))
@@ -160,7 +160,7 @@ def test_an_administrator_joins_the_group_that_is_there() -> None:
 
 
 def test_what_could_not_be_read_is_not_called_done() -> None:
-    """Nor to do."""
+    """It is not called "to do" either."""
     denied = ("GetAccountAuthorizationDetails", "GetAccountSummary", "GetAccountPasswordPolicy")
     steps = account_steps(taken(sound(), *denied)[0], admin="boss")
     assert {step.state for step in steps[:-1] if not step.what.startswith("a device")} == {StepState.UNKNOWN}
@@ -169,7 +169,7 @@ def test_what_could_not_be_read_is_not_called_done() -> None:
 
 
 def test_govcloud_has_no_root_to_begin_with() -> None:
-    """And ARNs of its own."""
+    """GovCloud also has its own ARNs."""
     description = json.loads(json.dumps(sound()).replace("arn:aws:", "arn:aws-us-gov:"))
     description["region"] = "us-gov-west-1"
     steps = account_steps(taken(description)[0], admin="boss")
@@ -179,7 +179,7 @@ def test_govcloud_has_no_root_to_begin_with() -> None:
 
 @pytest.mark.parametrize("name", ["o'neil", "a b", "$(reboot)", "-x;y"])
 def test_names_are_quoted_for_a_shell(name: str) -> None:
-    """Whatever a group is called, it is one word of each line; a user that IAM would refuse is refused."""
+    """Any group name is one word on each line. A user name that IAM would refuse is refused."""
     snapshot = taken(changed(user("bob", password=True)))[0]
     hostile = type(snapshot.groups[1])(name=name, arn=snapshot.groups[1].arn)
     named = Snapshot(
@@ -193,13 +193,13 @@ def test_names_are_quoted_for_a_shell(name: str) -> None:
 
 
 def test_an_unknown_group_is_refused() -> None:
-    """A colleague joins what is there."""
+    """A new user joins an existing group."""
     with pytest.raises(UsageFault, match="there is no group 'nobody'"):
         colleague_steps(taken(sound())[0], "eve", "nobody")
 
 
 def test_a_colleague_who_is_there_is_not_made_again() -> None:
-    """Names of users are not distinguished by case."""
+    """User names do not differ by case."""
     steps = colleague_steps(taken(sound())[0], "Alice", "people")
     assert "create-user" not in shell_script(steps)
     assert [step.state for step in steps] == [StepState.DONE, StepState.DONE, StepState.DONE, StepState.TO_DO]
@@ -207,7 +207,7 @@ def test_a_colleague_who_is_there_is_not_made_again() -> None:
 
 @pytest.fixture
 def shell(tmp_path: Path) -> dict[str, str]:
-    """Make an environment with `aws` and `mfa-kit` on its path."""
+    """Return an environment with `aws` and `mfa-kit` on its path."""
     for name, text in {"aws": AWS, "mfa-kit": f'#!/bin/sh\nexec {sys.executable} -m mfa_kit "$@"\n'}.items():
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
@@ -222,7 +222,7 @@ def run(line: str, env: dict[str, str], folder: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_an_account_that_follows_it_is_sound(shell: dict[str, str], tmp_path: Path, recipient: str) -> None:
-    """Every line is run by a shell against the lab; then the rules are kept, but for keys that nobody plugged in."""
+    """A shell runs every line against the lab. Then all rules pass, except those that need a plugged-in key."""
     (tmp_path / "desk").mkdir(mode=0o700)
     (tmp_path / "desk" / "config.toml").write_text(f'recipients = ["{recipient}"]\n')
     with Lab() as lab:
@@ -239,13 +239,13 @@ def test_an_account_that_follows_it_is_sound(shell: dict[str, str], tmp_path: Pa
         told = {
             answer.rule.id: answer.result for answer in registry.audit_snapshot(_now(lab), registry.RULES, Limits())
         }
-    # The lab's own admin has a policy of his own and no device; nobody has opened the backup.
+    # The lab's own admin has a direct policy and no device, and no backup was decrypted.
     of_the_lab = {"admins.mfa", "admins.phishing", "admins.spare", "users.direct", "users.groupless"}
     assert {name for name, result in told.items() if result in {RuleResult.FAIL, RuleResult.UNKNOWN}} <= of_the_lab
 
 
 def _now(lab: Lab) -> Snapshot:
-    """Take a snapshot of a lab that runs."""
+    """Take a snapshot of a running lab."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in lab.env.items():
             patch.setenv(name, value)
@@ -257,7 +257,7 @@ def _now(lab: Lab) -> Snapshot:
 
 
 def _type(line: str, password: str, env: dict[str, str]) -> None:
-    """Type a password at the prompt; it is not shown."""
+    """Type a password at the prompt and check that it is not shown."""
     child = pexpect.spawn("sh", ["-c", line], env=env, encoding="utf-8", timeout=120)
     child.expect("first password of .*: ")
     child.sendline(password)
@@ -269,18 +269,18 @@ def _type(line: str, password: str, env: dict[str, str]) -> None:
 
 
 def test_the_password_is_in_no_argument() -> None:
-    """The line has a prompt and a file, and a name that is quoted."""
+    """The line has a prompt, a file, and a quoted name."""
     line = password_prompt("o'neil")
     assert shlex.split(line)[-2:] == ["--password", "file:///dev/stdin"]
     assert "first password of o'neil" in shlex.split(line)
 
 
 def test_the_policy_that_lockout_takes_is_the_one_that_show_prints() -> None:
-    """For the partition of the account."""
+    """The policy is for the partition of the account."""
     assert "arn:aws-cn:iam" in force_mfa("aws-cn")
 
 
 def test_a_weak_password_policy_is_to_do() -> None:
-    """Also where it is long and nobody may change his password."""
+    """A policy with a long minimum length is weak too if users may not change their own password."""
     steps = account_steps(taken(changed(passwords(allow_change_password=False)))[0], admin="boss")
     assert [step.state for step in steps if step.what.startswith("a strong password")] == [StepState.TO_DO]

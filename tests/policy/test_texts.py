@@ -1,4 +1,4 @@
-"""What `policy show` prints: whole, small enough, each line explained, and enforced by the lab as it was meant."""
+"""The output of `policy show`: complete, small enough, explained line by line, and enforced by the lab as intended."""
 
 import json
 from typing import Any
@@ -14,7 +14,7 @@ from tests.lab.client import Aws, refused
 
 @pytest.mark.parametrize("wish", WISHES, ids=str)
 def test_every_line_is_explained(wish: PolicyChoices) -> None:
-    """Each statement, and each action that is left open without MFA."""
+    """Each statement and each action that is allowed without MFA has its purpose."""
     document, lines = mfa_policy(wish)
     told = {line.text for line in lines}
     assert {row["Sid"] for row in document["Statement"]} <= told
@@ -24,19 +24,19 @@ def test_every_line_is_explained(wish: PolicyChoices) -> None:
 
 @pytest.mark.parametrize("wish", WISHES, ids=str)
 def test_it_fits_where_it_is_put(wish: PolicyChoices) -> None:
-    """A group's inline policies may have 5,120 characters, a user's 2,048: IAM and STS quotas."""
+    """A group's inline policies may have 5,120 characters and a user's 2,048: IAM and STS quotas."""
     assert len(json.dumps(mfa_policy(wish)[0], separators=(",", ":"))) < 2048
 
 
 def test_arns_are_of_the_partition() -> None:
-    """Nothing of another one would match."""
+    """An ARN of another partition would match nothing."""
     text = json.dumps(mfa_policy(PolicyChoices(partition="aws-us-gov"))[0])
     assert "arn:aws-us-gov:iam" in text
     assert "arn:aws:" not in text
 
 
 def test_nobody_takes_his_device_away_without_mfa() -> None:
-    """Whatever the variant."""
+    """No variant lets a user do so."""
     for wish in WISHES:
         open_to = mfa_policy(wish)[0]["Statement"][-1]["NotAction"]
         assert not {"iam:DeleteVirtualMFADevice", "iam:DeactivateMFADevice"} & set(open_to)
@@ -63,7 +63,7 @@ def bobs(lab: Lab) -> Aws:
 
 
 def test_a_user_enrolls_himself_and_then_works_with_mfa() -> None:
-    """Nothing works before, everything that is allowed works in a session with a code."""
+    """Nothing works before enrollment. Everything that is allowed works in a session with a code."""
     with Lab(description=described(PolicyChoices()), settings=LabSettings(propagation=0)) as lab:
         bob = bobs(lab)
         with refused("AccessDenied"):
@@ -73,14 +73,14 @@ def test_a_user_enrolls_himself_and_then_works_with_mfa() -> None:
 
 
 def test_where_administrators_enroll_users_do_not() -> None:
-    """A session with MFA can be had, a device cannot be made."""
+    """A user can get a session with MFA, but cannot create a device."""
     with Lab(description=described(PolicyChoices(variant=Variant.ADMIN))) as lab, refused("AccessDenied"):
         bobs(lab).create("bob")
 
 
 @pytest.mark.parametrize("paths", [False, True])
 def test_users_with_a_path_need_the_variant_for_paths(paths: bool) -> None:
-    """The ARN of such a user is matched by that variant alone, and another user's by none."""
+    """Only that variant matches the ARN of such a user, and no variant matches another user's."""
     with Lab(("carol",), description=described(PolicyChoices(user_paths=paths), path="/team/east/")) as lab:
         bob = bobs(lab)
         serial = bob.create("bob")
@@ -94,7 +94,7 @@ def test_users_with_a_path_need_the_variant_for_paths(paths: bool) -> None:
 
 
 def test_own_names_are_ones_own() -> None:
-    """Nobody takes another's name for a device."""
+    """No user can take another user's name for a device."""
     with Lab(("carol",), description=described(PolicyChoices(own_names=True))) as lab:
         bob = bobs(lab)
         with refused("AccessDenied"):
