@@ -1,4 +1,4 @@
-"""What the suites share: a lab for each worker, users of their own, a HOME of its own, and judges that are not ours."""
+"""Shared parts of the suites: a lab per worker, a HOME for each test session, new users, and independent judges."""
 
 import contextlib
 import io
@@ -29,11 +29,11 @@ ROOT = Path(__file__).parents[1]
 ACCOUNT = "000000000000"
 HOSTILE = ("AWS_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "BOTO_CONFIG", "MFA_KIT_HOME")
 NOBODY = 65534
-# What tests count for the closing lines of a run, as a property (COUNTED, (what, number)), and what must be none.
+# Tests count things for the summary with the property (COUNTED, (what, number)). The count of LOST must be 0.
 COUNTED, LOST = "counted", "users lost"
 
-# Properties are tried with the same examples in each run, so that one fails because of a change and of nothing else; no
-# clock is waited for. `pytest --hypothesis-profile=many` looks for others.
+# Hypothesis uses the same examples in each run, so that a failure is caused by a change and nothing else, and there is
+# no time limit. `pytest --hypothesis-profile=many` tries other examples.
 settings.register_profile(
     "steady",
     derandomize=True,
@@ -47,26 +47,27 @@ settings.load_profile("steady")
 
 
 def without(reason: str) -> Any:
-    """Skip what this machine has no part for; in CI that is a failure."""
+    """Skip a test because this machine lacks a part. In CI that is a failure."""
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
 
 
 def judge(program: str) -> str:
-    """Return the path of a program of Debian's."""
+    """Return the path of a Debian program."""
     return shutil.which(program) or without(f"{program} is not installed")
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _home_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="mfa-kit-test-") as folder:
-        # libpcsclite reads once where its daemon is, whichever suite asks first; tests.pcsc puts one there.
+        # libpcsclite reads its socket's address only once, for whichever suite comes first. tests.pcsc starts a daemon
+        # there.
         patch.setenv("PCSCLITE_CSOCK_NAME", f"{folder}/pcscd.comm")
-        # What is lowered here for good would be missing in the processes that tests start.
+        # A limit that is lowered here would also apply to the processes that tests start.
         patch.setattr(resource, "setrlimit", lambda *_: None)
         patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
-        # Whoever runs the tests at a terminal is asked nothing.
+        # The tests must not prompt a person who runs them at a terminal.
         patch.setattr(terminal, "TTY", "/dev/null/no-terminal")
         for name in list(os.environ):
             if name.upper().startswith(HOSTILE):
@@ -76,7 +77,10 @@ def _home_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
 
 @pytest.fixture(autouse=True, scope="session")
 def _signals_are_heard() -> Iterator[None]:
-    """Whoever runs the tests in the background, or by nohup, has them ignored, and so would all that they start."""
+    """Restore the default signal handling.
+
+    Tests in the background or under nohup start with signals ignored, and so would every process they start.
+    """
     heard: dict[int, Any] = {signal.SIGINT: signal.default_int_handler}
     heard |= dict.fromkeys((signal.SIGQUIT, signal.SIGHUP), signal.SIG_DFL)
     before = {number: signal.signal(number, handler) for number, handler in heard.items()}
@@ -93,7 +97,7 @@ def lab() -> Iterator[Lab]:
 
 @pytest.fixture
 def at_lab(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
-    """Point this process at the lab; no fault stays."""
+    """Point this process at the lab, and remove all injected faults afterward."""
     for name, value in lab.env.items():
         monkeypatch.setenv(name, value)
     yield lab
@@ -101,7 +105,7 @@ def at_lab(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
 
 
 def users_of(lab: Lab) -> Callable[[], str]:
-    """Make a new user at each call."""
+    """Return a function that creates a new user at each call."""
     numbers = count(1)
 
     def make() -> str:
@@ -141,7 +145,7 @@ def identity_file(identity: pyrage.x25519.Identity, tmp_path_factory: pytest.Tem
 
 @dataclass(frozen=True)
 class Result:
-    """What a command line did."""
+    """The result of a command line."""
 
     code: int
     out: str
@@ -150,20 +154,23 @@ class Result:
 
 @dataclass
 class MfaKit:
-    """The command line over a desk folder, in this process or as one of its own."""
+    """The command line with its own folder, run in this process or as a separate process."""
 
     home: Path
     env: dict[str, str] = field(default_factory=dict)
 
     def run(self, *args: str | Path) -> Result:
-        """Run in this process: what main() does but for the exit."""
+        """Run in this process: everything main() does except the exit."""
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             code = run([str(arg) for arg in args])
         return Result(code, out.getvalue(), err.getvalue())
 
     def start(self, *args: str | Path, env: dict[str, str] | None = None, **how: Any) -> subprocess.Popen[str]:
-        """Start a process of its own, of this interpreter or of `python`, as the last words of `before`."""
+        """Start a separate process of this interpreter or of `python`.
+
+        The words in `before` come first on the command line.
+        """
         python, before = how.pop("python", sys.executable), how.pop("before", ())
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         how = {"start_new_session": True, **pipes, **how}
@@ -182,21 +189,21 @@ class MfaKit:
 
 
 def bare() -> dict[str, str]:
-    """Return the environment of a child: nothing of the caller's but what coverage wants to know."""
+    """Return the environment of a child: nothing from the caller except the variables that coverage needs."""
     kept = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
     return {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], "PYTHONPATH": str(ROOT), **kept}
 
 
 @pytest.fixture
 def mfa_kit(at_lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MfaKit:
-    """Sit down at a desk with an empty folder, at the lab."""
+    """Return the command line with an empty folder, pointed at the lab."""
     home = tmp_path / "desk"
     monkeypatch.setenv("MFA_KIT_HOME", str(home))
     return MfaKit(home, dict(at_lab.env))
 
 
 def _runs_as_nobody(python: str, path: str) -> bool:
-    """Whether an unprivileged user can run the package of that folder by that interpreter."""
+    """Whether an unprivileged user can run the package in that folder with that interpreter."""
     try:
         subprocess.run(
             [python, "-c", f"import boto3, pyrage, mfa_kit; assert mfa_kit.__file__.startswith({path!r})"],
@@ -215,7 +222,7 @@ def _runs_as_nobody(python: str, path: str) -> bool:
 
 @pytest.fixture(scope="session")
 def unprivileged() -> Iterator[tuple[str, str]]:
-    """Find an interpreter and a folder with the package for an unprivileged user: the checkout itself, or a copy."""
+    """Find an interpreter and a folder with the package for an unprivileged user: the checkout, or a copy of it."""
     if os.geteuid() != 0:
         without("becoming another user needs root")
     with tempfile.TemporaryDirectory(prefix="mfa-kit-", dir="/tmp") as copy:
@@ -232,7 +239,7 @@ def unprivileged() -> Iterator[tuple[str, str]]:
 
 @dataclass
 class Nobody(MfaKit):
-    """The command line as an unprivileged user, whose folder this is."""
+    """The command line as an unprivileged user, with a folder of that user."""
 
     python: str = ""
     path: str = ""
@@ -248,7 +255,7 @@ class Nobody(MfaKit):
 
 @pytest.fixture
 def nobody(at_lab: Lab, unprivileged: tuple[str, str]) -> Iterator[Nobody]:
-    """Sit down as an unprivileged user: as root a permission test cannot fail."""
+    """Return the command line as an unprivileged user, because a permission test cannot fail as root."""
     python, path = unprivileged
     with tempfile.TemporaryDirectory(prefix="mfa-kit-nobody-", dir="/tmp") as folder:
         os.chown(folder, NOBODY, NOBODY)
@@ -256,7 +263,7 @@ def nobody(at_lab: Lab, unprivileged: tuple[str, str]) -> Iterator[Nobody]:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Tell at the end of a run how many faults were tried, and how many users were lost."""
+    """Print at the end of a run how many faults were tried, and how many users were lost."""
     reports = [report for each in terminalreporter.stats.values() for report in each]
     counted: Counter[str] = Counter()
     for report in reports:

@@ -1,4 +1,4 @@
-"""One private pcscd for a test process: libpcsclite reads once where its daemon is, so all suites share it."""
+"""A private pcscd for a test process. All suites share it, because libpcsclite reads its socket's address only once."""
 
 import gc
 import os
@@ -13,22 +13,23 @@ from mfa_kit.core.errors import DeviceFault
 from mfa_kit.lab.devices.reader import YUBIKEY, Readers, SimulatedCard
 from tests.conftest import without
 
-# The third tries to drive the terminal that shows it; so does the fourth, whose cards pyscard's state does not tell.
+# The third name tries to control the terminal that shows it. The fourth does too, and pyscard does not report the state
+# of its cards.
 NAMES = (YUBIKEY, "Nitrokey 3", "\x1b[31mEvil\x07 reader", "\u202eEvil reader")
 TOLD = 3
 NOTICED = 60.0
-# Set for the whole session before anybody asks.
+# Set for the whole session, before the first use of PC/SC.
 SOCKET = "PCSCLITE_CSOCK_NAME"
 
 
 def reader(number: int) -> str:
-    """Return the name under which PC/SC has a reader's first slot; the order of readers is nobody's promise."""
+    """Return the name under which PC/SC lists a reader's first slot. The order of readers is not guaranteed."""
     return f"{NAMES[number]} 00 00"
 
 
 @cache
 def shared() -> Readers:
-    """Start it, at the first need; it ends with the process."""
+    """Start the private pcscd at first use. It ends with the process."""
     readers = Readers(NAMES)
     try:
         readers.__enter__()
@@ -39,7 +40,7 @@ def shared() -> Readers:
 
 
 def plug(*cards: SimulatedCard | None) -> Readers:
-    """Let each reader have its card, and none where there is none; wait until PC/SC's clients see it."""
+    """Insert the given cards into the readers, empty the other readers, and wait until PC/SC's clients see it."""
     readers = shared()
     wanted = [*cards, *[None] * (TOLD - len(cards))]
     for number, card in enumerate(wanted):
@@ -56,19 +57,20 @@ def plug(*cards: SimulatedCard | None) -> Readers:
 
 
 def clear() -> None:
-    """Take out what a test of cards has left in the readers, where there are any."""
+    """Remove the cards that a test has left in the readers, if there are readers."""
     if shared.cache_info().currsize:
         plug()
 
 
 @contextmanager
 def stopped() -> Iterator[None]:
-    """End the shared readers after a session."""
+    """Stop the shared readers at the end of a session."""
     try:
         yield
     finally:
         if shared.cache_info().currsize:
-            gc.collect()  # what pyscard's objects still hold is given back while there is somebody to take it
+            # The remaining objects of pyscard release their contexts here, while the service still runs.
+            gc.collect()
             shared().__exit__(None, None, None)
             Path(os.environ[SOCKET]).unlink()
             shared.cache_clear()

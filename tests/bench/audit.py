@@ -1,6 +1,6 @@
-"""`audit` of an account of 5,000 users, all rules: API calls, own CPU and memory, live and from a snapshot.
+"""Bench of `audit` with all rules, for 5,000 users: API calls, own CPU and memory, live and from a snapshot.
 
-Beside it stands what a script does that lists each user's devices, one request a user.
+It is compared with a script that lists the devices of each user, with one request per user.
 """
 
 import os
@@ -18,7 +18,7 @@ from tests.audit.conftest import ADMINISTRATOR, ago, sound
 from tests.bench.table import Row, show
 
 USERS = 5000
-# Of these the listing of virtual devices does not tell: security keys and hardware tokens.
+# Users whose devices are security keys or hardware tokens, which the listing of virtual devices does not include.
 UNTOLD = 150
 BARE = 250
 NAIVE = """
@@ -32,7 +32,7 @@ with ThreadPoolExecutor(8) as pool:
 
 
 def described() -> dict[str, Any]:
-    """Describe the account: groups of fifty, a few administrators, keys here and there."""
+    """Describe the account: groups of fifty users, a few administrators, and some access keys."""
     found = sound()
     people = found["groups"][1]
     found["groups"] += [{**people, "name": f"team{number:03}"} for number in range(100)]
@@ -59,7 +59,7 @@ def described() -> dict[str, Any]:
 
 
 def measured(command: Sequence[str], env: Mapping[str, str], *, ends: int = 1) -> tuple[float, float]:
-    """Run a command that ends with a code; return the CPU seconds and the most memory, in MB, that it had."""
+    """Run a command that exits with `code`. Return its CPU seconds and its peak memory in MB."""
     child = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=env
     )
@@ -71,7 +71,7 @@ def measured(command: Sequence[str], env: Mapping[str, str], *, ends: int = 1) -
 
 
 def main() -> int:
-    """Measure; return the exit code."""
+    """Run the bench and return the exit code."""
     with Lab(description=described()) as lab, tempfile.TemporaryDirectory() as home:
         env = {**os.environ, "MFA_KIT_HOME": home, **lab.env}
         audit = [sys.executable, "-m", "mfa_kit", "audit", "--output", "json"]

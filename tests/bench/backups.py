@@ -1,6 +1,6 @@
-"""What it takes to look after backups: 5,000 sealed anew, and 5,000 verified, each by the command line as it is.
+"""Bench of backup maintenance: re-encrypt 5,000 backups and verify 5,000, each by the command line.
 
-On one core; the least of some runs counts, for the bounds are those of a machine that does nothing else.
+Everything runs on one core. The shortest of several runs counts, because the bounds are for an otherwise idle machine.
 """
 
 import os
@@ -23,12 +23,12 @@ from tests.bench.table import Row, show
 MANY = 5000
 ACCOUNT = "000000000000"
 RUNS = 4
-# That wait for the disk together while the backups are made.
+# Threads that make the backups, so that they wait for the disk together.
 THREADS = 32
 
 
 def seal(folder: Path, to: str) -> None:
-    """Seal the backups of many users, each with a seed of its own."""
+    """Encrypt backups for many users, each with a different secret."""
     vault = AgeFiles(folder, parse_recipients([to]))
 
     def one(number: int) -> None:
@@ -48,7 +48,7 @@ def pair(folder: Path, name: str) -> tuple[Path, str]:
 
 
 def run(home: Path, *words: str | Path) -> tuple[float, float]:
-    """Run a command on one core; return the seconds that it took, and its CPU seconds."""
+    """Run a command on one core. Return its elapsed seconds and its CPU seconds."""
     env = {"PATH": os.environ["PATH"], "PYTHONPATH": os.environ.get("PYTHONPATH", ""), "MFA_KIT_HOME": str(home)}
     began = time.monotonic()
     process = subprocess.Popen(
@@ -66,7 +66,7 @@ def run(home: Path, *words: str | Path) -> tuple[float, float]:
 
 
 def main() -> int:
-    """Measure; return the exit code."""
+    """Run the bench and return the exit code."""
     with tempfile.TemporaryDirectory() as place:
         folder, home = Path(place), Path(place) / "home"
         old, new = pair(folder, "old"), pair(folder, "new")

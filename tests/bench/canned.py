@@ -1,7 +1,7 @@
-"""An IAM that answers from a tin: it shows what a client does beside the network, for it does next to nothing itself.
+"""An IAM with canned answers. It does almost no work, so a bench shows the cost of the client apart from the network.
 
-It lists users without devices, creates and enables whatever it is asked to, and lists that. Each answer takes the same
-time, however many are asked for at once.
+It lists users without devices, accepts every create and enable request, and then lists those devices. Each answer takes
+the same time, regardless of how many requests arrive at once.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ def _envelope(operation: str, result: str) -> bytes:
 
 
 class Canned:
-    """`with Canned(users, latency=0.2) as iam: ... iam.env`; `calls` counts what was answered."""
+    """The server: `with Canned(users, latency=0.2) as iam: ... iam.env`. `calls` counts the answered requests."""
 
     def __init__(self, users: list[str], *, latency: float = 0.0) -> None:
         self.users, self.latency, self.calls = users, latency, 0

@@ -1,6 +1,6 @@
-"""What a person waits for after the last key: from Enter on the second code until the device is told as enabled.
+"""Bench of the wait after the last keystroke: from Enter on the second code until the device is reported as enabled.
 
-The round trips are AWS's; what is measured is the rest, the program's own, up to its last line.
+The round trips depend on AWS. The bench measures the remaining time, which is the program's own, up to its last line.
 """
 
 import base64
@@ -19,13 +19,16 @@ from tests.terminal.conftest import environment
 from tests.terminal.window import Window
 
 RUNS = 15
-# Milliseconds that each answer of the lab takes longer, so that a round trip is one.
+# Seconds by which the lab delays each answer, to stand for a round trip.
 LATENCY = 0.1
 BOUND = 50.0
 
 
 def once(lab: Lab, user: str) -> tuple[float, float]:
-    """Enroll a user; return the seconds from the last key to the result, and those of the requests."""
+    """Enroll a user.
+
+    Return the seconds from the last keystroke to the result, and the seconds that the requests took.
+    """
     lab.add_user(user)
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "mfa_kit", "enroll", user, "--with", "virtual"]
@@ -46,7 +49,7 @@ def once(lab: Lab, user: str) -> tuple[float, float]:
 
 
 def main() -> int:
-    """Measure; return the exit code."""
+    """Run the bench and return the exit code."""
     with Lab(settings=LabSettings()) as lab:
         lab.faults.add("*", "latency", at="every", seconds=LATENCY)
         once(lab, "warm")

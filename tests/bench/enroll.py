@@ -1,4 +1,4 @@
-"""What `enroll --codes generated` with a backup costs, beside a bare script that makes the same calls to the lab."""
+"""Bench of `enroll --codes generated` with a backup, against a bare script that makes the same calls to the lab."""
 
 import os
 import sys
@@ -32,7 +32,7 @@ iam.list_mfa_devices(UserName=user)
 """
 
 
-# Takes the place of time.sleep in a run that is not measured.
+# Replaces time.sleep in a run that is not measured.
 WATCH = """
 import os, time
 
@@ -46,7 +46,7 @@ time.sleep = sleep
 
 
 def main() -> int:
-    """Enroll users in turn, with the bare script and with the program; return the exit code."""
+    """Enroll users alternately with the bare script and with mfa-kit, and return the exit code."""
     users = [f"user{number:04}" for number in range(2 * (RUNS + 1))]
     recipient = str(pyrage.x25519.Identity.generate().to_public())
     program = [str(Path(sys.executable).with_name("mfa-kit")), "enroll", "--with=virtual", "--codes=generated"]

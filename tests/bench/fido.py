@@ -1,4 +1,4 @@
-"""What a verification costs beside the key's own time, and what the metadata costs: first built, then looked up."""
+"""Bench of a verification without the key's own time, and of the metadata: building the index and one lookup."""
 
 import sys
 import tempfile
@@ -37,7 +37,7 @@ class Timed(SimulatedKey):
 
 
 def least(act: Callable[[], float]) -> float:
-    """Return the least of some runs: what else the machine does only adds."""
+    """Return the shortest of several runs, because other work on the machine can only add time."""
     return min(act() for _ in range(RUNS))
 
 
@@ -46,7 +46,7 @@ def silent(_: str) -> None:
 
 
 def verification(folder: Path) -> float:
-    """Return the milliseconds of one verification, less the key's own."""
+    """Return the milliseconds of one verification, less the time of the key."""
     maker = AttestationCa(now=time.time())
     published = publish(folder, maker, [maker.entry("lab", aaguid=LAB_AAGUID)])
     root = maker.root.der
@@ -72,7 +72,7 @@ def verification(folder: Path) -> float:
 
 
 def first_build(folder: Path) -> float:
-    """Return the seconds from the packaged copy to an index."""
+    """Return the seconds that it takes to build an index from the packaged copy."""
     began = time.perf_counter()
     built = open_packaged(cache=folder, tell=silent)
     if built is None:
@@ -82,7 +82,7 @@ def first_build(folder: Path) -> float:
 
 
 def lookup(folder: Path) -> float:
-    """Return the milliseconds to open the index and find a model in it."""
+    """Return the milliseconds that it takes to open the index and find a model in it."""
     began = time.perf_counter()
     index = open_packaged(cache=folder, tell=silent)
     if index is None or index.model(MODEL) is None:
@@ -92,7 +92,7 @@ def lookup(folder: Path) -> float:
 
 
 def main() -> int:
-    """Measure; return the exit code."""
+    """Run the bench and return the exit code."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         rows = [

@@ -1,4 +1,4 @@
-"""How long the guest runs, boot and all: a rule proven, a key used by four programs, a PIN, a whole enrollment."""
+"""Bench of the guest, boot included: a udev rule, a key used by four programs, a PIN, and a whole enrollment."""
 
 import resource
 import sys
@@ -11,7 +11,7 @@ from tests.guest.conftest import JOB
 
 
 def main() -> int:
-    """Boot once; return the exit code."""
+    """Boot the guest once and return the exit code."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "guest"
         out.mkdir()

@@ -1,4 +1,4 @@
-"""What the lab costs: its start, its devices a second, and an account of 5,000 users, built and read whole."""
+"""Bench of the lab: its start, its devices per second, and an account of 5,000 users that is built and read whole."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ PER_USER = 8
 
 
 def seconds(measured: Callable[[], object], runs: int = 1) -> float:
-    """Return the least wall time of some runs."""
+    """Return the shortest wall time of several runs."""
     taken = []
     for _ in range(runs):
         began = time.perf_counter()
@@ -30,9 +30,9 @@ def seconds(measured: Callable[[], object], runs: int = 1) -> float:
 
 
 def pairs() -> int:
-    """Create and enable devices, one after another, as the lab's own child; print the milliseconds of one.
+    """Create and enable devices one after another in a child of the lab, and print the milliseconds per device.
 
-    Of the rounds the quickest counts, for whatever else the machine does only adds.
+    The quickest round counts, because other work on the machine can only add time.
     """
     iam = boto3.client("iam")
     users = user_names(PAIRS * RUNS // PER_USER + 1)
@@ -58,7 +58,7 @@ def pairs() -> int:
 
 
 def details(lab: Lab) -> float:
-    """Return the seconds in which GetAccountAuthorizationDetails gives all users, by IAM's own pages."""
+    """Return the seconds that GetAccountAuthorizationDetails takes to return all users, in IAM's default pages."""
     iam = boto3.client(
         "iam",
         endpoint_url=lab.url,
@@ -79,7 +79,7 @@ def details(lab: Lab) -> float:
 
 
 def main() -> int:
-    """Measure, and return the exit code."""
+    """Run the bench and return the exit code."""
     run = [sys.executable, "-m", "mfa_kit", "lab", "run"]
     start = seconds(lambda: subprocess.run([*run, "--", "true"], check=True), RUNS)
     child = [*run, "--users", str(PAIRS * RUNS // PER_USER + 1), "--", sys.executable, "-m", "tests.bench.lab", "pairs"]

@@ -1,6 +1,6 @@
-"""What an OATH enrollment costs at the key: `python -m tests.bench.oath` (root, Linux; a pcscd of its own).
+"""Bench of an OATH enrollment at the key: `python -m tests.bench.oath` (root, Linux; it starts a private pcscd).
 
-The lab answers without latency and the key takes no touch, so what is measured is ours and PC/SC's.
+The lab answers without latency and the key requires no touch, so the time is that of mfa-kit and PC/SC.
 """
 
 import subprocess
@@ -26,7 +26,7 @@ IMPORTS = "import mfa_kit.cli.main, mfa_kit.cli.key.list_keys, mfa_kit.adapters.
 
 @dataclass(frozen=True, slots=True)
 class Took:
-    """Seconds that a command took, and seconds of CPU among them."""
+    """The elapsed seconds of a command, and its CPU seconds."""
 
     wall: float
     cpu: float
@@ -51,7 +51,8 @@ def main() -> int:
         card = YkoathCard()
         readers.insert(card)
         mfa_kit = [sys.executable, "-m", "mfa_kit"]
-        for user in users:  # in turn, so that whatever else the machine does falls on each alike
+        # The candidates alternate, so that other work on the machine affects both equally.
+        for user in users:
             imports.append(took([sys.executable, "-c", IMPORTS], env))
             lists.append(took([*mfa_kit, "key", "list"], env))
             card.log.clear()

@@ -1,4 +1,4 @@
-"""`orphans list` in an account of 5,000 virtual devices, 50 of them unassigned: calls, and the CPU of the process."""
+"""Bench of `orphans list` with 5,000 virtual devices, 50 of them unassigned: API calls and CPU of the process."""
 
 import os
 import sys
@@ -17,7 +17,7 @@ UNASSIGNED = 50
 
 
 def fill(lab: Lab) -> None:
-    """Make the users and their devices as any client does."""
+    """Create the users and their devices with ordinary client calls."""
     names = [f"user{number:04}" for number in range(DEVICES)]
     for name in names:
         lab.add_user(name)

@@ -1,7 +1,7 @@
-"""A rollout beside its own ideal: calls, pacing under a throttle, CPU and memory a user, and the loop it replaces.
+"""Bench of a rollout: calls, pacing under a throttle, CPU and memory per user, and the shell loop it replaces.
 
-What takes time is measured at a server that waits, so that the waiting counts and little else; what takes CPU as CPU,
-beside a bare script that makes the same calls. `python -m tests.bench.rollout throttle tin` runs these parts alone.
+Elapsed time is measured against a server that waits, so that waiting dominates. CPU time is compared with a bare script
+that makes the same calls. `python -m tests.bench.rollout throttle tin` runs these two parts alone.
 """
 
 import os
@@ -33,7 +33,7 @@ ROUNDS = 3
 FEW, MANY = 100, 5000
 LOOP, LAB_USERS = 5, 1000
 
-# The program, with the age of each pair of codes when its request goes to the socket; the greatest is written down.
+# Runs mfa-kit and records the greatest age of a pair of codes at the moment when its request is written to the socket.
 WATCHED = """
 import atexit, os, sys, threading, time
 from botocore.httpsession import URLLib3Session
@@ -60,7 +60,7 @@ def told():
 
 main()
 """
-# The two calls a user, or the one look, from as many threads and over one client, and nothing else.
+# Makes only the two calls per user, or the one lookup, from the same number of threads over one client.
 BARE = """
 import sys, time, boto3
 from botocore.config import Config
@@ -84,7 +84,7 @@ def make(user):
 with ThreadPoolExecutor(8) as pool:
     list(pool.map(look if what == "look" else make, users))
 """
-# What people do today, from AWS's own documentation: a seed in a file, two codes, enable.
+# The procedure of AWS's own documentation: write the seed to a file, compute two codes, enable the device.
 SHELL = """
 set -eu
 for user; do
@@ -105,7 +105,7 @@ def names(count: int) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """What a process took: CPU and wall seconds, and its greatest resident memory in MB."""
+    """Resources that a process used: CPU and wall seconds, and peak resident memory in MB."""
 
     cpu: float
     seconds: float
@@ -113,7 +113,7 @@ class Used:
 
 
 class Desk:
-    """A folder with a roster, its plan and a desk's own memory, against one endpoint."""
+    """A folder with a roster, its plan and a ledger, working against one endpoint."""
 
     def __init__(self, folder: str, env: dict[str, str]) -> None:
         self.folder = Path(folder)
@@ -134,7 +134,7 @@ class Desk:
         return self.start("rollout", "plan", "roster.csv", "-o", "plan.json")
 
     def apply(self, *, files: int = 2, **how: Any) -> subprocess.Popen[str]:
-        """Seal a file for the user alone, and another for the admins."""
+        """Start `rollout apply`, which encrypts one file for the user alone and another for the admins."""
         admins = ("-r", self.key) if files > 1 else ()
         return self.start("rollout", "apply", "plan.json", *admins, "--output", "jsonl", **how)
 
@@ -144,7 +144,7 @@ class Desk:
 
 
 def ended(process: subprocess.Popen[str]) -> Used:
-    """Wait for a process that was just started. Raise when it failed."""
+    """Wait for a process that was just started, and return the resources it used. Raise when it failed."""
     began = time.monotonic()
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
@@ -160,7 +160,7 @@ def desk(env: dict[str, str]) -> Iterator[Desk]:
 
 
 class Stamped(list[LoggedCall]):
-    """The lab's log of calls, with the time of each."""
+    """The lab's log of calls, with the time of each call."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -172,7 +172,7 @@ class Stamped(list[LoggedCall]):
 
 
 def throttled(count: int) -> list[Row]:
-    """Enroll by so many desks at once at a lab that throttles all of them together."""
+    """Enroll from `count` computers at once, at a lab that throttles all of them together."""
     share = THROTTLED // count
     users = names(THROTTLED)
     with Lab(users=users) as lab, tempfile.TemporaryDirectory() as place:
@@ -207,7 +207,7 @@ def throttle() -> list[Row]:
 
 
 def tin() -> list[Row]:
-    """Enroll where each answer takes long; what cannot be hidden behind that counts against us."""
+    """Enroll at a server with slow answers. Work that cannot be hidden behind the waiting counts against mfa-kit."""
     with Canned(names(TIN_USERS), latency=TIN_LATENCY) as iam, desk(iam.env) as one:
         ended(one.plan(names(TIN_USERS)))
         process = one.apply(stdout=subprocess.PIPE)
@@ -220,9 +220,9 @@ def tin() -> list[Row]:
 
 
 def cost() -> list[Row]:
-    """Enroll few and many; what the many more cost, beside what boto3 takes for their two calls.
+    """Measure what additional users cost, compared with what boto3 takes for their two calls.
 
-    Of CPU the least of the runs counts, for others are at work; of memory the greatest.
+    The lowest CPU time of the runs counts, because other programs run too. For memory the greatest value counts.
     """
     used = defaultdict[tuple[str, int], list[Used]](list)
     for _, users in product(range(ROUNDS), (FEW, MANY)):
@@ -260,7 +260,7 @@ def _bare(what: str, users: int, env: dict[str, str]) -> Used:
 
 
 def loop() -> list[Row]:
-    """Enroll at the lab, by a loop of `aws` and `oathtool`, and by a rollout."""
+    """Enroll at the lab, once with a loop of `aws` and `oathtool` and once with a rollout."""
     users = names(LAB_USERS + LOOP)
     with Lab(users=users) as lab, desk({**lab.env, "AWS": aws()}) as one:
         began = time.monotonic()
@@ -285,7 +285,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {"throttle": throttle, "tin": tin, "
 
 
 def main() -> int:
-    """Measure; return the exit code."""
+    """Run the bench and return the exit code."""
     return show("rollout", [row for name in sys.argv[1:] or PARTS for row in PARTS[name]()])
 
 

@@ -1,4 +1,4 @@
-"""What it costs to seal a backup and to journal it: CPU of this process, and the seconds that a thousand take."""
+"""Bench of encrypting and journaling a backup: CPU of this process, and the seconds that a thousand backups take."""
 
 import gc
 import secrets
@@ -24,7 +24,7 @@ MANY = 1000
 
 
 def entries(vault: AgeFiles, count: int) -> list[tuple[Entry, KeyUri]]:
-    """Make intents of distinct users, and the URIs that AWS would give them."""
+    """Create intents of distinct users, and the URIs that AWS would return for them."""
     made = []
     for number in range(count):
         name = f"user{number:04}"
@@ -52,8 +52,8 @@ def journal(ledger: Ledger, entry: Entry) -> None:
 
 
 def main() -> int:
-    """Measure; return the exit code."""
-    gc.set_threshold(GARBAGE_AT)  # as the program does
+    """Run the bench and return the exit code."""
+    gc.set_threshold(GARBAGE_AT)  # as mfa-kit does
     to = parse_recipients([str(pyrage.x25519.Identity.generate().to_public())])
     with tempfile.TemporaryDirectory() as place:
         folders = [Path(place) / f"{number}" for number in range(RUNS)]

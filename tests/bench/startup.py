@@ -1,4 +1,4 @@
-"""What it costs to ask for help: the program's start beside a bare import of click and beside `aws --version`."""
+"""Bench of the help pages: the program's start, compared with a bare import of click and with `aws --version`."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ RUNS = 25
 
 
 def aws() -> str:
-    """Return the `aws` of a virtual environment of its own, made when it is not there."""
+    """Return the path of `aws` in a separate virtual environment, which is created when it does not exist."""
     place = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "mfa-kit" / "bench-awscli"
     program = place / "bin" / "aws"
     if not program.exists():
@@ -25,7 +25,7 @@ def aws() -> str:
 
 
 def main() -> int:
-    """Measure the starts of every verb's help; return the exit code."""
+    """Measure how long the help of every verb takes to start, and return the exit code."""
     program = str(Path(sys.executable).with_name("mfa-kit"))
     starts = {
         "--version": [program, "--version"],

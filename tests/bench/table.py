@@ -1,8 +1,8 @@
-"""What the benches share: the CPU of child processes, taken side by side, printed as a table and as JSON.
+"""Shared parts of the benches: CPU of child processes, measured in turn, and results as a table and as JSON.
 
-A bench is a script, `python -m tests.bench.NAME`, not a test: it prints what it measured and the bound each figure is
-held to, and ends with 1 when a bound is missed. The runs of all candidates alternate, so that whatever else the machine
-does falls on each alike; the least of a candidate's runs is its figure, for no process uses less CPU than it needs.
+A bench is a script, `python -m tests.bench.NAME`, not a test. It prints each figure with its bound, and exits with 1
+when a bound is missed. The runs of all candidates alternate, so that other work on the machine affects them equally. A
+candidate's figure is its lowest run, because no process can use less CPU than it needs.
 """
 
 import json
@@ -17,7 +17,7 @@ import click
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One figure and the bound it is held to, in the same unit; a row without a bound is there to compare with."""
+    """A figure and its bound, in the same unit. A row without a bound is there for comparison."""
 
     name: str
     figure: float
@@ -31,11 +31,11 @@ class Row:
 
 
 def cpu(command: Sequence[str], env: Mapping[str, str] | None = None, *, talk: int | None = None) -> float:
-    """Run a command to its end; return the CPU seconds, user and system, of it and of the children it waited for.
+    """Run a command to completion. Return the user and system CPU seconds of it and of the children it waited for.
 
-    `talk` is where its stderr goes, as subprocess has it.
+    `talk` is the destination of its stderr, as for subprocess.
     """
-    # Compiled files are kept, as an installation keeps them: to compile is no part of a start.
+    # Compiled files are kept, as in an installation, because compiling is not part of a normal start.
     kept = {name: value for name, value in (env or os.environ).items() if name != "PYTHONDONTWRITEBYTECODE"}
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=talk, env=kept)
     _, status, usage = os.wait4(child.pid, 0)
@@ -48,7 +48,7 @@ def cpu(command: Sequence[str], env: Mapping[str, str] | None = None, *, talk: i
 def side_by_side(
     commands: Mapping[str, Sequence[str]], *, runs: int, env: Mapping[str, str] | None = None
 ) -> dict[str, float]:
-    """Run the commands in turn, once unmeasured and then `runs` times; return each one's least CPU in milliseconds."""
+    """Run the commands in turn, once unmeasured and then `runs` times. Return the lowest CPU milliseconds of each."""
     for command in commands.values():
         cpu(command, env)
     taken: dict[str, list[float]] = {name: [] for name in commands}
@@ -59,7 +59,7 @@ def side_by_side(
 
 
 def show(title: str, rows: Sequence[Row]) -> int:
-    """Print the table, then one line of JSON; return 1 when a bound is missed, else 0."""
+    """Print the table, then one line of JSON. Return 1 when a bound is missed, else 0."""
     width = max(len(row.name) for row in rows)
     click.echo(f"{title} (Python {platform.python_version()}, {os.cpu_count()} processors)")
     for row in rows:

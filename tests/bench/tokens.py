@@ -1,4 +1,4 @@
-"""What seed files and searches cost: 10,000 PSKC keys beside python-pskc alone, a day of steps, a box of 10,000."""
+"""Bench of seed files and searches: 10,000 PSKC keys against python-pskc alone, a day of steps, and a box of 10,000."""
 
 import secrets
 import subprocess
@@ -34,7 +34,7 @@ from mfa_kit.adapters.seedfiles import files
 (reading,) = files.read_seed_file(files.load_file(Path(sys.argv[1])), None, now=time.time()).readings
 assert len(reading.keys) == 10_000
 """
-# What `mfa-kit token import` does, less the start of the program: read, fingerprint, take in.
+# The work of `mfa-kit token import` without the start of the program: read the file, fingerprint the seeds, store them.
 IMPORT = """
 import sys, tempfile, time
 from pathlib import Path
@@ -52,7 +52,7 @@ assert came.new == 10_000
 
 
 def peak(script: str, file: Path) -> float:
-    """Return the most memory that a script had, in MiB: the kernel's mark, which begins anew with each program."""
+    """Return a script's peak memory in MiB. The kernel's mark starts again with each program."""
     mark = "\nprint(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
     command = [sys.executable, "-c", script + mark, str(file)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -60,7 +60,7 @@ def peak(script: str, file: Path) -> float:
 
 
 def least(act: Callable[[], object]) -> float:
-    """Return the least CPU seconds of some runs in this process."""
+    """Return the lowest CPU time of several runs in this process, in seconds."""
     taken = []
     for _ in range(RUNS):
         began = time.process_time()
@@ -70,7 +70,7 @@ def least(act: Callable[[], object]) -> float:
 
 
 def searches() -> list[Row]:
-    """Measure one token over a day to either side, and 10,000 tokens over twenty steps to either side."""
+    """Measure two searches: one token over a day either way, and 10,000 tokens over twenty steps either way."""
     made = [Made(f"{at}", secrets.token_bytes(20)) for at in range(KEYS)]
     keys = [SeededToken(token=Token(serial=one.serial, octets=20), seed=Seed(one.octets), where="") for one in made]
     last = made[-1]
@@ -89,7 +89,7 @@ def searches() -> list[Row]:
 
 
 def main() -> int:
-    """Measure; return the exit code."""
+    """Run the bench and return the exit code."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "box.xml"
         file.write_bytes(pskc(Made(f"{10**7 + at}", secrets.token_bytes(20)) for at in range(KEYS)))

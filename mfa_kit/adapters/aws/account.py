@@ -1,4 +1,4 @@
-"""The account around the devices over boto3: IAM's answers become values. Reads only."""
+"""Reads the account around the devices with boto3 and converts IAM's answers. It writes nothing."""
 
 import csv
 import io
@@ -36,18 +36,18 @@ if TYPE_CHECKING:
         VirtualMFADeviceTypeDef,
     )
 
-# Seconds to wait for a credential report in the making, and between two looks.
+# Seconds to wait for a credential report that is being generated, and seconds between two checks.
 PATIENCE, LOOK = 60.0, 2.0
 DETAILS: "Sequence[EntityTypeType]" = ("User", "Group", "Role", "LocalManagedPolicy", "AWSManagedPolicy")
-# What IAM answers where there is no report to be had.
+# IAM's error codes when there is no credential report.
 MISSING = ("ReportNotPresent", "ReportExpired", "ReportInProgress")
-# What the credential report has in place of a value.
+# Placeholders that the credential report uses for a missing value.
 EMPTY = {"", "N/A", "no_information", "not_supported"}
 DECISIONS = {"allowed": Decision.ALLOW, "explicitDeny": Decision.EXPLICIT, "implicitDeny": Decision.IMPLICIT}
 
 
 class AccountReader:
-    """An AccountSource over one way to ask IAM; `now` is in Unix seconds."""
+    """An AccountSource that reads IAM through `ask`. `now` is in Unix seconds."""
 
     def __init__(
         self,
@@ -59,14 +59,14 @@ class AccountReader:
         self._ask, self._now, self._sleep = ask, now, sleep
 
     def report(self, *, max_age: float) -> CredentialReport:
-        """Return the credential report; one that is older than `max_age` seconds is made anew."""
+        """Return the credential report. A report older than `max_age` seconds is generated again."""
         found = self._present()
         if found is None or self._now() - found["GeneratedTime"].timestamp() > max_age:
             found = self._generated(found)
         return _report(found["Content"].decode(), made=found["GeneratedTime"].timestamp())
 
     def _present(self) -> "GetCredentialReportResponseTypeDef | None":
-        """Return the report that IAM has; None where it has none, an expired one, or one in the making."""
+        """Return IAM's current report. Return None when there is none, or when it has expired or is being generated."""
         try:
             return self._ask(lambda iam: iam.get_credential_report())
         except MfaKitError as error:
@@ -75,7 +75,7 @@ class AccountReader:
             raise
 
     def _generated(self, before: "GetCredentialReportResponseTypeDef | None") -> "GetCredentialReportResponseTypeDef":
-        """Have IAM make a report, and wait for it; younger than four hours it stays the same."""
+        """Have IAM generate a report, and wait for it. IAM returns the same report for four hours."""
         waited = 0.0
         while True:
             complete = self._ask(lambda iam: iam.generate_credential_report()["State"]) == "COMPLETE"
@@ -88,7 +88,7 @@ class AccountReader:
             waited += LOOK
 
     def credentials(self, user: Entity) -> Credentials:
-        """Return a user's password and access keys as they are now, without their use."""
+        """Return a user's password and access keys as they are now, without the dates of last use."""
         profile = self._profile(user.name)
         listed = pages(self._ask, lambda iam, start: iam.list_access_keys(MaxItems=PAGE, UserName=user.name, **start))
         keys = [row for page in listed for row in page["AccessKeyMetadata"]]
@@ -109,7 +109,7 @@ class AccountReader:
             return None
 
     def summary(self) -> Mapping[str, int]:
-        """Return the numbers of iam:GetAccountSummary, by IAM's names for them."""
+        """Return the figures of iam:GetAccountSummary, under IAM's names."""
         found = self._ask(lambda iam: iam.get_account_summary()["SummaryMap"])
         return {str(name): number for name, number in found.items()}
 
@@ -132,24 +132,24 @@ class AccountReader:
             )
 
     def virtual(self) -> Iterator[Device]:
-        """Yield every virtual device, root's with ROOT for its user."""
+        """Yield every virtual device. The user of root's device is ROOT."""
         for page in pages(self._ask, lambda iam, start: iam.list_virtual_mfa_devices(MaxItems=PAGE, **start)):
             for row in page["VirtualMFADevices"]:
                 yield Device(row["SerialNumber"], _holder(row), _seconds(row.get("EnableDate")))
 
     def own_devices(self) -> list[Device]:
-        """Return the caller's own devices, as root's."""
+        """Return the caller's own devices, with ROOT as their user. Call it as root only."""
         rows = self._ask(lambda iam: iam.list_mfa_devices()["MFADevices"])
         return [Device(row["SerialNumber"], ROOT, _seconds(row.get("EnableDate"))) for row in rows]
 
     def certifications(self, key: Device) -> tuple[str, ...]:
-        """Return what a security key is certified for, such as `FIDO L1` (iam:GetMFADevice)."""
+        """Return the certifications of a security key, such as `FIDO L1` (iam:GetMFADevice)."""
         serial, user = key.serial, key.user or ""
         found = self._ask(lambda iam: iam.get_mfa_device(SerialNumber=serial, UserName=user))
         return tuple(f"{name} {level}" for name, level in sorted(found.get("Certifications", {}).items()))
 
     def password_policy(self) -> AccountPasswordPolicy:
-        """Return the account's password policy, with IAM's own values where it has none."""
+        """Return the account's password policy, or IAM's defaults when the account has none."""
         try:
             said = self._ask(lambda iam: iam.get_account_password_policy()["PasswordPolicy"])
         except NoSuchEntity:
@@ -167,14 +167,14 @@ class AccountReader:
         )
 
     def must_change(self, user: str) -> bool:
-        """Whether a user has to choose a new password at the next sign-in."""
+        """Whether a user must choose a new password at the next sign-in."""
         profile = self._profile(user)
         return profile is not None and bool(profile.get("PasswordResetRequired"))
 
     def simulated(
         self, documents: Sequence[str], actions: Sequence[str], context: RequestContext
     ) -> dict[str, Decision]:
-        """Return IAM's verdict on each action under policies that nobody has yet (iam:SimulateCustomPolicy)."""
+        """Return IAM's decision on each action under policies that are not attached yet (iam:SimulateCustomPolicy)."""
         found = self._ask(
             lambda iam: iam.simulate_custom_policy(
                 PolicyInputList=list(documents),
@@ -190,14 +190,14 @@ class AccountReader:
 
 
 def _type(value: str) -> "ContextKeyTypeEnumType":
-    """Return the type that SimulateCustomPolicy wants with a value."""
+    """Return the type name that SimulateCustomPolicy requires for a value."""
     if value in {"true", "false"}:
         return "boolean"
     return "numeric" if value.isdecimal() else "string"
 
 
 def _holder(row: "VirtualMFADeviceTypeDef") -> str | None:
-    """Return the user of a virtual device. Root is recognized by its ARN, because a user may be named root."""
+    """Return the user of a virtual device. Root is recognized by its ARN, because an IAM user may be named root."""
     user = row.get("User")
     if not user:
         return None
@@ -209,7 +209,7 @@ def _seconds(at: datetime | None) -> float | None:
 
 
 def _text(document: "PolicyDocumentTypeDef") -> str:
-    """Return a policy as text: botocore has already read it."""
+    """Return a policy as JSON text, because botocore has already parsed it."""
     return document if isinstance(document, str) else json.dumps(document)
 
 
@@ -261,7 +261,7 @@ def _role(row: "RoleDetailTypeDef") -> Entity:
 
 
 def _report(text: str, *, made: float) -> CredentialReport:
-    """Read the CSV; a column that is not there is a report of another form."""
+    """Parse the report's CSV. A missing column means that the report has an unknown form."""
     try:
         rows = {row["user"]: _credentials(row) for row in csv.DictReader(io.StringIO(text))}
     except (KeyError, ValueError) as error:

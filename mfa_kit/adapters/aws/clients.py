@@ -1,4 +1,4 @@
-"""boto3's clients of IAM and STS: which credentials they have, where they ask, and what they must not log."""
+"""boto3's clients for IAM and STS: their credentials, their endpoints, and loggers that must stay quiet."""
 
 import logging
 from collections.abc import Callable
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from mypy_boto3_iam import IAMClient
     from mypy_boto3_sts import STSClient
 
-# Where the AWS CLI keeps the sessions of roles, so that two commands ask for one code.
+# The AWS CLI keeps sessions of roles here. With the same cache, two commands ask for one code only.
 CLI_CACHE = "~/.aws/cli/cache"
-# Credentials that a profile holds itself: the providers of botocore whose keys may ask for a session with MFA.
+# botocore's providers of credentials that are stored in a profile. Such keys may ask for a session with MFA.
 OWN_KEYS = ("shared-credentials-file", "config-file")
-# Their logs at DEBUG have bodies in them, with the seed and both codes.
+# At DEBUG these loggers write request and response bodies, which contain the secret and both codes.
 LOUD = {"boto3", "botocore", "urllib3"}
 
 AskCode = Callable[[str], str]
@@ -36,10 +36,10 @@ C = TypeVar("C", bound=BaseClient)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
-    """What a person says of how to reach AWS; None is boto3's own choice.
+    """The user's settings for reaching AWS. None means boto3's own choice.
 
-    `ask_code` is asked for a code of the MFA device that is named, where the credentials demand one. `workers` is how
-    many threads use the clients, `read_timeout` the seconds to wait for an answer.
+    `ask_code` is called for a code of the named MFA device when the credentials require one. `workers` is the number of
+    threads that use the clients, and `read_timeout` the seconds to wait for an answer.
     """
 
     profile: str | None = None
@@ -52,7 +52,7 @@ class Connection:
 
 @dataclass(frozen=True, slots=True)
 class Clients:
-    """The clients of one set of credentials, and the session that has these."""
+    """The clients of one set of credentials, and the session that holds these credentials."""
 
     iam: "IAMClient"
     sts: "STSClient"
@@ -60,13 +60,13 @@ class Clients:
 
     @property
     def own_keys(self) -> bool:
-        """Whether the credentials are a user's long-term keys, and no session's."""
+        """Whether the credentials are a user's long-term keys and not those of a session."""
         found = self.session.get_credentials()
         return found is not None and not found.get_frozen_credentials().token
 
 
 def open_clients(wanted: Connection) -> Clients:
-    """Make the clients, with the credentials that are there now. Raise UsageFault for an address that is none."""
+    """Create the clients with the current credentials. Raise UsageFault for an invalid endpoint."""
     _quiet()
     try:
         with our_errors():
@@ -77,7 +77,8 @@ def open_clients(wanted: Connection) -> Clients:
                 _ask_by(wanted.ask_code, core)
                 session = _with_mfa(session, wanted, wanted.ask_code)
             return Clients(_iam(session, wanted), _sts(session, wanted), session)
-    except ValueError as error:  # botocore's for an endpoint, from the flag, the environment or a profile
+    except ValueError as error:
+        # botocore raises ValueError for an invalid endpoint from the option, the environment or a profile.
         raise UsageFault(
             f"AWS cannot be asked there: {error}", "give an address such as https://iam.amazonaws.com"
         ) from None
@@ -103,7 +104,7 @@ def _config(wanted: Connection) -> Config:
 
 
 def _encrypted(client: C) -> C:
-    """Return the client. Raise UsageFault when anybody could listen."""
+    """Return the client. Raise UsageFault for a connection that is not encrypted, unless it is to loopback."""
     address = urlsplit(client.meta.endpoint_url)
     if address.scheme != "https" and not is_loopback(address.hostname):
         raise UsageFault(
@@ -114,15 +115,18 @@ def _encrypted(client: C) -> C:
 
 
 def _ask_by(ask_code: AskCode, session: botocore.session.Session) -> None:
-    """Let us ask where botocore would, by getpass and in every process: roles share the AWS CLI's cache."""
+    """Replace botocore's getpass prompt, and keep role sessions in the AWS CLI's cache for all processes."""
     provider = session.get_component("credential_provider").get_provider("assume-role")
     provider.cache = JSONFileCache(str(Path(CLI_CACHE).expanduser()))
-    # What botocore would print is "Enter MFA code for SERIAL: ".
+    # botocore passes the prompt "Enter MFA code for SERIAL: ".
     provider._prompter = lambda text: ask_code(text.rpartition(" for ")[2].rstrip(": "))  # noqa: SLF001 - there is no other way in
 
 
 def _with_mfa(session: boto3.Session, wanted: Connection, ask_code: AskCode) -> boto3.Session:
-    """Return a session with MFA for a user's own keys with `mfa_serial`, which boto3 ignores; kept in memory."""
+    """Return a session with MFA for a user's own keys with `mfa_serial`, which boto3 ignores.
+
+    The session stays in memory.
+    """
     config = session._session.get_scoped_config()  # noqa: SLF001 - boto3 does not tell a profile's settings
     found = session.get_credentials()
     if "mfa_serial" not in config or "role_arn" in config or found is None or found.method not in OWN_KEYS:
@@ -141,11 +145,12 @@ def _with_mfa(session: boto3.Session, wanted: Connection, ask_code: AskCode) -> 
 
 
 def moment(text: Any) -> datetime:
-    """Return a time of an answer as botocore does. Its own way guesses at the format: most of the cost of a long page.
+    """Parse a time in an answer as botocore does, without guessing its format.
 
-    Raise ValueError where it is none.
+    The guess is most of the cost of a long page. Raise ValueError for text that is not a time.
     """
-    if isinstance(text, str) and "T" in text:  # digits alone are seconds, which Python would read as a date
+    # Digits alone are Unix seconds, which fromisoformat would parse as a date.
+    if isinstance(text, str) and "T" in text:
         try:
             return datetime.fromisoformat(text)
         except ValueError:
@@ -154,7 +159,7 @@ def moment(text: Any) -> datetime:
 
 
 def _quiet() -> None:
-    """Keep botocore and urllib3 above DEBUG: there they log bodies, with the seed and both codes in them."""
+    """Keep botocore and urllib3 above DEBUG, because at DEBUG they log bodies with the secret and both codes."""
     for name in (*LOUD, *logging.root.manager.loggerDict):
         logger = logging.getLogger(name)
         if name.split(".")[0] in LOUD and logger.level < logging.INFO:

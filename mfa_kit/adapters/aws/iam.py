@@ -1,6 +1,6 @@
-"""IAM and STS over boto3. Reads may be tried again, a write is one attempt.
+"""IAM and STS over boto3. Reads may be retried; a write is attempted once.
 
-Here seeds are born.
+Secrets of virtual devices enter the program here.
 """
 
 import json
@@ -49,13 +49,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-# Below this many seconds an offset is the Date header's own resolution and the time on the way.
+# An offset below this many seconds is within the resolution of the Date header and the network delay.
 RESOLUTION = 2.0
-# Seconds that a session for the console lasts, the shortest that AWS gives.
+# Duration of a console session in seconds, the shortest that AWS allows.
 CONSOLE = 900
-# Seconds between the tries of a read.
+# Seconds between the attempts of a read.
 READ_PAUSES = (0.5, 1, 2, 4, 8)
-# The condition of a session with MFA, for a simulation.
+# The condition key of a session with MFA, for a simulation.
 MFA_PRESENT: "ContextEntryTypeDef" = {
     "ContextKeyName": "aws:MultiFactorAuthPresent",
     "ContextKeyType": "boolean",
@@ -64,17 +64,17 @@ MFA_PRESENT: "ContextEntryTypeDef" = {
 
 
 class Retry(Protocol):
-    """Makes an attempt, and perhaps another; returns what the last one does, or raises what it raises."""
+    """Makes one or more attempts. Returns the result of the last one, or raises its error."""
 
     def __call__(self, act: Callable[[], T]) -> T: ...
 
 
 class Iam:
-    """Inventory and Registrar over one pair of clients, for as many threads as workers.
+    """Inventory and Registrar over one pair of clients, for up to `workers` threads.
 
-    `observe` is told of each write, whatever came of it. `read_timeout` is the seconds to wait for an answer.
-    `ask_code` is asked for a code of the MFA device that is named, where the credentials demand one. `turn` makes each
-    attempt to read, as one wants who makes many.
+    `observe` is called for each write, whatever its result. `read_timeout` is the seconds to wait for an answer.
+    `ask_code` is called for a code of the named MFA device when the credentials require one. `turn`, if given, makes
+    the attempts of each read; bulk readers use it to pace themselves.
     """
 
     def __init__(
@@ -104,14 +104,14 @@ class Iam:
         self._clients = self._open()
 
     def _open(self) -> Clients:
-        """Make the clients, with the credentials that are there now."""
+        """Create the clients with the current credentials."""
         clients = open_clients(self._wanted)
         for client in (clients.iam, clients.sts):
             client.meta.events.register("after-call", self._answered)
         return clients
 
     def renew(self, account: str) -> None:
-        """Take the credentials that are there now. Raise Expired, or another error, when they do not work."""
+        """Load the current credentials. Raise Expired, or another error, when they do not work."""
         self._clients = self._open()
         with our_errors():
             found = self._clients.sts.get_caller_identity()["Account"]
@@ -120,14 +120,15 @@ class Iam:
 
     @property
     def endpoint_url(self) -> str:
-        """The address that IAM is asked at, with its scheme."""
+        """The address of IAM, with its scheme."""
         return str(self._clients.iam.meta.endpoint_url)
 
     def _answered(
         self, *, http_response: AWSResponse, parsed: Mapping[str, Mapping[str, str]], model: OperationModel, **_: object
     ) -> None:
-        """Keep the time and the request id of each answer."""
-        parsed = {"": parsed.get("ResponseMetadata", {})}  # first of all: the rest of an answer may be a seed
+        """Record the time and the request ID of each answer."""
+        # Keep only the metadata, before anything else, because the rest of an answer may contain a secret.
+        parsed = {"": parsed.get("ResponseMetadata", {})}
         self._last.request_id = parsed[""].get("RequestId")
         log.debug("%s answered %s, request %s", model.name, http_response.status_code, self._last.request_id)
         try:
@@ -138,7 +139,7 @@ class Iam:
         self._offset = offset if abs(offset) > RESOLUTION else 0.0
 
     def _read(self, act: Callable[[], T]) -> T:
-        """Ask, and ask again when throttled or not answered: reading twice is harmless."""
+        """Make a read, and retry it when it is throttled or gets no answer. Reading twice is harmless."""
         attempt = partial(self._once, act)
         for pause in READ_PAUSES:
             try:
@@ -146,7 +147,8 @@ class Iam:
             except Unclear as error:
                 log.debug("%s; asking again in %s s", error, pause)
             except Throttled as error:
-                if self._turn:  # it has waited as long as it does
+                # `turn` has already waited.
+                if self._turn:
                     raise
                 log.debug("%s; asking again in %s s", error, pause)
             self._sleep(pause)
@@ -158,7 +160,7 @@ class Iam:
 
     @contextmanager
     def _write(self, operation: str, *, user: str | None, serial: str | None) -> Iterator[None]:
-        """One attempt, told to the observer with its request id."""
+        """Make one attempt, and report it to the observer with its request ID."""
         self._last.request_id = None
         answer = "Unclear"
         try:
@@ -173,27 +175,27 @@ class Iam:
             self._observe(Call(operation=operation, user=user, serial=serial, request_id=request_id, answer=answer))
 
     def caller(self) -> Caller:
-        """Ask STS who we are; this sets the clock too."""
+        """Return the caller's identity from STS. The answer also sets the clock."""
         identity = self._read(self._clients.sts.get_caller_identity)
         return Caller(identity["Account"], identity["Arn"])
 
     def now(self) -> float:
-        """Return AWS's time in Unix seconds: this computer's, and the offset of the last answer."""
+        """Return AWS's time in Unix seconds: the local clock plus the offset of the last answer."""
         return time.time() + self._offset
 
     def offset(self) -> float:
-        """Return the seconds that AWS is ahead of this computer's clock; 0 below the resolution of its answers."""
+        """Return how many seconds AWS's clock is ahead of the local clock; 0 below the resolution of the answers."""
         return self._offset
 
     def ask(self, call: Callable[["IAMClient"], T]) -> T:
-        """Read by one call of the IAM client, as `Ask` says; throttled or not answered, it is tried again."""
+        """Make a read call with the IAM client, as `Ask` does. It is retried when throttled or not answered."""
         return self._read(lambda: call(self._clients.iam))
 
     def _ask_once(self, call: Callable[["IAMClient"], T]) -> T:
         return self._once(lambda: call(self._clients.iam))
 
     def devices(self, user: str | None, *, patient: bool = True) -> list[Device]:
-        """Return the devices of a user, or of the caller. Without patience each page is one attempt."""
+        """Return the devices of a user, or of the caller. Without `patient`, each page is attempted once."""
         listed = pages(
             self.ask if patient else self._ask_once,
             lambda iam, start: iam.list_mfa_devices(UserName=user, **start) if user else iam.list_mfa_devices(**start),
@@ -202,7 +204,7 @@ class Iam:
         return [Device(row["SerialNumber"], row["UserName"], row["EnableDate"].timestamp()) for row in rows]
 
     def spelled(self, user: str) -> str:
-        """Return a user's name as IAM spells it; unchanged where IAM knows no such user or may not be asked."""
+        """Return a user's name in IAM's spelling, or unchanged when the user is unknown or the lookup is denied."""
         try:
             return str(self.ask(lambda iam: iam.get_user(UserName=user)["User"]["UserName"]))
         except (AccessDenied, NoSuchEntity):
@@ -214,12 +216,12 @@ class Iam:
         return Registered(since=said["EnableDate"].timestamp(), certifications=said.get("Certifications", {}))
 
     def active_keys(self, user: str) -> int:
-        """Count the active access keys of a user."""
+        """Return the number of active access keys of a user."""
         listed = pages(self.ask, lambda iam, start: iam.list_access_keys(UserName=user, **start))
         return sum(row["Status"] == "Active" for page in listed for row in page["AccessKeyMetadata"])
 
     def root_has_mfa(self) -> bool:
-        """Whether the account's root user has MFA (iam:GetAccountSummary); one attempt."""
+        """Whether the account's root user has MFA (iam:GetAccountSummary). The call is attempted once."""
         return bool(self._ask_once(lambda iam: iam.get_account_summary()["SummaryMap"]["AccountMFAEnabled"]))
 
     def users(self) -> list[str]:
@@ -228,7 +230,7 @@ class Iam:
         return [row["UserName"] for page in listed for row in page["Users"]]
 
     def allowed(self, actions: Mapping[str, str]) -> dict[str, bool | None]:
-        """Return for each action, given with its resource, whether the caller's own policies allow it; None: unsure."""
+        """Return for each action and resource whether the caller's own policies allow it; None for uncertain."""
         caller = self.caller()
         role = re.fullmatch(r"(arn:[^:]+):sts::(\d+):assumed-role/([^/]+)/.*", caller.arn)
         who = f"{role[1]}:iam::{role[2]}:role/{role[3]}" if role else caller.arn
@@ -239,7 +241,11 @@ class Iam:
         return verdicts
 
     def _simulated(self, who: str, names: list[str], resource: str) -> dict[str, bool | None]:
-        """Ask IAM. A denial that a condition may lift, such as MFA, of which the simulation knows nothing, is None."""
+        """Simulate the actions.
+
+        A denial that a condition such as MFA may lift is None, because the simulation does not know the condition's
+        values.
+        """
         asked: SimulatePrincipalPolicyRequestTypeDef = {
             "PolicySourceArn": who,
             "ResourceArns": [resource],
@@ -267,7 +273,10 @@ class Iam:
         return verdicts
 
     def run_of(self, serial: str) -> str | Mark:
-        """Return the run that made a virtual device, by its tag; UNTAGGED also where tags may not be read."""
+        """Return the run that created a virtual device, from its tag.
+
+        Return UNTAGGED also when tags may not be read.
+        """
         try:
             run = self.tags(serial).get(RUN_TAG, "")
         except NoSuchEntity:
@@ -282,7 +291,7 @@ class Iam:
         return {row["Key"]: row["Value"] for row in rows}
 
     def unassigned(self) -> list[str]:
-        """Return the serials of all virtual devices that are assigned to no user."""
+        """Return the serials of all virtual devices that are not assigned to a user."""
         listed = pages(
             self.ask,
             lambda iam, start: iam.list_virtual_mfa_devices(AssignmentStatus="Unassigned", MaxItems=PAGE, **start),
@@ -290,7 +299,7 @@ class Iam:
         return [row["SerialNumber"] for page in listed for row in page["VirtualMFADevices"]]
 
     def accepts(self, serial: str, code: str) -> bool:
-        """Whether STS accepts a code of one of the caller's own devices; it is spent then."""
+        """Whether STS accepts a code of a device of the caller. The code is then spent."""
         with self._write("GetSessionToken", user=None, serial=serial):
             try:
                 self._clients.sts.get_session_token(SerialNumber=serial, TokenCode=code)
@@ -301,10 +310,11 @@ class Iam:
         return True
 
     def console_session(self, *, user: str, policy: Mapping[str, object], role: str | None) -> Secret[str]:
-        """Make credentials for the console, in the JSON that AWS's federation endpoint takes, for 15 minutes.
+        """Create credentials for the console, as the JSON that AWS's federation endpoint accepts, valid for 15 minutes.
 
-        The endpoint takes those of AssumeRole and of GetFederationToken alone; the latter asks for a user's own
-        long-term keys. A role that is assumed from a session gets no length: the endpoint refuses what has one.
+        The endpoint accepts only credentials of AssumeRole and of GetFederationToken, and the latter requires a user's
+        own long-term keys. No duration is sent for a role that is assumed from a session, because the endpoint refuses
+        a session that has one.
         """
         own_keys = self._clients.own_keys
         name = re.sub(r"[^\w+=,.@-]", "-", f"mfa-kit-{user}", flags=re.ASCII)
@@ -341,7 +351,7 @@ class Iam:
         )
 
     def create(self, intent: Intent, tags: dict[str, str]) -> Created:
-        """Create a virtual device (CreateVirtualMFADevice), and return its seed and AWS's key URI."""
+        """Create a virtual device (CreateVirtualMFADevice). Return its secret and AWS's key URI."""
         with self._write("CreateVirtualMFADevice", user=intent.user, serial=intent.serial):
             device = Secret(
                 self._clients.iam.create_virtual_mfa_device(
@@ -353,7 +363,7 @@ class Iam:
         return _created(device, label=f"{intent.name}@{intent.account}")
 
     def enable(self, intent: Intent, codes: Callable[[], Pair]) -> None:
-        """Assign a device to its user (EnableMFADevice); `codes` is called when the request is about to leave."""
+        """Assign a device to its user (EnableMFADevice). `codes` is called just before the request is sent."""
         pair = codes()
         with self._write("EnableMFADevice", user=intent.user, serial=intent.serial):
             self._clients.iam.enable_mfa_device(
@@ -364,7 +374,7 @@ class Iam:
             )
 
     def resync(self, user: str, serial: str, codes: Callable[[], Pair]) -> None:
-        """Let IAM learn the offset of a device (ResyncMFADevice); `codes` as in enable."""
+        """Have IAM measure the clock offset of a device (ResyncMFADevice). `codes` is as in enable."""
         pair = codes()
         with self._write("ResyncMFADevice", user=user, serial=serial):
             self._clients.iam.resync_mfa_device(
@@ -375,7 +385,7 @@ class Iam:
             )
 
     def deactivate(self, user: str, serial: str) -> None:
-        """Take a device from its user (DeactivateMFADevice)."""
+        """Remove a device from its user (DeactivateMFADevice)."""
         with self._write("DeactivateMFADevice", user=user, serial=serial):
             self._clients.iam.deactivate_mfa_device(UserName=user, SerialNumber=serial)
 
@@ -386,14 +396,18 @@ class Iam:
 
 
 def _created(device: Secret["VirtualMFADeviceTypeDef"], *, label: str) -> Created:
-    """Take the seed and AWS's own URI, decoded from its PNG. Raise IntegrityFault for none, or when the two differ."""
+    """Return the secret and AWS's own URI from its PNG.
+
+    Raise IntegrityFault when there is no secret, or they differ.
+    """
     try:
         seed = otp.from_base32(Secret(device.reveal()["Base32StringSeed"]))
     except ValueError:
         raise IntegrityFault("the seed that was answered is not base32", "check --endpoint-url: AWS's is") from None
     try:
         uri = symbol.read(Png(device.reveal()["QRCodePNG"]))
-    except IntegrityFault:  # an IAM that is not AWS's may send no picture; one drawn from the seed is equivalent
+    except IntegrityFault:
+        # An IAM other than AWS's may send no picture. A URI made from the secret is equivalent.
         return Created(seed, key_uri.otpauth(seed, label=label))
     if key_uri.seed_of(uri) != seed:
         raise IntegrityFault("AWS's QR code holds another seed than its answer", "try again; report it when it stays")

@@ -9,27 +9,27 @@ from mfa_kit.core.errors import AwsFault
 if TYPE_CHECKING:
     from mypy_boto3_iam import IAMClient
 
-# The most that IAM puts on a page.
+# The most rows that IAM puts on a page.
 PAGE = 1000
 
 T = TypeVar("T")
 
 
 class Ask(Protocol):
-    """Reads by one call of boto3's IAM client. Raise one of our errors; an implementation may try again by itself."""
+    """Makes one read call with boto3's IAM client. Raises one of mfa-kit's errors. An implementation may retry."""
 
     def __call__(self, call: Callable[["IAMClient"], T]) -> T: ...
 
 
 class Page(TypedDict):
-    """What every page of a listing has besides its rows."""
+    """The fields that every page of a listing has besides its rows."""
 
     IsTruncated: bool
     Marker: str
 
 
 class From(TypedDict):
-    """Where a page begins; empty for the first."""
+    """The position where a page begins; empty for the first page."""
 
     Marker: NotRequired[str]
 
@@ -38,7 +38,10 @@ P = TypeVar("P", bound=Page)
 
 
 def pages(ask: Ask, call: Callable[["IAMClient", From], P]) -> Iterator[P]:
-    """Yield the pages of a listing. Raise AwsFault where it goes in a circle, or what `ask` raises for a page."""
+    """Yield the pages of a listing.
+
+    Raise AwsFault when the markers form a loop, or whatever `ask` raises for a page.
+    """
     start: From = {}
     while True:
         page = ask(partial(_call_from, call, start))

@@ -1,4 +1,4 @@
-"""The users of an account over boto3, by pages: who they are, and no more. Reads only."""
+"""Reads the users of an account with boto3, page by page, and nothing else about them."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ class People:
         self._ask = ask
 
     def users(self, *, details: bool) -> Iterator[ListedUser]:
-        """Yield every user; with `details` their groups and tags too, for which IAM sends the policies as well."""
+        """Yield every user. With `details`, groups and tags are included; IAM then sends the policies as well."""
         if not details:
             for page in pages(self._ask, lambda iam, start: iam.list_users(MaxItems=PAGE, **start)):
                 yield from (ListedUser(name=row["UserName"], path=row["Path"]) for row in page["Users"])

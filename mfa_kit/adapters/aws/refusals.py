@@ -1,4 +1,4 @@
-"""What botocore raises, as errors of ours. Nothing of the request or the answer's body is kept."""
+"""Converts botocore's errors to mfa-kit's. The request and the body of the answer are not kept."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,7 +32,7 @@ from mfa_kit.core.errors import (
 )
 
 SIGN_IN = "sign in again, or choose another --profile"
-# IAM API reference, common errors; the hint of what is not here is empty.
+# Error codes with their class and hint (IAM API reference, common errors). The hint of any other code is empty.
 CODES: dict[str, tuple[type[MfaKitError], str]] = {
     "AccessDenied": (AccessDenied, "ask an administrator for the permission; docs/permissions.md lists what is needed"),
     "ConcurrentModification": (errors.Busy, "wait some minutes and try again"),
@@ -50,30 +50,31 @@ CODES: dict[str, tuple[type[MfaKitError], str]] = {
     "ThrottlingException": (Throttled, "try again later"),
     "TooManyRequestsException": (Throttled, "try again later"),
 }
-# What the services say where MFA is missing, or may be: a policy that demands it denies explicitly.
+# Phrases in a refusal that is, or may be, due to missing MFA. A policy that requires MFA denies explicitly.
 WITHOUT_MFA = ("explicit deny", "authenticated with an MFA device")
 WITH_MFA = (
     "policies that demand MFA deny like this: use credentials with MFA, such as a profile with mfa_serial; "
     "docs/credentials.md says how"
 )
 WRONG_CODE = "MultiFactorAuthentication failed"
-# What botocore raises, before a request leaves, when credentials cannot be had anew; a RuntimeError by its sentence.
+# Raised by botocore before a request is sent, when credentials cannot be renewed. A RuntimeError is known by its text.
 NOT_RENEWED = (CredentialRetrievalError, SSOTokenLoadError, TokenRetrievalError, UnauthorizedSSOTokenError)
 STILL_EXPIRED = "refreshed credentials are still expired"
 NOT_SENT = (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError)
-# RFC 9110, 15.6: from here on the server failed, and the request may have acted.
+# RFC 9110, 15.6: from this status on the server failed, and the request may have taken effect.
 SERVER_ERROR = 500
 
 
 @contextmanager
 def our_errors() -> Iterator[None]:
-    """Turn botocore's errors into ours. Nothing of the request or the answer's body is kept."""
+    """Convert botocore's errors to mfa-kit's. The request and the body of the answer are not kept."""
     try:
         yield
     except ClientError as error:
         raise _refused(error) from None
     except SSLError as error:
-        if "CERTIFICATE_VERIFY_FAILED" not in str(error):  # it broke later: the request may have left
+        # Any other failure is later than the certificate check, so the request may have been sent.
+        if "CERTIFICATE_VERIFY_FAILED" not in str(error):
             raise Unclear("no answer from AWS (SSLError)", "check the network and try again") from None
         raise AwsFault(f"AWS cannot be reached: {error}", "check the CA bundle and --endpoint-url") from None
     except NOT_SENT as error:
@@ -96,7 +97,7 @@ def is_wrong_code(error: ClientError) -> bool:
 
 
 def _refused(error: ClientError) -> MfaKitError:
-    """Turn an answer that is an error into ours."""
+    """Convert an error answer to one of mfa-kit's errors."""
     answer = error.response.get("Error", {})
     code, message = answer.get("Code", "?"), answer.get("Message", "").rstrip(". ")
     code = code.removesuffix("Exception") if code.removesuffix("Exception") in CODES else code
@@ -105,12 +106,13 @@ def _refused(error: ClientError) -> MfaKitError:
         kind, hint = Unclear, "try again later"
     hint = _mfa_hint(kind, message) or hint
     if error.operation_name == "AssumeRole" and not issubclass(kind, Throttled | Unclear):
-        kind = Expired  # we never call it: botocore does, for the credentials of a request that did not leave
+        # mfa-kit never calls it. botocore does, to get credentials for a request that was not sent.
+        kind = Expired
     return kind(f"AWS answers {code}: {message or 'without a message'}", hint)
 
 
 def _mfa_hint(kind: type[MfaKitError], message: str) -> str:
-    """Return what to do about a refusal for want of MFA or of a right code; empty for any other."""
+    """Return the hint for a refusal due to missing MFA or a wrong code; empty for any other refusal."""
     if kind is AccessDenied and any(said in message for said in WITHOUT_MFA):
         return WITH_MFA
     if WRONG_CODE in message:
@@ -119,7 +121,7 @@ def _mfa_hint(kind: type[MfaKitError], message: str) -> str:
 
 
 def _unusable(error: BotoCoreError) -> MfaKitError:
-    """Turn what botocore says before it asks into ours."""
+    """Convert an error that botocore raises before it sends a request."""
     said = str(error).rstrip(". ")
     if isinstance(error, InvalidRegionError):
         return UsageFault(said, "name one such as us-east-1: --region, or the region of the profile")

@@ -1,7 +1,7 @@
-"""The console signed in: AWS's federation endpoint, and the page that hands a browser its address.
+"""Console sign-in: AWS's federation endpoint, and a local page that opens the console in a browser.
 
-IAM user guide, "Enable custom identity broker access to the AWS console". A sign-in token is as good as a password for
-a quarter of an hour, so it stands in a file of this user's alone, which goes when it has done its work.
+IAM user guide, "Enable custom identity broker access to the AWS console". For 15 minutes a sign-in token is as powerful
+as a password. So it is kept in a file that only this user can read and that is removed after use.
 """
 
 import html
@@ -21,7 +21,7 @@ from mfa_kit.core.loopback import is_loopback
 from mfa_kit.core.otp import Secret
 
 SECONDS = 20
-# For so long a sign-in token is good (IAM user guide).
+# Seconds for which a sign-in token is valid (IAM user guide).
 GOOD = 15 * 60
 ISSUER = "mfa-kit"
 LONGEST = 1 << 16
@@ -33,15 +33,15 @@ PAGE = """<!doctype html>
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """The endpoint answers itself; what it was asked is not to be carried elsewhere."""
+    """Refuses redirects, because the request must not be sent to another server."""
 
     def redirect_request(self, *_: object) -> None:
-        """Follow nothing: urllib raises HTTPError for the answer then."""
+        """Follow no redirect: urllib then raises HTTPError for the answer."""
         return
 
 
 def console_address(endpoint: str, session: Secret[str], *, destination: str) -> Secret[str]:
-    """Return an address that opens the console signed in. `session` is the JSON that the endpoint takes.
+    """Return an address that opens the console signed in. `session` is the JSON that the endpoint accepts.
 
     Raise AwsFault when the endpoint refuses it or does not answer.
     """
@@ -51,7 +51,7 @@ def console_address(endpoint: str, session: Secret[str], *, destination: str) ->
 
 
 def _token(endpoint: str, session: Secret[str]) -> Secret[str]:
-    """Ask for a sign-in token. What is raised tells nothing of what was sent."""
+    """Request a sign-in token. Errors contain nothing of the request."""
     where = urlsplit(endpoint)
     if where.scheme != "https" and not is_loopback(where.hostname):
         raise UsageFault(f"{endpoint} is not encrypted", "sign in to the console by yourself")
@@ -72,9 +72,9 @@ def _token(endpoint: str, session: Secret[str]) -> Secret[str]:
 
 @contextmanager
 def write_page(folder: Path, address: Secret[str]) -> Iterator[Path]:
-    """Write a page that leads to an address, for this user alone; it is removed at the end.
+    """Write a page that opens an address, readable by this user only. It is removed at the end.
 
-    What a process left that was killed goes too, once its token is good for nobody who still waits.
+    A page left by a killed process is removed too, once its token has expired.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for old in folder.glob("console-*.html"):

@@ -19,8 +19,8 @@ from cryptography.x509.oid import NameOID
 from mfa_kit.adapters.metadata.chain import GARBLED, LONGEST_CHAIN, Unchained, verify_chain
 from mfa_kit.core.errors import UsageFault
 
-# GlobalSign Root CA - R3, SHA-256 cbb522d7...63c53b: what the FIDO Alliance's BLOB is signed under (FIDO Metadata
-# Service 3, 3.1.7; the fingerprint is also in Debian's ca-certificates and on globalsign.com).
+# GlobalSign Root CA - R3, SHA-256 cbb522d7...63c53b. The FIDO Alliance's BLOB is signed under it (FIDO Metadata Service
+# 3, 3.1.7; the fingerprint is also in Debian's ca-certificates and on globalsign.com).
 GLOBALSIGN_ROOT_R3 = base64.b64decode(
     "MIIDXzCCAkegAwIBAgILBAAAAAABIVhTCKIwDQYJKoZIhvcNAQELBQAwTDEgMB4GA1UECxMXR2xvYmFsU2lnbiBSb290IENBIC0g"
     "UjMxEzARBgNVBAoTCkdsb2JhbFNpZ24xEzARBgNVBAMTCkdsb2JhbFNpZ24wHhcNMDkwMzE4MTAwMDAwWhcNMjkwMzE4MTAwMDAw"
@@ -35,13 +35,13 @@ GLOBALSIGN_ROOT_R3 = base64.b64decode(
     "HhXXipa0095MJ6RMG3NzdvQXmcIfeg7jLQitChws/zyrVQ4PkX4268NXSb7hLi18YIvDQVETI53O9zJrlAGomecsMx86OyXShkDO"
     "OyyGeMlhLxS67ttVb9+E7gUJTb0o2HLO02JQZR7rkpeDMdmztcpHWD9f"
 )
-# GlobalSign certifies many: the BLOB's own certificate has to be the FIDO Alliance's.
+# GlobalSign certifies many sites, so the BLOB's own certificate must name the FIDO Alliance's site.
 SITE = "mds.fidoalliance.org"
 
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """What a BLOB says: its number, the day of the next one, and an entry a model, not read yet."""
+    """The content of a BLOB: its number, the date of the next one, and the entries, one per model, not parsed yet."""
 
     number: int
     next_update: date
@@ -49,7 +49,7 @@ class Payload:
 
 
 def read_certificate(path: Path) -> bytes:
-    """Read a root certificate, PEM or DER. Raise UsageFault when it is none."""
+    """Read a root certificate, PEM or DER. Raise UsageFault when the file is not a certificate."""
     octets = read_octets(path)
     try:
         load = x509.load_pem_x509_certificate if b"-----BEGIN" in octets else x509.load_der_x509_certificate
@@ -59,7 +59,7 @@ def read_certificate(path: Path) -> bytes:
 
 
 def read_octets(path: Path) -> bytes:
-    """Return what is in a file of metadata. Raise UsageFault where it cannot be read."""
+    """Return the content of a metadata file. Raise UsageFault when it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -69,7 +69,7 @@ def read_octets(path: Path) -> bytes:
 def verified_payload(blob: bytes, root: bytes, *, site: str | None, at: float) -> Payload:
     """Verify a BLOB (a JWS in compact form, RFC 7515) and return its payload.
 
-    A BLOB that is past its nextUpdate is verified for that day, and is stale: the check of the metadata says so.
+    A BLOB that is past its nextUpdate is verified for that day. The metadata check reports it as stale.
     """
     hint = "get blob.jwt anew from https://mds3.fidoalliance.org/, or name its root with --mds-root"
     try:
@@ -90,7 +90,7 @@ def verified_payload(blob: bytes, root: bytes, *, site: str | None, at: float) -
 
 
 def packaged_payload(octets: bytes) -> Payload:
-    """Return the payload of the unsigned copy. Raise UsageFault where it cannot be read."""
+    """Return the payload of the unsigned copy. Raise UsageFault when it cannot be read."""
     try:
         return parse_payload(json.loads(octets))
     except GARBLED:
@@ -98,12 +98,13 @@ def packaged_payload(octets: bytes) -> Payload:
 
 
 def parse_payload(payload: object) -> Payload:
-    """Read all of a payload but its entries. Raise UsageFault where it is none."""
+    """Parse a payload except for its entries. Raise UsageFault when it is malformed."""
     if not isinstance(payload, dict) or not isinstance(payload.get("entries"), list):
         raise UsageFault("the metadata has no entries", "get blob.jwt anew from https://mds3.fidoalliance.org/")
     try:
         number, next_update = int(payload["no"]), date.fromisoformat(payload["nextUpdate"])
-        number.to_bytes(8, signed=True)  # the index has room for no more
+        # The index stores the number in 8 octets.
+        number.to_bytes(8, signed=True)
     except GARBLED:
         raise UsageFault("the metadata has no number or no date", "get it anew") from None
     return Payload(number, next_update, tuple(payload["entries"]))
@@ -119,7 +120,7 @@ def _check_site(certificate: x509.Certificate, site: str | None) -> None:
 
 
 def _check_signature(algorithm: str, key: CertificatePublicKeyTypes, signature: bytes, message: bytes) -> None:
-    """RFC 7518, 3.3 and 3.4: RS256 and ES256 are what the service may sign with."""
+    """Check a JWS signature. The service may sign with RS256 and ES256 (RFC 7518, 3.3 and 3.4)."""
     if algorithm == "RS256" and isinstance(key, rsa.RSAPublicKey):
         key.verify(signature, message, padding.PKCS1v15(), hashes.SHA256())
     elif algorithm == "ES256" and isinstance(key, ec.EllipticCurvePublicKey) and len(signature) == 64:  # noqa: PLR2004

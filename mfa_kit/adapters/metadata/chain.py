@@ -1,4 +1,4 @@
-"""Chains of certificates: whether one leads to a root that is trusted for it (RFC 5280, 6.1, without policies)."""
+"""Certificate chains: whether a chain leads to a trusted root (RFC 5280, 6.1, without policies)."""
 
 import hashlib
 from collections.abc import Sequence
@@ -7,10 +7,10 @@ from datetime import datetime
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
-# What is read of a chain; a key's has two or three certificates.
+# Certificates of a chain that are read. A key's chain has two or three.
 LONGEST_CHAIN = 8
 
-# What JSON, base64 and cryptography raise for octets that are not what they should be.
+# Raised by JSON, base64 and cryptography for malformed data.
 GARBLED = (
     ValueError,
     TypeError,
@@ -27,7 +27,7 @@ GARBLED = (
 
 
 class Unchained(Exception):
-    """A chain does not hold; the message says why."""
+    """A chain that does not verify. The message says why."""
 
 
 def verify_chain(chain: Sequence[x509.Certificate], root: bytes, *, at: datetime) -> None:
@@ -61,5 +61,5 @@ def _check_authority(certificate: x509.Certificate) -> None:
 
 
 def sha256(octets: bytes) -> str:
-    """Return the digest in hex, by which certificates and files are told apart."""
+    """Return the SHA-256 digest in hex, which identifies certificates and files."""
     return hashlib.sha256(octets).hexdigest()

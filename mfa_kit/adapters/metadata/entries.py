@@ -1,4 +1,4 @@
-"""Entries of the metadata (FIDO Metadata Service 3, 3.1.1): one a model, from JSON to a value."""
+"""Metadata entries (FIDO Metadata Service 3, 3.1.1), one per model, converted from JSON."""
 
 import base64
 import re
@@ -13,9 +13,9 @@ LONGEST_NAME = 128
 
 
 def published_model(entry: object) -> Model | None:
-    """Read an entry; None for one of another protocol (UAF, by `aaid`).
+    """Parse an entry. Return None for an entry of another protocol (UAF, by `aaid`).
 
-    Raise one of `chain.GARBLED` for an entry that is not as the standard has it.
+    Raise one of `chain.GARBLED` for an entry that does not follow the standard.
     """
     said = _object(entry)
     aaguid, identifiers = said.get("aaguid"), _list(said.get("attestationCertificateKeyIdentifiers"))
@@ -44,7 +44,7 @@ def _object(value: object) -> Mapping[str, object]:
 
 
 def _list(value: object, *, empty: bool = True) -> list[object]:
-    """Return an array; with `empty`, what is null or left out is an empty one."""
+    """Return a JSON array. With `empty`, a null or missing value is an empty array."""
     if empty and not value:
         return []
     if not isinstance(value, list):
@@ -55,7 +55,8 @@ def _list(value: object, *, empty: bool = True) -> list[object]:
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError("no text")
-    value.encode()  # JSON may hold half a character
+    # JSON strings may contain lone surrogates, which cannot be encoded.
+    value.encode()
     return value[:LONGEST_NAME]
 
 

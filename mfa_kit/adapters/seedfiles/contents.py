@@ -1,4 +1,4 @@
-"""What is in a seed file, as every format gets it."""
+"""The content of a seed file, as every format receives it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,13 +7,13 @@ from xml.etree.ElementTree import Element
 from mfa_kit.core.otp import Secret
 from mfa_kit.tokens.seeds import Encoding
 
-# Asked for what opens an encrypted file: "passphrase", or "pre-shared key NAME in hex".
+# Asks for the secret that decrypts a file: "passphrase", or "pre-shared key NAME in hex".
 Unlock = Callable[[str], Secret[str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contents:
-    """A file as text, its root element where it is XML, and what a person says of it; `now` is in Unix seconds."""
+    """A file as text, its root element if it is XML, and the user's options. `now` is in Unix seconds."""
 
     text: str
     root: Element | None
@@ -23,6 +23,6 @@ class Contents:
 
     @property
     def first_line(self) -> str:
-        """The first line that is neither empty nor a comment; empty where there is none."""
+        """The first line that is neither empty nor a comment; empty when there is none."""
         lines = (line for line in self.text.splitlines() if line.strip() and not line.lstrip().startswith("#"))
         return next(lines, "")

@@ -1,4 +1,4 @@
-"""From a seed's text to its octets. All rows together decide hex or base32; nothing is guessed."""
+"""Decodes seeds. All rows together decide between hex and base32; nothing is guessed."""
 
 import base64
 import binascii
@@ -13,7 +13,7 @@ from mfa_kit.tokens.seeds import OCTETS, DroppedRow, Encoding, Reading, SeededTo
 
 @dataclass(frozen=True, slots=True)
 class SeedRow:
-    """A token and its seed as the file has it, not decoded yet."""
+    """A token and its seed as written in the file, not decoded yet."""
 
     where: str
     token: Token
@@ -21,7 +21,10 @@ class SeedRow:
 
 
 def decode_hex(text: Secret[str]) -> Seed | None:
-    """Return the octets, or None when this is no hex; equal groups with blanks or hyphens between them are allowed."""
+    """Decode hex, or return None when the text is not hex.
+
+    Groups of equal length may be separated by blanks or hyphens.
+    """
     try:
         return Seed(binascii.unhexlify(_joined(text).reveal()))
     except ValueError:
@@ -29,20 +32,20 @@ def decode_hex(text: Secret[str]) -> Seed | None:
 
 
 def decode_base32(text: Secret[str]) -> Seed | None:
-    """Return the octets, or None when this is no base32 of RFC 4648; case, padding and groups are free."""
+    """Decode base32 (RFC 4648), or return None when the text is not base32. Case, padding and grouping are free."""
     try:
         bare = Secret(_joined(text).reveal().rstrip("=").upper())
         seed = Seed(base64.b32decode(bare.reveal() + "=" * (-len(bare.reveal()) % 8)))
     except ValueError:
         return None
-    # b32decode passes over bits that a well-formed text leaves at zero; then a letter is wrong.
+    # b32decode ignores trailing bits that are zero in a well-formed text. If they are not zero, a letter is wrong.
     return seed if _written(seed) == bare else None
 
 
 def _joined(text: Secret[str]) -> Secret[str]:
-    """Join the groups of a seed. Raise ValueError where they are not three or more, equal but for the last.
+    """Join the groups of a seed. Raise ValueError unless there are three or more, of equal length except the last.
 
-    A blank in place of a letter would make two groups, and a shorter seed.
+    A blank typed in place of a letter would make two groups, and a shorter seed.
     """
     groups = Secret(re.split("[ -]", text.reveal()))
     sizes = [len(group) for group in groups.reveal()]
@@ -61,7 +64,7 @@ def _written(seed: Seed) -> Secret[str]:
 
 
 def seeded_token(where: str, token: Token, seed: Seed, other: Seed | None = None) -> SeededToken | DroppedRow:
-    """Join a token and its seed, unless one of them is outside the standards."""
+    """Combine a token and its seed, unless one of them is outside the standards."""
     octets = len(seed.reveal())
     if wrong := token.wrong():
         return DroppedRow(where, wrong)
@@ -71,9 +74,9 @@ def seeded_token(where: str, token: Token, seed: Seed, other: Seed | None = None
 
 
 def gather_reading(encoding: Encoding, found: Iterable[SeededToken | DroppedRow]) -> Reading:
-    """Gather what was found. A serial that stands twice is taken once, and not at all when its seeds differ.
+    """Collect the tokens. A serial that appears twice is taken once, or dropped when its seeds differ.
 
-    Serials are one however they are spelled, for people and scanners type them.
+    Spellings of a serial are treated as equal, because people and scanners type them differently.
     """
     keys: dict[str, SeededToken] = {}
     dropped: list[DroppedRow] = []
@@ -100,9 +103,9 @@ def gather_reading(encoding: Encoding, found: Iterable[SeededToken | DroppedRow]
 
 
 def decode_rows(rows: Sequence[SeedRow], dropped: Sequence[DroppedRow], wanted: Encoding | None) -> tuple[Reading, ...]:
-    """Read all rows in the encoding that fits them: the one that is wanted, or the only one there can be, or both.
+    """Decode all rows in the encoding that fits them: the wanted one, the only possible one, or both.
 
-    Raise IntegrityFault when some rows can only be the one and some only the other.
+    Raise IntegrityFault when some rows can only be hex and others only base32.
     """
     seeds = {encoding: [decode(row.text) for row in rows] for encoding, decode in DECODE.items()}
     return tuple(
@@ -112,7 +115,7 @@ def decode_rows(rows: Sequence[SeedRow], dropped: Sequence[DroppedRow], wanted: 
 
 
 def _fitting(rows: Sequence[SeedRow], seeds: Mapping[Encoding, list[Seed | None]]) -> tuple[Encoding, ...]:
-    """Return the encodings that all rows may be in."""
+    """Return the encodings that fit all rows."""
     hexed = _only(rows, seeds[Encoding.HEX], seeds[Encoding.BASE32])
     lettered = _only(rows, seeds[Encoding.BASE32], seeds[Encoding.HEX])
     if hexed and lettered:
@@ -126,7 +129,7 @@ def _fitting(rows: Sequence[SeedRow], seeds: Mapping[Encoding, list[Seed | None]
 
 
 def _only(rows: Sequence[SeedRow], mine: list[Seed | None], theirs: list[Seed | None]) -> SeedRow | None:
-    """Return the first row that one encoding fits and the other does not."""
+    """Return the first row that fits the first encoding and not the second."""
     return next((row for row, a, b in zip(rows, mine, theirs, strict=True) if a and not b), None)
 
 

@@ -1,4 +1,4 @@
-"""From a seed file to its tokens. The format is recognized by content, never by name, and everything is bounded."""
+"""Reads the tokens of a seed file. The format is recognized by content, never by name, and all sizes are limited."""
 
 import codecs
 import os
@@ -17,9 +17,9 @@ from mfa_kit.core.otp import Secret
 from mfa_kit.tokens.seeds import Encoding, Factor, SeedFile, joined_reasons
 
 LARGEST = 64 * 2**20
-# Seeds of these lengths are what RFC 6238 uses with SHA-256 and SHA-512.
+# RFC 6238 uses seeds of these lengths with SHA-256 and SHA-512.
 LONG = {32, 64}
-# What is no seed file yet, by its first octets.
+# Files that contain a seed file, such as archives, by their first octets.
 WRAPPED = (
     (b"PK\x03\x04", "a spreadsheet or a ZIP archive", "unpack it, or save the table as CSV"),
     (b"\x1f\x8b", "packed with gzip", "unpack it: gunzip FILE"),
@@ -31,13 +31,13 @@ WRAPPED = (
 
 @dataclass(frozen=True, slots=True)
 class SeedFormat:
-    """A format of seed files: whether a file is of it, and its tokens."""
+    """A seed file format: a test for it, and a reader of its tokens."""
 
     recognizes: Callable[[Contents], bool]
     read: Callable[[Contents], SeedFile]
 
 
-# The first format that recognizes a file reads it. A new one is a module and a row.
+# The first format that recognizes a file reads it. To add a format, write a module and add a row.
 FORMATS = (
     SeedFormat(pskc.is_pskc, pskc.read_pskc),
     SeedFormat(safenet.is_safenet, safenet.read_safenet),
@@ -48,7 +48,7 @@ FORMATS = (
 
 
 def load_file(path: Path) -> bytes:
-    """Return what is in a file. Raise UsageFault for what is none, or is larger than any seed file."""
+    """Return the content of a file. Raise UsageFault for anything but a file, and for one larger than any seed file."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
@@ -64,9 +64,9 @@ def load_file(path: Path) -> bytes:
 
 
 def read_seed_file(content: bytes, unlock: Unlock, *, now: float, wanted: Encoding | None = None) -> SeedFile:
-    """Return the tokens of a seed file, and each row that was not taken with its reason.
+    """Return the tokens of a seed file, and each rejected row with the reason.
 
-    Raise IntegrityFault for what is damaged or no seed file at all, UsageFault when it does not open.
+    Raise IntegrityFault for a file that is damaged or not a seed file, and UsageFault when it cannot be decrypted.
     """
     for magic, what, hint in WRAPPED:
         if content.startswith(magic):
@@ -91,7 +91,7 @@ def _format_of(contents: Contents) -> SeedFormat:
 
 
 def decode_text(content: bytes) -> str:
-    """Decode UTF-8, UTF-16 with a mark, or what Windows wrote before; a NUL is in no text."""
+    """Decode UTF-8, UTF-16 with a byte order mark, or older Windows encodings. Text never contains NUL."""
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         text = content.decode("utf-16", errors="replace")
     else:

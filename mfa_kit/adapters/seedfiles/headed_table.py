@@ -1,4 +1,4 @@
-"""Tables with a header: CSV of Entra, Token2 and Deepnet, and of any other vendor who names the columns."""
+"""Tables with a header: CSV of Entra, Token2 and Deepnet, and of any other vendor that names the columns."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,7 +9,7 @@ from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.otp import Secret
 from mfa_kit.tokens.seeds import DroppedRow, Factor, SeededToken, Token
 
-# What the headers of vendors and spreadsheets call our fields, letters and digits only.
+# Names that vendors and spreadsheets use for the fields, reduced to letters and digits.
 NAMES = {
     "serial": {"serial", "serialnumber", "serialno", "tokenserial", "tokenserialnumber", "sn"},
     "seed": {"secretkey", "secret", "seed", "key", "hexkey", "base32", "base32secret", "seedhex", "secretkeybase32"},
@@ -21,20 +21,23 @@ NAMES = {
     "digest": {"hash", "hashfunction", "hashalgorithm", "algorithm", "hashlib", "digest"},
     "counter": {"counter", "movingfactor"},
 }
-# Of these two columns do no harm.
+# A column for each of these may appear more than once without harm.
 HARMLESS = {"maker", "model"}
 FIELDS = {name: field for field, names in NAMES.items() for name in names}
-# What stands in rows, and what no column is called.
+# Values that appear in rows and are never the name of a column.
 VALUE = re.compile(r"\d+|[ht]otp|(hmac-?)?sha-?\d+", re.ASCII | re.IGNORECASE)
 
 
 def is_header(cells: Cells) -> bool:
-    """Tell a header from a row whose serial is called like a column: a header names one of seeds, and has no value."""
+    """Tell a header from a row whose serial looks like a column's name.
+
+    A header names a column of seeds and has no values.
+    """
     return "seed" in _columns(cells) and not any(VALUE.fullmatch(cell) or _is_seed(cell) for cell in cells)
 
 
 def read_headed(table: Sequence[Line], header: Cells) -> Iterator[SeedRow | DroppedRow | None]:
-    """Yield what is under a header. Raise IntegrityFault for a header that lacks a column, or has one twice."""
+    """Yield the rows under a header. Raise IntegrityFault when the header lacks a column, or has one twice."""
     named = _fields(header)
     if twice := next((field for field in NAMES.keys() - HARMLESS if named.count(field) > 1), ""):
         raise IntegrityFault(
@@ -49,19 +52,19 @@ def _columns(cells: Cells) -> dict[str, int]:
 
 
 def _fields(cells: Cells) -> list[str]:
-    """Return the field that each cell of a header names, empty where it names none."""
+    """Return the field that each cell of a header names; empty when it names none."""
     return [FIELDS.get(re.sub(r"[^a-z0-9]", "", cell.lower()), "") for cell in cells]
 
 
 def _is_seed(cell: str) -> bool:
-    """Tell a seed from a word of a header: long words can be base32 too, but have no digit, and none is hex."""
+    """Tell a seed from a word of a header. A long word may be valid base32, but has no digit, and no word is hex."""
     text = Secret(cell)
     seed = decode_hex(text) or (decode_base32(text) if any(map(str.isdecimal, cell)) else None)
     return seed is not None and isinstance(seeded_token("", Token(serial="T1"), seed), SeededToken)
 
 
 def _headed(lines: Sequence[Line], columns: Mapping[str, int]) -> Iterator[SeedRow | DroppedRow | None]:
-    """Read rows under a header. Entra's table is of TOTP tokens and has their step; any other has a type."""
+    """Read the rows under a header. Entra's table has TOTP tokens and their step; every other table has a type."""
     if "serial" not in columns or not columns.keys() & {"factor", "period"}:
         lacks = "serial" if "serial" not in columns else "type or time interval"
         raise IntegrityFault(

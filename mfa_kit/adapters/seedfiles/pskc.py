@@ -1,8 +1,8 @@
-"""PSKC (RFC 6030) and its drafts, by python-pskc over a tree that defusedxml has parsed.
+"""PSKC (RFC 6030) and its drafts, read by python-pskc from a tree that defusedxml has parsed.
 
-python-pskc would take lxml for a parser where that is installed. It passes over a MAC that is declared and missing,
-letters that base64 does not have, the rest of a value that an element interrupts, and all but the first of what stands
-twice: each is looked after here.
+python-pskc would use lxml as the parser where lxml is installed. It also ignores a MAC that is declared but missing,
+letters outside the base64 alphabet, the rest of a value that is interrupted by an element, and all but the first of
+repeated elements. This module checks each of these.
 """
 
 import binascii
@@ -28,17 +28,17 @@ from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.otp import Secret, Seed
 from mfa_kit.tokens.seeds import DroppedRow, Encoding, Factor, SeededToken, SeedFile, Token
 
-# PBKDF2 on this machine's worst day: some seconds.
+# Limit of PBKDF2 iterations; they take a few seconds on a slow computer.
 ROUNDS = 5_000_000
 DERIVED = 64
 NUMBER = re.compile(r"-?[0-9]+", re.ASCII)
 BASE64 = {"CipherValue", "IV", "PlainValue", "Specified", "Value", "ValueDigest", "ValueMAC", "PBESalt"}
-# What is read as text, so no element may stand in it.
+# Values that are read as text, so they may not contain an element.
 TEXTS = BASE64 | {
     *("SerialNo", "Manufacturer", "Model", "Suite", "MACAlgorithm", "StartDate", "ExpiryDate", "Expiry", "KeyUsage"),
     *("IterationCount", "KeyLength", "PBEIterationCount"),
 }
-# What an element holds once at most, by whichever of these names: RFC 6030 and its drafts.
+# Elements that may appear at most once, with all their names in RFC 6030 and its drafts.
 ALIASES = (
     *(("PlainValue", "EncryptedValue", "Value"), ("ValueMAC", "ValueDigest"), ("DeviceInfo", "DeviceId")),
     *(("ExpiryDate", "Expiry"), ("EncryptionKey", "EncryptionMethod"), ("MACMethod", "DigestMethod", "MACAlgorithm")),
@@ -50,7 +50,7 @@ ALONE = (
     *("PBESalt", "PBEIterationCount"),
 )
 ONCE = {**{name: name for name in ALONE}, **{name: names[0] for names in ALIASES for name in names}}
-# The parts of a key of which there is one each, wherever they stand in it; drafts name a <Data> in place of its child.
+# Parts that a key has at most once, at any depth. Drafts use <Data> in place of its child.
 PARTS = {"Data", "AlgorithmParameters", "Usage"}
 OF_A_KEY = {"Secret", "Counter", "Time", "TimeInterval", "TimeDrift", "ResponseFormat", "Suite"}
 DRAFT = {"secret": "Secret", "counter": "Counter", "time": "Time", "time_interval": "TimeInterval"}
@@ -58,7 +58,7 @@ PARAMETERS = {"Counter", "Time", "TimeInterval", "TimeDrift"}
 VALUES = ("secret", "counter", "time_offset", "time_interval", "time_drift")
 ALGORITHM = re.compile(r"(?:.*[:#/])?(hotp|totp)")
 MAC_FAILS = "MAC value does not match"
-# What python-pskc lets through of a damaged file.
+# Exceptions that python-pskc lets through for a damaged file.
 DAMAGED = (PSKCError, ValueError, TypeError, AttributeError, ArithmeticError, LookupError, AssertionError)
 
 
@@ -68,9 +68,9 @@ def is_pskc(contents: Contents) -> bool:
 
 
 def read_pskc(contents: Contents) -> SeedFile:
-    """Return the keys of a container. What opens it is asked for only where it is encrypted.
+    """Return the keys of a container. The passphrase or key is requested only when the container is encrypted.
 
-    Raise IntegrityFault when it is damaged or its MAC does not hold, UsageFault when what was given does not open it.
+    Raise IntegrityFault when it is damaged or its MAC is wrong, and UsageFault when the passphrase or key is wrong.
     """
     root = contents.root
     assert root is not None  # noqa: S101 - is_pskc looked
@@ -88,7 +88,8 @@ def read_pskc(contents: Contents) -> SeedFile:
     opened = _open(container, contents.unlock) if encrypted else ""
     try:
         with warnings.catch_warnings():
-            # cryptography tells that it will drop old ciphers; the vendor chose one, not who sits here.
+            # cryptography warns that it will drop old ciphers. The vendor chose the cipher, so the user cannot act on
+            # the warning.
             warnings.simplefilter("ignore")
             found = list(_found(keys, contents.now))
     except PSKCError as error:
@@ -113,9 +114,9 @@ def read_pskc(contents: Contents) -> SeedFile:
 
 
 def _unambiguous(root: Element) -> None:
-    """Raise IntegrityFault where another reader could find other values in the container than python-pskc does.
+    """Raise IntegrityFault when another reader could find other values in the container than python-pskc does.
 
-    Its elements lose their namespaces, as python-pskc itself would do: drafts and vendors have their own.
+    Namespaces are removed from its elements, as python-pskc does, because drafts and vendors use their own.
     """
     for element in root.iter():
         element.tag = local_name(element)
@@ -128,7 +129,7 @@ def _unambiguous(root: Element) -> None:
 
 
 def _wrong(element: Element) -> str:
-    """Say what makes an element ambiguous; empty where it is not."""
+    """Return what makes an element ambiguous; empty when it is not."""
     name = element.tag
     if name in TEXTS:
         return _wrong_text(element)
@@ -159,7 +160,7 @@ def _alone(element: Element) -> Iterator[str]:
 
 
 def _parts(key: Element) -> Iterator[str]:
-    """Yield the names of what is read of a key, if the element is one."""
+    """Yield the names of the parts that are read, if the element is a key."""
     for part in key:
         if part.tag in PARTS:
             yield DRAFT.get(part.get("Name", "").lower(), part.tag)
@@ -171,7 +172,7 @@ def _twice(names: Sequence[str]) -> str:
 
 
 def _is_base64(value: str) -> bool:
-    """Tell base64 (RFC 4648) with blanks between, or a number: both are what a value of PSKC may be."""
+    """Whether a value is base64 (RFC 4648), blanks allowed, or a number. A value of PSKC may be either."""
     joined = "".join(value.split())
     try:
         binascii.a2b_base64(joined, strict_mode=True)
@@ -181,7 +182,7 @@ def _is_base64(value: str) -> bool:
 
 
 def _said(error: Exception) -> str:
-    """Return what python-pskc says, without what it quotes: that may be a seed in the wrong place."""
+    """Return python-pskc's message without its quotations, which may contain a misplaced seed."""
     return re.split(r"[:']", str(error))[0].strip() if isinstance(error, PSKCError) else type(error).__name__
 
 
@@ -191,7 +192,7 @@ def _kept(key: PskcKey, value: str) -> object:
 
 
 def _authentic(container: PSKC, keys: Sequence[PskcKey]) -> None:
-    """Refuse what could be another seed than the vendor's: RFC 6030, 6.1.1 asks for a MAC where a cipher has none."""
+    """Refuse a seed that may have been changed. RFC 6030, 6.1.1 requires a MAC for a cipher without authentication."""
     for number, key in enumerate(keys, 1):
         for value in VALUES:
             if _lacks_mac(container, _kept(key, value), secret=value == "secret"):
@@ -202,7 +203,7 @@ def _authentic(container: PSKC, keys: Sequence[PskcKey]) -> None:
 
 
 def _lacks_mac(container: PSKC, kept: object, *, secret: bool) -> bool:
-    """Whether a value must have a MAC and has none. Raise UsageFault for a cipher that is not known here."""
+    """Whether a value needs a MAC and has none. Raise UsageFault for an unknown cipher."""
     declared = bool(container.mac.algorithm)
     if not isinstance(kept, EncryptedValue):
         return secret and kept is not None and declared
@@ -212,7 +213,7 @@ def _lacks_mac(container: PSKC, kept: object, *, secret: bool) -> bool:
 
 
 def _deciphered(cipher: str) -> None:
-    """Raise UsageFault for a cipher that no passphrase and no pre-shared key opens here."""
+    """Raise UsageFault for a cipher that cannot be decrypted with a passphrase or a pre-shared key."""
     try:
         algorithm_key_lengths(cipher)
     except PSKCError:
@@ -223,7 +224,7 @@ def _deciphered(cipher: str) -> None:
 
 
 def _open(container: PSKC, unlock: Unlock) -> str:
-    """Give the container its key. Raise UsageFault for one that cannot be its key."""
+    """Give the container its key. Raise UsageFault for a value that cannot be its key."""
     derivation = container.encryption.derivation
     if derivation.algorithm:
         if (derivation.pbkdf2_iterations or 0) > ROUNDS or (derivation.pbkdf2_key_length or 0) > DERIVED:
@@ -275,12 +276,12 @@ def _key(where: str, key: PskcKey, factor: Factor) -> SeededToken | DroppedRow:
         model=key.model or "",
     )
     seed = Seed(key.secret or b"")
-    # Some vendors put the digits of the hex into base64; whoever reads a code off the token is told.
+    # Some vendors encode the hex digits as base64. A user whose codes do not match is told of that second reading.
     return encoding.seeded_token(where, token, seed, decode_hex(_latin(seed)))
 
 
 def _serial(key: PskcKey) -> str:
-    """Return the serial of a key's device, with the key's own id where the device has several keys."""
+    """Return the serial of a key's device, followed by the key's own id when the device has several keys."""
     if key.serial and key.id and len(key.device.keys) > 1:
         return f"{key.serial}:{key.id}"
     return key.serial or key.id or ""
@@ -295,7 +296,7 @@ def _latin(seed: Seed) -> Secret[str]:
 
 
 def _forbidden(key: PskcKey, now: float) -> str:
-    """Say why its policy forbids this key (RFC 6030, 5); empty where it does not."""
+    """Return why the key's policy forbids its use (RFC 6030, 5); empty when it does not."""
     policy = key.policy
     if policy.unknown_policy_elements:
         return "its policy has elements that are not known here, so it may not be used (RFC 6030, 5)"

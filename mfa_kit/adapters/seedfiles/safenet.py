@@ -19,7 +19,7 @@ def is_safenet(contents: Contents) -> bool:
 
 
 def read_safenet(contents: Contents) -> SeedFile:
-    """Return the tokens of the file: event tokens, for it has no field that says otherwise."""
+    """Return the tokens of the file. They are event tokens, because the format has no field for another type."""
     found = list(_rows(contents.root if contents.root is not None else ()))
     rows = [each for each in found if isinstance(each, SeedRow)]
     dropped = [each for each in found if isinstance(each, DroppedRow)]

@@ -1,4 +1,4 @@
-"""Readings of a box, written down elsewhere: CSV of `serial,code[,second code][,time]`, with or without that header."""
+"""Readings of a box that were written down elsewhere: CSV of `serial,code[,second code][,time]`, header optional."""
 
 import re
 from collections.abc import Iterator
@@ -7,16 +7,16 @@ from datetime import UTC, datetime
 from mfa_kit.adapters.seedfiles.cells import Cells, split_rows
 from mfa_kit.tokens.seeds import DroppedRow, TypedCodes, WrittenReading
 
-# Some displays show two groups.
+# Some displays show a code as two groups of digits.
 CODE = re.compile(r"\d{6,9}|\d{3,5} \d{3,4}", re.ASCII)
 PLAIN = re.compile(r"[A-Za-z ]+")
-# No reading is older than RFC 4226, of 2005, nor later than now but for a clock that is a little ahead of this one.
+# No reading is older than RFC 4226 (2005). None is in the future, except by a clock slightly ahead of this computer's.
 FIRST = datetime(2005, 1, 1, tzinfo=UTC).timestamp()
 AHEAD = 60
 
 
 def read_written(text: str, *, now: float) -> list[WrittenReading | DroppedRow]:
-    """Return the rows. A row without a time was read now; a time without an offset is UTC."""
+    """Return the rows. A row without a time counts as read now. A time without an offset is UTC."""
     return list(_rows(text, now))
 
 

@@ -1,7 +1,7 @@
-"""Tables: CSV with a header, Yubico's logs, and bare `serial,seed` as LinOTP and privacyIDEA have it.
+"""Tables: CSV with a header, Yubico's logs, and bare `serial,seed` as exported by LinOTP and privacyIDEA.
 
-Each line is read by itself, so a quotation mark that is not closed costs its line and not the rest of the file. A new
-layout is a module, and a row in LAYOUTS.
+Each line is parsed separately, so an unclosed quotation mark costs its own line and not the rest of the file. To add a
+layout, write a module and add a row to LAYOUTS.
 """
 
 import re
@@ -25,7 +25,7 @@ from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.tokens.seeds import DroppedRow, Encoding, Factor, SeedFile, Token, joined_reasons
 
 VERSION = re.compile(r"#\s*version:\s*(\d{1,9})", re.ASCII)
-# privacyIDEA's second version: user, resolver and realm come first.
+# In the second version of privacyIDEA's export, user, resolver and realm come first.
 WITH_USERS, USER_CELLS = 2, 3
 
 Rows = Iterator[SeedRow | DroppedRow | None]
@@ -33,7 +33,7 @@ Rows = Iterator[SeedRow | DroppedRow | None]
 
 @dataclass(frozen=True, slots=True)
 class TableLayout:
-    """A layout of tables: its name, what its first row looks like, how rows are read, and a fixed encoding."""
+    """A table layout: its name, a test of the first row, a reader of rows, and its encoding if that is fixed."""
 
     name: str
     recognizes: Callable[[Cells], bool]
@@ -42,12 +42,12 @@ class TableLayout:
 
 
 def is_text(contents: Contents) -> bool:
-    """Whether a file is no XML: whatever no other format recognizes is read as a table."""
+    """Whether a file is not XML. A file that no other format recognizes is read as a table."""
     return contents.root is None
 
 
 def read_table(contents: Contents) -> SeedFile:
-    """Read a table by the first layout that recognizes its first row. Raise IntegrityFault when it is none."""
+    """Read a table with the first layout that recognizes its first row. Raise IntegrityFault when it is not a table."""
     table = list(split_rows(contents.text))
     first = _first_row(table)
     layout = next((each for each in LAYOUTS if each.recognizes(first)), BARE)
@@ -57,7 +57,7 @@ def read_table(contents: Contents) -> SeedFile:
 
 
 def _first_row(table: Sequence[Line]) -> Cells:
-    """Return the first row that can be read. Raise IntegrityFault where there is none, with the reasons."""
+    """Return the first row that can be read. Raise IntegrityFault with the reasons when there is none."""
     first = next((cells for _, cells in table if not isinstance(cells, DroppedRow)), None)
     if first is None:
         said = joined_reasons([row for _, row in table if isinstance(row, DroppedRow)])
@@ -71,7 +71,7 @@ def _version(text: str) -> int:
 
 
 def _seed_file(layout: str, rows: Iterator[SeedRow | DroppedRow | None], wanted: Encoding | None) -> SeedFile:
-    """Turn rows into tokens; a layout of which not one row holds a seed was not that layout."""
+    """Convert rows to tokens. If no row of a layout holds a seed, the file is not of that layout."""
     found = [row for row in rows if row is not None]
     taken = [row for row in found if isinstance(row, SeedRow)]
     dropped = [row for row in found if isinstance(row, DroppedRow)]
@@ -84,7 +84,7 @@ def _seed_file(layout: str, rows: Iterator[SeedRow | DroppedRow | None], wanted:
 
 
 def _bare(line: Line) -> SeedRow | DroppedRow:
-    """Read `serial,seed[,type[,digits[,step or counter[,hash]]]]`; LinOTP's type is HOTP where none is given."""
+    """Parse `serial,seed[,type[,digits[,step or counter[,hash]]]]`. For LinOTP a missing type means HOTP."""
     where, cells = line
     if isinstance(cells, DroppedRow):
         return cells

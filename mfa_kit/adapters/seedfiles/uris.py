@@ -1,4 +1,4 @@
-"""Lists of key URIs (`otpauth://`), one a line; the account in the label is the token's serial, seeds are base32."""
+"""Lists of key URIs (`otpauth://`), one per line. The account in the label is the token's serial; seeds are base32."""
 
 from collections.abc import Iterator, Sequence
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -18,7 +18,7 @@ def is_uri_list(contents: Contents) -> bool:
 
 
 def read_uri_list(contents: Contents) -> SeedFile:
-    """Return the tokens of a list of key URIs; a line that is none is dropped with its reason."""
+    """Return the tokens of a list of key URIs. A line that is not a key URI is dropped with the reason."""
     found = list(_rows(split_lines(contents.text)))
     rows = [each for each in found if isinstance(each, SeedRow)]
     dropped = [each for each in found if isinstance(each, DroppedRow)]
@@ -35,7 +35,7 @@ def _rows(given: Sequence[str]) -> Iterator[SeedRow | DroppedRow]:
 
 
 class _Odd(ValueError):
-    """What a URI says that no key URI may; the sentence quotes nothing of it."""
+    """Raised for a URI with a part that a key URI may not have. The message does not quote the URI."""
 
 
 def _row(where: str, line: str) -> SeedRow:

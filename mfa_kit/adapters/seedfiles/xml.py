@@ -1,4 +1,4 @@
-"""XML that nobody here trusts: by defusedxml, without a document type, and bounded before it is parsed."""
+"""Parses untrusted XML with defusedxml, without a document type, and with limits that are checked before parsing."""
 
 from xml.etree.ElementTree import Element, ParseError
 
@@ -7,13 +7,13 @@ from defusedxml.common import DefusedXmlException
 
 from mfa_kit.core.errors import IntegrityFault
 
-# An element costs some 200 octets of memory, an attribute half of that; a container of 50,000 tokens has 2 million.
+# An element costs about 200 octets of memory, an attribute half of that. A container of 50,000 tokens has 2 million.
 MARKS = 2_000_000
 DEPTH = 24
 
 
 def parse_xml(content: bytes) -> Element:
-    """Return the root. Raise IntegrityFault for what is malformed, declares entities, or is out of all proportion."""
+    """Return the root. Raise IntegrityFault for XML that is malformed, declares entities, or exceeds the limits."""
     if content.count(b"<") + content.count(b"=") > MARKS:
         raise IntegrityFault("this XML has too many elements", "ask the vendor for the tokens in several files")
     try:
@@ -39,5 +39,5 @@ def local_name(element: Element) -> str:
 
 
 def text_of(element: Element | None) -> str:
-    """Return the text directly in an element without blanks around it; empty for none."""
+    """Return the text directly in an element without surrounding blanks; empty when there is none."""
     return (element.text or "").strip() if element is not None else ""

@@ -1,4 +1,4 @@
-"""Logs of Yubico's personalization tool, in its two layouts; seeds are in hex."""
+"""Logs of Yubico's personalization tool, in its two layouts. Seeds are in hex."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -8,25 +8,25 @@ from mfa_kit.adapters.seedfiles.encoding import SeedRow
 from mfa_kit.tokens.seeds import DroppedRow, Factor, Token
 
 STAMP = re.compile(r"\d{4}-\d\d-\d\dT", re.ASCII)
-# Yubico's personalization tool, the event types of its traditional layout.
+# Event types of the traditional layout of Yubico's personalization tool.
 EVENTS = re.compile(r"logging start|oath-hotp|yubico otp|static password|challenge-response|configuration ")
 OTHER_EVENT = "is no one-time password of OATH"
-# The columns of Yubico's own layout up to its time.
+# The columns of Yubico's own layout, up to and including its time.
 UP_TO_TIME = 6
 
 
 def is_traditional(first: Cells) -> bool:
-    """Whether a first row is of the traditional layout: it begins with an event."""
+    """Whether a first row is of the traditional layout, which begins with an event."""
     return EVENTS.match(first[0].lower()) is not None
 
 
 def is_yubico_layout(first: Cells) -> bool:
-    """Whether a first row is of Yubico's own layout: its sixth cell is a time."""
+    """Whether a first row is of Yubico's own layout, whose sixth cell is a time."""
     return len(first) >= UP_TO_TIME and STAMP.match(first[UP_TO_TIME - 1]) is not None
 
 
 def read_traditional(table: Sequence[Line]) -> Iterator[SeedRow | DroppedRow | None]:
-    """Yield the rows of the traditional layout; None for a line that only says when logging began."""
+    """Yield the rows of the traditional layout; None for a line that only records the start of logging."""
     return map(_traditional, table)
 
 
@@ -36,7 +36,7 @@ def read_yubico_layout(table: Sequence[Line]) -> Iterator[SeedRow | DroppedRow |
 
 
 def _traditional(line: Line) -> SeedRow | DroppedRow | None:
-    """Read `event,time,slot,public id,private id,key,…,digits` of Yubico's personalization tool; it has no serials."""
+    """Parse `event,time,slot,public id,private id,key,…,digits` of Yubico's personalization tool. It has no serials."""
     where, cells = line
     if isinstance(cells, DroppedRow):
         return cells
@@ -60,7 +60,10 @@ def _traditional(line: Line) -> SeedRow | DroppedRow | None:
 
 
 def _yubico(line: Line) -> SeedRow | DroppedRow:
-    """Read `serial,public id,moving factor,key,access code,time,`; the moving factor says that it is OATH."""
+    """Parse `serial,public id,moving factor,key,access code,time,`.
+
+    The moving factor shows that the row is for OATH.
+    """
     where, cells = line
     if isinstance(cells, DroppedRow):
         return cells
