@@ -44,7 +44,7 @@ def node(rules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
             without("only root gives a file to another group")
         if rule:
             (rules / device_access.RULE).touch()
-        monkeypatch.setattr(links, "nodes", lambda: [str(file)])
+        monkeypatch.setattr(links, "device_nodes", lambda: [str(file)])
         monkeypatch.setattr(os, "access", lambda *_: False)
         [found] = [check for check in device_access.diagnose_device_access() if check.what == "key on USB"]
         return found
@@ -98,7 +98,7 @@ def test_a_key_that_may_be_opened_is_told_too(rules: Path, tmp_path: Path, monke
     """And which rule is there."""
     (rules / device_access.RULE).touch()
     (tmp_path / "hidraw7").touch()
-    monkeypatch.setattr(links, "nodes", lambda: [str(tmp_path / "hidraw7")])
+    monkeypatch.setattr(links, "device_nodes", lambda: [str(tmp_path / "hidraw7")])
     rule, key, _ = device_access.diagnose_device_access()
     assert (rule.health, rule.found) == (Health.GOOD, str(rules / device_access.RULE))
     assert (key.health, key.found) == (Health.GOOD, f"{tmp_path / 'hidraw7'} may be opened")

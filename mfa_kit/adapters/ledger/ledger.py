@@ -12,12 +12,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
+from mfa_kit.adapters.ledger.column_types import check_types
 from mfa_kit.adapters.ledger.history import HISTORY, HISTORY_TYPES, happened
 from mfa_kit.adapters.ledger.integrity import check_owner
 from mfa_kit.adapters.ledger.journal_rows import COLUMNS, entry_of, intent_json
 from mfa_kit.adapters.ledger.migrations import MIGRATIONS
 from mfa_kit.adapters.ledger.run_locks import MIGRATION, RunLocks
-from mfa_kit.adapters.ledger.tables import SqlRow, check_types
+from mfa_kit.adapters.ledger.tables import SqlRow
 from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.models import Call, Entry, LogLine, Purpose, Reached
 

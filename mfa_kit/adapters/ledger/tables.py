@@ -1,36 +1,10 @@
 """What the modules of this package that keep tables of their own need of the ledger."""
 
-import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 # A row as SQLite gives it: what a column holds, the statement knows.
 SqlRow = tuple[Any, ...]
-
-
-def _is_time(value: object) -> bool:
-    """Return whether a value is a Unix time of the years 1970 to 9999."""
-    return isinstance(value, int | float) and 0 <= value < LAST_TIME
-
-
-LAST_TIME = 253402300800.0
-TYPES: Mapping[str, Callable[[object], bool]] = {
-    "text": lambda value: isinstance(value, str),
-    "integer": lambda value: isinstance(value, int),
-    "time": _is_time,
-}
-
-
-def check_types(rows: Iterable[SqlRow], types: str) -> None:
-    """Raise sqlite3.DatabaseError for a value of another type: SQLite stores any value in any column.
-
-    `types` has a word for each column: text, integer or time, with `?` where null is allowed.
-    """
-    checks = [(TYPES[each.rstrip("?")], each.endswith("?")) for each in types.split()]
-    for row in rows:
-        for value, (fits, may_be_null) in zip(row, checks, strict=True):
-            if not (fits(value) or (may_be_null and value is None)):
-                raise sqlite3.DatabaseError("a value has another type than its column")
 
 
 class Tables(Protocol):
