@@ -1,4 +1,4 @@
-"""`mfa-kit doctor`: what would not work on this computer, before anybody is waiting."""
+"""`mfa-kit doctor`: find problems with this computer's setup before they interrupt an enrollment."""
 
 from collections.abc import Callable
 

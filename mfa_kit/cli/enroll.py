@@ -1,4 +1,4 @@
-"""`mfa-kit enroll`: give a user, or root, an MFA device. The order of the steps is enrollment's."""
+"""`mfa-kit enroll`: give a user or root an MFA device. The package `enrollment` has the steps and their order."""
 
 from pathlib import Path
 from typing import assert_never
@@ -92,12 +92,12 @@ def enroll(
             for line in recipe.usage(outcome.intent, context):
                 desk.progress.note(line)
         output.one("enroll", _row(outcome))
-        # The device stands, but IAM does not tell of it what a policy asks for.
+        # The device is enabled, but IAM does not report a property that a policy requires.
         return int(isinstance(outcome, Enrolled) and bool(outcome.registered and outcome.registered.missing))
 
 
 def _planned_row(planned: Intent | Skipped, run: str, maker: Maker, *, desk: Desk) -> ResultRow:
-    """Return what would be done, step by step. A device that AWS has the seed of would have no backup."""
+    """Return the planned steps. A device whose secret is held by AWS gets no backup."""
     if isinstance(planned, Skipped):
         return _row(planned)
     backup = desk.vault.place(planned, run) if planned.known_serial is None else None
@@ -144,7 +144,7 @@ def _check_resume(method: str | None, *, identities: tuple[Path, ...], settings:
 def _resume(
     user: str, method_options: Options, identities: Identities, backup_dir: Path | None, *, settings: Settings
 ) -> ResultRow:
-    """Go on with a half-made device."""
+    """Continue with a half-made device."""
     oath_keys = OathKeys(settings)
     with open_desk(settings, METHODS, vault=open_vault(backup_dir), oath_keys=oath_keys) as (desk, caller):
         context = Context(settings=settings, inventory=desk.inventory, oath_keys=oath_keys)
@@ -180,7 +180,7 @@ def _row(outcome: Outcome) -> ResultRow:
 
 
 def _registered_cells(found: Registered) -> dict[str, Cell]:
-    """Return what the result says of a security key beside what it says of every device."""
+    """Return the additional cells for a security key."""
     return {
         "since": iso_time(found.since),
         "certifications": found.levels,

@@ -1,4 +1,4 @@
-"""The options of verbs that use a key, and of those that open a backup."""
+"""Options of verbs that use a key, and of verbs that decrypt a backup."""
 
 from pathlib import Path
 

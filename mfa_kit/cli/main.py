@@ -1,4 +1,4 @@
-"""The command tree by name alone, and the one door out. A verb's file is imported when the verb is called."""
+"""The command tree by name, and the entry point. A verb's module is imported only when the verb is called."""
 
 import gc
 import os
@@ -13,7 +13,7 @@ from mfa_kit.cli import messages
 from mfa_kit.cli.options import Noun, Row, Rows
 from mfa_kit.core.errors import IntegrityFault, MfaKitError
 
-# The command tree: import contracts and tests count each place in it as an import.
+# Import contracts and tests count each place in this tree as an import.
 COMMANDS: Rows = {
     "enroll": Row("Give a user an MFA device.", "mfa_kit.cli.enroll:enroll"),
     "replace": Row("Give a new MFA device for an old one.", "mfa_kit.cli.replace:replace"),
@@ -154,8 +154,8 @@ COMMANDS: Rows = {
 }
 INTERNAL = 70
 INTERRUPTED = 130
-# Of the hundred thousand objects that a command with boto3 makes nearly all live to its end: to look for garbage at
-# each 700, as Python does, takes a sixth of its time and finds none.
+# boto3 creates about 100,000 objects that live until exit. Collecting every 700 allocations, as Python does by default,
+# would take a sixth of the run time and free nothing.
 GARBAGE_AT = 200_000
 WIDEST = 80
 
@@ -167,7 +167,7 @@ def cli() -> None:
 
 
 def run(args: list[str] | None = None) -> int:
-    """Run a command line and return its exit code; errors are told on stderr, in one sentence and one hint."""
+    """Run a command line and return its exit code. An error is printed on stderr as a message and a hint."""
     try:
         code = cli.main(args, prog_name="mfa-kit", standalone_mode=False, terminal_width=_width())
     except click.exceptions.NoArgsIsHelpError as page:
@@ -179,7 +179,8 @@ def run(args: list[str] | None = None) -> int:
         fault = usage.usage_fault(error)
         messages.print_error(str(fault), hint=fault.hint)
         return fault.exit_code
-    except (click.Abort, KeyboardInterrupt) as error:  # click makes an Abort of what was noted on
+    # click raises Abort from the original exception, which has the notes
+    except (click.Abort, KeyboardInterrupt) as error:
         messages.print_error("interrupted", notes=_notes(error.__cause__ or error))
         return INTERRUPTED
     except MfaKitError as error:
@@ -193,23 +194,23 @@ def run(args: list[str] | None = None) -> int:
 
 
 def _fill() -> None:
-    """Let a standard stream that is closed lead nowhere: the next file that is opened would get its descriptor."""
+    """Open the null device for closed standard streams. Otherwise the next opened file would get their descriptors."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode, encoding="utf-8"))
 
 
 def _width() -> int:
-    """Return the columns of a page of help, as click does; its shutil takes longer to import than all our words."""
+    """Return the width of help pages, as click computes it. click uses shutil, which is slow to import."""
     try:
         columns = int(os.environ.get("COLUMNS", "0")) or os.get_terminal_size().columns
-    except (OSError, ValueError):  # no terminal
+    except (OSError, ValueError):  # there is no terminal
         columns = WIDEST
     return max(min(columns, WIDEST) - 2, 50)
 
 
 def _unwritten(error: OSError) -> int:
-    """Tell that click could not write the result, as on a full disk: of files, adapters tell themselves."""
+    """Report that click could not write the result, as on a full disk. Adapters report errors of other files."""
     messages.discard(sys.stdout)
     messages.print_error(
         f"the result cannot be written: {error.strerror}", hint="see what was done: mfa-kit ledger show"
@@ -218,7 +219,7 @@ def _unwritten(error: OSError) -> int:
 
 
 def _internal(error: Exception) -> int:
-    """Tell the kind and the place; the message may quote what it was handed."""
+    """Report the type and place of an unexpected error. Its message may contain input, so it is not printed."""
     place = _place(error)
     where = f" at {Path(place.tb_frame.f_code.co_filename).name}:{place.tb_lineno}" if place else ""
     messages.print_error(
@@ -230,7 +231,7 @@ def _internal(error: Exception) -> int:
 
 
 def _place(error: Exception) -> TracebackType | None:
-    """Return where an error was raised."""
+    """Return the innermost traceback entry of an error."""
     place = error.__traceback__
     while place is not None and place.tb_next is not None:
         place = place.tb_next

@@ -1,4 +1,4 @@
-"""`mfa-kit man`: manual pages in man(7), one for each command, written from its help."""
+"""`mfa-kit man`: write manual pages in man(7) format, one per command, from the help texts."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -29,7 +29,7 @@ def man(*, folder: Path | None, output: Output) -> None:
 
 
 def _pages(command: click.Command, parent: click.Context | None, name: str) -> Iterator[tuple[str, str]]:
-    """Yield name and page of a command, then of its own commands."""
+    """Yield the name and the page of a command, then those of its subcommands."""
     context = click.Context(command, parent=parent, info_name=name)
     leave_methods_out(context)
     children = command.list_commands(context) if isinstance(command, click.Group) else []
@@ -42,7 +42,7 @@ def _pages(command: click.Command, parent: click.Context | None, name: str) -> I
 
 
 def _page(command: click.Command, context: click.Context, children: list[str]) -> str:
-    """Return the page of one command, whose own commands have the names `children`."""
+    """Return the page of one command, whose subcommands are named `children`."""
     title = context.command_path.replace(" ", "-")
     summary = " ".join((command.help or "").split("\n\n")[0].split())
     usage = " ".join(command.collect_usage_pieces(context))
@@ -74,7 +74,7 @@ def _options(options: Sequence[click.Parameter], context: click.Context) -> Iter
 
 
 def _text(text: str) -> Iterator[str]:
-    r"""Yield paragraphs; one after \b keeps its lines, as in the help."""
+    r"""Yield paragraphs. Lines of a paragraph that starts with \b are kept, as in the help."""
     for paragraph in re.split(r"\n\s*\n", text.strip()):
         kept = paragraph.lstrip().startswith("\b")
         lines = [line.strip() for line in paragraph.replace("\b", "").strip().splitlines()]
@@ -82,6 +82,6 @@ def _text(text: str) -> Iterator[str]:
 
 
 def _roff(text: str) -> str:
-    """Escape text so that roff prints it as it is."""
+    """Escape text so that roff prints it literally."""
     plain = text.replace("\\", r"\e").replace("-", r"\-").replace("…", r"\[u2026]")
     return rf"\&{plain}" if plain.startswith((".", "'")) else plain

@@ -1,4 +1,4 @@
-"""The options of enrollment methods on the command line: click's options from a dataclass, and back."""
+"""Options of enrollment methods: build click options from a dataclass, and the dataclass from their values."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields
@@ -12,17 +12,17 @@ from mfa_kit.wiring.methods.recipe import OPTION, Option, Options
 
 
 def single(kind: type[Options]) -> set[str]:
-    """Return the names of the options that are about one device."""
+    """Return the names of the options that apply to a single device."""
     return {each.name for each in fields(kind) if _option(each).single}
 
 
 def click_options(kind: type[Options]) -> list[click.Option]:
-    """Return the options of a method as click reads them, in the order of the fields."""
+    """Return the options of a method as click options, in the order of the fields."""
     return [_click_option(each, _option(each)) for each in fields(kind)]
 
 
 def built(kind: type[Options], values: Mapping[str, object]) -> Options:
-    """Build the options of a method from values by name; names that it has no option of are left out."""
+    """Build the options of a method from values by name. Names of other options are ignored."""
     build: Callable[..., Options] = kind
     return build(**{each.name: _value(each, values[each.name]) for each in fields(kind) if each.name in values})
 
@@ -38,7 +38,7 @@ def _value(declared: Field[Any], value: object) -> object:
 
 
 def _type(declared: Field[Any]) -> object:
-    """Return the type of a field, without the None of an option that may be left out."""
+    """Return the type of a field; for an optional field, the type without None."""
     return next((each for each in get_args(declared.type) if each is not type(None)), declared.type)
 
 

@@ -1,4 +1,4 @@
-"""What the verbs have in common that make a device: the options of the method that `--with` names."""
+"""Code shared by the verbs that make a device: the options of the method given with `--with`."""
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -18,22 +18,22 @@ EPILOG = (
     "USER is a name, an ARN, or @me.\n\n\b\nKinds, and `mfa-kit enroll --with KIND --help` for the options of one:\n"
     + "\n".join(f"  {name:<14}{recipe.help}" for name, recipe in METHODS.items())
 )
-# To go on with a device does not say again what it is.
+# With this option no method is required, because the half-made device already has one.
 RESUME = "--resume"
-# Root is no user.
+# With this option there is no USER argument, because root is not an IAM user.
 ROOT = "--root"
-# Where the context of a command line keeps the name that --with has there, and whether --root is there.
+# Keys in the context of a command line: the method given with --with, and whether --root is given.
 METHOD_NAME, FOR_ROOT = f"{__name__}.method", f"{__name__}.root"
 
 
 class MethodVerb(options.Verb):
-    """Takes the options of the method that `--with` names, and refuses those of others by name.
+    """Takes the options of the method given with `--with`. The error for another method's option names that method.
 
-    Its function is given them as `method_options`.
+    The verb's function gets the values as `method_options`.
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Look for the method first, because it decides which options there are."""
+        """Find the method first, because it determines the valid options."""
         name = _method_named(args)
         if name is not None and not ctx.resilient_parsing:
             _check_method(name)
@@ -48,7 +48,7 @@ class MethodVerb(options.Verb):
         return left
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """Return the options of the method, then those of every method. Without a method, they are those of virtual."""
+        """Return the options of the method, then the common options. Without a method, use the options of virtual."""
         recipe = _recipe(ctx, otherwise=VIRTUAL.name)
         params = super().get_params(ctx)
         if ctx.meta.get(FOR_ROOT):
@@ -56,14 +56,14 @@ class MethodVerb(options.Verb):
         return [*(click_options(recipe.options) if recipe else ()), *params]
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Put the values of the method's options together."""
+        """Combine the values of the method's options into one object."""
         recipe = METHODS[ctx.meta[METHOD_NAME]]
         values = {option.name: ctx.params.pop(option.name or "") for option in click_options(recipe.options)}
         ctx.params["method_options"] = built(recipe.options, values)
         return super().invoke(ctx)
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Begin with what is to be known of the method."""
+        """Print the method's introduction before the help text."""
         recipe = _recipe(ctx)
         if recipe and recipe.about:
             formatter.write_paragraph()
@@ -73,7 +73,7 @@ class MethodVerb(options.Verb):
 
 
 def leave_methods_out(ctx: click.Context) -> None:
-    """Have a command list no method's options in this context: manual pages have them apart."""
+    """List no method's options in this context. Manual pages list them separately."""
     ctx.meta[METHOD_NAME] = None
 
 
@@ -97,7 +97,7 @@ def _check_method(name: str) -> None:
 
 
 def _fault_of(error: click.NoSuchOption) -> Exception:
-    """Return the fault of an option that belongs to another method; of any other option, the error itself."""
+    """Return a fault that names the method of the option; return the error itself for an unknown option."""
     for name, recipe in METHODS.items():
         if any(error.option_name in option.opts for option in click_options(recipe.options)):
             return UsageFault(f"{error.option_name} belongs to --with {name}", f"leave it out, or write --with {name}")
@@ -118,7 +118,7 @@ DEVICE_OPTIONS = (
 
 
 def device_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the argument and the options of every verb that makes a device."""
+    """Add the argument and the options that all verbs that make a device share."""
     for decorate in reversed(DEVICE_OPTIONS):
         function = decorate(function)
     return function

@@ -1,4 +1,4 @@
-"""`mfa-kit replace`: enroll's options, for a user whose device goes."""
+"""`mfa-kit replace`: give a user a new device for an old one, with the options of enroll."""
 
 from pathlib import Path
 
@@ -83,7 +83,7 @@ def replace(
             "revoked": done.revoked.serial if done.revoked else None,
             "listed": done.enrolled.listed,
         }
-        if lost and output.form != "table":  # people were told already
+        if lost and output.form != "table":  # in a table, the people at the terminal have already been told
             row["end_sessions"] = done.end_sessions
         for line in recipe.usage(done.enrolled.intent, context):
             desk.progress.note(line)
@@ -91,7 +91,7 @@ def replace(
 
 
 def _steps(intent: Intent, old: Entry | None, run: str, maker: Maker, *, lost: bool, desk: Desk) -> list[str]:
-    """Return what would be done, in order; a lost device goes first."""
+    """Return the planned steps in order. A lost device is removed first."""
     making = maker.steps(intent, desk.vault.place(intent, run))
     removing = revoke.removal_steps(old, lost=lost, desk=desk) if old else []
     return [*removing, *making] if lost else [*making, *removing]

@@ -1,4 +1,4 @@
-"""`mfa-kit resync`: two codes in a row, typed or computed from a sealed backup."""
+"""`mfa-kit resync`: resynchronize a device with two consecutive codes, typed or computed from a backup."""
 
 from collections.abc import Callable
 from functools import cache, partial
@@ -55,7 +55,7 @@ def resync(
             codes = _from_backup(device, name, identities, caller=caller, desk=desk)
         else:
             instead = "-i IDENTITY, for a sealed backup"
-            # A pair that was typed is sent again as it is where IAM had no time for it.
+            # If IAM was too busy, the pair of codes that was typed is sent again unchanged.
             codes = cache(partial(ask_pair, now=desk.inventory.now, interaction=settings.interaction, instead=instead))
         if not settings.dry_run:
             use_case.resync_device(name, device, codes, desk=desk)
@@ -66,7 +66,7 @@ def resync(
 def _from_backup(
     device: Device, user: str, identities: Identities, *, caller: Caller, desk: Desk
 ) -> Callable[[], Pair]:
-    """Open the backup of a device, and return what computes its codes. Raise IntegrityFault where it is not here."""
+    """Decrypt a device's backup; return a function that computes its codes. Raise IntegrityFault if there is none."""
     entry = recorded_entry(device, user, caller=caller, desk=desk)
     file = desk.vault.find(entry) if entry else None
     if file is None:

@@ -1,4 +1,4 @@
-"""`mfa-kit revoke`: deactivate, delete, and only then forget the copies."""
+"""`mfa-kit revoke`: deactivate a device, delete it, and delete its backups last."""
 
 import click
 
@@ -60,6 +60,6 @@ def revoke(
             confirm_removal(entry, when="for good", settings=settings)
             done = use_case.retire(entry, purpose=Purpose.LOST if lost else Purpose.REVOKE, desk=desk)
             row["outcome"] = "revoked"
-            if lost and output.form != "table":  # people were told already
+            if lost and output.form != "table":  # in a table, the people at the terminal have already been told
                 row["end_sessions"] = done.end_sessions
         output.one("revoke", row)

@@ -1,4 +1,4 @@
-"""A stop in order: Ctrl-C and SIGTERM ask work of many parts to begin no more of them."""
+"""Orderly stop: Ctrl-C and SIGTERM let the work in progress finish and prevent new work from starting."""
 
 import os
 import signal
@@ -13,9 +13,9 @@ ENDING = "ending: what was begun comes to its end, and nothing else is begun; on
 def stop_on_signals(
     stop: Event, *also: Callable[[], None], break_off: Callable[[], None] = lambda: None
 ) -> Iterator[Event]:
-    """On the first SIGINT or SIGTERM set `stop` and call `also`; on a second call `break_off`, raise KeyboardInterrupt.
+    """On the first SIGINT or SIGTERM set `stop` and call `also`. On a second call `break_off`, raise KeyboardInterrupt.
 
-    Yield an event that is set on the first signal: others may have set `stop` before.
+    Yield an event that is set only by a signal, while other code may also set `stop`.
     """
     asked = Event()
 
@@ -25,7 +25,7 @@ def stop_on_signals(
             raise KeyboardInterrupt
         asked.set()
         stop.set()
-        with suppress(OSError):  # not by a stream: it may be in the middle of a line
+        with suppress(OSError):  # the signal may interrupt a write to the stream, so write to the descriptor
             os.write(2, f"{chr(10) * os.isatty(2)}{ENDING}\n".encode())
         for act in also:
             act()

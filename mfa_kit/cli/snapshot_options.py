@@ -1,4 +1,4 @@
-"""The options of verbs that read an account, and what they tell about parts that could not be read."""
+"""Options of verbs that read an account, and notes about the parts that could not be read."""
 
 from pathlib import Path
 
@@ -25,6 +25,6 @@ MAX_AGE = click.option(
 
 
 def note_unread_users(snapshot: Snapshot, progress: Progress) -> None:
-    """Note the parts without which users may be missing from a result."""
+    """Note which unread parts may cause users to be missing from a result."""
     for why in unread_users(snapshot):
         progress.note(f"not read: {why}")

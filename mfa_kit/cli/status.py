@@ -1,4 +1,4 @@
-"""`mfa-kit status`: who has which MFA devices, and who has none."""
+"""`mfa-kit status`: list users and their MFA devices, including users without any."""
 
 import time
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.vault import open_vault
 
-# Threads that ask for a user each: what IAM's unpublished rates are known to bear.
+# Users are looked up in this many threads. IAM does not publish its rate limits; it is known to accept this rate.
 AT_ONCE = 8
 
 
@@ -49,9 +49,9 @@ def status(
 
 
 def _row(has: use_case.DeviceStatus, drills: Mapping[str, float], *, since: float) -> ResultRow:
-    """Return the row of one device, or of a user without one; its drill is due where it was not drilled `since` then.
+    """Return the row of one device, or of a user without one. Its test is due if the last one was before `since`.
 
-    `drills` has the time of the last drill of each backup by its name; all times are Unix seconds.
+    `drills` has the time of the last test of each backup by its name; all times are Unix seconds.
     """
     device, backup = has.device, None
     if has.backup:

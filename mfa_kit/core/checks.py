@@ -1,4 +1,4 @@
-"""The answer of every verification: `Proof` or `Refused`, both with the table of checks, and never a bool."""
+"""The result of a verification: `Proof` or `Refused`, each with its table of checks. It is never a bool."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class Value(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One line of the table. `source` is where the rule or the fact is published."""
+    """One line of the table. `source` names the publication of the rule or fact."""
 
     name: str
     value: Value
@@ -26,20 +26,20 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """The answer is yes: no check failed, and at least one passed."""
+    """The verification succeeded: no check failed, and at least one passed."""
 
     checks: tuple[Check, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The answer is no: a check failed, or none passed."""
+    """The verification did not succeed: a check failed, or none passed."""
 
     checks: tuple[Check, ...]
 
 
 def judged(checks: Iterable[Check]) -> Proof | Refused:
-    """Return the answer of a table: no failure, and at least one check passed, is a proof."""
+    """Return Proof if no check failed and at least one passed, otherwise Refused."""
     table = tuple(checks)
     values = {check.value for check in table}
     return Proof(table) if Value.PASS in values and Value.FAIL not in values else Refused(table)

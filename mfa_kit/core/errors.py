@@ -1,29 +1,29 @@
-"""The error tree. The sentence says what happened, the hint what to do; both stand where the fact is known.
+"""The error classes. The message says what happened, the hint what to do; both are written where the error is raised.
 
 MfaKitError
-├── UsageFault (2)       the request cannot be meant like this
-├── DeviceFault (3)      a key, card or token
-│   ├── NoApplet         a card without the applet that was looked for; it may be a key of another kind
-│   └── Lost             it went, or is mute: what it was asked last may be done, or not
-├── AwsFault (4)         AWS said no, or could not be asked
+├── UsageFault (2)       invalid arguments or input
+├── DeviceFault (3)      hardware problem: a key, card or token
+│   ├── NoApplet         the card lacks the applet; it may be another kind of key
+│   └── Lost             the key was removed or does not answer; its last request may have taken effect
+├── AwsFault (4)         AWS refused a request or could not be reached
 │   ├── NoSuchEntity, AlreadyExists, InvalidCode, Conflict, AccessDenied
-│   ├── Busy             another change is under way: IAM asks to wait
-│   ├── Expired          the credentials work no more; the request did not act
-│   ├── Unclear          no answer, or a 5xx: the request may have acted; look before deciding
+│   ├── Busy             another change is in progress, and IAM asks to wait
+│   ├── Expired          the credentials have expired; the request had no effect
+│   ├── Unclear          no response, or a 5xx: the request may have taken effect; look before deciding
 │   └── Unsettled        a half-made device that cannot be settled now; its journal entry stays open
-│       └── Unlisted     it is assigned, but not listed on its user: an Enable won that IAM does not show yet
-├── IntegrityFault (5)   a backup or the ledger
-│   └── OthersSeal       the backup is whole, and sealed for others
-├── Lockout (6)          would lock someone out
-├── Throttled (7)        try later
-└── Declined (8)         a person said no, or none may be asked
+│       └── Unlisted     it is assigned, but IAM does not list it on its user yet
+├── IntegrityFault (5)   a problem with a backup or the ledger
+│   └── OthersSeal       the backup is intact, but encrypted to other identities
+├── Lockout (6)          the request would lock a user out
+├── Throttled (7)        AWS is throttling; try later
+└── Declined (8)         the user declined, or there is no terminal to ask at
 
-A class exists only where code acts on it or where the exit code differs.
+A class exists only if code handles it separately, or if it has its own exit code.
 """
 
 
 class MfaKitError(Exception):
-    """Base of all; never raised itself."""
+    """Base class of all errors; never raised itself."""
 
     exit_code = 70
 
@@ -33,41 +33,41 @@ class MfaKitError(Exception):
 
 
 class UsageFault(MfaKitError):
-    """The request cannot be meant like this."""
+    """The arguments or the input are invalid."""
 
     exit_code = 2
 
 
 class DeviceFault(MfaKitError):
-    """Something is wrong with a key, a card or a token."""
+    """A key, a card or a token has a problem."""
 
     exit_code = 3
 
 
 class NoApplet(DeviceFault):
-    """The card answers, and does not have this applet."""
+    """The card answers, but lacks this applet."""
 
 
 class Lost(DeviceFault):
-    """The key was removed or does not answer; the last request to it may have acted."""
+    """The key was removed or does not answer; the last request to it may have taken effect."""
 
 
 class AwsFault(MfaKitError):
-    """AWS refused a request, or could not be asked."""
+    """AWS refused a request, or could not be reached."""
 
     exit_code = 4
 
 
 class NoSuchEntity(AwsFault):
-    """There is no such user or device."""
+    """The user or device does not exist."""
 
 
 class AlreadyExists(AwsFault):
-    """EntityAlreadyExists: another device has the name."""
+    """EntityAlreadyExists: another device has this name."""
 
 
 class InvalidCode(AwsFault):
-    """InvalidAuthenticationCode: IAM does not take the codes for this device."""
+    """InvalidAuthenticationCode: IAM rejects the codes for this device."""
 
 
 class Conflict(AwsFault):
@@ -79,33 +79,33 @@ class AccessDenied(AwsFault):
 
 
 class Busy(AwsFault):
-    """ConcurrentModification, EntityTemporarilyUnmodifiable: the request did not act."""
+    """ConcurrentModification, EntityTemporarilyUnmodifiable: the request had no effect."""
 
 
 class Expired(AwsFault):
-    """The credentials have expired, or cannot be had anew; the request did not act."""
+    """The credentials have expired or cannot be renewed; the request had no effect."""
 
 
 class Unclear(AwsFault):
-    """Timeout, 5xx or dropped connection: the request may have acted, or may act yet."""
+    """Timeout, 5xx or dropped connection: the request may have taken effect, or may still do so."""
 
 
 class Unsettled(AwsFault):
-    """A half-made device stays as it is for now."""
+    """A half-made device cannot be settled now and stays as it is."""
 
 
 class Unlisted(Unsettled):
-    """The device is assigned, and IAM does not list it on its user yet."""
+    """The device is assigned, but IAM does not list it on its user yet."""
 
 
 class IntegrityFault(MfaKitError):
-    """A backup, the ledger or a folder for them cannot be read or written as it should be."""
+    """A backup, the ledger or one of their folders cannot be read or written correctly."""
 
     exit_code = 5
 
 
 class OthersSeal(IntegrityFault):
-    """The backup is whole, and none of the identities opens it."""
+    """The backup is intact, but none of the identities decrypts it."""
 
 
 class Lockout(MfaKitError):
@@ -115,12 +115,12 @@ class Lockout(MfaKitError):
 
 
 class Throttled(MfaKitError):
-    """AWS accepts no request of this kind now; the request did not act."""
+    """AWS accepts no requests of this kind at the moment; the request had no effect."""
 
     exit_code = 7
 
 
 class Declined(MfaKitError):
-    """A person said no, or nobody may be asked."""
+    """The user declined, or there is no terminal to ask at."""
 
     exit_code = 8

@@ -1,4 +1,4 @@
-"""What is published of the firmware of keys, for OATH and FIDO alike: advisories, and how much a model holds."""
+"""Published facts about the firmware of keys, for OATH and FIDO: advisories, and numbers of credentials."""
 
 import re
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class Version(NamedTuple):
 
     @classmethod
     def of(cls, number: int) -> Self | None:
-        """Read a number as three octets, as Yubico and others write it; None for what is no such number."""
+        """Parse three numbers, as Yubico and others write a version; return None for any other text."""
         return cls(number >> 16, number >> 8 & 0xFF, number & 0xFF) if 0 < number >> 16 <= OCTET else None
 
     def __str__(self) -> str:
@@ -25,9 +25,10 @@ class Version(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advisory:
-    """Firmware known to be faulty: models by name, from one version up to before another.
+    """A firmware flaw: the affected models by name, from the first affected version up to the first fixed one.
 
-    `unfit`: what a key signs cannot be relied on, so that it is not fit for FIDO. None of them is in OATH itself.
+    `unfit`: signatures of the key cannot be relied on, so it is unfit for FIDO. None of the advisories affects OATH
+    itself.
     """
 
     name: str
@@ -39,11 +40,11 @@ class Advisory:
 
     @property
     def source(self) -> str:
-        """The address of the advisory."""
+        """The URL of the advisory."""
         return f"https://www.yubico.com/support/security-advisories/{self.name.lower()}/"
 
     def about(self, model: str) -> bool:
-        """Whether it is about a model, whatever its firmware."""
+        """Whether the advisory covers a model, regardless of its firmware."""
         return bool(self.models.search(model))
 
 
@@ -59,7 +60,7 @@ ADVISORIES = (
     ),
     Advisory(
         name="YSA-2024-03",
-        # The name of a reader, "Yubico YubiKey OTP+FIDO+CCID", does not tell the series.
+        # The name of a reader, "Yubico YubiKey OTP+FIDO+CCID", does not contain the series.
         models=re.compile(r"yubikey 5|yubico yubikey|security key\b.*\byubico", re.IGNORECASE),
         since=Version(0, 0, 0),
         before=Version(5, 7, 0),
@@ -81,15 +82,15 @@ ADVISORIES = (
         what="RSA keys that it made are weak (ROCA); FIDO is not affected",
     ),
 )
-# Credentials that a YubiKey's OATH applet holds, by firmware: Yubico, "YubiKey Technical Manual", OATH.
+# Number of credentials in a YubiKey's OATH applet, by firmware: Yubico, "YubiKey Technical Manual", OATH.
 _OATH_CREDENTIALS = ((Version(5, 7, 0), 64), (Version(4, 0, 0), 32), (Version(3, 0, 0), 28))
 
 
 def advisories(model: str, version: Version) -> list[Advisory]:
-    """Return what is known of a model with this firmware."""
+    """Return the advisories for a model with this firmware."""
     return [each for each in ADVISORIES if each.about(model) and each.since <= version < each.before]
 
 
 def oath_credentials(version: tuple[int, ...]) -> int | None:
-    """Return how many OATH credentials a YubiKey with this firmware holds; None where it is not published."""
+    """Return how many OATH credentials a YubiKey with this firmware holds; None if that is not published."""
     return next((most for since, most in _OATH_CREDENTIALS if version >= since), None)

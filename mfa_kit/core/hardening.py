@@ -1,4 +1,4 @@
-"""The memory of this process, kept from core dumps and from other processes."""
+"""Protect the memory of this process from core dumps and other processes."""
 
 import ctypes
 import resource
@@ -10,8 +10,8 @@ PR_SET_DUMPABLE = 4
 def harden() -> None:
     """Protect this process's memory from core dumps and from other processes of the same user.
 
-    Call it before the first secret. By setrlimit(2) and prctl(2): without privileges, ptrace(2) cannot attach to a
-    process that is not dumpable.
+    Call it before the first secret is handled. It uses setrlimit(2) and prctl(2): without privileges, ptrace(2) cannot
+    attach to a process that is not dumpable.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":

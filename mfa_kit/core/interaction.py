@@ -1,4 +1,4 @@
-"""The ports by which a use case tells a person something, or asks."""
+"""Ports through which a use case informs and asks the user."""
 
 from __future__ import annotations
 
@@ -13,46 +13,46 @@ T = TypeVar("T")
 
 
 class Progress(Protocol):
-    """Tells a person how the work goes; never asks."""
+    """Reports progress to the user; never asks."""
 
     def note(self, text: str) -> None:
-        """Print a line for people, apart from the result."""
+        """Print a line for people, separate from the result."""
         ...
 
 
 class Interaction(Protocol):
-    """A person at a terminal, apart from stdin and stdout. Ctrl-C and Ctrl-D are KeyboardInterrupt.
+    """A user at a terminal; stdin and stdout are not used. Ctrl-C and Ctrl-D raise KeyboardInterrupt.
 
-    Where nobody may be asked, everything but `say` and `clear` raises Declined, with `instead` as what to do then: the
-    flags by which a script says the same.
+    Without a terminal, every method except `say` and `clear` raises Declined. Its hint is `instead`: the options with
+    which a script gives the same answer.
     """
 
     def check(self, *parts: Secret[str], instead: str) -> None:
-        """Raise Declined when there is nobody to ask, UsageFault when the window has no room for the parts."""
+        """Raise Declined if there is no terminal, UsageFault if the window is too small for the parts."""
         ...
 
     def say(self, text: str) -> None:
-        """Tell what belongs to a question; Progress tells everything else."""
+        """Print text that belongs to a question. Progress prints everything else."""
         ...
 
     def ask_code(self, prompt: str, *, instead: str, left: Callable[[], float] | None = None) -> str:
-        """Read a line as it was typed, stripped; `left` gives the seconds to the next code, counted down above it."""
+        """Return a typed line, stripped. `left` gives the seconds to the next code, a countdown above the prompt."""
         ...
 
     def ask_secret(self, prompt: str, *, instead: str) -> Secret[str]:
-        """Read a PIN or a passphrase; nothing is echoed."""
+        """Read a PIN or a passphrase without echo."""
         ...
 
     def ask_new_secret(self, prompt: str, *, instead: str) -> Secret[str]:
-        """Read a new PIN or passphrase, twice, until both are the same."""
+        """Read a new PIN or passphrase twice, until both entries match."""
         ...
 
     def confirm(self, what: str, *, typed: str, instead: str = "--yes") -> None:
-        """Raise Declined unless the person types exactly this word, such as a serial."""
+        """Raise Declined unless the user types exactly this word, such as a serial."""
         ...
 
     def choose(self, prompt: str, options: Sequence[str], *, instead: str) -> int:
-        """Return the index of the option that was chosen from a numbered list."""
+        """Return the index of the option chosen from a numbered list."""
         ...
 
     def pause(self, prompt: str, *, instead: str) -> None:
@@ -60,16 +60,16 @@ class Interaction(Protocol):
         ...
 
     def ask_unless(self, prompt: str, comes: Callable[[], T | None], *, instead: str) -> T | str:
-        """Read a line, stripped, unless `comes`, asked every third of a second, gives something before."""
+        """Return a typed line, stripped. If `comes`, polled every third of a second, has a value first, return it."""
         ...
 
     def show(self, *parts: Secret[str], instead: str) -> None:
-        """Show secrets on the alternate screen, a Symbol as black on white; what is asked until `clear` is below them.
+        """Show secrets on the alternate screen, a Symbol in black on white. Until `clear`, prompts appear below them.
 
-        Raise UsageFault when the window has no room for it.
+        Raise UsageFault if the window is too small.
         """
         ...
 
     def clear(self) -> None:
-        """Take what was shown off the screen, and out of its scrollback; harmless when nothing is."""
+        """Remove what was shown from the screen and its scrollback; harmless if nothing was shown."""
         ...

@@ -1,4 +1,4 @@
-"""Whether an address is this very machine's, so that nobody on a network can listen."""
+"""Recognize addresses of this computer's loopback interface, on which no other machine can listen."""
 
 from ipaddress import ip_address
 

@@ -1,4 +1,4 @@
-"""The values of the domain: frozen, without a secret, and without behavior that touches the world."""
+"""Domain values: immutable, without secrets, and without I/O."""
 
 import re
 from collections.abc import Mapping
@@ -12,22 +12,23 @@ from mfa_kit.core.errors import UsageFault
 
 # IAM API reference: UserName, VirtualMFADeviceName and Path. botocore checks lengths only.
 USER_NAME = re.compile(r"[\w+=,.@-]{1,64}", re.ASCII)
-# IAM API reference, Tag: what a value may hold, of one line.
+# IAM API reference, Tag: the characters that a value may contain, on one line.
 LABEL = re.compile(r"[\w .:/=+@-]{1,64}")
 DEVICE_NAME = re.compile(r"[\w+=,.@-]{1,226}", re.ASCII)
 PATH = re.compile(r"/|/[\x21-\x7f]+/", re.ASCII)
 PATH_LENGTH = 512
-# A run id. It names files, and a tag may claim any: what does not look like this is none.
+# A run ID becomes part of file names, and a tag may contain any text. Text of another form is not accepted as a run ID.
 RUN = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}", re.ASCII)
 
-# The tags by which a device says which run made it, for whom, and what it lives on.
+# The tags on a device that name the run that made it, its user, and the hardware it is on.
 RUN_TAG = "mfa-kit:run"
 USER_TAG = "mfa-kit:user"
 KIND_TAG = "mfa-kit:kind"
 HARDWARE_TAG = "mfa-kit:serial"
-# The identity of the key's OATH applet: a serial may be on two keys or on none, and an asset label takes its place.
+# The identity of the key's OATH applet. A serial is not enough: two keys may share it, a key may have none, and an
+# asset label may replace it.
 CARD_TAG = "mfa-kit:card"
-# Present, with any value, on a device that waits for `rollout activate`, so that no desk takes it for an orphan.
+# Its presence, with any value, means that a device waits for `rollout activate`, so no computer treats it as an orphan.
 STAGED_TAG = "mfa-kit:staged"
 
 
@@ -41,7 +42,7 @@ class DeviceType(StrEnum):
 
     @classmethod
     def of(cls, serial: str) -> Self:
-        """Return the type of a serial number (IAM user guide, "Checking MFA status"): by its ARN, else a token."""
+        """Return the type for a serial (IAM user guide, "Checking MFA status"): by its ARN; without an ARN, a token."""
         if not serial.startswith("arn:"):
             return cls("hardware-totp")
         resource = serial.split(":", 5)[-1].partition("/")[0]
@@ -50,18 +51,18 @@ class DeviceType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """An enrollment method: its name on the command line, in rosters, tags and the journal, and the type it makes."""
+    """An enrollment method: its name on the command line, in rosters, tags and the journal, and its type of device."""
 
     name: str
     device_type: DeviceType = DeviceType.VIRTUAL
 
 
-# The method where nothing else is asked for.
+# The default method.
 VIRTUAL = Method("virtual")
 
 
 class Purpose(StrEnum):
-    """What a run is for. LOST revokes a device that somebody may have stolen; ADD keeps a backup of a device."""
+    """The purpose of a run. LOST revokes a device that may be stolen; ADD makes a backup of an existing device."""
 
     ENROLL = "enroll"
     REVOKE = "revoke"
@@ -70,12 +71,12 @@ class Purpose(StrEnum):
 
 
 class Reached(StrEnum):
-    """How far a run has come with one device; docs/formats.md draws the states."""
+    """How far a run has come with one device; docs/formats.md has a diagram of the states."""
 
     INTENT = "intent"
     CREATED = "created"
-    STAGED = "staged"  # made and sealed, to be enabled later; no later run settles it
-    ENABLED = "enabled"  # IAM answered that it is enabled, and does not list it yet
+    STAGED = "staged"  # created and backed up, to be enabled later; later runs do not settle it
+    ENABLED = "enabled"  # IAM confirmed the request, but does not list the device on its user yet
     CONFIRMED = "confirmed"
     UNDONE = "undone"
     REVOKING = "revoking"
@@ -83,7 +84,7 @@ class Reached(StrEnum):
 
 
 class Mark(Enum):
-    """Why the tags of a device have no run id: it has none, or there is no such device."""
+    """The reason why a device's tags have no run ID: the tag is missing, or the device does not exist."""
 
     UNTAGGED = auto()
     ABSENT = auto()
@@ -108,9 +109,9 @@ class Caller:
         return resource.rpartition("/")[2] if resource.startswith("user/") else None
 
 
-# What commands call the account's root user, and how backups of its devices are filed; no IAM user can have it.
+# The word for the account's root user in commands, and in the paths of its backups; no IAM user can have this name.
 ROOT = "root"
-# Partitions whose accounts have no root user that could sign in: IAM user guide, AWS GovCloud (US).
+# Partitions whose accounts have no root user that can sign in: IAM user guide, AWS GovCloud (US).
 ROOTLESS = {"aws-us-gov"}
 
 
@@ -121,7 +122,7 @@ def is_root(arn: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """An MFA device as IAM lists it: its user (None: unassigned), and since when in Unix seconds."""
+    """An MFA device as IAM lists it: its user (None if unassigned), and when it was enabled, in Unix seconds."""
 
     serial: str
     user: str | None
@@ -129,21 +130,22 @@ class Device:
 
     @property
     def type(self) -> DeviceType:
-        """The type, by the serial."""
+        """The type, derived from the serial."""
         return DeviceType.of(self.serial)
 
     @property
     def name(self) -> str:
-        """The name that the device was given: the last part of its ARN, of a key without the id that IAM adds."""
+        """The device's name: the last part of its ARN; for a security key, without the ID that IAM appends."""
         last = self.serial.rpartition("/")[2]
         return last.rpartition("-")[0] or last if self.type is DeviceType.FIDO2 else last
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registered:
-    """What IAM says of a security key (iam:GetMFADevice): since when, in Unix seconds, and its certifications.
+    """IAM's data on a security key (iam:GetMFADevice): when it was enabled (Unix seconds), and its certifications.
 
-    `missing` is what a policy asks for and IAM does not say, `warnings` are sentences on the user's other devices.
+    `missing` lists what a policy requires and IAM does not report. `warnings` are sentences about the user's other
+    devices.
     """
 
     since: float
@@ -159,7 +161,7 @@ class Registered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intent:
-    """One device to make for one user, as it is known before anything is changed.
+    """One device to make for one user, as planned before anything is changed.
 
     Raise UsageFault for names that IAM would refuse.
     """
@@ -170,15 +172,16 @@ class Intent:
     name: str
     method: Method = VIRTUAL
     path: str = "/"
-    known_serial: str | None = None  # of a device that IAM did not name for us: a token's, a security key's
-    hardware: str | None = None  # what it lives on, as people call it: a key's serial or asset label, a token's serial
-    card: str | None = None  # the same for the program: the identity of a key's OATH applet
-    replaces: str | None = None  # the serial of the device that goes when this one stands,
-    replaces_run: str | None = None  # the run under which the journal files it,
-    replaces_since: float | None = None  # and since when its user has it
-    recipient: str | None = None  # the user's own public key, to which a copy of the backup is sealed for him alone
-    tags: tuple[tuple[str, str], ...] = ()  # more tags for the device
-    staged: bool = False  # to be made and sealed now, and enabled later
+    known_serial: str | None = None  # for a token or security key, whose serial IAM does not derive from the name
+    # the hardware it is on, as people call it: a key's serial or asset label, or a token's serial
+    hardware: str | None = None
+    card: str | None = None  # the same for programs: the identity of the key's OATH applet
+    replaces: str | None = None  # the serial of the device to remove when this one works
+    replaces_run: str | None = None  # the run that the journal names for that device
+    replaces_since: float | None = None  # when that device was enabled, in Unix seconds
+    recipient: str | None = None  # the user's own public key; one copy of the backup is encrypted to it alone
+    tags: tuple[tuple[str, str], ...] = ()  # additional tags for the device
+    staged: bool = False  # create and back up now, enable later
 
     def __post_init__(self) -> None:
         check_user(self.user)
@@ -192,9 +195,9 @@ class Intent:
 
     @property
     def serial(self) -> str:
-        """The ARN that IAM will give the device; it is not unique over time, because names are used again.
+        """The ARN that IAM will give the device. It is not unique over time, because names are reused.
 
-        Until the ARN of a security key is known, this is without the id that IAM appends to the name.
+        Until the ARN of a security key is known, this lacks the ID that IAM appends to the name.
         """
         if self.known_serial:
             return self.known_serial
@@ -205,11 +208,11 @@ class Intent:
 
     @property
     def label(self) -> str:
-        """The name of the credential on an OATH key, which holds 64 octets: short, and still exact."""
+        """The name of the credential on an OATH key: short, because the key holds 64 octets, but unambiguous."""
         return f"AWS:{self.path[1:]}{self.name}@{self.account}"
 
     def on(self, *, hardware: str, card: str | None = None) -> "Intent":
-        """Return the same intent with what the device is to live on."""
+        """Return the same intent with the hardware that the device will be on."""
         return replace(self, hardware=hardware, card=card)
 
 
@@ -217,9 +220,9 @@ class Intent:
 class Entry:
     """One intent of one run in the journal.
 
-    `answered_here`: this process saw IAM answer for the device; `looked_for`: it has waited in vain for IAM to list it.
-    Neither is stored. `since` is IAM's EnableDate of the device that a revoke means, in Unix seconds. `sealed`: the
-    backup was written.
+    `answered_here`: this process received IAM's response about the device. `looked_for`: this process has waited in
+    vain for IAM to list it. Neither is stored. `since` is IAM's EnableDate of the device to revoke, in Unix seconds.
+    `sealed`: the backup was written.
     """
 
     run: str
@@ -233,23 +236,23 @@ class Entry:
     looked_for: bool = False
 
     def at(self, reached: Reached) -> "Entry":
-        """Return the entry as it is when its run has come so far."""
+        """Return the entry with this state."""
         return replace(self, reached=reached)
 
     @property
     def is_half_made(self) -> bool:
-        """Whether a run is making the device, or was interrupted while it did."""
+        """Whether a run is making the device, or was interrupted while making it."""
         return self.reached in {Reached.INTENT, Reached.CREATED}
 
     @property
     def began(self) -> float:
-        """Unix seconds, from the run id: IAM keeps no creation date of a virtual device."""
+        """The start of the run in Unix seconds, from its ID: IAM has no creation date for virtual devices."""
         return run_time(self.run)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One write to AWS, or one opening of a backup, for the log. It leads to CloudTrail, and holds no secret."""
+    """One write to AWS, or one decryption of a backup, for the log. It refers to CloudTrail; it has no secret."""
 
     operation: str
     user: str | None
@@ -261,7 +264,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backup:
-    """A sealed backup, as its path says."""
+    """An encrypted backup; the fields come from its path."""
 
     account: str
     user: str
@@ -276,13 +279,13 @@ class Backup:
 
     @property
     def name(self) -> str:
-        """The name by which it is on record."""
+        """The backup's name in the ledger."""
         return backup_name(self.path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seal:
-    """A recipient of a backup, since and until when in Unix seconds. `own`: of the user's own copy of it."""
+    """A recipient of a backup, and the period (Unix seconds) in which it was one. `own`: of the user's own copy."""
 
     backup: str
     recipient: str
@@ -293,7 +296,7 @@ class Seal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogLine:
-    """One line of the log: a call, an opening, or how far a run came. `reference` is a request id or a run id."""
+    """One line of the log: a call, a decryption, or a run's progress. `reference` is a request ID or a run ID."""
 
     at: float
     what: str
@@ -306,9 +309,9 @@ class LogLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Enrolled:
-    """The device is enabled. Where IAM does not list it yet, `listed` is False and its journal entry is still open.
+    """The device is enabled. If IAM does not list it yet, `listed` is False and its journal entry is still open.
 
-    Only a security key has `registered`.
+    `registered` is set only for a security key.
     """
 
     intent: Intent
@@ -320,7 +323,7 @@ class Enrolled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Staged:
-    """The device is created and sealed, and assigned to nobody yet."""
+    """The device is created and backed up, but not assigned to a user yet."""
 
     intent: Intent
     run: str
@@ -329,7 +332,7 @@ class Staged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Skipped:
-    """Nothing was made for the user, who has the devices with these serials."""
+    """Nothing was made, because the user has the devices with these serials."""
 
     user: str
     reason: str
@@ -338,7 +341,7 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Revoked:
-    """The device is gone. `end_sessions` are commands that end the sessions of a lost one."""
+    """The device was removed. `end_sessions` are commands that end the sessions of a lost device."""
 
     user: str
     serial: str
@@ -350,12 +353,12 @@ Outcome = Enrolled | Skipped
 
 
 def backup_name(file: Path) -> str:
-    """Return the name of a backup, the same in every folder that it is copied to: the last three parts of its path."""
+    """Return the last three parts of a backup's path. They are the same in every folder to which it is copied."""
     return "/".join(file.absolute().parts[-3:])
 
 
 def intent_of(serial: str, *, user: str, account: str, partition: str) -> Intent:
-    """Return the intent behind a device that stands; its method has the name of its type."""
+    """Return the intent that matches an enabled device; its method has the name of its type."""
     device_type = DeviceType.of(serial)
     above, _, name = serial.rpartition("/")
     if device_type is DeviceType.VIRTUAL:
@@ -377,19 +380,19 @@ def check_user(name: str) -> None:
 
 
 def check_label(text: str) -> str:
-    """Return what people call a thing. Raise UsageFault for what cannot stand in a tag, and would be in none."""
+    """Return a label. Raise UsageFault if it has characters that a tag cannot, because labels are stored in tags."""
     if not LABEL.fullmatch(text):
         raise UsageFault(f"{text!a} is no label", "use up to 64 letters, digits, blanks and .:/=+@-_")
     return text
 
 
 def run_id(at: float, random: bytes) -> str:
-    """`YYYYMMDDTHHMMSSZ-xxxxxxxx`: a UTC time and eight random hex digits."""
+    """Return `YYYYMMDDTHHMMSSZ-xxxxxxxx`: a UTC time and eight random hex digits."""
     return f"{datetime.fromtimestamp(at, UTC):%Y%m%dT%H%M%SZ}-{random.hex()[:8]}"
 
 
 def run_time(run: str) -> float:
-    """Return the Unix time within a run id. Raise ValueError for what is none."""
+    """Return the Unix time in a run ID. Raise ValueError if the text is not a run ID."""
     if not RUN.fullmatch(run):
         raise ValueError(f"{run!r} is no run id")
     return datetime.strptime(run[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()

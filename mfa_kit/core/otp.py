@@ -1,4 +1,4 @@
-"""Seeds, steps and codes: RFC 4226 and RFC 6238, with AWS's parameters unless others are given. Time is a parameter."""
+"""Seeds, steps and codes: RFC 4226 and RFC 6238, with AWS's parameters as defaults. The time is always a parameter."""
 
 import base64
 import hmac
@@ -9,21 +9,21 @@ from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
 PERIOD = 30
 DIGITS = 6
 
-# How far a clock may be off, in steps: STS takes a code of two steps off [recorded], so one more would be none left.
+# Accepted skew in steps. STS accepts codes up to two steps off [recorded]; allowing two here would leave no margin.
 WITHIN = 1
-# How far a wrong clock is looked for: an hour, as a missed change to summer time, and a little more. Each step that is
-# looked at makes it a millionth more likely that a slip of the finger is taken for a wrong clock.
+# Search range in steps for a wrong clock: a little more than an hour, for a missed switch to daylight saving time. Each
+# step raises the chance that a typo is mistaken for a wrong clock by one in a million.
 LOOKED_FOR = 130
-# A YubiKey types these letters for the sixteen digits, 32 of them or more, when it is touched: Yubico's "modhex".
+# Yubico's "modhex" alphabet of 16 letters. A touched YubiKey types 32 or more of them.
 MODHEX = frozenset("cbdefghijklnrtuv")
 
 T = TypeVar("T")
 
 
 class Secret(Generic[T]):
-    """A value that does not show itself: not in repr, str, format, pickle or a traceback's locals.
+    """A value that is kept out of repr, str, format, pickle and the locals in tracebacks.
 
-    `reveal()` is called where tests/test_house.py lists it, nowhere else.
+    tests/test_house.py lists the only places that may call `reveal()`.
     """
 
     __slots__ = ("_value",)
@@ -32,7 +32,7 @@ class Secret(Generic[T]):
         self._value: T = value
 
     def reveal(self) -> T:
-        """Return the bare value. Do not bind it to a name."""
+        """Return the plain value. Do not bind it to a name."""
         return self._value
 
     def __repr__(self) -> str:
@@ -65,25 +65,25 @@ class Seed(Secret[bytes]):
 
 
 class KeyUri(Secret[str]):
-    """An `otpauth://` URI. It holds the seed, so it is treated as the seed."""
+    """An `otpauth://` URI. It contains the secret and is protected like it."""
 
     __slots__ = ()
 
 
 class Png(Secret[bytes]):
-    """A picture of a key URI: the seed once more."""
+    """An image of a key URI. It contains the secret."""
 
     __slots__ = ()
 
 
 class Symbol(Secret[str]):
-    """A QR symbol of a key URI in half blocks, a line two rows: the seed once more."""
+    """A QR symbol of a key URI in half blocks, two rows per line. It contains the secret."""
 
     __slots__ = ()
 
 
 class Created(NamedTuple):
-    """What only CreateVirtualMFADevice ever returns, and only once."""
+    """The response that CreateVirtualMFADevice gives only once per device."""
 
     seed: Seed
     uri: KeyUri
@@ -100,7 +100,7 @@ class Pair(NamedTuple):
 
 
 def from_base32(text: Secret[str] | Secret[bytes]) -> Seed:
-    """Decode base32 (RFC 4648) with or without padding. Raise ValueError when it is none."""
+    """Decode base32 (RFC 4648) with or without padding. Raise ValueError if it is invalid."""
     return Seed(base64.b32decode(_octets(text) + b"=" * (-len(text.reveal()) % 8)))
 
 
@@ -121,19 +121,19 @@ def codes(seed: Seed, steps: range, *, digest: str = "sha1", digits: int = DIGIT
 
 
 def fingerprint(seed: Seed, key: Secret[bytes]) -> str:
-    """Return what tells one seed from another to whoever has the key, and nothing to anybody else."""
+    """Return a fingerprint that tells seeds apart for holders of the key, and reveals nothing to others."""
     return hmac.digest(key.reveal(), seed.reveal(), "sha256").hex()[:32]
 
 
 def pair(seed: Seed, at: float) -> Pair:
-    """Return the codes of the previous and the current step: IAM takes them at once, nobody waits."""
+    """Return the codes of the previous and the current step. IAM accepts this pair at once, so there is no wait."""
     now = step(at)
     return Pair(*codes(seed, range(now - 1, now + 1)))
 
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """What is wrong with a typed code, and what to do about it."""
+    """A problem with a typed code, and what to do about it."""
 
     what: str
     hint: str
@@ -143,7 +143,7 @@ SAME = Mistake("that is the same code again", "wait until the next one is shown"
 
 
 def digits(typed: str) -> str | Mistake:
-    """Return the six digits of a typed code; apps show them in two groups, and people type what they see."""
+    """Return the six digits of a typed code. White space is ignored, because apps show two groups of digits."""
     code = "".join(typed.split())
     if len(code) == DIGITS and code.isascii() and code.isdecimal():
         return code
@@ -157,10 +157,10 @@ def digits(typed: str) -> str | Mistake:
 def diagnose(
     typed: str, seed: Seed, *, at: float, after: int | None = None, shown_by: str = "the phone", within: int = WITHIN
 ) -> int | Mistake:
-    """Return the step of a typed code, or what is wrong with it.
+    """Return the step of a typed code, or the mistake.
 
-    `at` is AWS's time, by which every clock is judged; `after` is the step of the code before it. The code of the step
-    that follows `after` is right however late it is typed.
+    `at` is AWS's time, the reference for every clock. `after` is the step of the previous code. The code of the step
+    that follows `after` is accepted no matter how late it is typed.
     """
     code = digits(typed)
     if isinstance(code, Mistake):
@@ -183,7 +183,10 @@ def diagnose(
 
 
 def _drift(code: str, seed: Seed, *, now: int, after: int | None) -> int | None:
-    """Return how many steps from now a code stands: where it is expected first, then the nearest."""
+    """Return the difference in steps between now and a code; None if none is found.
+
+    The step after `after` is tried first, then the one nearest to now.
+    """
     spread = range(max(now - LOOKED_FOR, 0), now + LOOKED_FOR + 1)
     steps = [at for at, each in zip(spread, codes(seed, spread), strict=True) if each == code]
     if after is not None and code == next(codes(seed, range(after + 1, after + 2))):
@@ -206,7 +209,7 @@ def _off(drift: int, shown_by: str) -> Mistake:
 
 
 def grouped(seed: Seed) -> Secret[str]:
-    """Return a seed as people type it: base32 in groups of four, eight groups a line."""
+    """Return a seed in the form that people type: base32 in groups of four, eight groups per line."""
     text = base64.b32encode(seed.reveal()).decode().rstrip("=")
     groups = [text[at : at + 4] for at in range(0, len(text), 4)]
     return Secret("\n".join(" ".join(groups[at : at + 8]) for at in range(0, len(groups), 8)))

@@ -1,8 +1,8 @@
-"""Text from elsewhere, made safe to show: names may hold anything, and a terminal or a spreadsheet obeys some of it."""
+"""Make untrusted text safe to show: names may contain characters that a terminal or a spreadsheet interprets."""
 
 import unicodedata
 
-# A spreadsheet takes a cell that begins with one of these for a formula.
+# A spreadsheet treats a cell that begins with one of these as a formula.
 FORMULA = ("=", "+", "-", "@")
 
 
@@ -27,5 +27,5 @@ def without_controls(text: str) -> str:
 
 
 def no_formula(cell: str) -> str:
-    """Put an apostrophe before a cell that a spreadsheet would compute."""
+    """Put an apostrophe before a cell that a spreadsheet would treat as a formula."""
     return f"'{cell}" if cell.startswith(FORMULA) else cell

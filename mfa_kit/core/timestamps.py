@@ -1,4 +1,4 @@
-"""How results, files and messages write a time."""
+"""The time format of results, files and messages."""
 
 from datetime import UTC, datetime
 

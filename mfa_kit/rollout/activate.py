@@ -1,4 +1,4 @@
-"""Enable the devices that `apply` has staged: created, and their seeds encrypted, for a later day."""
+"""Enable the devices that `apply` has staged: created, with their secrets encrypted, and not yet assigned to a user."""
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 
@@ -13,7 +13,7 @@ from mfa_kit.rollout.workers import Workers
 
 
 def staged_entries(*, account: str, users: Iterable[str] | None, desk: Desk) -> list[Entry]:
-    """Return what this computer has staged for these users, or for all."""
+    """Return the devices that are staged on this computer, for these users or for all users."""
     wanted = None if users is None else {user.lower() for user in users}
     return [
         entry
@@ -25,9 +25,10 @@ def staged_entries(*, account: str, users: Iterable[str] | None, desk: Desk) -> 
 def activate_devices(
     entries: Sequence[Entry], *, open_backup: Callable[[Entry], Created], desk: Desk, execution: Execution
 ) -> Generator[RowResult, None, None]:
-    """Enable staged devices with the seeds from their backups; yield a result a user. Run again, it continues.
+    """Enable staged devices with the secrets from their backups, and yield one result per user.
 
-    Raise UsageFault where the process of a run lives.
+    A second call continues where the first one stopped. Raise UsageFault if the process of an involved run is still
+    alive.
     """
     take_over_runs(entries, desk=desk)
     enabled: list[Entry] = []

@@ -1,4 +1,4 @@
-"""Make a plan true: one row at a time, and resumable after any interruption."""
+"""Carry out a plan: enroll its users, and continue after any interruption."""
 
 from collections.abc import Generator, Iterable
 from contextlib import suppress
@@ -16,12 +16,12 @@ from mfa_kit.rollout.plan import Plan, PlanStep, devices_by_user
 from mfa_kit.rollout.row_status import entries_by_serial, known_hardware, result_without_work
 from mfa_kit.rollout.workers import Workers
 
-# How many names fit one line.
+# Longer lists of names do not fit on one line.
 SHOWN = 5
 
 
 def check_account(plan: Plan, caller: Caller) -> None:
-    """Raise UsageFault for another account's plan."""
+    """Raise UsageFault if the plan was made for another account."""
     if plan.account != caller.account:
         raise UsageFault(
             f"the plan is of account {plan.account}, and these credentials are of {caller.account}",
@@ -30,9 +30,9 @@ def check_account(plan: Plan, caller: Caller) -> None:
 
 
 def check_plan(plan: Plan, *, caller: Caller, staged: bool, accept_lockout: bool, sealed: bool) -> None:
-    """Raise UsageFault or Lockout for what `apply_plan` must not begin. Touches nothing.
+    """Raise UsageFault or Lockout if `apply_plan` must not start. Changes nothing.
 
-    `sealed`: the backups have recipients besides the users' own.
+    `sealed`: the backups have recipients besides the users' own keys.
     """
     check_account(plan, caller)
     if staged and not sealed:
@@ -58,10 +58,10 @@ def check_plan(plan: Plan, *, caller: Caller, staged: bool, accept_lockout: bool
 def apply_plan(
     plan: Plan, *, desk: Desk, run: str, execution: Execution, staged: bool = False
 ) -> Generator[RowResult, None, None]:
-    """Settle what dead runs left, then enroll each user who has nothing yet. Yield a result a user.
+    """Settle what interrupted runs left, then enroll each user who has no device yet. Yield one result per user.
 
-    Run again, it continues where it stopped. The devices are confirmed by pages at the end, which reports those that
-    IAM does not list.
+    A second call continues where the first one stopped. At the end, all devices are confirmed from the listing of the
+    account's virtual devices, and devices that IAM does not list are reported.
     """
     unsettled = _settle_dead_runs(plan, desk=desk)
     ours = entries_by_serial(plan.account, desk=desk)
@@ -84,10 +84,10 @@ def apply_plan(
 
 
 def _settle_dead_runs(plan: Plan, *, desk: Desk) -> list[str]:
-    """Settle what dead runs left; return what could not be settled.
+    """Settle what interrupted runs left, and return a message for each device that could not be settled.
 
-    A Create that was not answered may still arrive. When its user has a device of that name from us, it cannot any
-    more, so it is looked at again at the end.
+    A CreateVirtualMFADevice request without a response may still take effect. Once this run has created the user's
+    device of the same name, it no longer can, so `apply_plan` settles again at the end.
     """
     return [
         f"run {entry.run} is not settled: {ended}; {ended.hint}"
@@ -97,7 +97,7 @@ def _settle_dead_runs(plan: Plan, *, desk: Desk) -> list[str]:
 
 
 def _unconfirmed(entries: Iterable[Entry], *, desk: Desk) -> list[Entry]:
-    """Return the devices that dead runs enabled and did not confirm. A run whose process lives confirms its own."""
+    """Return devices that interrupted runs enabled but did not confirm. A run that is still alive confirms its own."""
     found = [entry for entry in entries if entry.reached is Reached.ENABLED]
     living = {run for run in {entry.run for entry in found} if desk.journal.lives(run)}
     return [entry for entry in found if entry.run not in living]
@@ -105,7 +105,7 @@ def _unconfirmed(entries: Iterable[Entry], *, desk: Desk) -> list[Entry]:
 
 @dataclass(slots=True, kw_only=True)
 class _Making:
-    """The devices that one run makes; workers share it. `enabled` are the entries to be confirmed."""
+    """Makes the devices of one run; the worker threads share it. `enabled` has the entries that are to be confirmed."""
 
     plan: Plan
     desk: Desk
@@ -116,7 +116,7 @@ class _Making:
     failed: list[str] = field(default_factory=list)
 
     def make(self, step: PlanStep) -> RowResult:
-        """Make the device of a step. Stop the execution when more users failed than may fail."""
+        """Make the device of a step. Stop the run when more than `max_failures` users have failed."""
         result = self._make_device(self.plan.intent_of(step.row, staged=self.staged))
         if result.outcome is RowOutcome.FAILED:
             self.failed.append(result.user)
@@ -127,7 +127,7 @@ class _Making:
         return result
 
     def _make_device(self, intent: Intent) -> RowResult:
-        """Make one device. Errors of FATAL are raised; any other error is the user's result."""
+        """Make one device. Errors in FATAL are raised; any other error becomes the user's result."""
         desk, run, carrier = self.desk, self.run, self.execution.carrier()
         try:
             if intent.staged:
@@ -145,7 +145,7 @@ class _Making:
             carrier.remove(Entry(run=run, intent=intent))
 
     def _result_of(self, error: MfaKitError, intent: Intent) -> RowResult:
-        """Return a failure, unless another computer has just enrolled the user."""
+        """Return a failure, or "skipped" if another computer has just enrolled the user."""
         with suppress(AwsFault):
             if isinstance(error, AlreadyExists) and is_listed(intent, desk=self.desk):
                 what = "enrolled by another desk meanwhile, and there is no copy of its seed here"

@@ -1,6 +1,7 @@
-"""What apply, activate and undo share: how they work on many users, and how what they enabled is confirmed.
+"""Code that apply, activate and undo share: how they process many users, and how they confirm enabled devices.
 
-One user's failure is a result. What ends a run are errors of this computer's disk, and an IAM that accepts nothing.
+An error that affects one user becomes that user's result. A run ends early only if this computer's disk fails, if AWS
+keeps throttling, or if the credentials expire.
 """
 
 import threading
@@ -14,16 +15,16 @@ from mfa_kit.enrollment.ports import Carrier, Desk
 from mfa_kit.enrollment.recovery import record_confirmed
 from mfa_kit.rollout.plan import WORKERS
 
-# Errors after which a run cannot go on. The next run settles the half-made devices.
+# A run cannot continue after these errors. The next run settles the half-made devices.
 FATAL = (IntegrityFault, Throttled, Expired)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Execution:
-    """How a rollout works on its users, by `workers` threads until `stop` is set.
+    """How a rollout processes its users: with `workers` threads, until `stop` is set.
 
-    `virtual` lists every virtual device of the account, by pages. `max_failures` is how many users may fail before
-    `apply` stops.
+    `virtual` lists all virtual devices of the account, page by page. `apply` stops when more than `max_failures` users
+    have failed.
     """
 
     virtual: Callable[[], Iterable[Device]]
@@ -33,14 +34,14 @@ class Execution:
     max_failures: int | None = None
 
     def list_holders(self) -> dict[str, str | None]:
-        """List the holder of every virtual device by its serial; None for an unassigned device."""
+        """Return the user of each virtual device by its serial; None for an unassigned device."""
         return {device.serial: device.user for device in self.virtual()}
 
 
 def confirm_devices(enabled: Sequence[Entry], *, desk: Desk, execution: Execution) -> list[Entry]:
-    """Record as confirmed each device that IAM lists on its user, looking for 30 s. Return those that it does not list.
+    """Wait up to 30 s for IAM to list each device on its user. Record those as confirmed, and return the others.
 
-    The devices are listed by pages, which takes fewer calls than to ask for each user.
+    The devices are read from the account's listing, which takes fewer calls than asking for each user.
     """
     left = list(enabled)
     for pause in (*PAUSES, None):
@@ -59,9 +60,9 @@ def confirm_devices(enabled: Sequence[Entry], *, desk: Desk, execution: Executio
 
 
 def take_over_runs(entries: Sequence[Entry], *, desk: Desk) -> None:
-    """Take the locks of the runs that made these devices. Raise UsageFault where the process of one lives."""
+    """Take the locks of the runs that made these devices. Raise UsageFault if the process of one is still alive."""
     for run in {entry.run for entry in entries}:
         if desk.journal.lives(run):
             raise UsageFault(f"run {run} is still at work", "let it come to its end, or end it, and run this again")
-        # To record an entry takes its run's lock, also where nothing has changed.
+        # Recording an entry takes the lock of its run, even if the entry has not changed.
         desk.journal.record(next(entry for entry in entries if entry.run == run))

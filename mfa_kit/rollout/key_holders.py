@@ -1,4 +1,4 @@
-"""Whose a key is already, so that no key is given to two users."""
+"""Find out whether a key already belongs to a user, so that no key is given to two users."""
 
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from mfa_kit.rollout.key_slot import InsertedKey
 
 @dataclass(slots=True, kw_only=True)
 class KeyHolders:
-    """Knows keys by this computer's journal, by what is on the key, and by the tags that other computers gave.
+    """Finds the user of a key in this computer's journal, on the key itself, and in the tags that other computers set.
 
-    Tags are read once for each device: those of the queue's `users`, and of every device that is made from then on.
+    Tags are read once per device: first for the devices of the queue's `users`, later for each newly listed device.
     """
 
     desk: Desk
@@ -24,7 +24,7 @@ class KeyHolders:
     _denied: bool = False
 
     def find_holder(self, key: InsertedKey, intent: Intent) -> str | None:
-        """Say in words who has a key; None where no one has it but perhaps the user of the intent."""
+        """Return a sentence about which user has this key; None if it is free or belongs to the user of the intent."""
         return self._in_journal(key, intent) or _on_key(key, intent) or self._in_tags(key, intent)
 
     def _in_journal(self, key: InsertedKey, intent: Intent) -> str | None:
@@ -45,7 +45,7 @@ class KeyHolders:
         return None
 
     def _read_tags(self) -> Mapping[str, Mapping[str, str]]:
-        """Return the tags of each virtual device by its serial, and read those that are not known yet."""
+        """Return the tags of each virtual device by its serial. Only tags that are not known yet are read."""
         there = {device.serial: device.user for device in self.virtual()}
         before = self._tags
         self._tags = {serial: tags for serial, tags in (before or {}).items() if serial in there}
@@ -69,7 +69,7 @@ class KeyHolders:
 
 
 def _on_key(key: InsertedKey, intent: Intent) -> str | None:
-    """Say what a key holds for this account, besides the device of the intent: a label tells its device."""
+    """Return which other credentials for this account are on the key. A credential's label names its device."""
     brand, ours = intent.label.partition(":")[0], f"@{intent.account}"
     found = [label for label in key.labels if label.startswith(f"{brand}:") and label.endswith(ours)]
     if others := sorted(set(found) - {intent.label}):

@@ -1,4 +1,4 @@
-"""Where keys are inserted, and the watch for the one key that is inserted next."""
+"""Places where keys are inserted, and a watch that notices the next key."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -10,9 +10,9 @@ from mfa_kit.core.errors import MfaKitError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InsertedKey:
-    """A key that is in. `identity` tells it from the other keys that are in; a serial may be on two keys, or on none.
+    """A key that is inserted. `identity` is unique among the inserted keys; a serial may be on two keys, or on none.
 
-    `description` is what people call it, `labels` the names of the credentials that it holds, as far as it tells them.
+    `description` is the name for people. `labels` are the names of its credentials, as far as the key reports them.
     """
 
     identity: str
@@ -23,29 +23,30 @@ class InsertedKey:
 
 
 class KeySlot(Protocol):
-    """Where keys of one kind are inserted: all readers, or all ports."""
+    """A place for keys of one kind: all readers, or all ports."""
 
     def state(self) -> object:
-        """Return a value that changes when a key comes or goes. Touches no key."""
+        """Return a value that changes when a key is inserted or removed. Does not access the keys."""
         ...
 
     def look(self) -> tuple[list[InsertedKey], Sequence[MfaKitError]]:
-        """Return the keys that are in, and what is wrong with whatever else is in."""
+        """Return the inserted keys, and a sentence about anything else that is inserted."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A sentence for the person, where what was inserted is not one key."""
+    """A sentence for the person at the station, used when not exactly one key was inserted."""
 
     text: str
 
 
 @dataclass(slots=True, kw_only=True)
 class SlotWatch:
-    """Watches a slot. A key that was in before, or was used, does not count until it was out.
+    """Watches a slot. A key that was there from the start, or was used, counts only after it has been removed.
 
-    `inside` and `wrong` are what the last look found; `used` are identities. `polled`: `poll` has reported what is in.
+    `inside` and `wrong` are the results of the last look; `used` has identities. `polled`: `poll` has reported the
+    current state.
     """
 
     slot: KeySlot
@@ -56,7 +57,7 @@ class SlotWatch:
     polled: bool = False
 
     def begin(self) -> list[InsertedKey]:
-        """Take the keys that are in now as used, and return them. Raise DeviceFault where no key can be read at all."""
+        """Mark the inserted keys as used, and return them. Raise DeviceFault if no key can be read at all."""
         self._look()
         self.used, self.polled = {key.identity for key in self.inside}, True
         return self.inside
@@ -68,7 +69,7 @@ class SlotWatch:
         self.used &= {key.identity for key in self.inside}
 
     def poll(self) -> InsertedKey | Notice | None:
-        """Return the one key that was inserted, or a notice about what else was; None while nothing changes."""
+        """Return the key that was inserted, or a notice if it was not a single key; None while nothing changes."""
         if self.polled and self.slot.state() == self.state:
             return None
         before = self.wrong
@@ -86,13 +87,13 @@ class SlotWatch:
         return Notice("; ".join(wrong)) if wrong else None
 
     def find_again(self, key: InsertedKey) -> InsertedKey | None:
-        """Return a key as it is now; None when it is out."""
+        """Return the current state of a key; None if it was removed."""
         with suppress(MfaKitError):
             self._look()
         return next((each for each in self.inside if each.identity == key.identity), None)
 
     def take_only(self) -> InsertedKey | Notice:
-        """Return the one key that is in, used or not, for a person who says that they mean it."""
+        """Return the only inserted key, used or not, because the person has confirmed that they mean it."""
         try:
             self._look()
         except MfaKitError as error:

@@ -1,4 +1,4 @@
-"""How the rows of a rollout ended, or stand."""
+"""Results of the rows of a rollout."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -8,7 +8,7 @@ from mfa_kit.core.models import Entry, Intent
 
 
 class RowOutcome(StrEnum):
-    """How a row ended, or stands."""
+    """The final or current state of a row."""
 
     ENROLLED = "enrolled"
     STAGED = "staged"
@@ -24,7 +24,7 @@ class RowOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowResult:
-    """The outcome of one user. `cause` is the name of an error class, `reason` is a sentence."""
+    """The result of one user. `cause` is the name of an error class, `reason` is a sentence."""
 
     user: str
     outcome: RowOutcome
@@ -36,7 +36,7 @@ class RowResult:
 
     @classmethod
     def of_error(cls, intent: Intent, error: MfaKitError, *, run: str | None = None) -> "RowResult":
-        """Return the result of a row that ended with an error: refused for a Lockout, else failed."""
+        """Return the result for an error: "refused" for a Lockout, otherwise "failed"."""
         notes: list[str] = getattr(error, "__notes__", [])
         reason = "; ".join(filter(None, [str(error), error.hint, *notes]))
         outcome = RowOutcome.REFUSED if isinstance(error, Lockout) else RowOutcome.FAILED
@@ -44,7 +44,7 @@ class RowResult:
 
     @classmethod
     def of_entry(cls, entry: Entry, outcome: RowOutcome = RowOutcome.ENROLLED, reason: str = "") -> "RowResult":
-        """Return the result of a row whose device has this entry in the journal."""
+        """Return the result of the row whose device has this journal entry."""
         return cls(
             user=entry.intent.user,
             outcome=outcome,
@@ -57,7 +57,7 @@ class RowResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """The last failure of a user under one plan, as the ledger keeps it; `cause` and `reason` as in RowResult."""
+    """The last failure of a user under one plan, as stored in the ledger; `cause` and `reason` as in RowResult."""
 
     user: str
     cause: str
@@ -65,5 +65,5 @@ class Failure:
 
     @classmethod
     def of(cls, result: RowResult) -> "Failure":
-        """Return what is kept of the result of a row that failed."""
+        """Return the part of a failed row's result that is stored."""
         return cls(user=result.user, cause=result.cause, reason=result.reason)

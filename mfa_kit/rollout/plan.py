@@ -1,4 +1,4 @@
-"""A plan: the difference between a roster and IAM on one day, to be read by people first and applied afterwards."""
+"""A plan: the difference between a roster and IAM at one moment. People review it, then `apply` carries it out."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,13 +12,13 @@ from mfa_kit.rollout.roster import RosterMethod, RosterRow, key_fingerprint
 from mfa_kit.rollout.selection import ListedUser
 
 WORKERS = 8
-# For the expected time: what a call to the real service takes from a command line, as others recorded it.
+# Seconds per call to the real service from a command line, as published by others. Used to estimate the run time.
 CALL_SECONDS = 0.7
 PAGE = 1000
 
 
 class Action(StrEnum):
-    """What is done for a row, by its word in plan files and counts."""
+    """The action for a row; the value is its word in plan files and counts."""
 
     ENROLL = "enroll"
     STATION = "bench"
@@ -30,10 +30,10 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanStep:
-    """One row of a plan. `repair`: a dead run on this computer has left the device, and it is settled first.
+    """One row of a plan. `repair`: an interrupted run on this computer left the device, and it is settled first.
 
-    `devices` are serials that the user has. `key_before` is the fingerprint of the user's public key when they last got
-    a device here, where it was another.
+    `devices` are the serials of the user's devices. `key_before` is the fingerprint of the public key with which the
+    user last got a device on this computer, if it was a different one.
     """
 
     row: RosterRow
@@ -45,25 +45,25 @@ class PlanStep:
 
     @property
     def user(self) -> str:
-        """The user's name, as IAM spells it where it knows the user."""
+        """The user's name; spelled as in IAM if the user exists."""
         return self.row.user
 
     @property
     def by_apply(self) -> bool:
-        """Whether `apply` makes a device, perhaps after a repair."""
+        """Whether `apply` makes a device, possibly after a repair."""
         return self.row.kind.unattended and self.open
 
     @property
     def open(self) -> bool:
-        """Whether a device is yet to be made: by `apply`, or at a station."""
+        """Whether a device still has to be made, by `apply` or at a station."""
         return self.action in {Action.ENROLL, Action.STATION} or self.repair
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What was found in one account at `planned_at`, in Unix seconds, by the caller with the ARN `by`.
+    """The state of one account at `planned_at` (Unix seconds), as seen by the caller with the ARN `by`.
 
-    `report_age` is how many seconds old the credential report was that was trusted.
+    `report_age` is the age in seconds of the credential report, if the plan is based on one.
     """
 
     account: str
@@ -74,7 +74,7 @@ class Plan:
     report_age: float | None = None
 
     def intent_of(self, row: RosterRow, *, staged: bool = False) -> Intent:
-        """Return the device to make for a row. A row whose users enroll themselves is taken for a virtual device's."""
+        """Return the device to make for a row. A row whose user enrolls themselves counts as a virtual device."""
         return Intent(
             account=self.account,
             partition=self.partition,
@@ -95,37 +95,37 @@ class Plan:
 
     @property
     def shut_out(self) -> list[str]:
-        """The users who could not open their own copy: the console asks for an enabled device at the next sign-in."""
+        """Users who could not decrypt their own copy: the console asks for an enabled device at the next sign-in."""
         return [step.user for step in self.steps_of_apply if step.row.recipient is None]
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many steps each action has, by its word."""
+        """The number of steps per action."""
         found = Counter(step.action for step in self.steps)
         return {action.value: found[action] for action in Action}
 
     @property
     def calls(self) -> int:
-        """Calls that `apply` makes when nothing goes wrong: two a user, and the listings before and after."""
+        """Number of API calls of `apply` if nothing fails: two per user, and the listings before and after."""
         making = self.steps_of_apply
         return 2 * len(making) + 2 * (1 + len(self.steps) // PAGE) if making else 0
 
     @property
     def seconds(self) -> float:
-        """How long `apply` is expected to take."""
+        """Estimated run time of `apply` in seconds."""
         return self.calls * CALL_SECONDS / WORKERS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountListing:
-    """What IAM lists: users by their names in lower case, and the holder of every virtual device by its serial."""
+    """Lists from IAM: users by lower-case name, and the user of each virtual device by its serial."""
 
     users: Mapping[str, ListedUser]
     holders: Mapping[str, str | None]
 
     @classmethod
     def of(cls, users: Iterable[ListedUser], virtual: Iterable[Device]) -> "AccountListing":
-        """Read both listings to their ends."""
+        """Read both lists completely."""
         return cls(
             users={user.name.lower(): user for user in users},
             holders={device.serial: device.user for device in virtual},
@@ -133,7 +133,7 @@ class AccountListing:
 
 
 def devices_by_user(holders: Mapping[str, str | None]) -> dict[str, tuple[str, ...]]:
-    """Return the serials of each user who holds any."""
+    """Return the serials of each user who has any."""
     found: dict[str, tuple[str, ...]] = {}
     for serial, user in holders.items():
         if user is not None:
@@ -141,7 +141,7 @@ def devices_by_user(holders: Mapping[str, str | None]) -> dict[str, tuple[str, .
     return found
 
 
-# Returns the serials of the devices of these users; a user who has none may be left out.
+# Returns the serials of these users' devices. Users without a device may be missing from the result.
 DeviceLookup = Callable[[Sequence[str]], Mapping[str, tuple[str, ...]]]
 
 
@@ -154,7 +154,7 @@ def make_plan(
     desk: Desk,
     report_age: float | None = None,
 ) -> Plan:
-    """Compare a roster with IAM. `look` is asked for the users who have no virtual device. Touches nothing."""
+    """Compare a roster with IAM. `look` looks up the users who have no virtual device. Changes nothing."""
     users, has = listing.users, devices_by_user(listing.holders)
     named = [replace(row, user=found.name) if (found := users.get(row.user.lower())) else row for row in rows]
     has |= look([row.user for row in named if row.user.lower() in users and row.user not in has])
@@ -192,14 +192,14 @@ def _plan_step(row: RosterRow, plan: Plan, listing: AccountListing, has: tuple[s
 
 
 def action_of(kind: RosterMethod) -> Action:
-    """Return what is done for a row of this method where nothing stands in the way."""
+    """Return the action for a row of this method, if nothing prevents it."""
     if kind.method is None:
         return Action.SELF
     return Action.ENROLL if kind.unattended else Action.STATION
 
 
 def _judge_unassigned(row: RosterRow, serial: str, *, desk: Desk) -> PlanStep:
-    """Return the step of a row whose device's name an unassigned device has."""
+    """Return the step of a row if an unassigned device already has the name of its device."""
     tagged = desk.inventory.run_of(serial)
     run = tagged if isinstance(tagged, str) else None
     entry = desk.journal.find(serial, run=run)
@@ -213,7 +213,7 @@ def _judge_unassigned(row: RosterRow, serial: str, *, desk: Desk) -> PlanStep:
 
 
 def _describe_stranger(serial: str, run: str | None, *, desk: Desk) -> str:
-    """Say whose an unassigned device is that this computer does not know; `run` is that of its tag."""
+    """Say who made an unassigned device that is not in this computer's journal; `run` is the run ID from its tag."""
     if run and STAGED_TAG in desk.inventory.tags(serial):
         return f"another desk has staged {serial}; it activates it, or `rollout undo`es its run {run}"
     if run:

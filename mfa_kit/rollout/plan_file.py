@@ -1,4 +1,4 @@
-"""A plan as the text of a file: JSON with the summary first, for people, then a row a line (docs/formats.md)."""
+"""Write and read plan files: JSON with a summary for people, then one row per line (docs/formats.md)."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ VERSION = 1
 
 
 def plan_text(plan: Plan) -> str:
-    """Return the text of a plan's file. Of the summary nothing is read back."""
+    """Return the text of a plan file. `parse_plan` ignores the summary."""
     head = {
         "schema": SCHEMA,
         "version": VERSION,
@@ -51,9 +51,9 @@ def plan_digest(text: str) -> str:
 
 
 def parse_plan(text: str, *, methods: Iterable[RosterMethod], parse_key: Callable[[str], str]) -> Plan:
-    """Read the text of a plan's file as warily as a roster; `methods` and `parse_key` are those of `parse_roster`.
+    """Parse a plan file, with the same checks as a roster; `methods` and `parse_key` as in `parse_roster`.
 
-    Raise UsageFault for a text that is no plan of this version.
+    Raise UsageFault if the text is not a plan of this version.
     """
     try:
         return _parse(_mapping(json.loads(text)), methods=methods, parse_key=parse_key)
@@ -93,7 +93,7 @@ def _list(value: object) -> list[object]:
 
 
 def _parse_step(row: RosterRow, fields: Mapping[str, object]) -> PlanStep:
-    """Read a step. Raise ValueError where its action does not fit its method: one of them was changed alone."""
+    """Parse a step. Raise ValueError if its action does not fit its method, because only one of them was edited."""
     action, repair, meant = Action(str(fields["action"])), fields.get("repair") is True, action_of(row.kind)
     others = {Action.ENROLL, Action.STATION, Action.SELF} - {meant}
     if action in others or (repair and (action is not Action.BLOCKED or meant is Action.SELF)):

@@ -1,4 +1,4 @@
-"""Rosters: which user is to get which device. Text in, rows and everything that is wrong out."""
+"""Rosters: which user gets which device. Parsing returns the rows and all their faults."""
 
 import base64
 import hashlib
@@ -16,7 +16,8 @@ from mfa_kit.rollout.roster_text import CellFault, ReadRow, read_rows
 T = TypeVar("T")
 Tags = tuple[tuple[str, str], ...]
 
-# IAM API reference, Tag, but of blanks the space alone. Keys that begin with TAKEN are mfa-kit's or AWS's own.
+# IAM API reference, Tag, except that the only white space allowed is the space. Keys that begin with TAKEN are reserved
+# for mfa-kit or AWS.
 TAG_KEY, TAG_VALUE = re.compile(r"[\w .:/+@-]{1,128}"), re.compile(r"[\w .:/=+@-]{0,256}")
 TAKEN = ("mfa-kit:", "aws:")
 MOST_TAGS = 40
@@ -26,10 +27,10 @@ ARN = re.compile(r"arn:(?P<partition>[a-z-]+):iam::(?P<account>\d{12}):user/(?:.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RosterMethod:
-    """How the user of a row gets a device: by an enrollment method, or without one, by enrolling themselves.
+    """How the user of a row gets a device: by an enrollment method or, without one, by enrolling themselves.
 
-    `unattended`: `rollout apply` makes it, without a person. `by_serial`: IAM has the device already, by the serial
-    printed on it, which the roster has to contain.
+    `unattended`: `rollout apply` makes the device without a person. `by_serial`: the device exists in IAM already, and
+    the roster must contain the serial printed on it.
     """
 
     method: Method | None = None
@@ -52,7 +53,7 @@ VIRTUAL = RosterMethod(method=models.VIRTUAL, unattended=True)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RosterRow:
-    """One user of a roster; `account` where an ARN named the user."""
+    """One user of a roster; `account` is set if the user was given as an ARN."""
 
     user: str
     kind: RosterMethod = VIRTUAL
@@ -67,16 +68,16 @@ class RosterRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Roster:
-    """The rows without faults, in the order of the file, and the faults of the others, by line."""
+    """The rows without faults, in the order of the file, and the faults of the other rows, by line."""
 
     rows: Sequence[RosterRow]
     faults: Sequence[CellFault]
 
 
 def parse_roster(text: str, *, methods: Iterable[RosterMethod], parse_key: Callable[[str], str]) -> Roster:
-    """Read a roster, which may name these methods. `parse_key` returns a public key without its comment, or raises.
+    """Parse a roster in which these methods are allowed. `parse_key` returns a key without its comment, or raises.
 
-    Raise UsageFault for a text that is no roster at all. The faults of single rows are in the result, all of them.
+    Raise UsageFault if the text is not a roster. Faults of single rows are all in the result.
     """
     read = read_rows(text)
     faults = [
@@ -98,7 +99,7 @@ def parse_roster(text: str, *, methods: Iterable[RosterMethod], parse_key: Calla
 
 
 def _find_duplicate(read: ReadRow, seen: dict[str, ReadRow]) -> CellFault | None:
-    """Remember the user of a row; return a fault where an earlier row has that user. IAM sees no case in names."""
+    """Remember the user of a row; return a fault if an earlier row has that user. Names in IAM ignore case."""
     name = _user_name(read.cells.get("user", ""))
     first = seen.setdefault(name.lower(), read) if USER_NAME.fullmatch(name) else read
     if first is read:
@@ -110,7 +111,7 @@ def _find_duplicate(read: ReadRow, seen: dict[str, ReadRow]) -> CellFault | None
 
 @dataclass(slots=True, kw_only=True)
 class _Cells:
-    """The cells of one row, and what is wrong with them: every cell is looked at."""
+    """The cells of one row and their faults. Parsing continues after a fault, so every cell is checked."""
 
     read: ReadRow
     methods: Mapping[str, RosterMethod]
@@ -118,7 +119,7 @@ class _Cells:
     faults: list[CellFault] = field(default_factory=list)
 
     def parse_row(self) -> RosterRow | None:
-        """Return the row, or None where a cell has a fault."""
+        """Return the row, or None if a cell has a fault."""
         user = self._parse("user", _parse_user, required=True)
         row = RosterRow(
             user=user or "",
@@ -138,7 +139,7 @@ class _Cells:
         return replace(row, account=arn["account"]) if arn else row
 
     def _parse(self, column: str, parse: Callable[[str], T], *, required: bool = False) -> T | None:
-        """Return the value of a cell; None where the cell is empty or has a fault, which is noted."""
+        """Return the value of a cell; None if the cell is empty or has a fault, which is recorded."""
         cell = self.read.cells.get(column, "")
         if not cell and not required:
             return None
@@ -149,13 +150,13 @@ class _Cells:
             return None
 
     def _add_fault(self, column: str, what: str) -> None:
-        # What is no public key may be a private one, and is not copied anywhere.
+        # A recipient that is not a public key may be a private key, so it is not copied anywhere.
         cells = {**self.read.cells, "recipient": ""} if column == "recipient" else self.read.cells
         self.faults.append(CellFault(line=self.read.line, column=column, what=what, cells=cells))
 
 
 def _without_private_key(cells: Mapping[str, str], parse_key: Callable[[str], str]) -> Mapping[str, str]:
-    """Return the cells of a row that was not looked at further, without a recipient that is no public key."""
+    """Return the cells of a row that was not parsed, without a recipient that is not a public key."""
     try:
         return {**cells, "recipient": parse_key(cells["recipient"])} if cells.get("recipient") else cells
     except UsageFault:
@@ -193,7 +194,7 @@ def _parse_serial(cell: str) -> str:
 
 
 def _parse_tags(cell: str) -> Tags:
-    """Read `K=V;K=V`."""
+    """Parse `K=V;K=V`."""
     pairs = [part.strip().partition("=") for part in cell.split(";") if part.strip()]
     tags = {key: value for key, equals, value in pairs if equals}
     if len({key.lower() for key in tags}) < len(pairs) or len(tags) > MOST_TAGS:
@@ -208,7 +209,7 @@ def _parse_tags(cell: str) -> Tags:
 
 
 def row_cells(row: RosterRow) -> dict[str, str]:
-    """Return a row as the cells of a roster; `parse_roster` reads the same row from them."""
+    """Return a row as the cells of a roster. `parse_roster` reads the same row back from them."""
     return {
         "user": row.user,
         "kind": row.kind.name,
@@ -222,7 +223,7 @@ def row_cells(row: RosterRow) -> dict[str, str]:
 
 
 def key_fingerprint(recipient: str) -> str:
-    """Return what people compare: of an SSH key what `ssh-keygen -l` prints, of an age key the key itself."""
+    """Return the fingerprint of a key: for an SSH key as `ssh-keygen -l` prints it, for an age key the key itself."""
     if not recipient.startswith("ssh-"):
         return recipient
     digest = hashlib.sha256(base64.b64decode(recipient.split()[1])).digest()
@@ -230,7 +231,7 @@ def key_fingerprint(recipient: str) -> str:
 
 
 def keep_users(rows: Sequence[RosterRow], users: Sequence[str]) -> list[RosterRow]:
-    """Return the rows of these users. Raise UsageFault for a user who has none."""
+    """Return the rows of these users. Raise UsageFault for a user without a row."""
     wanted = {user.lower() for user in users}
     if missing := wanted - {row.user.lower() for row in rows}:
         raise UsageFault(

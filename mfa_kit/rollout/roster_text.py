@@ -1,7 +1,7 @@
-"""The text of rosters, CSV or JSON lines: text becomes rows of cells, and rows of cells become CSV.
+"""Convert the text of rosters, CSV or JSON Lines, to rows of cells, and rows of cells to CSV.
 
-A roster is hostile: columns that are not ours are dropped unread, and nothing that a terminal, a page or a spreadsheet
-would act on is written.
+Rosters are untrusted: unknown columns are dropped unread, and the output contains nothing that a terminal, a page or a
+spreadsheet would interpret.
 """
 
 import csv
@@ -14,14 +14,14 @@ from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.text import FORMULA, no_formula, one_line
 
 COLUMNS = ("user", "kind", "name", "path", "recipient", "serial", "asset", "tags")
-# Columns by the names that the file of new users has, which AWS's console writes.
+# The AWS console uses these column names in its file of new users.
 CONSOLE_COLUMNS = {"user name": "user"}
 SEPARATORS = ",;\t"
 
 
 @dataclass(frozen=True, slots=True)
 class ReadRow:
-    """One row as text, our columns only, and the number of the line on which it begins."""
+    """The known cells of one row as text, and the number of the line on which the row begins."""
 
     line: int
     cells: Mapping[str, str]
@@ -29,7 +29,7 @@ class ReadRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CellFault:
-    """What is wrong with one cell, or with a whole row; `cells` is the row as it was read, our columns only."""
+    """A fault of one cell, or of a whole row; `cells` has the known cells of the row as they were read."""
 
     line: int
     column: str | None
@@ -41,9 +41,9 @@ class CellFault:
 
 
 def read_rows(text: str) -> list[ReadRow | CellFault]:
-    """Read a roster, CSV or JSON lines, into its rows, each as its cells or as what is wrong with it.
+    """Read a roster, CSV or JSON Lines; return each row as its cells or as its fault.
 
-    Raise UsageFault for a text that is no roster at all.
+    Raise UsageFault if the text is not a roster.
     """
     text = text.removeprefix("\ufeff")
     return list(_read_json(text) if text.lstrip().startswith("{") else _read_csv(text))
@@ -71,12 +71,12 @@ def _read_json_line(number: int, line: str) -> ReadRow | CellFault:
 
 
 def _join_tags(value: object) -> object:
-    """Write an object of tags as the cell of a CSV has them; any other value is left as it is."""
+    """Convert a JSON object of tags to the form of a CSV cell; any other value is returned unchanged."""
     return ";".join(f"{key}={each}" for key, each in value.items()) if isinstance(value, dict) else value
 
 
 def _read_csv(text: str) -> Iterator[ReadRow | CellFault]:
-    """Read what Excel, Sheets and LibreOffice write: the separator is the one that the header has most."""
+    """Read CSV as Excel, Sheets and LibreOffice write it: the separator is the most frequent one in the header."""
     names: list[str] | None = None
     fault: CellFault | None = None
     for each in _split_csv(text):
@@ -95,7 +95,7 @@ def _read_csv(text: str) -> Iterator[ReadRow | CellFault]:
 
 
 def _split_csv(text: str) -> Iterator[tuple[int, list[str]] | CellFault]:
-    """Yield each row that is not empty, with its line; last, perhaps, the fault after which nothing can be read."""
+    """Yield each non-empty row with its line number; a fault after which reading is impossible comes last."""
     head = next((line for line in text.splitlines() if line.strip()), "")
     separator = max(SEPARATORS, key=head.count)
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True, skipinitialspace=True)
@@ -132,7 +132,7 @@ def _csv_row(names: Sequence[str], cells: Sequence[str], line: int) -> ReadRow |
 
 
 def _without_apostrophe(cell: str) -> str:
-    """Take away the apostrophe that `no_formula` put before a cell."""
+    """Remove the apostrophe that `no_formula` put before a cell."""
     return cell[1:] if cell[:1] == "'" and cell[1:].startswith(FORMULA) else cell
 
 
@@ -146,9 +146,9 @@ def csv_table(columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> str:
 
 
 def faults_table(faults: Sequence[CellFault]) -> str:
-    """Write the rows with faults as a roster to be corrected: each row once, with a column `wrong`, which is not read.
+    """Write the faulty rows as a roster to correct. Each row appears once; its column `wrong` is ignored when read.
 
-    A recipient that is wrong in one of a row's faults is left out, because it may be a private key.
+    If the recipient of a row is one of its faults, the recipient is left out, because it may be a private key.
     """
     rows: dict[int, dict[str, str]] = {}
     for fault in faults:

@@ -1,4 +1,4 @@
-"""How it stands with the rows of a plan, from the journal and IAM. Nothing else is kept, so it is true at any time."""
+"""The status of the rows of a plan, from the journal and IAM. Nothing else is stored, so it is always current."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from threading import Event
@@ -12,7 +12,7 @@ from mfa_kit.rollout.plan import Action, DeviceLookup, Plan, PlanStep, devices_b
 from mfa_kit.rollout.workers import Workers
 
 STANDS = {Reached.ENABLED, Reached.CONFIRMED}
-# The outcome of a row for which `apply` makes nothing, and its reason; an empty one is the plan's.
+# Outcome and reason of a row for which `apply` makes nothing. If the reason is empty, the plan's is used.
 WITHOUT_WORK = {
     Action.SELF: (RowOutcome.WAITING, ""),
     Action.STATION: (RowOutcome.WAITING, "made at a desk: mfa-kit rollout station"),
@@ -23,7 +23,7 @@ WITHOUT_WORK = {
 
 
 def look_up_devices(users: Sequence[str], *, desk: Desk, workers: int) -> dict[str, tuple[str, ...]]:
-    """Ask IAM for the serials of each user's devices, `workers` users at once. A user who is gone has none."""
+    """Get the serials of each user's devices from IAM, `workers` users at a time. A deleted user has none."""
 
     def look_up(user: str) -> tuple[str, tuple[str, ...]]:
         try:
@@ -35,12 +35,12 @@ def look_up_devices(users: Sequence[str], *, desk: Desk, workers: int) -> dict[s
 
 
 def entries_by_serial(account: str, *, desk: Desk) -> dict[str, Entry]:
-    """Return the last entry of each device that this computer made for users of an account, or is making."""
+    """Return the last journal entry of each device that this computer made, or is making, in an account."""
     return {entry.intent.serial: entry for entry in desk.journal.made(account)}
 
 
 def known_hardware(entries: Iterable[Entry]) -> dict[str, tuple[str, ...]]:
-    """Return by user the security keys and tokens that were enrolled on this computer: no listing has them."""
+    """Return the security keys and tokens enrolled on this computer, by user. IAM's listing does not contain them."""
     return {
         entry.intent.user: (entry.intent.serial,)
         for entry in entries
@@ -51,7 +51,7 @@ def known_hardware(entries: Iterable[Entry]) -> dict[str, tuple[str, ...]]:
 def result_without_work(
     step: PlanStep, plan: Plan, has: tuple[str, ...], ours: Mapping[str, Entry], *, desk: Desk
 ) -> RowResult | None:
-    """Return the result of a row for which nothing is to be done; None where a device is to be made.
+    """Return the result of a row that needs no work; None if a device has to be made.
 
     `has` are the serials of the user's devices; `ours` are the entries of this computer by serial.
     """
@@ -68,7 +68,7 @@ def result_without_work(
 
 
 def result_of_devices(step: PlanStep, has: tuple[str, ...], ours: Mapping[str, Entry], *, desk: Desk) -> RowResult:
-    """Return the result of a row whose user has these devices: enrolled where we made one and can restore its seed."""
+    """Return the result for a user with these devices: "enrolled" if one was made and backed up on this computer."""
     for serial in has:
         entry = ours.get(serial)
         if entry and _is_restorable(entry, step.user, desk=desk):
@@ -81,7 +81,7 @@ def result_of_devices(step: PlanStep, has: tuple[str, ...], ours: Mapping[str, E
 
 
 def _is_restorable(entry: Entry, user: str, *, desk: Desk) -> bool:
-    """Whether the device of an entry stands for a user, and its backup, if it has one, is here."""
+    """Whether the device of an entry is enabled for this user, and its backup, if it has one, is on this computer."""
     stands = entry.intent.user == user and entry.reached in STANDS
     return stands and (entry.backup is None or bool(desk.vault.find(entry)))
 
@@ -94,7 +94,7 @@ def look_up_status(
     failures: Mapping[str, Failure],
     desk: Desk,
 ) -> list[RowResult]:
-    """Return how it stands with every row of a plan. `holders` has the virtual devices; `look` as in `make_plan`."""
+    """Return the status of every row. `holders` has the user of each virtual device; `look` as in `make_plan`."""
     has = devices_by_user(holders)
     has |= look([step.user for step in plan.steps if step.user not in has and step.action is not Action.BLOCKED])
     ours = entries_by_serial(plan.account, desk=desk)
@@ -113,7 +113,7 @@ def _row_status(
     desk: Desk,
 ) -> RowResult:
     making = _half_made(ours.get(plan.intent_of(step.row).serial))
-    # A device that a run is making may be assigned to its user already.
+    # A device that a run is still making may already be assigned to its user.
     on_its_user = making is not None and making.intent.serial in has
     found = None if on_its_user else result_without_work(step, plan, has, ours, desk=desk)
     failed_before = failure is not None and step.open

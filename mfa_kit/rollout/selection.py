@@ -1,4 +1,4 @@
-"""The users of the account, and which of them a rollout is for where there is no roster."""
+"""Users of the account, and the selection of users for a rollout without a roster."""
 
 from collections.abc import Container
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListedUser:
-    """A user as IAM lists them; groups and tags where they were asked for."""
+    """A user as IAM lists them; groups and tags are set only if they were requested."""
 
     name: str
     path: str = "/"
@@ -16,7 +16,7 @@ class ListedUser:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """What a user must have to be selected: one of the groups, all the tags, and everything else that is given."""
+    """Conditions for users: one of the groups, all of the tags, and every other condition that is set."""
 
     groups: tuple[str, ...] = ()
     path_prefix: str = "/"
@@ -25,7 +25,7 @@ class Selection:
 
     @property
     def by_details(self) -> bool:
-        """Whether the groups or the tags of users are needed."""
+        """Whether the users' groups or tags are needed."""
         return bool(self.groups or self.tags)
 
     def matches(self, user: ListedUser, passwords: Container[str]) -> bool:

@@ -1,7 +1,7 @@
-"""The rows of a plan whose devices are made in person, one after another: which rows, and in what order.
+"""The station: which rows of a plan are made in person, and in which order.
 
-IAM, the journal and the key itself tell what is done and whose a key is. Nothing else is kept, so a person who comes
-back to a plan, or works on it at another computer, continues where it stands.
+IAM, the journal and the key show which rows are done and which user has a key. Nothing else is stored, so a person can
+return to a plan, or continue it at another computer.
 """
 
 from collections.abc import Callable, Collection, Container, Sequence
@@ -21,18 +21,18 @@ from mfa_kit.rollout.roster import RosterRow
 
 
 class StationMethods(Protocol):
-    """What a session needs of the methods by which devices are made in person."""
+    """The methods that make devices in person, as a session uses them."""
 
     def call(self, row: RosterRow) -> str:
-        """Return the words that ask for what a row's device is made with."""
+        """Return the prompt that names the user and asks for the key, token or phone of the row."""
         ...
 
     def slot(self, row: RosterRow) -> KeySlot | None:
-        """Return where the keys of a row's method are inserted; None where none is."""
+        """Return the slot for the keys of a row's method; None if the method uses none."""
         ...
 
     def equip(self, row: RosterRow, key: InsertedKey | None) -> tuple[Carrier, Maker]:
-        """Return what makes the device of a row, on this key. Raise UsageFault or DeviceFault; touches no device."""
+        """Return the carrier and maker of a row's device on a key. Raise UsageFault or DeviceFault; changes nothing."""
         ...
 
 
@@ -40,9 +40,9 @@ DONE = {RowOutcome.ENROLLED, RowOutcome.SKIPPED}
 
 
 def station_steps(plan: Plan, methods: Collection[str], users: Container[str]) -> list[PlanStep]:
-    """Return the steps of these users, in the plan's order, for whom a device is yet to be made.
+    """Return the steps of these users, in the plan's order, that still need a device.
 
-    `methods` are names. Without any, the steps are those that `apply` leaves to a station.
+    `methods` are names. Without any, the steps are those that `apply` leaves for a station.
     """
     return [
         step
@@ -53,7 +53,7 @@ def station_steps(plan: Plan, methods: Collection[str], users: Container[str]) -
 
 @dataclass(slots=True, kw_only=True)
 class StationQueue:
-    """Steps in order, and their results by user. `at` is the index of the called step, past the end after the last."""
+    """Steps in order, and their results by user. `at` is the index of the current step, past the end after the last."""
 
     steps: Sequence[PlanStep]
     results: dict[str, RowResult] = field(default_factory=dict)
@@ -66,13 +66,13 @@ class StationQueue:
         return self.steps[self.at] if self.at < len(self.steps) else None
 
     def is_done(self, step: PlanStep) -> bool:
-        """Whether the user of a step has a device. A step that failed is not done."""
+        """Whether the user of a step has a device. A failed step is not done."""
         result = self.results.get(step.user)
         return result is not None and result.outcome in DONE
 
     @property
     def place(self) -> str:
-        """Which step is called, such as `2 of 3`."""
+        """Position of the current step, such as `2 of 3`."""
         return f"{self.at + 1} of {len(self.steps)}"
 
     @property
@@ -81,15 +81,15 @@ class StationQueue:
         return [step for step in self.steps if not self.is_done(step)]
 
     def record(self, result: RowResult) -> None:
-        """Keep the result of a step, in place of an earlier one."""
+        """Store the result of a step; it replaces an earlier one."""
         self.results[result.user] = result
 
     def skip(self) -> None:
-        """Leave the called step for later."""
+        """Leave the current step for later."""
         self.at += 1
 
     def go_back(self) -> bool:
-        """Go to the last step before this one that is not done. False where there is none."""
+        """Go back to the last step before this one that is not done. Return False if there is none."""
         before = [number for number in range(self.at) if not self.is_done(self.steps[number])]
         if before:
             self.at = before[-1]
@@ -98,10 +98,10 @@ class StationQueue:
 
 @dataclass(slots=True, kw_only=True)
 class StationRuns:
-    """The runs of one session. After a try that could not be settled, the next try is a new run.
+    """The runs of one session. After an attempt that could not be settled, the next attempt gets a new run.
 
-    `left` are the entries that could not be settled: no other process may settle them while this one lives. `new_id`
-    returns a run id.
+    `left` has the entries that could not be settled; no other process may settle them while this one is alive. `new_id`
+    returns a run ID.
     """
 
     new_id: Callable[[], str]
@@ -109,7 +109,7 @@ class StationRuns:
     left: list[Entry] = field(default_factory=list)
 
     def settle_left(self, intent: Intent, card: str | None, *, desk: Desk) -> bool:
-        """Settle, as far as possible, what is left of a device, and on the key that is in now; whether anything was."""
+        """Settle earlier attempts for a device or on the inserted key, if possible. Return whether any was settled."""
         before = len(self.left)
         for entry in [*self.left]:
             if entry.intent.serial == intent.serial or entry.intent.card == card is not None:
@@ -122,13 +122,13 @@ class StationRuns:
         return len(self.left) < before
 
     def run_of_next_try(self) -> str:
-        """Return the run id for the next try, which is begun where the last run has left something."""
+        """Return the run ID for the next attempt. It is a new one if the last run left something."""
         if not self.ids or any(entry.run == self.ids[-1] for entry in self.left):
             self.ids.append(self.new_id())
         return self.ids[-1]
 
     def keep_left(self, intent: Intent, *, desk: Desk) -> None:
-        """Look whether a try that failed has left a half-made device, and keep its entry."""
+        """Check whether a failed attempt left a half-made device, and keep its entry."""
         entry = desk.journal.find(intent.serial, run=self.ids[-1]) if self.ids else None
         if entry and entry.is_half_made and entry not in self.left:
             self.left.append(entry)
@@ -137,7 +137,7 @@ class StationRuns:
 def enroll_in_person(
     intent: Intent, carrier: Carrier, *, caller: Caller, desk: Desk, run: str, maker: Maker
 ) -> Outcome:
-    """Make the device of a row, as `enroll` does. Raise MfaKitError after settling what was half-made, or noting it."""
+    """Make the device of a row, as `enroll` does. Raise MfaKitError after settling or recording what was half-made."""
     wish = Wish(
         user=intent.user,
         method=intent.method,

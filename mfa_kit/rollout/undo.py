@@ -1,4 +1,4 @@
-"""Take away the devices that one run made."""
+"""Remove the devices that one run made."""
 
 from collections.abc import Generator, Sequence
 from contextlib import suppress
@@ -14,9 +14,9 @@ from mfa_kit.rollout.workers import Workers
 
 
 def entries_of_run(run: str, *, account: str, desk: Desk) -> list[Entry]:
-    """Return the devices of a run that stand or are staged, and those on their way out when its process died.
+    """Return the devices that a run enabled or staged, and those that it was removing when its process ended.
 
-    Raise UsageFault where this computer knows of none.
+    Raise UsageFault if this computer has no device of the run on record.
     """
     dead = desk.journal.dead(account)
     leaving = (entry for entry in dead if (entry.purpose, entry.reached) == (Purpose.REVOKE, Reached.REVOKING))
@@ -31,9 +31,9 @@ def entries_of_run(run: str, *, account: str, desk: Desk) -> list[Entry]:
 def undo_devices(
     entries: Sequence[Entry], *, leave_without_mfa: bool, desk: Desk, execution: Execution
 ) -> Generator[RowResult, None, None]:
-    """Take away exactly the devices of these entries; yield a result a user.
+    """Remove exactly the devices of these entries, and yield one result per user.
 
-    Raise UsageFault where the process of a run lives.
+    Raise UsageFault if the process of an involved run is still alive.
     """
     take_over_runs(entries, desk=desk)
 
@@ -55,7 +55,7 @@ def undo_devices(
 
 
 def _is_last(entry: Entry, *, desk: Desk) -> bool:
-    """Whether a device is the only one of its user. A user who is gone has none, but their staged device may stand."""
+    """Whether a device is the user's only one. A deleted user has none, but their staged device may still exist."""
     with suppress(NoSuchEntity):
         return look_up_serials(entry.intent.user, inventory=desk.inventory) == (entry.intent.serial,)
     return False

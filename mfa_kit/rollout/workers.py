@@ -1,4 +1,4 @@
-"""Workers over many rows: results as they arrive, and a stop that waits for the rows in progress."""
+"""Threads that process many rows: results are yielded as they arrive, and a stop waits for the rows in progress."""
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -13,20 +13,20 @@ R = TypeVar("R")
 
 @dataclass(slots=True, kw_only=True)
 class Workers(Generic[T, R]):
-    """`number` threads that call `act` for one row at a time. After `stop` they begin no other row."""
+    """Calls `act` for each row in `number` threads. After `stop` is set, no further row is started."""
 
     act: Callable[[T], R]
     number: int
     stop: threading.Event
 
     def work_through(self, rows: Iterable[T]) -> Iterator[R]:
-        """Yield results as they arrive. After all workers have ended, raise the first error that `act` raised.
+        """Yield results as they arrive. When all workers have ended, raise the first error that `act` raised.
 
-        A row is taken from `rows` when a worker is free for it, so each worker is one task of the pool: a pool that
-        has a task for each row would take all rows at once.
+        Each worker is one task of the pool and takes a row from `rows` when it is free. With a task per row, the pool
+        would take all rows from `rows` at once.
         """
         todo, taking = iter(rows), threading.Lock()
-        done = SimpleQueue[tuple[R] | None]()  # a result, or the end of a worker
+        done = SimpleQueue[tuple[R] | None]()  # None marks the end of a worker
         errors: list[BaseException] = []
 
         def take_row() -> tuple[T] | None:

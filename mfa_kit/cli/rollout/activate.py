@@ -1,4 +1,4 @@
-"""`mfa-kit rollout activate`: enable the devices that `rollout apply --stage` has left."""
+"""`mfa-kit rollout activate`: enable the devices that `rollout apply --stage` created."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -80,7 +80,7 @@ def activate(
 
 
 def _list_users(ports: RolloutPorts, groups: Sequence[str], named: set[str]) -> set[str] | None:
-    """Return the lower-case names of the users in all these groups that are also named; None for all users."""
+    """Return the lower-case names of the users who are in all these groups and were named; None for all users."""
     if not groups and not named:
         return None
     selection = Selection(groups=tuple(groups))

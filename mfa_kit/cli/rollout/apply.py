@@ -1,4 +1,4 @@
-"""`mfa-kit rollout apply`: enroll the users of a plan, and write down how each of them ended."""
+"""`mfa-kit rollout apply`: enroll the users of a plan, and write a result for each of them."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -84,7 +84,7 @@ def apply(
             asked = take_results(outcomes, take, execution=execution, pace=ports.pace)
         finally:
             _keep_broken_off(ports, run, tally)
-            # The results of an earlier run say more than none at all.
+            # Keep the files of an earlier run if this run has no results.
             write = bool(tally.results) or not (folder / "results.csv").exists()
             if write:
                 wiring.write_files(folder, result_files(plan, tally.by_user, run=run))
@@ -93,11 +93,11 @@ def apply(
 
 
 def _keep_broken_off(ports: RolloutPorts, run: str, tally: Tally) -> None:
-    """Take what was begun and has no result, as after a second Ctrl-C: its users may be enrolled."""
+    """Add users whose device was begun but has no result, as after a second Ctrl-C: they may be enrolled."""
     if not tally.left:
         return
     known = tally.by_user
-    with suppress(IntegrityFault):  # the ledger's, that may have ended the run
+    with suppress(IntegrityFault):  # the ledger itself may have failed and ended the run
         for entry in ports.desk.journal.made(ports.caller.account):
             if entry.run == run and entry.intent.user not in known:
                 tally.keep(RowResult.of_entry(entry, RowOutcome.HALF_MADE, "broken off; see mfa-kit rollout status"))

@@ -1,4 +1,4 @@
-"""The status of a rollout as one HTML page, for the person who asked for the rollout."""
+"""The status of a rollout as an HTML page, as a report to send."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from mfa_kit.rollout.outcomes import RowOutcome, RowResult
 from mfa_kit.rollout.plan import Plan
 from mfa_kit.wiring.aws import account_label
 
-# Colors that people with each kind of color blindness tell apart (Okabe and Ito, 2008); each bar has its word too.
+# People with any kind of color blindness can tell these colors apart (Okabe and Ito, 2008). Each bar also has a label.
 COLORS = {
     RowOutcome.ENROLLED: "#009e73",
     RowOutcome.STAGED: "#56b4e9",
@@ -31,7 +31,7 @@ MEANS = {
     RowOutcome.BLOCKED: "cannot be begun as it is",
     RowOutcome.FAILED: "failed",
 }
-# What somebody has to do something about stands first.
+# Rows that need action are listed first.
 URGENT = (RowOutcome.FAILED, RowOutcome.BLOCKED, RowOutcome.HALF_MADE)
 STYLE = """
   td:first-child { overflow-wrap: break-word; max-width: 16rem } td:last-child { overflow-wrap: anywhere }
@@ -40,7 +40,7 @@ STYLE = """
 
 
 def status_page(plan: Plan, results: Sequence[RowResult], *, at: float) -> str:
-    """Return the page: how many users have a device, what is open and why, and what is done."""
+    """Return the page: how many users have a device, which rows are open and why, and which are done."""
     counts = Counter(result.outcome for result in results)
     failed = [result for result in results if result.outcome is RowOutcome.FAILED]
     open_ = [result for result in results if result.outcome not in {RowOutcome.ENROLLED, RowOutcome.SKIPPED}]
@@ -69,12 +69,12 @@ def _chart(counts: Counter[RowOutcome], total: int) -> str:
 
 
 def _percent(part: int, total: int) -> str:
-    """Write a share; the few that are less than a hundredth are not none."""
+    """Format a share as a percentage; less than one percent is not shown as zero."""
     return "<1 %" if 100 * part < total else f"{100 * part / total:.0f} %"
 
 
 def _causes(failed: Sequence[RowResult]) -> str:
-    """Count the failures by their cause, each with the sentence of the first."""
+    """Count the failures by cause, each with the message of its first failure."""
     if not failed:
         return ""
     first = {one.cause: one for one in reversed(failed)}

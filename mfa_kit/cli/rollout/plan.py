@@ -26,9 +26,9 @@ from mfa_kit.wiring.rollout import RolloutPorts
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.vault import open_vault
 
-# Seconds: IAM makes no new credential report while one is younger.
+# Seconds. IAM creates a new credential report only when the last one is older than this.
 REPORT_AGE = 4 * 3600
-# How many names of a long list are shown on one line.
+# Longer lists of names are shortened to keep them on one line.
 SHOWN = 20
 
 
@@ -94,7 +94,7 @@ def plan(
 
 
 def _check_source(roster: Path | None, *, selects: bool, only: str | None) -> None:
-    """Raise click.UsageError unless there is either a roster or a selection; `--only` goes with both."""
+    """Raise click.UsageError unless there is either a roster or a selection. `--only` works with both."""
     if selects if roster else not (selects or only):
         raise click.UsageError(
             "give either a ROSTER or a selection: --group, --path-prefix, --tag, --without-mfa, --only"
@@ -102,7 +102,7 @@ def _check_source(roster: Path | None, *, selects: bool, only: str | None) -> No
 
 
 def _check_apart(*files: Path | None) -> None:
-    """Raise UsageFault where one file would be written in the place of another."""
+    """Raise UsageFault if two files would be written to the same path."""
     named = [file for file in files if file]
     places = Counter(map(os.path.realpath, named))
     if same := next((file for file in named if places[os.path.realpath(file)] > 1), None):
@@ -110,7 +110,7 @@ def _check_apart(*files: Path | None) -> None:
 
 
 def _read_rows(file: Path, skip_bad: Path | None, *, settings: Settings) -> list[RosterRow]:
-    """Return the rows of a roster. Raise UsageFault with everything that is wrong, unless it is skipped."""
+    """Return the rows of a roster. Raise UsageFault with all faults, unless faulty rows are skipped."""
     found = wiring.read_roster(file, METHODS)
     if found.faults and skip_bad:
         what = f"faults: {len(found.faults)}; their rows are left out"
@@ -130,7 +130,7 @@ def _read_rows(file: Path, skip_bad: Path | None, *, settings: Settings) -> list
 
 
 def _parse_prefix(text: str | None) -> str:
-    """Return a path of IAM's; the path of all users for none."""
+    """Return an IAM path; without one, the path that matches all users."""
     if not text:
         return "/"
     if not text.startswith("/"):
@@ -148,7 +148,7 @@ def _parse_tag(text: str) -> tuple[str, str]:
 def _select_rows(
     people: Iterable[ListedUser], selection: Selection, *, report: CredentialReport | None, progress: Progress
 ) -> list[RosterRow]:
-    """Return a row for each user of the account that the selection matches."""
+    """Return a row for each user in the account that the selection matches."""
     passwords = {name for name, each in report.users.items() if each.password} if report else set()
     rows = [RosterRow(user=person.name) for person in people if selection.matches(person, passwords)]
     if not rows:
@@ -157,7 +157,7 @@ def _select_rows(
 
 
 def _lookup(ports: RolloutPorts, trusted: CredentialReport | None, *, workers: int) -> DeviceLookup:
-    """Return a lookup that asks IAM, or believes the credential report, which does not tell the serials of devices."""
+    """Return a lookup that asks IAM, or uses the credential report, which does not contain the serials of devices."""
     if trusted is None:
         return lambda users: look_up_devices(users, desk=ports.desk, workers=workers)
     with_mfa = {name for name, each in trusted.users.items() if each.mfa}
@@ -165,7 +165,7 @@ def _lookup(ports: RolloutPorts, trusted: CredentialReport | None, *, workers: i
 
 
 def _write_plan(new_plan: Plan, out: Path, *, settings: Settings) -> str:
-    """Write a plan, unless nothing is to be written; return the SHA-256 of its file."""
+    """Write a plan, unless nothing should be written; return the SHA-256 of its file."""
     text = plan_text(new_plan)
     if not settings.dry_run:
         wiring.write_file(out, text)
@@ -173,7 +173,7 @@ def _write_plan(new_plan: Plan, out: Path, *, settings: Settings) -> str:
 
 
 def _note_surprises(new_plan: Plan, *, progress: Progress) -> None:
-    """CredentialReport each user who is blocked, and each whose public key is another than before."""
+    """Print a note for each blocked user, and for each user whose public key has changed."""
     for step in new_plan.steps:
         if step.action is Action.BLOCKED:
             progress.note(f"blocked: {step.user}: {step.reason}")
@@ -186,7 +186,7 @@ def _key(row: RosterRow) -> str:
 
 
 def _summary(new_plan: Plan, *, whole: bool) -> ResultRow:
-    """Return what the summary says after the counts. `whole` is for programs: lists are not shortened."""
+    """Return the part of the summary after the counts. `whole` is for programs: lists are not shortened."""
     keys = [step for step in new_plan.steps if step.row.recipient]
     return {
         "could_not_open_his_own_copy": new_plan.shut_out if whole else _shorten(new_plan.shut_out),

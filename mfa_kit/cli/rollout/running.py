@@ -1,4 +1,4 @@
-"""What the verbs share that work on many users at once: their progress, and how they are stopped."""
+"""Code shared by the verbs that process many users: progress output, and stopping on a signal."""
 
 import sys
 from collections.abc import Callable, Generator
@@ -14,14 +14,14 @@ from mfa_kit.wiring.settings import Settings
 
 
 def open_progress(settings: Settings) -> Progress:
-    """Return a line that is redrawn where stderr is a terminal and redraws are wanted, else plain lines."""
+    """Return a progress line that is redrawn if stderr is a terminal and redraws are allowed, otherwise plain lines."""
     return settings.progress if settings.plain or not sys.stderr.isatty() else terminal.StatusLine()
 
 
 def take_results(
     results: Generator[RowResult, None, None], take: Callable[[RowResult], None], *, execution: Execution, pace: Pace
 ) -> bool:
-    """Take each result as it arrives; return whether Ctrl-C or SIGTERM asked for a stop.
+    """Process each result as it arrives; return whether Ctrl-C or SIGTERM requested a stop.
 
     A second signal raises KeyboardInterrupt.
     """

@@ -1,4 +1,4 @@
-"""One person at a station, who works through the steps of a plan. The rules of the queue are rollout.station's."""
+"""A person's session at a station, which works through the steps of a plan. rollout.station has the queue's rules."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ from mfa_kit.rollout.station import StationMethods, StationQueue, StationRuns, e
 INSTEAD = "a terminal; mfa-kit rollout apply makes what needs nobody"
 WORDS = "s skips, b goes back, q quits"
 SKIP, BACK, QUIT = {"s", "skip"}, {"b", "back"}, {"q", "quit"}
-# How many names of a long list stand in a prompt.
+# Longer lists of names do not fit in a prompt.
 SHOWN = 5
 
 
@@ -30,7 +30,8 @@ SHOWN = 5
 class StationSession:
     """One person working through a queue.
 
-    `reasons` say by user why a step is left. `lacking`: IAM does not tell of some key what a policy asks for.
+    `reasons` says by user why a step was left. `lacking`: for some security key, IAM does not report a property that a
+    policy requires.
     """
 
     plan: Plan
@@ -48,7 +49,7 @@ class StationSession:
     lacking: bool = False
 
     def work(self) -> None:
-        """Call one step after another, until none is left or the person quits."""
+        """Handle one step after another, until none is left or the person quits."""
         while True:
             step = self.queue.call_next()
             if step is None and not self._go_back_from_end():
@@ -57,14 +58,14 @@ class StationSession:
                 return
 
     def close(self) -> None:
-        """Count each step that is left, with its last failure or with the reason why it is left."""
+        """Count each step that is left, with its last failure or the reason why it was left."""
         for step in self.queue.left:
             result = self.queue.results.get(step.user)
             reason = self.reasons.get(step.user, "")
             self.tally.keep(result or RowResult(user=step.user, outcome=RowOutcome.NOT_STARTED, reason=reason))
 
     def _go_back_from_end(self) -> bool:
-        """After the last step, ask whether to go back to one that is left; False to end."""
+        """After the last step, ask whether to go back to one that is left. Return False to end the session."""
         left = [step.user for step in self.queue.left]
         shown = ", ".join(["…"] * (len(left) > SHOWN) + left[-SHOWN:])
         prompt = f"the end; {len(left)} not done ({shown}): b goes back to the last, Enter ends"
@@ -74,14 +75,14 @@ class StationSession:
         return answer not in {"", *QUIT}
 
     def _end_without_work(self, step: PlanStep) -> bool:
-        """End a step for which nothing is to be done: its user has a device by now, or is gone. Whether it was so."""
+        """End a step whose user now has a device or was deleted. Return whether the step was ended."""
         try:
             has = look_up_serials(step.user, inventory=self.desk.inventory)
         except NoSuchEntity as gone:
             self._fail(step, gone)
             self.queue.skip()
             return True
-        except MfaKitError as error:  # the person at the station sees what can be done, and asks again
+        except MfaKitError as error:  # the person at the station sees the error and is asked again
             self._fail(step, error)
             return False
         if has:
@@ -93,7 +94,7 @@ class StationSession:
         return result_of_devices(step, has, ours, desk=self.desk)
 
     def _ask(self, step: PlanStep) -> bool:
-        """Call a step, and do what the person answers by a line, or by a key that is inserted; False to quit."""
+        """Ask for the key or input of a step, and act on the typed line or the inserted key. Return False to quit."""
         watch = self._watch(step.row)
         prompt = f"{self.methods.call(step.row)} ({self.queue.place}); {WORDS}"
         comes: Callable[[], InsertedKey | Notice | None] = watch.poll if watch else lambda: None
@@ -110,7 +111,7 @@ class StationSession:
         return True
 
     def _obey(self, step: PlanStep, word: str) -> bool:
-        """Do what a word says: skip, go back, or quit; False to quit."""
+        """Skip, go back or quit, as the person typed. Return False to quit."""
         if word in SKIP:
             self.reasons.setdefault(step.user, "skipped at the desk")
             self.queue.skip()
@@ -124,7 +125,7 @@ class StationSession:
         return True
 
     def _watch(self, row: RosterRow) -> SlotWatch | None:
-        """Return the watch for the keys of a row's method; None where no key is inserted for it."""
+        """Return the watch for keys of a row's method; None if the method uses no inserted key."""
         method = row.kind.name
         if method not in self.watches:
             slot = self.methods.slot(row)
@@ -136,7 +137,7 @@ class StationSession:
         return self.watches[method]
 
     def _make(self, step: PlanStep, key: InsertedKey | None, watch: SlotWatch | None) -> None:
-        """Make the device of a step, on the key that is in, if it is made on one."""
+        """Make the device of a step, on the inserted key if its method uses one."""
         intent, desk = self.plan.intent_of(step.row), self.desk
         try:
             if key and watch and not self._claim(key, watch, intent):
@@ -158,7 +159,7 @@ class StationSession:
             self._say_remove(step)
 
     def _claim(self, key: InsertedKey, watch: SlotWatch, intent: Intent) -> bool:
-        """Take a key for a user, and settle what is left on it. False where someone else has it."""
+        """Check that a key is free for a user, and settle what is left on it. Return False if another user has it."""
         watch.used.add(key.identity)
         if self.runs.settle_left(intent, key.identity, desk=self.desk):
             key = watch.find_again(key) or key
@@ -171,7 +172,7 @@ class StationSession:
         return True
 
     def _enroll(self, step: PlanStep, intent: Intent, key: InsertedKey | None) -> Outcome:
-        """Settle what an earlier try left, and enroll the user."""
+        """Settle the remains of an earlier attempt, and enroll the user."""
         desk, caller = self.desk, self.caller
         self.runs.settle_left(intent, None, desk=desk)
         run = self.runs.run_of_next_try()
@@ -179,7 +180,7 @@ class StationSession:
         return enroll_in_person(intent, carrier, caller=caller, desk=desk, run=run, maker=maker)
 
     def _take(self, step: PlanStep, outcome: Outcome) -> None:
-        """End a step by what enrolling its user came to."""
+        """End a step with the result of enrolling its user."""
         if isinstance(outcome, Enrolled):
             lacks = "; ".join(outcome.registered.missing) if outcome.registered else ""
             self.lacking = self.lacking or bool(lacks)

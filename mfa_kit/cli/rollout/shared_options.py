@@ -1,4 +1,4 @@
-"""The arguments and options that several verbs of `mfa-kit rollout` take."""
+"""Arguments and options that several verbs of `mfa-kit rollout` share."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -31,10 +31,10 @@ RECIPIENTS_FILE = click.option(
 
 
 def backup_options(function: F) -> F:
-    """Add the options that say who can open the backups, and where the backups are."""
+    """Add the options for the recipients and the folder of backups."""
     return RECIPIENT(RECIPIENTS_FILE(options.BACKUP_DIR(function)))
 
 
 def split_names(only: str | None) -> list[str]:
-    """Return the user names that `--only A,B` lists; none without the option."""
+    """Return the user names in `--only A,B`; an empty result means that the option was not given."""
     return [name.strip() for name in (only or "").split(",") if name.strip()]

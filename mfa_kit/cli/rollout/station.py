@@ -1,4 +1,4 @@
-"""`mfa-kit rollout station`: work through the rows of a plan that need a key, a token or a phone here."""
+"""`mfa-kit rollout station`: work through the rows of a plan that are made in person."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -32,12 +32,12 @@ from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.this_computer import harden
 from mfa_kit.wiring.vault import open_vault
 
-# How many users are looked up at once, before the first is called.
+# Users are looked up in parallel before the session begins.
 WORKERS = 8
 
 
 class StationVerb(options.Verb):
-    """Takes the options of every method that a station uses, except those that the row or the key itself gives."""
+    """Takes the options of every station method, except those whose value comes from the row or the key."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return the verb's own options, then those of the methods, then --help."""
@@ -127,24 +127,24 @@ def station(
 
 
 class _Methods:
-    """The methods of this station, with the options of the command line.
+    """The methods of this station, with the options from the command line.
 
-    What is about one device is as the row and the inserted key say.
+    Options about one device are set from the row and the inserted key.
     """
 
     def __init__(self, options: Mapping[str, object], context: Context) -> None:
         self._options, self._context = options, context
 
     def call(self, row: RosterRow) -> str:
-        """Return the words that ask for what a row's device is made with."""
+        """Return the prompt that names the user and asks for the key, token or phone of the row."""
         return METHODS[row.kind.name].call.format(user=row.user, serial=row.serial)
 
     def slot(self, row: RosterRow) -> KeySlot | None:
-        """Return where the keys of a row's method are inserted; None where none is."""
+        """Return the slot for the keys of a row's method; None if the method uses none."""
         return self._options_of(row, None).slot(self._context)
 
     def equip(self, row: RosterRow, key: InsertedKey | None) -> tuple[Carrier, Maker]:
-        """Return what makes the device of a row, on this key."""
+        """Return the carrier and maker of a row's device on this key."""
         equipment = self._options_of(row, key).equip(self._context)
         return equipment.carrier, equipment.maker
 
@@ -153,7 +153,7 @@ class _Methods:
         return built(METHODS[row.kind.name].options, {**self._options, **single})
 
 
-# The command's name until this release; help does not list it.
+# This was the command's name in the last release. Help does not list it.
 bench = copy.copy(station)
 bench.name, bench.hidden = "bench", True
 
@@ -168,7 +168,7 @@ def _users(plan: Plan, only: str | None) -> set[str]:
 def _look_up_results(
     plan: Plan, steps: Sequence[PlanStep], *, ports: RolloutPorts, digest: str
 ) -> dict[str, RowResult]:
-    """Return how it stands with each user of the plan; IAM is asked for the users of these steps only."""
+    """Return the status of each user of the plan. IAM is asked only about the users of these steps."""
     users = {step.user for step in steps}
     found = look_up_status(
         plan,
@@ -181,7 +181,7 @@ def _look_up_results(
 
 
 def _queue_of(steps: Sequence[PlanStep], before: dict[str, RowResult]) -> StationQueue:
-    """Return the queue of these steps, with the results of those that are done, or failed the last time."""
+    """Return the queue of these steps, with the results of those that are done or failed last time."""
     ended = [before[step.user] for step in steps if before[step.user].outcome in {*DONE, RowOutcome.FAILED}]
     return StationQueue(steps=steps, results={result.user: result for result in ended})
 
@@ -189,14 +189,14 @@ def _queue_of(steps: Sequence[PlanStep], before: dict[str, RowResult]) -> Statio
 def _keep_known(
     steps: Sequence[PlanStep], queue: StationQueue, before: dict[str, RowResult], *, tally: Tally, all_rows: bool
 ) -> None:
-    """Count the results of the rows that are done already, or of all rows."""
+    """Count the results of the rows that are already done, or of all rows."""
     for step in steps:
         if all_rows or queue.is_done(step):
             tally.keep(before[step.user])
 
 
 def _greet(queue: StationQueue, progress: Progress) -> None:
-    """Report that there is nothing to do, or how much of it is done already."""
+    """Print that nothing is left to do, or how many rows are already done."""
     done = len(queue.steps) - len(queue.left)
     if not queue.steps:
         progress.note("no row of this plan is made at a desk; with --with virtual those of phones are")

@@ -1,4 +1,4 @@
-"""`mfa-kit rollout status`: how it stands with each user of a plan."""
+"""`mfa-kit rollout status`: show the status of each user of a plan."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""How the rows of a rollout ended: reported as they arrive, printed at the end, and written to files."""
+"""Results of the rows of a rollout: reported as they arrive, printed at the end, and written to files."""
 
 import threading
 import time
@@ -29,7 +29,7 @@ MADE = {RowOutcome.ENROLLED, RowOutcome.STAGED, RowOutcome.REVOKED}
 class Tally:
     """The results of one command, of `total` rows.
 
-    `stop` is set when a result cannot be printed. The rows in progress are then finished, and `exit_code` raises
+    If a result cannot be printed, `stop` is set. The rows in progress are then finished, and `exit_code` raises
     `unheard`.
     """
 
@@ -48,7 +48,7 @@ class Tally:
 
     @property
     def left(self) -> int:
-        """How many rows have no result."""
+        """Number of rows without a result."""
         return self.total - len(self.results)
 
     @property
@@ -57,9 +57,9 @@ class Tally:
         return {result.user: result for result in self.results}
 
     def keep(self, result: RowResult) -> None:
-        """Count a result without reporting it; as a JSON line it is printed at once.
+        """Count a result without reporting progress. In JSON Lines output it is printed at once.
 
-        Raise OSError where it cannot be printed and there is no `stop`.
+        Raise OSError if it cannot be printed and there is no `stop`.
         """
         self.results.append(result)
         self.failed += result.outcome is RowOutcome.FAILED
@@ -74,7 +74,7 @@ class Tally:
                 self.stop.set()
 
     def take(self, result: RowResult) -> None:
-        """Count a result, and report it on stderr: in the line that is redrawn, else in a line of its own."""
+        """Count a result, and report it on stderr, in the redrawn line or in a line of its own."""
         self.keep(result)
         if isinstance(self.progress, terminal.StatusLine):
             self.progress.draw(self._line())
@@ -92,7 +92,7 @@ class Tally:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many rows each outcome has, in the order of the outcomes; a row without a result is not started."""
+        """Number of rows per outcome, in the order of the outcomes. A row without a result counts as not started."""
         found = Counter(result.outcome for result in self.results)
         found[RowOutcome.NOT_STARTED] += self.left
         return {
@@ -102,7 +102,7 @@ class Tally:
         }
 
     def show(self, head: "ResultRow | None" = None) -> None:
-        """Print the results that are not printed yet. `head` stands before the counts in a table and in JSON."""
+        """Print the results that are not printed yet. `head` comes before the counts in a table and in JSON."""
         if isinstance(self.progress, terminal.StatusLine):
             self.progress.draw("")
         head = head or {}
@@ -119,14 +119,14 @@ class Tally:
 
 
 def result_row(result: RowResult) -> dict[str, str | None]:
-    """Return a result as the row that is printed and written: an empty cell is None."""
+    """Return a result as a row for output; an empty cell is None."""
     return {name: getattr(result, name) or None for name in COLUMNS}
 
 
 def exit_code(tally: Tally, *, asked: bool = False) -> int:
-    """Return the exit code. Raise KeyboardInterrupt where rows were left because somebody `asked` for a stop.
+    """Return the exit code. Raise KeyboardInterrupt if rows are left because the user `asked` for a stop.
 
-    Raise OSError where results could not be printed.
+    Raise OSError if results could not be printed.
     """
     if tally.unheard:
         raise tally.unheard
@@ -141,15 +141,15 @@ def exit_code(tally: Tally, *, asked: bool = False) -> int:
 
 
 def check_backup_folder(vault: Vault, steps: Sequence[PlanStep]) -> None:
-    """Raise UsageFault where backups could not be written, unless none is to be, because no one could decrypt it."""
+    """Raise UsageFault if backups cannot be written. Without a recipient none is written, so nothing is checked."""
     if vault.recipients() or any(step.row.recipient for step in steps):
         vault.check()
 
 
 def result_files(plan: Plan, found: Mapping[str, RowResult], *, run: str | None) -> dict[str, str]:
-    """Return the texts of the files of results by their names.
+    """Return the texts of the result files by file name.
 
-    results.csv and results.json have a row for every user of the plan. failed.csv has, as a roster, the users whose row
+    results.csv and results.json have a row for every user of the plan. failed.csv is a roster of the users whose row
     failed or is blocked.
     """
     results = [found.get(step.user) or RowResult(user=step.user, outcome=RowOutcome.NOT_STARTED) for step in plan.steps]

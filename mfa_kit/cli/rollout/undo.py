@@ -1,4 +1,4 @@
-"""`mfa-kit rollout undo`: take away the devices that one run made."""
+"""`mfa-kit rollout undo`: remove the devices that one run made."""
 
 from pathlib import Path
 
