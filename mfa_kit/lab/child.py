@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.lab_token import is_lab
+from mfa_kit.lab.token_of_lab import is_lab
 
 # Variables that an AWS client or this tool reads: settings of botocore and boto2, our own folder, proxies.
 AWS_CLIENTS = ("AWS_", "BOTO")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.lab_token import VARIABLE, is_lab
+from mfa_kit.lab.token_of_lab import VARIABLE, is_lab
 
 HINT = "run it under `mfa-kit lab run`, or export what `mfa-kit lab serve` prints"
 

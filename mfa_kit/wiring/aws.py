@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from mfa_kit.core import otp
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.lab_token import is_lab
 from mfa_kit.core.models import Call, Caller
 from mfa_kit.enrollment.phone import ask_until
+from mfa_kit.lab.token_of_lab import is_lab
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.this_computer import harden, home
 

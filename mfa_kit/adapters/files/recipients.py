@@ -82,7 +82,7 @@ def _usable(text: str) -> Recipient | None:
     if kind is None or _has_small_order(text):
         return None
     try:
-        with without_stderr(), contain_panics(UsageFault("the library panicked")):
+        with without_stderr(), contain_panics(UsageFault("the library panicked", "give another recipient")):
             found = kind.from_str(text)
             pyrage.encrypt(b"test", [found])
     except (pyrage.RecipientError, pyrage.EncryptError, UsageFault):

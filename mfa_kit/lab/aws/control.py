@@ -15,12 +15,12 @@ from wsgiref.types import WSGIEnvironment
 from moto.core.exceptions import ServiceException
 
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.lab_token import lab_token
 from mfa_kit.lab.aws.codes import DeviceCodes
 from mfa_kit.lab.aws.description import NAME
 from mfa_kit.lab.aws.faults import Faults
 from mfa_kit.lab.aws.mfa_devices import FidoDevice, HardwareToken, u2f_serial
 from mfa_kit.lab.aws.wire import HttpResponse, IamError, LoggedCall
+from mfa_kit.lab.token_of_lab import lab_token
 
 if TYPE_CHECKING:
     from mfa_kit.lab.aws.account import LabAccount
