@@ -64,9 +64,9 @@ class Phone:
         *,
         interaction: Interaction,
         draw: Callable[[KeyUri], Symbol],
-        way: PhoneProof,
+        proof: PhoneProof,
     ) -> None:
-        self._now, self._interaction, self._draw, self._way = now, interaction, draw, way
+        self._now, self._interaction, self._draw, self._proof = now, interaction, draw, proof
         self._sealed = False
         self._created: dict[str, Created] = {}
         self._drift: dict[str, int] = {}
@@ -74,25 +74,25 @@ class Phone:
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
         """Raise Declined where nobody is there, UsageFault where the window has no room for the QR code."""
         self._sealed = sealed
-        self._interaction.check(instead=self._way.instead)
-        if picture := self._way.picture:
+        self._interaction.check(instead=self._proof.instead)
+        if picture := self._proof.picture:
             self._interaction.confirm(
                 f"{picture.path} will hold the seed of {intent.name} unencrypted, until you delete it",
                 typed="yes",
-                instead=self._way.instead,
+                instead=self._proof.instead,
             )
         elif not sealed:
             # As long as the URI that AWS will give; only the seed and the account's alias may be others.
             label = f"Amazon%20Web%20Services:{intent.name}@{intent.account}"
             uri = KeyUri(f"otpauth://totp/{label}?secret={'A' * 64}&issuer=Amazon%20Web%20Services")
-            self._interaction.check(*self._parts(Created(Seed(bytes(40)), uri)), instead=self._way.unseen)
+            self._interaction.check(*self._parts(Created(Seed(bytes(40)), uri)), instead=self._proof.unseen)
         return intent
 
     def install(self, intent: Intent, created: Created) -> None:
         """Keep the seed until its codes are proved; write it to the file that was asked for."""
         self._created[intent.serial] = created
-        if self._way.picture:
-            self._way.picture.write(created.uri)
+        if self._proof.picture:
+            self._proof.picture.write(created.uri)
 
     def codes(self, intent: Intent) -> Pair:
         """Show the QR code until typed codes prove the phone's drift, once; return the pair for the phone's clock."""
@@ -103,39 +103,39 @@ class Phone:
 
     def remove(self, entry: Entry) -> None:
         """Forget the seed, and remove its file."""
-        if self._created.pop(entry.intent.serial, None) and self._way.picture:
-            self._way.picture.remove()
+        if self._created.pop(entry.intent.serial, None) and self._proof.picture:
+            self._proof.picture.remove()
 
     def _proved(self, intent: Intent, created: Created) -> int:
         screen = self._interaction
         try:
             self._show(created)
-            screen.say(self._way.scan.format(user=intent.user, name=intent.name))
+            screen.say(self._proof.scan.format(user=intent.user, name=intent.name))
             drift = prove(
                 created.seed,
-                typed=self._way.typed,
+                typed=self._proof.typed,
                 now=self._now,
                 interaction=screen,
-                shown_by=self._way.shown_by,
-                instead=self._way.instead,
+                shown_by=self._proof.shown_by,
+                instead=self._proof.instead,
             )
         except BaseException:  # whatever comes of the device, this picture proves nothing any more
-            if picture := self._way.picture:
+            if picture := self._proof.picture:
                 picture.remove()
             raise
         finally:
             screen.clear()
-        screen.say(f"{self._way.shown_by} shows the right {'codes' if self._way.typed > 1 else 'code'}")
-        if picture := self._way.picture:
+        screen.say(f"{self._proof.shown_by} shows the right {'codes' if self._proof.typed > 1 else 'code'}")
+        if picture := self._proof.picture:
             screen.say(f"the seed is still in {picture.path}: delete it now")
         return drift
 
     def _show(self, created: Created) -> None:
-        if picture := self._way.picture:
+        if picture := self._proof.picture:
             self._interaction.say(f"the QR code is in {picture.path}")
             return
         try:
-            self._interaction.show(*self._parts(created), instead=self._way.unseen)
+            self._interaction.show(*self._parts(created), instead=self._proof.unseen)
         except UsageFault as small:
             if not self._sealed:
                 raise
@@ -144,7 +144,7 @@ class Phone:
 
     def _parts(self, created: Created) -> list[Secret[str]]:
         symbol = self._draw(created.uri)
-        return [symbol, otp.grouped(created.seed)] if self._way.grouped else [symbol]
+        return [symbol, otp.grouped(created.seed)] if self._proof.grouped else [symbol]
 
 
 def prove(

@@ -8,7 +8,8 @@ from enum import StrEnum
 from mfa_kit.core.models import STAGED_TAG, VIRTUAL, Caller, Device, Intent, Mark, Reached
 from mfa_kit.enrollment.devices import delete_command
 from mfa_kit.enrollment.ports import Desk
-from mfa_kit.rollout.roster import RosterMethod, RosterRow, key_fingerprint
+from mfa_kit.rollout.roster import RosterRow, key_fingerprint
+from mfa_kit.rollout.roster_method import RosterMethod
 from mfa_kit.rollout.selection import ListedUser
 
 WORKERS = 8

@@ -8,7 +8,8 @@ from datetime import datetime
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.rollout.plan import Action, Plan, PlanStep, action_of
-from mfa_kit.rollout.roster import RosterMethod, RosterRow, key_fingerprint, parse_roster, row_cells
+from mfa_kit.rollout.roster import RosterRow, key_fingerprint, parse_roster, row_cells
+from mfa_kit.rollout.roster_method import RosterMethod
 
 SCHEMA = "mfa-kit/rollout-plan"
 VERSION = 1

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
-from mfa_kit.core import models
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.models import USER_NAME, Intent, Method, check_label, check_user
+from mfa_kit.core.models import USER_NAME, Intent, check_label, check_user
+from mfa_kit.rollout.roster_method import SELF, VIRTUAL, RosterMethod
 from mfa_kit.rollout.roster_text import CellFault, ReadRow, read_rows
 
 T = TypeVar("T")
@@ -23,32 +23,6 @@ TAKEN = ("mfa-kit:", "aws:")
 MOST_TAGS = 40
 SERIAL = re.compile(r"[\w+=/:,.@-]{9,256}", re.ASCII)
 ARN = re.compile(r"arn:(?P<partition>[a-z-]+):iam::(?P<account>\d{12}):user/(?:.*/)?(?P<user>[^/]+)", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RosterMethod:
-    """How the user of a row gets a device: by an enrollment method or, without one, by enrolling themselves.
-
-    `unattended`: `rollout apply` makes the device without a person. `by_serial`: the device exists in IAM already, and
-    the roster must contain the serial printed on it.
-    """
-
-    method: Method | None = None
-    unattended: bool = False
-    by_serial: bool = False
-
-    @property
-    def name(self) -> str:
-        """The word in a roster."""
-        return self.method.name if self.method else "self"
-
-    def __str__(self) -> str:
-        return self.name
-
-
-SELF = RosterMethod()
-# The method of a row that names none.
-VIRTUAL = RosterMethod(method=models.VIRTUAL, unattended=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 from mfa_kit.core.interaction import Progress
 from mfa_kit.security_keys.attestation import Examined, SeenBefore, examine
-from mfa_kit.security_keys.authenticator import PluggedKey, SeenKeys
+from mfa_kit.security_keys.authenticator import PluggedKey
 from mfa_kit.security_keys.key_policy import KeyPolicy
 from mfa_kit.security_keys.ports import LOOK, Metadata, PinEntry, PluggedKeys
+from mfa_kit.security_keys.seen_keys import SeenKeys
 
 
 class KeyExaminer:

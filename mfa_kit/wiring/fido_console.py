@@ -1,23 +1,20 @@
 """The console where a person registers a security key: the page that is opened for one user, or for root."""
 
 import time
-import webbrowser
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from typing import Protocol, runtime_checkable
 from urllib.parse import quote, urlsplit
 
 from mfa_kit.core.errors import MfaKitError, UsageFault
 from mfa_kit.core.interaction import Progress
 from mfa_kit.core.loopback import is_loopback
 from mfa_kit.core.models import Caller, Intent, Skipped
+from mfa_kit.core.otp import Secret
 from mfa_kit.enrollment import fido_console
 from mfa_kit.enrollment.fido_console import Hosts, RootEnrolled
 from mfa_kit.enrollment.ports import Desk, Inventory
 from mfa_kit.wiring.this_computer import home
-
-if TYPE_CHECKING:
-    from mfa_kit.adapters.aws.iam import Iam
 
 
 @contextmanager
@@ -41,21 +38,29 @@ def open_console_page(
         yield
 
 
+@runtime_checkable
+class ConsoleSource(Protocol):
+    """What knows where the console is, and makes sessions for it, as the inventory of every desk does."""
+
+    endpoint_url: str
+
+    def console_session(self, *, user: str, policy: Mapping[str, object], role: str | None) -> Secret[str]:
+        """Return credentials for the console, as its federation endpoint takes them. Raise AwsFault."""
+        ...
+
+
+def _console(inventory: Inventory) -> ConsoleSource:
+    assert isinstance(inventory, ConsoleSource)  # noqa: S101 - wiring makes the inventory of every desk
+    return inventory
+
+
 def _hosts(inventory: Inventory, partition: str) -> Hosts | None:
     """Return the addresses of sign-in and console, None where they are not known; a local IAM has its own."""
-    endpoint = _iam(inventory).endpoint_url
+    endpoint = _console(inventory).endpoint_url
     if is_loopback(urlsplit(endpoint).hostname):
         return Hosts(f"{endpoint}/federation", f"{endpoint}/console")
     hosts = fido_console.HOSTS.get(partition)
     return hosts and Hosts(f"https://{hosts.signin}/federation", f"https://{hosts.console}")
-
-
-def _iam(inventory: Inventory) -> "Iam":
-    """Return the inventory as the adapter that it is at every desk."""
-    from mfa_kit.adapters.aws.iam import Iam
-
-    assert isinstance(inventory, Iam)  # noqa: S101 - wiring makes the inventory of every desk
-    return inventory
 
 
 @contextmanager
@@ -63,12 +68,14 @@ def _open_signed_in(
     intent: Intent, inventory: Inventory, *, role: str | None, hosts: Hosts | None, destination: str | None
 ) -> Iterator[None]:
     """Open the page in a session of 15 minutes for one user's MFA; the file that leads there is removed again."""
+    import webbrowser
+
     from mfa_kit.adapters.aws import signin
 
     if hosts is None or destination is None:
         raise UsageFault(f"it is not known where partition {intent.partition} signs in", "sign in by yourself")
     policy = fido_console.session_policy(account=intent.account, partition=intent.partition, user=intent.user)
-    session = _iam(inventory).console_session(user=intent.user, policy=policy, role=role)
+    session = _console(inventory).console_session(user=intent.user, policy=policy, role=role)
     with signin.write_page(home(), signin.console_address(hosts.signin, session, destination=destination)) as file:
         if not webbrowser.open(file.as_uri()):
             raise UsageFault("there is no browser here", "sign in by yourself, or set BROWSER")

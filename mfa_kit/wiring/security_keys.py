@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from mfa_kit.core.errors import DeviceFault, MfaKitError, UsageFault
 from mfa_kit.core.otp import Secret
-from mfa_kit.security_keys.attestation import WHERE_METADATA_IS
-from mfa_kit.security_keys.authenticator import KeyInfo, MetadataSource, Model, PluggedKey, SeenKeys
+from mfa_kit.security_keys.attestation import WHERE_METADATA_IS, Examined, SeenBefore
+from mfa_kit.security_keys.authenticator import KeyInfo, MetadataSource, Model, PluggedKey
 from mfa_kit.security_keys.box import KeyExaminer
 from mfa_kit.security_keys.key_policy import KeyPolicy, parse_policy
 from mfa_kit.security_keys.new_pin import GivenPin, SealedPin, ShownPin
@@ -21,6 +21,7 @@ from mfa_kit.security_keys.pin import ask_pin
 from mfa_kit.security_keys.pin_entry import PipedPins, TypedPins
 from mfa_kit.security_keys.ports import Metadata, NewPinEntry, NewPinSource
 from mfa_kit.security_keys.replug import KeyReset
+from mfa_kit.security_keys.seen_keys import SeenKeys
 from mfa_kit.wiring.files import check_new, read_secret_line
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.this_computer import harden, home
@@ -153,6 +154,15 @@ class SecurityKeys:
             sleep=time.sleep,
             seen=seen,
         )
+
+    def examine(self, wanted: str | None, policy: KeyPolicy, seen: SeenKeys) -> Examined | SeenBefore:
+        """Examine the key that is meant, or the only one, and add it to those that were `seen`."""
+        with self.metadata() as published:
+            return self.examiner(published, policy, seen).examine(wanted)
+
+    def read_policy(self, file: Path | None) -> KeyPolicy:
+        """Return the policy of a file, as `read_key_policy` does."""
+        return read_key_policy(file)
 
     def resetter(self) -> KeyReset:
         """Return what erases a key that is unplugged and plugged in again."""

@@ -12,8 +12,8 @@ from mfa_kit.enrollment import fido_console
 from mfa_kit.lab.aws.server import Lab
 from mfa_kit.lab.devices.attestation_ca import AttestationCa
 from mfa_kit.lab.devices.securitykey import KeyBehavior, SimulatedKey, lab_key
+from mfa_kit.security_keys.at_console import AtConsole
 from mfa_kit.wiring import fido_console as kit
-from mfa_kit.wiring.methods.fido2 import AtConsole
 from tests.fido.conftest import LAB_AAGUID, Bus, Desk, Published
 
 

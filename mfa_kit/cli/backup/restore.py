@@ -78,7 +78,7 @@ def _restore_to_phone(file: Path, identities: Identities, settings: Settings) ->
     person = settings.interaction
     person.check(instead=f"mfa-kit backup show {file} -i IDENTITY -o FILE, and show that to the phone")
     intent, opened = backups.open_restorable(file, identities)
-    phone = Phone(time.time, interaction=person, draw=draw, way=PhoneProof(typed=1, scan=SCAN))
+    phone = Phone(time.time, interaction=person, draw=draw, proof=PhoneProof(typed=1, scan=SCAN))
     phone.install(phone.check(intent, sealed=True), opened.created)
     phone.codes(intent)
     return {"backup": str(file), "outcome": "restored", "label": opened.label}

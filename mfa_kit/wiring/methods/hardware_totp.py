@@ -4,11 +4,8 @@ from dataclasses import dataclass, field
 
 from mfa_kit.core.models import DeviceType, Method
 from mfa_kit.enrollment.assigning import ASSIGNING
-from mfa_kit.rollout.roster import RosterMethod
-from mfa_kit.tokens.display import DisplayToken
-from mfa_kit.tokens.programmable import CheckedToken
+from mfa_kit.rollout.roster_method import RosterMethod
 from mfa_kit.wiring.methods.recipe import Context, Equipment, Options, Recipe, option
-from mfa_kit.wiring.token_records import check_free
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,11 +16,9 @@ class TokenOptions(Options):
 
     def equip(self, context: Context) -> Equipment:
         """Return the token that `--serial` names; its codes are read off its display."""
-        settings = context.settings
-        token = DisplayToken(
-            self.serial, now=context.inventory.now, interaction=settings.interaction, progress=settings.progress
-        )
-        return Equipment(carrier=CheckedToken(self.serial, token, check=check_free), maker=ASSIGNING)
+        from mfa_kit.wiring.methods.token_carriers import read_display
+
+        return Equipment(carrier=read_display(self.serial, context), maker=ASSIGNING)
 
 
 HARDWARE_TOTP = Method("hardware-totp", DeviceType.HARDWARE_TOTP)

@@ -10,7 +10,7 @@ from mfa_kit.core.models import Intent, Method, check_label
 from mfa_kit.enrollment.making import CREATING
 from mfa_kit.enrollment.ports import Carrier
 from mfa_kit.rollout.key_slot import InsertedKey, KeySlot
-from mfa_kit.rollout.roster import RosterMethod
+from mfa_kit.rollout.roster_method import RosterMethod
 from mfa_kit.wiring.methods.recipe import Context, Equipment, Options, Recipe, option
 from mfa_kit.wiring.oath_keys import OathKeys
 

@@ -4,12 +4,7 @@ from dataclasses import dataclass, field
 
 from mfa_kit.core.models import Method
 from mfa_kit.enrollment.making import CREATING
-from mfa_kit.enrollment.phone import Phone, PhoneProof
-from mfa_kit.tokens.programmable import INSTEAD, SCAN, UNSEEN, CheckedToken, ProgrammableToken
-from mfa_kit.wiring.image import draw
 from mfa_kit.wiring.methods.recipe import Context, Equipment, Options, Recipe, option
-from mfa_kit.wiring.this_computer import harden
-from mfa_kit.wiring.token_records import check_free
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,14 +27,10 @@ class ProgrammableOptions(Options):
 
     def equip(self, context: Context) -> Equipment:
         """Return the token that `--serial` names, as one into which a seed is burned."""
-        harden()
-        person = context.settings.interaction
-        way = PhoneProof(
-            grouped=self.show_secret, shown_by=f"token {self.serial}", scan=SCAN, instead=INSTEAD, unseen=UNSEEN
-        )
-        phone = Phone(context.inventory.now, interaction=person, draw=draw, way=way)
-        token = ProgrammableToken(self.serial, phone, capacity=self.capacity, interaction=person)
-        return Equipment(carrier=CheckedToken(self.serial, token, check=check_free), maker=CREATING)
+        from mfa_kit.wiring.methods.token_carriers import burn_seed
+
+        carrier = burn_seed(self.serial, context, capacity=self.capacity, show_secret=self.show_secret)
+        return Equipment(carrier=carrier, maker=CREATING)
 
 
 METHOD = Recipe(

@@ -4,13 +4,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from mfa_kit.adapters.files.private_files import write_new
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import VIRTUAL
 from mfa_kit.core.otp import KeyUri
 from mfa_kit.enrollment.backup_alone import BackupAlone
 from mfa_kit.enrollment.making import CREATING
 from mfa_kit.enrollment.phone import Phone, PhoneProof
-from mfa_kit.rollout import roster
+from mfa_kit.rollout import roster_method
 from mfa_kit.wiring.files import check_new
 from mfa_kit.wiring.image import draw
 from mfa_kit.wiring.methods.recipe import Context, Equipment, Options, Recipe, option
@@ -36,7 +37,6 @@ class PlainPicture:
 
     def write(self, uri: KeyUri) -> None:
         """Write the QR code, 0600."""
-        from mfa_kit.adapters.files.private_files import write_new
         from mfa_kit.qr_codes import symbol
 
         write_new(Path(self.path).absolute(), symbol.png(uri))
@@ -89,7 +89,7 @@ class VirtualOptions(Options):
             context.inventory.now,
             interaction=context.settings.interaction,
             draw=draw,
-            way=PhoneProof(
+            proof=PhoneProof(
                 typed=1 if self.codes is Codes.ONE else 2,
                 grouped=self.show_secret,
                 picture=PlainPicture(self.qr_file) if self.qr_file else None,
@@ -102,7 +102,7 @@ METHOD = Recipe(
     method=VIRTUAL,
     help="an authenticator app, or a sealed backup alone",
     options=VirtualOptions,
-    how=roster.VIRTUAL,
+    how=roster_method.VIRTUAL,
     call="when {user} is here with a phone, press Enter",
     resumable=True,
 )

@@ -1,0 +1,32 @@
+"""How a row of a roster is made: what rosters and plans have to know of an enrollment method."""
+
+from dataclasses import dataclass
+
+from mfa_kit.core import models
+from mfa_kit.core.models import Method
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RosterMethod:
+    """How the user of a row gets a device: by an enrollment method or, without one, by enrolling themselves.
+
+    `unattended`: `rollout apply` makes the device without a person. `by_serial`: the device exists in IAM already, and
+    the roster must contain the serial printed on it.
+    """
+
+    method: Method | None = None
+    unattended: bool = False
+    by_serial: bool = False
+
+    @property
+    def name(self) -> str:
+        """The word in a roster."""
+        return self.method.name if self.method else "self"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+SELF = RosterMethod()
+# The method of a row that names none.
+VIRTUAL = RosterMethod(method=models.VIRTUAL, unattended=True)

@@ -1,0 +1,72 @@
+"""A security key that a person registers in the console, as a Carrier: it is examined here first."""
+
+from collections.abc import Callable
+
+from mfa_kit.core.checks import Proof, Value
+from mfa_kit.core.errors import DeviceFault
+from mfa_kit.core.interaction import Progress
+from mfa_kit.core.models import Enrolled, Entry, Intent
+from mfa_kit.core.otp import Created, Pair
+from mfa_kit.enrollment.ports import Carrier, Desk, Make
+from mfa_kit.security_keys.attestation import Evidence, Examined, SeenBefore
+from mfa_kit.security_keys.seen_keys import SeenKeys
+
+
+class AtConsole:
+    """The carrier of a security key that a person registers: it examines the key, and nothing of ours is on it.
+
+    `examine` examines the key and adds it to those that were seen; None leaves that out. The key is called
+    `asset`, else by its serial or AAGUID. `make` waits until it is registered; it is one of `given_away` then.
+    """
+
+    def __init__(
+        self,
+        examine: Callable[[SeenKeys], Examined | SeenBefore] | None,
+        make: Make,
+        *,
+        asset: str | None,
+        given_away: SeenKeys,
+        progress: Progress,
+    ) -> None:
+        self._examine, self._make, self._asset, self._progress = examine, make, asset, progress
+        self._seen = self._given_away = given_away
+
+    def check(self, intent: Intent, *, sealed: bool) -> Intent:
+        """Examine the key that is plugged in, and name it. Raise DeviceFault when it is refused."""
+        label = self._asset
+        if self._examine:
+            self._seen = self._given_away.copy()
+            evidence = self._accept(self._examine(self._seen))
+            label = label or evidence.before.plugged.serial or evidence.registration.aaguid
+        return intent.on(hardware=label) if label else intent
+
+    def _accept(self, examined: Examined | SeenBefore) -> Evidence:
+        """Note what a key is. Raise DeviceFault when it is refused, or was given away before."""
+        if not isinstance(examined, Examined):
+            raise DeviceFault("this very key was given to another user before", "take another key")
+        if not isinstance(examined.answer, Proof):
+            why = "; ".join(f"{c.name}: {c.detail}" for c in examined.answer.checks if c.value is Value.FAIL)
+            raise DeviceFault(
+                f"the key is refused: {why}",
+                "take another key; `mfa-kit verify fido2` tells more, and --skip-key-check leaves this out",
+            )
+        model = examined.evidence.model
+        self._progress.note(f"the key is genuine: {model.name if model else 'of an unknown model'}")
+        return examined.evidence
+
+    def install(self, intent: Intent, created: Created) -> None:
+        """Never called: AWS gives nobody the seed of a security key."""
+        raise AssertionError("AWS gives nobody the seed of a security key")
+
+    def codes(self, intent: Intent) -> Pair:
+        """Never called: a security key gives no codes."""
+        raise AssertionError("a security key gives no codes")
+
+    def remove(self, entry: Entry) -> None:
+        """Do nothing, for nothing of ours is on the key."""
+
+    def register(self, intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Enrolled:
+        """Wait until the key is registered in the console. From then on it is somebody's, and given to no other."""
+        made = self._make(intent, carrier, desk=desk, run=run)
+        self._given_away.become(self._seen)
+        return made
