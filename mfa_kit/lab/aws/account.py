@@ -1,4 +1,4 @@
-"""One AWS account: its users and devices, the credentials that were issued, the clock, and listings that lag."""
+"""One AWS account: its users and devices, its issued credentials, its clock, and its listings, which may lag."""
 
 import re
 import secrets
@@ -33,7 +33,7 @@ class Principal:
     """The principal that signed a request.
 
     `mfa` is None for a user's own keys, where the request context has no aws:MultiFactorAuthPresent. `mfa_at` is the
-    Unix time of the code. `policy` is the session policy. `user` is the user of the keys, or the one who called
+    Unix time of the code. `policy` is the session policy. `user` is the owner of the keys, or the user who called
     GetSessionToken or GetFederationToken.
     """
 
@@ -58,7 +58,10 @@ class TemporaryCredentials:
 
 
 class Listings(NamedTuple):
-    """What listings showed at one moment: virtual devices as rows, and by user ID the serials with their dates."""
+    """A snapshot of both listings.
+
+    `virtual` has the rows of virtual devices. `assigned` has, for each user ID, the serials and their enable dates.
+    """
 
     virtual: list[dict[str, object]]
     assigned: dict[str, dict[str, datetime]]
@@ -82,21 +85,21 @@ class LabAccount:
         self.root = RootPosture()
         self.lock = threading.RLock()
         self.offset = 0.0
-        # The Unix time and the bytes of the last credential report.
+        # The Unix time and the bytes of the latest credential report.
         self.report: tuple[float, bytes] | None = None
         self.lag = 0.0
         self.views: list[tuple[float, Listings]] = []
 
     def now(self) -> float:
-        """Return AWS's time, a Unix time."""
+        """Return the current time of AWS's clock as a Unix time."""
         return time.time() + self.offset
 
     def today(self) -> datetime:
-        """Return AWS's time as a date, in whole seconds, as IAM keeps it."""
+        """Return the current time of AWS's clock in whole seconds, as IAM stores dates."""
         return datetime.fromtimestamp(int(self.now()), UTC)
 
     def add_user(self, name: str, *, path: str = "/") -> LabUser:
-        """Create a user. Raise IamError EntityAlreadyExists for a name that is taken."""
+        """Create a user. Raise IamError EntityAlreadyExists if the name is taken."""
         return self.backend.create_user(self.region, name, path)
 
     def add_admin(self) -> None:
@@ -104,12 +107,12 @@ class LabAccount:
         self.add_user(ADMIN).policies["everything"] = ADMINISTRATOR
 
     def admin_key(self) -> AccessKey:
-        """Return an active access key of lab-admin; make one when there is none."""
+        """Return an active access key of lab-admin. Create one if there is none."""
         keys = self.backend.get_user(ADMIN).access_keys
         return next((key for key in keys if key.status == "Active"), None) or self.backend.create_access_key(ADMIN)
 
     def issue(self, caller: Principal, seconds: float) -> tuple[str, TemporaryCredentials]:
-        """Issue temporary credentials; return their access key ID and the rest."""
+        """Issue temporary credentials. Return their access key ID and the credentials."""
         session = TemporaryCredentials(
             secret="".join(secrets.choice(SECRET_CHARACTERS) for _ in range(40)),
             token="lab" + "".join(secrets.choice(SECRET_CHARACTERS) for _ in range(200)),
@@ -123,7 +126,8 @@ class LabAccount:
     def secret(self, key: str, token: str | None, *, service: str) -> tuple[str, Principal]:
         """Return the secret of an access key and its principal.
 
-        Raise IamError ExpiredToken or InvalidClientTokenId as the services do for a key that this lab did not issue.
+        Raise IamError ExpiredToken for an expired session, and InvalidClientTokenId for a key that is inactive or that
+        this lab did not issue.
         """
         if (session := self.sessions.get(key)) is not None and token == session.token:
             if self.now() >= session.expires:
@@ -139,12 +143,12 @@ class LabAccount:
     # Listings show the state of `lag` seconds ago.
 
     def remember(self) -> None:
-        """Keep the present state for listings that lag."""
+        """Save the current state for listings that lag."""
         if self.lag:
             self.views.append((time.monotonic(), self._present()))
 
     def virtual_rows(self) -> list[dict[str, object]]:
-        """Return virtual devices as ListVirtualMFADevices lists them: without seeds and without tags."""
+        """Return virtual devices as ListVirtualMFADevices lists them: without secrets and without tags."""
         seen = self._seen()
         return self._virtual() if seen is None else seen.virtual
 
@@ -154,7 +158,7 @@ class LabAccount:
         return _enable_dates(user) if seen is None else seen.assigned.get(user.id, {})
 
     def apply(self, conditions: Conditions) -> None:
-        """Set how far AWS's clock is off and how late listings are."""
+        """Set the offset of AWS's clock and the lag of listings."""
         with self.lock:
             self.offset, self.lag = conditions.clock, conditions.lag
             if not self.lag:
@@ -163,7 +167,7 @@ class LabAccount:
                 self.remember()
 
     def _seen(self) -> Listings | None:
-        """Return what listings show while they lag, None while they do not."""
+        """Return the snapshot that listings show while they lag, None while they do not lag."""
         if not self.lag:
             return None
         due = time.monotonic() - self.lag

@@ -1,6 +1,6 @@
-"""The checks that each operation passes first: its signature, its key, the model's constraints, the caller's policies.
+"""Checks each request before its operation: the signature, the key, the model's constraints, the caller's policies.
 
-A mixin for moto's response classes. It overrides the methods that moto made for its own subclasses.
+A mixin for moto's response classes. It overrides methods that moto provides for its own subclasses.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class AuthorizedResponse(BaseResponse):
     operation: OperationRequest
 
     def get_current_account(self) -> str:
-        """Return the account's ID; moto would take it from the access key."""
+        """Return the account's ID, which moto would derive from the access key."""
         return self.account.backend.account_id
 
     def answer(self, request: Request, full_url: str, headers: object) -> TYPE_RESPONSE:
-        """Answer one request; return status, headers and body. Requests run one at a time, under the account's lock."""
+        """Answer one request. Return status, headers and body. Requests run one at a time, under the account's lock."""
         with self.account.lock:
             try:
                 self._check_operation(request)
@@ -54,7 +54,7 @@ class AuthorizedResponse(BaseResponse):
                 self.account.remember()
 
     def _read_operation(self) -> None:
-        """Check the parameters; fill in the caller's name where an operation may leave out the user."""
+        """Check the parameters. Fill in the caller's name if the operation allows a request without a user name."""
         action, service = self._get_action(), self.boto3_service_name
         wire.check_constraints(get_service_model(service).operation_model(action).input_shape, self.params)
         if action in rights.SELF and "UserName" not in self.params and self.caller.user is not None:
@@ -62,7 +62,7 @@ class AuthorizedResponse(BaseResponse):
         self.operation = OperationRequest(service, action, self.params)
 
     def _act(self) -> TYPE_RESPONSE:
-        """Let the operation answer, with one request ID in the header and in the body."""
+        """Run the operation. The header and the body of the response have the same request ID."""
         result = getattr(self, camelcase_to_underscores(self.operation.action))()
         status, headers, body = self.serialized(result)
         request_id = wire.new_request_id()
@@ -70,7 +70,7 @@ class AuthorizedResponse(BaseResponse):
         return status, headers, re.sub(r"(?<=<RequestId>).*?(?=</RequestId>)", request_id, str(body))
 
     def _check_operation(self, request: Request) -> None:
-        """Raise InvalidAction for an operation that the service lacks, NotImplemented for one that moto lacks."""
+        """Raise InvalidAction if the service does not have the operation, NotImplemented if moto does not have it."""
         action = request.values.get("Action", "")
         try:
             get_service_model(self.boto3_service_name).operation_model(action)
@@ -108,7 +108,7 @@ class AuthorizedResponse(BaseResponse):
         return caller
 
     def _check_date(self, stamp: str) -> None:
-        """Raise SignatureDoesNotMatch when a request was signed too long ago, or in the future."""
+        """Raise SignatureDoesNotMatch if the request was signed too long ago or in the future."""
         limit = self.account.settings.clock_tolerance
         at = datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
         now = self.account.now()

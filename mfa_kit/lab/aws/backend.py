@@ -1,7 +1,7 @@
-"""moto's IAM backend with what it lacks: checks that IAM makes, users without case, devices whose codes count.
+"""Extends moto's IAM backend: more of IAM's checks, user names that ignore case, and devices that check codes.
 
-moto keeps its backends in a dictionary of the process. A lab's account has a backend of its own, so that each lab
-starts fresh. moto's users look up their tags and groups in that dictionary; ours carry them.
+moto keeps its backends in a process-wide dictionary. A lab's account has a backend of its own instead, so each lab
+starts fresh. moto's users look up their tags and groups in that dictionary. The lab's users carry their own.
 """
 
 import json
@@ -19,7 +19,7 @@ from mfa_kit.lab.aws.mfa_devices import BASE32, HardwareToken, VirtualDevice
 from mfa_kit.lab.aws.wire import IamError
 
 ACCOUNT = "000000000000"
-# The region of each partition that IAM's endpoint is in.
+# The region of IAM's endpoint in each partition.
 HOME_REGION = {"aws": "us-east-1", "aws-us-gov": "us-gov-west-1", "aws-cn": "cn-north-1"}
 
 V = TypeVar("V")
@@ -28,13 +28,16 @@ D = TypeVar("D")
 
 @cache
 def aws_managed_policies() -> Mapping[str, dict[str, object]]:
-    """Read moto's copy of AWS's managed policies: name to what moto makes a policy of."""
+    """Read moto's copy of AWS's managed policies. Return, by name, the data from which moto creates each policy."""
     found: dict[str, dict[str, object]] = json.loads(aws_managed_policies_data)
     return found
 
 
 class CaseInsensitiveDict(dict[str, V]):
-    """A dictionary whose keys are names in IAM, which ignores their case (IAM user guide, "IAM and STS quotas")."""
+    """A dictionary with the names of IAM entities as keys.
+
+    IAM ignores the case of these names (IAM user guide, "IAM and STS quotas").
+    """
 
     def __getitem__(self, key: str) -> V:
         return super().__getitem__(key.lower())
@@ -66,15 +69,15 @@ class CaseInsensitiveDict(dict[str, V]):
 
 
 def new_id(prefix: str) -> str:
-    """Make a unique ID such as IAM gives: a prefix (AIDA for a user) and 17 characters of base32."""
+    """Make a unique ID in IAM's form: a prefix (AIDA for a user) and 17 characters of base32."""
     return prefix + "".join(secrets.choice(BASE32) for _ in range(17))
 
 
 class LabUser(User):
-    """moto's user that carries its groups and tags."""
+    """A moto user that carries its own groups and tags."""
 
     class Meta:
-        """The names that moto's serializer uses; it takes them from the class's name, and ours has another."""
+        """Names for moto's serializer, which would otherwise derive them from the name of this class."""
 
         serialization_aliases: ClassVar = {"UserName": "name", "UserId": "id"}
 
@@ -93,13 +96,13 @@ class LabUser(User):
 
     @property
     def tags(self) -> list[dict[str, str]] | None:
-        """The user's tags as `Key` and `Value`, None when there are none."""
+        """The user's tags as `Key` and `Value`, None if there are none."""
         found: list[dict[str, str]] = self.backend.tagger.list_tags_for_resource(self.arn)["Tags"]
         return found or None
 
 
 class LabBackend(IAMBackend):
-    """moto's backend with our users. Devices stay in moto's dictionaries, where its account summary counts them."""
+    """A moto backend with the lab's users. Devices stay in moto's dictionaries, because moto's summary counts them."""
 
     def __init__(self, partition: str) -> None:
         super().__init__(partition, ACCOUNT)
@@ -111,7 +114,7 @@ class LabBackend(IAMBackend):
     def create_user(
         self, region_name: str, user_name: str, path: str | None = "/", tags: list[dict[str, str]] | None = None
     ) -> LabUser:
-        """Create a user. Raise EntityAlreadyExists for a name that differs in case only, too (API CreateUser)."""
+        """Create a user. Raise EntityAlreadyExists even if a name differs only in case (API CreateUser)."""
         if user_name in self.users:
             raise IamError("EntityAlreadyExists", f"User with name {user_name} already exists.")
         user = LabUser(self, user_name, path or "/")  # type: ignore[abstract] # moto never calls what is missing
@@ -123,7 +126,7 @@ class LabBackend(IAMBackend):
     def delete_user(self, user_name: str) -> None:
         """Delete a user. Raise DeleteConflict while the user has devices, keys, a password or groups.
 
-        moto does not check this. Which of several conflicts IAM names first is unknown.
+        moto does not check this. It is unknown which of several conflicts IAM reports first.
         """
         user = self.get_user(user_name)
         for held, first in (
@@ -137,21 +140,21 @@ class LabBackend(IAMBackend):
         super().delete_user(user_name)
 
     def update_user(self, user_name: str, new_path: str | None = None, new_user_name: str | None = None) -> None:
-        """Rename a user and the owner of the user's access keys."""
+        """Rename a user, and update the owner of the user's access keys."""
         user = self.get_user(user_name)
         super().update_user(user_name, new_path, new_user_name)
         for key in user.access_keys:
             key.user_name = user.name
 
     def add_user_to_group(self, group_name: str, user_name: str) -> None:
-        """Add a user to a group; adding them twice changes nothing (API AddUserToGroup)."""
+        """Add a user to a group. Adding a member again changes nothing (API AddUserToGroup)."""
         user, group = self.get_user(user_name), self.get_group(group_name)
         if group.name not in user.groups:
             user.groups[group.name] = group
             group.users.append(user)
 
     def remove_user_from_group(self, group_name: str, user_name: str) -> None:
-        """Remove a user from a group. Raise NoSuchEntity for a user who is not in it."""
+        """Remove a user from a group. Raise NoSuchEntity if the user is not a member."""
         super().remove_user_from_group(group_name, user_name)
         self.get_user(user_name).groups.pop(self.get_group(group_name).name)
 
@@ -160,27 +163,27 @@ class LabBackend(IAMBackend):
         return list(self.get_user(user_name).groups.values())
 
     def get_policy(self, policy_arn: str) -> ManagedPolicy:
-        """Return a managed policy, AWS's own ones too."""
+        """Return a managed policy of the account or of AWS."""
         self._load_aws_policy(policy_arn)
         return super().get_policy(policy_arn)
 
     def attach_user_policy(self, policy_arn: str, user_name: str) -> None:
-        """Attach a managed policy to a user, one of AWS's own too."""
+        """Attach a managed policy of the account or of AWS to a user."""
         self._load_aws_policy(policy_arn)
         super().attach_user_policy(policy_arn, user_name)
 
     def attach_group_policy(self, policy_arn: str, group_name: str) -> None:
-        """Attach a managed policy to a group, one of AWS's own too."""
+        """Attach a managed policy of the account or of AWS to a group."""
         self._load_aws_policy(policy_arn)
         super().attach_group_policy(policy_arn, group_name)
 
     def attach_role_policy(self, policy_arn: str, role_name: str) -> None:
-        """Attach a managed policy to a role, one of AWS's own too."""
+        """Attach a managed policy of the account or of AWS to a role."""
         self._load_aws_policy(policy_arn)
         super().attach_role_policy(policy_arn, role_name)
 
     def _load_aws_policy(self, arn: str) -> None:
-        """Load one of AWS's own policies when a request names it; loading all of them would take seconds."""
+        """Load one of AWS's policies when a request names it, because loading all of them would take seconds."""
         start, _, name = arn.rpartition("/")
         if start.startswith(f"arn:{self.partition}:iam::aws:policy") and arn not in self.managed_policies:
             policy = aws_managed_policies().get(name)
@@ -190,7 +193,7 @@ class LabBackend(IAMBackend):
                 self.aws_managed_policies.append(found)
 
     def get_user(self, name: str) -> LabUser:
-        """Return a user. Raise NoSuchEntity where there is none of this name."""
+        """Return a user. Raise NoSuchEntity if no user has this name."""
         super().get_user(name)
         user: LabUser = self.users[name]
         return user
@@ -204,7 +207,7 @@ class LabBackend(IAMBackend):
         return [key for user in self.all_users() for key in user.access_keys]
 
     def device(self, serial: str) -> VirtualDevice:
-        """Return a virtual device. Raise NoSuchEntity where there is none with this ARN."""
+        """Return a virtual device. Raise NoSuchEntity if no device has this ARN."""
         found = self.virtual_mfa_devices.get(serial)
         if not isinstance(found, VirtualDevice):
             raise IamError("NoSuchEntity", f"VirtualMFADevice with serial number {serial} does not exist.")
@@ -216,5 +219,5 @@ class LabBackend(IAMBackend):
         return token.codes if token else self.device(serial).codes
 
     def holder(self, serial: str) -> LabUser | None:
-        """Return the user who has a device, or None."""
+        """Return the user to whom a device is assigned, or None."""
         return next((user for user in self.all_users() if serial in user.mfa_devices), None)

@@ -1,4 +1,4 @@
-"""Makes an account of its description: the users, policies, devices and keys that description.py read."""
+"""Builds an account from its description: the users, policies, devices and keys that description.py read."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -30,7 +30,7 @@ from mfa_kit.lab.aws.wire import IamError
 
 
 def build_account(account: LabAccount, found: Mapping[str, object]) -> None:
-    """Add what a description says to an account that has only its admin. Raise UsageFault for what does not fit."""
+    """Add a described account to one that has only its admin. Raise UsageFault for values that do not fit."""
     try:
         _add_all(account, parse_description(found))
     except (IamError, ServiceException, ValueError, AttributeError, LookupError, TypeError) as error:
@@ -57,7 +57,7 @@ def _add_all(account: LabAccount, described: DescribedAccount) -> None:
 
 
 def _add_policies(account: LabAccount, described: DescribedAccount) -> None:
-    """Add managed policies first, because groups and roles may have them attached."""
+    """Add the managed policies. They come first because groups and roles may have them attached."""
     backend = account.backend
     for policy in described.policies:
         backend.create_policy("", policy.path, policy.document, policy.name, [])
@@ -78,7 +78,7 @@ def _give_policies(
 
 
 def _add_user(account: LabAccount, described: DescribedUser) -> None:
-    """Add a user; a described lab-admin takes the place of the one that the account has."""
+    """Add a user. A described lab-admin replaces the one that the account has."""
     backend = account.backend
     name = described.entity.name
     if name == ADMIN:
@@ -106,7 +106,7 @@ def _set_password(user: LabUser, described: DescribedUser) -> None:
 
 
 def _set_key(account: LabAccount, key: AccessKey, described: DescribedKey) -> None:
-    """Give a new key the ID, the secret and the dates that are described."""
+    """Give a new key the ID, secret and dates from the description."""
     del account.backend.access_keys[key.access_key_id]
     key.access_key_id = key.access_key_id if described.id is None else described.id
     key.secret_access_key = key.secret_access_key if described.secret is None else described.secret
@@ -117,7 +117,7 @@ def _set_key(account: LabAccount, key: AccessKey, described: DescribedKey) -> No
 
 
 def _add_device(account: LabAccount, user: LabUser | None, described: DescribedDevice) -> None:
-    """Add a device of any kind, unassigned when there is no user."""
+    """Add a device of any kind. Without a user, it stays unassigned."""
     enabled = described.enabled or account.today()
     if described.kind == "fido" and user is not None:
         _add_fido(account, user, described, enabled=enabled)

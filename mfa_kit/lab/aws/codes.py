@@ -1,8 +1,8 @@
-"""Which codes IAM accepts for a device, and which STS accepts.
+"""Decides which codes IAM and STS accept for a device.
 
-pyotp computes the codes, not the product's own otp module, because a bug that both shared would go unnoticed. IAM and
-STS keep separate records, as recorded against the service: IAM remembers the last pair that it accepted, STS each
-single code, and STS learns of changes in IAM some seconds later.
+pyotp computes the codes. The product's own otp module is not used here, because a bug in shared code would go
+unnoticed. As recorded on AWS, IAM and STS keep separate records: IAM remembers the last pair that it accepted, and STS
+remembers each code. STS learns of changes in IAM some seconds later.
 """
 
 import math
@@ -18,15 +18,15 @@ UNABLE = (
     "MultiFactorAuthentication failed, unable to validate MFA code.  "
     "Please verify your MFA serial number is valid and associated with this user."
 )
-# The errors that `unknown_serial` may choose for a token that AWS does not know, by HTTP status.
+# Errors that `unknown_serial` can select for a token that AWS does not know, by HTTP status.
 UNKNOWN_SERIAL = {400: "ValidationError", 403: "InvalidAuthenticationCode", 404: "NoSuchEntity"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabSettings:
-    """Limits that were recorded on one account on a few days. Windows are in steps of 30 seconds, times in seconds.
+    """Limits of IAM and STS, recorded on one account over a few days. Windows are in steps of 30 s, times in seconds.
 
-    `unknown_serial` is the HTTP status with which the lab refuses a token that AWS does not know; AWS's own error is
+    `unknown_serial` is the HTTP status with which the lab refuses a token that AWS does not know. AWS's own error is
     unknown. Raise ValueError for a value that is negative, not finite or otherwise impossible.
     """
 
@@ -50,7 +50,7 @@ class LabSettings:
 
 
 def nearest_first(middle: int, *, behind: int, ahead: int) -> Iterator[int]:
-    """Yield the integers around the middle, the nearest first, as far as each side goes."""
+    """Yield the integers from `middle - behind` to `middle + ahead`, nearest to the middle first."""
     yield middle
     for distance in range(1, max(behind, ahead) + 1):
         if distance <= behind:
@@ -76,9 +76,9 @@ class DeviceCodes:
     last: int = -1
 
     def pair(self, first: str, second: str, *, now: float, settings: LabSettings) -> None:
-        """Accept two consecutive codes that both come after the last pair, and keep their offset.
+        """Accept two consecutive codes that both come after the last pair, and store their offset.
 
-        Raise InvalidAuthenticationCode for all others; a refused attempt changes nothing. The search starts at the
+        Raise InvalidAuthenticationCode for any other pair. A refused attempt changes nothing. The search starts at the
         device's adjusted time, nearest first.
         """
         here = int(now) // PERIOD
@@ -92,7 +92,11 @@ class DeviceCodes:
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """The Unix time from which a device belonged to a user ID, or to nobody, with the secret and skew of that time."""
+    """An assignment of a device as STS sees it.
+
+    `at` is the Unix time of the change. `user` is a user ID, or None for an unassigned device. `secret` and `skew` are
+    the values at that time.
+    """
 
     at: float
     user: str | None
@@ -104,8 +108,8 @@ class Binding:
 class StsCodes:
     """STS's record of all devices of an account.
 
-    `used` are the secrets and counters of codes that STS accepted. `tries` are, for each serial, the current span of
-    `sts_span` seconds and how many codes STS looked at in it.
+    `used` holds the secrets and counters of codes that STS accepted. `tries` holds, for each serial, the current span
+    of `sts_span` seconds and the number of codes that STS checked in it.
     """
 
     bindings: dict[str, list[Binding]] = field(default_factory=dict)
@@ -113,13 +117,13 @@ class StsCodes:
     tries: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def bind(self, serial: str, user: str | None, codes: DeviceCodes, *, now: float) -> None:
-        """Record that IAM just gave a device to a user ID, or took it away. STS sees it `propagation` seconds later."""
+        """Record that IAM assigned or unassigned a device. STS sees the change `propagation` seconds later."""
         self.bindings.setdefault(serial, []).append(Binding(now, user, codes.secret, codes.skew))
 
     def check(self, serial: str, given: str, *, user: str, now: float, settings: LabSettings) -> None:
-        """Accept a code near the device's adjusted time, each code once. Raise AccessDenied for all others.
+        """Accept a code near the device's adjusted time, each code once. Raise AccessDenied for any other code.
 
-        After `sts_attempts` codes in a span, the message is that for an unknown device.
+        After `sts_attempts` codes in a span, the message is the one for an unknown device.
         """
         seen = [one for one in self.bindings.get(serial, []) if one.at <= now - settings.propagation]
         window = int(now) // settings.sts_span

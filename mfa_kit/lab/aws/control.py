@@ -1,6 +1,7 @@
-"""The control endpoint, which only a lab has: it plants faults, registers keys as the console would, and lists calls.
+"""The control endpoint, which only a lab has: it adds faults, registers keys as the console would, and lists calls.
 
-Each request carries the admin's secret key in a header of its own, which no page in a browser can send unasked.
+Each request carries the admin's secret key in a custom header. A web page cannot send such a header without CORS
+permission, which the lab does not give.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Control:
         }
 
     def answer(self, environ: WSGIEnvironment) -> HttpResponse:
-        """Answer one request, as JSON: 403 without the admin's key, 400 with an error and a hint for a bad request."""
+        """Answer one request with JSON: 403 without the admin's key, 400 with an error and a hint for a bad request."""
         secret = self.account.admin_key().secret_access_key
         shown = str(environ.get(HEADER, "")).encode()
         if not any(hmac.compare_digest(shown, each.encode()) for each in (secret, lab_token(secret))):
@@ -100,8 +101,8 @@ def _json(status: HTTPStatus, value: object) -> HttpResponse:
 def register_fido(account: LabAccount, *, user: str, name: str, certifications: Mapping[str, str] | None = None) -> str:
     """Register a FIDO security key for a user, as the console would. Return its serial.
 
-    Raise UsageFault for a name that IAM's patterns refuse, IamError for an unknown user or one who has all the devices
-    that the quota allows.
+    Raise UsageFault for a name that IAM's patterns refuse. Raise IamError for an unknown user, or if the user already
+    has as many devices as the quota allows.
     """
     if not NAME.fullmatch(name):
         raise UsageFault(f"{name!r} is no name of a device", "use letters, digits and + = , . @ - _")

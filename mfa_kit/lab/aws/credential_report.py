@@ -22,15 +22,18 @@ COLUMNS = (
     *("access_key_2_last_used_region", "access_key_2_last_used_service"),
     *("cert_1_active", "cert_1_last_rotated", "cert_2_active", "cert_2_last_rotated"),
 )
-# The report's own words for what there is none of, for what was never used, and for what root does not have.
+# The report's words for a missing value, for a value without records, and for a column that root does not have.
 NONE, NEVER, UNSUPPORTED = "N/A", "no_information", "not_supported"
 CERTIFICATES = ["false", NONE, "false", NONE]
-# At most so many access keys (user guide, "IAM and STS quotas").
+# The maximum number of access keys of a user (user guide, "IAM and STS quotas").
 KEYS = 2
 
 
 def write_report(account: LabAccount) -> bytes:
-    """Write the report as it was recorded: root first, users without case, `Z` dates, LF, no newline at the end."""
+    """Write the report in the form that AWS uses, as recorded.
+
+    Root comes first, and users are sorted regardless of case. Dates end in `Z`. Lines end in LF, except the last.
+    """
     out = io.StringIO()
     rows = csv.writer(out, lineterminator="\n")
     rows.writerow(COLUMNS)
@@ -54,7 +57,7 @@ def _root_row(account: LabAccount) -> list[str]:
 
 
 def _user_row(user: LabUser, max_age: int) -> list[str]:
-    """Return a user's row; a password is due `max_age` days after it was changed, never when that is 0."""
+    """Return a user's row. A password is due `max_age` days after it was changed, or never if that is 0."""
     start = [user.name, user.arn, _date(user.create_date)]
     return [*start, *_password(user, max_age), _bool(user.mfa_devices), *_keys(user), *CERTIFICATES]
 

@@ -1,8 +1,8 @@
-"""A described account: its tables with the types of their fields, and how a JSON or TOML file becomes values.
+"""Parses the description of an account, a JSON or TOML file. Tables list its fields and their types.
 
-`--from` reads a description and `--state` keeps one between runs. builder.py makes an account of the values, state.py
-writes an account as a description. docs/lab.md documents the fields; to add one, add it to a table and to a value here,
-and to both of those files.
+`--from` reads a description, and `--state` keeps one between runs. builder.py makes an account from the parsed values,
+and state.py writes an account as a description. docs/lab.md documents the fields. To add a field, add it to a table and
+to a value here, and to both of these files.
 """
 
 import json
@@ -19,11 +19,11 @@ from mfa_kit.lab.aws import wire
 VERSION = 1
 NAME = wire.compile_pattern(r"[\w+=,.@-]+")
 Table = Mapping[str, type]
-# What moto's update_account_password_policy takes, by name.
+# The arguments of moto's update_account_password_policy, by name.
 PasswordPolicy = Mapping[str, Any]
 T = TypeVar("T")
 
-# The type of each field's value; a field that is not here is refused by name.
+# The type of each field's value. The error for any other field names it.
 DOCUMENT: Table = {
     "schema": str,
     "version": int,
@@ -82,7 +82,7 @@ TABLES: Mapping[str, Table] = {
     },
     "tokens": {"serial": str, "seed": str, "skew": int, "last": int},
 }
-# Fields that a row must have, by its table or by the kind of device.
+# Required fields, by table or by kind of device.
 NEEDED: Mapping[str, tuple[str, ...]] = {
     "policies": ("document",),
     "roles": ("trust",),
@@ -108,7 +108,7 @@ PASSWORD_POLICY: PasswordPolicy = {
 
 @dataclass(slots=True)
 class RootPosture:
-    """The root user's posture, which the summary and the credential report show. No API operation changes it."""
+    """The root user's state, which the summary and the credential report show. No API operation changes it."""
 
     mfa: bool = True
     virtual: bool = False
@@ -121,7 +121,7 @@ class RootPosture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DescribedEntity:
-    """What users, groups and roles have in common. `policies` are inline: name to JSON; `attached` are ARNs."""
+    """The fields that users, groups and roles share. `policies` are inline: name to JSON. `attached` are ARNs."""
 
     name: str
     path: str
@@ -140,7 +140,7 @@ class DescribedPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DescribedKey:
-    """An access key. None stands for what IAM would choose."""
+    """An access key. None means that IAM would choose the value."""
 
     id: str | None
     secret: str | None
@@ -152,7 +152,7 @@ class DescribedKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DescribedDevice:
-    """An MFA device: `kind` is virtual, token or fido. "" or None stands for what IAM would choose.
+    """An MFA device: `kind` is virtual, token or fido. "" or None means that IAM would choose the value.
 
     `skew` and `last` are those of DeviceCodes.
     """
@@ -171,7 +171,10 @@ class DescribedDevice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DescribedUser:
-    """A user with all that IAM keeps of them. `password` is whether there is one. None stands for IAM's own choice."""
+    """A user with everything that IAM stores about them.
+
+    `password` is whether the user has one. None means that IAM would choose the value.
+    """
 
     entity: DescribedEntity
     id: str | None
@@ -188,10 +191,10 @@ class DescribedUser:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DescribedAccount:
-    """A whole account. `roles` come with their trust policies, JSON.
+    """A whole account. `roles` include their trust policies, as JSON.
 
-    `devices` and `tokens` are those that no user has. `bindings` are, for each serial, the rows of StsCodes: Unix time,
-    user ID, seed and skew.
+    `devices` and `tokens` are the unassigned ones. `bindings` are, for each serial, the rows of StsCodes: Unix time,
+    user ID, secret and skew.
     """
 
     alias: str | None
@@ -207,7 +210,7 @@ class DescribedAccount:
 
 
 class _Row:
-    """One row of a table with checked fields. Raise UsageFault for a field that the table lacks or of another type."""
+    """One row of a table with checked fields. Raise UsageFault for an unknown field or a value of the wrong type."""
 
     def __init__(self, kind: str, row: object) -> None:
         allowed = TABLES[kind]
@@ -224,14 +227,14 @@ class _Row:
         self._row: Mapping[str, object] = row
 
     def get(self, name: str, kind: type[T], default: T) -> T:
-        """Return a field, or the default where the row leaves it out."""
+        """Return a field, or the default if the row omits it."""
         value = self._row.get(name, default)
         if not isinstance(value, kind):
             raise TypeError(name)
         return value
 
     def optional(self, name: str) -> str | None:
-        """Return a string, None where the row leaves it out."""
+        """Return a string, None if the row omits it."""
         return self.get(name, str, "") if name in self._row else None
 
     def date(self, name: str) -> datetime | None:
@@ -240,19 +243,19 @@ class _Row:
         return None if text is None else datetime.fromisoformat(text)
 
     def texts(self, name: str) -> list[str]:
-        """Return a list of strings. Raise TypeError for anything else in it."""
+        """Return a list of strings. Raise TypeError if it contains anything else."""
         return [_text(each) for each in self.get(name, list, [])]
 
     def pairs(self, name: str) -> dict[str, str]:
-        """Return names with their strings. Raise TypeError for anything else."""
+        """Return a mapping of names to strings. Raise TypeError for anything else."""
         return {_text(key): _text(value) for key, value in self.get(name, dict, {}).items()}
 
     def documents(self, name: str) -> dict[str, str]:
-        """Return names with policy documents, as JSON."""
+        """Return a mapping of names to policy documents, as JSON."""
         return {_text(key): json.dumps(value) for key, value in self.get(name, dict, {}).items()}
 
     def rows(self, kind: str) -> "Iterator[_Row]":
-        """Yield the rows of a table, each with fields that fit, a name that IAM allows, and the fields it must have."""
+        """Yield the checked rows of a table: field types, names that IAM allows, and required fields."""
         for each in self.get(kind, list, []):
             row = _Row(kind, each)
             missing = [name for name in NEEDED.get(row.get("kind", str, kind), ()) if not row.has(name)]
@@ -276,7 +279,7 @@ def _text(value: object) -> str:
 
 
 def read_description(file: Path) -> dict[str, object]:
-    """Read the file of a description. Raise UsageFault for one that is neither JSON nor TOML, or of another version."""
+    """Read a description from a file. Raise UsageFault if it is neither JSON nor TOML, or of another version."""
     try:
         text = file.read_text("utf-8")
         found = tomllib.loads(text) if file.suffix == ".toml" else json.loads(text)

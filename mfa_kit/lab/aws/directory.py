@@ -1,6 +1,6 @@
-"""IAM's reads of the whole account: users by pages, GetAccountAuthorizationDetails, reports, the summary, simulations.
+"""IAM's operations on a whole account: lists and details of users, reports, the summary, simulations.
 
-Passwords are written here too, because these reads show them.
+Passwords are set here too, because these operations show whether a user has one.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ DETAILS = (
 
 
 class Directory(auth.AuthorizedResponse, IamResponse):
-    """Operations on the whole account, laid over moto's response class."""
+    """Operations on a whole account, as an extension of moto's response class."""
 
     def __init__(self, account: LabAccount) -> None:
         IamResponse.__init__(self)
@@ -49,18 +49,18 @@ class Directory(auth.AuthorizedResponse, IamResponse):
 
     @property
     def backend(self) -> LabBackend:
-        """The account's backend; moto would look it up in its dictionary of accounts."""
+        """The account's backend. moto would look it up in its dictionary of accounts."""
         return self.account.backend
 
     def _user(self) -> LabUser:
-        """Return the user that the request names; auth.py fills in the caller where an operation may name none."""
+        """Return the user that the request names. auth.py fills in the caller if the operation allows that."""
         name = self.operation.text("UserName")
         if not name:
             raise IamError("ValidationError", "Must specify userName when calling with non-User credentials")
         return self.backend.get_user(name)
 
     def list_users(self) -> ActionResult:
-        """Answer ListUsers, in pages sorted by name without case."""
+        """Answer ListUsers, in pages sorted by name regardless of case."""
         prefix = self.operation.text("PathPrefix") or "/"
         rows = [user for user in self.backend.all_users() if user.path.startswith(prefix)]
         shown, marker = wire.cut_page(rows, self.operation, key=lambda user: user.name.lower())
@@ -69,12 +69,12 @@ class Directory(auth.AuthorizedResponse, IamResponse):
         )
 
     def get_user(self) -> ActionResult:
-        """Answer GetUser, with tags where there are any."""
+        """Answer GetUser, with the user's tags if there are any."""
         user = self._user()
         return ActionResult({"User": user_fields(user) | ({"Tags": user.tags} if user.tags else {})})
 
     def get_account_authorization_details(self) -> ActionResult:
-        """Answer GetAccountAuthorizationDetails: users, groups, roles and then policies over the pages."""
+        """Answer GetAccountAuthorizationDetails: users, then groups, roles and policies, in pages."""
         wanted = self.operation.texts("Filter") or [kind for _, kind in DETAILS]
         rows = [
             (f"{number}:{name}", title, entity)
@@ -89,7 +89,7 @@ class Directory(auth.AuthorizedResponse, IamResponse):
         return ActionResult({**found, "IsTruncated": marker is not None, "Marker": marker})
 
     def _entities(self, kind: str) -> Iterable[tuple[str, object]]:
-        """Return the entities of a kind, each with what it is sorted by."""
+        """Return the entities of a kind, each with its sort key."""
         match kind:
             case "User":
                 return self.backend.users.items()
@@ -103,7 +103,7 @@ class Directory(auth.AuthorizedResponse, IamResponse):
                 return [(arn, _policy(one)) for arn, one in held if isinstance(one, AWSManagedPolicy) is aws]
 
     def get_account_summary(self) -> ActionResult:
-        """Answer GetAccountSummary; AccountMFAEnabled and the like are the root user's."""
+        """Answer GetAccountSummary. AccountMFAEnabled and similar values are about the root user."""
         root = self.account.root
         seen = self.backend.account_summary.summary_map | {
             "AccountMFAEnabled": int(root.mfa),
@@ -131,7 +131,7 @@ class Directory(auth.AuthorizedResponse, IamResponse):
     # What policies allow.
 
     def simulate_principal_policy(self) -> ActionResult:
-        """Answer SimulatePrincipalPolicy by the principal's own policies and the context that the request gives."""
+        """Answer SimulatePrincipalPolicy from the principal's own policies and the context in the request."""
         arn = self.operation.text("PolicySourceArn")
         holder = self._principal(arn)
         if holder is None:
@@ -142,7 +142,7 @@ class Directory(auth.AuthorizedResponse, IamResponse):
         return self._simulate(rights.policies_of(holder), context)
 
     def simulate_custom_policy(self) -> ActionResult:
-        """Answer SimulateCustomPolicy by the policies and the context that the request gives."""
+        """Answer SimulateCustomPolicy from the policies and the context in the request."""
         return self._simulate(self.operation.texts("PolicyInputList"), self._context_entries())
 
     def _principal(self, arn: str) -> LabUser | Role | None:
@@ -150,7 +150,7 @@ class Directory(auth.AuthorizedResponse, IamResponse):
         return next((one for one in holders if one.arn == arn), None)
 
     def _context_entries(self) -> dict[str, str | Sequence[str]]:
-        """Return the condition keys that the request gives, with their values (API reference: ContextEntry)."""
+        """Return the condition keys in the request with their values (API reference: ContextEntry)."""
         entries = (OperationRequest("iam", "", row) for row in self.operation.rows("ContextEntries"))
         return {entry.text("ContextKeyName"): entry.texts("ContextKeyValues") for entry in entries}
 
@@ -172,14 +172,14 @@ class Directory(auth.AuthorizedResponse, IamResponse):
     # Passwords.
 
     def create_login_profile(self) -> ActionResult:
-        """Answer CreateLoginProfile. Raise EntityAlreadyExists for a user who has a password."""
+        """Answer CreateLoginProfile. Raise EntityAlreadyExists if the user has a password."""
         user = self._user()
         if user.password:
             raise IamError("EntityAlreadyExists", f"Login Profile for user {user.name} already exists.")
         return self._set_password(user)
 
     def update_login_profile(self) -> ActionResult:
-        """Answer UpdateLoginProfile. Raise NoSuchEntity for a user who has no password."""
+        """Answer UpdateLoginProfile. Raise NoSuchEntity if the user has no password."""
         user = self._user()
         if not user.password:
             raise IamError("NoSuchEntity", f"Login Profile for User {user.name} cannot be found.")
@@ -187,7 +187,7 @@ class Directory(auth.AuthorizedResponse, IamResponse):
         return EmptyResult()
 
     def _set_password(self, user: LabUser) -> ActionResult:
-        """Set the password that the request gives, and whether the user must choose a new one."""
+        """Set the password in the request, and whether the user must choose a new one."""
         password = self.operation.text("Password")
         if password:
             user.password, user.password_changed = password, self.account.today()
@@ -202,7 +202,7 @@ class Directory(auth.AuthorizedResponse, IamResponse):
     # The credential report.
 
     def generate_credential_report(self) -> ActionResult:
-        """Answer GenerateCredentialReport: a new report at once, unless the last one is still current."""
+        """Answer GenerateCredentialReport. Make a new report at once, unless the last one is still current."""
         report = self.account.report
         if report is not None and self.account.now() - report[0] <= self.account.settings.report_age:
             return ActionResult({"State": "COMPLETE"})
@@ -223,7 +223,7 @@ class Directory(auth.AuthorizedResponse, IamResponse):
 
 
 def _policy(policy: ManagedPolicy) -> dict[str, object]:
-    """Return a managed policy as GetAccountAuthorizationDetails lists it; moto's serializer leaves out its name."""
+    """Return a managed policy as GetAccountAuthorizationDetails lists it. moto's serializer would omit the name."""
     return {
         "PolicyName": policy.name,
         "PolicyId": policy.id,

@@ -1,12 +1,12 @@
-"""What goes wrong between a client and IAM, as rules: latency, throttling, lost responses, listings that lag.
+"""Faults between a client and IAM, as rules: latency, throttling, lost responses, listings that lag.
 
-A rule is an operation (or `*`), when it fires, and a fault with its parameters. Nothing here depends on a particular
-operation.
+A rule consists of an operation (or `*`), the calls at which it fires, and a fault with its parameters. Nothing here
+depends on a particular operation.
 
-To add a fault, add a row to FAULTS. A fault that only answers with an error is `Fault(_refuse("Code", "message"))`; for
+To add a fault, add a row to FAULTS. A fault that only answers with an error is `Fault(_refuse("Code", "message"))`. For
 anything else, write a function that takes the rule and the call and returns the response (`call.act()` lets the service
-act). A fault with a `condition` changes the account for as long as its rule stands: name a field of `Conditions`. Then
-add the fault to the table in docs/lab.md.
+act). A fault with a `condition` changes the account for as long as its rule exists. It names a field of `Conditions`.
+Then add the fault to the table in docs/lab.md.
 """
 
 import json
@@ -24,21 +24,21 @@ from moto.core.utils import get_service_model
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.lab.aws.wire import LOST, HttpResponse
 
-# The largest value of a parameter: three decades of seconds.
+# The largest value of a parameter. In seconds, it is about 30 years.
 MOST = 1e9
 LISTINGS = ("ListMFADevices", "ListVirtualMFADevices")
 FAILED = "The request processing has failed because of an unknown error."
 
 
 class FaultyCall(Protocol):
-    """A call that faults meet: what they can do with it."""
+    """A call as a fault sees it, with the actions that a fault can take."""
 
     def act(self) -> HttpResponse:
-        """Let the service act, under the faults whose rules are older, and return its response."""
+        """Let the service act, with the faults of older rules applied, and return its response."""
         ...
 
     def act_later(self, seconds: float, *, listings: float) -> None:
-        """Let the service act after so many seconds and so many further listings; nobody sees its response."""
+        """Let the service act after `seconds` and after `listings` further listings. No client gets its response."""
         ...
 
     def refuse(self, code: str, message: str) -> HttpResponse:
@@ -46,12 +46,15 @@ class FaultyCall(Protocol):
         ...
 
     def deny(self) -> None:
-        """Have the service answer as if no policy allowed the call."""
+        """Make the service answer as if no policy allowed the call."""
         ...
 
 
 class Conditions(NamedTuple):
-    """What the standing rules say of the whole account: seconds that AWS's clock is off, and that lists are late."""
+    """The effect of standing rules on the whole account.
+
+    `clock` is the offset of AWS's clock and `lag` the age of the state that listings show, both in seconds.
+    """
 
     clock: float = 0.0
     lag: float = 0.0
@@ -61,10 +64,10 @@ class Conditions(NamedTuple):
 class Fault:
     """One kind of fault.
 
-    `play` answers a call under the fault; None for a fault that is a condition of the account. `needs` are the
-    parameters that a rule must have, `takes` those that it may have besides, `least` their smallest value. A `standing`
-    fault fires at every call until it is cleared. `spares` decides for each call whether a rule that fires has no
-    effect. The `outermost` faults surround the others.
+    `play` answers a call under the fault. It is None for a fault that is a condition of the account. `needs` are
+    required parameters, `takes` are optional ones, and `least` is their smallest value. A `standing` fault fires at
+    every call until it is cleared. `spares` decides for each call whether a rule that fires has no effect. The
+    `outermost` faults surround the others.
     """
 
     play: "Callable[[FaultRule, FaultyCall], HttpResponse] | None" = None
@@ -79,7 +82,7 @@ class Fault:
 
 @dataclass(slots=True)
 class FaultRule:
-    """A fault and when it fires: `next`, `every`, or the nth call counted from when the rule was made."""
+    """A fault and the calls at which it fires: `next`, `every`, or the nth call after the rule was added."""
 
     operation: str
     fault: str
@@ -91,7 +94,7 @@ class FaultRule:
     filled: float = field(default_factory=time.monotonic)
 
     def fires(self, operation: str) -> bool:
-        """Count a call of an operation; return whether the fault fires for it."""
+        """Count a call of an operation. Return whether the fault fires for it."""
         if self.spent or self.operation not in ("*", operation):
             return False
         self.seen += 1
@@ -101,7 +104,7 @@ class FaultRule:
         return self.spent
 
     def take_token(self) -> bool:
-        """Take a token from the rule's bucket, which gains `rate` tokens a second up to `burst`; False when empty."""
+        """Take a token from the rule's bucket, which gains `rate` tokens a second up to `burst`. False if empty."""
         now = time.monotonic()
         self.tokens = min(self.parameters["burst"], self.tokens + (now - self.filled) * self.parameters["rate"])
         self.filled = now
@@ -116,7 +119,7 @@ class FaultRule:
 
 
 def _refuse(code: str, message: str, *, after: bool = False) -> Callable[[FaultRule, FaultyCall], HttpResponse]:
-    """Make a fault that answers with an error, in place of the service or `after` it acted."""
+    """Make a fault that answers with an error, either instead of the service or `after` the service acted."""
 
     def play(_rule: FaultRule, call: FaultyCall) -> HttpResponse:
         if after:
@@ -178,7 +181,7 @@ FAULTS: Mapping[str, Fault] = {
 
 
 def read_rules(file: Path) -> list[object]:
-    """Read a file of rules: JSON, a list; or TOML, tables named `rule`. Raise UsageFault for anything else."""
+    """Read a file of rules: a JSON list, or TOML tables named `rule`. Raise UsageFault for anything else."""
     try:
         text = file.read_text("utf-8")
         found = tomllib.loads(text).get("rule") if file.suffix == ".toml" else json.loads(text)
@@ -224,7 +227,7 @@ class Faults:
         self._listings = 0
 
     def add(self, operation: str, fault: str, *, at: str | int = "next", **parameters: float) -> None:
-        """Add a rule. Raise UsageFault for an unknown fault or operation, or a moment or parameters that do not fit."""
+        """Add a rule. Raise UsageFault for an unknown fault or operation, or if `at` or the parameters do not fit."""
         if fault not in FAULTS:
             raise UsageFault(f"there is no fault {fault!r}", f"the lab plays {', '.join(FAULTS)}")
         if operation != "*" and operation not in operations():
@@ -237,7 +240,7 @@ class Faults:
             self._rules.append(FaultRule(operation, fault, when, parameters, tokens=parameters.get("burst", 0)))
 
     def add_row(self, row: object) -> None:
-        """Add a rule as a file or the control endpoint has it: operation, fault, at, and the fault's parameters."""
+        """Add a rule as in a file or at the control endpoint: operation, fault, at, and the fault's parameters."""
         if not isinstance(row, dict) or "fault" not in row:
             raise UsageFault(f"{row!r} is no rule", "a rule has operation, fault, at, and the fault's parameters")
         numbers = {name: value for name, value in row.items() if name not in ("operation", "fault", "at")}
@@ -254,12 +257,12 @@ class Faults:
             self._rules.clear()
 
     def rules(self) -> list[FaultRule]:
-        """Return the rules in the order in which they were added, spent ones too."""
+        """Return the rules in the order in which they were added, including spent rules."""
         with self._lock:
             return list(self._rules)
 
     def conditions(self) -> Conditions:
-        """Return what the standing rules say of the account; of two rules for one condition, the newer one counts."""
+        """Return the effect of the standing rules. If two rules set the same condition, the newer one counts."""
         found = {
             FAULTS[rule.fault].condition: rule.parameters["seconds"]
             for rule in self.rules()
@@ -275,14 +278,14 @@ class Faults:
         return sorted(effective, key=lambda rule: FAULTS[rule.fault].outermost)
 
     def note_listing(self, operation: str) -> None:
-        """Wake the late calls that wait for listings, when this operation was one."""
+        """Count the operation if it is a listing, and wake the late calls that wait for listings."""
         if operation in LISTINGS:
             with self._listed:
                 self._listings += 1
                 self._listed.notify_all()
 
     def wait(self, seconds: float, listings: float) -> None:
-        """Return after so many seconds and so many further listings, whichever comes last."""
+        """Wait for `seconds` and for `listings` further listings, whichever takes longer."""
         with self._listed:
             goal = self._listings + listings
             until = time.monotonic() + seconds
@@ -291,6 +294,6 @@ class Faults:
 
 
 def play(rule: FaultRule, call: FaultyCall) -> HttpResponse:
-    """Answer a call under the fault of a rule."""
+    """Answer a call with the fault of a rule applied."""
     fault = FAULTS[rule.fault].play
     return fault(rule, call) if fault else call.act()

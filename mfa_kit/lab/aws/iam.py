@@ -1,7 +1,7 @@
-"""IAM's MFA operations as IAM behaves, laid over moto's response class. Everything else is moto's.
+"""IAM's MFA operations with IAM's behavior, as an extension of moto's response class. Other operations are moto's.
 
-moto has the extension point: `DomainDispatcherApplication` takes the function that makes a service's Flask app, and the
-view of our app uses the class below. Nothing of moto is patched.
+moto is not patched. Its `DomainDispatcherApplication` takes the function that makes a service's Flask app, and the view
+of the lab's app uses the class below.
 """
 
 from moto.core.responses import ActionResult, EmptyResult
@@ -13,15 +13,15 @@ from mfa_kit.lab.aws.directory import Directory
 from mfa_kit.lab.aws.mfa_devices import VirtualDevice, assigned_entry
 from mfa_kit.lab.aws.wire import IamError
 
-# Tags of one device, at most (API TagMFADevice).
+# The maximum number of tags of a device (API TagMFADevice).
 TAGS = 50
 
 
 class LabIam(Directory):
-    """The operations of IAM on MFA devices."""
+    """IAM's operations on MFA devices."""
 
     def _tags(self) -> dict[str, str]:
-        """Return the tags of the request. Raise InvalidInput for keys that differ in case only."""
+        """Return the tags of the request. Raise InvalidInput if keys differ only in case."""
         tags = self.operation.tags()
         if len({key.lower() for key, _ in tags}) < len(tags):
             raise IamError("InvalidInput", "Duplicate tag keys found. Please note that Tag keys are case insensitive.")
@@ -30,7 +30,7 @@ class LabIam(Directory):
     # Virtual devices.
 
     def create_virtual_mfa_device(self) -> ActionResult:
-        """Answer CreateVirtualMFADevice: a seed and its QR code, which no other operation returns."""
+        """Answer CreateVirtualMFADevice with a secret and its QR code, which no other operation returns."""
         path, name = self.operation.text("Path") or "/", self.operation.text("VirtualMFADeviceName")
         device = VirtualDevice(self.account.backend.account_id, self.account.region, path=path, name=name)
         device.tags = self._tags()
@@ -49,7 +49,7 @@ class LabIam(Directory):
         return ActionResult({"VirtualMFADevice": made})
 
     def delete_virtual_mfa_device(self) -> ActionResult:
-        """Answer DeleteVirtualMFADevice. Raise DeleteConflict while a user has the device."""
+        """Answer DeleteVirtualMFADevice. Raise DeleteConflict while the device is assigned."""
         device = self.backend.device(self.operation.text("SerialNumber"))
         if device.user is not None:
             raise IamError("DeleteConflict", "MFA VirtualDevice in use. Must deactivate first.")
@@ -57,7 +57,7 @@ class LabIam(Directory):
         return EmptyResult()
 
     def list_virtual_mfa_devices(self) -> ActionResult:
-        """Answer ListVirtualMFADevices, in pages sorted by serial, without seeds and tags."""
+        """Answer ListVirtualMFADevices, in pages sorted by serial, without secrets and tags."""
         wanted = self.operation.text("AssignmentStatus") or "Any"
         rows = [
             row for row in self.account.virtual_rows() if wanted == "Any" or ("User" in row) == (wanted == "Assigned")
@@ -91,7 +91,7 @@ class LabIam(Directory):
         return EmptyResult()
 
     def resync_mfa_device(self) -> ActionResult:
-        """Answer ResyncMFADevice: keep the offset at which two consecutive codes are found."""
+        """Answer ResyncMFADevice: store the offset at which two consecutive codes are found."""
         user, serial = self._user(), self.operation.text("SerialNumber")
         self._check_assigned(user, serial)
         self._accept_codes(serial)
@@ -109,7 +109,7 @@ class LabIam(Directory):
         return ActionResult({"MFADevices": shown, "IsTruncated": marker is not None, "Marker": marker})
 
     def _assignable(self, user: LabUser, serial: str) -> DeviceCodes:
-        """Return the codes of a device that the user can be given. Raise IamError for any other device."""
+        """Return the codes of a device that can be assigned to the user. Raise IamError for any other device."""
         if not serial.startswith("arn:") and serial not in self.backend.tokens:
             code = UNKNOWN_SERIAL[self.account.settings.unknown_serial]
             raise IamError(code, f"MFA device with serial number {serial} does not exist.")
@@ -128,7 +128,7 @@ class LabIam(Directory):
             raise IamError("NoSuchEntity", "MFA Device invalid for user.")
 
     def _accept_codes(self, serial: str) -> None:
-        """Accept the two codes of the request. Raise InvalidAuthenticationCode for a pair that does not match."""
+        """Accept the two codes of the request. Raise InvalidAuthenticationCode if they do not match."""
         self.backend.codes(serial).pair(
             self.operation.text("AuthenticationCode1"),
             self.operation.text("AuthenticationCode2"),
@@ -148,7 +148,7 @@ class LabIam(Directory):
         return EmptyResult()
 
     def untag_mfa_device(self) -> ActionResult:
-        """Answer UntagMFADevice; a key that the device lacks is ignored."""
+        """Answer UntagMFADevice. Keys that the device does not have are ignored."""
         device = self.backend.device(self.operation.text("SerialNumber"))
         for key in self.operation.texts("TagKeys"):
             device.tags.pop(key, None)

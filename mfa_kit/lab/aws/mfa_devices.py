@@ -1,4 +1,4 @@
-"""MFA devices as AWS keeps them: virtual devices on top of moto's, hardware TOTP tokens and FIDO security keys."""
+"""MFA devices as AWS stores them: virtual devices based on moto's, hardware TOTP tokens and FIDO security keys."""
 
 import base64
 import io
@@ -18,12 +18,12 @@ ISSUER = quote("Amazon Web Services")
 
 
 def new_base32_seed() -> str:
-    """Make a seed as AWS does: 40 octets, 64 characters of base32."""
+    """Make a secret as AWS does: 40 octets, 64 characters of base32."""
     return base64.b32encode(secrets.token_bytes(40)).decode()
 
 
 class VirtualDevice(VirtualMfaDevice):
-    """moto's virtual device with tags and with codes that the lab checks."""
+    """moto's virtual device, extended with tags and with codes that the lab checks."""
 
     def __init__(self, account: str, region: str, *, path: str, name: str) -> None:
         super().__init__(account, region, path + name)
@@ -33,7 +33,7 @@ class VirtualDevice(VirtualMfaDevice):
         self.tags: dict[str, str] = {}
 
     def qr(self, holder: str) -> bytes:
-        """Draw the QR code as a PNG, as API CreateVirtualMFADevice returns it; holder is the account's alias or ID."""
+        """Draw the QR code as a PNG, as in API CreateVirtualMFADevice. `holder` is the account's alias or ID."""
         label = f"{ISSUER}:{quote(self.name, safe='')}@{holder}"
         text = f"otpauth://totp/{label}?secret={self.base32_string_seed}&issuer={ISSUER}"
         symbol = zxingcpp.create_barcode(text, zxingcpp.BarcodeFormat.QRCode, ec_level="M")
@@ -53,7 +53,7 @@ class HardwareToken:
 
 @dataclass(frozen=True, slots=True)
 class Display:
-    """The display of a token. Its clock is `ahead` by so many seconds, or behind when that is negative."""
+    """The display of a token. Its clock is `ahead` seconds fast, or slow if the value is negative."""
 
     secret: str
     ahead: float = 0
@@ -72,19 +72,19 @@ class FidoDevice(MFADevice):
 
 
 def assigned_entry(serial: str, at: datetime) -> MFADevice:
-    """Make the entry of a device in its user's `mfa_devices`, with its enable date."""
+    """Make a device's entry in its user's `mfa_devices`, with its enable date."""
     device = MFADevice(serial, "", "")
     device.enable_date = at
     return device
 
 
 def u2f_serial(partition: str, account: str, *, user: str, name: str) -> str:
-    """Make the ARN of a FIDO key; its last part is random, so that two keys of a user may share a name."""
+    """Make the ARN of a FIDO key. Its last part is random, so two keys of a user may share a name."""
     return f"arn:{partition}:iam::{account}:u2f/user/{user}/{name}-{''.join(secrets.choice(BASE32) for _ in range(26))}"
 
 
 def user_fields(user: User) -> dict[str, object]:
-    """Return a user as lists show it (API reference: User)."""
+    """Return a user as list operations show it (API reference: User)."""
     return {
         "Path": user.path,
         "UserName": user.name,

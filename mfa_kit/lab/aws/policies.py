@@ -1,7 +1,7 @@
-"""Identity-based policies as IAM evaluates them: explicit deny, then allow, then the implicit deny.
+"""Evaluates identity-based policies as IAM does: explicit deny, then allow, then the implicit deny.
 
-Written from the "Policy evaluation logic" and "IAM JSON policy elements" pages of the user guide. A condition operator
-that is not here is an error and never a match, because a policy that the lab cannot evaluate must not look evaluated.
+Written from the "Policy evaluation logic" and "IAM JSON policy elements" pages of the user guide. An unknown condition
+operator is an error and never a match, because a policy that the lab cannot evaluate must not look evaluated.
 """
 
 import json
@@ -17,7 +17,7 @@ from mfa_kit.lab.aws.wire import IamError
 
 Context = Mapping[str, str | Sequence[str]]
 Test = Callable[[str, str], bool]
-# Policy variables that stand for a character (user guide, "IAM policy elements: Variables and tags").
+# Policy variables for literal characters (user guide, "IAM policy elements: Variables and tags").
 LITERAL = {"${*}": "*", "${?}": "?", "${$}": "$"}
 
 
@@ -30,9 +30,9 @@ class EvalDecision(Enum):
 
 
 def _glob(wanted: str, value: str) -> bool:
-    """Match `*` and `?` as IAM does: brackets mean nothing, and `${*}` is the character itself.
+    """Match `*` and `?` as IAM does: brackets are ordinary characters, and `${*}` is a literal `*`.
 
-    For each star but the last, the first match is enough. Trying all of them would take forever with many stars.
+    For each star except the last, the first match is enough. Trying all matches would take forever with many stars.
     """
     runs = [""]
     for part in re.split(r"(\$\{[*?$]\}|[*?])", wanted):
@@ -51,7 +51,7 @@ def _plain(wanted: str) -> str:
 
 
 def _arn(wanted: str, value: str) -> bool:
-    """Match each of the six parts of an ARN by itself, as ArnLike does."""
+    """Match each of the six parts of an ARN separately, as ArnLike does."""
     patterns, parts = wanted.split(":", 5), value.split(":", 5)
     return len(patterns) == len(parts) and all(map(_glob, patterns, parts))
 
@@ -92,7 +92,7 @@ NEGATED: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One line of a Condition element: an operator with its quantifier, a condition key and the values wanted."""
+    """One line of a Condition element: an operator with its quantifier, a condition key and the wanted values."""
 
     operator: str
     key: str
@@ -107,7 +107,7 @@ class Element:
     negated: bool = False
 
     def covers(self, match: Callable[[str], bool]) -> bool:
-        """Whether a value is covered, given what matches a pattern."""
+        """Whether the element covers a value. `match` decides whether a pattern matches the value."""
         return any(map(match, self.patterns)) != self.negated
 
 
@@ -139,7 +139,7 @@ def _element(row: Mapping[str, object], name: str) -> Element:
 
 
 def _conditions(value: object) -> Iterable[Condition]:
-    """Read a Condition element: operators, and under each of them condition keys with the values wanted."""
+    """Read a Condition element: operators, and under each of them condition keys with the wanted values."""
     for operator, lines in value.items() if isinstance(value, dict) else ():
         for key, wanted in lines.items():
             yield Condition(operator, key, _texts(wanted))
@@ -163,7 +163,7 @@ def _statement(row: Mapping[str, object]) -> PolicyStatement:
 
 @lru_cache(maxsize=256)
 def parse_statements(document: str) -> tuple[PolicyStatement, ...]:
-    """Read the statements of a policy document, JSON. Versions before 2012-10-17 have no policy variables."""
+    """Parse the statements of a JSON policy document. Versions before 2012-10-17 have no policy variables."""
     found = json.loads(document)
     if found.get("Version") != "2012-10-17" and "${" in document:
         found = json.loads(document.replace("${", "${$}{"))
@@ -172,7 +172,7 @@ def parse_statements(document: str) -> tuple[PolicyStatement, ...]:
 
 
 def _fill_variables(text: str, context: Context) -> str | None:
-    """Replace the policy variables in a text. Return None when one has no value: such an element matches nothing."""
+    """Replace the policy variables in a text. Return None if one has no value: such an element matches nothing."""
     missing: list[str] = []
 
     def fill(found: re.Match[str]) -> str:
@@ -191,7 +191,7 @@ def _fill_variables(text: str, context: Context) -> str | None:
 
 
 def _look_up(context: Context, key: str) -> str | Sequence[str] | None:
-    """Return the value of a condition key; the names of keys ignore case."""
+    """Return the value of a condition key. The names of keys ignore case."""
     return next((value for name, value in context.items() if name.lower() == key.lower()), None)
 
 
@@ -211,7 +211,7 @@ def _condition_holds(condition: Condition, context: Context) -> bool:
 
 
 def _matches(condition: Condition, quantifier: str, name: str, *, value: str | Sequence[str], context: Context) -> bool:
-    """Whether a condition key has the values wanted. Raise NotImplemented for an operator that is not in TESTS."""
+    """Whether a condition key has the wanted values. Raise NotImplemented for an operator that is not in TESTS."""
     test = TESTS.get(NEGATED.get(name, name))
     if test is None or quantifier not in ("", "ForAllValues", "ForAnyValue"):
         raise IamError("NotImplemented", f"The lab does not play the condition operator {condition.operator}.")
@@ -250,7 +250,7 @@ def condition_keys(documents: Iterable[str]) -> set[str]:
 
 
 def decide(documents: Iterable[str], action: str, resource: str, context: Context) -> EvalDecision:
-    """Evaluate policies for an action, `service:Name`, on a resource; only the pattern `*` covers the resource `*`."""
+    """Evaluate policies for an action, `service:Name`, on a resource. Only the pattern `*` covers the resource `*`."""
     decision = EvalDecision.IMPLICIT
     for document in documents:
         for statement in parse_statements(document):

@@ -1,4 +1,4 @@
-"""What a caller may do: the resource of each operation, the context of a request, IAM's words for a denial."""
+"""Authorizes requests: the resource of an operation, the context of a request, and IAM's message for a denial."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mfa_kit.lab.aws.backend import LabUser
 
 
-# A user who has a device may call these for themselves only in a session with MFA: AWS-2023-001.
+# Users with a device may call these for themselves only in a session with MFA (AWS-2023-001).
 WITH_MFA = ("EnableMFADevice", "DeactivateMFADevice")
 # Operations on a virtual device, which they name by its ARN.
 DEVICE = ("DeleteVirtualMFADevice", "TagMFADevice", "UntagMFADevice", "ListMFADeviceTags")
@@ -24,11 +24,11 @@ FREE = ("GetCallerIdentity", "GetSessionToken", "AssumeRole")
 # The parameter that names an entity, and the kind of that entity in an ARN.
 NAMED = (("UserName", "user"), ("GroupName", "group"), ("RoleName", "role"))
 CREATES = ("CreateGroup", "CreateRole", "CreateUser")
-# Lists of a whole kind, below a path where the request gives one.
+# Operations that list one kind of entity, below a path if the request gives one.
 LISTS = {"ListGroups": "group", "ListRoles": "role", "ListUsers": "user", "ListVirtualMFADevices": "mfa"}
-# The only operations for credentials of GetSessionToken without MFA, and of GetFederationToken.
+# The only operations that credentials of GetSessionToken without MFA, and of GetFederationToken, may call.
 STS_ONLY = ("AssumeRole", "GetCallerIdentity")
-# Operations that mean the caller when they name no user.
+# Operations that act on the caller if they name no user.
 SELF = (
     "ChangePassword",
     "CreateAccessKey",
@@ -59,7 +59,7 @@ def resource_of(request: OperationRequest, account: LabAccount) -> str:
 
 
 def _arn(account: LabAccount, kind: str, name: str) -> str | None:
-    """Return the ARN of an entity that exists, None for any other."""
+    """Return the ARN of an existing entity, None if it does not exist."""
     backend = account.backend
     found: LabUser | Group | Role | None
     match kind:
@@ -73,7 +73,7 @@ def _arn(account: LabAccount, kind: str, name: str) -> str | None:
 
 
 def resource_words(request: OperationRequest, resource: str) -> str:
-    """Name a resource as IAM's denials do: by kind and name where the request names an entity, else by its ARN."""
+    """Name a resource as IAM's denials do: by kind and name if the request names an entity, otherwise by ARN."""
     if request.action not in (*CREATES, *DEVICE):
         for key, kind in NAMED:
             if name := request.text(key):
@@ -90,7 +90,7 @@ def _tags(holder: LabUser | Role | None) -> list[dict[str, str]]:
 def request_context(request: OperationRequest, account: LabAccount, caller: Principal) -> Context:
     """Return the condition keys of a request (user guide, "AWS global condition context keys").
 
-    A request that is signed with a user's own keys has no aws:MultiFactorAuthPresent at all.
+    A request that is signed with a user's own keys does not have aws:MultiFactorAuthPresent.
     """
     found: dict[str, str | list[str]] = {
         "aws:CurrentTime": account.today().isoformat(),
@@ -128,7 +128,7 @@ def _mfa_keys(account: LabAccount, caller: Principal) -> dict[str, str]:
 
 
 def policies_of(holder: LabUser | Role | None) -> list[str]:
-    """Return the identity-based policies, as JSON, of a role, or of a user with those of the user's groups."""
+    """Return the identity-based policies of a role or user as JSON. Those of a user include the policies of groups."""
     return [document for entity in _entities(holder) for document in _documents(entity)]
 
 
@@ -161,7 +161,7 @@ def authorize(request: OperationRequest, account: LabAccount, caller: Principal)
 
 
 def _check_session(request: OperationRequest, caller: Principal) -> None:
-    """Refuse what credentials of GetSessionToken and GetFederationToken cannot call, whatever policies say."""
+    """Refuse what GetSessionToken's and GetFederationToken's credentials cannot call, whatever the policies say."""
     limited = caller.kind == "federated" or (caller.kind == "session" and not caller.mfa)
     if request.service == "sts" and caller.kind in ("session", "federated") and request.action not in STS_ONLY:
         raise IamError("AccessDenied", f"Cannot call {request.action} with session credentials")
@@ -170,7 +170,7 @@ def _check_session(request: OperationRequest, caller: Principal) -> None:
 
 
 def _check_policies(request: OperationRequest, account: LabAccount, caller: Principal) -> None:
-    """Evaluate the policies for the operation, and for iam:TagMFADevice where Create gives tags."""
+    """Evaluate the policies for the operation, and for iam:TagMFADevice if a create request has tags."""
     resource = resource_of(request, account)
     context = request_context(request, account, caller)
     names = [f"{request.service}:{request.action}"]
@@ -187,14 +187,14 @@ def _check_policies(request: OperationRequest, account: LabAccount, caller: Prin
 
 
 def _layers(caller: Principal) -> Iterator[tuple[str, str, list[str]]]:
-    """Yield the sets of policies that must each allow a request, with IAM's words for each of them."""
+    """Yield the sets of policies that must each allow a request, each with IAM's name for it."""
     yield "an identity-based policy", "identity-based policy", policies_of(caller.role or caller.user)
     if caller.policy is not None:
         yield "a session policy", "session policy", [caller.policy]
 
 
 def _check_self_management(request: OperationRequest, caller: Principal) -> None:
-    """Let a user who has a device change their own only in a session with MFA: AWS-2023-001."""
+    """Let users with a device change their own devices only in a session with MFA (AWS-2023-001)."""
     if caller.kind != "user" or caller.user is None or not caller.user.mfa_devices:
         return
     if request.text("UserName").lower() == caller.user.name.lower():
@@ -206,7 +206,7 @@ def _check_self_management(request: OperationRequest, caller: Principal) -> None
 
 
 def denial(request: OperationRequest, account: LabAccount, caller: Principal) -> IamError:
-    """Return the error for a caller whom no policy allows this."""
+    """Return the error for a call that no policy allows."""
     name = f"{request.service}:{request.action}"
     words = _denial_words(name, resource_words(request, resource_of(request, account)), caller)
     return _implicit_denial(name, words, "identity-based policy")

@@ -27,7 +27,7 @@ HOST = "127.0.0.1"
 
 
 def _listening(port: int) -> socket.socket:
-    """Listen on loopback. Raise UsageFault when the port is taken: werkzeug would end the process."""
+    """Listen on loopback. Raise UsageFault if the port is taken, because werkzeug would end the process."""
     ours = socket.socket()
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -82,12 +82,12 @@ class Lab:
 
     @property
     def calls(self) -> list[LoggedCall]:
-        """The calls of IAM and STS so far, in order."""
+        """The calls to IAM and STS so far, in order."""
         return self.application.calls
 
     @property
     def env(self) -> dict[str, str]:
-        """The whole AWS environment of a child process, which must get none of the caller's AWS variables."""
+        """The complete AWS environment of a child process. The child must get none of the caller's AWS variables."""
         return {
             "AWS_ENDPOINT_URL": self.url,
             "AWS_ACCESS_KEY_ID": self.admin.access_key_id,
@@ -104,16 +104,16 @@ class Lab:
         }
 
     def add_user(self, name: str, *, path: str = "/") -> None:
-        """Create a user. Raise IamError EntityAlreadyExists for a name that is taken."""
+        """Create a user. Raise IamError EntityAlreadyExists if the name is taken."""
         with self.account.lock:
             self.account.add_user(name, path=path)
 
     def seed(self, serial: str) -> bytes:
-        """Return the octets of a device's seed, for tests that check what a user holds."""
+        """Return the octets of a device's secret, so that tests can check the user's copy."""
         return base64.b32decode(self.account.backend.codes(serial).secret)
 
     def assigned(self, serial: str) -> str | None:
-        """Return the name of the user who has a device, or None."""
+        """Return the name of the user to whom a device is assigned, or None."""
         with self.account.lock:
             user = self.account.backend.holder(serial)
         return user.name if user else None
@@ -124,11 +124,11 @@ class Lab:
             return set(self.account.backend.virtual_mfa_devices)
 
     def add_token(self, serial: str, secret: str) -> None:
-        """Make a hardware TOTP token known to AWS, by its printed serial and its seed in base32."""
+        """Register a hardware TOTP token with AWS, by its printed serial and its seed in base32."""
         with self.account.lock:
             self.account.backend.tokens[serial] = HardwareToken(serial, DeviceCodes(secret))
 
     def register_fido(self, user: str, name: str) -> str:
-        """Register a FIDO security key for a user, as only the console can; return its ARN."""
+        """Register a FIDO security key for a user, as only the console can. Return its ARN."""
         with self.account.lock:
             return register_fido(self.account, user=user, name=name)

@@ -1,6 +1,6 @@
-"""AWS's federation endpoint, which signs users in to the console, and one page in place of the console.
+"""Simulates AWS's federation endpoint, which signs users in to the console, and serves a page in place of the console.
 
-IAM user guide, "Enable custom identity broker access to the AWS console". The page says who is signed in.
+Source: IAM user guide, "Enable custom identity broker access to the AWS console". The page names the signed-in user.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 FEDERATION, CONSOLE = "/federation", "/console/"
-# Seconds for which a sign-in token is valid.
+# How long a sign-in token is valid, in seconds.
 LIFETIME = 15 * 60
-# The kinds of credentials that sign in: not those of GetSessionToken, and not a user's own keys.
+# The kinds of credentials that can sign in. Those of GetSessionToken and a user's own keys cannot.
 ACCEPTED = ("role", "federated")
 PAGE = "<!doctype html><title>the lab's console</title><p>signed in as {who}</p>"
 COOKIE = "lab-console"
@@ -66,7 +66,7 @@ class SigninEndpoint:
         return _response(HTTPStatus.OK, [("Content-Type", "application/json")], body)
 
     def _principal(self, text: str) -> Principal:
-        """Return the principal of a session's credentials, JSON. Raise ValueError for one that may not sign in."""
+        """Return the principal of a session's credentials, JSON. Raise ValueError if it may not sign in."""
         session = json.loads(text)
         with self.account.lock:
             secret, caller = self.account.secret(session["sessionId"], session["sessionToken"], service="signin")
@@ -75,7 +75,7 @@ class SigninEndpoint:
         return caller
 
     def _sign_in(self, query: Mapping[str, str]) -> HttpResponse:
-        """Sign a browser in, once for each token, and send it on to its destination."""
+        """Sign in a browser, once for each token, and redirect it to its destination."""
         caller, until = self._tokens.pop(query.get("SigninToken", ""), (None, 0.0))
         destination = query.get("Destination", "")
         if caller is None or self.account.now() > until or not urlsplit(destination).path.startswith(CONSOLE):
@@ -87,7 +87,7 @@ class SigninEndpoint:
         return _response(HTTPStatus.FOUND, [("Location", destination), ("Set-Cookie", cookie)], b"")
 
     def _console(self, environ: WSGIEnvironment) -> HttpResponse:
-        """Show who is signed in with this browser's cookie."""
+        """Show the user who is signed in with this browser's cookie."""
         cookie = str(environ.get("HTTP_COOKIE", "")).partition(f"{COOKIE}=")[2].partition(";")[0]
         caller = self._browsers.get(cookie)
         if caller:

@@ -1,6 +1,6 @@
 """Writes an account as a description, which `--state` keeps between runs and description.py reads.
 
-A written account leaves nothing out. The file is 0600 because it holds seeds, though they open nothing but a lab.
+The description is complete. The file has mode 0600 because it contains secrets, although they work only in a lab.
 """
 
 import json
@@ -24,7 +24,7 @@ Row = dict[str, object]
 
 
 def save_account(account: LabAccount, file: Path) -> None:
-    """Write an account to a new file, then rename that over the old one. Raise IntegrityFault, and keep the old one."""
+    """Write an account to a new file, then rename it over the old file. On failure, keep that; raise IntegrityFault."""
     try:
         with open_folder(file.parent) as folder:
             replace_file(folder, file.name, json.dumps(describe_account(account), indent=1).encode())
@@ -93,7 +93,7 @@ def _password_policy(account: LabAccount) -> Row | None:
 
 
 def _policies(account: LabAccount) -> list[Row]:
-    """Describe the account's own managed policies; AWS's own are there whenever they are named."""
+    """Describe the account's own managed policies. AWS's are omitted: a request that names one loads it."""
     return [
         {"name": policy.name, "path": policy.path, "document": json.loads(default_version(policy))}
         for arn, policy in account.backend.managed_policies.items()
@@ -145,7 +145,7 @@ def _codes(codes: DeviceCodes) -> Row:
 
 
 def _device(account: LabAccount, serial: str, entry: MFADevice | None) -> Row:
-    """Describe a device; `entry` is its entry in its user's list, None for an unassigned device."""
+    """Describe a device. `entry` is its entry in its user's list, None for an unassigned device."""
     enabled = _date(entry.enable_date) if entry else None
     if isinstance(entry, FidoDevice):
         return {"kind": "fido", "serial": serial, "enabled": enabled, "certifications": entry.certifications}

@@ -1,4 +1,4 @@
-"""STS as far as it concerns MFA: sessions with and without a code, roles, federation. AssumeRoot is always denied."""
+"""STS operations that involve MFA: sessions with and without a code, roles, federation. AssumeRoot is always denied."""
 
 from collections.abc import Sequence
 
@@ -13,12 +13,12 @@ from mfa_kit.lab.aws.policies import Context, EvalDecision, PolicyStatement, con
 from mfa_kit.lab.aws.rights import policies_of, request_context
 from mfa_kit.lab.aws.wire import IamError
 
-# Seconds for which credentials are valid unless the request says otherwise (API GetSessionToken, AssumeRole).
+# How long credentials are valid by default, in seconds (API GetSessionToken, AssumeRole).
 SESSION_SECONDS, ROLE_SECONDS = 43200, 3600
 
 
 class LabSts(auth.AuthorizedResponse, TokenResponse):
-    """The operations of STS, laid over moto's response class."""
+    """STS's operations, as an extension of moto's response class."""
 
     def __init__(self, account: LabAccount) -> None:
         TokenResponse.__init__(self)
@@ -31,7 +31,7 @@ class LabSts(auth.AuthorizedResponse, TokenResponse):
         )
 
     def get_session_token(self) -> ActionResult:
-        """Answer GetSessionToken; with a code, the session has MFA."""
+        """Answer GetSessionToken. With a code, the session has MFA."""
         mfa = self._check_code()
         if self.caller.kind != "user":
             raise IamError("AccessDenied", "Cannot call GetSessionToken with session credentials")
@@ -46,7 +46,7 @@ class LabSts(auth.AuthorizedResponse, TokenResponse):
         return ActionResult({"Credentials": self._issue(caller, SESSION_SECONDS)})
 
     def get_federation_token(self) -> ActionResult:
-        """Answer GetFederationToken. Without a policy, the federated user may do nothing."""
+        """Answer GetFederationToken. Without a policy, the federated user has no permissions."""
         if self.caller.kind != "user":
             raise IamError("AccessDenied", "Cannot call GetFederationToken with session credentials")
         name = self.operation.text("Name")
@@ -96,7 +96,7 @@ class LabSts(auth.AuthorizedResponse, TokenResponse):
         )
 
     def _issue(self, caller: Principal, default: int) -> dict[str, str | float]:
-        """Issue credentials for as long as the request says, or for the default number of seconds."""
+        """Issue credentials that are valid for the requested number of seconds, or for `default` seconds."""
         key, session = self.account.issue(caller, self.operation.number("DurationSeconds", default))
         return {
             "AccessKeyId": key,
@@ -106,7 +106,7 @@ class LabSts(auth.AuthorizedResponse, TokenResponse):
         }
 
     def _check_code(self) -> bool:
-        """Whether the request has a code. Raise AccessDenied for one that no device of the caller's user shows."""
+        """Whether the request has a code. Raise AccessDenied if no device of the caller's user shows that code."""
         serial, code = self.operation.text("SerialNumber"), self.operation.text("TokenCode")
         if not serial and not code:
             return False
@@ -119,7 +119,7 @@ class LabSts(auth.AuthorizedResponse, TokenResponse):
     def _may_assume(self, role: Role, *, mfa: bool) -> bool:
         """Whether the role's trust policy admits the caller (user guide, "Policy evaluation logic").
 
-        Where the trust policy names the whole account and not the caller, the caller's own policies must allow it too.
+        If the trust policy names the account but not the caller, the caller's own policies must allow the call too.
         """
         context = dict(request_context(self.operation, self.account, self.caller))
         if mfa:
@@ -131,7 +131,7 @@ class LabSts(auth.AuthorizedResponse, TokenResponse):
         return own is EvalDecision.ALLOW or (own is EvalDecision.IMPLICIT and self._is_named(trusting))
 
     def _is_named(self, statements: Sequence[PolicyStatement]) -> bool:
-        """Whether one of the statements names the caller, and not just the whole account."""
+        """Whether a statement names the caller, and not just the whole account."""
         named = {principal for statement in statements for principal in statement.principals}
         return not named.isdisjoint(self._names())
 

@@ -20,7 +20,7 @@ from xml.sax.saxutils import escape
 from botocore.model import ListShape, Shape, StringShape, StructureShape
 
 NAMESPACE = {"iam": "https://iam.amazonaws.com/doc/2010-05-08/", "sts": "https://sts.amazonaws.com/doc/2011-06-15/"}
-# Everything else is 400, as in the API references' tables of errors.
+# All other errors have status 400, as in the tables of errors in the API references.
 STATUS = {
     **dict.fromkeys(("NoSuchEntity", "ReportInProgress"), 404),
     **dict.fromkeys(("AccessDenied", "ExpiredToken", "InvalidAuthenticationCode", "InvalidClientTokenId"), 403),
@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 
 class IamError(Exception):
-    """An error in the words of IAM or STS. moto's errors allow only the codes of the service model."""
+    """An error of IAM or STS. moto's own errors allow only the codes of the service model."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(f"{code}: {message}")
@@ -45,7 +45,7 @@ class IamError(Exception):
 
 
 class HttpResponse(NamedTuple):
-    """A response to a client. `status` is the code with its reason, as WSGI takes it."""
+    """A response to a client. `status` is the code and its reason, in the form of WSGI."""
 
     status: str
     headers: Sequence[tuple[str, str]]
@@ -57,12 +57,12 @@ class HttpResponse(NamedTuple):
         return self.body.partition(b"<Code>")[2].partition(b"</Code>")[0].decode() if self.status[0] in "45" else ""
 
 
-# The connection ends without a response.
+# With this response, the server closes the connection without answering.
 LOST = HttpResponse("lost", [], b"")
 
 
 class LoggedCall(NamedTuple):
-    """One call as it was answered. `error` is the code, "" for success, and `lost` for a response that never left."""
+    """One answered call. `error` is the error code, "" for success, or `lost` if no response was sent."""
 
     operation: str
     key: str
@@ -79,26 +79,26 @@ class OperationRequest:
     params: Mapping[str, object]
 
     def optional(self, name: str) -> str | None:
-        """Return a parameter, or None when the request does not have it."""
+        """Return a parameter, or None if the request does not have it."""
         value = self.params.get(name)
         return None if value is None else str(value)
 
     def text(self, name: str) -> str:
-        """Return a parameter, "" when the request does not have it."""
+        """Return a parameter, or "" if the request does not have it."""
         return self.optional(name) or ""
 
     def number(self, name: str, default: int) -> int:
-        """Return an integer; the default stands in for 0 too."""
+        """Return an integer, or the default if the request has none or 0."""
         value = self.params.get(name)
         return value if isinstance(value, int) and value else default
 
     def texts(self, name: str) -> list[str]:
-        """Return a list of strings, empty when the request does not have it."""
+        """Return a list of strings, empty if the request does not have it."""
         value = self.params.get(name)
         return [str(each) for each in value] if isinstance(value, list) else []
 
     def rows(self, name: str) -> list[Mapping[str, object]]:
-        """Return a list of structures, empty when the request does not have it."""
+        """Return a list of structures, empty if the request does not have it."""
         value = self.params.get(name)
         return [each for each in value if isinstance(each, Mapping)] if isinstance(value, list) else []
 
@@ -170,7 +170,7 @@ def signature_matches(
 
 @cache
 def compile_pattern(java: str) -> re.Pattern[str]:
-    r"""Translate a constraint's Java expression for Python: `\p{L}` becomes letters and digits of any script.
+    r"""Translate a constraint's Java expression to Python: `\p{L}` becomes letters and digits of any script.
 
     Other expressions match ASCII only, because names in IAM are ASCII.
     """
@@ -182,7 +182,7 @@ def compile_pattern(java: str) -> re.Pattern[str]:
 
 
 def _broken_constraint(shape: Shape, value: str | int) -> str | None:
-    """Name the first constraint of the model that a value breaks, in the services' words; None when it breaks none."""
+    """Return the first constraint of the model that a value breaks, in the services' words, or None."""
     meta = shape.metadata
     low, high, wanted = meta.get("min"), meta.get("max"), meta.get("pattern")
     enum: Sequence[str] = shape.enum if isinstance(shape, StringShape) else ()
@@ -205,7 +205,7 @@ class Violation(NamedTuple):
 
 
 def _violations(shape: Shape, value: object, name: str) -> Iterator[Violation]:
-    """Check a parameter and everything in it."""
+    """Yield the violations of a parameter and of everything in it."""
     if isinstance(shape, StructureShape) and isinstance(value, Mapping):
         yield from _violations_of_structure(shape, value, name)
     elif isinstance(shape, ListShape) and isinstance(value, list):
@@ -232,9 +232,9 @@ def _member(member: str, above: str) -> str:
 
 
 def check_constraints(shape: Shape | None, params: Mapping[str, object]) -> None:
-    """Raise ValidationError when parameters break the service model's lengths, patterns, enums or required members.
+    """Raise ValidationError if parameters break the service model's lengths, patterns, enums or required members.
 
-    botocore checks lengths only; the service checks the rest.
+    botocore checks lengths only. The service checks the rest.
     """
     found = [] if shape is None else list(_violations(shape, params, ""))
     if found:
@@ -249,7 +249,7 @@ def check_constraints(shape: Shape | None, params: Mapping[str, object]) -> None
 def cut_page(rows: Sequence[T], request: OperationRequest, *, key: Callable[[T], str]) -> tuple[list[T], str | None]:
     """Return one page of rows sorted by key, 100 unless MaxItems says otherwise, and the marker of the next page.
 
-    A marker is the last key, so that no row is skipped when one is deleted between two pages.
+    A marker is the last key of its page, so no row is skipped if a row is deleted between two pages.
     """
     ordered = sorted(rows, key=key)
     marker = request.text("Marker")
@@ -261,7 +261,7 @@ def cut_page(rows: Sequence[T], request: OperationRequest, *, key: Callable[[T],
 
 
 def decode_marker(marker: str) -> str:
-    """Return the key that a marker stands for. Raise ValidationError for a marker that this lab did not issue."""
+    """Return the key that a marker encodes. Raise ValidationError for a marker that this lab did not issue."""
     try:
         mark = base64.urlsafe_b64decode(marker)
     except (ValueError, binascii.Error):

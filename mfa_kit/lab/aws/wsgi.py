@@ -1,4 +1,4 @@
-"""The WSGI application in front of moto: it plays the faults, logs the calls and sets the lab's own Date header."""
+"""The WSGI application in front of moto: it applies faults, logs calls and sets the lab's own Date header."""
 
 import io
 import socket
@@ -23,27 +23,27 @@ from mfa_kit.lab.aws.auth import AuthorizedResponse
 from mfa_kit.lab.aws.faults import Faults
 from mfa_kit.lab.aws.wire import LOST, HttpResponse, LoggedCall
 
-# The other headers of moto stay behind: with its CORS headers, a page in a browser could read the lab's responses.
+# Only these headers of moto are sent. With moto's CORS headers, a web page could read the lab's responses.
 SENT = ("content-type", "content-length", "x-amzn-requestid")
 STS = ("AssumeRole", "AssumeRoot", "GetCallerIdentity", "GetFederationToken", "GetSessionToken")
 
 
-# Makes the response to one request, from the account.
+# Makes the response object for one request to the account.
 LabService = Callable[[LabAccount], AuthorizedResponse]
 
 
 class LabRequestHandler(MotoRequestHandler):
-    """moto's request handler without Nagle's delay, without a line on stderr for each request, and without its Date."""
+    """moto's request handler without Nagle's algorithm, request lines on stderr, and its own Date header."""
 
     disable_nagle_algorithm = True
 
     def send_response(self, code: int, message: str | None = None) -> None:
-        """Send the status line alone: werkzeug would add its own Date header."""
+        """Send only the status line, because werkzeug would add its own Date header."""
         self.send_response_only(code, message)
 
 
 class CachingDispatcher(DomainDispatcherApplication):
-    """moto's dispatcher. moto lists its own folder for each request; this class does it once for each host."""
+    """moto's dispatcher with a cache. moto lists its own folder for each request; this class does it once per host."""
 
     def __init__(self, create_app: Callable[[SERVICE_NAMES], Flask]) -> None:
         super().__init__(create_app)
@@ -57,13 +57,13 @@ class CachingDispatcher(DomainDispatcherApplication):
 
 
 class _Call:
-    """One call on its way through the faults that are due to the service."""
+    """One call that reaches the service after the faults that are due."""
 
     def __init__(self, environ: WSGIEnvironment, service: str, *, inner: DomainDispatcherApplication) -> None:
         self._environ, self._service, self._inner = environ, service, inner
 
     def act(self) -> HttpResponse:
-        """Let moto's dispatcher answer. An exception in there is IAM's InternalFailure, with a traceback on stderr."""
+        """Let moto's dispatcher answer. An exception in it becomes InternalFailure, with a traceback on stderr."""
         kept: list[tuple[str, list[tuple[str, str]]]] = []
 
         def keep(status: str, headers: list[tuple[str, str]], _: object = None) -> Callable[[bytes], object]:
@@ -83,29 +83,29 @@ class _Call:
         return _error(self._service, code, message)
 
     def deny(self) -> None:
-        """Have the service deny the call; auth.py knows the caller and the resource, which the message names."""
+        """Make the service deny the call. auth.py knows the caller and the resource for the message."""
         self._environ["lab.denied"] = True
 
 
 class _FaultedCall:
-    """A call under one rule. `act` lets the next rule, or else the service, answer."""
+    """A call with one rule applied. `act` applies the next rule, or lets the service answer after the last one."""
 
     def __init__(self, call: _Call, rules: Sequence[faults.FaultRule], *, faults: Faults) -> None:
         self._call, self._rules, self._faults = call, rules, faults
 
     def answer(self) -> HttpResponse:
-        """Answer the call under its outermost rule, the last one."""
+        """Answer the call, starting with its outermost rule, which is the last one."""
         if not self._rules:
             return self._call.act()
         inner = _FaultedCall(self._call, self._rules[:-1], faults=self._faults)
         return faults.play(self._rules[-1], inner)
 
     def act(self) -> HttpResponse:
-        """Answer the call under the rules within."""
+        """Answer the call with the inner rules applied."""
         return self.answer()
 
     def act_later(self, seconds: float, *, listings: float) -> None:
-        """Answer it in a thread of its own, after so many seconds and so many further listings."""
+        """Answer the call in a separate thread, after `seconds` and after `listings` further listings."""
 
         def later() -> None:
             self._faults.wait(seconds, listings)
@@ -118,15 +118,15 @@ class _FaultedCall:
         return self._call.refuse(code, message)
 
     def deny(self) -> None:
-        """Have the service deny the call."""
+        """Make the service deny the call."""
         self._call.deny()
 
 
 class LabApplication:
-    """The lab's WSGI application: each request, the faults that are due, its response, and its line in the log."""
+    """The lab's WSGI application. For each request it applies the due faults, sends a response, and writes the log."""
 
     def __init__(self, account: LabAccount, faults: Faults, *, services: Mapping[str, LabService]) -> None:
-        """Answer the services that are given, by their name in botocore; moto has none of the others' view here."""
+        """Serve the given services, by their botocore names. Any other service of moto answers NotImplemented."""
         self.account, self.faults, self.services = account, faults, services
         self.calls: list[LoggedCall] = []
         self.signin = signin.SigninEndpoint(account)
@@ -134,7 +134,7 @@ class LabApplication:
         self.inner = CachingDispatcher(self._app)
 
     def _app(self, service: SERVICE_NAMES) -> Flask:
-        """Make moto's app for a service, with our response class in its view."""
+        """Make moto's Flask app for a service, with the lab's response class in its view."""
         flask: Flask = create_backend_app(service)
 
         def answer(request: Request, full_url: str, headers: object) -> TYPE_RESPONSE:
