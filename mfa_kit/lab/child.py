@@ -1,7 +1,7 @@
-"""A command that runs against a lab: what it inherits, how it gets signals, and the status it ends with.
+"""Runs a command against a lab: its environment, its signals, and its exit status.
 
-The lab never reaches production. Whatever the caller has set, a child inherits nothing that could lead an AWS client to
-another account, another endpoint or a proxy.
+The command never reaches production. Whatever the caller has set, a child inherits nothing that could lead an AWS
+client to another account, another endpoint or a proxy.
 """
 
 import os
@@ -16,11 +16,11 @@ from pathlib import Path
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.lab.token_of_lab import is_lab
 
-# Variables that an AWS client or this tool reads: settings of botocore and boto2, our own folder, proxies.
+# Variables that an AWS client or mfa-kit reads: settings of botocore and boto2, mfa-kit's own folder, proxies.
 AWS_CLIENTS = ("AWS_", "BOTO")
 PREFIXES = (*AWS_CLIENTS, "MFA_KIT_")
 SUFFIX = "_PROXY"
-# Variables to unset in the shell that exports our environment. It may have some that the serving shell lacks.
+# Variables to unset in the shell that exports the lab's environment. It may have some that the serving shell lacks.
 ELSEWHERE = (
     "AWS_DEFAULT_PROFILE",
     "AWS_ENDPOINT_URL_IAM",
@@ -31,17 +31,17 @@ ELSEWHERE = (
     *(f"{scheme}_PROXY" for scheme in ("ALL", "HTTP", "HTTPS")),
     *(f"{scheme}_proxy" for scheme in ("all", "http", "https")),
 )
-# An AWS client with this environment finds no credentials and no endpoint of anybody.
+# With this environment, an AWS client finds no credentials and no AWS endpoint.
 NOWHERE = {
     "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
     "AWS_CONFIG_FILE": os.devnull,
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
     "AWS_EC2_METADATA_DISABLED": "true",
 }
-# Signals that only we get, and pass on to the child; with them, those that end a lab.
+# Signals that only this process gets, so it passes them on to the child. ENDS are all the signals that end a lab.
 PASSED_ON = (signal.SIGTERM, signal.SIGHUP)
 ENDS = (signal.SIGINT, *PASSED_ON)
-# A shell's status for a command that a signal ended is this and the signal's number.
+# A shell's status for a command that a signal ended is this number plus the signal's number.
 KILLED = 128
 SignalReceiver = Callable[[int], None]
 
@@ -49,8 +49,8 @@ SignalReceiver = Callable[[int], None]
 def device_environment(caller: Mapping[str, str], devices: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a command that gets the lab's keys.
 
-    It is the caller's where that is a lab's. Elsewhere it has no credentials, so that the lab's keys reach no real
-    account.
+    If the caller's environment is that of a lab, keep it. Otherwise remove all credentials, so that the lab's keys
+    reach no real account.
     """
     if is_lab(caller):
         return {**caller, **devices}
@@ -58,12 +58,12 @@ def device_environment(caller: Mapping[str, str], devices: Mapping[str, str]) ->
 
 
 def child_environment(lab: Mapping[str, str], *, caller: Mapping[str, str], home: Path) -> dict[str, str]:
-    """Return the caller's environment with the lab's variables in place of those that lead elsewhere."""
+    """Return the caller's environment, with the lab's variables in place of those that lead elsewhere."""
     return _without(caller, PREFIXES) | dict(lab) | {"MFA_KIT_HOME": str(home)}
 
 
 def _without(caller: Mapping[str, str], prefixes: tuple[str, ...]) -> dict[str, str]:
-    """Return an environment without proxies, and without the variables of these prefixes."""
+    """Return an environment without proxies and without the variables that have these prefixes."""
     return {
         name: value
         for name, value in caller.items()
@@ -72,7 +72,7 @@ def _without(caller: Mapping[str, str], prefixes: tuple[str, ...]) -> dict[str, 
 
 
 def run_command(command: Sequence[str], env: Mapping[str, str]) -> int:
-    """Run a command and return its status, 128 + n when signal n ended it. Raise UsageFault for an unknown program."""
+    """Run a command. Return its status, 128 + n if signal n ended it. Raise UsageFault for an unknown program."""
     program = shutil.which(command[0], path=env.get("PATH"))
     if program is None:
         raise UsageFault(f"there is no program {command[0]!r} to run", "give a command that is on the PATH")
@@ -88,10 +88,10 @@ def run_command(command: Sequence[str], env: Mapping[str, str]) -> int:
 
 @contextmanager
 def _receiving(first: SignalReceiver) -> Iterator[Callable[[SignalReceiver], None]]:
-    """Receive the signals that only we get, even before there is a child; yield a function that changes the receiver.
+    """Receive the signals that only this process gets, even before the child exists.
 
-    The terminal sends Ctrl-C to the child too. We catch it here and do not ignore it, because a child inherits signals
-    that are ignored.
+    Yield a function that changes the receiver. The terminal sends Ctrl-C to the child too. This process catches it and
+    does not ignore it, because a child inherits ignored signals.
     """
     receivers = [first]
     before = {number: signal.signal(number, lambda number, _: receivers[-1](number)) for number in PASSED_ON}
@@ -105,7 +105,7 @@ def _receiving(first: SignalReceiver) -> Iterator[Callable[[SignalReceiver], Non
 
 @contextmanager
 def unwind_on_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP remove folders and end processes, as Ctrl-C does. An ignored signal stays ignored."""
+    """Clean up folders and processes on SIGTERM and SIGHUP, as on Ctrl-C. An ignored signal stays ignored."""
 
     def end(number: int, _frame: object) -> None:
         for each in before:
@@ -124,7 +124,7 @@ def unwind_on_signals() -> Iterator[None]:
 
 
 def variables_to_unset(caller: Mapping[str, str], ours: Mapping[str, str]) -> list[str]:
-    """Return the names of variables that a shell must unset before it exports ours."""
+    """Return the names of variables that a shell must unset before it exports `ours`."""
     return sorted({*caller, *ELSEWHERE} - set(child_environment({}, caller=caller, home=Path())) - set(ours))
 
 
@@ -135,7 +135,7 @@ def shell_exports(env: Mapping[str, str], *, unset: Sequence[str]) -> str:
 
 
 def marked_shell(command: Sequence[str], home: Path) -> list[str]:
-    """Return a command; a bash without arguments also shows in its prompt that it is in the lab."""
+    """Return the command. The prompt of a bash without arguments shows that it runs in the lab."""
     if [Path(each).name for each in command] != ["bash"]:
         return list(command)
     file = home / "lab.bashrc"

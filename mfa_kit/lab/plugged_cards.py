@@ -1,4 +1,4 @@
-"""The lab's OATH keys, plugged into readers of a private pcscd: one for each reader, or by hand out of a box."""
+"""Plugs the lab's OATH keys into readers of a private pcscd: one in each reader, or any key from a box."""
 
 import os
 import signal
@@ -15,9 +15,9 @@ Say = Callable[[str], None]
 
 
 def plug_in_cards(tell: Say, command: Sequence[str], *, readers: Sequence[str], serial: int, touch_delay: float) -> int:
-    """Plug a key into each reader for a command, and return its status, or until Ctrl-C, and return 0.
+    """Plug a key into each reader and run a command; return its status. Without one, run until Ctrl-C and return 0.
 
-    `tell` prints the environment to export where there is no command.
+    `tell` prints the environment to export if there is no command.
     """
     ended = threading.Event()
     if not command:
@@ -43,7 +43,7 @@ def open_box(
     touch_delay: float,
     note: Say,
 ) -> None:
-    """Have keys in a box until Ctrl-C or the last line; each line is the number of a key to plug in or pull out."""
+    """Offer keys in a box until Ctrl-C or the last line. Each line is the number of a key to plug in or pull out."""
     _on_end(signal.default_int_handler)
     with Readers(readers) as opened, suppress(KeyboardInterrupt):
         tell(child.shell_exports(opened.env, unset=()))
@@ -55,13 +55,13 @@ def _cards(count: int, serial: int, touch_delay: float) -> list[YkoathCard]:
 
 
 def _on_end(act: Callable[..., object]) -> None:
-    """Do this when the process is to end: by handlers, because pcscd would inherit signals that are blocked."""
+    """Call `act` when a signal ends the process. Use handlers, because pcscd would inherit blocked signals."""
     for end in child.ENDS:
         signal.signal(end, act)
 
 
 def _move_by_hand(readers: Readers, cards: Sequence[YkoathCard], lines: Iterable[str], note: Say) -> None:
-    """Put a key into a free reader, or pull it out, for each number."""
+    """For each number, put that key into a free reader, or pull it out."""
     inside: dict[int, int] = {}
     note(f"keys 1 to {len(cards)} are in the box; type a number to put that one in, and again to pull it out")
     for line in lines:
@@ -69,7 +69,7 @@ def _move_by_hand(readers: Readers, cards: Sequence[YkoathCard], lines: Iterable
         free = [reader for reader in range(len(readers.names)) if reader not in inside.values()]
         if number in inside:
             readers.remove(inside.pop(number))
-            time.sleep(NOTICED)  # a key that is put in before pcscd saw the last one go would be missed
+            time.sleep(NOTICED)  # pcscd would miss a key that comes in before it saw the last one go
             note(f"key {number} is out")
         elif not 1 <= number <= len(cards):
             note(f"type a number from 1 to {len(cards)}")

@@ -1,4 +1,4 @@
-"""The lab's security key, plugged in: a node of the kernel, or a card in a reader of its own."""
+"""Plugs in the lab's security key, as a device node of the kernel or as a card in a reader of its own."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ from mfa_kit.lab.devices.securitykey import KeyBehavior, KeyModel, SimulatedKey
 
 READER = "mfa-kit lab reader"
 MODEL = "mfa-kit lab key"
-# How long the lab's metadata is current.
+# How long the lab's metadata stays current.
 CURRENT = timedelta(days=30)
 
 
@@ -36,10 +36,10 @@ def plug_in_key(
     reader: bool,
     publish: Path | None,
 ) -> int:
-    """Plug a key in for a command, and return its status, or until Ctrl-C, and return 0.
+    """Plug in a key and run a command; return its status. Without a command, run until Ctrl-C and return 0.
 
-    `touch` is the seconds until its button is touched, or None for never. Raise DeviceFault where a key can be neither
-    on USB nor in a reader.
+    `touch` is the number of seconds until the key's button is touched, or None for never. Raise DeviceFault if this
+    computer can plug in the key neither on USB nor in a reader.
     """
     maker = AttestationCa(now=time.time())
     model = KeyModel(aaguid=None, versions=("U2F_V2",)) if u2f else KeyModel()
@@ -64,7 +64,7 @@ def plug_in_key(
 
 
 def _publish(maker: AttestationCa, key: SimulatedKey, identifier: str, folder: Path) -> None:
-    """Write metadata that has the key, and the root that signed it. Only the metadata of a lab is replaced."""
+    """Write metadata that lists the key, and the root that signed it. Replace only metadata of a lab."""
     aaguid = key.model.aaguid.hex() if key.model.aaguid else ""
     dashed = "-".join((aaguid[:8], aaguid[8:12], aaguid[12:16], aaguid[16:20], aaguid[20:]))
     entry = maker.entry(MODEL, aaguid=dashed) if aaguid else maker.entry(MODEL, identifiers=[identifier])

@@ -13,9 +13,9 @@ HINT = "run it under `mfa-kit lab run`, or export what `mfa-kit lab serve` print
 
 
 def ask_lab(method: str, path: str, payload: Mapping[str, object], *, env: Mapping[str, str]) -> Any:
-    """Send a request to the lab that the environment names; return its JSON (docs/lab.md).
+    """Send a request to the lab that the environment names. Return the parsed JSON of its response (docs/lab.md).
 
-    Raise UsageFault when there is no lab, or when it refuses the request.
+    Raise UsageFault if there is no lab, or if it refuses the request.
     """
     if not is_lab(env):
         raise UsageFault("there is no lab in this environment", HINT)

@@ -1,4 +1,4 @@
-"""Runs a lab as the command line asks: the account that it starts from, its faults and settings, what it keeps."""
+"""Runs a lab with command-line options: its initial account, its faults and settings, and its saved state."""
 
 import fcntl
 import os
@@ -24,8 +24,9 @@ USERS = 5
 class LabOptions:
     """The options of a lab on the command line.
 
-    `source` is the description to start from, `folder` where the account is kept, `rules` a file of fault rules,
-    `timings` are settings as `name=value`. `latency` is in seconds, `rate` and `burst` are those of the fault `bucket`.
+    `source` is the description to start from, `folder` is where the account is kept, and `rules` is a file of fault
+    rules. `timings` are settings in the form `name=value`. `latency` is in seconds. `rate` and `burst` are those of the
+    fault `bucket`.
     """
 
     users: int | None = None
@@ -42,7 +43,7 @@ class LabOptions:
 
 @contextmanager
 def running_lab(options: LabOptions) -> Iterator[tuple[Lab, Path]]:
-    """Run a lab; yield it and its MFA_KIT_HOME. With a folder, write the account there when the lab ends."""
+    """Run a lab. Yield it and its MFA_KIT_HOME. With a folder, save the account there when the lab ends."""
     with ExitStack() as stack:
         if options.folder is None:
             home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mfa-kit-lab-")))
@@ -69,7 +70,7 @@ def running_lab(options: LabOptions) -> Iterator[tuple[Lab, Path]]:
 
 
 def _start(options: LabOptions) -> tuple[list[str], dict[str, object] | None]:
-    """Return the users to make and the account to start from: a kept one, a described one, or None for a fresh one."""
+    """Return the users to create and the initial account: a kept one, a described one, or None for a fresh one."""
     kept = options.folder / ACCOUNT_FILE if options.folder else None
     if kept is not None and kept.exists():
         if options.source or options.users is not None:
@@ -81,7 +82,7 @@ def _start(options: LabOptions) -> tuple[list[str], dict[str, object] | None]:
 
 
 def _plant(lab: Lab, options: LabOptions) -> None:
-    """Add the faults of the options. Raise UsageFault for a rule that does not fit, with its number."""
+    """Add the faults of the options. Raise UsageFault for a rule that does not fit, and give its number."""
     for number, row in enumerate(read_rules(options.rules) if options.rules else [], 1):
         try:
             lab.faults.add_row(row)
@@ -96,7 +97,7 @@ def _plant(lab: Lab, options: LabOptions) -> None:
 
 
 def _settings(given: Sequence[str]) -> LabSettings:
-    """Parse settings as `name=value`. Raise UsageFault for an unknown setting or an impossible value."""
+    """Parse settings in the form `name=value`. Raise UsageFault for an unknown setting or an impossible value."""
     settings = LabSettings()
     for each in given:
         name, _, value = each.partition("=")
@@ -112,7 +113,7 @@ def _settings(given: Sequence[str]) -> LabSettings:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Lock a folder. Raise UsageFault while another lab uses it, or when it cannot be made."""
+    """Lock a folder. Raise UsageFault while another lab uses it, or if it cannot be created."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)

@@ -1,4 +1,4 @@
-"""The tour: the product's own verbs against a lab, step by step, each explained and compared with AWS.
+"""The tour: mfa-kit's own commands run against a lab, step by step, each explained and compared with AWS.
 
 Each step is a row of STEPS. docs/lab.md has the sources for what the steps say about AWS.
 """
@@ -26,9 +26,9 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TourStep:
-    """One step: the command, the status that it ends with, what happened, and what the same does on AWS.
+    """One step: the command, its expected status, what happened, and what the same command does on AWS.
 
-    `before` runs before the command. With `kill_after`, the command is killed once that operation succeeded.
+    `before` runs before the command. With `kill_after`, the command is killed after that operation has succeeded.
     """
 
     title: str
@@ -41,7 +41,7 @@ class TourStep:
 
 
 def _mistype(lab: Lab, say: Say) -> None:
-    """Send two codes that no device shows, as a user who mistypes does."""
+    """Send two codes that no device shows, as a user who mistypes would."""
     iam: Any = botocore.session.get_session().create_client(
         "iam",
         endpoint_url=lab.url,
@@ -62,7 +62,7 @@ def _mistype(lab: Lab, say: Say) -> None:
 
 
 def _hold_enable(lab: Lab, _say: Say) -> None:
-    """Let the next Enable wait, and then get lost before IAM acts."""
+    """Delay the next EnableMFADevice, and lose it before IAM acts."""
     lab.faults.add("EnableMFADevice", "latency", seconds=PATIENCE)
     lab.faults.add("EnableMFADevice", "lost-before")
 
@@ -145,7 +145,7 @@ STEPS: Sequence[TourStep] = (
 def walk(
     lab: Lab, env: Mapping[str, str], home: Path, say: Say, *, pause: Callable[[], None] = lambda: None
 ) -> list[str]:
-    """Run the steps and explain each; return the titles of those that ended with another status.
+    """Run the steps and explain each. Return the titles of the steps that ended with an unexpected status.
 
     `pause` is called between two steps.
     """
@@ -169,17 +169,17 @@ def walk(
 
 
 def _run(arguments: Sequence[str], env: Mapping[str, str], lab: Lab, *, kill_after: str) -> int:
-    """Run the tool and return its status, negative when a signal ended it."""
+    """Run mfa-kit and return its status, negative if a signal ended it."""
     seen = len(lab.calls)
     with subprocess.Popen([*TOOL, *arguments], env=dict(env)) as child:  # noqa: S603 - the rows above
         until = time.monotonic() + PATIENCE
         try:
             while kill_after and time.monotonic() < until and child.poll() is None:
                 if any(call.operation == kill_after and not call.error for call in lab.calls[seen:]):
-                    # Long enough to encrypt the seed and to send Enable, which the lab holds back.
+                    # This is long enough to encrypt the secret and to send EnableMFADevice, which the lab delays.
                     time.sleep(0.5)
                     child.kill()
                 time.sleep(0.02)
             return child.wait()
         finally:
-            child.terminate()  # harmless to one that has ended
+            child.terminate()  # has no effect if the child has ended

@@ -1,21 +1,21 @@
-"""What a reader and a card exchange (ISO 7816-4): commands, status words, long responses, and removal of the card."""
+"""Messages between a reader and a card (ISO 7816-4): commands, status words, long responses, removal of the card."""
 
 from dataclasses import dataclass
 from enum import IntEnum
 
 SELECT = 0xA4
-# Octets of a response that a card sends at once.
+# The maximum number of octets of a response that a card sends at once.
 CHUNK = 255
-# ISO 7816-4: the bit of a length that takes several octets; the octets of an extended Lc or Le.
+# ISO 7816-4: the bit that marks a length of several octets, and the size of an extended Lc or Le in octets.
 LONG, EXTENDED = 0x80, 3
-# The class byte of a command that is one of several, and of a command in a proprietary class.
+# The class byte of a command that is part of a chain, and of a command in a proprietary class.
 CHAINED, PROPRIETARY = 0x10, 0x80
-# The ATR that a contactless reader makes up for a YubiKey (PC/SC part 3, 3.1.3.2.3).
+# The ATR that a contactless reader generates for a YubiKey (PC/SC part 3, 3.1.3.2.3).
 ATR_NFC = bytes.fromhex("3b8d80018073c021c057597562694b657955")
 
 
 class StatusWord(IntEnum):
-    """Status words of ISO 7816-4, YKOATH and U2F raw messages. RETRIES and MORE have a number in their last digits."""
+    """Status words of ISO 7816-4, YKOATH and U2F raw messages. The last digits of RETRIES and MORE carry a number."""
 
     OK = 0x9000
     MORE = 0x6100
@@ -35,7 +35,7 @@ class StatusWord(IntEnum):
 
 
 class ApduRefusal(Exception):
-    """The card answers with a status word alone."""
+    """The card answers with only a status word."""
 
     def __init__(self, status: int) -> None:
         super().__init__(f"{status:04x}")
@@ -43,11 +43,11 @@ class ApduRefusal(Exception):
 
 
 class Pulled(Exception):
-    """The card leaves the reader now."""
+    """The card is pulled out of the reader now."""
 
 
 def tlv(tag: int, value: bytes) -> bytes:
-    """Encode BER-TLV with one octet of tag, and as many octets of length as it takes (X.690, 8.1.3)."""
+    """Encode BER-TLV with a tag of one octet and a length of as many octets as needed (X.690, 8.1.3)."""
     length = len(value)
     if length < LONG:
         return bytes([tag, length]) + value
@@ -67,7 +67,7 @@ class Apdu:
 
     @classmethod
     def parse(cls, octets: bytes) -> "Apdu":
-        """Parse a command. Raise IndexError for one that is shorter than its header of four octets."""
+        """Parse a command. Raise IndexError if it is shorter than its header of four octets."""
         rest = octets[4:]
         if len(rest) > EXTENDED and rest[0] == 0:
             data = rest[3 : 3 + int.from_bytes(rest[1:3])]
@@ -91,7 +91,7 @@ class LongResponse:
         self._left = b""
 
     def start(self, data: bytes) -> bytes:
-        """Return the first part of a response with its status word: OK, or MORE and how many octets are left."""
+        """Return the first part of a response with its status word: OK, or MORE with the number of octets left."""
         part, self._left = data[: self._size], data[self._size :]
         status = StatusWord.MORE | min(len(self._left), 0xFF) if self._left else StatusWord.OK
         return part + status.to_bytes(2)
@@ -101,5 +101,5 @@ class LongResponse:
         return self.start(self._left)
 
     def forget(self) -> None:
-        """Drop what is left."""
+        """Discard the parts that are left."""
         self._left = b""

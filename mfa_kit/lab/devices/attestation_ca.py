@@ -1,6 +1,6 @@
-"""The certificate authority of a maker of security keys: a root, certificates good and bad, and a metadata BLOB.
+"""The certificate authority of a manufacturer of security keys: a root, good and bad certificates, and metadata.
 
-FIDO Metadata Service 3 and WebAuthn Level 3, 8.2.1. A bad certificate is made by an argument that names what is wrong.
+Follows FIDO Metadata Service 3 and WebAuthn Level 3, 8.2.1. The arguments of a method say how a certificate is bad.
 """
 
 import base64
@@ -58,7 +58,7 @@ class IssuedCertificate:
 
 
 class AttestationCa:
-    """One maker with one root. `now` is a Unix time, ten years after the certificates become valid."""
+    """One manufacturer with one root. `now` is a Unix time, ten years after the certificates become valid."""
 
     def __init__(self, name: str = "mfa-kit lab", *, now: float) -> None:
         self._now = datetime.fromtimestamp(now, UTC)
@@ -75,7 +75,7 @@ class AttestationCa:
         expired: bool = False,
         serial: int | None = None,
     ) -> IssuedCertificate:
-        """Issue the certificate of a model; `aaguid` and `firmware` become its extensions, or are left out."""
+        """Issue the certificate of a model. `aaguid` and `firmware` become its extensions unless they are None."""
         extensions = []
         if aaguid is not None:
             extensions.append(x509.UnrecognizedExtension(AAGUID_EXTENSION, b"\x04\x10" + aaguid))
@@ -91,7 +91,7 @@ class AttestationCa:
         return issued if serial is None else _renumbered(issued, issuer or self.root, serial)
 
     def intermediate(self, *, ca: bool | None = True) -> IssuedCertificate:
-        """Issue an authority below the root; with `ca` false it has no right to issue, with None it does not say."""
+        """Issue an authority below the root. Without `ca` it may not issue. With None, its certificate does not say."""
         return self._issue(_name("intermediate", "Intermediate"), issuer=self.root, ca=ca)
 
     def _issue(
@@ -103,7 +103,7 @@ class AttestationCa:
         lifetime: int = DAYS,
         extensions: Sequence[x509.UnrecognizedExtension] = (),
     ) -> IssuedCertificate:
-        """Make a key and its certificate; without an issuer, the certificate is self-signed."""
+        """Make a key and its certificate. Without an issuer, the certificate is self-signed."""
         key = ec.generate_private_key(ec.SECP256R1())
         signer = issuer or IssuedCertificate(key, b"")
         certificate = self._certify(
@@ -122,7 +122,7 @@ class AttestationCa:
         extensions: Sequence[x509.UnrecognizedExtension] = (),
         site: str | None = None,
     ) -> bytes:
-        """Sign a certificate, valid for `lifetime` days from now; return DER."""
+        """Sign a certificate that is valid for `lifetime` days from now. Return DER."""
         builder = x509.CertificateBuilder(
             subject_name=subject,
             issuer_name=issuer.certificate.subject if issuer.der else subject,
@@ -178,7 +178,7 @@ class AttestationCa:
         site: str = "mds.fidoalliance.org",
         rsa_key: bool = False,
     ) -> bytes:
-        """Sign a payload as a BLOB (a JWT, ES256 or RS256) with a certificate below this maker's root."""
+        """Sign a payload as a BLOB (a JWT, ES256 or RS256) with a certificate below this manufacturer's root."""
         key = rsa.generate_private_key(65537, 2048) if rsa_key else ec.generate_private_key(ec.SECP256R1())
         signer = self._certify(_name(site, "Metadata"), key.public_key(), issuer=self.root, site=site)
         payload = {"legalHeader": "", "no": number, "nextUpdate": next_update.isoformat(), "entries": list(entries)}
@@ -196,12 +196,12 @@ def _websafe(octets: bytes) -> bytes:
 
 
 def _renumbered(issued: IssuedCertificate, issuer: IssuedCertificate, serial: int) -> IssuedCertificate:
-    """Sign the certificate anew with a serial number of one octet that the builder refuses, such as 0."""
+    """Sign the certificate again with a serial number of one octet that the builder refuses, such as 0."""
     tbs = issued.certificate.tbs_certificate_bytes
     old = issued.certificate.serial_number
     length = old.bit_length() // 8 + 1
     changed = tbs.replace(b"\x02" + bytes([length]) + old.to_bytes(length), b"\x02\x01" + bytes([serial]), 1)
-    tbs = tlv(SEQUENCE, changed[4:])  # tag, 0x82 and two octets of length stand before it
+    tbs = tlv(SEQUENCE, changed[4:])  # a tag, 0x82 and two octets of length come before it
     ecdsa_with_sha256 = bytes.fromhex("300a06082a8648ce3d040302")
     signature = issuer.key.sign(tbs, ec.ECDSA(SHA256))
     return IssuedCertificate(issued.key, tlv(SEQUENCE, tbs + ecdsa_with_sha256 + tlv(BIT_STRING, b"\0" + signature)))

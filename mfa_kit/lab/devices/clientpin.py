@@ -14,23 +14,24 @@ from mfa_kit.lab.devices.credentials import cose_key
 from mfa_kit.lab.devices.ctap import CtapRefusal, CtapStatus, Parameters
 
 RETRIES = 8
-# After three wrong PINs in a row the key wants to be unplugged (CTAP 2.1, 6.5.2.3).
+# After three wrong PINs in a row, the key must be unplugged (CTAP 2.1, 6.5.2.3).
 IN_A_ROW = 3
 # Subcommands (CTAP 2.1, 6.5.5).
 GET_RETRIES, GET_KEY_AGREEMENT, SET_PIN, CHANGE_PIN, GET_TOKEN, GET_TOKEN_UV = range(1, 7)
 GET_TOKEN_PERMISSIONS = 9
-# COSE, ECDH-ES + HKDF-256, as the standard wants it named (CTAP 2.1, 6.5.6).
+# The COSE algorithm ECDH-ES + HKDF-256, which the standard requires here (CTAP 2.1, 6.5.6).
 ECDH = -25
-# The permissions of a token that none were asked for: makeCredential and getAssertion (CTAP 2.1, 6.5.5.7.1).
+# The permissions of a token if the request names none: makeCredential and getAssertion (CTAP 2.1, 6.5.5.7.1).
 DEFAULT_PERMISSIONS = 0x03
 BLOCK = 16
 
 
 @dataclass(slots=True)
 class ClientPin:
-    """The PIN of one key. `hash` is LEFT(SHA-256(PIN), 16), None while none is set; `length` counts its code points.
+    """The PIN of one key.
 
-    `tries` counts the PINs that were sent, right or wrong, for tests.
+    `hash` is LEFT(SHA-256(PIN), 16), or None while no PIN is set. `length` is the number of code points of the PIN.
+    `tries` counts the PINs that were sent, right or wrong. Tests read it.
     """
 
     hash: bytes | None = None
@@ -94,7 +95,7 @@ class ClientPin:
         return {2: secret.encrypt(self.token)}
 
     def _check(self, secret: "_SharedSecret", sent: bytes) -> None:
-        """Check an encrypted PIN hash, and count the tries. Raise CtapRefusal for a wrong one, or when blocked."""
+        """Check an encrypted PIN hash and count the try. Raise CtapRefusal if it is wrong or the PIN is blocked."""
         if self.hash is None:
             raise CtapRefusal(CtapStatus.PIN_NOT_SET)
         if self.retries == 0:
@@ -115,7 +116,7 @@ class ClientPin:
         self.wrong_in_a_row = 0
 
     def _set(self, secret: "_SharedSecret", request: Parameters) -> None:
-        """Set a new PIN. Raise CtapRefusal for one whose MAC is wrong, which is too short, or which had to change."""
+        """Set a new PIN. Raise CtapRefusal if its MAC is wrong, it is too short, or it must differ from the old PIN."""
         encrypted = request.need(5, bytes)
         signed = encrypted + (request.get(6, bytes) or b"")
         if not hmac.compare_digest(secret.mac(signed), request.need(4, bytes)):
@@ -138,14 +139,14 @@ class ClientPin:
         self.force_change |= force_change or (self.hash is not None and self.length < self.shortest)
 
     def _shared_secret(self, protocol: int, theirs: Parameters) -> "_SharedSecret":
-        """Agree on a secret with the platform's public key, a COSE key."""
+        """Agree on a secret with the platform's public key, which is a COSE key."""
         x, y = (int.from_bytes(theirs.need(member, bytes)) for member in (-2, -3))
         public = ec.EllipticCurvePublicNumbers(x, y, ec.SECP256R1()).public_key()
         return _SharedSecret(protocol, self._key.exchange(ec.ECDH(), public))
 
 
 def digest(pin: bytes) -> bytes:
-    """Return what a key keeps of a PIN: LEFT(SHA-256(PIN), 16)."""
+    """Return the hash that a key stores of a PIN: LEFT(SHA-256(PIN), 16)."""
     return hashlib.sha256(pin).digest()[:16]
 
 
@@ -162,14 +163,14 @@ class _SharedSecret:
             )
 
     def encrypt(self, plain: bytes) -> bytes:
-        """Encrypt with AES-256-CBC: protocol one with an IV of zeros, protocol two with a random one in front."""
+        """Encrypt with AES-256-CBC. Protocol one has an IV of zeros. Protocol two has a random IV, sent in front."""
         iv = os.urandom(BLOCK) if self._protocol == 2 else bytes(BLOCK)  # noqa: PLR2004 - the protocol's number
         cipher = Cipher(algorithms.AES(self._aes_key), modes.CBC(iv)).encryptor()
         encrypted = cipher.update(plain) + cipher.finalize()
         return encrypted if self._protocol == 1 else iv + encrypted
 
     def decrypt(self, encrypted: bytes) -> bytes:
-        """Decrypt what `encrypt` makes. Raise CtapRefusal INVALID_PARAMETER for a length that it cannot have."""
+        """Decrypt the output of `encrypt`. Raise CtapRefusal INVALID_PARAMETER for an impossible length."""
         one = self._protocol == 1
         iv, body = (bytes(BLOCK), encrypted) if one else (encrypted[:BLOCK], encrypted[BLOCK:])
         if len(iv) != BLOCK or not body or len(body) % BLOCK:

@@ -1,4 +1,4 @@
-"""How the lab's key makes credentials: it derives them from its secret and their own IDs, and stores nothing."""
+"""The credentials of the lab's security key. The key derives them from its secret and their IDs, and stores nothing."""
 
 import hashlib
 import hmac
@@ -16,7 +16,7 @@ ID_LENGTH = 48
 
 
 class CredentialSecret:
-    """The secret of a key. A credential's ID is a nonce and a MAC over it and the hash of its relying party's ID."""
+    """The secret of a key. A credential's ID is a nonce, and a MAC over it and the hash of the relying party's ID."""
 
     def __init__(self) -> None:
         self._secret = os.urandom(32)
@@ -45,7 +45,7 @@ def sign(key: ec.EllipticCurvePrivateKey, message: bytes) -> bytes:
 
 
 def public_point(key: ec.EllipticCurvePrivateKey) -> bytes:
-    """Return the public key as an uncompressed point (SEC 1, 2.3.3), as U2F has it."""
+    """Return the public key as an uncompressed point (SEC 1, 2.3.3), as U2F uses it."""
     numbers = key.public_key().public_numbers()
     return b"\x04" + numbers.x.to_bytes(32) + numbers.y.to_bytes(32)
 

@@ -1,4 +1,4 @@
-"""CTAP 2.1 as the lab's key speaks it: status codes, and the parameters of its commands as values."""
+"""The parts of CTAP 2.1 that the lab's security key uses: status codes, and the parameters of commands as values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ ES256 = -7
 
 
 class CtapStatus(IntEnum):
-    """Status codes that the lab's key answers with, under the standard's names (CTAP 2.1, 6.3)."""
+    """The status codes that the lab's key returns, under the standard's names (CTAP 2.1, 6.3)."""
 
     OK = 0x00
     INVALID_COMMAND = 0x01
@@ -43,7 +43,7 @@ class CtapStatus(IntEnum):
 
 
 class CtapRefusal(Exception):
-    """The key answers with a status code and nothing else."""
+    """The key answers with only a status code."""
 
     def __init__(self, status: CtapStatus) -> None:
         super().__init__(status.name)
@@ -58,23 +58,23 @@ class Parameters:
 
     @classmethod
     def decode(cls, octets: bytes) -> "Parameters":
-        """Decode CBOR; whatever is not a map has no members. Raise ValueError or IndexError for broken CBOR."""
+        """Decode CBOR. Anything but a map counts as an empty map. Raise ValueError or IndexError for broken CBOR."""
         found = cbor.decode(octets) if octets else {}
         return cls(found if isinstance(found, Mapping) else {})
 
     def need(self, member: int | str, kind: type[T]) -> T:
-        """Return a member. Raise KeyError when it is missing, TypeError when it is of another type."""
+        """Return a member. Raise KeyError if it is missing, TypeError if it has another type."""
         value = self.members[member]
         if not isinstance(value, kind):
             raise TypeError(member)
         return value
 
     def get(self, member: int | str, kind: type[T]) -> T | None:
-        """Return a member, None when it is missing or null. Raise TypeError when it is of another type."""
+        """Return a member, None if it is missing or null. Raise TypeError if it has another type."""
         return None if self.members.get(member) is None else self.need(member, kind)
 
     def inner(self, member: int) -> "Parameters":
-        """Return a map within the map, one without members when it is missing."""
+        """Return a map within the map, empty if it is missing."""
         return Parameters(self.get(member, dict) or {})
 
     def credential_ids(self, member: int) -> list[bytes]:
@@ -84,7 +84,7 @@ class Parameters:
 
 @dataclass(frozen=True, slots=True)
 class UserVerification:
-    """How a command says that the user was verified: with a pinUvAuthParam and its protocol, or with the option uv."""
+    """The evidence in a command that the user was verified: a pinUvAuthParam and its protocol, or the option uv."""
 
     mac: bytes | None
     protocol: int
@@ -92,7 +92,7 @@ class UserVerification:
 
     @classmethod
     def parse(cls, request: Parameters, *, mac: int, protocol: int, options: Parameters) -> "UserVerification":
-        """Parse the members of a command that are numbered so; without a protocol it is one."""
+        """Parse a command. `mac` and `protocol` are the numbers of its members. The protocol is 1 if it is missing."""
         return cls(request.get(mac, bytes), request.get(protocol, int) or 1, bool(options.get("uv", int)))
 
 
@@ -109,7 +109,7 @@ class MakeCredentialRequest:
 
     @classmethod
     def parse(cls, request: Parameters) -> "MakeCredentialRequest":
-        """Parse the command's map. Raise KeyError or TypeError for what it lacks."""
+        """Parse the command's map. Raise KeyError for a missing member, TypeError for one of another type."""
         options = request.inner(7)
         return cls(
             client_data_hash=request.need(1, bytes),
@@ -123,7 +123,7 @@ class MakeCredentialRequest:
 
 @dataclass(frozen=True, slots=True)
 class GetAssertionRequest:
-    """The parameters of authenticatorGetAssertion (CTAP 2.1, 6.2). `presence` is whether a touch is wanted."""
+    """The parameters of authenticatorGetAssertion (CTAP 2.1, 6.2). `presence` is whether it requests a touch."""
 
     rp_id: str
     client_data_hash: bytes
@@ -133,7 +133,7 @@ class GetAssertionRequest:
 
     @classmethod
     def parse(cls, request: Parameters) -> "GetAssertionRequest":
-        """Parse the command's map. Raise KeyError or TypeError for what it lacks."""
+        """Parse the command's map. Raise KeyError for a missing member, TypeError for one of another type."""
         options = request.inner(5)
         presence = options.get("up", int)
         return cls(

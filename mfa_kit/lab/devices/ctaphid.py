@@ -15,20 +15,20 @@ BROADCAST = 0xFFFFFFFF
 # Commands, and the capabilities that INIT reports (CTAP 2.1, 11.2.9).
 INIT, PING, MSG, WINK, CBOR, CANCEL, KEEPALIVE, ERROR = 0x06, 0x01, 0x03, 0x08, 0x10, 0x11, 0x3B, 0x3F
 CAN_WINK, CAN_CBOR, NO_MSG = 0x01, 0x04, 0x08
-# The status of a keepalive that asks for a touch, and the seconds between two of them.
+# The status of a keepalive that requests a touch, and the seconds between two keepalives.
 UPNEEDED = 2
 EVERY = 0.1
-# The octets of an APDU's header.
+# The length of an APDU's header in octets.
 HEADER = 4
-# Seconds that a key waits for a touch (CTAP 2.1, 6.1.2: 10 to 120; the keys that we know, 30).
+# How long a key waits for a touch, in seconds (CTAP 2.1, 6.1.2: 10 to 120; known keys wait 30).
 PATIENCE = 30.0
 
 
 class PacketWire(Protocol):
-    """What carries packets."""
+    """A transport for packets."""
 
     def receive(self, timeout: float | None) -> bytes | None:
-        """Return the next packet, None when none comes in `timeout` seconds. Raise EOFError at the end."""
+        """Return the next packet, None if there is none within `timeout` seconds. Raise EOFError at the end."""
         ...
 
     def send(self, packet: bytes) -> None:
@@ -128,7 +128,7 @@ class CtapHid:
                 raise CtapRefusal(CtapStatus.KEEPALIVE_CANCEL)
 
     def ready(self) -> bool:
-        """Whether the key was touched since the first time that a touch was asked for."""
+        """Whether the key was touched since a touch was first requested."""
         touch = self._key.behavior.touch
         if self._asked is None:
             self._asked = self._clock()

@@ -1,6 +1,7 @@
-"""A security key as a smart card: FIDO over NFC and CCID (CTAP 2.1, 11.3), octets in and octets out.
+"""A security key as a smart card: FIDO over NFC and CCID (CTAP 2.1, 11.3). It takes and returns octets.
 
-reader.py carries them. While the key is not touched, it answers with status 9100, and NFCCTAP_GETRESPONSE asks again.
+reader.py carries them. Until the key is touched, it answers with status 9100, and the client asks again with
+NFCCTAP_GETRESPONSE.
 """
 
 import threading
@@ -26,25 +27,26 @@ GET_REMAINING = 0xC0
 # NFCCTAP_MSG, NFCCTAP_GETRESPONSE and NFCCTAP_CONTROL, and the P1 of a GETRESPONSE that cancels (CTAP 2.1, 11.3.7).
 MSG, GETRESPONSE, CONTROL = 0x10, 0x11, 0x12
 CANCEL = 0x11
-# Octets of a response at once: as many as a short APDU holds.
+# The length of one part of a response in octets, which is the most that a short APDU holds.
 PART = 256
 
 
 class _NotYet(Exception):
-    """The key is not touched yet."""
+    """The key has not been touched yet."""
 
 
 class FidoCard:
     """One key in a reader.
 
-    It stops answering at APDU `mute_at` and leaves the reader at APDU `pulled_at`, counted from 1; 0 is never.
+    It stops answering at APDU `mute_at` and leaves the reader at APDU `pulled_at`. APDUs count from 1, and 0 means
+    never.
     """
 
     def __init__(self, key: SimulatedKey, *, atr: bytes = ATR_NFC, mute_at: int = 0, pulled_at: int = 0) -> None:
         self.key, self.atr = key, atr
         self.mute_at, self.pulled_at = mute_at, pulled_at
         self.count = 0
-        # The reader sets `gone` when the card leaves it, and `powered` when pcscd has powered the card.
+        # The reader sets `gone` when it removes the card, and `powered` when pcscd has powered the card.
         self.gone, self.powered = threading.Event(), threading.Event()
         self._selected = False
         self._chain = b""
@@ -54,13 +56,13 @@ class FidoCard:
         self._canceled = False
 
     def power(self) -> None:
-        """Forget the state of a session, as a card does that is powered up."""
+        """Forget the state of a session, as a card does when it is powered up."""
         self._selected, self._chain, self._request = False, b"", b""
         self._response.forget()
         self.key.power_up()
 
     def answer(self, octets: bytes) -> bytes:
-        """Return the response APDU. Raise Pulled where the card is taken out."""
+        """Return the response APDU. Raise Pulled if the card is taken out."""
         self.count += 1
         if self.count == self.mute_at:
             self.gone.wait()
@@ -105,7 +107,7 @@ class FidoCard:
             return bytes([UPNEEDED]) + StatusWord.UPDATE.to_bytes(2)
 
     def wait(self) -> None:
-        """Return when the key is touched. Raise CtapRefusal when it is too late or canceled, else _NotYet."""
+        """Return if the key is touched. Raise CtapRefusal if it is too late or canceled, otherwise _NotYet."""
         if self._canceled:
             raise CtapRefusal(CtapStatus.KEEPALIVE_CANCEL)
         if time.monotonic() > self._asked + PATIENCE:
@@ -115,5 +117,5 @@ class FidoCard:
             raise _NotYet
 
     def ready(self) -> bool:
-        """Whether the key is touched; in a reader's field it always is, unless it never is."""
+        """Whether the key is touched. In a reader's field it always is, unless `touch` is None."""
         return self.key.behavior.touch is not None

@@ -1,7 +1,7 @@
-"""A YKOATH card: a YubiKey's OATH applet as Yubico's protocol page describes it, and the ways real firmware differs.
+"""A YKOATH card: a YubiKey's OATH applet as Yubico's protocol page describes it, with deviations of real firmware.
 
-https://docs.yubico.com/yesdk/users-manual/application-oath/oath-protocol.html (YKOATH). Octets in, octets out, and
-reader.py carries them.
+https://docs.yubico.com/yesdk/users-manual/application-oath/oath-protocol.html (YKOATH). It takes and returns octets,
+and reader.py carries them.
 """
 
 import hmac
@@ -28,29 +28,29 @@ AID_MANAGEMENT = bytes.fromhex("a000000527471117")
 # A YubiKey's ATR on USB.
 ATR_USB = bytes.fromhex("3bfd1300008131fe158073c021c057597562694b657940")
 
-# Instructions; READ_CONFIG is the management applet's.
+# Instructions. READ_CONFIG belongs to the management applet.
 PUT, DELETE, SET_CODE, RESET, RENAME = 0x01, 0x02, 0x03, 0x04, 0x05
 READ_CONFIG = 0x1D
 LIST, CALCULATE, VALIDATE, CALCULATE_ALL, SEND_REMAINING = 0xA1, 0xA2, 0xA3, 0xA4, 0xA5
-# Tags of the TLVs that commands and responses consist of.
+# The tags of the TLVs in commands and responses.
 NAME, NAME_LIST, KEY, CHALLENGE, RESPONSE, TRUNCATED = 0x71, 0x72, 0x73, 0x74, 0x75, 0x76
 HOTP, PROPERTY, VERSION, IMF, ALGORITHM, TOUCH = 0x77, 0x78, 0x79, 0x7A, 0x7B, 0x7C
-# The type of a credential, and the property that it wants a touch.
+# The types of credentials, and the property of a credential that requires a touch.
 TOTP_TYPE, HOTP_TYPE = 0x20, 0x10
 WANTS_TOUCH = 0x02
-# The algorithm of a credential.
+# The algorithms of credentials.
 HASHES = {1: "sha1", 2: "sha256", 3: "sha512"}
 
-# Octets of a name, at most.
+# The maximum length of a name in octets.
 NAME_LIMIT = 64
-# What a card with the quirk `garbage` answers: a TLV that is longer than the response.
+# The response of a card with the quirk `garbage`: a TLV that is longer than the response.
 GARBAGE = bytes.fromhex("71ff0004")
 Fields = Mapping[int, bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A credential that PUT stored. `kind` is type and algorithm in one octet, as the protocol has it."""
+    """A credential that PUT stored. `kind` is type and algorithm in one octet, as in the protocol."""
 
     kind: int
     digits: int
@@ -69,8 +69,8 @@ class Quirks:
     """How a card differs from the protocol page.
 
     Instructions are named by their INS octet, APDUs by their number since `log` was cleared. `endless`, `garbage` and
-    `refuses` are what instructions answer. `untouched` and `cannot_compute` are status words. The card leaves the
-    reader at an APDU of instruction `pulled_by`, before APDU `pulled_before` or after APDU `pulled_after`.
+    `refuses` replace the responses of instructions. `untouched` and `cannot_compute` are status words. The card leaves
+    the reader at an APDU of instruction `pulled_by`, before APDU `pulled_before` or after APDU `pulled_after`.
     """
 
     endless: frozenset[int] = frozenset()
@@ -113,9 +113,10 @@ def tlvs(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 class YkoathCard:
-    """One card. `touch_delay` and `touch_limit` are seconds, until the button is touched and until the card gives up.
+    """One card.
 
-    For tests, `credentials` are what it holds, by name, and `log` has the INS of each APDU since `log.clear()`.
+    `touch_delay` is the number of seconds until its button is touched, and `touch_limit` until the card gives up. For
+    tests, `credentials` holds its credentials by name, and `log` has the INS of each APDU since `log.clear()`.
     """
 
     def __init__(
@@ -141,7 +142,7 @@ class YkoathCard:
         self.log: list[int] = []
         self.touches = 0
         self.on_touch: Callable[[], None] = lambda: None
-        # The reader sets `gone` when the card leaves it, and `powered` when pcscd has powered the card.
+        # The reader sets `gone` when it removes the card, and `powered` when pcscd has powered the card.
         self.gone, self.powered = threading.Event(), threading.Event()
         self._applet = b""
         self._open = False
@@ -152,12 +153,12 @@ class YkoathCard:
     # APDUs.
 
     def power(self) -> None:
-        """Forget the state of a session, as a reset or a power-up does."""
+        """Forget the state of a session, as after a reset or a power-up."""
         self._applet, self._open, self._challenge, self._chain = b"", False, b"", b""
         self._response.forget()
 
     def answer(self, octets: bytes) -> bytes:
-        """Return the response APDU. Raise Pulled where the card is taken out."""
+        """Return the response APDU. Raise Pulled if the card is taken out."""
         apdu = Apdu.parse(octets)
         self.log.append(apdu.ins)
         if len(self.log) == self.quirks.mute_at:
@@ -173,7 +174,7 @@ class YkoathCard:
         return apdu.ins == self.quirks.pulled_by and not apdu.selects
 
     def _answer(self, apdu: Apdu) -> bytes:
-        """Collect a chained command, or run a whole one; return the response with its status word."""
+        """Collect a chained command, or run a complete one. Return the response with its status word."""
         if apdu.cla & CHAINED:
             self._chain += apdu.data
             return StatusWord.OK.to_bytes(2)
@@ -259,7 +260,7 @@ class YkoathCard:
         return tlv(RESPONSE, hmac.digest(self.password, fields[CHALLENGE], "sha1"))
 
     def _set_code(self, apdu: Apdu) -> bytes:
-        """Set the password, or remove it where the command has no key."""
+        """Set the password, or remove it if the command has no key."""
         fields = _fields(apdu)
         if self.quirks.ignores_password:
             return b""
@@ -275,7 +276,7 @@ class YkoathCard:
     # Credentials.
 
     def _known(self, name: bytes) -> bytes:
-        """Return a name. Raise ApduRefusal where there is no such credential."""
+        """Return the name. Raise ApduRefusal if no credential has it."""
         if name not in self.credentials:
             raise ApduRefusal(StatusWord.NO_SUCH_OBJECT)
         return name
@@ -301,7 +302,7 @@ class YkoathCard:
         return b""
 
     def _list(self, apdu: Apdu) -> bytes:
-        """Answer LIST; in version 1, which Nitrokeys have, each name ends with an octet of properties."""
+        """Answer LIST. In version 1, which Nitrokeys have, each name ends with an octet of properties."""
         with_touch = apdu.data == b"\x01" and not self.quirks.lists_plainly
         return b"".join(
             tlv(NAME_LIST, bytes([held.kind]) + name + (bytes([held.touch]) if with_touch else b""))
@@ -323,7 +324,7 @@ class YkoathCard:
         return b""
 
     def _code(self, name: bytes, challenge: bytes, *, truncate: bool) -> bytes:
-        """Return digits and the HMAC, whole or dynamically truncated (RFC 4226, 5.3; RFC 6238, 1.2)."""
+        """Return the number of digits and the HMAC, whole or dynamically truncated (RFC 4226, 5.3; RFC 6238, 1.2)."""
         credential = self.credentials[name]
         if credential.hotp:
             challenge = credential.counter.to_bytes(8)
@@ -346,7 +347,7 @@ class YkoathCard:
         return self._code(name, fields[CHALLENGE], truncate=bool(apdu.p2))
 
     def _wait_for_touch(self) -> None:
-        """Return when the button is touched. Raise ApduRefusal when it is not, Pulled when the card goes meanwhile."""
+        """Return when the button is touched. Raise ApduRefusal if it is not, Pulled if the card is removed."""
         if self.quirks.untouched:
             self.gone.wait(self.touch_limit)
             raise ApduRefusal(self.quirks.untouched)
@@ -356,7 +357,7 @@ class YkoathCard:
         self.touches += 1
 
     def _calculate_all(self, apdu: Apdu) -> bytes:
-        """Answer CALCULATE ALL: codes, and a tag alone for HOTP and for a credential that wants a touch."""
+        """Answer CALCULATE ALL with codes, and with only a tag for HOTP and for a credential that requires a touch."""
         challenge, truncate = _fields(apdu)[CHALLENGE], bool(apdu.p2)
         response = b""
         for name, credential in self.credentials.items():
@@ -387,5 +388,5 @@ def _fields(apdu: Apdu) -> Fields:
 
 
 def _endless() -> bytes:
-    """Return a part of a response that says it has more, whatever was sent before."""
+    """Return a part of a response that announces more, whatever was sent before."""
     return bytes(CHUNK) + (StatusWord.MORE | 0xFF).to_bytes(2)

@@ -1,8 +1,8 @@
-"""Virtual card readers: a pcscd of our own with Debian's vpcd drivers, for cards of this process. Linux and root only.
+"""Virtual card readers: a private pcscd with Debian's vpcd drivers, for cards in this process. Linux and root only.
 
-This pcscd runs in a mount namespace with a private /run and private drivers, so that it meets no other pcscd, no polkit
-and no real reader. It runs in a network namespace too, because vpcd listens on all addresses without authentication. So
-any number of them run beside each other and beside the system's pcscd, which they never touch.
+This pcscd runs in a mount namespace with a private /run and private drivers, so it finds no other pcscd, no polkit and
+no real reader. It also runs in a network namespace, because vpcd listens on all addresses without authentication.
+Several such pcscds can run at once, and they never affect the system's pcscd.
 """
 
 import ctypes
@@ -30,17 +30,18 @@ from mfa_kit.lab.devices.apdu import Pulled
 DRIVER = Path("/usr/lib/pcsc/drivers/serial/libifdvpcd.so")
 DRIVERS = Path("/usr/lib/pcsc/drivers")
 RUN = Path("/run")
-# Each namespace has all ports to itself. The second slot of a reader listens on the next port.
+# Each namespace has its own ports. The second slot of a reader listens on the next port.
 PORT = 0x8C7B
 CLONE_NEWNET = 0x40000000
 SIOCSIFFLAGS, IFF_UP = 0x8914, 1
 POWER_ON, GET_ATR = 1, 4
-# pcsclite.h, MAX_READERNAME and PCSCLITE_MAX_READERS_CONTEXTS; a reader here has two slots, told apart by " 00 00".
+# pcsclite.h, MAX_READERNAME and PCSCLITE_MAX_READERS_CONTEXTS. A reader here has two slots, whose names pcscd ends with
+# a number such as " 00 00".
 LONGEST_NAME, MOST = 120, 8
 START, TICK = 20.0, 0.05
-# Seconds for pcscd to end by itself; while its driver waits for a card that is gone, it never does.
+# How long pcscd gets to end by itself, in seconds. It never ends while its driver waits for a card that was removed.
 END = 5.0
-# Seconds until the driver looks at a card, twice what pcscd's polling takes; it looks twice before it powers one.
+# Seconds until the driver looks at a card, twice the interval of pcscd's polling. It looks twice before it powers one.
 NOTICED, UNNOTICED = 0.9, 3
 YUBIKEY = "Yubico YubiKey OTP+FIDO+CCID"
 # The shell enters the folder first, because the mounts may hide it.
@@ -58,7 +59,7 @@ class SimulatedCard(Protocol):
     powered: threading.Event
 
     def power(self) -> None:
-        """Start a session, as a card does that is powered up or reset."""
+        """Start a session, as a card does when it is powered up or reset."""
         ...
 
     def answer(self, octets: bytes) -> bytes:
@@ -85,7 +86,7 @@ class OccupiedReader:
 
 
 class Readers:
-    """Readers with the names given: `with Readers() as readers: readers.insert(card)`; clients need `readers.env`."""
+    """Readers with the given names: `with Readers() as readers: readers.insert(card)`. Clients need `readers.env`."""
 
     def __init__(self, names: Sequence[str] = (YUBIKEY,), *, polkit: bool = False) -> None:
         self.names, self.polkit = names, polkit
@@ -94,7 +95,7 @@ class Readers:
     def __enter__(self) -> Self:
         _check_requirements()
         _check_names(self.names)
-        # Named before it is made, so that __exit__ removes it whenever a signal comes.
+        # The name is chosen before the folder is made, so that __exit__ removes the folder whenever a signal arrives.
         self.folder = Path(tempfile.gettempdir(), f"mfa-kit-pcsc-{secrets.token_hex(4)}")
         try:
             self._start()
@@ -151,9 +152,9 @@ class Readers:
         return {"PCSCLITE_CSOCK_NAME": str(self.socket)}
 
     def insert(self, card: SimulatedCard, reader: int = 0) -> None:
-        """Insert a card; return when pcscd has powered it, within half a second. Raise DeviceFault when it does not."""
-        # When a card is pulled in the middle of an exchange, pcscd may not notice. Then it looks at the next card
-        # without powering it, until it sees the reader empty. A card that it has looked at less often stays in, because
+        """Insert a card. Return when pcscd has powered it, within half a second. Raise DeviceFault if it does not."""
+        # If a card is pulled in the middle of an exchange, pcscd may not notice. Then it looks at the next card without
+        # powering it, until it sees the reader empty. A card stays in while pcscd has looked at it fewer times, because
         # pcscd may be powering it now.
         last = time.monotonic() + START
         while time.monotonic() < last:
@@ -188,7 +189,7 @@ class Readers:
         return seat
 
     def swap(self, card: SimulatedCard, reader: int = 0) -> bool:
-        """Swap the card in a reader, unnoticed until the next power-up. Return False for an empty reader."""
+        """Swap the card in a reader. pcscd notices only at the next power-up. Return False for an empty reader."""
         seat = self._seats.get(reader)
         if seat is None or not seat.alive:
             return False
@@ -218,7 +219,7 @@ class Readers:
             self._end()
 
     def _end(self) -> None:
-        """Stop pcscd and remove its folder, even when a second Ctrl-C interrupts this."""
+        """Stop pcscd and remove its folder, even if a second Ctrl-C interrupts this."""
         try:
             if hasattr(self, "process"):
                 self.process.terminate()
@@ -233,7 +234,7 @@ class Readers:
 
 
 def _check_requirements() -> None:
-    """Raise DeviceFault when this computer lacks something that a private pcscd needs."""
+    """Raise DeviceFault if this computer lacks something that a private pcscd needs."""
     if sys.platform != "linux" or os.geteuid():
         raise DeviceFault("virtual readers need Linux and root", "run it as root, in a container for instance")
     lacks = [str(DRIVER)] if not DRIVER.exists() else []
@@ -247,7 +248,7 @@ def _check_requirements() -> None:
 
 
 def _check_names(names: Sequence[str]) -> None:
-    """Raise UsageFault for names that pcscd refuses, or for more readers than it has slots for: 16, two a reader."""
+    """Raise UsageFault for names that pcscd refuses, or if its 16 slots are too few: each reader needs two."""
     for name in names:
         if not 0 < len(name.encode()) <= LONGEST_NAME or '"' in name or not name.strip() or "\n" in name:
             raise UsageFault(
@@ -258,7 +259,7 @@ def _check_names(names: Sequence[str]) -> None:
 
 
 def _connect_within(process: int, port: int) -> socket.socket:
-    """Connect within a process's network namespace. Only the calling thread moves there (setns(2))."""
+    """Connect from inside a process's network namespace. Only the calling thread moves there (setns(2))."""
     with Path(f"/proc/{process}/ns/net").open("rb") as space:
         if ctypes.CDLL(None, use_errno=True).setns(space.fileno(), CLONE_NEWNET):
             raise OSError(ctypes.get_errno(), "setns")

@@ -1,6 +1,6 @@
-"""A security key: CTAP 2.1 and U2F, commands in and responses out. How they travel is up to ctaphid.py and fidocard.py.
+"""A security key that answers the commands of CTAP 2.1 and U2F. ctaphid.py and fidocard.py transport them.
 
-The key is honest unless it is made otherwise: `KeyModel` says what it is, `KeyBehavior` how it behaves.
+The key follows the standards by default. `KeyModel` says which key it is, and `KeyBehavior` how it behaves.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ UP, UV, AT = 0x01, 0x04, 0x40
 CONFIG, SET_MIN_PIN_LENGTH = 0x0D, 3
 # authenticatorCredentialManagement: getCredsMetadata (CTAP 2.1, 6.8.2).
 GET_CREDENTIALS_METADATA = 1
-# U2F raw messages: the control byte check-only, and the octets of a challenge with an application parameter.
+# U2F raw messages: the control byte check-only, and the length of a challenge with an application parameter in octets.
 CHECK_ONLY, HASHES = 0x07, 64
 Response = Mapping[int, object]
 
@@ -48,10 +48,10 @@ class U2fCommand(IntEnum):
 
 
 class Touch(Protocol):
-    """How the transport learns that the key is touched."""
+    """The transport's report of touches."""
 
     def wait(self) -> None:
-        """Return when the key is touched. Raise CtapRefusal when it is not, or when the platform cancels."""
+        """Return when the key is touched. Raise CtapRefusal if it is not, or if the platform cancels."""
         ...
 
     def ready(self) -> bool:
@@ -61,7 +61,7 @@ class Touch(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyModel:
-    """What a key is: what it reports in getInfo (CTAP 2.1, 6.4). Without an AAGUID it is a U2F key."""
+    """The model of a key: the values that it reports in getInfo (CTAP 2.1, 6.4). Without an AAGUID it is a U2F key."""
 
     aaguid: bytes | None = bytes.fromhex("6d66616b697400000000000000000001")
     versions: tuple[str, ...] = ("U2F_V2", "FIDO_2_0", "FIDO_2_1")
@@ -76,12 +76,12 @@ class KeyModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyBehavior:
-    """How a key behaves. `touch` is the seconds until it is touched, None for never.
+    """How a key behaves. `touch` is the number of seconds until it is touched, None for never.
 
-    `attestation` is a format of WebAuthn, 8: packed, self (packed without a certificate), fido-u2f, none, or any other
-    name, whose statement then means nothing. `count` is added to the signature counter at each signature. `hide` are
-    flags of authenticatorData that the key leaves out. `keep` makes every credential resident. `reset_within` is how
-    many seconds after power-up the key accepts a reset. `configurable` is whether it has authenticatorConfig.
+    `attestation` is a format of WebAuthn, 8: packed, self (packed without a certificate), fido-u2f or none. Any other
+    name gives a statement without meaning. `count` is added to the signature counter at each signature. `hide` are
+    flags of authenticatorData that the key omits. `keep` makes every credential resident. `reset_within` is the number
+    of seconds after power-up in which the key accepts a reset. `configurable` is whether it has authenticatorConfig.
     """
 
     touch: float | None = 0.0
@@ -98,7 +98,7 @@ class KeyBehavior:
 class SimulatedKey:
     """One key. `issued` is its attestation key and certificate, `chain` the certificates between that and the root.
 
-    `resident` are relying party IDs with credential IDs, `registered` counts all credentials, for tests.
+    `resident` holds relying party IDs with credential IDs. `registered` counts all credentials, for tests.
     """
 
     def __init__(
@@ -136,12 +136,12 @@ class SimulatedKey:
         self._secret = CredentialSecret()
 
     def power_up(self) -> None:
-        """Start as a key does that is plugged in."""
+        """Start in the state of a key that was just plugged in."""
         self._powered = time.monotonic()
         self.client_pin.power_up()
 
     def cbor(self, request: bytes, touch: Touch) -> bytes:
-        """Answer a CTAP2 command: a status octet, and CBOR when that is 0."""
+        """Answer a CTAP2 command: a status octet, followed by CBOR if the status is 0."""
         command = self._COMMANDS.get(request[0]) if request and self.model.aaguid is not None else None
         if command is None:
             return bytes([CtapStatus.INVALID_COMMAND])
@@ -272,14 +272,14 @@ class SimulatedKey:
         return self.client_pin.answer(request, uv=self.model.fingerprint) or None
 
     def _credential_management(self, request: Parameters, _: Touch) -> Response:
-        """Answer authenticatorCredentialManagement (CTAP 2.1, 6.8), as far as getCredsMetadata."""
+        """Answer authenticatorCredentialManagement (CTAP 2.1, 6.8), but only getCredsMetadata."""
         if request.need(1, int) != GET_CREDENTIALS_METADATA:
             raise CtapRefusal(CtapStatus.INVALID_SUBCOMMAND)
         self._verify_token(request, b"\x01")
         return {1: len(self.resident), 2: self.model.residents - len(self.resident)}
 
     def _config(self, request: Parameters, _: Touch) -> None:
-        """Answer authenticatorConfig (CTAP 2.1, 6.11), as far as setMinPINLength."""
+        """Answer authenticatorConfig (CTAP 2.1, 6.11), but only setMinPINLength."""
         command, parameters = request.need(1, int), request.inner(2)
         if not self.behavior.configurable or command != SET_MIN_PIN_LENGTH:
             raise CtapRefusal(CtapStatus.INVALID_SUBCOMMAND)
@@ -374,7 +374,7 @@ def lab_key(
     shortest_pin: int = 4,
     force_change: bool = False,
 ) -> SimulatedKey:
-    """Make a key with a certificate of this maker's that says its model and firmware."""
+    """Make a key with a certificate of this manufacturer that states its model and firmware."""
     model = model or KeyModel()
     issued = maker.certificate(model.aaguid, firmware=model.firmware)
     return SimulatedKey(

@@ -1,4 +1,4 @@
-"""A security key that the kernel takes for a real one: /dev/uhid (Documentation/hid/uhid.rst), root and Linux only."""
+"""A security key that the kernel treats as a real one: /dev/uhid (Documentation/hid/uhid.rst), root and Linux only."""
 
 import os
 import select
@@ -22,7 +22,7 @@ VENDOR, PRODUCT = 0x1209, 0x0001
 
 
 def open_uhid() -> int:
-    """Open /dev/uhid. Raise DeviceFault where it is missing or closed to this user."""
+    """Open /dev/uhid. Raise DeviceFault if it is missing or if this user may not open it."""
     try:
         return os.open(NODE, os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
@@ -51,11 +51,11 @@ class Uhid:
         os.close(self._stopped)
 
     def stop(self) -> None:
-        """Make `receive` raise EOFError, in whichever thread it waits."""
+        """Make `receive` raise EOFError in the thread that waits there."""
         os.eventfd_write(self._stopped, 1)
 
     def receive(self, timeout: float | None) -> bytes | None:
-        """Return the next packet that a program wrote, None when there is none in `timeout` seconds."""
+        """Return the next packet that a program wrote, None if there is none within `timeout` seconds."""
         while ready := select.select([self._handle, self._stopped], [], [], timeout)[0]:
             if self._stopped in ready:
                 raise EOFError
@@ -64,7 +64,7 @@ class Uhid:
                 raise EOFError
             if int.from_bytes(event[:4], "little") == OUTPUT:
                 size = int.from_bytes(event[4100:4102], "little")
-                # A report without a number has a zero in front, which USB would leave out.
+                # A report without a number has a leading zero, which USB would omit.
                 return event[4 : 4 + size][-PACKET:]
         return None
 
