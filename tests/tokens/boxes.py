@@ -23,9 +23,9 @@ URN = "urn:ietf:params:xml:ns:keyprov:pskc:"
 
 @dataclass(frozen=True)
 class Made:
-    """One token as it was made: what a file says of it, and its seed.
+    """One token as it was made: the data that a file has about it, and its seed.
 
-    Where none is given it follows from the serial: codes that coincide by chance do so in each run or in none.
+    A seed that is not given is derived from the serial, so that codes that are equal by chance are equal in every run.
     """
 
     serial: str
@@ -49,7 +49,7 @@ class Made:
         return base64.b32encode(self.octets).decode().rstrip("=")
 
     def shows(self, at: float, *, ahead: int = 0) -> str:
-        """Return the code on its display, by pyotp; `ahead` is its clock's error in seconds."""
+        """Return the code on its display, computed by pyotp. `ahead` is the error of its clock in seconds."""
         secret = base64.b32encode(self.octets).decode()
         if self.factor == "hotp":
             return pyotp.HOTP(secret, digits=self.digits, digest=HASHES[self.digest]).at(self.counter + ahead)
@@ -59,7 +59,7 @@ class Made:
 
 
 def pskc(made: Iterable[Made], *, how: str = "plain", suite: bool = True, **setup: object) -> bytes:
-    """Write a container by python-pskc: plain, with a passphrase or with a pre-shared key."""
+    """Write a container with python-pskc: plain, with a passphrase or with a pre-shared key."""
     container = PSKC()
     for one in made:
         container.add_key(
@@ -98,7 +98,7 @@ def linotp(made: Iterable[Made]) -> bytes:
 
 
 def yubico(made: Iterable[Made]) -> bytes:
-    """Write the traditional layout of Yubico's personalization tool; the serial has the slot after a colon."""
+    """Write the traditional layout of Yubico's personalization tool. The serial has the slot after a colon."""
     lines = [
         f"OATH-HOTP,11.12.13 18:55,{slot},{name},,{m.hex},,,0,0,0,{m.digits},{m.counter},0,0,0,0,0"
         for m in made
@@ -121,7 +121,7 @@ def safenet(made: Iterable[Made]) -> bytes:
 
 
 def uris(made: Iterable[Made]) -> bytes:
-    """Write key URIs by pyotp."""
+    """Write key URIs with pyotp."""
     lines = []
     for m in made:
         if m.factor == "totp":
@@ -144,13 +144,13 @@ def read(content: bytes, *, wanted: Encoding | None = None, now: float | None = 
 
 
 def keys(content: bytes, *, wanted: Encoding | None = None) -> tuple[SeededToken, ...]:
-    """Return the keys of a file that has one reading."""
+    """Return the keys of a file that has only one reading."""
     (reading,) = read(content, wanted=wanted).readings
     return reading.keys
 
 
 def matches(key: SeededToken, made: Made) -> bool:
-    """Tell whether a key is what was made: its seed and each parameter that its format has."""
+    """Return whether a key equals the token as it was made: its seed and each parameter that its format has."""
     token = key.token
     moving = (token.period == made.period) if made.factor == "totp" else (token.counter == made.counter)
     return (

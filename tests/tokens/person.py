@@ -1,4 +1,4 @@
-"""A person who answers as a test says, in order; what was asked and told is kept."""
+"""A person who gives the test's answers in order. Questions and messages are recorded."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 class Person:
-    """An Interaction whose answers are known before. What is not answered raises StopIteration."""
+    """An Interaction with prepared answers. It raises StopIteration when it has no more."""
 
     def __init__(self, answers: Iterable[str] = ()) -> None:
         self._answers = iter(answers)

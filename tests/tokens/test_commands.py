@@ -1,4 +1,4 @@
-"""`mfa-kit token` and `mfa-kit verify token` as a script and as a desk use them, at the lab where AWS is asked."""
+"""`mfa-kit token` and `mfa-kit verify token`, used by scripts and in person, with the lab in place of AWS."""
 
 import base64
 import csv
@@ -28,13 +28,13 @@ T30, T60 = Made("10001002"), Made("10001001", period=60)
 BOX = [T60, T30, Made("10001003")]
 SOLD = "GAHT12345678"
 NUMBERS = count(1)
-# What the clock of the desk says, at which displays are read.
+# The time on this computer's clock, at which displays are read.
 NOW = 1_800_000_012.0
 
 
 @pytest.fixture(autouse=True)
 def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stop the desk's clock: AWS's goes on."""
+    """Stop this computer's clock. AWS's clock continues."""
     monkeypatch.setattr("mfa_kit.wiring.seed_files.time", SimpleNamespace(time=lambda: NOW))
 
 
@@ -95,7 +95,7 @@ def test_a_dry_run_takes_nothing_in(mfa_kit: MfaKit, box: Path) -> None:
 
 
 def test_tokens_that_can_be_programmed_are_usable(mfa_kit: MfaKit, box: Path, codes: Callable[..., None]) -> None:
-    """And stay so, whatever is read off them."""
+    """They stay usable, whatever codes are read from them."""
     row = said(mfa_kit.run("token", "import", box, "--programmable", "63", "--output", "json"))
     assert row["usable_with_aws"] == 3
     listed = said(mfa_kit.run("token", "list", "--output", "json"))
@@ -106,7 +106,7 @@ def test_tokens_that_can_be_programmed_are_usable(mfa_kit: MfaKit, box: Path, co
 
 
 def test_no_seed_is_kept_anywhere(mfa_kit: MfaKit, box: Path, codes: Callable[..., None]) -> None:
-    """Neither in the ledger nor beside it nor in what was printed; the key of the fingerprints is the desk's alone."""
+    """No seed is in the ledger, beside it, or in the output. The key of the fingerprints stays on this computer."""
     codes(T30.shows(NOW))
     printed = [
         mfa_kit.run("token", "import", box),
@@ -156,7 +156,7 @@ def test_codes_of_no_token_name_none(mfa_kit: MfaKit, box: Path, codes: Callable
 def test_two_readings_in_time_tell_the_drift(
     mfa_kit: MfaKit, box: Path, tmp_path: Path, codes: Callable[..., None]
 ) -> None:
-    """The first was written down a hundred days ago."""
+    """The first reading was recorded a hundred days earlier."""
     then = NOW - 100 * 86400
     table = tmp_path / "readings.csv"
     table.write_text(f"{T30.serial},{T30.shows(then)},,{int(then)}\n")
@@ -241,7 +241,7 @@ def test_a_serial_that_is_to_settle_a_file_and_is_not_in_it_is_told_before_codes
 
 @pytest.mark.parametrize("how", ["passphrase", "pre-shared key"])
 def test_what_opens_a_file_comes_by_stdin_or_a_descriptor(mfa_kit: MfaKit, tmp_path: Path, how: str) -> None:
-    """Never by an argument, where others could read it."""
+    """The secret is never an argument, where other users could read it."""
     file, secret = tmp_path / "box.xml", tmp_path / "secret"
     file.write_bytes(boxes.pskc(BOX, how=how))
     secret.write_text(boxes.unlock(how).reveal() + "\n")
@@ -280,7 +280,7 @@ def test_where_nobody_can_be_asked_the_way_out_is_named(mfa_kit: MfaKit, tmp_pat
 
 
 def test_a_box_is_accepted_from_a_table_and_goes_on_later(mfa_kit: MfaKit, box: Path, tmp_path: Path) -> None:
-    """What was accepted stays accepted, until another reading says otherwise."""
+    """An accepted token stays accepted until another reading rejects it."""
     now = NOW
     first, second = tmp_path / "monday.csv", tmp_path / "tuesday.csv"
     first.write_text(f"serial,code\n{T30.serial},{T30.shows(now)}\n{T60.serial},000000,111111\n77,123456\n,,\nbad\n")
@@ -338,7 +338,7 @@ def test_the_list_shows_what_became_of_each(mfa_kit: MfaKit, box: Path, tmp_path
 
 @pytest.fixture
 def sold(at_lab: Lab) -> Made:
-    """AWS has sold a token, and has its seed."""
+    """Return a token that AWS sold and whose seed AWS has."""
     made = Made(f"GAHT{next(NUMBERS):08}")
     at_lab.add_token(made.serial, base64.b32encode(made.octets).decode())
     return made
@@ -360,7 +360,7 @@ def test_a_token_that_aws_sold_is_judged_by_its_display(mfa_kit: MfaKit, codes: 
 
 
 def test_a_token_of_another_maker_is_not_judged_by_its_display(mfa_kit: MfaKit, codes: Callable[..., None]) -> None:
-    """Any two numbers would pass, so its seed file is asked for before a code is."""
+    """Any two numbers would pass, so mfa-kit asks for the seed file before it asks for a code."""
     codes("123456", "654321")
     result = mfa_kit.run("verify", "token", T30.serial, "--codes-stdin")
     assert (result.code, result.out) == (2, "")
@@ -386,7 +386,7 @@ def test_a_probe_that_aws_refuses_is_a_no(mfa_kit: MfaKit, sold: Made, user: str
 
 
 def test_a_probe_on_a_person_is_refused(mfa_kit: MfaKit, user: str, codes: Callable[..., None], recipient: str) -> None:
-    """Who has a device is no user that is kept for probing."""
+    """A user who has a device is not a user kept for probing."""
     mfa_kit.run("enroll", user, "--with", "virtual", "--codes", "generated", "-r", recipient)
     codes("123456", "654321")
     result = mfa_kit.run("verify", "token", SOLD, "--codes-stdin", "--probe-user", user)
@@ -408,7 +408,7 @@ def test_a_probe_of_what_is_no_token_is_refused(
 def test_a_probe_that_cannot_take_the_token_off_says_how(
     mfa_kit: MfaKit, at_lab: Lab, sold: Made, user: str, codes: Callable[..., None]
 ) -> None:
-    """And the next probe goes on from there."""
+    """The next probe continues from there."""
     at_lab.faults.add("DeactivateMFADevice", "denied")
     codes(*two(sold, at=time.time(), ahead=-30))
     failed = mfa_kit.run("verify", "token", sold.serial, "--codes-stdin", "--probe-user", user)
@@ -435,7 +435,7 @@ def test_a_token_that_was_rejected_is_not_enrolled(
 
 
 def test_a_list_of_serials_is_accepted_by_displays(mfa_kit: MfaKit, tmp_path: Path) -> None:
-    """Tokens that AWS sold hold no seed here."""
+    """mfa-kit has no seeds of tokens that AWS sold."""
     file, table = tmp_path / "serials.txt", tmp_path / "readings.csv"
     file.write_text("GAHT12345678\nGAHT12345679\n")
     table.write_text("GAHT12345678,123456,654321\nGAHT12345679,123456,123456\n")
@@ -447,7 +447,7 @@ def test_a_list_of_serials_is_accepted_by_displays(mfa_kit: MfaKit, tmp_path: Pa
 
 
 def test_the_sheet_is_one_file_that_asks_for_nothing(mfa_kit: MfaKit, box: Path, tmp_path: Path) -> None:
-    """No script, no picture or style from elsewhere; names are not markup."""
+    """The sheet has no scripts and no external pictures or styles, and names are not treated as markup."""
     out = tmp_path / "sheet.html"
     table = tmp_path / "readings.csv"
     table.write_text(f"{T30.serial},{T30.shows(NOW)}\n{T60.serial},000000,111111\n")
@@ -470,7 +470,7 @@ def test_the_sheet_is_one_file_that_asks_for_nothing(mfa_kit: MfaKit, box: Path,
 def test_a_box_whose_file_has_rows_that_cannot_be_taken_is_not_whole(
     mfa_kit: MfaKit, box: Path, tmp_path: Path, codes: Callable[..., None]
 ) -> None:
-    """Their tokens are in no result, so that is told: on stderr, in JSON, on the sheet, and by the exit code."""
+    """The tokens of these rows are in no result, so stderr, JSON, the sheet and the exit code all report it."""
     box.write_bytes(boxes.entra([T30]) + b"u@example.com,9,bad!,30,Acme,D1\n")
     out = tmp_path / "sheet.html"
     table = _readings(tmp_path, T30)
@@ -485,7 +485,7 @@ def test_a_box_whose_file_has_rows_that_cannot_be_taken_is_not_whole(
 
 
 def test_clocks_far_apart_have_their_places_on_the_sheet(mfa_kit: MfaKit, box: Path, tmp_path: Path) -> None:
-    """Gaps are drawn as such, and not every bar has room for its number."""
+    """Gaps are drawn as gaps, and if there is no room, not every bar has a number."""
     out, table = tmp_path / "sheet.html", tmp_path / "readings.csv"
     table.write_text(f"{T30.serial},{T30.shows(NOW, ahead=-270)}\n{BOX[2].serial},{BOX[2].shows(NOW, ahead=480)}\n")
     mfa_kit.run("token", "accept", box, "--readings", table, "--sheet", out)
@@ -498,7 +498,7 @@ def test_clocks_far_apart_have_their_places_on_the_sheet(mfa_kit: MfaKit, box: P
 def test_a_sheet_is_written_though_nobody_reads_the_report_to_its_end(
     mfa_kit: MfaKit, box: Path, tmp_path: Path
 ) -> None:
-    """As with `| head`."""
+    """`| head` closes the pipe early."""
     read, write = os.pipe()
     os.close(read)
     out = tmp_path / "sheet.html"
@@ -515,7 +515,7 @@ def test_a_sheet_without_a_reading_says_so(mfa_kit: MfaKit, box: Path, tmp_path:
 
 @pytest.fixture
 def person(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Person]:
-    """Sit a person down at the terminal."""
+    """Put a person at the terminal."""
 
     def sit(*answers: str) -> Person:
         person = Person(answers)
@@ -526,7 +526,7 @@ def person(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Person]:
 
 
 def test_a_session_goes_through_a_box(mfa_kit: MfaKit, box: Path, person: Callable[..., Person]) -> None:
-    """Serial, code, result, next; what was read before is where the next code is looked for first."""
+    """The order is serial, code, result, next. An earlier reading tells where to look for the next code first."""
     at = NOW
     code, again = T30.shows(at), T30.shows(at, ahead=-30)
     desk = person("nothing", T30.serial, code, T60.serial, "123456", T30.serial, again, "")
@@ -542,7 +542,7 @@ def test_a_session_goes_through_a_box(mfa_kit: MfaKit, box: Path, person: Callab
 def test_a_session_with_a_box_that_is_not_settled(
     mfa_kit: MfaKit, undecided: Path, person: Callable[..., Person]
 ) -> None:
-    """Two codes are asked for, until those of one token settle it."""
+    """Two codes are asked for until the codes of one token settle the encoding."""
     made = Made("T1", BOTH)
     desk = person("T1", "123456", "654321", "T1", *two(made), "")
     row = said(mfa_kit.run("token", "accept", undecided, "--output", "json"))
@@ -577,7 +577,7 @@ def test_a_key_of_fingerprints_that_is_damaged_is_told(mfa_kit: MfaKit, box: Pat
 def test_a_key_of_fingerprints_that_cannot_be_read_or_made_is_told(
     mfa_kit: MfaKit, box: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And nothing is taken in under another."""
+    """Nothing is imported under another key."""
     key = mfa_kit.home / "fingerprint.key"
     key.mkdir(parents=True, mode=0o700)
     mfa_kit.home.chmod(0o700)
@@ -598,7 +598,7 @@ def test_a_key_of_fingerprints_that_cannot_be_read_or_made_is_told(
 def test_two_desks_that_make_the_key_of_fingerprints_at_once_have_one(
     mfa_kit: MfaKit, box: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who comes second takes the first one's."""
+    """The second one uses the key of the first."""
     write = private_files.write_new
 
     def second(path: Path, octets: bytes, **how: Any) -> None:
@@ -611,7 +611,7 @@ def test_two_desks_that_make_the_key_of_fingerprints_at_once_have_one(
 
 
 def test_what_is_not_installed_is_named(mfa_kit: MfaKit, box: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """python-pskc is an extra."""
+    """python-pskc is an optional dependency."""
     for name in [name for name in sys.modules if name.startswith("mfa_kit.adapters.seedfiles")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "pskc", None)
@@ -625,7 +625,7 @@ def verdicts(mfa_kit: MfaKit) -> dict[str, str]:
 
 @pytest.mark.parametrize("days", [0, 3])
 def test_one_right_code_in_a_wide_window_is_no_rejection(mfa_kit: MfaKit, box: Path, tmp_path: Path, days: int) -> None:
-    """Near to where it is expected it is a proof; days off it may be a coincidence, and a second code is wanted."""
+    """A code near its expected place proves the token. Days away it may be a coincidence, so a second one is needed."""
     table, now = tmp_path / "readings.csv", NOW
     table.write_text(f"{T30.serial},{T30.shows(now, ahead=-days * 86400)},,{now:.0f}\n")
     arguments: list[str | Path] = ["token", "accept", box, "--readings", table, "--window", "4d", "--output", "json"]
@@ -643,7 +643,7 @@ def test_one_right_code_in_a_wide_window_is_no_rejection(mfa_kit: MfaKit, box: P
 def test_at_the_desk_a_second_code_is_asked_for_where_one_decides_nothing(
     mfa_kit: MfaKit, box: Path, person: Callable[..., Person]
 ) -> None:
-    """The first is not typed again."""
+    """The user does not type the first code again."""
     first, second = two(T30, ahead=-3 * 86400)
     desk = person(T30.serial, first, second, "")
     row = said(mfa_kit.run("token", "accept", box, "--window", "4d", "--output", "json"))
@@ -655,7 +655,7 @@ def test_at_the_desk_a_second_code_is_asked_for_where_one_decides_nothing(
 def test_what_was_mistyped_at_the_desk_is_told_and_asked_for_again(
     mfa_kit: MfaKit, box: Path, person: Callable[..., Person]
 ) -> None:
-    """Too short, the same twice, one missed in between: none is a rejection, and an empty line leaves the token."""
+    """Codes that are too short, equal or not consecutive do not reject the token, and an empty line skips it."""
     first, second = two(T60)
     before, _ = two(T60, ahead=-60)
     desk = person(T60.serial, "1", "2", first, first, before, second, first, second, BOX[2].serial, "123456", "", "")
@@ -679,7 +679,7 @@ def test_at_the_desk_one_code_is_asked_for_until_it_is_one(
 
 
 def test_a_person_verifies_one_token(mfa_kit: MfaKit, box: Path, person: Callable[..., Person]) -> None:
-    """What is mistyped is asked for again; who types nothing has looked at nothing."""
+    """A typing error is asked for again, and an empty line means that no display was read."""
     desk = person("12345", T30.shows(NOW))
     assert mfa_kit.run("verify", "token", T30.serial, "--seeds", box).code == 0
     assert desk.told[0].startswith("not decided: that is no code")
@@ -697,7 +697,7 @@ def test_a_person_settles_hex_or_base32(mfa_kit: MfaKit, undecided: Path, person
 def test_a_session_counts_its_own_box(
     mfa_kit: MfaKit, box: Path, tmp_path: Path, person: Callable[..., Person]
 ) -> None:
-    """Not the rest of the inventory."""
+    """The rest of the inventory does not count."""
     mfa_kit.run("token", "accept", box, "--readings", _readings(tmp_path, T30))
     other = tmp_path / "other.csv"
     other.write_bytes(boxes.entra([Made("20001")]))
@@ -723,7 +723,7 @@ def test_an_older_reading_that_comes_later_overturns_nothing(mfa_kit: MfaKit, bo
 def test_a_failure_of_one_token_is_kept_until_it_shows_a_right_code(
     mfa_kit: MfaKit, box: Path, user: str, codes: Callable[..., None]
 ) -> None:
-    """Until then nobody is given it, however its serial is spelled."""
+    """Until then it is not given to any user, however its serial is typed."""
     made = Made("AB 10001007")
     box.write_bytes(boxes.entra([made]))
     verify: list[str | Path] = ["verify", "token", "ab10001007", "--seeds", box, "--codes-stdin", "--output", "json"]
@@ -752,7 +752,7 @@ def test_a_reading_of_another_seed_is_not_kept(mfa_kit: MfaKit, box: Path, codes
 def test_what_aws_said_of_a_token_is_kept(
     mfa_kit: MfaKit, at_lab: Lab, user: str, tmp_path: Path, codes: Callable[..., None]
 ) -> None:
-    """A display that works says nothing against it; AWS itself does."""
+    """A working display does not change AWS's answer. Only AWS itself does."""
     serial = "GAHT00990099"
     probe = ["verify", "token", serial, "--codes-stdin", "--probe-user", user]
     codes("123456", "654321")
@@ -787,7 +787,7 @@ def test_a_window_that_cannot_be_meant_is_a_usage_error(mfa_kit: MfaKit, box: Pa
 def test_a_sheet_that_cannot_be_written_is_refused_before_anything_is_read(
     mfa_kit: MfaKit, box: Path, tmp_path: Path
 ) -> None:
-    """And no folder is made for it."""
+    """No folder is created for it either."""
     table = _readings(tmp_path, T30)
     result = mfa_kit.run("token", "accept", box, "--readings", table, "--sheet", tmp_path / "new" / "sheet.html")
     assert (result.code, result.out, (tmp_path / "new").exists()) == (2, "", False)
@@ -823,7 +823,7 @@ def test_a_sheet_is_written_through_a_link_to_a_folder(mfa_kit: MfaKit, box: Pat
 def test_a_table_that_holds_no_reading_says_why_and_what_is_wanted(
     mfa_kit: MfaKit, box: Path, tmp_path: Path, text: bytes, what: str
 ) -> None:
-    """Each row's reason, and the columns."""
+    """Each row has its reason, and the error names the columns."""
     table = tmp_path / "readings.csv"
     table.write_bytes(text)
     result = mfa_kit.run("token", "accept", box, "--readings", table)
@@ -861,7 +861,7 @@ def test_a_programmable_token_without_a_terminal_says_what_to_do(
 
 
 def test_two_codes_are_asked_for_in_a_table_too(mfa_kit: MfaKit, box: Path, tmp_path: Path) -> None:
-    """Where --two says so."""
+    """The option --two requires it."""
     table = _readings(tmp_path, T30)
     row = said(mfa_kit.run("token", "accept", box, "--two", "--readings", table, "--output", "json"))
     assert (row["accepted"], row["rejected"]) == (0, 0)

@@ -1,4 +1,4 @@
-"""Each format gives back what was written into it, recognized by its content; what is not taken is told by line."""
+"""Each format is recognized by its content and reads back as written. Rows that are rejected are reported by line."""
 
 import codecs
 import string
@@ -56,7 +56,7 @@ def some(made: st.SearchStrategy[Made]) -> st.SearchStrategy[list[Made]]:
 
 
 def check(content: bytes, made: list[Made], encoding: Encoding) -> None:
-    """See that a file says exactly what was made; where its rows fit both encodings, that both are offered."""
+    """Check that a file reads as it was made. If its rows fit both encodings, both readings are offered."""
     found = boxes.read(content)
     assert encoding in {reading.encoding for reading in found.readings}
     reading = next(each for each in found.readings if each.encoding is encoding)
@@ -73,7 +73,7 @@ def test_pskc_round_trip(made: list[Made], how: str) -> None:
 
 @given(some(ENTRA), st.sampled_from(["base32", "hex"]))
 def test_entra_round_trip(made: list[Made], encoding: str) -> None:
-    """Entra's columns, as Token2 and Deepnet send them; some vendors put hex where Entra wants base32."""
+    """Entra's columns, as Token2 and Deepnet send them. Some vendors write hex where Entra requires base32."""
     check(boxes.entra(made, encoding=encoding), made, Encoding(encoding))
 
 
@@ -83,13 +83,13 @@ def test_entra_round_trip(made: list[Made], encoding: str) -> None:
 @example([Made("secret", b"\xaa" * 10)])
 @example([Made("1E23", b"\x5e" + b"\x12" * 19)])
 def test_linotp_round_trip(made: list[Made]) -> None:
-    """Serial, hex, type, digits, step or counter, hash; a serial that a header could have makes no header."""
+    """Serial, hex, type, digits, step or counter, hash. A serial that looks like a column name makes no header."""
     check(boxes.linotp(made), made, Encoding.HEX)
 
 
 @given(some(YUBICO))
 def test_yubico_traditional_round_trip(made: list[Made]) -> None:
-    """The log of Yubico's personalization tool names no serial but a public id and a slot."""
+    """The log of Yubico's personalization tool has a public ID and a slot instead of a serial."""
     check(boxes.yubico(made), made, Encoding.HEX)
 
 
@@ -107,19 +107,19 @@ def test_safenet_round_trip(made: list[Made]) -> None:
 
 @given(some((TOTP | HOTP).filter(lambda one: len(one.octets) >= 14 and one.digits in {6, 7, 8})))
 def test_key_uris_round_trip(made: list[Made]) -> None:
-    """Written by pyotp, which takes seeds of 112 bits and more."""
+    """Written by pyotp, which accepts seeds of 112 bits or more."""
     check(boxes.uris(made), made, Encoding.BASE32)
 
 
 def test_a_bare_list_of_serials_is_of_tokens_that_aws_sold() -> None:
-    """There is no seed to read, so nothing but this shape is taken for one."""
+    """Such a file has no seeds, so only this exact shape is taken for one."""
     found = boxes.read(b"# box 7\nGAHT12345678\nGAHT12345679\n")
     assert [token.serial for token in found.bare] == ["GAHT12345678", "GAHT12345679"]
     assert not any(token.octets for token in found.bare)
 
 
 def test_a_serial_in_a_list_is_one_however_it_is_spelled_and_what_is_none_is_left_out() -> None:
-    """One slip of the finger costs its line, and not the box."""
+    """A typing error costs its own line, not the whole box."""
     found = boxes.read(b"GAHT12345678\ngaht 12345678\n# the second box\nGAHT1234567\nGAHT12345679\n")
     assert [token.serial for token in found.bare] == ["GAHT12345678", "GAHT12345679"]
     (reading,) = found.readings
@@ -135,7 +135,7 @@ def test_a_cell_without_an_end_is_told_as_what_it_is() -> None:
 
 @pytest.mark.parametrize("serial", ["Secret Key", "hexkey", "Seed"])
 def test_a_first_row_that_is_called_like_a_header_and_is_damaged_is_a_row(serial: str) -> None:
-    """It holds a value, a seed or another, so the rest of the file is read as it is."""
+    """The row contains a value such as a seed, so the rest of the file is read as usual."""
     for first in (f"{'0f' * 20},totp,5", "0f0f,totp", "0f0f,,6", "0f0f,,,,SHA-1"):
         (reading,) = boxes.read(f"{serial},{first}\nT1,{'0e' * 20},totp,6\n".encode()).readings
         assert [key.token.serial for key in reading.keys] == ["T1"]
@@ -144,25 +144,25 @@ def test_a_first_row_that_is_called_like_a_header_and_is_damaged_is_a_row(serial
 
 @pytest.mark.parametrize("word", ["Time Interval In Seconds", "tokenenrolmentdate"])
 def test_a_header_of_long_words_is_a_header(word: str) -> None:
-    """Some words of sixteen letters and more could be base32."""
+    """Some words of sixteen or more letters are valid base32."""
     content = f"serial,{word},secret key,type\nT1,30,{'0f' * 20},totp\n".encode()
     assert [key.token.serial for key in boxes.keys(content)] == ["T1"]
 
 
 def test_yubicos_flexible_layout_is_a_bare_table() -> None:
-    """`YUBIHOTP{serial}_{configSlot},{secretKeyTxt},hotp,{hotpDigits}`, as privacyIDEA documents it."""
+    """`YUBIHOTP{serial}_{configSlot},{secretKeyTxt},hotp,{hotpDigits}`, as documented by privacyIDEA."""
     (key,) = boxes.keys(f"YUBIHOTP508326_1,{'0f' * 20},hotp,8\n".encode())
     assert (key.token.serial, key.token.factor, key.token.digits) == ("YUBIHOTP508326_1", Factor.HOTP, 8)
 
 
 def test_a_bare_table_without_a_type_is_of_event_tokens() -> None:
-    """LinOTP's and privacyIDEA's default."""
+    """HOTP is the default of LinOTP and privacyIDEA."""
     (key,) = boxes.keys(f"T1,{'0f' * 20}\n".encode())
     assert key.token.factor is Factor.HOTP
 
 
 def test_version_two_of_the_table_has_its_users_first() -> None:
-    """privacyIDEA: user, resolver, realm."""
+    """The columns of privacyIDEA start with user, resolver and realm."""
     (key,) = boxes.keys(f"# version: 2\nalice,res,realm,T1,{'0f' * 20},totp,6,60\n".encode())
     assert (key.token.serial, key.token.period) == ("T1", 60)
 
@@ -185,7 +185,7 @@ TABLE = boxes.entra([Made("1", bytes(20))])
     ],
 )  # fmt: skip
 def test_what_spreadsheets_and_vendors_do_to_a_table_does_no_harm(table: bytes) -> None:
-    """A mark at the beginning, other delimiters and line ends, quotes, other spellings of the header, no upn."""
+    """A byte order mark, other delimiters and line ends, quotes, other spellings of the header, a missing upn."""
     (key,) = boxes.keys(table, wanted=Encoding.BASE32)
     assert (key.token.serial, key.seed) == ("1", Seed(bytes(20)))
 
@@ -211,7 +211,7 @@ def test_what_spreadsheets_and_vendors_do_to_a_table_does_no_harm(table: bytes) 
     ],
 )
 def test_a_row_that_is_not_taken_is_told_by_its_line_and_reason(row: str, reason: str) -> None:
-    """And the others are taken."""
+    """The other rows are imported."""
     first = "T0,0123456789abcdef0123456789abcdef01234567,totp\n"
     last = "T9,89abcdef0123456789abcdef0123456789abcdef,totp\n"
     (reading,) = boxes.read((first + row.format(hex="0f" * 20) + "\n" + last).encode()).readings
@@ -229,14 +229,14 @@ def test_a_row_that_is_not_taken_is_told_by_its_line_and_reason(row: str, reason
     ],
 )
 def test_a_quotation_mark_that_is_not_closed_costs_its_line_alone(content: bytes) -> None:
-    """In each layout of a table."""
+    """The same applies to each layout of a table."""
     reading, *_ = boxes.read(content + b'"2,rest\n').readings
     assert len(reading.keys) == 1
     assert [each.reason for each in reading.dropped] == ["a quotation mark is not closed"]
 
 
 def test_a_serial_with_two_seeds_is_not_taken_at_all() -> None:
-    """Nobody can tell which row is wrong."""
+    """mfa-kit cannot know which row is wrong."""
     rows = [Made("T1"), Made("T1", bytes(range(20))), Made("T2")]
     (reading,) = boxes.read(boxes.linotp(rows)).readings
     assert [key.token.serial for key in reading.keys] == ["T2"]
@@ -251,7 +251,7 @@ def test_a_row_that_stands_twice_is_taken_once() -> None:
 
 
 def test_other_events_of_yubicos_log_are_told() -> None:
-    """Yubico OTP and static passwords are no OATH."""
+    """Yubico OTP and static passwords are not OATH."""
     log = (
         boxes.yubico([Made("cccccccccccb:1", factor="hotp")]) + b"Yubico OTP,1/1/13,1,vv,ab,d26a7c0f85fdda28bd81,,,0\n"
     )
@@ -282,19 +282,19 @@ BOTH = bytes.fromhex("aabbccddee2233445566aabbccddee2233445566")
 
 
 def test_rows_that_fit_both_encodings_leave_both() -> None:
-    """The same letters are valid hex and valid base32: nothing is guessed."""
+    """The same letters are valid hex and valid base32, so mfa-kit does not guess."""
     found = boxes.read(boxes.linotp([Made("T1", BOTH)]))
     assert {reading.encoding for reading in found.readings} == {Encoding.HEX, Encoding.BASE32}
 
 
 def test_one_row_that_can_only_be_one_encoding_settles_all() -> None:
-    """All rows of a file are written alike."""
+    """All rows of a file use the same encoding."""
     found = boxes.read(boxes.linotp([Made("T1", BOTH), Made("T2", bytes(range(20)))]))
     assert [reading.encoding for reading in found.readings] == [Encoding.HEX]
 
 
 def test_rows_that_contradict_each_other_are_refused_until_somebody_says() -> None:
-    """One row can only be hex, another only base32."""
+    """One row can only be hex, another only base32, so the user has to choose."""
     mixed = f"T1,{bytes(range(20)).hex()}\nT2,{Made('', b'~' * 20).base32}\n".encode()
     with pytest.raises(IntegrityFault, match="line 1 can only be hex and the one at line 2 only base32"):
         boxes.read(mixed)
@@ -304,7 +304,7 @@ def test_rows_that_contradict_each_other_are_refused_until_somebody_says() -> No
 
 
 def test_a_base32_letter_with_bits_that_mean_nothing_is_an_error() -> None:
-    """RFC 4648, 3.5: they are zero, so one that is not was mistyped or damaged."""
+    """RFC 4648, 3.5: these bits are zero. If one is not, the letter was mistyped or damaged."""
     (reading,) = boxes.read(b"serial,secret key,type\n1,GEZDGNBVGY3TQOJQGE,totp\n2,GEZDGNBVGY3TQOJQGF,totp\n").readings
     assert reading.dropped == (DroppedRow("line 3", "its seed is not base32"),)
 
@@ -350,19 +350,19 @@ def test_what_is_no_seed_file_is_told(content: bytes, what: str) -> None:
     ],
 )
 def test_equal_groups_are_joined_and_a_stray_blank_is_not(text: str, taken: bool) -> None:
-    """A blank in place of a letter would make a shorter seed."""
+    """A space in place of a letter would give a shorter seed."""
     reading, *_ = boxes.read(f"T1,{text}\nT2,{'0f' * 20}\n".encode()).readings
     assert ("T1" in {key.token.serial for key in reading.keys}) == taken
 
 
 def test_a_shared_seed_is_noted() -> None:
-    """Vendors have sold tokens that all had one seed."""
+    """Vendors have sold tokens that all had the same seed."""
     found = boxes.read(boxes.linotp([Made("T1", bytes(range(20))), Made("T2", bytes(range(20)))]))
     assert any("2 of its tokens share a seed" in note for note in found.notes)
 
 
 def test_a_long_seed_without_a_hash_is_noted() -> None:
-    """SHA-256 is likely then, and is not assumed."""
+    """SHA-256 is likely then, but it is not assumed."""
     found = boxes.read(boxes.linotp([Made("T1", bytes(range(32)))]))
     assert any("1 of its seeds are as long as for SHA-256" in note for note in found.notes)
 
@@ -386,7 +386,7 @@ SEED32 = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
     ],
 )  # fmt: skip
 def test_no_cell_of_a_seed_file_is_quoted(text: str) -> None:
-    """What stands in the wrong column may be a seed."""
+    """A cell in the wrong column may be a seed."""
     with pytest.raises(IntegrityFault) as error:
         boxes.read(text.encode())
     said = f"{error.value} {error.value.hint}"
@@ -411,7 +411,7 @@ def test_of_many_bad_rows_the_first_ten_are_told_and_how_many_more() -> None:
 
 
 def test_a_new_format_is_a_module_and_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever it recognizes is its own, and what it does not recognize goes to the formats after it."""
+    """The module reads the content that it recognizes, and the formats after it read the rest."""
     token = Token(serial="OURS1", maker="us")
     ours = files.SeedFormat(
         lambda contents: contents.first_line == "%ours",

@@ -1,6 +1,6 @@
-"""Seed files that somebody made to hurt, and files that were damaged: an error, no hang, no other seed.
+"""Hostile and damaged seed files: they cause an error, but never a hang or a wrong seed.
 
-`MFA_KIT_MUTATIONS` is how many damaged files each parser is given.
+`MFA_KIT_MUTATIONS` is the number of damaged files for each parser.
 """
 
 import base64
@@ -26,13 +26,13 @@ from tests.tokens import boxes
 from tests.tokens.boxes import Made
 
 MUTATIONS = size(2000, 10000, "MFA_KIT_MUTATIONS")
-# CPU seconds. No file of a few kilobytes may keep a parser busy for longer, on however slow a machine.
+# CPU seconds. No file of a few kilobytes may keep a parser busy for longer, even on a slow machine.
 SECONDS = 10.0
 NOW = 1_800_000_000.0
 
 
 def sealed(made: list[Made], how: str) -> bytes:
-    """Write a container whose salts and vectors are the same in each run."""
+    """Write a container whose salts and initialization vectors are the same in each run."""
     with patch("os.urandom", random.Random(how).randbytes):
         return boxes.pskc(made, how=how)
 
@@ -56,7 +56,7 @@ MADE = {one.octets for one in TOTP + HOTP + SLOTS}
 
 
 def mutations(content: bytes, *, count: int, seed: str) -> Iterator[bytes]:
-    """Yield damaged copies: bits turned, octets lost, doubled, moved, overwritten with what parsers trip over."""
+    """Yield damaged copies: bits flipped, octets lost, doubled, moved, or overwritten to confuse parsers."""
     dice = random.Random(seed)
     words = (b"<", b"&", b'"', b",", b"\n", b"=", b"\xff", b"\0", b"]]>", b"<!--", b"9" * 400, b"-1", b"&#0;", b"\xc3")
     for _ in range(count):
@@ -85,7 +85,7 @@ def mutations(content: bytes, *, count: int, seed: str) -> Iterator[bytes]:
 
 
 def spelled(octets: bytes, content: bytes, encoding: Encoding) -> bool:
-    """Tell whether a file spells a seed, blanks and hyphens apart: whoever reads it would read the same."""
+    """Return whether a file spells out a seed, ignoring spaces and hyphens, so that any reader would read the same."""
     text = re.sub(rb"[\s\0]", b"", content).upper()
     match encoding:
         case Encoding.HEX:
@@ -97,7 +97,7 @@ def spelled(octets: bytes, content: bytes, encoding: Encoding) -> bool:
 
 
 def judge(content: bytes, *, name: str, encoding: Encoding) -> str:
-    """Read a damaged file and return what came of it; anything but an error of ours or honest seeds fails the test."""
+    """Read a damaged file and return the outcome. The test fails unless it is an error of mfa-kit or genuine seeds."""
     began = time.thread_time()
     try:
         found = boxes.read(content)
@@ -127,7 +127,7 @@ def judge(content: bytes, *, name: str, encoding: Encoding) -> str:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", FILES)
 def test_a_damaged_file_is_refused_or_read_as_it_is_spelled(name: str) -> None:
-    """Random damage with a fixed beginning, so that a failure comes again."""
+    """The random damage has a fixed starting value, so that a failure can be repeated."""
     content, encoding = FILES[name]
     outcomes = [
         judge(damaged, name=name, encoding=encoding) for damaged in mutations(content, count=MUTATIONS, seed=name)
@@ -138,14 +138,14 @@ def test_a_damaged_file_is_refused_or_read_as_it_is_spelled(name: str) -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_that_was_cut_off_is_refused_or_read_as_far_as_it_goes(name: str) -> None:
-    """Each tenth of the file, and one octet less than all of it."""
+    """The file is cut after each tenth, and before its last octet."""
     content, encoding = FILES[name]
     for end in [*range(1, len(content), max(1, len(content) // 40)), len(content) - 1]:
         judge(content[:end], name=name, encoding=encoding)
 
 
 def test_damaged_readings_are_told_by_line() -> None:
-    """The table of readings comes from elsewhere too."""
+    """The table of readings is also untrusted input."""
     table = b"serial,code,second,time\n1000,123456,234567,2026-01-02T03:04:05\n1001,123456,,\n1002,654321\n"
     for damaged in mutations(table, count=MUTATIONS, seed="readings"):
         try:
@@ -168,7 +168,7 @@ PARAMETER = b'<!DOCTYPE x [<!ENTITY % a SYSTEM "file:///etc/hostname"> %a;]><Key
     "content", [BILLION, EXTERNAL, REMOTE, PARAMETER], ids=["billion laughs", "file", "net", "parameter"]
 )
 def test_entities_and_document_types_are_refused(content: bytes) -> None:
-    """No seed file needs one."""
+    """No seed file needs them."""
     with pytest.raises(IntegrityFault, match="declares what no seed file needs"):
         boxes.read(content)
 
@@ -195,14 +195,14 @@ def test_xml_in_an_unknown_encoding_is_refused() -> None:
 
 
 def test_xml_that_calls_itself_by_another_encoding_is_read_or_refused() -> None:
-    """What expat decodes is what is judged."""
+    """The text that expat decodes is the text that is checked."""
     content = boxes.pskc(TOTP).replace(b"UTF-8", b"UTF-16", 1)
     with pytest.raises(IntegrityFault, match="not well-formed"):
         boxes.read(content)
 
 
 def test_python_pskc_never_chooses_the_parser(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It prefers lxml where that is installed, which knows entities."""
+    """python-pskc would prefer lxml, if installed, and lxml supports entities."""
     monkeypatch.setattr("pskc.xml.xml_parse", None)
     assert len(boxes.keys(FILES["pskc"][0])) == len(TOTP + HOTP)
 
@@ -238,7 +238,7 @@ def test_a_packed_bomb_is_not_unpacked() -> None:
 
 
 def test_what_is_wrong_is_told_without_the_seed() -> None:
-    """Neither in the sentence nor in the hint nor in what caused it."""
+    """Neither the sentence, nor the hint, nor the cause of the error contains the seed."""
     told = []
     for name, (content, _) in FILES.items():
         for damaged in mutations(content, count=50, seed=f"{name} told"):
@@ -271,7 +271,7 @@ except Exception as error:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("part", [b"<a/>", b"<a b='' c='' d=''/>"])
 def test_the_largest_xml_that_is_parsed_stays_within_bounds(tmp_path: Path, part: bytes) -> None:
-    """As many parts as are allowed cost less than half a GiB, whatever they are."""
+    """The maximum number of parts takes less than half a GiB, whatever the parts are."""
     marks = part.count(b"<") + part.count(b"=")
     file = tmp_path / "large.xml"
     file.write_bytes(b"<KeyContainer>" + part * (1_990_000 // marks) + b"</KeyContainer>")
@@ -282,7 +282,7 @@ def test_the_largest_xml_that_is_parsed_stays_within_bounds(tmp_path: Path, part
 
 
 def test_a_secret_that_opens_nothing_is_asked_for_once() -> None:
-    """Nobody guesses passphrases here."""
+    """mfa-kit does not guess passphrases."""
     asked = []
 
     def unlock(what: str) -> Secret[str]:

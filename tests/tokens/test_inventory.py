@@ -1,4 +1,4 @@
-"""The inventory: what it keeps of a token, what it makes of a second import, and who may be given one."""
+"""The inventory: the data that it stores, the effect of a second import, and the tokens that a user may get."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -63,7 +63,7 @@ def test_the_same_import_again_keeps_what_was_proved(inventory: TokenInventory) 
 
 
 def test_another_seed_makes_a_token_untested_again(inventory: TokenInventory) -> None:
-    """And its readings are those of the old seed."""
+    """Its earlier readings belong to the old seed."""
     inventory.stock([(T1, "f1")])
     inventory.record(seen("T1", TokenVerdict.REJECTED, reason="no"))
     assert inventory.stock([(T1, "f9")]) == StockCounts(new=0, known=0, reseeded=1)
@@ -131,7 +131,7 @@ def intent(user: str, **what: object) -> Intent:
 def test_a_token_that_somebody_has_may_not_be_given_to_another(
     ledger: Ledger, inventory: TokenInventory, what: dict[str, object]
 ) -> None:
-    """The journal says who has it, for as long as he has it."""
+    """The journal names the user for as long as the user has the token."""
     inventory.stock([(T1, "f1")])
     entry = ledger.record(
         Entry(run="20260101T000000Z-00000001", intent=intent("bob", **what), reached=Reached.CONFIRMED)
@@ -152,7 +152,7 @@ def test_ten_thousand_tokens_are_taken_in_at_once(inventory: TokenInventory) -> 
 
 
 def test_an_import_that_breaks_leaves_nothing(inventory: TokenInventory) -> None:
-    """All rows or none."""
+    """Either all rows are imported or none."""
     with pytest.raises(IntegrityFault):
         inventory.stock([(T1, "f1"), (T2, None)])  # type: ignore[list-item]
     assert inventory.tokens() == []
@@ -160,7 +160,7 @@ def test_an_import_that_breaks_leaves_nothing(inventory: TokenInventory) -> None
 
 
 def test_a_ledger_of_the_first_version_gets_the_tables(tmp_path: Path) -> None:
-    """What it has stays."""
+    """The existing data stays."""
     with sqlite3.connect(tmp_path / "ledger.sqlite") as old:
         old.executescript(f"{MIGRATIONS[0]} pragma user_version = 1;")
         old.execute("insert into events (at, operation, answer) values (1, 'x', 'OK')")
@@ -195,7 +195,7 @@ def test_what_was_proved_of_a_seed_counts_again_when_it_comes_back(inventory: To
 
 @pytest.mark.parametrize("spelled", ["ab 12", "AB12", " a b 1 2"])
 def test_a_serial_is_one_however_it_is_spelled(ledger: Ledger, inventory: TokenInventory, spelled: str) -> None:
-    """Failed, or somebody's: neither is given to another."""
+    """Whether the token failed or belongs to a user, it is not given to another."""
     inventory.stock([(Token(serial="Ab 12", octets=20), "f1"), (T2, "f2")])
     inventory.record(seen("Ab 12", TokenVerdict.REJECTED, reason="no"))
     with pytest.raises(UsageFault, match="was rejected: no"):
@@ -212,7 +212,7 @@ def test_a_serial_is_one_however_it_is_spelled(ledger: Ledger, inventory: TokenI
 
 
 def test_another_spelling_in_a_later_file_is_no_other_token(inventory: TokenInventory) -> None:
-    """The file that came last says how it is spelled, and the readings go along."""
+    """The latest file decides the spelling, and the readings are kept."""
     inventory.stock([(Token(serial="Ab 12", octets=20), "f1")])
     inventory.record(seen("Ab 12", TokenVerdict.ACCEPTED))
     assert inventory.stock([(Token(serial="AB12", octets=20), "f1")]) == StockCounts(new=0, known=1, reseeded=0)
@@ -221,7 +221,7 @@ def test_another_spelling_in_a_later_file_is_no_other_token(inventory: TokenInve
 
 
 def test_two_spellings_that_came_at_once_take_no_ledger_for_damaged(inventory: TokenInventory) -> None:
-    """A ledger may hold both from earlier days; the one that is spelled as in the file is it."""
+    """An older ledger may hold both. The one spelled as in the file counts."""
     inventory.stock([(Token(serial="GAHT12345678"), ""), (Token(serial="gaht12345678"), "")])
     assert inventory.stock([(Token(serial="GAHT12345678"), "")]).known == 1
     assert inventory.stock([(Token(serial="gaht12345678"), "")]).known == 1
@@ -252,7 +252,7 @@ def test_a_key_with_the_serial_of_a_token_does_not_hold_it(ledger: Ledger, inven
 
 
 def test_a_token_stays_with_its_user_when_an_older_device_on_it_goes(ledger: Ledger, inventory: TokenInventory) -> None:
-    """As where a device is replaced on the same token: the new one stands before the old one goes."""
+    """When a device is replaced on the same token, the new device is created before the old one is removed."""
     inventory.stock([(T1, "f1")])
     both = [intent("bob", method=Method("programmable"), hardware="T1", path=f"/{at}/") for at in (1, 2)]
     old = ledger.record(Entry(run="20260101T000000Z-00000001", intent=both[0], reached=Reached.CONFIRMED))

@@ -1,4 +1,4 @@
-"""Tokens on their way to a user: what may be given, what has room for AWS's seed, and what a probe's token is not."""
+"""Tokens on their way to a user: the tokens that may be given, the room for AWS's seed, and the token of a probe."""
 
 from dataclasses import dataclass, field
 
@@ -19,7 +19,7 @@ CREATED = Created(Seed(bytes(40)), KeyUri("otpauth://totp/x"))
 
 @dataclass
 class Behind:
-    """The carrier that does the rest; it keeps what it was told."""
+    """The carrier behind it, which records its calls."""
 
     told: list[str] = field(default_factory=list)
 
@@ -62,13 +62,13 @@ def test_the_carrier_behind_does_the_rest(front: type[CheckedToken]) -> None:
 
 
 def test_the_serial_goes_with_the_device() -> None:
-    """Into its tags, and into the journal."""
+    """The serial is stored in the device's tags and in the journal."""
     assert programmable(Behind()).check(INTENT, sealed=False).hardware == "8650012"
 
 
 @pytest.mark.parametrize(("capacity", "answers"), [(39, ()), (None, ("32",))])
 def test_a_model_that_is_too_small_is_refused(capacity: int | None, answers: tuple[str, ...]) -> None:
-    """Before anything is made."""
+    """It is refused before anything is created."""
     behind = Behind()
     with pytest.raises(UsageFault, match="and AWS's have 40"):
         programmable(behind, *answers, capacity=capacity).check(INTENT, sealed=False)
@@ -102,7 +102,7 @@ def test_a_token_that_may_not_be_given_is_refused_first() -> None:
 
 
 def test_a_token_of_aws_holds_no_seed_of_ours() -> None:
-    """It was read already, so nothing is put there and nothing is to be taken away."""
+    """Its codes were already read, so no seed is written to it and nothing has to be removed."""
     token = TokenWithCodes("GAHT12345678", Pair("123456", "654321"))
     with pytest.raises(AssertionError):
         token.install(INTENT, CREATED)

@@ -1,4 +1,4 @@
-"""PSKC by RFC 6030's own figures, with Debian's pskctool as judge, and each way in which a container is refused."""
+"""PSKC, checked with RFC 6030's own figures and Debian's pskctool, and each reason to refuse a container."""
 
 import base64
 import re
@@ -19,7 +19,7 @@ from tests.tokens import boxes
 from tests.tokens.boxes import Made
 
 FIGURES = Path(__file__).parent / "rfc6030"
-# RFC 6030: the seed of its figures is RFC 4226's.
+# RFC 6030: its figures use the seed of RFC 4226.
 SEED = Seed(b"12345678901234567890")
 OPENS = {6: "12345678901234567890123456789012", 7: "qwerty"}
 THEN = datetime(2006, 5, 10, tzinfo=UTC).timestamp()
@@ -35,20 +35,20 @@ def figure(number: int) -> SeedFile:
     (3, "987654321", 8), (5, "987654321", 8), (6, "987654321", 8), (7, "987654321", 8), (9, "0755225266", 6),
 ])  # fmt: skip
 def test_the_figures_of_rfc_6030_are_read(number: int, serial: str, digits: int) -> None:
-    """Plain, with a PIN's key beside it, with a pre-shared key, with a passphrase, signed."""
+    """Plain, with a PIN key beside it, with a pre-shared key, with a passphrase, and signed."""
     (reading,) = figure(number).readings
     (key,) = reading.keys
     assert (key.token.serial, key.token.digits, key.token.counter, key.seed) == (serial, digits, 0, SEED)
 
 
 def test_the_key_of_a_pin_is_not_taken_for_a_token() -> None:
-    """Figure 5."""
+    """Figure 5 has one."""
     (reading,) = figure(5).readings
     assert reading.dropped == (DroppedRow("key 2", "its algorithm is neither HOTP nor TOTP"),)
 
 
 def test_a_seed_that_is_too_short_is_not_taken() -> None:
-    """Figure 2 has four octets, and RFC 4226 asks for sixteen."""
+    """Figure 2 has four octets, and RFC 4226 requires sixteen."""
     with pytest.raises(IntegrityFault, match="key 1: its seed has 4 octets"):
         figure(2)
 
@@ -60,12 +60,12 @@ def test_a_container_for_a_certificate_is_refused_before_anything_is_asked() -> 
 
 
 def test_a_signature_is_stated_and_not_believed() -> None:
-    """Figure 9."""
+    """Figure 9 has a signature."""
     assert "it is signed by CN=Example.com,C=US; the signature was not checked" in figure(9).notes
 
 
 def test_keys_are_taken_while_they_are_valid() -> None:
-    """Figure 10 has keys of March, April and May 2006, the first of them for one serial."""
+    """Figure 10 has keys of March, April and May 2006. The first of them is for one serial."""
     (reading,) = figure(10).readings
     assert [key.token.serial for key in reading.keys] == ["654321", "123456"]
     assert [each.reason for each in reading.dropped] == ["it expired on 2006-03-31", "it expired on 2006-04-30"]
@@ -76,7 +76,7 @@ def test_keys_are_taken_while_they_are_valid() -> None:
 )
 @settings(max_examples=settings().max_examples // 4)
 def test_pskctool_reads_the_same_seeds(rows: list[tuple[bytes, str]]) -> None:
-    """Debian's libpskc is no relative of python-pskc."""
+    """Debian's libpskc shares no code with python-pskc."""
     made = [Made(f"S{at}", octets, factor=factor) for at, (octets, factor) in enumerate(rows)]
     content = boxes.pskc(made, suite=False)
     said = subprocess.run(
@@ -106,7 +106,7 @@ def test_pskctool_reads_the_same_seeds_in_the_figures(number: int) -> None:
     ["aes128-cbc", "aes192-cbc", "aes256-cbc", "tripledes-cbc", "kw-aes128", "kw-aes256", "camellia128-cbc"],
 )
 def test_each_cipher_of_a_passphrase_opens(algorithm: str) -> None:
-    """XML Encryption's ciphers and key wraps, as far as python-pskc has them."""
+    """XML Encryption's ciphers and key wraps, as far as python-pskc supports them."""
     made = [Made("T1"), Made("T2")]
     found = boxes.keys(boxes.pskc(made, how="passphrase", algorithm=algorithm))
     assert all(boxes.matches(key, one) for key, one in zip(found, made, strict=True))
@@ -137,7 +137,7 @@ def test_a_mac_that_does_not_hold_refuses_the_file() -> None:
 
 
 def test_a_mac_that_is_declared_and_missing_refuses_the_file() -> None:
-    """python-pskc reads such a file without a word."""
+    """python-pskc reads such a file without an error."""
     content = changed(boxes.pskc([Made("T1")], how="passphrase"), rb"<pskc:ValueMAC>.*?</pskc:ValueMAC>", b"")
     with pytest.raises(IntegrityFault, match="the secret of key 1"):
         boxes.read(content)
@@ -152,7 +152,7 @@ def test_an_empty_mac_is_a_missing_one() -> None:
 
 
 def test_a_plain_seed_among_authenticated_ones_refuses_the_file() -> None:
-    """Whoever can change the file could put his own seed there."""
+    """Anyone who can change the file could insert their own seed."""
     content = changed(
         boxes.pskc([Made("T1"), Made("T2")], how="passphrase"),
         rb"<pskc:Secret>.*?</pskc:Secret>",
@@ -163,7 +163,7 @@ def test_a_plain_seed_among_authenticated_ones_refuses_the_file() -> None:
 
 
 def test_a_bare_cipher_without_any_mac_refuses_the_file() -> None:
-    """RFC 6030, 6.1.1: a cipher without integrity needs a MAC, or a bit that is turned gives another seed."""
+    """RFC 6030, 6.1.1: a cipher without integrity needs a MAC, because a flipped bit would give another seed."""
     content = changed(boxes.pskc([Made("T1")], how="passphrase"), rb"<pskc:MACMethod.*?</pskc:MACMethod>", b"")
     content = changed(content, rb"<pskc:ValueMAC>.*?</pskc:ValueMAC>", b"")
     with pytest.raises(IntegrityFault, match="the secret of key 1"):
@@ -171,14 +171,14 @@ def test_a_bare_cipher_without_any_mac_refuses_the_file() -> None:
 
 
 def test_letters_that_base64_does_not_have_refuse_the_file() -> None:
-    """Python's decoder passes over them, and another seed comes out."""
+    """Python's decoder skips them, which would give another seed."""
     content = changed(boxes.pskc([Made("T1")]), rb"<pskc:PlainValue>..", b"<pskc:PlainValue>!!")
     with pytest.raises(IntegrityFault, match="key 1 of this PSKC container has a PlainValue that is not base64"):
         boxes.read(content)
 
 
 def test_a_long_value_is_judged_in_one_pass() -> None:
-    """Two megabytes of blanks before a wrong letter: a search that begins again at each would not end."""
+    """Two megabytes of spaces precede a wrong letter. A search that restarts at each of them would never finish."""
     content = changed(boxes.pskc([Made("T1")]), rb"<pskc:PlainValue>", b"<pskc:PlainValue>" + b" " * 2_000_000 + b"!")
     with pytest.raises(IntegrityFault, match="is not base64"):
         boxes.read(content)
@@ -217,7 +217,7 @@ STEP = rb"<pskc:TimeInterval>.*?</pskc:TimeInterval>"
 def test_a_container_that_another_reader_could_understand_otherwise_is_refused(
     pattern: bytes, to: bytes, what: str
 ) -> None:
-    """python-pskc takes the first of two, and a value as far as the first element in it."""
+    """python-pskc uses the first of two elements, and a value only up to the first element inside it."""
     content = changed(boxes.pskc([Made("T1"), Made("T2")]), pattern, to)
     with pytest.raises(IntegrityFault, match=f"key 1 of this PSKC container has .*{what}|the head of .*{what}"):
         boxes.read(content)
@@ -232,7 +232,7 @@ def test_a_container_with_two_ways_to_open_it_is_refused(name: str) -> None:
 
 
 def test_a_draft_that_names_its_data_is_read() -> None:
-    """Before RFC 6030 a <Data> had a name in place of a child."""
+    """Before RFC 6030, a <Data> element had a name instead of a child element."""
     content = changed(boxes.pskc([Made("T1", SEED.reveal(), period=60)]), rb"<pskc:Data>.*?</pskc:Data>",
         b"<Data Name='SECRET'><Value>MTIzNDU2Nzg5MDEyMzQ1Njc4OTA=</Value></Data>"
         b"<Data Name='TIME_INTERVAL'><Value>60</Value></Data>")  # fmt: skip
@@ -270,7 +270,7 @@ def test_a_derivation_that_would_take_for_ever_is_refused(pattern: bytes, to: by
     ],
 )  # fmt: skip
 def test_a_key_that_is_not_taken_says_why(old: bytes, new: bytes, reason: str) -> None:
-    """The other key of the container is taken."""
+    """The other key of the container is imported."""
     content = boxes.pskc([Made("T1"), Made("T2")]).replace(old, new, 1)
     content = content.replace(b"</pskc:Secret>", b"</pskc:Other>", 1) if b"Other" in new else content
     (reading,) = boxes.read(content).readings
@@ -293,20 +293,20 @@ def test_two_keys_of_one_device_keep_their_ids() -> None:
 
 @pytest.mark.parametrize("namespace", [b"urn:ietf:params:xml:ns:keyprov:pskc:1.0", b"http://example.com/odd"])
 def test_odd_namespaces_are_read(namespace: bytes) -> None:
-    """Drafts and vendors have their own."""
+    """Drafts and vendors use their own namespaces."""
     content = boxes.pskc([Made("T1")]).replace(b'urn:ietf:params:xml:ns:keyprov:pskc"', namespace + b'"')
     assert [key.token.serial for key in boxes.keys(content)] == ["T1"]
 
 
 def test_hex_within_base64_is_offered_to_a_diagnosis() -> None:
-    """Some vendors encode the digits of the hex."""
+    """Some vendors encode the hex digits in base64."""
     octets = bytes(range(20))
     (key,) = boxes.keys(boxes.pskc([Made("T1", octets.hex().encode())]))
     assert key.other == Seed(octets)
 
 
 def test_a_value_that_is_cut_short_refuses_the_file() -> None:
-    """Shorter than the block that begins it."""
+    """The value is shorter than the initial block."""
     content = boxes.pskc([Made("T1")], how="passphrase")
     secret = content.index(b"<pskc:Secret>")
     content = content[:secret] + changed(content[secret:], rb"CipherValue>[^<]+<", b"CipherValue>AAAA<")
@@ -328,7 +328,7 @@ def test_another_version_is_refused(version: bytes) -> None:
 
 @pytest.mark.parametrize("name", ["TimeInterval", "Counter"])
 def test_a_seed_in_the_place_of_a_parameter_is_not_quoted(name: str) -> None:
-    """Neither its letters nor the number that they would be."""
+    """Neither its letters nor the number that they would form is quoted."""
     made = Made("T1", SEED.reveal(), factor="hotp" if name == "Counter" else "totp")
     seed = base64.b64encode(SEED.reveal())
     content = changed(boxes.pskc([made]), rb"<pskc:%s>.*?</pskc:%s>" % ((name.encode(),) * 2),

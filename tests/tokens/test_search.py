@@ -1,4 +1,4 @@
-"""Codes against seeds: where a token shows them, how its clock runs, and why it does not show them."""
+"""Codes and seeds: where a token shows its codes, how its clock runs, and why a code does not match."""
 
 import subprocess
 from collections.abc import Callable
@@ -31,7 +31,7 @@ from tests.tokens.boxes import Made
 
 NOW = 1_800_000_012.0
 DAY = 86400
-# RFC 6238, appendix B: the seeds are the digits 1 to 0 again and again, as long as the hash.
+# RFC 6238, appendix B: the seeds repeat the digits 1 to 0 up to the length of the hash.
 SEEDS = {"sha1": b"1234567890" * 2, "sha256": b"1234567890" * 3 + b"12", "sha512": b"1234567890" * 6 + b"1234"}
 RFC_6238 = [
     (59, "sha1", "94287082"), (59, "sha256", "46119246"), (59, "sha512", "90693936"),
@@ -59,7 +59,7 @@ def key(made: Made, *, other: bytes | None = None) -> SeededToken:
 
 
 def two(made: Made, *, at: float = NOW, ahead: int = 0) -> TypedCodes:
-    """Read two consecutive codes off a display, the second of them at that time."""
+    """Read two consecutive codes from a display, the second of them at the given time."""
     step = 1 if made.factor == "hotp" else made.period
     return TypedCodes(codes=(made.shows(at, ahead=ahead - step), made.shows(at, ahead=ahead)), at=at)
 
@@ -79,7 +79,7 @@ def test_the_codes_are_those_of_rfc_6238(at: int, digest: str, code: str) -> Non
 
 @pytest.mark.parametrize("counter", range(10))
 def test_the_codes_are_those_of_rfc_4226(counter: int) -> None:
-    """Appendix D: the token is that many presses ahead of a file that says zero."""
+    """Appendix D: the token is that many presses ahead of a file whose counter is zero."""
     made = Made("T1", SEEDS["sha1"], factor="hotp")
     verdict = matching.verify_codes(key(made), TypedCodes(codes=(RFC_4226[counter],), at=NOW))
     assert isinstance(verdict, Match)
@@ -94,7 +94,7 @@ def test_the_codes_are_those_of_rfc_4226(counter: int) -> None:
     st.integers(0, 2**33),
 )
 def test_oathtool_shows_the_same_codes(octets: bytes, digest: str, digits: int, period: int, at: int) -> None:
-    """Debian's own program, for each hash, step and length that it knows."""
+    """Debian's own program, for each hash, step and length that it supports."""
     said = subprocess.run(
         [judge("oathtool"), f"--totp={digest}", f"-d{digits}", f"-s{period}s", "-N", f"@{at}", octets.hex()],
         capture_output=True, text=True, check=True,
@@ -113,7 +113,7 @@ def test_a_clock_is_found_where_it_stands(offset: int, period: int, twice: bool)
 
 
 def test_a_clock_that_is_days_off_is_found_by_two_codes_alone() -> None:
-    """With one, any number would be found somewhere."""
+    """With one code, any number would be found somewhere."""
     made = Made("T1")
     far = -3 * DAY
     verdict = matching.verify_codes(key(made), two(made, ahead=far), window=4 * DAY // 30)
@@ -128,7 +128,7 @@ def test_a_clock_that_is_days_off_is_found_by_two_codes_alone() -> None:
 
 @pytest.mark.parametrize("offset", [0, 5, -40, 4999, -4999])
 def test_one_code_is_enough_near_to_where_it_is_expected_however_wide_the_window_is(offset: int) -> None:
-    """A number typed at random is as near one time in a hundred, or more rarely."""
+    """At most one random number in a hundred matches that near."""
     made = Made("T1", bytes(range(20)))
     verdict = matching.verify_codes(key(made), one(made, ahead=offset * 30), window=20_000)
     assert isinstance(verdict, Match)
@@ -144,7 +144,7 @@ def test_one_code_is_enough_where_the_clock_was_last_time() -> None:
 
 @pytest.mark.parametrize(("apart", "undecided"), [(2, True), (10, True), (12, False)])
 def test_two_right_codes_that_do_not_follow_each_other_decide_nothing(apart: int, undecided: bool) -> None:
-    """One was missed in between; codes that are minutes apart are no reading of one token."""
+    """One code in between was missed. Codes that are minutes apart are not one reading of a token."""
     made = Made("T1", bytes(range(20)))
     typed = TypedCodes(codes=(made.shows(NOW, ahead=-30 * apart), made.shows(NOW)), at=NOW)
     verdict = matching.verify_codes(key(made), typed, window=1)
@@ -184,7 +184,7 @@ def test_a_counter_is_told_in_words(offset: int, words: str) -> None:
 
 
 def test_of_two_places_the_one_near_the_last_reading_counts() -> None:
-    """A code comes again after some thousand steps by chance; clocks do not jump."""
+    """A code repeats by chance after some thousand steps, but clocks do not jump."""
     made = Made("T1")
     found = matching.search(key(made).token, Seed(made.octets), one(made), window=20_000)
     code = made.shows(NOW)
@@ -236,7 +236,7 @@ MISREAD = [
 @pytest.mark.parametrize("count", [one, two])
 @pytest.mark.parametrize(("made", "what"), MISREAD)
 def test_what_a_file_has_wrong_is_named(made: Made, what: str, count: Callable[[Made], TypedCodes]) -> None:
-    """One thing at a time: step, hash, digits, type; one code is enough for these."""
+    """One fault at a time: step, hash, digits, type. One code is enough for these."""
     verdict = matching.verify_codes(key(BASE), count(made))
     assert isinstance(verdict, Mismatch)
     assert verdict.what == what
@@ -273,7 +273,7 @@ def test_codes_in_the_wrong_order_are_named() -> None:
 
 @pytest.mark.parametrize("ahead", [-DAY, 3600])
 def test_a_clock_beyond_the_window_is_named(ahead: int) -> None:
-    """With how to take it all the same."""
+    """The message says how to accept the token all the same."""
     verdict = matching.verify_codes(key(BASE), two(BASE, ahead=ahead))
     assert isinstance(verdict, Mismatch)
     assert f"{abs(ahead) // 30} steps" in verdict.what
@@ -291,7 +291,7 @@ BOX = [Made(f"B{at}") for at in range(200)]
 
 
 def test_the_right_code_of_another_token_is_named() -> None:
-    """Labels and boxes are mixed up."""
+    """Labels and boxes get mixed up."""
     keys = [key(made) for made in BOX]
     verdict = matching.verify_codes(keys[3], two(BOX[150]), among=keys)
     assert isinstance(verdict, Mismatch)
@@ -299,7 +299,7 @@ def test_the_right_code_of_another_token_is_named() -> None:
 
 
 def test_one_code_is_only_a_suspicion_where_many_tokens_are_searched() -> None:
-    """In 250 tokens and 41 steps any code is found one time in a hundred."""
+    """Among 250 tokens and 41 steps, one code in a hundred is found by chance."""
     keys = [key(Made(f"B{at}")) for at in range(300)]
     other = Made("X")
     verdict = matching.verify_codes(keys[3], one(other, ahead=-20 * 30), among=[*keys, key(other)])
@@ -321,7 +321,7 @@ def test_a_code_of_no_event_token_says_how_far_was_looked() -> None:
 
 
 def test_a_number_typed_at_random_is_hardly_ever_taken() -> None:
-    """41 of a million are codes of the window: of 2,000 numbers next to none passes."""
+    """41 of a million numbers are codes in the window, so of 2,000 random numbers hardly any passes."""
     numbers = [TypedCodes(codes=(f"{number * 499:06}",), at=NOW) for number in range(2000)]
     passed = sum(bool(matching.search(key(BASE).token, Seed(BASE.octets), each, window=20)) for each in numbers)
     assert passed <= 3
@@ -334,7 +334,7 @@ def test_the_token_that_shows_two_codes_is_found() -> None:
 
 
 def test_two_tokens_of_one_seed_are_both_found() -> None:
-    """The one whose clock is nearer comes first."""
+    """The token whose clock is nearer comes first."""
     twins = [key(Made("S1", BASE.octets, period=60)), key(Made("S2", BASE.octets))]
     assert [each.token.serial for each in matching.find_tokens(twins, two(BASE))][:1] == ["S2"]
 
@@ -405,7 +405,7 @@ def test_what_aws_can_make_of_a_token(token: Token, kind: DeviceType | None, why
 
 
 def test_a_display_that_shows_two_codes_may_be_right() -> None:
-    """Only AWS has the seed."""
+    """Only AWS has the seed, so the display may be right."""
     assert matching.judge_display(TypedCodes(codes=("123456", "654321"), at=NOW)) is None
 
 
@@ -419,7 +419,7 @@ def sighting(at: float, seconds: int | None) -> Sighting:
 
 
 def test_two_readings_in_time_give_the_drift() -> None:
-    """Five minutes slower in a hundred days is three seconds a day, give or take a step in all that time."""
+    """Five minutes in a hundred days are three seconds a day, with an error of one step over that time."""
     drift = drift_of([sighting(NOW, 0), sighting(NOW + 100 * DAY, -300)], period=30)
     assert drift
     assert (drift.rate, drift.within) == (-3.0, 0.3)
@@ -459,7 +459,7 @@ def test_the_distribution_shows_its_gaps() -> None:
 
 
 def test_the_distribution_fits_on_a_page_however_far_the_clocks_are_apart() -> None:
-    """And counts each of them."""
+    """Every clock is counted."""
     bars = histogram([-5 * DAY, -30, 0, 2 * DAY])
     assert len(bars) <= BINS
     assert sum(count for _, count in bars) == 4
