@@ -1,4 +1,4 @@
-"""Is this OATH key fit to be given to a user? What a key says of itself proves nothing of its maker."""
+"""Checks whether an OATH key is fit to be given to a user. What the key reports about itself proves no maker."""
 
 from collections.abc import Callable, Iterator
 
@@ -10,9 +10,9 @@ from mfa_kit.core.otp import Seed
 from mfa_kit.oath_keys.applet import OathApplet, PluggedOathKeys
 from mfa_kit.oath_keys.credential import OathKey
 
-# Nobody else's: what is found under this name was left by a verification that was killed.
+# mfa-kit reserves this name. A credential with it was left by a verification that was killed.
 TEST = "mfa-kit:test"
-# Who uses these: ours, and AWS's own as authenticator apps take it from the QR code.
+# The issuers of AWS credentials: mfa-kit's, and the one that authenticator apps read from AWS's QR code.
 ISSUERS = ("AWS", "Amazon Web Services")
 
 
@@ -22,7 +22,10 @@ UNPROVEN = Check(
 
 
 def maker_check(answer: Proof | Refused, model: str | None) -> Check:
-    """Judge who made a key, by the FIDO attestation of the same key: its model where that is proven."""
+    """Return the check of a key's maker, from the FIDO attestation of the same key.
+
+    `model` is its model, if it was proven.
+    """
     failed = [check.detail for check in answer.checks if check.value is Value.FAIL]
     if model is None or failed:
         return Check("maker", Value.FAIL, f"not proven: {'; '.join(failed) or 'FIDO names no model'}")
@@ -41,9 +44,9 @@ def verify_key(
     now: Callable[[], float],
     made_by: Callable[[OathKey], Check],
 ) -> tuple[Proof | Refused, OathKey]:
-    """Judge a key before it is given to a user, and return it.
+    """Check a key before it is given to a user. Return the verdict and the key.
 
-    `account` is the one whose credentials are looked for. Without a seed nothing is written to the key.
+    `account` is the account whose credentials are looked for. Without a secret, nothing is written to the key.
     """
     key = keys.choose(wanted)
     maker, seed = made_by(key), new_seed()
@@ -59,7 +62,10 @@ def verify_key(
 
 
 def _take_away(keys: PluggedOathKeys, key: OathKey, error: BaseException) -> None:
-    """Delete what a round trip that was cut short may have written; note on its error what may be left."""
+    """Delete the credential that an interrupted round trip may have written.
+
+    If it may be left on the key, add a note to the error.
+    """
     try:
         with keys.open(key) as applet:
             if TEST.encode() in applet.names():
@@ -72,7 +78,7 @@ def _take_away(keys: PluggedOathKeys, key: OathKey, error: BaseException) -> Non
 def judge_fitness(
     key: OathKey, applet: OathApplet, *, account: str | None, seed: Seed | None, at: float, made_by: Check = UNPROVEN
 ) -> Proof | Refused:
-    """Look at a key before it is given to anybody. Without a seed to write, the round trip is left out."""
+    """Check a key before it is given to a user. Without a secret to write, the round trip is left out."""
     return judged([*_fitness(key, applet, account=account, seed=seed, at=at), made_by])
 
 
@@ -116,7 +122,7 @@ def _of_account(name: bytes, account: str) -> bool:
 
 
 def _round_trip(applet: OathApplet, seed: Seed, at: float) -> Check:
-    """Write, compute, compare, delete, and look whether all is as it was."""
+    """Write a credential, compute a code, compare it, delete the credential, and check that the rest is unchanged."""
     if TEST.encode() in applet.names():
         applet.delete(TEST)
     before = applet.held()

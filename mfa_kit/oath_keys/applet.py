@@ -10,22 +10,22 @@ from mfa_kit.oath_keys.credential import OathKey
 
 
 class OathApplet(Protocol):
-    """An open applet of an OATH key. Each call raises DeviceFault. Names are octets, for they need not be UTF-8."""
+    """An open applet of an OATH key. Each call raises DeviceFault. Names are octets because they need not be UTF-8."""
 
     def names(self) -> list[bytes]:
         """Return the names of the credentials."""
         ...
 
     def held(self) -> dict[bytes, bool]:
-        """Return the names, and whether each wants a touch for its codes."""
+        """Return the names of the credentials, and whether each requires a touch for its codes."""
         ...
 
     def put(self, label: str, seed: Seed, *, touch: bool) -> None:
-        """Write a TOTP credential, over one of the same name."""
+        """Write a TOTP credential, replacing one with the same name."""
         ...
 
     def code(self, label: str, at: float, *, touch: bool) -> str:
-        """Return the code of a Unix time, after a touch where it takes one."""
+        """Return the code for a Unix time, after a touch if the credential requires one."""
         ...
 
     def delete(self, label: str) -> None:
@@ -37,32 +37,32 @@ class PluggedOathKeys(Protocol):
     """The OATH keys that are plugged in."""
 
     def look(self) -> tuple[Sequence[OathKey], Sequence[DeviceFault]]:
-        """Return the keys that answer, and what is wrong with the readers that gave none."""
+        """Return the keys that answer, and the faults of the readers without a usable key."""
         ...
 
     def choose(self, wanted: str | None) -> OathKey:
-        """Return the key that is meant; the only one when none is named."""
+        """Return the named key, or the only key if none is named."""
         ...
 
     def open(self, key: OathKey) -> AbstractContextManager[OathApplet]:
-        """Open the applet of a key, after its password where it has one."""
+        """Open the applet of a key, with its password if it has one."""
         ...
 
 
 class PasswordApplet(Protocol):
-    """An open applet, to its password. Each call raises DeviceFault."""
+    """An open applet, as far as its password is concerned. Each call raises DeviceFault."""
 
     @property
     def guarded(self) -> bool:
-        """Whether it has a password."""
+        """Whether the applet has a password."""
         ...
 
     def derive_key(self, password: Secret[str]) -> Secret[bytes]:
-        """Derive the access key of a password (YKOATH, Set Code)."""
+        """Derive the access key from a password (YKOATH, Set Code)."""
         ...
 
     def set_key(self, key: Secret[bytes] | None) -> None:
-        """Set the access key; None takes the password away."""
+        """Set the access key. None removes the password."""
         ...
 
 
@@ -70,11 +70,11 @@ class LockableKeys(Protocol):
     """The OATH keys that are plugged in, and their passwords."""
 
     def choose(self, wanted: str | None) -> OathKey:
-        """Return the key that is meant; the only one when none is named."""
+        """Return the named key, or the only key if none is named."""
         ...
 
     def open(self, key: OathKey) -> AbstractContextManager[PasswordApplet]:
-        """Open the applet of a key, after its password where it has one."""
+        """Open the applet of a key, with its password if it has one."""
         ...
 
     def ask_new_password(self, key: OathKey) -> Secret[str]:
@@ -82,5 +82,5 @@ class LockableKeys(Protocol):
         ...
 
     def remember_password(self, key: OathKey, access: Secret[bytes]) -> None:
-        """Open the key with this access key from now on."""
+        """Use this access key to open the key from now on."""
         ...

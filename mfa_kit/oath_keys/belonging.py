@@ -1,4 +1,4 @@
-"""Prove that an OATH key holds the seed of a user's MFA device."""
+"""Proves that an OATH key holds the secret of a user's MFA device."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from mfa_kit.oath_keys.applet import OathApplet, PluggedOathKeys
 from mfa_kit.oath_keys.choosing import find_holder
 from mfa_kit.oath_keys.credential import OathKey
 
-# Returns whether AWS takes this code.
+# Returns whether AWS accepts a code.
 Accepts = Callable[[str], bool]
 
 
 class ConsecutiveCodes(Protocol):
-    """Computes two consecutive codes on an applet, after touches where the credential takes them."""
+    """Computes two consecutive codes on an applet, after touches if the credential requires them."""
 
     def __call__(self, applet: OathApplet, label: str, *, touch: bool, now: Callable[[], float]) -> Pair:
         """Return the codes of the previous and the current step, as of the end of the touching."""
@@ -29,20 +29,23 @@ class ConsecutiveCodes(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """What is to be shown: that the key with this label is IAM's device. `seed` is of its backup, if it was opened."""
+    """The claim to be proven: the key with this label is IAM's device.
+
+    `seed` is the secret from the device's backup, if the backup was decrypted.
+    """
 
     serial: str
     label: str
     seed: Seed | None = None
 
     def agrees(self, code: str, at: float) -> bool | None:
-        """Whether the seed has this code at a Unix time; None without a seed."""
+        """Whether the secret gives this code at a Unix time, or None without a secret."""
         step = otp.step(at)
         return None if self.seed is None else code == next(otp.codes(self.seed, range(step, step + 1)))
 
 
 def check_virtual(device: Device) -> None:
-    """Raise UsageFault for a device whose seed can be on no key."""
+    """Raise UsageFault for a device whose secret cannot be on a key."""
     if device.type is not DeviceType.VIRTUAL:
         raise UsageFault(f"{device.serial} is no device whose seed could be on a key", "name another with --mfa-device")
 
@@ -58,9 +61,9 @@ def verify_device(
     seed: Seed | None,
     consecutive: ConsecutiveCodes,
 ) -> Proof | Refused:
-    """Judge whether a plugged-in key is a user's device. The caller's own device is judged by AWS.
+    """Check whether a plugged-in key is a user's device. AWS checks the caller's own device.
 
-    With `resync` AWS judges two codes of any user's device, and keeps its clock offset.
+    With `resync`, AWS checks two codes of any user's device and stores its clock offset.
     """
     intent = intent_of(device.serial, user=device.user or "", account=caller.account, partition=caller.partition)
     claim, now = Claim(serial=device.serial, label=intent.label, seed=seed), desk.inventory.now
@@ -70,7 +73,7 @@ def verify_device(
     with keys.open(key) as applet:
 
         def accepts_pair(_code: str) -> bool:
-            """Whether IAM takes two consecutive codes of the key."""
+            """Whether IAM accepts two consecutive codes of the key."""
             touch = applet.held().get(intent.label.encode(), False)
             pair = partial(consecutive, applet, intent.label, touch=touch, now=now)
             try:
@@ -96,7 +99,10 @@ def judge_belonging(
     accepts: Accepts | None,
     level: str = "aws",
 ) -> Proof | Refused:
-    """Compute a code on the key and have it judged: by AWS where `accepts` asks it, on this level, else by the seed."""
+    """Compute a code on the key and check it.
+
+    If `accepts` is given, AWS checks the code on this level. Otherwise the code is compared with the secret.
+    """
     return judged(_belonging(claim, key, applet, now=now, accepts=accepts, level=level))
 
 

@@ -1,4 +1,4 @@
-"""Which of the keys that are plugged in is meant."""
+"""Chooses the key that the user means among those that are plugged in."""
 
 from collections.abc import Sequence
 
@@ -18,10 +18,10 @@ def choose_key(
     person: Interaction,
     progress: Progress,
 ) -> OathKey:
-    """Return the key that a name means, or the only one where none is named; a person chooses from several.
+    """Return the named key, or the only key if none is named. The user chooses if there are several.
 
-    `faults` are the readers that gave no key. Raise DeviceFault where no key is meant, Declined where several are and
-    nobody chooses.
+    `faults` are those of the readers without a usable key. Raise DeviceFault if no key matches, and Declined if several
+    match and no one can choose.
     """
     match [key for key in found if wanted is None or key.answers_to(wanted)]:
         case []:
@@ -36,7 +36,7 @@ def choose_key(
 
 
 def _ask_which(lines: Sequence[str], person: Interaction) -> int:
-    """Return the place of the key that a person chooses. Raise Declined, with the keys as its notes."""
+    """Return the index of the key that the user chooses. Raise Declined, with the keys as its notes."""
     try:
         return person.choose(f"{len(lines)} keys are plugged in; which one", lines, instead=KEY)
     except Declined as declined:
@@ -64,10 +64,10 @@ def _line(key: OathKey) -> str:
 
 
 def find_holder(keys: PluggedOathKeys, label: str, wanted: str | None) -> OathKey | None:
-    """Return the key that holds the credential with this label: the named key, or the only one that does.
+    """Return the key that holds the credential with this label: the named key, or the only one that holds it.
 
-    A key with a password is not opened where a key without one holds the credential, so nobody is asked for the
-    password of another user's key. Raise UsageFault where several hold it.
+    If a key without a password holds the credential, keys with a password are not opened, so that the user is not asked
+    for the password of another user's key. Raise UsageFault if several keys hold it.
     """
     if wanted is not None:
         return keys.choose(wanted)
@@ -91,7 +91,7 @@ def _holds(keys: PluggedOathKeys, key: OathKey, label: str) -> bool:
 
 
 def code_on_key(keys: PluggedOathKeys, label: str, wanted: str | None, *, at: float) -> str | None:
-    """Return the code of a Unix time of the credential with this label; None when no key that is meant holds it."""
+    """Return the code for a Unix time of the credential with this label, or None if no matching key holds it."""
     key = find_holder(keys, label, wanted)
     if key is None:
         return None

@@ -1,15 +1,17 @@
-"""Values of OATH keys: what is plugged in, as far as it says so itself."""
+"""Values of OATH keys: what a plugged-in key reports about itself."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OathKey:
-    """A key with the YKOATH applet. `identity` is the applet's own, random, and new after a reset.
+    """A key with the YKOATH applet.
 
-    None where it says nothing: a serial, a firmware, and while it is locked how many credentials it holds. `room` is
-    how many its model holds at most; `labels` are the names of what it holds. `reader` is PC/SC's name, and no
-    identity: names and order change. `where` and `what` are cleaned, and claims.
+    `identity` belongs to the applet. It is random, and new after a reset. `serial`, `firmware` and `used` are None if
+    the key does not report them; `used`, the number of credentials, is unknown while the key is locked. `room` is the
+    maximum number of credentials of its model, and `labels` are the names of its credentials. `reader` is PC/SC's name
+    for the reader. It does not identify the key, because names and order change. `where` and `what` are cleaned texts
+    that the key claims.
     """
 
     reader: str
@@ -26,28 +28,28 @@ class OathKey:
 
     @property
     def free(self) -> int | None:
-        """How many more credentials it holds; None where that is not known."""
+        """How many more credentials the key can hold, or None if unknown."""
         return None if self.used is None else self.left(self.used)
 
     def left(self, used: int) -> int | None:
-        """How many more it holds when it holds so many; None where its model is not known."""
+        """How many more credentials the key can hold beside `used` ones, or None if its model is unknown."""
         return None if self.room is None else max(0, self.room - used)
 
     @property
     def description(self) -> str:
-        """Its model and serial, for a sentence."""
+        """The model and the serial, for a sentence."""
         return f"{self.what} {self.serial}" if self.serial else f"{self.what} (no serial)"
 
     @property
     def ykman(self) -> bool:
-        """Whether ykman finds it: by its reader's name alone (ykman.pcsc, YK_READER_NAME)."""
+        """Whether ykman finds the key, which depends only on its reader's name (ykman.pcsc, YK_READER_NAME)."""
         return "yubico yubikey" in self.reader.lower()
 
     @property
     def yubikey(self) -> bool:
-        """Whether it says that it is one."""
+        """Whether the key claims to be a YubiKey."""
         return self.what.lower().startswith(("yubikey", "yubico"))
 
     def answers_to(self, name: str) -> bool:
-        """Whether a name means it, exactly: its serial, its reader or its identity."""
+        """Whether a name is exactly the key's serial, reader or identity."""
         return name in {self.serial, self.reader, self.where, self.identity}

@@ -1,4 +1,4 @@
-"""The password of a key's OATH applet: given, changed and taken away. The key is opened again to see that it is so."""
+"""Sets, changes and removes the password of a key's OATH applet. The key is opened again to check the result."""
 
 from mfa_kit.core.errors import DeviceFault, UsageFault
 from mfa_kit.oath_keys.applet import LockableKeys
@@ -6,7 +6,7 @@ from mfa_kit.oath_keys.credential import OathKey
 
 
 def give_password(keys: LockableKeys, wanted: str | None, *, had: bool) -> OathKey:
-    """Give a key a new password, and see that it opens the key. `had` says whether it has one so far."""
+    """Give a key a new password, and check that it opens the key. `had` says whether the key has one so far."""
     key = keys.choose(wanted)
     if key.password is not had:
         has, verb = ("a", "change") if key.password else ("no", "set")
@@ -22,7 +22,7 @@ def give_password(keys: LockableKeys, wanted: str | None, *, had: bool) -> OathK
 
 
 def clear_password(keys: LockableKeys, wanted: str | None) -> OathKey:
-    """Take a key's password away, and see that it asks for none."""
+    """Remove a key's password, and check that the key asks for none."""
     key = keys.choose(wanted)
     if not key.password:
         raise UsageFault(

@@ -1,4 +1,4 @@
-"""A security key that a person registers in the console, as a Carrier: it is examined here first."""
+"""The Carrier of a security key that a person registers in the console. mfa-kit examines the key first."""
 
 from collections.abc import Callable
 
@@ -13,10 +13,11 @@ from mfa_kit.security_keys.seen_keys import SeenKeys
 
 
 class AtConsole:
-    """The carrier of a security key that a person registers: it examines the key, and nothing of ours is on it.
+    """Examines a security key that a person registers in the console. It writes nothing to the key.
 
-    `examine` examines the key and adds it to those that were seen; None leaves that out. The key is called
-    `asset`, else by its serial or AAGUID. `make` waits until it is registered; it is one of `given_away` then.
+    `examine` examines the key and adds it to the keys that were seen; None skips the examination. The key is named
+    `asset`, or else by its serial or AAGUID. `make` waits until the key is registered. The key is then one of
+    `given_away`.
     """
 
     def __init__(
@@ -32,7 +33,7 @@ class AtConsole:
         self._seen = self._given_away = given_away
 
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
-        """Examine the key that is plugged in, and name it. Raise DeviceFault when it is refused."""
+        """Examine the key that is plugged in, and name it. Raise DeviceFault if it is refused."""
         label = self._asset
         if self._examine:
             self._seen = self._given_away.copy()
@@ -41,7 +42,7 @@ class AtConsole:
         return intent.on(hardware=label) if label else intent
 
     def _accept(self, examined: Examined | SeenBefore) -> Evidence:
-        """Note what a key is. Raise DeviceFault when it is refused, or was given away before."""
+        """Print which model a key is. Raise DeviceFault if it is refused or was given away before."""
         if not isinstance(examined, Examined):
             raise DeviceFault("this very key was given to another user before", "take another key")
         if not isinstance(examined.answer, Proof):
@@ -55,18 +56,18 @@ class AtConsole:
         return examined.evidence
 
     def install(self, intent: Intent, created: Created) -> None:
-        """Never called: AWS gives nobody the seed of a security key."""
+        """Never called, because a security key has no secret from AWS."""
         raise AssertionError("AWS gives nobody the seed of a security key")
 
     def codes(self, intent: Intent) -> Pair:
-        """Never called: a security key gives no codes."""
+        """Never called, because a security key gives no codes."""
         raise AssertionError("a security key gives no codes")
 
     def remove(self, entry: Entry) -> None:
-        """Do nothing, for nothing of ours is on the key."""
+        """Do nothing, because mfa-kit stores nothing on the key."""
 
     def register(self, intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Enrolled:
-        """Wait until the key is registered in the console. From then on it is somebody's, and given to no other."""
+        """Wait until the key is registered in the console. From then on it is not given to another user."""
         made = self._make(intent, carrier, desk=desk, run=run)
         self._given_away.become(self._seen)
         return made

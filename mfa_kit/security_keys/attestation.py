@@ -1,7 +1,7 @@
-"""Is this security key genuine and fit? One registration, one assertion, and a table of checks against a policy.
+"""Checks whether a security key is genuine and fit, with one registration, one assertion and a policy.
 
-A rule is a function of the evidence that returns one line of the table. What only the key says never names its model:
-self-attestation, no attestation and a chain to no listed root do not count as genuine.
+Each rule is a function of the evidence that returns one line of a table. Claims of the key alone never name its model:
+self-attestation, no attestation, and a chain that leads to no listed root do not count as genuine.
 """
 
 from collections.abc import Callable, Sequence
@@ -41,7 +41,10 @@ DOUBTFUL = {"UPDATE_AVAILABLE", "RETIRED"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """All that the rules look at. `before` and `after` are the key's own word round the two signatures."""
+    """Everything that the rules look at.
+
+    `before` and `after` are what the key reported about itself before and after the two signatures.
+    """
 
     before: KeyInfo
     after: KeyInfo
@@ -54,23 +57,23 @@ class Evidence:
 
     @property
     def model(self) -> Model | None:
-        """The model, proven; never a claimed one."""
+        """The proven model, never a claimed one."""
         return self.trust.model if isinstance(self.trust, Trusted) else None
 
     @property
     def firmware(self) -> Version | None:
-        """The maker's word in the certificate, else the key's own."""
+        """The firmware from the maker's certificate, or else as the key reports it."""
         return self.registration.firmware or self.before.firmware
 
     @property
     def firmware_at_least(self) -> Version | None:
-        """The firmware, or else the oldest that the metadata's entry is about."""
+        """The firmware, or else the oldest version that the metadata's entry covers."""
         return self.firmware or (_published(self.model.version) if self.model and self.model.version else None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Examined:
-    """The answer, and what it rests on."""
+    """The verdict and its evidence."""
 
     answer: Proof | Refused
     evidence: Evidence
@@ -78,7 +81,7 @@ class Examined:
 
 @dataclass(frozen=True, slots=True)
 class SeenBefore:
-    """The key made one of the credentials that were known: it was examined before."""
+    """The key made one of the known credentials, so it was examined before."""
 
     info: KeyInfo
 
@@ -95,9 +98,9 @@ def examine(
     at: float,
     known: Sequence[bytes] = (),
 ) -> Examined | SeenBefore:
-    """Register with the key, have it sign, and judge. Two touches; nothing stays on the key.
+    """Register with the key, let it sign, and return the verdict. It takes two touches and leaves nothing on the key.
 
-    Raise DeviceFault for a key that wants a PIN first: that is no verdict on it.
+    Raise DeviceFault for a key that requires a PIN first, because that is not a verdict on the key.
     """
     before = key.info()
     always = policy.user_verification or before.always_uv
@@ -131,7 +134,7 @@ def _published_of(
 
 
 def _can_verify(info: KeyInfo) -> bool:
-    """Whether the key can verify its user; a way that is only not set up yet is no verdict, and told."""
+    """Whether the key can verify its user. Raise DeviceFault if it only has not been set up for that yet."""
     if info.verifies:
         return True
     if info.pin_set is False or info.options.get("uv") is False:
@@ -184,7 +187,7 @@ def _metadata(evidence: Evidence, policy: KeyPolicy) -> Check:
 
 
 def _status(evidence: Evidence, _: KeyPolicy) -> Check:
-    # What is published against a model counts for whoever claims to be it.
+    # A published status counts for any key that claims to be this model.
     model = evidence.trust.model
     if model is None:
         return Check("status", Value.NOT_APPLICABLE, "no model")
@@ -216,7 +219,7 @@ def _fips(evidence: Evidence, policy: KeyPolicy) -> Check:
 
 
 def _ranked(evidence: Evidence, name: str, *, wanted: str | None, ranks: Sequence[str]) -> Check:
-    """Compare the best certificate that the metadata has for the model with the one that is asked for."""
+    """Compare the model's best certification in the metadata with the required one."""
     model = evidence.model
     has = (
         max((ranks.index(each.status) for each in model.statuses if each.status in ranks), default=-1) if model else -1
@@ -332,7 +335,7 @@ RULES: tuple[Rule, ...] = (
 
 
 def _published(number: int) -> Version | None:
-    """Read the metadata's authenticatorVersion: three octets, or five decimal digits as older entries have it."""
+    """Parse the metadata's authenticatorVersion: three octets, or five decimal digits in older entries."""
     if 10_000 <= number < 1 << 16:  # noqa: PLR2004 - 50100 is 5.1.0
         return Version(number // 10_000, number // 100 % 100, number % 100)
     return Version.of(number)

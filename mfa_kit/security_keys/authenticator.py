@@ -1,6 +1,6 @@
-"""Values of FIDO security keys: a key's own word, what it signed, and what is published of its model.
+"""Values of FIDO security keys: what a key reports about itself, what it signed, and what is published on its model.
 
-Claims and proofs are different values. `KeyInfo` is what a key says; only a `Trusted` answer names a model. Names are
+Claims and proofs are different values. `KeyInfo` is what a key claims, and only `Trusted` names a model. Names are
 those of CTAP 2.1, WebAuthn Level 3 and the FIDO Metadata Service 3.
 """
 
@@ -12,7 +12,7 @@ from enum import StrEnum
 from mfa_kit.core.firmware import Version
 from mfa_kit.core.otp import Secret
 
-# CTAP 2.1, 6.5.5.2: the shortest PIN that any key takes, in Unicode code points, and the longest, in octets of UTF-8.
+# CTAP 2.1, 6.5.5.2: the shortest PIN that any key accepts, in Unicode code points, and the longest, in octets of UTF-8.
 SHORTEST_PIN = 4
 LONGEST_PIN = 63
 
@@ -23,19 +23,19 @@ class Pin(Secret[str]):
     __slots__ = ()
 
     def fits(self, shortest: int) -> bool:
-        """Whether a key with this minimum could have this PIN; if not, a try would be wasted."""
+        """Whether a key with this minimum length could have this PIN. If not, a try would be wasted."""
         return len(self._value) >= shortest and len(self._value.encode()) <= LONGEST_PIN
 
 
 class Link(StrEnum):
-    """How a key is reached."""
+    """The connection to a key."""
 
     HID = "usb"
     PCSC = "reader"
 
 
 class StatementKind(StrEnum):
-    """What an attestation statement is (WebAuthn, 6.5.3 and 8)."""
+    """The kind of an attestation statement (WebAuthn, 6.5.3 and 8)."""
 
     CHAIN = "signed by the maker's certificate"
     SELF = "self-attestation"
@@ -46,7 +46,10 @@ class StatementKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PluggedKey:
-    """A key that can be opened. `where` is a device node or a reader's name, and no identity: both change."""
+    """A key that can be opened.
+
+    `where` is a device node or a reader's name. It does not identify the key, because both change.
+    """
 
     where: str
     link: Link
@@ -56,7 +59,7 @@ class PluggedKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyInfo:
-    """What a key says of itself (authenticatorGetInfo, CTAP 2.1, 6.4); None where it says nothing."""
+    """What a key reports about itself (authenticatorGetInfo, CTAP 2.1, 6.4), or None where it reports nothing."""
 
     plugged: PluggedKey
     versions: tuple[str, ...]
@@ -76,36 +79,36 @@ class KeyInfo:
 
     @property
     def ctap2(self) -> bool:
-        """Whether it speaks CTAP 2, so it has a PIN and can be reset."""
+        """Whether the key supports CTAP 2, which means that it has a PIN and can be reset."""
         return any(version.startswith("FIDO_2") for version in self.versions)
 
     @property
     def pin_set(self) -> bool | None:
-        """None: the key has no PIN, ever."""
+        """Whether a PIN is set, or None if the key does not support PINs."""
         return self.options.get("clientPin")
 
     @property
     def always_uv(self) -> bool:
-        """Whether it verifies its user for each answer (CTAP 2.1, 7.2)."""
+        """Whether the key verifies its user for each answer (CTAP 2.1, 7.2)."""
         return self.options.get("alwaysUv", False)
 
     @property
     def wants_uv(self) -> bool:
-        """Whether makeCredential needs user verification, whatever we ask for (CTAP 2.1, 6.1.2)."""
+        """Whether makeCredential needs user verification, even if it is not requested (CTAP 2.1, 6.1.2)."""
         return self.always_uv or bool(self.verifies and not self.options.get("makeCredUvNotRqd"))
 
     @property
     def verifies(self) -> bool:
-        """Whether a way to verify the user is set up: a PIN, or one of the key's own such as a fingerprint."""
+        """Whether user verification is set up: a PIN, or a method of the key such as a fingerprint."""
         return bool(self.pin_set or self.options.get("uv"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registration:
-    """What a key answered to makeCredential or U2F_REGISTER. `chain` holds DER certificates, the key's own first.
+    """A key's answer to makeCredential or U2F_REGISTER. `chain` holds DER certificates, the key's own first.
 
-    `flaw` says why the statement does not hold. `names_model`: the certificate carries the AAGUID
-    (id-fido-gen-ce-aaguid), and it is the one that was claimed. `firmware` is the maker's word in that certificate.
+    `flaw` says why the statement is not valid. `names_model` says whether the certificate has the AAGUID
+    (id-fido-gen-ce-aaguid) that the key claims. `firmware` is the version in that certificate, given by the maker.
     """
 
     format: str
@@ -124,7 +127,7 @@ class Registration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assertion:
-    """What a key answered to getAssertion or U2F_AUTHENTICATE. `flaw` says why the signature does not hold."""
+    """A key's answer to getAssertion or U2F_AUTHENTICATE. `flaw` says why the signature is not valid."""
 
     flaw: str | None = None
     present: bool = False
@@ -134,7 +137,7 @@ class Assertion:
 
 @dataclass(frozen=True, slots=True)
 class StatusReport:
-    """A status report of the FIDO Alliance on a model."""
+    """A status report by the FIDO Alliance about a model."""
 
     status: str
     since: str | None = None
@@ -142,7 +145,7 @@ class StatusReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """What is published of a model: a FIDO2 key by its AAGUID, a U2F key by its certificates' key identifiers."""
+    """The published data of a model: a FIDO2 key by AAGUID, or a U2F key by its certificates' key identifiers."""
 
     name: str
     aaguid: str | None = None
@@ -156,7 +159,7 @@ class Model:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetadataSource:
-    """Where the metadata comes from. `root` is the SHA-256 of the certificate that its signature leads to."""
+    """The source of the metadata. `root` is the SHA-256 of the certificate that its signature leads to."""
 
     name: str
     root: str | None
@@ -176,7 +179,7 @@ class Trusted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Untrusted:
-    """Why no model is certain. `model` is the one that is claimed, as far as it is published."""
+    """The reason why no model is proven. `model` is the claimed one, if anything is published about it."""
 
     reason: str
     model: Model | None = None

@@ -1,4 +1,4 @@
-"""A box of security keys that are examined one after the other, or the only one of them."""
+"""Examines a box of security keys one after the other, or a single key."""
 
 from collections.abc import Callable
 
@@ -11,9 +11,9 @@ from mfa_kit.security_keys.seen_keys import SeenKeys
 
 
 class KeyExaminer:
-    """Examines keys for one relying party, so it recognizes a key that it saw before.
+    """Examines keys for one relying party, so that it recognizes a key that it has seen before.
 
-    `now` is the time in Unix seconds, `sleep` waits seconds.
+    `now` returns the Unix time, and `sleep` waits a number of seconds.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class KeyExaminer:
         self._seen = seen or SeenKeys()
 
     def examine(self, wanted: str | None) -> Examined | SeenBefore:
-        """Examine the key that is meant, or the only one. Raise DeviceFault for one that cannot be judged."""
+        """Examine the named key, or the only one. Raise DeviceFault for a key that cannot be examined."""
         with self._keys.open(wanted, relying_party=self._seen.relying_party) as opened:
             self._seen.relying_party = opened.relying_party
             answer = examine(
@@ -49,13 +49,13 @@ class KeyExaminer:
             return answer
 
     def examine_one(self, wanted: str | None) -> Examined:
-        """Examine one key with an examiner that saw none before."""
+        """Examine one key, with an examiner that has seen no key before."""
         answer = self.examine(wanted)
         assert isinstance(answer, Examined)  # noqa: S101 - an examiner that saw no key recognizes none
         return answer
 
     def next(self, gone: PluggedKey | None) -> PluggedKey:
-        """Wait until the last key is out and another is in."""
+        """Wait until the last key was removed and another is plugged in."""
         before: object = None
         while True:
             if (state := self._keys.state()) != before:

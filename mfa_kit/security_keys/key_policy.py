@@ -1,4 +1,4 @@
-"""What a security key has to be: the policy, its file, and how it compares with what IAM says of a key."""
+"""The requirements on security keys: the policy, its file, and the comparison with IAM's data about a key."""
 
 import re
 import tomllib
@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.firmware import Version
 
-# FIDO Metadata Service 3, 3.1.4 (AuthenticatorStatus), each list from low to high.
+# FIDO Metadata Service 3, 3.1.4 (AuthenticatorStatus). Each list is sorted from low to high.
 LEVELS = ("FIDO_CERTIFIED", *(f"FIDO_CERTIFIED_{level}" for level in ("L1", "L1plus", "L2", "L2plus", "L3", "L3plus")))
 FIPS = tuple(f"FIPS140_CERTIFIED_L{level}" for level in range(1, 5))
-# WebAuthn Level 3, 5.8.4 (AuthenticatorTransport), what earlier ones had, and what keys for Apple's socket say.
+# WebAuthn Level 3, 5.8.4 (AuthenticatorTransport), names of earlier versions, and that of keys for Apple's connector.
 TRANSPORTS = ("usb", "nfc", "ble", "smart-card", "hybrid", "internal", "cable", "lightning")
 MODEL = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{40}")
 DOTTED = re.compile(r"(\d{1,3})\.(\d{1,3})\.(\d{1,3})", re.ASCII)
@@ -19,7 +19,7 @@ DOTTED = re.compile(r"(\d{1,3})\.(\d{1,3})\.(\d{1,3})", re.ASCII)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyPolicy:
-    """What a key has to be; docs/policy-file.md. The default asks for a genuine key and nothing more."""
+    """The requirements on a key (docs/policy-file.md). The default requires only a genuine key."""
 
     models: tuple[str, ...] = ()
     certification: str | None = None
@@ -33,7 +33,10 @@ class KeyPolicy:
 
 
 def lacking(policy: KeyPolicy, certifications: Mapping[str, str]) -> tuple[str, ...]:
-    """Say what a policy asks for that IAM does not tell of a key (GetMFADevice: FIDO, and FIPS by its number)."""
+    """Return the requirements of a policy that IAM does not confirm for a key.
+
+    GetMFADevice returns the FIDO certification, and FIPS by its number.
+    """
     return tuple(_lacking(policy, certifications))
 
 
@@ -52,7 +55,7 @@ def _certified(wanted: str, said: str | None) -> bool:
 
 
 def parse_policy(text: str) -> KeyPolicy:
-    """Read a policy file (TOML; docs/policy-file.md). Raise UsageFault for anything that is not one."""
+    """Parse a policy file (TOML, docs/policy-file.md). Raise UsageFault for an invalid file."""
     try:
         table: dict[str, object] = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
@@ -120,7 +123,7 @@ def _unfit(name: str, wanted: str) -> UsageFault:
     return UsageFault(f"{name} in the policy cannot be read", f"write {wanted}")
 
 
-# Each key of the file: how its value is read into the policy.
+# The keys of the file, each with the function that reads its value into the policy.
 _READERS: dict[str, Callable[[KeyPolicy, str, object], KeyPolicy]] = {
     "models": lambda policy, name, value: replace(policy, models=_models(name, value)),
     "certification": lambda policy, name, value: replace(policy, certification=_level(name, value)),

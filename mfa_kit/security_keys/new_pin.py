@@ -1,4 +1,4 @@
-"""Where a new PIN comes from. A generated one is sealed or shown before the key has it, so it is never lost."""
+"""Sources of a new PIN. A generated PIN is encrypted or shown before the key gets it, so it is never lost."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,11 +10,11 @@ from mfa_kit.security_keys.authenticator import KeyInfo, Pin
 from mfa_kit.security_keys.pin import New
 from mfa_kit.security_keys.ports import NewPinEntry, NewPinSource, PinAuthenticator, PluggedKeys
 
-# Of ten digits each, against a key's eight tries.
+# The length of a generated PIN. Each digit has ten values, and a key allows only eight tries.
 DIGITS = 8
 INSTEAD = "-r RECIPIENT -o FILE"
 
-# Returns so many random digits.
+# Returns the given number of random digits.
 RandomDigits = Callable[[int], Secret[str]]
 
 
@@ -27,15 +27,15 @@ class GivenPin:
         self._entry = entry
 
     def check(self) -> None:
-        """Do nothing, because whoever gives the PIN has it."""
+        """Do nothing, because the user or script that gives the PIN already has it."""
 
     def new_pin(self, shortest: int, info: KeyInfo) -> Pin:
-        """Ask for it."""
+        """Ask for the PIN."""
         return self._entry.new(shortest)
 
 
 class ShownPin:
-    """A generated PIN that a person writes down."""
+    """A generated PIN that the user writes down."""
 
     kept = "was shown"
 
@@ -43,11 +43,11 @@ class ShownPin:
         self._random_digits, self._interaction = random_digits, interaction
 
     def check(self) -> None:
-        """Raise Declined where nobody sees it, UsageFault where the window has no room for it."""
+        """Raise Declined if no one can see the PIN, and UsageFault if the window has no room for it."""
         self._interaction.check(_page(Secret("0" * DIGITS)), instead=INSTEAD)
 
     def new_pin(self, shortest: int, info: KeyInfo) -> Pin:
-        """Show a new PIN until the person presses Enter."""
+        """Show a new PIN until the user presses Enter."""
         pin = self._random_digits(max(DIGITS, shortest))
         try:
             self._interaction.show(_page(pin), instead=INSTEAD)
@@ -58,7 +58,10 @@ class ShownPin:
 
 
 class SealedPin:
-    """A generated PIN that is sealed into a new file. `seal` writes the file; `now` is the time in Unix seconds."""
+    """A generated PIN that is encrypted into a new file.
+
+    `seal` encrypts and writes the file, and `now` returns the Unix time.
+    """
 
     def __init__(
         self,
@@ -75,15 +78,15 @@ class SealedPin:
 
     @property
     def kept(self) -> str:
-        """Where it is."""
+        """Where the PIN is."""
         return f"is sealed in {self._out}"
 
     def check(self) -> None:
-        """Raise UsageFault, IntegrityFault where the file could not be written."""
+        """Raise UsageFault, IntegrityFault if the file could not be written."""
         self._check_new(self._out)
 
     def new_pin(self, shortest: int, info: KeyInfo) -> Pin:
-        """Seal a new PIN, with the name of the key."""
+        """Encrypt a new PIN, together with the name of the key."""
         pin = self._random_digits(max(DIGITS, shortest))
         key = f"{info.plugged.product or 'security key'}, {info.plugged.serial or 'no serial'}"
         self._seal(self._out, Secret(f"{pin.reveal()}\nPIN of {key}, {iso_time(self._now())}\n"))
@@ -103,12 +106,13 @@ def give_pin(
     *,
     progress: Progress,
 ) -> KeyInfo:
-    """Open a key and `give` it a PIN of this source. Return what the key then says of itself."""
+    """Open a key and `give` it a PIN from this source. Return what the key reports about itself afterwards."""
     source.check()
     with keys.open(wanted) as opened:
         info = opened.info()
         after = give(opened, lambda shortest: source.new_pin(shortest, info))
     if source.kept:
-        # Before the result, which may go to a full disk: whoever then takes the PIN for void has lost the key.
+        # Print this before the result, because writing the result may fail on a full disk. A user who then believed
+        # that the PIN was not set would lose the key.
         progress.note(f"the key has the PIN that {source.kept}")
     return after

@@ -1,6 +1,6 @@
-"""The PIN of a security key, and the reset that erases it. A PIN is the user's: it is sent once, and never guessed at.
+"""The PIN of a security key, and the reset that erases it. A PIN is sent only once and never guessed.
 
-What a key answers to a write is not believed: it is asked again what it is, and a new PIN is used once.
+An answer to a write is not trusted: the key is read again, and a new PIN is used once.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,7 +11,7 @@ from mfa_kit.core.interaction import Interaction
 from mfa_kit.security_keys.authenticator import LONGEST_PIN, SHORTEST_PIN, KeyInfo, Pin
 from mfa_kit.security_keys.ports import PinAuthenticator, PinEntry
 
-# With so few tries left a person decides, by typing.
+# With this many tries left or fewer, the user has to confirm by typing.
 LAST_TRIES = 2
 SET_PIN = "set a PIN first: mfa-kit key pin set"
 CHANGE_PIN = "change the PIN first: mfa-kit key pin change"
@@ -22,9 +22,10 @@ Confirm = Callable[[str], None]
 
 
 def ask_pin(info: KeyInfo, pins: PinEntry, *, to_change: bool = False) -> Pin:
-    """Ask for the PIN of a key that has one. Raise DeviceFault where a try would be lost or could not succeed.
+    """Ask for the PIN of a key that has one. Raise DeviceFault if a try would be wasted or could not succeed.
 
-    A key that wants a new PIN calls the right one wrong, except to change it; that one may be shorter than the minimum.
+    A key that requires a new PIN rejects even the right one, except to change it. That PIN may be shorter than the
+    minimum.
     """
     if not _has_pin(info):
         raise DeviceFault("the key wants a PIN, and has none", SET_PIN)
@@ -50,7 +51,7 @@ def ask_pin(info: KeyInfo, pins: PinEntry, *, to_change: bool = False) -> Pin:
 
 
 def set_pin(key: PinAuthenticator, new: New) -> KeyInfo:
-    """Give a PIN to a key that has none. `new` gives one, of so many characters or more."""
+    """Give a PIN to a key that has none. `new` returns a PIN of at least the given length."""
     info = key.info()
     if _has_pin(info):
         raise DeviceFault("the key has a PIN already", "change it: mfa-kit key pin change")
@@ -61,7 +62,7 @@ def set_pin(key: PinAuthenticator, new: New) -> KeyInfo:
 
 
 def change_pin(key: PinAuthenticator, pins: PinEntry, new: New) -> KeyInfo:
-    """Give a key another PIN. Both are known before anything is sent."""
+    """Change the PIN of a key. Both PINs are known before anything is sent."""
     info = key.info()
     if not _has_pin(info):
         raise DeviceFault("the key has no PIN yet", "set one: mfa-kit key pin set")
@@ -77,7 +78,10 @@ def change_pin(key: PinAuthenticator, pins: PinEntry, new: New) -> KeyInfo:
 def set_pin_policy(
     key: PinAuthenticator, pins: PinEntry, *, shortest: int | None, force_change: bool, confirm: Confirm
 ) -> KeyInfo:
-    """Raise the shortest PIN that the key takes, which nothing but a reset lowers, or have its next user change it."""
+    """Raise the minimum length of the key's PIN, or require a change of the PIN at its next use.
+
+    Only a reset lowers the minimum again.
+    """
     info = key.info()
     _check_policy(info, shortest=shortest, force_change=force_change)
     if shortest is not None and shortest > info.min_pin_length:
@@ -96,7 +100,7 @@ def set_pin_policy(
 
 
 def _check_policy(info: KeyInfo, *, shortest: int | None, force_change: bool) -> None:
-    """Raise DeviceFault, UsageFault where the key cannot have this policy."""
+    """Raise DeviceFault, UsageFault if the key cannot have this policy."""
     if not info.options.get("setMinPINLength"):
         raise DeviceFault("this key has no policy for its PIN", "take a key with CTAP 2.1 and setMinPINLength")
     if shortest is not None and not info.min_pin_length <= shortest <= LONGEST_PIN:
@@ -110,7 +114,7 @@ def _check_policy(info: KeyInfo, *, shortest: int | None, force_change: bool) ->
 
 
 def confirm_by_name(what: str, info: KeyInfo, *, wanted: str | None, yes: bool, interaction: Interaction) -> None:
-    """Have the key's serial typed, or its place where it has none. A script names the key and says --yes."""
+    """Ask the user to type the key's serial, or its place if it has none. A script names the key and gives --yes."""
     if not yes:
         interaction.confirm(what, typed=info.plugged.serial or info.plugged.where, instead="--yes with --key")
     elif wanted is None:
@@ -126,13 +130,14 @@ def check_reset(info: KeyInfo) -> None:
 
 
 def check_same(before: KeyInfo, after: KeyInfo) -> None:
-    """Raise DeviceFault unless this may be the key that was there before: its place may have changed, its word not.
+    """Raise DeviceFault unless this may be the key that was there before.
 
-    Many keys have no serial: one of the same model is then told by what else stays when a key is unplugged.
+    The path may have changed; what the key reports about itself must not have. Many keys have no serial. Other data
+    that stays when a key is unplugged then distinguishes keys of the same model.
     """
 
     def word(info: KeyInfo) -> tuple[object, ...]:
-        """Return all that the key says of itself and that stays when it is unplugged."""
+        """Return everything that the key reports about itself and that does not change when it is unplugged."""
         plugged = info.plugged
         pin = (info.pin_set, info.pin_retries, info.min_pin_length, info.force_pin_change)
         return (info.aaguid, info.firmware, plugged.product, plugged.serial, plugged.link, pin, info.resident_free)
@@ -142,7 +147,7 @@ def check_same(before: KeyInfo, after: KeyInfo) -> None:
 
 
 def reset_key(key: PinAuthenticator) -> KeyInfo:
-    """Erase a key. Raise DeviceFault unless it is as new."""
+    """Erase a key. Raise DeviceFault if it is not like new afterwards."""
     with _unsure("whether it is erased is not known; `mfa-kit key info` shows whether it still has a PIN"):
         key.reset()
         after = key.info()
@@ -155,7 +160,7 @@ def reset_key(key: PinAuthenticator) -> KeyInfo:
 
 @contextmanager
 def _unsure(what: str) -> Iterator[None]:
-    """Tell of a key that was lost in the middle what is not known of it."""
+    """If the key is lost in the middle, add a note to the error about what is not known."""
     try:
         yield
     except Lost as lost:
@@ -180,7 +185,7 @@ def _fitting(pin: Pin, info: KeyInfo) -> Pin:
 
 
 def _proven(key: PinAuthenticator, pin: Pin) -> KeyInfo:
-    """Read back: the key has a PIN, wants no other, and takes this one."""
+    """Check the key after a write: it has a PIN, requires no other, and accepts this one."""
     after = key.info()
     if not after.pin_set or after.force_pin_change:
         raise DeviceFault(

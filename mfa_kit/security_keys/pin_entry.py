@@ -1,4 +1,4 @@
-"""Where the PIN of a security key comes from: a person at the terminal, or a script's lines."""
+"""Sources of a security key's PIN: a person at the terminal, or the lines of a script."""
 
 import unicodedata
 from collections.abc import Callable
@@ -20,7 +20,7 @@ class TypedPins:
         self._interaction = interaction
 
     def pin(self, left: int | None) -> Pin:
-        """Ask for the PIN, with the tries that are left in the prompt."""
+        """Ask for the PIN. The prompt shows how many tries are left."""
         tries = "" if left is None else f", {left} tries left"
         return _pin(self._interaction.ask_secret(f"PIN of the key{tries}", instead="--pin-stdin"))
 
@@ -30,7 +30,7 @@ class TypedPins:
         return _pin(self._interaction.ask_new_secret(prompt, instead="--pin-stdin or --generate"))
 
     def risk(self, left: int) -> None:
-        """Have `LAST` typed: a locked key can only be erased."""
+        """Ask the user to type `LAST`, because a locked key can only be erased."""
         tries = "1 try" if left == 1 else f"{left} tries"
         self._interaction.confirm(
             f"{tries} left: after too many wrong PINs this key can only be erased", typed="LAST", instead="another key"
@@ -38,7 +38,7 @@ class TypedPins:
 
 
 class PipedPins:
-    """A script gives each PIN as a line. It never takes the risk of the last tries."""
+    """A script gives each PIN as a line. It never risks one of the last tries."""
 
     def __init__(self, read_line: Callable[[], Secret[str]]) -> None:
         self._read_line = read_line
@@ -52,7 +52,7 @@ class PipedPins:
         return self.pin(None)
 
     def risk(self, left: int) -> None:
-        """Raise Declined: only a person may decide this."""
+        """Raise Declined, because only a person may decide this."""
         raise Declined(
             f"this key has {left} PIN {'try' if left == 1 else 'tries'} left, and a person has to decide",
             "run it at a terminal without --pin-stdin, or enter the right PIN elsewhere first",

@@ -1,4 +1,4 @@
-"""Ports of FIDO security keys: a key, what is published of its model, and the person or script that knows its PIN."""
+"""Ports of FIDO security keys: a key, the published data of its model, and the source of its PIN."""
 
 from __future__ import annotations
 
@@ -20,45 +20,48 @@ if TYPE_CHECKING:
         Untrusted,
     )
 
-# Seconds between two looks at what is plugged in.
+# Seconds between two checks of the keys that are plugged in.
 LOOK = 0.3
 
 
 class Authenticator(Protocol):
-    """One FIDO key that is plugged in. Each call raises DeviceFault: mute, removed, not touched, a wrong PIN."""
+    """One FIDO key that is plugged in.
+
+    Each call raises DeviceFault: no answer, removed, not touched, wrong PIN.
+    """
 
     def info(self) -> KeyInfo:
-        """Return what the key says of itself; touches nothing."""
+        """Return what the key reports about itself. It needs no touch."""
         ...
 
     def register(self, *, verify: bool, pin: Pin | None, known: Sequence[bytes] = ()) -> Registration | None:
-        """Make a credential that is not resident; a touch. None: the key made one of the `known` ones before."""
+        """Make a non-resident credential, with a touch. Return None if the key made one of the `known` ones before."""
         ...
 
     def assertion(self, *, verify: bool, pin: Pin | None) -> Assertion:
-        """Sign a challenge with the last registration's credential; a touch."""
+        """Sign a challenge with the credential of the last registration, with a touch."""
         ...
 
 
 class ExaminedKey(Authenticator, Protocol):
-    """An Authenticator that tells which relying party it registered with, and which credential it made."""
+    """An Authenticator that returns the relying party it registered with, and the credential it made."""
 
     @property
     def relying_party(self) -> str:
-        """The domain that it registers with."""
+        """The domain that the key registers with."""
         ...
 
     @property
     def credential(self) -> bytes:
-        """The public half of the last registration; empty before the first."""
+        """The public half of the last registration, or empty before the first."""
         ...
 
 
 class PinAuthenticator(Protocol):
-    """One FIDO key, to its PIN. Each call is one try, and raises DeviceFault."""
+    """One FIDO key, as far as its PIN is concerned. Each call is one try, and raises DeviceFault."""
 
     def info(self) -> KeyInfo:
-        """Return what the key says of itself; touches nothing."""
+        """Return what the key reports about itself. It needs no touch."""
         ...
 
     def set_pin(self, new: Pin) -> None:
@@ -66,11 +69,11 @@ class PinAuthenticator(Protocol):
         ...
 
     def change_pin(self, old: Pin, new: Pin) -> None:
-        """Give the key another PIN (CTAP 2.1, 6.5.5.6)."""
+        """Change the PIN of the key (CTAP 2.1, 6.5.5.6)."""
         ...
 
     def try_pin(self, pin: Pin) -> None:
-        """Have the key take a PIN, for nothing else."""
+        """Let the key check a PIN, and do nothing else."""
         ...
 
     def set_pin_policy(self, pin: Pin | None, *, shortest: int | None, force_change: bool) -> None:
@@ -78,42 +81,42 @@ class PinAuthenticator(Protocol):
         ...
 
     def reset(self) -> None:
-        """Erase the key; a touch, in the first ten seconds after it was plugged in."""
+        """Erase the key, with a touch, within ten seconds after it was plugged in."""
         ...
 
 
 class OpenedKey(ExaminedKey, PinAuthenticator, Protocol):
-    """One FIDO key that is plugged in, with all that it can be asked."""
+    """One FIDO key that is plugged in, with all its operations."""
 
 
 class PluggedKeys(Protocol):
     """The FIDO keys that are plugged in now."""
 
     def state(self) -> object:
-        """Return what changes when a key comes or goes, without touching a key."""
+        """Return a value that changes when a key is plugged in or removed, without accessing a key."""
         ...
 
     def look(self) -> tuple[Sequence[PluggedKey], Sequence[MfaKitError]]:
-        """Return the keys that can be opened, and what is wrong with others."""
+        """Return the keys that can be opened, and the faults of the others."""
         ...
 
     def open(self, wanted: str | None, *, relying_party: str | None = None) -> AbstractContextManager[OpenedKey]:
-        """Open the key at a place or with a serial, or the only one. Raise DeviceFault where it is not there.
+        """Open the key at a place or with a serial, or the only key. Raise DeviceFault if it is not plugged in.
 
-        It registers with this relying party, else with one that nobody has.
+        It registers with this relying party, or else with a random one that does not exist.
         """
         ...
 
 
 class Metadata(Protocol):
-    """What the FIDO Alliance publishes of models."""
+    """The data that the FIDO Alliance publishes about models."""
 
     def source(self) -> MetadataSource:
-        """Return where the metadata comes from, and how old it is."""
+        """Return the source of the metadata and its age."""
         ...
 
     def model(self, aaguid: str) -> Model | None:
-        """Return what is published of a FIDO2 model, whoever claims to be one."""
+        """Return the published data of a FIDO2 model, whichever key claims to be one."""
         ...
 
     def trust(self, registration: Registration, *, at: float) -> Trusted | Untrusted:
@@ -122,37 +125,37 @@ class Metadata(Protocol):
 
 
 class PinEntry(Protocol):
-    """Asks for a key's PIN. Raise Declined when nobody may be asked."""
+    """Asks for a key's PIN. Raises Declined if no one may be asked."""
 
     def pin(self, left: int | None) -> Pin:
-        """Ask for the PIN, telling how many tries are left."""
+        """Ask for the PIN, and show how many tries are left."""
         ...
 
     def risk(self, left: int) -> None:
-        """Have a person confirm, by typing, that one of the last tries may be lost; raise Declined otherwise."""
+        """Ask the user to confirm, by typing, that one of the last tries may be lost. Raise Declined otherwise."""
         ...
 
 
 class NewPinEntry(PinEntry, Protocol):
-    """A PinEntry that asks for new PINs too."""
+    """A PinEntry that also asks for new PINs."""
 
     def new(self, shortest: int) -> Pin:
-        """Ask for a new PIN of so many characters or more."""
+        """Ask for a new PIN of at least this length."""
         ...
 
 
 class NewPinSource(Protocol):
-    """Gives a new PIN, and keeps it somewhere before the key has it."""
+    """Gives a new PIN, and shows or stores it before the key gets it."""
 
     @property
     def kept(self) -> str:
-        """Where a generated PIN is: `was shown`, `is sealed in FILE`; empty for one that was given."""
+        """What happened to a generated PIN: `was shown`, `is sealed in FILE`, or empty for a PIN that was given."""
         ...
 
     def check(self) -> None:
-        """Raise UsageFault, IntegrityFault or Declined where a PIN could not be kept, before anything is asked."""
+        """Raise UsageFault, IntegrityFault or Declined if a PIN could not be shown or stored, before any question."""
         ...
 
     def new_pin(self, shortest: int, info: KeyInfo) -> Pin:
-        """Return a PIN of so many characters or more, for the key that says this of itself."""
+        """Return a PIN of at least this length for the key that reported `info`."""
         ...

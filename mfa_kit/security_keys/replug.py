@@ -1,4 +1,7 @@
-"""Reset a security key: a key takes the command only in its first ten seconds, so it is unplugged before."""
+"""Resets a security key.
+
+A key accepts the command only in the first ten seconds after it was plugged in, so the user unplugs it first.
+"""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -11,12 +14,12 @@ from mfa_kit.security_keys.ports import LOOK, PluggedKeys
 
 T = TypeVar("T")
 
-# Seconds to unplug a key, and to plug it in.
+# Seconds in which to unplug a key, and to plug it in.
 PATIENCE = 120.0
 
 
 class KeyReset:
-    """Erases a key that is unplugged and plugged in again. `clock` counts seconds, `sleep` waits seconds."""
+    """Erases a key that is unplugged and plugged in again. `clock` counts seconds, and `sleep` waits seconds."""
 
     def __init__(
         self, keys: PluggedKeys, *, progress: Progress, clock: Callable[[], float], sleep: Callable[[float], None]
@@ -24,7 +27,7 @@ class KeyReset:
         self._keys, self._progress, self._clock, self._sleep = keys, progress, clock, sleep
 
     def reset(self, wanted: str | None, *, confirm: Callable[[str, KeyInfo], None]) -> KeyInfo:
-        """Erase a key: confirmed, unplugged, plugged in again, touched, and read back."""
+        """Erase a key after the user confirms, unplugs it, plugs it in again and touches it. Then check the result."""
         with self._keys.open(wanted) as opened:
             before = opened.info()
         check_reset(before)
@@ -32,7 +35,8 @@ class KeyReset:
         losses = "its PIN, and each credential for every site and account that it is registered with"
         confirm(f"{what} will be erased: {losses}", before)
         self._progress.note("unplug the key now")
-        # This one, whatever else is unplugged; what is there in the same look is none that comes back.
+        # Wait for this key to be removed, whatever else is unplugged. Keys present in the same check are not the one
+        # that comes back.
         [others] = self.wait_for(lambda: self._without(before.plugged.where), "the key was not unplugged")
         self._progress.note("plug it in again, and touch it when you are told to: there are ten seconds")
         came = self.wait_for(lambda: self._places() - others, "no key was plugged in")
@@ -44,7 +48,7 @@ class KeyReset:
             return reset_key(opened)
 
     def wait_for(self, look: Callable[[], T], late: str) -> T:
-        """Look until something is there. Raise DeviceFault, which begins with `late`, after two minutes."""
+        """Wait until `look` finds something. Raise DeviceFault, which begins with `late`, after two minutes."""
         end = self._clock() + PATIENCE
         while self._clock() < end:
             if found := look():
@@ -56,6 +60,6 @@ class KeyReset:
         return {each.where for each in self._keys.look()[0]}
 
     def _without(self, place: str) -> list[set[str]]:
-        """Return the places of the other keys, in a list, when none is at this one any more."""
+        """Return the places of the other keys, in a list, once there is no key at this place."""
         places = self._places()
         return [] if place in places else [places]

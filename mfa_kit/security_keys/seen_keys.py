@@ -1,20 +1,20 @@
-"""Which security keys were examined, so that none is taken for two."""
+"""The security keys that were examined, so that no key is counted as two."""
 
 from dataclasses import dataclass
 
 
 @dataclass(slots=True)
 class SeenKeys:
-    """The keys that were examined, by the credential that each made for one relying party.
+    """The keys that were examined, identified by the credential that each made for one relying party.
 
-    Nothing else tells two keys apart. None: no key was examined yet, so there is no relying party.
+    No other data distinguishes two keys. `relying_party` is None until a key was examined.
     """
 
     relying_party: str | None = None
     credentials: tuple[bytes, ...] = ()
 
     def copy(self) -> "SeenKeys":
-        """Return the same keys in an object of its own."""
+        """Return a copy of this object."""
         return SeenKeys(self.relying_party, self.credentials)
 
     def become(self, other: "SeenKeys") -> None:

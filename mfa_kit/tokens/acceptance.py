@@ -1,4 +1,4 @@
-"""Test a box of display tokens, by readings that were written down or with a person who reads the displays."""
+"""Tests a box of display tokens, with written readings or with a person who reads the displays."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -13,12 +13,15 @@ from mfa_kit.tokens.seeds import DroppedRow, SeedFile, Sighting, TokenVerdict, T
 from mfa_kit.tokens.token_store import TokenStore
 
 INSTEAD = "--readings CSV, or --no-input to report what was tested"
-# A typist is slow, a scanner is not: an empty line ends what a person is asked in a session.
+# An empty line ends a session, whether serials are typed or come from a barcode scanner.
 DONE = ""
 
 
 class BoxTrial:
-    """A box that is being tested. Until hex or base32 is settled it has two readings, and no inventory."""
+    """A box that is being tested.
+
+    Until it is settled whether its seeds are hex or base32, it has two readings and is not in the inventory.
+    """
 
     def __init__(self, file: SeedFile, store: TokenStore, *, window: int, two: bool) -> None:
         self._store, self._window, self._two = store, window, two
@@ -42,21 +45,22 @@ class BoxTrial:
 
     @property
     def box(self) -> Box:
-        """The tokens of this file, each with its newest reading."""
+        """The tokens of this file, each with its latest reading."""
         return Box(tokens=tuple((each, self._last.get(each.serial)) for each in self.tokens))
 
     def serial_in_file(self, serial: str) -> str | None:
-        """Return a serial as the file writes it; None for one that is not in this box."""
+        """Return a serial as the file spells it, or None if it is not in this box."""
         return self._serials.get(folded(serial))
 
     def codes_wanted(self, serial: str) -> int:
-        """Return how many codes are read at first; where one decides nothing, `judge` asks for a second."""
+        """Return how many codes to read at first. If one code decides nothing, `judge` asks for a second."""
         return 2 if self._two or not self._settled or serial not in self._keys else 1
 
     def judge(self, serial: str, codes: TypedCodes) -> Match | Mismatch | Undecided | None:
-        """Judge a token of this box; None is a display that works, of a token whose seed only AWS has.
+        """Return the verdict on a token of this box.
 
-        Raise UsageFault where hex or base32 is open and these codes do not settle it.
+        None means that the display works, for a token whose seed only AWS has. Raise UsageFault if hex or base32 is not
+        settled yet and these codes do not settle it.
         """
         if mistyped := matching.typing_error(codes):
             return mistyped
@@ -74,13 +78,13 @@ class BoxTrial:
         return matching.verify_codes(self._keys[serial], codes, among=among, window=self._window, near=near)
 
     def record(self, *seen: Sighting) -> None:
-        """Keep readings in the inventory."""
+        """Store readings in the inventory."""
         self._store.record(*seen)
         self._last = dict(self._store.last_sightings())
 
 
 def judge_readings(trial: BoxTrial, rows: Sequence[WrittenReading | DroppedRow]) -> list[DroppedRow]:
-    """Judge readings, keep what they decide, and return the rows that decide nothing, each with the reason."""
+    """Judge readings, store their verdicts, and return the rows that decide nothing, each with the reason."""
     refused: list[DroppedRow] = []
     seen: list[Sighting] = []
     for row in rows:
@@ -107,7 +111,7 @@ def _judged_row(trial: BoxTrial, row: WrittenReading) -> Sighting | DroppedRow:
 
 
 def run_session(trial: BoxTrial, person: Interaction, *, now: Callable[[], float]) -> None:
-    """Ask for serials and codes until an empty serial. Each reading is kept before the next is asked for."""
+    """Ask for serials and codes until the serial is empty. Each reading is stored before the next question."""
     person.check(instead=INSTEAD)
     while True:
         box = trial.box

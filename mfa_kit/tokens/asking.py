@@ -1,4 +1,4 @@
-"""Read the codes that the display of a token shows, from a person or from a script. The caller judges them."""
+"""Reads the codes that a token displays, from a person or from a script. The caller judges them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ INSTEAD = "--codes-stdin"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodeSource:
-    """Where codes come from: a person types them, unless `piped` returns the lines of standard input.
+    """The source of codes: a person types them, unless `piped` returns the lines of standard input.
 
-    `now` is the time in Unix seconds at which a code was on the display.
+    `now` returns the Unix time at which a code was on the display.
     """
 
     interaction: Interaction
@@ -28,7 +28,7 @@ class CodeSource:
     def read(self, judge: Callable[[TypedCodes], T | Undecided], *, count: int) -> tuple[TypedCodes, T | Undecided]:
         """Read one code or two, and judge them. A person types more codes until they decide.
 
-        Raise Declined where a person types nothing, UsageFault for another number of lines.
+        Raise Declined if the person types nothing, and UsageFault for a wrong number of lines.
         """
         if self.piped is None:
             answer = ask_codes(self.interaction, judge, count=count, now=self.now)
@@ -52,7 +52,7 @@ def ask_codes(
     now: Callable[[], float],
     instead: str = INSTEAD,
 ) -> tuple[TypedCodes, T] | None:
-    """Ask for the codes that a display shows until they decide. Return None when nothing is typed."""
+    """Ask for the codes on a display until they decide. Return None if nothing is typed."""
     before: tuple[str, ...] = ()
     while True:
         prompts = ("next code",) if before else ("code",) if count == 1 else ("first code", "next code")
@@ -70,7 +70,7 @@ def ask_codes(
 
 
 def sentence(verdict: Match | Mismatch | Undecided | None) -> str:
-    """Return a verdict in one line; None is a display that works, of a token whose seed only AWS has."""
+    """Return a verdict in one line. None means that the display works, for a token whose seed only AWS has."""
     match verdict:
         case Match():
             return f"accepted: {verdict.words()}"

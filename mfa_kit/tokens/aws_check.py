@@ -1,4 +1,4 @@
-"""Probe a token whose seed only AWS has: enable it on a user that is kept for this, and take it off again."""
+"""Probes a token whose seed only AWS has: enables it for a user kept for this, and removes it again."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,19 +16,19 @@ from mfa_kit.tokens.display import SERIAL
 
 
 class TokenWithCodes:
-    """A token off whose display two codes were read already."""
+    """A token from whose display two codes were already read."""
 
     def __init__(self, serial: str, pair: Pair) -> None:
         self._serial, self._pair = serial, pair
 
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
-        """Return the intent with this serial as its device. Raise UsageFault for text that is no serial."""
+        """Return the intent with this serial as its device. Raise UsageFault for text that is not a serial."""
         if self._serial.startswith("arn:") or not SERIAL.fullmatch(self._serial):
             raise UsageFault(f"{self._serial!r} is not the serial of a token", "type what is printed on its back")
         return replace(intent, name=self._serial, known_serial=self._serial)
 
     def install(self, intent: Intent, created: Created) -> None:
-        """Never called: AWS gives nobody the seed of a token."""
+        """Never called, because AWS gives out no seed of a token."""
         raise AssertionError("AWS gives nobody the seed of a token")
 
     def codes(self, intent: Intent) -> Pair:
@@ -36,15 +36,15 @@ class TokenWithCodes:
         return self._pair
 
     def remove(self, entry: Entry) -> None:
-        """Do nothing, because nothing of the token is here."""
+        """Do nothing, because no data of the token is stored here."""
 
 
 def check_with_aws(serial: str, pair: Pair, *, user: str, caller: Caller, desk: Desk, runs: Callable[[], str]) -> None:
-    """Prove that AWS knows a token and takes its codes. Raise what `assign_token` raises when it does not.
+    """Prove that AWS knows a token and accepts its codes. Raise the errors of `assign_token` otherwise.
 
-    The user may have no device, so a person's account is never probed on, and nothing of a person's is taken away.
-    `runs` gives a run id of the moment: taking the token off is a run of its own, begun after it was enabled, so a
-    later command knows the device for the one that this revoke meant.
+    The user must have no device, so a person's account is never used for a probe, and no device of a person is removed.
+    `runs` returns a new run ID. Removing the token is a separate run, begun after the token was enabled, so that a
+    later command can identify the device that this revocation was for.
     """
     check_user(user)
     settle_dead_runs(caller.account, user, desk=desk)

@@ -1,4 +1,4 @@
-"""A box of display tokens as a whole: how many were accepted, how far their clocks are off, and how fast one drifts."""
+"""Statistics of a box of display tokens: how many were accepted, the offsets of their clocks, and the drift of one."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,15 +9,15 @@ from mfa_kit.core import otp
 from mfa_kit.tokens.seeds import Sighting, Token, TokenVerdict
 
 DAY = 86400
-# A chart of so many bins fits on a sheet of paper and on a screen.
+# The maximum number of bins of a chart that fits on a sheet of paper and on a screen.
 BINS = 40
-# Two readings give a rate when a step is short compared with the time between them.
+# Two readings give a rate if the time between them is long compared with a step.
 RATE_AFTER = 7 * DAY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Box:
-    """The result of a box: each token once, in the file's order, with its last reading, None where there is none."""
+    """The result of a box: each token once, in the order of the file, with its latest reading or None."""
 
     tokens: tuple[tuple[Token, Sighting | None], ...]
 
@@ -27,7 +27,7 @@ class Box:
 
     @property
     def offsets(self) -> list[int]:
-        """The clocks of the accepted tokens, in seconds ahead, smallest first."""
+        """The offsets of the accepted tokens' clocks, in seconds ahead, smallest first."""
         return sorted(
             seen.seconds
             for _, seen in self.tokens
@@ -36,14 +36,14 @@ class Box:
 
     @property
     def median(self) -> float | None:
-        """The median of `offsets` in seconds; None where no clock was read."""
+        """The median of `offsets` in seconds, or None if no clock was read."""
         return median(self.offsets) if self.offsets else None
 
 
 def histogram(offsets: Sequence[int]) -> list[tuple[int, int]]:
-    """Count clocks in bins round zero: (the bin's middle in seconds, how many), gaps included.
+    """Count clocks in bins around zero. Return each bin's middle in seconds and its count, with empty bins.
 
-    A bin is a step wide, or as many steps as leave no more than BINS.
+    A bin is one step wide, or as many steps as needed for at most BINS bins.
     """
     if not offsets:
         return []
@@ -54,14 +54,17 @@ def histogram(offsets: Sequence[int]) -> list[tuple[int, int]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drift:
-    """How fast a clock runs away, in seconds a day, and how far that may be wrong for the length of a step."""
+    """How fast a clock drifts, in seconds per day, and the possible error caused by the length of a step."""
 
     rate: float
     within: float
 
 
 def drift_of(sightings: Sequence[Sighting], *, period: int) -> Drift | None:
-    """Return the rate between the first and the last reading; None where they are too close, or there is no clock."""
+    """Return the drift between the first and the last reading.
+
+    Returns None if the two are too close together, or if the token has no clock.
+    """
     known = sorted((one.at, one.seconds) for one in sightings if one.seconds is not None)
     if len(known) < 2 or known[-1][0] - known[0][0] < RATE_AFTER:  # noqa: PLR2004 - a rate has two ends
         return None

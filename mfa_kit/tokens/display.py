@@ -1,4 +1,4 @@
-"""A hardware TOTP token as Carrier: AWS has its seed, and a person reads its display, through Interaction."""
+"""The Carrier of a hardware TOTP token. AWS has its seed, and a person reads its display through Interaction."""
 
 import re
 from collections.abc import Callable
@@ -17,7 +17,7 @@ INSTEAD = "a terminal: AWS takes two codes off the display, and nobody else can 
 
 
 class DisplayToken:
-    """One token, by its printed serial."""
+    """One token, identified by its printed serial."""
 
     def __init__(self, serial: str, *, now: Callable[[], float], interaction: Interaction, progress: Progress) -> None:
         self._serial, self._now, self._interaction, self._progress = serial, now, interaction, progress
@@ -40,13 +40,13 @@ class DisplayToken:
         return replace(intent, name=name, known_serial=self._serial)
 
     def install(self, intent: Intent, created: Created) -> None:
-        """Never called: AWS gives nobody the seed of a token."""
+        """Never called, because AWS gives out no seed of a token."""
         raise AssertionError("AWS gives nobody the seed of a token")
 
     def codes(self, intent: Intent) -> Pair:
-        """Ask a person for two consecutive codes of the display."""
+        """Ask a person for two consecutive codes from the display."""
         self._interaction.say(f"press the button of {self._serial}, and type the code that it shows")
         return ask_pair(now=self._now, interaction=self._interaction, instead=INSTEAD)
 
     def remove(self, entry: Entry) -> None:
-        """Nothing of the token is here."""
+        """Do nothing, because no data of the token is stored here."""

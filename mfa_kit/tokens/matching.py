@@ -1,8 +1,8 @@
-"""Prove that a display token shows the codes of its seed, find the token that shows a code, and say why one does not.
+"""Compares codes with seeds: proves that a token shows the codes of its seed, finds the token, or says why not.
 
-Pure: codes and the time they were read at come in, verdicts go out. What was found is a proof as far as it is no
-coincidence: `chance` says how likely a number typed at random would be found as near to where it is expected, and above
-ENOUGH nothing is decided, and a second code is asked for.
+The functions have no side effects: codes and their times go in, and verdicts come out. A match counts as proof only if
+it is unlikely to be a coincidence. `chance` returns the probability that random numbers match as near to the expected
+place. Above ENOUGH nothing is decided, and the user is asked for a second code.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,21 +27,21 @@ from mfa_kit.tokens.seeds import (
     folded,
 )
 
-# Steps round the expected one. Clocks in boxes have been seen 7 to 8 steps off after some years.
+# Steps around the expected one. Clocks in boxes have been seen 7 to 8 steps off after some years.
 WINDOW = 20
-# How far a diagnosis looks: two days of 30 s steps, a thousand presses.
+# How far a diagnosis searches: two days of 30 s steps, or a thousand presses.
 FAR = {Factor.TOTP: 5760, Factor.HOTP: 1000}
-# The chance of a coincidence that still counts as none.
+# A match that is a coincidence with at most this probability counts as proof.
 ENOUGH = 0.01
 SECOND = "give a second code, the one that it shows next"
-# Two codes that are right and stand no further apart were read in a row, and some in between were not.
+# Two right codes at most this far apart were read in the same session, but some in between were missed.
 MISSED = 10
 DAY = 86400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
-    """The token shows the codes of its seed: `offset` steps (TOTP) or presses (HOTP) from where it is expected."""
+    """The token shows the codes of its seed, `offset` steps (TOTP) or presses (HOTP) from the expected place."""
 
     token: Token
     offset: int
@@ -49,7 +49,7 @@ class Match:
 
     @property
     def seconds(self) -> int | None:
-        """How far its clock is ahead, negative behind; None for a token without a clock."""
+        """How many seconds its clock is ahead (negative: behind), or None for a token without a clock."""
         return self.offset * self.token.period if self.token.factor is Factor.TOTP else None
 
     def words(self) -> str:
@@ -69,7 +69,7 @@ class Match:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mismatch:
-    """The token does not show them: what is wrong, and what to do."""
+    """The token does not show the codes of its seed: what is wrong, and what to do."""
 
     what: str
     hint: str
@@ -77,9 +77,9 @@ class Mismatch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Undecided:
-    """Nothing is known of the token: the codes were mistyped, or what was found may be a coincidence.
+    """The codes decide nothing: they were mistyped, or the match may be a coincidence.
 
-    `second`: the code that follows the one that was typed would decide.
+    `second` says that the code after the typed one would decide.
     """
 
     what: str
@@ -99,12 +99,12 @@ def _span(seconds: float) -> str:
 
 
 def expected_step(token: Token, at: float) -> int:
-    """Return the step that a right clock would show, or the counter that the file names."""
+    """Return the step that an accurate clock would show, or the counter in the file."""
     return otp.step(at, token.period) if token.factor is Factor.TOTP else token.counter
 
 
 def search(token: Token, seed: Seed, typed: TypedCodes, *, window: int, near: int = 0) -> list[Match]:
-    """Return every place within the window at which the token shows these codes, the one nearest to `near` first."""
+    """Return every place within the window where the token shows these codes, the one nearest to `near` first."""
     here = expected_step(token, typed.at)
     last = typed.codes[-1]
     before = len(typed.codes) - 1
@@ -119,12 +119,12 @@ def search(token: Token, seed: Seed, typed: TypedCodes, *, window: int, near: in
 
 
 def chance(typed: TypedCodes, places: int) -> float:
-    """Tell how likely codes typed at random would be found at one of so many places."""
+    """Return the probability that random codes match at one of `places` places."""
     return min(1.0, places * 10.0 ** -sum(map(len, typed.codes)))
 
 
 def typing_error(typed: TypedCodes) -> Undecided | None:
-    """Say what is wrong with codes whatever token they are of."""
+    """Return what is wrong with typed codes of any token, or None."""
     for code in typed.codes:
         if not (code.isascii() and code.isdecimal() and len(code) in DIGITS):
             return Undecided(what="that is no code", hint=f"type the {DIGITS[0]} to {DIGITS[-1]} digits of the display")
@@ -140,9 +140,10 @@ def typing_error(typed: TypedCodes) -> Undecided | None:
 def verify_codes(
     key: SeededToken, typed: TypedCodes, *, among: Sequence[SeededToken] = (), window: int = WINDOW, near: int = 0
 ) -> Match | Mismatch | Undecided:
-    """Judge the codes of a token whose serial is known; `among` are the tokens it may have been mixed up with.
+    """Return the verdict on the codes of a token whose serial is known.
 
-    The further from `near`, where its clock was last, the codes are found, the more likely that is a coincidence.
+    `among` are the tokens it may have been mixed up with. `near` is the last known offset of its clock. The further
+    from it the codes are found, the more likely a coincidence is.
     """
     if said := typing_error(typed):
         return said
@@ -161,12 +162,12 @@ def verify_codes(
 
 
 def _within(offset: int) -> int:
-    """Return how many places are as near as this one."""
+    """Return how many places are at least as near as this one."""
     return 2 * abs(offset) + 1
 
 
 def find_tokens(keys: Iterable[SeededToken], typed: TypedCodes, *, window: int = WINDOW) -> list[Match]:
-    """Return the tokens that show these codes, nearest to their time first; two consecutive codes are asked for."""
+    """Return the tokens that show these codes, the nearest to their time first. It needs two consecutive codes."""
     digits = len(typed.codes[0])
     shown = (search(k.token, k.seed, typed, window=window) for k in keys if k.token.digits == digits)
     return sorted((one[0] for one in shown if one), key=lambda one: abs(one.offset))
@@ -175,7 +176,7 @@ def find_tokens(keys: Iterable[SeededToken], typed: TypedCodes, *, window: int =
 def diagnose_mismatch(
     key: SeededToken, typed: TypedCodes, *, among: Sequence[SeededToken] = (), window: int = WINDOW
 ) -> Mismatch | Undecided:
-    """Say why a token does not show what its seed says: the first explanation that is no coincidence."""
+    """Return why a token does not show the codes of its seed: the first explanation that is not a coincidence."""
     turned = replace(typed, codes=typed.codes[::-1])
     if len(typed.codes) > 1 and search(key.token, key.seed, turned, window=window + 1):
         return Undecided(what="the codes were typed in the wrong order", hint="type the older one first")
@@ -204,7 +205,7 @@ def diagnose_mismatch(
 
 
 def _missed(key: SeededToken, typed: TypedCodes, *, window: int) -> bool:
-    """Tell whether two codes are right, and some between them were not read."""
+    """Return whether two codes are right, but some between them were not read."""
     first, *rest = typed.codes
     if not rest:
         return False
@@ -221,7 +222,7 @@ def _far(token: Token) -> str:
 def _explanations(
     key: SeededToken, typed: TypedCodes, *, among: Sequence[SeededToken], window: int
 ) -> Iterator[tuple[str, str, int]]:
-    """Yield what would explain the codes, what to do then, and at how many places it was looked for."""
+    """Yield possible explanations of the codes: the explanation, what to do, and at how many places it was searched."""
     token = key.token
     for what, other, seed in _misread(key, len(typed.codes[0])):
         if misread := search(other, seed, typed, window=window):
@@ -239,7 +240,7 @@ def _explanations(
 
 
 def _misread(key: SeededToken, digits: int) -> Iterator[tuple[str, Token, Seed]]:
-    """Yield what a file can have wrong about a token, one thing at a time."""
+    """Yield possible errors of a seed file about a token, one at a time."""
     token = key.token
     if digits != token.digits:
         yield f"it shows {digits} digits, and the file says {token.digits}", replace(token, digits=digits), key.seed
@@ -267,7 +268,7 @@ def _hash(digest: str) -> str:
 
 
 def settled_reading(file: SeedFile) -> Reading:
-    """Return the file's one reading. Raise UsageFault when hex and base32 both fit."""
+    """Return the only reading of a file. Raise UsageFault if hex and base32 both fit."""
     if len(file.readings) > 1:
         raise UsageFault(
             "every seed of this file could be hex and could be base32",
@@ -277,7 +278,7 @@ def settled_reading(file: SeedFile) -> Reading:
 
 
 def settle_encoding(file: SeedFile, serial: str, typed: TypedCodes, *, window: int = WINDOW) -> SeedFile:
-    """Settle hex or base32 by codes read off one token: of its readings, the one that shows them stays."""
+    """Settle hex or base32 with codes from one token, by keeping the reading that shows them."""
     if said := typing_error(typed):
         raise UsageFault(said.what, said.hint)
     showing = [
@@ -296,12 +297,15 @@ def settle_encoding(file: SeedFile, serial: str, typed: TypedCodes, *, window: i
 
 
 def token_named(keys: Iterable[SeededToken], serial: str) -> SeededToken | None:
-    """Return the key of a serial, however it was typed."""
+    """Return the key with a serial, however the serial was typed."""
     return next((key for key in keys if folded(key.token.serial) == folded(serial)), None)
 
 
 def judge_display(typed: TypedCodes) -> Undecided | None:
-    """Judge the display of a token whose seed only AWS has: two codes of six digits that differ. None: it may be so."""
+    """Check the display of a token whose seed only AWS has: two different codes of six digits.
+
+    Returns None if the display may be right.
+    """
     if said := typing_error(typed):
         return said
     if len(typed.codes) < 2 or len(typed.codes[0]) != otp.DIGITS:  # noqa: PLR2004 - two in a row
@@ -310,7 +314,7 @@ def judge_display(typed: TypedCodes) -> Undecided | None:
 
 
 def sighting_of(serial: str, verdict: Match | Mismatch | None, *, at: float) -> Sighting:
-    """Return what the ledger keeps of a verdict; None is a display that works, of a token whose seed only AWS has."""
+    """Return the ledger's record of a verdict. None means that the display works, and only AWS has the seed."""
     if verdict is None:
         return Sighting(serial=serial, at=at, verdict=TokenVerdict.ACCEPTED, reason="only its display was looked at")
     if isinstance(verdict, Mismatch):

@@ -1,6 +1,6 @@
-"""Display tokens on their way to a user: one that failed or that somebody has is refused, and so is one too small.
+"""Display tokens on their way to a user. A token that failed, belongs to another user or is too small is refused.
 
-Each stands in front of the carrier that does the rest.
+Each class wraps the carrier that does the rest.
 """
 
 import re
@@ -22,31 +22,34 @@ UNSEEN = "-r RECIPIENT, and scan the sealed backup"
 
 
 class CheckedToken:
-    """A token with its serial. `check` raises when it may not be given to a user."""
+    """A token with its serial. `check` raises if the token may not be given to a user."""
 
     def __init__(self, serial: str, carrier: Carrier, *, check: Callable[[str, str], None]) -> None:
         self._serial, self._carrier, self._check = serial, carrier, check
 
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
-        """Check the token, then have the carrier check the rest. Raise UsageFault for one that may not be given."""
+        """Check the token, then let the carrier check the rest. Raise UsageFault for a token that may not be given."""
         self._check(self._serial, intent.user)
         return self._carrier.check(intent, sealed=sealed)
 
     def install(self, intent: Intent, created: Created) -> None:
-        """Have the carrier install it."""
+        """Let the carrier install it."""
         self._carrier.install(intent, created)
 
     def codes(self, intent: Intent) -> Pair:
-        """Have the carrier give the codes."""
+        """Let the carrier return the codes."""
         return self._carrier.codes(intent)
 
     def remove(self, entry: Entry) -> None:
-        """Have the carrier remove it."""
+        """Let the carrier remove it."""
         self._carrier.remove(entry)
 
 
 class ProgrammableToken:
-    """A token that takes a seed; its serial goes into the device's tags. Its model's capacity is given or asked for."""
+    """A token that accepts a seed. Its serial is stored in the device's tags.
+
+    The capacity of its model is given or asked for.
+    """
 
     def __init__(self, serial: str, carrier: Carrier, *, capacity: int | None, interaction: Interaction) -> None:
         self._serial, self._carrier = serial, carrier
@@ -75,13 +78,13 @@ class ProgrammableToken:
         return int(typed)
 
     def install(self, intent: Intent, created: Created) -> None:
-        """Have the carrier install it."""
+        """Let the carrier install it."""
         self._carrier.install(intent, created)
 
     def codes(self, intent: Intent) -> Pair:
-        """Have the carrier give the codes."""
+        """Let the carrier return the codes."""
         return self._carrier.codes(intent)
 
     def remove(self, entry: Entry) -> None:
-        """Have the carrier remove it."""
+        """Let the carrier remove it."""
         self._carrier.remove(entry)

@@ -1,6 +1,6 @@
-"""Display tokens: what a seed file says of them, and what a desk saw of them. Values; a seed stays opaque.
+"""Display tokens: their data in a seed file, and the readings taken on this computer. Seeds stay opaque.
 
-No sentence here or about a seed file quotes a cell of it but a serial: what stands there may be a seed.
+Messages about a seed file quote no cell except a serial, because any other cell may be a seed.
 """
 
 import re
@@ -11,32 +11,32 @@ from enum import StrEnum
 from mfa_kit.core import otp
 from mfa_kit.core.otp import Seed
 
-# RFC 6030, 10.1: a response has 6 to 9 digits. RFC 4226, 4: a seed has 16 octets at least; apps have used 10.
+# RFC 6030, 10.1: a response has 6 to 9 digits. RFC 4226, 4: a seed has at least 16 octets; some apps have used 10.
 DIGITS = range(6, 10)
 PERIODS = (30, 60)
 DIGESTS = ("sha1", "sha256", "sha512")
 OCTETS = range(10, 129)
-# RFC 4226, 5.1: the counter has 8 octets. A token that was pressed a thousand million times is a damaged row.
+# RFC 4226, 5.1: the counter has 8 octets. A count of a thousand million presses means that the row is damaged.
 COUNTERS = range(10**9)
 SERIAL = 64
 # IAM: the seed of a virtual MFA device has 320 bits.
 AWS_OCTETS = 40
-# Twenty octets in base32, sixteen in hex: no serial of a display token is as long and looks like that.
+# Twenty octets in base32 or sixteen in hex. No serial of a display token is that long and has this form.
 LONG = 32
 LIKE_A_SEED = re.compile(rf"(?=.*\d)(?=.*[a-z])([0-9a-f]{{{LONG},}}|[a-z2-7]{{{LONG},}}=*)", re.ASCII | re.IGNORECASE)
 # AWS's hardware TOTP tokens: four letters and eight digits, such as GAHT12345678 (IAM user guide).
 SOLD_BY_AWS = re.compile(r"[a-z]{4}\d{8}", re.ASCII)
-# Reasons that fit into one sentence.
+# The number of reasons that fit into one sentence.
 TOLD = 10
 
 
 def folded(serial: str) -> str:
-    """Return a serial without what scanners and people change of it: case and blanks."""
+    """Return a serial without differences that scanners and people introduce: case and spaces."""
     return "".join(serial.split()).casefold()
 
 
 def sold_by_aws(serial: str) -> bool:
-    """Tell whether a serial looks like one of a token that AWS sold, whose seed only AWS has."""
+    """Return whether a serial looks like that of a token that AWS sold. Only AWS has the seed of such a token."""
     return SOLD_BY_AWS.fullmatch(folded(serial)) is not None
 
 
@@ -48,7 +48,7 @@ class Factor(StrEnum):
 
 
 class Encoding(StrEnum):
-    """How the seeds of a file are written."""
+    """The encoding of the seeds in a file."""
 
     HEX = "hex"
     BASE32 = "base32"
@@ -57,9 +57,10 @@ class Encoding(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Token:
-    """A display token without its seed; `octets` is the seed's length, 0 where only AWS has the seed.
+    """A display token without its seed.
 
-    `capacity` is the longest seed in octets that can be burned into it, 0 for a token that cannot be programmed.
+    `octets` is the length of the seed, or 0 if only AWS has the seed. `capacity` is the longest seed in octets that can
+    be burned into the token, or 0 for a token that cannot be programmed.
     """
 
     serial: str
@@ -75,12 +76,12 @@ class Token:
 
     @property
     def parameters(self) -> str:
-        """Its parameters in one word: `totp-sha1-6-30s`, `hotp-sha1-6`."""
+        """The parameters in one word: `totp-sha1-6-30s`, `hotp-sha1-6`."""
         step = f"-{self.period}s" if self.factor is Factor.TOTP else ""
         return f"{self.factor}-{self.digest}-{self.digits}{step}"
 
     def wrong(self) -> str:
-        """Say which parameter is outside the standards; empty when none is."""
+        """Return which parameter is outside the standards, or an empty text."""
         if misplaced := self._misplaced():
             return misplaced
         if self.digest not in DIGESTS:
@@ -104,7 +105,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeededToken:
-    """A token with its seed, and where it stands in the file. `other` is the seed as another encoding would read it."""
+    """A token with its seed, and its place in the file. `other` is the seed as another encoding would read it."""
 
     token: Token
     seed: Seed
@@ -112,20 +113,20 @@ class SeededToken:
     other: Seed | None = None
 
     def programmable(self, capacity: int) -> "SeededToken":
-        """Say that a seed of so many octets can be burned into this token."""
+        """Return this token with the given capacity: the longest seed, in octets, that can be burned into it."""
         return replace(self, token=replace(self.token, capacity=capacity))
 
 
 @dataclass(frozen=True, slots=True)
 class DroppedRow:
-    """A row that was not taken: where it stands and why."""
+    """A row that was not imported: its place and the reason."""
 
     where: str
     reason: str
 
 
 def joined_reasons(dropped: Sequence[DroppedRow]) -> str:
-    """Join what is wrong with rows into one sentence; of many, the first of them and how many more there are."""
+    """Join the reasons of rows into one sentence. If there are many, give the first ones and count the others."""
     said = [f"{each.where}: {each.reason}" for each in dropped[:TOLD]]
     more = len(dropped) - TOLD
     return "; ".join([*said, f"and {more} more"] if more > 0 else said)
@@ -133,7 +134,7 @@ def joined_reasons(dropped: Sequence[DroppedRow]) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """The file's rows, read in one encoding."""
+    """The rows of a file, read in one encoding."""
 
     encoding: Encoding
     keys: tuple[SeededToken, ...]
@@ -142,7 +143,10 @@ class Reading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeedFile:
-    """What a file holds. It has two readings where its rows fit both encodings: a code off a token decides then."""
+    """The contents of a file.
+
+    It has two readings if its rows fit both encodings. A code from a token then decides.
+    """
 
     layout: str
     readings: tuple[Reading, ...]
@@ -152,7 +156,7 @@ class SeedFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TypedCodes:
-    """One code, or two consecutive ones, oldest first, and the Unix time at which the last was on the display."""
+    """One code or two consecutive ones, oldest first, and the Unix time at which the last was on the display."""
 
     codes: tuple[str, ...]
     at: float
@@ -160,7 +164,7 @@ class TypedCodes:
 
 @dataclass(frozen=True, slots=True)
 class WrittenReading:
-    """A reading that was written down: where it stands, and what a token showed when."""
+    """A reading from a table: its row, the token, and the codes that it showed."""
 
     where: str
     serial: str
@@ -168,7 +172,7 @@ class WrittenReading:
 
 
 class TokenVerdict(StrEnum):
-    """What became of a token of a box."""
+    """The result of testing a token."""
 
     UNTESTED = "untested"
     ACCEPTED = "accepted"
@@ -177,7 +181,7 @@ class TokenVerdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sighting:
-    """One reading of a token at a desk, as the ledger keeps it."""
+    """One reading of a token, as the ledger stores it."""
 
     serial: str
     at: float
@@ -189,7 +193,7 @@ class Sighting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StockedToken:
-    """A token in the inventory: which seed it has, without the seed; what became of it; who has it."""
+    """A token in the inventory: a fingerprint of its seed, its verdict, and the user who has it."""
 
     token: Token
     fingerprint: str
@@ -200,7 +204,7 @@ class StockedToken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StockCounts:
-    """How many tokens of an import were new, were known, and are known by another seed than before."""
+    """How many tokens of an import were new, were known, and have another seed than before."""
 
     new: int
     known: int

@@ -7,16 +7,16 @@ from mfa_kit.tokens.seeds import SeededToken, Sighting, Token
 
 
 class TokenStore(Protocol):
-    """The inventory. It keeps no seed."""
+    """The inventory. It stores no seeds."""
 
     def stock(self, keys: Sequence[SeededToken], bare: Sequence[Token]) -> object:
-        """Add tokens. One that has another seed than before is untested again."""
+        """Add tokens. A token whose seed changed becomes untested again."""
         ...
 
     def last_sightings(self) -> Mapping[str, Sighting]:
-        """Return the last reading of each token by its serial, without readings of another seed."""
+        """Return the latest reading of each token by serial. Readings of an earlier seed are left out."""
         ...
 
     def record(self, *seen: Sighting) -> None:
-        """Keep readings of tokens that are in the inventory."""
+        """Store readings of tokens that are in the inventory."""
         ...
