@@ -1,4 +1,4 @@
-"""What libraries raise at a key, as a sentence and a hint; and what they raise for octets that make no sense."""
+"""Converts library errors at a key to a sentence and a hint, and lists the errors that malformed data raises."""
 
 import struct
 from collections.abc import Iterator, Sequence
@@ -21,22 +21,25 @@ try:
 except ImportError:
     CARD_ERRORS: tuple[type[Exception], ...] = ()
 else:
-    # Two trees of errors without a common root.
+    # pyscard's errors have two base classes without a common root.
     CARD_ERRORS = (SmartcardException, BaseSCardException)
 
-# Nothing that a device says of itself is longer.
+# Limit for text that a device reports about itself.
 LONGEST_WORD = 64
 
 SET_PIN = "set a PIN first: mfa-kit key pin set"
-# PC/SC (pcsclite.h): sharing violation; reset by somebody else. Removed, no card, reader gone, not transacted, unknown
-# reader, invalid handle, data lost, unresponsive, unpowered; 0 is half an answer. Programs known to hold cards.
+# Statuses of PC/SC (pcsclite.h): a sharing violation, and a reset by another program.
 BUSY = 0x8010000B
 RESET = 0x80100068
+# Removed, no card, reader gone, not transacted, unknown reader, invalid handle, data lost, unresponsive, unpowered; 0
+# stands for half an answer.
 GONE = {0x80100069, 0x8010000C, 0x80100017, 0x80100016, 0x80100009, 0x80100003, 0x8010002F, 0x80100066, 0x80100067, 0}
+# Programs that are known to hold cards.
 HOLDERS = {"scdaemon", "yubikey-agent", "yubioath-flutter", "authenticator"}
 
-# CTAP 2.1, 6.3: not touched, or told to stop; and what a person can do about the others.
+# CTAP 2.1, 6.3: the key was not touched, or was told to stop.
 UNTOUCHED = {0x27, 0x2D, 0x2F, 0x3A, 0x05}
+# Other CTAP statuses (CTAP 2.1, 6.3), and what the user can do about them.
 SAYINGS: dict[int | None, tuple[str, str]] = {
     0x32: (
         "the PIN of this key is locked for good",
@@ -56,7 +59,7 @@ SAYINGS: dict[int | None, tuple[str, str]] = {
     0x3F: ("the fingerprint is not the one that the key knows", "repeat the command"),
 }
 
-# What python-fido2 and cryptography raise for octets that are not what they should be.
+# Raised by python-fido2 and cryptography for malformed data.
 GARBLED = (
     ValueError,
     TypeError,
@@ -78,7 +81,7 @@ GARBLED = (
 
 @contextmanager
 def key_faults() -> Iterator[None]:
-    """Turn what libraries raise into what happened and what to do."""
+    """Convert library errors to a message and a hint."""
     try:
         yield
     except OSError as error:
@@ -124,7 +127,7 @@ def is_held(error: Exception) -> bool:
 
 
 def card_fault(error: Exception) -> DeviceFault:
-    """Return what an error of pyscard means, by its PC/SC status."""
+    """Convert a pyscard error by its PC/SC status."""
     code = _hresult(error)
     if code == BUSY:
         return DeviceFault(
@@ -138,7 +141,7 @@ def card_fault(error: Exception) -> DeviceFault:
 
 
 def _holder() -> str | None:
-    """Name a running program that is known to hold cards."""
+    """Return the name of a running program that is known to hold cards."""
     for comm in Path("/proc").glob("[0-9]*/comm"):
         with suppress(OSError):
             name = comm.read_text("utf-8").strip()
@@ -164,7 +167,7 @@ def _refused(error: Exception) -> DeviceFault:
 
 
 def shortened(text: object) -> str:
-    """Return a text without what is over LONGEST_WORD letters."""
+    """Return a text cut to LONGEST_WORD letters."""
     return str(text)[:LONGEST_WORD]
 
 
@@ -174,5 +177,5 @@ def all_shortened(texts: Sequence[object]) -> tuple[str, ...]:
 
 
 def short_reason(error: BaseException) -> str:
-    """Return an error's own words, shortened, or the name of its class where it has none."""
+    """Return the shortened message of an error, or the name of its class when it has none."""
     return shortened(str(error) or type(error).__name__)

@@ -1,4 +1,4 @@
-"""One open FIDO key: what it says, what it signs. A PIN is sent once, never again by itself."""
+"""An open FIDO key: its information and its signatures. A PIN is sent once and never repeated automatically."""
 
 import math
 import secrets
@@ -50,17 +50,17 @@ from mfa_kit.security_keys.authenticator import (
     StatementKind,
 )
 
-# Seconds left, at which a person is told again to touch the key.
+# Remaining seconds at which the user is reminded to touch the key.
 COUNTDOWN = (20, 10, 5)
-# Calls that a key answers at once, beside the one that waits for a finger: getInfo, key agreement, token.
+# Calls that a key answers at once, besides the call that waits for a touch: getInfo, key agreement, token.
 ROUND = 3
-# CTAP 2.1, 6.4: maxMsgSize is 1024 at least. Keys take 8 to 64 credentials in a list.
+# CTAP 2.1, 6.4: maxMsgSize is at least 1024. Keys accept 8 to 64 credentials in a list.
 SMALLEST_MESSAGE = 1024
 MOST_LISTED = 1024
 
 
 class _Person(UserInteraction):
-    """Gives the PIN once. A second request would be a second try, which is the person's to decide."""
+    """Gives the PIN once. A second request would be a second try, and only the user may decide on that."""
 
     def __init__(self, pin: Pin | None) -> None:
         self._pin = pin
@@ -75,7 +75,7 @@ class _Person(UserInteraction):
 def open_key(
     wanted: str | None, *, tell: Callable[[str], None], relying_party: str | None = None
 ) -> Iterator["FidoKey"]:
-    """Open the key at a place or with a serial, or the only one. `tell` says to a person what is to be done now."""
+    """Open the key at a place or with a serial, or the only key. `tell` shows the user what to do now."""
     found = links.find_key(wanted)
     with key_faults():
         device = links.open_device(found)
@@ -87,7 +87,7 @@ def open_key(
 
 
 class FidoKey:
-    """One open key, for as long as it is plugged in."""
+    """One open key, valid while it is plugged in."""
 
     def __init__(
         self, device: links.BoundedDevice, *, tell: Callable[[str], None], relying_party: str | None = None
@@ -98,7 +98,7 @@ class FidoKey:
         self._credential: AttestedCredentialData | None = None
 
     def info(self) -> KeyInfo:
-        """Ask the key what it is; touches nothing."""
+        """Read the key's information. No touch is needed."""
         with key_faults():
             u2f = self._speaks_u2f()
             if not self._device.capabilities & CAPABILITY.CBOR:
@@ -109,12 +109,13 @@ class FidoKey:
                 return said
             try:
                 left, replug = ClientPin(ctap).get_pin_retries()
-            except (CtapError, ValueError):  # a key that leaves out its protocols, or does not count
+            except (CtapError, ValueError):
+                # The key omits its PIN protocols, or does not count its tries.
                 return said
             return replace(said, pin_retries=int(left), replug=bool(replug))
 
     def residents(self, pin: Pin) -> tuple[int, int]:
-        """Return how many resident credentials there are, and how many more fit."""
+        """Return the number of resident credentials, and how many more fit."""
         with key_faults(), self._pin_errors():
             ctap = Ctap2(self._device)
             client_pin = ClientPin(ctap)
@@ -126,22 +127,25 @@ class FidoKey:
             return int(counted[fields.EXISTING_CRED_COUNT]), int(counted[fields.MAX_REMAINING_COUNT])
 
     def set_pin(self, new: Pin) -> None:
-        """Set the first PIN. Raise DeviceFault where the key has one, or refuses this one."""
+        """Set the first PIN. Raise DeviceFault when the key has a PIN, or refuses this one."""
         with key_faults(), self._new_pin():
             ClientPin(Ctap2(self._device)).set_pin(new.reveal())
 
     def change_pin(self, old: Pin, new: Pin) -> None:
-        """Change the PIN. Raise DeviceFault for a wrong one, with the tries that are left, or a refused new one."""
+        """Change the PIN.
+
+        Raise DeviceFault for a wrong PIN, with the remaining tries, or for a new PIN that the key refuses.
+        """
         with key_faults(), self._pin_errors(), self._new_pin():
             ClientPin(Ctap2(self._device)).change_pin(old.reveal(), new.reveal())
 
     def try_pin(self, pin: Pin) -> None:
-        """Have the key give a token for an assertion that is never asked for."""
+        """Check the PIN by requesting a token for an assertion, which is then not requested."""
         with key_faults(), self._pin_errors():
             ClientPin(Ctap2(self._device)).get_pin_token(pin.reveal(), ClientPin.PERMISSION.GET_ASSERTION, self._rp)
 
     def set_pin_policy(self, pin: Pin | None, *, shortest: int | None, force_change: bool) -> None:
-        """Set the shortest length of a PIN, and whether it must be changed before the next use (CTAP 2.1, 6.11.4)."""
+        """Set the minimum PIN length, and whether the PIN must be changed before the next use (CTAP 2.1, 6.11.4)."""
         with key_faults(), self._pin_errors():
             ctap = Ctap2(self._device)
             if not Config.is_supported(ctap.info):
@@ -155,7 +159,10 @@ class FidoKey:
             config.set_min_pin_length(shortest, force_change_pin=force_change)
 
     def reset(self) -> None:
-        """Erase the key (CTAP 2.1, 6.6), which it does in the first ten seconds after it was plugged in; a touch."""
+        """Erase the key (CTAP 2.1, 6.6).
+
+        The key allows this only in the first ten seconds after power-up, with a touch.
+        """
         with key_faults(), self._finger():
             try:
                 Ctap2(self._device).reset()
@@ -168,9 +175,10 @@ class FidoKey:
                 ) from None
 
     def register(self, *, verify: bool, pin: Pin | None, known: Sequence[bytes] = ()) -> Registration | None:
-        """Make a credential that is not resident, with direct attestation; a touch.
+        """Create a non-resident credential with direct attestation. Requires a touch.
 
-        Return None when the key made one of the `known` credentials for this relying party, and so was here before.
+        Return None when the key created one of the `known` credentials for this relying party, so it was already
+        examined.
         """
         server = self._server()
         options, state = server.register_begin(
@@ -200,16 +208,16 @@ class FidoKey:
 
     @property
     def relying_party(self) -> str:
-        """The domain that the key registers with."""
+        """The domain for which the key registers."""
         return self._rp
 
     @property
     def credential(self) -> bytes:
-        """The public half of the last registration: by it the key is recognized, and nothing is signed."""
+        """The public part of the last registration. It serves to recognize the key and cannot sign."""
         return bytes(self._credential or b"")
 
     def assertion(self, *, verify: bool, pin: Pin | None) -> Assertion:
-        """Have the last registration's credential sign a challenge; a touch."""
+        """Have the credential of the last registration sign a challenge. Requires a touch."""
         if self._credential is None:
             raise TypeError("register first")
         server = self._server()
@@ -239,7 +247,7 @@ class FidoKey:
         return Fido2Client(self._device, collector, _Person(pin), extensions=[])
 
     def _speaks_u2f(self) -> tuple[str, ...]:
-        """Ask for U2F by its own command: getInfo may leave it out (believe the behavior)."""
+        """Test for U2F with its own command, because getInfo may omit it."""
         if self._device.capabilities & CAPABILITY.NMSG and self._device.place.link is Link.HID:
             return ()
         try:
@@ -249,9 +257,10 @@ class FidoKey:
 
     @contextmanager
     def _finger(self) -> Iterator[None]:
-        """Ask for a touch before the request that wants one, for keepalives may never come, and count down.
+        """Ask for a touch just before the request that requires it, and count down.
 
-        Not sooner: what comes before it, such as a PIN that is wrong, may be the end.
+        The request does not wait for keepalives, because they may never come. The prompt is not earlier either, because
+        a call before it, such as a check of a wrong PIN, may already fail.
         """
         self._device.deadline.allow(links.TOUCH + links.SLACK + ROUND * links.PROMPT)
         began = math.inf
@@ -277,7 +286,7 @@ class FidoKey:
 
     @contextmanager
     def _new_pin(self) -> Iterator[None]:
-        """Tell that the key refuses a PIN that it is to have."""
+        """Convert a refusal of the new PIN to DeviceFault."""
         try:
             yield
         except CtapError as error:
@@ -289,7 +298,7 @@ class FidoKey:
 
     @contextmanager
     def _pin_errors(self) -> Iterator[None]:
-        """Tell a wrong PIN with what is left, which only the key knows."""
+        """Convert a wrong PIN to DeviceFault with the remaining tries, which only the key knows."""
         try:
             yield
         except (ClientError, CtapError) as error:
@@ -299,7 +308,7 @@ class FidoKey:
             left, replug = ClientPin(Ctap2(self._device)).get_pin_retries()
             what = f"{left} {'try is' if left == 1 else 'tries are'} left"
             if code == CtapError.ERR.PIN_AUTH_BLOCKED:
-                # The third wrong one in a row, or any one after it: older keys do not tell which.
+                # The third wrong PIN in a row, or any later one. Older keys do not distinguish the two.
                 happened, hint = SAYINGS[code]
                 raise DeviceFault(f"{happened}; {what}", hint) from None
             raise DeviceFault(
@@ -309,7 +318,7 @@ class FidoKey:
 
 
 def throw_away_party() -> str:
-    """Return the name of a relying party that nobody has (RFC 6761: .invalid)."""
+    """Return a relying party's name that cannot exist (RFC 6761: .invalid)."""
     return f"{secrets.token_hex(8)}.mfa-kit.invalid"
 
 

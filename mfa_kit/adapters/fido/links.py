@@ -1,4 +1,4 @@
-"""How a key is found, opened and waited for: USB HID and PC/SC. Every packet and APDU has a deadline."""
+"""Finds, opens and waits for FIDO keys on USB HID and PC/SC. Every packet and APDU has a deadline."""
 
 import math
 import os
@@ -28,10 +28,10 @@ with suppress(ImportError):
 
 T = TypeVar("T")
 
-# What opening a card raises that is no FIDO key.
+# Raised when the opened card is not a FIDO key.
 NO_KEY: tuple[type[Exception], ...] = (*GARBLED, CtapError)
 
-# Seconds. A key answers at once, or waits for a finger for 30 s (the seen limit); the rest is for the way.
+# Seconds. A key answers at once, or waits up to 30 s for a touch (the longest observed). SLACK allows for transmission.
 PROMPT = 4.0
 TOUCH = 30.0
 SLACK = 5.0
@@ -40,7 +40,7 @@ SYSFS = Path("/sys/class/hidraw")
 
 
 class Deadline:
-    """Waits for one packet or APDU at a time, in a thread that is left behind when the device stays mute."""
+    """Waits for one packet or APDU at a time, in a thread that is abandoned when the device does not answer."""
 
     def __init__(self) -> None:
         self._end = 0.0
@@ -49,15 +49,15 @@ class Deadline:
         self.mute = False
 
     def allow(self, seconds: float) -> None:
-        """Bound all that is begun from now on, however many calls it takes: a library may ask without end."""
+        """Limit the time of all further calls together, because a library may ask without end."""
         self._last = time.monotonic() + seconds
 
     def start(self, seconds: float) -> None:
-        """Bound the next call."""
+        """Limit the time of the next call."""
         self._end = min(time.monotonic() + seconds, self._last)
 
     def wait(self, call: Callable[[], T]) -> T:
-        """Return what the call returns. Raise DeviceFault when it takes too long, now or before."""
+        """Return the result of a call. Raise DeviceFault when this call, or an earlier one, takes too long."""
         self.tick()
         if self.mute or time.monotonic() >= self._end:
             raise self._lost()
@@ -79,7 +79,7 @@ class Deadline:
 
 
 def _put_outcome(call: Callable[[], T], answer: queue.SimpleQueue[Callable[[], T]]) -> None:
-    """Call, and put a function that returns what was returned, or raises what was raised."""
+    """Make the call, and put a function that returns its result or raises its error."""
     try:
         value = call()
     except BaseException as error:  # noqa: BLE001 - whatever it is, it is raised again in the thread that waits
@@ -93,7 +93,7 @@ def _raise(error: BaseException) -> NoReturn:
 
 
 class _Packets(CtapHidConnection):
-    """python-fido2's packet connection, with a deadline to each read."""
+    """python-fido2's packet connection, with a deadline for each read."""
 
     def __init__(self, inner: CtapHidConnection, deadline: Deadline) -> None:
         self._inner = inner
@@ -101,11 +101,11 @@ class _Packets(CtapHidConnection):
         self._channel = b""
 
     def read_packet(self) -> bytes:
-        """Return the next packet. Raise DeviceFault when none comes in time, and tell the key to stop."""
+        """Return the next packet. If none comes in time, tell the key to stop and raise DeviceFault."""
         try:
             packet = self._deadline.wait(self._inner.read_packet)
         except DeviceFault:
-            # The key may still blink for a finger: tell it to stop.
+            # The key may still be waiting for a touch, so tell it to stop.
             with suppress(OSError):
                 self._inner.write_packet((self._channel + bytes([0x80 | CTAPHID.CANCEL])).ljust(64, b"\0"))
             raise
@@ -114,43 +114,43 @@ class _Packets(CtapHidConnection):
         return packet
 
     def write_packet(self, data: bytes) -> None:
-        """Write a packet; its channel is the one that a cancellation names."""
+        """Write a packet. Remember its channel, because a cancellation must use the same one."""
         self._channel = data[:4]
         self._inner.write_packet(data)
 
     def close(self) -> None:
-        """Close the connection, unless somebody is still stuck in it."""
-        # Whoever is stuck in a read must not wake up on a file that has since got the same number.
+        """Close the connection, unless a read is still stuck in it."""
+        # A stuck read must not continue on another file that has since got the same descriptor number.
         if not self._deadline.mute:
             self._inner.close()
 
 
 class CardConnection(Protocol):
-    """pyscard's connection to a card, as far as it is used here."""
+    """The part of pyscard's card connection that is used here."""
 
     def connect(self, *, disposition: int) -> object:
         """Connect to the card. Raise pyscard's errors."""
         ...
 
     def transmit(self, apdu: list[int], protocol: int | None = None) -> tuple[list[int], int, int]:
-        """Return the data and the two octets of the status that an APDU is answered with."""
+        """Return the data and the two octets of the status of an APDU's answer."""
         ...
 
     def disconnect(self) -> object:
-        """Let go of the card."""
+        """Disconnect from the card."""
         ...
 
 
 class CardReader(Protocol):
-    """pyscard's reader; its text is its name."""
+    """pyscard's reader. Its text is its name."""
 
     def createConnection(self) -> CardConnection:  # noqa: N802 - pyscard's name
-        """Return a connection that is not opened yet."""
+        """Return a connection that is not open yet."""
         ...
 
 
 class _Card:
-    """pyscard's connection, with a deadline to each call; it leaves the card powered for others."""
+    """pyscard's connection, with a deadline for each call. It leaves the card powered for other programs."""
 
     def __init__(self, inner: CardConnection, deadline: Deadline) -> None:
         self._inner = inner
@@ -161,22 +161,25 @@ class _Card:
         self._deadline.wait(lambda: self._inner.connect(disposition=scard.SCARD_LEAVE_CARD))
 
     def transmit(self, apdu: list[int], protocol: int | None = None) -> tuple[list[int], int, int]:
-        """Return what an APDU is answered with. Raise DeviceFault when no answer comes in time."""
+        """Return an APDU's answer. Raise DeviceFault when no answer comes in time."""
         return self._deadline.wait(lambda: self._inner.transmit(apdu, protocol))
 
     def disconnect(self) -> None:
-        """Let go of the card, unless somebody is still stuck in a call."""
+        """Disconnect from the card, unless a call is still stuck."""
         if not self._deadline.mute:
             self._inner.disconnect()
 
 
 class BoundedDevice(CtapDevice):
-    """A device whose calls end. It has no `connect`: python-fido2 would use that to send a PIN a second time."""
+    """A device whose calls always end.
+
+    It has no `connect`, because python-fido2 would use that to send a PIN a second time.
+    """
 
     def __init__(self, place: PluggedKey, inner: CtapDevice, deadline: Deadline) -> None:
         self.place = place
         self.deadline = deadline
-        # Called before each request that may wait for a finger.
+        # Called before each request that may wait for a touch.
         self.finger: Callable[[], None] = lambda: None
         self._inner = inner
 
@@ -187,7 +190,7 @@ class BoundedDevice(CtapDevice):
 
     @property
     def version(self) -> Version | None:
-        """CTAPHID's device version: the firmware, where a maker says so."""
+        """CTAPHID's device version, which is the firmware version if the maker sets it."""
         version = getattr(self._inner, "device_version", None)
         return Version(*version) if version and any(version) else None
 
@@ -198,11 +201,11 @@ class BoundedDevice(CtapDevice):
         event: threading.Event | None = None,
         on_keepalive: Callable[[STATUS], None] | None = None,
     ) -> bytes:
-        """Return the answer to a command, which has as long as a finger takes where it wants one."""
+        """Return the answer to a command. A command that requires a touch gets time for it."""
         finger = (_wants_finger if cmd == CTAPHID.CBOR else _wants_finger_u2f)(data)
         if finger:
             self.finger()
-        # U2F answers at once that there is no finger, and is asked again.
+        # A U2F key answers at once that it was not touched, and is polled.
         self.deadline.start(TOUCH + SLACK if finger and cmd == CTAPHID.CBOR else PROMPT)
         self.deadline.tick()
         return self._inner.call(cmd, data, event, on_keepalive)
@@ -213,12 +216,12 @@ class BoundedDevice(CtapDevice):
 
     @classmethod
     def list_devices(cls) -> Iterator[CtapDevice]:
-        """Yield nothing: keys are found by `find_keys`."""
+        """Yield nothing, because `find_keys` finds the keys."""
         return iter(())
 
 
 def _wants_finger(request: bytes) -> bool:
-    """Whether a key may wait for a finger before it answers this CTAP2 command."""
+    """Whether a key may wait for a touch before it answers this CTAP2 command."""
     match request[:1]:
         case b"\x01" | b"\x07" | b"\x0b":
             return True
@@ -231,12 +234,12 @@ def _wants_finger(request: bytes) -> bool:
 
 
 def _wants_finger_u2f(request: bytes) -> bool:
-    """Whether a U2F command is done only with a finger: register, and authenticate unless it only checks a handle."""
+    """Whether a U2F command requires a touch: register, and authenticate unless it only checks a handle."""
     return request[1:2] == b"\x01" or (request[1:2] == b"\x02" and request[2:3] != b"\x07")
 
 
 def find_keys() -> tuple[list[PluggedKey], list[DeviceFault]]:
-    """Return the keys that can be opened, and what is wrong with others.
+    """Return the keys that can be opened, and the faults of the others.
 
     A key that is seen on USB and in a reader is listed once, on USB.
     """
@@ -245,15 +248,19 @@ def find_keys() -> tuple[list[PluggedKey], list[DeviceFault]]:
 
 
 def attached_names() -> list[str]:
-    """Return what changes when a key comes or goes, one that may not be opened too; no card is touched."""
+    """Return names that change when a key is plugged in or removed, even one that may not be opened.
+
+    No card is touched.
+    """
     usb = [str(each.path) for each in hid.list_descriptors()]  # type: ignore[no-untyped-call]
     return [*usb, *barred_nodes(), *(ask_readers(_present) if CARD_ERRORS else [])]
 
 
 def _present() -> list[str]:
-    """Name the readers with a card in them (SCardGetStatusChange)."""
+    """Return the names of the readers with a card in them (SCardGetStatusChange)."""
     status, context = scard.SCardEstablishContext(scard.SCARD_SCOPE_USER)
-    if status != scard.SCARD_S_SUCCESS:  # then the context is whatever was in memory
+    # After a failure the context is an undefined value.
+    if status != scard.SCARD_S_SUCCESS:
         return []
     try:
         _, names = scard.SCardListReaders(context, [])
@@ -266,7 +273,7 @@ def _present() -> list[str]:
 
 
 def ask_readers(call: Callable[[], list[T]]) -> list[T]:
-    """Ask the smart card service, for as long as a key may take; where there is none, there are no readers."""
+    """Call the smart card service within the time a key may take. Without the service there are no readers."""
     deadline = Deadline()
     deadline.start(PROMPT)
     try:
@@ -276,7 +283,7 @@ def ask_readers(call: Callable[[], list[T]]) -> list[T]:
 
 
 def device_nodes() -> list[str]:
-    """Name the device nodes of FIDO keys on USB; sysfs tells of them to everybody."""
+    """Return the device nodes of FIDO keys on USB. Every user can read them in sysfs."""
     found = []
     for report in sorted(SYSFS.glob("*/device/report_descriptor")):
         node = f"/dev/{report.parts[-3]}"
@@ -289,13 +296,13 @@ def device_nodes() -> list[str]:
 
 
 def barred_nodes() -> list[str]:
-    """Name those that this user may not open."""
+    """Return the device nodes that this user may not open."""
     return [node for node in device_nodes() if not os.access(node, os.R_OK | os.W_OK)]
 
 
 @dataclass(frozen=True, slots=True)
 class FoundKey:
-    """A key and where it is, with what opens it within a deadline."""
+    """A key, its place, and a function that opens it within a deadline."""
 
     place: PluggedKey
     open: Callable[[Deadline], CtapDevice]
@@ -303,7 +310,7 @@ class FoundKey:
 
 def _found() -> tuple[list[FoundKey], list[DeviceFault]]:
     usb = [_on_usb(each) for each in hid.list_descriptors()]  # type: ignore[no-untyped-call]
-    # The reader of a key on USB has the key's own name; each key hides one such reader.
+    # The reader of a key on USB has the key's own name. Each key on USB hides one such reader.
     names = [each.place.product for each in usb if each.place.product]
     cards, wrong = [], []
     for reader in _readers():
@@ -330,12 +337,12 @@ def _on_usb(descriptor: HidDescriptor) -> FoundKey:
 
 
 def _readers() -> list[CardReader]:
-    # pyscard does not open readers whose names have other letters.
+    # pyscard cannot open readers whose names have non-ASCII letters.
     return [each for each in ask_readers(System.readers) if str(each).isascii()] if CARD_ERRORS else []
 
 
 def _speaks_fido(reader: CardReader) -> bool:
-    """Whether a FIDO key is in a reader. Raise DeviceFault for a card that another program holds, or a mute one."""
+    """Whether a reader holds a FIDO key. Raise DeviceFault for a card that does not answer or another program holds."""
     deadline = Deadline()
     try:
         _open_reader(reader, deadline).close()
@@ -349,9 +356,9 @@ def _speaks_fido(reader: CardReader) -> bool:
 
 
 def find_key(wanted: str | None) -> FoundKey:
-    """Return the key at a place or with a serial, or the only one.
+    """Return the key at a place or with a serial, or the only key.
 
-    Raise DeviceFault when that is not clear: a serial may be on two keys.
+    Raise DeviceFault when that is ambiguous, because two keys may have the same serial.
     """
     keys, wrong = _found()
     found = [each for each in keys if wanted in (None, each.place.where, each.place.serial)]
@@ -366,7 +373,7 @@ def find_key(wanted: str | None) -> FoundKey:
 
 
 def open_device(found: FoundKey) -> BoundedDevice:
-    """Open a key. Raise what the libraries raise, or DeviceFault when it is mute."""
+    """Open a key. Raise the library's errors, or DeviceFault when the key does not answer."""
     deadline = Deadline()
     return BoundedDevice(found.place, found.open(deadline), deadline)
 
@@ -376,7 +383,8 @@ def _open_usb(descriptor: HidDescriptor, deadline: Deadline) -> CtapDevice:
     packets = _Packets(hid.open_connection(descriptor), deadline)  # type: ignore[no-untyped-call]
     try:
         return CtapHidDevice(descriptor, packets)
-    except BaseException:  # Ctrl-C too: nobody else knows this connection to close it
+    except BaseException:
+        # Close the connection on any exception, including Ctrl-C, because the caller has no reference to it yet.
         packets.close()
         raise
 
@@ -386,14 +394,15 @@ def _open_reader(reader: CardReader, deadline: Deadline) -> CtapDevice:
     card = _Card(reader.createConnection(), deadline)
     try:
         return CtapPcscDevice(card, str(reader))
-    except BaseException:  # Ctrl-C too: nobody else knows this connection to close it
+    except BaseException:
+        # Close the connection on any exception, including Ctrl-C, because the caller has no reference to it yet.
         with suppress(*CARD_ERRORS):
             card.disconnect()
         raise
 
 
 def barred_fault(node: str) -> DeviceFault:
-    """Say that there is a key which this user may not open."""
+    """Return the fault for a key that this user may not open."""
     return DeviceFault(
         f"there is a key, but {node} may not be opened",
         "install the udev rule (docs/security-keys.md) and plug the key in again",

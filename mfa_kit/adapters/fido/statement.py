@@ -1,4 +1,4 @@
-"""An attestation statement judged by itself (WebAuthn Level 3, 8): what it is, and whether its signature holds."""
+"""Checks an attestation statement by itself (WebAuthn Level 3, 8): its kind, and whether its signature is valid."""
 
 import warnings
 from dataclasses import replace
@@ -14,14 +14,14 @@ from mfa_kit.core.firmware import Version
 from mfa_kit.security_keys.authenticator import Registration, StatementKind
 
 AAGUID_EXTENSION = x509.ObjectIdentifier("1.3.6.1.4.1.45724.1.1.4")
-# Yubico, "FIDO attestation certificates": the firmware version, an octet each.
+# Yubico, "FIDO attestation certificates": the firmware version, one octet per part.
 FIRMWARE_EXTENSION = x509.ObjectIdentifier("1.3.6.1.4.1.41482.13.1")
-# Formats in which computers and telephones attest (WebAuthn, 8.3 to 8.8): no security key answers so.
+# Formats in which computers and phones attest (WebAuthn, 8.3 to 8.8). Security keys do not use them.
 PLATFORMS = {"tpm", "android-key", "android-safetynet", "apple", "compound"}
 
 
 def registration_of(attestation: AttestationObject, client_data_hash: bytes) -> Registration:
-    """Judge the statement by itself; whom to trust is asked elsewhere."""
+    """Check the statement by itself. Trust in its certificates is decided elsewhere."""
     data = attestation.auth_data
     credential = data.credential_data
     if credential is None:
@@ -37,7 +37,8 @@ def registration_of(attestation: AttestationObject, client_data_hash: bytes) -> 
     )
     try:
         with warnings.catch_warnings():
-            # A certificate with serial number 0 is seen in the field; a later cryptography raises for it.
+            # Some certificates in the field have serial number 0. A later version of cryptography will raise an error
+            # for it.
             warnings.simplefilter("ignore")
             return _judged(registration, attestation, client_data_hash)
     except GARBLED as error:

@@ -1,7 +1,7 @@
-"""Who can open which backup, and when each was drilled: in tables of the ledger, by the names of backups.
+"""Records in the ledger, by backup name: who can decrypt a backup, and when it was tested.
 
-A recipient that was left out when a backup was sealed anew stays on record, because copies of the old file stay too.
-The copy that is sealed for its user alone is a file of its own, and has a name of its own.
+When a backup is encrypted again without one of its recipients, that recipient stays on record, because copies of the
+old file may still exist. The copy encrypted only to its user is a separate file with a separate name.
 """
 
 import json
@@ -27,27 +27,30 @@ DRILL = "insert into drills (at, backup, result) values (?, ?, ?)"
 
 
 class BackupRecords:
-    """The recipients and the drills of backups. What an object records has its time, `now`, in Unix seconds."""
+    """The recipients and the tests of backups. New records get the time `now`, in Unix seconds."""
 
     def __init__(self, tables: Tables, *, now: float) -> None:
         self._tables, self._now = tables, now
 
     def record_sealed(self, backups: Collection[str], recipients: Sequence[str], *, own: str | None = None) -> None:
-        """Record that recipients can open backups, or will in a moment, and `own`, their user, a copy of each."""
+        """Record that recipients can decrypt backups, now or in a moment.
+
+        `own` is the recipient of the backups' user, who gets a separate copy of each.
+        """
         rows = [(backup, each, self._now) for backup in backups for each in recipients]
         rows += [(OWN + backup, own, self._now) for backup in backups if own]
         self._tables.write((SEAL, rows))
 
     def withdraw_sealed(self, backups: Iterable[str]) -> None:
-        """Take back what this object recorded of the recipients of backups."""
+        """Remove what this object recorded about the recipients of backups."""
         self._tables.write((WITHDRAW, [(backup, self._now) for backup in backups]))
 
     def record_only(self, backups: Iterable[str], recipients: Sequence[str]) -> None:
-        """Record that nobody but these recipients can open backups now."""
+        """Record that only these recipients can now decrypt backups."""
         self._tables.write((LEAVE_OUT, [(self._now, backup, json.dumps(recipients)) for backup in backups]))
 
     def seals(self) -> list[Seal]:
-        """Return what is on record, by backup and recipient."""
+        """Return the records, sorted by backup and recipient."""
         rows = self._tables.select(
             "select backup, recipient, since, until from seals order by backup, recipient", types="text text time time?"
         )
@@ -57,29 +60,29 @@ class BackupRecords:
         ]
 
     def record_drill(self, backup: str, result: str) -> None:
-        """Record what came of a drill."""
+        """Record the result of a backup test."""
         self._tables.write((DRILL, [(self._now, backup, result)]))
 
     def drills(self) -> dict[str, float]:
-        """Return when each backup last gave the right code, as Unix seconds."""
+        """Return when each backup last gave the right code, in Unix seconds."""
         sql = "select backup, max(at) from drills where result = 'proved' group by backup"
         return dict(self._tables.select(sql, types="text time"))
 
     def confirmed_devices(self) -> set[str]:
-        """Return the serials of the devices that runs on this computer made and saw in IAM."""
+        """Return the serials of devices that runs on this computer created and saw in IAM."""
         return {serial for (serial,) in self._tables.select(CONFIRMED, types="text")}
 
     def last_opened(self) -> dict[str, float]:
-        """Return when each backup last opened, as Unix seconds, by the name of its file."""
+        """Return when each backup was last decrypted, in Unix seconds, by file name."""
         return {Path(file).name: at for file, at in self._tables.select(OPENED, types="text? time") if file}
 
     def gone(self) -> set[str]:
-        """Return the paths of backups whose device is gone, as far as the journal says."""
+        """Return the paths of backups whose device was undone or revoked, according to the journal."""
         rows = self._tables.select("select backup from journal where reached in ('undone', 'revoked')", types="text?")
         return {backup for (backup,) in rows if backup}
 
     def losses(self, account: str | None, devices: Collection[str]) -> list[str]:
-        """Return the runs that reported devices of these names lost, in an account or, without one, in any."""
+        """Return the runs that reported devices of these names lost, in an account or, for None, in any account."""
         rows = self._tables.select(
             "select run, intent ->> '$.name' from journal where verb = 'lost' and ?1 in (intent ->> '$.account', '')",
             (account or "",),
@@ -88,7 +91,10 @@ class BackupRecords:
         return [run for run, name in rows if name in devices]
 
     def path(self, run: str, device: str) -> str:
-        """Return the IAM path of a device that a run here made, which is part of its name on a key; else `/`."""
+        """Return the IAM path of a device that a run created, which is part of its name on a key.
+
+        Return `/` if unknown.
+        """
         rows = self._tables.select(
             "select intent ->> '$.path' from journal where run = ? and intent ->> '$.name' = ?",
             (run, device),

@@ -20,7 +20,7 @@ TYPES: Mapping[str, Callable[[object], bool]] = {
 
 
 def check_types(rows: Iterable[SqlRow], types: str) -> None:
-    """Raise sqlite3.DatabaseError for a value of another type: SQLite stores any value in any column.
+    """Raise sqlite3.DatabaseError for a value of another type, because SQLite stores any value in any column.
 
     `types` has a word for each column: text, integer or time, with `?` where null is allowed.
     """

@@ -1,4 +1,4 @@
-"""What the ledger remembers, as people read it: calls, ends of runs, and what is half-made."""
+"""The ledger's history in readable form: calls, ends of runs, and unfinished operations."""
 
 from collections.abc import Iterable
 
@@ -19,7 +19,7 @@ HISTORY = """
     )) order by at
 """
 HISTORY_TYPES = "time text text text? text? text? text?"
-# What a run set out to do and how far it came, as people say it.
+# Readable words for the purpose of a run and how far it got.
 WORDS: dict[str, str] = {
     Purpose.ENROLL: "enrollment",
     Purpose.REVOKE: "revocation",
@@ -37,7 +37,7 @@ WORDS: dict[str, str] = {
 
 
 def happened(rows: Iterable[SqlRow]) -> list[LogLine]:
-    """Return the rows of HISTORY in words; what has none, such as an operation of IAM's, stays as it is."""
+    """Return the rows of HISTORY in words. Values without a word, such as IAM's operations, are unchanged."""
     return [
         LogLine(
             at=at,

@@ -1,4 +1,4 @@
-"""Whether the file of a ledger can be used. Nothing in the file is changed."""
+"""Checks whether the ledger's file can be used. The file is not changed."""
 
 import os
 import sqlite3
@@ -10,34 +10,37 @@ from mfa_kit.adapters.ledger.migrations import MIGRATIONS
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.disk.ownership import fault_of_owner
 
-# The tables that every version of the ledger has.
+# Tables that exist in every version of the ledger.
 TABLES = {"journal", "events"}
-# Seconds to wait for another program that writes to the file.
+# Seconds to wait for another program that is writing to the file.
 PATIENCE = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerFault:
-    """Why a ledger cannot be used, and what to do about it."""
+    """The reason why a ledger cannot be used, and what to do about it."""
 
     what: str
     hint: str
 
 
 def is_there(path: Path) -> bool:
-    """Return whether the path exists; a dangling symlink counts."""
+    """Return whether the path exists. A dangling symlink counts as existing."""
     return os.path.lexists(path)
 
 
 def check_owner(path: Path, status: os.stat_result) -> None:
-    """Raise IntegrityFault for a ledger that other users can write, because what it names may be removed."""
+    """Raise IntegrityFault for a ledger that other users can write, because mfa-kit may remove files it names."""
     fault = fault_of_owner(path, status) or fault_of_owner(path.parent, path.parent.stat())
     if fault:
         raise IntegrityFault(*fault)
 
 
 def find_fault(path: Path) -> LedgerFault | None:
-    """Return why the ledger at a path cannot be used; None where it is whole, ours and free to be written."""
+    """Return why the ledger at a path cannot be used.
+
+    Return None when it is intact, owned by the user and not locked.
+    """
     if owner := fault_of_owner(path, path.stat()) or fault_of_owner(path.parent, path.parent.stat()):
         return LedgerFault(*owner)
     aside = f"IAM still knows every device; move it out of the way: mv {path} {path}.broken"

@@ -1,4 +1,4 @@
-"""Entries of the journal as rows, and rows as entries; an intent is kept as JSON."""
+"""Converts entries of the journal to rows and back. An intent is stored as JSON."""
 
 import json
 from dataclasses import asdict, fields
@@ -6,14 +6,17 @@ from dataclasses import asdict, fields
 from mfa_kit.adapters.ledger.tables import SqlRow
 from mfa_kit.core.models import DeviceType, Entry, Intent, Method, Purpose, Reached
 
-# The columns that make an entry, in the order in which `entry_of` takes them.
+# The columns of an entry, in the order in which `entry_of` takes them.
 COLUMNS = "run, intent, verb, reached, backup, since, sealed"
-# What the JSON of an intent may have; of its method it has the name, as `kind`.
+# Keys allowed in the JSON of an intent. The name of its method is stored as `kind`.
 FIELDS = {field.name for field in fields(Intent)} - {"method"} | {"kind"}
 
 
 def entry_of(row: SqlRow) -> Entry:
-    """Read a row of COLUMNS. Raise KeyError, TypeError, ValueError or UsageFault for one that we did not write."""
+    """Parse a row of COLUMNS.
+
+    Raise KeyError, TypeError, ValueError or UsageFault for a row that mfa-kit did not write.
+    """
     run, intent, verb, reached, backup, since, sealed = row
     return Entry(
         run=_name(run),
@@ -27,13 +30,13 @@ def entry_of(row: SqlRow) -> Entry:
 
 
 def intent_json(intent: Intent) -> str:
-    """Write an intent. The type of its device is in its serial, so of the method the name is enough, as `kind`."""
+    """Return an intent as JSON. The serial shows the type of device, so only the method's name is stored, as `kind`."""
     written = {("kind" if name == "method" else name): value for name, value in asdict(intent).items()}
     return json.dumps({**written, "kind": intent.method.name})
 
 
 def _intent(said: object) -> Intent:
-    """Read what `intent_json` wrote: where no serial is known, IAM names a virtual device by its ARN."""
+    """Parse the JSON of `intent_json`. Without a serial the device is virtual, and IAM identifies it by its ARN."""
     if not isinstance(said, dict) or not said.keys() <= FIELDS:
         raise TypeError("these are not the fields of an intent")
     serial = _text(said.get("known_serial"))

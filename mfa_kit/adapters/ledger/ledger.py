@@ -1,6 +1,6 @@
-"""The desk's own memory in SQLite: the journal of what it began, a log of its calls, its tokens. No secret enters it.
+"""The ledger of this computer in SQLite: the journal, the log of API calls, and tables of tokens. It holds no secret.
 
-docs/formats.md describes the tables. A run holds a file lock for as long as its process lives, however that ends.
+docs/formats.md describes the tables. A run holds a file lock until its process ends, even if the process is killed.
 """
 
 import os
@@ -30,23 +30,24 @@ RECORD = """
     on conflict (run, serial) do update set verb = excluded.verb, reached = excluded.reached, at = excluded.at,
         since = excluded.since, sealed = excluded.sealed, backup = coalesce(excluded.backup, journal.backup)
 """
-# Seconds to wait for another process that writes, or that holds a run; and for one that brings the file up to date.
+# Seconds to wait for another process that is writing or holds a run, and for one that brings the file up to date.
 WAIT, PATIENCE = 10.0, 60.0
 
 
 class Ledger:
-    """The Journal, and the observer of calls; safe for threads. Raise IntegrityFault when the file cannot be used."""
+    """The Journal, and the observer of calls. It is thread-safe. Raises IntegrityFault when the file cannot be used."""
 
     def __init__(self, folder: Path, *, clock: Callable[[], float] = time.time) -> None:
         self._clock, self._lock = clock, threading.Lock()
         self._path, runs = folder / "ledger.sqlite", folder / "runs"
         self._locks = RunLocks(runs)
         self._light = False
-        self._said: bool | None = None  # the level that SQLite was told; None while that is not sure
+        self._said: bool | None = None  # the level last set in SQLite; None while unknown
         with self._faults():
             for missing in reversed([each for each in (runs, *runs.parents) if not each.exists()]):
                 missing.mkdir(mode=0o700, exist_ok=True)
-            # sqlite gives its own files the mode of the database, so the database is made before sqlite sees it.
+            # SQLite gives its auxiliary files the mode of the database, so the database is created first with the right
+            # mode.
             file = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             try:
                 check_owner(self._path, os.fstat(file))
@@ -55,14 +56,16 @@ class Ledger:
             self._db = sqlite3.connect(self._path, isolation_level=None, timeout=WAIT, check_same_thread=False)
             try:
                 self._migrate()
-            except BaseException:  # whatever it was, also Ctrl-C: nobody else knows this database to close it
+            except BaseException:
+                # Close the database on any exception, including Ctrl-C, because the caller has no reference to it yet.
                 self._db.close()
                 raise
 
     def _migrate(self) -> None:
         self._db.execute("pragma synchronous = full")
         if self._version() < len(MIGRATIONS):
-            # Switching to WAL does not wait for another process that does the same, so the first opens stand in line.
+            # SQLite does not wait for another process that is switching to WAL, so the first openers take turns with a
+            # lock.
             lock = self._locks.wait_for(MIGRATION, wait=PATIENCE, doing="is bringing the ledger up to date")
             try:
                 self._db.execute("pragma journal_mode = wal")
@@ -82,7 +85,7 @@ class Ledger:
 
     @contextmanager
     def _faults(self) -> Iterator[None]:
-        """Turn what SQLite and the disk raise into an IntegrityFault."""
+        """Convert errors of SQLite and the disk to IntegrityFault."""
         try:
             yield
         except sqlite3.OperationalError as error:
@@ -102,13 +105,13 @@ class Ledger:
         self.close()
 
     def close(self) -> None:
-        """Let go of the runs, as the end of the process would."""
+        """Release the runs, as the end of the process would."""
         for run in self._locks.held:
             self._release(run)
         self._db.close()
 
     def record(self, entry: Entry) -> Entry:
-        """Note how far an entry came, and wait until that is on disk; the first note of a run takes its lock."""
+        """Record how far an entry got, and wait until it is on disk. The first record of a run takes its lock."""
         values = (
             entry.run,
             entry.intent.serial,
@@ -127,7 +130,7 @@ class Ledger:
         return entry
 
     def dead(self, account: str, *, user: str | None = None) -> Iterator[Entry]:
-        """Yield half-made entries of an account whose run's process is gone; that run's lock is held meanwhile."""
+        """Yield unfinished entries of an account whose run's process is gone. The run's lock is held meanwhile."""
         with self._faults():
             entries = self._entries(OPEN)
         for entry in entries:
@@ -137,7 +140,7 @@ class Ledger:
                         yield from self._entries(f"{OPEN} and run = ? and serial = ?", entry.run, entry.intent.serial)
 
     def find(self, serial: str, *, run: str | None = None) -> Entry | None:
-        """Return the entry of a run for a device; without a run, the last that stands or is half-made."""
+        """Return the entry of a run for a device. Without a run, return the last one that was not undone or revoked."""
         with self._faults():
             if run is not None:
                 found = self._entries("serial = ? and run = ?", serial, run)
@@ -146,13 +149,13 @@ class Ledger:
         return found[-1] if found else None
 
     def made(self, account: str) -> list[Entry]:
-        """Return the last entry of each device that this computer made, or is making, for users of an account."""
+        """Return the last entry of each device that this computer created, or is creating, for users of an account."""
         with self._faults():
             entries = self._entries(f"verb = '{Purpose.ENROLL}' and reached <> '{Reached.UNDONE}'")
         return list({each.intent.serial: each for each in entries if each.intent.account == account}.values())
 
     def recipients(self, account: str) -> dict[str, str]:
-        """Return each user's own public key that a seed was last sealed to."""
+        """Return for each user the public key to which the user's own copy of a secret was last encrypted."""
         with self._faults():
             intents = [each.intent for each in self._entries(f"reached <> '{Reached.UNDONE}'")]
         return {each.user: each.recipient for each in intents if each.account == account and each.recipient}
@@ -164,7 +167,7 @@ class Ledger:
 
     @contextmanager
     def _borrowed(self, run: str) -> Iterator[bool]:
-        """Hold a run's lock as if the run were ours, unless its process lives."""
+        """Hold a run's lock as if the run were this process's, unless its process is alive."""
         if not self._locks.try_to_hold(run):
             yield False
             return
@@ -174,16 +177,17 @@ class Ledger:
             self._release(run)
 
     def _release(self, run: str) -> None:
-        """Let a run's lock go, and its file where nobody will ask for it."""
+        """Release a run's lock, and remove its file when no unfinished entry needs it."""
         with suppress(sqlite3.Error, OSError):
             if not self._entries(f"{OPEN} and run = ?", run):
                 self._locks.forget(run)
         self._locks.release(run)
 
     def called(self, *calls: Call) -> None:
-        """Append calls or openings to the event log, all of them or none.
+        """Append calls, or decryptions of backups, to the event log: all of them or none.
 
-        Within a run the disk is not waited for: how far it came is recorded next, and that waits for all before it.
+        Within a run this does not wait for the disk. The run's progress is recorded next, and that waits for everything
+        before it.
         """
         at = self._clock()
         self._write(
@@ -199,7 +203,10 @@ class Ledger:
 
     @contextmanager
     def lightly(self) -> Iterator[None]:
-        """Within, what is noted outlives this process at once, a power cut from the end on: for thousands of notes."""
+        """Within this context, notes survive the end of the process at once, but a power cut only after it.
+
+        It is for thousands of notes.
+        """
         with self._faults(), self._lock:
             self._light = True
         try:
@@ -210,21 +217,24 @@ class Ledger:
                 self._db.execute("pragma wal_checkpoint(passive)").fetchall()
 
     def history(self, *, user: str | None = None, since: float = 0.0) -> list[LogLine]:
-        """Return what happened from a Unix time on, oldest first: calls, ends of runs, and what is half-made."""
+        """Return the history from a Unix time on, oldest first: calls, ends of runs, and unfinished operations."""
         with self._faults(), self._lock:
             rows = self._db.execute(HISTORY, {"user": user, "since": since}).fetchall()
             check_types(rows, HISTORY_TYPES)
         return happened(rows)
 
     def select(self, sql: str, values: Sequence[object] = (), *, types: str) -> list[SqlRow]:
-        """Read rows, for a neighbor that keeps its own tables here. Raise IntegrityFault for values of other types."""
+        """Return rows, for a module with its own tables in the ledger.
+
+        Raise IntegrityFault for values of other types.
+        """
         with self._faults(), self._lock:
             rows = self._db.execute(sql, values).fetchall()
             check_types(rows, types)
         return rows
 
     def write(self, *changes: tuple[str, Iterable[Sequence[object]]]) -> None:
-        """Write rows, all of them or none; each change is a statement and the values of each of its rows."""
+        """Write rows, all of them or none. Each change is a statement and the values of each of its rows."""
         self._write(*changes, light=self._light)
 
     def _write(self, *changes: tuple[str, Iterable[Sequence[object]]], light: bool) -> None:
@@ -235,13 +245,15 @@ class Ledger:
                 for sql, rows in changes:
                     self._db.executemany(sql, rows)
                 self._db.execute("commit")
-            except BaseException:  # Ctrl-C too: half of the changes are none
-                if self._db.in_transaction:  # SQLite ends it by itself where the disk is full
+            except BaseException:
+                # Roll back on Ctrl-C too, so that no change is half made.
+                # SQLite itself ends the transaction when the disk is full.
+                if self._db.in_transaction:
                     self._db.execute("rollback")
                 raise
 
     def _level(self, *, light: bool) -> None:
-        """Say what a commit waits for. SQLite, "PRAGMA synchronous": in WAL mode a light one for nothing."""
+        """Set what a commit waits for. In WAL mode a light commit waits for nothing (SQLite, "PRAGMA synchronous")."""
         if light is not self._said:
             self._said = None
             self._db.execute(f"pragma synchronous = {'normal' if light else 'full'}")

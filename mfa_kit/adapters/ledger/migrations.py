@@ -1,6 +1,6 @@
-"""The ledger's tables, as steps from one version of the file to the next; docs/formats.md describes them."""
+"""The ledger's tables, as steps from one version of the file to the next. docs/formats.md describes them."""
 
-# Numbered by position, never changed once released; `pragma user_version` tells how many a file has seen.
+# Steps are numbered by position and never change after a release. `pragma user_version` is the number of steps applied.
 MIGRATIONS = (
     """
     create table journal (

@@ -1,4 +1,4 @@
-"""Locks on files: one for each run, held for as long as the run's process lives, however that ends."""
+"""File locks, one per run. A lock is held until the run's process ends, even if the process is killed."""
 
 import fcntl
 import os
@@ -9,9 +9,9 @@ from pathlib import Path
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.models import RUN
 
-# The lock of who brings the ledger's file up to date.
+# The lock that a process holds while it brings the ledger's file up to date.
 MIGRATION = "migration"
-# Seconds between two looks at a lock that somebody holds.
+# Seconds between two attempts to take a lock that another process holds.
 LOOK_AGAIN = 0.05
 
 
@@ -28,12 +28,15 @@ class RunLocks:
         return tuple(self._held)
 
     def hold(self, run: str, *, wait: float, doing: str) -> None:
-        """Hold a run's lock. Raise IntegrityFault, with who holds it, when it does not come free in so many seconds."""
+        """Take a run's lock. Raise IntegrityFault with the holder when it is not free within `wait` seconds."""
         if run not in self._held:
             self._held[run] = self.wait_for(run, wait=wait, doing=doing)
 
     def try_to_hold(self, run: str) -> bool:
-        """Hold the lock of a run that is not ours, unless its process lives, or we hold it already."""
+        """Take the lock of another run.
+
+        Return False when the run's process is alive, or this process already holds the lock.
+        """
         if run in self._held:
             return False
         try:
@@ -43,23 +46,25 @@ class RunLocks:
         return True
 
     def release(self, run: str) -> None:
-        """Let a run's lock go."""
+        """Release a run's lock."""
         os.close(self._held.pop(run))
 
     def forget(self, run: str) -> None:
-        """Remove the file of a lock that nobody will ask for again; it is let go afterwards."""
+        """Remove the file of a lock that is no longer needed. The caller releases the lock afterward."""
         (self._folder / run).unlink()
 
     def _take(self, name: str, *, wait: float) -> int:
-        """Take a lock, and write our process id into its file. Raise BlockingIOError after so many seconds."""
-        if name != MIGRATION and not RUN.fullmatch(name):  # it becomes the name of a file, which is removed one day
+        """Take a lock, and write this process's id into its file. Raise BlockingIOError after `wait` seconds."""
+        # The name becomes the name of a file that is removed later, so it must be a run ID.
+        if name != MIGRATION and not RUN.fullmatch(name):
             raise IntegrityFault(f"{name!r} is no run id", "report this")
         path, until = self._folder / name, time.monotonic() + wait
         while True:
             lock = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                # Where its file was removed in between, whoever comes next would not meet this lock.
+                # If the file was removed before the lock was taken, another process would create a new file and not see
+                # this lock.
                 with suppress(FileNotFoundError):
                     if os.fstat(lock).st_ino == path.stat().st_ino:
                         _sign(lock)
@@ -69,13 +74,17 @@ class RunLocks:
                     os.close(lock)
                     raise
                 time.sleep(LOOK_AGAIN)
-            except BaseException:  # whatever it was, also Ctrl-C: nobody else knows this file to close it
+            except BaseException:
+                # Close the file on any exception, including Ctrl-C, because the caller has no reference to it yet.
                 os.close(lock)
                 raise
             os.close(lock)
 
     def wait_for(self, name: str, *, wait: float, doing: str) -> int:
-        """Take a lock: an open file. Raise IntegrityFault, with its holder, when it stays held for `wait` seconds."""
+        """Take a lock and return its open file.
+
+        Raise IntegrityFault with its holder when it stays held for `wait` seconds.
+        """
         try:
             return self._take(name, wait=wait)
         except BlockingIOError:
@@ -89,7 +98,7 @@ class RunLocks:
 
 
 def _sign(lock: int) -> None:
-    """Tell in a lock's file who holds it; that it cannot be written is no reason not to hold it."""
+    """Write this process's id into a lock's file. A failure is ignored, because the lock is held all the same."""
     with suppress(OSError):
         os.ftruncate(lock, 0)
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)

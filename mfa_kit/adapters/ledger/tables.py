@@ -1,9 +1,9 @@
-"""What the modules of this package that keep tables of their own need of the ledger."""
+"""The part of the ledger that modules with their own tables in this package use."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
-# A row as SQLite gives it: what a column holds, the statement knows.
+# A row from SQLite. The types of its columns depend on the statement.
 SqlRow = tuple[Any, ...]
 
 
@@ -15,5 +15,5 @@ class Tables(Protocol):
         ...
 
     def write(self, *changes: tuple[str, Iterable[Sequence[object]]]) -> None:
-        """Write rows, all of them or none: each change is a statement and the values of each of its rows."""
+        """Write rows, all of them or none. Each change is a statement and the values of each of its rows."""
         ...

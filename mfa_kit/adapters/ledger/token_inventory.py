@@ -1,4 +1,4 @@
-"""The inventory of display tokens, in tables of the ledger. No seed is kept but a keyed fingerprint."""
+"""The inventory of display tokens, in tables of the ledger. Of a seed only a keyed fingerprint is stored."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,7 +10,7 @@ from mfa_kit.tokens.seeds import Factor, Sighting, StockCounts, StockedToken, To
 FIELDS = "serial, factor, digest, digits, period, counter, maker, model, octets, capacity"
 FIELD_TYPES = "text text text integer integer integer text text integer integer"
 STATE = "fingerprint, verdict, reason"
-# What the journal says of the devices that are tokens or live on one: the device, its token, who has it; newest last.
+# The journal's devices that are tokens or are stored on one: the device, its token and its user, newest last.
 HELD = """
     select serial, coalesce(intent ->> '$.hardware', serial),
         case when reached in ('confirmed', 'revoking') then intent ->> '$.user' end
@@ -19,7 +19,8 @@ HELD = """
         and intent ->> '$.kind' in ('programmable', 'hardware-totp')
     order by at, run
 """
-# What was proved of a seed holds for that seed only, and the newest reading in time counts, whenever it came here.
+# A proof is valid only for the same seed. The reading with the latest time counts, in whatever order readings were
+# added.
 PROVED = """
     from sightings s where s.serial = tokens.serial and s.fingerprint = {fingerprint}
     order by s.at desc, s.id desc limit 1
@@ -48,13 +49,16 @@ RESPELL = ("update tokens set serial = ? where serial = ?", "update sightings se
 
 
 class TokenInventory:
-    """Tokens by serial, and the readings of each. The file that came last says how a serial is spelled."""
+    """Tokens by serial, and the readings of each. The spelling of a serial is that of the last imported file."""
 
     def __init__(self, tables: Tables, *, now: float) -> None:
         self._tables, self._now = tables, now
 
     def stock(self, tokens: Sequence[tuple[Token, str]]) -> StockCounts:
-        """Take tokens in, each with its fingerprint; one that comes with another seed than before is untested again."""
+        """Add tokens with their fingerprints.
+
+        A token that comes with a different seed than before counts as untested again.
+        """
         rows = self._tables.select("select serial, fingerprint from tokens", types="text text")
         before, there = {folded(row[0]): row for row in rows}, {row[0] for row in rows}
         spelled = [
@@ -91,13 +95,13 @@ class TokenInventory:
         return StockCounts(new=new, known=known, reseeded=len(tokens) - new - known)
 
     def token(self, serial: str) -> StockedToken | None:
-        """Return a token, however its serial is spelled."""
+        """Return a token. The spelling of its serial does not matter."""
         serials = (row[0] for row in self._tables.select("select serial from tokens", types="text"))
         spelled = [each for each in serials if folded(each) == folded(serial)]
         return next(iter(self._stocked("serial = ?", *spelled[:1])), None) if spelled else None
 
     def tokens(self) -> list[StockedToken]:
-        """Return the whole inventory by serial."""
+        """Return the whole inventory, sorted by serial."""
         return self._stocked("true")
 
     def _stocked(self, where: str, *values: str) -> list[StockedToken]:
@@ -116,7 +120,7 @@ class TokenInventory:
         ]
 
     def _holders(self) -> dict[str, str]:
-        """Return who has a token, by its serial: the user of a device that is or lives on it and was not revoked."""
+        """Return each assigned token's user by serial. A revoked device no longer counts."""
         devices = {
             device: (folded(serial), user)
             for device, serial, user in self._tables.select(HELD, types="text text text?")
@@ -124,18 +128,18 @@ class TokenInventory:
         return {serial: user for serial, user in devices.values() if user}
 
     def record(self, *seen: Sighting) -> None:
-        """Keep readings, and mark each token with its newest; a serial that is not in the inventory is passed over."""
+        """Record readings, and give each token its newest one. Serials that are not in the inventory are skipped."""
         self._tables.write(
             (SIGHT, [(s.at, s.verdict, s.offset, s.seconds, s.reason, s.serial) for s in seen]),
             (JUDGE, [(s.serial,) for s in seen]),
         )
 
     def sightings(self, serial: str) -> list[Sighting]:
-        """Return the readings of a token with the seed that it has now, oldest first."""
+        """Return the readings of a token with its present seed, oldest first."""
         return self._seen("serial = ?", serial)
 
     def last_sightings(self) -> dict[str, Sighting]:
-        """Return the last reading of each token that has one with the seed that it has now."""
+        """Return the last reading of each token that has one with its present seed."""
         return {one.serial: one for one in self._seen("true")}
 
     def _seen(self, where: str, *values: str) -> list[Sighting]:
@@ -151,7 +155,10 @@ class TokenInventory:
         ]
 
     def check_free(self, serial: str, user: str) -> None:
-        """Raise UsageFault for a token that failed, or that somebody else has; one that is not known here is free."""
+        """Raise UsageFault for a token that was rejected or belongs to another user.
+
+        A token that is not recorded here is free.
+        """
         known = self.token(serial)
         if known and known.verdict is TokenVerdict.REJECTED:
             judge = "--seeds FILE" if known.token.octets else "--probe-user USER"

@@ -1,7 +1,7 @@
-"""One YKOATH applet: its commands, and what they answer in words.
+"""One YKOATH applet: its commands, and its answers as values and errors.
 
-A status word is not believed, what can be read back is. Here a seed is written to a card.
-YKOATH: https://docs.yubico.com/yesdk/users-manual/application-oath/oath-protocol.html
+Status words are not trusted: whatever can be read back is read back. This module writes secrets to a card. YKOATH:
+https://docs.yubico.com/yesdk/users-manual/application-oath/oath-protocol.html
 """
 
 from collections.abc import Callable, Iterator
@@ -32,20 +32,20 @@ from mfa_kit.core.otp import Secret, Seed
 from mfa_kit.core.text import without_controls
 from mfa_kit.oath_keys.credential import OathKey
 
-# Seconds to touch a key, and when what is left of them is told.
+# Seconds to touch a key, and the remaining seconds at which the user is reminded.
 TOUCH = 30.0
 TOUCH_TOLD = (20, 10, 5)
 UNTOUCHED = {SW.SECURITY_CONDITION_NOT_SATISFIED, SW.CONDITIONS_NOT_SATISFIED}
 NOT_THERE = {SW.INVALID_INSTRUCTION, SW.FUNCTION_NOT_SUPPORTED, SW.COMMAND_NOT_ALLOWED}
-# Nitrokey/trussed-secrets-app, src/authenticator.rs: CALCULATE ALL may be left out and refused, LIST of version 1 ends
-# each name with an octet of properties, and PUT and DELETE take a touch too.
+# Nitrokey/trussed-secrets-app, src/authenticator.rs: CALCULATE ALL may be absent and refused, LIST of version 1 adds an
+# octet of properties to each name, and PUT and DELETE require a touch too.
 LIST_VERSION_1, TOUCH_REQUIRED = b"\x01", 0x01
 
 
 class Applet:
-    """An open YKOATH applet. Each method is one command or two; its errors are ours.
+    """An open YKOATH applet. Each method sends one or two commands and raises mfa-kit's errors.
 
-    `writes_touched`: its key may want a touch for each write, as no YubiKey does.
+    `writes_touched`: the key may require a touch for each write. YubiKeys never do.
     """
 
     def __init__(self, wire: Wire, *, say: Callable[[str], None], writes_touched: bool = False) -> None:
@@ -54,12 +54,12 @@ class Applet:
 
     @property
     def identity(self) -> str:
-        """YKOATH's device id, of the applet's own salt: a reset makes another one."""
+        """YKOATH's device ID, derived from the applet's salt. A reset changes it."""
         return self._session.device_id
 
     @property
     def locked(self) -> bool:
-        """Whether a password is still to be given."""
+        """Whether the password is still required."""
         return self._session.locked
 
     @property
@@ -68,7 +68,10 @@ class Applet:
         return self._session.has_key
 
     def describe(self, info: DeviceInfo | None) -> OathKey:
-        """Tell what this is, as far as it says so; info is what its management applet said."""
+        """Return a description of the key, as far as the key reports it.
+
+        `info` is the answer of its management applet.
+        """
         version, reader = self._session.version, self.wire.reader
         names = None if self.locked else self.names()
         return OathKey(
@@ -86,7 +89,7 @@ class Applet:
         )
 
     def names(self) -> list[bytes]:
-        """LIST: the names of the credentials, as octets, for a name need not be UTF-8."""
+        """LIST: return the names of the credentials as octets, because a name need not be UTF-8."""
         with card_faults(self.wire.reader):
             return [row[1:] for row in self._list()]
 
@@ -95,7 +98,10 @@ class Applet:
         return [bytes(row.value) for row in rows]
 
     def held(self) -> dict[bytes, bool]:
-        """CALCULATE ALL: the names, and whether each wants a touch; the codes are dropped. Else LIST of version 1."""
+        """Return each name and whether it requires a touch (CALCULATE ALL, or else LIST of version 1).
+
+        The codes of CALCULATE ALL are dropped.
+        """
         with card_faults(self.wire.reader):
             data = Tlv(TAG_CHALLENGE, bytes(8))
             try:
@@ -110,14 +116,17 @@ class Applet:
             }
 
     def _listed(self) -> dict[bytes, bool]:
-        """LIST of version 1; a key that does not know it answers as ever, and tells of no touch."""
+        """LIST of version 1. A key that does not support it sends the plain list, which does not report touches."""
         names = self.names()
         told = {row[1:-1]: bool(row[-1] & TOUCH_REQUIRED) for row in self._list(LIST_VERSION_1)}
         return told if set(told) == set(names) else dict.fromkeys(names, False)
 
     @contextmanager
     def _touched(self, marks: tuple[float, ...]) -> Iterator[None]:
-        """Wait for a touch, and tell the seconds that are left. Raise DeviceFault where the key says that none came."""
+        """Wait for a touch, and show the remaining seconds.
+
+        Raise DeviceFault when the key reports that it was not touched.
+        """
         try:
             with self.wire.waiting(TOUCH, _countdown(self._say, marks)):
                 yield
@@ -128,7 +137,10 @@ class Applet:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """Give a write the time for a touch where it may want one; that is asked for when it takes long."""
+        """Allow a write the time for a touch if it may require one.
+
+        The user is asked for it when the write takes long.
+        """
         if self._writes_touched:
             with self._touched((TOUCH - 1, *TOUCH_TOLD)):
                 yield
@@ -136,11 +148,11 @@ class Applet:
             yield
 
     def put(self, label: str, seed: Seed, *, touch: bool) -> None:
-        """PUT. Raise DeviceFault for a full card; what was stored is yet to be read back."""
+        """PUT. Raise DeviceFault for a full card. The caller reads the result back."""
         issuer, _, name = label.partition(":")
         with card_faults(self.wire.reader):
             try:
-                # CredentialData shows its secret, so it has no name and its errors do not pass.
+                # CredentialData shows its secret in its repr, so it gets no variable and its errors are not passed on.
                 with self._writing():
                     self._session.put_credential(
                         CredentialData(
@@ -161,7 +173,7 @@ class Applet:
                 raise
 
     def code(self, label: str, at: float, *, touch: bool) -> str:
-        """CALCULATE for a time, after asking for the touch that it takes."""
+        """CALCULATE for a Unix time, after asking for the touch if one is required."""
         issuer, _, name = label.partition(":")
         credential = Credential(
             device_id=self.identity,
@@ -183,7 +195,7 @@ class Applet:
                 raise _untouched() from None
 
     def delete(self, label: str) -> None:
-        """DELETE, and look whether it is gone. Raise DeviceFault where the key cannot."""
+        """DELETE, and check that the credential is gone. Raise DeviceFault when the key cannot delete."""
         name = without_controls(self.wire.reader)
         cannot = DeviceFault(
             f"the key in {name} does not delete {label}",
@@ -201,11 +213,14 @@ class Applet:
             raise cannot
 
     def derive_key(self, password: Secret[str]) -> Secret[bytes]:
-        """Derive the access key; it depends on the applet's identity."""
+        """Derive the access key. It depends on the applet's identity."""
         return Secret(self._session.derive_key(password.reveal()))
 
     def unlock(self, key: Secret[bytes]) -> None:
-        """VALIDATE, once: tries may be counted, and they are the user's. Raise DeviceFault for a wrong password."""
+        """VALIDATE, once, because keys may count wrong tries and only the user may decide on another.
+
+        Raise DeviceFault for a wrong password.
+        """
         name = without_controls(self.wire.reader)
         with card_faults(self.wire.reader):
             try:
@@ -222,7 +237,7 @@ class Applet:
                 ) from None
 
     def set_key(self, key: Secret[bytes] | None) -> None:
-        """SET CODE, or take the password away."""
+        """SET CODE: set the password, or remove it."""
         with card_faults(self.wire.reader):
             if key is None:
                 self._session.unset_key()
@@ -246,7 +261,7 @@ def _countdown(say: Callable[[str], None], marks: tuple[float, ...]) -> Callable
 
 
 def read_device_info(wire: Wire) -> DeviceInfo | None:
-    """Ask the management applet, which other makers' keys lack; what it cannot say stops nothing."""
+    """Read the management applet, which keys of other makers lack. Missing information is not an error."""
     try:
         return ManagementSession(wire).read_device_info()
     except NONSENSE:

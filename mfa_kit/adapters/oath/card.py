@@ -1,4 +1,4 @@
-"""A key as Carrier: a credential that is written, read back, used and removed."""
+"""An OATH key as Carrier: write a credential, read it back, use it and remove it."""
 
 import shlex
 from collections.abc import Callable
@@ -13,13 +13,16 @@ from mfa_kit.core.otp import Created, Pair, Seed
 from mfa_kit.core.text import without_controls
 from mfa_kit.oath_keys.credential import OathKey
 
-# YKOATH, PUT: 64 octets, issuer and period counted.
+# YKOATH, PUT: a name has at most 64 octets, including issuer and period.
 LONGEST_NAME = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CredentialOptions:
-    """How a credential is to live on a key: with touch or without, its asset label, and the classic wait for a code."""
+    """Options of a credential: whether it requires a touch, and the key's asset label.
+
+    `wait` waits for the next code instead of computing two at once.
+    """
 
     touch: bool = True
     asset: str | None = None
@@ -27,10 +30,10 @@ class CredentialOptions:
 
 
 class ComputesCodes(Protocol):
-    """An open applet, as far as `compute_pair` needs it."""
+    """The part of an open applet that `compute_pair` needs."""
 
     def code(self, label: str, at: float, *, touch: bool) -> str:
-        """Return the code of a Unix time, after a touch where it takes one."""
+        """Return the code of a Unix time, after a touch if one is required."""
         ...
 
 
@@ -43,9 +46,10 @@ def compute_pair(
     judge: Callable[[int, str], None] = lambda _step, _code: None,
     sleep: Callable[[float], None] | None = None,
 ) -> Pair:
-    """Return the codes of the previous and the current step, as of the end of the touching; `sleep` waits for the next.
+    """Return the codes of the previous and the current step, as of the moment of the last touch.
 
-    A step that passes while a person touches costs one touch more, for IAM keeps the offset of the pair that it takes.
+    `sleep` waits for the next step. A step that passes while the user touches the key costs one more touch, because IAM
+    stores the clock offset of the pair that it accepts.
     """
     shown: dict[int, str] = {}
 
@@ -68,7 +72,10 @@ def compute_pair(
 
 
 class OathCard:
-    """A key as Carrier. `key` is the one that was chosen; None for a dead run, whose intent says which it was."""
+    """An OATH key as Carrier.
+
+    `key` is the chosen key, or None for an interrupted run, whose intent identifies the key.
+    """
 
     def __init__(
         self,
@@ -85,7 +92,10 @@ class OathCard:
         self._touch = False
 
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
-        """Return the intent with the key that it is to live on. Raise UsageFault, DeviceFault where it does not fit."""
+        """Return the intent with the key that will hold it.
+
+        Raise UsageFault or DeviceFault when the key is unsuitable.
+        """
         key = self._key = self._key or self._home(intent)
         label = intent.label
         if len(label.encode()) > LONGEST_NAME:
@@ -115,9 +125,9 @@ class OathCard:
             )
 
     def install(self, intent: Intent, created: Created) -> None:
-        """Write the credential, and read back that it is there, wants its touch, and took no other's place.
+        """Write the credential. Check that it is there, requires its touch, and replaced no other.
 
-        What a dead run wrote is taken as it is; its codes are judged.
+        A credential that an interrupted run wrote is kept, and its codes are checked.
         """
         key, label = self._chosen(), intent.label
         with self._keys.open(key) as applet:
@@ -141,7 +151,7 @@ class OathCard:
         self._seeds[intent.serial], self._touch = created.seed, mine
 
     def codes(self, intent: Intent) -> Pair:
-        """Two consecutive codes by the key, compared with the seed: the read-back of what was written."""
+        """Return two consecutive codes of the key, after comparing them with the secret. This verifies the write."""
         seed, key = self._seeds[intent.serial], self._chosen()
 
         def judge(step: int, code: str) -> None:
@@ -159,7 +169,10 @@ class OathCard:
             )
 
     def restore(self, intent: Intent, created: Created) -> bool:
-        """Put a seed on one more key, proved by its codes; False when the key had it. Nothing unproved stays."""
+        """Write a secret to another key and check its codes.
+
+        Return False when the key had it. Nothing unverified stays on it.
+        """
         key, label = self._chosen(), intent.label
         with self._keys.open(key) as applet:
             touch = applet.held().get(label.encode())
@@ -171,7 +184,8 @@ class OathCard:
         try:
             self.install(intent, created)
             self.codes(intent)
-        except BaseException as error:  # Ctrl-C too: nothing unproved stays
+        except BaseException as error:
+            # Remove it after Ctrl-C too, so that nothing unverified stays on the key.
             try:
                 self._delete(label, key)
             except (DeviceFault, KeyboardInterrupt) as left:
@@ -185,14 +199,14 @@ class OathCard:
                 applet.delete(label)
 
     def remove(self, entry: Entry) -> None:
-        """Delete this run's credential. Raise DeviceFault when its key is absent; a lost key is not asked for."""
+        """Delete this run's credential. Raise DeviceFault when its key is absent. A lost key is not requested."""
         self._seeds.pop(entry.intent.serial, None)
         if entry.reached is Reached.INTENT or entry.purpose is Purpose.LOST:
             return
         self._delete(entry.intent.label, self._home(entry.intent))
 
     def _home(self, intent: Intent) -> OathKey:
-        """Return the key of a dead run. Raise DeviceFault that asks for it."""
+        """Return the key of an interrupted run. Raise DeviceFault that asks for it."""
         found, wrong = self._keys.look()
         homes = _homes(intent, found) or self._holding(intent, found)
         if len(homes) > 1:
@@ -205,7 +219,7 @@ class OathCard:
         return homes[0]
 
     def _holding(self, intent: Intent, found: list[OathKey]) -> list[OathKey]:
-        """Return the keys that hold the label, where all that is known of the key is what another desk called it."""
+        """Return the keys that hold the label, if the key is known only by the label that another computer gave it."""
         if intent.card is not None:
             return []
         holding = []
@@ -217,14 +231,17 @@ class OathCard:
 
 
 def _homes(intent: Intent, found: list[OathKey]) -> list[OathKey]:
-    """Return the keys that a credential may have been put on: by its identity, by a serial where none is known."""
+    """Return the keys that may hold a credential: by identity, or by serial if no identity is known."""
     if intent.card is not None:
         return [key for key in found if key.identity == intent.card]
     return [key for key in found if key.serial is not None and key.serial == intent.hardware]
 
 
 def _absent(intent: Intent, found: list[OathKey], wrong: list[DeviceFault]) -> DeviceFault:
-    """Ask for the key of a dead run by what people call it, with what is plugged in instead."""
+    """Return a fault that asks for an interrupted run's key by its usual name.
+
+    Its notes list what is plugged in instead.
+    """
     missing = DeviceFault(
         f"the credential {intent.label} is on {intent.hardware or 'a key'}, which is not plugged in",
         "plug in that key and run: mfa-kit orphans clean; when it is lost or was reset, add: --lost "

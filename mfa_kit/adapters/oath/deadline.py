@@ -1,4 +1,4 @@
-"""Calls that may hang: waiting for them has limits, and a signal ends it."""
+"""Calls that may hang: waiting for them is limited, and a signal interrupts it."""
 
 import threading
 import time
@@ -9,16 +9,16 @@ from typing import ClassVar, NoReturn, TypeVar
 
 T = TypeVar("T")
 
-# Seconds that the last call of a thread is waited for, and that a call is that was given up.
+# Seconds to wait for a thread's last call, and for a call that was given up.
 LAST = 6.0
 STUCK = 20.0
 
 
 class DeadlineThread:
-    """A thread for calls that may hang: waiting for one has a limit, and Ctrl-C ends the waiting, not the call."""
+    """A thread for calls that may hang. Waiting for a call is limited. Ctrl-C ends the waiting but not the call."""
 
-    # Threads whose call was interrupted and goes on; what timed out is not waited for a second time. There is one list
-    # for the process, for a card is busy for all of it.
+    # Threads whose call was interrupted and is still running. A call that timed out is not waited for a second time.
+    # The process has one list, because such a call keeps the card busy for the whole process.
     stuck: ClassVar[list["DeadlineThread"]] = []
 
     def __init__(self) -> None:
@@ -33,7 +33,10 @@ class DeadlineThread:
             del job
 
     def call(self, act: Callable[[], T], *, seconds: float, tick: Callable[[float], None] = lambda _: None) -> T:
-        """Return what act returns. Raise TimeoutError; tick is told each second how many are left."""
+        """Return the result of `act`.
+
+        Raise TimeoutError after `seconds`. `tick` gets the remaining seconds once per second.
+        """
         answer: SimpleQueue[Callable[[], T]] = SimpleQueue()
         self._jobs.put(partial(_put_outcome, act, answer))
         until = time.monotonic() + seconds
@@ -50,7 +53,7 @@ class DeadlineThread:
         raise TimeoutError
 
     def close(self, act: Callable[[], None]) -> None:
-        """Let act be the last call, whenever the call before it ends; wait only when none hangs."""
+        """Make `act` the last call, after the running one. Wait for it only when no call hangs."""
         self._jobs.put(partial(_put_outcome, act, SimpleQueue()))
         self._jobs.put(None)
         if not self._busy:
@@ -60,7 +63,7 @@ class DeadlineThread:
 
 
 def _put_outcome(act: Callable[[], T], answer: SimpleQueue[Callable[[], T]]) -> None:
-    """Call act, and put a function that returns what it returned, or raises what it raised."""
+    """Call `act`, and put a function that returns its result or raises its error."""
     try:
         value = act()
     except Exception as error:  # noqa: BLE001 - whatever it is, it goes on in the thread that waits

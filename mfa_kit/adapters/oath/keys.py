@@ -1,4 +1,4 @@
-"""The keys within reach: which are plugged in, and one of them opened and unlocked."""
+"""OATH keys that are plugged in, and opening and unlocking one of them."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -18,9 +18,9 @@ log = logging.getLogger(__name__)
 
 
 class Keys:
-    """The keys within reach. `password` is asked for a locked one, once each; `say` talks to whoever has to touch.
+    """Keys that are plugged in. `password` is called once for each locked key, and `say` shows messages to the user.
 
-    `seen` has the keys of all looks, by their identities.
+    `seen` has the keys of all looks, by identity.
     """
 
     def __init__(self, *, say: Callable[[str], None], password: Callable[[OathKey], Secret[str]]) -> None:
@@ -29,7 +29,7 @@ class Keys:
         self.seen: dict[str, OathKey] = {}
 
     def look(self) -> tuple[list[OathKey], list[DeviceFault]]:
-        """Return the keys that answer, and what is wrong with the rest; an empty slot is nothing wrong."""
+        """Return the keys that answer, and the faults of the others. An empty slot is not a fault."""
         found, wrong = [], []
         for reader in reader_names():
             try:
@@ -45,7 +45,7 @@ class Keys:
 
     @contextmanager
     def _wire(self, reader: str) -> Iterator[Wire]:
-        """Reach what is in a reader. Raise NoCardException for an empty one."""
+        """Connect to the card in a reader. Raise NoCardException for an empty reader."""
         self._await_stuck()
         wire = None
         try:
@@ -63,7 +63,7 @@ class Keys:
                 log.debug("%s: %s exchanges", without_controls(reader), wire.exchanges)
 
     def _await_stuck(self) -> None:
-        """Wait for what was given up and still keeps a card busy, such as a touch that Ctrl-C took nobody from."""
+        """Wait for calls that were given up but still keep a card busy, such as a touch after Ctrl-C."""
         for hanging in list(DeadlineThread.stuck):
             if hanging.thread.is_alive():
                 self._say("waiting for the key to end what it was asked before: touch it, or pull it out")
@@ -73,7 +73,7 @@ class Keys:
 
     @contextmanager
     def open(self, key: OathKey) -> Iterator[Applet]:
-        """Open and unlock the key that was seen in a reader. Raise DeviceFault when another one is there now."""
+        """Open and unlock the key that was seen in a reader. Raise DeviceFault when another key is there now."""
         try:
             with self._wire(key.reader) as wire:
                 with card_faults(key.reader):
@@ -87,11 +87,11 @@ class Keys:
             raise DeviceFault(f"the key in {key.where} was removed", "plug it in, and try again") from None
 
     def unlock(self, applet: Applet, key: OathKey) -> None:
-        """Unlock an applet; its password is asked for once. Raise DeviceFault for a wrong one."""
+        """Unlock an applet. Its password is requested once. Raise DeviceFault for a wrong password."""
         access = self._access.pop(key.identity, None) or applet.derive_key(self._password(key))
         applet.unlock(access)
         self._access[key.identity] = access
 
     def remember_password(self, key: OathKey, access: Secret[bytes]) -> None:
-        """Take another password for a key from now on; `access` is what was derived from it."""
+        """Remember a new password for a key. `access` is derived from it."""
         self._access[key.identity] = access

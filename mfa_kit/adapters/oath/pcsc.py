@@ -1,7 +1,7 @@
-"""PC/SC with limits: each call ends or is given up, and what PC/SC and yubikit say becomes one sentence.
+"""PC/SC with limits: each call ends or is given up, and errors of PC/SC and yubikit become one sentence.
 
-Cards are opened by pyscard and yubikit alone, for ykman's device classes kill other programs. What a reader says of
-itself is cleaned before anybody sees it.
+Cards are opened with pyscard and yubikit alone, because ykman's device classes kill other programs. Names that a reader
+reports are cleaned before they are shown.
 """
 
 import os
@@ -26,29 +26,29 @@ from mfa_kit.core.text import without_controls
 
 # Seconds for one command with all parts of its answer.
 COMMAND = 6.0
-# Octets of one answer: 255 credentials with the longest names take a third of it.
+# Octets of one answer. 255 credentials with the longest names take a third of it.
 LONGEST_ANSWER = 1 << 16
 SEND_REMAINING = {0xA5, 0xC0}
-# How many programs in a row may reset a card just as we want it.
+# How many times in a row another program may reset the card before mfa-kit gives up.
 RESETS = 5
 # pcsclite.h
 REFUSED, HELD, RESET, UNRESPONSIVE = 0x8010006A, 0x8010000B, 0x80100068, {0x80100066, 0x80100067}
-# A card that is there no more: no card, unknown reader, reader unavailable, removed, invalid handle; 0: half an answer;
-# one that was taken out and put in again has no protocol yet.
+# The card is gone: no card, unknown reader, reader unavailable, removed, invalid handle. 0 stands for half an answer: a
+# card that was removed and inserted again has no protocol yet.
 GONE = {0x8010000C, 0x80100009, 0x80100017, 0x80100069, 0x80100003, 0x80100016, 0x8010002F, 0x8010000F, 0}
-# PC/SC part 3, 3.1.3.2.3: a contactless reader makes an ATR up, with this in the high half of its second octet.
+# PC/SC part 3, 3.1.3.2.3: a contactless reader constructs an ATR with this in the high half of its second octet.
 CONTACTLESS = 0x80
 REPLUG = "unplug it, plug it in again, and try again"
 PCSCD = Path("/run/pcscd/pcscd.comm")
 
-# What pyscard raises; its two trees of errors have no common root.
+# pyscard's errors have two base classes without a common root.
 SCARD = (SmartcardException, BaseSCardException)
-# What yubikit's parsers raise at an answer that makes no sense.
+# Raised by yubikit's parsers for a malformed answer.
 NONSENSE = (CommandError, NotSupportedError, ValueError, LookupError, TypeError, struct.error)
 
 
 class Wire(SmartCardConnection):
-    """yubikit's connection over pyscard, shared, in a transaction: others wait and do not select another applet."""
+    """yubikit's connection over pyscard, shared, in a transaction, so that other programs wait and select no applet."""
 
     def __init__(self, reader: str) -> None:
         self.reader, self.exchanges = reader, 0
@@ -58,7 +58,8 @@ class Wire(SmartCardConnection):
         self._until, self._octets = 0.0, 0
         try:
             self._transport = self._thread.call(self._open, seconds=COMMAND)
-        except BaseException:  # Ctrl-C too: nobody else knows this card to close it
+        except BaseException:
+            # Close the connection on any exception, including Ctrl-C, because the caller has no reference to it yet.
             self.close()
             raise
 
@@ -70,7 +71,7 @@ class Wire(SmartCardConnection):
             status = scard.SCardBeginTransaction(self._card.hcard)
             if status & 0xFFFFFFFF != RESET:
                 break
-            # Whoever had the card before us reset it when he was done, as programs do.
+            # Another program reset the card when it finished, as programs usually do. Connect again.
             scard.SCardReconnect(
                 self._card.hcard,
                 scard.SCARD_SHARE_SHARED,
@@ -89,7 +90,7 @@ class Wire(SmartCardConnection):
 
     @contextmanager
     def waiting(self, seconds: float, tick: Callable[[float], None]) -> Iterator[None]:
-        """Give a command longer than usual, for a person has to do something."""
+        """Allow a command more time than usual, because the user has to act."""
         self._limit, self._tick = seconds, tick
         try:
             yield
@@ -97,7 +98,7 @@ class Wire(SmartCardConnection):
             self._limit, self._tick = COMMAND, lambda _: None
 
     def send_and_receive(self, apdu: bytes) -> tuple[bytes, int]:
-        """Return the data and the status word that a command is answered with. Raise TimeoutError, or pyscard's."""
+        """Return the data and the status word of a command's answer. Raise TimeoutError, or pyscard's errors."""
         if apdu[1] not in SEND_REMAINING:
             self._until, self._octets = time.monotonic() + self._limit, 0
         card = self._card
@@ -111,11 +112,14 @@ class Wire(SmartCardConnection):
         return bytes(data), sw1 << 8 | sw2
 
     def close(self) -> None:
-        """Power the card down, when what it was asked last has ended."""
+        """Power the card down, after its last command has ended."""
         self._thread.close(self._hang_up)
 
     def _hang_up(self) -> None:
-        """Power the card down, so that no other program finds it unlocked. pyscard's __del__ has then nothing to do."""
+        """Power the card down, so that no other program finds it unlocked.
+
+        pyscard's __del__ then has nothing left to do.
+        """
         card = self._card
         if card is not None:
             for act in (card.disconnect, card.release):
@@ -126,7 +130,7 @@ class Wire(SmartCardConnection):
 
 @contextmanager
 def card_faults(reader: str) -> Iterator[None]:
-    """Turn what PC/SC and yubikit raise into a DeviceFault; no APDU and no secret is in it."""
+    """Convert errors of PC/SC and yubikit to DeviceFault. It contains no APDU and no secret."""
     name = without_controls(reader)
     try:
         yield
@@ -165,12 +169,12 @@ def _pcsc(name: str, status: int) -> DeviceFault:
 
 
 def _message(status: int) -> str:
-    """PC/SC's own words for a status."""
+    """Return PC/SC's own text for a status."""
     return str(scard.SCardGetErrorMessage(status)).rstrip(".")
 
 
 def _holders() -> str:
-    """Name the other programs that have PC/SC's library in them, where we may look (proc(5), maps)."""
+    """Name the other programs that have loaded PC/SC's library, where this user may look (proc(5), maps)."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
@@ -182,15 +186,16 @@ def _holders() -> str:
 
 
 def reader_states() -> list[tuple[str, bool]]:
-    """Return each reader and whether a card is seen in it. No card is touched; without PC/SC there is no reader."""
+    """Return each reader and whether it reports a card. No card is touched. Without PC/SC the list is empty."""
 
     def look() -> list[tuple[str, bool]]:
         status, context = scard.SCardEstablishContext(scard.SCARD_SCOPE_USER)
-        if status != scard.SCARD_S_SUCCESS:  # then the context is whatever was in memory
+        # After a failure the context is an undefined value.
+        if status != scard.SCARD_S_SUCCESS:
             return []
         try:
             _, names = scard.SCardListReaders(context, [])
-            # pyscard 2.3.1 takes names in ASCII here, and only here.
+            # pyscard 2.3.1 accepts only ASCII names in this call.
             plain_names = [(name, scard.SCARD_STATE_UNAWARE) for name in names if name.isascii()]
             _, states = scard.SCardGetStatusChange(context, 0, plain_names)
             present = {name for name, event, _ in states if event & scard.SCARD_STATE_PRESENT}
@@ -208,13 +213,16 @@ def reader_states() -> list[tuple[str, bool]]:
 
 
 def service_listens() -> bool:
-    """Whether the smart card service is there, whomever it serves."""
+    """Whether the smart card service is running, even if it refuses this user."""
     with socket.socket(socket.AF_UNIX) as probe:
         return probe.connect_ex(os.environ.get("PCSCLITE_CSOCK_NAME") or str(PCSCD)) == 0
 
 
 def reader_names() -> list[str]:
-    """Return the names of the readers, as PC/SC wants them. Raise DeviceFault that tells why there is no PC/SC."""
+    """Return the names of the readers, as PC/SC needs them.
+
+    Raise DeviceFault with the reason when PC/SC is unavailable.
+    """
     thread = DeadlineThread()
     try:
         return [str(each.name) for each in thread.call(pcsc_readers, seconds=COMMAND)]

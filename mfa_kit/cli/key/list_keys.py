@@ -21,7 +21,7 @@ WATCH = 0.3
 
 
 def sources_of(settings: Settings) -> tuple[KeySource, ...]:
-    """Return all kinds of keys, in the order in which they are asked."""
+    """Return all kinds of keys, in the order in which they are queried."""
     return FidoSource(SecurityKeys(settings)), OathSource(OathKeys(settings))
 
 
@@ -30,7 +30,8 @@ def sources_of(settings: Settings) -> tuple[KeySource, ...]:
 def list_keys(*, watch: bool, settings: Settings, output: Output) -> None:
     """List the keys that are plugged in."""
     sources, progress = sources_of(settings), settings.progress
-    state = _state(sources) if watch else []  # before the look: what comes during it is seen as a change
+    # Taken before the look, so that a change during the look is noticed later.
+    state = _state(sources) if watch else []
     rows, faults = _look(sources)
     if not watch:
         _print_list(rows, faults, output=output, progress=progress)
@@ -45,7 +46,7 @@ def list_keys(*, watch: bool, settings: Settings, output: Output) -> None:
 def _print_list(
     rows: Sequence[ResultRow], faults: Sequence[MfaKitError], *, output: Output, progress: Progress
 ) -> None:
-    """Print the keys. Where there is none, raise the first thing that is wrong."""
+    """Print the keys. When there are none, raise the first fault."""
     complain(faults if rows else faults[1:], progress)
     named = [{**row, "serial": row["serial"] or "no serial"} for row in rows]
     output.many("key-list", named if output.form == "table" else rows, empty="no keys")
@@ -58,9 +59,9 @@ def _state(sources: Sequence[KeySource]) -> list[object]:
 
 
 def _look(sources: Sequence[KeySource]) -> tuple[list[ResultRow], list[MfaKitError]]:
-    """Ask each source. The same serial seen by two sources is one key, by one source it is two keys.
+    """Query each source. A serial from two sources is one key; a serial twice from one source is two keys.
 
-    That a card is no key of one kind is told only where it is none of any.
+    That a card is not a key of one kind is reported only when it is not a key of any kind.
     """
     found: list[KeyRow] = []
     faults: list[MfaKitError] = []
@@ -73,7 +74,7 @@ def _look(sources: Sequence[KeySource]) -> tuple[list[ResultRow], list[MfaKitErr
 
 
 def _joined(found: Sequence[KeyRow], rows: Sequence[KeyRow]) -> list[KeyRow]:
-    """Return the keys of earlier sources and of one more, those with the same serial joined."""
+    """Return the keys of earlier sources and of one more source, merging keys with the same serial."""
     joined = [*found]
     before = {row.serial: at for at, row in enumerate(found)}
     for row in rows:
@@ -86,7 +87,7 @@ def _joined(found: Sequence[KeyRow], rows: Sequence[KeyRow]) -> list[KeyRow]:
 
 
 def _alike(rows: Sequence[ResultRow]) -> list[ResultRow]:
-    """Return the rows with the same fields each, as a list of results has them."""
+    """Give all rows the same fields, as a list of results requires."""
     names = dict.fromkeys(name for row in rows for name in row)
     return [{name: row.get(name) for name in names} for row in rows]
 
@@ -106,7 +107,7 @@ def _watch(
     output: Output,
     progress: Progress,
 ) -> None:
-    """Print each key that comes or goes, until Ctrl-C."""
+    """Print each key that is plugged in or removed, until Ctrl-C."""
     while True:
         time.sleep(WATCH)
         if (now := _state(sources)) == state:

@@ -1,11 +1,11 @@
-"""What is printed of a FIDO key when its PIN was changed, or it was reset."""
+"""The result row of a FIDO key after its PIN was changed or it was reset."""
 
 from mfa_kit.cli.results import ResultRow
 from mfa_kit.security_keys.authenticator import KeyInfo
 
 
 def pin_row(outcome: str, info: KeyInfo) -> ResultRow:
-    """Return the row of schema `key-pin`: what was done, and what the key says afterward."""
+    """Return the row of schema `key-pin`: the action, and the key's information afterward."""
     return {
         "outcome": outcome,
         "key": info.plugged.product or "security key",

@@ -18,7 +18,7 @@ def reset(*, wanted: str | None, settings: Settings, output: Output) -> None:
     """Erase a FIDO key: its PIN and all its credentials. It has to be unplugged and plugged in again for this."""
 
     def confirm(what: str, info: KeyInfo) -> None:
-        """Have a person agree, or --yes with --key."""
+        """Ask the user to confirm, or require --yes with --key."""
         confirm_by_name(what, info, wanted=wanted, yes=settings.yes, interaction=settings.interaction)
 
     info = SecurityKeys(settings).resetter().reset(wanted, confirm=confirm)

@@ -1,4 +1,4 @@
-"""The kinds of keys that `key list` and `key info` look for. Each kind is a source; a new kind is one more."""
+"""The kinds of keys for `key list` and `key info`. Each kind is a KeySource; to add a kind, add a source."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,13 +12,13 @@ from mfa_kit.security_keys.authenticator import KeyInfo, Model
 from mfa_kit.wiring.oath_keys import OathKeys
 from mfa_kit.wiring.security_keys import SecurityKeys
 
-# COSE algorithms (IANA) that keys sign with.
+# COSE algorithms (IANA) with which keys sign.
 ALGORITHMS = {-7: "ES256", -8: "EdDSA", -35: "ES384", -36: "ES512", -37: "PS256", -257: "RS256", -9: "ESP256"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRow:
-    """A key in a list: what every source tells, and `own` fields, whose names begin with that of their source."""
+    """A key in a list: fields that every source has, and `own` fields whose names begin with that of their source."""
 
     key: str
     serial: str | None
@@ -28,7 +28,7 @@ class KeyRow:
     own: Mapping[str, Cell] = field(default_factory=dict)
 
     def joined(self, other: "KeyRow") -> "KeyRow":
-        """Return one row of two that are of the same key."""
+        """Return one row merged from two rows of the same key."""
         return KeyRow(
             key=self.key,
             serial=self.serial,
@@ -39,7 +39,7 @@ class KeyRow:
         )
 
     def cells(self) -> dict[str, Cell]:
-        """Return it as a result row, the common fields first."""
+        """Return the key as a result row, common fields first."""
         common: dict[str, Cell] = {
             "key": self.key,
             "serial": self.serial,
@@ -51,38 +51,38 @@ class KeyRow:
 
 
 class KeySource(Protocol):
-    """One kind of keys."""
+    """A kind of keys."""
 
     def rows(self) -> tuple[Sequence[KeyRow], Sequence[MfaKitError]]:
-        """Return the keys of this kind that are plugged in, and what is wrong with others."""
+        """Return the keys of this kind that are plugged in, and the faults of others."""
         ...
 
     def state(self) -> object:
-        """Return what changes when a key comes or goes, without touching a key."""
+        """Return a value that changes when a key is plugged in or removed. No key is touched."""
         ...
 
     def info(self, wanted: str | None) -> ResultRow:
-        """Return more of one key, which a serial or a place names. Raise DeviceFault where it is not of this kind."""
+        """Return details of the key with a serial or at a place. Raise DeviceFault when it is not of this kind."""
         ...
 
 
 class FidoSource:
-    """FIDO security keys. With `count` their resident credentials are counted, for which they want their PIN."""
+    """FIDO security keys. `count` also counts their resident credentials, for which the keys require a PIN."""
 
     def __init__(self, keys: SecurityKeys, *, count: bool = False) -> None:
         self._keys, self._count = keys, count
 
     def rows(self) -> tuple[Sequence[KeyRow], Sequence[MfaKitError]]:
-        """Return a row a key, and what is wrong with those that gave none."""
+        """Return a row per key, and the faults of the keys without a row."""
         infos, faults = self._keys.infos()
         return [_fido_row(info) for info in infos], faults
 
     def state(self) -> object:
-        """Return what changes when a key comes or goes, without touching a card."""
+        """Return a value that changes when a key is plugged in or removed. No card is touched."""
         return self._keys.state()
 
     def info(self, wanted: str | None) -> ResultRow:
-        """Return what one key says of itself, and the model that it claims to be."""
+        """Return one key's own information, and the model that it claims to be."""
         info, claimed = self._keys.describe(wanted, count=self._count)
         return {**_fido_row(info).cells(), **_fido_details(info, claimed)}
 
@@ -94,16 +94,19 @@ class OathSource:
         self._keys = keys
 
     def rows(self) -> tuple[Sequence[KeyRow], Sequence[MfaKitError]]:
-        """Return a row a key, and what is wrong with the readers that gave none."""
+        """Return a row per key, and the faults of the readers without a row."""
         found, faults = self._keys.look()
         return [_oath_row(key) for key in found], faults
 
     def state(self) -> object:
-        """Return what changes when a card comes or goes, without touching a card."""
+        """Return a value that changes when a card is inserted or removed. No card is touched."""
         return self._keys.state()
 
     def info(self, wanted: str | None) -> ResultRow:
-        """Return what one key says of itself, and the names of its credentials, after its password."""
+        """Return one key's own information and the names of its credentials.
+
+        A key with a password must be unlocked first.
+        """
         key = self._keys.choose(wanted)
         with self._keys.open(key) as applet:
             names = sorted(name.decode(errors="replace") for name in applet.names())
@@ -157,13 +160,16 @@ def _oath_row(key: OathKey) -> KeyRow:
 
 
 def complain(faults: Sequence[MfaKitError], progress: Progress) -> None:
-    """Tell on stderr what is wrong with keys that gave no row."""
+    """Print on stderr the faults of keys without a row."""
     for fault in faults:
         progress.note(f"{fault}; {fault.hint}")
 
 
 def any_of(source: KeySource) -> bool:
-    """Whether a key of this kind is plugged in, or may be. That there is none is no news of another kind's key."""
+    """Whether a key of this kind is or may be plugged in.
+
+    If none is, the fault of this kind is not reported for a key of another kind.
+    """
     try:
         rows, faults = source.rows()
     except MfaKitError:

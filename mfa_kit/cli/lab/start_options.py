@@ -1,4 +1,4 @@
-"""The options of the verbs that start a lab."""
+"""The options of commands that start a lab."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""The options and the rows of the verbs that print the ledger.
+"""The options and rows of the commands that print the ledger.
 
-The ledger is this computer's own record and no evidence. CloudTrail is evidence, and the request ids lead to it.
+The ledger is this computer's own record and not evidence. CloudTrail is evidence, and the request IDs refer to it.
 """
 
 from dataclasses import asdict
@@ -17,5 +17,5 @@ SINCE = click.option("--since", type=Moment(), default=0.0, help="From a time on
 
 
 def history_rows(user: str | None, since: float) -> list[ResultRow]:
-    """Return a row for each event from a Unix time on, oldest first; `at` is ISO 8601 in UTC."""
+    """Return a row for each event since a Unix time, oldest first. `at` is ISO 8601 in UTC."""
     return [{**asdict(event), "at": iso_time(event.at)} for event in ledger.history(user, since)]

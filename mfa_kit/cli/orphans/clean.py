@@ -1,4 +1,4 @@
-"""`mfa-kit orphans clean`: settle dead runs, and remove what other computers left long ago."""
+"""`mfa-kit orphans clean`: settle interrupted runs, and remove old unassigned devices that other computers created."""
 
 from collections.abc import Sequence
 
@@ -54,7 +54,7 @@ def clean(
 
 
 def _confirm(going: Sequence[Orphan], *, settings: Settings, progress: Progress) -> None:
-    """Have a person type how many of these devices other computers made, if any. Raise Declined."""
+    """Ask the user to type how many of these devices other computers created, if any. Raise Declined."""
     others = sum(each.standing is OrphanStanding.DESK for each in going)
     if not others:
         return

@@ -1,4 +1,4 @@
-"""What the verbs of orphans print of an unassigned device, and from which age on others' devices are removed."""
+"""The result row of an unassigned device, and the age from which other computers' devices are removed."""
 
 import click
 
@@ -17,7 +17,7 @@ OLDER_THAN = click.option(
 
 
 def orphan_row(orphan: Orphan, *, older_than: float, now: float) -> ResultRow:
-    """Return the row of one device; `older_than` is in seconds."""
+    """Return the row of one device. `older_than` is in seconds."""
     return {
         "device": orphan.serial,
         "standing": orphan.standing,

@@ -1,4 +1,4 @@
-"""`mfa-kit token accept`: test a box by a table or at the desk, and show how far it is."""
+"""`mfa-kit token accept`: test a box of tokens from a table or interactively, and show the progress."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +21,7 @@ from mfa_kit.wiring import seed_files, token_records
 from mfa_kit.wiring.files import check_new, write_new_file
 from mfa_kit.wiring.settings import Settings
 
-# Letters of the longest bar.
+# Length of the longest bar, in characters.
 WIDE = 40
 
 
@@ -65,7 +65,8 @@ def accept(
     box, left_out = trial.box, trial.left_out
     try:
         _print_box(box, refused, left_out, output=output, settings=settings)
-    finally:  # whoever reads the report may go away before its end
+    finally:
+        # Write the page even if the output is closed early, such as by a pager.
         if out:
             page = acceptance_sheet(box, name=file.name, at=iso_time(seed_files.now()), missing=len(left_out))
             write_new_file(out, page.encode())
@@ -75,7 +76,7 @@ def accept(
 def _print_box(
     box: Box, refused: Sequence[DroppedRow], left_out: Sequence[DroppedRow], *, output: Output, settings: Settings
 ) -> None:
-    """Print the box. `left_out` are rows of its file that could not be taken; their tokens are in no box."""
+    """Print the box. `left_out` are rejected rows of its file, whose tokens are not in the box."""
     if left_out:
         said = f"rows of the seed file that were not taken: {len(left_out)}; {joined_reasons(left_out)}"
         settings.progress.note(said)
@@ -109,7 +110,7 @@ def _row(one: Token, seen: Sighting | None) -> ResultRow:
 
 
 def _clocks(box: Box) -> ResultRow:
-    """Return how many clocks were read, and how far they are ahead in seconds."""
+    """Return how many clocks were read, and how many seconds they are ahead."""
     return {
         "clocks": len(box.offsets),
         "slowest_s": box.offsets[0] if box.offsets else None,
@@ -119,7 +120,7 @@ def _clocks(box: Box) -> ResultRow:
 
 
 def _histogram_text(offsets: Sequence[int]) -> str:
-    """Return a line a bin, with a bar as long as its share of the fullest one."""
+    """Return one line per bin, with a bar in proportion to the largest bin."""
     bars = histogram(offsets)
     most = max((count for _, count in bars), default=0)
     lines = (f"{middle:>8} s  {count:>5}  {'#' * -(-count * WIDE // most)}" for middle, count in bars)

@@ -1,4 +1,4 @@
-"""Rows of a file that were not taken, as each form of a result prints them."""
+"""Rejected rows of a file, for each form of output."""
 
 from collections.abc import Sequence
 
@@ -13,6 +13,6 @@ def dropped_rows(dropped: Sequence[DroppedRow]) -> list[ResultRow]:
 
 
 def note_dropped(dropped: Sequence[DroppedRow], progress: Progress) -> None:
-    """Tell each on stderr, for a form that has no place for it."""
+    """Print each on stderr, for a form of output that has no place for it."""
     for each in dropped:
         progress.note(f"{each.where}: {each.reason}")

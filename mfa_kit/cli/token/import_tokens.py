@@ -1,4 +1,4 @@
-"""`mfa-kit token import`. Seeds are read from the vendor's file each time and kept nowhere."""
+"""`mfa-kit token import`. Seeds are read from the vendor's file each time and are not stored."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -68,7 +68,7 @@ def import_tokens(
 
 
 def _proved(found: SeedFile, serial: str, *, codes: CodeSource, window: int) -> SeedFile:
-    """Settle hex or base32 by two codes of one token."""
+    """Decide between hex and base32 by two codes of one token."""
     if not any(matching.token_named(each.keys, serial) for each in found.readings):
         raise UsageFault(f"{serial} is no token of this file that has a seed", "look at the serial: --prove SERIAL")
 
@@ -102,7 +102,7 @@ def _stocked(counts: StockCounts | None) -> ResultRow:
 
 
 def _print(row: ResultRow, dropped: Sequence[DroppedRow], *, output: Output, settings: Settings) -> None:
-    """Print a result and each row of the file that was not taken."""
+    """Print a result and each row of the file that was rejected."""
     rows = dropped_rows(dropped)
     if output.form in {"json", "jsonl"}:
         output.one("token-import", {**row, "not_taken": rows})

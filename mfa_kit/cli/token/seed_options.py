@@ -1,4 +1,4 @@
-"""The options of verbs that read a seed file, and of those that read codes off a display."""
+"""The options of commands that read a seed file, and of those that read codes off a display."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,19 +14,19 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 FILE = click.Path(path_type=Path, dir_okay=False)
-# Two months; beyond that a clock is not late but dead.
+# Two months. A token whose clock is further off is broken, not slow.
 MOST_STEPS = 175_200
-# Letters of the longest length of time that is worth reading, in seconds.
+# Characters of the longest duration that is accepted, in seconds.
 LONGEST = len("5256000s")
 
 
 class Steps(click.ParamType[int]):
-    """A number of steps, or a length of time in steps of 30 s."""
+    """A number of steps, or a duration in steps of 30 s."""
 
     name = "steps"
 
     def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return the number of steps. Raise UsageFault, click.BadParameter for a text that is none, or for too many."""
+        """Return the number of steps. Raise UsageFault for other text, and click.BadParameter for too many steps."""
         if isinstance(value, int):
             return value
         if len(value) > LONGEST:
@@ -63,7 +63,7 @@ CODES_STDIN = click.option("--codes-stdin", is_flag=True, help="Read the codes f
 
 
 def seed_file_options(function: Callable[P, R]) -> Callable[P, R]:
-    """Add `encoding`, `unlock_stdin` and `unlock_fd`, which every verb takes that reads a seed file."""
+    """Add `encoding`, `unlock_stdin` and `unlock_fd`, the options of every command that reads a seed file."""
     for decorate in reversed(SEED_FILE_OPTIONS):
         function = decorate(function)
     return function

@@ -1,4 +1,4 @@
-"""A box of tokens as one HTML page to print. No seed is on it."""
+"""A printable HTML page about a box of tokens. It contains no seed."""
 
 from collections.abc import Iterator, Sequence
 
@@ -18,7 +18,10 @@ STYLE = """
 
 
 def acceptance_sheet(box: Box, *, name: str, at: str, missing: int = 0) -> str:
-    """Return the page; name is the seed file's, at the time of the report, missing its rows that are in no box."""
+    """Return the page.
+
+    `name` is the seed file's, `at` the report's time, `missing` the file's rows that are not in the box.
+    """
     left_out = f"<p><b>Rows of this file that could not be taken, and are not below: {missing}.</b></p>"
     body = [
         "<h1>Display tokens: acceptance of a box</h1>",
@@ -53,7 +56,7 @@ def _row(token: Token, seen: Sighting | None) -> str:
 
 
 def _clocks(offsets: Sequence[int]) -> Iterator[str]:
-    """Chart how many tokens are how far ahead; a negative number is behind."""
+    """Chart how many tokens have each clock offset. A negative offset means that the clock is behind."""
     if not offsets:
         yield "<p>No clock was read.</p>"
         return

@@ -6,7 +6,7 @@ from mfa_kit.core.checks import Proof, Refused
 
 
 def check_rows(answer: Proof | Refused) -> list[ResultRow]:
-    """Return a row a check, with the fields `check`, `result`, `detail` and `source`."""
+    """Return a row per check, with the fields `check`, `result`, `detail` and `source`."""
     return [
         {"check": check.name, "result": check.value, "detail": check.detail, "source": check.source}
         for check in answer.checks
@@ -14,7 +14,7 @@ def check_rows(answer: Proof | Refused) -> list[ResultRow]:
 
 
 def print_answer(schema: str, subject: ResultRow, answer: Proof | Refused, output: Output) -> int:
-    """Print the checks, in JSON with what was verified. Return the exit code: 0 for a proof, else 1."""
+    """Print the checks; JSON also names what was verified. Return the exit code: 0 for a proof, else 1."""
     proven, rows = isinstance(answer, Proof), check_rows(answer)
     if output.form == "json":
         output.one(schema, {**subject, "answer": "proof" if proven else "refused", "checks": rows})

@@ -1,4 +1,4 @@
-"""`mfa-kit verify fido2`: is this security key genuine and fit? One key, or a box of them."""
+"""`mfa-kit verify fido2`: whether a security key, or each key of a box, is genuine and suitable."""
 
 from collections import Counter
 from pathlib import Path
@@ -75,14 +75,14 @@ def _print(examined: Examined, *, asset: str | None, output: Output) -> None:
 
 
 class _Box:
-    """A box of keys that is worked through until a person has had enough, with a tally of what became of them."""
+    """A box of keys that are examined one after another until the user stops, with a tally of the results."""
 
     def __init__(self, examiner: KeyExaminer, *, asset: str | None, output: Output, progress: Progress) -> None:
         self._examiner, self._asset, self._output, self._progress = examiner, asset, output, progress
         self._tally: Counter[str] = Counter()
 
     def work(self) -> int:
-        """Examine keys as they come until Ctrl-C. Return 1 where one is refused or could not be judged."""
+        """Examine keys as they are plugged in until Ctrl-C. Return 1 when one was refused or could not be judged."""
         gone: PluggedKey | None = None
         while True:
             try:
@@ -110,7 +110,7 @@ class _Box:
 
     @property
     def _judged(self) -> int:
-        """How many keys have a line."""
+        """The number of keys that have a line."""
         return self._tally["proof"] + self._tally["refused"]
 
     def _print_line(self, examined: Examined, asset: str | None) -> None:

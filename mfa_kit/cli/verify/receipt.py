@@ -1,4 +1,4 @@
-"""What `verify fido2` prints of one key: a line, or a receipt with all that the answer rests on."""
+"""The results of `verify fido2` for one key: a line, or a receipt with all the evidence."""
 
 import hashlib
 
@@ -12,7 +12,7 @@ from mfa_kit.security_keys.authenticator import MetadataSource, Trusted
 
 
 def line_of(examined: Examined, *, asset: str | None) -> ResultRow:
-    """Return one key in one line."""
+    """Return a key's result as one line."""
     evidence = examined.evidence
     answer = examined.answer
     return {
@@ -29,7 +29,7 @@ def line_of(examined: Examined, *, asset: str | None) -> ResultRow:
 
 
 def receipt_of(examined: Examined, *, asset: str | None) -> ResultRow:
-    """Return everything that the answer rests on; docs/verify-fido2.md names the fields."""
+    """Return the receipt with all the evidence. docs/verify-fido2.md describes the fields."""
     evidence = examined.evidence
     return {
         "mfa_kit": __version__,

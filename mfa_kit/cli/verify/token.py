@@ -1,4 +1,4 @@
-"""`mfa-kit verify token`: whether a display token shows the codes of its seed, which one does, how its clock is."""
+"""`mfa-kit verify token`: check a display token's codes against its seed, find a token by its codes, read its clock."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -93,7 +93,7 @@ def verify_token(
 
 
 def _check_listed(found: SeedFile, serial: str, *, file: Path) -> None:
-    """Raise UsageFault unless the file has a seed of this token."""
+    """Raise UsageFault unless the file has a seed for this token."""
     if any(folded(each.serial) == folded(serial) for each in found.bare):
         raise UsageFault(f"{file.name} has no seed of {serial}, for only AWS has it", "leave --seeds out")
     if not any(matching.token_named(each.keys, serial) for each in found.readings):
@@ -107,7 +107,7 @@ def _check_listed(found: SeedFile, serial: str, *, file: Path) -> None:
 def _verify_without_seed(
     serial: str, probe_user: str | None, *, codes: CodeSource, settings: Settings, output: Output
 ) -> int:
-    """Judge the display of a token that AWS sold, and let AWS judge its codes where a user is kept for that."""
+    """Check the display of a token that AWS sold. With a probe user, AWS checks its codes too."""
     if not probe_user and not sold_by_aws(serial):
         raise UsageFault(
             f"{serial} does not look like a token that AWS sold, so nothing is known of it but its seed file",
@@ -141,7 +141,10 @@ def _verify_without_seed(
 def _judged(
     found: SeedFile, serial: str, typed: TypedCodes, *, window: int
 ) -> tuple[SeededToken, Match | Mismatch] | Undecided:
-    """Judge the codes of a token by its seed. Raise UsageFault where they leave open whether that is hex or base32."""
+    """Check the codes of a token against its seed.
+
+    Raise UsageFault when the codes do not decide whether the seed is hex or base32.
+    """
     if mistyped := matching.typing_error(typed):
         return mistyped
     file = matching.settle_encoding(found, serial, typed, window=window) if len(found.readings) > 1 else found
@@ -156,7 +159,7 @@ def _judged(
 def _keep_and_print(
     serial: str, answer: tuple[SeededToken, Match | Mismatch] | Undecided, *, at: float, keep: bool, output: Output
 ) -> int:
-    """Print what the codes decided; with `keep` it goes into the inventory before."""
+    """Print the result of the codes. With `keep`, record it in the inventory first."""
     if isinstance(answer, Undecided):
         return _print(serial, answer, output=output)
     key, verdict = answer
@@ -175,7 +178,7 @@ def _print(
     sightings: Sequence[Sighting] = (),
     kept: bool = False,
 ) -> int:
-    """Print a verdict and return the exit code: 1 where the answer is not yes."""
+    """Print a verdict and return the exit code: 1 unless the token was accepted."""
     named: ResultRow = {"serial": serial} if serial else {}
     match verdict:
         case Match():
@@ -198,7 +201,7 @@ def _print(
 
 
 def _clock(shown: Match, sightings: Sequence[Sighting]) -> ResultRow:
-    """Return how far the clock is off, how fast it drifts, and what AWS can make of the token."""
+    """Return how far the clock is off, how fast it drifts, and whether AWS can use the token."""
     drift = drift_of(sightings, period=shown.token.period)
     token = replace(shown.token, capacity=TokenRecords().capacity_of(shown.token.serial))
     return {
@@ -212,10 +215,10 @@ def _clock(shown: Match, sightings: Sequence[Sighting]) -> ResultRow:
 
 
 def _find_token(file: SeedFile, *, codes: CodeSource, window: int, output: Output) -> int:
-    """Print the tokens that show two codes; in a file that may be hex or base32, of either reading."""
+    """Print the tokens that show two codes. If the file may be hex or base32, both readings are searched."""
 
     def judge(typed: TypedCodes) -> list[Match] | Undecided:
-        """Return the tokens that show these codes, nearest to their time first."""
+        """Return the tokens that show these codes, smallest clock offset first."""
         return matching.typing_error(typed) or [
             one for each in file.readings for one in matching.find_tokens(each.keys, typed, window=window)
         ]

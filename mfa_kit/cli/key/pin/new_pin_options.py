@@ -1,4 +1,4 @@
-"""The options of verbs that give a FIDO key a new PIN."""
+"""The options of commands that set a new PIN on a FIDO key."""
 
 from collections.abc import Callable
 from pathlib import Path
