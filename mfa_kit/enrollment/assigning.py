@@ -1,4 +1,4 @@
-"""Assign a token whose seed AWS has already."""
+"""Assign a display token whose seed AWS already has."""
 
 from mfa_kit.core.errors import AwsFault, DeviceFault, InvalidCode, NoSuchEntity, Throttled, Unclear
 from mfa_kit.core.models import Enrolled, Entry, Intent, Reached
@@ -13,9 +13,10 @@ OTHER_MAKERS = (
 
 
 def assign_token(intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Enrolled:
-    """Enable a token whose seed AWS has already, with the pair that its carrier reads; it is sent at once.
+    """Enable a token whose seed AWS already has. The pair that the carrier reads is sent at once.
 
-    Nothing is created, so nothing is ever deleted: a request whose answer is lost is looked for in IAM's list.
+    Nothing is created, so nothing is ever deleted. If a request gets no response, IAM's list shows whether it took
+    effect.
     """
     entry = desk.journal.record(Entry(run=run, intent=intent))
     sent = False
@@ -47,7 +48,7 @@ ASSIGNING = Maker(assign_token, _assignment_steps)
 
 
 def _explain(error: BaseException, intent: Intent) -> BaseException:
-    """Return the error with what it means for a token. What AWS says of an unknown serial is not documented."""
+    """Return the error with an explanation for tokens. AWS does not document its response to an unknown serial."""
     match error:
         case NoSuchEntity():
             return DeviceFault(

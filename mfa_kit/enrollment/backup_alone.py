@@ -1,4 +1,4 @@
-"""The carrier of a seed that only the sealed backup holds."""
+"""The carrier for a device whose secret is only in its encrypted backup."""
 
 from collections.abc import Callable
 
@@ -9,14 +9,14 @@ from mfa_kit.core.otp import Created, Pair, Seed
 
 
 class BackupAlone:
-    """Computes the codes for AWS's time from a seed that only the sealed backup holds."""
+    """Computes the codes for AWS's time from a secret that only the encrypted backup keeps."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
         self._seeds: dict[str, Seed] = {}
 
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
-        """Raise UsageFault where there would be no backup."""
+        """Raise UsageFault if there would be no backup."""
         if not sealed:
             raise UsageFault(
                 f"generated codes without a backup would leave the seed of {intent.name} nowhere",
@@ -25,7 +25,7 @@ class BackupAlone:
         return intent
 
     def install(self, intent: Intent, created: Created) -> None:
-        """Keep the seed in memory."""
+        """Keep the secret in memory."""
         self._seeds[intent.serial] = created.seed
 
     def codes(self, intent: Intent) -> Pair:
@@ -33,5 +33,5 @@ class BackupAlone:
         return otp.pair(self._seeds[intent.serial], self._now())
 
     def remove(self, entry: Entry) -> None:
-        """Forget the seed."""
+        """Forget the secret."""
         self._seeds.pop(entry.intent.serial, None)

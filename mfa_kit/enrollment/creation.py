@@ -1,4 +1,4 @@
-"""CreateVirtualMFADevice, of which an answer may be lost."""
+"""Create a virtual device, also if a CreateVirtualMFADevice request gets no response."""
 
 import re
 from typing import NoReturn
@@ -26,18 +26,18 @@ from mfa_kit.core.otp import Created
 from mfa_kit.enrollment.devices import delete_command
 from mfa_kit.enrollment.ports import Desk
 
-# Requests to create that may go unanswered before we give up.
+# Requests to create that may go unanswered before mfa-kit gives up.
 CREATE_TRIES = 4
-# IAM API reference, Tag: user names may hold a comma, tag values may not.
+# IAM API reference, Tag: user names may contain a comma, tag values may not.
 TAG_VALUE = re.compile(r"[\w\s.:/=+@-]{0,256}")
 
 
 def create_device(entry: Entry, *, desk: Desk) -> Created:
-    """Create a device and return its seed; without tags where they are denied, and again where an answer was lost.
+    """Create a device and return its secret. Omit the tags if they are denied, and retry if a request got no response.
 
-    Only one device can have a name, so of two requests at most one acts, and trying again shows which. A device with
-    this run's tag was made by a request whose answer was lost, and the seed with it: it is deleted and made again.
-    Raise Unclear when a request may have acted; after any other error nothing was made.
+    Only one device can have a name, so at most one of two requests takes effect, and the retry shows which one. A
+    device with this run's tag was made by a request without a response, so its secret is lost: the device is deleted
+    and created again. Raise Unclear if a request may have taken effect; after any other error nothing was made.
     """
     intent, tags = entry.intent, _tags(entry)
     lost: Unclear | None = None
@@ -50,7 +50,7 @@ def create_device(entry: Entry, *, desk: Desk) -> Created:
             desk.sleep(attempt + 1)
         except (AwsFault, Throttled) as refused:
             if isinstance(refused, AccessDenied) and tags:
-                tags = {}  # tags are a second permission, which lean policies leave out
+                tags = {}  # tags need a permission of their own, which minimal policies omit
             elif lost is None:
                 _raise_refusal(refused, intent, desk=desk)
             elif not (isinstance(refused, AlreadyExists) and _free_name(entry, desk=desk)):
@@ -59,7 +59,7 @@ def create_device(entry: Entry, *, desk: Desk) -> Created:
 
 
 def _tags(entry: Entry) -> dict[str, str]:
-    """Return the tags of a device that a run makes, without those whose value no tag can have."""
+    """Return the tags for a device that a run makes, without values that a tag cannot have."""
     intent = entry.intent
     tags = (
         (RUN_TAG, entry.run),
@@ -74,14 +74,14 @@ def _tags(entry: Entry) -> dict[str, str]:
 
 
 def _raise_refusal(refused: AwsFault | Throttled, intent: Intent, *, desk: Desk) -> NoReturn:
-    """Raise what IAM said, or who has the name where it is taken."""
+    """Raise IAM's error, or an error with the user of the name if the name is taken."""
     if isinstance(refused, AlreadyExists):
         raise _name_taken(intent, desk=desk) from None
     raise refused
 
 
 def _name_taken(intent: Intent, *, desk: Desk) -> AlreadyExists:
-    """Return the fault of a name that is taken; a device that another process here is making is not to be deleted."""
+    """Return the error for a name that is taken. Without a delete command if a process here is making it."""
     run = desk.inventory.run_of(intent.serial)
     made = desk.journal.find(intent.serial, run=run) if isinstance(run, str) else None
     if made and made.is_half_made and desk.journal.lives(made.run):
@@ -97,13 +97,13 @@ def _name_taken(intent: Intent, *, desk: Desk) -> AlreadyExists:
 
 
 def _free_name(entry: Entry, *, desk: Desk) -> bool:
-    """Delete the device of this run whose seed was lost; return whether its name is free again."""
+    """Delete a device of this run whose secret was lost; return whether its name is free again."""
     serial = entry.intent.serial
     try:
         if desk.inventory.run_of(serial) != entry.run:
             return False
         desk.registrar.delete(serial)
-    except NoSuchEntity:  # somebody else deleted it
+    except NoSuchEntity:  # another process or user deleted it
         return True
     except MfaKitError as error:
         desk.progress.note(f"{serial} is ours and cannot be deleted: {error}")

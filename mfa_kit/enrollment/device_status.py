@@ -1,4 +1,4 @@
-"""Who has what: a user's MFA devices, who made them, and whether this desk has a backup. Reads only."""
+"""The MFA devices of a user: their makers, and whether this computer has their backups. Reads only."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,7 +9,7 @@ from mfa_kit.enrollment.ports import Desk
 
 
 class MadeBy(StrEnum):
-    """By whom a device was made, as far as the ledger and its tags tell."""
+    """The maker of a device, according to the ledger and the device's tags."""
 
     HERE = "this desk"
     ELSEWHERE = "another desk"
@@ -18,7 +18,7 @@ class MadeBy(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceStatus:
-    """One device of a user, or that the user has none."""
+    """One device of a user, or the fact that the user has none."""
 
     user: str
     device: Device | None = None
@@ -28,13 +28,13 @@ class DeviceStatus:
 
 
 def read_status(user: str, *, caller: Caller, desk: Desk) -> list[DeviceStatus]:
-    """Return a user's devices in IAM's order, or that there are none. Raise NoSuchEntity."""
+    """Return a user's devices in IAM's order, or a single status that there are none. Raise NoSuchEntity."""
     devices = desk.inventory.devices(user)
     return [_has(device, user, caller=caller, desk=desk) for device in devices] or [DeviceStatus(user=user)]
 
 
 def read_status_while_there(user: str, *, caller: Caller, desk: Desk) -> list[DeviceStatus]:
-    """Return what status does, and nothing of a user who left after all were listed."""
+    """Return the same as `read_status`, but nothing for a user who was deleted after the listing."""
     try:
         return read_status(user, caller=caller, desk=desk)
     except NoSuchEntity:
@@ -42,7 +42,7 @@ def read_status_while_there(user: str, *, caller: Caller, desk: Desk) -> list[De
 
 
 def _has(device: Device, user: str, *, caller: Caller, desk: Desk) -> DeviceStatus:
-    """Tell a device from an earlier one of the same name by the run in its tags."""
+    """Return the status of a device. The run in its tags distinguishes it from an earlier device of that name."""
     entry = recorded_entry(device, user, caller=caller, desk=desk)
     ours = desk.journal.find(device.serial, run=entry.run) if entry else None
     made = MadeBy.ELSEWHERE if entry else MadeBy.UNKNOWN
@@ -58,7 +58,7 @@ def _has(device: Device, user: str, *, caller: Caller, desk: Desk) -> DeviceStat
 
 
 def _certifications(device: Device, user: str, *, desk: Desk) -> tuple[str, ...] | None:
-    """Return what IAM tells of a security key; None for other devices, and where that may not be read."""
+    """Return a security key's certifications from IAM; None for other devices, and if reading them is denied."""
     if device.type is not DeviceType.FIDO2:
         return None
     try:
@@ -68,7 +68,7 @@ def _certifications(device: Device, user: str, *, desk: Desk) -> tuple[str, ...]
 
 
 def recorded_entry(device: Device, user: str, *, caller: Caller, desk: Desk) -> Entry | None:
-    """Return the run that made a device: the journal's entry, or one made of its tags; None when nothing tells."""
+    """Return the journal's entry for a device, or an entry built from its tags; None if neither names a run."""
     tagged = desk.inventory.run_of(device.serial) if device.type is DeviceType.VIRTUAL else Mark.UNTAGGED
     run = tagged if isinstance(tagged, str) else None
     if (entry := desk.journal.find(device.serial, run=run)) and entry.intent.user == user:

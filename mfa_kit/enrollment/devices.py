@@ -1,4 +1,4 @@
-"""The devices of a user, as IAM lists them: which there are, whether one is there, and room for one more."""
+"""The devices of a user as IAM lists them: find one, wait for one, and check that there is room for another."""
 
 from collections.abc import Iterable, Sequence
 
@@ -6,9 +6,9 @@ from mfa_kit.core.errors import NoSuchEntity, UsageFault
 from mfa_kit.core.models import Device, Intent
 from mfa_kit.enrollment.ports import Desk, Inventory
 
-# IAM quotas: MFA devices of any kind a user.
+# IAM quotas: MFA devices of any kind per user.
 MAX_DEVICES = 8
-# Listings lag behind writes. Seconds between looks, 30 in all.
+# Seconds between listings, 30 in all, because listings lag behind writes.
 PAUSES = (1, 2, 3, 4, 5, 7, 8)
 
 
@@ -18,15 +18,15 @@ def serials_of(devices: Iterable[Device]) -> tuple[str, ...]:
 
 
 def look_up_serials(user: str, *, inventory: Inventory) -> tuple[str, ...]:
-    """Return the serials of the devices that IAM lists on a user now. Raise NoSuchEntity when there is no such user."""
+    """Return the serials of the devices that IAM lists on a user now. Raise NoSuchEntity if the user does not exist."""
     return serials_of(inventory.devices(user))
 
 
 def find_device(intent: Intent, *, desk: Desk) -> Device | None:
-    """Return the device of an intent as IAM lists it on its user now, None where IAM does not list it there."""
+    """Return the device of an intent as IAM lists it on its user now; None if it is not listed there."""
     try:
         return next((device for device in desk.inventory.devices(intent.user) if device.serial == intent.serial), None)
-    except NoSuchEntity:  # a user who is gone has no device: IAM deletes none who has
+    except NoSuchEntity:  # a deleted user has no device, because IAM deletes only users without one
         return None
 
 
@@ -36,7 +36,7 @@ def is_listed(intent: Intent, *, desk: Desk) -> bool:
 
 
 def wait_until_listed(intent: Intent, *, desk: Desk) -> bool:
-    """Look for a device on its user for up to 30 s, because listings lag; return whether IAM lists it."""
+    """Wait up to 30 s until IAM lists a device on its user, because listings lag; return whether it does."""
     if is_listed(intent, desk=desk):
         return True
     desk.progress.note(f"IAM does not list {intent.serial} yet; looking again for up to {sum(PAUSES)} s")
@@ -48,9 +48,9 @@ def wait_until_listed(intent: Intent, *, desk: Desk) -> bool:
 
 
 def choose_device(user: str, wanted: str | None, *, devices: Sequence[Device]) -> Device:
-    """Return the device that `wanted` means: a serial, an ARN, or a name without path; None means the only one.
+    """Return the device that matches `wanted`: a serial, an ARN, or a name without path; None matches the only device.
 
-    Raise UsageFault where that is not exactly one device.
+    Raise UsageFault if not exactly one device matches.
     """
     chosen = [
         device for device in devices if wanted in {None, device.serial, device.serial.rpartition("/")[2], device.name}
@@ -68,7 +68,7 @@ def choose_device(user: str, wanted: str | None, *, devices: Sequence[Device]) -
 def check_room(
     user: str, devices: Sequence[Device], *, what: str = "the most that IAM allows", or_else: str = ""
 ) -> None:
-    """Raise UsageFault when a user can have no more devices. `what` ends its sentence, and `or_else` its hint."""
+    """Raise UsageFault if a user cannot have more devices. `what` ends its message, and `or_else` its hint."""
     if len(devices) < MAX_DEVICES:
         return
     names = ", ".join(device.serial.rpartition("/")[2] for device in devices)

@@ -25,9 +25,9 @@ def enroll(wish: Wish, carrier: Carrier, *, caller: Caller, desk: Desk, run: str
 
 
 def look_to_enroll(wish: Wish, carrier: Carrier, *, caller: Caller, desk: Desk) -> Intent | Skipped:
-    """Return the device that can be made for a user, or why none is made. Reads only. Raise MfaKitError.
+    """Return the device to make for a user, or the reason to make none. Reads only. Raise MfaKitError.
 
-    The device's name is not looked up: CreateVirtualMFADevice touches nothing when the name is taken.
+    The device's name is not looked up, because CreateVirtualMFADevice changes nothing if the name is taken.
     """
     devices = desk.inventory.devices(wish.user)
     if devices and not wish.add:

@@ -1,7 +1,7 @@
-"""Register a security key. IAM has no API for it, so a person does it in AWS's console, and we watch IAM's list.
+"""Register a security key. IAM has no API for it: the user does it in the console, and mfa-kit polls IAM's list.
 
-We write nothing to IAM. AWS does not tell a credential's id, so a key and its entry are joined by the time and the name
-alone.
+mfa-kit writes nothing to IAM here. AWS does not report credential IDs, so a key is matched with its entry only by the
+time and the name.
 """
 
 from collections.abc import Callable, Container, Mapping, Sequence
@@ -30,15 +30,15 @@ from mfa_kit.enrollment.recovery import record_confirmed
 
 T = TypeVar("T")
 
-# Seconds between two looks, and the most that throttling makes of them.
+# Seconds between two polls, and the maximum to which throttling raises them.
 PACE, SLOWEST = 2.0, 30.0
-# Seconds left, at which the time is told.
+# Remaining seconds at which the remaining time is printed.
 MARKS = (30, 60, 120, 180, 240, 300, 420, 600, 900, 1200, 1800, 3600)
 JOINED = "AWS tells no credential id: the key and this entry are joined by the time and the name alone"
 
 
 class Hosts(NamedTuple):
-    """Where a partition's console is, and where one signs in to it by federation."""
+    """The console of a partition, and its sign-in address for federation."""
 
     signin: str
     console: str
@@ -54,10 +54,10 @@ HOSTS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsoleWatch:
-    """How a security key is made: a person registers it, and IAM's list is watched until it is there.
+    """Polls IAM's list until it shows the security key that a person registers in the console.
 
-    `page` brings a person to the console, or says where it is, and cleans up after. `lacking` returns what a policy
-    misses in IAM's certifications. The watch lasts so many `seconds`, which `clock` counts.
+    `page` opens the console or prints its address, and cleans up afterwards. `lacking` returns what a policy requires
+    and the certifications in IAM lack. The watch lasts `seconds`, measured by `clock`.
     """
 
     page: Callable[[Intent], AbstractContextManager[None]]
@@ -66,7 +66,7 @@ class ConsoleWatch:
     clock: Callable[[], float]
 
     def make(self, intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Enrolled:
-        """Wait until the key is registered. Raise AwsFault when the time is up; the journal has it where it stands."""
+        """Wait until the key is registered, and record it in the journal. Raise AwsFault if the time is up."""
         before = set(look_up_serials(intent.user, inventory=desk.inventory))
 
         def look() -> Device | None:
@@ -88,7 +88,7 @@ class ConsoleWatch:
         return Maker(self.make, registration_steps)
 
     def _report(self, entry: Entry, device: Device, *, desk: Desk) -> Enrolled:
-        """Read and note what IAM says of a key that stands, and what its user has besides."""
+        """Read and print IAM's data on a registered key, and warnings about the user's other devices."""
         user = entry.intent.user
         warnings: list[str] = []
         found = Registered(since=device.since or desk.inventory.now(), certifications={})
@@ -116,9 +116,9 @@ def registration_steps(intent: Intent, _backup: str | None) -> list[str]:
 
 
 def wait_until(look: Callable[[], T | None], what: str, *, seconds: float, clock: Callable[[], float], desk: Desk) -> T:
-    """Look every two seconds until something is there, and return it; less often while IAM throttles.
+    """Poll every two seconds, less often while IAM throttles, and return the first result.
 
-    Raise AwsFault when `seconds` are over, as `clock` counts them. `what` names in messages what is waited for.
+    Raise AwsFault after `seconds`, measured by `clock`. `what` is the awaited thing in messages.
     """
     end, pause, told = clock() + seconds, PACE, seconds + 1
     while True:
@@ -142,9 +142,9 @@ def wait_until(look: Callable[[], T | None], what: str, *, seconds: float, clock
 
 
 def choose_new_key(name: str, new: Sequence[Device], *, desk: Desk) -> Device | None:
-    """Return the security key among new devices, None where there is none; of several, the one that has the name.
+    """Return the security key among new devices, or None. If there are several, return the one with the name.
 
-    Raise AwsFault where several keys are new and not exactly one of them has the name.
+    Raise AwsFault if several keys are new and not exactly one of them has the name.
     """
     keys = [device for device in new if device.type is DeviceType.FIDO2]
     named = [device for device in keys if device.name == name]
@@ -170,7 +170,7 @@ def choose_new_key(name: str, new: Sequence[Device], *, desk: Desk) -> Device | 
 def _look_after_stop(
     stop: KeyboardInterrupt, look: Callable[[], Device | None], intent: Intent, *, desk: Desk, run: str
 ) -> None:
-    """Look once more after a Ctrl-C, record a key that was registered, and note on the interrupt what was found."""
+    """Look once more after Ctrl-C, record a key that was registered, and add a note about it to the interrupt."""
     try:
         device = look()
     except MfaKitError as error:
@@ -190,9 +190,9 @@ def _record(intent: Intent, device: Device, *, desk: Desk, run: str) -> Entry:
 
 
 def missing_devices(user: str, devices: Sequence[Device], *, keys: int) -> list[str]:
-    """Return warnings on what a user with a security key lacks: STS takes codes, and no key (IAM user guide).
+    """Return warnings about other devices the user of a security key needs: STS accepts only codes (IAM user guide).
 
-    `keys` is how many active access keys the user has.
+    `keys` is the number of the user's active access keys.
     """
     warnings = []
     if keys and all(device.type is DeviceType.FIDO2 for device in devices):
@@ -206,9 +206,10 @@ def missing_devices(user: str, devices: Sequence[Device], *, keys: int) -> list[
 
 
 def session_policy(*, account: str, partition: str, user: str) -> dict[str, object]:
-    """Return the policy of the console session: it may look at one user, and give that user MFA devices.
+    """Return the policy of the console session: it can view one user, and assign MFA devices to that user.
 
-    A user's path is not in listings of devices, so any path will do: a name is unique in its account.
+    The resource matches any path, because listings of devices do not contain the user's path. A user name is unique in
+    its account.
     """
     start = f"arn:{partition}:iam::{account}:user"
     actions = [f"iam:{action}" for action in ("GetUser", "ListMFADevices", "GetMFADevice", "EnableMFADevice")]
@@ -217,7 +218,7 @@ def session_policy(*, account: str, partition: str, user: str) -> dict[str, obje
 
 
 def click_instructions(intent: Intent, *, address: str | None) -> list[str]:
-    """Return four lines that say what to click for a user; the `address` of the page is not known in each partition."""
+    """Return four lines of instructions for a user. The `address` of the page is not known for every partition."""
     there = (
         f"open {address}" if address else f"sign in to the console of {intent.partition}, IAM, Users, {intent.user},"
     )
@@ -230,7 +231,7 @@ def click_instructions(intent: Intent, *, address: str | None) -> list[str]:
 
 
 def root_click_instructions(name: str, *, address: str | None) -> list[str]:
-    """Return four lines that say what to click as root."""
+    """Return four lines of instructions for root."""
     there = f"open {address}" if address else "open the console, and there My security credentials,"
     return [
         f"1  {there} signed in as root: its e-mail address and password, nobody else can",
@@ -242,7 +243,7 @@ def root_click_instructions(name: str, *, address: str | None) -> list[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RootEnrolled:
-    """Root has a security key now; only a session of root knows the `device`."""
+    """Root now has a security key. `device` is known only in a session of root."""
 
     device: Device | None
 
@@ -257,9 +258,9 @@ def enroll_root(
     caller: Caller,
     desk: Desk,
 ) -> RootEnrolled | Skipped:
-    """Say what to click, and wait until root has the key. Raise UsageFault in a partition that has no root user.
+    """Print instructions, and wait until root has the key. Raise UsageFault in a partition without root users.
 
-    A session of root sees it in root's own list, any other caller in the account's summary.
+    A session of root sees the key in root's own list; any other caller sees only the account summary.
     """
     if caller.partition in ROOTLESS:
         raise UsageFault("AWS GovCloud has no root user", "its account belongs to one of the commercial partition")
@@ -285,5 +286,5 @@ def _find_in_summary(*, desk: Desk) -> RootEnrolled | None:
 
 
 def _new_devices(user: str | None, before: Container[str], *, desk: Desk) -> list[Device]:
-    """Return the devices of a user, or of the caller, whose serials were not there before; one attempt."""
+    """Return the devices of a user, or of the caller, that were not listed before. Makes one attempt."""
     return [device for device in desk.inventory.devices(user, patient=False) if device.serial not in before]

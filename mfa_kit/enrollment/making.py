@@ -1,4 +1,4 @@
-"""Make a virtual device: create, seal, install, enable, confirm. Settle it before an error goes on."""
+"""Make a virtual device: create, encrypt the backup, install, enable, confirm. After an error, settle first."""
 
 import threading
 from dataclasses import replace
@@ -22,12 +22,12 @@ CONFIRM_STEP = "confirm that IAM lists it"
 
 
 def make_device(intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Enrolled:
-    """Create, seal, install, enable and confirm. Raise MfaKitError; what is half-made is settled before, or noted."""
+    """Run all steps. Raise MfaKitError after settling a half-made device, or describing it in a note on the error."""
     return confirm_enabled(create_and_enable(intent, carrier, desk=desk, run=run), desk=desk)
 
 
 def create_and_enable(intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Entry:
-    """Do what `make_device` does, but leave the device to be confirmed; return the entry of the enabled device."""
+    """Do the same as `make_device` without confirming the device; return the entry of the enabled device."""
     entry, created = _create_and_seal(intent, carrier, desk=desk, run=run)
     try:
         carrier.install(intent, created)
@@ -54,21 +54,21 @@ CREATING = Maker(make_device, _creation_steps)
 
 
 def stage_device(intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Staged:
-    """Create and seal, and let the device wait for `enable_sealed`: nobody has to sign in with it yet."""
+    """Create a device and encrypt its backup. `enable_sealed` enables it later; until then, no sign-in needs it."""
     entry, _ = _create_and_seal(intent, carrier, desk=desk, run=run)
     desk.journal.record(entry.at(Reached.STAGED))
     return Staged(intent=intent, run=run, backup=entry.backup)
 
 
 def _create_and_seal(intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> tuple[Entry, Created]:
-    """Return the entry and the seed of a device that was created and sealed. What goes wrong is settled."""
+    """Create a device, encrypt its backup, and return the entry and the secret. Settle after an error."""
     entry = desk.journal.record(Entry(run=run, intent=intent, backup=desk.vault.place(intent, run)))
     try:
         try:
             created = create_device(entry, desk=desk)
         except Unclear:
             raise
-        except (AwsFault, Throttled):  # IAM said no: nothing was made
+        except (AwsFault, Throttled):  # IAM refused, so nothing was made
             entry = desk.journal.record(entry.at(Reached.UNDONE))
             raise
         entry = replace(entry, reached=Reached.CREATED, answered_here=True)
@@ -84,7 +84,7 @@ def _create_and_seal(intent: Intent, carrier: Carrier, *, desk: Desk, run: str) 
 
 
 def confirm_enabled(entry: Entry, *, desk: Desk) -> Enrolled:
-    """Look for an enabled device in IAM's list. Where it cannot be confirmed, its entry stays open."""
+    """Wait until IAM lists an enabled device. If it cannot be confirmed, its entry stays open."""
     enrolled = Enrolled(intent=entry.intent, run=entry.run, backup=entry.backup)
     try:
         find = is_listed if entry.looked_for else wait_until_listed
@@ -102,9 +102,10 @@ def confirm_enabled(entry: Entry, *, desk: Desk) -> Enrolled:
 
 
 def settle_failed_enable(entry: Entry, carrier: Carrier, error: BaseException, *, desk: Desk) -> Entry | None:
-    """Settle after a request to enable that failed; return the entry of a device that is enabled all the same.
+    """Settle after an Enable request failed; return the entry if the device is enabled nevertheless.
 
-    None says that the error goes on: the device is not enabled, or something other than IAM ended the request.
+    None means that the error should be raised again: the device is not enabled, or the request was interrupted by
+    something other than IAM.
     """
     enabled = _settle_after(entry, carrier, error, desk=desk)
     serial, user = entry.intent.serial, entry.intent.user
@@ -117,12 +118,13 @@ def settle_failed_enable(entry: Entry, carrier: Carrier, error: BaseException, *
 
 
 def _settle_after(entry: Entry, carrier: Carrier, error: BaseException, *, desk: Desk) -> Entry | None:
-    """Settle after an error; return the entry where the device is enabled all the same.
+    """Settle after an error; return the entry if the device is enabled nevertheless.
 
-    What cannot be settled is a note on that error.
+    If the device cannot be settled, a note on the error says so.
     """
     try:
-        # Otherwise a Ctrl-C shows no effect while IAM is slow, and people press it again. A worker has that second one.
+        # Without this message, a Ctrl-C has no visible effect while IAM is slow, and users press it again. In a worker
+        # thread, the second one is handled elsewhere.
         if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
             desk.progress.note(f"ending: {entry.intent.serial} is settled with IAM first; Ctrl-C breaks that off")
         if settle(entry, carrier, desk=desk) is Reached.CONFIRMED:

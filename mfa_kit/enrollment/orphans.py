@@ -14,7 +14,7 @@ OPEN = {Reached.INTENT, Reached.CREATED, Reached.REVOKING}
 
 
 class OrphanStanding(StrEnum):
-    """What the journal, the tags and IAM say of an unassigned device."""
+    """The state of an unassigned device, according to the journal, its tags and IAM."""
 
     DEAD = "ours, half-made by a run that is dead"
     ALIVE = "ours, being made now"
@@ -28,7 +28,7 @@ class OrphanStanding(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Orphan:
-    """One unassigned virtual device; run, user and since (Unix seconds) are what its tags or the journal claim."""
+    """One unassigned virtual device. Run, user and since (Unix seconds) come from its tags or the journal."""
 
     serial: str
     standing: OrphanStanding
@@ -37,7 +37,7 @@ class Orphan:
     since: float | None = None
 
     def goes(self, *, older_than: float, now: float) -> bool:
-        """Whether `clean` removes it; another desk's only when its run began more than so many seconds ago."""
+        """Whether `clean` removes it. Another computer's device must be more than `older_than` seconds old."""
         if self.standing is OrphanStanding.DESK:
             return self.since is not None and now - self.since > older_than
         return self.standing in {OrphanStanding.DEAD, OrphanStanding.LATE}
@@ -45,7 +45,7 @@ class Orphan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cleaned:
-    """What became of one device; `error` says why it is still there."""
+    """The result for one device; `error` says why it still exists."""
 
     serial: str
     ended: str
@@ -53,17 +53,17 @@ class Cleaned:
 
 
 def find_orphans(*, desk: Desk) -> list[Orphan]:
-    """Return every unassigned device: one listing, which is whole or raises, and one call a device for its tags."""
+    """Return every unassigned device. Takes one complete listing, or raises, and one call per device for its tags."""
     return [found for serial in desk.inventory.unassigned() if (found := _orphan(serial, desk=desk))]
 
 
 def remove_orphans(
     found: Sequence[Orphan], *, account: str, older_than: float, limit: int, desk: Desk, lost: str | None = None
 ) -> Iterator[Cleaned]:
-    """Settle our dead runs, then remove what came late and what other desks left; yield what became of each.
+    """Settle this computer's dead runs, then remove late and foreign devices; yield the result for each device.
 
-    `lost` is a key that no dead run waits for any more. Raise UsageFault before anything is touched when more than
-    `limit` devices would go.
+    `lost` is a key that dead runs should no longer wait for. Raise UsageFault before any change if more than `limit`
+    devices would be removed.
     """
     now = desk.inventory.now()
     going = [orphan for orphan in found if orphan.goes(older_than=older_than, now=now)]
@@ -81,7 +81,7 @@ def remove_orphans(
 
 
 def _remove(orphan: Orphan, *, desk: Desk) -> Cleaned:
-    """Delete one device after a second look, for a listing is old when it is read."""
+    """Check a device again and delete it, because the listing may be out of date."""
     try:
         if _orphan(orphan.serial, desk=desk) != orphan:
             return Cleaned(serial=orphan.serial, ended="changed meanwhile; left alone")
@@ -99,7 +99,7 @@ def _remove(orphan: Orphan, *, desk: Desk) -> Cleaned:
 
 
 def _orphan(serial: str, *, desk: Desk) -> Orphan | None:
-    """Return what the tags and the journal say of a device; None where it is gone by now."""
+    """Return an unassigned device with data from its tags and the journal; None if it no longer exists."""
     try:
         tags = desk.inventory.tags(serial)
     except NoSuchEntity:
@@ -112,7 +112,7 @@ def _orphan(serial: str, *, desk: Desk) -> Orphan | None:
         return _untagged(serial, entry, desk=desk)
     try:
         since = run_time(run)
-    except ValueError:  # a tag is a claim, and this one is no run of ours
+    except ValueError:  # a tag is only a claim, and this one is not one of mfa-kit's run IDs
         return Orphan(serial=serial, standing=OrphanStanding.FOREIGN)
     return Orphan(
         serial=serial,
@@ -124,7 +124,7 @@ def _orphan(serial: str, *, desk: Desk) -> Orphan | None:
 
 
 def _untagged(serial: str, entry: Entry | None, *, desk: Desk) -> Orphan:
-    """Return what the journal says of a device without a run in its tags."""
+    """Return the state of a device without a run in its tags, according to the journal."""
     if entry is None or entry.reached not in OPEN:
         return Orphan(serial=serial, standing=OrphanStanding.FOREIGN)
     standing = OrphanStanding.ALIVE if desk.journal.lives(entry.run) else OrphanStanding.UNPROVEN
@@ -132,7 +132,7 @@ def _untagged(serial: str, entry: Entry | None, *, desk: Desk) -> Orphan:
 
 
 def _tagged_standing(run: str, entry: Entry | None, tags: Mapping[str, str], *, desk: Desk) -> OrphanStanding:
-    """Return how it stands with a device of this run, which has this entry in our journal, if any."""
+    """Return the state of a device of this run; `entry` is its entry in this computer's journal, if there is one."""
     if entry is None:
         return OrphanStanding.STAGED if STAGED_TAG in tags else OrphanStanding.DESK
     if entry.reached is Reached.STAGED:

@@ -1,7 +1,7 @@
-"""When a call to IAM is made, and made again: `Patience` for one user, `Pace` for the many of a rollout.
+"""Timing and retries of calls to IAM: `Patience` for one user, `Pace` for the many users of a rollout.
 
-Both are turns: they wait, then let one attempt be made. An unclear request is never tried again here, because it may
-have acted. Codes are computed within the attempt, so that no code is old when it is sent.
+Both are turns: they wait, then make one attempt. They never repeat a request with an unclear result, because it may
+have taken effect. Codes are computed within the attempt, so they are fresh when they are sent.
 """
 
 import threading
@@ -19,33 +19,33 @@ T = TypeVar("T")
 # Seconds. AWS asks to wait "several minutes" after ConcurrentModification and EntityTemporarilyUnmodifiable.
 THROTTLED = (1, 2, 4, 8, 15, 30)
 BUSY = (5, 10, 20, 40, 60)
-# Calls a second: AWS publishes no rate for IAM. Doubled each second until it first throttles, and halved then; from
-# there a bit more each second, a fiftieth a call at most, and a part of it after a Throttling. After so many seconds
-# and calls without one it is doubled again, for others may have ended, or AWS may have saved calls up for us; what was
-# refused then leads back to what was not.
+# Calls per second; AWS publishes no rate for IAM. The rate doubles each second until the first Throttling, which halves
+# it. Afterwards it grows a little each second, by at most a fiftieth per call, and a Throttling cuts it to CUT. After
+# QUIET seconds and QUIET_CALLS calls without a Throttling it doubles again, because other processes may have ended, or
+# AWS may have accumulated calls. If that is throttled, it returns to the last sustainable rate.
 FIRST_RATE = 10.0
 LEAST_RATE = 0.2
 GAIN = 0.4
 FIRST_CUT, CUT = 0.5, 0.75
 QUIET, QUIET_CALLS = 4.0, 10
-# Seconds that a call may be late for its slot without losing it: threads wake when they are let.
+# A call may be this many seconds late for its slot without losing it, because threads wake up late.
 LATE = 0.25
 # Seconds without an accepted call after which a throttled rollout ends.
 GIVE_UP = 600.0
-# Seconds in which no call was begun, after which nobody was waiting for one.
+# After this many seconds without a new call, the time since the last accepted call is measured anew.
 IDLE = 60.0
-# Seconds between looks whether the credentials work again.
+# Seconds between checks whether the credentials work again.
 SIGNED_OUT = 5.0
 
 
 class Turn(Protocol):
-    """Waits, makes one attempt, and makes another where IAM surely did nothing."""
+    """Waits and makes one attempt; makes another only if IAM certainly did nothing."""
 
     def __call__(self, act: Callable[[], T]) -> T: ...
 
 
 class InTurn:
-    """A Registrar in front of another: each call takes its turn."""
+    """A Registrar that wraps another one: each call takes its turn."""
 
     def __init__(self, inner: Registrar, turn: Turn) -> None:
         self._inner, self._turn = inner, turn
@@ -72,7 +72,7 @@ class InTurn:
 
 
 class Patience:
-    """Waits longer each time, says so, and gives up at last."""
+    """Retries with increasing pauses, prints each pause, and finally gives up."""
 
     def __init__(self, *, sleep: Callable[[float], None], progress: Progress) -> None:
         self._sleep, self._progress = sleep, progress
@@ -91,11 +91,11 @@ class Patience:
 
 
 class Pace:
-    """One rate for all workers of a rollout, found by trying: one waits for the next slot, and the rest wait behind it.
+    """One rate for all workers of a rollout, found by trial. One worker waits for the next slot, the rest behind it.
 
-    Of calls, `at_once` are out at a time; workers beyond that do meanwhile what needs no answer.
-    `renew` looks for credentials when those that worked have expired; until it succeeds all wait, and no call fails.
-    After `stop` nobody waits for that any more, and after `break_off` nobody calls any more.
+    At most `at_once` calls are in progress; further workers can meanwhile do work that needs no response. When working
+    credentials expire, `renew` looks for new ones; all workers wait until it succeeds, and no call fails. After `stop`
+    no worker waits for credentials, and after `break_off` no worker makes calls.
     """
 
     def __init__(
@@ -117,11 +117,11 @@ class Pace:
         self.paused = False
 
     def stop(self) -> None:
-        """Wait no more for credentials that work again."""
+        """Stop waiting for credentials."""
         self._stopped = True
 
     def break_off(self) -> None:
-        """Let KeyboardInterrupt come out of each turn instead of a call; what is half-made is left to the next run."""
+        """Make each turn raise KeyboardInterrupt instead of calling. The next run settles half-made devices."""
         self._stopped = self._broken = True
 
     def __call__(self, act: Callable[[], T]) -> T:
@@ -148,7 +148,7 @@ class Pace:
                 return done
 
     def _begin(self) -> None:
-        """Count anew how long nothing was accepted, where nothing was asked: at a desk people take their time."""
+        """Restart the give-up period after a pause without calls, for example while the station waits for a person."""
         with self._lock:
             now = self._clock()
             if now - self._asked > IDLE:
@@ -156,7 +156,7 @@ class Pace:
             self._asked = now
 
     def _wait(self) -> bool:
-        """Wait for the next slot; whether there was anything to wait for."""
+        """Wait for the next slot; return whether a wait was necessary."""
         waited = False
         with self._turnstile:
             while (pause := self._due()) > 0:
@@ -165,7 +165,7 @@ class Pace:
         return waited
 
     def _due(self) -> float:
-        """Take the slot that is due, or return the seconds until one is, by the rate of this moment."""
+        """Take the next slot and return 0, or return the seconds until it is due at the current rate."""
         if self._broken:
             raise KeyboardInterrupt
         with self._lock:
@@ -176,7 +176,7 @@ class Pace:
             return 0.0
 
     def _grow(self, *, waited: bool) -> None:
-        """Note an accepted call. A rate that is not used up proves nothing, so it stays."""
+        """Record an accepted call. A rate that is not fully used proves nothing, so it does not grow."""
         with self._lock:
             now = self._clock()
             since, self._grew, self._accepted, self._ever = now - self._grew, now, now, True
@@ -186,7 +186,7 @@ class Pace:
                 self.rate *= 2 ** min(since, 1.0)
 
     def _throttled(self, began: float, error: Throttled) -> None:
-        """Slow down, once for all calls that left before that. Raise when nothing was accepted for long."""
+        """Slow down, once for all calls that began before the last cut. Raise if none was accepted for GIVE_UP s."""
         with self._lock:
             now = self._clock()
             if now - self._accepted > GIVE_UP:
@@ -204,11 +204,11 @@ class Pace:
         return self._sound if self._quiet(now) else self.rate * CUT
 
     def _quiet(self, now: float) -> bool:
-        """Whether nothing was refused for some seconds, and as many calls."""
+        """Whether there was no Throttling for QUIET seconds, and for the time of QUIET_CALLS calls."""
         return now - self._cut >= max(QUIET, QUIET_CALLS / self._sound)
 
     def _sign_in(self, began: float, error: Expired) -> None:
-        """Wait until somebody's credentials work, one worker for all. Raise the error where none worked ever."""
+        """Wait for working credentials, in one worker for all. Raise the error if none have worked in this run."""
         with self._signing_in:
             if not self._ever:
                 raise error

@@ -1,7 +1,7 @@
-"""A phone as Carrier: its owner scans a QR code and types what the app shows.
+"""A phone as Carrier: the user scans a QR code and types the codes from the app.
 
-The typed codes prove the drift, in steps, between the phone and AWS. The pair for IAM is computed for that drift when
-the request leaves, so a slow typist, a throttle and a queue do no harm, and IAM stores the phone's true skew.
+The typed codes prove the skew, in steps, between the phone and AWS. The pair for IAM is computed with that skew just
+before each request. Slow typing, throttling and queues therefore do no harm, and IAM stores the phone's true skew.
 """
 
 from collections.abc import Callable
@@ -18,18 +18,18 @@ from mfa_kit.core.otp import Created, KeyUri, Mistake, Pair, Secret, Seed, Symbo
 T = TypeVar("T")
 
 INSTEAD = "--codes generated with -r RECIPIENT"
-# Mistakes in a row after which we say what else to try.
+# Mistakes in a row after which advice is printed.
 PATIENCE = 3
 ADVICE = (
     "three in a row: see that it is this device's entry and that the clock has the network's time, or delete the entry "
     "and begin again; Ctrl-C gives up, and nothing half-made stays"
 )
-# Seconds between two codes of which one may be the other's neighbor: two periods, and some to type.
+# Maximum seconds between two codes that can be consecutive: two periods, and time to type.
 APART = 2 * otp.PERIOD + 15
 
 
 class QrFile(Protocol):
-    """A file for the QR code, unencrypted, that a person asked for."""
+    """An unencrypted file for the QR code, written on request."""
 
     path: str
 
@@ -38,13 +38,13 @@ class QrFile(Protocol):
         ...
 
     def remove(self) -> None:
-        """Remove the file that `write` wrote; harmless when there is none."""
+        """Remove the file that `write` wrote; harmless if there is none."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhoneProof:
-    """How the seed gets into the phone, and how many typed codes prove that it did."""
+    """How the secret gets into the phone, and how many typed codes prove that it is there."""
 
     typed: int = 2
     grouped: bool = False
@@ -56,7 +56,7 @@ class PhoneProof:
 
 
 class Phone:
-    """Shows the QR code while codes are typed, and no longer."""
+    """Shows the QR code only while codes are typed."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class Phone:
         self._drift: dict[str, int] = {}
 
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
-        """Raise Declined where nobody is there, UsageFault where the window has no room for the QR code."""
+        """Raise Declined without a terminal, UsageFault if the window is too small for the QR code."""
         self._sealed = sealed
         self._interaction.check(instead=self._proof.instead)
         if picture := self._proof.picture:
@@ -82,27 +82,27 @@ class Phone:
                 instead=self._proof.instead,
             )
         elif not sealed:
-            # As long as the URI that AWS will give; only the seed and the account's alias may be others.
+            # This is as long as the URI from AWS; only the secret and the account's alias may differ.
             label = f"Amazon%20Web%20Services:{intent.name}@{intent.account}"
             uri = KeyUri(f"otpauth://totp/{label}?secret={'A' * 64}&issuer=Amazon%20Web%20Services")
             self._interaction.check(*self._parts(Created(Seed(bytes(40)), uri)), instead=self._proof.unseen)
         return intent
 
     def install(self, intent: Intent, created: Created) -> None:
-        """Keep the seed until its codes are proved; write it to the file that was asked for."""
+        """Keep the secret until codes prove that the phone has it; write it to the requested file."""
         self._created[intent.serial] = created
         if self._proof.picture:
             self._proof.picture.write(created.uri)
 
     def codes(self, intent: Intent) -> Pair:
-        """Show the QR code until typed codes prove the phone's drift, once; return the pair for the phone's clock."""
+        """Show the QR code once, until typed codes prove the phone's skew; return the pair for the phone's clock."""
         serial = intent.serial
         if serial not in self._drift:
             self._drift[serial] = self._proved(intent, self._created[serial])
         return otp.pair(self._created[serial].seed, self._now() + self._drift[serial] * otp.PERIOD)
 
     def remove(self, entry: Entry) -> None:
-        """Forget the seed, and remove its file."""
+        """Forget the secret, and remove its file."""
         if self._created.pop(entry.intent.serial, None) and self._proof.picture:
             self._proof.picture.remove()
 
@@ -119,7 +119,7 @@ class Phone:
                 shown_by=self._proof.shown_by,
                 instead=self._proof.instead,
             )
-        except BaseException:  # whatever comes of the device, this picture proves nothing any more
+        except BaseException:  # whatever happens to the device, this picture is no longer needed
             if picture := self._proof.picture:
                 picture.remove()
             raise
@@ -156,9 +156,9 @@ def prove(
     shown_by: str = "the phone",
     instead: str = INSTEAD,
 ) -> int:
-    """Ask for one code, or for two in a row; return the drift in steps, which is positive where the phone is ahead.
+    """Ask for one code, or for two consecutive ones; return the skew in steps, positive if the phone is ahead.
 
-    A code that is typed late looks like a clock that is behind, so of two codes the one that is less behind counts.
+    A code that is typed late looks like a slow clock, so the smaller delay of the two codes counts.
     """
     before: tuple[int, int] | None = None
 
@@ -180,7 +180,7 @@ def prove(
 
 
 def ask_pair(*, now: Callable[[], float], interaction: Interaction, instead: str) -> Pair:
-    """Ask for two codes in a row of a device whose seed only AWS has: six digits each, and not the same."""
+    """Ask for two consecutive codes of a device whose secret only AWS has: six digits each, and different."""
     before: tuple[str, float] | None = None
 
     def judge(typed: str) -> tuple[str, float] | Mistake:
@@ -207,7 +207,7 @@ def ask_until(
     interaction: Interaction,
     instead: str,
 ) -> T:
-    """Ask until a code is right, and return what `judge` makes of it; after three mistakes in a row, give advice."""
+    """Ask until a code is right, and return the result of `judge`. After three mistakes in a row, print advice."""
     mistakes = count(1)
     while True:
         found = judge(interaction.ask_code(prompt, instead=instead, left=lambda: otp.PERIOD - now() % otp.PERIOD))

@@ -1,4 +1,4 @@
-"""Which device to make for a user: its name, and whether there is room for it. Touches nothing."""
+"""Choose the device to make for a user: its name, and whether there is room for it. Changes nothing."""
 
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from mfa_kit.enrollment.ports import Carrier, Desk
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """What the command line or a roster asks for, before anything is read."""
+    """A request from the command line or a roster, before anything is read."""
 
     user: str
     method: Method = VIRTUAL
@@ -26,10 +26,10 @@ class Wish:
 def plan_device(
     wish: Wish, carrier: Carrier, *, devices: Sequence[Device], caller: Caller, desk: Desk, going: str | None = None
 ) -> Intent:
-    """Return the device to make for a user who has these `devices`. Raise what the carrier and the vault raise too.
+    """Return the device to make for a user who has these `devices`. Raises the errors of the carrier and the vault too.
 
-    Without a name in the wish, the name of a device that is `going` first is not used again: a request to deactivate it
-    whose answer was lost may still arrive, and would act on the new one.
+    If the wish has no name, the name of a device that is `going` first is not reused: a deactivate request without a
+    response may still take effect, and would hit the new device.
     """
     check_room(wish.user, devices)
     has = {serial for device in devices for serial in (device.serial, device.serial.removesuffix(_id(device)))}
@@ -44,7 +44,7 @@ def plan_device(
 
 
 def _named_intent(wish: Wish, *, taken: Container[str | None], caller: Caller) -> Intent:
-    """Return the intent of a wish under its name, or under the first of USER, USER-2 and so on that is not taken."""
+    """Return the intent of a wish with its name, or with the first free name among USER, USER-2 and so on."""
     names = [wish.name] if wish.name else (wish.user if n == 1 else f"{wish.user}-{n}" for n in count(1))
     for name in names:
         intent = Intent(
@@ -63,5 +63,5 @@ def _named_intent(wish: Wish, *, taken: Container[str | None], caller: Caller) -
 
 
 def _id(device: Device) -> str:
-    """Return what IAM appended to the name of a security key."""
+    """Return the ID that IAM appended to the name of a security key."""
     return device.serial.rpartition("/")[2].removeprefix(device.name)

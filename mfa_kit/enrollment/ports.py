@@ -13,41 +13,41 @@ if TYPE_CHECKING:
 
 
 class Inventory(Protocol):
-    """Reads IAM. Reading twice is harmless, so an implementation may try again by itself."""
+    """Reads from IAM. Reads have no effect, so an implementation may retry them itself."""
 
     def caller(self) -> Caller:
-        """Who we are; sets the clock."""
+        """Return the identity of the credentials; this also sets the clock."""
         ...
 
     def now(self) -> float:
-        """AWS's time in Unix seconds: the local clock and the offset of the last `Date` header."""
+        """AWS's time in Unix seconds: the local clock plus the offset from the last `Date` header."""
         ...
 
     def offset(self) -> float:
-        """Seconds that AWS is ahead of the local clock, to about one second."""
+        """Seconds that AWS's clock is ahead of the local one, accurate to about one second."""
         ...
 
     def devices(self, user: str | None, *, patient: bool = True) -> list[Device]:
-        """Return the devices of a user, or of whoever we are. Raise NoSuchEntity when there is no such user.
+        """Return the devices of a user, or of the caller. Raise NoSuchEntity if the user does not exist.
 
-        Who looks again anyway is not patient: one attempt, which raises Throttled or Unclear.
+        A caller that polls passes `patient=False`: one attempt, which raises Throttled or Unclear.
         """
         ...
 
     def registered(self, user: str, serial: str) -> Registered:
-        """Return what IAM tells of a security key. Raise NoSuchEntity, AccessDenied."""
+        """Return IAM's data on a security key. Raise NoSuchEntity, AccessDenied."""
         ...
 
     def active_keys(self, user: str) -> int:
-        """Count the access keys of a user that work. Raise AccessDenied."""
+        """Count a user's active access keys. Raise AccessDenied."""
         ...
 
     def root_has_mfa(self) -> bool:
-        """Whether the account's root user has an MFA device; one attempt."""
+        """Whether the account's root user has an MFA device; makes one attempt."""
         ...
 
     def spelled(self, user: str) -> str:
-        """Return a user's name as IAM spells it; as it was given where IAM knows no such user, or may not be asked."""
+        """Return a user's name as IAM spells it; unchanged if IAM does not know the user or refuses the request."""
         ...
 
     def users(self) -> list[str]:
@@ -55,7 +55,7 @@ class Inventory(Protocol):
         ...
 
     def allowed(self, actions: Mapping[str, str]) -> dict[str, bool | None]:
-        """Tell which actions, each on a resource, the caller's own policies allow; None where IAM does not say."""
+        """Return which actions, each on a resource, the caller's own policies allow; None if IAM does not say."""
         ...
 
     def tags(self, serial: str) -> dict[str, str]:
@@ -63,38 +63,38 @@ class Inventory(Protocol):
         ...
 
     def unassigned(self) -> list[str]:
-        """Return the serials of all virtual devices that no one has: the whole listing, or an error."""
+        """Return the serials of all unassigned virtual devices. The listing is complete, or an error is raised."""
         ...
 
     def accepts(self, serial: str, code: str) -> bool:
-        """Whether AWS takes a code of one of the caller's own devices (sts:GetSessionToken); it is then spent."""
+        """Whether AWS accepts a code of one of the caller's own devices (sts:GetSessionToken). This spends the code."""
         ...
 
     def run_of(self, serial: str) -> str | Mark:
-        """Tell which run made a virtual device, by its tag; UNTAGGED also where tags may not be read."""
+        """Return which run made a virtual device, from its tag; UNTAGGED also if reading tags is denied."""
         ...
 
 
 class Registrar(Protocol):
-    """Writes MFA devices. Each call is one attempt; the caller decides what follows from a failure.
+    """Writes MFA devices. Each call is one attempt; the caller decides what to do after a failure.
 
-    Each raises AccessDenied, Throttled, Busy, Unclear, or an error that its docstring names.
+    Each raises AccessDenied, Throttled, Busy, Unclear, or an error named in its docstring.
     """
 
     def create(self, intent: Intent, tags: dict[str, str]) -> Created:
-        """CreateVirtualMFADevice. Raise AlreadyExists when the name is taken."""
+        """CreateVirtualMFADevice. Raise AlreadyExists if the name is taken."""
         ...
 
     def enable(self, intent: Intent, codes: Callable[[], Pair]) -> None:
-        """EnableMFADevice; codes is called when the request is about to leave. Raise InvalidCode, NoSuchEntity."""
+        """EnableMFADevice; `codes` is called just before the request is sent. Raise InvalidCode, NoSuchEntity."""
         ...
 
     def resync(self, user: str, serial: str, codes: Callable[[], Pair]) -> None:
-        """ResyncMFADevice; codes as in enable. Raise InvalidCode, NoSuchEntity."""
+        """ResyncMFADevice; `codes` as in `enable`. Raise InvalidCode, NoSuchEntity."""
         ...
 
     def deactivate(self, user: str, serial: str) -> None:
-        """DeactivateMFADevice. Raise NoSuchEntity when the user does not have it."""
+        """DeactivateMFADevice. Raise NoSuchEntity if the user does not have the device."""
         ...
 
     def delete(self, serial: str) -> None:
@@ -103,22 +103,22 @@ class Registrar(Protocol):
 
 
 class Carrier(Protocol):
-    """What the seed lives on, and where the codes come from."""
+    """Stores a device's secret, or asks for codes of the device that does."""
 
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
-        """Return the intent with the hardware it is to live on. Raise when it could not; touches nothing."""
+        """Return the intent with the hardware for the secret. Raise if that is impossible; changes nothing."""
         ...
 
     def install(self, intent: Intent, created: Created) -> None:
-        """Put the seed where it is to live. Raise DeviceFault."""
+        """Store the secret. Raise DeviceFault."""
         ...
 
     def codes(self, intent: Intent) -> Pair:
-        """Return two codes in a row, for the moment when the request is about to leave. Raise DeviceFault, Declined."""
+        """Return two consecutive codes, for a request that is sent at once. Raise DeviceFault, Declined."""
         ...
 
     def remove(self, entry: Entry) -> None:
-        """Forget the seed of this run, and only of this run."""
+        """Remove the secret of this run, and of no other run."""
         ...
 
 
@@ -126,15 +126,16 @@ class Make(Protocol):
     """The steps that make a device."""
 
     def __call__(self, intent: Intent, carrier: Carrier, *, desk: Desk, run: str) -> Enrolled:
-        """Make the device. Raise MfaKitError after what is half-made was settled, or noted on the error."""
+        """Make the device. Raise MfaKitError after settling a half-made device, or noting it on the error."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Maker:
-    """The order of the steps in which a method makes a device.
+    """The steps with which a method makes a device.
 
-    `steps` returns them in words, for people who want to read them first; it is given the place of the backup, if any.
+    `steps` returns them in words, for users who want to read them first; its argument is the place of the backup, if
+    any.
     """
 
     make: Make
@@ -142,66 +143,66 @@ class Maker:
 
 
 class Vault(Protocol):
-    """Sealed backups."""
+    """Encrypted backups."""
 
     def check(self) -> None:
-        """Raise when a backup could not be written; touches nothing that was there."""
+        """Raise if a backup could not be written; changes no existing file."""
         ...
 
     def place(self, intent: Intent, run: str) -> str | None:
-        """Where the backup of this run will be; None when nothing is sealed here. Raise when something is there."""
+        """Return the place for the backup of this run; None if none will be made. Raise if something exists there."""
         ...
 
     def new(self, account: str, user: str, device: str, *, run: str) -> Backup:
-        """Say where a backup will be. Raise UsageFault for a name that no file can have."""
+        """Return the place of a backup. Raise UsageFault for a name that cannot be a file name."""
         ...
 
     def recipients(self) -> list[str]:
-        """For whom is sealed here."""
+        """Return the recipients of new backups."""
         ...
 
     def find(self, entry: Entry) -> str | None:
-        """Return where the backup of a run is; None when it is not here."""
+        """Return the place of a run's backup; None if it is not here."""
         ...
 
     def seal(self, entry: Entry, uri: KeyUri) -> None:
-        """Write `entry.backup` durably; never over another file."""
+        """Write `entry.backup` durably; never overwrite a file."""
         ...
 
     def keep(self, backup: Backup, uri: KeyUri) -> None:
-        """Write a backup as seal does, of a device that was there."""
+        """Write a backup of an existing device, in the same way as `seal`."""
         ...
 
     def remove(self, entry: Entry) -> None:
-        """Remove `entry.backup` and what was half written of it; nothing else."""
+        """Remove `entry.backup` and its partly written files; nothing else."""
         ...
 
 
 class Journal(Protocol):
-    """The durable memory of what runs on this computer began."""
+    """The durable record of what runs on this computer have begun."""
 
     def record(self, entry: Entry) -> Entry:
-        """Durably note how far an entry came, and return it; the first note of a run takes the run's lock."""
+        """Record durably how far an entry has come, and return it. The first record of a run takes the run's lock."""
         ...
 
     def find(self, serial: str, *, run: str | None = None) -> Entry | None:
-        """Return the entry of a run for a device; without a run, the last that stands or is half-made."""
+        """Return a run's entry for a device; without a run, the last entry that is enabled or half-made."""
         ...
 
     def lives(self, run: str) -> bool:
-        """Tell whether a process holds the run's lock."""
+        """Return whether a process holds the run's lock."""
         ...
 
     def made(self, account: str) -> list[Entry]:
-        """Return the last entry of each device that this desk made for users of an account, or is making."""
+        """Return the last entry of each device that this computer made, or is making, in an account."""
         ...
 
     def recipients(self, account: str) -> Mapping[str, str]:
-        """Return the public key of each user's own that a seed was last sealed to, also where the device is gone."""
+        """Return each user's own public key from their last backup, even if the device was removed."""
         ...
 
     def dead(self, account: str, *, user: str | None = None) -> Iterator[Entry]:
-        """Half-made entries whose run lives no more; while one is yielded, its run's lock is held."""
+        """Yield half-made entries whose run is dead. While an entry is yielded, its run's lock is held."""
         ...
 
 
@@ -209,8 +210,8 @@ class Journal(Protocol):
 class Desk:
     """The ports of every use case that writes.
 
-    `carrier` finds the carrier of a dead run; `sleep` waits seconds; `dry` says that nothing is to be written.
-    `on_keys` has the names of the methods whose seeds live on keys, `resumable` of those that go on from a backup.
+    `carrier` finds the carrier of a dead run; `sleep` waits for a number of seconds; `dry` says that nothing may be
+    written. `on_keys` names the methods that store secrets on keys, `resumable` those that can continue from a backup.
     """
 
     inventory: Inventory

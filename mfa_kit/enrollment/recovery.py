@@ -1,4 +1,4 @@
-"""Settle a run that did not end: after a failure, a Ctrl-C or a kill, this is the only undo."""
+"""Settle a run that did not finish, after a failure, a Ctrl-C or a kill. No other code undoes an enrollment."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -20,17 +20,17 @@ from mfa_kit.core.otp import Created, Pair
 from mfa_kit.enrollment.devices import delete_command, find_device, is_listed, wait_until_listed
 from mfa_kit.enrollment.ports import Carrier, Desk
 
-# A Create without an answer may act late; after this many seconds it is taken to be lost.
+# A Create request without a response may take effect late; after this many seconds it is considered lost.
 STILL_ON_ITS_WAY = 15 * 60
-# Seconds between tries where an answer was lost; what settle does may be done again.
+# Seconds between attempts after a request without a response. Everything that settling does may be repeated.
 UNCLEAR_PAUSES = (1, 2)
 
 
 def settle(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
-    """End a half-made entry: CONFIRMED where its Enable won, otherwise UNDONE; a revoke goes on to REVOKED.
+    """Settle a half-made entry: CONFIRMED if its Enable took effect, otherwise UNDONE. A revoke continues to REVOKED.
 
-    The caller holds the run's lock. Raise Unsettled when the device cannot be shown to be this run's or its fate cannot
-    be known yet, Unlisted when it is assigned but not listed.
+    The caller holds the run's lock. Raise Unsettled if it is not certain that the device is this run's, or what becomes
+    of it; raise Unlisted if it is assigned but not listed.
     """
     once = _go_on if entry.reached is Reached.REVOKING else _undo
     for pause in UNCLEAR_PAUSES:
@@ -43,16 +43,16 @@ def settle(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
 
 
 def _undo(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
-    """Delete what was made, unless an Enable won.
+    """Delete what was made, unless an Enable took effect.
 
-    IAM is asked to delete before any copy of the seed goes, for an Enable that was lost on its way may still arrive;
-    DeleteConflict says that it did. One listing stands between an ambiguous Enable and the Delete.
+    IAM is asked to delete the device before any copy of the secret is removed, because an Enable without a response may
+    still take effect. DeleteConflict shows that it did. One listing separates an ambiguous Enable from the Delete.
     """
     intent = entry.intent
     if DeviceType.of(intent.serial) is not DeviceType.VIRTUAL:
         return _look(entry, carrier, desk=desk)
     mine = _is_ours(entry, desk=desk)
-    if mine is False and entry.reached is Reached.CREATED:  # tags lag too: that they are absent is no proof by itself
+    if mine is False and entry.reached is Reached.CREATED:  # tags lag too, so missing tags alone prove nothing
         mine = entry.answered_here or is_listed(intent, desk=desk)
     if mine:
         if is_listed(intent, desk=desk):
@@ -70,7 +70,7 @@ def _undo(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
 
 
 def _look(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
-    """End a run that enabled a token: nothing was created, so IAM's list alone says whether its Enable won."""
+    """End a run that enabled a token. It created nothing, so IAM's list alone shows whether its Enable took effect."""
     intent = entry.intent
     if wait_until_listed(intent, desk=desk):
         return record_confirmed(entry, desk=desk)
@@ -83,7 +83,7 @@ def _look(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
 
 
 def _go_on(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
-    """Deactivate, delete, then forget: a revoke only goes forward, and what is gone already counts as done."""
+    """Deactivate, delete, then remove the copies. A revoke only goes forward; what no longer exists counts as done."""
     intent = entry.intent
     if mine := _is_ours(entry, desk=desk):
         with suppress(NoSuchEntity):
@@ -100,7 +100,7 @@ def _go_on(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
 
 
 def _resume_hint(entry: Entry) -> str:
-    """Return how to go on with a half-made device whose seed is sealed here, for a hint."""
+    """Return the part of a hint that says how to continue with a half-made device that has a backup here."""
     return f", or go on with it: mfa-kit enroll {entry.intent.user} --resume -i IDENTITY" if entry.backup else ""
 
 
@@ -117,10 +117,10 @@ def _delete(intent: Intent, otherwise: str = "", *, desk: Desk) -> None:
 
 
 def remove_copies(entry: Entry, carrier: Carrier, reached: Reached, *, mine: bool | None = True, desk: Desk) -> Reached:
-    """Remove the copies of a seed that no Enable can bring to life any more.
+    """Remove the copies of a secret that no Enable can put to use any more.
 
-    Where another run has the device's name, a key may hold that run's credential under it, so no key is touched but
-    one that the journal knows to be another than that run's.
+    If another run has the device's name, a key may hold that run's credential under this name. A key is then left
+    alone, unless the journal shows that it is not the other run's key.
     """
     if mine is None and entry.intent.hardware and not _on_another_key(entry, desk=desk):
         desk.progress.note(f"another run made {entry.intent.serial} since, so a credential of that name is not touched")
@@ -137,7 +137,7 @@ def _on_another_key(entry: Entry, *, desk: Desk) -> bool:
 
 
 def _still_stands(entry: Entry, *, desk: Desk) -> bool:
-    """Return whether the user still has the device of an entry, and no other of that name."""
+    """Return whether the user still has this device of the entry, and not another one of that name."""
     if not is_listed(entry.intent, desk=desk):
         return False
     virtual = DeviceType.of(entry.intent.serial) is DeviceType.VIRTUAL
@@ -146,14 +146,14 @@ def _still_stands(entry: Entry, *, desk: Desk) -> bool:
 
 
 def record_confirmed(entry: Entry, *, desk: Desk) -> Reached:
-    """Record a device as confirmed, and before that what it replaces as revoking, so that a kill cannot lose it."""
+    """Record a device as confirmed, after recording the one that it replaces as revoking, so a kill cannot lose it."""
     if old := replaced_entry(entry, desk=desk):
         desk.journal.record(old.at(Reached.REVOKING))
     return desk.journal.record(entry.at(Reached.CONFIRMED)).reached
 
 
 def replaced_entry(entry: Entry, *, desk: Desk) -> Entry | None:
-    """Return the entry of the device that this one replaces, None where it replaces none."""
+    """Return the entry of the device that this one replaces; None if it replaces none."""
     intent = entry.intent
     if intent.replaces is None or intent.replaces_run is None:
         return None
@@ -164,9 +164,9 @@ def replaced_entry(entry: Entry, *, desk: Desk) -> Entry | None:
 
 
 def _is_ours(entry: Entry, *, desk: Desk) -> bool | None:
-    """Whether the device of that name is this run's, None if another's: ARNs are used again, so tags are read."""
+    """Return whether the device of that name is this run's. ARNs are reused, so its tags are read."""
     serial = entry.intent.serial
-    virtual = DeviceType.of(serial) is DeviceType.VIRTUAL  # no other kind has tags
+    virtual = DeviceType.of(serial) is DeviceType.VIRTUAL  # other kinds of devices have no tags
     match desk.inventory.run_of(serial) if virtual else Mark.UNTAGGED:
         case entry.run:
             return True
@@ -181,12 +181,12 @@ def _is_ours(entry: Entry, *, desk: Desk) -> bool | None:
             )
         case Mark.ABSENT:
             return False
-        case _:  # another run's device: IAM is not touched
+        case _:  # it is another run's device, so IAM is not changed
             return None
 
 
 def _is_meant(entry: Entry, *, virtual: bool, desk: Desk) -> bool:
-    """Whether a device without tags is the one that a revoke meant: its user has it since the moment that was noted."""
+    """Whether an untagged device is the one to revoke: its EnableDate is the recorded one."""
     serial, user = entry.intent.serial, entry.intent.user
     has = find_device(entry.intent, desk=desk) if entry.reached is Reached.REVOKING else None
     if has and has.since == entry.since:
@@ -205,7 +205,7 @@ def _is_meant(entry: Entry, *, virtual: bool, desk: Desk) -> bool:
 
 
 def _may_still_arrive(entry: Entry, *, desk: Desk) -> bool:
-    """Return whether no answer to the Create was seen and the run is younger than a quarter of an hour."""
+    """Return whether the Create got no response and the run is younger than a quarter of an hour."""
     return entry.reached is Reached.INTENT and desk.inventory.now() - entry.began < STILL_ON_ITS_WAY
 
 
@@ -213,15 +213,15 @@ class LostDevice:
     """The carrier of a lost device, which is not here: nothing can be removed from it."""
 
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
-        """Return the intent as it is."""
+        """Return the intent unchanged."""
         return intent
 
     def install(self, intent: Intent, created: Created) -> None:
-        """Raise UsageFault: nothing can be put on it."""
+        """Raise UsageFault: nothing can be stored on it."""
         raise UsageFault(f"{intent.name} is lost", "give another device")
 
     def codes(self, intent: Intent) -> Pair:
-        """Raise UsageFault: it gives no codes."""
+        """Raise UsageFault: it shows no codes."""
         raise UsageFault(f"{intent.name} is lost", "give another device")
 
     def remove(self, entry: Entry) -> None:
@@ -229,17 +229,17 @@ class LostDevice:
 
 
 def carrier_of(entry: Entry, *, desk: Desk) -> Carrier:
-    """Return the carrier of an entry; for a lost device nothing has to be plugged in, or even installed."""
+    """Return the carrier of an entry. For a lost device no hardware is needed, and no library for it."""
     return LostDevice() if entry.purpose is Purpose.LOST else desk.carrier(entry.intent)
 
 
 def settle_each(
     account: str, user: str | None, *, desk: Desk, leave_assigned: bool = False, lost: str | None = None
 ) -> Iterator[tuple[Entry, Reached | MfaKitError]]:
-    """Settle what dead runs left, for a user or for all; yield each entry with how it ended, or why it could not.
+    """Settle dead runs of a user or of all users; yield each entry with its final state or the error.
 
-    `leave_assigned` leaves a revoke alone whose device its user still has; `lost` is hardware that is not asked for any
-    more. A dry desk settles nothing.
+    `leave_assigned` skips a revoke if the user still has the device; `lost` is hardware that is no longer waited for. A
+    dry desk settles nothing.
     """
     if desk.dry:
         return
@@ -266,7 +266,7 @@ def _settled(entry: Entry, *, desk: Desk, lost: str | None) -> Reached:
 
 
 def settle_dead_runs(account: str, user: str, *, desk: Desk) -> list[MfaKitError]:
-    """Settle what dead runs left for a user, and note each result; return what could not be settled."""
+    """Settle a user's dead runs, and print each result; return those that could not be settled."""
     unsettled: list[MfaKitError] = []
     for entry, ended in settle_each(account, user, desk=desk):
         if isinstance(ended, MfaKitError):

@@ -1,4 +1,4 @@
-"""Go on with a half-made device from its sealed backup, and enable what was staged."""
+"""Continue with a half-made device from its encrypted backup, and enable staged devices."""
 
 from collections.abc import Callable
 
@@ -19,10 +19,11 @@ def resume_device(
     caller: Caller,
     desk: Desk,
 ) -> Enrolled:
-    """Go on with what a dead run left and sealed, where it may not be deleted: `opened` gives its seed.
+    """Continue with a device that a dead run backed up and that may not be deleted. `opened` returns its secret.
 
-    That the device is that run's is proved by its seed, for IAM takes codes of no other. A seed that was to live on a
-    key goes to that key. Raise UsageFault when there is none, NoSuchEntity when it was deleted in the meantime.
+    The secret proves that the device is that run's, because IAM accepts no codes of another secret. A secret that was
+    meant for a key is stored on that key. Raise UsageFault if there is no such device, NoSuchEntity if it has been
+    deleted.
     """
     check_user(user)
     for entry in desk.journal.dead(caller.account, user=user):
@@ -36,7 +37,7 @@ def resume_device(
 
 
 def enable_sealed(entry: Entry, carrier: Carrier, created: Created, *, desk: Desk) -> Entry:
-    """Enable a device that was made and sealed, unless it is already; the caller holds the run's lock."""
+    """Enable a device that has a backup, unless it is already enabled. The caller holds the run's lock."""
     intent = entry.intent
     if is_listed(intent, desk=desk):
         _prove(entry, carrier, created, desk=desk)
@@ -57,7 +58,7 @@ def enable_sealed(entry: Entry, carrier: Carrier, created: Created, *, desk: Des
 
 
 def _prove(entry: Entry, carrier: Carrier, created: Created, *, desk: Desk) -> None:
-    """Raise Unsettled unless an enabled device is this run's: by its tag, else by codes of its seed that IAM takes."""
+    """Raise Unsettled unless an enabled device is this run's, as shown by its tag or because IAM accepts its codes."""
     intent = entry.intent
     match desk.inventory.run_of(intent.serial):
         case entry.run:

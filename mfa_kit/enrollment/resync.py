@@ -1,4 +1,4 @@
-"""Tell IAM anew how far the clock of a device is off: ResyncMFADevice, with two codes in a row."""
+"""Resynchronize IAM with the clock of a device: ResyncMFADevice, with two consecutive codes."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ CODES = (DeviceType.VIRTUAL, DeviceType.HARDWARE_TOTP)
 
 
 def resync_device(user: str, device: Device, codes: Callable[[], Pair], *, desk: Desk) -> None:
-    """Give IAM two codes. Raise UsageFault for a device that gives none, InvalidCode for codes that IAM refuses."""
+    """Send IAM two codes. Raise UsageFault for a device without codes, InvalidCode if IAM refuses them."""
     if device.type not in CODES:
         raise UsageFault(
             f"{device.serial} is of the kind {device.type}, which has no clock",
@@ -23,6 +23,6 @@ def resync_device(user: str, device: Device, codes: Callable[[], Pair], *, desk:
         refused.hint = "IAM takes no code twice: wait a minute, and see that both are of this device and in a row"
         raise
     except Unclear as error:
-        # A pair is spent once IAM took it, so the same one is never sent again.
+        # IAM accepts a pair only once, so the same pair is never sent again.
         error.add_note("IAM may have taken the codes: sign in with the device to see, or do it again with two new ones")
         raise

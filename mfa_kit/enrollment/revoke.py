@@ -1,4 +1,4 @@
-"""Revoke and replace: a device goes, and a seed's copies go after it. Both only go forward once IAM has been asked."""
+"""Revoke and replace: remove a device, then copies of its secret. After the first write to IAM both only go forward."""
 
 import json
 from collections.abc import Container
@@ -33,9 +33,9 @@ from mfa_kit.enrollment.recovery import carrier_of, settle, settle_dead_runs
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replaced:
-    """The new device stands; `revoked` is None where the old one is still there, with the reason told as a note.
+    """The new device works. `revoked` is None if the old one still exists; a note has printed the reason.
 
-    `end_sessions` are commands that end what was signed in with a lost one.
+    `end_sessions` are commands that end the sessions of a lost device.
     """
 
     enrolled: Enrolled
@@ -44,16 +44,16 @@ class Replaced:
 
 
 def entry_of_device(device: Device, *, caller: Caller, desk: Desk, now: str) -> Entry:
-    """Return the entry of a device that a user has now: this desk's own, or one made of what IAM says.
+    """Return the entry of a device that a user has now: from this computer's journal, or built from IAM's data.
 
-    A device without a run in its tags, which another tool made or a run that was denied tags, goes under `now`, the
-    run id of this moment. Raise UsageFault where the journal has that run's device as another user's.
+    A device without a run in its tags, made by another tool or by a run that could not set tags, is recorded under
+    `now`, a run ID of the current time. Raise UsageFault if the journal has that run's device under another user.
     """
     user = device.user or ""
     maker = desk.inventory.run_of(device.serial) if device.type is DeviceType.VIRTUAL else Mark.UNTAGGED
     run = maker if isinstance(maker, str) else None
     ours = desk.journal.find(device.serial, run=run)
-    if ours and ours.intent.user.casefold() == user.casefold():  # IAM sees no case in names of users
+    if ours and ours.intent.user.casefold() == user.casefold():  # user names in IAM are case-insensitive
         return replace(ours, since=device.since)
     if ours and run:
         raise UsageFault(
@@ -65,13 +65,14 @@ def entry_of_device(device: Device, *, caller: Caller, desk: Desk, now: str) -> 
     if maker is not Mark.UNTAGGED:
         intent = _with_key(intent, desk.inventory.tags(device.serial), on_keys=desk.on_keys)
     entry = Entry(run=run or now, intent=intent, purpose=Purpose.REVOKE, reached=Reached.CONFIRMED, since=device.since)
-    return replace(entry, backup=desk.vault.find(entry))  # of a desk that shares the folder, or whose ledger was lost
+    # the backup of a computer that shares the folder, or whose ledger was lost
+    return replace(entry, backup=desk.vault.find(entry))
 
 
 def _look_again(entry: Entry, *, desk: Desk) -> Entry:
-    """Look again right before acting, for a person may have been asked meanwhile. Raise Unsettled for another device.
+    """Look again just before acting, because a prompt may have taken time. Raise Unsettled if it is another device.
 
-    What its user has no more is left to `settle`, which knows what is gone from what was given away.
+    A device that its user no longer has is left to `settle`, which distinguishes deleted from reassigned devices.
     """
     has = find_device(entry.intent, desk=desk)
     if has is None:
@@ -84,7 +85,7 @@ def _look_again(entry: Entry, *, desk: Desk) -> Entry:
 
 
 def _with_key(intent: Intent, tags: dict[str, str], *, on_keys: Container[str]) -> Intent:
-    """Return the intent with what its tags say of a key, for another desk put the credential there."""
+    """Return the intent with the key from its tags, because another computer put the credential on the key."""
     if tags.get(KIND_TAG) not in on_keys:
         return intent
     intent = replace(intent, method=Method(tags[KIND_TAG]))
@@ -101,9 +102,9 @@ def look_to_revoke(
     run: str,
     lost: bool = False,
 ) -> Entry:
-    """Settle, look, and return what `retire` takes. Raise UsageFault, and Lockout for the last device of a user.
+    """Settle, look, and return the entry for `retire`. Raise UsageFault, and Lockout for the last device of a user.
 
-    Where the user has none, a lost device is one that a revoke took away, and whose key it still waits for.
+    If the user has no device, a lost device is one that an earlier revoke removed, while waiting for its key.
     """
     check_user(user)
     settle_dead_runs(caller.account, user, desk=desk)
@@ -131,10 +132,10 @@ def _waiting_for_key(user: str, wanted: str | None, *, caller: Caller, desk: Des
 
 
 def retire(entry: Entry, *, purpose: Purpose, desk: Desk, may_stay: bool = True) -> Revoked:
-    """Deactivate, delete, and then forget the card's credential and the copies. Raise Unsettled when it cannot end now.
+    """Deactivate, delete, then remove the key's credential and the copies. Raise Unsettled if it cannot finish now.
 
-    How the sessions of a lost device are ended is told whatever comes of it. Where IAM refuses before anything was
-    done and the device may stay, the journal says again what it said before.
+    The commands that end the sessions of a lost device are printed in any case. If IAM refuses before anything was done
+    and the device may stay, the journal's previous state is restored.
     """
     before, leaving = entry, replace(_look_again(entry, desk=desk), purpose=purpose, reached=Reached.REVOKING)
     desk.journal.record(leaving)
@@ -161,7 +162,7 @@ def _continues_note(entry: Entry) -> str:
 
 
 def removal_steps(entry: Entry, *, lost: bool, desk: Desk) -> list[str]:
-    """Tell what `retire` would do, in order, for people who want to read it first."""
+    """Return the steps of `retire` in order, for users who want to read them first."""
     intent = entry.intent
     virtual = DeviceType.of(intent.serial) is DeviceType.VIRTUAL
     return [
@@ -182,9 +183,9 @@ def look_to_replace(
     desk: Desk,
     run: str,
 ) -> tuple[Intent, Entry | None]:
-    """Settle, look, and return what to make and what goes for it. Raise UsageFault.
+    """Settle, look, and return the device to make and the device to remove. Raise UsageFault.
 
-    Nothing goes for a lost device that is gone already, as it is when this is run again after it stopped in between.
+    For a lost device that was already removed, as when the command is run again after an interruption, none is removed.
     """
     check_user(wish.user)
     settle_dead_runs(caller.account, wish.user, desk=desk)
@@ -209,7 +210,7 @@ def look_to_replace(
 def replace_device(
     intent: Intent, old: Entry | None, carrier: Carrier, *, lost: bool, desk: Desk, run: str, maker: Maker = CREATING
 ) -> Replaced:
-    """Give the new device, then take the old one away when the new one works; a lost one goes first."""
+    """Make the new device, and remove the old one when the new one works. A lost device is removed first."""
     if lost or old is None:
         gone = retire(old, purpose=Purpose.LOST, desk=desk) if old else None
         ending = gone.end_sessions if gone else _note_session_commands(intent.user, desk=desk)
@@ -235,7 +236,7 @@ def replace_device(
 
 
 def _note_session_commands(user: str, *, desk: Desk) -> tuple[str, ...]:
-    """Tell how to end what was signed in until now, and return the commands."""
+    """Print how to end the current sessions, and return the commands."""
     commands = session_commands(user, at=desk.inventory.now())
     for command in commands:
         desk.progress.note(f"to end its sessions: {command}")
@@ -243,10 +244,10 @@ def _note_session_commands(user: str, *, desk: Desk) -> tuple[str, ...]:
 
 
 def session_commands(user: str, *, at: float) -> tuple[str, ...]:
-    """Return the aws commands that end what was signed in with a lost device before `at`, in Unix seconds.
+    """Return the aws commands that end the sessions of a lost device which began before `at`, in Unix seconds.
 
     IAM user guide, "Disabling permissions for temporary security credentials": a deny by aws:TokenIssueTime. Sessions
-    of `aws login` are refreshed apart from that, and end by their ARNs (AWS Sign-In API, BatchRevokeSessions).
+    of `aws login` are refreshed independently and are ended by their ARNs (AWS Sign-In API, BatchRevokeSessions).
     """
     since = iso_time(at)
     older = {"DateLessThan": {"aws:TokenIssueTime": since}}

@@ -1,4 +1,4 @@
-"""The user that a name on the command line means."""
+"""Resolve the user name on a command line."""
 
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import ROOT, USER_NAME, Caller
@@ -6,9 +6,9 @@ from mfa_kit.enrollment.ports import Inventory
 
 
 def resolve_user(text: str, *, caller: Caller, inventory: Inventory) -> str:
-    """Return the user that a name, an ARN or `@me` means, as IAM spells it. Raise UsageFault for any other name.
+    """Return the user for a name, an ARN or `@me`, as IAM spells it. Raise UsageFault for any other text.
 
-    IAM sees no case in names; the journal, tags and backups do.
+    User names in IAM are case-insensitive; the journal, tags and backups are case-sensitive.
     """
     name = _plain_name(text, caller=caller)
     if caller.user and name.lower() == caller.user.lower():
