@@ -154,9 +154,9 @@ def read_account(
     `max_age` is the maximum age of the credential report in seconds. IAM keeps a report for four hours, so the password
     and keys of users created since then are read separately. `backups` returns the backups of virtual devices.
 
-    `passwords_of` selects the users for whom to read whether they have to choose a new password. `afresh` selects the
-    users whose password, keys and devices are read even if the report has them. The devices of other users are listed
-    only if no other part shows their types.
+    `passwords_of` selects users; whether they have to choose a new password is read too. `afresh` selects the users
+    whose password, keys and devices are read even if the report has them. The devices of other users are listed only if
+    no other part shows their types.
     """
     reading = _Reading(inventory, account, each)
     snapshot = reading.whole(caller, max_age=max_age, backups=backups)

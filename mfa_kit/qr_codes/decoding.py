@@ -58,8 +58,8 @@ MADE_BY_PEOPLE = PictureLimits(
 def read(image: Png, *, strict: bool = False, limits: PictureLimits = MADE_BY_PROGRAMS) -> KeyUri:
     """Return the text of the only QR code in a picture.
 
-    `strict` reads like the simplest scanner: upright, dark on light, at its original size. Raise IntegrityFault for no
-    QR code, for several, and for a picture beyond the limits.
+    `strict` reads like the simplest scanner: upright, dark on light, at its original size. Raise IntegrityFault if
+    there is no QR code or more than one, or if the picture exceeds the limits.
     """
     if len(image.reveal()) > limits.octets:
         raise IntegrityFault(f"the picture is larger than {_size(limits.octets)}", limits.hint)

@@ -130,7 +130,7 @@ def check_reset(info: KeyInfo) -> None:
 
 
 def check_same(before: KeyInfo, after: KeyInfo) -> None:
-    """Raise DeviceFault unless this may be the key that was there before.
+    """Raise DeviceFault unless this may be the same key as before.
 
     The path may have changed; what the key reports about itself must not have. Many keys have no serial. Other data
     that stays when a key is unplugged then distinguishes keys of the same model.

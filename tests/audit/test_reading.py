@@ -165,7 +165,7 @@ def test_the_whole_account_is_read_in_few_requests() -> None:
 
     snapshot, lab = taken(changed(many))
     operations = [call.operation for call in lab.calls]
-    assert operations.count("ListMFADevices") == 3 + 1  # and the administrator
+    assert operations.count("ListMFADevices") == 3 + 1  # three such users and the administrator
     assert operations.count("GetMFADevice") == 1
     assert len(operations) <= 2 + 4 + 10
     assert snapshot.holes == ()
@@ -367,7 +367,7 @@ HEAD = {"schema": "mfa-kit/snapshot", "version": 1}
     ],
 )
 def test_what_is_no_snapshot_is_refused(text: str, said: str, tmp_path: Path) -> None:
-    """Each is refused with one sentence."""
+    """Each text is refused with one sentence."""
     file = tmp_path / "account.json"
     file.write_text(text)
     with pytest.raises(UsageFault, match=said):

@@ -236,7 +236,7 @@ def test_what_cannot_be_read_is_never_a_pass(rule: str, denied: tuple[str, ...],
     ],
 )
 def test_backups_of_this_desk(rule: str, backups: Any, result: RuleResult) -> None:
-    """Missing, unknown and foreign backups are distinguished, and file names are quoted for a shell."""
+    """Missing backups, unread backups and devices made elsewhere differ, and file names are quoted for a shell."""
     answer = ask(taken(sound(), backups=backups)[0], rule)
     assert answer.result is result
     if backups is unopened:

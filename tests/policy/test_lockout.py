@@ -38,7 +38,7 @@ WITHOUT = {"BoolIfExists": {"aws:MultiFactorAuthPresent": "false"}}
 SIGNED_IN = {"password": True, "password_last_used": ago(1), "password_changed": ago(9), "created": ago(9)}
 NEW = {"password": True, "password_reset_required": True}
 
-# What bob has, the policy, and his expected access by each way in.
+# What bob has, the policy, and bob's expected access by each way in.
 CASES: list[tuple[dict[str, Any], str, dict[str, AccessState]]] = [
     ({**SIGNED_IN}, SELF, {"console": ENROLLS}),
     ({**SIGNED_IN}, ADMIN, {"console": LOCKED}),
