@@ -58,7 +58,7 @@ def device_environment(caller: Mapping[str, str], devices: Mapping[str, str]) ->
 
 
 def child_environment(lab: Mapping[str, str], *, caller: Mapping[str, str], home: Path) -> dict[str, str]:
-    """Return the caller's environment, with the lab's variables in place of those that lead elsewhere."""
+    """Return the caller's environment, but with the lab's variables and none that lead elsewhere."""
     return _without(caller, PREFIXES) | dict(lab) | {"MFA_KIT_HOME": str(home)}
 
 

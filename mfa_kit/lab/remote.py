@@ -13,7 +13,7 @@ HINT = "run it under `mfa-kit lab run`, or export what `mfa-kit lab serve` print
 
 
 def ask_lab(method: str, path: str, payload: Mapping[str, object], *, env: Mapping[str, str]) -> Any:
-    """Send a request to the lab that the environment names. Return the parsed JSON of its response (docs/lab.md).
+    """Send a request to the lab that the environment names. Return its JSON (docs/lab-reference.md).
 
     Raise UsageFault if there is no lab, or if it refuses the request.
     """

@@ -1,6 +1,6 @@
 """The tour: mfa-kit's own commands run against a lab, step by step, each explained and compared with AWS.
 
-Each step is a row of STEPS. docs/lab.md has the sources for what the steps say about AWS.
+Each step is a row of STEPS. docs/lab-reference.md has the sources for what the steps say about AWS.
 """
 
 import os

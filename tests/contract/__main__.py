@@ -16,7 +16,7 @@ from tests.contract.cases import LACKS, Case, Desk, differences, reads, writes
 
 
 def told(part: Sequence[Case], found: Sequence[tuple[Case, str]]) -> str:
-    """Write the differences of a part as a table."""
+    """Format the differences of a part as a table."""
     lines = [f"{len(part) - len(found)} of {len(part)} as docs/lab.md says"]
     for case, said in found:
         kind = "lacks it" if said.startswith(LACKS) else "says"
@@ -25,7 +25,7 @@ def told(part: Sequence[Case], found: Sequence[tuple[Case, str]]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Ask, print, and return 1 when something is answered otherwise."""
+    """Send the cases and print the differences. Return 1 if there are any."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--endpoint-url")
     options.add_argument("--region", default="us-east-1")

@@ -1,7 +1,7 @@
-"""What IAM is believed to answer, one case a row of docs/lab.md: what is asked, and the words that come back.
+"""The answers that IAM is expected to give, one case for each row of docs/lab-reference.md that AWS can be asked about.
 
-`reads` ask of what is there and change nothing. `writes` make users, keys and devices of their own, all named with one
-prefix, and take them away again: they are for an account made for tests.
+Each case has a request and the words of the answer. `reads` query existing entities and change nothing. `writes` create
+users, keys and devices whose names share a prefix, and remove them afterwards. They are for an account made for tests.
 """
 
 import contextlib
@@ -25,13 +25,13 @@ from PIL import Image
 
 PERIOD = 30
 PREFIX = "mfa-kit-contract-"
-# What an emulator says of an operation it does not have.
+# Error codes with which an emulator answers an operation that it does not have.
 LACKS = ("InvalidAction", "NotImplemented", "UnsupportedOperation")
 
 
 @dataclass
 class Desk:
-    """Where the cases are asked, and what they have made there."""
+    """The endpoint that the cases are sent to, and the entities that they created there."""
 
     endpoint_url: str | None = None
     region: str = "us-east-1"
@@ -58,18 +58,18 @@ class Desk:
 
     @property
     def account(self) -> str:
-        """The account that is asked."""
+        """The ID of the account that answers."""
         return str(self.client("sts").get_caller_identity()["Account"])
 
     def user(self, name: str = "") -> str:
-        """Make a user, once."""
+        """Create a user, or return the existing one."""
         whole = self.name + name
         with contextlib.suppress(self.iam.exceptions.EntityAlreadyExistsException):
             self.iam.create_user(UserName=whole)
         return whole
 
     def device(self, name: str, **more: Any) -> str:
-        """Make a device, and keep its seed in memory."""
+        """Create a device, and keep its secret in memory."""
         made = self.iam.create_virtual_mfa_device(VirtualMFADeviceName=f"{self.name}-{name}", **more)[
             "VirtualMFADevice"
         ]
@@ -77,7 +77,7 @@ class Desk:
         return str(made["SerialNumber"])
 
     def pair(self, serial: str, offset: int = 0) -> dict[str, str]:
-        """Compute two codes; of a seed that is no base32, as an emulator may give, there are none to compute."""
+        """Compute two codes. If an emulator's secret is not base32, return two fixed codes."""
         step = int(time.time()) // PERIOD + offset
         try:
             codes = [pyotp.HOTP(self.seeds[serial]).at(at) for at in (step - 1, step)]
@@ -91,7 +91,7 @@ class Desk:
         return serial
 
     def as_user(self, user: str, statement: dict[str, str] | None = None) -> dict[str, str]:
-        """Give a user a key that may change devices, or what a statement says; wait until it is known everywhere."""
+        """Give a user an access key and a policy, by default for changing devices. Wait until they take effect."""
         policy = statement or {"Effect": "Allow", "Action": "iam:*MFADevice", "Resource": "*"}
         document = json.dumps({"Version": "2012-10-17", "Statement": [policy]})
         self.iam.put_user_policy(UserName=user, PolicyName="contract", PolicyDocument=document)
@@ -100,7 +100,7 @@ class Desk:
         return {"aws_access_key_id": key["AccessKeyId"], "aws_secret_access_key": key["SecretAccessKey"]}
 
     def session_of(self, made: dict[str, Any]) -> Any:
-        """Return IAM's client with credentials of STS."""
+        """Return a client of IAM with credentials of STS."""
         return self.session.create_client(
             "iam",
             endpoint_url=self.endpoint_url,
@@ -111,7 +111,7 @@ class Desk:
         )
 
     def clear(self) -> None:
-        """Take away whatever this desk made."""
+        """Remove all users and devices that this desk created."""
         iam = self.iam
         for page in iam.get_paginator("list_users").paginate():
             for user in page["Users"]:
@@ -138,14 +138,14 @@ Ask = Callable[[Desk], object]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One question, the row of docs/lab.md that it is about, and the answer there."""
+    """One request, its row in docs/lab-reference.md, and the expected answer."""
 
     row: str
     says: str
     ask: Ask
 
     def answer(self, desk: Desk) -> str:
-        """Ask; return what came back, an error as its code and message."""
+        """Send the request. Return the answer, or the code and message of an error."""
         try:
             return str(self.ask(desk))
         except ClientError as error:
@@ -160,7 +160,7 @@ def _said(error: ClientError) -> str:
 
 
 def _code(ask: Callable[[], object]) -> str:
-    """Return the code of the error that comes back."""
+    """Return the code of the error that the call raises, or "accepted"."""
     try:
         ask()
     except ClientError as error:
@@ -480,7 +480,7 @@ def _(desk: Desk) -> object:
 
 
 def differences(part: list[Case], desk: Desk) -> Iterator[tuple[Case, str]]:
-    """Ask every case of a part; yield those that are answered otherwise, with the answer."""
+    """Send every case of a part. Yield the cases with a different answer, and that answer."""
     for each in part:
         said = each.answer(desk).replace(desk.name, "<user>")
         if said != each.says:

@@ -1,4 +1,4 @@
-"""The contract asked of the lab, of plain moto and of MiniStack: the lab agrees in all, the others where they do."""
+"""Sends the contract to the lab, moto and MiniStack. The lab agrees in all cases, the others in known ones."""
 
 import os
 import socket
@@ -19,7 +19,7 @@ from tests.contract.__main__ import main, told
 from tests.contract.cases import Case, Desk, differences, reads, writes
 
 ANY = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
-# Where the others answer as IAM was recorded to; where they do not is printed, and said in docs/lab.md.
+# Rows in which moto and MiniStack answer as recorded from IAM. The other rows are printed (docs/lab.md).
 MOTO = {"account-summary", "create-taken", "deactivate-unassigned", "enable", "enabled-here", "unknown-user"}
 MINISTACK = {
     "account-summary",
@@ -42,7 +42,7 @@ def lab() -> Iterator[Lab]:
 
 
 def _agreed(desk: Desk) -> set[str]:
-    """Print the differences; return the rows that are answered alike, up to the words of an error."""
+    """Print the differences. Return the rows with the same answer, regardless of an error's message."""
     wrong: set[str] = set()
     for name, part in (("writes", writes), ("reads", reads)):
         found = list(differences(part, desk))
@@ -52,7 +52,7 @@ def _agreed(desk: Desk) -> set[str]:
 
 
 def test_the_lab_agrees_in_all(lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """The script that an owner of a test account runs finds no difference here, and leaves nothing behind."""
+    """The script for owners of a test account finds no difference here and leaves nothing behind."""
     for name, value in lab.env.items():
         monkeypatch.setenv(name, value)
     endpoint = ["--endpoint-url", lab.url, "--patience", "0"]
@@ -62,7 +62,7 @@ def test_the_lab_agrees_in_all(lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys
 
 
 def test_the_reading_part_writes_nothing(lab: Lab) -> None:
-    """It calls Get and List operations only."""
+    """It calls only Get and List operations."""
     keys = {"aws_access_key_id": lab.admin.access_key_id, "aws_secret_access_key": lab.admin.secret_access_key}
     assert list(differences(reads, Desk(endpoint_url=lab.url, keys=keys))) == []
     assert [call.operation for call in lab.calls if not call.operation.startswith(("Get", "List"))] == []
@@ -71,7 +71,7 @@ def test_the_reading_part_writes_nothing(lab: Lab) -> None:
 def test_the_writing_part_wants_the_account_named(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Another account's number, or none, is refused before anything is made."""
+    """Another account's ID or none is refused before anything is created."""
     for name, value in lab.env.items():
         monkeypatch.setenv(name, value)
     for account in ([], ["--account", "111122223333"]):
@@ -81,7 +81,7 @@ def test_the_writing_part_wants_the_account_named(
 
 
 def test_a_difference_is_printed_with_both_answers() -> None:
-    """Expected and said, and whether the other side has the operation at all."""
+    """The output has the expected and the actual answer, and shows if an operation is missing."""
     row = Case("some-row", "expected words", lambda _: "other words")
     assert told([row], [(row, "other words")]).splitlines() == [
         "0 of 1 as docs/lab.md says",
@@ -93,7 +93,7 @@ def test_a_difference_is_printed_with_both_answers() -> None:
 
 
 def test_plain_moto_agrees_where_it_did() -> None:
-    """Moto without our response classes: what it says as IAM does has not become less."""
+    """Without the lab's response classes, moto agrees with IAM in at least the known rows."""
     server = make_server(
         "127.0.0.1",
         0,
@@ -135,6 +135,6 @@ def ministack() -> Iterator[str]:
 
 @pytest.mark.slow
 def test_ministack_agrees_where_it_did(ministack: str) -> None:
-    """An emulator that is not moto, for the operations that it has."""
+    """MiniStack is an emulator without moto. It is compared in the operations that it has."""
     desk = Desk(endpoint_url=ministack, keys=ANY)
     assert _agreed(desk) >= MINISTACK

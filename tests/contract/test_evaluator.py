@@ -1,4 +1,4 @@
-"""The lab's policy evaluator beside MiniStack's, written by others from the same pages of AWS's."""
+"""Compares the lab's policy evaluator with MiniStack's, which others wrote from the same pages of AWS."""
 
 import json
 from typing import Any
@@ -11,7 +11,7 @@ from tests.lab.test_policies import ALICE, ELEMENTS, FORCE, MANAGE, MFA, OPERATO
 
 other = pytest.importorskip("ministack.core.iam_evaluator", reason="ministack is not installed")
 WORDS = {"Allow": EvalDecision.ALLOW, "Deny": EvalDecision.EXPLICIT, "ImplicitDeny": EvalDecision.IMPLICIT}
-# MiniStack 1.5.33 has no policy variables, and matches an ARN as one string.
+# MiniStack 1.5.33 does not support policy variables, and matches an ARN as one string.
 KNOWN = ("${", 'arn:*"')
 
 
@@ -34,13 +34,13 @@ def _comparable(rows: tuple[Any, ...]) -> list[Any]:
 
 @pytest.mark.parametrize(("statement", "wanted"), _comparable(ELEMENTS))
 def test_elements(statement: dict[str, Any], wanted: EvalDecision) -> None:
-    """Actions, resources and their negations are read alike."""
+    """Both evaluators read actions, resources and their negations alike."""
     assert _verdict(document(statement), {"aws:username": "alice"}) is wanted
 
 
 @pytest.mark.parametrize(("condition", "wanted"), _comparable(MFA))
 def test_mfa_conditions(condition: dict[str, Any], wanted: dict[str, EvalDecision]) -> None:
-    """Bool, BoolIfExists and Null mean the same for plain keys and for sessions."""
+    """Bool, BoolIfExists and Null mean the same to both, for plain keys and for sessions."""
     policy = document({"Action": "*", "Resource": "*", "Condition": condition})
     for value, verdict in wanted.items():
         context = {} if value == "absent" else {"aws:MultiFactorAuthPresent": value}
@@ -49,12 +49,12 @@ def test_mfa_conditions(condition: dict[str, Any], wanted: dict[str, EvalDecisio
 
 @pytest.mark.parametrize(("condition", "context", "wanted"), _comparable(OPERATORS))
 def test_operators(condition: dict[str, Any], context: dict[str, Any], wanted: EvalDecision) -> None:
-    """Operators, sets and their negations are read alike."""
+    """Both evaluators read operators, sets and their negations alike."""
     assert _verdict(document({"Action": "*", "Resource": "*", "Condition": condition}), context) is wanted
 
 
 def test_the_force_mfa_policy() -> None:
-    """Both stop plain keys at ListUsers, not at EnableMFADevice, and nothing in a session with MFA."""
+    """Both deny ListUsers with plain keys, but not EnableMFADevice, and deny nothing in a session with MFA."""
     everything = {"Action": "iam:*", "Resource": "*"}
     policy = document(FORCE, everything)
     assert json.loads(policy)["Statement"][0]["Effect"] == "Deny"

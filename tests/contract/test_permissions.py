@@ -1,4 +1,4 @@
-"""The product's policy evaluator beside MiniStack's, written by others: its verdicts are what lockout stands on."""
+"""Compares mfa-kit's policy evaluator, on which lockout depends, with MiniStack's, which others wrote."""
 
 import json
 from typing import Any
@@ -52,13 +52,13 @@ def theirs(
 @pytest.mark.parametrize("wish", WISHES, ids=str)
 @pytest.mark.parametrize("context", [PLAIN_KEYS, NO_MFA, WITH_MFA], ids=["keys", "console", "MFA"])
 def test_the_force_mfa_policies(wish: PolicyChoices, context: RequestContext) -> None:
-    """Every variant, beside an allow of everything, judges every action alike, and denies alike by itself."""
+    """Both evaluators decide alike on each action with an added policy that allows all, and deny alike without it."""
     text = json.dumps(mfa_policy(wish)[0])
     every = document({"Action": "*", "Resource": "*"})
     for action in ACTIONS:
         ours = evaluate([every, text], action, ALICE, context)
         assert ours is theirs([every, text], context, action=action, on=ALICE), action
-        # MiniStack has no policy variables: of a statement with one only the denial can be compared.
+        # MiniStack does not support policy variables, so of a statement with one, only the denial can be compared.
         bare = evaluate([text], action, ALICE, context) is Decision.EXPLICIT
         assert bare is (theirs([text], context, action=action, on=ALICE) is Decision.EXPLICIT), action
 
@@ -75,7 +75,7 @@ TRAPS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("condition", TRAPS, ids=json.dumps)
 def test_conditions_that_are_traps(condition: dict[str, Any]) -> None:
-    """Allow or Deny, with Action or NotAction: both evaluators fall into each trap in the same way."""
+    """Both evaluators decide alike on each trap, with Allow or Deny and with Action or NotAction."""
     for effect in ("Allow", "Deny"):
         for actions in ({"Action": "iam:*"}, {"NotAction": ["iam:EnableMFADevice", "sts:GetSessionToken"]}):
             row = {"Effect": effect, **actions, "Resource": "*", "Condition": condition}
@@ -89,7 +89,7 @@ def test_conditions_that_are_traps(condition: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("condition", TRAPS, ids=json.dumps)
 def test_boundaries(condition: dict[str, Any]) -> None:
-    """Allow or Deny, with Action or NotAction, as the boundary of one who may do everything, something or nothing."""
+    """The same traps in the boundary of users with all rights, some or none: Allow or Deny, Action or NotAction."""
     for effect in ("Allow", "Deny"):
         for actions in ({"Action": "iam:*"}, {"NotAction": ["iam:EnableMFADevice", "sts:GetSessionToken"]}):
             row = {"Effect": effect, **actions, "Resource": "*", "Condition": condition}

@@ -1,4 +1,4 @@
-"""One boot for all tests of the guest, and how long it took, told at the end."""
+"""Boots the guest once for all its tests, and prints how long it took at the end."""
 
 import sys
 from pathlib import Path
@@ -9,7 +9,7 @@ from tests.conftest import ROOT, judge, without
 from tests.guest import rig
 
 GROUP = 877
-# Nothing but users and a group that nobody has by chance, udevd as it stands, and one interpreter.
+# The guest has only two users, a group whose ID is unlikely to be in use, Debian's udevd, and one interpreter.
 JOB = f"""#!/bin/bash
 set -e
 {rig.reachable()}
@@ -24,7 +24,7 @@ RAN = pytest.StashKey[rig.Ran]()
 
 @pytest.fixture(scope="session")
 def guest(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> rig.Ran:
-    """Boot once; every test looks at what came out."""
+    """Boot once. Every test checks the results of this boot."""
     for program in ("fido2-token", "fido2-cred", "fido2-assert", "udevadm"):
         judge(program)
     if not Path("/lib/systemd/systemd-udevd").exists():
@@ -36,7 +36,7 @@ def guest(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Tell the seconds, step by step, by the guest's own clock."""
+    """Print the seconds of each step by the guest's own clock."""
     if ran := config.stash.get(RAN, None):
         terminalreporter.section(f"the guest ran {ran.seconds:.1f} s")
         terminalreporter.write_line(ran.log)

@@ -1,8 +1,8 @@
-"""What runs in the guest, as root: keys of the lab on uhid, the lab's IAM, and two people who may or may not use a key.
+"""Runs in the guest as root: the lab's keys on uhid, the lab's IAM, and two users, one of them with access to keys.
 
-Imports cost ten seconds there, so there is one interpreter: the people are processes forked off it before anything
-else runs, each without privileges, in which the command line runs as `main` would run it. Whoever registers a key in
-the console, or pulls one out, does it when the program is seen to wait for that.
+Imports take ten seconds there, so there is one interpreter. The users are processes that are forked before anything
+else runs. They have no privileges, and each runs the command line as `main` would. This process registers a key in the
+console or pulls one out when it sees that mfa-kit waits for that.
 """
 
 import contextlib
@@ -39,26 +39,26 @@ RULE = "70-mfa-kit.rules"
 RULES = Path("/run/udev/rules.d")
 HIDRAW = Path("/sys/class/hidraw")
 FIDO = uhid.REPORTS
-# A vendor's own usage page, 0xFF00, in place of FIDO's: what many keyboards and mice have beside their keys.
+# A vendor's own usage page, 0xFF00, in place of FIDO's. Many keyboards and mice have one beside their keys.
 NOT_FIDO = FIDO.replace(bytes.fromhex("06d0f1"), bytes.fromhex("0600ff"))
 PUBLIC = Path("/run/mds")
 PIN, NEW_PIN = "pin-5839-canary", "new-7712-canary"
 LOOKS = 2
 ENROLL = ("--asset", "BOX-7", "--output", "json")
-# What the page says, who may read it, and where it leads: followed as far as the console.
+# Records the page's mode, and follows its link to the console as a browser would.
 BROWSER = """#!/bin/bash
 file=${1#file://}
 stat -c %a "$file" >"$HOME/page"
 address=$(sed -n 's/.*url=\\([^"]*\\)".*/\\1/p' "$file" | sed 's/&amp;/\\&/g')
 busybox wget -q -O - "$address" >>"$HOME/page"
 """
-# Loaded before the people are forked off.
+# These modules are loaded before the users are forked.
 LOADED = (iam, ledger, mds, fido_key)
 FOUND: dict[str, Any] = {}
 
 
 class Person:
-    """A user of the guest: a process of theirs, told what to do a line at a time."""
+    """A user of the guest: a process with the user's ID that takes one request per line."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -91,7 +91,7 @@ class Person:
         return bool(self.do(open=node))
 
     def doctor(self) -> Any:
-        """Return what `doctor` tells this person of the way to keys; the rest of its table is AWS's."""
+        """Return the checks of `doctor` on access to keys for this user. The other checks of `doctor` are about AWS."""
         return self.do(doctor=True)
 
     def program(self, *args: str, stdin: str = "") -> dict[str, Any]:
@@ -161,7 +161,7 @@ def _run(args: list[str], stdin: str) -> dict[str, Any]:
 
 
 class Wire(uhid.Uhid):
-    """Knows whether the key waits for a finger."""
+    """A wire that knows whether the key waits for a touch."""
 
     waits = False
 
@@ -172,7 +172,7 @@ class Wire(uhid.Uhid):
 
 @contextlib.contextmanager
 def plugged(key: SimulatedKey | None, *, product: str = "mfa-kit lab key") -> Iterator[tuple[str, Wire]]:
-    """Plug a key in, or a device that is none; yield its node, after udev is done with it."""
+    """Plug in a key, or a device that is not a key. Yield its node after udev has handled it."""
     before = set(HIDRAW.iterdir())
     uhid.REPORTS = FIDO if key else NOT_FIDO
     with Wire(uhid.open_uhid(), product=product, serial="LAB-7") as wire:
@@ -215,7 +215,7 @@ def _node(node: str, *people: Person) -> dict[str, Any]:
 
 
 def the_rule(alice: Person, bob: Person, key: SimulatedKey) -> None:
-    """With and without our rule, a key and a device that is none."""
+    """Try a key without the udev rule, then install the rule and try a device that is not a key."""
     with plugged(key) as (node, _):
         FOUND["without"] = _node(node, alice, bob)
         FOUND["barred doctor"] = alice.doctor()
@@ -233,7 +233,7 @@ def the_rule(alice: Person, bob: Person, key: SimulatedKey) -> None:
 
 
 def judges(alice: Person, node: str) -> None:
-    """Debian's libfido2, as alice."""
+    """Run Debian's libfido2 programs as alice."""
     FOUND["fido2-token -L"] = alice.program("fido2-token", "-L")
     FOUND["fido2-token -I"] = alice.program("fido2-token", "-I", node)
     challenge = "Y2hhbGxlbmdlIG9mIDMyIG9jdGV0cywgYW5kIG5vIG1vcmU="
@@ -249,7 +249,7 @@ def judges(alice: Person, node: str) -> None:
 
 
 def metadata(maker: AttestationCa) -> list[str]:
-    """Publish the lab's model where everybody may read it; return the options that name it."""
+    """Publish metadata of the lab's model for all users. Return the options that name it."""
     PUBLIC.mkdir()
     entry = maker.entry("mfa-kit lab key", aaguid="6d66616b-6974-0000-0000-000000000001")
     (PUBLIC / "blob.jwt").write_bytes(maker.blob([entry], next_update=date(2100, 1, 1)))
@@ -258,7 +258,7 @@ def metadata(maker: AttestationCa) -> list[str]:
 
 
 def pins(alice: Person, node: str, mds: list[str]) -> None:
-    """Set, judged by libfido2, used, and changed by whoever gets the key."""
+    """Set a PIN, check it with libfido2, use it, and change it as the next user of the key would."""
     FOUND["pins"] = {
         "set": alice.mfa_kit("key", "pin", "set", "--pin-stdin", stdin=f"{PIN}\n"),
         "judge": alice.program("fido2-token", "-I", node),
@@ -276,7 +276,7 @@ def _policy() -> str:
 
 
 def console(alice: Person, key: SimulatedKey, lab: Lab, mds: list[str]) -> None:
-    """Enroll at the console: checked, opened by a browser of two lines, registered by the lab when IAM is looked at."""
+    """Enroll at the console: verify the key, open the page with a small script, register the key when IAM is polled."""
     browser = PUBLIC / "browser"
     browser.write_text(BROWSER)
     browser.chmod(0o755)
@@ -285,7 +285,7 @@ def console(alice: Person, key: SimulatedKey, lab: Lab, mds: list[str]) -> None:
         stdin=f"{NEW_PIN}\n",
         env={**lab.env, "BROWSER": f"{browser} %s"},
     )
-    # One look to begin with, one before the page, and one that finds nothing yet.
+    # mfa-kit looks once at the start, once before the page, and once more without finding the key.
     signin = lab.application.signin
     _wait(lambda: signin.signed_in and [call.operation for call in lab.calls].count("ListMFADevices") > LOOKS)
     lab.register_fido("dave", "dave")
@@ -298,7 +298,7 @@ def console(alice: Person, key: SimulatedKey, lab: Lab, mds: list[str]) -> None:
 
 
 def pulled(alice: Person, key: SimulatedKey, lab: Lab, mds: list[str]) -> None:
-    """Pull the key out while it waits for a finger, in both verbs that ask for one."""
+    """Pull the key out while it waits for a touch, in both commands that request one."""
     key.behavior = KeyBehavior(touch=None)
     for name, words in (("verify", ("verify", "fido2")), ("enroll", ("enroll", "erin", "--with", "fido2"))):
         with plugged(key) as (_, wire):
@@ -309,7 +309,7 @@ def pulled(alice: Person, key: SimulatedKey, lab: Lab, mds: list[str]) -> None:
 
 
 def main() -> None:
-    """Do it all, and write down what came out."""
+    """Run all steps and record the results."""
     _tell("imports", time.monotonic())
     alice, bob = Person("alice"), Person("bob")
     maker = AttestationCa(now=time.time())

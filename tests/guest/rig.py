@@ -1,7 +1,7 @@
-"""A machine in the machine: QEMU with Debian's kernel on this root file system, read-only, under a tmpfs.
+"""A virtual machine for tests: QEMU with Debian's kernel on this root file system, read-only, under a tmpfs.
 
-There is no image to build. An initramfs of 4 MB mounts the host's root over 9p; what runs in the guest is what is
-installed here, and nothing of it is changed. The guest has no network.
+There is no image to build. An initramfs of 4 MB mounts the host's root over 9p. The guest runs the software that is
+installed on the host and changes none of it. The guest has no network.
 """
 
 import gzip
@@ -21,11 +21,11 @@ from tests.conftest import ROOT, judge, without
 
 BOOT, MODULES = Path("/boot"), Path("/lib/modules")
 NEEDED = ("9pnet_virtio", "9p", "overlay")
-# A guest that hangs is ended; tests/bench/guest.py is held to its bound.
+# A guest that hangs is stopped after this time. tests/bench/guest.py has a stricter bound.
 SECONDS = 540
 MEMORY = 1024
 
-# The first program: modules, the host's root below a tmpfs, and over to the second.
+# The first program loads the modules, mounts the host's root under a tmpfs, and starts the second program.
 INITRAMFS = """#!/bin/busybox sh
 B=/bin/busybox
 $B mount -t proc proc /proc; $B mount -t sysfs sys /sys; $B mount -t devtmpfs dev /dev
@@ -38,7 +38,7 @@ $B mkdir -p /new/out; $B mount -t 9p -o $O,rw,cache=none out /new/out
 for d in proc sys dev; do $B mount --move /$d /new/$d; done
 exec $B switch_root /new /out/init
 """
-# The second: what systemd would have done, and then the job. Its end is the machine's.
+# The second program sets up what systemd would, and runs the job. The machine stops when it ends.
 INIT = """#!/bin/bash
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/ LC_ALL=C.UTF-8 PYTHONDONTWRITEBYTECODE=1
 mount -t tmpfs -o mode=755 tmpfs /run
@@ -51,7 +51,7 @@ sync; exec busybox poweroff -f
 
 @dataclass(frozen=True)
 class Ran:
-    """What came out of a guest: the status of its job, what it printed, and what it wrote to /out/found.json."""
+    """The results of a guest: the job's status, its output, and the content of /out/found.json."""
 
     status: int
     log: str
@@ -88,7 +88,7 @@ def _initramfs(version: str) -> bytes:
 
 
 def _cpio(folders: tuple[str, ...], files: dict[str, bytes]) -> bytes:
-    """Write an archive of the kernel's form (Documentation/driver-api/early-userspace/buffer-format.rst)."""
+    """Write an archive in the kernel's format (Documentation/driver-api/early-userspace/buffer-format.rst)."""
     out = io.BytesIO()
 
     def entry(name: str, mode: int, data: bytes) -> None:
@@ -107,7 +107,7 @@ def _cpio(folders: tuple[str, ...], files: dict[str, bytes]) -> bytes:
 
 
 def boot(folder: Path, job: str) -> Ran:
-    """Run a shell script as root of a guest; `folder` is its /out."""
+    """Run a shell script as root in a guest. `folder` is the guest's /out."""
     if platform.machine() != "x86_64":
         without("the guest is an x86_64 machine")
     qemu = judge("qemu-system-x86_64")
@@ -136,7 +136,7 @@ def boot(folder: Path, job: str) -> Ran:
 
 
 def _machine(kernel: Path, initramfs: Path, out: Path) -> list[str]:
-    """Return QEMU's options. /dev/kvm alone proves nothing: without the processor's flag QEMU would hang."""
+    """Return QEMU's options. /dev/kvm may exist without the processor's flag, and QEMU would then hang."""
     flags = Path("/proc/cpuinfo").read_text("utf-8")
     fast = re.search(r"\b(vmx|svm)\b", flags) and os.access("/dev/kvm", os.R_OK | os.W_OK)
     shared = "security_model=none"
@@ -155,7 +155,7 @@ def _machine(kernel: Path, initramfs: Path, out: Path) -> list[str]:
 
 
 def reachable() -> str:
-    """Return a shell line that lets an unprivileged user of the guest come to this interpreter and this checkout."""
+    """Return a shell line that gives unprivileged users of the guest access to this interpreter and this checkout."""
     ends = {
         Path(sys.executable),
         Path(sys.executable).resolve(),

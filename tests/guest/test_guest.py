@@ -1,4 +1,4 @@
-"""Debian's kernel, udevd and libfido2 against the rule and the program: /dev/hidraw as an unprivileged user."""
+"""Debian's kernel, udevd and libfido2 with the udev rule and mfa-kit: /dev/hidraw as an unprivileged user."""
 
 import json
 
@@ -13,23 +13,23 @@ PINS = ("pin-5839-canary", "new-7712-canary")
 
 
 def test_without_the_rule_nobody_but_root_opens_a_key(guest: rig.Ran) -> None:
-    """The control run: with what Debian brings alone, nobody who is not at the seat."""
+    """The control run: with only Debian's own rules, users who are not at the seat have no access."""
     assert guest.found["without"] == {"mode": "0o600", "group": 0, "alice": False, "bob": False}
 
 
 def test_with_the_rule_a_member_of_the_group_opens_it_and_another_does_not(guest: rig.Ran) -> None:
-    """GROUP and MODE, told by opening the node."""
+    """Opening the node shows that GROUP and MODE work."""
     assert guest.found["with"] == {"mode": "0o660", "group": GROUP, "alice": True, "bob": False}
 
 
 def test_the_rule_gives_nothing_but_keys(guest: rig.Ran) -> None:
-    """A device with another usage page stays root's."""
+    """A device with another usage page still belongs to root."""
     assert guest.found["no key"] == {"mode": "0o600", "group": 0, "alice": False, "bob": False}
 
 
 @pytest.mark.parametrize("what", ["list", "verify", "pin"])
 def test_without_the_rule_each_verb_names_the_node_and_does_nothing(guest: rig.Ran, what: str) -> None:
-    """From sysfs, which everybody may read: exit 3, and nothing on the key."""
+    """The name comes from sysfs, which all users can read. The status is 3, and the key is unchanged."""
     said = guest.found["barred"][what]
     assert (said["code"], said["out"]) == (3, "no keys\n" if what == "list" else "")
     assert f"there is a key, but {NODE} may not be opened" in said["err"]
@@ -37,13 +37,13 @@ def test_without_the_rule_each_verb_names_the_node_and_does_nothing(guest: rig.R
 
 
 def test_who_is_not_of_the_group_is_told_so_with_the_rule_too(guest: rig.Ran) -> None:
-    """Bob, while alice lists it."""
+    """User bob gets the error, although alice can list the key."""
     said = guest.found["another's list"]
     assert (said["code"], f"{NODE} may not be opened" in said["err"]) == (3, True)
 
 
 def test_the_doctor_says_what_is_missing_for_the_node(guest: rig.Ran) -> None:
-    """Without the rule the rule, with it the group, and nothing to a member."""
+    """Without the rule it suggests the rule, with it the group, and to a member nothing."""
     barred, another, member = (guest.found[name] for name in ("barred doctor", "another's doctor", "doctor"))
     assert barred["udev rule"][0] == "-"
     assert barred["key on USB"][:2] == ["wrong", f"{NODE} is a key that you may not open: of group root, mode 600"]
@@ -57,7 +57,7 @@ def test_the_doctor_says_what_is_missing_for_the_node(guest: rig.Ran) -> None:
 
 
 def test_the_key_is_listed_and_verified(guest: rig.Ran) -> None:
-    """As the unprivileged member of the group, over the kernel's node."""
+    """An unprivileged member of the group does both over the kernel's node."""
     listed, verified = guest.found["list"], guest.found["verify"]
     [row] = json.loads(listed["out"])["rows"]
     assert (listed["code"], row["key"], row["where"], row["serial"]) == (0, "mfa-kit lab key", [NODE], "LAB-7")
@@ -65,7 +65,7 @@ def test_the_key_is_listed_and_verified(guest: rig.Ran) -> None:
 
 
 def test_libfido2_accepts_the_same_key(guest: rig.Ran) -> None:
-    """It lists it, describes it, makes a credential, verifies it, and has it assert."""
+    """libfido2 lists and describes the key, makes and verifies a credential, and gets an assertion."""
     assert NODE in guest.found["fido2-token -L"]["out"]
     assert "FIDO_2_1" in guest.found["fido2-token -I"]["out"]
     judged = guest.found["judges"]
@@ -73,7 +73,7 @@ def test_libfido2_accepts_the_same_key(guest: rig.Ran) -> None:
 
 
 def test_a_pin_is_set_used_and_changed(guest: rig.Ran) -> None:
-    """Through the node: libfido2 sees it, a key that wants a new one gets it, and no try is lost on the way."""
+    """libfido2 sees the PIN, a key that requires a new PIN gets one, and no PIN retry is lost."""
     done = guest.found["pins"]
     assert {name: said["code"] for name, said in done.items()} == dict.fromkeys(done, 0), done
     assert "noclientPin" in guest.found["fido2-token -I"]["out"]
@@ -86,7 +86,7 @@ def test_a_pin_is_set_used_and_changed(guest: rig.Ran) -> None:
 
 
 def test_a_key_is_enrolled_at_the_console_from_start_to_end(guest: rig.Ran) -> None:
-    """Verified with its PIN, the page opened signed in, the key found in IAM's list, and its certifications read."""
+    """The key is verified with its PIN, registered on the signed-in page, and found in IAM with certifications."""
     done = guest.found["enroll"]
     assert done["code"] == 0, done
     row = json.loads(done["out"])
@@ -99,7 +99,7 @@ def test_a_key_is_enrolled_at_the_console_from_start_to_end(guest: rig.Ran) -> N
 
 
 def test_the_page_is_the_persons_alone_leads_to_the_console_and_is_gone(guest: rig.Ran) -> None:
-    """0600; signed in as a federated user who may give dave a device and nothing else."""
+    """Its mode is 0600. The federated user may give dave a device and nothing else."""
     mode, _, led = guest.found["page"].partition("\n")
     assert (mode, "the lab's console" in led, guest.found["left"]) == ("600", True, [])
     signed_in = guest.found["signed in"]
@@ -111,7 +111,7 @@ def test_the_page_is_the_persons_alone_leads_to_the_console_and_is_gone(guest: r
 
 @pytest.mark.parametrize("what", ["verify", "enroll"])
 def test_a_key_that_is_pulled_out_while_it_waits_for_a_finger_is_told(guest: rig.Ran, what: str) -> None:
-    """The kernel's node goes away under a read; nobody has got a device by it."""
+    """The kernel's node disappears during a read, and no user gets a device."""
     said = guest.found[f"pulled {what}"]
     assert (said["code"], said["out"]) == (3, "")
     assert "the key was removed" in said["err"]

@@ -1,4 +1,4 @@
-"""A client of the lab as anybody has one: botocore for the calls, pyotp for the codes. Nothing of the product."""
+"""A client of the lab like any other: botocore makes the calls and pyotp the codes. It uses no code of mfa-kit."""
 
 import json
 import time
@@ -22,7 +22,7 @@ Keys = tuple[str, str, str | None]
 
 
 def stop_the_clock(lab: Lab, patch: pytest.MonkeyPatch) -> None:
-    """Let AWS's clock stand in the middle of a step, so that no test runs over its edge on a slow machine."""
+    """Stop AWS's clock in the middle of a step, so that no step ends during a test on a slow machine."""
     at = time.time() // PERIOD * PERIOD + PERIOD / 2
     patch.setattr(lab.account, "now", lambda: at + lab.account.offset)
 
@@ -32,13 +32,13 @@ def code(seed: bytes, step: int) -> str:
 
 
 def document(*statements: dict[str, Any]) -> str:
-    """Write a policy of statements, that allow unless they deny."""
+    """Write a policy of statements. Each allows unless it says Deny."""
     return json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", **one} for one in statements]})
 
 
 @contextmanager
 def refused(code: str, message: str = "") -> Iterator[None]:
-    """Expect an error of IAM's."""
+    """Expect an error from IAM or STS."""
     with pytest.raises(ClientError) as caught:
         yield
     said = caught.value.response["Error"]
@@ -47,7 +47,7 @@ def refused(code: str, message: str = "") -> Iterator[None]:
 
 @dataclass
 class Aws:
-    """Whoever's view of a lab: his clients, and what tests do again and again."""
+    """A principal's view of a lab: its clients, and the operations that many tests need."""
 
     lab: Lab
     keys: Keys
@@ -74,17 +74,17 @@ class Aws:
         return self.client("sts")
 
     def create(self, name: str, **more: Any) -> str:
-        """Create a device; keep its seed."""
+        """Create a device and remember its secret."""
         made = self.iam.create_virtual_mfa_device(VirtualMFADeviceName=name, **more)["VirtualMFADevice"]
         self.seeds[made["SerialNumber"]] = made["Base32StringSeed"]
         return str(made["SerialNumber"])
 
     def now(self) -> int:
-        """Return AWS's present step."""
+        """Return AWS's current step."""
         return int(self.lab.account.now()) // PERIOD
 
     def pair(self, seed: bytes, offset: int = 0) -> dict[str, str]:
-        """Compute the codes of the step before and of this one, shifted by some steps, as Enable takes them."""
+        """Compute the codes of the previous and the current step, shifted by `offset` steps, for EnableMFADevice."""
         step = self.now() + offset
         return {"AuthenticationCode1": code(seed, step - 1), "AuthenticationCode2": code(seed, step)}
 
@@ -97,12 +97,12 @@ class Aws:
         return serial
 
     def user(self, name: str) -> "Aws":
-        """Give a user keys and see the lab as he does."""
+        """Create access keys for a user and return the lab as that user sees it."""
         key = self.iam.create_access_key(UserName=name)["AccessKey"]
         return Aws(self.lab, (key["AccessKeyId"], key["SecretAccessKey"], None), self.seeds)
 
     def mfa_session(self, serial: str, offset: int = 0) -> "Aws":
-        """Show a code to STS and see the lab as a user with MFA does."""
+        """Send a code to STS and return the lab as a user with MFA sees it."""
         given = {"SerialNumber": serial, "TokenCode": code(self.seeds[serial], self.now() + offset)}
         return self.session(self.sts.get_session_token(**given)["Credentials"])
 

@@ -1,4 +1,4 @@
-"""A lab a test."""
+"""Runs one lab for each test."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ from tests.lab.client import Aws, stop_the_clock
 
 @pytest.fixture
 def lab(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
-    """Run a lab with alice and bob, where STS sees IAM's changes at once and no time goes by."""
+    """Run a lab with alice and bob. STS sees IAM's changes at once, and the clock stands still."""
     with Lab(("alice", "bob"), settings=LabSettings(propagation=0)) as running:
         stop_the_clock(running, monkeypatch)
         yield running
@@ -19,5 +19,5 @@ def lab(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
 
 @pytest.fixture
 def admin(lab: Lab) -> Aws:
-    """See the lab as its admin does."""
+    """Return the lab as its admin sees it."""
     return Aws(lab, (lab.admin.access_key_id, lab.admin.secret_access_key, None))

@@ -1,4 +1,4 @@
-"""`mfa-kit lab` as a user starts it: status, environment, serving, keys, and that nothing leaves loopback."""
+"""`mfa-kit lab` as a user runs it: exit status, environment, serving and keys. No connection leaves loopback."""
 
 import contextlib
 import json
@@ -28,7 +28,7 @@ from mfa_kit.wiring import lab as lab_wiring
 TOOL = [sys.executable, "-m", "mfa_kit"]
 RUN = [*TOOL, "lab", "run"]
 TRAPS = ("ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "all_proxy")
-# Planted in every Python process below it: each connection and each name that is looked up, as a line of JSON.
+# Runs in every Python process below the lab, and writes each connection and each name lookup as a line of JSON.
 WATCH = """
 import json, os, sys
 def told(event, args):
@@ -46,19 +46,19 @@ def _lab(*args: str, env: Mapping[str, str] | None = None) -> "subprocess.Comple
 
 
 def test_the_childs_status_is_the_labs() -> None:
-    """Any status comes through, and a signal as 128 and its number."""
+    """The lab exits with the child's status, or with 128 plus the number of the signal that ended it."""
     assert _lab("--", "sh", "-c", "exit 7").returncode == 7
     assert _lab("--", "sh", "-c", "kill -TERM $$").returncode == 143
 
 
 def test_options_of_the_command_are_the_commands_own() -> None:
-    """What follows `--` is not read by the lab."""
+    """The lab does not read options after `--`."""
     found = _lab("--users", "0", "--", "sh", "-c", 'echo "$@"', "x", "--users", "3", "--help")
     assert (found.returncode, found.stdout) == (0, "--users 3 --help\n")
 
 
 def test_no_program_is_one_sentence() -> None:
-    """A command that is not there is a mistake of usage."""
+    """A command that does not exist is a usage error."""
     found = _lab("--", "no-such-program")
     assert (found.returncode, "there is no program 'no-such-program'" in found.stderr) == (2, True)
 
@@ -74,14 +74,14 @@ def test_no_program_is_one_sentence() -> None:
     ],
 )
 def test_a_number_that_is_none_starts_no_lab(words: str) -> None:
-    """No comparison keeps nan out of a range, and nobody waits for ever."""
+    """Range checks let nan pass, so it is refused separately. Otherwise a lab could wait forever."""
     found = subprocess.run([*TOOL, "lab", *words.split()], capture_output=True, text=True, check=False)
     assert (found.returncode, found.stdout) == (2, "")
     assert found.stderr.count("\n") == 2, found.stderr
 
 
 def test_a_signal_to_the_lab_ends_its_child() -> None:
-    """TERM is handed on, and the child's end is told."""
+    """The lab passes SIGTERM on, and its exit status shows how the child ended."""
     running = subprocess.Popen([*RUN, "--", "sh", "-c", "echo up; exec sleep 60"], stdout=subprocess.PIPE, text=True)
     with running:
         assert running.stdout is not None
@@ -92,7 +92,7 @@ def test_a_signal_to_the_lab_ends_its_child() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_to_a_tour_takes_its_lab_away(number: signal.Signals, tmp_path: Path) -> None:
-    """A window that is closed leaves no folder and no step that goes on."""
+    """Closing the window leaves no folder and no running step."""
     env = {**os.environ, "TMPDIR": str(tmp_path)}
     with subprocess.Popen([*TOOL, "lab", "tour"], stdout=subprocess.PIPE, text=True, env=env) as running:
         assert running.stdout is not None
@@ -104,7 +104,7 @@ def test_a_signal_to_a_tour_takes_its_lab_away(number: signal.Signals, tmp_path:
 
 
 def test_what_is_ignored_stays_ignored() -> None:
-    """As of a lab that was started by nohup; and what was heard before is heard again."""
+    """An ignored signal stays ignored, as under nohup. Afterwards the previous handlers are back."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with child.unwind_on_signals():
@@ -116,7 +116,7 @@ def test_what_is_ignored_stays_ignored() -> None:
 
 
 def test_ctrl_c_is_the_childs() -> None:
-    """The whole group is interrupted, as a terminal does it; a child that takes it well ends well."""
+    """Ctrl-C reaches the whole process group, as from a terminal. If the child handles it, its own status counts."""
     script = "trap 'echo caught; exit 3' INT; echo up; while :; do sleep 0.05; done"
     running = subprocess.Popen([*RUN, "--", "sh", "-c", script], stdout=subprocess.PIPE, text=True, process_group=0)
     with running:
@@ -128,7 +128,7 @@ def test_ctrl_c_is_the_childs() -> None:
 
 
 def test_nothing_of_the_callers_passes() -> None:
-    """No AWS, BOTO, proxy or mfa-kit variable, in any case; the rest stays."""
+    """The child gets no AWS, BOTO, proxy or mfa-kit variable, in any case. It gets all other variables."""
     hostile = {"AWS_PROFILE": "x", "aws_endpoint_url_iam": "x", "BOTO_CONFIG": "x", "Https_Proxy": "x", "KEPT": "yes"}
     caller = hostile | {"MFA_KIT_HOME": "/elsewhere", "MFA_KIT_OTHER": "x"}
     ours = {"AWS_ENDPOINT_URL": "here"}
@@ -141,7 +141,7 @@ def test_nothing_of_the_callers_passes() -> None:
 
 @contextmanager
 def _trap() -> Iterator[tuple[str, list[object]]]:
-    """Listen where a proxy or a forged endpoint would be; collect who comes."""
+    """Listen in place of a proxy or a forged endpoint, and collect the clients that connect."""
     caught: list[object] = []
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(0.1)
@@ -166,7 +166,7 @@ def _trap() -> Iterator[tuple[str, list[object]]]:
 
 
 def test_a_hostile_environment_reaches_nothing_but_the_lab(tmp_path: Path) -> None:
-    """With every variable, profile and proxy set against it, enroll talks to the lab's port alone."""
+    """With hostile variables, profiles and proxies, enroll connects only to the lab's port."""
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(WATCH, "utf-8")
     watched = tmp_path / "watched"
@@ -219,7 +219,7 @@ def test_a_hostile_environment_reaches_nothing_but_the_lab(tmp_path: Path) -> No
 
 
 def test_serve_prints_an_environment_and_ends_cleanly(tmp_path: Path) -> None:
-    """What it prints is for a shell, another one too; an interrupt ends it with 0 and the account is kept."""
+    """Any shell can use the printed environment. On Ctrl-C, serve exits with 0 and keeps the account."""
     command = [*TOOL, "lab", "serve", "--state", str(tmp_path)]
     env = {**os.environ, "AWS_PROFILE": "hostile"}
     takes = {**env, "AWS_SESSION_TOKEN": "hostile", "AWS_ENDPOINT_URL_IAM": "http://127.0.0.1:9"}
@@ -242,7 +242,7 @@ def test_serve_prints_an_environment_and_ends_cleanly(tmp_path: Path) -> None:
 
 
 def test_serve_on_a_port_in_use_is_one_sentence() -> None:
-    """No traceback, and nothing of werkzeug's."""
+    """The error has no traceback and no text of werkzeug's."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         found = subprocess.run([*TOOL, "lab", "serve", "--port", port], capture_output=True, text=True, check=False)
@@ -251,7 +251,7 @@ def test_serve_on_a_port_in_use_is_one_sentence() -> None:
 
 
 def test_a_key_is_registered_in_the_lab_around() -> None:
-    """Under `lab run` there is a lab to ask; it says no as IAM would; without one there is nothing to ask."""
+    """Under `lab run`, a key is registered or refused as by IAM. Without a lab, the command fails."""
     register = shlex.join([*TOOL, "lab", "fido-register"])
     found = _lab("--", "sh", "-c", f"{register} alice key && {register} nobody key")
     assert found.stdout.startswith("arn:aws:iam::000000000000:u2f/user/alice/key-")
@@ -265,7 +265,7 @@ def test_a_key_is_registered_in_the_lab_around() -> None:
 
 @pytest.mark.parametrize("missing", ["moto", "flask"])
 def test_without_its_extra_it_says_what_to_install(missing: str) -> None:
-    """The rest of the program works without."""
+    """The rest of mfa-kit works without the extra."""
     script = (
         f"import sys; sys.modules[{missing!r}] = None; from mfa_kit.cli.main import run; sys.exit(run(sys.argv[1:]))"
     )
@@ -288,14 +288,14 @@ def test_without_its_extra_it_says_what_to_install(missing: str) -> None:
     ],
 )
 def test_bad_options_are_one_sentence(options: list[str], said: str) -> None:
-    """Each ends with 2 before the command starts."""
+    """Each bad option exits with 2 before the command starts."""
     found = _lab(*options, "--", "echo", "started")
     assert (found.returncode, found.stdout) == (2, "")
     assert said in found.stderr
 
 
 def test_a_bad_rule_is_told_with_its_file_and_number(tmp_path: Path) -> None:
-    """For a file may hold many."""
+    """The error names the file and the rule's number, because a file may have many rules."""
     rules = tmp_path / "rules.json"
     rules.write_text('[{"fault": "throttle"}, {"fault": "flood"}]', "utf-8")
     found = _lab("--faults", str(rules), "--", "echo", "started")
@@ -304,7 +304,7 @@ def test_a_bad_rule_is_told_with_its_file_and_number(tmp_path: Path) -> None:
 
 
 def test_latency_rate_and_rules_reach_the_lab(tmp_path: Path) -> None:
-    """The flags are rules like those of a file."""
+    """The options become rules like those of a file."""
     rules = tmp_path / "rules.json"
     rules.write_text('[{"operation": "ListUsers", "fault": "denied"}]', "utf-8")
     ask = (
@@ -331,7 +331,7 @@ def test_latency_rate_and_rules_reach_the_lab(tmp_path: Path) -> None:
     ],
 )
 def test_a_file_of_another_form_is_one_sentence(option: str, text: str, tmp_path: Path) -> None:
-    """Whatever stands in it in place of what is wanted."""
+    """A file with values of the wrong form gives a short usage error."""
     file = tmp_path / "file.json"
     file.write_text(text)
     found = _lab(option, str(file), "--", "true")
@@ -340,7 +340,7 @@ def test_a_file_of_another_form_is_one_sentence(option: str, text: str, tmp_path
 
 @pytest.fixture
 def listener() -> Iterator[tuple[str, list[bytes]]]:
-    """Listen on loopback as any program may, and keep what is sent."""
+    """Listen on loopback, as any program may, and keep the data that it gets."""
     heard: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as server:
 
@@ -357,7 +357,7 @@ def listener() -> Iterator[tuple[str, list[bytes]]]:
 def test_a_secret_key_is_not_sent_to_an_unknown_server(
     token: str | None, listener: tuple[str, list[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Something on loopback is not a lab, and the key may be a real one."""
+    """A server on loopback may not be a lab, and the key may be a real one."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", listener[0])
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-real-secret-key")
     if token is not None:
@@ -370,7 +370,7 @@ def test_a_secret_key_is_not_sent_to_an_unknown_server(
 def test_a_lab_gets_a_token_and_not_its_secret_key(
     listener: tuple[str, list[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The lab may have ended, and another program may have its port."""
+    """The lab may have ended, and another program may use its port."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", listener[0])
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of-a-lab")
     monkeypatch.setenv("MFA_KIT_LAB", lab_token("of-a-lab"))
@@ -398,7 +398,7 @@ REAL = {
 
 
 def test_a_command_with_the_lab_s_keys_gets_no_real_credentials() -> None:
-    """Outside a lab it has none at all, and none of the usual files either."""
+    """Outside a lab, the command gets no credentials and none of the usual credential files."""
     env = child.device_environment(REAL, {"PCSCLITE_CSOCK_NAME": "/p"})
     kept = {"PATH": "/bin", "MFA_KIT_HOME": "/desk", "PCSCLITE_CSOCK_NAME": "/p"}
     assert env == {**kept, **child.NOWHERE}
@@ -406,7 +406,7 @@ def test_a_command_with_the_lab_s_keys_gets_no_real_credentials() -> None:
 
 
 def test_a_command_with_the_lab_s_keys_stays_in_the_lab(lab: Lab) -> None:
-    """Recognized by its endpoint and its token; real credentials in its place are none of it."""
+    """A lab is recognized by its endpoint and its token. With real credentials it does not count as a lab."""
     assert child.device_environment(lab.env, {"A": "b"}) == {**lab.env, "A": "b"}
     assert is_lab(lab.env)
     for name, value in (("AWS_SECRET_ACCESS_KEY", "real"), ("AWS_ENDPOINT_URL", "https://iam.amazonaws.com")):
@@ -416,7 +416,7 @@ def test_a_command_with_the_lab_s_keys_stays_in_the_lab(lab: Lab) -> None:
 
 
 def test_a_shell_in_the_lab_says_so(tmp_path: Path) -> None:
-    """In one line, and bash in each prompt; another command stays as it is."""
+    """The lab prints one line. A bash also shows it in each prompt. Other commands are unchanged."""
     (command, *options) = child.marked_shell(["bash"], tmp_path)
     done = subprocess.run([command, *options, "-i", "-c", "echo $PS1"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("(lab)")
@@ -430,7 +430,7 @@ def test_a_shell_in_the_lab_says_so(tmp_path: Path) -> None:
 
 
 def test_the_tour_waits_for_enter_at_a_terminal() -> None:
-    """So that a step can be read."""
+    """The pause gives the user time to read each step."""
     with pexpect.spawn(TOOL[0], [*TOOL[1:], "lab", "tour"], timeout=60, encoding="utf-8") as tour:
         tour.expect("1/10")
         tour.expect("press Enter for the next step")

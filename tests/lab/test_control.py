@@ -1,4 +1,4 @@
-"""The endpoint that only a lab has."""
+"""Tests the control endpoint, which only a lab has."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ def _ask(lab: Lab, method: str, path: str, **payload: Any) -> Any:
 
 
 def test_rules_are_planted_listed_and_cleared(lab: Lab, admin: Aws) -> None:
-    """A test in another process plants faults as one in this process does."""
+    """A test in another process can add, list and clear faults like a test in the lab's process."""
     _ask(lab, "POST", "faults", operation="ListUsers", fault="denied", at="every")
     assert _ask(lab, "GET", "faults") == [{"operation": "ListUsers", "fault": "denied", "at": "every"}]
     with refused("AccessDenied"):
@@ -26,19 +26,19 @@ def test_rules_are_planted_listed_and_cleared(lab: Lab, admin: Aws) -> None:
 
 
 def test_a_token_is_made_known(lab: Lab, admin: Aws) -> None:
-    """A hardware token's seed, as AWS got it from the maker."""
+    """The endpoint takes the seed of a hardware token, as AWS gets it from the manufacturer."""
     _ask(lab, "POST", "token", serial="GAHT12345678", seed="A" * 64)
     admin.iam.enable_mfa_device(UserName="alice", SerialNumber="GAHT12345678", **admin.pair(b"A" * 64))
 
 
 def test_only_the_admin_may_ask(lab: Lab) -> None:
-    """Without the secret key of the admin nothing is done."""
+    """Without the admin's secret key, the endpoint refuses each request."""
     with pytest.raises(UsageFault, match="secret key of the lab's admin"):
         remote.ask_lab("GET", "faults", {}, env=lab.env | {"AWS_SECRET_ACCESS_KEY": "x"})
 
 
 def test_bad_requests_are_one_sentence(lab: Lab) -> None:
-    """An unknown fault, an unknown path, a field too many, a ninth device."""
+    """Covers an unknown fault, an unknown path, an unknown field, a missing field and a ninth device."""
     for method, path, payload, said in (
         ("POST", "faults", {"fault": "flood"}, "there is no fault 'flood'"),
         ("GET", "weather", {}, "does not know this request"),
@@ -55,7 +55,7 @@ def test_bad_requests_are_one_sentence(lab: Lab) -> None:
 
 
 def test_a_name_that_no_device_has_is_refused(lab: Lab) -> None:
-    """Of two keys with one name each has a serial of its own."""
+    """Invalid names are refused. Two keys with the same name get different serials."""
     for name in ("", "a b", "a/b", "\x1b[2J", "schl\u00fcssel"):
         with pytest.raises(UsageFault, match="is no name of a device"):
             _ask(lab, "POST", "fido", user="alice", name=name)
@@ -63,14 +63,14 @@ def test_a_name_that_no_device_has_is_refused(lab: Lab) -> None:
 
 
 def test_a_refusal_says_what_to_do(lab: Lab) -> None:
-    """For IAM's errors too."""
+    """IAM's errors come with a hint too."""
     with pytest.raises(UsageFault, match=r"The user with name nobody cannot be found\.") as caught:
         _ask(lab, "POST", "fido", user="nobody", name="k")
     assert caught.value.hint == "the lab's users are listed by: mfa-kit status"
 
 
 def test_a_lab_that_ended_is_one_sentence() -> None:
-    """And nothing but a lab on loopback is asked."""
+    """The error is short, and no request goes to an endpoint that is not a lab on loopback."""
     with Lab() as ended:
         env = ended.env
     with pytest.raises(UsageFault, match="the lab does not answer"):

@@ -1,4 +1,4 @@
-"""Virtual devices: what IAM says to each operation. Sources are the rows of docs/lab.md."""
+"""Virtual devices: IAM's answer to each operation. docs/lab-reference.md has the source of each answer."""
 
 import base64
 import io
@@ -15,7 +15,7 @@ START = "arn:aws:iam::000000000000:mfa"
 
 
 def test_create_hands_out_the_seed_once_and_a_picture_of_it(admin: Aws) -> None:
-    """The seed is 64 base32 characters; the PNG holds AWS's label and that seed."""
+    """The secret has 64 base32 characters. The PNG contains AWS's label and that secret."""
     made = admin.iam.create_virtual_mfa_device(VirtualMFADeviceName="alice")["VirtualMFADevice"]
     with Image.open(io.BytesIO(made["QRCodePNG"])) as picture:
         (found,) = zxingcpp.read_barcodes(picture)
@@ -26,7 +26,7 @@ def test_create_hands_out_the_seed_once_and_a_picture_of_it(admin: Aws) -> None:
 
 
 def test_the_label_names_the_alias_of_an_account_that_has_one(admin: Aws) -> None:
-    """AWS writes the account's alias where there is one."""
+    """AWS uses the account's alias if it has one."""
     admin.iam.create_account_alias(AccountAlias="acme")
     made = admin.iam.create_virtual_mfa_device(VirtualMFADeviceName="alice")["VirtualMFADevice"]
     with Image.open(io.BytesIO(made["QRCodePNG"])) as picture:
@@ -34,13 +34,13 @@ def test_the_label_names_the_alias_of_an_account_that_has_one(admin: Aws) -> Non
 
 
 def test_two_devices_have_two_seeds(admin: Aws, lab: Lab) -> None:
-    """Seeds are random, and the lab's judge gives the octets of each."""
+    """Secrets are random, and the lab gives a test the octets of each."""
     one, other = admin.create("one"), admin.create("other")
     assert lab.seed(one) == base64.b32decode(admin.seeds[one]) != lab.seed(other)
 
 
 def test_a_taken_name_is_taken(admin: Aws) -> None:
-    """Path and name together are the key."""
+    """Path and name together identify a device."""
     admin.create("alice")
     with refused("EntityAlreadyExists", "MFA device already exists."):
         admin.create("alice")
@@ -48,7 +48,7 @@ def test_a_taken_name_is_taken(admin: Aws) -> None:
 
 
 def test_enable_assigns_and_both_lists_tell(admin: Aws, lab: Lab) -> None:
-    """Lists name the user and the date, and never seeds or tags."""
+    """Both lists show the user and the date, and never secrets or tags."""
     serial = admin.create("alice", Tags=[{"Key": "k", "Value": "v"}])
     assert admin.iam.list_virtual_mfa_devices()["VirtualMFADevices"] == [{"SerialNumber": serial}]
     admin.enable("alice", serial)
@@ -60,7 +60,7 @@ def test_enable_assigns_and_both_lists_tell(admin: Aws, lab: Lab) -> None:
 
 
 def test_enable_twice_is_told_apart_from_enable_elsewhere(admin: Aws) -> None:
-    """EntityAlreadyExists comes in a form for this user and one for another."""
+    """EntityAlreadyExists has one message for the same user and another for a different user."""
     serial = admin.enrolled("alice")
     with refused("EntityAlreadyExists", "MFA Device for user alice already exists."):
         admin.enable("alice", serial, 2)
@@ -70,7 +70,7 @@ def test_enable_twice_is_told_apart_from_enable_elsewhere(admin: Aws) -> None:
 
 @pytest.mark.parametrize("wrong", ["wrong", "same", "reversed"])
 def test_any_wrong_pair_is_one_error_and_spends_nothing(admin: Aws, wrong: str) -> None:
-    """IAM has one text for a wrong code, the same code twice and the wrong order; a good pair is taken after it."""
+    """A wrong code, a repeated code and a wrong order give the same error. A correct pair works afterwards."""
     serial = admin.create("alice")
     good = admin.pair(admin.seeds[serial])
     first, second = good.values()
@@ -85,7 +85,7 @@ def test_any_wrong_pair_is_one_error_and_spends_nothing(admin: Aws, wrong: str) 
 
 
 def test_a_spent_pair_stays_spent_over_deactivate(admin: Aws) -> None:
-    """The next pair lies wholly above the last one, whoever gets the device."""
+    """Both codes of the next pair must come after the last pair, even for a different user."""
     serial = admin.enrolled("alice")
     admin.iam.deactivate_mfa_device(UserName="alice", SerialNumber=serial)
     for offset in (0, 1):
@@ -95,7 +95,7 @@ def test_a_spent_pair_stays_spent_over_deactivate(admin: Aws) -> None:
 
 
 def test_a_pair_far_off_is_taken_and_becomes_the_skew(admin: Aws) -> None:
-    """Enable takes 1000 steps ahead; Resync then searches round that skew, not round the time."""
+    """Enable accepts up to 1000 steps ahead. Resync then searches around that skew, not around the time."""
     serial = admin.create("alice")
     with refused("InvalidAuthenticationCode"):
         admin.enable("alice", serial, 1002)
@@ -105,7 +105,7 @@ def test_a_pair_far_off_is_taken_and_becomes_the_skew(admin: Aws) -> None:
 
 
 def test_resync_is_for_the_device_of_that_user(admin: Aws) -> None:
-    """An unassigned device, and another's, are invalid for the user."""
+    """Resync refuses an unassigned device and another user's device."""
     serial = admin.create("alice")
     with refused("NoSuchEntity", "MFA Device invalid for user."):
         admin.iam.resync_mfa_device(UserName="alice", SerialNumber=serial, **admin.pair(admin.seeds[serial]))
@@ -115,7 +115,7 @@ def test_resync_is_for_the_device_of_that_user(admin: Aws) -> None:
 
 
 def test_the_ninth_device_is_too_many(admin: Aws) -> None:
-    """Eight devices a user."""
+    """A user can have eight devices."""
     for number in range(8):
         admin.enrolled("alice", f"a{number}")
     ninth = admin.create("ninth")
@@ -124,7 +124,7 @@ def test_the_ninth_device_is_too_many(admin: Aws) -> None:
 
 
 def test_the_account_has_a_quota_of_virtual_devices() -> None:
-    """Virtual devices count against the quota of users, orphans too."""
+    """The quota of virtual devices is that of users. Unassigned devices count too."""
     with Lab(settings=LabSettings(users_quota=2)) as lab:
         admin = Aws(lab, (lab.admin.access_key_id, lab.admin.secret_access_key, None))
         admin.create("one")
@@ -134,7 +134,7 @@ def test_the_account_has_a_quota_of_virtual_devices() -> None:
 
 
 def test_delete_wants_deactivate_first(admin: Aws, lab: Lab) -> None:
-    """An assigned device is in use; deactivated, it is still there until it is deleted."""
+    """An assigned device cannot be deleted. After Deactivate, it exists until it is deleted."""
     serial = admin.enrolled("alice")
     with refused("DeleteConflict", "MFA VirtualDevice in use. Must deactivate first."):
         admin.iam.delete_virtual_mfa_device(SerialNumber=serial)
@@ -149,7 +149,7 @@ def test_delete_wants_deactivate_first(admin: Aws, lab: Lab) -> None:
 
 
 def test_a_user_with_a_device_is_not_deleted(admin: Aws) -> None:
-    """DeleteUser names what is in the way."""
+    """The error of DeleteUser says what must be removed first."""
     serial = admin.enrolled("alice")
     with refused("DeleteConflict", "Cannot delete entity, must remove tokens from principal first."):
         admin.iam.delete_user(UserName="alice")
@@ -160,7 +160,7 @@ def test_a_user_with_a_device_is_not_deleted(admin: Aws) -> None:
 
 
 def test_unknown_users_and_devices(admin: Aws) -> None:
-    """Each is NoSuchEntity."""
+    """Both give NoSuchEntity."""
     serial = admin.create("alice")
     with refused("NoSuchEntity", "The user with name nobody cannot be found."):
         admin.enable("nobody", serial)
@@ -172,7 +172,7 @@ def test_unknown_users_and_devices(admin: Aws) -> None:
     ("status", "error"), [(404, "NoSuchEntity"), (403, "InvalidAuthenticationCode"), (400, "ValidationError")]
 )
 def test_a_token_that_aws_does_not_know_is_refused_as_it_is_set(status: int, error: str) -> None:
-    """For nobody knows how AWS does it."""
+    """The error is a setting, because AWS's own error is unknown."""
     with Lab(("alice",), settings=LabSettings(unknown_serial=status)) as lab:
         admin = Aws(lab, (lab.admin.access_key_id, lab.admin.secret_access_key, None))
         with refused(error, "MFA device with serial number GAHT00000000 does not exist."):
@@ -180,7 +180,7 @@ def test_a_token_that_aws_does_not_know_is_refused_as_it_is_set(status: int, err
 
 
 def test_tags(admin: Aws) -> None:
-    """Tags are given at creation or later, listed by pages, and need keys that differ beyond case."""
+    """Tags are set at creation or later and listed in pages. Their keys must differ by more than case."""
     serial = admin.create("alice", Tags=[{"Key": "a", "Value": "1"}, {"Key": "b", "Value": "2"}])
     admin.iam.tag_mfa_device(SerialNumber=serial, Tags=[{"Key": "c", "Value": "3"}])
     admin.iam.untag_mfa_device(SerialNumber=serial, TagKeys=["a"])
@@ -194,7 +194,7 @@ def test_tags(admin: Aws) -> None:
 
 
 def test_a_tag_may_be_of_any_script_but_hold_no_comma(admin: Aws) -> None:
-    """User names may hold a comma, tag values may not."""
+    """Tag values may not contain a comma, although user names may."""
     serial = admin.create("alice", Tags=[{"Key": "naïve ключ", "Value": "ЖΩ é_.:/=+-@"}])
     assert admin.iam.list_mfa_device_tags(SerialNumber=serial)["Tags"][0]["Value"] == "ЖΩ é_.:/=+-@"
     with refused("ValidationError"):
@@ -206,13 +206,13 @@ def test_a_tag_may_be_of_any_script_but_hold_no_comma(admin: Aws) -> None:
     [("a b", "/"), ("a/b", "/"), ("ä", "/"), ("a", "team/"), ("a", "/team"), ("a", "//team\x7f/")],
 )
 def test_names_and_paths_that_iam_refuses(admin: Aws, name: str, path: str) -> None:
-    """The service checks what botocore does not: patterns."""
+    """The service checks patterns, which botocore does not check."""
     with refused("ValidationError"):
         admin.create(name, Path=path)
 
 
 def test_codes_are_digits(admin: Aws) -> None:
-    """Six letters pass botocore and not the service."""
+    """Six letters pass botocore's checks, and the service refuses them."""
     serial = admin.create("alice")
     said = (
         "1 validation error detected: Value 'abcdef' at 'authenticationCode1' failed to satisfy constraint: "
@@ -225,7 +225,7 @@ def test_codes_are_digits(admin: Aws) -> None:
 
 
 def test_lists_come_in_pages(admin: Aws) -> None:
-    """Pages follow one another by a marker that survives deletions; any other marker is invalid."""
+    """A marker stays valid after a deletion. Any other marker is refused."""
     serials = sorted(admin.create(f"d{number}") for number in range(5))
     first = admin.iam.list_virtual_mfa_devices(MaxItems=2)
     assert first["IsTruncated"]
@@ -238,7 +238,7 @@ def test_lists_come_in_pages(admin: Aws) -> None:
 
 
 def test_the_list_by_assignment(admin: Aws) -> None:
-    """Assigned and Unassigned are two halves of Any."""
+    """Assigned and Unassigned together are Any."""
     held, free = admin.enrolled("alice"), admin.create("free")
     for status, wanted in (("Assigned", [held]), ("Unassigned", [free]), ("Any", sorted([held, free]))):
         found = admin.iam.list_virtual_mfa_devices(AssignmentStatus=status)["VirtualMFADevices"]
@@ -247,7 +247,7 @@ def test_the_list_by_assignment(admin: Aws) -> None:
 
 @pytest.mark.parametrize(("region", "partition"), [("us-gov-west-1", "aws-us-gov"), ("cn-north-1", "aws-cn")])
 def test_a_partition_is_a_world_of_its_own(region: str, partition: str) -> None:
-    """ARNs carry the partition, and a key of one is unknown in another."""
+    """ARNs contain the partition, and an access key works in one partition only."""
     with Lab(("alice",), region=region) as lab:
         admin = Aws(lab, (lab.admin.access_key_id, lab.admin.secret_access_key, None))
         assert admin.enrolled("alice") == f"arn:{partition}:iam::000000000000:mfa/alice"
@@ -256,14 +256,14 @@ def test_a_partition_is_a_world_of_its_own(region: str, partition: str) -> None:
 
 
 def test_user_names_are_not_distinguished_by_case(admin: Aws) -> None:
-    """ALICE is alice, and is shown as she was created."""
+    """ALICE is the same user as alice, and the name is shown as it was created."""
     with refused("EntityAlreadyExists"):
         admin.iam.create_user(UserName="ALICE")
     assert admin.iam.get_user(UserName="Alice")["User"]["UserName"] == "alice"
 
 
 def test_a_hardware_token_needs_no_create(lab: Lab, admin: Aws) -> None:
-    """AWS holds the seed of a token it sold: Enable takes its serial, Deactivate leaves nothing to delete."""
+    """AWS has the seeds of the tokens that it sold. Enable takes the serial, and Deactivate leaves no device."""
     lab.add_token("GAHT12345678", "A" * 64)
     admin.iam.enable_mfa_device(UserName="alice", SerialNumber="GAHT12345678", **admin.pair(b"A" * 64))
     assert (lab.assigned("GAHT12345678"), lab.serials()) == ("alice", set())

@@ -1,4 +1,4 @@
-"""The account around the devices: pages, details, the report, the summary, security keys, passwords."""
+"""The rest of an account: pages of users, details, the report, the summary, security keys, passwords."""
 
 import csv
 import io
@@ -10,7 +10,7 @@ from tests.lab.client import Aws, document, refused
 
 
 def test_users_come_in_pages_without_case(lab: Lab, admin: Aws) -> None:
-    """Users are listed by name; every one comes once, over the pages that botocore asks for."""
+    """Users are listed by name regardless of case, each once, over the pages that botocore requests."""
     for name in ("Zoe", "anna", "Bert"):
         lab.add_user(name)
     pages = list(admin.iam.get_paginator("list_users").paginate(PaginationConfig={"PageSize": 2}))
@@ -19,14 +19,14 @@ def test_users_come_in_pages_without_case(lab: Lab, admin: Aws) -> None:
 
 
 def test_users_by_path(lab: Lab, admin: Aws) -> None:
-    """PathPrefix picks the users below it."""
+    """PathPrefix selects the users below it."""
     lab.add_user("zoe", path="/team/")
     (zoe,) = admin.iam.list_users(PathPrefix="/team/")["Users"]
     assert (zoe["Arn"], zoe["UserId"][:4]) == ("arn:aws:iam::000000000000:user/team/zoe", "AIDA")
 
 
 def test_get_user_without_a_name_is_the_caller(admin: Aws) -> None:
-    """Operations on oneself may leave the name out."""
+    """An operation on the caller may omit the name."""
     assert admin.iam.get_user()["User"]["UserName"] == "lab-admin"
     admin.iam.tag_user(UserName="alice", Tags=[{"Key": "team", "Value": "red"}])
     assert admin.iam.get_user(UserName="alice")["User"]["Tags"] == [{"Key": "team", "Value": "red"}]
@@ -58,7 +58,7 @@ def test_the_whole_account_in_pages(admin: Aws) -> None:
 
 
 def test_details_by_filter(admin: Aws) -> None:
-    """A filter leaves the rest out."""
+    """A filter selects the kinds of entities in the answer."""
     found = admin.iam.get_account_authorization_details(Filter=["Group"])
     assert (found["UserDetailList"], found["GroupDetailList"]) == ([], [])
 
@@ -70,7 +70,7 @@ def _report(admin: Aws) -> list[dict[str, str]]:
 
 
 def test_the_credential_report(admin: Aws) -> None:
-    """Root comes first; a user has his password, keys and MFA as they are; dates are UTC."""
+    """Root comes first. The row of a user shows the password, keys and MFA. Dates are in UTC."""
     with refused("ReportNotPresent", "Unknown"):
         admin.iam.get_credential_report()
     admin.iam.create_login_profile(UserName="alice", Password="correct horse battery")
@@ -97,7 +97,7 @@ def test_the_credential_report(admin: Aws) -> None:
 
 
 def test_the_report_is_a_snapshot_that_ages(lab: Lab, admin: Aws) -> None:
-    """For four hours the same bytes are handed out; then the report has expired and is made anew."""
+    """For four hours the report stays the same. Then it has expired and must be generated again."""
     admin.iam.generate_credential_report()
     first = _report(admin)
     admin.enrolled("bob")
@@ -113,7 +113,7 @@ def test_the_report_is_a_snapshot_that_ages(lab: Lab, admin: Aws) -> None:
 
 
 def test_the_summary_counts_devices_and_tells_roots(lab: Lab, admin: Aws) -> None:
-    """Virtual devices, those in use, and AccountMFAEnabled."""
+    """The summary has virtual devices, assigned ones, and AccountMFAEnabled for root."""
     admin.enrolled("alice")
     admin.create("free")
     seen = admin.iam.get_account_summary()["SummaryMap"]
@@ -123,7 +123,7 @@ def test_the_summary_counts_devices_and_tells_roots(lab: Lab, admin: Aws) -> Non
 
 
 def test_a_security_key_is_listed_described_and_removed(lab: Lab, admin: Aws) -> None:
-    """Only a lab call registers one; GetMFADevice knows its certifications; Deactivate takes it away for good."""
+    """Only a lab call registers one. GetMFADevice shows its certifications, and Deactivate removes it for good."""
     serial = lab.register_fido("alice", "blue-key")
     assert serial.startswith("arn:aws:iam::000000000000:u2f/user/alice/blue-key-")
     assert admin.iam.list_mfa_devices(UserName="alice")["MFADevices"][0]["SerialNumber"] == serial
@@ -137,7 +137,7 @@ def test_a_security_key_is_listed_described_and_removed(lab: Lab, admin: Aws) ->
 
 
 def test_get_mfa_device_is_for_security_keys_alone(admin: Aws) -> None:
-    """Anything but a FIDO ARN is a ValidationError."""
+    """Any serial but a FIDO ARN gives ValidationError."""
     serial = admin.enrolled("alice")
     said = (
         "The MFA device serial number sent in the request is invalid or not supported by this API. "
@@ -148,7 +148,7 @@ def test_get_mfa_device_is_for_security_keys_alone(admin: Aws) -> None:
 
 
 def test_a_security_key_counts_among_the_eight() -> None:
-    """Eight devices of any mix."""
+    """The quota of devices counts all kinds together."""
     with Lab(("alice",), settings=LabSettings(devices_per_user=1)) as lab:
         admin = Aws(lab, (lab.admin.access_key_id, lab.admin.secret_access_key, None))
         lab.register_fido("alice", "key")
@@ -158,7 +158,7 @@ def test_a_security_key_counts_among_the_eight() -> None:
 
 
 def test_passwords(admin: Aws) -> None:
-    """A login profile is made once, may want a change, and stands in the way of DeleteUser."""
+    """A login profile is created once, can require a new password, and blocks DeleteUser."""
     admin.iam.create_login_profile(UserName="bob", Password="correct horse battery", PasswordResetRequired=True)
     with refused("EntityAlreadyExists", "Login Profile for user bob already exists."):
         admin.iam.create_login_profile(UserName="bob", Password="correct horse battery")
@@ -170,7 +170,7 @@ def test_passwords(admin: Aws) -> None:
 
 
 def test_the_password_policy(admin: Aws) -> None:
-    """There is none until it is set."""
+    """An account has no password policy until it is set."""
     with refused("NoSuchEntity"):
         admin.iam.get_account_password_policy()
     admin.iam.update_account_password_policy(MinimumPasswordLength=14)
@@ -178,7 +178,7 @@ def test_the_password_policy(admin: Aws) -> None:
 
 
 def test_a_renamed_user_keeps_his_device_and_his_keys(admin: Aws, lab: Lab) -> None:
-    """Lists show the new name, and the keys still work."""
+    """Lists show the new name, and the access keys still work."""
     serial = admin.enrolled("alice")
     alice = admin.user("alice")
     admin.iam.update_user(UserName="alice", NewUserName="alicia", NewPath="/team/")
@@ -188,7 +188,7 @@ def test_a_renamed_user_keeps_his_device_and_his_keys(admin: Aws, lab: Lab) -> N
 
 
 def test_a_changed_password_and_a_policy_of_a_group(admin: Aws) -> None:
-    """UpdateLoginProfile keeps the profile; AWS's own policies can be read and given to groups and roles."""
+    """UpdateLoginProfile keeps the profile. AWS's policies can be read, and attached to groups and roles."""
     admin.iam.create_login_profile(UserName="bob", Password="correct horse battery")
     admin.iam.update_login_profile(UserName="bob", PasswordResetRequired=True)
     assert admin.iam.get_login_profile(UserName="bob")["LoginProfile"]["PasswordResetRequired"]
@@ -207,7 +207,7 @@ def test_a_changed_password_and_a_policy_of_a_group(admin: Aws) -> None:
 
 
 def test_what_stands_in_the_way_of_delete_user(admin: Aws) -> None:
-    """Keys and groups do, as devices and passwords do."""
+    """Access keys and groups block DeleteUser, as devices and passwords do."""
     admin.iam.create_group(GroupName="people")
     admin.iam.add_user_to_group(GroupName="people", UserName="alice")
     with refused("DeleteConflict", "Cannot delete entity, must remove users from group first."):
@@ -222,7 +222,7 @@ def test_what_stands_in_the_way_of_delete_user(admin: Aws) -> None:
 
 
 def test_what_is_told_of_root() -> None:
-    """A virtual device is listed with root's ARN and no name; keys and password are in summary and report."""
+    """Root's virtual device is listed with root's ARN and no name. Summary and report show keys and password."""
     described = {"root": {"virtual": True, "password": False, "keys": 1, "key_last_used": "2026-01-02T03:04:05+00:00"}}
     with Lab(description=described) as lab:
         admin = Aws(lab, (lab.admin.access_key_id, lab.admin.secret_access_key, None))
@@ -238,7 +238,7 @@ def test_what_is_told_of_root() -> None:
 
 
 def test_when_a_key_was_last_used_is_told(admin: Aws) -> None:
-    """By GetAccessKeyLastUsed, for keys of any user."""
+    """GetAccessKeyLastUsed works for the access keys of any user."""
     alice = admin.user("alice")
     alice.sts.get_caller_identity()
     said = admin.iam.get_access_key_last_used(AccessKeyId=alice.keys[0])

@@ -1,4 +1,4 @@
-"""Faults: what a client sees of each, and whether the lab acted."""
+"""Faults: the client's view of each, and whether the lab acted."""
 
 import json
 import time
@@ -28,7 +28,7 @@ from tests.lab.client import Aws, refused
     ],
 )
 def test_faults_that_answer(lab: Lab, admin: Aws, fault: str, error: str, acted: bool) -> None:
-    """The next call gets the error, and only it; some act all the same."""
+    """Only the next call gets the error. With some faults, the lab acts all the same."""
     lab.faults.add("CreateVirtualMFADevice", fault)
     assert admin.iam.list_users()
     with refused(error):
@@ -38,7 +38,7 @@ def test_faults_that_answer(lab: Lab, admin: Aws, fault: str, error: str, acted:
 
 
 def test_a_denial_names_who_asked_for_what(lab: Lab, admin: Aws) -> None:
-    """As IAM does where no policy allows it."""
+    """The message is the one that IAM gives if no policy allows the call."""
     lab.faults.add("DeleteVirtualMFADevice", "denied")
     with refused(
         "AccessDenied",
@@ -51,7 +51,7 @@ def test_a_denial_names_who_asked_for_what(lab: Lab, admin: Aws) -> None:
 
 @pytest.mark.parametrize(("fault", "acted"), [("lost-before", False), ("lost-after", True)])
 def test_faults_that_cut_the_line(lab: Lab, admin: Aws, fault: str, acted: bool) -> None:
-    """The connection ends without an answer."""
+    """The connection ends without a response."""
     lab.faults.add("CreateVirtualMFADevice", fault)
     with pytest.raises(ConnectionClosedError):
         admin.create("alice")
@@ -60,7 +60,7 @@ def test_faults_that_cut_the_line(lab: Lab, admin: Aws, fault: str, acted: bool)
 
 
 def test_a_late_enable_acts_after_a_listing_that_did_not_show_it(lab: Lab, admin: Aws) -> None:
-    """The client gives up, looks and finds nothing; then the request arrives."""
+    """The client gives up and finds no device in the list. Only then does the lab act on the request."""
     serial = admin.create("alice")
     lab.faults.add("EnableMFADevice", "late", seconds=0.1, listings=1)
     with pytest.raises(ConnectionClosedError):
@@ -73,14 +73,14 @@ def test_a_late_enable_acts_after_a_listing_that_did_not_show_it(lab: Lab, admin
 
 
 def test_lists_that_lag(lab: Lab, admin: Aws) -> None:
-    """Both lists show the account as it was; IAM itself knows better."""
+    """Both lists show an earlier state, while IAM's other operations use the current one."""
     lab.faults.add("*", "lag", seconds=600)
     serial = admin.enrolled("alice")
     assert admin.iam.list_virtual_mfa_devices()["VirtualMFADevices"] == []
     assert admin.iam.list_mfa_devices(UserName="alice")["MFADevices"] == []
     with refused("DeleteConflict"):
         admin.iam.delete_virtual_mfa_device(SerialNumber=serial)
-    lab.account.views[:] = [(at - 600, view) for at, view in lab.account.views]  # as if so long had gone by
+    lab.account.views[:] = [(at - 600, view) for at, view in lab.account.views]  # as if ten minutes had passed
     assert admin.iam.list_mfa_devices(UserName="alice")["MFADevices"]
     admin.iam.deactivate_mfa_device(UserName="alice", SerialNumber=serial)
     assert admin.iam.list_mfa_devices(UserName="alice")["MFADevices"]
@@ -89,7 +89,7 @@ def test_lists_that_lag(lab: Lab, admin: Aws) -> None:
 
 
 def test_a_clock_that_is_off(lab: Lab, admin: Aws) -> None:
-    """The Date header and the codes follow AWS's clock, not ours."""
+    """The Date header and the codes follow AWS's clock, not this computer's."""
     before = lab.account.now()
     lab.faults.add("*", "clock", seconds=120)
     date = admin.iam.list_users()["ResponseMetadata"]["HTTPHeaders"]["date"]
@@ -101,14 +101,14 @@ def test_a_clock_that_is_off(lab: Lab, admin: Aws) -> None:
 
 @pytest.mark.parametrize("seconds", [-400, 400])
 def test_a_clock_that_is_off_by_more_than_five_minutes_refuses_signatures(lab: Lab, admin: Aws, seconds: float) -> None:
-    """SigV4's own tolerance."""
+    """Five minutes is the tolerance of SigV4."""
     lab.faults.add("*", "clock", seconds=seconds)
     with refused("SignatureDoesNotMatch"):
         admin.iam.list_users()
 
 
 def test_latency_is_added_to_every_answer(lab: Lab, admin: Aws) -> None:
-    """Also to one that another fault gives."""
+    """The latency also delays an error from another fault."""
     lab.faults.add("ListUsers", "latency", at="every", seconds=0.2)
     lab.faults.add("ListUsers", "throttle")
     client = admin.iam
@@ -123,21 +123,21 @@ def test_latency_is_added_to_every_answer(lab: Lab, admin: Aws) -> None:
 
 
 def test_a_bucket_throttles_what_comes_too_fast(lab: Lab, admin: Aws) -> None:
-    """Two at once, then one an hour."""
+    """The bucket allows two calls at once, then one per hour."""
     lab.faults.add("*", "bucket", rate=1 / 3600, burst=2)
     client = admin.iam
     client.list_users()
     client.list_users()
     with refused("Throttling", "Rate exceeded"):
         client.list_users()
-    lab.faults.rules()[0].filled -= 3600  # as if so long had gone by
+    lab.faults.rules()[0].filled -= 3600  # as if an hour had passed
     client.list_users()
     with refused("Throttling", "Rate exceeded"):
         client.list_users()
 
 
 def test_the_nth_call(lab: Lab, admin: Aws) -> None:
-    """Counted from when the rule was made, among the calls it is about; `*` is about all."""
+    """A rule counts the matching calls since it was added. `*` matches all operations."""
     client = admin.iam
     client.list_users()
     lab.faults.add("ListUsers", "denied", at=2)
@@ -172,7 +172,7 @@ def test_the_nth_call(lab: Lab, admin: Aws) -> None:
     ],
 )
 def test_bad_rules_are_one_sentence(row: Any, said: str) -> None:
-    """An unknown fault, parameters that do not fit, a moment or an operation that is none."""
+    """Covers unknown faults, parameters that do not fit, invalid moments and unknown operations."""
     with pytest.raises(UsageFault) as caught:
         faults.Faults().add_row(row)
     assert said in str(caught.value)
@@ -180,7 +180,7 @@ def test_bad_rules_are_one_sentence(row: Any, said: str) -> None:
 
 
 def test_a_fault_is_one_row(lab: Lab, admin: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A new row in the table is a fault that can be planted, listed and met, and its function decides what happens."""
+    """A new row in the table can be added as a rule and listed. Its function decides how the lab answers."""
 
     def close(_rule: faults.FaultRule, call: faults.FaultyCall) -> HttpResponse:
         call.act()
@@ -195,7 +195,7 @@ def test_a_fault_is_one_row(lab: Lab, admin: Aws, monkeypatch: pytest.MonkeyPatc
 
 
 def test_rules_from_a_file(tmp_path: Path) -> None:
-    """JSON is a list; TOML has tables named rule."""
+    """A JSON file has a list, and a TOML file has tables named rule."""
     rule = {"operation": "EnableMFADevice", "fault": "late", "seconds": 2, "listings": 1, "at": 3}
     (tmp_path / "rules.json").write_text(json.dumps([rule]), "utf-8")
     lines = [f"{name} = {json.dumps(value)}" for name, value in rule.items()]
@@ -215,7 +215,7 @@ def test_rules_from_a_file(tmp_path: Path) -> None:
     ],
 )
 def test_bad_files_of_rules(tmp_path: Path, name: str, text: str | None, said: str) -> None:
-    """One sentence each, with the file's name."""
+    """The error names the file."""
     if text is not None:
         (tmp_path / name).write_text(text, "utf-8")
     with pytest.raises(UsageFault, match=name) as caught:

@@ -1,4 +1,4 @@
-"""Policies: the evaluator against what the user guide says, and AWS's two MFA policies enforced on the wire."""
+"""Policies: the evaluator against the user guide, and AWS's two MFA policies enforced by a running lab."""
 
 import json
 from collections.abc import Callable
@@ -78,7 +78,7 @@ ELEMENTS: tuple[Any, ...] = (
 
 @pytest.mark.parametrize(("statement", "wanted"), ELEMENTS)
 def test_elements(statement: dict[str, Any], wanted: EvalDecision) -> None:
-    """Actions without case, resources with it; `*` and `?` alone are wild; a variable without value matches nothing."""
+    """Actions ignore case, resources do not. Only `*` and `?` are wild. A variable without value matches nothing."""
     assert _verdict(statement, aws__username="alice") is wanted
 
 
@@ -94,7 +94,7 @@ MFA: tuple[Any, ...] = (
 
 @pytest.mark.parametrize(("condition", "wanted"), MFA)
 def test_mfa_conditions(condition: dict[str, Any], wanted: dict[str, EvalDecision]) -> None:
-    """Long-term keys have no such key at all: Bool does not match them, IfExists does."""
+    """Requests with long-term keys do not have this condition key. Bool does not match then, and IfExists does."""
     statement = {"Action": "*", "Resource": "*", "Condition": condition}
     for value, verdict in wanted.items():
         context = {} if value == "absent" else {"aws__MultiFactorAuthPresent": value}
@@ -135,12 +135,12 @@ OPERATORS: tuple[Any, ...] = (
 
 @pytest.mark.parametrize(("condition", "context", "wanted"), OPERATORS)
 def test_operators(condition: dict[str, Any], context: dict[str, Any], wanted: EvalDecision) -> None:
-    """Values are alternatives, keys and operators all have to hold: "IAM JSON policy elements: Condition operators"."""
+    """Values are alternatives. All keys and operators must match: "IAM JSON policy elements: Condition operators"."""
     assert _verdict({"Action": "*", "Resource": "*", "Condition": condition}, **context) is wanted
 
 
 def test_a_list_is_of_a_kind_of_resource(admin: Aws) -> None:
-    """A policy for all users allows to list them, also below a path, and nothing else."""
+    """A policy on all users allows ListUsers, also below a path, and no other list."""
     allow = document({"Action": "iam:List*", "Resource": "arn:aws:iam::*:user/*"})
     admin.iam.put_user_policy(UserName="alice", PolicyName="p", PolicyDocument=allow)
     alice = admin.user("alice").iam
@@ -161,7 +161,7 @@ def test_a_list_is_of_a_kind_of_resource(admin: Aws) -> None:
 
 
 def test_what_is_denied_is_named_as_iam_names_it(admin: Aws) -> None:
-    """By kind and name where the request has a name; what is to be made by its ARN."""
+    """The denial gives kind and name if the request has a name, and the ARN of a new entity."""
     alice = admin.user("alice").iam
     arn = "arn:aws:iam::000000000000"
     trust = document({"Action": "sts:AssumeRole", "Principal": "*"})
@@ -181,7 +181,7 @@ def test_what_is_denied_is_named_as_iam_names_it(admin: Aws) -> None:
 
 
 def test_what_a_roles_policies_allow_is_simulated(admin: Aws) -> None:
-    """A role has no user's name in its context."""
+    """The context of a role has no aws:username."""
     trust = document({"Action": "sts:AssumeRole", "Principal": {"AWS": "000000000000"}})
     arn = admin.iam.create_role(RoleName="ops", AssumeRolePolicyDocument=trust)["Role"]["Arn"]
     allow = document({"Action": "iam:GetUser", "Resource": "arn:aws:iam::*:user/${aws:username}"})
@@ -192,7 +192,7 @@ def test_what_a_roles_policies_allow_is_simulated(admin: Aws) -> None:
 
 
 def test_policies_that_nobody_has_are_simulated(admin: Aws) -> None:
-    """SimulateCustomPolicy: each action on each resource, in the context that is given."""
+    """SimulateCustomPolicy evaluates each action on each resource, in the context of the request."""
 
     def judged(**context: Any) -> list[str]:
         entries = [
@@ -211,18 +211,18 @@ def test_policies_that_nobody_has_are_simulated(admin: Aws) -> None:
 
 
 def test_an_operator_that_the_lab_cannot_judge_is_an_error() -> None:
-    """Nothing is ever passed as if it had been judged."""
+    """The lab never lets a condition pass that it cannot evaluate."""
     with pytest.raises(IamError, match="BinaryEquals"):
         _verdict({"Action": "*", "Resource": "*", "Condition": {"BinaryEquals": {"a": "x"}}}, a="x")
 
 
 def test_a_statement_without_a_resource_is_about_nothing() -> None:
-    """A trust policy has none; as a user's own policy it grants nothing."""
+    """Statements of trust policies have no Resource. In a user's own policy they grant nothing."""
     assert _verdict({"Action": "*"}) is NOTHING
 
 
 def test_what_a_request_lacks_has_no_value_that_differs() -> None:
-    """User guide: "Set operators for multi-valued context keys", and Null with a list."""
+    """User guide, "Set operators for multi-valued context keys", for a missing key. Also Null with a list."""
     for operator, wanted, held in (
         ("ForAnyValue:StringNotEquals", ["x"], False),
         ("ForAllValues:StringNotEquals", ["x"], True),
@@ -235,7 +235,7 @@ def test_what_a_request_lacks_has_no_value_that_differs() -> None:
 
 
 def test_variables_came_with_the_version_of_2012() -> None:
-    """User guide, "Version": in an older policy `${aws:username}` is those very characters."""
+    """User guide, "Version": in an older policy `${aws:username}` is literal text."""
     row = {"Effect": "Allow", "Action": "*", "Resource": "arn:aws:iam::*:user/${aws:username}"}
     told = [
         decide([json.dumps({**version, "Statement": row})], "iam:GetUser", ALICE, {"aws:username": "alice"})
@@ -245,7 +245,7 @@ def test_variables_came_with_the_version_of_2012() -> None:
 
 
 def test_a_pattern_of_many_stars_is_judged_at_once() -> None:
-    """To try each place for each of them would take years, while nobody else is answered."""
+    """Trying every position for each star would take years and block all other requests."""
     for pattern, on, wanted in (
         ("*a" * 25 + "*b", "a" * 200, NOTHING),
         ("*a" * 25 + "*b", "a" * 200 + "b", ALLOW),
@@ -256,14 +256,14 @@ def test_a_pattern_of_many_stars_is_judged_at_once() -> None:
 
 
 def test_one_statement_may_stand_bare() -> None:
-    """A document's Statement is a list or one statement."""
+    """Statement can be a list or a single statement."""
     bare = json.dumps({"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}})
     assert decide([bare], "iam:GetUser", ALICE, {}) is ALLOW
 
 
 @pytest.fixture
 def alice(admin: Aws) -> Aws:
-    """Alice under the self-manage policy."""
+    """Return the lab as alice sees it, with the self-manage policy."""
     admin.iam.put_user_policy(UserName="alice", PolicyName="manage", PolicyDocument=document(*MANAGE))
     return admin.user("alice")
 
@@ -273,14 +273,14 @@ def _said(action: str, on: str, why: str) -> str:
 
 
 def test_a_user_under_the_self_manage_policy_enrolls_his_own(alice: Aws) -> None:
-    """He may Create, Enable, List and Resync his own."""
+    """The user may create, enable, list and resync their own device."""
     serial = alice.enrolled("alice")
     assert alice.iam.list_mfa_devices()["MFADevices"][0]["SerialNumber"] == serial
     alice.iam.resync_mfa_device(UserName="alice", SerialNumber=serial, **alice.pair(alice.seeds[serial], 2))
 
 
 def test_the_self_manage_policy_does_not_reach_further(alice: Aws) -> None:
-    """Neither another's device, nor tags, nor Delete."""
+    """The policy does not allow another user's device, tags, or Delete."""
     serial = alice.create("alice")
     bob = "user bob"
     why = "because no identity-based policy allows the {} action"
@@ -294,7 +294,7 @@ def test_the_self_manage_policy_does_not_reach_further(alice: Aws) -> None:
 
 
 def test_a_user_who_has_a_device_needs_mfa_to_change_his_own(alice: Aws, admin: Aws, lab: Lab) -> None:
-    """AWS-2023-001: with plain keys he may neither add nor remove, even a device that is not there; with MFA he may."""
+    """AWS-2023-001: without MFA, users cannot add or remove devices, not even a missing one. With MFA they can."""
     first = alice.enrolled("alice")
     second = alice.create("second")
     said = (
@@ -317,7 +317,7 @@ def test_a_user_who_has_a_device_needs_mfa_to_change_his_own(alice: Aws, admin: 
 
 
 def test_the_force_mfa_policy_stops_plain_keys(alice: Aws, admin: Aws) -> None:
-    """BoolIfExists catches every access-key script; enrolling stays open, and a session with MFA is free."""
+    """BoolIfExists stops scripts with access keys. Enrolling stays allowed, and so is all else in an MFA session."""
     more = {"Action": ["iam:ListUsers", "iam:DeactivateMFADevice"], "Resource": "*"}
     group = {"GroupName": "people"}
     admin.iam.create_group(**group)
@@ -333,7 +333,7 @@ def test_the_force_mfa_policy_stops_plain_keys(alice: Aws, admin: Aws) -> None:
 
 
 def test_what_a_principals_policies_allow_is_simulated(alice: Aws, admin: Aws) -> None:
-    """Inline and of groups, on each resource; which condition keys were missing is told, and may be given."""
+    """Covers inline and group policies on each resource. The result lists missing keys, which a request may give."""
     admin.iam.create_group(GroupName="people")
     admin.iam.put_group_policy(GroupName="people", PolicyName="force", PolicyDocument=document(FORCE))
     admin.iam.add_user_to_group(GroupName="people", UserName="alice")
@@ -363,7 +363,7 @@ def test_what_a_principals_policies_allow_is_simulated(alice: Aws, admin: Aws) -
 
 
 def test_bool_instead_of_boolifexists_lets_plain_keys_through(alice: Aws, admin: Aws) -> None:
-    """The trap: Bool does not match a key that is absent."""
+    """Bool does not match an absent key, so the deny never applies."""
     trap = FORCE | {"Condition": {"Bool": {"aws:MultiFactorAuthPresent": "false"}}}
     allow = document(trap, {"Action": "iam:ListUsers", "Resource": "*"})
     admin.iam.put_user_policy(UserName="alice", PolicyName="trap", PolicyDocument=allow)
@@ -371,7 +371,7 @@ def test_bool_instead_of_boolifexists_lets_plain_keys_through(alice: Aws, admin:
 
 
 def test_the_self_manage_policy_does_not_match_a_user_with_a_path(admin: Aws, lab: Lab) -> None:
-    """`user/${aws:username}` is not `user/team/zoe`."""
+    """`user/${aws:username}` does not match `user/team/zoe`."""
     lab.add_user("zoe", path="/team/")
     admin.iam.put_user_policy(UserName="zoe", PolicyName="manage", PolicyDocument=document(*MANAGE))
     zoe = admin.user("zoe")
@@ -380,7 +380,7 @@ def test_the_self_manage_policy_does_not_match_a_user_with_a_path(admin: Aws, la
 
 
 def test_a_managed_policy_counts_and_awss_own_are_known(admin: Aws) -> None:
-    """Attached policies are enforced like inline ones, AWS's by the copy that moto brings."""
+    """Attached policies are enforced like inline ones. AWS's come from the copy in moto."""
     bob = admin.user("bob")
     with refused("AccessDenied"):
         bob.iam.list_users()
@@ -393,7 +393,7 @@ def test_a_managed_policy_counts_and_awss_own_are_known(admin: Aws) -> None:
 
 
 def test_who_am_i_is_always_answered(admin: Aws) -> None:
-    """GetCallerIdentity needs no permission and no deny stops it."""
+    """GetCallerIdentity needs no permission, and no deny stops it."""
     deny = document({"Effect": "Deny", "Action": "*", "Resource": "*"})
     admin.iam.put_user_policy(UserName="bob", PolicyName="deny", PolicyDocument=deny)
     bob = admin.user("bob")
@@ -403,7 +403,7 @@ def test_who_am_i_is_always_answered(admin: Aws) -> None:
 
 
 def test_tags_in_a_request_can_be_a_condition(admin: Aws) -> None:
-    """A lean policy may want a tag, or a tag's value, of who creates."""
+    """A policy can require a tag, or a value of a tag, in create requests."""
     wanted = {"StringEquals": {"aws:RequestTag/team": "red"}, "ForAllValues:StringEquals": {"aws:TagKeys": ["team"]}}
     create = {"Action": ["iam:CreateVirtualMFADevice", "iam:TagMFADevice"], "Resource": "*", "Condition": wanted}
     admin.iam.put_user_policy(UserName="bob", PolicyName="p", PolicyDocument=document(create))

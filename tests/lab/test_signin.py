@@ -1,4 +1,4 @@
-"""The lab's federation endpoint, asked as the program asks AWS's."""
+"""The lab's federation endpoint, called as mfa-kit calls AWS's."""
 
 import json
 import threading
@@ -20,7 +20,7 @@ from mfa_kit.lab.aws.server import Lab
 
 
 def test_the_endpoint_takes_no_credentials_of_get_session_token(at_lab: Lab) -> None:
-    """As AWS's does, and no user's own keys, and no token twice."""
+    """As at AWS, these credentials get no sign-in token. A user's own keys get none either."""
     made = boto3.Session().client("sts").get_session_token()["Credentials"]
     session = {
         "sessionId": made["AccessKeyId"],
@@ -34,7 +34,7 @@ def test_the_endpoint_takes_no_credentials_of_get_session_token(at_lab: Lab) -> 
 
 
 def test_a_sign_in_token_works_once(at_lab: Lab) -> None:
-    """What stands in a browser's history is spent."""
+    """The address in a browser's history cannot be used again."""
     iam = Iam(observe=lambda _: None)
     policy = fido_console.session_policy(account="000000000000", partition="aws", user="dave")
     session = iam.console_session(user="dave", policy=policy, role=None)
@@ -57,13 +57,13 @@ def test_a_sign_in_token_works_once(at_lab: Lab) -> None:
     ],
 )
 def test_what_makes_no_sense_is_refused(at_lab: Lab, query: str) -> None:
-    """With 400, as AWS does."""
+    """The status is 400, as at AWS."""
     with pytest.raises(HTTPError, match="400"):
         urllib.request.urlopen(f"{at_lab.url}/federation?{query}")
 
 
 def test_nobody_is_signed_in_without_a_token(at_lab: Lab) -> None:
-    """The page in place of the console says who is."""
+    """The page in place of the console names the signed-in user."""
     before = [*at_lab.application.signin.seen_at_console]
     with urllib.request.urlopen(f"{at_lab.url}/console/x") as answer:
         assert "signed in as nobody" in answer.read().decode()
@@ -71,7 +71,7 @@ def test_nobody_is_signed_in_without_a_token(at_lab: Lab) -> None:
 
 
 class Elsewhere(BaseHTTPRequestHandler):
-    """Sends whoever asks to another place."""
+    """Redirects each request to another path."""
 
     asked: ClassVar[list[str]] = []
 
@@ -87,7 +87,7 @@ class Elsewhere(BaseHTTPRequestHandler):
 
 
 def test_an_endpoint_that_sends_us_elsewhere_is_not_followed() -> None:
-    """The session's keys were in what was asked."""
+    """The request contained the session's keys, so they must not go to another address."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         with pytest.raises(AwsFault, match="HTTP 302") as caught:
@@ -100,7 +100,7 @@ def test_an_endpoint_that_sends_us_elsewhere_is_not_followed() -> None:
 
 
 def test_federated_users_bring_no_session_duration(at_lab: Lab) -> None:
-    """It goes with AssumeRole alone."""
+    """The endpoint accepts SessionDuration only for sessions of AssumeRole."""
     policy = fido_console.session_policy(account="000000000000", partition="aws", user="dave")
     session = Iam(observe=lambda _: None).console_session(user="dave", policy=policy, role=None)
     asked = {"Action": "getSigninToken", "Session": session.reveal()}

@@ -1,4 +1,4 @@
-"""An account from a description, and kept between runs."""
+"""An account that is made from a description and kept between runs."""
 
 import errno
 import json
@@ -89,7 +89,7 @@ def described(tmp_path: Path) -> dict[str, object]:
 
 
 def test_a_described_account_is_what_it_says(described: dict[str, object]) -> None:
-    """Users, groups, keys, devices of all kinds, passwords, roles, policies and root's posture."""
+    """Covers users, groups, keys, devices of all kinds, passwords, roles, policies and the state of root."""
     with Lab(description=described) as lab:
         admin = _admin(lab)
         alice = Aws(lab, ("AKIAAAAAAAAAAAAAAAAA", "alices", None), {"alice": SEED.encode()})
@@ -111,7 +111,7 @@ def test_a_described_account_is_what_it_says(described: dict[str, object]) -> No
 
 
 def test_what_is_kept_comes_back_whole(described: dict[str, object], tmp_path: Path) -> None:
-    """A state that was written and read describes the same account; it is nobody else's to read."""
+    """A saved and reloaded account is the same, and only its owner can read the file."""
     with Lab(("bob",), description=described) as lab:
         admin = _admin(lab)
         serial = admin.enrolled("bob")
@@ -142,7 +142,7 @@ def test_what_is_kept_comes_back_whole(described: dict[str, object], tmp_path: P
     ],
 )
 def test_files_that_are_no_account(tmp_path: Path, name: str, text: str | None, said: str) -> None:
-    """One sentence each."""
+    """The error names the file."""
     if text is not None:
         (tmp_path / name).write_text(text, "utf-8")
     with pytest.raises(UsageFault, match=name) as caught:
@@ -172,14 +172,14 @@ def test_files_that_are_no_account(tmp_path: Path, name: str, text: str | None, 
     ],
 )
 def test_descriptions_that_do_not_fit(found: dict[str, Any], said: str) -> None:
-    """What is unknown, of another type, twice or missing is named."""
+    """The error names a field that is unknown, duplicate, missing or of the wrong type."""
     with pytest.raises(UsageFault) as caught:
         Lab(description={"version": 1, **found})
     assert said in str(caught.value)
 
 
 def test_a_folder_keeps_the_account_and_is_one_labs_at_a_time(tmp_path: Path) -> None:
-    """The second run finds what the first one left; two at once, or a new start over it, are refused."""
+    """The second run finds the account of the first. A concurrent run and a new start over it are refused."""
     wish = session.LabOptions(folder=tmp_path / "lab")
     with session.running_lab(wish) as (lab, home):
         lab.add_user("zoe")
@@ -196,7 +196,7 @@ def test_a_folder_keeps_the_account_and_is_one_labs_at_a_time(tmp_path: Path) ->
 
 
 def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
-    """A file in the way is one sentence."""
+    """A file in place of the folder is a usage error."""
     (tmp_path / "file").write_text("", "utf-8")
     with (
         pytest.raises(UsageFault, match="cannot keep a lab"),
@@ -206,7 +206,7 @@ def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_leaves_the_account_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In one sentence, and nothing half written."""
+    """The lab reports the error and leaves no partial file."""
     wish = session.LabOptions(folder=tmp_path, users=1)
     with session.running_lab(wish):
         pass
@@ -224,7 +224,7 @@ def test_a_full_disk_leaves_the_account_as_it_was(tmp_path: Path, monkeypatch: p
 
 
 def test_settings_are_given_by_name() -> None:
-    """Windows and delays are a lab's settings; an unknown one, or no number, is named."""
+    """Windows and delays are settings. The error names an unknown setting or an invalid number."""
     with session.running_lab(session.LabOptions(timings=("propagation=0.5", "sts_window=3"))) as (lab, _):
         assert (lab.account.settings.propagation, lab.account.settings.sts_window) == (0.5, 3)
     wrong_ones = (
@@ -241,14 +241,14 @@ def test_settings_are_given_by_name() -> None:
 
 
 def test_users_have_names_then_numbers() -> None:
-    """Alice to erin, then user0001 and so on."""
+    """The names are alice to erin, then user0001 and so on."""
     with session.running_lab(session.LabOptions(users=7)) as (lab, _):
         names = [user.name for user in lab.account.backend.users.values()]
     assert names == ["lab-admin", "alice", "bob", "carol", "dave", "erin", "user0001", "user0002"]
 
 
 def test_a_kept_account_is_json(tmp_path: Path) -> None:
-    """The file names its schema and version."""
+    """The file states its schema and version."""
     with session.running_lab(session.LabOptions(folder=tmp_path)):
         pass
     kept = json.loads((tmp_path / "account.json").read_text("utf-8"))

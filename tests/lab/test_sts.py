@@ -1,4 +1,4 @@
-"""STS: which codes it takes, when it learns of a device, and what its credentials may do."""
+"""STS: the codes that it accepts, when it learns of a device, and the permissions of its credentials."""
 
 from contextlib import nullcontext
 
@@ -11,7 +11,7 @@ from tests.lab.client import Aws, code, document, refused
 
 INVALID = "MultiFactorAuthentication failed with invalid MFA one time pass code. "
 SECRET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567" * 2
-# A moment whose step begins with it, at the beginning of one of STS's windows of three minutes.
+# A Unix time at the start of a step and of one of STS's windows of three minutes.
 START = 1_800_000_000 // 180 * 180
 
 
@@ -22,7 +22,7 @@ def _bound(propagation: float = 0) -> tuple[StsCodes, LabSettings]:
 
 
 def _taken(book: StsCodes, offset: int, *, at: float, settings: LabSettings, user: str = "alice") -> str:
-    """Return what STS says to the code of a step, "" when it takes it."""
+    """Return STS's error message for the code of a step, "" if STS accepts it."""
     given = code(SECRET.encode(), int(at) // 30 + offset)
     try:
         book.check("d", given, user=user, now=at, settings=settings)
@@ -32,14 +32,14 @@ def _taken(book: StsCodes, offset: int, *, at: float, settings: LabSettings, use
 
 
 def test_a_code_is_taken_two_steps_round_the_clock() -> None:
-    """Three steps off is too far."""
+    """Two steps off is accepted, and three steps off is refused."""
     for offset, said in ((-3, INVALID), (-2, ""), (0, ""), (2, ""), (3, INVALID)):
         book, settings = _bound()
         assert _taken(book, offset, at=START + 30, settings=settings) == said
 
 
 def test_each_code_once_and_in_any_order() -> None:
-    """A code that was not used yet is good after a later one; a used one never again."""
+    """An unused code is valid even after a later one. A used code is never valid again."""
     book, settings = _bound()
     assert [_taken(book, offset, at=START, settings=settings) for offset in (1, -1, 1, -1)] == [
         "",
@@ -50,7 +50,7 @@ def test_each_code_once_and_in_any_order() -> None:
 
 
 def test_nine_tries_in_three_minutes() -> None:
-    """The tenth is told that the device is unknown, whatever its code, until the window of the clock ends."""
+    """The tenth try gets the error for an unknown device, even with a valid code, until the window ends."""
     book, settings = _bound()
     assert [_taken(book, 9, at=START, settings=settings) for _ in range(10)] == [*[INVALID] * 9, UNABLE]
     assert _taken(book, 0, at=START + 179, settings=settings) == UNABLE
@@ -58,7 +58,7 @@ def test_nine_tries_in_three_minutes() -> None:
 
 
 def test_sts_learns_late_of_enable_and_deactivate() -> None:
-    """Until IAM's change has got through, STS sees the device as it was."""
+    """STS sees the old state of the device until IAM's change has propagated."""
     book, settings = _bound(12)
     assert _taken(book, 0, at=START + 11, settings=settings) == UNABLE
     assert _taken(book, 0, at=START + 12, settings=settings) == ""
@@ -68,7 +68,7 @@ def test_sts_learns_late_of_enable_and_deactivate() -> None:
 
 
 def test_the_skew_moves_the_window() -> None:
-    """A device whose pair was found 40 steps ahead is expected 40 steps ahead."""
+    """If the pair was found 40 steps ahead, STS expects codes 40 steps ahead."""
     book = StsCodes()
     book.bind("d", "alice", DeviceCodes(SECRET, skew=40), now=START)
     settings = LabSettings(propagation=0)
@@ -76,7 +76,7 @@ def test_the_skew_moves_the_window() -> None:
 
 
 def test_a_session_with_a_code_works_and_carries_mfa(admin: Aws) -> None:
-    """Its credentials are the user's, and the context says MultiFactorAuthPresent."""
+    """The credentials are the user's, and the context has aws:MultiFactorAuthPresent."""
     serial = admin.enrolled("alice")
     wanted = {"Bool": {"aws:MultiFactorAuthPresent": "true"}}
     policy = document({"Action": "iam:ListUsers", "Resource": "*", "Condition": wanted})
@@ -90,7 +90,7 @@ def test_a_session_with_a_code_works_and_carries_mfa(admin: Aws) -> None:
 
 
 def test_a_session_without_a_code_may_not_call_iam(admin: Aws) -> None:
-    """GetSessionToken without MFA: IAM knows the token not, and STS allows no further sessions."""
+    """After GetSessionToken without MFA, IAM does not know the token, and STS allows no further sessions."""
     alice = admin.user("alice")
     session = alice.session(alice.sts.get_session_token()["Credentials"])
     with refused("InvalidClientTokenId"):
@@ -100,7 +100,7 @@ def test_a_session_without_a_code_may_not_call_iam(admin: Aws) -> None:
 
 
 def test_a_device_of_another_user_proves_nothing(admin: Aws) -> None:
-    """STS wants a device that is associated with this user, and both the serial and the code."""
+    """STS requires a device of this user, and both the serial and the code."""
     serial = admin.enrolled("bob")
     alice = admin.user("alice")
     for given in (
@@ -112,7 +112,7 @@ def test_a_device_of_another_user_proves_nothing(admin: Aws) -> None:
 
 
 def test_enable_does_not_spend_codes_for_sts(admin: Aws) -> None:
-    """The pair that enabled a device is good for one session each."""
+    """Each code of the pair that enabled a device works for one session."""
     serial = admin.enrolled("alice")
     alice = admin.user("alice")
     for offset in (-1, 0):
@@ -131,7 +131,7 @@ def test_the_recorded_delay_is_the_default() -> None:
 
 
 def test_credentials_end(admin: Aws, lab: Lab) -> None:
-    """After DurationSeconds the token is expired; a wrong token or secret was never good."""
+    """The token expires after DurationSeconds. A wrong token or secret is refused."""
     alice = admin.user("alice")
     made = alice.sts.get_session_token(DurationSeconds=900)["Credentials"]
     assert made["Expiration"].timestamp() == int(lab.account.now()) + 900
@@ -156,7 +156,7 @@ def _role(admin: Aws, trust: dict[str, object], name: str = "ops") -> str:
 
 
 def test_a_role_is_assumed_by_whom_it_trusts(admin: Aws) -> None:
-    """Its session does what the role may, is nobody's user, and has no MFA in its context."""
+    """The session has the role's permissions, belongs to no user, and has no MFA in its context."""
     arn = _role(admin, {"Principal": {"AWS": "arn:aws:iam::000000000000:user/alice"}})
     with refused("AccessDenied"):
         admin.user("bob").sts.assume_role(RoleArn=arn, RoleSessionName="desk")
@@ -171,7 +171,7 @@ def test_a_role_is_assumed_by_whom_it_trusts(admin: Aws) -> None:
 
 
 def test_a_role_that_trusts_the_account_wants_a_policy_of_the_users_own(admin: Aws) -> None:
-    """Naming the account delegates the decision to its policies."""
+    """A trust policy that names the account leaves the decision to the account's policies."""
     arn = _role(admin, {"Principal": {"AWS": "000000000000"}})
     with refused("AccessDenied"):
         admin.user("alice").sts.assume_role(RoleArn=arn, RoleSessionName="desk")
@@ -181,7 +181,7 @@ def test_a_role_that_trusts_the_account_wants_a_policy_of_the_users_own(admin: A
 
 
 def test_a_role_may_want_mfa(admin: Aws) -> None:
-    """A code in AssumeRole itself, or a session that has one, meets the condition."""
+    """A code in AssumeRole meets the condition, and so does a session with MFA."""
     wanted = {"Bool": {"aws:MultiFactorAuthPresent": "true"}}
     who = {"AWS": "arn:aws:iam::000000000000:user/alice"}
     arn = _role(admin, {"Principal": who, "Condition": wanted})
@@ -196,7 +196,7 @@ def test_a_role_may_want_mfa(admin: Aws) -> None:
 
 
 def test_a_role_may_want_an_external_id_and_may_deny(admin: Aws) -> None:
-    """Conditions on sts:ExternalId are met by the call; a Deny in the trust policy wins."""
+    """The call's ExternalId meets a condition on sts:ExternalId. A Deny in the trust policy wins."""
     who = {"Principal": {"AWS": "arn:aws:iam::000000000000:user/alice"}}
     arn = _role(admin, {**who, "Condition": {"StringEquals": {"sts:ExternalId": "x1"}}})
     alice = admin.user("alice")
@@ -212,7 +212,7 @@ def test_a_role_may_want_an_external_id_and_may_deny(admin: Aws) -> None:
 
 
 def test_a_session_policy_narrows_a_role(admin: Aws) -> None:
-    """Both have to allow; and a role's session opens no sessions of a user."""
+    """The role and the session policy must both allow a call. A role's session cannot call GetSessionToken."""
     arn = _role(admin, {"Principal": {"AWS": "arn:aws:iam::000000000000:user/alice"}})
     alice = admin.user("alice")
     narrow = document({"Action": "iam:ListGroups", "Resource": "*"})
@@ -230,7 +230,7 @@ def test_a_session_policy_narrows_a_role(admin: Aws) -> None:
 
 
 def test_a_roles_session_makes_no_federated_user(admin: Aws) -> None:
-    """Whatever its policies allow: only a user's own keys do."""
+    """Only a user's own keys can create a federated user, whatever the role's policies allow."""
     arn = _role(admin, {"Principal": {"AWS": "arn:aws:iam::000000000000:user/alice"}})
     everything = document({"Action": "*", "Resource": "*"})
     admin.iam.put_role_policy(RoleName="ops", PolicyName="p", PolicyDocument=everything)
@@ -241,7 +241,7 @@ def test_a_roles_session_makes_no_federated_user(admin: Aws) -> None:
 
 
 def test_federated_credentials_may_not_call_iam(admin: Aws) -> None:
-    """GetFederationToken's are for the console's sign-in and other services; STS says who they are."""
+    """Credentials of GetFederationToken are for console sign-in and other services. STS still identifies them."""
     made = admin.sts.get_federation_token(Name="desk", Policy='{"Statement": []}')
     assert made["FederatedUser"]["Arn"] == "arn:aws:sts::000000000000:federated-user/desk"
     session = admin.session(made["Credentials"])
@@ -260,14 +260,14 @@ def test_assume_root_is_not_allowed(admin: Aws) -> None:
 
 
 def test_a_fido_key_is_no_proof_for_sts(admin: Aws, lab: Lab) -> None:
-    """A user whose only device is a security key has no MFA with access keys."""
+    """A user whose only device is a security key cannot use MFA with access keys."""
     serial = lab.register_fido("alice", "key")
     with refused("AccessDenied", UNABLE):
         admin.user("alice").sts.get_session_token(SerialNumber=serial, TokenCode="123456")
 
 
 def test_the_edges_of_enables_window() -> None:
-    """998 steps behind and 1000 ahead of the adjusted time are taken, one more is not."""
+    """Enable accepts 998 steps behind and 1000 ahead of the adjusted time, and not one more."""
     settings, step = LabSettings(), START // 30
     for second, good in ((-999, False), (-998, True), (1000, True), (1001, False)):
         codes = DeviceCodes(SECRET)
@@ -282,7 +282,7 @@ def test_the_edges_of_enables_window() -> None:
 
 
 def test_a_window_may_be_wider_behind_than_ahead() -> None:
-    """Both are settings; the nearest pair is found first."""
+    """Each side of the window has its own setting. The nearest pair is found first."""
     settings, step = LabSettings(pair_behind=2, pair_ahead=1), START // 30
     for second, good in ((-3, False), (-2, True), (1, True), (2, False)):
         two = [code(SECRET.encode(), step + second + n) for n in (-1, 0)]
@@ -291,7 +291,7 @@ def test_a_window_may_be_wider_behind_than_ahead() -> None:
 
 
 def test_resync_gives_a_drifted_device_back_its_window(admin: Aws) -> None:
-    """STS follows the skew that Resync found."""
+    """STS uses the skew that Resync found."""
     serial = admin.enrolled("alice")
     admin.iam.resync_mfa_device(UserName="alice", SerialNumber=serial, **admin.pair(admin.seeds[serial], 50))
     alice = admin.user("alice")

@@ -1,4 +1,4 @@
-"""docs/lab-reference.md: every behavior has a row, every row a verdict and a test, and a source if it claims one."""
+"""docs/lab-reference.md: each behavior has a row with a verdict and a test, and with a source if it is like IAM."""
 
 import ast
 import re
@@ -21,22 +21,22 @@ TESTS = {
 
 
 def test_rows_are_whole_and_named_once() -> None:
-    """Five cells, one of three verdicts, and no name twice."""
+    """Each row has five cells, one of three verdicts, and a unique name."""
     assert [row for row in ROWS if len(row) != 5] == []
     assert {row[2] for row in ROWS} == {"like IAM", "not like IAM", "undocumented"}
     assert len({row[0] for row in ROWS}) == len(ROWS) > 60
 
 
 def test_what_is_like_iam_has_a_source() -> None:
-    """Nobody may call a thing like IAM without saying how that is known."""
+    """Each row that is like IAM says how that is known."""
     assert [row[0] for row in ROWS if row[2] == "like IAM" and not row[3]] == []
 
 
 def test_every_row_has_a_test_that_is_there() -> None:
-    """The last cell names a test of this folder."""
+    """The last cell names a test in this folder."""
     assert [row[0] for row in ROWS if row[4].strip("`") not in TESTS] == []
 
 
 def test_every_question_of_the_contract_is_about_a_row() -> None:
-    """What is asked of AWS is what the table says."""
+    """Each case of the contract is about a row of the table."""
     assert {case.row for case in (*reads, *writes)} <= {row[0] for row in ROWS}

@@ -1,4 +1,4 @@
-"""The rehearsal runs the product's own verbs, and ends well only when each of them does."""
+"""The tour runs mfa-kit's own commands, and succeeds only if each of them does."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ TITLES = [step.title for step in STEPS]
 
 @pytest.mark.slow
 def test_the_tour_ends_well_and_tells_each_step() -> None:
-    """Every step ends as it should, with what happened and what the same is on AWS."""
+    """Each step has the expected status, and the tour says what happened and what the same does on AWS."""
     found = subprocess.run(
         [sys.executable, "-m", "mfa_kit", "lab", "tour"], capture_output=True, text=True, check=False
     )
@@ -31,13 +31,13 @@ def test_the_tour_ends_well_and_tells_each_step() -> None:
 
 
 def test_every_verb_of_the_tour_is_one_of_the_product() -> None:
-    """A verb that is renamed is renamed here."""
+    """A command that is renamed must be renamed in the tour."""
     assert {step.run[0] for step in STEPS if step.run} <= set(COMMANDS)
 
 
 @pytest.mark.slow
 def test_a_step_that_fails_is_named(tmp_path: Path) -> None:
-    """With Create refused there is nothing for the crash to cut, and the tour says which step that was."""
+    """If Create is refused, the step that kills a command cannot do so, and the tour names that step."""
     with Lab(("alice", "bob")) as lab:
         lab.register_fido("alice", "key")
         lab.faults.add("CreateVirtualMFADevice", "denied", at="every")

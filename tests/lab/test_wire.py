@@ -1,4 +1,4 @@
-"""What a request passes before any operation sees it: the key, the signature, the clock, the model."""
+"""The checks of a request before any operation: the key, the signature, the clock, the service model."""
 
 import re
 import socket
@@ -16,7 +16,7 @@ from tests.lab.client import Aws, refused
 
 
 def test_only_keys_that_were_issued_here_are_answered(admin: Aws, lab: Lab) -> None:
-    """Unknown, inactive and deleted keys are InvalidClientTokenId; a wrong secret does not match."""
+    """Unknown, inactive and deleted keys give InvalidClientTokenId. A wrong secret gives SignatureDoesNotMatch."""
     with refused("InvalidClientTokenId", "The security token included in the request is invalid."):
         Aws(lab, ("AKIAIOSFODNN7EXAMPLE", "x", None)).iam.list_users()
     with refused("SignatureDoesNotMatch"):
@@ -32,7 +32,7 @@ def test_only_keys_that_were_issued_here_are_answered(admin: Aws, lab: Lab) -> N
 
 
 def test_it_listens_on_loopback_alone(lab: Lab) -> None:
-    """As the kernel has it (proc(5): /proc/net/tcp); in no other place does anything listen on its port."""
+    """/proc/net/tcp (proc(5)) shows loopback as the only address that listens on its port."""
     port = f"{int(lab.url.rpartition(':')[2]):04X}"
     listening = [
         line.split()[1]
@@ -44,7 +44,7 @@ def test_it_listens_on_loopback_alone(lab: Lab) -> None:
 
 
 def test_an_unsigned_request_is_refused(lab: Lab) -> None:
-    """A page in a browser can send one, and reads nothing: no CORS header goes out."""
+    """A web page can send such a request but cannot read the response, which has no CORS header."""
     request = urllib.request.Request(lab.url, data=b"Action=ListUsers&Version=2010-05-08")
     with pytest.raises(urllib.error.HTTPError) as caught:
         urllib.request.urlopen(request)
@@ -53,7 +53,7 @@ def test_an_unsigned_request_is_refused(lab: Lab) -> None:
 
 
 def test_half_a_signature_is_refused(lab: Lab) -> None:
-    """The Authorization header has to be whole."""
+    """The Authorization header must be complete."""
     headers = {"Authorization": "AWS4-HMAC-SHA256 Credential=AKIA/20260101/us-east-1/iam/aws4_request"}
     request = urllib.request.Request(lab.url, data=b"Action=ListUsers&Version=2010-05-08", headers=headers)
     with pytest.raises(urllib.error.HTTPError) as caught:
@@ -63,7 +63,7 @@ def test_half_a_signature_is_refused(lab: Lab) -> None:
 
 
 def test_every_answer_has_a_date_and_a_request_id(admin: Aws, lab: Lab) -> None:
-    """Both in the header; the id in the body as well, in the services' form; errors too."""
+    """Both are in the header. The ID is also in the body, in the services' form, even in errors."""
     meta = admin.iam.list_users()["ResponseMetadata"]
     assert parsedate_to_datetime(meta["HTTPHeaders"]["date"]).timestamp() == int(lab.account.now())
     assert meta["RequestId"] == meta["HTTPHeaders"]["x-amzn-requestid"]
@@ -76,7 +76,7 @@ def test_every_answer_has_a_date_and_a_request_id(admin: Aws, lab: Lab) -> None:
 
 
 def test_what_moto_lacks_is_an_error_of_iams_form(admin: Aws) -> None:
-    """No traceback in HTML."""
+    """The response is not a traceback in HTML."""
     with refused("NotImplemented"):
         admin.iam.list_organizations_features()
     with refused("NotImplemented"):
@@ -84,7 +84,7 @@ def test_what_moto_lacks_is_an_error_of_iams_form(admin: Aws) -> None:
 
 
 def test_an_operation_that_iam_does_not_have(admin: Aws) -> None:
-    """InvalidAction, with the version that was asked for."""
+    """The error is InvalidAction and names the requested version."""
     client = admin.client("iam", config=Config(retries={"total_max_attempts": 1}))
 
     def rename(params: dict[str, Any], **_: object) -> None:
@@ -96,14 +96,14 @@ def test_an_operation_that_iam_does_not_have(admin: Aws) -> None:
 
 
 def test_what_breaks_within_moto_is_iams_internal_failure(admin: Aws, capfd: pytest.CaptureFixture[str]) -> None:
-    """A 500 for the client, and the reason on the lab's stderr."""
+    """The client gets a status of 500, and the lab prints the reason on stderr."""
     with refused("InternalFailure"):
         admin.iam.list_attached_user_policies(UserName="alice", Marker="no-number")
     assert "ValueError" in capfd.readouterr().err
 
 
 def test_limits_of_the_model_are_checked(admin: Aws) -> None:
-    """Numbers, enums and what has to be there: what botocore does not check, the service does."""
+    """The service checks ranges, enums, lengths and required members, even if botocore does not."""
     free = admin.client("iam", config=Config(retries={"total_max_attempts": 1}, parameter_validation=False))
     for call, given in (
         (free.list_users, {"MaxItems": 1001}),
@@ -119,7 +119,7 @@ def test_limits_of_the_model_are_checked(admin: Aws) -> None:
 
 
 def test_two_labs_in_one_process_know_nothing_of_each_other() -> None:
-    """State is a lab's own, also of labs that run at once."""
+    """Each lab has its own state, even if two run at the same time."""
     with Lab(("alice",)) as one, Lab(("bob",)) as other:
         first, second = (Aws(lab, (lab.admin.access_key_id, lab.admin.secret_access_key, None)) for lab in (one, other))
         first.enrolled("alice")
@@ -130,12 +130,12 @@ def test_two_labs_in_one_process_know_nothing_of_each_other() -> None:
 
 
 def test_a_lab_listens_on_loopback_alone(lab: Lab) -> None:
-    """Its socket is bound to 127.0.0.1."""
+    """The lab's socket is bound to 127.0.0.1."""
     assert lab.server.socket.getsockname()[0] == "127.0.0.1"
 
 
 def test_a_port_in_use_is_one_sentence() -> None:
-    """Nothing of werkzeug's own ending of the process."""
+    """The error is a usage error, and werkzeug does not end the process."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(UsageFault, match=f"port {port} on 127.0.0.1 cannot be had: Address already in use"):
@@ -143,7 +143,7 @@ def test_a_port_in_use_is_one_sentence() -> None:
 
 
 def test_calls_are_told_without_codes(lab: Lab, admin: Aws) -> None:
-    """The log has operations, keys and errors, and nothing that a request held."""
+    """The log has operations, access keys and errors, and nothing else from a request."""
     admin.enrolled("alice")
     with refused("EntityAlreadyExists"):
         admin.create("alice")

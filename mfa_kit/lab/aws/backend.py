@@ -219,5 +219,5 @@ class LabBackend(IAMBackend):
         return token.codes if token else self.device(serial).codes
 
     def holder(self, serial: str) -> LabUser | None:
-        """Return the user to whom a device is assigned, or None."""
+        """Return the user who has the device, or None if it is unassigned."""
         return next((user for user in self.all_users() if serial in user.mfa_devices), None)

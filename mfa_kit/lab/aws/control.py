@@ -38,7 +38,7 @@ Payload = Mapping[str, object]
 
 
 class Control:
-    """The control endpoint of one lab. docs/lab.md lists its requests."""
+    """The control endpoint of one lab. docs/lab-reference.md lists its requests."""
 
     def __init__(self, account: LabAccount, faults: Faults, calls: Sequence[LoggedCall]) -> None:
         self.account, self.faults, self.calls = account, faults, calls

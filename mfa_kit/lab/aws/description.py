@@ -1,8 +1,8 @@
 """Parses the description of an account, a JSON or TOML file. Tables list its fields and their types.
 
 `--from` reads a description, and `--state` keeps one between runs. builder.py makes an account from the parsed values,
-and state.py writes an account as a description. docs/lab.md documents the fields. To add a field, add it to a table and
-to a value here, and to both of these files.
+and state.py writes an account as a description. docs/lab-reference.md documents the fields. To add a field, add it to a
+table and to a value here, and to both of these files.
 """
 
 import json

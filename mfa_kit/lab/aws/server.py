@@ -113,7 +113,7 @@ class Lab:
         return base64.b32decode(self.account.backend.codes(serial).secret)
 
     def assigned(self, serial: str) -> str | None:
-        """Return the name of the user to whom a device is assigned, or None."""
+        """Return the name of the user who has the device, or None if it is unassigned."""
         with self.account.lock:
             user = self.account.backend.holder(serial)
         return user.name if user else None
