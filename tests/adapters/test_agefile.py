@@ -1,4 +1,4 @@
-"""Sealed backups: Debian's age opens them, files are private and never over another, and what is wrong is told."""
+"""Tests of backups: Debian's age decrypts them, files are private, no file is overwritten, errors are reported."""
 
 import base64
 import errno
@@ -71,13 +71,13 @@ def ssh_keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def opened(path: Path, identity: Path) -> Png:
-    """Open a backup by Debian's age."""
+    """Decrypt a backup with Debian's age."""
     done = subprocess.run([judge("age"), "-d", "-i", identity, path], capture_output=True, check=True)
     return Png(done.stdout)
 
 
 def test_age_opens_what_is_sealed_to_a_key_of_age(vault: AgeFiles, identity_file: Path) -> None:
-    """And the picture in it holds AWS's URI."""
+    """The picture in it contains AWS's URI."""
     entry = entry_in(vault)
     vault.seal(entry, URI)
     assert symbol.read(opened(place_of(entry), identity_file)) == URI
@@ -85,7 +85,7 @@ def test_age_opens_what_is_sealed_to_a_key_of_age(vault: AgeFiles, identity_file
 
 @pytest.mark.parametrize("kind", ["ed25519", "rsa"])
 def test_age_opens_what_is_sealed_to_a_key_of_ssh(kind: str, ssh_keys: Path, tmp_path: Path) -> None:
-    """Both kinds that age knows, and so do we with the same private key."""
+    """Both kinds of SSH keys that age supports are tested. mfa-kit decrypts with the same private keys."""
     vault = AgeFiles(tmp_path, parse_recipients([(ssh_keys / f"{kind}.pub").read_text().strip()]))
     entry = entry_in(vault)
     vault.seal(entry, URI)
@@ -95,7 +95,7 @@ def test_age_opens_what_is_sealed_to_a_key_of_ssh(kind: str, ssh_keys: Path, tmp
 
 
 def test_each_recipient_opens_it_alone(ssh_keys: Path, identity_file: Path, recipient: str, tmp_path: Path) -> None:
-    """`-r` and `-R` add up; comments and blank lines are passed over."""
+    """`-r` and `-R` add up. Comments and blank lines are skipped."""
     listed = tmp_path / "recipients.txt"
     listed.write_text(f"# the safe\n\n  {(ssh_keys / 'ed25519.pub').read_text()}\n#{recipient}\n")
     vault = AgeFiles(tmp_path / "backups", parse_recipients([recipient], [listed]))
@@ -107,7 +107,7 @@ def test_each_recipient_opens_it_alone(ssh_keys: Path, identity_file: Path, reci
 
 @pytest.mark.usefixtures("open_umask")
 def test_files_and_folders_are_private_whatever_the_umask(tmp_path: Path, recipient: str) -> None:
-    """0600 and 0700, missing parents too."""
+    """Modes are 0600 and 0700, also for missing parent folders."""
     vault = AgeFiles(tmp_path / "new" / "er" / "backups", parse_recipients([recipient]))
     vault.check()
     assert not (tmp_path / "new").exists()
@@ -119,7 +119,7 @@ def test_files_and_folders_are_private_whatever_the_umask(tmp_path: Path, recipi
 
 
 def test_a_backup_never_goes_over_another_file(vault: AgeFiles) -> None:
-    """The file that is there stays, and nothing half written lies beside it."""
+    """The existing file stays, and no partial file is left beside it."""
     entry = entry_in(vault)
     place_of(entry).parent.mkdir(parents=True)
     place_of(entry).write_text("somebody's")
@@ -130,7 +130,7 @@ def test_a_backup_never_goes_over_another_file(vault: AgeFiles) -> None:
 
 
 def test_a_backup_never_goes_through_a_symlink(vault: AgeFiles, tmp_path: Path) -> None:
-    """Not even one that points nowhere."""
+    """A symlink to a missing target is refused too."""
     entry = entry_in(vault)
     place_of(entry).parent.mkdir(parents=True)
     place_of(entry).symlink_to(tmp_path / "elsewhere")
@@ -141,7 +141,7 @@ def test_a_backup_never_goes_through_a_symlink(vault: AgeFiles, tmp_path: Path) 
 
 @pytest.mark.parametrize("level", ["backups", "backups/000000000000", "backups/000000000000/alice"])
 def test_a_symlinked_folder_is_refused(level: str, vault: AgeFiles, tmp_path: Path) -> None:
-    """At or below the folder of backups; where it points nothing is written."""
+    """A symlink at or below the folder of backups is refused, and nothing is written to its target."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (tmp_path / level).parent.mkdir(parents=True, exist_ok=True)
@@ -154,7 +154,7 @@ def test_a_symlinked_folder_is_refused(level: str, vault: AgeFiles, tmp_path: Pa
 
 @pytest.mark.parametrize("target", ["elsewhere", "nowhere"])
 def test_a_symlink_as_the_folder_is_seen_before_anything_is_made(target: str, vault: AgeFiles, tmp_path: Path) -> None:
-    """Whether it points somewhere or not."""
+    """The target of the symlink may exist or not."""
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "backups").symlink_to(tmp_path / target)
     with pytest.raises(UsageFault, match="is a symlink"):
@@ -165,15 +165,16 @@ def test_a_symlink_as_the_folder_is_seen_before_anything_is_made(target: str, va
 def test_a_file_in_place_of_the_folder_is_seen_before_anything_is_made(
     below: str, recipient: str, tmp_path: Path
 ) -> None:
-    """Also where the folder would be made within it."""
+    """A path below the file is refused too."""
     (tmp_path / "file").touch()
-    for to in ([], parse_recipients([recipient])):  # without recipients users may have their own copies there
+    # Without recipients, users may still have their own copies there.
+    for to in ([], parse_recipients([recipient])):
         with pytest.raises(UsageFault, match="not a folder that you can write to"):
             AgeFiles(tmp_path / "file" / below, to).check()
 
 
 def test_a_file_may_lie_at_the_root_of_a_file_system(tmp_path: Path) -> None:
-    """As in a container."""
+    """In a container, files may be at the root."""
     if os.geteuid() != 0:
         without("chroot needs root")
     script = (
@@ -186,7 +187,7 @@ def test_a_file_may_lie_at_the_root_of_a_file_system(tmp_path: Path) -> None:
 
 
 def test_without_a_recipient_nothing_is_sealed(tmp_path: Path) -> None:
-    """There is no place, no file and nothing to check."""
+    """Then there is no path and no file, and nothing to check."""
     vault = AgeFiles(tmp_path / "nowhere" / "backups", [])
     entry = entry_in(vault)
     assert entry.backup is None
@@ -197,7 +198,7 @@ def test_without_a_recipient_nothing_is_sealed(tmp_path: Path) -> None:
 
 
 def test_only_this_runs_file_is_removed(vault: AgeFiles) -> None:
-    """And what was half written of it; doing it twice is harmless."""
+    """Its partial file is removed too. Removing it twice is harmless."""
     entry, other = entry_in(vault), entry_in(vault, run="20261125T000000Z-ffffffff")
     vault.seal(entry, URI)
     vault.seal(other, URI)
@@ -218,7 +219,7 @@ def test_only_this_runs_file_is_removed(vault: AgeFiles) -> None:
     ],
 )
 def test_what_a_changed_ledger_names_is_not_removed(name: str, vault: AgeFiles) -> None:
-    """Only a path that the backup of the run itself has is removed."""
+    """Only a path that the run's own backup can have is removed."""
     entry = entry_in(vault)
     vault.seal(entry, URI)
     file = place_of(entry).parent / name
@@ -232,13 +233,13 @@ def test_what_a_changed_ledger_names_is_not_removed(name: str, vault: AgeFiles) 
 
 
 def test_removing_where_there_is_no_folder_is_harmless(vault: AgeFiles) -> None:
-    """A run may end before the first file."""
+    """A run may end before its first file is written."""
     vault.remove(entry_in(vault))
 
 
 @pytest.mark.parametrize("gone", ["backups", "backups/000000000000/alice"], ids=["whole", "mount point left"])
 def test_a_folder_that_is_not_there_is_no_folder_without_the_backup(gone: str, vault: AgeFiles, tmp_path: Path) -> None:
-    """Such as one on a stick that was pulled out: it is told, and there again the backup is removed."""
+    """A folder may be on a stick that was pulled out. This is reported, and when it is back, the backup is removed."""
     entry = replace(entry_in(vault), sealed=True)
     vault.seal(entry, URI)
     (tmp_path / gone).rename(tmp_path / "unmounted")
@@ -252,7 +253,7 @@ def test_a_folder_that_is_not_there_is_no_folder_without_the_backup(gone: str, v
 
 
 def test_new_folders_outlast_a_power_cut(recipient: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each folder that got a new one in it is synced, also above the folder of backups."""
+    """Each folder that got a new folder in it is synced, also above the folder of backups."""
     synced: set[str] = set()
     fsync = os.fsync
 
@@ -270,7 +271,7 @@ def test_new_folders_outlast_a_power_cut(recipient: str, tmp_path: Path, monkeyp
 def test_a_file_whose_folder_cannot_be_synced_is_not_left_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It might be gone after a power cut, so it does not count as written."""
+    """The file might be gone after a power cut, so it does not count as written."""
 
     def broken(opened: int) -> None:
         if stat.S_ISDIR(os.fstat(opened).st_mode):
@@ -283,7 +284,7 @@ def test_a_file_whose_folder_cannot_be_synced_is_not_left_behind(
 
 
 def test_what_an_earlier_try_left_half_written_is_written_anew(vault: AgeFiles, identity_file: Path) -> None:
-    """O_EXCL would otherwise stand in the way of the very run that left it."""
+    """Without this, O_EXCL would block the run that left the partial file."""
     entry = entry_in(vault)
     place_of(entry).parent.mkdir(parents=True)
     place_of(entry).with_name(f".{place_of(entry).name}.partial").write_text("half")
@@ -293,7 +294,7 @@ def test_what_an_earlier_try_left_half_written_is_written_anew(vault: AgeFiles, 
 
 
 def test_the_caption_tells_what_it_is_and_how_to_use_it(vault: AgeFiles, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Account, user, device and date, in words."""
+    """The caption has the account, user, device and date, in words."""
     captions: list[str] = []
     draw = symbol.png
 
@@ -309,7 +310,7 @@ def test_the_caption_tells_what_it_is_and_how_to_use_it(vault: AgeFiles, monkeyp
 
 @given(NAMES, NAMES, NAMES, NAMES)
 def test_distinct_names_have_distinct_places(user: str, name: str, other_user: str, other_name: str) -> None:
-    """Also where a file system does not tell capitals from small letters, and never outside the folder."""
+    """They differ also on a file system that ignores case, and never lead outside the folder."""
     vault = AgeFiles(Path("/backups"), parse_recipients([str(pyrage.x25519.Identity.generate().to_public())]))
     one, other = vault.place(intent_of(user, name), RUN), vault.place(intent_of(other_user, other_name), RUN)
     assert one
@@ -321,7 +322,7 @@ def test_distinct_names_have_distinct_places(user: str, name: str, other_user: s
 
 
 def intent_of(user: str, name: str) -> Intent:
-    """Pass over names that IAM refuses; a percent sign is none of IAM's, so it is taken out."""
+    """Skip names that IAM refuses. IAM does not allow a percent sign, so it is replaced."""
     return intent(user=f"u{user}".replace("%", "_p"), name=name.replace("%", "_p"))
 
 
@@ -329,12 +330,12 @@ def intent_of(user: str, name: str) -> Intent:
     ("text", "part"), [("..", "%2E%2E"), ("Alice", "%41lice"), ("a/b", "a%2Fb"), ("a%b", "a%25b"), ("a_b-c9", "a_b-c9")]
 )
 def test_a_part_of_a_path_is_percent_encoded(text: str, part: str) -> None:
-    """All but small letters, digits, _ and -."""
+    """Only small letters, digits, _ and - are not encoded."""
     assert encoded(text) == part
 
 
 def test_a_name_that_is_too_long_for_a_file_is_refused_beforehand(vault: AgeFiles) -> None:
-    """255 octets is what file systems take."""
+    """File systems allow 255 octets."""
     assert vault.place(intent(name="a" * 221), RUN)
     with pytest.raises(UsageFault, match="too long for the name of a backup file") as caught:
         vault.place(intent(name="a" * 222), RUN)
@@ -343,19 +344,19 @@ def test_a_name_that_is_too_long_for_a_file_is_refused_beforehand(vault: AgeFile
 
 @pytest.mark.parametrize("name", ["a" * 221, "A" * 73])
 def test_the_longest_names_are_sealed(name: str, vault: AgeFiles) -> None:
-    """While it is written a file has a shorter name."""
+    """A partial file has a shorter name."""
     entry = entry_in(vault, name=name, user="U" * 64)
     vault.seal(entry, URI)
     assert [path.name for path in place_of(entry).parent.iterdir()] == [place_of(entry).name]
 
 
 def ssh_text(*fields: bytes) -> str:
-    """Write an SSH public key (RFC 4253, 6.6): its name, then its numbers."""
+    """Return an SSH public key (RFC 4253, 6.6): its name, then its numbers."""
     octets = b"".join(len(each).to_bytes(4) + each for each in fields)
     return f"{fields[0].decode()} {base64.b64encode(octets).decode()}"
 
 
-# Points of Ed25519 whose order divides eight, some with the sign of x or with a number that is not reduced.
+# Points of Ed25519 whose order divides eight, some with the sign bit of x set or with an unreduced number.
 EIGHTH = "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"
 SMALL_POINTS = [
     bytes(32),
@@ -388,7 +389,7 @@ BAD_RSA = [(b"", b""), (b"\x03", b""), (b"\x01\x00\x01", bytes(10)), (b"\x03", b
     ],
 )
 def test_what_is_no_recipient_is_told(text: str) -> None:
-    """With the text and what would be one."""
+    """The error shows the text and a valid form."""
     with pytest.raises(UsageFault, match="is not a recipient") as caught:
         parse_recipients([text])
     assert str(caught.value).startswith(f"-r {text}")
@@ -396,7 +397,7 @@ def test_what_is_no_recipient_is_told(text: str) -> None:
 
 
 def test_a_bad_line_in_a_file_of_recipients_is_told_by_its_number(tmp_path: Path, recipient: str) -> None:
-    """And not by its text, for it may be anything."""
+    """The error omits the text of the line, because it may be anything."""
     listed = tmp_path / "recipients.txt"
     listed.write_text(f"# one\n{recipient}\n\nnonsense\n")
     with pytest.raises(UsageFault, match=f"{listed}, line 4 is not a recipient"):
@@ -405,7 +406,7 @@ def test_a_bad_line_in_a_file_of_recipients_is_told_by_its_number(tmp_path: Path
 
 @pytest.mark.parametrize("octets", [b"", b"# nobody\n\n", b"\n"])
 def test_a_file_of_no_recipients_is_refused(octets: bytes, tmp_path: Path) -> None:
-    """It would seal to nobody."""
+    """Such a backup could not be decrypted."""
     (tmp_path / "none.txt").write_bytes(octets)
     with pytest.raises(UsageFault, match="there is no recipient in"):
         parse_recipients([], [tmp_path / "none.txt"])
@@ -413,7 +414,7 @@ def test_a_file_of_no_recipients_is_refused(octets: bytes, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("name", ["missing.txt", "", "latin.txt"])
 def test_a_file_of_recipients_that_cannot_be_read_is_told(name: str, tmp_path: Path) -> None:
-    """Not there, a folder, not text."""
+    """The file is missing, a folder, or not text."""
     (tmp_path / "latin.txt").write_bytes(b"\xff\xfe\xff")
     with pytest.raises(UsageFault, match="cannot be read") as caught:
         parse_recipients([], [tmp_path / name])
@@ -423,7 +424,7 @@ def test_a_file_of_recipients_that_cannot_be_read_is_told(name: str, tmp_path: P
 def test_an_identity_given_as_recipient_is_refused_without_repeating_it(
     identity: pyrage.x25519.Identity, tmp_path: Path, ssh_keys: Path
 ) -> None:
-    """It is secret: it is in the message in no form, wherever it stood."""
+    """An identity is secret, so the message contains no part of it, wherever it was given."""
     (tmp_path / "listed.txt").write_text(f"{identity}\n")
     private = (ssh_keys / "ed25519").read_text()
     for texts, files in (
@@ -442,7 +443,7 @@ def test_an_identity_given_as_recipient_is_refused_without_repeating_it(
 
 
 def test_tag_recipients_alone_are_refused(recipient: str) -> None:
-    """Debian's age cannot open them; beside another kind they are fine."""
+    """Debian's age cannot decrypt to them. Together with another kind of recipient they are accepted."""
     with pytest.raises(UsageFault, match="age1tag kind") as caught:
         parse_recipients([TAG])
     assert "beside it" in caught.value.hint
@@ -450,7 +451,7 @@ def test_tag_recipients_alone_are_refused(recipient: str) -> None:
 
 
 def test_beside_a_tag_recipient_age_still_opens_it(recipient: str, identity_file: Path, tmp_path: Path) -> None:
-    """Debian's age passes over the stanza that it does not know."""
+    """Debian's age skips the stanza that it does not know."""
     vault = AgeFiles(tmp_path, parse_recipients([recipient, TAG]))
     entry = entry_in(vault)
     vault.seal(entry, URI)
@@ -462,7 +463,7 @@ def test_beside_a_tag_recipient_age_still_opens_it(recipient: str, identity_file
     [b"", b"# only a comment\n", b"AGE-SECRET-KEY-1QQQQ\n", b"\xff\xff", b"-----BEGIN OPENSSH PRIVATE KEY-----\nx"],
 )
 def test_a_file_without_a_usable_identity_is_told(octets: bytes, tmp_path: Path) -> None:
-    """And nothing of what it holds."""
+    """The error contains nothing of the file."""
     (tmp_path / "identity.txt").write_bytes(octets)
     with pytest.raises(UsageFault, match="contains no usable identity") as caught:
         read_identities([tmp_path / "identity.txt"])
@@ -471,7 +472,7 @@ def test_a_file_without_a_usable_identity_is_told(octets: bytes, tmp_path: Path)
 
 @pytest.mark.parametrize("how", [["-t", "ed25519"], ["-t", "rsa", "-m", "PEM"]], ids=["openssh", "pem"])
 def test_an_ssh_key_with_a_passphrase_is_told(how: list[str], tmp_path: Path) -> None:
-    """We ask for none; age does."""
+    """mfa-kit does not ask for its passphrase; age does."""
     arguments: list[str | Path] = ["-q", *how, "-N", "secret words", "-f", tmp_path / "key"]
     subprocess.run([judge("ssh-keygen"), *arguments], check=True)
     with pytest.raises(UsageFault, match="is an SSH key with a passphrase") as caught:
@@ -487,20 +488,20 @@ def sealed(folder: Path, recipient: str) -> Path:
 
 
 def test_an_identity_file_that_is_not_there_is_told(tmp_path: Path) -> None:
-    """By its name."""
+    """The error contains its name."""
     with pytest.raises(UsageFault, match="No such file"):
         read_identities([tmp_path / "identity.txt"])
 
 
 def test_a_backup_for_others_says_so(tmp_path: Path, recipient: str) -> None:
-    """It is whole, only not ours."""
+    """The backup is intact but encrypted to other recipients."""
     path = sealed(tmp_path, recipient)
     with pytest.raises(IntegrityFault, match="encrypted to a different key"):
         open_backup(path, Secret([pyrage.x25519.Identity.generate()]))
 
 
 def test_a_damaged_backup_says_so(tmp_path: Path, recipient: str, identity: pyrage.x25519.Identity) -> None:
-    """Cut short, or one bit turned."""
+    """The file is cut short, or one bit is flipped."""
     path = sealed(tmp_path, recipient)
     whole = path.read_bytes()
     for broken in (whole[:-10], whole[:40], whole[:-1] + bytes([whole[-1] ^ 1])):
@@ -511,7 +512,7 @@ def test_a_damaged_backup_says_so(tmp_path: Path, recipient: str, identity: pyra
 
 @pytest.mark.parametrize("octets", [b"", b"\x89PNG", b"-----BEGIN AGE ENCRYPTED FILE-----", bytes(LARGEST + 1)])
 def test_what_is_no_age_file_is_no_backup(octets: bytes, tmp_path: Path, identity: pyrage.x25519.Identity) -> None:
-    """Nothing large is read into memory."""
+    """A large file is not read into memory."""
     (tmp_path / "a.png.age").write_bytes(octets)
     with pytest.raises(IntegrityFault, match="is not a backup"):
         open_backup(tmp_path / "a.png.age", Secret([identity]))
@@ -520,7 +521,7 @@ def test_what_is_no_age_file_is_no_backup(octets: bytes, tmp_path: Path, identit
 def test_a_backup_is_not_read_through_a_symlink(
     tmp_path: Path, recipient: str, identity: pyrage.x25519.Identity
 ) -> None:
-    """Nor is one that is not there."""
+    """A missing backup is reported too."""
     (tmp_path / "link").symlink_to(sealed(tmp_path, recipient))
     for name in ("link", "missing"):
         with pytest.raises(IntegrityFault, match="cannot be read"):
@@ -528,7 +529,7 @@ def test_a_backup_is_not_read_through_a_symlink(
 
 
 def test_backups_are_found_by_their_paths(vault: AgeFiles, tmp_path: Path) -> None:
-    """With the names as IAM has them; other files and symlinks are passed over."""
+    """Names are returned as IAM spells them. Other files and symlinks are skipped."""
     for user, name in (("bob", "bob"), ("Alice", "my.Phone"), ("Alice", "my-phone-2")):
         vault.seal(entry_in(vault, user=user, name=name), URI)
     folder = tmp_path / "backups" / "000000000000" / "bob"
@@ -546,7 +547,7 @@ def test_backups_are_found_by_their_paths(vault: AgeFiles, tmp_path: Path) -> No
 
 @pytest.mark.usefixtures("open_umask")
 def test_a_new_file_is_private_and_never_over_another(tmp_path: Path) -> None:
-    """As a picture is written that somebody asked for."""
+    """Pictures that the user asked for are written this way."""
     write_new(tmp_path / "qr.png", b"one")
     assert stat.S_IMODE((tmp_path / "qr.png").stat().st_mode) == 0o600
     with pytest.raises(IntegrityFault, match="exists already"):

@@ -1,4 +1,4 @@
-"""What the ledger remembers of backups: for whom, since when, until when; drills; losses."""
+"""Tests of the ledger's records of backups: recipients with their dates, tests of backups, and losses."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +17,7 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 
 def test_a_seal_is_on_record_from_the_first_time_on(ledger: Ledger) -> None:
-    """To note it again changes nothing."""
+    """Recording it again changes nothing."""
     BackupRecords(ledger, now=1.0).record_sealed(["x", "y"], ["a"])
     BackupRecords(ledger, now=2.0).record_sealed(["x"], ["a", "b"])
     assert BackupRecords(ledger, now=3.0).seals() == [
@@ -28,7 +28,7 @@ def test_a_seal_is_on_record_from_the_first_time_on(ledger: Ledger) -> None:
 
 
 def test_who_was_left_out_stays_on_record(ledger: Ledger) -> None:
-    """And who comes back has a second row."""
+    """A recipient that is added again gets a second row."""
     BackupRecords(ledger, now=1.0).record_sealed(["x", "y"], ["a", "b"])
     BackupRecords(ledger, now=2.0).record_only(["x"], ["b"])
     BackupRecords(ledger, now=3.0).record_sealed(["x"], ["a"])
@@ -40,7 +40,7 @@ def test_who_was_left_out_stays_on_record(ledger: Ledger) -> None:
 
 
 def test_what_did_not_come_to_be_is_taken_back(ledger: Ledger) -> None:
-    """And nothing from before."""
+    """Earlier records stay."""
     BackupRecords(ledger, now=1.0).record_sealed(["x"], ["a"])
     later = BackupRecords(ledger, now=2.0)
     later.record_sealed(["x", "y"], ["a", "b"])
@@ -49,7 +49,7 @@ def test_what_did_not_come_to_be_is_taken_back(ledger: Ledger) -> None:
 
 
 def test_a_users_own_copy_is_a_file_of_its_own(ledger: Ledger) -> None:
-    """To seal the backup anew leaves nobody out of that one."""
+    """Encrypting the backup again does not remove a recipient from the user's own copy."""
     BackupRecords(ledger, now=1.0).record_sealed(["x"], ["a"], own="alice")
     BackupRecords(ledger, now=2.0).record_sealed(["x"], ["b"])
     BackupRecords(ledger, now=2.0).record_only(["x"], ["b"])
@@ -69,7 +69,7 @@ def test_only_a_right_code_is_a_drill(ledger: Ledger) -> None:
 
 
 def test_the_journal_tells_who_lost_what_and_what_is_gone(ledger: Ledger) -> None:
-    """By the name of the device, in the account where that is known; and the path of one that this desk made."""
+    """Losses are found by device name, and by account where it is known. The IAM path of an own device is found too."""
     intent = Intent(account="000000000000", partition="aws", user="alice", name="phone", path="/desk/")
     run = "20261125T000000Z-0a1b2c3d"
     entry = Entry(run=run, intent=intent, reached=Reached.CONFIRMED, backup="/b/x.png.age")

@@ -1,4 +1,4 @@
-"""IAM over boto3 against the lab over HTTP: what AWS says becomes one of our errors, a write is one attempt."""
+"""Tests of IAM over boto3 against the lab over HTTP: AWS's errors become mfa-kit's, and a write is attempted once."""
 
 import base64
 import logging
@@ -37,7 +37,7 @@ ADMIN = "arn:aws:iam::000000000000:user/lab-admin"
 
 
 class Desk:
-    """An adapter whose calls are kept and whose waiting is counted."""
+    """An adapter that records its calls and counts its waits."""
 
     def __init__(self, **how: Any) -> None:
         self.calls: list[Call] = []
@@ -63,13 +63,13 @@ def made(desk: Desk, user: str, **tags: str) -> otp.Created:
 
 
 def test_the_caller_is_told(desk: Desk) -> None:
-    """By STS, under the same endpoint."""
+    """STS returns the caller, through the same endpoint."""
     caller = desk.iam.caller()
     assert (caller.account, caller.arn, caller.user) == ("000000000000", ADMIN, "lab-admin")
 
 
 def test_a_device_is_made_enabled_used_and_taken_away(desk: Desk, user: str, at_lab: Lab) -> None:
-    """Each write once, and each read shows it."""
+    """Each write is made once, and each read reflects it."""
     serial = intent(user).serial
     assert desk.iam.devices(user) == []
     assert desk.iam.run_of(serial) is Mark.ABSENT
@@ -99,21 +99,21 @@ def test_a_device_is_made_enabled_used_and_taken_away(desk: Desk, user: str, at_
 
 
 def test_the_uri_is_the_one_in_the_picture_that_aws_sends(desk: Desk, user: str) -> None:
-    """With AWS's own label."""
+    """It contains AWS's own label."""
     created = made(desk, user)
     assert key_uri.seed_of(created.uri) == created.seed
     assert key_uri.label_of(created.uri) == f"Amazon Web Services:{user}@000000000000"
 
 
 def test_a_picture_of_another_seed_is_refused(desk: Desk, user: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A person would scan what cannot work."""
+    """Otherwise the user would scan a code that cannot work."""
     monkeypatch.setattr(symbol, "read", lambda _: key_uri.otpauth(Seed(bytes(40)), label="x@1"))
     with pytest.raises(IntegrityFault, match="another seed"):
         made(desk, user)
 
 
 def test_a_seed_that_is_no_base32_is_told(desk: Desk, user: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An IAM that is not AWS's may send anything; what it sent is not repeated."""
+    """An IAM other than AWS's may send anything. The error does not repeat it."""
     monkeypatch.setattr("mfa_kit.lab.aws.mfa_devices.new_base32_seed", lambda: "0189" * 16)
     with pytest.raises(IntegrityFault, match="is not base32") as told:
         made(desk, user)
@@ -121,7 +121,7 @@ def test_a_seed_that_is_no_base32_is_told(desk: Desk, user: str, monkeypatch: py
 
 
 def test_without_a_picture_an_equivalent_uri_is_made(desk: Desk, user: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An IAM that is not AWS's may send octets that are no picture."""
+    """An IAM other than AWS's may send octets that are not a picture."""
     real = symbol.read
     monkeypatch.setattr(symbol, "read", lambda _: real(Png(b"none")))
     created = made(desk, user)
@@ -129,7 +129,7 @@ def test_without_a_picture_an_equivalent_uri_is_made(desk: Desk, user: str, monk
 
 
 def test_each_write_is_told_with_its_request_id(desk: Desk, user: str) -> None:
-    """The way to CloudTrail, also for what was refused."""
+    """The request ID leads to CloudTrail, also for a request that was refused."""
     made(desk, user)
     with pytest.raises(AlreadyExists):
         made(desk, user)
@@ -144,7 +144,7 @@ def test_each_write_is_told_with_its_request_id(desk: Desk, user: str) -> None:
 
 
 def test_a_write_that_is_interrupted_is_not_told_as_done(desk: Desk, user: str) -> None:
-    """Whether it acted nobody knows."""
+    """It is unknown whether the write took effect."""
 
     def interrupt(**_: object) -> None:
         raise KeyboardInterrupt
@@ -156,7 +156,7 @@ def test_a_write_that_is_interrupted_is_not_told_as_done(desk: Desk, user: str) 
 
 
 def test_a_write_that_is_not_answered_has_no_request_id(desk: Desk, user: str, at_lab: Lab) -> None:
-    """Not the one of an earlier call either."""
+    """It must not get the request ID of an earlier call either."""
     desk.iam.caller()
     at_lab.faults.add("CreateVirtualMFADevice", "lost-after")
     with pytest.raises(errors.Unclear):
@@ -165,7 +165,7 @@ def test_a_write_that_is_not_answered_has_no_request_id(desk: Desk, user: str, a
 
 
 def refused(desk: Desk, user: str, other: str) -> Iterator[tuple[type[MfaKitError], str, Any]]:
-    """Each thing that IAM refuses, with our error and a word of its sentence."""
+    """Yield each request that IAM refuses, with mfa-kit's error and a word of its message."""
     yield errors.NoSuchEntity, "nobody", lambda: desk.iam.devices("nobody")
     yield errors.NoSuchEntity, "NoSuchEntity", lambda: desk.iam.delete("arn:aws:iam::000000000000:mfa/none")
     yield errors.NoSuchEntity, "NoSuchEntity", lambda: desk.iam.deactivate(user, intent(user).serial)
@@ -189,7 +189,7 @@ def refused(desk: Desk, user: str, other: str) -> Iterator[tuple[type[MfaKitErro
 
 
 def test_what_iam_refuses_becomes_our_error(desk: Desk, users: Any, at_lab: Lab) -> None:
-    """One sentence with IAM's code, a hint where there is one, and one request each."""
+    """The error has one sentence with IAM's code and, where there is one, a hint. Each case makes one request."""
     for kind, word, act in refused(desk, users(), users()):
         before = len(at_lab.calls)
         with pytest.raises(kind, match=word) as caught:
@@ -216,7 +216,7 @@ def test_what_iam_refuses_becomes_our_error(desk: Desk, users: Any, at_lab: Lab)
 def test_a_write_is_one_attempt(
     fault: str, kind: type[MfaKitError], code: int, desk: Desk, user: str, at_lab: Lab
 ) -> None:
-    """Whatever goes wrong: what follows is decided above, where the codes are computed anew."""
+    """After any fault the caller decides what follows, because the codes must be computed again."""
     at_lab.faults.add("CreateVirtualMFADevice", fault, at="every")
     before = len(at_lab.calls)
     with pytest.raises(kind) as caught:
@@ -230,7 +230,7 @@ def test_a_write_is_one_attempt(
 
 @pytest.mark.parametrize("fault", ["throttle", "error-before", "lost-before", "lost-after"])
 def test_a_read_is_tried_again(fault: str, desk: Desk, user: str, at_lab: Lab) -> None:
-    """Reading twice is harmless; in the end it is given up."""
+    """Reading twice is harmless. After some attempts the read is given up."""
     at_lab.faults.add("ListMFADevices", fault)
     assert desk.iam.devices(user) == []
     assert desk.slept == [0.5]
@@ -243,7 +243,7 @@ def test_a_read_is_tried_again(fault: str, desk: Desk, user: str, at_lab: Lab) -
 
 @pytest.mark.parametrize("fault", ["denied", "expired"])
 def test_a_read_that_is_refused_is_not_tried_again(fault: str, desk: Desk, user: str, at_lab: Lab) -> None:
-    """It would be refused again."""
+    """A second attempt would be refused too."""
     at_lab.faults.add("ListMFADevices", fault)
     with pytest.raises(AwsFault):
         desk.iam.devices(user)
@@ -251,28 +251,28 @@ def test_a_read_that_is_refused_is_not_tried_again(fault: str, desk: Desk, user:
 
 
 def test_tags_that_may_not_be_read_count_as_none(desk: Desk, user: str, at_lab: Lab) -> None:
-    """They prove nothing then."""
+    """Tags that cannot be read prove nothing."""
     made(desk, user, **{RUN_TAG: "20261125T000000Z-00000001"})
     at_lab.faults.add("ListMFADeviceTags", "denied")
     assert desk.iam.run_of(intent(user).serial) is Mark.UNTAGGED
 
 
 def test_a_device_without_a_run_is_untagged(desk: Desk, user: str) -> None:
-    """Whatever other tags it bears."""
+    """Other tags of the device do not matter."""
     made(desk, user, team="blue")
     assert desk.iam.run_of(intent(user).serial) is Mark.UNTAGGED
 
 
 @pytest.mark.parametrize("claim", ["../../.ssh/known_hosts", "20261125T000000Z-../../x", "20261125T000000Z-0000000G"])
 def test_a_tag_that_looks_like_no_run_id_names_no_run(claim: str, desk: Desk, user: str) -> None:
-    """A run id names files, and whoever may tag can write anything."""
+    """A run ID names files, and anyone who may tag a device can write any value."""
     made(desk, user, **{RUN_TAG: claim})
     assert desk.iam.run_of(intent(user).serial) is Mark.UNTAGGED
 
 
 @pytest.mark.parametrize("seconds", [-250, 100])
 def test_the_clock_is_awss(seconds: int, desk: Desk, at_lab: Lab) -> None:
-    """By the Date header of the last answer, which tells whole seconds and was on its way."""
+    """The offset comes from the Date header of the last answer, in whole seconds and delayed by the network."""
     at_lab.faults.add("*", "clock", seconds=seconds)
     began = time.time()
     desk.iam.caller()
@@ -283,8 +283,9 @@ def test_the_clock_is_awss(seconds: int, desk: Desk, at_lab: Lab) -> None:
 
 
 def test_an_offset_below_the_headers_resolution_is_none(desk: Desk) -> None:
-    """A header tells whole seconds, and was on its way."""
-    for _ in range(20):  # on a slow machine an answer may be long on its way
+    """The header has whole seconds, and the answer spent time on the network."""
+    # On a slow computer an answer may take long to arrive.
+    for _ in range(20):
         desk.iam.caller()
         if desk.iam.offset() == 0:
             break
@@ -292,7 +293,7 @@ def test_an_offset_below_the_headers_resolution_is_none(desk: Desk) -> None:
 
 
 def test_an_answer_without_a_date_leaves_the_clock(desk: Desk, at_lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was known before stands."""
+    """The last known offset stays."""
     at_lab.faults.add("*", "clock", seconds=100)
     desk.iam.caller()
     before = desk.iam.offset()
@@ -303,13 +304,14 @@ def test_an_answer_without_a_date_leaves_the_clock(desk: Desk, at_lab: Lab, monk
 
 
 def test_an_answer_that_takes_too_long_is_unclear(user: str, at_lab: Lab) -> None:
-    """It may have acted."""
+    """The request may have taken effect."""
     desk = Desk(read_timeout=0.2)
     at_lab.faults.add("CreateVirtualMFADevice", "latency", seconds=0.5)
     before = len(at_lab.calls)
     with pytest.raises(errors.Unclear, match="no answer from AWS"):
         made(desk, user)
-    while len(at_lab.calls) == before:  # it acted all the same
+    # The request takes effect although its answer was given up.
+    while len(at_lab.calls) == before:
         time.sleep(0.02)
     assert intent(user).serial in at_lab.serials()
 
@@ -319,7 +321,7 @@ def test_an_answer_that_takes_too_long_is_unclear(user: str, at_lab: Lab) -> Non
 )
 @pytest.mark.usefixtures("at_lab")
 def test_plain_http_is_for_loopback_only(address: str) -> None:
-    """Seeds would travel in the clear."""
+    """Otherwise secrets would be sent unencrypted."""
     with pytest.raises(UsageFault, match="is not encrypted") as caught:
         Desk(endpoint_url=address)
     assert "https" in caught.value.hint
@@ -328,14 +330,14 @@ def test_plain_http_is_for_loopback_only(address: str) -> None:
 @pytest.mark.parametrize("address", ["http://127.0.0.1:1", "http://[::1]:1", "http://localhost:1", "https://192.0.2.1"])
 @pytest.mark.usefixtures("at_lab")
 def test_loopback_and_https_are_taken(address: str) -> None:
-    """Nothing is asked yet."""
+    """No request is made yet."""
     assert Desk(endpoint_url=address).iam.endpoint_url == address
 
 
 @pytest.mark.parametrize("address", ["lab", "127.0.0.1:5000", "http://", "http://[::1", "http:///path"])
 @pytest.mark.usefixtures("at_lab")
 def test_what_is_no_address_is_told(address: str) -> None:
-    """It is the user's mistake, not ours."""
+    """The error is a usage fault, because the user gave the address."""
     with pytest.raises(UsageFault) as caught:
         Desk(endpoint_url=address)
     assert caught.value.hint
@@ -343,7 +345,7 @@ def test_what_is_no_address_is_told(address: str) -> None:
 
 @pytest.mark.usefixtures("at_lab")
 def test_a_closed_port_is_told_and_nothing_is_unclear(user: str) -> None:
-    """Nothing was sent, so nothing can have acted."""
+    """Nothing was sent, so nothing can have taken effect."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         desk = Desk(endpoint_url=f"http://127.0.0.1:{taken.getsockname()[1]}")
@@ -362,14 +364,14 @@ def test_a_closed_port_is_told_and_nothing_is_unclear(user: str) -> None:
     ids=["certificate", "broken"],
 )
 def test_tls_that_breaks_may_have_let_a_request_through(said: str, kind: type[MfaKitError]) -> None:
-    """A certificate that is refused lets none: OpenSSL says which it was."""
+    """If the certificate is refused, no request was sent. OpenSSL's message shows which failure it was."""
     with pytest.raises(kind) as caught, our_errors():
         raise SSLError(endpoint_url="https://iam.amazonaws.com", error=OSError(said))
     assert type(caught.value) is kind
 
 
 def test_govcloud_without_its_region_says_what_to_give(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The commercial endpoint does not know such keys."""
+    """The commercial endpoint does not know keys of GovCloud."""
     with Lab(region="us-gov-west-1") as lab:
         for name, value in lab.env.items():
             monkeypatch.setenv(name, value)
@@ -383,14 +385,14 @@ def test_govcloud_without_its_region_says_what_to_give(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("last", [{"IsTruncated": True, "Marker": "again"}, {"IsTruncated": True}])
 def test_a_listing_that_does_not_come_to_an_end_is_told(last: Any, desk: Desk) -> None:
-    """Its last page names itself, or no other page."""
+    """The last page names itself, or no next page."""
     with pytest.raises(AwsFault, match="does not come to an end"):
         list(pages(desk.iam.ask, lambda _iam, _start: last))
 
 
 @pytest.mark.usefixtures("at_lab")
 def test_a_region_that_is_none_is_a_mistake_of_usage() -> None:
-    """Nothing was asked."""
+    """No request was made."""
     with pytest.raises(UsageFault, match="'no region!' doesn't match") as caught:
         Desk(region="no region!")
     assert "--region" in caught.value.hint
@@ -399,7 +401,7 @@ def test_a_region_that_is_none_is_a_mistake_of_usage() -> None:
 @pytest.mark.parametrize("missing", ["credentials", "profile"])
 @pytest.mark.usefixtures("at_lab")
 def test_what_botocore_cannot_find_is_told(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In its own words and with the command that shows more."""
+    """The error has botocore's own words and the command that shows more."""
     how = {"profile": "none"} if missing == "profile" else {}
     if missing == "credentials":
         monkeypatch.delenv("AWS_ACCESS_KEY_ID")
@@ -411,7 +413,7 @@ def test_what_botocore_cannot_find_is_told(missing: str, monkeypatch: pytest.Mon
 
 @pytest.mark.usefixtures("at_lab")
 def test_a_wrong_secret_key_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And so is that the clock may be the reason."""
+    """The hint says that a wrong clock may be the reason, too."""
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong" * 8)
     with pytest.raises(AwsFault, match="SignatureDoesNotMatch") as caught:
         Desk().iam.caller()
@@ -420,7 +422,7 @@ def test_a_wrong_secret_key_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("code", CODES)
 def test_every_code_of_the_table_has_its_class_and_exit_code(code: str) -> None:
-    """Some services add Exception to the name."""
+    """Some services append Exception to the name."""
     for name in (code, f"{code}Exception"):
         answer: Any = {"Error": {"Code": name, "Message": "It is so."}, "ResponseMetadata": {"HTTPStatusCode": 400}}
         with pytest.raises(MfaKitError, match="It is so") as caught, our_errors():
@@ -431,7 +433,7 @@ def test_every_code_of_the_table_has_its_class_and_exit_code(code: str) -> None:
 
 @pytest.mark.parametrize(("status", "kind"), [(400, AwsFault), (500, errors.Unclear), (503, errors.Unclear)])
 def test_a_code_that_is_not_in_the_table_is_told_as_it_is(status: int, kind: type[MfaKitError]) -> None:
-    """From 500 on the request may have acted."""
+    """From status 500 on, the request may have taken effect."""
     answer: Any = {"Error": {"Code": "Odd"}, "ResponseMetadata": {"HTTPStatusCode": status}}
     with pytest.raises(kind, match="AWS answers Odd: without a message") as caught, our_errors():
         raise ClientError(answer, "X")
@@ -441,7 +443,7 @@ def test_a_code_that_is_not_in_the_table_is_told_as_it_is(status: int, kind: typ
 
 @pytest.mark.usefixtures("at_lab")
 def test_the_loggers_that_would_tell_bodies_are_pinned(user: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Whatever level they had before, and also those that exist already below them."""
+    """Their earlier level does not matter, and existing loggers below them are covered too."""
     names = ("botocore", "botocore.parsers", "botocore.endpoint", "urllib3", "urllib3.connectionpool", "boto3")
     before = {name: logging.getLogger(name).level for name in names}
     try:
@@ -462,7 +464,7 @@ def test_the_loggers_that_would_tell_bodies_are_pinned(user: str, caplog: pytest
 
 
 def test_the_log_tells_operations_and_request_ids(desk: Desk, user: str, caplog: pytest.LogCaptureFixture) -> None:
-    """What --debug shows."""
+    """The log is the output of --debug."""
     caplog.set_level(logging.DEBUG, module.__name__)
     made(desk, user)
     assert f"CreateVirtualMFADevice answered 200, request {desk.calls[0].request_id}" in caplog.text
@@ -471,7 +473,7 @@ def test_the_log_tells_operations_and_request_ids(desk: Desk, user: str, caplog:
 def test_an_iam_that_is_not_awss_is_found_by_profile(
     at_lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Profiles of the shared configuration are boto3's business."""
+    """boto3 reads the profiles of the shared configuration."""
     keys = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
     lines = "\n".join(f"{key.lower()} = {at_lab.env[key]}" for key in keys)
     (tmp_path / "credentials").write_text(f"[desk]\n{lines}\n")
@@ -506,7 +508,7 @@ def test_what_is_no_time_is_told_as_botocore_tells_it(said: Any) -> None:
 
 
 def test_an_opaque_uri_stays_opaque(desk: Desk, user: str) -> None:
-    """What create returns can be logged by mistake without harm."""
+    """Logging the result of create by mistake is harmless."""
     created = made(desk, user)
     assert repr(created) == "Created(seed=Seed(…), uri=KeyUri(…))"
     assert isinstance(created.uri, KeyUri)

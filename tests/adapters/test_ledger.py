@@ -1,4 +1,4 @@
-"""The ledger as a file that others may hold, lock, break or have written; and who holds which run."""
+"""Tests of the ledger's file when other processes hold, lock, damage or write it, and of the locks of runs."""
 
 import contextlib
 import fcntl
@@ -29,7 +29,7 @@ from mfa_kit.lab.aws.server import Lab
 from tests.conftest import Nobody, bare
 
 RUNS = (f"20261125T000000Z-{number:08x}" for number in count())
-# Opens a ledger, notes one entry, says so, and stays.
+# Opens a ledger, records one entry, prints a line, and stays alive.
 HOLDER = """
 import sys, time
 from pathlib import Path
@@ -65,7 +65,7 @@ def ledger(folder: Path) -> Iterator[Ledger]:
 
 @pytest.fixture
 def holder(folder: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start processes that note an entry and then hold their run until they are killed."""
+    """Start processes that record an entry and then hold their run until they are killed."""
     started: list[subprocess.Popen[str]] = []
 
     def start(run: str, reached: Reached = Reached.CREATED) -> subprocess.Popen[str]:
@@ -88,7 +88,7 @@ def holder(folder: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
 
 def test_everything_is_private_whatever_the_umask(tmp_path: Path) -> None:
-    """SQLite's own files beside the database too."""
+    """SQLite's own files beside the database are private too."""
     before = os.umask(0)
     try:
         with Ledger(tmp_path / "a" / "desk") as ledger:
@@ -102,7 +102,7 @@ def test_everything_is_private_whatever_the_umask(tmp_path: Path) -> None:
 
 
 def test_what_is_noted_is_read_again_by_the_next_process(folder: Path) -> None:
-    """Each field of an entry and of its intent but what this process alone saw."""
+    """All fields of an entry and its intent are stored, except those that only this process needs."""
     noted = entry(
         intent=intent(
             name="desk", path="/p/", method=Method("virtual"), replaces="GAHT1", replaces_run="r", replaces_since=1.5
@@ -121,7 +121,7 @@ def test_what_is_noted_is_read_again_by_the_next_process(folder: Path) -> None:
 
 
 def test_an_entry_goes_on_in_its_own_row(ledger: Ledger) -> None:
-    """A run has one row for a device; intent and backup are as they were noted first."""
+    """A run has one row for each device. Intent and backup stay as they were first recorded."""
     first = entry(backup="/b")
     for reached in (Reached.INTENT, Reached.CREATED, Reached.CONFIRMED):
         ledger.record(first.at(reached))
@@ -130,7 +130,7 @@ def test_an_entry_goes_on_in_its_own_row(ledger: Ledger) -> None:
 
 
 def test_the_history_keeps_an_enrollment_beside_its_revocation(folder: Path) -> None:
-    """A run's row holds how far it came; what it came to before is told all the same, in words."""
+    """A run's row has only its latest state. Earlier results still appear in the history, in words."""
     with Ledger(folder) as ledger:
         noted = entry()
         for reached in (Reached.INTENT, Reached.CREATED, Reached.CREATED, Reached.CONFIRMED, Reached.CONFIRMED):
@@ -152,7 +152,7 @@ def told(ledger: Ledger) -> list[tuple[str, str]]:
 
 
 def test_the_ends_of_an_older_ledger_are_told_too(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As far as its rows still know them."""
+    """They appear as far as the rows still contain them."""
     with monkeypatch.context() as patch:
         patch.setattr(module, "MIGRATIONS", MIGRATIONS[:2])
         Ledger(folder).close()
@@ -171,7 +171,7 @@ def test_the_ends_of_an_older_ledger_are_told_too(folder: Path, monkeypatch: pyt
 def test_a_run_that_another_process_holds_is_waited_for_and_then_told(
     ledger: Ledger, holder: Callable[..., subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the process and how to end it; the row is as that process left it."""
+    """The error names the process and how to end it. The row stays as that process left it."""
     run = next(RUNS)
     process = holder(run)
     monkeypatch.setattr(module, "WAIT", 0.2)
@@ -188,7 +188,7 @@ def test_a_run_that_another_process_holds_is_waited_for_and_then_told(
 def test_a_holder_that_cannot_be_told_is_another_process(
     folder: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its file could not be written, or is gone by now."""
+    """The lock's file could not be written, or is gone by now."""
     noted = entry()
     monkeypatch.setattr(module, "WAIT", 0.0)
     with (folder / "runs" / noted.run).open("w") as lock:
@@ -201,7 +201,7 @@ def test_a_holder_that_cannot_be_told_is_another_process(
 def test_a_ledger_that_is_being_brought_up_to_date_for_too_long_is_told(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As one process that hangs would make all others hang."""
+    """Otherwise one hanging process would make all others hang."""
     Ledger(folder).close()
     monkeypatch.setattr(module, "MIGRATIONS", (*MIGRATIONS, "create table more (x);"))
     monkeypatch.setattr(module, "PATIENCE", 0.0)
@@ -223,7 +223,7 @@ def test_a_ledger_that_is_being_brought_up_to_date_for_too_long_is_told(
     ],
 )
 def test_what_is_half_made_and_what_stands(reached: Reached, half_made: bool, stands: bool, folder: Path) -> None:
-    """`dead` gives the first, `find` without a run the second, `find` with a run gives any."""
+    """`dead` returns unfinished entries. Without a run, `find` returns those that stand; with a run, any entry."""
     noted = entry(reached=reached)
     with Ledger(folder) as ledger:
         ledger.record(noted)
@@ -234,7 +234,7 @@ def test_what_is_half_made_and_what_stands(reached: Reached, half_made: bool, st
 
 
 def test_the_dead_are_asked_for_by_account_and_user(folder: Path) -> None:
-    """Another account's and another user's are left alone."""
+    """Entries of another account or another user are not returned."""
     alice, bob, other = entry(), entry(intent=intent(user="bob")), entry(intent=intent(account="111111111111"))
     with Ledger(folder) as ledger:
         for each in (alice, bob, other):
@@ -246,14 +246,14 @@ def test_the_dead_are_asked_for_by_account_and_user(folder: Path) -> None:
 
 
 def test_a_run_of_this_process_is_not_dead(ledger: Ledger) -> None:
-    """While it lives it is nobody else's to settle, and not its own."""
+    """While the process lives, no process may settle the run, not even this one."""
     noted = ledger.record(entry())
     assert ledger.lives(noted.run)
     assert list(ledger.dead("000000000000")) == []
 
 
 def test_a_run_lives_as_long_as_its_process(ledger: Ledger, holder: Callable[..., subprocess.Popen[str]]) -> None:
-    """After kill -9 nothing else has to clean up."""
+    """After kill -9 no other cleanup is needed."""
     run = next(RUNS)
     process = holder(run)
     assert ledger.lives(run)
@@ -265,7 +265,7 @@ def test_a_run_lives_as_long_as_its_process(ledger: Ledger, holder: Callable[...
 
 
 def test_while_a_dead_run_is_settled_it_lives_again(folder: Path, ledger: Ledger) -> None:
-    """Two desks' windows do not settle the same run at once."""
+    """Two processes on one computer do not settle the same run at once."""
     with Ledger(folder) as gone:
         noted = gone.record(entry())
     with Ledger(folder) as other:
@@ -278,7 +278,7 @@ def test_while_a_dead_run_is_settled_it_lives_again(folder: Path, ledger: Ledger
 
 
 def test_a_run_that_was_settled_meanwhile_is_passed_over(folder: Path, ledger: Ledger) -> None:
-    """It is read again when its lock is ours."""
+    """The entry is read again once the lock is taken."""
     with Ledger(folder) as gone:
         first, second = gone.record(entry()), gone.record(entry(intent=intent(user="bob")))
     found = ledger.dead("000000000000")
@@ -289,7 +289,7 @@ def test_a_run_that_was_settled_meanwhile_is_passed_over(folder: Path, ledger: L
 
 
 def test_a_lock_goes_with_its_run_where_nobody_will_ask_for_it(folder: Path) -> None:
-    """Files of open entries stay, for their lock tells whether they are dead."""
+    """The files of unfinished entries stay, because their locks show whether the run is dead."""
     with Ledger(folder) as ledger:
         done, left = ledger.record(entry(reached=Reached.CONFIRMED)), ledger.record(entry())
         assert {path.name for path in (folder / "runs").iterdir()} == {"migration", done.run, left.run}
@@ -298,7 +298,7 @@ def test_a_lock_goes_with_its_run_where_nobody_will_ask_for_it(folder: Path) -> 
 
 @pytest.mark.parametrize("run", ["../gone", "20261125T000000Z-../../gone", ""])
 def test_what_is_no_run_id_names_no_lock(run: str, ledger: Ledger, folder: Path) -> None:
-    """The lock is a file, which is made and one day removed: neither happens to another's."""
+    """The lock is a file that is created and later removed, so its name must not lead to another file."""
     (folder / "gone").touch()
     with pytest.raises(IntegrityFault, match="is no run id"):
         ledger.record(entry(run=run))
@@ -316,7 +316,7 @@ def test_what_is_no_run_id_names_no_lock(run: str, ledger: Ledger, folder: Path)
 
 
 def test_a_lock_whose_file_went_is_taken_anew(folder: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another process ended between our open and our lock, and took the file with it: nobody would meet this lock."""
+    """Another process ended between open and lock, and removed the file. Later processes would not see a lock on it."""
     noted = entry()
     flock = fcntl.flock
 
@@ -332,7 +332,7 @@ def test_a_lock_whose_file_went_is_taken_anew(folder: Path, ledger: Ledger, monk
 
 
 def test_threads_share_one_ledger(ledger: Ledger) -> None:
-    """A rollout's workers write at once; nothing is lost."""
+    """The workers of a rollout write at the same time, and nothing is lost."""
     failures: list[BaseException] = []
 
     def work(number: int) -> None:
@@ -354,7 +354,7 @@ def test_threads_share_one_ledger(ledger: Ledger) -> None:
 
 
 def test_the_history_is_in_order_and_by_user_and_time(folder: Path) -> None:
-    """Calls on a device belong to the user whose run made it, also where the call names none."""
+    """A call on a device belongs to the user whose run created the device, even if the call names no user."""
     clock = iter(range(100, 200))
     with Ledger(folder, clock=lambda: next(clock)) as ledger:
         ledger.called(Call(operation="Create", user="alice", serial=intent().serial, request_id="r1", answer="OK"))
@@ -371,7 +371,7 @@ def test_the_history_is_in_order_and_by_user_and_time(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_a_hundred_and_eighty_processes_open_a_new_ledger_at_once(folder: Path) -> None:
-    """The first one makes it, the others wait; each writes its line."""
+    """The first process creates the ledger, and the others wait. Each writes its line."""
     script = """
 import os, sys
 from pathlib import Path
@@ -412,7 +412,7 @@ sys.exit(sum(os.waitpid(child, 0)[1] != 0 for child in children))
 
 
 def test_an_old_ledger_is_brought_up_to_date_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each migration runs in order, once; what was there stays."""
+    """Each migration runs once, in order, and existing rows stay."""
     with Ledger(folder) as ledger:
         noted = ledger.record(entry())
     before = len(MIGRATIONS)
@@ -427,7 +427,7 @@ def test_an_old_ledger_is_brought_up_to_date_once(folder: Path, monkeypatch: pyt
 
 
 def test_a_migration_that_fails_changes_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is one transaction with its number."""
+    """A migration and its number are one transaction."""
     Ledger(folder).close()
     monkeypatch.setattr(module, "MIGRATIONS", (*MIGRATIONS, "create table more (x); create table journal (x);"))
     with pytest.raises(IntegrityFault, match="table journal already exists"):
@@ -438,7 +438,7 @@ def test_a_migration_that_fails_changes_nothing(folder: Path, monkeypatch: pytes
 
 
 def test_a_ledger_of_a_newer_version_is_not_touched(folder: Path) -> None:
-    """It says what to upgrade."""
+    """The error says what to upgrade."""
     Ledger(folder).close()
     db = sqlite3.connect(folder / "ledger.sqlite")
     db.execute("pragma user_version = 99")
@@ -450,7 +450,7 @@ def test_a_ledger_of_a_newer_version_is_not_touched(folder: Path) -> None:
 
 @pytest.mark.parametrize("octets", [b"no database " * 100, b"SQLite format 3\0" + bytes(4096)])
 def test_a_damaged_ledger_says_how_to_go_on(octets: bytes, folder: Path) -> None:
-    """It is moved away by hand, never by us."""
+    """The user moves it away by hand; mfa-kit never does."""
     folder.mkdir()
     (folder / "ledger.sqlite").write_bytes(octets)
     with pytest.raises(IntegrityFault, match="is damaged") as caught:
@@ -460,7 +460,7 @@ def test_a_damaged_ledger_says_how_to_go_on(octets: bytes, folder: Path) -> None
 
 
 def test_a_row_that_is_damaged_says_how_to_go_on(folder: Path) -> None:
-    """Somebody edited it by hand."""
+    """The row was edited by hand."""
     with Ledger(folder) as ledger:
         noted = ledger.record(entry())
     db = sqlite3.connect(folder / "ledger.sqlite", isolation_level=None)
@@ -490,7 +490,7 @@ def test_a_row_that_is_damaged_says_how_to_go_on(folder: Path) -> None:
     ],
 )
 def test_a_value_of_another_type_says_how_to_go_on(change: str, read: Callable[[Ledger], object], folder: Path) -> None:
-    """SQLite stores any value in any column, so each one that is read is checked."""
+    """SQLite stores any value in any column, so each value is checked when it is read."""
     with Ledger(folder) as ledger:
         ledger.record(entry(reached=Reached.CONFIRMED))
         ledger.called(Call(operation="OpenBackup", user="a", serial=None, request_id=None, answer="OK", file="/a"))
@@ -507,7 +507,7 @@ def records(ledger: Ledger) -> BackupRecords:
 
 @pytest.mark.parametrize("name", [".", "ledger.sqlite"])
 def test_a_ledger_that_others_can_write_is_refused(name: str, folder: Path) -> None:
-    """It names files that are removed, and devices that are deleted."""
+    """The ledger names files to remove and devices to delete."""
     with Ledger(folder):
         pass
     (folder / name).chmod(0o777)
@@ -517,7 +517,7 @@ def test_a_ledger_that_others_can_write_is_refused(name: str, folder: Path) -> N
 
 
 def test_a_locked_ledger_says_who_may_hold_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a while that is not waited for here."""
+    """The error comes after a wait, which the test shortens."""
     monkeypatch.setattr(module, "WAIT", 0.05)
     with Ledger(folder) as ledger:
         db = sqlite3.connect(folder / "ledger.sqlite", isolation_level=None)
@@ -531,7 +531,7 @@ def test_a_locked_ledger_says_who_may_hold_it(folder: Path, monkeypatch: pytest.
 
 
 class Overheard(sqlite3.Connection):
-    """A connection that keeps at which level each table was written, and can be cut off behind a `begin`."""
+    """A connection that records the synchronous level of writes, and can raise KeyboardInterrupt after a `begin`."""
 
     def __init__(self, *args: Any, **how: Any) -> None:
         super().__init__(*args, **how)
@@ -578,7 +578,7 @@ CALL = Call(operation="X", user=None, serial=None, request_id=None, answer="OK")
 def test_a_state_waits_for_the_disk_and_a_call_of_its_run_does_not(
     overheard: tuple[Ledger, Overheard], folder: Path
 ) -> None:
-    """Also behind a call that could not be noted."""
+    """The same holds after a call that could not be recorded."""
     ledger, db = overheard
     ledger.called(CALL)
     ledger.record(entry())
@@ -595,7 +595,7 @@ def test_a_state_waits_for_the_disk_and_a_call_of_its_run_does_not(
 def test_ctrl_c_while_the_ledger_is_waited_for_leaves_it_free(
     overheard: tuple[Ledger, Overheard], folder: Path
 ) -> None:
-    """What is noted afterwards is there for others, and they can note too."""
+    """Later records are visible to other processes, and those can write too."""
     ledger, db = overheard
     db.cut = True
     with pytest.raises(KeyboardInterrupt):
@@ -607,7 +607,7 @@ def test_ctrl_c_while_the_ledger_is_waited_for_leaves_it_free(
 
 
 def test_a_disk_that_is_full_is_told_and_written_to_when_there_is_room(overheard: tuple[Ledger, Overheard]) -> None:
-    """SQLite ends what was begun by itself then."""
+    """SQLite ends the transaction itself when the disk is full."""
     ledger, db = overheard
     db.execute("pragma max_page_count = 1")
     with pytest.raises(IntegrityFault, match="database or disk is full"):
@@ -619,7 +619,7 @@ def test_a_disk_that_is_full_is_told_and_written_to_when_there_is_room(overheard
 
 @pytest.mark.parametrize("what", ["ledger.sqlite", "runs"])
 def test_a_symlink_in_place_of_our_own_is_refused(what: str, folder: Path) -> None:
-    """Where it points nothing is written."""
+    """Nothing is written to the symlink's target."""
     folder.mkdir()
     (folder / what).symlink_to(folder.parent / "elsewhere")
     with pytest.raises(IntegrityFault, match="cannot be used"):
@@ -628,7 +628,7 @@ def test_a_symlink_in_place_of_our_own_is_refused(what: str, folder: Path) -> No
 
 
 def test_a_file_in_place_of_the_folder_is_told(folder: Path) -> None:
-    """With the variable that chooses another."""
+    """The hint names the variable that chooses another folder."""
     folder.touch()
     with pytest.raises(IntegrityFault, match="cannot be used") as caught:
         Ledger(folder)
@@ -641,7 +641,7 @@ def test_a_file_in_place_of_the_folder_is_told(folder: Path) -> None:
 def test_without_the_rights_it_is_told_and_iam_is_as_it_was(
     what: str, mode: int, nobody: Nobody, user: str, recipient: str, lab: Lab
 ) -> None:
-    """As an unprivileged user: a folder or a file that may be read only, or not at all."""
+    """An unprivileged user meets a folder or file that is read-only, or not readable at all."""
     assert nobody.process("ledger", "show").code == 0
     path = nobody.home.parent / what
     path.chmod(mode)

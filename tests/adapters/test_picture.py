@@ -1,4 +1,4 @@
-"""Pictures that a person has: read within bounds, and shredded as far as a file goes."""
+"""Tests of a user's image file: it is read within bounds, and shredded as far as its file system allows."""
 
 import io
 import os
@@ -11,13 +11,13 @@ from mfa_kit.core.errors import IntegrityFault, UsageFault
 
 
 def test_what_is_larger_than_any_photograph_is_not_read_on() -> None:
-    """A pipe that never ends is not waited for either."""
+    """An endless pipe is not read to its end either."""
     with pytest.raises(UsageFault, match="larger than 20 MB"):
         picture.read_image(io.BytesIO(bytes(picture.LARGEST + 1)))
 
 
 def test_a_picture_is_overwritten_and_removed(tmp_path: Path) -> None:
-    """Under its other names too, which are counted; its length stays."""
+    """The length stays the same. Other names of the file show the overwritten content, and they are counted."""
     file, other = tmp_path / "a.png", tmp_path / "b.png"
     before = bytes(picture.CHUNK + 5)
     file.write_bytes(before)
@@ -29,7 +29,7 @@ def test_a_picture_is_overwritten_and_removed(tmp_path: Path) -> None:
 
 
 def test_another_file_than_was_read_is_not_shredded(tmp_path: Path) -> None:
-    """Somebody put it there meanwhile."""
+    """Another file was put in its place after the picture was read."""
     file = tmp_path / "a.png"
     file.write_bytes(b"seed")
     plain = picture.load_image(file)
@@ -42,7 +42,7 @@ def test_another_file_than_was_read_is_not_shredded(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("instead", ["nothing", "link"])
 def test_what_cannot_be_shredded_is_told(instead: str, tmp_path: Path) -> None:
-    """With the reason why it matters; a symlink is not followed."""
+    """The error gives the reason. A symlink is not followed."""
     file, other = tmp_path / "a.png", tmp_path / "b.png"
     file.write_bytes(b"seed")
     other.write_bytes(b"holidays")

@@ -1,4 +1,4 @@
-"""Keys of the lab that python-fido2 sees, in this process: each over a pair of sockets, plugged in and pulled."""
+"""Lab keys that python-fido2 sees in this process. Each is connected by a pair of sockets, and can be unplugged."""
 
 import io
 import json
@@ -34,7 +34,7 @@ LAB_AAGUID = "6d66616b-6974-0000-0000-000000000001"
 
 @dataclass
 class Slot:
-    """One key in a USB port. `hid` are options of its transport."""
+    """One key in a USB port. `hid` has options of its transport."""
 
     key: SimulatedKey
     tamper: Tamper | None = None
@@ -44,16 +44,16 @@ class Slot:
 
     @property
     def sent(self) -> int:
-        """How many packets the key sent."""
+        """The number of packets that the key sent."""
         return sum(wire.count for _, wire in self.opened)
 
     @property
     def canceled(self) -> bool:
-        """Whether the key was told to stop waiting for a finger."""
+        """Whether the key was told to stop waiting for a touch."""
         return any(wire.canceled for _, wire in self.opened)
 
     def connect(self) -> SocketConnection:
-        """Open the device once more."""
+        """Open the device another time."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         wire = SocketWire(theirs, self.tamper)
         connection = SocketConnection(ours)
@@ -62,14 +62,14 @@ class Slot:
         return connection
 
     def pull(self) -> None:
-        """Pull the key out."""
+        """Unplug the key."""
         for connection, wire in self.opened:
             wire.close()
             connection.close()
 
 
 class Bus:
-    """The USB ports of a desk."""
+    """The USB ports of a computer."""
 
     def __init__(self) -> None:
         self.slots: dict[str, Slot] = {}
@@ -80,7 +80,7 @@ class Bus:
         return slot
 
     def unplug(self) -> None:
-        """Pull all of them out."""
+        """Unplug all keys."""
         for slot in self.slots.values():
             slot.pull()
         self.slots.clear()
@@ -94,7 +94,7 @@ class Bus:
 
 @pytest.fixture
 def bus(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bus]:
-    """Put python-fido2's own list of devices aside: what is plugged into this bus is there, nothing else."""
+    """Replace python-fido2's list of devices with the keys that are plugged into this bus."""
     pcsc.clear()
     bus = Bus()
     monkeypatch.setattr(hid, "list_descriptors", bus.descriptors)
@@ -105,14 +105,14 @@ def bus(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bus]:
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait for a tenth of the time."""
+    """Shorten the waits to a tenth."""
     for name in ("PROMPT", "TOUCH", "SLACK"):
         monkeypatch.setattr(links, name, getattr(links, name) / 10)
 
 
 @pytest.fixture
 def loud() -> Iterator[Watched]:
-    """Set every logger that there is to 0, python-fido2's among them."""
+    """Set the level of every logger to 0, including python-fido2's."""
     with loudest() as watched:
         yield watched
 
@@ -124,13 +124,13 @@ def maker() -> AttestationCa:
 
 @pytest.fixture
 def key(maker: AttestationCa) -> SimulatedKey:
-    """Make an honest key."""
+    """Make a key without faults."""
     return lab_key(maker)
 
 
 @dataclass(frozen=True)
 class Published:
-    """Metadata as files: what `--mds` and `--mds-root` take."""
+    """Metadata files for `--mds` and `--mds-root`."""
 
     blob: Path
     root: Path
@@ -141,7 +141,7 @@ class Published:
 
 
 def publish(folder: Path, maker: AttestationCa, entries: list[dict[str, Any]], **how: Any) -> Published:
-    """Write a BLOB of these entries, and the root it is signed under."""
+    """Write a BLOB with these entries, and the root under which it is signed."""
     how = {"next_update": date(2100, 1, 1), **how}
     blob, root = folder / "blob.jwt", folder / "root.der"
     blob.write_bytes(maker.blob(entries, **how))
@@ -151,13 +151,13 @@ def publish(folder: Path, maker: AttestationCa, entries: list[dict[str, Any]], *
 
 @pytest.fixture
 def published(tmp_path: Path, maker: AttestationCa) -> Published:
-    """Publish the lab's model."""
+    """Publish the metadata of the lab's model."""
     return publish(tmp_path, maker, [maker.entry("mfa-kit lab key", aaguid=LAB_AAGUID)])
 
 
 @dataclass
 class Desk(MfaKit):
-    """The command line at a desk with keys, and what it answers."""
+    """The command line with its own folder and keys."""
 
     def verify(self, *args: str | Path) -> tuple[Result, dict[str, Any]]:
         """Run `verify fido2` and return its receipt."""
@@ -167,14 +167,14 @@ class Desk(MfaKit):
 
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
-    """Sit down at a desk with an empty folder. AWS is not asked for anything here."""
+    """Return a desk with an empty folder. No AWS call is made here."""
     home = tmp_path / "desk"
     monkeypatch.setenv("MFA_KIT_HOME", str(home))
     return Desk(home)
 
 
 def results(receipt: dict[str, Any]) -> dict[str, str]:
-    """Return how each check came out."""
+    """Return the result of each check."""
     return {check["check"]: check["result"] for check in receipt["checks"]}
 
 
@@ -218,7 +218,7 @@ class Port:
 
 @pytest.fixture
 def key_at_process(maker: AttestationCa) -> SimulatedKey:
-    """Make a key that wants its PIN and has two tries left."""
+    """Make a key that requires its PIN and has two tries left."""
     key = lab_key(maker, pin="pin-5839-canary", behavior=KeyBehavior(uv_not_required=False))
     key.client_pin.retries = 2
     return key
@@ -235,7 +235,7 @@ def port(key_at_process: SimulatedKey) -> Iterator[Port]:
 
 @pytest.fixture
 def process_desk(port: Port, tmp_path: Path) -> Desk:
-    """Sit down at a desk whose program is a process of its own."""
+    """Return a desk whose program runs as a separate process."""
     return Desk(tmp_path / "desk", port.env)
 
 

@@ -1,4 +1,4 @@
-"""python-fido2's seam on Linux: packets of 64 octets, here over a socket to a key of the lab instead of /dev/hidraw."""
+"""The seam of python-fido2 on Linux: 64-octet packets, over a socket to a key of the lab instead of /dev/hidraw."""
 
 import contextlib
 import socket
@@ -12,14 +12,14 @@ Tamper = Callable[[int, bytes], bytes | None]
 
 
 class SocketWire:
-    """The key's end: packets over SOCK_SEQPACKET."""
+    """The key's end of the connection: packets over SOCK_SEQPACKET."""
 
     def __init__(self, sock: socket.socket, tamper: Tamper | None = None) -> None:
         self._socket = sock
         self._tamper = tamper
         self.count = 0
         self.canceled = False
-        # Whether the last that the key said was that it waits for a finger.
+        # Whether the key's last message was that it waits for a touch.
         self.waits = False
 
     def receive(self, timeout: float | None) -> bytes | None:
@@ -34,7 +34,10 @@ class SocketWire:
         return packet
 
     def send(self, packet: bytes) -> None:
-        """Send what `tamper` makes of the packet, which is told its number; None pulls the key out, b"" is nothing."""
+        """Send the packet that `tamper` returns for a packet and its number.
+
+        None unplugs the key, and b"" sends nothing.
+        """
         self.waits = packet[4] == KEEPALIVE
         sent = self._tamper(self.count, packet) if self._tamper else packet
         self.count += 1
@@ -46,14 +49,14 @@ class SocketWire:
             self._socket.send(sent)
 
     def close(self) -> None:
-        """Pull the key out."""
+        """Unplug the key."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
 
 
 class SocketConnection(CtapHidConnection):
-    """The program's end."""
+    """The program's end of the connection."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock

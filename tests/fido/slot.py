@@ -1,4 +1,4 @@
-"""pyscard's seam: readers of this process, with a card of the lab in each, in place of pcscd's."""
+"""The seam of pyscard: readers in this process with a card of the lab in each, in place of pcscd's."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -43,7 +43,7 @@ class Connection:
 
 
 class Reader:
-    """A reader with a key in it; `tamper` makes another answer of each, whose number it is told from 1 on."""
+    """A reader with a key in it. `tamper` may replace each answer; it gets the answer's number, from 1 on."""
 
     def __init__(self, key: SimulatedKey, *, tamper: Answer | None = None, pulled_at: int = 0) -> None:
         self.card = FidoCard(key, pulled_at=pulled_at)
@@ -57,6 +57,6 @@ class Reader:
 
 
 def seen(reader: Reader, patch: pytest.MonkeyPatch) -> None:
-    """Have this be the only reader that there is for FIDO, and none for OATH."""
+    """Make this the only reader for FIDO, and let OATH have none."""
     patch.setattr(System, "readers", lambda: [reader])
     patch.setattr(pcsc, "pcsc_readers", list)

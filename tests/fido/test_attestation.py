@@ -1,4 +1,4 @@
-"""Own chains and statements in every format that the field uses, sound and unsound: each verdict, and fail closed."""
+"""Tests of certificate chains and statements, valid and invalid, in every format in use: all checks fail closed."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,7 +22,8 @@ FORMATS: dict[str, tuple[KeyModel, KeyBehavior]] = {
     "u2f": (U2F, KeyBehavior()),
 }
 STRANGER = AttestationCa("stranger", now=NOW)
-# Ten years ahead, a certificate of this maker's is not valid yet: they begin ten years before the maker's own day.
+# Certificates begin ten years before their CA's own date. This CA's date is twenty years ahead, so its certificates are
+# not valid yet.
 FUTURE = AttestationCa("future", now=NOW + 20 * 365 * 86400)
 
 
@@ -51,7 +52,7 @@ def test_each_certificate_gets_its_verdict_in_each_format(
     roots: list[bytes] | None,
     why: str,
 ) -> None:
-    """A FIDO2 key is looked up by its AAGUID, a U2F key by its certificate's identifier; the chain decides."""
+    """A FIDO2 key is looked up by its AAGUID and a U2F key by its certificate's identifier. The chain decides."""
     model, behavior = FORMATS[name]
     issued = issue(maker, OURS if name == "packed" else None)
     naming: dict[str, Any] = {"aaguid": LAB_AAGUID} if name == "packed" else {"identifiers": [issued.identifier]}
@@ -63,7 +64,7 @@ def test_each_certificate_gets_its_verdict_in_each_format(
 
 
 def altered(maker: AttestationCa, behavior: KeyBehavior, change: Callable[[dict[str, Any]], object]) -> SimulatedKey:
-    """Make a key whose statement is changed on its way out."""
+    """Make a key whose statement is changed before it is sent."""
     key = Liar(maker.certificate(OURS), behavior=behavior)
 
     def lie(request: bytes, answer: bytes) -> bytes:
@@ -114,7 +115,7 @@ def test_a_statement_that_does_not_hold_is_refused(
     attestation: str,
     change: Callable[[dict[str, Any]], object],
 ) -> None:
-    """Whichever member is gone, empty, another's or of another kind: refused, and no model is named."""
+    """A member that is missing, empty, foreign or of another type is refused, and no model is named."""
     key = altered(maker, KeyBehavior(attestation=attestation), change)
     identifier = maker.certificate(None).identifier
     entries = [maker.entry("m", aaguid=LAB_AAGUID), maker.entry("u", identifiers=[identifier])]
@@ -127,7 +128,7 @@ def test_a_statement_that_does_not_hold_is_refused(
 def test_a_u2f_statement_that_claims_an_aaguid_is_broken(
     bus: Bus, maker: AttestationCa, desk: Desk, tmp_path: Path
 ) -> None:
-    """The format has none: a U2F certificate must not certify a FIDO2 model."""
+    """The format has no AAGUID, so a U2F certificate must not certify a FIDO2 model."""
     issued = maker.certificate(None)
     key = SimulatedKey(issued, behavior=KeyBehavior(attestation="fido-u2f"))
     real = key._data  # noqa: SLF001 - where the AAGUID would stand
@@ -147,7 +148,7 @@ def test_a_u2f_statement_that_claims_an_aaguid_is_broken(
 def test_a_platforms_format_is_not_applicable_whatever_its_certificates(
     bus: Bus, maker: AttestationCa, desk: Desk, tmp_path: Path, attestation: str
 ) -> None:
-    """Even with the maker's own certificate in it: a security key does not attest so, and `genuine` fails."""
+    """Security keys do not attest in these formats, so `genuine` fails even with the maker's own certificate."""
     bus.plug(SimulatedKey(maker.certificate(OURS), behavior=replace(KeyBehavior(), attestation=attestation)))
     done, receipt = desk.verify(*publish(tmp_path, maker, [maker.entry("m", aaguid=LAB_AAGUID)]).options)
     assert (done.code, results(receipt)["attestation"], receipt["failed"]) == (1, "not applicable", ["genuine"])

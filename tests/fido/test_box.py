@@ -1,4 +1,4 @@
-"""A box of keys at one desk, in this process: what is said between two keys, and readers that are held or foreign."""
+"""Tests of a box of keys in this process: messages between two keys, and readers with held or foreign cards."""
 
 import csv
 import io
@@ -30,7 +30,7 @@ Box = Callable[..., None]
 
 @pytest.fixture
 def box(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> Box:
-    """Hand keys out of a box, one after the other; then a person has had enough."""
+    """Hand out the keys of a box one after another, and then stop."""
 
     def of(*keys: SimulatedKey) -> None:
         left = iter(keys)
@@ -49,7 +49,10 @@ def box(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> Box:
 
 
 def test_a_box_gives_a_line_a_key_and_a_tally(box: Box, maker: AttestationCa, desk: Desk, published: Published) -> None:
-    """The same key twice is told and not counted, a refused one makes it exit 1, and one that wants a PIN waits."""
+    """A repeated key is reported but not counted, and a key that needs a PIN waits.
+
+    A refused key makes the exit code 1.
+    """
     good, bad = lab_key(maker), lab_key(maker, behavior=KeyBehavior(attestation="self"))
     box(good, bad, good, lab_key(maker, behavior=KeyBehavior(always_uv=True)))
     done = desk.run("verify", "fido2", "--watch", "--output", "jsonl", "--asset", "BOX", *published.options)
@@ -65,7 +68,7 @@ def test_a_box_gives_a_line_a_key_and_a_tally(box: Box, maker: AttestationCa, de
 def test_a_box_of_proofs_is_exit_0(
     box: Box, maker: AttestationCa, desk: Desk, published: Published, output: str, lines: int
 ) -> None:
-    """A spreadsheet has one header; a person reads one line a key."""
+    """A spreadsheet has one header, and a table has one line per key."""
     box(lab_key(maker), lab_key(maker))
     done = desk.run("verify", "fido2", "--watch", "--output", output, *published.options)
     assert (done.code, len(done.out.splitlines())) == (0, lines)
@@ -74,7 +77,7 @@ def test_a_box_of_proofs_is_exit_0(
 def test_a_key_that_could_not_be_judged_takes_no_header_and_no_number(
     box: Box, maker: AttestationCa, desk: Desk, published: Published
 ) -> None:
-    """Labels are stuck on in the order of the lines, and a spreadsheet begins with its header."""
+    """Labels are attached in the order of the lines, and a spreadsheet begins with its header."""
     wants_pin = lab_key(maker, behavior=KeyBehavior(always_uv=True))
     box(wants_pin, lab_key(maker), wants_pin, lab_key(maker))
     done = desk.run("verify", "fido2", "--watch", "--output", "csv", "--asset", "BOX", *published.options)
@@ -84,14 +87,14 @@ def test_a_key_that_could_not_be_judged_takes_no_header_and_no_number(
 
 
 def examiner() -> KeyExaminer:
-    """Return what examines keys without metadata, with the settings of the current command line."""
+    """Return an examiner without metadata, with the settings of the current command line."""
     return SecurityKeys(common()).examiner(None, KeyPolicy())
 
 
 def test_between_two_keys_it_is_said_what_to_do(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Insert one, remove it, one at a time; a key in its place is the next."""
+    """Messages: insert a key, remove it, one at a time. A key in its place is the next one."""
     one, other = (PluggedKey(where=f"/dev/hidraw{number}", link=Link.HID) for number in (0, 1))
     looks: Iterator[list[PluggedKey]] = iter([[one], [], [one, other], [other]])
     now: list[list[PluggedKey]] = []
@@ -116,7 +119,7 @@ def test_between_two_keys_it_is_said_what_to_do(
 def test_a_key_that_may_not_be_opened_is_told_to_whoever_waits_for_one(
     bus: Bus, key: SimulatedKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without the udev rule nothing else would happen when a key is put in."""
+    """Without the udev rule, plugging in a key would otherwise show nothing."""
     sysfs = tmp_path / "hidraw7" / "device"
     monkeypatch.setattr(links, "SYSFS", tmp_path)
     monkeypatch.setattr(boxes, "LOOK", 0.0)
@@ -141,7 +144,7 @@ def test_a_key_that_may_not_be_opened_is_told_to_whoever_waits_for_one(
 
 
 class Held(slot.Reader):
-    """A reader whose card another program has for itself."""
+    """A reader whose card is held exclusively by another program."""
 
     def createConnection(self) -> slot.Connection:  # noqa: N802 - pyscard's name
         raise CardConnectionException(hresult=faults.BUSY)
@@ -150,7 +153,7 @@ class Held(slot.Reader):
 def test_a_card_that_another_program_holds_is_told_beside_the_keys(
     bus: Bus, key: SimulatedKey, maker: AttestationCa, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And alone it is the answer."""
+    """If there is no other key, the fault is the result."""
     monkeypatch.setattr(faults, "_holder", lambda: None)
     slot.seen(Held(lab_key(maker)), monkeypatch)
     bus.plug(key)
@@ -177,7 +180,7 @@ def test_a_card_of_another_kind_is_no_key(
 def test_a_card_that_goes_while_it_is_looked_at_is_no_key(
     bus: Bus, key: SimulatedKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is wrong with the others."""
+    """The other keys are not affected."""
     assert not bus.slots
     slot.seen(slot.Reader(key, pulled_at=1), monkeypatch)
     assert links.find_keys() == ([], [])
@@ -186,7 +189,7 @@ def test_a_card_that_goes_while_it_is_looked_at_is_no_key(
 def test_a_key_in_a_reader_is_verified_after_a_late_finger(
     bus: Bus, maker: AttestationCa, desk: Desk, published: Published, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As over USB; tests/fido/test_reader.py has pcscd between."""
+    """It works as over USB. tests/fido/test_reader.py tests it with pcscd."""
     assert not bus.slots
     slot.seen(slot.Reader(lab_key(maker, behavior=KeyBehavior(touch=0.3))), monkeypatch)
     done, receipt = desk.verify(*published.options)
@@ -201,14 +204,14 @@ def test_of_a_program_that_nobody_knows_the_kind_is_told(monkeypatch: pytest.Mon
 
 
 def test_only_a_key_that_registered_is_asked_to_sign(bus: Bus, key: SimulatedKey) -> None:
-    """Anything else is our own mistake."""
+    """Otherwise mfa-kit has a bug."""
     bus.plug(key)
     with open_key(None, tell=lambda _: None) as one, pytest.raises(TypeError, match="register first"):
         one.assertion(verify=False, pin=None)
 
 
 def test_a_key_without_configuration_takes_no_policy(bus: Bus, maker: AttestationCa) -> None:
-    """Whatever its list of options says."""
+    """Its list of options does not matter."""
     bus.plug(lab_key(maker, behavior=KeyBehavior(configurable=False)))
     with open_key(None, tell=lambda _: None) as one, pytest.raises(DeviceFault, match="cannot be configured"):
         one.set_pin_policy(None, shortest=8, force_change=False)

@@ -1,4 +1,4 @@
-"""The canary of PINs: known ones, looked for in all that a run says, logs, writes and holds in our frames."""
+"""Canary tests of PINs: known PINs must not appear in output, logs, files or local variables of mfa-kit's frames."""
 
 import io
 import traceback
@@ -27,7 +27,7 @@ VERBS: dict[str, tuple[str | None, tuple[str, ...]]] = {
 
 
 class Canary:
-    """Runs a verb on a key, and looks for the PINs."""
+    """Runs a command on a key, and looks for the PINs."""
 
     def __init__(
         self, desk: Desk, bus: Bus, maker: AttestationCa, published: Published, patch: pytest.MonkeyPatch, loud: Watched
@@ -38,7 +38,7 @@ class Canary:
     def run(
         self, verb: str, *more: str | Path, told: tuple[bytes, ...] = (), **how: Any
     ) -> tuple[Result, SimulatedKey]:
-        """Give the PINs on standard input, in the order in which the verb reads them."""
+        """Pass the PINs on standard input, in the order in which the command reads them."""
         pin, words = VERBS[verb]
         key = lab_key(self.maker, pin=pin, behavior=KeyBehavior(always_uv=verb == "verify"))
         self.bus.unplug()
@@ -64,7 +64,7 @@ def canary(
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_run_tells_no_pin(canary: Canary, verb: str) -> None:
-    """Stdout in each form, stderr with --debug, every record of every logger, python-fido2's among them, every file."""
+    """Checked: stdout in each form, stderr with --debug, every log record including python-fido2's, and every file."""
     for output in ("table", "json", "csv"):
         done, _ = canary.run(verb, "--output", output)
         assert done.code == 0, done.err
@@ -74,7 +74,7 @@ def test_a_run_tells_no_pin(canary: Canary, verb: str) -> None:
 
 @pytest.mark.parametrize("verb", [verb for verb, (pin, _) in VERBS.items() if pin])
 def test_a_wrong_pin_is_not_told_either(canary: Canary, verb: str) -> None:
-    """It may be the right one of another key."""
+    """It may be the right PIN of another key."""
     done, key = canary.run(verb, told=(WRONG.encode(), NEW.encode()))
     assert (done.code, key.client_pin.tries) == (3, 1)
     canary.check(done)
@@ -83,7 +83,7 @@ def test_a_wrong_pin_is_not_told_either(canary: Canary, verb: str) -> None:
 @pytest.mark.parametrize("line", [b"\xffpin-5839-canary", b"pin-5839-canary" * 9, b"pin-5839-canary\xc3"])
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_line_that_is_no_pin_is_not_told_and_not_tried(canary: Canary, verb: str, line: bytes) -> None:
-    """Octets that are no text, and more than a PIN has: a sentence, and no try."""
+    """Octets that are not text, or more than a PIN can have, cause an error and no try."""
     done, key = canary.run(verb, told=(line,))
     assert (done.code in {2, 3}, key.client_pin.tries) == (True, 0)
     canary.check(done)
@@ -92,7 +92,7 @@ def test_a_line_that_is_no_pin_is_not_told_and_not_tried(canary: Canary, verb: s
 @pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_key_that_goes_or_babbles_gets_no_pin_told(canary: Canary, verb: str) -> None:
-    """Pulled out after one packet, or with nonsense in it."""
+    """The key is unplugged after one packet, or a packet is replaced with nonsense."""
     whole, _ = canary.run(verb)
     assert whole.code in {0, 1}
     [slot] = canary.bus.slots.values()
@@ -105,13 +105,13 @@ def test_a_key_that_goes_or_babbles_gets_no_pin_told(canary: Canary, verb: str) 
 
 
 def tampering(at: int, octets: bytes | None) -> Tamper:
-    """Put octets into one packet, or pull the key out there."""
+    """Return a tamper function that puts octets into one packet, or unplugs the key there."""
     return lambda number, packet: packet if number != at else octets and packet[:14] + octets
 
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_our_own_bug_tells_no_pin(canary: Canary, verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An exception with the PIN in its message, in the middle: its kind and place are told."""
+    """An exception with the PIN in its message is raised midway. Only its type and place are reported."""
 
     def broken(*_: object) -> None:
         raise RuntimeError(PIN + NEW)
@@ -126,7 +126,10 @@ def test_our_own_bug_tells_no_pin(canary: Canary, verb: str, monkeypatch: pytest
 @pytest.mark.slow
 @pytest.mark.parametrize("verb", ["verify", "change"])
 def test_no_local_of_our_frames_shows_a_pin(canary: Canary, verb: str) -> None:
-    """At each line that runs, but where a value becomes a secret: so no traceback with locals can."""
+    """Every executed line is checked, except where a value becomes a secret.
+
+    So no traceback with local variables shows a PIN.
+    """
     with Frames() as frames:
         done, _ = canary.run(verb)
     assert done.code in {0, 1}, done.err
@@ -138,7 +141,7 @@ def test_no_local_of_our_frames_shows_a_pin(canary: Canary, verb: str) -> None:
 
 
 def test_a_traceback_with_locals_shows_no_pin(bus: Bus, maker: AttestationCa) -> None:
-    """Of our frames, for a key that is pulled out while it is told a new PIN."""
+    """The frames are those of a key that is unplugged while it gets a new PIN."""
     for last in range(4, 12):
         bus.unplug()
         bus.plug(lab_key(maker, pin=PIN), tamper=lambda at, packet, last=last: packet if at < last else None)

@@ -1,4 +1,4 @@
-"""`enroll --with fido2` with a key plugged in: what is verified before a person goes to the console."""
+"""Tests of `enroll --with fido2` with a plugged-in key: the checks before the user is sent to the console."""
 
 import json
 from collections.abc import Callable
@@ -19,11 +19,12 @@ from tests.fido.conftest import LAB_AAGUID, Bus, Desk, Published
 
 @pytest.fixture
 def registers(at_lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[str]]:
-    """Register a key for this user as soon as it was said what to click; note that it was said."""
+    """Register a key for this user as soon as the user is told what to click, and record that."""
 
     def begin(user: str) -> list[str]:
         told: list[str] = []
-        real = kit.open_console_page  # the moment when a person has read what to click
+        # At this moment the user has read what to click.
+        real = kit.open_console_page
         monkeypatch.setattr(fido_console, "PACE", 0.05)
 
         def page(intent: Intent, **how: Any) -> object:
@@ -50,7 +51,7 @@ def test_a_genuine_key_is_verified_and_its_serial_is_noted(
     users: Callable[[], str],
     registers: Callable[[str], list[str]],
 ) -> None:
-    """In the receipt and in the journal; a registration and an assertion were asked of the key."""
+    """The serial is in the receipt and in the journal. The key makes one registration and one assertion."""
     bus.plug(key, serial="KEY-7")
     user = users()
     registers(user)
@@ -75,7 +76,7 @@ def test_a_key_without_a_serial_is_called_by_its_label_or_model(
     asset: tuple[str, ...],
     named: str,
 ) -> None:
-    """The AAGUID is its model's, where nothing better is known."""
+    """If nothing better is known, the name is the AAGUID of its model."""
     bus.plug(key)
     user = users()
     registers(user)
@@ -90,7 +91,7 @@ def test_a_key_that_is_refused_goes_to_nobody(
     users: Callable[[], str],
     registers: Callable[[str], list[str]],
 ) -> None:
-    """Exit 3, before anything is said of the console; `--skip-key-check` is told."""
+    """The exit code is 3, before the console is mentioned. `--skip-key-check` is suggested."""
     bus.plug(lab_key(maker, behavior=KeyBehavior(attestation="self")))
     user = users()
     told = registers(user)
@@ -110,7 +111,10 @@ def test_a_policy_is_held_to_iams_word_too(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The key has the level by the metadata; IAM says less, so the answer is no, and the device stands."""
+    """The key has the level according to the metadata.
+
+    IAM reports a lower one, so the check fails, and the device stays.
+    """
     bus.plug(lab_key(maker))
     policy = tmp_path / "policy.toml"
     policy.write_text('certification = "L1"')
@@ -133,7 +137,7 @@ def test_a_policy_is_held_to_iams_word_too(
 def test_without_a_key_there_is_nothing_to_verify(
     bus: Bus, desk: Desk, published: Published, users: Callable[[], str], registers: Callable[[str], list[str]]
 ) -> None:
-    """It is told before the console is."""
+    """The error comes before the console is opened."""
     assert bus.slots == {}
     user = users()
     told = registers(user)

@@ -1,4 +1,4 @@
-"""What a key does to us: it is mute, slow, pulled out, or answers nonsense. Each ends in a sentence, in time."""
+"""Tests of faulty keys: no answer, slow answers, removal, nonsense. Each ends with a clear error, in time."""
 
 import contextlib
 import os
@@ -39,7 +39,7 @@ PIN = "123456"
 
 
 def whole(bus: Bus, key: SimulatedKey, *, pin: bool = False, **how: Any) -> int:
-    """Plug a key in, do all that can be done with it, pull it out. Return how many packets it sent."""
+    """Plug a key in, run every operation with it, and unplug it. Return how many packets it sent."""
     slot = bus.plug(key, **how)
     place = list(bus.slots)[-1]
     told: list[str] = []
@@ -61,7 +61,7 @@ def whole(bus: Bus, key: SimulatedKey, *, pin: bool = False, **how: Any) -> int:
 @pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize("at", [0, 1, 2, 5])
 def test_a_mute_key_ends_at_its_deadline(bus: Bus, maker: AttestationCa, at: int) -> None:
-    """From the first packet on or later: a sentence, and no call without an end."""
+    """The key stops answering at the first packet or later. The error is a sentence, and no call hangs."""
     key = lab_key(maker)
     with pytest.raises(DeviceFault, match="does not answer"):
         whole(bus, key, tamper=lambda number, packet: packet if number < at else b"")
@@ -70,7 +70,7 @@ def test_a_mute_key_ends_at_its_deadline(bus: Bus, maker: AttestationCa, at: int
 @pytest.mark.slow
 @pytest.mark.usefixtures("hasty")
 def test_a_key_that_works_on_for_ever_ends_at_its_deadline(bus: Bus, maker: AttestationCa) -> None:
-    """Keepalives are answers too: time counts, not silence."""
+    """Keepalives are answers too, so the limit is on time and not on silence."""
     with pytest.raises(DeviceFault, match=r"does not answer|nobody touched"):
         whole(bus, lab_key(maker, behavior=KeyBehavior(touch=None)), hid={"patience": 1000.0})
 
@@ -78,14 +78,14 @@ def test_a_key_that_works_on_for_ever_ends_at_its_deadline(bus: Bus, maker: Atte
 @pytest.mark.slow
 @pytest.mark.usefixtures("hasty")
 def test_an_untouched_key_is_told_to_stop_and_the_person_what_happened(bus: Bus, maker: AttestationCa) -> None:
-    """After 30 s, here 3: the cancel reaches the key, which answers KEEPALIVE_CANCEL."""
+    """After the timeout, 30 s and here 3 s, the cancellation reaches the key, which answers KEEPALIVE_CANCEL."""
     with pytest.raises(DeviceFault, match="nobody touched the key"):
         whole(bus, lab_key(maker, behavior=KeyBehavior(touch=None)))
 
 
 @pytest.mark.usefixtures("hasty")
 def test_a_key_that_gives_up_by_itself_is_told_as_untouched(bus: Bus, maker: AttestationCa) -> None:
-    """USER_ACTION_TIMEOUT comes from the key."""
+    """The key itself sends USER_ACTION_TIMEOUT."""
     with pytest.raises(DeviceFault, match="nobody touched the key"):
         whole(bus, lab_key(maker, behavior=KeyBehavior(touch=None)), hid={"patience": 0.5})
 
@@ -93,21 +93,21 @@ def test_a_key_that_gives_up_by_itself_is_told_as_untouched(bus: Bus, maker: Att
 @pytest.mark.slow
 @pytest.mark.usefixtures("hasty")
 def test_a_u2f_key_is_polled_and_given_up(bus: Bus, maker: AttestationCa) -> None:
-    """It answers 0x6985 at once for as long as nobody touches it."""
+    """It answers 0x6985 at once until it is touched."""
     with pytest.raises(DeviceFault, match="nobody touched the key"):
         whole(bus, SimulatedKey(maker.certificate(None), model=U2F, behavior=KeyBehavior(touch=None)))
 
 
 @pytest.mark.parametrize("model", [KeyModel(), U2F], ids=["ctap2", "u2f"])
 def test_a_late_finger_is_waited_for(bus: Bus, maker: AttestationCa, model: KeyModel) -> None:
-    """With keepalives, or by polling."""
+    """The wait uses keepalives or polling."""
     assert whole(bus, SimulatedKey(maker.certificate(None), model=model, behavior=KeyBehavior(touch=0.6))) > 4
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("hasty")
 def test_a_person_is_told_before_the_call_and_counted_down(bus: Bus, maker: AttestationCa, monkeypatch: Any) -> None:
-    """Keepalives may never come, so nothing waits for them."""
+    """Keepalives may never come, so the prompt does not wait for them."""
     monkeypatch.setattr(fido, "COUNTDOWN", (2, 1))
     bus.plug(lab_key(maker, behavior=KeyBehavior(touch=None)))
     told: list[str] = []
@@ -123,7 +123,7 @@ def test_a_person_is_told_before_the_call_and_counted_down(bus: Bus, maker: Atte
     ("model", "pin"), [(KeyModel(), False), (KeyModel(), True), (U2F, False)], ids=["ctap2", "with-pin", "u2f"]
 )
 def test_removal_at_every_packet_is_told_as_removal(bus: Bus, maker: AttestationCa, model: KeyModel, pin: bool) -> None:
-    """Whichever packet is the last one that the key sends."""
+    """The key may be unplugged after any of its packets."""
     issued = maker.certificate(model.aaguid)
     how: dict[str, Any] = {"model": model, "pin": PIN if pin else None}
     packets = whole(bus, SimulatedKey(issued, **how), pin=pin)
@@ -139,7 +139,7 @@ def test_removal_at_every_packet_is_told_as_removal(bus: Bus, maker: Attestation
 
 
 def test_a_removal_is_exit_3_at_the_command_line(bus: Bus, key: SimulatedKey, published: Published, desk: Desk) -> None:
-    """One sentence, one hint, no traceback."""
+    """The output is one sentence and one hint, without a traceback."""
     bus.plug(key, tamper=lambda number, packet: packet if number < 9 else None)
     done = desk.run("verify", "fido2", *published.options)
     assert (done.code, done.out) == (3, "")
@@ -147,7 +147,7 @@ def test_a_removal_is_exit_3_at_the_command_line(bus: Bus, key: SimulatedKey, pu
 
 
 def told_or_done(act: Callable[[], object]) -> None:
-    """Do it; whatever a device can cause is a DeviceFault, and anything else is our bug."""
+    """Run an operation. A device can only cause a DeviceFault; any other error is a bug in mfa-kit."""
     with contextlib.suppress(DeviceFault):
         act()
 
@@ -157,7 +157,7 @@ def told_or_done(act: Callable[[], object]) -> None:
 @given(data=st.data())
 @MANY
 def test_a_changed_octet_in_any_packet_is_a_sentence(bus: Bus, maker: AttestationCa, data: st.DataObject) -> None:
-    """Headers, sequence numbers, lengths and contents."""
+    """The octet may be in a header, sequence number, length or content."""
     model = data.draw(st.sampled_from([KeyModel(), U2F]))
     number = data.draw(st.integers(0, 20))
     at, octet = data.draw(st.integers(0, 63)), data.draw(st.integers(0, 255))
@@ -177,7 +177,7 @@ nonsense = st.recursive(
 
 
 class Liar(SimulatedKey):
-    """Answers as it is told."""
+    """Answers with the given values."""
 
     lie: Callable[[bytes, bytes], bytes]
 
@@ -195,7 +195,7 @@ class Liar(SimulatedKey):
 def test_nonsense_in_place_of_any_answer_is_a_sentence(
     bus: Bus, maker: AttestationCa, command: int, octets: bytes
 ) -> None:
-    """Random octets, and well-formed CBOR that means nothing."""
+    """The answers are random octets, or well-formed but meaningless CBOR."""
     key = Liar(maker.certificate(None), pin=PIN)
     key.lie = lambda request, answer: octets if request[0] == command else answer
     told_or_done(lambda: whole(bus, key, pin=True))
@@ -208,7 +208,7 @@ def test_nonsense_in_place_of_any_answer_is_a_sentence(
 def test_a_field_of_another_type_is_a_sentence(
     bus: Bus, maker: AttestationCa, command: int, which: int, value: object
 ) -> None:
-    """An honest answer with one member replaced or left out."""
+    """In a correct answer one member is replaced or left out."""
 
     def lie(request: bytes, answer: bytes) -> bytes:
         if request[0] != command or answer[0]:
@@ -227,7 +227,7 @@ def test_a_field_of_another_type_is_a_sentence(
 
 @pytest.mark.parametrize("depth", [200, 500])
 def test_cbor_within_cbor_without_end_is_a_sentence(bus: Bus, maker: AttestationCa, depth: int) -> None:
-    """A list in a list in a list is no recursion of ours."""
+    """Deeply nested lists must not cause a recursion error."""
     key = Liar(maker.certificate(None))
     key.lie = lambda request, answer: b"\0" + b"\x81" * depth + b"\0" if request[0] == 4 else answer
     told_or_done(lambda: whole(bus, key))
@@ -236,7 +236,7 @@ def test_cbor_within_cbor_without_end_is_a_sentence(bus: Bus, maker: Attestation
 @pytest.mark.slow
 @pytest.mark.usefixtures("hasty")
 def test_a_key_that_keeps_a_library_asking_ends_at_a_deadline(bus: Bus, maker: AttestationCa) -> None:
-    """A maxCredentialCountInList below zero: python-fido2 asks for the same credentials for ever, and is answered."""
+    """With a negative maxCredentialCountInList, python-fido2 asks for the same credentials forever and gets answers."""
     key = Liar(maker.certificate(None))
 
     def lie(request: bytes, answer: bytes) -> bytes:
@@ -256,7 +256,7 @@ def test_a_key_that_keeps_a_library_asking_ends_at_a_deadline(bus: Bus, maker: A
 def test_limits_that_no_key_has_are_refused_before_anything_is_asked(
     bus: Bus, maker: AttestationCa, limits: dict[int, int]
 ) -> None:
-    """Sizes from which a library counts down, and a shortest PIN, of whose length one would be made."""
+    """The limits are sizes from which a library counts down, and a minimum PIN length for generated PINs."""
     key = Liar(maker.certificate(None))
 
     def lie(request: bytes, answer: bytes) -> bytes:
@@ -271,7 +271,7 @@ def test_limits_that_no_key_has_are_refused_before_anything_is_asked(
 
 
 def test_a_blocked_sensor_asks_for_no_pin_that_was_not_given(bus: Bus, maker: AttestationCa) -> None:
-    """python-fido2 falls back to the PIN; nobody was asked for one, so none is sent."""
+    """python-fido2 falls back to the PIN. The user gave no PIN, so none is sent."""
     key = Liar(maker.certificate(None), model=KeyModel(fingerprint=True), pin=PIN)
     key.lie = lambda request, answer: b"\x3c" if request[0] == 6 and b"\x02\x06" in request[:6] else answer
     bus.plug(key)
@@ -284,7 +284,7 @@ def test_a_blocked_sensor_asks_for_no_pin_that_was_not_given(bus: Bus, maker: At
 
 
 def test_a_key_that_cannot_count_its_credentials_says_so(bus: Bus, maker: AttestationCa) -> None:
-    """Before its PIN is sent."""
+    """The error comes before its PIN is sent."""
     key = Liar(maker.certificate(None), pin=PIN)
 
     def lie(request: bytes, answer: bytes) -> bytes:
@@ -302,7 +302,7 @@ def test_a_key_that_cannot_count_its_credentials_says_so(bus: Bus, maker: Attest
 
 
 def test_a_mute_key_is_not_waited_for_again(bus: Bus, key: SimulatedKey, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next call on it ends at once: there would be an hour."""
+    """The next call ends at once. Its own limit would be an hour."""
     monkeypatch.setattr(links, "PROMPT", 0.3)
     bus.plug(key, tamper=lambda number, packet: packet if number < 1 else b"")
     with fido.open_key(None, tell=lambda _: None) as opened:
@@ -327,7 +327,7 @@ def test_a_mute_key_is_not_waited_for_again(bus: Bus, key: SimulatedKey, monkeyp
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
 def test_what_libraries_raise_becomes_a_sentence(error: Exception, said: str) -> None:
-    """And what to do."""
+    """The error also has a hint."""
     with pytest.raises(DeviceFault) as caught, faults.key_faults():
         raise error
     assert str(caught.value).startswith(said)
@@ -335,7 +335,7 @@ def test_what_libraries_raise_becomes_a_sentence(error: Exception, said: str) ->
 
 
 def test_whoever_holds_a_card_is_named_if_it_is_known(tmp_path: Path) -> None:
-    """By the name of its process; what PC/SC says else is told with its number."""
+    """The process is named. Other PC/SC statuses are reported with their number."""
     holder = tmp_path / "scdaemon"
     shutil.copy("/usr/bin/sleep", holder)
     busy, broken = (CardConnectionException(hresult=code) for code in (faults.BUSY, 0x80100014))
@@ -352,21 +352,21 @@ def test_whoever_holds_a_card_is_named_if_it_is_known(tmp_path: Path) -> None:
 
 
 def test_an_answer_without_a_credential_is_no_registration() -> None:
-    """AuthenticatorData without its attested part."""
+    """The authenticator data lacks its attested part."""
     data = AuthenticatorData.create(bytes(32), AuthenticatorData.FLAG.UP, 1)
     with pytest.raises(ValueError, match="no credential"):
         registration_of(AttestationObject.create("none", data, {}), bytes(32))
 
 
 def test_another_program_on_the_same_key_is_told(bus: Bus, key: SimulatedKey) -> None:
-    """Hidraw gives every packet to everybody: one of a channel that is not ours."""
+    """Hidraw gives every packet to all readers, so a packet of another channel shows another program."""
     with pytest.raises(DeviceFault, match="another program talks to this key"):
         whole(bus, key, tamper=lambda number, packet: packet if number < 3 else b"\xde\xad\xbe\xef" + packet[4:])
 
 
 @pytest.mark.usefixtures("bus")
 def test_a_node_that_may_not_be_opened_is_named(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sysfs tells everybody that there is a key; python-fido2 hides it."""
+    """Every user can see the key in sysfs, but python-fido2 hides it."""
     report = bytes.fromhex("06d0f10901a1010920150026ff007508954081020921150026ff00750895409102c0")
     node = tmp_path / "hidraw7" / "device"
     node.mkdir(parents=True)

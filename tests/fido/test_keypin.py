@@ -1,4 +1,4 @@
-"""PINs at the desk: set, changed, made, what they have to be, and the reset that erases a key."""
+"""Tests of PIN commands: setting, changing and generating a PIN, PIN policies, and the reset that erases a key."""
 
 import errno
 import io
@@ -31,21 +31,21 @@ PIN, NEW = "pin-5839-canary", "new-7712-canary"
 
 @pytest.fixture
 def typed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Answer each question for a PIN with the next of this list."""
+    """Answer each PIN prompt with the next item of this list."""
     answers: list[str] = []
     monkeypatch.setattr(PipedPins, "pin", lambda *_: Pin(answers.pop(0)))
     return answers
 
 
 def has(key: SimulatedKey, pin: str) -> bool:
-    """Whether the key has this PIN, by what it keeps of it."""
+    """Whether the key has this PIN, according to its stored hash."""
     return key.client_pin.hash == digest(pin.encode())
 
 
 def test_a_key_without_a_pin_gets_one_and_it_is_tried_once(
     bus: Bus, key: SimulatedKey, desk: Desk, typed: list[str]
 ) -> None:
-    """The key's word alone is not believed."""
+    """The key's report alone is not trusted."""
     bus.plug(key)
     typed.append(NEW)
     done = desk.run("key", "pin", "set", "--pin-stdin", "--output", "json")
@@ -57,7 +57,7 @@ def test_a_key_without_a_pin_gets_one_and_it_is_tried_once(
 
 
 def test_a_pin_is_changed_for_the_old_one(bus: Bus, maker: AttestationCa, desk: Desk, typed: list[str]) -> None:
-    """Old and new, a line each."""
+    """The old and the new PIN are read, one per line."""
     key = lab_key(maker, pin=PIN)
     bus.plug(key)
     typed += [PIN, NEW]
@@ -68,7 +68,7 @@ def test_a_pin_is_changed_for_the_old_one(bus: Bus, maker: AttestationCa, desk: 
 def test_a_wrong_old_pin_costs_one_try_and_changes_nothing(
     bus: Bus, maker: AttestationCa, desk: Desk, typed: list[str]
 ) -> None:
-    """What is left is told."""
+    """The remaining tries are shown."""
     key = lab_key(maker, pin=PIN)
     bus.plug(key)
     typed += ["wrong-1", NEW]
@@ -89,7 +89,7 @@ def test_a_wrong_old_pin_costs_one_try_and_changes_nothing(
 def test_what_does_not_fit_the_key_is_told_before_a_pin_is_asked_for(
     bus: Bus, maker: AttestationCa, desk: Desk, typed: list[str], how: dict[str, object], verb: str, what: str
 ) -> None:
-    """Nothing is sent."""
+    """Nothing is sent to the key."""
     key = SimulatedKey(maker.certificate(None), **how) if "model" in how else lab_key(maker, **how)  # type: ignore[arg-type]
     bus.plug(key)
     done = desk.run("key", "pin", verb, "--pin-stdin")
@@ -101,7 +101,7 @@ def test_what_does_not_fit_the_key_is_told_before_a_pin_is_asked_for(
 def test_a_new_pin_that_the_key_cannot_have_is_not_sent(
     bus: Bus, maker: AttestationCa, desk: Desk, typed: list[str], new: str
 ) -> None:
-    """Too short for this key, or too long for any; the old one was not tried either."""
+    """The PIN is too short for this key, or too long for any. The old PIN is not tried either."""
     key = lab_key(maker, pin=PIN, shortest_pin=6)
     bus.plug(key)
     typed += [PIN, new]
@@ -111,7 +111,7 @@ def test_a_new_pin_that_the_key_cannot_have_is_not_sent(
 
 
 def test_the_same_pin_again_is_no_change(bus: Bus, maker: AttestationCa, desk: Desk, typed: list[str]) -> None:
-    """A key that wants a new one would refuse it."""
+    """A key that requires a new PIN would refuse it."""
     key = lab_key(maker, pin=PIN)
     bus.plug(key)
     typed += [PIN, PIN]
@@ -120,7 +120,7 @@ def test_the_same_pin_again_is_no_change(bus: Bus, maker: AttestationCa, desk: D
 
 
 def test_a_key_that_wants_a_new_pin_gets_it(bus: Bus, maker: AttestationCa, desk: Desk, typed: list[str]) -> None:
-    """forcePINChange: the right PIN is called wrong for anything else, so it is used for this alone."""
+    """With forcePINChange the key rejects even the right PIN for anything else, so it is used only for the change."""
     key = lab_key(maker, pin="1234", force_change=True)
     key.client_pin.shortest = 8
     bus.plug(key)
@@ -134,7 +134,7 @@ def test_a_key_that_wants_a_new_pin_gets_it(bus: Bus, maker: AttestationCa, desk
 def test_the_last_tries_are_not_a_scripts(
     bus: Bus, maker: AttestationCa, desk: Desk, typed: list[str], left: int
 ) -> None:
-    """Neither to change a PIN nor to set a policy."""
+    """A script may neither change the PIN nor set a policy then."""
     key = lab_key(maker, pin=PIN)
     key.client_pin.retries = left
     bus.plug(key)
@@ -147,7 +147,7 @@ def test_the_last_tries_are_not_a_scripts(
 def test_a_key_that_must_be_unplugged_is_asked_nothing(
     bus: Bus, maker: AttestationCa, desk: Desk, typed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """PIN_AUTH_BLOCKED: no further try."""
+    """After PIN_AUTH_BLOCKED there is no further try."""
     key = lab_key(maker, pin=PIN)
     bus.plug(key)
     monkeypatch.setattr(ClientPin, "power_up", lambda _: None)
@@ -161,7 +161,7 @@ def test_a_key_that_must_be_unplugged_is_asked_nothing(
 def test_a_refused_new_pin_is_told(
     bus: Bus, key: SimulatedKey, desk: Desk, typed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A key may want more than it says."""
+    """A key may require more than it reports."""
     bus.plug(key)
     monkeypatch.setattr(key.client_pin, "shortest", 4)
     real = key.client_pin.answer
@@ -184,7 +184,7 @@ def test_a_refused_new_pin_is_told(
 def test_a_key_that_says_yes_and_keeps_something_else_is_told(
     bus: Bus, key: SimulatedKey, desk: Desk, typed: list[str], monkeypatch: pytest.MonkeyPatch, kept: bytes | None
 ) -> None:
-    """The read-back: whether it has a PIN, and whether it is this one."""
+    """The read-back checks that the key has a PIN, and that it is this one."""
     bus.plug(key)
     monkeypatch.setattr(ClientPin, "_set", lambda self, *_: setattr(self, "hash", kept))
     typed.append(NEW)
@@ -196,7 +196,7 @@ def test_a_key_that_says_yes_and_keeps_something_else_is_told(
 def test_a_generated_pin_is_sealed_before_the_key_has_it(
     bus: Bus, key: SimulatedKey, desk: Desk, tmp_path: Path, recipient: str, identity: pyrage.x25519.Identity
 ) -> None:
-    """Digits, in a new file of mode 0600, and nowhere else."""
+    """The PIN has only digits, and it is in a new file of mode 0600 and nowhere else."""
     bus.plug(key, serial="KEY-7")
     file = tmp_path / "pin.age"
     done = desk.run("key", "pin", "set", "--generate", "-r", recipient, "-o", file)
@@ -213,7 +213,7 @@ def test_a_generated_pin_is_sealed_before_the_key_has_it(
 def test_a_pin_that_the_key_has_is_told_though_the_result_cannot_be_written(
     bus: Bus, key: SimulatedKey, desk: Desk, tmp_path: Path, recipient: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By its exit code alone it would be taken for void, and thrown away."""
+    """The exit code alone would suggest that the PIN was not set, and the user would throw the PIN away."""
 
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -240,7 +240,7 @@ def test_a_pin_that_the_key_refuses_is_not_told_to_be_on_it(
 def test_a_pin_that_cannot_be_sealed_is_not_set(
     bus: Bus, key: SimulatedKey, desk: Desk, tmp_path: Path, recipient: str
 ) -> None:
-    """A file that is there is not written over."""
+    """An existing file is not overwritten."""
     bus.plug(key)
     (tmp_path / "pin.age").write_text("another's")
     done = desk.run("key", "pin", "set", "--generate", "-r", recipient, "-o", tmp_path / "pin.age")
@@ -250,7 +250,7 @@ def test_a_pin_that_cannot_be_sealed_is_not_set(
 def test_a_generated_pin_is_as_long_as_the_key_wants(
     bus: Bus, maker: AttestationCa, desk: Desk, tmp_path: Path, recipient: str, identity: pyrage.x25519.Identity
 ) -> None:
-    """Eight digits, or more."""
+    """It has eight digits, or more."""
     key = lab_key(maker, shortest_pin=12)
     bus.plug(key)
     assert desk.run("key", "pin", "set", "--generate", "-r", recipient, "-o", tmp_path / "pin.age").code == 0
@@ -264,14 +264,14 @@ def test_a_generated_pin_is_as_long_as_the_key_wants(
 def test_options_of_a_sealed_pin_go_together(
     bus: Bus, key: SimulatedKey, desk: Desk, recipient: str, options: tuple[str, ...]
 ) -> None:
-    """Before anything is asked or made."""
+    """The error comes before any prompt and before any file is created."""
     bus.plug(key)
     done = desk.run("key", "pin", "set", *(recipient if each == "R" else each for each in options))
     assert (done.code, key.client_pin.hash) == (2, None)
 
 
 def test_a_generated_pin_is_not_shown_where_nobody_looks(bus: Bus, key: SimulatedKey, desk: Desk) -> None:
-    """There is no terminal in a test."""
+    """A test has no terminal."""
     bus.plug(key)
     done = desk.run("key", "pin", "set", "--generate")
     assert (done.code, key.client_pin.hash) == (8, None)
@@ -280,7 +280,7 @@ def test_a_generated_pin_is_not_shown_where_nobody_looks(bus: Bus, key: Simulate
 def test_the_shortest_pin_is_raised_and_a_short_one_has_to_be_changed(
     bus: Bus, maker: AttestationCa, desk: Desk, typed: list[str]
 ) -> None:
-    """A script names the key and says --yes."""
+    """A script must name the key and pass --yes."""
     key = lab_key(maker, pin="1234")
     bus.plug(key, serial="KEY-7")
     typed.append("1234")
@@ -294,7 +294,7 @@ def test_the_shortest_pin_is_raised_and_a_short_one_has_to_be_changed(
 def test_what_cannot_be_undone_is_not_done_to_any_key(
     bus: Bus, maker: AttestationCa, desk: Desk, typed: list[str]
 ) -> None:
-    """`--yes` without `--key` is a usage error, and without both somebody has to type."""
+    """`--yes` without `--key` is a usage error. Without both, the user must type a confirmation."""
     key = lab_key(maker, pin=PIN)
     bus.plug(key)
     policy = ("key", "pin", "policy", "--min-length", "8", "--pin-stdin")
@@ -310,7 +310,7 @@ def test_what_cannot_be_undone_is_not_done_to_any_key(
 def test_a_change_is_wanted_without_a_confirmation(
     bus: Bus, maker: AttestationCa, desk: Desk, typed: list[str]
 ) -> None:
-    """It is undone by changing the PIN."""
+    """It can be undone by changing the PIN."""
     key = lab_key(maker, pin=PIN)
     bus.plug(key)
     typed.append(PIN)
@@ -319,7 +319,7 @@ def test_a_change_is_wanted_without_a_confirmation(
 
 
 def test_the_shortest_pin_of_a_key_without_one_is_raised(bus: Bus, key: SimulatedKey, desk: Desk) -> None:
-    """No PIN is asked for then, and a change cannot be wanted."""
+    """No PIN is requested then, and a forced change is not possible."""
     bus.plug(key, serial="KEY-7")
     assert desk.run("key", "pin", "policy", "--min-length", "6", "--yes", "--key", "KEY-7").code == 0
     assert key.client_pin.shortest == 6
@@ -330,7 +330,7 @@ def test_the_shortest_pin_of_a_key_without_one_is_raised(bus: Bus, key: Simulate
 def test_a_shortest_pin_is_only_raised(
     bus: Bus, maker: AttestationCa, desk: Desk, typed: list[str], length: str
 ) -> None:
-    """Lower than it is, it is told that only a reset would."""
+    """For a lower length the error says that only a reset can lower it."""
     key = lab_key(maker, pin=PIN, shortest_pin=6)
     bus.plug(key, serial="KEY-7")
     typed.append(PIN)
@@ -339,7 +339,7 @@ def test_a_shortest_pin_is_only_raised(
 
 
 def test_a_key_without_a_policy_is_told(bus: Bus, maker: AttestationCa, desk: Desk) -> None:
-    """CTAP 2.0 has none."""
+    """CTAP 2.0 has no PIN policy."""
     bus.plug(lab_key(maker, pin=PIN, behavior=KeyBehavior(configurable=False)))
     assert "has no policy" in desk.run("key", "pin", "policy", "--force-change").err
 
@@ -347,7 +347,7 @@ def test_a_key_without_a_policy_is_told(bus: Bus, maker: AttestationCa, desk: De
 def test_a_policy_that_the_key_drops_is_told(
     bus: Bus, maker: AttestationCa, desk: Desk, typed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Yes is not enough."""
+    """The key's success status is not trusted."""
     bus.plug(lab_key(maker, pin=PIN))
     typed.append(PIN)
     monkeypatch.setattr(ClientPin, "configure", lambda *_, **__: None)
@@ -367,12 +367,12 @@ Hands = Callable[[Bus, Callable[[], SimulatedKey | None]], None]
 
 @pytest.fixture
 def hands(monkeypatch: pytest.MonkeyPatch) -> Hands:
-    """Unplug what is there when it is asked for, and plug in what `another` gives."""
+    """When the user is asked to, unplug all keys, and then plug in the key that `another` returns."""
     monkeypatch.setattr(replug, "LOOK", 0.02)
     monkeypatch.setattr(replug, "PATIENCE", 1.5)
 
     def begin(bus: Bus, another: Callable[[], SimulatedKey | None]) -> None:
-        real = KeyReset.wait_for  # the moments at which hands move
+        real = KeyReset.wait_for  # the moments when the user acts
         moves = iter(("out", "in"))
 
         def wait_for(erasure: KeyReset, look: Callable[[], object], late: str) -> object:
@@ -401,7 +401,7 @@ def reset(desk: Desk) -> Result:
 def test_a_key_is_erased_after_it_was_plugged_in_again(
     bus: Bus, maker: AttestationCa, desk: Desk, hands: Hands
 ) -> None:
-    """Said in the order of things, and read back."""
+    """The steps are announced in order, and the result is read back."""
     key = lab_key(maker, pin=PIN, shortest_pin=6)
     key.resident.append(("example.org", b"id"))
     bus.plug(key, serial="KEY-7")
@@ -415,7 +415,7 @@ def test_a_key_is_erased_after_it_was_plugged_in_again(
 
 
 def test_another_key_is_not_erased(bus: Bus, maker: AttestationCa, desk: Desk, hands: Hands) -> None:
-    """What was plugged in instead is left alone."""
+    """The key that was plugged in instead is not changed."""
     another = lab_key(maker, pin=NEW, model=KeyModel(firmware=(5, 4, 3)))
     bus.plug(lab_key(maker, pin=PIN), serial="KEY-7")
     hands(bus, lambda: another)
@@ -425,7 +425,7 @@ def test_another_key_is_not_erased(bus: Bus, maker: AttestationCa, desk: Desk, h
 
 
 def test_another_key_of_the_same_model_is_not_erased(bus: Bus, maker: AttestationCa, desk: Desk, hands: Hands) -> None:
-    """Many keys have no serial; this one has a PIN, and the one that was confirmed has none."""
+    """Many keys have no serial. This key has a PIN, and the confirmed key has none."""
     another = lab_key(maker, pin=NEW)
     bus.plug(lab_key(maker), serial="KEY-7")
     hands(bus, lambda: another)
@@ -437,7 +437,7 @@ def test_another_key_of_the_same_model_is_not_erased(bus: Bus, maker: Attestatio
 def test_the_key_that_was_confirmed_is_the_one_to_be_unplugged(
     bus: Bus, maker: AttestationCa, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its twin that is unplugged and plugged in again meanwhile is not erased in its place."""
+    """A second key of the same kind that is unplugged and plugged in meanwhile is not erased in its place."""
     twin = lab_key(maker, pin=PIN)
     bus.plug(lab_key(maker, pin=PIN))
     bus.plug(twin)
@@ -454,7 +454,7 @@ def test_the_key_that_was_confirmed_is_the_one_to_be_unplugged(
 def test_of_several_keys_that_are_plugged_in_at_once_none_is_erased(
     bus: Bus, maker: AttestationCa, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Which is meant is not known."""
+    """It is unclear which one is meant."""
     key = lab_key(maker, pin=PIN)
     bus.plug(key)
     looks: Iterator[set[str]] = iter([{"/dev/hidraw0"}, set()])
@@ -467,7 +467,7 @@ def test_of_several_keys_that_are_plugged_in_at_once_none_is_erased(
 
 
 def test_a_reset_that_comes_too_late_is_told(bus: Bus, maker: AttestationCa, desk: Desk, hands: Hands) -> None:
-    """CTAP 2.1, 6.6: within ten seconds of power-up."""
+    """CTAP 2.1, 6.6: a reset must come within ten seconds of power-up."""
     key = lab_key(maker, pin=PIN, behavior=KeyBehavior(reset_within=-1))
     bus.plug(key, serial="KEY-7")
     hands(bus, lambda: key)
@@ -488,7 +488,7 @@ def test_a_key_that_does_not_come_back_ends_the_wait(bus: Bus, maker: Attestatio
 def test_a_key_that_says_it_was_reset_and_was_not_is_told(
     bus: Bus, maker: AttestationCa, desk: Desk, hands: Hands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its PIN is still there."""
+    """Its PIN is still set."""
     key = lab_key(maker, pin=PIN)
     monkeypatch.setattr(SimulatedKey, "reset", lambda _: None)
     bus.plug(key, serial="KEY-7")
@@ -499,7 +499,7 @@ def test_a_key_that_says_it_was_reset_and_was_not_is_told(
 
 
 def test_a_u2f_key_cannot_be_reset(bus: Bus, maker: AttestationCa, desk: Desk) -> None:
-    """There is nothing on it."""
+    """It has nothing to erase."""
     bus.plug(SimulatedKey(maker.certificate(None), model=KeyModel(aaguid=None, versions=("U2F_V2",))), serial="KEY-7")
     done = reset(desk)
     assert done.code == 3
@@ -530,7 +530,7 @@ def at_terminal(process_desk: Desk) -> Callable[..., "tuple[pexpect.spawn[str], 
 def test_pins_are_typed_unseen_and_the_new_one_twice(
     at_terminal: Callable[..., "tuple[pexpect.spawn[str], io.StringIO]"], key_at_process: SimulatedKey
 ) -> None:
-    """With what is left in the prompt, and the last tries confirmed."""
+    """The prompt shows the remaining tries, and the last tries must be confirmed."""
     session, seen = at_terminal("key", "pin", "change")
     for prompt, answer in (
         ("type LAST to go on", "LAST"),
@@ -553,7 +553,7 @@ def test_pins_are_typed_unseen_and_the_new_one_twice(
 def test_a_generated_pin_is_shown_once_on_the_alternate_screen(
     at_terminal: Callable[..., "tuple[pexpect.spawn[str], io.StringIO]"], key_at_process: SimulatedKey
 ) -> None:
-    """Before the key gets it; after Enter it is wiped."""
+    """It is shown before the key gets it. After Enter the screen is cleared."""
     key_at_process.client_pin = ClientPin()
     session, seen = at_terminal("key", "pin", "set", "--generate")
     session.expect(re.escape("\x1b[?1049h"))
@@ -576,7 +576,7 @@ def test_a_generated_pin_is_shown_once_on_the_alternate_screen(
 def test_a_reset_is_confirmed_by_the_keys_serial_or_place(
     at_terminal: Callable[..., "tuple[pexpect.spawn[str], io.StringIO]"], key_at_process: SimulatedKey, port: Port
 ) -> None:
-    """A key without a serial is named by its place; anything else typed does nothing."""
+    """A key without a serial is named by its place. Any other input does nothing."""
     session, _ = at_terminal("key", "reset")
     session.expect("will be erased")
     session.expect("type /dev/hidraw0 to go on: ")

@@ -1,4 +1,4 @@
-"""The lab's key itself: `lab key`, the kernel's side of uhid, and what its commands answer."""
+"""Tests of the lab's key: `lab key`, the kernel's side of uhid, and the answers to its commands."""
 
 import json
 import signal
@@ -39,7 +39,7 @@ from tests.fido.seam import descriptor
 
 @pytest.fixture
 def ctap(bus: Bus, key: SimulatedKey) -> Ctap2:
-    """Speak to the lab's key with python-fido2 alone."""
+    """Return a connection to the lab's key through python-fido2 alone."""
     slot = bus.plug(key)
     return Ctap2(CtapHidDevice(descriptor("/dev/hidraw0"), slot.connect()))
 
@@ -49,7 +49,7 @@ VERIFY = ("-m", "mfa_kit", "verify", "fido2", "--output", "json")
 
 @pytest.mark.parametrize("u2f", [(), ("--u2f",)], ids=["ctap2", "u2f"])
 def test_lab_key_is_there_for_a_command(tmp_path: Path, u2f: tuple[str, ...]) -> None:
-    """Which sees it as any program would; its status is the command's."""
+    """The command sees it like any program, and the exit status is that of the command."""
     mds = tmp_path / "mds"
     command = (sys.executable, *VERIFY, "--mds", mds / "blob.jwt", "--mds-root", mds / "root.der")
     done = MfaKit(tmp_path / "desk").process("lab", "key", "--publish", mds, *u2f, "--", *command)
@@ -59,7 +59,7 @@ def test_lab_key_is_there_for_a_command(tmp_path: Path, u2f: tuple[str, ...]) ->
 
 
 def test_lab_key_is_there_until_ctrl_c(tmp_path: Path) -> None:
-    """It prints what to export."""
+    """It prints the variables to export."""
     process = MfaKit(tmp_path / "desk").start("lab", "key", "--reader")
     assert process.stdout
     line = process.stdout.readline()
@@ -72,7 +72,7 @@ def test_lab_key_is_there_until_ctrl_c(tmp_path: Path) -> None:
 
 
 def test_lab_key_says_what_is_missing_where_neither_way_is_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both reasons and both hints."""
+    """The error has both reasons and both hints."""
     monkeypatch.setattr(uhid, "NODE", "/dev/absent")
     monkeypatch.setattr(reader, "DRIVER", Path("/absent/libifdvpcd.so"))
     wish: dict[str, Any] = {"u2f": False, "pin": None, "reader": False, "publish": None}
@@ -83,7 +83,7 @@ def test_lab_key_says_what_is_missing_where_neither_way_is_to_be_had(monkeypatch
 
 
 def test_lab_key_is_on_usb_where_the_kernel_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is created, there for the command, and destroyed; its status is the command's."""
+    """The device is created, available to the command, and destroyed. The exit status is that of the command."""
     ours, kernels = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     monkeypatch.setattr(uhid, "open_uhid", ours.detach)
     wish: dict[str, Any] = {"u2f": False, "pin": None, "reader": False, "publish": tmp_path / "mds"}
@@ -99,7 +99,7 @@ def test_lab_key_is_on_usb_where_the_kernel_can(tmp_path: Path, monkeypatch: pyt
 
 
 def test_lab_key_writes_over_no_metadata_but_a_labs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The FIDO Alliance's file has the same name, and so may somebody's own root."""
+    """The FIDO Alliance's file has the same name, and a user's own root may have it too."""
     monkeypatch.setattr(plugged_key, "_on_usb", lambda *_: 0)
     wish: dict[str, Any] = {"attestation": "packed", "touch": 0, "u2f": False, "pin": None, "reader": False}
     for name, mine in (("blob.jwt", b"real"), ("root.der", b"own")):
@@ -112,7 +112,7 @@ def test_lab_key_writes_over_no_metadata_but_a_labs(tmp_path: Path, monkeypatch:
 
 
 def test_a_second_ctrl_c_at_the_end_of_readers_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """While a pcscd that takes no end is waited for."""
+    """The second Ctrl-C comes during the wait for a pcscd that does not end."""
     readers = reader.Readers()
     readers.folder = Path(tempfile.mkdtemp(prefix="readers-"))
     readers.process = subprocess.Popen(["sh", "-c", "trap '' TERM; echo; exec sleep 600"], stdout=subprocess.PIPE)
@@ -137,7 +137,7 @@ def test_a_second_ctrl_c_at_the_end_of_readers_leaves_nothing(monkeypatch: pytes
 
 
 def test_a_key_on_uhid_speaks_as_the_kernel_has_it(key: SimulatedKey) -> None:
-    """linux/uhid.h: CREATE2 with FIDO's reports, OUTPUT with a report number in front, INPUT2, DESTROY."""
+    """linux/uhid.h: CREATE2 with FIDO's report descriptor, OUTPUT with a leading report number, INPUT2, DESTROY."""
     ours, kernels = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with kernels, uhid.Uhid(ours.detach(), product="lab", serial="7") as wire:
         created = kernels.recv(8192)
@@ -146,7 +146,8 @@ def test_a_key_on_uhid_speaks_as_the_kernel_has_it(key: SimulatedKey) -> None:
         assert parse_report_descriptor(created[280 : 280 + size]) == (64, 64)
         serving = threading.Thread(target=CtapHid(key, wire).serve)
         serving.start()
-        kernels.send(struct.pack("<I", 2))  # UHID_START, which nobody answers
+        # UHID_START gets no answer.
+        kernels.send(struct.pack("<I", 2))
         request = b"\xff\xff\xff\xff\x86\x00\x08" + b"nonce..." + bytes(49)
         kernels.send(struct.pack("<I4096sHB", uhid.OUTPUT, b"\0" + request, 65, 0))
         event, length = struct.unpack_from("<IH", answer := kernels.recv(8192))
@@ -158,7 +159,7 @@ def test_a_key_on_uhid_speaks_as_the_kernel_has_it(key: SimulatedKey) -> None:
 
 @pytest.mark.parametrize("protocol", [PinProtocolV1(), PinProtocolV2()], ids=["one", "two"])
 def test_a_pin_is_set_changed_and_checked(ctap: Ctap2, key: SimulatedKey, protocol: PinProtocolV1) -> None:
-    """By python-fido2's own client, with both protocols."""
+    """python-fido2's own client is used, with both protocols."""
     pin = ClientPin(ctap, protocol)
     pin.set_pin("1234")
     pin.change_pin("1234", "567890")
@@ -170,14 +171,14 @@ def test_a_pin_is_set_changed_and_checked(ctap: Ctap2, key: SimulatedKey, protoc
 
 
 def test_a_short_pin_is_a_policy_violation(ctap: Ctap2, key: SimulatedKey) -> None:
-    """The key's own minimum counts."""
+    """The key's own minimum length applies."""
     key.client_pin.shortest = 8
     with pytest.raises(CtapError, match="PIN_POLICY_VIOLATION"):
         ClientPin(ctap).set_pin("1234567")
 
 
 def test_eight_wrong_pins_lock_the_key_and_reset_erases_it(ctap: Ctap2, key: SimulatedKey) -> None:
-    """Unplugged after each three, as a person who tries on would."""
+    """The key is unplugged after every three wrong PINs, as a user who keeps trying would do."""
     pin = ClientPin(ctap)
     pin.set_pin("1234")
     for _ in range(8):
@@ -191,7 +192,7 @@ def test_eight_wrong_pins_lock_the_key_and_reset_erases_it(ctap: Ctap2, key: Sim
 
 
 def test_a_resident_credential_takes_room_until_there_is_none(bus: Bus, maker: AttestationCa) -> None:
-    """`rk`, as a browser would ask for it."""
+    """The test sets `rk`, as a browser would."""
     key = lab_key(maker)
     slot = bus.plug(key)
     device = CtapHidDevice(descriptor("/dev/hidraw0"), slot.connect())
@@ -212,7 +213,7 @@ def test_a_resident_credential_takes_room_until_there_is_none(bus: Bus, maker: A
 
 
 def test_a_command_that_is_none_is_refused(ctap: Ctap2) -> None:
-    """With the standard's status, and the next one is answered."""
+    """The status is the standard's, and the next command is answered."""
     for command, data, status in [(0x55, None, 0x01), (0x01, {}, 0x14), (0x06, {1: 9, 2: 2}, 0x02)]:
         with pytest.raises(CtapError) as caught:
             ctap.send_cbor(command, data)
@@ -232,7 +233,7 @@ def test_u2f_messages_get_their_status_words(key: SimulatedKey, bus: Bus, apdu: 
 
 
 def test_a_ping_comes_back(key: SimulatedKey, bus: Bus) -> None:
-    """In as many packets as it takes."""
+    """The ping has as many packets as it needs."""
     device = CtapHidDevice(descriptor("/dev/hidraw0"), bus.plug(key).connect())
     assert device.ping(b"x" * 1000) == b"x" * 1000
     assert device.capabilities & 0x04

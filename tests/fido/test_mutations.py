@@ -1,4 +1,4 @@
-"""Whatever a reader, a BLOB, an index, a certificate, sysfs or a policy file says: a sentence, and in time."""
+"""Tests with mutated input from readers, BLOBs, indexes, certificates, sysfs and policies: a clear error, in time."""
 
 import base64
 import contextlib
@@ -43,7 +43,7 @@ octets = st.binary(max_size=300)
 
 
 def changed(number: int, at: int, octet: int) -> slot.Answer:
-    """Change one octet of one answer, its status word among them."""
+    """Return a tamper function that changes one octet of one answer, which may be in its status word."""
 
     def tamper(count: int, answer: bytes) -> bytes:
         return (
@@ -60,7 +60,7 @@ def changed(number: int, at: int, octet: int) -> slot.Answer:
 def test_a_changed_octet_of_a_cards_answer_is_a_sentence(
     maker: AttestationCa, name: str, number: int, at: int, octet: int
 ) -> None:
-    """In all that is done to a key, the PIN and the reset too."""
+    """The octet is changed in every operation on a key, including PIN changes and the reset."""
     how, act, _ = ACTS[name]
     with pytest.MonkeyPatch.context() as patch:
         slot.seen(slot.Reader(made(maker, how), tamper=changed(number, at, octet)), patch)
@@ -74,7 +74,7 @@ def test_a_changed_octet_of_a_cards_answer_is_a_sentence(
 def test_anything_in_place_of_a_cards_answer_is_a_sentence(
     maker: AttestationCa, name: str, number: int, answer: bytes, word: int
 ) -> None:
-    """With any status word."""
+    """Any status word may come with it."""
     how, act, _ = ACTS[name]
 
     def tamper(count: int, honest: bytes) -> bytes:
@@ -91,7 +91,7 @@ def test_anything_in_place_of_a_cards_answer_is_a_sentence(
 def test_a_card_that_promises_more_for_ever_ends_at_its_deadline(
     maker: AttestationCa, monkeypatch: pytest.MonkeyPatch, name: str, word: str
 ) -> None:
-    """61xx, more data, and 9100, still at it: from the fourth answer on."""
+    """From the fourth answer on the status is 61xx (more data) or 9100 (still working)."""
     how, act, _ = ACTS[name]
     endless = b"\x02" + bytes.fromhex(word)
     reader = slot.Reader(made(maker, how), tamper=lambda count, honest: endless if count > 3 else honest)
@@ -100,7 +100,7 @@ def test_a_card_that_promises_more_for_ever_ends_at_its_deadline(
 
 
 class Told(SimulatedKey):
-    """Answers U2F messages as it is told."""
+    """Answers U2F messages with given answers."""
 
     answer: Callable[[bytes, tuple[bytes, Any]], tuple[bytes, Any]]
 
@@ -116,7 +116,7 @@ class Told(SimulatedKey):
 def test_any_answer_to_a_u2f_message_is_a_sentence(
     bus: Bus, maker: AttestationCa, ins: int, body: bytes, cut: int, how: str
 ) -> None:
-    """Random octets, half an answer, one bit of it: and what is still read is no proof of anybody's model."""
+    """Answers are random, cut short, or have one flipped bit. An answer that still parses must not prove a model."""
     issued = maker.certificate(None)
     key = Told(issued, model=U2F)
 
@@ -146,7 +146,7 @@ def test_any_answer_to_a_u2f_message_is_a_sentence(
 def test_nonsense_to_any_command_about_pins_is_a_sentence(
     bus: Bus, maker: AttestationCa, name: str, command: int, number: int, answer: bytes
 ) -> None:
-    """To getInfo, clientPIN, reset, credential management and configuration, the first time or a later one."""
+    """The commands are getInfo, clientPIN, reset, credential management and configuration, at any call."""
     how, act, _ = ACTS[name]
     key = Liar(maker.certificate(KeyModel().aaguid), **how)
     asked = iter(range(10**6))
@@ -159,7 +159,7 @@ def test_nonsense_to_any_command_about_pins_is_a_sentence(
 
 @pytest.mark.parametrize("status", [0x31, 0x32, 0x33, 0x34, 0x36, 0x37, 0x3C, 0x7F])
 def test_no_status_makes_us_send_a_pin_again(bus: Bus, maker: AttestationCa, status: int) -> None:
-    """Whatever the key answers to a PIN, once or for ever: it was sent once."""
+    """For any answer to a PIN, once or repeatedly, the PIN is sent once."""
     for act in (ACTS["verify-pin"][1], ACTS["count"][1], ACTS["change"][1], ACTS["policy"][1]):
         key = Liar(maker.certificate(KeyModel().aaguid), pin=PIN)
         sent: list[int] = []
@@ -180,7 +180,7 @@ def test_no_status_makes_us_send_a_pin_again(bus: Bus, maker: AttestationCa, sta
 @given(data=st.data())
 @MANY
 def test_any_report_descriptor_is_a_key_or_none(data: st.DataObject, tmp_path: Path) -> None:
-    """As sysfs shows those of every keyboard and mouse."""
+    """The report descriptors of every keyboard and mouse are in sysfs too."""
     report = data.draw(octets | st.integers(0, len(DESCRIPTOR)).map(lambda at: DESCRIPTOR[:at]))
     if data.draw(st.booleans()):
         at = data.draw(st.integers(0, len(DESCRIPTOR) - 1))
@@ -202,7 +202,7 @@ def entry_of(maker: AttestationCa) -> dict[str, Any]:
 def test_a_field_of_an_entry_that_is_something_else_loses_that_entry_at_most(
     data: st.DataObject, maker: AttestationCa
 ) -> None:
-    """At any depth; what is kept can be looked up, shown and trusted or not."""
+    """The field may be at any depth. The remaining entries can be looked up and shown, and trusted or not."""
     other = "6d66616b-6974-0000-0000-000000000002"
     good, bad = maker.entry("good", aaguid=other), entry_of(maker)
     place: Any = bad
@@ -228,7 +228,7 @@ def test_a_field_of_an_entry_that_is_something_else_loses_that_entry_at_most(
 def test_any_payload_that_is_well_signed_is_metadata_or_a_sentence(
     maker: AttestationCa, tmp_path: Path, payload: object
 ) -> None:
-    """Whoever signs may err too."""
+    """The signer may make mistakes too."""
     real = json.dumps
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(json, "dumps", lambda value: real(payload if "entries" in value else value, default=repr))
@@ -244,7 +244,7 @@ def test_any_payload_that_is_well_signed_is_metadata_or_a_sentence(
 def test_any_file_for_a_root_is_a_certificate_or_a_sentence(
     maker: AttestationCa, tmp_path: Path, file: bytes, pem: bool, at: int, octet: int
 ) -> None:
-    """Random octets, and a certificate with one changed."""
+    """The file is random octets, or a certificate with one octet changed."""
     der = bytearray(maker.root.der)
     der[at % len(der)] = octet
     place = tmp_path / "root"
@@ -259,7 +259,7 @@ def test_any_file_for_a_root_is_a_certificate_or_a_sentence(
 @given(at=st.integers(0, 1 << 20), junk=st.binary(min_size=1, max_size=600))
 @settings(MANY, max_examples=size(10, 30))
 def test_an_index_with_octets_changed_is_made_anew(maker: AttestationCa, tmp_path: Path, at: int, junk: bytes) -> None:
-    """A disk that lies costs one more reading of the BLOB, and no other answer."""
+    """A disk that returns wrong data costs one more reading of the BLOB, and changes no answer."""
     blob = tmp_path / "blob.jwt"
     if not blob.exists():
         blob.write_bytes(maker.blob([entry_of(maker)], next_update=date(2100, 1, 1)))
@@ -283,7 +283,7 @@ def test_an_index_with_octets_changed_is_made_anew(maker: AttestationCa, tmp_pat
 @given(data=st.data())
 @MANY
 def test_a_changed_letter_of_a_policy_is_a_policy_or_a_sentence(data: st.DataObject) -> None:
-    """A letter more, less or another, or the rest gone."""
+    """A letter is added, removed or changed, or the rest is cut off."""
     at = data.draw(st.integers(0, len(WHOLE) - 1))
     letter = data.draw(st.sampled_from(" \n=[]\"'{}#.,0x\\") | st.characters())
     text = data.draw(st.sampled_from([WHOLE[:at] + letter + WHOLE[at + 1 :], WHOLE[:at] + WHOLE[at + 1 :], WHOLE[:at]]))
@@ -296,7 +296,7 @@ def test_a_changed_letter_of_a_policy_is_a_policy_or_a_sentence(data: st.DataObj
 def test_a_statement_with_something_else_in_it_is_never_a_chain_of_the_maker(
     data: st.DataObject, bus: Bus, maker: AttestationCa
 ) -> None:
-    """Each member of attStmt replaced or left out, its certificates among them, in each format that has them."""
+    """Each member of attStmt, including its certificates, is replaced or left out, in each format that has it."""
     name = data.draw(st.sampled_from(["packed", "fido-u2f", "none"]))
     attestation, digest = honest(bus, maker, name)
     statement = dict(attestation.att_stmt)
@@ -307,12 +307,13 @@ def test_a_statement_with_something_else_in_it_is_never_a_chain_of_the_maker(
     try:
         found = registration_of(AttestationObject.create(name, attestation.auth_data, statement), digest)
     except GARBLED:
-        return  # key_faults() makes a sentence of these; tests/fido/test_faults.py
+        # key_faults() converts these errors to a sentence (tests/fido/test_faults.py).
+        return
     assert found.statement is not StatementKind.CHAIN
 
 
 def honest(bus: Bus, maker: AttestationCa, name: str) -> tuple[AttestationObject, bytes]:
-    """Return what a key of the lab attests in a format, and the hash of the client data that it signed."""
+    """Return the attestation of a lab key in a format, and the hash of the client data that it signed."""
     kept: list[tuple[AttestationObject, bytes]] = []
 
     def judged(attestation: AttestationObject, digest: bytes) -> Registration:

@@ -1,4 +1,4 @@
-"""The PIN is the user's: shown, asked once, never tried a second time by the program, and never seen anywhere."""
+"""Tests that the PIN is left to the user: requested once, never repeated by the program, and never shown or stored."""
 
 import json
 import re
@@ -19,14 +19,14 @@ PIN = "pin-5839-canary"
 
 
 def wants_pin(maker: AttestationCa, **how: Any) -> SimulatedKey:
-    """Make a key that registers nothing without its PIN."""
+    """Make a key that registers only with its PIN."""
     how = {"pin": PIN, "behavior": KeyBehavior(uv_not_required=False), **how}
     return lab_key(maker, **how)
 
 
 @pytest.fixture
 def typed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Answer each question for the PIN with the next of this list."""
+    """Answer each PIN prompt with the next item of this list."""
     answers: list[str] = []
     monkeypatch.setattr(PipedPins, "pin", lambda *_: Pin(answers.pop(0)))
     return answers
@@ -36,7 +36,7 @@ def typed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_a_right_pin_is_asked_once_for_two_signatures(
     bus: Bus, maker: AttestationCa, published: Published, desk: Desk, typed: list[str], protocols: tuple[int, ...]
 ) -> None:
-    """With either protocol; a key that always verifies wants it for both."""
+    """Either protocol works. A key that always verifies the user needs the PIN for both."""
     key = wants_pin(maker, model=KeyModel(protocols=protocols), behavior=KeyBehavior(always_uv=True))
     bus.plug(key)
     typed.append(PIN)
@@ -48,7 +48,7 @@ def test_a_right_pin_is_asked_once_for_two_signatures(
 def test_a_pin_that_is_set_but_not_needed_is_not_asked_for(
     bus: Bus, maker: AttestationCa, published: Published, desk: Desk
 ) -> None:
-    """CTAP 2.1: makeCredUvNotRqd. Nobody is at a terminal here, so a question would fail."""
+    """CTAP 2.1: makeCredUvNotRqd. There is no terminal here, so a prompt would fail."""
     bus.plug(lab_key(maker, pin=PIN))
     assert desk.verify(*published.options, "--no-input")[0].code == 0
 
@@ -56,23 +56,24 @@ def test_a_pin_that_is_set_but_not_needed_is_not_asked_for(
 def test_a_wrong_pin_costs_one_try_and_says_what_is_left(
     bus: Bus, maker: AttestationCa, published: Published, desk: Desk, typed: list[str]
 ) -> None:
-    """One run, one try."""
+    """One run makes one try."""
     key = wants_pin(maker)
     bus.plug(key)
     typed.append("wrong-1")
     done = desk.run("verify", "fido2", *published.options, "--pin-stdin")
     assert (done.code, key.client_pin.tries, key.client_pin.retries) == (3, 1, 7)
     assert "the PIN is wrong; 7 tries are left" in done.err
-    assert "touch your key" not in done.err  # it is never asked for a finger
+    assert "touch your key" not in done.err  # the key is never asked for a touch
 
 
 def test_the_third_wrong_pin_in_a_row_is_told_to_unplug_and_nothing_more_is_tried(
     bus: Bus, maker: AttestationCa, published: Published, desk: Desk, typed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """PIN_AUTH_BLOCKED: some firmware burns a try on each further one, so there is none."""
+    """After PIN_AUTH_BLOCKED some firmware counts each further try, so no further try is made."""
     key = wants_pin(maker)
     slot = bus.plug(key)
-    monkeypatch.setattr(type(key.client_pin), "power_up", lambda _: None)  # the same power cycle for all runs
+    # All runs are within the same power cycle.
+    monkeypatch.setattr(type(key.client_pin), "power_up", lambda _: None)
     for _ in range(2):
         typed.append("wrong-1")
         desk.run("verify", "fido2", *published.options, "--pin-stdin")
@@ -90,7 +91,7 @@ def test_the_third_wrong_pin_in_a_row_is_told_to_unplug_and_nothing_more_is_trie
 def test_with_two_tries_left_a_script_is_declined(
     bus: Bus, maker: AttestationCa, published: Published, desk: Desk, typed: list[str]
 ) -> None:
-    """However right its PIN may be: a person has to decide."""
+    """Even a right PIN is not tried, because the user must decide."""
     key = wants_pin(maker)
     key.client_pin.retries = 2
     bus.plug(key)
@@ -104,7 +105,7 @@ def test_with_two_tries_left_a_script_is_declined(
 def test_a_lockout_is_never_caused_by_a_script(
     bus: Bus, maker: AttestationCa, published: Published, desk: Desk, typed: list[str], left: int
 ) -> None:
-    """Run as often as you like with a wrong PIN: two tries stay, and no key is locked that was not."""
+    """Many runs with a wrong PIN leave two tries, and no key gets locked."""
     key = wants_pin(maker)
     key.client_pin.retries = left
     bus.plug(key)
@@ -117,7 +118,7 @@ def test_a_lockout_is_never_caused_by_a_script(
 def test_a_locked_pin_is_not_tried(
     bus: Bus, maker: AttestationCa, published: Published, desk: Desk, typed: list[str]
 ) -> None:
-    """It is told what is left to do."""
+    """The error says what can still be done."""
     key = wants_pin(maker)
     key.client_pin.retries = 0
     bus.plug(key)
@@ -130,7 +131,7 @@ def test_a_locked_pin_is_not_tried(
 def test_a_pin_that_must_be_changed_is_not_tried(
     bus: Bus, maker: AttestationCa, published: Published, desk: Desk, typed: list[str]
 ) -> None:
-    """forcePINChange: the key would call the right PIN wrong."""
+    """With forcePINChange the key would reject the right PIN."""
     key = wants_pin(maker, force_change=True)
     bus.plug(key)
     typed.append(PIN)
@@ -143,7 +144,7 @@ def test_a_pin_that_must_be_changed_is_not_tried(
 def test_a_pin_that_cannot_be_right_is_not_tried(
     bus: Bus, maker: AttestationCa, published: Published, desk: Desk, typed: list[str], pin: str
 ) -> None:
-    """Shorter than this key's minimum, or longer than any."""
+    """The PIN is shorter than this key's minimum, or longer than any PIN."""
     key = wants_pin(maker, shortest_pin=6)
     bus.plug(key)
     typed.append(pin)
@@ -156,7 +157,7 @@ def test_a_pin_that_cannot_be_right_is_not_tried(
 def test_a_key_that_wants_a_pin_first_is_told_so_and_gets_no_verdict(
     bus: Bus, maker: AttestationCa, published: Published, desk: Desk, tmp_path: Path, how: dict[str, Any]
 ) -> None:
-    """Exit 3 and no receipt: that is no answer about the key."""
+    """The exit code is 3 and there is no receipt, because the key could not be judged."""
     (tmp_path / "policy.toml").write_text("user-verification = true")
     key = lab_key(maker, **how)
     bus.plug(key)
@@ -168,7 +169,7 @@ def test_a_key_that_wants_a_pin_first_is_told_so_and_gets_no_verdict(
 def test_a_u2f_key_cannot_verify_its_user_and_is_judged(
     bus: Bus, maker: AttestationCa, desk: Desk, published: Published, tmp_path: Path
 ) -> None:
-    """There is no PIN to set: the check fails."""
+    """It has no PIN to set, so the check fails."""
     (tmp_path / "policy.toml").write_text("user-verification = true\npin = true")
     bus.plug(SimulatedKey(maker.certificate(None), model=KeyModel(aaguid=None, versions=("U2F_V2",))))
     done, receipt = desk.verify(*published.options, "--require", tmp_path / "policy.toml")
@@ -176,7 +177,7 @@ def test_a_u2f_key_cannot_verify_its_user_and_is_judged(
 
 
 def test_a_key_that_leaves_out_its_pin_protocols_is_still_described(bus: Bus, maker: AttestationCa, desk: Desk) -> None:
-    """How many tries are left is then not known."""
+    """The number of remaining tries is then unknown."""
     bus.plug(lab_key(maker, pin=PIN, model=KeyModel(protocols=())))
     done = desk.run("key", "info", "--output", "json")
     assert (done.code, json.loads(done.out)["fido_pin"], json.loads(done.out)["fido_pin_tries_left"]) == (0, True, None)
@@ -185,7 +186,7 @@ def test_a_key_that_leaves_out_its_pin_protocols_is_still_described(bus: Bus, ma
 def test_the_credentials_on_a_key_are_counted_with_its_pin(
     bus: Bus, maker: AttestationCa, desk: Desk, typed: list[str]
 ) -> None:
-    """`key info --count`; without the PIN only the room is known."""
+    """`key info --count` requires the PIN. Without it only the free space is known."""
     key = lab_key(maker, pin=PIN)
     key.resident.append(("example.org", b"id"))
     bus.plug(key)
@@ -205,7 +206,7 @@ def test_the_credentials_on_a_key_are_counted_with_its_pin(
 def test_the_pin_of_a_key_that_has_none_is_not_asked_for(
     bus: Bus, maker: AttestationCa, desk: Desk, typed: list[str], model: KeyModel, said: str
 ) -> None:
-    """There is nothing that could be typed."""
+    """There is no PIN to type."""
     bus.plug(lab_key(maker, model=model))
     typed.append(PIN)
     done = desk.run("key", "info", "--pin-stdin")
@@ -216,7 +217,7 @@ def test_the_pin_of_a_key_that_has_none_is_not_asked_for(
 def test_a_pin_is_typed_unseen_and_the_last_tries_are_confirmed(
     session: "pexpect.spawn[str]", key_at_process: SimulatedKey
 ) -> None:
-    """At a terminal: what is left is in the prompt, the PIN is not echoed, and `LAST` is typed at two left."""
+    """The prompt shows the remaining tries and does not echo the PIN. At two tries left, `LAST` must be typed."""
     assert session.expect("type LAST to go on") == 0
     session.sendline("LAST")
     session.expect("PIN of the key, 2 tries left: ")
@@ -231,7 +232,7 @@ def test_a_pin_is_typed_unseen_and_the_last_tries_are_confirmed(
 def test_the_pin_is_nowhere_but_in_the_key(
     key_at_process: SimulatedKey, published: Published, process_desk: Desk, tmp_path: Path
 ) -> None:
-    """Not in what is printed, with --debug too, and not in a file of the desk: the canary."""
+    """A canary PIN must not appear in the output, not even with --debug, nor in any file of mfa-kit's folder."""
     key_at_process.client_pin.retries = 8
     process = process_desk.start("verify", "fido2", "--debug", "--pin-stdin", *published.options, stdin=-1)
     out, err = process.communicate(PIN + "\n", timeout=50)

@@ -1,4 +1,4 @@
-"""The policy file: every line is understood or refused by name."""
+"""Tests of the policy file: every line is understood, or refused by name."""
 
 import contextlib
 from pathlib import Path
@@ -28,7 +28,7 @@ no-advisories = true
 
 
 def test_a_whole_policy_is_read() -> None:
-    """Each line, in the words of docs/policy-file.md."""
+    """The lines are those of docs/policy-file.md."""
     assert parse_policy(WHOLE) == KeyPolicy(
         models=("d7781e5d-e353-46aa-afe2-3ca49f13332a", "a6b1ae0823a7e6a7b0e0a53f2b6a7db98848a61f"),
         certification="FIDO_CERTIFIED_L1plus",
@@ -53,12 +53,12 @@ def test_a_whole_policy_is_read() -> None:
     ],
 )
 def test_what_iam_tells_of_a_key_is_held_to_the_policy(certified: dict[str, str], missing: int) -> None:
-    """Levels as asked for and above are enough; what IAM does not tell is missing."""
+    """The requested level or a higher one is enough. A level that IAM does not report counts as missing."""
     assert len(lacking(parse_policy(WHOLE), certified)) == missing
 
 
 def test_an_empty_policy_asks_for_a_genuine_key_alone() -> None:
-    """As no policy does."""
+    """Having no policy means the same."""
     assert parse_policy("") == KeyPolicy()
 
 
@@ -83,7 +83,7 @@ def test_an_empty_policy_asks_for_a_genuine_key_alone() -> None:
     ],
 )
 def test_what_is_not_understood_is_refused_by_name(text: str, said: str) -> None:
-    """A policy that is half understood would let keys through."""
+    """A partly understood policy would accept unwanted keys."""
     with pytest.raises(UsageFault, match=said[:30]) as caught:
         parse_policy(text)
     assert said in str(caught.value)
@@ -97,7 +97,7 @@ values = st.recursive(
 @given(name=st.sampled_from([line.split(" ")[0] for line in WHOLE.split("\n") if line]), value=values)
 @settings(max_examples=size(75, 300), deadline=None)
 def test_no_value_is_a_traceback(name: str, value: object) -> None:
-    """A policy or a sentence."""
+    """Each value gives a policy or an error message."""
     with contextlib.suppress(UsageFault):
         assert isinstance(parse_policy(f"{name} = {value!r}"), KeyPolicy)
 
@@ -105,13 +105,13 @@ def test_no_value_is_a_traceback(name: str, value: object) -> None:
 @given(text=st.text(max_size=200))
 @settings(max_examples=size(50, 200), deadline=None)
 def test_no_text_is_a_traceback(text: str) -> None:
-    """A policy or a sentence."""
+    """Each text gives a policy or an error message."""
     with contextlib.suppress(UsageFault):
         assert isinstance(parse_policy(text), KeyPolicy)
 
 
 def test_a_file_that_cannot_be_read_is_a_usage_error(desk: Desk, tmp_path: Path) -> None:
-    """Absent, a folder, or no text."""
+    """The file is missing, a folder, or not text."""
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
     for file in (tmp_path / "absent", tmp_path, tmp_path / "binary"):
         done = desk.run("verify", "fido2", "--require", file)
@@ -119,7 +119,7 @@ def test_a_file_that_cannot_be_read_is_a_usage_error(desk: Desk, tmp_path: Path)
 
 
 def test_a_table_without_a_pass_is_no_proof() -> None:
-    """Nothing looked at is nothing proven; a warning is no failure."""
+    """Without a check there is no proof. A warning is not a failure."""
     passed, warned, failed, other = (Check("c", value, "") for value in Value)
     assert judged([]) == Refused(())
     assert judged([warned, other]) == Refused((warned, other))

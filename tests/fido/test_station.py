@@ -1,4 +1,4 @@
-"""A station of security keys: each is verified and registered for its user, and no key goes to two."""
+"""Tests of a station with security keys: each is verified and registered for its user, and no key goes to two users."""
 
 import csv
 import json
@@ -26,7 +26,7 @@ Station = Callable[..., Result]
 
 @pytest.fixture
 def insert(bus: Bus) -> Insert:
-    """Put one key in, after the other is out."""
+    """Plug in one key after the previous one is unplugged."""
 
     def act(key: SimulatedKey, **how: str) -> Act:
         def out() -> None:
@@ -41,9 +41,10 @@ def insert(bus: Bus) -> Insert:
 
 @pytest.fixture
 def registered(at_lab: Lab, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Register a key as soon as it was said what to click, and note for whom."""
+    """Register a key as soon as the user is told what to click, and record the user."""
     users: list[str] = []
-    real = kit.open_console_page  # the moment when a person has read what to click
+    # At this moment the user has read what to click.
+    real = kit.open_console_page
     monkeypatch.setattr(fido_console, "PACE", 0.05)
 
     def page(intent: Intent, **how: Any) -> object:
@@ -62,7 +63,7 @@ def people(users: Callable[[], str]) -> list[str]:
 
 @pytest.fixture
 def station(desk: Desk, published: Published, people: list[str], tmp_path: Path) -> Station:
-    """Work through a plan of these people as the acts say."""
+    """Work through a plan of these people, answering as the acts say."""
     roster = tmp_path / "roster.csv"
     roster.write_text("\n".join(["user,kind", *(f"{user},fido2" for user in people)]) + "\n")
 
@@ -92,7 +93,7 @@ def test_each_user_gets_a_genuine_key_and_none_gets_anothers(
     desk: Desk,
     tmp_path: Path,
 ) -> None:
-    """Keys without a serial are known by what they signed; status and apply know what was done."""
+    """Keys without a serial are recognized by their registration. `status` and `apply` know the results."""
     one, two = lab_key(maker), lab_key(maker)
     done = station(insert(one), insert(one), insert(two))
     assert done.code == 0, done.err
@@ -109,7 +110,7 @@ def test_each_user_gets_a_genuine_key_and_none_gets_anothers(
 def test_a_key_that_is_refused_is_followed_by_another(
     station: Station, insert: Insert, maker: AttestationCa, people: list[str], registered: list[str]
 ) -> None:
-    """The row stays, and nothing is said of the console before."""
+    """The row stays open, and the console is not mentioned before a key passes."""
     bad, good = lab_key(maker, behavior=KeyBehavior(attestation="self")), lab_key(maker)
     done = station(insert(bad), insert(good), more=("--only", people[0]))
     assert done.code == 0, done.err
@@ -121,7 +122,7 @@ def test_a_key_that_is_refused_is_followed_by_another(
 def test_a_key_with_a_serial_is_known_the_next_day(
     station: Station, insert: Insert, maker: AttestationCa, people: list[str], registered: list[str]
 ) -> None:
-    """By the journal."""
+    """The journal has its serial."""
     done = station(insert(lab_key(maker), serial="KEY-7"), "q")
     assert done.code == 1
     done = station(insert(lab_key(maker), serial="KEY-7"), insert(lab_key(maker), serial="KEY-8"))
@@ -133,7 +134,10 @@ def test_a_key_with_a_serial_is_known_the_next_day(
 def test_keys_that_are_elsewhere_are_registered_all_the_same(
     station: Station, people: list[str], registered: list[str], tmp_path: Path
 ) -> None:
-    """With the check left out nothing is put in; what IAM does not tell is the row's reason."""
+    """With the check skipped, no key is plugged in.
+
+    If IAM does not report a certification, the row shows that as the reason.
+    """
     policy = tmp_path / "policy.toml"
     policy.write_text("fips = 2\n")
     done = station("", "", more=("--skip-key-check", "--require", policy, "--output", "json"))
@@ -153,7 +157,7 @@ def test_a_wait_for_the_console_can_be_given_up(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    """The row is called again, and can be skipped; its key is nobody's, and good for the next."""
+    """The row comes up again and can be skipped. The key is unassigned and can go to the next user."""
     key, real = lab_key(maker), kit.open_console_page  # as above
 
     def page(intent: Intent, **how: Any) -> object:

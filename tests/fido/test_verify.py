@@ -1,4 +1,4 @@
-"""`verify fido2` against keys of the lab: what is a proof, what is not, and what is told."""
+"""Tests of `verify fido2` with keys of the lab: which evidence is a proof, which is not, and the output."""
 
 import csv
 import io
@@ -37,7 +37,7 @@ def test_a_genuine_key_is_a_proof_with_exit_0(bus: Bus, key: SimulatedKey, publi
 
 
 def test_the_receipt_names_all_that_it_rests_on(bus: Bus, key: SimulatedKey, published: Published, desk: Desk) -> None:
-    """Certificates and roots by SHA-256, the metadata by number and date, the key's own words as such."""
+    """It has certificates and roots by SHA-256, the metadata by number and date, and the key's claims as such."""
     bus.plug(key, serial="0042")
     _, receipt = desk.verify(*published.options, "--asset", "BOX-7")
     assert receipt["root_sha256"] == receipt["metadata"]["root_sha256"]
@@ -47,7 +47,7 @@ def test_the_receipt_names_all_that_it_rests_on(bus: Bus, key: SimulatedKey, pub
 
 
 def test_nothing_stays_on_the_key(bus: Bus, key: SimulatedKey, published: Published, desk: Desk) -> None:
-    """The credential is not resident, and one is all that is made."""
+    """The credential is not resident, and only one is created."""
     bus.plug(key)
     desk.verify(*published.options)
     assert (key.resident, key.registered) == ([], 1)
@@ -56,7 +56,7 @@ def test_nothing_stays_on_the_key(bus: Bus, key: SimulatedKey, published: Publis
 def test_a_key_that_keeps_the_credential_is_refused(
     bus: Bus, maker: AttestationCa, published: Published, desk: Desk
 ) -> None:
-    """The room is looked at before and after."""
+    """The free space is read before and after."""
     bus.plug(lab_key(maker, behavior=KeyBehavior(keep=True)))
     done, receipt = desk.verify(*published.options)
     assert (done.code, results(receipt)["leaves nothing"]) == (1, "fail")
@@ -77,7 +77,7 @@ def test_a_key_that_keeps_the_credential_is_refused(
 def test_what_is_not_signed_by_a_maker_never_counts_as_genuine(
     bus: Bus, maker: AttestationCa, published: Published, desk: Desk, attestation: str, check: str, reason: str
 ) -> None:
-    """Whatever the key says of its model."""
+    """The model that the key claims does not matter."""
     bus.plug(lab_key(maker, behavior=KeyBehavior(attestation=attestation)))
     done, receipt = desk.verify(*published.options)
     assert (done.code, receipt["verdict"], receipt["model"]) == (1, "refused", None)
@@ -88,7 +88,7 @@ def test_what_is_not_signed_by_a_maker_never_counts_as_genuine(
 def test_a_u2f_key_is_known_by_the_identifier_of_its_certificate(
     bus: Bus, maker: AttestationCa, desk: Desk, tmp_path: Path
 ) -> None:
-    """Through CTAP1, with what U2F has: no flags of verification, a counter, presence."""
+    """CTAP1 offers only what U2F has: a counter and user presence, and no flag for user verification."""
     issued = maker.certificate(None, unit="U2F")
     published = publish(tmp_path, maker, [maker.entry("U2F key", identifiers=[issued.identifier])])
     bus.plug(SimulatedKey(issued, model=U2F))
@@ -99,7 +99,7 @@ def test_a_u2f_key_is_known_by_the_identifier_of_its_certificate(
 
 
 def test_a_u2f_key_of_another_batch_is_not_genuine(bus: Bus, maker: AttestationCa, desk: Desk, tmp_path: Path) -> None:
-    """The right root, but a certificate that the metadata does not list."""
+    """The root is right, but the metadata does not list the certificate."""
     listed, other = maker.certificate(None), maker.certificate(None)
     published = publish(tmp_path, maker, [maker.entry("U2F key", identifiers=[listed.identifier])])
     bus.plug(SimulatedKey(other, model=U2F))
@@ -108,7 +108,7 @@ def test_a_u2f_key_of_another_batch_is_not_genuine(bus: Bus, maker: AttestationC
 
 
 def test_a_ctap2_key_may_attest_as_u2f(bus: Bus, maker: AttestationCa, desk: Desk, tmp_path: Path) -> None:
-    """The format fido-u2f, with an AAGUID of zeros."""
+    """The format is fido-u2f, with an AAGUID of zeros."""
     issued = maker.certificate(None)
     published = publish(tmp_path, maker, [maker.entry("U2F key", identifiers=[issued.identifier])])
     bus.plug(SimulatedKey(issued, behavior=KeyBehavior(attestation="fido-u2f")))
@@ -162,7 +162,7 @@ def test_each_chain_gets_its_verdict(
     check: str,
     reason: str,
 ) -> None:
-    """A chain that does not hold is told with why; one that holds is a proof."""
+    """A chain that does not verify is reported with the reason. A valid one is a proof."""
     bus.plug(issue(maker))
     done, receipt = desk.verify(*published.options)
     failed = [name for name, result in results(receipt).items() if result == "fail"]
@@ -174,7 +174,7 @@ def test_each_chain_gets_its_verdict(
 def test_a_serial_number_of_0_is_remarked_and_no_crash(
     bus: Bus, maker: AttestationCa, published: Published, desk: Desk
 ) -> None:
-    """Such certificates are in the field, and RFC 5280 forbids them."""
+    """Such certificates exist in the field, although RFC 5280 forbids them."""
     bus.plug(SimulatedKey(maker.certificate(OURS, serial=0)))
     done, receipt = desk.verify(*published.options)
     assert (done.code, results(receipt)["attestation"], receipt["warned"]) == (0, "warn", ["attestation"])
@@ -183,7 +183,7 @@ def test_a_serial_number_of_0_is_remarked_and_no_crash(
 def test_another_makers_key_may_not_claim_this_makers_model(
     bus: Bus, maker: AttestationCa, desk: Desk, tmp_path: Path
 ) -> None:
-    """Its own chain holds, up to a root that is listed, but for another model."""
+    """Its own chain is valid up to a listed root, but that root is for another model."""
     other = AttestationCa("other", now=NOW)
     entries = [
         maker.entry("ours", aaguid=LAB_AAGUID),
@@ -199,7 +199,7 @@ def test_another_makers_key_may_not_claim_this_makers_model(
 def test_where_a_root_is_for_two_models_the_certificate_must_say_which(
     bus: Bus, maker: AttestationCa, desk: Desk, tmp_path: Path
 ) -> None:
-    """WebAuthn Level 3, 8.2.1: or a cheap model could claim to be the certified one."""
+    """WebAuthn Level 3, 8.2.1: otherwise a cheap model could claim to be the certified one."""
     entries = [maker.entry("dear", aaguid=LAB_AAGUID), maker.entry("cheap", aaguid=OTHER_AAGUID)]
     published = publish(tmp_path, maker, entries)
     bus.plug(SimulatedKey(maker.certificate(None)))
@@ -210,7 +210,7 @@ def test_where_a_root_is_for_two_models_the_certificate_must_say_which(
 def test_a_certificate_that_is_itself_listed_is_trusted(
     bus: Bus, maker: AttestationCa, desk: Desk, tmp_path: Path
 ) -> None:
-    """FIDO Metadata Statements allow it in place of a root."""
+    """FIDO Metadata Statements allow a listed certificate in place of a root."""
     stranger = AttestationCa("stranger", now=NOW).certificate(OURS)
     published = publish(tmp_path, maker, [maker.entry("pinned", aaguid=LAB_AAGUID, roots=[stranger.der])])
     bus.plug(SimulatedKey(stranger))
@@ -230,7 +230,7 @@ def test_a_certificate_that_is_itself_listed_is_trusted(
 def test_a_revoked_or_compromised_model_is_refused(
     bus: Bus, key: SimulatedKey, maker: AttestationCa, desk: Desk, tmp_path: Path, status: str
 ) -> None:
-    """However well its chain holds, and whatever was certified before."""
+    """A valid chain and earlier certifications do not help."""
     entry = maker.entry("m", aaguid=LAB_AAGUID, statuses=["FIDO_CERTIFIED_L2", status])
     bus.plug(key)
     done, receipt = desk.verify(*publish(tmp_path, maker, [entry]).options)
@@ -240,7 +240,7 @@ def test_a_revoked_or_compromised_model_is_refused(
 def test_an_update_that_is_available_is_a_warning(
     bus: Bus, key: SimulatedKey, maker: AttestationCa, desk: Desk, tmp_path: Path
 ) -> None:
-    """And no failure."""
+    """It is not a failure."""
     entry = maker.entry("m", aaguid=LAB_AAGUID, statuses=["FIDO_CERTIFIED_L1", "UPDATE_AVAILABLE"])
     bus.plug(key)
     done, receipt = desk.verify(*publish(tmp_path, maker, [entry]).options)
@@ -250,7 +250,7 @@ def test_an_update_that_is_available_is_a_warning(
 def test_stale_metadata_is_a_warning_and_fails_where_the_policy_wants_it_current(
     bus: Bus, key: SimulatedKey, maker: AttestationCa, desk: Desk, tmp_path: Path
 ) -> None:
-    """Past its nextUpdate, a revocation may be missing from it."""
+    """Past its nextUpdate, the metadata may lack a revocation."""
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
     entries = [maker.entry("m", aaguid=LAB_AAGUID)]
     published = publish(tmp_path, maker, entries, next_update=yesterday)
@@ -265,7 +265,7 @@ def test_stale_metadata_is_a_warning_and_fails_where_the_policy_wants_it_current
 def test_without_metadata_nothing_is_genuine_and_the_answer_says_where_to_get_it(
     bus: Bus, key: SimulatedKey, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fail closed; the other checks are made all the same."""
+    """The check fails closed. The other checks are still made."""
     monkeypatch.setattr("mfa_kit.adapters.metadata.index.find_spec", lambda _: None)
     bus.plug(key)
     done, receipt = desk.verify()
@@ -279,7 +279,7 @@ def test_without_metadata_nothing_is_genuine_and_the_answer_says_where_to_get_it
 def test_flags_are_checked_and_not_what_was_asked_for(
     bus: Bus, maker: AttestationCa, published: Published, desk: Desk, hide: int, check: str
 ) -> None:
-    """A key that answers without the flag is refused, though it took the PIN and the touch."""
+    """A key that answers without the flag is refused, although it took the PIN and the touch."""
     key = lab_key(maker, behavior=KeyBehavior(hide=hide, always_uv=hide == UV), model=KeyModel(fingerprint=True))
     bus.plug(key)
     done, receipt = desk.verify(*published.options)
@@ -289,7 +289,7 @@ def test_flags_are_checked_and_not_what_was_asked_for(
 def test_a_fingerprint_verifies_without_a_pin(
     bus: Bus, maker: AttestationCa, published: Published, desk: Desk, tmp_path: Path
 ) -> None:
-    """A key with a sensor of its own is not asked for a PIN."""
+    """A key with its own sensor does not require a PIN."""
     bus.plug(lab_key(maker, model=KeyModel(fingerprint=True), pin="123456"))
     done, receipt = desk.verify(*published.options, *policy(tmp_path, "user-verification = true"))
     assert (done.code, results(receipt)["user verification"]) == (0, "pass")
@@ -299,14 +299,14 @@ def test_a_fingerprint_verifies_without_a_pin(
 def test_the_signature_counter_grows_or_is_none(
     bus: Bus, maker: AttestationCa, published: Published, desk: Desk, count: int, result: str
 ) -> None:
-    """WebAuthn, 6.1.1: zeros mean that the key does not count."""
+    """WebAuthn, 6.1.1: a counter of zero means that the key does not count."""
     bus.plug(lab_key(maker, behavior=KeyBehavior(count=count)))
     done, receipt = desk.verify(*published.options)
     assert (done.code, results(receipt)["counter"]) == (0, result)
 
 
 def test_a_counter_that_stands_still_is_refused(bus: Bus, key: SimulatedKey, published: Published, desk: Desk) -> None:
-    """It may be a copy of another key."""
+    """The key may be a copy of another one."""
     key.counter = 7
     key.behavior = replace(key.behavior, count=0)
     bus.plug(key)
@@ -317,7 +317,7 @@ def test_a_counter_that_stands_still_is_refused(bus: Bus, key: SimulatedKey, pub
 def advised(
     maker: AttestationCa, folder: Path, name: str, firmware: tuple[int, int, int]
 ) -> tuple[SimulatedKey, Published]:
-    """Make a key of this model and firmware, and publish the model."""
+    """Make a key of this model and firmware, and publish the model's metadata."""
     model = KeyModel(firmware=firmware)
     return lab_key(maker, model=model), publish(folder, maker, [maker.entry(name, aaguid=LAB_AAGUID)])
 
@@ -349,7 +349,7 @@ def test_firmware_with_an_advisory_is_told_with_its_source(
     result: str,
     advisory: str | None,
 ) -> None:
-    """Up to the version before the one that mends it."""
+    """All versions before the fixed one are affected."""
     key, published = advised(maker, tmp_path, model, firmware)
     bus.plug(key)
     done, receipt = desk.verify(*published.options)
@@ -370,7 +370,10 @@ def test_firmware_with_an_advisory_is_told_with_its_source(
 def test_firmware_that_a_key_does_not_tell_is_at_least_the_metadatas(
     bus: Bus, maker: AttestationCa, desk: Desk, tmp_path: Path, version: int, said: str, advisories: str, firmware: str
 ) -> None:
-    """As three octets, or as five decimal digits; what is not known is a warning, and fails where it is asked for."""
+    """Versions are three octets or five decimal digits.
+
+    An unknown version is a warning, and fails where it is required.
+    """
     published = publish(tmp_path, maker, [maker.entry("YubiKey 5 Series", aaguid=LAB_AAGUID, version=version)])
     bus.plug(SimulatedKey(maker.certificate(OURS), model=KeyModel(firmware=(0, 0, 0))))
     _, receipt = desk.verify(*published.options, *policy(tmp_path, 'firmware = "5.7.0"'))
@@ -384,7 +387,7 @@ def test_firmware_that_a_key_does_not_tell_is_at_least_the_metadatas(
 def test_a_policy_may_refuse_firmware_with_an_advisory(
     bus: Bus, maker: AttestationCa, desk: Desk, tmp_path: Path
 ) -> None:
-    """`no-advisories = true` makes the warning a failure."""
+    """With `no-advisories = true` the warning is a failure."""
     key, published = advised(maker, tmp_path, "YubiKey 5 Series", (5, 4, 3))
     bus.plug(key)
     done, receipt = desk.verify(*published.options, *policy(tmp_path, "no-advisories = true"))
@@ -394,7 +397,7 @@ def test_a_policy_may_refuse_firmware_with_an_advisory(
 def test_the_makers_word_on_the_firmware_wins_over_the_keys(
     bus: Bus, maker: AttestationCa, published: Published, desk: Desk, tmp_path: Path
 ) -> None:
-    """A certificate with a firmware version is believed, whatever getInfo says."""
+    """A firmware version in a certificate takes precedence over getInfo."""
     bus.plug(SimulatedKey(maker.certificate(OURS, firmware=(5, 4, 3)), model=KeyModel(firmware=(5, 7, 4))))
     done, receipt = desk.verify(*published.options, *policy(tmp_path, 'firmware = "5.7.0"'))
     assert (done.code, receipt["failed"], receipt["firmware"]) == (1, ["firmware"], "5.4.3")
@@ -420,7 +423,7 @@ def test_the_makers_word_on_the_firmware_wins_over_the_keys(
 def test_each_line_of_a_policy_is_asked_of_the_key(
     bus: Bus, key: SimulatedKey, published: Published, desk: Desk, tmp_path: Path, text: str, failed: list[str]
 ) -> None:
-    """The check of the same name fails, and nothing else."""
+    """The check of the same name fails, and no other."""
     bus.plug(key)
     done, receipt = desk.verify(*published.options, *policy(tmp_path, text))
     assert (receipt["failed"], done.code) == (failed, 1 if failed else 0)
@@ -429,7 +432,7 @@ def test_each_line_of_a_policy_is_asked_of_the_key(
 def test_a_listed_model_that_is_only_claimed_is_not_on_the_list(
     bus: Bus, maker: AttestationCa, published: Published, desk: Desk, tmp_path: Path
 ) -> None:
-    """The list is checked against what the attesting root vouches for, never against the AAGUID alone."""
+    """The list is compared with the model that the attesting root certifies, never with the AAGUID alone."""
     bus.plug(lab_key(maker, behavior=KeyBehavior(attestation="self")))
     _, receipt = desk.verify(*published.options, *policy(tmp_path, f'models = ["{LAB_AAGUID}"]'))
     assert receipt["failed"] == ["genuine", "model"]
@@ -438,7 +441,7 @@ def test_a_listed_model_that_is_only_claimed_is_not_on_the_list(
 def test_a_fips_certificate_is_the_metadatas_word(
     bus: Bus, key: SimulatedKey, maker: AttestationCa, desk: Desk, tmp_path: Path
 ) -> None:
-    """Level 2 is asked for, and the metadata has level 2."""
+    """The policy requires level 2, and the metadata has level 2."""
     entry = maker.entry("m", aaguid=LAB_AAGUID, statuses=["FIPS140_CERTIFIED_L2"])
     bus.plug(key)
     published = publish(tmp_path, maker, [entry])
@@ -448,7 +451,7 @@ def test_a_fips_certificate_is_the_metadatas_word(
 
 @pytest.mark.usefixtures("bus")
 def test_no_key_is_exit_3_with_what_to_do(desk: Desk) -> None:
-    """Nothing is plugged in, or not where it is looked for."""
+    """No key is plugged in, or not at the requested place."""
     done = desk.run("verify", "fido2")
     assert (done.code, done.out) == (3, "")
     assert "there is no security key" in done.err
@@ -458,7 +461,7 @@ def test_no_key_is_exit_3_with_what_to_do(desk: Desk) -> None:
 def test_of_two_keys_the_one_that_is_meant_is_named(
     bus: Bus, maker: AttestationCa, key: SimulatedKey, published: Published, desk: Desk
 ) -> None:
-    """By its place, as `key list` shows it; without a name neither is touched."""
+    """Keys are named by place, as in `key list`. Without a name no key is touched."""
     other = lab_key(maker)
     bus.plug(key)
     bus.plug(other)
@@ -469,7 +472,7 @@ def test_of_two_keys_the_one_that_is_meant_is_named(
 
 
 def test_a_table_and_csv_say_the_same_as_json(bus: Bus, key: SimulatedKey, published: Published, desk: Desk) -> None:
-    """A line a check for people; one line for a spreadsheet."""
+    """A table has one line per check, and CSV has one line."""
     bus.plug(key)
     table = desk.run("verify", "fido2", *published.options).out
     assert "genuine            pass            mfa-kit lab key" in table
@@ -479,7 +482,7 @@ def test_a_table_and_csv_say_the_same_as_json(bus: Bus, key: SimulatedKey, publi
 
 
 def test_words_of_a_key_cannot_drive_the_terminal(bus: Bus, maker: AttestationCa, desk: Desk) -> None:
-    """Control and bidi characters are written as escapes, and no word is longer than 64 characters."""
+    """Control and bidi characters are escaped, and no text is longer than 64 characters."""
     bus.plug(lab_key(maker, model=KeyModel(product="evil\x1b[2J\u202eyek" + "x" * 100)))
     listed = desk.run("key", "list").out
     assert "\x1b" not in listed
@@ -489,7 +492,7 @@ def test_words_of_a_key_cannot_drive_the_terminal(bus: Bus, maker: AttestationCa
 
 
 def test_json_is_one_document(bus: Bus, key: SimulatedKey, desk: Desk) -> None:
-    """With a schema and a version."""
+    """It has a schema and a version."""
     bus.plug(key)
     listed = json.loads(desk.run("key", "list", "--output", "json").out)
     assert (listed["schema"], listed["rows"][0]["fido_aaguid"]) == ("mfa-kit/key-list", LAB_AAGUID)
@@ -498,7 +501,7 @@ def test_json_is_one_document(bus: Bus, key: SimulatedKey, desk: Desk) -> None:
 def test_a_key_that_fails_while_it_is_listed_is_told_and_the_others_are_shown(
     bus: Bus, key: SimulatedKey, maker: AttestationCa, desk: Desk
 ) -> None:
-    """One bad key does not hide the good ones."""
+    """One faulty key does not hide the others."""
     bus.plug(lab_key(maker), tamper=lambda number, packet: packet if number < 2 else None)
     bus.plug(key)
     done = desk.run("key", "list", "--output", "json")
@@ -510,14 +513,14 @@ def test_a_key_that_fails_while_it_is_listed_is_told_and_the_others_are_shown(
 def test_a_key_with_ctap2_alone_is_known_as_such(
     bus: Bus, maker: AttestationCa, published: Published, desk: Desk
 ) -> None:
-    """It says that it takes no U2F messages."""
+    """The key reports that it does not accept U2F messages."""
     bus.plug(lab_key(maker, model=KeyModel(versions=("FIDO_2_1",))))
     done, receipt = desk.verify(*published.options)
     assert (done.code, receipt["versions"]) == (0, ["FIDO_2_1"])
 
 
 def test_u2f_that_getinfo_leaves_out_is_found(bus: Bus, key: SimulatedKey, desk: Desk) -> None:
-    """Ask the device, believe the behavior."""
+    """The key is tested, because getInfo may omit it."""
     real = key.cbor
 
     def silent(request: bytes, touch: Touch) -> bytes:
@@ -535,7 +538,7 @@ def test_u2f_that_getinfo_leaves_out_is_found(bus: Bus, key: SimulatedKey, desk:
 def test_a_serial_names_a_key_and_two_of_a_serial_do_not(
     bus: Bus, maker: AttestationCa, published: Published, desk: Desk
 ) -> None:
-    """`--key` takes a serial or a place."""
+    """`--key` accepts a serial or a place."""
     for serial in ("1", "2", "2"):
         bus.plug(lab_key(maker), serial=serial)
     done, receipt = desk.verify(*published.options, "--key", "1")

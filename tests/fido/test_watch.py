@@ -1,4 +1,4 @@
-"""A box of keys, one after the other: insert, result, "remove it, next", a tally."""
+"""Tests of a box of keys, one after another: insert, result, "remove it, next", and a tally."""
 
 import csv
 import io
@@ -23,7 +23,7 @@ class Watched:
         self.process, self.path, self.said = process, path, ""
 
     def until(self, text: str) -> None:
-        """Read what is said up to a line with this text."""
+        """Read the output up to a line with this text."""
         assert self.process.stderr
         for line in self.process.stderr:
             self.said += line
@@ -32,14 +32,14 @@ class Watched:
         raise AssertionError(self.said)
 
     def examine(self, key: SimulatedKey, *, until: str = "remove it") -> None:
-        """Insert a key, wait until it is judged, and pull it out."""
+        """Plug in a key, wait until it is judged, and unplug it."""
         port = Port(self.path, key)
         self.until(until)
         port.close()
         self.until("insert a key")
 
     def end(self) -> tuple[int, str]:
-        """Press Ctrl-C; return the exit code and what was printed."""
+        """Press Ctrl-C. Return the exit code and the output."""
         self.process.send_signal(signal.SIGINT)
         out, err = self.process.communicate(timeout=120)
         self.said += err
@@ -52,7 +52,7 @@ Watch = Callable[..., Watched]
 
 @pytest.fixture
 def watch(tmp_path: Path, published: Published) -> Iterator[Watch]:
-    """Begin to watch."""
+    """Start a watch."""
     running: list[Watched] = []
 
     def begin(*args: str) -> Watched:
@@ -72,7 +72,7 @@ def watch(tmp_path: Path, published: Published) -> Iterator[Watch]:
 
 
 def test_a_box_of_keys_gets_a_line_each_and_a_tally(watch: Watch, maker: AttestationCa) -> None:
-    """One that is refused makes it exit 1, and the same key twice is told and not counted."""
+    """A refused key makes the exit code 1, and a repeated key is reported but not counted."""
     good, bad = lab_key(maker), lab_key(maker, behavior=KeyBehavior(attestation="self"))
     watched = watch("--output", "jsonl", "--asset", "BOX")
     watched.examine(good)
@@ -88,7 +88,7 @@ def test_a_box_of_keys_gets_a_line_each_and_a_tally(watch: Watch, maker: Attesta
 
 
 def test_a_spreadsheet_has_one_header(watch: Watch, maker: AttestationCa) -> None:
-    """CSV, and exit 0 when all are proofs."""
+    """The output is CSV. The exit code is 0 when all keys pass."""
     watched = watch("--output", "csv")
     for _ in range(2):
         watched.examine(lab_key(maker))
@@ -98,7 +98,7 @@ def test_a_spreadsheet_has_one_header(watch: Watch, maker: AttestationCa) -> Non
 
 
 def test_a_key_that_wants_a_pin_first_is_not_judged_and_the_box_goes_on(watch: Watch, maker: AttestationCa) -> None:
-    """It is told what to do, and counted apart."""
+    """The user is told what to do, and the key is counted separately."""
     watched = watch()
     watched.examine(lab_key(maker, behavior=KeyBehavior(always_uv=True)))
     watched.examine(lab_key(maker))
@@ -110,7 +110,7 @@ def test_a_key_that_wants_a_pin_first_is_not_judged_and_the_box_goes_on(watch: W
 
 
 def test_two_keys_at_once_are_one_too_many(watch: Watch, maker: AttestationCa, tmp_path: Path) -> None:
-    """It waits until one is out."""
+    """The program waits until one is unplugged."""
     watched = watch()
     both = Port(tmp_path / "port", lab_key(maker)), Port(tmp_path / "second", lab_key(maker))
     watched.until("one at a time")
@@ -121,7 +121,7 @@ def test_two_keys_at_once_are_one_too_many(watch: Watch, maker: AttestationCa, t
 
 
 def test_a_table_says_why_a_key_is_refused(watch: Watch, maker: AttestationCa) -> None:
-    """In its line."""
+    """The reason is in the key's line."""
     watched = watch()
     watched.examine(lab_key(maker, behavior=KeyBehavior(attestation="none")))
     _, out = watched.end()
@@ -129,6 +129,6 @@ def test_a_table_says_why_a_key_is_refused(watch: Watch, maker: AttestationCa) -
 
 
 def test_a_watch_takes_no_single_keys_options(desk: Desk, published: Published) -> None:
-    """A usage error, before any key is looked at."""
+    """It is a usage error, before any key is searched for."""
     assert desk.run("verify", "fido2", "--watch", "--key", "/dev/hidraw0", *published.options).code == 2
     assert desk.run("verify", "fido2", "--watch", "--pin-stdin", *published.options).code == 2
