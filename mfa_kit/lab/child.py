@@ -20,7 +20,8 @@ from mfa_kit.lab.token_of_lab import is_lab
 AWS_CLIENTS = ("AWS_", "BOTO")
 PREFIXES = (*AWS_CLIENTS, "MFA_KIT_")
 SUFFIX = "_PROXY"
-# Variables to unset in the shell that exports the lab's environment. It may have some that the serving shell lacks.
+# Variables to unset in the shell that exports the lab's environment. That shell may have variables that the serving
+# shell does not have.
 ELSEWHERE = (
     "AWS_DEFAULT_PROFILE",
     "AWS_ENDPOINT_URL_IAM",

@@ -69,7 +69,7 @@ def _move_by_hand(readers: Readers, cards: Sequence[YkoathCard], lines: Iterable
         free = [reader for reader in range(len(readers.names)) if reader not in inside.values()]
         if number in inside:
             readers.remove(inside.pop(number))
-            time.sleep(NOTICED)  # pcscd would miss a key that comes in before it saw the last one go
+            time.sleep(NOTICED)  # pcscd would miss a key that is inserted before it saw the removal
             note(f"key {number} is out")
         elif not 1 <= number <= len(cards):
             note(f"type a number from 1 to {len(cards)}")

@@ -62,7 +62,7 @@ def _mistype(lab: Lab, say: Say) -> None:
 
 
 def _hold_enable(lab: Lab, _say: Say) -> None:
-    """Delay the next EnableMFADevice, and lose it before IAM acts."""
+    """Delay the next EnableMFADevice request, and drop it before IAM acts."""
     lab.faults.add("EnableMFADevice", "latency", seconds=PATIENCE)
     lab.faults.add("EnableMFADevice", "lost-before")
 

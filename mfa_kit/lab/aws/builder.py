@@ -30,7 +30,7 @@ from mfa_kit.lab.aws.wire import IamError
 
 
 def build_account(account: LabAccount, found: Mapping[str, object]) -> None:
-    """Add a described account to one that has only its admin. Raise UsageFault for values that do not fit."""
+    """Fill an account that has only its admin from a description. Raise UsageFault for values that do not fit."""
     try:
         _add_all(account, parse_description(found))
     except (IamError, ServiceException, ValueError, AttributeError, LookupError, TypeError) as error:

@@ -128,7 +128,7 @@ class Directory(auth.AuthorizedResponse, IamResponse):
         found = {"UserName": user.name, "SerialNumber": serial, "EnableDate": device.enable_date}
         return ActionResult(found | {"Certifications": device.certifications})
 
-    # What policies allow.
+    # Simulations of policies.
 
     def simulate_principal_policy(self) -> ActionResult:
         """Answer SimulatePrincipalPolicy from the principal's own policies and the context in the request."""

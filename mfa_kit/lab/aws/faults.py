@@ -104,7 +104,10 @@ class FaultRule:
         return self.spent
 
     def take_token(self) -> bool:
-        """Take a token from the rule's bucket, which gains `rate` tokens a second up to `burst`. False if empty."""
+        """Take a token from the rule's bucket. Return False if the bucket is empty.
+
+        The bucket gains `rate` tokens a second, up to `burst`.
+        """
         now = time.monotonic()
         self.tokens = min(self.parameters["burst"], self.tokens + (now - self.filled) * self.parameters["rate"])
         self.filled = now

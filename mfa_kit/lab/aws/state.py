@@ -24,7 +24,10 @@ Row = dict[str, object]
 
 
 def save_account(account: LabAccount, file: Path) -> None:
-    """Write an account to a new file, then rename it over the old file. On failure, keep that; raise IntegrityFault."""
+    """Write an account to a new file, then rename it over the old file.
+
+    On failure, raise IntegrityFault and keep the old file.
+    """
     try:
         with open_folder(file.parent) as folder:
             replace_file(folder, file.name, json.dumps(describe_account(account), indent=1).encode())

@@ -136,7 +136,7 @@ def error_response(service: str, code: str, message: str) -> tuple[int, bytes]:
 
 
 def parse_authorization(header: str) -> Signature:
-    """Parse a SigV4 Authorization header. Raise IamError IncompleteSignature, as the services do, for any other."""
+    """Parse a SigV4 Authorization header. Raise IamError IncompleteSignature, as the services do, if it is not one."""
     parts = dict(part.strip().partition("=")[::2] for part in header.removeprefix("AWS4-HMAC-SHA256").split(","))
     try:
         key, day, region, service, _ = parts["Credential"].split("/")

@@ -33,7 +33,7 @@ LabService = Callable[[LabAccount], AuthorizedResponse]
 
 
 class LabRequestHandler(MotoRequestHandler):
-    """moto's request handler without Nagle's algorithm, request lines on stderr, and its own Date header."""
+    """moto's request handler, but without Nagle's algorithm, log lines on stderr, or its own Date header."""
 
     disable_nagle_algorithm = True
 

@@ -30,8 +30,8 @@ BLOCK = 16
 class ClientPin:
     """The PIN of one key.
 
-    `hash` is LEFT(SHA-256(PIN), 16), or None while no PIN is set. `length` is the number of code points of the PIN.
-    `tries` counts the PINs that were sent, right or wrong. Tests read it.
+    `hash` is LEFT(SHA-256(PIN), 16), or None while no PIN is set. `length` is the number of code points of the PIN. For
+    tests, `tries` counts the PINs that were sent, right or wrong.
     """
 
     hash: bytes | None = None

@@ -154,8 +154,8 @@ class Readers:
     def insert(self, card: SimulatedCard, reader: int = 0) -> None:
         """Insert a card. Return when pcscd has powered it, within half a second. Raise DeviceFault if it does not."""
         # If a card is pulled in the middle of an exchange, pcscd may not notice. Then it looks at the next card without
-        # powering it, until it sees the reader empty. A card stays in while pcscd has looked at it fewer times, because
-        # pcscd may be powering it now.
+        # powering it, until it sees the reader empty. A card stays in until pcscd has looked at it UNNOTICED times,
+        # because pcscd may be powering it now.
         last = time.monotonic() + START
         while time.monotonic() < last:
             card.powered.clear()
