@@ -100,7 +100,7 @@ REVEALS = {
 KEY_URIS = {("adapters/aws/iam.py", "_created"), ("qr_codes/authenticator_export.py", "uri_of")}
 # A signal to a lab raises: it unwinds what was begun before the process ends with its number.
 EXITS = {("cli/main.py", "main"), ("lab/child.py", "unwind_on_signals.end")}
-LOCAL_IMPORTS = ("cli/", "wiring/")
+LOCAL_IMPORTS = ("cli/main.py", "cli/messages.py", "cli/options.py", "wiring/")
 
 # What a reader of a help text does not wait for.
 HEAVY = {
