@@ -1,4 +1,4 @@
-"""A card in a reader that real PC/SC serves, and whoever has to touch it."""
+"""A card in a reader that real PC/SC serves, and a person who touches it."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ def _readers_end() -> Iterator[None]:
 
 @pytest.fixture
 def card() -> YkoathCard:
-    """Plug a key into the first reader."""
+    """Insert a key into the first reader."""
     card = YkoathCard()
     pcsc.plug(card)
     return card
@@ -30,7 +30,7 @@ def card() -> YkoathCard:
 
 @dataclass
 class Person:
-    """Hears what is said, and knows passwords."""
+    """Receives the messages, and supplies passwords."""
 
     said: list[str] = field(default_factory=list)
     passwords: list[str] = field(default_factory=list)
@@ -59,7 +59,7 @@ def only(keys: Keys) -> OathKey:
 
 @pytest.fixture
 def seat(keys: Keys) -> Callable[..., OathCard]:
-    """Make a carrier of the only key, at a time that stands still."""
+    """Return a function that makes a carrier of the only key, at a fixed time."""
 
     def make(*, at: float = 1_700_000_000.0, **way: object) -> OathCard:
         return OathCard(

@@ -1,4 +1,4 @@
-"""A desk whose carrier is the one key in a reader, for the suites that cut its work off."""
+"""A desk whose carrier is the one key in a reader, for the suites that interrupt its work."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -24,10 +24,10 @@ from tests.conftest import ACCOUNT
 from tests.faults.conftest import Judge
 from tests.faults.worker import Cut, Notes, Shared, act, at_desk
 
-# What a verb finds, and what it leaves.
+# The number of devices that each verb expects to find, and that it leaves.
 BEFORE = {"enroll": 0, "replace": 1, "revoke": 1, "verify": 1, "restore": 1}
 AFTER = {"enroll": 1, "replace": 1, "revoke": 0, "verify": 1, "restore": 1}
-# They are the key's alone: AWS is not asked.
+# These verbs use only the key and make no call to AWS.
 KEY_ALONE = ("verify", "restore")
 
 
@@ -36,7 +36,7 @@ def refuse(_key: OathKey) -> Secret[str]:
 
 
 def keys_of(notes: Notes, cut: Cut | None) -> Keys:
-    """Return the keys within reach; each command to an applet is a step of the cut."""
+    """Return the keys that are plugged in. Each command to an applet is a step of the cut."""
     keys = Keys(say=notes.note, password=refuse)
     real = keys.open
 
@@ -62,7 +62,7 @@ def only(keys: Keys) -> OathKey:
 def at_key(
     home: Path, shared: Shared, *, identity: Identity, touch: bool = False, cut: Cut | None = None
 ) -> Iterator[tuple[Desk, Caller, Callable[[OathKey], OathCard], Keys, Notes]]:
-    """As at_desk: the carrier of a key, and keys where dead runs find theirs."""
+    """Open a desk like at_desk, with a key as carrier, and the keys among which interrupted runs find theirs."""
     with at_desk(home, shared, recipient=str(identity.to_public()), cut=cut) as (desk, caller, _, notes):
         keys = keys_of(notes, cut)
 
@@ -77,14 +77,14 @@ def at_key(
 def do(
     verb: str, user: str, home: Path, shared: Shared, *, identity: Identity, touch: bool = False, cut: Cut | None = None
 ) -> tuple[object, list[str]]:
-    """Run one verb with the key; return what came of it and what was said."""
+    """Run one verb with the key. Return its result and its messages."""
     with at_key(home, shared, identity=identity, touch=touch, cut=cut) as (desk, caller, seat, keys, notes):
         if verb == "verify":
             return verify(keys), notes.said
         if verb == "restore":
             (file,) = (home / "backups").rglob("*.age")
             return restore(user, file, identity, seat(only(keys))), notes.said
-        # A revoke and a clean find their key by themselves.
+        # A revoke and a clean find their key themselves.
         carrier: Any = seat(only(keys)) if verb in {"enroll", "replace"} else None
         return act(verb, user, desk=desk, caller=caller, carrier=carrier, method=Method("oath")), notes.said
 
@@ -103,7 +103,10 @@ def restore(user: str, file: Path, identity: Identity, carrier: OathCard) -> boo
 
 @dataclass(frozen=True)
 class KeyJudge:
-    """Looks at the key too: its credentials are those of the user's devices, with IAM's seeds, and no others."""
+    """A judge that checks the key too.
+
+    The key must have the credentials of the user's devices, with IAM's secrets, and no others.
+    """
 
     lab: Lab
     judge: Judge

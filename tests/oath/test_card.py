@@ -1,4 +1,4 @@
-"""The lab's card through pcscd, pyscard and yubikit: the standards' vectors, and judges that are not ours."""
+"""Tests of the lab's card through pcscd, pyscard and yubikit, with the standards' vectors and independent judges."""
 
 import base64
 import hmac
@@ -43,7 +43,7 @@ from tests.oath.conftest import only
 
 # RFC 4226, appendix D.
 HOTP = ("755224", "287082", "359152", "969429", "338314", "254676", "287922", "162583", "399871", "520489")
-# RFC 6238, appendix B; its keys are the ASCII digits repeated to the length of the hash (erratum 2866).
+# RFC 6238, appendix B. Its keys are the ASCII digits, repeated to the length of the hash (erratum 2866).
 KEY = b"1234567890" * 7
 TOTP = (
     (59, ("94287082", "46119246", "90693936")),
@@ -58,7 +58,7 @@ HASHES = ((HASH_ALGORITHM.SHA1, 20), (HASH_ALGORITHM.SHA256, 32), (HASH_ALGORITH
 
 @contextmanager
 def session(reader: int = 0) -> Iterator[OathSession]:
-    """Yubikit's own session on a reader."""
+    """Open yubikit's own session on a reader."""
     wire = Wire(pcsc.reader(reader))
     try:
         yield OathSession(wire)
@@ -72,7 +72,7 @@ def totp(name: str, hash_algorithm: HASH_ALGORITHM, secret: bytes, digits: int =
 
 @pytest.mark.usefixtures("card")
 def test_hotp_values_are_those_of_rfc_4226() -> None:
-    """Counted by the card, one after the other."""
+    """The card counts the values, one after another."""
     with session() as oath:
         held = oath.put_credential(CredentialData("hotp", OATH_TYPE.HOTP, HASH_ALGORITHM.SHA1, KEY[:20]))
         assert tuple(oath.calculate_code(held).value for _ in HOTP) == HOTP
@@ -81,7 +81,7 @@ def test_hotp_values_are_those_of_rfc_4226() -> None:
 @pytest.mark.usefixtures("card")
 @pytest.mark.parametrize("number", range(3), ids=["sha1", "sha256", "sha512"])
 def test_totp_values_are_those_of_rfc_6238(number: int) -> None:
-    """For each of its hashes, at each of its times."""
+    """Each of its hashes is tested at each of its times."""
     algorithm, length = HASHES[number]
     with session() as oath:
         held = oath.put_credential(totp("totp", algorithm, KEY[:length], digits=8))
@@ -92,7 +92,7 @@ def test_totp_values_are_those_of_rfc_6238(number: int) -> None:
 
 @pytest.mark.usefixtures("card")
 def test_the_adapter_computes_what_oathtool_computes(keys: Keys) -> None:
-    """A 40-octet seed as AWS gives it, with Debian's oathtool as the judge."""
+    """The seed has 40 octets, as AWS's have, and Debian's oathtool is the judge."""
     secret, at = bytes(range(40)), 1_700_000_000
     with keys.open(only(keys)) as applet:
         applet.put("AWS:alice@123456789012", Seed(secret), touch=False)
@@ -108,7 +108,7 @@ def test_the_adapter_computes_what_oathtool_computes(keys: Keys) -> None:
 
 @pytest.mark.usefixtures("card")
 def test_long_answers_come_in_parts() -> None:
-    """Thirty names of 60 octets are eight answers for one LIST."""
+    """Thirty names of 60 octets need eight answers for one LIST."""
     names = {f"{number:060}" for number in range(30)}
     with session() as oath:
         for name in names:
@@ -118,7 +118,7 @@ def test_long_answers_come_in_parts() -> None:
 
 
 def test_a_short_apdu_of_more_than_255_octets_comes_in_a_chain() -> None:
-    """A contactless reader's ATR makes yubikit use short APDUs."""
+    """For a contactless reader's ATR, yubikit uses short APDUs."""
     card = YkoathCard(atr=ATR_NFC)
     pcsc.plug(card)
     with session() as oath:
@@ -130,7 +130,7 @@ def test_a_short_apdu_of_more_than_255_octets_comes_in_a_chain() -> None:
 
 
 def test_a_card_renames_deletes_and_resets(card: YkoathCard) -> None:
-    """What is gone is not found, and a reset makes a new identity."""
+    """A deleted credential is not found, and a reset changes the identity."""
     with session() as oath:
         old = oath.put_credential(totp("old", HASH_ALGORITHM.SHA1, KEY[:20]))
         new = oath.rename_credential(old.id, "new")
@@ -145,7 +145,7 @@ def test_a_card_renames_deletes_and_resets(card: YkoathCard) -> None:
 
 
 def test_a_full_card_says_so() -> None:
-    """With NO SPACE, as the protocol has it."""
+    """The status is NO SPACE, as the protocol requires."""
     pcsc.plug(YkoathCard(capacity=1))
     with session() as oath:
         oath.put_credential(totp("one", HASH_ALGORITHM.SHA1, KEY[:20]))
@@ -155,7 +155,7 @@ def test_a_full_card_says_so() -> None:
 
 @pytest.mark.usefixtures("card")
 def test_a_password_locks_until_it_is_told() -> None:
-    """A session that was opened before stays open; the next one is locked."""
+    """A session that was opened before stays open. The next one is locked."""
     with session() as oath:
         key = oath.derive_key("secret")
         oath.set_key(key)
@@ -172,7 +172,7 @@ def test_a_password_locks_until_it_is_told() -> None:
 
 
 def test_the_card_asks_for_a_touch(card: YkoathCard) -> None:
-    """CALCULATE waits for it, CALCULATE ALL tells that it is wanted."""
+    """CALCULATE waits for the touch, and CALCULATE ALL reports that one is required."""
     with session() as oath:
         held = oath.put_credential(totp("touchy", HASH_ALGORITHM.SHA1, KEY[:20]), touch_required=True)
         assert oath.calculate_all(59) == {held: None}
@@ -191,7 +191,10 @@ def command(ins: int, data: bytes = b"", *, p2: int = 0) -> bytes:
 
 @pytest.mark.usefixtures("card")
 def test_a_full_response_is_the_whole_hmac() -> None:
-    """CALCULATE and CALCULATE ALL without truncation; a counted code is not given to who asks for all."""
+    """CALCULATE and CALCULATE ALL work without truncation.
+
+    CALCULATE ALL returns no code of a counter-based credential.
+    """
     with session() as oath:
         held = oath.put_credential(totp("full", HASH_ALGORITHM.SHA512, KEY[:64]))
         counted = oath.put_credential(CredentialData("hotp", OATH_TYPE.HOTP, HASH_ALGORITHM.SHA1, KEY[:20]))
@@ -218,7 +221,7 @@ def test_a_full_response_is_the_whole_hmac() -> None:
     ids=["unknown", "reset", "no password", "code", "name", "hash", "rename", "delete"],
 )
 def test_a_card_refuses_what_the_protocol_refuses(octets: bytes, status: int) -> None:
-    """With the status words of Yubico's page, each without a change."""
+    """The status words are those of Yubico's page, and nothing changes."""
     card = YkoathCard()
     select(card)
     for name in (b"one", b"two"):
@@ -230,7 +233,7 @@ def test_a_card_refuses_what_the_protocol_refuses(octets: bytes, status: int) ->
 
 
 def test_a_card_without_a_serial_has_a_management_applet_all_the_same() -> None:
-    """Which knows no command of the other applet."""
+    """The management applet does not know the commands of the other applet."""
     card = YkoathCard(serial=None)
     select(card, AID_MANAGEMENT)
     assert card.answer(command(LIST)) == StatusWord.INS_NOT_SUPPORTED.to_bytes(2)
@@ -240,7 +243,7 @@ def test_a_card_without_a_serial_has_a_management_applet_all_the_same() -> None:
 
 
 def test_a_card_that_is_pulled_while_it_waits_for_a_touch_says_nothing() -> None:
-    """It is not there any more."""
+    """The card is no longer there."""
     card = YkoathCard(touch_delay=30)
     select(card)
     card.answer(command(PUT, tlv(NAME, b"n") + tlv(KEY_TAG, b"\x21\x06" + bytes(20)) + bytes([PROPERTY, WANTS_TOUCH])))
@@ -253,7 +256,7 @@ def test_a_card_that_is_pulled_while_it_waits_for_a_touch_says_nothing() -> None
 def test_installed_ykman_lists_and_computes_what_was_enrolled(
     mfa_kit: MfaKit, lab: Lab, user: str, card: YkoathCard
 ) -> None:
-    """On a reader whose name lets it, with a touch, by the label that the talk gave; oathtool computes the same."""
+    """On a reader that ykman accepts, with a touch and by the displayed label, the code equals that of oathtool."""
     done = mfa_kit.run("enroll", user, "--with", "oath")
     assert done.code == 0, done.err
     label = f"AWS:{user}@{ACCOUNT}"

@@ -1,4 +1,4 @@
-"""The commands around OATH keys, over real PC/SC: from the enrollment to the revoke, and what else a key is asked."""
+"""Tests of the commands for OATH keys over real PC/SC, from the enrollment to the revoke."""
 
 import io
 import json
@@ -50,7 +50,7 @@ def enroll(mfa_kit: MfaKit, user: str, *more: str) -> None:
 def test_an_enrollment_takes_two_touches_and_no_waiting(
     mfa_kit: MfaKit, lab: Lab, user: str, card: YkoathCard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The key holds IAM's seed under an exact label, IAM tags its serial, and the talk tells how it is used."""
+    """The key holds IAM's secret under an exact label, IAM's tag has its serial, and the messages explain its use."""
 
     def sleep(_: float) -> None:
         assert threading.current_thread() is not threading.main_thread()
@@ -73,7 +73,7 @@ def test_an_enrollment_takes_two_touches_and_no_waiting(
 
 
 def test_of_a_key_that_ykman_does_not_find_its_makers_program_is_told(mfa_kit: MfaKit, user: str) -> None:
-    """Ykman goes by the reader's name."""
+    """The reader's name decides whether ykman finds a key."""
     pcsc.plug(None, YkoathCard(management=False))
     done = mfa_kit.run("enroll", user, "--with", "oath", "--no-touch")
     assert done.code == 0, done.err
@@ -85,7 +85,7 @@ def test_of_a_key_that_ykman_does_not_find_its_makers_program_is_told(mfa_kit: M
 def test_a_wait_for_the_next_code_is_told(
     mfa_kit: MfaKit, lab: Lab, user: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With its seconds, for nothing else is seen meanwhile; IAM takes the code of the next step too."""
+    """The seconds are shown, because nothing else happens meanwhile. IAM accepts the code of the next step too."""
     asked: list[float] = []
     monkeypatch.setattr(kit, "time", SimpleNamespace(sleep=asked.append, time=time.time))
     done = mfa_kit.run("enroll", user, "--with", "oath", "--no-touch", "--wait")
@@ -98,7 +98,7 @@ def test_a_wait_for_the_next_code_is_told(
 
 @pytest.mark.slow
 def test_the_only_key_that_answers_is_not_taken_in_silence(mfa_kit: MfaKit, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The other one is told of, with what is wrong with it; a card without the applet is none."""
+    """The other key is reported with its fault. A card without the applet is not a key."""
     monkeypatch.setattr(wire, "COMMAND", 2.5)
     pcsc.plug(YkoathCard(serial=1111), YkoathCard(quirks=Quirks(mute_at=1)))
     told = mfa_kit.run("verify", "oath", "--no-write")
@@ -110,7 +110,7 @@ def test_the_only_key_that_answers_is_not_taken_in_silence(mfa_kit: MfaKit, monk
 
 
 def test_a_card_without_the_applet_is_no_fault_of_a_list_that_shows_it(mfa_kit: MfaKit) -> None:
-    """As a security key in a reader; it is told of where it is no key at all."""
+    """It may be a security key in a reader. It is reported only when it is not a key of any kind."""
     pcsc.plug(FidoCard(lab_key(AttestationCa(now=time.time()))))
     for words in (("key", "list"), ("key", "info")):
         done = mfa_kit.run(*words)
@@ -123,7 +123,7 @@ def test_a_card_without_the_applet_is_no_fault_of_a_list_that_shows_it(mfa_kit: 
 
 
 class Blank(YkoathCard):
-    """A card with other applets than ours."""
+    """A card without an OATH or FIDO applet."""
 
     def answer(self, octets: bytes) -> bytes:
         return StatusWord.NOT_FOUND.to_bytes(2)
@@ -132,7 +132,7 @@ class Blank(YkoathCard):
 def test_an_asset_label_takes_the_serials_place_in_the_tag(
     mfa_kit: MfaKit, lab: Lab, user: str, card: YkoathCard
 ) -> None:
-    """And a dead run's key is still found, by its identity."""
+    """The key of an interrupted run is still found, by its identity."""
     enroll(mfa_kit, user, "--no-touch", "--asset", "desk-17")
     assert lab.account.backend.device(serial_of(user)).tags["mfa-kit:serial"] == "desk-17"
     assert mfa_kit.run("revoke", user, "--yes", "--leave-without-mfa").code == 0
@@ -140,7 +140,7 @@ def test_an_asset_label_takes_the_serials_place_in_the_tag(
 
 
 def test_a_dry_run_touches_nothing(mfa_kit: MfaKit, lab: Lab, user: str, card: YkoathCard) -> None:
-    """It looks at the key, and says what would be done."""
+    """It looks at the key, and prints the steps."""
     done = mfa_kit.run("enroll", user, "--with", "oath", "--dry-run")
     assert done.code == 0
     assert serial_of(user) in done.out
@@ -150,7 +150,7 @@ def test_a_dry_run_touches_nothing(mfa_kit: MfaKit, lab: Lab, user: str, card: Y
 
 
 def test_a_revoke_takes_the_credential_and_leaves_the_others(mfa_kit: MfaKit, user: str, card: YkoathCard) -> None:
-    """By the exact name."""
+    """The credential is deleted by its exact name."""
     enroll(mfa_kit, user, "--no-touch")
     enroll(mfa_kit, user, "--no-touch", "--add")
     assert len(card.credentials) == 2
@@ -160,7 +160,7 @@ def test_a_revoke_takes_the_credential_and_leaves_the_others(mfa_kit: MfaKit, us
 
 
 def test_another_desk_finds_the_key_by_its_tags(mfa_kit: MfaKit, user: str, card: YkoathCard, tmp_path: Path) -> None:
-    """IAM is the shared truth: the desk that revokes need not be the one that enrolled."""
+    """The computer that revokes need not be the one that enrolled, because the tags are in IAM."""
     enroll(mfa_kit, user, "--no-touch")
     done = mfa_kit.process(
         "revoke",
@@ -183,7 +183,10 @@ def test_a_lost_key_is_not_asked_for(mfa_kit: MfaKit, lab: Lab, user: str, card:
 
 
 def test_a_key_that_is_lost_while_it_is_asked_for_can_be_given_up(mfa_kit: MfaKit, user: str, card: YkoathCard) -> None:
-    """By the same revoke, or by its serial for all that waits for it; not by another key's."""
+    """The same revoke can give up the key, and so can `orphans clean` with its serial.
+
+    Another key's serial cannot.
+    """
     take = ("revoke", user, "--yes", "--leave-without-mfa")
     enroll(mfa_kit, user, "--no-touch")
     pcsc.plug(YkoathCard(serial=2222))
@@ -207,7 +210,7 @@ def test_a_key_that_is_lost_while_it_is_asked_for_can_be_given_up(mfa_kit: MfaKi
 def test_a_half_made_device_goes_on_when_its_key_is_there(
     mfa_kit: MfaKit, lab: Lab, user: str, recipient: str, identity_file: Path
 ) -> None:
-    """Nobody here may delete it, so the run waits for its key, written to or not, and asks for it by its serial."""
+    """IAM refuses to delete the device, so the run waits for its key, written or not, and asks for its serial."""
     resume = ("enroll", user, "--resume", "-i", str(identity_file))
     for written, name in ((PUT, user), (CALCULATE, f"{user}-2")):
         card = YkoathCard(quirks=Quirks(pulled_by=written))
@@ -232,7 +235,7 @@ def test_a_half_made_device_goes_on_when_its_key_is_there(
 def test_a_password_of_a_key_can_be_told_to_whatever_takes_its_credential_away(
     mfa_kit: MfaKit, user: str, card: YkoathCard
 ) -> None:
-    """The error that asks for it names an option that is there."""
+    """The error that asks for the password names an option that exists."""
     take = ("revoke", user, "--yes", "--leave-without-mfa")
     enroll(mfa_kit, user, "--no-touch")
     assert process(mfa_kit, "key", "password", "set", "--password-stdin", told="one\n")[0] == 0
@@ -247,7 +250,7 @@ def test_a_password_of_a_key_can_be_told_to_whatever_takes_its_credential_away(
 
 
 def test_a_lost_device_is_not_an_older_one_that_waits_for_its_key(mfa_kit: MfaKit, lab: Lab, user: str) -> None:
-    """Who has a device and loses it, loses that one."""
+    """A user that reports a loss has lost the present device, not the older one."""
     pcsc.plug(YkoathCard(serial=1111), YkoathCard(serial=2222))
     enroll(mfa_kit, user, "--no-touch", "--key", "1111")
     pcsc.plug(None, YkoathCard(serial=2222))
@@ -259,7 +262,7 @@ def test_a_lost_device_is_not_an_older_one_that_waits_for_its_key(mfa_kit: MfaKi
 
 
 def test_a_replace_moves_a_user_from_key_to_key(mfa_kit: MfaKit, lab: Lab, user: str) -> None:
-    """The old key forgets, the new one holds IAM's seed."""
+    """The old key no longer has the credential, and the new one holds IAM's secret."""
     old, new = YkoathCard(serial=1111), YkoathCard(serial=2222)
     pcsc.plug(old, new)
     enroll(mfa_kit, user, "--no-touch", "--key", "1111")
@@ -270,7 +273,7 @@ def test_a_replace_moves_a_user_from_key_to_key(mfa_kit: MfaKit, lab: Lab, user:
 
 
 def test_several_keys_are_listed_and_none_is_the_first(mfa_kit: MfaKit, lab: Lab, user: str) -> None:
-    """Without a terminal to choose at."""
+    """There is no terminal to choose at."""
     pcsc.plug(YkoathCard(serial=1111), YkoathCard(serial=2222))
     done = mfa_kit.run("enroll", user, "--with", "oath", "--no-input")
     assert done.code == 8
@@ -280,7 +283,7 @@ def test_several_keys_are_listed_and_none_is_the_first(mfa_kit: MfaKit, lab: Lab
 
 
 def test_no_key_is_told_and_nothing_is_made(mfa_kit: MfaKit, lab: Lab, user: str) -> None:
-    """Before IAM is asked to create anything."""
+    """The error comes before IAM is asked to create anything."""
     pcsc.plug()
     done = mfa_kit.run("enroll", user, "--with", "oath")
     assert done.code == 3
@@ -289,13 +292,13 @@ def test_no_key_is_told_and_nothing_is_made(mfa_kit: MfaKit, lab: Lab, user: str
 
 
 def test_an_empty_second_reader_stops_nothing(mfa_kit: MfaKit, user: str, card: YkoathCard) -> None:
-    """Vpcd's readers have a second slot that is always empty, and others here are empty too."""
+    """Readers of vpcd have a second slot that is always empty, and other readers here are empty too."""
     enroll(mfa_kit, user, "--no-touch")
     assert len(card.credentials) == 1
 
 
 def process(mfa_kit: MfaKit, *args: str, told: str) -> tuple[int, str]:
-    """Run with an OATH password on standard input."""
+    """Run a command in a process, with an OATH password on standard input."""
     done = subprocess.run(
         [sys.executable, "-m", "mfa_kit", *args],
         input=told,
@@ -308,7 +311,7 @@ def process(mfa_kit: MfaKit, *args: str, told: str) -> tuple[int, str]:
 
 
 def test_a_password_is_set_asked_for_changed_and_cleared(mfa_kit: MfaKit, user: str, card: YkoathCard) -> None:
-    """A wrong one and none at all are told apart; none is ever an argument."""
+    """A wrong password and a missing one give different errors. A password is never a command-line argument."""
     assert process(mfa_kit, "key", "password", "set", "--password-stdin", told="one\n")[0] == 0
     assert card.password
     locked = mfa_kit.run("enroll", user, "--with", "oath", "--no-input")
@@ -334,7 +337,7 @@ def test_a_password_is_set_asked_for_changed_and_cleared(mfa_kit: MfaKit, user: 
 
 
 def test_a_password_that_is_not_as_it_is_said_to_be_is_told(mfa_kit: MfaKit) -> None:
-    """To change what there is not, to set what there is; and a key that takes a password and asks for none."""
+    """Cases: no password to change, one that is already set, and a key that accepts one but never asks for it."""
     card = YkoathCard(quirks=Quirks(ignores_password=True))
     pcsc.plug(card)
 
@@ -355,7 +358,7 @@ def test_a_password_that_is_not_as_it_is_said_to_be_is_told(mfa_kit: MfaKit) -> 
 
 
 def test_the_key_of_a_password_that_is_wrong_is_not_said_to_be_absent(mfa_kit: MfaKit, card: YkoathCard) -> None:
-    """Its FIDO applet, which it does not have, is no news."""
+    """The missing FIDO applet is not reported."""
     assert process(mfa_kit, "key", "password", "set", "--password-stdin", told="one\n")[0] == 0
     assert card.password
     code, said = process(mfa_kit, "key", "info", "--key", "12345678", "--password-stdin", told="two\n")
@@ -366,7 +369,7 @@ def test_the_key_of_a_password_that_is_wrong_is_not_said_to_be_absent(mfa_kit: M
 def test_without_the_extra_the_command_that_installs_it_is_told(
     mfa_kit: MfaKit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Yubikit and pyscard are not there for everybody."""
+    """The extra installs yubikit and pyscard."""
     monkeypatch.setitem(sys.modules, "mfa_kit.adapters.oath.keys", None)
     done = mfa_kit.run("verify", "oath")
     assert done.code == 2
@@ -374,7 +377,7 @@ def test_without_the_extra_the_command_that_installs_it_is_told(
 
 
 def test_a_key_that_is_not_there_is_told_with_those_that_are(mfa_kit: MfaKit) -> None:
-    """And with what is wrong with other readers."""
+    """Faults of other readers are listed too."""
     pcsc.plug(YkoathCard(serial=1111), Blank())
     done = mfa_kit.run("verify", "oath", "--key", "9999")
     assert done.code == 3
@@ -384,7 +387,7 @@ def test_a_key_that_is_not_there_is_told_with_those_that_are(mfa_kit: MfaKit) ->
 
 
 def test_a_list_tells_what_each_key_says_of_itself(mfa_kit: MfaKit) -> None:
-    """A serial or none, and how much room there is where the model is known."""
+    """It shows the serial, if there is one, and the free space where the model is known."""
     pcsc.plug(YkoathCard(), YkoathCard(management=False))
     rows = json.loads(mfa_kit.run("key", "list", "--output", "json").out)["rows"]
     told = {row["where"][0]: (row["key"], row["serial"], row["firmware"], row["oath_free"]) for row in rows}
@@ -397,14 +400,14 @@ def test_a_list_tells_what_each_key_says_of_itself(mfa_kit: MfaKit) -> None:
 
 @pytest.mark.usefixtures("card")
 def test_of_a_key_without_fido_nobody_is_told_to_plug_in_a_security_key(mfa_kit: MfaKit) -> None:
-    """What one applet says of a key is enough."""
+    """A key that one applet describes is a known key."""
     told = mfa_kit.run("key", "info")
     assert told.code == 0
     assert told.err == ""
 
 
 def test_a_watch_tells_who_comes_and_goes(mfa_kit: MfaKit) -> None:
-    """A line each, until Ctrl-C."""
+    """Each event is one line, until Ctrl-C."""
     pcsc.plug(YkoathCard(serial=1111))
     watching = mfa_kit.start("key", "list", "--watch", "--output", "json", env=pcsc.shared().env)
     assert watching.stdout
@@ -423,7 +426,7 @@ def test_a_watch_tells_who_comes_and_goes(mfa_kit: MfaKit) -> None:
 def test_a_watch_misses_nothing_that_comes_while_the_first_look_is_taken(
     mfa_kit: MfaKit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A look takes its time; what is plugged in behind its back is told of at the next."""
+    """A look takes some time. A key that is plugged in meanwhile is reported at the next look."""
     plugged: list[KeyRow] = []
 
     def rows() -> tuple[list[KeyRow], list[MfaKitError]]:
@@ -446,7 +449,7 @@ def test_a_watch_misses_nothing_that_comes_while_the_first_look_is_taken(
 
 @pytest.mark.parametrize("ins", [PUT, CALCULATE])
 def test_a_ctrl_c_in_verify_oath_leaves_the_key_as_it_was(mfa_kit: MfaKit, card: YkoathCard, ins: int) -> None:
-    """The key goes on with what it was asked, so it is looked at once more."""
+    """The key continues with its last command, so it is checked once more."""
     act = card.answer
 
     def answer(octets: bytes) -> bytes:
@@ -464,7 +467,7 @@ def test_a_ctrl_c_in_verify_oath_leaves_the_key_as_it_was(mfa_kit: MfaKit, card:
 def test_a_key_that_goes_in_the_middle_of_verify_oath_may_hold_what_was_written(
     mfa_kit: MfaKit, card: YkoathCard
 ) -> None:
-    """That is said, with what takes it away."""
+    """The output says so, and names the command that removes the credential."""
     card.quirks.refuses = {CALCULATE: StatusWord.NOT_FOUND, DELETE: StatusWord.INS_NOT_SUPPORTED}
     done = mfa_kit.run("verify", "oath")
     assert done.code == 3
@@ -473,7 +476,7 @@ def test_a_key_that_goes_in_the_middle_of_verify_oath_may_hold_what_was_written(
 
 
 def test_verify_oath_leaves_the_key_as_it_was(mfa_kit: MfaKit, user: str, card: YkoathCard) -> None:
-    """The maker is not proven, the firmware has its advisory, the account's credentials are named."""
+    """The maker is not proven, the firmware has an advisory, and the account's credentials are listed."""
     enroll(mfa_kit, user, "--no-touch")
     before = dict(card.credentials)
     done = mfa_kit.run("verify", "oath", "--account", ACCOUNT, "--output", "json")
@@ -492,7 +495,7 @@ def test_verify_oath_leaves_the_key_as_it_was(mfa_kit: MfaKit, user: str, card: 
 
 
 def test_verify_oath_judges_each_key_by_what_it_does(mfa_kit: MfaKit) -> None:
-    """A full one, one that says nothing, one that overwrites, one that refuses to be written."""
+    """One key is full, one reports nothing, one overwrites, and one refuses writes."""
 
     def checks(card: YkoathCard) -> tuple[int, dict[str, dict[str, str]]]:
         pcsc.plug(card)
@@ -526,7 +529,7 @@ def test_verify_oath_judges_each_key_by_what_it_does(mfa_kit: MfaKit) -> None:
 
 
 def test_aws_judges_the_callers_own_key(mfa_kit: MfaKit, monkeypatch: pytest.MonkeyPatch, card: YkoathCard) -> None:
-    """With the user's own credentials, through STS; a code is taken once."""
+    """The user's own credentials and STS are used. A code is accepted only once."""
     with Lab(users=("erin",), settings=LabSettings(propagation=0)) as lab:
         for name, value in lab.env.items():
             monkeypatch.setenv(name, value)
@@ -554,7 +557,7 @@ def at_a_terminal(mfa_kit: MfaKit, *words: str) -> "pexpect.spawn[str]":
 
 
 def test_a_password_is_asked_at_the_terminal_and_not_shown(mfa_kit: MfaKit, card: YkoathCard) -> None:
-    """Twice for a new one, once to use the key."""
+    """It is typed twice when it is new, and once to use the key."""
     shown = io.StringIO()
     for words, prompts in (
         (("key", "password", "set"), ("new OATH password of YubiKey 5A 12345678: ", "the same again: ")),
@@ -575,7 +578,7 @@ def test_a_password_is_asked_at_the_terminal_and_not_shown(mfa_kit: MfaKit, card
 
 
 def test_a_key_is_chosen_at_the_terminal(mfa_kit: MfaKit, lab: Lab, user: str) -> None:
-    """From a numbered list."""
+    """The user chooses from a numbered list."""
     first, second = YkoathCard(serial=1111), YkoathCard(serial=2222)
     pcsc.plug(first, second)
     child = at_a_terminal(mfa_kit, "enroll", user, "--with", "oath", "--no-touch")
@@ -592,7 +595,7 @@ def test_a_key_is_chosen_at_the_terminal(mfa_kit: MfaKit, lab: Lab, user: str) -
 
 
 def test_a_device_that_is_on_no_key_is_said_so(mfa_kit: MfaKit, lab: Lab, user: str) -> None:
-    """A token's seed is AWS's alone."""
+    """Only AWS has the seed of a token."""
     pcsc.plug(YkoathCard())
     lab.add_token("GAHT00000001", "GEZDGNBVGY3TQOJQ")
     lab.account.backend.get_user(user).mfa_devices["GAHT00000001"] = assigned_entry("GAHT00000001", lab.account.today())
@@ -602,7 +605,7 @@ def test_a_device_that_is_on_no_key_is_said_so(mfa_kit: MfaKit, lab: Lab, user: 
 
 
 def test_verify_oath_refuses_a_key_that_computes_wrong_codes(mfa_kit: MfaKit, card: YkoathCard) -> None:
-    """With exit code 1, and its test credential gone."""
+    """The exit code is 1, and the test credential is removed."""
     card.quirks.wrong_codes = True
     done = mfa_kit.run("verify", "oath")
     assert done.code == 1
@@ -611,7 +614,7 @@ def test_verify_oath_refuses_a_key_that_computes_wrong_codes(mfa_kit: MfaKit, ca
 
 
 def test_what_a_killed_verification_left_is_taken_away(mfa_kit: MfaKit, card: YkoathCard) -> None:
-    """Nobody else uses its test name."""
+    """Only verifications use its test name."""
     card.credentials[b"mfa-kit:test"] = Credential(0x21, 6, bytes(20), touch=False)
     done = mfa_kit.run("verify", "oath", "--output", "json")
     assert done.code == 0, done.out
@@ -621,7 +624,7 @@ def test_what_a_killed_verification_left_is_taken_away(mfa_kit: MfaKit, card: Yk
 def test_verify_user_states_how_far_it_proves(
     mfa_kit: MfaKit, lab: Lab, user: str, recipient: str, identity_file: Path
 ) -> None:
-    """Local without a judge, against the backup's seed, and by AWS on request."""
+    """The proof is local without a reference, or against the backup's secret, or by AWS on request."""
     card = YkoathCard()
     pcsc.plug(card)
     enroll(mfa_kit, user, "--no-touch", "-r", recipient)
@@ -633,7 +636,8 @@ def test_verify_user_states_how_far_it_proves(
     by_seed = mfa_kit.run("verify", "user", user, "--backup", backup, "-i", str(identity_file))
     assert by_seed.code == 0
     assert "judged by the seed of the backup" in by_seed.out
-    lab.account.backend.codes(serial_of(user)).last = -1  # as if a minute had passed
+    # Let the lab accept codes as if a minute had passed.
+    lab.account.backend.codes(serial_of(user)).last = -1
     by_aws = mfa_kit.run("verify", "user", user, "--resync")
     assert by_aws.code == 0, by_aws.out
     assert "AWS took the code" in by_aws.out
@@ -661,7 +665,7 @@ def test_verify_user_states_how_far_it_proves(
 def test_another_desk_takes_no_other_key_for_it_that_has_its_serial(
     mfa_kit: MfaKit, user: str, card: YkoathCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The tags tell the identity of the applet: that key is asked for, and what is on it does not stay in silence."""
+    """The tags contain the identity of the applet, so that key is requested. The credential on it is not forgotten."""
     enroll(mfa_kit, user, "--no-touch")
     monkeypatch.setenv("MFA_KIT_HOME", str(tmp_path / "other"))
     pcsc.plug(YkoathCard())
@@ -674,7 +678,7 @@ def test_another_desk_takes_no_other_key_for_it_that_has_its_serial(
 
 
 def test_a_locked_key_beside_the_one_that_holds_the_credential_asks_for_nothing(mfa_kit: MfaKit, user: str) -> None:
-    """It may be anybody's, and some count what is tried."""
+    """The locked key may belong to anyone, and some keys count tries."""
     held, other = YkoathCard(serial=1111), YkoathCard(serial=2222)
     other.password = bytes(16)
     pcsc.plug(held)
@@ -689,7 +693,7 @@ def test_a_locked_key_beside_the_one_that_holds_the_credential_asks_for_nothing(
 def test_a_label_that_iam_takes_as_no_tag_is_refused_before_anything_is_made(
     mfa_kit: MfaKit, user: str, lab: Lab, card: YkoathCard, label: str
 ) -> None:
-    """A device without it is not known at another desk."""
+    """Without the tag, another computer could not identify the device."""
     done = mfa_kit.run("enroll", user, "--with", "oath", "--no-touch", "--asset", label)
     assert done.code == 2
     assert "is no label" in done.err
@@ -699,7 +703,7 @@ def test_a_label_that_iam_takes_as_no_tag_is_refused_before_anything_is_made(
 def test_a_backup_goes_onto_another_card_and_computes_the_same(
     mfa_kit: MfaKit, user: str, recipient: str, identity_file: Path
 ) -> None:
-    """Proved by its codes; done twice it finds itself done."""
+    """Its codes prove it. A second restore finds that the key has the secret."""
     first, second = YkoathCard(serial=1111), YkoathCard(serial=2222)
     pcsc.plug(first, second)
     enroll(mfa_kit, user, "--no-touch", "--key", "1111", "-r", recipient)
@@ -724,7 +728,10 @@ def test_a_backup_goes_onto_another_card_and_computes_the_same(
 def test_a_drill_asks_the_key(
     mfa_kit: MfaKit, user: str, recipient: str, identity_file: Path, card: YkoathCard
 ) -> None:
-    """A backup whose key is at another place is left out; codes that differ are told; the ledger remembers both."""
+    """A backup whose key is elsewhere is skipped, and codes that differ are reported.
+
+    The ledger records both results.
+    """
     enroll(mfa_kit, user, "--no-touch", "-r", recipient)
     backup = next((mfa_kit.home / "backups").rglob("*.age"))
     words = ("backup", "drill", backup, "-i", str(identity_file), "--from", "oath", "--output", "json")
@@ -747,7 +754,7 @@ def test_a_drill_asks_the_key(
 def test_a_backup_is_drilled_by_the_key(
     mfa_kit: MfaKit, user: str, card: YkoathCard, recipient: str, identity_file: Path
 ) -> None:
-    """Its code is the one that the backup's seed gives, or is not; without the key there is none."""
+    """The key's code is compared with that of the backup's secret. Without the key there is no code."""
     enroll(mfa_kit, user, "--no-touch", "-r", recipient)
     backup = str(next((mfa_kit.home / "backups").rglob("*.age")))
     drill = ("backup", "drill", backup, "-i", str(identity_file), "--from", "oath")
@@ -763,7 +770,7 @@ def test_a_backup_is_drilled_by_the_key(
 
 @pytest.mark.usefixtures("card")
 def test_no_output_holds_the_seed(mfa_kit: MfaKit, lab: Lab, user: str) -> None:
-    """Nor the ledger, with all that --debug tells."""
+    """The ledger does not contain it either, nor does the output of --debug."""
     done = mfa_kit.process("--debug", "enroll", user, "--with", "oath", "--no-touch", env=pcsc.shared().env)
     assert done.code == 0, done.err
     seed = lab.seed(serial_of(user))
@@ -775,7 +782,7 @@ def test_no_output_holds_the_seed(mfa_kit: MfaKit, lab: Lab, user: str) -> None:
 
 
 def test_the_code_of_the_key_is_the_code_of_the_seed(mfa_kit: MfaKit, lab: Lab, user: str, card: YkoathCard) -> None:
-    """Computed again by our own otp, at the time of the run."""
+    """mfa-kit's own code computes it again, for the time of the run."""
     began = time.time()
     enroll(mfa_kit, user, "--no-touch")
     last = lab.account.backend.codes(serial_of(user)).last

@@ -1,4 +1,7 @@
-"""Whatever ends a run early, at the key too: the same command then ends in one device that works, and nothing else."""
+"""Tests of interrupted runs with a key: after any interruption, the same command ends with one working device.
+
+Nothing else is left.
+"""
 
 import os
 import signal
@@ -27,7 +30,7 @@ from tests.sizes import sample
 VERBS = tuple(BEFORE)
 WRITES = {PUT, DELETE}
 FAULTS = ("throttle", "error-before", "error-after", "lost-before", "lost-after", "denied")
-# A call that hangs is given up after so many seconds here, and one that does not on no machine.
+# Seconds after which a hanging call is given up here, and seconds that no working call takes on any computer.
 IMPATIENT, PATIENT = 0.3, 30.0
 
 
@@ -58,13 +61,13 @@ def plugged() -> YkoathCard:
 
 
 def used_by(verb: str, enrolled: YkoathCard) -> YkoathCard:
-    """Return the key that a verb uses, plugged in: another one for the second copy of a seed."""
+    """Return the key that a verb uses, plugged in. A restore uses another key for the second copy of a secret."""
     return plugged() if verb == "restore" else enrolled
 
 
 @contextmanager
 def nothing_left(verb: str) -> Iterator[None]:
-    """Let a revoke find that the one before it came to its end."""
+    """Accept that a repeated revoke finds the previous one completed."""
     try:
         yield
     except UsageFault as error:
@@ -74,7 +77,7 @@ def nothing_left(verb: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Begun:
-    """A user at a desk who has what a verb finds, and a key for it."""
+    """A user with everything that a verb expects, and a key for it."""
 
     user: str
     home: Path
@@ -112,7 +115,7 @@ def test_a_kill_at_any_step_is_repaired_by_the_same_command(
     identity: Identity,
     tmp_path: Path,
 ) -> None:
-    """SIGKILL just before and just after each call of each port and applet: all ends as if it had not been."""
+    """SIGKILL comes just before and just after each call of each port and applet. The result is as if uninterrupted."""
     run = partial(nursery.run, identity=str(identity))
     prepare = ["enroll"] * BEFORE[verb]
 
@@ -142,14 +145,18 @@ def test_a_kill_at_any_step_is_repaired_by_the_same_command(
 def test_a_key_that_goes_or_hangs_at_any_apdu_costs_a_sentence_and_the_same_command(
     verb: str, how: str, judge: KeyJudge, begun: Callable[[str], Begun], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pulled after it acted, before it wrote, or mute: plugged in again, the command ends as if it had not been."""
+    """The key is removed before or after a write, or does not answer.
+
+    After it is plugged in again, the command completes.
+    """
     whole = begun(verb)
     whole.do(verb)
     assert WRITES & set(whole.card.log)
     tries = [
         at
         for at, ins in enumerate(whole.card.log, start=1)
-        if how != "pulled_before" or ins in WRITES  # before a read is the same as after the one before it
+        # Before a read is the same moment as after the previous command.
+        if how != "pulled_before" or ins in WRITES
     ]
     for at in sample(tries, 4):
         here = begun(verb)
@@ -167,7 +174,7 @@ def test_a_key_that_goes_or_hangs_at_any_apdu_costs_a_sentence_and_the_same_comm
 
 
 def sentence(verb: str, begun: Begun) -> str:
-    """Return what a person is told to do when a verb ends early; a verification may end in an answer."""
+    """Return what the user is told to do when a verb ends early. A verification may end with a result."""
     try:
         answer, _ = begun.do(verb)
     except MfaKitError as error:
@@ -182,14 +189,14 @@ def sentence(verb: str, begun: Begun) -> str:
 def test_a_fault_at_any_call_is_repaired_by_the_same_command(
     verb: str, fault: str, judge: KeyJudge, at_lab: Lab, begun: Callable[[str], Begun]
 ) -> None:
-    """Whatever one answer of AWS was, the next run ends in one working device, or none after a revoke."""
+    """After any fault of one AWS answer, the next run ends with one working device, or none after a revoke."""
     whole = begun(verb)
     seen = len(at_lab.calls)
     whole.do(verb)
     number = sum(call.operation != "GetCallerIdentity" for call in at_lab.calls[seen:])
     for at in sample(range(1, number + 1), 4):
         here = begun(verb)
-        at_lab.faults.add("*", fault, at=at + 1)  # the caller's identity is asked first
+        at_lab.faults.add("*", fault, at=at + 1)  # the first request asks for the caller's identity
         with suppress(MfaKitError):
             here.do(verb)
         at_lab.faults.clear()
@@ -202,7 +209,7 @@ def test_a_fault_at_any_call_is_repaired_by_the_same_command(
 def test_an_absent_key_keeps_its_entry_open_and_is_asked_for(
     judge: KeyJudge, shared: Shared, user: str, identity: Identity, tmp_path: Path
 ) -> None:
-    """By its serial, in the error and by each later command, until it is there."""
+    """The error and each later command ask for its serial, until it is plugged in."""
     card = plugged()
     do("enroll", user, tmp_path, shared, identity=identity)
     pcsc.plug()
@@ -220,7 +227,7 @@ def test_an_absent_key_keeps_its_entry_open_and_is_asked_for(
 def test_a_key_that_was_away_is_cleaned_though_its_devices_name_is_used_again(
     judge: KeyJudge, shared: Shared, user: str, identity: Identity, tmp_path: Path
 ) -> None:
-    """The user got another key meanwhile: the journal tells the two apart."""
+    """The user got another key meanwhile. The journal distinguishes the two."""
     away, other = plugged(), YkoathCard(serial=2222)
     do("enroll", user, tmp_path, shared, identity=identity)
     pcsc.plug(other)
@@ -236,7 +243,10 @@ def test_a_key_that_was_away_is_cleaned_though_its_devices_name_is_used_again(
 def test_a_key_with_the_serial_of_the_absent_one_is_not_taken_for_it(
     shared: Shared, user: str, identity: Identity, tmp_path: Path
 ) -> None:
-    """It may be a twin, which holds somebody's credential of that name: it is left alone, and the entry stays open."""
+    """It may be a twin with another user's credential of that name.
+
+    It is not changed, and the entry stays unfinished.
+    """
     plugged()
     do("enroll", user, tmp_path, shared, identity=identity)
     twin = plugged()
@@ -252,7 +262,7 @@ def test_a_key_with_the_serial_of_the_absent_one_is_not_taken_for_it(
 def test_another_runs_credential_of_the_same_name_is_not_touched(
     judge: KeyJudge, shared: Shared, user: str, identity: Identity, tmp_path: Path
 ) -> None:
-    """A desk that settles late finds the device's name taken by another desk, and leaves key and IAM to it."""
+    """If another computer has reused the device's name, a late settlement does not change the key or IAM."""
     card = plugged()
     card.log.clear()
     card.quirks.pulled_by = CALCULATE
@@ -271,7 +281,7 @@ def test_another_runs_credential_of_the_same_name_is_not_touched(
 def test_a_ctrl_c_in_place_of_a_touch_leaves_key_and_iam_as_they_were(
     judge: KeyJudge, shared: Shared, user: str, identity: Identity, tmp_path: Path
 ) -> None:
-    """The key cannot be asked to stop, so it is waited for."""
+    """The key cannot be told to stop, so the program waits for it."""
     card = plugged()
     card.touch_delay = 0.4
     card.on_touch = lambda: os.kill(os.getpid(), signal.SIGINT)

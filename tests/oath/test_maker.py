@@ -1,4 +1,4 @@
-"""Who made a key: its OATH applet cannot tell, the FIDO attestation of the very same key can."""
+"""Tests of a key's maker: its OATH applet cannot prove it, but the FIDO attestation of the same key can."""
 
 import json
 import time
@@ -25,7 +25,7 @@ NOT_SELECTED = StatusWord.NOT_FOUND.to_bytes(2)
 
 
 class TwoApplets(YkoathCard):
-    """One card with an OATH and a FIDO applet, as a YubiKey on a contactless reader."""
+    """A card with an OATH and a FIDO applet, such as a YubiKey on a contactless reader."""
 
     def __init__(self, fido: FidoCard) -> None:
         super().__init__(atr=ATR_NFC)
@@ -51,7 +51,7 @@ def maker() -> AttestationCa:
 
 @pytest.fixture
 def published(maker: AttestationCa, tmp_path: Path) -> list[str]:
-    """Publish the lab's model, and return the options that name it."""
+    """Publish the metadata of the lab's model, and return the options that name it."""
     blob, root = tmp_path / "blob.jwt", tmp_path / "root.der"
     entries = [maker.entry("mfa-kit lab key", aaguid=AAGUID)]
     blob.write_bytes(maker.blob(entries, next_update=date(2100, 1, 1)))
@@ -69,7 +69,7 @@ def checked(mfa_kit: MfaKit, *more: str) -> tuple[int, dict[str, str]]:
 def test_a_maker_is_proven_by_the_fido_attestation_of_the_same_card(
     mfa_kit: MfaKit, maker: AttestationCa, published: list[str]
 ) -> None:
-    """And by nothing else: without being asked it is not proven, whatever the key says of itself."""
+    """Without the attestation the maker is not proven, whatever the key reports about itself."""
     pcsc.plug(TwoApplets(FidoCard(lab_key(maker))))
     assert checked(mfa_kit)[1]["detail"].startswith("not proven: OATH has no attestation")
     code, told = checked(mfa_kit, "--maker", *published)
@@ -80,7 +80,7 @@ def test_a_maker_is_proven_by_the_fido_attestation_of_the_same_card(
 def test_an_attestation_that_proves_nothing_proves_no_maker(
     mfa_kit: MfaKit, maker: AttestationCa, published: list[str]
 ) -> None:
-    """A key that signs for itself may be anybody's."""
+    """Any key can attest itself."""
     pcsc.plug(TwoApplets(FidoCard(lab_key(maker, behavior=KeyBehavior(attestation="self")))))
     code, told = checked(mfa_kit, "--maker", *published)
     assert (code, told["result"]) == (1, "fail")
@@ -88,7 +88,7 @@ def test_an_attestation_that_proves_nothing_proves_no_maker(
 
 
 def test_another_keys_attestation_is_none(mfa_kit: MfaKit, maker: AttestationCa, published: list[str]) -> None:
-    """A FIDO key in the next reader says nothing of this one."""
+    """A FIDO key in another reader proves nothing about this key."""
     pcsc.plug(YkoathCard(), TwoApplets(FidoCard(lab_key(maker))))
     code, told = checked(mfa_kit, "--maker", "--key", pcsc.reader(0), *published)
     assert (code, told["result"]) == (1, "fail")
@@ -97,7 +97,7 @@ def test_another_keys_attestation_is_none(mfa_kit: MfaKit, maker: AttestationCa,
 
 @pytest.fixture
 def on_usb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Have FIDO keys on USB, by their nodes, each at its bus and address; the reader is at bus 3, address 7."""
+    """Add FIDO keys on USB, by node, each with its bus and address. The reader is at bus 3, address 7."""
 
     def make(**nodes: tuple[int, int]) -> None:
         for number, (node, (bus, address)) in enumerate(nodes.items()):
@@ -117,14 +117,14 @@ def on_usb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Non
 
 @pytest.mark.usefixtures("card")
 def test_a_key_on_usb_is_the_same_by_its_bus_and_address(on_usb: Callable[..., None]) -> None:
-    """Not by a name or a serial, which another key may have too."""
+    """A name or a serial does not count, because another key may have the same one."""
     on_usb(hidraw0=(3, 8), hidraw1=(3, 7))
     assert find_same_device(pcsc.reader(0)) == "/dev/hidraw1"
 
 
 @pytest.mark.usefixtures("card")
 def test_a_device_with_two_fido_keys_is_neither(on_usb: Callable[..., None]) -> None:
-    """It fails closed."""
+    """The search fails closed."""
     on_usb(hidraw0=(3, 7), hidraw1=(3, 7))
     assert find_same_device(pcsc.reader(0)) is None
 
@@ -133,7 +133,7 @@ def test_a_device_with_two_fido_keys_is_neither(on_usb: Callable[..., None]) -> 
 def test_a_reader_that_does_not_tell_its_address_is_beside_nothing(
     on_usb: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As vpcd's, and one whose card went."""
+    """Such readers are vpcd's, and those whose card was removed."""
     on_usb(hidraw0=(3, 7))
     monkeypatch.setattr(scard, "SCardGetAttrib", lambda *_: (1, []))
     assert find_same_device(pcsc.reader(0)) is None

@@ -1,4 +1,4 @@
-"""The private pcscd: any number of them beside each other, and nothing of them on the machine, then or later."""
+"""Tests of the private pcscd: several run in parallel, and they leave nothing on the computer."""
 
 import json
 import shutil
@@ -36,14 +36,14 @@ def ours(folder: Path) -> list[Path]:
 
 
 def listening() -> set[int]:
-    """Return the ports on which somebody listens in this network namespace (proc(5), net/tcp)."""
+    """Return the listening ports of this network namespace (proc(5), net/tcp)."""
     rows = [line.split() for line in Path("/proc/self/net/tcp").read_text().splitlines()[1:]]
     return {int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == "0A"}
 
 
 @pytest.mark.slow
 def test_private_services_run_beside_each_other_and_leave_nothing(mfa_kit: MfaKit) -> None:
-    """Each with the same ports and the same names, and no port, folder or process of it outside."""
+    """All use the same ports and names, and none leaves a port, folder or process outside."""
     shared = pcsc.plug(YkoathCard(serial=1111))
     with Readers() as first, Readers() as second:
         first.insert(YkoathCard(serial=2222))
@@ -59,7 +59,7 @@ def test_private_services_run_beside_each_other_and_leave_nothing(mfa_kit: MfaKi
 
 
 def test_a_service_that_does_not_start_says_why_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In its own first words."""
+    """The error has the service's own first words."""
     monkeypatch.setattr(reader, "INSIDE", "echo no room for it; exit 1")
     readers = Readers()
     with pytest.raises(DeviceFault, match="did not start: no room for it") as caught, readers:
@@ -73,14 +73,14 @@ def test_a_service_that_does_not_start_says_why_and_leaves_nothing(monkeypatch: 
     [(['a"b'], "cannot be called"), ([""], "cannot be called"), (["x" * 121], "121"), (["r"] * 9, "9 readers")],
 )
 def test_readers_that_pcscd_does_not_take_are_refused(names: list[str], said: str, mfa_kit: MfaKit) -> None:
-    """Before it is started; 121 letters are told in full."""
+    """The error comes before pcscd starts. A name of 121 letters is shown in full."""
     done = mfa_kit.run("lab", "card", *(word for name in names for word in ("--reader", name)), "--", "true")
     assert done.code == 2
     assert said.replace("121", "x" * 121) in done.err
 
 
 def test_a_reader_that_takes_no_card_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nobody listens for one."""
+    """No process listens for a card there."""
     monkeypatch.setattr(reader, "START", 0.2)
     monkeypatch.setattr(reader, "_connect_within", lambda *_: socket.create_connection(("127.0.0.1", 1)))
     with pytest.raises(DeviceFault, match="takes no card"):
@@ -89,7 +89,7 @@ def test_a_reader_that_takes_no_card_is_told(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize(("name", "value"), [("euid", 1000), ("driver", "/no/such/driver.so")])
 def test_what_a_private_service_lacks_is_told(name: str, value: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Root, or the two packages; before anything is made."""
+    """It needs root and two packages. The error comes before anything is created."""
     pcsc.shared()
     if name == "euid":
         monkeypatch.setattr("os.geteuid", lambda: value)
@@ -101,7 +101,7 @@ def test_what_a_private_service_lacks_is_told(name: str, value: object, monkeypa
 
 
 def home_of(socket: str) -> Path:
-    """Return the folder of a private pcscd, by its socket; it is the only thing of it on the disk."""
+    """Return the folder of a private pcscd, found by its socket. Nothing else of it is on the disk."""
     folder = Path(socket).parents[2]
     assert folder.name.startswith("mfa-kit-pcsc-")
     return folder
@@ -109,7 +109,7 @@ def home_of(socket: str) -> Path:
 
 @pytest.mark.slow
 def test_the_labs_card_is_a_command(mfa_kit: MfaKit) -> None:
-    """A child sees the key, and when it ends no reader and no pcscd is left."""
+    """A child process sees the key. When it ends, no reader and no pcscd is left."""
     done = mfa_kit.process(
         "lab", "card", "--", "sh", "-c", f"echo $PCSCLITE_CSOCK_NAME; exec {sys.executable} -m mfa_kit key list"
     )
@@ -132,8 +132,9 @@ def test_the_labs_card_is_a_command(mfa_kit: MfaKit) -> None:
 def test_a_reader_that_is_ended_while_it_starts_leaves_nothing(
     line: tuple[str, ...], number: signal.Signals, mfa_kit: MfaKit
 ) -> None:
-    """Its pcscd is there, and the command that it is for not yet."""
-    with tempfile.TemporaryDirectory() as folder:  # short, for the path of a socket
+    """Its pcscd is running, but its command has not started yet."""
+    # The path of a socket must be short.
+    with tempfile.TemporaryDirectory() as folder:
         starting = mfa_kit.start("lab", *line, "--", "sleep", "60", env={"TMPDIR": folder})
         while starting.poll() is None and not list(Path(folder).glob("*/run/pcscd/*")):
             time.sleep(0.005)
@@ -145,7 +146,7 @@ def test_a_reader_that_is_ended_while_it_starts_leaves_nothing(
 
 @pytest.mark.slow
 def test_a_box_of_the_labs_cards_is_worked_by_hand(mfa_kit: MfaKit) -> None:
-    """A number puts a key in, and again pulls it out; what is none is told, and so is that no reader is free."""
+    """A number inserts a key, and the same number removes it. Invalid input and a lack of free readers are reported."""
     box = mfa_kit.start("lab", "card", "--box", "2", "--serial", "7", stdin=subprocess.PIPE)
     assert box.stdout
     assert box.stdin
@@ -174,7 +175,7 @@ def test_a_box_of_the_labs_cards_is_worked_by_hand(mfa_kit: MfaKit) -> None:
 
 @pytest.mark.slow
 def test_a_lab_card_that_is_killed_leaves_no_pcscd(mfa_kit: MfaKit) -> None:
-    """The kernel ends it with its parent; it never was the system's."""
+    """The kernel ends the pcscd with its parent. The system's own pcscd is never used."""
     waiting = mfa_kit.start("lab", "card")
     assert waiting.stdout
     folder = home_of(waiting.stdout.readline().split("=")[1].strip())

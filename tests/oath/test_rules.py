@@ -1,4 +1,4 @@
-"""The rules that every device adapter obeys, each with a card that breaks them."""
+"""Tests of the rules for every device adapter. Each test has a card that breaks a rule."""
 
 import os
 import subprocess
@@ -48,14 +48,14 @@ Make = Callable[..., OathCard]
 
 
 def plug(**how: object) -> YkoathCard:
-    """Put in a card that strays."""
+    """Insert a misbehaving card."""
     card = YkoathCard(quirks=Quirks(**how))  # type: ignore[arg-type]
     pcsc.plug(card)
     return card
 
 
 def enroll(carrier: OathCard) -> otp.Pair:
-    """Do what enrollment asks of a carrier."""
+    """Make the calls that an enrollment makes to a carrier."""
     intent = carrier.check(INTENT, sealed=True)
     carrier.install(intent, CREATED)
     return carrier.codes(intent)
@@ -66,7 +66,7 @@ def enroll(carrier: OathCard) -> otp.Pair:
 
 @pytest.mark.parametrize("ins", [LIST, PUT, CALCULATE, CALCULATE_ALL])
 def test_more_data_for_ever_ends(ins: int, seat: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Yubikit's loop has no end; the octets of one answer have a bound, which is met before the seconds are over."""
+    """The loop in yubikit would not end. The limit on an answer's octets is reached before the time limit."""
     monkeypatch.setattr(wire, "COMMAND", 60.0)
     card = plug()
     carrier = seat()
@@ -78,7 +78,7 @@ def test_more_data_for_ever_ends(ins: int, seat: Make, monkeypatch: pytest.Monke
 
 
 def test_a_slow_answer_without_an_end_costs_seconds(seat: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All parts of one answer have them together."""
+    """The time limit applies to all parts of an answer together."""
     card = plug()
     carrier = seat()
     monkeypatch.setattr(wire, "COMMAND", 0.3)
@@ -90,7 +90,7 @@ def test_a_slow_answer_without_an_end_costs_seconds(seat: Make, monkeypatch: pyt
 
 
 def test_a_mute_key_costs_seconds(seat: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At each APDU of the half-made suite, and here with the sentence."""
+    """The suite of interrupted runs tests each APDU. This test checks the message."""
     card = plug()
     carrier = seat()
     monkeypatch.setattr(wire, "COMMAND", 0.2)
@@ -121,7 +121,7 @@ def test_a_mute_key_costs_seconds(seat: Make, monkeypatch: pytest.MonkeyPatch) -
 def test_what_a_key_did_with_a_write_is_looked_at(
     quirk: dict[str, object], sentence: str, seat: Make, keys: Keys
 ) -> None:
-    """It says 9000 to each of these."""
+    """The card answers 9000 in each case."""
     card = plug()
     with keys.open(only(keys)) as applet:
         applet.put(OTHER, Seed(bytes(20)), touch=False)
@@ -132,7 +132,7 @@ def test_what_a_key_did_with_a_write_is_looked_at(
 
 
 def test_a_key_that_cannot_delete_is_told(seat: Make) -> None:
-    """And the journal's entry stays open, for remove raises."""
+    """The call to remove raises, so the journal's entry stays unfinished."""
     card = plug(refuses={0x02: 0x6D00})
     carrier = seat()
     enroll(carrier)
@@ -143,7 +143,7 @@ def test_a_key_that_cannot_delete_is_told(seat: Make) -> None:
 
 
 def test_a_second_ctrl_c_tells_what_a_restore_may_leave_on_the_key(seat: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first one takes it off again; the second breaks that off."""
+    """The first Ctrl-C removes the credential again, and the second interrupts that."""
 
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
@@ -158,7 +158,7 @@ def test_a_second_ctrl_c_tells_what_a_restore_may_leave_on_the_key(seat: Make, m
 
 
 def test_a_key_that_only_says_that_it_deleted_is_told(seat: Make) -> None:
-    """What is gone is looked for."""
+    """The deleted credential is searched for."""
     card = plug(keeps=True)
     carrier = seat()
     enroll(carrier)
@@ -170,7 +170,7 @@ def test_a_key_that_only_says_that_it_deleted_is_told(seat: Make) -> None:
 
 @pytest.mark.parametrize(("ins", "touch"), [(CALCULATE_ALL, False), (PUT, False), (CALCULATE, True), (DELETE, False)])
 def test_a_refusal_that_nobody_knows_is_told_by_its_status(ins: int, touch: bool, seat: Make) -> None:
-    """At each command that is given more words for some."""
+    """Every command that explains some statuses is tested."""
     plug(refuses={ins: 0x6F00})
     carrier = seat(touch=touch)
 
@@ -190,7 +190,7 @@ def carrier_intent(carrier: OathCard) -> Intent:
 
 
 def test_a_collision_and_a_name_too_long_have_their_own_answers(seat: Make, keys: Keys) -> None:
-    """Both are met before anything is made; names are compared whole."""
+    """Both are found before anything is created. Names are compared in full."""
     plug()
     carrier = seat()
     with keys.open(only(keys)) as applet:
@@ -206,7 +206,7 @@ def test_a_collision_and_a_name_too_long_have_their_own_answers(seat: Make, keys
 
 
 def test_a_full_key_is_met_before_iam_where_the_model_is_known_else_at_put(seat: Make, keys: Keys) -> None:
-    """Its room is a table of models; others say so when they are written."""
+    """The free space comes from a table of models. Other keys report a full card at the write."""
     card = YkoathCard(capacity=32)
     pcsc.plug(card)
     with keys.open(only(keys)) as applet:
@@ -225,7 +225,7 @@ def test_a_full_key_is_met_before_iam_where_the_model_is_known_else_at_put(seat:
 
 
 def test_two_keys_with_one_serial_are_two_keys(mfa_kit: MfaKit) -> None:
-    """Neither is the first: they are listed, and told apart by reader and identity."""
+    """Neither is preferred. They are listed, and distinguished by reader and identity."""
     first, second = YkoathCard(), YkoathCard()
     pcsc.plug(first, second)
     listed = mfa_kit.run("key", "list")
@@ -239,7 +239,7 @@ def test_two_keys_with_one_serial_are_two_keys(mfa_kit: MfaKit) -> None:
 
 
 def test_a_key_that_was_taken_out_since_it_was_seen_is_asked_for(seat: Make) -> None:
-    """There is nothing in its reader now."""
+    """Its reader is empty now."""
     plug()
     carrier = seat()
     pcsc.plug()
@@ -249,7 +249,7 @@ def test_a_key_that_was_taken_out_since_it_was_seen_is_asked_for(seat: Make) -> 
 
 
 def test_a_key_that_changed_places_is_not_written(seat: Make) -> None:
-    """Another key is in the reader between the look and the write: nothing is written to it."""
+    """Another key is in the reader between the look and the write, and nothing is written to it."""
     plug()
     carrier = seat()
     carrier.check(INTENT, sealed=True)
@@ -261,7 +261,7 @@ def test_a_key_that_changed_places_is_not_written(seat: Make) -> None:
 
 
 def test_a_dead_runs_key_is_found_in_another_reader(seat: Make, keys: Keys) -> None:
-    """By its identity; another key with the same serial and label is left alone."""
+    """It is found by its identity. Another key with the same serial and label is not changed."""
     card = plug()
     carrier = seat()
     enroll(carrier)
@@ -276,7 +276,7 @@ def test_a_dead_runs_key_is_found_in_another_reader(seat: Make, keys: Keys) -> N
 
 
 def test_two_keys_of_one_identity_are_not_chosen_between(seat: Make) -> None:
-    """Neither is touched until only the right one is plugged in."""
+    """Neither is changed until only the right one is plugged in."""
     card = YkoathCard(identity=b"copied!!")
     pcsc.plug(card)
     carrier = seat()
@@ -292,7 +292,7 @@ def test_two_keys_of_one_identity_are_not_chosen_between(seat: Make) -> None:
 
 
 def test_a_key_that_is_known_by_its_asset_label_alone_is_the_one_that_holds_the_label(keys: Keys) -> None:
-    """As it is for another desk, which has IAM's tags and no journal; two that hold it are not chosen between."""
+    """Another computer has IAM's tags but no journal. Of two keys that hold the label, neither is chosen."""
     card, other = YkoathCard(), YkoathCard(serial=2222)
     pcsc.plug(card, other)
     found = {key.serial: key for key in keys.look()[0]}
@@ -315,7 +315,7 @@ def test_a_key_that_is_known_by_its_asset_label_alone_is_the_one_that_holds_the_
 
 
 def test_a_key_that_says_version_zero_and_has_no_serial_works(seat: Make, keys: Keys) -> None:
-    """No management applet, no serial, no firmware: its codes are right, so it is a key."""
+    """It has no management applet, serial or firmware version. Its codes are right, so it is accepted."""
     pcsc.plug(YkoathCard(version=(0, 0, 0), management=False))
     key = only(keys)
     assert (key.serial, key.firmware, key.free) == (None, None, None)
@@ -323,7 +323,7 @@ def test_a_key_that_says_version_zero_and_has_no_serial_works(seat: Make, keys: 
 
 
 def nitrokey(**quirks: object) -> YkoathCard:
-    """Put in a key as Nitrokey/trussed-secrets-app makes it."""
+    """Insert a key that behaves like Nitrokey/trussed-secrets-app."""
     strays = Quirks(refuses={CALCULATE_ALL: 0x6D00}, writes_touched=True, **quirks)  # type: ignore[arg-type]
     card = YkoathCard(version=(4, 14, 0), management=False, quirks=strays)
     pcsc.plug(None, card)
@@ -331,7 +331,10 @@ def nitrokey(**quirks: object) -> YkoathCard:
 
 
 def test_a_key_that_wants_a_touch_for_each_write_gets_it(seat: Make, person: Person) -> None:
-    """It has no CALCULATE ALL; LIST tells of touches. A write that takes long is taken to wait for one."""
+    """The key has no CALCULATE ALL; LIST reports the touches.
+
+    A write that takes long is assumed to wait for a touch.
+    """
     card = nitrokey()
     card.touch_delay = 1.2
     carrier = seat(touch=True)
@@ -344,7 +347,7 @@ def test_a_key_that_wants_a_touch_for_each_write_gets_it(seat: Make, person: Per
 
 @pytest.mark.parametrize("quirk", ["drops_touch", "lists_plainly"])
 def test_a_touch_that_no_answer_tells_of_is_none(quirk: str, seat: Make) -> None:
-    """Dropped, or on a key that has no word for it."""
+    """The answer was dropped, or the key cannot report it."""
     nitrokey(**{quirk: True})
     with pytest.raises(DeviceFault, match="does not ask for a touch"):
         enroll(seat(touch=True))
@@ -352,7 +355,7 @@ def test_a_touch_that_no_answer_tells_of_is_none(quirk: str, seat: Make) -> None
 
 @pytest.mark.parametrize("status", [0x6982, 0x6985])
 def test_a_write_that_was_not_touched_is_told_so(status: int, seat: Make) -> None:
-    """And nothing is written."""
+    """Nothing is written."""
     card = nitrokey(untouched=status)
     card.touch_limit = 0.05
     with pytest.raises(DeviceFault, match="was not touched within 30 s"):
@@ -361,7 +364,7 @@ def test_a_write_that_was_not_touched_is_told_so(status: int, seat: Make) -> Non
 
 
 def test_a_name_that_is_no_text_stops_nothing(seat: Make) -> None:
-    """Names are octets, whatever another program wrote."""
+    """Names are octets, and another program may write any octets."""
     card = plug()
     carrier = seat()
     enroll(carrier)
@@ -385,7 +388,7 @@ def test_a_name_that_is_no_text_stops_nothing(seat: Make) -> None:
 def test_a_wrong_password_is_one_try(
     quirk: dict[str, object], sentence: str, seat: Make, keys: Keys, person: Person
 ) -> None:
-    """Whatever status word it is answered with; it is not tried again by itself."""
+    """The status word does not matter. The password is not tried again automatically."""
     card = plug()
     with keys.open(only(keys)) as applet:
         applet.set_key(applet.derive_key(otp.Secret("right")))
@@ -400,7 +403,7 @@ def test_a_wrong_password_is_one_try(
 
 
 def test_a_right_password_is_asked_once(seat: Make, keys: Keys, person: Person) -> None:
-    """And told to the key at each opening, for it forgets."""
+    """It is sent to the key at each opening, because the key forgets it."""
     plug()
     with keys.open(only(keys)) as applet:
         applet.set_key(applet.derive_key(otp.Secret("right")))
@@ -412,7 +415,7 @@ def test_a_right_password_is_asked_once(seat: Make, keys: Keys, person: Person) 
 
 
 def test_a_touch_is_asked_for_before_it_is_waited_for(seat: Make, person: Person) -> None:
-    """Two touches in all, each announced."""
+    """There are two touches, and each is announced."""
     card = plug()
     heard: list[int] = []
     card.on_touch = lambda: heard.append(len(person.said))
@@ -423,7 +426,7 @@ def test_a_touch_is_asked_for_before_it_is_waited_for(seat: Make, person: Person
 
 @pytest.mark.parametrize("status", [0x6982, 0x6985])
 def test_a_key_that_was_not_touched_is_told_so(status: int, seat: Make) -> None:
-    """Firmware has two ways to say it."""
+    """Firmware has two ways to report it."""
     card = plug(untouched=status)
     card.touch_limit = 0.05
     with pytest.raises(DeviceFault, match="was not touched within 30 s"):
@@ -431,7 +434,7 @@ def test_a_key_that_was_not_touched_is_told_so(status: int, seat: Make) -> None:
 
 
 def test_the_seconds_left_are_counted_down(seat: Make, person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And after them nobody waits, though the key says nothing."""
+    """After that the wait ends, even if the key does not answer."""
     monkeypatch.setattr(adapter, "TOUCH", 2.5)
     monkeypatch.setattr(adapter, "TOUCH_TOLD", (2, 1))
     plug(untouched=0x6985)
@@ -443,7 +446,7 @@ def test_the_seconds_left_are_counted_down(seat: Make, person: Person, monkeypat
 
 
 def test_a_step_that_passes_while_a_person_touches_costs_one_touch_more(keys: Keys) -> None:
-    """IAM keeps the offset of the pair that it takes, so the pair is that of the end of the touching."""
+    """IAM stores the offset of the pair that it accepts, so the pair must be that of the last touch."""
     card = plug()
     at = [1_700_000_009.0]
     card.on_touch = lambda: at.__setitem__(0, at[0] + 20 if card.touches == 1 else at[0])
@@ -453,7 +456,7 @@ def test_a_step_that_passes_while_a_person_touches_costs_one_touch_more(keys: Ke
 
 
 def test_wait_is_the_classic_way(keys: Keys) -> None:
-    """The code of now, then the next one when it comes."""
+    """The carrier returns the present code, and then the next one when it comes."""
     plug()
     at, slept = [1_700_000_009.0], list[float]()
 
@@ -472,7 +475,7 @@ def test_wait_is_the_classic_way(keys: Keys) -> None:
 
 
 def test_a_key_that_wants_a_touch_unasked_gets_it(seat: Make, person: Person) -> None:
-    """CALCULATE ALL tells, not what we wrote."""
+    """CALCULATE ALL reports the flag. The value that was written does not count."""
     card = plug(adds_touch=True)
     enroll(seat(touch=False))
     assert card.touches == 2
@@ -484,7 +487,7 @@ def test_a_key_that_wants_a_touch_unasked_gets_it(seat: Make, person: Person) ->
 
 @contextmanager
 def held(how: str) -> Iterator[subprocess.Popen[str]]:
-    """Another process that has the card for itself."""
+    """Start another process that holds the card exclusively."""
     script = (
         "import sys\n"
         "from smartcard import scard\n"
@@ -506,7 +509,8 @@ def held(how: str) -> Iterator[subprocess.Popen[str]]:
         assert process.stdout.readline() == "held\n"
         yield process
         process.communicate()
-    while True:  # pcscd notices a little later that a client is gone
+    # pcscd notices with a delay that a client is gone.
+    while True:
         try:
             wire.Wire(pcsc.reader(0)).close()
         except (SmartcardException, TimeoutError):
@@ -516,7 +520,7 @@ def held(how: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_another_program_that_holds_the_key_is_named(keys: Keys) -> None:
-    """By its name and process, out of those that have PC/SC's library loaded."""
+    """It is named by name and process, among those that have loaded PC/SC's library."""
     plug()
     with held("exclusive") as process:
         found, (wrong,) = keys.look()
@@ -528,7 +532,7 @@ def test_another_program_that_holds_the_key_is_named(keys: Keys) -> None:
 def test_a_transaction_of_another_program_is_waited_for_no_longer_than_a_command(
     keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is told as a key that does not answer, with the programs that may be the reason."""
+    """The key is reported as not answering, with the programs that may be the reason."""
     monkeypatch.setattr(wire, "COMMAND", 0.5)
     plug()
     with held("shared") as process:
@@ -541,7 +545,7 @@ def test_a_transaction_of_another_program_is_waited_for_no_longer_than_a_command
 def test_a_program_that_resets_the_key_when_it_is_done_is_no_hindrance(
     keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its reset comes just between our connection and our transaction, and is followed by a new connection."""
+    """The reset comes between the connection and the transaction, and a new connection follows."""
     plug()
     begin, resets = scard.SCardBeginTransaction, list[int]()
 
@@ -559,7 +563,7 @@ def test_a_program_that_resets_the_key_when_it_is_done_is_no_hindrance(
 
 
 def test_programs_that_reset_the_key_again_and_again_are_told_of(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is not tried for ever."""
+    """The number of attempts is limited."""
     plug()
     monkeypatch.setattr(scard, "SCardBeginTransaction", lambda _: 0x80100068)
     found, (wrong,) = keys.look()
@@ -568,7 +572,7 @@ def test_programs_that_reset_the_key_again_and_again_are_told_of(keys: Keys, mon
 
 
 def test_a_service_that_does_not_answer_costs_seconds(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A list says so; a watch sees no reader."""
+    """A list reports it, and a watch sees no reader."""
     pcsc.shared()
     mute = threading.Event()
     monkeypatch.setattr(wire, "COMMAND", 0.1)
@@ -582,7 +586,7 @@ def test_a_service_that_does_not_answer_costs_seconds(keys: Keys, monkeypatch: p
 
 
 def test_without_a_service_the_error_says_how_to_get_one(mfa_kit: MfaKit, tmp_path: Path) -> None:
-    """PC/SC's own words, and the two commands."""
+    """The error has PC/SC's own words, and the hint has two commands."""
     done = mfa_kit.process("key", "list", env={"PCSCLITE_CSOCK_NAME": str(tmp_path / "none")})
     assert done.code == 3
     assert done.err.count("there is no smart card service: Service not available\n") == 1
@@ -590,7 +594,7 @@ def test_without_a_service_the_error_says_how_to_get_one(mfa_kit: MfaKit, tmp_pa
 
 
 def test_a_session_that_polkit_refuses_is_told_of_polkit(mfa_kit: MfaKit) -> None:
-    """A pcscd that asks a polkit which is not there refuses everybody."""
+    """A pcscd that uses a missing polkit refuses every user."""
     with Readers(polkit=True) as refusing:
         done = mfa_kit.process("key", "list", env=refusing.env)
     assert done.code == 3
@@ -614,7 +618,7 @@ def test_a_session_that_polkit_refuses_is_told_of_polkit(mfa_kit: MfaKit) -> Non
 def test_what_pcsc_says_of_a_card_becomes_a_sentence(
     status: int, sentence: str, hint: str, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By its status: a card may be refused where the service is not, and each has something to do."""
+    """The status distinguishes a refused card from a refused service, and each error has a hint."""
     plug()
 
     def refuse(*_: object) -> None:
@@ -632,7 +636,7 @@ def test_what_pcsc_says_of_a_card_becomes_a_sentence(
 
 @pytest.mark.slow
 def test_nothing_runs_pkill_though_another_program_holds_the_key(mfa_kit: MfaKit, tmp_path: Path) -> None:
-    """With a pkill first on PATH that would tell; ykman, in the same place, is seen to run it."""
+    """The first pkill on PATH would record its use. ykman, in the same setup, is seen to run it."""
     plug()
     told = tmp_path / "told"
     pkill = tmp_path / "pkill"
@@ -651,7 +655,7 @@ def test_nothing_runs_pkill_though_another_program_holds_the_key(mfa_kit: MfaKit
 
 
 def test_reader_names_cannot_drive_a_terminal(mfa_kit: MfaKit, keys: Keys) -> None:
-    """Control and bidi characters are gone, from the list and from errors."""
+    """Control and bidi characters are removed, in the list and in errors."""
     readers = pcsc.plug(None, None, YkoathCard(management=False))
     readers.insert(YkoathCard(management=False), 3)
     listed = mfa_kit.run("key", "list")
@@ -659,7 +663,8 @@ def test_reader_names_cannot_drive_a_terminal(mfa_kit: MfaKit, keys: Keys) -> No
     assert len(listed.out.splitlines()) == 3
     asked = mfa_kit.run("verify", "oath", "--no-input")
     readers.remove(3)
-    while len(found := keys.look()[0]) + len(keys.look()[1]) != 1:  # pyscard does not tell the state of this reader
+    # pyscard does not report the state of this reader.
+    while len(found := keys.look()[0]) + len(keys.look()[1]) != 1:
         time.sleep(0.05)
     assert len(found) == 1
     assert asked.code == 8

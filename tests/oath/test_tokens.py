@@ -1,4 +1,4 @@
-"""Hardware TOTP tokens: AWS has the seed, a person reads the display, and nothing is created or deleted."""
+"""Tests of hardware TOTP tokens: AWS has the seed, the user reads the display, and nothing is created or deleted."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -39,7 +39,7 @@ def shared(at_lab: Lab) -> Shared:
 
 @pytest.fixture
 def serial(at_lab: Lab) -> str:
-    """Let AWS know a new token."""
+    """Add a new token that AWS knows, and return its serial."""
     serial = f"GAHT{next(numbers)}"
     at_lab.add_token(serial, SECRET)
     return serial
@@ -47,14 +47,15 @@ def serial(at_lab: Lab) -> str:
 
 @dataclass
 class Reader:
-    """Types what the display shows: the code of the last 30 seconds, then the one of now."""
+    """Types what the display shows: the code of 30 seconds ago, then the present one."""
 
     display: Display = field(default_factory=lambda: Display(SECRET))
     typed: Iterator[str] | None = None
     said: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        began = time.time()  # the two are in a row, though the second is asked for later
+        # The two codes are consecutive, although the second is requested later.
+        began = time.time()
         self.typed = self.typed or (self.display.shows(began - wait) for wait in (30, 0))
 
     def check(self, *parts: Secret[str], instead: str) -> None:
@@ -96,7 +97,7 @@ class Reader:
 
 @dataclass
 class Assigned:
-    """One attempt, and what the desk remembers of it."""
+    """One attempt, and this computer's records of it."""
 
     home: Path
     shared: Shared
@@ -121,7 +122,7 @@ def assigned(tmp_path: Path, shared: Shared, recipient: str) -> Assigned:
 
 
 def test_a_token_is_enabled_and_nothing_is_created(assigned: Assigned, lab: Lab, user: str, serial: str) -> None:
-    """The pair is sent at once, and IAM's list confirms it."""
+    """The pair is sent at once, and IAM's list confirms the device."""
     seen = len(lab.calls)
     done = assigned(user, serial)
     assert isinstance(done, Enrolled)
@@ -134,13 +135,16 @@ def test_a_token_is_enabled_and_nothing_is_created(assigned: Assigned, lab: Lab,
 
 @pytest.mark.parametrize("ahead", [-600, -60, 60, 600])
 def test_a_display_some_minutes_off_is_normal(ahead: int, assigned: Assigned, lab: Lab, user: str, serial: str) -> None:
-    """AWS keeps the offset; nobody here can know it."""
+    """AWS stores the offset, and mfa-kit cannot know it."""
     assert isinstance(assigned(user, serial, Reader(Display(SECRET, ahead))), Enrolled)
     assert lab.account.backend.codes(serial).skew == pytest.approx(ahead // 30, abs=1)
 
 
 def test_a_repeated_display_is_caught_and_waited_out(assigned: Assigned, user: str, serial: str) -> None:
-    """And what is no code at all; both are asked for again, with the seconds to the next one."""
+    """Input that is not a code is handled the same way.
+
+    A new code is requested, with the seconds until the next one.
+    """
     display, now = Display(SECRET), time.time()
     before, code = display.shows(now - 30), display.shows(now)
     reader = Reader(typed=iter(["12345", before, before, "ccccccbvgtkulltnhkfdcnbitefebjtgkhkhtrgjkblt", code]))
@@ -154,7 +158,7 @@ def test_a_repeated_display_is_caught_and_waited_out(assigned: Assigned, user: s
 def test_a_token_that_aws_does_not_know_is_explained(
     status: int, kind: type[MfaKitError], assigned: Assigned, lab: Lab, user: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever IAM's answer is, for nobody has published it; nothing stays open."""
+    """Any answer of IAM is explained, because AWS does not document it. No entry stays unfinished."""
     monkeypatch.setattr(lab.account, "settings", replace(lab.account.settings, unknown_serial=status))
     with pytest.raises(kind) as caught:
         assigned(user, "2600412345678")
@@ -164,14 +168,14 @@ def test_a_token_that_aws_does_not_know_is_explained(
 
 
 def test_a_serial_that_none_can_be_is_refused(assigned: Assigned, user: str) -> None:
-    """An ARN is a virtual device's, and IAM's own form is checked."""
+    """An ARN belongs to a virtual device. IAM's own pattern for serials is checked."""
     for serial in ("arn:aws:iam::000000000000:mfa/alice", "GAHT 1234567", "short", "GAHT1234567é"):
         with pytest.raises(UsageFault, match="is not the serial number of a token"):
             assigned(user, serial)
 
 
 def test_a_dry_run_says_what_would_be_asked(serial: str) -> None:
-    """And that nothing is created; nobody can be handed the seed."""
+    """It also says that nothing is created. The seed cannot be handed to anyone."""
     intent = models.Intent(
         account="000000000000",
         partition="aws",
@@ -190,7 +194,7 @@ def test_a_dry_run_says_what_would_be_asked(serial: str) -> None:
 def test_a_ctrl_c_after_the_codes_have_left_is_settled(
     assigned: Assigned, lab: Lab, user: str, serial: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The request acted: the interrupt goes on, and says so."""
+    """The request took effect. The interrupt continues, and its message says so."""
 
     def acted(real: Callable[..., None], *args: object) -> None:
         real(*args)
@@ -206,7 +210,7 @@ def test_a_ctrl_c_after_the_codes_have_left_is_settled(
 
 
 def test_there_is_nothing_to_back_up(assigned: Assigned, user: str, serial: str) -> None:
-    """Only AWS has the seed: a desk that seals by its configuration is told so."""
+    """Only AWS has the seed. If the configuration names recipients, the user is told that there is no backup."""
     done = assigned(user, serial)
     assert isinstance(done, Enrolled)
     assert done.backup is None
@@ -215,7 +219,7 @@ def test_there_is_nothing_to_back_up(assigned: Assigned, user: str, serial: str)
 
 
 def test_without_a_terminal_nobody_can_read_a_display(assigned: Assigned, user: str, serial: str) -> None:
-    """It is said before anything is asked of AWS."""
+    """The error comes before any call to AWS."""
     with pytest.raises(Declined):
         assigned(user, serial, Nobody("there is no terminal to ask at"))
     assert assigned.open_entries() == []
@@ -230,7 +234,7 @@ def test_wrong_codes_leave_nothing_open(assigned: Assigned, user: str, serial: s
 
 
 def test_a_token_that_somebody_else_has_is_refused(assigned: Assigned, users: Callable[[], str], serial: str) -> None:
-    """By IAM, in its words."""
+    """IAM refuses it, and its message is shown."""
     assigned(users(), serial)
     with pytest.raises(AlreadyExists):
         assigned(users(), serial)
@@ -238,14 +242,14 @@ def test_a_token_that_somebody_else_has_is_refused(assigned: Assigned, users: Ca
 
 
 def test_a_token_that_the_user_has_is_not_assigned_twice(assigned: Assigned, user: str, serial: str) -> None:
-    """Seen in IAM's list, before codes are asked for."""
+    """IAM's list shows it, before codes are requested."""
     assigned(user, serial)
     with pytest.raises(UsageFault, match=f"has {serial} already"):
         assigned(user, serial, Reader(typed=iter([])), add=True)
 
 
 def test_an_answer_that_is_lost_is_looked_for(assigned: Assigned, lab: Lab, user: str, serial: str) -> None:
-    """The request acted: IAM's list says so."""
+    """The request took effect, as IAM's list shows."""
     lab.faults.add("EnableMFADevice", "lost-after")
     assert isinstance(assigned(user, serial), Enrolled)
     assert assigned.open_entries() == []
@@ -254,7 +258,7 @@ def test_an_answer_that_is_lost_is_looked_for(assigned: Assigned, lab: Lab, user
 def test_a_request_that_may_still_arrive_keeps_the_entry_open(
     assigned: Assigned, lab: Lab, user: str, serial: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """For a quarter of an hour; then it is taken to be lost. Nothing is deactivated or deleted meanwhile."""
+    """It stays for 15 minutes; then the request counts as lost. Meanwhile nothing is deactivated or deleted."""
     lab.faults.add("EnableMFADevice", "lost-before")
     with pytest.raises(MfaKitError) as caught:
         assigned(user, serial)
@@ -267,7 +271,7 @@ def test_a_request_that_may_still_arrive_keeps_the_entry_open(
 
 
 def test_an_interrupt_while_typing_leaves_nothing(assigned: Assigned, lab: Lab, user: str, serial: str) -> None:
-    """No request left, so there is nothing to look for."""
+    """No request was sent, so there is nothing to look for."""
 
     def stopped() -> Iterator[str]:
         yield Display(SECRET).shows(time.time())
@@ -282,7 +286,7 @@ def test_an_interrupt_while_typing_leaves_nothing(assigned: Assigned, lab: Lab, 
 def test_a_revoke_deactivates_a_token_and_deletes_nothing(
     assigned: Assigned, lab: Lab, user: str, serial: str, shared: Shared
 ) -> None:
-    """It can be given to the next user."""
+    """The token can be given to another user."""
     assigned(user, serial)
     seen = len(lab.calls)
     with at_desk(assigned.home, shared, recipient=assigned.recipient) as (desk, caller, _, _):
@@ -298,7 +302,7 @@ def test_a_revoke_deactivates_a_token_and_deletes_nothing(
 def test_a_person_at_a_terminal_waits_for_the_next_display(
     ahead: int, mfa_kit: MfaKit, lab: Lab, user: str, serial: str
 ) -> None:
-    """The same code again is told of, and the seconds are counted down; that the clock is minutes off is normal."""
+    """A repeated code is reported, and the seconds are counted down. A clock that is minutes off is normal."""
     display, began = Display(SECRET, ahead), time.time()
     child = at_a_terminal(mfa_kit, "enroll", user, "--with", "hardware-totp", "--serial", serial)
     child.expect("first code: ")
@@ -318,7 +322,7 @@ def test_a_person_at_a_terminal_waits_for_the_next_display(
 def test_a_token_that_drifted_is_set_right_by_a_resync(
     assigned: Assigned, mfa_kit: MfaKit, lab: Lab, user: str, serial: str
 ) -> None:
-    """Two codes off its display, at the terminal: AWS keeps how far its clock is off now."""
+    """Two codes are read off its display at the terminal. AWS then stores its new clock offset."""
     assigned(user, serial)
     drifted, began = Display(SECRET, 300), time.time()
     child = at_a_terminal(mfa_kit, "resync", user)
@@ -336,7 +340,7 @@ def test_a_token_that_drifted_is_set_right_by_a_resync(
     [(404, 3, "does not know a token"), (403, 4, "nor, perhaps, the token"), (400, 4, "does not exist")],
 )
 def test_the_lab_refuses_unknown_tokens_as_it_is_set(status: int, code: int, told: str, mfa_kit: MfaKit) -> None:
-    """Nobody knows IAM's answer, so each can be rehearsed; each is explained."""
+    """IAM's answer is not documented, so the lab can give each of them. Each is explained."""
     enroll = ("-m", "mfa_kit", "enroll", "alice", "--with", "hardware-totp", "--serial", "GAHT00000000")
     child = at_a_terminal(mfa_kit, "lab", "run", "--set", f"unknown_serial={status}", "--", "python", *enroll)
     type_codes(child, "GAHT00000000")
@@ -357,7 +361,7 @@ def test_a_person_at_a_terminal_enrolls_a_token(mfa_kit: MfaKit, lab: Lab, user:
 def test_a_person_at_a_terminal_replaces_a_device_by_a_token(
     mfa_kit: MfaKit, lab: Lab, user: str, serial: str, recipient: str
 ) -> None:
-    """The old device's name is typed to confirm; no backup is told, for AWS alone has the seed of a token."""
+    """The old device's name is typed to confirm. No backup is mentioned, because only AWS has the seed of a token."""
     sealed = ["-r", recipient]
     mfa_kit.run("enroll", user, "--with", "virtual", "--codes", "generated", *sealed)
     words = ["replace", user, "--with", "hardware-totp", "--serial", serial, *sealed, "--output", "json"]
@@ -384,7 +388,7 @@ def at_a_terminal(mfa_kit: MfaKit, *words: str) -> "pexpect.spawn[str]":
 
 
 def type_codes(child: "pexpect.spawn[str]", serial: str) -> None:
-    """Read the token's display, once and once more."""
+    """Read the token's display twice."""
     display, began = Display(SECRET), time.time()
     child.expect(f"press the button of {serial}")
     child.expect("first code: ")

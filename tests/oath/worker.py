@@ -1,4 +1,4 @@
-"""As tests.faults.worker, with the one key in a reader as carrier, whose applet can be cut off too."""
+"""A worker like tests.faults.worker, with the key in a reader as the carrier. Its applet can be interrupted too."""
 
 from pathlib import Path
 from typing import Any
