@@ -1,4 +1,4 @@
-"""Snapshots of the account of the settings, taken now or read from a file, and the partition of the settings."""
+"""Open an account snapshot, taken now or read from a file, and choose the partition."""
 
 from __future__ import annotations
 
@@ -24,16 +24,17 @@ if TYPE_CHECKING:
     from mfa_kit.account.source import AccountSource
     from mfa_kit.wiring.settings import Settings
 
-# Requests at once: what IAM's unpublished rates are known to bear.
+# Parallel requests. IAM does not publish its rate limits; it is known to accept this rate.
 AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SnapshotSource:
-    """Where a snapshot comes from, and what is read for it.
+    """The source of a snapshot, and the parts that are read for it.
 
-    `file` is one to read, or a new one to write. `max_age` is how many seconds old the credential report may be. The
-    last two choose users: whether they have to change their password is read, and everything of theirs is read afresh.
+    `file` is an existing snapshot to read, or a new file to write. `max_age` is the maximum age of the credential
+    report in seconds. `passwords_of` selects the users for whom `mfa-kit` reads whether they have to change their
+    password. `afresh` selects the users whose data is all read anew.
     """
 
     file: Path | None
@@ -45,7 +46,7 @@ class SnapshotSource:
 
 @contextmanager
 def open_snapshot(settings: Settings, source: SnapshotSource) -> Iterator[tuple[Snapshot, AccountSource | None]]:
-    """Yield a snapshot, and the account that it was taken of; a snapshot from a file comes without an account."""
+    """Yield a snapshot, and the account from which it was taken; a snapshot from a file has no account."""
     from mfa_kit.adapters.files import snapshots
 
     if source.file is not None and source.file.exists():
@@ -82,7 +83,7 @@ def open_snapshot(settings: Settings, source: SnapshotSource) -> Iterator[tuple[
 
 
 def chosen_partition(settings: Settings, name: str | None) -> str | None:
-    """Return the partition of this name, else that of the region; None where no region is configured.
+    """Return the named partition, otherwise that of the configured region; None if no region is configured.
 
     Raise UsageFault for a partition, a region or a profile that does not exist.
     """

@@ -1,4 +1,4 @@
-"""IAM and the ledger, opened together: each call to AWS is in the ledger."""
+"""Open IAM together with the ledger, which records each write to AWS."""
 
 import gc
 import logging
@@ -21,14 +21,15 @@ if TYPE_CHECKING:
     from mfa_kit.adapters.aws.iam import Iam, Retry
     from mfa_kit.adapters.ledger.ledger import Ledger
 
-# The account of `mfa-kit lab`; AWS gives nobody this number.
+# The account of `mfa-kit lab`; AWS assigns this number to no one.
 LAB_ACCOUNT = "000000000000"
 
 
 def load_boto3() -> None:
-    """Load boto3, and take it out of the search for garbage: all of it stays to the end (docs/decisions/007).
+    """Load boto3, and exclude it from garbage collection, because it all lives until exit (docs/decisions/007).
 
-    Not after zxing-cpp, which tells on stderr of each of its types that was not collected when the process ends.
+    Call it before importing zxing-cpp. Otherwise zxing-cpp prints a line at exit for each of its types that was not
+    collected.
     """
     if "boto3" not in sys.modules and "zxingcpp" not in sys.modules:
         import boto3  # noqa: F401 - adapters use it
@@ -39,9 +40,9 @@ def load_boto3() -> None:
 def open_iam(
     settings: Settings, observe: Callable[[Call], None], *, workers: int = 1, turn: "Retry | None" = None
 ) -> "Iam":
-    """Open IAM with the credentials that the flags and the environment say; codes are asked for at the terminal.
+    """Open IAM with the credentials from the options and the environment. Codes are asked for at the terminal.
 
-    `workers` calls may be out at a time, and each waits for its `turn`.
+    Up to `workers` calls may be in progress at a time, and each waits for its `turn`.
     """
     from mfa_kit.adapters.aws.iam import Iam
 
@@ -60,9 +61,9 @@ def open_iam(
 def connect(
     settings: Settings, *, workers: int = 1, turn: "Retry | None" = None
 ) -> Iterator[tuple["Iam", "Ledger", Caller]]:
-    """Open AWS and the ledger, and say who we are. Raise UsageFault for any account but the one that --account names.
+    """Open AWS and the ledger, and identify the caller. Raise UsageFault if the account differs from --account.
 
-    `workers` and `turn` are those of `open_iam`.
+    `workers` and `turn` as in `open_iam`.
     """
     from mfa_kit.adapters.ledger.ledger import Ledger
 
@@ -74,7 +75,7 @@ def connect(
         iam = open_iam(settings, ledger.called, workers=workers, turn=turn)
         caller = iam.caller()
         clock = f", {clock_difference(iam.offset())}" if iam.offset() else ""
-        # Other simulators use the lab's account number too.
+        # Other simulators use the lab's account number too, so the environment has to be checked.
         account = account_label(caller.account) if is_lab(os.environ) else caller.account
         settings.progress.note(f"account {account} as {caller.arn}{clock}")
         if settings.account is not None and settings.account != caller.account:
@@ -86,7 +87,7 @@ def connect(
 
 
 def _ask_session_code(serial: str, settings: Settings) -> str:
-    """Ask for a code of the device that a profile names; AWS alone knows whether it is right."""
+    """Ask for a code of the device in a profile. Only AWS can check it."""
     return ask_until(
         otp.digits,
         f"code of {serial}",
@@ -97,10 +98,10 @@ def _ask_session_code(serial: str, settings: Settings) -> str:
 
 
 def account_label(account: str) -> str:
-    """Return an account's number, with LAB beside that of the lab."""
+    """Return an account number, with LAB added for that of the lab."""
     return f"{account} (LAB, nothing here is real)" if account == LAB_ACCOUNT else account
 
 
 def clock_difference(offset: float) -> str:
-    """Say how many seconds AWS's clock is ahead of this machine's; codes are computed for AWS's."""
+    """Describe how many seconds AWS's clock is ahead of this computer's. Codes are computed for AWS's clock."""
     return f"this machine's clock is {abs(offset):.0f} s {'behind' if offset > 0 else 'ahead of'} AWS's"

@@ -1,4 +1,4 @@
-"""Sealed backups, for the verbs that list, open and remove them."""
+"""Encrypted backups, for the verbs that list, decrypt and remove them."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 
 def list_backups(folder: Path | None, *, own: bool = False) -> list[Backup]:
-    """Return the backups below a folder, with `own` also the copies that are sealed for their users alone.
+    """Return the backups below a folder; with `own` also the copies encrypted only to their users.
 
-    Raise UsageFault for a folder that was named and is not there.
+    Raise UsageFault if a folder was named and does not exist.
     """
     place = backup_dir(folder)
     if place != home() / "backups" and not place.is_dir():
@@ -39,7 +39,7 @@ def list_backups(folder: Path | None, *, own: bool = False) -> list[Backup]:
 
 @contextmanager
 def _opener(identities: Identities) -> Iterator[tuple["BackupOpener", "Ledger"]]:
-    """Read identities, and open the ledger, which has the log."""
+    """Read identities, and open the ledger, which contains the log."""
     from mfa_kit.adapters.files.opener import BackupOpener
 
     harden()
@@ -49,22 +49,22 @@ def _opener(identities: Identities) -> Iterator[tuple["BackupOpener", "Ledger"]]
 
 
 def opener(identities: Identities, log: Callable[[Call], None]) -> Callable[[Path], Created]:
-    """Read identities once to open many backups."""
+    """Read identities once, to decrypt many backups."""
     from mfa_kit.adapters.files.opener import BackupOpener
 
     return BackupOpener(log, identities.read()).created
 
 
 def open_created(file: Path, identities: Identities) -> Created:
-    """Open a backup, and return what IAM returned when the device was made."""
+    """Decrypt a backup, and return the response with which IAM created the device."""
     with _opener(identities) as (opener_, _):
         return opener_.created(file)
 
 
 def show_backup(file: Path, identities: Identities, out: Path) -> None:
-    """Decrypt a backup and write its picture to a new file, 0600, in a folder that exists.
+    """Decrypt a backup and write its picture to a new file, mode 0600, in an existing folder.
 
-    Raise IntegrityFault for a file without the QR code of a device; nothing is written then.
+    Raise IntegrityFault if the backup has no QR code of a device; nothing is written then.
     """
     harden()
     check_new(out)
@@ -74,7 +74,7 @@ def show_backup(file: Path, identities: Identities, out: Path) -> None:
 
 
 def verify_backups(files: Iterable[Path], identities: Identities) -> list[Verified]:
-    """Open each file, and say what is wrong with those that do not open."""
+    """Decrypt each file, and return the faults of those that cannot be decrypted."""
     with _opener(identities) as (opener_, ledger), ledger.lightly():
         return list(opening.verify_files(files, opener_.open))
 
@@ -82,7 +82,7 @@ def verify_backups(files: Iterable[Path], identities: Identities) -> list[Verifi
 def drill_backups(
     files: Iterable[Path], identities: Identities, judge: Callable[[Intent, Opened], Drilled]
 ) -> list[Drilled]:
-    """Open each file, have a code of its device judged, and record the result."""
+    """Decrypt each file, have a code of its device checked, and record the result."""
     with _opener(identities) as (opener_, ledger):
         return list(
             drill.drill_all(
@@ -96,7 +96,7 @@ def drill_backups(
 
 
 def open_restorable(file: Path, identities: Identities) -> tuple[Intent, Opened]:
-    """Open a backup that is to live on one more device. Raise UsageFault when its own was reported lost."""
+    """Decrypt a backup to put its secret on another device. Raise UsageFault if the original was reported lost."""
     with _opener(identities) as (opener_, ledger):
         opened, records = opener_.open(file), backup_records(ledger)
         return opening.restorable(opened, path_of=records.path, losses_of=records.losses), opened
@@ -104,18 +104,18 @@ def open_restorable(file: Path, identities: Identities) -> tuple[Intent, Opened]
 
 @contextmanager
 def open_records() -> Iterator[BackupRecords]:
-    """Open what this computer records of backups."""
+    """Open this computer's records of backups."""
     with open_ledger() as ledger:
         yield backup_records(ledger)
 
 
 def backups_named(names: Iterable[str]) -> list[Backup]:
-    """Return the backups of these names, wherever they are; a name that is none of a backup is left out."""
+    """Return the backups with these names, wherever they are. Names without a backup are omitted."""
     return [named for name in names if (named := backup_at(Path("/", name)))]
 
 
 def remove_backups(folder: Path | None, chosen: Sequence[Backup]) -> dict[Path, str]:
-    """Remove backups for good; the log has each removal. Return why a backup stays, for those that stay."""
+    """Remove backups permanently; each removal is logged. Return those that could not be removed, with the reason."""
     vault = open_age_files(folder, ())
     with open_ledger() as ledger:
         return pruning.remove(chosen, discard=vault.discard, log=ledger.called)

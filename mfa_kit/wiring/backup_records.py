@@ -1,4 +1,4 @@
-"""What this computer records of backups: who can open each, and when it was drilled."""
+"""Records of backups on this computer: their recipients and tests."""
 
 import time
 from typing import TYPE_CHECKING
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 def backup_records(ledger: "Ledger") -> BackupRecords:
-    """Return the records in a ledger; what is recorded has the time of this call."""
+    """Return the records in a ledger. New records get the time of this call."""
     return BackupRecords(ledger, now=time.time())
 
 
 def recorded(vault: Vault, ledger: "Ledger") -> Vault:
-    """Return a vault that records, before it seals a backup, who will be able to open it."""
+    """Return a vault that records the recipients of a backup before encrypting it."""
     return RecordedVault(vault, lambda: backup_records(ledger))

@@ -1,7 +1,7 @@
-"""The configuration file: defaults for flags, in TOML.
+"""The configuration file: defaults for options, in TOML.
 
-What it says decides where seeds are sealed to, so it must be ours and nobody else's to write; the working directory is
-never looked at.
+It decides to which recipients secrets are encrypted, so only the user or root may be able to write it. The working
+directory is never searched.
 """
 
 import os
@@ -14,13 +14,13 @@ from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.disk.ownership import fault_of_owner
 
 NAME = "config.toml"
-# How what opens backups begins: `config show` and errors would print it.
+# The start of an age identity. `config show` and errors would print it, so it is refused.
 IDENTITY = b"AGE-SECRET-KEY-"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """Each key of the file, written there with `-` for `_`."""
+    """The keys of the file, where `_` is written as `-`."""
 
     profile: str | None = None
     region: str | None = None
@@ -32,13 +32,13 @@ class Config:
     mds_root: str | None = None
 
 
-# What each key takes, where that is not a text.
+# The expected value of each key that does not take a string.
 WORDS = {"plain": "true or false", "recipients": 'a list of texts, ["…", "…"]'}
 TEXT = "text in quotes"
 
 
 def key_of(name: str) -> str:
-    """Return the key of the file for the name of a field of Config."""
+    """Return the file's key for the name of a field of Config."""
     return name.replace("_", "-")
 
 
@@ -46,7 +46,7 @@ KEYS = tuple(key_of(field.name) for field in fields(Config))
 
 
 def path() -> Path:
-    """Return where the file is, or would be: in `$MFA_KIT_HOME`, or the platform's folder for configuration."""
+    """Return the path of the file, which may not exist: in `$MFA_KIT_HOME` or the platform's configuration folder."""
     if home := os.environ.get("MFA_KIT_HOME"):
         return Path(home).absolute() / NAME
     import platformdirs
@@ -55,7 +55,7 @@ def path() -> Path:
 
 
 def load() -> Config:
-    """Read the file; without one every key is empty. Raise UsageFault for one that is not to be trusted."""
+    """Read the file; without one every key is empty. Raise UsageFault if it cannot be trusted."""
     file = path()
     try:
         text = _trusted(file)
@@ -67,7 +67,7 @@ def load() -> Config:
 
 
 def _trusted(file: Path) -> bytes:
-    """Return what is in a file that only we, or root, can write, in a folder of which the same is true."""
+    """Return the content of the file, if only the user or root can write the file and its folder."""
     with os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:
         if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
             raise UsageFault(f"{file} is not a file", "move it away, and write a file in its place")

@@ -1,6 +1,6 @@
-"""The desk: the ports of every use case that writes, over AWS, the ledger and the folder of backups.
+"""The desk: the ports of every use case that writes, backed by AWS, the ledger and the folder of backups.
 
-Wiring is the only place that opens adapters, and the only one that imports inside functions: a verb pays for what it
+Only wiring creates adapters, and only wiring imports inside functions, so that a verb loads only the modules that it
 uses.
 """
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def new_run_id(inventory: Inventory) -> str:
-    """Return the id of a run that begins now, by AWS's clock."""
+    """Return the ID of a run that begins now, by AWS's clock."""
     return models.run_id(inventory.now(), secrets.token_bytes(4))
 
 
@@ -42,7 +42,7 @@ def assemble_desk(
     oath_keys: OathKeys | None = None,
     progress: Progress | None = None,
 ) -> Desk:
-    """Bundle ports to a desk. Without OATH keys or progress of their own, those of the settings are used."""
+    """Combine ports into a desk. OATH keys and progress default to those of the settings."""
     context = Context(settings=settings, inventory=inventory, oath_keys=oath_keys or OathKeys(settings))
     return Desk(
         inventory=inventory,
@@ -62,7 +62,7 @@ def assemble_desk(
 def open_desk(
     settings: Settings, methods: Methods, *, vault: Vault | None = None, oath_keys: OathKeys | None = None
 ) -> Iterator[tuple[Desk, Caller]]:
-    """Open a desk for one user at a time, and yield it with who we are. `oath_keys` are those of the verb."""
+    """Open a desk for one user at a time, and yield it with the caller. `oath_keys` are those of the verb."""
     vault = vault or open_vault()
     with connect(settings) as (iam, ledger, caller):
         yield (

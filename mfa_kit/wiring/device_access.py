@@ -1,4 +1,4 @@
-"""What `doctor` tells of the way to keys: device nodes and who may open them, readers and who may use them."""
+"""Checks of `doctor` for access to keys: permissions of device nodes, and the smart card service and its readers."""
 
 import os
 import stat
@@ -18,7 +18,7 @@ READ_WRITE_OF_GROUP = stat.S_IRGRP | stat.S_IWGRP
 
 
 def diagnose_device_access() -> Iterator[Diagnosis]:
-    """Yield what this system asks for before a key may be used."""
+    """Yield the permissions that this system requires for the use of keys."""
     if sys.platform == "win32":  # pragma: no cover - not verified
         yield _elevation()
     elif sys.platform == "darwin":  # pragma: no cover - not verified
@@ -71,7 +71,7 @@ def _group(number: int) -> str:
 
 
 def _me() -> tuple[str, list[int]]:
-    """Return who we are, and the groups that the next sign-in gives."""
+    """Return the current user's name, and the groups that the next sign-in will give."""
     import pwd
 
     try:
@@ -82,7 +82,7 @@ def _me() -> tuple[str, list[int]]:
 
 
 def _readers() -> Diagnosis:
-    """Ask the smart card service for its readers, as any verb would."""
+    """Ask the smart card service for its readers, in the same way as any verb."""
     what = "smart cards"
     try:
         from mfa_kit.adapters.oath import pcsc
@@ -91,13 +91,14 @@ def _readers() -> Diagnosis:
     try:
         names = [without_controls(name) for name in pcsc.reader_names()]
     except DeviceFault as fault:
-        # A desk without readers needs no service; one that is there and refuses or is mute is in the way.
+        # Without readers the service is not needed, so only a service that runs but refuses or does not answer is a
+        # problem.
         return Diagnosis(what, Health.BAD if pcsc.service_listens() else Health.NOTED, str(fault), fault.hint)
     return Diagnosis(what, Health.GOOD, ", ".join(names) or "the service answers, and has no reader")
 
 
 def _elevation() -> Diagnosis:  # pragma: no cover - not verified
-    """Windows gives raw HID to administrators alone."""
+    """Windows gives raw HID access only to administrators."""
     import ctypes
 
     what = "keys on USB"

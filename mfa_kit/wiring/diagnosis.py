@@ -1,11 +1,11 @@
-"""What `mfa-kit doctor` answers: one value for each line of its table."""
+"""Results of `mfa-kit doctor`: one value per line of its table."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class Health(StrEnum):
-    """How one diagnosis came out. Only BAD makes the exit code of `doctor` 1."""
+    """The result of a check. Only BAD makes the exit code of `doctor` 1."""
 
     GOOD = "ok"
     NOTED = "-"
@@ -15,7 +15,7 @@ class Health(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """One line of the table: `what` was looked at, what was `found`, and what to do about it."""
+    """One line of the table: `what` was checked, what was `found`, and a hint on how to fix it."""
 
     what: str
     health: Health

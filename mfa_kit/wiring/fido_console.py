@@ -1,4 +1,4 @@
-"""The console where a person registers a security key: the page that is opened for one user, or for root."""
+"""The console page on which a user, or root, registers a security key."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -21,9 +21,9 @@ from mfa_kit.wiring.this_computer import home
 def open_console_page(
     intent: Intent, *, inventory: Inventory, progress: Progress, signed_in: bool, role: str | None
 ) -> Iterator[None]:
-    """Say what to click; where `signed_in` asks for it, open the page in the browser with a session of its own.
+    """Print instructions. With `signed_in`, open the page in the browser, in a session that is already signed in.
 
-    The session is of `role`, an ARN, else of the access keys.
+    The session is one of `role`, an ARN; without a role, one of the access keys.
     """
     hosts = _hosts(inventory, intent.partition)
     address = hosts and f"{hosts.console}/iam/home#/users/details/{quote(intent.user)}?section=security_credentials"
@@ -40,12 +40,12 @@ def open_console_page(
 
 @runtime_checkable
 class ConsoleSource(Protocol):
-    """What knows where the console is, and makes sessions for it, as the inventory of every desk does."""
+    """Knows the address of the console, and creates console sessions. The inventory of each desk is one."""
 
     endpoint_url: str
 
     def console_session(self, *, user: str, policy: Mapping[str, object], role: str | None) -> Secret[str]:
-        """Return credentials for the console, as its federation endpoint takes them. Raise AwsFault."""
+        """Return credentials for the console in the form that its federation endpoint takes. Raise AwsFault."""
         ...
 
 
@@ -55,7 +55,7 @@ def _console(inventory: Inventory) -> ConsoleSource:
 
 
 def _hosts(inventory: Inventory, partition: str) -> Hosts | None:
-    """Return the addresses of sign-in and console, None where they are not known; a local IAM has its own."""
+    """Return the addresses of sign-in and console; None if they are unknown. A local IAM has its own."""
     endpoint = _console(inventory).endpoint_url
     if is_loopback(urlsplit(endpoint).hostname):
         return Hosts(f"{endpoint}/federation", f"{endpoint}/console")
@@ -67,7 +67,7 @@ def _hosts(inventory: Inventory, partition: str) -> Hosts | None:
 def _open_signed_in(
     intent: Intent, inventory: Inventory, *, role: str | None, hosts: Hosts | None, destination: str | None
 ) -> Iterator[None]:
-    """Open the page in a session of 15 minutes for one user's MFA; the file that leads there is removed again."""
+    """Open the page in a 15-minute session for one user's MFA. The file that redirects there is removed again."""
     import webbrowser
 
     from mfa_kit.adapters.aws import signin
@@ -83,7 +83,7 @@ def _open_signed_in(
 
 
 def enroll_root(name: str, *, add: bool, seconds: float, caller: Caller, desk: Desk) -> RootEnrolled | Skipped:
-    """Say what to click as root, and wait so many seconds until root has the key."""
+    """Print instructions for root, and wait up to `seconds` until root has the key."""
     hosts = _hosts(desk.inventory, caller.partition)
     return fido_console.enroll_root(
         name,

@@ -1,4 +1,4 @@
-"""Files that a command line names: one that holds a secret, and a new one for the result."""
+"""Files named on a command line: input files that contain a secret, and new output files."""
 
 import os
 import sys
@@ -13,7 +13,7 @@ LONGEST_SECRET = 4096
 
 
 def read_secret(descriptor: int) -> Secret[str]:
-    """Read the first line of an open file, in UTF-8. Raise UsageFault where that is not possible."""
+    """Read the first line of an open file as UTF-8. Raise UsageFault if that fails."""
     try:
         with open(descriptor, "rb", closefd=False) as file:
             line = Secret(file.readline(LONGEST_SECRET))
@@ -23,7 +23,7 @@ def read_secret(descriptor: int) -> Secret[str]:
 
 
 def read_secret_line() -> Secret[str]:
-    """Read the next line of standard input, in UTF-8 whatever the locale. Raise UsageFault, which does not quote it."""
+    """Read the next line of stdin as UTF-8, regardless of the locale. Raise UsageFault without quoting the line."""
     line = Secret(sys.stdin.buffer.readline(LONGEST_SECRET))
     with suppress(UnicodeDecodeError):
         return Secret(line.reveal().decode().rstrip("\r\n"))
@@ -31,13 +31,13 @@ def read_secret_line() -> Secret[str]:
 
 
 def write_new_file(path: Path, data: bytes | Secret[bytes]) -> None:
-    """Write a new file, 0600, never over another, in a folder that is there."""
+    """Write a new file, mode 0600, in an existing folder. Never overwrite a file."""
     check_new(path)
     write_new(path.absolute().parent.resolve() / path.name, data)
 
 
 def check_new(path: Path) -> None:
-    """Raise UsageFault or IntegrityFault where a new file could not be written, before the work for it begins."""
+    """Raise UsageFault or IntegrityFault if a new file could not be written; called before long work begins."""
     folder = path.absolute().parent
     if not folder.is_dir():
         raise UsageFault(f"there is no folder {folder}", "make it first, or name a file in another one")

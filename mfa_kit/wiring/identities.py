@@ -1,4 +1,4 @@
-"""The identities that a command line names, and the passphrases of those that have one."""
+"""The identities named on a command line, and their passphrases."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from mfa_kit.adapters.files.identities import Identity
 
 TRIES = 3
-# scrypt takes a second or more on purpose.
+# scrypt is slow by design, so a message explains the wait.
 UNLOCKING = "unlocking the identity ..."
 INSTEAD = "--passphrase-fd N, or an identity without a passphrase: -i FILE"
 
 
 class Identities:
-    """Identity files, and where their passphrases come from.
+    """Identity files, and the source of their passphrases.
 
-    That is the first line of a file descriptor, which is read once, or a person where none is named.
+    The source is the first line of a file descriptor, which is read once. Without a descriptor, the user is asked.
     """
 
     def __init__(self, files: Sequence[Path], *, passphrase_fd: int | None, person: Interaction) -> None:
@@ -30,7 +30,7 @@ class Identities:
         self._wrong = 0
 
     def read(self) -> "Secret[list[Identity]]":
-        """Read the identities of all files. Raise UsageFault for a file that holds none, or does not open."""
+        """Read the identities of all files. Raise UsageFault if a file has none, or cannot be decrypted."""
         from mfa_kit.adapters.files.identities import read_identities
 
         return read_identities(self.files, self._passphrase_of, retry=self._ask_again)
@@ -43,7 +43,7 @@ class Identities:
         return passphrase
 
     def _ask_again(self, file: Path) -> bool:
-        """Return whether a person may type a passphrase once more after a wrong one."""
+        """Return whether the user may type a passphrase again after a wrong one."""
         self._wrong += 1
         if self._descriptor is not None or self._wrong >= TRIES:
             return False

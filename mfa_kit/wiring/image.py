@@ -1,4 +1,4 @@
-"""A QR code that somebody else showed: read from an image, with what it holds checked."""
+"""Read and check an existing QR code from an image, and draw QR codes for a terminal."""
 
 import sys
 from collections.abc import Callable
@@ -13,14 +13,14 @@ from mfa_kit.wiring.this_computer import harden
 
 STDIN = "-"
 
-# Overwrites and removes the image that was read; returns how many other names that file has.
+# Overwrites and removes the image that was read; returns the number of other hard links to the file.
 Shred = Callable[[], int]
 
 
 def read_picture(image: str, person: Interaction) -> tuple[DevicePicture, Shred | None]:
-    """Read the QR code of an image, and return what is in it and what shreds the file; `-` is stdin, and no file.
+    """Read the QR code of an image; return its device and a function that shreds the file. `-` is stdin.
 
-    Raise UsageFault when it cannot be read, and IntegrityFault for an image without the QR code of a device.
+    Raise UsageFault if the image cannot be read, and IntegrityFault if it has no QR code of a device.
     """
     from mfa_kit.qr_codes import reading
 

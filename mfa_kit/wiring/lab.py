@@ -1,4 +1,4 @@
-"""The lab, for the verbs that run one, that speak to a running one, or that plug in its keys."""
+"""The lab, for the verbs that start one, that use a running one, or that plug in its keys."""
 
 import os
 import signal
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 # Prints a line on standard output.
 Print = Callable[[str], None]
-# Programs with which a person looks around in a lab.
+# In a shell, a welcome message says that this is the lab.
 SHELLS = {"bash", "dash", "fish", "sh", "zsh"}
 WELCOME = "this is the lab: nothing here reaches AWS; leave it with: exit"
 
 
 class LabChoices(TypedDict, total=False):
-    """The options of a command line for the lab that it starts: fields of `mfa_kit.lab.session.LabOptions`."""
+    """The options of verbs that start a lab: fields of `mfa_kit.lab.session.LabOptions`."""
 
     users: int | None
     source: Path | None
@@ -36,7 +36,7 @@ class LabChoices(TypedDict, total=False):
 
 
 def run(command: Sequence[str], *, region: str | None, progress: Progress, **choices: Unpack[LabChoices]) -> int:
-    """Run a command against a lab of its own, and return its status. A shell is told that it is in the lab."""
+    """Run a command with a new lab, and return its exit status. A shell gets a message that it is in the lab."""
     with _running(region=region, **choices) as (lab, home):
         if Path(command[0]).name in SHELLS and len(command) == 1:
             progress.note(WELCOME)
@@ -45,7 +45,7 @@ def run(command: Sequence[str], *, region: str | None, progress: Progress, **cho
 
 
 def serve(tell: Print, *, region: str | None, port: int, **choices: Unpack[LabChoices]) -> None:
-    """Serve a lab until it is interrupted; `tell` prints the environment to export."""
+    """Serve a lab until Ctrl-C; `tell` prints the environment to export."""
     with _running(region=region, port=port, **choices) as (lab, home):
         ours = lab.env | {"MFA_KIT_HOME": str(home)}
         tell(child.shell_exports(ours, unset=child.variables_to_unset(os.environ, ours)))
@@ -54,7 +54,7 @@ def serve(tell: Print, *, region: str | None, port: int, **choices: Unpack[LabCh
 
 
 def tour(tell: Print, *, person: Interaction) -> list[str]:
-    """Run the tour in a lab of its own; return the titles of the steps that failed.
+    """Run the tour in a new lab; return the titles of the steps that failed.
 
     At a terminal, each step waits for Enter.
     """
@@ -73,7 +73,7 @@ def tour(tell: Print, *, person: Interaction) -> list[str]:
 
 
 def register_fido_key(user: str, name: str) -> str:
-    """Register a FIDO key in the lab of this environment; return its serial number. Raise UsageFault without a lab."""
+    """Register a FIDO key in the running lab; return its serial number. Raise UsageFault without a lab."""
     from mfa_kit.lab import remote
 
     return str(remote.ask_lab("POST", "fido", {"user": user, "name": name}, env=os.environ)["SerialNumber"])
@@ -82,14 +82,14 @@ def register_fido_key(user: str, name: str) -> str:
 def plug_in_cards(
     tell: Print, command: Sequence[str], *, readers: Sequence[str], serial: int, touch_delay: float
 ) -> int:
-    """Plug an OATH key into each reader while a command runs, and return its status; without one, until Ctrl-C."""
+    """Plug an OATH key into each reader while a command runs, and return its exit status; without one, until Ctrl-C."""
     return plugged_cards.plug_in_cards(tell, command, readers=readers, serial=serial, touch_delay=touch_delay)
 
 
 def open_box(
     tell: Print, *, count: int, readers: Sequence[str], serial: int, touch_delay: float, progress: Progress
 ) -> None:
-    """Keep OATH keys in a box until Ctrl-C; each line of stdin is the number of a key to plug in or pull out."""
+    """Simulate a box of OATH keys until Ctrl-C. Each line of stdin is the number of a key to plug in or pull out."""
     plugged_cards.open_box(
         tell, sys.stdin, count=count, readers=readers, serial=serial, touch_delay=touch_delay, note=progress.note
     )
@@ -106,7 +106,7 @@ def plug_in_key(
     reader: bool,
     publish: Path | None,
 ) -> int:
-    """Plug in a security key while a command runs, and return its status; without one, until Ctrl-C."""
+    """Plug in a security key while a command runs, and return its exit status; without one, until Ctrl-C."""
     from mfa_kit.lab import plugged_key
 
     return plugged_key.plug_in_key(

@@ -10,13 +10,13 @@ if TYPE_CHECKING:
 
 
 def open_ledger() -> "Ledger":
-    """Open the ledger, which is made where there is none. Raise IntegrityFault for one that cannot be used."""
+    """Open the ledger, and create it if there is none. Raise IntegrityFault if it cannot be used."""
     from mfa_kit.adapters.ledger.ledger import Ledger
 
     return Ledger(home())
 
 
 def history(user: str | None, since: float) -> "list[LogLine]":
-    """Return what happened from a Unix time on, for one user or for all, oldest first."""
+    """Return the log since a Unix time, for one user or for all, oldest first."""
     with open_ledger() as ledger:
         return ledger.history(user=user, since=since)

@@ -7,7 +7,7 @@ from mfa_kit.core.errors import UsageFault
 
 
 def write_pages(folder: Path, pages: Mapping[str, str]) -> None:
-    """Write each page under its name, in place of an older one. Raise UsageFault where that is not possible."""
+    """Write each page to a file of its name, replacing an older one. Raise UsageFault if that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, page in pages.items():

@@ -1,4 +1,4 @@
-"""What `verify oath` and `verify user` need of adapters: a random seed, the maker of a key, and consecutive codes."""
+"""Parts for `verify oath` and `verify user`: a random seed, the check of a key's maker, and consecutive codes."""
 
 import secrets
 from collections.abc import Callable
@@ -11,17 +11,17 @@ from mfa_kit.oath_keys.credential import OathKey
 from mfa_kit.security_keys.key_policy import KeyPolicy
 from mfa_kit.wiring.security_keys import SecurityKeys
 
-# As long as AWS's seeds.
+# The length of AWS's seeds.
 SEED_OCTETS = 40
 
 
 def random_seed() -> Seed:
-    """Return a random seed, as long as AWS's."""
+    """Return a random seed of the same length as AWS's."""
     return Seed(secrets.token_bytes(SEED_OCTETS))
 
 
 def check_maker(key: OathKey, fido: SecurityKeys) -> Check:
-    """Have the FIDO applet of the same key prove who made it, with two touches."""
+    """Have the FIDO applet of the same key prove its manufacturer. The user touches the key twice."""
     from mfa_kit.adapters.fido.same_device import find_same_device
 
     place = find_same_device(key.reader)
@@ -34,7 +34,7 @@ def check_maker(key: OathKey, fido: SecurityKeys) -> Check:
 
 
 def consecutive_codes(applet: OathApplet, label: str, *, touch: bool, now: Callable[[], float]) -> Pair:
-    """Return the codes of the previous and the current step, as of the end of the touching."""
+    """Return the codes of the previous and the current step, at the time when the last touch ended."""
     from mfa_kit.adapters.oath import card
 
     return card.compute_pair(applet, label, touch=touch, now=now)

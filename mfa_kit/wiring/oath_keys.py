@@ -1,4 +1,4 @@
-"""The keys with an OATH applet that are plugged in, for one command."""
+"""The connected keys with an OATH applet, for one command."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 class OathKeys:
-    """The OATH keys within reach of one command, which makes this object once: it asks for each password only once.
+    """The OATH keys that one command can reach. A command creates one object, so it asks for each password once.
 
-    Passwords are the lines of standard input where `password_stdin` says so, else a person types them.
+    With `password_stdin`, passwords are lines of standard input; otherwise the user types them.
     """
 
     def __init__(self, settings: Settings, *, password_stdin: bool = False) -> None:
@@ -41,14 +41,14 @@ class OathKeys:
         else:
             person = self._settings.interaction
             password = person.ask_secret(f"OATH password of {key.description}", instead="--password-stdin")
-        if password == Secret(""):  # no key has such a one, and some count tries
+        if password == Secret(""):  # no key has an empty password, and some keys count attempts
             raise UsageFault(
                 f"no OATH password of {key.description} was given, so nothing was tried", "give the one that it has"
             )
         return password
 
     def ask_new_password(self, key: OathKey) -> Secret[str]:
-        """Return a new password for a key. Raise UsageFault for an empty one."""
+        """Return a new password for a key. Raise UsageFault if it is empty."""
         if self._password_stdin:
             new = read_secret_line()
         else:
@@ -61,11 +61,11 @@ class OathKeys:
         return new
 
     def remember_password(self, key: OathKey, access: Secret[bytes]) -> None:
-        """Open a key with another password from now on; `access` is the key that the applet derives from it."""
+        """Use another password for a key from now on; `access` is the key that the applet derives from it."""
         self._keys.remember_password(key, access)
 
     def look(self) -> tuple[list[OathKey], Sequence[DeviceFault]]:
-        """Return the keys that answer, and what is wrong with the readers that gave none."""
+        """Return the keys that answer, and the faults of the readers without one."""
         return self._keys.look()
 
     def seen(self, identity: str) -> OathKey | None:
@@ -73,19 +73,19 @@ class OathKeys:
         return self._keys.seen.get(identity)
 
     def state(self) -> object:
-        """Return what changes when a card comes or goes, without touching a card. Raise UsageFault as `look` does."""
+        """Return a value that changes when cards come or go, without accessing them. Raise UsageFault like `look`."""
         _adapter()
         from mfa_kit.adapters.oath import pcsc
 
         return pcsc.reader_states()
 
     def choose(self, wanted: str | None) -> OathKey:
-        """Return the key that is meant; the only one when none is named, never the first of several."""
+        """Return the named key. Without a name, return the only key; never the first of several."""
         found, faults = self.look()
         return choose_key(wanted, found, faults, person=self._settings.interaction, progress=self._settings.progress)
 
     def open(self, key: OathKey) -> AbstractContextManager["Applet"]:
-        """Open and unlock the applet of a key. Raise DeviceFault when another key is in its place now."""
+        """Open and unlock the applet of a key. Raise DeviceFault if another key is now in its place."""
         return self._keys.open(key)
 
     def card(
@@ -98,7 +98,7 @@ class OathKeys:
         asset: str | None = None,
         wait: bool = False,
     ) -> "OathCard":
-        """Return a key as a Carrier; without a key, the one that an entry of the journal names."""
+        """Return a key as a Carrier. Without a key, the carrier uses the one named in a journal entry."""
         keys = self._keys
         from mfa_kit.adapters.oath import card
 
@@ -108,7 +108,7 @@ class OathKeys:
 
 
 def _adapter() -> "type[Keys]":
-    """Import the adapter. Raise UsageFault where its libraries are not installed."""
+    """Import the adapter. Raise UsageFault if its libraries are not installed."""
     try:
         from mfa_kit.adapters.oath.keys import Keys
     except ImportError:

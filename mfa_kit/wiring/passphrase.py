@@ -1,6 +1,6 @@
-"""A passphrase in place of recipients: it opens this computer's own identity, to which the backups are encrypted.
+"""A passphrase instead of recipients: it decrypts this computer's own identity, to which backups are encrypted.
 
-So a backup costs no scrypt, which takes seconds on purpose, and `age -d -i` opens both files.
+scrypt, which takes seconds by design, is thus not needed for each backup, and `age -d -i` decrypts both files.
 """
 
 import secrets
@@ -26,10 +26,10 @@ INSTEAD = "--passphrase-fd N"
 
 
 def own_recipient(settings: Settings, *, passphrase_fd: int | None) -> str:
-    """Return the recipient of this computer's identity, which is created when it is first used.
+    """Return the recipient of this computer's identity, which is created on first use.
 
-    The passphrase proves once that the identity opens what is encrypted to that recipient, and each time that it is
-    given on a file descriptor.
+    Once, the passphrase is used to prove that the identity decrypts what is encrypted to that recipient. A passphrase
+    on a file descriptor is checked in this way each time.
     """
     from mfa_kit.adapters.files import own_identity as own
 
@@ -53,7 +53,7 @@ def own_recipient(settings: Settings, *, passphrase_fd: int | None) -> str:
 
 
 def _proven(file: Path, person: Interaction, descriptor: int | None) -> str:
-    """Return the recipient of an identity file, which is proven now if it was not proven before."""
+    """Return the recipient of an identity file, after proving it if that has not been done before."""
     from mfa_kit.adapters.files import own_identity as own
 
     known = own.proven_recipient(file)
@@ -80,7 +80,7 @@ def _only_identity(home: Path) -> Path | None:
 
 
 def _new_passphrase(person: Interaction, descriptor: int | None) -> Secret[str]:
-    """Return the passphrase on a file descriptor; without one a person chooses it."""
+    """Return the passphrase from a file descriptor; without one, the user chooses it."""
     if descriptor is None:
         return new_passphrase(person)
     line = _passphrase_on(descriptor)
@@ -96,12 +96,12 @@ def _passphrase_on(descriptor: int) -> Secret[str]:
 
 
 def new_passphrase(person: Interaction) -> Secret[str]:
-    """Have a person choose a passphrase. Raise Declined if no one can be asked."""
+    """Let the user choose a passphrase. Raise Declined if there is no terminal."""
     return ask_new_passphrase(person, random_bits=secrets.randbits)
 
 
 def own_identity(file: Path | None) -> Path:
-    """Return the identity file that a command line names; without one, this computer's. Raise UsageFault."""
+    """Return the identity file named on the command line; without one, this computer's. Raise UsageFault."""
     from mfa_kit.adapters.files.own_identity import own_identities
 
     if file is not None:
@@ -120,7 +120,7 @@ def own_identity(file: Path | None) -> Path:
 
 
 def unlock(file: Path, person: Interaction) -> "UnlockedIdentity":
-    """Ask for the passphrase of an identity until it opens the file, up to three times. Raise UsageFault after that."""
+    """Ask for the passphrase of an identity up to three times, until it decrypts the file. Then raise UsageFault."""
     from mfa_kit.adapters.files.identities import WrongPassphrase, unlock_identity
 
     for left in reversed(range(TRIES)):
@@ -136,7 +136,7 @@ def unlock(file: Path, person: Interaction) -> "UnlockedIdentity":
 
 
 def change_passphrase(unlocked: "UnlockedIdentity", passphrase: Secret[str]) -> None:
-    """Encrypt an identity with another passphrase; no backup is touched."""
+    """Encrypt an identity with another passphrase. No backup is changed."""
     from mfa_kit.adapters.files.identities import reencrypt_identity
 
     reencrypt_identity(unlocked, passphrase)

@@ -1,4 +1,4 @@
-"""All backups of a folder sealed anew for other recipients."""
+"""Encrypt all backups of a folder to other recipients."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -16,7 +16,7 @@ from mfa_kit.wiring.ledger import open_ledger
 from mfa_kit.wiring.this_computer import backup_dir, harden
 from mfa_kit.wiring.vault import open_age_files, read_recipients
 
-# Threads wait for the disk together, which is most of the time that a file takes.
+# Most of the time per file is spent waiting for the disk, so many threads wait in parallel.
 THREADS = 32
 
 
@@ -29,9 +29,10 @@ def rekey(
     until: Callable[[Event], AbstractContextManager[object]],
     counted: Callable[[Sequence[Backup]], Iterable[Backup]],
 ) -> Rekeyed:
-    """Seal each backup of a folder for these recipients and nobody else; one that fails stays as it was.
+    """Encrypt each backup of a folder to these recipients and to no others. A backup that fails remains unchanged.
 
-    Within `until` a Ctrl-C sets the event; then no other backup is begun, and KeyboardInterrupt is raised at the end.
+    Within `until`, a Ctrl-C sets the event. No further backup is then started, and KeyboardInterrupt is raised at the
+    end.
     """
     from mfa_kit.adapters.files.resealing import AgeResealer
 

@@ -1,4 +1,4 @@
-"""What a rollout works with: rosters and plans as files, and a desk whose calls share one pace."""
+"""Parts of a rollout: rosters and plans as files, and a desk whose calls share one pace."""
 
 import threading
 import time
@@ -32,13 +32,13 @@ from mfa_kit.wiring.vault import read_recipients
 if TYPE_CHECKING:
     from mfa_kit.adapters.ledger.ledger import Ledger
 
-# For each of this many workers that wait for an answer, one more worker encrypts meanwhile.
+# One more worker per this many workers: it encrypts while the others wait for responses.
 ENCRYPTING = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutPorts:
-    """The ports of a verb that works on many users. The calls of `desk` share one `pace`."""
+    """The ports of a verb that processes many users. The calls of `desk` share one `pace`."""
 
     desk: Desk
     caller: Caller
@@ -52,7 +52,7 @@ class RolloutPorts:
         return Failures(self.ledger, plan=digest)
 
     def execution(self, *, workers: int, max_failures: int | None = None) -> Execution:
-        """Return how the users are worked on: `workers` calls at a time, and some more workers to encrypt meanwhile."""
+        """Return the execution: `workers` calls at a time, and some additional workers that encrypt meanwhile."""
         return Execution(
             virtual=self.account.virtual,
             carrier=lambda: BackupAlone(self.desk.inventory.now),
@@ -72,7 +72,7 @@ def open_rollout(
     progress: Progress,
     oath_keys: OathKeys | None = None,
 ) -> Iterator[RolloutPorts]:
-    """Open AWS and the ledger, with one pace before all calls; `workers` calls are out at a time."""
+    """Open AWS and the ledger, with one pace for all calls. Up to `workers` calls are in progress at a time."""
     pace = Pace(
         clock=time.monotonic,
         sleep=time.sleep,
@@ -103,7 +103,7 @@ def open_rollout(
 
 
 def parse_public_key(text: str) -> str:
-    """Return a recipient without its comment. Raise UsageFault, which does not repeat what may be a private key."""
+    """Return a recipient without its comment. Raise UsageFault without quoting a possible private key."""
     key = " ".join(text.split()[:2]) if text.startswith("ssh-") else text
     try:
         read_recipients([key])
@@ -114,12 +114,12 @@ def parse_public_key(text: str) -> str:
 
 
 def read_roster(path: Path, methods: Methods) -> Roster:
-    """Read a roster file. Raise UsageFault for a file that is no roster at all."""
+    """Read a roster file. Raise UsageFault if it is not a roster."""
     return parse_roster(rollout_files.read_text(path), methods=methods.in_rosters(), parse_key=parse_public_key)
 
 
 def read_plan(path: Path, methods: Methods, *, expected: str | None) -> tuple[Plan, str]:
-    """Return a plan and the SHA-256 of its file. Raise UsageFault for a plan other than the expected one."""
+    """Return a plan and the SHA-256 of its file. Raise UsageFault if the plan is not the expected one."""
     text = rollout_files.read_text(path)
     digest = plan_digest(text)
     if expected is not None and expected.lower() != digest:
@@ -128,7 +128,7 @@ def read_plan(path: Path, methods: Methods, *, expected: str | None) -> tuple[Pl
 
 
 def open_results_folder(named: Path | None, plan: Path) -> Path:
-    """Make the folder for results, beside the plan where none is named. Raise UsageFault where it cannot be made."""
+    """Create the folder for results; by default it is beside the plan. Raise UsageFault if that fails."""
     folder = named or plan.with_name(f"{plan.stem}-results")
     rollout_files.make_results_folder(folder)
     return folder
@@ -141,5 +141,5 @@ def write_files(folder: Path, texts: Mapping[str, str]) -> None:
 
 
 def write_file(path: Path, text: str) -> None:
-    """Write a whole file in the place of an earlier one, 0600. Raise UsageFault or IntegrityFault."""
+    """Write a whole file, mode 0600, replacing an earlier one. Raise UsageFault or IntegrityFault."""
     rollout_files.write_text(path, text)

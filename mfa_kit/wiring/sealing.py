@@ -1,4 +1,4 @@
-"""Where the backups of new devices go, and who can open them, as a command line says it."""
+"""The folder and the recipients of new backups, as given on the command line."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -15,9 +15,9 @@ from mfa_kit.wiring.vault import open_vault
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sealing:
-    """The recipients of backups, the files that hold more of them, and the folder of backups.
+    """The recipients of backups, files with more recipients, and the folder of backups.
 
-    With `passphrase`, or a file descriptor that holds one, this computer's identity is a recipient too.
+    With `passphrase`, or a file descriptor that has one, this computer's identity is an additional recipient.
     """
 
     to: Sequence[str]
@@ -29,8 +29,8 @@ class Sealing:
     def vault(self, settings: Settings, *, alone: bool) -> Vault:
         """Open the vault of a verb that makes a device.
 
-        A backup that would be the only copy (`alone`), and for which nobody named a recipient, is sealed to this
-        computer's identity too where a person is there to choose its passphrase.
+        If a backup would be the only copy (`alone`) and no recipient was named, it is also encrypted to this computer's
+        identity, provided that a user is at the terminal to choose the passphrase.
         """
         passphrase = self.passphrase or self.passphrase_fd is not None
         if alone and not (passphrase or self.to or self.to_files or settings.config.recipients):

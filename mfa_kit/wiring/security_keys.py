@@ -1,4 +1,4 @@
-"""The FIDO security keys that are plugged in, and what is published of their models, for one command."""
+"""The connected FIDO security keys, and published facts about their models, for one command."""
 
 import secrets
 import string
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewPinOptions:
-    """The options of a verb that gives a key a new PIN: whether it is generated, for whom it is sealed, and where."""
+    """The options for a key's new PIN: whether it is generated, to whom it is encrypted, and the output file."""
 
     generate: bool
     to: Sequence[str]
@@ -42,10 +42,10 @@ class NewPinOptions:
 
 
 class SecurityKeys:
-    """The FIDO keys within reach of one command, which makes this object once.
+    """The FIDO keys that one command can reach. A command creates this object once.
 
-    `mds` is a BLOB of FIDO metadata and `mds_root` the root certificate that its signature leads to; without them they
-    are the configured ones. PINs are the lines of standard input where `pin_stdin` says so, else a person types them.
+    `mds` is a BLOB of FIDO metadata, and `mds_root` the root certificate of its signature; they default to the
+    configured ones. With `pin_stdin`, PINs are lines of standard input; otherwise the user types them.
     """
 
     def __init__(
@@ -54,25 +54,25 @@ class SecurityKeys:
         self._settings, self._mds, self._mds_root, self._pin_stdin = settings, mds, mds_root, pin_stdin
 
     def state(self) -> object:
-        """Return what changes when a key comes or goes, without touching a card."""
+        """Return a value that changes when a key is inserted or removed. Accesses no card."""
         from mfa_kit.adapters.fido import links
 
         return links.attached_names()
 
     def look(self) -> tuple[list[PluggedKey], Sequence[DeviceFault]]:
-        """Return the keys that can be opened, and what is wrong with others."""
+        """Return the keys that can be opened, and the faults of the others."""
         from mfa_kit.adapters.fido import links
 
         return links.find_keys()
 
     def open(self, wanted: str | None, *, relying_party: str | None = None) -> AbstractContextManager["FidoKey"]:
-        """Open the key at a place or with a serial, or the only one. Raise DeviceFault where it is not there."""
+        """Open the key at a place or with a serial, or the only one. Raise DeviceFault if it is not there."""
         from mfa_kit.adapters.fido import key
 
         return key.open_key(wanted, tell=self._settings.progress.note, relying_party=relying_party)
 
     def infos(self) -> tuple[list[KeyInfo], Sequence[MfaKitError]]:
-        """Return what each key says of itself, and what is wrong with those that said nothing."""
+        """Return what each key reports about itself, and the faults of keys that report nothing."""
         found, faults = self.look()
         infos, wrong = [], [*faults]
         for each in found:
@@ -84,10 +84,9 @@ class SecurityKeys:
         return infos, wrong
 
     def describe(self, wanted: str | None, *, count: bool) -> tuple[KeyInfo, Model | None]:
-        """Return what one key says of itself, and the model that it claims to be, as far as that is published.
+        """Return what one key reports about itself, and the published facts about the model that it claims to be.
 
-        With `count`, or where PINs come from standard input, its resident credentials are counted, for which it wants
-        its PIN.
+        With `count`, or with PINs from standard input, its resident credentials are counted, which requires the PIN.
         """
         with self.open(wanted) as opened:
             info = opened.info()
@@ -100,13 +99,13 @@ class SecurityKeys:
             return info, published.model(info.aaguid) if published else None
 
     def pins(self) -> NewPinEntry:
-        """Return where PINs come from. Memory is protected from here on."""
+        """Return the source of PINs. Memory is protected from here on."""
         harden()
         return PipedPins(read_secret_line) if self._pin_stdin else TypedPins(self._settings.interaction)
 
     @contextmanager
     def metadata(self) -> Iterator["MetadataIndex | None"]:
-        """Open the metadata that was asked for, else the packaged copy, else none."""
+        """Open the given metadata, otherwise the packaged copy; None if there is neither."""
         from mfa_kit.adapters.metadata.blob import read_certificate
         from mfa_kit.adapters.metadata.index import open_packaged, open_signed
 
@@ -136,14 +135,14 @@ class SecurityKeys:
         return configured, self._mds_root or configured_root
 
     def published(self, named: str | None) -> tuple[MetadataSource, list[Model]]:
-        """Return where the metadata comes from, and the models of that name, AAGUID or key identifier."""
+        """Return the source of the metadata, and the models with that name, AAGUID or key identifier."""
         with self.metadata() as opened:
             if opened is None:
                 raise UsageFault("there is no metadata", WHERE_METADATA_IS)
             return opened.source(), opened.named(named) if named else []
 
     def examiner(self, metadata: Metadata | None, policy: KeyPolicy, seen: SeenKeys | None = None) -> KeyExaminer:
-        """Return what examines keys, one or a box of them; those that it has `seen` it recognizes."""
+        """Return the examiner for one key or a box of them. It recognizes the keys that it has `seen`."""
         return KeyExaminer(
             self,
             metadata,
@@ -156,20 +155,20 @@ class SecurityKeys:
         )
 
     def examine(self, wanted: str | None, policy: KeyPolicy, seen: SeenKeys) -> Examined | SeenBefore:
-        """Examine the key that is meant, or the only one, and add it to those that were `seen`."""
+        """Examine the named key, or the only one, and add it to those that were `seen`."""
         with self.metadata() as published:
             return self.examiner(published, policy, seen).examine(wanted)
 
     def read_policy(self, file: Path | None) -> KeyPolicy:
-        """Return the policy of a file, as `read_key_policy` does."""
+        """Return the policy in a file, as `read_key_policy` does."""
         return read_key_policy(file)
 
     def resetter(self) -> KeyReset:
-        """Return what erases a key that is unplugged and plugged in again."""
+        """Return an object that resets a key after it was unplugged and plugged in again."""
         return KeyReset(self, progress=self._settings.progress, clock=time.monotonic, sleep=time.sleep)
 
     def new_pin(self, options: NewPinOptions) -> NewPinSource:
-        """Return where a new PIN comes from. Raise UsageFault for options that do not belong together."""
+        """Return the source of a new PIN. Raise UsageFault for a conflict of options."""
         pins = self.pins()
         sealed = bool(options.to or options.to_files)
         if sealed != bool(options.out) or (sealed and not options.generate):
@@ -201,7 +200,7 @@ def _seal(to: Sequence[str], to_files: Sequence[Path], out: Path, text: Secret[s
 
 
 def read_key_policy(file: Path | None) -> KeyPolicy:
-    """Read a policy file; without one, a key has to be genuine."""
+    """Read a policy file; without one, a key only has to be genuine."""
     if file is None:
         return KeyPolicy()
     try:

@@ -24,9 +24,9 @@ COLUMNS = "a row a token: serial, code[, second code][, time]; the time in ISO 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeedFileOptions:
-    """The options of a verb that reads a seed file: how its seeds are written, and where what opens it comes from.
+    """The options of a verb that reads a seed file: how its seeds are encoded, and the source of its passphrase or key.
 
-    `unlock_fd` is a file descriptor. Without it and without `unlock_stdin` a person types the passphrase or key.
+    `unlock_fd` is a file descriptor. Without it and without `unlock_stdin`, the user types the passphrase or key.
     """
 
     encoding: Encoding | None = None
@@ -35,7 +35,7 @@ class SeedFileOptions:
 
 
 def open_seed_file(path: Path, options: SeedFileOptions, *, settings: Settings) -> SeedFile:
-    """Read a seed file. What opens it is asked for only where it is encrypted."""
+    """Read a seed file. Its passphrase or key is asked for only if it is encrypted."""
     try:
         from mfa_kit.adapters.seedfiles.files import load_file, read_seed_file
     except ModuleNotFoundError as error:
@@ -44,7 +44,7 @@ def open_seed_file(path: Path, options: SeedFileOptions, *, settings: Settings) 
         ) from None
 
     def unlock(what: str) -> Secret[str]:
-        """Return what opens the file, a passphrase or a pre-shared key; `what` names it."""
+        """Return the passphrase or pre-shared key that decrypts the file; `what` names it."""
         descriptor = sys.stdin.fileno() if options.unlock_stdin else options.unlock_fd
         if descriptor is not None:
             return read_secret(descriptor)
@@ -55,7 +55,7 @@ def open_seed_file(path: Path, options: SeedFileOptions, *, settings: Settings) 
 
 
 def read_readings(path: Path) -> list[WrittenReading | DroppedRow]:
-    """Read a table of readings that were written down elsewhere. Raise UsageFault, IntegrityFault for no reading."""
+    """Read a table of readings that were recorded elsewhere. Raise UsageFault or IntegrityFault for invalid ones."""
     from mfa_kit.adapters.seedfiles.files import decode_text, load_file
     from mfa_kit.adapters.seedfiles.sightings import read_written
 
@@ -70,7 +70,7 @@ def read_readings(path: Path) -> list[WrittenReading | DroppedRow]:
 
 
 def open_codes(settings: Settings, *, codes_stdin: bool) -> CodeSource:
-    """Return where codes come from: standard input, else a person."""
+    """Return the source of codes: standard input, otherwise the user."""
     return CodeSource(interaction=settings.interaction, now=now, piped=_read_codes if codes_stdin else None)
 
 
@@ -79,5 +79,5 @@ def _read_codes() -> list[str]:
 
 
 def now() -> float:
-    """Return this machine's time, by which clocks are judged where AWS is not asked."""
+    """Return this computer's time, the reference for clocks if AWS is not asked."""
     return time.time()

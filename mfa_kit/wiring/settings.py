@@ -1,4 +1,4 @@
-"""The settings of one run: what the command line and the configuration file say, and how to reach a person."""
+"""The settings of one run, from the command line and the configuration file, and access to the user."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,9 +9,10 @@ from mfa_kit.wiring.config import Config
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What every verb is told.
+    """Settings that every verb gets.
 
-    `interaction` is a person at the terminal, or raises Declined; `sleep` waits seconds and shows how many are left.
+    `interaction` is a user at the terminal, or raises Declined. `sleep` waits for a number of seconds and shows a
+    countdown.
     """
 
     interaction: Interaction

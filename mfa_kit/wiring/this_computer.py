@@ -8,7 +8,7 @@ from mfa_kit.wiring import config
 
 
 def home() -> Path:
-    """Return the desk's own folder: `$MFA_KIT_HOME`, or the platform's data folder."""
+    """Return the folder for mfa-kit's files: `$MFA_KIT_HOME`, or the platform's data folder."""
     if own := os.environ.get("MFA_KIT_HOME"):
         return Path(own)
     import platformdirs
@@ -17,7 +17,7 @@ def home() -> Path:
 
 
 def backup_dir(given: Path | None) -> Path:
-    """Return the folder of backups: the given one, else the configured one, else `backups` in our own folder."""
+    """Return the folder of backups: the given one, else the configured one, else `backups` in mfa-kit's folder."""
     if given:
         return given
     said = config.load().backup_dir

@@ -34,7 +34,7 @@ class TokenRecords:
     """The inventory of display tokens on this computer. Each call opens the ledger and closes it again."""
 
     def stock(self, keys: Sequence[SeededToken], bare: Sequence[Token]) -> StockCounts:
-        """Add tokens, all of them but their seeds."""
+        """Add tokens; their seeds are not stored."""
         with _inventory() as inventory:
             mark = _fingerprint_key()
             return inventory.stock(
@@ -52,12 +52,12 @@ class TokenRecords:
             return inventory.last_sightings()
 
     def record(self, *seen: Sighting) -> None:
-        """Keep readings of tokens that are in the inventory."""
+        """Record readings of tokens that are in the inventory."""
         with _inventory() as inventory:
             inventory.record(*seen)
 
     def sightings_of(self, key: SeededToken) -> list[Sighting]:
-        """Return the earlier readings of a token, as long as it has the seed that this file gives it."""
+        """Return the earlier readings of a token, provided that it has the seed from this file."""
         with _inventory() as inventory:
             known = inventory.token(key.token.serial)
             if known is None or known.fingerprint != otp.fingerprint(key.seed, _fingerprint_key()):
@@ -65,13 +65,13 @@ class TokenRecords:
             return inventory.sightings(known.token.serial)
 
     def capacity_of(self, serial: str) -> int:
-        """Return the octets of the longest seed that fits into a token, 0 where the inventory knows of none."""
+        """Return the length in octets of the longest seed that fits into a token; 0 if the inventory does not know."""
         with _inventory() as inventory:
             known = inventory.token(serial)
         return known.token.capacity if known else 0
 
     def keep(self, token: Token, seed: Seed | None, seen: Sighting) -> bool:
-        """Keep a reading, and the token with it. Return False where the inventory has another seed for its serial."""
+        """Record a reading and its token. Return False if the inventory has another seed for the serial."""
         mark = otp.fingerprint(seed, _fingerprint_key()) if seed else ""
         with _inventory() as inventory:
             known = inventory.token(token.serial)
@@ -84,19 +84,19 @@ class TokenRecords:
 
 
 def check_free(serial: str, user: str) -> None:
-    """Raise UsageFault for a token that may not be given to a user."""
+    """Raise UsageFault if a token may not be given to a user."""
     with _inventory() as inventory:
         inventory.check_free(serial, user)
 
 
 def _fingerprint_key() -> Secret[bytes]:
-    """Return this computer's key for fingerprints, made when there is none. Seeds cannot be tried without it."""
+    """Return this computer's key for fingerprints, created on first use. Guessing seeds from them needs this key."""
     path = home() / FINGERPRINTS
     if not path.exists():
         try:
             private_files.write_new(path.absolute(), secrets.token_bytes(OCTETS), folders=True)
         except IntegrityFault:
-            if not path.exists():  # another process was first
+            if not path.exists():  # another process may have created it first
                 raise
     try:
         key = Secret(path.read_bytes())

@@ -1,4 +1,4 @@
-"""The folder of sealed backups, and the public keys of those who can open what is sealed there."""
+"""The folder of encrypted backups, and the recipients of new ones."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,33 +15,33 @@ if TYPE_CHECKING:
 
 
 def open_vault(folder: Path | None = None, *, to: Sequence[str] = (), to_files: Sequence[Path] = ()) -> Vault:
-    """Return the vault of a folder, or of the configured one, for these recipients, or for the configured ones.
+    """Return the vault of the given or configured folder, with the given or configured recipients.
 
-    Raise UsageFault for a recipient that is none.
+    Raise UsageFault for a text that is not a recipient.
     """
-    load_boto3()  # before what reads QR codes
+    load_boto3()  # must precede the import of the QR code reader
     return open_age_files(folder, read_recipients(to, to_files) if to or to_files else configured_recipients())
 
 
 def open_age_files(folder: Path | None, recipients: "Sequence[Recipient]") -> "AgeFiles":
-    """Return the backups of a folder, or of the configured one, for these recipients."""
+    """Return the backups of the given or configured folder, for these recipients."""
     from mfa_kit.adapters.files.agefile import AgeFiles
 
     return AgeFiles(backup_dir(folder), list(recipients))
 
 
 def read_recipients(texts: Sequence[str], files: Sequence[Path] = (), *, given: str = "-r") -> "list[Recipient]":
-    """Parse public keys; `given` says in an error how they were given. Raise UsageFault for text that is no key."""
+    """Parse public keys. `given` says in errors how they were given. Raise UsageFault for text that is not a key."""
     from mfa_kit.adapters.files import recipients
 
     return recipients.parse_recipients(texts, files, given=given)
 
 
 def configured_recipients() -> "list[Recipient]":
-    """Read the recipients of the configuration file. Raise UsageFault for the first thing that is wrong in it."""
+    """Read the recipients of the configuration file. Raise UsageFault for the first invalid one."""
     return read_recipients(config.load().recipients, given=f"among the recipients in {config.path()},")
 
 
 def recipient_text(text: str) -> str:
-    """Return a recipient as it is on record. Raise UsageFault for text that is not a recipient."""
+    """Return a recipient in the form in which it is recorded. Raise UsageFault for text that is not a recipient."""
     return read_recipients([text])[0].text
