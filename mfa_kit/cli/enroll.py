@@ -19,8 +19,8 @@ from mfa_kit.enrollment.planning import Wish
 from mfa_kit.enrollment.ports import Desk, Maker
 from mfa_kit.enrollment.resuming import resume_device
 from mfa_kit.enrollment.user_names import resolve_user
-from mfa_kit.wiring import backup as backups
 from mfa_kit.wiring import fido_console
+from mfa_kit.wiring.backup_opening import open_created
 from mfa_kit.wiring.desk import new_run_id, open_desk
 from mfa_kit.wiring.identities import Identities
 from mfa_kit.wiring.methods.fido2 import Fido2Options
@@ -151,7 +151,7 @@ def _resume(
         enrolled = resume_device(
             resolve_user(user, caller=caller, inventory=desk.inventory),
             method_options.equip(context).carrier,
-            opened=lambda entry: backups.open_created(Path(desk.vault.find(entry) or ""), identities),
+            opened=lambda entry: open_created(Path(desk.vault.find(entry) or ""), identities),
             caller=caller,
             desk=desk,
         )

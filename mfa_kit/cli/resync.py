@@ -19,7 +19,7 @@ from mfa_kit.enrollment.devices import choose_device
 from mfa_kit.enrollment.phone import ask_pair
 from mfa_kit.enrollment.ports import Desk
 from mfa_kit.enrollment.user_names import resolve_user
-from mfa_kit.wiring import backup as backups
+from mfa_kit.wiring.backup_opening import open_created
 from mfa_kit.wiring.desk import open_desk
 from mfa_kit.wiring.identities import Identities
 from mfa_kit.wiring.methods.registry import METHODS
@@ -71,5 +71,5 @@ def _from_backup(
     file = desk.vault.find(entry) if entry else None
     if file is None:
         raise IntegrityFault(f"there is no backup of {device.serial} here", "name its folder with --backup-dir")
-    seed = backups.open_created(Path(file), identities).seed
+    seed = open_created(Path(file), identities).seed
     return lambda: otp.pair(seed, desk.inventory.now())

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mfa_kit.adapters.files.backup_names import OWN, backup_at, find_backups
 from mfa_kit.adapters.ledger.backup_records import BackupRecords
@@ -12,18 +11,14 @@ from mfa_kit.backups.contents import Opened, intent_in
 from mfa_kit.backups.drill import Drilled
 from mfa_kit.backups.opening import Verified
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.core.models import Backup, Call, Intent, backup_name
-from mfa_kit.core.otp import Created
+from mfa_kit.core.models import Backup, Intent, backup_name
+from mfa_kit.wiring.backup_opening import open_opener
 from mfa_kit.wiring.backup_records import backup_records
 from mfa_kit.wiring.files import check_new, write_new_file
 from mfa_kit.wiring.identities import Identities
 from mfa_kit.wiring.ledger import open_ledger
 from mfa_kit.wiring.this_computer import backup_dir, harden, home
 from mfa_kit.wiring.vault import open_age_files
-
-if TYPE_CHECKING:
-    from mfa_kit.adapters.files.opener import BackupOpener
-    from mfa_kit.adapters.ledger.ledger import Ledger
 
 
 def list_backups(folder: Path | None, *, own: bool = False) -> list[Backup]:
@@ -37,30 +32,6 @@ def list_backups(folder: Path | None, *, own: bool = False) -> list[Backup]:
     return [*find_backups(place), *(find_backups(place / OWN) if own else ())]
 
 
-@contextmanager
-def _opener(identities: Identities) -> Iterator[tuple["BackupOpener", "Ledger"]]:
-    """Read identities, and open the ledger, which contains the log."""
-    from mfa_kit.adapters.files.opener import BackupOpener
-
-    harden()
-    secrets = identities.read()
-    with open_ledger() as ledger:
-        yield BackupOpener(ledger.called, secrets), ledger
-
-
-def opener(identities: Identities, log: Callable[[Call], None]) -> Callable[[Path], Created]:
-    """Read identities once, to decrypt many backups."""
-    from mfa_kit.adapters.files.opener import BackupOpener
-
-    return BackupOpener(log, identities.read()).created
-
-
-def open_created(file: Path, identities: Identities) -> Created:
-    """Decrypt a backup, and return the response with which IAM created the device."""
-    with _opener(identities) as (opener_, _):
-        return opener_.created(file)
-
-
 def show_backup(file: Path, identities: Identities, out: Path) -> None:
     """Decrypt a backup and write its picture to a new file, mode 0600, in an existing folder.
 
@@ -68,14 +39,14 @@ def show_backup(file: Path, identities: Identities, out: Path) -> None:
     """
     harden()
     check_new(out)
-    with _opener(identities) as (opener_, _):
+    with open_opener(identities) as (opener_, _):
         picture = opener_.checked_picture(file)
     write_new_file(out, picture)
 
 
 def verify_backups(files: Iterable[Path], identities: Identities) -> list[Verified]:
     """Decrypt each file, and return the faults of those that cannot be decrypted."""
-    with _opener(identities) as (opener_, ledger), ledger.lightly():
+    with open_opener(identities) as (opener_, ledger), ledger.lightly():
         return list(opening.verify_files(files, opener_.open))
 
 
@@ -83,7 +54,7 @@ def drill_backups(
     files: Iterable[Path], identities: Identities, judge: Callable[[Intent, Opened], Drilled]
 ) -> list[Drilled]:
     """Decrypt each file, have a code of its device checked, and record the result."""
-    with _opener(identities) as (opener_, ledger):
+    with open_opener(identities) as (opener_, ledger):
         return list(
             drill.drill_all(
                 files,
@@ -97,7 +68,7 @@ def drill_backups(
 
 def open_restorable(file: Path, identities: Identities) -> tuple[Intent, Opened]:
     """Decrypt a backup to put its secret on another device. Raise UsageFault if the original was reported lost."""
-    with _opener(identities) as (opener_, ledger):
+    with open_opener(identities) as (opener_, ledger):
         opened, records = opener_.open(file), backup_records(ledger)
         return opening.restorable(opened, path_of=records.path, losses_of=records.losses), opened
 

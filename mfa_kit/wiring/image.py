@@ -8,7 +8,6 @@ from pathlib import Path
 from mfa_kit.adapters.files.picture import load_image, read_image, shred_image
 from mfa_kit.backups.adding import DevicePicture, choose_account
 from mfa_kit.core.interaction import Interaction
-from mfa_kit.core.otp import KeyUri, Symbol
 from mfa_kit.wiring.this_computer import harden
 
 STDIN = "-"
@@ -31,10 +30,3 @@ def read_picture(image: str, person: Interaction) -> tuple[DevicePicture, Shred 
     device = reading.device_in(found.uris[chosen])
     picture = DevicePicture(created=device.created, label=device.label, notes=device.notes)
     return picture, partial(shred_image, plain) if plain else None
-
-
-def draw(uri: KeyUri) -> Symbol:
-    """Return the QR code of a key URI in half blocks, for a terminal."""
-    from mfa_kit.qr_codes import symbol
-
-    return symbol.blocks(uri)

@@ -3,7 +3,7 @@
 import secrets
 import string
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,7 +15,7 @@ from mfa_kit.core.otp import Secret
 from mfa_kit.security_keys.attestation import WHERE_METADATA_IS, Examined, SeenBefore
 from mfa_kit.security_keys.authenticator import KeyInfo, MetadataSource, Model, PluggedKey
 from mfa_kit.security_keys.box import KeyExaminer
-from mfa_kit.security_keys.key_policy import KeyPolicy, parse_policy
+from mfa_kit.security_keys.key_policy import KeyPolicy, lacking, parse_policy
 from mfa_kit.security_keys.new_pin import GivenPin, SealedPin, ShownPin
 from mfa_kit.security_keys.pin import ask_pin
 from mfa_kit.security_keys.pin_entry import PipedPins, TypedPins
@@ -162,6 +162,10 @@ class SecurityKeys:
     def read_policy(self, file: Path | None) -> KeyPolicy:
         """Return the policy in a file, as `read_key_policy` does."""
         return read_key_policy(file)
+
+    def lacking(self, policy: KeyPolicy, certifications: Mapping[str, str]) -> tuple[str, ...]:
+        """Return what a policy asks for and IAM's certifications do not say."""
+        return lacking(policy, certifications)
 
     def resetter(self) -> KeyReset:
         """Return an object that resets a key after it was unplugged and plugged in again."""

@@ -13,8 +13,8 @@ from mfa_kit.cli.results import ResultRow
 from mfa_kit.enrollment.phone import Phone, PhoneProof
 from mfa_kit.wiring import backup as backups
 from mfa_kit.wiring.identities import Identities
-from mfa_kit.wiring.image import draw
 from mfa_kit.wiring.oath_keys import OathKeys
+from mfa_kit.wiring.qr_code import draw
 from mfa_kit.wiring.settings import Settings
 
 SCAN = "scan it with the new phone of {user}, then type what it shows for {name}"

@@ -15,8 +15,8 @@ from mfa_kit.core.otp import Created
 from mfa_kit.rollout.activate import activate_devices, staged_entries
 from mfa_kit.rollout.outcomes import RowOutcome, RowResult
 from mfa_kit.rollout.selection import Selection
-from mfa_kit.wiring import backup as backups
 from mfa_kit.wiring import rollout as wiring
+from mfa_kit.wiring.backup_opening import opener
 from mfa_kit.wiring.identities import Identities
 from mfa_kit.wiring.methods.registry import METHODS
 from mfa_kit.wiring.rollout import RolloutPorts
@@ -45,7 +45,7 @@ def activate(
     progress = open_progress(settings)
     with wiring.open_rollout(settings, METHODS, vault=vault, workers=workers, progress=progress) as ports:
         identities = Identities(keys, passphrase_fd=None, person=settings.interaction)
-        opened = backups.opener(identities, ports.ledger.called)
+        opened = opener(identities, ports.ledger.called)
         named = {name.lower() for name in shared_options.split_names(only)}
         users = _list_users(ports, groups, named)
         entries = staged_entries(account=ports.caller.account, users=users, desk=ports.desk)

@@ -11,7 +11,7 @@ from mfa_kit.cli.verify.checks import print_answer
 from mfa_kit.enrollment.devices import choose_device
 from mfa_kit.enrollment.user_names import resolve_user
 from mfa_kit.oath_keys.belonging import check_virtual, verify_device
-from mfa_kit.wiring.backup import open_created
+from mfa_kit.wiring.backup_opening import open_created
 from mfa_kit.wiring.desk import open_desk
 from mfa_kit.wiring.identities import Identities
 from mfa_kit.wiring.methods.registry import METHODS

@@ -13,7 +13,6 @@ from mfa_kit.enrollment.fido_console import ConsoleWatch, registration_steps
 from mfa_kit.enrollment.ports import Maker
 from mfa_kit.rollout.key_slot import InsertedKey, KeySlot
 from mfa_kit.rollout.roster_method import RosterMethod
-from mfa_kit.security_keys.key_policy import lacking
 from mfa_kit.wiring import fido_console
 from mfa_kit.wiring.methods.recipe import Context, Equipment, Options, Recipe, option
 
@@ -77,7 +76,7 @@ class Fido2Options(Options):
                 signed_in=self.open,
                 role=self.open_role,
             ),
-            lacking=partial(lacking, policy),
+            lacking=partial(keys.lacking, policy),
             seconds=self.timeout,
             clock=time.monotonic,
         )

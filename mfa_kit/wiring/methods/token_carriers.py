@@ -4,8 +4,8 @@ from mfa_kit.enrollment.phone import Phone, PhoneProof
 from mfa_kit.enrollment.ports import Carrier
 from mfa_kit.tokens.display import DisplayToken
 from mfa_kit.tokens.programmable import INSTEAD, SCAN, UNSEEN, CheckedToken, ProgrammableToken
-from mfa_kit.wiring.image import draw
 from mfa_kit.wiring.methods.recipe import Context
+from mfa_kit.wiring.qr_code import draw
 from mfa_kit.wiring.this_computer import harden
 from mfa_kit.wiring.token_records import check_free
 

@@ -13,8 +13,8 @@ from mfa_kit.enrollment.making import CREATING
 from mfa_kit.enrollment.phone import Phone, PhoneProof
 from mfa_kit.rollout import roster_method
 from mfa_kit.wiring.files import check_new
-from mfa_kit.wiring.image import draw
 from mfa_kit.wiring.methods.recipe import Context, Equipment, Options, Recipe, option
+from mfa_kit.wiring.qr_code import draw, draw_picture
 from mfa_kit.wiring.this_computer import harden
 
 
@@ -37,9 +37,7 @@ class PlainPicture:
 
     def write(self, uri: KeyUri) -> None:
         """Write the QR code, 0600."""
-        from mfa_kit.qr_codes import symbol
-
-        write_new(Path(self.path).absolute(), symbol.png(uri))
+        write_new(Path(self.path).absolute(), draw_picture(uri))
         self._written = True
 
     def remove(self) -> None:

@@ -1,0 +1,43 @@
+"""Backups opened by the identities that a command line names; the log has each opening."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mfa_kit.core.models import Call
+from mfa_kit.core.otp import Created, Secret
+from mfa_kit.wiring.identities import Identities
+from mfa_kit.wiring.ledger import open_ledger
+from mfa_kit.wiring.this_computer import harden
+
+if TYPE_CHECKING:
+    from mfa_kit.adapters.files.identities import Identity
+    from mfa_kit.adapters.files.opener import BackupOpener
+    from mfa_kit.adapters.ledger.ledger import Ledger
+
+
+@contextmanager
+def open_opener(identities: Identities) -> Iterator[tuple["BackupOpener", "Ledger"]]:
+    """Read identities, and open the ledger, which contains the log."""
+    harden()
+    secrets = identities.read()
+    with open_ledger() as ledger:
+        yield _opener(ledger.called, secrets), ledger
+
+
+def opener(identities: Identities, log: Callable[[Call], None]) -> Callable[[Path], Created]:
+    """Read identities once, to decrypt many backups."""
+    return _opener(log, identities.read()).created
+
+
+def open_created(file: Path, identities: Identities) -> Created:
+    """Decrypt a backup, and return the response with which IAM created the device."""
+    with open_opener(identities) as (opened, _):
+        return opened.created(file)
+
+
+def _opener(log: Callable[[Call], None], secrets: "Secret[list[Identity]]") -> "BackupOpener":
+    from mfa_kit.adapters.files.opener import BackupOpener
+
+    return BackupOpener(log, secrets)
