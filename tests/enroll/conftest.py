@@ -1,4 +1,4 @@
-"""A desk of real parts in this process: the lab over HTTP, a ledger, age files; waiting is counted, not done."""
+"""Fixtures for a desk in this process that uses the lab over HTTP, a ledger and age files. Waits take no time."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +30,7 @@ from tests.faults.worker import Cut, Observer
 
 @dataclass
 class Person:
-    """Hears what is said, and waits without waiting; `while_waiting` is done at each wait."""
+    """Records what is said to the user. A pause does not wait, but calls `while_waiting`."""
 
     said: list[str] = field(default_factory=list)
     slept: list[float] = field(default_factory=list)
@@ -46,7 +46,7 @@ class Person:
 
 @dataclass
 class At:
-    """A desk with its person."""
+    """A desk and its user."""
 
     desk: Desk
     ledger: Ledger
@@ -67,7 +67,7 @@ class At:
         revocation.retire(entry, purpose=Purpose.REVOKE, desk=self.desk)
 
     def reached(self, serial: str) -> Reached | None:
-        """How far the device came that stands or is half-made."""
+        """Return the state of the device that is enabled or half-made."""
         entry = self.ledger.find(serial)
         return entry.reached if entry else None
 
@@ -82,7 +82,7 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def iam(lab: Lab) -> tuple[Iam, Observer]:
-    """One pair of clients for all desks of the session, for they are costly to make."""
+    """Return one pair of clients for all desks of the session, because clients are slow to create."""
     observer = Observer()
     with pytest.MonkeyPatch.context() as patch:
         for name, value in lab.env.items():
@@ -92,7 +92,7 @@ def iam(lab: Lab) -> tuple[Iam, Observer]:
 
 @pytest.fixture
 def at(at_lab: Lab, home: Path, iam: tuple[Iam, Observer], recipient: str) -> AtDesk:  # noqa: ARG001 - for its end
-    """Sit down at the desk of this test; each port is wrapped by the cut."""
+    """Open the desk of this test; the cut wraps each port."""
 
     @contextmanager
     def sit(*, cut: Cut | None = None, to: Sequence[str] = (recipient,)) -> Iterator[At]:

@@ -1,4 +1,4 @@
-"""Registering a security key: what of IAM's list is taken for it, and what is told when it is not there."""
+"""Registering a security key: how the new key is recognized in IAM's list, and messages if it does not appear."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ from tests.enroll.conftest import At, AtDesk
 
 
 class Key:
-    """A key that nobody has to look at."""
+    """A key for which no hardware is needed."""
 
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
         return intent.on(hardware="BOX-7")
@@ -42,7 +42,7 @@ def nothing_lacks(_: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def watch(desk: At, *, seconds: float = 60, opened: list[str] | None = None) -> ConsoleWatch:
-    """Make the Maker; the time that passes is the time that was slept."""
+    """Return the Maker. Its clock advances only by sleeping."""
 
     @contextmanager
     def page(intent: Intent) -> Iterator[None]:
@@ -65,7 +65,7 @@ def registering(desk: At, user: str, maker: ConsoleWatch, **wish: object) -> obj
 
 
 def once(act: Callable[[], object], *, after: int = 1) -> Callable[[], None]:
-    """Do it at one wait alone."""
+    """Act only in the given pause."""
     waits = iter(range(10**6))
 
     def waiting() -> None:
@@ -76,7 +76,7 @@ def once(act: Callable[[], object], *, after: int = 1) -> Callable[[], None]:
 
 
 def test_a_key_that_is_registered_is_found_journaled_and_told(at: AtDesk, lab: Lab, user: str) -> None:
-    """With IAM's certifications, what the key is called here, and how the two are joined."""
+    """The output has IAM's certifications, the local description of the key, and how the two were matched."""
     opened: list[str] = []
     with at() as desk:
         desk.person.while_waiting = once(lambda: lab.register_fido(user, user), after=3)
@@ -94,7 +94,7 @@ def test_a_key_that_is_registered_is_found_journaled_and_told(at: AtDesk, lab: L
 
 
 def test_nothing_is_written_to_iam(at: AtDesk, lab: Lab, user: str) -> None:
-    """Only a person in the console writes."""
+    """Only the person in the console writes."""
     with at() as desk:
         desk.person.while_waiting = once(lambda: lab.register_fido(user, user))
         before = len(lab.calls)
@@ -105,7 +105,7 @@ def test_nothing_is_written_to_iam(at: AtDesk, lab: Lab, user: str) -> None:
 
 
 def test_throttling_makes_the_looks_rarer_and_ends(at: AtDesk, lab: Lab, user: str) -> None:
-    """One call a look, never less than two seconds apart, up to half a minute, and back again."""
+    """Each poll takes one call. Polls are 2 to 30 seconds apart, and get faster again."""
     with at() as desk:
         maker = watch(desk, seconds=600)
         looks: list[int] = []
@@ -126,7 +126,7 @@ def test_throttling_makes_the_looks_rarer_and_ends(at: AtDesk, lab: Lab, user: s
 
 
 def test_time_that_is_up_is_told_and_nothing_is_journaled(at: AtDesk, user: str) -> None:
-    """The countdown first."""
+    """The countdown is printed first."""
     with at() as desk:
         with pytest.raises(AwsFault, match="no new security key after 60 s"):
             registering(desk, user, watch(desk))
@@ -136,7 +136,7 @@ def test_time_that_is_up_is_told_and_nothing_is_journaled(at: AtDesk, user: str)
 
 
 def test_another_name_is_taken_and_told(at: AtDesk, lab: Lab, user: str) -> None:
-    """Who stands in the console types what they like."""
+    """A person in the console can type any name."""
     with at() as desk:
         desk.person.while_waiting = once(lambda: lab.register_fido(user, "my-key"))
         made = registering(desk, user, watch(desk))
@@ -146,7 +146,7 @@ def test_another_name_is_taken_and_told(at: AtDesk, lab: Lab, user: str) -> None
 
 
 def test_of_several_new_keys_the_named_one_is_taken(at: AtDesk, lab: Lab, user: str) -> None:
-    """The other is told."""
+    """The other keys are reported."""
     with at() as desk:
         desk.person.while_waiting = once(lambda: (lab.register_fido(user, "other"), lab.register_fido(user, user)))
         made = registering(desk, user, watch(desk))
@@ -159,7 +159,7 @@ def test_of_several_new_keys_the_named_one_is_taken(at: AtDesk, lab: Lab, user: 
 def test_several_new_keys_that_cannot_be_told_apart_are_none(
     at: AtDesk, lab: Lab, user: str, names: tuple[str, str]
 ) -> None:
-    """All are named, and the journal has none."""
+    """All of them are named, and none is recorded in the journal."""
     with at() as desk:
         desk.person.while_waiting = once(lambda: [lab.register_fido(user, name) for name in names])
         with pytest.raises(AwsFault, match="2 new security keys appeared at once"):
@@ -168,7 +168,7 @@ def test_several_new_keys_that_cannot_be_told_apart_are_none(
 
 
 def test_a_new_device_that_is_no_key_is_told_beside_the_key(at: AtDesk, lab: Lab, user: str) -> None:
-    """An authenticator app that came at the same time is not taken for the key."""
+    """An authenticator app that appears at the same time is not mistaken for the key."""
     with at() as desk:
 
         def both() -> None:
@@ -185,7 +185,7 @@ def test_a_new_device_that_is_no_key_is_told_beside_the_key(at: AtDesk, lab: Lab
 
 @pytest.mark.parametrize("finished", [False, True])
 def test_a_ctrl_c_looks_once_more(at: AtDesk, lab: Lab, user: str, *, finished: bool) -> None:
-    """What stands is journaled; what does not is told."""
+    """A registered key is recorded; other new devices are reported."""
 
     def stop() -> None:
         if finished:
@@ -203,7 +203,7 @@ def test_a_ctrl_c_looks_once_more(at: AtDesk, lab: Lab, user: str, *, finished: 
 
 
 def test_a_ctrl_c_while_iam_does_not_answer_says_so(at: AtDesk, lab: Lab, user: str) -> None:
-    """It is not known then."""
+    """The result is then unknown."""
 
     def stop() -> None:
         lab.faults.add("ListMFADevices", "denied")
@@ -217,7 +217,7 @@ def test_a_ctrl_c_while_iam_does_not_answer_says_so(at: AtDesk, lab: Lab, user: 
 
 
 def test_a_user_who_goes_meanwhile_ends_the_wait(at: AtDesk, lab: Lab, user: str) -> None:
-    """There is nobody to wait for."""
+    """Without the user, there is nothing to wait for."""
     with at() as desk:
         desk.person.while_waiting = once(lambda: lab.account.backend.delete_user(user))
         with pytest.raises(NoSuchEntity):
@@ -225,7 +225,7 @@ def test_a_user_who_goes_meanwhile_ends_the_wait(at: AtDesk, lab: Lab, user: str
 
 
 def test_certifications_that_iam_does_not_tell_are_a_warning(at: AtDesk, lab: Lab, user: str) -> None:
-    """The key stands, whatever else cannot be read."""
+    """The key is enabled, even if other data cannot be read."""
     with at() as desk:
         desk.person.while_waiting = once(lambda: lab.register_fido(user, user))
         lab.faults.add("GetMFADevice", "denied")
@@ -241,7 +241,7 @@ def test_certifications_that_iam_does_not_tell_are_a_warning(at: AtDesk, lab: La
 
 
 def test_a_policy_that_iams_word_does_not_meet_is_told(at: AtDesk, lab: Lab, user: str) -> None:
-    """The key is enabled all the same: taking it away is a person's decision."""
+    """The key is enabled nevertheless, because removing it is the user's decision."""
     with at() as desk:
         desk.person.while_waiting = once(lambda: lab.register_fido(user, user))
         made = registering(desk, user, replace(watch(desk), lacking=lambda found: (f"not enough: {found['FIDO']}",)))
@@ -252,7 +252,7 @@ def test_a_policy_that_iams_word_does_not_meet_is_told(at: AtDesk, lab: Lab, use
 
 
 def test_where_the_console_is_not_known_it_is_said_in_words() -> None:
-    """A partition without a published address: no half of one."""
+    """No incomplete address is printed for a partition without a published one."""
     intent = Intent(user="alice", name="alice", account="000000000000", partition="aws-iso", method=FIDO2)
     first, *_ = fido_console.click_instructions(intent, address=None)
     assert first == "1  sign in to the console of aws-iso, IAM, Users, alice, as somebody who may change alice's MFA"
@@ -273,13 +273,13 @@ def device(kind: str, name: str = "x") -> Device:
     ],
 )
 def test_what_a_user_with_a_key_should_have_besides(devices: list[Device], keys: int, said: list[str]) -> None:
-    """STS takes no security key; and one device is one too few."""
+    """STS accepts no security keys, and a single device is too few."""
     warnings = fido_console.missing_devices("alice", devices, keys=keys)
     assert [each in line for each, line in zip(said, warnings, strict=True)] == [True] * len(said)
 
 
 def test_a_name_that_a_key_has_is_not_suggested_again(at: AtDesk, lab: Lab, user: str) -> None:
-    """IAM puts an id behind the names of keys, so that alone would not tell."""
+    """IAM appends an ID to the names of keys, so comparing whole names would not find the collision."""
     lab.register_fido(user, user)
     with at() as desk:
         desk.person.while_waiting = once(lambda: lab.register_fido(user, f"{user}-2"))
@@ -289,7 +289,7 @@ def test_a_name_that_a_key_has_is_not_suggested_again(at: AtDesk, lab: Lab, user
 
 
 def test_a_device_is_replaced_by_a_key(at: AtDesk, lab: Lab, user: str) -> None:
-    """The old one goes when IAM lists the key."""
+    """The old device is removed when IAM lists the key."""
     with at() as desk:
         old = desk.enroll(user)
         assert isinstance(old, Enrolled)
@@ -304,7 +304,7 @@ def test_a_device_is_replaced_by_a_key(at: AtDesk, lab: Lab, user: str) -> None:
 
 
 def test_a_key_is_replaced_by_another_device_and_revoked(at: AtDesk, lab: Lab, user: str) -> None:
-    """Deactivate is all: IAM forgets a key by itself."""
+    """Deactivating is enough, because IAM then deletes a security key itself."""
     serial = lab.register_fido(user, "desk-key")
     with at() as desk:
         wish = Wish(user=user)
@@ -317,7 +317,7 @@ def test_a_key_is_replaced_by_another_device_and_revoked(at: AtDesk, lab: Lab, u
 
 
 def test_a_key_is_revoked_by_its_name(at: AtDesk, lab: Lab, user: str) -> None:
-    """Without the id that IAM put behind it, which nobody remembers."""
+    """The ID that IAM appended to the name is not required."""
     lab.register_fido(user, "desk-key")
     with at() as desk:
         desk.revoke(user, "desk-key")
@@ -331,7 +331,7 @@ def as_root(desk: Desk, caller: Caller, *, add: bool = False, slept: list[float]
 
 
 def test_root_is_watched_by_the_accounts_summary(at: AtDesk, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An admin sees that root has MFA, and not which."""
+    """An admin can see that root has MFA, but not which device."""
     monkeypatch.setattr(lab.account.root, "mfa", False)
     with at() as desk:
         desk.person.while_waiting = once(lambda: setattr(lab.account.root, "mfa", True))
@@ -344,14 +344,14 @@ def test_root_is_watched_by_the_accounts_summary(at: AtDesk, lab: Lab, monkeypat
 
 
 def test_a_root_that_gets_no_key_is_told(at: AtDesk, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In time."""
+    """The wait ends at its time limit."""
     monkeypatch.setattr(lab.account.root, "mfa", False)
     with at() as desk, pytest.raises(AwsFault, match="root's key is not registered"):
         as_root(desk.desk, desk.caller, slept=desk.person.slept)
 
 
 class OfRoot:
-    """An inventory as a session of root sees it: the lab plays none."""
+    """An inventory as a session of root sees it. The lab has no root sessions."""
 
     def __init__(self, *devices: str) -> None:
         self.found = list(devices)
@@ -369,7 +369,7 @@ ROOT_KEY = "arn:aws:iam::000000000000:u2f/root-account/root-key-ID"
 
 
 def test_a_session_of_root_lists_roots_own_devices(at: AtDesk) -> None:
-    """ListMFADevices without a user name."""
+    """ListMFADevices is called without a user name."""
     with at() as desk:
         inventory = OfRoot()
         mine = replace(desk.desk, inventory=inventory)  # type: ignore[arg-type]
@@ -389,14 +389,14 @@ def test_a_session_of_root_lists_roots_own_devices(at: AtDesk) -> None:
 
 
 def test_there_is_no_root_in_govcloud(at: AtDesk) -> None:
-    """Its accounts belong to one of the commercial partition."""
+    """A GovCloud account belongs to an account of the commercial partition, which has the root user."""
     caller = Caller("000000000000", "arn:aws-us-gov:iam::000000000000:user/admin")
     with at() as desk, pytest.raises(UsageFault, match="no root user"):
         as_root(desk.desk, caller, slept=[])
 
 
 def test_a_lost_key_goes_first(at: AtDesk, lab: Lab, user: str) -> None:
-    """And nothing need be plugged in for that."""
+    """It does not have to be plugged in."""
     lab.register_fido(user, "desk-key")
     with at() as desk:
         how = {"caller": desk.caller, "desk": desk.desk, "run": desk.run()}

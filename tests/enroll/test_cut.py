@@ -1,6 +1,6 @@
-"""Every cut point of enroll by exception: before and after each call of each port, in the run and in its settling.
+"""Cut enroll by an exception before and after each call of each port, in the run and while it is being settled.
 
-By kill they are cut in tests/faults.
+tests/faults cuts by SIGKILL.
 """
 
 import errno
@@ -37,7 +37,7 @@ def raiser(error: BaseException) -> Callable[[], None]:
 def test_an_exception_at_any_step_leaves_one_working_device_or_none(
     what: str, after: bool, at: AtDesk, users: Callable[[], str], judge: Judge, home: Path
 ) -> None:
-    """At once, not only after the next run; and the next run of the command ends well."""
+    """Holds at once, not only after the next run. The next run of the command succeeds."""
     whole = Cut()
     with at(cut=whole) as desk:
         desk.enroll(users())
@@ -53,7 +53,7 @@ def test_an_exception_at_any_step_leaves_one_working_device_or_none(
         assert len(judge.works(user, place)) in {0, 1}, cut.steps
         with at() as desk:
             desk.enroll(user)
-        with at() as desk:  # whether a Create without an answer may still arrive is known after a quarter of an hour
+        with at() as desk:  # only after 15 minutes is it certain that a Create without a response has not taken effect
             dead = [each for each in desk.ledger.dead("000000000000") if each.intent.user == user]
             assert all(each.reached is Reached.INTENT for each in dead)
         _own(user, home, place)
@@ -61,7 +61,7 @@ def test_an_exception_at_any_step_leaves_one_working_device_or_none(
 
 
 def _own(user: str, home: Path, place: Path) -> None:
-    """Show the judge the backups of one user only."""
+    """Let the judge see only the backups of one user."""
     link = place / "backups"
     link.mkdir(parents=True, exist_ok=True)
     for path in (home / "backups" / "000000000000" / user).glob("*"):
@@ -76,7 +76,7 @@ def _own(user: str, home: Path, place: Path) -> None:
 def test_an_exception_while_settling_is_a_note_and_the_next_run_goes_on(
     what: str, after: bool, at: AtDesk, users: Callable[[], str], judge: Judge, at_lab: Lab, tmp_path: Path
 ) -> None:
-    """The first error stays the first, whatever the second is."""
+    """The first error is raised, whatever the second one is."""
 
     def refused(user: str, cut: Cut) -> MfaKitError:
         at_lab.faults.add("EnableMFADevice", "denied")
@@ -105,7 +105,7 @@ def test_an_exception_while_settling_is_a_note_and_the_next_run_goes_on(
 def test_a_second_ctrl_c_right_behind_the_first_is_a_note_on_it(
     at: AtDesk, users: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also while it is still being said how a second one is taken; the next run goes on."""
+    """Holds even while mfa-kit prints how it treats a second Ctrl-C. The next run continues."""
     user, whole = users(), Cut()
 
     def note(_: Person, text: str) -> None:

@@ -1,4 +1,4 @@
-"""Enrolling at a desk of real parts: the order of things, what is refused before anything is made, and what is told."""
+"""Enrolling at a desk: the order of the steps, refusals before anything is made, and the output."""
 
 import time
 from collections.abc import Callable
@@ -56,7 +56,7 @@ def serial_of(name: str) -> str:
 
 
 def test_the_steps_come_in_the_order_of_the_design(at: AtDesk, user: str, judge: Judge, home: Path) -> None:
-    """Settle, look, intent, create, created, seal, install, enable, confirm."""
+    """Settle, look, intent, create, created, encrypt, install, enable, confirm."""
     cut = Cut()
     with at(cut=cut) as desk:
         outcome = desk.enroll(user)
@@ -67,7 +67,7 @@ def test_the_steps_come_in_the_order_of_the_design(at: AtDesk, user: str, judge:
 
 
 def test_it_takes_six_round_trips_and_no_sleep(at: AtDesk, user: str, at_lab: Lab) -> None:
-    """Caller, list, create, enable, list; nothing is waited for."""
+    """Caller, list, create, enable, list. No step waits."""
     before = len(at_lab.calls)
     with at() as desk:
         desk.enroll(user)
@@ -82,7 +82,7 @@ def test_it_takes_six_round_trips_and_no_sleep(at: AtDesk, user: str, at_lab: La
 
 
 def test_the_device_bears_run_user_and_kind(at: AtDesk, user: str) -> None:
-    """So that every desk sees whose it is."""
+    """Other computers can thus see whose device it is."""
     with at() as desk:
         outcome = desk.enroll(user)
         assert isinstance(outcome, Enrolled)
@@ -91,7 +91,7 @@ def test_the_device_bears_run_user_and_kind(at: AtDesk, user: str) -> None:
 
 
 def test_a_user_name_that_no_tag_may_hold_is_left_out(at: AtDesk, user: str, at_lab: Lab) -> None:
-    """User names may hold a comma, tag values may not; the run is told all the same."""
+    """A user name may contain a comma, a tag value may not. The run tag is set nevertheless."""
     at_lab.add_user(f"{user},comma")
     with at() as desk:
         outcome = desk.enroll(f"{user},comma")
@@ -102,7 +102,7 @@ def test_a_user_name_that_no_tag_may_hold_is_left_out(at: AtDesk, user: str, at_
 def test_where_tags_are_denied_the_device_is_made_without(
     at: AtDesk, user: str, at_lab: Lab, judge: Judge, home: Path
 ) -> None:
-    """Tags are a second permission that lean policies leave out."""
+    """Tags need a permission of their own, which minimal policies omit."""
     at_lab.faults.add("CreateVirtualMFADevice", "denied")
     with at() as desk:
         outcome = desk.enroll(user)
@@ -112,7 +112,7 @@ def test_where_tags_are_denied_the_device_is_made_without(
 
 
 def test_where_tags_are_denied_and_enable_fails_the_device_goes(at: AtDesk, user: str, at_lab: Lab) -> None:
-    """Without a tag, that this very process saw its Create answered is the proof."""
+    """Without a tag, the device is this run's because the process received the response to its Create."""
     at_lab.faults.add("CreateVirtualMFADevice", "denied")
     at_lab.faults.add("EnableMFADevice", "denied")
     with at() as desk:
@@ -123,7 +123,7 @@ def test_where_tags_are_denied_and_enable_fails_the_device_goes(at: AtDesk, user
 
 
 def test_a_user_who_has_a_device_is_skipped(at: AtDesk, user: str, at_lab: Lab) -> None:
-    """Nothing is written, and the devices are told."""
+    """Nothing is written, and the user's devices are listed."""
     with at() as desk:
         desk.enroll(user)
         before = len(at_lab.calls)
@@ -135,7 +135,7 @@ def test_a_user_who_has_a_device_is_skipped(at: AtDesk, user: str, at_lab: Lab) 
 
 
 def test_one_more_device_gets_the_next_free_name(at: AtDesk, user: str, judge: Judge, home: Path) -> None:
-    """The user's own, then USER-2 and so on; a gap is filled."""
+    """Names are USER, then USER-2 and so on; a gap is filled."""
     with at() as desk:
         for _ in range(3):
             desk.enroll(user, add=True)
@@ -147,7 +147,7 @@ def test_one_more_device_gets_the_next_free_name(at: AtDesk, user: str, judge: J
 
 
 def test_a_ninth_device_is_refused_before_anything_is_made(at: AtDesk, user: str, at_lab: Lab) -> None:
-    """Eight is what IAM allows, of any kind."""
+    """IAM allows eight devices of any kind."""
     with at() as desk:
         for _ in range(8):
             desk.enroll(user, add=True)
@@ -160,7 +160,7 @@ def test_a_ninth_device_is_refused_before_anything_is_made(at: AtDesk, user: str
 
 
 def test_a_name_that_the_user_has_already_is_refused(at: AtDesk, user: str, at_lab: Lab) -> None:
-    """Before a request that IAM would refuse."""
+    """The check comes before a request that IAM would refuse."""
     with at() as desk:
         desk.enroll(user)
         before = len(at_lab.calls)
@@ -172,7 +172,7 @@ def test_a_name_that_the_user_has_already_is_refused(at: AtDesk, user: str, at_l
 def test_a_name_that_somebody_else_has_is_left_alone(
     at: AtDesk, users: Callable[[], str], at_lab: Lab, judge: Judge, home: Path
 ) -> None:
-    """Create is the look, and it touches nothing; the hint has the command for a device that nobody uses."""
+    """Create itself finds the collision and changes nothing. The hint has the command that deletes an unused device."""
     first, second = users(), users()
     with at() as desk:
         desk.enroll(first)
@@ -201,7 +201,7 @@ def test_a_name_that_somebody_else_has_is_left_alone(
 def test_what_cannot_be_made_is_refused_before_the_journal(
     wish: dict[str, str], kind: type[MfaKitError], at: AtDesk, user: str, at_lab: Lab, home: Path
 ) -> None:
-    """IAM and the disk are as they were."""
+    """IAM and the disk are unchanged."""
     before = at_lab.serials()
     with at() as desk:
         with pytest.raises(kind) as caught:
@@ -213,7 +213,7 @@ def test_what_cannot_be_made_is_refused_before_the_journal(
 
 
 def test_without_a_backup_generated_codes_are_refused(at: AtDesk, user: str, at_lab: Lab) -> None:
-    """The seed would be nowhere."""
+    """Otherwise the secret would be lost."""
     with at(to=()) as desk, pytest.raises(UsageFault, match="would leave the seed of") as caught:
         desk.enroll(user)
     assert "-r" in caught.value.hint
@@ -225,7 +225,7 @@ def test_without_a_backup_generated_codes_are_refused(at: AtDesk, user: str, at_
 def test_a_refusal_in_the_middle_leaves_things_as_they_were(
     call: str, fault: str, at: AtDesk, user: str, at_lab: Lab, home: Path
 ) -> None:
-    """At each call; the error is IAM's."""
+    """Each call is refused once; the error is IAM's."""
     at_lab.faults.add(call, fault, at="every")
     with at() as desk, pytest.raises(AwsFault):
         desk.enroll(user)
@@ -239,7 +239,7 @@ def test_a_refusal_in_the_middle_leaves_things_as_they_were(
 def test_a_lost_create_whose_device_may_not_be_deleted_is_told(
     at: AtDesk, user: str, at_lab: Lab, judge: Judge, home: Path
 ) -> None:
-    """The seed is lost, the device stays: its entry stays open with the command for an administrator."""
+    """The secret is lost and the device remains. Its entry stays open; the hint has a command for an admin."""
     at_lab.faults.add("CreateVirtualMFADevice", "lost-after")
     at_lab.faults.add("DeleteVirtualMFADevice", "denied", at="every")
     with at() as desk, pytest.raises(Unclear) as caught:
@@ -256,7 +256,7 @@ def test_a_lost_create_whose_device_may_not_be_deleted_is_told(
 def test_a_lost_create_whose_tags_cannot_be_read_is_not_called_undone(
     at: AtDesk, user: str, at_lab: Lab, judge: Judge, home: Path
 ) -> None:
-    """Credentials may expire in between: what is not known stays open."""
+    """Credentials may expire in between. If the device's state is not known, its entry stays open."""
     at_lab.faults.add("CreateVirtualMFADevice", "lost-after")
     at_lab.faults.add("ListMFADeviceTags", "expired", at="every")
     with at() as desk, pytest.raises(Unclear) as caught:
@@ -270,7 +270,7 @@ def test_a_lost_create_whose_tags_cannot_be_read_is_not_called_undone(
 
 
 def test_a_lost_create_that_is_gone_when_looked_for_is_made_again(at: AtDesk, user: str, at_lab: Lab) -> None:
-    """Somebody cleaned up between two of our requests."""
+    """Another process deleted the device between two requests of mfa-kit."""
     at_lab.faults.add("CreateVirtualMFADevice", "lost-after")
 
     def clean_up() -> None:
@@ -286,7 +286,7 @@ def test_a_lost_create_that_is_gone_when_looked_for_is_made_again(at: AtDesk, us
 
 
 def test_a_name_taken_while_an_answer_was_lost_is_not_ours(at: AtDesk, users: Callable[[], str], at_lab: Lab) -> None:
-    """Our first request never arrived, and another desk was quicker: its device is left alone."""
+    """The first request never arrived, and another computer took the name. Its device is left alone."""
     user, other = users(), users()
     at_lab.faults.add("CreateVirtualMFADevice", "lost-before")
 
@@ -305,7 +305,7 @@ def test_a_name_taken_while_an_answer_was_lost_is_not_ours(at: AtDesk, users: Ca
 def test_an_answer_to_enable_that_is_lost_is_looked_into(
     fault: str, at: AtDesk, user: str, at_lab: Lab, judge: Judge, home: Path
 ) -> None:
-    """It is never sent again with the same codes: IAM's list decides whether it acted."""
+    """mfa-kit never repeats it with the same codes. IAM's list shows whether it took effect."""
     at_lab.faults.add("EnableMFADevice", fault)
     before = len(at_lab.calls)
     with at() as desk:
@@ -326,7 +326,7 @@ def test_an_answer_to_enable_that_is_lost_is_looked_into(
 def test_a_device_that_is_listed_only_later_is_success_with_a_warning(
     at: AtDesk, user: str, at_lab: Lab, judge: Judge, home: Path
 ) -> None:
-    """Looked at for 30 seconds; the entry stays open and the next run closes it."""
+    """mfa-kit polls for 30 seconds. The entry stays open, and the next run closes it."""
     at_lab.faults.add("*", "lag", seconds=600)
     with at() as desk:
         outcome = desk.enroll(user)
@@ -346,7 +346,7 @@ def test_a_device_that_is_listed_only_later_is_success_with_a_warning(
 def test_a_lost_enable_that_is_listed_only_later_is_success_with_a_warning(
     at: AtDesk, user: str, at_lab: Lab, judge: Judge, home: Path
 ) -> None:
-    """Delete is refused, so an Enable won; it is looked for once, nothing is removed, and the entry stays open."""
+    """IAM refuses the Delete, so the Enable took effect. mfa-kit polls once, removes nothing, keeps the entry open."""
     at_lab.faults.add("EnableMFADevice", "lost-after")
     at_lab.faults.add("*", "lag", seconds=600)
     with at() as desk:
@@ -361,7 +361,7 @@ def test_a_lost_enable_that_is_listed_only_later_is_success_with_a_warning(
 
 
 def test_a_listing_that_fails_at_the_end_is_success_with_a_warning(at: AtDesk, user: str, at_lab: Lab) -> None:
-    """The device is enabled, whatever the look says."""
+    """The device is enabled, whatever the listing returns."""
     at_lab.faults.add("ListMFADevices", "denied", at=2)
     with at() as desk:
         outcome = desk.enroll(user)
@@ -371,7 +371,7 @@ def test_a_listing_that_fails_at_the_end_is_success_with_a_warning(at: AtDesk, u
 
 
 def test_codes_are_computed_anew_for_each_attempt(at: AtDesk, user: str, at_lab: Lab) -> None:
-    """When the request is about to leave, not when the waiting begins."""
+    """They are computed when the request is sent, not when the wait begins."""
     at_lab.faults.add("EnableMFADevice", "throttle", at=1)
     at_lab.faults.add("EnableMFADevice", "throttle", at=1)
     cut = Cut()
@@ -382,7 +382,7 @@ def test_codes_are_computed_anew_for_each_attempt(at: AtDesk, user: str, at_lab:
 
 
 def test_an_account_that_stays_throttled_is_told_with_its_own_exit_code(at: AtDesk, user: str, at_lab: Lab) -> None:
-    """After a minute of waiting; nothing was made."""
+    """The error comes after a minute of waiting; nothing was made."""
     at_lab.faults.add("CreateVirtualMFADevice", "throttle", at="every")
     with at() as desk:
         with pytest.raises(Throttled):
@@ -393,7 +393,7 @@ def test_an_account_that_stays_throttled_is_told_with_its_own_exit_code(at: AtDe
 
 
 def test_a_change_of_somebody_elses_is_waited_for(at: AtDesk, user: str, at_lab: Lab) -> None:
-    """AWS asks to try again; with new codes."""
+    """AWS asks to retry; the codes are then new."""
     for operation in ("CreateVirtualMFADevice", "EnableMFADevice"):
         at_lab.faults.add(operation, "busy")
     cut = Cut()
@@ -407,7 +407,7 @@ def test_a_change_of_somebody_elses_is_waited_for(at: AtDesk, user: str, at_lab:
 
 @pytest.mark.parametrize("seconds", [-200, 200])
 def test_codes_are_for_awss_time(seconds: int, at: AtDesk, user: str, at_lab: Lab) -> None:
-    """A wrong clock on this desk would otherwise enroll a device that a phone cannot use."""
+    """Otherwise a wrong clock of this computer would enroll a device that the phone cannot use."""
     at_lab.faults.add("*", "clock", seconds=seconds)
     with at() as desk:
         began = time.time()
@@ -420,7 +420,7 @@ def test_codes_are_for_awss_time(seconds: int, at: AtDesk, user: str, at_lab: La
 def test_a_name_that_another_process_of_this_desk_takes_now_is_not_to_be_deleted(
     at: AtDesk, user: str, at_lab: Lab
 ) -> None:
-    """The hint has no command for it, and the device stays."""
+    """The hint has no delete command, and the device remains."""
     told: list[AlreadyExists] = []
 
     class Meanwhile(Cut):
@@ -438,7 +438,7 @@ def test_a_name_that_another_process_of_this_desk_takes_now_is_not_to_be_deleted
 
 
 def test_what_an_earlier_run_left_is_a_note_on_a_later_error(at: AtDesk, user: str, at_lab: Lab) -> None:
-    """Whatever that error is."""
+    """The note appears on any later error."""
     at_lab.faults.add("CreateVirtualMFADevice", "denied", at=1)
     at_lab.faults.add("CreateVirtualMFADevice", "lost-after", at=2)
     with at() as desk, pytest.raises(Unclear):
@@ -450,7 +450,7 @@ def test_what_an_earlier_run_left_is_a_note_on_a_later_error(at: AtDesk, user: s
 
 
 def test_a_broken_backup_folder_leaves_iam_as_it_was(at: AtDesk, user: str, at_lab: Lab, home: Path) -> None:
-    """The account's folder is a file: what was created is deleted again."""
+    """The account's folder is a file, so the created device is deleted again."""
     (home / "backups").mkdir(parents=True)
     (home / "backups" / "000000000000").touch()
     with at() as desk:
@@ -471,7 +471,7 @@ def test_a_broken_backup_folder_leaves_iam_as_it_was(at: AtDesk, user: str, at_l
     ],
 )
 def test_a_user_is_a_name_an_arn_or_me(text: str, caller: Caller, user: str, at: AtDesk) -> None:
-    """Paths are no part of the name."""
+    """A user's path is not part of the name."""
     with at() as desk:
         assert resolve_user(text, caller=caller, inventory=desk.desk.inventory) == user
 
@@ -487,7 +487,7 @@ def test_a_user_is_a_name_an_arn_or_me(text: str, caller: Caller, user: str, at:
     ],
 )
 def test_what_is_no_user_here_is_told(text: str, said: str, at: AtDesk) -> None:
-    """With what to give instead."""
+    """The hint says what to give instead."""
     with at() as desk, pytest.raises(UsageFault, match=said) as caught:
         resolve_user(text, caller=ROLE, inventory=desk.desk.inventory)
     assert caught.value.hint
@@ -495,14 +495,14 @@ def test_what_is_no_user_here_is_told(text: str, said: str, at: AtDesk) -> None:
 
 @pytest.mark.parametrize("text", ["{user}", "{USER}", "arn:aws:iam::000000000000:user/{USER}"])
 def test_a_user_is_spelled_as_iam_does(text: str, user: str, at: AtDesk) -> None:
-    """IAM sees no case in names, so a name that was typed otherwise is the same user."""
+    """User names in IAM are case-insensitive, so a name typed in another case is the same user."""
     with at() as desk:
         text = text.format(user=user, USER=user.upper())
         assert resolve_user(text, caller=desk.caller, inventory=desk.desk.inventory) == user
 
 
 def test_ones_own_name_is_not_looked_up(at: AtDesk, at_lab: Lab) -> None:
-    """STS told it already, as IAM spells it."""
+    """STS has already returned it in IAM's spelling."""
     with at() as desk:
         before = len(at_lab.calls)
         assert resolve_user("LAB-admin", caller=desk.caller, inventory=desk.desk.inventory) == "lab-admin"
@@ -510,14 +510,14 @@ def test_ones_own_name_is_not_looked_up(at: AtDesk, at_lab: Lab) -> None:
 
 
 def test_a_name_stays_as_typed_where_iam_may_not_be_asked(user: str, at: AtDesk, at_lab: Lab) -> None:
-    """Lean policies leave iam:GetUser out, and enrolling works without it."""
+    """Minimal policies omit iam:GetUser, and enrolling works without it."""
     at_lab.faults.add("GetUser", "denied", at="every")
     with at() as desk:
         assert resolve_user(user.upper(), caller=desk.caller, inventory=desk.desk.inventory) == user.upper()
 
 
 def test_a_look_touches_nothing(at: AtDesk, user: str, at_lab: Lab, home: Path) -> None:
-    """It returns what would be made, and the steps in words."""
+    """It returns the device that would be made, and the steps in words."""
     before = at_lab.serials()
     with at() as desk:
         intent = look_to_enroll(Wish(user=user), desk.carrier(), caller=desk.caller, desk=desk.desk)
@@ -531,7 +531,7 @@ def test_a_look_touches_nothing(at: AtDesk, user: str, at_lab: Lab, home: Path) 
 
 
 def test_the_backup_alone_forgets_a_seed_and_only_that(user: str) -> None:
-    """Removing what was never installed is harmless."""
+    """Removing a secret that was never installed is harmless."""
     carrier = BackupAlone(lambda: 59.0)
     intent = Intent(account="000000000000", partition="aws", user=user, name=user)
     entry = models.Entry(run="r", intent=intent)

@@ -1,4 +1,4 @@
-"""Devices that nobody has: what is said of each, and what a clean does when things change while it looks."""
+"""Unassigned devices: how each is described, and how `clean` handles changes that happen while it runs."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ DAY = 86400.0
 
 @pytest.fixture
 def aws(at_lab: Lab) -> Iterator[Any]:
-    """Return the client of an administrator; what came and what nobody has in the end is deleted."""
+    """Return the client of an administrator. New users and unassigned devices are deleted at the end."""
     client, before = boto3.Session().client("iam"), at_lab.serials()
     yield client
     at_lab.faults.clear()
@@ -36,7 +36,7 @@ def aws(at_lab: Lab) -> Iterator[Any]:
 
 
 def stray(aws: Any, name: str, **tags: str) -> str:
-    """Make a device as another desk or tool does, and leave it."""
+    """Make a device as another computer or tool does, and leave it unassigned."""
     rows = [{"Key": f"mfa-kit:{key}", "Value": value} for key, value in tags.items()]
     made: str = aws.create_virtual_mfa_device(VirtualMFADeviceName=name, Tags=rows)["VirtualMFADevice"]["SerialNumber"]
     return made
@@ -59,7 +59,7 @@ def standing(desk: At, serial: str) -> OrphanStanding | None:
 
 
 def clean(desk: At, *serials: str) -> dict[str, tuple[str, MfaKitError | None]]:
-    """Clean these devices, for others may have left some in this account."""
+    """Clean only these devices, because other tests may have left some in this account."""
     found = [each for each in orphans.find_orphans(desk=desk.desk) if each.serial in serials]
     done = orphans.remove_orphans(found, account=desk.caller.account, older_than=DAY, limit=50, desk=desk.desk)
     return {each.serial: (each.ended, each.error) for each in done}
@@ -70,7 +70,7 @@ def half_made(user: str) -> Intent:
 
 
 def begun(desk: At, user: str, reached: Reached) -> models.Entry:
-    """Note a run that made the device of a user, and let it die."""
+    """Record a run that made a user's device, and let its process die."""
     entry = models.Entry(run=desk.run(), intent=half_made(user), reached=reached)
     desk.ledger.record(entry)
     desk.ledger.close()
@@ -93,7 +93,7 @@ def begun(desk: At, user: str, reached: Reached) -> models.Entry:
 def test_what_the_journal_and_the_tag_say(
     reached: Reached, tagged: bool, said: OrphanStanding, at: AtDesk, user: str, aws: Any
 ) -> None:
-    """Of a device that this desk made, or is making: half-made ones are settled, staged and deactivated ones stay."""
+    """Among this computer's own devices, half-made ones are settled; staged and deactivated ones stay."""
     with at() as desk:
         entry = begun(desk, user, reached)
     serial = stray(aws, user, **({"run": entry.run, "user": user} if tagged else {}))
@@ -106,7 +106,7 @@ def test_what_the_journal_and_the_tag_say(
 
 @pytest.mark.parametrize("tagged", [True, False])
 def test_what_a_process_is_making_is_alive(tagged: bool, at: AtDesk, user: str, aws: Any) -> None:
-    """By its lock, with and without tags; a clean leaves it."""
+    """The run's lock shows this, with or without tags. `clean` leaves the device alone."""
     with at() as desk:
         entry = models.Entry(run=desk.run(), intent=half_made(user))
         desk.ledger.record(entry.at(Reached.CREATED))
@@ -130,7 +130,7 @@ def test_what_a_process_is_making_is_alive(tagged: bool, at: AtDesk, user: str, 
 def test_what_tags_alone_say(
     tags: dict[str, str], said: OrphanStanding, goes: bool, at: AtDesk, users: Callable[[], str], aws: Any
 ) -> None:
-    """Of a device that this desk does not know."""
+    """The devices are not in this computer's journal."""
     serial = stray(aws, users(), **tags)
     with at() as desk:
         assert standing(desk, serial) is said
@@ -138,7 +138,7 @@ def test_what_tags_alone_say(
 
 
 def test_where_tags_may_not_be_read_nothing_is_ours(at: AtDesk, user: str, aws: Any, at_lab: Lab) -> None:
-    """A device that might be anybody's stays."""
+    """A device stays if it could belong to anyone."""
     serial = stray(aws, user, run=LONG_AGO)
     at_lab.faults.add("ListMFADeviceTags", "denied", at="every")
     with at() as desk:
@@ -147,7 +147,7 @@ def test_where_tags_may_not_be_read_nothing_is_ours(at: AtDesk, user: str, aws: 
 
 
 def test_what_goes_while_we_look_is_no_orphan(at: AtDesk, user: str, aws: Any) -> None:
-    """Between the listing and its tags."""
+    """The device is deleted between the listing and the request for its tags."""
     serial = stray(aws, user, run=LONG_AGO)
 
     class Meanwhile(Cut):
@@ -173,7 +173,7 @@ def test_what_goes_while_we_look_is_no_orphan(at: AtDesk, user: str, aws: Any) -
 def test_what_changes_before_it_is_deleted_is_told(
     what: str, step: str, ended: str, at: AtDesk, user: str, aws: Any, at_lab: Lab
 ) -> None:
-    """It is looked at again right before, and IAM decides the rest."""
+    """The device is checked again just before it is deleted, and IAM decides the rest."""
     serial = stray(aws, user, run=LONG_AGO)
 
     def change() -> None:
@@ -186,7 +186,7 @@ def test_what_changes_before_it_is_deleted_is_told(
                 give(aws, at_lab, serial, user)
 
     class When(Cut):
-        """At the first step of this name after all were listed."""
+        """Acts at the first step of this name after the listing."""
 
         listed = False
 
@@ -205,7 +205,7 @@ def test_what_changes_before_it_is_deleted_is_told(
 
 
 def test_what_cannot_be_deleted_now_is_told_and_the_others_go(at: AtDesk, users: Callable[[], str], aws: Any) -> None:
-    """Each with its error."""
+    """Each is reported with its error."""
     one, two = (stray(aws, users(), run=LONG_AGO) for _ in range(2))
 
     class Once(Cut):
@@ -223,7 +223,7 @@ def test_what_cannot_be_deleted_now_is_told_and_the_others_go(at: AtDesk, users:
 
 @pytest.mark.usefixtures("aws")
 def test_a_staged_device_is_left_by_its_own_desk_too(at: AtDesk, user: str) -> None:
-    """It waits for the day on which it is enabled."""
+    """It waits for `rollout activate`."""
     with at() as desk:
         intent = look_to_enroll(Wish(user=user), desk.carrier(), caller=desk.caller, desk=desk.desk)
         assert isinstance(intent, Intent)
@@ -234,7 +234,7 @@ def test_a_staged_device_is_left_by_its_own_desk_too(at: AtDesk, user: str) -> N
 
 
 def test_a_dead_run_that_cannot_be_settled_is_told(at: AtDesk, user: str, aws: Any) -> None:
-    """Its device is still there, with why."""
+    """Its device still exists, and the reason is reported."""
     with at() as desk:
         entry = begun(desk, user, Reached.CREATED)
     serial = stray(aws, user, run=entry.run)

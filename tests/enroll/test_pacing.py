@@ -1,4 +1,4 @@
-"""Waiting before a write: what IAM surely did not do is tried again, what is unclear never."""
+"""Waiting before a write: requests that certainly had no effect are repeated, unclear ones never."""
 
 from collections.abc import Iterable
 
@@ -15,7 +15,7 @@ CREATED = Created(Seed(b""), KeyUri(""))
 
 
 class Scripted:
-    """A Registrar that fails as it is told, and then does it."""
+    """A Registrar that raises the given errors, then succeeds."""
 
     def __init__(self, errors: Iterable[MfaKitError]) -> None:
         self.errors, self.asked = list(errors), []  # type: tuple[list[MfaKitError], list[str]]
@@ -54,7 +54,7 @@ def each_call(patient: InTurn) -> None:
 
 
 def test_what_succeeds_is_not_waited_for() -> None:
-    """Each call goes through as it is."""
+    """Each call is passed on unchanged."""
     inner, person = Scripted([]), Person()
     each_call(InTurn(inner, Patience(sleep=person.sleep, progress=person)))
     assert inner.asked == [
@@ -69,7 +69,7 @@ def test_what_succeeds_is_not_waited_for() -> None:
 
 @pytest.mark.parametrize(("kind", "pauses"), [(Throttled, THROTTLED), (Busy, BUSY)])
 def test_what_was_refused_for_now_is_tried_again_and_said(kind: type[MfaKitError], pauses: tuple[int, ...]) -> None:
-    """Longer each time; in the end the error goes on."""
+    """The pauses get longer, and finally the error is raised."""
     inner, person = Scripted([kind("wait", "a while")] * (len(pauses) + 1)), Person()
     with pytest.raises(kind, match="wait"):
         InTurn(inner, Patience(sleep=person.sleep, progress=person)).delete("s")
@@ -87,7 +87,7 @@ def test_codes_are_asked_for_after_the_waiting() -> None:
 
 
 def test_what_is_unclear_goes_up_at_once() -> None:
-    """It may have acted; who looks decides."""
+    """The request may have taken effect. The caller looks and decides."""
     inner, person = Scripted([Unclear("no answer", "")]), Person()
     with pytest.raises(Unclear):
         each_call(InTurn(inner, Patience(sleep=person.sleep, progress=person)))

@@ -1,4 +1,4 @@
-"""The phone as Carrier, at a desk whose person answers as written and whose clock is ours."""
+"""The phone as Carrier, with a scripted person and a simulated clock."""
 
 import base64
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +25,7 @@ ENTRY = Entry(run="20261125T000000Z-00000000", intent=INTENT)
 
 @dataclass
 class Clock:
-    """AWS's time, in steps from the first one."""
+    """AWS's time, in steps since the first one."""
 
     at: float = 0.2
 
@@ -35,7 +35,7 @@ class Clock:
 
 @dataclass
 class Person:
-    """Answers with codes of these steps, or with words; what is a pair takes that many steps before the answer."""
+    """Answers with codes of these steps, or with words. For a pair, that many steps pass before the answer."""
 
     clock: Clock
     answers: Iterator[int | str | tuple[int, int]]
@@ -94,7 +94,7 @@ class Person:
 
 @dataclass
 class File:
-    """A picture that is written, and removed again."""
+    """A picture that can be written and removed."""
 
     path: str = "alice.png"
     there: bool = False
@@ -128,17 +128,17 @@ def carrier(who: Person, **way: object) -> Phone:
 def test_of_two_codes_the_one_that_is_less_behind_tells_the_drift(
     answers: tuple[int | tuple[int, int], ...], found: int
 ) -> None:
-    """A code that is typed late looks like a clock that is behind, never like one that is ahead."""
+    """A code that is typed late looks like a slow clock, never like a fast one."""
     assert drift(person(*answers)) == found
 
 
 def test_one_code_proves_phone_seed_and_clock() -> None:
-    """For a queue of people: the drift is told by one."""
+    """In a queue of people, one code is enough to show the skew."""
     assert drift(person(-1), typed=1) == -1
 
 
 def test_after_a_gap_the_second_code_is_the_first() -> None:
-    """A missed window is no dead end."""
+    """A missed step does not block the user."""
     who = person(-1, (1, 1), (1, 2))
     assert drift(who) == 0
     assert "a code was missed in between, so this one counts as the first" in who.said
@@ -146,21 +146,21 @@ def test_after_a_gap_the_second_code_is_the_first() -> None:
 
 @pytest.mark.parametrize(("mistakes", "advices"), [(2, 0), (3, 1), (5, 1), (6, 2)])
 def test_every_third_mistake_in_a_row_is_answered_with_what_else_to_try(mistakes: int, advices: int) -> None:
-    """And asked again after it."""
+    """The question is then asked again."""
     who = person(*["nonsense"] * mistakes, -1, 0)
     drift(who)
     assert who.said.count(phone.ADVICE) == advices
 
 
 def test_a_right_code_ends_a_row_of_mistakes() -> None:
-    """Two before the first code and two after it are no three."""
+    """Two mistakes before the first code and two after it do not count as three in a row."""
     who = person("x", "x", -1, "x", "x", 0)
     drift(who)
     assert phone.ADVICE not in who.said
 
 
 def test_the_pair_is_of_the_moment_when_it_leaves() -> None:
-    """For the phone's own clock; asked once, however often a throttled request asks for it."""
+    """It is computed for the phone's clock. The user is asked once, even if a throttled request repeats."""
     who = person(-1, 0)
     made = carrier(who)
     assert made.codes(INTENT) == Pair(SHOWN.at(STEP - 1), SHOWN.at(STEP))
@@ -170,7 +170,7 @@ def test_the_pair_is_of_the_moment_when_it_leaves() -> None:
 
 @pytest.mark.parametrize(("way", "shown"), [({}, ["Symbol"]), ({"grouped": True}, ["Symbol", "Secret"])], ids=str)
 def test_what_is_shown_is_gone_when_the_codes_match(way: dict[str, bool], shown: list[str]) -> None:
-    """The seed as text only where that was asked for."""
+    """The secret as text is shown only on request."""
     who = person()
     made = carrier(who, **way)
     seen: list[list[str]] = []
@@ -187,7 +187,7 @@ def test_what_is_shown_is_gone_when_the_codes_match(way: dict[str, bool], shown:
 
 
 def test_what_is_shown_is_gone_after_an_interrupt() -> None:
-    """Before anything else is told."""
+    """Happens before any further output."""
     who = person()
 
     def answers() -> Iterator[int]:
@@ -201,21 +201,21 @@ def test_what_is_shown_is_gone_after_an_interrupt() -> None:
 
 
 def test_without_a_person_nothing_begins() -> None:
-    """The flags that a script uses are named."""
+    """The error names the options for scripts."""
     with pytest.raises(Declined) as caught:
         carrier(person(alone=True)).check(INTENT, sealed=True)
     assert "--codes generated" in caught.value.hint
 
 
 def test_a_small_window_is_refused_before_anything_is_made() -> None:
-    """With the ways that need no window."""
+    """The error names alternatives that need no window."""
     with pytest.raises(UsageFault) as caught:
         carrier(person(small=True)).check(INTENT, sealed=False)
     assert "--qr-file" in caught.value.hint
 
 
 def test_a_small_window_does_where_the_backup_is_sealed() -> None:
-    """It is scanned from there; the codes are asked for all the same."""
+    """The user scans the backup instead, and the codes are asked for as usual."""
     who = person(-1, 0, small=True)
     made = carrier(who)
     made.check(INTENT, sealed=True)
@@ -224,7 +224,7 @@ def test_a_small_window_does_where_the_backup_is_sealed() -> None:
 
 
 def test_a_window_that_became_small_since_ends_it() -> None:
-    """Nothing is sealed, so there is nothing to scan."""
+    """Without an encrypted backup, there is nothing to scan."""
     who = person()
     made = carrier(who)
     made.check(INTENT, sealed=False)
@@ -234,7 +234,7 @@ def test_a_window_that_became_small_since_ends_it() -> None:
 
 
 def test_a_plain_file_is_asked_for_written_and_named() -> None:
-    """It is not shown on the screen then."""
+    """It is then not shown on the screen."""
     who, file = person("yes", -1, 0), File()
     made = Phone(who.clock, interaction=who, draw=lambda _: Symbol("█"), proof=PhoneProof(picture=file))
     made.check(INTENT, sealed=False)
@@ -246,7 +246,7 @@ def test_a_plain_file_is_asked_for_written_and_named() -> None:
 
 
 def test_a_plain_file_goes_with_its_device() -> None:
-    """Only when this run wrote it."""
+    """A file that this run did not write stays."""
     who, file = person(), File(there=True)
     made = Phone(who.clock, interaction=who, draw=lambda _: Symbol("█"), proof=PhoneProof(picture=file))
     made.remove(ENTRY)
@@ -257,7 +257,7 @@ def test_a_plain_file_goes_with_its_device() -> None:
 
 
 def test_a_plain_file_goes_when_its_codes_do_not_come() -> None:
-    """Also where its device cannot be deleted now, and nothing is settled."""
+    """Holds even if the device cannot be deleted now, so that nothing is settled."""
     who, file = person(), File()
 
     def answers() -> Iterator[int]:
@@ -273,14 +273,14 @@ def test_a_plain_file_goes_when_its_codes_do_not_come() -> None:
 
 
 def test_two_codes_of_an_unknown_seed_are_six_digits_not_the_same_and_soon_after_each_other() -> None:
-    """More cannot be told, for only AWS has the seed."""
+    """More cannot be checked, because only AWS has the secret."""
     who = person("111111", "111111", "x", "222222")
     assert phone.ask_pair(now=who.clock, interaction=who, instead="-") == Pair("111111", "222222")
     assert sum("the same code again" in each for each in who.said) == 1
 
 
 def test_two_codes_that_are_far_apart_cannot_be_neighbors() -> None:
-    """The second is the first then."""
+    """The second code then counts as the first."""
     who = person(0, (3, 3), (1, 4))
     assert phone.ask_pair(now=who.clock, interaction=who, instead="-") == Pair(SHOWN.at(STEP + 3), SHOWN.at(STEP + 4))
     assert "more than a minute lay in between, so this one counts as the first" in who.said

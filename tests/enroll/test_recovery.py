@@ -1,4 +1,4 @@
-"""settle, case by case against the lab: whose device it is, whether an Enable won, and what stays open."""
+"""Cases of `settle` against the lab: whether a device is this run's, whether an Enable took effect, what stays open."""
 
 import time
 from collections.abc import Callable
@@ -38,7 +38,7 @@ def entry_of(user: str, *, seconds_ago: float = 0, **how: Any) -> Entry:
 
 
 def make(desk: At, entry: Entry, *, run: str | None = "its own", enabled_for: str | None = None) -> Created:
-    """Make the device of an entry, tagged with its run, with another or with none, and perhaps enabled."""
+    """Make the device of an entry, with its run, another run or no run in the tags; optionally enable it."""
     tags = {RUN_TAG: entry.run if run == "its own" else run} if run else {}
     created = desk.desk.registrar.create(entry.intent, tags)
     if enabled_for:
@@ -57,7 +57,7 @@ def settled(desk: At, entry: Entry) -> Reached:
 
 
 def test_a_half_made_device_goes_with_its_backup(at: AtDesk, user: str, at_lab: Lab) -> None:
-    """IAM first, then the copies."""
+    """The device is deleted in IAM before the copies are removed."""
     with at() as desk:
         entry = entry_of(user)
         entry = Entry(run=entry.run, intent=entry.intent, reached=entry.reached, backup=place(desk, entry))
@@ -75,7 +75,7 @@ def place(desk: At, entry: Entry) -> str | None:
 
 
 def test_a_device_whose_enable_won_stands(at: AtDesk, user: str) -> None:
-    """The listing tells before anything is deleted."""
+    """The listing shows it before anything is deleted."""
     with at() as desk:
         entry = entry_of(user)
         make(desk, entry, enabled_for=user)
@@ -83,13 +83,13 @@ def test_a_device_whose_enable_won_stands(at: AtDesk, user: str) -> None:
 
 
 def test_a_device_that_is_gone_is_undone(at: AtDesk, user: str) -> None:
-    """Whoever deleted it."""
+    """It does not matter which process deleted it."""
     with at() as desk:
         assert settled(desk, entry_of(user)) is Reached.UNDONE
 
 
 def test_a_device_that_goes_while_we_look_is_undone(at: AtDesk, user: str, at_lab: Lab) -> None:
-    """Delete finds it gone."""
+    """The Delete finds that it no longer exists."""
     with at() as desk:
         entry = entry_of(user)
         make(desk, entry)
@@ -102,7 +102,7 @@ def test_a_device_that_goes_while_we_look_is_undone(at: AtDesk, user: str, at_la
 def test_another_runs_device_of_the_same_name_is_not_touched(
     answered_here: bool, at: AtDesk, user: str, at_lab: Lab
 ) -> None:
-    """ARNs are used again; only this run's copies go."""
+    """ARNs are reused; only this run's copies are removed."""
     with at() as desk:
         entry = entry_of(user, answered_here=answered_here)
         make(desk, entry, run=OTHER_RUN)
@@ -111,7 +111,7 @@ def test_another_runs_device_of_the_same_name_is_not_touched(
 
 
 def test_an_untagged_device_goes_only_where_its_create_was_answered_here(at: AtDesk, user: str, at_lab: Lab) -> None:
-    """Otherwise nothing shows whose it is: the entry stays open, with the command for an administrator."""
+    """Otherwise nothing shows whose it is: the entry stays open, and the hint has a command for an administrator."""
     with at() as desk:
         entry = entry_of(user)
         make(desk, entry, run=None)
@@ -124,7 +124,7 @@ def test_an_untagged_device_goes_only_where_its_create_was_answered_here(at: AtD
 
 
 def test_a_create_without_an_answer_may_arrive_for_a_quarter_of_an_hour(at: AtDesk, user: str) -> None:
-    """Then it is taken to be lost."""
+    """After that it is considered lost."""
     with at() as desk:
         with pytest.raises(Unsettled, match="may still arrive") as caught:
             settled(desk, entry_of(user, reached=Reached.INTENT, seconds_ago=14 * 60))
@@ -133,7 +133,7 @@ def test_a_create_without_an_answer_may_arrive_for_a_quarter_of_an_hour(at: AtDe
 
 
 def test_a_user_who_is_gone_has_no_device(at: AtDesk, user: str, at_lab: Lab) -> None:
-    """The device that was made for them goes all the same."""
+    """The device that was made for the user is removed nevertheless."""
     with at() as desk:
         entry = entry_of(user)
         make(desk, entry)
@@ -143,7 +143,7 @@ def test_a_user_who_is_gone_has_no_device(at: AtDesk, user: str, at_lab: Lab) ->
 
 
 def test_a_listing_that_lags_is_waited_for(at: AtDesk, user: str, at_lab: Lab) -> None:
-    """Delete is refused, so an Enable won; IAM lists it a moment later."""
+    """IAM refuses the Delete, so the Enable took effect; IAM lists the device a moment later."""
     with at() as desk:
         entry = entry_of(user)
         at_lab.faults.add("*", "lag", seconds=600)
@@ -154,7 +154,7 @@ def test_a_listing_that_lags_is_waited_for(at: AtDesk, user: str, at_lab: Lab) -
 
 
 def test_a_device_that_is_assigned_and_never_listed_stays_open(at: AtDesk, users: Callable[[], str]) -> None:
-    """It was given to somebody else, or IAM is very late: not ours to decide."""
+    """It was assigned to another user, or IAM is very late. mfa-kit does not decide this."""
     user, other = users(), users()
     with at() as desk:
         entry = entry_of(user)
@@ -165,7 +165,7 @@ def test_a_device_that_is_assigned_and_never_listed_stays_open(at: AtDesk, users
 
 
 def test_an_answer_that_is_lost_while_settling_is_asked_for_again(at: AtDesk, user: str, at_lab: Lab) -> None:
-    """What settle does may be done twice; in the end it is given up, and the entry stays open."""
+    """All requests of `settle` may be repeated. If no response comes, mfa-kit gives up and the entry stays open."""
     with at() as desk:
         entry = entry_of(user)
         make(desk, entry)
@@ -179,7 +179,7 @@ def test_an_answer_that_is_lost_while_settling_is_asked_for_again(at: AtDesk, us
 
 
 def test_a_delete_that_is_denied_is_told_with_its_command(at: AtDesk, user: str, at_lab: Lab) -> None:
-    """And with the way to go on where the seed is sealed."""
+    """If there is a backup, the hint also says how to continue with the device."""
     with at() as desk:
         entry = entry_of(user)
         make(desk, entry)
@@ -194,7 +194,7 @@ def test_a_delete_that_is_denied_is_told_with_its_command(at: AtDesk, user: str,
 
 
 def test_a_revoke_goes_on_to_its_end(at: AtDesk, user: str, at_lab: Lab) -> None:
-    """Also where half of it was done."""
+    """Holds even if half of it was done."""
     with at() as desk:
         entry = entry_of(user, reached=Reached.REVOKING, purpose=Purpose.REVOKE)
         make(desk, entry, enabled_for=user)
@@ -206,7 +206,7 @@ def test_a_revoke_goes_on_to_its_end(at: AtDesk, user: str, at_lab: Lab) -> None
 
 
 def test_a_revoke_stops_at_another_users_device(at: AtDesk, users: Callable[[], str], at_lab: Lab) -> None:
-    """It was deactivated and given away in the meantime."""
+    """Meanwhile the device was deactivated and assigned to another user."""
     user, other = users(), users()
     with at() as desk:
         entry = entry_of(user, reached=Reached.REVOKING, purpose=Purpose.REVOKE)
@@ -217,7 +217,7 @@ def test_a_revoke_stops_at_another_users_device(at: AtDesk, users: Callable[[], 
 
 
 def since(desk: At, user: str) -> float | None:
-    """Return the EnableDate of a user's one device."""
+    """Return the EnableDate of a user's only device."""
     (device,) = desk.desk.inventory.devices(user)
     return device.since
 
@@ -226,7 +226,7 @@ def since(desk: At, user: str) -> float | None:
 def test_a_revoke_goes_on_with_the_device_that_was_enabled_when_it_began(
     kind: str, at: AtDesk, user: str, at_lab: Lab
 ) -> None:
-    """Without a tag IAM's own EnableDate tells it from one enabled later; no clock of this machine is asked."""
+    """Without a tag, IAM's EnableDate distinguishes it from one enabled later. The local clock is not used."""
     with at() as desk:
         entry = entry_of(user, seconds_ago=-7200, reached=Reached.REVOKING)
         if kind == "token":
@@ -246,7 +246,7 @@ def test_a_revoke_goes_on_with_the_device_that_was_enabled_when_it_began(
 
 
 def test_a_device_that_changed_while_a_person_was_asked_is_not_taken(at: AtDesk, user: str, at_lab: Lab) -> None:
-    """Another one has its name now: nothing is touched and nothing noted."""
+    """Another device now has its name, so nothing is changed or recorded."""
     with at() as desk:
         make(desk, entry_of(user), run=None, enabled_for=user)
         asked = revoke.look_to_revoke(
@@ -261,7 +261,7 @@ def test_a_device_that_changed_while_a_person_was_asked_is_not_taken(at: AtDesk,
 
 
 def test_a_device_that_went_while_a_person_was_asked_counts_as_done(at: AtDesk, user: str, at_lab: Lab) -> None:
-    """Whoever took it."""
+    """It does not matter which process removed it."""
     with at() as desk:
         make(desk, entry_of(user), enabled_for=user)
         asked = revoke.look_to_revoke(
@@ -273,7 +273,7 @@ def test_a_device_that_went_while_a_person_was_asked_counts_as_done(at: AtDesk, 
 
 
 def step_of(name: str, at: AtDesk, act: Callable[[At], object]) -> int:
-    """Return which step this is, of a run that goes through."""
+    """Return the number of this step in a run that completes."""
     whole = Cut()
     with at(cut=whole) as desk:
         act(desk)
@@ -288,7 +288,7 @@ def replaced(desk: At, user: str, *, lost: bool) -> revoke.Replaced:
 
 
 def test_a_backup_goes_with_its_device_though_the_journal_was_lost(at: AtDesk, user: str, home: Path) -> None:
-    """It bears the run that is in the tag; so it does where another desk made it and the folder is shared."""
+    """The backup has the run ID that is in the tag, even if another computer made it and the folder is shared."""
     with at() as desk:
         desk.enroll(user)
         (backup,) = (home / "backups").rglob("*.png.age")
@@ -304,7 +304,7 @@ def test_a_backup_goes_with_its_device_though_the_journal_was_lost(at: AtDesk, u
 
 
 def test_an_interrupted_revoke_says_that_it_goes_on(at: AtDesk, user: str, users: Callable[[], str]) -> None:
-    """For what is deactivated is not given back."""
+    """A deactivated device is not assigned again."""
     other = users()
     with at() as desk:
         desk.enroll(user)
@@ -321,7 +321,7 @@ def test_an_interrupted_revoke_says_that_it_goes_on(at: AtDesk, user: str, users
 def test_an_interrupted_replacement_says_what_stands(
     lost: bool, step: str, at: AtDesk, user: str, users: Callable[[], str], at_lab: Lab
 ) -> None:
-    """A lost device is gone before; one that works goes when the new one does."""
+    """A lost device is removed first; a working one is removed when the new one works."""
     other = users()
     with at() as desk:
         desk.enroll(user)
@@ -336,7 +336,7 @@ def test_an_interrupted_replacement_says_what_stands(
 
 
 def test_a_revoke_of_an_untagged_device_whose_delete_is_not_answered_ends(at: AtDesk, user: str, at_lab: Lab) -> None:
-    """It was seen on its user right before, so what is left of it is known."""
+    """It was seen on its user just before, so the result is certain."""
     with at() as desk:
         make(desk, entry_of(user), run=None, enabled_for=user)
         at_lab.faults.add("DeleteVirtualMFADevice", "error-before")
@@ -347,7 +347,7 @@ def test_a_revoke_of_an_untagged_device_whose_delete_is_not_answered_ends(at: At
 def test_a_device_that_the_journal_has_as_another_users_is_told(
     at: AtDesk, users: Callable[[], str], at_lab: Lab, home: Path
 ) -> None:
-    """Somebody gave it away by other means: the row, the backup and IAM stay as they are, and the command is told."""
+    """Someone reassigned it by other means. The row, the backup and IAM stay unchanged, and the command is printed."""
     alice, bob = users(), users()
     with at() as desk:
         desk.enroll(alice)
@@ -367,7 +367,7 @@ def test_a_device_that_the_journal_has_as_another_users_is_told(
 
 
 def test_the_journal_s_user_may_be_written_in_another_case(at: AtDesk, user: str) -> None:
-    """IAM sees no case in names of users."""
+    """User names in IAM are case-insensitive."""
     with at() as desk:
         desk.enroll(user)
         (made,) = desk.desk.inventory.devices(user)
@@ -378,7 +378,7 @@ def test_the_journal_s_user_may_be_written_in_another_case(at: AtDesk, user: str
 def test_a_backup_whose_folder_is_not_there_keeps_its_entry_open(
     at: AtDesk, user: str, at_lab: Lab, home: Path
 ) -> None:
-    """The device goes, and the next command removes the backup when the folder is there again."""
+    """The device is removed. The next command removes the backup when the folder is available again."""
     with at() as desk:
         desk.enroll(user)
         (home / "backups").rename(home / "unmounted")
@@ -393,7 +393,7 @@ def test_a_backup_whose_folder_is_not_there_keeps_its_entry_open(
 
 
 def test_a_revoke_of_an_untagged_device_whose_user_is_gone_says_what_to_do(at: AtDesk, user: str, at_lab: Lab) -> None:
-    """Who had it is not known any more."""
+    """Its user is no longer known."""
     with at() as desk:
         make(desk, entry_of(user), run=None)
         at_lab.account.backend.delete_user(user)
@@ -403,7 +403,7 @@ def test_a_revoke_of_an_untagged_device_whose_user_is_gone_says_what_to_do(at: A
 
 
 def test_what_is_no_virtual_device_has_no_tags_to_read(at: AtDesk, user: str, at_lab: Lab) -> None:
-    """A token of somebody's is deactivated where it is known to be meant, and never deleted."""
+    """A token is deactivated if it is certainly the intended one, and never deleted."""
     intent = models.intent_of("GAHT12345678", user=user, account=ACCOUNT, partition="aws")
     before = len(at_lab.calls)
     with at() as desk:
@@ -423,7 +423,7 @@ def test_what_is_no_virtual_device_has_no_tags_to_read(at: AtDesk, user: str, at
 def test_when_a_replacement_stands_the_old_device_goes(
     known: bool, tagged: bool, at: AtDesk, user: str, at_lab: Lab
 ) -> None:
-    """Though the run that replaced it was killed in between, and wherever the old one was made."""
+    """Holds even if the run was killed in between, and wherever the old device was made."""
     with at() as desk:
         old = entry_of(user, reached=Reached.CONFIRMED)
         make(desk, old, run="its own" if tagged else None, enabled_for=user)
@@ -453,7 +453,7 @@ def test_when_a_replacement_stands_the_old_device_goes(
 
 
 def test_a_seed_that_is_restored_is_the_devices(at: AtDesk, user: str, at_lab: Lab) -> None:
-    """What Create returned is what the lab keeps: the control of the tests above."""
+    """Create's response equals the secret in the lab. This is the control for the tests above."""
     with at() as desk:
         created = make(desk, entry_of(user))
         assert created.seed == Seed(at_lab.seed(serial_of(user)))
@@ -463,7 +463,7 @@ def test_a_seed_that_is_restored_is_the_devices(at: AtDesk, user: str, at_lab: L
 
 
 class Unseen(Cut):
-    """Tags lag behind the device: IAM says that it does not know it."""
+    """Tags lag behind the device: IAM reports that it does not exist."""
 
     def step(self, name: str, call: Callable[[], Any]) -> Any:
         self.steps.append(name)
@@ -474,7 +474,7 @@ class Unseen(Cut):
 def test_a_created_device_whose_tags_are_absent_is_looked_for(
     enabled: bool, at: AtDesk, user: str, at_lab: Lab
 ) -> None:
-    """Its Create was answered, so IAM's list and its answer to Delete decide, not the tags alone."""
+    """Its Create got a response, so IAM's list and the response to Delete decide, not the tags alone."""
     with at(cut=Unseen()) as desk:
         entry = entry_of(user, backup=place(desk, entry_of(user)), answered_here=True)
         desk.desk.vault.seal(entry, make(desk, entry, enabled_for=user if enabled else None).uri)
@@ -492,7 +492,7 @@ def test_what_a_dead_run_enabled_is_found_though_its_tags_are_absent(at: AtDesk,
 
 
 def test_a_dry_desk_settles_nothing(at: AtDesk, user: str, at_lab: Lab) -> None:
-    """What a dead run left is not even looked at."""
+    """It does not even look at what a dead run left."""
     with at() as desk:
         entry = entry_of(user)
         make(desk, entry)
@@ -504,12 +504,12 @@ def test_a_dry_desk_settles_nothing(at: AtDesk, user: str, at_lab: Lab) -> None:
 
 
 def cleaned(desk: At) -> list[Cleaned]:
-    """Clean without an orphan in sight: what dead runs left is settled all the same."""
+    """Run `clean` without an orphan in the listing. It settles dead runs nevertheless."""
     return list(remove_orphans([], account=ACCOUNT, older_than=0, limit=0, desk=desk.desk))
 
 
 def test_a_clean_leaves_a_revoke_alone_whose_device_its_user_has(at: AtDesk, user: str, at_lab: Lab) -> None:
-    """It takes no assigned device away; when somebody else has deactivated it, it goes on."""
+    """`clean` removes no assigned device. If it has been deactivated by other means, the revoke continues."""
     with at() as desk:
         entry = entry_of(user, reached=Reached.REVOKING, purpose=Purpose.REVOKE)
         make(desk, entry, enabled_for=user)
@@ -523,7 +523,7 @@ def test_a_clean_leaves_a_revoke_alone_whose_device_its_user_has(at: AtDesk, use
 
 
 def test_nothing_of_a_lost_device_need_be_plugged_in_or_installed(at: AtDesk, user: str, at_lab: Lab) -> None:
-    """The carrier of its kind is not even asked for."""
+    """The carrier of its method is not even requested."""
     with at() as desk:
         entry = entry_of(user, reached=Reached.REVOKING, purpose=Purpose.LOST)
         entry = replace(entry, intent=entry.intent.on(hardware="12345678"))
@@ -536,7 +536,7 @@ def test_nothing_of_a_lost_device_need_be_plugged_in_or_installed(at: AtDesk, us
 
 
 def test_a_lost_device_takes_no_seed_and_gives_no_code(user: str) -> None:
-    """Whoever asks is told to give another."""
+    """The error asks for another device."""
     entry, gone = entry_of(user), LostDevice()
     assert gone.check(entry.intent, sealed=True) == entry.intent
     with pytest.raises(UsageFault, match="is lost"):

@@ -1,4 +1,4 @@
-"""One more enrollment method takes one file and one row: a copy of the package gets one, and enrolls with it."""
+"""Another enrollment method takes one file and one row: the tests add one to a copy of the package and use it."""
 
 import json
 import shutil
@@ -50,7 +50,7 @@ BEFORE = '        "programmable": "mfa_kit.wiring.methods.programmable:METHOD",\
 
 @pytest.fixture
 def run(mfa_kit: MfaKit, tmp_path: Path) -> Callable[..., Result]:
-    """Add the file and the row to a copy of the package, and run its commands as processes."""
+    """Add the file and the row to a copy of the package, and return a function that runs its commands as processes."""
     copy = tmp_path / "copy"
     shutil.copytree(ROOT / "mfa_kit", copy / "mfa_kit", ignore=shutil.ignore_patterns("__pycache__"))
     methods = copy / "mfa_kit" / "wiring" / "methods"
@@ -63,7 +63,7 @@ def run(mfa_kit: MfaKit, tmp_path: Path) -> Callable[..., Result]:
 
 
 def test_help_lists_the_method_and_its_options(run: Callable[..., Result]) -> None:
-    """In the list of methods, in its own page, and among those of the station."""
+    """It appears in the list of methods, on its own page, and among the options of the station."""
     listed = run("enroll", "--help").out
     assert "slip          a slip of paper" in listed
     assert "programmable|slip" in listed
@@ -72,7 +72,7 @@ def test_help_lists_the_method_and_its_options(run: Callable[..., Result]) -> No
 
 
 def test_a_user_is_enrolled_by_it(run: Callable[..., Result], user: str, recipient: str, at_lab: Lab) -> None:
-    """With its option; its name is in the result, in the tags and in the ledger."""
+    """Its option takes effect. Its name is in the result, in the tags and in the ledger."""
     words = ("enroll", user, "--with", "slip", "--color", "blue", "-r", recipient, "--output", "json")
     done = run(*words)
     assert done.code == 0, done.err
@@ -86,13 +86,13 @@ def test_a_user_is_enrolled_by_it(run: Callable[..., Result], user: str, recipie
 
 
 def test_its_options_are_refused_by_the_others(run: Callable[..., Result], user: str) -> None:
-    """By name, with the method that they belong to."""
+    """The error names the option and its method."""
     done = run("enroll", user, "--with", "virtual", "--color", "blue")
     assert (done.code, "--color belongs to --with slip" in done.err) == (2, True)
 
 
 def test_a_roster_and_a_plan_can_name_it(run: Callable[..., Result], user: str, tmp_path: Path) -> None:
-    """A word that is no method is refused, with the list of them; a row of the method is one for the station."""
+    """An unknown word is refused, with a list of the methods. A row with the new method is left for the station."""
     roster, plan = tmp_path / "roster.csv", tmp_path / "plan.json"
     roster.write_text(f"user,kind\n{user},stone\n")
     refused = run("rollout", "plan", roster, "-o", plan)

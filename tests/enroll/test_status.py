@@ -1,4 +1,4 @@
-"""What status, resync and a resumed enrollment make of IAM and of this desk's memory."""
+"""Status, resync and a resumed enrollment, with data from IAM and from this computer."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -32,12 +32,12 @@ def serial_of(name: str) -> str:
 
 
 def opened(lab: Lab) -> Callable[[Entry], Created]:
-    """Open a backup as an identity would."""
+    """Decrypt a backup as an identity would."""
     return lambda entry: Created(Seed(lab.seed(entry.intent.serial)), KeyUri("otpauth://totp/x"))
 
 
 def half_made(at: AtDesk, lab: Lab, user: str) -> None:
-    """Leave a device that could neither be enabled nor deleted, and its sealed backup."""
+    """Leave a device that could be neither enabled nor deleted, and its encrypted backup."""
     lab.faults.add("EnableMFADevice", "denied")
     lab.faults.add("DeleteVirtualMFADevice", "denied")
     with at() as desk, pytest.raises(AccessDenied):
@@ -46,13 +46,13 @@ def half_made(at: AtDesk, lab: Lab, user: str) -> None:
 
 
 def test_who_has_none_is_told(at: AtDesk, user: str) -> None:
-    """As one line."""
+    """The output is one line."""
     with at() as desk:
         assert read_status(user, caller=desk.caller, desk=desk.desk) == [DeviceStatus(user=user)]
 
 
 def test_who_left_since_all_were_listed_has_nothing(at: AtDesk, user: str) -> None:
-    """Asked for by name he is an error; of everybody it is none."""
+    """A deleted user is an error if named, and is skipped in a status of all users."""
     with at() as desk:
         with pytest.raises(NoSuchEntity):
             read_status(f"{user}-left", caller=desk.caller, desk=desk.desk)
@@ -61,7 +61,7 @@ def test_who_left_since_all_were_listed_has_nothing(at: AtDesk, user: str) -> No
 
 
 def test_what_iam_does_not_tell_of_a_key_is_left_out(at: AtDesk, lab: Lab, user: str) -> None:
-    """Who may not read a key's certifications sees the key all the same."""
+    """Without permission to read a key's certifications, the key is listed nevertheless."""
     lab.register_fido(user, "key")
     lab.faults.add("GetMFADevice", "denied")
     with at() as desk:
@@ -71,7 +71,7 @@ def test_what_iam_does_not_tell_of_a_key_is_left_out(at: AtDesk, lab: Lab, user:
 
 
 def test_a_device_of_this_desk_is_told_with_its_backup(at: AtDesk, user: str) -> None:
-    """By the journal, and the file is there."""
+    """The journal has the device, and the file exists."""
     with at() as desk:
         made = desk.enroll(user)
         (found,) = read_status(user, caller=desk.caller, desk=desk.desk)
@@ -82,7 +82,7 @@ def test_a_device_of_this_desk_is_told_with_its_backup(at: AtDesk, user: str) ->
 
 
 def test_a_device_of_another_desk_is_told_by_its_tag(at: AtDesk, user: str, home: Path) -> None:
-    """Without a journal and without a backup."""
+    """There is no journal entry and no backup."""
     with at() as desk:
         desk.enroll(user)
     home.rename(home.with_name("another"))
@@ -92,7 +92,7 @@ def test_a_device_of_another_desk_is_told_by_its_tag(at: AtDesk, user: str, home
 
 
 def test_an_untagged_device_is_of_an_unknown_maker(at: AtDesk, user: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another tool's, or tags may not be read; the journal of another user's device of that name says nothing."""
+    """Another tool made it, or reading tags is denied. Another user's journal entry of that name is ignored."""
     with at() as desk:
         desk.enroll(user)
         monkeypatch.setattr(desk.desk.journal, "find", lambda *_, **__: None)
@@ -102,7 +102,7 @@ def test_an_untagged_device_is_of_an_unknown_maker(at: AtDesk, user: str, monkey
 
 
 def test_resync_gives_iam_two_codes(at: AtDesk, user: str, lab: Lab) -> None:
-    """And IAM takes them."""
+    """IAM accepts them."""
     with at() as desk:
         desk.enroll(user)
         (device,) = desk.desk.inventory.devices(user)
@@ -118,7 +118,7 @@ def test_resync_gives_iam_two_codes(at: AtDesk, user: str, lab: Lab) -> None:
     ids=["fido2", "sms"],
 )
 def test_what_has_no_clock_is_not_resynced(serial: str, at: AtDesk, user: str) -> None:
-    """Nobody is asked for codes."""
+    """The user is not asked for codes."""
     with at() as desk, pytest.raises(UsageFault, match="has no clock"):
         resync_device(user, Device(serial, user), lambda: pytest.fail("asked"), desk=desk.desk)
 
@@ -131,7 +131,7 @@ def test_what_has_no_clock_is_not_resynced(serial: str, at: AtDesk, user: str) -
 def test_what_resync_cannot_know_is_said(
     fault: str, error: type[MfaKitError], told: str, at: AtDesk, user: str, lab: Lab
 ) -> None:
-    """The same pair is never sent again: once taken it is spent."""
+    """The same pair is never sent again, because IAM accepts it only once."""
     with at() as desk:
         desk.enroll(user)
         (device,) = desk.desk.inventory.devices(user)
@@ -145,7 +145,7 @@ def test_what_resync_cannot_know_is_said(
 
 
 def test_a_half_made_device_is_gone_on_with_from_its_backup(at: AtDesk, at_lab: Lab, user: str) -> None:
-    """No new device, no new backup."""
+    """No new device or backup is made."""
     half_made(at, at_lab, user)
     with at() as desk:
         done = resume_device(user, desk.carrier(), opened=opened(at_lab), caller=desk.caller, desk=desk.desk)
@@ -155,14 +155,14 @@ def test_a_half_made_device_is_gone_on_with_from_its_backup(at: AtDesk, at_lab: 
 
 
 def test_without_something_half_made_there_is_nothing_to_go_on_with(at: AtDesk, user: str, at_lab: Lab) -> None:
-    """It is said how to begin."""
+    """The hint says how to start over."""
     with at() as desk, pytest.raises(UsageFault) as caught:
         resume_device(user, desk.carrier(), opened=opened(at_lab), caller=desk.caller, desk=desk.desk)
     assert f"mfa-kit enroll {user}" in caught.value.hint
 
 
 def test_what_has_no_backup_here_is_passed_over(at: AtDesk, at_lab: Lab, user: str, home: Path) -> None:
-    """Its seed is nowhere, so only deleting it is left."""
+    """Its secret is lost, so it can only be deleted."""
     half_made(at, at_lab, user)
     for backup in home.rglob("*.age"):
         backup.unlink()
@@ -171,7 +171,7 @@ def test_what_has_no_backup_here_is_passed_over(at: AtDesk, at_lab: Lab, user: s
 
 
 def test_a_device_that_was_deleted_since_is_forgotten(at: AtDesk, at_lab: Lab, user: str, home: Path) -> None:
-    """With its backup, for no Enable can bring it to life any more."""
+    """Its backup is removed too, because no Enable can put it to use any more."""
     half_made(at, at_lab, user)
     with at() as desk:
         desk.desk.registrar.delete(serial_of(user))
@@ -184,7 +184,7 @@ def test_a_device_that_was_deleted_since_is_forgotten(at: AtDesk, at_lab: Lab, u
 
 
 def test_an_enable_that_won_since_is_seen(at: AtDesk, at_lab: Lab, user: str) -> None:
-    """It is confirmed, and nobody is asked for codes."""
+    """It is confirmed without asking the user for codes."""
     half_made(at, at_lab, user)
     with at() as desk:
         enable(desk, at_lab, user)
@@ -196,7 +196,7 @@ def test_an_enable_that_won_since_is_seen(at: AtDesk, at_lab: Lab, user: str) ->
 
 
 def test_another_runs_device_of_that_name_is_not_taken_for_it(at: AtDesk, at_lab: Lab, user: str) -> None:
-    """Names are used again: this backup is not of the device that the user has now."""
+    """Names are reused: this backup does not belong to the user's current device."""
     half_made(at, at_lab, user)
     with at() as desk:
         desk.desk.registrar.delete(serial_of(user))
@@ -209,7 +209,7 @@ def test_another_runs_device_of_that_name_is_not_taken_for_it(at: AtDesk, at_lab
 
 
 def test_an_enabled_device_without_a_tag_is_proved_by_its_seed(at: AtDesk, at_lab: Lab, user: str) -> None:
-    """IAM takes codes of no other: ResyncMFADevice with a pair of the backup's."""
+    """IAM accepts no codes of another secret: ResyncMFADevice is called with a pair from the backup."""
     at_lab.faults.add("CreateVirtualMFADevice", "denied")
     half_made(at, at_lab, user)
     with at() as desk:
@@ -221,7 +221,7 @@ def test_an_enabled_device_without_a_tag_is_proved_by_its_seed(at: AtDesk, at_la
 def test_an_enabled_device_without_a_tag_and_of_another_seed_is_told(
     at: AtDesk, at_lab: Lab, user: str, home: Path
 ) -> None:
-    """It is not taken for the run's own, and its backup stays."""
+    """It is not taken for the run's own device, and its backup stays."""
     at_lab.faults.add("CreateVirtualMFADevice", "denied")
     half_made(at, at_lab, user)
     with at() as desk:
@@ -237,7 +237,7 @@ def test_an_enabled_device_without_a_tag_and_of_another_seed_is_told(
 
 
 def test_what_was_burned_into_a_token_is_not_gone_on_with(at: AtDesk, at_lab: Lab, user: str) -> None:
-    """Its codes come off the display, not from a phone, a key or the backup."""
+    """Its codes come from the display, not from a phone, a key or the backup."""
     half_made(at, at_lab, user)
     with at() as desk:
         (entry,) = desk.ledger.dead("000000000000", user=user)
@@ -258,7 +258,7 @@ def enable(desk: At, lab: Lab, user: str) -> None:
 
 
 def test_a_lost_answer_is_looked_up(at: AtDesk, at_lab: Lab, user: str) -> None:
-    """The device is enabled all the same."""
+    """The device is enabled nevertheless."""
     half_made(at, at_lab, user)
     at_lab.faults.add("EnableMFADevice", "lost-after")
     with at() as desk:
@@ -268,7 +268,7 @@ def test_a_lost_answer_is_looked_up(at: AtDesk, at_lab: Lab, user: str) -> None:
 
 
 def test_a_request_that_never_acted_leaves_it_half_made(at: AtDesk, at_lab: Lab, user: str) -> None:
-    """To be gone on with once more."""
+    """The enrollment can be resumed again."""
     half_made(at, at_lab, user)
     at_lab.faults.add("EnableMFADevice", "lost-before")
     with at() as desk:

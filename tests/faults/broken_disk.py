@@ -1,4 +1,4 @@
-"""Builds the shim of broken_disk.c."""
+"""Compile the shim of broken_disk.c."""
 
 import subprocess
 from pathlib import Path

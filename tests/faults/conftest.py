@@ -1,4 +1,4 @@
-"""One lab, desks in folders of their own, a nursery of killable processes, and who judges what they left."""
+"""Fixtures: a lab, desks in separate folders, processes that can be killed, and a judge of the results."""
 
 import json
 import subprocess
@@ -39,7 +39,7 @@ def users(lab: Lab) -> Callable[[], str]:
 
 @pytest.fixture(autouse=True)
 def _here(at_lab: Lab) -> None:
-    """Point each test at this lab; no fault stays."""
+    """Point each test at this lab, and remove all faults at its end."""
 
 
 def wait_until(met: Callable[[], bool]) -> None:
@@ -59,7 +59,7 @@ class Nursery:
     number: Iterator[int] = field(default_factory=count)
 
     def start(self, verbs: list[str], user: str, home: Path, **how: Any) -> Path:
-        """Begin a job; `finish` waits for it. Return the file of its steps."""
+        """Start a job, and return the file of its steps. `finish` waits for the job."""
         assert self.process.stdin
         steps = self.folder / f"steps-{next(self.number)}"
         job = {"verbs": verbs, "user": user, "home": str(home), "recipient": self.recipient}
@@ -72,7 +72,7 @@ class Nursery:
         return int(self.process.stdout.readline())
 
     def run(self, verbs: list[str], user: str, home: Path, **how: Any) -> tuple[int, list[str]]:
-        """Return the exit code, negative for a signal, and the steps."""
+        """Run a job; return its exit code, negative for a signal, and its steps."""
         steps = self.start(verbs, user, home, **how)
         code = self.finish()
         return code, steps.read_text("utf-8").splitlines() if steps.exists() else []
@@ -108,18 +108,18 @@ def nursery(nursery_of: Callable[..., Nursery]) -> Nursery:
 
 @pytest.fixture(scope="session")
 def broken_disk(nursery_of: Callable[..., Nursery], tmp_path_factory: pytest.TempPathFactory) -> Nursery:
-    """Start a nursery whose writes can be made to fail."""
+    """Start a nursery in which writes can be made to fail."""
     return nursery_of(LD_PRELOAD=str(library(tmp_path_factory.mktemp("broken-disk"))))
 
 
 @dataclass
 class Judge:
-    """Looks at IAM and at a desk's folder when all is over."""
+    """Checks IAM and the folder of a desk at the end."""
 
     lab: Lab
     identity: pyrage.x25519.Identity
     record: Callable[[str, int], None]
-    # IAM takes no code twice, so each pair is later than the one before.
+    # IAM accepts no code twice, so each pair is later than the previous one.
     ahead: Iterator[int] = field(default_factory=lambda: count(1, 2))
 
     @cached_property
@@ -133,7 +133,7 @@ class Judge:
         )
 
     def works(self, user: str, home: Path) -> list[str]:
-        """Return the user's devices: each has one backup, whose codes IAM takes for it; nothing else is left."""
+        """Return the user's devices. Check that each has one backup whose codes IAM accepts, and no more."""
         try:
             return self._works(user, home)
         except AssertionError:
@@ -167,7 +167,7 @@ def judge(lab: Lab, identity: pyrage.x25519.Identity, tried: Callable[[str, int]
 
 @pytest.fixture
 def tried(record_property: Callable[[str, object], None]) -> Callable[[str, int], None]:
-    """Count something for the closing lines."""
+    """Count an attempt for the summary at the end."""
 
     def note(what: str, number: int = 1) -> None:
         record_property(COUNTED, (what, number))

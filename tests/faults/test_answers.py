@@ -1,4 +1,4 @@
-"""What IAM answers, or does not: each fault at each call of each verb, then the command again, then a clean."""
+"""Inject each fault into each call of each verb, then run the command again, then clean."""
 
 import threading
 from collections import Counter
@@ -30,13 +30,13 @@ FAULTS: dict[str, dict[str, float]] = {
     "expired": {},
     "late": {"seconds": 0.02},
 }
-# Seconds; requests that are to be late take twice as long.
+# Seconds; delayed requests take twice as long.
 PATIENCE = 0.5
 Do = Callable[..., tuple[Any, list[str]]]
 
 
 class Killed(BaseException):
-    """What a process sees that is gone."""
+    """Raised in place of a kill."""
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def shared(lab: Lab) -> Iterator[Shared]:
 
 @pytest.fixture
 def do(shared: Shared, identity: pyrage.x25519.Identity) -> Do:
-    """Run one verb at the desk of a folder, in this process and without sleeping."""
+    """Run one verb in this process at the desk of a folder, without sleeping."""
 
     def do(verb: str, user: str, home: Path, cut: Cut | None = None) -> tuple[Any, list[str]]:
         with at_desk(home, shared, recipient=str(identity.to_public()), cut=cut) as (desk, caller, carrier, notes):
@@ -60,7 +60,7 @@ def do(shared: Shared, identity: pyrage.x25519.Identity) -> Do:
 
 @pytest.fixture
 def impatient(identity: pyrage.x25519.Identity) -> Callable[[str, str, Path], None]:
-    """Run one verb as `do` does, with a client that waits for PATIENCE only, and whatever comes of it."""
+    """Run one verb as `do` does, with a client timeout of PATIENCE seconds, and ignore its result."""
     shared = shared_iam(read_timeout=PATIENCE)
 
     def do(verb: str, user: str, home: Path) -> None:
@@ -72,7 +72,7 @@ def impatient(identity: pyrage.x25519.Identity) -> Callable[[str, str, Path], No
 
 
 def calls_of(verb: str, user: str, home: Path, do: Do, lab: Lab) -> list[tuple[str, int]]:
-    """Run a verb; return its calls, each with how often it had been made by then."""
+    """Run a verb; return its calls, each with the number of earlier calls of the same operation."""
     seen, numbered = len(lab.calls), Counter[str]()
     do(verb, user, home)
     calls = []
@@ -83,17 +83,17 @@ def calls_of(verb: str, user: str, home: Path, do: Do, lab: Lab) -> list[tuple[s
 
 
 def answered_late(lab: Lab, seen: int) -> bool:
-    """Whether a call after the first so many took as long as one that is to be late."""
+    """Return whether a call after the first so many took as long as a delayed one."""
     return any(call.seconds >= 2 * PATIENCE for call in lab.calls[seen:])
 
 
 def nothing_is_late() -> bool:
-    """Whether the lab did all that it was asked for: what acts late does so in a thread of its own."""
+    """Return whether the lab has finished all requests; it processes delayed ones in threads of their own."""
     return not any(thread.name.endswith("(_later)") for thread in threading.enumerate())
 
 
 def gone(verb: str, user: str, lab: Lab) -> bool:
-    """Whether a revoke got so far that the next one finds nothing to do."""
+    """Return whether a revoke got so far that the next one finds nothing to do."""
     return verb == "revoke" and not any(lab.assigned(serial) == user for serial in lab.serials())
 
 
@@ -110,7 +110,7 @@ def test_a_fault_at_any_call_is_repaired_by_the_same_command(
     tmp_path: Path,
     tried: Callable[[str, int], None],
 ) -> None:
-    """Whatever one answer was, the next run of the command ends in one working device, or none after a revoke."""
+    """Whatever the response, the next run of the command ends with one working device, or with none after a revoke."""
     home, user = tmp_path / "whole", users()
     for _ in range(BEFORE[verb]):
         do("enroll", user, home)
@@ -144,7 +144,7 @@ def test_a_timeout_at_any_call_is_repaired_by_the_same_command(
     tmp_path: Path,
     tried: Callable[[str, int], None],
 ) -> None:
-    """The client gives up, and settles, before the request acts."""
+    """The client gives up and settles before the request takes effect."""
     home, user = tmp_path / "whole", users()
     for _ in range(BEFORE[verb]):
         do("enroll", user, home)
@@ -164,7 +164,7 @@ def test_a_timeout_at_any_call_is_repaired_by_the_same_command(
                 do(verb, user, home)
             do("clean", user, home)
             assert len(judge.works(user, home)) == AFTER[verb], (call, number)
-            if rule.spent:  # a busy machine may have timed out before: that was one more timeout, and not this one
+            if rule.spent:  # a busy machine may have timed out earlier, which was another timeout than the injected one
                 break
         tried(f"timeout in {verb}", 1)
 
@@ -182,7 +182,7 @@ def test_a_fault_while_settling_is_repaired_by_the_same_command(
     tmp_path: Path,
     tried: Callable[[str, int], None],
 ) -> None:
-    """The Enable goes wrong, and then a call of what undoes the enrollment, or finds that it won."""
+    """The Enable fails, and then a call that undoes the enrollment, or that finds out that it took effect."""
 
     def wrong(verb: str, user: str, home: Path) -> tuple[Any, list[str]]:
         lab.faults.add("EnableMFADevice", first)
@@ -206,7 +206,7 @@ def test_a_fault_while_settling_is_repaired_by_the_same_command(
 
 
 def test_a_create_that_is_never_answered_leaves_nothing(do: Do, lab: Lab, user: str, tmp_path: Path) -> None:
-    """Each try made a device whose seed is lost; the run's tag proves that it is ours, and it is deleted."""
+    """Each attempt made a device whose secret is lost. The run's tag proves that it is this run's, so it is deleted."""
     lab.faults.add("CreateVirtualMFADevice", "lost-after", at="every")
     with pytest.raises(Unclear):
         do("enroll", user, tmp_path)
@@ -214,7 +214,7 @@ def test_a_create_that_is_never_answered_leaves_nothing(do: Do, lab: Lab, user: 
 
 
 def test_a_create_that_is_lost_once_is_made_again(do: Do, lab: Lab, user: str, tmp_path: Path, judge: Judge) -> None:
-    """The device whose seed was lost is deleted and made anew within the same command."""
+    """The device whose secret was lost is deleted and created again by the same command."""
     lab.faults.add("CreateVirtualMFADevice", "lost-after")
     outcome, _ = do("enroll", user, tmp_path)
     assert isinstance(outcome, Enrolled)
@@ -224,7 +224,7 @@ def test_a_create_that_is_lost_once_is_made_again(do: Do, lab: Lab, user: str, t
 def test_an_untagged_device_that_is_not_provable_is_told_with_its_command(
     do: Do, lab: Lab, user: str, tmp_path: Path
 ) -> None:
-    """Without tags and without an answer nothing shows whose the device is: it stays, and an admin is told how."""
+    """Without tags and response, nothing shows whose device it is. It stays; the hint has a command for an admin."""
     lab.faults.add("CreateVirtualMFADevice", "denied", at=1)
     lab.faults.add("CreateVirtualMFADevice", "lost-after", at=2)
     with pytest.raises(AwsFault) as caught:
@@ -238,7 +238,7 @@ def test_an_untagged_device_that_is_not_provable_is_told_with_its_command(
 def test_a_denied_delete_while_settling_is_a_note_on_the_first_error(
     do: Do, lab: Lab, user: str, tmp_path: Path, judge: Judge
 ) -> None:
-    """The first error stays the first; the note says what is left and how it goes; the entry stays open."""
+    """The first error is raised. The note says what is left and how to remove it; the entry stays open."""
     lab.faults.add("EnableMFADevice", "denied")
     lab.faults.add("DeleteVirtualMFADevice", "denied", at="every")
     with pytest.raises(AccessDenied) as caught:
@@ -254,7 +254,7 @@ def test_a_denied_delete_while_settling_is_a_note_on_the_first_error(
 def test_an_enable_that_acts_late_wins_or_loses_but_never_strands(
     listings: int, do: Do, lab: Lab, user: str, tmp_path: Path, judge: Judge
 ) -> None:
-    """An Enable that acts after we gave up, and after one listing, is found by the Delete that IAM refuses."""
+    """IAM refuses the Delete, which reveals an Enable that takes effect after mfa-kit gave up and listed once."""
     serial = f"arn:aws:iam::000000000000:mfa/{user}"
 
     def wait_for_it() -> None:
@@ -263,7 +263,7 @@ def test_an_enable_that_acts_late_wins_or_loses_but_never_strands(
     steps = Cut()
     do("enroll", f"{user}", tmp_path / "count", steps)
     do("revoke", user, tmp_path / "count")
-    delete = steps.steps.index("registrar.enable") + 4  # the codes; then run_of, devices, delete
+    delete = steps.steps.index("registrar.enable") + 4  # the steps in between are codes, run_of and devices
     lab.faults.add("EnableMFADevice", "late", seconds=0.5, listings=listings)
     cut = Cut(at=delete + 1, act=wait_for_it)
     outcome, said = do("enroll", user, tmp_path / "home", cut)
@@ -277,7 +277,7 @@ def test_an_enable_that_acts_late_wins_or_loses_but_never_strands(
 def test_a_listing_that_lags_ends_in_success_with_an_open_entry(
     lab: Lab, do: Do, user: str, tmp_path: Path, shared: Shared, identity: pyrage.x25519.Identity
 ) -> None:
-    """Enabled, answered, and not listed within our patience: exit 0, a warning, and the next run closes the entry."""
+    """The device is enabled but not listed in time: exit code 0, a warning, and the next run closes the entry."""
     lab.faults.add("*", "lag", seconds=600)
     outcome, said = do("enroll", user, tmp_path)
     assert isinstance(outcome, Enrolled)
@@ -292,7 +292,7 @@ def test_a_listing_that_lags_ends_in_success_with_an_open_entry(
 
 
 def test_a_name_taken_by_another_desk_is_left_alone(do: Do, lab: Lab, user: str, tmp_path: Path) -> None:
-    """A half-made device of another desk is not ours to delete: the second is told, and the first goes on."""
+    """A half-made device of another computer is not deleted: the second enrollment fails, the first continues."""
     first = Cut()
     do("enroll", user, tmp_path / "count", first)
     do("revoke", user, tmp_path / "count")
@@ -320,7 +320,7 @@ def test_a_name_taken_by_another_desk_is_left_alone(do: Do, lab: Lab, user: str,
 def test_what_takes_an_untagged_device_away_goes_on_after_a_kill(
     verb: str, dies_at: list[str], left: str, do: Do, lab: Lab, user: str, tmp_path: Path, judge: Judge
 ) -> None:
-    """No tag shows whose it is, but its user has it since the moment that was noted: it is the one that was meant."""
+    """Without a tag, the EnableDate shows that it is the device that was to be revoked."""
     serial = f"arn:aws:iam::000000000000:mfa/{user}"
     lab.faults.add("CreateVirtualMFADevice", "denied")
     do("enroll", user, tmp_path)

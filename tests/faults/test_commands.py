@@ -1,4 +1,4 @@
-"""replace, revoke, orphans and ledger as command lines: what a person sees, and the exit code."""
+"""replace, revoke, orphans and ledger as command lines: output and exit codes."""
 
 import json
 import os
@@ -42,12 +42,12 @@ def run(home: Path, capsys: pytest.CaptureFixture[str]) -> Run:
 
 @pytest.fixture
 def made(identity: pyrage.x25519.Identity) -> Callable[..., list[str]]:
-    """Return the words that make a device, after a verb and a user."""
+    """Return the arguments that make a device, to follow a verb and a user."""
     return lambda verb, user: [verb, user, "--with", "virtual", "--codes", "generated", "-r", str(identity.to_public())]
 
 
 def stray(name: str, run: str | None) -> str:
-    """Make a device as another tool or another desk does, and leave it."""
+    """Make a device as another tool or another computer does, and leave it."""
     iam = boto3.Session().client("iam")
     iam.create_virtual_mfa_device(VirtualMFADeviceName=name, Tags=[{"Key": "mfa-kit:run", "Value": run}] if run else [])
     return ARN + name
@@ -56,7 +56,7 @@ def stray(name: str, run: str | None) -> str:
 def test_replace_gives_the_new_device_before_the_old_one_goes(
     run: Run, made: Callable[..., list[str]], user: str, home: Path, judge: Judge, lab: Lab
 ) -> None:
-    """The order is seen in IAM's own log: Enable of the new, then Deactivate of the old."""
+    """IAM's log has the Enable of the new device, then the Deactivate of the old one."""
     run(*made("enroll", user))
     seen = len(lab.calls)
     code, out, _ = run(*made("replace", user), "--yes", "--output", "json")
@@ -70,7 +70,7 @@ def test_replace_gives_the_new_device_before_the_old_one_goes(
 def test_a_lost_device_goes_first_and_its_sessions_are_told(
     run: Run, made: Callable[..., list[str]], user: str, home: Path, judge: Judge, lab: Lab
 ) -> None:
-    """`--lost` deactivates before it creates, and prints the commands that end what was signed in with it."""
+    """`--lost` deactivates before it creates, and prints the commands that end the sessions of the lost device."""
     run(*made("enroll", user))
     seen = len(lab.calls)
     code, _, err = run(*made("replace", user), "--yes", "--lost")
@@ -88,7 +88,7 @@ def test_a_lost_device_goes_first_and_its_sessions_are_told(
 def test_the_commands_that_end_sessions_are_told_though_the_new_device_fails(
     run: Run, made: Callable[..., list[str]], user: str, lab: Lab
 ) -> None:
-    """They are what is urgent: before anything is made, and again by the next run, which has nothing to take away."""
+    """They are urgent: they are printed before anything is made, and by the next run, which has nothing to remove."""
     run(*made("enroll", user))
     lab.faults.add("DeactivateMFADevice", "denied")
     code, _, err = run(*made("replace", user), "--lost", "--yes")
@@ -113,7 +113,7 @@ def test_the_commands_that_end_sessions_are_told_though_the_new_device_fails(
 def test_replace_is_confirmed(
     lost: list[str], run: Run, made: Callable[..., list[str]], user: str, home: Path, judge: Judge
 ) -> None:
-    """Run twice, it would replace what it has just made: a script says --yes, and nobody is taken by surprise."""
+    """A second run would replace the new device, so the user has to confirm; a script uses --yes."""
     run(*made("enroll", user))
     code, _, err = run(*made("replace", user), *lost)
     assert (code, "--yes" in err, f"{ARN}{user} will be taken away from {user}" in err) == (8, True, True)
@@ -123,7 +123,7 @@ def test_replace_is_confirmed(
 def test_a_dry_run_of_replace_and_revoke_shows_the_steps_and_touches_nothing(
     run: Run, made: Callable[..., list[str]], user: str, lab: Lab
 ) -> None:
-    """In the order in which they would be done: what comes and what goes, a lost one first."""
+    """They are printed in order: what is made and what is removed. A lost device is removed first."""
     run(*made("enroll", user))
     seen = len(lab.calls)
     comes, goes = ["create", "seal", "enable", "confirm"], ["deactivate", "delete", "remove"]
@@ -146,7 +146,7 @@ def test_a_dry_run_of_replace_and_revoke_shows_the_steps_and_touches_nothing(
 def test_a_dry_run_settles_nothing(
     verb: str, run: Run, made: Callable[..., list[str]], nursery: Nursery, user: str, home: Path, lab: Lab
 ) -> None:
-    """What a dead run left is left: the journal, IAM and the disk are as they were."""
+    """It does not settle what a dead run left: the journal, IAM and the disk are unchanged."""
     words = ["revoke", user, "--leave-without-mfa"] if verb == "revoke" else made(verb, user)
     nursery.run(["enroll"], user, home, at=12)
     with ledger.Ledger(home) as book:
@@ -163,7 +163,7 @@ def test_a_dry_run_settles_nothing(
 def test_a_user_with_eight_devices_is_told_what_must_go_first(
     run: Run, made: Callable[..., list[str]], user: str
 ) -> None:
-    """Replace would need a ninth."""
+    """Replace would need a ninth device."""
     run(*made("enroll", user))
     for _ in range(7):
         assert run(*made("enroll", user), "--add")[0] == 0
@@ -175,7 +175,7 @@ def test_a_user_with_eight_devices_is_told_what_must_go_first(
 
 
 def test_revoke_asks_which_of_several(run: Run, made: Callable[..., list[str]], user: str) -> None:
-    """Never the first that comes: all are named."""
+    """It never picks the first one; all are named."""
     run(*made("enroll", user))
     run(*made("enroll", user), "--add")
     code, _, err = run("revoke", user, "--yes")
@@ -189,7 +189,7 @@ def test_revoke_asks_which_of_several(run: Run, made: Callable[..., list[str]], 
 def test_the_last_device_goes_only_when_that_is_said(
     run: Run, made: Callable[..., list[str]], user: str, lab: Lab
 ) -> None:
-    """Exit 6, and IAM is as it was."""
+    """The exit code is 6, and IAM is unchanged."""
     run(*made("enroll", user))
     code, _, err = run("revoke", user, "--yes")
     assert (code, "--leave-without-mfa" in err) == (6, True)
@@ -202,7 +202,7 @@ def test_the_last_device_goes_only_when_that_is_said(
 def test_a_refused_revoke_leaves_things_as_before(
     run: Run, made: Callable[..., list[str]], user: str, lab: Lab, home: Path, judge: Judge
 ) -> None:
-    """AccessDenied at the Deactivate: the device, its backup and the journal stand."""
+    """IAM denies the Deactivate: the device, its backup and the journal are unchanged."""
     run(*made("enroll", user))
     lab.faults.add("DeactivateMFADevice", "denied")
     code, _, err = run("revoke", user, "--yes", "--leave-without-mfa")
@@ -215,7 +215,7 @@ def test_a_refused_revoke_leaves_things_as_before(
 
 
 def test_a_device_of_another_tool_can_be_revoked(run: Run, user: str, lab: Lab) -> None:
-    """Without a tag it is the one that IAM lists on the user; nothing of ours is there to be removed."""
+    """Without a tag, IAM's list identifies it by its user. There is no backup to remove."""
     iam = boto3.Session().client("iam")
     device = iam.create_virtual_mfa_device(VirtualMFADeviceName=user)["VirtualMFADevice"]
     pair = otp.pair(otp.from_base32(otp.Secret(device["Base32StringSeed"])), time.time())
@@ -230,7 +230,7 @@ def test_a_device_of_another_tool_can_be_revoked(run: Run, user: str, lab: Lab) 
 
 
 def test_orphans_are_told_apart(run: Run, nursery: Nursery, users: Callable[[], str], home: Path, lab: Lab) -> None:
-    """Ours and dead, another desk's, and not ours: each with what will happen to it."""
+    """Dead devices of this computer, of others and of other tools are shown, each with what `clean` will do."""
     dead = users()
     nursery.run(["enroll"], dead, home, at=10)
     young = stray(users(), models.run_id(time.time(), b"aaaa"))
@@ -260,7 +260,7 @@ def test_orphans_are_told_apart(run: Run, nursery: Nursery, users: Callable[[], 
 
 
 def test_a_listing_that_fails_cleans_nothing(run: Run, users: Callable[[], str], lab: Lab) -> None:
-    """A page that was denied is no page without orphans."""
+    """A denied page does not mean that there are no orphans."""
     old, other = (stray(users(), "20200101T000000Z-00000000") for _ in range(2))
     lab.faults.add("ListVirtualMFADevices", "denied", at="every")
     assert run("orphans", "clean", "--yes")[0] == 4
@@ -280,7 +280,7 @@ def test_a_listing_that_fails_cleans_nothing(run: Run, users: Callable[[], str],
 def test_the_ledger_tells_calls_with_request_ids_and_openings(
     run: Run, made: Callable[..., list[str]], user: str, home: Path, identity: pyrage.x25519.Identity, tmp_path: Path
 ) -> None:
-    """What CloudTrail needs, a line of JSON each; a backup that was opened is remembered."""
+    """The output has the request IDs that CloudTrail needs, one line of JSON each, and each decryption of a backup."""
     run(*made("enroll", user))
     keys = tmp_path / "keys"
     keys.write_text(str(identity))
@@ -313,7 +313,7 @@ def test_a_ledger_that_is_locked_while_enrolling_ends_in_a_known_state(
     monkeypatch: pytest.MonkeyPatch,
     lab: Lab,
 ) -> None:
-    """Another program holds the database: exit 5 with a way out, and the next run repairs what is left."""
+    """Another program has locked the database: the exit code is 5 with a hint, and the next run repairs the rest."""
     monkeypatch.setattr(ledger, "WAIT", 0.1)
     run("ledger", "show")
     other = sqlite3.connect(home / "ledger.sqlite", isolation_level=None)
@@ -333,7 +333,7 @@ def test_a_ledger_that_is_locked_while_enrolling_ends_in_a_known_state(
 def test_a_damaged_ledger_is_told_before_anything_is_made(
     run: Run, made: Callable[..., list[str]], user: str, home: Path, content: bytes, lab: Lab
 ) -> None:
-    """Exit 5, the command that moves the file away, and IAM untouched."""
+    """The exit code is 5, the hint has the command that moves the file away, and IAM is unchanged."""
     home.mkdir()
     (home / "ledger.sqlite").write_bytes(content)
     code, _, err = run(*made("enroll", user))

@@ -1,4 +1,4 @@
-"""A disk that is full or broken at each write of the ledger and the backup, and what may stand in a backup's place."""
+"""A disk that is full or fails at each write of ledger and backup, and symlinks in place of a backup's folder."""
 
 import errno
 import os
@@ -21,7 +21,7 @@ INTEGRITY = 5
 
 
 def writes(nursery: Nursery, verb: str, user: str, home: Path) -> int:
-    """How many writes, syncs and links below its home a run of a verb makes."""
+    """Return how many writes, syncs and links below its home a run of a verb makes."""
     assert nursery.run(["enroll"] * BEFORE[verb], user, home)[0] == 0
     code, said = nursery.run([verb], user, home, errno=errno.EIO, write=10**6)
     assert code == 0, said
@@ -41,7 +41,7 @@ def test_a_write_that_fails_is_an_error_with_a_way_out(
     tmp_path: Path,
     tried: Callable[[str, int], None],
 ) -> None:
-    """The run ends in a known state, says so in one sentence, and the same command repairs what is left."""
+    """The run ends in a known state, prints one sentence about it, and the same command repairs the rest."""
     total = writes(broken_disk, verb, users(), tmp_path / "whole")
     failed = 0
     tries = sample(range(1, total + 1), 12)
@@ -73,7 +73,7 @@ def full(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_file_system_leaves_iam_as_it_was(full: Path, nursery: Nursery, user: str, judge: Judge) -> None:
-    """The kernel's own ENOSPC: nothing is made, and with space again the same command works."""
+    """The kernel itself raises ENOSPC: nothing is made, and the same command works once there is space."""
     code, said = nursery.run(["enroll"], user, full / "home")
     assert code == INTEGRITY, said
     (full / "ballast").unlink()
@@ -82,7 +82,7 @@ def test_a_full_file_system_leaves_iam_as_it_was(full: Path, nursery: Nursery, u
 
 
 def test_the_umask_does_not_open_what_we_write(nursery: Nursery, user: str, tmp_path: Path) -> None:
-    """Files are 0600 and folders 0700 under umask 000."""
+    """Files are 0600 and folders 0700, even under umask 000."""
     assert nursery.run(["enroll"], user, tmp_path / "a" / "home", umask=0)[0] == 0
     for path in (tmp_path / "a").rglob("*"):
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
@@ -91,7 +91,7 @@ def test_the_umask_does_not_open_what_we_write(nursery: Nursery, user: str, tmp_
 def test_a_symlink_in_the_place_of_a_folder_is_refused(
     nursery: Nursery, user: str, tmp_path: Path, judge: Judge
 ) -> None:
-    """A backup never lands where a symlink points; IAM is as it was."""
+    """A backup is never written to the target of a symlink; IAM is unchanged."""
     home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
     elsewhere.mkdir()
     (home / "backups").mkdir(parents=True)

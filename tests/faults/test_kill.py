@@ -10,7 +10,8 @@ from tests.faults.conftest import Judge, Nursery
 from tests.sizes import sample
 
 VERBS = ("enroll", "replace", "replace-lost", "revoke")
-# How many devices the user has before and after; `--lost` may be killed with the old one gone and the new not made.
+# Number of the user's devices, before and after. `--lost` may be killed when the old one is gone and the new one not
+# made.
 BEFORE = {"enroll": 0, "replace": 1, "replace-lost": 1, "revoke": 1}
 AFTER = {"enroll": 1, "replace": 1, "replace-lost": 1, "revoke": 0}
 

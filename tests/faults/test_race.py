@@ -1,4 +1,4 @@
-"""Two processes at once, and a person who presses Ctrl-C twice."""
+"""Two processes at once, and a user who presses Ctrl-C twice."""
 
 import signal
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from tests.faults.worker import Cut, act, at_desk, shared_iam
 def test_two_processes_for_one_user_make_one_device(
     nursery_of: Callable[..., Nursery], users: Callable[[], str], tmp_path: Path, judge: Judge
 ) -> None:
-    """At one desk, at the same moment: names exclude each other, and the loser leaves nothing."""
+    """They run at one desk at the same time. IAM gives the name to only one; the other leaves nothing behind."""
     one, two = nursery_of(), nursery_of()
     for number in range(10):
         user, home = users(), tmp_path / str(number)
@@ -28,7 +28,7 @@ def test_two_processes_for_one_user_make_one_device(
 def test_a_clean_leaves_a_live_enrollment_alone(
     nursery_of: Callable[..., Nursery], user: str, tmp_path: Path, judge: Judge, lab: Lab
 ) -> None:
-    """`orphans clean` beside an enrollment that waits for a person's code: the device stays, and is enabled after."""
+    """`orphans clean` runs while an enrollment waits for a user's code. The device stays, and is enabled later."""
     waiting, cleaning = nursery_of(), nursery_of()
     gate, serial = tmp_path / "gate", f"arn:aws:iam::000000000000:mfa/{user}"
     steps = waiting.start(["enroll"], user, tmp_path / "home", gate=str(gate))
@@ -44,7 +44,7 @@ def test_a_clean_leaves_a_live_enrollment_alone(
 def test_a_live_enrollment_survives_its_desk_being_asked_again(
     nursery_of: Callable[..., Nursery], user: str, tmp_path: Path, judge: Judge
 ) -> None:
-    """A second enroll for the same user beside a waiting one finds the name taken and takes nothing away."""
+    """A second enroll for the same user finds the name taken, and removes nothing."""
     waiting, second = nursery_of(), nursery_of()
     gate = tmp_path / "gate"
     steps = waiting.start(["enroll"], user, tmp_path / "home", gate=str(gate))
@@ -60,7 +60,7 @@ def test_a_live_enrollment_survives_its_desk_being_asked_again(
 def test_a_second_ctrl_c_while_settling_keeps_the_entry_open(
     user: str, tmp_path: Path, identity: pyrage.x25519.Identity, judge: Judge, nursery: Nursery
 ) -> None:
-    """The first interrupt is the error that is told, the note says what is left, and the next run settles it."""
+    """The first interrupt is reported, the note says what is left, and the next run settles it."""
 
     class TwiceInterrupted(Cut):
         def step(self, name: str, call: Callable[[], object]) -> object:
@@ -78,7 +78,7 @@ def test_a_second_ctrl_c_while_settling_keeps_the_entry_open(
 
 
 def test_ctrl_c_settles_before_it_ends(user: str, tmp_path: Path, identity: pyrage.x25519.Identity, lab: Lab) -> None:
-    """One interrupt at the Enable: the device is deleted again, and the interrupt goes on."""
+    """After an interrupt at the Enable, the device is deleted and the interrupt is raised again."""
 
     def interrupt() -> None:
         signal.raise_signal(signal.SIGINT)

@@ -1,7 +1,7 @@
-"""A process that works at a desk whose ports can be cut: `python -m tests.faults.worker` reads one JSON job a line.
+"""A process at a desk whose ports can be cut: `python -m tests.faults.worker` reads one JSON job per line.
 
-Each job runs in a process of its own, forked from this one when all imports are done, so that a SIGKILL costs
-milliseconds. The product has no hook for any of it: the ports that it is handed are wrapped here.
+Each job runs in a process of its own, forked from this one after all imports, so that a SIGKILL costs milliseconds. The
+product has no hooks for this: the ports that it gets are wrapped here.
 """
 
 import ctypes
@@ -32,14 +32,14 @@ from mfa_kit.enrollment.ports import Carrier, Desk
 from mfa_kit.wiring.methods import registry
 
 PORTS = ("inventory", "registrar", "vault", "journal")
-# They ask nothing and change nothing: no step.
+# These calls neither request nor change anything, so they do not count as steps.
 QUIET = {"now", "offset"}
 DAY = 86400.0
 
 
 @dataclass
 class Cut:
-    """Counts the steps of a run, and does something just before or just after one of them."""
+    """Counts the steps of a run, and acts just before or just after one of them."""
 
     at: int = 0
     after: bool = False
@@ -80,7 +80,7 @@ class _Wrapped:
 
 @dataclass
 class Notes:
-    """Progress that remembers."""
+    """A Progress that keeps its notes."""
 
     said: list[str] = field(default_factory=list)
 
@@ -89,7 +89,7 @@ class Notes:
 
 
 class Waiting(BackupAlone):
-    """Codes as of a person who lets us wait: until a file is there."""
+    """Codes from a person who makes mfa-kit wait until a file exists."""
 
     def __init__(self, now: Callable[[], float], gate: Path) -> None:
         super().__init__(now)
@@ -102,7 +102,7 @@ class Waiting(BackupAlone):
 
 
 class Observer:
-    """Passes calls on to the ledger of the desk at hand: clients are costly to make, so desks share one."""
+    """Passes calls on to the ledger of the current desk. Clients are slow to create, so desks share one."""
 
     def __init__(self) -> None:
         self.to: Callable[[Call], None] = lambda _: None
@@ -115,7 +115,7 @@ Shared = tuple[Iam, Observer]
 
 
 def shared_iam(**how: Any) -> Shared:
-    """Make the pair that at_desk takes."""
+    """Make the pair of clients that at_desk takes."""
     observer = Observer()
     return Iam(observe=observer, sleep=lambda _: None, **how), observer
 
@@ -129,7 +129,7 @@ def at_desk(
     cut: Cut | None = None,
     sleep: Callable[[float], None] = lambda _: None,
 ) -> Iterator[tuple[Desk, Caller, Callable[[], Carrier], Notes]]:
-    """Open a desk of real parts, each wrapped by the cut; the carriers of dead runs too."""
+    """Open a desk whose ports, including the carriers of dead runs, are wrapped by the cut."""
     cut = cut or Cut()
     notes = Notes()
     with Ledger(home) as ledger:
@@ -166,7 +166,7 @@ def act(
     run: str | None = None,
     method: Method = VIRTUAL,
 ) -> object:
-    """One verb as its command runs it."""
+    """Run one verb in the same way as its command."""
     run = run or models.run_id(desk.inventory.now(), os.urandom(4))
     wish = Wish(user=user, method=method)
     match verb:
@@ -189,7 +189,7 @@ def act(
 
 
 class Told(Cut):
-    """Writes each step as it happens, for a killed process tells nothing later."""
+    """Writes each step when it happens, because a killed process cannot report later."""
 
     def __init__(self, file: Path, **how: Any) -> None:
         super().__init__(**how)

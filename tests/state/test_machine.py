@@ -1,4 +1,4 @@
-"""Any order of enroll, replace, revoke, resync, kill and clean at two desks: no user ends without a seed."""
+"""Any order of enroll, replace, revoke, resync, kill and clean at two desks: each enabled device has a backup."""
 
 import os
 import shutil
@@ -45,11 +45,11 @@ ARN = "arn:aws:iam::000000000000:mfa/"
 
 
 class Killed(BaseException):
-    """What a process sees that is gone: nothing more can be done, at any port."""
+    """Raised in place of a kill: no port can be used any more."""
 
 
 class Killing(Cut):
-    """From one step on, every port of the desk is dead, as after a kill: no settling, no note, no lock let go of."""
+    """From one step on, every port of the desk is dead, as after a kill: nothing is settled, noted or unlocked."""
 
     dead = False
 
@@ -64,7 +64,7 @@ class Killing(Cut):
 
 
 class Desks(RuleBasedStateMachine):
-    """Two desks with folders of their own, one account, two users."""
+    """Two desks with separate folders, one account and two users."""
 
     lab: Lab
     shared: Shared
@@ -75,12 +75,12 @@ class Desks(RuleBasedStateMachine):
         self.users = [f"m{os.getpid()}-{next(NUMBERS)}" for _ in range(2)]
         for user in self.users:
             self.lab.add_user(user)
-        # In memory where there is such a place: what is tried here is not the disk.
+        # The folder is in memory if possible, because the disk is not under test.
         self.folder = Path(tempfile.mkdtemp(dir=MEMORY if MEMORY.is_dir() else None))
         self.enabled: dict[str, Seed] = {}
 
     def teardown(self) -> None:
-        """All desks look once more, and then nothing half-made is left in IAM or on the disk."""
+        """Let all desks settle, and check that nothing half-made is left in IAM or on the disk."""
         for home in ("one", "two"):
             for user in self.users:
                 with suppress(MfaKitError):
@@ -98,7 +98,7 @@ class Desks(RuleBasedStateMachine):
         self._leave()
 
     def _leave(self) -> None:
-        """Make room for thousands after us: an account has a quota, and each look reads all that is there."""
+        """Remove the users, because an account has a quota, and each listing reads all of them."""
         for user in self.users:
             for serial in self.serials(user):
                 self.iam.deactivate_mfa_device(UserName=user, SerialNumber=serial)
@@ -110,9 +110,9 @@ class Desks(RuleBasedStateMachine):
         return {each for each in self.lab.serials() if each.rpartition("/")[2] in {user, f"{user}-2", f"{user}-3"}}
 
     def backups(self, user: str) -> dict[str, list[Seed]]:
-        """Read the seeds of the user's backups at both desks, by the device's serial.
+        """Read the secrets of the user's backups at both desks, by the device's serial.
 
-        A device that the other desk took away leaves its backup behind here, beside that of a later one of its name.
+        If the other desk removed a device, its backup remains here, beside that of a later device of the same name.
         """
         found: dict[str, list[Seed]] = {}
         for home in ("one", "two"):
@@ -129,7 +129,7 @@ class Desks(RuleBasedStateMachine):
 
     @rule(home=st.sampled_from(["one", "two"]), verb=st.sampled_from(VERBS), who=st.integers(0, 1))
     def whole(self, home: str, verb: str, who: int) -> None:
-        """Run a command that is not disturbed; it may say no."""
+        """Run a command without faults; it may be refused."""
         with suppress(MfaKitError):
             self.run(home, verb, self.users[who])
 
@@ -157,8 +157,8 @@ class Desks(RuleBasedStateMachine):
         fault=st.sampled_from(["lost-before", "lost-after", "error-after", "denied"]),
     )
     def faulty(self, home: str, verb: str, who: int, operation: str, fault: str) -> None:
-        """Run a command whose one call goes wrong."""
-        # Untagged devices have tests of their own: half-made, they are told and left.
+        """Run a command in which one call fails."""
+        # Half-made untagged devices are reported and left, so other tests cover them.
         self.lab.faults.add(operation, "lost-before" if (operation, fault) == UNTAGGING else fault)
         with suppress(MfaKitError):
             self.run(home, verb, self.users[who])
@@ -171,7 +171,7 @@ class Desks(RuleBasedStateMachine):
     @rule(who=st.integers(0, 1), later=st.integers(2, 400))
     @precondition(lambda self: any(self.serials(user) for user in self.users))
     def resync(self, who: int, later: int) -> None:
-        """Use the backup as its owner would: IAM takes its codes, as long as they are newer than the last."""
+        """Use the backup as its owner would. IAM accepts its codes if they are newer than the last ones."""
         user = self.users[who]
         for serial, seed in [(serial, seed) for serial, seeds in self.backups(user).items() for seed in seeds]:
             if serial in self.lab.serials() and self.lab.assigned(serial) == user:
@@ -181,7 +181,7 @@ class Desks(RuleBasedStateMachine):
 
     @invariant()
     def nobody_is_without_a_seed(self) -> None:
-        """Keep the one promise: each enabled device has a backup that holds its seed."""
+        """Check the main invariant: each enabled device has a backup with its secret."""
         for user in self.users:
             kept = self.backups(user)
             for serial in self.serials(user):
@@ -196,7 +196,7 @@ class Desks(RuleBasedStateMachine):
 def test_no_order_of_commands_and_kills_strands_a_user(
     part: int, record_property: Callable[[str, object], None]
 ) -> None:
-    """Two parts, so that two processors share them. Count in all: SEQUENCES."""
+    """There are two parts, so that two processors can share them. SEQUENCES is the total number."""
     wanted, ran = (SEQUENCES + part) // PARTS, 0
     with ExitStack() as stack:
         lab = stack.enter_context(Lab())
@@ -212,7 +212,7 @@ def test_no_order_of_commands_and_kills_strands_a_user(
                 super().__init__()
 
         Machine.lab, Machine.shared, Machine.iam = lab, shared, boto3.Session().client("iam")
-        if settings().derandomize:  # the same in each run, but another half in each part
+        if settings().derandomize:  # the same in each run, but a different half in each part
             seeded(part)(Machine)
         try:
             run_state_machine_as_test(

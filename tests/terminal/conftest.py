@@ -1,4 +1,4 @@
-"""A lab and the environment of a program that works on it."""
+"""A lab, and the environment of a program that uses it."""
 
 import os
 import time
@@ -10,13 +10,13 @@ import pytest
 from mfa_kit.lab.aws.server import Lab
 from tests.cheap_scrypt import cheap_scrypt
 
-# Seconds after the beginning of a step by AWS's clock between which codes are typed. A program's clock may be two
-# seconds off AWS's, and what is typed is judged a while later: in the same step, however slow the machine is.
+# Codes are typed between these seconds of a step of AWS's clock. A program's clock may be two seconds off, and a code
+# is checked some time after it was typed; even on a slow machine, both then happen in the same step.
 EARLY, LATE = 3.0, 15.0
 
 
 def in_good_time(lab: Lab) -> float:
-    """Return AWS's time, early in a step; the next one is waited for where need be."""
+    """Return AWS's time, early in a step; wait for the next step if necessary."""
     while not EARLY <= lab.account.now() % 30 <= LATE:
         time.sleep(0.1)
     return lab.account.now()
@@ -29,7 +29,7 @@ def lab() -> Iterator[Lab]:
 
 
 def environment(lab: Lab, folder: Path) -> dict[str, str]:
-    """Return the whole environment of a program that works on the lab, with its files below a folder."""
+    """Return the complete environment of a program that uses the lab, with its files below a folder."""
     return {
         **lab.env,
         **cheap_scrypt(),

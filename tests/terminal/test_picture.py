@@ -1,4 +1,4 @@
-"""What a camera sees: the QR code on the screen, read by zbarimg from a picture of the terminal."""
+"""The QR code on the screen, read by zbarimg from an image of the terminal."""
 
 import re
 import sys
@@ -24,7 +24,7 @@ SERIAL = "arn:aws:iam::000000000000:mfa/alice"
 def test_the_qr_code_reads_from_the_screen(
     theme: Theme, size: tuple[int, int], env: dict[str, str], tmp_path: Path
 ) -> None:
-    """On a dark and a light theme, in windows narrow and wide, below a full screen of other text."""
+    """It is readable in dark and light themes, in narrow and wide windows, below a screen full of other text."""
     window = Window(
         ["/bin/sh", "-c", 'yes "not a code" | head -50; exec "$0" "$@"', *ENROLL],
         env=env,
@@ -42,7 +42,7 @@ def test_the_qr_code_reads_from_the_screen(
 
 @pytest.mark.parametrize("more", [[], ["--plain"]], ids=["redrawn", "plain"])
 def test_without_colors_the_qr_code_alone_has_some(more: list[str], env: dict[str, str], tmp_path: Path) -> None:
-    """NO_COLOR is for letters, and there are none in color: a phone needs black on white, whatever the theme."""
+    """NO_COLOR concerns text, and there is no colored text. A phone needs black on white in any theme."""
     window = Window([*ENROLL, *more], env={**env, "NO_COLOR": "1"}, cwd=tmp_path, apart=False)
     window.see("first code: ")
     window.type("nonsense")
@@ -58,7 +58,7 @@ def test_without_colors_the_qr_code_alone_has_some(more: list[str], env: dict[st
 
 
 def test_what_is_on_the_screen_is_the_device_of_iam(lab: Lab, env: dict[str, str], tmp_path: Path) -> None:
-    """A phone that scans it gives codes that IAM takes."""
+    """A phone that scans it shows codes that IAM accepts."""
     window = Window(ENROLL, env=env, cwd=tmp_path)
     window.see("first code: ")
     phone = pyotp.parse_uri(read(picture(window.look(), DARK), tmp_path / "screen.png"))
@@ -72,7 +72,7 @@ def test_what_is_on_the_screen_is_the_device_of_iam(lab: Lab, env: dict[str, str
 
 
 def test_a_mistake_leaves_the_qr_code_where_it_is(env: dict[str, str], tmp_path: Path) -> None:
-    """Sentences scroll below it, however many there are."""
+    """Any number of messages scrolls below it."""
     window = Window(ENROLL, env=env, cwd=tmp_path, size=(80, 30))
     for _ in range(6):
         window.see("first code: ")
@@ -85,7 +85,7 @@ def test_a_mistake_leaves_the_qr_code_where_it_is(env: dict[str, str], tmp_path:
 
 
 def test_the_countdown_leaves_what_is_typed(env: dict[str, str], tmp_path: Path) -> None:
-    """It redraws the line above; half a code that was typed before stays, and can be gone on with."""
+    """It redraws the line above the prompt. A code that is half typed stays, and can be completed."""
     window = Window(ENROLL, env=env, cwd=tmp_path)
     window.see("first code: ")
     window.type("12", end="")
@@ -100,7 +100,7 @@ def test_the_countdown_leaves_what_is_typed(env: dict[str, str], tmp_path: Path)
 
 
 def test_keys_typed_ahead_are_no_answer(env: dict[str, str], tmp_path: Path) -> None:
-    """What was typed before a question was asked, a token touched by accident, is dropped."""
+    """Input from before the question, such as from a token that was touched by accident, is dropped."""
     window = Window(ENROLL, env=env, cwd=tmp_path)
     window.type("999999")
     window.see("first code: ")
@@ -112,7 +112,7 @@ def test_keys_typed_ahead_are_no_answer(env: dict[str, str], tmp_path: Path) -> 
 
 @pytest.mark.parametrize(("name", "lines"), [("a", 25), ("firstname.lastname@example.com", 27), ("n" * 64, 29)])
 def test_the_symbol_is_as_small_as_can_be(name: str, lines: int) -> None:
-    """25 to 29 lines for a seed of AWS's length: error correction L, mixed modes, a quiet zone of two."""
+    """25 to 29 lines for a secret of AWS's length: error correction L, mixed modes, a quiet zone of two modules."""
     uri = KeyUri(
         f"otpauth://totp/Amazon%20Web%20Services:{name}@123456789012?secret={'ABCDEFG2' * 8}"
         "&issuer=Amazon%20Web%20Services"

@@ -1,4 +1,4 @@
-"""A multiplexer keeps more than the window shows: what tmux gives back when all is over."""
+"""Scrollback of a multiplexer: tmux keeps more text than the window shows."""
 
 import base64
 import subprocess
@@ -18,7 +18,7 @@ SECONDS = 60
 
 
 class Tmux:
-    """One pane of a tmux of its own, with its history."""
+    """One pane of a separate tmux server, with its history."""
 
     def __init__(self, socket: Path, env: dict[str, str], *options: str) -> None:
         self._socket, self._env = str(socket), env
@@ -63,7 +63,7 @@ def tmux(env: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., Tmux]]:
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("ending", ["enrolled", "interrupted", "killed"])
 def test_nothing_of_a_secret_can_be_scrolled_to(ending: str, lab: Lab, tmux: Callable[..., Tmux]) -> None:
-    """Neither half blocks nor the seed in groups, whichever way it ended."""
+    """It contains neither half blocks nor the secret in groups, however the command ended."""
     pane = tmux()
     pane.type(f"clear; {PROGRAM} enroll alice --with virtual --codes one --show-secret; echo ended")
     pane.see("code:")

@@ -1,37 +1,38 @@
-"""Whole sessions at a terminal, one file each in sessions/: what is seen and typed, and everything that is there after.
+"""Complete terminal sessions, one per file in sessions/: the output, the input, and the state afterwards.
 
 A line of a session is one of
 
     # TEXT                      the fact that the session states
-    user NAME                   there is such a user (alice is there always)
+    user NAME                   create a user (alice always exists)
     device NAME [USER]          a virtual device, enabled for the user of the same name
-    orphan NAME [RUN]           a virtual device that nobody has, with the tag of a run
+    orphan NAME [RUN]           an unassigned virtual device, with the tag of a run
     delete NAME                 an administrator deletes a device
-    keys USER                   access keys of a user, in a profile of his name; the admin's are gone
+    keys USER                   access keys of a user, in a profile of the same name; the admin's are removed
     policy USER FILE            an inline policy, from policies/
-    role USER                   a role `desk` with every right, which a user with MFA may take
+    role USER                   a role `desk` with all permissions, which a user with MFA may assume
     identity FILE               an age identity; `{recipient}` is its recipient
-    window COLUMNSxLINES        the size of the window, 100x40 at first
+    window COLUMNSxLINES        the size of the window, at first 100x40
     env NAME=VALUE              a variable for the program
-    file NAME [MODE]            a file below the folder where the program runs, of the `  text` after it
-    lab OPERATION FAULT ...     a fault of the lab from here on, as `at=every seconds=5`
-    no terminal                 the programs from here on have none
-    $ mfa-kit ...               a program; it may be another one, such as age
+    file NAME [MODE]            a file below the program's folder, with the `  text` lines that follow as content
+    lab OPERATION FAULT ...     a fault of the lab from here on, such as `at=every seconds=5`
+    no terminal                 later programs have no terminal
+    $ mfa-kit ...               a program; it may also be another one, such as age
     see TEXT                    wait until the program writes this to the terminal
-    type TEXT                   type a line; {alice}, {alice -1} is the device's code of now, of a step before;
-                                now is when the program's first code is typed, however slow the machine is then
-    type what is shown          type what stands alone in the first line of the screen; it is to stay secret
-    type what was shown         type that once more
+    type TEXT                   type a line; {alice} is the device's current code, {alice -1} that of the last step;
+                                the time is that of the program's first code, however slow the machine is
+    type what is shown          type the text that is alone on the first line of the screen; it is a secret
+    type what was shown         type that text again
     key ^C                      press one key
-    secret TEXT                 type a line that is to stay secret
+    secret TEXT                 type a line that is a secret
     kill TERM                   send a signal
     exit N                      the exit code of the program
     stdout, stderr, terminal, devices, files, then `  text`
-                                what is in each then: of the terminal what can be scrolled to, of devices IAM's list
-                                with users, of files those below the program's folder and MFA_KIT_HOME; what is not
-                                named is empty. Empty lines do not count; `...` is any lines, or any text in a line.
+                                the expected content of each: for the terminal including its scrollback, for devices
+                                IAM's list with users, for files those below the program's folder and MFA_KIT_HOME.
+                                Each is empty if not named. Empty lines do not count; `...` matches any lines, or any
+                                text in a line.
 
-Whatever a session is about, no seed and nothing else that is secret is left in anything that it leaves behind.
+In every session, the test also checks that no secret is in anything that the session leaves behind.
 """
 
 import base64
@@ -93,11 +94,11 @@ class Session:
         )
 
     def remember(self) -> None:
-        """Keep the seeds, for codes of devices that are gone by then, and to look for them at the end."""
+        """Remember the secrets, for codes of devices that are removed later, and for the search at the end."""
         for serial in self.lab.serials():
             self.seeds[serial] = base64.b32encode(self.lab.seed(serial)).decode()
 
-    # what is there before
+    # Commands that set up the state
 
     def device(self, name: str, user: str) -> None:
         self.iam.create_virtual_mfa_device(VirtualMFADeviceName=name)
@@ -162,7 +163,7 @@ class Session:
         numbers = {name: float(value) for name, value in how.items()}
         self.lab.faults.add(operation, fault, at=int(at) if at.isdigit() else at, **numbers)
 
-    # the program
+    # Commands that control the program
 
     def typed(self, text: str) -> str:
         def code(found: re.Match[str]) -> str:
@@ -216,20 +217,20 @@ class Session:
                 yield f"{name} {file.stat().st_mode & 0o777:o}"
 
     def compare(self, where: str, wanted: list[str]) -> None:
-        """Hold what is left in one place to what the session says, or to nothing."""
+        """Compare one part of the final state with the session; without an expectation it must be empty."""
         self.unnamed.discard(where)
         shown = re.sub(r"\n{2,}", "\n", self.left[where].strip("\n"))
         pattern = "".join(r"(?:.*\n)*?" if line == "..." else wild(line) + r"\n" for line in wanted)
         assert re.fullmatch(pattern, shown + "\n" if shown else ""), f"{where}:\n{shown}"
 
     def canary(self) -> None:
-        """Look for each secret, a seed in each of its forms, in everything that is left behind."""
+        """Search for each secret, in each of its forms, in everything that is left behind."""
         texts = {where: self.left[where].encode() for where in ("stdout", "stderr", "terminal")}
         texts |= {str(file): file.read_bytes() for file in self.folder.rglob("*") if file.is_file()}
         secrets = [each.encode() for each in self.secrets]
         for seed in self.seeds.values():
             secrets += forms(base64.b32decode(seed))
-            # As --show-secret has it: eight groups a line.
+            # The form that --show-secret prints: eight groups per line.
             secrets += [" ".join(seed[at : at + 4] for at in range(part, part + 16, 4)).encode() for part in (0, 32)]
         for where, left in texts.items():
             assert not [secret for secret in secrets if secret in left], where
@@ -254,7 +255,7 @@ class Session:
                 self.before(word, rest.split(), text)
 
     def before(self, word: str, words: list[str], text: list[str]) -> None:
-        """Set up what is there when a program starts."""
+        """Set up the state before a program starts."""
         match [word, *words]:
             case ["user", name]:
                 self.lab.add_user(name)
@@ -287,7 +288,7 @@ class Session:
                 setups[word](*words)
 
     def at_the_window(self, word: str, rest: str) -> None:
-        """See, type, press or kill."""
+        """Wait for output, type, press a key or send a signal."""
         assert self.window, f"{word} before there is a program"
         match word:
             case "see":
@@ -311,7 +312,7 @@ class Session:
 
 
 def escaped(word: str) -> str:
-    """Read escapes, so that a session's file holds nothing that drives a terminal."""
+    """Convert escapes, so that a session's file contains no control characters."""
     return re.sub(r"\\(?:x..|u....)", lambda found: found[0].encode().decode("unicode_escape"), word)
 
 
@@ -336,7 +337,7 @@ def early(lab: Lab) -> None:
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("file", SESSIONS, ids=[file.stem for file in SESSIONS])
 def test_a_session_goes_as_written(file: Path, tmp_path: Path) -> None:
-    """To the last line that is seen, and nothing is left that is not named."""
+    """Every line is played, and nothing else is left behind."""
     played = list(lines(file))
     assert played[0][0].startswith("# ")
     with Lab(users=("alice",), settings=LabSettings(propagation=0)) as lab:

@@ -1,4 +1,4 @@
-"""What is seen while IAM asks to wait."""
+"""Output while IAM asks to wait."""
 
 import sys
 from pathlib import Path
@@ -16,7 +16,7 @@ BUSY = "ConcurrentModification"
 
 
 def test_a_wait_is_counted_down_and_then_gone(lab: Lab, env: dict[str, str], tmp_path: Path) -> None:
-    """In one line that is redrawn below what IAM said; what was said stays."""
+    """One line below IAM's message is redrawn; the message stays."""
     lab.faults.add("EnableMFADevice", "busy")
     window = Window([*ENROLL, "-r", RECIPIENT], env=env, cwd=tmp_path, size=(200, 40), apart=False)
     for _ in range(2):
@@ -30,7 +30,7 @@ def test_a_wait_is_counted_down_and_then_gone(lab: Lab, env: dict[str, str], tmp
 
 
 def test_plain_counts_nothing_down(lab: Lab, env: dict[str, str], tmp_path: Path) -> None:
-    """How long it takes is in the line that was said."""
+    """The message itself has the length of the wait."""
     lab.faults.add("EnableMFADevice", "busy")
     window = Window([*ENROLL, "-r", RECIPIENT, "--plain"], env=env, cwd=tmp_path, size=(200, 40), apart=False)
     window.see("trying again in 5 s")
@@ -39,7 +39,7 @@ def test_plain_counts_nothing_down(lab: Lab, env: dict[str, str], tmp_path: Path
 
 
 def test_ctrl_c_while_waiting_settles(lab: Lab, env: dict[str, str], tmp_path: Path) -> None:
-    """That it was heard is said at once, the countdown goes, and how it ended is said."""
+    """mfa-kit acknowledges it at once, removes the countdown, and prints how it ended."""
     lab.faults.add("EnableMFADevice", "busy")
     window = Window([*ENROLL, "-r", RECIPIENT], env=env, cwd=tmp_path, size=(200, 40), apart=False)
     window.see("s left")

@@ -1,4 +1,4 @@
-"""A terminal of the test's own: what a person sees of a program, as text, as scrollback and as a picture."""
+"""A terminal for tests: a program's output as text, as scrollback and as a picture."""
 
 import io
 import subprocess
@@ -18,7 +18,7 @@ BLOCKS = {"▀": (1, 0), "▄": (0, 1), "█": (1, 1)}
 
 @dataclass(frozen=True, slots=True)
 class Theme:
-    """Colors of letters and ground, as a terminal's user chose them."""
+    """Colors of text and background, as set in a terminal."""
 
     ink: str
     ground: str
@@ -29,7 +29,7 @@ LIGHT = Theme("303030", "fdf6e3")
 
 
 class Screen(pyte.HistoryScreen):
-    """pyte's screen with the alternate one, which has no scrollback."""
+    """pyte's screen with an alternate screen, which has no scrollback."""
 
     def __init__(self, columns: int, lines: int) -> None:
         super().__init__(columns, lines, history=10_000)
@@ -52,7 +52,7 @@ class Screen(pyte.HistoryScreen):
         super().reset_mode(*modes, **how)
 
     def text(self) -> str:
-        """Everything that can be scrolled to, then the screen."""
+        """Return the scrollback, followed by the screen."""
         above = ["".join(row[x].data for x in range(self.columns)) for row in self.history.top]
         return "\n".join(line.rstrip() for line in [*above, *self.display]).rstrip("\n")
 
@@ -87,7 +87,7 @@ class Window:
         self.child.logfile_read = self.log
 
     def see(self, text: str) -> None:
-        """Wait until the program wrote this."""
+        """Wait until the program has written this."""
         self.child.expect_exact(text)
 
     def type(self, text: str, *, end: str = "\r") -> None:
@@ -101,7 +101,7 @@ class Window:
         self.child.kill(number)
 
     def look(self) -> Screen:
-        """Return the screen as it is now."""
+        """Return the current screen."""
         self.stream.feed(self.log.getvalue())
         self.log.seek(0)
         self.log.truncate()
@@ -121,7 +121,7 @@ class Window:
 
 
 def picture(screen: Screen, theme: Theme, *, cell: tuple[int, int] = (8, 16)) -> Image.Image:
-    """Draw the screen as terminals do: blocks fill their half of a cell, whatever the font."""
+    """Draw the screen as terminals do: block characters fill their half of a cell, whatever the font."""
     wide, high = cell
     page = Image.new("RGB", (screen.columns * wide, screen.lines * high), f"#{theme.ground}")
     draw = ImageDraw.Draw(page)
@@ -144,7 +144,7 @@ def picture(screen: Screen, theme: Theme, *, cell: tuple[int, int] = (8, 16)) ->
 
 
 def read(page: Image.Image, file: Path) -> str:
-    """Return what zbarimg reads in a picture; empty when it reads nothing."""
+    """Return the text that zbarimg reads in a picture; empty if there is none."""
     page.save(file)
     done = subprocess.run(["zbarimg", "--quiet", "--raw", file], capture_output=True, text=True, check=False)
     return done.stdout.strip()
