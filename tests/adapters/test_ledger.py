@@ -341,7 +341,7 @@ def test_threads_share_one_ledger(ledger: Ledger) -> None:
                 noted = ledger.record(entry(run=f"20261125T000000Z-{number:04x}{each:04x}"))
                 ledger.called(Call(operation="X", user=None, serial=None, request_id=None, answer="OK"))
                 assert ledger.find(noted.intent.serial, run=noted.run) == noted
-        except BaseException as error:  # noqa: BLE001 - a thread's failure is told by the test
+        except BaseException as error:  # noqa: BLE001 - the test reports a thread's failure
             failures.append(error)
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]

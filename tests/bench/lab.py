@@ -53,7 +53,7 @@ def pairs() -> int:
             AuthenticationCode2=code(now),
         )
 
-    print(1000 * seconds(measured, RUNS) / PAIRS)  # noqa: T201 - the figure, for the bench that started us
+    print(1000 * seconds(measured, RUNS) / PAIRS)  # noqa: T201 - the bench that started this script reads the figure
     return 0
 
 

@@ -82,7 +82,7 @@ def searches() -> list[Row]:
     rows = [Row("which of 10,000 tokens shows two codes", least(lambda: matching.find_tokens(keys, typed)), "s", 2)]
     for digest in ("sha1", "sha256", "sha512"):
         steps = range(10**7, 10**7 + 2 * DAY)
-        seconds = least(lambda: list(otp.codes(one.seed, steps, digest=digest)))  # noqa: B023 - called at once
+        seconds = least(lambda: list(otp.codes(one.seed, steps, digest=digest)))  # noqa: B023 - it is called at once
         rows.append(Row(f"codes of 5,760 steps, {digest}", 1000 * seconds, "ms"))
     day = least(lambda: matching.search(one.token, one.seed, typed, window=DAY))
     return [*rows, Row("search of a day to either side", 1000 * day, "ms", 15)]

@@ -49,7 +49,7 @@ class Slot:
 
     @property
     def canceled(self) -> bool:
-        """Whether the key was told to stop waiting for a touch."""
+        """Whether the key received a cancellation while it waited for a touch."""
         return any(wire.canceled for _, wire in self.opened)
 
     def connect(self) -> SocketConnection:

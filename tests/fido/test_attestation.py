@@ -131,7 +131,7 @@ def test_a_u2f_statement_that_claims_an_aaguid_is_broken(
     """The format has no AAGUID, so a U2F certificate must not certify a FIDO2 model."""
     issued = maker.certificate(None)
     key = SimulatedKey(issued, behavior=KeyBehavior(attestation="fido-u2f"))
-    real = key._data  # noqa: SLF001 - where the AAGUID would stand
+    real = key._data  # noqa: SLF001 - its result contains the AAGUID
 
     def claims(rp_hash: bytes, flags: int, attested: bytes = b"") -> bytes:
         return real(rp_hash, flags, OURS + attested[16:] if attested else b"")

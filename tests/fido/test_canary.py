@@ -148,7 +148,7 @@ def test_a_traceback_with_locals_shows_no_pin(bus: Bus, maker: AttestationCa) ->
         try:
             with fido.open_key(None, tell=lambda _: None) as opened:
                 opened.change_pin(Pin(PIN), Pin(NEW))
-        except Exception as error:  # noqa: BLE001 - whatever it is, its frames are looked at
+        except Exception as error:  # noqa: BLE001 - the frames of any exception are searched
             trace = traceback.TracebackException.from_exception(error, capture_locals=True)
             ours = [frame.locals for frame in trace.stack if frame.filename.startswith(FOLDER)]
             assert ours

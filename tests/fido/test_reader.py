@@ -91,7 +91,7 @@ def test_a_blocked_pin_is_not_sent_again_by_a_reconnect(
     key = lab_key(maker, pin="1234567", behavior=KeyBehavior(always_uv=True))
     card = FidoCard(key)
     with inserted(readers, card):
-        card.power = lambda: None  # type: ignore[method-assign] # so that two wrong ones before count
+        card.power = lambda: None  # type: ignore[method-assign] # a power-up would reset wrong_in_a_row
         key.client_pin.wrong_in_a_row = 2
         process = at_reader.start("verify", "fido2", "--pin-stdin", *published.options, stdin=subprocess.PIPE)
         _, err = process.communicate("wrong-1\n", timeout=50)

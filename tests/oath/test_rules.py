@@ -184,7 +184,7 @@ def test_a_refusal_that_nobody_knows_is_told_by_its_status(ins: int, touch: bool
 
 
 def carrier_intent(carrier: OathCard) -> Intent:
-    key = carrier._key  # noqa: SLF001 - the test knows what it chose
+    key = carrier._key  # noqa: SLF001 - the test gave it this key
     assert key is not None
     return INTENT.on(hardware=key.serial or key.identity, card=key.identity)
 
@@ -221,7 +221,7 @@ def test_a_full_key_is_met_before_iam_where_the_model_is_known_else_at_put(seat:
         carrier.install(INTENT, CREATED)
 
 
-# 3. Identity is not the reader or the serial.
+# 3. A key is identified by neither its reader nor its serial.
 
 
 def test_two_keys_with_one_serial_are_two_keys(mfa_kit: MfaKit) -> None:
@@ -311,7 +311,7 @@ def test_a_key_that_is_known_by_its_asset_label_alone_is_the_one_that_holds_the_
         carrier.remove(entry)
 
 
-# 4. Ask the device, believe the behavior.
+# 4. Ask the device, but trust its behavior more than its answers.
 
 
 def test_a_key_that_says_version_zero_and_has_no_serial_works(seat: Make, keys: Keys) -> None:
@@ -372,7 +372,7 @@ def test_a_name_that_is_no_text_stops_nothing(seat: Make) -> None:
     assert enroll(carrier) == otp.pair(SEED, 1_700_000_000)
 
 
-# 5. Tries are the user's.
+# 5. Only the user decides to use up another try.
 
 
 @pytest.mark.parametrize(
@@ -411,7 +411,7 @@ def test_a_right_password_is_asked_once(seat: Make, keys: Keys, person: Person) 
     assert enroll(seat()) == otp.pair(SEED, 1_700_000_000)
 
 
-# 6. Presence is a user at a key.
+# 6. User presence means that the user touches the key.
 
 
 def test_a_touch_is_asked_for_before_it_is_waited_for(seat: Make, person: Person) -> None:
@@ -471,7 +471,7 @@ def test_wait_is_the_classic_way(keys: Keys) -> None:
     assert len(slept) == 1
 
 
-# 7. What was asked for is not what was done: the flag in the answer counts.
+# 7. The request does not show the result: the flag in the answer counts.
 
 
 def test_a_key_that_wants_a_touch_unasked_gets_it(seat: Make, person: Person) -> None:
@@ -482,7 +482,7 @@ def test_a_key_that_wants_a_touch_unasked_gets_it(seat: Make, person: Person) ->
     assert person.said
 
 
-# 8. Removal happens, and so do other programs.
+# 8. Keys are removed, and other programs interfere.
 
 
 @contextmanager
@@ -651,7 +651,7 @@ def test_nothing_runs_pkill_though_another_program_holds_the_key(mfa_kit: MfaKit
     assert "scdaemon" in told.read_text()
 
 
-# 10. Their words are not ours.
+# 10. Text from a device is not trusted.
 
 
 def test_reader_names_cannot_drive_a_terminal(mfa_kit: MfaKit, keys: Keys) -> None:

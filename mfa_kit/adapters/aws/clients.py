@@ -119,7 +119,7 @@ def _ask_by(ask_code: AskCode, session: botocore.session.Session) -> None:
     provider = session.get_component("credential_provider").get_provider("assume-role")
     provider.cache = JSONFileCache(str(Path(CLI_CACHE).expanduser()))
     # botocore passes the prompt "Enter MFA code for SERIAL: ".
-    provider._prompter = lambda text: ask_code(text.rpartition(" for ")[2].rstrip(": "))  # noqa: SLF001 - there is no other way in
+    provider._prompter = lambda text: ask_code(text.rpartition(" for ")[2].rstrip(": "))  # noqa: SLF001 - botocore has no public way to do this
 
 
 def _with_mfa(session: boto3.Session, wanted: Connection, ask_code: AskCode) -> boto3.Session:
@@ -127,7 +127,7 @@ def _with_mfa(session: boto3.Session, wanted: Connection, ask_code: AskCode) -> 
 
     The session stays in memory.
     """
-    config = session._session.get_scoped_config()  # noqa: SLF001 - boto3 does not tell a profile's settings
+    config = session._session.get_scoped_config()  # noqa: SLF001 - boto3 has no public access to the settings of a profile
     found = session.get_credentials()
     if "mfa_serial" not in config or "role_arn" in config or found is None or found.method not in OWN_KEYS:
         return session

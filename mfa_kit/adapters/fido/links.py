@@ -82,7 +82,7 @@ def _put_outcome(call: Callable[[], T], answer: queue.SimpleQueue[Callable[[], T
     """Make the call, and put a function that returns its result or raises its error."""
     try:
         value = call()
-    except BaseException as error:  # noqa: BLE001 - whatever it is, it is raised again in the thread that waits
+    except BaseException as error:  # noqa: BLE001 - the waiting thread raises it again
         answer.put(partial(_raise, error))
     else:
         answer.put(lambda: value)

@@ -203,9 +203,9 @@ class Ledger:
 
     @contextmanager
     def lightly(self) -> Iterator[None]:
-        """Within this context, notes survive the end of the process at once, but a power cut only after it.
+        """Write many rows without waiting for the disk at each of them.
 
-        It is for thousands of notes.
+        Each row survives the end of this process at once. It survives a power cut only after the end of the context.
         """
         with self._faults(), self._lock:
             self._light = True

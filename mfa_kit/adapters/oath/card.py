@@ -114,7 +114,7 @@ class OathCard:
         return intent.on(hardware=self._options.asset or key.serial or key.identity, card=key.identity)
 
     def _chosen(self) -> OathKey:
-        assert self._key is not None  # noqa: S101 - check comes first
+        assert self._key is not None  # noqa: S101 - check runs first
         return self._key
 
     def _free(self, label: str, names: list[bytes]) -> None:

@@ -66,7 +66,7 @@ def _put_outcome(act: Callable[[], T], answer: SimpleQueue[Callable[[], T]]) -> 
     """Call `act`, and put a function that returns its result or raises its error."""
     try:
         value = act()
-    except Exception as error:  # noqa: BLE001 - whatever it is, it goes on in the thread that waits
+    except Exception as error:  # noqa: BLE001 - the waiting thread raises it again
         answer.put(partial(_raise, error))
     else:
         answer.put(lambda: value)

@@ -102,7 +102,7 @@ class Wire(SmartCardConnection):
         if apdu[1] not in SEND_REMAINING:
             self._until, self._octets = time.monotonic() + self._limit, 0
         card = self._card
-        assert card is not None  # noqa: S101 - _open made it
+        assert card is not None  # noqa: S101 - _open has set it
         left = self._until - time.monotonic()
         if self._octets > LONGEST_ANSWER:
             raise DeviceFault(f"the key in {without_controls(self.reader)} answers without an end", REPLUG)

@@ -51,7 +51,7 @@ def _joined(text: Secret[str]) -> Secret[str]:
     sizes = [len(group) for group in groups.reveal()]
     if len(sizes) == 1:
         return text
-    if len(sizes) == 2 or len(set(sizes[:-1])) > 1 or sizes[-1] > sizes[0]:  # noqa: PLR2004 - see above
+    if len(sizes) == 2 or len(set(sizes[:-1])) > 1 or sizes[-1] > sizes[0]:  # noqa: PLR2004 - the docstring explains it
         raise ValueError("these are no groups")
     return Secret("".join(groups.reveal()))
 

@@ -73,7 +73,7 @@ def read_pskc(contents: Contents) -> SeedFile:
     Raise IntegrityFault when it is damaged or its MAC is wrong, and UsageFault when the passphrase or key is wrong.
     """
     root = contents.root
-    assert root is not None  # noqa: S101 - is_pskc looked
+    assert root is not None  # noqa: S101 - is_pskc has checked it
     _unambiguous(root)
     container = PSKC()
     try:

@@ -24,7 +24,7 @@ def _rows(text: str, now: float) -> Iterator[WrittenReading | DroppedRow]:
     for ordinal, (where, cells) in enumerate(split_rows(text)):
         if isinstance(cells, DroppedRow):
             yield cells
-        elif ordinal or len(cells) < 2 or not PLAIN.fullmatch(cells[1]):  # noqa: PLR2004 - else it is the header
+        elif ordinal or len(cells) < 2 or not PLAIN.fullmatch(cells[1]):  # noqa: PLR2004 - any other row is the header
             yield _written(where, cells, now)
 
 

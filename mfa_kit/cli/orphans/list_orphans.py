@@ -1,4 +1,4 @@
-"""`mfa-kit orphans list`: the devices that nobody has."""
+"""`mfa-kit orphans list`: the unassigned devices."""
 
 import click
 
