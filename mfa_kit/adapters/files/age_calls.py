@@ -1,7 +1,7 @@
-"""Calls of age's library with input that anyone may have written.
+"""Calls of age's library with untrusted input.
 
-pyrage is written in Rust. Where that code panics, pyo3 raises PanicException, which is no Exception, so nothing that
-catches errors would see it; and Rust writes to standard error.
+pyrage is written in Rust. When that code panics, pyo3 raises PanicException, which is not an Exception, so a handler
+for errors would not catch it. Rust also writes to standard error.
 """
 
 import os
@@ -17,7 +17,7 @@ ONE_AT_A_TIME = threading.Lock()
 
 @contextmanager
 def contain_panics(fault: MfaKitError) -> Iterator[None]:
-    """Raise `fault` where pyrage panics."""
+    """Raise `fault` when pyrage panics."""
     try:
         yield
     except BaseException as error:
@@ -28,7 +28,10 @@ def contain_panics(fault: MfaKitError) -> Iterator[None]:
 
 @contextmanager
 def without_stderr() -> Iterator[None]:
-    """Discard what this process writes to standard error, such as the report of a panic. One thread at a time."""
+    """Discard what this process writes to standard error, such as the report of a panic.
+
+    Use it in one thread at a time.
+    """
     with ONE_AT_A_TIME:
         yield from _redirected()
 
@@ -36,7 +39,7 @@ def without_stderr() -> Iterator[None]:
 def _redirected() -> Iterator[None]:
     try:
         before = os.dup(STDERR)
-    except OSError:  # it is closed
+    except OSError:  # standard error is closed
         yield
         return
     nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)

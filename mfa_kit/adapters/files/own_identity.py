@@ -1,7 +1,7 @@
-"""The identity of this computer: a file that a passphrase opens, and beside it its public key.
+"""The identity of this computer: a file encrypted with a passphrase, and beside it a file with its public key.
 
-The public key is written only after mfa-kit proved that the passphrase and the file open what is encrypted to it. The
-name of the file proves nothing, and backups that are encrypted to a wrong key are lost.
+The public key is written only after mfa-kit proved that the passphrase and the file decrypt what is encrypted to it.
+The name of the file proves nothing, and backups that are encrypted to a wrong key are lost.
 """
 
 import os
@@ -33,17 +33,17 @@ def recipient_in_name(file: Path) -> str:
 
 
 def unused_recipient() -> str:
-    """Return the recipient of an identity that is not kept, for a dry run."""
+    """Return the recipient of an identity that is not saved, for a dry run."""
     return NewIdentity().recipient
 
 
 def public_key_file(file: Path) -> Path:
-    """Return where the public key of an identity file is."""
+    """Return the path of the file with the public key of an identity file."""
     return file.with_suffix(".pub")
 
 
 def create_own_identity(home: Path, passphrase: Secret[str]) -> tuple[Path, str]:
-    """Make an identity, prove that it opens what is encrypted to it, and return its file and its recipient."""
+    """Create an identity and prove that it decrypts what is encrypted to it. Return its file and its recipient."""
     identity = NewIdentity()
     file = home / f"{PREFIX}{identity.recipient}.age"
     write_new(file, identity.encrypted(passphrase))
@@ -51,7 +51,7 @@ def create_own_identity(home: Path, passphrase: Secret[str]) -> tuple[Path, str]
 
 
 def proven_recipient(file: Path) -> str | None:
-    """Return the recipient of an identity file that was proven before; None if it was not.
+    """Return the recipient of an identity file that was proven before; None if it was not proven.
 
     Raise UsageFault if other users could have written one of the two files, or if they do not belong together.
     """
@@ -69,9 +69,9 @@ def proven_recipient(file: Path) -> str | None:
 
 
 def prove(file: Path, passphrase: Secret[str]) -> str:
-    """Encrypt a message to the recipient of an identity file, open it with the identity, and record the recipient.
+    """Encrypt a message to the recipient of an identity file, decrypt it with the identity, and record the recipient.
 
-    Raise UsageFault for a wrong passphrase, and IntegrityFault for a file that holds another identity.
+    Raise UsageFault for a wrong passphrase, and IntegrityFault for a file that contains another identity.
     """
     _read_ours(file)
     keys = read_identities([file], lambda _: passphrase)
@@ -95,9 +95,10 @@ def _opens(recipient: str, keys: Secret[list[pyrage.x25519.Identity | pyrage.ssh
 
 
 def _read_ours(file: Path) -> bytes:
-    """Return the content of a file that only this user can write. Raise UsageFault, IntegrityFault.
+    """Return the content of a file that only this user can write.
 
-    For a missing file raise FileNotFoundError.
+    Raise UsageFault if other users can write it, IntegrityFault if it cannot be read, and FileNotFoundError if it is
+    missing.
     """
     try:
         opened = os.open(file, whole_files.READING)
