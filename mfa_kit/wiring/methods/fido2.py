@@ -1,4 +1,4 @@
-"""A FIDO security key, which a person registers in the console."""
+"""A FIDO security key that a person registers in the AWS console."""
 
 import time
 from collections.abc import Sequence
@@ -63,7 +63,7 @@ class Fido2Options(Options):
     )
 
     def equip(self, context: Context) -> Equipment:
-        """Return the key that is examined first, and the steps by which it is registered in the console."""
+        """Return the key, which is examined first, and the steps that register it in the console."""
         from mfa_kit.security_keys.at_console import AtConsole
 
         settings, keys = context.settings, self._keys(context)
@@ -90,7 +90,7 @@ class Fido2Options(Options):
         return Equipment(carrier=carrier, maker=Maker(carrier.register, registration_steps))
 
     def slot(self, context: Context) -> KeySlot | None:
-        """Return where the key is put in, unless it need not be here."""
+        """Return the slot for the key; None if the key need not be here."""
         return None if self.skip_key_check else SecurityKeySlot(self._keys(context))
 
     def _keys(self, context: Context) -> "SecurityKeys":
@@ -100,17 +100,17 @@ class Fido2Options(Options):
 
 
 class SecurityKeySlot:
-    """Where security keys are put in, for the station."""
+    """Where security keys are inserted, for the station."""
 
     def __init__(self, keys: "SecurityKeys") -> None:
         self._keys = keys
 
     def state(self) -> object:
-        """Return what changes when a key comes or goes, without touching a card."""
+        """Return a value that changes when a key is inserted or removed. Accesses no card."""
         return self._keys.state()
 
     def look(self) -> tuple[list[InsertedKey], Sequence[MfaKitError]]:
-        """Return the keys that are in, and what is wrong with others."""
+        """Return the inserted keys, and the faults of the others."""
         found, wrong = self._keys.look()
         return [
             InsertedKey(

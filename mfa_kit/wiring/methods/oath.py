@@ -16,17 +16,17 @@ from mfa_kit.wiring.oath_keys import OathKeys
 
 
 class OathSlot:
-    """Where keys with an OATH applet are put in."""
+    """Where keys with an OATH applet are inserted."""
 
     def __init__(self, keys: OathKeys) -> None:
         self._keys = keys
 
     def state(self) -> object:
-        """Return what changes when a key comes or goes."""
+        """Return a value that changes when a key is inserted or removed."""
         return self._keys.state()
 
     def look(self) -> tuple[list[InsertedKey], Sequence[DeviceFault]]:
-        """Return what is in, and what is wrong with the rest."""
+        """Return the inserted keys, and the faults of the others."""
         found, faults = self._keys.look()
         return [
             InsertedKey(
@@ -66,7 +66,7 @@ class OathOptions(Options):
     )
 
     def equip(self, context: Context) -> Equipment:
-        """Return the key that `--key` and the person choose."""
+        """Return the key given with `--key`, or the one that the user chooses."""
         if self.asset is not None:
             check_label(self.asset)
         keys, progress = context.oath_keys, context.settings.progress
@@ -82,17 +82,17 @@ class OathOptions(Options):
         return Equipment(carrier=carrier, maker=CREATING)
 
     def slot(self, context: Context) -> KeySlot:
-        """Return where such keys are put in, whatever the options are."""
+        """Return the slot for OATH keys, whatever the options are."""
         return OathSlot(context.oath_keys)
 
 
 def _of_dead(context: Context) -> Carrier:
-    """Return what finds the key of a dead run, by what its entry says."""
+    """Return a function that finds the key of a dead run from its journal entry."""
     return context.oath_keys.card(None, now=context.inventory.now)
 
 
 def _usage(intent: Intent, context: Context) -> Sequence[str]:
-    """Tell how the device is used from now on: by ykman where it finds the key, which it does by the reader's name."""
+    """Describe how to use the device: with ykman if ykman finds the key, which it does by the reader's name."""
     key = context.oath_keys.seen(intent.card or "")
     code = f"ykman oath accounts code --single {shlex.quote(intent.label)}"
     ykman = key is None or key.ykman

@@ -1,4 +1,4 @@
-"""A display token into which the seed is burned that AWS makes for a virtual device."""
+"""A programmable display token, which stores the secret of a virtual device as its seed."""
 
 from dataclasses import dataclass, field
 
@@ -26,7 +26,7 @@ class ProgrammableOptions(Options):
     )
 
     def equip(self, context: Context) -> Equipment:
-        """Return the token that `--serial` names, as one into which a seed is burned."""
+        """Return the token given with `--serial`, to be programmed with a seed."""
         from mfa_kit.wiring.methods.token_carriers import burn_seed
 
         carrier = burn_seed(self.serial, context, capacity=self.capacity, show_secret=self.show_secret)

@@ -1,4 +1,4 @@
-"""What a row of the registry says of an enrollment method, and the form in which a method declares its options."""
+"""The registry's description of an enrollment method, and the way in which a method declares its options."""
 
 import importlib
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
@@ -16,16 +16,17 @@ if TYPE_CHECKING:
     from mfa_kit.rollout.key_slot import KeySlot
     from mfa_kit.wiring.oath_keys import OathKeys
 
-# Where the metadata of a dataclass field holds an Option.
+# Key of an Option in the metadata of a dataclass field.
 OPTION = "option"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
-    """What a field of a method's options is on the command line; the field gives its type, name and default.
+    """The command-line form of a method's option. The dataclass field has its type, name and default.
 
-    `single`: it is about one device, so where many are made the roster and what is plugged in say it. `off` is the flag
-    that unsets it; `read`: it is a file that is read; `least` and `most` bound a number.
+    `single`: the option concerns one device. When many devices are made, the value comes from the roster and the
+    inserted key instead. `off` is the flag that unsets it; `read`: it is a file to read; `least` and `most` are limits
+    of a number.
     """
 
     help: str
@@ -47,13 +48,13 @@ def option(
     least: int | None = None,
     most: int | None = None,
 ) -> dict[str, Option]:
-    """Return the metadata of a field that is an Option."""
+    """Return metadata for a dataclass field that is an option."""
     return {OPTION: Option(help=help, metavar=metavar, single=single, off=off, read=read, least=least, most=most)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """What a method is opened with. `given_away` are the security keys that this command has given to users."""
+    """The context in which a method runs. `given_away` has the security keys that this command has given to users."""
 
     settings: Settings
     inventory: Inventory
@@ -63,21 +64,21 @@ class Context:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Equipment:
-    """What makes one device: the carrier, where its seed goes to live, and the maker, the order of the steps."""
+    """Makes one device: the carrier stores its secret, and the maker has the order of the steps."""
 
     carrier: Carrier
     maker: Maker
 
 
 class Options(Protocol):
-    """The options of one method, as a frozen dataclass whose fields have an `option` as metadata."""
+    """The options of one method: a frozen dataclass whose fields have an `option` as metadata."""
 
     __slots__ = ()
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
     @property
     def backup_alone(self) -> bool:
-        """Whether the sealed backup is to be the only copy of the seed."""
+        """Whether the encrypted backup will be the only copy of the secret."""
         return False
 
     @property
@@ -86,11 +87,11 @@ class Options(Protocol):
         return False
 
     def equip(self, context: Context) -> Equipment:
-        """Return what makes a device as these options say. Raise UsageFault, DeviceFault; touches no device."""
+        """Return the equipment for a device with these options. Raise UsageFault, DeviceFault; changes no device."""
         ...
 
     def slot(self, context: Context) -> "KeySlot | None":
-        """Return where the device is put in; None where nothing is."""
+        """Return the slot for the device's hardware; None if there is none."""
         return None
 
 
@@ -106,10 +107,11 @@ def _nothing(_intent: Intent, _context: Context) -> Sequence[str]:
 class Recipe:
     """One enrollment method: its words on the command line, its options, and how a device is made.
 
-    `about` begins its own help. `how` is what it is in a roster, None where no roster can name it. `call` asks for what
-    a row of a roster is made with; a method without it is not made at the station.
-    `of_dead` finds the carrier of a dead run. `on_key`: the seed lives on a key, which has to be here when the
-    device goes. `resumable`: a half-made device can go on from its sealed backup. `usage` tells how a device is used.
+    `about` is printed before its own help. `how` is its form in a roster; None if a roster cannot name it. `call`
+    returns the prompt for the row of a roster; the station does not make devices of a method without it. `of_dead`
+    finds the carrier of a dead run. `on_key`: the secret is on a key, which must be inserted when the device is
+    removed. `resumable`: a half-made device can be continued from its encrypted backup. `usage` describes how a device
+    is used.
     """
 
     method: Method
@@ -125,9 +127,9 @@ class Recipe:
 
 
 class Methods(Mapping[str, Recipe]):
-    """Recipes by the name of their method. A recipe is loaded when it is asked for, so that no method pays for another.
+    """Recipes by the name of their method. Each is loaded on first use, so a method does not load the code of others.
 
-    `places` says where each is, as `module:NAME`.
+    `places` has the place of each, as `module:NAME`.
     """
 
     def __init__(self, places: Mapping[str, str]) -> None:
@@ -153,7 +155,7 @@ class Methods(Mapping[str, Recipe]):
         return [recipe.how for recipe in recipes if recipe.how]
 
     def carrier_finder(self, context: Context) -> Callable[[Intent], Carrier]:
-        """Return a function that finds where the secret of a dead run is stored, by the method of its intent."""
+        """Return a function that finds the carrier of a dead run by the method of its intent."""
 
         def find(intent: Intent) -> Carrier:
             recipe = self.get(intent.method.name)
@@ -163,7 +165,7 @@ class Methods(Mapping[str, Recipe]):
 
 
 class _Names(Container[str]):
-    """The names of the methods for which something is true; a method is loaded when its name is looked for."""
+    """Names of the methods that have a property. A method is loaded when its name is looked up."""
 
     def __init__(self, methods: Methods, true: Callable[[Recipe], bool]) -> None:
         self._methods, self._true = methods, true

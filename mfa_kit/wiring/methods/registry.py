@@ -1,4 +1,4 @@
-"""The enrollment methods. A new one is a file beside this one, and a row here."""
+"""The enrollment methods. To add one, add a file to this folder and a row here."""
 
 from mfa_kit.wiring.methods.recipe import Methods
 

@@ -1,4 +1,4 @@
-"""Display tokens as carriers; the inventory says whether one may be given to a user."""
+"""Display tokens as carriers. The inventory decides whether a token may be given to a user."""
 
 from mfa_kit.enrollment.phone import Phone, PhoneProof
 from mfa_kit.enrollment.ports import Carrier
@@ -11,7 +11,7 @@ from mfa_kit.wiring.token_records import check_free
 
 
 def read_display(serial: str, context: Context) -> Carrier:
-    """Return the token with this serial, whose codes a person reads off its display."""
+    """Return the token with this serial. A person reads its codes off its display."""
     settings = context.settings
     token = DisplayToken(
         serial, now=context.inventory.now, interaction=settings.interaction, progress=settings.progress
@@ -20,9 +20,9 @@ def read_display(serial: str, context: Context) -> Carrier:
 
 
 def burn_seed(serial: str, context: Context, *, capacity: int | None, show_secret: bool) -> Carrier:
-    """Return the token with this serial as one into which a person burns the seed that the QR code holds.
+    """Return the token with this serial. A person programs it with the seed in the QR code.
 
-    `capacity` is the longest seed in octets that its model takes; None has it asked.
+    `capacity` is the maximum length of a seed in octets for its model; if None, the person is asked.
     """
     harden()
     person = context.settings.interaction

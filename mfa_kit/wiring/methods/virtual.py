@@ -1,4 +1,4 @@
-"""A virtual MFA device: on a phone, or in a sealed backup alone."""
+"""A virtual MFA device, on a phone or only in an encrypted backup."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -19,7 +19,7 @@ from mfa_kit.wiring.this_computer import harden
 
 
 class Codes(StrEnum):
-    """Where the codes come from that prove a seed."""
+    """The source of the codes that prove a secret."""
 
     TYPED = "typed"
     ONE = "one"
@@ -27,7 +27,7 @@ class Codes(StrEnum):
 
 
 class PlainPicture:
-    """A QR code in a file of its own, which was not there before; only what was written here is removed."""
+    """A QR code in a new file; `remove` deletes only a file that `write` created."""
 
     def __init__(self, path: Path) -> None:
         self.path, self._written = str(path), False
@@ -36,7 +36,7 @@ class PlainPicture:
         check_new(path)
 
     def write(self, uri: KeyUri) -> None:
-        """Write the QR code, 0600."""
+        """Write the QR code with mode 0600."""
         write_new(Path(self.path).absolute(), draw_picture(uri))
         self._written = True
 
@@ -70,11 +70,11 @@ class VirtualOptions(Options):
 
     @property
     def backup_alone(self) -> bool:
-        """Whether codes are generated, so that nobody but the backup has the seed."""
+        """Whether codes are generated, so that only the backup has the secret."""
         return self.codes is Codes.GENERATED
 
     def equip(self, context: Context) -> Equipment:
-        """Return the carrier that `--codes` asks for."""
+        """Return the carrier for the source of codes given with `--codes`."""
         if self.backup_alone:
             if self.qr_file or self.show_secret:
                 raise UsageFault(
