@@ -120,16 +120,16 @@ def statements(document: str) -> tuple[IamStatement, ...]:
         found = _mapping(json.loads(document))
         return tuple(_statement(_mapping(row), version=found.get("Version")) for row in _items(found["Statement"]))
     except json.JSONDecodeError as error:
-        why = f"it is no JSON from line {error.lineno} on"
+        why = f"line {error.lineno} is not valid JSON"
     except ValueError:  # json refuses to convert numbers with thousands of digits
         why = "a number in it is too long"
     except KeyError as error:
         why = f"it has no {error.args[0]}" if error.args[0] == "Statement" else f"a statement has no {error.args[0]}"
     except (TypeError, RecursionError):
-        why = "a part of it is not what the grammar of policies has there"
+        why = "a part of it does not follow the policy grammar"
     raise UsageFault(
-        f"this is no IAM policy: {why}",
-        'a policy is JSON: {"Version": "2012-10-17", "Statement": [{"Effect": ..., "Action": ..., "Resource": ...}]}',
+        f"this is not an IAM policy: {why}",
+        'write JSON: {"Version": "2012-10-17", "Statement": [{"Effect": ..., "Action": ..., "Resource": ...}]}',
     )
 
 

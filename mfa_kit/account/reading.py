@@ -109,7 +109,7 @@ class _Reading:
                 return Credentials(arn=one.user.arn, created=one.user.created or 0.0, password=False)
 
         def hole(one: AccountUser, error: MfaKitError) -> Hole:
-            when = "since the report" if one.credentials else "made since the report"
+            when = "since the report" if one.credentials else "created after the report"
             return Hole(Part.REPORT, f"{when}: {error}", one.name)
 
         return {one.name: _updated(one.credentials, now) for one, now in self.of_each(users, read, hole)}

@@ -11,14 +11,14 @@ from mfa_kit.audit.finding import DAY, Finding, NotApplicable, Observation, Scen
 QUOTA = 5000
 
 
-@audit_rule("devices.orphans", Severity.LOW, "Every virtual device is somebody's", needs=(Part.VIRTUAL,))
+@audit_rule("devices.orphans", Severity.LOW, "Every virtual device is assigned to a user", needs=(Part.VIRTUAL,))
 def devices_orphans(scene: Scene) -> Iterator[Observation]:
     """Require that each virtual device is assigned to a user."""
     for device in scene.snapshot.virtual:
         if device.user is None:
             yield Finding(
                 subject=device.serial,
-                evidence="a virtual device that nobody has: half an enrollment, or what one left behind",
+                evidence="an unassigned virtual device, most often left by an interrupted enrollment",
                 remedy=("mfa-kit orphans list",),
             )
 
@@ -31,37 +31,41 @@ def devices_quota(scene: Scene) -> Iterator[Observation]:
     if count >= scene.limits.quota * limit:
         yield Finding(
             subject=scene.snapshot.account,
-            evidence=f"{count} virtual devices of {limit}, those that nobody has included",
+            evidence=f"{count} of at most {limit} virtual devices exist, unassigned ones included",
             remedy=(
                 "mfa-kit orphans clean",
-                "# or raise the quota of users: AWS console, Service Quotas, IAM",
+                "# or request a higher quota of users: AWS console, Service Quotas, IAM",
             ),
         )
 
 
 def _not_applicable(scene: Scene) -> Iterator[NotApplicable]:
     if not scene.snapshot.backups and not scene.snapshot.hole(Part.BACKUPS):
-        yield NotApplicable("this desk made none of the devices")
+        yield NotApplicable("this computer created none of the devices")
 
 
-@audit_rule("backups.there", Severity.HIGH, "Every device of this desk has its backup", needs=(Part.BACKUPS,))
+@audit_rule(
+    "backups.there", Severity.HIGH, "Every device created on this computer has its backup", needs=(Part.BACKUPS,)
+)
 def backups_there(scene: Scene) -> Iterator[Observation]:
     """Require that the backup of each device made on this computer is where it should be."""
     yield from _not_applicable(scene)
     for one in scene.snapshot.backups:
         if not one.there:
-            where = f"its backup is not at {one.file}" if one.file else "it was made without a backup"
+            where = f"its backup is not at {one.file}" if one.file else "it was created without a backup"
             yield Finding(
                 subject=one.serial,
-                evidence=f"{where}: when {one.user} loses the device, nothing brings the seed back",
+                evidence=f"{where}: if {one.user} loses the device, the secret cannot be restored",
                 remedy=(
-                    "# look for the file on other disks: mfa-kit status --backup-dir DIR; else, with a new backup:",
+                    "# look in other folders: mfa-kit status --backup-dir DIR; if it is lost, replace the device:",
                     command("mfa-kit", "replace", one.user, "--with", "virtual"),
                 ),
             )
 
 
-@audit_rule("backups.verified", Severity.LOW, "Every backup of this desk was opened once", needs=(Part.BACKUPS,))
+@audit_rule(
+    "backups.verified", Severity.LOW, "Every backup on this computer was decrypted at least once", needs=(Part.BACKUPS,)
+)
 def backups_verified(scene: Scene) -> Iterator[Observation]:
     """Require that each backup on this computer was decrypted at least once."""
     yield from _not_applicable(scene)
@@ -69,21 +73,21 @@ def backups_verified(scene: Scene) -> Iterator[Observation]:
         if one.there and one.opened is None and one.file:
             yield Finding(
                 subject=one.serial,
-                evidence="its backup was never opened here: nobody knows that the right key opens it",
-                remedy=("# IDENTITY opens it: " + "mfa-kit backup verify -i IDENTITY " + shlex.quote(one.file),),
+                evidence="its backup was never decrypted here, so it is not known whether your identity decrypts it",
+                remedy=("# IDENTITY decrypts it: " + "mfa-kit backup verify -i IDENTITY " + shlex.quote(one.file),),
             )
 
 
-@audit_rule("backups.drilled", Severity.LOW, "Every backup of this desk was drilled of late", needs=(Part.BACKUPS,))
+@audit_rule("backups.drilled", Severity.LOW, "Every backup on this computer was tested recently", needs=(Part.BACKUPS,))
 def backups_drilled(scene: Scene) -> Iterator[Observation]:
     """Require that each backup was made or tested within the last `limits.drilled` days."""
     yield from _not_applicable(scene)
     for one in scene.snapshot.backups:
         since = max(one.made, one.drilled or one.made)
         if one.there and one.file and scene.snapshot.at - since > scene.limits.drilled * DAY:
-            how = "not held to a code of its device for" if one.drilled else "never held to a code of its device in"
+            how = "not tested for" if one.drilled else "never tested in"
             yield Finding(
                 subject=one.serial,
                 evidence=f"its backup was {how} {scene.days(since)} days",
-                remedy=("# IDENTITY opens it: " + "mfa-kit backup drill -i IDENTITY " + shlex.quote(one.file),),
+                remedy=("# IDENTITY decrypts it: " + "mfa-kit backup drill -i IDENTITY " + shlex.quote(one.file),),
             )

@@ -19,25 +19,25 @@ REUSE = 24
 @audit_rule(
     "groups.enforcement",
     Severity.HIGH,
-    "Groups with console users demand MFA",
+    "Groups with console users require MFA",
     needs=(Part.DETAILS, Part.REPORT),
 )
 def groups_enforcement(scene: Scene) -> Iterator[Observation]:
     """Require that policies demand MFA of each console user in a group. A policy of any of the user's groups counts."""
     members = _console_members(scene)
     if not any(members.values()) and not scene.snapshot.hole(Part.DETAILS, Part.REPORT):
-        yield NotApplicable("no group has users with a console password")
+        yield NotApplicable("no group has a user with a console password")
     for name, users in members.items():
         demanded = {one.name: one.demands_mfa for one in users}
         free = [user for user, told in demanded.items() if told is False]
         if free:
             yield Finding(
                 subject=name,
-                evidence=f"no policy demands MFA of {len(free)} of its {len(users)} console users: {few(free)}",
+                evidence=f"{len(free)} of {len(users)} console users are not required to use MFA: {few(free)}",
                 remedy=_enforce(name, user_paths=any(one.has_path for one in users)),
             )
         elif None in demanded.values():
-            yield Unsure(name, "whether its policies demand MFA depends on conditions that cannot be judged")
+            yield Unsure(name, "whether its policies require MFA depends on conditions that cannot be evaluated")
 
 
 def _console_members(scene: Scene) -> dict[str, list[AccountUser]]:
@@ -63,7 +63,7 @@ def _enforce(group: str, *, user_paths: bool) -> tuple[str, ...]:
 @audit_rule(
     "roles.trust",
     Severity.MEDIUM,
-    "Roles for people of this account demand MFA",
+    "Roles for users of this account require MFA",
     needs=(Part.DETAILS,),
 )
 def roles_trust(scene: Scene) -> Iterator[Observation]:
@@ -77,7 +77,7 @@ def roles_trust(scene: Scene) -> Iterator[Observation]:
         if without:
             yield Finding(
                 subject=role.name,
-                evidence=f"may be assumed without MFA by {few(sorted(without))}",
+                evidence=f"can be assumed without MFA by {few(sorted(without))}",
                 remedy=(
                     command("aws", "iam", "get-role", "--role-name", role.name)
                     + " --query Role.AssumeRolePolicyDocument > trust.json",
@@ -87,7 +87,7 @@ def roles_trust(scene: Scene) -> Iterator[Observation]:
                 ),
             )
     if not seen and not scene.snapshot.hole(Part.DETAILS):
-        yield NotApplicable("no role is for people of this account")
+        yield NotApplicable("no role can be assumed by users of this account")
 
 
 def _people(role: Entity, account: str, *, mfa: bool) -> set[str]:
@@ -107,7 +107,7 @@ def _is_of_people(principal: str, account: str) -> bool:
 @audit_rule(
     "roles.ec2",
     Severity.LOW,
-    "Instances use roles, not keys of users",
+    "Instances use roles instead of access keys of users",
     needs=(Part.DETAILS, Part.REPORT),
     references=("CIS 3.0 1.18",),
 )
@@ -120,16 +120,16 @@ def roles_ec2(scene: Scene) -> Iterator[Observation]:
     if scene.snapshot.hole(Part.DETAILS, Part.REPORT):  # an unread page may have such a role or key
         return
     if not used:
-        yield NotApplicable("no access key of a program is in use")
+        yield NotApplicable("no program uses an access key")
     if any(_is_for_ec2(role) for role in scene.snapshot.roles):
         return
     for name, key in used:
-        where = f"for {key.service or 'some service'} in {key.region or 'some region'}"
+        where = f"for {key.service or 'an unknown service'} in {key.region or 'an unknown region'}"
         yield Finding(
             subject=name,
-            evidence=f"a long-lived key of a program is in use {where}, and no role is there for EC2 instances; "
-            "from where it is used IAM does not tell",
-            remedy=("# where it runs on EC2, give the instance a role: mfa-kit policy onboard",),
+            evidence=f"a program uses a long-lived access key {where}, and no role for EC2 instances exists; "
+            "IAM does not report where the key is used",
+            remedy=("# if the program runs on EC2, give the instance a role: mfa-kit policy onboard",),
         )
 
 
@@ -159,21 +159,21 @@ def passwords_policy(scene: Scene) -> Iterator[Observation]:
     if policy is None:
         return
     for number, evidence in enumerate(_weak(policy, scene.limits.profile)):
-        remedy = (_set_policy(scene.limits.profile, policy),) if number == 0 else ("# the same command",)
+        remedy = (_set_policy(scene.limits.profile, policy),) if number == 0 else ("# the same command fixes this",)
         yield Finding(subject="password policy", evidence=evidence, remedy=remedy)
 
 
 def _weak(policy: AccountPasswordPolicy, profile: Profile) -> Iterator[str]:
     least = LENGTH[profile]
-    whose = "" if policy.custom else "there is none, and IAM's own asks for "
+    whose = "" if policy.custom else "there is none, and IAM's default requires only "
     if policy.length < least:
-        yield f"{whose}{policy.length} characters: {profile.upper()} wants {least}"
+        yield f"{whose}{policy.length} characters: {profile.upper()} requires {least}"
     match profile:
         case Profile.NIST:
             yield from _weak_by_nist(policy)
         case Profile.CIS:
             if policy.reuse < REUSE:
-                yield f"{policy.reuse or 'no'} earlier passwords are refused: CIS wants {REUSE}"
+                yield f"{policy.reuse or 'no'} earlier passwords are refused: CIS requires {REUSE}"
         case _:
             assert_never(profile)
 
@@ -181,10 +181,10 @@ def _weak(policy: AccountPasswordPolicy, profile: Profile) -> Iterator[str]:
 def _weak_by_nist(policy: AccountPasswordPolicy) -> Iterator[str]:
     classes = [name for name in ("upper", "lower", "numbers", "symbols") if getattr(policy, name)]
     if classes or not policy.custom:
-        asked = ", ".join(classes) or "three classes of characters out of four"
-        yield f"it demands {asked}: NIST has verifiers impose no such rules"
+        asked = ", ".join(classes) or "three of four character classes"
+        yield f"it requires {asked}: NIST forbids such rules"
     if policy.max_age:
-        yield f"passwords expire after {policy.max_age} days: NIST has them changed on evidence of compromise"
+        yield f"passwords expire after {policy.max_age} days: NIST requires a change only after a compromise"
 
 
 def _set_policy(profile: Profile, policy: AccountPasswordPolicy | None) -> str:

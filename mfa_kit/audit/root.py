@@ -13,7 +13,7 @@ IN_CONSOLE = "# sign in as root; AWS has no API for this: Security credentials p
 def _why_no_root(scene: Scene) -> str | None:
     """Return why root cannot sign in: the partition has no root, or its credentials were removed centrally."""
     if not scene.snapshot.has_root:
-        return "accounts of this partition have no root user that signs in"
+        return "accounts in this partition have no root user that signs in"
     if scene.snapshot.summary.get("AccountPasswordPresent") == 0:
         return "root has no password: its credentials were removed"
     return None
@@ -47,8 +47,8 @@ def root_mfa(scene: Scene) -> Iterator[Observation]:
     elif not has_mfa:
         yield Finding(
             subject=SUBJECT,
-            evidence="root has no MFA device: its password alone opens everything",
-            remedy=(IN_CONSOLE.format("Assign MFA device, twice: two security keys, kept apart"),),
+            evidence="root has no MFA device: its password alone gives full access",
+            remedy=(IN_CONSOLE.format("Assign MFA device, twice: two security keys, stored in different places"),),
         )
 
 
@@ -72,20 +72,20 @@ def root_hardware(scene: Scene) -> Iterator[Observation]:
     remedy = (IN_CONSOLE.format("Assign MFA device: a security key; then remove the virtual one"),)
     match _has_mfa(scene):
         case None:
-            yield Unsure(SUBJECT, "whether root has MFA at all could not be read")
+            yield Unsure(SUBJECT, "whether root has MFA could not be read")
         case False:
-            yield Finding(subject=SUBJECT, evidence="root has no MFA device at all", remedy=remedy)
+            yield Finding(subject=SUBJECT, evidence="root has no MFA device", remedy=remedy)
         case True if own is not None:
             if not {each.type for each in own} & {DeviceType.FIDO2, DeviceType.HARDWARE_TOTP}:
                 yield Finding(subject=SUBJECT, evidence="all of root's MFA devices are virtual", remedy=remedy)
         case True if virtual:
             yield Finding(
                 subject=SUBJECT,
-                evidence=f"root has the virtual device {virtual[0]}; whether it has others too is told to root alone",
+                evidence=f"root has the virtual device {virtual[0]}; only root can see whether it has others",
                 remedy=remedy,
             )
         case _:
-            yield Remark("root has a device that is not virtual: a key or a token, AWS does not tell which")
+            yield Remark("root has a device that is not virtual: a security key or a token; AWS does not report which")
 
 
 @audit_rule(
@@ -98,7 +98,7 @@ def root_hardware(scene: Scene) -> Iterator[Observation]:
 def root_keys(scene: Scene) -> Iterator[Observation]:
     """Require that root has no access keys."""
     if not scene.snapshot.has_root:
-        yield NotApplicable("accounts of this partition have no root user that has keys")
+        yield NotApplicable("accounts in this partition have no root user with access keys")
         return
     summary, report = scene.snapshot.summary, scene.snapshot.report
     if "AccountAccessKeysPresent" in summary:
@@ -111,8 +111,8 @@ def root_keys(scene: Scene) -> Iterator[Observation]:
     if there:
         yield Finding(
             subject=SUBJECT,
-            evidence="root has access keys, which no policy limits and no MFA protects",
-            remedy=(IN_CONSOLE.format("Access keys: make them inactive, and delete them when nothing broke"),),
+            evidence="root has access keys, which are neither limited by policies nor protected by MFA",
+            remedy=(IN_CONSOLE.format("Access keys: deactivate them, and delete them if nothing stops working"),),
         )
 
 
@@ -130,7 +130,7 @@ def root_use(scene: Scene) -> Iterator[Observation]:
         return
     row = scene.snapshot.report.root if scene.snapshot.report else None
     if row is None:
-        yield Unsure(SUBJECT, "the credential report does not tell")
+        yield Unsure(SUBJECT, "the credential report could not be read or has no row for root")
         return
     uses = [("password", row.password_used), *(("access key", key.used) for key in row.keys)]
     for what, at in uses:
@@ -138,5 +138,5 @@ def root_use(scene: Scene) -> Iterator[Observation]:
             yield Finding(
                 subject=SUBJECT,
                 evidence=f"root's {what} was used {scene.days(at)} days ago",
-                remedy=("# work as an administrator who is a user or a role: mfa-kit policy onboard",),
+                remedy=("# work as a user or role with administrator permissions: mfa-kit policy onboard",),
             )

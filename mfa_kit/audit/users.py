@@ -25,7 +25,10 @@ def _admins(scene: Scene) -> Iterator[AccountUser | Unsure]:
             if one.admin:
                 yield one
             elif one.admin is None:
-                yield Unsure(one.name, "whether this user is an administrator depends on what could not be judged")
+                yield Unsure(
+                    one.name,
+                    "whether this user is an administrator depends on something that could not be evaluated",
+                )
 
 
 def _enroll(one: AccountUser) -> tuple[str, ...]:
@@ -37,7 +40,9 @@ def _add(one: AccountUser, kind: str = "virtual") -> tuple[str, ...]:
     return (command("mfa-kit", "enroll", one.name, "--with", kind, "--add"),)
 
 
-@audit_rule("admins.exist", Severity.HIGH, "Somebody but root administers the account", needs=(Part.DETAILS,))
+@audit_rule(
+    "admins.exist", Severity.HIGH, "A user or role other than root administers the account", needs=(Part.DETAILS,)
+)
 def admins_exist(scene: Scene) -> Iterator[Observation]:
     """Require a user or a role that administers the account."""
     snapshot = scene.snapshot
@@ -49,11 +54,14 @@ def admins_exist(scene: Scene) -> Iterator[Observation]:
     if any(roles):
         return
     if None in roles or any(one.admin is None for one in scene.users):
-        yield Unsure(snapshot.account, "whether there is an administrator depends on what could not be judged")
+        yield Unsure(
+            snapshot.account,
+            "whether there is an administrator depends on something that could not be evaluated",
+        )
         return
     yield Finding(
         subject=snapshot.account,
-        evidence="no user and no role may administer this account: only root is left",
+        evidence="no user and no role can administer this account, only root",
         remedy=("mfa-kit policy onboard",),
     )
 
@@ -84,7 +92,7 @@ def admins_mfa(scene: Scene) -> Iterator[Observation]:
 @audit_rule(
     "admins.phishing",
     Severity.MEDIUM,
-    "Every administrator has a device that withstands phishing",
+    "Every administrator has a phishing-resistant device",
     needs=KNOWN,
     references=(RESISTANT,),
 )
@@ -110,7 +118,7 @@ def admins_phishing(scene: Scene) -> Iterator[Observation]:
                 remedy=_add(one, "fido2"),
             )
     if plain:
-        yield Remark(f"of the keys of {few(plain)} IAM knows no certification: they may be passkeys that are synced")
+        yield Remark(f"IAM lists no certification for the keys of {few(plain)}: they may be synced passkeys")
 
 
 @audit_rule("admins.spare", Severity.MEDIUM, "Every administrator has a second device", needs=KNOWN)
@@ -122,7 +130,11 @@ def admins_spare(scene: Scene) -> Iterator[Observation]:
         elif not one.complete and len(one.devices) < 2:  # noqa: PLR2004 - a second device
             yield Unsure(one.name, UNTOLD)
         elif len(one.devices) < 2:  # noqa: PLR2004
-            held = f"a single device, {one.devices[0].serial}: lost, it locks him out" if one.devices else "no device"
+            held = (
+                f"only one device, {one.devices[0].serial}, whose loss would lock them out"
+                if one.devices
+                else "no device"
+            )
             yield Finding(
                 subject=one.name,
                 evidence=f"an administrator with {held}",
@@ -133,7 +145,7 @@ def admins_spare(scene: Scene) -> Iterator[Observation]:
 @audit_rule(
     "users.mfa",
     Severity.HIGH,
-    "Everybody with a console password has MFA",
+    "Every user with a console password has MFA",
     needs=KNOWN,
     references=("CIS 3.0 1.10", "FSBP IAM.5"),
 )
@@ -141,7 +153,7 @@ def users_mfa(scene: Scene) -> Iterator[Observation]:
     """Require an MFA device for each user with a console password."""
     for one in scene.users:
         if one.credentials is None and scene.snapshot.report:
-            yield Unsure(one.name, "made since the credential report, which does not have this user")
+            yield Unsure(one.name, "created after the credential report, so it does not include this user")
         elif one.password and not one.mfa:
             yield Finding(subject=one.name, evidence="a console password and no MFA device", remedy=_enroll(one))
 
@@ -149,7 +161,7 @@ def users_mfa(scene: Scene) -> Iterator[Observation]:
 @audit_rule(
     "users.sms",
     Severity.HIGH,
-    "Nobody relies on text messages",
+    "No user relies on text messages",
     needs=KNOWN,
     references=("NIST SP 800-63B-4 3.1.3.3",),
 )
@@ -159,7 +171,7 @@ def users_sms(scene: Scene) -> Iterator[Observation]:
         if one.types == {DeviceType.SMS}:
             yield Finding(
                 subject=one.name,
-                evidence="the only MFA device is a phone number: AWS has ended MFA by text message",
+                evidence="the only MFA device is a phone number: AWS no longer supports MFA by text message",
                 remedy=_add(one),
             )
         elif one.mfa and not one.devices:
@@ -167,7 +179,7 @@ def users_sms(scene: Scene) -> Iterator[Observation]:
 
 
 @audit_rule(
-    "users.fido-keys", Severity.MEDIUM, "Whoever uses access keys has a device that works with them", needs=KNOWN
+    "users.fido-keys", Severity.MEDIUM, "Every user with access keys has a device that works with them", needs=KNOWN
 )
 def users_fido_keys(scene: Scene) -> Iterator[Observation]:
     """Require a device that shows codes for users with access keys.
@@ -178,7 +190,7 @@ def users_fido_keys(scene: Scene) -> Iterator[Observation]:
         if one.keys and one.types == {DeviceType.FIDO2}:
             yield Finding(
                 subject=one.name,
-                evidence="active access keys and security keys only: no session with MFA can be had for them",
+                evidence="active access keys, and only security keys as devices: STS accepts only codes",
                 remedy=_add(one),
             )
         elif one.keys and one.mfa and not one.devices:
@@ -226,7 +238,7 @@ def _unused_keys(one: AccountUser, row: Credentials, scene: Scene) -> Iterator[F
 def _switch_off(one: AccountUser) -> tuple[str, ...]:
     return (
         command("aws", "iam", "list-access-keys", "--user-name", one.name),
-        "# when its id is known: "
+        "# with the ID from this list: "
         + command("aws", "iam", "update-access-key", "--user-name", one.name, "--status", "Inactive", "--access-key-id")
         + " ID",
     )
@@ -248,7 +260,7 @@ def users_old_keys(scene: Scene) -> Iterator[Observation]:
                     subject=one.name,
                     evidence=f"an active access key that is {scene.days(key.rotated)} days old",
                     remedy=(
-                        "# a role in place of the key is better; else a new key, and then the old one off:",
+                        "# a role is better than a key; otherwise create a new key, and then deactivate the old one:",
                         command("aws", "iam", "create-access-key", "--user-name", one.name),
                         *_switch_off(one),
                     ),
@@ -272,7 +284,7 @@ def users_service(scene: Scene) -> Iterator[Observation]:
         if row and row.password and row.password_used is None and any(key.used for key in one.keys):
             yield Finding(
                 subject=one.name,
-                evidence="access keys are in use and the console password never was: a program with a password",
+                evidence="access keys are in use, and the console password was never used: a program with a password",
                 remedy=(command("aws", "iam", "delete-login-profile", "--user-name", one.name),),
             )
 
@@ -291,9 +303,9 @@ def users_direct(scene: Scene) -> Iterator[Observation]:
         if named:
             yield Finding(
                 subject=one.name,
-                evidence=f"policies straight on the user: {', '.join(named)}",
+                evidence=f"policies attached directly to the user: {', '.join(named)}",
                 remedy=(
-                    "# put the user in a group that has them, then:",
+                    "# add the user to a group that has these policies, then:",
                     *(
                         command("aws", "iam", "delete-user-policy", "--user-name", one.name, "--policy-name", name)
                         for name in one.user.inline
@@ -321,9 +333,9 @@ def users_groupless(scene: Scene) -> Iterator[Observation]:
         if not one.user.groups:
             yield Finding(
                 subject=one.name,
-                evidence="in no group, so a policy for everybody does not reach this user",
+                evidence="in no group, so group policies do not apply to this user",
                 remedy=(
-                    "# GROUP is the group of this user's colleagues: "
+                    "# GROUP is the group of the user's team: "
                     + command("aws", "iam", "add-user-to-group", "--user-name", one.name, "--group-name")
                     + " GROUP",
                 ),

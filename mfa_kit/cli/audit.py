@@ -21,13 +21,15 @@ from mfa_kit.wiring.settings import Settings
 
 
 @click.command(cls=Verb, html=True)
-@click.option("--rule", "rules", multiple=True, metavar="ID", help="Only this rule, or a subject's: root, admins ...")
+@click.option(
+    "--rule", "rules", multiple=True, metavar="ID", help="Only this rule, or all rules of a subject (root, admins ...)."
+)
 @click.option(
     "--fail-on",
     type=click.Choice([str(severity) for severity in Severity]),
     default="low",
     show_default=True,
-    help="Exit with 1 when a rule of this severity, or a worse one, fails or cannot be answered.",
+    help="Exit with 1 if a rule of this severity or worse fails or is unknown.",
 )
 @click.option(
     "--password-profile",
@@ -35,7 +37,7 @@ from mfa_kit.wiring.settings import Settings
     type=click.Choice(["nist", "cis"]),
     default="nist",
     show_default=True,
-    help="By whose advice the password policy is judged.",
+    help="The standard by which the password policy is checked.",
 )
 @SNAPSHOT
 @MAX_AGE
@@ -53,9 +55,9 @@ def audit(
     settings: Settings,
     output: Output,
 ) -> int:
-    """Judge the account around the devices: root, administrators, users, groups, roles, passwords, backups.
+    """Check the account around the devices: root, administrators, users, groups, roles, passwords, backups.
 
-    Reads only. What could not be read is named and is never a pass.
+    Changes nothing. A rule never passes if something that it needs could not be read.
     """
     wanted = choose_rules(rules)
     limits = Limits(profile=Profile(advice), drilled=drilled_within / DAY)
@@ -70,7 +72,7 @@ def audit(
     rules_ = f"{len(answers)} rule{'' if len(answers) == 1 else 's'}"
     settings.progress.note(f"{rules_}: {totals}; {_report_age(snapshot)}")
     if output.form == "table" and counts[RuleResult.FAIL]:
-        settings.progress.note(f"for a reader who has other work: mfa-kit audit --output {HTML} > audit.html")
+        settings.progress.note(f"for a report that you can send: mfa-kit audit --output {HTML} > audit.html")
     return 1 if fails_at(answers, Severity(fail_on)) else 0
 
 
@@ -89,7 +91,7 @@ def _write(snapshot: Snapshot, answers: Sequence[RuleAnswer], output: Output) ->
 
 def _report_age(snapshot: Snapshot) -> str:
     if snapshot.report is None:
-        return "without a credential report"
+        return "no credential report"
     minutes = max(0, int(snapshot.at - snapshot.report.made) // 60)
     return f"credential report {minutes // 60} h {minutes % 60} min old"
 

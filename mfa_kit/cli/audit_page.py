@@ -58,12 +58,12 @@ def audit_page(snapshot: Snapshot, answers: Sequence[RuleAnswer]) -> str:
         f'<p class="lead">{_lead(answers)}</p>',
         *_holes(snapshot),
         '<div class="charts">',
-        _figure("What the rules say", ring(_by_result(answers))),
-        _figure("What fails, by severity", _by_severity(answers)),
+        _figure("Results", ring(_by_result(answers))),
+        _figure("Failures by severity", _by_severity(answers)),
         "</div>",
         *_coverage(account_users(snapshot)),
         *_first(answers),
-        "<h2>Every rule</h2>",
+        "<h2>All checks</h2>",
         *(line for one in answers for line in _details(one)),
     ]
     return html_page(f"Sign-in audit of account {account}", body, style=STYLE)
@@ -75,22 +75,16 @@ def _made(snapshot: Snapshot) -> str:
     return f"credential report of {iso_time(snapshot.report.made)}"
 
 
-def _are(number: int, of: str = "") -> str:
-    return f"{number}{of} {'is' if number == 1 else 'are'}"
-
-
 def _lead(answers: Sequence[RuleAnswer]) -> str:
     count = Counter(one.result for one in answers)
     worst = next((one.rule.severity for one in answers if one.result is RuleResult.FAIL), None)
     applied = len(answers) - count[RuleResult.NOT_APPLICABLE]
-    said = [f"<b>{count[RuleResult.PASS]} of {applied} rules are kept.</b>"]
+    said = [f"<b>{count[RuleResult.PASS]} of {applied} checks passed.</b>"]
     if worst is not None:
-        urgent = sum(
-            one.result is RuleResult.FAIL and one.rule.severity in {Severity.CRITICAL, Severity.HIGH} for one in answers
-        )
-        said.append(f"{_are(count[RuleResult.FAIL])} not; {_are(urgent, ' of these')} urgent, the worst is {worst}.")
+        as_bad = sum(one.result is RuleResult.FAIL and one.rule.severity is worst for one in answers)
+        said.append(f"{count[RuleResult.FAIL]} failed, {as_bad} of them {worst}.")
     if count[RuleResult.UNKNOWN]:
-        said.append(f"{count[RuleResult.UNKNOWN]} could not be answered and are not counted as kept.")
+        said.append(f"{count[RuleResult.UNKNOWN]} could not be evaluated and do not count as passed.")
     return " ".join(said)
 
 
@@ -135,11 +129,11 @@ def _coverage(everybody: Sequence[AccountUser]) -> Iterator[str]:
     """Chart how users with a console password sign in."""
     ways = Counter(_way(one) for one in everybody if one.password)
     total = sum(ways.values())
-    yield "<h2>How people sign in</h2>"
+    yield "<h2>How users sign in</h2>"
     if not total:
-        yield "<p>Nobody is known to have a console password.</p>"
+        yield "<p>No user is known to have a console password.</p>"
         return
-    yield f"<p>{total} users have a console password. Of each, the best device that is known counts.</p>"
+    yield f"<p>{total} users have a console password. Each user is counted by the best known device.</p>"
     bars = [
         Bar(f"{ways[name]} {name} ({100 * ways[name] / total:.0f} %)", ways[name], color=color)
         for name, color in WAYS
@@ -152,8 +146,8 @@ def _first(answers: Sequence[RuleAnswer]) -> Iterator[str]:
     """List the failures, worst first: the summary of the page."""
     failed = [one for one in answers if one.result is RuleResult.FAIL]
     if failed:
-        yield "<h2>What to put right, worst first</h2><table><thead><tr><th>Severity</th><th>What should be</th>"
-        yield "<th>Where it is not</th></tr></thead><tbody>"
+        yield "<h2>What to fix, worst first</h2><table><thead><tr><th>Severity</th><th>Check</th>"
+        yield "<th>Fails for</th></tr></thead><tbody>"
         for one in failed:
             subjects = list(dict.fromkeys(each.subject for each in one.findings))
             names = ", ".join(map(html_text, subjects[:SHOWN]))

@@ -13,14 +13,14 @@ SNAPSHOT = click.option(
     "file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Read this snapshot instead of AWS; a file that is not there yet is made, 0600.",
+    help="Read this snapshot instead of AWS. If FILE does not exist, it is created from AWS with mode 0600.",
 )
 MAX_AGE = click.option(
     "--max-age",
     type=Age(),
     default="4h",
     show_default=True,
-    help="Have IAM make a new credential report when it is older. IAM keeps one for 4h.",
+    help="Request a new credential report if IAM's is older. IAM keeps one for 4h.",
 )
 
 

@@ -51,7 +51,7 @@ def open_snapshot(settings: Settings, source: SnapshotSource) -> Iterator[tuple[
 
     if source.file is not None and source.file.exists():
         found = snapshots.read_snapshot(source.file)
-        settings.progress.note(f"offline: account {aws.account_label(found.account)} as {source.file} has it")
+        settings.progress.note(f"offline: account {aws.account_label(found.account)} as stored in {source.file}")
         yield found, None
         return
     if source.file is not None:
@@ -78,7 +78,7 @@ def open_snapshot(settings: Settings, source: SnapshotSource) -> Iterator[tuple[
             )
         if source.file is not None:
             snapshots.write_snapshot(found, source.file)
-            settings.progress.note(f"{source.file} is the snapshot; it says who is weak: keep it to yourself")
+            settings.progress.note(f"stored the snapshot in {source.file}; keep it private: it shows who is weak")
         yield found, account
 
 

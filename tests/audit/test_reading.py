@@ -136,7 +136,7 @@ def test_what_is_not_about_the_report_is_raised() -> None:
 @pytest.mark.parametrize("text", ["user,arn\nalice,x", f"{COLUMNS}\n{ROW.replace('2026-01-02T03:04:05Z', 'soon')}"])
 def test_a_report_of_another_form_is_no_report(text: str) -> None:
     """A missing column or an invalid date is rejected."""
-    with pytest.raises(AwsFault, match="not as documented"):
+    with pytest.raises(AwsFault, match="does not have the documented columns"):
         reader(Answers(get_credential_report=[report(text)])).report(max_age=9e9)
 
 
@@ -350,10 +350,10 @@ HEAD = {"schema": "mfa-kit/snapshot", "version": 1}
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "is no snapshot"),
-        ("[]", "is no snapshot"),
-        pytest.param("[" * 100_000, "is no snapshot", id="deep"),
-        (json.dumps({**HEAD, "version": 2}), "is no snapshot"),
+        ("", "is not a snapshot"),
+        ("[]", "is not a snapshot"),
+        pytest.param("[" * 100_000, "is not a snapshot", id="deep"),
+        (json.dumps({**HEAD, "version": 2}), "is not a snapshot"),
         (json.dumps(HEAD), "is damaged"),
         (json.dumps({**HEAD, "at": "now", "account": "1", "caller": "arn:aws:a"}), "is damaged"),
         (json.dumps({**HEAD, "at": 1, "account": 1, "caller": "arn:aws:a"}), "is damaged"),

@@ -122,7 +122,7 @@ def test_a_snapshot_is_made_once_and_then_read(kit: Kit, tmp_path: Path, offline
     assert file.stat().st_mode & 0o777 == 0o600
     again = offline.run("audit", "--snapshot", file, "--output", "json")
     assert (again.code, json.loads(again.out)) == (made.code, json.loads(made.out))
-    assert f"offline: account 000000000000 (LAB, nothing here is real) as {file} has it" in again.err
+    assert f"offline: account 000000000000 (LAB, nothing here is real) as stored in {file}" in again.err
 
 
 class Page(HTMLParser):
@@ -187,7 +187,7 @@ def test_a_standard_input_that_is_closed_is_told(tmp_path: Path) -> None:
     line = f"exec {shlex.join([sys.executable, '-m', 'mfa_kit', 'policy', 'lint', '-'])} <&-"
     done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("mfa-kit: this is no IAM policy")
+    assert done.stderr.startswith("mfa-kit: this is not an IAM policy")
 
 
 @pytest.mark.parametrize(
@@ -223,9 +223,9 @@ def test_the_page_of_an_account_with_every_kind_of_device(kit: Kit) -> None:
     assert "Could not be read:" in partly
     weak = changed(passwords(minimum_password_length=14))
     one = Page(kit("audit", "--rule", "passwords", "--output", "html", description=weak).out).text
-    assert "1 is not; 0 of these are urgent, the worst is medium." in one
+    assert "1 failed, 1 of them medium." in one
     nothing = Page(kit("audit", "--output", "html", denied=("GetCredentialReport",)).out).text
-    assert "Nobody is known to have a console password." in nothing
+    assert "No user is known to have a console password." in nothing
     assert "the credential report could not be read" in nothing
 
 
@@ -352,7 +352,7 @@ def test_what_is_far_from_a_policy_is_refused(offline: MfaKit, tmp_path: Path, t
     file.write_text(text)
     for args in (("lint", file), ("lockout", "--policy", file)):
         done = offline.run("policy", *args)
-        assert (done.code, "no IAM policy" in done.err) == (2, True)
+        assert (done.code, "not an IAM policy" in done.err) == (2, True)
     assert offline.run("policy", "lint", "/dev/zero").code == 2
 
 

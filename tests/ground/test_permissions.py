@@ -265,19 +265,19 @@ def test_whom_a_trust_policy_lets_in() -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("", "it is no JSON from line 1 on"),
-        ('{"Statement": [\n1,,', "it is no JSON from line 2 on"),
-        ("[]", "a part of it is not what"),
-        ("[" * 100_000, "a part of it is not what"),
+        ("", "line 1 is not valid JSON"),
+        ('{"Statement": [\n1,,', "line 2 is not valid JSON"),
+        ("[]", "a part of it does not follow"),
+        ("[" * 100_000, "a part of it does not follow"),
         ("{}", "it has no Statement"),
-        ('{"Statement": [1]}', "a part of it is not what"),
+        ('{"Statement": [1]}', "a part of it does not follow"),
         ('{"Statement": {"Action": "*"}}', "a statement has no Effect"),
     ],
     ids=range(7),
 )
 def test_what_is_no_policy_is_refused(text: str, why: str) -> None:
     """The error is one sentence."""
-    with pytest.raises(UsageFault, match=f"this is no IAM policy: {why}"):
+    with pytest.raises(UsageFault, match=f"this is not an IAM policy: {why}"):
         statements(text)
 
 

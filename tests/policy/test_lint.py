@@ -136,5 +136,5 @@ def test_the_policies_of_an_account_that_speak_of_mfa() -> None:
 
 def test_what_is_no_policy_is_refused() -> None:
     """Text that was not checked never passes."""
-    with pytest.raises(UsageFault, match="no IAM policy"):
+    with pytest.raises(UsageFault, match="not an IAM policy"):
         find_traps("{}")

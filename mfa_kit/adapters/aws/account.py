@@ -83,7 +83,7 @@ class AccountReader:
             if found is not None and (complete or before is None or found["GeneratedTime"] > before["GeneratedTime"]):
                 return found
             if waited >= PATIENCE:
-                raise AwsFault("the credential report is not ready after a minute", "try again in some minutes")
+                raise AwsFault("the credential report is not ready after a minute", "try again in a few minutes")
             self._sleep(LOOK)
             waited += LOOK
 
@@ -265,7 +265,9 @@ def _report(text: str, *, made: float) -> CredentialReport:
     try:
         rows = {row["user"]: _credentials(row) for row in csv.DictReader(io.StringIO(text))}
     except (KeyError, ValueError) as error:
-        raise AwsFault(f"the credential report is not as documented: {error}", "report this") from None
+        raise AwsFault(
+            f"the credential report does not have the documented columns: {error}", "report this as a bug in mfa-kit"
+        ) from None
     return CredentialReport(made=made, root=rows.pop(ROOT, None), users=rows)
 
 

@@ -25,7 +25,7 @@ def write_snapshot(snapshot: Snapshot, file: Path) -> None:
             create_file(folder, file.name, text.encode())
     except OSError as error:
         raise IntegrityFault(
-            f"{file} cannot be written: {error.strerror}", "name a new file in another folder"
+            f"{file} cannot be written: {error.strerror}", "give a new file in another folder: --snapshot FILE"
         ) from None
 
 
@@ -33,22 +33,25 @@ def read_snapshot(file: Path) -> Snapshot:
     """Read a snapshot. Raise UsageFault for a file that is none."""
     try:
         if not file.is_file() or file.stat().st_size > LARGEST:
-            raise UsageFault(f"{file} cannot be read: it is not a file of a snapshot's size", "name a snapshot")
+            raise UsageFault(
+                f"{file} cannot be read: it is not a file, or it is too large", "give a snapshot: --snapshot FILE"
+            )
         found = json.loads(file.read_text("utf-8"))
     except OSError as error:
-        raise UsageFault(f"{file} cannot be read: {error.strerror}", "name a snapshot: --snapshot FILE") from None
+        raise UsageFault(f"{file} cannot be read: {error.strerror}", "give a snapshot: --snapshot FILE") from None
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict) or found.get("schema") != SCHEMA or found.get("version") != VERSION:
         raise UsageFault(
-            f"{file} is no snapshot of this version of mfa-kit", "take a new one: mfa-kit audit --snapshot NEWFILE"
+            f"{file} is not a snapshot (or was made by another version)",
+            "take a new one: mfa-kit audit --snapshot NEWFILE",
         )
     try:
         snapshot: Snapshot = _value(Snapshot, {name: value for name, value in found.items() if name not in HEAD})
         _ = snapshot.partition
     except (LookupError, TypeError, ValueError) as error:
         raise UsageFault(
-            f"{file} is damaged: {type(error).__name__} in it", "take a new one: mfa-kit audit --snapshot NEWFILE"
+            f"{file} is damaged ({type(error).__name__})", "take a new one: mfa-kit audit --snapshot NEWFILE"
         ) from None
     return snapshot
 
@@ -79,7 +82,7 @@ def _scalar(kind: Any, value: object) -> Any:
         case int() | float() if kind is float and not isinstance(value, bool):
             return float(value)
         case _:
-            raise TypeError(f"{value!r} is no {kind}")
+            raise TypeError(f"{value!r} is not a {kind}")
 
 
 def _from_object(kind: Any, value: dict[str, object]) -> Any:
@@ -89,4 +92,4 @@ def _from_object(kind: Any, value: dict[str, object]) -> Any:
         return kind(**{name: _value(hints[name], each) for name, each in value.items() if name in known})
     if get_origin(kind) is Mapping:
         return {str(name): _value(get_args(kind)[1], each) for name, each in value.items()}
-    raise TypeError(f"{value!r} is no {kind}")
+    raise TypeError(f"{value!r} is not a {kind}")

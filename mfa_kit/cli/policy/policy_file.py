@@ -19,12 +19,16 @@ def read_policy(file: Path) -> str:
         with contextlib.nullcontext(sys.stdin) if str(file) == "-" else file.open(encoding="utf-8") as source:
             text = source.read(LONGEST + 1)
     except OSError as error:
-        raise UsageFault(f"{file} cannot be read: {error.strerror}", "name a policy's file, or - for stdin") from None
+        raise UsageFault(
+            f"{file} cannot be read: {error.strerror}", "give the file of a policy, or - for stdin"
+        ) from None
     except UnicodeDecodeError:
-        raise UsageFault(f"{file} is no IAM policy: it is not UTF-8", "mfa-kit policy show prints one") from None
+        raise UsageFault(
+            f"{file} is not an IAM policy: it is not UTF-8", "print one with: mfa-kit policy show"
+        ) from None
     if len(text) > LONGEST:
         raise UsageFault(
-            f"{file} is no IAM policy: it has more than {LONGEST >> 20} MiB", "mfa-kit policy show prints one"
+            f"{file} is not an IAM policy: it is larger than {LONGEST >> 20} MiB", "print one with: mfa-kit policy show"
         )
     find_traps(text)
     return text
