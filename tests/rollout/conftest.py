@@ -1,4 +1,4 @@
-"""A rollout at the lab: rosters and plans in a folder, and a judge who looks at IAM, the journal and the backups."""
+"""Fixtures for a rollout at the lab: rosters and plans in a folder, and checks of IAM, the journal and the backups."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ PAGED = {"ListUsers", "ListVirtualMFADevices"}
 
 @dataclass
 class Rollout:
-    """One person's folder with rosters and plans, his desk, and who can open the backups."""
+    """A person's folder with rosters and plans, a desk, and the identities that decrypt the backups."""
 
     folder: Path
     desk: MfaKit
@@ -41,13 +41,13 @@ class Rollout:
         return self.folder / "plan-results"
 
     def roster(self, *rows: str, columns: str = "user,recipient") -> Path:
-        """Write a roster; a row may leave its last cells out."""
+        """Write a roster; the last cells of a row may be omitted."""
         path = self.folder / "roster.csv"
         path.write_text("\n".join([columns, *rows]) + "\n")
         return path
 
     def own(self, users: Iterable[str]) -> list[str]:
-        """Make rows of users who can all open their own copy."""
+        """Make rows of users who can all decrypt their own copy."""
         return [f"{user},{self.recipient}" for user in users]
 
     def plan(self, *rows: str, columns: str = "user,recipient", **how: Any) -> Result:
@@ -61,12 +61,12 @@ class Rollout:
         return self.desk.run("rollout", "apply", self.file, "-r", self.recipient, *more)
 
     def asked(self, since: int) -> list[str]:
-        """Return the operations from so many calls on, a listing once: how many pages it has depends on other tests."""
+        """Return the operations after the first so many calls. A listing counts once, since other tests add pages."""
         names = [call.operation for call in self.lab.calls[since:]]
         return [name for name, before in zip(names, ["", *names], strict=False) if name != before or name not in PAGED]
 
     def works(self, users: Iterable[str], *, copies: int = 2) -> None:
-        """Check that each of these users has one device, whose seed every copy of its one backup holds."""
+        """Check that each of these users has one device, and that every copy of its one backup has its secret."""
         serials = {user: f"arn:aws:iam::{ACCOUNT}:mfa/{user}" for user in users}
         assert {user: self.lab.assigned(serial) for user, serial in serials.items()} == {user: user for user in users}
         files = [each for each in (self.desk.home / "backups").rglob("*") if each.is_file()]
@@ -94,7 +94,7 @@ def rollout(mfa_kit: MfaKit, lab: Lab, identity: pyrage.x25519.Identity, tmp_pat
 
 @pytest.fixture
 def people(users: Callable[[], str]) -> Callable[[int], list[str]]:
-    """Make so many users."""
+    """Make this number of users."""
     return lambda number: [users() for _ in range(number)]
 
 

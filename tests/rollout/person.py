@@ -1,4 +1,4 @@
-"""A person at a station, as the command line meets him in its own process: what he does at each call of a row."""
+"""A scripted person at a station, in the process of the command line: what they do at each prompt for a row."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,14 +10,14 @@ from mfa_kit.cli import terminal
 from tests.tokens.person import Person
 
 T = TypeVar("T")
-# Moves, each of which is seen before the next.
+# Moves, each of which must be noticed before the next one.
 Act = Sequence[Callable[[], object]]
-# Seconds until what was done is seen.
+# Seconds to wait until a move is noticed.
 SEEN = 20.0
 
 
 class AtStation(Person):
-    """Does a thing at each prompt, in order: types a line, or moves keys and waits until that is noticed."""
+    """Acts at each prompt, in order: types a line, or moves keys and waits until that is noticed."""
 
     def __init__(self, *acts: "str | Act", codes: Iterable[str] = ()) -> None:
         super().__init__(codes)
@@ -42,7 +42,7 @@ class AtStation(Person):
 
     @contextmanager
     def there(self) -> Iterator[None]:
-        """Sit at the terminal."""
+        """Take the place of the person at the terminal; check at the end that every act was used."""
         with mock.patch.object(terminal, "find_person", return_value=self):
             yield
         left = list(self._acts)

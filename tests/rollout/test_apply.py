@@ -1,4 +1,4 @@
-"""Apply, activate, undo, status: what the command line does to a lab, and says."""
+"""Apply, activate, undo and status at the lab, with their output."""
 
 import csv
 import json
@@ -30,7 +30,7 @@ def writes(rollout: Rollout, since: int) -> Counter[str]:
 
 
 def test_everybody_is_enrolled_with_a_copy_of_his_own(rollout: Rollout, people: People) -> None:
-    """And one for the admins; two calls a user, and the listings."""
+    """There is another copy for the admins. Enrolling takes two calls per user, and the listings."""
     users = people(20)
     rollout.plan(*rollout.own(users))
     since = len(rollout.lab.calls)
@@ -44,7 +44,7 @@ def test_everybody_is_enrolled_with_a_copy_of_his_own(rollout: Rollout, people: 
 
 
 def test_without_r_nobody_but_the_user_has_a_copy(rollout: Rollout, people: People) -> None:
-    """It is the backup then."""
+    """The user's copy is then the backup."""
     users = people(2)
     rollout.plan(*rollout.own(users))
     assert rollout.desk.run("rollout", "apply", rollout.file).code == 0
@@ -58,7 +58,7 @@ def rows(rollout: Rollout) -> list[dict[str, Any]]:
 
 
 def test_the_users_copy_opens_with_his_key_and_the_other_with_the_admins(rollout: Rollout, people: People) -> None:
-    """Each with its own only."""
+    """Neither key decrypts the other copy."""
     (user,) = people(1)
     his = pyrage.x25519.Identity.generate()
     rollout.plan(f"{user},{his.to_public()}")
@@ -73,7 +73,7 @@ def test_the_users_copy_opens_with_his_key_and_the_other_with_the_admins(rollout
 
 
 def test_a_second_run_makes_nothing(rollout: Rollout, people: People) -> None:
-    """It says of everybody which run it was."""
+    """The result of each user names the run that enrolled them."""
     users = people(3)
     rollout.plan(*rollout.own(users))
     assert rollout.apply().code == 0
@@ -87,7 +87,7 @@ def test_a_second_run_makes_nothing(rollout: Rollout, people: People) -> None:
 def test_another_machine_says_who_is_enabled_without_a_copy_there(
     rollout: Rollout, people: People, tmp_path: Path
 ) -> None:
-    """And so does this one when the copy is gone."""
+    """So does this computer when the copy has been removed."""
     users = people(2)
     rollout.plan(*rollout.own(users))
     assert rollout.apply().code == 0
@@ -102,7 +102,7 @@ def test_another_machine_says_who_is_enabled_without_a_copy_there(
 
 
 def test_tags_and_names_of_the_roster_reach_iam(rollout: Rollout, people: People) -> None:
-    """Beside mfa-kit's own."""
+    """mfa-kit adds its own tags to them."""
     (user,) = people(1)
     rollout.plan(
         f"{user},{rollout.recipient},{user}-totp,/staff/,team=a b;cost=1", columns="user,recipient,name,path,tags"
@@ -114,11 +114,11 @@ def test_tags_and_names_of_the_roster_reach_iam(rollout: Rollout, people: People
     assert (tags["team"], tags["cost"], tags["mfa-kit:user"]) == ("a b", "1", user)
 
 
-# Nobody is locked out
+# Lockouts are prevented
 
 
 def test_who_could_not_open_his_own_copy_is_not_enrolled(rollout: Rollout, people: People) -> None:
-    """Exit code 6, and nothing is made, unless the lockout is accepted."""
+    """The exit code is 6 and nothing is made, unless the lockout is accepted."""
     own, shut_out = people(2)
     rollout.plan(*rollout.own([own]), shut_out)
     since = len(rollout.lab.calls)
@@ -130,7 +130,7 @@ def test_who_could_not_open_his_own_copy_is_not_enrolled(rollout: Rollout, peopl
 
 
 def test_a_seed_that_would_be_nowhere_is_refused(rollout: Rollout, people: People) -> None:
-    """Without a recipient in the roster, and without -r, whatever is accepted."""
+    """A user has no recipient in the roster and -r is missing, so it is refused even with --accept-lockout."""
     rollout.plan(*people(1))
     done = rollout.desk.run("rollout", "apply", rollout.file, "--accept-lockout")
     assert (done.code, "would be nowhere" in done.err) == (2, True)
@@ -139,7 +139,7 @@ def test_a_seed_that_would_be_nowhere_is_refused(rollout: Rollout, people: Peopl
 def test_staged_devices_are_made_and_sealed_and_enabled_later(
     rollout: Rollout, people: People, identity_file: Path, mfa_kit: MfaKit
 ) -> None:
-    """No user is asked for a code before; no desk takes them for orphans; running again stages nothing anew."""
+    """Users are not asked for a code before; no computer treats the devices as orphans; a second run stages nothing."""
     users = people(3)
     rollout.plan(*users)
     assert rollout.desk.run("rollout", "apply", rollout.file, "--stage").code == 2
@@ -160,13 +160,13 @@ def test_staged_devices_are_made_and_sealed_and_enabled_later(
     assert [rollout.lab.assigned(f"arn:aws:iam::{ACCOUNT}:mfa/{user}") for user in users] == [*users[:2], None]
     assert mfa_kit.run("rollout", "activate", "-i", identity_file).code == 0
     rollout.works(users, copies=1)
-    assert rollout.apply().code == 6  # the plan still is what it was
+    assert rollout.apply().code == 6  # the plan is unchanged
     assert rollout.apply("--stage").code == 0
     assert outcomes(rollout) == dict.fromkeys(users, "enrolled")
 
 
 def test_another_desk_leaves_staged_devices_alone(rollout: Rollout, people: People, tmp_path: Path) -> None:
-    """However old they are: their tag says what they are."""
+    """However old they are, their tag says that they are staged."""
     (user,) = people(1)
     rollout.plan(user)
     assert rollout.apply("--stage").code == 0
@@ -176,7 +176,7 @@ def test_another_desk_leaves_staged_devices_alone(rollout: Rollout, people: Peop
 
 
 def test_a_backup_that_does_not_open_is_that_users_failure(rollout: Rollout, people: People, tmp_path: Path) -> None:
-    """The others are activated; the device stays staged."""
+    """The others are activated, and this user's device stays staged."""
     bad, good = people(2)
     rollout.plan(bad, good)
     assert rollout.apply("--stage").code == 0
@@ -193,11 +193,11 @@ def test_a_backup_that_does_not_open_is_that_users_failure(rollout: Rollout, peo
         }
 
 
-# undo
+# Undo
 
 
 def test_undo_takes_away_exactly_what_a_run_made(rollout: Rollout, people: People, mfa_kit: MfaKit) -> None:
-    """Where it is the last device it is refused, unless that is meant; staged ones go too."""
+    """Removing a user's last device is refused without an option for it; staged devices are removed too."""
     first, second, other = people(3)
     rollout.plan(*rollout.own([first, second]))
     run = json.loads(rollout.apply("--output", "json").out)["run"]
@@ -220,11 +220,11 @@ def test_undo_takes_away_exactly_what_a_run_made(rollout: Rollout, people: Peopl
 
 
 def test_a_staged_run_is_undone(rollout: Rollout, people: People, mfa_kit: MfaKit) -> None:
-    """Nobody has its devices, so nobody is left without."""
+    """Its devices are not assigned, so no user is left without one."""
     users = people(2)
     rollout.plan(*users)
     run = json.loads(rollout.apply("--stage", "--output", "json").out)["run"]
-    rollout.lab.account.backend.delete_user(users[0])  # who left meanwhile leaves his device behind
+    rollout.lab.account.backend.delete_user(users[0])  # a user who was deleted meanwhile leaves the device behind
     assert mfa_kit.run("rollout", "undo", run, "--yes").code == 0
     rollout.lab.add_user(users[0])
     assert not {serial for serial in rollout.lab.serials() if serial.rpartition("/")[2] in users}
@@ -236,7 +236,7 @@ def test_a_staged_run_is_undone(rollout: Rollout, people: People, mfa_kit: MfaKi
 
 
 def test_one_users_failure_is_a_row(rollout: Rollout, people: People, mfa_kit: MfaKit) -> None:
-    """The others are enrolled; failed.csv is a roster, the reason is told and kept for the status."""
+    """The others are enrolled. failed.csv is a roster; the reason is reported, and kept for the status."""
     users = people(4)
     rollout.plan(*rollout.own(users))
     rollout.lab.faults.add("EnableMFADevice", "denied", at=2)
@@ -257,7 +257,7 @@ def test_one_users_failure_is_a_row(rollout: Rollout, people: People, mfa_kit: M
 
 
 def test_too_many_failures_stop_it(rollout: Rollout, people: People) -> None:
-    """More than the limit: those in flight end, the others are not begun."""
+    """Beyond the limit, the rows in progress finish and no others are started."""
     users = people(6)
     rollout.plan(*rollout.own(users))
     rollout.lab.faults.add("CreateVirtualMFADevice", "denied", at="every")
@@ -268,7 +268,7 @@ def test_too_many_failures_stop_it(rollout: Rollout, people: People) -> None:
 
 
 def test_a_run_in_which_nothing_came_leaves_the_results_of_the_one_before(rollout: Rollout, people: People) -> None:
-    """Who is enrolled is not written down as not started."""
+    """The files do not list enrolled users as not started."""
     users = people(2)
     rollout.plan(*rollout.own(users))
     assert rollout.apply().code == 0
@@ -280,7 +280,7 @@ def test_a_run_in_which_nothing_came_leaves_the_results_of_the_one_before(rollou
 def test_results_that_cannot_be_written_are_told_before_anything_is_made(
     rollout: Rollout, people: People, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file is in the way, or the folder is not ours."""
+    """A file is in the way, or the folder belongs to another user."""
     rollout.plan(*rollout.own(people(1)))
     since = len(rollout.lab.calls)
     done = rollout.apply("--results", str(rollout.file))
@@ -292,7 +292,7 @@ def test_results_that_cannot_be_written_are_told_before_anything_is_made(
 
 
 def test_results_that_cannot_be_printed_end_the_run_in_order(rollout: Rollout, people: People) -> None:
-    """Rows in flight come to their end, and the files say so: who is enrolled does not stand there as not started."""
+    """Rows in progress finish, and the files list their users as enrolled, not as not started."""
     users = people(12)
     rollout.plan(*rollout.own(users))
     rollout.lab.faults.add("EnableMFADevice", "latency", seconds=0.5, at="every")
@@ -310,7 +310,7 @@ def test_results_that_cannot_be_printed_end_the_run_in_order(rollout: Rollout, p
 def test_a_folder_for_the_users_own_copies_is_looked_at_before_anything_is_made(
     rollout: Rollout, people: People
 ) -> None:
-    """Also where nobody else could open them; where nothing is sealed, no folder is asked for."""
+    """The folder is checked even if only the users can decrypt their copies. Without a backup, no folder is needed."""
     users = people(2)
     rollout.plan(*rollout.own(users))
     done = rollout.desk.run("rollout", "apply", rollout.file, "--backup-dir", "/dev/null")
@@ -321,7 +321,7 @@ def test_a_folder_for_the_users_own_copies_is_looked_at_before_anything_is_made(
 
 
 def test_a_disk_that_is_full_ends_the_run(rollout: Rollout, people: People) -> None:
-    """It would fail for everybody, so nobody is marked as failed; nothing is left in IAM."""
+    """It would fail for all users, so none is marked as failed; nothing is left in IAM."""
     users = people(3)
     rollout.plan(*rollout.own(users))
     (rollout.desk.home / "backups").mkdir(parents=True)
@@ -333,7 +333,7 @@ def test_a_disk_that_is_full_ends_the_run(rollout: Rollout, people: People) -> N
 
 
 def test_credentials_that_expire_pause_the_run_and_fail_no_row(rollout: Rollout, people: People) -> None:
-    """It goes on by itself as soon as they work again."""
+    """It continues by itself as soon as they work again."""
     users = people(12)
     rollout.plan(*rollout.own(users))
     since = len(rollout.lab.calls)
@@ -355,7 +355,7 @@ def test_credentials_that_expire_pause_the_run_and_fail_no_row(rollout: Rollout,
 
 
 def test_credentials_that_never_worked_are_told_at_once(rollout: Rollout, people: People) -> None:
-    """There is nothing to go on with."""
+    """There is nothing to continue with."""
     rollout.plan(*rollout.own(people(1)))
     rollout.lab.faults.add("*", "expired", at="every")
     done = rollout.apply()
@@ -366,7 +366,7 @@ def test_credentials_that_never_worked_are_told_at_once(rollout: Rollout, people
 def test_ctrl_c_begins_no_further_user_and_ends_those_in_flight(
     rollout: Rollout, people: People, number: signal.Signals
 ) -> None:
-    """Exit code 130, also where a row is blocked; results of what was done, nothing half-made; run again it goes on."""
+    """Exit code 130, even if a row is blocked. Results are written, nothing is half-made; a second run continues."""
     users = people(40)
     rollout.plan(*rollout.own(users), "nobody-of-that-name")
     rollout.lab.faults.add("*", "latency", at="every", seconds=0.05)
@@ -392,9 +392,9 @@ def test_ctrl_c_begins_no_further_user_and_ends_those_in_flight(
 
 @pytest.mark.slow
 def test_a_second_ctrl_c_breaks_off_and_the_next_run_goes_on(rollout: Rollout, people: People) -> None:
-    """Whatever the rows in flight wait for: here for a throttle that would yield in ten minutes at the soonest.
+    """It ends any wait, here for a throttle that would last ten minutes or more.
 
-    The results call nobody not started who was begun.
+    The results do not list users whose row was started as not started.
     """
     users = people(12)
     rollout.plan(*rollout.own(users))
@@ -420,7 +420,7 @@ def test_a_second_ctrl_c_breaks_off_and_the_next_run_goes_on(rollout: Rollout, p
 
 @pytest.mark.slow
 def test_a_throttle_that_tightens_in_mid_run_fails_nobody(rollout: Rollout, people: People) -> None:
-    """Who is refused is asked again, with codes of that moment."""
+    """Throttled requests are repeated, with current codes."""
     users = people(24)
     rollout.plan(*rollout.own(users))
     rollout.lab.faults.add("*", "bucket", rate=30, burst=10)
@@ -437,7 +437,7 @@ def test_a_throttle_that_tightens_in_mid_run_fails_nobody(rollout: Rollout, peop
 
 
 def test_a_lost_answer_is_looked_up(rollout: Rollout, people: People) -> None:
-    """As for one user at a desk: enabled all the same, with the seed that is sealed."""
+    """As with `enroll`, the device is enabled nevertheless, with the secret in the backup."""
     users = people(3)
     rollout.plan(*rollout.own(users))
     rollout.lab.faults.add("EnableMFADevice", "lost-after")
@@ -448,7 +448,7 @@ def test_a_lost_answer_is_looked_up(rollout: Rollout, people: People) -> None:
 
 
 def test_a_dry_run_writes_nothing(rollout: Rollout, people: People) -> None:
-    """It tells who would be enrolled."""
+    """It prints which users would be enrolled."""
     users = people(2)
     rollout.plan(*rollout.own(users))
     since = len(rollout.lab.calls)
@@ -459,7 +459,7 @@ def test_a_dry_run_writes_nothing(rollout: Rollout, people: People) -> None:
 
 
 def test_results_can_be_had_in_each_form(rollout: Rollout, people: People) -> None:
-    """Lines as they come, one object, CSV."""
+    """JSON Lines as they arrive, one JSON object, or CSV."""
     users = people(2)
     rollout.plan(*rollout.own(users))
     lines = [json.loads(line) for line in rollout.apply("--output", "jsonl").out.splitlines()]
@@ -470,11 +470,11 @@ def test_results_can_be_had_in_each_form(rollout: Rollout, people: People) -> No
     assert rollout.apply("--output", "csv").out.splitlines()[0] == "user,outcome,cause,reason,device,backup,run"
 
 
-# Who enrolls by himself, and status
+# Users who enroll themselves, and status
 
 
 def test_who_enrolls_by_himself_is_tracked(rollout: Rollout, people: People, mfa_kit: MfaKit) -> None:
-    """Nothing is made for him; as soon as IAM lists a device, of whatever kind, he is done."""
+    """Nothing is made for them. As soon as IAM lists a device of any kind, they count as enrolled."""
     missing, virtual = people(2)
     rollout.plan(f"{missing},self", f"{virtual},self", columns="user,kind")
     since = len(rollout.lab.calls)
@@ -490,7 +490,7 @@ def test_who_enrolls_by_himself_is_tracked(rollout: Rollout, people: People, mfa
 
 
 def test_the_status_tells_all_states_apart(rollout: Rollout, people: People, mfa_kit: MfaKit) -> None:
-    """Done, failed and why, never started, staged, skipped, blocked."""
+    """Enrolled, failed with the reason, not started, staged, skipped, blocked."""
     done, failed, left, has = people(4)
     rollout.lab.register_fido(has, "key")
     rollout.plan(*rollout.own([done, failed, left, has, "ghost"]))
@@ -518,7 +518,7 @@ def test_the_status_tells_all_states_apart(rollout: Rollout, people: People, mfa
 
 
 def test_a_page_escapes_what_a_plan_says(rollout: Rollout, people: People, mfa_kit: MfaKit) -> None:
-    """The plan is a file, and may have been edited; nothing is loaded from elsewhere, and no script runs."""
+    """A plan file may have been edited. The page loads nothing from elsewhere and runs no script."""
     rollout.plan(*rollout.own(people(1)), "ghost")
     evil = '<script>alert(1)</script>\\u202e"'
     text = rollout.file.read_text().replace("there is no such user", evil.replace('"', "&quot;"))
@@ -534,7 +534,7 @@ def test_a_page_escapes_what_a_plan_says(rollout: Rollout, people: People, mfa_k
 
 
 def test_results_never_reach_the_columns_that_are_not_ours(rollout: Rollout, people: People) -> None:
-    """A password in the roster is in no file that is written."""
+    """A password in the roster is not in any file that is written."""
     (good,) = people(1)
     rollout.plan(f"{good},hunter2,{rollout.recipient}", "ghost,hunter2,", columns="user,Password,recipient")
     assert rollout.apply("--accept-lockout").code == 1

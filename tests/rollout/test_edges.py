@@ -1,4 +1,4 @@
-"""What a rollout meets: another desk, listings that lag, a run that lives, a throttle that never yields."""
+"""Situations in a rollout: another computer, lagging listings, a run that is alive, a throttle that never ends."""
 
 import json
 import os
@@ -44,13 +44,13 @@ def standing(rollout: Rollout) -> dict[str, str]:
 
 @pytest.fixture
 def stale(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the list of virtual devices be from before everything."""
+    """Return a list of virtual devices from before the test."""
     monkeypatch.setattr(AccountReader, "virtual", lambda _: iter(()))
 
 
 @pytest.mark.usefixtures("stale")
 def test_who_was_enrolled_by_another_desk_in_between_is_no_failure(rollout: Rollout, people: People, aws: Aws) -> None:
-    """The list was older; IAM says that the name is taken, and whose it is."""
+    """The list was older. IAM says that the name is taken, and its tags whose device it is."""
     (user,) = people(1)
     rollout.plan(*rollout.own([user]))
     aws.enrolled(user)
@@ -65,7 +65,7 @@ def test_who_was_enrolled_by_another_desk_in_between_is_no_failure(rollout: Roll
 def test_a_name_that_is_taken_is_a_failure_also_where_nobody_may_look(
     rollout: Rollout, people: People, aws: Aws
 ) -> None:
-    """Whose device it is, then nobody knows."""
+    """It is then not known whose device it is."""
     (user,) = people(1)
     rollout.plan(*rollout.own([user]))
     aws.enrolled(user)
@@ -75,7 +75,7 @@ def test_a_name_that_is_taken_is_a_failure_also_where_nobody_may_look(
 
 
 def test_listings_that_lag_are_waited_for(rollout: Rollout, people: People) -> None:
-    """Enabled is not confirmed until IAM lists it."""
+    """A device is recorded as enabled, not as confirmed, until IAM lists it."""
     users = people(2)
     rollout.plan(*rollout.own(users))
     rollout.lab.faults.add("*", "lag", seconds=1.0)
@@ -87,7 +87,7 @@ def test_listings_that_lag_are_waited_for(rollout: Rollout, people: People) -> N
 def test_what_is_not_listed_is_told_and_confirmed_by_the_next_run(
     rollout: Rollout, people: People, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The device works all the same."""
+    """The device works nevertheless."""
     users = people(2)
     rollout.plan(*rollout.own(users))
     with monkeypatch.context() as patch:
@@ -100,7 +100,7 @@ def test_what_is_not_listed_is_told_and_confirmed_by_the_next_run(
 
 
 def test_what_stays_unsettled_is_told_again_at_the_end(rollout: Rollout, people: People) -> None:
-    """With what is to be done about it; the user's row says why he was not enrolled."""
+    """The message says what to do about it; the user's row says why they were not enrolled."""
     (user,) = people(1)
     rollout.plan(*rollout.own([user]))
     rollout.lab.faults.add("EnableMFADevice", "lost-before", at="every")
@@ -113,13 +113,13 @@ def test_what_stays_unsettled_is_told_again_at_the_end(rollout: Rollout, people:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let ten minutes be over at once."""
+    """Make a wait of ten minutes end at once."""
     monkeypatch.setattr(pacing, "GIVE_UP", -1.0)
 
 
 @pytest.mark.usefixtures("impatient")
 def test_a_throttle_that_never_yields_ends_with_exit_code_7(rollout: Rollout, people: People) -> None:
-    """No user is marked as failed, nothing is left half-made; run again it goes on."""
+    """No user is marked as failed and nothing is left half-made. A second run continues."""
     users = people(3)
     rollout.plan(*rollout.own(users))
     rollout.lab.faults.add("EnableMFADevice", "throttle", at="every")
@@ -134,7 +134,7 @@ def test_a_throttle_that_never_yields_ends_with_exit_code_7(rollout: Rollout, pe
 
 @pytest.mark.usefixtures("impatient")
 def test_activation_and_undo_end_so_too(rollout: Rollout, people: People, identity_file: Path) -> None:
-    """And go on later."""
+    """A second run continues."""
     users = people(2)
     rollout.plan(*users)
     run = json.loads(rollout.apply("--stage", "--output", "json").out)["run"]
@@ -154,7 +154,7 @@ def test_activation_and_undo_end_so_too(rollout: Rollout, people: People, identi
 
 @pytest.mark.parametrize("operation", ["ListMFADevices", "DeactivateMFADevice"])
 def test_what_may_not_be_undone_is_that_users_failure(rollout: Rollout, people: People, operation: str) -> None:
-    """The others are undone."""
+    """The other devices are undone."""
     users = people(2)
     rollout.plan(*rollout.own(users))
     run = json.loads(rollout.apply("--output", "json").out)["run"]
@@ -167,7 +167,7 @@ def test_what_may_not_be_undone_is_that_users_failure(rollout: Rollout, people: 
 
 
 def test_an_undo_that_was_killed_goes_on(rollout: Rollout, people: People) -> None:
-    """Also with those that were on their way out."""
+    """It includes the devices that were being removed."""
     users = people(3)
     rollout.plan(*rollout.own(users))
     run = json.loads(rollout.apply("--output", "json").out)["run"]
@@ -185,7 +185,7 @@ def test_an_undo_that_was_killed_goes_on(rollout: Rollout, people: People) -> No
 
 
 def test_a_run_that_is_at_work_is_not_touched(rollout: Rollout, people: People, identity_file: Path) -> None:
-    """Its process may be about to enable what would be taken away."""
+    """Its process might be about to enable a device that undo would remove."""
     (user,) = people(1)
     rollout.plan(user)
     run = json.loads(rollout.apply("--stage", "--output", "json").out)["run"]
@@ -198,7 +198,7 @@ def test_a_run_that_is_at_work_is_not_touched(rollout: Rollout, people: People, 
 
 
 def test_the_status_tells_of_a_user_who_is_in_the_making(rollout: Rollout, people: People) -> None:
-    """By a run that lives, or was killed."""
+    """The run is alive, or was killed."""
     (user,) = people(1)
     rollout.plan(*rollout.own([user]))
     intent = Intent(account=ACCOUNT, partition="aws", user=user, name=user)
@@ -208,7 +208,7 @@ def test_the_status_tells_of_a_user_who_is_in_the_making(rollout: Rollout, peopl
 
 
 def test_what_is_enabled_and_not_noted_yet_is_in_the_making(rollout: Rollout, people: People) -> None:
-    """And is not said to have no copy of its seed."""
+    """The status does not say that their secret has no copy."""
     (user,) = people(1)
     rollout.plan(*rollout.own([user]))
     assert rollout.apply().code == 0
@@ -219,7 +219,7 @@ def test_what_is_enabled_and_not_noted_yet_is_in_the_making(rollout: Rollout, pe
 
 
 def test_a_user_who_is_gone_has_no_device(rollout: Rollout, people: People, aws: Aws) -> None:
-    """The status goes on."""
+    """The status continues with the others."""
     gone, there = people(2)
     rollout.plan(*rollout.own([gone, there]))
     aws.iam.delete_user(UserName=gone)
@@ -227,7 +227,7 @@ def test_a_user_who_is_gone_has_no_device(rollout: Rollout, people: People, aws:
 
 
 def test_users_are_read_by_pages(rollout: Rollout, people: People, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many there are."""
+    """The number of pages does not matter."""
     monkeypatch.setattr(pages, "PAGE", 2)
     users = people(5)
     rollout.plan(*rollout.own(users))
@@ -235,14 +235,14 @@ def test_users_are_read_by_pages(rollout: Rollout, people: People, monkeypatch: 
 
 
 def test_a_file_that_is_too_large_is_no_roster(rollout: Rollout, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is not read to its end."""
+    """It is not read completely."""
     monkeypatch.setattr("mfa_kit.adapters.files.rollout_files.LARGEST", 10)
     done = rollout.desk.run("rollout", "plan", rollout.roster("alice"), "-o", rollout.file)
     assert (done.code, "is larger than 0 MB" in done.err) == (2, True)
 
 
 def test_a_plan_that_cannot_be_written_is_told(rollout: Rollout, people: People, tmp_path: Path) -> None:
-    """And nothing half-written is left."""
+    """No partial file is left."""
     (tmp_path / "file").touch()
     done = rollout.desk.run("rollout", "plan", rollout.roster(*people(1)), "-o", tmp_path / "file" / "plan.json")
     assert (done.code, "cannot be written" in done.err) == (5, True)
@@ -251,7 +251,7 @@ def test_a_plan_that_cannot_be_written_is_told(rollout: Rollout, people: People,
 def test_a_plan_is_not_written_in_the_place_of_a_folder(
     rollout: Rollout, people: People, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also of one that has no name."""
+    """The same holds for a path without a file name."""
     monkeypatch.chdir(tmp_path)
     done = rollout.desk.run("rollout", "plan", rollout.roster(*people(1)), "-o", ".")
     assert (done.code, ". is a folder" in done.err) == (2, True)
@@ -259,7 +259,7 @@ def test_a_plan_is_not_written_in_the_place_of_a_folder(
 
 @pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/stdout")])
 def test_a_plan_is_not_written_in_the_place_of_a_pipe_or_a_link(rollout: Rollout, make: Callable[[Path], None]) -> None:
-    """What is moved there would take its place, as that of /dev/stdout where root asks for it."""
+    """The file that is moved there would replace it; as root, even /dev/stdout."""
     make(path := rollout.folder / "there")
     before = path.lstat().st_ino
     done = rollout.desk.run("rollout", "plan", rollout.roster("alice"), "-o", path)
@@ -273,13 +273,13 @@ def test_a_plan_is_not_written_in_the_place_of_a_pipe_or_a_link(rollout: Rollout
 def test_nothing_staged_is_nothing_to_do(
     rollout: Rollout, identity_file: Path, more: tuple[str, ...], said: str
 ) -> None:
-    """It is said, and no error."""
+    """A message says so, and it is not an error."""
     done = rollout.desk.run("rollout", "activate", "-i", identity_file, *more)
     assert (done.code, done.out.split(), said in done.err) == (0, ["users", "0"], True)
 
 
 def test_each_of_a_users_staged_devices_is_told(rollout: Rollout, people: People, identity_file: Path) -> None:
-    """They were staged under two names, by two plans."""
+    """Two plans staged them under two names."""
     (user,) = people(1)
     names = {f"{user}-one", f"{user}-two"}
     for name in names:
@@ -292,7 +292,7 @@ def test_each_of_a_users_staged_devices_is_told(rollout: Rollout, people: People
 
 
 class Screen(StatusLine):
-    """A line that is redrawn, kept instead."""
+    """Keeps the line that would be redrawn."""
 
     drawn: ClassVar[list[str]] = []
 
@@ -303,7 +303,7 @@ class Screen(StatusLine):
 def test_a_line_on_the_terminal_tells_how_far_it_is(
     rollout: Rollout, people: People, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Done, failed, users a second, time left, and the pace."""
+    """It shows done, failed, users per second, time left and the pace."""
     monkeypatch.setattr(apply_verb, "open_progress", lambda _: Screen())
     Screen.drawn.clear()
     users = people(3)

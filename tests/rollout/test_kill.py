@@ -1,4 +1,4 @@
-"""Any number of kills: a rollout that is begun again goes on, and at its end everybody is enrolled exactly once."""
+"""Any number of kills: after a rollout has been restarted often enough, each user is enrolled exactly once."""
 
 import os
 import random
@@ -27,14 +27,14 @@ def enrolled(lab: Lab, since: int) -> int:
 def test_everybody_is_enrolled_once_whatever_kills_the_rollout(
     rollout: Rollout, people: Callable[[int], list[str]]
 ) -> None:
-    """At random moments, by SIGKILL; what a dead run left half-made is settled by the next one."""
+    """SIGKILL at random moments. The next run settles what a dead run left half-made."""
     users = people(USERS)
     rollout.plan(*rollout.own(users))
     lab, since, kills = rollout.lab, len(rollout.lab.calls), 0
     command = ("rollout", "apply", rollout.file, "-r", rollout.recipient, "--output", "jsonl")
     for number in range(KILLS):
         process = rollout.desk.start(*command, stdout=None, stderr=None)
-        # Somewhere in the next part of the users; each start costs a second, and is not what is tried here.
+        # Kill within the next part of the users. Each start takes a second, and starts are not under test here.
         goal = enrolled(lab, since) + random.randint(
             0, max(1, 2 * (USERS - enrolled(lab, since)) // (KILLS - number + 1))
         )
@@ -56,7 +56,7 @@ def test_everybody_is_enrolled_once_whatever_kills_the_rollout(
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_two_desks_share_a_plan_and_one_is_killed(rollout: Rollout, people: Callable[[int], list[str]]) -> None:
-    """Names exclude each other in IAM: nobody gets two, and each knows which are the other's."""
+    """IAM gives each name only once, so no user gets two devices, and each computer knows which ones the other made."""
     users = people(SHARED)
     rollout.plan(*rollout.own(users))
     other = MfaKit(rollout.folder / "other", rollout.desk.env)

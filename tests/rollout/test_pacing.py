@@ -1,4 +1,4 @@
-"""The pace of a rollout, in a time of its own: many workers, a throttle, and no clock but the one they sleep by."""
+"""The pace of a rollout in virtual time: many workers, a throttle, and only the clock that they use to sleep."""
 
 import heapq
 import threading
@@ -16,7 +16,7 @@ LATENCY, WORK, WORKERS = 0.04, 0.02, 8
 
 
 class World:
-    """Virtual time: one thread runs at a time, and who sleeps hands on to the one that wakes next."""
+    """Virtual time. One thread runs at a time; a thread that sleeps wakes the one whose time comes next."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -59,7 +59,7 @@ class World:
         threading.Thread(target=run, daemon=True).start()
 
     def run(self) -> float:
-        """Let all threads come to their end; return the time then."""
+        """Let all threads finish; return the time at the end."""
         self.hand_on()
         assert self._over.wait(60), "a thread waits for what is not in this world"
         return self.now
@@ -91,7 +91,7 @@ class Places:
 
 
 class Bucket:
-    """A throttle: so many calls a second, and a burst; it refuses the others, and they have done nothing."""
+    """A throttle: a number of calls per second, and a burst. It refuses further calls without effect."""
 
     def __init__(self, world: World, rate: float, burst: float) -> None:
         self._world, self.rate, self._burst = world, rate, burst
@@ -125,7 +125,7 @@ def pace(world: World, *, renew: Callable[[], object] = lambda: None, at_once: i
 
 
 def desk(world: World, bucket: Bucket, users: int) -> None:
-    """Let eight workers make two calls for each of these users, with some work between."""
+    """Let eight workers make two calls for each of these users, with some work in between."""
     turn, todo = pace(world), iter(range(users))
 
     def work() -> None:
@@ -139,7 +139,7 @@ def desk(world: World, bucket: Bucket, users: int) -> None:
 
 
 def test_a_rollout_takes_little_more_than_a_throttle_allows(world: World) -> None:
-    """300 users at 20 calls a second with a burst of 40: at most 1.1 of the ideal time, below 5 % refused."""
+    """300 users at 20 calls per second with a burst of 40: at most 1.1 times the ideal time, and below 5 % refused."""
     bucket = Bucket(world, 20, 40)
     desk(world, bucket, 300)
     took = world.run()
@@ -149,7 +149,7 @@ def test_a_rollout_takes_little_more_than_a_throttle_allows(world: World) -> Non
 
 
 def test_three_desks_share_a_throttle(world: World) -> None:
-    """They know nothing of each other but that they are refused; what those have that ended, the others find."""
+    """They learn of each other only by refusals. When one ends, the others use its share."""
     bucket = Bucket(world, 20, 40)
     for _ in range(3):
         desk(world, bucket, 100)
@@ -160,7 +160,7 @@ def test_three_desks_share_a_throttle(world: World) -> None:
 
 @pytest.mark.parametrize("rate", [5, 2, 0.5])
 def test_a_throttle_that_tightens_is_followed(world: World, rate: float) -> None:
-    """In mid-run, to a fourth and less: all that is allowed is used, and few calls are refused."""
+    """The limit drops to a quarter or less during the run. The rest is fully used, and few calls are refused."""
     bucket = Bucket(world, 20, 40)
     desk(world, bucket, 150)
 
@@ -176,7 +176,7 @@ def test_a_throttle_that_tightens_is_followed(world: World, rate: float) -> None
 
 
 def test_a_throttle_that_widens_is_found(world: World) -> None:
-    """Where nothing was refused for some seconds the rate doubles again."""
+    """After some seconds without a refusal, the rate doubles again."""
     bucket = Bucket(world, 2, 4)
     desk(world, bucket, 300)
 
@@ -189,7 +189,7 @@ def test_a_throttle_that_widens_is_found(world: World) -> None:
 
 
 def test_no_more_calls_are_out_than_were_asked_for(world: World) -> None:
-    """However many workers there are."""
+    """The number of workers does not matter."""
     turn, out, most = pace(world, at_once=3), 0, 0
 
     def call() -> None:
@@ -205,7 +205,7 @@ def test_no_more_calls_are_out_than_were_asked_for(world: World) -> None:
 
 
 def test_an_iam_that_accepts_nothing_for_ten_minutes_ends_the_run(world: World) -> None:
-    """Not sooner; it is the Throttling that is told."""
+    """It does not end earlier, and the error is the Throttling."""
     bucket = Bucket(world, 0, 0)
     told: list[float] = []
 
@@ -221,7 +221,7 @@ def test_an_iam_that_accepts_nothing_for_ten_minutes_ends_the_run(world: World) 
 
 
 def test_what_is_under_way_elsewhere_is_waited_for_and_then_told(world: World) -> None:
-    """IAM says that it did nothing, and asks to wait."""
+    """IAM says that the request had no effect, and asks to wait."""
     calls: list[float] = []
 
     def call() -> None:
@@ -240,7 +240,7 @@ def test_what_is_under_way_elsewhere_is_waited_for_and_then_told(world: World) -
 
 
 def test_what_is_unclear_is_not_tried_again(world: World) -> None:
-    """It may have acted: who asked looks first."""
+    """It may have taken effect. The caller looks first."""
     turn, calls = pace(world), []
 
     def call() -> None:
@@ -257,7 +257,7 @@ def test_what_is_unclear_is_not_tried_again(world: World) -> None:
 
 
 def test_one_worker_waits_for_credentials_and_the_others_for_him(world: World) -> None:
-    """They are told of once, tried every few seconds, and no call fails."""
+    """The expiry is reported once, new credentials are tried every few seconds, and no call fails."""
     until, tried, done = 60.0, [], []
 
     def renew() -> None:
@@ -288,7 +288,7 @@ def test_one_worker_waits_for_credentials_and_the_others_for_him(world: World) -
 
 
 def test_nobody_waits_for_credentials_after_the_stop(world: World) -> None:
-    """Ctrl-C ends the pause; the row is told as it stands."""
+    """Ctrl-C ends the pause; the row keeps its state."""
 
     def renew() -> None:
         raise Expired("the credentials have expired", "sign in again")
@@ -317,7 +317,7 @@ def test_nobody_waits_for_credentials_after_the_stop(world: World) -> None:
 
 
 def test_nobody_calls_after_a_break_off(world: World) -> None:
-    """Whether he waited for a slot, for a place or for a throttle, or came later; who is out comes back."""
+    """Workers that wait for a slot, a place or a throttle stop too, and so do later ones. Calls in progress finish."""
     turn, calls, ends = pace(world, at_once=2), list[float](), list[str]()
 
     def call() -> None:

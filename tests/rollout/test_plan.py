@@ -1,4 +1,4 @@
-"""The plan: the difference between a roster, or a selection, and IAM; it touches nothing."""
+"""The plan: the difference between IAM and a roster or a selection. Planning changes nothing."""
 
 import json
 from collections.abc import Callable
@@ -30,7 +30,7 @@ def actions(rollout: Rollout) -> dict[str, str]:
 
 
 def test_a_plan_says_what_becomes_of_each_user(rollout: Rollout, people: People, aws: Aws) -> None:
-    """To enroll, skipped with what he has, blocked with why, made at a desk, waited for."""
+    """To enroll, skipped with the existing device, blocked with the reason, made at a station, waited for."""
     new, has, fido, taken, orphan, desk, alone, late = people(8)
     aws.enrolled(has)
     key = rollout.lab.register_fido(fido, "key")
@@ -65,7 +65,7 @@ def test_a_plan_says_what_becomes_of_each_user(rollout: Rollout, people: People,
 
 
 def test_each_user_without_a_virtual_device_is_looked_up_and_nobody_else(rollout: Rollout, people: People) -> None:
-    """Two listings and the caller, and a call for each user of the roster who may have a key."""
+    """Planning takes two listings, the caller's identity, and one call per user of the roster who may have a key."""
     users = people(3)
     since = len(rollout.lab.calls)
     rollout.plan(*rollout.own(users))
@@ -75,7 +75,7 @@ def test_each_user_without_a_virtual_device_is_looked_up_and_nobody_else(rollout
 
 
 def test_who_could_not_open_his_own_copy_is_named(rollout: Rollout, people: People) -> None:
-    """Such a user is locked out at his next sign-in."""
+    """They would be locked out at their next sign-in."""
     own, none, desk = people(3)
     done = rollout.plan(*rollout.own([own]), none, f"{desk},,oath", columns="user,recipient,kind")
     assert f"could not open his own copy  1: {none}\n" in done.out
@@ -83,14 +83,14 @@ def test_who_could_not_open_his_own_copy_is_named(rollout: Rollout, people: Peop
 
 
 def test_calls_and_time_are_told(rollout: Rollout, people: People) -> None:
-    """Two calls a user, and the listings before and after."""
+    """Two calls per user, and the listings before and after."""
     users = people(20)
     done = json.loads(rollout.plan(*rollout.own(users), more=["--output", "json"]).out)
     assert (done["enroll"], done["calls"], done["expected_s"]) == (20, 42, 4)
 
 
 def test_a_roster_that_is_wrong_stops_everything_at_once(rollout: Rollout, people: People) -> None:
-    """Every fault is told; nothing is asked of AWS, and nothing written."""
+    """Every fault is reported; AWS is not asked and nothing is written."""
     users = people(2)
     since = len(rollout.lab.calls)
     roster = rollout.roster(f"{users[0]},age1wrong", "al ice,", f"{users[1]},AGE-SECRET-KEY-1ABC")
@@ -107,7 +107,7 @@ def test_a_roster_that_is_wrong_stops_everything_at_once(rollout: Rollout, peopl
 
 
 def test_wrong_rows_can_be_left_out_and_mended(rollout: Rollout, people: People) -> None:
-    """What is written is a roster; a private key that was given by mistake is not copied into it."""
+    """The file that is written is a roster. It does not contain a private key that was entered by mistake."""
     good, bad = people(2)
     aside = rollout.folder / "bad.csv"
     rollout.plan(good, f"{bad},AGE-SECRET-KEY-1ABC", more=["--skip-bad", aside])
@@ -121,7 +121,7 @@ def test_wrong_rows_can_be_left_out_and_mended(rollout: Rollout, people: People)
     ("out", "bad"), [("roster.csv", "bad.csv"), ("plan.json", "roster.csv"), ("plan.json", "plan.json")]
 )
 def test_no_file_is_written_in_the_place_of_another(rollout: Rollout, out: str, bad: str) -> None:
-    """A roster would be gone but for what is wrong in it."""
+    """A roster would be replaced by its faulty rows."""
     path = rollout.roster("al ice", "bob")
     before = path.read_text()
     done = rollout.desk.run(
@@ -133,7 +133,7 @@ def test_no_file_is_written_in_the_place_of_another(rollout: Rollout, out: str, 
 
 
 def test_a_path_without_a_slash_is_told(rollout: Rollout) -> None:
-    """No user of IAM's could have it, and the plan would be empty."""
+    """No IAM user can have such a path, so the plan would be empty."""
     done = rollout.desk.run("rollout", "plan", "--path-prefix", "team/", "-o", rollout.file)
     assert (done.code, "--path-prefix /team/" in done.err, rollout.file.exists()) == (2, True, False)
 
@@ -143,7 +143,7 @@ def test_a_path_without_a_slash_is_told(rollout: Rollout) -> None:
     [(None, "cannot be read"), (b"user\n\xff\n", "line 2"), (b"user\nal\0ice\n", "line 2"), (b"", "is empty")],
 )
 def test_a_file_that_is_no_roster_is_told(rollout: Rollout, content: bytes | None, said: str) -> None:
-    """By its line, where there is one."""
+    """The error names the line, if there is one."""
     path = rollout.folder / "r.csv"
     if content is not None:
         path.write_bytes(content)
@@ -153,7 +153,7 @@ def test_a_file_that_is_no_roster_is_told(rollout: Rollout, content: bytes | Non
 
 
 def test_excels_unicode_text_is_read(rollout: Rollout, people: People) -> None:
-    """UTF-16 with tabs."""
+    """It is UTF-16 with tabs."""
     (user,) = people(1)
     path = rollout.folder / "r.txt"
     path.write_bytes(f"User\tName\r\n{user}\tx\r\n".encode("utf-16"))
@@ -162,7 +162,7 @@ def test_excels_unicode_text_is_read(rollout: Rollout, people: People) -> None:
 
 
 def test_a_public_key_that_changed_is_told(rollout: Rollout, people: People, identity: pyrage.x25519.Identity) -> None:
-    """Against the one that he was last given a device with, also when that is gone; of SSH keys as ssh-keygen does."""
+    """It is compared with that of the user's last device, even if removed. SSH keys are shown as in ssh-keygen."""
     changed, same = people(2)
     rollout.plan(*rollout.own([changed, same]))
     assert rollout.apply().code == 0
@@ -181,7 +181,7 @@ def test_a_public_key_that_changed_is_told(rollout: Rollout, people: People, ide
 
 @pytest.fixture
 def chosen(people: People, aws: Aws) -> dict[str, str]:
-    """Make users of a group, with a tag, below a path, with a password."""
+    """Make users in a group, with a tag, below a path, with a password."""
     group, tag, plain = people(3)
     mark = f"g-{group}"
     aws.iam.create_group(GroupName=mark)
@@ -199,7 +199,7 @@ def chosen(people: People, aws: Aws) -> dict[str, str]:
 def test_users_can_be_selected_in_iam(
     rollout: Rollout, chosen: dict[str, str], flag: str, value: str, who: str
 ) -> None:
-    """By group, tag or path, or by their names; names narrow down too."""
+    """By group, tag or path, or by their names. Names also narrow another selection."""
     select = ("rollout", "plan", "-o", rollout.file, flag, value.format(chosen["mark"]))
     assert rollout.desk.run(*select).code == 0
     assert actions(rollout) == {chosen[who]: "enroll"}
@@ -211,7 +211,7 @@ def test_users_can_be_selected_in_iam(
 
 
 def test_a_selection_that_fits_nobody_is_told_and_the_root_of_paths_fits_all(rollout: Rollout, people: People) -> None:
-    """The plan is written all the same."""
+    """The plan is written nevertheless."""
     users = people(2)
     select = ("rollout", "plan", "-o", rollout.file)
     nobody = rollout.desk.run(*select, "--group", "no-such-group")
@@ -222,7 +222,7 @@ def test_a_selection_that_fits_nobody_is_told_and_the_root_of_paths_fits_all(rol
 
 
 def test_users_without_mfa_are_those_with_a_password_and_no_device(rollout: Rollout, people: People, aws: Aws) -> None:
-    """The credential report says who has a password; whoever it did not see enroll is looked up, or believed."""
+    """The credential report says which users have a password. Users with old data are looked up, unless trusted."""
     rollout.lab.account.report = None
     with_password, without, since, before = people(4)
     for user in (with_password, since, before):
@@ -246,13 +246,13 @@ def test_users_without_mfa_are_those_with_a_password_and_no_device(rollout: Roll
 
 @pytest.mark.parametrize("more", [(), ("--group", "g", "ROSTER"), ("--tag", "nokey"), ("--only", "")])
 def test_a_roster_or_a_selection_is_asked_for(rollout: Rollout, more: tuple[str, ...]) -> None:
-    """Neither, or both, cannot be meant."""
+    """Neither of them, or both, is an error."""
     given = [str(rollout.roster("x")) if word == "ROSTER" else word for word in more]
     assert rollout.desk.run("rollout", "plan", "-o", rollout.file, *given).code == 2
 
 
 def test_a_dry_run_writes_no_plan(rollout: Rollout, people: People) -> None:
-    """And no file of wrong rows. Its summary is printed all the same."""
+    """The file of faulty rows is not written either. The summary is printed nevertheless."""
     done = rollout.plan(*people(1), "al ice", more=["--dry-run", "--skip-bad", rollout.folder / "bad.csv"])
     assert "enroll " in done.out
     assert "faults: 1; their rows are left out\n" in done.err
@@ -283,7 +283,7 @@ def test_a_plan_is_read_as_warily_as_a_roster(rollout: Rollout, people: People, 
 
 
 def test_only_the_plan_that_was_reviewed_is_applied(rollout: Rollout, people: People) -> None:
-    """By the SHA-256 of its file, which `plan` prints."""
+    """It is identified by the SHA-256 of its file, which `plan` prints."""
     done = rollout.plan(*rollout.own(people(1)), more=["--output", "json"])
     digest = json.loads(done.out)["sha256"]
     refused = rollout.apply("--expect-sha256", "0" * 64)
@@ -292,7 +292,7 @@ def test_only_the_plan_that_was_reviewed_is_applied(rollout: Rollout, people: Pe
 
 
 def test_a_plan_of_another_account_is_refused(rollout: Rollout, people: People) -> None:
-    """Before anything is made."""
+    """Nothing has been made yet."""
     rollout.plan(*rollout.own(people(1)))
     rollout.file.write_text(rollout.file.read_text().replace("000000000000", "123456789012"))
     done = rollout.apply()
@@ -300,7 +300,7 @@ def test_a_plan_of_another_account_is_refused(rollout: Rollout, people: People) 
 
 
 def test_the_orphan_of_a_dead_run_is_shown_and_repaired(rollout: Rollout, people: People) -> None:
-    """Planned while it is there; `apply` settles it first, and then enrolls."""
+    """It exists when the plan is made. `apply` settles it first, and then enrolls."""
     (user,) = people(1)
     rollout.plan(*rollout.own([user]))
     faults = rollout.lab.faults
@@ -315,7 +315,7 @@ def test_the_orphan_of_a_dead_run_is_shown_and_repaired(rollout: Rollout, people
 
 
 def test_what_another_desk_left_or_staged_is_told_apart(rollout: Rollout, people: People, tmp_path: Path) -> None:
-    """Its tags say whose it is; this desk's own staged devices wait for activation."""
+    """The tags say whose it is; this computer's own staged devices wait for activation."""
     staged, left = people(2)
     other = MfaKit(tmp_path / "other", rollout.desk.env)
     rollout.plan(*rollout.own([staged]))

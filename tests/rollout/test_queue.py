@@ -1,4 +1,4 @@
-"""The rules of a queue at a desk, by themselves: what is called next, what counts as put in, whose a key is."""
+"""Rules of the station's queue: which row is next, which key counts as inserted, and which user has a key."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -39,7 +39,7 @@ def step(user: str, kind: RosterMethod, action: Action = Action.STATION, **more:
 
 
 def test_the_rows_are_those_that_apply_leaves_or_of_the_kinds_that_are_asked_for() -> None:
-    """In the plan's order; who has a device, waits, or is blocked for good is none."""
+    """They are in the plan's order, without users who have a device, wait, or are blocked."""
     steps = [
         step("a", OATH),
         step("b", VIRTUAL, Action.ENROLL),
@@ -58,7 +58,7 @@ def test_the_rows_are_those_that_apply_leaves_or_of_the_kinds_that_are_asked_for
 
 
 def test_a_queue_calls_who_is_not_done_and_goes_back_to_nobody_else() -> None:
-    """A failure is not the end of a row."""
+    """A failed row can be called again."""
     queue = StationQueue(steps=[step(user, OATH) for user in "abc"])
     queue.record(RowResult(user="a", outcome=RowOutcome.SKIPPED))
     assert (queue.call_next(), queue.place) == (queue.steps[1], "2 of 3")
@@ -78,7 +78,7 @@ def test_a_queue_calls_who_is_not_done_and_goes_back_to_nobody_else() -> None:
 
 @dataclass
 class Tray:
-    """A slot whose contents a test sets; None is a service that is gone."""
+    """A slot whose contents a test sets; None means that the service does not run."""
 
     things: list[InsertedKey] | None = field(default_factory=list)
     wrong: list[MfaKitError] = field(default_factory=list)
@@ -110,7 +110,7 @@ def watch(tray: Tray) -> SlotWatch:
 
 
 def test_one_that_comes_counts_and_is_told_once(tray: Tray, watch: SlotWatch) -> None:
-    """Until something changes there is nothing to tell."""
+    """Nothing is reported until something changes."""
     assert watch.poll() is None
     tray.has(key(1))
     assert watch.poll() == key(1)
@@ -118,7 +118,7 @@ def test_one_that_comes_counts_and_is_told_once(tray: Tray, watch: SlotWatch) ->
 
 
 def test_a_key_that_was_used_counts_again_when_it_was_out(tray: Tray, watch: SlotWatch) -> None:
-    """Another beside it counts at once."""
+    """Another key beside it counts at once."""
     tray.has(key(1))
     watch.poll()
     watch.used.add("id1")
@@ -132,7 +132,7 @@ def test_a_key_that_was_used_counts_again_when_it_was_out(tray: Tray, watch: Slo
 
 
 def test_a_key_that_came_while_nobody_asked_is_not_missed(tray: Tray, watch: SlotWatch) -> None:
-    """As one that was put in for the one before."""
+    """It was inserted while the previous row was in progress."""
     tray.has(key(1))
     watch.poll()
     watch.used.add("id1")
@@ -142,7 +142,7 @@ def test_a_key_that_came_while_nobody_asked_is_not_missed(tray: Tray, watch: Slo
 
 
 def test_what_cannot_be_used_is_told_when_it_comes(tray: Tray, watch: SlotWatch) -> None:
-    """Not again when something else changes."""
+    """It is not reported again when something else changes."""
     tray.wrong = [DeviceFault("the card has no applet", "use another")]
     tray.has()
     assert watch.poll() == Notice("the card has no applet; use another")
@@ -154,7 +154,7 @@ def test_what_cannot_be_used_is_told_when_it_comes(tray: Tray, watch: SlotWatch)
 
 
 def test_a_service_that_ends_meanwhile_is_told(tray: Tray, watch: SlotWatch) -> None:
-    """And what was in is in no more; from the beginning it is an error."""
+    """The keys then count as removed. At the start, a missing service is an error."""
     tray.has(key(1))
     watch.poll()
     tray.things, tray.changes = None, 9
@@ -167,7 +167,7 @@ def test_a_service_that_ends_meanwhile_is_told(tray: Tray, watch: SlotWatch) -> 
 
 @dataclass
 class World:
-    """What KeyHolders, StationRuns and settle ask of the world, as a test sets it."""
+    """Test double for everything that KeyHolders, StationRuns and settle use."""
 
     entries: list[Entry] = field(default_factory=list)
     devices_of: dict[str, list[Device]] = field(default_factory=dict)
@@ -209,7 +209,7 @@ ALICE = intent("alice")
     "found", [{"card": "id1"}, {"card": "other", "hardware": "77"}, {"hardware": "77"}], ids=["card", "reset", "serial"]
 )
 def test_the_journal_knows_a_key_while_iam_lists_its_device(found: dict[str, Any]) -> None:
-    """What was taken away outside of mfa-kit frees its key; what is half-made does not; one's own is one's own."""
+    """Removing the device without mfa-kit frees its key, unless it is half-made. A user's own key is not refused."""
     world = World([entry("bob", **found)])
     thing = key(1, serial="77")
     assert world.holders().find_holder(thing, ALICE) is None
@@ -223,14 +223,14 @@ def test_the_journal_knows_a_key_while_iam_lists_its_device(found: dict[str, Any
 
 
 def test_a_key_without_a_serial_is_not_taken_for_another() -> None:
-    """That nothing is known of two does not make them one."""
+    """Two keys without a serial are not the same key."""
     world = World([entry("bob", card="id9")])
     world.devices_of["bob"] = [Device(intent("bob").serial, "bob")]
     assert world.holders().find_holder(key(1), ALICE) is None
 
 
 def test_what_a_key_holds_for_this_account_is_somebodys() -> None:
-    """Of other accounts and brands it may hold what it will, and of the user himself what is his."""
+    """Credentials of other accounts and brands, and those of the same user, do not count."""
     holders = World().holders()
     assert holders.find_holder(key(1, f"AWS:bob@{ACCOUNT}"), ALICE) == f"it holds AWS:bob@{ACCOUNT}"
     assert (
@@ -240,7 +240,7 @@ def test_what_a_key_holds_for_this_account_is_somebodys() -> None:
 
 
 def test_tags_are_read_of_the_queues_users_and_of_what_comes_later() -> None:
-    """Once each; a device that is gone is nobody's."""
+    """Tags are read once per device. A device that was removed belongs to no user."""
     old, bobs, new = (Device(intent(name).serial, name) for name in ("old", "bob", "new"))
     world = World(
         tags_of={each.serial: {CARD_TAG: f"id-{each.user}", USER_TAG: str(each.user)} for each in (bobs, new)}
@@ -262,7 +262,7 @@ def test_tags_are_read_of_the_queues_users_and_of_what_comes_later() -> None:
 
 
 def test_a_try_that_is_left_gets_a_new_run_and_waits_for_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is left of others is not touched; what cannot be settled is told."""
+    """Remains of other devices are not touched. If settling fails, that is reported."""
     names = iter("AB")
     runs = StationRuns(new_id=lambda: next(names))
     left = Entry(run="A", intent=intent("bob", card="id1"), reached=Reached.CREATED)
@@ -297,7 +297,7 @@ def test_a_try_that_is_left_gets_a_new_run_and_waits_for_its_key(monkeypatch: py
 
 
 def test_time_in_which_nothing_was_asked_is_no_throttling() -> None:
-    """A person who takes half an hour for a key is not told that AWS accepted nothing for ten minutes."""
+    """If a person takes half an hour for a key, the run does not end with "AWS accepted nothing for ten minutes"."""
     now = 0.0
 
     def sleep(seconds: float) -> None:

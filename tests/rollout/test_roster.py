@@ -1,4 +1,4 @@
-"""Rosters as people write them, as Excel saves them, and as an enemy would."""
+"""Rosters as people write them, as Excel saves them, and as an attacker would write them."""
 
 import csv
 import io
@@ -21,7 +21,7 @@ from mfa_kit.wiring.methods.registry import METHODS
 
 
 def key(text: str) -> str:
-    """Stand in for the parser of public keys."""
+    """Parse a public key; a stand-in for the real parser."""
     if not text.startswith("age1"):
         raise UsageFault("this is not a recipient", "give an age recipient")
     return text.split(maxsplit=1)[0]
@@ -36,12 +36,12 @@ def wrong(text: str) -> list[tuple[int, str | None]]:
 
 
 def test_a_list_of_names_is_a_roster() -> None:
-    """Every column but `user` may be left out."""
+    """Every column except `user` may be omitted."""
     assert read("user\nalice\nbob\n").rows == [RosterRow(user="alice"), RosterRow(user="bob")]
 
 
 def test_every_column_is_read() -> None:
-    """In CSV and in JSON lines alike."""
+    """The result is the same for CSV and JSON Lines."""
     row = RosterRow(
         user="alice",
         kind=RosterMethod(method=OATH),
@@ -69,7 +69,7 @@ def test_what_excel_saves_is_read(separator: str) -> None:
 
 
 def test_every_wrong_cell_is_named_by_line_and_column_at_once() -> None:
-    """So that a roster is mended in one go."""
+    """All faults can then be fixed at once."""
     text = (
         "user,kind,name,path,recipient,serial,asset,tags\n"
         "al ice,phone,a b,x,nokey,short,\u202eevil,nokey\n"
@@ -87,7 +87,7 @@ def test_every_wrong_cell_is_named_by_line_and_column_at_once() -> None:
 
 
 def test_duplicates_and_case_twins_are_found() -> None:
-    """IAM sees no case, so they would be one user; also where something else is wrong with one of them."""
+    """IAM ignores case, so they would be one user. They are found even if one of the rows has another fault."""
     assert wrong("user,kind\nalice,phone\nALICE,\n") == [(2, "kind"), (3, "user")]
     found = read("user\nalice\nbob\nalice\nAlice\narn:aws:iam::123456789012:user/team/BOB\n").faults
     assert [(one.line, one.what) for one in found] == [
@@ -98,7 +98,7 @@ def test_duplicates_and_case_twins_are_found() -> None:
 
 
 def test_a_user_may_be_named_by_his_arn() -> None:
-    """Then the account is known too."""
+    """The account is then known too."""
     (row,) = read("user\narn:aws:iam::123456789012:user/team/alice\n").rows
     assert (row.user, row.account) == ("alice", "123456789012")
 
@@ -113,13 +113,13 @@ def test_a_user_may_be_named_by_his_arn() -> None:
     ],
 )
 def test_what_is_no_roster_is_refused(text: str, said: str) -> None:
-    """There is no row to name."""
+    """The error names no row."""
     with pytest.raises(UsageFault, match=said):
         read(text)
 
 
 def test_csv_that_breaks_off_is_wrong_from_there_on() -> None:
-    """What came before is read; whoever skips bad rows is told that there may be more."""
+    """The rows before it are read. With --skip-bad, a message says that more rows may be missing."""
     found = read('user\nalice\n"bo"b\ncarol\n')
     assert [row.user for row in found.rows] == ["alice"]
     assert [one.line for one in found.faults] == [3]
@@ -128,14 +128,14 @@ def test_csv_that_breaks_off_is_wrong_from_there_on() -> None:
 
 @pytest.mark.parametrize("line", ["[1]", "{", '{"user": 3}', '{"user": "a", "tags": [1]}', '{"user": "a b"}'])
 def test_wrong_json_is_named_by_line(line: str) -> None:
-    """And the lines around it are read."""
+    """The lines around it are read."""
     text = f'{{"user": "alice"}}\n\n{line}\n{{"user": "bob"}}'
     assert [row.user for row in read(text).rows] == ["alice", "bob"]
     assert [number for number, _ in wrong(text)] == [3]
 
 
 def test_columns_that_are_not_ours_are_dropped() -> None:
-    """The console's file of new credentials holds passwords and secret keys."""
+    """The console's file of new credentials contains passwords and secret keys."""
     text = "User,Password,Secret access key,Kind\nal ice,hunter2,wJalr,\nbob,hunter3,bPxRf,\n"
     found = read(text)
     assert "hunter" not in f"{found!r}"
@@ -144,7 +144,7 @@ def test_columns_that_are_not_ours_are_dropped() -> None:
 
 
 def test_the_consoles_file_of_new_users_is_a_roster() -> None:
-    """It calls the column `User name`, whether it gives keys or not; a column `user` beside it is one too many."""
+    """Its column is called `User name`, with or without keys. An additional column `user` is an error."""
     for rest in ("Password,Console sign-in URL", "Password,Access key ID,Secret access key,Console login link"):
         assert [row.user for row in read(f"\ufeffUser name,{rest}\r\nalice,hunter2,x\r\n").rows] == ["alice"]
     with pytest.raises(UsageFault, match="column user twice"):
@@ -152,7 +152,7 @@ def test_the_consoles_file_of_new_users_is_a_roster() -> None:
 
 
 def test_bad_rows_are_written_as_a_roster_to_be_mended() -> None:
-    """With what is wrong, in a column that is not read; mended, it reads."""
+    """Their faults are in a column that is ignored. Once corrected, the file is a valid roster."""
     text = faults_table(read("user,name,kind\nal ice,a,nokind\nbob,b,\ncarol,b b,\n").faults)
     assert [number for number, _ in wrong(text)] == [2, 2, 3]
     mended = text.replace("al ice", "alice").replace("nokind", "").replace("b b", "bb")
@@ -169,13 +169,13 @@ def test_bad_rows_are_written_as_a_roster_to_be_mended() -> None:
     ],
 )
 def test_whatever_is_wrong_with_a_row_its_private_key_is_not_copied(text: str) -> None:
-    """A public key is."""
+    """A public key is copied."""
     assert "SECRET" not in faults_table(read(text.format("AGE-SECRET-KEY-1ABC")).faults)
     assert "age1abc" in faults_table(read(text.format("age1abc")).faults)
 
 
 def test_only_keeps_the_users_that_are_named() -> None:
-    """And a name that is not there is an error."""
+    """A name that is missing in the roster is an error."""
     rows = read("user\nalice\nbob\n").rows
     assert [row.user for row in roster.keep_users(rows, ["ALICE"])] == ["alice"]
     with pytest.raises(UsageFault, match="names dave, who"):
@@ -208,7 +208,7 @@ def apart(rows: Iterable[RosterRow]) -> list[RosterRow]:
 
 @given(st.lists(ROWS, min_size=1).map(apart))
 def test_what_we_write_is_a_roster_and_computes_nothing(rows: list[RosterRow]) -> None:
-    """`failed.csv` is read again as the same rows, though cells that a sheet would compute are defused."""
+    """`failed.csv` gives the same rows when it is read, although cells that look like formulas were escaped."""
     text = csv_table(COLUMNS, [roster.row_cells(row) for row in rows])
     assert read(text).rows == rows
     cells = [cell for line in csv.reader(io.StringIO(text)) for cell in line]
@@ -219,7 +219,7 @@ def test_what_we_write_is_a_roster_and_computes_nothing(rows: list[RosterRow]) -
     st.text() | st.lists(st.lists(st.text())).map(lambda lines: "user,name,tags\n" + "\n".join(map(",".join, lines)))
 )
 def test_no_text_breaks_the_parser_and_nothing_that_drives_a_terminal_comes_out(text: str) -> None:
-    """Fuzzed: rows and sentences hold printable text only, whatever came in."""
+    """Fuzzed: whatever the input, rows and messages contain only printable text."""
     try:
         found = read(text)
     except UsageFault as error:

@@ -1,7 +1,7 @@
-"""A rollout at MiniStack, an IAM that others wrote: it reads requests, pages and tags in its own way.
+"""A rollout with MiniStack, an IAM by other authors: it parses requests, pages and tags in its own way.
 
-What it lacks stays out: it takes any codes, and it has no ListMFADeviceTags. Its seeds are hexadecimal, which is no
-base32; here it is given letters that are.
+Features that it lacks are not tested: it accepts any codes, and it has no ListMFADeviceTags. Its seeds are hexadecimal,
+which is not base32, so the test replaces them.
 """
 
 import json
@@ -70,7 +70,7 @@ def client(env: dict[str, str]) -> Any:
 @pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_a_rollout_at_another_iam(ministack: dict[str, str], tmp_path: Path) -> None:
-    """Planned, applied, shown and undone; what our lab and we misread alike would show here."""
+    """It is planned, applied, shown and undone. This can reveal an error that mfa-kit and its lab have in common."""
     iam = client(ministack)
     for user in (*USERS, "has", "self"):
         iam.create_user(UserName=user)
@@ -92,7 +92,7 @@ def test_a_rollout_at_another_iam(ministack: dict[str, str], tmp_path: Path) -> 
         "blocked": 1,
     }
     done = desk.process("rollout", "apply", plan, "-r", key, "--output", "json")
-    assert done.code == 1, done.err  # the ghost
+    assert done.code == 1, done.err  # one user of the roster does not exist
     result = json.loads(done.out)
     assert result["counts"] == {"enrolled": len(USERS), "skipped": 1, "waiting": 1, "blocked": 1}
     assert {user: _device(iam, user) for user in USERS} == {

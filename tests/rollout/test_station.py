@@ -1,4 +1,4 @@
-"""The station: keys that are put in and pulled out of real PC/SC, one user after the other, and every mistake."""
+"""The station: simulated keys are inserted into and removed from a real PC/SC service, with every kind of mistake."""
 
 import base64
 import csv
@@ -54,7 +54,7 @@ def keys(*serials: int) -> list[YkoathCard]:
 
 
 def put(*cards: YkoathCard | None, first: Callable[[], object] = lambda: None) -> Act:
-    """Have these in the readers, after all others are out and something else was done."""
+    """Have only these keys in the readers, after all others are out and another action was taken."""
 
     def last() -> None:
         first()
@@ -64,12 +64,12 @@ def put(*cards: YkoathCard | None, first: Callable[[], object] = lambda: None) -
 
 
 def have(*cards: YkoathCard) -> Act:
-    """Have these in the readers."""
+    """Have only these keys in the readers."""
     return (partial(pcsc.plug, *cards),)
 
 
 def station(rollout: Rollout, *acts: str | Act, codes: Iterable[str] = (), more: tuple[str | Path, ...] = ()) -> Result:
-    """Work through the plan as these acts say."""
+    """Work through the plan with these acts."""
     person = AtStation(*acts, codes=codes)
     with person.there():
         done = rollout.desk.run("rollout", "station", rollout.file, "--no-touch", *more)
@@ -90,7 +90,7 @@ def outcomes(rollout: Rollout) -> dict[str, str]:
 
 
 def holds(lab: Lab, card: YkoathCard, *users: str) -> None:
-    """Check that a key holds IAM's seeds of these users' devices, and no others."""
+    """Check that a key has IAM's secrets of these users' devices, and no others."""
     assert {name: held.key for name, held in card.credentials.items()} == {
         label_of(user): lab.seed(serial_of(user)) for user in users
     }
@@ -103,7 +103,7 @@ def nothing_is_half_made(rollout: Rollout) -> None:
 
 
 def test_each_user_gets_the_key_that_is_put_in_for_him(rollout: Rollout, people: People, lab: Lab) -> None:
-    """With IAM's seed, tagged with what the key is; results come a line each, and the files are those of apply."""
+    """It has IAM's secret, and the tags identify it. Results are printed one per line, and written as by apply."""
     users, cards = people(2), keys(1001, 1002)
     rollout.plan(f"{users[0]},oath,,team=a", f"{users[1]},oath,desk-7", columns="user,kind,asset,tags")
     done = station(rollout, put(cards[0]), put(cards[1]), more=("--output", "jsonl", "-r", rollout.recipient))
@@ -126,7 +126,7 @@ def test_each_user_gets_the_key_that_is_put_in_for_him(rollout: Rollout, people:
 
 
 def test_a_key_that_somebody_has_is_refused(rollout: Rollout, people: People, lab: Lab) -> None:
-    """By the journal in this run, though it was wiped; the next key is taken."""
+    """The journal knows it from this run, although it was wiped. The next key is accepted."""
     users, (one, two) = people(2), keys(1001, 1002)
     rollout.plan(*[f"{user},oath" for user in users], columns=KEYS)
     done = station(rollout, put(one), put(one, first=one.credentials.clear), put(two))
@@ -140,7 +140,7 @@ def test_a_key_that_somebody_has_is_refused(rollout: Rollout, people: People, la
 def test_a_key_of_another_desk_is_refused(
     rollout: Rollout, people: People, lab: Lab, tmp_path: Path, wiped: bool, said: str
 ) -> None:
-    """By what is on it, and by the tags when nothing is on it any more."""
+    """It is recognized by its credentials, and once it is empty, by the tags."""
     users, (one, two) = people(2), keys(1001, 1002)
     rollout.plan(*[f"{user},oath" for user in users], columns=KEYS)
     there = Rollout(rollout.folder, MfaKit(tmp_path / "other", rollout.desk.env), lab, rollout.identity)
@@ -159,7 +159,7 @@ def test_a_key_of_another_desk_is_refused(
 def test_another_desk_that_works_now_is_seen_by_its_tags(
     rollout: Rollout, people: People, lab: Lab, tmp_path: Path
 ) -> None:
-    """A device that came since the last look, for a user of no plan here."""
+    """It made a device since the last look, for a user who is not in this plan."""
     (*users, other), (one, two, three) = people(3), keys(1001, 1002, 1003)
     rollout.plan(*[f"{user},oath" for user in users], columns=KEYS)
 
@@ -178,7 +178,7 @@ def test_another_desk_that_works_now_is_seen_by_its_tags(
 
 
 def test_tags_that_may_not_be_read_are_told_once(rollout: Rollout, people: People, lab: Lab, tmp_path: Path) -> None:
-    """What is on the key still counts."""
+    """The credentials on the key still count."""
     (first, second, third), (one, two) = people(3), keys(1001, 1002)
     card = YkoathCard()
     pcsc.plug(card)
@@ -205,7 +205,7 @@ def mended(card: YkoathCard) -> None:
 def test_a_key_that_is_pulled_out_midway_goes_on_when_it_is_back(
     rollout: Rollout, people: People, lab: Lab, when: int
 ) -> None:
-    """What was half-made is settled first, and no row is lost; the failure is not the end."""
+    """The half-made device is settled first and no row is lost. The failure is not final."""
     (user,), (card,) = people(1), keys(1001)
     rollout.plan(f"{user},oath", columns=KEYS)
     card.quirks.pulled_by = when
@@ -217,7 +217,7 @@ def test_a_key_that_is_pulled_out_midway_goes_on_when_it_is_back(
 
 
 def test_a_key_that_is_lost_midway_is_not_waited_for(rollout: Rollout, people: People, lab: Lab) -> None:
-    """Another takes its place under a new run; when it turns up again it is cleaned, and given to the next."""
+    """Another key replaces it under a new run. When the lost key turns up, it is cleaned and given to the next user."""
     users, (lost, other) = people(2), keys(1001, 1002)
     rollout.plan(*[f"{user},oath" for user in users], columns=KEYS)
     lost.quirks.pulled_by = CALCULATE
@@ -229,7 +229,7 @@ def test_a_key_that_is_lost_midway_is_not_waited_for(rollout: Rollout, people: P
 
 
 def test_what_was_in_before_is_left_alone_until_somebody_says_so(rollout: Rollout, people: People, lab: Lab) -> None:
-    """It may be the admin's own; two that come at once are one too many."""
+    """It may be the admin's own key. Two keys inserted at once are refused."""
     users, (own, two, three) = people(2), keys(1001, 1002, 1003)
     rollout.plan(*[f"{user},oath" for user in users], columns=KEYS)
     pcsc.plug(own)
@@ -251,7 +251,7 @@ def test_what_was_in_before_is_left_alone_until_somebody_says_so(rollout: Rollou
 
 
 def test_enter_takes_the_only_key_that_is_in(rollout: Rollout, people: People, lab: Lab) -> None:
-    """Whoever has his first key in already need not pull it out."""
+    """If the first user's key is already inserted, it need not be removed."""
     (user,), (card,) = people(1), keys(1001)
     rollout.plan(f"{user},oath", columns=KEYS)
     pcsc.plug(card)
@@ -264,7 +264,7 @@ def test_enter_takes_the_only_key_that_is_in(rollout: Rollout, people: People, l
 
 
 def test_a_row_can_be_skipped_and_gone_back_to(rollout: Rollout, people: People, lab: Lab) -> None:
-    """Back is to the last before it that is not done; behind the end too."""
+    """Going back leads to the last row before it that is not done, even from the end."""
     (a, b, c), cards = people(3), keys(1001, 1002, 1003)
     rollout.plan(*[f"{user},oath" for user in (a, b, c)], columns=KEYS)
     done = station(
@@ -281,7 +281,7 @@ def test_a_row_can_be_skipped_and_gone_back_to(rollout: Rollout, people: People,
 
 
 def test_who_quits_goes_on_where_he_stood(rollout: Rollout, people: People) -> None:
-    """Exit 1 while something is left; what was skipped and failed is told, and the failed is a roster."""
+    """The exit code is 1 while rows are left. Skipped and failed rows are reported; failed ones are in a roster."""
     (a, b, c), cards = people(3), keys(1001, 1002, 1003)
     rollout.plan(*[f"{user},oath" for user in (a, b, c)], columns=KEYS)
     cards[1].quirks.wrong_codes = True
@@ -332,7 +332,7 @@ def test_ctrl_c_gives_up_a_row_and_the_next_one_all(
 
 
 def test_a_token_is_read_for_its_user_and_for_no_other(rollout: Rollout, people: People, lab: Lab) -> None:
-    """By the serial in the roster; a second row with the same one fails, and apply knows of the first."""
+    """The roster has its serial. A second row with the same serial fails, and apply knows about the first one."""
     users, display = people(2), Display(base64.b32encode(bytes(range(20))).decode())
     lab.add_token("GAHT55500001", display.secret)
     rollout.plan(*[f"{user},hardware-totp,GAHT55500001" for user in users], columns="user,kind,serial")
@@ -349,7 +349,7 @@ def test_a_token_is_read_for_its_user_and_for_no_other(rollout: Rollout, people:
 
 
 def test_who_is_enrolled_meanwhile_is_passed_over(rollout: Rollout, people: People, lab: Lab) -> None:
-    """By another desk, before he is called and after; who is deleted has failed."""
+    """Another computer enrolls a user before or after their row is called. The row of a deleted user fails."""
     (a, b, c, d), (one, two) = people(4), keys(1001, 1002)
     rollout.plan(*[f"{user},oath" for user in (a, b, c, d)], columns=KEYS)
 
@@ -365,7 +365,7 @@ def test_who_is_enrolled_meanwhile_is_passed_over(rollout: Rollout, people: Peop
 
 
 def test_a_look_that_fails_does_not_end_the_sitting(rollout: Rollout, people: People, lab: Lab) -> None:
-    """It is told, and the row is called all the same."""
+    """The error is shown, and the row is called nevertheless."""
     (user,), (card,) = people(1), keys(1001)
     rollout.plan(f"{user},oath", columns=KEYS)
     lab.faults.add("ListMFADevices", "denied", at=2)
@@ -376,7 +376,7 @@ def test_a_look_that_fails_does_not_end_the_sitting(rollout: Rollout, people: Pe
 
 
 def test_a_desk_whose_disk_fails_ends_with_results(rollout: Rollout, people: People, lab: Lab) -> None:
-    """Exit 5, and nothing is left of the row: the next would fail as well."""
+    """The exit code is 5, and nothing is left of the row. The next row would fail too."""
     users, (card,) = people(2), keys(1001)
     rollout.plan(*[f"{user},oath" for user in users], columns=KEYS)
     folder = rollout.folder / "backups"
@@ -391,7 +391,7 @@ def test_a_desk_whose_disk_fails_ends_with_results(rollout: Rollout, people: Peo
 
 
 def test_what_a_dead_desk_left_is_settled_with_its_key(rollout: Rollout, people: People, lab: Lab) -> None:
-    """Also where the plan was made after that: it says so."""
+    """Holds even if the plan was made later; the plan then says so."""
     (user,), (card,) = people(1), keys(1001)
     card.quirks.pulled_by = CALCULATE
     pcsc.plug(card)
@@ -409,7 +409,7 @@ def test_what_a_dead_desk_left_is_settled_with_its_key(rollout: Rollout, people:
 
 
 def test_apply_leaves_the_stations_rows_and_the_station_those_of_apply(rollout: Rollout, people: People) -> None:
-    """Each writes down how it stands with all."""
+    """Each of them writes the status of all rows."""
     (phone, key), (card,) = people(2), keys(1001)
     rollout.plan(f"{phone},virtual", f"{key},oath", columns=KEYS)
     assert station(rollout, put(card)).code == 0
@@ -423,7 +423,7 @@ def test_apply_leaves_the_stations_rows_and_the_station_those_of_apply(rollout: 
 
 @pytest.mark.parametrize("verb", ["station", "bench"])
 def test_a_dry_run_shows_the_queue_and_asks_nobody(rollout: Rollout, people: People, verb: str) -> None:
-    """Nothing is written, here or there. The command's earlier name works and is not listed."""
+    """Nothing is written, locally or in IAM. The command's earlier name works and is not listed."""
     users = people(2)
     rollout.plan(*[f"{user},oath" for user in users], columns=KEYS)
     done = rollout.desk.run("rollout", verb, rollout.file, "--dry-run", "--output", "json")
@@ -435,7 +435,7 @@ def test_a_dry_run_shows_the_queue_and_asks_nobody(rollout: Rollout, people: Peo
 
 
 def test_bad_input_has_its_own_answers(rollout: Rollout, people: People) -> None:
-    """Nobody there 8, another plan or user 2, no smart card service 3; nothing to do is no fault."""
+    """No terminal: 8; wrong plan or user: 2; no smart card service: 3. An empty queue is not an error."""
     (user,) = people(1)
     rollout.plan(f"{user},oath", columns=KEYS)
     command = ("rollout", "station", rollout.file)
@@ -454,7 +454,7 @@ def test_bad_input_has_its_own_answers(rollout: Rollout, people: People) -> None
     assert (done.code, "with --with virtual those of phones are" in done.err) == (0, True)
 
 
-# A terminal of its own.
+# A real terminal
 
 
 def environment(rollout: Rollout) -> dict[str, str]:
@@ -468,7 +468,7 @@ def window(rollout: Rollout, *more: str) -> Window:
 
 
 def test_at_a_terminal_keys_are_seen_while_a_line_may_be_typed(rollout: Rollout, people: People, lab: Lab) -> None:
-    """Hot-plugged, touched, enrolled; then killed in the middle of the next, and gone on with."""
+    """A key is plugged in, touched and enrolled. The process is killed in the next row; a second run continues."""
     users, (one, two) = people(2), keys(1001, 1002)
     rollout.plan(*[f"{user},oath" for user in users], columns=KEYS)
     shown = window(rollout)
@@ -506,7 +506,7 @@ def entries(rollout: Rollout) -> list[Any]:
 
 
 def test_ctrl_c_at_a_prompt_ends_with_results(rollout: Rollout, people: People) -> None:
-    """Exit 130."""
+    """The exit code is 130."""
     (user,) = people(1)
     rollout.plan(f"{user},oath", columns=KEYS)
     shown = window(rollout)

@@ -1,4 +1,4 @@
-"""Workers over rows, by themselves."""
+"""Workers over rows, without a rollout."""
 
 import threading
 
@@ -8,7 +8,7 @@ from mfa_kit.rollout.workers import Workers
 
 
 def test_workers_end_when_not_all_can_be_begun(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody takes what they make: they begin nothing further, and what they are at comes to its end."""
+    """Their results are not consumed. They start nothing further, and finish the rows in progress."""
     start, stop, begun = threading.Thread.start, threading.Event(), list[int]()
 
     def act(row: int) -> None:
