@@ -1,4 +1,4 @@
-"""A folder of sealed backups without AWS, and keys that open them or do not."""
+"""Fixtures for a folder of encrypted backups without AWS, and keys that decrypt them or do not."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -52,13 +52,13 @@ def new(pair: Callable[[str], Pair]) -> Pair:
 
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MfaKit:
-    """Sit down at a desk that has no AWS."""
+    """Open a desk without AWS."""
     monkeypatch.setenv("MFA_KIT_HOME", str(tmp_path / "desk"))
     return MfaKit(tmp_path / "desk")
 
 
 def own(desk: MfaKit, user: str, recipient: str) -> Backup:
-    """Seal the copy of a user alone, and note that."""
+    """Encrypt a user's own copy, and record that."""
     vault = AgeFiles(desk.home / "backups", [])
     intent = Intent(account=ACCOUNT, partition="aws", user=user, name=user, recipient=recipient)
     entry = Entry(run=RUN, intent=intent, backup=vault.place(intent, RUN))
@@ -69,7 +69,7 @@ def own(desk: MfaKit, user: str, recipient: str) -> Backup:
 
 
 def sealed(desk: MfaKit, user: str, *recipients: str) -> Backup:
-    """Seal a backup of a user into the desk's own folder."""
+    """Encrypt a backup of a user into the desk's own folder."""
     vault = AgeFiles(desk.home / "backups", parse_recipients(recipients))
     backup = vault.new(ACCOUNT, user, user, run=RUN)
     vault.keep(backup, key_uri.otpauth(SEED, label=f"{user}@{ACCOUNT}"))

@@ -1,4 +1,4 @@
-"""What becomes of backups on the command line: verified, exposed, pruned, shown with who opens them; and bad files."""
+"""Backups on the command line: verify, exposed, prune, recipients and bad files."""
 
 import io
 import json
@@ -44,7 +44,7 @@ def revoked(desk: MfaKit, backup: Backup, purpose: Purpose = Purpose.REVOKE) -> 
 
 
 def test_all_backups_are_verified(desk: MfaKit, old: Pair, new: Pair) -> None:
-    """And the one that does not open makes it 5."""
+    """If one cannot be decrypted, the exit code is 5."""
     alice, bob = sealed(desk, "alice", old.recipient), sealed(desk, "bob", old.recipient)
     found = rows(desk, "verify", "--all", "-i", old.file)
     assert [(each["file"], each["opens"]) for each in found] == [(str(alice.path), True), (str(bob.path), True)]
@@ -62,11 +62,11 @@ def test_files_or_all_never_both(words: list[str], desk: MfaKit, old: Pair) -> N
     assert "--all" in done.err
 
 
-# bad input
+# Bad input
 
 
 def picture(*texts: str) -> bytes:
-    """Draw QR codes beside each other; without a text the page is blank."""
+    """Draw QR codes next to each other; without a text the page is blank."""
     drawn = [qrcode.make(text).get_image().convert("L") for text in texts]
     page = Image.new("L", (sum(each.width for each in drawn) + 50, max([50, *(each.height for each in drawn)])), 255)
     left = 0
@@ -96,7 +96,7 @@ FILES: dict[str, tuple[Bad, str]] = {
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_bad_file_is_one_sentence(name: str, desk: MfaKit, old: Pair, tmp_path: Path) -> None:
-    """Beside a good one, which is opened all the same."""
+    """The good file next to it is decrypted nevertheless."""
     backup, recipient = sealed(desk, "alice", old.recipient), pyrage.x25519.Recipient.from_str(old.recipient)
     make, said = FILES[name]
     file = tmp_path / "bad.png.age"
@@ -109,7 +109,7 @@ def test_a_bad_file_is_one_sentence(name: str, desk: MfaKit, old: Pair, tmp_path
 
 
 def test_an_unknown_parameter_does_not_stop_verify(desk: MfaKit, old: Pair) -> None:
-    """Each backup is judged, and what is odd about a QR code is a note."""
+    """Each backup is checked, and an unusual parameter of a QR code is printed as a note."""
     uri = f"otpauth://totp/AWS:a@1?secret={'A' * 16}&counter=1&issuer=Other"
     odd = put(desk, "alice", old.recipient, picture(uri))
     good = sealed(desk, "bob", old.recipient)
@@ -138,7 +138,7 @@ def put(desk: MfaKit, user: str, recipient: str, content: bytes) -> Path:
     ids=["text", "no code", "another code", "two codes"],
 )
 def test_a_file_without_a_key_uri_is_not_shown(content: bytes, desk: MfaKit, old: Pair, tmp_path: Path) -> None:
-    """An attacker who can write to the folder must not have any file decrypted and written."""
+    """Otherwise an attacker who can write to the folder could have any file decrypted and written."""
     file, out = put(desk, "alice", old.recipient, content), tmp_path / "out.png"
     done = desk.run("backup", "show", file, "-i", old.file, "-o", out)
     assert (done.code, done.out) == (5, "")
@@ -152,7 +152,7 @@ BROKEN_CONFIGS = ["no TOML [", "acount = '1'", "plain = 'perhaps'", "backup-dir 
 def test_a_broken_configuration_does_not_keep_a_backup_closed(
     config: str, desk: MfaKit, old: Pair, new: Pair, tmp_path: Path
 ) -> None:
-    """Backups are opened in an emergency, so verbs that need nothing of the file work without it."""
+    """Backups are decrypted in emergencies, so verbs that do not need the configuration work without it."""
     backup, folder = sealed(desk, "alice", old.recipient), desk.home / "backups"
     (desk.home / "config.toml").write_text(config)
     commands: list[list[str | Path]] = [
@@ -178,7 +178,7 @@ def test_a_broken_configuration_does_not_keep_a_backup_closed(
 def test_what_is_no_file_of_its_own_is_not_opened(
     name: str, said: str, desk: MfaKit, old: Pair, tmp_path: Path
 ) -> None:
-    """A symlink is not followed, and a pipe not waited for."""
+    """mfa-kit does not follow a symlink, and does not wait for a pipe."""
     backup = sealed(desk, "alice", old.recipient)
     (tmp_path / "link").symlink_to(backup.path)
     os.mkfifo(tmp_path / "pipe")
@@ -189,7 +189,7 @@ def test_what_is_no_file_of_its_own_is_not_opened(
 
 
 def test_a_wrong_identity_opens_nothing(desk: MfaKit, old: Pair, new: Pair, tmp_path: Path) -> None:
-    """Another one, and an SSH key with a passphrase."""
+    """Another identity, and an SSH key with a passphrase."""
     backup = sealed(desk, "alice", old.recipient)
     subprocess.run([judge("ssh-keygen"), "-q", "-t", "ed25519", "-N", "words", "-f", tmp_path / "ssh"], check=True)
     for identity, code, said in ((new.file, 5, "to a different key"), (tmp_path / "ssh", 2, "with a passphrase")):
@@ -200,7 +200,7 @@ def test_a_wrong_identity_opens_nothing(desk: MfaKit, old: Pair, new: Pair, tmp_
 
 
 def test_a_thousand_mutations_never_open_and_never_crash(tmp_path: Path, desk: MfaKit, old: Pair) -> None:
-    """Bits turned, octets taken out and put in, pieces moved: each is told, and stays as it is."""
+    """Bits are flipped, bytes removed and inserted, and parts moved. Each is reported, and the file stays as it is."""
     backup = sealed(desk, "alice", old.recipient)
     whole, dice = backup.path.read_bytes(), random.Random(12)
     files = {}
@@ -222,7 +222,8 @@ def test_a_thousand_mutations_never_open_and_never_crash(tmp_path: Path, desk: M
 def mutation(whole: bytes, dice: random.Random) -> bytes:
     mutated = bytearray(whole)
     for _ in range(dice.choice([1, 1, 2, 8])):
-        at = dice.randrange(len(mutated) if dice.random() < 0.5 else 250)  # the header is as likely as all the rest
+        # mutations in the header are as likely as in the rest
+        at = dice.randrange(len(mutated) if dice.random() < 0.5 else 250)
         match dice.randrange(5):
             case 0:
                 mutated[at] ^= 1 << dice.randrange(8)
@@ -241,7 +242,7 @@ def mutation(whole: bytes, dice: random.Random) -> bytes:
 
 
 def test_what_a_lost_key_opens_is_told(desk: MfaKit, old: Pair, new: Pair) -> None:
-    """After a rekey too; what is gone is left out, what is only elsewhere is not."""
+    """It includes older copies after a rekey. Removed backups are left out, moved ones are not."""
     alice, bob, carol = (sealed(desk, user, old.recipient) for user in ("alice", "bob", "carol"))
     assert desk.run("backup", "rekey", "-i", old.file, "-r", old.recipient, "-r", new.recipient).code == 0
     assert desk.run("backup", "rekey", "-i", old.file, "-r", new.recipient).code == 0
@@ -259,7 +260,7 @@ def test_what_a_lost_key_opens_is_told(desk: MfaKit, old: Pair, new: Pair) -> No
 
 
 def test_what_is_not_on_record_is_not_passed_over(desk: MfaKit, old: Pair, pair: Callable[[str], Pair]) -> None:
-    """An earlier version or another desk sealed it; for a key that opened nothing there is nothing."""
+    """An earlier version or another computer encrypted it. A key that decrypted nothing has no backups."""
     sealed(desk, "alice", old.recipient)
     done = desk.run("backup", "exposed", "-r", pair("third").recipient, "--output", "json")
     assert [(each["user"], each["known"]) for each in json.loads(done.out)["rows"]] == [("alice", False)]
@@ -271,7 +272,7 @@ def test_what_is_not_on_record_is_not_passed_over(desk: MfaKit, old: Pair, pair:
 
 
 def test_enroll_notes_for_whom_it_seals(mfa_kit: MfaKit, user: str, recipient: str) -> None:
-    """And of a user only the own backups are shown."""
+    """Only a user's own backups are shown for that user."""
     words = ("--with", "virtual", "--codes", "generated", "-r", recipient)
     assert mfa_kit.run("enroll", user, *words).code == 0
     [row] = rows(mfa_kit, "recipients", user.upper())
@@ -283,7 +284,7 @@ def test_enroll_notes_for_whom_it_seals(mfa_kit: MfaKit, user: str, recipient: s
 def test_a_rollout_notes_for_whom_it_seals(
     mfa_kit: MfaKit, user: str, recipient: str, old: Pair, tmp_path: Path
 ) -> None:
-    """The user among them."""
+    """The user is one of the recipients."""
     (tmp_path / "roster.csv").write_text(f"user,recipient\n{user},{old.recipient}\n")
     for words in (
         ("plan", tmp_path / "roster.csv", "-o", tmp_path / "plan"),
@@ -298,7 +299,7 @@ def test_a_rollout_notes_for_whom_it_seals(
 def test_a_users_own_copy_is_told_and_no_rekey_changes_it(
     desk: MfaKit, old: Pair, new: Pair, pair: Callable[[str], Pair]
 ) -> None:
-    """Beside the desk's backup, and where it is the only one; the user's key stays one that opens it."""
+    """It exists beside the desk's backup, or alone. The user's key remains its recipient."""
     alice = pair("alice")
     copy = own(desk, "alice", alice.recipient)
     before = copy.path.read_bytes()
@@ -319,13 +320,13 @@ def test_a_users_own_copy_is_told_and_no_rekey_changes_it(
 
 @pytest.fixture
 def left(mfa_kit: MfaKit, users: Callable[[], str], recipient: str) -> tuple[Backup, Backup]:
-    """Seal a backup of a user whom IAM has no more, and one of a user who is there without that device."""
+    """Encrypt a backup of a user whom IAM no longer has, and one of a user who exists without that device."""
     gone, there = (sealed(mfa_kit, name, recipient) for name in ("gone", users()))
     return gone, there
 
 
 def test_backups_of_who_left_are_removed_and_that_is_recorded(mfa_kit: MfaKit, left: tuple[Backup, Backup]) -> None:
-    """Nothing goes with --dry-run; a person is asked, or --yes says so."""
+    """Nothing is removed with --dry-run. The user confirms, or gives --yes."""
     gone, there = left
     old_run = age(gone), age(there)
     dry = rows(mfa_kit, "prune", "--dry-run")
@@ -342,7 +343,7 @@ def test_backups_of_who_left_are_removed_and_that_is_recorded(mfa_kit: MfaKit, l
 
 
 def test_a_backup_that_cannot_be_removed_does_not_end_the_removing(mfa_kit: MfaKit, recipient: str) -> None:
-    """Each is told, those that went and the one that stays: its folder is a symlink, which is not followed."""
+    """The removed ones and the remaining one are reported. Its folder is a symlink, which is not followed."""
     first, second, third = (age(sealed(mfa_kit, name, recipient)) for name in ("gone-1", "gone-2", "gone-3"))
     second.parent.rename(elsewhere := mfa_kit.home / "elsewhere")
     second.parent.symlink_to(elsewhere)
@@ -354,20 +355,20 @@ def test_a_backup_that_cannot_be_removed_does_not_end_the_removing(mfa_kit: MfaK
 
 
 def test_the_copy_of_a_user_who_left_goes_too(mfa_kit: MfaKit, recipient: str) -> None:
-    """It is of no more use than the other."""
+    """It is as useless as the other one."""
     old_runs = [age(sealed(mfa_kit, "gone", recipient)), age(own(mfa_kit, "gone", recipient))]
     assert [each["file"] for each in rows(mfa_kit, "prune", "--yes")] == [str(path) for path in old_runs]
     assert not any(path.exists() for path in old_runs)
 
 
 def age(backup: Backup) -> Path:
-    """Give a backup an old run."""
+    """Give a backup an old run ID."""
     older = backup.path.with_name(backup.path.name.replace("20261125", "20250101"))
     return backup.path.rename(older)
 
 
 def test_a_file_whose_name_tells_no_time_is_no_backup(desk: MfaKit, old: Pair) -> None:
-    """Anybody can name one so; what else is there is listed."""
+    """Any file can have such a name. The other backups are listed."""
     alice = sealed(desk, "alice", old.recipient)
     alice.path.with_name("alice-99999999T999999Z-0a1b2c3d.png.age").write_bytes(alice.path.read_bytes())
     assert [each["file"] for each in rows(desk, "list")] == [str(alice.path)]
@@ -375,7 +376,7 @@ def test_a_file_whose_name_tells_no_time_is_no_backup(desk: MfaKit, old: Pair) -
 
 
 def test_a_file_that_tells_of_no_device_does_not_end_a_drill(desk: MfaKit, old: Pair, tmp_path: Path) -> None:
-    """It was moved, and its label is what somebody wrote in an app; the row says so, and others are drilled."""
+    """It was moved, and its label is any text from an app. Its row says so, and the others are tested."""
     vault = AgeFiles(tmp_path / "far", parse_recipients([old.recipient]))
     backup = vault.new(ACCOUNT, "alice", "alice", run=RUN)
     vault.keep(backup, key_uri.otpauth(SEED, label="my AWS at work"))
@@ -388,11 +389,11 @@ def test_a_file_that_tells_of_no_device_does_not_end_a_drill(desk: MfaKit, old: 
     assert "tells of which device" in row["fault"]
 
 
-# a device that was lost
+# A lost device
 
 
 def test_a_lost_device_is_not_restored(desk: MfaKit, old: Pair, tmp_path: Path) -> None:
-    """Under the name of its backup, and when the file was renamed."""
+    """The file is recognized by the name of its backup, even after it was renamed."""
     backup = sealed(desk, "alice", old.recipient)
     identities = Identities([old.file], passphrase_fd=None, person=Nobody("this is a test"))
     intent, _ = kit.open_restorable(backup.path, identities)

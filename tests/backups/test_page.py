@@ -1,4 +1,4 @@
-"""docs/backups.md at a terminal: all its commands in their order, those among them at which a person types."""
+"""docs/backups.md at a terminal: all its commands in order, including those at which a person types."""
 
 import base64
 import re
@@ -19,9 +19,9 @@ from tests.test_docs import RUN, blocks
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 TYPED = "bash no: somebody types, and tests/backups/test_page.py does"
-# The passphrase of the page's own example, and what it is changed to.
+# The passphrase of the example on the page, and the new one.
 BEFORE, AFTER = "correct horse battery staple", "another battery"
-# Whose phone it is that a code is asked of.
+# The user whose code is asked for.
 WHOSE = re.compile(r"shows for (\w+)")
 ASKED = {"age: ": BEFORE, "1 to 2: ": "1", "passphrase: ": AFTER, "the same again: ": AFTER}
 CODES = ("code: ", "leave it out: ")
@@ -34,7 +34,7 @@ def lab() -> Iterator[Lab]:
 
 
 def test_all_of_the_page_runs_where_a_person_types(lab: Lab, tmp_path: Path) -> None:
-    """The screenshot becomes a backup, the new phone and the drill are proved, and the new passphrase opens."""
+    """The screenshot becomes a backup, the new phone and the test are proved, and the new passphrase works."""
     meant = [block for block in blocks("docs/backups.md") if block.info in RUN or block.info == TYPED]
     typed = [block.script for block in meant if block.info == TYPED]
     assert [script.split()[2] for script in typed] == ["restore", "add", "passphrase", "drill"]

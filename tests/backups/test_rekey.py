@@ -1,4 +1,4 @@
-"""`mfa-kit backup rekey`: each file whole, sealed for the new recipients alone, and what fails stays as it was."""
+"""`mfa-kit backup rekey`: each file is complete and encrypted only to the new recipients; a failed one is unchanged."""
 
 import errno
 import json
@@ -35,7 +35,7 @@ def rekey(desk: MfaKit, *words: str | Path, code: int = 0) -> dict[str, Any]:
 
 
 def opens(file: Path, key: Pair) -> bool:
-    """Whether Debian's age opens a file with a key, and the seed is in it."""
+    """Return whether Debian's age decrypts a file with a key, and the secret is in it."""
     done = subprocess.run([judge("age"), "-d", "-i", key.file, file], capture_output=True, check=False)
     return done.returncode == 0 and key_uri.seed_of(symbol.read(Png(done.stdout))) == SEED
 
@@ -45,7 +45,7 @@ def counts(row: dict[str, Any]) -> tuple[int, int, int, int]:
 
 
 def test_the_new_key_opens_them_and_the_old_one_no_more(desk: MfaKit, old: Pair, new: Pair) -> None:
-    """Each file is private, under its name, and nothing is beside it."""
+    """Each file is private and has its old name, and no other file is left."""
     files = [sealed(desk, user, old.recipient).path for user in ("alice", "bob")]
     assert counts(rekey(desk, "-i", old.file, "-r", new.recipient)) == (2, 2, 0, 0)
     for file in files:
@@ -56,7 +56,7 @@ def test_the_new_key_opens_them_and_the_old_one_no_more(desk: MfaKit, old: Pair,
 
 
 def test_it_says_what_a_rekey_does_not_heal(desk: MfaKit, old: Pair, new: Pair) -> None:
-    """Copies; and where no identity of the new recipient was given, that nobody has seen it open."""
+    """It mentions older copies. Without an identity of the new recipient, it says that the files were not checked."""
     sealed(desk, "alice", old.recipient)
     blind = desk.run("backup", "rekey", "-i", old.file, "-r", new.recipient)
     assert "a rekey heals nothing there" in blind.err
@@ -67,7 +67,7 @@ def test_it_says_what_a_rekey_does_not_heal(desk: MfaKit, old: Pair, new: Pair) 
 
 
 def test_run_again_it_does_nothing_twice(desk: MfaKit, old: Pair, new: Pair) -> None:
-    """With the old key alone, or the new one beside it."""
+    """With only the old key, or with the new one as well."""
     file = sealed(desk, "alice", old.recipient).path
     rekey(desk, "-i", old.file, "-r", new.recipient)
     before = file.read_bytes()
@@ -87,7 +87,7 @@ def test_a_recipient_is_added_with_the_key_that_is_there(desk: MfaKit, old: Pair
 def test_a_recipient_is_added_whatever_other_identities_are_given(
     desk: MfaKit, old: Pair, new: Pair, pair: Callable[[str], Pair]
 ) -> None:
-    """That one recipient opens it says nothing of the others."""
+    """Decrypting with that recipient's identity proves nothing about the others."""
     file = sealed(desk, "alice", old.recipient).path
     words = ("-i", pair("third").file, "-i", old.file, "-r", old.recipient, "-r", new.recipient)
     assert counts(rekey(desk, *words)) == (1, 1, 0, 0)
@@ -100,7 +100,7 @@ def test_a_recipient_is_added_whatever_other_identities_are_given(
 def test_an_identity_that_opens_nothing_takes_nobody_off_the_record(
     desk: MfaKit, old: Pair, new: Pair, pair: Callable[[str], Pair]
 ) -> None:
-    """Neither to leave one out nor where the record says that it was done."""
+    """A recipient is not removed from the record, and a backup does not count as rekeyed."""
     file = sealed(desk, "alice", old.recipient).path
     rekey(desk, "-i", old.file, "-r", old.recipient, "-r", new.recipient)
     before = file.read_bytes()
@@ -112,7 +112,7 @@ def test_an_identity_that_opens_nothing_takes_nobody_off_the_record(
 
 
 def test_what_was_done_has_to_open_with_the_new_key_where_that_is_given(desk: MfaKit, old: Pair, new: Pair) -> None:
-    """A record may be older than the file, which another desk sealed again."""
+    """The record may be older than the file, because another computer may have encrypted it again."""
     backup = sealed(desk, "alice", old.recipient)
     rekey(desk, "-i", old.file, "-r", new.recipient)
     third = pyrage.x25519.Identity.generate()
@@ -122,7 +122,7 @@ def test_what_was_done_has_to_open_with_the_new_key_where_that_is_given(desk: Mf
 
 
 def test_an_ssh_key_goes_out_of_use_and_another_comes(desk: MfaKit, new: Pair, tmp_path: Path) -> None:
-    """A recipient is on record without the comment behind it."""
+    """A recipient is recorded without its comment."""
     subprocess.run(
         [judge("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-C", "a@b", "-f", tmp_path / "key"], check=True
     )
@@ -136,7 +136,7 @@ def test_an_ssh_key_goes_out_of_use_and_another_comes(desk: MfaKit, new: Pair, t
 
 
 def test_what_fails_stays_and_the_rest_is_done(desk: MfaKit, old: Pair, new: Pair, pair: Callable[[str], Pair]) -> None:
-    """Another's, damaged, foreign; the ledger says of none of them that the new key opens it."""
+    """One file belongs to others, one is damaged, and one is foreign. The ledger lists the new key for none of them."""
     good, other, damaged, foreign = (sealed(desk, user, old.recipient).path for user in "abcd")
     other.write_bytes(pyrage.encrypt(b"x", [pyrage.x25519.Recipient.from_str(pair("third").recipient)]))
     damaged.write_bytes(damaged.read_bytes()[:-1])
@@ -157,7 +157,7 @@ def test_what_fails_stays_and_the_rest_is_done(desk: MfaKit, old: Pair, new: Pai
 
 
 def test_symlinks_are_not_followed(desk: MfaKit, old: Pair, new: Pair, tmp_path: Path) -> None:
-    """A file that is one is no backup; a folder that is one is refused, and what it points at is not touched."""
+    """A symlink does not count as a backup. A folder that is a symlink is refused, and its target is not changed."""
     elsewhere = sealed(MfaKit(tmp_path / "other"), "bob", old.recipient).path
     before = elsewhere.read_bytes()
     folder = desk.home / "backups" / elsewhere.parts[-3]
@@ -172,7 +172,7 @@ def test_symlinks_are_not_followed(desk: MfaKit, old: Pair, new: Pair, tmp_path:
 
 
 def test_a_folder_is_rekeyed_by_one_process_at_a_time(desk: MfaKit, old: Pair, new: Pair) -> None:
-    """The other one says so."""
+    """The second process prints this."""
     sealed(desk, "alice", old.recipient)
     with AgeFiles(desk.home / "backups", []).alone():
         done = desk.run("backup", "rekey", "-i", old.file, "-r", new.recipient)
@@ -181,7 +181,7 @@ def test_a_folder_is_rekeyed_by_one_process_at_a_time(desk: MfaKit, old: Pair, n
 
 
 def test_an_identity_is_changed_by_one_process_at_a_time(tmp_path: Path) -> None:
-    """Two would take the file that the other writes beside it for their own, and a half-written one its place."""
+    """Otherwise one could replace the file with the other's partly written temporary file."""
     file = tmp_path / "identity.age"
     file.write_bytes(b"sealed")
     unlocked = UnlockedIdentity(file, Secret(b"sealed"), Secret(b"text"))
@@ -219,7 +219,7 @@ def test_a_dry_run_counts(desk: MfaKit, old: Pair, new: Pair) -> None:
 
 
 def many(desk: MfaKit, key: Pair) -> list[Backup]:
-    """Seal more than a batch of backups, and note for whom."""
+    """Encrypt more than a batch of backups, and record their recipients."""
     with ThreadPoolExecutor(16) as pool:
         files = list(pool.map(lambda number: sealed(desk, f"u{number:03}", key.recipient), range(250)))
     with Ledger(desk.home) as ledger:
@@ -229,7 +229,7 @@ def many(desk: MfaKit, key: Pair) -> list[Backup]:
 
 @pytest.mark.slow
 def test_killed_at_any_moment_it_is_finished_by_the_next_run(desk: MfaKit, old: Pair, new: Pair) -> None:
-    """Every file opens by one key or the other all the while, and the ledger names the one that it is."""
+    """At every moment, each file can be decrypted with one of the keys, and the ledger names that key."""
     files = many(desk, old)
     keys = read_identities([old.file]), read_identities([new.file])
     inodes = {each.path: each.path.stat().st_ino for each in files}
@@ -239,7 +239,7 @@ def test_killed_at_any_moment_it_is_finished_by_the_next_run(desk: MfaKit, old: 
             pass
         process.send_signal(signal.SIGKILL)
         process.communicate()
-        assert process.returncode in {-signal.SIGKILL, 0}  # at its end it may be faster than we are
+        assert process.returncode in {-signal.SIGKILL, 0}  # it may have finished before the kill
         with Ledger(desk.home) as ledger:
             seals = BackupRecords(ledger, now=2.0).seals()
         for each in files:
@@ -257,7 +257,7 @@ def test_killed_at_any_moment_it_is_finished_by_the_next_run(desk: MfaKit, old: 
 
 @pytest.mark.slow
 def test_ctrl_c_leaves_a_record_of_what_was_done(desk: MfaKit, old: Pair, new: Pair) -> None:
-    """Files that were begun are finished, the others are as they were, and the ledger knows which is which."""
+    """Files in progress are finished, the others are unchanged, and the ledger shows which are which."""
     files = many(desk, old)
     inodes = {each.path: each.path.stat().st_ino for each in files}
     process = desk.start("backup", "rekey", "-i", old.file, "-r", new.recipient)
@@ -278,7 +278,7 @@ def test_ctrl_c_leaves_a_record_of_what_was_done(desk: MfaKit, old: Pair, new: P
 def test_broken_off_it_is_on_record_for_whom_each_may_be(
     desk: MfaKit, old: Pair, new: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a second Ctrl-C does: what was sealed anew and not counted any more is still known, and gone on with."""
+    """After a second Ctrl-C, files encrypted but not yet counted are still known, and the next run continues."""
     files = [sealed(desk, f"u{number}", old.recipient) for number in range(40)]
     files[0].path.write_bytes(b"no age file")
     with Ledger(desk.home) as ledger:
@@ -303,7 +303,7 @@ def test_broken_off_it_is_on_record_for_whom_each_may_be(
 
 
 def opened_by(file: Path, keys: tuple[Secret[Any], Secret[Any]]) -> int:
-    """Return which of two keys opens a file. Raise when neither does."""
+    """Return which of two keys decrypts a file. Raise if neither does."""
     try:
         open_backup(file, keys[0])
     except IntegrityFault:
@@ -313,7 +313,7 @@ def opened_by(file: Path, keys: tuple[Secret[Any], Secret[Any]]) -> int:
 
 
 def test_a_disk_that_lies_costs_nothing(desk: MfaKit, old: Pair, new: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What does not read back as it was written takes no backup's place; a disk that is full neither."""
+    """A file that does not read back as written replaces no backup, and neither does one on a full disk."""
     file = sealed(desk, "alice", old.recipient).path
     before, real = file.read_bytes(), os.fdopen
 

@@ -1,4 +1,4 @@
-"""Which backups a key opens, which are due, which may go: pure rules, and a drill with a person who types."""
+"""Which backups a key decrypts, which may be removed, and tests of backups with a scripted person: pure rules."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -37,12 +37,12 @@ def seal(of: Backup, recipient: str, since: float = 1.0, until: float | None = N
 
 
 def test_a_backup_has_the_same_name_in_every_folder() -> None:
-    """By which it is on record."""
+    """The ledger uses this name."""
     assert backup().name == f"{ACCOUNT}/alice/alice-{RUN}.png.age"
 
 
 def test_who_can_open_is_who_was_not_left_out() -> None:
-    """And where nothing is on record that is told apart from nobody."""
+    """A backup that is not on record has None in place of its recipients."""
     alice, bob = backup("alice"), backup("bob")
     seals = [seal(alice, "a"), seal(alice, "b", until=2.0), seal(alice, "c"), seal(alice, "a")]
     assert known_recipients([alice, bob], seals) == [
@@ -52,7 +52,7 @@ def test_who_can_open_is_who_was_not_left_out() -> None:
 
 
 def test_what_a_key_ever_opened_is_exposed() -> None:
-    """A rekey heals no copy; what is not on record counts, and what is gone does not."""
+    """A rekey does not affect older copies. Backups without a record count, removed ones do not."""
     now, once, twice, other, unknown, gone = map(backup, ("now", "once", "twice", "other", "unknown", "gone"))
     seals = [
         seal(now, "k", 5.0),
@@ -94,7 +94,7 @@ def test_a_drill_is_due_when_neither_making_nor_drill_is_young(
     ids=["never", "this run", "later", "an earlier device", "renamed", "renamed, never"],
 )
 def test_the_backup_of_a_lost_device_is_refused(run: str | None, lost: Sequence[str], refused: bool) -> None:
-    """A device of the same name that was lost before this one was made is another one."""
+    """A loss before this backup was made concerns another device of the same name."""
     if not refused:
         check_not_lost("alice", run, losses=lost)
         return
@@ -105,7 +105,7 @@ def test_the_backup_of_a_lost_device_is_refused(run: str | None, lost: Sequence[
 
 @dataclass
 class Person:
-    """Types what is in the list."""
+    """Types the entries of a list."""
 
     types: list[str]
     said: list[str] = field(default_factory=list)
@@ -136,14 +136,14 @@ def code(ahead: int = 0) -> str:
     ids=["right", "a slow phone", "left out after a slip", "left out", "right at last", "wrong thrice", "hours off"],
 )
 def test_a_drill_holds_what_is_typed_to_the_seed(types: list[str], result: Drill) -> None:
-    """Three codes that are wrong say that they differ; what is no code says nothing."""
+    """Three wrong codes mean that the codes differ. Input that is not a code proves nothing."""
     person: Interaction = Person(list(types))  # type: ignore[assignment]
     assert judge_typed(SEED, now=lambda: NOW, interaction=person) is result
 
 
 @dataclass
 class Account:
-    """What IAM says."""
+    """The data that IAM returns."""
 
     has: dict[str, list[str]] = field(default_factory=dict)
     free: list[str] = field(default_factory=list)
@@ -174,13 +174,13 @@ def prunable(account: Account, *found: Backup, older: float | None = None) -> li
 
 
 def test_a_user_who_left_needs_no_backup() -> None:
-    """Of any of the devices."""
+    """Holds for any of the user's devices."""
     one, two = backup("gone"), backup("gone", device="gone-2")
     assert prunable(Account(), one, two) == [(one, Why.LEFT), (two, Why.LEFT)]
 
 
 def test_a_user_whom_the_listing_leaves_out_is_asked_for() -> None:
-    """Listings lag; the user's own devices decide."""
+    """Listings lag, so the user's own devices decide."""
     account = Account(has={"alice": []}, unlisted={"alice"})
     assert prunable(account, backup()) == []
 
@@ -210,7 +210,7 @@ def test_what_iam_says_nothing_of_stays(found: Backup) -> None:
 )
 @pytest.mark.parametrize("free", [True, False])
 def test_a_device_that_may_be_there_keeps_its_backup(runs: dict[str, str | Mark], gone: bool, free: bool) -> None:
-    """Whoever has it, or nobody; names are told without their case."""
+    """It may be assigned to any user, or unassigned. Names are compared case-insensitively."""
     account = Account(has={"Alice": [] if free else [ARN + "Alice"]}, free=[ARN + "Alice"] if free else [], runs=runs)
     found = backup("Alice", device="alice")
     assert prunable(account, found, older=9 * DAY) == ([(found, Why.GONE)] if gone else [])

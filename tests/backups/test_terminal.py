@@ -1,4 +1,4 @@
-"""Backups at a terminal: a picture is added, a new phone is given a seed, phones are drilled, a passphrase changed."""
+"""Backups at a terminal: add a picture, move a secret to a new phone, test phones, change a passphrase."""
 
 import base64
 import json
@@ -67,7 +67,7 @@ class Desk:
         )
 
     def enroll(self, seal: bool = True) -> Path:
-        """Give alice a device whose seed is only sealed; without a seal the backup is lost at once."""
+        """Give alice a device whose secret is only in the backup. With seal=False the backup is deleted at once."""
         done = self.run(
             "enroll", "alice", "--with", "virtual", "--codes", "generated", "-r", self.recipient, "--output", "json"
         )
@@ -89,14 +89,14 @@ class Desk:
         return key_uri.otpauth(Seed(seed), label=label).reveal()
 
     def opened(self, backup: Path) -> bytes:
-        """Return the seed that Debian's age finds in a backup."""
+        """Return the secret that Debian's age finds in a backup."""
         done = subprocess.run(
             [judge("age"), "-d", "-i", self.folder / "id.txt", backup], check=True, capture_output=True
         )
         return key_uri.seed_of(symbol.read(Png(done.stdout))).reveal()
 
     def silent(self, *seeds: bytes) -> None:
-        """See that no seed was written anywhere in the clear but in pictures that the user made."""
+        """Check that no secret was written unencrypted, except in pictures that the user made."""
         for file in self.folder.rglob("*"):
             if file.is_file() and file.suffix not in {".png", ".txt"}:
                 for seed in seeds:
@@ -109,7 +109,7 @@ def desk(lab: Lab, tmp_path: Path) -> Desk:
 
 
 def test_a_screenshot_becomes_a_backup(desk: Desk) -> None:
-    """Proved by one code; the picture is named for deletion, status shows the backup, and it opens with age."""
+    """One code proves it. mfa-kit names the picture to delete, status shows the backup, and age decrypts it."""
     desk.enroll(seal=False)
     desk.png("shot.png", desk.uri(desk.seed(), f"alice-old@{ACCOUNT}"))
     words = ("backup", "add", "alice", "--image", "shot.png", "-r", desk.recipient, "--output", "json")
@@ -139,7 +139,7 @@ def test_a_screenshot_becomes_a_backup(desk: Desk) -> None:
 
 
 def test_a_device_that_another_tool_made_is_added_and_revoked_with_its_backup(desk: Desk, lab: Lab) -> None:
-    """Untagged: its maker stays unknown, and the backup goes when the device goes."""
+    """It has no tag, so its maker stays unknown. The backup is removed together with the device."""
     iam = boto3.client(
         "iam",
         endpoint_url=lab.url,
@@ -176,7 +176,7 @@ def test_a_device_that_another_tool_made_is_added_and_revoked_with_its_backup(de
 
 
 def test_roots_picture_is_sealed_without_a_word_with_iam_about_root(desk: Desk) -> None:
-    """The name is the label's, and the folder that of root; the picture may come through a pipe."""
+    """The name is that of the label, and the folder that of root. The picture may come through a pipe."""
     desk.png("root.png", desk.uri(SEED, f"root-account-mfa-device@{ACCOUNT}"))
     words = (*MFA_KIT, "backup", "add", "--root", "--image", "-", "-r", desk.recipient, "--output", "json")
     window = Window(["/bin/sh", "-c", 'cat root.png | "$@"', "sh", *words], env=desk.env, cwd=desk.folder)
@@ -192,7 +192,7 @@ def test_roots_picture_is_sealed_without_a_word_with_iam_about_root(desk: Desk) 
 
 
 def test_an_export_is_read_and_one_account_chosen(desk: Desk) -> None:
-    """Of Google Authenticator; what is of another kind is not offered."""
+    """It is an export of Google Authenticator. Entries of other kinds are not offered."""
     desk.enroll(seal=False)
     accounts = [(b"counter", b"hotp", 1), (bytes(20), b"other", 2), (desk.seed(), b"Amazon:alice@alias", 2)]
     desk.png("export.png", export(accounts))
@@ -215,7 +215,7 @@ def export(accounts: Sequence[tuple[bytes, bytes, int]]) -> str:
 
 
 def test_ctrl_c_before_the_code_seals_nothing(desk: Desk) -> None:
-    """And leaves the picture."""
+    """The picture stays."""
     desk.enroll(seal=False)
     desk.png("shot.png", desk.uri(desk.seed()))
     window = desk.window("backup", "add", "alice", "--image", "shot.png", "-r", desk.recipient, "--shred")
@@ -248,7 +248,7 @@ def test_ctrl_c_before_the_code_seals_nothing(desk: Desk) -> None:
     ],
 )
 def test_what_cannot_be_added_is_one_sentence(words: list[str], code: int, said: str, desk: Desk) -> None:
-    """Nothing is sealed, nobody is asked for a code, and the picture stays."""
+    """Nothing is encrypted, the user is not asked for a code, and the picture stays."""
     desk.png("good.png", desk.uri(SEED))
     desk.png("a.png", desk.uri(SEED))
     desk.png("url.png", "https://example.com")
@@ -279,7 +279,7 @@ def test_nobody_can_be_asked_so_nothing_is_added(desk: Desk) -> None:
 
 
 def test_a_new_phone_is_shown_the_code_and_proves_it(desk: Desk) -> None:
-    """On the alternate screen: a camera reads it there, and it is nowhere afterwards."""
+    """A camera can read it from the alternate screen; it is nowhere afterwards."""
     backup = desk.enroll()
     window = desk.window("backup", "restore", str(backup), "-i", "id.txt", "--to", "phone", "--output", "json")
     window.see("code: ")
@@ -294,7 +294,7 @@ def test_a_new_phone_is_shown_the_code_and_proves_it(desk: Desk) -> None:
 
 
 def test_the_phone_of_a_lost_device_is_not_shown_its_code(desk: Desk) -> None:
-    """Its finder has the same codes."""
+    """The finder of the phone has the same codes."""
     backup = desk.enroll()
     run = backup.name.removeprefix("alice-").removesuffix(".png.age")
     intent = Intent(account=ACCOUNT, partition="aws", user="alice", name="alice")
@@ -309,7 +309,7 @@ def test_the_phone_of_a_lost_device_is_not_shown_its_code(desk: Desk) -> None:
 
 
 def test_a_drill_is_remembered(desk: Desk) -> None:
-    """By status, until it is due again; a phone that shows other codes makes it 1."""
+    """Status shows it until the next test is due. If a phone shows other codes, the exit code is 1."""
     backup = desk.enroll()
     window = desk.window("backup", "drill", "-i", "id.txt", "--output", "json")
     window.see("Enter to leave it out: ")
@@ -333,7 +333,7 @@ def test_a_drill_is_remembered(desk: Desk) -> None:
 
 
 def test_a_drill_goes_on_where_one_is_left_out_or_does_not_open(desk: Desk) -> None:
-    """Nothing was proved then, which is 1."""
+    """Nothing was proved for that backup, so the exit code is 1."""
     backup = desk.enroll()
     (desk.folder / "bad.png.age").write_bytes(backup.read_bytes()[:-1])
     window = desk.window("backup", "drill", "bad.png.age", str(backup), "-i", "id.txt", "--output", "json")
@@ -344,7 +344,7 @@ def test_a_drill_goes_on_where_one_is_left_out_or_does_not_open(desk: Desk) -> N
 
 
 def test_a_passphrase_is_changed_and_the_backups_are_not_touched(desk: Desk) -> None:
-    """The old one opens the identity no more; the same backup opens by the new one."""
+    """The old passphrase no longer decrypts the identity. The same backup can be decrypted with the new one."""
     window = desk.window("enroll", "alice", "--with", "virtual", "--codes", "generated", "--output", "json")
     window.see("passphrase, 1 to 2: ")
     window.type("1")
@@ -393,7 +393,7 @@ def change(window: Window, before: str, after: str) -> None:
 
 @pytest.mark.parametrize("words", [[], ["missing.age"]])
 def test_a_passphrase_of_what_is_not_there_is_told(words: list[str], desk: Desk) -> None:
-    """Before anything is typed. And a script is told that a person has to type it."""
+    """The error comes before anything is typed. A script gets an error that a person has to type."""
     window = desk.window("backup", "passphrase", *words)
     assert window.end() == 2
     said = "there is no file missing.age" if words else "there are 0 identities with a passphrase"
@@ -406,7 +406,7 @@ def test_a_passphrase_of_what_is_not_there_is_told(words: list[str], desk: Desk)
 
 
 def test_a_bar_tells_how_far_a_rekey_is(desk: Desk) -> None:
-    """On a terminal only; nothing of it on stdout."""
+    """It appears only on a terminal, and not on stdout."""
     desk.enroll()
     subprocess.run(["age-keygen", "-o", desk.folder / "new.txt"], check=True, capture_output=True)
     new = desk.age_keygen(desk.folder / "new.txt")
