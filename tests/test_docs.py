@@ -1,14 +1,14 @@
-"""The documents: their commands run, their links resolve, and pages that list what there is list all of it.
+"""Checks of the documentation: commands run, links resolve, and reference pages are complete.
 
-A fenced block's info string says what becomes of it:
+The info string of a fenced block says how it is checked:
 
     ```bash             run in an empty folder
     ```bash lab         run with the lab as AWS; the blocks of a page share one lab, one folder and one shell
-    ```bash no: REASON  not run, and why
-    ```console          a transcript, with `lab` or `no:` as above: `$ ` starts a command, `> ` goes on with it, and the
-                        rest is what it prints, where a line `...` stands for any lines, `...` in a line for any text
+    ```bash no: REASON  not run, with the reason
+    ```console          a transcript, with `lab` or `no:` as above: `$ ` starts a command, `> ` continues it, and the
+                        rest is its output, where a line `...` matches any lines, `...` in a line any text
 
-Other languages (text, json, ini ...) are shown, not run.
+Blocks in other languages (text, json, ini ...) are only shown.
 """
 
 import ast
@@ -37,14 +37,14 @@ FENCE = re.compile(r"^(?P<indent> *)```(?P<info>[^\n`]*)\n(?P<text>.*?)^(?P=inde
 RUN = {"bash": False, "bash lab": True, "console": False, "console lab": True}
 REFUSED = re.compile(r"(bash|console) no: \S.*")
 FORMATS = PAGES["docs/formats.md"]
-# What prints a result; the first word that it is given, apart from the result itself, is the name of the schema.
+# Functions that print a result. Their first argument besides the result itself is the name of the schema.
 PRINTS = {"Tally", "many", "one", "print_answer"}
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A fenced block: where it stands, what its author said of it, and its lines."""
+    """A fenced block: its place, its info string, and its lines."""
 
     place: str
     info: str
@@ -52,14 +52,14 @@ class Block:
 
     @property
     def script(self) -> str:
-        """The commands alone."""
+        """The commands without their output."""
         if self.info.startswith("bash"):
             return "\n".join(self.lines)
         return "\n".join(line[2:] for line in self.lines if line.startswith(("$ ", "> ")))
 
     @property
     def printed(self) -> re.Pattern[str] | None:
-        """What a transcript has to show; None for a block that is no transcript."""
+        """The expected output of a transcript; None for a block that is not a transcript."""
         if self.info.startswith("bash"):
             return None
         shown = [line for line in self.lines if not line.startswith(("$ ", "> "))]
@@ -67,12 +67,12 @@ class Block:
 
 
 def wild(line: str) -> str:
-    """Make a pattern of a line in which `...` stands for any text."""
+    """Make a pattern of a line in which `...` matches any text."""
     return ".*".join(re.escape(part) for part in line.split("..."))
 
 
 def blocks(page: str) -> Iterator[Block]:
-    """Yield the fenced blocks of a page that hold commands."""
+    """Yield the fenced blocks of a page that contain commands."""
     text = PAGES[page]
     for found in FENCE.finditer(text):
         place = f"{page}:{text.count(chr(10), 0, found.start()) + 1}"
@@ -89,7 +89,7 @@ def slugs(text: str) -> set[str]:
 
 
 def broken(page: str) -> Iterator[str]:
-    """Yield the links of a page to files and headings that are not there."""
+    """Yield the links of a page to files and headings that do not exist."""
     for target in re.findall(r"\]\(([^)\s]+)\)", FENCE.sub("", PAGES[page])):
         if re.match(r"https?:|mailto:", target):
             continue
@@ -100,7 +100,7 @@ def broken(page: str) -> Iterator[str]:
 
 
 def test_every_block_says_what_becomes_of_it() -> None:
-    """A command in the documents is run or says why not; a misspelled tag is neither."""
+    """A command in the documentation is run, or has a reason not to be. A misspelled tag is an error."""
     unknown = [block.place for page in PAGES for block in blocks(page) if block.info not in RUN]
     refused = [block.place for page in PAGES for block in blocks(page) if REFUSED.fullmatch(block.info)]
     assert unknown == refused
@@ -110,7 +110,7 @@ def test_every_block_says_what_becomes_of_it() -> None:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("page", [page for page in PAGES if any(block.info in RUN for block in blocks(page))])
 def test_the_commands_of_a_page_run(page: str, tmp_path: Path) -> None:
-    """Each in its turn, as a reader would type them, and they print what the page shows."""
+    """They run in order, as a reader would type them, and print what the page shows."""
     shown = [block for block in blocks(page) if block.info in RUN]
     script = tmp_path / "page.sh"
     script.write_text(
@@ -135,7 +135,7 @@ def test_the_commands_of_a_page_run(page: str, tmp_path: Path) -> None:
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         },
         stdin=subprocess.DEVNULL,
-        start_new_session=True,  # so that there is no terminal to be asked at
+        start_new_session=True,  # leaves the process without a terminal
         capture_output=True,
         text=True,
         check=False,
@@ -148,12 +148,12 @@ def test_the_commands_of_a_page_run(page: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_links_between_pages_resolve(page: str) -> None:
-    """To a file of this repository, and to a heading in it where the link names one."""
+    """The target is a file of this repository, and a heading in it if the link names one."""
     assert list(broken(page)) == []
 
 
 def test_the_page_of_commands_is_what_the_program_says() -> None:
-    """Written by a script, so it cannot promise an option that is gone."""
+    """A script writes the page, so it cannot list an option that was removed."""
     done = subprocess.run(
         [sys.executable, ROOT / ".ci/commands.py", "--check"], capture_output=True, text=True, check=False
     )
@@ -161,7 +161,7 @@ def test_the_page_of_commands_is_what_the_program_says() -> None:
 
 
 def schemas() -> set[str]:
-    """Read the names of all results out of the code."""
+    """Read the names of all results from the source code."""
     found: set[str] = set()
     for file in (ROOT / "mfa_kit/cli").rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text("utf-8"))):
@@ -176,7 +176,7 @@ def schemas() -> set[str]:
 
 
 def section(title: str) -> str:
-    """Return the text below a heading, up to the next of its kind or a higher one."""
+    """Return the text below a heading, up to the next heading of the same or a higher level."""
     level, _, _ = title.partition(" ")
     after = FORMATS.partition(f"\n{title}\n")[2]
     assert after, title
@@ -184,7 +184,7 @@ def section(title: str) -> str:
 
 
 def test_every_result_has_a_heading() -> None:
-    """By its whole name, and no heading is left of a result that is gone."""
+    """The heading has the full name, and there is no heading without a result."""
     headings = re.findall(r"^### (mfa-kit/.+)$", FORMATS, re.MULTILINE)
     told = [name for heading in headings for name in heading.split(", ")]
     assert len(told) > 40
@@ -192,7 +192,7 @@ def test_every_result_has_a_heading() -> None:
 
 
 def test_every_error_is_in_the_table_with_its_exit_code() -> None:
-    """But for the base of all, which is never raised."""
+    """The base class is not in the table, because it is never raised."""
     rows = re.findall(r"^\| ([\w, ]+) \| (\d+) \|", section("## Errors"), re.MULTILINE)
     told = {name: int(code) for names, code in rows for name in names.split(", ") if name[0].isupper()}
     classes = [each for each in vars(errors).values() if isinstance(each, type)]
@@ -201,7 +201,7 @@ def test_every_error_is_in_the_table_with_its_exit_code() -> None:
 
 
 def test_every_table_and_column_of_the_ledger_is_told(tmp_path: Path) -> None:
-    """As a new ledger has them."""
+    """The columns are those of a new ledger."""
     text = section("## The ledger")
     parts = dict(re.findall(r"^\*\*`(\w+)`\*\*(.*?)(?=^\*\*`|\Z)", text, re.MULTILINE | re.DOTALL))
     Ledger(tmp_path).close()
@@ -214,13 +214,13 @@ def test_every_table_and_column_of_the_ledger_is_told(tmp_path: Path) -> None:
 
 
 def test_every_state_verb_and_field_of_the_journal_is_told() -> None:
-    """A reader of the file finds each word on the page. The JSON of an intent has its method as `kind`."""
+    """The page has each word that a reader finds in the file. In the JSON of an intent the method is called `kind`."""
     names = {each.name for each in fields(models.Intent)} - {"method"} | {"kind"}
     for word in (*models.Reached, *models.Purpose, *names):
         assert f"`{word}`" in section("## The ledger"), word
 
 
 def test_every_tag_is_told() -> None:
-    """IAM is shared: other tools and desks see them."""
+    """IAM is shared, so other tools and computers see the tags."""
     tags = {value for name, value in vars(models).items() if name.endswith("_TAG")}
     assert tags == set(re.findall(r"^\| `(mfa-kit:\w+)` \|", section("## Tags"), re.MULTILINE))

@@ -1,4 +1,4 @@
-"""The house: what design and contracts say of the package's shape, and that each contract is seen to fail."""
+"""Rules for the package's structure from the design and its contracts, and a check that each contract can fail."""
 
 import ast
 import json
@@ -24,7 +24,8 @@ CONTRACTS = {
     for contract in tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
 }
 
-# Who may look at a bare secret, and who may make a key URI: the file and the function. A new line here is a decision.
+# The functions that may read the plain value of a secret, or make a key URI, by file. Adding a line here is a design
+# decision.
 REVEALS = {
     ("adapters/files/agefile.py", "AgeFiles.rekey"),
     ("adapters/files/agefile.py", "_decrypted"),
@@ -98,11 +99,11 @@ REVEALS = {
     ("qr_codes/decoding.py", "read"),
 }
 KEY_URIS = {("adapters/aws/iam.py", "_created"), ("qr_codes/authenticator_export.py", "uri_of")}
-# A signal to a lab raises: it unwinds what was begun before the process ends with its number.
+# A signal to a lab raises an exception. It unwinds what was begun before the process exits with the signal's number.
 EXITS = {("cli/main.py", "main"), ("lab/child.py", "unwind_on_signals.end")}
 LOCAL_IMPORTS = ("cli/main.py", "cli/messages.py", "cli/options.py", "wiring/")
 
-# What a reader of a help text does not wait for.
+# Libraries that are too slow to import for a help page.
 HEAVY = {
     "PIL",
     "boto3",
@@ -123,7 +124,7 @@ HEAVY = {
     "zxingcpp",
 }
 
-# Contract, the module that gets an import (made where there is none), what it imports.
+# The contract, the module that gets an import (created if it does not exist), and the import.
 PLANTED = [
     ("layers", "core.errors", "mfa_kit.qr_codes.symbol"),
     ("layers", "core.models", "mfa_kit.enrollment.enroll"),
@@ -156,7 +157,7 @@ PLANTED = [
 
 
 def lint_imports(folder: Path, *contracts: str) -> subprocess.CompletedProcess[str]:
-    """Judge contracts of the copy in folder, not of this checkout."""
+    """Check contracts of the copy in a folder, instead of this checkout."""
     lint = "from importlinter.cli import lint_imports_command; lint_imports_command()"
     chosen = [word for contract in contracts for word in ("--contract", contract)]
     return subprocess.run(
@@ -171,13 +172,13 @@ def lint_imports(folder: Path, *contracts: str) -> subprocess.CompletedProcess[s
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """Make a folder that holds a copy of the package."""
+    """Make a folder with a copy of the package."""
     shutil.copytree(PACKAGE, tmp_path / "mfa_kit", ignore=shutil.ignore_patterns("__pycache__"))
     return tmp_path
 
 
 def test_a_copy_of_the_package_keeps_each_contract(copy: Path) -> None:
-    """So that what is planted below is what fails."""
+    """The planted imports below are thus the only reason for a failure."""
     done = lint_imports(copy, *CONTRACTS)
     assert done.returncode == 0, done.stdout
     for contract in CONTRACTS.values():
@@ -205,7 +206,7 @@ def test_planted_imports_break_the_contract(copy: Path, contract: str) -> None:
 
 @pytest.mark.parametrize(("module", "imported"), [planted[1:] for planted in PLANTED if planted[0] == "cycles"])
 def test_a_planted_cycle_breaks_its_contract(copy: Path, module: str, imported: str) -> None:
-    """One at a time: the report names the siblings, not their modules."""
+    """The cycles are planted one at a time. The report names the siblings, not their modules."""
     plant(copy, module, imported)
     done = lint_imports(copy, "cycles")
     assert done.returncode == 1
@@ -214,7 +215,7 @@ def test_a_planted_cycle_breaks_its_contract(copy: Path, module: str, imported: 
 
 
 def test_a_new_package_is_given_a_layer(copy: Path) -> None:
-    """A package that no contract knows would obey none."""
+    """Otherwise no contract would apply to it."""
     (copy / "mfa_kit" / "attic.py").touch()
     done = lint_imports(copy, "layers")
     assert done.returncode == 1
@@ -222,12 +223,12 @@ def test_a_new_package_is_given_a_layer(copy: Path) -> None:
 
 
 def test_every_contract_has_a_planted_violation() -> None:
-    """A contract that nobody saw failing may hold nothing."""
+    """A contract that has never failed may check nothing."""
     assert {planted[0] for planted in PLANTED} == set(CONTRACTS)
 
 
 def test_every_package_that_does_no_io_is_under_the_pure_contract() -> None:
-    """A new use case is pure from its first day."""
+    """A new use case is pure from the start."""
     packages = {path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"}
     pure = {name.removeprefix("mfa_kit.") for name in CONTRACTS["pure"]["source_modules"]}
     assert packages - pure == {"adapters", "cli", "disk", "lab", "qr_codes", "wiring"}
@@ -247,7 +248,7 @@ def nodes() -> Iterator[tuple[str, str, ast.AST]]:
 
 
 def users_of(name: str) -> set[tuple[str, str]]:
-    """Where the package speaks of a function by name: a call, or a reference that something else may call."""
+    """Return where the package uses a function by name: a call, or a reference that other code may call."""
     return {
         (file, function)
         for file, function, node in nodes()
@@ -256,26 +257,26 @@ def users_of(name: str) -> set[tuple[str, str]]:
 
 
 def test_a_bare_secret_is_looked_at_only_where_the_list_says() -> None:
-    """`reveal` is how a Seed, a key URI and a PNG are opened."""
+    """`reveal` returns the value of a Seed, a key URI or a PNG."""
     assert users_of("reveal") == REVEALS
 
 
 def test_a_key_uri_is_made_only_where_the_list_says() -> None:
-    """The URI is the seed in other letters."""
+    """The URI contains the secret."""
     assert users_of("otpauth") == KEY_URIS
 
 
 FAULTS = {name for name, value in vars(errors).items() if isinstance(value, type) and value is not errors.MfaKitError}
-# A hint that only states, and is to be acted on by nobody.
+# A hint that only states a fact, so the user does not know what to do.
 STATES = re.compile(r"(there (is|are)|it (is|was|has|may have)|nothing is|only|aws|iam)\b", re.IGNORECASE)
 
 
 def test_every_error_says_what_to_do() -> None:
-    """A fault that is raised has a hint beside its sentence, and the hint begins with what to do."""
+    """Every error that is raised has a hint besides its message, and the hint begins with an action."""
     silent = []
     for file, function, node in nodes():
         if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in FAULTS and node.args:
-            if isinstance(node.args[0], ast.Starred):  # both, of a table
+            if isinstance(node.args[0], ast.Starred):  # message and hint come from a table
                 continue
             hint = node.args[1] if len(node.args) > 1 else ast.Constant("")
             text = ast.unparse(hint).lstrip("f'\"{")
@@ -285,7 +286,7 @@ def test_every_error_says_what_to_do() -> None:
 
 
 def test_one_function_ends_the_process() -> None:
-    """Everything else raises, so that what must be settled is settled."""
+    """All other code raises, so that half-made devices are settled."""
     ways = {"sys.exit", "os._exit", "os.abort", "exit", "quit", "SystemExit"}
     found = {
         (file, function)
@@ -296,13 +297,13 @@ def test_one_function_ends_the_process() -> None:
 
 
 def test_only_the_command_line_imports_inside_functions() -> None:
-    """So the import graph is what the tops of the files say."""
+    """The import graph is thus visible at the top of the files."""
     late = {file for file, function, node in nodes() if isinstance(node, ast.Import | ast.ImportFrom) and function}
     assert all(where.startswith(LOCAL_IMPORTS) for where in late)
 
 
 def verbs(group: click.Group, *words: str) -> Iterator[tuple[str, ...]]:
-    """Each command's words, groups included."""
+    """Return the words of each command, including groups."""
     context = click.Context(group)
     for name in group.list_commands(context):
         yield (*words, name)
@@ -312,7 +313,7 @@ def verbs(group: click.Group, *words: str) -> Iterator[tuple[str, ...]]:
 
 
 VERBS = [(), *verbs(cli)]
-# Each page of help in a process of its own, forked from one that has only the command tree by name.
+# Each help page is printed by a separate process, forked from one that has only the command tree.
 HELPS = """
 import contextlib, io, json, os, sys
 from mfa_kit.cli.main import run
@@ -337,10 +338,10 @@ print(json.dumps(pages))
 
 @pytest.fixture(scope="module")
 def helps() -> dict[tuple[str, ...], tuple[str, set[str]]]:
-    """Return the page of help of each command, and which libraries were imported for it."""
+    """Return the help page of each command, and the libraries that were imported for it."""
     done = subprocess.run(
         [sys.executable, "-c", HELPS, json.dumps(VERBS)],
-        # Coverage would come along, and it imports sqlite3.
+        # Coverage would start in the process too, and it imports sqlite3.
         env={name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")},
         capture_output=True,
         text=True,
@@ -355,7 +356,7 @@ def helps() -> dict[tuple[str, ...], tuple[str, set[str]]]:
 def test_help_waits_for_no_heavy_library(
     words: tuple[str, ...], helps: dict[tuple[str, ...], tuple[str, set[str]]]
 ) -> None:
-    """Help answers at once; what talks to AWS, keys and databases is imported by what needs it."""
+    """Help prints at once. Libraries for AWS, keys and databases are imported only by the code that uses them."""
     page, imported = helps[words]
     assert "Usage: " in page
     assert {"click", "mfa_kit"} <= imported
@@ -363,7 +364,7 @@ def test_help_waits_for_no_heavy_library(
 
 
 def test_the_program_waits_for_no_heavy_library() -> None:
-    """As `python -m mfa_kit`, in all that Python imports from its start on."""
+    """The check covers everything that `python -m mfa_kit` imports from its start."""
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "mfa_kit", "enroll", "--help"],
         env={name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")},

@@ -1,4 +1,4 @@
-"""The import graph with the table of commands in it: import-linter reads no strings, so they are judged here.
+"""Checks of the import graph that includes the table of commands, because import-linter does not read strings.
 
 A string that names a module, alone or as `module:function`, counts as an import; so does an import inside a function.
 """
@@ -43,7 +43,7 @@ def imports(tree: ast.AST, known: set[str]) -> Iterator[str]:
 
 
 def graph(package: Path) -> Graph:
-    """Return the modules of the package in a folder, each with those that it imports."""
+    """Return the modules of the package in a folder, each with the modules that it imports."""
     files = {
         ".".join(path.relative_to(package.parent).with_suffix("").parts).removesuffix(".__init__"): path
         for path in package.rglob("*.py")
@@ -53,20 +53,20 @@ def graph(package: Path) -> Graph:
 
 
 def siblings(found: Graph) -> Iterator[Graph]:
-    """Yield for each package the imports between what is directly in it, whole packages among them."""
+    """Yield for each package the imports between its direct members, which may be packages themselves."""
     inside: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for importer, names in found.items():
         for name in names:
             one, other = importer.split("."), name.split(".")
             shared = next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), None)
-            if shared is not None:  # a package and what is in it are no siblings
+            if shared is not None:  # a package and its members are not siblings
                 package = ".".join(one[:shared])
                 inside[package][f"{package}.{one[shared]}"].add(f"{package}.{other[shared]}")
     yield from inside.values()
 
 
 def cycle(found: Graph) -> list[str]:
-    """Return one cycle, its first name again at the end, or nothing."""
+    """Return one cycle, with its first name repeated at the end, or nothing."""
     try:
         TopologicalSorter(found).prepare()
     except CycleError as error:
@@ -76,7 +76,7 @@ def cycle(found: Graph) -> list[str]:
 
 
 def upward(found: Graph) -> set[tuple[str, str]]:
-    """Return the imports that do not go down to a lower layer; within a package every import may go."""
+    """Return the imports that do not lead to a lower layer. Within a package, all imports are allowed."""
     level = {f"mfa_kit.{name}": at for at, layer in enumerate(LAYERS) for name in layer}
 
     def package(module: str) -> str:
@@ -107,12 +107,12 @@ def whole() -> Graph:
 
 
 def test_the_table_of_commands_is_a_list_of_imports(whole: Graph) -> None:
-    """Each place of a command, and nothing that its string names is unknown."""
+    """Each place of a command is found, and every string that looks like a place is known."""
     assert {place.partition(":")[0] for place in places(COMMANDS)} <= whole["mfa_kit.cli.main"]
 
 
 def test_every_place_of_the_table_is_a_command() -> None:
-    """The module exists, and its function is a command of click's."""
+    """The module exists, and its function is a click command."""
 
     def commands(group: click.Group) -> Iterator[click.Command | None]:
         context = click.Context(group)
@@ -126,22 +126,22 @@ def test_every_place_of_the_table_is_a_command() -> None:
 
 
 def test_no_modules_import_each_other(whole: Graph) -> None:
-    """Over any number of others."""
+    """Indirect imports count too."""
     assert cycle(whole) == []
 
 
 def test_no_packages_import_each_other(whole: Graph) -> None:
-    """Within each package, what is directly in it."""
+    """The direct members of each package are checked."""
     assert [found for each in siblings(whole) if (found := cycle(each))] == []
 
 
 def test_every_import_goes_down(whole: Graph) -> None:
-    """To a lower layer of the contract `layers`."""
+    """The layers are those of the contract `layers`."""
     assert upward(whole) == set()
 
 
 def in_a_cycle(found: Graph, module: str) -> bool:
-    """Whether the imports of a module lead back to it."""
+    """Return whether the imports of a module lead back to it."""
     reached, left = set[str](), [module]
     while left:
         new = found[left.pop()] - reached
@@ -163,7 +163,7 @@ def in_a_cycle(found: Graph, module: str) -> bool:
     ],
 )
 def test_a_planted_name_is_seen(whole: Graph, module: str, planted: str, wrong: set[str]) -> None:
-    """In a string as in an import: it closes a cycle through the table of commands, and it may not go up."""
+    """A name in a string closes a cycle through the table of commands, and may not lead to a higher layer."""
     name = f"mfa_kit.{module}"
     text = (ROOT / f"{name.replace('.', '/')}.py").read_text("utf-8")
     assert not in_a_cycle(whole, name)
@@ -173,7 +173,7 @@ def test_a_planted_name_is_seen(whole: Graph, module: str, planted: str, wrong: 
 
 
 def test_two_packages_that_import_each_other_by_different_modules_are_seen() -> None:
-    """No module is in a cycle, and yet neither package can do without the other."""
+    """No module is in a cycle, but neither package works without the other."""
     found = {"p.a.one": {"p.b.one"}, "p.b.two": {"p.a.two"}, "p.a.two": set[str](), "p.b.one": set[str]()}
     assert cycle(found) == []
     assert [set(cycle(each)) for each in siblings(found)] == [{"p.a", "p.b"}]

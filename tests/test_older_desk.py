@@ -1,4 +1,4 @@
-"""The ledger and the backups of an older version: this one reads them as that one did, and goes on with them."""
+"""The ledger and the backups of an older version: the current version reads them the same way, and continues."""
 
 import json
 import sys
@@ -10,7 +10,7 @@ import pytest
 from tests.data.make import READS, run
 
 DATA = Path(__file__).with_name("data")
-# What is written for people, and may be written better.
+# Text for people, whose wording may change.
 PROSE = {"standing", "clean", "why", "reason"}
 GOES_ON = {
     "activate": "mfa-kit rollout activate -i {state}/identity.txt --output json",
@@ -26,13 +26,13 @@ GOES_ON = {
 
 @pytest.fixture(params=["c7f9663"])
 def folder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the folder of an older version, and put this one's program on the PATH."""
+    """Return the folder of an older version, and put the current program on the PATH."""
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
     return DATA / str(request.param)
 
 
 def facts(answer: Any) -> Any:
-    """Return an answer without its prose; of that, only whether there is any."""
+    """Return a result in which texts for people are replaced by whether there is any."""
     match answer:
         case dict():
             return {name: bool(value) if name in PROSE else facts(value) for name, value in answer.items()}
@@ -52,9 +52,9 @@ def test_all_of_it_is_read_as_before(folder: Path) -> None:
 
 
 def test_the_work_goes_on(folder: Path) -> None:
-    """What was staged is enabled, what was half-made is removed, and backups are sealed anew and open.
+    """Staged devices are enabled, half-made ones are removed, and backups are rekeyed and can be decrypted.
 
-    The folder is not where it was, so a backup that is to be removed is told, with exit code 5.
+    The folder has moved, so a backup that should be removed is reported, with exit code 5.
     """
     found = run(folder, GOES_ON)
     moved = dict.fromkeys(("clean", "revoke"), 5)

@@ -1,6 +1,6 @@
-"""The canary: a known seed and its codes, looked for in all that a run says, logs, writes and holds in our frames.
+"""Search for a known secret and its codes in all output, logs, files and stack frames of a run.
 
-And the walls round the process: no core file, no ptrace by the same user.
+Also tests that the process is protected: no core file, no ptrace by the same user.
 """
 
 import base64
@@ -45,7 +45,7 @@ def serial_of(user: str) -> str:
 
 
 def forms(seed: bytes) -> list[bytes]:
-    """Return a seed in each form in which it could be told: octets, also as Python writes them, base32, hex, base64."""
+    """Return a seed in each possible form: octets, octets as Python prints them, base32, hex, base64."""
     written = [base64.b32encode(seed).rstrip(b"="), seed.hex().encode(), base64.b64encode(seed).rstrip(b"=")]
     written += [base64.urlsafe_b64encode(seed).rstrip(b"="), base64.b64encode(base64.b32encode(seed)).rstrip(b"=")]
     plain = [seed, repr(seed)[2:-1].encode(), json.dumps(seed.decode("latin-1")).strip('"').encode()]
@@ -59,7 +59,7 @@ def codes(seed: bytes, at: float) -> list[bytes]:
 
 
 def secrets_in(text: bytes, seed: bytes) -> list[bytes]:
-    """Return what of a seed or its codes stands in a text; six digits within a longer number are no code."""
+    """Return the forms of a seed and the codes in a text. Six digits within a longer number are not a code."""
     found = [form for form in forms(seed) if form in text]
     return found + [
         code for code in codes(seed, time.time()) if re.search(rb"(?<![0-9a-f.-])%s(?![0-9a-f-])" % code, text)
@@ -67,7 +67,7 @@ def secrets_in(text: bytes, seed: bytes) -> list[bytes]:
 
 
 class Watched(logging.Handler):
-    """Takes every record of every logger."""
+    """Collects the records of all loggers."""
 
     def __init__(self) -> None:
         super().__init__(0)
@@ -79,7 +79,7 @@ class Watched(logging.Handler):
 
 @contextmanager
 def loudest() -> Iterator[Watched]:
-    """Set every logger that there is to 0."""
+    """Set all loggers to level 0."""
     root, watched = logging.getLogger(), Watched()
     everyone = [root, *(logging.getLogger(name) for name in list(logging.root.manager.loggerDict))]
     before = [(each, each.level) for each in everyone]
@@ -94,13 +94,13 @@ def loudest() -> Iterator[Watched]:
 
 @pytest.fixture
 def loud() -> Iterator[Watched]:
-    """Hear every record of every logger."""
+    """Collect the records of all loggers."""
     with loudest() as watched:
         yield watched
 
 
 class Frames:
-    """Collects the locals of our own frames, as a traceback with locals would write them, at each line that runs."""
+    """Collects the locals of mfa-kit's frames at each line, in the form of a traceback with locals."""
 
     def __init__(self) -> None:
         self.seen: dict[str, set[str]] = {}
@@ -143,7 +143,7 @@ def _written(value: object) -> str:
 
 
 def test_the_search_finds_what_it_looks_for() -> None:
-    """A canary that is deaf proves nothing."""
+    """Otherwise a search without results would prove nothing."""
     seed = bytes(range(60, 100))
     for form in forms(seed):
         assert secrets_in(b"xx" + form + b"xx", seed)
@@ -156,7 +156,7 @@ def test_the_search_finds_what_it_looks_for() -> None:
 def test_a_run_tells_and_writes_no_secret(
     mfa_kit: MfaKit, user: str, recipient: str, lab: Lab, loud: Watched, identity_file: Path
 ) -> None:
-    """Stdout, stderr, every log record, the ledger and every file, for enroll, backup verify and the ledger's verbs."""
+    """stdout, stderr, all log records, the ledger and all files, for enroll, backup verify and the ledger's verbs."""
     done = mfa_kit.run("enroll", user, *VIRTUAL, "-r", recipient, "--debug", "--output", "json")
     assert done.code == 0
     seed = lab.seed(serial_of(user))
@@ -177,7 +177,7 @@ def test_a_run_tells_and_writes_no_secret(
 def test_no_local_of_our_frames_shows_a_secret(
     mfa_kit: MfaKit, user: str, recipient: str, lab: Lab, identity_file: Path
 ) -> None:
-    """At each line that runs: so no traceback with locals can, wherever an exception comes from."""
+    """No line may show one, so a traceback with locals cannot either, wherever an exception is raised."""
     with Frames() as frames:
         done = mfa_kit.run("enroll", user, *VIRTUAL, "-r", recipient, "--output", "json")
         backup = json.loads(done.out)["backup"]
@@ -196,7 +196,8 @@ def test_no_local_of_our_frames_shows_a_secret(
         for value in values
         if secrets_in(value.encode(), seed) or re.search(rf"{identity}|\bsecret=|PNG\\r", value)
     }
-    # Where a value becomes a secret, and where botocore hands over an answer whose body is dropped first of all.
+    # These are the places where a value becomes a secret, and where botocore returns a response, whose body is dropped
+    # at once.
     assert shown_by == {"first line of otp.py:__init__", "first line of iam.py:_answered"}
 
 
@@ -204,7 +205,7 @@ def test_no_local_of_our_frames_shows_a_secret(
 def test_an_exception_at_any_step_shows_no_secret(
     at_lab: Lab, users: Callable[[], str], recipient: str, tmp_path: Path
 ) -> None:
-    """Tracebacks with the locals of our frames, for a failure after each call of each port."""
+    """Tracebacks with the locals of mfa-kit's frames, for a failure after each call of each port."""
     shared_calls: list[object] = []
     iam = Iam(observe=shared_calls.append, sleep=lambda _: None)
 
@@ -225,7 +226,7 @@ def test_an_exception_at_any_step_shows_no_secret(
         seeds: list[bytes] = []
 
         class Telling(Cut):
-            """Fails after a step; the seed is taken from the lab before settling may delete it."""
+            """Fails after a step. The secret is read from the lab before settling may delete the device."""
 
             def act_now(self, user: str = user, seeds: list[bytes] = seeds) -> None:
                 with suppress(Exception):
@@ -247,7 +248,7 @@ def test_an_exception_at_any_step_shows_no_secret(
 def test_a_failing_run_tells_no_secret(
     mfa_kit: MfaKit, user: str, recipient: str, lab: Lab, loud: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Our own bug at the worst place: its message holds the seed, and nobody sees it."""
+    """The message of a bug at the worst place contains the secret, and is not printed."""
     seeds: list[bytes] = []
 
     def broken(_self: BackupAlone, _intent: Any, created: Created) -> None:
@@ -263,7 +264,7 @@ def test_a_failing_run_tells_no_secret(
 
 @pytest.fixture
 def waiting(nobody: Nobody, user: str, recipient: str, lab: Lab) -> Iterator[subprocess.Popen[str]]:
-    """Start an unprivileged user's enroll that holds a seed and waits for IAM."""
+    """Start an unprivileged user's enroll that has a secret and waits for IAM."""
     lab.faults.add("EnableMFADevice", "latency", seconds=60)
     words = ("enroll", user, *VIRTUAL, "-r", recipient)
     process = nobody.start(*words, before=CORES, user=None, group=None, extra_groups=None)
@@ -282,7 +283,7 @@ ATTACH = "import ctypes, sys; print(ctypes.CDLL(None, use_errno=True).ptrace({},
 
 
 def attached(nobody: Nobody, pid: int) -> bool:
-    """Whether the same unprivileged user can attach to a process."""
+    """Return whether the same unprivileged user can attach to a process."""
     words = [nobody.python, "-c", ATTACH.format(PTRACE_ATTACH), str(pid)]
     done = subprocess.run(words, capture_output=True, text=True, check=True, **nobody.who)
     return bool(done.stdout == "0\n")
@@ -290,7 +291,7 @@ def attached(nobody: Nobody, pid: int) -> bool:
 
 @pytest.mark.slow
 def test_the_same_user_cannot_attach_to_it(waiting: subprocess.Popen[str], nobody: Nobody) -> None:
-    """Neither by ptrace nor by reading its memory; to an ordinary process of theirs they can."""
+    """Neither ptrace nor reading its memory is possible, although both work with the user's ordinary processes."""
     words = [nobody.python, "-c", "input('up\\n')"]
     ordinary = subprocess.Popen(words, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **nobody.who)
     try:
@@ -310,7 +311,7 @@ def test_the_same_user_cannot_attach_to_it(waiting: subprocess.Popen[str], nobod
 
 @pytest.mark.slow
 def test_a_crash_leaves_no_core(waiting: subprocess.Popen[str], nobody: Nobody) -> None:
-    """Though the shell allows one: an ordinary process of the same user dumps its core."""
+    """The shell allows core files: an ordinary process of the same user leaves one."""
     control = subprocess.Popen([*CORES, nobody.python, "-c", "import os; os.abort()"], cwd=nobody.home.parent)
     if not os.WCOREDUMP(os.waitpid(control.pid, 0)[1]):
         without("this machine writes no cores")
@@ -329,7 +330,7 @@ def test_a_crash_leaves_no_core(waiting: subprocess.Popen[str], nobody: Nobody) 
 def test_the_walls_stand_before_the_first_seed(
     mfa_kit: MfaKit, user: str, recipient: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When IAM is asked to create, no core may be written and the process cannot be looked into."""
+    """When IAM receives the Create, core files and access to the process are already disabled."""
     walls: list[Any] = []
     real = Iam.create
 

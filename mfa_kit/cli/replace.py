@@ -83,7 +83,7 @@ def replace(
             "revoked": done.revoked.serial if done.revoked else None,
             "listed": done.enrolled.listed,
         }
-        if lost and output.form != "table":  # in a table, the people at the terminal have already been told
+        if lost and output.form != "table":  # with a table, the commands were already printed for people
             row["end_sessions"] = done.end_sessions
         for line in recipe.usage(done.enrolled.intent, context):
             desk.progress.note(line)

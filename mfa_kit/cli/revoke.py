@@ -60,6 +60,6 @@ def revoke(
             confirm_removal(entry, when="for good", settings=settings)
             done = use_case.retire(entry, purpose=Purpose.LOST if lost else Purpose.REVOKE, desk=desk)
             row["outcome"] = "revoked"
-            if lost and output.form != "table":  # in a table, the people at the terminal have already been told
+            if lost and output.form != "table":  # with a table, the commands were already printed for people
                 row["end_sessions"] = done.end_sessions
         output.one("revoke", row)

@@ -32,7 +32,7 @@ QUIET, QUIET_CALLS = 4.0, 10
 LATE = 0.25
 # Seconds without an accepted call after which a throttled rollout ends.
 GIVE_UP = 600.0
-# After this many seconds without a new call, the time since the last accepted call is measured anew.
+# A pause of this many seconds between calls does not count toward GIVE_UP.
 IDLE = 60.0
 # Seconds between checks whether the credentials work again.
 SIGNED_OUT = 5.0

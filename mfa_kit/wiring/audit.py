@@ -33,8 +33,8 @@ class SnapshotSource:
     """The source of a snapshot, and the parts that are read for it.
 
     `file` is an existing snapshot to read, or a new file to write. `max_age` is the maximum age of the credential
-    report in seconds. `passwords_of` selects the users for whom `mfa-kit` reads whether they have to change their
-    password. `afresh` selects the users whose data is all read anew.
+    report in seconds. `passwords_of` selects users: mfa-kit reads whether these have to change their
+    password. `afresh` selects users whose data is all read again.
     """
 
     file: Path | None

@@ -1,4 +1,4 @@
-"""The command lines: forms, exit codes, snapshots, and that a name out of IAM drives neither a terminal nor a page."""
+"""The audit command lines: output forms, exit codes, snapshots, and names from IAM that attack a terminal or a page."""
 
 import base64
 import json
@@ -31,7 +31,7 @@ SIGNED_IN = {"password": True, "password_last_used": "2026-01-01T00:00:00+00:00"
 
 @pytest.fixture
 def kit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kit:
-    """Run a command line at a lab of its own, that a description makes."""
+    """Run a command line at a separate lab, created from a description."""
     monkeypatch.setenv("MFA_KIT_HOME", str(tmp_path / "desk"))
 
     def run(*args: str | Path, description: dict[str, Any] | None = None, denied: tuple[str, ...] = ()) -> Result:
@@ -47,7 +47,7 @@ def kit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kit:
 
 @pytest.fixture
 def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MfaKit:
-    """Run where there is no AWS at all."""
+    """Run a command line without AWS."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MFA_KIT_HOME", str(tmp_path / "desk"))
@@ -55,7 +55,7 @@ def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MfaKit:
 
 
 def test_a_sound_account_is_told_so(kit: Kit) -> None:
-    """Exit code 0; a line a rule, and how old the report is."""
+    """The exit code is 0. There is a line per rule, and the age of the report."""
     done = kit("audit")
     assert done.code == 0, done.out
     assert len(done.out.splitlines()) == 25
@@ -63,7 +63,7 @@ def test_a_sound_account_is_told_so(kit: Kit) -> None:
 
 
 def test_findings_make_the_exit_code_one(kit: Kit) -> None:
-    """At or above --fail-on, and not below."""
+    """Findings at or above --fail-on count."""
     weak = changed(passwords(require_symbols=True))
     assert kit("audit", description=weak).code == 1
     assert kit("audit", "--fail-on", "medium", description=weak).code == 1
@@ -72,7 +72,7 @@ def test_findings_make_the_exit_code_one(kit: Kit) -> None:
 
 
 def test_a_hole_makes_the_exit_code_one(kit: Kit) -> None:
-    """And is named on stderr."""
+    """Standard error names the missing part."""
     done = kit("audit", "--rule", "passwords.policy", denied=("GetAccountPasswordPolicy",))
     assert done.code == 1
     assert done.out.startswith("UNKNOWN")
@@ -80,7 +80,7 @@ def test_a_hole_makes_the_exit_code_one(kit: Kit) -> None:
 
 
 def test_json_has_all_of_it(kit: Kit) -> None:
-    """Rules, findings with their remedies, what is unknown, holes, and times."""
+    """Rules, findings with their remedies, unknown results, missing parts, and times."""
     done = kit(
         "audit", "--output", "json", description=changed(passwords(require_symbols=True)), denied=("ListMFADevices",)
     )
@@ -94,7 +94,7 @@ def test_json_has_all_of_it(kit: Kit) -> None:
 
 
 def test_csv_and_json_lines_have_a_line_a_finding(kit: Kit) -> None:
-    """And one for a rule that has none."""
+    """A rule without a finding has a line too."""
     weak = changed(passwords(require_symbols=True, max_password_age=30))
     lines = kit(
         "audit", "--rule", "passwords", "--rule", "root.mfa", "--output", "csv", description=weak
@@ -105,7 +105,7 @@ def test_csv_and_json_lines_have_a_line_a_finding(kit: Kit) -> None:
 
 
 def test_html_is_for_the_audit_alone(kit: Kit) -> None:
-    """Before and after the verb; elsewhere it is refused, wherever it stood."""
+    """The option works before and after the verb. Other verbs refuse it in both places."""
     assert kit("audit", "--output", "html").out.startswith("<!DOCTYPE html>")
     assert kit("--output", "html", "audit").out.startswith("<!DOCTYPE html>")
     for line in (("status", "--output", "html"), ("--output", "html", "status")):
@@ -115,7 +115,7 @@ def test_html_is_for_the_audit_alone(kit: Kit) -> None:
 
 
 def test_a_snapshot_is_made_once_and_then_read(kit: Kit, tmp_path: Path, offline: MfaKit) -> None:
-    """Offline it says the same."""
+    """The result without AWS is the same."""
     file = tmp_path / "account.json"
     weak = changed(passwords(require_symbols=True))
     made = kit("audit", "--snapshot", file, "--output", "json", description=weak)
@@ -146,7 +146,7 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def hostile(kit: Kit, tmp_path: Path) -> Path:
-    """Make a snapshot whose names are what an attacker would choose, could he."""
+    """Make a snapshot with names that an attacker would choose."""
     file = tmp_path / "hostile.json"
     kit(
         "audit",
@@ -159,7 +159,7 @@ def hostile(kit: Kit, tmp_path: Path) -> Path:
 
 
 def test_no_name_drives_a_page(hostile: Path, offline: MfaKit) -> None:
-    """It is escaped, and there is no script, nothing from elsewhere."""
+    """Names are escaped. The page has no script, and loads nothing from elsewhere."""
     out = offline.run("audit", "--snapshot", hostile, "--output", "html").out
     page = Page(out)
     assert {"script", "link", "img", "iframe"}.isdisjoint(page.tags)
@@ -170,20 +170,20 @@ def test_no_name_drives_a_page(hostile: Path, offline: MfaKit) -> None:
 
 
 def test_a_page_says_that_it_is_of_a_lab(kit: Kit) -> None:
-    """It is handed on, to somebody who did not see on whose terminal it was made."""
+    """Its readers do not see the terminal on which it was made."""
     page = kit("audit", "--rule", "root", "--output", "html").out
     assert page.count("account 000000000000 (LAB, nothing here is real)<") == 2
 
 
 def test_no_name_adds_a_command_to_those_of_a_safe_start(hostile: Path, offline: MfaKit) -> None:
-    """A line break in it would end a comment."""
+    """A line break in a name could otherwise end a comment."""
     done = offline.run("policy", "onboard", "--snapshot", hostile)
     assert "\\ntouch it" in done.out
     assert not [line for line in done.out.splitlines() if line.startswith("touch it")]
 
 
 def test_a_standard_input_that_is_closed_is_told(tmp_path: Path) -> None:
-    """As where a job has none at all."""
+    """Some jobs have no standard input."""
     line = f"exec {shlex.join([sys.executable, '-m', 'mfa_kit', 'policy', 'lint', '-'])} <&-"
     done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
@@ -196,7 +196,7 @@ def test_a_standard_input_that_is_closed_is_told(tmp_path: Path) -> None:
     ids=" ".join,
 )
 def test_no_name_drives_a_terminal(line: tuple[str, ...], hostile: Path, offline: MfaKit) -> None:
-    """Control and bidirectional characters are written out."""
+    """Control and bidirectional characters are written as escapes."""
     done = offline.run(*line, "--snapshot", hostile)
     assert done.code in {0, 1, 6}
     for char in ("\x1b", "\u202e"):
@@ -204,7 +204,7 @@ def test_no_name_drives_a_terminal(line: tuple[str, ...], hostile: Path, offline
 
 
 def test_the_page_of_an_account_with_every_kind_of_device(kit: Kit) -> None:
-    """How people sign in is counted by the best that each has."""
+    """Users are counted by the best device that each of them has."""
     sms = {"kind": "token", "serial": "arn:aws:iam::000000000000:sms-mfa/s"}
     everybody = changed(None)
     for name, devices in {"f": [FIDO], "s": [sms], "n": []}.items():
@@ -231,7 +231,7 @@ def test_the_page_of_an_account_with_every_kind_of_device(kit: Kit) -> None:
 
 @pytest.mark.slow
 def test_what_is_folded_is_printed(kit: Kit, tmp_path: Path) -> None:
-    """A rule with two hundred findings takes a line on the screen, and pages on paper."""
+    """A rule with two hundred findings takes one line on the screen, and several pages in print."""
     described = sound()
     described["users"] += [{"name": f"user{number:03}", "groups": []} for number in range(200)]
     page = tmp_path / "audit.html"
@@ -252,7 +252,7 @@ def test_what_is_folded_is_printed(kit: Kit, tmp_path: Path) -> None:
 
 
 def test_backups_of_this_desk(mfa_kit: MfaKit, users: Callable[[], str], recipient: str, identity_file: Path) -> None:
-    """Not opened yet, opened, not drilled, drilled, and gone: by the ledger and the folder."""
+    """The ledger and the folder show whether a backup was never opened, opened, not tested, tested, or removed."""
     name = users()
     serial = f"arn:aws:iam::000000000000:mfa/{name}"
     mfa_kit.run("enroll", name, "--with", "virtual", "--codes", "generated", "-r", recipient)
@@ -280,7 +280,7 @@ def test_backups_of_this_desk(mfa_kit: MfaKit, users: Callable[[], str], recipie
 def test_a_device_that_went_to_somebody_else_has_no_backup_of_ours(
     mfa_kit: MfaKit, users: Callable[[], str], recipient: str, at_lab: Lab
 ) -> None:
-    """The ledger knows it as another user's."""
+    """The ledger has it as another user's device."""
     first, second = users(), users()
     serial = f"arn:aws:iam::000000000000:mfa/{first}"
     mfa_kit.run("enroll", first, "--with", "virtual", "--codes", "generated", "-r", recipient)
@@ -293,16 +293,16 @@ def test_a_device_that_went_to_somebody_else_has_no_backup_of_ours(
 
 
 def test_another_account_is_refused(kit: Kit) -> None:
-    """As by every verb."""
+    """All verbs check the account in this way."""
     done = kit("audit", "--account", "123456789012")
     assert (done.code, done.out) == (2, "")
 
 
-# policy
+# Policy
 
 
 def test_show_prints_a_policy_and_explains_it(offline: MfaKit) -> None:
-    """JSON on stdout, every line's reason on stderr; no credentials are needed."""
+    """The JSON is on stdout, and the reason for every line on stderr. No credentials are needed."""
     done = offline.run("policy", "show")
     assert json.loads(done.out)["Statement"][-1]["Sid"] == "DenyAllExceptListedIfNoMFA"
     assert "BoolIfExists: plain access keys have no such key at all" in done.err
@@ -318,7 +318,7 @@ def test_show_prints_a_policy_and_explains_it(offline: MfaKit) -> None:
     ],
 )
 def test_show_is_of_the_partition(flags: tuple[str, ...], partition: str, offline: MfaKit) -> None:
-    """That is named, or that of the region."""
+    """It is the named partition, or that of the region."""
     assert f'"arn:{partition}:iam::*:mfa/*"' in offline.run("policy", "show", *flags).out
 
 
@@ -328,12 +328,12 @@ def test_show_is_of_the_partition(flags: tuple[str, ...], partition: str, offlin
     ids=" ".join,
 )
 def test_a_partition_that_there_is_none_of_is_refused(flags: tuple[str, ...], offline: MfaKit) -> None:
-    """Not guessed."""
+    """mfa-kit does not guess another one."""
     assert offline.run("policy", "show", *flags).code == 2
 
 
 def test_lint_of_a_file(offline: MfaKit, tmp_path: Path) -> None:
-    """0 for none, 1 for a trap, 2 for what is no policy."""
+    """The exit code is 0 without a trap, 1 with one, and 2 if the file is not a policy."""
     file = tmp_path / "policy.json"
     file.write_text(offline.run("policy", "show", "--first-sign-in", "--user-paths").out)
     assert offline.run("policy", "lint", file, "--on", "group").code == 0
@@ -347,7 +347,7 @@ def test_lint_of_a_file(offline: MfaKit, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["x" * ((1 << 20) + 1), "[" * 100_000], ids=["long", "deep"])
 def test_what_is_far_from_a_policy_is_refused(offline: MfaKit, tmp_path: Path, text: str) -> None:
-    """Read no further than a policy can be long."""
+    """mfa-kit reads no more than the maximum length of a policy."""
     file = tmp_path / "policy.json"
     file.write_text(text)
     for args in (("lint", file), ("lockout", "--policy", file)):
@@ -357,13 +357,13 @@ def test_what_is_far_from_a_policy_is_refused(offline: MfaKit, tmp_path: Path, t
 
 
 def test_a_snapshot_that_could_not_be_kept_is_refused_before_anything_is_asked(offline: MfaKit, tmp_path: Path) -> None:
-    """No account is read for nothing."""
+    """Otherwise the account would be read in vain."""
     done = offline.run("audit", "--snapshot", tmp_path / "none" / "account.json")
     assert (done.code, "there is no folder" in done.err) == (2, True)
 
 
 def test_lint_of_an_account(kit: Kit) -> None:
-    """Each policy of its own that speaks of MFA, where it is."""
+    """Each customer policy that mentions MFA is checked, wherever it is attached."""
     done = kit("policy", "lint")
     assert done.code == 1
     assert "group people, policy force-mfa" in done.out
@@ -376,7 +376,7 @@ def weak(name: str = "bob", **more: Any) -> dict[str, Any]:
 
 
 def test_lockout_ends_with_six_while_anybody_would_be(kit: Kit) -> None:
-    """By name and reason; and with 0 when nobody would."""
+    """Users are listed by name with the reason. If none would be locked out, the exit code is 0."""
     done = kit("policy", "lockout", "--group", "people", description=weak())
     assert done.code == 6
     assert re.search(r"^bob +console +locked out", done.out, re.MULTILINE)
@@ -389,14 +389,14 @@ def test_lockout_ends_with_six_while_anybody_would_be(kit: Kit) -> None:
 
 
 def test_whoever_may_enroll_himself_may_be_let_pass(kit: Kit) -> None:
-    """Only where that is said."""
+    """An option has to allow it."""
     described = weak(password_last_used="2026-11-01T00:00:00+00:00", password_changed="2026-10-01T00:00:00+00:00")
     assert kit("policy", "lockout", "--group", "people", description=described).code == 6
     assert kit("policy", "lockout", "--group", "people", "--self-enroll", description=described).code == 0
 
 
 def test_lockout_of_a_policy_of_ones_own(kit: Kit, tmp_path: Path) -> None:
-    """From a file, and compared with IAM's simulator, which here agrees."""
+    """The policy is read from a file. The result is compared with IAM's simulator, which agrees here."""
     file = tmp_path / "policy.json"
     file.write_text(json.dumps({"Statement": [{"Effect": "Deny", "Action": "s3:*", "Resource": "*"}]}))
     done = kit("policy", "lockout", "--policy", file, description=weak())
@@ -410,26 +410,26 @@ def test_lockout_of_a_policy_of_ones_own(kit: Kit, tmp_path: Path) -> None:
 
 
 def test_a_simulator_that_judges_otherwise_is_told(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Request by request: one of the two is wrong."""
+    """Requests with different results are listed, because one of the two must be wrong."""
     monkeypatch.setattr(AccountReader, "simulated", lambda *_: {"ec2:DescribeInstances": Decision.EXPLICIT})
     said = kit("policy", "lockout", "--group", "people").err
     assert "judges otherwise: ec2:DescribeInstances by session with MFA: IAM says explicit deny, we say" in said
 
 
 def test_nobody_who_could_help_is_a_note(kit: Kit) -> None:
-    """The lab's admin has plain keys alone, so nobody is left when all are under the policy."""
+    """The lab's admin has only access keys, so no one is left if the policy applies to all."""
     assert "no administrator among the users" in kit("policy", "lockout", description=weak()).err
 
 
 def test_without_the_users_there_is_no_all_clear(kit: Kit) -> None:
-    """Exit code 6, with what is missing."""
+    """The exit code is 6, and the missing part is named."""
     done = kit("policy", "lockout", denied=("GetAccountAuthorizationDetails",))
     assert done.code == 6
     assert "cannot be told without the account authorization details" in done.err
 
 
 def test_onboard_prints_what_a_person_runs(kit: Kit) -> None:
-    """As a script, or as rows; a colleague by name and group."""
+    """The steps are a script or rows. The colleague is given by name and group."""
     done = kit("policy", "onboard")
     assert (done.code, done.out.splitlines()[0]) == (
         0,

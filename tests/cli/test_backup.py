@@ -1,4 +1,4 @@
-"""`mfa-kit backup` and `mfa-kit ledger`: what is in a backup never reaches stdout, and each opening is remembered."""
+"""`mfa-kit backup` and `mfa-kit ledger`: a backup's content never reaches stdout, and each decryption is logged."""
 
 import json
 import os
@@ -25,14 +25,14 @@ from tests.conftest import ACCOUNT, MfaKit, Nobody, judge
 
 @pytest.fixture
 def backup(mfa_kit: MfaKit, user: str, recipient: str) -> Path:
-    """Enroll, and return the sealed file."""
+    """Enroll a user, and return the encrypted file."""
     words = ("--with", "virtual", "--codes", "generated", "-r", recipient, "--output", "json")
     done = mfa_kit.run("enroll", user, *words)
     return Path(json.loads(done.out)["backup"])
 
 
 def test_backups_are_listed_with_what_their_paths_tell(backup: Path, mfa_kit: MfaKit, user: str) -> None:
-    """Without opening any."""
+    """No backup is decrypted."""
     [row] = json.loads(mfa_kit.run("backup", "list", "--output", "json").out)["rows"]
     run = backup.name.removeprefix(f"{user}-").removesuffix(".png.age")
     made = f"{run[:4]}-{run[4:6]}-{run[6:8]}T{run[9:11]}:{run[11:13]}:{run[13:15]}Z"
@@ -43,14 +43,14 @@ def test_backups_are_listed_with_what_their_paths_tell(backup: Path, mfa_kit: Mf
 
 
 def test_where_there_are_none_that_is_told(mfa_kit: MfaKit, tmp_path: Path) -> None:
-    """With the folder; as JSON it is an empty list."""
+    """The message names the folder; in JSON the list is empty."""
     assert mfa_kit.run("backup", "list").out == f"no backups in {mfa_kit.home / 'backups'}\n"
     done = mfa_kit.run("backup", "list", "--backup-dir", tmp_path, "--output", "json")
     assert json.loads(done.out) == {"schema": "mfa-kit/backup-list", "version": 1, "rows": []}
 
 
 def test_a_folder_that_is_not_there_has_no_list(mfa_kit: MfaKit, tmp_path: Path) -> None:
-    """A misspelled folder, or one that is not mounted, is not an empty one; nor is one of the configuration."""
+    """A misspelled or unmounted folder is not treated as an empty one, not even if it comes from the configuration."""
     done = mfa_kit.run("backup", "list", "--backup-dir", tmp_path / "other")
     assert (done.code, done.out) == (2, "")
     assert f"there is no folder {tmp_path / 'other'}" in done.err
@@ -62,7 +62,7 @@ def test_a_folder_that_is_not_there_has_no_list(mfa_kit: MfaKit, tmp_path: Path)
 def test_show_writes_the_picture_to_a_new_private_file(
     backup: Path, mfa_kit: MfaKit, identity_file: Path, tmp_path: Path, lab: Lab, user: str
 ) -> None:
-    """It is the seed in the clear, and that is said."""
+    """The picture contains the unencrypted secret, and a warning says so."""
     out = tmp_path / "qr.png"
     done = mfa_kit.run("backup", "show", backup, "-i", identity_file, "-o", out)
     assert done.code == 0
@@ -75,13 +75,13 @@ def test_show_writes_the_picture_to_a_new_private_file(
 
 
 def test_show_is_not_for_stdout(backup: Path, mfa_kit: MfaKit, identity_file: Path) -> None:
-    """A picture of a seed in a terminal's history or a pipe is no secret any more."""
+    """In a terminal's history or a pipe, the picture would not be secret any more."""
     done = mfa_kit.run("backup", "show", backup, "-i", identity_file, "-o", "-")
     assert (done.code, done.out) == (2, "")
 
 
 def test_verify_opens_each_and_tells_its_label(backup: Path, mfa_kit: MfaKit, identity_file: Path, user: str) -> None:
-    """And writes nothing."""
+    """Nothing is written."""
     done = mfa_kit.run("backup", "verify", backup, backup, "-i", identity_file, "--output", "json")
     rows = json.loads(done.out)["rows"]
     label = f"Amazon Web Services:{user}@{ACCOUNT}"
@@ -91,7 +91,7 @@ def test_verify_opens_each_and_tells_its_label(backup: Path, mfa_kit: MfaKit, id
 def test_verify_tries_every_file(
     backup: Path, mfa_kit: MfaKit, identity_file: Path, recipient: str, tmp_path: Path
 ) -> None:
-    """A row each with what is wrong, and exit 5 at the end; each opening is remembered."""
+    """Each file has a row with its fault, and the exit code is 5. Each decryption is logged."""
     damaged, text = tmp_path / "damaged.png.age", tmp_path / "text.png.age"
     damaged.write_bytes(backup.read_bytes()[:-1])
     subprocess.run([judge("age"), "-r", recipient, "-o", text], input=b"hello", check=True)
@@ -115,7 +115,7 @@ def test_verify_tries_every_file(
 def test_a_picture_of_a_seed_makes_no_folders(
     out: str, backup: Path, mfa_kit: MfaKit, identity_file: Path, tmp_path: Path
 ) -> None:
-    """A misspelled folder gets no seed in the clear, and the backup is not opened for it."""
+    """If the folder is misspelled, nothing is written there, and the backup is not decrypted."""
     done = mfa_kit.run("backup", "show", backup, "-i", identity_file, "-o", tmp_path / out)
     assert (done.code, done.out) == (2, "")
     assert f"there is no folder {(tmp_path / out).parent}" in done.err
@@ -128,7 +128,7 @@ PASSPHRASE = "correct horse battery canary"
 
 @contextmanager
 def piped(text: str) -> Iterator[int]:
-    """Open a file descriptor from which this can be read."""
+    """Return a file descriptor from which this text can be read."""
     read, write = os.pipe()
     os.write(write, text.encode())
     os.close(write)
@@ -137,7 +137,7 @@ def piped(text: str) -> Iterator[int]:
 
 
 def test_a_script_gives_a_passphrase_on_a_file_descriptor(mfa_kit: MfaKit, user: str) -> None:
-    """To make this desk's identity, and to open what is sealed to it; Debian's age opens that file with it too."""
+    """It protects a new identity of this computer, and decrypts backups. Debian's age can decrypt the identity too."""
     enroll = ["enroll", user, "--with", "virtual", "--codes", "generated", "--no-input", "--output", "json"]
     with piped(f"{PASSPHRASE}\n") as number:
         done = mfa_kit.process(*enroll, "--passphrase-fd", str(number), pass_fds=[number], env=cheap_scrypt())
@@ -157,7 +157,7 @@ def test_a_script_gives_a_passphrase_on_a_file_descriptor(mfa_kit: MfaKit, user:
 
 
 def test_of_several_at_once_the_first_makes_the_identity(mfa_kit: MfaKit, user: str) -> None:
-    """The others wait for it: with one each, a copy of one would not open what is sealed to the next."""
+    """The others wait for it. If each made one, a copy of one could not decrypt what is encrypted to another."""
     enroll = ["enroll", user, "--with", "virtual", "--codes", "generated", "--output", "json", "--passphrase-fd"]
     with piped(PASSPHRASE) as number:
         with wait_and_hold(mfa_kit.home, waiting=lambda: None):
@@ -181,7 +181,7 @@ def test_of_several_at_once_the_first_makes_the_identity(mfa_kit: MfaKit, user: 
     ],
 )
 def test_a_passphrase_that_is_none_makes_nothing(given: str | None, said: str, mfa_kit: MfaKit, user: str) -> None:
-    """An empty line, no text, a descriptor that is not open: nothing is created."""
+    """An empty line, invalid text, or a closed descriptor: nothing is created."""
     enroll = ["enroll", user, "--with", "virtual", "--codes", "generated", "--passphrase-fd"]
     read, write = os.pipe()
     os.write(write, (given or "").encode("latin-1"))
@@ -198,7 +198,7 @@ def test_a_passphrase_that_is_none_makes_nothing(given: str | None, said: str, m
 
 
 def test_a_passphrase_is_read_once_for_all_that_it_opens(mfa_kit: MfaKit, user: str) -> None:
-    """Of two identities that are sealed by the same one; another passphrase is told, without repeating it."""
+    """It decrypts two identities. A wrong passphrase is reported without being repeated."""
     enroll = ["enroll", user, "--with", "virtual", "--codes", "generated", "--output", "json", "--passphrase-fd"]
     with piped(PASSPHRASE) as number:
         done = mfa_kit.process(*enroll, str(number), pass_fds=[number], env=cheap_scrypt())
@@ -218,7 +218,7 @@ def test_a_passphrase_is_read_once_for_all_that_it_opens(mfa_kit: MfaKit, user: 
 def test_what_does_not_open_is_told(
     verb: list[str], backup: Path, mfa_kit: MfaKit, identity_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the exit codes of the table, and nothing is written."""
+    """The exit codes are those of the table, and nothing is written."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "other.txt").write_text(f"{pyrage.x25519.Identity.generate()}\n")
     (tmp_path / "nonsense.txt").write_text("nonsense")
@@ -241,7 +241,7 @@ def test_what_does_not_open_is_told(
 def test_what_is_no_qr_code_for_aws_does_not_verify(
     mfa_kit: MfaKit, identity_file: Path, recipient: str, tmp_path: Path
 ) -> None:
-    """Sealed by hand with Debian's age: it opens, and is no backup of ours."""
+    """Debian's age encrypted it by hand: it can be decrypted, but is not one of mfa-kit's backups."""
     sealed = tmp_path / "x.png.age"
     subprocess.run([judge("age"), "-r", recipient, "-o", sealed], input=b"hello", check=True)
     done = mfa_kit.run("backup", "verify", sealed, "-i", identity_file)
@@ -252,7 +252,7 @@ def test_what_is_no_qr_code_for_aws_does_not_verify(
 def test_a_file_that_others_may_not_see_is_written_where_we_may_write(
     nobody: Nobody, identity_file: Path, user: str, recipient: str
 ) -> None:
-    """An unprivileged user, a folder that is not theirs."""
+    """An unprivileged user has a folder that belongs to another user."""
     words = ("--with", "virtual", "--codes", "generated", "-r", recipient, "--output", "json")
     backup = json.loads(nobody.process("enroll", user, *words).out)["backup"]
     keys = nobody.home.parent / "identity.txt"
@@ -270,7 +270,7 @@ def test_a_file_that_others_may_not_see_is_written_where_we_may_write(
 def test_the_ledger_remembers_calls_openings_and_runs(
     backup: Path, mfa_kit: MfaKit, identity_file: Path, user: str
 ) -> None:
-    """Each with its reference; what failed too."""
+    """Each has its reference; failed ones are included."""
     mfa_kit.run("backup", "verify", backup, "-i", identity_file)
     mfa_kit.run("backup", "verify", identity_file, "-i", identity_file)
     rows = [json.loads(line) for line in mfa_kit.run("ledger", "export").out.splitlines()]
@@ -290,20 +290,20 @@ def test_the_ledger_remembers_calls_openings_and_runs(
 
 @pytest.mark.usefixtures("backup")
 def test_the_ledger_is_asked_from_a_time_on(mfa_kit: MfaKit) -> None:
-    """By date, by time, by age."""
+    """The start is a date, a time or an age."""
     for since in ("1d", "1h", "2020-01-01", "2020-01-01T10:00+02:00"):
         assert len(mfa_kit.run("ledger", "export", "--since", since).out.splitlines()) == 3
     assert mfa_kit.run("ledger", "export", "--since", "2099-01-01").out == ""
 
 
 def test_an_empty_ledger_says_so(mfa_kit: MfaKit) -> None:
-    """What was only looked at is no call of ours to remember."""
+    """Read-only requests are not logged."""
     assert mfa_kit.run("backup", "verify", "x", "-i", "x").code == 2
     assert mfa_kit.run("ledger", "show").out == "nothing yet\n"
 
 
 def planted(mfa_kit: MfaKit, *, recipient: str, mode: int = 0o600) -> Path:
-    """Put an identity under the name of another recipient."""
+    """Save an identity under the name of another recipient."""
     mfa_kit.home.mkdir(mode=0o700)
     file = mfa_kit.home / f"identity-{recipient}.age"
     file.write_bytes(NewIdentity().encrypted(Secret(PASSPHRASE)))
@@ -315,7 +315,7 @@ def planted(mfa_kit: MfaKit, *, recipient: str, mode: int = 0o600) -> Path:
 def test_the_name_of_an_identity_is_no_proof(
     mode: int, code: int, said: str, mfa_kit: MfaKit, user: str, recipient: str
 ) -> None:
-    """A backup for the recipient in a name would be lost, or open to whoever put the file there."""
+    """Otherwise the backup would be lost, or readable for the person who put the file there."""
     file = planted(mfa_kit, recipient=recipient, mode=mode)
     with piped(PASSPHRASE) as number:
         enroll = ["enroll", user, "--with", "virtual", "--codes", "generated", "--passphrase-fd", str(number)]
@@ -326,7 +326,7 @@ def test_the_name_of_an_identity_is_no_proof(
 
 
 def test_a_public_key_that_is_not_the_identity_s_is_refused(mfa_kit: MfaKit, user: str, recipient: str) -> None:
-    """It is written after a proof, and nobody has a reason to change it."""
+    """mfa-kit writes the public key after a proof, so there is no valid reason for a change."""
     mfa_kit.home.mkdir(mode=0o700)
     file, _ = create_own_identity(mfa_kit.home, Secret(PASSPHRASE))
     file.with_suffix(".pub").write_text(f"{recipient}\n")
@@ -336,7 +336,7 @@ def test_a_public_key_that_is_not_the_identity_s_is_refused(mfa_kit: MfaKit, use
 
 
 def test_a_passphrase_that_would_take_hours_is_not_tried(tmp_path: Path, mfa_kit: MfaKit) -> None:
-    """The header of a file says how much work it takes."""
+    """The header of a file gives the work factor."""
     file = tmp_path / "identity.age"
     whole = NewIdentity().encrypted(Secret(PASSPHRASE))
     for work in (b"21", b"99", b"999999999999"):

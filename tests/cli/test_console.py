@@ -1,4 +1,4 @@
-"""`enroll --with fido2` at the lab: what is printed, the page that opens the console, and whom it signs in."""
+"""`enroll --with fido2` at the lab: the output, the page that opens the console, and the session that it signs in."""
 
 import json
 import os
@@ -34,12 +34,12 @@ from tests.conftest import MfaKit, Result, judge
 
 TRUST = '{"Statement": {"Effect": "Allow", "Principal": {"AWS": "000000000000"}, "Action": "sts:AssumeRole"}}'
 ENROLL = ("--with", "fido2", "--skip-key-check")
-# How often a browser that ends without a word is started.
+# A browser may exit without a message, so it is started up to three times.
 STARTS = 3
 
 
 class Browser:
-    """In place of a desktop's browser: it sees the page, and the person behind it registers a key."""
+    """Stands in for a desktop's browser: it opens the page, and its user registers a key."""
 
     def __init__(self, lab: Lab, user: str) -> None:
         self.lab, self.user = lab, user
@@ -78,7 +78,7 @@ def browser(at_lab: Lab, user: str, monkeypatch: pytest.MonkeyPatch) -> Browser:
 def test_the_page_signs_in_for_one_users_mfa_and_is_gone_afterwards(
     mfa_kit: MfaKit, browser: Browser, user: str, at_lab: Lab
 ) -> None:
-    """0600, in a folder of this user's; credentials of GetFederationToken with a policy for this user alone."""
+    """Mode 0600, in the user's folder. Its credentials come from GetFederationToken, with a policy for that user."""
     done = mfa_kit.run("enroll", user, *ENROLL, "--open", "--output", "json")
     assert done.code == 0, done.err
     assert browser.page
@@ -100,7 +100,7 @@ def test_the_page_signs_in_for_one_users_mfa_and_is_gone_afterwards(
 
 @pytest.mark.usefixtures("browser")
 def test_the_call_for_the_session_is_in_the_ledger(mfa_kit: MfaKit, user: str) -> None:
-    """With its request id, the way to CloudTrail."""
+    """Its request ID refers to CloudTrail."""
     mfa_kit.run("enroll", user, *ENROLL, "--open")
     rows = json.loads(mfa_kit.run("ledger", "show", "--user", user, "--output", "json").out)["rows"]
     [row] = [row for row in rows if row["what"] == "GetFederationToken"]
@@ -110,7 +110,7 @@ def test_the_call_for_the_session_is_in_the_ledger(mfa_kit: MfaKit, user: str) -
 
 @pytest.mark.usefixtures("browser")
 def test_a_role_signs_in_in_place_of_the_access_keys(mfa_kit: MfaKit, user: str, at_lab: Lab) -> None:
-    """AssumeRole with the same policy, for fifteen minutes."""
+    """AssumeRole is called with the same policy, for fifteen minutes."""
     iam = boto3.Session().client("iam")
     arn = iam.create_role(RoleName=f"desk-{user}", AssumeRolePolicyDocument=TRUST)["Role"]["Arn"]
     done = mfa_kit.run("enroll", user, *ENROLL, "--open", "--open-role", arn)
@@ -122,7 +122,7 @@ def test_a_role_signs_in_in_place_of_the_access_keys(mfa_kit: MfaKit, user: str,
 
 
 def with_session(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take credentials of GetSessionToken, with MFA, for IAM answers no others."""
+    """Use credentials of GetSessionToken with MFA, because IAM does not answer others."""
     made = boto3.Session().client("sts").get_session_token()["Credentials"]
     session = lab.account.sessions[made["AccessKeyId"]]
     mfa = replace(session.caller, mfa=True, mfa_at=lab.account.now())
@@ -133,9 +133,9 @@ def with_session(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def later(lab: Lab, user: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Register the key at the first wait, for no browser comes."""
+    """Register the key during the first wait, because no browser does it."""
     monkeypatch.setattr(fido_console, "PACE", 0.05)
-    told = kit.open_console_page  # the moment when a person has read what to click
+    told = kit.open_console_page  # called when the instructions have been printed
 
     def page(intent: Intent, **how: Any) -> object:
         lab.register_fido(user, user)
@@ -147,7 +147,7 @@ def later(lab: Lab, user: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_credentials_of_get_session_token_open_nothing_and_are_not_sent(
     mfa_kit: MfaKit, user: str, at_lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """AWS refuses them: the page is told, and the wait goes on."""
+    """AWS would refuse them. The address is printed, and mfa-kit continues to wait."""
     with_session(at_lab, monkeypatch)
     later(at_lab, user, monkeypatch)
     before = len(at_lab.application.signin.signed_in)
@@ -161,7 +161,7 @@ def test_credentials_of_get_session_token_open_nothing_and_are_not_sent(
 def test_without_a_browser_the_page_is_told_and_the_file_is_gone(
     mfa_kit: MfaKit, user: str, at_lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As over SSH."""
+    """An SSH session has no browser."""
     monkeypatch.setattr(webbrowser, "open", lambda _: False)
     later(at_lab, user, monkeypatch)
     done = mfa_kit.run("enroll", user, *ENROLL, "--open")
@@ -171,7 +171,7 @@ def test_without_a_browser_the_page_is_told_and_the_file_is_gone(
 
 
 def test_the_page_of_a_process_that_was_killed_goes_with_the_next_one(tmp_path: Path) -> None:
-    """Not another's that is still good, and no other file."""
+    """The page of a process that is alive stays, and so does any other file."""
     left, good, mine = (tmp_path / name for name in ("console-1.html", "console-2.html", "mine.html"))
     for path in (left, good, mine):
         path.write_text("")
@@ -190,8 +190,8 @@ def test_the_page_of_a_process_that_was_killed_goes_with_the_next_one(tmp_path: 
     ],
 )
 def test_an_endpoint_that_cannot_be_asked_is_told_without_the_session(endpoint: str, why: str) -> None:
-    """No byte of it in what is raised."""
-    with socket.socket() as closed:  # bound, and nobody listens
+    """The error contains no part of it."""
+    with socket.socket() as closed:  # the port is bound, but nothing listens
         closed.bind(("127.0.0.1", 0))
         endpoint = endpoint.format(closed=closed.getsockname()[1])
         with pytest.raises((AwsFault, UsageFault), match=why) as told:
@@ -201,7 +201,7 @@ def test_an_endpoint_that_cannot_be_asked_is_told_without_the_session(endpoint: 
 
 @pytest.mark.usefixtures("at_lab")
 def test_the_session_may_give_one_user_a_device_and_nothing_else(users: Callable[[], str]) -> None:
-    """The policy, enforced on a role that may do everything."""
+    """The policy is enforced on a role that has all permissions."""
     one, other = users(), users()
     iam = boto3.Session().client("iam")
     role = iam.create_role(RoleName=f"all-{one}", AssumeRolePolicyDocument=TRUST)["Role"]
@@ -232,14 +232,14 @@ def test_the_session_may_give_one_user_a_device_and_nothing_else(users: Callable
     ],
 )
 def test_the_hosts_of_a_partition(partition: str, signs_in: str, is_at: str) -> None:
-    """AWS's own guides have them."""
+    """The source is AWS's own guides."""
     assert fido_console.HOSTS[partition] == (signs_in, is_at)
 
 
 def test_in_another_partition_nothing_is_opened_and_no_session_is_made(
     user: str, at_lab: Lab, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Plain instructions: who signs in there knows where."""
+    """The instructions are plain, because users of other partitions have their own way to sign in."""
     iam = Iam(observe=lambda _: None, endpoint_url="https://iam.example.org")
     intent = Intent(user=user, name=user, account="000000000000", partition="aws-iso", method=FIDO2)
     before = len(at_lab.calls)
@@ -252,13 +252,13 @@ def test_in_another_partition_nothing_is_opened_and_no_session_is_made(
 
 
 def test_help_begins_with_what_iam_lacks(mfa_kit: MfaKit) -> None:
-    """Before any option."""
+    """The introduction comes before the options."""
     lines = mfa_kit.run("enroll", "--with", "fido2", "--help").out.splitlines()
     assert lines[2].strip().startswith("IAM has no API to register a security key")
 
 
 def test_a_dry_run_says_what_would_be_done(mfa_kit: MfaKit, user: str) -> None:
-    """No key need be here, and nothing is waited for."""
+    """The key need not be inserted, and the command does not wait."""
     done = mfa_kit.run("enroll", user, "--with", "fido2", "--dry-run", "--output", "json")
     row = json.loads(done.out)
     assert (row["outcome"], row["kind"], len(row["steps"])) == ("planned", "fido2", 3)
@@ -266,7 +266,7 @@ def test_a_dry_run_says_what_would_be_done(mfa_kit: MfaKit, user: str) -> None:
 
 
 def test_root_is_no_user(mfa_kit: MfaKit, user: str, at_lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`--root` takes the place of USER, and goes with a key alone."""
+    """`--root` replaces USER, and works only with a security key."""
     monkeypatch.setattr(at_lab.account.root, "mfa", False)
     timely = mfa_kit.run("enroll", "--root", "--with", "fido2", "--timeout", "1")
     assert (timely.code, "root's key is not registered" in timely.err) == (4, True)
@@ -277,7 +277,7 @@ def test_root_is_no_user(mfa_kit: MfaKit, user: str, at_lab: Lab, monkeypatch: p
 
 
 def test_root_that_gets_a_key_is_told(mfa_kit: MfaKit, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the account's summary alone, for an admin."""
+    """An admin sees it only in the account summary."""
     looks = iter((False, True))
     monkeypatch.setattr(fido_console, "PACE", 0.05)
     monkeypatch.setattr(Iam, "root_has_mfa", lambda _: next(looks))
@@ -286,7 +286,7 @@ def test_root_that_gets_a_key_is_told(mfa_kit: MfaKit, monkeypatch: pytest.Monke
 
 
 def test_status_tells_a_keys_certifications(mfa_kit: MfaKit, user: str, at_lab: Lab) -> None:
-    """One call a key, and none for other devices."""
+    """Each key takes one call, other devices none."""
     at_lab.register_fido(user, "desk-key")
     before = len(at_lab.calls)
     [row] = json.loads(mfa_kit.run("status", user, "--output", "json").out)["rows"]
@@ -299,7 +299,7 @@ def test_status_tells_a_keys_certifications(mfa_kit: MfaKit, user: str, at_lab: 
 def test_a_real_browser_comes_to_the_console_signed_in(
     mfa_kit: MfaKit, browser: Browser, users: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Debian's Chromium, from the page to the redirect; its command line has the file's name and no token."""
+    """Debian's Chromium follows the page to the redirect. Its command line contains the file name, but no token."""
     chromium = judge("chromium")
     seen: list[subprocess.CompletedProcess[str]] = []
 
@@ -317,13 +317,13 @@ def test_a_real_browser_comes_to_the_console_signed_in(
         seen.append(subprocess.run(command, capture_output=True, text=True, timeout=120, env=env, check=False))
 
     def is_at_console() -> bool:
-        """Whether the console saw the cookie of this user's sign-in."""
+        """Return whether the console received the cookie of this user's sign-in."""
         at_console = browser.lab.application.signin.seen_at_console
         return any(caller.arn.endswith(f"federated-user/mfa-kit-{browser.user}") for caller in at_console)
 
     monkeypatch.setattr(browser, "see", see)
-    # On a busy machine its processes give up now and then, and it ends without a word. The token may be spent by then,
-    # and it works once, so that another start takes another user.
+    # On a busy machine, Chromium's processes sometimes fail without a message. The token works only once and may be
+    # used up, so each start uses another user.
     while len(seen) < STARTS and not is_at_console():
         browser.user = users()
         done: Result = mfa_kit.run("enroll", browser.user, *ENROLL, "--open")
@@ -332,7 +332,7 @@ def test_a_real_browser_comes_to_the_console_signed_in(
 
 
 def test_the_login_address_is_as_the_guide_writes_it(at_lab: Lab, user: str) -> None:
-    """Action, Issuer, Destination and SigninToken, and no SessionDuration."""
+    """It has Action, Issuer, Destination and SigninToken, and no SessionDuration."""
     iam = Iam(observe=lambda _: None)
     session = iam.console_session(user=user, policy={"Statement": []}, role=None)
     found = signin.console_address(

@@ -1,4 +1,4 @@
-"""The verbs of a desk that ask nobody: config, doctor, completion, man; and who can be asked at all."""
+"""Verbs that ask no questions: config, doctor, completion and man. Also tests of terminals that can be asked."""
 
 import contextlib
 import json
@@ -47,21 +47,21 @@ def written(mfa_kit: MfaKit, text: str) -> Path:
 
 
 def test_the_configuration_is_where_the_desk_is(mfa_kit: MfaKit) -> None:
-    """$MFA_KIT_HOME, so that a lab has none of its caller's."""
+    """It is in $MFA_KIT_HOME, so a lab does not use its caller's configuration."""
     assert str(mfa_kit.home / "config.toml") in mfa_kit.run("config", "path").out
 
 
 def test_without_mfa_kit_home_it_is_where_the_platform_keeps_configuration(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """XDG's folder on Linux."""
+    """On Linux this is the XDG folder."""
     monkeypatch.delenv("MFA_KIT_HOME", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     assert config.path() == tmp_path / "mfa-kit" / "config.toml"
 
 
 def test_every_key_is_read(mfa_kit: MfaKit) -> None:
-    """As the page of configuration shows them."""
+    """The page on configuration documents them."""
     written(mfa_kit, CONFIG)
     assert config.load() == config.Config(
         profile="desk",
@@ -88,7 +88,7 @@ def test_every_key_is_read(mfa_kit: MfaKit) -> None:
     ],
 )
 def test_what_is_wrong_in_it_is_told(text: str, said: str, mfa_kit: MfaKit) -> None:
-    """With the key, and what would be right."""
+    """The message names the key and the valid values."""
     written(mfa_kit, text)
     done = mfa_kit.run("config", "validate")
     assert done.code == 2
@@ -97,14 +97,14 @@ def test_what_is_wrong_in_it_is_told(text: str, said: str, mfa_kit: MfaKit) -> N
 
 @pytest.mark.parametrize("mode", [0o620, 0o602])
 def test_a_file_that_others_can_write_is_refused(mode: int, mfa_kit: MfaKit) -> None:
-    """It says to whom seeds are sealed."""
+    """The file decides to which recipients secrets are encrypted."""
     written(mfa_kit, CONFIG).chmod(mode)
     with pytest.raises(UsageFault, match="can be written by other users"):
         config.load()
 
 
 def test_a_sticky_file_that_others_can_write_is_refused_too(mfa_kit: MfaKit) -> None:
-    """That bit keeps names in folders, and nothing in files."""
+    """The sticky bit protects names in folders, but does nothing for files."""
     written(mfa_kit, CONFIG).chmod(0o1602)
     with pytest.raises(UsageFault, match="can be written by other users"):
         config.load()
@@ -113,7 +113,8 @@ def test_a_sticky_file_that_others_can_write_is_refused_too(mfa_kit: MfaKit) -> 
 def test_a_pipe_in_the_place_of_the_file_is_not_waited_for(mfa_kit: MfaKit) -> None:
     written(mfa_kit, CONFIG).unlink()
     os.mkfifo(mfa_kit.home / "config.toml", 0o600)
-    writer = os.open(mfa_kit.home / "config.toml", os.O_RDWR | os.O_NONBLOCK)  # so that no reader waits for one
+    # prevents a reader from waiting for a writer
+    writer = os.open(mfa_kit.home / "config.toml", os.O_RDWR | os.O_NONBLOCK)
     try:
         os.write(writer, b"plain = true\n")
         with pytest.raises(UsageFault, match="is not a file"):
@@ -124,7 +125,7 @@ def test_a_pipe_in_the_place_of_the_file_is_not_waited_for(mfa_kit: MfaKit) -> N
 
 @pytest.mark.parametrize("line", ['recipients = ["{}"]', 'recipients = "{}"', '"{}" = 1', "# {}"])
 def test_what_opens_backups_is_refused_and_not_shown(mfa_kit: MfaKit, line: str) -> None:
-    """Whoever mistakes the two halves of a key finds no secret on the screen."""
+    """If a user confuses the two halves of a key, the private one is not printed."""
     secret = "AGE-SECRET-KEY-1" + "Q" * 58
     written(mfa_kit, line.format(secret))
     done = mfa_kit.run("config", "show")
@@ -134,14 +135,14 @@ def test_what_opens_backups_is_refused_and_not_shown(mfa_kit: MfaKit, line: str)
 
 
 def test_a_folder_that_others_can_write_is_refused(mfa_kit: MfaKit) -> None:
-    """They could put another file there."""
+    """They could replace the file."""
     written(mfa_kit, CONFIG).parent.chmod(0o777)
     with pytest.raises(UsageFault, match="can be written by other users"):
         config.load()
 
 
 def test_a_file_of_another_user_is_refused(nobody: Nobody) -> None:
-    """Root's is not."""
+    """A file of root is accepted."""
     nobody.home.mkdir(mode=0o755)
     (nobody.home / "config.toml").write_text("plain = true\n", "utf-8")
     assert nobody.process("config", "show").code == 0
@@ -152,7 +153,7 @@ def test_a_file_of_another_user_is_refused(nobody: Nobody) -> None:
 
 
 def test_a_file_that_cannot_be_read_is_no_empty_one(nobody: Nobody) -> None:
-    """Its recipients would be forgotten without a word."""
+    """Its recipients would be ignored without a message."""
     nobody.home.mkdir(mode=0o755)
     (nobody.home / "config.toml").touch(mode=0o600)
     assert nobody.process("config", "show").code == IntegrityFault.exit_code
@@ -161,7 +162,7 @@ def test_a_file_that_cannot_be_read_is_no_empty_one(nobody: Nobody) -> None:
 def test_the_configured_recipients_and_folder_are_used(
     mfa_kit: MfaKit, user: str, recipient: str, tmp_path: Path
 ) -> None:
-    """So a script need not name them."""
+    """A script need not name them."""
     written(mfa_kit, f'recipients = ["{recipient}"]\nbackup-dir = "{tmp_path}/sealed"\n')
     done = mfa_kit.run("enroll", user, "--with", "virtual", "--codes", "generated")
     assert done.code == 0, done.err
@@ -169,14 +170,14 @@ def test_the_configured_recipients_and_folder_are_used(
 
 
 def test_the_doctor_finds_a_healthy_desk_healthy(mfa_kit: MfaKit) -> None:
-    """Exit 0, and nothing is wrong or unknown."""
+    """The exit code is 0, and nothing is wrong or unknown."""
     done = mfa_kit.process("doctor", "--output", "json", start_new_session=True)
     assert done.code == 0, done.out
     assert {row["state"] for row in json.loads(done.out)["rows"]} == {"ok", "-"}
 
 
 def test_the_doctor_tells_wrong_credentials(mfa_kit: MfaKit) -> None:
-    """With AWS's own word and what to do, and the rest of the table before it."""
+    """It prints AWS's error code and a hint, after the rest of the table."""
     done = mfa_kit.process("doctor", env={"AWS_ACCESS_KEY_ID": "AKIAWRONG"}, start_new_session=True)
     assert done.code == 1
     assert "InvalidClientTokenId" in done.out
@@ -184,7 +185,7 @@ def test_the_doctor_tells_wrong_credentials(mfa_kit: MfaKit) -> None:
 
 @pytest.mark.parametrize("text", ["nonsense", "recipients = ['age1nonsense']"])
 def test_the_doctor_tells_a_configuration_that_is_refused(text: str, mfa_kit: MfaKit) -> None:
-    """As a line of its table; its recipients are looked at too, before somebody waits at the desk."""
+    """It is one line of the table. Its recipients are checked too, before a user is waiting at the desk."""
     written(mfa_kit, text)
     done = mfa_kit.run("doctor", "--output", "json")
     assert done.code == 1
@@ -192,7 +193,7 @@ def test_the_doctor_tells_a_configuration_that_is_refused(text: str, mfa_kit: Mf
 
 
 def test_the_doctor_keeps_a_proxy_s_password(mfa_kit: MfaKit) -> None:
-    """Of an address only the host is told."""
+    """Only the host of the proxy's address is printed."""
     proxies = {"HTTPS_PROXY": "http://me:hunter2@proxy.example:3128", "AWS_CA_BUNDLE": "/nowhere"}
     done = mfa_kit.process("doctor", env=proxies, start_new_session=True)
     assert "HTTPS_PROXY proxy.example" in done.out
@@ -201,14 +202,14 @@ def test_the_doctor_keeps_a_proxy_s_password(mfa_kit: MfaKit) -> None:
 
 
 def test_the_doctor_tells_another_account(mfa_kit: MfaKit) -> None:
-    """Where one is asked for."""
+    """The check applies if an account was given."""
     done = mfa_kit.process("doctor", "--account", "111122223333", start_new_session=True)
     assert done.code == 1
     assert "111122223333 is asked for" in done.out
 
 
 def test_the_doctor_tells_folders_that_are_not_ours_alone(nobody: Nobody) -> None:
-    """And one that cannot be looked at."""
+    """A folder that cannot be inspected is reported too."""
     nobody.home.mkdir(mode=0o700)
     (nobody.home / "backups").mkdir(mode=0o700)
     os.chown(nobody.home, 12345, 65534)
@@ -218,7 +219,7 @@ def test_the_doctor_tells_folders_that_are_not_ours_alone(nobody: Nobody) -> Non
     assert done.code == 1
 
 
-# Each action of the doctor as a real request, on the caller's own user and on a device of his name.
+# Each action of the doctor as a real request, on the caller's own user and on a device of the same name.
 REQUESTS: dict[str, Callable[[Any, str], Any]] = {
     "iam:CreateVirtualMFADevice": lambda iam, me: iam.create_virtual_mfa_device(VirtualMFADeviceName=me),
     "iam:DeleteVirtualMFADevice": lambda iam, me: iam.delete_virtual_mfa_device(SerialNumber=serial_of(me)),
@@ -252,7 +253,7 @@ def codes_for(user: str) -> dict[str, str]:
 
 
 def denied(request: Callable[[Any, str], Any], iam: Any, user: str) -> bool:
-    """Whether IAM refuses for want of rights; that it says no for another reason comes after that."""
+    """Return whether IAM denies the request. IAM checks permissions before it refuses for other reasons."""
     try:
         request(iam, user)
     except ClientError as error:
@@ -261,7 +262,7 @@ def denied(request: Callable[[Any, str], Any], iam: Any, user: str) -> bool:
 
 
 def doctored(mfa_kit: MfaKit, lab: Lab, user: str, *statements: Any) -> tuple[Any, Result]:
-    """Give a user these statements and keys; return his IAM, and what the doctor says at his desk."""
+    """Give a user these policy statements and keys; return the user's IAM client and the doctor's output."""
     clients: dict[str, Any] = {"endpoint_url": lab.url, "region_name": "us-east-1"}
     admin = boto3.client(
         "iam",
@@ -299,7 +300,7 @@ def actions(done: Result) -> dict[str, str]:
     ],
 )
 def test_what_the_doctor_calls_allowed_iam_allows(statements: list[Any], mfa_kit: MfaKit, lab: Lab, user: str) -> None:
-    """Each action is asked of an IAM that enforces policies: the doctor's word is what a real request meets."""
+    """Each action is also requested from an IAM that enforces policies, and the results are compared."""
     iam, done = doctored(mfa_kit, lab, user, *statements)
     said = actions(done)
     assert said == {action: "wrong" if denied(request, iam, user) else "ok" for action, request in REQUESTS.items()}
@@ -307,8 +308,8 @@ def test_what_the_doctor_calls_allowed_iam_allows(statements: list[Any], mfa_kit
 
 
 def test_what_mfa_decides_is_unknown_to_the_doctor(mfa_kit: MfaKit, lab: Lab, user: str) -> None:
-    """Under AWS's sample that demands MFA; what no condition lifts is denied all the same."""
-    # The sample denies all that it does not list, a simulation too.
+    """The policy is AWS's sample that requires MFA. What no condition can allow is reported as denied nevertheless."""
+    # The sample denies everything that it does not list, including a simulation.
     force = json.loads(SELF_MANAGE)["Statement"][3]
     force["NotAction"].append("iam:SimulatePrincipalPolicy")
     _, done = doctored(mfa_kit, lab, user, *json.loads(SELF_MANAGE)["Statement"][:3], force, SIMULATE)
@@ -319,7 +320,7 @@ def test_what_mfa_decides_is_unknown_to_the_doctor(mfa_kit: MfaKit, lab: Lab, us
 
 
 def test_what_iam_does_not_say_is_unknown(mfa_kit: MfaKit, lab: Lab, user: str) -> None:
-    """Lean policies leave iam:SimulatePrincipalPolicy out; that alone is no failure."""
+    """Minimal policies omit iam:SimulatePrincipalPolicy, so this alone is not a failure."""
     _, done = doctored(mfa_kit, lab, user, *json.loads(SELF_MANAGE)["Statement"][:3])
     assert set(actions(done).values()) == {"unknown"}
     assert "IAM does not say: iam:SimulatePrincipalPolicy" in done.out
@@ -333,7 +334,7 @@ def ledger(mfa_kit: MfaKit) -> dict[str, str]:
 
 
 def test_the_doctor_opens_the_ledger(mfa_kit: MfaKit) -> None:
-    """And says that it is whole; one that is not there yet is told, and not made."""
+    """It also checks the ledger. If there is none yet, a line says so, and none is created."""
     assert (ledger(mfa_kit)["state"], (mfa_kit.home / "ledger.sqlite").exists()) == ("-", False)
     assert mfa_kit.run("ledger", "show").code == 0
     before = (mfa_kit.home / "ledger.sqlite").read_bytes()
@@ -341,7 +342,7 @@ def test_the_doctor_opens_the_ledger(mfa_kit: MfaKit) -> None:
 
 
 def test_the_doctor_tells_a_ledger_that_cannot_be_used(mfa_kit: MfaKit) -> None:
-    """Locked, of a newer mfa-kit, another program's, no database at all, damaged within, or a folder."""
+    """It is locked, from a newer mfa-kit, of another program, not a database, damaged inside, or a folder."""
     mfa_kit.run("ledger", "show")
     file = mfa_kit.home / "ledger.sqlite"
     with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as db:
@@ -367,7 +368,7 @@ def test_the_doctor_tells_a_ledger_that_cannot_be_used(mfa_kit: MfaKit) -> None:
 
 
 def test_an_endpoint_of_aws_is_told_from_another() -> None:
-    """A host that only looks like one is another."""
+    """A host name that only resembles AWS's does not count."""
     assert doctor.endpoint("https://iam.amazonaws.com").health is diagnosis.Health.GOOD
     assert doctor.endpoint("https://iam.cn-north-1.amazonaws.com.cn").health is diagnosis.Health.GOOD
     assert doctor.endpoint("https://iam.amazonaws.com.example").health is diagnosis.Health.NOTED
@@ -382,7 +383,7 @@ def test_an_endpoint_of_aws_is_told_from_another() -> None:
     ],
 )
 def test_a_shell_takes_its_completion(shell: str, words: list[str], mfa_kit: MfaKit) -> None:
-    """Each by the shell itself."""
+    """Each shell runs its own script."""
     script = mfa_kit.run("completion", shell).out
     done = subprocess.run([judge(shell), *words], input=script, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -390,7 +391,7 @@ def test_a_shell_takes_its_completion(shell: str, words: list[str], mfa_kit: Mfa
 
 
 def completed(mfa_kit: MfaKit, *words: str) -> str:
-    """Return what bash would be given for the last of these words."""
+    """Return bash's completions for the last of these words."""
     env = {
         "_MFA_KIT_COMPLETE": "bash_complete",
         "COMP_WORDS": " ".join(["mfa-kit", *words]),
@@ -412,12 +413,12 @@ def completed(mfa_kit: MfaKit, *words: str) -> str:
     ids=" ".join,
 )
 def test_commands_options_and_choices_are_completed(words: list[str], wanted: str, mfa_kit: MfaKit) -> None:
-    """Those of the kind too that `--with` names."""
+    """The options of the method after `--with` are included."""
     assert f"plain,{wanted}" in completed(mfa_kit, *words).splitlines()
 
 
 def test_users_are_not_completed(mfa_kit: MfaKit, user: str, lab: Lab) -> None:
-    """A name is what is typed: to complete never asks AWS."""
+    """Users type names in full, because completion never calls AWS."""
     before = len(lab.calls)
     assert completed(mfa_kit, "enroll", user[:2]).strip() == ""
     assert len(lab.calls) == before
@@ -426,7 +427,7 @@ def test_users_are_not_completed(mfa_kit: MfaKit, user: str, lab: Lab) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_every_manual_page_is_right_to_man(mfa_kit: MfaKit, tmp_path: Path) -> None:
-    """The typesetter has nothing to complain of, and shows what the help shows."""
+    """`man` has no warnings, and shows the same text as the help."""
     assert mfa_kit.run("man", "--dir", tmp_path / "man1").code == 0
     pages = sorted((tmp_path / "man1").iterdir())
     assert {"mfa-kit.1", "mfa-kit-enroll.1", "mfa-kit-backup-verify.1"} <= {page.name for page in pages}
@@ -440,7 +441,7 @@ def test_every_manual_page_is_right_to_man(mfa_kit: MfaKit, tmp_path: Path) -> N
 
 
 def test_the_page_of_enroll_has_the_options_of_every_kind(mfa_kit: MfaKit, tmp_path: Path) -> None:
-    """Each under its kind."""
+    """Each option is listed under its method."""
     mfa_kit.run("man", "--dir", tmp_path)
     page = (tmp_path / "mfa-kit-enroll.1").read_text("utf-8")
     assert page.index("Of \\-\\-with virtual") < page.index("\\-\\-qr\\-file")
@@ -456,7 +457,7 @@ def test_a_folder_that_takes_no_page_is_told(mfa_kit: MfaKit, tmp_path: Path) ->
 @pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_an_identity_sealed_by_a_passphrase_opens_with_age(tmp_path: Path) -> None:
-    """Debian's own, which asks on its terminal as it does for `age -p`."""
+    """Debian's age asks on its terminal, as it does for `age -p`."""
     made = NewIdentity()
     (tmp_path / "identity.age").write_bytes(made.encrypted(Secret("correct horse")))
     recipient = pyrage.x25519.Recipient.from_str(made.recipient)
@@ -484,7 +485,7 @@ print(made.recipient, end="")
 
 @pytest.mark.timeout(180)
 def test_a_sealed_identity_opens_with_its_passphrase_alone(tmp_path: Path) -> None:
-    """And says so when it is another one."""
+    """With another passphrase, a message says that it is wrong."""
     seal = [sys.executable, "-c", SEAL, f"{tmp_path}/identity.age"]
     made = subprocess.run(seal, env={**bare(), **cheap_scrypt()}, check=True, capture_output=True, text=True)
     opened = read_identities([tmp_path / "identity.age"], lambda _: Secret("correct horse"))
@@ -496,7 +497,7 @@ def test_a_sealed_identity_opens_with_its_passphrase_alone(tmp_path: Path) -> No
 
 
 def test_a_terminal_is_not_stdin(mfa_kit: MfaKit, user: str) -> None:
-    """A pipe on stdin answers no question; the terminal is /dev/tty, and here there is none."""
+    """A pipe on stdin answers no question. The terminal is /dev/tty, and here there is none."""
     ours, theirs = pty.openpty()
     done = mfa_kit.process("enroll", user, "--with", "virtual", stdin=theirs, start_new_session=True)
     os.close(ours)
@@ -506,7 +507,7 @@ def test_a_terminal_is_not_stdin(mfa_kit: MfaKit, user: str) -> None:
 
 
 def test_a_plain_picture_is_never_written_over_a_file(mfa_kit: MfaKit, user: str, tmp_path: Path) -> None:
-    """It is refused before AWS is asked for anything but who we are."""
+    """The command is refused before any request to AWS except the one for the caller's identity."""
     (tmp_path / "qr.png").touch()
     done = mfa_kit.run("enroll", user, "--with", "virtual", "--qr-file", tmp_path / "qr.png")
     assert done.code == 2
@@ -517,7 +518,7 @@ def test_a_plain_picture_is_never_written_over_a_file(mfa_kit: MfaKit, user: str
 def test_with_generated_codes_nothing_is_shown_and_that_is_said(
     words: list[str], mfa_kit: MfaKit, user: str, recipient: str, lab: Lab
 ) -> None:
-    """Who asks for a picture is not left without one in silence."""
+    """A user who asks for a picture gets a message that there is none."""
     done = mfa_kit.run("enroll", user, "--with", "virtual", "--codes", "generated", "-r", recipient, *words)
     assert done.code == 2
     assert "no QR code and no seed is shown" in done.err
@@ -525,7 +526,7 @@ def test_with_generated_codes_nothing_is_shown_and_that_is_said(
 
 
 def test_a_file_that_comes_before_the_plain_picture_stays(tmp_path: Path) -> None:
-    """It is neither written over nor, when the run is settled, removed; a picture of our own is."""
+    """It is neither overwritten nor removed when the run is settled. A picture that mfa-kit wrote is removed."""
     uri = key_uri.otpauth(Seed(bytes(40)), label="alice@000000000000")
     theirs, ours = PlainPicture(tmp_path / "theirs.png"), PlainPicture(tmp_path / "ours.png")
     (tmp_path / "theirs.png").write_text("somebody's")
@@ -543,7 +544,7 @@ def test_a_file_that_comes_before_the_plain_picture_stays(tmp_path: Path) -> Non
 
 
 def test_a_rehearsal_makes_no_identity(mfa_kit: MfaKit, user: str) -> None:
-    """--dry-run shows where the backup would be, and asks for no passphrase."""
+    """--dry-run shows the place of the backup, and asks for no passphrase."""
     done = mfa_kit.run("enroll", user, "--with", "virtual", "--codes", "generated", "--passphrase", "--dry-run")
     assert done.code == 0, done.err
     assert ".png.age" in done.out
@@ -551,7 +552,7 @@ def test_a_rehearsal_makes_no_identity(mfa_kit: MfaKit, user: str) -> None:
 
 
 def test_resync_without_a_backup_says_so(mfa_kit: MfaKit, user: str, recipient: str, identity_file: Path) -> None:
-    """Where to look is the hint; and --dry-run asks nobody."""
+    """The hint says where to look. --dry-run asks no questions."""
     mfa_kit.run("enroll", user, "--with", "virtual", "--codes", "generated", "-r", recipient)
     for backup in mfa_kit.home.rglob("*.age"):
         backup.unlink()
@@ -562,7 +563,7 @@ def test_resync_without_a_backup_says_so(mfa_kit: MfaKit, user: str, recipient: 
 
 
 def test_the_doctor_tells_a_folder_that_cannot_be_looked_at(nobody: Nobody) -> None:
-    """Its parent is closed."""
+    """Its parent folder has no permissions."""
     nobody.home.mkdir(mode=0o700)
     closed = nobody.home.parent / "closed"
     (closed / "backups").mkdir(parents=True)
@@ -577,5 +578,5 @@ def test_the_doctor_tells_a_folder_that_cannot_be_looked_at(nobody: Nobody) -> N
 
 
 def test_a_foreign_completion_class_is_refused(mfa_kit: MfaKit) -> None:
-    """A shell that there is none for is a usage error."""
+    """An unsupported shell is a usage error."""
     assert mfa_kit.run("completion", "tcsh").code == 2

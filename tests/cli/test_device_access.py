@@ -1,4 +1,4 @@
-"""The doctor on the way to keys: nodes that may not be opened, readers that may not be used, each with its cause."""
+"""The doctor's checks of access to keys: inaccessible device nodes and readers, each with its cause."""
 
 import grp
 import json
@@ -23,7 +23,7 @@ Node = Callable[..., Diagnosis]
 
 @pytest.fixture
 def rules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Have a folder for rules of udev in place of the system's."""
+    """Use an empty folder in place of the system's udev rules."""
     folder = tmp_path / "rules.d"
     folder.mkdir()
     monkeypatch.setattr(device_access, "RULES", [folder])
@@ -32,7 +32,7 @@ def rules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def node(rules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
-    """Plug in a key whose node has this group and mode, and which we may not open; return what is told of it."""
+    """Plug in a key whose node has this group and mode and cannot be opened; return the doctor's line about it."""
 
     def told(*, gid: int = 0, mode: int = 0o600, rule: bool = False) -> Diagnosis:
         file = tmp_path / "hidraw7"
@@ -63,7 +63,7 @@ def node(rules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
     ids=["no-rule", "not-plugged-in-again", "group-may-not-write", "not-in-the-group"],
 )
 def test_a_key_that_may_not_be_opened_is_told_with_its_cause(node: Node, how: dict[str, int], hint: str) -> None:
-    """With node, group and mode, as `ls` would show them."""
+    """The line has node, group and mode, as shown by `ls`."""
     found = node(**how)
     assert found.health is Health.BAD
     assert "is a key that you may not open: of group" in found.found
@@ -72,20 +72,20 @@ def test_a_key_that_may_not_be_opened_is_told_with_its_cause(node: Node, how: di
 
 
 def test_a_member_who_has_not_signed_in_since_is_told(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The group database knows him, this session does not."""
+    """The group database lists the user, but this session does not have the group."""
     monkeypatch.setattr(os, "getgrouplist", lambda *_: [GROUP])
     assert node(gid=GROUP, mode=0o660).hint == f"sign in again: you are in {GROUP} since"
 
 
 def test_a_user_without_a_name_is_told_of_the_group(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in containers: there is a number, and no entry."""
+    """In containers, a user may have a number without an entry."""
     monkeypatch.setattr(os, "getuid", lambda: 4_000_000)
     assert "--groups tty USER" in node(gid=grp.getgrnam("tty").gr_gid, mode=0o660).hint
 
 
 @pytest.mark.usefixtures("rules")
 def test_a_key_of_the_kernel_that_has_no_node_here_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a container, which sees all of sysfs."""
+    """In a container, all of sysfs is visible."""
     place = tmp_path / "sys" / "hidraw7" / "device"
     place.mkdir(parents=True)
     (place / "report_descriptor").write_bytes(FIDO)
@@ -95,7 +95,7 @@ def test_a_key_of_the_kernel_that_has_no_node_here_is_told(tmp_path: Path, monke
 
 
 def test_a_key_that_may_be_opened_is_told_too(rules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And which rule is there."""
+    """The line names the rule."""
     (rules / device_access.RULE).touch()
     (tmp_path / "hidraw7").touch()
     monkeypatch.setattr(links, "device_nodes", lambda: [str(tmp_path / "hidraw7")])
@@ -108,7 +108,7 @@ def test_a_key_that_may_be_opened_is_told_too(rules: Path, tmp_path: Path, monke
 def test_a_smart_card_service_is_wrong_when_it_is_there_and_refuses(
     monkeypatch: pytest.MonkeyPatch, listening: bool, state: Health
 ) -> None:
-    """As polkit does over SSH; a desk without readers needs none. tests/oath/test_rules.py has a real one refuse."""
+    """Over SSH polkit refuses it. Without readers it is not needed. tests/oath/test_rules.py has a real refusal."""
 
     def refusing() -> list[str]:
         raise DeviceFault("the smart card service refuses this session", "polkit decides who may use cards")
@@ -124,14 +124,14 @@ def test_a_smart_card_service_is_wrong_when_it_is_there_and_refuses(
     [(["Reader\x1b[2J one", "two"], "Reader[2J one, two"), ([], "the service answers, and has no reader")],
 )
 def test_readers_are_named_in_clean_words(monkeypatch: pytest.MonkeyPatch, names: list[str], told: str) -> None:
-    """A reader's name is its maker's."""
+    """The manufacturer chooses a reader's name, so control characters are removed."""
     monkeypatch.setattr(pcsc, "reader_names", lambda: names)
     *_, found = device_access.diagnose_device_access()
     assert (found.health, found.found) == (Health.GOOD, told)
 
 
 def test_without_the_extra_the_doctor_names_it(mfa_kit: MfaKit, tmp_path: Path) -> None:
-    """Smart cards need pyscard; the rest of the table is there all the same."""
+    """Smart cards need pyscard. The rest of the table is printed nevertheless."""
     (tmp_path / "smartcard.py").write_text("raise ImportError\n")
     done = mfa_kit.process("doctor", "--output", "json", env={"PYTHONPATH": str(tmp_path)}, start_new_session=True)
     [found] = [row for row in json.loads(done.out)["rows"] if row["check"] == "smart cards"]

@@ -1,4 +1,4 @@
-"""`mfa-kit enroll` as a person and a script meet it, with Debian's programs as judges of what it made."""
+"""`mfa-kit enroll` as used by people and scripts. Debian's programs check the results."""
 
 import csv
 import io
@@ -38,7 +38,7 @@ def serial_of(name: str) -> str:
 
 @pytest.fixture
 def enroll(user: str, recipient: str) -> list[str]:
-    """Hold a command line that works."""
+    """Return a command line that succeeds."""
     return ["enroll", user, *VIRTUAL, "-r", recipient]
 
 
@@ -49,7 +49,7 @@ def result(out: str) -> dict[str, Any]:
 
 
 def test_what_was_made_is_told_as_json(enroll: list[str], mfa_kit: MfaKit, user: str, lab: Lab) -> None:
-    """One object on stdout, with schema and version, and nothing else there."""
+    """Standard output has one object with schema and version, and nothing else."""
     done = mfa_kit.run(*enroll, "--output", "json")
     assert done.code == 0
     row = result(done.out)
@@ -72,7 +72,7 @@ def test_what_was_made_is_told_as_json(enroll: list[str], mfa_kit: MfaKit, user:
 def test_debians_programs_use_what_was_made(
     enroll: list[str], mfa_kit: MfaKit, user: str, identity_file: Path, tmp_path: Path
 ) -> None:
-    """Age opens the backup, zbarimg reads it, and IAM takes oathtool's next pair of codes."""
+    """Debian's age decrypts the backup, zbarimg reads it, and IAM accepts oathtool's next pair of codes."""
     [path] = [result(mfa_kit.run(*enroll, "--output", "json").out)["backup"]]
     picture = subprocess.run([judge("age"), "-d", "-i", identity_file, path], capture_output=True, check=True).stdout
     (tmp_path / "qr.png").write_bytes(picture)
@@ -97,7 +97,7 @@ def test_debians_programs_use_what_was_made(
 
 
 def test_the_caller_is_shown_before_anything_else(enroll: list[str], mfa_kit: MfaKit, lab: Lab) -> None:
-    """Who and where, with the lab marked as such; also where the rest is refused."""
+    """The account and the caller are printed, with the lab marked as such, even if the command is refused."""
     lab.faults.add("ListMFADevices", "denied")
     done = mfa_kit.run(*enroll)
     assert done.code == 4
@@ -110,7 +110,7 @@ def test_the_caller_is_shown_before_anything_else(enroll: list[str], mfa_kit: Mf
 def test_any_other_account_is_refused(
     words: list[str], enroll: list[str], mfa_kit: MfaKit, user: str, lab: Lab
 ) -> None:
-    """Before the first look at the user."""
+    """The check comes before the first lookup of the user."""
     before = len(lab.calls)
     done = mfa_kit.run(*enroll, *words)
     assert done.code == 2
@@ -120,7 +120,7 @@ def test_any_other_account_is_refused(
 
 
 def test_the_account_that_was_meant_is_taken(enroll: list[str], mfa_kit: MfaKit) -> None:
-    """By its number."""
+    """It is given by its number."""
     assert mfa_kit.run(*enroll, "--account", ACCOUNT).code == 0
 
 
@@ -128,7 +128,7 @@ def test_the_account_that_was_meant_is_taken(enroll: list[str], mfa_kit: MfaKit)
 def test_a_wrong_clock_is_told_and_not_refused(
     seconds: int, said: str, enroll: list[str], mfa_kit: MfaKit, lab: Lab
 ) -> None:
-    """To a second or so, and what an answer was on its way."""
+    """The time of the response makes this accurate to about a second."""
     lab.faults.add("*", "clock", seconds=seconds)
     done = mfa_kit.run(*enroll)
     assert done.code == 0
@@ -138,7 +138,7 @@ def test_a_wrong_clock_is_told_and_not_refused(
 
 
 def test_a_user_who_has_a_device_is_skipped(enroll: list[str], mfa_kit: MfaKit, user: str) -> None:
-    """Exit 0, and told as such."""
+    """The exit code is 0, and a message says so."""
     assert mfa_kit.run(*enroll).code == 0
     done = mfa_kit.run(*enroll, "--output", "json")
     assert done.code == 0
@@ -149,7 +149,7 @@ def test_a_user_who_has_a_device_is_skipped(enroll: list[str], mfa_kit: MfaKit, 
 
 
 def test_a_dry_run_tells_each_step_and_does_none(enroll: list[str], mfa_kit: MfaKit, user: str, lab: Lab) -> None:
-    """With the places where things would be."""
+    """The output has the places of all files."""
     before = len(lab.calls)
     done = mfa_kit.run(*enroll, "--dry-run", "--output", "json")
     row = result(done.out)
@@ -161,7 +161,7 @@ def test_a_dry_run_tells_each_step_and_does_none(enroll: list[str], mfa_kit: Mfa
 
 
 def test_one_user_however_the_name_is_typed(mfa_kit: MfaKit, user: str, recipient: str) -> None:
-    """The device, the backup's folder, status and revoke are of the user as IAM spells him."""
+    """The device, the backup's folder, status and revoke use the name as IAM spells it."""
     enroll = ["enroll", user.upper(), "--with", "virtual", "--codes", "generated", "-r", recipient]
     row = result(mfa_kit.run(*enroll, "--output", "json").out)
     assert (row["user"], row["device"]) == (user, serial_of(user))
@@ -173,7 +173,7 @@ def test_one_user_however_the_name_is_typed(mfa_kit: MfaKit, user: str, recipien
 
 
 def test_a_table_is_for_people(enroll: list[str], mfa_kit: MfaKit, user: str) -> None:
-    """A line a field; what is not there is left out."""
+    """There is one line per field; empty fields are omitted."""
     out = mfa_kit.run(*enroll).out
     assert f"user     {user}\n" in out
     assert f"device   {serial_of(user)}\n" in out
@@ -181,7 +181,7 @@ def test_a_table_is_for_people(enroll: list[str], mfa_kit: MfaKit, user: str) ->
 
 
 def test_csv_has_a_head(enroll: list[str], mfa_kit: MfaKit, user: str) -> None:
-    """And one row."""
+    """It is followed by one row."""
     [row] = csv.DictReader(io.StringIO(mfa_kit.run(*enroll, "--output", "csv").out))
     assert (row["outcome"], row["user"], row["listed"]) == ("enrolled", user, "yes")
 
@@ -190,7 +190,7 @@ def test_csv_has_a_head(enroll: list[str], mfa_kit: MfaKit, user: str) -> None:
 def test_common_flags_may_stand_before_and_after_the_verb(
     form: list[str], enroll: list[str], mfa_kit: MfaKit, users: Callable[[], str]
 ) -> None:
-    """The later one counts."""
+    """The last one counts."""
     for line in ([*form, *enroll], [*enroll, *form], ["--output", "csv", *enroll, *form]):
         user = users()
         done = mfa_kit.run(*[user if word == enroll[1] else word for word in line])
@@ -202,7 +202,7 @@ def test_common_flags_may_stand_before_and_after_the_verb(
 def test_the_endpoint_and_the_region_may_be_given_by_flags(
     enroll: list[str], mfa_kit: MfaKit, user: str, monkeypatch: pytest.MonkeyPatch, lab: Lab
 ) -> None:
-    """As to the aws command."""
+    """The aws command has the same options."""
     for name in ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION"):
         monkeypatch.delenv(name)
     done = mfa_kit.run(*enroll, "--endpoint-url", lab.url, "--region", "us-east-1")
@@ -211,7 +211,7 @@ def test_the_endpoint_and_the_region_may_be_given_by_flags(
 
 
 def test_debug_tells_request_ids_and_no_more(enroll: list[str], mfa_kit: MfaKit) -> None:
-    """On stderr; the ledger has the same ids."""
+    """They are on stderr, and the same as in the ledger."""
     done = mfa_kit.process(*enroll, "--debug")
     assert done.code == 0
     ids = [line.split()[-1] for line in done.err.splitlines() if "CreateVirtualMFADevice answered 200" in line]
@@ -224,7 +224,7 @@ def test_debug_tells_request_ids_and_no_more(enroll: list[str], mfa_kit: MfaKit)
 
 
 def test_me_is_the_caller(mfa_kit: MfaKit, recipient: str) -> None:
-    """A person at their own desk."""
+    """It is for users at their own computer."""
     done = mfa_kit.run("enroll", "@me", *VIRTUAL, "-r", recipient, "--dry-run", "--output", "json")
     assert result(done.out)["user"] == "lab-admin"
 
@@ -232,7 +232,7 @@ def test_me_is_the_caller(mfa_kit: MfaKit, recipient: str) -> None:
 def test_recipients_come_from_a_file_too(
     mfa_kit: MfaKit, user: str, recipient: str, tmp_path: Path, identity_file: Path
 ) -> None:
-    """`-R`, and `--backup-dir` for where it goes; relative to here."""
+    """`-R` and `--backup-dir` are relative to the current folder."""
     (tmp_path / "to.txt").write_text(f"# us\n{recipient}\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
@@ -246,7 +246,7 @@ def test_recipients_come_from_a_file_too(
 
 @pytest.mark.slow
 def test_a_plain_picture_never_touches_the_disk(enroll: list[str], mfa_kit: MfaKit, tmp_path: Path) -> None:
-    """Seen by strace: no file is written below this machine's root but the ledger's, its locks and the sealed one."""
+    """According to strace, no file is written except the ledger, its locks and the encrypted backup."""
     trace = tmp_path / "trace"
     strace = shutil.which("strace") or without("strace is not installed")
     words = [strace, "-f", "-qq", "-o", str(trace), "-e", "trace=openat,open,creat,memfd_create", "-y"]
@@ -288,7 +288,7 @@ BAD: list[tuple[str, list[str], int, str]] = [
 def test_bad_input_is_one_sentence_and_one_hint_and_changes_nothing(
     words: list[str], code: int, said: str, mfa_kit: MfaKit, user: str, recipient: str, lab: Lab
 ) -> None:
-    """With the exit code of the table; IAM and the disk are as they were."""
+    """The exit code is that of the table; IAM and the disk are unchanged."""
     before = lab.serials()
     line = [user if word == "USER" else word for word in words]
     done = mfa_kit.run("enroll", *line, *VIRTUAL, "-r", recipient)
@@ -303,7 +303,7 @@ def test_bad_input_is_one_sentence_and_one_hint_and_changes_nothing(
 
 
 def test_a_full_user_is_an_error_only_with_add(enroll: list[str], mfa_kit: MfaKit, user: str, lab: Lab) -> None:
-    """Otherwise skipped."""
+    """Without --add, the user is skipped."""
     iam = Iam(observe=lambda _: None)
     for number in range(8):
         intent = Intent(account=ACCOUNT, partition="aws", user=user, name=f"{user}-{number}")
@@ -318,7 +318,7 @@ def test_a_full_user_is_an_error_only_with_add(enroll: list[str], mfa_kit: MfaKi
 
 
 def test_a_taken_name_is_told(enroll: list[str], mfa_kit: MfaKit, users: Callable[[], str]) -> None:
-    """It is another user's."""
+    """It belongs to another user."""
     other = users()
     assert mfa_kit.run(*enroll).code == 0
     done = mfa_kit.run("enroll", other, *enroll[2:], "--name", enroll[1])
@@ -342,7 +342,7 @@ def test_a_taken_name_is_told(enroll: list[str], mfa_kit: MfaKit, users: Callabl
 def test_what_goes_wrong_in_the_middle_changes_nothing(
     operation: str, fault: str, code: int, enroll: list[str], mfa_kit: MfaKit, user: str, lab: Lab
 ) -> None:
-    """One sentence, one hint, the table's exit code; no device and no backup is left."""
+    """There is one error with one hint, and the exit code of the table; no device and no backup is left."""
     lab.faults.add(operation, fault, at="every" if fault != "expired" or operation == "GetCallerIdentity" else "next")
     done = mfa_kit.run(*enroll)
     assert done.code == code
@@ -353,7 +353,7 @@ def test_what_goes_wrong_in_the_middle_changes_nothing(
 
 
 def test_without_credentials_it_is_told(enroll: list[str], mfa_kit: MfaKit, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And where to look."""
+    """The hint says where to look."""
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     done = mfa_kit.run(*enroll)
@@ -363,7 +363,7 @@ def test_without_credentials_it_is_told(enroll: list[str], mfa_kit: MfaKit, monk
 
 
 def test_without_a_network_it_is_told(enroll: list[str], mfa_kit: MfaKit) -> None:
-    """A port where nobody listens, at once."""
+    """Nothing listens on the port, so the request fails at once."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         done = mfa_kit.run(*enroll, "--endpoint-url", f"http://127.0.0.1:{taken.getsockname()[1]}")
@@ -372,7 +372,7 @@ def test_without_a_network_it_is_told(enroll: list[str], mfa_kit: MfaKit) -> Non
 
 
 def test_govcloud_without_a_region_is_told(enroll: list[str], mfa_kit: MfaKit, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And with one it works, in its own partition."""
+    """With a region it works, in its own partition."""
     with Lab(users=[enroll[1]], region="us-gov-west-1") as lab:
         for name, value in lab.env.items():
             monkeypatch.setenv(name, value)
@@ -388,7 +388,7 @@ def test_govcloud_without_a_region_is_told(enroll: list[str], mfa_kit: MfaKit, m
 def test_a_listing_that_lags_is_success_with_a_warning(
     enroll: list[str], mfa_kit: MfaKit, user: str, lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Exit 0; the next run closes the entry."""
+    """The exit code is 0, and the next run closes the entry."""
     monkeypatch.setattr("time.sleep", lambda _: None)
     lab.faults.add("*", "lag", seconds=600)
     done = mfa_kit.run(*enroll, "--output", "json")
@@ -403,7 +403,7 @@ def test_a_listing_that_lags_is_success_with_a_warning(
 def test_a_folder_that_may_not_be_written_is_refused_beforehand(
     mode: int, nobody: Nobody, user: str, recipient: str, lab: Lab
 ) -> None:
-    """By an unprivileged user, also where the folder would be made in it, or may not even be looked into."""
+    """An unprivileged user cannot write the folder, cannot create it in its parent, or cannot even list the parent."""
     folder = nobody.home.parent / "closed"
     folder.mkdir()
     os.chown(folder, 65534, 65534)
@@ -419,7 +419,7 @@ def test_a_folder_that_may_not_be_written_is_refused_beforehand(
 
 
 def test_where_nothing_is_sealed_no_folder_is_asked_for(mfa_kit: MfaKit, user: str) -> None:
-    """A security key has no seed."""
+    """A security key has no secret to back up."""
     done = mfa_kit.run("enroll", user, "--with", "fido2", "--backup-dir", "/dev/null", "--dry-run")
     assert done.code == 0, done.err
 
@@ -427,7 +427,7 @@ def test_where_nothing_is_sealed_no_folder_is_asked_for(mfa_kit: MfaKit, user: s
 def test_a_closed_folder_below_is_found_when_sealing_and_undone(
     nobody: Nobody, user: str, recipient: str, lab: Lab
 ) -> None:
-    """The account's folder is somebody else's: the device that was created goes again."""
+    """The account's folder belongs to another user, so the created device is deleted again."""
     folder = nobody.home.parent / "backups"
     (folder / ACCOUNT).mkdir(parents=True)
     os.chown(folder, 65534, 65534)
@@ -439,7 +439,7 @@ def test_a_closed_folder_below_is_found_when_sealing_and_undone(
 
 
 def test_an_unprivileged_user_enrolls(nobody: Nobody, user: str, recipient: str, lab: Lab) -> None:
-    """The control of the tests above."""
+    """It is the control of the tests above."""
     done = nobody.process("enroll", user, *VIRTUAL, "-r", recipient)
     assert done.code == 0, done.err
     assert lab.assigned(serial_of(user)) == user
@@ -447,7 +447,7 @@ def test_an_unprivileged_user_enrolls(nobody: Nobody, user: str, recipient: str,
 
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
-    """Mount a file system that has no room left but for the ledger."""
+    """Mount a file system that only has room for the ledger."""
     if os.geteuid() != 0:
         without("mounting a tmpfs needs root")
     place = tmp_path / "small"
@@ -461,7 +461,7 @@ def small(tmp_path: Path) -> Iterator[Path]:
 def test_no_space_for_the_backup_undoes_the_device(
     enroll: list[str], mfa_kit: MfaKit, user: str, small: Path, lab: Lab
 ) -> None:
-    """The kernel's own ENOSPC."""
+    """The kernel itself raises ENOSPC."""
     done = mfa_kit.run(*enroll, "--backup-dir", small)
     assert done.code == 5
     assert "No space left on device" in done.err
@@ -471,7 +471,7 @@ def test_no_space_for_the_backup_undoes_the_device(
 
 
 def test_the_options_of_a_kind_are_refused_by_the_others(mfa_kit: MfaKit) -> None:
-    """By name, with the kind that they belong to."""
+    """The error names the option and its method."""
     for line in (["--with", "fido2", "--codes", "generated"], ["--codes", "generated", "--with=fido2"]):
         done = mfa_kit.run("enroll", "alice", *line)
         assert done.code == 2
@@ -479,13 +479,13 @@ def test_the_options_of_a_kind_are_refused_by_the_others(mfa_kit: MfaKit) -> Non
 
 
 def test_each_row_leads_to_the_method_of_its_name() -> None:
-    """A roster names it by the same word."""
+    """Rosters use the same names."""
     assert [recipe.method.name for recipe in METHODS.values()] == list(METHODS)
     assert [recipe.how.name for recipe in METHODS.values() if recipe.how] == list(METHODS)[:-1]
 
 
 def test_a_kind_pays_for_no_other() -> None:
-    """What makes a virtual device knows nothing of keys, tokens, rollouts and audits: to load them takes time."""
+    """The code of a virtual device imports nothing for keys, tokens, rollouts and audits, which are slow to load."""
     script = "import mfa_kit.wiring.methods.virtual, sys; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], env=bare(), capture_output=True, text=True, check=True)
     loaded = {name.removeprefix("mfa_kit.") for name in done.stdout.split() if name.startswith("mfa_kit.")}
@@ -494,7 +494,7 @@ def test_a_kind_pays_for_no_other() -> None:
 
 
 def test_help_of_a_kind_shows_its_options(mfa_kit: MfaKit) -> None:
-    """And lists the kinds."""
+    """It also lists the methods."""
     done = mfa_kit.run("enroll", "--with", "virtual", "--help")
     assert done.code == 0
     assert "--codes" in done.out

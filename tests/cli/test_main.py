@@ -1,4 +1,4 @@
-"""The one door out: exit codes, one sentence and one hint, nothing raw on a terminal, and what pipes and signals do."""
+"""The entry point: exit codes, errors with hints, no control characters on a terminal, pipes and signals."""
 
 import os
 import re
@@ -32,7 +32,7 @@ def wait_for(met: Callable[[], bool]) -> None:
 
 @pytest.fixture
 def raising(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
-    """Make the verb `doctor` raise."""
+    """Make the verb `doctor` raise an error."""
 
     def plant(error: BaseException) -> None:
         @click.command()
@@ -51,7 +51,7 @@ ERRORS = [each for each in vars(errors).values() if isinstance(each, type) and e
 def test_an_error_is_a_sentence_a_hint_its_notes_and_its_exit_code(
     kind: type[errors.MfaKitError], mfa_kit: MfaKit, raising: Callable[[BaseException], None]
 ) -> None:
-    """On stderr, without a traceback; stdout is empty."""
+    """It is on stderr, without a traceback; stdout is empty."""
     error = kind("it rains", "take an umbrella")
     error.add_note("it may hail")
     raising(error)
@@ -63,7 +63,7 @@ def test_an_error_is_a_sentence_a_hint_its_notes_and_its_exit_code(
 def test_what_we_did_not_foresee_is_told_without_its_message(
     mfa_kit: MfaKit, raising: Callable[[BaseException], None]
 ) -> None:
-    """It may quote a secret that it was handed; its kind and its place are enough to report it."""
+    """The message may contain a secret. The type and the place are enough for a bug report."""
     raising(RuntimeError("HIDDEN"))
     done = mfa_kit.run("doctor")
     assert done.code == 70
@@ -78,7 +78,7 @@ def test_what_we_did_not_foresee_is_told_without_its_message(
 def test_what_the_system_refuses_apart_from_the_result_is_our_bug_too(
     error: OSError, mfa_kit: MfaKit, raising: Callable[[BaseException], None]
 ) -> None:
-    """With a file's name or without: only what click cannot write is an unwritten result."""
+    """With or without a file name: only a failed write of click's is a result that could not be written."""
     raising(error)
     done = mfa_kit.run("doctor")
     assert done.code == 70
@@ -90,7 +90,7 @@ def test_what_the_system_refuses_apart_from_the_result_is_our_bug_too(
 def test_an_interrupt_is_130_with_its_notes(
     error: BaseException, mfa_kit: MfaKit, raising: Callable[[BaseException], None]
 ) -> None:
-    """What was not settled is told with it."""
+    """Devices that could not be settled are reported too."""
     error.add_note("a device is left")
     raising(error)
     done = mfa_kit.run("doctor")
@@ -119,7 +119,7 @@ def test_an_interrupt_is_130_with_its_notes(
     ids=" ".join,
 )
 def test_what_cannot_be_meant_is_a_usage_error(words: list[str], mfa_kit: MfaKit) -> None:
-    """Exit 2, on stderr, in one sentence and one hint as every error; nothing is opened."""
+    """Exit code 2, with one message and one hint on stderr. Nothing is opened."""
     done = mfa_kit.run(*words)
     assert (done.code, done.out) == (2, "")
     what, hint = done.err.splitlines()
@@ -188,26 +188,26 @@ MADE = ["enroll", "alice", "--with", "virtual"]
     ids=lambda words: " ".join(words) if isinstance(words, list) else "",
 )
 def test_a_usage_error_says_what_was_probably_meant(words: list[str], what: str, hint: str, mfa_kit: MfaKit) -> None:
-    """A misspelled verb, option or value has the nearest as its hint; else what it takes, or where that stands."""
+    """The hint is the nearest verb, option or value; otherwise the valid ones, or where to find them."""
     done = mfa_kit.run(*words)
     assert (done.code, done.out, done.err) == (2, "", f"mfa-kit: {what}\n  try: {hint}\n")
 
 
 def test_a_noun_alone_shows_its_verbs(mfa_kit: MfaKit) -> None:
-    """On stderr, for there is no result."""
+    """It is on stderr, because there is no result."""
     done = mfa_kit.run("backup")
     assert (done.code, done.out) == (2, "")
     assert "Usage: mfa-kit backup" in done.err
 
 
 def test_the_version_is_the_constant(mfa_kit: MfaKit) -> None:
-    """And nothing else on stdout."""
+    """Standard output contains nothing else."""
     assert mfa_kit.run("--version").out == f"{__version__}\n"
 
 
 @pytest.mark.parametrize("flag", ["-h", "--help"])
 def test_help_lists_the_verbs(flag: str, mfa_kit: MfaKit) -> None:
-    """Each with its line."""
+    """Each verb has its line."""
     done = mfa_kit.run(flag)
     assert done.code == 0
     for name, row in COMMANDS.items():
@@ -233,7 +233,7 @@ def modules(mfa_kit: MfaKit, script: str) -> set[str]:
 
 
 def test_help_of_the_program_loads_nothing_but_words(mfa_kit: MfaKit) -> None:
-    """No use case, no wiring, no adapter; of what takes time, nothing that click has not loaded."""
+    """No use case, wiring or adapter is imported, and no slow module besides those that click imports."""
     script = "from mfa_kit.cli.main import run\nassert {run(['--help']), run(['--version'])} == {0}"
     loaded = modules(mfa_kit, f"import sys\n{script}")
     ours = {name for name in loaded if name.startswith("mfa_kit.")}
@@ -248,14 +248,14 @@ def test_help_of_the_program_loads_nothing_but_words(mfa_kit: MfaKit) -> None:
 
 @pytest.mark.parametrize("columns", ["60", "400", "wide", "1"])
 def test_help_is_as_wide_as_click_makes_it(columns: str, mfa_kit: MfaKit, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As the terminal, up to 80 columns; `COLUMNS` says it where there is none."""
+    """The width is that of the terminal, up to 80 columns. Without a terminal, `COLUMNS` decides."""
     monkeypatch.setenv("COLUMNS", columns)
     said = main.cli.get_help(click.Context(main.cli, info_name="mfa-kit", help_option_names=["-h", "--help"]))
     assert mfa_kit.run("--help").out == f"{said}\n"
 
 
 def test_the_module_runs_as_the_command_does(mfa_kit: MfaKit) -> None:
-    """`python -m mfa_kit`, and its exit code is the process's."""
+    """`python -m mfa_kit` works, and its exit code is that of the process."""
     assert mfa_kit.process("--version").out == f"{__version__}\n"
     assert mfa_kit.process("sing").code == 2
 
@@ -277,20 +277,20 @@ BAD = "\x1b[2J\x1b]0;gone\x07\u202e\u2066\u200b\x9b31m\r"
     ],
 )
 def test_control_and_bidi_characters_never_reach_the_terminal(words: list[str], mfa_kit: MfaKit) -> None:
-    """Wherever they stood on the line."""
+    """Any argument may contain them."""
     done = mfa_kit.run(*words)
     assert done.code in {2, 4}
     assert not {char for char in done.err + done.out if char != "\n" and not char.isprintable()}
 
 
 def test_printable_text_is_left_alone() -> None:
-    """Names in other letters too, and line ends; what drives a terminal is written as an escape."""
+    """Names in other scripts and line ends stay; control characters are escaped."""
     assert printable("Zoë 東京 …\n") == "Zoë 東京 …\n"
     assert printable("\x1b[1m\u202e\x9b") == "\\x1b[1m\\u202e\\x9b"
 
 
 def test_a_full_disk_behind_stdout_is_told(mfa_kit: MfaKit) -> None:
-    """The kernel's own ENOSPC; what was done stays done."""
+    """The kernel itself raises ENOSPC. The changes in AWS stay."""
     with Path("/dev/full").open("w") as full:
         done = mfa_kit.process("ledger", "show", stdout=full)
     assert done.code == 5
@@ -301,7 +301,7 @@ def test_a_full_disk_behind_stdout_is_told(mfa_kit: MfaKit) -> None:
 
 
 def test_a_reader_who_has_enough_is_no_error_to_talk_about(mfa_kit: MfaKit) -> None:
-    """A pipe that is closed before we write."""
+    """The pipe is closed before mfa-kit writes."""
     read, write = os.pipe()
     os.close(read)
     with os.fdopen(write, "w") as pipe:
@@ -310,7 +310,7 @@ def test_a_reader_who_has_enough_is_no_error_to_talk_about(mfa_kit: MfaKit) -> N
 
 
 def test_nobody_listening_does_not_break_the_work(mfa_kit: MfaKit, user: str, recipient: str, lab: Lab) -> None:
-    """Stderr is a full disk, and stdout is closed: the device is enrolled."""
+    """Standard error is a full disk and stdout is closed: the device is enrolled nevertheless."""
     enroll = [sys.executable, "-m", "mfa_kit", "enroll", user, "--with", "virtual", "--codes", "generated"]
     command = subprocess.list2cmdline([*enroll, "-r", recipient])
     done = subprocess.run(
@@ -327,7 +327,7 @@ def test_nobody_listening_does_not_break_the_work(mfa_kit: MfaKit, user: str, re
     [("status", ">&-", 0), ("status", "2>&-", 0), ("verify token GAHT12345678 --codes-stdin", "<&-", 2)],
 )
 def test_a_stream_that_is_closed_leads_nowhere(mfa_kit: MfaKit, words: str, streams: str, code: int) -> None:
-    """As a service manager may start us. No file that is opened then gets the number of a stream."""
+    """A service manager may start mfa-kit in this way. No file that is opened later gets a standard stream's number."""
     done = subprocess.run(
         ["/bin/sh", "-c", f"exec {subprocess.list2cmdline([sys.executable])} -m mfa_kit {words} {streams}"],
         env={**bare(), **mfa_kit.env, "MFA_KIT_HOME": str(mfa_kit.home)},
@@ -348,7 +348,7 @@ def slow_enable(lab: Lab) -> Iterator[Lab]:
 
 @pytest.mark.slow
 def test_ctrl_c_settles_and_is_130(mfa_kit: MfaKit, user: str, recipient: str, slow_enable: Lab) -> None:
-    """SIGINT to a real process while IAM thinks: the device goes, or an Enable won and that is said."""
+    """SIGINT reaches a real process during a request to IAM. The device is deleted, or reported as enabled."""
     serial = f"arn:aws:iam::000000000000:mfa/{user}"
     process = mfa_kit.start("enroll", user, "--with", "virtual", "--codes", "generated", "-r", recipient)
     wait_for(lambda: serial in slow_enable.serials() and bool(list(mfa_kit.home.rglob("*.age"))))
@@ -363,7 +363,7 @@ def test_ctrl_c_settles_and_is_130(mfa_kit: MfaKit, user: str, recipient: str, s
 
 @pytest.mark.slow
 def test_ctrl_c_tells_what_it_could_not_settle(mfa_kit: MfaKit, user: str, recipient: str, slow_enable: Lab) -> None:
-    """With the command for an administrator; and the next run settles it."""
+    """The note has a command for an administrator, and the next run settles the device."""
     serial = f"arn:aws:iam::000000000000:mfa/{user}"
     slow_enable.faults.add("DeleteVirtualMFADevice", "denied", at="every")
     enroll = ["enroll", user, "--with", "virtual", "--codes", "generated", "-r", recipient]
@@ -382,7 +382,7 @@ def test_ctrl_c_tells_what_it_could_not_settle(mfa_kit: MfaKit, user: str, recip
 
 
 def test_on_a_terminal_too_nothing_raw_is_shown(mfa_kit: MfaKit) -> None:
-    """Where click would pass escape sequences through."""
+    """On a terminal, click would pass escape sequences through."""
     env = {**bare(), **mfa_kit.env, "MFA_KIT_HOME": str(mfa_kit.home), "TERM": "xterm-256color"}
     words = ["-m", "mfa_kit", "backup", "list", "\x1b[31mbob", "\u202ecarol"]
     with pexpect.spawn(sys.executable, words, env=env, encoding="utf-8", timeout=120) as child:
@@ -394,7 +394,7 @@ def test_on_a_terminal_too_nothing_raw_is_shown(mfa_kit: MfaKit) -> None:
 
 
 def test_the_process_ends_with_the_code_of_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By main, and nowhere else."""
+    """Only `main` ends the process."""
     monkeypatch.setattr(sys, "argv", ["mfa-kit", "sing"])
     with pytest.raises(SystemExit) as caught:
         main.main()
@@ -402,7 +402,7 @@ def test_the_process_ends_with_the_code_of_the_command(monkeypatch: pytest.Monke
 
 
 def test_a_process_ends_without_a_word(mfa_kit: MfaKit, user: str, recipient: str, identity_file: Path) -> None:
-    """Libraries tell on stderr of what was not collected at the end, where much is kept from the collector."""
+    """Some libraries print objects that were not collected at exit, and many are excluded from collection."""
     enroll = mfa_kit.process("enroll", user, "--with", "virtual", "--codes", "generated", "-r", recipient)
     status = mfa_kit.process("status", user)
     verify = mfa_kit.process("backup", "verify", "--all", "-i", identity_file)

@@ -1,4 +1,4 @@
-"""Every option of every command: none takes a secret as its value, and none is declared in vain."""
+"""Checks of all options: none takes a secret as its value, and all are used."""
 
 import ast
 import inspect
@@ -19,17 +19,17 @@ from mfa_kit.cli.options import Age, Flags, Moment, Noun
 from mfa_kit.wiring.methods import registry
 
 PACKAGE = Path(main.__file__).parents[1]
-# Whoever may list processes reads what stands on a command line, and the shell keeps it.
+# Anyone who can list processes can read a command line, and the shell's history keeps it.
 SECRET = {
     *("pin", "pins", "puk", "password", "passwords", "passphrase", "passphrases", "secret", "secrets", "seed", "seeds"),
     *("code", "codes", "otp", "key", "keys", "token", "tokens", "credential", "credentials", "unlock", "private"),
 }
-# What has such a word in its name or its metavar, and takes no secret: the option and why.
+# Options that have such a word in their name or metavar but take no secret, with the reason.
 NO_SECRET = {
     "--key": "the serial number, the reader or the node of a key that is plugged in",
     "--lost": "the serial number of a key that is gone",
 }
-# A value of these types is no secret: a number, one of a few words, a length of time, or a place to read from.
+# A value of these types is not a secret: a number, a fixed word, a duration, or the place of a file.
 OPEN_TYPES = (
     click.Choice,
     click.File,
@@ -44,7 +44,7 @@ COMMON = {*Flags._fields, "help", "version"}
 
 
 def commands(group: click.Group, *words: str) -> Iterator[tuple[str, click.Command]]:
-    """Yield each command with its words, the program itself among them."""
+    """Yield each command with its words, including the program itself."""
     yield " ".join(words), group
     context = click.Context(group)
     for name in group.list_commands(context):
@@ -67,7 +67,7 @@ def parameters() -> Iterator[tuple[str, click.Parameter]]:
 
 
 def takes_text(param: click.Parameter) -> bool:
-    """Whether the value can be any text."""
+    """Return whether the value can be any text."""
     if isinstance(param, click.Option) and (param.is_flag or param.count):
         return False
     if isinstance(param.type, click.types.FuncParamType) and param.type.func is Path:
@@ -86,7 +86,7 @@ def could_be_secret(param: click.Parameter) -> bool:
 
 
 def test_no_option_takes_a_secret_as_its_value() -> None:
-    """PINs, passwords, seeds and codes come by a descriptor, by standard input, by a file or from a person."""
+    """PINs, passwords, secrets and codes come from a descriptor, standard input, a file or a terminal."""
     found = {(words, param.opts[-1]) for words, param in parameters() if could_be_secret(param)}
     assert {each for each in found if each[1] not in NO_SECRET} == set()
     assert {name for _, name in found} == set(NO_SECRET)
@@ -105,7 +105,7 @@ def test_no_option_takes_a_secret_as_its_value() -> None:
     ids=lambda option: option.opts[-1],
 )
 def test_an_option_that_takes_a_secret_is_seen(option: click.Parameter) -> None:
-    """By its name or its metavar, in any letters."""
+    """Its name or its metavar shows it, in upper or lower case."""
     assert could_be_secret(option)
 
 
@@ -121,7 +121,7 @@ def test_an_option_that_takes_a_secret_is_seen(option: click.Parameter) -> None:
     ids=lambda option: option.opts[-1],
 )
 def test_an_option_that_says_where_a_secret_is_is_none(option: click.Parameter) -> None:
-    """A descriptor, a file, a choice."""
+    """It takes a descriptor, a file or a choice."""
     assert not could_be_secret(option)
 
 
@@ -143,7 +143,7 @@ def unread(function: Callable[..., object]) -> list[str]:
 
 
 def attributes(files: Iterable[Path], *, of: str = "") -> set[str]:
-    """Return the names of the attributes that files read; with `of`, those of a variable of that name."""
+    """Return the names of the attributes that files read; with `of`, only those of a variable with that name."""
     return {
         node.attr
         for file in files
@@ -159,21 +159,22 @@ VERBS = {words: command for words, command in COMMANDS.items() if not isinstance
 
 @pytest.mark.parametrize("words", VERBS)
 def test_a_verb_reads_each_of_its_parameters(words: str) -> None:
-    """Options, arguments, settings and output: what is declared and never read is a promise that is not kept."""
+    """Options, arguments, settings and output are checked, because an option that is never read has no effect."""
     command = VERBS[words]
     assert command.callback
     function = inspect.unwrap(command.callback)
     assert unread(function) == []
     names = inspect.signature(function).parameters
     rest = {param.name or "" for param in command.params} - COMMON - set(names)
-    if any(each.kind is each.VAR_KEYWORD for each in names.values()):  # passed on whole, and read by whoever gets it
+    # these are passed on as a whole, and read elsewhere
+    if any(each.kind is each.VAR_KEYWORD for each in names.values()):
         rest -= attributes(file for file in PACKAGE.rglob("*.py") if file.parts[len(PACKAGE.parts)] != "cli")
     assert rest == set()
 
 
 @pytest.mark.parametrize("name", registry.METHODS)
 def test_a_method_reads_each_of_its_options(name: str) -> None:
-    """In its own file, or in a verb, as `method_options`."""
+    """The method's own file reads it, or a verb does through `method_options`."""
     options = registry.METHODS[name].options
     read = attributes([Path(inspect.getfile(options))])
     read |= attributes((PACKAGE / "cli").rglob("*.py"), of="method_options")
@@ -181,7 +182,7 @@ def test_a_method_reads_each_of_its_options(name: str) -> None:
 
 
 def test_a_parameter_that_is_never_read_is_seen() -> None:
-    """Also one that is only written to."""
+    """A parameter that is only assigned counts as never read."""
 
     def verb(first: str, *, second: str, settings: object, output: object, **others: object) -> object:  # noqa: ARG001
         second = "always this"  # noqa: F841

@@ -1,4 +1,4 @@
-"""Results on stdout, in each form."""
+"""Results on stdout, in each output form."""
 
 import csv
 import io
@@ -22,7 +22,7 @@ HOSTILE = ("=cmd()", "+1", "-1", "@x", "\x1b[2J", "a\nb", "\u202e", "a\tb")
 
 
 def test_a_table_of_one_is_a_line_a_field(capsys: pytest.CaptureFixture[str]) -> None:
-    """What is not known is left out, and makes the table no wider."""
+    """Unknown fields are omitted, and do not make the table wider."""
     Output("table").one("x", ROW)
     assert capsys.readouterr().out.splitlines() == [
         "user     alice",
@@ -33,7 +33,7 @@ def test_a_table_of_one_is_a_line_a_field(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_a_table_of_many_has_columns(capsys: pytest.CaptureFixture[str]) -> None:
-    """With heads, and without blanks at the ends of lines."""
+    """It has headers, and no trailing spaces."""
     Output("table").many("x", [ROW, {**ROW, "user": "b", "fine": False}], empty="none")
     lines = capsys.readouterr().out.splitlines()
     assert lines == [
@@ -44,14 +44,14 @@ def test_a_table_of_many_has_columns(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_a_column_stands_where_a_row_has_something_in_it(capsys: pytest.CaptureFixture[str]) -> None:
-    """One that is empty in every row is left out."""
+    """A column that is empty in every row is omitted."""
     Output("table").many("x", [ROW, {**ROW, "last_seen": "now"}], empty="none")
     assert capsys.readouterr().out.splitlines()[0] == "USER   LAST SEEN  FINE  DEVICES  DAYS"
 
 
 @pytest.mark.parametrize(("columns", "head"), [(300, "CHECK   "), (60, "check  mfa-kit")])
 def test_a_table_that_a_window_has_no_room_for_is_a_line_a_field(columns: int, head: str, mfa_kit: MfaKit) -> None:
-    """Lines that the terminal broke would be no columns any more; rows are apart by an empty line."""
+    """Wrapped lines would not form columns any more. Rows are separated by an empty line."""
     env = {**bare(), **mfa_kit.env, "MFA_KIT_HOME": str(mfa_kit.home), "TERM": "xterm-256color"}
     words = ["-m", "mfa_kit", "doctor"]
     with pexpect.spawn(
@@ -64,14 +64,14 @@ def test_a_table_that_a_window_has_no_room_for_is_a_line_a_field(columns: int, h
 
 
 def test_an_empty_table_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    """In words that the verb gives; a script gets nothing."""
+    """Each verb has its own words for it; scripts get no output."""
     for output, said in (("table", "none\n"), ("csv", ""), ("jsonl", "")):
         Output(output).many("x", [], empty="none")
         assert capsys.readouterr().out == said
 
 
 def test_json_names_its_schema(capsys: pytest.CaptureFixture[str]) -> None:
-    """In each form of it."""
+    """Holds for both forms of JSON."""
     Output("json").one("x", ROW)
     one = json.loads(capsys.readouterr().out)
     assert one == {"schema": "mfa-kit/x", "version": 1, **ROW, "devices": ["a", "b"]}
@@ -103,7 +103,7 @@ def upper(results: Results) -> None:
 
 
 def test_a_form_is_a_function_and_a_row(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Then every result has it."""
+    """All results can then be printed in it."""
     monkeypatch.setattr("mfa_kit.cli.output.FORMS", {**FORMS, "upper": f"{__name__}:upper"})
     found = Output.of("upper", click.Context(click.Command("x")), html=False)
     found.one("x", {"a": 1})
@@ -113,14 +113,14 @@ def test_a_form_is_a_function_and_a_row(monkeypatch: pytest.MonkeyPatch, capsys:
 
 @pytest.mark.parametrize(("form", "html"), [("yaml", True), ("html", False)])
 def test_a_form_that_a_result_has_not_is_refused(form: str, html: bool) -> None:
-    """Only some verbs have a page."""
+    """Only some verbs can print a page."""
     with pytest.raises(click.UsageError, match=f"'{form}' is no form of this result"):
         Output.of(form, click.Context(click.Command("x")), html=html)
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("30s", 30), ("30m", 1800), ("24h", 86400), ("7d", 604800)])
 def test_an_age_is_a_number_and_a_unit(text: str, seconds: float) -> None:
-    """In seconds; what is converted already is left alone."""
+    """It is given in seconds. Values that are already converted are unchanged."""
     assert options.Age().convert(text, None, None) == seconds
     assert options.Age().convert(seconds + 0.5, None, None) == seconds + 0.5
     assert options.Moment().convert(seconds + 0.5, None, None) == seconds + 0.5
@@ -136,13 +136,13 @@ def test_an_age_is_a_number_and_a_unit(text: str, seconds: float) -> None:
     ],
 )
 def test_a_moment_is_utc_unless_it_says_otherwise(text: str, at: float) -> None:
-    """ISO 8601."""
+    """The format is ISO 8601."""
     assert options.Moment().convert(text, None, None) == at
 
 
 @pytest.mark.parametrize("text", ["", "d", "7", "7w", "-7d", "1.5h", "²d", "yesterday"])
 def test_what_is_no_length_of_time_is_refused(text: str) -> None:
-    """With how to write one."""
+    """The error says how to write one."""
     for kind in (options.Age(), options.Moment()):
         with pytest.raises(UsageFault) as caught:
             kind.convert(text, None, None)

@@ -1,4 +1,4 @@
-"""Who can be asked: a person at a pseudo-terminal of the test's own, and the twin where there is nobody."""
+"""Questions at a pseudo-terminal, and the implementation for processes without a terminal."""
 
 import os
 import pty
@@ -36,7 +36,7 @@ QUESTIONS: dict[str, Callable[[Interaction], object]] = {
 
 @dataclass
 class Sat:
-    """A person at a terminal, and the test's end of it."""
+    """A terminal with a person, and the test's end of it."""
 
     ours: int
     theirs: int
@@ -47,7 +47,7 @@ class Sat:
         return Terminal(self.theirs, plain=self.plain)
 
     def type(self, *lines: str) -> None:
-        """Answer each question when it stands."""
+        """Type an answer when its question is printed."""
 
         def answer() -> None:
             for line in lines:
@@ -58,14 +58,14 @@ class Sat:
         threading.Thread(target=answer, daemon=True).start()
 
     def until(self, end: str) -> str:
-        """Read what was written, up to these characters, however many reads it takes."""
+        """Read the output up to these characters, in any number of reads."""
         read = b""
         while not read.endswith(end.encode()):
             read += os.read(self.ours, 1)
         return read.decode()
 
     def written(self) -> str:
-        """Return all that was written and not read yet: up to a mark that nobody else writes."""
+        """Return all output that was not read yet, up to a marker that only this function writes."""
         os.write(self.theirs, MARK.encode())
         return self.until(MARK).removesuffix(MARK)
 
@@ -82,7 +82,7 @@ def sat(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sat]:
 
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_nobody_answers_any_question(question: str) -> None:
-    """The flag that says the same is the hint, the exit code is 8."""
+    """The hint is the option with the same meaning, and the exit code is 8."""
     with pytest.raises(Declined, match="and there is nobody") as caught:
         QUESTIONS[question](Nobody("there is nobody"))
     assert caught.value.hint == "use -x"
@@ -90,33 +90,33 @@ def test_nobody_answers_any_question(question: str) -> None:
 
 
 def test_nobody_is_told_nothing() -> None:
-    """What belongs to a question has nobody to go to, and nothing is to be cleared."""
+    """Without a terminal, `say` prints nothing, and there is nothing to clear."""
     nobody = Nobody("there is nobody")
     nobody.say("hello")
     nobody.clear()
 
 
 def test_no_input_finds_nobody_at_a_terminal_too() -> None:
-    """The flag goes before what is there."""
+    """The option takes precedence over a terminal."""
     with pytest.raises(Declined, match="--no-input"):
         terminal.find_person(plain=False, no_input=True).check(instead="-x")
 
 
 def test_no_terminal_is_nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """As under cron."""
+    """A process of cron has no terminal."""
     monkeypatch.setattr(terminal, "TTY", str(tmp_path / "none"))
     with pytest.raises(Declined, match="no terminal"):
         terminal.find_person.__wrapped__(plain=False, no_input=False).check(instead="-x")
 
 
 def test_a_number_of_the_list_is_chosen(sat: Sat) -> None:
-    """What is no number of it is asked again."""
+    """For any other input, the question is repeated."""
     sat.type("0\n", "x\n", "2\n")
     assert sat.terminal.choose("one", ["a", "b"], instead="-x") == 1
 
 
 def test_a_line_is_read_unless_something_comes_before(sat: Sat, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What comes is looked for again and again; a line that was begun is dropped then."""
+    """The source is polled. When it has a value, a partly typed line is dropped."""
     monkeypatch.setattr(terminal, "LOOK", 0.01)
     sat.type(" s \n")
     assert sat.terminal.ask_unless("a key", lambda: None, instead="-x") == "s"
@@ -126,7 +126,7 @@ def test_a_line_is_read_unless_something_comes_before(sat: Sat, monkeypatch: pyt
 
 
 def test_an_interrupt_ends_its_line(sat: Sat, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is said next of how it ended stands on a line of its own."""
+    """The next message starts on a new line."""
 
     def interrupt() -> None:
         raise KeyboardInterrupt
@@ -138,7 +138,7 @@ def test_an_interrupt_ends_its_line(sat: Sat, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_three_answers_that_are_none_are_no_choice(sat: Sat) -> None:
-    """Nothing is guessed."""
+    """mfa-kit does not guess."""
     sat.type("0\n", "3\n", "\n")
     with pytest.raises(Declined, match="nothing was chosen") as caught:
         sat.terminal.choose("one", ["a", "b"], instead="-x")
@@ -146,13 +146,13 @@ def test_three_answers_that_are_none_are_no_choice(sat: Sat) -> None:
 
 
 def test_a_new_secret_is_typed_twice_and_is_something(sat: Sat) -> None:
-    """Until both are the same."""
+    """The question is repeated until both entries match."""
     sat.type("\n", "one\n", "two\n", "three\n", "three\n")
     assert sat.terminal.ask_new_secret("PIN", instead="-x") == Secret("three")
 
 
 def test_a_secret_is_not_echoed(sat: Sat) -> None:
-    """And what the terminal was set to before is set again."""
+    """The terminal's previous settings are restored."""
     before = termios.tcgetattr(sat.theirs)
     sat.type("hunter2\n")
     assert sat.terminal.ask_secret("PIN", instead="-x") == Secret("hunter2")
@@ -161,20 +161,20 @@ def test_a_secret_is_not_echoed(sat: Sat) -> None:
 
 
 def test_the_end_of_input_is_an_interrupt(sat: Sat) -> None:
-    """Ctrl-D at the start of a line."""
+    """Ctrl-D at the start of a line ends the input."""
     sat.type("\x04")
     with pytest.raises(KeyboardInterrupt):
         sat.terminal.ask_code("code", instead="-x")
 
 
 def test_a_code_is_asked_for_without_a_countdown_too(sat: Sat) -> None:
-    """Where no clock is known; what surrounds it is stripped."""
+    """The clock may be unknown. Surrounding spaces are removed."""
     sat.type(" 123456 \n")
     assert sat.terminal.ask_code("code", instead="-x") == "123456"
 
 
 def test_plain_tells_the_seconds_once(sat: Sat) -> None:
-    """A line of its own, and no control sequence."""
+    """It prints one line, without control sequences."""
     sat.plain = True
     sat.type("123456\n")
     assert sat.terminal.ask_code("code", instead="-x", left=lambda: 12.3) == "123456"
@@ -186,7 +186,7 @@ def test_plain_tells_the_seconds_once(sat: Sat) -> None:
 def test_the_seconds_are_redrawn_where_the_question_has_one_line(
     prompt: str, redrawn: int, sat: Sat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is above a question that is wrapped is the question itself."""
+    """The line above a wrapped question is part of the question."""
     looks, wait = iter(range(2)), select.select
 
     def nothing_at_first(*given: Any) -> Any:
@@ -199,7 +199,7 @@ def test_the_seconds_are_redrawn_where_the_question_has_one_line(
 
 
 def test_what_has_no_room_is_not_shown(sat: Sat) -> None:
-    """How much it would need is told."""
+    """The error has the required size."""
     with pytest.raises(UsageFault, match="100 by 6 are needed"):
         sat.terminal.show(Secret("x" * 100), instead="-x")
     with pytest.raises(UsageFault, match="1 by 45 are needed"):
@@ -207,7 +207,7 @@ def test_what_has_no_room_is_not_shown(sat: Sat) -> None:
 
 
 def test_to_clear_twice_does_no_harm(sat: Sat) -> None:
-    """Nothing is written when nothing is shown."""
+    """If nothing is shown, nothing is written."""
     shown = sat.terminal
     shown.show(SECRET, instead="-x")
     shown.clear()
@@ -218,7 +218,7 @@ def test_to_clear_twice_does_no_harm(sat: Sat) -> None:
 
 @pytest.fixture
 def told(sat: Sat) -> Iterator[list[object]]:
-    """Hear SIGTERM as a rollout does, and note how the terminal is set then."""
+    """Handle SIGTERM as a rollout does, and record the terminal's settings at that time."""
     modes: list[object] = []
     before = signal.signal(signal.SIGTERM, lambda *_: modes.append(termios.tcgetattr(sat.theirs)))
     yield modes
@@ -226,7 +226,7 @@ def told(sat: Sat) -> Iterator[list[object]]:
 
 
 def test_when_nothing_is_shown_any_more_signals_are_heard_as_before(sat: Sat, told: list[object]) -> None:
-    """Work of many parts goes on hearing that it is to end."""
+    """A command with many parts continues to handle them and stops in order."""
     shown = sat.terminal
     shown.show(SECRET, instead="-x")
     shown.show(SECRET, instead="-x")
@@ -236,7 +236,7 @@ def test_when_nothing_is_shown_any_more_signals_are_heard_as_before(sat: Sat, to
 
 
 def test_a_signal_wipes_what_is_shown_and_then_does_what_it_did_before(sat: Sat, told: list[object]) -> None:
-    """As nothing but the screen stands in its way."""
+    """The signal then has its previous effect."""
     sat.terminal.show(SECRET, instead="-x")
     signal.raise_signal(signal.SIGTERM)
     assert sat.written().endswith(terminal.BACK)
@@ -246,7 +246,7 @@ def test_a_signal_wipes_what_is_shown_and_then_does_what_it_did_before(sat: Sat,
 def test_a_signal_at_a_question_finds_the_terminal_as_it_was(
     sat: Sat, told: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever types there next can suspend and sees what is typed."""
+    """The next user of the terminal can suspend programs, and sees what is typed."""
     before = termios.tcgetattr(sat.theirs)
     monkeypatch.setattr(terminal, "LOOK", 0.01)
 
@@ -259,7 +259,7 @@ def test_a_signal_at_a_question_finds_the_terminal_as_it_was(
 
 
 def test_what_is_ignored_stays_ignored(sat: Sat) -> None:
-    """As under nohup."""
+    """For example, nohup makes a process ignore SIGHUP."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     shown = sat.terminal
     shown.show(SECRET, instead="-x")
@@ -270,7 +270,7 @@ def test_what_is_ignored_stays_ignored(sat: Sat) -> None:
 
 
 def test_a_question_of_a_thread_leaves_signals_alone(sat: Sat, told: list[object]) -> None:
-    """They are the main thread's."""
+    """Only the main thread can handle signals."""
     answers: list[str] = []
     asking = threading.Thread(target=lambda: answers.append(sat.terminal.ask_code("code", instead="-x")))
     asking.start()
@@ -283,7 +283,7 @@ def test_a_question_of_a_thread_leaves_signals_alone(sat: Sat, told: list[object
 
 
 def test_sentences_are_wrapped_at_words(sat: Sat) -> None:
-    """In a narrow window too; a long ARN stays whole."""
+    """Includes narrow windows. A long ARN is not split."""
     termios.tcsetwinsize(sat.theirs, (30, 20))
     sat.terminal.say("a sentence of some words arn:aws:iam::000000000000:mfa/alice")
     assert sat.written().split("\r\n")[:2] == ["a sentence of some", "words"]
@@ -291,7 +291,7 @@ def test_sentences_are_wrapped_at_words(sat: Sat) -> None:
 
 @pytest.mark.parametrize("text", ["\x1b[31mred", "\u202eabc", "\x07"])
 def test_what_is_said_drives_no_terminal(text: str, sat: Sat) -> None:
-    """Control and bidi characters are escapes, in a prompt as in a sentence."""
+    """Control and bidirectional characters are escaped, in prompts and in messages."""
     sat.terminal.say(text)
     sat.type("x\n")
     sat.terminal.ask_code(text, instead="-x")
