@@ -65,13 +65,15 @@ class BoxTrial:
         if mistyped := matching.typing_error(codes):
             return mistyped
         if self._two and len(codes.codes) < 2:  # noqa: PLR2004 - what --two says
-            return Undecided(what="--two asks for two codes, and this is one", hint=matching.SECOND, second=True)
+            return Undecided(what="--two requires two codes, but only one was given", hint=matching.SECOND, second=True)
         if not self._settled:
             self._read(matching.settle_encoding(self._file, serial, codes, window=self._window))
         before = self._last.get(serial)
         if serial not in self._keys:
             if before and before.verdict is TokenVerdict.REJECTED:
-                return Undecided(what=f"AWS refused it: {before.reason}", hint="let AWS judge again: --probe-user USER")
+                return Undecided(
+                    what=f"AWS rejected it: {before.reason}", hint="let AWS check it again: --probe-user USER"
+                )
             return matching.judge_display(codes)
         near = (before.offset or 0) if before else 0
         among = tuple(self._keys.values())

@@ -34,11 +34,11 @@ class CodeSource:
             answer = ask_codes(self.interaction, judge, count=count, now=self.now)
             if answer is None:
                 hint = f"type what the display shows, or use {INSTEAD}"
-                raise Declined("no code was typed, so nothing was looked at", hint)
+                raise Declined("no code was typed, so nothing was checked", hint)
             return answer
         lines = self.piped()
         if len(lines) not in {count, 2}:
-            hint = "give two, one a line" if count > 1 else "give one, or two"
+            hint = "give two codes, one per line" if count > 1 else "give one code, or two"
             raise UsageFault(f"codes on stdin: {len(lines)}", hint)
         codes = TypedCodes(codes=tuple(lines), at=self.now())
         return codes, judge(codes)
@@ -79,6 +79,6 @@ def sentence(verdict: Match | Mismatch | Undecided | None) -> str:
         case Undecided():
             return f"not decided: {verdict.what}; {verdict.hint}"
         case None:
-            return "accepted: the display works; whether AWS knows the token, --probe-user proves"
+            return "accepted: the display works; to check that AWS knows the token, use --probe-user"
         case _:
             assert_never(verdict)

@@ -24,12 +24,14 @@ class TokenWithCodes:
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
         """Return the intent with this serial as its device. Raise UsageFault for text that is not a serial."""
         if self._serial.startswith("arn:") or not SERIAL.fullmatch(self._serial):
-            raise UsageFault(f"{self._serial!r} is not the serial of a token", "type what is printed on its back")
+            raise UsageFault(
+                f"{self._serial!r} is not the serial number of a token", "type the number printed on its back"
+            )
         return replace(intent, name=self._serial, known_serial=self._serial)
 
     def install(self, intent: Intent, created: Created) -> None:
         """Never called, because AWS gives out no seed of a token."""
-        raise AssertionError("AWS gives nobody the seed of a token")
+        raise AssertionError("AWS gives out no seed of a token")
 
     def codes(self, intent: Intent) -> Pair:
         """Return the codes that were read."""
@@ -51,7 +53,7 @@ def check_with_aws(serial: str, pair: Pair, *, user: str, caller: Caller, desk: 
     if devices := look_up_serials(user, inventory=desk.inventory):
         raise UsageFault(
             f"{user} has MFA devices: {', '.join(devices)}",
-            f"name a user that is kept for probing; what an earlier probe left goes by: mfa-kit revoke {user}",
+            f"name a user that is reserved for probing; to remove what an earlier probe left: mfa-kit revoke {user}",
         )
     method = Method("hardware-totp", DeviceType.HARDWARE_TOTP)
     wish = Wish(user=user, method=method, add=True)
@@ -64,5 +66,5 @@ def check_with_aws(serial: str, pair: Pair, *, user: str, caller: Caller, desk: 
         retire(entry, purpose=Purpose.REVOKE, desk=desk, may_stay=False)
     except MfaKitError as error:
         command = f"aws iam deactivate-mfa-device --user-name {user} --serial-number {serial}"
-        error.add_note(f"AWS took {serial}; only taking it off {user} again is left: {command}")
+        error.add_note(f"AWS accepted {serial}, but {user} still has it; to remove it: {command}")
         raise

@@ -21,16 +21,18 @@ class AwsUse:
 def aws_use(token: Token) -> AwsUse:
     """Return how AWS can use a token. AWS imports no seeds, so few tokens that come with a seed are usable."""
     if not token.octets:
-        return AwsUse(DeviceType.HARDWARE_TOTP, "hardware TOTP, if AWS knows its serial: --probe-user proves it")
+        return AwsUse(
+            DeviceType.HARDWARE_TOTP, "hardware TOTP, if AWS knows its serial number; --probe-user checks that"
+        )
     parameters = (token.factor, token.digest, token.digits, token.period)
     if token.capacity >= AWS_OCTETS:
-        return AwsUse(DeviceType.VIRTUAL, "programmable: AWS makes the seed, and it is burned in")
+        return AwsUse(DeviceType.VIRTUAL, "programmable: AWS creates the seed, and you write it to the token")
     if token.capacity:
         return AwsUse(
-            None, f"programmable, but its seeds have at most {token.capacity} octets and AWS's have {AWS_OCTETS}"
+            None, f"programmable, but its seeds have at most {token.capacity} bytes and AWS's have {AWS_OCTETS}"
         )
     if token.maker == AWS_ISSUER and token.octets == AWS_OCTETS:
         if parameters == (Factor.TOTP, "sha1", otp.DIGITS, otp.PERIOD):
-            return AwsUse(DeviceType.VIRTUAL, "it has a seed that AWS made for a virtual device")
+            return AwsUse(DeviceType.VIRTUAL, "it has a seed that AWS created for a virtual device")
         return AwsUse(None, "AWS uses TOTP with SHA-1, 6 digits and 30 s")
-    return AwsUse(None, "AWS takes no seed from outside, and only the tokens that it sells itself")
+    return AwsUse(None, "AWS accepts only hardware tokens sold for AWS and cannot import seeds")

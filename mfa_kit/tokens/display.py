@@ -13,7 +13,7 @@ from mfa_kit.tokens.seeds import sold_by_aws
 
 # IAM API reference, EnableMFADevice, SerialNumber; "GAHT12345678" is the IAM user guide's example.
 SERIAL = re.compile(r"[\w+=/:,.@-]{9,256}", re.ASCII)
-INSTEAD = "a terminal: AWS takes two codes off the display, and nobody else can give them"
+INSTEAD = "a terminal: AWS needs two codes that you read from the display"
 
 
 class DisplayToken:
@@ -27,21 +27,21 @@ class DisplayToken:
         if self._serial.startswith("arn:") or not SERIAL.fullmatch(self._serial):
             raise UsageFault(
                 f"{self._serial!r} is not the serial number of a token",
-                "type what is printed on its back, such as GAHT12345678",
+                "type the number printed on its back, such as GAHT12345678",
             )
         if sealed:
             self._progress.note(f"no backup is made: only AWS has the seed of {self._serial}")
         self._interaction.check(instead=INSTEAD)
         if not sold_by_aws(self._serial):
             self._progress.note(
-                f"{self._serial} does not look like the serial of a token that was made for AWS, such as GAHT12345678"
+                f"{self._serial} does not look like the serial number of a token made for AWS, such as GAHT12345678"
             )
         name = self._serial if DEVICE_NAME.fullmatch(self._serial) else intent.name
         return replace(intent, name=name, known_serial=self._serial)
 
     def install(self, intent: Intent, created: Created) -> None:
         """Never called, because AWS gives out no seed of a token."""
-        raise AssertionError("AWS gives nobody the seed of a token")
+        raise AssertionError("AWS gives out no seed of a token")
 
     def codes(self, intent: Intent) -> Pair:
         """Ask a person for two consecutive codes from the display."""

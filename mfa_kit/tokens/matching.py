@@ -33,7 +33,7 @@ WINDOW = 20
 FAR = {Factor.TOTP: 5760, Factor.HOTP: 1000}
 # A match that is a coincidence with at most this probability counts as proof.
 ENOUGH = 0.01
-SECOND = "give a second code, the one that it shows next"
+SECOND = "type a second code, the next one on the display"
 # Two right codes at most this far apart were read in the same session, but some in between were missed.
 MISSED = 10
 DAY = 86400
@@ -64,7 +64,7 @@ class Match:
                 side = "ahead of" if self.offset > 0 else "behind"
                 return f"its counter is {abs(self.offset)} {side} the file's"
             case _:
-                return "its counter is the file's"
+                return "its counter matches the file"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,13 +127,15 @@ def typing_error(typed: TypedCodes) -> Undecided | None:
     """Return what is wrong with typed codes of any token, or None."""
     for code in typed.codes:
         if not (code.isascii() and code.isdecimal() and len(code) in DIGITS):
-            return Undecided(what="that is no code", hint=f"type the {DIGITS[0]} to {DIGITS[-1]} digits of the display")
+            return Undecided(
+                what="that is not a code", hint=f"type the {DIGITS[0]} to {DIGITS[-1]} digits on the display"
+            )
     if len(set(typed.codes)) < len(typed.codes):
         return Undecided(
-            what="the same code was typed twice", hint="wait until the display shows another, then type it"
+            what="the same code was typed twice", hint="wait until the display shows another code, then type it"
         )
     if len(set(map(len, typed.codes))) > 1:
-        return Undecided(what="the two codes are not of the same length", hint="type both again")
+        return Undecided(what="the two codes differ in length", hint="type both again")
     return None
 
 
@@ -155,7 +157,7 @@ def verify_codes(
     if coincidence <= ENOUGH:
         return shown
     return Undecided(
-        what=f"{shown.words()}, if this is no coincidence: so far off, one number in {round(1 / coincidence)} passes",
+        what=f"{shown.words()}, unless by coincidence: so far off, one number in {round(1 / coincidence)} matches",
         hint=SECOND,
         second=True,
     )
@@ -186,21 +188,21 @@ def diagnose_mismatch(
             return Mismatch(what=what, hint=hint)
         doubtful = doubtful or what
     if doubtful:
-        return Undecided(what=f"the code is not of this token; perhaps {doubtful}", hint=SECOND, second=True)
+        return Undecided(what=f"the code does not match this token; perhaps {doubtful}", hint=SECOND, second=True)
     if len(typed.codes[0]) != key.token.digits:
         return Undecided(
-            what=f"it shows {key.token.digits} digits, and {len(typed.codes[0])} were typed",
-            hint="type all digits of the display, and no others",
+            what=f"it shows {key.token.digits} digits, but {len(typed.codes[0])} were typed",
+            hint="type exactly the digits on the display",
         )
     if _missed(key, typed, window=window):
         return Undecided(
-            what="both codes are right, and the token showed others in between",
-            hint="type two that it shows one after the other",
+            what="both codes are right, but the token showed others in between",
+            hint="type two consecutive codes",
         )
     serial = key.token.serial
     return Mismatch(
-        what=f"{serial} does not show the codes of its seed, neither now nor within {_far(key.token)}",
-        hint="type the code again; when that does not help, the seed is not this token's: ask the vendor",
+        what=f"the code does not match the seed of {serial} ({_far(key.token)} either way)",
+        hint="type the code again; if it still does not match, the file has another token's seed: ask the vendor",
     )
 
 
@@ -216,7 +218,9 @@ def _missed(key: SeededToken, typed: TypedCodes, *, window: int) -> bool:
 
 def _far(token: Token) -> str:
     reach = FAR[token.factor]
-    return f"{reach} presses" if token.factor is Factor.HOTP else _span(reach * token.period)
+    if token.factor is Factor.HOTP:
+        return f"counter checked up to {reach} presses"
+    return f"clock checked up to {_span(reach * token.period)}"
 
 
 def _explanations(
@@ -230,34 +234,34 @@ def _explanations(
             yield what, hint, _within(misread[0].offset)
     reach = FAR[token.factor]
     if len(typed.codes[0]) == token.digits and (found := search(token, key.seed, typed, window=reach)):
-        hint = f"take it with --window {abs(found[0].offset) + 1}, or reject it"
+        hint = f"accept it with --window {abs(found[0].offset) + 1}, or reject it"
         yield found[0].words(), hint, _within(found[0].offset)
     others = [each for each in among if each.token.serial != token.serial]
     if shown := find_tokens(others, typed, window=window):
         names = ", ".join(one.token.serial for one in shown[:3])
-        what = f"this is the right code of another token of this file: {names}"
-        yield what, "look at the serial", _within(shown[0].offset) * len(others)
+        what = f"this is the code of another token of this file: {names}"
+        yield what, "check the serial number", _within(shown[0].offset) * len(others)
 
 
 def _misread(key: SeededToken, digits: int) -> Iterator[tuple[str, Token, Seed]]:
     """Yield possible errors of a seed file about a token, one at a time."""
     token = key.token
     if digits != token.digits:
-        yield f"it shows {digits} digits, and the file says {token.digits}", replace(token, digits=digits), key.seed
+        yield f"it shows {digits} digits, but the file says {token.digits}", replace(token, digits=digits), key.seed
         return
     if token.factor is Factor.TOTP:
         for period in PERIODS:
             if period != token.period:
-                what = f"it is a {period} s token, and the file says {token.period} s"
+                what = f"it is a {period} s token, but the file says {token.period} s"
                 yield what, replace(token, period=period), key.seed
-        yield "it counts presses (HOTP), and the file says TOTP", replace(token, factor=Factor.HOTP), key.seed
+        yield "it counts presses (HOTP), but the file says TOTP", replace(token, factor=Factor.HOTP), key.seed
     else:
         for period in PERIODS:
-            what = f"it follows the time in steps of {period} s (TOTP), and the file says HOTP"
+            what = f"it follows the time in steps of {period} s (TOTP), but the file says HOTP"
             yield what, replace(token, factor=Factor.TOTP, period=period), key.seed
     for digest in DIGESTS:
         if digest != token.digest:
-            what = f"its hash is {_hash(digest)}, and the file says {_hash(token.digest)} or nothing"
+            what = f"its hash is {_hash(digest)}, but the file says {_hash(token.digest)} or no hash"
             yield what, replace(token, digest=digest), key.seed
     if key.other:
         yield "the seed was read in the wrong encoding", token, key.other
@@ -271,8 +275,8 @@ def settled_reading(file: SeedFile) -> Reading:
     """Return the only reading of a file. Raise UsageFault if hex and base32 both fit."""
     if len(file.readings) > 1:
         raise UsageFault(
-            "every seed of this file could be hex and could be base32",
-            "say which with --seed-encoding, or read a code off a token: --prove SERIAL",
+            "the seeds of this file could be hex or base32",
+            "set --seed-encoding, or type codes from a token: --prove SERIAL",
         )
     return file.readings[0] if file.readings else Reading(encoding=Encoding.HEX, keys=())
 
@@ -291,7 +295,7 @@ def settle_encoding(file: SeedFile, serial: str, typed: TypedCodes, *, window: i
     if len(showing) != 1:
         raise UsageFault(
             f"these codes of {serial} do not show whether the seeds are hex or base32",
-            "type two consecutive codes of a token that works, or say --seed-encoding",
+            "type two consecutive codes of a token that works, or set --seed-encoding",
         )
     return replace(file, readings=(showing[0],))
 
@@ -316,7 +320,7 @@ def judge_display(typed: TypedCodes) -> Undecided | None:
 def sighting_of(serial: str, verdict: Match | Mismatch | None, *, at: float) -> Sighting:
     """Return the ledger's record of a verdict. None means that the display works, and only AWS has the seed."""
     if verdict is None:
-        return Sighting(serial=serial, at=at, verdict=TokenVerdict.ACCEPTED, reason="only its display was looked at")
+        return Sighting(serial=serial, at=at, verdict=TokenVerdict.ACCEPTED, reason="only its display was checked")
     if isinstance(verdict, Mismatch):
         return Sighting(serial=serial, at=at, verdict=TokenVerdict.REJECTED, reason=verdict.what)
     return Sighting(serial=serial, at=at, verdict=TokenVerdict.ACCEPTED, offset=verdict.offset, seconds=verdict.seconds)

@@ -14,11 +14,11 @@ from mfa_kit.enrollment.ports import Carrier
 from mfa_kit.tokens.seeds import AWS_OCTETS
 
 SCAN = (
-    "burn it into the token: scan it with the token's own burner app or tool, SHA-1, 6 digits, 30 seconds; then switch "
-    "the token on and type what it shows for {name}"
+    "write it to the token: scan it with the token's own app or tool (SHA-1, 6 digits, 30 seconds); then switch "
+    "the token on and type the code that it shows for {name}"
 )
-INSTEAD = "a terminal: its burner app scans a QR code off the screen, and somebody types what the token shows then"
-UNSEEN = "-r RECIPIENT, and scan the sealed backup"
+INSTEAD = "a terminal: you scan a QR code with the token's app, then type the code that the token shows"
+UNSEEN = "-r RECIPIENT, then scan the encrypted backup's QR code"
 
 
 class CheckedToken:
@@ -58,23 +58,25 @@ class ProgrammableToken:
     def check(self, intent: Intent, *, sealed: bool) -> Intent:
         """Return the intent with the token in its tags. Raise UsageFault for a token that cannot be used."""
         if not LABEL.fullmatch(self._serial):
-            raise UsageFault(f"{self._serial!r} is not the serial of a token", "type what is printed on its back")
+            raise UsageFault(
+                f"{self._serial!r} is not the serial number of a token", "type the number printed on its back"
+            )
         self._interaction.check(instead=INSTEAD)
         capacity = self._capacity or self._asked()
         if capacity < AWS_OCTETS:
             raise UsageFault(
-                f"this model takes seeds of up to {capacity} octets, and AWS's have {AWS_OCTETS}",
-                "take a model for longer seeds; vendors say which of theirs work with AWS",
+                f"this model stores seeds of up to {capacity} bytes, but AWS's have {AWS_OCTETS}",
+                "use a model that stores longer seeds; vendors say which models work with AWS",
             )
         return self._carrier.check(intent, sealed=sealed).on(hardware=self._serial)
 
     def _asked(self) -> int:
         typed = self._interaction.ask_code(
-            f"the longest seed that this model takes, in octets (AWS's have {AWS_OCTETS}; see its data sheet)",
+            f"the longest seed that this model stores, in bytes (AWS's have {AWS_OCTETS}; see its data sheet)",
             instead="--capacity OCTETS",
         )
         if not re.fullmatch(r"\d{1,3}", typed, re.ASCII):
-            raise UsageFault(f"{typed!r} is no number of octets", "see the model's data sheet, or ask its vendor")
+            raise UsageFault(f"{typed!r} is not a number of bytes", "see the model's data sheet, or ask its vendor")
         return int(typed)
 
     def install(self, intent: Intent, created: Created) -> None:

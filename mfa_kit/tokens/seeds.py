@@ -85,9 +85,9 @@ class Token:
         if misplaced := self._misplaced():
             return misplaced
         if self.digest not in DIGESTS:
-            return f"its hash is none of {', '.join(DIGESTS)}"
+            return f"its hash is not one of {', '.join(DIGESTS)}"
         if self.digits not in DIGITS:
-            return f"it does not show {DIGITS[0]} to {DIGITS[-1]} digits, as RFC 6030 allows"
+            return f"its codes do not have {DIGITS[0]} to {DIGITS[-1]} digits (RFC 6030)"
         if self.factor is Factor.TOTP and self.period not in PERIODS:
             return "its step is neither 30 nor 60 s"
         if self.factor is Factor.HOTP and self.counter not in COUNTERS:
@@ -96,10 +96,10 @@ class Token:
 
     def _misplaced(self) -> str:
         if not self.serial or len(self.serial) > SERIAL or not self.serial.isprintable():
-            return "there is no serial" if not self.serial else "the serial is damaged or too long"
+            return "the serial number is missing" if not self.serial else "the serial number is damaged or too long"
         for name, text in (("serial", self.serial), ("maker", self.maker), ("model", self.model)):
             if len(text) >= LONG and any(LIKE_A_SEED.fullmatch(re.sub("[ -]", "", part)) for part in text.split(":")):
-                return f"its {name} looks like a seed; see whether two columns were swapped"
+                return f"its {name} looks like a seed; check whether two columns were swapped"
         return ""
 
 

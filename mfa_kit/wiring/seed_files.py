@@ -19,7 +19,7 @@ from mfa_kit.wiring.files import LONGEST_SECRET, read_secret
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.this_computer import harden
 
-COLUMNS = "a row a token: serial, code[, second code][, time]; the time in ISO 8601 or Unix seconds"
+COLUMNS = "write one row per token: serial, code[, second code][, time]; the time in ISO 8601 or Unix seconds"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,10 +62,10 @@ def read_readings(path: Path) -> list[WrittenReading | DroppedRow]:
     try:
         rows = read_written(decode_text(load_file(path)), now=time.time())
     except (UsageFault, IntegrityFault) as error:
-        raise type(error)(f"no reading can be taken from {path.name}: {error}", COLUMNS) from None
+        raise type(error)(f"no readings can be read from {path.name}: {error}", COLUMNS) from None
     bad = [row for row in rows if isinstance(row, DroppedRow)]
     if len(bad) == len(rows):
-        raise UsageFault(f"{path.name} holds no reading: {joined_reasons(bad) or 'it has no row'}", COLUMNS)
+        raise UsageFault(f"{path.name} has no usable readings: {joined_reasons(bad) or 'it has no rows'}", COLUMNS)
     return rows
 
 

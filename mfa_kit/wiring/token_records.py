@@ -101,7 +101,7 @@ def _fingerprint_key() -> Secret[bytes]:
     try:
         key = Secret(path.read_bytes())
     except OSError as error:
-        raise IntegrityFault(f"{path} cannot be read: {error.strerror}", "check the rights on it") from None
+        raise IntegrityFault(f"{path} cannot be read: {error.strerror}", "check its permissions") from None
     if len(key.reveal()) != OCTETS:
         raise IntegrityFault(f"{path} is damaged", "remove it and import the tokens again")
     return key

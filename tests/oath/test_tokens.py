@@ -163,7 +163,7 @@ def test_a_token_that_aws_does_not_know_is_explained(
     with pytest.raises(kind) as caught:
         assigned(user, "2600412345678")
     assert "another maker" in f"{caught.value.hint} {getattr(caught.value, '__notes__', '')}"
-    assert any("does not look like the serial" in said for said in assigned.notes.said)
+    assert any("does not look like the serial number" in said for said in assigned.notes.said)
     assert assigned.open_entries() == []
 
 

@@ -75,7 +75,7 @@ def test_an_import_says_what_the_file_holds_and_what_aws_can_use(mfa_kit: MfaKit
         3,
     )
     assert (row["usable_with_aws"], row["new"], row["known"], row["not_taken"]) == (0, 3, 0, [])
-    assert row["not_usable"] == ["3: AWS takes no seed from outside, and only the tokens that it sells itself"]
+    assert row["not_usable"] == ["3: AWS accepts only hardware tokens sold for AWS and cannot import seeds"]
 
 
 def test_rows_that_were_not_taken_are_told_and_make_the_answer_no(mfa_kit: MfaKit, box: Path) -> None:
@@ -102,7 +102,7 @@ def test_tokens_that_can_be_programmed_are_usable(mfa_kit: MfaKit, box: Path, co
     assert {each["aws"] for each in listed["rows"]} == {"virtual"}
     codes(T30.shows(NOW))
     row = said(mfa_kit.run("verify", "token", T30.serial, "--seeds", box, "--codes-stdin", "--output", "json"))
-    assert row["aws"] == "programmable: AWS makes the seed, and it is burned in"
+    assert row["aws"] == "programmable: AWS creates the seed, and you write it to the token"
 
 
 def test_no_seed_is_kept_anywhere(mfa_kit: MfaKit, box: Path, codes: Callable[..., None]) -> None:
@@ -136,7 +136,7 @@ def test_a_code_that_is_wrong_is_explained(mfa_kit: MfaKit, box: Path, codes: Ca
     codes(*two(BOX[2]))
     result = mfa_kit.run("verify", "token", T30.serial, "--seeds", box, "--codes-stdin", "--output", "json")
     assert result.code == 1
-    assert said(result)["reason"] == "this is the right code of another token of this file: 10001003"
+    assert said(result)["reason"] == "this is the code of another token of this file: 10001003"
 
 
 def test_the_token_of_two_codes_is_named(mfa_kit: MfaKit, box: Path, codes: Callable[..., None]) -> None:
@@ -170,9 +170,9 @@ def test_two_readings_in_time_tell_the_drift(
 @pytest.mark.parametrize(
     ("words", "what"),
     [
-        ((), "one of SERIAL and --find is needed"),
-        (("T1", "--find"), "one of SERIAL and --find is needed"),
-        (("--find",), "--find looks in a seed file"),
+        ((), "either SERIAL or --find is required"),
+        (("T1", "--find"), "either SERIAL or --find is required"),
+        (("--find",), "--find searches a seed file"),
         (("T1", "--seeds", "{box}", "--codes-stdin"), "T1 is not in box.csv"),
         (("T1", "--seeds", "{box}", "--codes-stdin", "--unlock-stdin"), "cannot share stdin"),
         (("T1", "--seeds", "{box}", "--codes-stdin", "--probe-user", "p"), "--probe-user is for tokens that AWS sold"),
@@ -212,7 +212,7 @@ def undecided(tmp_path: Path) -> Path:
 def test_hex_or_base32_is_asked_for(mfa_kit: MfaKit, undecided: Path) -> None:
     result = mfa_kit.run("token", "import", undecided)
     assert result.code == 2
-    assert "could be hex and could be base32" in result.err
+    assert "could be hex or base32" in result.err
 
 
 def test_hex_or_base32_is_said_by_an_option(mfa_kit: MfaKit, undecided: Path) -> None:
@@ -236,7 +236,7 @@ def test_a_serial_that_is_to_settle_a_file_and_is_not_in_it_is_told_before_codes
 ) -> None:
     done = mfa_kit.run("token", "import", undecided, "--prove", "T9")
     assert done.code == 2
-    assert "T9 is no token of this file" in done.err
+    assert "this file has no seed for T9" in done.err
 
 
 @pytest.mark.parametrize("how", ["passphrase", "pre-shared key"])
@@ -290,7 +290,7 @@ def test_a_box_is_accepted_from_a_table_and_goes_on_later(mfa_kit: MfaKit, box: 
     assert (monday.code, row["accepted"], row["rejected"], row["untested"]) == (1, 1, 1, 1)
     assert row["not_taken"] == [
         {"where": "line 4", "reason": "77 is not in this box"},
-        {"where": "line 6", "reason": "a serial and a code are needed"},
+        {"where": "line 6", "reason": "it needs a serial number and a code"},
     ]
     tuesday = mfa_kit.run("token", "accept", box, "--readings", second, "--output", "json")
     row = said(tuesday)
@@ -333,7 +333,7 @@ def test_the_list_shows_what_became_of_each(mfa_kit: MfaKit, box: Path, tmp_path
     assert [row["verdict"] for row in rows] == ["rejected", "accepted", "untested"]
     rejected = said(mfa_kit.run("token", "list", "--verdict", "rejected", "--output", "json"))["rows"]
     assert [row["serial"] for row in rejected] == [T60.serial]
-    assert "does not show the codes of its seed" in rejected[0]["why"]
+    assert "the code does not match the seed of" in rejected[0]["why"]
 
 
 @pytest.fixture
@@ -364,7 +364,7 @@ def test_a_token_of_another_maker_is_not_judged_by_its_display(mfa_kit: MfaKit, 
     codes("123456", "654321")
     result = mfa_kit.run("verify", "token", T30.serial, "--codes-stdin")
     assert (result.code, result.out) == (2, "")
-    assert "name that: --seeds FILE; or let AWS judge: --probe-user USER" in result.err
+    assert "add --seeds FILE, or let AWS check it: --probe-user USER" in result.err
 
 
 def test_a_probe_lets_aws_judge_and_leaves_nothing(
@@ -372,7 +372,7 @@ def test_a_probe_lets_aws_judge_and_leaves_nothing(
 ) -> None:
     codes(*two(sold, at=time.time()))
     result = mfa_kit.run("verify", "token", sold.serial, "--codes-stdin", "--probe-user", user, "--output", "json")
-    assert (result.code, said(result)["aws"]) == (0, "AWS knows it and took its codes")
+    assert (result.code, said(result)["aws"]) == (0, "AWS knows it and accepted its codes")
     assert at_lab.assigned(sold.serial) is None
 
 
@@ -402,7 +402,7 @@ def test_a_probe_of_what_is_no_token_is_refused(
     codes("123456", "654321")
     result = mfa_kit.run("verify", "token", serial, "--codes-stdin", "--probe-user", user)
     assert result.code == 2
-    assert "is not the serial of a token" in result.err
+    assert "is not the serial number of a token" in result.err
 
 
 def test_a_probe_that_cannot_take_the_token_off_says_how(
@@ -459,7 +459,9 @@ def test_the_sheet_is_one_file_that_asks_for_nothing(mfa_kit: MfaKit, box: Path,
     assert "<b>box" not in page
     assert not any(word in page for word in ("http:", "https:", "//", "<script", "<img", "<link", "url("))
     assert page.count("<tr class=") == 3 + 1
-    assert '<tr class="reason rejected"><td class="why" colspan="5">10001001 does not show the codes' in page
+    assert (
+        '<tr class="reason rejected"><td class="why" colspan="5">the code does not match the seed of 10001001' in page
+    )
     assert "<svg" in page
     assert out.stat().st_mode & 0o777 == 0o600
     again = mfa_kit.run("token", "accept", hostile, "--no-input", "--sheet", out)
@@ -477,11 +479,11 @@ def test_a_box_whose_file_has_rows_that_cannot_be_taken_is_not_whole(
     done = mfa_kit.run("token", "accept", box, "--readings", table, "--sheet", out, "--output", "json")
     row = said(done)
     assert (done.code, row["accepted"], row["untested"], row["not_in_box"]) == (1, 1, 0, ["line 3"])
-    assert "rows of the seed file that were not taken: 1; line 3: its seed is not base32" in done.err
-    assert "could not be taken, and are not below: 1." in out.read_text("utf-8")
+    assert "rows of the seed file that were not imported: 1; line 3: its seed is not base32" in done.err
+    assert "could not be imported and are not listed below: 1." in out.read_text("utf-8")
     codes("123456")
     asked = mfa_kit.run("verify", "token", "9", "--seeds", box, "--codes-stdin")
-    assert "9 is not in box.csv; its rows that were not taken: line 3: its seed is not base32" in asked.err
+    assert "9 is not in box.csv; rows that were not imported: line 3: its seed is not base32" in asked.err
 
 
 def test_clocks_far_apart_have_their_places_on_the_sheet(mfa_kit: MfaKit, box: Path, tmp_path: Path) -> None:
@@ -556,7 +558,7 @@ def test_a_session_with_tokens_that_aws_sold(mfa_kit: MfaKit, tmp_path: Path, pe
     file.write_text("GAHT12345678\n")
     desk = person("GAHT12345678", "123456", "654321", "")
     assert mfa_kit.run("token", "accept", file).code == 0
-    assert desk.told == ["accepted: the display works; whether AWS knows the token, --probe-user proves"]
+    assert desk.told == ["accepted: the display works; to check that AWS knows the token, use --probe-user"]
 
 
 def test_a_passphrase_is_asked_for(mfa_kit: MfaKit, tmp_path: Path, person: Callable[..., Person]) -> None:
@@ -633,8 +635,8 @@ def test_one_right_code_in_a_wide_window_is_no_rejection(mfa_kit: MfaKit, box: P
     assert (row["accepted"], row["rejected"]) == (0 if days else 1, 0)
     if days:
         assert row["not_taken"][0]["where"] == "line 1"
-        assert row["not_taken"][0]["reason"].startswith("not decided: its clock is 8640 steps (3 days) behind, if")
-        assert row["not_taken"][0]["reason"].endswith("give a second code, the one that it shows next")
+        assert row["not_taken"][0]["reason"].startswith("not decided: its clock is 8640 steps (3 days) behind, unless")
+        assert row["not_taken"][0]["reason"].endswith("type a second code, the next one on the display")
         codes = [T30.shows(now, ahead=-days * 86400 - off) for off in (30, 0)]
         table.write_text(f"{T30.serial},{','.join(codes)},{now:.0f}\n")
         assert said(mfa_kit.run(*arguments))["accepted"] == 1
@@ -661,9 +663,9 @@ def test_what_was_mistyped_at_the_desk_is_told_and_asked_for_again(
     desk = person(T60.serial, "1", "2", first, first, before, second, first, second, BOX[2].serial, "123456", "", "")
     row = said(mfa_kit.run("token", "accept", box, "--two", "--output", "json"))
     assert [told.partition(";")[0] for told in desk.told[:3]] == [
-        "not decided: that is no code",
+        "not decided: that is not a code",
         "not decided: the same code was typed twice",
-        "not decided: both codes are right, and the token showed others in between",
+        "not decided: both codes are right, but the token showed others in between",
     ]
     assert (row["accepted"], row["rejected"], row["untested"]) == (1, 0, 2)
 
@@ -682,7 +684,7 @@ def test_a_person_verifies_one_token(mfa_kit: MfaKit, box: Path, person: Callabl
     """A typing error is asked for again, and an empty line means that no display was read."""
     desk = person("12345", T30.shows(NOW))
     assert mfa_kit.run("verify", "token", T30.serial, "--seeds", box).code == 0
-    assert desk.told[0].startswith("not decided: that is no code")
+    assert desk.told[0].startswith("not decided: that is not a code")
     person("")
     assert mfa_kit.run("verify", "token", T30.serial, "--seeds", box).code == 8
 
@@ -762,7 +764,7 @@ def test_what_aws_said_of_a_token_is_kept(
     file.write_text(f"{serial}\n")
     table.write_text(f"{serial},123456,654321\n")
     row = said(mfa_kit.run("token", "accept", file, "--readings", table, "--output", "json"))
-    assert (row["rejected"], row["not_taken"][0]["reason"].startswith("not decided: AWS refused it")) == (1, True)
+    assert (row["rejected"], row["not_taken"][0]["reason"].startswith("not decided: AWS rejected it")) == (1, True)
     refused = mfa_kit.run("enroll", user, "--with", "hardware-totp", "--serial", serial)
     assert f"mfa-kit verify token {serial} --probe-user USER" in refused.err
     made = Made(serial)
@@ -807,15 +809,15 @@ def test_a_sheet_is_written_through_a_link_to_a_folder(mfa_kit: MfaKit, box: Pat
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        (b"", "no reading can be taken from readings.csv: this file is empty"),
-        (b"\0", "this is no text"),
-        (b"# nothing\n", "readings.csv holds no reading: it has no row"),
-        (b"serial,code\n", "readings.csv holds no reading: it has no row"),
+        (b"", "no readings can be read from readings.csv: this file is empty"),
+        (b"\0", "this file is not text"),
+        (b"# nothing\n", "readings.csv has no usable readings: it has no rows"),
+        (b"serial,code\n", "readings.csv has no usable readings: it has no rows"),
         (
             b"T1\nT2,123456,,1999-01-01\nT3,123456,,2999-01-01\nT4,123456,,soon\n",
             (
-                "line 1: a serial and a code are needed; line 2: its time is before 2005; line 3: its time lies in"
-                " the future; line 4: what stands after its serial is neither a code nor a time"
+                "line 1: it needs a serial number and a code; line 2: its time is before 2005; line 3: its time is in"
+                " the future; line 4: the value after its serial number is neither a code nor a time"
             ),
         ),
     ],
@@ -857,7 +859,7 @@ def test_a_programmable_token_without_a_terminal_says_what_to_do(
 ) -> None:
     result = mfa_kit.run("enroll", user, "--with", "programmable", "--serial", "8650012345", *capacity)
     assert result.code == 8
-    assert "use a terminal: its burner app scans a QR code off the screen" in result.err
+    assert "use a terminal: you scan a QR code with the token's app" in result.err
 
 
 def test_two_codes_are_asked_for_in_a_table_too(mfa_kit: MfaKit, box: Path, tmp_path: Path) -> None:
@@ -865,7 +867,7 @@ def test_two_codes_are_asked_for_in_a_table_too(mfa_kit: MfaKit, box: Path, tmp_
     table = _readings(tmp_path, T30)
     row = said(mfa_kit.run("token", "accept", box, "--two", "--readings", table, "--output", "json"))
     assert (row["accepted"], row["rejected"]) == (0, 0)
-    assert row["not_taken"][0]["reason"].startswith("not decided: --two asks for two codes")
+    assert row["not_taken"][0]["reason"].startswith("not decided: --two requires two codes")
 
 
 def test_findings_and_refusals_have_their_exit_codes_for_a_person_too(

@@ -124,7 +124,7 @@ def test_a_serial_in_a_list_is_one_however_it_is_spelled_and_what_is_none_is_lef
     assert [token.serial for token in found.bare] == ["GAHT12345678", "GAHT12345679"]
     (reading,) = found.readings
     assert [(each.where, each.reason) for each in reading.dropped] == [
-        ("line 4", "it is no serial of a token that AWS sold")
+        ("line 4", "it is not a serial number of a token that AWS sold")
     ]
 
 
@@ -193,21 +193,21 @@ def test_what_spreadsheets_and_vendors_do_to_a_table_does_no_harm(table: bytes) 
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        ("1.23E+09,{hex},totp", "a spreadsheet has rounded a number of this row"),
-        ("T1,1.23E+39,totp", "a spreadsheet has rounded a number of this row"),
+        ("1.23E+09,{hex},totp", "a spreadsheet rounded a number in this row"),
+        ("T1,1.23E+39,totp", "a spreadsheet rounded a number in this row"),
         ("T1,{hex},ocra", "its type is neither hotp nor totp"),
-        ("T1,{hex},totp,5", "it does not show 6 to 9 digits, as RFC 6030 allows"),
-        ("T1,{hex},totp,six", "it does not show 6 to 9 digits, as RFC 6030 allows"),
+        ("T1,{hex},totp,5", "its codes do not have 6 to 9 digits (RFC 6030)"),
+        ("T1,{hex},totp,six", "its codes do not have 6 to 9 digits (RFC 6030)"),
         ("T1,{hex},totp,6,45", "its step is neither 30 nor 60 s"),
         ("T1,{hex},hotp,6,99999999999", "its counter is out of range"),
-        ("T1,0f0f,totp", "its seed has 2 octets; 10 to 128 are taken"),
+        ("T1,0f0f,totp", "its seed has 2 bytes; 10 to 128 are supported"),
         ("T1,{hex}g,totp", "its seed is not hex"),
-        ("T1", "there is no seed"),
-        (",{hex},totp", "there is no serial"),
+        ("T1", "the seed is missing"),
+        (",{hex},totp", "the serial number is missing"),
         ('"T1,{hex},totp', "a quotation mark is not closed"),
-        ("T0,{hex},totp", "T0 is there already, line 1, with another seed or other parameters"),
-        ("t 0,{hex},totp", "t 0 is there already, line 1, with another seed or other parameters"),
-        ("{hex},{hex},totp", "its serial looks like a seed; see whether two columns were swapped"),
+        ("T0,{hex},totp", "T0 is a duplicate of line 1, with a different seed or different parameters"),
+        ("t 0,{hex},totp", "t 0 is a duplicate of line 1, with a different seed or different parameters"),
+        ("{hex},{hex},totp", "its serial looks like a seed; check whether two columns were swapped"),
     ],
 )
 def test_a_row_that_is_not_taken_is_told_by_its_line_and_reason(row: str, reason: str) -> None:
@@ -247,7 +247,7 @@ def test_a_row_that_stands_twice_is_taken_once() -> None:
     made = Made("T1")
     (reading,) = boxes.read(boxes.linotp([made, made])).readings
     assert len(reading.keys) == 1
-    assert reading.dropped == (DroppedRow("line 3", "T1 is there already, line 2"),)
+    assert reading.dropped == (DroppedRow("line 3", "T1 is a duplicate of line 2"),)
 
 
 def test_other_events_of_yubicos_log_are_told() -> None:
@@ -256,20 +256,20 @@ def test_other_events_of_yubicos_log_are_told() -> None:
         boxes.yubico([Made("cccccccccccb:1", factor="hotp")]) + b"Yubico OTP,1/1/13,1,vv,ab,d26a7c0f85fdda28bd81,,,0\n"
     )
     (reading,) = boxes.read(log).readings
-    assert reading.dropped == (DroppedRow("line 3", "it is no one-time password of OATH"),)
+    assert reading.dropped == (DroppedRow("line 3", "it is not an OATH one-time password"),)
 
 
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("otpauth://steam/x?secret=AAAAAAAAAAAAAAAA", "it is neither of type totp nor hotp"),
-        ("otpauth://totp/x?secret=AAAAAAAAAAAAAAAA&secret=BBBBBBBBBBBBBBBB", "a parameter stands twice"),
-        ("otpauth://totp/x?issuer=A", "there is no secret in it"),
-        ("otpauth://totp/x?=&", "it is no key URI"),
-        ("https://example.com/?secret=AAAAAAAAAAAAAAAA", "it is no key URI"),
-        ("otpauth://totp/?secret=AAAAAAAAAAAAAAAA", "there is no serial"),
+        ("otpauth://steam/x?secret=AAAAAAAAAAAAAAAA", "its type is neither totp nor hotp"),
+        ("otpauth://totp/x?secret=AAAAAAAAAAAAAAAA&secret=BBBBBBBBBBBBBBBB", "a parameter occurs twice"),
+        ("otpauth://totp/x?issuer=A", "it has no secret"),
+        ("otpauth://totp/x?=&", "it is not a key URI"),
+        ("https://example.com/?secret=AAAAAAAAAAAAAAAA", "it is not a key URI"),
+        ("otpauth://totp/?secret=AAAAAAAAAAAAAAAA", "the serial number is missing"),
         ("otpauth://totp/x?secret=01890189", "its seed is not base32"),
-        ("otpauth://totp/x?secret=AAAAAAAAAAAAAAAA&algorithm=MD5", "its hash is none of sha1, sha256, sha512"),
+        ("otpauth://totp/x?secret=AAAAAAAAAAAAAAAA&algorithm=MD5", "its hash is not one of sha1, sha256, sha512"),
     ],
 )
 def test_a_key_uri_that_is_not_taken_is_told(line: str, reason: str) -> None:
@@ -313,24 +313,24 @@ def test_a_base32_letter_with_bits_that_mean_nothing_is_an_error() -> None:
     ("content", "what"),
     [
         (b"", "this file is empty"),
-        (b"\0\1\2", "this is no text"),
+        (b"\0\1\2", "this file is not text"),
         (b"PK\x03\x04rest", "a spreadsheet or a ZIP archive"),
-        (b"\x1f\x8brest", "packed with gzip"),
+        (b"\x1f\x8brest", "compressed with gzip"),
         (b"-----BEGIN PGP MESSAGE-----\n", "encrypted with PGP"),
         (b"age-encryption.org/v1\n", "encrypted with age"),
-        (b"<html><body/></html>", "neither PSKC nor SafeNet's"),
-        (b"dear helpdesk,\nfind enclosed the tokens\n", "no row of this file can be taken|not one token of this file"),
-        (b"# only a comment\n", "there is no row in this file"),
-        (b"serial,secret key\nT1,aa\n", "the header of this table names no type or time interval"),
-        (b"upn,secret key\nT1,aa\n", "the header of this table names no serial"),
-        (b"<Tokens><Token serial='1'/></Tokens>", "there is no seed"),
+        (b"<html><body/></html>", "neither PSKC nor SafeNet XML"),
+        (b"dear helpdesk,\nfind enclosed the tokens\n", "no row of this file can be read|no token of this file"),
+        (b"# only a comment\n", "this file has no rows"),
+        (b"serial,secret key\nT1,aa\n", "the header of this table has no column for type or time interval"),
+        (b"upn,secret key\nT1,aa\n", "the header of this table has no column for serial"),
+        (b"<Tokens><Token serial='1'/></Tokens>", "the seed is missing"),
         (b"<Tokens><Token serial='1'><Seed>00</Seed><Seed>00</Seed></Token></Tokens>", "it has more than one Seed"),
         (
             b"<Tokens><Token serial='1'><Seed>%s<x/>00</Seed></Token></Tokens>" % (b"0f" * 20),
-            "an element inside one of its values",
+            "one of its values contains an element",
         ),
-        (b"serial,secret key,hexkey,type\nT1,aa,bb,totp\n", "names more than one column for seed"),
-        (b"serial,secret key,type,digits,length\nT1,aa,totp,6,8\n", "names more than one column for digits"),
+        (b"serial,secret key,hexkey,type\nT1,aa,bb,totp\n", "has more than one column for seed"),
+        (b"serial,secret key,type,digits,length\nT1,aa,totp,6,8\n", "has more than one column for digits"),
         (b"\n" * 500_001 + b"x,y", "more than 500000 rows"),
     ],
 )
@@ -406,7 +406,7 @@ def test_of_many_bad_rows_the_first_ten_are_told_and_how_many_more() -> None:
     rows = "".join(f"T{at},0f0f,totp\n" for at in range(TOLD + 3))
     with pytest.raises(IntegrityFault) as error:
         boxes.read(rows.encode(), wanted=Encoding.HEX)
-    assert str(error.value).count("its seed has 2 octets") == TOLD
+    assert str(error.value).count("its seed has 2 bytes") == TOLD
     assert str(error.value).endswith("; and 3 more")
 
 

@@ -70,7 +70,7 @@ def test_the_serial_goes_with_the_device() -> None:
 def test_a_model_that_is_too_small_is_refused(capacity: int | None, answers: tuple[str, ...]) -> None:
     """It is refused before anything is created."""
     behind = Behind()
-    with pytest.raises(UsageFault, match="and AWS's have 40"):
+    with pytest.raises(UsageFault, match="but AWS's have 40"):
         programmable(behind, *answers, capacity=capacity).check(INTENT, sealed=False)
     assert behind.told == []
 
@@ -81,13 +81,13 @@ def test_a_capacity_that_is_not_given_is_asked_for() -> None:
 
 @pytest.mark.parametrize("answer", ["", "many", "4000", "-1", "٤٠"])
 def test_an_answer_that_is_no_number_is_told(answer: str) -> None:
-    with pytest.raises(UsageFault, match="is no number of octets"):
+    with pytest.raises(UsageFault, match="is not a number of bytes"):
         programmable(Behind(), answer, capacity=None).check(INTENT, sealed=False)
 
 
 @pytest.mark.parametrize("serial", ["", "a,b", "x" * 65, "a\nb"])
 def test_a_serial_that_no_tag_takes_is_refused(serial: str) -> None:
-    with pytest.raises(UsageFault, match="is not the serial of a token"):
+    with pytest.raises(UsageFault, match="is not the serial number of a token"):
         programmable(Behind(), serial=serial).check(INTENT, sealed=False)
 
 

@@ -49,7 +49,7 @@ def test_the_key_of_a_pin_is_not_taken_for_a_token() -> None:
 
 def test_a_seed_that_is_too_short_is_not_taken() -> None:
     """Figure 2 has four octets, and RFC 4226 requires sixteen."""
-    with pytest.raises(IntegrityFault, match="key 1: its seed has 4 octets"):
+    with pytest.raises(IntegrityFault, match="key 1: its seed has 4 bytes"):
         figure(2)
 
 
@@ -115,7 +115,7 @@ def test_each_cipher_of_a_passphrase_opens(algorithm: str) -> None:
 @pytest.mark.parametrize("how", ["passphrase", "pre-shared key"])
 def test_a_wrong_secret_does_not_open(how: str) -> None:
     content = boxes.pskc([Made("T1"), Made("T2")], how=how)
-    with pytest.raises((UsageFault, IntegrityFault), match=r"does not open|a MAC of this container"):
+    with pytest.raises((UsageFault, IntegrityFault), match=r"cannot be decrypted|a MAC of this container"):
         files.read_seed_file(content, lambda what: Secret("wrong" if what == "passphrase" else "ff" * 16), now=THEN)
 
 
@@ -132,7 +132,7 @@ def changed(content: bytes, pattern: bytes, to: bytes) -> bytes:
 
 def test_a_mac_that_does_not_hold_refuses_the_file() -> None:
     content = changed(boxes.pskc([Made("T1")], how="passphrase"), rb"<pskc:ValueMAC>....", b"<pskc:ValueMAC>AAAA")
-    with pytest.raises(IntegrityFault, match="a MAC of this container does not hold"):
+    with pytest.raises(IntegrityFault, match="a MAC of this container is wrong"):
         boxes.read(content)
 
 
@@ -219,7 +219,7 @@ def test_a_container_that_another_reader_could_understand_otherwise_is_refused(
 ) -> None:
     """python-pskc uses the first of two elements, and a value only up to the first element inside it."""
     content = changed(boxes.pskc([Made("T1"), Made("T2")]), pattern, to)
-    with pytest.raises(IntegrityFault, match=f"key 1 of this PSKC container has .*{what}|the head of .*{what}"):
+    with pytest.raises(IntegrityFault, match=f"key 1 of this PSKC container has .*{what}|the header of .*{what}"):
         boxes.read(content)
 
 
@@ -227,7 +227,7 @@ def test_a_container_that_another_reader_could_understand_otherwise_is_refused(
 def test_a_container_with_two_ways_to_open_it_is_refused(name: str) -> None:
     content = boxes.pskc([Made("T1")], how="passphrase")
     twice = changed(content, rb"<([\w]+:)?%s.*?</([\w]+:)?%s>" % ((name.encode(),) * 2), rb"\g<0>\g<0>")
-    with pytest.raises(IntegrityFault, match=f"the head of this PSKC container has more than one {name}"):
+    with pytest.raises(IntegrityFault, match=f"the header of this PSKC container has more than one {name}"):
         boxes.read(twice)
 
 
@@ -259,11 +259,11 @@ def test_a_derivation_that_would_take_for_ever_is_refused(pattern: bytes, to: by
     [
         (b'Encoding="DECIMAL"', b'Encoding="HEXADECIMAL"', "its codes are not plain digits"),
         (b'Encoding="DECIMAL"', b'CheckDigits="true" Encoding="DECIMAL"', "its codes are not plain digits"),
-        (b"HMAC-SHA1", b"HMAC-MD5", "its hash is none of sha1, sha256, sha512"),
+        (b"HMAC-SHA1", b"HMAC-MD5", "its hash is not one of sha1, sha256, sha512"),
         (b"</pskc:Data>", b"</pskc:Data><pskc:Policy><pskc:KeyUsage>CR</pskc:KeyUsage></pskc:Policy>",
          "its policy does not allow one-time passwords"),
         (b"</pskc:Data>", b"</pskc:Data><pskc:Policy><pskc:Odd/></pskc:Policy>",
-         "its policy has elements that are not known here, so it may not be used (RFC 6030, 5)"),
+         "its policy has unknown elements, so it may not be used (RFC 6030, 5)"),
         (b"</pskc:Model>", b"</pskc:Model><pskc:ExpiryDate>2020-01-01T00:00:00Z</pskc:ExpiryDate>",
          "it expired on 2020-01-01"),
         (b"<pskc:Secret>", b"<pskc:Other>", "it has no secret"),

@@ -164,10 +164,11 @@ class TokenInventory:
             judge = "--seeds FILE" if known.token.octets else "--probe-user USER"
             raise UsageFault(
                 f"token {serial} was rejected: {known.reason}",
-                f"take another, or prove that it is right: mfa-kit verify token {serial} {judge}",
+                f"use another token, or verify this one: mfa-kit verify token {serial} {judge}",
             )
         holder = self._holders().get(folded(serial), user)
         if holder != user:
             raise UsageFault(
-                f"token {serial} is {holder}'s", f"take another, or revoke it first: mfa-kit revoke {holder}"
+                f"token {serial} belongs to {holder}",
+                f"use another token, or revoke this one first: mfa-kit revoke {holder}",
             )

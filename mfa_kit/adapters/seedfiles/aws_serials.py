@@ -19,7 +19,7 @@ def read_serial_list(contents: Contents) -> SeedFile:
         if sold_by_aws(serial):
             bare.setdefault(folded(serial), Token(serial=serial, maker="sold by AWS"))
         elif serial and not serial.startswith("#"):
-            dropped.append(DroppedRow(f"line {ordinal}", "it is no serial of a token that AWS sold"))
+            dropped.append(DroppedRow(f"line {ordinal}", "it is not a serial number of a token that AWS sold"))
     return SeedFile(
         layout="serials of AWS's hardware TOTP tokens",
         readings=(Reading(encoding=Encoding.HEX, keys=(), dropped=tuple(dropped)),) if dropped else (),

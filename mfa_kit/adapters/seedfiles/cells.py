@@ -58,7 +58,9 @@ def split_rows(text: str) -> Iterator[Line]:
     delimiter = max(",;\t", key=text.count)
     rows = split_lines(text)
     if len(rows) > ROWS:
-        raise IntegrityFault(f"this table has more than {ROWS} rows", "ask the vendor for the tokens in several files")
+        raise IntegrityFault(
+            f"this table has more than {ROWS} rows", "ask the vendor to split the tokens into several files"
+        )
     for number_, line in enumerate(rows, 1):
         where = f"line {number_}"
         if not line.strip(f" \t{delimiter}") or line.lstrip().startswith("#"):
@@ -78,7 +80,7 @@ def seed_row(where: str, seed: str, make: Callable[[], Token]) -> SeedRow | Drop
     except ValueError as error:
         return DroppedRow(where, str(error))
     if ROUNDED.fullmatch(token.serial) or ROUNDED.fullmatch(seed):
-        return DroppedRow(where, "a spreadsheet has rounded a number of this row")
+        return DroppedRow(where, "a spreadsheet rounded a number in this row")
     if not seed:
-        return DroppedRow(where, "there is no seed")
+        return DroppedRow(where, "the seed is missing")
     return SeedRow(where, token, Secret(seed))

@@ -69,7 +69,7 @@ def seeded_token(where: str, token: Token, seed: Seed, other: Seed | None = None
     if wrong := token.wrong():
         return DroppedRow(where, wrong)
     if octets not in OCTETS:
-        return DroppedRow(where, f"its seed has {octets} octets; {OCTETS[0]} to {OCTETS[-1]} are taken")
+        return DroppedRow(where, f"its seed has {octets} bytes; {OCTETS[0]} to {OCTETS[-1]} are supported")
     return SeededToken(token=replace(token, octets=octets), seed=seed, where=where, other=other)
 
 
@@ -92,12 +92,14 @@ def gather_reading(encoding: Encoding, found: Iterable[SeededToken | DroppedRow]
         same = first.seed == each.seed and replace(first.token, serial=each.token.serial) == each.token
         if not same:
             torn.add(name)
-        reason = f"{each.token.serial} is there already, {first.where}"
-        dropped.append(DroppedRow(each.where, reason if same else f"{reason}, with another seed or other parameters"))
+        reason = f"{each.token.serial} is a duplicate of {first.where}"
+        dropped.append(
+            DroppedRow(each.where, reason if same else f"{reason}, with a different seed or different parameters")
+        )
     for name in torn:
         first = keys.pop(name)
         dropped.append(
-            DroppedRow(first.where, f"{first.token.serial} is there again, with another seed or other parameters")
+            DroppedRow(first.where, f"{first.token.serial} occurs again, with a different seed or different parameters")
         )
     return Reading(encoding=encoding, keys=tuple(keys.values()), dropped=tuple(dropped))
 
@@ -121,7 +123,7 @@ def _fitting(rows: Sequence[SeedRow], seeds: Mapping[Encoding, list[Seed | None]
     if hexed and lettered:
         raise IntegrityFault(
             f"the seed at {hexed.where} can only be hex and the one at {lettered.where} only base32",
-            "ask the vendor which it is, and say so with --seed-encoding: rows that do not fit are left out then",
+            "ask the vendor which is right, and set --seed-encoding; rows that do not fit are then skipped",
         )
     if hexed or lettered:
         return (Encoding.HEX if hexed else Encoding.BASE32,)

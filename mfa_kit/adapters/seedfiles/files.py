@@ -22,7 +22,7 @@ LONG = {32, 64}
 # Files that contain a seed file, such as archives, by their first octets.
 WRAPPED = (
     (b"PK\x03\x04", "a spreadsheet or a ZIP archive", "unpack it, or save the table as CSV"),
-    (b"\x1f\x8b", "packed with gzip", "unpack it: gunzip FILE"),
+    (b"\x1f\x8b", "compressed with gzip", "decompress it: gunzip FILE"),
     (b"-----BEGIN PGP", "encrypted with PGP", "decrypt it: gpg --decrypt FILE"),
     (b"age-encryption.org/", "encrypted with age", "decrypt it: age --decrypt -i IDENTITY FILE"),
     (b"-----BEGIN AGE", "encrypted with age", "decrypt it: age --decrypt -i IDENTITY FILE"),
@@ -59,7 +59,9 @@ def load_file(path: Path) -> bytes:
     with open(handle, "rb") as file:  # noqa: PTH123 - an open descriptor
         content = file.read(LARGEST + 1)
     if len(content) > LARGEST:
-        raise UsageFault(f"{path} has more than {LARGEST >> 20} MiB", "ask the vendor for the tokens in several files")
+        raise UsageFault(
+            f"{path} is larger than {LARGEST >> 20} MiB", "ask the vendor to split the tokens into several files"
+        )
     return content
 
 
@@ -78,7 +80,7 @@ def read_seed_file(content: bytes, unlock: Unlock, *, now: float, wanted: Encodi
     if not found.bare and not any(reading.keys for reading in found.readings):
         said = joined_reasons(found.readings[0].dropped if found.readings else ())
         raise IntegrityFault(
-            f"not one token of this file can be used{said and f'; {said}'}", "look whether it is the right file"
+            f"no token of this file can be used{said and f'; {said}'}", "check that this is the right file"
         )
     return replace(found, notes=(*found.notes, *_notes(found)))
 
@@ -87,7 +89,7 @@ def _format_of(contents: Contents) -> SeedFormat:
     for each in FORMATS:
         if each.recognizes(contents):
             return each
-    raise IntegrityFault("this XML is neither PSKC nor SafeNet's", "ask the vendor for PSKC (RFC 6030)")
+    raise IntegrityFault("this XML file is neither PSKC nor SafeNet XML", "ask the vendor for PSKC (RFC 6030)")
 
 
 def decode_text(content: bytes) -> str:
@@ -100,7 +102,9 @@ def decode_text(content: bytes) -> str:
         except UnicodeDecodeError:
             text = content.decode("latin-1")
     if "\0" in text or not text.strip():
-        raise IntegrityFault("this is no text" if "\0" in text else "this file is empty", "give the vendor's seed file")
+        raise IntegrityFault(
+            "this file is not text" if "\0" in text else "this file is empty", "give the vendor's seed file"
+        )
     return text
 
 
@@ -109,9 +113,9 @@ def _notes(found: SeedFile) -> list[str]:
     keys = found.readings[0].keys if found.readings else ()
     unsaid = sum(k.token.factor is Factor.TOTP and k.token.digest == "sha1" and k.token.octets in LONG for k in keys)
     if unsaid:
-        notes.append(f"{unsaid} of its seeds are as long as for SHA-256 or SHA-512, and it says SHA-1 or nothing")
+        notes.append(f"{unsaid} of its seeds are as long as for SHA-256 or SHA-512, but it says SHA-1 or no hash")
     mark = Secret(secrets.token_bytes(16))
     twins = Counter(otp.fingerprint(k.seed, mark) for k in keys)
     if shared := sum(count for count in twins.values() if count > 1):
-        notes.append(f"{shared} of its tokens share a seed with another: whoever has one can be all of them")
+        notes.append(f"{shared} of its tokens share a seed with another, so they show the same codes")
     return notes

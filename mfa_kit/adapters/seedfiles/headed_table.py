@@ -41,7 +41,7 @@ def read_headed(table: Sequence[Line], header: Cells) -> Iterator[SeedRow | Drop
     named = _fields(header)
     if twice := next((field for field in NAMES.keys() - HARMLESS if named.count(field) > 1), ""):
         raise IntegrityFault(
-            f"the header of this table names more than one column for {twice}", "leave one of them in the file"
+            f"the header of this table has more than one column for {twice}", "keep only one of them in the file"
         )
     return _headed(table, _columns(header))
 
@@ -68,7 +68,7 @@ def _headed(lines: Sequence[Line], columns: Mapping[str, int]) -> Iterator[SeedR
     if "serial" not in columns or not columns.keys() & {"factor", "period"}:
         lacks = "serial" if "serial" not in columns else "type or time interval"
         raise IntegrityFault(
-            f"the header of this table names no {lacks}", f"add a column named {lacks.partition(' or ')[0]}"
+            f"the header of this table has no column for {lacks}", f"add a column named {lacks.partition(' or ')[0]}"
         )
     past = False
     for where, cells in lines:
@@ -83,7 +83,7 @@ def _under(where: str, cells: Mapping[str, str], columns: Mapping[str, int]) -> 
     def make() -> Token:
         factor = factor_named(cells.get("factor", "")) if "factor" in columns else Factor.TOTP
         if factor is Factor.TOTP and "period" in columns and not cells.get("period"):
-            raise ValueError("there is no time interval")
+            raise ValueError("the time interval is missing")
         return Token(
             serial=cells.get("serial", ""),
             factor=factor,

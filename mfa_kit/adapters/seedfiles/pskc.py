@@ -95,11 +95,11 @@ def read_pskc(contents: Contents) -> SeedFile:
     except PSKCError as error:
         if str(error) == MAC_FAILS:
             raise IntegrityFault(
-                "a MAC of this container does not hold: it was changed, or it is not of this key",
+                "a MAC of this container is wrong: the container was changed, or the key is not the right one",
                 "ask the vendor for the file again",
             ) from None
         raise UsageFault(
-            f"this container does not open: {_said(error)}",
+            f"this container cannot be decrypted: {_said(error)}",
             f"check the {opened}; if it is right, the file is damaged: ask the vendor for it again",
         ) from None
     except DAMAGED as error:
@@ -124,7 +124,7 @@ def _unambiguous(root: Element) -> None:
     for element in root.iter():
         number += element.tag == "Key"
         if wrong := _wrong(element):
-            where = f"key {number}" if number else "the head"
+            where = f"key {number}" if number else "the header"
             raise IntegrityFault(f"{where} of this PSKC container {wrong}", "ask the vendor for the file again")
 
 
@@ -197,7 +197,7 @@ def _authentic(container: PSKC, keys: Sequence[PskcKey]) -> None:
         for value in VALUES:
             if _lacks_mac(container, _kept(key, value), secret=value == "secret"):
                 raise IntegrityFault(
-                    f"the {value} of key {number} has no MAC, so nobody can tell whether it was changed",
+                    f"the {value} of key {number} has no MAC, so it may have been changed unnoticed",
                     "ask the vendor for a container with a MAC (RFC 6030, 6.1.1)",
                 )
 
@@ -218,8 +218,8 @@ def _deciphered(cipher: str) -> None:
         algorithm_key_lengths(cipher)
     except PSKCError:
         raise UsageFault(
-            "this container is encrypted to a certificate, or with a cipher that is not known here",
-            "ask the vendor for a container that a passphrase or a pre-shared key opens",
+            "this container is encrypted to a certificate, or with an unsupported cipher",
+            "ask the vendor for a container that is encrypted with a passphrase or a pre-shared key",
         ) from None
 
 
@@ -229,8 +229,8 @@ def _open(container: PSKC, unlock: Unlock) -> str:
     if derivation.algorithm:
         if (derivation.pbkdf2_iterations or 0) > ROUNDS or (derivation.pbkdf2_key_length or 0) > DERIVED:
             raise IntegrityFault(
-                f"this container asks for {derivation.pbkdf2_iterations} rounds of PBKDF2; at most {ROUNDS} are done",
-                "ask where this file comes from",
+                f"this container requires {derivation.pbkdf2_iterations} rounds of PBKDF2; at most {ROUNDS} allowed",
+                "check where this file comes from",
             )
         secret = unlock("passphrase")
         try:
@@ -243,7 +243,7 @@ def _open(container: PSKC, unlock: Unlock) -> str:
     name = container.encryption.key_name
     given = decode_hex(unlock(f"pre-shared key{f' {name}' if name else ''} in hex"))
     if given is None:
-        raise UsageFault("the pre-shared key is not hex", "type it as the vendor gave it, two digits an octet")
+        raise UsageFault("the pre-shared key is not hex", "type it as the vendor gave it, two digits per byte")
     container.encryption.key = given.reveal()
     return "pre-shared key"
 
@@ -299,7 +299,7 @@ def _forbidden(key: PskcKey, now: float) -> str:
     """Return why the key's policy forbids its use (RFC 6030, 5); empty when it does not."""
     policy = key.policy
     if policy.unknown_policy_elements:
-        return "its policy has elements that are not known here, so it may not be used (RFC 6030, 5)"
+        return "its policy has unknown elements, so it may not be used (RFC 6030, 5)"
     if policy.key_usage and "OTP" not in policy.key_usage:
         return "its policy does not allow one-time passwords"
     for ends in (policy.expiry_date, key.expiry_date):
@@ -312,4 +312,4 @@ def _notes(container: PSKC, *, encrypted: bool) -> Iterator[str]:
     if container.signature.is_signed:
         yield f"it is signed by {container.signature.issuer or 'an unnamed issuer'}; the signature was not checked"
     if not encrypted:
-        yield "the seeds in this file are not encrypted: keep it as you would keep the tokens"
+        yield "the seeds in this file are not encrypted: keep it as safe as the tokens"

@@ -34,9 +34,9 @@ def _rows(root: Iterable[Element]) -> Iterator[SeedRow | DroppedRow]:
         if len(read) > len(parts):
             yield DroppedRow(where, f"it has more than one {' or '.join(READ)}")
         elif any(len(part) for part in read):
-            yield DroppedRow(where, "there is an element inside one of its values")
+            yield DroppedRow(where, "one of its values contains an element")
         elif not (seed := text_of(parts.get("Seed"))):
-            yield DroppedRow(where, "there is no seed")
+            yield DroppedRow(where, "the seed is missing")
         else:
             made = Token(
                 serial=token.get("serial", "").strip(),

@@ -32,13 +32,13 @@ def _written(where: str, cells: Cells, now: float) -> WrittenReading | DroppedRo
     codes = tuple("".join(cell.split()) for cell in cells[1:3] if CODE.fullmatch(cell))
     times = [cell for cell in cells[1:] if cell and not CODE.fullmatch(cell)]
     if not cells[0] or not codes:
-        return DroppedRow(where, "a serial and a code are needed")
+        return DroppedRow(where, "it needs a serial number and a code")
     try:
         at = _moment(times[0]) if times else now
     except ValueError:
-        return DroppedRow(where, "what stands after its serial is neither a code nor a time")
+        return DroppedRow(where, "the value after its serial number is neither a code nor a time")
     if not FIRST <= at <= now + AHEAD:
-        return DroppedRow(where, "its time is before 2005" if at < FIRST else "its time lies in the future")
+        return DroppedRow(where, "its time is before 2005" if at < FIRST else "its time is in the future")
     return WrittenReading(where, cells[0], TypedCodes(codes=codes, at=at))
 
 

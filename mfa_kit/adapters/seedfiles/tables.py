@@ -61,7 +61,7 @@ def _first_row(table: Sequence[Line]) -> Cells:
     first = next((cells for _, cells in table if not isinstance(cells, DroppedRow)), None)
     if first is None:
         said = joined_reasons([row for _, row in table if isinstance(row, DroppedRow)])
-        raise IntegrityFault(said or "there is no row in this file", "look whether it is the right file")
+        raise IntegrityFault(said or "this file has no rows", "check that this is the right file")
     return first
 
 
@@ -77,8 +77,8 @@ def _seed_file(layout: str, rows: Iterator[SeedRow | DroppedRow | None], wanted:
     dropped = [row for row in found if isinstance(row, DroppedRow)]
     if not taken:
         raise IntegrityFault(
-            f"no row of this file can be taken as {layout}; {joined_reasons(dropped) or 'there is none'}",
-            "look whether it is the right file",
+            f"no row of this file can be read as {layout}; {joined_reasons(dropped) or 'it has no rows'}",
+            "check that this is the right file",
         )
     return SeedFile(layout=layout, readings=decode_rows(taken, dropped, wanted))
 
@@ -89,7 +89,7 @@ def _bare(line: Line) -> SeedRow | DroppedRow:
     if isinstance(cells, DroppedRow):
         return cells
     if len(cells) < 2:  # noqa: PLR2004 - serial and seed
-        return DroppedRow(where, "there is no seed")
+        return DroppedRow(where, "the seed is missing")
     serial, seed, factor, digits, *more = [*cells, "", ""]
 
     def make() -> Token:

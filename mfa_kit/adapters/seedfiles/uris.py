@@ -31,7 +31,7 @@ def _rows(given: Sequence[str]) -> Iterator[SeedRow | DroppedRow]:
             try:
                 yield _row(f"line {ordinal}", line.strip())
             except ValueError as error:
-                yield DroppedRow(f"line {ordinal}", str(error) if type(error) is _Odd else "it is no key URI")
+                yield DroppedRow(f"line {ordinal}", str(error) if type(error) is _Odd else "it is not a key URI")
 
 
 class _Odd(ValueError):
@@ -40,16 +40,16 @@ class _Odd(ValueError):
 
 def _row(where: str, line: str) -> SeedRow:
     if not line.lower().startswith(SCHEME):
-        raise _Odd("it is no key URI")
+        raise _Odd("it is not a key URI")
     uri = urlsplit(line)
     given = parse_qsl(uri.query, keep_blank_values=True, strict_parsing=True, max_num_fields=16)
     fields = dict(given)
     if len(fields) != len(given):
-        raise _Odd("a parameter stands twice")
+        raise _Odd("a parameter occurs twice")
     if uri.netloc.lower() not in {"totp", "hotp"}:
-        raise _Odd("it is neither of type totp nor hotp")
+        raise _Odd("its type is neither totp nor hotp")
     if not fields.get("secret"):
-        raise _Odd("there is no secret in it")
+        raise _Odd("it has no secret")
     issuer, _, account = unquote(uri.path.removeprefix("/"), errors="strict").rpartition(":")
     token = Token(
         serial=account.strip(),

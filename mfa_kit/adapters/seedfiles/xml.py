@@ -15,12 +15,13 @@ DEPTH = 24
 def parse_xml(content: bytes) -> Element:
     """Return the root. Raise IntegrityFault for XML that is malformed, declares entities, or exceeds the limits."""
     if content.count(b"<") + content.count(b"=") > MARKS:
-        raise IntegrityFault("this XML has too many elements", "ask the vendor for the tokens in several files")
+        raise IntegrityFault("this XML has too many elements", "ask the vendor to split the tokens into several files")
     try:
         root: Element = defusedxml.ElementTree.fromstring(content, forbid_dtd=True)
     except DefusedXmlException as error:
         raise IntegrityFault(
-            f"this XML declares what no seed file needs ({type(error).__name__})", "ask where this file comes from"
+            f"this XML file has a declaration that is not allowed ({type(error).__name__})",
+            "check where this file comes from",
         ) from None
     except (ParseError, ValueError, LookupError) as error:
         place = f", line {error.position[0]}" if isinstance(error, ParseError) else ""
@@ -29,7 +30,7 @@ def parse_xml(content: bytes) -> Element:
     for _ in range(DEPTH):
         level = [child for element in level for child in element]
     if level:
-        raise IntegrityFault(f"this XML is nested more than {DEPTH} deep", "ask where this file comes from")
+        raise IntegrityFault(f"this XML is nested more than {DEPTH} deep", "check where this file comes from")
     return root
 
 

@@ -10,7 +10,7 @@ from mfa_kit.tokens.seeds import DroppedRow, Factor, Token
 STAMP = re.compile(r"\d{4}-\d\d-\d\dT", re.ASCII)
 # Event types of the traditional layout of Yubico's personalization tool.
 EVENTS = re.compile(r"logging start|oath-hotp|yubico otp|static password|challenge-response|configuration ")
-OTHER_EVENT = "is no one-time password of OATH"
+OTHER_EVENT = "is not an OATH one-time password"
 # The columns of Yubico's own layout, up to and including its time.
 UP_TO_TIME = 6
 

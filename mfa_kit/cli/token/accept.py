@@ -28,10 +28,10 @@ WIDE = 40
 @click.command(cls=Verb)
 @click.argument("file", type=FILE)
 @seed_file_options
-@click.option("--readings", type=FILE, metavar="CSV", help="Take serial, code, second code and time from a table.")
+@click.option("--readings", type=FILE, metavar="CSV", help="Read serial numbers, codes and times from a table.")
 @click.option("--two", is_flag=True, help="Ask for two consecutive codes of each token.")
 @WINDOW
-@click.option("--sheet", "out", type=FILE, metavar="HTML", help="Write a sheet to print, to a new file.")
+@click.option("--sheet", "out", type=FILE, metavar="HTML", help="Write a printable report to a new file.")
 def accept(
     *,
     file: Path,
@@ -45,12 +45,14 @@ def accept(
     settings: Settings,
     output: Output,
 ) -> int:
-    """Test a whole box: serial, code, next. An empty serial ends; the same command goes on later.
+    """Test a box of tokens: type each serial number and its code. An empty serial number ends the session.
 
-    With --no-input nothing is asked, and the box is reported as far as it was tested.
+    The same command continues later. With --no-input, it shows the results so far without asking.
     """
     if settings.dry_run:
-        raise UsageFault("acceptance keeps what is read, so it has no --dry-run", "--no-input shows how far a box is")
+        raise UsageFault(
+            "token accept stores each reading, so it has no --dry-run", "to see the results so far, add --no-input"
+        )
     if out:
         check_new(out)
     rows = seed_files.read_readings(readings) if readings else ()
@@ -78,7 +80,7 @@ def _print_box(
 ) -> None:
     """Print the box. `left_out` are rejected rows of its file, whose tokens are not in the box."""
     if left_out:
-        said = f"rows of the seed file that were not taken: {len(left_out)}; {joined_reasons(left_out)}"
+        said = f"rows of the seed file that were not imported: {len(left_out)}; {joined_reasons(left_out)}"
         settings.progress.note(said)
     total = {verdict.value: box.of(verdict) for verdict in TokenVerdict}
     rows = [_row(one, seen) for one, seen in box.tokens]
@@ -87,7 +89,7 @@ def _print_box(
         rest: ResultRow = {"not_taken": dropped_rows(refused), "not_in_box": not_in_box, "tokens": rows}
         output.one("token-accept", {**total, "drift": _clocks(box), **rest})
         return
-    output.many("token-accept", rows, empty="there is no token in this box")
+    output.many("token-accept", rows, empty="this box has no tokens")
     if output.form == "table":
         output.text("\n")
         output.one("token-accept", {**total, **_clocks(box), "not_taken": len(refused)})

@@ -28,9 +28,9 @@ from mfa_kit.wiring.settings import Settings
     "--programmable",
     type=click.IntRange(1, 128),
     metavar="OCTETS",
-    help="These tokens can be programmed with seeds of up to so many octets.",
+    help="The tokens can be programmed with seeds of up to OCTETS bytes.",
 )
-@click.option("--prove", metavar="SERIAL", help="Settle hex or base32 by two codes read off this token.")
+@click.option("--prove", metavar="SERIAL", help="Decide between hex and base32 with two codes from this token.")
 @CODES_STDIN
 @WINDOW
 def import_tokens(
@@ -46,7 +46,7 @@ def import_tokens(
     settings: Settings,
     output: Output,
 ) -> int:
-    """Read a vendor's seed FILE into the inventory: serials, makes and parameters, and no seed."""
+    """Import tokens from a vendor's seed FILE: serial numbers, makes and parameters, but no seeds."""
     opening = seed_files.SeedFileOptions(encoding=encoding, unlock_stdin=unlock_stdin, unlock_fd=unlock_fd)
     found = seed_files.open_seed_file(file, opening, settings=settings)
     if prove:
@@ -70,7 +70,7 @@ def import_tokens(
 def _proved(found: SeedFile, serial: str, *, codes: CodeSource, window: int) -> SeedFile:
     """Decide between hex and base32 by two codes of one token."""
     if not any(matching.token_named(each.keys, serial) for each in found.readings):
-        raise UsageFault(f"{serial} is no token of this file that has a seed", "look at the serial: --prove SERIAL")
+        raise UsageFault(f"this file has no seed for {serial}", "check the serial number: --prove SERIAL")
 
     def judge(typed: TypedCodes) -> SeedFile | Undecided:
         """Return the file with the one reading that shows these codes."""

@@ -12,12 +12,12 @@ from mfa_kit.wiring.token_records import TokenRecords
 
 
 @click.command("list", cls=Verb)
-@click.option("--verdict", type=click.Choice(["accepted", "rejected", "untested"]), help="Only these.")
+@click.option("--verdict", type=click.Choice(["accepted", "rejected", "untested"]), help="List only these.")
 def list_tokens(*, verdict: str | None, output: Output) -> None:
-    """List the inventory: what each token is, whether it was accepted, what AWS can make of it, who has it."""
+    """List the inventory: each token, its test result, whether AWS can use it, and its user."""
     stocked, last = TokenRecords().tokens()
     rows = [_row(each, last.get(each.token.serial)) for each in stocked if verdict in {None, each.verdict}]
-    output.many("token-list", rows, empty="the inventory is empty: mfa-kit token import")
+    output.many("token-list", rows, empty="the inventory is empty; to fill it: mfa-kit token import FILE")
 
 
 def _row(stocked: StockedToken, seen: Sighting | None) -> ResultRow:

@@ -46,10 +46,10 @@ SEED_FILE_OPTIONS = (
         "encoding",
         type=click.Choice([Encoding.HEX.value, Encoding.BASE32.value]),
         callback=lambda _ctx, _param, value: Encoding(value) if value else None,
-        help="How the seeds are written, where the rows themselves do not settle it.",
+        help="Encoding of the seeds, if the rows themselves do not show it.",
     ),
     click.option("--unlock-stdin", is_flag=True, help="Read the file's passphrase or pre-shared key from stdin."),
-    click.option("--unlock-fd", type=int, metavar="N", help="Read it from this file descriptor."),
+    click.option("--unlock-fd", type=int, metavar="N", help="Read the passphrase or key from this file descriptor."),
 )
 WINDOW = click.option(
     "--window",
@@ -59,7 +59,7 @@ WINDOW = click.option(
     metavar="N",
     help="How far a clock may be off: steps, or a time such as 12h or 2d.",
 )
-CODES_STDIN = click.option("--codes-stdin", is_flag=True, help="Read the codes from stdin, one a line, oldest first.")
+CODES_STDIN = click.option("--codes-stdin", is_flag=True, help="Read the codes from stdin, one per line, oldest first.")
 
 
 def seed_file_options(function: Callable[P, R]) -> Callable[P, R]:

@@ -22,7 +22,7 @@ def acceptance_sheet(box: Box, *, name: str, at: str, missing: int = 0) -> str:
 
     `name` is the seed file's, `at` the report's time, `missing` the file's rows that are not in the box.
     """
-    left_out = f"<p><b>Rows of this file that could not be taken, and are not below: {missing}.</b></p>"
+    left_out = f"<p><b>Rows of this file that could not be imported and are not listed below: {missing}.</b></p>"
     body = [
         "<h1>Display tokens: acceptance of a box</h1>",
         f"<p>{html_text(name)}, {len(box.tokens)} tokens, reported {html_text(at)}</p>",

@@ -43,14 +43,14 @@ from mfa_kit.wiring.token_records import TokenRecords
 @click.argument("serial", required=False)
 @click.option("--seeds", "file", type=FILE, metavar="FILE", help="The vendor's seed file.")
 @seed_file_options
-@click.option("--find", is_flag=True, help="Name the token that shows two consecutive codes.")
+@click.option("--find", is_flag=True, help="Find the token that shows two consecutive codes.")
 @click.option("--two", is_flag=True, help="Ask for two consecutive codes.")
 @CODES_STDIN
 @WINDOW
 @click.option(
     "--probe-user",
     metavar="USER",
-    help="Let AWS judge a token that it sold: enable it on this user, who is kept for that, and take it off again.",
+    help="Let AWS check a token that it sold: assign it to this user, reserved for probing, and remove it again.",
 )
 def verify_token(
     *,
@@ -67,20 +67,20 @@ def verify_token(
     settings: Settings,
     output: Output,
 ) -> int:
-    """Prove that token SERIAL shows the codes of its seed, and how far its clock is off."""
+    """Check that token SERIAL shows the codes of its seed, and how far off its clock is."""
     if find == bool(serial):
-        raise UsageFault("one of SERIAL and --find is needed", "give the serial on the token, or --find")
+        raise UsageFault("either SERIAL or --find is required", "give the serial number on the token, or --find")
     if codes_stdin and unlock_stdin:
         raise UsageFault("codes and a passphrase cannot share stdin", "use --unlock-fd N")
     codes = open_codes(settings, codes_stdin=codes_stdin)
     if file is None:
         if serial is None:
-            raise UsageFault("--find looks in a seed file", "name it: --seeds FILE")
+            raise UsageFault("--find searches a seed file", "add --seeds FILE")
         return _verify_without_seed(serial, probe_user, codes=codes, settings=settings, output=output)
     if probe_user:
         raise UsageFault(
-            "--probe-user is for tokens that AWS sold, and their seeds are in no file",
-            "leave --seeds or --probe-user out",
+            "--probe-user is for tokens that AWS sold, whose seeds are in no file",
+            "omit --seeds or --probe-user",
         )
     opening = SeedFileOptions(encoding=encoding, unlock_stdin=unlock_stdin, unlock_fd=unlock_fd)
     found = open_seed_file(file, opening, settings=settings)
@@ -95,12 +95,12 @@ def verify_token(
 def _check_listed(found: SeedFile, serial: str, *, file: Path) -> None:
     """Raise UsageFault unless the file has a seed for this token."""
     if any(folded(each.serial) == folded(serial) for each in found.bare):
-        raise UsageFault(f"{file.name} has no seed of {serial}, for only AWS has it", "leave --seeds out")
+        raise UsageFault(f"{file.name} has no seed of {serial}, because only AWS has it", "omit --seeds")
     if not any(matching.token_named(each.keys, serial) for each in found.readings):
         lost = joined_reasons(found.readings[0].dropped if found.readings else ())
         raise UsageFault(
-            f"{serial} is not in {file.name}{lost and f'; its rows that were not taken: {lost}'}",
-            "look at the serial, or let --find name the token",
+            f"{serial} is not in {file.name}{lost and f'; rows that were not imported: {lost}'}",
+            "check the serial number, or find the token with --find",
         )
 
 
@@ -110,8 +110,8 @@ def _verify_without_seed(
     """Check the display of a token that AWS sold. With a probe user, AWS checks its codes too."""
     if not probe_user and not sold_by_aws(serial):
         raise UsageFault(
-            f"{serial} does not look like a token that AWS sold, so nothing is known of it but its seed file",
-            "name that: --seeds FILE; or let AWS judge: --probe-user USER",
+            f"{serial} does not look like a token that AWS sold, so it can be checked only with its seed file",
+            "add --seeds FILE, or let AWS check it: --probe-user USER",
         )
     typed, verdict = codes.read(matching.judge_display, count=2)
     if verdict or not probe_user or settings.dry_run:
@@ -131,7 +131,7 @@ def _verify_without_seed(
             refused = Mismatch(what=str(error), hint=error.hint)
             kept = TokenRecords().keep(sold, None, matching.sighting_of(serial, refused, at=typed.at))
             return _print(serial, refused, kept=kept, output=output)
-    why = "AWS knows it and took its codes"
+    why = "AWS knows it and accepted its codes"
     taken = Sighting(serial=serial, at=typed.at, verdict=TokenVerdict.ACCEPTED, reason=why)
     kept = TokenRecords().keep(sold, None, taken)
     output.one("verify-token", {"outcome": "proved", "serial": serial, "aws": why, "kept": kept})
@@ -192,7 +192,7 @@ def _print(
                 "outcome": "display-only",
                 **named,
                 "checked": "it shows two different codes of six digits",
-                "not_checked": "whether they are right: only AWS has its seed; --probe-user USER lets AWS judge",
+                "not_checked": "whether they are right: only AWS has its seed; --probe-user USER lets AWS check",
             }
         case _:
             assert_never(verdict)
