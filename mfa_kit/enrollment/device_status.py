@@ -34,7 +34,7 @@ def read_status(user: str, *, caller: Caller, desk: Desk) -> list[DeviceStatus]:
 
 
 def read_status_while_there(user: str, *, caller: Caller, desk: Desk) -> list[DeviceStatus]:
-    """Return the same as `read_status`, but nothing for a user who was deleted after the listing."""
+    """Return the result of `read_status`; empty if the user was deleted after the listing."""
     try:
         return read_status(user, caller=caller, desk=desk)
     except NoSuchEntity:

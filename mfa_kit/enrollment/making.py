@@ -123,8 +123,8 @@ def _settle_after(entry: Entry, carrier: Carrier, error: BaseException, *, desk:
     If the device cannot be settled, a note on the error says so.
     """
     try:
-        # Without this message, a Ctrl-C has no visible effect while IAM is slow, and users press it again. In a worker
-        # thread, the second one is handled elsewhere.
+        # Without this message, a Ctrl-C has no visible effect while IAM is slow, and users press it again. A worker
+        # thread is only interrupted by the second one, so it prints nothing.
         if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
             desk.progress.note(f"ending: {entry.intent.serial} is settled with IAM first; Ctrl-C breaks that off")
         if settle(entry, carrier, desk=desk) is Reached.CONFIRMED:

@@ -137,7 +137,7 @@ def _on_another_key(entry: Entry, *, desk: Desk) -> bool:
 
 
 def _still_stands(entry: Entry, *, desk: Desk) -> bool:
-    """Return whether the user still has this device of the entry, and not another one of that name."""
+    """Return whether the user still has the device of an entry, and not another device of that name."""
     if not is_listed(entry.intent, desk=desk):
         return False
     virtual = DeviceType.of(entry.intent.serial) is DeviceType.VIRTUAL

@@ -65,7 +65,7 @@ def entry_of_device(device: Device, *, caller: Caller, desk: Desk, now: str) -> 
     if maker is not Mark.UNTAGGED:
         intent = _with_key(intent, desk.inventory.tags(device.serial), on_keys=desk.on_keys)
     entry = Entry(run=run or now, intent=intent, purpose=Purpose.REVOKE, reached=Reached.CONFIRMED, since=device.since)
-    # the backup of a computer that shares the folder, or whose ledger was lost
+    # from a computer that shares the folder, or whose ledger was lost
     return replace(entry, backup=desk.vault.find(entry))
 
 
@@ -104,7 +104,8 @@ def look_to_revoke(
 ) -> Entry:
     """Settle, look, and return the entry for `retire`. Raise UsageFault, and Lockout for the last device of a user.
 
-    If the user has no device, a lost device is one that an earlier revoke removed, while waiting for its key.
+    If the user has no device, the lost device is one that an earlier revoke removed from IAM. That revoke still
+    waits for its key.
     """
     check_user(user)
     settle_dead_runs(caller.account, user, desk=desk)
@@ -185,7 +186,7 @@ def look_to_replace(
 ) -> tuple[Intent, Entry | None]:
     """Settle, look, and return the device to make and the device to remove. Raise UsageFault.
 
-    For a lost device that was already removed, as when the command is run again after an interruption, none is removed.
+    If a lost device no longer exists, as when the command is run again after an interruption, none is removed.
     """
     check_user(wish.user)
     settle_dead_runs(caller.account, wish.user, desk=desk)

@@ -1,4 +1,4 @@
-"""How a row of a roster is made: what rosters and plans have to know of an enrollment method."""
+"""How a user of a roster gets a device: the facts about an enrollment method that rosters and plans need."""
 
 from dataclasses import dataclass
 

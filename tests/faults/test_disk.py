@@ -106,7 +106,7 @@ def test_a_symlink_in_the_place_of_a_folder_is_refused(
 def test_what_stands_in_the_place_of_a_backup_stays(
     what: str, user: str, tmp_path: Path, identity: pyrage.x25519.Identity, lab: Lab
 ) -> None:
-    """It is neither written over nor removed, and IAM is as it was."""
+    """It is neither overwritten nor removed, and IAM is unchanged."""
     home, run = tmp_path / "home", "20260101T000000Z-0123abcd"
     target = home / "backups" / "000000000000" / user / f"{user}-{run}.png.age"
     target.parent.mkdir(mode=0o700, parents=True)
