@@ -43,7 +43,7 @@ def choose_rules(names: Sequence[str]) -> list[AuditRule]:
     """
     for name in names:
         if not any(_is_named(rule, name) for rule in RULES):
-            raise UsageFault(f"there is no rule {name!r}", f"name one of {', '.join(rule.id for rule in RULES)}")
+            raise UsageFault(f"there is no rule {name!r}", f"use one of {', '.join(rule.id for rule in RULES)}")
     return [rule for rule in RULES if not names or any(_is_named(rule, name) for name in names)]
 
 

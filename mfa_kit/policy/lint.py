@@ -71,7 +71,7 @@ def _bool(read: ReadPolicy) -> Iterator[Trap]:
             yield Trap(
                 name="bool",
                 statement=name,
-                what="Bool does not match a request without the key, and plain access keys have none: they pass",
+                what="Bool does not match plain access keys, which lack this condition key: they pass",
                 instead='"BoolIfExists": {"aws:MultiFactorAuthPresent": "false"}',
             )
 
@@ -91,7 +91,7 @@ def _if_exists(read: ReadPolicy) -> Iterator[Trap]:
             yield Trap(
                 name="if-exists",
                 statement=name,
-                what="BoolIfExists in an Allow matches plain access keys, which have no such key: they are let in",
+                what="BoolIfExists in an Allow matches plain access keys, which lack this condition key: they pass",
                 instead='"Bool": {"aws:MultiFactorAuthPresent": "true"}',
             )
 
@@ -103,8 +103,8 @@ def _removal(read: ReadPolicy) -> Iterator[Trap]:
                 yield Trap(
                     name="removal",
                     statement=name,
-                    what=f"{action} is not denied without MFA: a stolen password takes the device away",
-                    instead=f"leave {action} out of NotAction",
+                    what=f"{action} is not denied without MFA: a stolen password is enough to remove the device",
+                    instead=f"remove {action} from NotAction",
                 )
 
 
@@ -114,7 +114,7 @@ def _session(read: ReadPolicy) -> Iterator[Trap]:
             yield Trap(
                 name="session",
                 statement=name,
-                what="sts:GetSessionToken is denied without MFA: access keys never get a session with MFA",
+                what="sts:GetSessionToken is denied without MFA: access keys can never get a session with MFA",
                 instead="add sts:GetSessionToken to NotAction",
             )
 
@@ -130,7 +130,7 @@ def _enrolling(read: ReadPolicy) -> Iterator[Trap]:
             yield Trap(
                 name="enrolling",
                 statement=name,
-                what=f"{denied[0]} is allowed and yet denied without MFA: nobody can make his first device",
+                what=f"{denied[0]} is allowed but denied without MFA: users cannot create a first device",
                 instead=f"add {' and '.join(denied)} to NotAction, or do not allow them",
             )
 
@@ -146,7 +146,7 @@ def _password(read: ReadPolicy) -> Iterator[Trap]:
             yield Trap(
                 name="password",
                 statement=name,
-                what="iam:ChangePassword is denied without MFA: a new user who must change his password cannot sign in",
+                what="iam:ChangePassword is denied without MFA: users with an initial password cannot sign in",
                 instead="enroll a device before the first sign-in, or: mfa-kit policy show --first-sign-in",
             )
 
@@ -158,8 +158,8 @@ def _paths(read: ReadPolicy) -> Iterator[Trap]:
             yield Trap(
                 name="paths",
                 statement=name,
-                what="user/${aws:username} does not match users with a path, whose ARN has it: user/team/zoe",
-                instead="where users have paths: mfa-kit policy show --user-paths",
+                what="user/${aws:username} does not match users with a path, such as user/team/zoe",
+                instead="if users have paths: mfa-kit policy show --user-paths",
             )
 
 
@@ -170,7 +170,7 @@ def _version(read: ReadPolicy) -> Iterator[Trap]:
                 yield Trap(
                     name="version",
                     statement=name,
-                    what="without Version 2012-10-17 a policy variable is taken for its own characters",
+                    what="without Version 2012-10-17 a policy variable is taken literally",
                     instead='"Version": "2012-10-17"',
                 )
 
@@ -181,8 +181,8 @@ def _role(read: ReadPolicy) -> Iterator[Trap]:
             yield Trap(
                 name="role",
                 statement=name,
-                what="sessions of a role carry no MFA, whoever assumed it: the role can do nothing any more",
-                instead="demand MFA in the role's trust policy",
+                what="role sessions never carry MFA, so the role can no longer do anything",
+                instead="require MFA in the role's trust policy",
             )
 
 
@@ -194,7 +194,7 @@ def _partition(read: ReadPolicy) -> Iterator[Trap]:
                 yield Trap(
                     name="partition",
                     statement=name,
-                    what=f"{one} is of another partition and matches nothing here",
+                    what=f"{one} belongs to another partition and matches nothing here",
                     instead=f"arn:{read.partition}:...",
                 )
 

@@ -50,10 +50,10 @@ class AccessState(StrEnum):
 
 
 NOTHING = "the policies deny all work even with MFA"
-JUDGED = "what the policies deny depends on conditions that cannot be judged"
-MEND = "let the policy leave some work, or leave this user out of the group"
-SESSION = "let the policy leave sts:GetSessionToken, as that of `mfa-kit policy show` does"
-ROLE = "give the program a role, or leave this user out of the group"
+JUDGED = "what the policies deny depends on conditions that cannot be evaluated"
+MEND = "change the policy so that it allows some work, or take this user out of the group"
+SESSION = "exempt sts:GetSessionToken from the deny, as the policy of `mfa-kit policy show` does"
+ROLE = "give the program a role, or take this user out of the group"
 UNREAD = "which MFA devices this user has could not be read"
 SHUT = {AccessState.LOCKED, AccessState.ENROLLS, AccessState.UNKNOWN}
 
@@ -110,7 +110,7 @@ def access_with(snapshot: Snapshot, document: str, *, group: str | None = None) 
 
 def _access(one: AccountUser, more: tuple[str, ...], snapshot: Snapshot) -> list[UserAccess]:
     if one.credentials is None:
-        why = "the credential report does not have this user, or could not be read"
+        why = "the credential report does not list this user or could not be read"
         return [UserAccess(user=one.name, way="any", state=AccessState.UNKNOWN, why=why)]
     found = []
     if one.password:
@@ -199,7 +199,7 @@ def _first_case(one: AccountUser, way: str, cases: Iterable[_Case], *, first: st
 def _console(one: AccountUser, more: tuple[str, ...], snapshot: Snapshot) -> UserAccess:
     usable = one.types - {DeviceType.SMS}
     with_mfa, bare = _work(one, more, WITH_MFA), _work(one, more, NO_MFA)
-    what = "only a phone number, which AWS takes no more" if one.devices else "no MFA device"
+    what = "only a phone number, which AWS no longer accepts" if one.devices else "no MFA device"
     change = _changes_first(one, snapshot)
     denied = _judged(one, more, "iam:ChangePassword", one.user.arn) is Decision.EXPLICIT
     cases: tuple[_Case, ...] = (
@@ -207,26 +207,26 @@ def _console(one: AccountUser, more: tuple[str, ...], snapshot: Snapshot) -> Use
         (None in {bare.would, with_mfa.would}, AccessState.UNKNOWN, JUDGED),
         (not bare.would and bool(with_mfa.lost), AccessState.CHANGES, f"denied even with MFA: {with_mfa.lost}"),
         (not bare.would and bool(bare.lost) and not usable, AccessState.CHANGES, f"denied without MFA: {bare.lost}"),
-        (not bare.would and not bare.lost, AccessState.FINE, "nothing demands MFA of this sign-in"),
+        (not bare.would and not bare.lost, AccessState.FINE, "no policy requires MFA for this sign-in"),
         (not bare.would, AccessState.FINE, f"signs in with {', '.join(sorted(usable))}"),
         (len(one.devices) == 1 and bool(usable), AccessState.RISKS, _single(one)),
         (bool(usable), AccessState.FINE, f"signs in with {', '.join(sorted(usable))}"),
         (one.mfa is not False and not one.devices, AccessState.UNKNOWN, UNREAD),
-        (change is None, AccessState.UNKNOWN, f"{what}, and whether a new password is due could not be read"),
+        (change is None, AccessState.UNKNOWN, f"{what}; whether the password must be changed could not be read"),
         (
             bool(change) and denied,
             AccessState.LOCKED,
-            f"{what}, and a new password is due, which is denied without MFA",
+            f"{what}; the password must be changed, which is denied without MFA",
         ),
-        (_may_enroll(one, more), AccessState.ENROLLS, f"{what}; may sign in and enroll one, and nothing else"),
-        (True, AccessState.LOCKED, f"{what}, and may not enroll one"),
+        (_may_enroll(one, more), AccessState.ENROLLS, f"{what}; can only sign in and enroll one"),
+        (True, AccessState.LOCKED, f"{what}, and cannot enroll one"),
     )
     return _first_case(one, "console", cases, first=MEND if with_mfa.would else _enroll(one), already=bare.does)
 
 
 def _single(one: AccountUser) -> str:
     serials = ", ".join(each.serial for each in one.devices)
-    return f"has one device, {serials}" if one.complete else f"has {serials}; others are looked for with --group"
+    return f"has one device, {serials}" if one.complete else f"has {serials}; to look up other devices, add --group"
 
 
 def _enroll(one: AccountUser) -> str:
@@ -259,27 +259,35 @@ def _keys(one: AccountUser, more: tuple[str, ...]) -> UserAccess:
     with_mfa, bare = _work(one, more, WITH_MFA), _work(one, more, PLAIN_KEYS)
     session = _judged(one, more, "sts:GetSessionToken", "*", PLAIN_KEYS)
     codes = bool(one.types & CODES)
-    unused = "" if any(key.used for key in one.keys) else "; they were never used"
+    unused = "" if any(key.used for key in one.keys) else "; the keys were never used"
     cases: tuple[_Case, ...] = (
         (with_mfa.would is True, AccessState.LOCKED, f"{NOTHING}{unused}"),
         (bare.would is None, AccessState.UNKNOWN, JUDGED),
         (not bare.would and bool(with_mfa.lost), AccessState.CHANGES, f"denied even with MFA: {with_mfa.lost}{unused}"),
-        (not bare.would and bool(bare.lost), AccessState.CHANGES, f"denied to keys without MFA: {bare.lost}{unused}"),
-        (not bare.would, AccessState.FINE, "nothing demands MFA of these keys"),
-        (not one.password, AccessState.LOCKED, f"a service user: nobody types a code for a program{unused}"),
+        (
+            not bare.would and bool(bare.lost),
+            AccessState.CHANGES,
+            f"denied to access keys without MFA: {bare.lost}{unused}",
+        ),
+        (not bare.would, AccessState.FINE, "no policy requires MFA for these keys"),
+        (not one.password, AccessState.LOCKED, f"a service user: a program cannot enter codes{unused}"),
         (
             session is Decision.EXPLICIT,
             AccessState.LOCKED,
-            f"sts:GetSessionToken is denied: no session with MFA{unused}",
+            f"sts:GetSessionToken is denied, so the keys cannot get a session with MFA{unused}",
         ),
         (
             codes,
             AccessState.CHANGES,
-            f"the keys work in sessions with MFA only, and scripts that use them stop{unused}",
+            f"the keys work only in sessions with MFA, so scripts that use them directly stop working{unused}",
         ),
-        (DeviceType.FIDO2 in one.types, AccessState.LOCKED, f"security keys only, and STS takes codes{unused}"),
+        (
+            DeviceType.FIDO2 in one.types,
+            AccessState.LOCKED,
+            f"only security keys as devices, but STS accepts only codes{unused}",
+        ),
         (one.mfa is not False and not one.devices, AccessState.UNKNOWN, UNREAD),
-        (True, AccessState.LOCKED, f"no device that gives codes{unused}"),
+        (True, AccessState.LOCKED, f"no device that shows codes{unused}"),
     )
     first = ROLE if not one.password else SESSION if session is Decision.EXPLICIT else _enroll(one)
     return _first_case(one, "access keys", cases, first=MEND if with_mfa.would else first, already=bare.does)
@@ -318,7 +326,7 @@ def compare_with_simulator(document: str, account: AccountSource) -> Comparison:
             for action, verdict in theirs.items():
                 ours = evaluate([document], action, "*", context)
                 if Decision.EXPLICIT in {ours, verdict} and ours is not verdict:
-                    differing.append(f"{action} by {way}: IAM says {verdict}, we say {ours}")
+                    differing.append(f"{action} ({way}): IAM says {verdict}, mfa-kit says {ours}")
     except MfaKitError as error:
         return Comparison(why_not=str(error))
     return Comparison(differing=tuple(differing))

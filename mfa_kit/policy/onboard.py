@@ -60,7 +60,7 @@ def password_prompt(user: str) -> str:
         'IFS= read -r p; stty echo; echo >/dev/tty; printf %s "$p"'
     )
     return (
-        command("sh", "-c", ask, "sh", f"first password of {user}")
+        command("sh", "-c", ask, "sh", f"initial password of {user}")
         + " </dev/tty | "
         + command(
             "aws",
@@ -88,26 +88,27 @@ def colleague_steps(snapshot: Snapshot, user: str, group: str) -> list[SetupStep
     known = snapshot.hole(Part.DETAILS) is None
     if known and group not in {one.name for one in snapshot.groups}:
         raise UsageFault(
-            f"there is no group {group!r}", "mfa-kit policy onboard makes groups; list them: aws iam list-groups"
+            f"there is no group {group!r}",
+            "list the groups: aws iam list-groups; to create some: mfa-kit policy onboard",
         )
     there = next((one for one in account_users(snapshot) if one.name.lower() == user.lower()), None)
     create, join = _create_user(user, group)
     return [
         SetupStep(
-            what=f"make {user}, in group {group}",
-            why="rights come through the group: nothing is attached to the user",
+            what=f"create {user} in group {group}",
+            why="permissions come from the group; no policy is attached to the user",
             state=_state(done=there is not None and group in there.user.groups, known=known),
             commands=(create, join) if there is None else (join,),
         ),
         SetupStep(
-            what="a first password, to be changed at the first sign-in",
-            why="it is typed at a prompt: no line of the history has it; keep it to yourself for now",
+            what="an initial password, which must be changed at the first sign-in",
+            why="you type it at a prompt, so it is not in the shell history; do not hand it over yet",
             state=_state(done=there is not None and there.password, known=known),
             commands=(password_prompt(user),),
         ),
         SetupStep(
-            what="a device, and only then hand over the password",
-            why="so MFA is there at the first sign-in, and no forced password change is caught without it",
+            what="a device; hand over the password only after this step",
+            why="so the user has MFA at the first sign-in, and can change the password",
             state=_state(done=there is not None and there.mfa is True, known=known or there is not None),
             commands=(command("mfa-kit", "enroll", user, "--with", "virtual"),),
         ),
@@ -117,8 +118,8 @@ def colleague_steps(snapshot: Snapshot, user: str, group: str) -> list[SetupStep
 
 def _checked(group: str) -> SetupStep:
     return SetupStep(
-        what="see that nobody is locked out",
-        why="exit code 6 while anybody would be",
+        what="check that no user is locked out",
+        why="the exit code is 6 if a user would be",
         state=StepState.TO_DO,
         commands=(command("mfa-kit", "policy", "lockout", "--group", group),),
     )
@@ -153,7 +154,7 @@ def _root(snapshot: Snapshot) -> list[SetupStep]:
     return [
         SetupStep(
             what="root: two MFA devices",
-            why="security keys, kept apart, for the day on which nothing else helps; only root sees how many there are",
+            why="two security keys, stored in different places, for emergencies; only root can see how many it has",
             state=_state(done=two),
             commands=(
                 "# sign in as root; AWS has no API for this: Security credentials page, Assign MFA device, twice",
@@ -161,9 +162,9 @@ def _root(snapshot: Snapshot) -> list[SetupStep]:
         ),
         SetupStep(
             what="root: no access keys",
-            why="no policy limits them",
+            why="policies do not limit them",
             state=_state(done=keys),
-            commands=("# sign in as root: Security credentials page, Access keys, make inactive and delete",),
+            commands=("# sign in as root: Security credentials page, Access keys, deactivate and delete",),
         ),
     ]
 
@@ -172,8 +173,8 @@ def _passwords(snapshot: Snapshot) -> SetupStep:
     policy_ = snapshot.passwords
     done = None if policy_ is None else policy_.custom and policy_.length >= int(LENGTH) and policy_.may_change
     return SetupStep(
-        what="a strong password policy, before anybody chooses a password",
-        why="length first; what the command does not name falls back to IAM's default",
+        what="a strong password policy, before users choose passwords",
+        why="length matters most; settings that the command does not name return to IAM's defaults",
         state=_state(done=done),
         commands=(
             command(
@@ -216,7 +217,7 @@ def _group_of_administrators(administering: str | None, snapshot: Snapshot, *, k
     exists = any(one.name == group for one in snapshot.groups)
     return SetupStep(
         what="a group of administrators",
-        why="the policy is on the group: who comes and goes changes groups",
+        why="the policy is attached to the group, so you add or remove administrators by group membership",
         state=_state(done=administering is not None, known=known),
         commands=(attach,) if exists and not administering else (create, attach),
     )
@@ -227,13 +228,13 @@ def _first_administrator(everybody: Sequence[AccountUser], group: str, *, admin:
     create, join = _create_user(admin, group)
     return SetupStep(
         what=f"an administrator, {admin}, instead of root",
-        why="in the group, and with a device before anybody signs in by the password",
+        why="a member of the group, with a device before the first sign-in",
         state=_state(done=any(one.mfa and one.password for one in in_group), known=known),
         commands=(
             *((join,) if any(one.name == admin for one in everybody) else (create, join)),
             password_prompt(admin),
             command("mfa-kit", "enroll", admin, "--with", "virtual"),
-            "# sign in as this administrator in another browser; go on only when that works",
+            "# sign in as this administrator in another browser; continue only if that works",
             command("mfa-kit", "enroll", admin, "--with", "fido2", "--add"),
         ),
     )
@@ -243,13 +244,13 @@ def _people(snapshot: Snapshot, *, known: bool) -> SetupStep:
     others = [one for one in snapshot.groups if one.name != ADMINISTRATORS]
     access = f"arn:{snapshot.partition}:iam::aws:policy/ReadOnlyAccess"
     return SetupStep(
-        what="groups for everybody else, each with its policies",
-        why="ReadOnlyAccess is a beginning; give each group what its work needs",
+        what="groups for all other users, each with its policies",
+        why="ReadOnlyAccess is a start; give each group the permissions that its work needs",
         state=_state(done=bool(others), known=known),
         commands=(
             command("aws", "iam", "create-group", "--group-name", PEOPLE),
             command("aws", "iam", "attach-group-policy", "--group-name", PEOPLE, "--policy-arn", access),
-            "# each colleague: " + command("mfa-kit", "policy", "onboard", "--group", PEOPLE, "--user") + " NAME",
+            "# for each colleague: " + command("mfa-kit", "policy", "onboard", "--group", PEOPLE, "--user") + " NAME",
         ),
     )
 
@@ -262,8 +263,8 @@ def _role(snapshot: Snapshot, *, known: bool) -> SetupStep:
     )
     trust = json.dumps(EC2_TRUST, separators=(",", ":"))
     return SetupStep(
-        what="a role for EC2 instances, instead of keys on them",
-        why="its keys change by themselves; attach what the instances need",
+        what="a role for EC2 instances, instead of access keys on them",
+        why="AWS rotates its credentials; attach the policies that the instances need",
         state=_state(done=there, known=known),
         commands=(
             command("aws", "iam", "create-role", "--role-name", ROLE, "--assume-role-policy-document", trust),
@@ -279,8 +280,8 @@ def _devices(everybody: Sequence[AccountUser], snapshot: Snapshot) -> list[Setup
     unknown = any(one.mfa is None or one.credentials is None for one in everybody) or snapshot.hole(Part.REPORT)
     return [
         SetupStep(
-            what=f"a device for everybody with a password: {len(bare)} have none",
-            why="before the policy that demands it",
+            what=f"a device for each user with a password: {len(bare)} have none",
+            why="users need one before a policy requires MFA",
             state=StepState.UNKNOWN if unknown and not bare else _state(done=not bare),
             commands=tuple(command("mfa-kit", "enroll", one.name, "--with", "virtual") for one in bare),
         )
@@ -295,8 +296,8 @@ def _enforced(everybody: Sequence[AccountUser], *, known: bool) -> list[SetupSte
     commands += [_check_and_put(group) for group in groups]
     return [
         SetupStep(
-            what="demand MFA of every group with console users, last",
-            why="lockout ends with 6 while anybody would be locked out, and then nothing is attached",
+            what="require MFA for every group with console users, as the last step",
+            why="if a user would be locked out, lockout exits with 6 and the policy is not attached",
             state=_state(done=not groups, known=known),
             commands=tuple(commands),
         )
@@ -320,13 +321,13 @@ def _check_and_put(group: str) -> str:
 
 
 def _rest() -> SetupStep:
-    why = "what is still open, and what came since"
-    return SetupStep(what="look again", why=why, state=StepState.TO_DO, commands=("mfa-kit audit",))
+    why = "it lists what is still open, and what is new"
+    return SetupStep(what="run the audit again", why=why, state=StepState.TO_DO, commands=("mfa-kit audit",))
 
 
 def shell_script(steps: Sequence[SetupStep]) -> str:
     """Return the steps as a shell script, to be read and copied line by line."""
-    lines = ["# Read each step before you run it. mfa-kit runs none of this."]
+    lines = ["# Read each step before you run it. mfa-kit does not run any of this."]
     for number, step in enumerate(steps, 1):
         lines += ["", f"# {number}. {step.what} [{step.state}]", f"#    {step.why}"]
         lines += [f"# done: {line}" if step.state is StepState.DONE else line for line in step.commands]

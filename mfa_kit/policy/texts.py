@@ -43,25 +43,23 @@ class PolicyLine:
 
 
 SESSION = PolicyLine(
-    "sts:GetSessionToken", "turns access keys and a code into a session with MFA; without it keys never get one"
+    "sts:GetSessionToken", "turns access keys and a code into a session with MFA; without it access keys never get one"
 )
 # The actions that users who enroll themselves need before they have MFA.
 ENROLLING = (
-    PolicyLine("iam:CreateVirtualMFADevice", "makes the first device"),
-    PolicyLine(
-        "iam:EnableMFADevice", "turns it on; who has a device already can add another only with MFA, IAM sees to that"
-    ),
-    PolicyLine("iam:GetUser", "the console's Security credentials page opens with it"),
-    PolicyLine("iam:GetMFADevice", "the same page shows security keys with it"),
-    PolicyLine("iam:ListMFADevices", "shows whether there is a device; the CLI finds its serial number by it"),
-    PolicyLine("iam:ListVirtualMFADevices", "the console looks for a free device name with it"),
-    PolicyLine("iam:ResyncMFADevice", "brings a device back whose clock went astray, when it is the only one"),
+    PolicyLine("iam:CreateVirtualMFADevice", "creates the first device"),
+    PolicyLine("iam:EnableMFADevice", "enables the device; IAM itself requires MFA from users who add another one"),
+    PolicyLine("iam:GetUser", "the console's Security credentials page needs it"),
+    PolicyLine("iam:GetMFADevice", "the same page needs it to show security keys"),
+    PolicyLine("iam:ListMFADevices", "shows whether the user has a device; the CLI gets the serial number from it"),
+    PolicyLine("iam:ListVirtualMFADevices", "the console needs it to find a free device name"),
+    PolicyLine("iam:ResyncMFADevice", "repairs the user's only device if its clock is wrong"),
 )
 CHANGING = (
     PolicyLine(
-        "iam:ChangePassword", "lets a forced password change come before the first device; the price: without MFA"
+        "iam:ChangePassword", "allows a required password change before the first device; the price: it needs no MFA"
     ),
-    PolicyLine("iam:GetAccountPasswordPolicy", "tells at that change what the new password has to be like"),
+    PolicyLine("iam:GetAccountPasswordPolicy", "shows the rules for the new password"),
 )
 OWN = (
     "iam:DeactivateMFADevice",
@@ -96,9 +94,7 @@ def mfa_policy(choices: PolicyChoices) -> tuple[Document, list[PolicyLine]]:
     return (
         {"Version": "2012-10-17", "Statement": [row for row, _ in rows]},
         [
-            PolicyLine(
-                '"Version": "2012-10-17"', "older versions know no ${aws:username}: it would be those very characters"
-            ),
+            PolicyLine('"Version": "2012-10-17"', "older versions take ${aws:username} literally"),
             *(line for _, lines in rows for line in lines),
         ],
     )
@@ -110,30 +106,32 @@ def _allow(sid: str, actions: list[str], on: list[str]) -> Document:
 
 def _list() -> tuple[Document, list[PolicyLine]]:
     row = _allow("ListVirtualDevices", ["iam:ListVirtualMFADevices"], ["*"])
-    return row, [PolicyLine("ListVirtualDevices", "a listing of the account has no narrower resource than *")]
+    return row, [PolicyLine("ListVirtualDevices", "this action supports no resource except *")]
 
 
 def _create(choices: PolicyChoices) -> tuple[Document, list[PolicyLine]]:
     names = "${aws:username}" if choices.own_names else "*"
     on = f"arn:{choices.partition}:iam::*:mfa/{names}"
     why = (
-        "a user may make one device, named as himself: nobody takes another's name; a second needs an administrator"
+        "users can create one device, named after themselves; a second one needs an administrator"
         if choices.own_names
-        else "a user may make devices of any name, as the console asks him for one"
+        else "users can create devices with any name, because the console asks for one"
     )
     row = _allow("CreateOwnVirtualDevice", ["iam:CreateVirtualMFADevice"], [on])
     return row, [
         PolicyLine("CreateOwnVirtualDevice", why),
-        PolicyLine("(no iam:DeleteVirtualMFADevice)", "half an enrollment stays behind: mfa-kit orphans list"),
+        PolicyLine(
+            "(no iam:DeleteVirtualMFADevice)", "an interrupted enrollment leaves a device: mfa-kit orphans list"
+        ),
     ]
 
 
 def _manage(choices: PolicyChoices) -> tuple[Document, list[PolicyLine]]:
     row = _allow("ManageOwnDevices", list(OWN), _users(choices))
-    lines = [PolicyLine("ManageOwnDevices", "a user looks after his own devices and after nobody else's")]
+    lines = [PolicyLine("ManageOwnDevices", "users manage only their own devices")]
     if choices.user_paths:
         lines.append(
-            PolicyLine("user/*/${aws:username}", "the ARN of a user with a path has the path in it: user/team/zoe")
+            PolicyLine("user/*/${aws:username}", "the ARN of a user with a path contains the path: user/team/zoe")
         )
     return row, lines
 
@@ -144,9 +142,7 @@ def _password(choices: PolicyChoices) -> tuple[Document, list[PolicyLine]]:
     The action that reads the password policy supports no resource except `*`.
     """
     row = _allow("ChangeOwnPassword", ["iam:ChangePassword"], _users(choices))
-    return row, [
-        PolicyLine("ChangeOwnPassword", "the password that an administrator gave is changed at the first sign-in")
-    ]
+    return row, [PolicyLine("ChangeOwnPassword", "users change the initial password at the first sign-in")]
 
 
 def _deny(choices: PolicyChoices) -> tuple[Document, list[PolicyLine]]:
@@ -159,24 +155,29 @@ def _deny(choices: PolicyChoices) -> tuple[Document, list[PolicyLine]]:
         "Condition": {"BoolIfExists": {"aws:MultiFactorAuthPresent": "false"}},
     }
     return row, [
-        PolicyLine(
-            "DenyAllExceptListedIfNoMFA", "an explicit deny wins over whatever else allows: without MFA nothing works,"
-        ),
-        PolicyLine("NotAction", "but for these, and each only where something else allows it:"),
+        PolicyLine("DenyAllExceptListedIfNoMFA", "an explicit deny overrides every allow: without MFA nothing works"),
+        PolicyLine("NotAction", "except these actions, and only if another statement allows them:"),
         *kept,
         PolicyLine(
-            "(no iam:DeleteVirtualMFADevice, no iam:DeactivateMFADevice)", "a stolen password must not take MFA away"
+            "(no iam:DeleteVirtualMFADevice, no iam:DeactivateMFADevice)",
+            "a stolen password must not be enough to remove MFA",
         ),
-        PolicyLine("BoolIfExists", "plain access keys have no such key at all: Bool would let them through"),
+        PolicyLine(
+            "BoolIfExists",
+            "requests with plain access keys do not have this condition key: Bool would let them through",
+        ),
     ]
 
 
 def first_sign_in_line(choices: PolicyChoices) -> PolicyLine:
     """Return what the policy means for users who have to change their password."""
     if choices.first_sign_in:
-        return PolicyLine("--first-sign-in", "users may change their password without MFA, for as long as this stands")
+        return PolicyLine(
+            "--first-sign-in", "users can change their password without MFA while this policy is attached"
+        )
     return PolicyLine(
-        "(no iam:ChangePassword)", "a user without a device who must change his password cannot sign in: lockout tells"
+        "(no iam:ChangePassword)",
+        "users without a device who must change their password cannot sign in; policy lockout lists them",
     )
 
 

@@ -95,12 +95,12 @@ def chosen_partition(settings: Settings, name: str | None) -> str | None:
         known = session.get_available_partitions()
         region = settings.region or session.get_config_variable("region")
     except botocore.exceptions.ProfileNotFound as error:
-        raise UsageFault(str(error), "choose another --profile") from None
+        raise UsageFault(str(error), "choose a profile with --profile") from None
     if name is not None:
         if name not in known:
-            raise UsageFault(f"there is no partition {name!r}", f"name one of {', '.join(known)}")
+            raise UsageFault(f"there is no partition {name!r}", f"use one of {', '.join(known)}")
         return name
     try:
         return str(session.get_partition_for_region(region)) if region else None
     except botocore.exceptions.UnknownRegionError:
-        raise UsageFault(f"there is no region {region!r}", "name one such as us-east-1, or give --partition") from None
+        raise UsageFault(f"there is no region {region!r}", "use a region such as us-east-1, or --partition") from None

@@ -119,15 +119,15 @@ CHANGES = AccessState.CHANGES
 @pytest.mark.parametrize(
     ("bob", "document", "wanted", "why"),
     [
-        ({"policies": WORKS}, NARROW, LOCKED, "no MFA device, and may not enroll one"),
+        ({"policies": WORKS}, NARROW, LOCKED, "no MFA device, and cannot enroll one"),
         ({"policies": WORKS}, FOR_ALL, LOCKED, "deny all work even with MFA"),
-        ({"policies": WORKS}, SOMETIMES, AccessState.UNKNOWN, "cannot be judged"),
+        ({"policies": WORKS}, SOMETIMES, AccessState.UNKNOWN, "cannot be evaluated"),
         ({"policies": BOTH}, NARROW, CHANGES, "denied without MFA: s3:Get* on arn:aws:s3:::b/*"),
         ({"policies": BOTH}, FOR_ALL, CHANGES, "denied even with MFA: s3:Get* on arn:aws:s3:::b/*"),
         ({"policies": BOTH}, SOMETIMES, CHANGES, "denied without MFA: s3:Get*"),
         ({"policies": BOTH, "devices": [DEVICE]}, NARROW, FINE, "signs in with virtual"),
         ({"attached": [ADMINISTRATOR]}, NARROW, CHANGES, "denied without MFA: s3:* on arn:aws:s3:::b/*"),
-        ({"policies": {}}, NARROW, FINE, "nothing demands MFA of this sign-in"),
+        ({"policies": {}}, NARROW, FINE, "no policy requires MFA for this sign-in"),
     ],
 )
 def test_a_policy_that_denies_somebodys_own_work_is_seen(
@@ -143,11 +143,11 @@ def test_a_policy_that_denies_somebodys_own_work_is_seen(
     ("policies", "document", "wanted", "why"),
     [
         (WORKS, NARROW, LOCKED, "a service user"),
-        (BOTH, NARROW, CHANGES, "denied to keys without MFA: s3:Get*"),
+        (BOTH, NARROW, CHANGES, "denied to access keys without MFA: s3:Get*"),
         (BOTH, NOTHING, LOCKED, "deny all work even with MFA"),
         (BOTH, SOME, CHANGES, "denied even with MFA: s3:Get*"),
-        (WORKS, SOMETIMES, AccessState.UNKNOWN, "cannot be judged"),
-        (BOTH, NARROW.replace(":::b", ":::c"), FINE, "nothing demands MFA of these keys"),
+        (WORKS, SOMETIMES, AccessState.UNKNOWN, "cannot be evaluated"),
+        (BOTH, NARROW.replace(":::b", ":::c"), FINE, "no policy requires MFA for these keys"),
     ],
 )
 def test_keys_whose_own_work_is_denied(policies: dict[str, Any], document: str, wanted: AccessState, why: str) -> None:
@@ -197,7 +197,7 @@ def test_an_expired_password_has_to_be_changed_too() -> None:
     """A user who used the password yesterday has to change it too."""
     old = user("bob", password=True, password_last_used=ago(1), password_changed=ago(100), created=ago(100))
     (fate,) = [each for each in access_with(account(old, passwords(max_password_age=90)), SELF) if each.user == "bob"]
-    assert (fate.state, "new password is due" in fate.why) == (LOCKED, True)
+    assert (fate.state, "password must be changed" in fate.why) == (LOCKED, True)
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_devices_that_were_not_asked_for_are_not_denied() -> None:
     """The listing of virtual devices shows one device. Only the user's own listing shows all others."""
     both = changed(user("bob", **SIGNED_IN, devices=[DEVICE, FIDO]))
     (fate,) = [each for each in access_with(taken(both)[0], SELF) if each.user == "bob"]
-    assert (fate.state, "others are looked for with --group" in fate.why) == (AccessState.RISKS, True)
+    assert (fate.state, "to look up other devices, add --group" in fate.why) == (AccessState.RISKS, True)
 
 
 def test_a_group_is_its_members() -> None:
@@ -284,8 +284,8 @@ def test_a_simulator_that_differs_or_may_not_be_asked_is_told() -> None:
     """The requests or the reason are given. Actions that neither denies explicitly are ignored."""
     anything: Any = Simulator(Decision.EXPLICIT)
     differing = compare_with_simulator(SELF, anything).differing
-    assert "ec2:DescribeInstances by session with MFA: IAM says explicit deny, we say implicit deny" in differing
-    assert not any("ec2:DescribeInstances by access keys" in each for each in differing)
+    assert "ec2:DescribeInstances (session with MFA): IAM says explicit deny, mfa-kit says implicit deny" in differing
+    assert not any("ec2:DescribeInstances (access keys)" in each for each in differing)
     silent: Any = Simulator(None)
     assert compare_with_simulator(SELF, silent).why_not == "AWS answers AccessDenied: no"
 

@@ -137,7 +137,7 @@ def test_what_was_done_is_told_so() -> None:
     steps = account_steps(taken(changed(forced))[0], admin="boss")
     assert {step.what: step.state for step in steps if step.state is not StepState.DONE} == {
         "root: two MFA devices": StepState.UNKNOWN,
-        "look again": StepState.TO_DO,
+        "run the audit again": StepState.TO_DO,
     }
     lines = shell_script(steps).splitlines()
     assert [line for line in lines if line and not line.startswith("#")] == ["mfa-kit audit"]
@@ -259,7 +259,7 @@ def _now(lab: Lab) -> Snapshot:
 def _type(line: str, password: str, env: dict[str, str]) -> None:
     """Type a password at the prompt and check that it is not shown."""
     child = pexpect.spawn("sh", ["-c", line], env=env, encoding="utf-8", timeout=120)
-    child.expect("first password of .*: ")
+    child.expect("initial password of .*: ")
     child.sendline(password)
     child.expect(pexpect.EOF)
     child.wait()
@@ -272,7 +272,7 @@ def test_the_password_is_in_no_argument() -> None:
     """The line has a prompt, a file, and a quoted name."""
     line = password_prompt("o'neil")
     assert shlex.split(line)[-2:] == ["--password", "file:///dev/stdin"]
-    assert "first password of o'neil" in shlex.split(line)
+    assert "initial password of o'neil" in shlex.split(line)
 
 
 def test_the_policy_that_lockout_takes_is_the_one_that_show_prints() -> None:

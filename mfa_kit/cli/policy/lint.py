@@ -16,7 +16,7 @@ from mfa_kit.wiring.settings import Settings
 
 @click.command(cls=Verb)
 @click.argument("policy_file", metavar="[FILE]", type=POLICY_FILE, required=False)
-@click.option("--on", type=click.Choice(["group", "user", "role"]), help="What FILE is attached to, or is to be.")
+@click.option("--on", type=click.Choice(["group", "user", "role"]), help="What FILE is or will be attached to.")
 @SNAPSHOT
 @MAX_AGE
 def lint(
@@ -28,7 +28,7 @@ def lint(
     settings: Settings,
     output: Output,
 ) -> int:
-    """Find the traps in the policy of FILE (- is stdin), or in all of the account's own that speak of MFA."""
+    """Find the traps in the policy in FILE (- is stdin), or in all of the account's policies that mention MFA."""
     if policy_file is not None:
         partition = chosen_partition(settings, None)
         traps = find_traps(read_policy(policy_file), on=Holder(on) if on else None, partition=partition)
@@ -47,5 +47,5 @@ def _write(linted: Sequence[tuple[str, Sequence[Trap]]], output: Output) -> int:
         for where, traps in linted
         for trap in traps
     ]
-    output.many("policy-lint", rows, empty=f"no trap; policies looked at: {len(linted)}")
+    output.many("policy-lint", rows, empty=f"no traps found; policies checked: {len(linted)}")
     return 1 if rows else 0

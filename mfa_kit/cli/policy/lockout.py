@@ -31,11 +31,15 @@ UNCHANGED = {AccessState.FINE, AccessState.NO_WAY}
 
 @click.command(cls=Verb)
 @click.option(
-    "--policy", "document", type=POLICY_FILE, metavar="FILE", help="Try this one [as `policy show` prints it]."
+    "--policy",
+    "document",
+    type=POLICY_FILE,
+    metavar="FILE",
+    help="Try this policy [the one that `policy show` prints].",
 )
-@click.option("--group", metavar="NAME", help="Attached to this group [to everybody].")
-@click.option("--self-enroll", is_flag=True, help="Whoever may still sign in and enroll counts as not locked out.")
-@click.option("--all", "everybody", is_flag=True, help="List those too for whom nothing changes.")
+@click.option("--group", metavar="NAME", help="Attach it to this group [to all users].")
+@click.option("--self-enroll", is_flag=True, help="Users who can still sign in and enroll do not count as locked out.")
+@click.option("--all", "everybody", is_flag=True, help="Also list users for whom nothing changes.")
 @SNAPSHOT
 @MAX_AGE
 def lockout(
@@ -49,7 +53,7 @@ def lockout(
     settings: Settings,
     output: Output,
 ) -> None:
-    """Tell who could no longer sign in or call, were a policy attached today. Exit code 6 while anybody could not."""
+    """List users who would lose access if a policy were attached today. Exit code 6 if a user would be locked out."""
     text = read_policy(document) if document else None
     source = SnapshotSource(
         file=file,
@@ -84,7 +88,7 @@ def _write(found: Sequence[UserAccess], output: Output) -> None:
         }
         for access in found
     ]
-    output.many("policy-lockout", rows, empty="nobody would be locked out")
+    output.many("policy-lockout", rows, empty="no user would be locked out")
 
 
 def _compared(document: str, account: AccountSource | None) -> list[str]:
@@ -93,10 +97,10 @@ def _compared(document: str, account: AccountSource | None) -> list[str]:
         return []
     compared = compare_with_simulator(document, account)
     if compared.why_not:
-        return [f"not compared with IAM's simulator: {compared.why_not}"]
+        return [f"not compared with IAM's policy simulator: {compared.why_not}"]
     if not compared.differing:
-        return ["IAM's simulator judges the policy alike"]
-    return [f"IAM's simulator judges otherwise: {each}" for each in compared.differing]
+        return ["IAM's policy simulator agrees"]
+    return [f"IAM's policy simulator disagrees: {each}" for each in compared.differing]
 
 
 def _refuse(snapshot: Snapshot, found: Sequence[UserAccess], *, self_enroll: bool) -> None:
@@ -106,11 +110,14 @@ def _refuse(snapshot: Snapshot, found: Sequence[UserAccess], *, self_enroll: boo
     }
     if shut:
         error = Lockout(
-            f"{len(shut)} of {len({access.user for access in found})} users would be locked out, or may be",
-            "do what stands under FIRST for each of them, and run this again",
+            f"{len(shut)} of {len({access.user for access in found})} users would (or might) be locked out",
+            "do what the FIRST column says for each of them, then run this again",
         )
         if not administrators_left(found, snapshot):
-            error.add_note("no administrator among the users would be left who could help them")
+            error.add_note("no administrator would keep access to help them")
         raise error
     if why := unread_users(snapshot):
-        raise Lockout(f"whether anybody would be locked out cannot be told without {why[0]}", "see that it can be read")
+        raise Lockout(
+            f"users may be missing because this could not be read: {why[0]}",
+            "make sure that it can be read (docs/permissions.md), then run this again",
+        )

@@ -16,7 +16,7 @@ from mfa_kit.wiring.settings import Settings
 
 
 @click.command(cls=Verb)
-@click.option("--user", metavar="NAME", help="One new colleague, instead of the whole account.")
+@click.option("--user", metavar="NAME", help="Set up one new colleague instead of the whole account.")
 @click.option("--group", metavar="NAME", help="The group that the colleague joins.")
 @click.option("--admin", metavar="NAME", default="admin", show_default=True, help="Name of the first administrator.")
 @SNAPSHOT
@@ -31,7 +31,7 @@ def onboard(
     settings: Settings,
     output: Output,
 ) -> None:
-    """Print the commands of a safe start, in the order that locks nobody out, for a person to read and run."""
+    """Print the commands for a safe start, in an order that locks no user out, for you to read and run."""
     if (user is None) != (group is None):
         raise UsageFault("a colleague needs a name and a group", "give both: --user NAME --group GROUP")
     with open_snapshot(settings, SnapshotSource(file=file, max_age=max_age)) as (snapshot, _):

@@ -17,12 +17,12 @@ from mfa_kit.wiring.settings import Settings
     type=click.Choice(["self-managed", "admin-managed"]),
     default="self-managed",
     show_default=True,
-    help="Who enrolls devices: users themselves, or administrators alone.",
+    help="Who enrolls devices: users themselves or only administrators.",
 )
 @click.option("--first-sign-in", is_flag=True, help="Let users change their password before they have a device.")
-@click.option("--user-paths", is_flag=True, help="Some users have a path, such as /team/.")
-@click.option("--own-names", is_flag=True, help="A user may name a device as himself only.")
-@click.option("--partition", metavar="NAME", help="aws, aws-us-gov, aws-cn ... [that of the region].")
+@click.option("--user-paths", is_flag=True, help="Support users with a path, such as /team/.")
+@click.option("--own-names", is_flag=True, help="Let users name devices only after themselves.")
+@click.option("--partition", metavar="NAME", help="aws, aws-us-gov, aws-cn ... [the one of the region].")
 def show_policy(
     *,
     variant: str,
@@ -33,7 +33,7 @@ def show_policy(
     settings: Settings,
     output: Output,
 ) -> None:
-    """Print a policy that demands MFA: JSON on stdout, and each line explained on stderr."""
+    """Print a policy that requires MFA: JSON on stdout, an explanation of each line on stderr."""
     choices = PolicyChoices(
         partition=chosen_partition(settings, partition) or "aws",
         variant=Variant(variant),
