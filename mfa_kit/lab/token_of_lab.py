@@ -15,11 +15,20 @@ def lab_token(secret_access_key: str) -> str:
     return hmac.digest(secret_access_key.encode(), b"mfa-kit lab", "sha256").hex()
 
 
-def is_lab(env: Mapping[str, str]) -> bool:
-    """Return whether an environment is that of a lab. The account number proves nothing, because others use it too."""
+def speaks_to_lab(endpoint_url: str, env: Mapping[str, str]) -> bool:
+    """Return whether an endpoint is that of the lab of this environment, whoever's credentials are used there."""
+    return VARIABLE in env and _is_on_loopback(endpoint_url)
+
+
+def _is_on_loopback(url: str) -> bool:
     try:
-        host = urlsplit(env.get("AWS_ENDPOINT_URL", "")).hostname
+        return is_loopback(urlsplit(url).hostname)
     except ValueError:
         return False
+
+
+def is_lab(env: Mapping[str, str]) -> bool:
+    """Return whether an environment is that of a lab. The account number proves nothing, because others use it too."""
     token = lab_token(env.get("AWS_SECRET_ACCESS_KEY", ""))
-    return is_loopback(host) and hmac.compare_digest(env.get(VARIABLE, "").encode(), token.encode())
+    is_token = hmac.compare_digest(env.get(VARIABLE, "").encode(), token.encode())
+    return is_token and _is_on_loopback(env.get("AWS_ENDPOINT_URL", ""))

@@ -13,7 +13,7 @@ from mfa_kit.core import otp
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import Call, Caller
 from mfa_kit.enrollment.phone import ask_until
-from mfa_kit.lab.token_of_lab import is_lab
+from mfa_kit.lab.token_of_lab import speaks_to_lab
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.this_computer import harden, home
 
@@ -76,7 +76,7 @@ def connect(
         caller = iam.caller()
         clock = f", {clock_difference(iam.offset())}" if iam.offset() else ""
         # Other simulators use the lab's account number too, so the environment has to be checked.
-        account = account_label(caller.account) if is_lab(os.environ) else caller.account
+        account = account_label(caller.account) if speaks_to_lab(iam.endpoint_url, os.environ) else caller.account
         settings.progress.note(f"account {account} as {caller.arn}{clock}")
         if settings.account is not None and settings.account != caller.account:
             raise UsageFault(
