@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mfa_kit.adapters.aws.account import AccountReader
-from mfa_kit.adapters.aws.people import People
 from mfa_kit.adapters.files import rollout_files
 from mfa_kit.adapters.ledger.failures import Failures
 from mfa_kit.core.errors import UsageFault
@@ -30,6 +28,8 @@ from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.vault import read_recipients
 
 if TYPE_CHECKING:
+    from mfa_kit.adapters.aws.account import AccountReader
+    from mfa_kit.adapters.aws.people import People
     from mfa_kit.adapters.ledger.ledger import Ledger
 
 # One more worker per this many workers: it encrypts while the others wait for responses.
@@ -42,8 +42,8 @@ class RolloutPorts:
 
     desk: Desk
     caller: Caller
-    people: People
-    account: AccountReader
+    people: "People"
+    account: "AccountReader"
     pace: Pace
     ledger: "Ledger"
 
@@ -73,6 +73,9 @@ def open_rollout(
     oath_keys: OathKeys | None = None,
 ) -> Iterator[RolloutPorts]:
     """Open AWS and the ledger, with one pace for all calls. Up to `workers` calls are in progress at a time."""
+    from mfa_kit.adapters.aws.account import AccountReader
+    from mfa_kit.adapters.aws.people import People
+
     pace = Pace(
         clock=time.monotonic,
         sleep=time.sleep,
