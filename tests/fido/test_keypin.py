@@ -369,7 +369,7 @@ Hands = Callable[[Bus, Callable[[], SimulatedKey | None]], None]
 def hands(monkeypatch: pytest.MonkeyPatch) -> Hands:
     """When the user is asked to, unplug all keys, and then plug in the key that `another` returns."""
     monkeypatch.setattr(replug, "LOOK", 0.02)
-    monkeypatch.setattr(replug, "PATIENCE", 1.5)
+    monkeypatch.setattr(replug, "PATIENCE", 30.0)
 
     def begin(bus: Bus, another: Callable[[], SimulatedKey | None]) -> None:
         real = KeyReset.wait_for  # the moments when the user acts
@@ -378,6 +378,8 @@ def hands(monkeypatch: pytest.MonkeyPatch) -> Hands:
         def wait_for(erasure: KeyReset, look: Callable[[], object], late: str) -> object:
             move = next(moves)
             taken = another() if move == "in" else None
+            if move == "in" and not taken:
+                monkeypatch.setattr(replug, "PATIENCE", 0.5)
 
             def act() -> None:
                 time.sleep(0.1)
