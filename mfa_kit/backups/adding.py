@@ -1,7 +1,8 @@
-"""A backup of a device that was there before: the QR code that the console or an authenticator app showed."""
+"""A backup of an existing device, from the QR code that the console or an authenticator app showed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from shlex import quote
 
 from mfa_kit.backups.contents import device_and_account, is_account
 from mfa_kit.core.errors import IntegrityFault, UsageFault
@@ -14,8 +15,8 @@ from mfa_kit.enrollment.phone import prove
 from mfa_kit.enrollment.ports import Desk
 from mfa_kit.enrollment.user_names import resolve_user
 
-INSTEAD = "a terminal, for a code of the device proves that the picture is the right one"
-# How the console names the virtual device of root where nobody names it.
+INSTEAD = "a terminal: a code of the device must prove that the picture is the right one"
+# The console's default name for the virtual device of the root user.
 ROOT_DEVICE = "root-account-mfa-device"
 
 
@@ -38,10 +39,10 @@ def add(
     desk: Desk,
     person: Interaction,
 ) -> Backup:
-    """Have a code of the device typed, then seal the picture, unless the desk is dry; return the backup.
+    """Ask for a code of the device, then encrypt the picture; return the backup. A dry run does neither.
 
-    The device is one of a user, or root's where `user` is None; `wanted` is its name or ARN. `run` is for a device that
-    has no run of its own.
+    The device belongs to a user, or to root if `user` is None. `wanted` is its name or ARN. `run` is the run id for a
+    device that has none.
     """
     for note in picture.notes:
         desk.progress.note(f"note: {note}")
@@ -52,7 +53,7 @@ def add(
     else:
         backup = desk.vault.new(caller.account, ROOT, _root_device(wanted, picture), run=run)
     if not desk.dry:
-        person.say(f"type the code that the phone shows for {backup.device} of {backup.user}")
+        person.say(f"type the code that the phone now shows for {backup.device} of {backup.user}")
         prove(picture.created.seed, typed=1, now=desk.inventory.now, interaction=person, instead=INSTEAD)
         desk.vault.keep(backup, picture.created.uri)
         if entry:
@@ -64,47 +65,50 @@ def _check_account(label: str, caller: Caller) -> None:
     _, account = device_and_account(label)
     if is_account(account) and account != caller.account:
         raise UsageFault(
-            f"this QR code is of account {account}, and these credentials are of {caller.account}",
+            f"this QR code belongs to account {account}, but the credentials belong to {caller.account}",
             "choose another --profile, or another picture",
         )
 
 
 def _root_device(wanted: str | None, picture: DevicePicture) -> str:
-    """Return the name of root's device. Raise UsageFault for a name that no device can have."""
+    """Return the name of the root user's device. Raise UsageFault for an invalid name."""
     name = wanted or device_and_account(picture.label)[0] or ROOT_DEVICE
     if not DEVICE_NAME.fullmatch(name):
-        raise UsageFault(f"{name!r} is not the name of an MFA device", "name it: --mfa-device NAME")
+        raise UsageFault(f"{name!r} is not the name of an MFA device", "give its name: --mfa-device NAME")
     return name
 
 
 def _entry(user: str, wanted: str | None, picture: DevicePicture, *, run: str, caller: Caller, desk: Desk) -> Entry:
-    """Return the journal's entry of the device that is meant, or one that says that only its backup is ours."""
+    """Return the journal entry of the device, or a new entry for a device of which only the backup is ours."""
     name = resolve_user(user, caller=caller, inventory=desk.inventory)
     devices = [each for each in desk.inventory.devices(name) if each.type is DeviceType.VIRTUAL]
     device = choose_device(name, wanted, devices=devices)
     found = recorded_entry(device, name, caller=caller, desk=desk)
     if found and (path := desk.vault.find(found)):
-        raise UsageFault(f"there is a backup of {device.serial} already: {path}", "see: mfa-kit backup verify")
+        raise UsageFault(
+            f"{device.serial} already has a backup: {path}",
+            f"check it: mfa-kit backup verify {quote(path)} -i IDENTITY",
+        )
     intent = intent_of(device.serial, user=name, account=caller.account, partition=caller.partition)
     if intent.name != (labeled := device_and_account(picture.label)[0]):
-        desk.progress.note(f"warning: the label in the picture says {labeled}, and the device is {intent.name}")
+        desk.progress.note(f"warning: the label in the picture says {labeled}, but the device is {intent.name}")
     if found and (ours := desk.journal.find(device.serial, run=found.run)):
         return ours
     return Entry(run=found.run if found else run, intent=intent, purpose=Purpose.ADD, reached=Reached.CONFIRMED)
 
 
 def choose_account(labels: Sequence[str], *, of: int, which: str, person: Interaction) -> int:
-    """Return which account of an authenticator app's export is meant, by its place among those of AWS's kind.
+    """Return the index of the account to use of an authenticator app's export; `labels` are those that suit AWS.
 
-    `of` is how many accounts the export has, and `which` says which picture of it this is. Raise IntegrityFault where
-    there is none.
+    `of` is the number of all accounts in the picture, and `which` its number, such as "1 of 2". Raise IntegrityFault
+    if no account suits AWS.
     """
     if not labels:
         raise IntegrityFault(
-            f"of the {of} accounts in this export, picture {which}, none is of the kind that AWS uses",
-            "export the AWS account alone, or give the picture that it is in",
+            f"none of the {of} accounts in this export (picture {which}) can belong to AWS",
+            "export only the AWS account, or give the picture that contains it",
         )
     if len(labels) == 1:
         return 0
-    instead = "an export of the one account alone"
-    return person.choose(f"picture {which}; which account", labels, instead=instead)
+    instead = "an export of only that account"
+    return person.choose(f"account to use from picture {which}", labels, instead=instead)

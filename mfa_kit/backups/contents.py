@@ -1,4 +1,4 @@
-"""Values: what is in a backup, and of which device it is."""
+"""The contents of a backup, and the device that it belongs to."""
 
 import re
 from collections.abc import Callable
@@ -9,13 +9,13 @@ from mfa_kit.core.errors import IntegrityFault, UsageFault
 from mfa_kit.core.models import Backup, Call, Intent, Method
 from mfa_kit.core.otp import Created
 
-# The account itself, as the user of a backup. `check_user` lets no user have this name.
+# The user name in backups of the root user. `check_user` refuses it for an IAM user.
 ACCOUNT = re.compile(r"\d{12}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """A backup that was opened.
+    """A decrypted backup.
 
     `created` is what IAM returned when the device was created. `label` is that of its QR code, `ISSUER:DEVICE@ACCOUNT`.
     `named` is what the path of the file says; it is None if the path is not that of a backup. `notes` are remarks on
@@ -30,22 +30,22 @@ class Opened:
 
 
 def device_and_account(label: str) -> tuple[str, str]:
-    """Return the device and the account, or its alias, that the label of a QR code names; each may be empty."""
+    """Return the device and the account (or its alias) in the label of a QR code; either may be empty."""
     device, _, account = label.rpartition(":")[2].rpartition("@")
     return device, account
 
 
 def is_account(text: str) -> bool:
-    """Return whether a text is an account's number, and not its alias."""
+    """Return whether a text is the number of an account, not an alias."""
     return ACCOUNT.fullmatch(text) is not None
 
 
 def intent_in(opened: Opened, *, path_of: Callable[[str, str], str]) -> Intent:
-    """Return the device that a backup is of, as the intent of a key that holds or is to hold its seed too.
+    """Return the device of a backup, as the intent for a key that holds the same secret.
 
-    The path of the file names account and user. For a file that was moved, the label does. `path_of` returns the IAM
-    path of a device by its run and name. Raise IntegrityFault where neither names a device: authenticator apps let
-    people write labels as they like.
+    The path of the file names account and user. If the file was moved, the label names them. `path_of` returns the IAM
+    path of a device by its run and name. Raise IntegrityFault if neither names a device, because users can change
+    labels in their authenticator app.
     """
     device, account = device_and_account(opened.label)
     named = opened.named
@@ -60,13 +60,13 @@ def intent_in(opened: Opened, *, path_of: Callable[[str, str], str]) -> Intent:
         )
     except UsageFault:
         raise IntegrityFault(
-            f"neither its path nor its label, {opened.label!r}, tells of which device {opened.file} is",
-            "give it the name and the folders that it had: ACCOUNT/USER/DEVICE-RUN.png.age",
+            f"neither the path of {opened.file} nor its label {opened.label!r} names a device",
+            "give the file its original name and folders: ACCOUNT/USER/DEVICE-RUN.png.age",
         ) from None
 
 
 def backup_call(operation: str, file: Path, *, user: str | None, succeeded: bool) -> Call:
-    """Return the line of the log for an operation on the file of a backup."""
+    """Return the log entry for an operation on a backup file."""
     return Call(
         operation=operation,
         user=user,

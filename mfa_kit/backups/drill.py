@@ -1,4 +1,4 @@
-"""Drills: a code of the device shows whether the seed in its backup is the right one."""
+"""Tests of backups: a code of the device shows whether its backup has the right secret."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ from mfa_kit.core.interaction import Interaction
 from mfa_kit.core.models import Backup, Intent
 from mfa_kit.core.otp import Mistake, Seed
 
-# Steps that the clock of a phone may be off in a drill, which is of the seed: five minutes.
+# Steps of 30 s by which the clock of a phone may be wrong: a test judges the secret, not the clock.
 WITHIN = 10
-# Wrong codes after which a drill says that they differ.
+# Wrong codes until the result is `differs`.
 TRIES = 3
 INSTEAD = "a terminal, or --from oath with the key plugged in"
-NO_KEY = "no key that is plugged in holds it"
+NO_KEY = "no plugged-in key holds this device"
 
 
 class Drill(StrEnum):
-    """What came of a drill."""
+    """The result of a test, as the ledger records it."""
 
     NOT_OPENED = "not opened"
     PROVED = "proved"
@@ -31,7 +31,7 @@ class Drill(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drilled:
-    """A backup that was drilled, or `fault`: why no code of its device was judged."""
+    """The result for one backup; `fault` says why no code of its device was compared."""
 
     file: Path
     result: Drill
@@ -39,7 +39,7 @@ class Drilled:
 
 
 def drill_due(backup: Backup, drills: Mapping[str, float], *, since: float) -> bool:
-    """Return whether a backup was made before a Unix time and gave no right code from then on."""
+    """Return whether a backup is older than a Unix time and has not passed a test since then."""
     return max(backup.made, drills.get(backup.name, 0.0)) < since
 
 
@@ -51,7 +51,7 @@ def drill_all(
     judge: Callable[[Intent, Opened], Drilled],
     record: Callable[[Path, Drill], None],
 ) -> Iterator[Drilled]:
-    """Open each file, judge a code of its device, and record the result unless the drill was skipped."""
+    """Decrypt each file, compare a code of its device, and record the result unless the user skipped it."""
     for file in files:
         try:
             opened = open_backup(file)
@@ -71,23 +71,23 @@ def drill_all(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhoneDrill:
-    """A person types the codes of a phone."""
+    """The test with a phone, whose codes the user types."""
 
     person: Interaction
     now: Callable[[], float]
 
     def __call__(self, intent: Intent, opened: Opened) -> Drilled:
-        """Name the device, and judge the codes that the person types."""
-        self.person.say(f"type the code that {intent.user}'s phone shows for {intent.name} ({opened.label})")
+        """Name the device, and compare the codes that the user types."""
+        self.person.say(f"type the code that the phone of {intent.user} now shows for {intent.name} ({opened.label})")
         result = judge_typed(opened.created.seed, now=self.now, interaction=self.person)
         return Drilled(file=opened.file, result=result)
 
 
 def judge_typed(seed: Seed, *, now: Callable[[], float], interaction: Interaction) -> Drill:
-    """Have a person type a code of the device, and judge it by the seed of the backup."""
+    """Ask for a code of the device, and compare it with the secret in the backup."""
     wrong = 0
     while wrong < TRIES:
-        typed = interaction.ask_code("code, or Enter to leave it out", instead=INSTEAD)
+        typed = interaction.ask_code("code, or Enter to skip", instead=INSTEAD)
         if not typed:
             return Drill.SKIPPED
         found = otp.diagnose(typed, seed, at=now(), within=WITHIN)
@@ -100,13 +100,13 @@ def judge_typed(seed: Seed, *, now: Callable[[], float], interaction: Interactio
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyDrill:
-    """A key with an OATH applet computes the codes: `code_of` a Unix time, or None where no key holds the device."""
+    """The test with an OATH key: `code_of` returns its code for a Unix time, or None if no key holds the device."""
 
     code_of: Callable[[Intent, float], str | None]
     now: Callable[[], float]
 
     def __call__(self, intent: Intent, opened: Opened) -> Drilled:
-        """Compare the key's code with the one that the seed gives for the same time."""
+        """Compare the key's code with the code of the backup for the same time."""
         at = self.now()
         shown = self.code_of(intent, at)
         if shown is None:
@@ -116,6 +116,6 @@ class KeyDrill:
 
 
 def has_passed(drilled: Iterable[Drilled]) -> bool:
-    """Return whether at least one code was right and none was wrong."""
+    """Return whether at least one backup passed and none differed."""
     results = {each.result for each in drilled}
     return Drill.PROVED in results and Drill.DIFFERS not in results

@@ -1,4 +1,4 @@
-"""Who can open which backup, and which backups a lost key opens, as far as the records tell."""
+"""The recipients of backups, and the backups that a lost key opens, according to the ledger."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ from mfa_kit.core.models import Backup, Seal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownRecipients:
-    """The recipients of a backup; None where they are not on record."""
+    """The recipients of a backup; None if the ledger does not have them."""
 
     backup: Backup
     recipients: tuple[str, ...] | None
 
 
 def known_recipients(backups: Iterable[Backup], seals: Iterable[Seal]) -> list[KnownRecipients]:
-    """Return who can open each backup now. A user who has a copy of their own counts as a recipient of the backup."""
+    """Return the present recipients of each backup. The user of a separate copy counts as a recipient."""
     current: dict[str, dict[str, None]] = {}
     for seal in seals:
         if seal.until is None:
@@ -30,7 +30,7 @@ def known_recipients(backups: Iterable[Backup], seals: Iterable[Seal]) -> list[K
 class Exposed:
     """A backup that a recipient's key opens, and the Unix times from when to when the file here was encrypted to it.
 
-    `since` is None where the recipients of the backup are not on record; `until` is None where the key still opens it.
+    `since` is None if the recipients are not recorded. `until` is None if the key still opens the file.
     """
 
     backup: Backup
@@ -43,7 +43,7 @@ def find_exposed(
 ) -> list[Exposed]:
     """Return the backups that a recipient's key opens or ever opened.
 
-    A backup without a record counts. `gone` are the names of backups whose device no longer exists; they do not count.
+    A backup without a record is included. `gone` are the names of backups whose device no longer exists; they are not.
     """
     known: set[str] = set()
     opened_by_it: dict[str, list[Seal]] = {}

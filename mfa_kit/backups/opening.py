@@ -1,4 +1,4 @@
-"""Backups that are opened: whether they can be used, and whether they may be put on one more device."""
+"""Decrypted backups: whether they can be used, and whether they may be restored."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Verified:
 
 
 def verify_files(files: Iterable[Path], open_backup: Callable[[Path], Opened]) -> Iterator[Verified]:
-    """Open each file; the label in its QR code proves that the backup can be used, and is not secret."""
+    """Decrypt each file. The label in its QR code, which is not secret, shows that the backup can be used."""
     for file in files:
         try:
             opened = open_backup(file)
@@ -35,9 +35,9 @@ def restorable(
     path_of: Callable[[str, str], str],
     losses_of: Callable[[str | None, Collection[str]], Iterable[str]],
 ) -> Intent:
-    """Return the device of a backup that is to live on one more device. Raise as `intent_in` and `check_not_lost` do.
+    """Return the device of a backup to restore. Raise as `intent_in` and `check_not_lost` do.
 
-    `losses_of` returns the runs that reported a device lost, by its account, None where that is not known, and names.
+    `losses_of` returns the runs that reported a device lost, by its account (None if unknown) and its names.
     """
     intent = intent_in(opened, path_of=path_of)
     account = intent.account if is_account(intent.account) else None
@@ -47,13 +47,13 @@ def restorable(
 
 
 def check_not_lost(device: str, run: str | None, *, losses: Iterable[str]) -> None:
-    """Raise UsageFault for a backup of a device that was reported lost: its finder has the same codes.
+    """Raise UsageFault for a backup of a device that was reported lost, because its finder has the same codes.
 
     `losses` are the runs that reported a device of that name lost. Reporting a device from elsewhere as lost records a
     new run id. A loss after the backup was made therefore means this device or a later one of the same name.
     """
     if any(run is None or loss >= run for loss in losses):
         raise UsageFault(
-            f"{device} was reported lost, and whoever has it would have the same codes",
-            "give a new device: mfa-kit enroll USER",
+            f"{device} was reported lost, and its finder would have the same codes",
+            "give the user a new device: mfa-kit enroll USER",
         )

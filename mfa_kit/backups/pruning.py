@@ -1,4 +1,4 @@
-"""Which backups nobody needs any more, and their removal."""
+"""Removal of backups that are no longer needed."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
@@ -11,12 +11,12 @@ from mfa_kit.core.models import ROOT, Backup, Call, Mark
 from mfa_kit.enrollment.devices import look_up_serials
 from mfa_kit.enrollment.ports import Inventory
 
-# Seconds: IAM may not list for a while what was just made.
+# Seconds. IAM may take a while to list a new device.
 YOUNG = 86400.0
 
 
 class Why(StrEnum):
-    """Why a backup may go."""
+    """Why a backup can be removed."""
 
     LEFT = "the user left"
     GONE = "the device is gone"
@@ -25,9 +25,10 @@ class Why(StrEnum):
 def find_prunable(
     backups: Sequence[Backup], *, account: str, older: float | None, inventory: Inventory
 ) -> Iterator[tuple[Backup, Why]]:
-    """Yield the backups of users that IAM no longer has; with `older`, in seconds, also old ones of devices gone.
+    """Yield backups of users that IAM no longer has. With `older`, in seconds, also old ones of deleted devices.
 
-    A backup stays while its device exists, and where IAM cannot tell: of another account, of root, or a young one.
+    A backup stays while its device exists. It also stays if it is of another account, of root, or less than a day old,
+    because IAM cannot confirm those.
     """
     now, users = inventory.now(), {name.lower() for name in inventory.users()}
     unassigned = inventory.unassigned()
@@ -51,7 +52,7 @@ def _may_go(backup: Backup, *, account: str, age: float) -> bool:
 
 
 def _serials(user: str, *, inventory: Inventory) -> tuple[str, ...] | None:
-    """Return the serials of a user's devices; None when there is no such user."""
+    """Return the serials of a user's devices; None if IAM does not know the user."""
     try:
         return look_up_serials(user, inventory=inventory)
     except NoSuchEntity:
@@ -59,7 +60,7 @@ def _serials(user: str, *, inventory: Inventory) -> tuple[str, ...] | None:
 
 
 def _exists(backup: Backup, serials: Sequence[str] | None, unassigned: Sequence[str], *, inventory: Inventory) -> bool:
-    """Return whether one of these devices is, or may be, the one that a backup is of."""
+    """Return whether one of these devices is, or may be, the device of a backup."""
     everything = (*(serials or ()), *unassigned)
     of_its_name = [serial for serial in everything if serial.rpartition("/")[2].lower() == backup.device.lower()]
     return any(inventory.run_of(serial) in {backup.run, Mark.UNTAGGED} for serial in of_its_name)
@@ -68,7 +69,7 @@ def _exists(backup: Backup, serials: Sequence[str] | None, unassigned: Sequence[
 def remove(
     chosen: Iterable[Backup], *, discard: Callable[[Backup], None], log: Callable[[Call], None]
 ) -> dict[Path, str]:
-    """Remove backups for good, and log each removal. Return why a backup stays, for those that cannot be removed."""
+    """Remove backups permanently, and log each removal. Return the reason for each that cannot be removed."""
     faults = {}
     for backup in chosen:
         try:

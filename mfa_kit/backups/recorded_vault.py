@@ -1,4 +1,4 @@
-"""A vault that records, before it seals a backup, who will be able to open it."""
+"""A vault that records the recipients of a backup before it writes the file."""
 
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ from mfa_kit.enrollment.ports import Vault
 
 
 class Recording(Protocol):
-    """Records, with the time, that backups are sealed for recipients, and a copy for `own`, their user, alone."""
+    """Records the recipients of backups with the time; `own` is the user's recipient, to which a copy is encrypted."""
 
     def record_sealed(self, backups: Collection[str], recipients: Sequence[str], *, own: str | None = None) -> None:
         """Record the recipients of backups, by the names of the backups."""
@@ -18,7 +18,7 @@ class Recording(Protocol):
 
 
 class RecordedVault:
-    """The Vault that it is given, with a record; `records` returns one that has the time of the call."""
+    """A Vault around another one. `records` returns a record that has the time of the call."""
 
     def __init__(self, vault: Vault, records: Callable[[], Recording]) -> None:
         self._vault, self._records = vault, records
@@ -44,7 +44,7 @@ class RecordedVault:
         return self._vault.find(entry)
 
     def seal(self, entry: Entry, uri: KeyUri) -> None:
-        """Record the recipients of the backup of an entry, and of the user's own copy, then seal it."""
+        """Record the recipients of the backup of an entry and of the user's own copy, then write both."""
         if entry.backup is not None:
             intent, path = entry.intent, Path(entry.backup)
             backup = Backup(account=intent.account, user=intent.user, device=intent.name, run=entry.run, path=path)
@@ -52,7 +52,7 @@ class RecordedVault:
         self._vault.seal(entry, uri)
 
     def keep(self, backup: Backup, uri: KeyUri) -> None:
-        """Record the recipients of a backup, then seal it."""
+        """Record the recipients of a backup, then write it."""
         self._record(backup)
         self._vault.keep(backup, uri)
 

@@ -1,6 +1,6 @@
-"""All backups of a folder sealed anew for new recipients, one by one, with a record of who may open each.
+"""Encryption of all backups of a folder to new recipients, one by one, with a record of the recipients of each.
 
-The record says who may open a file before the file is changed. So a run that was killed is finished by the next one.
+The record is written before the file is changed. So the next run can finish what a killed run started.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -14,19 +14,19 @@ from mfa_kit.backups.exposure import KnownRecipients
 from mfa_kit.core.errors import IntegrityFault, OthersSeal
 from mfa_kit.core.models import Backup, Call
 
-# Backups after which the record is brought up to date; a run that was killed does so many again.
+# The record is updated after this many backups. After a killed run, up to this many are encrypted again.
 BATCH = 200
 
 
 class Resealer(Protocol):
-    """Seals backups anew for new recipients, with identities of the old recipients and perhaps of the new ones.
+    """Encrypts backups to new recipients, with identities of the old recipients and perhaps of the new ones.
 
-    What opens or seals raises IntegrityFault, and OthersSeal where none of the identities opens a backup.
+    Its methods raise IntegrityFault, and OthersSeal if none of the identities opens a backup.
     """
 
     @property
     def has_new_identity(self) -> bool:
-        """Whether an identity of the new recipients was given."""
+        """Whether one of the identities belongs to a new recipient."""
         ...
 
     def recipients(self) -> list[str]:
@@ -34,11 +34,11 @@ class Resealer(Protocol):
         ...
 
     def reseal(self, backup: Backup) -> bool:
-        """Seal a backup that an old identity opens; return whether an identity that was given opens it then."""
+        """Encrypt a backup that an old identity opens; return whether one of the identities opens the new file."""
         ...
 
     def reseal_with_new(self, backup: Backup) -> bool:
-        """Do the same for a backup that a new identity opens."""
+        """Do the same for a backup that only a new identity opens."""
         ...
 
     def check_opens(self, backup: Backup) -> None:
@@ -47,36 +47,36 @@ class Resealer(Protocol):
 
 
 class SealRecords(Protocol):
-    """The record of who can open which backup, by the names of backups."""
+    """The record of the recipients of backups, by the names of the backups."""
 
     def record_sealed(self, backups: Collection[str], recipients: Sequence[str]) -> None:
-        """Record that recipients can open backups now, or will in a moment."""
+        """Record that these recipients can open backups, now or in a moment."""
         ...
 
     def withdraw_sealed(self, backups: Iterable[str]) -> None:
-        """Take back what this object recorded of backups."""
+        """Remove the records that this object made of backups."""
         ...
 
     def record_only(self, backups: Iterable[str], recipients: Sequence[str]) -> None:
-        """Record that nobody else can open backups now."""
+        """Record that only these recipients can open backups now."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Resealed:
-    """A backup was sealed anew; `opens`: an identity that was given opens it."""
+    """The backup was encrypted to the new recipients; `opens` says whether one of the identities opens it."""
 
     opens: bool
 
 
 @dataclass(frozen=True, slots=True)
 class AlreadyDone:
-    """A backup was sealed for the new recipients before."""
+    """The backup was encrypted to the new recipients before this run."""
 
 
 @dataclass(frozen=True, slots=True)
 class OnRecord:
-    """The names of backups that are on record for the new recipients alone (`done`), or for others besides (`begun`).
+    """Names of backups. The records of `done` have only the new recipients, those of `begun` also others.
 
     Files in `begun` may come from a killed run. They count as already rekeyed only if one of the given identities could
     open the old version.
@@ -87,7 +87,7 @@ class OnRecord:
 
     @classmethod
     def of(cls, known: Iterable[KnownRecipients], wanted: Iterable[str], *, given: Iterable[str | None]) -> "OnRecord":
-        """Compare the records with the `wanted` recipients; `given` are the recipients of the identities."""
+        """Compare the records with the `wanted` recipients. `given` are the recipients of the identities."""
         new, ours = frozenset(wanted), frozenset(each for each in given if each)
         recipients_of = {each.backup.name: frozenset(each.recipients or ()) for each in known}
         return cls(
@@ -100,7 +100,7 @@ class OnRecord:
 
 @dataclass(slots=True)
 class Rekeyed:
-    """What came of a folder; `unopened` were sealed for recipients whose identities were not given."""
+    """The result for a folder. `unopened` counts new files that none of the identities opens."""
 
     found: int = 0
     done: list[Backup] = field(default_factory=list)
@@ -110,7 +110,7 @@ class Rekeyed:
 
     @property
     def finished(self) -> int:
-        """How many backups were looked at."""
+        """The number of backups with a result."""
         return len(self.done) + len(self.already_done) + len(self.failed)
 
 
@@ -118,7 +118,7 @@ RekeyResult = tuple[Backup, Resealed | AlreadyDone | IntegrityFault]
 
 
 def rekey_one(backup: Backup, *, resealer: Resealer, on_record: OnRecord) -> RekeyResult:
-    """Seal one backup anew, unless that was done before; return what came of it."""
+    """Encrypt one backup to the new recipients unless that was done before; return the result."""
     try:
         try:
             return backup, Resealed(resealer.reseal(backup))
@@ -129,9 +129,9 @@ def rekey_one(backup: Backup, *, resealer: Resealer, on_record: OnRecord) -> Rek
 
 
 def _rekey_again(backup: Backup, *, resealer: Resealer, on_record: OnRecord) -> Resealed | AlreadyDone:
-    """Continue with a backup that no old identity opens: it is done already, or opens with a new one.
+    """Continue with a backup that no old identity opens: it is already done, or a new identity opens it.
 
-    Raise OthersSeal.
+    Raise OthersSeal if neither is true.
     """
     if not resealer.has_new_identity:
         if backup.name not in on_record.done | on_record.begun:
@@ -145,10 +145,7 @@ def _rekey_again(backup: Backup, *, resealer: Resealer, on_record: OnRecord) -> 
 
 @dataclass(slots=True, kw_only=True)
 class Rekeying:
-    """Records in batches who may open the backups, and afterwards who can.
-
-    `each` calls a function for every backup, in threads, and yields the results as they come; `log` notes calls.
-    """
+    """Encrypts backups in batches. Before a batch it records the recipients to be, and afterwards the actual ones."""
 
     resealer: Resealer
     on_record: OnRecord
@@ -167,16 +164,17 @@ class Rekeying:
         stoppable: Callable[[], AbstractContextManager[object]],
         counted: Callable[[Sequence[Backup]], Iterable[Backup]],
     ) -> None:
-        """Seal all of these. Within `stoppable` a Ctrl-C lets no other backup be begun.
+        """Encrypt all of these. After a Ctrl-C within `stoppable`, no other backup is started.
 
-        What was begun is then finished and recorded, and KeyboardInterrupt is raised.
+        The backups in progress are then finished and recorded, and KeyboardInterrupt is raised. `each` calls a function
+        for every backup, in threads, and yields the results as they come.
         """
         try:
             with stoppable():
-                # After Ctrl-C there are fewer results than backups.
+                # After Ctrl-C, there are fewer results than backups.
                 for _, (backup, result) in zip(counted(found), each(self._act, self._recorded(found)), strict=False):
                     self._take(backup, result)
-        except BaseException:  # some of those whose result did not come are sealed anew: all of them stay on record
+        except BaseException:  # backups without a result may be encrypted already, so their records stay
             self._unsettled.intersection_update(backup.name for backup, _ in self.done.failed)
             raise
         finally:
@@ -189,7 +187,7 @@ class Rekeying:
         return rekey_one(backup, resealer=self.resealer, on_record=self.on_record)
 
     def _recorded(self, found: Sequence[Backup]) -> Iterator[Backup]:
-        """Yield the backups; the record of a batch is written before its first one."""
+        """Yield the backups. The record of a batch is written before its first backup."""
         rest = iter(found)
         while batch := list(islice(rest, BATCH)):
             names = [backup.name for backup in batch]

@@ -9,16 +9,23 @@ from mfa_kit.cli.output import Output
 SHELLS = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
 
 
-@click.command(cls=Verb)
+HELP = """Print the completion script for SHELL. Store it in a folder that your shell reads.
+
+\b
+bash:
+  d=~/.local/share/bash-completion/completions; mkdir -p $d
+  mfa-kit completion bash >$d/mfa-kit
+zsh:
+  mfa-kit completion zsh >"${fpath[1]}/_mfa-kit"
+fish:
+  mfa-kit completion fish >~/.config/fish/completions/mfa-kit.fish
+"""
+
+
+@click.command(cls=Verb, help=HELP)
 @click.argument("shell", type=click.Choice(list(SHELLS)))
 def completion(*, shell: str, output: Output) -> None:
-    r"""Print the script that completes mfa-kit in SHELL.
-
-    \b
-    bash: mfa-kit completion bash >~/.local/share/bash-completion/completions/mfa-kit
-    zsh:  mfa-kit completion zsh >"${fpath[1]}/_mfa-kit"
-    fish: mfa-kit completion fish >~/.config/fish/completions/mfa-kit.fish
-    """
+    """Print the script for a shell, with the commands and options of this program."""
     root = click.get_current_context().find_root().command
     script = SHELLS[shell](root, {}, "mfa-kit", "_MFA_KIT_COMPLETE").source()
     output.text(f"{script}\n")

@@ -13,7 +13,7 @@ from mfa_kit.wiring.settings import Settings
 
 @click.command(cls=Verb)
 def doctor(*, read_settings: Callable[[], Settings], output: Output) -> int:
-    """Check credentials, clock, rights, folders, terminal. Ends with 1 when something is wrong."""
+    """Check credentials, clock, permissions, folders and terminal. The exit code is 1 if something is wrong."""
     found = list(diagnose_computer(read_settings))
     rows = [
         {"check": each.what, "state": each.health, "found": each.found, "hint": each.hint or None} for each in found

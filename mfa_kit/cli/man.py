@@ -16,9 +16,9 @@ from mfa_kit.wiring.methods.registry import METHODS
 
 
 @click.command(cls=Verb)
-@click.option("--dir", "folder", type=Path, metavar="DIR", help="Write a page a command here [print mfa-kit(1)].")
+@click.option("--dir", "folder", type=Path, metavar="DIR", help="Write one page per command to DIR [print mfa-kit(1)].")
 def man(*, folder: Path | None, output: Output) -> None:
-    """Write the manual pages: `mfa-kit man | man -l -`, or `mfa-kit man --dir ~/.local/share/man/man1`."""
+    """Print the manual page (`mfa-kit man | man -l -`), or write all: `--dir ~/.local/share/man/man1`."""
     root = click.get_current_context().find_root().command
     pages = dict(_pages(root, None, "mfa-kit"))
     if folder is None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from threading import Event
 
-ENDING = "ending: what was begun comes to its end, and nothing else is begun; once more breaks off"
+ENDING = "Stopping: finishing what is in progress. Press Ctrl-C again to stop now."
 
 
 @contextmanager

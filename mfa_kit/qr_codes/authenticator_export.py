@@ -56,13 +56,13 @@ def read_export(uri: KeyUri) -> tuple[list[ExportedAccount], str]:
         accounts = [_account(value) for field, value in records if field == PARAMETERS and isinstance(value, Secret)]
     except ValueError:
         raise IntegrityFault(
-            "this QR code of an authenticator app's export is damaged", "export the account once more"
+            "the QR code of this authenticator app export is damaged", "export the account again"
         ) from None
     return accounts, f"{numbers.get(BATCH_INDEX, 0) + 1} of {numbers.get(BATCH_SIZE, 1)}"
 
 
 def uri_of(account: ExportedAccount) -> KeyUri:
-    """Return the URI that AWS's own QR code would hold."""
+    """Return the URI that AWS's own QR code has for an account."""
     return key_uri.otpauth(account.seed, label=account.name.rpartition(":")[2].strip())
 
 
@@ -101,7 +101,7 @@ def _records(message: Secret[bytes]) -> Iterator[tuple[int, Value]]:
                 yield key >> 3, Secret(message.reveal()[at : at + size])
                 at += size
             case _:
-                raise ValueError("a wire type that there is none of")
+                raise ValueError("unknown wire type")
     if at > end:
         raise ValueError("cut short")
 
@@ -116,4 +116,4 @@ def _varint(message: Secret[bytes], at: int) -> tuple[int, int]:
         value, at = value | octet % MORE << shift, at + 1
         if octet < MORE:
             return value, at
-    raise ValueError("no end of a number")
+    raise ValueError("a number does not end")

@@ -10,8 +10,8 @@ from mfa_kit.qr_codes import authenticator_export, decoding, key_uri
 class FoundAccounts:
     """The accounts in a QR code that AWS could use, by label.
 
-    `total` counts all accounts of an authenticator app's export, and `picture` says which of its pictures this is, such
-    as "1 of 2". Any other QR code holds one account.
+    For the export of an authenticator app, `total` counts all its accounts, and `picture` is the number of the picture,
+    such as "1 of 2". Any other QR code contains one account.
     """
 
     uris: tuple[KeyUri, ...]

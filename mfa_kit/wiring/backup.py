@@ -28,7 +28,7 @@ def list_backups(folder: Path | None, *, own: bool = False) -> list[Backup]:
     """
     place = backup_dir(folder)
     if place != home() / "backups" and not place.is_dir():
-        raise UsageFault(f"there is no folder {place}", "name the folder of your backups: --backup-dir")
+        raise UsageFault(f"there is no folder {place}", "name the folder of your backups: --backup-dir DIR")
     return [*find_backups(place), *(find_backups(place / OWN) if own else ())]
 
 

@@ -78,15 +78,17 @@ def _trusted(file: Path) -> bytes:
 
 
 def _parse(text: bytes, file: Path) -> Config:
-    """Raise UsageFault for text that is not TOML, for an unknown key, and for a value of another type."""
+    """Return the settings. Raise UsageFault for text that is not TOML, an unknown key, or a value of another type."""
     import tomllib
 
     if IDENTITY in text.upper():
-        raise UsageFault(f"{file} holds an identity, which is secret", "write its public key: age-keygen -y FILE")
+        raise UsageFault(
+            f"{file} contains an identity, which is secret", "replace it with its public key: age-keygen -y FILE"
+        )
     try:
         found: Mapping[str, object] = tomllib.loads(text.decode())
     except ValueError as error:
-        raise UsageFault(f"{file} is no TOML: {error}", "see docs/configuration.md") from None
+        raise UsageFault(f"{file} is not valid TOML: {error}", "see docs/configuration.md") from None
     for key, value in found.items():
         _check(key, value, file)
     return Config(
@@ -103,12 +105,18 @@ def _parse(text: bytes, file: Path) -> Config:
 
 def _check(key: str, value: object, file: Path) -> None:
     if key not in KEYS:
-        raise UsageFault(
-            f"{file} has a key {key!r}, which there is none of", f"take it out, or write one of {', '.join(KEYS)}"
-        )
+        raise UsageFault(f"{file}: unknown key {key!r}", _correction(key))
     typed = {"plain": _flag, "recipients": _texts}.get(key, _text)
     if typed(value) is None:
-        raise UsageFault(f"{key} in {file} is {value!r}", f"write {WORDS.get(key, TEXT)}")
+        raise UsageFault(f"{file}: {key} has the wrong value {value!r}", f"write {WORDS.get(key, TEXT)}")
+
+
+def _correction(key: str) -> str:
+    """Return what to write instead of an unknown key."""
+    from difflib import get_close_matches  # only where a key is wrong
+
+    close = get_close_matches(key, KEYS, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"remove it, or use one of {', '.join(KEYS)}"
 
 
 def _text(value: object) -> str | None:

@@ -13,7 +13,7 @@ from mfa_kit.wiring.diagnosis import Diagnosis, Health
 RULE = "70-mfa-kit.rules"
 # udev(7), "Rules files".
 RULES = [Path(place) / "udev/rules.d" for place in ("/etc", "/run", "/usr/local/lib", "/usr/lib")]
-INSTALL = f"install {RULE} as udev/README.md says, and plug the key in again"
+INSTALL = f"install {RULE} (see udev/README.md), then unplug the key and plug it in again"
 READ_WRITE_OF_GROUP = stat.S_IRGRP | stat.S_IWGRP
 
 
@@ -44,21 +44,29 @@ def _nodes() -> Iterator[Diagnosis]:
 def _node(node: str, *, rule: bool) -> Diagnosis:
     what = "key on USB"
     if os.access(node, os.R_OK | os.W_OK):
-        return Diagnosis(what, Health.GOOD, f"{node} may be opened")
+        return Diagnosis(what, Health.GOOD, f"{node} can be opened")
     try:
         status = Path(node).stat()
     except OSError:
         return Diagnosis(
-            what, Health.BAD, f"the kernel has a key, and there is no {node} here", f"hand it in: --device {node}"
+            what,
+            Health.BAD,
+            f"the kernel has a key, but {node} does not exist here",
+            f"pass it to the container: --device {node}",
         )
     group = _group(status.st_gid)
-    found = f"{node} is a key that you may not open: of group {group}, mode {stat.S_IMODE(status.st_mode):o}"
+    found = f"{node} is a key that you cannot open: group {group}, mode {stat.S_IMODE(status.st_mode):o}"
     if status.st_gid == 0 or status.st_mode & READ_WRITE_OF_GROUP != READ_WRITE_OF_GROUP:
-        return Diagnosis(what, Health.BAD, found, "plug it in again: the rule is newer" if rule else INSTALL)
+        return Diagnosis(
+            what,
+            Health.BAD,
+            found,
+            "unplug the key and plug it in again, because the udev rule is newer" if rule else INSTALL,
+        )
     name, groups = _me()
     if status.st_gid in groups:
-        return Diagnosis(what, Health.BAD, found, f"sign in again: you are in {group} since")
-    return Diagnosis(what, Health.BAD, found, f"sudo usermod --append --groups {group} {name}, and sign in again")
+        return Diagnosis(what, Health.BAD, found, f"sign in again: you joined the group {group} after you signed in")
+    return Diagnosis(what, Health.BAD, found, f"sudo usermod --append --groups {group} {name}; then sign in again")
 
 
 def _group(number: int) -> str:
@@ -87,14 +95,14 @@ def _readers() -> Diagnosis:
     try:
         from mfa_kit.adapters.oath import pcsc
     except ImportError:
-        return Diagnosis(what, Health.NOTED, "not to be reached", "pip install 'mfa-kit[oath]'")
+        return Diagnosis(what, Health.NOTED, "support is not installed", "pip install 'mfa-kit[oath]'")
     try:
         names = [without_controls(name) for name in pcsc.reader_names()]
     except DeviceFault as fault:
         # Without readers the service is not needed, so only a service that runs but refuses or does not answer is a
         # problem.
         return Diagnosis(what, Health.BAD if pcsc.service_listens() else Health.NOTED, str(fault), fault.hint)
-    return Diagnosis(what, Health.GOOD, ", ".join(names) or "the service answers, and has no reader")
+    return Diagnosis(what, Health.GOOD, ", ".join(names) or "the service works; no reader is plugged in")
 
 
 def _elevation() -> Diagnosis:  # pragma: no cover - not verified
@@ -105,11 +113,11 @@ def _elevation() -> Diagnosis:  # pragma: no cover - not verified
     if getattr(ctypes, "windll").shell32.IsUserAnAdmin():  # noqa: B009 - Windows alone has it
         return Diagnosis(what, Health.GOOD, "this process is elevated; not verified on Windows")
     hint = "start the terminal as administrator; not verified on Windows"
-    return Diagnosis(what, Health.BAD, "Windows gives keys on USB to administrators alone", hint)
+    return Diagnosis(what, Health.BAD, "Windows allows only administrators to use keys on USB", hint)
 
 
 def _input_monitoring() -> Diagnosis:  # pragma: no cover - not verified
-    """Ask macOS for its permission Input Monitoring (IOHIDCheckAccess, IOKit/hid/IOHIDLib.h)."""
+    """Check the macOS permission Input Monitoring (IOHIDCheckAccess, IOKit/hid/IOHIDLib.h)."""
     import ctypes
 
     listen, granted = 1, 0
@@ -117,5 +125,5 @@ def _input_monitoring() -> Diagnosis:  # pragma: no cover - not verified
     kit = ctypes.CDLL("/System/Library/Frameworks/IOKit.framework/IOKit")
     if kit.IOHIDCheckAccess(listen) == granted:
         return Diagnosis(what, Health.GOOD, "this terminal has Input Monitoring; not verified on macOS")
-    hint = "allow this terminal under Privacy & Security, Input Monitoring; not verified on macOS"
-    return Diagnosis(what, Health.BAD, "macOS keeps keys on USB from this terminal", hint)
+    hint = "allow this terminal in Settings, Privacy & Security, Input Monitoring; not verified on macOS"
+    return Diagnosis(what, Health.BAD, "macOS does not let this terminal use keys on USB", hint)

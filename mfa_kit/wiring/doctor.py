@@ -21,7 +21,7 @@ EXTRAS = {"oath": "ykman", "lab": "moto", "login": "awscrt", "tokens": "pskc", "
 DEVICE_ACTIONS = ("CreateVirtualMFADevice", "DeleteVirtualMFADevice", "TagMFADevice", "ListMFADeviceTags")
 USER_ACTIONS = ("GetUser", "ListMFADevices", "EnableMFADevice", "DeactivateMFADevice", "ResyncMFADevice")
 ACCOUNT_ACTIONS = ("ListUsers", "ListVirtualMFADevices")
-SIMULATE = "IAM does not say: iam:SimulatePrincipalPolicy"
+SIMULATE = "unknown without iam:SimulatePrincipalPolicy"
 PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
 BUNDLES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE")
 # Columns and lines for the QR code of a device with a short name, and the prompt below it.
@@ -44,9 +44,10 @@ def diagnose_computer(read_settings: Callable[[], Settings]) -> Iterator[Diagnos
         yield Diagnosis("configuration", Health.BAD, str(error), error.hint)
         return
     path = config.path()
-    yield Diagnosis("configuration", Health.GOOD, f"{path}{'' if path.exists() else ', not there'}")
+    yield Diagnosis("configuration", Health.GOOD, f"{path}{'' if path.exists() else ', does not exist'}")
     yield _folder("backup folder", this_computer.backup_dir(None))
     yield from _environment(os.environ)
+    yield from _profile_bundle(settings.profile)
     yield _terminal()
     yield from device_access.diagnose_device_access()
     yield from _aws(settings)
@@ -65,15 +66,15 @@ def _folder(what: str, folder: Path) -> Diagnosis:
     try:
         status = folder.stat()
     except FileNotFoundError:
-        return Diagnosis(what, Health.NOTED, f"{folder}, not there yet")
+        return Diagnosis(what, Health.NOTED, f"{folder}, does not exist yet")
     except OSError as error:
-        return Diagnosis(what, Health.BAD, f"{folder}: {error.strerror}", "check the rights on it")
+        return Diagnosis(what, Health.BAD, f"{folder}: {error.strerror}", "check its permissions")
     mode = stat.S_IMODE(status.st_mode)
     found = f"{folder}, mode {mode:o}"
     if status.st_uid != os.getuid():
-        return Diagnosis(what, Health.BAD, f"{found}, of another user", f"chown {os.getuid()} {folder}")
+        return Diagnosis(what, Health.BAD, f"{found}, belongs to another user", f"chown {os.getuid()} {folder}")
     if mode & 0o077:
-        return Diagnosis(what, Health.BAD, f"{found}: others may look into it", f"chmod 700 {folder}")
+        return Diagnosis(what, Health.BAD, f"{found}: other users can read it", f"chmod 700 {folder}")
     return Diagnosis(what, Health.GOOD, found)
 
 
@@ -81,7 +82,7 @@ def _ledger(path: Path) -> Diagnosis:
     from mfa_kit.adapters.ledger import integrity
 
     if not integrity.is_there(path):
-        return Diagnosis("ledger", Health.NOTED, f"{path}, not there yet")
+        return Diagnosis("ledger", Health.NOTED, f"{path}, does not exist yet")
     fault = integrity.find_fault(path)
     if fault is None:
         return Diagnosis("ledger", Health.GOOD, str(path))
@@ -99,6 +100,31 @@ def _environment(env: Mapping[str, str]) -> Iterator[Diagnosis]:
             there = Path(value).is_file()
             hint = "" if there else f"unset {name}, or name a file"
             yield Diagnosis("CA bundle", Health.NOTED if there else Health.BAD, f"{name} {value}", hint)
+    if value := env.get(KEY_LOG):
+        found = f"{KEY_LOG} {value}: the keys of connections, with all secrets in them, are written there"
+        yield Diagnosis("TLS key log", Health.BAD, found, f"unset {KEY_LOG}")
+
+
+def _profile_bundle(profile: str | None) -> Iterator[Diagnosis]:
+    """Report a CA bundle in the AWS configuration: whoever controls it can read all requests."""
+    bundle = _configured_ca_bundle(profile)
+    if bundle is None or any(os.environ.get(name) for name in BUNDLES):
+        return
+    there = Path(bundle).expanduser().is_file()
+    found, hint = f"ca_bundle {bundle} in the AWS profile", "" if there else "correct ca_bundle in the AWS profile"
+    yield Diagnosis("CA bundle", Health.NOTED if there else Health.BAD, found, hint)
+
+
+def _configured_ca_bundle(profile: str | None) -> str | None:
+    """Return `ca_bundle` of a profile in the AWS configuration files; None without one."""
+    import botocore.session
+    from botocore.exceptions import BotoCoreError
+
+    try:
+        found = botocore.session.Session(profile=profile).get_scoped_config().get("ca_bundle")
+    except BotoCoreError:  # the profile does not exist, or a file is damaged, which the check of credentials reports
+        return None
+    return str(found) if found else None
 
 
 def _terminal() -> Diagnosis:
@@ -106,10 +132,12 @@ def _terminal() -> Diagnosis:
         with Path("/dev/tty").open("rb", buffering=0) as tty:
             size = os.get_terminal_size(tty.fileno())
     except OSError:
-        return Diagnosis("terminal", Health.NOTED, "none, so nothing can be asked")
+        return Diagnosis("terminal", Health.NOTED, "none, so mfa-kit cannot ask questions")
     found = f"{size.columns} by {size.lines}"
     if size.columns < WINDOW[0] or size.lines < WINDOW[1]:
-        return Diagnosis("terminal", Health.BAD, found, f"a QR code needs {WINDOW[0]} by {WINDOW[1]} or a little more")
+        return Diagnosis(
+            "terminal", Health.BAD, found, f"enlarge it: a QR code needs {WINDOW[0]} by {WINDOW[1]} or a little more"
+        )
     return Diagnosis("terminal", Health.GOOD, found)
 
 
@@ -123,7 +151,7 @@ def _aws(settings: Settings) -> Iterator[Diagnosis]:
         return
     yield Diagnosis("credentials", Health.GOOD, f"account {caller.account} as {caller.arn}")
     if settings.account and settings.account != caller.account:
-        found, hint = f"{settings.account} is asked for", "choose another --profile or --account"
+        found, hint = f"{settings.account} is required", "choose another --profile or --account"
         yield Diagnosis("account", Health.BAD, found, hint)
     yield _clock(iam.offset())
     yield from _rights(iam.allowed(_resources(caller)))
@@ -132,8 +160,8 @@ def _aws(settings: Settings) -> Iterator[Diagnosis]:
 def _clock(offset: float) -> Diagnosis:
     """Check how many seconds this computer's clock is off; 0 if the difference is too small to matter."""
     if not offset:
-        return Diagnosis("clock", Health.GOOD, "as AWS's")
-    hint = "codes are computed for AWS's time; set the clock all the same"
+        return Diagnosis("clock", Health.GOOD, "same as AWS")
+    hint = "set the clock (mfa-kit uses AWS's time for codes, other programs do not)"
     return Diagnosis("clock", Health.NOTED, aws.clock_difference(offset), hint)
 
 
@@ -145,7 +173,7 @@ def _rights(allowed: Mapping[str, bool | None]) -> Iterator[Diagnosis]:
             case True:
                 yield Diagnosis(action, Health.GOOD, "allowed")
             case False:
-                hint = "ask for it where you need it; docs/permissions.md says what for"
+                hint = "ask for it if you need it; docs/permissions.md says what for"
                 yield Diagnosis(action, Health.BAD, "denied", hint)
             case None:
                 yield Diagnosis(action, Health.UNKNOWN, unsaid)
@@ -156,7 +184,7 @@ def endpoint(url: str) -> Diagnosis:
     host = urlsplit(url).hostname or ""
     if host.endswith((".amazonaws.com", ".amazonaws.com.cn")):
         return Diagnosis("endpoint", Health.GOOD, url)
-    return Diagnosis("endpoint", Health.NOTED, f"{url}, not AWS's")
+    return Diagnosis("endpoint", Health.NOTED, f"{url}, not of AWS")
 
 
 def _resources(caller: Caller) -> dict[str, str]:

@@ -27,7 +27,7 @@ def read_secret_line() -> Secret[str]:
     line = Secret(sys.stdin.buffer.readline(LONGEST_SECRET))
     with suppress(UnicodeDecodeError):
         return Secret(line.reveal().decode().rstrip("\r\n"))
-    raise UsageFault("the line on standard input is not in UTF-8, so nothing was tried", "write it in UTF-8")
+    raise UsageFault("the line on stdin is not in UTF-8, so it was not used", "write it in UTF-8")
 
 
 def write_new_file(path: Path, data: bytes | Secret[bytes]) -> None:
@@ -40,8 +40,8 @@ def check_new(path: Path) -> None:
     """Raise UsageFault or IntegrityFault if a new file could not be written; called before long work begins."""
     folder = path.absolute().parent
     if not folder.is_dir():
-        raise UsageFault(f"there is no folder {folder}", "make it first, or name a file in another one")
+        raise UsageFault(f"there is no folder {folder}", "create it first, or name a file in another folder")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise UsageFault(f"{folder} is not a folder that you can write to", "name a file in another one")
+        raise UsageFault(f"{folder} is not a folder that you can write to", "name a file in another folder")
     if os.path.lexists(path):
-        raise IntegrityFault(f"{path} exists already", "choose another name, for nothing is written over")
+        raise IntegrityFault(f"{path} already exists", "choose another name, because files are never overwritten")

@@ -27,7 +27,7 @@ class Sealing:
     passphrase_fd: int | None = None
 
     def vault(self, settings: Settings, *, alone: bool) -> Vault:
-        """Open the vault of a verb that makes a device.
+        """Open the vault of a verb that creates a device.
 
         If a backup would be the only copy (`alone`) and no recipient was named, it is also encrypted to this computer's
         identity, provided that a user is at the terminal to choose the passphrase.

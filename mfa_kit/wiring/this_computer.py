@@ -1,4 +1,4 @@
-"""The computer that mfa-kit runs on: the folder for its files, and the memory of its process."""
+"""The computer that mfa-kit runs on: the folders for its files."""
 
 import os
 from pathlib import Path

@@ -250,7 +250,7 @@ def test_what_a_lost_key_opens_is_told(desk: MfaKit, old: Pair, new: Pair) -> No
     carol.path.unlink()
     done = desk.run("backup", "exposed", "-r", old.recipient, "--output", "json")
     found = json.loads(done.out)["rows"]
-    assert [(each["user"], each["known"], each["file"]) for each in found] == [
+    assert [(each["user"], each["recorded"], each["file"]) for each in found] == [
         ("alice", True, str(alice.path)),
         ("carol", True, None),
     ]
@@ -263,11 +263,11 @@ def test_what_is_not_on_record_is_not_passed_over(desk: MfaKit, old: Pair, pair:
     """An earlier version or another computer encrypted it. A key that decrypted nothing has no backups."""
     sealed(desk, "alice", old.recipient)
     done = desk.run("backup", "exposed", "-r", pair("third").recipient, "--output", "json")
-    assert [(each["user"], each["known"]) for each in json.loads(done.out)["rows"]] == [("alice", False)]
+    assert [(each["user"], each["recorded"]) for each in json.loads(done.out)["rows"]] == [("alice", False)]
     assert "for whom 1 of them are sealed is not on record" in done.err
     desk.run("backup", "rekey", "-i", old.file, "-r", old.recipient)
     done = desk.run("backup", "exposed", "-r", pair("third").recipient)
-    assert (done.out, done.err) == ("no backup was sealed for it\n", "")
+    assert (done.out, done.err) == ("no backup was encrypted to this key\n", "")
     assert desk.run("backup", "exposed", "-r", "nonsense").code == 2
 
 
@@ -339,7 +339,7 @@ def test_backups_of_who_left_are_removed_and_that_is_recorded(mfa_kit: MfaKit, l
     assert [each["user"] for each in rows(mfa_kit, "prune", "--days", "1", "--yes")] == [there.user]
     events = [json.loads(line) for line in mfa_kit.run("ledger", "export").out.splitlines()]
     assert [(each["what"], each["file"]) for each in events] == [("RemoveBackup", str(path)) for path in old_run]
-    assert mfa_kit.run("backup", "prune").out == "there is nothing to prune\n"
+    assert mfa_kit.run("backup", "prune").out == "nothing to remove\n"
 
 
 def test_a_backup_that_cannot_be_removed_does_not_end_the_removing(mfa_kit: MfaKit, recipient: str) -> None:
@@ -386,7 +386,7 @@ def test_a_file_that_tells_of_no_device_does_not_end_a_drill(desk: MfaKit, old: 
     assert done.code == 1
     [row] = json.loads(done.out)["rows"]
     assert row["result"] == "skipped"
-    assert "tells of which device" in row["fault"]
+    assert "names a device" in row["fault"]
 
 
 # A lost device

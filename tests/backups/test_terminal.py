@@ -118,7 +118,7 @@ def test_a_screenshot_becomes_a_backup(desk: Desk) -> None:
     assert json.loads(planned.printed("out"))["outcome"] == "planned"
     assert not list(desk.home.rglob("*.png.age"))
     window = desk.window(*words)
-    window.see("type the code that the phone shows for alice of alice")
+    window.see("type the code that the phone now shows for alice of alice")
     window.see("code: ")
     window.type("000000")
     window.see("code: ")
@@ -126,15 +126,15 @@ def test_a_screenshot_becomes_a_backup(desk: Desk) -> None:
     assert window.end() == 0
     row = json.loads(window.printed("out"))
     assert (row["outcome"], row["user"], row["shredded"]) == ("sealed", "alice", False)
-    assert "shot.png holds the seed in the clear: delete it" in window.printed("err")
-    assert "the label in the picture says alice-old, and the device is alice" in window.printed("err")
+    assert "shot.png contains the secret unencrypted: delete it" in window.printed("err")
+    assert "the label in the picture says alice-old, but the device is alice" in window.printed("err")
     assert (desk.folder / "shot.png").exists()
     assert desk.opened(Path(row["backup"])) == desk.seed()
     [device] = json.loads(desk.run("status", "alice", "--output", "json").stdout)["rows"]
     assert (device["backup"], device["made"], device["drill_due"]) == (row["backup"], "this desk", False)
     again = desk.window("backup", "add", "alice", "--image", "shot.png", "-r", desk.recipient)
     assert again.end() == 2
-    assert "there is a backup of" in again.printed("err")
+    assert "already has a backup" in again.printed("err")
     desk.silent(desk.seed())
 
 
@@ -166,7 +166,7 @@ def test_a_device_that_another_tool_made_is_added_and_revoked_with_its_backup(de
     backup = Path(json.loads(window.printed("out"))["backup"])
     assert json.loads(window.printed("out"))["shredded"] is True
     assert not (desk.folder / "shot.png").exists()
-    assert "overwriting does not reach" in window.printed("err")
+    assert "copies may remain on an SSD" in window.printed("err")
     assert "other names that this file has: 1" in window.printed("err")
     assert (desk.folder / "linked.png").read_bytes() != made["QRCodePNG"]
     [device] = json.loads(desk.run("status", "alice", "--output", "json").stdout)["rows"]
@@ -197,7 +197,7 @@ def test_an_export_is_read_and_one_account_chosen(desk: Desk) -> None:
     accounts = [(b"counter", b"hotp", 1), (bytes(20), b"other", 2), (desk.seed(), b"Amazon:alice@alias", 2)]
     desk.png("export.png", export(accounts))
     window = desk.window("backup", "add", "alice", "--image", "export.png", "-r", desk.recipient, "--output", "json")
-    window.see("which account, 1 to 2: ")
+    window.see("account to use from picture 1 of 1, 1 to 2: ")
     assert "hotp" not in window.look().text()
     window.type("2")
     window.see("code: ")
@@ -229,8 +229,8 @@ def test_ctrl_c_before_the_code_seals_nothing(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["alice", "--root", "--image", "a.png"], 2, "whose device it is is not clear"),
-        (["--image", "a.png"], 2, "whose device it is is not clear"),
+        (["alice", "--root", "--image", "a.png"], 2, "give either a USER or --root"),
+        (["--image", "a.png"], 2, "give either a USER or --root"),
         (["alice", "--image", "-", "--shred"], 2, "cannot be overwritten"),
         (["alice", "--image", "missing.png"], 2, "No such file"),
         (["alice", "--image", "link.png"], 2, "symbolic links"),
@@ -240,8 +240,8 @@ def test_ctrl_c_before_the_code_seals_nothing(desk: Desk) -> None:
         (["alice", "--image", "blank.png"], 5, "no QR code"),
         (["alice", "--image", "two.png"], 5, "2 QR codes"),
         (["alice", "--image", "url.png"], 5, "not contain a usable otpauth URI"),
-        (["alice", "--image", "hotp.png"], 5, "none is of the kind that AWS uses"),
-        (["alice", "--image", "account.png"], 2, "is of account 999999999999"),
+        (["alice", "--image", "hotp.png"], 5, "can belong to AWS"),
+        (["alice", "--image", "account.png"], 2, "belongs to account 999999999999"),
         (["bob", "--image", "good.png"], 4, "NoSuchEntity"),
         (["alice", "--image", "good.png"], 2, "alice has no MFA device"),
         (["--root", "--image", "good.png", "--mfa-device", "a/b"], 2, "is not the name of an MFA device"),
@@ -312,7 +312,7 @@ def test_a_drill_is_remembered(desk: Desk) -> None:
     """Status shows it until the next test is due. If a phone shows other codes, the exit code is 1."""
     backup = desk.enroll()
     window = desk.window("backup", "drill", "-i", "id.txt", "--output", "json")
-    window.see("Enter to leave it out: ")
+    window.see("Enter to skip: ")
     window.type(desk.code())
     assert window.end() == 0
     [row] = json.loads(window.printed("out"))["rows"]
@@ -325,7 +325,7 @@ def test_a_drill_is_remembered(desk: Desk) -> None:
     assert "backups that were not drilled for 0 days: 1; mfa-kit" in due.stderr
     wrong = desk.window("backup", "drill", str(backup), "-i", "id.txt", "--output", "json")
     for _ in range(3):
-        wrong.see("Enter to leave it out: ")
+        wrong.see("Enter to skip: ")
         wrong.type("000000")
     assert wrong.end() == 1
     assert json.loads(wrong.printed("out"))["rows"][0]["result"] == "differs"
@@ -337,7 +337,7 @@ def test_a_drill_goes_on_where_one_is_left_out_or_does_not_open(desk: Desk) -> N
     backup = desk.enroll()
     (desk.folder / "bad.png.age").write_bytes(backup.read_bytes()[:-1])
     window = desk.window("backup", "drill", "bad.png.age", str(backup), "-i", "id.txt", "--output", "json")
-    window.see("Enter to leave it out: ")
+    window.see("Enter to skip: ")
     window.type("")
     assert window.end() == 1
     assert [row["result"] for row in json.loads(window.printed("out"))["rows"]] == ["not opened", "skipped"]

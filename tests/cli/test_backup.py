@@ -66,12 +66,12 @@ def test_show_writes_the_picture_to_a_new_private_file(
     out = tmp_path / "qr.png"
     done = mfa_kit.run("backup", "show", backup, "-i", identity_file, "-o", out)
     assert done.code == 0
-    assert "holds the seed in the clear" in done.err
+    assert "contains the secret unencrypted" in done.err
     assert stat.S_IMODE(out.stat().st_mode) == 0o600
     assert key_uri.seed_of(symbol.read(Png(out.read_bytes()))) == Seed(lab.seed(f"arn:aws:iam::{ACCOUNT}:mfa/{user}"))
     again = mfa_kit.run("backup", "show", backup, "-i", identity_file, "-o", out)
     assert again.code == 5
-    assert "exists already" in again.err
+    assert "already exists" in again.err
 
 
 def test_show_is_not_for_stdout(backup: Path, mfa_kit: MfaKit, identity_file: Path) -> None:
@@ -285,7 +285,7 @@ def test_the_ledger_remembers_calls_openings_and_runs(
     assert rows[3]["file"] == str(backup)
     assert rows[0]["reference"]
     assert len([*mfa_kit.run("ledger", "show", "--user", user).out.splitlines()]) == 5
-    assert mfa_kit.run("ledger", "show", "--user", "bob").out == "nothing yet\n"
+    assert mfa_kit.run("ledger", "show", "--user", "bob").out == "no entries\n"
 
 
 @pytest.mark.usefixtures("backup")
@@ -299,7 +299,7 @@ def test_the_ledger_is_asked_from_a_time_on(mfa_kit: MfaKit) -> None:
 def test_an_empty_ledger_says_so(mfa_kit: MfaKit) -> None:
     """Read-only requests are not logged."""
     assert mfa_kit.run("backup", "verify", "x", "-i", "x").code == 2
-    assert mfa_kit.run("ledger", "show").out == "nothing yet\n"
+    assert mfa_kit.run("ledger", "show").out == "no entries\n"
 
 
 def planted(mfa_kit: MfaKit, *, recipient: str, mode: int = 0o600) -> Path:

@@ -82,7 +82,7 @@ def test_every_key_is_read(mfa_kit: MfaKit) -> None:
         ("plain = 'yes'", "true or false"),
         ("recipients = 'age1'", "a list of texts"),
         ("recipients = [1]", "a list of texts"),
-        ("colour = 'red'", "write one of profile, region"),
+        ("colour = 'red'", "use one of profile, region"),
         ("profile = ", "see docs/configuration.md"),
         ("recipients = ['nonsense']", "an age recipient"),
     ],
@@ -130,7 +130,7 @@ def test_what_opens_backups_is_refused_and_not_shown(mfa_kit: MfaKit, line: str)
     written(mfa_kit, line.format(secret))
     done = mfa_kit.run("config", "show")
     assert (done.code, done.out) == (2, "")
-    assert "holds an identity, which is secret" in done.err
+    assert "contains an identity, which is secret" in done.err
     assert secret not in done.err
 
 
@@ -205,7 +205,7 @@ def test_the_doctor_tells_another_account(mfa_kit: MfaKit) -> None:
     """The check applies if an account was given."""
     done = mfa_kit.process("doctor", "--account", "111122223333", start_new_session=True)
     assert done.code == 1
-    assert "111122223333 is asked for" in done.out
+    assert "111122223333 is required" in done.out
 
 
 def test_the_doctor_tells_folders_that_are_not_ours_alone(nobody: Nobody) -> None:
@@ -215,7 +215,7 @@ def test_the_doctor_tells_folders_that_are_not_ours_alone(nobody: Nobody) -> Non
     os.chown(nobody.home, 12345, 65534)
     nobody.home.chmod(0o750)
     done = nobody.process("doctor", start_new_session=True)
-    assert "of another user" in done.out
+    assert "belongs to another user" in done.out
     assert done.code == 1
 
 
@@ -316,14 +316,14 @@ def test_what_mfa_decides_is_unknown_to_the_doctor(mfa_kit: MfaKit, lab: Lab, us
     said = actions(done)
     assert {action for action, state in said.items() if state == "unknown"} == {"iam:DeactivateMFADevice"}
     assert (said["iam:EnableMFADevice"], said["iam:DeleteVirtualMFADevice"]) == ("ok", "wrong")
-    assert "a condition such as MFA decides" in done.out
+    assert "depends on a condition, such as MFA" in done.out
 
 
 def test_what_iam_does_not_say_is_unknown(mfa_kit: MfaKit, lab: Lab, user: str) -> None:
     """Minimal policies omit iam:SimulatePrincipalPolicy, so this alone is not a failure."""
     _, done = doctored(mfa_kit, lab, user, *json.loads(SELF_MANAGE)["Statement"][:3])
     assert set(actions(done).values()) == {"unknown"}
-    assert "IAM does not say: iam:SimulatePrincipalPolicy" in done.out
+    assert "unknown without iam:SimulatePrincipalPolicy" in done.out
     assert done.code == 0
 
 
@@ -350,7 +350,7 @@ def test_the_doctor_tells_a_ledger_that_cannot_be_used(mfa_kit: MfaKit) -> None:
         assert "database is locked" in ledger(mfa_kit)["found"]
         db.execute("rollback")
         db.execute("pragma user_version = 999")
-    assert "of a newer mfa-kit" in ledger(mfa_kit)["found"]
+    assert "belongs to a newer mfa-kit" in ledger(mfa_kit)["found"]
     with contextlib.closing(sqlite3.connect(file)) as db:
         db.execute("drop table events")
     assert "another program's" in ledger(mfa_kit)["found"]
@@ -511,7 +511,7 @@ def test_a_plain_picture_is_never_written_over_a_file(mfa_kit: MfaKit, user: str
     (tmp_path / "qr.png").touch()
     done = mfa_kit.run("enroll", user, "--with", "virtual", "--qr-file", tmp_path / "qr.png")
     assert done.code == 2
-    assert "exists already" in done.err
+    assert "already exists" in done.err
 
 
 @pytest.mark.parametrize("words", [["--qr-file", "qr.png"], ["--show-secret"]])
@@ -530,7 +530,7 @@ def test_a_file_that_comes_before_the_plain_picture_stays(tmp_path: Path) -> Non
     uri = key_uri.otpauth(Seed(bytes(40)), label="alice@000000000000")
     theirs, ours = PlainPicture(tmp_path / "theirs.png"), PlainPicture(tmp_path / "ours.png")
     (tmp_path / "theirs.png").write_text("somebody's")
-    with pytest.raises(IntegrityFault, match="exists already"):
+    with pytest.raises(IntegrityFault, match="already exists"):
         theirs.write(uri)
     theirs.remove()
     assert (tmp_path / "theirs.png").read_text() == "somebody's"

@@ -56,7 +56,7 @@ def node(rules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
     ("how", "hint"),
     [
         ({}, "install 70-mfa-kit.rules"),
-        ({"rule": True}, "plug it in again: the rule is newer"),
+        ({"rule": True}, "unplug the key and plug it in again, because the udev rule is newer"),
         ({"gid": GROUP, "mode": 0o640}, "install 70-mfa-kit.rules"),
         ({"gid": GROUP, "mode": 0o660}, f"sudo usermod --append --groups {GROUP} "),
     ],
@@ -66,7 +66,7 @@ def test_a_key_that_may_not_be_opened_is_told_with_its_cause(node: Node, how: di
     """The line has node, group and mode, as shown by `ls`."""
     found = node(**how)
     assert found.health is Health.BAD
-    assert "is a key that you may not open: of group" in found.found
+    assert "is a key that you cannot open: group" in found.found
     assert f"mode {how.get('mode', 0o600):o}" in found.found
     assert found.hint.startswith(hint)
 
@@ -74,7 +74,7 @@ def test_a_key_that_may_not_be_opened_is_told_with_its_cause(node: Node, how: di
 def test_a_member_who_has_not_signed_in_since_is_told(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     """The group database lists the user, but this session does not have the group."""
     monkeypatch.setattr(os, "getgrouplist", lambda *_: [GROUP])
-    assert node(gid=GROUP, mode=0o660).hint == f"sign in again: you are in {GROUP} since"
+    assert node(gid=GROUP, mode=0o660).hint == f"sign in again: you joined the group {GROUP} after you signed in"
 
 
 def test_a_user_without_a_name_is_told_of_the_group(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +91,7 @@ def test_a_key_of_the_kernel_that_has_no_node_here_is_told(tmp_path: Path, monke
     (place / "report_descriptor").write_bytes(FIDO)
     monkeypatch.setattr(links, "SYSFS", tmp_path / "sys")
     [found] = [check for check in device_access.diagnose_device_access() if check.what == "key on USB"]
-    assert (found.health, found.hint) == (Health.BAD, "hand it in: --device /dev/hidraw7")
+    assert (found.health, found.hint) == (Health.BAD, "pass it to the container: --device /dev/hidraw7")
 
 
 def test_a_key_that_may_be_opened_is_told_too(rules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,7 +101,7 @@ def test_a_key_that_may_be_opened_is_told_too(rules: Path, tmp_path: Path, monke
     monkeypatch.setattr(links, "device_nodes", lambda: [str(tmp_path / "hidraw7")])
     rule, key, _ = device_access.diagnose_device_access()
     assert (rule.health, rule.found) == (Health.GOOD, str(rules / device_access.RULE))
-    assert (key.health, key.found) == (Health.GOOD, f"{tmp_path / 'hidraw7'} may be opened")
+    assert (key.health, key.found) == (Health.GOOD, f"{tmp_path / 'hidraw7'} can be opened")
 
 
 @pytest.mark.parametrize(("listening", "state"), [(True, Health.BAD), (False, Health.NOTED)])
@@ -121,7 +121,7 @@ def test_a_smart_card_service_is_wrong_when_it_is_there_and_refuses(
 
 @pytest.mark.parametrize(
     ("names", "told"),
-    [(["Reader\x1b[2J one", "two"], "Reader[2J one, two"), ([], "the service answers, and has no reader")],
+    [(["Reader\x1b[2J one", "two"], "Reader[2J one, two"), ([], "the service works; no reader is plugged in")],
 )
 def test_readers_are_named_in_clean_words(monkeypatch: pytest.MonkeyPatch, names: list[str], told: str) -> None:
     """The manufacturer chooses a reader's name, so control characters are removed."""

@@ -300,7 +300,7 @@ def test_the_ledger_tells_calls_with_request_ids_and_openings(
         "revocation",
     ]
     assert all(row["reference"] for row in rows if row["what"] != "OpenBackup")
-    assert run("ledger", "show", "--since", "2999-01-01")[1] == "nothing yet\n"
+    assert run("ledger", "show", "--since", "2999-01-01")[1] == "no entries\n"
     assert run("ledger", "show", "--since", "soon")[0] == 2
     assert len(run("ledger", "show", "--since", "1h")[1].splitlines()) == len(rows) + 1
 

@@ -46,14 +46,14 @@ def test_the_doctor_says_what_is_missing_for_the_node(guest: rig.Ran) -> None:
     """Without the rule it suggests the rule, with it the group, and to a member nothing."""
     barred, another, member = (guest.found[name] for name in ("barred doctor", "another's doctor", "doctor"))
     assert barred["udev rule"][0] == "-"
-    assert barred["key on USB"][:2] == ["wrong", f"{NODE} is a key that you may not open: of group root, mode 600"]
+    assert barred["key on USB"][:2] == ["wrong", f"{NODE} is a key that you cannot open: group root, mode 600"]
     assert barred["key on USB"][2].startswith("install 70-mfa-kit.rules")
     assert another["key on USB"] == [
         "wrong",
-        f"{NODE} is a key that you may not open: of group mfa-kit, mode 660",
+        f"{NODE} is a key that you cannot open: group mfa-kit, mode 660",
         "sudo usermod --append --groups mfa-kit bob, and sign in again",
     ]
-    assert (member["udev rule"][0], member["key on USB"]) == ("ok", ["ok", f"{NODE} may be opened", ""])
+    assert (member["udev rule"][0], member["key on USB"]) == ("ok", ["ok", f"{NODE} can be opened", ""])
 
 
 def test_the_key_is_listed_and_verified(guest: rig.Ran) -> None:

@@ -711,7 +711,7 @@ def test_a_backup_goes_onto_another_card_and_computes_the_same(
     words = ("backup", "restore", backup, "-i", str(identity_file), "--to", "oath", "--no-touch", "--key", "2222")
     assert "restored" in mfa_kit.run(*words).out
     assert second.credentials == first.credentials
-    assert "was there" in mfa_kit.run(*words).out
+    assert "already there" in mfa_kit.run(*words).out
     assert f"AWS:desk/{user}@" in mfa_kit.run(*words, "--path", "/desk/").out
     second.credentials.pop(LABEL.format(f"desk/{user}").encode())
     second.quirks.wrong_codes = True
@@ -745,7 +745,7 @@ def test_a_drill_asks_the_key(
     card.quirks.wrong_codes = True
     assert drill() == (1, "differs", None)
     card.credentials.clear()
-    assert drill() == drill("--key", "12345678") == (1, "skipped", "no key that is plugged in holds it")
+    assert drill() == drill("--key", "12345678") == (1, "skipped", "no plugged-in key holds this device")
     with closing(sqlite3.connect(mfa_kit.home / "ledger.sqlite")) as ledger:
         results = [result for (result,) in ledger.execute("select result from drills order by id")]
     assert results == ["proved", "proved", "differs"]
@@ -765,7 +765,7 @@ def test_a_backup_is_drilled_by_the_key(
     assert (wrong.code, "differs" in wrong.out) == (1, True), wrong.err
     card.credentials.clear()
     none = mfa_kit.run(*drill)
-    assert (none.code, "no key that is plugged in holds it" in none.out) == (1, True), none.err
+    assert (none.code, "no plugged-in key holds this device" in none.out) == (1, True), none.err
 
 
 @pytest.mark.usefixtures("card")

@@ -466,7 +466,7 @@ def test_the_sheet_is_one_file_that_asks_for_nothing(mfa_kit: MfaKit, box: Path,
     assert out.stat().st_mode & 0o777 == 0o600
     again = mfa_kit.run("token", "accept", hostile, "--no-input", "--sheet", out)
     assert again.code == 5
-    assert "exists already" in again.err
+    assert "already exists" in again.err
 
 
 def test_a_box_whose_file_has_rows_that_cannot_be_taken_is_not_whole(

@@ -1,6 +1,6 @@
-"""Sealed backups: one age file a device (age-encryption.org/v1), a picture of its QR code inside.
+"""Encrypted backups: for each device an age file (age-encryption.org/v1) that contains a picture of its QR code.
 
-Files are 0600, folders 0700, symlinks refused. A file appears whole under its name or not at all, never over another.
+Files are 0600 and folders 0700. Symlinks are refused. A file appears complete or not at all, never over another.
 """
 
 import os
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 
 import pyrage
 
@@ -27,7 +28,7 @@ NOT_FOR_US = "No matching keys"
 
 
 def open_backup(path: Path, keys: Secret[list[Identity]]) -> Png:
-    """Decrypt a backup. Raise IntegrityFault when it cannot be read, or not with these identities."""
+    """Decrypt a backup. Raise IntegrityFault if it cannot be read, or if none of the identities opens it."""
     try:
         file = os.open(path, whole_files.READING)
         return _decrypted(path, whole_files.read_all(file, LARGEST + 1), keys)
@@ -51,25 +52,27 @@ def _decrypted(path: Path, sealed: bytes, keys: Secret[list[Identity]]) -> Png:
 
 
 def seal_text(path: Path, text: Secret[str], to: list[Recipient]) -> None:
-    """Seal a short text to a new file. Raise IntegrityFault; nothing is left behind then."""
+    """Encrypt a short text to a new file. Raise IntegrityFault; then no file is left behind."""
     write_new(path, pyrage.encrypt(text.reveal().encode(), [each.key for each in to]))
 
 
 class AgeFiles:
-    """The Vault: a folder of backups for a list of recipients. Without a recipient nothing is sealed.
+    """The Vault: a folder of backups for a list of recipients. Without recipients it makes no backups.
 
-    A user with a recipient of his own has a copy besides, or the only one: in the folder `users`, sealed to him alone.
+    A user who has their own recipient gets a copy, or the only file, in the folder `users`. No one else can open it.
     """
 
     def __init__(self, folder: Path, to: list[Recipient]) -> None:
         self._folder, self._to = folder.absolute(), to
 
     def place(self, intent: Intent, run: str) -> str | None:
-        """Return where the backup of this run will be; None when nothing is sealed here. Raise IntegrityFault."""
+        """Return the path for the backup of this run; None if there will be none. Raise IntegrityFault."""
         if self._to:
             path = self.new(intent.account, intent.user, intent.name, run=run).path
-            if os.path.lexists(path):  # what is undone is removed, and this is not ours
-                raise IntegrityFault(f"{path} is there already", "move it away, for no backup is written over")
+            if os.path.lexists(path):  # an undo removes the file, and this one is not ours
+                raise IntegrityFault(
+                    f"{path} already exists", "move it away, because mfa-kit never overwrites a backup"
+                )
             return str(path)
         return self._own(intent.recipient).place(replace(intent, recipient=None), run) if intent.recipient else None
 
@@ -77,15 +80,15 @@ class AgeFiles:
         return AgeFiles(self._folder / OWN, parse_recipients([recipient]))
 
     def new(self, account: str, user: str, device: str, *, run: str) -> Backup:
-        """Say where a backup will be. Raise UsageFault for a name that no file can have."""
+        """Return a backup with its future path. Raise UsageFault for a name that is too long for a file."""
         return new_backup(self._folder, account=account, user=user, device=device, run=run)
 
     def recipients(self) -> list[str]:
-        """Return the public keys of those who can open what is sealed here."""
+        """Return the public keys to which new backups are encrypted."""
         return [each.text for each in self._to]
 
     def find(self, entry: Entry) -> str | None:
-        """Return where the backup of a run is, or else its user's own copy; None when neither is here."""
+        """Return the path of the backup of a run, or else of the user's own copy; None if neither exists."""
         usual = self.new(entry.intent.account, entry.intent.user, entry.intent.name, run=entry.run)
         places = [*([Path(entry.backup)] if entry.backup else []), usual.path]
         if entry.intent.recipient:
@@ -93,15 +96,19 @@ class AgeFiles:
         return next((str(place) for place in places if place.is_file()), None)
 
     def check(self) -> None:
-        """Look at the nearest folder that is there: a folder of its own kind, that we may write."""
+        """Raise UsageFault if the nearest existing folder is not one that we can write to, or is a symlink."""
         nearest = next(each for each in (self._folder, *self._folder.parents) if os.path.lexists(each))
         if os.path.islink(self._folder):  # noqa: PTH114 - Path's raises where we may not look
-            raise UsageFault(f"the backup folder {self._folder} is a symlink", "give the folder itself: --backup-dir")
+            raise UsageFault(
+                f"the backup folder {self._folder} is a symlink", "name the folder itself: --backup-dir DIR"
+            )
         if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-            raise UsageFault(f"{nearest} is not a folder that you can write to", "give another one: --backup-dir")
+            raise UsageFault(
+                f"{nearest} is not a folder that you can write to", "name another folder: --backup-dir DIR"
+            )
 
     def seal(self, entry: Entry, uri: KeyUri) -> None:
-        """Write `entry.backup`, and the user's own copy; never over another file. Raise IntegrityFault."""
+        """Write `entry.backup` and the user's own copy, never over another file. Raise IntegrityFault."""
         if entry.backup is None:
             return
         intent, path = entry.intent, Path(entry.backup)
@@ -114,20 +121,20 @@ class AgeFiles:
             _put(self._folder / OWN, own, picture, parse_recipients([intent.recipient]))
 
     def keep(self, backup: Backup, uri: KeyUri) -> None:
-        """Seal a picture of a key URI; never over another file."""
+        """Write an encrypted picture of a key URI, never over another file."""
         _put(self._folder, backup, symbol.png(uri, caption=_caption(backup)), self._to)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Hold the folder for what changes all of it. Raise IntegrityFault while another process does."""
+        """Lock the folder for a change of all files in it. Raise IntegrityFault if another process holds the lock."""
         with faults_of(self._folder), open_plain_folder(self._folder) as folder:
             hold(folder, self._folder)
             yield
 
     def rekey(self, backup: Backup, keys: Secret[list[Identity]], *, proof: Secret[list[Identity]]) -> bool:
-        """Seal a backup that `keys` open for our recipients; tell whether one of `proof` opens it then.
+        """Encrypt a backup that `keys` open to our recipients; return whether one of `proof` opens the new file.
 
-        The new file is written beside the old one, read back, and takes its name in one step.
+        The new file is written beside the old one, read back, and then renamed over it.
         """
         path = backup.path
         with faults_of(path), self._holding(path) as folder:
@@ -142,21 +149,21 @@ class AgeFiles:
                 opens = _opens(path, written, proof, picture)
                 now = os.stat(path.name, dir_fd=folder, follow_symlinks=False)
                 if (now.st_dev, now.st_ino) != (status.st_dev, status.st_ino):
-                    raise IntegrityFault(f"{path} was changed by somebody else just now", "run this again")
+                    raise IntegrityFault(f"another process changed {path}", "repeat the command")
         return opens
 
     def discard(self, backup: Backup) -> None:
-        """Remove a backup for good."""
+        """Remove a backup permanently."""
         with faults_of(backup.path), self._holding(backup.path) as folder:
             os.unlink(backup.path.name, dir_fd=folder)
             os.fsync(folder)
 
     def _holding(self, path: Path) -> AbstractContextManager[int]:
-        """Open the folder in which a backup of ours is, without following a symlink."""
+        """Open the folder of a backup, without following a symlink."""
         return open_plain_folder(self._folder, *path.absolute().relative_to(self._folder).parts[:-1])
 
     def remove(self, entry: Entry) -> None:
-        """Remove `entry.backup`, the user's own copy, and what was half written of them. Raise IntegrityFault."""
+        """Remove `entry.backup`, the user's own copy, and incomplete files of both. Raise IntegrityFault."""
         if entry.backup is None:
             return
         path = Path(entry.backup)
@@ -176,8 +183,8 @@ class AgeFiles:
                 if not sealed:
                     return
                 raise IntegrityFault(
-                    f"the folder {path.parent} is not there, so the backup in it is not removed",
-                    f"mount it; when it is gone for good: mkdir -p {path.parent}; then run this again",
+                    f"the folder {path.parent} does not exist, so the backup in it was not removed",
+                    f"mount it, or if it no longer exists: mkdir -p {quote(str(path.parent))}; then repeat the command",
                 ) from None
             try:
                 for name in (whole_files.partial_name(path.name), path.name):
@@ -205,7 +212,7 @@ def _put(base: Path, backup: Backup, picture: Png, to: list[Recipient]) -> None:
 
 
 def _opens(path: Path, sealed: bytes, keys: Secret[list[Identity]], picture: Png) -> bool:
-    """Whether one of these identities opens what was sealed for others; what it opens is the same picture."""
+    """Return whether one of these identities opens a file. Raise IntegrityFault if the picture in it differs."""
     try:
         found = _decrypted(path, sealed, keys)
     except OthersSeal:
@@ -222,5 +229,5 @@ def _caption(backup: Backup) -> str:
         f"MFA device {backup.device}\n"
         f"made {backup.run[:4]}-{backup.run[4:6]}-{backup.run[6:8]}\n"
         "\n"
-        "Scan this with an authenticator app, and keep it sealed."
+        "Scan this with an authenticator app. Keep it encrypted."
     )

@@ -1,4 +1,4 @@
-"""Identities, the secret keys that open backups: of age (age-encryption.org/v1) and of SSH."""
+"""Identities, the private keys that open backups: of age (age-encryption.org/v1) and of SSH."""
 
 import os
 import re
@@ -123,14 +123,17 @@ def _ssh(file: Path, text: Secret[bytes]) -> Identity:
 
 
 def recipients_of(keys: Secret[list[Identity]]) -> list[str | None]:
-    """Return each identity's recipient; None for an SSH key, which does not tell whose it is."""
+    """Return the recipient of each identity; None for an SSH key, whose recipient pyrage does not return."""
     return [str(key.to_public()) if isinstance(key, pyrage.x25519.Identity) else None for key in keys.reveal()]
 
 
 def split_by_recipients(
     keys: Secret[list[Identity]], recipients: Iterable[str]
 ) -> tuple[Secret[list[Identity]], Secret[list[Identity]] | None]:
-    """Return the identities that are none of these recipients', or all where each is, and those that are, if any is."""
+    """Split identities by whether they belong to these recipients.
+
+    Return the others, or all if there are no others; and those that belong to them, or None.
+    """
     texts, own = frozenset(recipients), recipients_of(keys)
     others = Secret([key for key, text in zip(keys.reveal(), own, strict=True) if text not in texts])
     theirs = Secret([key for key, text in zip(keys.reveal(), own, strict=True) if text in texts])
@@ -138,14 +141,14 @@ def split_by_recipients(
 
 
 class NewIdentity:
-    """A new X25519 identity, which leaves this object sealed only."""
+    """A new X25519 identity, which this object returns only encrypted."""
 
     def __init__(self) -> None:
         self._identity = Secret(pyrage.x25519.Identity.generate())
         self.recipient = str(self._identity.reveal().to_public())
 
     def encrypted(self, passphrase: Secret[str]) -> bytes:
-        """Return the file that `age-keygen | age -p` would give."""
+        """Return the same file as `age-keygen | age -p`."""
         text = Secret(f"# public key: {self.recipient}\n{self._identity.reveal()}\n".encode())
         return pyrage.passphrase.encrypt(text.reveal(), passphrase.reveal())
 

@@ -1,4 +1,4 @@
-"""Backups opened one after another with identities that were read once."""
+"""Decryption of several backups with the same identities."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,13 +13,13 @@ from mfa_kit.qr_codes.reading import read_device
 
 
 class BackupOpener:
-    """Opens backups; the log has each opening, also one that failed."""
+    """Decrypts backups, and logs each attempt."""
 
     def __init__(self, log: Callable[[Call], None], identities: Secret[list[Identity]]) -> None:
         self._log, self._identities = log, identities
 
     def picture(self, file: Path) -> Png:
-        """Return the picture in a backup. Raise IntegrityFault for a file that does not open."""
+        """Return the picture in a backup. Raise IntegrityFault for a file that cannot be decrypted."""
         succeeded, named = False, backup_at(file)
         try:
             picture = open_backup(file, self._identities)
@@ -36,10 +36,10 @@ class BackupOpener:
         return picture
 
     def open(self, file: Path) -> Opened:
-        """Return what is in a backup. Raise IntegrityFault for a file without the QR code of a device."""
+        """Return the contents of a backup. Raise IntegrityFault for a file without the QR code of a device."""
         found = read_device(self.picture(file))
         return Opened(file=file, created=found.created, label=found.label, named=backup_at(file), notes=found.notes)
 
     def created(self, file: Path) -> Created:
-        """Return what IAM gave when the device of a backup was made. Raise IntegrityFault as `open` does."""
+        """Return what IAM returned when the device was created. Raise IntegrityFault as `open` does."""
         return self.open(file).created

@@ -1,4 +1,4 @@
-"""An image that a person has: read within bounds, and removed when that is asked for. Symlinks are refused."""
+"""A picture file of a user: read up to a limit, and shredded on request. Symlinks are refused."""
 
 import os
 import secrets
@@ -18,7 +18,7 @@ CHUNK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class ImageFile:
-    """A picture, and which file it came from."""
+    """A picture, and the file that it was read from."""
 
     picture: Png
     path: Path
@@ -26,15 +26,15 @@ class ImageFile:
 
 
 def load_image(path: Path) -> ImageFile:
-    """Read a file. Raise UsageFault when it cannot be read."""
+    """Read a picture file. Raise UsageFault if it cannot be read."""
     try:
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise UsageFault(f"{path} is not a file", "give the image itself, or - for stdin")
+                raise UsageFault(f"{path} is not a file", "name a picture file, or - for stdin")
             return ImageFile(read_image(file), path, (status.st_dev, status.st_ino))
     except OSError as error:
-        hint = "check --image; a symlink is not followed" if path.is_symlink() else "check --image"
+        hint = "name the file itself, because symlinks are not followed" if path.is_symlink() else "check --image"
         raise UsageFault(f"the image {path} cannot be read: {error.strerror}", hint) from None
 
 
@@ -47,13 +47,13 @@ def read_image(file: IO[bytes]) -> Png:
 
 
 def shred_image(image: ImageFile) -> int:
-    """Overwrite a file, sync it and remove it; return how many other names it has. Raise IntegrityFault."""
+    """Overwrite a file, sync it and remove it; return the number of its other names. Raise IntegrityFault."""
     try:
         with os.fdopen(os.open(image.path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "wb") as file:
             status = os.fstat(file.fileno())
             if (status.st_dev, status.st_ino) != image.inode:
                 raise IntegrityFault(
-                    f"{image.path} is another file than was read", "look at it, and delete it yourself"
+                    f"{image.path} was replaced after mfa-kit read it", "check the file, and delete it yourself"
                 )
             for at in range(0, status.st_size, CHUNK):
                 file.write(secrets.token_bytes(min(CHUNK, status.st_size - at)))
@@ -64,6 +64,7 @@ def shred_image(image: ImageFile) -> int:
             os.fsync(folder)
     except OSError as error:
         raise IntegrityFault(
-            f"{image.path} cannot be overwritten and removed: {error.strerror}", "delete it yourself: it holds the seed"
+            f"{image.path} cannot be overwritten and removed: {error.strerror}",
+            "delete it yourself, because it contains the secret",
         ) from None
     return status.st_nlink - 1

@@ -1,4 +1,4 @@
-"""Files of this user alone: written whole and never over another, in folders that one process at a time may hold."""
+"""Files that only this user can read, never written over others, and locks on their folders."""
 
 import errno
 import fcntl
@@ -12,33 +12,35 @@ from mfa_kit.disk.folders import make_folder, open_plain_folder
 
 
 def write_new(path: Path, data: whole_files.Content, *, folders: bool = False) -> None:
-    """Write a file, 0600, durably and never over another; with `folders` also those that it is missing.
+    """Write a new file, 0600, and sync it. With `folders`, also create the missing folders.
 
-    Raise IntegrityFault; nothing is left behind then.
+    Raise IntegrityFault; then no file is left behind.
     """
     with faults_of(path), (make_folder if folders else open_plain_folder)(path.parent) as folder:
         create_private(folder, path.name, data)
 
 
 def create_private(folder: int, name: str, data: whole_files.Content) -> None:
-    """Create a file whose partial name follows from its name, so that a later run finds what a killed one left."""
+    """Create a file. Its partial name depends only on its name, so a later run finds the file of a killed one."""
     whole_files.create_file(folder, name, data, partial=whole_files.partial_name(name))
 
 
 @contextmanager
 def faults_of(path: Path) -> Iterator[None]:
-    """Turn what the disk says of a file or folder into an IntegrityFault."""
+    """Turn an OSError for a file or folder into an IntegrityFault."""
     try:
         yield
     except FileExistsError:
-        raise IntegrityFault(f"{path} exists already", "choose another name, for nothing is written over") from None
+        raise IntegrityFault(
+            f"{path} already exists", "choose another name, because files are never overwritten"
+        ) from None
     except OSError as error:
-        hint = "check the folder's rights and the free space, or give another folder"
+        hint = "check the folder's permissions and the free space, or use another folder"
         raise IntegrityFault(f"{path} cannot be written: {reason_of(error)}", hint) from None
 
 
 def reason_of(error: Exception) -> str:
-    """Return the operating system's words for an error, or the name of its class where it has none."""
+    """Return the operating system's text for an error, or the name of its class."""
     if isinstance(error, OSError) and error.errno == errno.ELOOP:
         return "it is a symlink, which is not followed"
     return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
@@ -46,9 +48,9 @@ def reason_of(error: Exception) -> str:
 
 @contextmanager
 def wait_and_hold(folder: Path, *, waiting: Callable[[], None]) -> Iterator[None]:
-    """Hold a folder, which is made where it is missing; while another process does, call `waiting` and wait.
+    """Lock a folder, which is created if it is missing. If another process holds the lock, call `waiting`, then wait.
 
-    Raise IntegrityFault where the folder cannot be made.
+    Raise IntegrityFault if the folder cannot be created.
     """
     with ExitStack() as stack:
         with faults_of(folder):
@@ -62,8 +64,10 @@ def wait_and_hold(folder: Path, *, waiting: Callable[[], None]) -> Iterator[None
 
 
 def hold(folder: int, path: Path) -> None:
-    """Hold an open folder until it is closed, to change files in it. Raise IntegrityFault while another does."""
+    """Lock an open folder until it is closed. Raise IntegrityFault if another process holds the lock."""
     try:
         fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise IntegrityFault(f"another mfa-kit is at work on {path}", "wait for its end, and run this again") from None
+        raise IntegrityFault(
+            f"another mfa-kit is changing {path}", "wait until it ends, then repeat the command"
+        ) from None

@@ -1,4 +1,4 @@
-"""Recipients of backups: public keys of age (age-encryption.org/v1) and of SSH, from options and files."""
+"""Recipients of backups: public keys of age (age-encryption.org/v1) and SSH, from options and files."""
 
 import base64
 from collections.abc import Iterable
@@ -26,7 +26,7 @@ SMALL_ORDER = {0, 1, PRIME - 1, _EIGHTH, PRIME - _EIGHTH}
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """Who can open a backup: the text of the public key, without a comment, and the key."""
+    """A recipient: the text of the public key without its comment, and the key."""
 
     text: str
     key: pyrage.x25519.Recipient | pyrage.ssh.Recipient | pyrage.tag.Recipient
@@ -39,32 +39,30 @@ def parse_recipients(texts: Iterable[str], files: Iterable[Path] = (), *, given:
         found += [_recipient(line, where=f"{file}, line {number}") for number, line in _lines(file)]
     if found and all(isinstance(one.key, pyrage.tag.Recipient) for one in found):
         raise UsageFault(
-            "every recipient is of the age1tag kind, which Debian's age 1.2 cannot open",
-            "add a recipient of the age1… or SSH kind beside it",
+            "every recipient is an age1tag key, which needs a newer age than Debian's 1.2",
+            "add an age1… or SSH recipient",
         )
     return found
 
 
 def _lines(file: Path) -> list[tuple[int, str]]:
-    """Return the lines of a recipients file that hold something, with their numbers. Raise UsageFault for none."""
+    """Return the recipients in a file with their line numbers. Raise UsageFault for a file without any."""
     try:
         lines = file.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageFault(
-            f"the recipients file {file} cannot be read: {reason_of(error)}", "name one that you can read: -R FILE"
+            f"the recipients file {file} cannot be read: {reason_of(error)}", "name a file that you can read: -R FILE"
         ) from None
     rows = [(number, line.strip()) for number, line in enumerate(lines, 1)]
     chosen = [(number, line) for number, line in rows if line and not line.startswith("#")]
     if not chosen:
-        raise UsageFault(f"there is no recipient in {file}", "put one on a line: age1… or an SSH public key")
+        raise UsageFault(f"{file} contains no recipient", "write one per line: age1… or an SSH public key")
     return chosen
 
 
 def _recipient(text: str, *, where: str) -> Recipient:
     if "AGE-SECRET-KEY-" in text.upper() or "PRIVATE KEY" in text:
-        raise UsageFault(
-            "an identity, which is secret, was given as a recipient", "give the public key: age-keygen -y FILE"
-        )
+        raise UsageFault("the recipient is a private key", "give its public key: age-keygen -y FILE")
     if (found := _usable(text)) is None:
         raise UsageFault(
             f"{where} is not a recipient", "give an age recipient (age1…) or an SSH public key (ssh-ed25519, ssh-rsa)"
@@ -100,5 +98,5 @@ def _has_small_order(text: str) -> bool:
         point = base64.b64decode(encoded.split()[0])[-32:]
     except (ValueError, IndexError):
         return False
-    # RFC 8032, 5.1.2: the highest bit is the sign of x. A larger number than the prime stands for the rest.
+    # RFC 8032, 5.1.2: the highest bit is the sign of x. A number above the prime means its remainder.
     return (int.from_bytes(point, "little") & ~(1 << 255)) % PRIME in SMALL_ORDER

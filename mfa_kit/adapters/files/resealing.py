@@ -1,4 +1,4 @@
-"""Backups of one folder sealed anew for the recipients of its vault."""
+"""Encryption of the backups of a folder to the recipients of its vault."""
 
 from mfa_kit.adapters.files.agefile import AgeFiles, open_backup
 from mfa_kit.adapters.files.identities import Identity, recipients_of, split_by_recipients
@@ -7,9 +7,9 @@ from mfa_kit.core.otp import Secret
 
 
 class AgeResealer:
-    """Seals with the identities that are none of the new recipients', or with all of them where each one is.
+    """Opens backups with the identities that do not belong to the new recipients, or with all if each does.
 
-    An identity opens a backup only if it is that of one of its recipients.
+    An identity opens a backup only if it belongs to one of its recipients.
     """
 
     def __init__(self, vault: AgeFiles, identities: Secret[list[Identity]]) -> None:
@@ -18,7 +18,7 @@ class AgeResealer:
 
     @property
     def has_new_identity(self) -> bool:
-        """Whether an identity of the new recipients was given."""
+        """Whether one of the identities belongs to a new recipient."""
         return self._new is not None
 
     def recipients(self) -> list[str]:
@@ -26,19 +26,19 @@ class AgeResealer:
         return self._vault.recipients()
 
     def given(self) -> list[str | None]:
-        """Return the recipient of each identity; None for an SSH key, which does not say whose it is."""
+        """Return the recipient of each identity; None for an SSH key."""
         return recipients_of(self._all)
 
     def reseal(self, backup: Backup) -> bool:
-        """Seal a backup that an old identity opens; return whether an identity that was given opens it then."""
+        """Encrypt a backup that an old identity opens; return whether one of the identities opens the new file."""
         return self._vault.rekey(backup, self._old, proof=self._all)
 
     def reseal_with_new(self, backup: Backup) -> bool:
-        """Do the same for a backup that a new identity opens."""
+        """Do the same for a backup that only a new identity opens."""
         return self._vault.rekey(backup, self._new_identities(), proof=self._all)
 
     def check_opens(self, backup: Backup) -> None:
-        """Open a backup with a new identity. Raise OthersSeal where none opens it."""
+        """Decrypt a backup with a new identity. Raise OthersSeal if none opens it."""
         open_backup(backup.path, self._new_identities())
 
     def _new_identities(self) -> Secret[list[Identity]]:

@@ -1,4 +1,4 @@
-"""The files of a rollout: rosters and plans are read, plans and results written, whole or not at all."""
+"""The files of a rollout: rosters, plans and results. A file is written completely or not at all."""
 
 import os
 from pathlib import Path
@@ -12,14 +12,14 @@ LARGEST = 64 << 20
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a roster or a plan. Raise UsageFault for a file that is no text, naming the line."""
+    """Return the text of a roster or a plan. Raise UsageFault for a file that is not text, with the line number."""
     try:
         with path.open("rb") as file:
             octets = file.read(LARGEST + 1)
     except OSError as error:
-        raise UsageFault(f"{path} cannot be read: {error.strerror}", "give a roster or a plan") from None
+        raise UsageFault(f"{path} cannot be read: {error.strerror}", "name a roster or a plan") from None
     if len(octets) > LARGEST:
-        raise UsageFault(f"{path} is larger than {LARGEST >> 20} MB", "split it")
+        raise UsageFault(f"{path} is larger than {LARGEST >> 20} MB", "split it into several files")
     try:
         text = octets.decode("utf-16" if octets[:2] in {b"\xff\xfe", b"\xfe\xff"} else "utf-8-sig")
     except UnicodeDecodeError as error:
@@ -33,11 +33,13 @@ def read_text(path: Path) -> str:
 
 
 def make_results_folder(folder: Path) -> None:
-    """Make the folder for results while there are none yet. Raise UsageFault where no file could be written in it."""
+    """Create the folder for results before the first one. Raise UsageFault if no file can be written in it."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageFault(f"{folder} cannot be made: {error.strerror}", "name another folder: --results DIR") from None
+        raise UsageFault(
+            f"{folder} cannot be created: {error.strerror}", "name another folder: --results DIR"
+        ) from None
     if not os.access(folder, os.W_OK | os.X_OK):
         raise UsageFault(f"{folder} is not a folder that you can write to", "name another folder: --results DIR")
 
@@ -47,10 +49,12 @@ def write_text(path: Path, text: str) -> None:
     if path.is_dir():
         raise UsageFault(f"{path} is a folder", "name a file in it")
     if path.is_symlink() or (path.exists() and not path.is_file()):  # root would put a file in /dev/stdout's place
-        raise UsageFault(f"{path} is no file of its own, but a link, a pipe or a device", "name another")
+        raise UsageFault(f"{path} is a link, a pipe or a device", "name a regular file")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with open_folder(path.parent) as folder:
             replace_file(folder, path.name, text.encode())
     except OSError as error:
-        raise IntegrityFault(f"{path} cannot be written: {error.strerror}", "check the rights and the space") from None
+        raise IntegrityFault(
+            f"{path} cannot be written: {error.strerror}", "check the permissions and the free space"
+        ) from None

@@ -1,4 +1,4 @@
-"""Snapshots of an account as JSON files; docs/formats.md has the form. They hold no secret, but who is weak: 0600."""
+"""Snapshots of an account as JSON files (see docs/formats.md). They are 0600 because they show weak users."""
 
 import json
 import types
@@ -13,12 +13,12 @@ from mfa_kit.disk.folders import open_folder
 from mfa_kit.disk.whole_files import create_file
 
 SCHEMA, VERSION = "mfa-kit/snapshot", 1
-# An account of 5,000 users has a hundredth of it.
+# The snapshot of 5,000 users has a hundredth of this size.
 LARGEST = 512 << 20
 
 
 def write_snapshot(snapshot: Snapshot, file: Path) -> None:
-    """Write a new file, 0600, whole or not at all. Raise IntegrityFault when it cannot be written, or is there."""
+    """Write a new file, 0600. Raise IntegrityFault if it exists or cannot be written."""
     text = json.dumps({"schema": SCHEMA, "version": VERSION, **asdict(snapshot)})
     try:
         with open_folder(file.parent) as folder:
@@ -30,7 +30,7 @@ def write_snapshot(snapshot: Snapshot, file: Path) -> None:
 
 
 def read_snapshot(file: Path) -> Snapshot:
-    """Read a snapshot. Raise UsageFault for a file that is none."""
+    """Read a snapshot. Raise UsageFault for a file that is not a snapshot."""
     try:
         if not file.is_file() or file.stat().st_size > LARGEST:
             raise UsageFault(

@@ -5,6 +5,7 @@ import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 from mfa_kit.adapters.ledger.migrations import MIGRATIONS
 from mfa_kit.core.errors import IntegrityFault
@@ -43,7 +44,7 @@ def find_fault(path: Path) -> LedgerFault | None:
     """
     if owner := fault_of_owner(path, path.stat()) or fault_of_owner(path.parent, path.parent.stat()):
         return LedgerFault(*owner)
-    aside = f"IAM still knows every device; move it out of the way: mv {path} {path}.broken"
+    aside = f"move the file away, because IAM still knows every device: mv {quote(str(path))} {quote(f'{path}.broken')}"
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=PATIENCE)) as db:
             db.isolation_level = None
@@ -51,7 +52,7 @@ def find_fault(path: Path) -> LedgerFault | None:
             db.execute("begin immediate")
             db.execute("rollback")
     except sqlite3.OperationalError as error:
-        return LedgerFault(str(error), "end other programs that use it, and check the rights on it")
+        return LedgerFault(str(error), "end other programs that use it, and check its permissions")
     except sqlite3.DatabaseError as error:
         return LedgerFault(f"damaged: {error}", aside)
     return fault
@@ -64,7 +65,7 @@ def _fault_in(db: sqlite3.Connection, aside: str) -> LedgerFault | None:
     if found != "ok":
         return LedgerFault(f"damaged: {found}", aside)
     if tables and not tables >= TABLES:
-        return LedgerFault("another program's", aside)
+        return LedgerFault("belongs to another program", aside)
     if version > len(MIGRATIONS):
-        return LedgerFault("of a newer mfa-kit", "upgrade this one: pip install -U mfa-kit")
+        return LedgerFault("belongs to a newer mfa-kit", "upgrade this one: pip install -U mfa-kit")
     return None

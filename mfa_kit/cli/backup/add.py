@@ -1,4 +1,4 @@
-"""`mfa-kit backup add`: a QR code that somebody else showed becomes a sealed backup."""
+"""`mfa-kit backup add`: makes an encrypted backup from an existing QR code."""
 
 from pathlib import Path
 
@@ -17,22 +17,23 @@ from mfa_kit.wiring.sealing import Sealing
 from mfa_kit.wiring.settings import Settings
 
 NO_PROMISE = (
-    "what an SSD or a file system that copies on write keeps of it, a snapshot, a cloud's folder or another program's "
-    "copy, overwriting does not reach"
+    "copies may remain on an SSD or a copy-on-write file system, in snapshots, in cloud folders and in other programs"
 )
 
 
 @click.command(cls=options.Verb)
 @click.argument("user", required=False)
-@click.option("--root", is_flag=True, help="The device of the account's root user.")
-@click.option("--image", required=True, metavar="FILE|-", help="Picture of the QR code, PNG or JPEG; - is stdin.")
+@click.option("--root", is_flag=True, help="The device belongs to the account's root user.")
+@click.option(
+    "--image", required=True, metavar="FILE|-", help="Picture of the QR code, such as PNG or JPEG; - is stdin."
+)
 @options.DEVICE
 @options.RECIPIENT
 @options.RECIPIENTS_FILE
 @options.PASSPHRASE
 @PASSPHRASE_FD
 @options.BACKUP_DIR
-@click.option("--shred", is_flag=True, help="Overwrite and remove the picture when the backup is sealed.")
+@click.option("--shred", is_flag=True, help="Overwrite and remove the picture after the backup is written.")
 def add(
     *,
     user: str | None,
@@ -48,9 +49,9 @@ def add(
     settings: Settings,
     output: Output,
 ) -> None:
-    """Seal a QR code that somebody else showed: the console's, an old screenshot, an authenticator app's export.
+    """Encrypt an existing QR code (console screenshot, app export) as a backup.
 
-    A code of the device proves that it is the right one.
+    You type a code of the device, which proves that the picture belongs to it.
     """
     _check_usage(user, root=root, image=image, shred=shred)
     settings.interaction.check(instead=adding.INSTEAD)
@@ -86,17 +87,19 @@ def add(
 def _check_usage(user: str | None, *, root: bool, image: str, shred: bool) -> None:
     """Raise UsageFault for options that exclude each other."""
     if (user is None) is not root:
-        raise UsageFault("whose device it is is not clear", "name a USER, or give --root, for one of the two")
+        raise UsageFault(
+            "give either a USER or --root", "add the user's name, or --root for the device of the root user"
+        )
     if shred and image == images.STDIN:
-        raise UsageFault("what came on standard input cannot be overwritten", "give the file: --image FILE")
+        raise UsageFault("a picture on stdin cannot be overwritten", "give the file: --image FILE")
 
 
 def _put_away(image: str, shred: images.Shred | None, progress: Progress) -> None:
-    """Shred the picture, or say that it is to be deleted."""
+    """Shred the picture, or remind the user to delete it."""
     if shred is None:
-        progress.note(f"{image} holds the seed in the clear: delete it, and empty the trash (--shred does the first)")
+        progress.note(f"{image} contains the secret unencrypted: delete it and empty the trash, or use --shred")
         return
     other_names = shred()
     progress.note(f"{image} was overwritten and removed; {NO_PROMISE}")
     if other_names:
-        progress.note(f"other names that this file has: {other_names}; what is in it is overwritten")
+        progress.note(f"the file has {other_names} other names (hard links); its content is overwritten there too")

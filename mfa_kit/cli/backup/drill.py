@@ -20,7 +20,7 @@ from mfa_kit.wiring.settings import Settings
 
 @click.command(cls=Verb, needs_config=False)
 @click.argument("files", type=Path, nargs=-1)
-@click.option("--user", metavar="USER", help="The backups of one user [of all].")
+@click.option("--user", metavar="USER", help="Test the backups of this user [all users].")
 @BACKUP_DIR
 @identity(required=True)
 @PASSPHRASE_FD
@@ -30,7 +30,7 @@ from mfa_kit.wiring.settings import Settings
     type=click.Choice(["phone", "oath"]),
     default="phone",
     show_default=True,
-    help="Where the codes come from: typed off a phone, or a key with OATH.",
+    help="Where the codes come from: a phone, or an OATH key.",
 )
 @WHICH
 @PASSWORD_STDIN
@@ -47,9 +47,9 @@ def drill(
     settings: Settings,
     output: Output,
 ) -> int:
-    """Open FILES, or all backups, and hold each to a code of its device; the ledger remembers when.
+    """Test FILES, or all backups: compare a code of each device with its backup. The ledger records the result.
 
-    Ends with 1 unless at least one is right and none is wrong.
+    The exit code is 1 unless at least one backup passes and none differs.
     """
     judge: PhoneDrill | KeyDrill
     if source == "phone":
@@ -63,5 +63,5 @@ def drill(
         chosen, Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction), judge
     )
     rows = [{"file": str(each.file), "result": each.result, "fault": each.fault} for each in drilled]
-    output.many("backup-drill", rows, empty="there is no backup to drill")
+    output.many("backup-drill", rows, empty="no backups to test")
     return 0 if use_case.has_passed(drilled) else 1

@@ -17,10 +17,10 @@ from mfa_kit.wiring.vault import recipient_text
 
 
 @click.command(cls=Verb, needs_config=False)
-@click.option("-r", "--recipient", required=True, metavar="RECIPIENT", help="The age or SSH key that is lost.")
+@click.option("-r", "--recipient", required=True, metavar="RECIPIENT", help="The lost key: age1… or an SSH public key.")
 @BACKUP_DIR
 def exposed(*, recipient: str, backup_dir: Path | None, settings: Settings, output: Output) -> None:
-    """List the devices to replace when RECIPIENT's key is in wrong hands, those that were sealed anew among them."""
+    """List the devices to replace after a private key was lost, including those with a re-encrypted backup."""
     with backups.open_records() as records:
         seals, gone = records.seals(), {backup_name(Path(path)) for path in records.gone()}
     here = without_copies(backups.list_backups(backup_dir, own=True))
@@ -29,11 +29,13 @@ def exposed(*, recipient: str, backup_dir: Path | None, settings: Settings, outp
     text = recipient_text(recipient)
     found = find_exposed(text, [*here, *elsewhere], seals, gone=gone)
     if unknown := sum(each.since is None for each in found):
-        settings.progress.note(f"for whom {unknown} of them are sealed is not on record here, so they are among these")
+        settings.progress.note(
+            f"the list includes {unknown} backups whose recipients are not recorded on this computer"
+        )
     if found:
-        settings.progress.note("give each user a new device: mfa-kit replace USER --mfa-device DEVICE")
+        settings.progress.note("replace each device: mfa-kit replace USER --mfa-device DEVICE")
     rows = [_row(each, is_here=each.backup.name in names) for each in found]
-    output.many("backup-exposed", rows, empty="no backup was sealed for it")
+    output.many("backup-exposed", rows, empty="no backup was encrypted to this key")
 
 
 def _row(found: Exposed, *, is_here: bool) -> ResultRow:
@@ -43,6 +45,6 @@ def _row(found: Exposed, *, is_here: bool) -> ResultRow:
         "device": found.backup.device,
         "since": iso_time(found.since) if found.since else None,
         "until": iso_time(found.until) if found.until else None,
-        "known": found.since is not None,
+        "recorded": found.since is not None,
         "file": str(found.backup.path) if is_here else None,
     }

@@ -14,7 +14,7 @@ from mfa_kit.wiring.this_computer import backup_dir as place_of
 @click.command("list", cls=Verb)
 @BACKUP_DIR
 def list_backups(*, backup_dir: Path | None, output: Output) -> None:
-    """List the backups of this desk."""
+    """List the backups on this computer."""
     rows = [
         {
             "account": each.account,

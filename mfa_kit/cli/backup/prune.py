@@ -22,10 +22,12 @@ DAY = 86400.0
 
 
 @click.command(cls=Verb)
-@click.option("--days", type=click.IntRange(min=1), metavar="N", help="Also of devices gone, when made N days ago.")
+@click.option(
+    "--days", type=click.IntRange(min=1), metavar="N", help="Also remove backups of deleted devices after N days."
+)
 @BACKUP_DIR
 def prune(*, days: int | None, backup_dir: Path | None, settings: Settings, output: Output) -> int:
-    """Remove the backups of users who left; what IAM still has keeps its backup."""
+    """Remove the backups of users that IAM no longer has. Existing devices keep their backup."""
     with wiring.open_desk(settings, METHODS, vault=open_vault(backup_dir)) as (desk, caller):
         found = list(
             find_prunable(
@@ -39,15 +41,15 @@ def prune(*, days: int | None, backup_dir: Path | None, settings: Settings, outp
         _confirm(found, settings.interaction)
     faults = {} if settings.dry_run else backups.remove_backups(backup_dir, [backup for backup, _ in found])
     rows = [_row(backup, why, faults.get(backup.path), planned=settings.dry_run) for backup, why in found]
-    output.many("backup-prune", rows, empty="there is nothing to prune")
+    output.many("backup-prune", rows, empty="nothing to remove")
     return IntegrityFault.exit_code if faults else 0
 
 
 def _confirm(found: Sequence[tuple[Backup, Why]], person: Interaction) -> None:
-    """Name each backup, and have a person agree. Raise Declined."""
+    """Name each backup, and ask the user to confirm. Raise Declined."""
     for backup, why in found:
         person.say(f"{backup.path}: {why}")
-    person.confirm(f"backups that will be removed for good: {len(found)}", typed="prune")
+    person.confirm(f"this removes {len(found)} backups permanently", typed="prune")
 
 
 def _row(backup: Backup, why: Why, fault: str | None, *, planned: bool) -> ResultRow:

@@ -13,14 +13,16 @@ from mfa_kit.wiring import backup as backups
 from mfa_kit.wiring.settings import Settings
 from mfa_kit.wiring.this_computer import backup_dir as place_of
 
-UNKNOWN = "where no recipients stand, none are on record: another desk or an earlier version sealed it"
+UNKNOWN = (
+    "an empty cell means that the recipients are not recorded: another computer or an earlier version made the backup"
+)
 
 
 @click.command(cls=Verb, needs_config=False)
 @click.argument("user", required=False)
 @BACKUP_DIR
 def recipients(*, user: str | None, backup_dir: Path | None, settings: Settings, output: Output) -> None:
-    """Show who can open which backup, as far as this desk knows."""
+    """Show who can open which backup, as recorded on this computer."""
     with backups.open_records() as records:
         seals = records.seals()
     found = of_user(user, without_copies(backups.list_backups(backup_dir, own=True)))

@@ -19,7 +19,7 @@ from mfa_kit.wiring import rekey as wiring
 from mfa_kit.wiring.identities import Identities
 from mfa_kit.wiring.settings import Settings
 
-COPIES = "whoever copied these files before can open the copies with the old key as ever: a rekey heals nothing there"
+COPIES = "older copies of these files can still be opened with the old key"
 
 
 @click.command(cls=Verb, needs_config=False)
@@ -38,12 +38,12 @@ def rekey(
     settings: Settings,
     output: Output,
 ) -> int:
-    """Seal all backups for these recipients and nobody else, one by one; run it again after it stopped.
+    """Encrypt all backups to these recipients only, one by one. If it stops, run it again.
 
-    Copies that were made before open with the old key as ever.
+    Older copies of the files can still be opened with the old key.
     """
     if not (to or to_files):
-        raise UsageFault("nobody is said who can open the backups afterwards", "use -r RECIPIENT or -R FILE")
+        raise UsageFault("no recipient was given, so no one could open the backups", "use -r RECIPIENT or -R FILE")
     if settings.dry_run:
         output.one("backup-rekey", {"outcome": "planned", "backups": len(backups.list_backups(backup_dir))})
         return 0
@@ -60,7 +60,7 @@ def rekey(
         "outcome": "rekeyed",
         "backups": done.found,
         "rekeyed": len(done.done),
-        "were": len(done.already_done),
+        "already_done": len(done.already_done),
         "failed": len(done.failed),
         "faults": [reason for _, reason in done.failed] or None,
     }
@@ -69,11 +69,11 @@ def rekey(
 
 
 def _warn(done: Rekeyed, progress: Progress) -> None:
-    """Say what the identities could not show, and what a rekey cannot undo."""
+    """Report new files that no identity could open, and the risk that remains."""
     if done.unopened:
         progress.note(
-            f"no identity that was given opens {done.unopened} of them now; "
-            "see that the new one does: mfa-kit backup verify --all -i IDENTITY"
+            f"none of your identities can open {done.unopened} of the new files, so they were not checked; "
+            "check them: mfa-kit backup verify --all -i IDENTITY"
         )
     if done.done:
-        progress.note(f"{COPIES}; mfa-kit backup exposed -r OLD names the devices to replace")
+        progress.note(f"{COPIES}; to list the devices to replace: mfa-kit backup exposed -r OLD")

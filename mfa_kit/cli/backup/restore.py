@@ -3,6 +3,7 @@
 import time
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 
 import click
 
@@ -17,17 +18,19 @@ from mfa_kit.wiring.oath_keys import OathKeys
 from mfa_kit.wiring.qr_code import draw
 from mfa_kit.wiring.settings import Settings
 
-SCAN = "scan it with the new phone of {user}, then type what it shows for {name}"
+SCAN = "scan it with the new phone of {user}, then type the code that the phone shows for {name}"
 
 
 @click.command(cls=Verb, needs_config=False)
 @click.argument("file", type=Path)
 @identity(required=True)
 @PASSPHRASE_FD
-@click.option("--to", "kind", type=click.Choice(["oath", "phone"]), required=True, help="A key with OATH, or a phone.")
+@click.option("--to", "kind", type=click.Choice(["oath", "phone"]), required=True, help="An OATH key, or a phone.")
 @WHICH
-@click.option("--touch/--no-touch", default=True, show_default=True, help="Whether each code of a key takes a touch.")
-@click.option("--path", help="IAM path of the device, where another desk made it [as this desk's journal has it].")
+@click.option(
+    "--touch/--no-touch", default=True, show_default=True, help="Whether the key requires a touch for each code."
+)
+@click.option("--path", help="IAM path of a device that another computer made [from the journal].")
 @PASSWORD_STDIN
 def restore(
     *,
@@ -42,9 +45,9 @@ def restore(
     settings: Settings,
     output: Output,
 ) -> None:
-    """Put the seed in FILE on one more device: its codes are then the same as the first one's.
+    """Put the secret in FILE on another phone or key, which then shows the same codes as the first.
 
-    A device that was reported lost is refused, for its finder has them too.
+    A device that was reported lost is refused, because its finder has the same codes.
     """
     identities = Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction)
     if kind == "phone":
@@ -58,14 +61,14 @@ def restore(
 def _restore_to_key(
     file: Path, identities: Identities, keys: OathKeys, wanted: str | None, *, touch: bool, path: str | None
 ) -> ResultRow:
-    """Put the seed of a backup on a key, proved by its codes."""
+    """Put the secret of a backup on a key; codes prove that it is the right one."""
     key = keys.choose(wanted)
     intent, opened = backups.open_restorable(file, identities)
     intent = intent if path is None else replace(intent, path=path)
     written = keys.card(key, now=time.time, touch=touch).restore(intent, opened.created)
     return {
         "backup": str(file),
-        "outcome": "restored" if written else "was there",
+        "outcome": "restored" if written else "already there",
         "label": intent.label,
         "key": key.what,
         "serial": key.serial,
@@ -74,9 +77,9 @@ def _restore_to_key(
 
 
 def _restore_to_phone(file: Path, identities: Identities, settings: Settings) -> ResultRow:
-    """Show the QR code of a backup for a phone to scan, until a code proves that it did."""
+    """Show the QR code of a backup until a code proves that the phone scanned it."""
     person = settings.interaction
-    person.check(instead=f"mfa-kit backup show {file} -i IDENTITY -o FILE, and show that to the phone")
+    person.check(instead=f"mfa-kit backup show {quote(str(file))} -i IDENTITY -o FILE, and scan FILE with the phone")
     intent, opened = backups.open_restorable(file, identities)
     phone = Phone(time.time, interaction=person, draw=draw, proof=PhoneProof(typed=1, scan=SCAN))
     phone.install(phone.check(intent, sealed=True), opened.created)

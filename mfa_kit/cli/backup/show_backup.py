@@ -1,4 +1,4 @@
-"""`mfa-kit backup show`. What is in a backup never reaches stdout."""
+"""`mfa-kit backup show`. The content of a backup never goes to stdout."""
 
 from pathlib import Path
 
@@ -17,13 +17,15 @@ from mfa_kit.wiring.settings import Settings
 @click.argument("file", type=Path)
 @identity(required=True)
 @PASSPHRASE_FD
-@click.option("-o", "--out", required=True, type=Path, metavar="FILE", help="New file for the picture, made 0600.")
+@click.option(
+    "-o", "--out", required=True, type=Path, metavar="FILE", help="New file for the picture; only you can read it."
+)
 def show_backup(
     *, file: Path, keys: tuple[Path, ...], passphrase_fd: int | None, out: Path, settings: Settings, output: Output
 ) -> None:
-    """Open FILE and write the QR code in it, unencrypted, to a new file."""
+    """Decrypt FILE and write its QR code, unencrypted, to a new file."""
     if str(out) == "-":
-        raise UsageFault("a QR code is a secret and is not written to standard output", "name a new file: -o qr.png")
+        raise UsageFault("a QR code is a secret and is not written to stdout", "name a new file: -o qr.png")
     backups.show_backup(file, Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction), out)
-    settings.progress.note(f"{out} holds the seed in the clear; delete it when it is scanned")
+    settings.progress.note(f"{out} contains the secret unencrypted; delete it after scanning")
     output.one("backup-show", {"backup": str(file), "picture": str(out)})

@@ -17,7 +17,7 @@ from mfa_kit.wiring.this_computer import backup_dir as place_of
 
 @click.command(cls=Verb, needs_config=False)
 @click.argument("files", type=Path, nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="All backups of this desk.")
+@click.option("--all", "everything", is_flag=True, help="All backups on this computer.")
 @BACKUP_DIR
 @identity(required=True)
 @PASSPHRASE_FD
@@ -31,9 +31,9 @@ def verify(
     settings: Settings,
     output: Output,
 ) -> int:
-    """Show that FILES open and hold a QR code for AWS. All are tried; ends with 5 when one is no good."""
+    """Check that FILES can be decrypted and contain a QR code for AWS. The exit code is 5 if one cannot."""
     if everything == bool(files):
-        raise UsageFault("which backups are meant is not clear", "name FILES, or give --all for all of this desk")
+        raise UsageFault("give either FILES or --all", "name the files, or use --all for all backups on this computer")
     chosen = [each.path for each in backups.list_backups(backup_dir)] if everything else files
     tried = backups.verify_backups(
         messages.with_bar(chosen, "verify", plain=settings.plain),

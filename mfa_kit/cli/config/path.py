@@ -9,5 +9,5 @@ from mfa_kit.wiring import config
 
 @click.command(cls=Verb)
 def path(*, output: Output) -> None:
-    """Print where the file is, or would be."""
+    """Print the path of the configuration file, which need not exist."""
     output.one("config-path", {"path": str(config.path())})

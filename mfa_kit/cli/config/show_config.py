@@ -11,7 +11,7 @@ from mfa_kit.wiring import config
 
 @click.command("show", cls=Verb)
 def show_config(*, output: Output) -> None:
-    """Print what the file says; keys that it has not are left out."""
+    """Print the settings in the configuration file; unset keys are omitted."""
     values = asdict(config.load())
     row = {config.key_of(name): value or None for name, value in values.items()}
     output.one("config-show", {"path": str(config.path()), **row})

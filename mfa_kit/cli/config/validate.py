@@ -11,8 +11,8 @@ from mfa_kit.wiring.vault import configured_recipients
 
 @click.command(cls=Verb)
 def validate(*, output: Output) -> None:
-    """Check the file: its rights, its keys, and that its recipients are some."""
+    """Check the configuration file: permissions, keys and recipients."""
     recipients = configured_recipients()
     path = config.path()
-    row: ResultRow = {"path": str(path), "there": path.exists(), "valid": True, "recipients": len(recipients)}
+    row: ResultRow = {"path": str(path), "exists": path.exists(), "valid": True, "recipients": len(recipients)}
     output.one("config-validate", row)

@@ -12,8 +12,10 @@ from mfa_kit.cli.results import ResultRow
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.wiring import ledger
 
-USER = click.option("--user", metavar="NAME", help="Only what was done for this user.")
-SINCE = click.option("--since", type=Moment(), default=0.0, help="From a time on: 2026-11-25, or 7d.")
+USER = click.option("--user", metavar="NAME", help="Only show this user.")
+SINCE = click.option(
+    "--since", type=Moment(), default=0.0, help="Start time, such as 2026-11-25, or 7d for the last 7 days."
+)
 
 
 def history_rows(user: str | None, since: float) -> list[ResultRow]:

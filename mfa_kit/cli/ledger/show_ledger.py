@@ -11,5 +11,5 @@ from mfa_kit.cli.output import Output
 @history.USER
 @history.SINCE
 def show_ledger(*, user: str | None, since: float, output: Output) -> None:
-    """Show calls to AWS, openings of backups, and how far each run came."""
-    output.many("ledger", history.history_rows(user, since), empty="nothing yet")
+    """Show calls to AWS, uses of backups, and the progress of each run."""
+    output.many("ledger", history.history_rows(user, since), empty="no entries")
