@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from mfa_kit.core.errors import UsageFault
-from mfa_kit.lab.token_of_lab import VARIABLE, is_lab
+from mfa_kit.lab.token_of_lab import token_in
 
+LONGEST = 1 << 20
 HINT = "run it under `mfa-kit lab run`, or export what `mfa-kit lab serve` prints"
 
 
@@ -17,13 +18,13 @@ def ask_lab(method: str, path: str, payload: Mapping[str, object], *, env: Mappi
 
     Raise UsageFault if there is no lab, or if it refuses the request.
     """
-    if not is_lab(env):
+    if (token := token_in(env)) is None:
         raise UsageFault("there is no lab in this environment", HINT)
     request = urllib.request.Request(  # noqa: S310 - loopback, by the line above
         f"{env['AWS_ENDPOINT_URL']}/lab/{path}",
         method=method,
         data=json.dumps(payload).encode(),
-        headers={"X-Mfa-Kit-Lab": env[VARIABLE]},
+        headers={"X-Mfa-Kit-Lab": token},
     )
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
@@ -31,7 +32,17 @@ def ask_lab(method: str, path: str, payload: Mapping[str, object], *, env: Mappi
             return json.load(answer)
     except urllib.error.HTTPError as error:
         with error:
-            said = json.load(error)
-        raise UsageFault(said["error"], said.get("hint") or HINT) from None
-    except urllib.error.URLError as error:
-        raise UsageFault(f"the lab does not answer: {error.reason}", HINT) from None
+            raise _refusal(error.read(LONGEST)) from None
+    except (urllib.error.URLError, OSError) as error:
+        raise UsageFault(f"the lab does not answer: {getattr(error, 'reason', error)}", HINT) from None
+    except ValueError:
+        raise UsageFault("something other than a lab answers at this endpoint", HINT) from None
+
+
+def _refusal(body: bytes) -> UsageFault:
+    """Return the fault that a lab gave as the reason for a refusal."""
+    try:
+        reason = json.loads(body)
+        return UsageFault(str(reason["error"]), str(reason.get("hint") or HINT))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return UsageFault("something other than a lab answers at this endpoint", HINT)

@@ -1,34 +1,43 @@
-"""Recognizes a lab by its endpoint on loopback and by a token that real credentials do not have."""
+"""Recognition of a lab: by a variable that names its endpoint on loopback, with a token that only labs have.
+
+An account number proves nothing, because other simulators use the same. Credentials prove nothing either, because users
+of a lab have their own.
+"""
 
 import hmac
+import re
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from mfa_kit.core.loopback import is_loopback
 
-# The variable that holds the token in a lab's environment.
+# The variable in a lab's environment: the token, `@`, and the endpoint.
 VARIABLE = "MFA_KIT_LAB"
+VALUE = re.compile(r"(?P<token>[0-9a-f]{64})@(?P<endpoint>.+)")
 
 
 def lab_token(secret_access_key: str) -> str:
-    """Return the token of a lab. It is derived from the admin's secret key and does not reveal that key."""
+    """Return the token of a lab, which is derived from the secret key of its administrator and does not reveal it."""
     return hmac.digest(secret_access_key.encode(), b"mfa-kit lab", "sha256").hex()
 
 
-def speaks_to_lab(endpoint_url: str, env: Mapping[str, str]) -> bool:
-    """Return whether an endpoint is that of the lab of this environment, whoever's credentials are used there."""
-    return VARIABLE in env and _is_on_loopback(endpoint_url)
+def lab_variable(endpoint: str, secret_access_key: str) -> str:
+    """Return the value of VARIABLE for a lab."""
+    return f"{lab_token(secret_access_key)}@{endpoint}"
 
 
-def _is_on_loopback(url: str) -> bool:
+def token_in(env: Mapping[str, str]) -> str | None:
+    """Return the token in the environment of a lab; None in any other environment."""
+    endpoint = env.get("AWS_ENDPOINT_URL", "")
+    found = VALUE.fullmatch(env.get(VARIABLE, ""))
+    if found is None or found["endpoint"] != endpoint:
+        return None
     try:
-        return is_loopback(urlsplit(url).hostname)
+        return found["token"] if is_loopback(urlsplit(endpoint).hostname) else None
     except ValueError:
-        return False
+        return None
 
 
 def is_lab(env: Mapping[str, str]) -> bool:
-    """Return whether an environment is that of a lab. The account number proves nothing, because others use it too."""
-    token = lab_token(env.get("AWS_SECRET_ACCESS_KEY", ""))
-    is_token = hmac.compare_digest(env.get(VARIABLE, "").encode(), token.encode())
-    return is_token and _is_on_loopback(env.get("AWS_ENDPOINT_URL", ""))
+    """Return whether an environment is that of a lab."""
+    return token_in(env) is not None

@@ -70,7 +70,7 @@ def _account(parameters: Secret[bytes]) -> ExportedAccount:
     fields = dict(_records(parameters))  # if a field is repeated, the last value counts
     seed = fields.get(SECRET)
     if not isinstance(seed, Secret):
-        raise ValueError("an account without a seed")  # noqa: TRY004 - the message is wrong, not a type
+        raise ValueError("an account without a secret")  # noqa: TRY004 - the message is wrong, not a type
     return ExportedAccount(
         issuer=_text(fields.get(ISSUER)),
         name=_text(fields.get(NAME)),

@@ -24,6 +24,8 @@ ACCOUNT_ACTIONS = ("ListUsers", "ListVirtualMFADevices")
 SIMULATE = "unknown without iam:SimulatePrincipalPolicy"
 PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
 BUNDLES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE")
+# OpenSSL and Python write the keys of TLS connections to this file, which decrypts recorded traffic.
+KEY_LOG = "SSLKEYLOGFILE"
 # Columns and lines for the QR code of a device with a short name, and the prompt below it.
 WINDOW = (49, 30)
 
@@ -93,7 +95,7 @@ def _environment(env: Mapping[str, str]) -> Iterator[Diagnosis]:
     """List environment variables that redirect requests. Of a proxy only the host is shown; URLs may have passwords."""
     for name in PROXIES:
         if value := env.get(name) or env.get(name.lower()):
-            shown = value if name == "NO_PROXY" else urlsplit(value).hostname or "set"
+            shown = value if name == "NO_PROXY" else _host(value)
             yield Diagnosis("proxy", Health.NOTED, f"{name} {shown}")
     for name in BUNDLES:
         if value := env.get(name):
@@ -103,6 +105,13 @@ def _environment(env: Mapping[str, str]) -> Iterator[Diagnosis]:
     if value := env.get(KEY_LOG):
         found = f"{KEY_LOG} {value}: the keys of connections, with all secrets in them, are written there"
         yield Diagnosis("TLS key log", Health.BAD, found, f"unset {KEY_LOG}")
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or "set"
+    except ValueError:
+        return "is not a URL"
 
 
 def _profile_bundle(profile: str | None) -> Iterator[Diagnosis]:
@@ -167,7 +176,7 @@ def _clock(offset: float) -> Diagnosis:
 
 def _rights(allowed: Mapping[str, bool | None]) -> Iterator[Diagnosis]:
     """Check the answer of IAM's policy simulator for each action; None if it gives none."""
-    unsaid = SIMULATE if all(each is None for each in allowed.values()) else "a condition such as MFA decides"
+    unsaid = SIMULATE if all(each is None for each in allowed.values()) else "depends on a condition, such as MFA"
     for action, answer in allowed.items():
         match answer:
             case True:

@@ -39,7 +39,7 @@ def read_recipients(texts: Sequence[str], files: Sequence[Path] = (), *, given: 
 
 def configured_recipients() -> "list[Recipient]":
     """Read the recipients of the configuration file. Raise UsageFault for the first invalid one."""
-    return read_recipients(config.load().recipients, given=f"among the recipients in {config.path()},")
+    return read_recipients(config.load().recipients, given=f"in {config.path()},")
 
 
 def recipient_text(text: str) -> str:

@@ -61,7 +61,7 @@ def test_it_says_what_a_rekey_does_not_heal(desk: MfaKit, old: Pair, new: Pair) 
     blind = desk.run("backup", "rekey", "-i", old.file, "-r", new.recipient)
     assert "can still be opened with the old key" in blind.err
     assert "mfa-kit backup exposed -r OLD" in blind.err
-    assert "no identity that was given opens 1 of them now" in blind.err
+    assert "none of your identities can open 1 of the new files" in blind.err
     seen = desk.run("backup", "rekey", "-i", new.file, "-i", old.file, "-r", old.recipient)
     assert "no identity" not in seen.err
 

@@ -192,6 +192,23 @@ def test_the_doctor_tells_a_configuration_that_is_refused(text: str, mfa_kit: Mf
     assert [row["check"] for row in json.loads(done.out)["rows"] if row["state"] == "wrong"][:1] == ["configuration"]
 
 
+def test_the_doctor_reports_what_exposes_requests(mfa_kit: MfaKit, tmp_path: Path) -> None:
+    """A log of TLS keys, a CA bundle of a profile, and a proxy that is no URL."""
+    config = tmp_path / "aws"
+    config.write_text("[profile desk]\nca_bundle = /nowhere/ca.pem\n")
+    env = {
+        "SSLKEYLOGFILE": "/tmp/keys",
+        "AWS_CONFIG_FILE": str(config),
+        "HTTPS_PROXY": "http://[",
+        "AWS_PROFILE": "desk",
+    }
+    done = mfa_kit.process("doctor", "--output", "json", env=env)
+    found = {row["check"]: row for row in json.loads(done.out)["rows"]}
+    assert (found["TLS key log"]["state"], found["TLS key log"]["hint"]) == ("wrong", "unset SSLKEYLOGFILE")
+    assert found["CA bundle"]["found"] == "ca_bundle /nowhere/ca.pem in the AWS profile"
+    assert found["proxy"]["found"] == "HTTPS_PROXY is not a URL" or "NO_PROXY" in found["proxy"]["found"]
+
+
 def test_the_doctor_keeps_a_proxy_s_password(mfa_kit: MfaKit) -> None:
     """Only the host of the proxy's address is printed."""
     proxies = {"HTTPS_PROXY": "http://me:hunter2@proxy.example:3128", "AWS_CA_BUNDLE": "/nowhere"}
@@ -353,7 +370,7 @@ def test_the_doctor_tells_a_ledger_that_cannot_be_used(mfa_kit: MfaKit) -> None:
     assert "belongs to a newer mfa-kit" in ledger(mfa_kit)["found"]
     with contextlib.closing(sqlite3.connect(file)) as db:
         db.execute("drop table events")
-    assert "another program's" in ledger(mfa_kit)["found"]
+    assert "belongs to another program" in ledger(mfa_kit)["found"]
     whole = bytearray(file.read_bytes())
     for number in range(1, len(whole) // 4096):
         whole[number * 4096 : number * 4096 + 64] = b"\xff" * 64

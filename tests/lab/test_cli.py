@@ -22,7 +22,7 @@ import pytest
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.lab import child
 from mfa_kit.lab.aws.server import Lab
-from mfa_kit.lab.token_of_lab import is_lab, lab_token
+from mfa_kit.lab.token_of_lab import is_lab, lab_token, lab_variable
 from mfa_kit.wiring import lab as lab_wiring
 
 TOOL = [sys.executable, "-m", "mfa_kit"]
@@ -353,7 +353,7 @@ def listener() -> Iterator[tuple[str, list[bytes]]]:
         yield f"http://127.0.0.1:{server.getsockname()[1]}", heard
 
 
-@pytest.mark.parametrize("token", [None, "", "0" * 64])
+@pytest.mark.parametrize("token", [None, "", "0" * 64, f"{'0' * 64}@http://127.0.0.1:1"])
 def test_a_secret_key_is_not_sent_to_an_unknown_server(
     token: str | None, listener: tuple[str, list[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -373,7 +373,7 @@ def test_a_lab_gets_a_token_and_not_its_secret_key(
     """The lab may have ended, and another program may use its port."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", listener[0])
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of-a-lab")
-    monkeypatch.setenv("MFA_KIT_LAB", lab_token("of-a-lab"))
+    monkeypatch.setenv("MFA_KIT_LAB", lab_variable(listener[0], "of-a-lab"))
     monkeypatch.setattr(urllib.request.OpenerDirector, "open", lambda _, request, **__: _refuse(listener[1], request))
     with pytest.raises(UsageFault, match="does not answer"):
         lab_wiring.register_fido_key("alice", "key")
@@ -409,8 +409,9 @@ def test_a_command_with_the_lab_s_keys_stays_in_the_lab(lab: Lab) -> None:
     """A lab is recognized by its endpoint and its token. With real credentials it does not count as a lab."""
     assert child.device_environment(lab.env, {"A": "b"}) == {**lab.env, "A": "b"}
     assert is_lab(lab.env)
-    for name, value in (("AWS_SECRET_ACCESS_KEY", "real"), ("AWS_ENDPOINT_URL", "https://iam.amazonaws.com")):
-        assert not is_lab({**lab.env, name: value})
+    assert is_lab({**lab.env, "AWS_SECRET_ACCESS_KEY": "of-a-user-in-the-lab"})
+    for endpoint in ("https://iam.amazonaws.com", "http://127.0.0.1:4566"):
+        assert not is_lab({**lab.env, "AWS_ENDPOINT_URL": endpoint})
     assert not is_lab({name: value for name, value in lab.env.items() if name != "MFA_KIT_LAB"})
     assert not is_lab({**lab.env, "AWS_ENDPOINT_URL": "http://["})
 

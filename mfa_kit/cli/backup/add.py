@@ -102,4 +102,4 @@ def _put_away(image: str, shred: images.Shred | None, progress: Progress) -> Non
     other_names = shred()
     progress.note(f"{image} was overwritten and removed; {NO_PROMISE}")
     if other_names:
-        progress.note(f"the file has {other_names} other names (hard links); its content is overwritten there too")
+        progress.note(f"other names (hard links) of the file: {other_names}; its content is overwritten there too")

@@ -92,7 +92,7 @@ class Lab:
             "AWS_ENDPOINT_URL": self.url,
             "AWS_ACCESS_KEY_ID": self.admin.access_key_id,
             "AWS_SECRET_ACCESS_KEY": self.admin.secret_access_key,
-            token_of_lab.VARIABLE: token_of_lab.lab_token(self.admin.secret_access_key),
+            token_of_lab.VARIABLE: token_of_lab.lab_variable(self.url, self.admin.secret_access_key),
             "AWS_DEFAULT_REGION": self.account.region,
             "AWS_REGION": self.account.region,
             "AWS_CONFIG_FILE": os.devnull,

@@ -32,7 +32,7 @@ class PlainPicture:
     def __init__(self, path: Path) -> None:
         self.path, self._written = str(path), False
         if path.exists() or path.is_symlink():
-            raise UsageFault(f"{path} exists already", "name a new file, for nothing is written over: --qr-file")
+            raise UsageFault(f"{path} already exists", "name a new file: --qr-file FILE")
         check_new(path)
 
     def write(self, uri: KeyUri) -> None:
