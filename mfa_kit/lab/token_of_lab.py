@@ -30,7 +30,7 @@ def token_in(env: Mapping[str, str]) -> str | None:
     """Return the token in the environment of a lab; None in any other environment."""
     endpoint = env.get("AWS_ENDPOINT_URL", "")
     found = VALUE.fullmatch(env.get(VARIABLE, ""))
-    if found is None or found["endpoint"] != endpoint:
+    if found is None or found["endpoint"].rstrip("/") != endpoint.rstrip("/"):
         return None
     try:
         return found["token"] if is_loopback(urlsplit(endpoint).hostname) else None
@@ -41,3 +41,8 @@ def token_in(env: Mapping[str, str]) -> str | None:
 def is_lab(env: Mapping[str, str]) -> bool:
     """Return whether an environment is that of a lab."""
     return token_in(env) is not None
+
+
+def speaks_to_lab(endpoint_url: str, env: Mapping[str, str]) -> bool:
+    """Return whether an endpoint is that of the lab of this environment, whoever's credentials are used there."""
+    return is_lab({**env, "AWS_ENDPOINT_URL": endpoint_url})
