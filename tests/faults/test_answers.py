@@ -15,6 +15,7 @@ import pytest
 from mfa_kit.core.errors import AccessDenied, AlreadyExists, AwsFault, MfaKitError, Unclear, UsageFault
 from mfa_kit.core.models import Enrolled, Reached
 from mfa_kit.lab.aws.server import Lab
+from mfa_kit.lab.aws.wsgi import LATE_CALL
 from tests.faults.conftest import Judge, wait_until
 from tests.faults.test_kill import AFTER, BEFORE, VERBS
 from tests.faults.worker import Cut, Shared, act, at_desk, shared_iam
@@ -89,7 +90,7 @@ def answered_late(lab: Lab, seen: int) -> bool:
 
 def nothing_is_late() -> bool:
     """Return whether the lab has finished all requests; it processes delayed ones in threads of their own."""
-    return not any(thread.name.endswith("(_later)") for thread in threading.enumerate())
+    return not any(thread.name == LATE_CALL for thread in threading.enumerate())
 
 
 def gone(verb: str, user: str, lab: Lab) -> bool:

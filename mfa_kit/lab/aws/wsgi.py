@@ -27,6 +27,8 @@ from mfa_kit.lab.aws.wire import LOST, HttpResponse, LoggedCall
 SENT = ("content-type", "content-length", "x-amzn-requestid")
 STS = ("AssumeRole", "AssumeRoot", "GetCallerIdentity", "GetFederationToken", "GetSessionToken")
 
+# The name of the threads that answer calls which act late.
+LATE_CALL = "late call of the lab"
 
 # Makes the response object for one request to the account.
 LabService = Callable[[LabAccount], AuthorizedResponse]
@@ -111,7 +113,7 @@ class _FaultedCall:
             self._faults.wait(seconds, listings)
             self.answer()
 
-        threading.Thread(target=later, daemon=True).start()
+        threading.Thread(target=later, daemon=True, name=LATE_CALL).start()
 
     def refuse(self, code: str, message: str) -> HttpResponse:
         """Make an error response in the form of the call's service."""
