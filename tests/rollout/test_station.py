@@ -340,7 +340,7 @@ def test_a_token_is_read_for_its_user_and_for_no_other(rollout: Rollout, people:
     done = station(rollout, "", "", "s", "q", codes=read)
     assert done.code == 1
     assert f"take token GAHT55500001 for {users[1]}, and press Enter (2 of 2)" in done.err
-    assert f"token GAHT55500001 is {users[0]}'s" in done.err
+    assert f"token GAHT55500001 belongs to {users[0]}" in done.err
     assert lab.assigned("GAHT55500001") == users[0]
     assert outcomes(rollout) == {users[0]: "enrolled", users[1]: "failed"}
     rollout.apply()
