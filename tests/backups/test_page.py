@@ -24,7 +24,7 @@ BEFORE, AFTER = "correct horse battery staple", "another battery"
 # The user whose code is asked for.
 WHOSE = re.compile(r"shows for (\w+)")
 ASKED = {"age: ": BEFORE, "1 to 2: ": "1", "passphrase: ": AFTER, "the same again: ": AFTER}
-CODES = ("code: ", "leave it out: ")
+CODES = ("code: ", "to skip: ")
 
 
 @pytest.fixture
