@@ -17,7 +17,9 @@ ISSUERS = ("AWS", "Amazon Web Services")
 
 
 UNPROVEN = Check(
-    "maker", Value.NOT_APPLICABLE, "not proven: OATH has no attestation; --maker asks the FIDO applet of the same key"
+    "maker",
+    Value.NOT_APPLICABLE,
+    "not proven: OATH has no attestation; use --maker to ask the FIDO applet of the same key",
 )
 
 
@@ -28,11 +30,11 @@ def maker_check(answer: Proof | Refused, model: str | None) -> Check:
     """
     failed = [check.detail for check in answer.checks if check.value is Value.FAIL]
     if model is None or failed:
-        return Check("maker", Value.FAIL, f"not proven: {'; '.join(failed) or 'FIDO names no model'}")
+        return Check("maker", Value.FAIL, f"not proven: {'; '.join(failed) or 'FIDO reports no model'}")
     return Check("maker", Value.PASS, f"{model}, by the FIDO attestation of the same key")
 
 
-NOT_BESIDE = Check("maker", Value.FAIL, "not proven: no FIDO applet is seen on the same card or USB device")
+NOT_BESIDE = Check("maker", Value.FAIL, "not proven: no FIDO applet found on the same card or USB device")
 
 
 def verify_key(
@@ -71,7 +73,7 @@ def _take_away(keys: PluggedOathKeys, key: OathKey, error: BaseException) -> Non
             if TEST.encode() in applet.names():
                 applet.delete(TEST)
     except (DeviceFault, KeyboardInterrupt) as left:
-        again = "verify oath takes it away when it runs again"
+        again = "the next verify oath removes it"
         error.add_note(f"{TEST} may be left on {key.description}: {str(left) or 'interrupted'}; {again}")
 
 
@@ -87,7 +89,11 @@ def _fitness(key: OathKey, applet: OathApplet, *, account: str | None, seed: See
     yield Check("applet", Value.PASS, f"{key.description}, identity {key.identity}")
     yield from _firmware(key)
     yield _room(key, len(names))
-    yield Check("password", Value.PASS, "set, and told" if key.password else "none: whoever has the key has its codes")
+    yield Check(
+        "password",
+        Value.PASS,
+        "set, and correct" if key.password else "none: anyone who has the key can read its codes",
+    )
     if account is not None:
         there = [name.decode(errors="replace") for name in names if _of_account(name, account)]
         yield Check(
@@ -95,24 +101,24 @@ def _fitness(key: OathKey, applet: OathApplet, *, account: str | None, seed: See
             Value.WARN if there else Value.PASS,
             ", ".join(there) if there else f"none of {account}",
         )
-    yield _round_trip(applet, seed, at) if seed else Check("round trip", Value.NOT_APPLICABLE, "left out: --no-write")
+    yield _round_trip(applet, seed, at) if seed else Check("round trip", Value.NOT_APPLICABLE, "skipped: --no-write")
 
 
 def _firmware(key: OathKey) -> Iterator[Check]:
     if key.firmware is None or not key.yubikey:
-        told = key.firmware or "the key says none"
-        yield Check("firmware", Value.NOT_APPLICABLE, f"{told}; advisories are known for YubiKeys only")
+        told = key.firmware or "not reported"
+        yield Check("firmware", Value.NOT_APPLICABLE, f"{told}; advisories are known only for YubiKeys")
         return
     found = advisories(key.what, Version(*map(int, key.firmware.split("."))))
-    yield Check("firmware", Value.PASS, f"{key.firmware}, as the key says" + ("" if found else "; no advisory"))
+    yield Check("firmware", Value.PASS, f"{key.firmware}, as the key reports" + ("" if found else "; no advisory"))
     for each in found:
-        yield Check(f"advisory {each.name}", Value.WARN, f"{each.what}; not in OATH itself", each.source)
+        yield Check(f"advisory {each.name}", Value.WARN, f"{each.what}; OATH is not affected", each.source)
 
 
 def _room(key: OathKey, used: int) -> Check:
     left = key.left(used)
     if left is None:
-        return Check("room", Value.WARN, f"{used} used; how many it holds is not known, and met when it is written")
+        return Check("room", Value.WARN, f"{used} used; its capacity is unknown")
     return Check("room", Value.PASS if left else Value.FAIL, f"{used} used, {left} free")
 
 
@@ -135,8 +141,8 @@ def _round_trip(applet: OathApplet, seed: Seed, at: float) -> Check:
             applet.delete(TEST)
         return Check("round trip", Value.FAIL, str(fault))
     if applet.held() != before:
-        return Check("round trip", Value.FAIL, "the key does not hold the same credentials as before")
+        return Check("round trip", Value.FAIL, "the key no longer has the same credentials as before")
     step = otp.step(at)
     if code != next(otp.codes(seed, range(step, step + 1))):
-        return Check("round trip", Value.FAIL, "the key computes other codes than the seed gives")
-    return Check("round trip", Value.PASS, "written, computed, compared and deleted; all else is as it was")
+        return Check("round trip", Value.FAIL, "the key computes codes that do not match the secret")
+    return Check("round trip", Value.PASS, "written, computed, compared and deleted; nothing else changed")

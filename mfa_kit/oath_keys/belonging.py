@@ -47,7 +47,10 @@ class Claim:
 def check_virtual(device: Device) -> None:
     """Raise UsageFault for a device whose secret cannot be on a key."""
     if device.type is not DeviceType.VIRTUAL:
-        raise UsageFault(f"{device.serial} is no device whose seed could be on a key", "name another with --mfa-device")
+        raise UsageFault(
+            f"{device.serial} is not a virtual device, so its secret cannot be on a key",
+            "select another with --mfa-device",
+        )
 
 
 def verify_device(
@@ -117,14 +120,14 @@ def _belonging(
 ) -> Iterator[Check]:
     yield Check("listed by IAM", Value.PASS, claim.serial)
     if key is None or applet is None:
-        yield Check("credential", Value.FAIL, f"no key that is plugged in holds {claim.label}")
+        yield Check("credential", Value.FAIL, f"no plugged-in key holds {claim.label}")
         return
     yield Check("credential", Value.PASS, f"{claim.label} is on {key.description}")
     at = now()
     code = applet.code(claim.label, at, touch=applet.held().get(claim.label.encode(), False))
     right = claim.agrees(code, at)
     if right is not None:
-        yield Check("backup", _passed(right), f"the code is{'' if right else ' not'} its seed's")
+        yield Check("backup", _passed(right), f"the code {'matches' if right else 'does not match'} its secret")
     yield _by_aws(level, taken=accepts(code)) if accepts else _by_seed(right)
 
 
@@ -134,10 +137,12 @@ def _passed(passed: bool) -> Value:
 
 def _by_seed(right: bool | None) -> Check:
     if right is None:
-        return Check("level: local", Value.WARN, "the key computed a code; it was judged by nobody: AWS has the seed")
-    return Check("level: local", _passed(right), "the key computed a code; it was judged by the seed of the backup")
+        return Check(
+            "level: local", Value.WARN, "the key computed a code, but it was not checked: only AWS has the secret"
+        )
+    return Check("level: local", _passed(right), "the key's code was checked with the secret in the backup")
 
 
 def _by_aws(level: str, *, taken: bool) -> Check:
-    late = "AWS did not take it; it takes nothing older than the last codes that it took, so try in a minute"
-    return Check(f"level: {level}", _passed(taken), "AWS took the code" if taken else late)
+    late = "AWS rejected the code; it accepts none older than the last one it accepted, so try again in a minute"
+    return Check(f"level: {level}", _passed(taken), "AWS accepted the code" if taken else late)

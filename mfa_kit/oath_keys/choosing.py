@@ -29,7 +29,7 @@ def choose_key(
         case [key]:
             for fault in faults if wanted is None else ():
                 if not isinstance(fault, NoApplet):
-                    progress.note(f"{fault}; {key.description} is used")
+                    progress.note(f"{fault}; using {key.description}")
             return key
         case several:
             return several[_ask_which([_line(key) for key in several], person)]
@@ -50,7 +50,7 @@ def _no_key(wanted: str | None, found: Sequence[OathKey], faults: Sequence[Devic
         return faults[0]
     fault = DeviceFault(
         "no key with an OATH applet is plugged in" if wanted is None else f"no key {wanted} is plugged in",
-        "plug it in and try again; mfa-kit key list shows what is there",
+        "plug it in and try again; to see what is plugged in: mfa-kit key list",
     )
     for key in found:
         fault.add_note(f"plugged in: {_line(key)}")
@@ -76,7 +76,7 @@ def find_holder(keys: PluggedOathKeys, label: str, wanted: str | None) -> OathKe
         raise wrong[0]
     holders = _holders(keys, found, label)
     if len(holders) > 1:
-        raise UsageFault(f"{len(holders)} keys hold {label}", f"say which with {KEY}")
+        raise UsageFault(f"{len(holders)} keys hold {label}", f"select one with {KEY}")
     return holders[0] if holders else None
 
 

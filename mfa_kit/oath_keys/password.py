@@ -17,7 +17,7 @@ def give_password(keys: LockableKeys, wanted: str | None, *, had: bool) -> OathK
     keys.remember_password(key, access)
     with keys.open(key) as applet:
         if not applet.guarded:
-            raise DeviceFault(f"{key.description} took a password, and asks for none", "do not use this key")
+            raise DeviceFault(f"{key.description} accepted a password, but does not ask for it", "do not use this key")
     return key
 
 
@@ -26,7 +26,7 @@ def clear_password(keys: LockableKeys, wanted: str | None) -> OathKey:
     key = keys.choose(wanted)
     if not key.password:
         raise UsageFault(
-            f"{key.description} has no password", "leave it as it is, or set one: mfa-kit key password set"
+            f"{key.description} has no password", "there is nothing to remove; to set one: mfa-kit key password set"
         )
     with keys.open(key) as applet:
         applet.set_key(None)

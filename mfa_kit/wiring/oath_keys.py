@@ -43,7 +43,7 @@ class OathKeys:
             password = person.ask_secret(f"OATH password of {key.description}", instead="--password-stdin")
         if password == Secret(""):  # no key has an empty password, and some keys count attempts
             raise UsageFault(
-                f"no OATH password of {key.description} was given, so nothing was tried", "give the one that it has"
+                f"no OATH password was given for {key.description}, so none was tried", "give the key's OATH password"
             )
         return password
 
@@ -55,9 +55,7 @@ class OathKeys:
             person = self._settings.interaction
             new = person.ask_new_secret(f"new OATH password of {key.description}", instead="--password-stdin")
         if new == Secret(""):
-            raise UsageFault(
-                "the new password is empty", "type one, or take the old one away: mfa-kit key password clear"
-            )
+            raise UsageFault("the new password is empty", "type one, or remove the old one: mfa-kit key password clear")
         return new
 
     def remember_password(self, key: OathKey, access: Secret[bytes]) -> None:
@@ -112,5 +110,7 @@ def _adapter() -> "type[Keys]":
     try:
         from mfa_kit.adapters.oath.keys import Keys
     except ImportError:
-        raise UsageFault("OATH keys need more than is installed", "pip install 'mfa-kit[oath]'") from None
+        raise UsageFault(
+            "OATH keys need the 'oath' extra, which is not installed", "pip install 'mfa-kit[oath]'"
+        ) from None
     return Keys

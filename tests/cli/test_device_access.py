@@ -111,7 +111,7 @@ def test_a_smart_card_service_is_wrong_when_it_is_there_and_refuses(
     """Over SSH polkit refuses it. Without readers it is not needed. tests/oath/test_rules.py has a real refusal."""
 
     def refusing() -> list[str]:
-        raise DeviceFault("the smart card service refuses this session", "polkit decides who may use cards")
+        raise DeviceFault("the smart card service rejects this session", "polkit decides who may use cards")
 
     monkeypatch.setattr(pcsc, "reader_names", refusing)
     monkeypatch.setattr(pcsc, "service_listens", lambda: listening)

@@ -253,7 +253,7 @@ def test_a_key_with_the_serial_of_the_absent_one_is_not_taken_for_it(
     do("restore", user, tmp_path, shared, identity=identity)
     with pytest.raises(DeviceFault, match="12345678, which is not plugged in") as caught:
         do("revoke", user, tmp_path, shared, identity=identity)
-    assert any("is another one, or was reset" in note for note in caught.value.__notes__)
+    assert any("is another key or was reset" in note for note in caught.value.__notes__)
     assert len(twin.credentials) == 1
     cleaned: Any = do("clean", user, tmp_path, shared, identity=identity)[0]
     assert [bool(each.error) for each in cleaned] == [True]

@@ -92,7 +92,7 @@ def test_another_keys_attestation_is_none(mfa_kit: MfaKit, maker: AttestationCa,
     pcsc.plug(YkoathCard(), TwoApplets(FidoCard(lab_key(maker))))
     code, told = checked(mfa_kit, "--maker", "--key", pcsc.reader(0), *published)
     assert (code, told["result"]) == (1, "fail")
-    assert "no FIDO applet is seen on the same card or USB device" in told["detail"]
+    assert "no FIDO applet found on the same card or USB device" in told["detail"]
 
 
 @pytest.fixture

@@ -72,7 +72,7 @@ def test_more_data_for_ever_ends(ins: int, seat: Make, monkeypatch: pytest.Monke
     carrier = seat()
     card.quirks.endless = frozenset({ins})
     card.log.clear()
-    with pytest.raises(DeviceFault, match="answers without an end"):
+    with pytest.raises(DeviceFault, match="sends an endless answer"):
         enroll(carrier)
     assert wire.LONGEST_ANSWER // CHUNK <= card.log.count(SEND_REMAINING) <= wire.LONGEST_ANSWER // CHUNK + 1
 
@@ -108,13 +108,13 @@ def test_a_mute_key_costs_seconds(seat: Make, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     ("quirk", "sentence"),
     [
-        ({"drops_touch": True}, "does not ask for a touch"),
+        ({"drops_touch": True}, "does not require a touch"),
         ({"overwrites": True}, "lost AWS:bob@123456789012 when AWS:alice@123456789012 was written"),
-        ({"forgets": True}, "said that it stored AWS:alice@123456789012, and did not"),
+        ({"forgets": True}, "reported that it stored AWS:alice@123456789012, but did not"),
         ({"cannot_compute": 0x6984}, "refused with status 6984"),
         ({"cannot_compute": 0x6F00}, "refused with status 6f00"),
-        ({"wrong_codes": True}, "computes other codes than the seed gives"),
-        ({"garbage": frozenset({CALCULATE_ALL})}, "makes no sense"),
+        ({"wrong_codes": True}, "computes codes that do not match the secret"),
+        ({"garbage": frozenset({CALCULATE_ALL})}, "sent an invalid answer"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -137,7 +137,7 @@ def test_a_key_that_cannot_delete_is_told(seat: Make) -> None:
     carrier = seat()
     enroll(carrier)
     entry = Entry(run="20260101T000000Z-00000000", intent=carrier_intent(carrier), reached=Reached.CREATED)
-    with pytest.raises(DeviceFault, match="does not delete AWS:alice@123456789012"):
+    with pytest.raises(DeviceFault, match="did not delete AWS:alice@123456789012"):
         carrier.remove(entry)
     assert LABEL in card.credentials
 
@@ -163,7 +163,7 @@ def test_a_key_that_only_says_that_it_deleted_is_told(seat: Make) -> None:
     carrier = seat()
     enroll(carrier)
     entry = Entry(run="20260101T000000Z-00000000", intent=carrier_intent(carrier), reached=Reached.CREATED)
-    with pytest.raises(DeviceFault, match="does not delete AWS:alice@123456789012"):
+    with pytest.raises(DeviceFault, match="did not delete AWS:alice@123456789012"):
         carrier.remove(entry)
     assert LABEL in card.credentials
 
@@ -197,10 +197,10 @@ def test_a_collision_and_a_name_too_long_have_their_own_answers(seat: Make, keys
         applet.put("AWS:alice@1234567890123", SEED, touch=False)
     carrier.check(INTENT, sealed=False)
     enroll(carrier)
-    with pytest.raises(DeviceFault, match="has a credential AWS:alice@123456789012 already"):
+    with pytest.raises(DeviceFault, match="already has a credential AWS:alice@123456789012"):
         carrier.check(INTENT, sealed=False)
     long = Intent(account="123456789012", partition="aws", user="alice", name="a" * 48, method=Method("oath"))
-    with pytest.raises(UsageFault, match="longer than the 64 octets") as caught:
+    with pytest.raises(UsageFault, match="longer than 64 bytes") as caught:
         carrier.check(long, sealed=False)
     assert "at most 47 characters" in caught.value.hint
 
@@ -255,7 +255,7 @@ def test_a_key_that_changed_places_is_not_written(seat: Make) -> None:
     carrier.check(INTENT, sealed=True)
     other = YkoathCard(serial=12345678)
     pcsc.plug(other)
-    with pytest.raises(DeviceFault, match="another key is in"):
+    with pytest.raises(DeviceFault, match="now has another key"):
         carrier.install(INTENT, CREATED)
     assert other.credentials == {}
 
@@ -349,7 +349,7 @@ def test_a_key_that_wants_a_touch_for_each_write_gets_it(seat: Make, person: Per
 def test_a_touch_that_no_answer_tells_of_is_none(quirk: str, seat: Make) -> None:
     """The answer was dropped, or the key cannot report it."""
     nitrokey(**{quirk: True})
-    with pytest.raises(DeviceFault, match="does not ask for a touch"):
+    with pytest.raises(DeviceFault, match="does not require a touch"):
         enroll(seat(touch=True))
 
 
@@ -378,11 +378,11 @@ def test_a_name_that_is_no_text_stops_nothing(seat: Make) -> None:
 @pytest.mark.parametrize(
     ("quirk", "sentence"),
     [
-        ({"wrong_password": 0x6A80}, "is not the OATH password of the key"),
-        ({"wrong_password": 0x6984}, "is not the OATH password of the key"),
-        ({"wrong_password": 0x6982}, "is not the OATH password of the key"),
+        ({"wrong_password": 0x6A80}, "wrong OATH password for the key"),
+        ({"wrong_password": 0x6984}, "wrong OATH password for the key"),
+        ({"wrong_password": 0x6982}, "wrong OATH password for the key"),
         ({"password_tries": 3}, "; 2 tries are left"),
-        ({"password_tries": 0}, "takes no OATH password any more"),
+        ({"password_tries": 0}, "no longer accepts an OATH password"),
     ],
 )
 def test_a_wrong_password_is_one_try(
@@ -598,17 +598,17 @@ def test_a_session_that_polkit_refuses_is_told_of_polkit(mfa_kit: MfaKit) -> Non
     with Readers(polkit=True) as refusing:
         done = mfa_kit.process("key", "list", env=refusing.env)
     assert done.code == 3
-    assert "refuses this session" in done.err
+    assert "rejects this session" in done.err
     assert "polkit" in done.err
 
 
 @pytest.mark.parametrize(
     ("status", "sentence", "hint"),
     [
-        (0x8010006A, "polkit refuses it", "org.debian.pcsc-lite.access_card"),
-        (0x8010000B, "another program holds the key", "close it there"),
-        (0x80100068, "another program reset the key", "close it"),
-        (0x80100066, "is mute", "unplug it"),
+        (0x8010006A, "polkit does not allow", "org.debian.pcsc-lite.access_card"),
+        (0x8010000B, "another program holds the key", "close that program"),
+        (0x80100068, "another program reset the key", "close that program"),
+        (0x80100066, "does not answer", "unplug it"),
         (0x80100016, "was removed", "plug it in"),
         (0x80100069, "was removed", "plug it in"),
         (0x8010000F, "was removed", "plug it in"),

@@ -168,7 +168,7 @@ class Applet:
                 if error.sw == SW.NO_SPACE:
                     raise DeviceFault(
                         f"the key in {without_controls(self.wire.reader)} is full",
-                        "delete what is not used: ykman oath accounts list, then ykman oath accounts delete NAME",
+                        "delete unused credentials: ykman oath accounts list, then ykman oath accounts delete NAME",
                     ) from None
                 raise
 
@@ -198,8 +198,8 @@ class Applet:
         """DELETE, and check that the credential is gone. Raise DeviceFault when the key cannot delete."""
         name = without_controls(self.wire.reader)
         cannot = DeviceFault(
-            f"the key in {name} does not delete {label}",
-            "delete it with the maker's own program; it opens nothing any more",
+            f"the key in {name} did not delete {label}",
+            "delete it with the manufacturer's program; its device no longer exists",
         )
         with card_faults(self.wire.reader):
             try:
@@ -228,12 +228,12 @@ class Applet:
             except ApduError as error:
                 if error.sw == SW.AUTH_METHOD_BLOCKED:
                     raise DeviceFault(
-                        f"the key in {name} takes no OATH password any more",
+                        f"the key in {name} no longer accepts an OATH password",
                         "use another key, or reset its OATH applet, which erases it: ykman oath reset",
                     ) from None
                 left = f"; {error.sw & 0xF} tries are left" if error.sw & 0xFFF0 == SW.VERIFY_FAIL_NO_RETRY else ""
                 raise DeviceFault(
-                    f"that is not the OATH password of the key in {name}{left}", "ask who set it, and try again"
+                    f"wrong OATH password for the key in {name}{left}", "find out the right password, then try again"
                 ) from None
 
     def set_key(self, key: Secret[bytes] | None) -> None:
@@ -246,7 +246,7 @@ class Applet:
 
 
 def _untouched() -> DeviceFault:
-    return DeviceFault(f"the key was not touched within {TOUCH:.0f} s", "try again, and touch the key")
+    return DeviceFault(f"the key was not touched within {TOUCH:.0f} s", "try again and touch the key")
 
 
 def _countdown(say: Callable[[str], None], marks: tuple[float, ...]) -> Callable[[float], None]:

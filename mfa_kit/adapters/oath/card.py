@@ -101,7 +101,7 @@ class OathCard:
         if len(label.encode()) > LONGEST_NAME:
             most = LONGEST_NAME - len(label.encode()) + len(intent.name)
             raise UsageFault(
-                f"{label} is longer than the {LONGEST_NAME} octets that a key holds for a name",
+                f"{label} is longer than {LONGEST_NAME} bytes, the longest name that a key stores",
                 f"choose a --name of at most {max(most, 1)} characters",
             )
         with self._keys.open(key) as applet:
@@ -110,7 +110,10 @@ class OathCard:
             return intent
         self._free(label, names)
         if key.left(len(names)) == 0:
-            raise DeviceFault(f"{key.description} is full", "delete what is not used: ykman oath accounts delete NAME")
+            raise DeviceFault(
+                f"{key.description} is full",
+                "delete unused credentials: ykman oath accounts delete NAME",
+            )
         return intent.on(hardware=self._options.asset or key.serial or key.identity, card=key.identity)
 
     def _chosen(self) -> OathKey:
@@ -120,8 +123,8 @@ class OathCard:
     def _free(self, label: str, names: list[bytes]) -> None:
         if label.encode() in names:
             raise DeviceFault(
-                f"{self._chosen().description} has a credential {label} already",
-                f"choose another --name, or, when nobody uses it: ykman oath accounts delete {label}",
+                f"{self._chosen().description} already has a credential {label}",
+                f"choose another --name, or, if it is no longer used: ykman oath accounts delete {label}",
             )
 
     def install(self, intent: Intent, created: Created) -> None:
@@ -143,10 +146,10 @@ class OathCard:
             names = ", ".join(sorted(without_controls(name.decode(errors="replace")) for name in lost))
             raise DeviceFault(f"{key.description} lost {names} when {label} was written", "do not use this key")
         if mine is None:
-            raise DeviceFault(f"{key.description} said that it stored {label}, and did not", "do not use this key")
+            raise DeviceFault(f"{key.description} reported that it stored {label}, but did not", "do not use this key")
         if self._options.touch and not mine:
             raise DeviceFault(
-                f"{key.description} does not ask for a touch, though it was told to", "use --no-touch, or another key"
+                f"{key.description} does not require a touch, although it was told to", "use --no-touch, or another key"
             )
         self._seeds[intent.serial], self._touch = created.seed, mine
 
@@ -156,7 +159,9 @@ class OathCard:
 
         def judge(step: int, code: str) -> None:
             if code != next(otp.codes(seed, range(step, step + 1))):
-                raise DeviceFault(f"{key.description} computes other codes than the seed gives", "do not use this key")
+                raise DeviceFault(
+                    f"{key.description} computes codes that do not match the secret", "do not use this key"
+                )
 
         with self._keys.open(key) as applet:
             return compute_pair(
@@ -212,7 +217,7 @@ class OathCard:
         if len(homes) > 1:
             raise DeviceFault(
                 f"{len(homes)} keys may hold {intent.label}: {', '.join(key.where for key in homes)}",
-                "plug in only the one that is meant",
+                "plug in only the key that you mean",
             )
         if not homes:
             raise _absent(intent, found, wrong)
@@ -244,13 +249,13 @@ def _absent(intent: Intent, found: list[OathKey], wrong: list[DeviceFault]) -> D
     """
     missing = DeviceFault(
         f"the credential {intent.label} is on {intent.hardware or 'a key'}, which is not plugged in",
-        "plug in that key and run: mfa-kit orphans clean; when it is lost or was reset, add: --lost "
+        "plug in that key and run: mfa-kit orphans clean; if it is lost or was reset, add: --lost "
         + shlex.quote(intent.hardware or "KEY"),
     )
     for key in found:
         if key.serial is not None and key.serial == intent.hardware:
             missing.add_note(
-                f"the key in {key.where} has that serial, but is another one, or was reset: {key.identity}"
+                f"the key in {key.where} has that serial number, but is another key or was reset: {key.identity}"
             )
     for each in wrong:
         missing.add_note(str(each))

@@ -66,7 +66,7 @@ class Keys:
         """Wait for calls that were given up but still keep a card busy, such as a touch after Ctrl-C."""
         for hanging in list(DeadlineThread.stuck):
             if hanging.thread.is_alive():
-                self._say("waiting for the key to end what it was asked before: touch it, or pull it out")
+                self._say("waiting for the key to finish the previous command: touch it, or pull it out")
                 hanging.thread.join(STUCK)
             if not hanging.thread.is_alive():
                 DeadlineThread.stuck.remove(hanging)
@@ -79,12 +79,12 @@ class Keys:
                 with card_faults(key.reader):
                     applet = Applet(wire, say=self._say, writes_touched=not key.yubikey)
                 if applet.identity != key.identity:
-                    raise DeviceFault(f"another key is in {key.where} now", "plug in the key that you chose")
+                    raise DeviceFault(f"{key.where} now has another key", "plug in the key that you chose")
                 if applet.locked:
                     self.unlock(applet, key)
                 yield applet
         except NoCardException:
-            raise DeviceFault(f"the key in {key.where} was removed", "plug it in, and try again") from None
+            raise DeviceFault(f"the key in {key.where} was removed", "plug it in and try again") from None
 
     def unlock(self, applet: Applet, key: OathKey) -> None:
         """Unlock an applet. Its password is requested once. Raise DeviceFault for a wrong password."""

@@ -38,7 +38,7 @@ REFUSED, HELD, RESET, UNRESPONSIVE = 0x8010006A, 0x8010000B, 0x80100068, {0x8010
 GONE = {0x8010000C, 0x80100009, 0x80100017, 0x80100069, 0x80100003, 0x80100016, 0x8010002F, 0x8010000F, 0}
 # PC/SC part 3, 3.1.3.2.3: a contactless reader constructs an ATR with this in the high half of its second octet.
 CONTACTLESS = 0x80
-REPLUG = "unplug it, plug it in again, and try again"
+REPLUG = "unplug it, plug it in again and try again"
 PCSCD = Path("/run/pcscd/pcscd.comm")
 
 # pyscard's errors have two base classes without a common root.
@@ -105,7 +105,7 @@ class Wire(SmartCardConnection):
         assert card is not None  # noqa: S101 - _open has set it
         left = self._until - time.monotonic()
         if self._octets > LONGEST_ANSWER:
-            raise DeviceFault(f"the key in {without_controls(self.reader)} answers without an end", REPLUG)
+            raise DeviceFault(f"the key in {without_controls(self.reader)} sends an endless answer", REPLUG)
         self.exchanges += 1
         data, sw1, sw2 = self._thread.call(lambda: card.transmit(list(apdu)), seconds=left, tick=self._tick)
         self._octets += len(data)
@@ -137,34 +137,32 @@ def card_faults(reader: str) -> Iterator[None]:
     except TimeoutError:
         raise DeviceFault(f"the key in {name} does not answer", f"{REPLUG}{_holders()}") from None
     except NoCardException:
-        raise DeviceFault(f"the key in {name} was removed", "plug it in, and try again") from None
+        raise DeviceFault(f"the key in {name} was removed", "plug it in and try again") from None
     except SCARD as error:
         raise _pcsc(name, error.hresult & 0xFFFFFFFF) from None
     except ApplicationNotAvailableError:
-        raise NoApplet(f"the card in {name} has no OATH applet", "use a key that has one") from None
+        raise NoApplet(f"the card in {name} has no OATH applet", "use a key that has the OATH applet") from None
     except ApduError as error:
         raise DeviceFault(f"the key in {name} refused with status {error.sw:04x}", REPLUG) from None
     except NONSENSE as error:
-        raise DeviceFault(
-            f"the key in {name} gave an answer that makes no sense ({type(error).__name__})", REPLUG
-        ) from None
+        raise DeviceFault(f"the key in {name} sent an invalid answer ({type(error).__name__})", REPLUG) from None
 
 
 def _pcsc(name: str, status: int) -> DeviceFault:
     if status in GONE:
-        return DeviceFault(f"the key in {name} was removed", "plug it in, and try again")
+        return DeviceFault(f"the key in {name} was removed", "plug it in and try again")
     if status == HELD:
         held = _holders() or "; it may be GnuPG's scdaemon, a browser or Yubico Authenticator"
-        return DeviceFault(f"another program holds the key in {name}", f"close it there, and try again{held}")
+        return DeviceFault(f"another program holds the key in {name}", f"close that program and try again{held}")
     if status == REFUSED:
         return DeviceFault(
-            f"this session may not use the key in {name}: polkit refuses it",
-            "work at the machine's own seat, or let polkit allow org.debian.pcsc-lite.access_card; docs/oath-keys.md",
+            f"polkit does not allow this session to use the key in {name}",
+            "work at the computer itself, or allow org.debian.pcsc-lite.access_card in polkit; see docs/oath-keys.md",
         )
     if status == RESET:
-        return DeviceFault(f"another program reset the key in {name}", f"close it, and try again{_holders()}")
+        return DeviceFault(f"another program reset the key in {name}", f"close that program and try again{_holders()}")
     if status in UNRESPONSIVE:
-        return DeviceFault(f"the card in {name} is mute", REPLUG)
+        return DeviceFault(f"the card in {name} does not answer", REPLUG)
     return DeviceFault(f"PC/SC cannot reach the key in {name}: {_message(status)}", REPLUG)
 
 
@@ -182,7 +180,7 @@ def _holders() -> str:
                 found.append(
                     f"{without_controls((folder / 'comm').read_text('utf-8', 'replace'))} (process {folder.name})"
                 )
-    return f"; programs that use smart cards now: {', '.join(sorted(found))}" if found else ""
+    return f"; programs using smart cards now: {', '.join(sorted(found))}" if found else ""
 
 
 def reader_states() -> list[tuple[str, bool]]:
@@ -233,9 +231,9 @@ def reader_names() -> list[str]:
     except SCARD as error:
         if service_listens():
             raise DeviceFault(
-                "the smart card service refuses this session",
-                "polkit decides who may use cards, and a session by SSH may not: work at the machine's own seat, or "
-                "allow org.debian.pcsc-lite.access_pcsc; docs/oath-keys.md has the rule",
+                "the smart card service rejects this session",
+                "polkit does not allow SSH sessions to use cards: work at the computer itself, or allow "
+                "org.debian.pcsc-lite.access_pcsc; docs/oath-keys.md has the rule",
             ) from None
         raise DeviceFault(
             f"there is no smart card service: {_message(error.hresult)}",

@@ -26,7 +26,9 @@ def sources_of(settings: Settings) -> tuple[KeySource, ...]:
 
 
 @click.command("list", cls=Verb)
-@click.option("--watch", is_flag=True, help="Go on, and tell each key that comes or goes, until Ctrl-C.")
+@click.option(
+    "--watch", is_flag=True, help="Keep running and report each key that is connected or removed, until Ctrl-C."
+)
 def list_keys(*, watch: bool, settings: Settings, output: Output) -> None:
     """List the keys that are plugged in."""
     sources, progress = sources_of(settings), settings.progress

@@ -19,8 +19,10 @@ from mfa_kit.wiring.settings import Settings
 
 @click.command("oath", cls=Verb)
 @WHICH
-@click.option("--no-write", is_flag=True, help="Leave out the credential that is written, used and deleted again.")
-@click.option("--maker", is_flag=True, help="Prove its maker by the FIDO attestation of the same key: two touches.")
+@click.option("--no-write", is_flag=True, help="Do not write a test credential to the key.")
+@click.option(
+    "--maker", is_flag=True, help="Verify the manufacturer by the FIDO attestation of the same key (two touches)."
+)
 @MDS
 @MDS_ROOT
 @PIN_STDIN
@@ -37,7 +39,7 @@ def verify_oath(
     settings: Settings,
     output: Output,
 ) -> int:
-    """Prove that an OATH key is fit to be given to somebody; --account says whose credentials to look for."""
+    """Check that an OATH key is ready to be given to a user. With --account, look for credentials of that account."""
     fido = SecurityKeys(settings, mds=mds, mds_root=mds_root, pin_stdin=pin_stdin)
     answer, key = verify_key(
         OathKeys(settings, password_stdin=password_stdin),

@@ -23,10 +23,12 @@ from mfa_kit.wiring.settings import Settings
 @click.command("user", cls=Verb)
 @click.argument("user")
 @DEVICE
-@click.option("--key", "wanted_key", metavar="SERIAL|READER", help="Which key, when several hold the credential.")
-@click.option("--resync", is_flag=True, help="Let AWS judge two codes, and keep the clock offset that it finds.")
-@click.option("--backup", type=Path, metavar="FILE", help="Compare with the seed of this sealed backup.")
-@click.option("-i", "--identity", "keys", multiple=True, type=Path, metavar="FILE", help="What opens the backup.")
+@click.option("--key", "wanted_key", metavar="SERIAL|READER", help="The key to use, if several hold the credential.")
+@click.option("--resync", is_flag=True, help="Let AWS check two codes and store the clock offset.")
+@click.option("--backup", type=Path, metavar="FILE", help="Compare with the secret in this backup.")
+@click.option(
+    "-i", "--identity", "keys", multiple=True, type=Path, metavar="FILE", help="Identity that decrypts the backup."
+)
 @PASSPHRASE_FD
 @PASSWORD_STDIN
 def verify_user(
@@ -42,7 +44,7 @@ def verify_user(
     settings: Settings,
     output: Output,
 ) -> int:
-    """Prove that the key at hand is USER's MFA device: by AWS for your own, else by its label and a code."""
+    """Check that the plugged-in key is USER's MFA device: with AWS for your own, else by its label and a code."""
     identities = Identities(keys, passphrase_fd=passphrase_fd, person=settings.interaction)
     with open_desk(settings, METHODS) as (desk, caller):
         name = resolve_user(user, caller=caller, inventory=desk.inventory)

@@ -14,6 +14,6 @@ from mfa_kit.wiring.settings import Settings
 @WHICH
 @PASSWORD_STDIN
 def change_password(*, wanted: str | None, password_stdin: bool, settings: Settings, output: Output) -> None:
-    """Give a key another password."""
+    """Change a key's OATH password."""
     key = give_password(OathKeys(settings, password_stdin=password_stdin), wanted, had=True)
     output.one("key-password", {"password": "changed", "serial": key.serial, "where": key.where})

@@ -15,8 +15,8 @@ from mfa_kit.wiring.settings import Settings
 @WHICH
 @PASSWORD_STDIN
 def clear_password(*, wanted: str | None, password_stdin: bool, settings: Settings, output: Output) -> None:
-    """Take a key's password away: whoever holds the key then has its codes."""
+    """Remove a key's OATH password. Anyone who holds the key can then read its codes."""
     if not settings.yes:
-        raise Declined("the key would have no password any more", "add --yes to confirm")
+        raise Declined("this would remove the key's password", "add --yes to confirm")
     key = password.clear_password(OathKeys(settings, password_stdin=password_stdin), wanted)
     output.one("key-password", {"password": "cleared", "serial": key.serial, "where": key.where})

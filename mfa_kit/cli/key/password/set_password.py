@@ -14,6 +14,6 @@ from mfa_kit.wiring.settings import Settings
 @WHICH
 @PASSWORD_STDIN
 def set_password(*, wanted: str | None, password_stdin: bool, settings: Settings, output: Output) -> None:
-    """Give a key a password that has none."""
+    """Set an OATH password on a key that has none."""
     key = give_password(OathKeys(settings, password_stdin=password_stdin), wanted, had=False)
     output.one("key-password", {"password": "set", "serial": key.serial, "where": key.where})
