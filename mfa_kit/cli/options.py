@@ -33,7 +33,7 @@ class Number(click.FloatRange):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         number: float = super().convert(value, param, ctx)
         if math.isnan(number):
-            self.fail(f"{value!r} is no number", param, ctx)
+            self.fail(f"{value!r} is not a number", param, ctx)
         return number
 
 
@@ -47,7 +47,7 @@ class Age(click.ParamType[float]):
             return value
         number, unit = value[:-1], value[-1:]
         if not number.isdecimal() or unit not in UNITS:
-            raise UsageFault(f"{value!r} is no length of time", "write 30m, 24h or 7d")
+            raise UsageFault(f"{value!r} is not a length of time", "write 30m, 24h or 7d")
         return float(number) * UNITS[unit]
 
 
@@ -65,21 +65,32 @@ class Moment(click.ParamType[float]):
             try:
                 return time.time() - Age().convert(value, param, ctx)
             except UsageFault:
-                raise UsageFault(f"{value!r} is no time", "write 2026-11-25, 2026-11-25T10:00 or 7d") from None
+                raise UsageFault(f"{value!r} is not a time", "write 2026-11-25, 2026-11-25T10:00 or 7d") from None
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-DEVICE = click.option("--mfa-device", "wanted", metavar="NAME|ARN", help="Which device, when the user has several.")
+DEVICE = click.option("--mfa-device", "wanted", metavar="NAME|ARN", help="The device, if the user has several.")
 RECIPIENT = click.option(
-    "-r", "--recipient", "to", multiple=True, metavar="RECIPIENT", help="Seal the backup to an age or SSH key."
+    "-r",
+    "--recipient",
+    "to",
+    multiple=True,
+    metavar="RECIPIENT",
+    help="Encrypt the backup to this age or SSH public key.",
 )
 RECIPIENTS_FILE = click.option(
-    "-R", "--recipients-file", "to_files", multiple=True, type=Path, metavar="FILE", help="Recipients, one a line."
+    "-R",
+    "--recipients-file",
+    "to_files",
+    multiple=True,
+    type=Path,
+    metavar="FILE",
+    help="File of recipients, one per line.",
 )
 PASSPHRASE = click.option(
-    "--passphrase", is_flag=True, help="Seal the backup to this desk's identity, which a passphrase opens."
+    "--passphrase", is_flag=True, help="Encrypt the backup to this computer's identity, which a passphrase protects."
 )
-BACKUP_DIR = click.option("--backup-dir", type=Path, metavar="DIR", help="Where sealed backups are.")
+BACKUP_DIR = click.option("--backup-dir", type=Path, metavar="DIR", help="Folder of the encrypted backups.")
 
 DRILLED_WITHIN = click.option(
     "--drilled-within",
@@ -87,7 +98,7 @@ DRILLED_WITHIN = click.option(
     default="90d",
     show_default=True,
     metavar="AGE",
-    help="Name the devices whose backup was not drilled for so long.",
+    help="Report devices whose backup was not tested for this long.",
 )
 
 
@@ -101,7 +112,7 @@ def identity(*, required: bool) -> Callable[[Any], Any]:
         required=required,
         type=Path,
         metavar="FILE",
-        help="age identity, also one sealed by a passphrase, or SSH private key.",
+        help="age identity (with or without a passphrase) or SSH private key.",
     )
 
 
@@ -194,15 +205,15 @@ def _common(*forms: str) -> list[click.Parameter]:
 
     return [
         option("--profile", metavar="NAME", help="AWS profile."),
-        option("--region", metavar="NAME", help="AWS region; it also chooses the partition."),
-        option("--endpoint-url", metavar="URL", help="Another IAM, such as the lab's."),
-        option("--account", metavar="ID", help="Refuse to work on any other account."),
-        option("--output", type=click.Choice(forms), help="Form of the result [table]."),
-        option("--yes", is_flag=True, help="Do not ask to confirm."),
-        option("--no-input", is_flag=True, help="Never ask anything."),
-        option("--dry-run", is_flag=True, help="Show what would be done, and do nothing."),
-        option("--plain", is_flag=True, help="No redraws and no colors, for screen readers and logs."),
-        option("--debug", is_flag=True, help="Tell each step and AWS request id on stderr."),
+        option("--region", metavar="NAME", help="AWS region. It also selects the partition."),
+        option("--endpoint-url", metavar="URL", help="Override the IAM endpoint (for example the lab's)."),
+        option("--account", metavar="ID", help="Refuse to work in any other account."),
+        option("--output", type=click.Choice(forms), help="Output form [table]."),
+        option("--yes", is_flag=True, help="Do not ask for confirmation."),
+        option("--no-input", is_flag=True, help="Never prompt."),
+        option("--dry-run", is_flag=True, help="Show what would be done, and change nothing."),
+        option("--plain", is_flag=True, help="Do not redraw lines or use colors (for screen readers and logs)."),
+        option("--debug", is_flag=True, help="Print each step and AWS request ID on stderr."),
     ]
 
 

@@ -35,7 +35,7 @@ class Output(NamedTuple):
         `html` says whether the verb has a page.
         """
         if form not in FORMS and not (html and form == HTML):
-            raise click.UsageError(f"{form!r} is no form of this result; choose from {', '.join(FORMS)}.", ctx)
+            raise click.UsageError(f"this command has no output form {form!r}; choose from {', '.join(FORMS)}.", ctx)
         return cls(form)
 
     @property

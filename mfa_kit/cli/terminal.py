@@ -59,11 +59,11 @@ class Nobody:
         self._why = why
 
     def _decline(self, what: str, instead: str) -> NoReturn:
-        raise Declined(f"{what}, and {self._why}", f"use {instead}")
+        raise Declined(f"{what}, but {self._why}", f"use {instead}")
 
     def check(self, *parts: Secret[str], instead: str) -> None:
         """Raise Declined."""
-        self._decline("somebody has to answer", instead)
+        self._decline("this command needs interactive input", instead)
 
     def say(self, text: str) -> None:
         """Do nothing."""
@@ -90,11 +90,11 @@ class Nobody:
 
     def pause(self, prompt: str, *, instead: str) -> None:
         """Raise Declined."""
-        self._decline("somebody has to press Enter", instead)
+        self._decline("Enter must be pressed", instead)
 
     def ask_unless(self, prompt: str, comes: Callable[[], T | None], *, instead: str) -> T | str:
         """Raise Declined."""
-        self._decline("somebody has to answer", instead)
+        self._decline("this command needs interactive input", instead)
 
     def show(self, *parts: Secret[str], instead: str) -> None:
         """Raise Declined."""
@@ -155,16 +155,16 @@ class Terminal:
             first = self.ask_secret(prompt, instead=instead)
             if first == Secret(""):
                 self.say("nothing was typed")
-            elif first == self.ask_secret("the same again", instead=instead):
+            elif first == self.ask_secret("type it again", instead=instead):
                 return first
             else:
-                self.say("these two differ")
+                self.say("the two entries differ; type both again")
 
     def confirm(self, what: str, *, typed: str, instead: str = "--yes") -> None:
         """Raise Declined unless `typed` is typed."""
         self.say(what)
-        if self._line(f"type {typed} to go on").strip() != typed:
-            raise Declined(f"{typed} was not typed, so nothing was done", f"answer with {typed}, or use {instead}")
+        if self._line(f"type {typed} to continue").strip() != typed:
+            raise Declined(f"{typed} was not typed, so nothing was done", f"type {typed}, or use {instead}")
 
     def choose(self, prompt: str, options: Sequence[str], *, instead: str) -> int:
         """Return the index of the chosen option. Raise Declined after three invalid answers."""
@@ -175,7 +175,7 @@ class Terminal:
             if answer.isdecimal() and 1 <= int(answer) <= len(options):
                 return int(answer) - 1
             self.say(f"type a number from 1 to {len(options)}")
-        raise Declined("nothing was chosen", f"answer with a number from 1 to {len(options)}, or use {instead}")
+        raise Declined("nothing was chosen", f"type a number from 1 to {len(options)}, or use {instead}")
 
     def pause(self, prompt: str, *, instead: str) -> None:
         """Wait for Enter."""
@@ -212,11 +212,11 @@ class Terminal:
         texts = Secret([part.reveal().splitlines() for part in parts])
         wide, high = max(len(line) for text in texts.reveal() for line in text), sum(map(len, texts.reveal()))
         if os.environ.get("TERM", "dumb") == "dumb":
-            raise UsageFault("this terminal cannot hide again what it shows: TERM is dumb", f"use {instead}")
+            raise UsageFault("this terminal cannot erase what it shows, because TERM is dumb", f"use {instead}")
         if wide > columns or high + BELOW > lines:
             raise UsageFault(
-                f"the window has {columns} columns and {lines} lines, and {wide} by {high + BELOW} are needed",
-                f"make it larger or its letters smaller, or use {instead}",
+                f"a window of {wide}x{high + BELOW} characters is needed; this one has {columns}x{lines}",
+                f"enlarge the window or use a smaller font, or use {instead}",
             )
         return high, lines
 
@@ -361,8 +361,8 @@ def countdown_sleep(*, plain: bool) -> Callable[[float], None]:
 def find_person(*, plain: bool, no_input: bool) -> Interaction:
     """Return the person at the terminal of this process, or Nobody."""
     if no_input:
-        return Nobody("--no-input forbids to ask")
+        return Nobody("--no-input forbids prompts")
     try:
         return Terminal(os.open(TTY, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC), plain=plain)
     except OSError:
-        return Nobody("there is no terminal to ask at")
+        return Nobody("there is no terminal")

@@ -48,7 +48,7 @@ def _no_such_option(error: click.NoSuchOption, ctx: click.Context, help_: str) -
 def _no_such_choice(error: click.BadParameter, param: click.Parameter, choice: click.Choice[str]) -> tuple[str, str]:
     given, one_of = GIVEN.match(error.message), f"write {_listed(choice)}"
     if given is None:
-        return f"{_name(param)} does not take 'that'", one_of
+        return f"{_name(param)} does not take this value", one_of
     return f"{_name(param)} does not take {given[1]!r}", nearest(given[1], map(str, choice.choices), otherwise=one_of)
 
 
@@ -59,7 +59,7 @@ def _how_to_write(error: click.BadOptionUsage, ctx: click.Context) -> str | None
 
 def nearest(given: str, known: Iterable[str], *, otherwise: str) -> str:
     """Return a hint with the known name that the user probably meant, or else `otherwise`."""
-    return next((f"{name}, if that was meant" for name in get_close_matches(given, known, n=1)), otherwise)
+    return next((f"{name}, if that is what you meant" for name in get_close_matches(given, known, n=1)), otherwise)
 
 
 def _usage(ctx: click.Context) -> str:

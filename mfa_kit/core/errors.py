@@ -16,7 +16,7 @@ MfaKitError
 │   └── OthersSeal       the backup is intact, but encrypted to other identities
 ├── Lockout (6)          the request would lock a user out
 ├── Throttled (7)        AWS is throttling; try later
-└── Declined (8)         the user declined, or there is no terminal to ask at
+└── Declined (8)         the user declined, or there is no terminal to prompt on
 
 A class exists only if code handles it separately, or if it has its own exit code.
 """
@@ -121,6 +121,6 @@ class Throttled(MfaKitError):
 
 
 class Declined(MfaKitError):
-    """The user declined, or there is no terminal to ask at."""
+    """The user declined, or there is no terminal to prompt on."""
 
     exit_code = 8

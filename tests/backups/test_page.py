@@ -23,7 +23,7 @@ TYPED = "bash no: somebody types, and tests/backups/test_page.py does"
 BEFORE, AFTER = "correct horse battery staple", "another battery"
 # The user whose code is asked for.
 WHOSE = re.compile(r"shows for (\w+)")
-ASKED = {"age: ": BEFORE, "1 to 2: ": "1", "passphrase: ": AFTER, "the same again: ": AFTER}
+ASKED = {"age: ": BEFORE, "1 to 2: ": "1", "passphrase: ": AFTER, "type it again: ": AFTER}
 CODES = ("code: ", "to skip: ")
 
 

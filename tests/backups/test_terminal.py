@@ -348,7 +348,7 @@ def test_a_passphrase_is_changed_and_the_backups_are_not_touched(desk: Desk) -> 
     window = desk.window("enroll", "alice", "--with", "virtual", "--codes", "generated", "--output", "json")
     window.see("passphrase, 1 to 2: ")
     window.type("1")
-    for prompt in ("passphrase: ", "the same again: "):
+    for prompt in ("passphrase: ", "type it again: "):
         window.see(prompt)
         window.type("the old words")
     assert window.end() == 0
@@ -386,7 +386,7 @@ def change(window: Window, before: str, after: str) -> None:
     window.type(before)
     window.see("passphrase, 1 to 2: ")
     window.type("1")
-    for prompt in ("passphrase: ", "the same again: "):
+    for prompt in ("passphrase: ", "type it again: "):
         window.see(prompt)
         window.type(after)
 

@@ -134,17 +134,17 @@ MADE = ["enroll", "alice", "--with", "virtual"]
 @pytest.mark.parametrize(
     ("words", "what", "hint"),
     [
-        (["enrol", "alice"], "there is no command 'enrol'", "enroll, if that was meant"),
-        (["backup", "lst"], "there is no command 'backup lst'", "list, if that was meant"),
+        (["enrol", "alice"], "there is no command 'enrol'", "enroll, if that is what you meant"),
+        (["backup", "lst"], "there is no command 'backup lst'", "list, if that is what you meant"),
         (["xyzzy"], "there is no command 'xyzzy'", "see mfa-kit --help"),
-        (["--outpt", "json", "status"], "mfa-kit has no option --outpt", "--output, if that was meant"),
-        ([*MADE, "--code", "one"], "enroll has no option --code", "--codes, if that was meant"),
+        (["--outpt", "json", "status"], "mfa-kit has no option --outpt", "--output, if that is what you meant"),
+        ([*MADE, "--code", "one"], "enroll has no option --code", "--codes, if that is what you meant"),
         ([*MADE, "-x"], "enroll has no option -x", "see mfa-kit enroll --help"),
         (["enroll"], "USER is missing", "write mfa-kit enroll [OPTIONS] USER"),
         (
             ["backup", "verify", "-i", "x"],
-            "which backups are meant is not clear",
-            "name FILES, or give --all for all of this desk",
+            "give either FILES or --all",
+            "name the files, or use --all for all backups on this computer",
         ),
         (
             ["enroll", "alice"],
@@ -156,11 +156,15 @@ MADE = ["enroll", "alice", "--with", "virtual"]
             "--serial is missing",
             "add --serial SERIAL; see mfa-kit enroll --help",
         ),
-        (["enroll", "alice", "--with", "virtul"], "there is no kind of device 'virtul'", "virtual, if that was meant"),
+        (
+            ["enroll", "alice", "--with", "virtul"],
+            "there is no kind of device 'virtul'",
+            "virtual, if that is what you meant",
+        ),
         (
             ["enroll", "alice", "--with=hardware_totp", "--serial", "X"],
             "there is no kind of device 'hardware_totp'",
-            "hardware-totp, if that was meant",
+            "hardware-totp, if that is what you meant",
         ),
         (
             ["enroll", "alice", "--with", "clay"],
@@ -173,12 +177,12 @@ MADE = ["enroll", "alice", "--with", "virtual"]
             "write --with virtual, oath, fido2, hardware-totp or programmable",
         ),
         ([*MADE, "--yes=3"], "option '--yes' does not take a value", "write --yes"),
-        ([*MADE, "--codes", "tiped"], "--codes does not take 'tiped'", "typed, if that was meant"),
+        ([*MADE, "--codes", "tiped"], "--codes does not take 'tiped'", "typed, if that is what you meant"),
         ([*MADE, "--codes", "mine"], "--codes does not take 'mine'", "write typed, one or generated"),
         ([*MADE, "bob"], "got unexpected extra argument (bob)", "write mfa-kit enroll [OPTIONS] USER"),
         (["completion", "tcsh"], "SHELL does not take 'tcsh'", "write bash, zsh or fish"),
-        (["ledger", "show", "--since", "x"], "'x' is no time", "write 2026-11-25, 2026-11-25T10:00 or 7d"),
-        (["orphans", "clean", "--older-than", "x"], "'x' is no length of time", "write 30m, 24h or 7d"),
+        (["ledger", "show", "--since", "x"], "'x' is not a time", "write 2026-11-25, 2026-11-25T10:00 or 7d"),
+        (["orphans", "clean", "--older-than", "x"], "'x' is not a length of time", "write 30m, 24h or 7d"),
         (
             ["orphans", "clean", "--max", "x"],
             "--max: 'x' is not a valid integer range",

@@ -114,7 +114,7 @@ def test_a_form_is_a_function_and_a_row(monkeypatch: pytest.MonkeyPatch, capsys:
 @pytest.mark.parametrize(("form", "html"), [("yaml", True), ("html", False)])
 def test_a_form_that_a_result_has_not_is_refused(form: str, html: bool) -> None:
     """Only some verbs can print a page."""
-    with pytest.raises(click.UsageError, match=f"'{form}' is no form of this result"):
+    with pytest.raises(click.UsageError, match=f"this command has no output form '{form}'"):
         Output.of(form, click.Context(click.Command("x")), html=html)
 
 

@@ -83,7 +83,7 @@ def sat(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sat]:
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_nobody_answers_any_question(question: str) -> None:
     """The hint is the option with the same meaning, and the exit code is 8."""
-    with pytest.raises(Declined, match="and there is nobody") as caught:
+    with pytest.raises(Declined, match="but there is nobody") as caught:
         QUESTIONS[question](Nobody("there is nobody"))
     assert caught.value.hint == "use -x"
     assert caught.value.exit_code == 8
@@ -142,7 +142,7 @@ def test_three_answers_that_are_none_are_no_choice(sat: Sat) -> None:
     sat.type("0\n", "3\n", "\n")
     with pytest.raises(Declined, match="nothing was chosen") as caught:
         sat.terminal.choose("one", ["a", "b"], instead="-x")
-    assert caught.value.hint == "answer with a number from 1 to 2, or use -x"
+    assert caught.value.hint == "type a number from 1 to 2, or use -x"
 
 
 def test_a_new_secret_is_typed_twice_and_is_something(sat: Sat) -> None:
@@ -200,9 +200,9 @@ def test_the_seconds_are_redrawn_where_the_question_has_one_line(
 
 def test_what_has_no_room_is_not_shown(sat: Sat) -> None:
     """The error has the required size."""
-    with pytest.raises(UsageFault, match="100 by 6 are needed"):
+    with pytest.raises(UsageFault, match="a window of 100x6 "):
         sat.terminal.show(Secret("x" * 100), instead="-x")
-    with pytest.raises(UsageFault, match="1 by 45 are needed"):
+    with pytest.raises(UsageFault, match="a window of 1x45 "):
         sat.terminal.check(Secret("\n".join("x" * 40)), instead="-x")
 
 

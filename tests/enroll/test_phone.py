@@ -46,7 +46,7 @@ class Person:
 
     def check(self, *parts: Secret[str], instead: str) -> None:
         if self.alone:
-            raise Declined("somebody has to answer", f"use {instead}")
+            raise Declined("this command needs interactive input", f"use {instead}")
         if parts and self.small:
             raise UsageFault("the window is small", instead)
 

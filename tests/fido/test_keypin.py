@@ -535,10 +535,10 @@ def test_pins_are_typed_unseen_and_the_new_one_twice(
     """The prompt shows the remaining tries, and the last tries must be confirmed."""
     session, seen = at_terminal("key", "pin", "change")
     for prompt, answer in (
-        ("type LAST to go on", "LAST"),
+        ("type LAST to continue", "LAST"),
         ("PIN of the key, 2 tries left: ", PIN),
         ("new PIN of the key, 4 characters or more: ", NEW),
-        ("the same again: ", NEW),
+        ("type it again: ", NEW),
     ):
         session.expect(prompt)
         time.sleep(0.2)
@@ -581,7 +581,7 @@ def test_a_reset_is_confirmed_by_the_keys_serial_or_place(
     """A key without a serial is named by its place. Any other input does nothing."""
     session, _ = at_terminal("key", "reset")
     session.expect("will be erased")
-    session.expect("type /dev/hidraw0 to go on: ")
+    session.expect("type /dev/hidraw0 to continue: ")
     time.sleep(0.2)
     session.sendline("yes")
     session.expect("nothing was done")

@@ -218,7 +218,7 @@ def test_a_pin_is_typed_unseen_and_the_last_tries_are_confirmed(
     session: "pexpect.spawn[str]", key_at_process: SimulatedKey
 ) -> None:
     """The prompt shows the remaining tries and does not echo the PIN. At two tries left, `LAST` must be typed."""
-    assert session.expect("type LAST to go on") == 0
+    assert session.expect("type LAST to continue") == 0
     session.sendline("LAST")
     session.expect("PIN of the key, 2 tries left: ")
     time.sleep(0.2)

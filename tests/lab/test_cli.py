@@ -283,7 +283,7 @@ def test_without_its_extra_it_says_what_to_install(missing: str) -> None:
         (["--from", "none.json"], "none.json cannot be read"),
         (["--set", "gravity=9"], "'gravity=9' sets nothing of a lab"),
         (["--region", "mars"], "there is no region 'mars'"),
-        (["--latency", "nan"], "--latency: 'nan' is no number"),
+        (["--latency", "nan"], "--latency: 'nan' is not a number"),
         (["--burst", "3"], "--burst is of a --rate"),
     ],
 )

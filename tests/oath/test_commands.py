@@ -560,7 +560,7 @@ def test_a_password_is_asked_at_the_terminal_and_not_shown(mfa_kit: MfaKit, card
     """It is typed twice when it is new, and once to use the key."""
     shown = io.StringIO()
     for words, prompts in (
-        (("key", "password", "set"), ("new OATH password of YubiKey 5A 12345678: ", "the same again: ")),
+        (("key", "password", "set"), ("new OATH password of YubiKey 5A 12345678: ", "type it again: ")),
         (("key", "info"), ("OATH password of YubiKey 5A 12345678: ",)),
     ):
         child = at_a_terminal(mfa_kit, *words)

@@ -221,7 +221,7 @@ def test_there_is_nothing_to_back_up(assigned: Assigned, user: str, serial: str)
 def test_without_a_terminal_nobody_can_read_a_display(assigned: Assigned, user: str, serial: str) -> None:
     """The error comes before any call to AWS."""
     with pytest.raises(Declined):
-        assigned(user, serial, Nobody("there is no terminal to ask at"))
+        assigned(user, serial, Nobody("there is no terminal"))
     assert assigned.open_entries() == []
 
 
