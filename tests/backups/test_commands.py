@@ -168,6 +168,9 @@ def test_a_broken_configuration_does_not_keep_a_backup_closed(
     for command in commands:
         done = desk.run(*command)
         assert done.code == 0, (command, done.err)
+    listed = desk.run("key", "list")
+    assert listed.code != 2
+    assert "note: ignoring the configuration file" in listed.err
     assert desk.run("backup", "list").code == 2
     assert desk.run("backup", "verify", "--all", "-i", old.file).code == 2
 

@@ -15,7 +15,7 @@ from mfa_kit.wiring.security_keys import SecurityKeys
 from mfa_kit.wiring.settings import Settings
 
 
-@click.command(cls=Verb)
+@click.command(cls=Verb, needs_config=False)
 @WHICH
 @PASSWORD_STDIN
 @click.option("--count", is_flag=True, help="Also count the resident credentials, after the key's PIN.")

@@ -25,7 +25,7 @@ def sources_of(settings: Settings) -> tuple[KeySource, ...]:
     return FidoSource(SecurityKeys(settings)), OathSource(OathKeys(settings))
 
 
-@click.command("list", cls=Verb)
+@click.command("list", cls=Verb, needs_config=False)
 @click.option(
     "--watch", is_flag=True, help="Keep running and report each key that is connected or removed, until Ctrl-C."
 )

@@ -12,7 +12,7 @@ from mfa_kit.wiring.security_keys import SecurityKeys
 from mfa_kit.wiring.settings import Settings
 
 
-@click.command(cls=Verb)
+@click.command(cls=Verb, needs_config=False)
 @WHICH_FIDO
 def reset(*, wanted: str | None, settings: Settings, output: Output) -> None:
     """Erase a FIDO key: its PIN and all its credentials. It has to be unplugged and plugged in again for this."""

@@ -10,7 +10,7 @@ from mfa_kit.wiring.oath_keys import OathKeys
 from mfa_kit.wiring.settings import Settings
 
 
-@click.command("change", cls=Verb)
+@click.command("change", cls=Verb, needs_config=False)
 @WHICH
 @PASSWORD_STDIN
 def change_password(*, wanted: str | None, password_stdin: bool, settings: Settings, output: Output) -> None:

@@ -11,7 +11,7 @@ from mfa_kit.wiring.oath_keys import OathKeys
 from mfa_kit.wiring.settings import Settings
 
 
-@click.command("clear", cls=Verb)
+@click.command("clear", cls=Verb, needs_config=False)
 @WHICH
 @PASSWORD_STDIN
 def clear_password(*, wanted: str | None, password_stdin: bool, settings: Settings, output: Output) -> None:

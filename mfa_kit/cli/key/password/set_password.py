@@ -10,7 +10,7 @@ from mfa_kit.wiring.oath_keys import OathKeys
 from mfa_kit.wiring.settings import Settings
 
 
-@click.command("set", cls=Verb)
+@click.command("set", cls=Verb, needs_config=False)
 @WHICH
 @PASSWORD_STDIN
 def set_password(*, wanted: str | None, password_stdin: bool, settings: Settings, output: Output) -> None:

@@ -14,7 +14,7 @@ from mfa_kit.wiring.security_keys import NewPinOptions, SecurityKeys
 from mfa_kit.wiring.settings import Settings
 
 
-@click.command("change", cls=Verb)
+@click.command("change", cls=Verb, needs_config=False)
 @new_pin_options
 def change_pin(
     *,

@@ -12,7 +12,7 @@ from mfa_kit.wiring.security_keys import SecurityKeys
 from mfa_kit.wiring.settings import Settings
 
 
-@click.command("policy", cls=Verb)
+@click.command("policy", cls=Verb, needs_config=False)
 @WHICH_FIDO
 @click.option("--min-length", "shortest", type=click.IntRange(4, 63), help="The shortest PIN; it can only be raised.")
 @click.option("--force-change", is_flag=True, help="Have the PIN changed before it is used again.")
