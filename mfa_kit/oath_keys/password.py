@@ -25,9 +25,7 @@ def clear_password(keys: LockableKeys, wanted: str | None) -> OathKey:
     """Remove a key's password, and check that the key asks for none."""
     key = keys.choose(wanted)
     if not key.password:
-        raise UsageFault(
-            f"{key.description} has no password", "there is nothing to remove; to set one: mfa-kit key password set"
-        )
+        raise UsageFault(f"{key.description} has no password", "to set one: mfa-kit key password set")
     with keys.open(key) as applet:
         applet.set_key(None)
     with keys.open(key) as applet:
