@@ -382,7 +382,7 @@ def test_a_backup_whose_folder_is_not_there_keeps_its_entry_open(
     with at() as desk:
         desk.enroll(user)
         (home / "backups").rename(home / "unmounted")
-        with pytest.raises(IntegrityFault, match="is not there"):
+        with pytest.raises(IntegrityFault, match="does not exist"):
             desk.revoke(user, user)
         assert desk.reached(serial_of(user)) is Reached.REVOKING
     assert serial_of(user) not in at_lab.serials()

@@ -119,7 +119,7 @@ def test_what_stands_in_the_place_of_a_backup_stays(
             target.mkdir()
     with (
         at_desk(home, shared_iam(), recipient=str(identity.to_public())) as (desk, caller, carrier, _),
-        pytest.raises(IntegrityFault, match="is there already"),
+        pytest.raises(IntegrityFault, match="already exists"),
     ):
         act("enroll", user, desk=desk, caller=caller, carrier=carrier(), run=run)
     assert not [serial for serial in lab.serials() if serial.endswith(f"/{user}")]

@@ -51,7 +51,7 @@ def test_the_doctor_says_what_is_missing_for_the_node(guest: rig.Ran) -> None:
     assert another["key on USB"] == [
         "wrong",
         f"{NODE} is a key that you cannot open: group mfa-kit, mode 660",
-        "sudo usermod --append --groups mfa-kit bob, and sign in again",
+        "sudo usermod --append --groups mfa-kit bob; then sign in again",
     ]
     assert (member["udev rule"][0], member["key on USB"]) == ("ok", ["ok", f"{NODE} can be opened", ""])
 

@@ -7,6 +7,7 @@ import pytest
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.lab import remote
 from mfa_kit.lab.aws.server import Lab
+from mfa_kit.lab.token_of_lab import VARIABLE, lab_variable
 from tests.lab.client import Aws, refused
 
 
@@ -32,9 +33,9 @@ def test_a_token_is_made_known(lab: Lab, admin: Aws) -> None:
 
 
 def test_only_the_admin_may_ask(lab: Lab) -> None:
-    """Without the admin's secret key, the endpoint refuses each request."""
+    """With a token that another secret key gives, the endpoint refuses each request."""
     with pytest.raises(UsageFault, match="secret key of the lab's admin"):
-        remote.ask_lab("GET", "faults", {}, env=lab.env | {"AWS_SECRET_ACCESS_KEY": "x"})
+        remote.ask_lab("GET", "faults", {}, env=lab.env | {VARIABLE: lab_variable(lab.url, "x")})
 
 
 def test_bad_requests_are_one_sentence(lab: Lab) -> None:

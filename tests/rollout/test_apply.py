@@ -284,7 +284,7 @@ def test_results_that_cannot_be_written_are_told_before_anything_is_made(
     rollout.plan(*rollout.own(people(1)))
     since = len(rollout.lab.calls)
     done = rollout.apply("--results", str(rollout.file))
-    assert (done.code, "cannot be made: File exists" in done.err) == (2, True)
+    assert (done.code, "cannot be created: File exists" in done.err) == (2, True)
     monkeypatch.setattr("mfa_kit.adapters.files.rollout_files.os.access", lambda *_: False)
     done = rollout.apply()
     assert done.code == 2
@@ -377,7 +377,7 @@ def test_ctrl_c_begins_no_further_user_and_ends_those_in_flight(
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    assert "nothing else is begun" in err
+    assert "finishing what is in progress" in err
     done = [row["user"] for row in map(json.loads, out.splitlines()) if row["outcome"] == "enrolled"]
     assert 0 < len(done) < len(users)
     with Ledger(rollout.desk.home) as ledger:
@@ -405,7 +405,7 @@ def test_a_second_ctrl_c_breaks_off_and_the_next_run_goes_on(rollout: Rollout, p
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     assert process.stderr
-    assert any("once more breaks off" in line for line in process.stderr)
+    assert any("Press Ctrl-C again to stop now" in line for line in process.stderr)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert (process.returncode, err.endswith("mfa-kit: interrupted\n"), "ending:" in err) == (130, True, False)
