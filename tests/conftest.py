@@ -23,6 +23,7 @@ from hypothesis import HealthCheck, settings
 from mfa_kit.cli import terminal
 from mfa_kit.cli.main import run
 from mfa_kit.lab.aws.server import Lab
+from tests.cheap_scrypt import cheap_scrypt, seal
 from tests.sizes import size
 
 ROOT = Path(__file__).parents[1]
@@ -141,6 +142,13 @@ def identity_file(identity: pyrage.x25519.Identity, tmp_path_factory: pytest.Tem
     file = tmp_path_factory.mktemp("identity") / "identity.txt"
     file.write_text(f"# made for a test\n{identity}\n")
     return file
+
+
+@pytest.fixture
+def cheap_passphrases(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what this process encrypts with a passphrase cost milliseconds, but in a full run."""
+    if cheap_scrypt():
+        monkeypatch.setattr(pyrage.passphrase, "encrypt", seal)
 
 
 @dataclass(frozen=True)

@@ -156,6 +156,7 @@ def test_a_script_gives_a_passphrase_on_a_file_descriptor(mfa_kit: MfaKit, user:
     assert not [file for file in mfa_kit.home.rglob("*") if file.is_file() and PASSPHRASE.encode() in file.read_bytes()]
 
 
+@pytest.mark.usefixtures("cheap_passphrases")
 def test_of_several_at_once_the_first_makes_the_identity(mfa_kit: MfaKit, user: str) -> None:
     """The others wait for it. If each made one, a copy of one could not decrypt what is encrypted to another."""
     enroll = ["enroll", user, "--with", "virtual", "--codes", "generated", "--output", "json", "--passphrase-fd"]
@@ -311,6 +312,7 @@ def planted(mfa_kit: MfaKit, *, recipient: str, mode: int = 0o600) -> Path:
     return file
 
 
+@pytest.mark.usefixtures("cheap_passphrases")
 @pytest.mark.parametrize(("mode", "code", "said"), [(0o600, 5, "does not open what"), (0o622, 2, "other users")])
 def test_the_name_of_an_identity_is_no_proof(
     mode: int, code: int, said: str, mfa_kit: MfaKit, user: str, recipient: str
@@ -325,6 +327,7 @@ def test_the_name_of_an_identity_is_no_proof(
     assert not file.with_suffix(".pub").exists()
 
 
+@pytest.mark.usefixtures("cheap_passphrases")
 def test_a_public_key_that_is_not_the_identity_s_is_refused(mfa_kit: MfaKit, user: str, recipient: str) -> None:
     """mfa-kit writes the public key after a proof, so there is no valid reason for a change."""
     mfa_kit.home.mkdir(mode=0o700)
@@ -335,6 +338,7 @@ def test_a_public_key_that_is_not_the_identity_s_is_refused(mfa_kit: MfaKit, use
     assert "is not the public key of" in done.err
 
 
+@pytest.mark.usefixtures("cheap_passphrases")
 def test_a_passphrase_that_would_take_hours_is_not_tried(tmp_path: Path, mfa_kit: MfaKit) -> None:
     """The header of a file gives the work factor."""
     file = tmp_path / "identity.age"

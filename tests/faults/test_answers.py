@@ -115,7 +115,7 @@ def test_a_fault_at_any_call_is_repaired_by_the_same_command(
     home, user = tmp_path / "whole", users()
     for _ in range(BEFORE[verb]):
         do("enroll", user, home)
-    for call, number in sample(calls_of(verb, user, home, do, lab), 5):
+    for call, number in sample(calls_of(verb, user, home, do, lab), 4):
         home, user = tmp_path / f"{call}-{number}", users()
         for _ in range(BEFORE[verb]):
             do("enroll", user, home)

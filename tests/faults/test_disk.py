@@ -44,7 +44,7 @@ def test_a_write_that_fails_is_an_error_with_a_way_out(
     """The run ends in a known state, prints one sentence about it, and the same command repairs the rest."""
     total = writes(broken_disk, verb, users(), tmp_path / "whole")
     failed = 0
-    tries = sample(range(1, total + 1), 12)
+    tries = sample(range(1, total + 1), 9)
     for nth in tries:
         home, user = tmp_path / f"{nth}", users()
         assert broken_disk.run(["enroll"] * BEFORE[verb], user, home)[0] == 0

@@ -128,7 +128,7 @@ def test_a_kill_at_any_step_is_repaired_by_the_same_command(
     code, steps = run([verb], user, home)
     assert code == 0, steps
     assert len(judge.works(user, home, card)) == AFTER[verb]
-    for at in sample(range(1, len(steps) + 1), 7):
+    for at in sample(range(1, len(steps) + 1), 5):
         home, user, card = begin(f"{at}")
         code, done = run([verb], user, home, at=at, after=after)
         assert code == -signal.SIGKILL, f"step {at} was not reached: {done}"
@@ -158,7 +158,7 @@ def test_a_key_that_goes_or_hangs_at_any_apdu_costs_a_sentence_and_the_same_comm
         # Before a read is the same moment as after the previous command.
         if how != "pulled_before" or ins in WRITES
     ]
-    for at in sample(tries, 4):
+    for at in sample(tries, 3):
         here = begun(verb)
         setattr(here.card.quirks, how, at)
         monkeypatch.setattr(adapter, "COMMAND", IMPATIENT if how == "mute_at" else PATIENT)
@@ -194,7 +194,7 @@ def test_a_fault_at_any_call_is_repaired_by_the_same_command(
     seen = len(at_lab.calls)
     whole.do(verb)
     number = sum(call.operation != "GetCallerIdentity" for call in at_lab.calls[seen:])
-    for at in sample(range(1, number + 1), 4):
+    for at in sample(range(1, number + 1), 3):
         here = begun(verb)
         at_lab.faults.add("*", fault, at=at + 1)  # the first request asks for the caller's identity
         with suppress(MfaKitError):

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 PARTS = 2
 UNTAGGING = ("CreateVirtualMFADevice", "denied")
 MEMORY = Path("/dev/shm")
-SEQUENCES = size(60, 500, "MFA_KIT_SEQUENCES")
+SEQUENCES = size(40, 500, "MFA_KIT_SEQUENCES")
 VERBS = ("enroll", "replace", "replace-lost", "revoke")
 IDENTITY = pyrage.x25519.Identity.generate()
 NUMBERS = count()
