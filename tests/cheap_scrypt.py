@@ -4,6 +4,7 @@ The product has no option for it, so the clock that pyrage looks at is another o
 real work.
 """
 
+import atexit
 import shutil
 import subprocess
 import sys
@@ -17,18 +18,15 @@ SOURCE = Path(__file__).with_suffix(".c")
 
 
 @cache
-def _folder() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="mfa-kit-scrypt-")
-
-
-@cache
 def cheap_scrypt() -> dict[str, str]:
     """Return the variable for the environment of a process; none in a full run, and none without a compiler."""
     compiler = shutil.which("gcc")
     if FULL or not compiler:
         return {}
-    built = Path(_folder().name) / "cheap_scrypt.so"
-    built.parent.chmod(0o755)
+    folder = Path(tempfile.mkdtemp(prefix="mfa-kit-scrypt-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    folder.chmod(0o755)
+    built = folder / "cheap_scrypt.so"
     subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-w", "-o", built, SOURCE, "-ldl"], check=True)
     return {"LD_PRELOAD": str(built)}
 
