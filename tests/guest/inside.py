@@ -180,7 +180,8 @@ def plugged(key: SimulatedKey | None, *, product: str = "mfa-kit lab key") -> It
         if thread:
             thread.start()
         node = _wait(lambda: next((f"/dev/{each.name}" for each in set(HIDRAW.iterdir()) - before), None))
-        subprocess.run(["udevadm", "settle"], check=True)
+        # `settle` alone may look before the daemon has heard of the device.
+        subprocess.run(["udevadm", "wait", "--initialized=true", "--settle", node], check=True)
         try:
             yield node, wire
         finally:
