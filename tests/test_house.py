@@ -61,6 +61,7 @@ REVEALS = {
     ("adapters/seedfiles/encoding.py", "_joined"),
     ("adapters/seedfiles/encoding.py", "_written"),
     ("adapters/seedfiles/encoding.py", "decode_base32"),
+    ("adapters/seedfiles/encoding.py", "decode_base32_leniently"),
     ("adapters/seedfiles/encoding.py", "decode_hex"),
     ("adapters/seedfiles/encoding.py", "seeded_token"),
     ("adapters/seedfiles/pskc.py", "_latin"),

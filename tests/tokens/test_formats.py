@@ -303,12 +303,6 @@ def test_rows_that_contradict_each_other_are_refused_until_somebody_says() -> No
     assert reading.dropped == (DroppedRow("line 1", "its seed is not base32"),)
 
 
-def test_a_base32_letter_with_bits_that_mean_nothing_is_an_error() -> None:
-    """RFC 4648, 3.5: these bits are zero. If one is not, the letter was mistyped or damaged."""
-    (reading,) = boxes.read(b"serial,secret key,type\n1,GEZDGNBVGY3TQOJQGE,totp\n2,GEZDGNBVGY3TQOJQGF,totp\n").readings
-    assert reading.dropped == (DroppedRow("line 3", "its seed is not base32"),)
-
-
 @pytest.mark.parametrize(
     ("content", "what"),
     [

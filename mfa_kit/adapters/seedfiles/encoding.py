@@ -3,12 +3,14 @@
 import base64
 import binascii
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.otp import Secret, Seed
 from mfa_kit.tokens.seeds import OCTETS, DroppedRow, Encoding, Reading, SeededToken, Token, folded
+
+INEXACT = "its seed is not exactly base32, and may be damaged; --seed-encoding base32 reads it as oathtool does"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +36,27 @@ def decode_hex(text: Secret[str]) -> Seed | None:
 def decode_base32(text: Secret[str]) -> Seed | None:
     """Decode base32 (RFC 4648), or return None when the text is not base32. Case, padding and grouping are free."""
     try:
-        bare = Secret(_joined(text).reveal().rstrip("=").upper())
-        seed = Seed(base64.b32decode(bare.reveal() + "=" * (-len(bare.reveal()) % 8)))
+        bare = Secret(_joined(text).reveal().rstrip("="))
+        seed = Seed(base64.b32decode(bare.reveal() + "=" * (-len(bare.reveal()) % 8), casefold=True))
     except ValueError:
         return None
     # b32decode ignores trailing bits that are zero in a well-formed text. If they are not zero, a letter is wrong.
-    return seed if _written(seed) == bare else None
+    return seed if _written(seed) == Secret(bare.reveal().upper()) else None
+
+
+def decode_base32_leniently(text: Secret[str]) -> Seed | None:
+    """Decode everything that `decode_base32` or oathtool decodes, or return None.
+
+    oathtool ignores blanks and the trailing bits of a group of eight letters, and lets padded groups follow each other.
+    """
+    if strict := decode_base32(text):
+        return strict
+    bare = Secret(text.reveal().replace(" ", ""))
+    groups = (Secret(bare.reveal()[at : at + 8].ljust(8, "=")) for at in range(0, len(bare.reveal()), 8))
+    try:
+        return Seed(b"".join(base64.b32decode(group.reveal(), casefold=True) for group in groups))
+    except ValueError:
+        return None
 
 
 def _joined(text: Secret[str]) -> Secret[str]:
@@ -54,9 +71,6 @@ def _joined(text: Secret[str]) -> Secret[str]:
     if len(sizes) == 2 or len(set(sizes[:-1])) > 1 or sizes[-1] > sizes[0]:  # noqa: PLR2004 - the docstring explains it
         raise ValueError("these are no groups")
     return Secret("".join(groups.reveal()))
-
-
-DECODE = {Encoding.HEX: decode_hex, Encoding.BASE32: decode_base32}
 
 
 def _written(seed: Seed) -> Secret[str]:
@@ -104,22 +118,45 @@ def gather_reading(encoding: Encoding, found: Iterable[SeededToken | DroppedRow]
     return Reading(encoding=encoding, keys=tuple(keys.values()), dropped=tuple(dropped))
 
 
-def decode_rows(rows: Sequence[SeedRow], dropped: Sequence[DroppedRow], wanted: Encoding | None) -> tuple[Reading, ...]:
-    """Decode all rows in the encoding that fits them: the wanted one, the only possible one, or both.
+@dataclass(frozen=True, slots=True)
+class _DecodedRow:
+    """A row with its seed in both encodings. `exact` is false for base32 with blanks or bits to ignore."""
 
+    row: SeedRow
+    hex: Seed | None
+    base32: Seed | None
+    exact: bool
+
+
+def decode_rows(
+    rows: Sequence[SeedRow],
+    dropped: Sequence[DroppedRow],
+    wanted: Encoding | None,
+    *,
+    fixed: Encoding | None = None,
+) -> tuple[Reading, ...]:
+    """Decode all rows in one encoding or both: the one of the format, the user's, the only possible one, or both.
+
+    Base32 that is not exact is accepted if the user says that it is base32, or if a code will decide about it.
     Raise IntegrityFault when some rows can only be hex and others only base32.
     """
-    seeds = {encoding: [decode(row.text) for row in rows] for encoding, decode in DECODE.items()}
+    decoded = [
+        _DecodedRow(row, decode_hex(row.text), decode_base32_leniently(row.text), decode_base32(row.text) is not None)
+        for row in rows
+    ]
+    said = fixed or wanted
+    fitting = (said,) if said else _fitting(decoded)
+    exactly = fitting == (Encoding.BASE32,) and wanted is not Encoding.BASE32
     return tuple(
-        gather_reading(encoding, [*dropped, *_tokens(rows, seeds, encoding)])
-        for encoding in ((wanted,) if wanted else _fitting(rows, seeds))
+        gather_reading(encoding, [*dropped, *(_token(each, encoding, exactly=exactly) for each in decoded)])
+        for encoding in fitting
     )
 
 
-def _fitting(rows: Sequence[SeedRow], seeds: Mapping[Encoding, list[Seed | None]]) -> tuple[Encoding, ...]:
+def _fitting(decoded: Sequence[_DecodedRow]) -> tuple[Encoding, ...]:
     """Return the encodings that fit all rows."""
-    hexed = _only(rows, seeds[Encoding.HEX], seeds[Encoding.BASE32])
-    lettered = _only(rows, seeds[Encoding.BASE32], seeds[Encoding.HEX])
+    hexed = next((each.row for each in decoded if each.hex and not each.base32), None)
+    lettered = next((each.row for each in decoded if each.exact and not each.hex), None)
     if hexed and lettered:
         raise IntegrityFault(
             f"the seed at {hexed.where} can only be hex and the one at {lettered.where} only base32",
@@ -127,20 +164,16 @@ def _fitting(rows: Sequence[SeedRow], seeds: Mapping[Encoding, list[Seed | None]
         )
     if hexed or lettered:
         return (Encoding.HEX if hexed else Encoding.BASE32,)
-    return (Encoding.HEX, Encoding.BASE32)
+    ambiguous = any(each.hex for each in decoded) or not any(each.base32 for each in decoded)
+    return (Encoding.HEX, Encoding.BASE32) if ambiguous else (Encoding.BASE32,)
 
 
-def _only(rows: Sequence[SeedRow], mine: list[Seed | None], theirs: list[Seed | None]) -> SeedRow | None:
-    """Return the first row that fits the first encoding and not the second."""
-    return next((row for row, a, b in zip(rows, mine, theirs, strict=True) if a and not b), None)
-
-
-def _tokens(
-    rows: Sequence[SeedRow], seeds: Mapping[Encoding, list[Seed | None]], encoding: Encoding
-) -> Iterable[SeededToken | DroppedRow]:
-    theirs = seeds[Encoding.HEX if encoding is Encoding.BASE32 else Encoding.BASE32]
-    for row, seed, other in zip(rows, seeds[encoding], theirs, strict=True):
-        if seed is None:
-            yield DroppedRow(row.where, f"its seed is not {encoding}")
-        else:
-            yield seeded_token(row.where, row.token, seed, other)
+def _token(decoded: _DecodedRow, encoding: Encoding, *, exactly: bool) -> SeededToken | DroppedRow:
+    """Return a token whose seed is read in one encoding. With `exactly`, nothing of base32 is ignored."""
+    row = decoded.row
+    seed, other = (decoded.hex, decoded.base32) if encoding is Encoding.HEX else (decoded.base32, decoded.hex)
+    if seed is None:
+        return DroppedRow(row.where, f"its seed is not {encoding}")
+    if exactly and not decoded.exact:
+        return DroppedRow(row.where, INEXACT)
+    return seeded_token(row.where, row.token, seed, other)

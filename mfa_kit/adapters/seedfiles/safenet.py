@@ -23,7 +23,7 @@ def read_safenet(contents: Contents) -> SeedFile:
     found = list(_rows(contents.root if contents.root is not None else ()))
     rows = [each for each in found if isinstance(each, SeedRow)]
     dropped = [each for each in found if isinstance(each, DroppedRow)]
-    return SeedFile(layout="SafeNet XML", readings=decode_rows(rows, dropped, Encoding.HEX))
+    return SeedFile(layout="SafeNet XML", readings=decode_rows(rows, dropped, None, fixed=Encoding.HEX))
 
 
 def _rows(root: Iterable[Element]) -> Iterator[SeedRow | DroppedRow]:

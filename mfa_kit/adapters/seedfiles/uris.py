@@ -22,7 +22,9 @@ def read_uri_list(contents: Contents) -> SeedFile:
     found = list(_rows(split_lines(contents.text)))
     rows = [each for each in found if isinstance(each, SeedRow)]
     dropped = [each for each in found if isinstance(each, DroppedRow)]
-    return SeedFile(layout="list of key URIs", readings=decode_rows(rows, dropped, Encoding.BASE32))
+    return SeedFile(
+        layout="list of key URIs", readings=decode_rows(rows, dropped, contents.wanted, fixed=Encoding.BASE32)
+    )
 
 
 def _rows(given: Sequence[str]) -> Iterator[SeedRow | DroppedRow]:
