@@ -1,11 +1,13 @@
 """Recognize addresses of this computer's loopback interface, on which no other machine can listen."""
 
-from ipaddress import ip_address
+import re
+
+# Only this form, which every parser of URLs reads alike. They differ on backslashes, user names, and other spellings.
+LOOPBACK = re.compile(
+    r"https?://(localhost|127\.\d{1,3}\.\d{1,3}\.\d{1,3}|\[::1\])(:\d{1,5})?(/[^\s\\@]*)?", re.ASCII | re.IGNORECASE
+)
 
 
-def is_loopback(host: str | None) -> bool:
-    """Whether a host is `localhost` or a loopback address: 127.0.0.0/8 or ::1, without brackets."""
-    try:
-        return host == "localhost" or ip_address(host or "").is_loopback
-    except ValueError:
-        return False
+def is_loopback(address: str) -> bool:
+    """Whether the host of an http or https address is `localhost`, in 127.0.0.0/8, or [::1]."""
+    return LOOPBACK.fullmatch(address) is not None

@@ -7,7 +7,6 @@ of a lab have their own.
 import hmac
 import re
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
 from mfa_kit.core.loopback import is_loopback
 
@@ -32,10 +31,7 @@ def token_in(env: Mapping[str, str]) -> str | None:
     found = VALUE.fullmatch(env.get(VARIABLE, ""))
     if found is None or found["endpoint"].rstrip("/") != endpoint.rstrip("/"):
         return None
-    try:
-        return found["token"] if is_loopback(urlsplit(endpoint).hostname) else None
-    except ValueError:
-        return None
+    return found["token"] if is_loopback(endpoint) else None
 
 
 def is_lab(env: Mapping[str, str]) -> bool:

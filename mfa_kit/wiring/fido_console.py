@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Protocol, runtime_checkable
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from mfa_kit.core.errors import MfaKitError, UsageFault
 from mfa_kit.core.interaction import Progress
@@ -57,7 +57,7 @@ def _console(inventory: Inventory) -> ConsoleSource:
 def _hosts(inventory: Inventory, partition: str) -> Hosts | None:
     """Return the addresses of sign-in and console; None if they are unknown. A local IAM has its own."""
     endpoint = _console(inventory).endpoint_url
-    if is_loopback(urlsplit(endpoint).hostname):
+    if is_loopback(endpoint):
         return Hosts(f"{endpoint}/federation", f"{endpoint}/console")
     hosts = fido_console.HOSTS.get(partition)
     return hosts and Hosts(f"https://{hosts.signin}/federation", f"https://{hosts.console}")

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
+from urllib.request import getproxies
 
 import boto3
 import botocore.session
@@ -14,6 +14,7 @@ from botocore.client import BaseClient
 from botocore.config import Config
 from botocore.utils import JSONFileCache, parse_timestamp
 
+from mfa_kit.adapters.aws.bounds import bound_answers
 from mfa_kit.adapters.aws.refusals import our_errors
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.loopback import is_loopback
@@ -50,6 +51,13 @@ class Connection:
     read_timeout: float = 30
 
 
+class Place(TypedDict):
+    """The arguments that say where a client's requests go."""
+
+    region_name: str
+    endpoint_url: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class Clients:
     """The clients of one set of credentials, and the session that holds these credentials."""
@@ -68,6 +76,7 @@ class Clients:
 def open_clients(wanted: Connection) -> Clients:
     """Create the clients with the current credentials. Raise UsageFault for an invalid endpoint."""
     _quiet()
+    bound_answers()
     try:
         with our_errors():
             core = botocore.session.Session(profile=wanted.profile)
@@ -85,13 +94,24 @@ def open_clients(wanted: Connection) -> Clients:
 
 
 def _iam(session: boto3.Session, wanted: Connection) -> "IAMClient":
-    region, url = session.region_name or "us-east-1", wanted.endpoint_url
-    return _encrypted(session.client("iam", region_name=region, endpoint_url=url, config=_config(wanted)))
+    return _checked(lambda config: session.client("iam", **_place(session, wanted), config=config), wanted)
 
 
 def _sts(session: boto3.Session, wanted: Connection) -> "STSClient":
-    region, url = session.region_name or "us-east-1", wanted.endpoint_url
-    return _encrypted(session.client("sts", region_name=region, endpoint_url=url, config=_config(wanted)))
+    return _checked(lambda config: session.client("sts", **_place(session, wanted), config=config), wanted)
+
+
+def _place(session: boto3.Session, wanted: Connection) -> Place:
+    return {"region_name": session.region_name or "us-east-1", "endpoint_url": wanted.endpoint_url}
+
+
+def _checked(create: Callable[[Config], C], wanted: Connection) -> C:
+    """Create a client that uses no proxy for loopback. Raise UsageFault for another endpoint without encryption."""
+    client = create(_config(wanted))
+    address = client.meta.endpoint_url
+    _check_encrypted(address)
+    # The endpoint may be set by a profile or the environment, so it is known only now.
+    return create(_config(wanted).merge(Config(proxies={}))) if is_loopback(address) and getproxies() else client
 
 
 def _config(wanted: Connection) -> Config:
@@ -103,15 +123,13 @@ def _config(wanted: Connection) -> Config:
     )
 
 
-def _encrypted(client: C) -> C:
-    """Return the client. Raise UsageFault for a connection that is not encrypted, unless it is to loopback."""
-    address = urlsplit(client.meta.endpoint_url)
-    if address.scheme != "https" and not is_loopback(address.hostname):
+def _check_encrypted(address: str) -> None:
+    """Raise UsageFault for a connection that is not encrypted, unless it is to loopback."""
+    if not address.startswith("https://") and not is_loopback(address):
         raise UsageFault(
-            f"{client.meta.endpoint_url} is not encrypted, and seeds would travel in the clear",
+            f"{address} is not encrypted, and seeds would travel in the clear",
             "use https; plain http is for loopback only",
         )
-    return client
 
 
 def _ask_by(ask_code: AskCode, session: botocore.session.Session) -> None:

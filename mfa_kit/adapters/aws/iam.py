@@ -51,6 +51,8 @@ log = logging.getLogger(__name__)
 
 # An offset below this many seconds is within the resolution of the Date header and the network delay.
 RESOLUTION = 2.0
+# A larger offset in seconds is an error, because AWS would refuse a request that is so old (IAM: 15 minutes).
+FARTHEST = 900.0
 # Duration of a console session in seconds, the shortest that AWS allows.
 CONSOLE = 900
 # Seconds between the attempts of a read.
@@ -175,8 +177,16 @@ class Iam:
             self._observe(Call(operation=operation, user=user, serial=serial, request_id=request_id, answer=answer))
 
     def caller(self) -> Caller:
-        """Return the caller's identity from STS. The answer also sets the clock."""
+        """Return the caller's identity from STS. The answer also sets the clock.
+
+        Raise AwsFault when the two clocks differ so much that one of them must be wrong.
+        """
         identity = self._read(self._clients.sts.get_caller_identity)
+        if abs(self._offset) > FARTHEST:
+            raise AwsFault(
+                f"this computer's clock and AWS's differ by {abs(self._offset) / 60:,.0f} minutes",
+                "set this computer's clock (timedatectl set-ntp true); if it is right, check the proxy",
+            )
         return Caller(identity["Account"], identity["Arn"])
 
     def now(self) -> float:

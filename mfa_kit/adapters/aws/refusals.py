@@ -63,6 +63,7 @@ STILL_EXPIRED = "refreshed credentials are still expired"
 NOT_SENT = (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError)
 # RFC 9110, 15.6: from this status on the server failed, and the request may have taken effect.
 SERVER_ERROR = 500
+NOT_IAM = "check the proxy, the network and --endpoint-url, and try again"
 
 
 @contextmanager
@@ -80,7 +81,7 @@ def our_errors() -> Iterator[None]:
     except NOT_SENT as error:
         raise AwsFault(f"AWS cannot be reached: {error}", "check the network, the proxy and --endpoint-url") from None
     except (HTTPClientError, ResponseParserError) as error:
-        raise Unclear(f"no answer from AWS ({type(error).__name__})", "check the network and try again") from None
+        raise _no_answer(error) from None
     except NOT_RENEWED as error:
         raise Expired(f"there are no credentials any more: {str(error).rstrip('. ')}", SIGN_IN) from None
     except RuntimeError as error:
@@ -89,6 +90,13 @@ def our_errors() -> Iterator[None]:
         raise Expired("the credentials have expired and were not renewed", SIGN_IN) from None
     except BotoCoreError as error:
         raise _unusable(error) from None
+
+
+def _no_answer(error: HTTPClientError | ResponseParserError) -> Unclear:
+    """Convert a failure after which it is unknown whether the request took effect."""
+    if isinstance(error, ResponseParserError):
+        return Unclear("something other than IAM answered, because the answer is not XML", NOT_IAM)
+    return Unclear(f"no answer from AWS ({type(error).__name__})", "check the network and try again")
 
 
 def is_wrong_code(error: ClientError) -> bool:
@@ -100,9 +108,13 @@ def _refused(error: ClientError) -> MfaKitError:
     """Convert an error answer to one of mfa-kit's errors."""
     answer = error.response.get("Error", {})
     code, message = answer.get("Code", "?"), answer.get("Message", "").rstrip(". ")
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if code == str(status):
+        # botocore takes the status as the code when the body is HTML or empty. IAM always answers with XML.
+        return Unclear(f"something other than IAM answered: HTTP {status} {message}", NOT_IAM)
     code = code.removesuffix("Exception") if code.removesuffix("Exception") in CODES else code
     kind, hint = CODES.get(code, (AwsFault, "look the code up in the IAM API reference"))
-    if kind is AwsFault and error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= SERVER_ERROR:
+    if kind is AwsFault and status >= SERVER_ERROR:
         kind, hint = Unclear, "try again later"
     hint = _mfa_hint(kind, message) or hint
     if error.operation_name == "AssumeRole" and not issubclass(kind, Throttled | Unclear):

@@ -52,11 +52,11 @@ def console_address(endpoint: str, session: Secret[str], *, destination: str) ->
 
 def _token(endpoint: str, session: Secret[str]) -> Secret[str]:
     """Request a sign-in token. Errors contain nothing of the request."""
-    where = urlsplit(endpoint)
-    if where.scheme != "https" and not is_loopback(where.hostname):
+    local = is_loopback(endpoint)
+    if not endpoint.startswith("https://") and not local:
         raise UsageFault(f"{endpoint} is not encrypted", "sign in to the console by yourself")
     query = Secret(urlencode({"Action": "getSigninToken", "Session": session.reveal()}))
-    direct = [urllib.request.ProxyHandler({})] if is_loopback(where.hostname) else []
+    direct = [urllib.request.ProxyHandler({})] if local else []
     opener = urllib.request.build_opener(_NoRedirect, *direct)
     try:
         with opener.open(f"{endpoint}?{query.reveal()}", timeout=SECONDS) as answer:
