@@ -8,6 +8,8 @@ from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
 
 PERIOD = 30
 DIGITS = 6
+# RFC 4226, 5.1: a counter has eight octets.
+COUNTERS = 2**64
 
 # Accepted skew in steps. STS accepts codes up to two steps off [recorded]; allowing two here would leave no margin.
 WITHIN = 1

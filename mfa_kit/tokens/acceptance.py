@@ -75,7 +75,7 @@ class BoxTrial:
                     what=f"AWS rejected it: {before.reason}", hint="let AWS check it again: --probe-user USER"
                 )
             return matching.judge_display(codes)
-        near = (before.offset or 0) if before else 0
+        near = before.offset if before else None
         among = tuple(self._keys.values())
         return matching.verify_codes(self._keys[serial], codes, among=among, window=self._window, near=near)
 

@@ -48,6 +48,11 @@ class Match:
     step: int
 
     @property
+    def distance(self) -> int:
+        """How many places lie between this one and the place that the seed file predicts."""
+        return abs(self.offset - _drift(self.token))
+
+    @property
     def seconds(self) -> int | None:
         """How many seconds its clock is ahead (negative: behind), or None for a token without a clock."""
         return self.offset * self.token.period if self.token.factor is Factor.TOTP else None
@@ -103,12 +108,22 @@ def expected_step(token: Token, at: float) -> int:
     return otp.step(at, token.period) if token.factor is Factor.TOTP else token.counter
 
 
-def search(token: Token, seed: Seed, typed: TypedCodes, *, window: int, near: int = 0) -> list[Match]:
-    """Return every place within the window where the token shows these codes, the one nearest to `near` first."""
+def _drift(token: Token) -> int:
+    """Return how many steps its clock is ahead according to the seed file."""
+    return token.drift if token.factor is Factor.TOTP else 0
+
+
+def search(token: Token, seed: Seed, typed: TypedCodes, *, window: int, near: int | None = None) -> list[Match]:
+    """Return every place within the window where the token shows these codes, the one nearest to `near` first.
+
+    The middle of the window is where the seed file says that the clock is, and so is `near` if it is not given.
+    """
     here = expected_step(token, typed.at)
+    middle = here + _drift(token)
+    near = _drift(token) if near is None else near
     last = typed.codes[-1]
     before = len(typed.codes) - 1
-    steps = range(max(here - window - before, 0), here + window + 1)
+    steps = range(max(middle - window - before, 0), min(max(middle, 0) + window + 1, otp.COUNTERS))
     codes = list(otp.codes(seed, steps, digest=token.digest, digits=token.digits))
     found = [
         Match(token=token, offset=steps[at] - here, step=steps[at])
@@ -140,12 +155,17 @@ def typing_error(typed: TypedCodes) -> Undecided | None:
 
 
 def verify_codes(
-    key: SeededToken, typed: TypedCodes, *, among: Sequence[SeededToken] = (), window: int = WINDOW, near: int = 0
+    key: SeededToken,
+    typed: TypedCodes,
+    *,
+    among: Sequence[SeededToken] = (),
+    window: int = WINDOW,
+    near: int | None = None,
 ) -> Match | Mismatch | Undecided:
     """Return the verdict on the codes of a token whose serial is known.
 
-    `among` are the tokens it may have been mixed up with. `near` is the last known offset of its clock. The further
-    from it the codes are found, the more likely a coincidence is.
+    `among` are the tokens it may have been mixed up with. `near` is the last known offset of its clock, or None if
+    only the seed file knows it. The further from it the codes are found, the more likely a coincidence is.
     """
     if said := typing_error(typed):
         return said
@@ -153,7 +173,7 @@ def verify_codes(
     if not found:
         return diagnose_mismatch(key, typed, among=among, window=window)
     shown = found[0]
-    coincidence = chance(typed, _within(shown.offset - near))
+    coincidence = chance(typed, _within(shown.distance if near is None else shown.offset - near))
     if coincidence <= ENOUGH:
         return shown
     return Undecided(
@@ -172,7 +192,7 @@ def find_tokens(keys: Iterable[SeededToken], typed: TypedCodes, *, window: int =
     """Return the tokens that show these codes, the nearest to their time first. It needs two consecutive codes."""
     digits = len(typed.codes[0])
     shown = (search(k.token, k.seed, typed, window=window) for k in keys if k.token.digits == digits)
-    return sorted((one[0] for one in shown if one), key=lambda one: abs(one.offset))
+    return sorted((one[0] for one in shown if one), key=lambda one: one.distance)
 
 
 def diagnose_mismatch(
@@ -231,16 +251,16 @@ def _explanations(
     for what, other, seed in _misread(key, len(typed.codes[0])):
         if misread := search(other, seed, typed, window=window):
             hint = "correct the seed file, or ask the vendor for its parameters"
-            yield what, hint, _within(misread[0].offset)
+            yield what, hint, _within(misread[0].distance)
     reach = FAR[token.factor]
     if len(typed.codes[0]) == token.digits and (found := search(token, key.seed, typed, window=reach)):
-        hint = f"accept it with --window {abs(found[0].offset) + 1}, or reject it"
-        yield found[0].words(), hint, _within(found[0].offset)
+        hint = f"accept it with --window {found[0].distance + 1}, or reject it"
+        yield found[0].words(), hint, _within(found[0].distance)
     others = [each for each in among if each.token.serial != token.serial]
     if shown := find_tokens(others, typed, window=window):
         names = ", ".join(one.token.serial for one in shown[:3])
         what = f"this is the code of another token of this file: {names}"
-        yield what, "check the serial number", _within(shown[0].offset) * len(others)
+        yield what, "check the serial number", _within(shown[0].distance) * len(others)
 
 
 def _misread(key: SeededToken, digits: int) -> Iterator[tuple[str, Token, Seed]]:
@@ -290,7 +310,7 @@ def settle_encoding(file: SeedFile, serial: str, typed: TypedCodes, *, window: i
         for reading in file.readings
         if (key := token_named(reading.keys, serial))
         and (found := search(key.token, key.seed, typed, window=window))
-        and chance(typed, len(file.readings) * _within(found[0].offset)) <= ENOUGH
+        and chance(typed, len(file.readings) * _within(found[0].distance)) <= ENOUGH
     ]
     if len(showing) != 1:
         raise UsageFault(

@@ -16,8 +16,10 @@ DIGITS = range(6, 10)
 PERIODS = (30, 60)
 DIGESTS = ("sha1", "sha256", "sha512")
 OCTETS = range(10, 129)
-# RFC 4226, 5.1: the counter has 8 octets. A count of a thousand million presses means that the row is damaged.
-COUNTERS = range(10**9)
+# RFC 4226, 5.1: the counter has 8 octets.
+COUNTERS = range(otp.COUNTERS)
+# Steps of 30 s in about two months, the widest window. A clock that is further off is broken, or the row is damaged.
+DRIFTS = range(-175_200, 175_201)
 SERIAL = 64
 # IAM: the seed of a virtual MFA device has 320 bits.
 AWS_OCTETS = 40
@@ -59,8 +61,9 @@ class Encoding(StrEnum):
 class Token:
     """A display token without its seed.
 
-    `octets` is the length of the seed, or 0 if only AWS has the seed. `capacity` is the longest seed in octets that can
-    be burned into the token, or 0 for a token that cannot be programmed.
+    `drift` is how many steps its clock is ahead (negative: behind) according to the seed file. `octets` is the length
+    of the seed, or 0 if only AWS has the seed. `capacity` is the longest seed in octets that can be burned into the
+    token, or 0 for a token that cannot be programmed.
     """
 
     serial: str
@@ -71,6 +74,7 @@ class Token:
     counter: int = 0
     maker: str = ""
     model: str = ""
+    drift: int = 0
     octets: int = 0
     capacity: int = 0
 
@@ -88,11 +92,11 @@ class Token:
             return f"its hash is not one of {', '.join(DIGESTS)}"
         if self.digits not in DIGITS:
             return f"its codes do not have {DIGITS[0]} to {DIGITS[-1]} digits (RFC 6030)"
-        if self.factor is Factor.TOTP and self.period not in PERIODS:
+        if self.factor is Factor.HOTP:
+            return "" if self.counter in COUNTERS else "its counter is out of range"
+        if self.period not in PERIODS:
             return "its step is neither 30 nor 60 s"
-        if self.factor is Factor.HOTP and self.counter not in COUNTERS:
-            return "its counter is out of range"
-        return ""
+        return "" if self.drift in DRIFTS else "its clock drift is out of range"
 
     def _misplaced(self) -> str:
         if not self.serial or len(self.serial) > SERIAL or not self.serial.isprintable():

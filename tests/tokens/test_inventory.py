@@ -259,3 +259,12 @@ def test_a_token_stays_with_its_user_when_an_older_device_on_it_goes(ledger: Led
     ledger.record(Entry(run="20260101T000000Z-00000002", intent=both[1], reached=Reached.CONFIRMED))
     ledger.record(old.at(Reached.REVOKED))
     assert [each.user for each in inventory.tokens()] == ["bob"]
+
+
+@pytest.mark.parametrize("counter", [0, 2**63 - 1, 2**63, 2**64 - 1])
+def test_a_counter_of_eight_octets_comes_back(inventory: TokenInventory, counter: int) -> None:
+    """SQLite's integers have a sign, and counters have none."""
+    token = Token(serial="T3", factor=Factor.HOTP, counter=counter, octets=20)
+    inventory.stock([(token, "a")])
+    (stocked,) = inventory.tokens()
+    assert stocked.token == token

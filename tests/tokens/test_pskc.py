@@ -329,11 +329,26 @@ def test_another_version_is_refused(version: bytes) -> None:
 @pytest.mark.parametrize("name", ["TimeInterval", "Counter"])
 def test_a_seed_in_the_place_of_a_parameter_is_not_quoted(name: str) -> None:
     """Neither its letters nor the number that they would form is quoted."""
-    made = Made("T1", SEED.reveal(), factor="hotp" if name == "Counter" else "totp")
-    seed = base64.b64encode(SEED.reveal())
+    octets = b"98765432109876543210"  # as a number, more than eight octets
+    made = Made("T1", octets, factor="hotp" if name == "Counter" else "totp")
+    seed = base64.b64encode(octets)
     content = changed(boxes.pskc([made]), rb"<pskc:%s>.*?</pskc:%s>" % ((name.encode(),) * 2),
         b"<pskc:%s><pskc:PlainValue>%s</pskc:PlainValue></pskc:%s>" % (name.encode(), seed, name.encode()))  # fmt: skip
     with pytest.raises(IntegrityFault, match=r"its step is neither 30 nor 60 s|its counter is out of range") as error:
         boxes.read(content)
-    for form in (seed.decode(), SEED.reveal().decode(), str(int.from_bytes(SEED.reveal()))):
+    for form in (seed.decode(), octets.decode(), str(int.from_bytes(octets))):
         assert form not in str(error.value)
+
+
+def test_a_counter_and_a_drift_are_read_as_pskc_has_them() -> None:
+    """The counter may have eight octets (RFC 4226), and the drift of a slow clock is negative (RFC 6030, 4.3.2)."""
+    largest = 2**64 - 1
+    made = boxes.pskc([Made("T1", factor="hotp", counter=largest), Made("T2")])
+    drift = b"<pskc:Time><pskc:PlainValue>0</pskc:PlainValue></pskc:Time>"
+    drift += b"<pskc:TimeDrift><pskc:PlainValue>-7</pskc:PlainValue></pskc:TimeDrift>"
+    content = made.replace(b"<pskc:TimeInterval>", drift + b"<pskc:TimeInterval>")
+    first, second = boxes.keys(content)
+    assert (first.token.counter, second.token.drift) == (largest, -7)
+    assert boxes.keys(made)[1].token.drift == 0
+    with pytest.raises(IntegrityFault, match="its counter is out of range"):
+        boxes.read(boxes.pskc([Made("T1", factor="hotp", counter=largest + 1)]))

@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -475,3 +476,52 @@ def test_a_serial_is_found_however_it_is_typed() -> None:
     keys = [key(Made("ab 12"))]
     assert matching.token_named(keys, "AB12") is keys[0]
     assert matching.token_named(keys, "AB13") is None
+
+
+@pytest.mark.parametrize("counter", [2**63 - 3, 2**64 - 12, 2**64 - 1])
+def test_a_counter_ends_after_eight_octets(counter: int) -> None:
+    """RFC 4226, 5.1. The search ends there, near or far."""
+    made = Made("T1", factor="hotp", counter=counter)
+    shown = TypedCodes(codes=(judged_code(made, counter),), at=NOW)
+    verdict = matching.verify_codes(key(made), shown)
+    assert isinstance(verdict, Match)
+    assert verdict.offset == 0
+    wrong = TypedCodes(codes=(judged_code(made, counter - 2000),), at=NOW)
+    assert isinstance(matching.verify_codes(key(made), wrong), Mismatch)
+
+
+def judged_code(made: Made, counter: int) -> str:
+    """Return a code as oathtool computes it."""
+    command = ["oathtool", "--hotp", "-c", str(counter), "-"]
+    return subprocess.run(command, input=made.hex, capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.mark.parametrize("drift", [-40, 500, 5000])
+@pytest.mark.parametrize("off", [0, 3, -20, 20])
+def test_the_search_begins_at_the_drift_that_the_file_states(drift: int, off: int) -> None:
+    """A clock that has been off for long is found within the usual window, and its whole offset is reported."""
+    made = Made("T1")
+    drifting = replace(key(made), token=replace(key(made).token, drift=drift))
+    shown = TypedCodes(codes=tuple(made.shows(NOW, ahead=30 * (drift + off + at)) for at in (-1, 0)), at=NOW)
+    verdict = matching.verify_codes(drifting, shown)
+    assert isinstance(verdict, Match)
+    assert (verdict.offset, verdict.seconds) == (drift + off, 30 * (drift + off))
+    assert not isinstance(matching.verify_codes(key(made), shown), Match) or abs(drift + off) <= matching.WINDOW
+
+
+def test_one_code_at_the_drift_that_the_file_states_is_a_proof() -> None:
+    """Where the clock is expected, a coincidence is as unlikely as at an offset of zero."""
+    made = Made("T1")
+    drifting = replace(key(made), token=replace(key(made).token, drift=30_000))
+    shown = TypedCodes(codes=(made.shows(NOW, ahead=30 * 30_000),), at=NOW)
+    assert isinstance(matching.verify_codes(drifting, shown), Match)
+    far = TypedCodes(codes=(made.shows(NOW, ahead=30 * 30_500),), at=NOW)
+    verdict = matching.verify_codes(drifting, far)
+    assert "--window 501" in getattr(verdict, "hint", "")
+
+
+def test_a_drift_before_the_epoch_finds_nothing() -> None:
+    """No step is negative."""
+    made = Made("T1")
+    drifting = replace(key(made), token=replace(key(made).token, drift=-175_200))
+    assert isinstance(matching.verify_codes(drifting, TypedCodes(codes=("123456",), at=60.0)), Mismatch)

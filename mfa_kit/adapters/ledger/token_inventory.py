@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from mfa_kit.adapters.ledger.tables import Tables
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.otp import COUNTERS
 from mfa_kit.tokens.seeds import Factor, Sighting, StockCounts, StockedToken, Token, TokenVerdict, folded
 
 FIELDS = "serial, factor, digest, digits, period, counter, maker, model, octets, capacity"
@@ -48,6 +49,11 @@ JUDGE = f"""
 RESPELL = ("update tokens set serial = ? where serial = ?", "update sightings set serial = ? where serial = ?")
 
 
+def _signed(counter: int) -> int:
+    """Return a counter of eight octets as SQLite's integer, which has a sign."""
+    return counter if counter < COUNTERS // 2 else counter - COUNTERS
+
+
 class TokenInventory:
     """Tokens by serial, and the readings of each. The spelling of a serial is that of the last imported file."""
 
@@ -77,7 +83,7 @@ class TokenInventory:
                         token.digest,
                         token.digits,
                         token.period,
-                        token.counter,
+                        _signed(token.counter),
                         token.maker,
                         token.model,
                         token.octets,
@@ -110,7 +116,11 @@ class TokenInventory:
         names, holders = FIELDS.split(", "), self._holders()
         return [
             StockedToken(
-                token=replace(made := Token(**dict(zip(names, fields, strict=True))), factor=Factor(made.factor)),
+                token=replace(
+                    made := Token(**dict(zip(names, fields, strict=True))),
+                    factor=Factor(made.factor),
+                    counter=made.counter % COUNTERS,
+                ),
                 fingerprint=fingerprint,
                 verdict=TokenVerdict(verdict),
                 reason=reason,

@@ -10,6 +10,8 @@ from mfa_kit.core.otp import Secret
 from mfa_kit.tokens.seeds import DroppedRow, Factor, Token
 
 DIGESTS = {"sha1": "sha1", "sha256": "sha256", "sha512": "sha512"}
+# The identifiers of RFC 6030 and its drafts end in the type: `urn:ietf:params:xml:ns:keyprov:pskc:totp`.
+IDENTIFIER = re.compile(r"(?:.*[:#/])?(?:oath-)?([ht]otp)")
 # A spreadsheet rounds long numbers to this form. It always writes the sign, unlike a hex serial or seed with an E among
 # its digits.
 ROUNDED = re.compile(r"\d([.,]\d+)?E\+\d+", re.ASCII)
@@ -31,15 +33,24 @@ def number(text: str, *, otherwise: int) -> int:
     """Parse a number of plain digits. Return -1, which is never allowed, for anything else."""
     if not text:
         return otherwise
-    return int(text) if re.fullmatch(r"\d{1,18}", text, re.ASCII) else -1
+    return int(text) if re.fullmatch(r"\d{1,20}", text, re.ASCII) else -1
+
+
+def signed_number(text: str) -> int:
+    """Parse an integer. Empty means 0. Raise ValueError for anything else."""
+    if not re.fullmatch(r"(-?\d{1,9})?", text, re.ASCII):
+        raise ValueError("its clock drift is not a number")
+    return int(text or 0)
 
 
 def factor_named(text: str) -> Factor:
     """Return the moving factor that a word names. Empty means HOTP. Raise ValueError for any other word."""
+    if named := IDENTIFIER.fullmatch(text.lower()):
+        return Factor(named[1])
     match text.lower():
-        case "totp" | "oath-totp" | "time":
+        case "time":
             return Factor.TOTP
-        case "" | "hotp" | "oath-hotp" | "hmac" | "event":
+        case "" | "hmac" | "event":
             return Factor.HOTP
         case _:
             raise ValueError("its type is neither hotp nor totp")

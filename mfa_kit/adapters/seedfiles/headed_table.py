@@ -3,27 +3,64 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from mfa_kit.adapters.seedfiles.cells import Cells, Line, digest_named, factor_named, number, seed_row
+from mfa_kit.adapters.seedfiles.cells import (
+    IDENTIFIER,
+    Cells,
+    Line,
+    digest_named,
+    factor_named,
+    number,
+    seed_row,
+    signed_number,
+)
 from mfa_kit.adapters.seedfiles.encoding import SeedRow, decode_base32, decode_hex, seeded_token
 from mfa_kit.core.errors import IntegrityFault
 from mfa_kit.core.otp import Secret
+from mfa_kit.core.text import one_line
 from mfa_kit.tokens.seeds import DroppedRow, Factor, SeededToken, Token
 
-# Names that vendors and spreadsheets use for the fields, reduced to letters and digits.
+# Names that vendors, spreadsheets and python-pskc use for the fields, reduced to letters and digits.
 NAMES = {
     "serial": {"serial", "serialnumber", "serialno", "tokenserial", "tokenserialnumber", "sn"},
+    "id": {"id"},
     "seed": {"secretkey", "secret", "seed", "key", "hexkey", "base32", "base32secret", "seedhex", "secretkeybase32"},
-    "period": {"timeinterval", "timeintervalinseconds", "interval", "timestep", "step", "period"},
+    "period": {
+        *("timeinterval", "timeintervalinseconds", "interval", "timestep", "timestepinseconds", "step", "period"),
+        *("otpperiod", "totpperiod", "timeperiod", "refreshinterval"),
+    },
     "maker": {"manufacturer", "maker", "vendor"},
     "model": {"model", "tokenmodel"},
-    "factor": {"type", "tokentype", "otptype"},
-    "digits": {"digits", "otplength", "otplen", "codelength", "length"},
-    "digest": {"hash", "hashfunction", "hashalgorithm", "algorithm", "hashlib", "digest"},
-    "counter": {"counter", "movingfactor"},
+    "factor": {"type", "tokentype", "otptype", "mode", "otpmode"},
+    "digits": {
+        *("digits", "otpdigits", "codedigits", "otplength", "otplen", "codelength", "length", "responselength"),
+        *("numberofdigits", "numdigits"),
+    },
+    "digest": {
+        *("hash", "hashfunction", "hashalgorithm", "hashtype", "hashlib", "digest", "crypto", "algorithmsuite"),
+    },
+    # The hash, or the type as in PSKC.
+    "algorithm": {"algorithm", "algo"},
+    "counter": {"counter", "movingfactor", "initialcounter", "startcounter"},
+    "drift": {"timedrift"},
+    "encoding": {"responseencoding"},
+    "check": {"responsecheck"},
+    # Entra's column for the user, which is not read.
+    "user": {"upn"},
 }
 # A column for each of these may appear more than once without harm.
-HARMLESS = {"maker", "model"}
+HARMLESS = {"maker", "model", "id", "user"}
 FIELDS = {name: field for field, names in NAMES.items() for name in names}
+# A column that is not understood and has such a name may say how the codes are computed. The columns of PSKC that begin
+# like the exceptions do not.
+TELLING = re.compile(
+    r"(?!challenge|cryptomodule).*(digit|length|len$|period|interval|step|seconds|refresh|hash|algo|crypt|hmac|sha\d"
+    r"|digest|type|mode(?!l)|factor|hotp|totp|counter|drift|encod|format)"
+)
+# A seed in a damaged header is at least this long, in letters and digits, or in letters alone.
+WITH_DIGITS, LETTERS = 10, 24
+LONGEST_NAME = 40
+# A code has no digit that checks the others.
+UNCHECKED = {"", "false", "0", "no"}
 # Values that appear in rows and are never the name of a column.
 VALUE = re.compile(r"\d+|[ht]otp|(hmac-?)?sha-?\d+", re.ASCII | re.IGNORECASE)
 
@@ -37,13 +74,47 @@ def is_header(cells: Cells) -> bool:
 
 
 def read_headed(table: Sequence[Line], header: Cells) -> Iterator[SeedRow | DroppedRow | None]:
-    """Yield the rows under a header. Raise IntegrityFault when the header lacks a column, or has one twice."""
+    """Yield the rows under a header.
+
+    Raise IntegrityFault when the header lacks a column, has one twice, or has one that may change the codes and is not
+    understood.
+    """
     named = _fields(header)
+    if telling := [name for name in _unknown(header) if TELLING.match(_reduced(header[name]))]:
+        raise IntegrityFault(
+            f"this table has columns that may say how codes are computed: {_quoted(header, telling)}",
+            "rename them to type, digits, time interval, hash or counter, or delete them if they mean something else",
+        )
     if twice := next((field for field in NAMES.keys() - HARMLESS if named.count(field) > 1), ""):
         raise IntegrityFault(
             f"the header of this table has more than one column for {twice}", "keep only one of them in the file"
         )
     return _headed(table, _columns(header))
+
+
+def unknown_columns(header: Cells) -> list[str]:
+    """Return a note that names the columns that are not understood, or nothing."""
+    unknown = [at for at in _unknown(header) if header[at]]
+    return [f"columns that are not understood: {_quoted(header, unknown)}"] if unknown else []
+
+
+def _unknown(header: Cells) -> list[int]:
+    return [at for at, field in enumerate(_fields(header)) if not field]
+
+
+def _quoted(header: Cells, columns: Sequence[int]) -> str:
+    """Name columns, by their numbers where a name may be a seed."""
+    return ", ".join(one_line(header[at]) if _is_name(header[at]) else f"column {at + 1}" for at in columns)
+
+
+def _is_name(cell: str) -> bool:
+    letters = _reduced(cell)
+    most = WITH_DIGITS if re.search(r"\d", cell) else LETTERS
+    return len(letters) < most and len(cell) <= LONGEST_NAME
+
+
+def _reduced(cell: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", cell.lower())
 
 
 def _columns(cells: Cells) -> dict[str, int]:
@@ -53,7 +124,7 @@ def _columns(cells: Cells) -> dict[str, int]:
 
 def _fields(cells: Cells) -> list[str]:
     """Return the field that each cell of a header names; empty when it names none."""
-    return [FIELDS.get(re.sub(r"[^a-z0-9]", "", cell.lower()), "") for cell in cells]
+    return [FIELDS.get(_reduced(cell), "") for cell in cells]
 
 
 def _is_seed(cell: str) -> bool:
@@ -65,8 +136,9 @@ def _is_seed(cell: str) -> bool:
 
 def _headed(lines: Sequence[Line], columns: Mapping[str, int]) -> Iterator[SeedRow | DroppedRow | None]:
     """Read the rows under a header. Entra's table has TOTP tokens and their step; every other table has a type."""
-    if "serial" not in columns or not columns.keys() & {"factor", "period"}:
-        lacks = "serial" if "serial" not in columns else "type or time interval"
+    numbered = columns.keys() & {"serial", "id"}
+    if not numbered or not columns.keys() & {"factor", "period", "algorithm"}:
+        lacks = "type or time interval" if numbered else "serial"
         raise IntegrityFault(
             f"the header of this table has no column for {lacks}", f"add a column named {lacks.partition(' or ')[0]}"
         )
@@ -81,18 +153,33 @@ def _headed(lines: Sequence[Line], columns: Mapping[str, int]) -> Iterator[SeedR
 
 def _under(where: str, cells: Mapping[str, str], columns: Mapping[str, int]) -> SeedRow | DroppedRow:
     def make() -> Token:
-        factor = factor_named(cells.get("factor", "")) if "factor" in columns else Factor.TOTP
-        if factor is Factor.TOTP and "period" in columns and not cells.get("period"):
-            raise ValueError("the time interval is missing")
+        factor, digest = _algorithm(cells, columns)
+        if cells.get("encoding", "").lower() not in {"", "decimal"} or cells.get("check", "").lower() not in UNCHECKED:
+            raise ValueError("its codes are not plain digits")
         return Token(
-            serial=cells.get("serial", ""),
+            serial=cells.get("serial") or cells.get("id", ""),
             factor=factor,
-            digest=digest_named(cells.get("digest") or "sha1"),
+            digest=digest,
             digits=number(cells.get("digits", ""), otherwise=6),
             period=number(cells.get("period", ""), otherwise=30),
             counter=number(cells.get("counter", ""), otherwise=0),
+            drift=signed_number(cells.get("drift", "")),
             maker=cells.get("maker", ""),
             model=cells.get("model", ""),
         )
 
     return seed_row(where, cells.get("seed", ""), make)
+
+
+def _algorithm(cells: Mapping[str, str], columns: Mapping[str, int]) -> tuple[Factor, str]:
+    """Return the type and the hash of a row. Raise ValueError when its cells contradict each other."""
+    named = cells.get("algorithm", "")
+    is_type = IDENTIFIER.fullmatch(named.lower()) is not None
+    types = {factor_named(cells.get("factor", ""))} if "factor" in columns else set()
+    types |= {factor_named(named)} if is_type else set()
+    digests = {digest_named(each) for each in (cells.get("digest", ""), "" if is_type else named) if each}
+    if len(types) > 1 or len(digests) > 1:
+        raise ValueError("two of its cells contradict each other")
+    if not types and not cells.get("period"):
+        raise ValueError("the time interval is missing" if "period" in columns else "the type is missing")
+    return next(iter(types), Factor.TOTP), next(iter(digests), "sha1")

@@ -272,6 +272,7 @@ def _key(where: str, key: PskcKey, factor: Factor) -> SeededToken | DroppedRow:
         digits=_given(key.response_length, otherwise=6),
         period=_given(key.time_interval, otherwise=30),
         counter=_given(key.counter, otherwise=0),
+        drift=_given(key.time_drift, otherwise=0),
         maker=key.manufacturer or "",
         model=key.model or "",
     )

@@ -6,7 +6,7 @@ layout, write a module and add a row to LAYOUTS.
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mfa_kit.adapters.seedfiles import headed_table, yubico_logs
 from mfa_kit.adapters.seedfiles.cells import (
@@ -39,6 +39,7 @@ class TableLayout:
     recognizes: Callable[[Cells], bool]
     read: Callable[[Sequence[Line], Cells], Rows]
     encoding: Encoding | None = None
+    notes: Callable[[Cells], Sequence[str]] = lambda _: ()
 
 
 def is_text(contents: Contents) -> bool:
@@ -53,7 +54,8 @@ def read_table(contents: Contents) -> SeedFile:
     layout = next((each for each in LAYOUTS if each.recognizes(first)), BARE)
     if layout is BARE and _version(contents.text) == WITH_USERS:
         table = [(where, cells if isinstance(cells, DroppedRow) else cells[USER_CELLS:]) for where, cells in table]
-    return _seed_file(layout.name, layout.read(table, first), layout.encoding or contents.wanted)
+    found = seed_file(layout.name, layout.read(table, first), layout.encoding or contents.wanted)
+    return replace(found, notes=tuple(layout.notes(first)))
 
 
 def _first_row(table: Sequence[Line]) -> Cells:
@@ -70,7 +72,7 @@ def _version(text: str) -> int:
     return int(marked[1]) if marked else 1
 
 
-def _seed_file(layout: str, rows: Iterator[SeedRow | DroppedRow | None], wanted: Encoding | None) -> SeedFile:
+def seed_file(layout: str, rows: Iterator[SeedRow | DroppedRow | None], wanted: Encoding | None) -> SeedFile:
     """Convert rows to tokens. If no row of a layout holds a seed, the file is not of that layout."""
     found = [row for row in rows if row is not None]
     taken = [row for row in found if isinstance(row, SeedRow)]
@@ -110,7 +112,12 @@ def _bare(line: Line) -> SeedRow | DroppedRow:
 
 BARE = TableLayout("serial, seed, type, digits, step", lambda _: True, lambda table, _: map(_bare, table))
 LAYOUTS = (
-    TableLayout("CSV with a header", headed_table.is_header, headed_table.read_headed),
+    TableLayout(
+        "CSV with a header",
+        headed_table.is_header,
+        headed_table.read_headed,
+        notes=headed_table.unknown_columns,
+    ),
     TableLayout(
         "Yubico's log, traditional layout",
         yubico_logs.is_traditional,

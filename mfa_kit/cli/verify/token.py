@@ -151,7 +151,7 @@ def _judged(
     keys = matching.settled_reading(file).keys
     key = next(each for each in keys if folded(each.token.serial) == folded(serial))
     before = TokenRecords().sightings_of(key)
-    near = (before[-1].offset or 0) if before else 0
+    near = before[-1].offset if before else None
     verdict = matching.verify_codes(key, typed, among=keys, window=window, near=near)
     return verdict if isinstance(verdict, Undecided) else (key, verdict)
 
