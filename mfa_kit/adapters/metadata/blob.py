@@ -3,7 +3,6 @@
 import base64
 import binascii
 import json
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -14,9 +13,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
-from cryptography.x509.oid import NameOID
 
-from mfa_kit.adapters.metadata.chain import GARBLED, LONGEST_CHAIN, Unchained, verify_chain
+from mfa_kit.adapters.metadata.chain import GARBLED, LONGEST_CHAIN, Unchained, verify_signer
 from mfa_kit.core.errors import UsageFault
 
 # GlobalSign Root CA - R3, SHA-256 cbb522d7...63c53b. The FIDO Alliance's BLOB is signed under it (FIDO Metadata Service
@@ -77,8 +75,7 @@ def verified_payload(blob: bytes, root: bytes, *, site: str | None, at: float) -
         header, payload = (json.loads(_websafe(part)) for part in message.split(b"."))
         chain = [x509.load_der_x509_certificate(base64.b64decode(each)) for each in header["x5c"][:LONGEST_CHAIN]]
         due = datetime.combine(date.fromisoformat(payload["nextUpdate"]), datetime.min.time(), UTC)
-        verify_chain(chain, root, at=min(due, datetime.fromtimestamp(at, UTC)))
-        _check_site(chain[0], site)
+        verify_signer(chain, root, site=site, at=min(due, datetime.fromtimestamp(at, UTC)))
         _check_signature(header["alg"], chain[0].public_key(), _websafe(signature), message)
     except InvalidSignature:
         raise UsageFault("the metadata BLOB does not hold: its signature is wrong", hint) from None
@@ -108,15 +105,6 @@ def parse_payload(payload: object) -> Payload:
     except GARBLED:
         raise UsageFault("the metadata has no number or no date", "get it anew") from None
     return Payload(number, next_update, tuple(payload["entries"]))
-
-
-def _check_site(certificate: x509.Certificate, site: str | None) -> None:
-    names = {str(each.value) for each in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)}
-    with suppress(x509.ExtensionNotFound):
-        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-        names |= set(extension.value.get_values_for_type(x509.DNSName))
-    if site and site not in names:
-        raise Unchained(f"it is not signed by {site}")
 
 
 def _check_signature(algorithm: str, key: CertificatePublicKeyTypes, signature: bytes, message: bytes) -> None:

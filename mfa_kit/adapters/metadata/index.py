@@ -39,8 +39,9 @@ from mfa_kit.security_keys.authenticator import (
     Untrusted,
 )
 
-# Version of the index's tables. Raise it whenever they change, so that older indexes are not used.
-LAYOUT = 1
+# Version of the index's tables and of the checks before it is built. Raise it whenever they change, so that older
+# indexes are not used.
+LAYOUT = 2
 SCHEMA = """
 CREATE TABLE source (name TEXT, root TEXT, number INTEGER, next_update TEXT, models INTEGER, passed_over INTEGER);
 CREATE TABLE model (number INTEGER PRIMARY KEY, kept TEXT);

@@ -5,6 +5,7 @@ Follows FIDO Metadata Service 3 and WebAuthn Level 3, 8.2.1. The arguments of a 
 
 import base64
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -25,7 +26,23 @@ DER = serialization.Encoding.DER
 SHA256 = hashes.SHA256()
 # ASN.1 tags (X.690): SEQUENCE and BIT STRING.
 SEQUENCE, BIT_STRING = 0x30, 0x03
+# A certificate's two dates as UTCTime.
+DATES = re.compile(rb"\x30\x1e\x17\x0d(\d{12}Z)\x17\x0d(\d{12}Z)")
 DAYS = 3650
+# The use of an authority's key: it signs certificates and lists of revoked ones.
+ISSUES = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
+# An extension of a certificate, and whether it is critical. It takes the place of the usual one of its type.
+Extension = tuple[x509.ExtensionType, bool]
 
 
 def _name(common: str, unit: str = "Authenticator Attestation") -> x509.Name:
@@ -60,9 +77,9 @@ class IssuedCertificate:
 class AttestationCa:
     """One manufacturer with one root. `now` is a Unix time, ten years after the certificates become valid."""
 
-    def __init__(self, name: str = "mfa-kit lab", *, now: float) -> None:
+    def __init__(self, name: str = "mfa-kit lab", *, now: float, extensions: Sequence[Extension] = ()) -> None:
         self._now = datetime.fromtimestamp(now, UTC)
-        self.root = self._issue(_name(f"{name} root", "Root"), issuer=None, ca=True)
+        self.root = self._issue(_name(f"{name} root", "Root"), issuer=None, ca=True, extensions=extensions)
 
     def certificate(
         self,
@@ -74,13 +91,20 @@ class AttestationCa:
         ca: bool = False,
         expired: bool = False,
         serial: int | None = None,
+        generalized: bool = False,
+        extensions: Sequence[Extension] = (),
     ) -> IssuedCertificate:
-        """Issue the certificate of a model. `aaguid` and `firmware` become its extensions unless they are None."""
-        extensions = []
+        """Issue the certificate of a model. `aaguid` and `firmware` become its extensions unless they are None.
+
+        `serial` is a serial number of one octet that RFC 5280 forbids, such as 0. With `generalized`, its dates have
+        the form that RFC 5280 reserves for the years from 2050 on. Manufacturers do both.
+        """
+        extensions = list(extensions)
         if aaguid is not None:
-            extensions.append(x509.UnrecognizedExtension(AAGUID_EXTENSION, b"\x04\x10" + aaguid))
+            extensions.append((x509.UnrecognizedExtension(AAGUID_EXTENSION, b"\x04\x10" + aaguid), False))
         if firmware is not None:
-            extensions.append(x509.UnrecognizedExtension(FIRMWARE_EXTENSION, b"\x04\x03" + bytes(firmware)))
+            octets = b"\x04\x03" + bytes(firmware)
+            extensions.append((x509.UnrecognizedExtension(FIRMWARE_EXTENSION, octets), False))
         issued = self._issue(
             _name("security key", unit),
             issuer=issuer or self.root,
@@ -88,11 +112,26 @@ class AttestationCa:
             lifetime=-1 if expired else DAYS,
             extensions=extensions,
         )
-        return issued if serial is None else _renumbered(issued, issuer or self.root, serial)
+        if serial is None and not generalized:
+            return issued
+        return _rewritten(issued, issuer or self.root, serial=serial, generalized=generalized)
 
-    def intermediate(self, *, ca: bool | None = True) -> IssuedCertificate:
+    def intermediate(
+        self,
+        *,
+        issuer: IssuedCertificate | None = None,
+        ca: bool | None = True,
+        expired: bool = False,
+        extensions: Sequence[Extension] = (),
+    ) -> IssuedCertificate:
         """Issue an authority below the root. Without `ca` it may not issue. With None, its certificate does not say."""
-        return self._issue(_name("intermediate", "Intermediate"), issuer=self.root, ca=ca)
+        return self._issue(
+            _name("lower intermediate" if issuer else "intermediate", "Intermediate"),
+            issuer=issuer or self.root,
+            ca=ca,
+            lifetime=-1 if expired else DAYS,
+            extensions=extensions,
+        )
 
     def _issue(
         self,
@@ -101,7 +140,7 @@ class AttestationCa:
         issuer: IssuedCertificate | None,
         ca: bool | None,
         lifetime: int = DAYS,
-        extensions: Sequence[x509.UnrecognizedExtension] = (),
+        extensions: Sequence[Extension] = (),
     ) -> IssuedCertificate:
         """Make a key and its certificate. Without an issuer, the certificate is self-signed."""
         key = ec.generate_private_key(ec.SECP256R1())
@@ -119,7 +158,7 @@ class AttestationCa:
         issuer: IssuedCertificate,
         ca: bool | None = False,
         lifetime: int = DAYS,
-        extensions: Sequence[x509.UnrecognizedExtension] = (),
+        extensions: Sequence[Extension] = (),
         site: str | None = None,
     ) -> bytes:
         """Sign a certificate that is valid for `lifetime` days from now. Return DER."""
@@ -131,12 +170,16 @@ class AttestationCa:
             not_valid_before=self._now - timedelta(days=DAYS),
             not_valid_after=self._now + timedelta(days=lifetime),
         )
+        given = {type(extension) for extension, _ in extensions}
+        usual: list[Extension] = [(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.key.public_key()), False)]
         if ca is not None:
-            builder = builder.add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
-        for extension in extensions:
-            builder = builder.add_extension(extension, critical=False)
+            usual.append((x509.BasicConstraints(ca=ca, path_length=None), True))
+        if ca:
+            usual.append((ISSUES, True))
         if site:
-            builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(site)]), critical=False)
+            usual.append((x509.SubjectAlternativeName([x509.DNSName(site)]), False))
+        for extension, critical in (*(each for each in usual if type(each[0]) not in given), *extensions):
+            builder = builder.add_extension(extension, critical)
         return builder.sign(issuer.key, SHA256).public_bytes(DER)
 
     def entry(
@@ -177,13 +220,21 @@ class AttestationCa:
         number: int = 1,
         site: str = "mds.fidoalliance.org",
         rsa_key: bool = False,
+        issuer: IssuedCertificate | None = None,
+        extensions: Sequence[Extension] = (),
     ) -> bytes:
-        """Sign a payload as a BLOB (a JWT, ES256 or RS256) with a certificate below this manufacturer's root."""
+        """Sign a payload as a BLOB (a JWT, ES256 or RS256) with a certificate below this manufacturer's root.
+
+        An `issuer` is an authority between the two. `extensions` are those of the certificate that signs.
+        """
         key = rsa.generate_private_key(65537, 2048) if rsa_key else ec.generate_private_key(ec.SECP256R1())
-        signer = self._certify(_name(site, "Metadata"), key.public_key(), issuer=self.root, site=site)
+        signer = self._certify(
+            _name(site, "Metadata"), key.public_key(), issuer=issuer or self.root, site=site, extensions=extensions
+        )
+        sent = [signer, issuer.der] if issuer else [signer]
         payload = {"legalHeader": "", "no": number, "nextUpdate": next_update.isoformat(), "entries": list(entries)}
         algorithm = "RS256" if rsa_key else "ES256"
-        header = {"alg": algorithm, "typ": "JWT", "x5c": [base64.b64encode(signer).decode()]}
+        header = {"alg": algorithm, "typ": "JWT", "x5c": [base64.b64encode(each).decode() for each in sent]}
         message = b".".join(_websafe(json.dumps(part).encode()) for part in (header, payload))
         if isinstance(key, rsa.RSAPrivateKey):
             return message + b"." + _websafe(key.sign(message, padding.PKCS1v15(), SHA256))
@@ -195,13 +246,18 @@ def _websafe(octets: bytes) -> bytes:
     return base64.urlsafe_b64encode(octets).rstrip(b"=")
 
 
-def _renumbered(issued: IssuedCertificate, issuer: IssuedCertificate, serial: int) -> IssuedCertificate:
-    """Sign the certificate again with a serial number of one octet that the builder refuses, such as 0."""
+def _rewritten(
+    issued: IssuedCertificate, issuer: IssuedCertificate, *, serial: int | None, generalized: bool
+) -> IssuedCertificate:
+    """Sign the certificate again with a serial number and dates that the builder refuses."""
     tbs = issued.certificate.tbs_certificate_bytes
-    old = issued.certificate.serial_number
-    length = old.bit_length() // 8 + 1
-    changed = tbs.replace(b"\x02" + bytes([length]) + old.to_bytes(length), b"\x02\x01" + bytes([serial]), 1)
-    tbs = tlv(SEQUENCE, changed[4:])  # a tag, 0x82 and two octets of length come before it
+    if serial is not None:
+        old = issued.certificate.serial_number
+        length = old.bit_length() // 8 + 1
+        tbs = tbs.replace(b"\x02" + bytes([length]) + old.to_bytes(length), b"\x02\x01" + bytes([serial]), 1)
+    if generalized:
+        tbs = DATES.sub(lambda dates: tlv(SEQUENCE, b"".join(b"\x18\x0f20" + date for date in dates.groups())), tbs, 1)
+    tbs = tlv(SEQUENCE, tbs[4:])  # a tag, 0x82 and two octets of length come before it
     ecdsa_with_sha256 = bytes.fromhex("300a06082a8648ce3d040302")
     signature = issuer.key.sign(tbs, ec.ECDSA(SHA256))
     return IssuedCertificate(issued.key, tlv(SEQUENCE, tbs + ecdsa_with_sha256 + tlv(BIT_STRING, b"\0" + signature)))
