@@ -267,6 +267,24 @@ def test_a_key_uri_is_made_only_where_the_list_says() -> None:
     assert users_of("otpauth") == KEY_URIS
 
 
+# Text that this program or moto wrote. The lab reads a policy as IAM does, so a policy may have a key twice there.
+OWN_JSON = {
+    "core/json_text.py",
+    "lab/aws/backend.py",
+    "lab/aws/policies.py",
+    "lab/aws/state.py",
+    "qr_codes/decoding.py",
+}
+
+
+def test_json_from_outside_is_read_in_one_place() -> None:
+    """`read_json` refuses a key that occurs twice, which two readers could understand differently."""
+    readers = {"json.load", "json.loads", "json.JSONDecoder"}
+    assert {file for file, _, node in nodes() if isinstance(node, ast.Attribute) and ast.unparse(node) in readers} <= (
+        OWN_JSON
+    )
+
+
 FAULTS = {name for name, value in vars(errors).items() if isinstance(value, type) and value is not errors.MfaKitError}
 # A hint that only states a fact, so the user does not know what to do.
 STATES = re.compile(r"(there (is|are)|it (is|was|has|may have)|nothing is|only|aws|iam)\b", re.IGNORECASE)

@@ -5,7 +5,6 @@ IAM user guide. It covers the conditions that policies about MFA use. The lab ha
 no code.
 """
 
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from enum import StrEnum
 from functools import lru_cache
 
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.json_text import JsonError, read_json
 
 # Condition keys and their values. None means that the request does not have the key. The value of a key that is not
 # listed is unknown.
@@ -117,12 +117,10 @@ def _principals(value: object) -> tuple[tuple[str, str], ...]:
 def statements(document: str) -> tuple[IamStatement, ...]:
     """Return the statements of a policy document. Raise UsageFault for text that is not a policy."""
     try:
-        found = _mapping(json.loads(document))
+        found = _mapping(read_json(document))
         return tuple(_statement(_mapping(row), version=found.get("Version")) for row in _items(found["Statement"]))
-    except json.JSONDecodeError as error:
-        why = f"line {error.lineno} is not valid JSON"
-    except ValueError:  # json refuses to convert numbers with thousands of digits
-        why = "a number in it is too long"
+    except JsonError as error:
+        why = str(error)
     except KeyError as error:
         why = f"it has no {error.args[0]}" if error.args[0] == "Statement" else f"a statement has no {error.args[0]}"
     except (TypeError, RecursionError):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.json_text import read_json
 from mfa_kit.lab.token_of_lab import token_in
 
 LONGEST = 1 << 20
@@ -29,7 +30,7 @@ def ask_lab(method: str, path: str, payload: Mapping[str, object], *, env: Mappi
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with direct.open(request, timeout=30) as answer:
-            return json.load(answer)
+            return read_json(answer.read())
     except urllib.error.HTTPError as error:
         with error:
             raise _refusal(error.read(LONGEST)) from None
@@ -42,7 +43,7 @@ def ask_lab(method: str, path: str, payload: Mapping[str, object], *, env: Mappi
 def _refusal(body: bytes) -> UsageFault:
     """Return the fault that a lab gave as the reason for a refusal."""
     try:
-        reason = json.loads(body)
+        reason = read_json(body)
         return UsageFault(str(reason["error"]), str(reason.get("hint") or HINT))
     except (ValueError, KeyError, TypeError, AttributeError):
         return UsageFault("something other than a lab answers at this endpoint", HINT)

@@ -1,12 +1,12 @@
 """Finds traps in policies about MFA. Each trap has its own function, which looks at the statements of one policy."""
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
 from mfa_kit.account.evaluator import MFA, PLAIN_KEYS, WORK, IamStatement, covers_action, holds, statements
 from mfa_kit.account.snapshot import Entity, Snapshot
+from mfa_kit.core.json_text import read_json
 
 # The actions that users need to enroll themselves.
 ENROLL = ("iam:CreateVirtualMFADevice", "iam:EnableMFADevice")
@@ -217,12 +217,17 @@ def find_traps(document: str, *, on: Holder | None = None, partition: str | None
     """Return the traps in a policy. Raise UsageFault for text that is not a policy."""
     rows = statements(document)
     read = ReadPolicy(
-        version=json.loads(document).get("Version"),
+        version=_version_of(document),
         statements=tuple((each.sid or f"statement {number}", each) for number, each in enumerate(rows, 1)),
         on=on,
         partition=partition,
     )
     return [trap for look in TRAPS for trap in look(read)]
+
+
+def _version_of(document: str) -> str | None:
+    found = read_json(document)
+    return str(found["Version"]) if isinstance(found, dict) and "Version" in found else None
 
 
 def about_mfa(document: str) -> bool:

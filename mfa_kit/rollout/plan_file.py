@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.json_text import read_json
 from mfa_kit.core.timestamps import iso_time
 from mfa_kit.rollout.plan import Action, Plan, PlanStep, action_of
 from mfa_kit.rollout.roster import RosterRow, key_fingerprint, parse_roster, row_cells
@@ -57,7 +58,7 @@ def parse_plan(text: str, *, methods: Iterable[RosterMethod], parse_key: Callabl
     Raise UsageFault if the text is not a plan of this version.
     """
     try:
-        return _parse(_mapping(json.loads(text)), methods=methods, parse_key=parse_key)
+        return _parse(_mapping(read_json(text)), methods=methods, parse_key=parse_key)
     except (ValueError, KeyError, TypeError, RecursionError, UsageFault):
         raise UsageFault("this is no plan of this version", "make one: mfa-kit rollout plan ROSTER -o PLAN") from None
 

@@ -6,11 +6,11 @@ spreadsheet would interpret.
 
 import csv
 import io
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.json_text import JsonError, read_json
 from mfa_kit.core.text import FORMULA, no_formula, one_line
 
 COLUMNS = ("user", "kind", "name", "path", "recipient", "serial", "asset", "tags")
@@ -57,9 +57,9 @@ def _read_json(text: str) -> Iterator[ReadRow | CellFault]:
 
 def _read_json_line(number: int, line: str) -> ReadRow | CellFault:
     try:
-        found = json.loads(line)
-    except (ValueError, RecursionError):
-        found = None
+        found = read_json(line)
+    except JsonError as error:
+        return CellFault(line=number, column=None, what=f"is not one JSON object: {error}", cells={})
     if not isinstance(found, dict):
         return CellFault(line=number, column=None, what="is not one JSON object", cells={})
     values = {name: _join_tags(found[name]) if name == "tags" else found[name] for name in COLUMNS if name in found}

@@ -268,7 +268,7 @@ def test_whom_a_trust_policy_lets_in() -> None:
         ("", "line 1 is not valid JSON"),
         ('{"Statement": [\n1,,', "line 2 is not valid JSON"),
         ("[]", "a part of it does not follow"),
-        ("[" * 100_000, "a part of it does not follow"),
+        ("[" * 100_000, "it is nested too deep"),
         ("{}", "it has no Statement"),
         ('{"Statement": [1]}', "a part of it does not follow"),
         ('{"Statement": {"Action": "*"}}', "a statement has no Effect"),

@@ -5,7 +5,6 @@ as a password. So it is kept in a file that only this user can read and that is 
 """
 
 import html
-import json
 import os
 import secrets
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
 from mfa_kit.core.errors import AwsFault, UsageFault
+from mfa_kit.core.json_text import read_json
 from mfa_kit.core.loopback import is_loopback
 from mfa_kit.core.otp import Secret
 
@@ -60,7 +60,7 @@ def _token(endpoint: str, session: Secret[str]) -> Secret[str]:
     opener = urllib.request.build_opener(_NoRedirect, *direct)
     try:
         with opener.open(f"{endpoint}?{query.reveal()}", timeout=SECONDS) as answer:
-            said = json.loads(answer.read(LONGEST))
+            said = read_json(answer.read(LONGEST))
         return Secret(str(said["SigninToken"]))
     except urllib.error.HTTPError as error:
         error.close()

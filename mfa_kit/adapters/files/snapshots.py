@@ -9,6 +9,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from mfa_kit.account.snapshot import Snapshot
 from mfa_kit.core.errors import IntegrityFault, UsageFault
+from mfa_kit.core.json_text import read_json
 from mfa_kit.disk.folders import open_folder
 from mfa_kit.disk.whole_files import create_file
 
@@ -36,7 +37,7 @@ def read_snapshot(file: Path) -> Snapshot:
             raise UsageFault(
                 f"{file} cannot be read: it is not a file, or it is too large", "give a snapshot: --snapshot FILE"
             )
-        found = json.loads(file.read_text("utf-8"))
+        found = read_json(file.read_text("utf-8"))
     except OSError as error:
         raise UsageFault(f"{file} cannot be read: {error.strerror}", "give a snapshot: --snapshot FILE") from None
     except (ValueError, RecursionError):

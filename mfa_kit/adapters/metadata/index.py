@@ -29,6 +29,7 @@ from mfa_kit.adapters.metadata.blob import (
 from mfa_kit.adapters.metadata.chain import GARBLED, LONGEST_CHAIN, Unchained, sha256, verify_chain
 from mfa_kit.adapters.metadata.entries import published_model
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.json_text import read_json
 from mfa_kit.security_keys.authenticator import (
     MetadataSource,
     Model,
@@ -131,7 +132,7 @@ class MetadataIndex:
 
     def _loaded(self, number: int) -> Model:
         [kept] = self._index.execute("SELECT kept FROM model WHERE number = ?", (number,)).fetchone()
-        model = json.loads(kept)
+        model = read_json(kept)
         roots = [self._index.execute("SELECT der FROM root WHERE sha256 = ?", (each,)) for each in model["roots"]]
         return Model(
             name=model["name"],

@@ -16,6 +16,7 @@ from wsgiref.types import WSGIEnvironment
 from moto.core.exceptions import ServiceException
 
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.json_text import read_json
 from mfa_kit.lab.aws.codes import DeviceCodes
 from mfa_kit.lab.aws.description import NAME
 from mfa_kit.lab.aws.faults import Faults
@@ -66,7 +67,7 @@ class Control:
             return _json(HTTPStatus.BAD_REQUEST, said)
 
     def _act(self, environ: WSGIEnvironment) -> object:
-        payload = json.loads(environ["lab.body"] or b"{}")
+        payload = read_json(environ["lab.body"] or b"{}")
         act = self._requests.get((environ["REQUEST_METHOD"], environ["PATH_INFO"].removeprefix(PATH)))
         if act is None:
             raise UsageFault("the lab's control endpoint does not know this request", "see docs/lab.md")

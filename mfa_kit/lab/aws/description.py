@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.json_text import read_json
 from mfa_kit.lab.aws import wire
 
 VERSION = 1
@@ -282,7 +283,7 @@ def read_description(file: Path) -> dict[str, object]:
     """Read a description from a file. Raise UsageFault if it is neither JSON nor TOML, or of another version."""
     try:
         text = file.read_text("utf-8")
-        found = tomllib.loads(text) if file.suffix == ".toml" else json.loads(text)
+        found = tomllib.loads(text) if file.suffix == ".toml" else read_json(text)
     except OSError as error:
         raise UsageFault(
             f"{file} cannot be read: {error.strerror}", "give a file that describes a lab's account"

@@ -9,7 +9,6 @@ act). A fault with a `condition` changes the account for as long as its rule exi
 Then add the fault to the table in docs/lab-reference.md.
 """
 
-import json
 import threading
 import time
 import tomllib
@@ -22,6 +21,7 @@ from typing import NamedTuple, Protocol
 from moto.core.utils import get_service_model
 
 from mfa_kit.core.errors import UsageFault
+from mfa_kit.core.json_text import read_json
 from mfa_kit.lab.aws.wire import LOST, HttpResponse
 
 # The largest value of a parameter. In seconds, it is about 30 years.
@@ -187,7 +187,7 @@ def read_rules(file: Path) -> list[object]:
     """Read a file of rules: a JSON list, or TOML tables named `rule`. Raise UsageFault for anything else."""
     try:
         text = file.read_text("utf-8")
-        found = tomllib.loads(text).get("rule") if file.suffix == ".toml" else json.loads(text)
+        found = tomllib.loads(text).get("rule") if file.suffix == ".toml" else read_json(text)
     except OSError as error:
         raise UsageFault(f"{file} cannot be read: {error.strerror}", "give a file of rules") from None
     except (ValueError, RecursionError) as error:

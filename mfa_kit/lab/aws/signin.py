@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 from wsgiref.types import WSGIEnvironment
 
+from mfa_kit.core.json_text import read_json
 from mfa_kit.lab.aws.wire import HttpResponse, IamError
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class SigninEndpoint:
 
     def _principal(self, text: str) -> Principal:
         """Return the principal of a session's credentials, JSON. Raise ValueError if it may not sign in."""
-        session = json.loads(text)
+        session = read_json(text)
         with self.account.lock:
             secret, caller = self.account.secret(session["sessionId"], session["sessionToken"], service="signin")
         if secret != session.get("sessionKey") or caller.kind not in ACCEPTED:
