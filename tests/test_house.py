@@ -395,3 +395,44 @@ def test_the_program_waits_for_no_heavy_library() -> None:
     assert "Usage: " in done.stdout
     assert {"click", "mfa_kit"} <= imported
     assert not imported & HEAVY
+
+
+# A command in a message, up to the value that follows.
+COMMAND = re.compile(r"(?:^|[\s:(`$])(mfa-kit|aws|chown|chmod|rm|age|ykman|sudo|kill) [^;]*$")
+QUOTED = {"command", "quote", "shlex.join", "shlex.quote"}
+# Values in messages that are not words of a shell: numbers, words of the program, and text around a command.
+NOT_SHELL = {
+    "HTML",
+    "' --user-paths' if user_paths else ''",
+    "error",
+    "names",
+    "or_else",
+    "os.getuid()",
+    "ours",
+    "verb",
+}
+NOT_SHELL |= {"' '.join(arguments)", "arn", "holder", "judge", "path", "self._path.parent"}
+
+
+def unquoted(code: str) -> list[str]:
+    """Return the values that are put into a command unquoted."""
+    found = []
+    for node in ast.walk(ast.parse(code)):
+        text = ""
+        for part in node.values if isinstance(node, ast.JoinedStr) else ():
+            if isinstance(part, ast.Constant):
+                text += str(part.value)
+                continue
+            value = part.value  # type: ignore[attr-defined]
+            if COMMAND.search(text) and not (isinstance(value, ast.Call) and ast.unparse(value.func) in QUOTED):
+                found.append(ast.unparse(value))
+            text += "X"
+    return found
+
+
+def test_values_in_printed_commands_are_quoted() -> None:
+    """A user copies them into a shell, and names and paths may come from someone else."""
+    assert unquoted('f"remove it: rm {file}"') == ["file"]
+    assert unquoted('f"remove it: rm {quote(file)}; {x}"') == []
+    found = {value for file in sorted(PACKAGE.rglob("*.py")) for value in unquoted(file.read_text("utf-8"))}
+    assert found - NOT_SHELL == set()

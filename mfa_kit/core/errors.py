@@ -78,6 +78,10 @@ class AccessDenied(AwsFault):
     """The caller's policies do not allow the request."""
 
 
+class InvalidValue(AwsFault):
+    """ValidationError: the request has a value that IAM does not accept in this operation."""
+
+
 class Busy(AwsFault):
     """ConcurrentModification, EntityTemporarilyUnmodifiable: the request had no effect."""
 

@@ -3,6 +3,7 @@
 import os
 import stat
 from pathlib import Path
+from shlex import quote
 from typing import NamedTuple
 
 
@@ -16,9 +17,11 @@ class OwnershipFault(NamedTuple):
 def fault_of_owner(path: Path, status: os.stat_result) -> OwnershipFault | None:
     """Return why other users could change a file or folder; None if only this user or root can."""
     if status.st_uid not in {os.getuid(), 0}:
-        return OwnershipFault(f"{path} belongs to another user", f"make it yours: chown {os.getuid()} {path}")
+        return OwnershipFault(
+            f"{path} belongs to another user", f"make it yours: chown {os.getuid()} {quote(str(path))}"
+        )
     # In a sticky folder, users cannot remove each other's files. On a file that bit has no meaning.
     sticky = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not sticky:
-        return OwnershipFault(f"{path} can be written by other users", f"change that: chmod go-w {path}")
+        return OwnershipFault(f"{path} can be written by other users", f"change that: chmod go-w {quote(str(path))}")
     return None

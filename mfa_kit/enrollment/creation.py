@@ -1,6 +1,7 @@
 """Create a virtual device, also if a CreateVirtualMFADevice request gets no response."""
 
 import re
+from shlex import quote
 from typing import NoReturn
 
 from mfa_kit.core.errors import (
@@ -87,7 +88,7 @@ def _name_taken(intent: Intent, *, desk: Desk) -> AlreadyExists:
     if made and made.is_half_made and desk.journal.lives(made.run):
         return AlreadyExists(
             f"an MFA device named {intent.name} exists already: another process of this desk is making it now",
-            f"let it come to its end, then see what there is: mfa-kit status {made.intent.user}",
+            f"let it come to its end, then see what there is: mfa-kit status {quote(made.intent.user)}",
         )
     return AlreadyExists(
         f"an MFA device named {intent.name} exists already and is not {intent.user}'s",

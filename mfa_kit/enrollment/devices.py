@@ -1,6 +1,7 @@
 """The devices of a user as IAM lists them: find one, wait for one, and check that there is room for another."""
 
 from collections.abc import Iterable, Sequence
+from shlex import quote
 
 from mfa_kit.core.errors import NoSuchEntity, UsageFault
 from mfa_kit.core.models import Device, Intent
@@ -74,10 +75,10 @@ def check_room(
     names = ", ".join(device.serial.rpartition("/")[2] for device in devices)
     raise UsageFault(
         f"{user} has {len(devices)} MFA devices, {what}",
-        f"take one away first: mfa-kit revoke {user} --mfa-device NAME, one of {names}{or_else}",
+        f"take one away first: mfa-kit revoke {quote(user)} --mfa-device NAME, one of {names}{or_else}",
     )
 
 
 def delete_command(serial: str) -> str:
     """Return the aws command that deletes a virtual device."""
-    return f"aws iam delete-virtual-mfa-device --serial-number {serial}"
+    return f"aws iam delete-virtual-mfa-device --serial-number {quote(serial)}"

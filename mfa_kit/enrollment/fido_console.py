@@ -8,6 +8,7 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
+from shlex import quote
 from typing import NamedTuple, TypeVar
 
 from mfa_kit.core.errors import AwsFault, MfaKitError, Throttled, Unclear, UsageFault
@@ -198,10 +199,12 @@ def missing_devices(user: str, devices: Sequence[Device], *, keys: int) -> list[
     if keys and all(device.type is DeviceType.FIDO2 for device in devices):
         warnings.append(
             f"{user} has {keys} active access key{'s' if keys > 1 else ''}, for which a security key is no MFA: "
-            f"give a second device, mfa-kit enroll {user} --with virtual --add"
+            f"give a second device, mfa-kit enroll {quote(user)} --with virtual --add"
         )
     if len(devices) == 1:
-        warnings.append(f"this is {user}'s only device: give a second one, mfa-kit enroll {user} --with fido2 --add")
+        warnings.append(
+            f"this is {user}'s only device: give a second one, mfa-kit enroll {quote(user)} --with fido2 --add"
+        )
     return warnings
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from itertools import count
+from shlex import quote
 
 from mfa_kit.core.errors import UsageFault
 from mfa_kit.core.models import VIRTUAL, Caller, Device, Intent, Method
@@ -37,7 +38,9 @@ def plan_device(
     sealed = desk.vault.place(intent, "") is not None
     intent = carrier.check(intent, sealed=sealed)
     if intent.serial in has:
-        raise UsageFault(f"{wish.user} has {intent.serial} already", f"see what there is: mfa-kit status {wish.user}")
+        raise UsageFault(
+            f"{wish.user} has {intent.serial} already", f"see what there is: mfa-kit status {quote(wish.user)}"
+        )
     if sealed:
         desk.vault.check()
     return intent

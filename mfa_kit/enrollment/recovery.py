@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from shlex import quote
 
 from mfa_kit.core.errors import (
     AccessDenied,
@@ -64,7 +65,7 @@ def _undo(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
                 return record_confirmed(entry, desk=desk)
             raise Unlisted(
                 f"{intent.serial} is assigned, but IAM does not list it on {intent.user}",
-                f"look again later: mfa-kit enroll {intent.user} settles it",
+                f"look again later: mfa-kit enroll {quote(intent.user)} settles it",
             ) from None
     return remove_copies(entry, carrier, Reached.UNDONE, mine=mine, desk=desk)
 
@@ -101,7 +102,7 @@ def _go_on(entry: Entry, carrier: Carrier, *, desk: Desk) -> Reached:
 
 def _resume_hint(entry: Entry) -> str:
     """Return the part of a hint that says how to continue with a half-made device that has a backup here."""
-    return f", or go on with it: mfa-kit enroll {entry.intent.user} --resume -i IDENTITY" if entry.backup else ""
+    return f", or go on with it: mfa-kit enroll {quote(entry.intent.user)} --resume -i IDENTITY" if entry.backup else ""
 
 
 def _delete(intent: Intent, otherwise: str = "", *, desk: Desk) -> None:
@@ -194,7 +195,7 @@ def _is_meant(entry: Entry, *, virtual: bool, desk: Desk) -> bool:
     if has:
         raise Unsettled(
             f"{serial} was enabled again since it was to be revoked",
-            f"when it is to go: mfa-kit revoke {user} --mfa-device {has.serial.rpartition('/')[2]}",
+            f"when it is to go: mfa-kit revoke {quote(user)} --mfa-device {quote(has.serial.rpartition('/')[2])}",
         )
     if virtual:
         raise Unsettled(

@@ -1,6 +1,7 @@
 """Continue with a half-made device from its encrypted backup, and enable staged devices."""
 
 from collections.abc import Callable
+from shlex import quote
 
 from mfa_kit.core.errors import AlreadyExists, InvalidCode, NoSuchEntity, Unclear, Unsettled, UsageFault
 from mfa_kit.core.models import Caller, Enrolled, Entry, Mark, Purpose, Reached, check_user
@@ -32,7 +33,7 @@ def resume_device(
             return confirm_enabled(enable_sealed(entry, seat, opened(entry), desk=desk), desk=desk)
     raise UsageFault(
         f"there is no half-made device of {user} with a backup here",
-        f"begin anew: mfa-kit enroll {user} --with virtual",
+        f"begin anew: mfa-kit enroll {quote(user)} --with virtual",
     )
 
 
@@ -48,7 +49,7 @@ def enable_sealed(entry: Entry, carrier: Carrier, created: Created, *, desk: Des
             desk.registrar.enable(intent, lambda: carrier.codes(intent))
         except NoSuchEntity as gone:
             remove_copies(entry, carrier, Reached.UNDONE, desk=desk)
-            gone.hint = f"begin anew, for it was deleted: mfa-kit enroll {intent.user} --with virtual"
+            gone.hint = f"begin anew, for it was deleted: mfa-kit enroll {quote(intent.user)} --with virtual"
             raise
         except (AlreadyExists, Unclear) as error:
             if not wait_until_listed(intent, desk=desk):
@@ -72,10 +73,10 @@ def _prove(entry: Entry, carrier: Carrier, created: Created, *, desk: Desk) -> N
                 raise Unsettled(
                     f"{intent.serial} is enabled, and IAM takes no codes of this backup for it",
                     "codes that were used are spent, so try again in two minutes; when it stays so it is another "
-                    f"device: mfa-kit replace {intent.user} --mfa-device {intent.name}",
+                    f"device: mfa-kit replace {quote(intent.user)} --mfa-device {quote(intent.name)}",
                 ) from None
         case _:
             raise Unsettled(
                 f"{intent.serial} is enabled, but another run made it, so this backup is not its",
-                f"see whose it is: mfa-kit status {intent.user}",
+                f"see whose it is: mfa-kit status {quote(intent.user)}",
             )

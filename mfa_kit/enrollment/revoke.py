@@ -3,6 +3,7 @@
 import json
 from collections.abc import Container
 from dataclasses import dataclass, replace
+from shlex import quote
 
 from mfa_kit.core.errors import AwsFault, Lockout, MfaKitError, Throttled, Unclear, Unsettled, UsageFault
 from mfa_kit.core.models import (
@@ -59,7 +60,7 @@ def entry_of_device(device: Device, *, caller: Caller, desk: Desk, now: str) -> 
         raise UsageFault(
             f"{user} has {device.serial}, which run {run} of this desk made for {ours.intent.user}",
             "when it is to go all the same: "
-            f"aws iam deactivate-mfa-device --user-name {user} --serial-number {device.serial}",
+            f"aws iam deactivate-mfa-device --user-name {quote(user)} --serial-number {quote(device.serial)}",
         )
     intent = intent_of(device.serial, user=user, account=caller.account, partition=caller.partition)
     if maker is not Mark.UNTAGGED:
@@ -79,7 +80,8 @@ def _look_again(entry: Entry, *, desk: Desk) -> Entry:
         return entry
     if entry.since not in {None, has.since}:
         raise Unsettled(
-            f"{has.serial} was enabled again since it was looked at", f"see what there is: mfa-kit status {has.user}"
+            f"{has.serial} was enabled again since it was looked at",
+            f"see what there is: mfa-kit status {quote(has.user or '')}",
         )
     return replace(entry, since=has.since, answered_here=True)
 
@@ -116,7 +118,7 @@ def look_to_revoke(
     if len(devices) == 1 and not leave_without_mfa:
         raise Lockout(
             f"{device.serial} is the last MFA device of {user}; whoever has the password could then enroll one",
-            f"give another first (mfa-kit replace {user}), or add --leave-without-mfa",
+            f"give another first (mfa-kit replace {quote(user)}), or add --leave-without-mfa",
         )
     return entry_of_device(device, caller=caller, desk=desk, now=run)
 
@@ -220,8 +222,8 @@ def replace_device(
         except BaseException as error:
             if gone:
                 error.add_note(
-                    f"{gone.serial} was taken away before; see what is left: mfa-kit status {intent.user}; "
-                    f"then give another: mfa-kit enroll {intent.user} --add"
+                    f"{gone.serial} was taken away before; see what is left: mfa-kit status {quote(intent.user)}; "
+                    f"then give another: mfa-kit enroll {quote(intent.user)} --add"
                 )
             raise
         return Replaced(enrolled=made, revoked=gone, end_sessions=ending)
@@ -254,9 +256,10 @@ def session_commands(user: str, *, at: float) -> tuple[str, ...]:
     older = {"DateLessThan": {"aws:TokenIssueTime": since}}
     deny = {"Effect": "Deny", "Action": "*", "Resource": "*", "Condition": older}
     policy = json.dumps({"Version": "2012-10-17", "Statement": [deny]})
-    arn = f"$(aws iam get-user --user-name {user} --query User.Arn --output text)"
+    arn = f"$(aws iam get-user --user-name {quote(user)} --query User.Arn --output text)"
+    attach = f"aws iam put-user-policy --user-name {quote(user)} --policy-name EndOlderSessions"
     return (
-        f"aws iam put-user-policy --user-name {user} --policy-name EndOlderSessions --policy-document '{policy}'",
+        f"{attach} --policy-document {quote(policy)}",
         f"aws signin list-sessions --principal-arn {arn}",
         f"aws signin batch-revoke-sessions --principal-arn {arn} --session-arns SESSION_ARN",
     )

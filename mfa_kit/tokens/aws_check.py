@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from shlex import quote
 
 from mfa_kit.core.errors import MfaKitError, UsageFault
 from mfa_kit.core.models import Caller, DeviceType, Entry, Intent, Method, Purpose, check_user
@@ -53,7 +54,8 @@ def check_with_aws(serial: str, pair: Pair, *, user: str, caller: Caller, desk: 
     if devices := look_up_serials(user, inventory=desk.inventory):
         raise UsageFault(
             f"{user} has MFA devices: {', '.join(devices)}",
-            f"name a user that is reserved for probing; to remove what an earlier probe left: mfa-kit revoke {user}",
+            "name a user that is reserved for probing; "
+            f"to remove what an earlier probe left: mfa-kit revoke {quote(user)}",
         )
     method = Method("hardware-totp", DeviceType.HARDWARE_TOTP)
     wish = Wish(user=user, method=method, add=True)
@@ -65,6 +67,6 @@ def check_with_aws(serial: str, pair: Pair, *, user: str, caller: Caller, desk: 
         entry = Entry(run=runs(), intent=made.intent, answered_here=True)
         retire(entry, purpose=Purpose.REVOKE, desk=desk, may_stay=False)
     except MfaKitError as error:
-        command = f"aws iam deactivate-mfa-device --user-name {user} --serial-number {serial}"
+        command = f"aws iam deactivate-mfa-device --user-name {quote(user)} --serial-number {quote(serial)}"
         error.add_note(f"AWS accepted {serial}, but {user} still has it; to remove it: {command}")
         raise

@@ -5,6 +5,7 @@ import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 
 from mfa_kit.core.errors import DeviceFault
 from mfa_kit.core.text import without_controls
@@ -66,7 +67,9 @@ def _node(node: str, *, rule: bool) -> Diagnosis:
     name, groups = _me()
     if status.st_gid in groups:
         return Diagnosis(what, Health.BAD, found, f"sign in again: you joined the group {group} after you signed in")
-    return Diagnosis(what, Health.BAD, found, f"sudo usermod --append --groups {group} {name}; then sign in again")
+    return Diagnosis(
+        what, Health.BAD, found, f"sudo usermod --append --groups {quote(group)} {quote(name)}; then sign in again"
+    )
 
 
 def _group(number: int) -> str:

@@ -6,6 +6,7 @@ import stat
 from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from shlex import quote
 from urllib.parse import urlsplit
 
 from mfa_kit import __version__
@@ -74,9 +75,11 @@ def _folder(what: str, folder: Path) -> Diagnosis:
     mode = stat.S_IMODE(status.st_mode)
     found = f"{folder}, mode {mode:o}"
     if status.st_uid != os.getuid():
-        return Diagnosis(what, Health.BAD, f"{found}, belongs to another user", f"chown {os.getuid()} {folder}")
+        return Diagnosis(
+            what, Health.BAD, f"{found}, belongs to another user", f"chown {os.getuid()} {quote(str(folder))}"
+        )
     if mode & 0o077:
-        return Diagnosis(what, Health.BAD, f"{found}: other users can read it", f"chmod 700 {folder}")
+        return Diagnosis(what, Health.BAD, f"{found}: other users can read it", f"chmod 700 {quote(str(folder))}")
     return Diagnosis(what, Health.GOOD, found)
 
 

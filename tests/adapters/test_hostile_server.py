@@ -28,7 +28,7 @@ def serve(answer: Answer) -> Iterator[str]:
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def handle_any(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             answer(self)
 
         do_GET = do_POST = handle_any  # noqa: N815 - the names are http.server's

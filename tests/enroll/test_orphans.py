@@ -1,5 +1,6 @@
 """Unassigned devices: how each is described, and how `clean` handles changes that happen while it runs."""
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,6 +17,7 @@ from mfa_kit.enrollment.making import stage_device
 from mfa_kit.enrollment.orphans import OrphanStanding
 from mfa_kit.enrollment.planning import Wish
 from mfa_kit.lab.aws.server import Lab
+from tests.conftest import MfaKit
 from tests.enroll.conftest import At, AtDesk
 from tests.faults.worker import Cut
 
@@ -251,3 +253,20 @@ def test_a_dead_run_that_cannot_be_settled_is_told(at: AtDesk, user: str, aws: A
     assert isinstance(done[serial][1], DeviceFault)
     with at() as desk:
         assert clean(desk, serial) == {serial: ("undone", None)}
+
+
+def test_a_device_with_an_unusual_path_is_foreign(mfa_kit: MfaKit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CreateVirtualMFADevice accepts characters in a path that ListMFADeviceTags refuses."""
+    with Lab() as lab:
+        for name, value in lab.env.items():
+            monkeypatch.setenv(name, value)
+        iam = boto3.Session().client("iam")
+        strange = [f"/{path}/" for path in ("!$%&'()*;<=>?", "[]^_`{|}~", "a;reboot", '\\"#')]
+        for number, path in enumerate(strange):
+            iam.create_virtual_mfa_device(Path=path, VirtualMFADeviceName=f"strange{number}")
+        iam.create_virtual_mfa_device(VirtualMFADeviceName="plain")
+        listed = mfa_kit.run("orphans", "list", "--output", "json")
+        assert listed.code in {0, 1}, listed.err
+        rows = json.loads(listed.out)["rows"]
+        assert {row["device"]: row["standing"] for row in rows} == dict.fromkeys(lab.serials(), OrphanStanding.FOREIGN)
+        assert len(rows) == len(strange) + 1

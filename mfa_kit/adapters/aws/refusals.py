@@ -49,6 +49,7 @@ CODES: dict[str, tuple[type[MfaKitError], str]] = {
     "Throttling": (Throttled, "try again later"),
     "ThrottlingException": (Throttled, "try again later"),
     "TooManyRequestsException": (Throttled, "try again later"),
+    "ValidationError": (errors.InvalidValue, "check the names and ARNs that were given"),
 }
 # Phrases in a refusal that is, or may be, due to missing MFA. A policy that requires MFA denies explicitly.
 WITHOUT_MFA = ("explicit deny", "authenticated with an MFA device")

@@ -7,6 +7,7 @@ The name of the file proves nothing, and backups that are encrypted to a wrong k
 import os
 import stat
 from pathlib import Path
+from shlex import quote
 
 import pyrage
 
@@ -63,7 +64,7 @@ def proven_recipient(file: Path) -> str | None:
     if text != recipient_in_name(file):
         raise UsageFault(
             f"{public_key_file(file)} is not the public key of {file}",
-            f"remove it, and repeat the command: rm {public_key_file(file)}",
+            f"remove it, and repeat the command: rm {quote(str(public_key_file(file)))}",
         )
     return parse_recipients([text], given=f"in {public_key_file(file)},")[0].text
 

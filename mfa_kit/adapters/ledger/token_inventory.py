@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from shlex import quote
 
 from mfa_kit.adapters.ledger.tables import Tables
 from mfa_kit.core.errors import UsageFault
@@ -174,11 +175,11 @@ class TokenInventory:
             judge = "--seeds FILE" if known.token.octets else "--probe-user USER"
             raise UsageFault(
                 f"token {serial} was rejected: {known.reason}",
-                f"use another token, or verify this one: mfa-kit verify token {serial} {judge}",
+                f"use another token, or verify this one: mfa-kit verify token {quote(serial)} {judge}",
             )
         holder = self._holders().get(folded(serial), user)
         if holder != user:
             raise UsageFault(
                 f"token {serial} belongs to {holder}",
-                f"use another token, or revoke this one first: mfa-kit revoke {holder}",
+                f"use another token, or revoke this one first: mfa-kit revoke {quote(holder)}",
             )

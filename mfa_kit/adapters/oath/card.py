@@ -124,7 +124,7 @@ class OathCard:
         if label.encode() in names:
             raise DeviceFault(
                 f"{self._chosen().description} already has a credential {label}",
-                f"choose another --name, or, if it is no longer used: ykman oath accounts delete {label}",
+                f"choose another --name, or, if it is no longer used: ykman oath accounts delete {shlex.quote(label)}",
             )
 
     def install(self, intent: Intent, created: Created) -> None:
